@@ -1,0 +1,1 @@
+"""Floor 2, the broadcast in virtual time: thousands of nodes, one thread, one seed."""
