@@ -1,0 +1,75 @@
+"""What a node process is told before it starts: `NodeConfig`, JSON on disk, read with msgspec (no pydantic in a node)."""
+
+from pathlib import Path
+
+import msgspec
+
+from p2pnet.model import limits
+from p2pnet.model.errors import SpecError
+
+
+class BroadcastSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """spec.broadcast, in plain units."""
+
+    push_below: int = limits.PUSH_BELOW_BYTES
+    """Bytes of user payload; a smaller artifact is pushed inside its update. 0 pushes nothing."""
+    relay: str = "auto"
+    """none | auto | advert | push"""
+    slots_per_peer: int = limits.SLOTS_PER_PEER
+    artifact_bytes_max: int = limits.ARTIFACT_BYTES_MAX
+    keep_s: float = 600.0
+    """How long a blob lives after its creation."""
+    full_mesh: bool = True
+    """What `relay: auto` needs to know: every node is every node's peer."""
+
+
+class ClientSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One client of the broadcast: a name of the entry point group `p2pnet.clients`, or `module:Class`."""
+
+    name: str = "blob"
+    use: str = ""
+    settings: dict[str, str] = {}
+
+
+class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One node. Paths are absolute or relative to the config file's folder."""
+
+    name: str
+    subnet: str
+    trust_domain: str = "p2pnet"
+    namespace: str = "local"
+    group: str = "node"
+    host: str = "127.0.0.1"
+    port: int = 0
+    """UDP. 0 takes a free one; ignored when the nursery hands over a bound socket."""
+    health_host: str = "127.0.0.1"
+    health_port: int | None = None
+    """TCP port of /healthz, /readyz and /metrics; 0 takes a free one, None serves none."""
+    identity_dir: str = "identity"
+    """Holds tls.crt (leaf first, then its chain), tls.key and ca.crt (the bundle); watched for changes."""
+    identity_name: str = "tls"
+    """What its .crt and .key are called: one folder may hold the leaves of several nodes of one pod."""
+    members_file: str = "members.json"
+    """A `registry.Membership`; the boot copy."""
+    seed: int = 42
+    idle_s: float = limits.IDLE_S
+    broadcast: BroadcastSettings = BroadcastSettings()
+    clients: list[ClientSpec] = msgspec.field(default_factory=lambda: [ClientSpec()])
+    event_ring: int = limits.EVENT_RING
+
+
+def read_node_config(path: Path) -> NodeConfig:
+    """The config in a JSON file. Raises SpecError naming the file and the field."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=NodeConfig)
+    except OSError as error:
+        raise SpecError(f"{path}: cannot read the node config: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise SpecError(f"{path}: not a node config: {error}") from error
+
+
+def write_node_config(path: Path, config: NodeConfig) -> None:
+    """Write the config as JSON, replacing the file in one step."""
+    temporary = path.with_suffix(".new")
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(config)))
+    temporary.replace(path)

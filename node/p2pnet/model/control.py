@@ -1,0 +1,166 @@
+"""The lab's words with a node: msgpack payloads of the `/control/*` routes, each a request and its reply on one stream.
+
+Only a leaf whose URI is exactly the subnet's `/lab` may use them. Every reply is either the shape named here or a `Refusal`.
+"""
+
+import msgspec
+
+from p2pnet.model.events import Event
+from p2pnet.model.registry import Membership
+
+ROUTE_INJECT = b"/control/inject"
+ROUTE_GET = b"/control/get"
+ROUTE_WITHDRAW = b"/control/withdraw"
+ROUTE_EVENTS = b"/control/events"
+ROUTE_PEERS = b"/control/peers"
+ROUTE_MEMBERS = b"/control/members"
+ROUTE_CLOCK = b"/control/clock"
+
+
+class Refusal(msgspec.Struct, frozen=True, tag="refusal"):
+    """The node could not do it. `code`: unknown-client | unknown-artifact | too-large | no-slot | older-version |
+    bad-request | not-yet.
+    """
+
+    code: str
+    message: str
+
+
+class InjectItem(msgspec.Struct, frozen=True, array_like=True):
+    """One artifact to publish: the user's bytes under a name, with a 16-byte nonce that makes it one of a kind."""
+
+    name: str
+    data: bytes
+    nonce: bytes
+
+
+class InjectRequest(msgspec.Struct, frozen=True):
+    """Publish these, in this order. One request carries at most 1 MiB of items, or a single larger one."""
+
+    items: list[InjectItem]
+    client: str = "blob"
+
+
+class Injected(msgspec.Struct, frozen=True, tag="injected"):
+    """One result per item, in order: the artifact id (32 bytes) or a Refusal."""
+
+    results: list[bytes | Refusal]
+
+
+class GetRequest(msgspec.Struct, frozen=True):
+    """A range of the user's bytes of an artifact in the validated pool, at most GET_RANGE_BYTES."""
+
+    artifact: bytes
+    offset: int = 0
+    length: int = 1 << 20
+    client: str = "blob"
+
+
+class Got(msgspec.Struct, frozen=True, tag="got"):
+    """`size` is of the whole; `data` may be shorter than asked at the end."""
+
+    name: str
+    size: int
+    data: bytes
+
+
+class WithdrawRequest(msgspec.Struct, frozen=True):
+    """Remove from the validated pool, whoever published it; the id stays unwanted until it would have expired."""
+
+    artifact: bytes
+    client: str = "blob"
+
+
+class Withdrawn(msgspec.Struct, frozen=True, tag="withdrawn"):
+    """`held`: whether the node held it."""
+
+    held: bool
+
+
+class EventsRequest(msgspec.Struct, frozen=True):
+    """Events from `cursor` (a seq) on. Waits up to `wait_ms` for the first one; `incarnation` empty = whichever lives."""
+
+    cursor: int = 0
+    incarnation: str = ""
+    wait_ms: int = 0
+    limit: int = 5_000
+
+
+class Events(msgspec.Struct, frozen=True, tag="events"):
+    """`missed` events before the first one had left the ring (or belong to another incarnation: then `cursor` restarts)."""
+
+    incarnation: str
+    boot_id: str
+    events: list[Event]
+    cursor: int
+    """Ask from here next."""
+    missed: int = 0
+
+
+class PeersRequest(msgspec.Struct, frozen=True):
+    """How is the node?"""
+
+
+class PeerState(msgspec.Struct, frozen=True):
+    """One authenticated peer: bytes are UDP payload of its current connection."""
+
+    name: str
+    connection: int
+    rtt_ms: float
+    sent: int
+    received: int
+    address: str = ""
+
+
+class Peers(msgspec.Struct, frozen=True, tag="peers"):
+    """A node's state. UDP byte counters cover the whole incarnation and leave the lab's connections out."""
+
+    name: str
+    incarnation: str
+    boot_id: str
+    pid: int
+    registry_version: int
+    wanted: list[str]
+    peers: list[PeerState]
+    udp_sent: int
+    udp_received: int
+    cpu_s: float
+    cert_not_after: float
+    """Unix seconds."""
+    started_mono_ns: int
+    event_cursor: int
+    ready: bool = False
+    pool: dict[str, int] = {}
+    """Per client: artifacts in the validated pool."""
+    address: str = ""
+    trusted: list[str] = []
+    """Authorities of the bundle in force: SHA-256 of each, the first 16 hex digits."""
+    leaf: str = ""
+    """SHA-256 of the leaf in use, the first 16 hex digits."""
+
+
+class MembersPush(msgspec.Struct, frozen=True):
+    """A newer registry; an older version is answered with a Refusal."""
+
+    membership: Membership
+
+
+class MembersTaken(msgspec.Struct, frozen=True, tag="members"):
+    """The version now in force."""
+
+    version: int
+
+
+class ClockRequest(msgspec.Struct, frozen=True):
+    """Read your clock."""
+
+
+class Clock(msgspec.Struct, frozen=True, tag="clock"):
+    """CLOCK_MONOTONIC and CLOCK_REALTIME, nanoseconds, read together."""
+
+    mono_ns: int
+    wall_ns: int
+    boot_id: str
+
+
+ControlReply = Injected | Got | Withdrawn | Events | Peers | MembersTaken | Clock | Refusal

@@ -1,0 +1,68 @@
+"""What nodes say happened. A node keeps a bounded ring of `Event`s per incarnation; the lab reads them by cursor."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class EventKind(StrEnum):
+    """Every kind of event, in the order of an artifact's life, then a node's."""
+
+    PUBLISHED = "published"  # this node's client made it: bytes = user's payload
+    ADVERTISED = "advertised"  # a peer announced an id this node did not know
+    RECEIVED = "received"  # whole bytes arrived; peer = source that completed it, hop = 1 + the source's
+    VALIDATED = "validated"  # the client moved it to the validated pool; peer and hop as at `received`
+    DUPLICATE = "duplicate"  # a whole payload for an id already held
+    REJECTED = "rejected"  # the client found it invalid, or it matched no id; detail says why
+    REMOVED = "removed"  # left the validated pool: detail = withdrawn | expired | purged
+    FETCH_FAILED = "fetch-failed"  # one source failed; detail says how
+    GIVEN_UP = "given-up"  # an update a peer calls malformed: never silent
+    QUEUE_FULL = "queue-full"  # a publication found no slot and no room to wait
+    PEER_UP = "peer-up"
+    PEER_DOWN = "peer-down"  # detail = close reason
+    REFUSED = "refused"  # a handshake or hello was refused; detail = why
+    CLIENT_SLOW = "client-slow"  # on_state_change took over 20 ms; bytes = microseconds taken
+    IDENTITY = "identity"  # a new leaf or bundle is in use; detail says which
+    MEMBERS = "members"  # a registry version is in force; bytes = version
+
+
+class Event(msgspec.Struct, array_like=True, frozen=True):
+    """One thing that happened at one node, stamped with its CLOCK_MONOTONIC nanoseconds."""
+
+    seq: int
+    """Grows by one per event of an incarnation, from 0."""
+    mono_ns: int
+    kind: EventKind
+    client: str = ""
+    artifact: str = ""
+    """Artifact id in hex, or empty."""
+    peer: str = ""
+    hop: int = 0
+    bytes: int = 0
+    detail: str = ""
+
+
+class Collected(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One line of events.ndjson: an event with the node and incarnation it came from, on the run's one time axis."""
+
+    node: str
+    incarnation: str
+    seq: int
+    t_ns: int
+    """Nanoseconds on the lab's monotonic clock (the node's, corrected by its offset)."""
+    kind: EventKind
+    client: str = ""
+    artifact: str = ""
+    peer: str = ""
+    hop: int = 0
+    bytes: int = 0
+    detail: str = ""
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """Events lost to a full ring or a dead incarnation: `missed` between two cursors, or None when nobody can know."""
+
+    node: str
+    incarnation: str
+    missed: int | None
+    reason: str

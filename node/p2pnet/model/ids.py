@@ -1,0 +1,63 @@
+"""Identifiers and their text forms: artifact ids, node names, SPIFFE URIs, run ids."""
+
+import re
+from typing import NewType
+
+from p2pnet.model.errors import SpecError
+
+NodeName = NewType("NodeName", str)
+"""`<group>-<i>`, unique in a subnet, e.g. `node-0`."""
+
+ArtifactId = NewType("ArtifactId", bytes)
+"""32 bytes, BLAKE2b-256; see `broadcast.artifact`."""
+
+Slot = NewType("Slot", int)
+CommitId = NewType("CommitId", int)
+ConnectionId = NewType("ConnectionId", int)
+"""Ours: receiver-local, growing with every connection of this process; it orders the connections of one peer."""
+
+RunId = NewType("RunId", str)
+
+ARTIFACT_ID_BYTES = 32
+ARTIFACT_TEXT_MIN = 6  # hex characters of a prefix people may type instead of a whole id
+
+SUBNET_NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
+GROUP_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
+
+
+def member_uri(trust_domain: str, namespace: str, subnet: str, node: str) -> str:
+    """The identity a node's leaf must carry, exactly."""
+    return f"spiffe://{trust_domain}/ns/{namespace}/subnet/{subnet}/node/{node}"
+
+
+def lab_uri(trust_domain: str, namespace: str, subnet: str) -> str:
+    """The one identity that may use a node's control routes."""
+    return f"spiffe://{trust_domain}/ns/{namespace}/subnet/{subnet}/lab"
+
+
+def node_of_uri(uri: str, trust_domain: str, namespace: str, subnet: str) -> str | None:
+    """The node name in a member URI of exactly this subnet, else None (a stranger, the lab, another subnet)."""
+    prefix = member_uri(trust_domain, namespace, subnet, "")
+    name = uri[len(prefix) :] if uri.startswith(prefix) else ""
+    return name if name and "/" not in name else None
+
+
+def member_name(group: str, index: int) -> str:
+    """The name of the `index`-th node of a group, counted from 0."""
+    return f"{group}-{index}"
+
+
+def member_order(name: str) -> tuple[str, int]:
+    """Sort key: (group, i), so that `node-10` follows `node-9`."""
+    group, _, index = name.rpartition("-")
+    return (group, int(index)) if index.isdigit() else (name, -1)
+
+
+def check_subnet_name(name: str) -> str:
+    """The name itself, or SpecError naming the rule it breaks."""
+    if not SUBNET_NAME.fullmatch(name):
+        raise SpecError(
+            f"subnet name {name!r}: at most 40 characters, a lower-case letter first, then letters, digits and dashes,"
+            " no dash at the end"
+        )
+    return name

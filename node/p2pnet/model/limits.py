@@ -1,0 +1,37 @@
+"""Every bound that more than one floor needs, with its unit and its reason. A floor's own bounds stand beside their use."""
+
+KIB = 1 << 10
+MIB = 1 << 20
+
+# Artifacts
+PART_BYTES = 64 * KIB  # the unit of fetching; also the leaf of the artifact id's hash list
+PUSH_BELOW_BYTES = 1024  # default: a smaller payload travels inside its slot update
+ARTIFACT_BYTES_MAX = 128 * MIB  # default of spec.broadcast.artifactBytesMax, and its ceiling
+ENVELOPE_BYTES_MAX = 1 * KIB  # what a client may wrap around a user's payload
+SLOTS_PER_PEER = 10_000  # default; rows a receiver keeps per peer and client, slots a sender uses
+UNVALIDATED_BYTES_PER_PEER = 256 * MIB  # charged to the deliverer; twice the largest artifact
+FETCH_STREAMS_PER_PEER = 16
+
+# Updates
+UPDATE_BATCH_BYTES = 16 * KIB  # entries for one peer that leave in one request
+UPDATE_BODY_BYTES_MAX = ARTIFACT_BYTES_MAX + 64 * KIB  # a lone urgent push may carry a whole artifact
+
+# Connections
+STREAM_WINDOW_BYTES = 1 * MIB  # fixed; credit only for consumed bytes
+CONNECTION_WINDOW_BYTES = 16 * MIB
+STREAM_FEED_BYTES = 256 * KIB  # how far a sender feeds aioquic ahead of what has left, per stream
+STREAMS_MAX = 128  # concurrent streams a peer may open, per kind
+CONNECTIONS_MAX = 2_000  # per endpoint
+HANDSHAKES_MAX = 256  # unauthenticated connections per endpoint at a time
+IDLE_S = 15.0
+HANDSHAKE_S = 10.0
+
+# Nodes and runs
+NODES_MAX = 500  # live nodes of one subnet
+EVENT_RING = 100_000  # events a node keeps per incarnation
+EVENTS_PER_READ = 5_000
+GET_RANGE_BYTES = 1 * MIB
+UPLOAD_PART_BYTES = 1 * MIB
+RUN_ARTIFACTS_MAX = 100_000  # artifacts of one run
+DRAIN_S = 10.0  # a node that was asked to stop is gone by then
+NAME_CHARS_MAX = 253

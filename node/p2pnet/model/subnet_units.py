@@ -1,0 +1,129 @@
+"""How the Subnet document writes quantities: text that keeps its unit, with the number beside it. Used by `subnet` only."""
+
+from typing import ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import PydanticCustomError, core_schema
+
+from p2pnet.model import units
+from p2pnet.model.errors import SpecError
+
+_TEXT_CHARS_MAX = 32
+
+
+class Document(BaseModel):
+    """Base of every part of the document: camelCase keys, unknown keys refused, nothing converted silently."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=False, extra="forbid", strict=True, frozen=True, allow_inf_nan=False
+    )
+
+
+class Quantity(str):
+    """A text like `90ms`. It stays the text that was written (documents round-trip) and knows its number."""
+
+    __slots__ = ()
+    pattern: ClassVar[str]
+
+    @staticmethod
+    def parse(text: str) -> float:
+        """The number in a text, in the base unit. Raises SpecError."""
+        raise TypeError(f"{text!r}: a quantity of no kind")
+
+    @property
+    def number(self) -> float:
+        """In the base unit."""
+        return self.parse(self)
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        """The quantity in a text. Raises pydantic's error, worded by `units`, for a bare number or a wrong unit."""
+        if isinstance(value, str) and len(value) > _TEXT_CHARS_MAX:
+            raise PydanticCustomError("quantity", "write at most {chars} characters", {"chars": _TEXT_CHARS_MAX})
+        try:
+            cls.parse(str(value))  # a bare number has no unit, which is what the message says
+        except SpecError as error:
+            raise PydanticCustomError("quantity", "{message}", {"message": str(error)}) from None
+        return cls(value)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls.read, serialization=core_schema.plain_serializer_function_ser_schema(str)
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"type": "string", "pattern": cls.pattern, "maxLength": _TEXT_CHARS_MAX}
+
+
+class Duration(Quantity):
+    """`90ms`, `30s`, `10m`, `2h`, `7d`."""
+
+    __slots__ = ()
+    pattern = r"^[0-9]+(\.[0-9]+)?\s*(us|ms|s|m|h|d)$"
+
+    @staticmethod
+    def parse(text: str) -> float:
+        """As `units.parse_duration`."""
+        return units.parse_duration(text)
+
+    @property
+    def seconds(self) -> float:
+        """The duration in seconds."""
+        return units.parse_duration(self)
+
+
+class Size(Quantity):
+    """`64KiB`, `128Mi`, `1MB`."""
+
+    __slots__ = ()
+    pattern = r"^[0-9]+(\.[0-9]+)?\s*(B|KB|kB|MB|GB|Ki|KiB|Mi|MiB|Gi|GiB)$"
+
+    @staticmethod
+    def parse(text: str) -> float:
+        """As `units.parse_size`."""
+        return units.parse_size(text)
+
+    @property
+    def bytes(self) -> int:
+        """The size in bytes."""
+        return units.parse_size(self)
+
+
+class Bandwidth(Quantity):
+    """`50Mbit`, per second."""
+
+    __slots__ = ()
+    pattern = r"^[0-9]+(\.[0-9]+)?\s*([kKMG]?bit)$"
+
+    @staticmethod
+    def parse(text: str) -> float:
+        """As `units.parse_bandwidth`."""
+        return units.parse_bandwidth(text)
+
+    @property
+    def bits_per_second(self) -> float:
+        """The bandwidth in bits per second."""
+        return units.parse_bandwidth(self)
+
+
+class Share(Quantity):
+    """`0.2%`."""
+
+    __slots__ = ()
+    pattern = r"^[0-9]+(\.[0-9]+)?\s*%$"
+
+    @staticmethod
+    def parse(text: str) -> float:
+        """As `units.parse_share`."""
+        return units.parse_share(text)
+
+    @property
+    def ratio(self) -> float:
+        """The share between 0 and 1."""
+        return units.parse_share(self)
