@@ -1,0 +1,24 @@
+"""Authorities, leaves and bundles: issue, name and verify. `now` is an argument; nothing here reads a clock or a socket.
+
+Called by quic (verify, Identity), node (Identity), and by lab and operator (Authority), who alone hold authority keys.
+"""
+
+from p2pnet.trust.authority import AUTHORITY_TTL, Authority
+from p2pnet.trust.bundle import Bundle, Peer, verify
+from p2pnet.trust.identity import BUNDLE_FILE, CHAIN_FILE, KEY_FILE, Identity, identity_files
+from p2pnet.trust.leaf import BACKDATE, Leaf
+
+__all__ = [
+    "AUTHORITY_TTL",
+    "BACKDATE",
+    "BUNDLE_FILE",
+    "CHAIN_FILE",
+    "KEY_FILE",
+    "Authority",
+    "Bundle",
+    "Identity",
+    "Leaf",
+    "Peer",
+    "identity_files",
+    "verify",
+]

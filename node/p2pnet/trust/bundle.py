@@ -1,0 +1,127 @@
+"""The trust bundle and the one question asked of it: does this chain admit, and whom? Runs once per handshake."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.utils import CryptographyDeprecationWarning
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+
+from p2pnet.model.errors import SpecError, TrustError
+
+BUNDLE_AUTHORITIES_MAX = 16  # a rotation holds two; a chain of handovers never needs more
+CHAIN_CERTIFICATES_MAX = 5  # leaf and intermediates of one peer
+CHAIN_BYTES_MAX = 32 * 1024  # DER of one peer's chain; ours are about 600 bytes
+_INTERMEDIATES_MAX = 3  # between leaf and authority
+
+_USAGES = {ExtendedKeyUsageOID.CLIENT_AUTH: "client", ExtendedKeyUsageOID.SERVER_AUTH: "server"}
+_PARSING_FAILS = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+    CryptographyDeprecationWarning,  # how damage not yet refused is said; raised where warnings are errors
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who a verified chain is: its one URI, the end of its validity (of the whole chain) and the leaf's SHA-256 in hex.
+
+    The fingerprint names the bytes that were shown, not the peer: a signature can be encoded in more than one way.
+    """
+
+    uri: str
+    not_after: datetime
+    fingerprint: str
+
+
+class Bundle:
+    """One or several authorities, all trusted alike: during a rotation the old and the new."""
+
+    def __init__(self, authorities: Sequence[x509.Certificate]) -> None:
+        if not 1 <= len(authorities) <= BUNDLE_AUTHORITIES_MAX:
+            raise SpecError(f"a trust bundle holds 1 to {BUNDLE_AUTHORITIES_MAX} authorities, not {len(authorities)}")
+        unique = {one.fingerprint(hashes.SHA256()).hex(): one for one in authorities}
+        self.authorities = tuple(unique.values())
+        self.fingerprints = tuple(unique)
+        """SHA-256 of each authority's DER, in hex, in order."""
+        self.store = Store(list(self.authorities))
+
+    @classmethod
+    def from_pem(cls, pem: bytes) -> "Bundle":
+        """The authorities in a PEM text (a `ca.crt`). Raises SpecError for damage, or when there is none."""
+        try:
+            return cls(x509.load_pem_x509_certificates(pem))
+        except _PARSING_FAILS as error:
+            raise SpecError(f"not a trust bundle: {error}") from error
+
+    @property
+    def pem(self) -> bytes:
+        """The bundle as a PEM text."""
+        return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in self.authorities)
+
+
+def verify(chain_der: Sequence[bytes], bundle: Bundle, *, now: datetime) -> Peer:
+    """Who this chain (leaf first) is, if the bundle vouches for it at `now` (aware). Raises TrustError, whatever the bytes.
+
+    The leaf must carry both extended key usages and exactly one URI. The x509 *client* verifier serves in both
+    directions: peers are known by their URI, which the server verifier does not look at.
+    """
+    if not chain_der:
+        raise TrustError("no-certificate", "the peer showed no certificate")
+    if len(chain_der) > CHAIN_CERTIFICATES_MAX or sum(map(len, chain_der)) > CHAIN_BYTES_MAX:
+        raise TrustError(
+            "malformed", f"the peer's chain is longer than {CHAIN_CERTIFICATES_MAX} certificates or 32 KiB"
+        )
+    try:
+        certificates = [x509.load_der_x509_certificate(der) for der in chain_der]
+        uri = _check_leaf(certificates[0])
+        chain = _check_chain(certificates, bundle, now.astimezone(UTC))
+        return Peer(
+            uri, min(one.not_valid_after_utc for one in chain), certificates[0].fingerprint(hashes.SHA256()).hex()
+        )
+    except _PARSING_FAILS as error:
+        raise TrustError("malformed", f"the peer's certificate cannot be read: {error}") from error
+
+
+def _check_leaf(leaf: x509.Certificate) -> str:
+    """Usages and name: the leaf's one URI."""
+    try:
+        usages = set(leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound:
+        usages = set()
+    missing = [word for oid, word in _USAGES.items() if oid not in usages]
+    if missing:
+        raise TrustError("wrong-usage", f"the peer's certificate is not for use as {' and '.join(missing)}")
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        raise TrustError("wrong-name", "the peer's certificate names nobody") from None
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    if len(uris) != 1:
+        raise TrustError("wrong-name", f"the peer's certificate must carry exactly one URI, it has {len(uris)}")
+    return uris[0]
+
+
+def _check_chain(certificates: list[x509.Certificate], bundle: Bundle, now: datetime) -> list[x509.Certificate]:
+    """The verified chain from leaf to authority, or TrustError: of the wrong time if that is why, else untrusted."""
+    verifier = PolicyBuilder().store(bundle.store).time(now).max_chain_depth(_INTERMEDIATES_MAX).build_client_verifier()
+    try:
+        return verifier.verify(certificates[0], certificates[1:]).chain
+    except VerificationError as error:
+        # The verifier's own words for a wrong time are no contract; dates are.
+        leaf = certificates[0]
+        if now > leaf.not_valid_after_utc:
+            ended = f"{leaf.not_valid_after_utc:%Y-%m-%d %H:%M:%S}"
+            raise TrustError("expired", f"the peer's certificate expired at {ended} UTC") from error
+        if now < leaf.not_valid_before_utc:
+            starts = f"{leaf.not_valid_before_utc:%Y-%m-%d %H:%M:%S}"
+            raise TrustError("not-yet-valid", f"the peer's certificate is valid from {starts} UTC on") from error
+        raise TrustError("untrusted", f"no authority of the bundle vouches for the peer: {error}") from error

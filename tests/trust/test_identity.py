@@ -1,0 +1,91 @@
+"""An identity is three files of one generation, or an error that names the wrong one."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from p2pnet.model.errors import SpecError
+from p2pnet.trust import Authority, Identity
+
+NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
+WEEK = timedelta(days=7)
+URI = "spiffe://p2pnet/ns/local/subnet/demo/node/node-0"
+AUTHORITY = Authority.create("demo", now=NOW)
+
+
+def new_identity() -> Identity:
+    return Identity.of(AUTHORITY.issue(URI, now=NOW, ttl=WEEK), AUTHORITY.certificate_pem)
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    identity = new_identity()
+    identity.write(tmp_path / "identity")
+    again = Identity.read(tmp_path / "identity")
+    assert again == identity
+    assert (again.uri, again.not_after) == (URI, NOW + WEEK)
+    assert again.verify(now=NOW).fingerprint == identity.fingerprint
+
+
+def test_the_key_is_for_its_owner_only(tmp_path: Path) -> None:
+    new_identity().write(tmp_path / "identity")
+    assert (tmp_path / "identity").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "identity" / "tls.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_writing_over_an_identity_leaves_nothing_else_behind(tmp_path: Path) -> None:
+    first, second = new_identity(), new_identity()
+    first.write(tmp_path)
+    second.write(tmp_path)
+    assert Identity.read(tmp_path) == second
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["ca.crt", "tls.crt", "tls.key"]
+
+
+@pytest.mark.parametrize("name", ["tls.crt", "tls.key", "ca.crt"])
+def test_a_missing_or_damaged_file_is_named(tmp_path: Path, name: str) -> None:
+    new_identity().write(tmp_path)
+    (tmp_path / name).write_bytes(b"damaged")
+    with pytest.raises(SpecError, match=name):
+        Identity.read(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(SpecError, match=f"{name}: cannot read"):
+        Identity.read(tmp_path)
+
+
+def test_a_key_of_another_leaf_is_refused(tmp_path: Path) -> None:
+    new_identity().write(tmp_path)
+    (tmp_path / "tls.key").write_bytes(new_identity().key_pem)
+    with pytest.raises(SpecError, match=r"tls\.key: is not the key"):
+        Identity.read(tmp_path)
+
+
+def test_a_mounted_secret_is_read_through_its_data_link(tmp_path: Path) -> None:
+    """Kubernetes mounts `tls.crt -> ..data/tls.crt` and `..data -> ..2030_01_01`, and swaps the second link."""
+    identity = new_identity()
+    identity.write(tmp_path / "..2030_01_01")
+    (tmp_path / "..data").symlink_to("..2030_01_01")
+    for name in ("tls.crt", "tls.key", "ca.crt"):
+        (tmp_path / name).symlink_to(f"..data/{name}")
+    assert Identity.read(tmp_path) == identity
+
+
+def test_a_link_swapped_in_the_middle_of_a_read_mixes_no_generations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = new_identity(), new_identity()
+    old.write(tmp_path / "..old")
+    new.write(tmp_path / "..new")
+    (tmp_path / "..data").symlink_to("..old")
+    for name in ("tls.crt", "tls.key", "ca.crt"):
+        (tmp_path / name).symlink_to(f"..data/{name}")
+    read_bytes = Path.read_bytes
+
+    def read_and_swap(path: Path) -> bytes:
+        data = read_bytes(path)
+        if path.name == "tls.crt":
+            (tmp_path / "..swap").symlink_to("..new")
+            (tmp_path / "..swap").replace(tmp_path / "..data")
+        return data
+
+    monkeypatch.setattr(Path, "read_bytes", read_and_swap)
+    assert Identity.read(tmp_path) == old

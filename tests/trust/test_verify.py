@@ -1,0 +1,179 @@
+"""Whom a chain admits: exactly its one URI, and only while all of it holds."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from p2pnet.model.errors import TrustError
+from p2pnet.trust import Authority, Bundle, Identity, Peer, verify
+
+NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
+WEEK = timedelta(days=7)
+URI = "spiffe://p2pnet/ns/local/subnet/demo/node/node-0"
+AUTHORITY = Authority.create("demo", now=NOW)
+BUNDLE = Bundle.from_pem(AUTHORITY.certificate_pem)
+LEAF = AUTHORITY.issue(URI, now=NOW, ttl=WEEK)
+CHAIN = list(Identity.of(LEAF, AUTHORITY.certificate_pem).chain_der)
+CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
+
+
+def chain(leaf_pem: bytes) -> list[bytes]:
+    return [one.public_bytes(serialization.Encoding.DER) for one in x509.load_pem_x509_certificates(leaf_pem)]
+
+
+def refusal(chain_der: list[bytes], bundle: Bundle = BUNDLE, now: datetime = NOW) -> str:
+    with pytest.raises(TrustError) as caught:
+        verify(chain_der, bundle, now=now)
+    return caught.value.kind
+
+
+def odd_leaf(
+    *, uris: tuple[str, ...] = (URI,), usages: tuple[x509.ObjectIdentifier, ...] = (CLIENT, SERVER), ca: bool = False
+) -> list[bytes]:
+    """A leaf that `Authority.issue` would never make, signed by the real authority."""
+    signer = serialization.load_pem_private_key(AUTHORITY.key_pem, None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    identifier = AUTHORITY.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "odd")]))
+        .issuer_name(AUTHORITY.certificate.subject)
+        .public_key(ec.generate_private_key(ec.SECP256R1()).public_key())
+        .serial_number(7)
+        .not_valid_before(NOW)
+        .not_valid_after(NOW + WEEK)
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
+    )
+    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri) for uri in uris]
+    builder = builder.add_extension(x509.SubjectAlternativeName([*names, x509.DNSName("a")]), critical=False)
+    if usages:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+    return [builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.DER)]
+
+
+def test_a_leaf_of_the_authority_is_its_uri() -> None:
+    assert verify(CHAIN, BUNDLE, now=NOW) == Peer(URI, NOW + WEEK, LEAF.fingerprint)
+
+
+def test_the_odd_leaf_of_these_tests_is_admitted_when_nothing_is_odd_about_it() -> None:
+    assert verify(odd_leaf(), BUNDLE, now=NOW).uri == URI
+
+
+def test_no_certificate_is_refused() -> None:
+    assert refusal([]) == "no-certificate"
+
+
+def test_a_leaf_of_a_stranger_with_the_same_name_is_untrusted() -> None:
+    stranger = Authority.create("demo", now=NOW)
+    assert refusal(chain(stranger.issue(URI, now=NOW, ttl=WEEK).chain_pem)) == "untrusted"
+
+
+def test_a_strangers_authority_in_the_chain_vouches_for_nothing() -> None:
+    stranger = Authority.create("demo", now=NOW)
+    assert refusal(chain(stranger.issue(URI, now=NOW, ttl=WEEK).chain_pem + stranger.certificate_pem)) == "untrusted"
+
+
+def test_a_leaf_signed_by_a_leaf_is_untrusted() -> None:
+    pretender = Authority(x509.load_pem_x509_certificate(LEAF.chain_pem), _key(LEAF.key_pem))
+    forged = pretender.issue(URI, now=NOW, ttl=timedelta(days=1))
+    assert refusal(chain(forged.chain_pem + LEAF.chain_pem)) == "untrusted"
+
+
+def test_the_authority_itself_is_no_peer() -> None:
+    assert refusal(chain(AUTHORITY.certificate_pem)) == "wrong-usage"
+
+
+def test_an_authority_with_a_peers_names_is_no_peer() -> None:
+    assert refusal(odd_leaf(ca=True)) == "untrusted"
+
+
+def test_time_decides() -> None:
+    assert verify(CHAIN, BUNDLE, now=NOW - timedelta(minutes=10)).uri == URI
+    assert verify(CHAIN, BUNDLE, now=NOW + WEEK).uri == URI
+    assert refusal(CHAIN, now=NOW - timedelta(minutes=10, seconds=1)) == "not-yet-valid"
+    assert refusal(CHAIN, now=NOW + WEEK + timedelta(seconds=1)) == "expired"
+
+
+def test_a_leaf_of_an_authority_that_has_ended_is_refused() -> None:
+    short = Authority.create("demo", now=NOW, ttl=timedelta(days=1))
+    leaf = short.issue(URI, now=NOW, ttl=WEEK)
+    assert refusal(chain(leaf.chain_pem), Bundle.from_pem(short.certificate_pem), NOW + timedelta(days=2)) == "expired"
+
+
+@pytest.mark.parametrize("usages", [(), (CLIENT,), (SERVER,), (ExtendedKeyUsageOID.CODE_SIGNING,)])
+def test_both_usages_are_wanted(usages: tuple[x509.ObjectIdentifier, ...]) -> None:
+    assert refusal(odd_leaf(usages=usages)) == "wrong-usage"
+
+
+@pytest.mark.parametrize("uris", [(), (URI, URI), (URI, "spiffe://p2pnet/ns/local/subnet/demo/lab")])
+def test_exactly_one_uri_is_wanted(uris: tuple[str, ...]) -> None:
+    assert refusal(odd_leaf(uris=uris)) == "wrong-name"
+
+
+def test_during_a_rotation_leaves_of_both_authorities_are_admitted() -> None:
+    new = Authority.create("demo", now=NOW)  # of the same name, as a real rotation makes it
+    both = Bundle.from_pem(AUTHORITY.certificate_pem + new.certificate_pem)
+    assert verify(CHAIN, both, now=NOW).uri == URI
+    assert verify(chain(new.issue(URI, now=NOW, ttl=WEEK).chain_pem), both, now=NOW).uri == URI
+    assert refusal(CHAIN, Bundle.from_pem(new.certificate_pem)) == "untrusted"
+
+
+def test_a_chain_is_bounded_before_it_is_parsed() -> None:
+    assert refusal(CHAIN * 6) == "malformed"
+    assert refusal([*CHAIN, bytes(33 * 1024)]) == "malformed"
+
+
+def test_a_changed_signature_is_untrusted() -> None:
+    forged = CHAIN[0][:-1] + bytes([CHAIN[0][-1] ^ 1])
+    assert refusal([forged]) in {"untrusted", "malformed"}
+
+
+@given(st.lists(st.binary(max_size=200), max_size=3))
+@example([b"\x30\x00"])
+def test_any_bytes_give_a_refusal(chain_der: list[bytes]) -> None:
+    assert refusal(chain_der) in {"no-certificate", "malformed"}
+
+
+SIGNED = CHAIN[0].index(x509.load_der_x509_certificate(CHAIN[0]).tbs_certificate_bytes)
+SIGNED_END = SIGNED + len(x509.load_der_x509_certificate(CHAIN[0]).tbs_certificate_bytes)
+REFUSALS = {"malformed", "untrusted", "expired", "not-yet-valid", "wrong-name", "wrong-usage"}
+
+
+@settings(max_examples=300)
+@example(15, 129)  # a negative serial number: today a warning of cryptography, tomorrow an error
+@given(st.integers(SIGNED, SIGNED_END - 1), st.integers(1, 255))
+def test_any_damage_to_what_is_signed_gives_a_refusal(position: int, flip: int) -> None:
+    damaged = bytearray(CHAIN[0])
+    damaged[position] ^= flip
+    assert refusal([bytes(damaged)]) in REFUSALS
+
+
+@settings(max_examples=300)
+@given(st.integers(SIGNED_END, len(CHAIN[0]) - 1), st.integers(1, 255))
+def test_another_way_to_write_the_signature_makes_nobody_else(position: int, flip: int) -> None:
+    """A signature has several encodings (its count of unused bits, for one), so a fingerprint is no name."""
+    damaged = bytearray(CHAIN[0])
+    damaged[position] ^= flip
+    try:
+        peer = verify([bytes(damaged)], BUNDLE, now=NOW)
+    except TrustError:
+        return
+    assert (peer.uri, peer.not_after) == (URI, NOW + WEEK)
+
+
+@given(st.integers(0, len(CHAIN[0]) - 1))
+def test_half_a_leaf_is_malformed(cut: int) -> None:
+    assert refusal([CHAIN[0][:cut]]) == "malformed"
+
+
+def _key(pem: bytes) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(pem, None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key
