@@ -1,0 +1,145 @@
+"""What ends connections, streams and messages: the codes on the wire and the exceptions raised for them.
+
+P2pnetError
+├── LocalError
+│   ├── EndpointClosed      the endpoint was closed by its owner
+│   ├── BadAddress          nothing can be reached there: port 0, no IP address, wrong family
+│   └── EndpointError       the socket cannot be had (its `errno` says why)
+└── RemoteError
+    ├── MalformedError
+    │   └── FrameError          bytes that are no message; `kind` says which rule they break
+    └── QuicError
+        ├── ConnectionLost      the connection ended first; `reason` says how
+        ├── StreamLost          the peer threw this stream away; `code` says why
+        ├── HandshakeFailed     no connection came about; `kind` says why
+        ├── MessageTooLarge     over a named cap, ours or the peer's
+        └── RequestTimeout      no answer in time
+"""
+
+# ruff: noqa: N818  # named for what happened: callers read `except ConnectionLost`
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Literal
+
+from p2pnet.model.errors import LocalError, MalformedError, RemoteError
+
+
+class CloseCode(IntEnum):
+    """Why an end closes a connection: the application error code on the wire."""
+
+    DONE = 0
+    SHUTTING_DOWN = 0x10
+    REFUSED = 0x11
+    REPLACED = 0x12
+    REMOVED = 0x13
+    PROTOCOL_VIOLATION = 0x14
+    WRONG_CONTENT = 0x15
+    EXPIRED = 0x16
+    RENEWED = 0x17
+    TOO_MANY = 0x18
+
+
+class StreamCode(IntEnum):
+    """Why an end resets or stops a stream: the application error code on the wire."""
+
+    CANCELLED = 0x20
+    TOO_LARGE = 0x21
+    MALFORMED = 0x22
+    UNWANTED = 0x23
+
+
+_NAMES = {int(code): code.name.lower() for code in StreamCode}
+
+CloseKind = Literal["local", "application", "transport", "idle", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class CloseReason:
+    """How a connection ended. `code` is a CloseCode for local, application and refused, QUIC's own for transport.
+
+    local: this end closed it. application: the peer did. idle: nothing came for the idle time. refused: a certificate
+    did not admit. transport: QUIC itself gave up (a broken packet, a path lost).
+    """
+
+    kind: CloseKind
+    code: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.code:#x}" + (f": {self.text}" if self.text else "")
+
+
+class QuicError(RemoteError):
+    """A peer or the path to it failed."""
+
+
+class ConnectionLost(QuicError):
+    """The connection ended before the operation did."""
+
+    def __init__(self, reason: CloseReason) -> None:
+        super().__init__(f"connection lost ({reason})")
+        self.reason = reason
+
+
+class StreamLost(QuicError):
+    """The peer stopped or reset this stream; other streams are well."""
+
+    def __init__(self, code: int) -> None:
+        name = _NAMES.get(code, "unknown")
+        super().__init__(f"the peer threw the stream away (code {code:#x}, {name})")
+        self.code = code
+
+
+HandshakeFailure = Literal["timeout", "refused", "too-many", "closed", "protocol"]
+
+
+class HandshakeFailed(QuicError):
+    """No connection came about. refused: the peer does not admit us. too-many: it is full for now."""
+
+    def __init__(self, kind: HandshakeFailure, text: str) -> None:
+        super().__init__(f"handshake failed ({kind}): {text}")
+        self.kind: HandshakeFailure = kind
+        self.text = text
+
+
+class MessageTooLarge(QuicError):
+    """A message over a cap. At the sender: the peer refused it, or it exceeds what framing can say."""
+
+
+class RequestTimeout(QuicError):
+    """The answer did not come within the caller's time."""
+
+
+FrameFault = Literal["version", "reserved", "truncated", "trailing", "empty"]
+
+
+class FrameError(MalformedError):
+    """Bytes on a stream that are no message."""
+
+    def __init__(self, kind: FrameFault, message: str) -> None:
+        super().__init__(message)
+        self.kind: FrameFault = kind
+
+
+class EndpointClosed(LocalError):
+    """The endpoint is closed, or closing: it opens and accepts nothing more."""
+
+
+class BadAddress(LocalError):
+    """No peer can be at this address."""
+
+
+class EndpointError(LocalError):
+    """The socket could not be bound; `errno` is the system's."""
+
+    def __init__(self, message: str, errno: int | None) -> None:
+        super().__init__(message)
+        self.errno = errno
+
+
+def stream_error(code: int) -> QuicError:
+    """The exception for a stream the peer stopped or reset with this code."""
+    if code == StreamCode.TOO_LARGE:
+        return MessageTooLarge("the peer refused the message: it exceeds the cap of its route")
+    return StreamLost(code)

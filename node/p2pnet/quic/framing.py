@@ -1,0 +1,168 @@
+"""qp2p's message on a stream: a 16-byte version-2 head, then header, destination and payload, then the stream's FIN.
+
+    [0:2] version = 2 · [2:6] header length · [6:10] destination length · [10:14] payload length · [14:16] reserved = 0
+
+All big-endian. The head is judged before anything after it is waited for, and again once the header (p2pnet's route)
+is read, for every route has its own cap. Pure: bytes in, a message or a typed error out.
+"""
+
+import struct
+from collections.abc import Callable, Sequence
+
+from p2pnet.quic.errors import FrameError, MessageTooLarge
+
+HEAD = struct.Struct(">HIIIH")
+HEAD_BYTES = HEAD.size
+VERSION = 2
+LENGTH_MAX = (1 << 32) - 1
+JOIN_BELOW_BYTES = 16 * 1024  # smaller messages become one piece: a copy costs less than a seam
+_SMALL_PIECE_BYTES = 1024  # smaller pieces are gathered: 40 bytes of object for each byte would be a weapon
+_GATHER_BYTES = 64 * 1024
+
+Parts = bytes | Sequence[bytes]
+"""A payload: one piece, or several that are concatenated on the wire (shared ones are not copied per peer)."""
+
+
+def encode(
+    header: bytes, dst: bytes, payload: Parts, *, empty_payload: bool = True, reply: bool = False
+) -> list[bytes]:
+    """The pieces of one message, in order; large payload pieces are passed on as they are.
+
+    Raises MessageTooLarge beyond 4 GiB of one part, FrameError("empty") for an empty payload where it is not allowed
+    (a message of nothing at all never is; a reply may be one where empty payloads are allowed).
+    """
+    pieces = [payload] if isinstance(payload, bytes) else [bytes(piece) for piece in payload if piece]
+    size = sum(map(len, pieces))
+    if not size and not (empty_payload and (reply or header or dst)):
+        raise FrameError("empty", "a message must have a payload")
+    if size > LENGTH_MAX or len(header) > LENGTH_MAX or len(dst) > LENGTH_MAX:
+        raise MessageTooLarge(f"a message part of more than {LENGTH_MAX} bytes cannot be framed")
+    head = HEAD.pack(VERSION, len(header), len(dst), size, 0) + header + dst
+    if size <= JOIN_BELOW_BYTES:
+        return [head + b"".join(pieces)]
+    return [head, *pieces]
+
+
+class Assembler:
+    """Collects one inbound message. Feed it what arrives in order; it raises as soon as a rule is broken.
+
+    `cap(header)` gives the payload bytes allowed once the header is known, `announced_max` bounds it before that.
+    """
+
+    __slots__ = (
+        "_announced_max", "_cap", "_empty_payload", "_header_max", "_loose", "_pieces", "_reply", "_route_read",
+        "dst_length", "header", "header_length", "payload_length", "received", "total",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        cap: Callable[[bytes], int],
+        *,
+        announced_max: int,
+        header_max: int,
+        empty_payload: bool = True,
+        reply: bool = False,
+    ) -> None:
+        self._cap = cap
+        self._announced_max = announced_max
+        self._header_max = header_max
+        self._empty_payload = empty_payload
+        self._reply = reply
+        self._pieces: list[bytes] = []
+        self._loose = bytearray()
+        self._route_read = False
+        self.received = 0
+        self.total = 0
+        """Bytes of the whole message, head included; 0 until the head is read."""
+        self.header = b""
+        self.header_length = self.dst_length = self.payload_length = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the stream. Raises FrameError or MessageTooLarge; then nothing more may be fed."""
+        self.received += len(data)
+        if len(data) >= _SMALL_PIECE_BYTES or not self._pieces:
+            if self._loose:
+                self._gather()
+            self._pieces.append(data)
+        else:
+            self._loose += data
+            if len(self._loose) >= _GATHER_BYTES:
+                self._gather()
+        if not self._route_read:
+            self._judge()
+        if self.total and self.received > self.total:
+            raise FrameError("trailing", f"{self.received - self.total} bytes follow the message")
+
+    def finish(self) -> tuple[bytes, bytes, bytes]:
+        """The stream has ended: (header, destination, payload). Raises FrameError when the message is not whole."""
+        if self._loose:
+            self._gather()
+        if not self.total or self.received < self.total:
+            announced = self.total or HEAD_BYTES
+            raise FrameError("truncated", f"the stream ended after {self.received} of {announced} bytes")
+        skip = HEAD_BYTES + self.header_length
+        body = skip + self.dst_length
+        pieces = self._pieces
+        dst = self._front(body)[skip:body] if self.dst_length else b""
+        if len(pieces) == 1:
+            return self.header, dst, pieces[0][body:]
+        while body and len(pieces[0]) <= body:
+            body -= len(pieces.pop(0))
+            if not pieces:
+                return self.header, dst, b""
+        if body:
+            pieces[0] = pieces[0][body:]
+        return self.header, dst, b"".join(pieces)
+
+    def _judge(self) -> None:
+        """Check the head as soon as it is there, and the route's cap as soon as the header is."""
+        if not self.total:
+            if self.received < HEAD_BYTES:
+                return
+            self._read_head(self._front(HEAD_BYTES))
+        if self.received < HEAD_BYTES + self.header_length:
+            return
+        self.header = self._front(HEAD_BYTES + self.header_length)[HEAD_BYTES : HEAD_BYTES + self.header_length]
+        self._route_read = True
+        cap = self._cap(self.header)
+        if self.payload_length > cap:
+            raise MessageTooLarge(f"{self.payload_length} bytes for {self.header[:64]!r}: its cap is {cap}")
+
+    def _read_head(self, head: bytes) -> None:
+        version, self.header_length, self.dst_length, self.payload_length, reserved = HEAD.unpack_from(head)
+        if version != VERSION:
+            raise FrameError("version", f"message version {version}: only {VERSION} is spoken here")
+        if reserved:
+            raise FrameError("reserved", f"the reserved bytes hold {reserved:#x} instead of 0")
+        if self.header_length > self._header_max or self.dst_length > self._header_max:
+            raise MessageTooLarge(
+                f"a header of {self.header_length} and a destination of {self.dst_length} bytes: "
+                f"at most {self._header_max} each"
+            )
+        if self.payload_length > self._announced_max:
+            raise MessageTooLarge(
+                f"{self.payload_length} bytes announced: no route takes more than {self._announced_max}"
+            )
+        if not self.payload_length and not (
+            self._empty_payload and (self._reply or self.header_length or self.dst_length)
+        ):
+            raise FrameError("empty", "the message has no payload")
+        self.total = HEAD_BYTES + self.header_length + self.dst_length + self.payload_length
+
+    def _front(self, count: int) -> bytes:
+        """At least the first `count` bytes in one piece."""
+        if self._loose:
+            self._gather()
+        pieces = self._pieces
+        if len(pieces[0]) < count:
+            held = 0
+            for index, piece in enumerate(pieces):
+                held += len(piece)
+                if held >= count:
+                    pieces[: index + 1] = [b"".join(pieces[: index + 1])]
+                    break
+        return pieces[0]
+
+    def _gather(self) -> None:
+        self._pieces.append(bytes(self._loose))
+        self._loose.clear()

@@ -1,0 +1,146 @@
+"""TLS for aioquic as p2pnet needs it: both ends show a certificate, and a wrong one ends the handshake there and then.
+
+aioquic's server asks for a client certificate only through a private flag, accepts an empty list and checks no chain;
+its client would check a server against names p2pnet does not use. So both ends judge the chain here, right after the
+peer has proved to hold its key, and *before* the handshake completes: a server has no key to read application data
+with at that point, so nothing a stranger sends is ever handled.
+"""
+
+# ruff: noqa: SLF001  # aioquic offers no public way to ask for a client certificate
+
+from collections.abc import Callable, Mapping
+from ssl import CERT_NONE
+from typing import Any
+
+from aioquic import tls
+from aioquic._buffer import Buffer
+from aioquic.quic.configuration import QuicConfiguration
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from p2pnet.model.errors import TrustError, TrustRefusal
+from p2pnet.quic.settings import Settings
+from p2pnet.quic.trust import Trust
+
+HANDSHAKE_BYTES_MAX = 64 * 1024  # one TLS message being assembled; chains are at most half of that
+_REASON_CHARS_MAX = 200  # what a refused peer is told: it must fit one packet
+
+_ALERTS: Mapping[TrustRefusal, tls.AlertDescription] = {
+    "no-certificate": tls.AlertDescription.certificate_required,
+    "untrusted": tls.AlertDescription.unknown_ca,
+    "expired": tls.AlertDescription.certificate_expired,
+    "not-yet-valid": tls.AlertDescription.certificate_expired,
+    "wrong-name": tls.AlertDescription.access_denied,
+    "wrong-usage": tls.AlertDescription.unsupported_certificate,
+    "malformed": tls.AlertDescription.bad_certificate,
+}
+REFUSAL_ALERTS = frozenset(_ALERTS.values())
+"""TLS alerts by which an end says: your certificate does not admit you."""
+
+Admit = Callable[[list[bytes]], None]
+"""Given the peer's chain (DER, leaf first), returns, or raises TrustError."""
+
+
+class Refusal(tls.Alert):
+    """A TrustError on its way through aioquic, which closes the connection with its alert and words."""
+
+    def __init__(self, error: TrustError) -> None:
+        super().__init__(str(error)[:_REASON_CHARS_MAX])
+        self.description = _ALERTS[error.kind]
+
+
+class JudgingContext(tls.Context):
+    """A TLS context that asks `admit` about the peer's chain."""
+
+    admit: Admit
+
+    @classmethod
+    def adopt(cls, context: tls.Context, admit: Admit, *, ask_client: bool) -> None:
+        """Turn a context aioquic has just made into a judging one, in place: aioquic offers no way to supply one."""
+        context.__class__ = cls
+        if not isinstance(context, cls):
+            raise TypeError("aioquic's TLS context is not what it was")
+        context.admit = admit
+        context._request_client_certificate = ask_client
+        # aioquic makes one key per group and sends all; two groups everybody speaks save a third of the handshake.
+        context._supported_groups = [tls.Group.X25519, tls.Group.SECP256R1]
+
+    def handle_message(self, input_data: bytes, output_buf: dict[tls.Epoch, Buffer]) -> None:
+        """As aioquic, but a stranger may not make us collect 16 MiB of one handshake message."""
+        if len(self._receive_buffer) + len(input_data) > HANDSHAKE_BYTES_MAX:
+            raise tls.AlertDecodeError("handshake message too long")
+        super().handle_message(input_data, output_buf)
+
+    def _server_handle_certificate(self, input_buf: Buffer) -> None:
+        super()._server_handle_certificate(input_buf)
+        if self._peer_certificate is None:
+            self._judge()
+
+    def _server_handle_certificate_verify(self, input_buf: Buffer) -> None:
+        super()._server_handle_certificate_verify(input_buf)
+        self._judge()
+
+    def _client_handle_certificate_verify(self, input_buf: Buffer) -> None:
+        super()._client_handle_certificate_verify(input_buf)
+        self._judge()
+
+    def _judge(self) -> None:
+        leaf: Any = self._peer_certificate
+        chain = [] if leaf is None else [leaf, *self._peer_certificate_chain]
+        try:
+            self.admit([one.public_bytes(Encoding.DER) for one in chain])
+        except TrustError as error:
+            raise Refusal(error) from error
+
+
+class Configurations:
+    """aioquic's configuration for each end, rebuilt when the identity has changed."""
+
+    def __init__(self, trust: Trust, settings: Settings) -> None:
+        self._trust = trust
+        self._settings = settings
+        self._made: dict[tuple[int, bool, int], QuicConfiguration] = {}
+
+    def get(self, *, is_client: bool, datagram_bytes: int) -> QuicConfiguration:
+        """The configuration for a connection that starts now."""
+        key = (self._trust.version, is_client, datagram_bytes)
+        if key not in self._made:
+            if self._made and next(iter(self._made))[0] != key[0]:
+                self._made.clear()
+            self._made[key] = self._make(is_client=is_client, datagram_bytes=datagram_bytes)
+        return self._made[key]
+
+    def _make(self, *, is_client: bool, datagram_bytes: int) -> QuicConfiguration:
+        settings = self._settings
+        identity = self._trust.identity
+        configuration = QuicConfiguration(
+            is_client=is_client,
+            alpn_protocols=None if self._trust.alpn is None else list(self._trust.alpn),
+            server_name=self._trust.server_name if is_client else None,
+            verify_mode=CERT_NONE,  # JudgingContext judges
+            congestion_control_algorithm=settings.congestion,
+            idle_timeout=NEVER_S if settings.idle_s is None else settings.idle_s,
+            max_data=settings.connection_window_bytes,
+            max_stream_data=settings.stream_window_bytes,
+            max_datagram_size=datagram_bytes,
+            initial_rtt=INITIAL_RTT_S,
+            # AES-128 first: as strong as P-256 leaves, and cheaper per packet.
+            cipher_suites=[
+                tls.CipherSuite.AES_128_GCM_SHA256,
+                tls.CipherSuite.AES_256_GCM_SHA384,
+                tls.CipherSuite.CHACHA20_POLY1305_SHA256,
+            ],
+        )
+        if not is_client or self._trust.asks_client:
+            configuration.certificate = identity.certificates[0]
+            configuration.certificate_chain = list(identity.certificates[1:])
+            configuration.private_key = identity.private_key
+        if settings.qlog_dir is not None:
+            from aioquic.quic.logger import QuicFileLogger  # only when asked for
+
+            settings.qlog_dir.mkdir(parents=True, exist_ok=True)
+            configuration.quic_logger = QuicFileLogger(str(settings.qlog_dir))
+        return configuration
+
+
+INITIAL_RTT_S = 0.333  # RFC 9002's: on a machine full of handshakes aioquic's 0.1 sends most of their flights twice
+NEVER_S = 10 * 365 * 86_400.0  # an idle time nobody will see the end of

@@ -1,0 +1,134 @@
+"""The message frame: golden bytes, every cut, every broken rule."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2pnet.quic.errors import FrameError, MessageTooLarge
+from p2pnet.quic.framing import HEAD, Assembler, encode
+
+parts = st.binary(max_size=300)
+
+
+def assembler(cap: int = 1 << 20, *, empty_payload: bool = True, **caps: int) -> Assembler:
+    table = {name.encode(): value for name, value in caps.items()}
+    return Assembler(
+        lambda header: table.get(header, cap),
+        announced_max=max([cap, *table.values()]),
+        header_max=1024,
+        empty_payload=empty_payload,
+    )
+
+
+def test_the_frame_is_qp2ps_to_the_byte() -> None:
+    expected = bytes.fromhex("0002 00000001 00000002 00000003 0000 68 6464 707070")
+    assert b"".join(encode(b"h", b"dd", b"ppp")) == expected
+
+
+@given(header=parts, dst=parts, payload=st.binary(min_size=1, max_size=40_000), cuts=st.lists(st.integers(1, 5000)))
+def test_a_message_survives_any_cut(header: bytes, dst: bytes, payload: bytes, cuts: list[int]) -> None:
+    data = b"".join(encode(header, dst, payload))
+    one = assembler()
+    position = 0
+    for cut in [*cuts, len(data)]:
+        if position < len(data):
+            one.feed(data[position : position + cut])
+        position += cut
+    assert one.finish() == (header, dst, payload)
+
+
+@given(header=parts, dst=parts, pieces=st.lists(parts, min_size=1, max_size=4).filter(any))
+def test_a_payload_in_pieces_is_one_payload(header: bytes, dst: bytes, pieces: list[bytes]) -> None:
+    one = assembler()
+    for piece in encode(header, dst, pieces):
+        one.feed(piece)
+    assert one.finish() == (header, dst, b"".join(pieces))
+
+
+def test_every_truncation_is_a_typed_error() -> None:
+    data = b"".join(encode(b"head", b"dst", b"payload"))
+    for length in range(len(data)):
+        one = assembler()
+        if length:
+            one.feed(data[:length])
+        with pytest.raises(FrameError) as error:
+            one.finish()
+        assert error.value.kind == "truncated"
+
+
+@given(data=st.binary(max_size=200), cuts=st.lists(st.integers(1, 50), max_size=10))
+def test_any_bytes_give_a_message_or_a_typed_error(data: bytes, cuts: list[int]) -> None:
+    one = assembler()
+    position = 0
+    try:
+        for cut in [*cuts, len(data)]:
+            if data[position : position + cut]:
+                one.feed(data[position : position + cut])
+            position += cut
+        header, dst, payload = one.finish()
+    except (FrameError, MessageTooLarge):
+        return
+    assert b"".join(encode(header, dst, payload)) == data
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        ((1, 0, 0, 1, 0), "version"),
+        ((3, 0, 0, 1, 0), "version"),
+        ((2, 0, 0, 1, 7), "reserved"),
+        ((2,) + (0,) * 4, "empty"),
+    ],
+)
+def test_a_broken_head_is_refused_before_anything_follows(head: tuple[int, ...], kind: str) -> None:
+    with pytest.raises(FrameError) as error:
+        assembler().feed(HEAD.pack(*head))
+    assert error.value.kind == kind
+
+
+def test_two_messages_on_one_stream_are_refused() -> None:
+    data = b"".join(encode(b"", b"", b"one"))
+    with pytest.raises(FrameError) as error:
+        assembler().feed(data + data)
+    assert error.value.kind == "trailing"
+
+
+def test_a_length_no_route_takes_is_refused_at_the_head() -> None:
+    with pytest.raises(MessageTooLarge):
+        assembler(cap=100, big=1000).feed(HEAD.pack(2, 3, 0, 1001, 0))
+
+
+def test_a_length_over_its_routes_cap_is_refused_at_the_route() -> None:
+    one = assembler(cap=100, big=1000)
+    one.feed(HEAD.pack(2, 3, 0, 1000, 0) + b"bi")
+    with pytest.raises(MessageTooLarge):
+        one.feed(b"t")
+    other = assembler(cap=100, big=1000)
+    other.feed(HEAD.pack(2, 3, 0, 1000, 0) + b"big")
+
+
+def test_a_forged_header_length_is_refused_at_the_head() -> None:
+    with pytest.raises(MessageTooLarge):
+        assembler().feed(HEAD.pack(2, 1025, 0, 1, 0))
+
+
+def test_an_empty_payload_is_refused_where_qp2ps_rule_holds() -> None:
+    with pytest.raises(FrameError, match="payload"):
+        encode(b"h", b"", b"", empty_payload=False)
+    with pytest.raises(FrameError, match="payload"):
+        assembler(empty_payload=False).feed(HEAD.pack(2, 1, 0, 0, 0))
+
+
+def test_an_empty_payload_passes_where_it_is_allowed() -> None:
+    one = assembler()
+    one.feed(b"".join(encode(b"/synced", b"", b"")))
+    assert one.finish() == (b"/synced", b"", b"")
+
+
+def test_a_flood_of_tiny_pieces_is_gathered() -> None:
+    one = assembler()
+    one.feed(HEAD.pack(2, 0, 0, 100_000, 0))
+    for _ in range(100_000):
+        one.feed(b"x")
+    assert len(one._pieces) < 10
+    assert one.finish()[2] == b"x" * 100_000
