@@ -1,0 +1,266 @@
+"""The lab's words with this node: the routes of `model.control`, for a leaf whose URI is exactly the subnet's lab.
+
+The lab is no peer: it says no hello, is in no registry, and its connections are left out of the byte counters.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from p2pnet.broadcast.inputs import Withdraw
+from p2pnet.model import limits
+from p2pnet.model.control import (
+    ROUTE_CLOCK,
+    ROUTE_EVENTS,
+    ROUTE_GET,
+    ROUTE_INJECT,
+    ROUTE_MEMBERS,
+    ROUTE_PEERS,
+    ROUTE_WITHDRAW,
+    Clock,
+    ClockRequest,
+    ControlReply,
+    Events,
+    EventsRequest,
+    GetRequest,
+    Got,
+    Injected,
+    InjectItem,
+    InjectRequest,
+    MembersPush,
+    MembersTaken,
+    Peers,
+    PeersRequest,
+    Refusal,
+    Withdrawn,
+    WithdrawRequest,
+)
+from p2pnet.model.errors import LocalError
+from p2pnet.model.ids import ARTIFACT_ID_BYTES, ArtifactId
+from p2pnet.model.registry import MEMBERSHIP_BYTES_MAX, Membership
+from p2pnet.node.clock import NS, read_clock, wall_ns
+from p2pnet.node.driver import Driver
+from p2pnet.node.events import EventRing
+from p2pnet.quic import Connection, Message
+
+WAIT_MS_MAX = 60_000
+"""The longest a long poll may last."""
+GATHER_S = 0.02
+"""Between the first event of a long poll and its answer: one answer for a burst, not one per event."""
+REQUEST_BYTES_MAX = 4 * limits.KIB
+INJECT_BYTES_MAX = limits.ARTIFACT_BYTES_MAX + limits.MIB
+NONCES_REMEMBERED = 20_000
+"""Results of injections by nonce: a lab that lost the answer asks again and gets the same one."""
+
+ROUTE_CAPS = {
+    ROUTE_INJECT: INJECT_BYTES_MAX,
+    ROUTE_MEMBERS: MEMBERSHIP_BYTES_MAX,
+    ROUTE_GET: REQUEST_BYTES_MAX,
+    ROUTE_WITHDRAW: REQUEST_BYTES_MAX,
+    ROUTE_EVENTS: REQUEST_BYTES_MAX,
+    ROUTE_PEERS: REQUEST_BYTES_MAX,
+    ROUTE_CLOCK: REQUEST_BYTES_MAX,
+}
+
+
+class Controlled(Protocol):
+    """What the lab may see and change of a node."""
+
+    @property
+    def drivers(self) -> dict[str, Driver]:
+        """By client name."""
+
+    def state(self) -> Peers:
+        """How it is."""
+
+    def take_membership(self, membership: Membership) -> bool:
+        """Put a newer registry in force; False when it is not newer."""
+
+    def registry_version(self) -> int:
+        """Of the one in force."""
+
+    def keep_s(self) -> float:
+        """How long a published artifact lives."""
+
+
+class Control:
+    """Decodes, asks the node, replies. Everything but a long poll is answered in the turn it came."""
+
+    def __init__(self, node: Controlled, ring: EventRing) -> None:
+        self._node = node
+        self._ring = ring
+        self._loop = asyncio.get_running_loop()
+        self._nonces: dict[bytes, bytes] = {}
+        self._polls: set[_LongPoll] = set()
+        self._stopping = False
+        self._handlers: dict[bytes, tuple[type[Any], Callable[[Any], ControlReply]]] = {
+            ROUTE_INJECT: (InjectRequest, self._inject),
+            ROUTE_GET: (GetRequest, self._get),
+            ROUTE_WITHDRAW: (WithdrawRequest, self._withdraw),
+            ROUTE_PEERS: (PeersRequest, self._peers),
+            ROUTE_MEMBERS: (MembersPush, self._members),
+            ROUTE_CLOCK: (ClockRequest, self._clock),
+        }
+
+    def message(self, _connection: Connection, message: Message) -> None:
+        """A request of the lab."""
+        if message.header == ROUTE_EVENTS:
+            self._events(message)
+            return
+        handler = self._handlers.get(message.header)
+        if handler is None:
+            _reply(message, Refusal("bad-request", f"no such route: {message.header[:80]!r}"))
+            return
+        request = _decode(message, handler[0])
+        _reply(message, request if isinstance(request, Refusal) else handler[1](request))
+
+    def stop(self) -> None:
+        """Answer all long polls with what there is; nothing waits from here on."""
+        self._stopping = True
+        for poll in list(self._polls):
+            poll.answer()
+
+    # --- artifacts ---
+
+    def _inject(self, request: InjectRequest) -> ControlReply:
+        driver = self._node.drivers.get(request.client)
+        if driver is None:
+            return _unknown_client(request.client)
+        return Injected([self._inject_one(driver, item) for item in request.items])
+
+    def _inject_one(self, driver: Driver, item: InjectItem) -> bytes | Refusal:
+        if (known := self._nonces.get(item.nonce)) is not None:
+            return known
+        try:
+            encoded = driver.client.make(
+                item.name, item.data, nonce=item.nonce, now=wall_ns() / NS, keep_s=self._node.keep_s()
+            )
+        except LocalError as error:
+            return Refusal("bad-request", str(error))
+        result = driver.publish(encoded, len(item.data))
+        if isinstance(result, bytes):
+            self._nonces[item.nonce] = result
+            if len(self._nonces) > NONCES_REMEMBERED:
+                del self._nonces[next(iter(self._nonces))]
+        return result
+
+    def _get(self, request: GetRequest) -> ControlReply:
+        driver = self._node.drivers.get(request.client)
+        if driver is None:
+            return _unknown_client(request.client)
+        if request.offset < 0 or not 0 <= request.length <= limits.GET_RANGE_BYTES:
+            return Refusal("bad-request", f"a range has at most {limits.GET_RANGE_BYTES} bytes and no negative offset")
+        pool = driver.broadcast.pool
+        found = driver.broadcast.user_bytes(ArtifactId(request.artifact))
+        if found is None:
+            if ArtifactId(request.artifact) in pool.unvalidated:
+                return Refusal("not-yet", "the client has not validated it")
+            return Refusal("unknown-artifact", f"no artifact {request.artifact.hex()} in the validated pool")
+        name, view = found
+        return Got(name=name, size=len(view), data=bytes(view[request.offset : request.offset + request.length]))
+
+    def _withdraw(self, request: WithdrawRequest) -> ControlReply:
+        driver = self._node.drivers.get(request.client)
+        if driver is None:
+            return _unknown_client(request.client)
+        if len(request.artifact) != ARTIFACT_ID_BYTES:
+            return Refusal("bad-request", f"an artifact id has {ARTIFACT_ID_BYTES} bytes")
+        artifact = ArtifactId(request.artifact)
+        held = artifact in driver.broadcast.pool.validated
+        driver.feed(Withdraw(artifact))
+        return Withdrawn(held)
+
+    # --- the node ---
+
+    def _peers(self, _request: PeersRequest) -> Peers:
+        return self._node.state()
+
+    def _members(self, request: MembersPush) -> ControlReply:
+        offered = request.membership.registry.version
+        if not self._node.take_membership(request.membership) and offered < self._node.registry_version():
+            return Refusal("older-version", f"version {offered} is older than {self._node.registry_version()}")
+        return MembersTaken(self._node.registry_version())
+
+    def _clock(self, _request: ClockRequest) -> Clock:
+        return read_clock(self._ring.boot_id)
+
+    # --- events ---
+
+    def _events(self, message: Message) -> None:
+        request = _decode(message, EventsRequest)
+        if isinstance(request, Refusal):
+            _reply(message, request)
+        elif request.wait_ms <= 0 or self._stopping or self._ring.has_news(request.cursor, request.incarnation):
+            _reply(message, self._read(request))
+        else:
+            poll = _LongPoll(
+                message, request, ring=self._ring, loop=self._loop, read=self._read, ended=self._polls.discard
+            )
+            if not poll.over:
+                self._polls.add(poll)
+
+    def _read(self, request: EventsRequest) -> Events:
+        return self._ring.read(request.cursor, request.incarnation, request.limit)
+
+
+class _LongPoll:
+    """One events request that waits: for the first event and then GATHER_S more, or for its time to end."""
+
+    def __init__(
+        self,
+        message: Message,
+        request: EventsRequest,
+        *,
+        ring: EventRing,
+        loop: asyncio.AbstractEventLoop,
+        read: Callable[[EventsRequest], Events],
+        ended: Callable[["_LongPoll"], None],
+    ) -> None:
+        self._ring, self._loop, self._message, self._request = ring, loop, message, request
+        self._read, self._ended = read, ended
+        self.over = False
+        message.on_cancel = lambda _: self._end()
+        self._timer = loop.call_later(min(request.wait_ms, WAIT_MS_MAX) / 1000, self.answer)
+        self._waiter = ring.wait(self._news)
+        if self._waiter is None:  # too many wait already: an empty answer makes it ask again
+            self.answer()
+
+    def answer(self) -> None:
+        """Whatever there is, now."""
+        self._end()
+        if not self._message.cancelled:
+            _reply(self._message, self._read(self._request))
+
+    def _news(self) -> None:
+        self._timer.cancel()
+        self._timer = self._loop.call_later(GATHER_S, self.answer)
+
+    def _end(self) -> None:
+        self.over = True
+        self._timer.cancel()
+        if self._waiter is not None:
+            self._ring.forget(self._waiter)
+        self._ended(self)
+
+
+def refuse(message: Message) -> None:
+    """Answer a peer that asks for the lab's routes, or for none there is."""
+    _reply(message, Refusal("bad-request", "no such route for a peer"))
+
+
+def _reply(message: Message, reply: ControlReply) -> None:
+    if message.wants_reply:
+        message.reply(msgspec.msgpack.encode(reply))
+
+
+def _decode(message: Message, shape: type[Any]) -> Any:
+    try:
+        return msgspec.msgpack.decode(message.payload, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return Refusal("bad-request", f"not a {shape.__name__}: {error}")
+
+
+def _unknown_client(name: str) -> Refusal:
+    return Refusal("unknown-client", f"this node runs no client {name[:80]!r}")

@@ -1,0 +1,298 @@
+"""The shell around one `Broadcast`: what happens on connections becomes inputs, effects become requests and replies.
+
+It decides nothing. Inputs of one loop turn are handled together, effects obeyed at once, so that updates to one peer
+batch; there is one timer, for the core's next wake-up; no task and no future per request.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from p2pnet.broadcast import Broadcast, ChangeAction, Client
+from p2pnet.broadcast.effects import (
+    AnswerFetch,
+    AnswerUpdates,
+    Cancel,
+    Effect,
+    Emit,
+    Fetch,
+    Published,
+    PublishRefused,
+    RunClient,
+    SendSynced,
+    SendUpdates,
+)
+from p2pnet.broadcast.inputs import (
+    ClientAnswered,
+    FetchAnswered,
+    FetchReceived,
+    Input,
+    PeerDown,
+    PeerUp,
+    Publish,
+    SyncedAnswered,
+    SyncedReceived,
+    UpdatesAnswered,
+    UpdatesReceived,
+    Wake,
+)
+from p2pnet.model import limits
+from p2pnet.model.control import Refusal
+from p2pnet.model.errors import P2pnetError
+from p2pnet.model.events import EventKind
+from p2pnet.model.routes import route_fetch, route_synced, route_update
+from p2pnet.node.clock import NS, delay_s, mono_ns, wall_ns
+from p2pnet.node.events import EventRing
+from p2pnet.quic import Connection, Exchange, Message
+
+CLIENT_SLOW_NS = 20_000_000
+"""A client that takes longer holds up the node's loop: reported."""
+WAKES_PER_TURN = 4
+"""A client's answer may be due at once, and batches after it; whatever asks for more waits for the next turn."""
+ANSWER_BYTES_MAX = 64 * limits.KIB
+"""Statuses of one batch of updates; a batch of 16 KiB has a few hundred entries."""
+FETCH_ANSWER_BYTES_MAX = 2 * limits.PART_BYTES
+"""A part with its frame, or the part list of the largest artifact."""
+
+log = logging.getLogger("p2pnet.node")
+
+
+class Driver:
+    """Drives one client's broadcast. All methods are called on the loop."""
+
+    def __init__(
+        self, broadcast: Broadcast, client: Client, ring: EventRing, connection_of: Callable[[int], Connection | None]
+    ) -> None:
+        self.name = client.name
+        self.broadcast = broadcast
+        self.client = client
+        self._ring = ring
+        self._connection_of = connection_of
+        self._loop = asyncio.get_running_loop()
+        self._inputs: deque[Input] = deque()
+        self._turn_due = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ns: int | None = None
+        self._tokens = 0
+        self._asked: dict[int, Message] = {}
+        """Requests of peers the core has not answered."""
+        self._open: dict[int, Exchange | None] = {}
+        """Our requests without an answer; None while one is being started."""
+        self._timeouts: dict[int, asyncio.TimerHandle] = {}
+        self._publishing: list[bytes | Refusal] = []
+        self._update, self._fetch, self._synced = (
+            route(client.name) for route in (route_update, route_fetch, route_synced)
+        )
+        self.routes: dict[bytes, Callable[[str, Connection, Message], None]] = {
+            self._update: self._on_updates,
+            self._fetch: self._on_fetch,
+            self._synced: self._on_synced,
+        }
+
+    # --- ways in ---
+
+    def feed(self, item: Input) -> None:
+        """Have this handled in this loop turn, together with whatever else comes in it."""
+        self._inputs.append(item)
+        self._soon()
+
+    def publish(self, data: bytes, size: int) -> bytes | Refusal:
+        """Publish one encoded artifact now: its id, or why not. What follows from it waits for the end of the turn."""
+        self._publishing = []
+        self._handle(Publish(data, size), mono_ns(), wall_ns() / NS)
+        self._soon()
+        return self._publishing[0] if self._publishing else Refusal("bad-request", "the broadcast gave no answer")
+
+    def peer_up(self, peer: str, connection: Connection) -> None:
+        """A link is in use."""
+        self.feed(PeerUp(peer, connection.id))
+
+    def peer_down(self, peer: str, connection: Connection) -> None:
+        """It has ended."""
+        self.feed(PeerDown(peer, connection.id))
+
+    def stop(self) -> None:
+        """Handle nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for timeout in self._timeouts.values():
+            timeout.cancel()
+        self._turn_due = True  # whatever is fed from here on stays where it is
+        self._inputs.clear()
+
+    def _soon(self) -> None:
+        if not self._turn_due:
+            self._turn_due = True
+            self._loop.call_soon(self._turn)
+
+    # --- peers' requests ---
+
+    def _on_updates(self, peer: str, connection: Connection, message: Message) -> None:
+        self.feed(UpdatesReceived(peer, connection.id, self._keep(message), message.payload))
+
+    def _on_fetch(self, peer: str, connection: Connection, message: Message) -> None:
+        self.feed(FetchReceived(peer, connection.id, self._keep(message), message.payload))
+
+    def _on_synced(self, peer: str, connection: Connection, message: Message) -> None:
+        message.reply(b"")
+        self.feed(SyncedReceived(peer, connection.id))
+
+    def _keep(self, message: Message) -> int:
+        self._tokens += 1
+        token = self._tokens
+        self._asked[token] = message
+        return token
+
+    def _answer(self, token: int, body: bytes | list[bytes]) -> None:
+        message = self._asked.pop(token, None)
+        if message is not None and not message.cancelled:
+            message.reply(body)
+
+    # --- a turn ---
+
+    def _turn(self) -> None:
+        now, wall = mono_ns(), wall_ns() / NS
+        for _ in range(WAKES_PER_TURN):
+            while self._inputs:
+                self._handle(self._inputs.popleft(), now, wall)
+            due = self.broadcast.next_wakeup()
+            if due is None or due > now:
+                break
+            self._inputs.append(Wake())  # what the inputs left for the end of the turn: updates in batches
+        self._turn_due = False
+        if self._inputs:
+            self._soon()
+        self._set_timer()
+
+    def _handle(self, item: Input, now: int, wall: float) -> None:
+        try:
+            for effect in self.broadcast.handle(item, now, wall):
+                self._obey(effect)
+        except Exception:
+            # A fault of ours: it may cost what this input would have done, never the turns to come.
+            log.exception("client %s: %s failed", self.name, type(item).__name__)
+
+    def _set_timer(self) -> None:
+        due = self.broadcast.next_wakeup()
+        if due == self._timer_ns:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_ns = due
+        self._timer = None if due is None else self._loop.call_later(delay_s(due), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = self._timer_ns = None
+        self.feed(Wake())
+
+    def _obey(self, effect: Effect) -> None:
+        match effect:
+            case SendUpdates(token, _, connection, body, urgent):
+                self._ask(
+                    token,
+                    connection,
+                    self._update,
+                    body,
+                    UpdatesAnswered,
+                    urgent=urgent,
+                    reply_bytes_max=ANSWER_BYTES_MAX,
+                )
+            case Fetch(token, _, connection, body, timeout_s):
+                self._timeouts[token] = self._loop.call_later(timeout_s, self._timed_out, token)
+                self._ask(token, connection, self._fetch, body, FetchAnswered, reply_bytes_max=FETCH_ANSWER_BYTES_MAX)
+            case SendSynced(token, _, connection):
+                self._ask(token, connection, self._synced, b"", _synced_answered, reply_bytes_max=ANSWER_BYTES_MAX)
+            case Cancel(token):
+                self._cancel(token)
+            case AnswerUpdates(token, body):
+                self._answer(token, body)
+            case AnswerFetch(token, parts):
+                self._answer(token, parts)
+            case RunClient():
+                self._run_client(effect)
+            case Published(artifact):
+                self._publishing.append(artifact)
+            case PublishRefused(code, message):
+                self._publishing.append(Refusal(code, message))
+            case Emit():
+                self._emit(effect)
+
+    # --- our requests ---
+
+    def _ask(
+        self,
+        token: int,
+        connection_id: int,
+        route: bytes,
+        body: bytes | list[bytes],
+        answered: Callable[[int, bytes | None], Input],
+        *,
+        urgent: bool = False,
+        reply_bytes_max: int,
+    ) -> None:
+        connection = self._connection_of(connection_id)
+        if connection is None:
+            self._ended(token, answered, None)
+            return
+        self._open[token] = None
+        done = partial(self._done, token, answered)
+        try:
+            exchange = connection.start_request(route, body, done, urgent=urgent, reply_bytes_max=reply_bytes_max)
+        except P2pnetError:  # it was closed in this very turn
+            self._ended(token, answered, None)
+            return
+        if token in self._open:
+            self._open[token] = exchange
+
+    def _done(self, token: int, answered: Callable[[int, bytes | None], Input], result: Message | Exception) -> None:
+        self._ended(token, answered, None if isinstance(result, Exception) else result.payload)
+
+    def _timed_out(self, token: int) -> None:
+        self._cancel(token)
+        self.feed(FetchAnswered(token, None))
+
+    def _ended(self, token: int, answered: Callable[[int, bytes | None], Input], body: bytes | None) -> None:
+        self._open.pop(token, None)
+        if (timeout := self._timeouts.pop(token, None)) is not None:
+            timeout.cancel()
+        self.feed(answered(token, body))
+
+    def _cancel(self, token: int) -> None:
+        if (timeout := self._timeouts.pop(token, None)) is not None:
+            timeout.cancel()
+        exchange = self._open.pop(token, None)
+        if exchange is not None:
+            exchange.cancel()
+
+    # --- the client and its events ---
+
+    def _run_client(self, effect: RunClient) -> None:
+        started = mono_ns()
+        actions: list[ChangeAction] = []
+        try:
+            actions = self.client.on_state_change(effect.changes, self.broadcast.pool, wall_ns() / NS)
+        except Exception:
+            # A user's mistake costs this call, not the node; what it had to judge stays unvalidated.
+            log.exception("client %s: on_state_change failed", self.name)
+        took = mono_ns() - started
+        if took > CLIENT_SLOW_NS:
+            self._ring.add(mono_ns(), EventKind.CLIENT_SLOW, client=self.name, size=took // 1000)
+        self._inputs.append(ClientAnswered(actions, took))
+
+    def _emit(self, effect: Emit) -> None:
+        self._ring.add(
+            mono_ns(),
+            effect.kind,
+            client=self.name,
+            artifact=effect.artifact.hex() if effect.artifact is not None else "",
+            peer=effect.peer,
+            hop=effect.hop,
+            size=effect.bytes,
+            detail=effect.detail,
+        )
+
+
+def _synced_answered(token: int, body: bytes | None) -> Input:
+    return SyncedAnswered(token, body is not None)

@@ -1,0 +1,76 @@
+"""The node's identity on disk: read at start, watched, replaced only by one whose key, leaf, name and chain fit together."""
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from p2pnet.model.errors import P2pnetError, SpecError
+from p2pnet.trust import Identity, identity_files
+
+WATCH_S = 1.0
+"""How often the directory is looked at: three stats, far below any certificate's life."""
+
+_Stamp = tuple[tuple[int, int, int], ...]
+
+
+class IdentityWatch:
+    """An `IdentitySource` for the endpoint: `current` is always whole, `version` grows with every replacement."""
+
+    def __init__(self, directory: Path, uri: str, *, now: datetime, name: str = "tls") -> None:
+        """Read the identity of `uri`. Raises SpecError when it cannot be used: a node without one does not start."""
+        self._directory = directory
+        self._name = name
+        self._files = identity_files(name)
+        self._uri = uri
+        self._seen = self._stamp()
+        self.version = 1
+        self.current: Identity = self._read(now)
+        self.problem = ""
+        """Why the newest files are not in use; empty when they are."""
+
+    def look(self, now: datetime, changed: Callable[[Identity, Identity], None]) -> None:
+        """Take the files if they changed and fit; calls `changed(old, new)` then. Files that do not fit stay a `problem`."""
+        stamp = self._stamp()
+        if stamp == self._seen and not self.problem:
+            return
+        try:
+            new = self._read(now)
+        except SpecError as error:
+            self.problem = str(error)  # halfway through a replacement, most likely: the next look tries again
+            return
+        finally:
+            self._seen = stamp
+        self.problem = ""
+        if new != self.current:
+            old, self.current = self.current, new
+            self.version += 1
+            changed(old, new)
+
+    def _read(self, now: datetime) -> Identity:
+        identity = Identity.read(self._directory, self._name)
+        if identity.uri != self._uri:
+            raise SpecError(f"{self._directory / self._files[0]}: is for {identity.uri}, this node is {self._uri}")
+        try:
+            identity.verify(now=now)
+        except P2pnetError as error:
+            raise SpecError(f"{self._directory / self._files[0]}: {error}") from error
+        return identity
+
+    def _stamp(self) -> _Stamp:
+        return tuple(_file_stamp(self._directory / name) for name in self._files)
+
+
+def what_changed(old: Identity, new: Identity) -> str:
+    """Words for the event: `leaf`, `bundle` or `leaf and bundle`."""
+    leaf = "leaf" if old.chain_pem != new.chain_pem or old.key_pem != new.key_pem else ""
+    bundle = "bundle" if old.bundle_pem != new.bundle_pem else ""
+    return " and ".join(part for part in (leaf, bundle) if part)
+
+
+def _file_stamp(path: Path) -> tuple[int, int, int]:
+    try:
+        stat = os.stat(path)  # noqa: PTH116 - follows the links a mounted Secret is made of
+    except OSError:
+        return (0, 0, 0)
+    return (stat.st_mtime_ns, stat.st_ino, stat.st_size)

@@ -1,0 +1,299 @@
+"""The peers of a node: connections that said hello and were taken as links, at most one per peer, and the dials for more."""
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from p2pnet.model import limits
+from p2pnet.model.errors import P2pnetError, TrustError
+from p2pnet.model.events import EventKind
+from p2pnet.model.routes import ROUTE_HELLO, Hello
+from p2pnet.node.clock import NS, delay_s, mono_ns
+from p2pnet.node.dialling import Candidate, Choice, Dialler, choose, is_lower
+from p2pnet.node.events import EventRing
+from p2pnet.node.hello import CROSSED, NO_EDGE, PROTOCOL, HelloRefusedError, read_hello, write_hello
+from p2pnet.node.links import EARLY_MAX, STRANGERS_PER_PEER, Link, Listener, Stranger
+from p2pnet.node.pacing import Pacer
+from p2pnet.node.refusals import Refusals
+from p2pnet.node.registry import RegistryTable
+from p2pnet.quic import CloseCode, Connection, Endpoint, Message
+
+HELLO_S = limits.HANDSHAKE_S
+"""From an authenticated connection to its hello, either way."""
+LINGER_S = 1.0
+"""How long a connection outlives its replacement: answers under way still arrive."""
+
+
+class Peers:
+    """Obeys `Dialler` and `choose`; asks `RegistryTable` whom to take."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        registry: RegistryTable,
+        ring: EventRing,
+        refusals: Refusals,
+        listener: Listener,
+        chance: Callable[[], float],
+        pacer: Pacer | None = None,
+    ) -> None:
+        self._name = name
+        self._registry = registry
+        self._ring = ring
+        self._refusals = refusals
+        self._listener = listener
+        self._dialler = Dialler(name, chance)
+        self._pacer = pacer or Pacer()
+        self._strangers: dict[int, Stranger] = {}
+        self._connections: dict[int, Connection] = {}
+        self._dials_known: dict[str, str] = {}
+        """By peer: the dial behind the latest link with it, also when that is gone."""
+        self._past_bytes = (0, 0)
+        """UDP payload sent and received by connections that have ended."""
+        self._dials: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._endpoint: Endpoint | None = None
+        self._closing = False
+        self.links: dict[str, Link] = {}
+        self.last_linked_ns: int | None = None
+        """When there last was a link; None before the first."""
+        self.dials_failed = 0
+
+    def start(self, endpoint: Endpoint) -> None:
+        """Dial whom the registry wants."""
+        self._endpoint = endpoint
+        self.registry_changed()
+
+    def stop(self) -> None:
+        """Dial nobody any more; links stay."""
+        self._closing = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for dial in self._dials:
+            dial.cancel()
+
+    def connection(self, number: int) -> Connection | None:
+        """A live connection with a peer by its `id`."""
+        found = self._connections.get(number)
+        return None if found is None or found.closed else found
+
+    def udp_bytes(self) -> tuple[int, int]:
+        """UDP payload sent to and received from peers since the node started, over all connections there ever were."""
+        sent, received = self._past_bytes
+        for connection in self._connections.values():
+            sent, received = sent + connection.sent_bytes, received + connection.received_bytes
+        return sent, received
+
+    # --- who is wanted ---
+
+    def registry_changed(self) -> None:
+        """Cut whom the registry removed, drop links without an edge, dial whom it wants now."""
+        for link in list(self.links.values()):
+            if (reason := self._registry.refusal(link.connection.uri)) is not None:
+                link.connection.close(CloseCode.REMOVED, reason)
+            elif not self._registry.wants(link.name, 0):
+                link.connection.close(CloseCode.DONE, NO_EDGE)
+        for stranger in list(self._strangers.values()):
+            if (reason := self._registry.refusal(stranger.connection.uri)) is not None:
+                stranger.connection.close(CloseCode.REMOVED, reason)
+        self._dialler.want(self._registry.wanted, self.links.__contains__, mono_ns())
+        self._turn()
+
+    def leaf_changed(self) -> None:
+        """Connect anew to everyone, make before break: present connections end with the former leaf."""
+        for name in self.links:
+            self._dialler.renew(name, mono_ns())
+        self._turn()
+
+    def sweep(self) -> None:
+        """Close connections that never said hello. Called about every second."""
+        late = mono_ns() - int(HELLO_S * NS)
+        for stranger in list(self._strangers.values()):
+            if stranger.since_ns < late:
+                stranger.connection.close(CloseCode.PROTOCOL_VIOLATION, "no hello")
+
+    # --- dialling ---
+
+    def _turn(self) -> None:
+        """Start the dials that are due, set the one timer for the next."""
+        if self._closing or self._endpoint is None:
+            return
+        for name in self._dialler.start_due(mono_ns()):
+            dial = self._loop.create_task(self._dial(name))
+            self._dials.add(dial)
+            dial.add_done_callback(self._dials.discard)
+        if self._timer is not None:
+            self._timer.cancel()
+        due = self._dialler.next_wakeup()
+        self._timer = None if due is None else self._loop.call_later(delay_s(due), self._turn)
+
+    async def _dial(self, name: str) -> None:
+        await self._pacer.turn()
+        try:
+            if self._dialler.wants_dial(name):  # it may have dialled us in the meantime
+                await self._dial_once(name)
+        except (P2pnetError, OSError) as error:
+            self.dials_failed += 1
+            if isinstance(error, TrustError):
+                self._refusals.note(error.kind, str(error), peer=name)
+            self._dialler.failed(name, mono_ns())
+        else:
+            self._dialler.settled(name)
+        finally:
+            self._pacer.done()
+        self._turn()
+
+    async def _dial_once(self, name: str) -> None:
+        """A link with `name`, or an error."""
+        assert self._endpoint is not None  # noqa: S101 - nothing is dialled before `start`
+        addresses, uri = self._registry.addresses(name), self._registry.uri_of(name)
+        if not addresses or uri is None:
+            raise OSError(f"{name} has no address")
+        knows = self._dials_known.get(name, "")
+        connection = await self._connect(addresses, uri)
+        stranger = self._watch(name, connection)
+        stranger.dial, stranger.knows = os.urandom(4).hex(), knows
+        mine = write_hello(self._hello(dial=stranger.dial, knows=knows))
+        try:
+            reply = await connection.request(ROUTE_HELLO, mine, timeout_s=HELLO_S)
+            hello = read_hello(reply.payload, name)
+        except P2pnetError as error:
+            connection.close(CloseCode.PROTOCOL_VIOLATION, str(error))
+            raise
+        except asyncio.CancelledError:
+            connection.close(CloseCode.SHUTTING_DOWN, "")
+            raise
+        if hello.refused:
+            connection.close(CloseCode.DONE, "hello refused")
+            raise HelloRefusedError(f"{name} refused the hello: {hello.refused}")
+        self._take(stranger, hello, ours=True)
+
+    async def _connect(self, addresses: list[tuple[str, int]], uri: str) -> Connection:
+        """Through the first address that leads to the peer."""
+        assert self._endpoint is not None  # noqa: S101
+        for address in addresses[:-1]:
+            try:
+                return await self._endpoint.connect(address, expect=uri, new=True, timeout_s=HELLO_S)
+            except (P2pnetError, OSError):
+                continue
+        return await self._endpoint.connect(addresses[-1], expect=uri, new=True, timeout_s=HELLO_S)
+
+    # --- connections and hellos ---
+
+    def accepted(self, connection: Connection) -> None:
+        """An authenticated connection of a node of this subnet, dialled by it."""
+        name = self._registry.name_of(connection.uri)
+        same = [stranger for stranger in self._strangers.values() if stranger.name == name]
+        if name is None or self._closing or len(same) >= STRANGERS_PER_PEER:
+            connection.close(CloseCode.TOO_MANY, "too many connections without a hello")
+            return
+        self._watch(name, connection)
+
+    def _watch(self, name: str, connection: Connection) -> Stranger:
+        connection.on_closed = self._on_closed
+        self._connections[connection.id] = connection
+        stranger = self._strangers[connection.id] = Stranger(name, connection, mono_ns())
+        return stranger
+
+    def message(self, connection: Connection, message: Message) -> None:
+        """Something arrived on a connection that is not the lab's."""
+        link = self.links.get(self._registry.name_of(connection.uri) or "")
+        if link is not None and link.connection is connection:
+            self._listener.peer_message(link.name, connection, message)
+            return
+        stranger = self._strangers.get(connection.id)
+        if stranger is None:
+            return  # of a connection that has been replaced: its rows have ended
+        if message.header == ROUTE_HELLO:
+            self._on_hello(stranger, message)
+        elif len(stranger.early) < EARLY_MAX:
+            stranger.early.append(message)
+        else:
+            connection.close(CloseCode.PROTOCOL_VIOLATION, "no hello")
+
+    def _on_hello(self, stranger: Stranger, message: Message) -> None:
+        try:
+            hello = read_hello(message.payload, stranger.name)
+        except P2pnetError as error:
+            stranger.connection.close(CloseCode.PROTOCOL_VIOLATION, str(error))
+            return
+        refusal = self._hello_refusal(stranger, hello)
+        message.reply(write_hello(self._hello(refusal)))
+        if refusal:
+            # The dialler closes when it has read why; one that does not is swept.
+            if refusal != CROSSED:
+                self._refusals.note("hello", refusal, peer=stranger.name)
+        else:
+            self._take(stranger, hello, ours=False)
+
+    def _hello_refusal(self, stranger: Stranger, hello: Hello) -> str:
+        if hello.protocol != PROTOCOL:
+            return f"protocol {hello.protocol} is not {PROTOCOL}"
+        if not self._registry.wants(stranger.name, hello.registry_version):
+            return NO_EDGE
+        stranger.dial, stranger.knows = hello.dial, hello.knows
+        return CROSSED if self._choose(stranger, self._candidate(stranger, hello, ours=False)) == "keep" else ""
+
+    def _candidate(self, stranger: Stranger, hello: Hello, *, ours: bool) -> Candidate:
+        return Candidate(hello.incarnation, ours, mono_ns(), stranger.dial, stranger.knows)
+
+    def _choose(self, stranger: Stranger, new: Candidate) -> Choice:
+        held = self.links.get(stranger.name)
+        return choose(held.candidate if held else None, new, lower=is_lower(self._name, stranger.name))
+
+    def _take(self, stranger: Stranger, hello: Hello, *, ours: bool) -> None:
+        """Both hellos are fine: use the connection, unless the held one is to stay."""
+        name, connection = stranger.name, stranger.connection
+        self._strangers.pop(connection.id, None)
+        if connection.closed:
+            if ours:
+                raise HelloRefusedError(f"{name} closed the connection")
+            return
+        new = self._candidate(stranger, hello, ours=ours)
+        held = self.links.get(name)
+        if self._choose(stranger, new) == "keep":
+            connection.close(CloseCode.REPLACED, CROSSED)
+            return
+        self.links[name] = Link(name, connection, new)
+        self._dials_known[name] = new.dial
+        self.last_linked_ns = new.since_ns
+        self._dialler.up(name, new.since_ns)
+        if held is not None:
+            self._ring.add(new.since_ns, EventKind.PEER_DOWN, peer=name, detail="replaced")
+        self._ring.add(new.since_ns, EventKind.PEER_UP, peer=name, detail=hello.incarnation)
+        self._listener.link_up(name, connection)
+        if held is not None:
+            # The dialler may not have read our hello yet: closing at once would leave it without a link for a moment.
+            self._loop.call_later(LINGER_S, held.connection.close, CloseCode.REPLACED, "replaced by a newer connection")
+        for message in stranger.early:
+            self._listener.peer_message(name, connection, message)
+
+    def _on_closed(self, connection: Connection) -> None:
+        self._strangers.pop(connection.id, None)
+        if self._connections.pop(connection.id, None) is not None:
+            sent, received = self._past_bytes
+            self._past_bytes = (sent + connection.sent_bytes, received + connection.received_bytes)
+        link = self.links.get(self._registry.name_of(connection.uri) or "")
+        if link is None or link.connection is not connection:
+            return
+        now = mono_ns()
+        del self.links[link.name]
+        self.last_linked_ns = now
+        reason = connection.close_reason
+        self._ring.add(now, EventKind.PEER_DOWN, peer=link.name, detail=str(reason or ""))
+        self._listener.link_down(link.name, connection)
+        self._dialler.down(link.name, now)
+        self._turn()
+
+    def _hello(self, refused: str = "", *, dial: str = "", knows: str = "") -> Hello:
+        return Hello(
+            name=self._name,
+            incarnation=self._ring.incarnation,
+            protocol=PROTOCOL,
+            registry_version=self._registry.version,
+            refused=refused,
+            dial=dial,
+            knows=knows,
+        )

@@ -1,0 +1,150 @@
+"""`python -m p2pnet.node.pod`: what runs first in a node pod. It writes its members' configs and then is their nursery.
+
+As PID 1 it reaps, forwards SIGTERM and restarts nodes that die, so that a crash costs milliseconds and no pod. The
+nursery's events and the nodes' own words go to the pod's log.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from p2pnet.model.config import NodeConfig, write_node_config
+from p2pnet.model.errors import P2pnetError, SpecError
+from p2pnet.node import nursery_child, pod_health
+from p2pnet.node.nursery import Nursery
+from p2pnet.node.nursery_table import Request
+from p2pnet.node.parenting import choose_start
+
+MOUNTS = Path("/etc/p2pnet")
+"""Read-only: `config/node.json`, `members/members.json`, `identity/{<node>.crt,<node>.key,ca.crt}`."""
+RUN = Path("/run/p2pnet")
+"""Writable: `<node>/node.json`."""
+LOG = Path("/proc/self/fd/2")
+"""Opened anew by every node: a descriptor shared with the nursery would be non-blocking, as the nursery's is."""
+UDP_PORT = 4100
+HEALTH_PORT = 8080
+MEMBERS_MAX = 100
+"""Of one pod; spec.nodesPerPod has the same bound. Their requests fit a pipe unread: 100 x 2 x 200 bytes < 64 KiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """What the operator tells a pod about itself."""
+
+    members: list[str]
+    group: str
+    host: str
+    udp_port: int = UDP_PORT
+    """Of the first member; the others follow."""
+    health_port: int = HEALTH_PORT
+    """Of the pod; packed members answer behind it, on the ports that follow."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str], **ports: int) -> "Pod":
+        """From P2PNET_MEMBERS (`node-0,node-1`), P2PNET_GROUP and P2PNET_HOST. Raises SpecError naming the variable."""
+        members = [name for part in environment.get("P2PNET_MEMBERS", "").split(",") if (name := part.strip())]
+        if not members:
+            raise SpecError("P2PNET_MEMBERS: names no node")
+        if len(members) > MEMBERS_MAX or len(set(members)) < len(members) or any("/" in name for name in members):
+            raise SpecError(f"P2PNET_MEMBERS: 1 to {MEMBERS_MAX} different names, separated by commas")
+        return cls(members, environment.get("P2PNET_GROUP", "node"), environment.get("P2PNET_HOST", "0.0.0.0"), **ports)
+
+    @property
+    def packed(self) -> bool:
+        """Whether several nodes share the pod, and so its health page."""
+        return len(self.members) > 1
+
+
+def node_configs(pod: Pod, base: bytes, mounts: Path = MOUNTS) -> list[NodeConfig]:
+    """The config of each member: the subnet's base, and on top of it what is the member's own. Raises SpecError."""
+    where = mounts / "config" / "node.json"
+    try:
+        common = msgspec.json.decode(base, type=dict[str, Any])
+        return [
+            msgspec.convert(common | _own(pod, index, name, mounts), NodeConfig)
+            for index, name in enumerate(pod.members)
+        ]
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise SpecError(f"{where}: not the base of a node config: {error}") from error
+
+
+def _own(pod: Pod, index: int, name: str, mounts: Path) -> dict[str, Any]:
+    # The only node of a pod answers the probes itself; of several, each answers to the pod's page alone.
+    health = ("127.0.0.1", pod.health_port + 1 + index) if pod.packed else (pod.host, pod.health_port)
+    return {
+        "name": name,
+        "group": pod.group,
+        "host": pod.host,
+        "port": pod.udp_port + index,
+        "health_host": health[0],
+        "health_port": health[1],
+        "identity_dir": str(mounts / "identity"),
+        "identity_name": name,
+        "members_file": str(mounts / "members" / "members.json"),
+    }
+
+
+def requests(configs: Sequence[NodeConfig], run: Path, log: Path) -> bytes:
+    """What the nursery is asked to do: bind and start every node; several share one process."""
+    lines = []
+    pack = "pod" if len(configs) > 1 else ""
+    for config in configs:
+        lines.append(Request("bind", config.name, host=config.host, port=config.port))
+        lines.append(
+            Request("start", config.name, config=str(run / config.name / "node.json"), log=str(log), pack=pack)
+        )
+    return b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+
+
+def write_configs(configs: Sequence[NodeConfig], run: Path) -> None:
+    """`<run>/<node>/node.json` of each."""
+    for config in configs:
+        folder = run / config.name
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_node_config(folder / "node.json", config)
+
+
+def serve(pod: Pod, configs: Sequence[NodeConfig], run: Path, log: Path) -> int:
+    """Be the nursery of these nodes until SIGTERM; the exit code."""
+    how = choose_start()
+    nursery_child.warm_up()
+    if pod.packed:
+        pod_health.start(
+            pod.host, pod.health_port, {c.name: c.health_port for c in configs if c.health_port is not None}
+        )
+    reader, writer = os.pipe()
+    os.write(writer, requests(configs, run, log))  # and never closed: the nursery would take that for its lab's end
+    # A description of stdout that is the nursery's alone, for it makes it non-blocking.
+    events = os.open("/proc/self/fd/1", os.O_WRONLY | os.O_APPEND)
+    return Nursery(how, reader, events).run()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse and run; the exit code: 0 stopped, 2 the pod was told something that will not do."""
+    parser = argparse.ArgumentParser(
+        prog="python -m p2pnet.node.pod", description="The nodes of one pod: P2PNET_MEMBERS, P2PNET_GROUP, P2PNET_HOST."
+    )
+    parser.add_argument("--mounts", type=Path, default=MOUNTS, help="config, members and identity (%(default)s)")
+    parser.add_argument("--run", type=Path, default=RUN, help="a writable folder (%(default)s)")
+    parser.add_argument("--udp-port", type=int, default=UDP_PORT, help="of the first node (%(default)s)")
+    parser.add_argument("--health-port", type=int, default=HEALTH_PORT, help="of the pod's page (%(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        pod = Pod.read(os.environ, udp_port=options.udp_port, health_port=options.health_port)
+        base = options.mounts / "config" / "node.json"
+        configs = node_configs(pod, base.read_bytes(), options.mounts)
+        write_configs(configs, options.run)
+    except (P2pnetError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return serve(pod, configs, options.run, LOG)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""The life of one node process: loop, signals, parent, exit code. `__main__` and the nursery's forks both come here."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import uvloop
+
+from p2pnet.model.config import NodeConfig, read_node_config
+from p2pnet.model.errors import P2pnetError
+from p2pnet.node.service import Service
+from p2pnet.quic import EndpointError
+
+EXIT_OK = 0
+EXIT_CONFIG = 2
+"""What a person wrote, or the identity, cannot be used."""
+EXIT_ADDRESS = 3
+"""The address cannot be had."""
+EXIT_ORPHAN = 4
+"""The parent is gone."""
+EXIT_FAULT = 70
+"""A fault of ours."""
+EXIT_S = 9.5
+"""From SIGTERM to a hard exit: the promise is 10 s, whatever hangs."""
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+log = logging.getLogger("p2pnet.node")
+
+
+def run(
+    config_path: Path, *, socket_fd: int | None = None, ready_fd: int | None = None, death_fd: int | None = None
+) -> int:
+    """Be a node until told to stop; the exit code. The descriptors are the nursery's, see `nursery_child.Birth`."""
+    log_to(logging.StreamHandler(sys.stderr))
+    try:
+        config = read_node_config(config_path)
+        sock = socket.socket(fileno=socket_fd) if socket_fd is not None else None
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_live(config, config_path.parent, sock, ready_fd, death_fd))
+    except (P2pnetError, OSError) as error:
+        return exit_code_of(error)
+
+
+def log_to(handler: logging.Handler) -> None:
+    """Have this process log through `handler` alone."""
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("quic").setLevel(logging.WARNING)  # aioquic tells every handshake; what matters is an event
+
+
+def exit_code_of(error: P2pnetError | OSError) -> int:
+    """What a node exits with that this kept from starting. Logs it: a sentence for people, a traceback would hide it."""
+    if isinstance(error, P2pnetError):
+        log.error("%s", error)
+        return EXIT_ADDRESS if isinstance(error, EndpointError) else EXIT_CONFIG
+    log.error("cannot start: %s", error)
+    return EXIT_ADDRESS
+
+
+def asked_to_stop(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT; EXIT_S later the process ends, whatever hangs."""
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _once(asked, loop))
+    return asked
+
+
+async def _live(
+    config: NodeConfig, folder: Path, sock: socket.socket | None, ready_fd: int | None, death_fd: int | None
+) -> int:
+    loop = asyncio.get_running_loop()
+    asked = asked_to_stop(loop)
+    if death_fd is not None:
+        # Not a stop in good order: whoever would wait for one is gone, and so are all the peers.
+        loop.add_reader(death_fd, os._exit, EXIT_ORPHAN)
+    service = await Service.start(config, folder, sock)
+    host, port = service.address
+    log.info("%s serves on %s:%d as %s", config.name, host, port, service.incarnation)
+    if ready_fd is not None:
+        os.write(ready_fd, b"r")
+        os.close(ready_fd)
+    await asked.wait()
+    log.info("%s stops", config.name)
+    await service.stop()
+    return EXIT_OK
+
+
+def _once(asked: asyncio.Event, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+    """A second signal is as good as the first."""
+
+    def handler() -> None:
+        if not asked.is_set():
+            asked.set()
+            loop.call_later(EXIT_S, os._exit, EXIT_OK)
+
+    return handler

@@ -1,0 +1,295 @@
+"""What a node is made of: an endpoint, its peers, one driver per client, control for the lab, a health page."""
+
+import asyncio
+import logging
+import os
+import random
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from p2pnet.broadcast import Broadcast
+from p2pnet.broadcast.inputs import MembersChanged
+from p2pnet.model import limits
+from p2pnet.model.config import NodeConfig
+from p2pnet.model.control import Peers as PeersReply
+from p2pnet.model.errors import P2pnetError, TrustError
+from p2pnet.model.events import EventKind
+from p2pnet.model.ids import lab_uri, member_uri
+from p2pnet.model.registry import Membership
+from p2pnet.model.routes import ROUTE_HELLO, route_fetch, route_synced, route_update
+from p2pnet.node import clock
+from p2pnet.node.clients import load_client, make_broadcast
+from p2pnet.node.control import ROUTE_CAPS, Control, refuse
+from p2pnet.node.driver import Driver
+from p2pnet.node.events import EventRing
+from p2pnet.node.identity import IdentityWatch, what_changed
+from p2pnet.node.pacing import Pacer
+from p2pnet.node.peers import Peers
+from p2pnet.node.refusals import Refusals
+from p2pnet.node.registry import RegistryTable, read_membership
+from p2pnet.node.state import describe
+from p2pnet.quic import CloseCode, Connection, Endpoint, Message, Settings, Trust
+from p2pnet.trust import Identity
+
+if TYPE_CHECKING:
+    from p2pnet.node.health import HealthPage
+
+log = logging.getLogger("p2pnet.node")
+
+TICK_S = 1.0
+"""How often the node looks at its identity, at late hellos and at its own lag."""
+ALONE_S = 30.0
+"""A node that once had a link is unready after this long without any."""
+DRAIN_S = 3.0
+"""What is in flight at a stop gets this long: a paused peer must not hold up a restart."""
+LAST_WORDS_S = 0.1
+"""For the lab to get the last events."""
+SMALL_REQUEST_BYTES = 4 * limits.KIB
+"""A hello, a fetch, a synced, and whatever goes to a route nobody knows."""
+
+
+class Service:
+    """One node. `start` serves, `stop` ends it in good order; in between it is moved by the loop alone."""
+
+    def __init__(self, config: NodeConfig, folder: Path, pacer: Pacer | None = None) -> None:
+        """Read what is on disk. Raises SpecError."""
+        self._config = config
+        scope = (config.trust_domain, config.namespace, config.subnet)
+        self._lab_uri = lab_uri(*scope)
+        self.registry = RegistryTable(config.name, *scope)
+        boot_copy = read_membership(folder / config.members_file)
+        self._identity = IdentityWatch(
+            folder / config.identity_dir,
+            member_uri(*scope, config.name),
+            now=clock.utc_now(),
+            name=config.identity_name,
+        )
+        self.incarnation = os.urandom(8).hex()
+        self._started_ns = clock.mono_ns()
+        self.ring = EventRing(self.incarnation, clock.boot_id(), config.event_ring)
+        self._refusals = Refusals(self.ring)
+        self._peers = Peers(
+            config.name,
+            registry=self.registry,
+            ring=self.ring,
+            refusals=self._refusals,
+            listener=self,
+            chance=random.SystemRandom().random,
+            pacer=pacer,
+        )
+        self.drivers: dict[str, Driver] = {}
+        for spec in config.clients:
+            client = load_client(spec)
+            broadcast = make_broadcast(config, client, self.incarnation)
+            self.drivers[client.name] = Driver(broadcast, client, self.ring, self._peers.connection)
+        self._routes = {route: take for driver in self.drivers.values() for route, take in driver.routes.items()}
+        self._control = Control(self, self.ring)
+        self._endpoint: Endpoint | None = None
+        self._health: HealthPage | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+        self._tick_due_s = 0.0
+        self._lag_s = 0.0
+        self._stopping = False
+        self.take_membership(boot_copy)
+
+    @classmethod
+    async def start(
+        cls, config: NodeConfig, folder: Path, sock: socket.socket | None = None, pacer: Pacer | None = None
+    ) -> "Service":
+        """Bind and join; the nodes of one loop share a pacer.
+
+        Raises SpecError for what is on disk, OSError or LocalError for an address not to be had.
+        """
+        service = cls(config, folder, pacer)
+        service._endpoint = await Endpoint.bind(
+            (config.host, config.port),
+            trust=Trust.subnet(service._identity, service._admits),
+            sock=sock,
+            settings=service._settings(),
+            on_message=service._on_message,
+            on_connection=service._on_connection,
+            on_refused=service._on_refused,
+        )
+        if config.health_port is not None:
+            from p2pnet.node.health import HealthPage  # aiohttp and prometheus_client only where they are asked for
+
+            service._health = HealthPage(service)
+            try:
+                host, port = await service._health.start(config.health_host, config.health_port)
+            except OSError:
+                await service.stop()
+                raise
+            log.info("health page on http://%s:%d/", host, port)
+        service._peers.start(service._endpoint)
+        service._tick()
+        return service
+
+    async def stop(self) -> None:
+        """Unready, stop accepting, drain, close with a reason."""
+        self._stopping = True
+        self._peers.stop()
+        if self._ticker is not None:
+            self._ticker.cancel()
+        if self._endpoint is not None:
+            await self._part_with_lab(self._endpoint)
+            await self._endpoint.drain(DRAIN_S)
+        for driver in self.drivers.values():
+            driver.stop()
+        if self._health is not None:
+            await self._health.stop()
+
+    async def _part_with_lab(self, endpoint: Endpoint) -> None:
+        """Its long polls never end by themselves: answer them, and have it ask no more."""
+        self._control.stop()
+        labs = [connection for connection in endpoint.connections if connection.uri == self._lab_uri]
+        if labs:
+            await asyncio.sleep(LAST_WORDS_S)
+        for connection in labs:
+            connection.close(CloseCode.SHUTTING_DOWN, "shutting down")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it serves."""
+        assert self._endpoint is not None  # noqa: S101 - `start` binds before anybody has a Service
+        return self._endpoint.address
+
+    # --- the endpoint's callbacks ---
+
+    def _settings(self) -> Settings:
+        names = list(self.drivers)
+        small = [ROUTE_HELLO, *map(route_fetch, names), *map(route_synced, names)]
+        return Settings(
+            idle_s=self._config.idle_s,
+            message_bytes_max=SMALL_REQUEST_BYTES,
+            route_caps={
+                **ROUTE_CAPS,
+                **dict.fromkeys(small, SMALL_REQUEST_BYTES),
+                **dict.fromkeys(map(route_update, names), limits.UPDATE_BODY_BYTES_MAX),
+            },
+        )
+
+    def _admits(self, uri: str) -> str | None:
+        return None if uri == self._lab_uri else self.registry.refusal(uri)
+
+    def _on_connection(self, connection: Connection) -> None:
+        if connection.uri != self._lab_uri:
+            self._peers.accepted(connection)
+
+    def _on_message(self, connection: Connection, message: Message) -> None:
+        if connection.uri == self._lab_uri:
+            self._control.message(connection, message)
+        else:
+            self._peers.message(connection, message)
+
+    def _on_refused(self, address: tuple[str, int], error: P2pnetError) -> None:
+        kind = error.kind if isinstance(error, TrustError) else "handshake"
+        self._refusals.note(kind, f"{error} (from {address[0]}:{address[1]})")
+
+    # --- the peers' listener ---
+
+    def link_up(self, name: str, connection: Connection) -> None:
+        """See `peers.Listener`."""
+        for driver in self.drivers.values():
+            driver.peer_up(name, connection)
+
+    def link_down(self, name: str, connection: Connection) -> None:
+        """See `peers.Listener`."""
+        for driver in self.drivers.values():
+            driver.peer_down(name, connection)
+
+    def peer_message(self, name: str, connection: Connection, message: Message) -> None:
+        """See `peers.Listener`."""
+        take = self._routes.get(message.header)
+        if take is None:
+            refuse(message)
+        else:
+            take(name, connection, message)
+
+    # --- the lab's requests ---
+
+    def take_membership(self, membership: Membership) -> bool:
+        """See `control.Controlled`."""
+        if not self.registry.offer(membership):
+            return False
+        self.ring.add(clock.mono_ns(), EventKind.MEMBERS, size=self.registry.version)
+        self._peers.registry_changed()
+        members = self.registry.members | frozenset(self._peers.links)
+        for driver in self.drivers.values():
+            driver.feed(MembersChanged(members))
+        return True
+
+    def registry_version(self) -> int:
+        """See `control.Controlled`."""
+        return self.registry.version
+
+    def keep_s(self) -> float:
+        """See `control.Controlled`."""
+        return self._config.broadcast.keep_s
+
+    def state(self) -> PeersReply:
+        """See `control.Controlled` and `metrics.Measured`."""
+        return describe(
+            self._config.name,
+            ring=self.ring,
+            registry=self.registry,
+            peers=self._peers,
+            identity=self._identity.current,
+            started_ns=self._started_ns,
+            ready=not self.unready(),
+            pool={name: len(driver.broadcast.pool.validated) for name, driver in self.drivers.items()},
+            address=self.address,
+        )
+
+    # --- probes and metrics ---
+
+    def unready(self) -> str:
+        """Why the node is not ready; empty when it is: bound, leaf valid, joined."""
+        last = self._peers.last_linked_ns
+        if self._stopping or self._endpoint is None:
+            return "stopping" if self._stopping else "not bound"
+        if self._identity.current.not_after <= clock.utc_now():
+            return "the leaf has expired"
+        if not self.registry.wanted or self._peers.links:
+            return ""
+        if last is None:
+            return "no peer yet"
+        return f"no peer for {ALONE_S:.0f} s" if clock.mono_ns() - last > ALONE_S * clock.NS else ""
+
+    def event_counts(self) -> dict[EventKind, int]:
+        """See `metrics.Measured`."""
+        return self.ring.counts
+
+    def broadcasts(self) -> dict[str, Broadcast]:
+        """See `metrics.Measured`."""
+        return {name: driver.broadcast for name, driver in self.drivers.items()}
+
+    def loop_lag_s(self) -> float:
+        """See `metrics.Measured`."""
+        return self._lag_s
+
+    def refusals(self) -> int:
+        """See `metrics.Measured`."""
+        return self._refusals.total
+
+    # --- once a second ---
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._lag_s = max(0.0, loop.time() - self._tick_due_s) if self._tick_due_s else 0.0
+        self._tick_due_s = loop.time() + TICK_S
+        self._ticker = loop.call_later(TICK_S, self._tick)
+        self._peers.sweep()
+        problem = self._identity.problem
+        self._identity.look(clock.utc_now(), self._identity_changed)
+        if self._identity.problem not in ("", problem):
+            log.warning("keeping the present identity: %s", self._identity.problem)
+
+    def _identity_changed(self, old: Identity, new: Identity) -> None:
+        what = what_changed(old, new)
+        log.info("new identity in use: %s", what)
+        self.ring.add(clock.mono_ns(), EventKind.IDENTITY, detail=what)
+        if self._endpoint is not None:
+            self._endpoint.identity_changed()
+        if "leaf" in what:
+            self._peers.leaf_changed()

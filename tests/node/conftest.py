@@ -1,0 +1,37 @@
+"""Makes `tests.node.kit` importable and hands out subnets on disk, labs and nurseries that end with the test."""
+
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.node.kit import Bench, SubnetDir
+
+from p2pnet.node.service import Service
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    """A subnet on disk with its lab; nodes and nurseries started through it are gone afterwards."""
+    made = Bench(SubnetDir(tmp_path))
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+@pytest.fixture
+async def node(bench: Bench) -> AsyncIterator[Service]:
+    """node-0, alone, in this process."""
+    subnet = bench.subnet
+    subnet.ports = {"node-0": 1, "node-1": 1}
+    subnet.write_members(subnet.membership(1, ["node-0"]))
+    subnet.ports = {"node-1": 1}
+    service = await bench.serve("node-0")
+    try:
+        yield service
+    finally:
+        await service.stop()

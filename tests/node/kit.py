@@ -1,0 +1,375 @@
+"""What the node's tests are made of: a subnet on disk, a lab that speaks the control routes, real node processes."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from p2pnet.model import limits
+from p2pnet.model.config import BroadcastSettings, NodeConfig, read_node_config, write_node_config
+from p2pnet.model.control import (
+    ROUTE_EVENTS,
+    ROUTE_GET,
+    ROUTE_INJECT,
+    ROUTE_MEMBERS,
+    ROUTE_PEERS,
+    ROUTE_WITHDRAW,
+    ControlReply,
+    Events,
+    EventsRequest,
+    GetRequest,
+    Got,
+    Injected,
+    InjectItem,
+    InjectRequest,
+    MembersPush,
+    MembersTaken,
+    Peers,
+    PeersRequest,
+    Refusal,
+    Withdrawn,
+    WithdrawRequest,
+)
+from p2pnet.model.events import Event, EventKind
+from p2pnet.model.ids import lab_uri, member_uri
+from p2pnet.model.registry import Member, Membership, Registry, Removed
+from p2pnet.node.service import Service
+from p2pnet.quic import Connection, ConnectionLost, Endpoint, Message, Settings, Trust
+from p2pnet.trust import Authority, Identity
+
+SCOPE = ("p2pnet", "local", "demo")
+PATIENCE_S = 20.0
+"""How long a condition may take: far above what it takes, for the machine may be busy."""
+
+T = TypeVar("T")
+
+
+class FixedIdentity:
+    """An identity source that never changes."""
+
+    def __init__(self, identity: Identity) -> None:
+        self.current = identity
+        self.version = 1
+
+
+class SubnetDir:
+    """Authority, leaves, members and node configs of a subnet under one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.now = datetime.now(UTC)
+        self.authority = Authority.create("demo", now=self.now, ttl=timedelta(days=1))
+        self.ports: dict[str, int] = {}
+
+    def uri(self, name: str) -> str:
+        return member_uri(*SCOPE, name)
+
+    def identity(self, uri: str, *, authority: Authority | None = None, now: datetime | None = None) -> Identity:
+        """A leaf for `uri`, issued at `now` for two hours, with this subnet's bundle."""
+        leaf = (authority or self.authority).issue(uri, now=now or self.now, ttl=timedelta(hours=2))
+        return Identity(leaf.chain_pem, leaf.key_pem, self.authority.certificate_pem)
+
+    def lab_identity(self) -> Identity:
+        return self.identity(lab_uri(*SCOPE))
+
+    def membership(
+        self,
+        version: int,
+        names: Iterable[str],
+        *,
+        removed: Iterable[str] = (),
+        edges: list[tuple[str, str]] | None = None,
+    ) -> Membership:
+        members = [Member(name, self.uri(name), [f"127.0.0.1:{self.ports[name]}"]) for name in names]
+        return Membership(Registry(version, members, [Removed(self.uri(name), version) for name in removed]), edges)
+
+    def write_node(self, name: str, **settings: Any) -> Path:
+        """Identity and config of a node; the config's path."""
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "identity").exists():
+            self.identity(self.uri(name)).write(folder / "identity")
+        config = NodeConfig(
+            name=name,
+            subnet=SCOPE[2],
+            members_file="../members.json",
+            **{
+                "port": self.ports.get(name, 0),
+                "broadcast": BroadcastSettings(full_mesh=True),
+                "idle_s": 3.0,
+                **settings,
+            },
+        )
+        write_node_config(folder / "node.json", config)
+        return folder / "node.json"
+
+    def write_members(self, membership: Membership) -> None:
+        (self.folder / "members.json").write_bytes(msgspec.json.encode(membership))
+
+
+class Bench:
+    """One subnet with its lab, and whatever was started for it."""
+
+    def __init__(self, subnet: SubnetDir) -> None:
+        self.subnet = subnet
+        self.nurseries: list[NurseryClient] = []
+        self._lab: Endpoint | None = None
+        self._endpoints: list[Endpoint] = []
+        self._connections: dict[str, Connection] = {}
+
+    async def nursery(self, *options: str) -> "NurseryClient":
+        nursery = await NurseryClient.start(*options)
+        self.nurseries.append(nursery)
+        return nursery
+
+    async def up(
+        self, names: Sequence[str], *, edges: list[tuple[str, str]] | None = None, **settings: Any
+    ) -> "NurseryClient":
+        """A nursery with these nodes started, ready and connected with all they want."""
+        nursery = await self.nursery()
+        await self.bind(nursery, names)
+        self.subnet.write_members(self.subnet.membership(1, names, edges=edges))
+        for name in names:
+            nursery.ask(op="start", name=name, config=str(self.subnet.write_node(name, **settings)))
+        for name in names:
+            await nursery.event("ready", name)
+        for name in names:
+            await self.until_connected(name)
+        return nursery
+
+    async def serve(self, name: str, **settings: Any) -> Service:
+        """A node in this process."""
+        config = self.subnet.write_node(name, **settings)
+        service = await Service.start(read_node_config(config), config.parent)
+        self.subnet.ports[name] = service.address[1]
+        return service
+
+    async def bind(self, nursery: "NurseryClient", names: Iterable[str]) -> None:
+        for name in names:
+            nursery.ask(op="bind", name=name, host="127.0.0.1", port=self.subnet.ports.get(name, 0))
+            self.subnet.ports[name] = (await nursery.event("bound", name))["port"]
+
+    async def until_connected(self, name: str) -> Peers:
+        async def connected() -> Peers | None:
+            state = await self.peers(name)
+            return state if {peer.name for peer in state.peers} >= set(state.wanted) else None
+
+        return await until(connected, f"{name} is connected")
+
+    async def endpoint(self, identity: Identity, **callbacks: Any) -> Endpoint:
+        """An endpoint of one's own in the subnet, admitting everyone the bundle vouches for."""
+        trust = Trust.subnet(FixedIdentity(identity), lambda _uri: None)
+        endpoint = await Endpoint.bind(trust=trust, settings=Settings(), **{"on_message": say_nothing, **callbacks})
+        self._endpoints.append(endpoint)
+        return endpoint
+
+    async def dial(self, name: str, identity: Identity) -> Connection:
+        """A connection with a node under an identity of one's own; it says no hello."""
+        endpoint = await self.endpoint(identity)
+        return await endpoint.connect(("127.0.0.1", self.subnet.ports[name]), expect=self.subnet.uri(name))
+
+    # --- the lab ---
+
+    async def lab(self, name: str) -> Connection:
+        """The lab's connection with a node."""
+        if self._lab is None:
+            self._lab = await self.endpoint(self.subnet.lab_identity())
+        connection = self._connections.get(name)
+        if connection is None or connection.closed:
+            connection = await self._lab.connect(
+                ("127.0.0.1", self.subnet.ports[name]), expect=self.subnet.uri(name), new=True
+            )
+            self._connections[name] = connection
+        return connection
+
+    def forget(self, name: str) -> None:
+        """Its process is dead: no use in waiting until the connection notices."""
+        if (connection := self._connections.pop(name, None)) is not None:
+            connection.close(0, "")
+
+    async def ask(self, name: str, route: bytes, request: msgspec.Struct) -> ControlReply:
+        body = msgspec.msgpack.encode(request)
+        try:
+            reply = await (await self.lab(name)).request(route, body, timeout_s=15)
+        except ConnectionLost:  # the node was started anew
+            reply = await (await self.lab(name)).request(route, body, timeout_s=15)
+        return read_reply(reply.payload)
+
+    async def peers(self, name: str) -> Peers:
+        return expect(Peers, await self.ask(name, ROUTE_PEERS, PeersRequest()))
+
+    async def inject(self, name: str, *payloads: bytes, file: str = "file") -> list[bytes]:
+        items = [InjectItem(file, data, os.urandom(16)) for data in payloads]
+        injected = expect(Injected, await self.ask(name, ROUTE_INJECT, InjectRequest(items)))
+        return [expect(bytes, result) for result in injected.results]
+
+    async def get(self, name: str, artifact: bytes) -> bytes:
+        """All the bytes of an artifact, range by range."""
+        data = b""
+        while True:
+            got = expect(Got, await self.ask(name, ROUTE_GET, GetRequest(artifact, offset=len(data))))
+            data += got.data
+            if len(data) == got.size:
+                return data
+
+    async def until_held(self, name: str, artifact: bytes) -> bytes:
+        async def held() -> bool:
+            reply = await self.ask(name, ROUTE_GET, GetRequest(artifact, length=1))
+            return isinstance(reply, Got)
+
+        await until(held, f"{name} holds {artifact.hex()[:8]}")
+        return await self.get(name, artifact)
+
+    async def withdraw(self, name: str, artifact: bytes) -> bool:
+        return expect(Withdrawn, await self.ask(name, ROUTE_WITHDRAW, WithdrawRequest(artifact))).held
+
+    async def push(self, name: str, membership: Membership) -> int:
+        return expect(MembersTaken, await self.ask(name, ROUTE_MEMBERS, MembersPush(membership))).version
+
+    async def events(self, name: str, cursor: int = 0, *, wait_ms: int = 0, incarnation: str = "") -> Events:
+        request = EventsRequest(cursor, incarnation, wait_ms, limits.EVENTS_PER_READ)
+        return expect(Events, await self.ask(name, ROUTE_EVENTS, request))
+
+    async def until_event(self, name: str, kind: EventKind, test: Callable[[Event], bool] = lambda _: True) -> Event:
+        """The first event of a kind that passes, whenever it happens."""
+        cursor, deadline = 0, time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            events = await self.events(name, cursor, wait_ms=1000)
+            for event in events.events:
+                if event.kind is kind and test(event):
+                    return event
+            cursor = events.cursor
+        raise AssertionError(f"{name}: no {kind} came")
+
+    async def close(self) -> None:
+        for nursery in self.nurseries:
+            await nursery.kill()
+        for endpoint in self._endpoints:
+            endpoint.close()
+            await endpoint.wait_closed()
+
+
+class NurseryClient:
+    """A nursery process and its JSON lines."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.told: list[dict[str, Any]] = []
+        self._taken: set[int] = set()
+        self._news = asyncio.Condition()
+        self._reader = asyncio.create_task(self._read())
+
+    @classmethod
+    async def start(cls, *options: str) -> "NurseryClient":
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "p2pnet.node.nursery", *options, stdin=-1, stdout=-1
+        )
+        nursery = cls(process)
+        await nursery.event("nursery")
+        return nursery
+
+    def ask(self, **request: Any) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(request).encode() + b"\n")
+
+    async def event(self, kind: str, name: str | None = None, within_s: float = PATIENCE_S) -> dict[str, Any]:
+        """The next event of a kind (about a node) that was not taken before."""
+        async with asyncio.timeout(within_s), self._news:
+            while True:
+                for number, event in enumerate(self.told):
+                    if number not in self._taken and event["event"] == kind and name in (None, event.get("name")):
+                        self._taken.add(number)
+                        return event
+                await self._news.wait()
+
+    def pid(self, name: str) -> int:
+        """Of the latest start."""
+        return int([event for event in self.told if event["event"] == "started" and event["name"] == name][-1]["pid"])
+
+    async def _read(self) -> None:
+        assert self.process.stdout is not None
+        while line := await self.process.stdout.readline():
+            async with self._news:
+                self.told.append(json.loads(line))
+                self._news.notify_all()
+
+    async def kill(self) -> None:
+        """Close its stdin and wait for the end of it and of all it made."""
+        assert self.process.stdin is not None
+        if self.process.returncode is None:
+            self.process.stdin.close()
+            try:
+                await asyncio.wait_for(self.process.wait(), 15)
+            except TimeoutError:
+                self.process.kill()
+        await self.process.wait()
+        await self._reader
+        # closes the transport's pipes while the loop still runs
+        self.process._transport.close()  # type: ignore[attr-defined]
+
+
+def expect(kind: type[T], reply: object) -> T:
+    assert isinstance(reply, kind), reply
+    return reply
+
+
+async def until(condition: Callable[[], Awaitable[T | None]], what: str, within_s: float = PATIENCE_S) -> T:
+    """The first truthy answer; asked every 50 ms."""
+    deadline = time.monotonic() + within_s
+    while not (answer := await condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within_s:g} s: {what}")
+        await asyncio.sleep(0.05)
+    return answer
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+async def until_gone(pids: Iterable[int]) -> None:
+    for pid in pids:
+
+        async def gone(pid: int = pid) -> bool:
+            return not alive(pid)
+
+        await until(gone, f"process {pid} is gone")
+
+
+def say_nothing(_connection: Connection, message: Message) -> None:
+    """What a peer that only pretends to be a node says to every request."""
+    if message.wants_reply:
+        message.reply(b"")
+
+
+def read_reply(payload: bytes) -> ControlReply:
+    reply: ControlReply = msgspec.msgpack.decode(payload, type=ControlReply)
+    return reply
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def send_signal(pid: int, number: signal.Signals) -> None:
+    os.kill(pid, number)
+
+
+def refusal(reply: object) -> str:
+    return expect(Refusal, reply).code

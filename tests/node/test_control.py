@@ -1,0 +1,100 @@
+"""The lab's routes, with a real node in this process."""
+
+import os
+
+import msgspec
+import pytest
+from tests.node.kit import Bench, expect, refusal
+
+from p2pnet.model.config import BroadcastSettings
+from p2pnet.model.control import (
+    ROUTE_CLOCK,
+    ROUTE_GET,
+    ROUTE_INJECT,
+    ROUTE_MEMBERS,
+    ROUTE_WITHDRAW,
+    Clock,
+    ClockRequest,
+    GetRequest,
+    Got,
+    Injected,
+    InjectItem,
+    InjectRequest,
+    MembersPush,
+    WithdrawRequest,
+)
+from p2pnet.model.events import EventKind
+from p2pnet.node.clock import mono_ns, wall_ns
+from p2pnet.node.service import Service
+
+
+async def test_an_artifact_is_read_range_by_range(bench: Bench, node: Service) -> None:
+    data = os.urandom(2_500_000)
+    [artifact] = await bench.inject("node-0", data, file="photo.jpg")
+    assert await bench.get("node-0", artifact) == data
+    got = expect(Got, await bench.ask("node-0", ROUTE_GET, GetRequest(artifact, 10, 20)))
+    assert (got.name, got.size, got.data) == ("photo.jpg", len(data), data[10:30])
+    beyond = expect(Got, await bench.ask("node-0", ROUTE_GET, GetRequest(artifact, len(data) + 5, 20)))
+    assert beyond.data == b""
+
+
+@pytest.mark.parametrize(
+    ("route", "request_", "code"),
+    [
+        (ROUTE_GET, GetRequest(bytes(32)), "unknown-artifact"),
+        (ROUTE_GET, GetRequest(bytes(32), client="none"), "unknown-client"),
+        (ROUTE_GET, GetRequest(bytes(32), offset=-1), "bad-request"),
+        (ROUTE_GET, GetRequest(bytes(32), length=2 << 20), "bad-request"),
+        (ROUTE_WITHDRAW, WithdrawRequest(bytes(32), client="none"), "unknown-client"),
+        (ROUTE_WITHDRAW, WithdrawRequest(b"short"), "bad-request"),
+        (ROUTE_INJECT, InjectRequest([], client="none"), "unknown-client"),
+    ],
+)
+async def test_what_cannot_be_done_is_refused_with_a_code(
+    bench: Bench, node: Service, route: bytes, request_: msgspec.Struct, code: str
+) -> None:
+    assert refusal(await bench.ask("node-0", route, request_)) == code
+
+
+async def test_each_item_of_an_injection_has_its_own_result(bench: Bench) -> None:
+    bench.subnet.ports["node-0"] = 1
+    bench.subnet.write_members(bench.subnet.membership(1, ["node-0"]))
+    del bench.subnet.ports["node-0"]
+    node = await bench.serve("node-0", broadcast=BroadcastSettings(artifact_bytes_max=10_000))
+    try:
+        items = [
+            InjectItem("ok", b"x", os.urandom(16)),
+            InjectItem("large", bytes(10_001), os.urandom(16)),
+            InjectItem("odd", b"x", b"short nonce"),
+        ]
+        injected = expect(Injected, await bench.ask("node-0", ROUTE_INJECT, InjectRequest(items)))
+        assert isinstance(injected.results[0], bytes)
+        assert [refusal(result) for result in injected.results[1:]] == ["too-large", "bad-request"]
+    finally:
+        await node.stop()
+
+
+async def test_an_injection_asked_for_twice_is_published_once(bench: Bench, node: Service) -> None:
+    request = InjectRequest([InjectItem("file", b"once", os.urandom(16))])
+    first = expect(Injected, await bench.ask("node-0", ROUTE_INJECT, request))
+    again = expect(Injected, await bench.ask("node-0", ROUTE_INJECT, request))
+    assert first.results == again.results
+    assert node.state().pool == {"blob": 1}
+
+
+async def test_an_older_registry_is_refused_and_the_same_one_taken_as_known(bench: Bench, node: Service) -> None:
+    subnet = bench.subnet
+    assert await bench.push("node-0", subnet.membership(5, ["node-0"])) == 5
+    assert await bench.push("node-0", subnet.membership(5, ["node-0"])) == 5
+    older = MembersPush(subnet.membership(4, ["node-0", "node-1"]))
+    assert refusal(await bench.ask("node-0", ROUTE_MEMBERS, older)) == "older-version"
+    events = [event for event in (await bench.events("node-0")).events if event.kind is EventKind.MEMBERS]
+    assert [event.bytes for event in events] == [1, 5]
+
+
+async def test_both_clocks_are_read_together(bench: Bench, node: Service) -> None:
+    mono, wall = mono_ns(), wall_ns()
+    clock = expect(Clock, await bench.ask("node-0", ROUTE_CLOCK, ClockRequest()))
+    assert mono <= clock.mono_ns <= mono_ns()
+    assert abs((clock.wall_ns - wall) - (clock.mono_ns - mono)) < 1_000_000
+    assert clock.boot_id == node.state().boot_id

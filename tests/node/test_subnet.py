@@ -1,0 +1,170 @@
+"""Real processes, real QUIC, on loopback."""
+
+import asyncio
+import os
+import signal
+import time
+
+from tests.node.kit import Bench, alive, until
+
+from p2pnet.model.events import EventKind
+
+
+async def test_three_nodes_connect_and_deliver_what_was_injected(bench: Bench) -> None:
+    names = ["node-0", "node-1", "node-2"]
+    await bench.up(names)
+    payloads = [b"small", os.urandom(300_000), b""]
+    artifacts = await bench.inject("node-0", *payloads)
+    for artifact, payload in zip(artifacts, payloads, strict=True):
+        for name in names:
+            assert await bench.until_held(name, artifact) == payload
+    validated = await bench.until_event("node-2", EventKind.VALIDATED, lambda e: e.artifact == artifacts[0].hex())
+    assert (validated.peer, validated.hop) == ("node-0", 1)
+    published = await bench.until_event("node-0", EventKind.PUBLISHED, lambda e: e.artifact == artifacts[0].hex())
+    assert published.bytes == len(payloads[0])
+    assert published.mono_ns < validated.mono_ns
+
+
+async def test_items_of_one_injection_travel_in_few_requests(bench: Bench) -> None:
+    await bench.up(["node-0", "node-1"])
+    before = (await bench.peers("node-0")).udp_sent
+    artifacts = await bench.inject("node-0", *(bytes([n]) * 10 for n in range(200)))
+    for artifact in artifacts:
+        await bench.until_held("node-1", artifact)
+    state = await bench.peers("node-1")
+    assert state.pool == {"blob": 200}
+    # 200 updates of about 100 bytes; one datagram each with its acknowledgement would be far more
+    assert (await bench.peers("node-0")).udp_sent - before < 60_000
+
+
+async def test_lab_traffic_is_left_out_of_the_byte_counters(bench: Bench) -> None:
+    await bench.up(["node-0"])
+    await bench.inject("node-0", bytes(500_000))
+    state = await bench.peers("node-0")
+    assert (state.udp_sent, state.udp_received) == (0, 0)
+    assert state.ready
+
+
+async def test_a_killed_node_comes_back_on_its_port_and_catches_up(bench: Bench) -> None:
+    names = ["node-0", "node-1", "node-2"]
+    nursery = await bench.up(names)
+    before = await bench.peers("node-1")
+    [first] = await bench.inject("node-0", b"before")
+    await bench.until_held("node-1", first)
+    os.kill(nursery.pid("node-1"), signal.SIGKILL)
+    gone = await nursery.event("exited", "node-1")
+    assert (gone["code"], gone["restarts"]) == (-signal.SIGKILL, 1)
+    bench.forget("node-1")
+    [second] = await bench.inject("node-0", b"while it was away")
+    await nursery.event("ready", "node-1")
+    assert await bench.until_held("node-1", first) == b"before"
+    assert await bench.until_held("node-1", second) == b"while it was away"
+    after = await bench.peers("node-1")
+    assert after.incarnation != before.incarnation
+    assert after.address == before.address
+    assert {peer.name for peer in (await bench.until_connected("node-0")).peers} == {"node-1", "node-2"}
+
+
+async def test_a_late_joiner_gets_what_is_in_the_pools(bench: Bench) -> None:
+    nursery = await bench.up(["node-0", "node-1"])
+    artifacts = await bench.inject("node-0", *(os.urandom(size) for size in (10, 2_000, 200_000)))
+    await bench.bind(nursery, ["node-2"])
+    grown = bench.subnet.membership(2, ["node-0", "node-1", "node-2"])
+    bench.subnet.write_members(grown)
+    assert await bench.push("node-0", grown) == 2
+    nursery.ask(op="start", name="node-2", config=str(bench.subnet.write_node("node-2")))
+    await nursery.event("ready", "node-2")
+    for artifact in artifacts:
+        assert await bench.until_held("node-2", artifact) == await bench.get("node-0", artifact)
+    # node-1 has the old registry: a valid leaf that it does not know is admitted all the same
+    assert {peer.name for peer in (await bench.until_connected("node-2")).peers} == {"node-0", "node-1"}
+
+
+async def test_a_paused_node_does_not_slow_the_others_and_catches_up_when_resumed(bench: Bench) -> None:
+    nursery = await bench.up(["node-0", "node-1", "node-2"], idle_s=15.0)
+    nursery.ask(op="pause", name="node-2")
+    started = time.monotonic()
+    artifacts = await bench.inject("node-0", *(os.urandom(20_000) for _ in range(20)))
+    for artifact in artifacts:
+        await bench.until_held("node-1", artifact)
+    assert time.monotonic() - started < 5
+    nursery.ask(op="resume", name="node-2")
+    for artifact in artifacts:
+        await bench.until_held("node-2", artifact)
+
+
+async def test_a_withdrawn_artifact_leaves_the_pool_and_does_not_come_back(bench: Bench) -> None:
+    nursery = await bench.up(["node-0", "node-1"])
+    [artifact] = await bench.inject("node-0", b"regretted")
+    await bench.until_held("node-1", artifact)
+    assert await bench.withdraw("node-0", artifact)
+    assert not await bench.withdraw("node-0", artifact)
+    removed = await bench.until_event("node-0", EventKind.REMOVED)
+    assert (removed.artifact, removed.detail) == (artifact.hex(), "withdrawn")
+    assert await bench.withdraw("node-1", artifact)
+    nursery.ask(op="kill", name="node-1")
+    await nursery.event("exited", "node-1")
+    bench.forget("node-1")
+    await nursery.event("ready", "node-1")
+    await bench.until_connected("node-1")
+    assert (await bench.peers("node-1")).pool == {"blob": 0}
+
+
+async def test_a_node_removed_by_a_registry_push_is_cut_at_once_and_refused(bench: Bench) -> None:
+    await bench.up(["node-0", "node-1"])
+    started = time.monotonic()
+    await bench.push("node-0", bench.subnet.membership(2, ["node-0"], removed=["node-1"]))
+    down = await bench.until_event("node-0", EventKind.PEER_DOWN)
+    assert time.monotonic() - started < 3
+    assert down.peer == "node-1"
+    refused = await bench.until_event("node-0", EventKind.REFUSED)
+    assert "removed" in refused.detail
+    assert (await bench.peers("node-0")).peers == []
+    # until a newer version lists it again
+    await bench.push("node-0", bench.subnet.membership(3, ["node-0", "node-1"]))
+    await bench.until_connected("node-0")
+
+
+async def test_a_sparse_topology_connects_its_edges_only(bench: Bench) -> None:
+    names = ["node-0", "node-1", "node-2"]
+    await bench.up(names, edges=[("node-0", "node-1"), ("node-1", "node-2")])
+    assert [peer.name for peer in (await bench.peers("node-1")).peers] == ["node-0", "node-2"]
+    assert [peer.name for peer in (await bench.peers("node-2")).peers] == ["node-1"]
+    # the edge appears, and disappears, with a newer registry
+    closed = [("node-0", "node-1"), ("node-1", "node-2"), ("node-0", "node-2")]
+    for name in names:
+        await bench.push(name, bench.subnet.membership(2, names, edges=closed))
+    assert len((await bench.until_connected("node-2")).peers) == 2
+    for name in names:
+        await bench.push(name, bench.subnet.membership(3, names, edges=closed[1:]))
+
+    async def apart() -> bool:
+        return [peer.name for peer in (await bench.peers("node-0")).peers] == ["node-2"]
+
+    await until(apart, "the edge between node-0 and node-1 is gone")
+
+
+async def test_a_stopped_node_leaves_in_good_order(bench: Bench) -> None:
+    nursery = await bench.up(["node-0", "node-1"])
+    pid, started = nursery.pid("node-1"), time.monotonic()
+    nursery.ask(op="stop", name="node-1")
+    exited = await nursery.event("exited", "node-1")
+    await nursery.event("stopped", "node-1")
+    assert (exited["code"], exited["restart_in_s"], alive(pid)) == (0, None, False)
+    assert time.monotonic() - started < 10
+    down = await bench.until_event("node-0", EventKind.PEER_DOWN)
+    assert "application 0x10" in down.detail
+
+
+async def test_a_long_poll_answers_when_something_happens_and_when_its_time_is_over(bench: Bench) -> None:
+    await bench.up(["node-0"])
+    cursor = (await bench.events("node-0")).cursor
+    started = time.monotonic()
+    empty = await bench.events("node-0", cursor, wait_ms=200)
+    assert (empty.events, empty.cursor) == ([], cursor)
+    assert time.monotonic() - started >= 0.2
+    waiting = asyncio.ensure_future(bench.events("node-0", cursor, wait_ms=20_000))
+    [artifact] = await bench.inject("node-0", b"news")
+    events = await waiting
+    assert (events.events[0].kind, events.events[0].artifact) == (EventKind.PUBLISHED, artifact.hex())
+    assert time.monotonic() - started < 10
