@@ -1,0 +1,10 @@
+"""Events in, report out: reach, latency, hops, duplicates and cost of a run, its expectations, and hop trees. Pure.
+
+Called by lab and sim (RunMeasure, which learns as events come in), scenario (expectations) and cli (hop_tree).
+"""
+
+from p2pnet.measure.expectations import DEFAULT_EXPECTATION, METRICS, Expectation, parse
+from p2pnet.measure.runs import RunMeasure
+from p2pnet.measure.tree import HopNode, HopTree, hop_tree
+
+__all__ = ["DEFAULT_EXPECTATION", "METRICS", "Expectation", "HopNode", "HopTree", "RunMeasure", "hop_tree", "parse"]

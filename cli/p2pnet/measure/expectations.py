@@ -1,0 +1,151 @@
+"""Expectations: `p95 <= 800ms`, `reach >= 99% within 60s`, `duplicates <= 0.2`. Read once, judged on what was measured."""
+
+import math
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from p2pnet.model.errors import SpecError
+from p2pnet.model.report import ExpectationResult
+from p2pnet.model.units import parse_duration, parse_share
+
+DEFAULT_EXPECTATION = "reach == 100%"
+"""What holds when nobody expects anything else."""
+
+EXPRESSION_CHARS_MAX = 200
+
+Kind = Literal["latency", "share", "number"]
+
+METRICS: dict[str, Kind] = {
+    "p50": "latency",
+    "p90": "latency",
+    "p95": "latency",
+    "p99": "latency",
+    "max": "latency",
+    "reach": "share",
+    "duplicates": "number",
+    "bytes": "number",
+    "hops": "number",
+}
+"""What can be expected, and how its value is written. `hops` is the greatest; `bytes` and `duplicates` are per delivery."""
+
+_OPERATORS: dict[str, Callable[[float, float], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+_WANTED: dict[Kind, str] = {
+    "latency": "a duration with its unit, like 800ms or 2s",
+    "share": "a share in percent, like 99%",
+    "number": "a plain number, like 0.2",
+}
+_TIMELESS = {"duplicates", "bytes"}  # counted over the whole run, not by receipt
+_TOKEN = re.compile(r"\s*([^\s<>=!]+)")
+_COMPARISON = re.compile(r"\s*([<>=!]+)")
+_VALUE = re.compile(r"\s*([0-9.]+(?:\s*(?!within\b)[^\s0-9.]+)?|\S+)")
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
+_MS_IN = {"us": 0.001, "ms": 1.0, "s": 1_000.0, "m": 60_000.0, "h": 3_600_000.0, "d": 86_400_000.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """One expectation, read. `threshold` is in the metric's base unit: milliseconds, a ratio, or the number itself."""
+
+    expr: str
+    metric: str
+    operator: str
+    threshold: float
+    scale: float
+    """Base units in one unit of the expression: 1000 for `s`, 0.01 for `%`."""
+    within_s: float | None = None
+    """A receipt later than this after its publication counts as missed here."""
+
+    @property
+    def kind(self) -> Kind:
+        """How its value is written."""
+        return METRICS[self.metric]
+
+    def holds(self, value: float) -> bool:
+        """Whether a value (base unit, may be infinite) is as expected."""
+        return _OPERATORS[self.operator](value, self.threshold)
+
+    def could_flip(self, value: float, bound_ms: float) -> bool:
+        """Whether a latency known only to `bound_ms` on either side could as well be judged the other way."""
+        if self.kind != "latency" or not bound_ms or math.isinf(value):
+            return False
+        return len({self.holds(one) for one in (value - bound_ms, value, value + bound_ms)}) > 1
+
+    def evaluate(self, value: float | None) -> ExpectationResult:
+        """The verdict on a measured value in the base unit; None was not measured and never holds."""
+        if value is None:
+            return ExpectationResult(self.expr, None, ok=False)
+        shown = None if math.isinf(value) else round(value / self.scale, 9)
+        return ExpectationResult(self.expr, shown, self.holds(value))
+
+
+def parse(expr: str) -> Expectation:
+    """The expectation in a text like `p95 <= 800ms within 60s`. Raises SpecError naming the place and what is allowed."""
+    text = expr.strip()
+    if len(text) > EXPRESSION_CHARS_MAX:
+        raise SpecError(f"an expectation has at most {EXPRESSION_CHARS_MAX} characters, this one {len(text)}")
+    metric, start, at = _take(_TOKEN, text, 0)
+    if metric not in METRICS:
+        raise _error(text, start, f"a metric: {' '.join(METRICS)}")
+    comparison, start, at = _take(_COMPARISON, text, at)
+    if comparison not in _OPERATORS:
+        raise _error(text, start, f"a comparison: {' '.join(_OPERATORS)}")
+    value, start, at = _take(_VALUE, text, at)
+    threshold, scale = _threshold(text, start, METRICS[metric], value)
+    return Expectation(text, metric, comparison, threshold, scale, _within(text, at, metric))
+
+
+def _take(pattern: re.Pattern[str], text: str, at: int) -> tuple[str, int, int]:
+    """The next token, where it starts and where it ends; an empty one where the text has none."""
+    match = pattern.match(text, at)
+    if match:
+        return match[1], match.start(1), match.end()
+    start = len(text) - len(text[at:].lstrip())
+    return "", start, start
+
+
+def _threshold(text: str, at: int, kind: Kind, value: str) -> tuple[float, float]:
+    try:
+        match kind:
+            case "latency":
+                return parse_duration(value) * 1000, _MS_IN[value.lstrip("0123456789. ")]
+            case "share":
+                return parse_share(value), 0.01
+            case "number":
+                if not _NUMBER.fullmatch(value):
+                    raise SpecError(value)
+                return float(value), 1.0
+    except SpecError:
+        raise _error(text, at, _WANTED[kind]) from None
+
+
+def _within(text: str, at: int, metric: str) -> float | None:
+    word, start, at = _take(_TOKEN, text, at)
+    if start == len(text):
+        return None
+    if word != "within":
+        raise _error(text, start, "the end, or `within` and a duration")
+    if metric in _TIMELESS:
+        raise _error(text, start, f"the end ({metric} are counted over the whole run)")
+    value, start, at = _take(_VALUE, text, at)
+    try:
+        within_s = parse_duration(value)
+    except SpecError:
+        raise _error(text, start, "a duration with its unit, like 60s,") from None
+    if text[at:].strip():
+        raise _error(text, at, "the end")
+    return within_s
+
+
+def _error(text: str, at: int, wanted: str) -> SpecError:
+    found = repr(text[at:]) if text[at:] else "the end"
+    return SpecError(f"expectation {text!r}: at character {at + 1}, {found} stands where {wanted} is wanted")

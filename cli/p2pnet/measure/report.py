@@ -1,0 +1,217 @@
+"""From the journeys of a run's artifacts to its report: the arithmetic of the contract, and the verdict."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from p2pnet.measure.expectations import DEFAULT_EXPECTATION, parse
+from p2pnet.measure.journeys import Journey
+from p2pnet.measure.statistics import distribution, finite, percentile, ratio
+from p2pnet.model.report import ByteCost, ExpectationResult, Hops, Latency, NodeReceipts, Reach, Report
+
+_NS_PER_MS = 1e6
+_SHARES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99, "max": 100}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What the events cannot say; see `RunMeasure.report`."""
+
+    run: str
+    subnet: str
+    target: str
+    seed: int
+    asked: int
+    expect: tuple[str, ...]
+    within_s: float | None
+    sent: int | None
+    clock_bound_ms: float
+    invalid: tuple[str, ...]
+    notes: tuple[str, ...]
+    unknown_nodes: frozenset[str]
+    shared: bool
+    packed: bool
+    digest: str | None
+    started_at: float
+    duration_s: float | None
+    state: str
+
+
+class Counted(NamedTuple):
+    """A receipt that counts."""
+
+    latency_ms: float
+    hop: int
+    node: str
+    peer: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """All receipts of a run, counted once; every number of the report comes from here."""
+
+    receipts: list[Counted] = field(default_factory=list)
+    """By latency."""
+    expected: int = 0
+    unknown: int = 0
+    late: int = 0
+    payload: int = 0
+    duplicates: int = 0
+    sent: int | None = None
+    negative: int = 0
+    first_ns: int = 0
+    last_ns: int = 0
+
+    @property
+    def known(self) -> int:
+        """Receipts that either came or did not; the unknown ones are neither."""
+        return self.expected - self.unknown
+
+    def value(self, metric: str, within_s: float | None = None) -> float | None:
+        """A metric in its base unit: milliseconds (a miss is infinite), a ratio, hops. None when it was not measured."""
+        counted = self.receipts
+        if within_s is not None:
+            counted = [one for one in counted if one.latency_ms <= within_s * 1000]
+        match metric:
+            case "reach":
+                return ratio(len(counted), self.known)
+            case "duplicates":
+                return ratio(self.duplicates, len(counted))
+            case "bytes":
+                return None if self.sent is None else ratio(self.sent, self.payload)
+            case "hops":
+                return max((one.hop for one in counted), default=None)
+            case _:
+                return percentile([one.latency_ms for one in counted], _SHARES[metric], self.known)
+
+
+def assemble(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunFacts) -> Report:
+    """The report of the journeys (in order of publication) among these nodes."""
+    tally = count(nodes, journeys, facts)
+    results, reasons = _judge(tally, facts)
+    invalid = [*facts.invalid, *_invalid(len(journeys), tally, facts), *reasons]
+    latencies = [one.latency_ms for one in tally.receipts]
+    hops = sorted(one.hop for one in tally.receipts)
+    delivered = len(tally.receipts)
+    at = {name: percentile(latencies, share, tally.known) for name, share in _SHARES.items()}
+    duration_s = (tally.last_ns - tally.first_ns) / 1e9 if facts.duration_s is None else facts.duration_s
+    hop_p50, hop_max = percentile(hops, 50), percentile(hops, 100)
+    return Report(
+        run=facts.run, subnet=facts.subnet, target=facts.target, seed=facts.seed, nodes=len(nodes),
+        artifacts=len(journeys),
+        verdict="invalid" if invalid else "pass" if all(result.ok for result in results) else "fail",
+        reach=Reach(tally.expected, delivered, ratio(delivered, tally.known)),
+        latency_ms=Latency(**{name: finite(value) for name, value in at.items()}),
+        hops=Hops(None if hop_p50 is None else int(hop_p50), None if hop_max is None else int(hop_max)),
+        duplicates_per_delivery=tally.value("duplicates"),
+        bytes=ByteCost(tally.payload, facts.sent, tally.value("bytes")),
+        clock_bound_ms=facts.clock_bound_ms, expectations=results, invalid=invalid, unknown=tally.unknown,
+        artifact_ids=list(journeys), packed=facts.packed, digest=facts.digest,
+        publishers=sorted({journey.publisher for journey in journeys.values()}),
+        payload_bytes=sum(journey.size for journey in journeys.values()),
+        duration_s=duration_s, started_at=facts.started_at, per_node=_per_node(nodes, journeys, tally),
+        cdf_ms=distribution(latencies), negative_latencies=tally.negative, shared=facts.shared,
+        notes=[*facts.notes, *_notes(at, tally, facts)], state=facts.state, slowest=_slowest(journeys),
+    )  # fmt: skip
+
+
+def count(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunFacts) -> Tally:
+    """Count every receipt once; one later than `within_s` after the last publication is a miss."""
+    tally = Tally(sent=facts.sent)
+    members = frozenset(nodes)
+    silent = facts.unknown_nodes & members
+    published = [journey.t_ns for journey in journeys.values()]
+    tally.first_ns = min(published, default=0)
+    tally.last_ns = max(published, default=0)
+    deadline_ns = None if facts.within_s is None else tally.last_ns + int(facts.within_s * 1e9)
+    for journey in journeys.values():
+        tally.expected += len(nodes) - (journey.publisher in members)
+        tally.duplicates += journey.duplicates
+        tally.unknown += sum(node != journey.publisher and node not in journey.receipts for node in silent)
+        for node, receipt in journey.delivered():
+            if deadline_ns is not None and receipt.t_ns > deadline_ns:
+                tally.late += 1
+                continue
+            latency_ms = (receipt.t_ns - journey.t_ns) / _NS_PER_MS
+            tally.receipts.append(Counted(latency_ms, receipt.hop, node, receipt.peer))
+            tally.payload += journey.size
+            tally.negative += latency_ms < 0
+            tally.last_ns = max(tally.last_ns, receipt.t_ns)
+    tally.receipts.sort()
+    return tally
+
+
+def _judge(tally: Tally, facts: RunFacts) -> tuple[list[ExpectationResult], list[str]]:
+    """Every expectation's result, and why some cannot be judged."""
+    results: list[ExpectationResult] = []
+    reasons: list[str] = []
+    for expectation in map(parse, facts.expect or (DEFAULT_EXPECTATION,)):
+        value = tally.value(expectation.metric, expectation.within_s)
+        results.append(expectation.evaluate(value))
+        if value is None and tally.known > 0:
+            reasons.append(f"{expectation.expr}: {expectation.metric} could not be measured")
+        elif value is not None and expectation.could_flip(value, facts.clock_bound_ms):
+            reasons.append(
+                f"{expectation.expr}: measured {value:.3f} ms, and clocks are known only to {facts.clock_bound_ms:.3f} ms"
+            )
+    return results, reasons
+
+
+def _invalid(published: int, tally: Tally, facts: RunFacts) -> list[str]:
+    reasons = []
+    if published < facts.asked:
+        reasons.append(f"{facts.asked - published} of {facts.asked} artifacts have no publication on record")
+    if tally.known <= 0:
+        what = "no artifact was published" if not published else "no receipt was expected"
+        reasons.append(f"nothing was measured: {'every receipt is unknown' if tally.unknown else what}")
+    earliest = tally.receipts[0] if tally.receipts else None
+    if earliest is not None and -earliest.latency_ms > facts.clock_bound_ms:
+        reasons.append(
+            f"{earliest.node} received {-earliest.latency_ms:.3f} ms before the publication, with clocks known to"
+            f" {facts.clock_bound_ms:.3f} ms"
+        )
+    return reasons
+
+
+def _notes(at: Mapping[str, float | None], tally: Tally, facts: RunFacts) -> list[str]:
+    notes = []
+    below = [name for name, value in at.items() if value is not None and value < facts.clock_bound_ms]
+    if below:
+        notes.append(f"{' '.join(below)} below the clock bound of {facts.clock_bound_ms:.3f} ms")
+    if tally.unknown:
+        notes.append(f"{tally.unknown} receipts were lost to a fault of this run: reach and latency leave them out")
+    if tally.late:
+        notes.append(f"{tally.late} receipts came after the end of the run and count as missed")
+    return notes
+
+
+def _slowest(journeys: Mapping[str, Journey]) -> str:
+    """The artifact with the fewest receipts and, among those, the latest one: every artifact expects as many."""
+
+    def rank(item: tuple[str, Journey]) -> tuple[int, int]:
+        taken = [receipt.t_ns - item[1].t_ns for _, receipt in item[1].delivered()]
+        return -len(taken), max(taken, default=0)
+
+    return max(journeys.items(), key=rank)[0] if journeys else ""
+
+
+def _per_node(nodes: Sequence[str], journeys: Mapping[str, Journey], tally: Tally) -> list[NodeReceipts]:
+    """What each node got, over the receipts that came: its misses show in `received` against `expected`."""
+    got: dict[str, list[Counted]] = {node: [] for node in nodes}
+    for one in tally.receipts:  # by latency, so each node's list is too
+        got[one.node].append(one)
+    own = dict.fromkeys(nodes, 0)
+    for journey in journeys.values():
+        if journey.publisher in own:
+            own[journey.publisher] += 1
+    return [
+        NodeReceipts(
+            node=node,
+            received=len(here),
+            expected=len(journeys) - own[node],
+            p50_ms=percentile([one.latency_ms for one in here], 50),
+            max_ms=here[-1].latency_ms if here else None,
+            slowest_from=here[-1].peer if here else "",
+        )
+        for node, here in got.items()
+    ]

@@ -1,0 +1,151 @@
+"""The hop tree of one artifact: who got it from whom, which way took longest, and who never got it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from p2pnet.model.events import Collected, EventKind
+
+
+@dataclass(frozen=True, slots=True)
+class HopNode:
+    """One receipt. `parent` is the source that completed the artifact at this node, as the node says."""
+
+    node: str
+    parent: str
+    """Empty when the node did not say."""
+    hop: int
+    t_ns: int
+    latency_ms: float | None
+    """Since the publication; None when no publication is on record."""
+    edge_ms: float | None
+    """Since the parent had it; None for an orphan."""
+    bytes: int = 0
+    duplicates: int = 0
+    orphan: bool = False
+    """Its parent has no receipt of its own on record, or only a later one: it hangs on nothing."""
+    critical: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HopTree:
+    """How one artifact travelled."""
+
+    artifact: str
+    publisher: str | None
+    published_ns: int | None
+    size: int | None
+    nodes: list[HopNode]
+    """In the order of arrival; the publisher is not among them."""
+    critical_path: list[str]
+    """From the publisher (or the orphan it can be followed to) to the last receipt."""
+    unreached: list[str]
+    """In the order of the names given."""
+    duplicates: int
+    duplicate_bytes: int
+
+    def children(self, node: str) -> list[HopNode]:
+        """Those who got it from `node`, in the order of arrival; orphans are nobody's."""
+        return [one for one in self.nodes if one.parent == node and not one.orphan]
+
+    @property
+    def orphans(self) -> list[HopNode]:
+        """Receipts whose parent is not known to have had the artifact before."""
+        return [one for one in self.nodes if one.orphan]
+
+    @property
+    def hops_max(self) -> int | None:
+        """The greatest hop on record."""
+        return max((one.hop for one in self.nodes), default=None)
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """The events of one artifact, by what they say."""
+
+    published: Collected | None
+    receipts: dict[str, Collected]
+    sizes: dict[str, int]
+    duplicates: dict[str, int]
+    duplicate_bytes: int
+
+
+def hop_tree(artifact: str, events: Iterable[Collected], names: Sequence[str]) -> HopTree:
+    """The tree of `artifact` (id in hex) among the nodes `names`, from a run's events in any order."""
+    gathered = _gather(artifact, events, frozenset(names))
+    published = gathered.published
+    publisher = published.node if published else None
+    receipts = {node: one for node, one in gathered.receipts.items() if node != publisher}
+    had = {node: one.t_ns for node, one in receipts.items()}
+    if published:
+        had[published.node] = published.t_ns
+    arrived = sorted(receipts.values(), key=lambda one: (one.t_ns, one.hop, one.node))
+    path = _critical_path(arrived, receipts, had)
+    nodes = [_node(one, gathered, had, critical=one.node in path) for one in arrived]
+    return HopTree(
+        artifact=artifact,
+        publisher=publisher,
+        published_ns=published.t_ns if published else None,
+        size=published.bytes if published else None,
+        nodes=nodes,
+        critical_path=path,
+        unreached=[name for name in names if name != publisher and name not in receipts],
+        duplicates=sum(gathered.duplicates.values()),
+        duplicate_bytes=gathered.duplicate_bytes,
+    )
+
+
+def _gather(artifact: str, events: Iterable[Collected], names: frozenset[str]) -> _Gathered:
+    found = _Gathered(None, {}, {}, {}, 0)
+    for event in events:
+        if event.artifact != artifact or event.node not in names:
+            continue
+        match event.kind:
+            case EventKind.PUBLISHED:
+                if found.published is None or event.t_ns < found.published.t_ns:
+                    found.published = event
+            case EventKind.VALIDATED:
+                known = found.receipts.get(event.node)
+                if known is None or event.t_ns < known.t_ns:
+                    found.receipts[event.node] = event
+            case EventKind.RECEIVED:
+                found.sizes.setdefault(event.node, event.bytes)
+            case EventKind.DUPLICATE:
+                found.duplicates[event.node] = found.duplicates.get(event.node, 0) + 1
+                found.duplicate_bytes += event.bytes
+            case _:
+                pass
+    return found
+
+
+def _is_orphan(receipt: Collected, had: dict[str, int]) -> bool:
+    """A parent without a receipt, or with a later one (it lost its first life's events): following it could go round."""
+    return receipt.peer == receipt.node or had.get(receipt.peer, receipt.t_ns + 1) > receipt.t_ns
+
+
+def _critical_path(arrived: list[Collected], receipts: dict[str, Collected], had: dict[str, int]) -> list[str]:
+    if not arrived:
+        return []
+    path = [arrived[-1].node]
+    while path[-1] in receipts and not _is_orphan(receipts[path[-1]], had):
+        parent = receipts[path[-1]].peer
+        if parent in path:  # equal times all round: nobody can say who was first
+            break
+        path.append(parent)
+    return path[::-1]
+
+
+def _node(receipt: Collected, gathered: _Gathered, had: dict[str, int], *, critical: bool) -> HopNode:
+    orphan = _is_orphan(receipt, had)
+    published = gathered.published
+    return HopNode(
+        node=receipt.node,
+        parent=receipt.peer,
+        hop=receipt.hop,
+        t_ns=receipt.t_ns,
+        latency_ms=(receipt.t_ns - published.t_ns) / 1e6 if published else None,
+        edge_ms=None if orphan else (receipt.t_ns - had[receipt.peer]) / 1e6,
+        bytes=gathered.sizes.get(receipt.node, receipt.bytes),
+        duplicates=gathered.duplicates.get(receipt.node, 0),
+        orphan=orphan,
+        critical=critical,
+    )

@@ -1,0 +1,122 @@
+"""An expectation is read whole or refused with the place and what is allowed there."""
+
+import contextlib
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2pnet.measure import METRICS, parse
+from p2pnet.model.errors import SpecError
+
+UNITS = {"latency": "ms", "share": "%", "number": ""}
+
+
+@pytest.mark.parametrize(
+    ("expr", "metric", "comparison", "threshold", "within_s"),
+    [
+        ("p95 <= 800ms", "p95", "<=", 800.0, None),
+        ("reach >= 99%", "reach", ">=", 0.99, None),
+        ("duplicates <= 0.2", "duplicates", "<=", 0.2, None),
+        ("bytes <= 1.2", "bytes", "<=", 1.2, None),
+        ("hops <= 3", "hops", "<=", 3.0, None),
+        ("reach == 100% within 60s", "reach", "==", 1.0, 60.0),
+        ("max<2s", "max", "<", 2000.0, None),
+        ("  p50 != 1.5 ms  within 2m ", "p50", "!=", 1.5, 120.0),
+        ("hops > 1 within 5s", "hops", ">", 1.0, 5.0),
+    ],
+)
+def test_the_grammar_of_the_design_is_read(
+    expr: str, metric: str, comparison: str, threshold: float, within_s: float | None
+) -> None:
+    read = parse(expr)
+    assert (read.metric, read.operator, read.within_s) == (metric, comparison, within_s)
+    assert read.threshold == pytest.approx(threshold)
+    assert read.expr == expr.strip()
+
+
+@pytest.mark.parametrize(
+    ("expr", "place", "wanted"),
+    [
+        ("", 1, "p50 p90 p95 p99 max reach duplicates bytes hops"),
+        ("p96 <= 1ms", 1, "a metric"),
+        ("clean.p95 <= 1ms", 1, "a metric"),
+        ("p95", 4, "a comparison"),
+        ("p95 = 1ms", 5, "<= >= == != < >"),
+        ("p95 =< 1ms", 5, "<= >= == != < >"),
+        ("p95 <= 800", 8, "a duration with its unit"),
+        ("p95 <= 80%", 8, "a duration with its unit"),
+        ("p95 <= -1ms", 8, "a duration with its unit"),
+        ("reach >= 0.99", 10, "a share in percent"),
+        ("reach >= 101%", 10, "a share in percent"),
+        ("hops <= 3ms", 9, "a plain number"),
+        ("duplicates <= 20%", 15, "a plain number"),
+        ("reach >= 99% soon", 14, "within"),
+        ("reach >= 99% within", 20, "a duration"),
+        ("reach >= 99% within 60", 21, "a duration"),
+        ("reach >= 99% within 60s or so", 24, "the end"),
+        ("bytes <= 1.2 within 60s", 14, "the whole run"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_its_place(expr: str, place: int, wanted: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse(expr)
+    assert f"at character {place}," in str(caught.value)
+    assert wanted in str(caught.value)
+
+
+def test_an_endless_expectation_is_refused() -> None:
+    with pytest.raises(SpecError, match="200 characters"):
+        parse("p95 <= 1ms" + " within 1s" * 50)
+
+
+@given(st.text(max_size=60))
+def test_any_text_gives_an_expectation_or_a_spec_error(text: str) -> None:
+    with contextlib.suppress(SpecError):
+        assert parse(text).metric in METRICS
+
+
+@given(
+    st.sampled_from(sorted(METRICS)),
+    st.sampled_from(["<=", ">=", "==", "!=", "<", ">"]),
+    st.integers(0, 100),
+    st.sampled_from(["", " ", "  "]),
+)
+def test_whatever_is_written_by_the_grammar_is_read_back(metric: str, comparison: str, value: int, space: str) -> None:
+    read = parse(f"{metric}{space}{comparison}{space}{value}{UNITS[METRICS[metric]]}")
+    assert (read.metric, read.operator) == (metric, comparison)
+    assert read.threshold / read.scale == pytest.approx(value)
+    assert read.evaluate(read.threshold).ok == (comparison in {"<=", ">=", "=="})
+
+
+def test_the_value_is_shown_in_the_expressions_own_unit() -> None:
+    assert parse("p95 <= 2s").evaluate(1500.0).value == 1.5
+    assert parse("reach >= 99%").evaluate(0.995).value == 99.5
+    assert parse("hops <= 3").evaluate(2).value == 2
+
+
+def test_an_infinite_latency_fails_and_is_shown_as_null() -> None:
+    result = parse("p95 <= 800ms").evaluate(math.inf)
+    assert (result.ok, result.value) == (False, None)
+
+
+def test_what_was_not_measured_never_holds() -> None:
+    assert not parse("p95 != 800ms").evaluate(None).ok
+
+
+@pytest.mark.parametrize(
+    ("expr", "value", "bound_ms", "flips"),
+    [
+        ("p95 <= 800ms", 799.0, 2.0, True),
+        ("p95 <= 800ms", 801.0, 2.0, True),
+        ("p95 <= 800ms", 700.0, 2.0, False),
+        ("p95 <= 800ms", 799.0, 0.0, False),
+        ("p95 <= 800ms", math.inf, 2.0, False),
+        ("reach >= 99%", 0.99, 2.0, False),
+    ],
+)
+def test_a_latency_near_its_threshold_could_flip_within_the_clock_bound(
+    expr: str, value: float, bound_ms: float, flips: bool
+) -> None:
+    assert parse(expr).could_flip(value, bound_ms) is flips

@@ -1,0 +1,210 @@
+"""What a run's events amount to: the arithmetic of the report, and its verdict."""
+
+from random import Random
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2pnet.measure import RunMeasure
+from p2pnet.model.events import Collected, EventKind
+from p2pnet.model.report import Report
+
+MS = 1_000_000
+NODES = [f"node-{index}" for index in range(5)]
+A, B = "aa" * 32, "bb" * 32
+
+
+def event(node: str, kind: EventKind, t_ms: float, artifact: str = A, **more: Any) -> Collected:
+    return Collected(node, more.pop("incarnation", "i"), 0, int(t_ms * MS), kind, "blob", artifact, **more)
+
+
+def validated(node: str, t_ms: float, artifact: str = A, **more: Any) -> Collected:
+    return event(node, EventKind.VALIDATED, t_ms, artifact, **more)
+
+
+def duplicate(node: str, t_ms: float, artifact: str = A) -> Collected:
+    return event(node, EventKind.DUPLICATE, t_ms, artifact, bytes=1_000)
+
+
+def delivered(artifact: str = A, start_ms: float = 0.0) -> list[Collected]:
+    """node-0's artifact reaches the four others after 10, 20, 30 and 40 ms, hop by hop."""
+    return [
+        validated(NODES[step], start_ms + 10 * step, artifact, peer=NODES[step - 1], hop=step) for step in range(1, 5)
+    ]
+
+
+def measured(events: list[Collected], *artifacts: str) -> RunMeasure:
+    measure = RunMeasure(NODES)
+    for artifact in artifacts or (A,):
+        measure.published(artifact, "node-0", 0, 1_000)
+    measure.feed(events)
+    return measure
+
+
+def report(measure: RunMeasure, *expect: str, **known: Any) -> Report:
+    return measure.report(run="r", subnet="demo", target="local", seed=42, expect=expect, **known)
+
+
+def test_a_whole_delivery_passes_by_default() -> None:
+    got = report(measured(delivered()), sent=6_000)
+    assert got.verdict == "pass"
+    assert (got.reach.expected, got.reach.delivered, got.reach.ratio) == (4, 4, 1.0)
+    assert [got.latency_ms.p50, got.latency_ms.p90, got.latency_ms.max] == [20.0, 40.0, 40.0]
+    assert (got.hops.p50, got.hops.max) == (2, 4)
+    assert (got.bytes.payload, got.bytes.sent, got.bytes.ratio) == (4_000, 6_000, 1.5)
+    assert got.duplicates_per_delivery == 0.0
+    assert [(result.expr, result.value, result.ok) for result in got.expectations] == [("reach == 100%", 100.0, True)]
+    assert (got.publishers, got.payload_bytes, got.artifact_ids) == (["node-0"], 1_000, [A])
+    assert got.duration_s == 0.04
+    assert got.cdf_ms[0] == 10.0
+    assert got.cdf_ms[-1] == 40.0
+
+
+def test_a_missing_receipt_is_infinite_and_fails() -> None:
+    got = report(measured(delivered()[:3]), "reach == 100%", "p50 <= 1s", "p95 <= 1s")
+    assert got.verdict == "fail"
+    assert [result.ok for result in got.expectations] == [False, True, False]
+    assert (got.latency_ms.p50, got.latency_ms.p99, got.latency_ms.max) == (20.0, None, None)
+    assert measured(delivered()[:3]).missing(A) == ["node-4"]
+
+
+def test_nobody_got_it_is_a_failure_and_not_a_vacuous_pass() -> None:
+    got = report(measured([]))
+    assert (got.verdict, got.reach.ratio, got.hops.max, got.duplicates_per_delivery) == ("fail", 0.0, None, None)
+
+
+def test_nothing_published_is_invalid() -> None:
+    got = report(RunMeasure(NODES))
+    assert got.verdict == "invalid"
+    assert "nothing was measured" in got.invalid[0]
+
+
+def test_a_subnet_of_one_measures_nothing() -> None:
+    measure = RunMeasure(["node-0"])
+    measure.published(A, "node-0", 0, 10)
+    assert report(measure).verdict == "invalid"
+
+
+def test_an_artifact_without_a_publication_on_record_is_invalid() -> None:
+    got = report(measured(delivered()), artifacts=2)
+    assert got.verdict == "invalid"
+    assert "1 of 2 artifacts" in got.invalid[0]
+
+
+def test_an_expectation_of_what_was_not_measured_is_invalid() -> None:
+    assert report(measured(delivered()), "bytes <= 1.2").verdict == "invalid"
+    assert report(measured([]), "hops <= 3").verdict == "invalid"
+
+
+def test_invalid_outranks_failed_and_passed() -> None:
+    assert report(measured(delivered()), invalid=["the disk is full"]).verdict == "invalid"
+    got = report(measured([]), invalid=["the disk is full"])
+    assert (got.verdict, got.invalid) == ("invalid", ["the disk is full"])
+
+
+def test_the_publishers_own_validation_is_no_receipt() -> None:
+    measure = measured([validated("node-0", 0.1), *delivered()])
+    assert report(measure).reach.delivered == 4
+    assert measure.progress() == (4, 4)
+
+
+def test_the_first_validation_in_any_incarnation_is_the_receipt() -> None:
+    again = [validated("node-1", 90, incarnation="second"), validated("node-1", 5, incarnation="zeroth")]
+    got = report(measured([*delivered(), *again]))
+    assert got.reach.delivered == 4
+    assert got.cdf_ms[0] == 5.0
+
+
+def test_events_of_nodes_outside_the_run_are_left_aside() -> None:
+    assert report(measured([validated("late-0", 1), duplicate("late-0", 2)])).reach.delivered == 0
+
+
+def test_a_receipt_may_come_before_the_word_of_its_publication() -> None:
+    measure = RunMeasure(NODES)
+    measure.feed([*delivered(), validated("node-0", 0)])
+    assert measure.progress() == (0, 0)
+    measure.published(A, "node-0", 0, 1_000)
+    measure.published(A, "node-3", 7, 9)  # the first word counts
+    assert measure.progress() == (4, 4)
+    assert report(measure).verdict == "pass"
+
+
+def test_duplicates_are_counted_per_delivery() -> None:
+    got = report(measured([*delivered(), duplicate("node-1", 50), duplicate("node-0", 50)]), "duplicates <= 0.2")
+    assert (got.duplicates_per_delivery, got.verdict) == (0.5, "fail")
+
+
+def test_artifacts_are_named_in_the_order_of_publication_and_all_count() -> None:
+    measure = RunMeasure(NODES)
+    measure.published(A, "node-0", 100 * MS, 1_000)
+    measure.published(B, "node-1", 0, 3_000)
+    measure.feed([*delivered(A, 100), *[validated(node, 60, B) for node in NODES if node != "node-1"]])
+    got = report(measure)
+    assert (got.artifact_ids, got.publishers) == ([B, A], ["node-0", "node-1"])
+    assert (got.reach.expected, got.bytes.payload) == (8, 4 * 1_000 + 4 * 3_000)
+    assert [(one.node, one.received, one.expected) for one in got.per_node][:3] == [
+        ("node-0", 1, 1), ("node-1", 1, 1), ("node-2", 2, 2),
+    ]  # fmt: skip
+
+
+def test_each_node_says_from_whom_its_slowest_came() -> None:
+    slowest = report(measured(delivered())).per_node[4]
+    assert (slowest.max_ms, slowest.p50_ms, slowest.slowest_from) == (40.0, 40.0, "node-3")
+
+
+def test_within_makes_a_late_receipt_a_miss() -> None:
+    got = report(measured(delivered()), "reach >= 50% within 20ms", "reach == 100% within 20ms", "p50 <= 1s within 5ms")
+    assert [(result.value, result.ok) for result in got.expectations] == [(50.0, True), (50.0, False), (None, False)]
+
+
+def test_a_receipt_after_the_end_of_the_run_is_a_miss() -> None:
+    got = report(measured(delivered()), within_s=0.035)
+    assert (got.reach.delivered, got.verdict) == (3, "fail")
+    assert "1 receipts came after" in got.notes[0]
+
+
+def test_receipts_lost_to_an_ordered_fault_are_unknown_and_left_out() -> None:
+    got = report(measured(delivered()[:3]), unknown_nodes=["node-4", "node-1"])
+    assert (got.unknown, got.reach.expected, got.reach.delivered, got.reach.ratio) == (1, 4, 3, 1.0)
+    assert got.verdict == "pass"
+    assert "1 receipts were lost" in got.notes[0]
+
+
+def test_only_unknown_receipts_measure_nothing() -> None:
+    assert report(measured([]), unknown_nodes=NODES).verdict == "invalid"
+
+
+def test_a_latency_that_could_flip_within_the_clock_bound_is_invalid() -> None:
+    got = report(measured(delivered()), "max <= 41ms", clock_bound_ms=2.0)
+    assert got.verdict == "invalid"
+    assert "known only to 2.000 ms" in got.invalid[0]
+    assert report(measured(delivered()), "max <= 50ms", clock_bound_ms=2.0).verdict == "pass"
+
+
+def test_percentiles_below_the_clock_bound_are_flagged() -> None:
+    got = report(measured(delivered()), clock_bound_ms=25.0)
+    assert got.notes == ["p50 below the clock bound of 25.000 ms"]
+
+
+def test_negative_latencies_are_counted_and_beyond_the_bound_invalid() -> None:
+    early = [validated("node-1", -1), *delivered()[1:]]
+    within = report(measured(early), clock_bound_ms=2.0)
+    assert (within.negative_latencies, within.verdict) == (1, "pass")
+    beyond = report(measured(early), clock_bound_ms=0.5)
+    assert beyond.verdict == "invalid"
+    assert "before the publication" in beyond.invalid[0]
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 100), st.booleans()), max_size=60), st.integers())
+def test_the_order_in_which_events_come_does_not_matter(events: list[tuple[int, int, bool]], seed: int) -> None:
+    made = [
+        duplicate(NODES[node], t_ms) if twice else validated(NODES[node], t_ms, hop=t_ms)
+        for node, t_ms, twice in events
+    ]
+    shuffled = list(made)
+    Random(seed).shuffle(shuffled)
+    one, other = measured(made), measured(shuffled)
+    assert one.progress() == other.progress()
+    assert report(one) == report(other)
+    assert report(one).reach.delivered == len({node for node, _, twice in events if node and not twice})
