@@ -1,0 +1,10 @@
+"""Floor 2, what a report looks like on paper: HTML, Markdown, JUnit. Takes a report, returns text.
+
+Pure: no clock, no file. Called by lab (the files of a run) and cli (`report --html --md --junit`).
+"""
+
+from p2pnet.present.junit import to_junit
+from p2pnet.present.markdown import to_markdown
+from p2pnet.present.page import to_html
+
+__all__ = ["to_html", "to_junit", "to_markdown"]

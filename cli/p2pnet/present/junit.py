@@ -1,0 +1,85 @@
+"""The report as JUnit XML: one test case per expectation, for CI that shows tests."""
+
+from collections import Counter
+from datetime import UTC, datetime
+from xml.etree import ElementTree as ET
+
+from p2pnet.model.report import ExpectationResult, Report
+from p2pnet.present.words import LATENCIES, clean, journey_sentence, measured
+
+VALID = "the run is valid"
+"""The test case of a run that judged no expectation, so that no reader takes its silence for a pass."""
+
+
+def to_junit(report: Report) -> str:
+    """A failed expectation is a `failure`; in an invalid run every case is an `error`, for invalid outranks failed."""
+    results = report.expectations or [ExpectationResult(VALID, None, ok=report.verdict == "pass")]
+    invalid = report.verdict == "invalid"
+    failures = 0 if invalid else sum(not result.ok for result in results)
+    totals = {
+        "tests": str(len(results)),
+        "failures": str(failures),
+        "errors": str(len(results) if invalid else 0),
+        "skipped": "0",
+        "time": f"{report.duration_s:.3f}",
+    }
+    root = ET.Element("testsuites", {"name": "p2pnet", **totals})
+    suite = ET.SubElement(root, "testsuite", {"name": _text(f"p2pnet.{report.subnet}"), **totals})
+    if started := _started(report.started_at):
+        suite.set("timestamp", started)
+    properties = ET.SubElement(suite, "properties")
+    for name, value in _properties(report).items():
+        ET.SubElement(properties, "property", {"name": name, "value": _text(value)})
+    seen: Counter[str] = Counter()
+    for result in results:
+        seen[result.expr] += 1
+        again = f" ({seen[result.expr]})" if seen[result.expr] > 1 else ""
+        _case(suite, report, result, result.expr + again)
+    ET.SubElement(suite, "system-out").text = _text("\n".join([journey_sentence(report), *report.notes]))
+    ET.indent(root)
+    return "<?xml version='1.0' encoding='UTF-8'?>\n" + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _case(suite: ET.Element, report: Report, result: ExpectationResult, name: str) -> None:
+    case = ET.SubElement(suite, "testcase", {"classname": _text(f"p2pnet.{report.subnet}"), "name": _text(name)})
+    if report.verdict == "invalid":
+        reasons = report.invalid or ["no reason was recorded"]
+        said = {"message": _text(f"the run is invalid: {reasons[0]}"), "type": "invalid"}
+        ET.SubElement(case, "error", said).text = _text("\n".join(reasons))
+    elif not result.ok:
+        said = {"message": _text(f"{result.expr}: measured {measured(result)}"), "type": "expectation"}
+        ET.SubElement(case, "failure", said).text = _text(journey_sentence(report))
+
+
+def _properties(report: Report) -> dict[str, str]:
+    facts: dict[str, object] = {
+        "schema": report.schema,
+        "run": report.run,
+        "subnet": report.subnet,
+        "target": report.target,
+        "seed": report.seed,
+        "nodes": report.nodes,
+        "artifacts": report.artifacts,
+        "verdict": report.verdict,
+        "reach": report.reach.ratio,
+        **{f"latency_ms.{name}": getattr(report.latency_ms, name) for name in LATENCIES},
+        "hops.max": report.hops.max,
+        "duplicates_per_delivery": report.duplicates_per_delivery,
+        "bytes.ratio": report.bytes.ratio,
+        "clock_bound_ms": report.clock_bound_ms,
+        "unknown": report.unknown,
+        "digest": report.digest,
+    }
+    return {name: str(value) for name, value in facts.items() if value is not None}
+
+
+def _started(unix_s: float) -> str:
+    try:
+        return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if unix_s else ""
+    except (OverflowError, OSError, ValueError):
+        return ""
+
+
+def _text(value: str) -> str:
+    """What XML 1.0 can hold."""
+    return clean(value)

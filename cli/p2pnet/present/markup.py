@@ -1,0 +1,42 @@
+"""HTML that cannot be broken by what it shows: text is escaped unless it was made here."""
+
+from collections.abc import Iterable
+from html import escape
+
+from p2pnet.present.words import clean
+
+
+class Markup(str):
+    """Text that is HTML already. Only `tag`, `join` and constants of this package make it."""
+
+    __slots__ = ()
+
+
+Content = str | int | float | None
+Attribute = str | int | float | bool | None
+
+_VOID = frozenset({"meta", "br", "col", "line", "path", "polyline", "rect", "circle"})
+
+
+def tag(name: str, /, *content: Content, **attributes: Attribute) -> Markup:
+    """`<name attributes>content</name>`. None and False leave out; `class_` is `class`, `aria_label` is `aria-label`."""
+    written = "".join(_attribute(key, value) for key, value in attributes.items())
+    if name in _VOID and not content:
+        return Markup(f"<{name}{written}/>" if name not in {"meta", "br", "col"} else f"<{name}{written}>")
+    return Markup(f"<{name}{written}>{join(content)}</{name}>")
+
+
+def join(content: Iterable[Content], between: str = "") -> Markup:
+    """All of it, escaped where it is not markup; None is left out."""
+    return Markup(between.join(_safe(one) for one in content if one is not None))
+
+
+def _attribute(key: str, value: Attribute) -> str:
+    if value is None or value is False:
+        return ""
+    name = key.rstrip("_").replace("_", "-")
+    return f" {name}" if value is True else f' {name}="{escape(clean(str(value)), quote=True)}"'
+
+
+def _safe(content: str | float) -> str:
+    return content if isinstance(content, Markup) else escape(clean(str(content)), quote=True)

@@ -1,0 +1,99 @@
+"""Reports of every verdict, and a run with a hop tree."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from p2pnet.measure import HopTree, hop_tree
+from p2pnet.model.events import Collected, EventKind
+from p2pnet.model.jobs import Payload, RunFile, RunRequest
+from p2pnet.model.report import ByteCost, ExpectationResult, Hops, Latency, NodeReceipts, Reach, Report
+
+ARTIFACT = "3f" * 32
+NODES = ["eu-0", "eu-1", "us-0", "us-1"]
+
+
+def _report() -> Report:
+    return Report(
+        run="r-20261121-201320-7f",
+        subnet="demo",
+        target="local",
+        seed=7,
+        nodes=4,
+        artifacts=1,
+        verdict="pass",
+        reach=Reach(3, 3, 1.0),
+        latency_ms=Latency(141.2, 260.0, 312.0, 402.0, 455.0),
+        hops=Hops(2, 3),
+        duplicates_per_delivery=0.104,
+        bytes=ByteCost(24_903_680, 27_300_000, 1.0962),
+        clock_bound_ms=0.0,
+        expectations=[ExpectationResult("p95 <= 800ms", 312.0, True), ExpectationResult("reach >= 99%", 100.0, True)],
+        artifact_ids=[ARTIFACT],
+        publishers=["eu-0"],
+        payload_bytes=65536,
+        duration_s=1.25,
+        started_at=1_795_292_000.0,
+        per_node=[NodeReceipts(name, 1, 1, 100.0 + index, 150.0 + index, "eu-0") for index, name in enumerate(NODES)],
+        cdf_ms=[10.0 + index * index * 1.1125 for index in range(21)],
+        slowest=ARTIFACT,
+    )
+
+
+@pytest.fixture
+def report() -> Report:
+    return _report()
+
+
+@pytest.fixture
+def change(report: Report) -> Callable[..., Report]:
+    def changed(**fields: Any) -> Report:
+        return msgspec.structs.replace(report, **fields)
+
+    return changed
+
+
+@pytest.fixture
+def failed(change: Callable[..., Report]) -> Report:
+    results = [ExpectationResult("reach >= 99%", 100.0, True), ExpectationResult("p95 <= 100ms", 312.0, False)]
+    return change(verdict="fail", expectations=results)
+
+
+@pytest.fixture
+def invalid(change: Callable[..., Report]) -> Report:
+    return change(verdict="invalid", invalid=["us-1: 12 events were lost", "the disk was full"])
+
+
+@pytest.fixture
+def unmeasured(change: Callable[..., Report]) -> Report:
+    nothing = Latency(None, None, None, None, None)
+    return change(
+        verdict="invalid", invalid=["nothing was measured"], expectations=[], reach=Reach(0, 0, None), latency_ms=nothing,
+        hops=Hops(None, None), duplicates_per_delivery=None, bytes=ByteCost(0, None, None), artifacts=0, artifact_ids=[],
+        per_node=[], cdf_ms=[], publishers=[], payload_bytes=0, started_at=0.0, slowest="",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def run_file() -> RunFile:
+    return RunFile(
+        run="r-20261121-201320-7f", subnet="demo", target="local", seed=7,
+        request=RunRequest([Payload("photo.jpg", size=65536)], count=3, rate=2.0), created_at=1_795_292_000.0,
+        nodes=NODES, version="0.1.0", spec={"spec": {"nodes": 4}}, artifacts=[ARTIFACT], names=["photo.jpg"],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def tree() -> HopTree:
+    def event(node: str, kind: EventKind, ms: int, peer: str = "", hop: int = 0) -> Collected:
+        return Collected(node, "i", 0, ms * 10**6, kind, "blob", ARTIFACT, peer, hop, 65536)
+
+    events = [
+        event("eu-0", EventKind.PUBLISHED, 100),
+        event("eu-1", EventKind.VALIDATED, 120, "eu-0", 1),
+        event("us-0", EventKind.VALIDATED, 210, "eu-1", 2),
+        event("us-0", EventKind.DUPLICATE, 215, "eu-0", 1),
+    ]
+    return hop_tree(ARTIFACT, events, NODES)

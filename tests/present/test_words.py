@@ -1,0 +1,79 @@
+"""The words all papers share: quantities, outliers, harmless text."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2pnet.model.report import ExpectationResult, NodeReceipts, Report
+from p2pnet.present.words import DASH, clean, instant, journey_sentence, measured, milliseconds, outliers, percent
+
+
+def nodes(*slowest: float | None) -> list[NodeReceipts]:
+    return [NodeReceipts(f"node-{index}", int(ms is not None), 1, ms, ms) for index, ms in enumerate(slowest)]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, DASH), (0.0, "0.0 ms"), (99.94, "99.9 ms"), (141.2, "141 ms"), (2312.0, "2.31 s"),
+     (65_000.0, "65.0 s"), (-2.0, "-2.0 ms"), (float("inf"), DASH)],
+)  # fmt: skip
+def test_a_latency_is_as_precise_as_its_size(value: float | None, text: str) -> None:
+    assert milliseconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"), [(None, DASH), (1.0, "100%"), (0.99996, "99.9%"), (0.0, "0%"), (1e-9, "0.1%")]
+)
+def test_a_hundred_percent_is_all_and_nought_is_nothing(ratio: float | None, text: str) -> None:
+    assert percent(ratio) == text
+
+
+@pytest.mark.parametrize(
+    ("expr", "value", "text"),
+    [("p95 <= 2s", 1.25, "1.25 s"), ("reach >= 99%", 98.5, "98.5%"), ("hops <= 3", 6.0, "6"),
+     ("max <= 2s", None, "no finite value")],
+)  # fmt: skip
+def test_a_value_has_the_unit_of_its_expression(expr: str, value: float | None, text: str) -> None:
+    assert measured(ExpectationResult(expr, value, False)) == text
+
+
+def test_a_subnet_of_equals_has_no_outliers() -> None:
+    assert outliers(nodes(*[100.0 + index for index in range(20)])) == {}
+    assert outliers(nodes(*[100.0] * 20)) == {}
+
+
+def test_who_misses_receipts_or_is_far_slower_than_the_others_stands_out() -> None:
+    assert outliers(nodes(*[100.0] * 9, 900.0, None)) == {"node-9": "slow", "node-10": "1 missing"}
+
+
+def test_a_delay_that_the_clocks_could_feign_makes_no_outlier() -> None:
+    assert outliers(nodes(*[1.0] * 9, 2.0), bound_ms=0.6) == {}
+    assert outliers(nodes(*[1.0] * 9, 2.0), bound_ms=0.1) == {"node-9": "slow"}
+
+
+def test_among_three_nodes_nobody_can_say_what_is_slow() -> None:
+    assert outliers(nodes(1.0, 1.0, 900.0)) == {}
+
+
+def test_the_sentence_names_a_lone_publisher(report: Report, change: Callable[..., Report]) -> None:
+    assert journey_sentence(report) == (
+        "1 artifact of 64 KiB from eu-0 to 4 nodes: 3 of 3 receipts came, half of all within 141 ms, the last after 455 ms."
+    )
+    assert "from 2 nodes to" in journey_sentence(change(publishers=["eu-0", "eu-1"]))
+
+
+@pytest.mark.parametrize("unix_s", [0.0, 1e30, -1e30])
+def test_a_time_no_calendar_holds_is_a_dash(unix_s: float) -> None:
+    assert instant(unix_s) == DASH
+
+
+@given(st.text())
+def test_cleaned_text_can_be_written_anywhere_and_cleaning_again_changes_nothing(text: str) -> None:
+    done = clean(text)
+
+    done.encode()
+    assert clean(done) == done
+    assert len(done) == len(text)
+    assert not set("\x00\x1b\x85\u202e\u2066") & set(done)
