@@ -1,0 +1,132 @@
+"""One request to a lab and what can go wrong with it: for `client` alone."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import aiohttp
+import msgspec
+
+from p2pnet.desk.errors import ProblemError
+from p2pnet.model.errors import TargetError
+from p2pnet.model.jobs import Problem
+
+T = TypeVar("T")
+
+CONNECT_S = 5.0
+ANSWER_S = 60.0  # of silence; a lab that follows a run or a log says something every 10 s
+LINE_BYTES_MAX = 64 << 20  # one NDJSON line; the largest is a run with its report
+
+
+class Wire:
+    """HTTP to one lab. Connection trouble is a TargetError (exit 3), a 4xx or 5xx a ProblemError."""
+
+    patience_s = 10.0
+    """For answers that a lab has at hand."""
+
+    def __init__(self, connector: aiohttp.BaseConnector, base: str, where: str, headers: Mapping[str, str]) -> None:
+        self._base = base
+        self._where = where
+        self._session = aiohttp.ClientSession(
+            connector=connector, headers=headers, read_bufsize=1 << 18,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=ANSWER_S),
+        )  # fmt: skip
+
+    @classmethod
+    def unix(cls, socket_path: Path | str) -> Self:
+        """Over a unix socket."""
+        return cls(aiohttp.UnixConnector(path=str(socket_path), limit=32), "http://lab", str(socket_path), {})
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    async def ask(
+        self, method: str, path: str, shape: type[T], *, json: object = None, data: bytes | None = None,
+        query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None,
+        within_s: float | None = None,
+    ) -> T:  # fmt: skip
+        """One request whose answer is JSON of this shape, whole after `within_s` or the lab counts as silent."""
+        try:
+            async with (
+                asyncio.timeout(within_s),
+                self.open(method, path, json=json, data=data, query=query, headers=headers) as response,
+            ):
+                body = await response.read()
+        except TimeoutError as error:
+            raise self._unreachable(error) from error
+        try:
+            return msgspec.json.decode(body, type=shape)
+        except msgspec.DecodeError as error:
+            raise TargetError(
+                f"{self._where} answered {method} {path} unlike the version of this p2pnet: {error}",
+                hint="use the p2pnet version that started the subnet",
+            ) from error
+
+    @contextlib.asynccontextmanager
+    async def open(
+        self, method: str, path: str, *, json: object = None, data: bytes | None = None,
+        query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:  # fmt: skip
+        """A response below 400, to be read inside the block."""
+        kwargs: dict[str, Any] = {"params": query, **self._options()}
+        kwargs["headers"] = {**kwargs.get("headers", {}), **(headers or {})}
+        if json is not None:
+            kwargs["data"] = msgspec.json.encode(json)
+            kwargs["headers"]["Content-Type"] = "application/json"
+        elif data is not None:
+            kwargs["data"] = data
+        try:
+            async with self._session.request(method, self._base + path, **kwargs) as response:
+                if response.status >= 400:
+                    raise self._refusal(response.status, await response.read(), f"{method} {path}")
+                yield response
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise self._unreachable(error) from error
+
+    # --- what differs between ways to a lab ---
+
+    def _options(self) -> dict[str, Any]:
+        """More arguments for every request."""
+        return {}
+
+    def _refusal(self, status: int, body: bytes, request: str) -> Exception:
+        """The exception for an answer of 400 and above."""
+        del request
+        return ProblemError(_problem(status, body), status=status)
+
+    def _unreachable(self, error: BaseException) -> TargetError:
+        """The error for nobody at the other end."""
+        hint = "start the subnet again: p2pnet up"
+        return TargetError(f"the lab at {self._where} does not answer: {_words(error)}", hint=hint)
+
+    async def lines(self, path: str, shape: type[T], query: Mapping[str, str]) -> AsyncIterator[T]:
+        """The NDJSON lines of an answer as they come; empty lines are heartbeats."""
+        async with self.open("GET", path, query=query) as response:
+            rest = bytearray()
+            async for chunk in response.content.iter_any():
+                rest += chunk
+                if len(rest) > LINE_BYTES_MAX:
+                    raise TargetError(f"the lab at {self._where} sent a line over {LINE_BYTES_MAX} bytes")
+                *whole, last = rest.split(b"\n")
+                rest = bytearray(last)
+                for line in whole:
+                    if line.strip():
+                        yield msgspec.json.decode(line, type=shape)
+
+
+def _problem(status: int, body: bytes) -> Problem:
+    try:
+        return msgspec.json.decode(body, type=Problem)
+    except msgspec.DecodeError:
+        text = body[:200].decode(errors="replace").strip()
+        return Problem(f"the lab answered {status}: {text}", exit_code=70 if status >= 500 else 2)
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, asyncio.TimeoutError):
+        return "it is silent"
+    cause = getattr(error, "os_error", None) or error
+    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__

@@ -1,0 +1,71 @@
+"""Is that process still the one that was written down? Pid and start time together, for pids are used again."""
+
+import os
+import socket
+import struct
+import subprocess
+from pathlib import Path
+
+PROBE_S = 0.5
+LOCAL_PEERPID = 2  # macOS, sys/un.h; its level SOL_LOCAL is 0
+
+
+def start_time(pid: int) -> str | None:
+    """When a live process started, as an opaque text that differs between two holders of one pid. None: no such process."""
+    if pid <= 0:
+        return None
+    stat = Path("/proc/self/stat")
+    if stat.exists():
+        return _linux_start_time(pid)
+    return _portable_start_time(pid)
+
+
+def is_alive(pid: int, started: str) -> bool:
+    """Whether the process that once had this pid and start time still runs; a zombie does not."""
+    return bool(started) and start_time(pid) == started
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a signal or a debugger keeps this process from running. Only Linux says so."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[:1] in (["T"], ["t"])
+
+
+def listener_pid(path: Path) -> int | None:
+    """The process that listens at a unix socket; None when nobody does, or the system does not tell."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(PROBE_S)
+        try:
+            probe.connect(str(path))
+            if hasattr(socket, "SO_PEERCRED"):
+                pid = int(struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
+            else:
+                pid = int(struct.unpack("i", probe.getsockopt(0, LOCAL_PEERPID, 4))[0])
+        except OSError:
+            return None
+    return pid or None
+
+
+def _linux_start_time(pid: int) -> str | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    # The command, in parentheses, may hold anything; the fields after the last ")" are state, ppid, ... starttime.
+    fields = text.rpartition(")")[2].split()
+    if len(fields) < 20 or fields[0] in ("Z", "X"):
+        return None
+    return fields[19]
+
+
+def _portable_start_time(pid: int) -> str | None:
+    environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
+    answer = subprocess.run(  # noqa: S603 - fixed words and a number
+        ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)],
+        capture_output=True, text=True, check=False, timeout=10, env=environment,
+    )  # fmt: skip
+    state, _, started = answer.stdout.strip().partition(" ")
+    return started.strip() if started and not state.startswith("Z") else None
