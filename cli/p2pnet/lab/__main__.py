@@ -1,0 +1,115 @@
+"""`python -m p2pnet.lab`: the lab of one subnet, until told to stop.
+
+Of the local target with `--state DIR --name NAME`; of a cluster, in its pod, with `--pod`, where everything else is
+mounted or stands in the environment.
+"""
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from p2pnet.desk.files import write_atomic
+from p2pnet.desk.state import State, SubnetPaths
+from p2pnet.lab.pod import MOUNTS, Mounts
+from p2pnet.lab.serving import serve_local, serve_pod
+from p2pnet.model.errors import P2pnetError, SpecError, TargetError
+from p2pnet.model.jobs import Problem
+from p2pnet.model.subnet import Subnet, load_subnet
+
+POD_STATE = Path("/var/lib/p2pnet")
+POD_LISTEN = "0.0.0.0:8090"
+
+log = logging.getLogger("p2pnet.lab")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse and run; the exit code: 0 stopped, 2 a document or state that will not do, 3 nodes cannot be kept, 70 a bug."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )
+    logging.getLogger("quic").setLevel(logging.WARNING)  # aioquic tells every handshake
+    os.umask(0o077)
+    if options.lock_fd is not None:
+        os.set_inheritable(options.lock_fd, False)  # this process alone
+    environment_state = Path(os.environ.get("P2PNET_STATE") or POD_STATE) if options.pod else None
+    root = options.state or environment_state
+    name = options.name or (os.environ.get("P2PNET_SUBNET") if options.pod else None)
+    if root is None or not name:
+        parser.error("--state and --name are needed, or --pod with P2PNET_SUBNET")
+    try:
+        paths = State(root.absolute()).subnet(name)
+    except SpecError as error:
+        log.error("%s", error)  # noqa: TRY400 - a sentence for people
+        return 2
+    return _told(paths, (lambda: _run_pod(paths, options)) if options.pod else (lambda: _run_local(paths)))
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="python -m p2pnet.lab", description="The lab of one p2pnet subnet.")
+    parser.add_argument("--state", type=Path, help="the state directory; in a pod $P2PNET_STATE")
+    parser.add_argument("--name", help="the subnet; its document is in the state directory; in a pod $P2PNET_SUBNET")
+    parser.add_argument("--lock-fd", type=int, help="a descriptor that holds a lock for as long as this process lives")
+    parser.add_argument("--pod", action="store_true", help="in a pod of a cluster")
+    parser.add_argument("--mounts", type=Path, default=MOUNTS, help="in a pod: lab, token, members, spec (%(default)s)")
+    parser.add_argument("--listen", type=_address, default=POD_LISTEN, help="in a pod: host:port (%(default)s)")
+    return parser
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no host:port")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _run_local(paths: SubnetPaths) -> int:
+    return uvloop.run(serve_local(paths, _read_document(paths)))
+
+
+def _run_pod(paths: SubnetPaths, options: Namespace) -> int:
+    namespace = os.environ.get("P2PNET_NAMESPACE") or "default"
+    return uvloop.run(serve_pod(paths, Mounts(options.mounts), namespace, options.listen))
+
+
+def _told(paths: SubnetPaths, work: Callable[[], int]) -> int:
+    """The exit code of `work`; a failure is also written where `up` looks for it."""
+    try:
+        return work()
+    except TargetError as error:
+        return _failed(paths, Problem(str(error), error.hint, error.exit_code))
+    except P2pnetError as error:
+        return _failed(paths, Problem(str(error), exit_code=2))
+    except OSError as error:
+        return _failed(paths, Problem(f"{error.filename or paths.root}: {error.strerror}", exit_code=2))
+    except Exception as error:
+        log.exception("the lab ended")
+        return _failed(paths, Problem(f"a bug of p2pnet: {type(error).__name__}: {error}", str(paths.lab_log), 70))
+
+
+def _read_document(paths: SubnetPaths) -> Subnet:
+    try:
+        return load_subnet(paths.document.read_bytes(), str(paths.document))
+    except FileNotFoundError:
+        raise TargetError(f"there is no subnet {paths.name} under {paths.state.root}", exit_code=3) from None
+
+
+def _failed(paths: SubnetPaths, problem: Problem) -> int:
+    """Say why, where `up` looks for it."""
+    log.error("%s", problem.error)
+    with contextlib.suppress(OSError):
+        write_atomic(paths.problem, msgspec.json.encode(problem))
+    return problem.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

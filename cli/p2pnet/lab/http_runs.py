@@ -1,0 +1,68 @@
+"""/v1/runs: ask for runs, follow them, cancel them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+from aiohttp import web
+
+from p2pnet.desk.archive import RUN_FILES
+from p2pnet.lab.http_common import HEARTBEAT_S, LAB, WAIT_MS_MAX, answer, body, flag, number, stream
+from p2pnet.lab.run import Run
+from p2pnet.lab.runs import UnknownRunError
+from p2pnet.model.jobs import RunList, RunRequest
+
+routes = web.RouteTableDef()
+
+
+@routes.post("/v1/runs")
+async def submit(request: web.Request) -> web.Response:
+    """202 and the run; 200 when the idempotency key is known already."""
+    asked = await body(request, RunRequest)
+    run, new = request.app[LAB].runs.submit(asked, request.headers.get("Idempotency-Key", ""))
+    return answer(run.snapshot(), 202 if new else 200)
+
+
+@routes.get("/v1/runs")
+async def all_runs(request: web.Request) -> web.Response:
+    """Runs of this lab, oldest first."""
+    return answer(RunList([run.snapshot() for run in request.app[LAB].runs.all()]))
+
+
+@routes.get("/v1/runs/{run}")
+async def one_run(request: web.Request) -> web.StreamResponse:
+    """The run now; with cursor and wait_ms, once it has changed; with stream=1, every change until it has ended."""
+    run = request.app[LAB].runs.get(request.match_info["run"])
+    cursor = number(request, "cursor", 0)
+    if flag(request, "stream") if "stream" in request.query else "ndjson" in request.headers.get("Accept", ""):
+        return await stream(request, _changes(run, cursor))
+    return answer(await run.changed(cursor, number(request, "wait_ms", 0, most=WAIT_MS_MAX) / 1000))
+
+
+@routes.get("/v1/runs/{run}/files/{file}")
+async def file(request: web.Request) -> web.StreamResponse:
+    """A file of the run's directory as it is now: for those who keep a copy."""
+    name, run = request.match_info["file"], request.app[LAB].runs.get(request.match_info["run"])
+    path = run.recorder.folder / name
+    if name not in RUN_FILES or not await asyncio.to_thread(path.is_file):
+        raise UnknownRunError(f"run {run.file.run} has no file {name}")
+    run.recorder.flush()
+    return web.FileResponse(path)
+
+
+@routes.post("/v1/runs/{run}/cancel")
+@routes.delete("/v1/runs/{run}")
+async def cancel(request: web.Request) -> web.Response:
+    """The run, ended."""
+    run = await request.app[LAB].runs.cancel(request.match_info["run"])
+    return answer(run.snapshot())
+
+
+async def _changes(run: Run, cursor: int) -> AsyncIterator[list[msgspec.Struct]]:
+    while True:
+        state = await run.changed(cursor, HEARTBEAT_S)
+        ended = state.state in ("finished", "cancelled")
+        yield [state] if ended or state.cursor > cursor else []
+        if ended:
+            return
+        cursor = state.cursor

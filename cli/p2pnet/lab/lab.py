@@ -1,0 +1,291 @@
+"""`Lab`: the parts of a lab put together, and its life from start to stop."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from p2pnet.desk.state import SubnetPaths
+from p2pnet.lab import edits, provision
+from p2pnet.lab.artifacts import Artifacts
+from p2pnet.lab.clocks import Clocks, own_boot_id
+from p2pnet.lab.collector import Collector
+from p2pnet.lab.gateway import NodeRefusedError, NodeSilentError, ask_for
+from p2pnet.lab.ground import Ground
+from p2pnet.lab.lifetime import Lifetime
+from p2pnet.lab.links import Links
+from p2pnet.lab.runner import World
+from p2pnet.lab.runs import RunDesk
+from p2pnet.lab.summary import Known, status_of
+from p2pnet.lab.uploads import Uploads
+from p2pnet.lab.watch import Watch
+from p2pnet.model.control import ROUTE_MEMBERS, MembersPush, MembersTaken, Peers
+from p2pnet.model.errors import SpecError
+from p2pnet.model.jobs import NodeAction
+from p2pnet.model.registry import Membership
+from p2pnet.model.report import MemberStatus, RunSummary, Status
+from p2pnet.model.subnet import Subnet, to_document
+from p2pnet.trust import Identity
+
+UPKEEP_S = 10.0
+RUNS_SHOWN = 10
+
+log = logging.getLogger(__name__)
+
+
+class Lab:
+    """A live subnet's experiment desk. Needs a running event loop."""
+
+    def __init__(self, paths: SubnetPaths, ground: Ground, links: Links | None = None) -> None:
+        self.paths = paths
+        self.ground = ground
+        self.version = _version()
+        self.links = links or Links(ground, lambda node: ground.process(node).state in ("running", "unknown"))
+        self.collector = Collector(self.links)
+        self.watch = Watch(self.links, self.nodes, self._settled)
+        self.uploads = Uploads(paths.uploads)
+        self.world = World(
+            gateway=self.links, collector=self.collector, clocks=Clocks(self.links, own_boot_id()),
+            uploads=self.uploads, state=paths.state, subnet=paths.name, target=ground.target, version=self.version,
+            nodes=self.nodes, spec=lambda: to_document(ground.subnet), seed=lambda: ground.subnet.spec.seed,
+            artifact_bytes_max=lambda: ground.subnet.spec.broadcast.artifact_bytes_max.bytes,
+            packed=lambda: ground.subnet.spec.nodes_per_pod > 1, paused=self._paused,
+        )  # fmt: skip
+        self.runs = RunDesk(self.world)
+        self.artifacts = Artifacts(self.world, self.runs)
+        self.stopping = asyncio.Event()
+        self.stop_reason = ""
+        self.failed = False
+        self.phase = "the lab starts"
+        self.trouble = ""
+        self.lifetime = Lifetime()
+        self.expired = False
+        self._warned = False
+        self._edit_lock = asyncio.Lock()
+        self._pushing: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- life ---
+
+    async def start(self) -> None:
+        """Nodes up, links kept, events gathered. Raises P2pnetError."""
+        self.uploads.open()
+        self.ground.on_process = self._on_process
+        self.ground.on_lost = self._on_lost
+        self.links.on_up = self.watch.stale
+        self.links.on_down = lambda node: self.watch.stale(node, gone=True)
+        self.watch.on_view = self._on_view
+        self.collector.add(self.watch)
+        self.phase = "issuing certificates and starting nodes"
+        await self.ground.start()
+        await self.links.open()
+        self.phase = ""
+        self._follow()
+        self.watch.start()
+        self._spawn(self._upkeep())
+
+    def stop(self, reason: str) -> None:
+        """Order the end."""
+        self.stop_reason = self.stop_reason or reason
+        self.stopping.set()
+
+    async def close(self) -> None:
+        """Open runs end as invalid, nodes end, links are closed."""
+        await self.runs.close(f"the lab ended during the run: {self.stop_reason or 'it was told to'}")
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.collector.close()
+        await self.watch.close()
+        await self.links.close()
+        await self.ground.close()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- what is ---
+
+    def nodes(self) -> list[str]:
+        """Members, in order."""
+        return list(self.ground.groups())
+
+    def status(self) -> Status:
+        """The status document."""
+        subnet = self.ground.subnet
+        groups = self.ground.groups()
+        runs: list[RunSummary] = [run.summary() for run in self.runs.all()]
+        return status_of(
+            Known(
+                name=self.paths.name, target=self.ground.target, seed=subnet.spec.seed,
+                ready_share=subnet.spec.ready.connected.ratio, membership=self.ground.membership, groups=groups,
+                processes={node: self.ground.process(node) for node in groups},
+                peers={node: view.peers for node, view in self.watch.views.items()},
+                leaves=self.ground.leaves(), now=datetime.now(UTC),
+                runs=_last_ended(runs) + [run for run in runs if run.state in ("queued", "running")],
+                up_since=self.lifetime.since, expires_at=self._expires_at(), packed=self.world.packed(),
+                trouble=self.trouble, phase=self.phase, own=self._own(),
+            )
+        )  # fmt: skip
+
+    def member(self, node: str) -> MemberStatus:
+        """One node's line of the status."""
+        return next(member for member in self.status().members if member.name == node)
+
+    def wall_s(self) -> float:
+        """Add this to seconds of the lab's monotonic clock for Unix seconds."""
+        return time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
+
+    def _own(self) -> Identity | None:
+        try:
+            return self.ground.current
+        except SpecError:
+            return None  # before the ground is started
+
+    def _settled(self) -> bool:
+        status = self.status()
+        return status.nodes.connected == status.nodes.desired
+
+    def _paused(self) -> set[str]:
+        return {node for node in self.nodes() if self.ground.process(node).state == "paused"}
+
+    def _expires_at(self) -> datetime | None:
+        ttl_s = self._ttl_s()
+        return None if ttl_s is None else datetime.fromtimestamp(self.lifetime.ends_at(ttl_s), UTC)
+
+    def _ttl_s(self) -> float | None:
+        """Only where nobody else ends it: in a cluster the operator counts, from the object's creation."""
+        ttl = self.ground.subnet.spec.ttl if self.ground.target == "local" else None
+        return None if ttl is None else ttl.seconds
+
+    # --- what is done ---
+
+    async def act(self, node: str, action: NodeAction) -> MemberStatus:
+        """Act on a node's process, on behalf of a run if it names one. Raises SpecError."""
+        hit = [node]
+        if action.action != "restart" and node in self.nodes():
+            hit = self.ground.mates(node)
+        if action.run:
+            self.runs.get(action.run).ordered.update(hit)
+        if action.action != "resume" and node in self.nodes():
+            await self.collector.flush(hit, timeout_s=1.0)  # what they have done so far shall not die with them
+        await self.ground.act(node, action.action)
+        for one in hit:
+            self.watch.stale(one, gone=action.action in ("restart", "kill"))
+        return self.member(node)
+
+    async def edit(self, change: dict[str, Any]) -> dict[str, Any]:
+        """Apply a live edit; the document now in force. Raises SpecError."""
+        async with self._edit_lock:
+            subnet = edits.edited(self.ground.subnet, change, self.ground.target)
+            document = to_document(subnet)
+            if self.phase:
+                raise SpecError(f"the subnet is not up yet ({self.phase}): edit it when it is")
+            await self._apply(subnet)
+            await asyncio.to_thread(provision.write_document, self.paths, document)
+            return document
+
+    async def take_members(self, membership: Membership) -> int:
+        """Take a member list made elsewhere and push it on; the version now in force. Raises SpecError."""
+        async with self._edit_lock:
+            before = set(self.nodes())
+            if await self.ground.adopt(membership):
+                await self._spread(before - set(self.nodes()))
+        return self.ground.membership.registry.version
+
+    async def _apply(self, subnet: Subnet) -> None:
+        await self._spread(await self.ground.edit(subnet))
+
+    async def _spread(self, leaving: set[str]) -> None:
+        """The ground has another member list: read, link and tell those of it; `leaving` are no members any more."""
+        if leaving:
+            await self.collector.flush(leaving, timeout_s=1.0)
+        self._follow()
+        await asyncio.gather(*(self._push(node) for node in self.nodes() if node in self.watch.views))
+        # After the push: peers that are told first cut the link themselves, and say so, instead of redialling it.
+        await self.ground.retire(leaving)
+        self.watch.stale(next(iter(self.nodes()), ""))
+
+    async def rotate(self) -> list[str]:
+        """New leaves for all nodes and for the lab, now."""
+        return await self._renew(everything=True)
+
+    async def _renew(self, *, everything: bool = False) -> list[str]:
+        version_before, members_before = self.ground.version, self.ground.membership
+        nodes_before = set(self.nodes())
+        renewed = await self.ground.renew(datetime.now(UTC), everything=everything)
+        if self.ground.membership is not members_before:
+            await self._spread(nodes_before - set(self.nodes()))
+        if self.ground.version != version_before:
+            self.links.identity_changed()
+        return renewed
+
+    # --- what happens ---
+
+    def _follow(self) -> None:
+        self.links.follow(self.ground.membership.registry.members)
+        self.collector.follow(self.nodes())
+
+    def _on_lost(self, reason: str) -> None:
+        self.failed = True
+        self.stop(reason)
+
+    def _on_process(self, node: str) -> None:
+        gone = self.ground.process(node).state in ("starting", "restarting", "stopped", "failed")
+        if gone:
+            self.links.drop(node)
+        else:
+            self.links.kick(node)
+        self.watch.stale(node, gone=gone)
+
+    def _on_view(self, node: str, peers: Peers) -> None:
+        if peers.registry_version < self.ground.membership.registry.version and node not in self._pushing:
+            self._spawn(self._push(node))
+
+    async def _push(self, node: str) -> None:
+        self._pushing.add(node)
+        try:
+            await ask_for(self.links, node, ROUTE_MEMBERS, MembersPush(self.ground.membership), MembersTaken)
+        except (NodeSilentError, NodeRefusedError) as error:
+            log.info("%s has not taken the member list yet: %s", node, error)  # the next view says so again
+        finally:
+            self._pushing.discard(node)
+
+    async def _upkeep(self) -> None:
+        while True:
+            await asyncio.sleep(UPKEEP_S)
+            try:
+                await self._renew()
+                self.trouble = ""
+            except (OSError, SpecError) as error:
+                self.trouble = f"certificates cannot be renewed: {error}"
+                log.error("%s", self.trouble)  # noqa: TRY400 - a sentence for people
+            self._mind_ttl()
+
+    def _mind_ttl(self) -> None:
+        ttl_s, ttl = self._ttl_s(), self.ground.subnet.spec.ttl
+        if ttl_s is None:
+            return
+        if self.lifetime.is_over(ttl_s, busy=bool(self.runs.open())):
+            self.expired = True
+            self.stop(f"its ttl of {ttl} is over")
+        elif not self.lifetime.is_ending(ttl_s):
+            self._warned = False  # an edit gave it more time
+        elif not self._warned:
+            self._warned = True
+            log.warning("its ttl of %s is over at %s; a live edit of spec.ttl gives it more", ttl, self._expires_at())
+
+
+def _last_ended(runs: list[RunSummary]) -> list[RunSummary]:
+    return [run for run in runs if run.state in ("finished", "cancelled")][-RUNS_SHOWN:]
+
+
+def _version() -> str:
+    try:
+        return version("p2pnet")
+    except PackageNotFoundError:
+        return "0"

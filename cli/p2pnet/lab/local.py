@@ -1,0 +1,177 @@
+"""The ground of the local target: processes under a nursery, identities and ports in the state directory."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from p2pnet.desk.state import SubnetPaths
+from p2pnet.lab import provision
+from p2pnet.lab.ground import Action, Process
+from p2pnet.lab.nursery import Nursery
+from p2pnet.model.errors import SpecError
+from p2pnet.model.registry import Membership, Registry
+from p2pnet.model.subnet import Subnet
+from p2pnet.trust import Authority, Identity
+
+log = logging.getLogger(__name__)
+
+
+class LocalGround:
+    """See `ground.Ground`."""
+
+    target = "local"
+
+    def __init__(self, paths: SubnetPaths, subnet: Subnet) -> None:
+        self.subnet = subnet
+        self.membership = Membership(Registry(0))
+        self.on_process: Callable[[str], None] = lambda _node: None
+        self.on_lost: Callable[[str], None] = lambda _reason: None
+        self._paths = paths
+        self._nursery = Nursery(self._tell_process, self._tell_lost)
+        self._authority: Authority | None = None
+        self._identity: Identity | None = None
+        self._version = 0
+        self._ports: dict[str, int] = {}
+        self._leaves: dict[str, datetime] = {}
+
+    async def start(self) -> None:
+        """Authority, leaves, ports, members, configs, processes: in that order."""
+        now = datetime.now(UTC)
+        self._authority = await asyncio.to_thread(provision.open_authority, self._paths, now)
+        await self._renew_own(now)
+        await self._nursery.open()
+        self._ports = provision.read_ports(self._paths)
+        self.membership = provision.read_membership(self._paths) or self.membership
+        await self._add(provision.groups_of(self.subnet))
+
+    async def close(self) -> None:
+        """See `Ground`."""
+        await self._nursery.close()
+
+    # --- identity ---
+
+    @property
+    def current(self) -> Identity:
+        """See `Ground`."""
+        if self._identity is None:
+            raise SpecError("the lab has no identity before its ground is started")
+        return self._identity
+
+    @property
+    def version(self) -> int:
+        """See `Ground`."""
+        return self._version
+
+    def leaves(self) -> dict[str, datetime]:
+        """See `Ground`."""
+        return dict(self._leaves)
+
+    async def renew(self, now: datetime, *, everything: bool = False) -> list[str]:
+        """See `Ground`."""
+        before_s = self.subnet.spec.identity.renew_before_seconds
+
+        def due(not_after: datetime) -> bool:
+            return everything or (not_after - now).total_seconds() <= before_s
+
+        renewed = [node for node, not_after in self._leaves.items() if due(not_after)]
+        for node in renewed:
+            await self._issue(node, now)
+        if due(self.current.not_after):
+            await self._renew_own(now)
+        return renewed
+
+    async def _issue(self, node: str, now: datetime) -> None:
+        folder, uri = self._paths.node(node).identity, provision.uri_of(self.subnet, node)
+        self._leaves[node] = (await self._issue_to(folder, uri, now)).not_after
+
+    async def _renew_own(self, now: datetime) -> None:
+        self._identity = await self._issue_to(self._paths.lab_identity, provision.uri_of_lab(self.subnet), now)
+        self._version += 1
+
+    async def _issue_to(self, folder: Path, uri: str, now: datetime) -> Identity:
+        assert self._authority is not None  # noqa: S101 - `start` makes it first
+        ttl_s = self.subnet.spec.identity.ttl.seconds
+        return await asyncio.to_thread(provision.issue, self._authority, uri, folder, now=now, ttl_s=ttl_s)
+
+    # --- members ---
+
+    def groups(self) -> dict[str, str]:
+        """See `Ground`."""
+        return provision.groups_of(self.subnet)
+
+    async def edit(self, subnet: Subnet) -> set[str]:
+        """See `Ground`."""
+        old, new = provision.groups_of(self.subnet), provision.groups_of(subnet)
+        before, self.subnet = self.subnet, subnet
+        try:
+            await self._add({name: group for name, group in new.items() if name not in old})
+        except BaseException:
+            self.subnet = before
+            raise
+        return set(old) - set(new)
+
+    async def adopt(self, membership: Membership) -> bool:
+        """Refused: this ground makes the list."""
+        del membership
+        raise SpecError("the member list is this lab's own: edit the document instead")
+
+    async def retire(self, nodes: set[str]) -> None:
+        """See `Ground`."""
+        await asyncio.gather(*(self._nursery.stop(node) for node in nodes))
+        for node in nodes:
+            self._leaves.pop(node, None)
+            await asyncio.to_thread(provision.forget_node, self._paths, node)
+
+    async def _add(self, nodes: dict[str, str]) -> None:
+        """Nodes not running yet: everything they need, the new member list, then their processes."""
+        for node in nodes:
+            self._ports[node] = await self._nursery.bind(node, provision.HOST, self._ports.get(node, 0))
+        if nodes:
+            provision.write_ports(self._paths, self._ports)
+        before = self.membership if self.membership.registry.version else None
+        self.membership = provision.membership_of(self.subnet, self._ports, before)
+        provision.write_membership(self._paths, self.membership)
+        for pack in self._packs(nodes):
+            configs = {}
+            for node in pack:
+                await self._issue(node, datetime.now(UTC))
+                configs[node] = provision.write_config(self.subnet, self._paths, node, nodes[node])
+            for node, config in configs.items():  # in one go: a pack is ready when all it was asked for are
+                name = provision.pack_of(self.subnet, node)
+                self._nursery.start(node, config, self._paths.node(node).log, name)
+
+    def _packs(self, nodes: Iterable[str]) -> list[list[str]]:
+        """These nodes, those of one process together."""
+        packs: dict[str, list[str]] = {}
+        for node in nodes:
+            packs.setdefault(provision.pack_of(self.subnet, node) or node, []).append(node)
+        return list(packs.values())
+
+    # --- processes ---
+
+    def _tell_process(self, node: str) -> None:
+        self.on_process(node)
+
+    def _tell_lost(self, reason: str) -> None:
+        self.on_lost(reason)
+
+    def process(self, node: str) -> Process:
+        """See `Ground`."""
+        return self._nursery.process(node)
+
+    def mates(self, node: str) -> list[str]:
+        """See `Ground`."""
+        pack = provision.pack_of(self.subnet, node)
+        return [one for one in self.groups() if one == node or (pack and provision.pack_of(self.subnet, one) == pack)]
+
+    def log_files(self) -> dict[str, Path]:
+        """See `Ground`."""
+        return {node: self._paths.node(node).log for node in self.groups()}
+
+    async def act(self, node: str, action: Action) -> None:
+        """See `Ground`."""
+        if node not in self.groups():
+            raise SpecError(f"there is no node {node!r}; the members are {', '.join(self.groups())}")
+        self._nursery.act(node, action)

@@ -1,0 +1,214 @@
+"""The phases of a run: look, publish, wait, settle, look again, report."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from p2pnet.desk.archive import unmeasured
+from p2pnet.desk.state import State
+from p2pnet.lab.clocks import Clocks
+from p2pnet.lab.collector import Collector
+from p2pnet.lab.gateway import Gateway, NodeRefusedError, NodeSilentError, ask_for
+from p2pnet.lab.injector import InjectionRefusedError, Injector
+from p2pnet.lab.papers import draw
+from p2pnet.lab.plan import Planned, generated
+from p2pnet.lab.reporting import report_of
+from p2pnet.lab.run import Run
+from p2pnet.lab.uploads import Uploads
+from p2pnet.model.control import ROUTE_PEERS, Peers, PeersRequest
+from p2pnet.model.errors import P2pnetError
+from p2pnet.model.events import Gap
+
+SETTLE_S = 0.2  # after the last receipt: duplicates on their way, and the acknowledgements that byte counters see
+FIRST_LOOK_S = 1.0
+LOOK_S = 3.0
+CLOCKS_S = 10.0  # between measurements of the clocks while a run goes on: a bound grows by 2 ms meanwhile
+LATE_S = 0.1  # a publication later than this against its schedule is said in the report
+
+
+@dataclass
+class World:
+    """What a run needs of the lab and of the subnet. The functions give what is so now."""
+
+    gateway: Gateway
+    collector: Collector
+    clocks: Clocks
+    uploads: Uploads
+    state: State
+    subnet: str
+    target: str
+    version: str
+    nodes: Callable[[], list[str]]
+    spec: Callable[[], dict[str, Any]]
+    seed: Callable[[], int]
+    artifact_bytes_max: Callable[[], int]
+    packed: Callable[[], bool]
+    paused: Callable[[], set[str]] = set
+
+
+class Runner:
+    """Takes one run from its start to its report. Never raises for what happens to the run: that is in the report."""
+
+    def __init__(self, world: World, run: Run) -> None:
+        self._world = world
+        self._run = run
+        self._before: dict[str, Peers] = {}
+        self._after: dict[str, Peers] = {}
+        self._silent: set[str] = set()
+        self._clock_bound_ms = 0.0
+
+    async def go(self) -> None:
+        """All phases. When it returns the run has ended, on disk too."""
+        run, collector = self._run, self._world.collector
+        run.start(time.time())
+        collector.add(run)
+        try:
+            if not run.ending.is_set():
+                await self._look_before()
+                await self._until_ending(self._publish_and_wait(), self._keep_clocks())
+                await self._look_after()
+        except Exception as error:
+            run.spoil(f"a bug of p2pnet ended the run: {type(error).__name__}: {error}")
+            raise
+        finally:
+            collector.remove(run)
+            await self._end()
+
+    async def _until_ending(self, work: Coroutine[Any, Any, None], beside: Coroutine[Any, Any, None]) -> None:
+        task, ending = asyncio.create_task(work), asyncio.create_task(self._run.ending.wait())
+        besides = asyncio.create_task(beside)
+        try:
+            await asyncio.wait((task, ending), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in (task, ending, besides):
+                one.cancel()
+            await asyncio.gather(besides, return_exceptions=True)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    # --- phases ---
+
+    async def _look_before(self) -> None:
+        run, world = self._run, self._world
+        run.waiting_for = "a first look at the nodes"
+        silent = set(await world.collector.flush(run.file.nodes, timeout_s=FIRST_LOOK_S))
+        run.absent = {node: world.collector.incarnation(node) for node in silent}
+        self._silent = silent
+        world.collector.offsets_ns = await world.clocks.measure(world.collector.boot_ids())
+        self._before = await self._look()
+
+    async def _keep_clocks(self) -> None:
+        while True:
+            await asyncio.sleep(CLOCKS_S)
+            await self._measure_clocks()
+
+    async def _measure_clocks(self) -> None:
+        """Measure again; how wrong the offsets may have become that were in force until now counts for the report."""
+        world = self._world
+        boots = world.collector.boot_ids()
+        self._clock_bound_ms = max(self._clock_bound_ms, world.clocks.bound_ms(boots))
+        world.collector.offsets_ns = await world.clocks.measure(boots)
+
+    async def _publish_and_wait(self) -> None:
+        run = self._run
+        injector = Injector(
+            self._world.gateway,
+            run.planned,
+            client=run.file.request.client,
+            load=self._load,
+            on_published=run.published,
+        )
+        run.waiting_for = "publications"
+        try:
+            self._check_sizes()
+            await injector.run()
+        except (InjectionRefusedError, NodeSilentError, NodeRefusedError, P2pnetError) as error:
+            run.spoil(f"not everything could be published: {error}")
+            return
+        finally:
+            if injector.late_s > LATE_S:
+                run.notes.append(f"the publishers fell up to {injector.late_s:.2f} s behind the rate asked for")
+        run.publishing_is_over()
+        run.waiting_for = "receipts"
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(run.complete.wait(), run.file.request.within_s)
+
+    def _check_sizes(self) -> None:
+        bound = self._world.artifact_bytes_max()
+        large = next((planned for planned in self._run.planned if planned.size > bound), None)
+        if large is not None:
+            raise InjectionRefusedError(
+                f"too-large: {large.name} has {large.size} bytes, spec.broadcast.artifactBytesMax is {bound}"
+            )
+
+    async def _look_after(self) -> None:
+        run, world = self._run, self._world
+        run.waiting_for = "the last events"
+        if not run.publishing:
+            await asyncio.sleep(SETTLE_S)
+        there = [node for node in run.file.nodes if node not in run.absent]
+        silent = await asyncio.gather(
+            world.collector.flush(there, timeout_s=LOOK_S), world.collector.flush(run.absent, timeout_s=FIRST_LOOK_S)
+        )
+        self._silent = {node for nodes in silent for node in nodes}
+        self._after = await self._look()
+        await self._measure_clocks()
+        for node in sorted(self._silent):
+            self._judge_silence(node)
+
+    def _judge_silence(self, node: str) -> None:
+        run, world = self._run, self._world
+        incarnation = world.collector.incarnation(node)
+        if node in world.paused() and run.absent.get(node) == incarnation:
+            return  # stood still all the time: what it has not received is a miss, and known
+        run.absent.pop(node, None)
+        run.lost(Gap(node, incarnation, None, "silent at the end of the run"))
+
+    async def _end(self) -> None:
+        run, world = self._run, self._world
+        run.publishing = False
+        boots = world.collector.boot_ids()
+        if world.clocks.unmeasured & boots.keys():
+            run.spoil("the clock offset of some nodes could not be measured")
+        await asyncio.to_thread(run.recorder.end_events)
+        try:
+            report = report_of(
+                run, sent=self._sent(), packed=world.packed(),
+                clock_bound_ms=max(self._clock_bound_ms, world.clocks.bound_ms(boots)),
+            )  # fmt: skip
+        except Exception as error:
+            run.end(unmeasured(run.file, [*run.invalid, f"no report could be made: {error}"]), time.time())
+            raise
+        run.recorder.papers = await asyncio.to_thread(draw, run.recorder.folder, run.file, report)
+        run.end(report, time.time())
+
+    # --- looking ---
+
+    async def _look(self) -> dict[str, Peers]:
+        async def one(node: str) -> Peers | None:
+            try:
+                return await ask_for(self._world.gateway, node, ROUTE_PEERS, PeersRequest(), Peers, timeout_s=LOOK_S)
+            except (NodeSilentError, NodeRefusedError):
+                return None
+
+        nodes = [node for node in self._run.file.nodes if node not in self._silent]
+        found = await asyncio.gather(*(one(node) for node in nodes))
+        return {node: peers for node, peers in zip(nodes, found, strict=True) if peers is not None}
+
+    def _sent(self) -> int | None:
+        """Growth of all UDP counters; None when one node's cannot be known."""
+        total = 0
+        for node in self._run.file.nodes:
+            before, after = self._before.get(node), self._after.get(node)
+            if before is None or after is None or before.incarnation != after.incarnation:
+                return None
+            total += after.udp_sent - before.udp_sent
+        return total
+
+    def _load(self, planned: Planned) -> bytes:
+        if planned.payload.upload:
+            return self._world.uploads.read(planned.payload.upload)
+        return generated(self._run.file.seed, planned.index, planned.size)

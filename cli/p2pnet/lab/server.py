@@ -1,0 +1,114 @@
+"""The lab's HTTP server: on a unix socket that its owner alone may open, or in a pod on TCP behind a token."""
+
+import contextlib
+import hmac
+import socket
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from p2pnet.desk.state import make_socket_directory
+from p2pnet.lab import http_files, http_runs, http_subnet
+from p2pnet.lab.http_common import BODY_BYTES_MAX, LAB, Handler, answer, problems
+from p2pnet.lab.lab import Lab
+from p2pnet.model.errors import TargetError
+from p2pnet.model.jobs import TOKEN_HEADER, Problem
+
+SHUTDOWN_S = 2.0
+TOKEN_BYTES_MAX = 4096
+
+
+def application(lab: Lab) -> web.Application:
+    """All routes of `/v1`."""
+    app = web.Application(middlewares=[problems], client_max_size=BODY_BYTES_MAX)
+    app[LAB] = lab
+    for table in (http_subnet.routes, http_runs.routes, http_files.routes):
+        app.add_routes(table)
+    return app
+
+
+class Server:
+    """Serves a lab on a unix socket that only its owner may open."""
+
+    def __init__(self, lab: Lab, path: Path) -> None:
+        self._path = path
+        self._runner = web.AppRunner(application(lab), access_log=None, shutdown_timeout=SHUTDOWN_S)
+
+    async def open(self) -> None:
+        """Listen. Raises TargetError (exit 2) when another process listens there."""
+        make_socket_directory(self._path.parent)
+        if _answers(self._path):
+            raise TargetError(f"another lab listens at {self._path}", exit_code=2)
+        self._path.unlink(missing_ok=True)
+        await self._runner.setup()
+        # The directory is 0700, so nobody can come in between bind and chmod.
+        await web.UnixSite(self._runner, str(self._path)).start()
+        self._path.chmod(0o600)
+
+    async def close(self) -> None:
+        """Stop listening; the socket's file is removed."""
+        await self._runner.cleanup()
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
+class PodServer:
+    """Serves a lab on TCP: `/healthz` for anybody, everything else for who shows the token in the mounted file."""
+
+    def __init__(self, lab: Lab, token: Path) -> None:
+        app = application(lab)
+        app.middlewares.insert(0, _guard(token))
+        app.router.add_get("/healthz", _healthz)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
+
+    async def open(self, host: str, port: int) -> tuple[str, int]:
+        """Listen; the address really bound. Raises OSError."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port).start()
+        bound = self._runner.addresses[0]
+        return str(bound[0]), int(bound[1])
+
+    async def close(self) -> None:
+        """Stop listening."""
+        await self._runner.cleanup()
+
+
+async def _healthz(_request: web.Request) -> web.Response:
+    # That this answers at all is the health: the loop turns.
+    return web.Response(text="ok\n")
+
+
+def _guard(token: Path) -> Middleware:
+    """Nobody passes without the token; while its file cannot be read, nobody at all."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path == "/healthz":
+            return await handler(request)
+        shown = request.headers.get(TOKEN_HEADER, "").encode(errors="surrogateescape")
+        wanted = _read_token(token)  # every time: the file is small, and follows the Secret
+        if not wanted or not hmac.compare_digest(shown, wanted):
+            hint = "the token stands in the Secret SUBNET-lab-token, under the key token"
+            return answer(Problem(f"the header {TOKEN_HEADER} is missing or wrong", hint, exit_code=3), 401)
+        return await handler(request)
+
+    return guard
+
+
+def _read_token(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(TOKEN_BYTES_MAX).strip()
+    except OSError:
+        return b""
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0.5)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,101 @@
+"""A lab's life around its server: started, kept until told to stop, ended in good order. For `__main__`."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import time
+
+from p2pnet.desk import archive
+from p2pnet.desk.files import write_atomic
+from p2pnet.desk.state import SubnetPaths
+from p2pnet.lab.lab import Lab
+from p2pnet.lab.links import Links
+from p2pnet.lab.local import LocalGround
+from p2pnet.lab.pod import Mounts, PodGround
+from p2pnet.lab.server import PodServer, Server
+from p2pnet.model.errors import TargetError
+from p2pnet.model.subnet import Subnet
+
+log = logging.getLogger("p2pnet.lab")
+
+
+async def serve_local(paths: SubnetPaths, subnet: Subnet) -> int:
+    """The lab of the local target, on its unix socket; the exit code. Raises P2pnetError, OSError."""
+    if paths.live_lab() is not None:
+        raise TargetError(f"subnet {paths.name} has a lab already", exit_code=2)
+    paths.make()
+    paths.problem.unlink(missing_ok=True)
+    _close_open_runs(paths)
+    lab = Lab(paths, LocalGround(paths, subnet))
+    _obey_signals(lab)
+    server = Server(lab, paths.socket())
+    await server.open()
+    try:
+        paths.write_record(paths.socket(), lab.version, now=time.time())
+        await _until_stopped(lab)
+    finally:
+        await lab.close()
+        await server.close()
+        paths.record.unlink(missing_ok=True)
+    if lab.expired:
+        _take_down(paths, lab.stop_reason)
+    if lab.failed:
+        raise TargetError(lab.stop_reason)
+    return 0
+
+
+async def serve_pod(paths: SubnetPaths, mounts: Mounts, namespace: str, listen: tuple[str, int]) -> int:
+    """The lab of a subnet in a cluster, on TCP; the exit code. Raises P2pnetError, OSError."""
+    paths.make()
+    ground = PodGround(mounts, namespace)
+    _close_open_runs(paths)
+    lab = Lab(paths, ground, Links(ground, lambda _node: True, host=_any_host(listen[0])))
+    _obey_signals(lab)
+    server = PodServer(lab, mounts.token)
+    try:
+        host, port = await server.open(*listen)
+        log.info("subnet %s: listening on %s:%d", paths.name, host, port)
+        await _until_stopped(lab)
+    finally:
+        await lab.close()
+        await server.close()
+    return 0
+
+
+def _take_down(paths: SubnetPaths, reason: str) -> None:
+    """Remove the subnet as `down` does, unless a command is at work on it, and leave a word for who asks for it."""
+    with contextlib.suppress(TargetError), paths.lock(wait_s=0.0):
+        write_atomic(paths.epitaph, reason.encode())
+        shutil.rmtree(paths.root)
+
+
+def _any_host(listen: str) -> str:
+    return "::" if ":" in listen else "0.0.0.0"
+
+
+def _close_open_runs(paths: SubnetPaths) -> None:
+    for run in archive.invalidate_open_runs(paths.state, paths.name, "its lab ended during the run"):
+        log.warning("run %s was left open by a former lab and is invalid", run)
+
+
+def _obey_signals(lab: Lab) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lab.stop, f"it got {signal.Signals(number).name}")
+
+
+async def _until_stopped(lab: Lab) -> None:
+    starting = asyncio.create_task(lab.start())
+    stopping = asyncio.create_task(lab.stopping.wait())
+    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        starting.result()
+        log.info("subnet %s: the lab is at work (pid %d)", lab.paths.name, os.getpid())
+    await stopping
+    starting.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await starting
+    log.info("the lab stops: %s", lab.stop_reason)

@@ -1,0 +1,148 @@
+"""Uploads and downloads over the socket, against fake nodes."""
+
+import os
+
+import pytest
+
+from p2pnet.desk import ProblemError
+from p2pnet.lab import uploads as uploads_module
+from p2pnet.lab.uploads import Uploads
+from p2pnet.model import limits
+from p2pnet.model.errors import LimitError
+from p2pnet.model.jobs import Payload, RunRequest, Upload, UploadRequest
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(os.urandom(2_500_000))
+    return path
+
+
+async def published(desk, path, **more):
+    upload = await desk.upload(path, path.name)
+    started = await desk.start_run(
+        RunRequest([Payload(path.name, upload=upload)], publisher="node-0", **more), key=upload
+    )
+    state = [one async for one in desk.follow(started.run)][-1]
+    return state.report.artifact_ids[0]
+
+
+async def test_a_file_goes_up_in_parts_and_comes_back_in_ranges(desk, photo):
+    seen = []
+    upload = await desk.upload(photo, "photo.jpg", lambda done, size: seen.append((done, size)))
+    assert seen == [(1 << 20, 2_500_000), (2 << 20, 2_500_000), (2_500_000, 2_500_000)]
+    run = await desk.start_run(RunRequest([Payload("photo.jpg", upload=upload)], publisher="node-0"), key="k")
+    states = [state async for state in desk.follow(run.run)]
+    artifact = states[-1].report.artifact_ids[0]
+    first = await desk.get(artifact, offset=0, length=1 << 20)
+    assert (first.name, first.size, first.node) == ("photo.jpg", 2_500_000, "node-1")
+    data, offset = first.data, len(first.data)
+    while offset < first.size:
+        part = await desk.get(artifact, node=first.node, offset=offset, length=1 << 20)
+        data, offset = data + part.data, offset + len(part.data)
+    assert data == photo.read_bytes()
+    assert (await desk.get(artifact, length=10_000_000)).data == photo.read_bytes()
+    assert (await desk.get(artifact, offset=2_500_000)).data == b""
+
+
+async def test_an_interrupted_upload_goes_on_from_where_it_was(desk, photo):
+    wire = desk._wire
+    state = await wire.ask("POST", "/v1/uploads", Upload, json=UploadRequest("photo.jpg", 2_500_000))
+    first = photo.read_bytes()[: 1 << 20]
+    await wire.ask("PUT", f"/v1/uploads/{state.upload}", Upload, data=first, query={"offset": "0"})
+    with pytest.raises(ProblemError) as caught:
+        await wire.ask("PUT", f"/v1/uploads/{state.upload}", Upload, data=first, query={"offset": "0"})
+    assert caught.value.status == 409
+    now = await wire.ask("GET", f"/v1/uploads/{state.upload}", Upload)
+    assert now.offset == 1 << 20
+    with pytest.raises(ProblemError, match="not whole"):
+        await desk.start_run(RunRequest([Payload("photo.jpg", upload=state.upload)]), key="k")
+
+
+async def test_an_empty_file_is_an_artifact_too(desk, tmp_path):
+    empty = tmp_path / "empty"
+    empty.touch()
+    artifact = await published(desk, empty)
+    got = await desk.get(artifact)
+    assert (got.size, got.data) == (0, b"")
+
+
+async def test_a_file_over_the_bound_is_refused_before_a_byte_is_sent(lab, desk):
+    with pytest.raises(ProblemError, match="at most"):
+        await desk._wire.ask("POST", "/v1/uploads", Upload, json=UploadRequest("large", limits.ARTIFACT_BYTES_MAX + 1))
+
+
+async def test_the_named_node_answers_and_one_that_holds_nothing_is_exit_1(desk, photo, nodes):
+    artifact = await published(desk, photo)
+    assert (await desk.get(artifact[:6], node="node-0", length=5)).node == "node-0"
+    nodes.nodes["node-2"].held.clear()
+    with pytest.raises(ProblemError, match="node-2 does not hold") as caught:
+        await desk.get(artifact, node="node-2")
+    assert (caught.value.status, caught.value.exit_code) == (404, 1)
+    with pytest.raises(ProblemError, match="no node 'node-7'") as caught:
+        await desk.get(artifact, node="node-7")
+    assert caught.value.exit_code == 2
+
+
+async def test_without_a_name_the_publisher_serves_only_when_nobody_else_can(desk, photo, nodes):
+    artifact = await published(desk, photo)
+    for name in ("node-1", "node-2"):
+        nodes.nodes[name].held.clear()
+    assert (await desk.get(artifact, length=1)).node == "node-0"
+    nodes.nodes["node-0"].held.clear()
+    with pytest.raises(ProblemError, match="no node holds") as caught:
+        await desk.get(artifact)
+    assert caught.value.exit_code == 1
+
+
+async def test_withdrawing_takes_it_from_every_node(desk, photo, nodes):
+    artifact = await published(desk, photo)
+    nodes.nodes["node-2"].silent = True
+    taken = await desk.withdrawal(artifact[:8])
+    assert (taken.artifact, taken.held, taken.silent) == (artifact, ["node-0", "node-1"], ["node-2"])
+
+
+async def test_a_prefix_must_mean_one_artifact(desk, lab, photo):
+    artifact = await published(desk, photo)
+    with pytest.raises(ProblemError, match="at least 6"):
+        await desk.get(artifact[:5])
+    with pytest.raises(ProblemError, match="no run published"):
+        await desk.get("000000" if not artifact.startswith("000000") else "111111")
+    run = lab.runs.all()[0]
+    run.file.artifacts.append(artifact[:40] + "0" * 24)
+    run._order.append(run._order[0])
+    with pytest.raises(ProblemError, match="ambiguous") as caught:
+        await desk.get(artifact[:10])
+    assert caught.value.exit_code == 2
+
+
+async def test_an_artifact_of_a_former_lab_is_found_in_the_archive(desk, lab, photo):
+    artifact = await published(desk, photo)
+    lab.runs._runs.clear()
+    whole, file, events = await desk.artifact_events(artifact[:12])
+    assert (whole, file.names) == (artifact, ["photo.jpg"])
+    assert events == sorted(events, key=lambda event: event.t_ns)
+
+
+def test_old_uploads_make_room_and_used_ones_stay(tmp_path, monkeypatch):
+    spool = Uploads(tmp_path / "uploads")
+    spool.open()
+    old, used = (spool.announce(UploadRequest("f", 0)).upload for _ in range(2))
+    spool.take({used})
+    monkeypatch.setattr(uploads_module, "KEEP_S", -1.0)
+    spool.announce(UploadRequest("f", 0))
+    assert spool.read(used) == b""
+    with pytest.raises(uploads_module.UnknownUploadError):
+        spool.state(old)
+
+
+def test_parts_that_do_not_fit_are_refused(tmp_path):
+    spool = Uploads(tmp_path / "uploads")
+    spool.open()
+    upload = spool.announce(UploadRequest("f", 10)).upload
+    with pytest.raises(uploads_module.OffsetError):
+        spool.append(upload, 3, b"x")
+    with pytest.raises(LimitError):
+        spool.append(upload, 0, b"x" * 11)
+    assert spool.append(upload, 0, b"x" * 10).offset == 10

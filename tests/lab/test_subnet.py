@@ -1,0 +1,117 @@
+"""The subnet's own routes, against fake nodes: summary, edits, actions, logs, events, metrics."""
+
+import asyncio
+import json
+
+import aiohttp
+import pytest
+
+from p2pnet.desk import ProblemError
+from p2pnet.desk.client import wait_until_up
+from p2pnet.model.jobs import Payload, RunRequest
+from p2pnet.model.report import Status
+
+
+async def test_the_summary_counts_what_is_connected(desk):
+    status = await wait_until_up(desk, timeout_s=5)
+    assert isinstance(status, Status)
+    assert (status.nodes.desired, status.nodes.connected, status.links.expected, status.links.up) == (3, 3, 3, 3)
+    assert status.certificates.issued == 3
+    assert [member.state for member in status.members] == ["connected"] * 3
+    assert {one.type: one.status for one in status.conditions} == {
+        "Ready": "True", "Connected": "True", "CertificatesReady": "True", "Progressing": "False", "Degraded": "False",
+    }  # fmt: skip
+
+
+async def test_an_edit_of_the_size_is_live_and_pushed_and_written(desk, lab, nodes, state):
+    await wait_until_up(desk, timeout_s=5)
+    document = await desk.patch_spec({"spec": {"nodes": 5}})
+    assert document["spec"]["nodes"] == 5
+    assert json.loads(state.subnet("demo").document.read_text()) == document == await desk.spec()
+    status = await wait_until_up(desk, timeout_s=5)
+    assert status.nodes.desired == 5
+    await desk.patch_spec({**document, "spec": {"nodes": 2}})
+    assert lab.ground.retired == {"node-2", "node-3", "node-4"}
+    membership = await desk.members()
+    assert [member.name for member in membership.registry.members] == ["node-0", "node-1"]
+    assert len(membership.registry.removed) == 3
+    while nodes.nodes["node-0"].version != membership.registry.version:
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"spec": {"seed": 1}}, "spec.seed"),
+        ({"spec": {"identity": {"trustDomain": "x"}}}, "spec.identity.trustDomain"),
+        ({"spec": {"broadcast": {"relay": "push"}}}, "spec.broadcast"),
+        ({"spec": {"nodes": 0}}, "spec.nodes"),
+        ({"spec": {"nodez": 2}}, "did you mean"),
+        ({"metadata": {"name": "other"}}, "metadata.name"),
+    ],
+)
+async def test_an_edit_that_is_not_live_is_refused_by_its_path(desk, change, words):
+    with pytest.raises(ProblemError, match=words) as caught:
+        await desk.patch_spec(change)
+    assert caught.value.exit_code == 2
+
+
+async def test_actions_reach_the_ground_and_unknown_ones_do_not(desk, lab):
+    for action in ("restart", "kill", "pause", "resume"):
+        await desk.node_action("node-1", action)
+    assert [action for _, action in lab.ground.acts] == ["restart", "kill", "pause", "resume"]
+    with pytest.raises(ProblemError):
+        await desk.node_action("node-1", "explode")
+
+
+async def test_logs_are_merged_filtered_and_followed(desk, lab, tmp_path):
+    for name, stamps in (("node-0", (1, 4)), ("node-1", (2, 3))):
+        lab.ground.logs[name] = tmp_path / f"{name}.log"
+        lab.ground.logs[name].write_text("".join(f"2026-11-21 10:00:0{s},000 INFO x: line {s}\n" for s in stamps))
+    lines = [line async for line in desk.logs()]
+    assert [line.line[-1] for line in lines] == ["1", "2", "3", "4"]
+    assert [line.line[-1] async for line in desk.logs(tail=2)] == ["3", "4"]
+    assert [line.line[-1] async for line in desk.logs(node="node-1", grep="line [34]")] == ["3"]
+    with pytest.raises(ProblemError, match="regular expression"):
+        [line async for line in desk.logs(grep="(")]
+    follower = desk.logs(tail=1, follow=True)
+    assert (await anext(follower)).line.endswith("4")
+    await asyncio.sleep(0.05)
+    with lab.ground.logs["node-0"].open("a") as file:
+        file.write("2026-11-21 10:00:09,000 INFO x: line 9\n")
+    assert (await asyncio.wait_for(anext(follower), 5)).line.endswith("9")
+    await follower.aclose()
+
+
+async def test_events_stream_from_a_cursor(desk):
+    started = await desk.start_run(RunRequest([Payload("x", size=1)], count=2), key="k")
+    state = [one async for one in desk.follow(started.run)][-1]
+    events = desk.events()
+    seen = [await anext(events) for _ in range(8)]
+    await events.aclose()
+    assert {event.artifact for event in seen} == set(state.report.artifact_ids)
+
+
+async def test_metrics_are_for_prometheus(desk, lab):
+    await wait_until_up(desk, timeout_s=5)
+    async with desk._wire.open("GET", "/v1/metrics") as response:
+        text = await response.text()
+    assert 'p2pnet_lab_links{state="up"} 3.0' in text
+
+
+async def test_unknown_routes_and_broken_bodies_are_problems(desk):
+    for method, path, data in (("GET", "/v1/nothing", None), ("POST", "/v1/runs", b"{"), ("POST", "/v1/runs", b"\xff")):
+        with pytest.raises(ProblemError) as caught:
+            await desk._wire.ask(method, path, dict, data=data)
+        assert caught.value.exit_code == 2
+
+
+async def test_a_bug_of_ours_is_exit_70(desk, lab, monkeypatch, caplog):
+    monkeypatch.setattr(lab, "status", lambda: 1 / 0)
+    with pytest.raises(ProblemError) as caught:
+        await desk.summary()
+    assert caught.value.exit_code == 70
+
+
+async def test_the_socket_is_its_owners_alone(desk, lab):
+    assert isinstance(desk._wire._session.connector, aiohttp.UnixConnector)
