@@ -1,0 +1,191 @@
+"""`python -m p2pnet.operator [run | crd | rbac]`: run the operator, or print what the cluster must know before."""
+
+import asyncio
+import logging
+import os
+import random
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import kopf
+import yaml
+
+from p2pnet.model.errors import P2pnetError, TargetError
+from p2pnet.operator import handlers, rbac
+from p2pnet.operator.api import SUBNET, ApiError, Cluster
+from p2pnet.operator.cluster import KubernetesCluster
+from p2pnet.operator.crd import crd
+from p2pnet.operator.lab import HttpLabs
+from p2pnet.operator.leader import Leadership, LeadershipLostError
+from p2pnet.operator.metrics import Metrics
+from p2pnet.operator.queue import Key, Workers
+from p2pnet.operator.reconcile import Reconciler
+from p2pnet.operator.settings import Settings
+
+log = logging.getLogger("p2pnet.operator")
+
+RESYNC_S = 300.0  # every Subnet is looked at this often, whatever the watches missed
+ENDING_S = 12.0  # below the pod's grace period; an end takes a second, and a first process cannot be killed by itself
+STUCK_S = 600.0  # a look that takes longer will never end; not even an API server that is away makes one so long
+
+
+async def run(settings: Settings) -> None:
+    """Run until SIGTERM. Raises TargetError when the CRD is missing or the Lease is lost."""
+    metrics = Metrics()
+    cluster = await KubernetesCluster.connect(on_request=metrics.request)
+    try:
+        await check_crd(cluster, settings.namespaces)
+        if settings.metrics_port:
+            metrics.serve(settings.metrics_port)
+        async with _leading(cluster, settings, metrics):
+            await _operate(cluster, settings, metrics)
+    finally:
+        await cluster.close()
+
+
+async def check_crd(cluster: Cluster, namespaces: tuple[str, ...]) -> None:
+    """Raise TargetError unless Subnets can be listed: a CRD that comes later would never be seen."""
+    for namespace in namespaces or ("",):
+        try:
+            await cluster.find(SUBNET, namespace)
+        except ApiError as error:
+            hint = "install it first: python -m p2pnet.operator crd | kubectl apply -f -" if error.status == 404 else ""
+            raise TargetError(f"cannot list subnets.p2pnet.io: {error}", hint=hint) from error
+
+
+@asynccontextmanager
+async def _leading(cluster: KubernetesCluster, settings: Settings, metrics: Metrics) -> AsyncIterator[None]:
+    """Hold the Lease meanwhile, if there is one. Losing it ends the process at once: nothing more may be written."""
+    if not settings.leader_election:
+        metrics.leading(True)
+        yield
+        return
+    leadership = Leadership(cluster, settings.namespace, settings.identity)
+    await leadership.acquire()
+    log.info("%s leads", settings.identity)
+    cluster.guard = leadership.guard
+    metrics.leading(True)
+    keeping = asyncio.create_task(_keep(leadership))
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeping
+        await leadership.release()
+
+
+async def _keep(leadership: Leadership) -> None:
+    try:
+        await leadership.keep()
+    except LeadershipLostError as error:
+        log.critical("%s", error)
+        logging.shutdown()
+        os._exit(1)  # a clean end would take seconds, in which two would act
+
+
+async def _operate(cluster: Cluster, settings: Settings, metrics: Metrics) -> None:
+    reconciler = Reconciler(cluster, HttpLabs(), image=settings.node_image, metrics=metrics)
+    workers = Workers(lambda key: metrics.watched(key, reconciler.reconcile), workers=settings.workers)
+    metrics.depth(lambda: len(workers.schedule))
+    registry = kopf.OperatorRegistry()
+    handlers.register(registry, handlers.Triggers(workers))
+    _credentials(registry)
+    kopf.on.probe(registry=registry, id="looks")(lambda **_: _alive(workers, metrics))
+    kopf_settings = kopf.OperatorSettings()
+    handlers.configure(kopf_settings)
+    workers.start()
+    resync = asyncio.create_task(_resync(cluster, settings.namespaces, workers, metrics))
+
+    @kopf.on.cleanup(registry=registry)
+    async def end(**_: object) -> None:
+        """Before kopf's own end, which gives whatever still runs five seconds."""
+        _end_for_sure()
+        resync.cancel()
+        await workers.stop()
+
+    try:
+        await kopf.operator(
+            registry=registry, settings=kopf_settings, standalone=True, clusterwide=not settings.namespaces,
+            namespaces=settings.namespaces,
+            liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz" if settings.health_port else None,
+        )  # fmt: skip
+    finally:
+        resync.cancel()
+        await workers.stop()
+
+
+def _end_for_sure() -> None:
+    """Have the process end soon, whatever hangs: a look that is cut off does no harm, a Lease that is kept does."""
+    timer = threading.Timer(ENDING_S, os._exit, [1])
+    timer.daemon = True
+    timer.start()
+
+
+def _credentials(registry: kopf.OperatorRegistry) -> None:
+    @kopf.on.login(registry=registry)
+    async def login(logger: kopf.Logger, settings: kopf.OperatorSettings, **_: object) -> kopf.ConnectionInfo | None:
+        found = kopf.login_with_service_account(logger=logger, settings=settings)
+        return found or kopf.login_with_kubeconfig(logger=logger, settings=settings)
+
+
+def _alive(workers: Workers, metrics: Metrics) -> str:
+    """For the liveness probe: raises when the workers are dead or stuck, never because the API server is away."""
+    if not workers.alive or metrics.longest_look_s > STUCK_S:
+        raise TargetError("the workers are stuck")
+    return "ok"
+
+
+async def _resync(cluster: Cluster, namespaces: tuple[str, ...], workers: Workers, metrics: Metrics) -> None:
+    while True:
+        for namespace in namespaces or ("",):
+            try:
+                found = await cluster.find(SUBNET, namespace)
+            except ApiError as error:
+                log.warning("%s", error)
+                continue
+            metrics.listed()
+            for subnet in found:
+                workers.add(Key(subnet["metadata"]["namespace"], subnet["metadata"]["name"]))
+        await asyncio.sleep(RESYNC_S * random.uniform(0.9, 1.1))
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code: 0, 2 for wrong words, 3 for a cluster that cannot be worked with."""
+    match arguments:
+        case ["crd"]:
+            print(yaml.safe_dump(crd(), sort_keys=False), end="")  # noqa: T201 - what was asked for
+        case ["rbac"]:
+            print(yaml.safe_dump(rbac.role(cluster_wide=True), sort_keys=False), end="")  # noqa: T201
+        case [] | ["run"]:
+            return _run()
+        case _:
+            print("usage: python -m p2pnet.operator [run | crd | rbac]", file=sys.stderr)  # noqa: T201
+            return 2
+    return 0
+
+
+def _run() -> int:
+    try:
+        settings = Settings.read()
+        logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+        _quieten()
+        asyncio.run(run(settings))
+    except P2pnetError as error:
+        hint = getattr(error, "hint", "")
+        print(f"p2pnet-operator: {error}" + (f"\n{hint}" if hint else ""), file=sys.stderr)  # noqa: T201
+        return int(getattr(error, "exit_code", 2))
+    return 0
+
+
+def _quieten() -> None:
+    """Kopf's debug log prints whole objects, Secrets too; and nobody wants a line per probe or event."""
+    logging.getLogger("kopf").setLevel(max(logging.INFO, logging.getLogger().level))
+    for name in ("kopf.activities.probe", "kopf.objects", "aiohttp.access"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,133 @@
+"""The API server as the operator sees it: kinds, the `Cluster` protocol, and what can go wrong. No client library here."""
+
+from typing import Any, NamedTuple, Protocol
+
+from p2pnet.model.errors import TargetError
+
+Object = dict[str, Any]
+"""A Kubernetes object as JSON values."""
+
+FIELD_MANAGER = "p2pnet-operator"
+
+
+class Kind(NamedTuple):
+    """One kind: `api` is `v1` or `group/version`."""
+
+    api: str
+    kind: str
+    plural: str
+
+    @property
+    def group(self) -> str:
+        """The API group; empty for the core."""
+        return self.api.rpartition("/")[0]
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """The URL path of a collection, or of an object and one of its subresources."""
+        parts = ["/apis" if self.group else "/api", self.api]
+        if namespace:
+            parts += ["namespaces", namespace]
+        parts += [part for part in (self.plural, name, subresource) if part]
+        return "/".join(parts)
+
+
+SUBNET = Kind("p2pnet.io/v1alpha1", "Subnet", "subnets")
+POD = Kind("v1", "Pod", "pods")
+SECRET = Kind("v1", "Secret", "secrets")
+CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
+SERVICE = Kind("v1", "Service", "services")
+CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+EVENT = Kind("v1", "Event", "events")
+BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+
+CHILDREN = (SECRET, CONFIG_MAP, SERVICE, BUDGET, POLICY, POD)
+"""What a Subnet always owns; a claim is listed only when one is wanted."""
+
+
+class ApiError(TargetError):
+    """The API server refused: HTTP `status`, its `reason` word, and `verb resource` of what was asked."""
+
+    def __init__(self, status: int, reason: str, message: str, *, what: str = "") -> None:
+        super().__init__(f"{what}: {message}" if what else message)
+        self.status = status
+        self.reason = reason
+        self.what = what
+
+
+class ConflictError(ApiError):
+    """409: somebody else was first, or the object is no longer the one decided about. Look again, decide again."""
+
+
+class ForbiddenError(ApiError):
+    """403: a right is missing, or a quota is used up (`quota`)."""
+
+    @property
+    def quota(self) -> bool:
+        """Whether a ResourceQuota is the reason."""
+        return "quota" in str(self).lower()
+
+
+class BusyError(ApiError):
+    """429 or 5xx, a timeout or no connection at all: try again, after `retry_after_s` if the server named one."""
+
+    retry_after_s: float | None = None
+
+
+class Cluster(Protocol):
+    """What the operator asks of an API server. Objects are raw; a missing object is None, everything else an ApiError."""
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """One object."""
+        ...
+
+    async def find(self, kind: Kind, namespace: str = "", selector: str = "") -> list[Object]:
+        """All objects with these labels; `namespace` empty is every namespace."""
+        ...
+
+    async def names(self, kind: Kind, namespace: str) -> list[Object]:
+        """Only the metadata of all objects of a namespace, whatever their labels."""
+        ...
+
+    async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
+        """Make an object that must not exist. Raises ConflictError when it does."""
+        ...
+
+    async def apply(self, kind: Kind, namespace: str, body: Object, subresource: str = "") -> Object:
+        """Server-side apply of a whole intent, forced. With `metadata.uid` it never makes a new object."""
+        ...
+
+    async def patch(self, kind: Kind, namespace: str, name: str, body: Object) -> Object:
+        """JSON merge patch. With `metadata.resourceVersion` a ConflictError when somebody wrote since."""
+        ...
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
+        """Delete exactly the object with this uid; False when it is gone or another one by now."""
+        ...
+
+
+def meta(thing: Object) -> Object:
+    """An object's metadata."""
+    found: Object = thing.get("metadata") or {}
+    return found
+
+
+def name_of(thing: Object) -> str:
+    """An object's name."""
+    return str(meta(thing).get("name", ""))
+
+
+def uid_of(thing: Object) -> str:
+    """An object's uid."""
+    return str(meta(thing).get("uid", ""))
+
+
+def annotations_of(thing: Object) -> dict[str, str]:
+    """An object's annotations."""
+    return dict(meta(thing).get("annotations") or {})
+
+
+def owned_by(thing: Object, uid: str) -> bool:
+    """Whether the object belongs to the owner with this uid."""
+    return any(owner.get("uid") == uid for owner in meta(thing).get("ownerReferences") or [])

@@ -1,0 +1,158 @@
+"""The pods: nodes and the lab. Bare, restricted, each with a Secret of its own. Pure."""
+
+from p2pnet.model.subnet_spec import Pod
+from p2pnet.operator.api import POD, Object
+from p2pnet.operator.intents import digest, stamped
+from p2pnet.operator.plan.configmaps import rolling_hash
+from p2pnet.operator.site import HEALTH_PORT, LAB_PORT, PORT_BASE, ROLE_LABEL, SUBNET_LABEL, Placed, Site
+
+USER = 65532  # nonroot, of the image
+CONFIG_HASH = "p2pnet.io/config-hash"
+STOP_S = 30  # nodes are gone after 10
+NODE_CPU_MILLI = 20  # requested per node when nothing is said; a node at rest takes less
+NODE_MEMORY_MI = 64
+LAB_STATE = "/var/lib/p2pnet"
+NODE_STATE = "/run/p2pnet"
+
+
+def node_pod(site: Site, placed: Placed) -> Object:
+    """The pod of some members, with the hash that tells an outdated one."""
+    group = next((one for one in site.subnet.spec.groups if one.name == placed.group), None)
+    settings = (group.pod if group else None) or site.subnet.spec.pod
+    image = (group.image if group else None) or site.subnet.spec.image or site.image
+    ours = {
+        "P2PNET_MEMBERS": ",".join(placed.members), "P2PNET_GROUP": placed.group, "P2PNET_HOST": "0.0.0.0",
+        "TMPDIR": NODE_STATE,
+    }  # fmt: skip
+    container = {
+        "name": "node", "image": image, "command": ["python", "-m", "p2pnet.node.pod"],
+        "env": _env({**(group.env if group else {}), **ours}),
+        "ports": [
+            *({"name": f"quic-{i}", "containerPort": PORT_BASE + i, "protocol": "UDP"}
+              for i in range(min(site.subnet.spec.nodes_per_pod, len(placed.members)))),
+            {"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"},
+        ],
+        **_probes(HEALTH_PORT, ready="/readyz"),
+        "volumeMounts": _mounts(
+            {"config": "/etc/p2pnet/config", "members": "/etc/p2pnet/members", "identity": "/etc/p2pnet/identity"},
+            {"run": NODE_STATE},
+        ),
+    }  # fmt: skip
+    volumes = [
+        _config_map("config", site.config_map), _config_map("members", site.members_map),
+        _secret("identity", placed.pod), {"name": "run", "emptyDir": {}},
+    ]  # fmt: skip
+    extra = {"hostname": placed.pod, "subdomain": site.nodes_service, "topologySpreadConstraints": _spread(site)}
+    spec = _spec(settings, container, volumes, len(placed.members)) | extra
+    annotations = {CONFIG_HASH: rolling_hash(site)}
+    return stamped(site.object(POD, placed.pod, spec=spec, annotations=annotations, role="node", group=placed.group))
+
+
+def lab_pod(site: Site) -> Object:
+    """The lab's pod."""
+    spec = site.subnet.spec
+    settings = spec.pod.model_copy(update={"resources": spec.lab.resources})
+    env = {
+        "P2PNET_STATE": LAB_STATE,
+        "P2PNET_NAMESPACE": site.namespace,
+        "P2PNET_SUBNET": site.name,
+        "TMPDIR": LAB_STATE,
+    }
+    container = {
+        "name": "lab", "image": spec.image or site.image, "command": ["python", "-m", "p2pnet.lab", "--pod"],
+        "env": _env(env), "ports": [{"name": "http", "containerPort": LAB_PORT, "protocol": "TCP"}],
+        **_probes(LAB_PORT, ready="/healthz"),
+        "volumeMounts": _mounts(
+            {"identity": "/etc/p2pnet/lab", "token": "/etc/p2pnet/token", "members": "/etc/p2pnet/members",
+             "spec": "/etc/p2pnet/spec"},
+            {"state": LAB_STATE},
+        ),
+    }  # fmt: skip
+    claimed: Object = {"persistentVolumeClaim": {"claimName": site.lab}}
+    state = {"name": "state", **({"emptyDir": {}} if spec.lab.storage == "emptyDir" else claimed)}
+    volumes = [
+        _secret("identity", site.lab), _secret("token", site.token), _config_map("members", site.members_map),
+        _config_map("spec", site.config_map), state,
+    ]  # fmt: skip
+    annotations = {CONFIG_HASH: digest([site.subnet.spec.identity.trust_domain])}
+    return stamped(
+        site.object(POD, site.lab, spec=_spec(settings, container, volumes, 1), annotations=annotations, role="lab")
+    )
+
+
+def _spec(settings: Pod, container: Object, volumes: list[Object], nodes: int) -> Object:
+    container |= {
+        "imagePullPolicy": settings.image_pull_policy,
+        "resources": _resources(settings, nodes),
+        "securityContext": {
+            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+        },
+    }  # fmt: skip
+    spec: Object = {
+        "automountServiceAccountToken": False, "enableServiceLinks": False, "restartPolicy": "Always",
+        "terminationGracePeriodSeconds": STOP_S, "containers": [container], "volumes": volumes,
+        "securityContext": {
+            "runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }  # fmt: skip
+    if settings.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": one.name} for one in settings.image_pull_secrets]
+    if settings.node_selector:
+        spec["nodeSelector"] = dict(settings.node_selector)
+    if settings.tolerations:
+        spec["tolerations"] = list(settings.tolerations)
+    return spec
+
+
+def _resources(settings: Pod, nodes: int) -> Object:
+    """Requests always: without any, the first pods to be evicted."""
+    requests = {"cpu": f"{NODE_CPU_MILLI * nodes}m", "memory": f"{NODE_MEMORY_MI * nodes}Mi"}
+    written: Object = {"requests": {**requests, **settings.resources.requests}}
+    for key, limit in settings.resources.limits.items():
+        written.setdefault("limits", {})[key] = limit
+        if key in requests and key not in settings.resources.requests:
+            written["requests"][key] = limit  # a default request above the limit would be refused
+    return written
+
+
+def _probes(port: int, ready: str) -> Object:
+    def probe(path: str, **timing: int) -> Object:
+        return {"httpGet": {"path": path, "port": port, "scheme": "HTTP"}, "timeoutSeconds": 5, **timing}
+
+    # Liveness is a heartbeat of the process alone: a subnet that lost its peers must not be restarted as a whole.
+    return {
+        "startupProbe": probe("/healthz", periodSeconds=1, failureThreshold=120),
+        "livenessProbe": probe("/healthz", periodSeconds=10, failureThreshold=6),
+        "readinessProbe": probe(ready, periodSeconds=2, failureThreshold=3),
+    }
+
+
+def _spread(site: Site) -> list[Object]:
+    selector = {"matchLabels": {SUBNET_LABEL: site.name, ROLE_LABEL: "node"}}
+    return [
+        {
+            "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": selector,
+        }
+    ]  # fmt: skip
+
+
+def _env(values: dict[str, str]) -> list[Object]:
+    return [{"name": key, "value": value} for key, value in values.items()]
+
+
+def _mounts(read: dict[str, str], written: dict[str, str]) -> list[Object]:
+    return [
+        *({"name": name, "mountPath": path, "readOnly": True} for name, path in read.items()),
+        *({"name": name, "mountPath": path} for name, path in written.items()),
+    ]
+
+
+def _config_map(volume: str, name: str) -> Object:
+    return {"name": volume, "configMap": {"name": name}}
+
+
+def _secret(volume: str, name: str) -> Object:
+    # Whole, without subPath: only so does a renewed leaf reach a running pod.
+    return {"name": volume, "secret": {"secretName": name, "defaultMode": 0o440}}

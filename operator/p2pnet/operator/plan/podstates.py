@@ -1,0 +1,31 @@
+"""What pods that stand there say about themselves, in the words of `rolling`. Pure."""
+
+from datetime import datetime
+
+from p2pnet.operator import times
+from p2pnet.operator.api import Object, annotations_of, meta
+from p2pnet.operator.rolling import PodState
+from p2pnet.operator.site import HASH
+
+
+def state_of(name: str, wanted: Object, pod: Object | None) -> PodState:
+    """A wanted pod as it stands."""
+    if pod is None:
+        return PodState(name, exists=False)
+    status = pod.get("status") or {}
+    return PodState(
+        name,
+        outdated=annotations_of(pod).get(HASH) != annotations_of(wanted).get(HASH),
+        ended=status.get("phase") in ("Failed", "Succeeded"),
+        terminating=bool(meta(pod).get("deletionTimestamp")),
+        ready_since=ready_since(pod),
+        created=times.parse(meta(pod).get("creationTimestamp")),
+    )
+
+
+def ready_since(pod: Object) -> datetime | None:
+    """When the pod became ready; None when it is not."""
+    for condition in (pod.get("status") or {}).get("conditions") or []:
+        if condition.get("type") == "Ready" and condition.get("status") == "True":
+            return times.parse(condition.get("lastTransitionTime")) or datetime.fromtimestamp(0).astimezone()
+    return None

@@ -1,0 +1,75 @@
+"""The rights the operator needs, no more: chart and tests are made from this, `python -m p2pnet.operator rbac` prints it."""
+
+from typing import Any, NamedTuple
+
+from p2pnet.operator.api import BUDGET, CLAIM, CONFIG_MAP, EVENT, LEASE, POD, POLICY, SECRET, SERVICE, SUBNET, Kind
+
+NAME = "p2pnet-operator"
+
+
+class Right(NamedTuple):
+    """Verbs on one resource, and what for."""
+
+    kind: Kind
+    verbs: tuple[str, ...]
+    why: str
+    subresource: str = ""
+
+    @property
+    def rule(self) -> dict[str, Any]:
+        """As a rule of a Role."""
+        resource = f"{self.kind.plural}/{self.subresource}" if self.subresource else self.kind.plural
+        return {"apiGroups": [self.kind.group], "resources": [resource], "verbs": list(self.verbs)}
+
+
+_LOOK = ("get", "list", "watch")
+
+RIGHTS = (
+    Right(SUBNET, (*_LOOK, "delete"), "what is wanted; delete for ttl"),
+    Right(SUBNET, ("patch",), "conditions and counts", "status"),
+    Right(POD, ("list", "watch", "create", "patch", "delete"), "nodes and lab; patch for labels that were lost"),
+    Right(SECRET, ("list", "watch", "create", "patch", "delete"), "authority, leaves, token"),
+    Right(CONFIG_MAP, (*_LOOK, "create", "patch"), "registry and config; get for edgesFrom"),
+    Right(SERVICE, ("list", "watch", "create", "patch"), "names of nodes, the lab's door"),
+    Right(CLAIM, ("list", "create", "patch"), "the lab's runs"),
+    Right(BUDGET, ("list", "watch", "create", "patch", "delete"), "how many pods an eviction may take"),
+    Right(POLICY, ("list", "watch", "create", "patch"), "who may speak to nodes"),
+    Right(EVENT, ("create",), "transitions"),
+)
+"""In every namespace with Subnets. Server-side apply of a new object needs create and patch."""
+
+LEASE_RIGHTS = (Right(LEASE, ("get", "create", "patch"), "which replica acts"),)
+"""In the operator's own namespace, with two replicas."""
+
+
+def role(*, cluster_wide: bool, namespace: str = "") -> dict[str, Any]:
+    """The ClusterRole, or the Role of one watched namespace."""
+    metadata = {"name": NAME} if cluster_wide else {"name": NAME, "namespace": namespace}
+    kind = "ClusterRole" if cluster_wide else "Role"
+    return _role(kind, metadata, RIGHTS)
+
+
+def lease_role(namespace: str) -> dict[str, Any]:
+    """The Role for the Lease."""
+    return _role("Role", {"name": f"{NAME}-lease", "namespace": namespace}, LEASE_RIGHTS)
+
+
+def tester_role(namespace: str, subnet: str) -> dict[str, Any]:
+    """What a person needs to run experiments on one subnet: its lab's token and its lab's door, nothing else."""
+    rules = [
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [f"{subnet}-lab-token"], "verbs": ["get"]},
+        {
+            "apiGroups": [""], "resources": ["services/proxy"], "resourceNames": [f"{subnet}-lab:http"],
+            "verbs": ["get", "create", "update", "patch", "delete"],
+        },
+        {"apiGroups": [SUBNET.group], "resources": [SUBNET.plural], "resourceNames": [subnet], "verbs": ["get"]},
+    ]  # fmt: skip
+    metadata = {"name": f"{subnet}-tester", "namespace": namespace}
+    return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rules}
+
+
+def _role(kind: str, metadata: dict[str, str], rights: tuple[Right, ...]) -> dict[str, Any]:
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": metadata,
+        "rules": [right.rule for right in rights],
+    }  # fmt: skip

@@ -1,0 +1,68 @@
+"""From a Subnet object to a `Site`: the same checks as on the command line, once more, for a CRD cannot make them all."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from p2pnet.model.errors import SpecError
+from p2pnet.model.subnet import Subnet, load_subnet, unsupported
+from p2pnet.operator import times
+from p2pnet.operator.api import Object, annotations_of, meta
+from p2pnet.operator.site import Site
+
+
+class UnsupportedError(SpecError):
+    """The document is right, and this target cannot honour part of it."""
+
+
+def site_of(thing: Object, image: str, edges: list[list[str]] | None = None) -> Site:
+    """The Subnet in its place; `edges` stand in for an `edgesFrom`. Raises SpecError with the paths that are wrong."""
+    metadata = meta(thing)
+    subnet = _subnet(thing, edges)
+    refused = unsupported(subnet, "cluster")
+    if subnet.spec.identity.issuer == "certManager":
+        refused.append("spec.identity.issuer: certManager is not implemented yet (target cluster)")
+    if refused:
+        raise UnsupportedError("; ".join(refused))
+    return Site(
+        subnet, str(metadata["namespace"]), str(metadata.get("uid", "")), image,
+        generation=int(metadata.get("generation", 1)), annotations=annotations_of(thing),
+        created=times.parse(metadata.get("creationTimestamp")),
+    )  # fmt: skip
+
+
+def edges_reference(thing: Object) -> tuple[str, str] | None:
+    """(ConfigMap, key) of `topology.edgesFrom`, when the document has one."""
+    topology = (thing.get("spec") or {}).get("topology") or {}
+    found = topology.get("edgesFrom") or {}
+    return (str(found["configMap"]), str(found.get("key", "edges"))) if found.get("configMap") else None
+
+
+def parse_edges(text: str, where: str) -> list[list[str]]:
+    """The edges in a ConfigMap's text: `a b` a line, `#` begins a comment. Raises SpecError."""
+    edges = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.partition("#")[0].split()
+        if words and len(words) != 2:
+            raise SpecError(f"spec.topology.edgesFrom: {where} line {number}: write two nodes, like node-0 node-1")
+        if words:
+            edges.append(words)
+    return edges
+
+
+def _subnet(thing: Object, edges: list[list[str]] | None) -> Subnet:
+    metadata = meta(thing)
+    spec: Mapping[str, Any] = thing.get("spec") or {}
+    if edges is not None:
+        topology = {key: value for key, value in spec["topology"].items() if key != "edgesFrom"}
+        spec = {**spec, "topology": {**topology, "edges": edges}}
+    document = {
+        "apiVersion": thing.get("apiVersion"), "kind": thing.get("kind"), "spec": _without_nulls(spec),
+        "metadata": {"name": metadata.get("name"), "namespace": metadata.get("namespace")},
+    }  # fmt: skip
+    return load_subnet(document)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+    return [_without_nulls(one) for one in value] if isinstance(value, list) else value

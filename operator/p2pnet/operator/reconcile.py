@@ -1,0 +1,212 @@
+"""The one loop: look at a Subnet, plan, act, tell. Level-based: it never asks what happened, only what is.
+
+Every step may be the last one before a kill; the next look goes on from what is there. Nothing here waits for anything
+to become true: it says when to look again.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from p2pnet.model.errors import P2pnetError, SpecError
+from p2pnet.operator import events, lab, reading, status, times
+from p2pnet.operator.acting import Actor, split
+from p2pnet.operator.api import (
+    CHILDREN,
+    CLAIM,
+    CONFIG_MAP,
+    POD,
+    SECRET,
+    SUBNET,
+    ApiError,
+    Cluster,
+    Object,
+    meta,
+    name_of,
+    owned_by,
+    uid_of,
+)  # fmt: skip
+from p2pnet.operator.certificates import Decision
+from p2pnet.operator.lab import Labs
+from p2pnet.operator.metrics import Metrics
+from p2pnet.operator.plan import Plan, plan
+from p2pnet.operator.queue import Key
+from p2pnet.operator.site import Observed, Site
+from p2pnet.operator.status import Trouble
+
+CONVERGING_S = 2.0
+REST_S = 60.0
+FRESH_S = 30.0  # who has just measured measures again: the lab is asked as often as while converging
+STUCK_S = 30.0  # the longest pause while nothing moves but something should
+COUNTS_EVERY_S = 5.0  # a status that differs in counts alone is written this often
+
+
+@dataclass
+class _Memory:
+    """What is only worth knowing while the process lives; losing it costs a read or a write."""
+
+    told_at: float = 0.0
+    """Unix seconds."""
+    unchanged: int = 0
+    report: object = None
+    """The last report that was seen, and when that began, in Unix seconds."""
+    report_at: float = float("-inf")
+
+
+class Reconciler:
+    """Brings Subnets about. `now` is the wall clock; `reconcile` is safe to call for any key at any time."""
+
+    def __init__(
+        self, cluster: Cluster, labs: Labs, *, image: str, metrics: Metrics | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:  # fmt: skip
+        self._cluster = cluster
+        self._labs = labs
+        self._image = image
+        self._metrics = metrics
+        self._now = now
+        self._memories: dict[Key, _Memory] = {}
+
+    async def reconcile(self, key: Key) -> float | None:
+        """One look. Seconds until the next one, or None when there is nothing left to look at.
+
+        Raises ApiError when the cluster does not play along: look again after a growing pause.
+        """
+        subnet = await self._cluster.get(SUBNET, key.namespace, key.name)
+        if subnet is None or meta(subnet).get("deletionTimestamp"):
+            self._forget(key)  # the garbage collector does the rest
+            return None
+        try:
+            site = await self._site(subnet)
+            observed = await self._observe(site, subnet)
+            if not site.paused and status.expired(site, observed.lab, self._now()):
+                await self._cluster.delete(SUBNET, key.namespace, key.name, site.uid)
+                return CONVERGING_S
+            return await self._bring_about(key, site, observed)
+        except SpecError as error:
+            reason = "Unsupported" if isinstance(error, reading.UnsupportedError) else "InvalidSpec"
+            refused = status.refused_status(subnet, Trouble(reason, str(error)), self._now())
+            await self._tell(key, subnet, refused)
+            return REST_S if reading.edges_reference(subnet) else None
+
+    async def _bring_about(self, key: Key, site: Site, observed: Observed) -> float:
+        now = self._now()
+        made = plan(site, observed, now)
+        actor = Actor(self._cluster, site, observed)
+        if site.paused:
+            made.decision = Decision(None, trouble=made.decision.trouble)
+        else:
+            if site.authority not in observed.of(SECRET) and made.decision.trouble is not None:
+                await actor.seek_authority()
+            changes, deletions = split(made.actions)
+            await actor.obey(changes)
+            await self._push_members(site, observed, made)
+            if not actor.halted:
+                await actor.obey(deletions)
+        news = status.status_of(site, observed, made, actor.trouble, now)
+        waits = await self._tell(key, observed.subnet, news)
+        if not site.paused:
+            await events.post(self._cluster, observed.subnet, events.of_plan(site, made, now))
+        if self._metrics is not None:
+            self._metrics.subnet(key, news, made.issued.ends)
+        if actor.failure is not None:
+            raise actor.failure
+        end = status.expires_at(site)
+        ends = [end - status.EXPIRY_WARNING, end] if end else []
+        due = times.earliest(made.due, *(moment for moment in ends if moment > now))
+        measuring = self._measuring(key, observed, news, now)
+        return self._pause(key, news, due, quiet=not actor.writes and not waits, measuring=measuring, now=now)
+
+    async def _site(self, subnet: Object) -> Site:
+        reference = reading.edges_reference(subnet)
+        if reference is None:
+            return reading.site_of(subnet, self._image)
+        name, entry = reference
+        found = await self._cluster.get(CONFIG_MAP, str(meta(subnet)["namespace"]), name)
+        text = ((found or {}).get("data") or {}).get(entry)
+        if text is None:
+            raise SpecError(f"spec.topology.edgesFrom: there is no key {entry!r} in a ConfigMap {name!r}")
+        return reading.site_of(subnet, self._image, reading.parse_edges(text, f"ConfigMap {name}"))
+
+    async def _observe(self, site: Site, subnet: Object) -> Observed:
+        kinds = CHILDREN if site.subnet.spec.lab.storage == "emptyDir" else (*CHILDREN, CLAIM)
+        lists = await asyncio.gather(*(self._cluster.find(kind, site.namespace, site.selector) for kind in kinds))
+        children = {
+            kind: {name_of(one): one for one in found if owned_by(one, site.uid)}
+            for kind, found in zip(kinds, lists, strict=True)
+        }
+        observed = Observed(subnet, children)
+        there = lab.address_of(site, observed)
+        if there is None:
+            observed.lab_trouble = "the lab's pod is " + ("not ready" if site.lab in children[POD] else "not there")
+            return observed
+        try:
+            observed.lab = await self._labs.summary(*there)
+        except P2pnetError as error:
+            observed.lab_trouble = str(error)
+        return observed
+
+    async def _push_members(self, site: Site, observed: Observed, made: Plan) -> None:
+        """Give the lab a newer registry, before pods go. What fails is tried again: the lab tells its version."""
+        there = lab.address_of(site, observed)
+        newer = made.membership is not None and observed.lab is not None
+        if there is None or not newer or made.membership is None or observed.lab is None:
+            return
+        if observed.lab.registry_version < made.membership.registry.version:
+            try:
+                await self._labs.push_members(*there, made.membership)
+            except P2pnetError as error:
+                observed.lab_trouble = f"the lab did not take the members: {error}"
+
+    async def _tell(self, key: Key, subnet: Object, news: Object) -> bool:
+        """Write the status if it says something new; True when that waits a little, for only counts have changed."""
+        old = subnet.get("status") or {}
+        if news == old:
+            return False
+        memory, clock = self._memories.setdefault(key, _Memory()), self._now().timestamp()
+        flips = status.flips(old, news)
+        same = not flips and old.get("observedGeneration") == news.get("observedGeneration")
+        if same and clock - memory.told_at < COUNTS_EVERY_S:
+            return True
+        body = {
+            "apiVersion": SUBNET.api, "kind": SUBNET.kind, "status": news,
+            "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid_of(subnet)},
+        }  # fmt: skip
+        try:
+            await self._cluster.apply(SUBNET, key.namespace, body, "status")
+        except ApiError as error:
+            if error.status == 404:
+                return False  # deleted meanwhile
+            raise
+        memory.told_at = clock
+        await events.post(self._cluster, subnet, events.of_flips(flips))
+        return False
+
+    def _measuring(self, key: Key, observed: Observed, news: Object, now: datetime) -> bool:
+        """Whether a run is open or has ended lately: its figures are to be seen soon."""
+        memory, report = self._memories.setdefault(key, _Memory()), news.get("lastReport")
+        if report != memory.report:
+            memory.report, memory.report_at = report, now.timestamp()
+        return status.open_run(observed.lab) or now.timestamp() - memory.report_at < FRESH_S
+
+    def _pause(
+        self, key: Key, news: Object, due: datetime | None, *, quiet: bool, measuring: bool, now: datetime
+    ) -> float:
+        memory = self._memories.setdefault(key, _Memory())
+        memory.unchanged = memory.unchanged + 1 if quiet else 0
+        if measuring:
+            pause = CONVERGING_S
+        elif status.settled(news):
+            pause = REST_S * random.uniform(0.9, 1.1)
+        else:
+            pause = min(STUCK_S, CONVERGING_S * 1.25 ** max(0, memory.unchanged - 10))
+        if due is not None:
+            pause = min(pause, max(0.1, (due - now).total_seconds()))
+        return pause
+
+    def _forget(self, key: Key) -> None:
+        self._memories.pop(key, None)
+        if self._metrics is not None:
+            self._metrics.forget(key)

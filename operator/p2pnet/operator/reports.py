@@ -1,0 +1,64 @@
+"""What nodes and lab report about their identities, against what their Secrets hold: the gates of a replacement. Pure."""
+
+from p2pnet.model.report import MemberStatus
+from p2pnet.operator.api import POD, SECRET
+from p2pnet.operator.encoding import decoded
+from p2pnet.operator.leaves import Facts, facts, short
+from p2pnet.operator.site import Observed, Site
+from p2pnet.trust import Bundle
+
+LAB = "the lab"
+
+
+def lagging_trust(site: Site, observed: Observed, bundle: Bundle) -> list[str]:
+    """Who does not trust the whole bundle yet: a Secret without it, or a running node or lab that does not report it."""
+    wanted = {short(one) for one in bundle.fingerprints}
+    told = _by_member(observed)
+    behind = [
+        member
+        for placed in site.placement
+        for member in placed.members
+        if _stale(observed, placed.pod, bundle)
+        or (_started(observed, placed.pod) and not (member in told and wanted <= set(told[member].trusted)))
+    ]
+    if _started(observed, site.lab) and not (observed.lab and wanted <= set(observed.lab.trusted)):
+        behind.append(LAB)
+    return behind
+
+
+def lagging_leaves(site: Site, observed: Observed, issuer_pem: bytes) -> list[str]:
+    """Who does not show a leaf of this authority yet, in its Secret or, when running, in its own words."""
+    told = {name: status.leaf for name, status in _by_member(observed).items()}
+    behind = []
+    for placed in site.placement:
+        for member in placed.members:
+            leaf = _leaf(observed, placed.pod, member, issuer_pem)
+            shown = not _started(observed, placed.pod) or (leaf and told.get(member) == short(leaf.fingerprint))
+            if leaf is None or leaf.uri != site.uri(member) or not shown:
+                behind.append(member)
+    lab = _leaf(observed, site.lab, "tls", issuer_pem)
+    if lab is None or (
+        _started(observed, site.lab) and not (observed.lab and observed.lab.leaf == short(lab.fingerprint))
+    ):
+        behind.append(LAB)
+    return behind
+
+
+def _leaf(observed: Observed, secret: str, stem: str, issuer_pem: bytes) -> Facts | None:
+    data = decoded(observed.of(SECRET).get(secret))
+    return facts(data.get(f"{stem}.crt", b""), data.get(f"{stem}.key", b""), issuer_pem)
+
+
+def _started(observed: Observed, pod: str) -> bool:
+    """Whether the pod's processes may hold an older identity. One that is still pending reads the newest when it starts."""
+    found = observed.of(POD).get(pod)
+    return found is not None and (found.get("status") or {}).get("phase") == "Running"
+
+
+def _stale(observed: Observed, secret: str, bundle: Bundle) -> bool:
+    found = observed.of(SECRET).get(secret)
+    return found is not None and decoded(found).get("ca.crt") != bundle.pem
+
+
+def _by_member(observed: Observed) -> dict[str, MemberStatus]:
+    return {one.name: one for one in observed.lab.members} if observed.lab else {}

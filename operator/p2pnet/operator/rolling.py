@@ -1,0 +1,70 @@
+"""Which pods to replace next, so that never more than a budget is away. A pure decision; whoever asks deletes them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+MIN_READY = timedelta(seconds=3)  # a pod counts as available this long after it became ready
+STALLED_AFTER = timedelta(seconds=600)  # a new pod that is not ready by then ends the rollout
+
+
+@dataclass(frozen=True)
+class PodState:
+    """A wanted pod as it stands; missing ones are `exists=False`. In order: the first is replaced last."""
+
+    name: str
+    exists: bool = True
+    outdated: bool = False
+    ended: bool = False
+    """Its phase is Failed or Succeeded: it will not come back by itself."""
+    terminating: bool = False
+    ready_since: datetime | None = None
+    created: datetime | None = None
+
+    def available(self, now: datetime) -> bool:
+        """Ready, for long enough, and not on its way out."""
+        return (
+            self.exists and not self.terminating and not self.ended
+            and self.ready_since is not None and now - self.ready_since >= MIN_READY
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Names to delete now, whether pods are still to be replaced, and the new pods that do not become ready."""
+
+    delete: tuple[str, ...] = ()
+    outdated: int = 0
+    stalled: tuple[str, ...] = ()
+
+
+def decide(pods: Iterable[PodState], budget: int, now: datetime) -> Rollout:
+    """The next deletions of a rolling update.
+
+    Ended pods, and outdated ones that are not available anyway, cost nothing: all at once. Available outdated ones only
+    while fewer than `budget` of the wanted pods are away, highest first, and not while a new pod is stalled.
+    """
+    wanted = list(pods)
+    here = [pod for pod in wanted if pod.exists and not pod.terminating]
+    stalled = tuple(pod.name for pod in here if not pod.outdated and _stalled(pod, now))
+    free = [pod.name for pod in here if pod.ended or (pod.outdated and not pod.available(now))]
+    away = sum(not pod.available(now) for pod in wanted)
+    room = 0 if stalled else max(0, budget - away)
+    costly = [pod.name for pod in reversed(here) if pod.outdated and pod.available(now)]
+    return Rollout((*free, *costly[:room]), sum(pod.outdated for pod in here), stalled)
+
+
+def next_look(pods: Iterable[PodState], now: datetime) -> datetime | None:
+    """When a pod that is ready becomes available, or one that is not becomes stalled: nobody else tells."""
+    moments = []
+    for pod in pods:
+        if pod.exists and not pod.terminating:
+            if pod.ready_since is not None and not pod.available(now):
+                moments.append(pod.ready_since + MIN_READY)
+            elif pod.ready_since is None and pod.created is not None and not _stalled(pod, now):
+                moments.append(pod.created + STALLED_AFTER)
+    return min(moments, default=None)
+
+
+def _stalled(pod: PodState, now: datetime) -> bool:
+    return pod.ready_since is None and pod.created is not None and now - pod.created >= STALLED_AFTER

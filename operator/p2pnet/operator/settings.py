@@ -1,0 +1,63 @@
+"""The operator's settings, from its environment."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+
+from p2pnet.model.errors import SpecError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the chart sets. Each field names its variable."""
+
+    namespaces: tuple[str, ...] = ()
+    """P2PNET_WATCH_NAMESPACES, comma separated; empty: all of them."""
+    node_image: str = ""
+    """P2PNET_NODE_IMAGE: the image of a Subnet that names none."""
+    workers: int = 4
+    """P2PNET_WORKERS: Subnets looked at at the same time."""
+    leader_election: bool = False
+    """P2PNET_LEADER_ELECTION: `true` when several replicas run."""
+    identity: str = ""
+    """P2PNET_POD_NAME: who this replica is; default its host name."""
+    namespace: str = "default"
+    """P2PNET_POD_NAMESPACE: where the Lease is."""
+    metrics_port: int = 8081
+    """P2PNET_METRICS_PORT; 0 serves none."""
+    health_port: int = 8080
+    """P2PNET_HEALTH_PORT of /healthz; 0 serves none."""
+    log_level: str = "INFO"
+    """P2PNET_LOG_LEVEL"""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """The settings in the environment. Raises SpecError for a number that is none."""
+
+        def text(name: str, default: str = "") -> str:
+            return environment.get(f"P2PNET_{name}", "").strip() or default
+
+        def number(name: str, default: int, low: int, high: int) -> int:
+            value = text(name, str(default))
+            if not value.isdigit() or not low <= int(value) <= high:
+                raise SpecError(f"P2PNET_{name}={value!r}: a whole number from {low} to {high}")
+            return int(value)
+
+        return cls(
+            namespaces=tuple(one.strip() for one in text("WATCH_NAMESPACES").split(",") if one.strip()),
+            node_image=text("NODE_IMAGE", default_image()),
+            workers=number("WORKERS", 4, 1, 64),
+            leader_election=text("LEADER_ELECTION").lower() == "true",
+            identity=text("POD_NAME", socket.gethostname()),
+            namespace=text("POD_NAMESPACE", "default"),
+            metrics_port=number("METRICS_PORT", 8081, 0, 65535),
+            health_port=number("HEALTH_PORT", 8080, 0, 65535),
+            log_level=text("LOG_LEVEL", "INFO").upper(),
+        )
+
+
+def default_image() -> str:
+    """The node image of this version, under the chart's name for it."""
+    return f"p2pnet/p2pnet-node:{metadata.version('p2pnet')}"

@@ -1,0 +1,250 @@
+"""What a Subnet's status says, from what was planned and seen. Pure: `now` is an argument, nothing is asked."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from p2pnet.model.report import Status
+from p2pnet.operator import times
+from p2pnet.operator.api import POD, Object, meta
+from p2pnet.operator.plan import Plan
+from p2pnet.operator.podtrouble import trouble_of
+from p2pnet.operator.site import GROUP_LABEL, MANAGED_BY, MANAGER, ROLE_LABEL, SUBNET_LABEL, Observed, Site
+
+CONDITIONS = ("Ready", "Progressing", "Degraded", "CertificatesReady", "Connected", "Paused")
+EXPIRY_WARNING = timedelta(minutes=10)
+RUN_GRACE = timedelta(minutes=30)
+"""How long an open run keeps a subnet that has outlived its ttl."""
+_MESSAGE_CHARS_MAX = 1024
+
+Truth = bool | None
+Verdict = tuple[Truth, str, str]
+"""status (None: Unknown), reason, message"""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why the Subnet is Degraded, beside what its pods say: the first of these that is known is told."""
+
+    reason: str
+    message: str
+
+
+def status_of(site: Site, observed: Observed, made: Plan, trouble: Trouble | None, now: datetime) -> Object:
+    """The whole status of a Subnet that could be planned."""
+    lab = observed.lab
+    ready = [pod for pod in made.pods if pod.exists and not pod.terminating and pod.ready_since is not None]
+    members = {placed.pod: len(placed.members) for placed in site.placement}
+    counts = {
+        "desired": len(site.members),
+        "ready": sum(members[pod.name] for pod in ready),
+        "connected": lab.nodes.connected if lab else 0,
+    }
+    main = [pod for pod in made.pods if pod.name.startswith(f"{site.name}-node-")]
+    status: Object = {
+        "observedGeneration": site.generation,
+        "ready": f"{counts['ready']}/{counts['desired']}",
+        "nodes": counts,
+        "replicas": sum(members[pod.name] for pod in main if pod.exists),
+        "readyReplicas": sum(members[pod.name] for pod in ready if pod in main),
+        "updatedReplicas": sum(members[pod.name] for pod in main if pod.exists and not pod.outdated),
+        "selector": f"{SUBNET_LABEL}={site.name},{GROUP_LABEL}=node,{ROLE_LABEL}=node,{MANAGED_BY}={MANAGER}",
+        "certificates": {"issued": made.issued.issued},
+        **_of_lab(observed),
+        **_authority(observed, made),
+    }
+    if made.membership is not None:
+        status["registryVersion"] = made.membership.registry.version
+    if made.issued.ends:
+        status["certificates"]["earliestExpiry"] = times.text(min(made.issued.ends))
+    if expires_at(site) is not None:
+        status["expiresAt"] = times.text(expires_at(site) or now)
+    status["conditions"] = _conditions(site, observed, _verdicts(site, observed, made, trouble, now), now)
+    return status
+
+
+def refused_status(subnet: Object, trouble: Trouble, now: datetime) -> Object:
+    """The status of a Subnet that cannot be planned: the old one, with Degraded and what follows from it."""
+    generation = int(meta(subnet).get("generation", 0))
+    verdicts: dict[str, Verdict] = {
+        "Degraded": (True, trouble.reason, trouble.message),
+        "Ready": (False, trouble.reason, trouble.message),
+        "Progressing": (False, trouble.reason, "nothing is changed until the spec is right"),
+    }
+    old = dict(subnet.get("status") or {})
+    return {**old, "observedGeneration": generation, "conditions": _merged(old, verdicts, generation, now)}
+
+
+def expires_at(site: Site) -> datetime | None:
+    """When the subnet's ttl is over."""
+    if site.subnet.spec.ttl is None or site.created is None:
+        return None
+    return site.created + timedelta(seconds=site.subnet.spec.ttl.seconds)
+
+
+def expired(site: Site, lab: Status | None, now: datetime) -> bool:
+    """Whether the subnet is to be deleted now: an open run keeps it for up to half an hour more."""
+    end = expires_at(site)
+    if end is None or now < end:
+        return False
+    return not open_run(lab) or now >= end + RUN_GRACE
+
+
+def open_run(lab: Status | None) -> bool:
+    """Whether the lab has a run that goes on or waits."""
+    return lab is not None and any(run.state in ("queued", "running") for run in lab.runs)
+
+
+def expiring(site: Site, now: datetime) -> bool:
+    """Whether the warning is due."""
+    end = expires_at(site)
+    return end is not None and now >= end - EXPIRY_WARNING
+
+
+def flips(old: Object, new: Object) -> list[Object]:
+    """The new conditions whose status or reason is another than before: what is worth an event."""
+    before = {one["type"]: (one.get("status"), one.get("reason")) for one in old.get("conditions") or []}
+    return [
+        one for one in new.get("conditions") or [] if before.get(one["type"]) != (one.get("status"), one.get("reason"))
+    ]
+
+
+def settled(status: Object) -> bool:
+    """Whether everything is as wanted, so that it is enough to look again in a minute."""
+    found = {one["type"]: one["status"] for one in status.get("conditions") or []}
+    return found.get("Progressing") == "False" and found.get("Connected") == "True"
+
+
+def _verdicts(site: Site, observed: Observed, made: Plan, trouble: Trouble | None, now: datetime) -> dict[str, Verdict]:
+    degraded = _degraded(observed, made, trouble)
+    connected = _connected(site, observed)
+    certificates = _certificates(site, made, now)
+    waiting = _waiting(made)
+    ready: Verdict
+    if waiting is not None and waiting[0] in ("Creating", "NotReady"):
+        ready = (False, *waiting)
+    elif connected[0] is not True or certificates[0] is not True:
+        ready = connected if connected[0] is not True else certificates
+    else:
+        ready = (True, "Connected", "")
+    progressing: Verdict = (True, *waiting) if waiting else (False, "AsWanted", "")
+    if made.rollout.stalled:
+        progressing = (False, "RolloutStalled", f"not ready in time: {_some(made.rollout.stalled)}")
+    paused: Verdict = (site.paused, "Annotated" if site.paused else "NotPaused", "")
+    return {
+        "Ready": ready, "Progressing": progressing, "Degraded": degraded, "CertificatesReady": certificates,
+        "Connected": connected, "Paused": paused,
+    }  # fmt: skip
+
+
+def _waiting(made: Plan) -> tuple[str, str] | None:
+    """What stands between now and rest, in the order in which it has to come about."""
+    missing = [pod.name for pod in made.pods if not pod.exists]
+    if missing:
+        return "Creating", f"pods to be created: {_some(missing)}"
+    unready = [pod.name for pod in made.pods if pod.ready_since is None or pod.terminating]
+    if unready and not made.rollout.outdated:
+        return "NotReady", f"pods not ready: {_some(unready)}"
+    if made.rollout.outdated:
+        return "RollingUpdate", f"{made.rollout.outdated} pods to be replaced"
+    if made.surplus:
+        return "Scaling", f"pods to go: {_some(made.surplus)}"
+    if made.decision.waiting:
+        return "ReplacingAuthority", made.decision.waiting
+    return None
+
+
+def _degraded(observed: Observed, made: Plan, trouble: Trouble | None) -> Verdict:
+    if trouble is not None:
+        return True, trouble.reason, trouble.message
+    if made.decision.trouble is not None:
+        return (True, *made.decision.trouble)
+    found = trouble_of(observed.of(POD).values())
+    if found is not None:
+        return (True, *found)
+    if made.rollout.stalled:
+        return True, "RolloutStalled", f"not ready in time: {_some(made.rollout.stalled)}"
+    return False, "Healthy", ""
+
+
+def _connected(site: Site, observed: Observed) -> Verdict:
+    lab = observed.lab
+    if lab is None:
+        return None, "LabUnreachable", observed.lab_trouble or "the lab has not been reached yet"
+    links = lab.links
+    enough = links.up >= site.subnet.spec.ready.connected.ratio * links.expected
+    if not links.expected and len(site.members) > 1:
+        enough = False  # a lab that knows no edges yet says nothing about them
+    return enough, "LinksUp" if enough else "LinksMissing", f"links {links.up}/{links.expected}"
+
+
+def _certificates(site: Site, made: Plan, now: datetime) -> Verdict:
+    desired, issued = len(site.members), made.issued.issued
+    ended = sum(end <= now for end in made.issued.ends)
+    if made.decision.trouble is not None:
+        return (False, *made.decision.trouble)
+    if issued < desired or ended:
+        return False, "Issuing", f"certificates {issued}/{desired}" + (f", {ended} expired" if ended else "")
+    return True, "Issued", f"certificates {issued}/{desired}"
+
+
+def _of_lab(observed: Observed) -> Object:
+    """The columns CONNECTED, REACH and P95: what the lab says, else what it said last of a run."""
+    found: Object = {}
+    lab = observed.lab
+    found["connected"] = f"{lab.nodes.connected}/{lab.nodes.desired}" if lab else "?"
+    last = observed.status.get("lastReport")
+    for run in lab.runs if lab else []:
+        if run.state in ("finished", "cancelled"):
+            last = {
+                "run": run.run, "state": run.state,
+                **({"verdict": run.verdict} if run.verdict else {}),
+                **({"reach": f"{run.reach * 100:.4g}%"} if run.reach is not None else {}),
+                **({"p95": f"{run.p95_ms:.4g} ms"} if run.p95_ms is not None else {}),
+            }  # fmt: skip
+    return {**found, **({"lastReport": last} if last else {})}
+
+
+def _authority(observed: Observed, made: Plan) -> Object:
+    holdings = made.decision.holdings
+    if holdings is None:
+        old = observed.status.get("authority")
+        return {"authority": old} if old else {}
+    return {
+        "authority": {
+            "fingerprint": holdings.fingerprint, "notAfter": times.text(holdings.not_after),
+            "phase": str(holdings.phase), "replaced": holdings.replaced,
+        }
+    }  # fmt: skip
+
+
+def _conditions(site: Site, observed: Observed, verdicts: dict[str, Verdict], now: datetime) -> list[Object]:
+    return _merged(observed.status, verdicts, site.generation, now)
+
+
+def _merged(old: Object, verdicts: dict[str, Verdict], generation: int, now: datetime) -> list[Object]:
+    """All six conditions; the transition time moves only when a status flips."""
+    before = {one["type"]: one for one in old.get("conditions") or []}
+    merged = []
+    for kind in CONDITIONS:
+        truth, reason, message = verdicts.get(kind) or _unchanged(before.get(kind))
+        status = "Unknown" if truth is None else str(truth)
+        same = kind in before and before[kind].get("status") == status
+        since = before[kind].get("lastTransitionTime") if same else None
+        merged.append(
+            {
+                "type": kind, "status": status, "reason": reason, "message": message[:_MESSAGE_CHARS_MAX],
+                "lastTransitionTime": since or times.text(now), "observedGeneration": generation,
+            }
+        )  # fmt: skip
+    return merged
+
+
+def _unchanged(condition: Object | None) -> Verdict:
+    if condition is None:
+        return None, "NotLookedYet", ""
+    truth = {"True": True, "False": False}.get(str(condition.get("status")))
+    return truth, str(condition.get("reason") or "NotLookedYet"), str(condition.get("message") or "")
+
+
+def _some(names: list[str] | tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

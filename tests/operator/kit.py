@@ -1,0 +1,388 @@
+"""A small API server in memory, a kubelet and a lab beside it, and a clock that stands still: the operator's world in tests."""
+
+import copy
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from p2pnet.model.errors import TargetError
+from p2pnet.model.registry import Membership
+from p2pnet.model.report import CertificateCounts, LinkCounts, MemberStatus, NodeCounts, RunSummary, Status
+from p2pnet.operator import times
+from p2pnet.operator.api import (
+    CONFIG_MAP,
+    EVENT,
+    POD,
+    SECRET,
+    SUBNET,
+    ApiError,
+    BusyError,
+    ConflictError,
+    ForbiddenError,
+    Kind,
+    Object,
+    meta,
+    name_of,
+)  # fmt: skip
+from p2pnet.operator.encoding import decoded
+from p2pnet.operator.leaves import short
+from p2pnet.operator.plan.configmaps import read_membership
+from p2pnet.operator.queue import Key
+from p2pnet.operator.reading import site_of
+from p2pnet.operator.reconcile import Reconciler
+from p2pnet.operator.site import Observed, Site
+from p2pnet.trust import Bundle, Identity
+
+T = TypeVar("T")
+
+NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
+NAMESPACE = "lab-of-ada"
+KEY = Key(NAMESPACE, "demo")
+IMAGE = "p2pnet-node:test"
+
+
+class Killed(BaseException):
+    """The process was killed right after a write."""
+
+
+@dataclass
+class Api:
+    """`Cluster` in memory: uids, resource versions, server-side apply with removal of what is no longer applied."""
+
+    now: Callable[[], datetime]
+    objects: dict[tuple[Kind, str, str], Object] = field(default_factory=dict)
+    applied: dict[tuple[Kind, str, str], Object] = field(default_factory=dict)
+    writes: list[tuple[str, Kind, str]] = field(default_factory=list)
+    reads: int = 0
+    kill_after: int | None = None
+    fault: Callable[[str, Kind, str], Exception | None] = lambda *_: None
+    """Asked before every write; an exception with `late = True` is raised after it has been done."""
+    graceful: bool = False
+    """Whether deleted pods stay, terminating, until the kubelet lets them go."""
+    deletions: list[tuple[Kind, str, str]] = field(default_factory=list)
+    _versions: Any = field(default_factory=lambda: itertools.count(1))
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        self.reads += 1
+        return copy.deepcopy(self.objects.get((kind, namespace, name)))
+
+    async def find(self, kind: Kind, namespace: str = "", selector: str = "") -> list[Object]:
+        self.reads += 1
+        wanted = [part.split("=") for part in selector.split(",") if part]
+        return [{key: copy.deepcopy(value) for key, value in one.items() if key not in ("apiVersion", "kind")}
+                for one in self.all(kind, namespace)  # as a real one leaves them out of lists
+                if all((meta(one).get("labels") or {}).get(key) == value for key, value in wanted)]  # fmt: skip
+
+    async def names(self, kind: Kind, namespace: str) -> list[Object]:
+        self.reads += 1
+        return [{"metadata": copy.deepcopy(meta(one))} for one in self.all(kind, namespace)]
+
+    async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
+        with_place = (kind, namespace, name_of(body))
+
+        def do() -> Object:
+            if with_place in self.objects:
+                raise ConflictError(409, "AlreadyExists", f"{name_of(body)} exists")
+            self.put(kind, namespace, body)
+            return self.objects[with_place]
+
+        return self._write("create", kind, name_of(body), do)
+
+    async def apply(self, kind: Kind, namespace: str, body: Object, subresource: str = "") -> Object:
+        place = (kind, namespace, name_of(body))
+        uid = meta(body).get("uid")
+
+        def do() -> Object:
+            found = self.objects.get(place)
+            if found is None and subresource:
+                raise ApiError(404, "NotFound", "gone")
+            if (found is None and uid) or (found and uid and meta(found)["uid"] != uid):
+                raise ConflictError(409, "Conflict", "uid mismatch")
+            if found is None:
+                self.put(kind, namespace, body)
+            else:
+                before = self.applied.get((kind, namespace, f"{name_of(body)}/{subresource}"), {})
+                self._change(found, _merge(_without(found, before, body), body))
+            self.applied[(kind, namespace, f"{name_of(body)}/{subresource}")] = copy.deepcopy(body)
+            return self.objects[place]
+
+        return self._write("apply", kind, f"{name_of(body)}{'/' if subresource else ''}{subresource}", do)
+
+    async def patch(self, kind: Kind, namespace: str, name: str, body: Object) -> Object:
+        def do() -> Object:
+            found = self.objects.get((kind, namespace, name))
+            if found is None:
+                raise ApiError(404, "NotFound", "gone")
+            version = meta(body).get("resourceVersion")
+            if version and version != meta(found)["resourceVersion"]:
+                raise ConflictError(409, "Conflict", "written since")
+            self._change(found, _merge_patch(found, body))
+            return found
+
+        return self._write("patch", kind, name, do)
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
+        assert uid, "every deletion names a uid"
+
+        def do() -> bool:
+            found = self.objects.get((kind, namespace, name))
+            if found is None or meta(found)["uid"] != uid:
+                return False
+            self.deletions.append((kind, name, uid))
+            if self.graceful and kind == POD:
+                meta(found)["deletionTimestamp"] = times.text(self.now())
+            else:
+                del self.objects[(kind, namespace, name)]
+            return True
+
+        return self._write("delete", kind, name, do)
+
+    # What others do
+
+    def all(self, kind: Kind, namespace: str = NAMESPACE) -> list[Object]:
+        return [one for (k, n, _), one in self.objects.items() if k == kind and (not namespace or n == namespace)]
+
+    def one(self, kind: Kind, name: str) -> Object:
+        return self.objects[(kind, NAMESPACE, name)]
+
+    def put(self, kind: Kind, namespace: str, body: Object) -> Object:
+        stored = copy.deepcopy(body)
+        version = next(self._versions)
+        meta(stored).update(
+            namespace=namespace, uid=f"uid-{version}", resourceVersion=str(version), generation=1,
+            creationTimestamp=times.text(self.now()),
+        )  # fmt: skip
+        if kind.kind == "Service":  # servers add to what they are given
+            stored["spec"]["sessionAffinity"] = "None"
+        self.objects[(kind, namespace, name_of(body))] = stored
+        return stored
+
+    def edit(self, kind: Kind, name: str, **spec: Any) -> None:
+        found = self.one(kind, name)
+        self._change(found, {**found, "spec": {**found["spec"], **spec}})
+
+    def annotate(self, name: str, **annotations: str) -> None:
+        found = self.one(SUBNET, name)
+        meta(found).setdefault("annotations", {}).update(
+            {f"p2pnet.io/{key.replace('_', '-')}": value for key, value in annotations.items()}
+        )
+
+    def remove(self, kind: Kind, name: str) -> None:
+        del self.objects[(kind, NAMESPACE, name)]
+
+    def _change(self, found: Object, changed: Object) -> None:
+        if changed == found:
+            return
+        if changed.get("spec") != found.get("spec"):
+            changed["metadata"] = {**meta(changed), "generation": meta(found).get("generation", 1) + 1}
+        found.update(changed)
+        found["metadata"] = {**meta(found), "resourceVersion": str(next(self._versions))}
+
+    def _write(self, verb: str, kind: Kind, name: str, do: Callable[[], T]) -> T:
+        if self.kill_after is not None and len(self.writes) >= self.kill_after:
+            raise Killed  # writes that were on their way together die together
+        fault = self.fault(verb, kind, name)
+        if fault is not None and not getattr(fault, "late", False):
+            raise fault
+        result = do()
+        self.writes.append((verb, kind, name))
+        if fault is not None:
+            raise fault
+        if self.kill_after is not None and len(self.writes) >= self.kill_after:
+            raise Killed
+        return copy.deepcopy(result)
+
+
+def _without(found: Any, before: Any, intent: Any) -> Any:
+    """What was applied before and is not any more goes."""
+    if not isinstance(found, dict) or not isinstance(before, dict):
+        return found
+    kept = {}
+    for key, value in found.items():
+        if key in before and (not isinstance(intent, dict) or key not in intent):
+            continue
+        kept[key] = _without(value, before.get(key), (intent or {}).get(key)) if key in before else value
+    return kept
+
+
+def _merge(found: Any, intent: Any) -> Any:
+    if isinstance(found, dict) and isinstance(intent, dict):
+        return {**found, **{key: _merge(found.get(key), value) for key, value in intent.items()}}
+    return copy.deepcopy(intent)
+
+
+def _merge_patch(found: Any, patch: Any) -> Any:
+    if not isinstance(patch, dict):
+        return copy.deepcopy(patch)
+    merged = dict(found) if isinstance(found, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        elif key != "resourceVersion":
+            merged[key] = _merge_patch(merged.get(key), value)
+    return merged
+
+
+class World:
+    """An API server with a kubelet and a lab, and an operator that can be killed and started again."""
+
+    def __init__(self, name: str = "demo", annotations: dict[str, str] | None = None, **spec: Any) -> None:
+        self.now = NOW
+        self.api = Api(lambda: self.now)
+        self.lab = FakeLab(self)
+        self.key = Key(NAMESPACE, name)
+        body = {
+            "apiVersion": SUBNET.api,
+            "kind": "Subnet",
+            "metadata": {"name": name, "annotations": annotations or {}},
+        }
+        self.api.put(SUBNET, NAMESPACE, {**body, "spec": spec})
+        self.start()
+
+    def start(self) -> None:
+        """A new operator process."""
+        self.operator = Reconciler(self.api, self.lab, image=IMAGE, now=lambda: self.now)
+
+    @property
+    def subnet(self) -> Object:
+        return self.api.one(SUBNET, self.key.name)
+
+    @property
+    def status(self) -> Object:
+        return self.subnet.get("status") or {}
+
+    def condition(self, kind: str) -> tuple[str, str]:
+        found = next(one for one in self.status["conditions"] if one["type"] == kind)
+        return found["status"], found["reason"]
+
+    def site(self) -> Site:
+        return site_of(self.subnet, IMAGE)
+
+    def observed(self) -> Observed:
+        kinds = {kind for kind, _, _ in self.api.objects} - {SUBNET, EVENT}
+        return Observed(self.subnet, {kind: {name_of(one): one for one in self.api.all(kind)} for kind in kinds})
+
+    async def look(self, times_: int = 1) -> float | None:
+        again = None
+        for _ in range(times_):
+            again = await self.operator.reconcile(self.key)
+        return again
+
+    async def converge(self, looks: int = 60, *, kubelet: bool = True) -> int:
+        """Look, with the kubelet at work between, until a look writes nothing; how many looks that took."""
+        for count in range(1, looks + 1):
+            before = len(self.api.writes)
+            try:
+                await self.operator.reconcile(self.key)
+            except (ConflictError, BusyError):
+                continue
+            moved = self.kubelet() if kubelet else False
+            self.now += timedelta(seconds=6)
+            if len(self.api.writes) == before and not moved:
+                return count
+        raise AssertionError(f"not at rest after {looks} looks: {self.api.writes[-5:]}")
+
+    def kubelet(self, *, ready: bool = True) -> bool:
+        """Start what was created, end what is terminating; whether anything moved."""
+        moved = False
+        for index, pod in enumerate(self.api.all(POD)):
+            if meta(pod).get("deletionTimestamp"):
+                self.api.remove(POD, name_of(pod))
+                moved = True
+            elif (pod.get("status") or {}).get("phase") != "Running":
+                self.set_ready(pod, ready=ready)
+                pod["status"]["podIP"] = f"10.0.0.{index + 1}"
+                moved = True
+                self.lab.mount(name_of(pod))
+        return moved
+
+    def set_ready(self, pod: Object, *, ready: bool = True, **more: Any) -> None:
+        since = times.text(self.now - timedelta(seconds=5))
+        condition = {"type": "Ready", "status": "True" if ready else "False", "lastTransitionTime": since}
+        pod["status"] = {**(pod.get("status") or {}), "phase": "Running", "conditions": [condition], **more}
+
+
+class FakeLab:
+    """What a lab would say: all edges up, identities as the pods have loaded them."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.silent = False
+        self.auto_mount = True
+        """Whether pods see a changed Secret at once, as if the kubelet were infinitely quick."""
+        self.mounted: dict[str, dict[str, bytes]] = {}
+        self.pushed: list[Membership] = []
+        self.asked = 0
+        self.runs: list[RunSummary] = []
+        self.links: LinkCounts | None = None
+
+    def mount(self, pod: str) -> None:
+        """The pod reads its Secret now."""
+        self.mounted[pod] = decoded(self._world.api.objects.get((SECRET, NAMESPACE, pod)))
+
+    async def summary(self, address: str, token: str) -> Status:
+        self.asked += 1
+        world = self._world
+        if self.silent:
+            raise TargetError("the lab is silent")
+        site = world.site()
+        if self.auto_mount:
+            for pod in world.api.all(POD):
+                self.mount(name_of(pod))
+        there = {name_of(pod) for pod in world.api.all(POD) if (pod.get("status") or {}).get("phase") == "Running"}
+        members = [
+            self._member(name, placed.group, placed.pod)
+            for placed in site.placement if placed.pod in there for name in placed.members
+        ]  # fmt: skip
+        written = read_membership(world.api.objects.get((CONFIG_MAP, NAMESPACE, site.members_map)))
+        known = max([one.registry.version for one in self.pushed], default=written.registry.version if written else 0)
+        edges = written.edge_count() if written else 0
+        up = edges if len(members) == len(site.members) else 0
+        lab = self.mounted.get(site.lab, {})
+        return Status(
+            name=site.name, target="cluster", nodes=NodeCounts(len(site.members), len(members), len(members), len(members)),
+            links=self.links or LinkCounts(edges, up), certificates=CertificateCounts(len(members), None), members=members,
+            registry_version=known, runs=self.runs, trusted=_trusted(lab), leaf=_leaf(lab, "tls"),
+        )  # fmt: skip
+
+    def _member(self, name: str, group: str, pod: str) -> MemberStatus:
+        held = self.mounted.get(pod, {})
+        return MemberStatus(
+            name=name, group=group, state="connected", address="", peers=0, restarts=0, cert_not_after=None,
+            trusted=_trusted(held), leaf=_leaf(held, name),
+        )  # fmt: skip
+
+    async def push_members(self, address: str, token: str, members: Membership) -> None:
+        if self.silent:
+            raise TargetError("the lab is silent")
+        self.pushed.append(members)
+
+
+def _trusted(held: dict[str, bytes]) -> list[str]:
+    return [short(one) for one in Bundle.from_pem(held["ca.crt"]).fingerprints] if held else []
+
+
+def _leaf(held: dict[str, bytes], stem: str) -> str:
+    if f"{stem}.crt" not in held:
+        return ""
+    return short(Identity(held[f"{stem}.crt"], held[f"{stem}.key"], held["ca.crt"]).fingerprint)
+
+
+def site(name: str = "demo", annotations: dict[str, str] | None = None, created: datetime = NOW, **spec: Any) -> Site:
+    """A Subnet in its place, without any world."""
+    metadata = {
+        "name": name, "namespace": NAMESPACE, "uid": "uid-0", "generation": 1, "annotations": annotations or {},
+        "creationTimestamp": times.text(created),
+    }  # fmt: skip
+    return site_of({"apiVersion": SUBNET.api, "kind": "Subnet", "metadata": metadata, "spec": spec}, IMAGE)
+
+
+def counted(api: Api) -> Counter[str]:
+    """How many objects of each kind there are."""
+    return Counter(kind.kind for kind, _, _ in api.objects)
+
+
+FAULTS = {"busy": BusyError(503, "Busy", "later"), "forbidden": ForbiddenError(403, "Forbidden", "no")}
