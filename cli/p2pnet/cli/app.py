@@ -1,0 +1,166 @@
+"""The program: verbs by name, the options they share, and one way from a command to an exit code."""
+
+import functools
+import inspect
+import os
+import shlex
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from p2pnet.cli.failure import CommandError, ExitCode
+from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.render import Output
+from p2pnet.cli.session import On, Session
+
+Command: TypeAlias = Callable[[Session], Coroutine[Any, Any, Outcome]]
+"""What a verb's function returns: the work, with its own options already in it."""
+
+app = typer.Typer(
+    name="p2pnet",
+    help="Put an artifact into a network of QUIC peers and see who got it, when, and through whom.",
+    epilog="\b\nStart here:\n  p2pnet up demo --nodes 10\n  p2pnet inject demo --size 64KiB\n  p2pnet down demo",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: it reads well anywhere, and rich need not be imported for it
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+class Shared:
+    """Options that every verb takes."""
+
+    output = Annotated[Output, typer.Option("-o", "--output", help="How to print the result.")]
+    quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, notes and hints.")]
+    verbose = Annotated[bool, typer.Option("-v", "--verbose", help="The whole traceback, should p2pnet itself fail.")]
+    on = Annotated[On | None, typer.Option("--on", help="Where the subnet lives.", show_default=False)]
+    namespace = Annotated[
+        str | None, typer.Option("-n", "--namespace", metavar="NAME", help="Of a cluster.", show_default=False)
+    ]
+    context = Annotated[str | None, typer.Option("--context", metavar="NAME", help="Of a cluster.", show_default=False)]
+
+
+_SHARED: dict[str, tuple[Any, Any]] = {
+    "output": (Shared.output, Output.TABLE),
+    "quiet": (Shared.quiet, False),
+    "verbose": (Shared.verbose, False),
+    "on": (Shared.on, None),
+    "namespace": (Shared.namespace, None),
+    "context": (Shared.context, None),
+}
+
+
+def verb(example: str) -> Callable[[Callable[..., Command]], Callable[..., Command]]:
+    """Register a function as a verb of its name: its parameters, then the shared options, then one example."""
+
+    def register(body: Callable[..., Command]) -> Callable[..., Command]:
+        own = inspect.signature(body, eval_str=True).parameters.values()
+
+        @functools.wraps(body)
+        def invoke(**arguments: Any) -> None:
+            shared = {name: arguments.pop(name) for name in _SHARED}
+            work = functools.partial(body, **arguments)
+            raise typer.Exit(_execute(work, arguments.get("name"), body.__name__.rstrip("_"), **shared))
+
+        added = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+            for name, (kind, default) in _SHARED.items()
+        ]
+        keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+        signature = inspect.Signature([*keyword_only, *added])
+        invoke.__signature__ = signature  # type: ignore[attr-defined] # what inspect, and so typer, reads first
+        invoke.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+        app.command(body.__name__.rstrip("_"), epilog=f"\b\nExample:\n  {example}")(invoke)
+        return body
+
+    return register
+
+
+def _execute(
+    prepare: Callable[[], Command],
+    name: str | None,
+    verb: str,
+    *,
+    output: Output,
+    quiet: bool,
+    verbose: bool,
+    on: On | None,
+    namespace: str | None,
+    context: str | None,
+) -> int:
+    from p2pnet.cli.boundary import run_command
+    from p2pnet.cli.session import open_session
+    from p2pnet.cli.targets import find
+
+    def tell(where: str) -> None:
+        if not quiet:
+            sys.stderr.write(f"{where}\n")
+
+    wanted = functools.partial(find, on, namespace, context, name=name, verb=verb, tell=tell)
+    chosen = {"--on": on, "-n": namespace, "--context": context}
+    typed = "".join(f" {option} {value}" for option, value in chosen.items() if value is not None)
+    session = open_session(wanted, output=output, quiet=quiet, namespace=namespace, where=typed)
+    return run_command(session, prepare, verbose=verbose)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"p2pnet {version('p2pnet')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    del version  # its callback has done the work
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `p2pnet ARGUMENTS` (default: of this process); the exit code. Nothing but a person's Ctrl-C gets out of here."""
+    from p2pnet.cli import verbs as _verbs  # noqa: F401 registers every verb
+
+    _ready_streams()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = typer.main.get_command(app).main(words, prog_name="p2pnet", standalone_mode=False)
+    except typer.TyperException as error:
+        return _usage(error, words)
+    except typer.Abort:
+        return ExitCode.INTERRUPTED
+    except SystemExit:  # how typer ends when nobody reads its help to the end
+        return ExitCode.OK
+    return code if isinstance(code, int) else ExitCode.OK
+
+
+def _ready_streams() -> None:
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started us
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 ours until the end
+        elif hasattr(stream, "reconfigure") and name != "stdin":
+            stream.reconfigure(errors="replace")  # a latin-1 terminal shows `?`, it does not end a run
+
+
+def _usage(error: typer.TyperException, words: list[str]) -> int:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "p2pnet"
+    if not words:
+        sys.stderr.write(error.format_message() + "\n")  # the help itself
+        return ExitCode.USAGE
+    failure = CommandError(
+        error.format_message().rstrip("."),
+        where=shlex.join(["p2pnet", *words]),
+        todo=f"{path} --help",
+    )
+    sys.stderr.write("\n".join(failure.lines()) + "\n")
+    return failure.exit_code

@@ -1,0 +1,157 @@
+"""`doctor`: whether this machine can hold a local subnet. Looks, never changes anything but a probe file and a socket."""
+
+import asyncio
+import os
+import resource
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from p2pnet.cli.documents import Check, Examination
+from p2pnet.cli.failure import CommandError, ExitCode
+from p2pnet.cli.machine import this_machine
+from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.session import Session
+from p2pnet.cli.targets import Target
+from p2pnet.desk import archive
+from p2pnet.desk.state import make_socket_directory, socket_directory
+from p2pnet.model.errors import P2pnetError
+from p2pnet.model.units import format_size
+
+FREE_DISK_BYTES = 1 << 30  # a long run's events and a few uploads
+FREE_MEMORY_BYTES = 512 << 20  # some ten nodes
+OPEN_FILES = 4096  # a lab keeps a pipe, a log and a socket per node
+UDP_BUFFER_BYTES = 1 << 20  # bursts of a full mesh on one machine
+
+
+async def run(session: Session) -> Outcome:
+    """Exit 3 when something is in the way, 0 with warnings."""
+    target = session.target()
+    if target.kind != "local":
+        from p2pnet.cli.commands import doctor_cluster
+        from p2pnet.cli.targets.cluster import ClusterTarget
+
+        assert isinstance(target, ClusterTarget)  # noqa: S101 - there is no third
+        return await doctor_cluster.run(target)
+    probes: list[Callable[[], Check]] = [
+        _python,
+        lambda: _state_directory(target.state.root),
+        _sockets,
+        _loopback,
+        _open_files,
+        _udp_buffers,
+        _memory,
+        lambda: _subnets(target),
+    ]
+    checks = [await asyncio.to_thread(probe) for probe in probes]
+    failed = [check.name for check in checks if check.result == "failed"]
+    if failed:
+        failure = CommandError(
+            f"this machine cannot hold a subnet: {', '.join(failed)}",
+            where="p2pnet doctor",
+            todo="do what stands under each failed check",
+            exit_code=ExitCode.NOT_FOUND,
+        )
+        return Outcome(Examination(checks=checks), exit_code=failure.exit_code, failure=failure)
+    return Outcome(Examination(checks=checks), next=("p2pnet up demo --nodes 10",))
+
+
+def _python() -> Check:
+    return Check(name="python", result="ok", found=f"{sys.version.split()[0]} on {sys.platform}")
+
+
+def _state_directory(root: Path) -> Check:
+    name = "state directory"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+        free = shutil.disk_usage(root).free
+    except OSError as error:
+        return Check(
+            name=name,
+            result="failed",
+            found=f"{root}: {error.strerror}",
+            todo="set P2PNET_STATE to a directory of yours",
+        )
+    if free < FREE_DISK_BYTES:
+        return Check(
+            name=name,
+            result="warning",
+            found=f"{root}: {format_size(free)} free",
+            todo="make room, or set P2PNET_STATE",
+        )
+    return Check(name=name, result="ok", found=f"{root}: {format_size(free)} free")
+
+
+def _sockets() -> Check:
+    folder = socket_directory(os.environ)
+    try:
+        make_socket_directory(folder)
+    except (P2pnetError, OSError) as error:
+        return Check(
+            name="lab sockets", result="failed", found=str(error), todo="set XDG_RUNTIME_DIR to a directory of yours"
+        )
+    return Check(name="lab sockets", result="ok", found=str(folder))
+
+
+def _loopback() -> Check:
+    try:
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
+        ):
+            one.bind(("127.0.0.1", 0))
+            one.settimeout(1.0)
+            other.sendto(b"p2pnet", one.getsockname())
+            one.recvfrom(16)
+    except OSError as error:
+        return Check(
+            name="UDP on 127.0.0.1", result="failed", found=str(error), todo="let UDP through on the loopback interface"
+        )
+    return Check(name="UDP on 127.0.0.1", result="ok", found="a datagram came through")
+
+
+def _open_files() -> Check:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    best = hard if hard != resource.RLIM_INFINITY else 1 << 20
+    if best < OPEN_FILES:
+        return Check(name="open files", result="warning", found=f"at most {best}", todo=f"ulimit -n {OPEN_FILES}")
+    return Check(name="open files", result="ok", found=f"{soft} now, {best} at most")
+
+
+def _udp_buffers() -> Check:
+    try:
+        largest = int(Path("/proc/sys/net/core/rmem_max").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return Check(name="UDP buffers", result="ok", found="not told by this system")
+    if largest < UDP_BUFFER_BYTES:
+        todo = f"as root: sysctl -w net.core.rmem_max={4 * UDP_BUFFER_BYTES}"
+        return Check(name="UDP buffers", result="warning", found=f"at most {format_size(largest)}", todo=todo)
+    return Check(name="UDP buffers", result="ok", found=f"at most {format_size(largest)}")
+
+
+def _memory() -> Check:
+    machine = this_machine()
+    if machine.memory_bytes is None:
+        return Check(name="memory", result="ok", found="not told by this system")
+    found = f"{format_size(machine.memory_bytes)} free, {machine.cores} cores"
+    if machine.memory_bytes < FREE_MEMORY_BYTES:
+        return Check(name="memory", result="warning", found=found, todo="start fewer than ten nodes")
+    return Check(name="memory", result="ok", found=found)
+
+
+def _subnets(target: Target) -> Check:
+    sights = {name: target.look(name) for name in target.names()}
+    for name, sight in sights.items():
+        if sight == "dead":
+            archive.invalidate_open_runs(target.state, name, f"the lab of {name} died while the run was open")
+    odd = [f"{name} is {sight}" for name, sight in sights.items() if sight in ("dead", "damaged")]
+    up = sum(sight == "up" for sight in sights.values())
+    if odd:
+        todo = "; ".join(f"p2pnet down {name}" for name, sight in sights.items() if sight in ("dead", "damaged"))
+        return Check(name="subnets", result="warning", found=f"{up} up, {', '.join(odd)}", todo=todo)
+    return Check(name="subnets", result="ok", found=f"{up} up")

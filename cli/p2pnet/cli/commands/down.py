@@ -1,0 +1,94 @@
+"""`down`: subnets stopped and removed; what is gone already is fine."""
+
+import asyncio
+import sys
+from dataclasses import dataclass
+
+from p2pnet.cli.documents import Removal
+from p2pnet.cli.failure import CommandError, ExitCode
+from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.session import Session
+from p2pnet.cli.targets import Target
+
+DEFAULT_NAME = "demo"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """As on the command line."""
+
+    name: str | None = None
+    every: bool = False
+    yes: bool = False
+
+
+async def run(options: Options, session: Session) -> Outcome:
+    """Ask on a terminal, then remove one after the other."""
+    target = session.target()
+    names = _names(options, target)
+    session.interrupted_note = "interrupted: nothing was removed"
+    present = [name for name in names if target.look(name) != "absent"]
+    if present and not options.yes and session.interactive and not await _agreed(present, session):
+        failure = CommandError(
+            "nothing was removed",
+            where=", ".join(present),
+            todo="answer y, or use --yes",
+            exit_code=ExitCode.INTERRUPTED,
+        )
+        return Outcome(exit_code=failure.exit_code, failure=failure)
+    session.interrupted_note = "interrupted: what was begun may be left half removed"
+    session.resume = tuple(f"p2pnet down {name} --yes" for name in present)
+    removed: list[str] = []
+    absent: list[str] = []
+    for name in names:
+        (removed if await _removed(name, target, session) else absent).append(name)
+    hint = f"p2pnet up {names[0]}" if names else "p2pnet up"
+    return Outcome(Removal(removed=removed, absent=absent), next=(hint,))
+
+
+async def _removed(name: str, target: Target, session: Session) -> bool:
+    try:
+        async with target.hold(name, session.listener):
+            return await target.remove(name, session.listener)
+    except OSError:
+        if target.look(name) != "absent":
+            raise
+        return False  # where no lock can be made nothing is being started either: gone is gone
+
+
+def _names(options: Options, target: Target) -> list[str]:
+    if options.every:
+        if options.name is not None:
+            raise CommandError(
+                f"both a name and --all: is it {options.name} or every subnet?",
+                where="p2pnet down",
+                todo="give one of the two",
+            )
+        return target.names()
+    if options.name is not None:
+        return [options.name]
+    names = target.names()
+    if len(names) > 1 and DEFAULT_NAME not in names:
+        raise CommandError(
+            f"which subnet? There are {', '.join(names[:8])}", where="p2pnet down", todo="name one, or use --all"
+        )
+    return [DEFAULT_NAME] if DEFAULT_NAME in names or not names else names
+
+
+async def _agreed(names: list[str], session: Session) -> bool:
+    session.listener.close()
+    session.stderr.write(f"Remove {', '.join(names)}? Runs are kept. [y/N] ")
+    session.stderr.flush()
+    answer = await _read_line()
+    return answer.strip().lower() in ("y", "yes")
+
+
+async def _read_line() -> str:
+    """A line of the terminal; waiting for it in the loop, for Ctrl-C ends no thread that waits."""
+    loop, typed = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(sys.stdin.fileno(), typed.set)
+    try:
+        await typed.wait()
+    finally:
+        loop.remove_reader(sys.stdin.fileno())
+    return sys.stdin.readline()

@@ -1,0 +1,170 @@
+"""`get`: the bytes of an artifact as one node holds them, to a file or to stdout."""
+
+import os
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from p2pnet.cli.documents import Fetched
+from p2pnet.cli.failure import CommandError, ExitCode
+from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.session import Session
+from p2pnet.cli.targets import Target
+from p2pnet.desk import Desk, Downloaded, ProblemError, archive
+from p2pnet.model.errors import SpecError
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """As on the command line; `file` `-` is stdout, None the artifact's own name on a terminal and stdout elsewhere."""
+
+    name: str
+    artifact: str
+    file: str | None = None
+    node: str | None = None
+
+
+async def run(options: Options, session: Session) -> Outcome:
+    """The file is opened when the first bytes are here, and takes its name when the last are."""
+    session.todo = f"p2pnet report {options.name} -o json lists the artifact ids of its latest run"
+    prefix = archive.check_prefix(options.artifact)
+    target = session.target()
+    async with target.desk(options.name) as desk:
+        if options.node is not None:
+            await _check_node(options.node, desk)
+        async with aclosing(_parts(options, prefix, desk, session)) as parts:
+            first = await anext(parts)
+            path = _destination(options, first, session)
+            if path is None:
+                await _to_stdout(first, parts)
+                return Outcome()
+            await _to_file(path, first, parts)
+    document = Fetched(
+        subnet=options.name,
+        artifact=_whole_id(options.name, prefix, target),
+        name=first.name,
+        size=first.size,
+        node=first.node,
+        file=str(path),
+    )
+    return Outcome(document, next=(f"p2pnet trace {options.name} {prefix[:12]}",))
+
+
+def _whole_id(name: str, prefix: str, target: Target) -> str:
+    try:
+        return archive.find_artifact(target.state, name, prefix)[0]
+    except SpecError:
+        return prefix
+
+
+async def _check_node(node: str, desk: Desk) -> None:
+    names = [member.name for member in (await desk.summary()).members]
+    if node not in names:
+        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        raise CommandError(f"there is no node {node!r}", where=f"--node {node}", todo=f"one of {shown}")
+
+
+async def _parts(options: Options, prefix: str, desk: Desk, session: Session) -> AsyncGenerator[Downloaded, None]:
+    """All ranges from one holder, at least one, the last one ending the artifact."""
+    offset, node = 0, options.node
+    while True:
+        try:
+            part = await desk.get(prefix, node=node, offset=offset)
+        except ProblemError as error:
+            raise _not_held(error, options) from error
+        node, offset = part.node or node, offset + len(part.data)
+        session.listener.progress(f"bytes from {node}", offset, part.size)
+        yield part
+        if offset >= part.size:
+            return
+        if not part.data:
+            raise CommandError(
+                f"{node} let go of the artifact after {offset} of {part.size} bytes",
+                where=f"{options.name} {prefix}",
+                todo="ask another node with --node",
+                exit_code=ExitCode.EXPECTATION_FAILED,
+            )
+
+
+def _not_held(error: ProblemError, options: Options) -> Exception:
+    if error.exit_code != ExitCode.EXPECTATION_FAILED:
+        return error
+    return CommandError(
+        str(error),
+        where=f"{options.name} {options.artifact}" + (f" on {options.node}" if options.node else ""),
+        todo=error.hint or f"p2pnet trace {options.name} {options.artifact} shows who got it",
+        exit_code=ExitCode.EXPECTATION_FAILED,
+    )
+
+
+def _destination(options: Options, first: Downloaded, session: Session) -> Path | None:
+    if options.file == "-" or (options.file is None and not session.stdout.isatty()):
+        return None
+    if options.file is not None:
+        return Path(options.file)
+    # a name that came over the network never leaves this folder and never replaces anything
+    path = Path(Path(first.name).name.replace("\0", "") or "artifact")
+    if path.exists():
+        raise CommandError(
+            f"{path} exists already", where=str(path.absolute()), todo="say where to with -O FILE, or -O - for stdout"
+        )
+    return path
+
+
+async def _to_stdout(first: Downloaded, parts: AsyncIterator[Downloaded]) -> None:
+    out = sys.stdout.buffer
+    out.write(first.data)
+    async for part in parts:
+        out.write(part.data)
+    out.flush()
+
+
+async def _to_file(path: Path, first: Downloaded, parts: AsyncIterator[Downloaded]) -> None:
+    with LateFile(path) as file:
+        file.write(first.data)
+        async for part in parts:
+            file.write(part.data)
+
+
+class LateFile:
+    """A file that has its name only once it is whole: a failure leaves nothing behind, and what stood there as it was."""
+
+    def __init__(self, path: Path) -> None:
+        if path.is_dir():
+            raise CommandError(f"{path} is a directory", where=str(path), todo="name a file")
+        self._path = path
+        try:
+            self._file = tempfile.NamedTemporaryFile(  # noqa: SIM115 closed in __exit__
+                dir=path.parent, prefix=f".{path.name[:100]}.", delete=False
+            )
+        except OSError as error:
+            raise CommandError(
+                f"cannot write {path}: {error.strerror}", where=str(path), todo="choose a place that can be written"
+            ) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, data: bytes) -> None:
+        """Append."""
+        self._file.write(data)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        temporary = Path(self._file.name)
+        try:
+            self._file.close()
+            if kind is None:
+                temporary.chmod(0o666 & ~_umask())
+                temporary.replace(self._path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

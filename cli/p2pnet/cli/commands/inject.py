@@ -1,0 +1,183 @@
+"""`inject`: artifacts uploaded, a run asked for, followed, reported."""
+
+import asyncio
+import contextlib
+import os
+import stat
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pnet.cli.documents import RunTicket
+from p2pnet.cli.failure import CommandError
+from p2pnet.cli.following import after_loss, follow, outcome_of, report_of
+from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.session import Session
+from p2pnet.cli.spec_file import unreadable
+from p2pnet.desk import Desk
+from p2pnet.measure import expectations
+from p2pnet.model import limits
+from p2pnet.model.errors import SpecError, TargetError
+from p2pnet.model.jobs import Payload, RunRequest, RunState
+from p2pnet.model.subnet import Subnet, load_subnet, members
+from p2pnet.model.units import format_size
+
+DEFAULT_SIZE = 64 * limits.KIB
+CANCEL_WAIT_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """As on the command line, in plain units."""
+
+    name: str
+    files: tuple[Path, ...] = ()
+    size: int | None = None
+    count: int = 1
+    rate: float | None = None
+    publisher: str = "random"
+    seed: int | None = None
+    within_s: float = 60.0
+    expect: tuple[str, ...] = ()
+    wait: bool = True
+    shared: bool = False
+    cancel_on_interrupt: bool = False
+
+
+async def run(options: Options, session: Session) -> Outcome:
+    """Everything that can be wrong is said before the first byte is sent."""
+    _check(options)
+    target = session.target()
+    async with target.desk(options.name) as desk:
+        subnet = load_subnet(await desk.spec())
+        _check_against(options, subnet)
+        session.interrupted_note = "interrupted: nothing was published"
+        payloads = await _payloads(options, desk, session)
+        session.interrupted_note = "interrupted while asking for the run: status shows whether it began"
+        session.resume = (f"p2pnet status {options.name}",)
+        started = await desk.start_run(_request(options, payloads), key=uuid.uuid4().hex)
+    session.interrupted_note = f"detached: run {started.run} goes on"
+    session.resume = (f"p2pnet report {options.name} {started.run}",)
+    if not options.wait:
+        ticket = RunTicket(
+            run=started.run, subnet=options.name, target=target.kind, state=started.state,
+            artifacts=_total(options, subnet), progress=started.progress,
+        )  # fmt: skip
+        return Outcome(ticket, next=session.resume)
+    try:
+        async with target.desk(options.name) as desk:
+            return outcome_of(report_of(await _followed(options, desk, started.run, session), target), target)
+    except (CommandError, TargetError) as error:
+        if target.look(options.name) == "up":
+            raise
+        return after_loss(error, started.run, target, options.name)
+
+
+async def _followed(options: Options, desk: Desk, run_id: str, session: Session) -> RunState:
+    try:
+        return await follow(desk, run_id, session)
+    except asyncio.CancelledError:  # Ctrl-C
+        if options.cancel_on_interrupt:
+            session.listener.waiting(f"run {run_id} to be cancelled")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(desk.cancel(run_id), CANCEL_WAIT_S)
+                session.interrupted_note = f"run {run_id} is cancelled, what it measured is kept"
+        raise
+
+
+def _check(options: Options) -> None:
+    for expression in options.expect:
+        try:
+            expectations.parse(expression)
+        except SpecError as error:
+            raise CommandError(
+                str(error), where="--expect", todo="write it like 'p95 <= 800ms' or 'reach >= 99%'"
+            ) from None
+    if options.files and options.size is not None:
+        raise CommandError(
+            "both files and --size: what is to be published?", where="p2pnet inject", todo="give files, or a size"
+        )
+    if options.within_s > 86_400:
+        raise CommandError(
+            "--within is more than a day", where=f"--within {options.within_s:g}s", todo="write 24h or less"
+        )
+    for path in options.files:
+        _check_file(path)
+
+
+def _check_file(path: Path) -> None:
+    try:
+        found = path.stat()
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(21, "is a directory", str(path))
+        if not stat.S_ISREG(found.st_mode):
+            raise CommandError(f"{path} is no regular file", where=str(path), todo="name a file whose size is known")
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if found.st_size == 0:
+        raise CommandError(
+            f"{path} is empty: an artifact holds at least one byte", where=str(path), todo="name a file with content"
+        )
+
+
+def _check_against(options: Options, subnet: Subnet) -> None:
+    """What only the document tells: the size limit, the names of nodes, the number of artifacts."""
+    bound = subnet.spec.broadcast.artifact_bytes_max.bytes
+    sizes = {str(path): path.stat().st_size for path in options.files} or {"--size": options.size or DEFAULT_SIZE}
+    for label, size in sizes.items():
+        if size > bound:
+            raise CommandError(
+                f"{label} is {size} bytes ({format_size(size)}), above the limit of {bound} bytes"
+                f" ({format_size(bound)}) in spec.broadcast.artifactBytesMax",
+                where=f"Subnet {subnet.name}, spec.broadcast.artifactBytesMax: {subnet.spec.broadcast.artifact_bytes_max}",
+                todo="publish something smaller, or start the subnet with a higher limit",
+            )
+    names = [name for name, _ in members(subnet)]
+    if options.publisher not in ("random", "all", *names):
+        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        raise CommandError(
+            f"there is no node {options.publisher!r}",
+            where=f"--from {options.publisher}",
+            todo=f"one of {shown}, or random, or all",
+        )
+    total = _total(options, subnet)
+    if total > limits.RUN_ARTIFACTS_MAX:
+        raise CommandError(
+            f"{total} artifacts are more than a run publishes, {limits.RUN_ARTIFACTS_MAX}",
+            where=f"--count {options.count}",
+            todo="a lower --count, or several runs",
+        )
+
+
+def _total(options: Options, subnet: Subnet) -> int:
+    return options.count * max(1, len(options.files)) * (subnet.node_count if options.publisher == "all" else 1)
+
+
+async def _payloads(options: Options, desk: Desk, session: Session) -> list[Payload]:
+    if not options.files:
+        size = options.size or DEFAULT_SIZE
+        return [Payload(name=f"generated-{size}", size=size)]
+    payloads = []
+    for path in options.files:
+        name = _artifact_name(path)
+
+        def tell(done: int, total: int, name: str = name) -> None:
+            session.listener.progress(f"bytes of {name} sent", done, total)
+
+        payloads.append(Payload(name=name, upload=await desk.upload(path, name, tell)))
+    return payloads
+
+
+def _artifact_name(path: Path) -> str:
+    """The file's own name, as text that fits the bound, whatever bytes it is made of."""
+    octets = os.fsencode(path.name)[: limits.NAME_CHARS_MAX]
+    return octets.decode("utf-8", "ignore") or "unnamed"
+
+
+def _request(options: Options, payloads: list[Payload]) -> RunRequest:
+    return RunRequest(
+        payloads=payloads, count=options.count, rate=options.rate, publisher=options.publisher, seed=options.seed,
+        within_s=options.within_s, expect=list(options.expect), shared=options.shared,
+    )  # fmt: skip

@@ -1,0 +1,70 @@
+"""`install` and `uninstall`: the operator in a cluster."""
+
+import asyncio
+from dataclasses import dataclass
+
+from p2pnet.cli.documents import Installation
+from p2pnet.cli.failure import CommandError
+from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.session import Session
+from p2pnet.cli.targets import installation
+from p2pnet.cli.targets.cluster import ClusterTarget
+
+SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """As on the command line."""
+
+    operator_image: str | None = None
+    node_image: str | None = None
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Removing:
+    """As on the command line."""
+
+    orphan: bool = False
+
+
+async def run(options: Options, session: Session) -> Outcome:
+    """Apply install.yaml, and wait until the cluster knows Subnets."""
+    kube = _target(session).kube
+    objects = installation.manifest(options.operator_image, options.node_image)
+    done = await asyncio.to_thread(
+        installation.install, kube, objects, session.listener.waiting,
+        timeout_s=options.timeout_s or installation.ESTABLISHED_S,
+    )  # fmt: skip
+    document = Installation(context=kube.context, applied=done)
+    return Outcome(document, next=("p2pnet doctor --on cluster", "p2pnet up demo --on cluster --nodes 3"))
+
+
+async def remove(options: Removing, session: Session) -> Outcome:
+    """Delete what `install` made, unless Subnets would go with it."""
+    kube = _target(session).kube
+    left = [] if options.orphan else await asyncio.to_thread(installation.subnets_left, kube)
+    if left:
+        more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
+        raise CommandError(
+            f"there are Subnets, which would go with it: {', '.join(left[:SHOWN])}{more}",
+            where=f"context {kube.context}",
+            todo="take them down first: p2pnet down NAME --on cluster -n NAMESPACE; or leave them and their pods: --orphan",
+        )
+    objects = installation.manifest()
+    removed, absent = await asyncio.to_thread(
+        installation.uninstall, kube, objects, session.listener.waiting, orphan=options.orphan
+    )
+    return Outcome(Installation(context=kube.context, removed=removed, absent=absent), next=("p2pnet install",))
+
+
+def _target(session: Session) -> ClusterTarget:
+    target = session.target()
+    if not isinstance(target, ClusterTarget):
+        raise CommandError(
+            "an operator is installed in a cluster",
+            where=f"target {target.kind}",
+            todo="leave --on out, or --on cluster",
+        )
+    return target

@@ -1,0 +1,190 @@
+"""The documents the verbs print besides the model's Report and Status. Each carries its `schema`."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from p2pnet.model.jobs import Progress, RunStateName
+from p2pnet.model.report import Report, Status
+
+SubnetState = Literal["up", "dead", "damaged"]
+CheckResult = Literal["ok", "warning", "failed"]
+
+
+class SubnetLine(msgspec.Struct, frozen=True):
+    """One subnet in a list; counts are None when its lab does not answer."""
+
+    name: str
+    target: str
+    state: SubnetState
+    desired: int | None = None
+    connected: int | None = None
+    links_expected: int | None = None
+    links_up: int | None = None
+    up_since: float | None = None
+
+
+class SubnetList(msgspec.Struct, frozen=True, kw_only=True):
+    """Every subnet there is: `status` without a name when there are several."""
+
+    schema: str = "p2pnet.io/subnets/v1"
+    subnets: list[SubnetLine]
+
+
+class RunTicket(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that was asked for but not waited for."""
+
+    schema: str = "p2pnet.io/run/v1"
+    run: str
+    subnet: str
+    target: str
+    state: RunStateName
+    artifacts: int
+    progress: Progress = Progress()
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """One node in a hop tree. `latency_ms` counts from the publication, `edge_ms` from the sender's own receipt."""
+
+    node: str
+    sender: str | None
+    hop: int
+    latency_ms: float | None
+    edge_ms: float | None
+    critical: bool = False
+    duplicates: int = 0
+    orphan: bool = False
+    """Its sender is not known to have had the artifact before."""
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True):
+    """How one artifact travelled."""
+
+    schema: str = "p2pnet.io/trace/v1"
+    subnet: str
+    target: str
+    run: str
+    artifact: str
+    name: str
+    size: int | None
+    publisher: str | None
+    nodes: int
+    reached: int
+    receipts: list[Receipt]
+    """In the order of arrival; the publisher is not among them."""
+    critical_path: list[str]
+    """From the publisher to the last receipt."""
+    unreached: list[str]
+    duplicates: int
+    duplicate_bytes: int
+    hops_max: int | None
+    latency_ms_max: float | None
+    state: RunStateName
+    clock_bound_ms: float = 0.0
+
+
+class Fetched(msgspec.Struct, frozen=True, kw_only=True):
+    """The bytes of an artifact, written to a file."""
+
+    schema: str = "p2pnet.io/fetched/v1"
+    subnet: str
+    artifact: str
+    name: str
+    size: int
+    node: str
+    file: str
+
+
+class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):
+    """An artifact taken back; `held` nodes had it."""
+
+    schema: str = "p2pnet.io/withdrawal/v1"
+    subnet: str
+    artifact: str
+    held: int
+    nodes: list[str] = []
+    """Those that held it."""
+    silent: list[str] = []
+    """Those that could not be asked."""
+
+
+class Removal(msgspec.Struct, frozen=True, kw_only=True):
+    """What `down` did."""
+
+    schema: str = "p2pnet.io/removal/v1"
+    removed: list[str]
+    absent: list[str] = []
+    """Asked for, but already gone."""
+
+
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of one process; `time` in RFC 3339, empty for a line that carries none."""
+
+    time: str
+    node: str
+    line: str
+
+
+class LogLines(msgspec.Struct, frozen=True, kw_only=True):
+    """Lines of all processes, sorted by time."""
+
+    schema: str = "p2pnet.io/logs/v1"
+    subnet: str
+    lines: list[LogLine]
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing `doctor` looked at."""
+
+    name: str
+    result: CheckResult
+    found: str
+    todo: str = ""
+
+
+class Examination(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether this machine can hold a local subnet."""
+
+    schema: str = "p2pnet.io/doctor/v1"
+    checks: list[Check]
+
+
+class Installation(msgspec.Struct, frozen=True, kw_only=True):
+    """What `install` applied, or `uninstall` removed: `Kind namespace/name` each."""
+
+    schema: str = "p2pnet.io/installation/v1"
+    context: str
+    applied: list[str] = []
+    removed: list[str] = []
+    absent: list[str] = []
+    """To be removed, but already gone."""
+
+
+class Objects(msgspec.Struct, frozen=True):
+    """Kubernetes objects, printed as they are: a stream of YAML, a List in JSON, one a line in NDJSON."""
+
+    items: list[dict[str, Any]]
+
+
+class JsonSchema(msgspec.Struct, frozen=True):
+    """A JSON Schema, printed as it is."""
+
+    kind: str
+    body: dict[str, Any]
+
+
+Document = (
+    Report
+    | Status
+    | SubnetList
+    | RunTicket
+    | Trace
+    | Fetched
+    | Withdrawal
+    | Removal
+    | LogLines
+    | Examination
+    | Installation
+    | Objects
+    | JsonSchema
+)

@@ -1,0 +1,67 @@
+"""The short documents: tickets, files, withdrawals, removals, logs, and what `doctor` found."""
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from p2pnet.cli.documents import Examination, Fetched, Installation, LogLines, Removal, RunTicket, Withdrawal
+from p2pnet.cli.drawing import text
+from p2pnet.cli.failure import clean
+from p2pnet.model.units import format_size
+
+CHECK_STYLE = {"ok": "green", "warning": "yellow", "failed": "bold red"}
+
+
+def draw_ticket(ticket: RunTicket) -> RenderableType:
+    """The run id alone, ready for `$(...)`."""
+    return Text(ticket.run)
+
+
+def draw_fetched(fetched: Fetched) -> RenderableType:
+    """Where the bytes went."""
+    return Text(
+        f"{clean(fetched.file)}  {format_size(fetched.size)} of {fetched.artifact[:16]} as {fetched.node} holds it"
+    )
+
+
+def draw_withdrawal(withdrawal: Withdrawal) -> RenderableType:
+    """How many nodes let go of it."""
+    return Text(f"{withdrawal.artifact[:16]} withdrawn: {text.plural(withdrawal.held, 'node')} held it")
+
+
+def draw_removal(removal: Removal) -> RenderableType:
+    """One line per subnet."""
+    lines = [Text(f"{name} removed") for name in removal.removed]
+    lines += [Text(f"{name} was already gone", style="dim") for name in removal.absent]
+    return Group(*(lines or [Text("no subnet to remove", style="dim")]))
+
+
+def draw_installation(installation: Installation) -> RenderableType:
+    """One line per object."""
+    lines = [Text(f"{one} applied") for one in installation.applied]
+    lines += [Text(f"{one} removed") for one in installation.removed]
+    lines += [Text(f"{one} was already gone", style="dim") for one in installation.absent]
+    return Group(*lines)
+
+
+def draw_logs(logs: LogLines) -> RenderableType:
+    """`time node line`, the node padded to the longest name."""
+    width = max((len(line.node) for line in logs.lines), default=0)
+    return Group(
+        *(
+            Text.assemble(
+                (f"{line.time} " if line.time else "", "dim"), (line.node.ljust(width), "cyan"), f" {clean(line.line)}"
+            )
+            for line in logs.lines
+        )
+    )
+
+
+def draw_examination(examination: Examination) -> RenderableType:
+    """One row per check; what to do stands under what failed."""
+    drawn = text.table("CHECK", "RESULT", "FOUND")
+    for check in examination.checks:
+        found = Text(check.found)
+        if check.todo:
+            found.append(f"\n{check.todo}", style="dim")
+        drawn.add_row(check.name, Text(check.result, style=CHECK_STYLE[check.result]), found)
+    return drawn

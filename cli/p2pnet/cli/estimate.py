@@ -1,0 +1,55 @@
+"""Can this machine connect that many nodes in time? Rough on purpose: it refuses only what is hopeless. Pure."""
+
+from dataclasses import dataclass
+
+LINK_CPU_S = 0.009  # a mutual handshake and both hellos, both ends together
+NODE_CPU_S = 0.03  # to issue its leaf, start it, and for the lab to get to know it
+PROCESS_CPU_S = 0.02  # to fork one and touch its pages
+PROCESS_BYTES = 14 << 20  # private memory of a process with one idle node, forked from a warm parent
+PACKED_BYTES = 400 << 10  # of one more node in it
+LINK_END_BYTES = 92 << 10  # an established QUIC connection at one end
+LAB_BYTES = 100 << 20  # the lab, and the nursery's warm pages
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What there is. `memory_bytes` None: unknown, so no reason to refuse."""
+
+    cores: int
+    memory_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a subnet takes until it is connected."""
+
+    cpu_s: float
+    memory_bytes: int
+
+
+def cost(nodes: int, edges: int, processes: int) -> Cost:
+    """Of so many nodes with so many edges in so many processes."""
+    return Cost(
+        cpu_s=edges * LINK_CPU_S + nodes * NODE_CPU_S + processes * PROCESS_CPU_S,
+        memory_bytes=LAB_BYTES
+        + processes * PROCESS_BYTES
+        + (nodes - processes) * PACKED_BYTES
+        + 2 * edges * LINK_END_BYTES,
+    )
+
+
+def hopeless(nodes: int, edges: int, within_s: float, machine: Machine, *, processes: int | None = None) -> str:
+    """Why it cannot work here, or empty. `processes`: fewer than nodes where they are packed."""
+    wanted = cost(nodes, edges, nodes if processes is None else processes)
+    seconds = wanted.cpu_s / min(machine.cores, nodes if processes is None else processes)
+    if seconds > within_s:
+        return (
+            f"{nodes} nodes with {edges} links need about {seconds:.0f} s on {machine.cores} cores,"
+            f" more than the {within_s:.0f} s they are given"
+        )
+    if machine.memory_bytes is not None and wanted.memory_bytes > machine.memory_bytes:
+        return (
+            f"{nodes} nodes with {edges} links need about {wanted.memory_bytes / 2**30:.1f} GiB of memory,"
+            f" {machine.memory_bytes / 2**30:.1f} GiB are free"
+        )
+    return ""

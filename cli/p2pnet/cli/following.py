@@ -1,0 +1,70 @@
+"""A run followed to its end, and the exit code its report means. Shared by `inject` and `report`."""
+
+from p2pnet.cli.failure import CommandError, ExitCode
+from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.session import Session
+from p2pnet.cli.targets import Target
+from p2pnet.desk import Desk, archive
+from p2pnet.model.errors import SpecError, TargetError
+from p2pnet.model.jobs import RunState
+from p2pnet.model.report import Report
+
+VERDICT_CODES = {"pass": ExitCode.OK, "fail": ExitCode.EXPECTATION_FAILED, "invalid": ExitCode.INVALID}
+
+
+async def follow(desk: Desk, run: str, session: Session) -> RunState:
+    """Tell the listener how the run goes; its last state."""
+    async for state in desk.follow(run):
+        done = state.progress
+        if state.state == "queued":
+            place = f" (place {done.queue_position})" if done.queue_position else ""
+            session.listener.waiting(f"run {run} is in line{place}: {done.waiting_for or 'waiting for its turn'}")
+        elif state.state == "running":
+            if done.published < done.artifacts:
+                words = f"receipts, published {done.published}/{done.artifacts}"
+            else:
+                words = f"receipts, waiting for {done.waiting_for}" if done.waiting_for else "receipts"
+            session.listener.progress(words, done.delivered, done.expected)
+    return state
+
+
+def outcome_of(report: Report, target: Target) -> Outcome:
+    """The report, its exit code, and what to look at next."""
+    if report.artifact_ids:
+        hint = f"p2pnet trace {report.subnet} {report.artifact_ids[0][:12]}"
+    else:
+        hint = f"p2pnet {'logs' if target.look(report.subnet) == 'up' else 'up'} {report.subnet}"
+    return Outcome(report, exit_code=VERDICT_CODES[report.verdict], next=(hint,))
+
+
+def after_loss(error: CommandError | TargetError, run: str, target: Target, name: str) -> Outcome:
+    """The lab died under a run: the run is invalid (exit 5), with the report that says so where there is one."""
+    failure = CommandError(
+        f"run {run} is invalid: {error}",
+        where=error.where if isinstance(error, CommandError) else name,
+        todo=f"p2pnet up {name}, then inject again",
+        exit_code=ExitCode.INVALID,
+    )
+    try:
+        report = archive.read_run(target.state, run)[1]
+    except SpecError:
+        report = None
+    return Outcome(report, exit_code=ExitCode.INVALID, failure=failure)
+
+
+def report_of(state: RunState, target: Target) -> Report:
+    """The report of a run that has ended. CommandError (exit 5) when it left none."""
+    report = state.report
+    if report is None:
+        try:
+            report = archive.read_run(target.state, state.run)[1]
+        except SpecError:
+            report = None
+    if report is None:
+        raise CommandError(
+            f"run {state.run} ended ({state.state}) without a report",
+            where=str(target.state.run(state.run)),
+            todo="look into the lab's log, then inject again",
+            exit_code=ExitCode.INVALID,
+        )
+    return report

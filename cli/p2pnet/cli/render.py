@@ -1,0 +1,155 @@
+"""A document -> text, in the form asked for. The only place that chooses; every choice is exhaustive."""
+
+import io
+import json
+from enum import StrEnum
+from typing import Any, assert_never
+
+import msgspec
+
+from p2pnet.cli.documents import (
+    Document,
+    Examination,
+    Fetched,
+    Installation,
+    JsonSchema,
+    LogLines,
+    Objects,
+    Removal,
+    RunTicket,
+    SubnetList,
+    Trace,
+    Withdrawal,
+)
+from p2pnet.model.report import Report, Status
+
+
+class Output(StrEnum):
+    """`-o`."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+    NDJSON = "ndjson"
+
+
+def render(
+    document: Document,
+    output: Output,
+    *,
+    width: int = 80,
+    colour: bool = False,
+    now: float = 0.0,
+    ascii_only: bool = False,
+) -> str:
+    """The text for stdout, ending in a line break unless empty. `now` (Unix seconds) is for ages; `width` for tables."""
+    if isinstance(document, JsonSchema) and output is Output.TABLE:
+        output = Output.JSON
+    if isinstance(document, Objects) and output is Output.TABLE:
+        output = Output.YAML
+    match output:
+        case Output.TABLE:
+            return _table(document, width, colour=colour, now=now, ascii_only=ascii_only)
+        case Output.JSON:
+            text = msgspec.json.format(msgspec.json.encode(plain(document)), indent=2).decode() + "\n"
+            return _escaped(text) if ascii_only else text
+        case Output.YAML:
+            import yaml
+
+            # through JSON once, so that an infinity is the null it is in JSON
+            value = msgspec.json.decode(msgspec.json.encode(plain(document)))
+            if isinstance(document, Objects):
+                return yaml.safe_dump_all(document.items, sort_keys=False, allow_unicode=not ascii_only, width=100)
+            return yaml.safe_dump(value, sort_keys=False, allow_unicode=not ascii_only, width=100)
+        case Output.NDJSON:
+            text = "".join(msgspec.json.encode(line).decode() + "\n" for line in _lines(document))
+            return _escaped(text) if ascii_only else text
+    assert_never(output)
+
+
+def _escaped(text: str) -> str:
+    """JSON of the same meaning in ASCII: only strings hold anything beyond it."""
+    return "".join(letter if letter.isascii() else json.dumps(letter)[1:-1] for letter in text)
+
+
+def plain(document: Document) -> Any:
+    """The value that JSON and YAML print."""
+    match document:
+        case JsonSchema():
+            return document.body
+        case Objects():
+            return {"apiVersion": "v1", "kind": "List", "items": document.items}
+        case _:
+            return document
+
+
+def _lines(document: Document) -> list[Any]:
+    """A list document gives a line per item; every other is one line."""
+    match document:
+        case SubnetList():
+            return list(document.subnets)
+        case LogLines():
+            return list(document.lines)
+        case Objects():
+            return list(document.items)
+        case _:
+            return [plain(document)]
+
+
+def _table(document: Document, width: int, *, colour: bool, now: float, ascii_only: bool) -> str:
+    from rich.console import Console
+
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        no_color=not colour,
+        highlight=False,
+        emoji=False,
+        markup=False,
+        safe_box=ascii_only,
+        legacy_windows=False,
+    )
+    drawing = _drawing(document, width, now, ascii_only=ascii_only)
+    with console.capture() as capture:
+        console.print(drawing, soft_wrap=isinstance(document, LogLines | RunTicket | Fetched))
+    lines = [line.rstrip() for line in capture.get().splitlines()]
+    text = "\n".join(lines).rstrip()
+    if ascii_only:
+        text = text.translate(_ASCII).encode("ascii", "replace").decode()
+    return text + "\n" if text else ""
+
+
+def _drawing(document: Document, width: int, now: float, *, ascii_only: bool) -> Any:  # noqa: C901, PLR0911 one case each
+    from p2pnet.cli.drawing import others, report, status, trace
+
+    match document:
+        case Report():
+            return report.draw(document, width, ascii_only=ascii_only)
+        case Status():
+            return status.draw(document, width, now)
+        case SubnetList():
+            return status.draw_list(document, now)
+        case Trace():
+            return trace.draw(document, width, ascii_only=ascii_only)
+        case RunTicket():
+            return others.draw_ticket(document)
+        case Fetched():
+            return others.draw_fetched(document)
+        case Withdrawal():
+            return others.draw_withdrawal(document)
+        case Removal():
+            return others.draw_removal(document)
+        case LogLines():
+            return others.draw_logs(document)
+        case Examination():
+            return others.draw_examination(document)
+        case Installation():
+            return others.draw_installation(document)
+        case JsonSchema() | Objects():
+            return ""
+    assert_never(document)
+
+
+_ASCII = str.maketrans({"─": "-", "│": "|", "├": "|", "└": "`", "━": "-", "µ": "u", "±": "~", "→": ">", "◀": "<"})

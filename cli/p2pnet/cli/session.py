@@ -1,0 +1,138 @@
+"""What every command is given besides its own options: streams, target, state, a listener."""
+
+import contextlib
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, TextIO
+
+from p2pnet.cli.documents import Document
+from p2pnet.cli.failure import CommandError
+from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.progress import Listener, Silence, listener_for
+from p2pnet.cli.render import Output, render
+
+if TYPE_CHECKING:
+    from p2pnet.cli.targets import Target
+
+WIDTH_OFF_TERMINAL = 120
+CLEAR = "\x1b[H\x1b[2J\x1b[3J"
+
+
+class On(StrEnum):
+    """`--on`: where a subnet lives."""
+
+    LOCAL = "local"
+    CLUSTER = "cluster"
+    KIND = "kind"
+    SIM = "sim"
+
+
+@dataclass
+class Session:
+    """One invocation. `target` finds where a NAME lives; tests put a fake there."""
+
+    target: Callable[[], "Target"]
+    output: Output = Output.TABLE
+    quiet: bool = False
+    listener: Listener = field(default_factory=Silence)
+    stdout: TextIO = field(default_factory=lambda: sys.stdout)
+    stderr: TextIO = field(default_factory=lambda: sys.stderr)
+    now: Callable[[], float] = time.time
+    resume: tuple[str, ...] = ()
+    """Commands that continue what an interrupt left; a command sets it as soon as there is something to come back to."""
+    interrupted_note: str = "interrupted"
+    todo: str = ""
+    """What to do about an error that brings no advice of its own."""
+    namespace: str | None = None
+    """`-n`, for those who need it without a target."""
+    where: str = ""
+    """The options that chose the target, as typed: commands worth typing next need them too."""
+
+    @property
+    def interactive(self) -> bool:
+        """Whether a person can be asked."""
+        return sys.stdin is not None and sys.stdin.isatty() and self.stderr.isatty()
+
+    def show(self, document: Document, *, clear: bool = False) -> None:
+        """Draw a document on stdout now; `clear` begins at the top of a terminal."""
+        terminal = self.stdout.isatty()
+        text = render(
+            document,
+            self.output,
+            width=terminal_width(self.stdout),
+            colour=terminal and colours_wanted(),
+            now=self.now(),
+            ascii_only=not _speaks_unicode(self.stdout),
+        )
+        try:
+            self.stdout.write((CLEAR if clear and terminal else "") + text)
+            self.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            drop_stdout()
+            raise CommandError(
+                f"the result cannot be written: {error.strerror}",
+                where="stdout",
+                todo="make room where it goes; runs are kept: p2pnet report NAME",
+            ) from error
+
+    def note(self, text: str) -> None:
+        """Something worth knowing, on stderr, even off a terminal; `-q` silences it."""
+        if not self.quiet:
+            self.listener.close()
+            self.stderr.write(f"note: {text}\n")
+
+    def finish(self, outcome: Outcome) -> int:
+        """Draw an outcome; its exit code."""
+        self.listener.close()
+        if outcome.document is not None:
+            try:
+                self.show(outcome.document)
+            except BrokenPipeError:  # whoever read it has seen enough; what it means is said all the same
+                drop_stdout()
+        if outcome.failure is not None:
+            self.stderr.write("\n".join(outcome.failure.lines()) + "\n")
+        if outcome.next and not self.quiet:
+            self.stderr.write(self.advice(outcome.next))
+        self.stderr.flush()
+        return outcome.exit_code
+
+    def advice(self, commands: tuple[str, ...]) -> str:
+        """The lines that name commands worth typing next."""
+        return "Next: " + "\n      ".join(command + self.where for command in commands) + "\n"
+
+
+def open_session(
+    target: Callable[[], "Target"], *, output: Output, quiet: bool, namespace: str | None = None, where: str = ""
+) -> Session:
+    """The session of this process."""
+    listener = listener_for(quiet=quiet, colour=colours_wanted())
+    return Session(target=target, output=output, quiet=quiet, listener=listener, namespace=namespace, where=where)
+
+
+def drop_stdout() -> None:
+    """Let what Python still holds for a stdout that cannot be written go nowhere, or its exit would say so again."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def colours_wanted() -> bool:
+    """NO_COLOR, when set to anything, and a dumb terminal mean no colours."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def terminal_width(stream: TextIO) -> int:
+    """COLUMNS where set, else the terminal's, else what a log can bear."""
+    if not stream.isatty() and not os.environ.get("COLUMNS", "").isdigit():
+        return WIDTH_OFF_TERMINAL
+    return max(40, shutil.get_terminal_size((80, 24)).columns)
+
+
+def _speaks_unicode(stream: TextIO) -> bool:
+    return (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf")

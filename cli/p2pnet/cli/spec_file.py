@@ -1,0 +1,100 @@
+"""From `-f FILE`, NAME and `--nodes` to one checked Subnet."""
+
+import errno
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from p2pnet.cli.failure import CommandError
+from p2pnet.model.errors import SpecError
+from p2pnet.model.subnet import Subnet, load_subnet, to_document, unsupported
+
+
+def read_spec(path: Path) -> Subnet:
+    """The document in a file, or on stdin for `-`, with the edges of a file it names put in. CommandError (exit 2)."""
+    label = "stdin" if str(path) == "-" else str(path)
+    try:
+        text = sys.stdin.buffer.read() if label == "stdin" else path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if not text.strip():
+        raise CommandError(
+            "the Subnet document is empty", where=label, todo="p2pnet schema subnet shows what belongs in it"
+        )
+    subnet = _load(text, label)
+    topology = subnet.spec.topology
+    if topology is None or topology.edges_from is None or topology.edges_from.file is None:
+        return subnet
+    edges_path = path.parent / topology.edges_from.file
+    document = to_document(subnet)
+    document["spec"]["topology"].pop("edgesFrom")
+    document["spec"]["topology"]["edges"] = _edges(edges_path)
+    return _load(document, label)
+
+
+def with_nodes(subnet: Subnet, nodes: int) -> Subnet:
+    """The same document with another size of group `node`."""
+    document = to_document(subnet)
+    document.setdefault("spec", {})["nodes"] = nodes
+    return _load(document, "--nodes")
+
+
+def check_name(name: str | None, subnet: Subnet, path: Path) -> None:
+    """CommandError (exit 2) when the command line and the file mean two different subnets."""
+    if name is not None and name != subnet.name:
+        raise CommandError(
+            f"the command line says {name}, the file's metadata.name says {subnet.name}",
+            where=str(path),
+            todo=f"leave the name out, or make them the same: p2pnet up {subnet.name} -f {path}",
+        )
+
+
+def check_support(subnet: Subnet, target: str, *, ignore: bool) -> Iterable[str]:
+    """Notes on fields that are ignored; without `ignore`, CommandError (exit 2) naming them."""
+    fields = unsupported(subnet, target)
+    if fields and not ignore:
+        raise CommandError(
+            "; ".join(fields),
+            where=f"Subnet {subnet.name}",
+            todo="remove what is named, or use --ignore-unsupported",
+        )
+    return [f"ignored: {field}" for field in fields]
+
+
+def unreadable(path: Path, error: OSError) -> CommandError:
+    """A file a person named cannot be read."""
+    reasons = {
+        errno.ENOENT: "there is no such file",
+        errno.EISDIR: "it is a directory, not a file",
+        errno.EACCES: "it may not be read",
+    }
+    why = reasons.get(error.errno or 0, error.strerror or str(error))
+    return CommandError(f"cannot read {path}: {why}", where=str(path), todo="name a file that can be read")
+
+
+def _load(document: bytes | dict[str, Any], label: str) -> Subnet:
+    try:
+        return load_subnet(document)
+    except SpecError as error:
+        raise CommandError(
+            str(error), where=label, todo="correct it; p2pnet schema subnet shows what is known"
+        ) from None
+
+
+def _edges(path: Path) -> list[list[str]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise unreadable(path, error) from None
+    edges = []
+    for number, line in enumerate(lines, start=1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        if len(words) != 2:
+            raise CommandError(
+                f"line {number} is no edge: {line.strip()[:60]!r}", where=str(path), todo="write `a b`, one edge a line"
+            )
+        edges.append(words)
+    return edges

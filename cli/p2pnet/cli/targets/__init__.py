@@ -1,0 +1,150 @@
+"""Where subnets live. A command asks `find` for a target and then speaks to that alone."""
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from p2pnet.cli.failure import CommandError
+from p2pnet.cli.progress import Listener
+from p2pnet.cli.session import On
+from p2pnet.model.errors import P2pnetError
+
+if TYPE_CHECKING:
+    from p2pnet.cli.targets.cluster import ClusterTarget
+    from p2pnet.cli.targets.local import LocalTarget
+    from p2pnet.desk import Desk, State
+    from p2pnet.model.subnet import Subnet
+
+OFFERED = (On.LOCAL, On.CLUSTER, On.KIND)
+LOCAL_NAMESPACE = "local"
+MAKING = ("up", "doctor", "render")
+"""Verbs that mean this machine unless told otherwise."""
+OPERATING = ("install", "uninstall")
+"""Verbs that mean a cluster."""
+Sight = Literal["absent", "starting", "up", "dead", "damaged"]
+
+
+class Target(Protocol):
+    """What every target can do. `state` is where copies of finished runs are read, whatever the target."""
+
+    @property
+    def kind(self) -> str:
+        """`local`, `cluster`: as documents name it."""
+
+    @property
+    def state(self) -> "State":
+        """The state directory of this user."""
+
+    def names(self) -> list[str]:
+        """Subnets there are, dead ones too."""
+
+    def look(self, name: str) -> Sight:
+        """How a subnet is, without asking its lab."""
+
+    def subnet(self, name: str) -> "Subnet":
+        """The document of a subnet. CommandError when it is absent or damaged."""
+
+    def desk(self, name: str) -> "AbstractAsyncContextManager[Desk]":
+        """A session with its lab. CommandError (exit 3) when there is none or it is dead; its open runs are then invalid."""
+
+    def last_words(self, name: str) -> CommandError | None:
+        """Why its lab gave up, when it said so."""
+
+    async def collect(self, name: str) -> None:
+        """Bring copies of its runs into `state`, where they are kept elsewhere; nothing when there is no such subnet."""
+
+    def place(self, subnet: "Subnet") -> None:
+        """Go where the document says it belongs."""
+
+    def hold(self, name: str, listener: Listener) -> AbstractAsyncContextManager[None]:
+        """Keep other commands from starting or removing this subnet meanwhile."""
+
+    async def start(self, subnet: "Subnet", listener: Listener, *, timeout_s: float) -> None:
+        """Start it; returns when its lab answers. Only under `hold`."""
+
+    async def remove(self, name: str, listener: Listener) -> bool:
+        """Stop it and remove everything but its runs; whether there was anything. Only under `hold`."""
+
+
+def find(
+    on: On | None, namespace: str | None, context: str | None, *, name: str | None = None, verb: str = "",
+    tell: Callable[[str], None] = lambda _text: None,
+) -> Target:  # fmt: skip
+    """The target a command line means; `tell` hears which context it is. CommandError when it cannot be had.
+
+    Without `--on`, NAME is looked up on this machine, then in the current context and namespace.
+    """
+    clusters = context is not None or namespace not in (None, LOCAL_NAMESPACE)
+    if clusters and on not in (None, On.CLUSTER, On.KIND):
+        option = f"--context {context}" if context is not None else f"--namespace {namespace}"
+        raise CommandError(
+            "contexts and namespaces belong to clusters", where=f"--on {on} {option}", todo="leave one of the two out"
+        )
+    if on is None and (clusters or _is_plugin() or verb in OPERATING):
+        on = On.CLUSTER
+    match on:
+        case On.SIM:
+            offered = ", ".join(OFFERED)
+            raise CommandError(
+                f"target {on} is not offered by this version", where=f"--on {on}", todo=f"use one it offers: {offered}"
+            )
+        case On.LOCAL:
+            return _local()
+        case On.CLUSTER:
+            found = _cluster(context, namespace)
+            tell(found.where)
+            return found
+        case On.KIND:
+            from p2pnet.cli.targets.kind import KindTarget
+
+            kind = KindTarget(_local().state, namespace=namespace)
+            tell(kind.where)
+            return kind
+        case None:
+            return _looked_up(name, verb, tell)
+
+
+def _looked_up(name: str | None, verb: str, tell: Callable[[str], None]) -> Target:
+    """Here, unless NAME is only in the cluster; without any NAME, unless there is nothing here but something there."""
+    from p2pnet.desk.kube import Kube
+
+    local = _local()
+    if verb in MAKING or (name is None and (verb != "status" or local.names())) or not Kube.configured():
+        return local
+    try:
+        cluster = _cluster(None, None)
+        there = cluster.look(name) != "absent" if name is not None else bool(cluster.names())
+    except P2pnetError:
+        return local  # nobody asked for a cluster: that it cannot be had is no news
+    if there and name is not None and local.look(name) != "absent":
+        raise CommandError(
+            f"{name} is on this machine and in {cluster.where}",
+            where=f"p2pnet {verb} {name}",
+            todo="say which: --on local, or --on cluster",
+        )
+    if there:
+        tell(cluster.where)
+        return cluster
+    return local
+
+
+def _local() -> "LocalTarget":
+    from p2pnet.cli.targets.local import LocalTarget
+    from p2pnet.desk.state import State
+
+    return LocalTarget(State.default())
+
+
+def _cluster(context: str | None, namespace: str | None) -> "ClusterTarget":
+    from p2pnet.cli.targets.cluster import ClusterTarget
+    from p2pnet.desk.kube import Kube
+    from p2pnet.desk.state import State
+
+    return ClusterTarget(State.default(), Kube.open(context, namespace), namespace_given=namespace is not None)
+
+
+def _is_plugin() -> bool:
+    """Whether this is `kubectl p2pnet`."""
+    return Path(sys.argv[0]).name.startswith("kubectl-")

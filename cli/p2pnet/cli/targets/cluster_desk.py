@@ -1,0 +1,148 @@
+"""The desk of a subnet in a cluster: its lab through the API server's proxy, and what object and pods say beside it."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from p2pnet.cli.failure import CommandError, ExitCode
+from p2pnet.cli.targets import cluster_copies, cluster_logs
+from p2pnet.cli.targets.cluster_view import Object, status_without_lab, with_cluster
+from p2pnet.desk import Desk, ProblemError, State
+from p2pnet.desk.kube import Kube, KubeError
+from p2pnet.desk.proxy import RETRY_S, LabAwayError, ProxyWire
+from p2pnet.model.errors import P2pnetError
+from p2pnet.model.jobs import LogLine, RunState
+from p2pnet.model.report import Status
+
+FOLLOW_S = 90.0  # how long a run is followed while its lab is away: the operator has started another one by then
+PAUSE_S = 1.0
+FORBIDDEN = 403
+
+
+class ClusterDesk(Desk):
+    """A `Desk` whose summary never needs the lab, whose document is the Subnet object, and whose logs are the pods'."""
+
+    def __init__(
+        self, kube: Kube, name: str, state: State, *, token: Callable[[], str],
+        look: Callable[[], Object], pods: Callable[[], list[Object]], apply: Callable[[Object], None], retry_s: float = RETRY_S,
+    ) -> None:  # fmt: skip
+        """`look` gives the Subnet object, `pods` its pods, `apply` writes a document; all block."""
+        super().__init__(ProxyWire(kube, name, token, retry_s=retry_s))
+        self._quick = ProxyWire(kube, name, token, retry_s=0.0)
+        self._kube = kube
+        self._name = name
+        self._state = state
+        self._look = look
+        self._pods = pods
+        self._apply = apply
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._quick.close()
+        await super().__aexit__()
+
+    async def summary(self) -> Status:
+        """The lab's, with what the cluster knows better; without a lab, the object's and the pods'."""
+        lab, why = None, ""
+        try:
+            lab = await self._quick.ask("GET", "/v1/summary", Status)
+        except (LabAwayError, KubeError) as error:
+            if isinstance(error, KubeError) and error.status != FORBIDDEN:
+                raise
+            why = str(error)
+        thing = await asyncio.to_thread(self._look)
+        if lab is None:
+            return status_without_lab(thing, await self._seen_pods(), why)
+        whole = lab.nodes.connected >= lab.nodes.desired
+        return with_cluster(lab, thing, [] if whole else await self._seen_pods())
+
+    async def _seen_pods(self) -> list[Object]:
+        """The pods; none for who may use the lab and nothing else."""
+        try:
+            return await asyncio.to_thread(self._pods)
+        except KubeError as error:
+            if error.status != FORBIDDEN:
+                raise
+            return []
+
+    async def spec(self) -> dict[str, Any]:
+        """The Subnet object's document."""
+        thing = await asyncio.to_thread(self._look)
+        metadata = {key: thing["metadata"][key] for key in ("name", "namespace")}
+        return {key: thing[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": metadata}
+
+    async def patch_spec(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Apply the whole document to the cluster."""
+        await asyncio.to_thread(self._apply, document)
+        return document
+
+    async def follow(self, run_id: str, cursor: int = 0) -> AsyncIterator[RunState]:
+        """As `Desk.follow`; through restarts of the lab, and with a copy of the ended run on this machine."""
+        deadline = time.monotonic() + FOLLOW_S
+        while True:
+            try:
+                async for state in super().follow(run_id, cursor):
+                    cursor, deadline = state.cursor, time.monotonic() + FOLLOW_S
+                    if state.state in ("finished", "cancelled"):
+                        await self.keep(run_id)
+                    yield state
+            except ProblemError as error:
+                if error.status == 404:
+                    raise self._lost(run_id) from error
+                raise
+            except (LabAwayError, KubeError) as error:
+                if isinstance(error, KubeError) and error.status not in (0, 429):
+                    raise
+                if time.monotonic() > deadline:
+                    raise
+                cursor = 0  # another lab counts anew
+            else:
+                return
+            await asyncio.sleep(PAUSE_S)
+
+    def _lost(self, run_id: str) -> CommandError:
+        why = "its lab was replaced during the run"
+        cluster_copies.invalidate(self._state, run_id, why)
+        return CommandError(
+            f"run {run_id} is invalid: {why}, and knows nothing of it",
+            where=f"context {self._kube.context}, namespace {self._kube.namespace}, subnet {self._name}",
+            todo=f"p2pnet inject {self._name} again",
+            exit_code=ExitCode.INVALID,
+        )
+
+    async def keep(self, run_id: str) -> None:
+        """Copy an ended run into the state directory of this user."""
+        await cluster_copies.copy(self, self._state, run_id)
+
+    async def collect(self) -> None:
+        """Copy every ended run of the lab that is not on this machine, and what is known of those that go on."""
+        for state in await self.runs():
+            await cluster_copies.collect(self, self._state, state)
+
+    async def logs(
+        self, *, node: str | None = None, artifact: str | None = None, grep: str | None = None, follow: bool = False,
+        tail: int | None = None,
+    ) -> AsyncIterator[LogLine]:  # fmt: skip
+        """The pods' lines, the lab's among them, by time; for an artifact also its events, where the lab answers."""
+        del tail
+        events: list[LogLine] = []
+        if artifact:
+            with contextlib.suppress(P2pnetError):
+                told = super().logs(artifact=artifact, grep=grep)
+                events = [line async for line in told if node in (None, line.node)]
+                artifact = (await self.artifact_events(artifact))[0]
+        await asyncio.to_thread(self._look)
+        pods = await asyncio.to_thread(self._pods)
+        reader = cluster_logs.PodLogs(self._kube, cluster_logs.Query(node, artifact, grep))
+        async with reader:
+            past = await reader.read(pods)
+            for line in sorted([*past, *events], key=lambda line: line.t):
+                yield line
+            if follow:
+                async for line in reader.follow(self._pods_while_there):
+                    yield line
+
+    def _pods_while_there(self) -> list[Object]:
+        self._look()  # CommandError once it is gone
+        return self._pods()

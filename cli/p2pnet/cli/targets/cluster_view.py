@@ -1,0 +1,178 @@
+"""What a Subnet object and its pods tell, as a Status: all there is while the lab is away, and what a lab cannot know. Pure."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from p2pnet.model.report import CertificateCounts, Condition, LinkCounts, MemberStatus, NodeCounts, Status
+from p2pnet.model.subnet import Subnet, load_subnet, members, topology_of
+
+Object = dict[str, Any]
+
+LAB_AWAY = "LabAway"
+ROLLOUT = "Rollout"
+"""Conditions of ours: while one is True a subnet is not ready, whatever the counts say."""
+SUBNET_LABEL = "p2pnet.io/subnet"
+WORDS_MAX = 160  # of what a container runtime says
+ROLE_LABEL = "p2pnet.io/role"
+
+
+def document_of(thing: Object) -> Subnet:
+    """The document in a Subnet object. Raises SpecError."""
+    metadata = {"name": _meta(thing).get("name"), "namespace": _meta(thing).get("namespace")}
+    spec = _without_nulls(thing.get("spec") or {})
+    return load_subnet({"apiVersion": thing["apiVersion"], "kind": thing["kind"], "metadata": metadata, "spec": spec})
+
+
+def edge_count(subnet: Subnet) -> int:
+    """How many edges the document asks for."""
+    count, plan = subnet.node_count, topology_of(subnet)
+    if plan.full:
+        return count * (count - 1) // 2
+    return len(plan.edges) if plan.kind == "edges" else count * min(plan.degree, count - 1) // 2
+
+
+def status_without_lab(thing: Object, pods: list[Object], why: str) -> Status:
+    """The Status of a subnet whose lab does not answer, because of `why`. Raises SpecError for a document that is none."""
+    subnet, told = document_of(thing), thing.get("status") or {}
+    wanted = subnet.node_count - 1 if topology_of(subnet).full else 0
+    lines = [_member(name, group, _pod_of(subnet, name, group), pods, wanted) for name, group in members(subnet)]
+    certificates = told.get("certificates") or {}
+    status = Status(
+        name=subnet.name, target="cluster", seed=subnet.spec.seed, packed=subnet.spec.nodes_per_pod > 1,
+        nodes=NodeCounts(
+            len(lines), sum(line.state in ("running", "ready") for line in lines),
+            sum(line.state == "ready" for line in lines), 0,
+        ),
+        links=LinkCounts(edge_count(subnet), 0),
+        certificates=CertificateCounts(int(certificates.get("issued") or 0), certificates.get("earliestExpiry")),
+        conditions=[Condition(LAB_AWAY, "True", "LabAway", why)], members=lines, up_since=_created(thing),
+    )  # fmt: skip
+    return with_cluster(status, thing, pods)
+
+
+def with_cluster(status: Status, thing: Object, pods: list[Object]) -> Status:
+    """A Status, of a lab or not, with what object and pods know better: trouble, restarts, rollouts, the end."""
+    told = thing.get("status") or {}
+    conditions = {one.type: one for one in status.conditions}
+    away = LAB_AWAY in conditions
+    for one in told.get("conditions") or []:
+        said = Condition(one["type"], one["status"], one.get("reason") or "", one.get("message") or "")
+        # The object's word is up to a minute old; a lab's own is not.
+        if away or (said.type in ("Degraded", "Paused") and said.status == "True"):
+            conditions[said.type] = said
+    rollout = _rollout(thing)
+    if rollout:
+        conditions[ROLLOUT] = Condition(ROLLOUT, "True", "Progressing", rollout)
+    lines = status.members
+    if pods:
+        subnet = document_of(thing)
+        lines = [_with_pod(line, _pod_of(subnet, line.name, line.group), pods) for line in status.members]
+    return msgspec.structs.replace(
+        status, conditions=list(conditions.values()), members=lines, expires_at=told.get("expiresAt"),
+        certificates=_certificates(status, told),
+    )  # fmt: skip
+
+
+def _certificates(status: Status, told: Mapping[str, Any]) -> CertificateCounts:
+    issued = int((told.get("certificates") or {}).get("issued") or 0)
+    expiry = status.certificates.earliest_expiry or (told.get("certificates") or {}).get("earliestExpiry")
+    return CertificateCounts(max(issued, status.certificates.issued), expiry)
+
+
+def _rollout(thing: Object) -> str:
+    """What the operator still has to do about the document as it is now; empty when nothing."""
+    told = thing.get("status") or {}
+    if int(told.get("observedGeneration") or 0) < int(_meta(thing).get("generation") or 0):
+        return "the operator has not looked at the document yet"
+    for one in told.get("conditions") or []:
+        if one["type"] == "Progressing" and one.get("reason") in (
+            "RollingUpdate",
+            "RolloutStalled",
+            "Creating",
+            "Scaling",
+        ):
+            return f"{one['reason']}: {one.get('message') or ''}".rstrip(": ")
+    return ""
+
+
+# --- pods ---
+
+
+def trouble_of(pod: Object) -> str:
+    """Why a pod is not up, in its own words; empty when nothing is wrong."""
+    status = pod.get("status") or {}
+    if _meta(pod).get("deletionTimestamp"):
+        return "its pod is ending"
+    for container in status.get("containerStatuses") or []:
+        state = container.get("state") or {}
+        waiting = state.get("waiting") or {}
+        if waiting.get("reason") and waiting["reason"] != "ContainerCreating":
+            return f"{waiting['reason']}: {str(waiting.get('message') or 'no further word')[:WORDS_MAX]}"
+        ended = state.get("terminated") or {}
+        if ended:
+            return f"ended with exit code {ended.get('exitCode')}: {ended.get('reason') or 'no reason'}"
+    for one in status.get("conditions") or []:
+        if one.get("type") == "PodScheduled" and one.get("status") == "False":
+            return f"pending, {one.get('reason')}: {one.get('message') or 'no machine fits'}"
+    return "its pod is being created" if status.get("phase") == "Pending" else ""
+
+
+def is_ready(pod: Object) -> bool:
+    """Whether the pod's readiness holds."""
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+
+
+def name_of(thing: Object) -> str:
+    """An object's name."""
+    return str(_meta(thing).get("name", ""))
+
+
+def _pod_of(subnet: Subnet, member: str, group: str) -> str:
+    return f"{subnet.name}-{group}-{int(member.rpartition('-')[2]) // subnet.spec.nodes_per_pod}"
+
+
+def _member(name: str, group: str, pod_name: str, pods: list[Object], wanted: int) -> MemberStatus:
+    line = MemberStatus(
+        name=name, group=group, state="starting", address="", peers=0, restarts=0, cert_not_after=None, wanted=wanted,
+        detail="has no pod yet",
+    )  # fmt: skip
+    return _with_pod(line, pod_name, pods)
+
+
+def _with_pod(line: MemberStatus, pod_name: str, pods: list[Object]) -> MemberStatus:
+    pod = next((one for one in pods if name_of(one) == pod_name), None)
+    if pod is None:
+        return line
+    status = pod.get("status") or {}
+    restarts = sum(int(one.get("restartCount") or 0) for one in status.get("containerStatuses") or [])
+    detail, state = trouble_of(pod), line.state
+    if state == "starting" and not detail:  # the lab is away: the pod alone knows
+        detail = ""
+        state = "ready" if is_ready(pod) else "running"
+    elif not detail and line.state != "starting":
+        detail = line.detail
+    elif state == "unknown" and detail:
+        state = "starting"
+    return msgspec.structs.replace(line, state=state, detail=detail, restarts=max(restarts, line.restarts))
+
+
+def _created(thing: Object) -> float | None:
+    text = _meta(thing).get("creationTimestamp")
+    try:
+        return datetime.fromisoformat(str(text)).timestamp() if text else None
+    except ValueError:
+        return None
+
+
+def _meta(thing: Object) -> Object:
+    return thing.get("metadata") or {}
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+    return [_without_nulls(one) for one in value] if isinstance(value, list) else value

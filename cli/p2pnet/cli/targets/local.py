@@ -1,0 +1,283 @@
+"""Subnets on this machine: a detached lab per subnet, found through the state directory, spoken to by its socket."""
+
+import asyncio
+import contextlib
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+
+from p2pnet.cli.failure import CommandError, ExitCode
+from p2pnet.cli.progress import Listener
+from p2pnet.cli.targets import Sight
+from p2pnet.cli.targets.spawning import check_room, spawn
+from p2pnet.cli.targets.stopping import gone, stop
+from p2pnet.desk import Desk, State, SubnetPaths, archive, processes
+from p2pnet.desk.files import write_atomic
+from p2pnet.desk.state import LabRecord
+from p2pnet.model.errors import SpecError, TargetError
+from p2pnet.model.subnet import Subnet, load_subnet, to_document
+
+LOCK_WAIT_S = 30.0
+LAB_KNOWN_S = 30.0  # from a lab's first step to its record, on a loaded machine
+DEATH_WAIT_S = 2.0
+POLL_S = 0.05
+LOG_TAIL_LINES = 3
+
+
+class LocalTarget:
+    """The target `local`."""
+
+    kind = "local"
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._labs: dict[str, subprocess.Popen[bytes]] = {}
+
+    def names(self) -> list[str]:
+        """Subnets with a directory."""
+        return self.state.names()
+
+    def look(self, name: str) -> Sight:
+        """By files and process ids alone."""
+        paths = self.state.subnet(name)
+        if not paths.root.exists() or (not paths.begun and _is_free(paths)):
+            return "absent"
+        if paths.live_lab() is not None:
+            return "up"
+        if not _is_free(paths) or (paths.lab_exists() and paths.live_lab() is None):
+            return "starting"
+        if paths.live_lab() is not None:  # it came up while we looked
+            return "up"
+        try:
+            self.subnet(name)
+        except CommandError:
+            return "damaged"
+        return "dead"
+
+    def subnet(self, name: str) -> Subnet:
+        """subnet.json."""
+        paths = self.state.subnet(name)
+        try:
+            return load_subnet(paths.document.read_bytes())
+        except FileNotFoundError:
+            if not paths.root.exists():
+                raise self._absent(name) from None
+            raise _damaged(paths, "it is missing") from None
+        except (SpecError, OSError) as error:
+            raise _damaged(paths, str(error)) from error
+
+    @contextlib.asynccontextmanager
+    async def desk(self, name: str) -> AsyncIterator[Desk]:
+        """Over the lab's unix socket."""
+        record = self._record(name)
+        try:
+            async with Desk.unix(record.socket) as desk:
+                yield desk
+        except TargetError as error:
+            # a killed process refuses us a moment before it is gone
+            if await gone(record, DEATH_WAIT_S):
+                raise self._dead(name) from error
+            raise self._silent(name, record, error) from error
+
+    def _record(self, name: str) -> LabRecord:
+        match self.look(name):
+            case "absent":
+                raise self._absent(name)
+            case "starting":
+                raise CommandError(
+                    f"another p2pnet command is starting or removing {name}",
+                    where=str(self.state.subnet(name).lock_file),
+                    todo=f"try again in a moment: p2pnet status {name}",
+                    exit_code=ExitCode.NOT_FOUND,
+                )
+            case "damaged":
+                self.subnet(name)  # says how
+            case _:
+                pass
+        record = self.state.subnet(name).live_lab()
+        if record is None:
+            raise self._dead(name)
+        return record
+
+    def _absent(self, name: str) -> CommandError:
+        others = self.names()
+        here = f" (there: {', '.join(others[:8])})" if others else ""
+        ended = self.state.subnet(name).read_epitaph()
+        return CommandError(
+            f"there is no subnet {name} any more: {ended}" if ended else f"there is no subnet {name}{here}",
+            where=str(self.state.subnets),
+            todo=f"p2pnet up {name}",
+            exit_code=ExitCode.NOT_FOUND,
+        )
+
+    def _dead(self, name: str) -> CommandError:
+        closed = archive.invalidate_open_runs(self.state, name, f"the lab of {name} died while the run was open")
+        runs = f"; open runs are now invalid: {', '.join(closed)}" if closed else ""
+        return CommandError(
+            f"the lab of {name} is dead, and its nodes with it{runs}",
+            where=str(self.state.subnet(name).lab_log),
+            todo=f"p2pnet up {name}",
+            exit_code=ExitCode.NOT_FOUND,
+        )
+
+    def _silent(self, name: str, record: LabRecord, error: TargetError) -> CommandError:
+        stopped = processes.is_stopped(record.pid)
+        return CommandError(
+            f"the lab of {name} runs (process {record.pid}) but does not answer"
+            + (": the process is stopped" if stopped else f": {error}"),
+            where=str(self.state.subnet(name).lab_log),
+            todo=(f"kill -CONT {record.pid}" if stopped else "try again") + f", or p2pnet down {name}",
+            exit_code=ExitCode.NOT_FOUND,
+        )
+
+    def last_words(self, name: str) -> CommandError | None:
+        """problem.json, or the log of a lab that this command started itself."""
+        paths = self.state.subnet(name)
+        problem, process = paths.read_problem(), self._labs.get(name)
+        if problem is None:
+            return None if process is None or process.poll() is None else _stillborn(process, paths)
+        todo = problem.hint or f"read that log, then p2pnet up {name}"
+        return CommandError(problem.error, where=str(paths.lab_log), todo=todo, exit_code=problem.exit_code)
+
+    async def collect(self, name: str) -> None:
+        """Nothing: its lab writes there."""
+
+    def place(self, subnet: Subnet) -> None:
+        """Here, whatever namespace it names."""
+
+    @contextlib.asynccontextmanager
+    async def hold(self, name: str, listener: Listener) -> AsyncIterator[None]:
+        """The lock of the subnet; waits up to 30 s, asking often rather than blocking: Ctrl-C must work."""
+        paths = self.state.subnet(name)
+        deadline = time.monotonic() + LOCK_WAIT_S
+        with contextlib.ExitStack() as stack:
+            while True:
+                try:
+                    stack.enter_context(paths.lock(wait_s=0.0))
+                    break
+                except TargetError as error:
+                    if time.monotonic() >= deadline:
+                        raise CommandError(
+                            f"another p2pnet command has been working on {name} for {LOCK_WAIT_S:.0f} s",
+                            where=str(paths.lock_file),
+                            todo=error.hint or "wait for it to end, then try again",
+                        ) from error
+                    listener.waiting(f"another p2pnet command is working on {name}")
+                    await asyncio.sleep(POLL_S)
+            yield
+
+    async def start(self, subnet: Subnet, listener: Listener, *, timeout_s: float) -> None:
+        """Write the document, start the lab in a session of its own, wait until its socket answers."""
+        paths = self.state.subnet(subnet.name)
+        await self._end_lab(paths, listener)  # one whose `up` was killed meanwhile: nobody was told of it
+        archive.invalidate_open_runs(self.state, subnet.name, "the lab was started again while the run was open")
+        check_room(self.state.root)
+        document = msgspec.json.format(msgspec.json.encode(to_document(subnet)))
+        if paths.root.exists() and not _holds(paths.document, document):
+            shutil.rmtree(paths.root)  # another document: nothing of the old one may leak into it
+        paths.make()
+        for stale in (paths.record, paths.problem, paths.epitaph):
+            stale.unlink(missing_ok=True)
+        write_atomic(paths.document, document, durable=True)
+        listener.waiting("the lab")
+        process = self._labs[subnet.name] = spawn(self.state.root, paths)
+        await self._until_it_answers(process, paths, timeout_s)
+
+    async def _until_it_answers(self, process: "subprocess.Popen[bytes]", paths: SubnetPaths, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            if _answers(process, paths):
+                return
+            if process.poll() is not None:
+                raise self.last_words(paths.name) or _stillborn(process, paths)
+            if time.monotonic() >= deadline:
+                raise CommandError(
+                    f"the lab of {paths.name} does not answer after {timeout_s:.0f} s",
+                    where=str(paths.lab_log),
+                    todo=f"read that log; p2pnet down {paths.name}",
+                    exit_code=ExitCode.NOT_READY,
+                )
+            await asyncio.sleep(POLL_S)
+
+    async def _end_lab(self, paths: SubnetPaths, listener: Listener) -> LabRecord | None:
+        """Stop the lab, waiting for one that is still starting to be known; its record. Only under `hold`."""
+        deadline = time.monotonic() + LAB_KNOWN_S
+        while (record := paths.live_lab()) is None and paths.lab_exists() and time.monotonic() < deadline:
+            listener.waiting(f"the lab of {paths.name}, which is starting")
+            await asyncio.sleep(POLL_S)
+        if record is not None:
+            listener.waiting(f"the nodes of {paths.name} to stop")
+            await stop(record)
+        elif paths.lab_exists():
+            raise CommandError(
+                f"a lab of {paths.name} lives but is not known after {LAB_KNOWN_S:.0f} s",
+                where=str(paths.lab_lock),
+                todo=f"end it: fuser -k {paths.lab_lock}, then try again",
+            )
+        return record
+
+    async def remove(self, name: str, listener: Listener) -> bool:
+        """Ask the lab to stop; if it does not, signals. Then remove the directory and the socket."""
+        paths = self.state.subnet(name)
+        record = await self._end_lab(paths, listener) or paths.read_record()
+        archive.invalidate_open_runs(self.state, name, f"{name} was taken down while the run was open")
+        return _remove_files(paths, record)
+
+
+def _remove_files(paths: SubnetPaths, record: LabRecord | None) -> bool:
+    if record is not None:
+        Path(record.socket).unlink(missing_ok=True)
+    if not paths.root.exists():
+        return False
+    shutil.rmtree(paths.root)
+    return True
+
+
+def _is_free(paths: SubnetPaths) -> bool:
+    try:
+        with paths.lock(wait_s=0.0):
+            return True
+    except TargetError:
+        return False
+
+
+def _damaged(paths: SubnetPaths, why: str) -> CommandError:
+    return CommandError(
+        f"the state of {paths.name} is damaged: {why}",
+        where=str(paths.document),
+        todo=f"p2pnet down {paths.name}, then p2pnet up {paths.name}",
+    )
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return path.read_bytes() == content
+    except OSError:
+        return False
+
+
+def _answers(process: "subprocess.Popen[bytes]", paths: SubnetPaths) -> bool:
+    record = paths.read_record()
+    return record is not None and record.pid == process.pid and Path(record.socket).exists()
+
+
+def _stillborn(process: "subprocess.Popen[bytes]", paths: SubnetPaths) -> CommandError:
+    """The lab ended before it answered and left no words but its log."""
+    try:
+        tail = paths.lab_log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:]
+    except OSError:
+        tail = []
+    last = next((line.strip() for line in reversed(tail) if line.strip()), "it said nothing")
+    code = (
+        process.returncode if process.returncode in (ExitCode.USAGE, ExitCode.INVALID, ExitCode.BUG) else ExitCode.BUG
+    )
+    return CommandError(
+        f"the lab of {paths.name} ended with exit code {process.returncode} before it answered: {last}",
+        where=str(paths.lab_log),
+        todo=f"read that log, then p2pnet up {paths.name}",
+        exit_code=code,
+    )

@@ -1,0 +1,44 @@
+"""A lab's process brought to its end: by its own route, else by signals."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+
+from p2pnet.desk import Desk, ProblemError
+from p2pnet.desk.state import LabRecord
+from p2pnet.model.errors import TargetError
+
+STOP_WAIT_S = 20.0  # nodes drain up to 10 s, the lab waits for them
+TERM_WAIT_S = 12.0
+POLL_S = 0.05
+
+
+async def stop(record: LabRecord) -> None:
+    """Ask it, then tell it, then force it; returns when it is gone or nothing more can be done."""
+    _signal(record, signal.SIGCONT)  # a stopped process hears nothing else
+    with contextlib.suppress(TargetError, ProblemError, TimeoutError):
+        async with Desk.unix(record.socket) as desk:
+            await asyncio.wait_for(desk.stop(), STOP_WAIT_S)
+    for stop_signal, patience in ((None, STOP_WAIT_S), (signal.SIGTERM, TERM_WAIT_S), (signal.SIGKILL, TERM_WAIT_S)):
+        if stop_signal is not None:
+            _signal(record, stop_signal)
+        if await gone(record, patience):
+            return
+
+
+def _signal(record: LabRecord, number: signal.Signals) -> None:
+    if record.alive:  # pid and start time: never a stranger's process
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(record.pid, number)
+
+
+async def gone(record: LabRecord, patience_s: float) -> bool:
+    """Whether it ends within so many seconds."""
+    deadline = time.monotonic() + patience_s
+    while record.alive:
+        if time.monotonic() >= deadline:
+            return False
+        await asyncio.sleep(POLL_S)
+    return True

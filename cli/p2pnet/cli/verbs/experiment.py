@@ -1,0 +1,127 @@
+"""`inject`, `report`, `trace`, `get`, `withdraw`."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from p2pnet.cli import options
+from p2pnet.cli.app import Command, verb
+
+
+@verb("p2pnet inject demo --size 64KiB --count 20 --expect 'p95 <= 800ms'")
+def inject(
+    name: options.Name,
+    *,
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Artifacts to publish.", show_default=False)
+    ] = None,
+    size: options.Size = None,
+    count: Annotated[int, typer.Option("--count", min=1, metavar="N", help="How often to publish each.")] = 1,
+    rate: options.Rate = None,
+    publisher: Annotated[
+        str, typer.Option("--from", metavar="NODE|random|all", help="Who publishes; `all`: every node its own.")
+    ] = "random",
+    seed: options.Seed = None,
+    within: options.Within = None,
+    expect: Annotated[
+        list[str] | None,
+        typer.Option("--expect", metavar="EXPR", help="Repeatable.  [default: reach == 100%]", show_default=False),
+    ] = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the run's id and end.")] = False,
+    shared: Annotated[bool, typer.Option("--shared", help="Run beside other runs; the report says so.")] = False,
+    cancel_on_interrupt: Annotated[
+        bool, typer.Option("--cancel-on-interrupt", help="Ctrl-C stops the run instead of leaving it.")
+    ] = False,
+) -> Command:
+    """Publish artifacts and report.
+
+    Follows them until every node has them; Ctrl-C leaves the run to go on.
+    """
+    from p2pnet.cli.commands import inject as command
+
+    chosen = command.Options(
+        name=name,
+        files=tuple(files or ()),
+        size=size,
+        count=count,
+        rate=rate,
+        publisher=publisher,
+        seed=seed,
+        within_s=60.0 if within is None else within,
+        expect=tuple(expect or ()),
+        wait=not no_wait,
+        shared=shared,
+        cancel_on_interrupt=cancel_on_interrupt,
+    )
+    return partial(command.run, chosen)
+
+
+@verb("p2pnet report demo")
+def report(
+    name: options.Name,
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="A run's id; the latest without.", show_default=False)
+    ] = None,
+    *,
+    html: options.Html = None,
+    junit: options.Junit = None,
+    md: options.Markdown = None,
+) -> Command:
+    """Show the report of a run.
+
+    Also after `down`; a run that goes on is followed to its end.
+    """
+    from p2pnet.cli.commands import report as command
+    from p2pnet.cli.papers import Papers
+
+    return partial(command.run, command.Options(name=name, run=run, papers=Papers(html=html, junit=junit, md=md)))
+
+
+@verb("p2pnet trace demo 3fa9c2d1")
+def trace(name: options.Name, artifact: options.Artifact) -> Command:
+    """Draw an artifact's hop tree.
+
+    Who got it from whom, and which way took longest.
+    """
+    from p2pnet.cli.commands import trace as command
+
+    return partial(command.run, command.Options(name=name, artifact=artifact))
+
+
+@verb("p2pnet get demo 3fa9c2d1 -O photo.jpg")
+def get(
+    name: options.Name,
+    *,
+    artifact: options.Artifact,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "-O",
+            "--output-file",
+            metavar="FILE",
+            help="Where to; - is stdout.  [default: its own name on a terminal, else stdout]",
+            show_default=False,
+        ),
+    ] = None,
+    node: options.Node = None,
+) -> Command:
+    """Get an artifact from a node.
+
+    The bytes as that node holds them; by default not the one that published it.
+    """
+    from p2pnet.cli.commands import get as command
+
+    return partial(command.run, command.Options(name=name, artifact=artifact, file=file, node=node))
+
+
+@verb("p2pnet withdraw demo 3fa9c2d1")
+def withdraw(name: options.Name, artifact: options.Artifact) -> Command:
+    """Take an artifact back.
+
+    Every node lets go of it and does not want it again.
+    """
+    from p2pnet.cli.commands import withdraw as command
+
+    return partial(command.run, command.Options(name=name, artifact=artifact))

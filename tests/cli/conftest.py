@@ -1,0 +1,267 @@
+"""A target without processes, documents to draw, and the command line in this process."""
+
+import contextlib
+import io
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from p2pnet.cli.failure import CommandError
+from p2pnet.cli.progress import Listener, Silence
+from p2pnet.cli.render import Output
+from p2pnet.cli.session import Session
+from p2pnet.cli.targets import Sight
+from p2pnet.desk import Desk, Downloaded, ProblemError, State
+from p2pnet.model.events import Collected
+from p2pnet.model.jobs import LogLine, Problem, Progress, RunFile, RunRequest, RunState, Withdrawal
+from p2pnet.model.report import (
+    ByteCost,
+    CertificateCounts,
+    ExpectationResult,
+    Hops,
+    Latency,
+    LinkCounts,
+    MemberStatus,
+    NodeCounts,
+    NodeReceipts,
+    Reach,
+    Report,
+    RunSummary,
+    Status,
+)
+from p2pnet.model.subnet import Subnet, default_subnet, load_subnet, to_document
+
+NOW = 1_795_292_000.0  # 2026-11-21T20:13:20Z
+
+
+@pytest.fixture
+def now() -> float:
+    return NOW
+
+
+@pytest.fixture
+def report() -> Report:
+    return Report(
+        run="r-20261121-201320-7f",
+        subnet="demo",
+        target="local",
+        seed=7,
+        nodes=20,
+        artifacts=20,
+        verdict="pass",
+        reach=Reach(380, 380, 1.0),
+        latency_ms=Latency(141.2, 260.0, 312.0, 402.0, 455.0),
+        hops=Hops(2, 3),
+        duplicates_per_delivery=0.104,
+        bytes=ByteCost(24_903_680, 27_300_000, 1.0962),
+        clock_bound_ms=0.0,
+        expectations=[ExpectationResult("p95 <= 800ms", 312.0, True), ExpectationResult("reach >= 99%", 100.0, True)],
+        artifact_ids=[f"{index:02x}" * 32 for index in range(1, 21)],
+        publishers=["node-1", "node-2"],
+        payload_bytes=20 * 65536,
+        per_node=[NodeReceipts("node-11", 20, 20, 141.0, 455.0, "node-3"), NodeReceipts("node-4", 20, 20, 90.0, 99.0)],
+        cdf_ms=[10.0 + index * index * 1.1125 for index in range(21)],
+    )
+
+
+@pytest.fixture
+def make_status() -> Callable[..., Status]:
+    def make(nodes: int = 3, *, connected: int | None = None, name: str = "demo") -> Status:
+        connected = nodes if connected is None else connected
+        members = [
+            MemberStatus(
+                name=f"node-{index}",
+                group="node",
+                state="connected" if index < connected else "starting",
+                address=f"127.0.0.1:{41000 + index}",
+                peers=nodes - 1 if index < connected else 0,
+                restarts=0 if index < connected else 2,
+                cert_not_after="2026-11-28T20:03:20Z",
+                pid=900 + index,
+                wanted=nodes - 1,
+                detail="" if index < connected else "exit code 1",
+            )
+            for index in range(nodes)
+        ]
+        return Status(
+            name=name,
+            target="local",
+            nodes=NodeCounts(nodes, nodes, connected, connected),
+            links=LinkCounts(nodes * (nodes - 1) // 2, connected * (connected - 1) // 2),
+            certificates=CertificateCounts(nodes, "2026-11-28T20:03:20Z"),
+            members=members,
+            runs=[RunSummary("r-1", "finished", "pass", 20, 1.0, 312.0, NOW - 100)],
+            seed=42,
+            up_since=NOW - 800,
+        )
+
+    return make
+
+
+@dataclass
+class FakeDesk:
+    """Answers from its fields; keeps what it was asked."""
+
+    statuses: list[Status]
+    subnet: Subnet
+    states: list[RunState] = field(default_factory=list)
+    events: tuple[str, RunFile, list[Collected]] | None = None
+    held: dict[str, bytes] = field(default_factory=dict)
+    log: list[LogLine] = field(default_factory=list)
+    asked: list[Any] = field(default_factory=list)
+    range_bytes: int = 4
+
+    async def summary(self) -> Status:
+        return self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+
+    async def spec(self) -> dict[str, Any]:
+        return to_document(self.subnet)
+
+    async def patch_spec(self, document: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(("patch", document))
+        self.subnet = load_subnet(document)
+        return document
+
+    async def upload(self, path: Path, name: str, on_progress: Callable[[int, int], None] | None = None) -> str:
+        self.asked.append(("upload", name))
+        if on_progress is not None:
+            on_progress(1, 1)
+        return f"upload-{name}"
+
+    async def start_run(self, request: RunRequest, *, key: str) -> RunState:
+        self.asked.append(("run", request))
+        return msgspec.structs.replace(self.states[0], request=request)
+
+    async def follow(self, run_id: str, cursor: int = 0) -> AsyncIterator[RunState]:
+        for state in self.states:
+            yield state
+
+    async def cancel(self, run_id: str) -> RunState:
+        self.asked.append(("cancel", run_id))
+        return self.states[-1]
+
+    async def artifact_events(self, prefix: str) -> tuple[str, RunFile, list[Collected]]:
+        assert self.events is not None
+        return self.events
+
+    async def get(self, artifact: str, *, node: str | None = None, offset: int = 0, length: int = 0) -> Downloaded:
+        self.asked.append(("get", node, offset))
+        node = node or next(iter(self.held), "")
+        if node not in self.held:
+            raise ProblemError(Problem(f"{node} does not hold {artifact}", exit_code=1), status=404)
+        data = self.held[node]
+        return Downloaded("photo.jpg", len(data), data[offset : offset + self.range_bytes], node)
+
+    async def withdrawal(self, artifact: str) -> Withdrawal:
+        return Withdrawal(artifact=artifact.ljust(64, "0"), held=sorted(self.held))
+
+    async def logs(self, **asked: Any) -> AsyncIterator[LogLine]:
+        self.asked.append(("logs", asked))
+        for line in self.log:
+            yield line
+
+
+class FakeTarget:
+    """One subnet that is as it is told to be."""
+
+    kind = "local"
+
+    def __init__(self, desk: FakeDesk, state: State, sight: Sight = "up") -> None:
+        self.fake = desk
+        self.state = state
+        self.sight: Sight = sight
+        self.started: list[Subnet] = []
+        self.removed: list[str] = []
+
+    def names(self) -> list[str]:
+        return [] if self.sight == "absent" else [self.fake.subnet.name]
+
+    def look(self, name: str) -> Sight:
+        return self.sight if name == self.fake.subnet.name else "absent"
+
+    async def collect(self, name: str) -> None: ...
+
+    def place(self, subnet: Subnet) -> None: ...
+
+    def last_words(self, name: str) -> CommandError | None:
+        return None
+
+    def subnet(self, name: str) -> Subnet:
+        return self.fake.subnet
+
+    @contextlib.asynccontextmanager
+    async def desk(self, name: str) -> AsyncIterator[Desk]:
+        if self.look(name) != "up":
+            raise CommandError(f"no {name}", where="here", todo=f"p2pnet up {name}", exit_code=3)
+        yield cast("Desk", self.fake)
+
+    @contextlib.asynccontextmanager
+    async def hold(self, name: str, listener: Listener) -> AsyncIterator[None]:
+        yield
+
+    async def start(self, subnet: Subnet, listener: Listener, *, timeout_s: float) -> None:
+        self.started.append(subnet)
+        self.fake.subnet = subnet
+        self.sight = "up"
+
+    async def remove(self, name: str, listener: Listener) -> bool:
+        there = self.look(name) != "absent"
+        self.removed.append(name)
+        self.sight = "absent"
+        return there
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
+    root = tmp_path / "state"
+    monkeypatch.setenv("P2PNET_STATE", str(root))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))  # whatever clusters this machine knows
+    return State(root)
+
+
+@pytest.fixture
+def target(state: State, make_status: Callable[..., Status], report: Report) -> FakeTarget:
+    request = RunRequest(payloads=[])
+    run = RunState(run=report.run, state="running", request=request, created_at=NOW, progress=Progress(1, 20, 10, 380))
+    done = msgspec.structs.replace(run, state="finished", report=report, cursor=2)
+    return FakeTarget(FakeDesk([make_status()], default_subnet("demo", 3), states=[run, done]), state)
+
+
+@pytest.fixture
+def session(target: FakeTarget) -> Session:
+    return Session(
+        target=lambda: target,
+        output=Output.TABLE,
+        listener=Silence(),
+        stdout=io.StringIO(),
+        stderr=io.StringIO(),
+        now=lambda: NOW,
+    )
+
+
+@dataclass
+class Ended:
+    """How a command line ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def p2pnet(state: State, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """The command line, in this process, with a state directory of its own."""
+    from p2pnet.cli.app import main
+
+    def call(*words: str) -> Ended:
+        capsys.readouterr()
+        code = main(words)
+        captured = capsys.readouterr()
+        return Ended(int(code), captured.out, captured.err)
+
+    return call

@@ -1,0 +1,425 @@
+"""The target `cluster` against an API server that is a fake: what is asked, what is waited for, what is said."""
+
+import base64
+import json
+import ssl
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.cli.fake_kube import BEARER, FakeKube
+
+from p2pnet.cli.targets import cluster, cluster_desk, installation
+from p2pnet.desk import State, archive, proxy
+from p2pnet.model.jobs import Problem, RunFile, RunRequest, RunState
+from p2pnet.model.report import Condition, Report, Status
+from p2pnet.model.subnet import default_subnet, to_document
+from p2pnet.trust import Authority
+
+
+@pytest.fixture
+def kube(tmp_path: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKube]:
+    fake = FakeKube()
+    fake.start()
+    monkeypatch.setenv("KUBECONFIG", str(fake.kubeconfig(tmp_path / "kubeconfig")))
+    monkeypatch.setattr(proxy, "RETRY_FIRST_S", 0.01)
+    monkeypatch.setattr(cluster, "POLL_S", 0.02)
+    monkeypatch.setattr(cluster_desk, "PAUSE_S", 0.02)
+    monkeypatch.setattr(installation, "POLL_S", 0.01)
+    yield fake
+    fake.stop()
+
+
+class FakeLab:
+    """A lab of three nodes that has run once."""
+
+    def __init__(self, status: Status, report: Report) -> None:
+        self.status = msgspec.structs.replace(status, target="cluster")
+        self.report = msgspec.structs.replace(report, target="cluster")
+        self.lost = False
+        request = RunRequest(payloads=[])
+        self.state = RunState(self.report.run, "finished", request, 1.0, report=self.report, cursor=3)
+        self.file = RunFile(
+            run=self.report.run, subnet="demo", target="cluster", seed=7, request=request, created_at=1.0,
+            nodes=["node-0"], version="0", state="finished", artifacts=self.report.artifact_ids,
+        )  # fmt: skip
+
+    def __call__(self, method: str, path: str, query: dict[str, str], body: bytes) -> tuple[int, Any]:
+        match method, path.split("/")[2:]:
+            case "GET", ["summary"]:
+                return 200, self.status
+            case "POST", ["runs"]:
+                return 202, msgspec.structs.replace(self.state, state="running", report=None, cursor=1)
+            case "GET", ["runs"]:
+                return 200, {"runs": [msgspec.to_builtins(self.state)]}
+            case "GET", ["runs", _run]:
+                return (404, Problem("there is no such run")) if self.lost else (200, self.state)
+            case "GET", ["runs", _run, "files", "run.json"]:
+                return 200, self.file
+            case "GET", ["runs", _run, "files", "summary.json"]:
+                return 200, self.report
+            case "GET", ["runs", _run, "files", "events.ndjson"]:
+                return 200, b""
+        return 404, Problem(f"{method} {path}: not found", exit_code=2)
+
+
+@pytest.fixture
+def lab(kube: FakeKube, make_status: Callable[..., Status], report: Report) -> FakeLab:
+    lab = FakeLab(make_status(), report)
+    kube.lab = lab
+    return lab
+
+
+def test_up_applies_the_document_and_waits_until_the_lab_says_connected(kube: FakeKube, lab: FakeLab, p2pnet) -> None:
+    ended = p2pnet("up", "demo", "--nodes", "3", "--on", "cluster", "-o", "json")
+
+    assert ended.code == 0, ended.err
+    assert kube.applied[0]["metadata"] == {"name": "demo", "namespace": "default"}
+    assert kube.applied[0]["spec"]["nodes"] == 3
+    assert json.loads(ended.out)["nodes"]["connected"] == 3
+    assert "context fake, namespace default" in ended.err
+    assert "p2pnet inject demo --size 64KiB --count 20 --on cluster" in ended.err
+
+
+def test_up_that_is_not_ready_in_time_names_image_and_lab(kube: FakeKube, p2pnet) -> None:
+    def stuck(thing: dict[str, Any]) -> None:
+        pod = kube.add_pod("demo", "node-0", phase="Pending")
+        waiting = {"reason": "ErrImagePull", "message": "no such image: nowhere/p2pnet:1"}
+        pod["status"]["containerStatuses"] = [{"state": {"waiting": waiting}}]
+        degraded = {
+            "type": "Degraded",
+            "status": "True",
+            "reason": "ImagePull",
+            "message": "demo-node-0: no such image",
+        }
+        thing["status"] = {"observedGeneration": 1, "certificates": {"issued": 1}, "conditions": [degraded]}
+
+    kube.on_apply = stuck
+    ended = p2pnet("up", "demo", "--nodes", "2", "--on", "cluster", "--timeout", "1s")
+
+    assert ended.code == 4
+    assert "certificates 1/2, nodes running 0/2, nodes ready 0/2, links 0/1, the lab" in ended.err
+    assert "ImagePull: demo-node-0: no such image" in ended.err
+    assert "node-0 starting (0/1 links, ErrImagePull: no such image: nowhere/p2pnet:1)" in ended.err
+    assert "node-1 starting (0/1 links, has no pod yet)" in ended.err
+
+
+def test_an_edit_is_ready_only_when_the_operator_has_rolled_it_out(
+    kube: FakeKube, lab: FakeLab, p2pnet, tmp_path
+) -> None:
+    kube.add("demo")
+    kube.on_apply = lambda thing: None  # an operator that does not look
+    file = tmp_path / "demo.yaml"
+    document = to_document(default_subnet("demo", 3))
+    document["spec"]["broadcast"] = {"pushBelow": 2048}
+    file.write_text(json.dumps(document))
+    ended = p2pnet("up", "-f", str(file), "--on", "cluster", "--timeout", "1s")
+
+    assert ended.code == 4
+    assert "the operator has not looked at the document yet" in ended.err
+    assert kube.applied[0]["spec"]["broadcast"] == {"pushBelow": 2048}
+
+
+def test_what_nobody_may_change_is_refused_before_the_api_server_is_asked(kube: FakeKube, p2pnet, tmp_path) -> None:
+    kube.add("demo", seed=1)
+    file = tmp_path / "demo.yaml"
+    file.write_text(json.dumps({**to_document(default_subnet("demo", 3)), "spec": {"nodes": 3, "seed": 2}}))
+    ended = p2pnet("up", "-f", str(file), "--on", "cluster")
+    assert (ended.code, kube.applied) == (2, [])
+    assert "spec.seed" in ended.err
+
+
+def test_what_the_api_server_refuses_as_wrong_is_exit_2(kube: FakeKube, p2pnet, tmp_path) -> None:
+    file = tmp_path / "demo.yaml"
+    file.write_text(json.dumps({**to_document(default_subnet("demo", 3)), "spec": {"nodes": 3, "seed": 666}}))
+    ended = p2pnet("up", "-f", str(file), "--on", "cluster")
+    assert ended.code == 2
+    assert "spec.seed: not that one" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("up", "demo", "-n", "nope", "--nodes", "2"), "there is no namespace nope"),
+        (("status", "demo", "--on", "cluster"), "there is no subnet demo"),
+        (("status", "demo", "--context", "mars"), "there is no context 'mars' in the kubeconfig (there: fake, other)"),
+    ],
+)
+def test_what_is_not_there_is_exit_3(kube: FakeKube, p2pnet, words: tuple[str, ...], said: str) -> None:
+    ended = p2pnet(*words)
+    assert ended.code == 3
+    assert said in ended.err
+
+
+def test_a_cluster_without_p2pnet_names_install(kube: FakeKube, p2pnet) -> None:
+    kube.installed = False
+    ended = p2pnet("up", "demo", "--on", "cluster")
+    assert ended.code == 3
+    assert "p2pnet install --context fake" in ended.err
+
+
+def test_a_namespace_of_the_file_is_gone_to_unless_the_command_line_says_another(kube: FakeKube, lab, p2pnet, tmp_path):
+    kube.namespace = "team"
+    document = to_document(default_subnet("demo", 3))
+    document["metadata"]["namespace"] = "team"
+    file = tmp_path / "demo.yaml"
+    file.write_text(json.dumps(document))
+    assert p2pnet("up", "-f", str(file), "--on", "cluster").code == 0
+    assert kube.applied[0]["metadata"]["namespace"] == "team"
+    ended = p2pnet("up", "-f", str(file), "--on", "cluster", "-n", "default")
+    assert ended.code == 2
+    assert "metadata.namespace says team" in ended.err
+
+
+def test_a_name_is_looked_up_here_and_then_in_the_current_context(
+    kube: FakeKube, lab: FakeLab, p2pnet, state: State
+) -> None:
+    kube.add("demo")
+    found = p2pnet("status", "demo", "-o", "json")
+    assert found.code == 0
+    assert "context fake" in found.err
+    assert json.loads(found.out)["target"] == "cluster"
+    assert json.loads(p2pnet("status", "-o", "json").out)["name"] == "demo"
+
+    state.subnet("demo").make().document.write_text(json.dumps(to_document(default_subnet("demo", 3))))
+    both = p2pnet("status", "demo")
+    assert both.code == 2
+    assert "demo is on this machine and in context fake, namespace default" in both.err
+    assert p2pnet("status", "demo", "--on", "cluster").code == 0
+
+
+def test_status_falls_back_to_the_object_while_the_lab_is_away(kube: FakeKube, p2pnet) -> None:
+    thing = kube.add("demo")
+    thing["status"]["conditions"] = [
+        {"type": "Connected", "status": "Unknown", "reason": "LabUnreachable", "message": ""}
+    ]
+    kube.pods["demo-node-1"]["status"]["containerStatuses"] = [{"restartCount": 4, "state": {}}]
+    status = msgspec.json.decode(p2pnet("status", "demo", "--on", "cluster", "-o", "json").out.encode(), type=Status)
+
+    assert (status.nodes.desired, status.nodes.ready, status.nodes.connected) == (3, 3, 0)
+    assert (status.links.expected, status.links.up, status.certificates.issued) == (3, 0, 3)
+    assert [member.restarts for member in status.members] == [0, 4, 0]
+    away = next(one for one in status.conditions if one.type == "LabAway")
+    assert "no endpoints available" in away.message
+    assert Condition("Connected", "Unknown", "LabUnreachable", "") in status.conditions
+
+
+def test_a_run_is_followed_through_a_proxy_that_stumbles_and_its_files_are_kept(
+    kube: FakeKube, lab: FakeLab, p2pnet, state
+):
+    kube.add("demo")
+    kube.away = [503, 502]
+    ended = p2pnet("inject", "demo", "--on", "cluster", "-o", "json")
+
+    assert ended.code == 0, ended.err
+    assert msgspec.json.decode(ended.out.encode(), type=Report) == lab.report
+    assert archive.read_run(state, lab.report.run) == (lab.file, lab.report)
+    kube.lab = None
+    assert p2pnet("down", "demo", "-y", "--on", "cluster").code == 0
+    assert p2pnet("report", "demo").code == 0  # from the copy: the subnet is gone
+
+
+def test_a_run_that_another_lab_knows_nothing_of_is_invalid(kube: FakeKube, lab: FakeLab, p2pnet) -> None:
+    kube.add("demo")
+    lab.lost = True
+    ended = p2pnet("inject", "demo", "--on", "cluster")
+    assert ended.code == 5
+    assert "its lab was replaced during the run" in ended.err
+
+
+def test_a_lab_that_stays_away_is_exit_3_and_names_itself(
+    kube: FakeKube, p2pnet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster.ClusterTarget._desk, "__kwdefaults__", {"retry_s": 0.05})
+    kube.add("demo")
+    ended = p2pnet("withdraw", "demo", "abcdef123", "--on", "cluster")
+    assert ended.code == 3
+    assert "the lab of demo does not answer" in ended.err
+
+
+def test_a_token_that_may_not_be_read_is_exit_3_and_says_which(kube: FakeKube, lab: FakeLab, p2pnet) -> None:
+    kube.add("demo")
+    kube.forbidden = {"/secrets/"}
+    ended = p2pnet("inject", "demo", "--on", "cluster")
+    assert ended.code == 3
+    assert "Secret demo-lab-token" in ended.err
+
+
+def test_who_may_use_one_lab_and_nothing_else_can_run_experiments(kube: FakeKube, lab: FakeLab, p2pnet) -> None:
+    kube.add("demo")
+    lab.status = msgspec.structs.replace(lab.status, nodes=msgspec.structs.replace(lab.status.nodes, connected=2))
+    kube.forbidden = {"/pods"}
+    assert p2pnet("inject", "demo", "--on", "cluster").code == 0
+    assert p2pnet("status", "demo", "--on", "cluster").code == 0
+    assert p2pnet("logs", "demo", "--on", "cluster").code == 3
+
+
+def test_who_may_only_look_sees_what_the_object_says(kube: FakeKube, lab: FakeLab, p2pnet) -> None:
+    kube.add("demo")
+    kube.forbidden = {"/secrets/", "/proxy/"}
+    ended = p2pnet("status", "demo", "--on", "cluster", "-o", "json")
+    assert ended.code == 0
+    assert json.loads(ended.out)["nodes"]["ready"] == 3
+
+
+def test_logs_are_those_of_all_pods_by_time(kube: FakeKube, p2pnet) -> None:
+    kube.add("demo", nodes=2)
+    kube.logs = {
+        "demo-node-0": "2026-11-21T20:00:01.5Z one\n2026-11-21T20:00:03Z three\n",
+        "demo-node-1": "2026-11-21T20:00:02.123456789Z two\n",
+        "demo-lab": "2026-11-21T20:00:04Z four\n",
+    }
+    ended = p2pnet("logs", "demo", "--on", "cluster", "-o", "ndjson")
+    lines = [json.loads(line) for line in ended.out.splitlines()]
+    assert [(line["node"], line["line"]) for line in lines] == [
+        ("node-0", "one"), ("node-1", "two"), ("node-0", "three"), ("lab", "four"),
+    ]  # fmt: skip
+    assert lines[0]["time"] == "2026-11-21T20:00:01.500Z"
+    assert p2pnet("logs", "demo", "--on", "cluster", "--grep", "t[wh]").out.count("\n") == 2
+    assert "three" in p2pnet("logs", "demo", "--on", "cluster", "--node", "node-0").out
+    ended = p2pnet("logs", "demo", "--on", "cluster", "--node", "node-9")
+    assert ended.code == 2
+    assert "no pod of node 'node-9'" in ended.err
+
+
+def test_down_waits_until_the_pods_are_gone_and_is_fine_when_they_are(kube: FakeKube, p2pnet) -> None:
+    kube.add("demo")
+    kube.linger = 3
+    ended = p2pnet("down", "demo", "-y", "--on", "cluster", "-o", "json")
+    assert (ended.code, json.loads(ended.out)["removed"]) == (0, ["demo"])
+    assert kube.pods == {}
+    assert kube.linger < 0
+    again = p2pnet("down", "demo", "-y", "--on", "cluster", "-o", "json")
+    assert (again.code, json.loads(again.out)["absent"]) == (0, ["demo"])
+
+
+def test_down_all_is_every_subnet_of_one_namespace(kube: FakeKube, p2pnet) -> None:
+    kube.add("one", nodes=1)
+    kube.add("two", nodes=1)
+    ended = p2pnet("down", "--all", "-y", "--on", "cluster", "-o", "json")
+    assert json.loads(ended.out)["removed"] == ["one", "two"]
+
+
+def test_install_applies_the_definition_first_and_waits_for_it(kube: FakeKube, p2pnet) -> None:
+    kube.installed = False
+    ended = p2pnet("install", "--node-image", "mine/node:1", "-o", "json")
+
+    assert ended.code == 0, ended.err
+    kinds = [one["kind"] for one in kube.applied]
+    assert kinds[:2] == ["Namespace", "CustomResourceDefinition"]
+    assert kube.established_after < 0
+    asked = [path for method, path in kube.asked if method == "PATCH"]
+    assert "/apis/apps/v1/namespaces/p2pnet-system/deployments/p2pnet" in asked
+    operator = next(one for one in kube.applied if one["kind"] == "Deployment")
+    environment = {
+        one["name"]: one.get("value") for one in operator["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
+    assert environment["P2PNET_NODE_IMAGE"] == "mine/node:1"
+    assert json.loads(ended.out)["applied"][1] == "CustomResourceDefinition subnets.p2pnet.io"
+
+
+def test_uninstall_refuses_while_there_are_subnets_and_orphan_leaves_their_definition(kube: FakeKube, p2pnet) -> None:
+    kube.add("demo")
+    refused = p2pnet("uninstall")
+    assert refused.code == 2
+    assert "default/demo" in refused.err
+    assert not [path for method, path in kube.asked if method == "DELETE"]
+    assert p2pnet("uninstall", "--orphan").code == 0
+    deleted = [path for method, path in kube.asked if method == "DELETE"]
+    assert "/apis/apps/v1/namespaces/p2pnet-system/deployments/p2pnet" in deleted
+    assert not any("customresourcedefinitions" in path for path in deleted)
+
+
+def test_uninstall_waits_until_install_can_begin_again(kube: FakeKube, p2pnet) -> None:
+    assert p2pnet("uninstall").code == 0
+    assert kube.deleted["/api/v1/namespaces/p2pnet-system"] < 0
+    assert any("customresourcedefinitions" in path for path in kube.deleted)
+    kube.deleted["/api/v1/namespaces/p2pnet-system"] = 3  # somebody else's is still going on
+    assert p2pnet("install").code == 0
+
+
+def test_render_prints_what_the_operator_would_make_without_any_key(p2pnet, tmp_path: Path) -> None:
+    file = tmp_path / "demo.yaml"
+    file.write_text(json.dumps(to_document(default_subnet("demo", 2))))
+    ended = p2pnet("render", "-f", str(file), "-n", "team", "-o", "json")
+    items = json.loads(ended.out)["items"]
+    names = {(one["kind"], one["metadata"]["name"]) for one in items}
+    assert {("Subnet", "demo"), ("Pod", "demo-node-1"), ("Pod", "demo-lab"), ("Service", "demo-nodes")} <= names
+    assert {one["metadata"]["namespace"] for one in items} == {"team"}
+    assert not any(value for one in items if one["kind"] == "Secret" for value in one["data"].values())
+    assert p2pnet("render", "-f", str(file)).out.count("\n---\n") == len(items) - 1
+
+
+def test_doctor_looks_at_server_definition_rights_operator_and_tokens(kube: FakeKube, p2pnet) -> None:
+    kube.add("demo")
+    checks = json.loads(p2pnet("doctor", "--on", "cluster", "-o", "json").out)["checks"]
+    assert [(one["name"], one["result"]) for one in checks] == [
+        ("API server", "ok"), ("Subnet definition", "ok"), ("rights", "ok"), ("operator", "ok"), ("labs' tokens", "ok"),
+    ]  # fmt: skip
+    kube.installed = False
+    kube.forbidden = {"/deployments"}
+    ended = p2pnet("doctor", "--on", "cluster", "-o", "json")
+    results = {one["name"]: one["result"] for one in json.loads(ended.out)["checks"]}
+    assert ended.code == 3
+    assert results == {"API server": "ok", "Subnet definition": "failed", "rights": "ok", "operator": "warning"}
+
+
+def test_an_api_server_that_is_away_is_exit_3_but_no_news_for_who_asked_for_none(
+    kube: FakeKube, p2pnet, tmp_path, monkeypatch
+):
+    dead = FakeKube()
+    dead.port = 9  # discard: nobody listens
+    monkeypatch.setenv("KUBECONFIG", str(dead.kubeconfig(tmp_path / "dead")))
+    ended = p2pnet("status", "demo", "--on", "cluster")
+    assert ended.code == 3
+    assert "the API server of context fake at http://127.0.0.1:9 does not answer" in ended.err
+    ended = p2pnet("status", "demo")
+    assert ended.code == 3
+    assert "there is no subnet demo" in ended.err
+
+
+def test_a_server_is_trusted_by_its_authority_and_a_plugin_gives_the_token(
+    make_status: Callable[..., Status], report: Report, p2pnet, state: State, tmp_path: Path, monkeypatch
+) -> None:
+    now = datetime.now(UTC)
+    authority = Authority.create("kube", now=now, ttl=timedelta(days=1))
+    leaf = authority.issue("spiffe://kube/server", now=now, ttl=timedelta(hours=1), ip_addresses=["127.0.0.1"])
+    (tmp_path / "server.pem").write_bytes(leaf.chain_pem + leaf.key_pem)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(tmp_path / "server.pem")
+    fake = FakeKube()
+    fake.start(tls)
+    try:
+        credential = {
+            "apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": BEARER},
+        }  # fmt: skip
+        plugin = {"apiVersion": credential["apiVersion"], "command": "echo", "args": [json.dumps(credential)]}
+        pem = base64.b64encode(authority.certificate_pem).decode()
+        server = {"server": f"https://127.0.0.1:{fake.port}", "certificate-authority-data": pem}
+        fake.kubeconfig(tmp_path / "kube", server=server, user={"exec": {**plugin, "interactiveMode": "Never"}})
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kube"))
+        fake.lab = FakeLab(make_status(), report)
+        fake.add("demo")
+        ended = p2pnet("inject", "demo", "--on", "cluster")
+        assert ended.code == 0, ended.err
+
+        fake.kubeconfig(tmp_path / "kube", server={"server": server["server"]})
+        ended = p2pnet("status", "demo", "--on", "cluster")
+        assert ended.code == 3
+        assert "certificate verify failed" in ended.err
+    finally:
+        fake.stop()
+
+
+def test_kubectl_p2pnet_means_the_cluster(
+    kube: FakeKube, lab: FakeLab, p2pnet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/local/bin/kubectl-p2pnet"])
+    assert p2pnet("up", "demo", "--nodes", "3").code == 0
+    assert kube.applied

@@ -1,0 +1,212 @@
+"""The local target by its files: absent, starting, dead, damaged; and what is kept when something fails."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from p2pnet.cli.failure import CommandError
+from p2pnet.cli.progress import Silence
+from p2pnet.cli.targets import local, spawning, stopping
+from p2pnet.cli.targets.local import LocalTarget
+from p2pnet.desk import State, archive, processes
+from p2pnet.desk.state import LabRecord
+from p2pnet.model.jobs import Problem, RunFile, RunRequest
+from p2pnet.model.subnet import default_subnet, to_document
+
+
+@pytest.fixture
+def place(state: State) -> LocalTarget:
+    return LocalTarget(state)
+
+
+def made(place: LocalTarget, name: str = "demo", *, pid: int | None = None) -> None:
+    paths = place.state.subnet(name).make()
+    paths.document.write_bytes(msgspec.json.encode(to_document(default_subnet(name, 3))))
+    if pid is not None:
+        record = LabRecord(pid, processes.start_time(pid) or "1", str(paths.root / "lab.sock"), "0", 1.0)
+        paths.record.write_bytes(msgspec.json.encode(record))
+
+
+def open_run(place: LocalTarget, run: str = "r-1") -> None:
+    folder = place.state.run(run)
+    folder.mkdir(parents=True)
+    file = RunFile(
+        run=run, subnet="demo", target="local", seed=1, request=RunRequest(payloads=[]), created_at=1.0,
+        nodes=["node-0"], version="0", state="running",
+    )  # fmt: skip
+    (folder / "run.json").write_bytes(msgspec.json.encode(file))
+
+
+def test_what_is_seen_follows_the_files_and_the_process(place: LocalTarget) -> None:
+    assert place.look("demo") == "absent"
+    made(place)
+    assert place.look("demo") == "dead"
+    made(place, pid=os.getpid())
+    assert place.look("demo") == "up"
+    made(place, pid=2**22 + 1)
+    assert place.look("demo") == "dead"
+    place.state.subnet("demo").document.write_text("{")
+    assert place.look("demo") == "damaged"
+
+
+def test_a_subnet_whose_lock_is_held_is_being_started(place: LocalTarget) -> None:
+    made(place)
+
+    with place.state.subnet("demo").lock():
+        assert place.look("demo") == "starting"
+
+
+async def test_a_dead_lab_ends_its_open_runs_as_invalid_and_names_up(place: LocalTarget) -> None:
+    made(place)
+    open_run(place)
+
+    with pytest.raises(CommandError, match="the lab of demo is dead") as caught:
+        async with place.desk("demo"):
+            pass
+
+    assert caught.value.exit_code == 3
+    assert caught.value.todo == "p2pnet up demo"
+    assert "r-1" in caught.value.what
+    report = archive.read_run(place.state, "r-1")[1]
+    assert report is not None
+    assert report.verdict == "invalid"
+
+
+def test_status_of_a_dead_subnet_is_3_and_of_a_damaged_one_2(place: LocalTarget, p2pnet: Callable[..., Any]) -> None:
+    made(place)
+    dead = p2pnet("status", "demo")
+    place.state.subnet("demo").document.write_text("{")
+    damaged = p2pnet("status", "demo")
+
+    assert (dead.code, damaged.code) == (3, 2)
+    assert "next: p2pnet up demo" in dead.err
+    assert "next: p2pnet down demo, then p2pnet up demo" in damaged.err
+    assert p2pnet("up", "demo").code == 2
+    assert p2pnet("down", "demo", "--yes").code == 0
+    assert place.look("demo") == "absent"
+
+
+async def test_down_keeps_runs_and_removes_the_rest(place: LocalTarget) -> None:
+    made(place)
+    open_run(place)
+
+    assert await place.remove("demo", Silence()) is True
+    assert await place.remove("demo", Silence()) is False
+    assert place.names() == []
+    assert archive.read_run(place.state, "r-1")[0].state == "finished"
+
+
+async def test_the_lock_is_waited_for_and_then_refused_with_2(
+    place: LocalTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(place)
+    monkeypatch.setattr(local, "LOCK_WAIT_S", 0.1)
+    async with place.hold("demo", Silence()):
+        with pytest.raises(CommandError, match="another p2pnet command") as caught:
+            async with place.hold("demo", Silence()):
+                pass
+    assert caught.value.exit_code == 2
+    async with place.hold("demo", Silence()):
+        pass
+
+
+async def test_waiting_for_the_lock_can_be_interrupted(place: LocalTarget) -> None:
+    made(place)
+
+    async def wait() -> None:
+        async with place.hold("demo", Silence()):
+            pass
+
+    async with place.hold("demo", Silence()):
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """A lab that does what `code` does; it finds its subnet's directory in sys.argv[1]."""
+    plain = spawning.spawn
+
+    def spawn(root: Path, paths: Any) -> Any:
+        with paths.lab_log.open("ab") as log:
+            process = subprocess.Popen([sys.executable, "-c", code, str(paths.root)], stdout=log, stderr=log)
+        spawning.spawned.append(process)
+        return process
+
+    assert callable(plain)
+    monkeypatch.setattr(local, "spawn", spawn)
+
+
+async def test_a_lab_that_ends_at_once_is_quoted(place: LocalTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch, "print('cannot breathe'); raise SystemExit(2)")
+
+    with pytest.raises(CommandError, match="cannot breathe") as caught:
+        await place.start(default_subnet("demo", 3), Silence(), timeout_s=20)
+    assert caught.value.exit_code == 2
+    assert caught.value.where.endswith("lab.log")
+
+
+async def test_a_lab_that_says_why_is_believed(place: LocalTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = msgspec.json.encode(Problem("port 4100 is in use", "stop who uses it", 2)).decode()
+    stand_in(monkeypatch, f"import sys; open(sys.argv[1] + '/problem.json', 'w').write({problem!r}); sys.exit(2)")
+
+    with pytest.raises(CommandError) as caught:
+        await place.start(default_subnet("demo", 3), Silence(), timeout_s=20)
+    assert (caught.value.what, caught.value.todo, caught.value.exit_code) == (
+        "port 4100 is in use",
+        "stop who uses it",
+        2,
+    )
+
+
+async def test_a_lab_that_never_answers_is_4(place: LocalTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch, "import time; time.sleep(3)")
+
+    with pytest.raises(CommandError, match="does not answer") as caught:
+        await place.start(default_subnet("demo", 3), Silence(), timeout_s=0.2)
+    assert caught.value.exit_code == 4
+
+
+async def test_a_lab_that_is_silent_is_stopped_by_its_pid_alone(
+    place: LocalTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(place)
+    monkeypatch.setattr(stopping, "STOP_WAIT_S", 0.2)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(60)")
+    paths = place.state.subnet("demo")
+    with socket.socket(socket.AF_UNIX) as mute:
+        path = Path(f"/tmp/p2pnet-test-{os.getpid()}.sock")
+        mute.bind(str(path))
+        record = LabRecord(process.pid, processes.start_time(process.pid) or "", str(path), "0", 1.0)
+        paths.record.write_bytes(msgspec.json.encode(record))
+
+        assert await place.remove("demo", Silence()) is True
+
+    assert await asyncio.wait_for(process.wait(), 5) < 0
+    assert not path.exists()
+
+
+def test_a_fresh_start_with_another_document_keeps_nothing_of_the_old(
+    place: LocalTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(monkeypatch, "raise SystemExit(2)")
+    made(place)
+    ports = place.state.subnet("demo").ports
+
+    for nodes, kept in ((3, True), (4, False)):
+        ports.write_text("{}")
+        with pytest.raises(CommandError):
+            asyncio.run(place.start(default_subnet("demo", nodes), Silence(), timeout_s=20))
+        if nodes == 3:
+            continue
+        assert ports.exists() is kept

@@ -1,0 +1,158 @@
+"""`report --html --junit --md`: the files a person asked for, whole or not at all."""
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from p2pnet.cli import papers
+from p2pnet.cli.commands.get import LateFile
+from p2pnet.cli.failure import CommandError
+from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.papers import Papers
+from p2pnet.cli.session import Session
+from p2pnet.desk import State
+from p2pnet.model.events import Collected, EventKind
+from p2pnet.model.jobs import RunFile, RunRequest
+from p2pnet.model.report import Report
+
+ARTIFACT = "01" * 32
+
+
+@pytest.fixture
+def archived(state: State, report: Report) -> Report:
+    """A run on disk whose slowest artifact went from node-1 to node-11."""
+    done = msgspec.structs.replace(report, slowest=ARTIFACT)
+    run = RunFile(
+        run=report.run, subnet="demo", target="local", seed=7, request=RunRequest([]), created_at=1.0,
+        nodes=["node-1", "node-11"], version="9.8.7", state="finished", artifacts=[ARTIFACT], names=["photo.jpg"],
+    )  # fmt: skip
+    events = [
+        Collected("node-1", "i", 0, 0, EventKind.PUBLISHED, "blob", ARTIFACT),
+        Collected("node-11", "i", 0, 455_000_000, EventKind.VALIDATED, "blob", ARTIFACT, "node-1", 1),
+    ]
+    folder = state.run(report.run)
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_bytes(msgspec.json.encode(run))
+    (folder / "summary.json").write_bytes(msgspec.json.encode(done))
+    (folder / "events.ndjson").write_bytes(b"".join(msgspec.json.encode(event) + b"\n" for event in events))
+    return done
+
+
+def test_a_report_is_written_to_every_file_asked_for(
+    p2pnet: Callable[..., Any], archived: Report, tmp_path: Path
+) -> None:
+    html, junit, md = tmp_path / "r.html", tmp_path / "r.xml", tmp_path / "r.md"
+    md.write_text("what stood there")
+
+    ended = p2pnet("report", "demo", "--html", str(html), "--junit", str(junit), "--md", str(md), "-o", "json")
+
+    assert ended.code == 0, ended.err
+    assert msgspec.json.decode(ended.out, type=Report) == archived  # stdout is as without
+    assert "node-1 → node-11" in html.read_text()
+    assert "9.8.7" in html.read_text()
+    assert 'name="p95 &lt;= 800ms"' in junit.read_text()
+    assert md.read_text().startswith("## ✅ Pass")
+    assert f"note: wrote {html}\n" in ended.err
+    assert {path.name for path in tmp_path.iterdir()} == {"r.html", "r.xml", "r.md", "state"}
+
+
+def test_the_exit_code_is_the_verdicts(
+    p2pnet: Callable[..., Any], archived: Report, state: State, tmp_path: Path
+) -> None:
+    failed = msgspec.structs.replace(archived, verdict="fail")
+    (state.run(archived.run) / "summary.json").write_bytes(msgspec.json.encode(failed))
+
+    assert p2pnet("report", "demo", "--md", str(tmp_path / "r.md")).code == 1
+    assert (tmp_path / "r.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "why"), [("none/r.html", "there is no directory"), (".", "it is a directory"), ("state/x.html", "")]
+)
+def test_a_path_that_cannot_be_written_is_three_lines_and_exit_2(
+    p2pnet: Callable[..., Any], archived: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, why: str
+) -> None:
+    if not why:
+
+        def refuse(*_: object, **__: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
+        why = "Permission denied"
+    ended = p2pnet("report", "demo", "--html", str(tmp_path / path), "-q")
+
+    assert ended.code == 2
+    what, where, todo = ended.err.splitlines()
+    assert what.startswith("error: cannot write")
+    assert why in what
+    assert where.startswith("where:")
+    assert todo.endswith("that can be written")
+    assert [one.name for one in tmp_path.iterdir()] == ["state"]
+
+
+def test_one_file_for_two_papers_is_a_mistake(p2pnet: Callable[..., Any], archived: Report, tmp_path: Path) -> None:
+    ended = p2pnet("report", "demo", "--html", str(tmp_path / "r"), "--md", str(tmp_path / "x" / ".." / "r"))
+
+    assert ended.code == 2
+    assert "--html names it too" in ended.err
+
+
+async def test_a_disk_that_fills_up_leaves_the_old_file_and_the_report_on_stdout(
+    archived: Report, session: Session, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "r.html"
+    path.write_text("old")
+    monkeypatch.setattr(LateFile, "write", full)
+
+    outcome = papers.write(Papers(html=path), Outcome(archived), state, session)
+
+    assert (outcome.exit_code, outcome.document) == (2, archived)
+    assert outcome.failure is not None
+    assert outcome.failure.what == f"cannot write {path}: No space left on device"
+    assert path.read_text() == "old"
+    assert {one.name for one in tmp_path.iterdir()} == {"r.html", "state"}
+
+
+async def test_a_pipe_is_written_to_and_not_replaced(
+    report: Report, session: Session, state: State, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        papers.check(Papers(md=pipe))
+        papers.write(Papers(md=pipe), Outcome(report), state, session)
+
+        assert os.read(reader, 100).startswith(b"## ")
+        assert pipe.is_fifo()
+    finally:
+        os.close(reader)
+
+
+async def test_a_link_stays_a_link(report: Report, session: Session, state: State, tmp_path: Path) -> None:
+    (tmp_path / "real.md").write_text("old")
+    (tmp_path / "link.md").symlink_to("real.md")
+
+    papers.write(Papers(md=tmp_path / "link.md"), Outcome(report), state, session)
+
+    assert (tmp_path / "link.md").is_symlink()
+    assert (tmp_path / "real.md").read_text().startswith("## ")
+
+
+async def test_without_a_report_there_is_nothing_to_write_and_that_is_said(
+    session: Session, state: State, tmp_path: Path
+) -> None:
+    outcome = Outcome(exit_code=5, failure=CommandError("lost", where="demo", todo="again", exit_code=5))
+
+    assert papers.write(Papers(md=tmp_path / "r.md"), outcome, state, session) == outcome
+    assert isinstance(session.stderr, io.StringIO)
+    assert "there is no report: --md not written" in session.stderr.getvalue()
+    assert not (tmp_path / "r.md").exists()

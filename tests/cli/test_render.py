@@ -1,0 +1,183 @@
+"""Documents drawn whole, at two widths, and as JSON, YAML and NDJSON. The drawings stand in `golden/`."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+import yaml
+
+from p2pnet.cli.documents import (
+    Check,
+    Document,
+    Examination,
+    Fetched,
+    Installation,
+    JsonSchema,
+    LogLine,
+    LogLines,
+    Objects,
+    Receipt,
+    Removal,
+    RunTicket,
+    SubnetLine,
+    SubnetList,
+    Trace,
+    Withdrawal,
+)
+from p2pnet.cli.drawing import text
+from p2pnet.cli.render import Output, render
+from p2pnet.model.report import ExpectationResult, Latency, NodeReceipts, Reach, Report, Status
+
+GOLDEN = Path(__file__).parent / "golden"
+WIDTHS = (80, 200)
+
+
+def trace_of(nodes: int) -> Trace:
+    """A publisher, three nodes next to it, everybody else behind the first of these."""
+    names = [f"node-{index}" for index in range(nodes)]
+    receipts = [
+        Receipt(
+            node=name,
+            sender="node-0" if index <= 3 else "node-1",
+            hop=1 if index <= 3 else 2,
+            latency_ms=20.0 + index if index <= 3 else 40.0 + 2 * index,
+            edge_ms=20.0 + index if index <= 3 else 19.0 + 2 * index,
+            critical=name in ("node-1", names[-2]),
+            duplicates=2 if index == 2 else 0,
+        )
+        for index, name in enumerate(names[1:-1], start=1)
+    ]
+    return Trace(
+        subnet="demo", target="local", run="r-1", artifact="3f" * 32, name="photo.jpg", size=65536, publisher="node-0",
+        nodes=nodes, reached=nodes - 2, receipts=receipts, critical_path=["node-0", "node-1", names[-2]],
+        unreached=[names[-1]], duplicates=2, duplicate_bytes=131072, hops_max=2,
+        latency_ms_max=receipts[-1].latency_ms, state="finished",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def drawings(report: Report, make_status: Callable[..., Status]) -> dict[str, Document]:
+    late = Latency(141.2, 1260.0, None, None, None)
+    failed = msgspec.structs.replace(
+        report, verdict="fail", reach=Reach(380, 378, 378 / 380), latency_ms=late, unknown=1, shared=True,
+        per_node=[*report.per_node, NodeReceipts("node-5", 18, 20, 141.0, 455.0, "node-3")],
+        expectations=[ExpectationResult("p95 <= 800ms", None, False), ExpectationResult("reach >= 99%", 99.47, True)],
+        notes=["ignored: spec.ttl: is not implemented yet (target local)"],
+    )  # fmt: skip
+    nothing = msgspec.structs.replace(
+        report, verdict="invalid", reach=Reach(0, 0, None), latency_ms=Latency(None, None, None, None, None), cdf_ms=[],
+        per_node=[], artifact_ids=[], expectations=[], duplicates_per_delivery=None,
+        invalid=["nothing was measured", "the lab of demo died while the run was open"],
+    )  # fmt: skip
+    return {
+        "report-pass": report,
+        "report-fail": failed,
+        "report-invalid": nothing,
+        "status-small": make_status(5, connected=4),
+        "status-large": make_status(48, connected=30),
+        "trace-small": trace_of(7),
+        "trace-large": trace_of(60),
+    }
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(
+    "name",
+    ["report-pass", "report-fail", "report-invalid", "status-small", "status-large", "trace-small", "trace-large"],
+)
+def test_a_drawing_is_as_it_stands_in_golden(drawings: dict[str, Document], now: float, name: str, width: int) -> None:
+    drawn = render(drawings[name], Output.TABLE, width=width, now=now)
+
+    golden = GOLDEN / f"{name}-{width}.txt"
+    if os.environ.get("P2PNET_REDRAW"):  # after a change of drawing: redraw, then read the difference
+        golden.write_text(drawn)
+    assert drawn == golden.read_text()
+    assert all(len(line) <= width for line in drawn.splitlines())
+
+
+def every_document(drawings: dict[str, Document]) -> list[Document]:
+    return [
+        *drawings.values(),
+        SubnetList(subnets=[SubnetLine("demo", "local", "up", 3, 3, 3, 3, 0.0), SubnetLine("old", "local", "dead")]),
+        RunTicket(run="r-1", subnet="demo", target="local", state="queued", artifacts=1),
+        Fetched(subnet="demo", artifact="3f" * 32, name="photo.jpg", size=3, node="node-1", file="photo.jpg"),
+        Withdrawal(subnet="demo", artifact="3f" * 32, held=1, nodes=["node-1"]),
+        Removal(removed=["demo"], absent=["other"]),
+        LogLines(subnet="demo", lines=[LogLine(time="2026-11-21T20:13:20.000Z", node="node-1", line="ready")]),
+        Examination(checks=[Check(name="memory", result="warning", found="1 GiB", todo="buy more")]),
+        Installation(context="kind-p2pnet", applied=["Namespace p2pnet-system"], absent=["ServiceAccount a/b"]),
+        Objects([{"apiVersion": "v1", "kind": "Pod"}, {"apiVersion": "v1", "kind": "Service"}]),
+        JsonSchema("report", {"type": "object"}),
+    ]
+
+
+@pytest.mark.parametrize("output", list(Output))
+def test_every_document_has_every_form(drawings: dict[str, Document], now: float, output: Output) -> None:
+    documents = every_document(drawings)
+
+    assert {type(document) for document in documents} == set(get_args(Document))
+    for document in documents:
+        assert render(document, output, now=now, ascii_only=True).isascii()
+        assert render(document, output, now=now, colour=True).endswith("\n")
+
+
+def test_json_yaml_and_ndjson_say_the_same(report: Report) -> None:
+    endless = msgspec.structs.replace(report, latency_ms=Latency(1.0, 2.0, float("inf"), None, None))
+
+    value = json.loads(render(endless, Output.JSON))
+
+    assert value["schema"] == "p2pnet.io/report/v1"
+    assert value["latency_ms"]["p95"] is None  # a miss is infinite, and printed null
+    assert yaml.safe_load(render(endless, Output.YAML)) == value
+    lines = render(endless, Output.NDJSON).splitlines()
+    assert [json.loads(line) for line in lines] == [value]
+
+
+def test_a_list_is_one_line_per_item_in_ndjson() -> None:
+    listing = SubnetList(subnets=[SubnetLine("a", "local", "up"), SubnetLine("b", "local", "dead")])
+
+    assert [json.loads(line)["name"] for line in render(listing, Output.NDJSON).splitlines()] == ["a", "b"]
+
+
+def test_a_name_from_the_network_cannot_steer_the_terminal() -> None:
+    hostile = msgspec.structs.replace(trace_of(4), name="\x1b]0;mine\x07\x1b[2Jphoto\r\n.jpg")
+
+    for colour in (False, True):
+        drawn = render(hostile, Output.TABLE, colour=colour)
+        assert "\x1b]" not in drawn
+        assert "\x1b[2J" not in drawn
+        assert "\r" not in drawn
+
+
+def test_an_orphan_hangs_below_the_root_and_says_from_whom() -> None:
+    orphan = Receipt(node="node-9", sender="node-8", hop=2, latency_ms=9.0, edge_ms=None, orphan=True)
+    trace = msgspec.structs.replace(trace_of(4), receipts=[orphan])
+
+    assert "node-9    = 9.0 ms  from node-8" in render(trace, Output.TABLE)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "shown"), [(1.0, "100%"), (0.99999, "99.9%"), (0.5, "50.0%"), (0.00001, "0.1%"), (0.0, "0%"), (None, "-")]
+)
+def test_only_all_is_100_percent_and_only_nothing_0(ratio: float | None, shown: str) -> None:
+    assert text.percent(ratio) == shown
+
+
+def test_a_sparkline_rises_from_the_first_receipt_to_the_last() -> None:
+    line = text.sparkline([float(value) for value in range(21)], 24, ascii_only=False)
+
+    assert len(line) == 24
+    assert line[-1] == "█"
+    assert list(line) == sorted(line)
+    assert text.sparkline([], 24, ascii_only=False) == ""
+    assert text.sparkline([3.0, 3.0], 4, ascii_only=True) == "####"
+
+
+def test_parts_of_a_line_are_broken_between_and_never_within(report: Any) -> None:
+    lines = text.flow("label", ["a" * 30, "b" * 30, "", "c" * 30], 80)
+
+    assert [line.plain for line in lines] == [f"label    {'a' * 30}   {'b' * 30}", f"         {'c' * 30}"]

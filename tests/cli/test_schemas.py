@@ -1,0 +1,119 @@
+"""The schemas p2pnet ships are schemas, and what it prints is valid against them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from p2pnet.cli.commands.schema import KINDS, SHAPES, schema_of
+from p2pnet.cli.documents import Trace
+from p2pnet.cli.render import Output, render
+from p2pnet.model.report import Latency, Report, Status
+from p2pnet.model.subnet import default_subnet, to_document
+
+# The contract: keys that scripts rely on.
+REPORT_KEYS = {
+    "schema",
+    "run",
+    "subnet",
+    "target",
+    "seed",
+    "nodes",
+    "artifacts",
+    "verdict",
+    "reach",
+    "latency_ms",
+    "hops",
+    "duplicates_per_delivery",
+    "bytes",
+    "clock_bound_ms",
+    "expectations",
+    "invalid",
+    "unknown",
+    "artifact_ids",
+    "packed",
+    "digest",
+}
+STATUS_KEYS = {"schema", "name", "target", "nodes", "links", "certificates", "conditions", "runs", "faults", "members"}
+
+
+def printed(document: Any) -> Any:
+    return json.loads(render(document, Output.JSON))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_schema_is_one_and_says_which(kind: str) -> None:
+    schema = schema_of(kind)
+
+    Draft202012Validator.check_schema(schema)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert kind in schema["$id"]
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_a_document_of_another_kind_is_not_valid(kind: str, report: Report) -> None:
+    other = printed(msgspec.structs.replace(report, schema="p2pnet.io/other/v1"))
+
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(other, schema_of(kind))
+
+
+def test_a_report_is_valid_and_has_every_key_of_the_contract(report: Report) -> None:
+    value = printed(msgspec.structs.replace(report, latency_ms=Latency(1.0, float("inf"), None, None, None)))
+
+    jsonschema.validate(value, schema_of("report"))
+    assert set(value) >= REPORT_KEYS
+    assert set(schema_of("report")["required"]) >= REPORT_KEYS
+
+
+def test_a_status_is_valid_and_has_every_key_of_the_contract(make_status: Callable[..., Status]) -> None:
+    status = msgspec.structs.replace(make_status(3), faults=[{"name": "split", "for": "30s", "share": 0.3}])
+    value = printed(status)
+
+    jsonschema.validate(value, schema_of("status"))
+    assert set(value) >= STATUS_KEYS
+    assert set(value["members"][0]) >= {
+        "name",
+        "group",
+        "state",
+        "address",
+        "peers",
+        "restarts",
+        "cert_not_after",
+        "pid",
+    }
+
+
+def test_a_report_without_a_key_is_not_valid(report: Report) -> None:
+    value = printed(report)
+    del value["verdict"]
+
+    with pytest.raises(jsonschema.ValidationError, match="verdict"):
+        jsonschema.validate(value, schema_of("report"))
+
+
+def test_a_subnet_document_is_valid_against_its_schema() -> None:
+    jsonschema.validate(to_document(default_subnet("demo", 3)), schema_of("subnet"))
+
+
+def test_a_schema_is_printed_as_json_unless_yaml_is_asked_for(p2pnet: Callable[..., Any]) -> None:
+    as_json, as_yaml = p2pnet("schema", "trace"), p2pnet("schema", "trace", "-o", "yaml")
+
+    assert json.loads(as_json.out) == yaml.safe_load(as_yaml.out) == schema_of("trace")
+
+
+def test_documents_carry_the_schema_they_are_named_by() -> None:
+    assert {kind: msgspec.structs.fields(shape)[0].default for kind, shape in SHAPES.items()} == {
+        kind: f"p2pnet.io/{kind}/v1" for kind in SHAPES
+    }
+    assert SHAPES["trace"] is Trace
+
+
+def test_the_package_needs_no_schema_files(tmp_path: Path) -> None:
+    assert not list(Path(schema_of.__code__.co_filename).parent.glob("*.json"))
