@@ -1,0 +1,91 @@
+"""Writes what is made from the operator's own data: the chart's CRD and rights, and the wheel's install.yaml.
+
+`python charts/generate.py` writes, `--check` only says what differs. install.yaml needs helm.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+
+import yaml
+
+from p2pnet.operator.crd import crd
+from p2pnet.operator.rbac import LEASE_RIGHTS, RIGHTS, Right
+
+ROOT = Path(__file__).parents[1]
+CHART = ROOT / "charts" / "p2pnet"
+INSTALL = ROOT / "cli" / "p2pnet" / "cli" / "install.yaml"
+NAMESPACE = "p2pnet-system"
+MADE = "# Made by charts/generate.py; do not edit.\n"
+
+
+def find_helm() -> str | None:
+    """$HELM, the one on PATH, or the one the cluster's tests have built."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    home = os.environ.get("CLUSTER_HOME") or cache / "p2pnet-cluster"
+    return os.environ.get("HELM") or shutil.which("helm") or shutil.which("helm", path=f"{home}/bin")
+
+
+def made(helm_path: str | None) -> Iterator[tuple[Path, str]]:
+    """Every file and its text; install.yaml last, for it is rendered from the others, and only with helm."""
+    yield CHART / "files" / "crd.yaml", MADE + yaml.safe_dump(crd(), sort_keys=False, width=120)
+    yield CHART / "files" / "rbac.yaml", MADE + _rights("served", RIGHTS) + _rights("lease", LEASE_RIGHTS)
+    if helm_path is not None:
+        yield INSTALL, install(helm_path)
+
+
+def install(helm_path: str) -> str:
+    """The chart's default rendering and its namespace, for `kubectl apply` without helm."""
+    rendered = subprocess.run(  # noqa: S603 - our own helm and chart
+        [helm_path, "template", "p2pnet", str(CHART), "--namespace", NAMESPACE, "--no-hooks"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    labels = {
+        "app.kubernetes.io/name": "p2pnet",
+        "app.kubernetes.io/version": metadata.version("p2pnet"),
+        "pod-security.kubernetes.io/enforce": "restricted",
+    }
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
+    kept = "\n".join(line.rstrip() for line in rendered.splitlines() if not line.startswith("# Source: "))
+    # helm signs what it manages; what kubectl applies is nobody's release
+    return (
+        MADE
+        + yaml.safe_dump(namespace, sort_keys=False)
+        + kept.replace("managed-by: Helm", "managed-by: p2pnet").strip()
+        + "\n"
+    )
+
+
+def _rights(key: str, rights: Sequence[Right]) -> str:
+    lines = [f"{key}:\n"]
+    for right in rights:
+        lines.append(f"  # {right.why}\n")
+        lines.append(f"  - {yaml.safe_dump(right.rule, default_flow_style=True, sort_keys=False, width=200)}")
+    return "".join(lines)
+
+
+def main() -> int:
+    """0 when all files are as they should be (or have just been written), else 1."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    options = parser.parse_args()
+    path = find_helm()
+    if path is None:
+        sys.stderr.write("no helm: install.yaml is left out\n")
+    different = []
+    for file, text in made(path):
+        if not file.exists() or file.read_text() != text:
+            different.append(str(file.relative_to(ROOT)))
+            if not options.check:
+                file.write_text(text)
+    sys.stdout.writelines(f"{'differs' if options.check else 'written'}: {name}\n" for name in different)
+    return 1 if different and options.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""The chart: what it renders is valid, minimal and safe, and what it was made from has not moved on."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from tests.charts.conftest import CHART, ROOT, Render
+
+from p2pnet.operator import metrics as operator_metrics
+from p2pnet.operator.rbac import LEASE_RIGHTS, RIGHTS
+from p2pnet.operator.settings import Settings
+
+EVERYTHING = (
+    "podMonitor.enabled=true", "prometheusRule.enabled=true", "dashboard.enabled=true", "replicas=2",
+    "imagePullSecrets[0].name=pull", "priorityClassName=system-cluster-critical", "podLabels.team=p2p",
+    "podAnnotations.note=x", "nodeSelector.disk=ssd", "extraEnv[0].name=A", "extraEnv[0].value=b",
+    "serviceAccount.annotations.who=me", "podMonitor.labels.release=prometheus", "extraArgs={run}",
+)  # fmt: skip
+VARIANTS = {
+    "defaults": (),
+    "everything": EVERYTHING,
+    "own namespace": ("scope=namespace",),
+    "two namespaces": (*EVERYTHING, "scope=namespace", "watchNamespaces={blue,green}"),
+    "bare": (
+        "crds.install=false", "rbac.create=false", "serviceAccount.create=false", "networkPolicy.enabled=false",
+        "test.enabled=false",
+    ),
+}  # fmt: skip
+VERSIONS = [f"1.{minor}" for minor in range(31, 37)]
+
+
+def of(objects: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [one for one in objects if one["kind"] == kind]
+
+
+def pod_specs(objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one["spec"]["template"]["spec"] for one in objects if "template" in one.get("spec", {})]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_rendering_is_valid_on_every_supported_kubernetes(render: Render, variant: str, version: str) -> None:
+    for thing in render(*VARIANTS[variant]):
+        if not thing["apiVersion"].startswith("monitoring.coreos.com"):
+            kubernetes_validate.validate(thing, version, strict=True)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["colour=red", "replicas=3", "scope=galaxy", "image.repository=", "crds.instal=false", "image.digest=abc",
+     "watchNamespaces={UPPER}", "test.nodes=many", "podMonitor.interval=often"],
+)  # fmt: skip
+def test_a_value_nobody_knows_or_that_cannot_be_is_refused(render: Render, wrong: str) -> None:
+    with pytest.raises(ValueError, match=r"values don't meet the specifications|schema"):
+        render(wrong)
+
+
+def test_namespaces_under_cluster_scope_are_a_contradiction(render: Render) -> None:
+    with pytest.raises(ValueError, match="watchNamespaces needs scope: namespace"):
+        render("watchNamespaces={blue}")
+
+
+def test_every_value_is_in_the_schema_and_lint_finds_nothing(helm: str) -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert set(values) <= set(schema["properties"])
+    done = subprocess.run([helm, "lint", "--strict", str(CHART)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_definition_is_kept_when_the_release_goes_unless_told_otherwise(render: Render) -> None:
+    [kept] = of(render(), "CustomResourceDefinition")
+    assert kept["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    [given_up] = of(render("crds.keep=false"), "CustomResourceDefinition")
+    assert "helm.sh/resource-policy" not in given_up["metadata"].get("annotations", {})
+    assert not of(render("crds.install=false"), "CustomResourceDefinition")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_pod_fits_the_restricted_profile_and_asks_for_memory(render: Render, variant: str) -> None:
+    specs = pod_specs(render(*VARIANTS[variant]))
+    assert specs
+    for spec in specs:
+        assert spec["securityContext"]["runAsNonRoot"]
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in spec["containers"]:
+            security = container["securityContext"]
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert security["readOnlyRootFilesystem"]
+            assert not security["allowPrivilegeEscalation"]
+            assert container["resources"]["requests"]["memory"]
+
+
+def test_rights_are_the_operators_own_list_and_no_more(render: Render) -> None:
+    [role] = [one for one in of(render(), "ClusterRole") if one["metadata"]["name"] == "p2pnet"]
+    assert role["rules"] == [right.rule for right in RIGHTS]
+    assert "*" not in json.dumps(role["rules"])
+    assert not of(render(hooks=False), "Role")
+    [lease] = of(render("replicas=2", hooks=False), "Role")
+    assert lease["rules"] == [right.rule for right in LEASE_RIGHTS]
+
+
+def test_in_namespace_scope_no_right_reaches_beyond_the_served_namespaces(render: Render) -> None:
+    objects = render("scope=namespace", "watchNamespaces={blue,green}", "rbac.userRoles=false", hooks=False)
+    assert not of(objects, "ClusterRole")
+    assert not of(objects, "ClusterRoleBinding")
+    assert [one["metadata"]["namespace"] for one in of(objects, "Role")] == ["blue", "green"]
+    environment = operator_environment(objects)
+    assert Settings.read(environment).namespaces == ("blue", "green")
+    alone = render("scope=namespace", hooks=False, namespace="here")
+    assert [one["metadata"]["namespace"] for one in of(alone, "Role")] == ["here"]
+
+
+def operator_environment(objects: list[dict[str, Any]]) -> dict[str, str]:
+    [deployment] = of(objects, "Deployment")
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    return {one["name"]: one.get("value", "x") for one in container["env"]}
+
+
+def test_every_variable_the_chart_sets_is_one_the_operator_reads(render: Render) -> None:
+    known = set(re.findall(r"P2PNET_\w+", Path(sys.modules[Settings.__module__].__file__ or "").read_text()))
+    environment = operator_environment(render("replicas=2"))
+    assert set(environment) <= known
+    settings = Settings.read(environment)
+    assert settings.leader_election
+    assert settings.node_image == Settings.read({}).node_image, "with and without the chart the same"
+    assert not Settings.read(operator_environment(render())).leader_election
+
+
+def test_a_digest_wins_over_a_tag(render: Render) -> None:
+    digest = "sha256:" + "0" * 64
+    [deployment] = of(render(f"image.digest={digest}", "image.tag=x"), "Deployment")
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == f"p2pnet/p2pnet-operator@{digest}"
+
+
+def test_one_operator_is_replaced_and_two_agree(render: Render) -> None:
+    objects = render()
+    [deployment] = of(objects, "Deployment")
+    assert (deployment["spec"]["replicas"], deployment["spec"]["strategy"]) == (1, {"type": "Recreate"})
+    assert not of(objects, "PodDisruptionBudget")  # of a single one it would block every drain
+    assert of(render("replicas=2"), "PodDisruptionBudget")
+
+
+def test_people_get_subnets_through_the_clusters_own_roles(render: Render) -> None:
+    roles = {
+        one["metadata"]["name"]: one
+        for one in of(render(), "ClusterRole")
+        if one["metadata"]["name"].startswith("subnet-")
+    }
+    assert set(roles) == {"subnet-view", "subnet-edit", "subnet-admin"}
+    for name, role in roles.items():
+        word = name.removeprefix("subnet-")
+        assert role["metadata"]["labels"][f"rbac.authorization.k8s.io/aggregate-to-{word}"] == "true"
+        assert {group for rule in role["rules"] for group in rule["apiGroups"]} == {"p2pnet.io"}
+    verbs = {verb for rule in roles["subnet-view"]["rules"] for verb in rule["verbs"]}
+    assert verbs == {"get", "list", "watch"}
+
+
+def test_generated_files_are_what_the_generator_makes(helm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELM", helm)
+    command = [sys.executable, str(ROOT / "charts" / "generate.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}run charts/generate.py"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_wheels_install_yaml_is_valid_and_pins_its_own_version(version: str) -> None:
+    text = (ROOT / "cli" / "p2pnet" / "cli" / "install.yaml").read_text()
+    objects = list(yaml.safe_load_all(text))
+    for thing in objects:
+        kubernetes_validate.validate(thing, version, strict=True)
+    assert objects[0]["kind"] == "Namespace"
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    project = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert project is not None
+    assert chart["version"] == chart["appVersion"] == project.group(1)
+    assert f"p2pnet/p2pnet-operator:{chart['appVersion']}" in text
+
+
+def exported() -> set[str]:
+    """Every metric of operator, node and lab, by reading what they say on an empty page and in their sources."""
+    registry = operator_metrics.Metrics().registry
+    names = {metric.name for metric in registry.collect()} | {
+        sample.name for metric in registry.collect() for sample in metric.samples
+    }
+    names |= {f"{name}_total" for name in ("p2pnet_reconcile", "p2pnet_api_requests")}
+    names |= {"p2pnet_reconcile_duration_seconds_bucket"}
+    for module in ("node/p2pnet/node/metrics.py", "cli/p2pnet/lab/metrics.py"):
+        for constant in ast.walk(ast.parse((ROOT / module).read_text())):
+            if isinstance(constant, ast.Constant) and isinstance(constant.value, str) and " " not in constant.value:
+                prefix = "" if constant.value.startswith("p2pnet_") else "p2pnet_node_"
+                names |= {prefix + constant.value, f"{prefix}{constant.value}_total"}
+    return names
+
+
+@pytest.mark.parametrize("file", ["rules.yaml", "dashboard.json"])
+def test_every_metric_named_in_rules_and_dashboard_is_exported(file: str) -> None:
+    text = (CHART / "files" / file).read_text()
+    used = set(re.findall(r"\bp2pnet_(?!io_)\w+", text))
+    assert len(used) > 4
+    assert used <= exported()
+
+
+def test_every_alert_says_what_it_means() -> None:
+    groups = yaml.safe_load((CHART / "files" / "rules.yaml").read_text())["groups"]
+    for rule in [rule for group in groups for rule in group["rules"]]:
+        assert rule["labels"]["severity"] in {"critical", "warning"}
+        assert rule["annotations"]["summary"]
+        assert rule["annotations"]["description"]
+
+
+def test_the_self_test_runs_with_the_rights_it_is_given(render: Render) -> None:
+    objects = render()
+    [role] = [one for one in of(objects, "Role") if one["metadata"]["name"] == "p2pnet-test"]
+    assert role["rules"] == [
+        {"apiGroups": ["p2pnet.io"], "resources": ["subnets"], "verbs": ["create", "get", "delete"]}
+    ]
+    [job] = of(objects, "Job")
+    assert job["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    script, namespace, name, nodes, timeout = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    compile(script, "selftest.py", "exec")
+    assert (namespace, name, nodes, timeout) == ("p2pnet-system", "p2pnet-test", "3", "240")
