@@ -1,0 +1,294 @@
+#!/usr/bin/env bash
+# A real Kubernetes on one bare Debian machine, one node or several, in network namespaces of its own. See README.md.
+#
+#   cluster.sh build              compile what is missing: kube (6 min on two cores), dns (2 min), helm (2 min)
+#   cluster.sh up [NODES]         start and wait until the nodes are Ready (5 s)
+#   cluster.sh base               make the image localhost/p2pnet-base:bookworm, for BASE_IMAGE (1 min)
+#   cluster.sh images             build localhost/p2pnet-{node,operator}:test from this repository
+#   cluster.sh load IMAGE...      give an image to every node
+#   cluster.sh exec COMMAND...    run a command in the cluster's network, with KUBECONFIG, kubectl and helm
+#   cluster.sh kill-node N        the machine N dies, at once
+#   cluster.sh down               leave nothing running, mounted or listed; logs stay until the next `up`
+#
+# Everything made stands in CLUSTER_HOME, default ${XDG_CACHE_HOME:-~/.cache}/p2pnet-cluster. CLUSTER_NAME, default
+# p2pnet-cluster, tells several clusters of one machine apart: each sees only itself.
+set -euo pipefail
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+REPOSITORY=$(cd "$HERE/../.." && pwd)
+CLUSTER_HOME=${CLUSTER_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/p2pnet-cluster}
+BIN=$CLUSTER_HOME/bin
+NS=${CLUSTER_NAME:-p2pnet-cluster} # node 0 lives in the network namespace $NS, node N in $NS-N
+RUN=$CLUSTER_HOME/run/$NS
+LOGS=$CLUSTER_HOME/logs/$NS
+HELM_VERSION=v4.3.1
+NODE_IP=10.99.0.1 # node N has 10.99.0.(N+1)
+STRAY="/var/lib/kubelet /var/lib/cni /var/log/containers" # fixed places of kubelet and CNI, hidden from the machine
+CERTIFICATES=/etc/ssl/certs/ca-certificates.crt
+PACKAGES=(containerd runc containernetworking-plugins iptables conntrack iproute2 buildah debootstrap gcc libc6-dev openssl)
+export KUBECONFIG=$RUN/admin.kubeconfig PATH=$BIN:$PATH
+
+# shellcheck source=tests/cluster/config.sh
+source "$HERE/config.sh"
+
+die() {
+  echo "cluster.sh: $*" >&2
+  exit 2
+}
+
+# --- building ---
+
+install_packages() {
+  local package missing=()
+  for package in "${PACKAGES[@]}"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q ' installed$' || missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  [ "$(id -u)" = 0 ] || die "not root, and these Debian packages are missing: ${missing[*]}"
+  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null ||
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null; }
+}
+
+build() {
+  install_packages
+  command -v go >/dev/null || die "Go is missing: https://go.dev/dl"
+  mkdir -p "$BIN"
+  local version flags=k8s.io/component-base/version
+  version=$(sed -n 's#^\s*k8s.io/kubernetes ##p' "$HERE/kube/go.mod")
+  compile kube -s -w -X $flags.gitVersion="$version" -X $flags.gitMajor=1 -X "$flags.gitMinor=$(cut -d. -f2 <<<"$version")"
+  compile dns -s -w
+  newer helm "$HELM_VERSION" || { GOBIN=$BIN go install -trimpath "helm.sh/helm/v4/cmd/helm@$HELM_VERSION" && stamp helm "$HELM_VERSION"; }
+  printf '#!/bin/sh\nexec "%s/kube" kubectl "$@"\n' "$BIN" >"$BIN/kubectl"
+  chmod +x "$BIN/kubectl"
+}
+
+compile() { # NAME LINKER-FLAGS...: only when its sources are not those it was last made of
+  local name=$1 made_of
+  shift
+  made_of=$(cat "$HERE/$name"/{main.go,go.mod,go.sum} | sha256sum)
+  newer "$name" "$made_of" && return
+  nice -n 19 go build -C "$HERE/$name" -trimpath -buildvcs=false -o "$BIN/$name" -ldflags "$*" .
+  stamp "$name" "$made_of"
+}
+
+newer() { [ -x "$BIN/$1" ] && [ "$(cat "$BIN/.$1" 2>/dev/null)" = "$2" ]; }
+
+stamp() { echo "$2" >"$BIN/.$1"; }
+
+# --- images ---
+
+base() { # Debian's own Python, for machines that reach no image registry
+  buildah inspect localhost/p2pnet-base:bookworm >/dev/null 2>&1 && return
+  install_packages
+  local root=$CLUSTER_HOME/base
+  if [ ! -e "$root/usr/bin/python3" ]; then
+    debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$root.new" >/dev/null
+    mv "$root.new" "$root"
+  fi
+  rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,info,locale,man}/*
+  printf 'FROM scratch\nCOPY . /\nENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8\n' |
+    buildah bud -q -f - -t localhost/p2pnet-base:bookworm "$root" >/dev/null
+}
+
+images() {
+  base
+  local target options=()
+  # A machine may trust an authority of its own for its package index; the build must, too.
+  [ -e $CERTIFICATES ] && options+=(--volume "$CERTIFICATES:$CERTIFICATES:ro" --build-arg "PIP_CERT=$CERTIFICATES")
+  for target in node operator; do
+    nice -n 19 buildah bud -q --layers "${options[@]}" --build-arg BASE_IMAGE=localhost/p2pnet-base:bookworm \
+      --target "$target" -t "localhost/p2pnet-$target:test" -f "$REPOSITORY/Dockerfile" "$REPOSITORY" >/dev/null
+  done
+}
+
+load() {
+  local image file node
+  for image in "$@"; do
+    file=$(mktemp -u --suffix .tar)
+    buildah push -q --disable-compression "$image" "oci-archive:$file:$image"
+    for node in "$RUN"/node*/; do ctr -a "${node}containerd.sock" -n k8s.io images import "$file" >/dev/null; done
+    rm -f "$file"
+  done
+}
+
+pause_image() { # the sandbox image, from nothing
+  if ! buildah inspect localhost/pause:1 >/dev/null 2>&1; then
+    local folder
+    folder=$(mktemp -d)
+    gcc -Os -static -o "$folder/pause" "$HERE/pause/pause.c"
+    buildah bud -q -t localhost/pause:1 -f "$HERE/pause/Dockerfile" "$folder" >/dev/null
+    rm -rf "$folder"
+  fi
+  load localhost/pause:1
+}
+
+# --- processes ---
+
+namespace() { [ "$1" = 0 ] && echo "$NS" || echo "$NS-$1"; }
+
+inside() { nsenter --net="/run/netns/$NS" "$@"; }
+
+start() { # NODE NAME COMMAND...
+  local namespace name=$2
+  namespace=$(namespace "$1")
+  shift 2
+  setsid nsenter --net="/run/netns/$namespace" "$@" >"$LOGS/$name.log" 2>&1 </dev/null 9>&- &
+  echo $! >"$RUN/$name.pid"
+}
+
+stop() { # NAME...: TERM to all, two seconds' grace, KILL
+  local name pids=()
+  for name in "$@"; do
+    [ -e "$RUN/$name.pid" ] && pids+=("$(cat "$RUN/$name.pid")")
+    rm -f "$RUN/$name.pid"
+  done
+  [ ${#pids[@]} -gt 0 ] || return 0
+  kill "${pids[@]}" 2>/dev/null || true
+  for _ in $(seq 20); do
+    kill -0 "${pids[@]}" 2>/dev/null || return 0
+    sleep 0.1
+  done
+  kill -9 "${pids[@]}" 2>/dev/null || true
+}
+
+until_true() { # SECONDS COMMAND...
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    [ $SECONDS -lt $deadline ] || die "timed out: $*; logs are in $LOGS"
+    sleep 0.2
+  done
+}
+
+# --- up and down ---
+
+up() {
+  local nodes=${1:-1} n
+  [ "$(id -u)" = 0 ] || die "up needs root: namespaces, mounts and cgroups"
+  [ -x "$BIN/kube" ] || die "not built yet: cluster.sh build"
+  [ ! -e "/run/netns/$NS" ] || die "a cluster is up already: cluster.sh down"
+  rm -rf "$LOGS" "$RUN"
+  # shellcheck disable=SC2086 # several folders
+  mkdir -p "$RUN"/{pki,etcd} "$LOGS" $STRAY
+  network "$nodes"
+  cluster_config
+  cd "$RUN"
+  control_plane
+  for n in $(seq 0 $((nodes - 1))); do node "$n"; done
+  for n in $(seq 0 $((nodes - 1))); do
+    until_true 60 inside kubectl wait --for=condition=Ready "node/node$n" --timeout=1s
+  done
+  pause_image
+  until_true 60 inside kubectl get serviceaccount default
+}
+
+network() { # node 0 holds the bridge "node0"; every further node hangs on it by a veth pair; nothing leads out
+  local n namespace
+  for n in $(seq 0 $(($1 - 1))); do
+    namespace=$(namespace "$n")
+    ip netns add "$namespace"
+    nsenter --net="/run/netns/$namespace" ip link set lo up
+    if [ "$n" = 0 ]; then
+      inside ip link add node0 type bridge # some kernels lack the dummy device; a bridge without ports serves
+    else
+      inside ip link add "to-node$n" type veth peer name "node$n"
+      inside ip link set "node$n" netns "$namespace"
+      inside ip link set "to-node$n" master node0 up
+      inside ip route add "10.244.$n.0/24" via "10.99.0.$((n + 1))"
+    fi
+    nsenter --net="/run/netns/$namespace" sh -ec "ip addr add 10.99.0.$((n + 1))/24 dev node$n; ip link set node$n up
+      sysctl -qw net.ipv4.ip_forward=1
+      ip route add default via 10.99.0.$([ "$n" = 0 ] && echo 254 || echo 1) dev node$n" # Kubernetes wants a default route
+  done
+}
+
+control_plane() {
+  start 0 etcd kube etcd --data-dir etcd --unsafe-no-fsync --listen-peer-urls http://127.0.0.1:2380 \
+    --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379
+  start 0 apiserver kube apiserver --etcd-servers=http://127.0.0.1:2379 --service-cluster-ip-range=10.96.0.0/16 \
+    --service-account-issuer=https://kubernetes.default.svc --service-account-signing-key-file=pki/sa.key \
+    --service-account-key-file=pki/sa.pub --token-auth-file=pki/tokens.csv --authorization-mode=Node,RBAC \
+    --cert-dir=pki --bind-address=$NODE_IP --advertise-address=$NODE_IP --secure-port=6443 --allow-privileged=true \
+    --kubelet-preferred-address-types=InternalIP
+  until_true 60 inside kubectl get --raw /readyz
+  start 0 controllers kube controller-manager --kubeconfig="$KUBECONFIG" --leader-elect=false \
+    --service-account-private-key-file=pki/sa.key --use-service-account-credentials=true --root-ca-file=pki/apiserver.crt
+  start 0 scheduler kube scheduler --kubeconfig="$KUBECONFIG" --leader-elect=false
+  start 0 dns dns -conf Corefile
+}
+
+node() { # containerd, kubelet and proxy of node N, in a mount namespace of their own: what they mount ends with them
+  local folder=$RUN/node$1 controller
+  mkdir -p "$folder"/{cni,containerd,kubelet,pod-logs}
+  node_config "$1" "$folder"
+  for controller in /sys/fs/cgroup/*/; do # two kubelets on one machine need cgroup roots of their own, which must exist
+    mkdir -p "$controller/$NS-node$1" 2>/dev/null || continue
+    [ ! -e "$controller/cpuset.cpus" ] || {
+      cat "$controller/cpuset.cpus" >"$controller/$NS-node$1/cpuset.cpus"
+      cat "$controller/cpuset.mems" >"$controller/$NS-node$1/cpuset.mems"
+    }
+  done
+  # shellcheck disable=SC2016 # the inner shell's variables
+  start "$1" "containerd$1" unshare --mount --propagation private sh -ec '
+    for folder in /run $0; do mount -t tmpfs p2pnet "$folder"; done
+    exec containerd -c "$1"' "$STRAY" "$folder/containerd.toml"
+  until_true 20 ctr -a "$folder/containerd.sock" version
+  local mounts
+  mounts=/proc/$(cat "$RUN/containerd$1.pid")/ns/mnt
+  start "$1" "kubelet$1" nsenter --mount="$mounts" --wd="$RUN" kube kubelet --config="$folder/kubelet.yaml" \
+    --kubeconfig="$KUBECONFIG" --root-dir="$folder/kubelet" --hostname-override="node$1" --node-ip="10.99.0.$(($1 + 1))"
+  start "$1" "proxy$1" nsenter --mount="$mounts" --wd="$RUN" kube proxy --config="$folder/proxy.yaml"
+}
+
+kill_node() { # kubelet, runtime, containers and network, at once
+  stop "kubelet$1" "proxy$1"
+  kill_containers "$RUN/node$1"
+  stop "containerd$1"
+  ip netns del "$(namespace "$1")"
+}
+
+kill_containers() { # of one node's folder
+  ps -eo pid=,args= | awk -v socket="$1/containerd.sock" '/containerd-shim-runc-v2/ && index($0, socket) {print $1}' |
+    while read -r shim; do
+      pkill -9 -P "$shim" || true
+      kill -9 "$shim" 2>/dev/null || true
+    done
+}
+
+names_of() { find "$RUN" -maxdepth 1 -name "$1*.pid" -printf '%f\n' 2>/dev/null | sed 's/\.pid$//'; }
+
+down() {
+  local folder
+  # shellcheck disable=SC2046 # names of ours, without spaces
+  stop dns $(names_of kubelet) $(names_of proxy) scheduler controllers apiserver etcd
+  for folder in "$RUN"/node*/; do [ -d "$folder" ] && kill_containers "${folder%/}"; done
+  # shellcheck disable=SC2046
+  stop $(names_of containerd)
+  for folder in "/run/netns/$NS"-* "/run/netns/$NS"; do [ ! -e "$folder" ] || ip netns del "${folder##*/}"; done
+  rm -rf "$RUN"
+  # Where they were made for this, they are empty. Not while another cluster has mounts on them: those would go, too.
+  # shellcheck disable=SC2086 # several folders
+  rmdir "$CLUSTER_HOME/run" 2>/dev/null && rmdir $STRAY 2>/dev/null || true
+  find /sys/fs/cgroup -depth -type d -path "*/$NS-node*" -exec rmdir {} + 2>/dev/null || true
+}
+
+locked() { # one at a time builds, starts or ends
+  mkdir -p "$CLUSTER_HOME"
+  exec 9>"$CLUSTER_HOME/lock"
+  flock 9
+  "$@"
+}
+
+command=${1:-}
+[ $# -eq 0 ] || shift
+case $command in
+  build | base | images | down) locked "$command" ;;
+  up) locked up "${1:-1}" ;;
+  load) load "$@" ;;
+  kill-node) kill_node "$1" ;;
+  exec) inside "$@" ;;
+  *)
+    sed -n 's/^#   //p' "${BASH_SOURCE[0]}" >&2
+    exit 2
+    ;;
+esac

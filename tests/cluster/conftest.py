@@ -1,0 +1,77 @@
+"""A cluster for the session, images from this repository in it, and the operator by its chart. All is gone afterwards."""
+
+import os
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.cluster.kit import KEEP, NODE_IMAGE, OPERATOR_IMAGE, REQUIRED, Cluster, why_none
+
+BUILD_S = 3600
+"""For a first test: with cold caches Kubernetes is compiled before it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(BUILD_S))
+
+
+@pytest.fixture(scope="session")
+def built() -> Cluster:
+    """A machine that can have clusters, and all they are made of; skips, or fails where a cluster is required."""
+    why = why_none()
+    if why and os.environ.get(REQUIRED) == "1":
+        pytest.fail(f"{REQUIRED}=1, but {why}")
+    if why:
+        pytest.skip(why)
+    cluster = Cluster()
+    cluster.script("build")
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def cluster(built: Cluster) -> Iterator[Cluster]:
+    """A running cluster of one node."""
+    keep = os.environ.get(KEEP) == "1"
+    running = built.script("exec", "kubectl", "get", "--raw", "/readyz", check=False).returncode == 0
+    if not (keep and running):
+        built.script("down")  # what a killed session left
+        built.script("up")
+    try:
+        yield built
+    finally:
+        if not keep:
+            built.script("down")
+
+
+@pytest.fixture(scope="session")
+def images(cluster: Cluster) -> Cluster:
+    """The cluster with both images, made of the files as they are now."""
+    cluster.script("images")
+    cluster.script("load", NODE_IMAGE, OPERATOR_IMAGE)
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def operator(images: Cluster) -> Iterator[Cluster]:
+    """The cluster with the operator serving it, installed as a user would."""
+    images.install()
+    yield images
+    if os.environ.get(KEEP) != "1":
+        images.uninstall()
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace of the test's own that takes only restricted pods."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")

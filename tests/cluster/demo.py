@@ -1,0 +1,108 @@
+"""A Subnet in a namespace of its own, as a test sees and treats it."""
+
+import json
+import sys
+import tempfile
+from typing import Any
+
+from tests.cluster.kit import ROOT, Cluster, conditions, until
+
+KINDS = "pods,secrets,configmaps,services,poddisruptionbudgets,networkpolicies"
+"""Everything the operator makes for a Subnet."""
+
+
+class Demo:
+    """The Subnet `demo`: of examples/subnet.yaml, or of the spec given."""
+
+    def __init__(self, cluster: Cluster, namespace: str, spec: dict[str, Any] | None = None) -> None:
+        self.cluster = cluster
+        self.namespace = namespace
+        document = {"apiVersion": "p2pnet.io/v1alpha1", "kind": "Subnet", "metadata": {"name": "demo"}, "spec": spec}
+        cluster.apply(document if spec is not None else (ROOT / "examples" / "subnet.yaml").read_text(), namespace)
+
+    def kubectl(self, *words: str) -> str:
+        return self.cluster.kubectl("--namespace", self.namespace, *words)
+
+    def get(self, *words: str) -> Any:
+        return self.cluster.get("--namespace", self.namespace, *words)
+
+    def p2pnet(self, *words: str, check: bool = True) -> Any:
+        """What a command of the command line says as JSON."""
+        with tempfile.TemporaryDirectory() as state:
+            done = self.cluster.script(
+                "exec", "env", f"P2PNET_STATE={state}", sys.executable, "-m", "p2pnet.cli", *words,
+                "--on", "cluster", "--namespace", self.namespace, "-o", "json", check=check,
+            )  # fmt: skip
+        return json.loads(done.stdout)
+
+    def patch(self, spec: dict[str, Any]) -> None:
+        """Merge into the spec."""
+        self.kubectl("patch", "subnet", "demo", "--type=merge", f"--patch={json.dumps({'spec': spec})}")
+
+    def annotate(self, key: str, value: str) -> None:
+        self.kubectl("annotate", "--overwrite", "subnet", "demo", f"p2pnet.io/{key}={value}")
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.get("subnet", "demo").get("status", {})
+        return found
+
+    def pods(self) -> list[Any]:
+        """Of nodes."""
+        found: list[Any] = self.get("pods", "--selector", "p2pnet.io/role=node")
+        return found
+
+    def restarts(self) -> int:
+        """Of all containers, and of nodes inside them."""
+        pods = self.get("pods")
+        states = [state for pod in pods for state in pod["status"].get("containerStatuses", [])]
+        logs = [self.kubectl("logs", pod["metadata"]["name"]) for pod in pods]
+        return sum(state["restartCount"] for state in states) + sum(log.count('"event":"exited"') for log in logs)
+
+    def page(self, pod: str) -> str:
+        """A pod's metrics."""
+        return self.kubectl("get", "--raw", f"/api/v1/namespaces/{self.namespace}/pods/{pod}:8080/proxy/metrics")
+
+    def uids(self) -> dict[str, str]:
+        """Of the ready node pods."""
+        return {
+            pod["metadata"]["name"]: pod["metadata"]["uid"]
+            for pod in self.pods()
+            if conditions(pod).get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
+        }
+
+    def objects(self) -> set[str]:
+        """Kind and name of everything that is the Subnet's."""
+        names = self.kubectl("get", KINDS, "--selector", "p2pnet.io/subnet=demo", "--output", "name")
+        return set(names.split())
+
+    def until_pods(self, count: int) -> dict[str, str]:
+        def there() -> dict[str, str]:
+            found = self.uids()
+            return found if len(found) == count else {}
+
+        return until(there, f"{count} pods are ready")
+
+    def until_ready(self, nodes: int) -> dict[str, Any]:
+        def ready() -> dict[str, Any] | None:
+            subnet: dict[str, Any] = self.get("subnet", "demo")
+            status = subnet.get("status", {})
+            current = status.get("observedGeneration") == subnet["metadata"]["generation"]
+            all_there = status.get("nodes") == dict.fromkeys(("desired", "ready", "connected"), nodes)
+            return subnet if current and all_there and conditions(subnet).get("Ready") == "True" else None
+
+        try:
+            return until(ready, f"{nodes} nodes are ready and connected", within_s=180)
+        except AssertionError:
+            print(self.kubectl("get", "subnets,pods"), self.kubectl("describe", "subnet", "demo"))
+            raise
+
+
+def whole(nodes: int) -> set[str]:
+    """What stands in the namespace of a Subnet of so many nodes: this and nothing more."""
+    pods = [f"demo-node-{number}" for number in range(nodes)]
+    return {
+        *(f"pod/{name}" for name in (*pods, "demo-lab")),
+        *(f"secret/{name}" for name in (*pods, "demo-lab", "demo-lab-token", "demo-ca")),
+        "configmap/demo-config", "configmap/demo-members", "service/demo-lab", "service/demo-nodes",
+        "poddisruptionbudget.policy/demo-nodes", "networkpolicy.networking.k8s.io/demo",
+    }  # fmt: skip

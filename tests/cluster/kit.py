@@ -1,0 +1,135 @@
+"""A real Kubernetes for tests, through `cluster.sh`: its network is its own, so every word with it is a process inside."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = Path(__file__).with_name("cluster.sh")
+REQUIRED = "P2PNET_REQUIRE_CLUSTER"
+"""Set to 1 where a cluster must be had, as in CI: what would be a skip is a failure."""
+KEEP = "P2PNET_KEEP_CLUSTER"
+"""Set to 1 while working on tests: a running cluster is used, and left running."""
+NODE_IMAGE = "localhost/p2pnet-node:test"
+OPERATOR_IMAGE = "localhost/p2pnet-operator:test"
+PODS_S = 90.0
+"""For pods to do what they should: far above what it takes, for the machine may be busy."""
+
+T = TypeVar("T")
+
+
+def why_none() -> str:
+    """Why this machine cannot have a cluster; empty when it can."""
+    if not sys.platform.startswith("linux"):
+        return "a cluster needs Linux"
+    if os.geteuid() != 0:
+        return "a cluster needs root: namespaces, mounts and cgroups"
+    if shutil.which("apt-get") is None:
+        return "a cluster needs Debian's packages"
+    return "" if shutil.which("go") else "Go is needed to build Kubernetes"
+
+
+class Cluster:
+    """One cluster by its name."""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name or os.environ.get("CLUSTER_NAME") or "p2pnet-cluster"
+
+    def script(self, *words: str, text: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """`cluster.sh WORDS`; raises AssertionError with its words when it fails."""
+        done = subprocess.run(
+            ["bash", str(SCRIPT), *words],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"CLUSTER_NAME": self.name},
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(words)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def run(self, *command: str, text: str | None = None) -> str:
+        """What a command says inside; raises when it fails."""
+        return self.script("exec", *command, text=text).stdout
+
+    def kubectl(self, *words: str, text: str | None = None) -> str:
+        """What kubectl says; raises when it fails."""
+        return self.run("kubectl", *words, text=text)
+
+    def refused(self, *words: str, text: str | None = None) -> str:
+        """Why kubectl fails; raises when it does not."""
+        done = self.script("exec", "kubectl", *words, text=text, check=False)
+        assert done.returncode, f"kubectl {' '.join(words)}: not refused\n{done.stdout}"
+        return done.stderr
+
+    def get(self, *words: str) -> Any:
+        """An object, or a list's items."""
+        found = json.loads(self.kubectl("get", *words, "-o", "json"))
+        return found["items"] if found.get("kind") == "List" else found
+
+    def apply(self, document: str | dict[str, Any] | Iterable[dict[str, Any]], namespace: str = "default") -> str:
+        """Apply YAML text or objects."""
+        if isinstance(document, dict):
+            document = json.dumps(document)
+        elif not isinstance(document, str):
+            document = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(document)})
+        return self.kubectl("apply", "--namespace", namespace, "--filename", "-", text=document)
+
+    def install(self) -> None:
+        """The operator, as a user would install it; new pods even where only the images behind the tags have changed."""
+        self.run(
+            "helm", "upgrade", "--install", "p2pnet", str(ROOT / "charts" / "p2pnet"), "--wait", "--timeout", "4m",
+            "--namespace", "p2pnet-system", "--create-namespace",
+            "--set", "image.repository=localhost/p2pnet-operator,image.tag=test",
+            "--set", "nodeImage.repository=localhost/p2pnet-node,nodeImage.tag=test",
+            "--set", f"podAnnotations.installed=at-{time.time():.0f}",
+        )  # fmt: skip
+
+    def uninstall(self) -> None:
+        """The operator; Subnets stay."""
+        self.run("helm", "uninstall", "p2pnet", "--namespace", "p2pnet-system", "--wait")
+
+    def pids(self) -> list[int]:
+        """Every process that belongs to the cluster: in its networks, or of its folder."""
+        found = []
+        for proc in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (proc / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if f"/{self.name}/" in words:
+                found.append(int(proc.name))
+        return found
+
+    def container_pids(self) -> list[int]:
+        """Every process in a container of the cluster."""
+        found = []
+        for proc in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"/{self.name}-node" in (proc / "cgroup").read_text():
+                    found.append(int(proc.name))
+            except OSError:
+                continue
+        return found
+
+
+def until(condition: Callable[[], T | None], what: str, within_s: float = PODS_S, every_s: float = 0.5) -> T:
+    """The first truthy answer."""
+    deadline = time.monotonic() + within_s
+    while not (answer := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within_s:g} s: {what}")
+        time.sleep(every_s)
+    return answer
+
+
+def conditions(thing: dict[str, Any]) -> dict[str, str]:
+    """Type -> status of an object's conditions."""
+    return {one["type"]: one["status"] for one in thing.get("status", {}).get("conditions", [])}

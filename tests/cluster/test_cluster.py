@@ -1,0 +1,87 @@
+"""The cluster of these tests is a real one, and leaves no trace."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cluster.kit import NODE_IMAGE, Cluster, conditions, until
+
+SERVER = (
+    "import http.server, os; os.chdir('/etc');"
+    "http.server.HTTPServer(('', 8080), http.server.SimpleHTTPRequestHandler).serve_forever()"
+)
+
+
+def restricted_pod(name: str, *command: str, **spec: Any) -> dict[str, Any]:
+    """A pod as p2pnet's are: nobody, nothing writable, no capabilities, no token."""
+    container = {
+        "name": "main", "image": NODE_IMAGE, "imagePullPolicy": "Never", "command": list(command),
+        "securityContext": {
+            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+        },
+    }  # fmt: skip
+    return {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {
+            "automountServiceAccountToken": False, "terminationGracePeriodSeconds": 1, "containers": [container],
+            "securityContext": {
+                "runAsNonRoot": True, "runAsUser": 65532, "runAsGroup": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            **spec,
+        },
+    }  # fmt: skip
+
+
+def test_restricted_pods_run_and_find_each_other_by_headless_names(images: Cluster, namespace: str) -> None:
+    service = {
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "nodes"},
+        "spec": {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": {"app": "server"}},
+    }  # fmt: skip
+    server = restricted_pod("server", "python", "-c", SERVER, hostname="server", subdomain="nodes")
+    images.apply([service, server], namespace)
+    images.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=90s", "--namespace", namespace)
+    address = f"http://server.nodes.{namespace}.svc:8080/hostname"
+    ask = f"import urllib.request; print(urllib.request.urlopen({address!r}).read().decode())"
+    images.apply(restricted_pod("client", "python", "-c", ask, restartPolicy="OnFailure"), namespace)
+    images.kubectl("wait", "pod/client", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=90s", "-n", namespace)
+    assert images.kubectl("logs", "client", "--namespace", namespace).strip() == "server"
+
+
+def test_a_pod_that_is_not_restricted_is_refused(images: Cluster, namespace: str) -> None:
+    pod = restricted_pod("rich", "python", "-c", "", hostNetwork=True)
+    with pytest.raises(AssertionError, match="violates PodSecurity"):
+        images.apply(pod, namespace)
+
+
+def test_a_cluster_leaves_nothing_behind(built: Cluster) -> None:
+    other = Cluster("p2pnet-trace")
+    other.script("down")
+    before = footprint()
+    try:
+        other.script("up", "2")
+        nodes = other.get("nodes")
+        assert [conditions(node)["Ready"] for node in nodes] == ["True", "True"]
+        assert other.pids()
+        assert footprint() != before
+    finally:
+        other.script("down")
+    assert footprint() == before
+    until(lambda: not other.pids(), "its processes are gone", within_s=20)
+
+
+def footprint() -> dict[str, set[str]]:
+    """What a cluster could leave on a machine: mounts, network namespaces, control groups, folders at fixed places."""
+    named = [path.name for path in Path("/run/netns").glob("*")]
+    fixed = ["/var/lib/kubelet", "/var/lib/cni", "/var/log/containers", "/var/log/pods", "/run/containerd"]
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    return {
+        "mounts": {mount for mount in mounts if "p2pnet-trace" in mount or "kubelet" in mount},
+        "namespaces": {name for name in named if name.startswith(("p2pnet-trace", "cni-"))},
+        "links": set(
+            subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout.split("\n")
+        ),
+        "groups": {str(path) for path in Path("/sys/fs/cgroup").rglob("*p2pnet-trace*")},
+        "folders": {str(path) for folder in fixed for path in Path(folder).glob("*")},
+    }

@@ -1,0 +1,78 @@
+"""A Subnet on a real cluster: applied, waited for, measured, scaled, hurt, taken away."""
+
+import pytest
+from tests.cluster.demo import Demo, whole
+from tests.cluster.kit import Cluster, until
+
+KILL_NODE = (
+    "import os, signal\n"
+    "for pid in filter(str.isdigit, os.listdir('/proc')):\n"
+    "    if int(pid) != 1 and b'p2pnet.node.pod' in open(f'/proc/{pid}/cmdline', 'rb').read() and int(pid) != os.getpid():\n"
+    "        os.kill(int(pid), signal.SIGKILL)\n"
+)
+
+
+@pytest.fixture
+def demo(operator: Cluster, namespace: str) -> Demo:
+    """Three nodes, ready."""
+    made = Demo(operator, namespace, {"nodes": 3})
+    made.until_ready(3)
+    return made
+
+
+def test_the_example_becomes_connected_and_the_columns_show_its_last_run(operator: Cluster, namespace: str) -> None:
+    demo = Demo(operator, namespace)
+    demo.kubectl("wait", "subnet/demo", "--for=condition=Connected", "--timeout=120s")
+    demo.until_ready(5)
+    assert set(demo.uids()) == {f"demo-node-{number}" for number in range(5)}
+    for pod in demo.get("pods"):
+        assert not pod["spec"]["automountServiceAccountToken"]
+        assert all("demo-ca" not in str(volume) for volume in pod["spec"]["volumes"])
+    report = demo.p2pnet("inject", "demo", "--count", "3")
+    assert report["verdict"] == "pass"
+    until(lambda: demo.status().get("lastReport", {}).get("run") == report["run"], "the operator tells the run")
+    header, line = (text.split() for text in demo.kubectl("get", "subnets").splitlines())
+    assert header == ["NAME", "READY", "CONNECTED", "REACH", "P95", "AGE"]
+    assert line[:4] == ["demo", "5/5", "5/5", "100%"]
+    assert float(line[4]) > 0
+    assert line[5] == "ms"
+
+
+def test_scaling_adds_and_removes_nodes_and_leaves_the_others_alone(demo: Demo) -> None:
+    before = demo.uids()
+    demo.kubectl("scale", "subnet/demo", "--replicas=5")
+    demo.until_ready(5)
+    assert demo.objects() == whole(5)
+    demo.kubectl("scale", "subnet/demo", "--replicas=3")
+    demo.until_ready(3)
+    assert demo.until_pods(3) == before
+    until(lambda: demo.objects() == whole(3), "what belonged to the others is gone")
+
+
+def test_a_node_that_dies_comes_back_inside_its_pod(demo: Demo) -> None:
+    before = demo.uids()
+    demo.kubectl("exec", "demo-node-1", "--", "python", "-c", KILL_NODE)
+    until(lambda: '"restarts":1' in demo.kubectl("logs", "demo-node-1"), "the nursery has restarted it")
+    demo.until_ready(3)
+    assert demo.uids() == before
+    assert demo.restarts() == 1, "of the node, of no container"
+
+
+def test_a_pod_that_is_deleted_comes_back_under_its_name_and_a_deleted_subnet_leaves_nothing(demo: Demo) -> None:
+    before = demo.uids()
+    demo.kubectl("delete", "pod", "demo-node-2", "--wait=true")
+    demo.until_ready(3)
+    after = demo.until_pods(3)
+    assert {name for name in after if after[name] != before[name]} == {"demo-node-2"}
+    assert demo.objects() == whole(3)
+    demo.kubectl("delete", "subnet", "demo")
+    until(lambda: not demo.objects(), "the garbage collector is through", within_s=60)
+
+
+def test_packed_nodes_share_pods_and_one_health_page(operator: Cluster, namespace: str) -> None:
+    demo = Demo(operator, namespace, {"nodes": 5, "nodesPerPod": 2})
+    demo.until_ready(5)
+    assert len(demo.pods()) == 3
+    page = demo.page("demo-node-1")
+    for node in ("node-2", "node-3"):
+        assert f'p2pnet_node_peers{{node="{node}"}} 4.0' in page
