@@ -1,5 +1,6 @@
 """A lab's process started: in a session of its own, with a lock that says for how long it lives."""
 
+import atexit
 import fcntl
 import shutil
 import subprocess
@@ -11,6 +12,13 @@ from p2pnet.desk import SubnetPaths
 
 FREE_BYTES_MIN = 4 << 20  # certificates, logs and the first events of a small subnet
 spawned: list[subprocess.Popen[bytes]] = []  # kept, so that no destructor complains about a lab that lives on purpose
+
+
+@atexit.register
+def _let_go() -> None:
+    for process in spawned:
+        if process.poll() is None:
+            process.returncode = 0  # it lives on; at the interpreter's end the destructors run all the same
 
 
 def check_room(root: Path) -> None:
