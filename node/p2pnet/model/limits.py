@@ -19,7 +19,6 @@ UPDATE_BODY_BYTES_MAX = ARTIFACT_BYTES_MAX + 64 * KIB  # a lone urgent push may 
 # Connections
 STREAM_WINDOW_BYTES = 1 * MIB  # fixed; credit only for consumed bytes
 CONNECTION_WINDOW_BYTES = 16 * MIB
-STREAM_FEED_BYTES = 256 * KIB  # how far a sender feeds aioquic ahead of what has left, per stream
 STREAMS_MAX = 128  # concurrent streams a peer may open, per kind
 CONNECTIONS_MAX = 2_000  # per endpoint
 HANDSHAKES_MAX = 256  # unauthenticated connections per endpoint at a time
