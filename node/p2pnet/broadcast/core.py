@@ -25,6 +25,7 @@ from p2pnet.broadcast.table import Source, Table
 from p2pnet.broadcast.task import Task
 from p2pnet.broadcast.timers import Timer
 from p2pnet.broadcast.turn import SECOND, Turn
+from p2pnet.broadcast.wire import next_hop
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import UNVALIDATED_BYTES_PER_PEER
@@ -220,14 +221,14 @@ class Broadcast:
 
     def _completed(self, artifact: ArtifactId, data: bytes, parts: bytes, peer: str, hop: int) -> None:
         if not self._keeper.lifetimes.is_refused(artifact):
-            self._keeper.insert(artifact, data, parts, peer, min(hop + 1, 255))
+            self._keeper.insert(artifact, data, parts, peer, next_hop(hop))
         if artifact not in self.pool.unvalidated:
             self._charges.release(artifact)
             if artifact in self._sender.active:
                 self._sender.withdraw(artifact)
 
     def _offer_parts(self, task: Task, source: Source) -> None:
-        self._relay.partial(task.artifact, task.size, min(source.hop + 1, 255))
+        self._relay.partial(task.artifact, task.size, next_hop(source.hop))
 
     # The client
 

@@ -13,7 +13,7 @@ from p2pnet.broadcast.sender import Sender
 from p2pnet.broadcast.table import PeerRows, Table, Verdict
 from p2pnet.broadcast.timers import Timer
 from p2pnet.broadcast.turn import MS, SECOND, Turn
-from p2pnet.broadcast.wire import Entry, Kind, Status, decode_updates
+from p2pnet.broadcast.wire import Entry, Kind, Status, decode_updates, next_hop
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
@@ -235,7 +235,7 @@ class Intake:
         if artifact in self._fetcher.tasks:
             self._fetcher.drop(artifact)
             self._charges.release(artifact)
-        return self._keeper.insert(artifact, data, parts, peer, min(entry.hop + 1, 255))
+        return self._keeper.insert(artifact, data, parts, peer, next_hop(entry.hop))
 
     def _put(self, peer: str, entry: Entry, artifact: ArtifactId | None, verdict: Verdict) -> None:
         new = verdict is Verdict.NEW
@@ -270,7 +270,7 @@ class Intake:
     def _duplicate(self, artifact: ArtifactId, peer: str, hop: int) -> None:
         found = self._pool.validated.get(artifact) or self._pool.unvalidated[artifact]
         self._turn.counters["duplicates"] += 1
-        self._turn.emit(EventKind.DUPLICATE, artifact, peer, min(hop + 1, 255), found.size)
+        self._turn.emit(EventKind.DUPLICATE, artifact, peer, next_hop(hop), found.size)
 
 
 def _busy(body: bytes) -> bytes:

@@ -82,6 +82,11 @@ _STATUSES = frozenset(Status)
 _PUSH, _ADVERT, _EMPTY = int(Kind.PUSH), int(Kind.ADVERT), int(Kind.EMPTY)
 
 
+def next_hop(hop: int) -> int:
+    """The hop of whoever got it from a source at `hop`: one more, saturating at HOP_MAX."""
+    return min(hop + 1, HOP_MAX)
+
+
 def encode_push(slot: int, commit: int, hop: int, data: bytes) -> list[bytes]:
     """An entry with the artifact itself: one piece when it may share a request, else two, to spare a copy."""
     size = len(data)
