@@ -322,6 +322,20 @@ def test_ctrl_c_in_up_leaves_a_subnet_that_goes_on_or_none(person: Any, until: U
     is_up(person)
 
 
+def test_up_while_the_lab_ends_without_anybody_waiting_for_it_starts_another(person: Any) -> None:
+    async def tell_to_end() -> None:
+        async with Desk.unix(json.loads((person.subnet("demo") / "lab.json").read_bytes())["socket"]) as desk:
+            await desk.stop()
+
+    person.run("up", "demo", "--nodes", "2", inside=True)
+    before = person.lab("demo")
+    asyncio.run(tell_to_end())
+
+    is_up(person)
+
+    assert person.lab("demo") != before
+
+
 @pytest.mark.parametrize("words", [["status", "demo", "-w"], ["logs", "demo", "-f", "-o", "ndjson"]])
 def test_ctrl_c_ends_what_has_no_end_without_a_word_too_many(settled: Any, words: list[str]) -> None:
     with settled.start(*words) as process:

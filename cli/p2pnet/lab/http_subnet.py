@@ -12,6 +12,7 @@ from p2pnet.lab.http_common import HEARTBEAT_S, LAB, answer, body, flag, number,
 from p2pnet.lab.lab import Lab
 from p2pnet.lab.logs import LogQuery, ends_of, follow, read_all
 from p2pnet.model.control import MembersTaken
+from p2pnet.model.errors import TargetError
 from p2pnet.model.jobs import LogLine, NodeAction, Rotation
 from p2pnet.model.registry import Membership
 from p2pnet.model.subnet import to_document
@@ -42,7 +43,10 @@ async def take_members(request: web.Request) -> web.Response:
 
 @routes.get("/v1/spec")
 async def spec(request: web.Request) -> web.Response:
-    """The Subnet document in force."""
+    """The Subnet document in force; TargetError once the lab has been told to end, for it is in force no more."""
+    lab = request.app[LAB]
+    if lab.stop_reason:
+        raise TargetError(f"the lab of {lab.paths.name} stops: {lab.stop_reason}")
     return answer(to_document(request.app[LAB].ground.subnet))
 
 
@@ -66,7 +70,8 @@ async def rotate(request: web.Request) -> web.Response:
 
 @routes.post("/v1/stop")
 async def stop(request: web.Request) -> web.Response:
-    """The end, once this is answered."""
+    """The end, once this is answered; whoever asks for the document meanwhile is told."""
+    request.app[LAB].stop_reason = "the subnet was taken down"
     asyncio.get_running_loop().call_later(0.05, request.app[LAB].stop, "the subnet was taken down")
     return answer({"stopping": True}, 202)
 

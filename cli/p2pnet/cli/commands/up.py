@@ -14,6 +14,7 @@ from p2pnet.cli.session import Session
 from p2pnet.cli.spec_file import check_name, check_support, read_spec, with_nodes
 from p2pnet.cli.targets import Target
 from p2pnet.cli.targets.waiting import awaited, blockers, is_ready
+from p2pnet.desk import ProblemError
 from p2pnet.model.report import Status
 from p2pnet.model.subnet import Subnet, default_subnet, load_subnet, members, to_document, topology_of
 
@@ -104,27 +105,42 @@ async def _apply(subnet: Subnet, target: Target, session: Session, within_s: flo
     sight = target.look(subnet.name)
     if sight == "damaged":
         target.subnet(subnet.name)
-    if sight != "up":
+    current = await _in_force(subnet.name, target) if sight == "up" else None
+    if current is None:
         _refuse_hopeless(subnet, target, max(within_s, subnet.spec.ready.within.seconds))
         await target.start(subnet, session.listener, timeout_s=LAB_START_S)
         session.listener.milestone("lab" if target.kind == "local" else "applied")
         return "is up"
+    paths = edits.changed(current, subnet)
+    frozen = [path for path in paths if not edits.is_live(path, target.kind)]
+    if frozen:
+        raise CommandError(
+            f"{subnet.name} is up and cannot take this edit while it is: {', '.join(frozen)}",
+            where=f"Subnet {subnet.name}",
+            todo=f"p2pnet down {subnet.name}, then up again{LIVE_EDITS if target.kind == 'local' else ''}",
+        )
+    if not paths:
+        return "is up already, nothing to change"
+    _refuse_hopeless(subnet, target, max(within_s, subnet.spec.ready.within.seconds))
+    session.listener.waiting(f"the edit of {', '.join(paths)}")
     async with target.desk(subnet.name) as desk:
-        current = load_subnet(await desk.spec())
-        paths = edits.changed(current, subnet)
-        frozen = [path for path in paths if not edits.is_live(path, target.kind)]
-        if frozen:
-            raise CommandError(
-                f"{subnet.name} is up and cannot take this edit while it is: {', '.join(frozen)}",
-                where=f"Subnet {subnet.name}",
-                todo=f"p2pnet down {subnet.name}, then up again{LIVE_EDITS if target.kind == 'local' else ''}",
-            )
-        if not paths:
-            return "is up already, nothing to change"
-        _refuse_hopeless(subnet, target, max(within_s, subnet.spec.ready.within.seconds))
-        session.listener.waiting(f"the edit of {', '.join(paths)}")
         await desk.patch_spec(to_document(subnet))
-        return f"took the edit of {', '.join(paths)}"
+    return f"took the edit of {', '.join(paths)}"
+
+
+async def _in_force(name: str, target: Target) -> Subnet | None:
+    """The document of a subnet that is up; None when its lab ends: one that an interrupted command told to, say."""
+    try:
+        async with target.desk(name) as desk:
+            return load_subnet(await desk.spec())
+    except ProblemError as error:
+        if target.kind != "local" or error.exit_code != ExitCode.NOT_FOUND:
+            raise
+        return None
+    except CommandError:
+        if target.look(name) != "dead":
+            raise
+        return None
 
 
 def _refuse_hopeless(subnet: Subnet, target: Target, within_s: float) -> None:
