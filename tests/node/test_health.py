@@ -1,5 +1,7 @@
 """Probes and scrapes of a real node in this process."""
 
+import asyncio
+import contextlib
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -9,6 +11,7 @@ import pytest
 from tests.node.kit import Bench, free_port
 
 from p2pnet.model.config import read_node_config
+from p2pnet.node import health
 from p2pnet.node.clock import mono_ns
 from p2pnet.node.service import Service
 
@@ -63,6 +66,69 @@ async def test_a_node_that_lost_all_peers_is_unready_after_30_s_only(bench: Benc
         await service.stop()
 
 
+async def say(url: str, text: bytes) -> bytes:
+    """All that the page answers to these bytes until it hangs up."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+    writer.write(text)
+    try:
+        return await asyncio.wait_for(reader.read(), 10)
+    finally:
+        writer.close()
+
+
+@pytest.fixture
+async def page(bench: Bench) -> AsyncIterator[str]:
+    service, url = await start(bench, ["node-0"])
+    yield url
+    await service.stop()
+
+
+async def test_one_connection_asks_again_and_again_until_it_has_enough(page: str) -> None:
+    asked = b"GET /healthz HTTP/1.1\r\nHost: node\r\n\r\n"
+    last = b"HEAD /readyz?verbose HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"
+
+    said = await say(page, asked + asked + last)
+
+    assert said.count(b"HTTP/1.1 200") == 3
+    assert said.count(b"ok\n") == 2  # an answer to HEAD has no body
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (b"\x16\x03\x01 is no HTTP\r\n\r\n", b"HTTP/1.1 400"),
+        (b"GET /healthz HTTP/1.1\r\nHost: node\r\nX: " + b"x" * 9000, b"HTTP/1.1 431"),
+        (b"POST /healthz HTTP/1.1\r\nHost: node\r\nContent-Length: 1\r\n\r\nx", b"HTTP/1.1 413"),
+        (b"GET / HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n", b"HTTP/1.1 404"),
+    ],
+)
+async def test_what_is_no_request_for_a_page_is_answered_and_ended(page: str, text: bytes, answer: bytes) -> None:
+    assert (await say(page, text)).startswith(answer)
+
+
+async def test_who_asks_nothing_is_hung_up_on(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "IDLE_S", 0.05)
+
+    assert await say(page, b"GET /healthz HTT") == b""
+
+
+async def test_no_more_than_so_many_are_heard_at_once(page: str, http: aiohttp.ClientSession) -> None:
+    port = int(page.rpartition(":")[2])
+    silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(health.CONNECTIONS_MAX)]
+    try:
+        with contextlib.suppress(ConnectionResetError):
+            assert await say(page, b"GET /healthz HTTP/1.1\r\nHost: node\r\n\r\n") == b""
+    finally:
+        for _, writer in silent:
+            writer.close()
+
+    async with asyncio.timeout(10):
+        while True:  # until those have been seen to be gone
+            with contextlib.suppress(aiohttp.ClientError):
+                assert (await http.get(f"{page}/healthz")).status == 200
+                break
+
+
 async def test_a_health_port_in_use_keeps_the_node_from_starting(bench: Bench) -> None:
     service, url = await start(bench, ["node-0"])
     try:
@@ -73,9 +139,10 @@ async def test_a_health_port_in_use_keeps_the_node_from_starting(bench: Bench) -
         await service.stop()
 
 
-def test_a_node_without_a_health_page_imports_no_web_server() -> None:
+def test_what_nodes_are_forked_from_has_imported_no_web_server() -> None:
     code = (
-        "import sys, p2pnet.node.__main__; sys.exit(' '.join({'aiohttp', 'prometheus_client'} & set(sys.modules)) or 0)"
+        "import sys, p2pnet.node.__main__; from p2pnet.node import nursery_child; nursery_child.warm_up();"
+        "sys.exit(' '.join({'aiohttp', 'prometheus_client'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

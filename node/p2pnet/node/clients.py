@@ -3,7 +3,6 @@
 import importlib
 import random
 import re
-from importlib.metadata import entry_points
 
 from p2pnet.broadcast import Broadcast, Client
 from p2pnet.model.config import ClientSpec, NodeConfig
@@ -39,6 +38,8 @@ def make_broadcast(config: NodeConfig, client: Client, incarnation: str) -> Broa
 
 
 def _entry_point(name: str) -> str:
+    from importlib.metadata import entry_points  # csv, email and more: for those who bring clients of their own
+
     for point in entry_points(group=ENTRY_POINTS, name=name):
         return point.value
     raise SpecError(f"client {name}: no entry point of that name in {ENTRY_POINTS}, and no `use: module:Class`")

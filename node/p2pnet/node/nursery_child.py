@@ -158,10 +158,8 @@ SIGNALS_RESET = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 WARM = (
     "uvloop",
-    "aiohttp.web",
     "cryptography.x509",
     "cryptography.hazmat.primitives.asymmetric.ec",
-    "prometheus_client",
     "p2pnet.trust",
     "p2pnet.quic",
     "p2pnet.broadcast",

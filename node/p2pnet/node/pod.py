@@ -16,7 +16,7 @@ import msgspec
 
 from p2pnet.model.config import NodeConfig, write_node_config
 from p2pnet.model.errors import P2pnetError, SpecError
-from p2pnet.node import nursery_child, pod_health
+from p2pnet.node import nursery_child
 from p2pnet.node.nursery import Nursery
 from p2pnet.node.nursery_table import Request
 from p2pnet.node.parenting import choose_start
@@ -115,6 +115,8 @@ def serve(pod: Pod, configs: Sequence[NodeConfig], run: Path, log: Path) -> int:
     how = choose_start()
     nursery_child.warm_up()
     if pod.packed:
+        from p2pnet.node import pod_health  # a web client and server, which a pod of one node does without
+
         pod_health.start(
             pod.host, pod.health_port, {c.name: c.health_port for c in configs if c.health_port is not None}
         )

@@ -112,7 +112,7 @@ class Service:
             on_refused=service._on_refused,
         )
         if config.health_port is not None:
-            from p2pnet.node.health import HealthPage  # aiohttp and prometheus_client only where they are asked for
+            from p2pnet.node.health import HealthPage  # h11 only where it is asked for
 
             service._health = HealthPage(service)
             try:
