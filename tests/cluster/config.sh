@@ -48,7 +48,7 @@ state = "$folder/containerd/state"
 END
   cat >"$folder/cni/10-p2pnet.conflist" <<END
 {"cniVersion": "0.4.0", "name": "p2pnet", "plugins": [
-  {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false, "hairpinMode": true,
+  {"type": "ptp", "ipMasq": false,
    "ipam": {"type": "host-local", "dataDir": "$folder/ipam", "ranges": [[{"subnet": "10.244.$1.0/24"}]],
             "routes": [{"dst": "0.0.0.0/0"}]}},
   {"type": "portmap", "capabilities": {"portMappings": true}}]}
