@@ -46,6 +46,13 @@ def test_a_pod_just_become_ready_does_not_count_yet() -> None:
     assert decide([healthy("a", outdated=True), fresh], 1, NOW + MIN_READY).delete == ("a",)
 
 
+def test_outdated_pods_just_become_ready_serve_and_are_not_taken_away_together() -> None:
+    fresh = [PodState(name, outdated=True, ready_since=NOW - MIN_READY / 2, created=NOW) for name in "abc"]
+    assert decide(fresh, 1, NOW).delete == ()
+    assert next_look(fresh, NOW) == NOW + MIN_READY / 2
+    assert decide(fresh, 1, NOW + MIN_READY).delete == ("c",)
+
+
 def test_a_new_pod_that_does_not_become_ready_ends_the_rollout() -> None:
     stuck = PodState("c", created=NOW - STALLED_AFTER)
     pods = [healthy("a", outdated=True), healthy("b", outdated=True), stuck]
@@ -72,7 +79,8 @@ def test_whatever_stands_there_available_pods_lost_stay_within_the_budget(pods: 
              for index, pod in enumerate(pods)]  # fmt: skip
     decision = decide(named, budget, NOW)
     available = {pod.name for pod in named if pod.available(NOW)}
-    lost = available & set(decision.delete)
+    serving = {pod.name for pod in named if pod.ready_since is not None and pod.exists and not pod.ended}
+    lost = serving & set(decision.delete)
     assert len(lost) <= max(0, budget - (len(named) - len(available)))
     assert len(set(decision.delete)) == len(decision.delete)
     assert all(pod.exists and not pod.terminating for pod in named if pod.name in decision.delete)

@@ -41,13 +41,14 @@ class Rollout:
 def decide(pods: Iterable[PodState], budget: int, now: datetime) -> Rollout:
     """The next deletions of a rolling update.
 
-    Ended pods, and outdated ones that are not available anyway, cost nothing: all at once. Available outdated ones only
-    while fewer than `budget` of the wanted pods are away, highest first, and not while a new pod is stalled.
+    Ended pods, and outdated ones that are not ready anyway, cost nothing: all at once. Ready outdated ones only once they
+    are available and while fewer than `budget` of the wanted pods are away, highest first, and not while a new pod is
+    stalled: one that has just become ready serves, though it does not count yet.
     """
     wanted = list(pods)
     here = [pod for pod in wanted if pod.exists and not pod.terminating]
     stalled = tuple(pod.name for pod in here if not pod.outdated and _stalled(pod, now))
-    free = [pod.name for pod in here if pod.ended or (pod.outdated and not pod.available(now))]
+    free = [pod.name for pod in here if pod.ended or (pod.outdated and pod.ready_since is None)]
     away = sum(not pod.available(now) for pod in wanted)
     room = 0 if stalled else max(0, budget - away)
     costly = [pod.name for pod in reversed(here) if pod.outdated and pod.available(now)]
