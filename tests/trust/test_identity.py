@@ -41,6 +41,21 @@ def test_writing_over_an_identity_leaves_nothing_else_behind(tmp_path: Path) -> 
     assert sorted(file.name for file in tmp_path.iterdir()) == ["ca.crt", "tls.crt", "tls.key"]
 
 
+def test_an_authority_for_the_lab_alone_is_read_when_it_is_there(tmp_path: Path) -> None:
+    plain, own = new_identity(), Authority.create("own", now=NOW)
+    apart = Identity(plain.chain_pem, plain.key_pem, plain.bundle_pem, own.certificate_pem)
+    apart.write(tmp_path)
+    again = Identity.read(tmp_path)
+    assert again == apart
+    assert again.lab_bundle.fingerprints == (own.fingerprint,)
+    assert again.trusted == (AUTHORITY.fingerprint, own.fingerprint)
+    plain.write(tmp_path)
+    assert Identity.read(tmp_path).lab_bundle.fingerprints == (AUTHORITY.fingerprint,)
+    (tmp_path / "lab-ca.crt").write_bytes(b"damaged")
+    with pytest.raises(SpecError, match=r"lab-ca\.crt"):
+        Identity.read(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["tls.crt", "tls.key", "ca.crt"])
 def test_a_missing_or_damaged_file_is_named(tmp_path: Path, name: str) -> None:
     new_identity().write(tmp_path)

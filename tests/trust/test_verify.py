@@ -23,6 +23,20 @@ CHAIN = list(Identity.of(LEAF, AUTHORITY.certificate_pem).chain_der)
 CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
 
 
+def test_a_reserved_name_is_vouched_for_by_its_own_bundle_alone() -> None:
+    other = Authority.create("issuer", now=NOW)
+    reserved = {URI: Bundle.from_pem(other.certificate_pem)}
+    with pytest.raises(TrustError) as caught:
+        verify(CHAIN, BUNDLE, now=NOW, reserved=reserved)
+    assert caught.value.kind == "untrusted"
+    theirs = chain(other.issue(URI, now=NOW, ttl=WEEK).chain_pem)
+    assert verify(theirs, BUNDLE, now=NOW, reserved=reserved).uri == URI
+    elsewhere = chain(other.issue(URI + "0", now=NOW, ttl=WEEK).chain_pem)
+    with pytest.raises(TrustError):
+        verify(elsewhere, BUNDLE, now=NOW, reserved=reserved)
+    assert verify(CHAIN, BUNDLE, now=NOW, reserved={URI + "0": reserved[URI]}).uri == URI
+
+
 def chain(leaf_pem: bytes) -> list[bytes]:
     return [one.public_bytes(serialization.Encoding.DER) for one in x509.load_pem_x509_certificates(leaf_pem)]
 

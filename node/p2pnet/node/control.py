@@ -1,6 +1,8 @@
 """The lab's words with this node: the routes of `model.control`, for a leaf whose URI is exactly the subnet's lab.
 
-The lab is no peer: it says no hello, is in no registry, and its connections are left out of the byte counters.
+Where `lab-ca.crt` stands beside the node's leaf, that authority must have issued it: whoever else issues leaves for nodes
+gets no control by one for the lab. The lab is no peer: it says no hello, is in no registry, and its connections are left
+out of the byte counters.
 """
 
 import asyncio

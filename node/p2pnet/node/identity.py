@@ -6,10 +6,10 @@ from datetime import datetime
 from pathlib import Path
 
 from p2pnet.model.errors import P2pnetError, SpecError
-from p2pnet.trust import Identity, identity_files
+from p2pnet.trust import LAB_BUNDLE_FILE, Identity, identity_files
 
 WATCH_S = 1.0
-"""How often the directory is looked at: three stats, far below any certificate's life."""
+"""How often the directory is looked at: four stats, far below any certificate's life."""
 
 _Stamp = tuple[tuple[int, int, int], ...]
 
@@ -21,7 +21,7 @@ class IdentityWatch:
         """Read the identity of `uri`. Raises SpecError when it cannot be used: a node without one does not start."""
         self._directory = directory
         self._name = name
-        self._files = identity_files(name)
+        self._files = (*identity_files(name), LAB_BUNDLE_FILE)
         self._uri = uri
         self._seen = self._stamp()
         self.version = 1
@@ -64,7 +64,8 @@ class IdentityWatch:
 def what_changed(old: Identity, new: Identity) -> str:
     """Words for the event: `leaf`, `bundle` or `leaf and bundle`."""
     leaf = "leaf" if old.chain_pem != new.chain_pem or old.key_pem != new.key_pem else ""
-    bundle = "bundle" if old.bundle_pem != new.bundle_pem else ""
+    bundles = (old.bundle_pem, old.lab_bundle_pem) != (new.bundle_pem, new.lab_bundle_pem)
+    bundle = "bundle" if bundles else ""
     return " and ".join(part for part in (leaf, bundle) if part)
 
 

@@ -82,9 +82,14 @@ class Trust(ABC):
         """
 
     @staticmethod
-    def subnet(identity: IdentitySource, admits: Callable[[str], str | None] = lambda _uri: None) -> "Trust":
-        """Mutual TLS under the identity's bundle. `admits(uri)` returns None, or the reason to refuse that peer."""
-        return _Subnet(identity, admits)
+    def subnet(
+        identity: IdentitySource, admits: Callable[[str], str | None] = lambda _uri: None, *, lab: str = ""
+    ) -> "Trust":
+        """Mutual TLS under the identity's bundle. `admits(uri)` returns None, or the reason to refuse that peer.
+
+        `lab` is the URI that the identity's lab bundle alone vouches for.
+        """
+        return _Subnet(identity, admits, lab)
 
     @staticmethod
     def pinned(identity: IdentitySource, fingerprints: Iterable[str]) -> "Trust":
@@ -104,12 +109,15 @@ class Trust(ABC):
 
 
 class _Subnet(Trust):
-    def __init__(self, identity: IdentitySource, admits: Callable[[str], str | None]) -> None:
+    def __init__(self, identity: IdentitySource, admits: Callable[[str], str | None], lab: str) -> None:
         super().__init__(identity)
         self._admits = admits
+        self._lab = lab
 
     def admit(self, chain_der: list[bytes], *, expect: str | None, dialled: bool, now: datetime) -> PeerName:
-        peer = verify(chain_der, self.identity.bundle, now=now)
+        identity = self.identity
+        reserved = {self._lab: identity.lab_bundle} if self._lab else {}
+        peer = verify(chain_der, identity.bundle, now=now, reserved=reserved)
         if dialled and expect is not None and peer.uri != expect:
             raise TrustError("wrong-name", f"{peer.uri} answered instead of {expect}")
         if reason := self._admits(peer.uri):

@@ -5,8 +5,9 @@ Called by quic (verify, Identity), node (Identity), and by lab and operator (Aut
 
 from p2pnet.trust.authority import AUTHORITY_TTL, Authority
 from p2pnet.trust.bundle import Bundle, Peer, verify
-from p2pnet.trust.identity import BUNDLE_FILE, CHAIN_FILE, KEY_FILE, Identity, identity_files
+from p2pnet.trust.identity import BUNDLE_FILE, CHAIN_FILE, KEY_FILE, LAB_BUNDLE_FILE, Identity, identity_files
 from p2pnet.trust.leaf import BACKDATE, Leaf
+from p2pnet.trust.signature import sign, signed_by
 
 __all__ = [
     "AUTHORITY_TTL",
@@ -14,11 +15,14 @@ __all__ = [
     "BUNDLE_FILE",
     "CHAIN_FILE",
     "KEY_FILE",
+    "LAB_BUNDLE_FILE",
     "Authority",
     "Bundle",
     "Identity",
     "Leaf",
     "Peer",
     "identity_files",
+    "sign",
+    "signed_by",
     "verify",
 ]

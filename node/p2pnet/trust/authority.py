@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -56,7 +57,7 @@ class Authority:
             raise SpecError("not an authority: key and certificate do not match")
         return cls(certificate, key)
 
-    @property
+    @cached_property
     def certificate_pem(self) -> bytes:
         """What a bundle holds."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)

@@ -1,8 +1,10 @@
 """The trust bundle and the one question asked of it: does this chain admit, and whom? Runs once per handshake."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
+from types import MappingProxyType
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -17,6 +19,7 @@ BUNDLE_AUTHORITIES_MAX = 16  # a rotation holds two; a chain of handovers never 
 CHAIN_CERTIFICATES_MAX = 5  # leaf and intermediates of one peer
 CHAIN_BYTES_MAX = 32 * 1024  # DER of one peer's chain; ours are about 600 bytes
 _INTERMEDIATES_MAX = 3  # between leaf and authority
+_NOTHING: Mapping[str, "Bundle"] = MappingProxyType({})
 
 _USAGES = {ExtendedKeyUsageOID.CLIENT_AUTH: "client", ExtendedKeyUsageOID.SERVER_AUTH: "server"}
 _PARSING_FAILS = (
@@ -62,17 +65,20 @@ class Bundle:
         except _PARSING_FAILS as error:
             raise SpecError(f"not a trust bundle: {error}") from error
 
-    @property
+    @cached_property
     def pem(self) -> bytes:
         """The bundle as a PEM text."""
         return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in self.authorities)
 
 
-def verify(chain_der: Sequence[bytes], bundle: Bundle, *, now: datetime) -> Peer:
+def verify(
+    chain_der: Sequence[bytes], bundle: Bundle, *, now: datetime, reserved: Mapping[str, Bundle] = _NOTHING
+) -> Peer:
     """Who this chain (leaf first) is, if the bundle vouches for it at `now` (aware). Raises TrustError, whatever the bytes.
 
-    The leaf must carry both extended key usages and exactly one URI. The x509 *client* verifier serves in both
-    directions: peers are known by their URI, which the server verifier does not look at.
+    The leaf must carry both extended key usages and exactly one URI. A URI in `reserved` is vouched for by the bundle
+    that stands there, and by that one alone. The x509 *client* verifier serves in both directions: peers are known by
+    their URI, which the server verifier does not look at.
     """
     if not chain_der:
         raise TrustError("no-certificate", "the peer showed no certificate")
@@ -83,7 +89,7 @@ def verify(chain_der: Sequence[bytes], bundle: Bundle, *, now: datetime) -> Peer
     try:
         certificates = [x509.load_der_x509_certificate(der) for der in chain_der]
         uri = _check_leaf(certificates[0])
-        chain = _check_chain(certificates, bundle, now.astimezone(UTC))
+        chain = _check_chain(certificates, reserved.get(uri, bundle), now.astimezone(UTC))
         return Peer(
             uri, min(one.not_valid_after_utc for one in chain), certificates[0].fingerprint(hashes.SHA256()).hex()
         )

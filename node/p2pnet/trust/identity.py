@@ -1,4 +1,4 @@
-"""An identity: the three files a node or lab shows itself with, and reads again when they change."""
+"""An identity: the files a node or lab shows itself with, and reads again when they change."""
 
 import os
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ from p2pnet.trust.leaf import Leaf
 CHAIN_FILE = "tls.crt"
 KEY_FILE = "tls.key"
 BUNDLE_FILE = "ca.crt"
+LAB_BUNDLE_FILE = "lab-ca.crt"
+"""Where somebody else's authority issues the nodes' leaves: the subnet's own, which alone vouches for the lab."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Identity:
     chain_pem: bytes
     key_pem: bytes
     bundle_pem: bytes
+    lab_bundle_pem: bytes = b""
+    """Whom alone the lab is checked against; empty: the same bundle as for peers."""
 
     @classmethod
     def of(cls, leaf: Leaf, bundle_pem: bytes) -> "Identity":
@@ -37,21 +41,25 @@ class Identity:
     def read(cls, directory: Path, name: str = "tls") -> "Identity":
         """The identity in `<name>.crt`, `<name>.key` and `ca.crt`, checked: readable, and the key is the leaf's.
 
-        The directory is resolved once: Kubernetes swaps a whole `..data` link, so three paths through the link
-        could see two generations. Raises SpecError naming the file.
+        A `lab-ca.crt` beside them is read if it is there. The directory is resolved once: Kubernetes swaps a whole
+        `..data` link, so paths through the link could see two generations. Raises SpecError naming the file.
         """
         resolved = Path(os.path.realpath(directory))
         # The Secret's files are links through ..data themselves: go to their real folder before reading any.
         generation = Path(os.path.realpath(resolved / "..data"))
         folder = generation if generation.is_dir() else resolved
-        identity = cls(*(_read(folder / file, directory / file) for file in identity_files(name)))
+        files = list(identity_files(name))
+        if (folder / LAB_BUNDLE_FILE).exists():
+            files.append(LAB_BUNDLE_FILE)
+        identity = cls(*(_read(folder / file, directory / file) for file in files))
         identity.check(directory, name)
         return identity
 
     def check(self, directory: Path = Path(), name: str = "tls") -> None:
-        """Raise SpecError, naming the file in `directory`, unless all three parse and the key is the leaf's."""
-        chain_file, key_file, _ = files = identity_files(name)
-        for file, part in zip(files, ("certificates", "private_key", "bundle"), strict=True):
+        """Raise SpecError, naming the file in `directory`, unless all of them parse and the key is the leaf's."""
+        chain_file, key_file, _ = identity_files(name)
+        files = (*identity_files(name), LAB_BUNDLE_FILE)
+        for file, part in zip(files, ("certificates", "private_key", "bundle", "lab_bundle"), strict=True):
             try:
                 getattr(self, part)
             except SpecError as error:
@@ -60,12 +68,17 @@ class Identity:
             raise SpecError(f"{directory / key_file}: is not the key of the leaf in {chain_file}")
 
     def write(self, directory: Path) -> None:
-        """Write the three files, each replaced in one step; the key is readable by its owner only.
+        """Write the files, each replaced in one step; the key is readable by its owner only.
 
         A reader in between sees a key that is not the leaf's, and keeps what it had.
         """
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name, data in ((BUNDLE_FILE, self.bundle_pem), (KEY_FILE, self.key_pem), (CHAIN_FILE, self.chain_pem)):
+        files = {BUNDLE_FILE: self.bundle_pem, KEY_FILE: self.key_pem, CHAIN_FILE: self.chain_pem}
+        if self.lab_bundle_pem:
+            files = {LAB_BUNDLE_FILE: self.lab_bundle_pem, **files}
+        else:
+            (directory / LAB_BUNDLE_FILE).unlink(missing_ok=True)
+        for name, data in files.items():
             temporary = directory / f".{name}.new"
             temporary.unlink(missing_ok=True)
             with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -92,6 +105,16 @@ class Identity:
     def bundle(self) -> Bundle:
         """The authorities peers are checked against. Raises SpecError when they cannot be read."""
         return Bundle.from_pem(self.bundle_pem)
+
+    @cached_property
+    def lab_bundle(self) -> Bundle:
+        """The authorities the lab is checked against. Raises SpecError when they cannot be read."""
+        return Bundle.from_pem(self.lab_bundle_pem) if self.lab_bundle_pem else self.bundle
+
+    @property
+    def trusted(self) -> tuple[str, ...]:
+        """SHA-256 of every authority trusted in anything, in hex."""
+        return tuple(dict.fromkeys((*self.bundle.fingerprints, *self.lab_bundle.fingerprints)))
 
     @cached_property
     def chain_der(self) -> tuple[bytes, ...]:
