@@ -31,7 +31,7 @@ def test_a_subnet_of_defaults_runs_everywhere(target: str) -> None:
         ({"groups": [{"name": "a", "nodes": 1, "pod": {"nodeSelector": {"a": "b"}}}]}, ["spec.groups[0].pod"]),
         ({"groups": [{"name": "a", "nodes": 1, "behaviour": "slow"}]}, ["spec.groups[0].behaviour"]),
         ({"identity": {"issuer": "certManager", "issuerRef": {"name": "x"}}}, ["spec.identity.issuer"]),
-        ({"discovery": {"mode": "seeds"}}, ["spec.discovery.mode"]),
+        ({"discovery": {"mode": "seeds"}}, []),
         ({"pod": {"nodeSelector": {"a": "b"}}}, ["spec.pod"]),
         ({"lab": {"storage": "1Gi"}}, ["spec.lab"]),
         ({"clients": [{"name": "beacon"}]}, ["spec.clients"]),
@@ -40,6 +40,13 @@ def test_a_subnet_of_defaults_runs_everywhere(target: str) -> None:
 )
 def test_each_field_that_does_something_is_named(spec: dict[str, Any], paths: list[str]) -> None:
     assert local(**spec) == paths
+
+
+def test_discovery_by_seeds_runs_where_there_are_processes() -> None:
+    document = {"apiVersion": API_VERSION, "kind": "Subnet", "metadata": {"name": "demo"}}
+    subnet = load_subnet({**document, "spec": {"discovery": {"mode": "seeds"}}})
+    refusing = {target for target in REFUSED if unsupported(subnet, target)}
+    assert refusing == {"sim"}
 
 
 def test_repeating_a_default_asks_for_nothing() -> None:

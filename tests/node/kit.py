@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -358,13 +357,6 @@ def say_nothing(_connection: Connection, message: Message) -> None:
 def read_reply(payload: bytes) -> ControlReply:
     reply: ControlReply = msgspec.msgpack.decode(payload, type=ControlReply)
     return reply
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def send_signal(pid: int, number: signal.Signals) -> None:

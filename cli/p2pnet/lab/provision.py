@@ -16,6 +16,8 @@ from p2pnet.model.subnet import Subnet, members, topology_of
 from p2pnet.trust import Authority, Identity
 
 HOST = "127.0.0.1"
+SEEDS = 3
+"""How many nodes are everybody's seeds under discovery by seeds: the first of the document."""
 NAMESPACE = "local"
 
 
@@ -84,7 +86,14 @@ def edges_of(subnet: Subnet) -> list[tuple[str, str]] | None:
     return topology.edges(plan.kind, names, degree=plan.degree, seed=subnet.spec.seed, extra_edges=plan.edges)
 
 
-def config_of(subnet: Subnet, paths: SubnetPaths, node: str, group: str) -> NodeConfig:
+def seeds_of(subnet: Subnet, ports: dict[str, int]) -> list[str]:
+    """The seeds of every node: none where the registry says it all."""
+    if subnet.spec.discovery.mode == "registry":
+        return []
+    return [f"{HOST}:{ports[node]}" for node in list(groups_of(subnet))[:SEEDS]]
+
+
+def config_of(subnet: Subnet, paths: SubnetPaths, node: str, group: str, ports: dict[str, int]) -> NodeConfig:
     """What a node is told before it starts."""
     spec = subnet.spec
     return NodeConfig(
@@ -97,14 +106,15 @@ def config_of(subnet: Subnet, paths: SubnetPaths, node: str, group: str) -> Node
             full_mesh=topology_of(subnet).full,
         ),
         clients=[ClientSpec(client.name, client.use or "", dict(client.settings)) for client in spec.clients],
+        discovery=spec.discovery.mode, seeds=seeds_of(subnet, ports),
     )  # fmt: skip
 
 
-def write_config(subnet: Subnet, paths: SubnetPaths, node: str, group: str) -> Path:
+def write_config(subnet: Subnet, paths: SubnetPaths, node: str, group: str, ports: dict[str, int]) -> Path:
     """Write the node's config; its path."""
     files = paths.node(node)
     private_directory(files.root)
-    write_node_config(files.config, config_of(subnet, paths, node, group))
+    write_node_config(files.config, config_of(subnet, paths, node, group, ports))
     return files.config
 
 

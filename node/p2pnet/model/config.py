@@ -1,6 +1,7 @@
 """What a node process is told before it starts: `NodeConfig`, JSON on disk, read with msgspec (no pydantic in a node)."""
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -46,11 +47,22 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     health_port: int | None = None
     """TCP port of /healthz, /readyz and /metrics; 0 takes a free one, None serves none."""
     identity_dir: str = "identity"
-    """Holds tls.crt (leaf first, then its chain), tls.key and ca.crt (the bundle); watched for changes."""
+    """Holds tls.crt (leaf first, then its chain), tls.key and ca.crt (the bundle); watched for changes.
+
+    With a lab-ca.crt in it, that alone vouches for the lab, and ca.crt for peers alone.
+    """
     identity_name: str = "tls"
     """What its .crt and .key are called: one folder may hold the leaves of several nodes of one pod."""
     members_file: str = "members.json"
-    """A `registry.Membership`; the boot copy."""
+    """A `registry.Membership`; the boot copy. Under discovery by seeds only its version and `removed` are used."""
+    discovery: Literal["registry", "seeds"] = "registry"
+    """Who tells this node of its peers: the members file and the lab, or `seeds` and then the peers themselves."""
+    seeds: list[str] = []
+    """`host:port` each, at most SEEDS_MAX. Every address a DNS name has is a seed; one's own is passed over."""
+    advertise: list[str] = []
+    """`host:port` at which others dial this node, at most RECORD_ADDRESSES_MAX; empty: where it serves."""
+    record_s: float = limits.RECORD_S
+    """How long others keep this node's record when it falls silent: at most RECORD_S. Renewed at half of it."""
     seed: int = 42
     idle_s: float = limits.IDLE_S
     broadcast: BroadcastSettings = BroadcastSettings()

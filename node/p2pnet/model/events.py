@@ -20,7 +20,7 @@ class EventKind(StrEnum):
     QUEUE_FULL = "queue-full"  # a publication found no slot and no room to wait
     PEER_UP = "peer-up"
     PEER_DOWN = "peer-down"  # detail = close reason
-    REFUSED = "refused"  # a handshake or hello was refused; detail = why
+    REFUSED = "refused"  # a handshake, hello or record was refused; detail = why
     CLIENT_SLOW = "client-slow"  # on_state_change took over 20 ms; bytes = microseconds taken
     IDENTITY = "identity"  # a new leaf or bundle is in use; detail says which
     MEMBERS = "members"  # a registry version is in force; bytes = version

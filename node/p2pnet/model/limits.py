@@ -34,3 +34,13 @@ UPLOAD_PART_BYTES = 1 * MIB
 RUN_ARTIFACTS_MAX = 100_000  # artifacts of one run
 DRAIN_S = 10.0  # a node that was asked to stop is gone by then
 NAME_CHARS_MAX = 253
+
+# Discovery by seeds
+RECORD_BYTES_MAX = 1 * KIB  # one record with its chain: a leaf of P-256 is 500 to 900 bytes, by the length of its names
+RECORD_S = 600.0  # longest life of a record, so of a silent peer's place in the others' books
+RECORDS_MAX = 2 * NODES_MAX  # records a node keeps: nodes that were replaced stand beside those that are
+RECORDS_PER_REPLY = 60  # of 1 KiB each: a reply of 64 KiB
+RECORD_ADDRESSES_MAX = 4  # in one record: both families, inside and outside
+RECORD_ADDRESS_CHARS_MAX = 300  # a DNS name of 253 characters with its port
+SEEDS_MAX = 16  # entries of a node's config
+SEED_ADDRESSES_MAX = 1_000  # that all seeds together may resolve to

@@ -3,6 +3,8 @@
 import msgspec
 
 ROUTE_HELLO = b"/hello"
+ROUTE_RECORDS = b"/records"
+"""Peer exchange under discovery by seeds: a `records.Ask` and its `records.Answer`, on a link."""
 
 
 def route_update(client: str) -> bytes:

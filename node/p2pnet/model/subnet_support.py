@@ -11,7 +11,6 @@ _CLUSTER = {
     "network": _NOT_YET,
     "faults": _NOT_YET,
     "groups.behaviour": _NOT_YET,
-    "discovery.seeds": _NOT_YET,
     "clients": _NOT_YET,
 }
 
@@ -23,7 +22,6 @@ REFUSED: dict[str, dict[str, str]] = {
         "groups.pod": _NO_PODS,
         "groups.behaviour": _NOT_YET,
         "topology.edgesFrom": _NOT_YET,
-        "discovery.seeds": _NOT_YET,
         "identity.certManager": "has no meaning here: cert-manager is Kubernetes'",
         "clients": _NOT_YET,
         "network": _NOT_YET,

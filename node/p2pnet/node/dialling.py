@@ -1,7 +1,7 @@
 """Who dials whom and when, and which of two connections stays: tables and arithmetic, no I/O. `peers` obeys them.
 
-Either side may dial while unconnected, the lower name at once, the higher after a second: usually one dial per pair,
-and still a link when only one side can reach the other.
+Either side may dial while unconnected, the lower name at once, the higher after a second or to a seed: usually one dial
+per pair, and still a link when only one side can reach the other.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,6 +13,7 @@ from typing import Literal
 from p2pnet.model import limits
 from p2pnet.model.ids import member_order
 from p2pnet.node.clock import NS
+from p2pnet.node.rates import Rate
 
 HIGHER_WAITS_S = 1.0
 HIGHER_WAITS_MAX_S = 10.0
@@ -28,6 +29,11 @@ DIALS_MAX = 8
 """Dials in progress at a time: a mutual handshake is 4 ms of CPU, and a node that starts a hundred at once times out on most."""
 CROSSED_S = limits.HANDSHAKE_S
 """Two dials can have crossed only while one may still have been in its handshake when the other's link came up."""
+
+
+def nobody(_name: str) -> bool:
+    """True of no peer."""
+    return False
 
 
 def is_lower(name: str, other: str) -> bool:
@@ -138,12 +144,23 @@ class Dialler:
     """The peers this node wants, each in a `Phase`; says whom to dial now and when to ask again.
 
     `chance` gives numbers in [0, 1): back-offs are drawn from the upper half of their length, so that a hundred nodes
-    that lost the same peer do not come back in step.
+    that lost the same peer do not come back in step. `rate` bounds the dials where addresses are others' word; peers for
+    whom `at_once` is true are dialled without waiting for them to do so.
     """
 
-    def __init__(self, name: str, chance: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        name: str,
+        chance: Callable[[], float],
+        *,
+        rate: Rate | None = None,
+        at_once: Callable[[str], bool] = nobody,
+    ) -> None:
         self._name = name
         self._chance = chance
+        self._rate = rate
+        self._at_once = at_once
+        self._not_before_ns = 0
         self._wanted: dict[str, _Wanted] = {}
         self._heap: list[tuple[int, float, str]] = []
         self._in_progress: set[str] = set()
@@ -167,6 +184,8 @@ class Dialler:
         """The peers to dial now, at most DIALS_MAX at a time; they count as being dialled until `failed` or `up`."""
         started = []
         while self._heap and self._heap[0][0] <= now_ns and len(self._in_progress) < DIALS_MAX:
+            if self._is_throttled(now_ns):
+                break
             due, _, name = heappop(self._heap)
             peer = self._wanted.get(name)
             if peer is None or peer.due_ns != due or (peer.phase is not Phase.WAITING and not peer.renew):
@@ -177,14 +196,22 @@ class Dialler:
             if (patience := self._patience(peer, now_ns)) > 0:
                 self._wait(name, patience, now_ns)
                 continue
+            if self._rate is not None:
+                self._rate.take(now_ns)
             peer.phase = NEXT[peer.phase, Happening.DUE]
             self._in_progress.add(name)
             started.append(name)
         return started
 
+    def _is_throttled(self, now_ns: int) -> bool:
+        self._not_before_ns = self._rate.due_ns(now_ns) if self._rate is not None else 0
+        return self._not_before_ns > now_ns
+
     def next_wakeup(self) -> int | None:
         """When `start_due` may have something, in ns; None while nothing is due or all dials allowed are in progress."""
-        return self._heap[0][0] if self._heap and len(self._in_progress) < DIALS_MAX else None
+        if not self._heap or len(self._in_progress) >= DIALS_MAX:
+            return None
+        return max(self._heap[0][0], self._not_before_ns)
 
     def failed(self, name: str, now_ns: int) -> None:
         """The dial to `name` came to nothing."""
@@ -240,7 +267,7 @@ class Dialler:
         return peer.phase if peer else None
 
     def _first_wait(self, name: str, now_ns: int, at_least_s: float = 0.0) -> None:
-        if is_lower(self._name, name):
+        if is_lower(self._name, name) or self._at_once(name):
             self._wait(name, at_least_s, now_ns)
             return
         self._wanted[name].patient_until_ns = now_ns + int(HIGHER_WAITS_MAX_S * NS)

@@ -5,17 +5,19 @@ import os
 from collections.abc import Callable
 
 from p2pnet.model import limits
-from p2pnet.model.errors import P2pnetError, TrustError
+from p2pnet.model.errors import P2pnetError
 from p2pnet.model.events import EventKind
 from p2pnet.model.routes import ROUTE_HELLO, Hello
-from p2pnet.node.clock import NS, delay_s, mono_ns
-from p2pnet.node.dialling import Candidate, Choice, Dialler, choose, is_lower
+from p2pnet.node.clock import NS, mono_ns
+from p2pnet.node.dialling import Candidate, Choice, Dialler, choose, is_lower, nobody
+from p2pnet.node.dials import Dials
+from p2pnet.node.discovery import Discovery
 from p2pnet.node.events import EventRing
 from p2pnet.node.hello import CROSSED, NO_EDGE, PROTOCOL, HelloRefusedError, read_hello, write_hello
 from p2pnet.node.links import EARLY_MAX, STRANGERS_PER_PEER, Link, Listener, Stranger
 from p2pnet.node.pacing import Pacer
+from p2pnet.node.rates import Rate
 from p2pnet.node.refusals import Refusals
-from p2pnet.node.registry import RegistryTable
 from p2pnet.quic import CloseCode, Connection, Endpoint, Message
 
 HELLO_S = limits.HANDSHAKE_S
@@ -25,54 +27,58 @@ LINGER_S = 1.0
 
 
 class Peers:
-    """Obeys `Dialler` and `choose`; asks `RegistryTable` whom to take."""
+    """Obeys `Dialler` and `choose`; asks its `Discovery` whom to take."""
 
     def __init__(
         self,
         name: str,
         *,
-        registry: RegistryTable,
+        registry: Discovery,
         ring: EventRing,
         refusals: Refusals,
         listener: Listener,
         chance: Callable[[], float],
         pacer: Pacer | None = None,
+        rate: Rate | None = None,
+        at_once: Callable[[str], bool] = nobody,
     ) -> None:
+        """`chance`, `rate` and `at_once` are the `Dialler`'s."""
         self._name = name
         self._registry = registry
         self._ring = ring
         self._refusals = refusals
         self._listener = listener
-        self._dialler = Dialler(name, chance)
-        self._pacer = pacer or Pacer()
         self._strangers: dict[int, Stranger] = {}
         self._connections: dict[int, Connection] = {}
         self._dials_known: dict[str, str] = {}
         """By peer: the dial behind the latest link with it, also when that is gone."""
         self._past_bytes = (0, 0)
         """UDP payload sent and received by connections that have ended."""
-        self._dials: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self._endpoint: Endpoint | None = None
         self._closing = False
         self.links: dict[str, Link] = {}
         self.last_linked_ns: int | None = None
         """When there last was a link; None before the first."""
-        self.dials_failed = 0
+        self._dialler = Dialler(name, chance, rate=rate, at_once=at_once)
+        self.dials = Dials(
+            self._dialler,
+            discovery=registry,
+            refusals=refusals,
+            pacer=pacer or Pacer(),
+            greet=self._greet,
+            linked=self.links,
+            knows=self._dials_known,
+        )
 
     def start(self, endpoint: Endpoint) -> None:
         """Dial whom the registry wants."""
-        self._endpoint = endpoint
+        self.dials.start(endpoint)
         self.registry_changed()
 
     def stop(self) -> None:
         """Dial nobody any more; links stay."""
         self._closing = True
-        if self._timer is not None:
-            self._timer.cancel()
-        for dial in self._dials:
-            dial.cancel()
+        self.dials.stop()
 
     def connection(self, number: int) -> Connection | None:
         """A live connection with a peer by its `id`."""
@@ -98,14 +104,18 @@ class Peers:
         for stranger in list(self._strangers.values()):
             if (reason := self._registry.refusal(stranger.connection.uri)) is not None:
                 stranger.connection.close(CloseCode.REMOVED, reason)
-        self._dialler.want(self._registry.wanted, self.links.__contains__, mono_ns())
-        self._turn()
+        self.dials.want(self._registry.wanted)
+
+    def cut(self, name: str, reason: str) -> None:
+        """End the link with a node that is no peer any more, if there is one."""
+        if (link := self.links.get(name)) is not None:
+            link.connection.close(CloseCode.REMOVED, reason)
 
     def leaf_changed(self) -> None:
         """Connect anew to everyone, make before break: present connections end with the former leaf."""
         for name in self.links:
             self._dialler.renew(name, mono_ns())
-        self._turn()
+        self.dials.turn()
 
     def sweep(self) -> None:
         """Close connections that never said hello. Called about every second."""
@@ -114,45 +124,10 @@ class Peers:
             if stranger.since_ns < late:
                 stranger.connection.close(CloseCode.PROTOCOL_VIOLATION, "no hello")
 
-    # --- dialling ---
+    # --- connections and hellos ---
 
-    def _turn(self) -> None:
-        """Start the dials that are due, set the one timer for the next."""
-        if self._closing or self._endpoint is None:
-            return
-        for name in self._dialler.start_due(mono_ns()):
-            dial = self._loop.create_task(self._dial(name))
-            self._dials.add(dial)
-            dial.add_done_callback(self._dials.discard)
-        if self._timer is not None:
-            self._timer.cancel()
-        due = self._dialler.next_wakeup()
-        self._timer = None if due is None else self._loop.call_later(delay_s(due), self._turn)
-
-    async def _dial(self, name: str) -> None:
-        await self._pacer.turn()
-        try:
-            if self._dialler.wants_dial(name):  # it may have dialled us in the meantime
-                await self._dial_once(name)
-        except (P2pnetError, OSError) as error:
-            self.dials_failed += 1
-            if isinstance(error, TrustError):
-                self._refusals.note(error.kind, str(error), peer=name)
-            self._dialler.failed(name, mono_ns())
-        else:
-            self._dialler.settled(name)
-        finally:
-            self._pacer.done()
-        self._turn()
-
-    async def _dial_once(self, name: str) -> None:
-        """A link with `name`, or an error."""
-        assert self._endpoint is not None  # noqa: S101 - nothing is dialled before `start`
-        addresses, uri = self._registry.addresses(name), self._registry.uri_of(name)
-        if not addresses or uri is None:
-            raise OSError(f"{name} has no address")
-        knows = self._dials_known.get(name, "")
-        connection = await self._connect(addresses, uri)
+    async def _greet(self, name: str, connection: Connection, knows: str) -> None:
+        """Say hello on a connection this node dialled, and make it a link; see `dials.Greet`."""
         stranger = self._watch(name, connection)
         stranger.dial, stranger.knows = os.urandom(4).hex(), knows
         mine = write_hello(self._hello(dial=stranger.dial, knows=knows))
@@ -169,18 +144,6 @@ class Peers:
             connection.close(CloseCode.DONE, "hello refused")
             raise HelloRefusedError(f"{name} refused the hello: {hello.refused}")
         self._take(stranger, hello, ours=True)
-
-    async def _connect(self, addresses: list[tuple[str, int]], uri: str) -> Connection:
-        """Through the first address that leads to the peer."""
-        assert self._endpoint is not None  # noqa: S101
-        for address in addresses[:-1]:
-            try:
-                return await self._endpoint.connect(address, expect=uri, new=True, timeout_s=HELLO_S)
-            except (P2pnetError, OSError):
-                continue
-        return await self._endpoint.connect(addresses[-1], expect=uri, new=True, timeout_s=HELLO_S)
-
-    # --- connections and hellos ---
 
     def accepted(self, connection: Connection) -> None:
         """An authenticated connection of a node of this subnet, dialled by it."""
@@ -285,7 +248,7 @@ class Peers:
         self._ring.add(now, EventKind.PEER_DOWN, peer=link.name, detail=str(reason or ""))
         self._listener.link_down(link.name, connection)
         self._dialler.down(link.name, now)
-        self._turn()
+        self.dials.turn()
 
     def _hello(self, refused: str = "", *, dial: str = "", knows: str = "") -> Hello:
         return Hello(

@@ -1,4 +1,4 @@
-"""Refused handshakes and hellos: an event each, as long as they are few."""
+"""Refused handshakes, hellos and records: an event each, as long as they are few."""
 
 from p2pnet.model.events import EventKind
 from p2pnet.node.clock import NS, mono_ns
@@ -19,7 +19,7 @@ class Refusals:
         self._told = 0
 
     def note(self, kind: str, why: str, *, peer: str = "") -> None:
-        """Somebody was refused, here or by a peer. `kind` is a `TrustRefusal`, `hello` or `handshake`."""
+        """Somebody was refused, here or by a peer. `kind` is a `TrustRefusal`, `hello`, `record` or `handshake`."""
         now = mono_ns()
         self.total += 1
         if now // NS != self._second:

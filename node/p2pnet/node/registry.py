@@ -18,7 +18,8 @@ class RegistryTable:
         self.membership = Membership(Registry(version=0))
         self._members: dict[str, Member] = {}
         self._removed: set[str] = set()
-        self._gone = False
+        self.gone = False
+        """This node itself is removed."""
         self.wanted: list[str] = []
         """Peers this node should be connected to, in registry order. Empty while this node itself is removed."""
         self._wanted: frozenset[str] = frozenset()
@@ -43,8 +44,8 @@ class RegistryTable:
         listed = {member.uri for member in membership.registry.members}
         self._removed = {entry.uri for entry in membership.registry.removed} - listed
         own = self._members.get(self._name)
-        self._gone = own is None and any(self.name_of(uri) == self._name for uri in self._removed)
-        self.wanted = [] if self._gone else membership.wanted(self._name)
+        self.gone = own is None and any(self.name_of(uri) == self._name for uri in self._removed)
+        self.wanted = [] if self.gone else membership.wanted(self._name)
         self._wanted = frozenset(self.wanted)
         return True
 
@@ -74,7 +75,7 @@ class RegistryTable:
         """
         if their_version > self.version:
             return True
-        return not self._gone and (name in self._wanted or self.membership.edges is None)
+        return not self.gone and (name in self._wanted or self.membership.edges is None)
 
     def addresses(self, name: str) -> list[tuple[str, int]]:
         """Where to dial a member; entries that are no `host:port` are left out."""
@@ -94,6 +95,11 @@ def parse_address(text: str) -> tuple[str, int] | None:
     if not colon or not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 1 << 16:
         return None
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def address_text(host: str, port: int) -> str:
+    """What `parse_address` reads."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def read_membership(path: Path) -> Membership:

@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING
 
 from p2pnet.broadcast import Broadcast
 from p2pnet.broadcast.inputs import MembersChanged
-from p2pnet.model import limits
 from p2pnet.model.config import NodeConfig
 from p2pnet.model.control import Peers as PeersReply
-from p2pnet.model.errors import P2pnetError, TrustError
+from p2pnet.model.errors import LocalError, P2pnetError, TrustError
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.registry import Membership
-from p2pnet.model.routes import ROUTE_HELLO, route_fetch, route_synced, route_update
 from p2pnet.node import clock
+from p2pnet.node.caps import settings_of
 from p2pnet.node.clients import load_client, make_broadcast
-from p2pnet.node.control import ROUTE_CAPS, Control, refuse
+from p2pnet.node.control import Control, refuse
 from p2pnet.node.driver import Driver
 from p2pnet.node.events import EventRing
 from p2pnet.node.identity import IdentityWatch, what_changed
+from p2pnet.node.joining import joining_of
 from p2pnet.node.pacing import Pacer
 from p2pnet.node.peers import Peers
 from p2pnet.node.refusals import Refusals
-from p2pnet.node.registry import RegistryTable, read_membership
+from p2pnet.node.registry import read_membership
 from p2pnet.node.state import describe
-from p2pnet.quic import CloseCode, Connection, Endpoint, Message, Settings, Trust
+from p2pnet.quic import CloseCode, Connection, Endpoint, Message, Trust
 from p2pnet.trust import Identity
 
 if TYPE_CHECKING:
@@ -45,8 +45,6 @@ DRAIN_S = 3.0
 """What is in flight at a stop gets this long: a paused peer must not hold up a restart."""
 LAST_WORDS_S = 0.1
 """For the lab to get the last events."""
-SMALL_REQUEST_BYTES = 4 * limits.KIB
-"""A hello, a fetch, a synced, and whatever goes to a route nobody knows."""
 
 
 class Service:
@@ -57,7 +55,6 @@ class Service:
         self._config = config
         scope = (config.trust_domain, config.namespace, config.subnet)
         self._lab_uri = lab_uri(*scope)
-        self.registry = RegistryTable(config.name, *scope)
         boot_copy = read_membership(folder / config.members_file)
         self._identity = IdentityWatch(
             folder / config.identity_dir,
@@ -69,14 +66,21 @@ class Service:
         self._started_ns = clock.mono_ns()
         self.ring = EventRing(self.incarnation, clock.boot_id(), config.event_ring)
         self._refusals = Refusals(self.ring)
+        chance = random.SystemRandom().random
+        self._joining = joining_of(
+            config, identity=self._identity, refusals=self._refusals, chance=chance, changed=self._members_changed
+        )
+        self.registry = self._joining.discovery
         self._peers = Peers(
             config.name,
             registry=self.registry,
             ring=self.ring,
             refusals=self._refusals,
             listener=self,
-            chance=random.SystemRandom().random,
+            chance=chance,
             pacer=pacer,
+            rate=self._joining.rate,
+            at_once=self._joining.at_once,
         )
         self.drivers: dict[str, Driver] = {}
         for spec in config.clients:
@@ -84,6 +88,7 @@ class Service:
             broadcast = make_broadcast(config, client, self.incarnation)
             self.drivers[client.name] = Driver(broadcast, client, self.ring, self._peers.connection)
         self._routes = {route: take for driver in self.drivers.values() for route, take in driver.routes.items()}
+        self._routes.update(self._joining.routes)
         self._control = Control(self, self.ring)
         self._endpoint: Endpoint | None = None
         self._health: HealthPage | None = None
@@ -104,30 +109,35 @@ class Service:
         service = cls(config, folder, pacer)
         service._endpoint = await Endpoint.bind(
             (config.host, config.port),
-            trust=Trust.subnet(service._identity, service._admits),
+            trust=Trust.subnet(service._identity, service._admits, lab=service._lab_uri),
             sock=sock,
-            settings=service._settings(),
+            settings=settings_of(config.idle_s, service.drivers),
             on_message=service._on_message,
             on_connection=service._on_connection,
             on_refused=service._on_refused,
         )
-        if config.health_port is not None:
-            from p2pnet.node.health import HealthPage  # h11 only where it is asked for
-
-            service._health = HealthPage(service)
-            try:
-                host, port = await service._health.start(config.health_host, config.health_port)
-            except OSError:
-                await service.stop()
-                raise
-            log.info("health page on http://%s:%d/", host, port)
-        service._peers.start(service._endpoint)
+        try:
+            if config.health_port is not None:
+                await service._open_page(config.health_host, config.health_port)
+            service._peers.start(service._endpoint)
+            service._joining.start(service._peers, service.address)
+        except (OSError, LocalError):
+            await service.stop()
+            raise
         service._tick()
         return service
+
+    async def _open_page(self, host: str, port: int) -> None:
+        from p2pnet.node.health import HealthPage  # h11 only where it is asked for
+
+        self._health = HealthPage(self)
+        host, port = await self._health.start(host, port)
+        log.info("health page on http://%s:%d/", host, port)
 
     async def stop(self) -> None:
         """Unready, stop accepting, drain, close with a reason."""
         self._stopping = True
+        self._joining.stop()
         self._peers.stop()
         if self._ticker is not None:
             self._ticker.cancel()
@@ -156,19 +166,6 @@ class Service:
 
     # --- the endpoint's callbacks ---
 
-    def _settings(self) -> Settings:
-        names = list(self.drivers)
-        small = [ROUTE_HELLO, *map(route_fetch, names), *map(route_synced, names)]
-        return Settings(
-            idle_s=self._config.idle_s,
-            message_bytes_max=SMALL_REQUEST_BYTES,
-            route_caps={
-                **ROUTE_CAPS,
-                **dict.fromkeys(small, SMALL_REQUEST_BYTES),
-                **dict.fromkeys(map(route_update, names), limits.UPDATE_BODY_BYTES_MAX),
-            },
-        )
-
     def _admits(self, uri: str) -> str | None:
         return None if uri == self._lab_uri else self.registry.refusal(uri)
 
@@ -189,17 +186,19 @@ class Service:
     # --- the peers' listener ---
 
     def link_up(self, name: str, connection: Connection) -> None:
-        """See `peers.Listener`."""
+        """See `links.Listener`."""
+        self._joining.link_up(name, connection)
         for driver in self.drivers.values():
             driver.peer_up(name, connection)
 
     def link_down(self, name: str, connection: Connection) -> None:
-        """See `peers.Listener`."""
+        """See `links.Listener`."""
+        self._joining.link_down(name)
         for driver in self.drivers.values():
             driver.peer_down(name, connection)
 
     def peer_message(self, name: str, connection: Connection, message: Message) -> None:
-        """See `peers.Listener`."""
+        """See `links.Listener`."""
         take = self._routes.get(message.header)
         if take is None:
             refuse(message)
@@ -213,11 +212,14 @@ class Service:
         if not self.registry.offer(membership):
             return False
         self.ring.add(clock.mono_ns(), EventKind.MEMBERS, size=self.registry.version)
+        self._members_changed()
+        return True
+
+    def _members_changed(self) -> None:
         self._peers.registry_changed()
         members = self.registry.members | frozenset(self._peers.links)
         for driver in self.drivers.values():
             driver.feed(MembersChanged(members))
-        return True
 
     def registry_version(self) -> int:
         """See `control.Controlled`."""
@@ -250,7 +252,7 @@ class Service:
             return "stopping" if self._stopping else "not bound"
         if self._identity.current.not_after <= clock.utc_now():
             return "the leaf has expired"
-        if not self.registry.wanted or self._peers.links:
+        if self._peers.links or not (self.registry.wanted or self._joining.awaits(joined=last is not None)):
             return ""
         if last is None:
             return "no peer yet"
@@ -280,6 +282,7 @@ class Service:
         self._tick_due_s = loop.time() + TICK_S
         self._ticker = loop.call_later(TICK_S, self._tick)
         self._peers.sweep()
+        self._joining.tick()
         problem = self._identity.problem
         self._identity.look(clock.utc_now(), self._identity_changed)
         if self._identity.problem not in ("", problem):
@@ -291,5 +294,6 @@ class Service:
         self.ring.add(clock.mono_ns(), EventKind.IDENTITY, detail=what)
         if self._endpoint is not None:
             self._endpoint.identity_changed()
+        self._joining.identity_changed(what)
         if "leaf" in what:
             self._peers.leaf_changed()

@@ -5,9 +5,10 @@ import os
 from p2pnet.model.control import Peers as PeersReply
 from p2pnet.model.control import PeerState
 from p2pnet.node.clock import cpu_s
+from p2pnet.node.discovery import Discovery
 from p2pnet.node.events import EventRing
 from p2pnet.node.peers import Peers
-from p2pnet.node.registry import RegistryTable, in_order
+from p2pnet.node.registry import in_order
 from p2pnet.quic import Connection
 from p2pnet.trust import Identity
 
@@ -18,7 +19,7 @@ def describe(
     name: str,
     *,
     ring: EventRing,
-    registry: RegistryTable,
+    registry: Discovery,
     peers: Peers,
     identity: Identity,
     started_ns: int,
@@ -45,7 +46,7 @@ def describe(
         ready=ready,
         pool=pool,
         address=f"{address[0]}:{address[1]}",
-        trusted=[fingerprint[:_FINGERPRINT_CHARS] for fingerprint in identity.bundle.fingerprints],
+        trusted=[fingerprint[:_FINGERPRINT_CHARS] for fingerprint in identity.trusted],
         leaf=identity.fingerprint[:_FINGERPRINT_CHARS],
     )
 
