@@ -67,9 +67,20 @@ def test_sparse_topologies_come_as_edges():
 
 def test_a_node_config_says_what_the_document_says(paths):
     document = subnet(nodes=2, seed=7, broadcast={"pushBelow": 0, "keep": "1m"})
-    config = read_node_config(provision.write_config(document, paths, "node-1", "node"))
+    config = read_node_config(provision.write_config(document, paths, "node-1", "node", {"node-0": 1, "node-1": 2}))
     assert (config.name, config.subnet, config.seed, config.namespace) == ("node-1", "demo", 7, "local")
     assert (config.broadcast.push_below, config.broadcast.keep_s, config.broadcast.full_mesh) == (0, 60.0, True)
+
+
+def test_under_discovery_by_seeds_the_first_nodes_are_everybodys_seeds(paths):
+    ports = {f"node-{i}": 4000 + i for i in range(5)}
+    seeds = {"discovery": {"mode": "seeds"}}
+    for count, expected in ((5, [4000, 4001, 4002]), (2, [4000, 4001])):
+        written = provision.write_config(subnet(nodes=count, **seeds), paths, "node-1", "node", ports)
+        config = read_node_config(written)
+        assert (config.discovery, config.seeds) == ("seeds", [f"127.0.0.1:{port}" for port in expected])
+    config = read_node_config(provision.write_config(subnet(nodes=5), paths, "node-1", "node", ports))
+    assert (config.discovery, config.seeds) == ("registry", [])
 
 
 async def test_leaves_are_renewed_when_due_and_only_then(paths):

@@ -1,122 +1,22 @@
 """A lab as in a pod: everything mounted, real nodes beside it, HTTP behind a token."""
 
 import asyncio
-import contextlib
 import io
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
-import msgspec
 import pytest
+from tests.lab.podkit import NAMESPACE, TOKEN, UP_S, Pods, desk_at, until_answers, until_connected
 
-from p2pnet.desk import Desk, ProblemError
-from p2pnet.desk.http import Wire
-from p2pnet.lab.pod import Mounts, PodGround
-from p2pnet.model.config import NodeConfig, write_node_config
+from p2pnet.desk import ProblemError
+from p2pnet.lab.pod import PodGround
 from p2pnet.model.errors import SpecError
-from p2pnet.model.ids import lab_uri, member_uri
+from p2pnet.model.ids import lab_uri
 from p2pnet.model.jobs import TOKEN_HEADER, Payload, RunRequest
-from p2pnet.model.registry import Member, Membership, Registry, Removed
-from p2pnet.trust import Authority, Identity
-
-UP_S = 40.0
-NAMESPACE = "lab-7"
-TOKEN = "a" * 64
-
-
-class Pods:
-    """What an operator would have made for three nodes, and the processes of it."""
-
-    def __init__(self, root: Path, nodes: int = 3) -> None:
-        self.root = root
-        self.mounts = Mounts(root / "etc")
-        self.now = datetime.now(UTC)
-        self.authority = Authority.create("demo", now=self.now, ttl=timedelta(days=1))
-        self.ports = [free_port() for _ in range(nodes)]
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        for folder in (self.mounts.members, self.mounts.document, self.mounts.token):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-        self.write_members(self.membership(1))
-        self.write_document()
-        self.mounts.token.write_text(TOKEN + "\n")
-        self.issue_lab()
-
-    def uri(self, index: int) -> str:
-        return member_uri("p2pnet", NAMESPACE, "demo", f"node-{index}")
-
-    def membership(self, version: int, *, removed: tuple[int, ...] = ()) -> Membership:
-        members = [
-            Member(f"node-{index}", self.uri(index), [f"localhost:{port}"])
-            for index, port in enumerate(self.ports)
-            if index not in removed
-        ]
-        return Membership(Registry(version, members, [Removed(self.uri(index), version) for index in removed]))
-
-    def write_members(self, membership: Membership) -> None:
-        self.mounts.members.write_bytes(msgspec.json.encode(membership))
-
-    def write_document(self, **spec: object) -> None:
-        document = {"apiVersion": "p2pnet.io/v1alpha1", "kind": "Subnet", "metadata": {"name": "demo"}}
-        spec = {"nodes": len(self.ports), **spec}
-        self.mounts.document.write_text(json.dumps({**document, "spec": spec}))
-
-    def issue_lab(self, uri: str = "") -> None:
-        uri = uri or lab_uri("p2pnet", NAMESPACE, "demo")
-        leaf = self.authority.issue(uri, now=self.now, ttl=timedelta(hours=1))
-        Identity.of(leaf, self.authority.certificate_pem).write(self.mounts.identity)
-
-    def start_node(self, index: int) -> None:
-        folder = self.root / f"node-{index}"
-        folder.mkdir()
-        leaf = self.authority.issue(self.uri(index), now=self.now, ttl=timedelta(hours=1))
-        Identity.of(leaf, self.authority.certificate_pem).write(folder / "identity")
-        config = NodeConfig(
-            name=f"node-{index}", subnet="demo", namespace=NAMESPACE, host="127.0.0.1", port=self.ports[index],
-            members_file=str(self.mounts.members),
-        )  # fmt: skip
-        write_node_config(folder / "node.json", config)
-        self._start(f"node-{index}", "p2pnet.node", str(folder / "node.json"))
-
-    def start_lab(self) -> int:
-        port = free_port(socket.SOCK_STREAM)
-        self._start("lab", "p2pnet.lab", "--pod", "--mounts", str(self.mounts.root), "--listen", f"127.0.0.1:{port}")
-        return port
-
-    def _start(self, name: str, module: str, *words: str) -> None:
-        environment = os.environ | {
-            "P2PNET_STATE": str(self.root / "state"), "P2PNET_SUBNET": "demo", "P2PNET_NAMESPACE": NAMESPACE,
-        }  # fmt: skip
-        with (self.root / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", module, *words],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
-    def log(self, name: str = "lab") -> str:
-        return (self.root / f"{name}.log").read_text()
-
-    def end(self) -> None:
-        for process in self.processes.values():
-            process.kill()
-            process.wait()
-
-
-def free_port(kind: int = socket.SOCK_DGRAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+from p2pnet.model.subnet import digest_of, load_subnet
 
 
 @pytest.fixture
@@ -124,32 +24,6 @@ def pods(tmp_path: Path) -> Iterator[Pods]:
     pods = Pods(tmp_path)
     yield pods
     pods.end()
-
-
-@contextlib.asynccontextmanager
-async def desk_at(port: int, token: str = TOKEN) -> AsyncIterator[Desk]:
-    async with Desk(Wire(aiohttp.TCPConnector(), f"http://127.0.0.1:{port}", "the lab", {TOKEN_HEADER: token})) as desk:
-        yield desk
-
-
-async def until_answers(pods: Pods, port: int) -> None:
-    deadline = time.monotonic() + UP_S
-    async with aiohttp.ClientSession() as session:
-        while True:
-            with contextlib.suppress(aiohttp.ClientError):
-                async with session.get(f"http://127.0.0.1:{port}/healthz") as answer:
-                    assert answer.status == 200
-                    return
-            assert time.monotonic() < deadline, pods.log()
-            assert pods.processes["lab"].poll() is None, pods.log()
-            await asyncio.sleep(0.05)
-
-
-async def until_connected(desk: Desk, nodes: int, pods: Pods) -> None:
-    deadline = time.monotonic() + UP_S
-    while (status := await desk.summary()).nodes.connected != nodes or status.nodes.desired != nodes:
-        assert time.monotonic() < deadline, (status, pods.log())
-        await asyncio.sleep(0.1)
 
 
 async def test_a_lab_in_a_pod_finds_nodes_by_name_runs_and_takes_newer_members(pods: Pods):
@@ -172,8 +46,6 @@ async def test_a_lab_in_a_pod_finds_nodes_by_name_runs_and_takes_newer_members(p
         with pytest.raises(ProblemError, match="no file"):
             _ = [part async for part in desk.run_file(started.run, "../../lab/tls.key")]
 
-        with pytest.raises(ProblemError, match="kubectl delete pod demo-node-2 -n lab-7"):
-            await desk.node_action("node-2", "restart")
         with pytest.raises(ProblemError, match="the Subnet object's"):
             await desk.patch_spec({"spec": {"nodes": 4}})
 
@@ -218,7 +90,7 @@ async def test_a_lab_whose_mounts_do_not_fit_says_so_and_ends(pods: Pods):
 
 
 async def test_changed_files_are_taken_when_they_fit_and_told_when_they_do_not(pods: Pods):
-    ground = PodGround(pods.mounts, NAMESPACE)
+    ground = PodGround(pods.mounts, NAMESPACE, host="127.0.0.1")
     await ground.start()
     assert ground.version == 1
     await ground.renew(pods.now)
@@ -237,4 +109,37 @@ async def test_changed_files_are_taken_when_they_fit_and_told_when_they_do_not(p
     assert ground.current is held
     assert ground.membership.registry.version == 5
     with pytest.raises(SpecError, match="force-renew"):
+        await ground.renew(pods.now, everything=True)
+    await ground.close()
+
+
+async def test_a_pushed_document_stays_in_force_until_the_mounted_one_changes(pods: Pods):
+    port = pods.start_lab()
+    await until_answers(pods, port)
+    written = json.loads(pods.mounts.document.read_text())
+    async with desk_at(port) as desk:
+        before = (await desk.summary()).document
+        assert before == digest_of(load_subnet(written))
+        edited = {**written, "spec": {**written["spec"], "ttl": "2h"}}
+        await desk.put_spec(edited)
+        assert (await desk.spec())["spec"]["ttl"] == "2h"
+        assert (await desk.summary()).document == digest_of(load_subnet(edited)) != before
+        for wrong, words in (({**edited, "metadata": {"name": "other"}}, "this subnet is demo"), ({}, "metadata")):
+            with pytest.raises(ProblemError, match=words) as caught:
+                await desk.put_spec(wrong)
+            assert caught.value.exit_code == 2
+        assert (await desk.spec())["spec"]["ttl"] == "2h"
+    ground = PodGround(pods.mounts, NAMESPACE, host="127.0.0.1")
+    ground.adopt_document(load_subnet(edited))
+    await ground.renew(pods.now)
+    assert str(ground.subnet.spec.ttl) == "2h"
+    pods.write_document(ttl="3h")
+    await ground.renew(pods.now)
+    assert str(ground.subnet.spec.ttl) == "3h"
+
+
+async def test_where_cert_manager_issues_leaves_its_own_tool_renews_them(pods: Pods):
+    pods.write_document(identity={"issuer": "certManager", "issuerRef": {"name": "ours"}})
+    ground = PodGround(pods.mounts, NAMESPACE, host="127.0.0.1")
+    with pytest.raises(SpecError, match=r"cmctl renew -n lab-7 -l p2pnet\.io/subnet=demo"):
         await ground.renew(pods.now, everything=True)

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-from tests.node.kit import Bench, free_port
+from tests.node.kit import Bench
+from tests.ports import free_port
 
 from p2pnet.model.config import read_node_config
 from p2pnet.node import health

@@ -1,37 +1,34 @@
 """What a node pod's launcher makes of its environment and mounts, and what its health page says of several nodes."""
 
-import asyncio
-import json
 import os
 import signal
-import sys
+import socket
 from pathlib import Path
 
-import aiohttp
-import msgspec
 import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.node.kit import Bench, alive, free_port, until, until_gone
+from tests.node.kit import Bench, until_gone
+from tests.node.podkit import pod_of
+from tests.ports import free_port
 
 from p2pnet.model.config import NodeConfig
 from p2pnet.model.errors import SpecError
 from p2pnet.node import pod, pod_health
 from p2pnet.node.nursery_table import read_request
-from p2pnet.trust import Identity
 
 Sample = tuple[str, dict[str, str], int]
 BASE = b'{"subnet": "demo", "namespace": "lab", "seed": 7}'
 
 
-def test_a_lone_node_answers_the_probes_itself() -> None:
+def test_a_node_answers_the_probes_through_its_pods_page() -> None:
     [config] = pod.node_configs(pod.Pod(["next-4"], "next", "0.0.0.0"), BASE)
     assert (config.name, config.group, config.subnet, config.namespace, config.seed) == (
         "next-4", "next", "demo", "lab", 7
     )  # fmt: skip
     assert (config.host, config.port) == ("0.0.0.0", 4100)
-    assert (config.health_host, config.health_port) == ("0.0.0.0", 8080)
+    assert (config.health_host, config.health_port) == ("127.0.0.1", 8081)
     assert (config.identity_dir, config.identity_name) == ("/etc/p2pnet/identity", "next-4")
 
 
@@ -42,6 +39,39 @@ def test_packed_nodes_have_a_port_each_and_one_page_between_them() -> None:
         ("127.0.0.1", 8081),
         ("127.0.0.1", 8082),
     ]
+
+
+SEEDS = b'{"subnet": "demo", "discovery": "seeds", "seeds": ["demo-nodes.lab.svc:4100"]}'
+
+
+def test_under_discovery_by_seeds_nodes_tell_others_the_pods_number() -> None:
+    configs = pod.node_configs(pod.Pod.read({"P2PNET_MEMBERS": "node-4,node-5", "P2PNET_ADDRESS": "10.1.2.3"}), SEEDS)
+    assert [config.advertise for config in configs] == [["10.1.2.3:4100"], ["10.1.2.3:4101"]]
+    [config] = pod.node_configs(pod.Pod(["node-4"], "node", "::", address="fd00::7"), SEEDS)
+    assert config.advertise == ["[fd00::7]:4100"]
+    [config] = pod.node_configs(pod.Pod(["node-4"], "node", "127.0.0.1"), SEEDS)
+    assert config.advertise == ["127.0.0.1:4100"]
+    [config] = pod.node_configs(pod.Pod(["node-4"], "node", "0.0.0.0", address="10.1.2.3"), BASE)
+    assert config.advertise == []
+
+
+def test_a_pods_number_is_what_its_name_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"demo-node-0": ["127.0.1.1", "10.1.2.9"], "lonely": ["127.0.1.1"]}
+
+    def getaddrinfo(host: str, port: None, **_: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        if host not in known:
+            raise socket.gaierror(-2, "Name or service not known")
+        return [(2, 2, 17, "", (address, 0)) for address in known[host]]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "gethostname", lambda: "demo-node-0")
+    assert pod.own_address(pod.Pod(["node-0"], "node", "0.0.0.0")) == "10.1.2.9"
+    for name in ("lonely", "nameless"):
+        monkeypatch.setattr(socket, "gethostname", lambda name=name: name)
+        with pytest.raises(SpecError, match="P2PNET_ADDRESS"):
+            pod.own_address(pod.Pod(["node-0"], "node", "0.0.0.0"))
+    with pytest.raises(SpecError, match="P2PNET_ADDRESS"):
+        pod.own_address(pod.Pod(["node-0"], "node", "0.0.0.0", address="not.a.number"))
 
 
 def test_as_many_members_as_a_pod_may_have_are_asked_for_without_anyone_reading() -> None:
@@ -98,23 +128,26 @@ def exposition(samples: list[Sample]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-async def test_a_pod_is_ready_when_all_its_nodes_are() -> None:
+async def test_a_pod_is_ready_when_all_its_nodes_are_and_healthy_while_one_stands_still() -> None:
     said = {"node-0": 200, "node-1": 503}
     ports = {name: free_port() for name in said}
-    runners = [await serve(ports[name], name, said) for name in said]
-    page = free_port()
-    async with aiohttp.ClientSession() as session:
-        runners.append(await serve_app(page, pod_health.application(session, ports)))
-        async with session.get(f"http://127.0.0.1:{page}/readyz") as answer:
-            assert (answer.status, await answer.text()) == (503, "node-1: node-1\n")
-        said["node-1"] = 200
-        async with session.get(f"http://127.0.0.1:{page}/readyz") as answer:
-            assert (answer.status, await answer.text()) == (200, "ok\n")
-        await runners[0].cleanup()
-        async with session.get(f"http://127.0.0.1:{page}/healthz") as answer:
-            assert answer.status == 503
-            assert "node-0: no answer" in await answer.text()
-    for runner in runners:
+    runners = {name: await serve(ports[name], name, said) for name in said}
+    paused: set[str] = set()
+    page = pod_health.PodHealth(ports, lambda: paused)
+    _, port = await page.start("127.0.0.1", 0)
+    assert await pod_health.ask(port, "/readyz") == (503, "node-1: node-1\n")
+    said["node-1"] = 200
+    assert await pod_health.ask(port, "/readyz") == (200, "ok\n")
+    await runners.pop("node-0").cleanup()
+    status, text = await pod_health.ask(port, "/healthz")
+    assert status == 503
+    assert "node-0: no answer" in text
+    paused.add("node-0")
+    assert await pod_health.ask(port, "/healthz") == (200, "ok\n")
+    assert await pod_health.ask(port, "/readyz") == (503, "node-0: it is paused\n")
+    await page.stop()
+    assert (await pod_health.ask(port, "/healthz"))[0] == 0
+    for runner in runners.values():
         await runner.cleanup()
 
 
@@ -134,58 +167,31 @@ async def serve_app(port: int, app: web.Application) -> web.AppRunner:
     return runner
 
 
+async def test_the_metrics_of_a_lone_node_come_as_they_are() -> None:
+    port, said = free_port(), {"node-0": 200}
+    runner = await serve(port, "p2pnet_node_ready 1.0", said)
+    page = pod_health.PodHealth({"node-0": port}, set)
+    said["p2pnet_node_ready 1.0"] = 200
+    _, there = await page.start("127.0.0.1", 0)
+    assert await pod_health.ask(there, "/metrics") == (200, "p2pnet_node_ready 1.0\n")
+    await page.stop()
+    await runner.cleanup()
+
+
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="pods are Linux")
 async def test_a_pods_nodes_find_each_other_come_back_when_they_die_and_stop_when_asked(
     bench: Bench, tmp_path: Path
 ) -> None:
-    names, udp, page = ["node-0", "node-1"], free_port(), free_port()
-    bench.subnet.ports = {"node-0": udp, "node-1": udp + 1}
-    mounts = tmp_path / "mounts"
-    for folder in ("config", "members", "identity"):
-        (mounts / folder).mkdir(parents=True)
-    (mounts / "config" / "node.json").write_text(json.dumps({"subnet": "demo", "idle_s": 3.0}))
-    (mounts / "members" / "members.json").write_bytes(msgspec.json.encode(bench.subnet.membership(1, names)))
-    for name in names:
-        write_identity(bench.subnet.identity(bench.subnet.uri(name)), mounts / "identity", name)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "p2pnet.node.pod", "--mounts", mounts, "--run", tmp_path / "run",
-        "--udp-port", str(udp), "--health-port", str(page),
-        env=os.environ | {"P2PNET_MEMBERS": "node-0,node-1", "P2PNET_HOST": "127.0.0.1"},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        async with aiohttp.ClientSession() as session:
-            await until(lambda: answers(session, page, "readyz", 200), "the pod is ready")
-            first = (await bench.peers("node-1")).pid
-            os.kill(first, signal.SIGKILL)
-            await until(lambda: answers(session, page, "healthz", 503), "the page misses the dead node")
-            await until(lambda: answers(session, page, "readyz", 200), "the pod is ready again")
-            again = (await bench.peers("node-1")).pid
-            assert again != first
-            async with session.get(f"http://127.0.0.1:{page}/metrics") as metrics:
-                assert 'p2pnet_node_ready{node="node-1"} 1.0' in await metrics.text()
-        process.terminate()
-        out, log = await process.communicate()
-        assert process.returncode == 0, log
-        assert b'"event":"exited","name":"node-1"' in out
-        assert f"node-0 serves on 127.0.0.1:{udp}".encode() in log
+    async with pod_of(bench, tmp_path, "node-0", "node-1") as pod:
+        first = (await bench.peers("node-1")).pid
+        os.kill(first, signal.SIGKILL)
+        await pod.until_says("/healthz", 503)
+        await pod.until_says("/readyz", 200)
+        again = (await bench.peers("node-1")).pid
+        assert again != first
+        _, metrics = await pod_health.ask(pod.page, "/metrics")
+        assert 'p2pnet_node_ready{node="node-1"} 1.0' in metrics
+        assert await pod.end() == 0, pod.err
+        assert b'"event":"exited","name":"node-1"' in pod.out
+        assert f"node-0 serves on 127.0.0.1:{bench.subnet.ports['node-0']}".encode() in pod.err
         await until_gone([again])
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
-    assert not alive(process.pid)
-
-
-def write_identity(identity: Identity, folder: Path, name: str) -> None:
-    (folder / f"{name}.crt").write_bytes(identity.chain_pem)
-    (folder / f"{name}.key").write_bytes(identity.key_pem)
-    (folder / "ca.crt").write_bytes(identity.bundle_pem)
-
-
-async def answers(session: aiohttp.ClientSession, port: int, path: str, status: int) -> bool:
-    try:
-        async with session.get(f"http://127.0.0.1:{port}/{path}") as answer:
-            return answer.status == status
-    except aiohttp.ClientError:
-        return False

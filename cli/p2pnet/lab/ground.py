@@ -69,6 +69,10 @@ class Ground(Protocol):
         """When the leaf of each node ends; nodes without one are missing."""
         ...
 
+    def doubt(self, node: str) -> None:
+        """The node is silent: find out about its process, if that takes asking somebody."""
+        ...
+
     def log_files(self) -> dict[str, Path]:
         """Each node's log."""
         ...
@@ -89,6 +93,10 @@ class Ground(Protocol):
 
     async def adopt(self, membership: Membership) -> bool:
         """Take a member list made elsewhere, if it is newer; whether it was. Raises SpecError where the lab makes it."""
+        ...
+
+    def adopt_document(self, subnet: Subnet) -> None:
+        """Take a document checked elsewhere. Raises SpecError where the lab decides what is in force."""
         ...
 
     async def retire(self, nodes: set[str]) -> None:

@@ -117,6 +117,11 @@ class LocalGround:
         del membership
         raise SpecError("the member list is this lab's own: edit the document instead")
 
+    def adopt_document(self, subnet: Subnet) -> None:
+        """Refused: here it is edited."""
+        del subnet
+        raise SpecError("the document is this lab's own: PATCH it")
+
     async def retire(self, nodes: set[str]) -> None:
         """See `Ground`."""
         await asyncio.gather(*(self._nursery.stop(node) for node in nodes))
@@ -133,11 +138,15 @@ class LocalGround:
         before = self.membership if self.membership.registry.version else None
         self.membership = provision.membership_of(self.subnet, self._ports, before)
         provision.write_membership(self._paths, self.membership)
+        if self.subnet.spec.discovery.mode == "seeds":
+            for node, group in self.groups().items():  # a node that is started again must not look for seeds that left
+                if node not in nodes:
+                    provision.write_config(self.subnet, self._paths, node, group, self._ports)
         for pack in self._packs(nodes):
             configs = {}
             for node in pack:
                 await self._issue(node, datetime.now(UTC))
-                configs[node] = provision.write_config(self.subnet, self._paths, node, nodes[node])
+                configs[node] = provision.write_config(self.subnet, self._paths, node, nodes[node], self._ports)
             for node, config in configs.items():  # in one go: a pack is ready when all it was asked for are
                 name = provision.pack_of(self.subnet, node)
                 self._nursery.start(node, config, self._paths.node(node).log, name)
@@ -160,6 +169,9 @@ class LocalGround:
     def process(self, node: str) -> Process:
         """See `Ground`."""
         return self._nursery.process(node)
+
+    def doubt(self, node: str) -> None:
+        """Nothing: the nursery tells everything by itself."""
 
     def mates(self, node: str) -> list[str]:
         """See `Ground`."""

@@ -1,6 +1,7 @@
 """The ground of a lab in a pod: everything is mounted, nothing is made. The operator writes it, this only reads.
 
-Nodes are pods of their own: their leaves, their logs and their processes are Kubernetes' business.
+Nodes are pods of their own: their leaves and logs are Kubernetes' business, their processes are reached through the
+wardens of their pods.
 """
 
 import asyncio
@@ -13,10 +14,12 @@ from pathlib import Path
 import msgspec
 
 from p2pnet.lab.ground import Action, Process
-from p2pnet.model.errors import P2pnetError, SpecError
-from p2pnet.model.ids import lab_uri
+from p2pnet.lab.wardens import Pod, Wardens
+from p2pnet.model.errors import P2pnetError, SpecError, TargetError
+from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.registry import MEMBERSHIP_BYTES_MAX, Membership, Registry
 from p2pnet.model.subnet import Subnet, load_subnet
+from p2pnet.model.warden import PORT_BELOW
 from p2pnet.trust import Identity
 
 MOUNTS = Path("/etc/p2pnet")
@@ -56,24 +59,29 @@ class PodGround:
 
     target = "cluster"
 
-    def __init__(self, mounts: Mounts, namespace: str) -> None:
-        """Read the document. Raises SpecError."""
+    def __init__(self, mounts: Mounts, namespace: str, *, host: str = "0.0.0.0") -> None:
+        """Read the document; `host` is the address to dial wardens from. Raises SpecError."""
         self._mounts = mounts
         self._namespace = namespace
-        self.subnet = _read_document(mounts.document)
+        self._mounted = _read_bytes(mounts.document)
+        self.subnet = self._parsed(self._mounted)
         self.membership = Membership(Registry(0))
         self.on_process: Callable[[str], None] = lambda _node: None
         self.on_lost: Callable[[str], None] = lambda _reason: None
         self._identity: Identity | None = None
         self._version = 0
+        self._wardens = Wardens(self, self._tell_process, host=host)
 
     async def start(self) -> None:
         """Read identity and members. Raises SpecError: the pod starts again, and perhaps they are there by then."""
         self._take_identity(datetime.now(UTC))
+        await self._wardens.open()
         self._take_file(_read_members(self._mounts.members))
+        self._wardens.follow(self._pods())
 
     async def close(self) -> None:
-        """Nothing: nodes outlive their lab."""
+        """Nodes outlive their lab: only the words with their wardens end."""
+        await self._wardens.close()
 
     # --- identity ---
 
@@ -95,12 +103,22 @@ class PodGround:
 
     async def renew(self, now: datetime, *, everything: bool = False) -> list[str]:
         """Take what is new of the mounted files. Raises SpecError for one that does not fit: the old one stays in force."""
+        if everything and self.subnet.spec.identity.issuer == "certManager":
+            raise SpecError(
+                f"leaves are cert-manager's here: cmctl renew -n {self._namespace} -l p2pnet.io/subnet={self.subnet.name}"
+            )
         if everything:
             raise SpecError(
                 "leaves are the operator's here: kubectl annotate --overwrite subnet"
                 f" {self.subnet.name} -n {self._namespace} p2pnet.io/force-renew=$(date +%s)"
             )
-        await asyncio.to_thread(self._take_files, now)
+        before = self._version
+        try:
+            await asyncio.to_thread(self._take_files, now)
+        finally:
+            self._wardens.follow(self._pods())
+            if self._version != before:
+                self._wardens.identity_changed()
         return []
 
     def _take_files(self, now: datetime) -> None:
@@ -130,7 +148,14 @@ class PodGround:
         log.info("identity in use: valid until %s", identity.not_after)
 
     def _take_document(self) -> None:
-        self.subnet = _read_document(self._mounts.document)
+        # A mounted file is up to two minutes late: only when it changes is it news beside what the operator pushed.
+        mounted = _read_bytes(self._mounts.document)
+        if mounted != self._mounted:
+            self._mounted = mounted
+            self.subnet = self._parsed(mounted)
+
+    def _parsed(self, text: bytes) -> Subnet:
+        return load_subnet(text, str(self._mounts.document))
 
     def _take_members(self) -> None:
         self._take_file(_read_members(self._mounts.members))
@@ -143,7 +168,9 @@ class PodGround:
 
     async def adopt(self, membership: Membership) -> bool:
         """See `Ground`."""
-        return self._take_file(membership)
+        taken = self._take_file(membership)
+        self._wardens.follow(self._pods())
+        return taken
 
     def _take_file(self, membership: Membership) -> bool:
         if membership.registry.version <= self.membership.registry.version:
@@ -159,15 +186,27 @@ class PodGround:
             f" kubectl edit subnet {subnet.name} -n {self._namespace}"
         )
 
+    def adopt_document(self, subnet: Subnet) -> None:
+        """See `Ground`."""
+        if subnet.name != self.subnet.name:
+            raise SpecError(f"metadata.name: this subnet is {self.subnet.name}, not {subnet.name}")
+        self.subnet = subnet
+
     async def retire(self, nodes: set[str]) -> None:
         """Nothing: the operator ends pods."""
 
     # --- processes ---
 
+    def _tell_process(self, node: str) -> None:
+        self.on_process(node)
+
     def process(self, node: str) -> Process:
-        """Unknown: whether a node lives shows in its link."""
-        del node
-        return Process()
+        """See `Ground`: as its warden told last; unknown when that is silent."""
+        return self._wardens.process(node)
+
+    def doubt(self, node: str) -> None:
+        """See `Ground`."""
+        self._wardens.doubt(node)
 
     def log_files(self) -> dict[str, Path]:
         """None: pods' logs are Kubernetes'."""
@@ -178,26 +217,40 @@ class PodGround:
         return [other for other in self.groups() if self._pod(other) == self._pod(node)]
 
     async def act(self, node: str, action: Action) -> None:
-        """Refused: a pod's processes are out of reach. The message names the kubectl command that does the same."""
+        """See `Ground`. Raises TargetError, with the kubectl command that helps, for a pod that does not answer."""
         if node not in self.groups():
             raise SpecError(f"there is no node {node!r}; the members are {', '.join(self.groups())}")
-        raise SpecError(f"{node} runs in a pod, which this lab cannot {action}; {self._by_kubectl(node, action)}")
+        try:
+            await self._wardens.act(node, action)
+        except TargetError as error:
+            hint = f"kubectl get pod {self._pod(node)} -n {self._namespace}; deleted, the operator makes it again"
+            raise TargetError(str(error), hint=hint) from error
 
-    def _by_kubectl(self, node: str, action: Action) -> str:
-        pod = self._pod(node)
-        if action in ("restart", "kill"):
-            force = " --grace-period=0 --force" if action == "kill" else ""
-            return f"kubectl delete pod {pod} -n {self._namespace}{force} ends it, the operator makes it again"
-        return f"a pod cannot stand still; kubectl delete pod {pod} -n {self._namespace} restarts it"
+    def _pods(self) -> dict[str, Pod]:
+        """Every pod whose members have addresses, with the place of its warden."""
+        per_pod = self.subnet.spec.nodes_per_pod
+        pods: dict[str, Pod] = {}
+        for member in self.membership.registry.members:
+            if not member.addresses:
+                continue
+            host, _, port = member.addresses[0].rpartition(":")
+            group, _, number = member.name.rpartition("-")
+            offset = int(number) % per_pod
+            first = f"{group}-{int(number) - offset}"
+            uri = member_uri(self.subnet.spec.identity.trust_domain, self._namespace, self.subnet.name, first)
+            name = self._pod(member.name)
+            nodes = (*pods[name].nodes, member.name) if name in pods else (member.name,)
+            pods[name] = Pod(name, (host, int(port) - offset - PORT_BELOW), uri, nodes)
+        return pods
 
     def _pod(self, node: str) -> str:
         group, _, number = node.rpartition("-")
         return f"{self.subnet.name}-{group}-{int(number) // self.subnet.spec.nodes_per_pod}"
 
 
-def _read_document(path: Path) -> Subnet:
+def _read_bytes(path: Path) -> bytes:
     try:
-        return load_subnet(path.read_bytes(), str(path))
+        return path.read_bytes()
     except OSError as error:
         raise SpecError(f"{path}: cannot read the Subnet document: {error.strerror}") from error
 

@@ -4,5 +4,6 @@ Started as `python -m p2pnet.node CONFIG` or forked by `python -m p2pnet.node.nu
 and the lab never does: it speaks the nursery's JSON lines and the control routes of `p2pnet.model.control`.
 
 What to read in which order: `service` (what a node is made of), `peers` and `dialling` (who is connected), `driver`
-(the broadcast's shell), `control` (the lab's words), `process` (a process's life), `nursery` (who keeps processes).
+(the broadcast's shell), `control` (the lab's words), `process` (a process's life), `nursery` (who keeps processes), and
+for pods `pod` (what runs first), `nursery_warden` and `warden` (who answers for processes there).
 """

@@ -1,11 +1,11 @@
 """Plain HTTP for probes and scrapes: `/healthz`, `/readyz`, `/metrics`. No control on it.
 
 h11 reads and writes the messages, asyncio carries them: importing a whole web server would cost each pod's start more
-CPU than all of QUIC. The only importer of h11.
+CPU than all of QUIC. With `pod_health`, the only importer of h11.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 import h11
@@ -26,18 +26,13 @@ Page = tuple[int, str, bytes]
 """HTTP status, content type, body."""
 
 
-class HealthPage:
-    """A small HTTP server beside the node."""
+class PageServer:
+    """A small HTTP server for a few pages, by path."""
 
-    def __init__(self, node: "Measured") -> None:
-        self._node = node
+    def __init__(self, pages: Mapping[str, Callable[[], Page | Awaitable[Page]]]) -> None:
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
-        self._pages: dict[str, Callable[[], Page]] = {
-            "/healthz": lambda: (200, PLAIN, b"ok\n"),  # that this answers at all is the health: the loop turns
-            "/readyz": self._readyz,
-            "/metrics": self._metrics,
-        }
+        self._pages = pages
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Serve; the address really bound. Raises OSError when the port is taken."""
@@ -81,19 +76,34 @@ class HealthPage:
                 return
             if request is None:
                 return
-            _answer(http, writer, self._page(request), body=request.method != b"HEAD")
+            _answer(http, writer, await self._page(request), body=request.method != b"HEAD")
             async with asyncio.timeout(IDLE_S):
                 await writer.drain()
             if http.our_state is h11.DONE and http.their_state is h11.DONE:
                 http.start_next_cycle()
 
-    def _page(self, request: h11.Request) -> Page:
+    async def _page(self, request: h11.Request) -> Page:
         page = self._pages.get(request.target.partition(b"?")[0].decode("latin-1"))
         if page is None:
             return 404, PLAIN, f"there are {', '.join(self._pages)}\n".encode()
         if request.method not in (b"GET", b"HEAD"):
             return 405, PLAIN, b"only to be read: GET\n"
-        return page()
+        made = page()
+        return await made if isinstance(made, Awaitable) else made
+
+
+class HealthPage(PageServer):
+    """A node's own."""
+
+    def __init__(self, node: "Measured") -> None:
+        super().__init__(
+            {
+                "/healthz": lambda: (200, PLAIN, b"ok\n"),  # that this answers at all is the health: the loop turns
+                "/readyz": self._readyz,
+                "/metrics": self._metrics,
+            }
+        )
+        self._node = node
 
     def _readyz(self) -> Page:
         why = self._node.unready()

@@ -16,9 +16,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from p2pnet.node import nursery_child
 from p2pnet.node.nursery_lines import Lines
+from p2pnet.node.nursery_loners import Loners
 from p2pnet.node.nursery_packs import Packs
 from p2pnet.node.nursery_table import STOP_S, Kept, Request, read_request
 from p2pnet.node.parenting import Start, choose_start, die_with_parent
@@ -28,7 +30,6 @@ class Nursery:
     """The table of nodes kept, and the loop that turns requests, deaths and times into starts, signals and events."""
 
     def __init__(self, how: Start, requests_fd: int = 0, events_fd: int = 1) -> None:
-        self._how = how
         self._nodes: dict[str, Kept] = {}
         self._selector = selectors.PollSelector()  # unlike epoll it also takes a file as stdin
         self._quitting = self._quit_asked = False
@@ -50,10 +51,8 @@ class Nursery:
         signal.signal(signal.SIGCHLD, lambda *_: None)  # only so that the wake-up descriptor is written
         self._selector.register(self._wake_read, selectors.EVENT_READ, self._on_wake)
         self._lines = Lines(self._selector, requests_fd, events_fd, self._on_request)
-        self._tell = self._lines.tell
-        self._packs = Packs(
-            how, self._selector, self._death_read, on_ready=self._ready_in_pack, on_ended=self._ended_in_pack
-        )
+        self._loners = Loners(how, self._selector, self._death_read, on_ready=self._serves)
+        self._packs = Packs(how, self._selector, self._death_read, on_ready=self._serves, on_ended=self._ended_in_pack)
 
     def run(self) -> int:
         """Until asked to quit and all are gone (0), or until nobody reads or writes the pipes any more (1)."""
@@ -65,6 +64,10 @@ class Nursery:
         self._end_all()
         self._lines.finish()
         return 1 if self._lines.gone else 0
+
+    def _tell(self, event: str, **fields: Any) -> None:
+        """Something has happened; whoever watches the nodes besides overrides this."""
+        self._lines.tell(event, **fields)
 
     # --- requests ---
 
@@ -138,10 +141,19 @@ class Nursery:
         return [one for one in self._nodes.values() if one is node or (node.pid is not None and one.pid == node.pid)]
 
     def _pause(self, node: Kept, _request: Request) -> None:
-        self._signal(node, signal.SIGSTOP)
+        if node.pid is not None:
+            self._signal(node, signal.SIGSTOP)
+            self._stands(node, still=True)
 
-    def _resume(self, node: Kept, _request: Request) -> None:
+    def _resume(self, node: Kept, _request: Request | None = None) -> None:
         self._signal(node, signal.SIGCONT)
+        self._stands(node, still=False)
+
+    def _stands(self, node: Kept, *, still: bool) -> None:
+        for mate in self._mates(node):
+            if mate.paused != still:
+                mate.paused = still
+                self._tell("paused" if still else "resumed", name=mate.name, pid=mate.pid)
 
     def _asked_to_quit(self, *_: object) -> None:
         self._quit_asked = True  # acted upon in the loop: a handler may run in the middle of anything
@@ -155,7 +167,7 @@ class Nursery:
 
     def _launch(self, node: Kept) -> None:
         try:
-            pid = self._packs.start(node) if node.pack else self._start_alone(node)
+            pid = self._packs.start(node) if node.pack else self._loners.start(node)
         except OSError as error:
             self._tell("error", name=node.name, message=f"start: {error.strerror}", errno=error.errno)
             node.wait(time.monotonic())
@@ -163,54 +175,21 @@ class Nursery:
         node.started(pid, time.monotonic())
         self._tell("started", name=node.name, pid=pid, starts=node.starts)
 
-    def _start_alone(self, node: Kept) -> int:
-        """A process for this node only; its pid. Raises OSError."""
-        assert node.config is not None  # noqa: S101 - set before anything can be launched
-        assert node.log is not None  # noqa: S101
-        ready, ready_write = os.pipe()
-        os.set_blocking(ready, False)
-        birth = nursery_child.Birth(node.config, node.log, node.sock.fileno(), ready_write, self._death_read)
-        try:
-            pid = nursery_child.start(self._how, birth)
-        except OSError:
-            os.close(ready)
-            raise
-        finally:
-            os.close(ready_write)
-        node.ready_fd = ready
-        self._selector.register(ready, selectors.EVENT_READ, lambda: self._on_ready(node, ready))
-        return pid
-
-    def _ready_in_pack(self, name: str) -> None:
+    def _serves(self, name: str) -> None:
         if (node := self._nodes.get(name)) is not None and node.pid is not None:
+            node.serves = True
             self._tell("ready", name=name, pid=node.pid)
 
     def _ended_in_pack(self, name: str, pid: int, code: int) -> None:
         if (node := self._nodes.get(name)) is not None and node.pid == pid:
             self._on_exit(node, pid, code)
 
-    def _on_ready(self, node: Kept, fd: int) -> None:
-        if node.ready_fd != fd:  # its process was reaped in this very turn
-            return
-        said = b""
-        with contextlib.suppress(BlockingIOError):
-            said = os.read(fd, 1)
-        self._close_ready(node)
-        if said:
-            self._tell("ready", name=node.name, pid=node.pid)
-
-    def _close_ready(self, node: Kept) -> None:
-        if node.ready_fd is not None:
-            self._selector.unregister(node.ready_fd)
-            os.close(node.ready_fd)
-            node.ready_fd = None
-
     def _terminate(self, node: Kept) -> None:
         if node.pack:
             self._packs.stop(node)
         else:
             self._signal(node, signal.SIGTERM)
-        self._signal(node, signal.SIGCONT)  # a paused process would take note of nothing
+        self._resume(node)  # a paused process would take note of nothing
         node.kill_due_s = time.monotonic() + STOP_S
 
     def _signal(self, node: Kept, number: signal.Signals) -> None:
@@ -233,21 +212,24 @@ class Nursery:
                 return
             if pid == 0:
                 return
-            self._packs.exited(pid)
-            for node in list(self._nodes.values()):
-                if node.pid == pid:
-                    self._on_exit(node, pid, os.waitstatus_to_exitcode(status))
+            self._reaped(pid, os.waitstatus_to_exitcode(status))
+
+    def _reaped(self, pid: int, code: int) -> None:
+        self._packs.exited(pid)
+        for node in list(self._nodes.values()):
+            if node.pid == pid:
+                self._on_exit(node, pid, code)
 
     def _on_exit(self, node: Kept, pid: int, code: int) -> None:
-        if node.ready_fd is not None:
-            self._on_ready(node, node.ready_fd)  # what it said before it died came first
+        self._loners.hear(node)
+        node.ending = f"ended with signal {-code}" if code < 0 else f"ended with code {code}"
         delay = node.ended(time.monotonic())
         self._tell("exited", name=node.name, pid=pid, code=code, restarts=node.restarts, restart_in_s=delay)
         if node.stopping:
             self._forget(node)
 
     def _forget(self, node: Kept) -> None:
-        self._close_ready(node)
+        self._loners.forget(node)
         node.sock.close()
         del self._nodes[node.name]
         if node.pack and all(other.pack != node.pack for other in self._nodes.values()):

@@ -1,4 +1,4 @@
-"""The nursery's two pipes with the lab: lines in, JSON lines out, neither ever blocking the nursery."""
+"""The nursery's two pipes with its lab or its warden: lines in, JSON lines out, neither ever blocking the nursery."""
 
 import os
 import selectors
@@ -34,6 +34,21 @@ class Lines:
         self._unsent += msgspec.json.encode({"event": event, **fields}) + b"\n"
         self._write()
 
+    @property
+    def busy(self) -> bool:
+        """Whether something told has not left yet."""
+        return bool(self._unsent)
+
+    def close(self) -> None:
+        """Listen no more, and close both pipes."""
+        self.gone = True
+        self._watch_writable(wanted=False)
+        if self._reading:
+            self._reading = False
+            self._selector.unregister(self._in)
+        os.close(self._in)
+        os.close(self._out)
+
     def finish(self) -> None:
         """Send what is left, waiting for the reader: the last words before the process ends."""
         os.set_blocking(self._out, True)
@@ -46,6 +61,8 @@ class Lines:
             self._selector.register(self._in, selectors.EVENT_READ, self._read)
 
     def _read(self) -> None:
+        if self.gone:  # closed in this very turn
+            return
         data = os.read(self._in, 1 << 16)
         if not data:
             self.gone = True
@@ -65,6 +82,8 @@ class Lines:
             self.tell("refused", message=f"a line longer than {LINE_BYTES_MAX} bytes")
 
     def _write(self) -> None:
+        if self.gone:
+            return
         try:
             while self._unsent:
                 del self._unsent[: os.write(self._out, self._unsent)]
@@ -73,14 +92,14 @@ class Lines:
         except BrokenPipeError:
             self.gone = True
             self._unsent.clear()
-        self._watch_writable(bool(self._unsent))
+        self._watch_writable(wanted=bool(self._unsent))
         if len(self._unsent) > BACKLOG_BYTES_MAX and self._reading:
             self._reading = False
             self._selector.unregister(self._in)
         elif not self._unsent:
             self._read_on()
 
-    def _watch_writable(self, wanted: bool) -> None:
+    def _watch_writable(self, *, wanted: bool) -> None:
         if wanted and not self._writing:
             self._selector.register(self._out, selectors.EVENT_WRITE, self._write)
         elif self._writing and not wanted:

@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from p2pnet.model.warden import NodeProcess, State
+
 Op = Literal["bind", "start", "stop", "restart", "kill", "pause", "resume", "quit"]
 
 BACKOFF_FIRST_S = 0.2
@@ -66,6 +68,11 @@ class Kept:
     """Whether a process that ends is to be replaced."""
     stopping: bool = False
     """Whether `stop` has been asked; `stopped` is owed."""
+    serves: bool = False
+    """Whether its process has said that it does."""
+    paused: bool = False
+    ending: str = ""
+    """How its last process ended; empty: none has."""
     hurry: bool = False
     """Whether the next start is due at once: the node was asked to restart."""
     born_s: float = 0.0
@@ -79,11 +86,12 @@ class Kept:
         """A process of it runs."""
         self.pid, self.born_s, self.starts = pid, now_s, self.starts + 1
         self.start_due_s = self.kill_due_s = None
-        self.hurry = False
+        self.hurry = self.serves = self.paused = False
 
     def ended(self, now_s: float) -> float | None:
         """Its process is gone. In how many seconds the next one starts; None when none shall."""
         self.pid = self.kill_due_s = None
+        self.serves = self.paused = False
         if not self.wanted:
             return None
         self.restarts += 1
@@ -101,3 +109,10 @@ class Kept:
             delay = self.backoff_s
         self.start_due_s = now_s + delay
         return delay
+
+    def process(self) -> NodeProcess:
+        """Its process, for those who watch."""
+        state: State = "restarting" if self.wanted else "stopped"
+        if self.pid is not None:
+            state = "paused" if self.paused else "running" if self.serves else "starting"
+        return NodeProcess(self.name, state, self.restarts, self.starts, "" if self.pid is not None else self.ending)

@@ -5,7 +5,9 @@ nursery's events and the nodes' own words go to the pod's log.
 """
 
 import argparse
+import ipaddress
 import os
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +18,12 @@ import msgspec
 
 from p2pnet.model.config import NodeConfig, write_node_config
 from p2pnet.model.errors import P2pnetError, SpecError
-from p2pnet.node import nursery_child
-from p2pnet.node.nursery import Nursery
+from p2pnet.model.warden import PORT_BELOW
+from p2pnet.node import nursery_child, warden
 from p2pnet.node.nursery_table import Request
+from p2pnet.node.nursery_warden import PodNursery
 from p2pnet.node.parenting import choose_start
+from p2pnet.node.registry import address_text
 
 MOUNTS = Path("/etc/p2pnet")
 """Read-only: `config/node.json`, `members/members.json`, `identity/{<node>.crt,<node>.key,ca.crt}`."""
@@ -40,25 +44,28 @@ class Pod:
     members: list[str]
     group: str
     host: str
+    address: str = ""
+    """IP address at which others reach the pod; empty: `host`, or what the pod's own name stands for."""
     udp_port: int = UDP_PORT
-    """Of the first member; the others follow."""
+    """Of the first member; the others follow. The warden's is the one below."""
     health_port: int = HEALTH_PORT
-    """Of the pod; packed members answer behind it, on the ports that follow."""
+    """Of the pod; its members answer behind it, on the ports that follow."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str], **ports: int) -> "Pod":
-        """From P2PNET_MEMBERS (`node-0,node-1`), P2PNET_GROUP and P2PNET_HOST. Raises SpecError naming the variable."""
+        """From P2PNET_MEMBERS (`node-0,node-1`), P2PNET_GROUP, P2PNET_HOST and P2PNET_ADDRESS.
+
+        Raises SpecError naming the variable.
+        """
         members = [name for part in environment.get("P2PNET_MEMBERS", "").split(",") if (name := part.strip())]
         if not members:
             raise SpecError("P2PNET_MEMBERS: names no node")
         if len(members) > MEMBERS_MAX or len(set(members)) < len(members) or any("/" in name for name in members):
             raise SpecError(f"P2PNET_MEMBERS: 1 to {MEMBERS_MAX} different names, separated by commas")
-        return cls(members, environment.get("P2PNET_GROUP", "node"), environment.get("P2PNET_HOST", "0.0.0.0"), **ports)
-
-    @property
-    def packed(self) -> bool:
-        """Whether several nodes share the pod, and so its health page."""
-        return len(self.members) > 1
+        host = environment.get("P2PNET_HOST", "0.0.0.0")
+        return cls(
+            members, environment.get("P2PNET_GROUP", "node"), host, environment.get("P2PNET_ADDRESS", ""), **ports
+        )
 
 
 def node_configs(pod: Pod, base: bytes, mounts: Path = MOUNTS) -> list[NodeConfig]:
@@ -66,8 +73,14 @@ def node_configs(pod: Pod, base: bytes, mounts: Path = MOUNTS) -> list[NodeConfi
     where = mounts / "config" / "node.json"
     try:
         common = msgspec.json.decode(base, type=dict[str, Any])
+        if common.get("discovery") == "seeds":
+            # The pod's number, not its name: a record has no room for both a long name and a leaf that carries it.
+            ports = range(pod.udp_port, pod.udp_port + len(pod.members))
+            advertised = [[address_text(own_address(pod), port)] for port in ports]
+        else:
+            advertised = [[] for _ in pod.members]
         return [
-            msgspec.convert(common | _own(pod, index, name, mounts), NodeConfig)
+            msgspec.convert(common | _own(pod, index, name, mounts) | {"advertise": advertised[index]}, NodeConfig)
             for index, name in enumerate(pod.members)
         ]
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
@@ -75,19 +88,35 @@ def node_configs(pod: Pod, base: bytes, mounts: Path = MOUNTS) -> list[NodeConfi
 
 
 def _own(pod: Pod, index: int, name: str, mounts: Path) -> dict[str, Any]:
-    # The only node of a pod answers the probes itself; of several, each answers to the pod's page alone.
-    health = ("127.0.0.1", pod.health_port + 1 + index) if pod.packed else (pod.host, pod.health_port)
     return {
         "name": name,
         "group": pod.group,
         "host": pod.host,
         "port": pod.udp_port + index,
-        "health_host": health[0],
-        "health_port": health[1],
+        "health_host": "127.0.0.1",  # for the warden, who answers the probes: a paused node could not
+        "health_port": pod.health_port + 1 + index,
         "identity_dir": str(mounts / "identity"),
         "identity_name": name,
         "members_file": str(mounts / "members" / "members.json"),
     }
+
+
+def own_address(pod: Pod) -> str:
+    """The IP address at which others reach the pod. Raises SpecError when nobody has told it."""
+    try:
+        bound = ipaddress.ip_address(pod.host)
+        if pod.address:
+            return str(ipaddress.ip_address(pod.address))
+        if not bound.is_unspecified:
+            return str(bound)
+        family = socket.AF_INET if bound.version == 4 else socket.AF_INET6
+        found = socket.getaddrinfo(socket.gethostname(), None, family=family, type=socket.SOCK_DGRAM)
+    except (ValueError, OSError) as error:
+        raise SpecError(f"P2PNET_ADDRESS: the pod's own IP address is not to be found, set it here: {error}") from error
+    for *_, (host, *_) in found:
+        if not ipaddress.ip_address(host).is_loopback:
+            return str(host)
+    raise SpecError("P2PNET_ADDRESS: the pod's name leads to loopback alone, set its IP address here")
 
 
 def requests(configs: Sequence[NodeConfig], run: Path, log: Path) -> bytes:
@@ -110,27 +139,34 @@ def write_configs(configs: Sequence[NodeConfig], run: Path) -> None:
         write_node_config(folder / "node.json", config)
 
 
+def warden_post(pod: Pod, configs: Sequence[NodeConfig]) -> warden.Post:
+    """Where and as whom the pod's warden serves: with the leaf of the first node, on the port below its."""
+    first = configs[0]
+    return warden.Post(
+        (first.trust_domain, first.namespace, first.subnet), first.name, Path(first.identity_dir),
+        first.identity_name, pod.host,
+        pod.udp_port - PORT_BELOW, pod.health_port,
+        {config.name: config.health_port for config in configs if config.health_port is not None}, first.idle_s,
+    )  # fmt: skip
+
+
 def serve(pod: Pod, configs: Sequence[NodeConfig], run: Path, log: Path) -> int:
     """Be the nursery of these nodes until SIGTERM; the exit code."""
     how = choose_start()
     nursery_child.warm_up()
-    if pod.packed:
-        from p2pnet.node import pod_health  # a web client and server, which a pod of one node does without
-
-        pod_health.start(
-            pod.host, pod.health_port, {c.name: c.health_port for c in configs if c.health_port is not None}
-        )
     reader, writer = os.pipe()
     os.write(writer, requests(configs, run, log))  # and never closed: the nursery would take that for its lab's end
     # A description of stdout that is the nursery's alone, for it makes it non-blocking.
     events = os.open("/proc/self/fd/1", os.O_WRONLY | os.O_APPEND)
-    return Nursery(how, reader, events).run()
+    post = warden_post(pod, configs)
+    return PodNursery(how, reader, events, lambda tables, asks: warden.run(post, tables, asks)).run()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse and run; the exit code: 0 stopped, 2 the pod was told something that will not do."""
     parser = argparse.ArgumentParser(
-        prog="python -m p2pnet.node.pod", description="The nodes of one pod: P2PNET_MEMBERS, P2PNET_GROUP, P2PNET_HOST."
+        prog="python -m p2pnet.node.pod",
+        description="The nodes of one pod: P2PNET_MEMBERS, P2PNET_GROUP, P2PNET_HOST, P2PNET_ADDRESS.",
     )
     parser.add_argument("--mounts", type=Path, default=MOUNTS, help="config, members and identity (%(default)s)")
     parser.add_argument("--run", type=Path, default=RUN, help="a writable folder (%(default)s)")

@@ -1,88 +1,87 @@
-"""The health page of a pod that holds several nodes: the union of theirs, in a process of its own beside the nursery.
+"""The health page of a pod: the union of its nodes', in the warden's process.
 
-Healthy when every node's loop turns, ready when every node is; metrics carry a `node` label.
+Healthy when every node's loop turns or stands still because it was told to: a node that is paused must not have its pod
+restarted for that. Ready when every node is; metrics of several nodes carry a `node` label.
 """
 
 import asyncio
-import os
-import sys
-import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-import aiohttp
-from aiohttp import web
+import h11
 
-from p2pnet.node.parenting import close_all_but, die_with_parent, reset_signals
+from p2pnet.node.health import PLAIN, Page, PageServer
 
 ASK_S = 2.0
 """For a node's answer; probes of the kubelet wait longer."""
 ANSWER_BYTES_MAX = 1 << 20
+READ_BYTES = 1 << 16
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-Answers = dict[str, tuple[int, str]]
-"""Node -> HTTP status (0: no answer) and text."""
-
-
-def start(host: str, port: int, nodes: Mapping[str, int]) -> int:
-    """Fork the process that serves the page; its pid. It ends with its parent; if it dies, the probes restart the pod."""
-    parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            die_with_parent(parent)
-            reset_signals()
-            close_all_but(())
-            asyncio.run(serve(host, port, nodes))
-        except BaseException:  # noqa: BLE001 - nothing may unwind into the nursery's own stack
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(1)
-    return pid
+Answer = tuple[int, str]
+"""HTTP status (0: no answer) and text."""
 
 
-async def serve(host: str, port: int, nodes: Mapping[str, int]) -> None:
-    """Serve until cancelled."""
-    timeout = aiohttp.ClientTimeout(total=ASK_S)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
-        runner = web.AppRunner(application(session, nodes), access_log=None)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, host, port).start()
-            await asyncio.Event().wait()
-        finally:
-            await runner.cleanup()
+class PodHealth(PageServer):
+    """The page over nodes that answer on these ports of 127.0.0.1; `paused` gives those that stand still."""
 
+    def __init__(self, nodes: Mapping[str, int], paused: Callable[[], set[str]]) -> None:
+        super().__init__({"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics})
+        self._nodes = nodes
+        self._paused = paused
 
-def application(session: aiohttp.ClientSession, nodes: Mapping[str, int]) -> web.Application:
-    """The page over nodes that answer on these ports of 127.0.0.1."""
+    async def _healthz(self) -> Page:
+        return self._verdict(await self._ask("/healthz", set(self._nodes) - self._paused()))
 
-    async def all_say(path: str) -> Answers:
-        answers = await asyncio.gather(*(_ask(session, port, path) for port in nodes.values()))
-        return dict(zip(nodes, answers, strict=True))
+    async def _readyz(self) -> Page:
+        paused = self._paused()
+        answers = await self._ask("/readyz", set(self._nodes) - paused)
+        return self._verdict(answers | dict.fromkeys(paused & set(self._nodes), (0, "it is paused")))
 
-    async def probe(request: web.Request) -> web.Response:
-        answers = await all_say(request.path)
-        bad = [f"{name}: {text.strip()}\n" for name, (status, text) in answers.items() if status != 200]
-        return web.Response(status=503 if bad else 200, text="".join(bad) or "ok\n")
-
-    async def metrics(request: web.Request) -> web.Response:
-        answers = await all_say(request.path)
+    async def _metrics(self) -> Page:
+        answers = await self._ask("/metrics", set(self._nodes) - self._paused())
         pages = {name: text for name, (status, text) in answers.items() if status == 200}
-        return web.Response(body=union(pages).encode(), headers={"Content-Type": CONTENT_TYPE})
+        text = union(pages) if len(self._nodes) > 1 else "".join(pages.values())
+        return 200, METRICS, text.encode()
 
-    app = web.Application(client_max_size=4096)
-    app.add_routes([web.get("/healthz", probe), web.get("/readyz", probe), web.get("/metrics", metrics)])
-    return app
+    async def _ask(self, path: str, nodes: set[str]) -> dict[str, Answer]:
+        names = [name for name in self._nodes if name in nodes]
+        answers = await asyncio.gather(*(ask(self._nodes[name], path) for name in names))
+        return dict(zip(names, answers, strict=True))
+
+    def _verdict(self, answers: Mapping[str, Answer]) -> Page:
+        bad = [f"{name}: {text.strip()}\n" for name, (status, text) in answers.items() if status != 200]
+        return 503 if bad else 200, PLAIN, ("".join(bad) or "ok\n").encode()
 
 
-async def _ask(session: aiohttp.ClientSession, port: int, path: str) -> tuple[int, str]:
+async def ask(port: int, path: str) -> Answer:
+    """What a page of 127.0.0.1 says."""
     try:
-        async with session.get(f"http://127.0.0.1:{port}{path}") as answer:
-            return answer.status, (await answer.content.read(ANSWER_BYTES_MAX)).decode(errors="replace")
-    except (aiohttp.ClientError, TimeoutError) as error:
+        async with asyncio.timeout(ASK_S):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                return await _ask(reader, writer, path)
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, h11.RemoteProtocolError) as error:
         return 0, f"no answer: {error or 'timed out'}"
+
+
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> Answer:
+    http = h11.Connection(h11.CLIENT)
+    headers = [("host", "127.0.0.1"), ("connection", "close")]
+    writer.write(http.send(h11.Request(method="GET", target=path, headers=headers)) or b"")
+    writer.write(http.send(h11.EndOfMessage()) or b"")
+    status, said = 0, bytearray()
+    while True:
+        event = http.next_event()
+        if event is h11.NEED_DATA:
+            http.receive_data(await reader.read(READ_BYTES))
+        elif isinstance(event, h11.Response):
+            status = event.status_code
+        elif isinstance(event, h11.Data) and len(said) < ANSWER_BYTES_MAX:
+            said += event.data
+        elif not isinstance(event, h11.Data | h11.InformationalResponse):
+            return status, said.decode(errors="replace")
 
 
 def union(pages: Mapping[str, str]) -> str:

@@ -1,0 +1,105 @@
+"""Killing, pausing, resuming and restarting nodes in pods through the lab, with real pods' processes."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from tests.lab.podkit import UP_S, Pods, desk_at, until_answers, until_connected
+
+from p2pnet.desk import Desk, ProblemError
+from p2pnet.model.report import MemberStatus
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="pods are Linux")
+
+Members = dict[str, MemberStatus]
+
+
+@asynccontextmanager
+async def desk_over(pods: Pods) -> AsyncIterator[Desk]:
+    """A desk at the lab of a connected subnet."""
+    try:
+        for first in range(0, len(pods.ports), pods.per_pod):
+            pods.start_pod(first)
+        port = pods.start_lab()
+        await until_answers(pods, port)
+        async with desk_at(port) as desk:
+            await until_connected(desk, len(pods.ports), pods)
+            yield desk
+    finally:
+        pods.end()
+
+
+async def until(desk: Desk, pods: Pods, test: Callable[[Members], bool]) -> Members:
+    deadline = time.monotonic() + UP_S
+    while not test(members := {one.name: one for one in (await desk.summary()).members}):
+        assert time.monotonic() < deadline, (members, pods.log())
+        await asyncio.sleep(0.05)
+    return members
+
+
+async def test_a_node_in_a_pod_is_paused_resumed_killed_and_restarted_by_the_lab(tmp_path: Path) -> None:
+    pods = Pods(tmp_path, nodes=2)
+    async with desk_over(pods) as desk:
+        paused = await desk.node_action("node-1", "pause")
+        assert (paused.state, paused.pid) == ("paused", None)
+        status = await desk.summary()
+        assert [one.message for one in status.conditions if one.type == "Degraded"] == ["node-1 paused"]
+        assert (await desk.node_action("node-1", "resume")).state != "paused"
+        await until_connected(desk, 2, pods)
+
+        await desk.node_action("node-1", "kill")
+        await until(desk, pods, lambda members: members["node-1"].restarts == 1)
+        await until_connected(desk, 2, pods)
+        await desk.node_action("node-0", "restart")
+        await until(desk, pods, lambda members: members["node-0"].restarts == 1)
+        await until_connected(desk, 2, pods)
+        with pytest.raises(ProblemError, match="no node 'node-7'"):
+            await desk.node_action("node-7", "kill")
+
+
+async def test_a_node_that_dies_by_itself_is_counted_too(tmp_path: Path) -> None:
+    pods = Pods(tmp_path, nodes=2)
+    async with desk_over(pods) as desk:
+        launcher = pods.processes["pod-0"].pid
+        words = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+        udp = f":{pods.ports[0]:04X} "
+        [node] = [int(word) for word in words if holds(int(word), udp)]
+        os.kill(node, signal.SIGKILL)
+        await until(desk, pods, lambda members: members["node-0"].restarts == 1)
+        await until_connected(desk, 2, pods)
+
+
+async def test_a_pause_hits_all_nodes_of_a_packed_pod_and_no_other(tmp_path: Path) -> None:
+    pods = Pods(tmp_path, nodes=3, per_pod=2)
+    async with desk_over(pods) as desk:
+        await desk.node_action("node-1", "pause")
+        members = {one.name: one.state for one in (await desk.summary()).members}
+        assert (members["node-0"], members["node-1"]) == ("paused", "paused")
+        assert members["node-2"] != "paused"
+        await desk.node_action("node-0", "kill")
+        back = await until(desk, pods, lambda members: members["node-0"].restarts == 1)
+        assert [back[name].restarts for name in ("node-0", "node-1", "node-2")] == [1, 1, 0]
+        await until_connected(desk, 3, pods)
+
+
+async def test_a_pod_that_does_not_answer_is_named_with_the_command_that_helps(tmp_path: Path) -> None:
+    pods = Pods(tmp_path, nodes=2)
+    async with desk_over(pods) as desk:
+        pods.processes["pod-1"].kill()
+        pods.processes["pod-1"].wait()
+        with pytest.raises(ProblemError, match="its pod demo-node-1 does not answer") as caught:
+            await desk.node_action("node-1", "restart")
+        assert caught.value.exit_code == 3
+        assert "kubectl get pod demo-node-1 -n lab-7" in caught.value.hint
+
+
+def holds(pid: int, udp: str) -> bool:
+    """Whether a process has this UDP port's socket; a pod's warden has another."""
+    inodes = {line.split()[9] for line in Path("/proc/net/udp").read_text().splitlines() if udp in line}
+    links = [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+    return any(f"socket:[{inode}]" in links for inode in inodes)
