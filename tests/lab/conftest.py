@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import itertools
+import sys
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from p2pnet.desk import Desk, State
 from p2pnet.lab import collector, runner
@@ -210,6 +213,8 @@ class FakeGround:
 
     def mates(self, node):
         return [node]
+
+    def doubt(self, node): ...
 
     async def act(self, node, action):
         self.acts.append((node, action))

@@ -3,6 +3,7 @@
 It injects, collects events, keeps runs, and answers `/v1` on a unix socket. Only its own process imports it; everybody
 else speaks to it through `p2pnet.desk`.
 
-Where to read: `lab` composes; `ground` is what a target must offer and `local` the one of this machine; `gateway` and
-`links` reach the nodes; `collector` gathers events; `runs`, `run` and `runner` are the experiments; `http_*` the door.
+Where to read: `lab` composes; `ground` is what a target must offer, `local` the one of this machine and `pod` the
+one of a cluster, where `wardens` reach processes; `gateway` and `links` reach the nodes; `collector` gathers events;
+`runs`, `run` and `runner` are the experiments; `http_*` the door.
 """

@@ -13,19 +13,29 @@ from p2pnet.lab.lab import Lab
 from p2pnet.lab.logs import LogQuery, ends_of, follow, read_all
 from p2pnet.model.control import MembersTaken
 from p2pnet.model.errors import TargetError
-from p2pnet.model.jobs import LogLine, NodeAction, Rotation
+from p2pnet.model.jobs import LogLine, NewsVersion, NodeAction, Rotation
 from p2pnet.model.registry import Membership
-from p2pnet.model.subnet import to_document
+from p2pnet.model.subnet import digest_of, load_subnet, to_document
 
 routes = web.RouteTableDef()
 
 LINES_PER_WRITE = 500
+NEWS_MS_MAX = 60_000
 
 
 @routes.get("/v1/summary")
 async def summary(request: web.Request) -> web.Response:
     """The status document."""
-    return answer(request.app[LAB].status())
+    lab = request.app[LAB]
+    more = {"document": digest_of(lab.ground.subnet), "news": lab.news.version}
+    return answer(msgspec.structs.replace(lab.status(), **more))
+
+
+@routes.get("/v1/news")
+async def news(request: web.Request) -> web.Response:
+    """The version of the summary, as soon as it is another than `after`."""
+    wait_s = number(request, "wait_ms", 0, most=NEWS_MS_MAX) / 1000
+    return answer(NewsVersion(await request.app[LAB].news.beyond(request.query.get("after", ""), wait_s)))
 
 
 @routes.get("/v1/members")
@@ -47,6 +57,14 @@ async def spec(request: web.Request) -> web.Response:
     lab = request.app[LAB]
     if lab.stop_reason:
         raise TargetError(f"the lab of {lab.paths.name} stops: {lab.stop_reason}")
+    return answer(to_document(request.app[LAB].ground.subnet))
+
+
+@routes.put("/v1/spec")
+async def take_spec(request: web.Request) -> web.Response:
+    """A document checked elsewhere, where the lab is not asked whether it may be edited; the one now in force."""
+    subnet = load_subnet(await body(request, dict[str, Any]))
+    request.app[LAB].ground.adopt_document(subnet)
     return answer(to_document(request.app[LAB].ground.subnet))
 
 

@@ -17,6 +17,7 @@ from p2pnet.lab.gateway import NodeRefusedError, NodeSilentError, ask_for
 from p2pnet.lab.ground import Ground
 from p2pnet.lab.lifetime import Lifetime
 from p2pnet.lab.links import Links
+from p2pnet.lab.news import News
 from p2pnet.lab.runner import World
 from p2pnet.lab.runs import RunDesk
 from p2pnet.lab.summary import Known, status_of
@@ -55,6 +56,8 @@ class Lab:
             packed=lambda: ground.subnet.spec.nodes_per_pod > 1, paused=self._paused,
         )  # fmt: skip
         self.runs = RunDesk(self.world)
+        self.news = News()
+        self.runs.on_change = self.news.touch
         self.artifacts = Artifacts(self.world, self.runs)
         self.stopping = asyncio.Event()
         self.stop_reason = ""
@@ -78,6 +81,7 @@ class Lab:
         self.links.on_up = self.watch.stale
         self.links.on_down = lambda node: self.watch.stale(node, gone=True)
         self.watch.on_view = self._on_view
+        self.watch.on_silent = self.ground.doubt
         self.collector.add(self.watch)
         self.phase = "issuing certificates and starting nodes"
         await self.ground.start()
@@ -91,6 +95,7 @@ class Lab:
         """Order the end."""
         self.stop_reason = self.stop_reason or reason
         self.stopping.set()
+        self.news.touch()
 
     async def close(self) -> None:
         """Open runs end as invalid, nodes end, links are closed."""
@@ -124,7 +129,7 @@ class Lab:
                 name=self.paths.name, target=self.ground.target, seed=subnet.spec.seed,
                 ready_share=subnet.spec.ready.connected.ratio, membership=self.ground.membership, groups=groups,
                 processes={node: self.ground.process(node) for node in groups},
-                peers={node: view.peers for node, view in self.watch.views.items()},
+                peers=dict(self.watch.views),
                 leaves=self.ground.leaves(), now=datetime.now(UTC),
                 runs=_last_ended(runs) + [run for run in runs if run.state in ("queued", "running")],
                 up_since=self.lifetime.since, expires_at=self._expires_at(), packed=self.world.packed(),
@@ -148,6 +153,7 @@ class Lab:
 
     def _settled(self) -> bool:
         status = self.status()
+        self.news.see((status.nodes.connected, status.links.up))
         return status.nodes.connected == status.nodes.desired
 
     def _paused(self) -> set[str]:

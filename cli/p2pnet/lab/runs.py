@@ -6,6 +6,7 @@ import random
 import shutil
 import time
 from collections import deque
+from collections.abc import Callable
 
 from p2pnet.lab.plan import plan
 from p2pnet.lab.recorder import Recorder, new_run_folder
@@ -42,6 +43,8 @@ class RunDesk:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._measured: Run | None = None
         self._closed = ""
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when a run has been taken, and when one has ended."""
         # Not the run's seed: the ids of two labs that share a state directory should differ.
         self._rng = random.Random()
 
@@ -66,6 +69,7 @@ class RunDesk:
             self._queue.append(run)
             self._advance()
         self._forget_old()
+        self.on_change()
         return run, True
 
     def _check_room(self, request: RunRequest, key: str) -> None:
@@ -180,6 +184,7 @@ class RunDesk:
             if run is self._measured:
                 self._measured = None
                 self._advance()
+            self.on_change()
 
     def _forget_old(self) -> None:
         ended = [run.id for run in self._runs.values() if not run.open]

@@ -50,7 +50,7 @@ async def serve_local(paths: SubnetPaths, subnet: Subnet) -> int:
 async def serve_pod(paths: SubnetPaths, mounts: Mounts, namespace: str, listen: tuple[str, int]) -> int:
     """The lab of a subnet in a cluster, on TCP; the exit code. Raises P2pnetError, OSError."""
     paths.make()
-    ground = PodGround(mounts, namespace)
+    ground = PodGround(mounts, namespace, host=_any_host(listen[0]))
     _close_open_runs(paths)
     lab = Lab(paths, ground, Links(ground, lambda _node: True, host=_any_host(listen[0])))
     _obey_signals(lab)

@@ -93,7 +93,7 @@ def _member(name: str, group: str, known: Known, edges: tuple[list[str], list[st
     if process.state in ("running", "unknown", "starting") and peers is not None:
         state = "ready" if peers.ready else "running"
         if len(up) == len(wanted) and (peers.ready or not wanted):
-            state = "connected"
+            state, detail = "connected", ""
         elif not detail:
             missing = [other for other in wanted if other not in up]
             detail = f"waits for {_names(missing)}" if missing else "is not ready yet"

@@ -2,9 +2,7 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from p2pnet.lab.gateway import Gateway, NodeRefusedError, NodeSilentError, ask_for
 from p2pnet.model.control import ROUTE_PEERS, Peers, PeersRequest
@@ -19,15 +17,6 @@ TELLING = frozenset({EventKind.PEER_UP, EventKind.PEER_DOWN, EventKind.MEMBERS, 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """What a node said when last asked."""
-
-    peers: Peers
-    at_s: float
-    """On the lab's monotonic clock."""
-
-
 class Watch:
     """The views of all nodes; a sink of events too, for some of them say that a view is out of date."""
 
@@ -38,8 +27,10 @@ class Watch:
         self._kick = asyncio.Event()
         self._stale: set[str] = set()
         self._task: asyncio.Task[None] | None = None
-        self.views: dict[str, View] = {}
+        self.views: dict[str, Peers] = {}
+        """What each node said when last asked."""
         self.on_view: Callable[[str, Peers], None] = lambda _node, _peers: None
+        self.on_silent: Callable[[str], None] = lambda _node: None
 
     def start(self) -> None:
         """Look from now on."""
@@ -81,8 +72,9 @@ class Watch:
             peers = await ask_for(self._gateway, node, ROUTE_PEERS, PeersRequest(), Peers, timeout_s=LOOK_S)
         except (NodeSilentError, NodeRefusedError):
             self.views.pop(node, None)
+            self.on_silent(node)
             return
-        self.views[node] = View(peers, time.monotonic())
+        self.views[node] = peers
         self.on_view(node, peers)
 
     async def _look_on(self) -> None:

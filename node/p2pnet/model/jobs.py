@@ -106,6 +106,16 @@ class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
     names: list[str] = []
     """Of the artifacts, in the same order."""
     clock_bound_ms: float = 0.0
+    context: str = ""
+    """Of a copy of a cluster's run: the cluster, by its name in the kubeconfig; empty: the run was made beside this file."""
+    namespace: str = ""
+    """Of such a copy too."""
+
+
+class NewsVersion(msgspec.Struct, frozen=True):
+    """`Status.news` as it now is."""
+
+    version: str
 
 
 class RunList(msgspec.Struct, frozen=True):

@@ -188,3 +188,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     trusted: list[str] = []
     """Of the lab itself, as in `MemberStatus`."""
     leaf: str = ""
+    document: str = ""
+    """`model.subnet.digest_of` the document in force. Empty: not reported."""
+    news: str = ""
+    """Version of what this was made from, to wait for another one with. Empty: not to be waited for."""

@@ -4,6 +4,8 @@ Imported by lab, operator, sim and cli; never by a node, which starts without py
 what shapes cannot say in `subnet_checks`, what a target cannot do yet in `subnet_support`.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -24,6 +26,7 @@ __all__ = [
     "Subnet",
     "TopologyPlan",
     "default_subnet",
+    "digest_of",
     "load_subnet",
     "members",
     "subnet_json_schema",
@@ -70,6 +73,12 @@ def to_document(subnet: Subnet) -> dict[str, Any]:
     """The document as JSON values: only what was set, in the words it was set in. `load_subnet` reads it back."""
     document: dict[str, Any] = subnet.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return document
+
+
+def digest_of(subnet: Subnet) -> str:
+    """Of what a document says: SHA-256 of its spec, the first 16 hex digits."""
+    text = json.dumps(to_document(subnet)["spec"], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def subnet_json_schema() -> dict[str, Any]:
