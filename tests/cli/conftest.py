@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.samples import sample_report
 
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.progress import Listener, Silence
@@ -19,16 +23,11 @@ from p2pnet.desk import Desk, Downloaded, ProblemError, State
 from p2pnet.model.events import Collected
 from p2pnet.model.jobs import LogLine, Problem, Progress, RunFile, RunRequest, RunState, Withdrawal
 from p2pnet.model.report import (
-    ByteCost,
     CertificateCounts,
-    ExpectationResult,
-    Hops,
-    Latency,
     LinkCounts,
     MemberStatus,
     NodeCounts,
     NodeReceipts,
-    Reach,
     Report,
     RunSummary,
     Status,
@@ -45,27 +44,8 @@ def now() -> float:
 
 @pytest.fixture
 def report() -> Report:
-    return Report(
-        run="r-20261121-201320-7f",
-        subnet="demo",
-        target="local",
-        seed=7,
-        nodes=20,
-        artifacts=20,
-        verdict="pass",
-        reach=Reach(380, 380, 1.0),
-        latency_ms=Latency(141.2, 260.0, 312.0, 402.0, 455.0),
-        hops=Hops(2, 3),
-        duplicates_per_delivery=0.104,
-        bytes=ByteCost(24_903_680, 27_300_000, 1.0962),
-        clock_bound_ms=0.0,
-        expectations=[ExpectationResult("p95 <= 800ms", 312.0, True), ExpectationResult("reach >= 99%", 100.0, True)],
-        artifact_ids=[f"{index:02x}" * 32 for index in range(1, 21)],
-        publishers=["node-1", "node-2"],
-        payload_bytes=20 * 65536,
-        per_node=[NodeReceipts("node-11", 20, 20, 141.0, 455.0, "node-3"), NodeReceipts("node-4", 20, 20, 90.0, 99.0)],
-        cdf_ms=[10.0 + index * index * 1.1125 for index in range(21)],
-    )
+    receipts = [NodeReceipts("node-11", 20, 20, 141.0, 455.0, "node-3"), NodeReceipts("node-4", 20, 20, 90.0, 99.0)]
+    return sample_report(per_node=receipts)
 
 
 @pytest.fixture
@@ -120,6 +100,9 @@ class FakeDesk:
 
     async def spec(self) -> dict[str, Any]:
         return to_document(self.subnet)
+
+    async def written(self) -> dict[str, Any]:
+        return await self.spec()
 
     async def patch_spec(self, document: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(("patch", document))
@@ -184,6 +167,9 @@ class FakeTarget:
         return self.sight if name == self.fake.subnet.name else "absent"
 
     async def collect(self, name: str) -> None: ...
+
+    def made(self, run: RunFile) -> bool:
+        return run.subnet == self.fake.subnet.name
 
     def place(self, subnet: Subnet) -> None: ...
 

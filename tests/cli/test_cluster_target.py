@@ -43,6 +43,7 @@ class FakeLab:
         self.status = msgspec.structs.replace(status, target="cluster")
         self.report = msgspec.structs.replace(report, target="cluster")
         self.lost = False
+        self.document = to_document(default_subnet("demo", 3))
         request = RunRequest(payloads=[])
         self.state = RunState(self.report.run, "finished", request, 1.0, report=self.report, cursor=3)
         self.file = RunFile(
@@ -54,10 +55,12 @@ class FakeLab:
         match method, path.split("/")[2:]:
             case "GET", ["summary"]:
                 return 200, self.status
+            case "GET", ["spec"]:
+                return 200, self.document
             case "POST", ["runs"]:
                 return 202, msgspec.structs.replace(self.state, state="running", report=None, cursor=1)
             case "GET", ["runs"]:
-                return 200, {"runs": [msgspec.to_builtins(self.state)]}
+                return 200, {"runs": [] if self.lost else [msgspec.to_builtins(self.state)]}
             case "GET", ["runs", _run]:
                 return (404, Problem("there is no such run")) if self.lost else (200, self.state)
             case "GET", ["runs", _run, "files", "run.json"]:
@@ -124,6 +127,22 @@ def test_an_edit_is_ready_only_when_the_operator_has_rolled_it_out(
     assert ended.code == 4
     assert "the operator has not looked at the document yet" in ended.err
     assert kube.applied[0]["spec"]["broadcast"] == {"pushBelow": 2048}
+
+
+def test_a_subnet_whose_document_was_refused_is_used_as_it_runs_and_corrected_by_up(
+    kube: FakeKube, lab: FakeLab, p2pnet, tmp_path: Path
+) -> None:
+    kube.add("demo", nodes=4, topology={"kind": "edges", "edges": [["node-0", "node-9"]]})
+    ended = p2pnet("inject", "demo", "--from", "node-2", "--on", "cluster")
+    assert ended.code == 0, ended.err
+    ended = p2pnet("inject", "demo", "--from", "node-3", "--on", "cluster")
+    assert ended.code == 2, "the node of the refused document is not there"
+    file = tmp_path / "demo.yaml"
+    file.write_text(json.dumps(to_document(default_subnet("demo", 3))))
+    ended = p2pnet("up", "-f", str(file), "--on", "cluster")
+    assert ended.code == 0, ended.err
+    assert "took the edit of a document that was refused" in ended.err
+    assert kube.applied[0]["spec"]["nodes"] == 3
 
 
 def test_what_nobody_may_change_is_refused_before_the_api_server_is_asked(kube: FakeKube, p2pnet, tmp_path) -> None:
@@ -219,7 +238,9 @@ def test_a_run_is_followed_through_a_proxy_that_stumbles_and_its_files_are_kept(
 
     assert ended.code == 0, ended.err
     assert msgspec.json.decode(ended.out.encode(), type=Report) == lab.report
-    assert archive.read_run(state, lab.report.run) == (lab.file, lab.report)
+    kept = msgspec.structs.replace(lab.file, context="fake", namespace="default")
+    assert archive.read_run(state, lab.report.run) == (kept, lab.report)
+    assert archive.invalidate_open_runs(state, "demo", "a local lab of that name died") == []
     kube.lab = None
     assert p2pnet("down", "demo", "-y", "--on", "cluster").code == 0
     assert p2pnet("report", "demo").code == 0  # from the copy: the subnet is gone
@@ -231,6 +252,24 @@ def test_a_run_that_another_lab_knows_nothing_of_is_invalid(kube: FakeKube, lab:
     ended = p2pnet("inject", "demo", "--on", "cluster")
     assert ended.code == 5
     assert "its lab was replaced during the run" in ended.err
+
+
+def test_a_run_that_was_left_alone_is_reported_as_invalid_when_its_lab_was_replaced(
+    kube: FakeKube, lab: FakeLab, p2pnet, state: State
+) -> None:
+    kube.add("demo")
+    lab.file = msgspec.structs.replace(lab.file, state="running")
+    ticket = json.loads(p2pnet("inject", "demo", "--no-wait", "--on", "cluster", "-o", "json").out)
+    lab.lost = True  # and its list is empty: nobody there has heard of the run
+    for words in (("report", "demo"), ("report", "demo", ticket["run"])):
+        ended = p2pnet(*words, "--on", "cluster")
+        assert ended.code == 5, ended.err
+        assert "its lab was replaced during the run" in ended.err + ended.out
+    run, report = archive.read_run(state, ticket["run"])
+    assert (run.state, run.context, run.namespace) == ("finished", "fake", "default")
+    assert report is not None
+    assert report.verdict == "invalid"
+    assert p2pnet("report", "demo", "--on", "cluster", "--namespace", "other").code == 3, "a run of another namespace"
 
 
 def test_a_lab_that_stays_away_is_exit_3_and_names_itself(

@@ -1,10 +1,15 @@
 """Reports of every verdict, and a run with a hop tree."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.samples import sample_report
 
 from p2pnet.measure import HopTree, hop_tree
 from p2pnet.model.events import Collected, EventKind
@@ -15,36 +20,13 @@ ARTIFACT = "3f" * 32
 NODES = ["eu-0", "eu-1", "us-0", "us-1"]
 
 
-def _report() -> Report:
-    return Report(
-        run="r-20261121-201320-7f",
-        subnet="demo",
-        target="local",
-        seed=7,
-        nodes=4,
-        artifacts=1,
-        verdict="pass",
-        reach=Reach(3, 3, 1.0),
-        latency_ms=Latency(141.2, 260.0, 312.0, 402.0, 455.0),
-        hops=Hops(2, 3),
-        duplicates_per_delivery=0.104,
-        bytes=ByteCost(24_903_680, 27_300_000, 1.0962),
-        clock_bound_ms=0.0,
-        expectations=[ExpectationResult("p95 <= 800ms", 312.0, True), ExpectationResult("reach >= 99%", 100.0, True)],
-        artifact_ids=[ARTIFACT],
-        publishers=["eu-0"],
-        payload_bytes=65536,
-        duration_s=1.25,
-        started_at=1_795_292_000.0,
-        per_node=[NodeReceipts(name, 1, 1, 100.0 + index, 150.0 + index, "eu-0") for index, name in enumerate(NODES)],
-        cdf_ms=[10.0 + index * index * 1.1125 for index in range(21)],
-        slowest=ARTIFACT,
-    )
-
-
 @pytest.fixture
 def report() -> Report:
-    return _report()
+    return sample_report(
+        nodes=4, artifacts=1, reach=Reach(3, 3, 1.0), artifact_ids=[ARTIFACT], publishers=["eu-0"], payload_bytes=65536,
+        duration_s=1.25, started_at=1_795_292_000.0, slowest=ARTIFACT,
+        per_node=[NodeReceipts(name, 1, 1, 100.0 + index, 150.0 + index, "eu-0") for index, name in enumerate(NODES)],
+    )  # fmt: skip
 
 
 @pytest.fixture

@@ -109,12 +109,13 @@ def check_prefix(prefix: str) -> str:
 def invalidate_open_runs(state_dir: State | Path, subnet: str, reason: str) -> list[str]:
     """Mark every queued or running run of a subnet finished and invalid, because its lab is gone; their ids.
 
-    Only for a subnet whose lab is known to be dead: a living lab writes the same files.
+    Only for a subnet whose lab is known to be dead: a living lab writes the same files. Copies of a cluster's runs are
+    of another lab, whatever their subnet is called.
     """
     state = _state(state_dir)
     closed = []
     for run in list_runs(state, subnet):
-        if run.state in ("queued", "running"):
+        if run.state in ("queued", "running") and not run.context:
             close_invalid(state, run, reason)
             closed.append(run.run)
     return closed

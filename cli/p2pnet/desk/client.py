@@ -88,9 +88,17 @@ class Desk:
         """The Subnet document in force."""
         return await self._wire.ask("GET", "/v1/spec", dict[str, Any], within_s=self._wire.patience_s)
 
+    async def written(self) -> dict[str, Any]:
+        """The document as people last wrote it, in force or not: what an edit is compared with."""
+        return await self.spec()
+
     async def patch_spec(self, document: dict[str, Any]) -> dict[str, Any]:
         """Apply live edits: a whole Subnet document, or a merge patch of one. The document now in force."""
         return await self._wire.ask("PATCH", "/v1/spec", dict[str, Any], json=document)
+
+    async def put_spec(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Have a lab that decides nothing take this document as the one in force, as its operator does."""
+        return await self._wire.ask("PUT", "/v1/spec", dict[str, Any], json=document)
 
     async def upload(self, path: Path, name: str, on_progress: Callable[[int, int], None] | None = None) -> str:
         """Send a file in parts of 1 MiB; the upload's id, to be named in a `Payload`. Raises SpecError for the file."""

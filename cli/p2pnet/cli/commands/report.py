@@ -53,7 +53,7 @@ async def _report(options: Options, chosen: RunFile, target: Target, session: Se
 
 
 def _choose(options: Options, target: Target) -> RunFile:
-    runs = archive.list_runs(target.state, options.name)
+    runs = [run for run in archive.list_runs(target.state, options.name) if target.made(run)]
     if not runs:
         absent = target.look(options.name) == "absent"
         raise CommandError(

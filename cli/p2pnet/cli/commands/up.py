@@ -15,6 +15,7 @@ from p2pnet.cli.spec_file import check_name, check_support, read_spec, with_node
 from p2pnet.cli.targets import Target
 from p2pnet.cli.targets.waiting import awaited, blockers, is_ready
 from p2pnet.desk import ProblemError
+from p2pnet.model.errors import SpecError
 from p2pnet.model.report import Status
 from p2pnet.model.subnet import Subnet, default_subnet, load_subnet, members, to_document, topology_of
 
@@ -105,7 +106,7 @@ async def _apply(subnet: Subnet, target: Target, session: Session, within_s: flo
     sight = target.look(subnet.name)
     if sight == "damaged":
         target.subnet(subnet.name)
-    current = await _in_force(subnet.name, target) if sight == "up" else None
+    current, refused = await _current(subnet.name, target) if sight == "up" else (None, False)
     if current is None:
         _refuse_hopeless(subnet, target, max(within_s, subnet.spec.ready.within.seconds))
         await target.start(subnet, session.listener, timeout_s=LAB_START_S)
@@ -119,28 +120,35 @@ async def _apply(subnet: Subnet, target: Target, session: Session, within_s: flo
             where=f"Subnet {subnet.name}",
             todo=f"p2pnet down {subnet.name}, then up again{LIVE_EDITS if target.kind == 'local' else ''}",
         )
-    if not paths:
+    if not paths and not refused:
         return "is up already, nothing to change"
     _refuse_hopeless(subnet, target, max(within_s, subnet.spec.ready.within.seconds))
-    session.listener.waiting(f"the edit of {', '.join(paths)}")
+    edit = ", ".join(paths) or "a document that was refused"
+    session.listener.waiting(f"the edit of {edit}")
     async with target.desk(subnet.name) as desk:
         await desk.patch_spec(to_document(subnet))
-    return f"took the edit of {', '.join(paths)}"
+    return f"took the edit of {edit}"
 
 
-async def _in_force(name: str, target: Target) -> Subnet | None:
-    """The document of a subnet that is up; None when its lab ends: one that an interrupted command told to, say."""
+async def _current(name: str, target: Target) -> tuple[Subnet | None, bool]:
+    """The document of a subnet that is up, and whether that is only the last good one, for what was written since is wrong.
+
+    None when its lab ends: one that an interrupted command told to, say.
+    """
     try:
         async with target.desk(name) as desk:
-            return load_subnet(await desk.spec())
+            try:
+                return load_subnet(await desk.written()), False
+            except SpecError:
+                return load_subnet(await desk.spec()), True
     except ProblemError as error:
         if target.kind != "local" or error.exit_code != ExitCode.NOT_FOUND:
             raise
-        return None
+        return None, False
     except CommandError:
         if target.look(name) != "dead":
             raise
-        return None
+        return None, False
 
 
 def _refuse_hopeless(subnet: Subnet, target: Target, within_s: float) -> None:

@@ -17,6 +17,7 @@ from p2pnet.desk import Desk, State
 from p2pnet.desk.kube import Kube, KubeError
 from p2pnet.desk.proxy import RETRY_S, LabAwayError
 from p2pnet.model.errors import P2pnetError, SpecError
+from p2pnet.model.jobs import RunFile
 from p2pnet.model.subnet import Subnet, to_document
 
 API = "/apis/p2pnet.io/v1alpha1"
@@ -113,6 +114,10 @@ class ClusterTarget:
         if await asyncio.to_thread(self._object, name) is not None:
             async with self._desk(name, retry_s=0.0) as desk:
                 await desk.collect()
+
+    def made(self, run: RunFile) -> bool:
+        """Its copy names context and namespace."""
+        return self._opened is None or (run.context, run.namespace) == (self.kube.context, self.kube.namespace)
 
     # --- what is done ---
 

@@ -2,24 +2,37 @@
 
 import contextlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from p2pnet.desk import Desk, ProblemError, State, archive
 from p2pnet.model.errors import SpecError
-from p2pnet.model.jobs import RunState
+from p2pnet.model.jobs import RunFile, RunState
 
 ENDED = ("finished", "cancelled")
 
 
-async def collect(desk: Desk, state: State, run: RunState) -> None:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the runs are that are copied, which their copies tell."""
+
+    context: str
+    namespace: str
+
+
+async def collect(desk: Desk, state: State, run: RunState, place: Place) -> None:
     """Copy a run that is not here yet: whole when it has ended, else what it was asked for."""
     if run.state not in ENDED:
-        await copy(desk, state, run.run, (archive.RUN_FILE,))
+        await copy(desk, state, run.run, place, (archive.RUN_FILE,))
     elif not _is_here(state, run.run):
-        await copy(desk, state, run.run)
+        await copy(desk, state, run.run, place)
 
 
-async def copy(desk: Desk, state: State, run: str, files: tuple[str, ...] = archive.RUN_FILES) -> None:
+async def copy(
+    desk: Desk, state: State, run: str, place: Place, files: tuple[str, ...] = archive.RUN_FILES
+) -> None:  # fmt: skip
     """Copy these files of a run, those that it has; `run.json` last, for it says that the others are there."""
     if not archive.RUN_ID.fullmatch(run):
         raise SpecError(f"{run!r} is no run id")  # a path made of it could lead anywhere
@@ -27,7 +40,7 @@ async def copy(desk: Desk, state: State, run: str, files: tuple[str, ...] = arch
     folder.mkdir(parents=True, exist_ok=True)
     for name in files:
         try:
-            await _copy_file(desk, run, name, folder / name)
+            await _copy_file(desk, run, name, folder / name, place)
         except ProblemError as error:
             if error.status != 404:
                 raise
@@ -49,12 +62,23 @@ def _is_here(state: State, run: str) -> bool:
     return report is not None and file.state in ENDED
 
 
-async def _copy_file(desk: Desk, run: str, name: str, path: Path) -> None:
+async def _copy_file(desk: Desk, run: str, name: str, path: Path, place: Place) -> None:
     temporary = path.with_name(f".{name}.{os.getpid()}.new")
     try:
         with temporary.open("wb") as out:
             async for part in desk.run_file(run, name):
                 out.write(part)
+        if name == archive.RUN_FILE:
+            _say_where(temporary, place)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _say_where(path: Path, place: Place) -> None:
+    try:
+        run = msgspec.json.decode(path.read_bytes(), type=RunFile)
+    except msgspec.DecodeError as error:
+        raise SpecError(f"the lab's {archive.RUN_FILE} is none: {error}") from error
+    told = msgspec.structs.replace(run, context=place.context, namespace=place.namespace)
+    path.write_bytes(archive.pretty(told))

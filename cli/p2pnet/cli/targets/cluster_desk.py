@@ -9,11 +9,11 @@ from typing import Any
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.targets import cluster_copies, cluster_logs
 from p2pnet.cli.targets.cluster_view import Object, status_without_lab, with_cluster
-from p2pnet.desk import Desk, ProblemError, State
+from p2pnet.desk import Desk, ProblemError, State, archive
 from p2pnet.desk.kube import Kube, KubeError
 from p2pnet.desk.proxy import RETRY_S, LabAwayError, ProxyWire
 from p2pnet.model.errors import P2pnetError
-from p2pnet.model.jobs import LogLine, RunState
+from p2pnet.model.jobs import LogLine, RunRequest, RunState
 from p2pnet.model.report import Status
 
 FOLLOW_S = 90.0  # how long a run is followed while its lab is away: the operator has started another one by then
@@ -22,7 +22,7 @@ FORBIDDEN = 403
 
 
 class ClusterDesk(Desk):
-    """A `Desk` whose summary never needs the lab, whose document is the Subnet object, and whose logs are the pods'."""
+    """A `Desk` whose summary never needs the lab, whose document is written to the object, and whose logs are the pods'."""
 
     def __init__(
         self, kube: Kube, name: str, state: State, *, token: Callable[[], str],
@@ -34,6 +34,7 @@ class ClusterDesk(Desk):
         self._kube = kube
         self._name = name
         self._state = state
+        self._place = cluster_copies.Place(kube.context, kube.namespace)
         self._look = look
         self._pods = pods
         self._apply = apply
@@ -67,6 +68,13 @@ class ClusterDesk(Desk):
             return []
 
     async def spec(self) -> dict[str, Any]:
+        """The document in force, which the lab knows: the object's may be refused. The object's while the lab is away."""
+        try:
+            return await super().spec()
+        except LabAwayError:
+            return await self.written()
+
+    async def written(self) -> dict[str, Any]:
         """The Subnet object's document."""
         thing = await asyncio.to_thread(self._look)
         metadata = {key: thing["metadata"][key] for key in ("name", "namespace")}
@@ -111,14 +119,21 @@ class ClusterDesk(Desk):
             exit_code=ExitCode.INVALID,
         )
 
+    async def start_run(self, request: RunRequest, *, key: str) -> RunState:
+        """As `Desk.start_run`; from here on this machine knows of the run, whatever becomes of its lab."""
+        started = await super().start_run(request, key=key)
+        with contextlib.suppress(P2pnetError):  # who follows the run gets to know in any case
+            await cluster_copies.copy(self, self._state, started.run, self._place, (archive.RUN_FILE,))
+        return started
+
     async def keep(self, run_id: str) -> None:
         """Copy an ended run into the state directory of this user."""
-        await cluster_copies.copy(self, self._state, run_id)
+        await cluster_copies.copy(self, self._state, run_id, self._place)
 
     async def collect(self) -> None:
         """Copy every ended run of the lab that is not on this machine, and what is known of those that go on."""
         for state in await self.runs():
-            await cluster_copies.collect(self, self._state, state)
+            await cluster_copies.collect(self, self._state, state, self._place)
 
     async def logs(
         self, *, node: str | None = None, artifact: str | None = None, grep: str | None = None, follow: bool = False,

@@ -19,6 +19,7 @@ from p2pnet.desk import Desk, State, SubnetPaths, archive, processes
 from p2pnet.desk.files import write_atomic
 from p2pnet.desk.state import LabRecord
 from p2pnet.model.errors import SpecError, TargetError
+from p2pnet.model.jobs import RunFile
 from p2pnet.model.subnet import Subnet, load_subnet, to_document
 
 LOCK_WAIT_S = 30.0
@@ -142,6 +143,11 @@ class LocalTarget:
             return None if process is None or process.poll() is None else _stillborn(process, paths)
         todo = problem.hint or f"read that log, then p2pnet up {name}"
         return CommandError(problem.error, where=str(paths.lab_log), todo=todo, exit_code=problem.exit_code)
+
+    def made(self, run: RunFile) -> bool:
+        """Any: who names no cluster may mean a copy of a cluster's run, whose subnet is gone."""
+        del run
+        return True
 
     async def collect(self, name: str) -> None:
         """Nothing: its lab writes there."""
