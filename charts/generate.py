@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from p2pnet.operator.crd import crd
-from p2pnet.operator.rbac import LEASE_RIGHTS, RIGHTS, Right
+from p2pnet.operator.rbac import CERT_MANAGER_RIGHTS, LEASE_RIGHTS, RIGHTS, Right
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts" / "p2pnet"
@@ -34,7 +34,8 @@ def find_helm() -> str | None:
 def made(helm_path: str | None) -> Iterator[tuple[Path, str]]:
     """Every file and its text; install.yaml last, for it is rendered from the others, and only with helm."""
     yield CHART / "files" / "crd.yaml", MADE + yaml.safe_dump(crd(), sort_keys=False, width=120)
-    yield CHART / "files" / "rbac.yaml", MADE + _rights("served", RIGHTS) + _rights("lease", LEASE_RIGHTS)
+    rights = {"served": RIGHTS, "certManager": CERT_MANAGER_RIGHTS, "lease": LEASE_RIGHTS}
+    yield CHART / "files" / "rbac.yaml", MADE + "".join(_rights(key, some) for key, some in rights.items())
     if helm_path is not None:
         yield INSTALL, install(helm_path)
 

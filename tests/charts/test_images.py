@@ -34,7 +34,7 @@ def test_shellcheck_finds_nothing_in_the_cluster_script() -> None:
 
 @pytest.mark.parametrize(
     ("group", "without"),
-    [("image-node", {"kopf", "kubernetes", "rich", "typer"}), ("image-operator", {"aioquic", "rich", "typer"})],
+    [("image-node", {"kopf", "kubernetes", "rich", "typer"}), ("image-operator", {"aioquic", "h11", "rich", "typer"})],
 )
 def test_an_image_installs_some_of_the_projects_dependencies_with_the_same_bounds(
     group: str, without: set[str]

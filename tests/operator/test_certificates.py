@@ -175,6 +175,24 @@ async def test_a_deleted_authority_is_told_and_not_quietly_made_again() -> None:
     assert {name: decoded(world.api.one(SECRET, name)) for name in before} == before
 
 
+async def test_without_an_authority_a_pod_comes_back_as_long_as_its_leaves_hold() -> None:
+    world = await steady()
+    world.api.remove(SECRET, "demo-ca")
+    world.api.remove(POD, "demo-node-1")
+    world.api.remove(POD, "demo-lab")
+    world.api.remove(POD, "demo-node-2")
+    world.api.remove(SECRET, "demo-node-2")
+    await world.look(2)
+    assert {name_of(pod) for pod in world.api.all(POD)} >= {"demo-node-1", "demo-lab"}
+    assert "demo-node-2" not in {name_of(one) for kind in (POD, SECRET) for one in world.api.all(kind)}
+    assert world.condition("Degraded") == ("True", "AuthorityLost")
+    assert world.status["certificates"]["issued"] == len(world.site().members) - 1
+    world.now += timedelta(days=8)
+    world.api.remove(POD, "demo-node-1")
+    await world.look()
+    assert "demo-node-1" not in {name_of(pod) for pod in world.api.all(POD)}, "a leaf that has ended serves nobody"
+
+
 async def test_a_deleted_authority_is_replaced_when_asked_and_nobody_is_cut_off() -> None:
     world = await steady()
     old = authority_of(world)["ca.crt"]

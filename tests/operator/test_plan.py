@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.operator.kit import IMAGE, NAMESPACE, NOW, site
 
 from p2pnet.model.config import NodeConfig
+from p2pnet.model.registry import Membership, Registry, Removed
 from p2pnet.model.subnet import load_subnet
 from p2pnet.operator.api import BUDGET, POD, Object, meta, name_of
 from p2pnet.operator.intents import Create, contains, stamped, stands
@@ -91,6 +92,22 @@ def test_a_group_has_its_own_image_env_and_pod() -> None:
     assert "nodeSelector" not in wanted_pods(where)["demo-node-0"]["spec"]
 
 
+def test_under_discovery_by_seeds_nodes_are_told_of_the_service_and_of_no_addresses() -> None:
+    where = site(nodes=3, nodesPerPod=2, discovery={"mode": "seeds"})
+    told = json.loads(configmaps.config_map(where)["data"]["node.json"])
+    assert (told["discovery"], told["seeds"]) == ("seeds", [f"demo-nodes.{NAMESPACE}.svc:4100"])
+    before = configmaps.membership(where, EMPTY)
+    gone = Removed("spiffe://p2pnet/x", 1)
+    members = configmaps.members_map(where, Membership(Registry(2, before.registry.members, [gone])))["data"]
+    assert msgspec.json.decode(members["denied.json"], type=Membership) == Membership(Registry(2, [], [gone]))
+    [volume] = [one for one in wanted_pods(where)["demo-node-0"]["spec"]["volumes"] if one["name"] == "members"]
+    assert volume["configMap"]["items"] == [{"key": "denied.json", "path": "members.json"}]
+    [volume] = [one for one in pods.lab_pod(where)["spec"]["volumes"] if one["name"] == "members"]
+    assert volume == {"name": "members", "configMap": {"name": "demo-members"}}
+    assert len(msgspec.json.decode(members["members.json"], type=Membership).registry.members) == 3
+    assert list(configmaps.members_map(site(nodes=3), before)["data"]) == ["members.json"]
+
+
 def test_the_node_config_is_one_a_node_reads() -> None:
     where = site(nodes=60, broadcast={"pushBelow": 7, "keep": "5m"}, seed=7)
     written = json.loads(configmaps.config_map(where)["data"]["node.json"])
@@ -148,14 +165,18 @@ def test_the_budget_is_a_number_of_pods_and_a_single_pod_has_none() -> None:
     assert "maxUnavailable" not in budget["spec"]
 
 
-def test_nodes_are_reached_by_the_subnet_and_the_labs_door_by_all() -> None:
+def test_nodes_are_reached_by_the_subnet_wardens_by_the_lab_and_the_labs_door_by_all() -> None:
     spec = policies.policy(site(nodes=9, nodesPerPod=3))["spec"]
     assert spec["ingress"][0] == {
         "from": [{"podSelector": {"matchLabels": site(nodes=1).labels()}}],
         "ports": [{"protocol": "UDP", "port": 4100, "endPort": 4102}],
     }
-    assert {"protocol": "TCP", "port": 8090} in spec["ingress"][1]["ports"]
-    assert "from" not in spec["ingress"][1]
+    assert spec["ingress"][1] == {
+        "from": [{"podSelector": {"matchLabels": site(nodes=1).labels("lab")}}],
+        "ports": [{"protocol": "UDP", "port": 4099}],
+    }
+    assert {"protocol": "TCP", "port": 8090} in spec["ingress"][2]["ports"]
+    assert "from" not in spec["ingress"][2]
 
 
 def test_names_are_published_before_nodes_are_ready() -> None:

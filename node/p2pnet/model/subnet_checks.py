@@ -13,6 +13,8 @@ FULL_MAX = (
 )
 FULL_SIMULATED_MAX = 1_000
 DEGREE_DEFAULT = {"random-regular": 8, "ring": 2, "small-world": 4}
+CERT_MANAGER_TTL_MIN_S = 3600  # both are cert-manager's own bounds: its webhook refuses less
+CERT_MANAGER_RENEW_MIN_S = 5 * 60
 LEAF_TTL_MIN_S = 15 * 60  # a shorter leaf would be renewed all the time, and clocks differ by minutes
 LEAF_TTL_MAX_S = 3650 * 86_400
 SUBNET_TTL_MIN_S = 60
@@ -173,6 +175,11 @@ def _identity(spec: Spec) -> Iterator[Mistake]:
         )
     if (identity.issuer == "certManager") != (identity.issuer_ref is not None):
         yield "spec.identity.issuerRef", "belongs to issuer certManager, and certManager needs it"
+    if identity.issuer == "certManager":
+        if identity.ttl.seconds < CERT_MANAGER_TTL_MIN_S:
+            yield "spec.identity.ttl", f"{identity.ttl}: cert-manager issues for 1h at least"
+        if identity.renew_before_seconds < CERT_MANAGER_RENEW_MIN_S:
+            yield "spec.identity.renewBefore", f"{identity.renew_before}: cert-manager wants 5m at least"
 
 
 def _broadcast(spec: Spec) -> Iterator[Mistake]:

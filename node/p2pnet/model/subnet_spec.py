@@ -37,6 +37,10 @@ def _check_storage(value: str) -> str:
     return value if value == "emptyDir" else Size.read(value)
 
 
+_ISSUER_REF = (
+    "An Issuer of cert-manager in the subnet's own namespace that gives a ca.crt; with issuer certManager only."
+)
+
 Amount = Annotated[Any, AfterValidator(_check_amount), WithJsonSchema({"x-kubernetes-int-or-string": True})]
 
 
@@ -105,8 +109,7 @@ class Identity(Document):
     ttl: Duration = Duration("7d")
     renew_before: Duration | None = None
     issuer: Literal["builtin", "certManager"] = "builtin"
-    issuer_ref: LocalReference | None = None
-    """A namespaced Issuer of cert-manager; with `issuer: certManager` only."""
+    issuer_ref: Annotated[LocalReference | None, Field(description=_ISSUER_REF)] = None
 
     @property
     def renew_before_seconds(self) -> float:

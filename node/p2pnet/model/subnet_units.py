@@ -1,5 +1,6 @@
 """How the Subnet document writes quantities: text that keeps its unit, with the number beside it. Used by `subnet` only."""
 
+from functools import lru_cache
 from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -11,6 +12,7 @@ from p2pnet.model import units
 from p2pnet.model.errors import SpecError
 
 _TEXT_CHARS_MAX = 32
+_seconds = lru_cache(maxsize=256)(units.parse_duration)  # one spec's texts are asked for once per node, again and again
 
 
 class Document(BaseModel):
@@ -75,7 +77,7 @@ class Duration(Quantity):
     @property
     def seconds(self) -> float:
         """The duration in seconds."""
-        return units.parse_duration(self)
+        return _seconds(self)
 
 
 class Size(Quantity):

@@ -7,20 +7,22 @@ so a killed operator goes on where it was; each step is one write, refused when 
     Trusting  ca.crt ca.key next.crt next.key    the old one issues, the bundle holds both
     Issuing   ca.crt ca.key previous.crt         the new one issues, the bundle holds both
 
+Where cert-manager issues the nodes' leaves, this authority issues the lab's alone, and nodes judge the lab by it alone.
 Trusting ends when every running node and the lab report both authorities; Issuing when all show a leaf of the new one.
 
 What happens to an authority that is
 - about to end (30 days) or asked for (annotation `force-replace`): replaced in these phases;
 - ended: replaced at once, for nobody trusts it any more;
 - deleted, damaged, or another one than the nodes trust, while node pods exist: nothing is issued, and Degraded says
-  so. Restore the Secret with its metadata, or set `force-replace`: then the nodes learn of the new one first, from
-  their Secrets, beside the old certificate found there.
+  so; a pod that goes comes back as long as the leaves in its Secret hold. Restore the Secret with its metadata, or set
+  `force-replace`: then the nodes learn of the new one first, from their Secrets, beside the old certificate found there.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 
 from p2pnet.model.errors import SpecError
 from p2pnet.operator import leaves
@@ -29,7 +31,7 @@ from p2pnet.operator.encoding import decoded, encoded
 from p2pnet.operator.intents import Action, Create, Patch
 from p2pnet.operator.reports import lagging_leaves, lagging_trust
 from p2pnet.operator.site import FORCE_REPLACE, ROLE_LABEL, Observed, Site
-from p2pnet.trust import Authority, Bundle
+from p2pnet.trust import BUNDLE_FILE, LAB_BUNDLE_FILE, Authority, Bundle
 
 MARK = "p2pnet.io/authority"
 """Annotation of the authority's Secret: fingerprint of `ca.crt` as the operator wrote it."""
@@ -67,18 +69,18 @@ class Holdings:
             return Phase.TRUSTING
         return Phase.ISSUING if self.previous_pem else Phase.STEADY
 
-    @property
+    @cached_property
     def bundle(self) -> Bundle:
         """Everything nodes should trust now, the issuer first."""
         following = self.following.certificate_pem if self.following else b""
         return Bundle.from_pem(self.current_pem + following + self.previous_pem)
 
-    @property
+    @cached_property
     def not_after(self) -> datetime:
         """When the first authority of the bundle ends."""
         return min(one.not_valid_after_utc for one in Bundle.from_pem(self.current_pem).authorities)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Of the authority in `ca.crt`."""
         return Bundle.from_pem(self.current_pem).fingerprints[0]
@@ -119,7 +121,7 @@ def decide(site: Site, observed: Observed, now: datetime) -> Decision:
         return _without_secret(site, observed, asked, now)
     handled = annotations_of(secret).get(REPLACED, "")
     try:
-        holdings = _read(secret, observed)
+        holdings = _read(site, secret, observed)
     except SpecError as error:
         if asked in ("", handled):
             return Decision(None, trouble=("AuthorityDamaged", f"Secret {site.authority}: {error}"))
@@ -163,7 +165,7 @@ def _step(site: Site, observed: Observed, secret: Object, holdings: Holdings, no
 
 def _recovered(site: Site, observed: Observed, asked: str, now: datetime, secret: Object | None) -> Decision:
     """A new authority where the old one's key is lost: beside the certificate the nodes still trust, if one is found."""
-    known = _trusted_by_nodes(observed)
+    known = _trusted_by_nodes(site, observed)
     new = Authority.create(_common_name(site), now=now)
     holdings = (
         Holdings(known, None, new, replaced=asked) if known else Holdings(new.certificate_pem, new, replaced=asked)
@@ -174,14 +176,14 @@ def _recovered(site: Site, observed: Observed, asked: str, now: datetime, secret
     return _written(site, secret, holdings, note)
 
 
-def _read(secret: Object, observed: Observed) -> Holdings:
+def _read(site: Site, secret: Object, observed: Observed) -> Holdings:
     """What the Secret holds. Raises SpecError when it cannot be used."""
     data = decoded(secret)
     current = data.get("ca.crt", b"")
     fingerprints = Bundle.from_pem(current).fingerprints
     following = Authority.load(data["next.crt"], data.get("next.key", b"")) if data.get("next.crt") else None
     issuer = Authority.load(current, data.get("ca.key", b"")) if data.get("ca.key") or following is None else None
-    known = _trusted_by_nodes(observed)
+    known = _trusted_by_nodes(site, observed)
     marked = annotations_of(secret).get(MARK, "") == fingerprints[0]
     if known and not marked and fingerprints[0] not in Bundle.from_pem(known).fingerprints:
         raise SpecError("holds another authority than the nodes trust")
@@ -226,12 +228,13 @@ def _node_pods(observed: Observed) -> list[Object]:
     return [pod for pod in observed.of(POD).values() if (meta(pod).get("labels") or {}).get(ROLE_LABEL) == "node"]
 
 
-def _trusted_by_nodes(observed: Observed) -> bytes:
-    """Every authority in the bundles of the nodes' Secrets that can be read."""
+def _trusted_by_nodes(site: Site, observed: Observed) -> bytes:
+    """Every authority that nodes judge the lab by and that can be read in their Secrets."""
+    role, file = ("trust", LAB_BUNDLE_FILE) if site.cert_manager else ("node", BUNDLE_FILE)
     found: dict[bytes, None] = {}
     for secret in observed.of(SECRET).values():
-        if (meta(secret).get("labels") or {}).get(ROLE_LABEL) == "node":
-            found.setdefault(decoded(secret).get("ca.crt", b""))
+        if (meta(secret).get("labels") or {}).get(ROLE_LABEL) == role:
+            found.setdefault(decoded(secret).get(file, b""))
     return leaves.readable_authorities(found)
 
 

@@ -25,15 +25,21 @@ class Facts:
     fingerprint: str
 
 
-@lru_cache(maxsize=8192)  # 500 leaves are parsed once, not every time somebody looks
 def facts(chain_pem: bytes, key_pem: bytes, issuer_pem: bytes) -> Facts | None:
     """The facts of a leaf that one of these authorities issued, whatever the time is; None for anything else."""
+    found = examined(chain_pem, key_pem, issuer_pem)
+    return found if isinstance(found, Facts) else None
+
+
+@lru_cache(maxsize=8192)  # 500 leaves are parsed once, not every time somebody looks
+def examined(chain_pem: bytes, key_pem: bytes, issuer_pem: bytes) -> Facts | str:
+    """The facts of a leaf that one of these authorities issued, whatever the time is, or what is wrong with it."""
     identity = Identity(chain_pem, key_pem, issuer_pem)
     try:
         identity.check()
         peer = identity.verify(now=identity.not_after - timedelta(seconds=1))
-    except (SpecError, TrustError):
-        return None
+    except (SpecError, TrustError) as error:
+        return str(error)
     issued = identity.certificates[0].not_valid_before_utc + BACKDATE
     return Facts(peer.uri, issued, identity.not_after, identity.fingerprint)
 

@@ -2,7 +2,20 @@
 
 from typing import Any, NamedTuple
 
-from p2pnet.operator.api import BUDGET, CLAIM, CONFIG_MAP, EVENT, LEASE, POD, POLICY, SECRET, SERVICE, SUBNET, Kind
+from p2pnet.operator.api import (
+    BUDGET,
+    CERTIFICATE,
+    CLAIM,
+    CONFIG_MAP,
+    EVENT,
+    LEASE,
+    POD,
+    POLICY,
+    SECRET,
+    SERVICE,
+    SUBNET,
+    Kind,
+)
 
 NAME = "p2pnet-operator"
 
@@ -38,6 +51,9 @@ RIGHTS = (
 )
 """In every namespace with Subnets. Server-side apply of a new object needs create and patch."""
 
+CERT_MANAGER_RIGHTS = (Right(CERTIFICATE, ("list", "create", "patch", "delete"), "nodes' leaves of an Issuer"),)
+"""Beside RIGHTS, where Subnets may name an Issuer. Not asked for at start: cert-manager need not be there."""
+
 LEASE_RIGHTS = (Right(LEASE, ("get", "create", "patch"), "which replica acts"),)
 """In the operator's own namespace, with two replicas."""
 
@@ -46,7 +62,7 @@ def role(*, cluster_wide: bool, namespace: str = "") -> dict[str, Any]:
     """The ClusterRole, or the Role of one watched namespace."""
     metadata = {"name": NAME} if cluster_wide else {"name": NAME, "namespace": namespace}
     kind = "ClusterRole" if cluster_wide else "Role"
-    return _role(kind, metadata, RIGHTS)
+    return _role(kind, metadata, (*RIGHTS, *CERT_MANAGER_RIGHTS))
 
 
 def lease_role(namespace: str) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """What nodes and lab report about their identities, against what their Secrets hold: the gates of a replacement. Pure."""
 
+from collections.abc import Mapping
+
 from p2pnet.model.report import MemberStatus
 from p2pnet.operator.api import POD, SECRET
 from p2pnet.operator.encoding import decoded
 from p2pnet.operator.leaves import Facts, facts, short
 from p2pnet.operator.site import Observed, Site
-from p2pnet.trust import Bundle
+from p2pnet.trust import BUNDLE_FILE, LAB_BUNDLE_FILE, Bundle
 
 LAB = "the lab"
 
@@ -18,7 +20,7 @@ def lagging_trust(site: Site, observed: Observed, bundle: Bundle) -> list[str]:
         member
         for placed in site.placement
         for member in placed.members
-        if _stale(observed, placed.pod, bundle)
+        if _stale(site, observed, placed.pod, bundle)
         or (_started(observed, placed.pod) and not (member in told and wanted <= set(told[member].trusted)))
     ]
     if _started(observed, site.lab) and not (observed.lab and wanted <= set(observed.lab.trusted)):
@@ -27,10 +29,10 @@ def lagging_trust(site: Site, observed: Observed, bundle: Bundle) -> list[str]:
 
 
 def lagging_leaves(site: Site, observed: Observed, issuer_pem: bytes) -> list[str]:
-    """Who does not show a leaf of this authority yet, in its Secret or, when running, in its own words."""
+    """Who should show a leaf of this authority and does not yet, in its Secret or, when running, in its own words."""
     told = {name: status.leaf for name, status in _by_member(observed).items()}
     behind = []
-    for placed in site.placement:
+    for placed in [] if site.cert_manager else site.placement:
         for member in placed.members:
             leaf = _leaf(observed, placed.pod, member, issuer_pem)
             shown = not _started(observed, placed.pod) or (leaf and told.get(member) == short(leaf.fingerprint))
@@ -44,6 +46,18 @@ def lagging_leaves(site: Site, observed: Observed, issuer_pem: bytes) -> list[st
     return behind
 
 
+def lagging_renewals(site: Site, observed: Observed, held: Mapping[str, Facts]) -> list[str]:
+    """Which running members do not show the leaf that their Secret holds."""
+    told = {name: status.leaf for name, status in _by_member(observed).items()}
+    return [
+        member
+        for placed in site.placement
+        if _started(observed, placed.pod)
+        for member in placed.members
+        if member not in held or told.get(member) != short(held[member].fingerprint)
+    ]
+
+
 def _leaf(observed: Observed, secret: str, stem: str, issuer_pem: bytes) -> Facts | None:
     data = decoded(observed.of(SECRET).get(secret))
     return facts(data.get(f"{stem}.crt", b""), data.get(f"{stem}.key", b""), issuer_pem)
@@ -55,9 +69,10 @@ def _started(observed: Observed, pod: str) -> bool:
     return found is not None and (found.get("status") or {}).get("phase") == "Running"
 
 
-def _stale(observed: Observed, secret: str, bundle: Bundle) -> bool:
+def _stale(site: Site, observed: Observed, pod: str, bundle: Bundle) -> bool:
+    secret, file = (site.trust, LAB_BUNDLE_FILE) if site.cert_manager else (pod, BUNDLE_FILE)
     found = observed.of(SECRET).get(secret)
-    return found is not None and decoded(found).get("ca.crt") != bundle.pem
+    return found is not None and decoded(found).get(file) != bundle.pem
 
 
 def _by_member(observed: Observed) -> dict[str, MemberStatus]:

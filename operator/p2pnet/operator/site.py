@@ -7,9 +7,11 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from p2pnet.model.ids import lab_uri, member_uri
+from p2pnet.model.registry import Membership
 from p2pnet.model.report import Status
 from p2pnet.model.subnet import Subnet, members
-from p2pnet.operator.api import SUBNET, Kind, Object
+from p2pnet.model.warden import PORT_BELOW
+from p2pnet.operator.api import SUBNET, Kind, Object, annotations_of, name_of, owned_by
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "p2pnet-operator"
@@ -25,8 +27,12 @@ FORCE_RENEW = "p2pnet.io/force-renew"
 """Annotation of a Subnet: a value not seen before renews every leaf."""
 FORCE_REPLACE = "p2pnet.io/force-replace"
 """Annotation of a Subnet: a value not seen before replaces the authority."""
+ISSUED_FOR = "p2pnet.io/subnet-uid"
+"""Annotation of a Secret that cert-manager fills: the Subnet's uid, for it may have made the Secret itself, without an owner."""
 
 PORT_BASE = 4100
+WARDEN_PORT = PORT_BASE - PORT_BELOW
+"""UDP: where the lab reaches the processes of a node pod."""
 HEALTH_PORT = 8080
 LAB_PORT = 8090
 
@@ -51,6 +57,8 @@ class Site:
     generation: int = 1
     annotations: Mapping[str, str] = field(default_factory=dict)
     created: datetime | None = None
+    worked_out: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What follows from all this and costs something to find: for those who look again. Nobody changes what is in it."""
 
     @property
     def name(self) -> str:
@@ -109,6 +117,26 @@ class Site:
         return f"{self.name}-ca"
 
     @property
+    def trust(self) -> str:
+        """The Secret with the bundles of nodes whose leaves are cert-manager's."""
+        return f"{self.name}-trust"
+
+    @property
+    def cert_manager(self) -> bool:
+        """Whether cert-manager issues the nodes' leaves; the lab's is the subnet's own authority's in any case."""
+        return self.subnet.spec.identity.issuer == "certManager"
+
+    def certificate(self, member: str) -> str:
+        """The Certificate of a member, and the Secret that cert-manager fills for it."""
+        return f"{self.name}-{member}"
+
+    def owns(self, thing: Object) -> bool:
+        """Whether an object (its metadata are enough) is this Subnet's: by its owner, or made by cert-manager for it."""
+        told = annotations_of(thing)
+        named = told.get("cert-manager.io/certificate-name") == name_of(thing)
+        return owned_by(thing, self.uid) or (named and told.get(ISSUED_FOR) == self.uid)
+
+    @property
     def token(self) -> str:
         """The Secret with the lab's token."""
         return f"{self.name}-lab-token"
@@ -121,7 +149,7 @@ class Site:
     @property
     def config_map(self) -> str:
         """The ConfigMap with the node config and the document."""
-        return f"{self.name}-config"
+        return config_map_of(self.name)
 
     def labels(self, role: str = "", group: str = "") -> dict[str, str]:
         """The labels of an object."""
@@ -156,6 +184,11 @@ class Site:
         return {"apiVersion": kind.api, "kind": kind.kind, "metadata": metadata, **parts}
 
 
+def config_map_of(name: str) -> str:
+    """The ConfigMap with the document in force of a Subnet of this name, which need not be known for it."""
+    return f"{name}-config"
+
+
 @dataclass
 class Observed:
     """What there is: the Subnet object, its children by kind and name, and what its lab says (None: not reached)."""
@@ -164,6 +197,10 @@ class Observed:
     children: dict[Kind, dict[str, Object]] = field(default_factory=dict)
     lab: Status | None = None
     lab_trouble: str = ""
+    lab_members: Membership | None = None
+    """What the lab holds; asked only when the ConfigMap with the registry is gone or unreadable."""
+    issuer_trouble: tuple[str, str] | None = None
+    """Why cert-manager's Certificates cannot be seen: reason and message for Degraded."""
 
     def of(self, kind: Kind) -> dict[str, Object]:
         """Children of a kind by name."""

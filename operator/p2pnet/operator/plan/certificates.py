@@ -1,4 +1,7 @@
-"""The Secrets with leaves, one per pod and one of the lab, and the lab's token. Pure but for the keys that are drawn."""
+"""The Secrets with leaves of the subnet's own authority, per pod and of the lab, and the lab's token.
+
+Pure but for the keys that are drawn.
+"""
 
 import secrets
 from collections.abc import Iterator
@@ -9,6 +12,8 @@ from p2pnet.operator import leaves
 from p2pnet.operator.api import SECRET, Object, annotations_of
 from p2pnet.operator.certificates import Holdings
 from p2pnet.operator.encoding import decoded, encoded
+from p2pnet.operator.plan import certmanager
+from p2pnet.operator.plan.certmanager import Gathered
 from p2pnet.operator.site import FORCE_RENEW, Observed, Placed, Site
 
 TOKEN_BYTES = 32
@@ -29,10 +34,15 @@ class Issued:
     """Leaves that are there, of nodes alone."""
 
 
-def issue(site: Site, observed: Observed, holdings: Holdings, now: datetime) -> Issued:
-    """Every Secret with leaves: those that may stay stay, missing, foreign and due ones are issued."""
-    result = Issued()
-    for placed in site.placement:
+def issue(
+    site: Site, observed: Observed, holdings: Holdings, now: datetime, gathered: Gathered | None = None
+) -> Issued:
+    """Every Secret with leaves of the subnet's own authority: those that may stay stay, the others are issued.
+
+    With leaves that cert-manager has issued (`gathered`), the lab's leaf is the only one of our own.
+    """
+    result = Issued() if gathered is None else of_cert_manager(site, gathered, holdings)
+    for placed in site.placement if gathered is None else []:
         wanted = {member: (site.uri(member), site.host(placed.pod)) for member in placed.members}
         _fill(
             site,
@@ -43,8 +53,41 @@ def issue(site: Site, observed: Observed, holdings: Holdings, now: datetime) -> 
             wanted=_Wanted(placed.pod, wanted, placed),
         )
     lab_host = f"{site.lab}.{site.namespace}.svc"
-    of_lab = _Wanted(site.lab, {"tls": (site.lab_uri, lab_host)})
+    beside = gathered.authorities if gathered else b""
+    of_lab = _Wanted(site.lab, {"tls": (site.lab_uri, lab_host)}, beside=beside)
     _fill(site, observed.of(SECRET).get(site.lab), holdings, now, result=result, wanted=of_lab)
+    if gathered is not None and not gathered.authorities:
+        result.complete.discard(site.lab)  # a lab that starts before would wait for its kubelet to bring them
+    return result
+
+
+def of_cert_manager(site: Site, gathered: Gathered, holdings: Holdings | None) -> Issued:
+    """What cert-manager has issued. Nodes start once they know whom to believe as the lab, too."""
+    result = Issued(ends=gathered.ends, issued=len(gathered.held))
+    if holdings is not None and gathered.authorities:
+        result.bodies = [certmanager.trust(site, gathered, holdings.bundle)]
+    if result.bodies or gathered.trusting:
+        result.complete = set(gathered.complete)
+    return result
+
+
+def standing(site: Site, observed: Observed, now: datetime, gathered: Gathered | None = None) -> Issued:
+    """What there is while nobody can issue: pods whose leaves still hold may come back, and nothing is written."""
+    result = Issued() if gathered is None else of_cert_manager(site, gathered, None)
+    places = [
+        (placed.pod, {member: site.uri(member) for member in placed.members})
+        for placed in (site.placement if gathered is None else [])
+    ]
+    for pod, wanted in [*places, (site.lab, {"tls": site.lab_uri})]:
+        held = decoded(observed.of(SECRET).get(pod))
+        found = [leaves.facts(held.get(f"{stem}.crt", b""), held.get(f"{stem}.key", b""), held.get("ca.crt", b""))
+                 for stem in wanted]  # fmt: skip
+        good = [leaf for leaf, uri in zip(found, wanted.values(), strict=True) if leaf and leaf.uri == uri]
+        if pod != site.lab:
+            result.issued += len(good)
+            result.ends += [leaf.not_after for leaf in good]
+        if len(good) == len(wanted) and all(leaf.not_after > now for leaf in good):
+            result.complete.add(pod)
     return result
 
 
@@ -62,6 +105,8 @@ class _Wanted:
     leaves: dict[str, tuple[str, str]]
     """File stem -> (URI, DNS name)."""
     placed: Placed | None = None
+    beside: bytes = b""
+    """Other authorities whose leaves are met."""
 
 
 def _fill(
@@ -70,7 +115,7 @@ def _fill(
     forced = site.annotations.get(FORCE_RENEW, "")
     renewed = annotations_of(existing).get(RENEWED, "") if existing else forced
     held = decoded(existing)
-    data = {"ca.crt": holdings.bundle.pem}
+    data = {"ca.crt": holdings.bundle.pem + wanted.beside}
     for stem, (uri, host) in wanted.leaves.items():
         chain, key = held.get(f"{stem}.crt", b""), held.get(f"{stem}.key", b"")
         found = _acceptable(chain, key, uri, holdings)

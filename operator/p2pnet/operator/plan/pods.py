@@ -1,10 +1,11 @@
-"""The pods: nodes and the lab. Bare, restricted, each with a Secret of its own. Pure."""
+"""The pods: nodes and the lab. Bare, restricted, each with Secrets of its own. Pure."""
 
 from p2pnet.model.subnet_spec import Pod
 from p2pnet.operator.api import POD, Object
 from p2pnet.operator.intents import digest, stamped
-from p2pnet.operator.plan.configmaps import rolling_hash
-from p2pnet.operator.site import HEALTH_PORT, LAB_PORT, PORT_BASE, ROLE_LABEL, SUBNET_LABEL, Placed, Site
+from p2pnet.operator.plan import certmanager
+from p2pnet.operator.plan.configmaps import DENIED_KEY, MEMBERS_KEY
+from p2pnet.operator.site import HEALTH_PORT, LAB_PORT, PORT_BASE, ROLE_LABEL, SUBNET_LABEL, WARDEN_PORT, Placed, Site
 
 USER = 65532  # nonroot, of the image
 CONFIG_HASH = "p2pnet.io/config-hash"
@@ -15,8 +16,8 @@ LAB_STATE = "/var/lib/p2pnet"
 NODE_STATE = "/run/p2pnet"
 
 
-def node_pod(site: Site, placed: Placed) -> Object:
-    """The pod of some members, with the hash that tells an outdated one."""
+def node_pod(site: Site, placed: Placed, config_hash: str) -> Object:
+    """The pod of some members, with the hash that tells an outdated one; `config_hash` is the `rolling_hash` of the site."""
     group = next((one for one in site.subnet.spec.groups if one.name == placed.group), None)
     settings = (group.pod if group else None) or site.subnet.spec.pod
     image = (group.image if group else None) or site.subnet.spec.image or site.image
@@ -30,6 +31,7 @@ def node_pod(site: Site, placed: Placed) -> Object:
         "ports": [
             *({"name": f"quic-{i}", "containerPort": PORT_BASE + i, "protocol": "UDP"}
               for i in range(min(site.subnet.spec.nodes_per_pod, len(placed.members)))),
+            {"name": "warden", "containerPort": WARDEN_PORT, "protocol": "UDP"},
             {"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"},
         ],
         **_probes(HEALTH_PORT, ready="/readyz"),
@@ -39,12 +41,12 @@ def node_pod(site: Site, placed: Placed) -> Object:
         ),
     }  # fmt: skip
     volumes = [
-        _config_map("config", site.config_map), _config_map("members", site.members_map),
-        _secret("identity", placed.pod), {"name": "run", "emptyDir": {}},
+        _config_map("config", site.config_map), _members(site),
+        _identity(site, placed), {"name": "run", "emptyDir": {}},
     ]  # fmt: skip
     extra = {"hostname": placed.pod, "subdomain": site.nodes_service, "topologySpreadConstraints": _spread(site)}
     spec = _spec(settings, container, volumes, len(placed.members)) | extra
-    annotations = {CONFIG_HASH: rolling_hash(site)}
+    annotations = {CONFIG_HASH: config_hash}
     return stamped(site.object(POD, placed.pod, spec=spec, annotations=annotations, role="node", group=placed.group))
 
 
@@ -151,6 +153,22 @@ def _mounts(read: dict[str, str], written: dict[str, str]) -> list[Object]:
 
 def _config_map(volume: str, name: str) -> Object:
     return {"name": volume, "configMap": {"name": name}}
+
+
+def _members(site: Site) -> Object:
+    """What nodes may know of the member list: under discovery by seeds no addresses."""
+    volume = _config_map("members", site.members_map)
+    if site.subnet.spec.discovery.mode == "seeds":
+        volume["configMap"]["items"] = [{"key": DENIED_KEY, "path": MEMBERS_KEY}]
+    return volume
+
+
+def _identity(site: Site, placed: Placed) -> Object:
+    """`<node>.crt` and `<node>.key` per member, and whom to trust: one Secret of ours, or several of cert-manager's."""
+    if not site.cert_manager:
+        return _secret("identity", placed.pod)
+    projected = {"sources": certmanager.volume_sources(site, placed), "defaultMode": 0o440}
+    return {"name": "identity", "projected": projected}
 
 
 def _secret(volume: str, name: str) -> Object:
