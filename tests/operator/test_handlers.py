@@ -74,7 +74,7 @@ def test_only_event_handlers_are_registered() -> None:
                 used.add(node.attr)
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "kopf":
                 assert node.attr not in ("daemon", "timer", "index", "exception", "event")
-    assert used == {"event", "login", "probe", "cleanup"}
+    assert used == {"event", "login", "cleanup"}
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 from tests.operator.kit import KEY, NAMESPACE, NOW, Killed, World, counted
 
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import LinkCounts, RunSummary
-from p2pnet.operator import times
+from p2pnet.model.subnet import digest_of
+from p2pnet.operator import reading, times
 from p2pnet.operator.api import (
     BUDGET,
     CHILDREN,
@@ -23,12 +25,14 @@ from p2pnet.operator.api import (
     BusyError,
     ConflictError,
     ForbiddenError,
+    Object,
     annotations_of,
     meta,
     name_of,
 )  # fmt: skip
 from p2pnet.operator.encoding import decoded, encoded
 from p2pnet.operator.plan.configmaps import read_membership
+from p2pnet.operator.site import Site
 from p2pnet.trust import Identity
 
 
@@ -256,16 +260,33 @@ async def test_the_lab_is_given_a_newer_registry_than_its_own() -> None:
     assert world.lab.pushed[-1].registry.version == 2
 
 
-async def test_the_registrys_version_never_goes_back_when_its_configmap_is_deleted() -> None:
+@pytest.mark.parametrize("silent", [False, True])
+async def test_the_registrys_version_never_goes_back_when_its_configmap_is_deleted(*, silent: bool) -> None:
     world = World(nodes=3)
-    for nodes in (4, 5):
+    for nodes in (5, 4):
         await world.converge()
         world.api.edit(SUBNET, "demo", nodes=nodes)
     await world.converge()
-    version = members_of(world).registry.version
+    before = members_of(world)
+    world.lab.silent = silent
     world.api.remove(CONFIG_MAP, "demo-members")
     await world.converge()
-    assert members_of(world).registry.version == version + 1
+    after = members_of(world)
+    assert [one.uri for one in before.registry.removed] == [world.site().uri("node-4")]
+    if silent:
+        assert after.registry.version == before.registry.version + 1
+    else:
+        assert after == before, "the lab knows it whole"
+
+
+async def test_a_registry_that_is_behind_the_labs_is_written_anew_above_it() -> None:
+    world = World(nodes=3)
+    await world.converge()
+    held = members_of(world)
+    ahead = msgspec.structs.replace(held.registry, version=held.registry.version + 7)
+    world.lab.pushed.append(Membership(ahead, held.edges))
+    await world.converge()
+    assert members_of(world).registry.version == ahead.version + 1
 
 
 async def test_a_live_edit_replaces_no_pod() -> None:
@@ -324,6 +345,21 @@ async def test_a_rollout_of_a_bad_image_stops_at_its_budget_and_a_right_one_goes
     await world.converge()
     assert world.condition("Ready") == ("True", "Connected")
     assert world.condition("Degraded") == ("False", "Healthy")
+
+
+async def test_the_lab_is_replaced_once_the_nodes_are_and_never_for_an_image_that_fails() -> None:
+    world = World(nodes=3)
+    await world.converge()
+    before = pods_of(world)["demo-lab"]
+    world.api.edit(SUBNET, "demo", image="none:1")
+    for _ in range(5):
+        await world.look()
+        world.now += timedelta(seconds=6)
+    assert pods_of(world)["demo-lab"] == before
+    world.api.edit(SUBNET, "demo", image="some:2")
+    await world.converge()
+    order = [name for kind, name, _ in world.api.deletions if kind == POD]
+    assert (order.count("demo-lab"), order[-1]) == (1, "demo-lab")
 
 
 async def test_pods_that_ended_are_made_again() -> None:
@@ -398,6 +434,23 @@ async def test_a_wrong_spec_is_named_by_its_path_and_nothing_else_happens(spec: 
     assert counted(world.api) == {"Subnet": 1, "Event": 1}
 
 
+async def test_an_edited_document_is_given_to_the_lab_at_once_and_once() -> None:
+    world = World(nodes=2)
+    await world.converge()
+    assert world.lab.document is None, "a lab that tells no document is given none"
+    world.lab.mounted_document = digest_of(world.site().subnet)
+    await world.look()
+    assert world.lab.document is None
+    world.api.edit(SUBNET, "demo", ttl="2h")
+    await world.look()
+    assert world.lab.document is not None
+    assert world.lab.document["spec"]["ttl"] == "2h"
+    assert world.lab.document["metadata"] == {"name": "demo", "namespace": NAMESPACE}
+    pushed = world.lab.document
+    await world.look()
+    assert world.lab.document is pushed
+
+
 async def test_a_subnet_made_wrong_keeps_its_pods() -> None:
     world = World(nodes=3)
     await world.converge()
@@ -409,8 +462,37 @@ async def test_a_subnet_made_wrong_keeps_its_pods() -> None:
     assert world.condition("Ready") == ("False", "InvalidSpec")
 
 
+async def test_a_subnet_made_wrong_is_kept_up_as_its_last_good_document_has_it() -> None:
+    world = World(nodes=3)
+    await world.converge()
+    before = pods_of(world)
+    world.api.edit(SUBNET, "demo", nodes=0)
+    world.api.edit(SUBNET, "demo", nodes=5, identity={"ttl": "1m"})
+    await world.look()
+    gone = world.api.objects.pop((POD, NAMESPACE, "demo-node-1"))
+    await world.converge()
+    after = pods_of(world)
+    assert after.keys() == before.keys()
+    assert {name for name in after if after[name] != before[name]} == {name_of(gone)}
+    assert world.condition("Degraded") == ("True", "InvalidSpec")
+    assert world.condition("Ready") == ("False", "InvalidSpec")
+    assert "spec.identity.ttl" in next(
+        one["message"] for one in world.status["conditions"] if one["type"] == "Degraded"
+    )
+    assert world.status["ready"] == "3/3"
+    writes = len(world.api.writes)
+    for _ in range(3):
+        world.now += timedelta(minutes=1)
+        await world.look()
+    assert len(world.api.writes) == writes, "nothing is written at rest"
+    world.api.edit(SUBNET, "demo", nodes=4, identity=None)
+    await world.converge()
+    assert len(pods_of(world)) == 4 + 1
+    assert world.condition("Degraded") == ("False", "Healthy")
+
+
 async def test_a_field_the_cluster_cannot_honour_is_unsupported() -> None:
-    world = World(nodes=3, identity={"issuer": "certManager", "issuerRef": {"name": "x"}})
+    world = World(groups=[{"name": "next", "nodes": 2, "behaviour": "slow"}])
     await world.look()
     assert world.condition("Degraded") == ("True", "Unsupported")
 
@@ -570,6 +652,46 @@ async def test_annotations_on_the_subnet_are_left_alone() -> None:
 
 def test_base64_that_is_none_counts_as_missing() -> None:
     assert decoded({"data": {"a": "%%%", **encoded({"b": b"x"})}}) == {"b": b"x"}
+
+
+async def test_what_waits_to_be_told_is_told_within_seconds_also_when_nothing_else_is_to_do() -> None:
+    world = World(nodes=2)
+    await world.converge()
+    world.api.annotate("demo", force_replace="once")
+    for _ in range(4):  # all phases within a moment, and no condition ever flips
+        again = await world.look()
+    assert world.status["authority"]["phase"] == "Trusting"
+    assert again is not None
+    assert again <= 5
+    world.now += timedelta(seconds=5)
+    again = await world.look()
+    assert world.status["authority"]["phase"] == "Steady"
+    assert again is not None
+    assert again > 50
+
+
+async def test_a_document_is_checked_once_and_again_after_every_edit(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = []
+    plain = reading.site_of
+
+    def check(thing: Object, image: str) -> Site:
+        checked.append(name_of(thing))
+        return plain(thing, image)
+
+    monkeypatch.setattr(reading, "site_of", check)
+    world = World(nodes=2)
+    await world.converge()
+    await world.look(5)
+    assert len(checked) == 1
+    world.api.annotate("demo", paused="true")
+    await world.look(2)
+    assert len(checked) == 2
+    assert world.condition("Paused") == ("True", "Annotated")
+    world.api.annotate("demo", paused="false")
+    world.api.edit(SUBNET, "demo", nodes=3)
+    await world.converge()
+    assert len(checked) == 3
+    assert len(pods_of(world)) == 4
 
 
 async def test_an_open_run_and_fresh_figures_are_looked_at_every_two_seconds() -> None:

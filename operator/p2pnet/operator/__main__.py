@@ -17,6 +17,8 @@ from p2pnet.operator import handlers, rbac
 from p2pnet.operator.api import SUBNET, ApiError, Cluster
 from p2pnet.operator.cluster import KubernetesCluster
 from p2pnet.operator.crd import crd
+from p2pnet.operator.ears import Ears
+from p2pnet.operator.health import Health
 from p2pnet.operator.lab import HttpLabs
 from p2pnet.operator.leader import Leadership, LeadershipLostError
 from p2pnet.operator.metrics import Metrics
@@ -39,8 +41,9 @@ async def run(settings: Settings) -> None:
         await check_crd(cluster, settings.namespaces)
         if settings.metrics_port:
             metrics.serve(settings.metrics_port)
-        async with _leading(cluster, settings, metrics):
-            await _operate(cluster, settings, metrics)
+        health = Health()
+        async with health.serving(settings.health_port), _leading(cluster, settings, metrics):
+            await _operate(cluster, settings, metrics, health)
     finally:
         await cluster.close()
 
@@ -86,17 +89,19 @@ async def _keep(leadership: Leadership) -> None:
         os._exit(1)  # a clean end would take seconds, in which two would act
 
 
-async def _operate(cluster: Cluster, settings: Settings, metrics: Metrics) -> None:
-    reconciler = Reconciler(cluster, HttpLabs(), image=settings.node_image, metrics=metrics)
+async def _operate(cluster: Cluster, settings: Settings, metrics: Metrics, health: Health) -> None:
+    ears = Ears(HttpLabs())
+    reconciler = Reconciler(cluster, HttpLabs(), image=settings.node_image, metrics=metrics, ears=ears)
     workers = Workers(lambda key: metrics.watched(key, reconciler.reconcile), workers=settings.workers)
-    metrics.depth(lambda: len(workers.schedule))
+    metrics.depth(lambda: workers.waiting)
     registry = kopf.OperatorRegistry()
     handlers.register(registry, handlers.Triggers(workers))
     _credentials(registry)
-    kopf.on.probe(registry=registry, id="looks")(lambda **_: _alive(workers, metrics))
     kopf_settings = kopf.OperatorSettings()
     handlers.configure(kopf_settings)
+    ears.wake = workers.add
     workers.start()
+    health.check = lambda: _alive(workers, metrics)
     resync = asyncio.create_task(_resync(cluster, settings.namespaces, workers, metrics))
 
     @kopf.on.cleanup(registry=registry)
@@ -110,11 +115,11 @@ async def _operate(cluster: Cluster, settings: Settings, metrics: Metrics) -> No
         await kopf.operator(
             registry=registry, settings=kopf_settings, standalone=True, clusterwide=not settings.namespaces,
             namespaces=settings.namespaces,
-            liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz" if settings.health_port else None,
         )  # fmt: skip
     finally:
         resync.cancel()
         await workers.stop()
+        await ears.close()
 
 
 def _end_for_sure() -> None:
@@ -131,11 +136,10 @@ def _credentials(registry: kopf.OperatorRegistry) -> None:
         return found or kopf.login_with_kubeconfig(logger=logger, settings=settings)
 
 
-def _alive(workers: Workers, metrics: Metrics) -> str:
+def _alive(workers: Workers, metrics: Metrics) -> None:
     """For the liveness probe: raises when the workers are dead or stuck, never because the API server is away."""
     if not workers.alive or metrics.longest_look_s > STUCK_S:
         raise TargetError("the workers are stuck")
-    return "ok"
 
 
 async def _resync(cluster: Cluster, namespaces: tuple[str, ...], workers: Workers, metrics: Metrics) -> None:

@@ -13,6 +13,7 @@ from p2pnet.operator.intents import digest
 from p2pnet.operator.queue import Key, Workers
 from p2pnet.operator.site import MANAGED_BY, MANAGER, SUBNET_LABEL
 
+SILENCE_S = 70.0  # a watch that says nothing for so long is dead: bookmarks come every minute
 OURS = f"{MANAGED_BY}={MANAGER}"
 
 
@@ -76,7 +77,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
         settings.watching.label_selectors[kind.plural] = OURS
     settings.watching.chunk_size = 500
     settings.watching.connect_timeout = 5
-    settings.watching.inactivity_timeout = 70  # a silent stream is dead: bookmarks come every minute
+    settings.watching.inactivity_timeout = SILENCE_S
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
     settings.networking.enforce_retry_after = True

@@ -6,7 +6,8 @@ from typing import Any
 from p2pnet.model.errors import SpecError
 from p2pnet.model.subnet import Subnet, load_subnet, unsupported
 from p2pnet.operator import times
-from p2pnet.operator.api import Object, annotations_of, meta
+from p2pnet.operator.api import Object, annotations_of, meta, owned_by, uid_of
+from p2pnet.operator.plan.configmaps import DOCUMENT_KEY
 from p2pnet.operator.site import Site
 
 
@@ -16,11 +17,23 @@ class UnsupportedError(SpecError):
 
 def site_of(thing: Object, image: str, edges: list[list[str]] | None = None) -> Site:
     """The Subnet in its place; `edges` stand in for an `edgesFrom`. Raises SpecError with the paths that are wrong."""
+    return _placed(thing, _subnet(thing, edges), image)
+
+
+def last_good(thing: Object, config_map: Object | None, image: str) -> Site | None:
+    """The Subnet as its last document in force has it, from the ConfigMap it was written to; None when there is none."""
+    text = ((config_map or {}).get("data") or {}).get(DOCUMENT_KEY)
+    if config_map is None or not text or not owned_by(config_map, uid_of(thing)):
+        return None
+    try:
+        return _placed(thing, load_subnet(text), image)
+    except SpecError:  # another version of the operator wrote it
+        return None
+
+
+def _placed(thing: Object, subnet: Subnet, image: str) -> Site:
     metadata = meta(thing)
-    subnet = _subnet(thing, edges)
     refused = unsupported(subnet, "cluster")
-    if subnet.spec.identity.issuer == "certManager":
-        refused.append("spec.identity.issuer: certManager is not implemented yet (target cluster)")
     if refused:
         raise UnsupportedError("; ".join(refused))
     return Site(

@@ -5,13 +5,15 @@ to become true: it says when to look again.
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from p2pnet.model.errors import P2pnetError, SpecError
-from p2pnet.operator import events, lab, reading, status, times
+from p2pnet.model.subnet import digest_of
+from p2pnet.operator import events, issuer, lab, reading, status, times
 from p2pnet.operator.acting import Actor, split
 from p2pnet.operator.api import (
     CHILDREN,
@@ -25,15 +27,16 @@ from p2pnet.operator.api import (
     Object,
     meta,
     name_of,
-    owned_by,
     uid_of,
 )  # fmt: skip
 from p2pnet.operator.certificates import Decision
+from p2pnet.operator.ears import Ears
 from p2pnet.operator.lab import Labs
 from p2pnet.operator.metrics import Metrics
 from p2pnet.operator.plan import Plan, plan
+from p2pnet.operator.plan.configmaps import document, read_membership
 from p2pnet.operator.queue import Key
-from p2pnet.operator.site import Observed, Site
+from p2pnet.operator.site import Observed, Site, config_map_of
 from p2pnet.operator.status import Trouble
 
 CONVERGING_S = 2.0
@@ -53,6 +56,17 @@ class _Memory:
     report: object = None
     """The last report that was seen, and when that began, in Unix seconds."""
     report_at: float = float("-inf")
+    site: Site | None = None
+    document: Object | None = None
+    """What `site` was read from."""
+
+    def site_of(self, subnet: Object, image: str) -> Site:
+        """The document, checked; that of the look before, and all that was worked out of it, unless somebody edited."""
+        words = ("uid", "generation", "annotations")
+        document = {"spec": subnet.get("spec"), **{word: meta(subnet).get(word) for word in words}}
+        if self.site is None or document != self.document:
+            self.site, self.document = reading.site_of(subnet, image), document
+        return self.site
 
 
 class Reconciler:
@@ -60,13 +74,14 @@ class Reconciler:
 
     def __init__(
         self, cluster: Cluster, labs: Labs, *, image: str, metrics: Metrics | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC), ears: Ears | None = None,
     ) -> None:  # fmt: skip
         self._cluster = cluster
         self._labs = labs
         self._image = image
         self._metrics = metrics
         self._now = now
+        self._ears = ears
         self._memories: dict[Key, _Memory] = {}
 
     async def reconcile(self, key: Key) -> float | None:
@@ -79,19 +94,26 @@ class Reconciler:
             self._forget(key)  # the garbage collector does the rest
             return None
         try:
-            site = await self._site(subnet)
-            observed = await self._observe(site, subnet)
-            if not site.paused and status.expired(site, observed.lab, self._now()):
-                await self._cluster.delete(SUBNET, key.namespace, key.name, site.uid)
-                return CONVERGING_S
-            return await self._bring_about(key, site, observed)
+            return await self._bring_about(key, subnet, await self._site(key, subnet))
         except SpecError as error:
             reason = "Unsupported" if isinstance(error, reading.UnsupportedError) else "InvalidSpec"
-            refused = status.refused_status(subnet, Trouble(reason, str(error)), self._now())
-            await self._tell(key, subnet, refused)
-            return REST_S if reading.edges_reference(subnet) else None
+            return await self._refuse(key, subnet, Trouble(reason, str(error)))
 
-    async def _bring_about(self, key: Key, site: Site, observed: Observed) -> float:
+    async def _refuse(self, key: Key, subnet: Object, refused: Trouble) -> float | None:
+        """The document will not do: say so, and keep up what the last one that did has brought about."""
+        written = await self._cluster.get(CONFIG_MAP, key.namespace, config_map_of(key.name))
+        site = reading.last_good(subnet, written, self._image)
+        if site is not None:
+            with contextlib.suppress(SpecError):  # another version of the operator may have thought it good
+                return await self._bring_about(key, subnet, site, refused)
+        await self._tell(key, subnet, status.refused_status(subnet, refused, self._now()))
+        return REST_S if reading.edges_reference(subnet) else None
+
+    async def _bring_about(self, key: Key, subnet: Object, site: Site, refused: Trouble | None = None) -> float:
+        observed = await self._observe(site, subnet)
+        if not site.paused and status.expired(site, observed.lab, self._now()):
+            await self._cluster.delete(SUBNET, key.namespace, key.name, site.uid)
+            return CONVERGING_S
         now = self._now()
         made = plan(site, observed, now)
         actor = Actor(self._cluster, site, observed)
@@ -102,10 +124,10 @@ class Reconciler:
                 await actor.seek_authority()
             changes, deletions = split(made.actions)
             await actor.obey(changes)
-            await self._push_members(site, observed, made)
+            await self._push(site, observed, made)
             if not actor.halted:
                 await actor.obey(deletions)
-        news = status.status_of(site, observed, made, actor.trouble, now)
+        news = status.status_of(site, observed, made, actor.trouble, now, refused=refused)
         waits = await self._tell(key, observed.subnet, news)
         if not site.paused:
             await events.post(self._cluster, observed.subnet, events.of_plan(site, made, now))
@@ -117,12 +139,16 @@ class Reconciler:
         ends = [end - status.EXPIRY_WARNING, end] if end else []
         due = times.earliest(made.due, *(moment for moment in ends if moment > now))
         measuring = self._measuring(key, observed, news, now)
-        return self._pause(key, news, due, quiet=not actor.writes and not waits, measuring=measuring, now=now)
+        there = lab.address_of(site, observed)
+        if self._ears is not None and there is not None and observed.lab is not None and observed.lab.news:
+            self._ears.listen(key, *there, observed.lab.news)
+        pause = self._pause(key, news, due, quiet=not actor.writes and not waits, measuring=measuring, now=now)
+        return min(pause, COUNTS_EVERY_S) if waits else pause
 
-    async def _site(self, subnet: Object) -> Site:
+    async def _site(self, key: Key, subnet: Object) -> Site:
         reference = reading.edges_reference(subnet)
         if reference is None:
-            return reading.site_of(subnet, self._image)
+            return self._memories.setdefault(key, _Memory()).site_of(subnet, self._image)
         name, entry = reference
         found = await self._cluster.get(CONFIG_MAP, str(meta(subnet)["namespace"]), name)
         text = ((found or {}).get("data") or {}).get(entry)
@@ -134,31 +160,36 @@ class Reconciler:
         kinds = CHILDREN if site.subnet.spec.lab.storage == "emptyDir" else (*CHILDREN, CLAIM)
         lists = await asyncio.gather(*(self._cluster.find(kind, site.namespace, site.selector) for kind in kinds))
         children = {
-            kind: {name_of(one): one for one in found if owned_by(one, site.uid)}
+            kind: {name_of(one): one for one in found if site.owns(one)}
             for kind, found in zip(kinds, lists, strict=True)
         }
         observed = Observed(subnet, children)
+        if site.cert_manager:
+            await issuer.observe(self._cluster, site, observed)
         there = lab.address_of(site, observed)
         if there is None:
             observed.lab_trouble = "the lab's pod is " + ("not ready" if site.lab in children[POD] else "not there")
             return observed
         try:
             observed.lab = await self._labs.summary(*there)
+            if read_membership(observed.of(CONFIG_MAP).get(site.members_map)) is None:
+                observed.lab_members = await self._labs.members(*there)
         except P2pnetError as error:
             observed.lab_trouble = str(error)
         return observed
 
-    async def _push_members(self, site: Site, observed: Observed, made: Plan) -> None:
-        """Give the lab a newer registry, before pods go. What fails is tried again: the lab tells its version."""
-        there = lab.address_of(site, observed)
-        newer = made.membership is not None and observed.lab is not None
-        if there is None or not newer or made.membership is None or observed.lab is None:
+    async def _push(self, site: Site, observed: Observed, made: Plan) -> None:
+        """Give the lab what is newer, before pods go: mounted files come late. What fails is tried again at the next look."""
+        there, known = lab.address_of(site, observed), observed.lab
+        if there is None or known is None or made.membership is None:
             return
-        if observed.lab.registry_version < made.membership.registry.version:
-            try:
+        try:
+            if known.registry_version < made.membership.registry.version:
                 await self._labs.push_members(*there, made.membership)
-            except P2pnetError as error:
-                observed.lab_trouble = f"the lab did not take the members: {error}"
+            if known.document not in ("", digest_of(site.subnet)):
+                await self._labs.push_document(*there, document(site))
+        except P2pnetError as error:
+            observed.lab_trouble = f"the lab did not take members or document: {error}"
 
     async def _tell(self, key: Key, subnet: Object, news: Object) -> bool:
         """Write the status if it says something new; True when that waits a little, for only counts have changed."""
@@ -208,5 +239,7 @@ class Reconciler:
 
     def _forget(self, key: Key) -> None:
         self._memories.pop(key, None)
+        if self._ears is not None:
+            self._ears.forget(key)
         if self._metrics is not None:
             self._metrics.forget(key)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 MIN_READY = timedelta(seconds=3)  # a pod counts as available this long after it became ready
-STALLED_AFTER = timedelta(seconds=600)  # a new pod that is not ready by then ends the rollout
+STALLED_AFTER = timedelta(seconds=600)  # a current pod that is unready for so long ends the rollout
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class PodState:
     """Its phase is Failed or Succeeded: it will not come back by itself."""
     terminating: bool = False
     ready_since: datetime | None = None
-    created: datetime | None = None
+    unready_since: datetime | None = None
+    """When it was made or, later, was last ready; only of pods that are not ready."""
 
     def available(self, now: datetime) -> bool:
         """Ready, for long enough, and not on its way out."""
@@ -62,10 +63,10 @@ def next_look(pods: Iterable[PodState], now: datetime) -> datetime | None:
         if pod.exists and not pod.terminating:
             if pod.ready_since is not None and not pod.available(now):
                 moments.append(pod.ready_since + MIN_READY)
-            elif pod.ready_since is None and pod.created is not None and not _stalled(pod, now):
-                moments.append(pod.created + STALLED_AFTER)
+            elif pod.ready_since is None and pod.unready_since is not None and not _stalled(pod, now):
+                moments.append(pod.unready_since + STALLED_AFTER)
     return min(moments, default=None)
 
 
 def _stalled(pod: PodState, now: datetime) -> bool:
-    return pod.ready_since is None and pod.created is not None and now - pod.created >= STALLED_AFTER
+    return pod.ready_since is None and pod.unready_since is not None and now - pod.unready_since >= STALLED_AFTER

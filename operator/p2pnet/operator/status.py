@@ -29,8 +29,16 @@ class Trouble:
     message: str
 
 
-def status_of(site: Site, observed: Observed, made: Plan, trouble: Trouble | None, now: datetime) -> Object:
-    """The whole status of a Subnet that could be planned."""
+def status_of(
+    site: Site,
+    observed: Observed,
+    made: Plan,
+    trouble: Trouble | None,
+    now: datetime,
+    *,
+    refused: Trouble | None = None,
+) -> Object:
+    """The whole status of a Subnet that could be planned; `refused` says why a newer document was not."""
     lab = observed.lab
     ready = [pod for pod in made.pods if pod.exists and not pod.terminating and pod.ready_since is not None]
     members = {placed.pod: len(placed.members) for placed in site.placement}
@@ -58,20 +66,27 @@ def status_of(site: Site, observed: Observed, made: Plan, trouble: Trouble | Non
         status["certificates"]["earliestExpiry"] = times.text(min(made.issued.ends))
     if expires_at(site) is not None:
         status["expiresAt"] = times.text(expires_at(site) or now)
-    status["conditions"] = _conditions(site, observed, _verdicts(site, observed, made, trouble, now), now)
+    verdicts = _verdicts(site, observed, made, trouble, now)
+    if refused is not None:
+        moving = {"Progressing": verdicts["Progressing"]} if verdicts["Progressing"][0] else {}
+        verdicts |= _refused(refused) | moving
+    status["conditions"] = _conditions(site, observed, verdicts, now)
     return status
 
 
 def refused_status(subnet: Object, trouble: Trouble, now: datetime) -> Object:
     """The status of a Subnet that cannot be planned: the old one, with Degraded and what follows from it."""
     generation = int(meta(subnet).get("generation", 0))
-    verdicts: dict[str, Verdict] = {
+    old = dict(subnet.get("status") or {})
+    return {**old, "observedGeneration": generation, "conditions": _merged(old, _refused(trouble), generation, now)}
+
+
+def _refused(trouble: Trouble) -> dict[str, Verdict]:
+    return {
         "Degraded": (True, trouble.reason, trouble.message),
         "Ready": (False, trouble.reason, trouble.message),
         "Progressing": (False, trouble.reason, "nothing is changed until the spec is right"),
     }
-    old = dict(subnet.get("status") or {})
-    return {**old, "observedGeneration": generation, "conditions": _merged(old, verdicts, generation, now)}
 
 
 def expires_at(site: Site) -> datetime | None:

@@ -3,7 +3,7 @@
 Called by `p2pnet.operator.reconcile`; the command line may read it too, to say what an edit would do.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from p2pnet.model.registry import Membership
@@ -25,7 +25,7 @@ from p2pnet.operator.api import (
 )  # fmt: skip
 from p2pnet.operator.certificates import REPLACE_BEFORE, Decision
 from p2pnet.operator.intents import Action, Apply, Create, Delete, Patch, contains, stamped, stands
-from p2pnet.operator.plan import certificates, configmaps, pods, policies, services
+from p2pnet.operator.plan import certificates, certmanager, configmaps, pods, policies, services
 from p2pnet.operator.plan.podstates import state_of
 from p2pnet.operator.rolling import PodState, Rollout
 from p2pnet.operator.site import ROLE_LABEL, Observed, Site
@@ -64,7 +64,11 @@ def plan(site: Site, observed: Observed, now: datetime) -> Plan:
 
 def wanted_pods(site: Site) -> dict[str, Object]:
     """Every node pod as it should be, by name, in member order."""
-    return {placed.pod: pods.node_pod(site, placed) for placed in site.placement}
+    if "pods" not in site.worked_out:
+        config_hash = configmaps.rolling_hash(site)
+        site.worked_out["pods"] = {placed.pod: pods.node_pod(site, placed, config_hash) for placed in site.placement}
+    found: dict[str, Object] = site.worked_out["pods"]
+    return found
 
 
 def _objects(site: Site, observed: Observed, made: Plan, now: datetime) -> list[Action]:
@@ -75,9 +79,18 @@ def _objects(site: Site, observed: Observed, made: Plan, now: datetime) -> list[
         exists = site.token in observed.of(SECRET)
         actions.append(Apply(SECRET, token) if exists else Create(SECRET, token))
     wanted: list[tuple[Kind, Object | None]] = []
-    if made.decision.holdings is not None:
-        made.issued = certificates.issue(site, observed, made.decision.holdings, now)
-        wanted += [(SECRET, body) for body in made.issued.bodies]
+    gathered = certmanager.gather(site, observed, now) if site.cert_manager else None
+    if gathered is not None:
+        actions += certmanager.actions(site, observed)
+        trouble = made.decision.trouble or gathered.trouble
+        made.decision = replace(made.decision, trouble=trouble, waiting=made.decision.waiting or gathered.waiting)
+    holdings = made.decision.holdings
+    made.issued = (
+        certificates.issue(site, observed, holdings, now, gathered)
+        if holdings
+        else certificates.standing(site, observed, now, gathered)
+    )
+    wanted += [(SECRET, body) for body in made.issued.bodies]
     assert made.membership is not None  # noqa: S101 - plan() has just set it
     wanted += [
         (CONFIG_MAP, configmaps.config_map(site)), (CONFIG_MAP, configmaps.members_map(site, made.membership)),
@@ -96,15 +109,13 @@ def _pods(site: Site, observed: Observed, made: Plan, now: datetime) -> list[Act
     wanted, there = wanted_pods(site), observed.of(POD)
     made.pods = [state_of(name, body, there.get(name)) for name, body in wanted.items()]
     made.rollout = rolling.decide(made.pods, policies.unavailable_max(len(wanted)), now)
-    actions: list[Action] = [
-        Create(POD, body) for name, body in wanted.items() if name not in there and name in made.issued.complete
-    ]
-    actions += _labels([*wanted.values(), pods.lab_pod(site)], there)
     lab = pods.lab_pod(site)
     lab_state = state_of(site.lab, lab, there.get(site.lab))
-    if not lab_state.exists and site.lab in made.issued.complete:
-        actions.append(Create(POD, lab))
-    elif lab_state.ended or (lab_state.outdated and not _run_open(observed)):
+    missing = {name: body for name, body in {site.lab: lab, **wanted}.items() if name not in there}
+    # The lab first: a kubelet starts pods as they come, and only the lab can tell how the others are.
+    actions: list[Action] = [Create(POD, body) for name, body in missing.items() if name in made.issued.complete]
+    actions += _labels([*wanted.values(), lab], there)
+    if lab_state.ended or (lab_state.outdated and _lab_may_go(lab_state, observed, made)):
         actions += _delete(POD, there.get(site.lab), "ended" if lab_state.ended else "outdated")
     for name in made.rollout.delete:
         actions += _delete(POD, there.get(name), "replaced")
@@ -123,9 +134,12 @@ def _labels(wanted: list[Object], there: dict[str, Object]) -> list[Action]:
     return actions
 
 
-def _run_open(observed: Observed) -> bool:
-    """Whether replacing the lab would end somebody's run."""
-    return observed.lab is not None and any(run.state in ("queued", "running") for run in observed.lab.runs)
+def _lab_may_go(lab: PodState, observed: Observed, made: Plan) -> bool:
+    """Whether to replace the lab now: not in somebody's run, and last, for an image that fails must not end the measuring."""
+    if observed.lab is not None and any(run.state in ("queued", "running") for run in observed.lab.runs):
+        return False
+    nodes_done = all(pod.exists and not pod.outdated and pod.ready_since is not None for pod in made.pods)
+    return nodes_done or lab.ready_since is None
 
 
 def _leftovers(site: Site, observed: Observed, made: Plan) -> list[Action]:
@@ -140,9 +154,12 @@ def _leftovers(site: Site, observed: Observed, made: Plan) -> list[Action]:
     actions: list[Action] = []
     for name in made.surplus:
         actions += _delete(POD, there[name], "surplus")
-    for name, secret in observed.of(SECRET).items():
-        if _role(secret) == "node" and name not in wanted and name not in there:
-            actions += _delete(SECRET, secret, "its pod is gone")
+    if site.cert_manager:
+        actions += certmanager.leftovers(site, observed)
+    else:
+        for name, secret in observed.of(SECRET).items():
+            if _role(secret) == "node" and name not in wanted and name not in there:
+                actions += _delete(SECRET, secret, "its pod is gone")
     if policies.budget(site) is None:
         for budget in observed.of(BUDGET).values():
             actions += _delete(BUDGET, budget, "one pod needs none")

@@ -10,9 +10,11 @@ from p2pnet.model.registry import Member, Membership, Registry, Removed
 from p2pnet.model.subnet import to_document, topology_of
 from p2pnet.operator.api import CONFIG_MAP, Object
 from p2pnet.operator.intents import digest
-from p2pnet.operator.site import HEALTH_PORT, Observed, Site
+from p2pnet.operator.site import HEALTH_PORT, PORT_BASE, Observed, Site
 
 MEMBERS_KEY = "members.json"
+DENIED_KEY = "denied.json"
+"""The member list without its members, for nodes that find each other by seeds: whom to refuse, and nothing more."""
 CONFIG_KEY = "node.json"
 DOCUMENT_KEY = "subnet.json"
 REMOVED_MAX = 2_000  # the newest; an older one's leaf and pod are long gone
@@ -21,7 +23,8 @@ REMOVED_MAX = 2_000  # the newest; an older one's leaf and pod are long gone
 def membership(site: Site, observed: Observed) -> Membership:
     """The registry and edges of the document: a new version only when something in it changed.
 
-    Versions never go back, also when somebody deletes the ConfigMap: status and lab remember.
+    Versions never go back, also when somebody deletes the ConfigMap: status and lab remember. Who was removed is known to
+    the lab too; only without either are they forgotten, and kept out by the end of their leaves alone.
     """
     listed = [
         Member(member, site.uri(member), [f"{site.host(placed.pod)}:{site.port(member)}"])
@@ -30,18 +33,23 @@ def membership(site: Site, observed: Observed) -> Membership:
     ]
     order = {name: index for index, (name, _) in enumerate(site.members)}
     listed.sort(key=lambda member: order[member.name])
-    before = read_membership(observed.of(CONFIG_MAP).get(site.members_map))
+    before = read_membership(observed.of(CONFIG_MAP).get(site.members_map)) or observed.lab_members
     edges = edges_of(site)
-    if before is not None and before.registry.members == listed and before.edges == edges:
-        return before
     known = [before.registry.version if before else 0, int(observed.status.get("registryVersion") or 0)]
     known.append(observed.lab.registry_version if observed.lab else 0)
-    version = max(known) + 1
+    version = max(known)
+    if before is not None and before.registry.version == version and _same(before, listed, edges):
+        return before
+    version += 1
     uris = {member.uri for member in listed}
     gone = {one.uri: one for one in (before.registry.removed if before else [])}
     gone |= {one.uri: Removed(one.uri, version) for one in (before.registry.members if before else [])}
     removed = sorted((one for one in gone.values() if one.uri not in uris), key=lambda one: one.version)
     return Membership(Registry(version, listed, removed[-REMOVED_MAX:]), edges)
+
+
+def _same(before: Membership, members: list[Member], edges: list[tuple[str, str]] | None) -> bool:
+    return before.registry.members == members and before.edges == edges
 
 
 def read_membership(config_map: Object | None) -> Membership | None:
@@ -61,15 +69,22 @@ def edges_of(site: Site) -> list[tuple[str, str]] | None:
 
 def members_map(site: Site, members: Membership) -> Object:
     """The ConfigMap with the registry."""
-    return site.object(CONFIG_MAP, site.members_map, data={MEMBERS_KEY: msgspec.json.encode(members).decode()})
+    data = {MEMBERS_KEY: msgspec.json.encode(members).decode()}
+    if site.subnet.spec.discovery.mode == "seeds":
+        denied = Membership(Registry(members.registry.version, [], members.registry.removed))
+        data[DENIED_KEY] = msgspec.json.encode(denied).decode()
+    return site.object(CONFIG_MAP, site.members_map, data=data)
 
 
 def config_map(site: Site) -> Object:
     """The ConfigMap with what a node is told (its name is filled in by its pod) and the document for the lab."""
-    document = to_document(site.subnet)
-    document["metadata"] = {"name": site.name, "namespace": site.namespace}
-    data = {CONFIG_KEY: _json(node_config(site)), DOCUMENT_KEY: _json(document)}
+    data = {CONFIG_KEY: _json(node_config(site)), DOCUMENT_KEY: _json(document(site))}
     return site.object(CONFIG_MAP, site.config_map, data=data)
+
+
+def document(site: Site) -> Object:
+    """The document as the lab is told it."""
+    return {**to_document(site.subnet), "metadata": {"name": site.name, "namespace": site.namespace}}
 
 
 def node_config(site: Site) -> dict[str, object]:
@@ -86,6 +101,9 @@ def node_config(site: Site) -> dict[str, object]:
             full_mesh=topology_of(site.subnet).full,
         ),
         clients=[ClientSpec(client.name, client.use or "", dict(client.settings)) for client in spec.clients],
+        discovery=spec.discovery.mode,
+        # One port: the first node of every pod has it, and a pod's nodes live and die together.
+        seeds=[f"{site.nodes_service}.{site.namespace}.svc:{PORT_BASE}"] if spec.discovery.mode == "seeds" else [],
     )  # fmt: skip
     built: dict[str, object] = msgspec.to_builtins(config)
     return {key: value for key, value in built.items() if key != "name"}

@@ -19,13 +19,24 @@ def state_of(name: str, wanted: Object, pod: Object | None) -> PodState:
         ended=status.get("phase") in ("Failed", "Succeeded"),
         terminating=bool(meta(pod).get("deletionTimestamp")),
         ready_since=ready_since(pod),
-        created=times.parse(meta(pod).get("creationTimestamp")),
+        unready_since=unready_since(pod),
     )
 
 
 def ready_since(pod: Object) -> datetime | None:
     """When the pod became ready; None when it is not."""
+    status, since = _readiness(pod)
+    return (since or datetime.fromtimestamp(0).astimezone()) if status == "True" else None
+
+
+def unready_since(pod: Object) -> datetime | None:
+    """When a pod that is not ready ceased to be, or was made; None when it is ready."""
+    status, since = _readiness(pod)
+    return None if status == "True" else since or times.parse(meta(pod).get("creationTimestamp"))
+
+
+def _readiness(pod: Object) -> tuple[str, datetime | None]:
     for condition in (pod.get("status") or {}).get("conditions") or []:
-        if condition.get("type") == "Ready" and condition.get("status") == "True":
-            return times.parse(condition.get("lastTransitionTime")) or datetime.fromtimestamp(0).astimezone()
-    return None
+        if condition.get("type") == "Ready":
+            return str(condition.get("status")), times.parse(condition.get("lastTransitionTime"))
+    return "Unknown", None

@@ -1,7 +1,7 @@
 """How many node pods may be away at once, and who may speak to them. Pure."""
 
 from p2pnet.operator.api import BUDGET, POLICY, Object
-from p2pnet.operator.site import HEALTH_PORT, LAB_PORT, PORT_BASE, Site
+from p2pnet.operator.site import HEALTH_PORT, LAB_PORT, PORT_BASE, WARDEN_PORT, Site
 
 
 def unavailable_max(pods: int) -> int:
@@ -33,9 +33,12 @@ def policy(site: Site) -> Object:
     last = PORT_BASE + site.subnet.spec.nodes_per_pod - 1
     quic = {"protocol": "UDP", "port": PORT_BASE, **({"endPort": last} if last > PORT_BASE else {})}
     peers = [{"podSelector": {"matchLabels": site.labels()}}]
+    # Who may kill and pause nodes: the lab alone, and that by its leaf too.
+    lab = [{"podSelector": {"matchLabels": site.labels("lab")}}]
+    warden = {"protocol": "UDP", "port": WARDEN_PORT}
     doors = [{"protocol": "TCP", "port": LAB_PORT}, {"protocol": "TCP", "port": HEALTH_PORT}]
     spec = {
         "podSelector": {"matchLabels": site.labels()}, "policyTypes": ["Ingress"],
-        "ingress": [{"from": peers, "ports": [quic]}, {"ports": doors}],
+        "ingress": [{"from": peers, "ports": [quic]}, {"from": lab, "ports": [warden]}, {"ports": doors}],
     }  # fmt: skip
     return site.object(POLICY, site.name, spec=spec)

@@ -2,7 +2,7 @@
 
 from p2pnet.model.units import parse_size
 from p2pnet.operator.api import CLAIM, SERVICE, Object
-from p2pnet.operator.site import HEALTH_PORT, LAB_PORT, PORT_BASE, Site
+from p2pnet.operator.site import HEALTH_PORT, LAB_PORT, PORT_BASE, WARDEN_PORT, Site
 
 
 def nodes_service(site: Site) -> Object:
@@ -13,6 +13,7 @@ def nodes_service(site: Site) -> Object:
     ports = [
         {"name": "health", "port": HEALTH_PORT, "targetPort": HEALTH_PORT, "protocol": "TCP"},
         {"name": "quic", "port": PORT_BASE, "targetPort": PORT_BASE, "protocol": "UDP"},
+        {"name": "warden", "port": WARDEN_PORT, "targetPort": WARDEN_PORT, "protocol": "UDP"},
     ]
     spec = {
         "clusterIP": "None", "publishNotReadyAddresses": True, "selector": site.labels("node"), "ports": ports,
