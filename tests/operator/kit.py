@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from p2pnet.model.errors import TargetError
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import CertificateCounts, LinkCounts, MemberStatus, NodeCounts, RunSummary, Status
+from p2pnet.model.subnet import digest_of, load_subnet
 from p2pnet.operator import times
 from p2pnet.operator.api import (
     CONFIG_MAP,
@@ -129,8 +130,10 @@ class Api:
 
         def do() -> bool:
             found = self.objects.get((kind, namespace, name))
-            if found is None or meta(found)["uid"] != uid:
+            if found is None:
                 return False
+            if meta(found)["uid"] != uid:
+                raise ConflictError(409, "Conflict", "uid mismatch")
             self.deletions.append((kind, name, uid))
             if self.graceful and kind == POD:
                 meta(found)["deletionTimestamp"] = times.text(self.now())
@@ -315,13 +318,26 @@ class FakeLab:
         """Whether pods see a changed Secret at once, as if the kubelet were infinitely quick."""
         self.mounted: dict[str, dict[str, bytes]] = {}
         self.pushed: list[Membership] = []
+        self.document: Object | None = None
+        """Pushed last; the ConfigMap's has not got there."""
         self.asked = 0
         self.runs: list[RunSummary] = []
+        self.news_version = ""
+        self.mounted_document = ""
+        """Digest of the document mounted when the lab started; empty: it reports none."""
         self.links: LinkCounts | None = None
 
     def mount(self, pod: str) -> None:
-        """The pod reads its Secret now."""
-        self.mounted[pod] = decoded(self._world.api.objects.get((SECRET, NAMESPACE, pod)))
+        """The pod reads its identity now: a Secret, or parts of several."""
+        [volume] = [one for one in self._world.api.one(POD, pod)["spec"]["volumes"] if one["name"] == "identity"]
+        secret = {"name": pod, "items": None}
+        sources = [one["secret"] for one in volume.get("projected", {}).get("sources", [{"secret": secret}])]
+        held: dict[str, bytes] = {}
+        for source in sources:
+            data = decoded(self._world.api.objects.get((SECRET, NAMESPACE, source["name"])))
+            items = source["items"] or [{"key": key, "path": key} for key in data]
+            held |= {item["path"]: data[item["key"]] for item in items if item["key"] in data}
+        self.mounted[pod] = held
 
     async def summary(self, address: str, token: str) -> Status:
         self.asked += 1
@@ -345,7 +361,8 @@ class FakeLab:
         return Status(
             name=site.name, target="cluster", nodes=NodeCounts(len(site.members), len(members), len(members), len(members)),
             links=self.links or LinkCounts(edges, up), certificates=CertificateCounts(len(members), None), members=members,
-            registry_version=known, runs=self.runs, trusted=_trusted(lab), leaf=_leaf(lab, "tls"),
+            document=digest_of(load_subnet(self.document)) if self.document else self.mounted_document,
+            registry_version=known, runs=self.runs, news=self.news_version, trusted=_trusted(lab), leaf=_leaf(lab, "tls"),
         )  # fmt: skip
 
     def _member(self, name: str, group: str, pod: str) -> MemberStatus:
@@ -355,14 +372,26 @@ class FakeLab:
             trusted=_trusted(held), leaf=_leaf(held, name),
         )  # fmt: skip
 
+    async def news(self, address: str, token: str, after: str) -> str:
+        return self.news_version
+
+    async def members(self, address: str, token: str) -> Membership:
+        if self.silent or not self.pushed:
+            raise TargetError("the lab knows no members")
+        return self.pushed[-1]
+
     async def push_members(self, address: str, token: str, members: Membership) -> None:
         if self.silent:
             raise TargetError("the lab is silent")
         self.pushed.append(members)
 
+    async def push_document(self, address: str, token: str, document: Object) -> None:
+        self.document = document
+
 
 def _trusted(held: dict[str, bytes]) -> list[str]:
-    return [short(one) for one in Bundle.from_pem(held["ca.crt"]).fingerprints] if held else []
+    pem = held.get("ca.crt", b"") + held.get("lab-ca.crt", b"")
+    return [short(one) for one in Bundle.from_pem(pem).fingerprints] if pem else []
 
 
 def _leaf(held: dict[str, bytes], stem: str) -> str:

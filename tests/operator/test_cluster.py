@@ -71,11 +71,13 @@ async def test_an_apply_is_forced_in_our_name_with_the_token(server: Server, api
     assert body == {"metadata": {"name": "demo"}}
 
 
-async def test_a_deletion_names_the_uid_and_another_or_a_gone_object_is_no_error(
+async def test_a_deletion_names_the_uid_and_takes_no_other_and_one_that_is_gone_is_no_error(
     server: Server, api: KubernetesCluster
 ) -> None:
-    server.answers = [(200, {}, {}), (409, {"reason": "Conflict"}, {}), (404, {"reason": "NotFound"}, {})]
-    assert [await api.delete(POD, "ns", "x", "u-1") for _ in range(3)] == [True, False, False]
+    server.answers = [(200, {}, {}), (404, {"reason": "NotFound"}, {}), (409, {"reason": "Conflict"}, {})]
+    assert [await api.delete(POD, "ns", "x", "u-1") for _ in range(2)] == [True, False]
+    with pytest.raises(ConflictError):
+        await api.delete(POD, "ns", "x", "u-1")
     assert server.requests[0][4]["preconditions"] == {"uid": "u-1"}
 
 
@@ -113,6 +115,13 @@ async def test_refusals_have_their_kind_and_the_servers_words(
         await api.create(POD, "ns", {"metadata": {"name": "x"}})
     if isinstance(raised.value, BusyError):
         assert raised.value.retry_after_s == 7
+
+
+async def test_a_namespace_that_is_going_is_no_missing_right(server: Server, api: KubernetesCluster) -> None:
+    details = {"causes": [{"reason": "NamespaceTerminating", "field": "metadata.namespace"}]}
+    server.answers = [(403, {"reason": "Forbidden", "message": "it is being terminated", "details": details}, {})]
+    with pytest.raises(ConflictError, match="being terminated"):
+        await api.create(POD, "ns", {"metadata": {"name": "x"}})
 
 
 async def test_silence_and_a_closed_door_end_in_time(

@@ -63,13 +63,53 @@ def test_a_server_that_says_when_to_come_back_is_obeyed() -> None:
     assert schedule.failed(A, 0, at_least=17) == 17
 
 
+def test_not_even_an_edit_shortens_what_the_server_said() -> None:
+    schedule = Schedule(chance=lambda: 0.5)
+    schedule.add(A, 0, delay=0)
+    schedule.take(0)
+    schedule.failed(A, 0, at_least=17)
+    schedule.add(A, 1, urgent=True)
+    assert schedule.take(16.9) is None
+    assert schedule.take(17) == A
+
+
+def test_a_failure_that_passes_by_itself_is_tried_again_within_its_own_bound() -> None:
+    schedule = Schedule(chance=lambda: 0.5)
+    schedule.add(A, 0, delay=0)
+    waits, now = [], 0.0
+    for _ in range(8):
+        assert schedule.take(now) == A
+        waits.append(schedule.failed(A, now, at_most=BusyError.wait_s_max))
+        now += waits[-1]
+    assert waits == [1, 2, 4, 8, 16, 20, 20, 20]
+
+
+def test_failures_with_progress_between_do_not_add_up() -> None:
+    schedule = Schedule(chance=lambda: 0.5)
+    schedule.add(A, 0, delay=0)
+    now = 0.0
+    for _ in range(8):
+        assert schedule.take(now) == A
+        assert schedule.failed(A, now, progress=True) == 1
+        now += 1
+
+
 def test_a_key_that_is_done_is_forgotten() -> None:
     schedule = Schedule()
     schedule.add(A, 0, delay=0)
     schedule.take(0)
     schedule.done(A, 1)
-    assert len(schedule) == 0
     assert schedule.next_due() is None
+
+
+def test_only_what_is_due_and_not_looked_at_waits() -> None:
+    schedule = Schedule()
+    schedule.add(A, 0, delay=0)
+    schedule.add(B, 0, delay=60)
+    assert schedule.waiting(0) == 1, "who rests does not wait"
+    assert schedule.waiting(60) == 2
+    schedule.take(60)
+    assert schedule.waiting(60) == 1
 
 
 STEPS = st.lists(

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from p2pnet.operator.api import (
+    CERTIFICATE,
     CONFIG_MAP,
     POD,
     SECRET,
+    SERVICE,
     ApiError,
     BusyError,
     Cluster,
@@ -21,6 +23,7 @@ from p2pnet.operator.api import (
     uid_of,
 )  # fmt: skip
 from p2pnet.operator.intents import Action, Apply, Create, Delete, Patch
+from p2pnet.operator.plan.certmanager import mounted_by
 from p2pnet.operator.site import Observed, Site
 from p2pnet.operator.status import Trouble
 
@@ -55,9 +58,13 @@ class Actor:
             together = list(group)
             if self.halted:
                 return
-            await self._together(together)
-            # Leaves of an authority that was not written would be leaves of nobody.
-            self.halted = self.failure is not None and any(self._is_authority(one) for one in together)
+            try:
+                await self._together(together)
+            except ApiError as error:
+                error.progress = self.writes > 0
+                raise
+            if self.failure is not None and any(self._is_authority(one) for one in together):
+                self.halted = True  # leaves of an authority that was not written would be leaves of nobody
 
     async def seek_authority(self) -> None:
         """Look for an authority that is only missing because it lost its labels. Raises ConflictError when it was."""
@@ -72,8 +79,12 @@ class Actor:
         """Whether the action's object is another's, or a pod that would mount another's."""
         if (action.kind, _name(action)) in taken:
             return True
+        if action.kind == CERTIFICATE:
+            return (SECRET, _name(action)) in taken  # cert-manager would write into it
         if action.kind != POD or not isinstance(action, Create):
             return False
+        if any((SECRET, name) in taken for name in mounted_by(action.body)):
+            return True
         token = (SECRET, self._site.token) in taken and _name(action) == self._site.lab
         return token or (SECRET, _name(action)) in taken or any(kind == CONFIG_MAP for kind, _ in taken)
 
@@ -97,7 +108,7 @@ class Actor:
             except ForbiddenError as error:
                 self._note("Quota" if error.quota else "Forbidden", error)
             except ApiError as error:
-                self._note("Refused", error)
+                await self._refused(action, error)
 
     async def _do(self, action: Action) -> None:
         namespace = self._site.namespace
@@ -106,12 +117,33 @@ class Actor:
                 await self._cluster.create(kind, namespace, body)
             case Apply(kind, body):
                 found = self._observed.of(kind).get(name_of(body))
-                pinned = {**body, "metadata": {**meta(body), "uid": uid_of(found)}} if found else body
-                await self._cluster.apply(kind, namespace, pinned)
+                if found is None:
+                    await self._cluster.apply(kind, namespace, body)
+                    return
+                if kind == SERVICE and not _same_ports(found, body):
+                    # Applied ports are put beside others' ports, never in their place.
+                    whole = {
+                        "metadata": {"resourceVersion": meta(found).get("resourceVersion")},
+                        "spec": {"ports": body["spec"]["ports"]},
+                    }
+                    await self._cluster.patch(kind, namespace, name_of(body), whole)
+                await self._cluster.apply(kind, namespace, {**body, "metadata": {**meta(body), "uid": uid_of(found)}})
             case Patch(kind, name, body):
                 await self._cluster.patch(kind, namespace, name, body)
             case Delete(kind, name, uid, _):
                 await self._cluster.delete(kind, namespace, name, uid)
+
+    async def _refused(self, action: Action, error: ApiError) -> None:
+        """What somebody has made immutable is made again; raises ConflictError then. All else is told."""
+        sealed = isinstance(action, Apply) and (self._observed.of(action.kind).get(_name(action)) or {}).get(
+            "immutable"
+        )
+        if not sealed or self._is_authority(action):
+            self._note("Refused", error)
+            return
+        found = self._observed.of(action.kind)[_name(action)]
+        await self._cluster.delete(action.kind, self._site.namespace, name_of(found), uid_of(found))
+        raise ConflictError(error.status, error.reason, "was immutable, and is made again", what=error.what)
 
     def _note(self, reason: str, error: ApiError) -> None:
         self.trouble = self.trouble or Trouble(reason, str(error))
@@ -129,7 +161,7 @@ class Actor:
                 action_there = wanted.get(name_of(found))
                 if action_there is None:
                     continue
-                if owned_by(found, self._site.uid):
+                if self._site.owns(found):
                     await self._relabel(kind, found, meta(action_there.body)["labels"])
                 taken.add((kind, name_of(found)))
         if taken:
@@ -146,6 +178,14 @@ class Actor:
 def split(actions: Sequence[Action]) -> tuple[list[Action], list[Action]]:
     """What makes and changes, and what deletes."""
     return [one for one in actions if not isinstance(one, Delete)], [one for one in actions if isinstance(one, Delete)]
+
+
+def _same_ports(found: Object, intent: Object) -> bool:
+    ports = [
+        {(one.get("port"), one.get("protocol")) for one in thing["spec"].get("ports") or []}
+        for thing in (found, intent)
+    ]
+    return ports[0] == ports[1]
 
 
 def _name(action: Action) -> str:

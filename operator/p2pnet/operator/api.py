@@ -40,10 +40,11 @@ CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 EVENT = Kind("v1", "Event", "events")
 BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+CERTIFICATE = Kind("cert-manager.io/v1", "Certificate", "certificates")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
 CHILDREN = (SECRET, CONFIG_MAP, SERVICE, BUDGET, POLICY, POD)
-"""What a Subnet always owns; a claim is listed only when one is wanted."""
+"""What a Subnet always owns; a claim is listed only when one is wanted, certificates only where cert-manager issues."""
 
 
 class ApiError(TargetError):
@@ -54,10 +55,15 @@ class ApiError(TargetError):
         self.status = status
         self.reason = reason
         self.what = what
+        self.progress = False
+        """Whether other things were written before: it is worth trying again soon."""
 
 
 class ConflictError(ApiError):
-    """409: somebody else was first, or the object is no longer the one decided about. Look again, decide again."""
+    """409: somebody else was first, or what was decided about is another one or going. Look again, decide again."""
+
+    wait_s_max = 5.0
+    """The longest pause before that: it is nobody's fault, and rarely lasts."""
 
 
 class ForbiddenError(ApiError):
@@ -73,6 +79,8 @@ class BusyError(ApiError):
     """429 or 5xx, a timeout or no connection at all: try again, after `retry_after_s` if the server named one."""
 
     retry_after_s: float | None = None
+    wait_s_max = 20.0
+    """The longest pause before that, unless the server named one: an outage ends for all at once, and nobody tells."""
 
 
 class Cluster(Protocol):
@@ -103,7 +111,7 @@ class Cluster(Protocol):
         ...
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
-        """Delete exactly the object with this uid; False when it is gone or another one by now."""
+        """Delete exactly the object with this uid; False when it is gone. Raises ConflictError when another one is there."""
         ...
 
 

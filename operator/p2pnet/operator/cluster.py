@@ -5,15 +5,17 @@ only cost time and fail on servers newer than they are.
 """
 
 import asyncio
-import json
+import contextlib
 from collections.abc import Callable
 from typing import Any, Self
 from urllib.parse import urlencode
 
 import aiohttp  # the client's own transport: its timeouts are these
+import msgspec
 from kubernetes.aio import client
 from kubernetes.aio import config as untyped_config
 
+from p2pnet.model.errors import TargetError
 from p2pnet.operator.api import (
     FIELD_MANAGER,
     ApiError,
@@ -28,6 +30,7 @@ CONNECT_S = 5.0
 ANSWER_S = 15.0
 PAGE = 500  # objects per LIST: bounds the memory of one answer
 CONNECTIONS_MAX = 16
+ENDING_S = 60.0  # how often a namespace that does not manage to end is tried
 
 config: Any = untyped_config
 
@@ -51,15 +54,16 @@ class KubernetesCluster:
 
     @classmethod
     async def connect(cls, *, kubeconfig: str | None = None, on_request: OnRequest = lambda *_: None) -> Self:
-        """By the service account of this pod, else by a kubeconfig (`kubeconfig`, `KUBECONFIG` or the usual file)."""
+        """By the service account of this pod, else by a kubeconfig (`kubeconfig`, `KUBECONFIG` or the usual file).
+
+        Raises TargetError when there is neither.
+        """
         settings = client.Configuration()
-        if kubeconfig is None:
-            try:
-                config.load_incluster_config(client_configuration=settings)
-            except config.ConfigException:
-                await config.load_kube_config(client_configuration=settings)
-        else:
-            await config.load_kube_config(config_file=kubeconfig, client_configuration=settings)
+        try:
+            await _credentials(settings, kubeconfig)
+        except config.ConfigException as error:
+            hint = "set KUBECONFIG, or run in a pod with a service account"
+            raise TargetError(f"no way to an API server: {error}", hint=hint) from error
         settings.connection_pool_maxsize = CONNECTIONS_MAX
         return cls(client.ApiClient(configuration=settings), on_request=on_request)
 
@@ -105,8 +109,6 @@ class KubernetesCluster:
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         try:
             await self._ask("DELETE", kind, kind.path(namespace, name), body=body)
-        except ConflictError:
-            return False
         except ApiError as error:
             if error.status == 404:
                 return False
@@ -153,11 +155,19 @@ class KubernetesCluster:
         return _read(response.status, data, response.headers.get("Retry-After"), what)
 
 
+async def _credentials(settings: Any, kubeconfig: str | None) -> None:
+    if kubeconfig is None:
+        with contextlib.suppress(config.ConfigException):
+            config.load_incluster_config(client_configuration=settings)
+            return
+    await config.load_kube_config(config_file=kubeconfig, client_configuration=settings)
+
+
 def _read(status: int, data: bytes, retry_after: str | None, what: str) -> Object:
     """The object in an answer, or the ApiError in it."""
     try:
-        answer = json.loads(data)
-    except ValueError:
+        answer = msgspec.json.decode(data)  # a fourth of the standard library's time, which lists are full of
+    except (msgspec.DecodeError, ValueError):
         answer = {}
     if not isinstance(answer, dict):
         answer = {}
@@ -165,8 +175,12 @@ def _read(status: int, data: bytes, retry_after: str | None, what: str) -> Objec
         return answer
     reason = str(answer.get("reason") or status)
     message = str(answer.get("message") or data[:200].decode(errors="replace") or reason)
-    if status == 409:
-        raise ConflictError(status, reason, message, what=what)
+    causes = (answer.get("details") or {}).get("causes") or []
+    # A namespace that is going takes nothing new: no right is missing, and the Subnet will be gone at the next look.
+    if status == 409 or any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
+        conflict = ConflictError(status, reason, message, what=what)
+        conflict.wait_s_max = ConflictError.wait_s_max if status == 409 else ENDING_S
+        raise conflict
     if status == 403:
         raise ForbiddenError(status, reason, message, what=what)
     if status in (401, 408, 410, 429) or status >= 500:  # 401: a token is being renewed; 410: a LIST took too long

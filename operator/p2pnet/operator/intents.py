@@ -11,6 +11,10 @@ from p2pnet.operator.site import HASH
 HASH_CHARS = 16
 
 
+_WHOLE = {"selector", "podSelector"}
+"""A selector that asks for more means somebody else: here nothing of others may stand beside."""
+
+
 def digest(value: Any) -> str:
     """A short stable hash of JSON values."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
@@ -44,10 +48,12 @@ def stands(intent: Object, observed: Object | None) -> bool:
 
 
 def contains(observed: Any, intent: Any) -> bool:
-    """Whether every value of the intent stands in what is observed; lists are compared place by place."""
+    """Whether every value of the intent stands in what is observed; lists are compared place by place, selectors as a whole."""
     if isinstance(intent, dict):
         return isinstance(observed, dict) and all(
-            contains(observed.get(key), value) for key, value in intent.items() if value not in (None, {}, [])
+            observed.get(key) == value if key in _WHOLE else contains(observed.get(key), value)
+            for key, value in intent.items()
+            if value not in (None, {}, [])
         )
     if isinstance(intent, list):
         return (

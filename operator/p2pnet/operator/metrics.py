@@ -6,7 +6,7 @@ from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
-from p2pnet.operator.api import ApiError, ConflictError, Object
+from p2pnet.operator.api import ApiError, ConflictError, ForbiddenError, Object
 from p2pnet.operator.queue import Key
 
 
@@ -39,7 +39,9 @@ class Metrics:
             place,
             registry=self.registry,
         )
-        self._depth = Gauge("p2pnet_workqueue_depth", "Subnets to be looked at.", registry=self.registry)
+        self._depth = Gauge(
+            "p2pnet_workqueue_depth", "Subnets that are due and wait for a worker.", registry=self.registry
+        )
         self._listed = Gauge("p2pnet_last_list_timestamp_seconds", "Last full list of Subnets.", registry=self.registry)
         self._leader = Gauge("p2pnet_leader", "1 while this replica acts.", registry=self.registry)
         self._busy: dict[Key, float] = {}
@@ -76,7 +78,7 @@ class Metrics:
             result = "conflict"
             raise
         except ApiError as error:
-            result = "forbidden" if error.status == 403 else "api"
+            result = "forbidden" if isinstance(error, ForbiddenError) and not error.quota else "api"
             raise
         else:
             result = "ok"

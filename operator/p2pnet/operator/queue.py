@@ -33,6 +33,8 @@ class _Entry:
     failures: int = 0
     not_before: float = 0.0
     """Until then a failing key is left alone, whatever its pods do."""
+    told: float = 0.0
+    """Until then the server wants to hear nothing of it, whatever anybody does."""
 
 
 class Schedule:
@@ -42,17 +44,19 @@ class Schedule:
         self._entries: dict[Key, _Entry] = {}
         self._chance = chance
 
-    def __len__(self) -> int:
-        return sum(entry.due is not None for entry in self._entries.values())
+    def waiting(self, now: float) -> int:
+        """How many keys are due and not being looked at; a thread beside the loop may ask."""
+        return sum(_due(entry, now) for entry in list(self._entries.values()))
 
     def add(self, key: Key, now: float, *, delay: float = DEBOUNCE_S, urgent: bool = False) -> None:
         """Something happened: look in `delay`, or sooner if that was wanted already.
 
-        A failing key keeps its distance; `urgent` (a person edited the Subnet) forgets the failures.
+        A failing key keeps its distance; `urgent` (a person edited the Subnet) forgets the failures, but not what the
+        server said.
         """
         entry = self._entries.setdefault(key, _Entry())
         if urgent:
-            entry.failures, entry.not_before = 0, 0.0
+            entry.failures, entry.not_before = 0, entry.told
         due = max(now + delay, entry.not_before)
         entry.due = due if entry.due is None else min(due, max(entry.due, entry.not_before))
 
@@ -69,20 +73,26 @@ class Schedule:
     def done(self, key: Key, now: float, *, again: float | None = None) -> None:
         """A look has ended well; `again` seconds from now the next one, None: only when something happens."""
         entry = self._entries[key]
-        entry.running, entry.failures, entry.not_before = False, 0, 0.0
+        entry.running, entry.failures, entry.not_before, entry.told = False, 0, 0.0, 0.0
         if again is not None:
             self.add(key, now, delay=again)
         elif entry.due is None:
             del self._entries[key]
 
-    def failed(self, key: Key, now: float, *, at_least: float = 0.0) -> float:
-        """A look has failed: the seconds until the next one, 1 doubled to 300, each spread by half."""
+    def failed(
+        self, key: Key, now: float, *, at_least: float = 0.0, at_most: float = BACKOFF_MAX_S, progress: bool = False
+    ) -> float:
+        """A look has failed: the seconds until the next one, 1 doubled to `at_most`, each spread by a quarter.
+
+        `at_least` is the server's own word, which not even a person's edit shortens. After `progress` the failures do
+        not add up: the next look has less to do.
+        """
         entry = self._entries[key]
         entry.running = False
-        entry.failures += 1
-        wait = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(entry.failures - 1, 20))
+        entry.failures = 1 if progress else entry.failures + 1
+        wait = min(at_most, BACKOFF_FIRST_S * 2.0 ** min(entry.failures - 1, 20))
         wait = max(at_least, wait * (0.75 + 0.5 * self._chance()))
-        entry.not_before = now + wait
+        entry.not_before, entry.told = now + wait, now + at_least
         entry.due = entry.not_before
         return wait
 
@@ -114,6 +124,7 @@ class Workers:
         self._count = workers
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
+        self._clock: Callable[[], float] | None = None
 
     def add(self, key: Key, *, urgent: bool = False) -> None:
         """Something happened at this Subnet."""
@@ -122,6 +133,7 @@ class Workers:
 
     def start(self) -> None:
         """Begin to look."""
+        self._clock = asyncio.get_running_loop().time
         self._tasks = [asyncio.create_task(self._work(), name=f"worker-{index}") for index in range(self._count)]
 
     async def stop(self) -> None:
@@ -131,6 +143,11 @@ class Workers:
             for task in left:
                 task.cancel()
             _, left = await asyncio.wait(left, timeout=1)
+
+    @property
+    def waiting(self) -> int:
+        """How many Subnets are due and wait for a worker: none at rest. Any thread may ask."""
+        return self.schedule.waiting(self._clock()) if self._clock else 0
 
     @property
     def alive(self) -> bool:
@@ -146,11 +163,18 @@ class Workers:
             try:
                 again = await self._look(key)
             except Exception as error:
-                wait = self.schedule.failed(key, _now(), at_least=getattr(error, "retry_after_s", None) or 0.0)
+                wait = self._failed(key, error)
                 log.warning("%s/%s: %s; again in %.0f s", *key, error, wait, exc_info=not _expected(error))
             else:
                 self.schedule.done(key, _now(), again=again)
             self._changed.set()
+
+    def _failed(self, key: Key, error: Exception) -> float:
+        """What an error says about when to try again, if it says anything."""
+        return self.schedule.failed(
+            key, _now(), at_least=getattr(error, "retry_after_s", None) or 0.0,
+            at_most=getattr(error, "wait_s_max", BACKOFF_MAX_S), progress=getattr(error, "progress", False),
+        )  # fmt: skip
 
     async def _wait(self) -> None:
         self._changed.clear()
