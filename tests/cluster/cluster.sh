@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # A real Kubernetes on one bare Debian machine, one node or several, in network namespaces of its own. See README.md.
 #
-#   cluster.sh build              compile what is missing: kube (6 min on two cores), dns (2 min), helm (2 min)
-#   cluster.sh up [NODES]         start and wait until the nodes are Ready (5 s)
+#   cluster.sh build              compile what is missing: kube (6 min on two cores), dns (2 min), helm (2 min),
+#                                 certmanager (3 min)
+#   cluster.sh up [NODES]         start and wait until the nodes are Ready (5 s); 0: a control plane alone, no scheduler
+#   cluster.sh api down|up        the API server dies at once, or comes back
 #   cluster.sh base               make the image localhost/p2pnet-base:bookworm, for BASE_IMAGE (1 min)
 #   cluster.sh images             build localhost/p2pnet-{node,operator}:test from this repository
 #   cluster.sh load IMAGE...      give an image to every node
@@ -23,6 +25,8 @@ RUN=$CLUSTER_HOME/run/$NS
 LOGS=$CLUSTER_HOME/logs/$NS
 HELM_VERSION=v4.3.1
 NODE_IP=10.99.0.1 # node N has 10.99.0.(N+1)
+CONTROLLERS_ALONE=clusterrole-aggregation,deployment,garbage-collector-controller,job,namespace,replicaset,resourcequota,\
+root-ca-certificate-publisher-controller,serviceaccount,serviceaccount-token
 STRAY="/var/lib/kubelet /var/lib/cni /var/log/containers" # fixed places of kubelet and CNI, hidden from the machine
 CERTIFICATES=/etc/ssl/certs/ca-certificates.crt
 PACKAGES=(containerd runc containernetworking-plugins iptables conntrack iproute2 buildah debootstrap gcc libc6-dev openssl)
@@ -57,6 +61,8 @@ build() {
   version=$(sed -n 's#^\s*k8s.io/kubernetes ##p' "$HERE/kube/go.mod")
   compile kube -s -w -X $flags.gitVersion="$version" -X $flags.gitMajor=1 -X "$flags.gitMinor=$(cut -d. -f2 <<<"$version")"
   compile dns -s -w
+  compile certmanager -s -w
+  definitions
   newer helm "$HELM_VERSION" || { GOBIN=$BIN go install -trimpath "helm.sh/helm/v4/cmd/helm@$HELM_VERSION" && stamp helm "$HELM_VERSION"; }
   printf '#!/bin/sh\nexec "%s/kube" kubectl "$@"\n' "$BIN" >"$BIN/kubectl"
   chmod +x "$BIN/kubectl"
@@ -69,6 +75,14 @@ compile() { # NAME LINKER-FLAGS...: only when its sources are not those it was l
   newer "$name" "$made_of" && return
   nice -n 19 go build -C "$HERE/$name" -trimpath -buildvcs=false -o "$BIN/$name" -ldflags "$*" .
   stamp "$name" "$made_of"
+}
+
+definitions() { # cert-manager's own, of the version its controllers are of
+  local folder=$CLUSTER_HOME/certmanager
+  newer certmanager "$(cat "$folder/.version" 2>/dev/null)" && return
+  mkdir -p "$folder"
+  cp -f "$(go list -C "$HERE/certmanager" -m -f '{{.Dir}}' github.com/cert-manager/cert-manager)"/deploy/crds/*.yaml "$folder"
+  cp "$BIN/.certmanager" "$folder/.version"
 }
 
 newer() { [ -x "$BIN/$1" ] && [ "$(cat "$BIN/.$1" 2>/dev/null)" = "$2" ]; }
@@ -173,18 +187,25 @@ up() {
   network "$nodes"
   cluster_config
   cd "$RUN"
-  control_plane
-  for n in $(seq 0 $((nodes - 1))); do node "$n"; done
-  for n in $(seq 0 $((nodes - 1))); do
+  control_plane "$nodes"
+  [ "$nodes" = 0 ] || machines "$nodes"
+  until_true 60 inside kubectl get serviceaccount default
+}
+
+machines() {
+  local n
+  start 0 scheduler kube scheduler --kubeconfig="$KUBECONFIG" --leader-elect=false
+  start 0 dns dns -conf Corefile
+  for n in $(seq 0 $(($1 - 1))); do node "$n"; done
+  for n in $(seq 0 $(($1 - 1))); do
     until_true 60 inside kubectl wait --for=condition=Ready "node/node$n" --timeout=1s
   done
   pause_image
-  until_true 60 inside kubectl get serviceaccount default
 }
 
 network() { # node 0 holds the bridge "node0"; every further node hangs on it by a veth pair; nothing leads out
   local n namespace
-  for n in $(seq 0 $(($1 - 1))); do
+  for n in $(seq 0 $(($1 > 0 ? $1 - 1 : 0))); do # a control plane without machines has a network, too
     namespace=$(namespace "$n")
     ip netns add "$namespace"
     nsenter --net="/run/netns/$namespace" ip link set lo up
@@ -202,19 +223,35 @@ network() { # node 0 holds the bridge "node0"; every further node hangs on it by
   done
 }
 
-control_plane() {
+control_plane() { # NODES
+  local controllers=()
+  # Nobody speaks for the nodes of a control plane alone: what watches over nodes would take their pods away.
+  [ "$1" != 0 ] || controllers=("--controllers=$CONTROLLERS_ALONE")
   start 0 etcd kube etcd --data-dir etcd --unsafe-no-fsync --listen-peer-urls http://127.0.0.1:2380 \
     --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379
+  apiserver
+  start 0 controllers kube controller-manager --kubeconfig="$KUBECONFIG" --leader-elect=false "${controllers[@]}" \
+    --service-account-private-key-file=pki/sa.key --use-service-account-credentials=true --root-ca-file=pki/apiserver.crt
+}
+
+apiserver() {
   start 0 apiserver kube apiserver --etcd-servers=http://127.0.0.1:2379 --service-cluster-ip-range=10.96.0.0/16 \
     --service-account-issuer=https://kubernetes.default.svc --service-account-signing-key-file=pki/sa.key \
     --service-account-key-file=pki/sa.pub --token-auth-file=pki/tokens.csv --authorization-mode=Node,RBAC \
     --cert-dir=pki --bind-address=$NODE_IP --advertise-address=$NODE_IP --secure-port=6443 --allow-privileged=true \
     --kubelet-preferred-address-types=InternalIP
   until_true 60 inside kubectl get --raw /readyz
-  start 0 controllers kube controller-manager --kubeconfig="$KUBECONFIG" --leader-elect=false \
-    --service-account-private-key-file=pki/sa.key --use-service-account-credentials=true --root-ca-file=pki/apiserver.crt
-  start 0 scheduler kube scheduler --kubeconfig="$KUBECONFIG" --leader-elect=false
-  start 0 dns dns -conf Corefile
+}
+
+api() { # down | up
+  case $1 in
+    down)
+      kill -9 "$(cat "$RUN/apiserver.pid")"
+      rm "$RUN/apiserver.pid"
+      ;;
+    up) cd "$RUN" && apiserver ;;
+    *) die "api down, or api up" ;;
+  esac
 }
 
 node() { # containerd, kubelet and proxy of node N, in a mount namespace of their own: what they mount ends with them
@@ -286,6 +323,7 @@ case $command in
   up) locked up "${1:-1}" ;;
   load) load "$@" ;;
   kill-node) kill_node "$1" ;;
+  api) locked api "${1:-}" ;;
   exec) inside "$@" ;;
   *)
     sed -n 's/^#   //p' "${BASH_SOURCE[0]}" >&2

@@ -1,6 +1,7 @@
 """A cluster for the session, images from this repository in it, and the operator by its chart. All is gone afterwards."""
 
 import os
+import random
 import sys
 import uuid
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.cluster.control import Control
 from tests.cluster.kit import KEEP, NODE_IMAGE, OPERATOR_IMAGE, REQUIRED, Cluster, why_none
 
 BUILD_S = 3600
@@ -48,6 +50,31 @@ def cluster(built: Cluster) -> Iterator[Cluster]:
     finally:
         if not keep:
             built.script("down")
+
+
+@pytest.fixture(scope="session")
+def control(built: Cluster) -> Iterator[Control]:
+    """A control plane without machines, beside the cluster: ready in seconds, and nothing but this process runs in it."""
+    keep = os.environ.get(KEEP) == "1"
+    alone = Cluster(f"{built.name}-api")
+    running = alone.script("exec", "kubectl", "get", "--raw", "/readyz", check=False).returncode == 0
+    if not (keep and running):
+        alone.script("down")
+        alone.script("up", "0")
+    try:
+        with Control(alone) as running_control:
+            yield running_control
+    finally:
+        if not keep:
+            alone.script("down")
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """Chance that comes again with pytest's `-p randomly -p "randomly_seed=..."`; its seed stands in what a failure shows."""
+    seed = random.getrandbits(32)
+    print(f"chance: {seed}")
+    return random.Random(seed)
 
 
 @pytest.fixture(scope="session")
