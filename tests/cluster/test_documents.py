@@ -116,7 +116,13 @@ def test_a_document_that_only_a_reconcile_can_refuse_keeps_the_last_good_state_r
     assert path in degraded["message"]
     assert demo.uids() == before
     assert "p2pnet_node_peers 1.0" in demo.page("demo-node-0"), "two nodes go on as they were"
+    demo.kubectl("delete", "pod", "demo-node-1", "--wait=true")
+    after = demo.until_pods(2)
+    assert {name for name in after if after[name] != before[name]} == {"demo-node-1"}, "it is made again as it was"
+    until(lambda: demo.status()["nodes"] == {"desired": 2, "ready": 2, "connected": 2}, "both are connected again")
+    assert demo.p2pnet("inject", "demo")["verdict"] == "pass"
+    assert refused() is not None
     demo.patch({**right, "nodes": 2})
     demo.until_ready(2)
     assert conditions(demo.get("subnet", "demo"))["Degraded"] == "False"
-    assert demo.uids() == before
+    assert demo.uids() == after
