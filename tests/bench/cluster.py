@@ -1,6 +1,6 @@
 """A Subnet on a cluster, from `apply` to Connected, against as many plain pods of the same image from `apply` to Ready.
 
-    python tests/bench/cluster.py [--nodes 50] [--rounds 3]
+    python tests/bench/cluster.py [--nodes 50] [--per-pod 1] [--rounds 3]
 
 The cluster is that of tests/cluster, made when none is running. The plain pods are a Parallel StatefulSet whose process
 answers a readiness probe and does nothing else: what the machine needs for so many pods of this size by themselves.
@@ -33,10 +33,11 @@ WRITES = re.compile(
 )
 
 
-def subnet(nodes: int) -> dict[str, Any]:
+def subnet(nodes: int, per_pod: int = 1) -> dict[str, Any]:
     """Full mesh, as the default is."""
     meta = {"name": "bench", "namespace": NAMESPACE}
-    return {"apiVersion": "p2pnet.io/v1alpha1", "kind": "Subnet", "metadata": meta, "spec": {"nodes": nodes}}
+    spec = {"nodes": nodes, "nodesPerPod": per_pod}
+    return {"apiVersion": "p2pnet.io/v1alpha1", "kind": "Subnet", "metadata": meta, "spec": spec}
 
 
 def plain(nodes: int) -> dict[str, Any]:
@@ -101,10 +102,10 @@ def prepare() -> tuple[Cluster, bool]:
     return cluster, not running
 
 
-def measure(cluster: Cluster, nodes: int) -> tuple[float, float, dict[str, float]]:
+def measure(cluster: Cluster, nodes: int, per_pod: int) -> tuple[float, float, dict[str, float]]:
     """Seconds of either kind, and the operator's writes."""
     before = writes(cluster)
-    ours = timed(cluster, subnet(nodes), "subnet/bench --for=condition=Connected")
+    ours = timed(cluster, subnet(nodes, per_pod), "subnet/bench --for=condition=Connected")
     after = writes(cluster)
     gone(cluster, "subnet/bench")
     theirs = timed(cluster, plain(nodes), f"statefulset/plain --for=jsonpath={{.status.readyReplicas}}={nodes}")
@@ -116,13 +117,14 @@ def main() -> None:
     """Print a line per round and the medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, default=50)
+    parser.add_argument("--per-pod", type=int, default=1, help="nodes of the Subnet to a pod; plain pods stay one each")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     cluster, made_here = prepare()
     pairs = []
     try:
         for number in range(1, options.rounds + 1):
-            ours, theirs, written = measure(cluster, options.nodes)
+            ours, theirs, written = measure(cluster, options.nodes, options.per_pod)
             pairs.append((ours, theirs))
             per_node = sum(written.values()) / options.nodes
             print(
