@@ -139,7 +139,7 @@ async def test_a_link_is_told_the_own_record_and_asked_for_the_others(desk: Desk
     [ask] = peer.asked
     assert ask.known is not None
     assert list(ask.known) == ["node-0"]
-    assert RecordTable("node-9", *SCOPE).book.offer(ask.record, identity("node-0").bundle, now=NOW) == "node-0"
+    assert RecordTable("node-9", *SCOPE).book.offer(ask.record, identity("node-0").bundle, now=clock.utc_now()) == "node-0"
     peer.answer(record("node-1"), record("node-2"))
     assert desk.table.wanted == ["node-1", "node-2"]
     assert desk.changes == 1
