@@ -12,7 +12,7 @@ import p2pnet.operator
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.operator import handlers, rbac
 from p2pnet.operator.__main__ import check_crd, main
-from p2pnet.operator.api import CHILDREN, EVENT, POD, SECRET, SUBNET, ApiError, Kind
+from p2pnet.operator.api import CHILDREN, EVENT, POD, SECRET, SUBNET, ApiError, BusyError, Kind
 from p2pnet.operator.metrics import Metrics
 from p2pnet.operator.queue import Key, Workers
 from p2pnet.operator.settings import Settings
@@ -148,6 +148,27 @@ async def test_a_missing_crd_ends_the_start_with_a_hint() -> None:
     with pytest.raises(TargetError, match="subnets") as raised:
         await check_crd(api, ("a",))
     assert "crd" in raised.value.hint
+
+
+async def test_a_server_that_is_busy_at_the_start_is_asked_again_for_a_while() -> None:
+    api, asked = Api(lambda: NOW), 0
+
+    async def busy_twice(*_: object) -> list[dict[str, object]]:
+        nonlocal asked
+        asked += 1
+        if asked > 2:
+            return []
+        error = BusyError(429, "TooManyRequests", "later")
+        error.retry_after_s = 0.001
+        raise error
+
+    api.find = busy_twice  # type: ignore[assignment,method-assign]
+    await check_crd(api, ())
+    assert asked == 3
+    asked = 0
+    with pytest.raises(TargetError, match="later"):
+        await check_crd(api, (), patience_s=0.0)
+    assert asked == 1
 
 
 def test_settings_come_from_the_environment_and_say_what_is_wrong() -> None:

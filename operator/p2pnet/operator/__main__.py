@@ -6,6 +6,7 @@ import os
 import random
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -14,7 +15,7 @@ import yaml
 
 from p2pnet.model.errors import P2pnetError, TargetError
 from p2pnet.operator import handlers, rbac
-from p2pnet.operator.api import SUBNET, ApiError, Cluster
+from p2pnet.operator.api import SUBNET, ApiError, BusyError, Cluster
 from p2pnet.operator.cluster import KubernetesCluster
 from p2pnet.operator.crd import crd
 from p2pnet.operator.ears import Ears
@@ -28,6 +29,8 @@ from p2pnet.operator.settings import Settings
 
 log = logging.getLogger("p2pnet.operator")
 
+PATIENCE_S = 60.0  # with an API server that is busy or away at the start; then the process ends and is started again
+ASK_AGAIN_S = 2.0
 RESYNC_S = 300.0  # every Subnet is looked at this often, whatever the watches missed
 ENDING_S = 12.0  # below the pod's grace period; an end takes a second, and a first process cannot be killed by itself
 STUCK_S = 600.0  # a look that takes longer will never end; not even an API server that is away makes one so long
@@ -38,24 +41,36 @@ async def run(settings: Settings) -> None:
     metrics = Metrics()
     cluster = await KubernetesCluster.connect(on_request=metrics.request)
     try:
-        await check_crd(cluster, settings.namespaces)
         if settings.metrics_port:
             metrics.serve(settings.metrics_port)
         health = Health()
-        async with health.serving(settings.health_port), _leading(cluster, settings, metrics):
-            await _operate(cluster, settings, metrics, health)
+        async with health.serving(settings.health_port):
+            await check_crd(cluster, settings.namespaces)
+            async with _leading(cluster, settings, metrics):
+                await _operate(cluster, settings, metrics, health)
     finally:
         await cluster.close()
 
 
-async def check_crd(cluster: Cluster, namespaces: tuple[str, ...]) -> None:
-    """Raise TargetError unless Subnets can be listed: a CRD that comes later would never be seen."""
+async def check_crd(cluster: Cluster, namespaces: tuple[str, ...], *, patience_s: float = PATIENCE_S) -> None:
+    """Raise TargetError unless Subnets can be listed: a CRD that comes later would never be seen.
+
+    A server that is busy or away is asked again until `patience_s` are over.
+    """
+    deadline_s = time.monotonic() + patience_s
     for namespace in namespaces or ("",):
-        try:
-            await cluster.find(SUBNET, namespace)
-        except ApiError as error:
-            hint = "install it first: python -m p2pnet.operator crd | kubectl apply -f -" if error.status == 404 else ""
-            raise TargetError(f"cannot list subnets.p2pnet.io: {error}", hint=hint) from error
+        while True:
+            try:
+                await cluster.find(SUBNET, namespace)
+                break
+            except ApiError as error:
+                wait_s = (error.retry_after_s if isinstance(error, BusyError) else None) or ASK_AGAIN_S
+                if not isinstance(error, BusyError) or time.monotonic() + wait_s > deadline_s:
+                    crd = "install it first: python -m p2pnet.operator crd | kubectl apply -f -"
+                    hint = crd if error.status == 404 else ""
+                    raise TargetError(f"cannot list subnets.p2pnet.io: {error}", hint=hint) from error
+                log.warning("cannot list subnets.p2pnet.io yet: %s; again in %.0f s", error, wait_s)
+            await asyncio.sleep(wait_s)
 
 
 @asynccontextmanager
