@@ -94,7 +94,7 @@ class Notes:
         self.notes.append((kind, why, peer))
 
 
-class Desk:
+class Stage:
     """An exchange of node-0 with everything around it."""
 
     def __init__(self, *, started: bool = True) -> None:
@@ -128,67 +128,69 @@ class Desk:
 
 
 @pytest.fixture
-async def desk() -> Any:
-    made = Desk()
+async def stage() -> Any:
+    made = Stage()
     yield made
     made.exchange.stop()
 
 
-async def test_a_link_is_told_the_own_record_and_asked_for_the_others(desk: Desk) -> None:
-    peer = desk.link("node-1")
+async def test_a_link_is_told_the_own_record_and_asked_for_the_others(stage: Stage) -> None:
+    peer = stage.link("node-1")
     [ask] = peer.asked
     assert ask.known is not None
     assert list(ask.known) == ["node-0"]
-    assert RecordTable("node-9", *SCOPE).book.offer(ask.record, identity("node-0").bundle, now=clock.utc_now()) == "node-0"
+    assert (
+        RecordTable("node-9", *SCOPE).book.offer(ask.record, identity("node-0").bundle, now=clock.utc_now()) == "node-0"
+    )
     peer.answer(record("node-1"), record("node-2"))
-    assert desk.table.wanted == ["node-1", "node-2"]
-    assert desk.changes == 1
+    assert stage.table.wanted == ["node-1", "node-2"]
+    assert stage.changes == 1
     assert len(peer.asked) == 1, "there was no more to have"
 
 
 async def test_who_dialled_before_the_node_could_speak_is_told_and_asked_as_well() -> None:
-    desk = Desk(started=False)
-    peer = desk.link("node-1")
+    stage = Stage(started=False)
+    peer = stage.link("node-1")
     assert peer.asked == []
-    assert desk.hears("node-1", peer, msgspec.msgpack.encode(Ask(record("node-1"), {}))).replies
-    desk.start()
+    assert stage.hears("node-1", peer, msgspec.msgpack.encode(Ask(record("node-1"), {}))).replies
+    stage.start()
     assert (len(peer.asked), peer.asked[0].known is not None) == (1, True)
-    assert desk.exchange._timer is not None
-    desk.exchange.stop()
+    assert stage.exchange._timer is not None
+    stage.exchange.stop()
 
 
-async def test_a_page_that_is_not_the_last_is_followed_by_a_question_unless_it_brought_nothing(desk: Desk) -> None:
-    peer = desk.link("node-1")
+async def test_a_page_that_is_not_the_last_is_followed_by_a_question_unless_it_brought_nothing(stage: Stage) -> None:
+    peer = stage.link("node-1")
     peer.answer(record("node-1"), more=True)
     assert set(peer.asked[1].known) == {"node-0", "node-1"}
     peer.answer(record("node-1"), more=True)
     assert len(peer.asked) == 2
 
 
-async def test_many_links_at_once_are_told_but_few_are_asked(desk: Desk) -> None:
-    peers = [desk.link(f"node-{number}") for number in range(1, 30)]
+async def test_many_links_at_once_are_told_but_few_are_asked(stage: Stage) -> None:
+    peers = [stage.link(f"node-{number}") for number in range(1, 30)]
     assert all(len(peer.asked) == 1 and peer.asked[0].record for peer in peers)
     assert sum(peer.asked[0].known is not None for peer in peers) == 2
 
 
-async def test_questions_come_more_and_more_seldom_while_there_is_no_news(desk: Desk) -> None:
-    peer = desk.link("node-1")
+async def test_questions_come_more_and_more_seldom_while_there_is_no_news(stage: Stage) -> None:
+    peer = stage.link("node-1")
     peer.answer(record("node-1"))
     gaps = []
     for _ in range(8):
-        desk.exchange._pull()
-        gaps.append(desk.exchange._gap_s)
+        stage.exchange._pull()
+        gaps.append(stage.exchange._gap_s)
         peer.answer()
     assert gaps == sorted(gaps)
     assert gaps[-1] == PULL_MAX_S
-    desk.exchange._pull()
+    stage.exchange._pull()
     peer.answer(record("node-2"))
-    assert desk.exchange._gap_s == PULL_FIRST_S
+    assert stage.exchange._gap_s == PULL_FIRST_S
 
 
-async def test_one_question_at_a_time_and_what_is_newer_follows_it(desk: Desk) -> None:
-    peer = desk.link("node-1")
-    desk.exchange.leaf_changed()
+async def test_one_question_at_a_time_and_what_is_newer_follows_it(stage: Stage) -> None:
+    peer = stage.link("node-1")
+    stage.exchange.leaf_changed()
     assert len(peer.asked) == 1
     peer.answer(record("node-1"))
     assert len(peer.asked) == 2
@@ -196,53 +198,53 @@ async def test_one_question_at_a_time_and_what_is_newer_follows_it(desk: Desk) -
     assert len(peer.asked) == 2
 
 
-async def test_a_question_without_an_answer_is_asked_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    peer = desk.link("node-1")
-    desk.exchange.tick()
+async def test_a_question_without_an_answer_is_asked_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = stage.link("node-1")
+    stage.exchange.tick()
     assert len(peer.asked) == 1
     monkeypatch.setattr(exchange, "ASK_S", -1.0)
-    desk.exchange.tick()
+    stage.exchange.tick()
     assert (len(peer.asked), peer.exchanges[0].cancelled) == (2, True)
 
 
-async def test_a_link_that_takes_no_question_is_tried_at_the_next_tick(desk: Desk) -> None:
+async def test_a_link_that_takes_no_question_is_tried_at_the_next_tick(stage: Stage) -> None:
     peer = FakeConnection()
     peer.full = True
-    desk.exchange.link_up("node-1", peer)
+    stage.exchange.link_up("node-1", peer)
     peer.full = False
-    desk.exchange.tick()
+    stage.exchange.tick()
     assert len(peer.asked) == 1
 
 
-async def test_answers_of_a_former_connection_are_left_alone(desk: Desk) -> None:
-    former = desk.link("node-1")
-    desk.link("node-1")
+async def test_answers_of_a_former_connection_are_left_alone(stage: Stage) -> None:
+    former = stage.link("node-1")
+    stage.link("node-1")
     former.answer(record("node-2"))
     assert former.exchanges[0].cancelled
-    assert desk.table.wanted == []
-    lost = desk.link("node-3")
-    desk.exchange.link_down("node-3")
+    assert stage.table.wanted == []
+    lost = stage.link("node-3")
+    stage.exchange.link_down("node-3")
     lost.waiting[0](ConnectionLost(None))
-    assert desk.refusals.notes == []
+    assert stage.refusals.notes == []
 
 
-async def test_an_asker_gets_what_it_lacks_and_ones_own_record(desk: Desk) -> None:
-    peer = desk.link("node-1")
+async def test_an_asker_gets_what_it_lacks_and_ones_own_record(stage: Stage) -> None:
+    peer = stage.link("node-1")
     peer.answer(record("node-2"))
-    asked = desk.hears("node-1", peer, msgspec.msgpack.encode(Ask(record("node-1"), {"node-1": (7, 0)})))
+    asked = stage.hears("node-1", peer, msgspec.msgpack.encode(Ask(record("node-1"), {"node-1": (7, 0)})))
     answer = msgspec.msgpack.decode(asked.replies[0], type=Answer)
     assert (len(answer.records), answer.more) == (2, False)
-    assert desk.table.wanted == ["node-1", "node-2"]
-    told = desk.hears("node-1", peer, msgspec.msgpack.encode(Ask(record("node-1", 1))))
+    assert stage.table.wanted == ["node-1", "node-2"]
+    told = stage.hears("node-1", peer, msgspec.msgpack.encode(Ask(record("node-1", 1))))
     assert msgspec.msgpack.decode(told.replies[0], type=Answer) == Answer()
 
 
-async def test_who_asks_too_often_gets_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_asks_too_often_gets_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "mono_ns", lambda: 5 * clock.NS)
-    peer = desk.link("node-1")
+    peer = stage.link("node-1")
     question = msgspec.msgpack.encode(Ask(b"", {}))
     answers = [
-        msgspec.msgpack.decode(desk.hears("node-1", peer, question).replies[0], type=Answer).records
+        msgspec.msgpack.decode(stage.hears("node-1", peer, question).replies[0], type=Answer).records
         for _ in range(3 * int(ANSWERS_PER_S))
     ]
     assert sum(bool(records) for records in answers) == 2 * int(ANSWERS_PER_S)
@@ -257,45 +259,45 @@ async def test_who_asks_too_often_gets_nothing(desk: Desk, monkeypatch: pytest.M
 )
 def test_any_bytes_give_one_answer_or_the_end_of_the_link_and_no_growth(payload: bytes) -> None:
     async def scene() -> None:
-        desk = Desk()
-        peer = desk.link("node-1")
-        message = desk.hears("node-1", peer, payload)
+        stage = Stage()
+        peer = stage.link("node-1")
+        message = stage.hears("node-1", peer, payload)
         assert (len(message.replies) == 1) != (peer.ended is not None)
         peer.answer(raw=payload)
         if peer.ended is not None:
             assert peer.ended[0] == CloseCode.PROTOCOL_VIOLATION
-            assert desk.refusals.notes[0][0] == "record"
-        assert desk.table.wanted == []
+            assert stage.refusals.notes[0][0] == "record"
+        assert stage.table.wanted == []
         assert len(peer.asked) <= 2
-        desk.exchange.stop()
+        stage.exchange.stop()
 
     asyncio.run(scene())
 
 
 async def test_a_record_that_ends_cuts_its_link_and_a_stranger_is_cut_in_the_end(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known, mute = desk.link("node-1"), desk.link("node-2")
-    desk.hears("node-1", known, msgspec.msgpack.encode(Ask(record("node-1"))))
-    desk.exchange.tick()
-    assert desk.cuts == []
+    known, mute = stage.link("node-1"), stage.link("node-2")
+    stage.hears("node-1", known, msgspec.msgpack.encode(Ask(record("node-1"))))
+    stage.exchange.tick()
+    assert stage.cuts == []
     monkeypatch.setattr(exchange, "UNKNOWN_S", -1.0)
-    desk.exchange.tick()
-    assert desk.cuts == [("node-2", "no record of it is in force")]
+    stage.exchange.tick()
+    assert stage.cuts == [("node-2", "no record of it is in force")]
     monkeypatch.setattr(exchange, "UNKNOWN_S", limits.RECORD_S)
     later = clock.utc_now() + timedelta(seconds=501)
     monkeypatch.setattr(clock, "utc_now", lambda: later)
-    desk.exchange.tick()
-    assert desk.cuts[1:] == [("node-1", "its record has ended")]
+    stage.exchange.tick()
+    assert stage.cuts[1:] == [("node-1", "its record has ended")]
     assert mute.ended is None
 
 
 async def test_a_record_that_cannot_be_signed_anew_leaves_the_former_one(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    peer = desk.link("node-1")
+    peer = stage.link("node-1")
     peer.answer(record("node-1"))
     monkeypatch.setattr(limits, "RECORD_BYTES_MAX", 100)
-    desk.exchange.leaf_changed()
+    stage.exchange.leaf_changed()
     assert "others will lose sight of this node: the record of spiffe://" in caplog.text
     assert len(peer.asked) == 1

@@ -68,7 +68,7 @@ class Post:
     idle_s: float = limits.IDLE_S
 
 
-class Desk:
+class Requests:
     """The table, who waits for another one, and what is asked of the nursery."""
 
     def __init__(self, asks_fd: int) -> None:
@@ -158,9 +158,9 @@ class Desk:
 class Tables:
     """Reads the nursery's lines; without the nursery this process has no use."""
 
-    def __init__(self, fd: int, desk: Desk) -> None:
+    def __init__(self, fd: int, requests: Requests) -> None:
         self._fd = fd
-        self._desk = desk
+        self._requests = requests
         self._unread = bytearray()
         self._decoder = msgspec.json.Decoder(Table)
         os.set_blocking(fd, False)
@@ -175,14 +175,14 @@ class Tables:
             os._exit(0)
         self._unread += data
         for line in read_lines(self._unread):
-            self._desk.take(self._decoder.decode(line))
+            self._requests.take(self._decoder.decode(line))
 
 
 async def serve(post: Post, tables_fd: int, asks_fd: int) -> None:
     """Serve until cancelled. Raises P2pnetError or OSError for an identity or an address not to be had."""
     os.set_blocking(asks_fd, False)
-    desk = Desk(asks_fd)
-    Tables(tables_fd, desk)
+    requests = Requests(asks_fd)
+    Tables(tables_fd, requests)
     identity = IdentityWatch(
         post.identity_dir, member_uri(*post.scope, post.node), now=clock.utc_now(), name=post.identity_name
     )  # fmt: skip
@@ -194,11 +194,11 @@ async def serve(post: Post, tables_fd: int, asks_fd: int) -> None:
             idle_s=post.idle_s, message_bytes_max=REQUEST_BYTES_MAX, connections_max=CONNECTIONS_MAX,
             socket_buffer_bytes=256 * limits.KIB,
         ),
-        on_message=desk.message,
+        on_message=requests.message,
         on_connection=lambda connection: log.info("the lab is here, from %s:%d", *connection.address[:2]),
         on_refused=_Refused().note,
     )  # fmt: skip
-    page = pod_health.PodHealth(post.pages, desk.paused)
+    page = pod_health.PodHealth(post.pages, requests.paused)
     await page.start(post.host, post.health_port)
     while True:
         await asyncio.sleep(WATCH_S)
