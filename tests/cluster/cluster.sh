@@ -301,7 +301,7 @@ down() {
   for folder in "$RUN"/node*/; do [ -d "$folder" ] && kill_containers "${folder%/}"; done
   # shellcheck disable=SC2046
   stop $(names_of containerd)
-  for folder in "/run/netns/$NS"-* "/run/netns/$NS"; do [ ! -e "$folder" ] || ip netns del "${folder##*/}"; done
+  for folder in "/run/netns/$NS"-[0-9]* "/run/netns/$NS"; do [ ! -e "$folder" ] || ip netns del "${folder##*/}"; done
   rm -rf "$RUN"
   # Where they were made for this, they are empty. Not while another cluster has mounts on them: those would go, too.
   # shellcheck disable=SC2086 # several folders

@@ -22,6 +22,10 @@ pytestmark = pytest.mark.timeout(150)
 Until = Callable[..., Any]
 
 
+EVENTS_OF_A_WHILE = 20_000
+"""Bytes: of more than a second, at 50 artifacts a second to two nodes."""
+
+
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
     os.kill(pid, number)
 
@@ -114,6 +118,10 @@ def test_nothing_outlives_a_killed_parent_and_its_run_is_invalid(person: Any, un
     [nursery] = person.children(lab)
     with person.start("inject", "demo", "--size", "1KiB", "--count", "2000", "--rate", "50/s") as injecting:
         run = until(lambda: next((person.state / "runs").glob("r-*"), None)).name
+        events = person.state / "runs" / run / "events.ndjson"
+        until(
+            lambda: events.exists() and events.stat().st_size > EVENTS_OF_A_WHILE
+        )  # whoever started it has long heard so
         kill(lab if victim == "lab" else nursery)
         _, err = injecting.communicate(timeout=40)
 
