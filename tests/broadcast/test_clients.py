@@ -29,7 +29,7 @@ class Moody(BlobClient):
     def __init__(self, says: Bounce) -> None:
         self.says = says
 
-    def bouncer(self, artifact: ArtifactId, size: int) -> Bounce:
+    def bouncer(self, artifact: ArtifactId, key: bytes, size: int) -> Bounce:
         return self.says
 
 
@@ -83,13 +83,13 @@ class Heights:
             actions += [AddToValidated(bytes([self.top]) + bytes(9)), PurgeBelow(self.top - 2)]
         return actions
 
-    def bouncer(self, artifact: ArtifactId, size: int) -> Bounce:
+    def bouncer(self, artifact: ArtifactId, key: bytes, size: int) -> Bounce:
         return Bounce.WANTS
 
     def is_urgent(self, artifact: ArtifactId, inspected: Inspected) -> bool:
         return False
 
-    def relay(self, artifact: ArtifactId) -> Any:
+    def relay(self, artifact: ArtifactId, key: bytes) -> Any:
         return "none"
 
 

@@ -96,7 +96,7 @@ class BlobClient:
                 actions.append(MoveToValidated(artifact.id))
         return actions
 
-    def bouncer(self, artifact: ArtifactId, size: int) -> Bounce:  # noqa: ARG002 - a blob's id says nothing
+    def bouncer(self, artifact: ArtifactId, key: bytes, size: int) -> Bounce:  # noqa: ARG002 - a blob's id says nothing
         """See `Client`."""
         return Bounce.WANTS
 
@@ -104,6 +104,6 @@ class BlobClient:
         """See `Client`."""
         return False
 
-    def relay(self, artifact: ArtifactId) -> Relay | None:  # noqa: ARG002 - all alike
+    def relay(self, artifact: ArtifactId, key: bytes) -> Relay | None:  # noqa: ARG002 - all alike
         """See `Client`."""
         return None

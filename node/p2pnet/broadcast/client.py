@@ -37,11 +37,11 @@ class Client(Protocol):
     def on_state_change(self, changes: list[Change], pool: PoolView, now: float) -> list[ChangeAction]:
         """What to do about the changes since the last call. `now` in Unix seconds. Changes nothing by itself."""
 
-    def bouncer(self, artifact: ArtifactId, size: int) -> Bounce:
-        """Whether to take an artifact of `size` encoded bytes. Cheap and pure."""
+    def bouncer(self, artifact: ArtifactId, key: bytes, size: int) -> Bounce:
+        """Whether to take an artifact of `size` encoded bytes, whose publisher gave it `key`. Cheap and pure."""
 
     def is_urgent(self, artifact: ArtifactId, inspected: Inspected) -> bool:
         """Whether to push this own product at any size."""
 
-    def relay(self, artifact: ArtifactId) -> Relay | None:
+    def relay(self, artifact: ArtifactId, key: bytes) -> Relay | None:
         """How to pass on a peer's artifact; None: as the subnet's settings say."""

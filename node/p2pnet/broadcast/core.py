@@ -12,12 +12,13 @@ from p2pnet.broadcast import inputs
 from p2pnet.broadcast.artifact import id_prefix
 from p2pnet.broadcast.charges import Charges
 from p2pnet.broadcast.client import Client
-from p2pnet.broadcast.effects import AnswerFetch, Effect, Published, PublishRefused, RunClient
+from p2pnet.broadcast.effects import AnswerDigest, AnswerFetch, Effect, Published, PublishRefused, RunClient
 from p2pnet.broadcast.fetching import Fetcher
 from p2pnet.broadcast.inputs import Input, Wake
 from p2pnet.broadcast.intake import Intake
 from p2pnet.broadcast.keeper import Keeper, PublicationRefusedError
-from p2pnet.broadcast.pool import Change, Pool
+from p2pnet.broadcast.pending import Pending
+from p2pnet.broadcast.pool import Change, Pool, RemoveFromValidated
 from p2pnet.broadcast.relay import Relay
 from p2pnet.broadcast.sender import Sender
 from p2pnet.broadcast.serving import Serving
@@ -84,6 +85,7 @@ class Broadcast:
         self._handlers: dict[type[Input], Callable[[Any], None]] = {
             inputs.Publish: self._publish,
             inputs.Withdraw: self._withdraw,
+            inputs.Purge: self._purge,
             inputs.PeerUp: self._peer_up,
             inputs.PeerDown: self._peer_down,
             inputs.UpdatesReceived: self._updates_received,
@@ -92,6 +94,8 @@ class Broadcast:
             inputs.FetchAnswered: self._fetch_answered,
             inputs.SyncedReceived: self._synced_received,
             inputs.SyncedAnswered: self._synced_answered,
+            inputs.DigestReceived: self._digest_received,
+            inputs.DigestAnswered: lambda _: None,
             inputs.MembersChanged: self._members_changed,
             inputs.ClientAnswered: self._client_answered,
             inputs.Wake: self._wake,
@@ -120,6 +124,15 @@ class Broadcast:
     def next_wakeup(self) -> int | None:
         """When the next Wake is due, in monotonic nanoseconds; None: never. Look again after every `handle`."""
         return self._turn.now if self._turn.soon else self._turn.timers.next()
+
+    @property
+    def at_rest(self) -> bool:
+        """Nothing is due but what time alone brings: expiries, and the client's own ticks."""
+        return not self.pending()
+
+    def pending(self) -> list[Pending]:
+        """What this node still has to do or to wait for, the expiry of artifacts and the client's ticks left out."""
+        return [Pending("task", artifact) for artifact in self._fetcher.tasks]
 
     # What a driver may read
 
@@ -161,6 +174,12 @@ class Broadcast:
     def _withdraw(self, withdraw: inputs.Withdraw) -> None:
         self._intake.abandon(withdraw.artifact)
         self._keeper.withdraw(withdraw.artifact)
+
+    def _purge(self, purge: inputs.Purge) -> None:
+        self._keeper.apply([RemoveFromValidated(purge.artifact)])
+
+    def _digest_received(self, digest: inputs.DigestReceived) -> None:
+        self._turn.effects.append(AnswerDigest(digest.token, b""))
 
     # Peers
 

@@ -35,6 +35,15 @@ class SendSynced(msgspec.Struct, frozen=True):
     connection: int
 
 
+class SendDigest(msgspec.Struct, frozen=True):
+    """Send one request on `/<client>/digest`; answer with `DigestAnswered`."""
+
+    token: int
+    peer: str
+    connection: int
+    body: bytes
+
+
 class Cancel(msgspec.Struct, frozen=True):
     """Reset the stream of a SendUpdates or Fetch that is still open. No answer is owed any more."""
 
@@ -53,6 +62,13 @@ class AnswerFetch(msgspec.Struct, frozen=True):
 
     token: int
     body: list[bytes]
+
+
+class AnswerDigest(msgspec.Struct, frozen=True):
+    """Reply to `DigestReceived`."""
+
+    token: int
+    body: bytes
 
 
 class RunClient(msgspec.Struct, frozen=True):
@@ -89,9 +105,11 @@ Effect = (
     SendUpdates
     | Fetch
     | SendSynced
+    | SendDigest
     | Cancel
     | AnswerUpdates
     | AnswerFetch
+    | AnswerDigest
     | RunClient
     | Published
     | PublishRefused

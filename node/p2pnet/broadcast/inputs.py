@@ -21,6 +21,12 @@ class Withdraw(msgspec.Struct, frozen=True):
     artifact: ArtifactId
 
 
+class Purge(msgspec.Struct, frozen=True):
+    """Remove from this node's pool as its client would: nobody else is told; the id is unwanted until it would have expired."""
+
+    artifact: ArtifactId
+
+
 class PeerUp(msgspec.Struct, frozen=True):
     """An authenticated connection to a peer is in use; a newer `connection` replaces an older one of the same peer."""
 
@@ -81,6 +87,22 @@ class SyncedAnswered(msgspec.Struct, frozen=True):
     ok: bool
 
 
+class DigestReceived(msgspec.Struct, frozen=True):
+    """A request on `/<client>/digest`. Answered by one `AnswerDigest` with the same token in the same turn."""
+
+    peer: str
+    connection: int
+    token: int
+    body: bytes
+
+
+class DigestAnswered(msgspec.Struct, frozen=True):
+    """The reply to a `SendDigest`; `body` None: it failed on the way."""
+
+    token: int
+    body: bytes | None
+
+
 class MembersChanged(msgspec.Struct, frozen=True):
     """The registry's members now. Rows of peers no longer among them end."""
 
@@ -92,6 +114,8 @@ class ClientAnswered(msgspec.Struct, frozen=True):
 
     actions: list[ChangeAction]
     took_ns: int
+    failed: str = ""
+    """What it raised; it is called again with the same changes after a pause."""
 
 
 class Wake(msgspec.Struct, frozen=True):
@@ -101,6 +125,7 @@ class Wake(msgspec.Struct, frozen=True):
 Input = (
     Publish
     | Withdraw
+    | Purge
     | PeerUp
     | PeerDown
     | UpdatesReceived
@@ -109,6 +134,8 @@ Input = (
     | FetchAnswered
     | SyncedReceived
     | SyncedAnswered
+    | DigestReceived
+    | DigestAnswered
     | MembersChanged
     | ClientAnswered
     | Wake

@@ -156,7 +156,7 @@ class Intake:
         """Ask the bouncer again about what it may want later."""
         self._turn.timers.cancel(Timer.STASH, None)
         for artifact, size in list(self._stash.items()):
-            bounce = self._client.bouncer(artifact, size)
+            bounce = self._client.bouncer(artifact, b"", size)
             if bounce is not Bounce.MAYBE_LATER:
                 del self._stash[artifact]
             if bounce is Bounce.WANTS:
@@ -254,7 +254,7 @@ class Intake:
             return Status.HAVE, False
         if self._keeper.lifetimes.is_refused(artifact):
             return Status.UNWANTED, False
-        bounce = self._client.bouncer(artifact, size)
+        bounce = self._client.bouncer(artifact, b"", size)
         if bounce is Bounce.WANTS:
             self._stash.pop(artifact, None)
             return Status.OK, True

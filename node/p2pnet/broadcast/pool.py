@@ -15,6 +15,8 @@ class Inspected(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     size: int
     """Bytes of user payload."""
+    key: bytes = b""
+    """At most 32 bytes of the client's own (a height, a kind): part of the id, carried in every advert."""
     expires: float = math.inf
     """Unix seconds."""
     height: int | None = None

@@ -72,7 +72,7 @@ class Relay:
                 self._offer(found, audience)
 
     def _manner(self, artifact: ArtifactId) -> Manner:
-        match self._client.relay(artifact) or self._turn.settings.relay:
+        match self._client.relay(artifact, b"") or self._turn.settings.relay:
             case "auto":
                 return "hold" if self._turn.settings.full_mesh else "advert"
             case "advert":
