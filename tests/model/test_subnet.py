@@ -81,7 +81,7 @@ def test_what_is_left_out_has_the_defaults_of_the_design() -> None:
     assert (spec.nodes, spec.seed, spec.ttl, spec.nodes_per_pod) == (3, 42, None, 1)
     assert (spec.identity.ttl, spec.identity.renew_before, spec.identity.issuer) == ("7d", None, "builtin")
     assert spec.identity.renew_before_seconds == pytest.approx(604_800 / 3)
-    assert (spec.broadcast.push_below, spec.broadcast.relay, spec.broadcast.keep) == (1024, "auto", "10m")
+    assert (spec.broadcast.push_below, spec.broadcast.relay, spec.broadcast.keep) == ("auto", "auto", "10m")
     assert [client.name for client in spec.clients] == ["blob"]
     assert (spec.ready.connected, spec.ready.within) == ("100%", "120s")
 

@@ -100,7 +100,7 @@ def config_of(subnet: Subnet, paths: SubnetPaths, node: str, group: str, ports: 
         name=node, subnet=subnet.name, trust_domain=spec.identity.trust_domain, namespace=NAMESPACE, group=group,
         host=HOST, identity_dir=str(paths.node(node).identity), members_file=str(paths.members), seed=spec.seed,
         broadcast=BroadcastSettings(
-            push_below=spec.broadcast.push_below, relay=spec.broadcast.relay,
+            push_below=spec.broadcast.push_below_bytes, relay=spec.broadcast.relay,
             slots_per_peer=spec.broadcast.slots_per_peer,
             artifact_bytes_max=spec.broadcast.artifact_bytes_max.bytes, keep_s=spec.broadcast.keep.seconds,
             full_mesh=topology_of(subnet).full,

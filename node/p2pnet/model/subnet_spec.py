@@ -23,7 +23,9 @@ Behaviour = Literal["honest", "silent", "slow", "eclipse", "equivocating", "repl
 
 
 def _read_push_below(value: object) -> object:
-    """`1024` as the design writes it, or a size with its unit; both are bytes of user payload."""
+    """`auto`, a number of bytes, or a size with its unit; all are of user payload."""
+    if value == "auto":
+        return value
     return value if isinstance(value, int) and not isinstance(value, bool) else Size.read(value).bytes
 
 
@@ -121,17 +123,24 @@ class Broadcast(Document):
     """Settings of the broadcast layer, the same for every client."""
 
     push_below: Annotated[
-        int,
+        Annotated[int, Field(ge=0, le=limits.ARTIFACT_BYTES_MAX)] | Literal["auto"],
         BeforeValidator(_read_push_below),
-        Field(ge=0, le=limits.ARTIFACT_BYTES_MAX),
-        WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": Size.pattern}]}),
-    ] = limits.PUSH_BELOW_BYTES
-    """Bytes of user payload; a smaller artifact is pushed inside its update. 0 pushes nothing."""
+        WithJsonSchema(
+            {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^auto$|{Size.pattern}"}]}
+        ),
+    ] = "auto"
+    """Bytes of user payload; a smaller artifact is pushed inside its update. 0 pushes nothing. `auto`: one part (64 KiB) and
+    less in a full mesh, less than 1 KiB in a sparse topology."""
     relay: Literal["none", "auto", "advert", "push"] = "auto"
     slots_per_peer: Annotated[int, Field(ge=1, le=100_000)] = limits.SLOTS_PER_PEER
     artifact_bytes_max: Size = Size("128Mi")
     keep: Duration = Duration("10m")
     """How long a blob lives after its creation."""
+
+    @property
+    def push_below_bytes(self) -> int | None:
+        """As a node is told; None: auto."""
+        return None if self.push_below == "auto" else self.push_below
 
 
 class Client(Document):

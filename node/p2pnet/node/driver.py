@@ -12,6 +12,7 @@ from functools import partial
 
 from p2pnet.broadcast import Broadcast, ChangeAction, Client
 from p2pnet.broadcast.effects import (
+    AnswerDigest,
     AnswerFetch,
     AnswerUpdates,
     Cancel,
@@ -21,11 +22,14 @@ from p2pnet.broadcast.effects import (
     Published,
     PublishRefused,
     RunClient,
+    SendDigest,
     SendSynced,
     SendUpdates,
 )
 from p2pnet.broadcast.inputs import (
     ClientAnswered,
+    DigestAnswered,
+    DigestReceived,
     FetchAnswered,
     FetchReceived,
     Input,
@@ -38,11 +42,12 @@ from p2pnet.broadcast.inputs import (
     UpdatesReceived,
     Wake,
 )
+from p2pnet.broadcast.wire import FETCH_ANSWER_BYTES_MAX
 from p2pnet.model import limits
 from p2pnet.model.control import Refusal
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.events import EventKind
-from p2pnet.model.routes import route_fetch, route_synced, route_update
+from p2pnet.model.routes import route_digest, route_fetch, route_synced, route_update
 from p2pnet.node.clock import NS, delay_s, mono_ns, wall_ns
 from p2pnet.node.events import EventRing
 from p2pnet.quic import Connection, Exchange, Message
@@ -53,8 +58,6 @@ WAKES_PER_TURN = 4
 """A client's answer may be due at once, and batches after it; whatever asks for more waits for the next turn."""
 ANSWER_BYTES_MAX = 64 * limits.KIB
 """Statuses of one batch of updates; a batch of 16 KiB has a few hundred entries."""
-FETCH_ANSWER_BYTES_MAX = 2 * limits.PART_BYTES
-"""A part with its frame, or the part list of the largest artifact."""
 
 log = logging.getLogger("p2pnet.node")
 
@@ -82,13 +85,14 @@ class Driver:
         """Our requests without an answer; None while one is being started."""
         self._timeouts: dict[int, asyncio.TimerHandle] = {}
         self._publishing: list[bytes | Refusal] = []
-        self._update, self._fetch, self._synced = (
-            route(client.name) for route in (route_update, route_fetch, route_synced)
+        self._update, self._fetch, self._synced, self._digest = (
+            route(client.name) for route in (route_update, route_fetch, route_synced, route_digest)
         )
         self.routes: dict[bytes, Callable[[str, Connection, Message], None]] = {
             self._update: self._on_updates,
             self._fetch: self._on_fetch,
             self._synced: self._on_synced,
+            self._digest: self._on_digest,
         }
 
     # --- ways in ---
@@ -138,6 +142,9 @@ class Driver:
     def _on_synced(self, peer: str, connection: Connection, message: Message) -> None:
         message.reply(b"")
         self.feed(SyncedReceived(peer, connection.id))
+
+    def _on_digest(self, peer: str, connection: Connection, message: Message) -> None:
+        self.feed(DigestReceived(peer, connection.id, self._keep(message), message.payload))
 
     def _keep(self, message: Message) -> int:
         self._tokens += 1
@@ -204,9 +211,11 @@ class Driver:
                 self._ask(token, connection, self._fetch, body, FetchAnswered, reply_bytes_max=FETCH_ANSWER_BYTES_MAX)
             case SendSynced(token, _, connection):
                 self._ask(token, connection, self._synced, b"", _synced_answered, reply_bytes_max=ANSWER_BYTES_MAX)
+            case SendDigest(token, _, connection, body):
+                self._ask(token, connection, self._digest, body, DigestAnswered, reply_bytes_max=ANSWER_BYTES_MAX)
             case Cancel(token):
                 self._cancel(token)
-            case AnswerUpdates(token, body):
+            case AnswerUpdates(token, body) | AnswerDigest(token, body):
                 self._answer(token, body)
             case AnswerFetch(token, parts):
                 self._answer(token, parts)

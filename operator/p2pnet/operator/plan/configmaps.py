@@ -95,7 +95,7 @@ def node_config(site: Site) -> dict[str, object]:
         health_host="0.0.0.0", health_port=HEALTH_PORT, identity_dir="/etc/p2pnet/identity",
         members_file=f"/etc/p2pnet/members/{MEMBERS_KEY}", seed=spec.seed,
         broadcast=BroadcastSettings(
-            push_below=spec.broadcast.push_below, relay=spec.broadcast.relay,
+            push_below=spec.broadcast.push_below_bytes, relay=spec.broadcast.relay,
             slots_per_peer=spec.broadcast.slots_per_peer,
             artifact_bytes_max=spec.broadcast.artifact_bytes_max.bytes, keep_s=spec.broadcast.keep.seconds,
             full_mesh=topology_of(site.subnet).full,
