@@ -4,6 +4,7 @@ For drivers: `node` runs it over QUIC, `sim` in virtual time. Both give it input
 a client of their own: everything that it takes and returns is listed here.
 """
 
+from p2pnet.broadcast.beacon import BeaconClient
 from p2pnet.broadcast.blob import Blob, BlobClient, make_blob, read_blob
 from p2pnet.broadcast.client import Bounce, Client, Relay
 from p2pnet.broadcast.core import Broadcast, Pending
@@ -30,6 +31,7 @@ __all__ = [
     "AddToValidated",
     "Artifact",
     "ArtifactId",
+    "BeaconClient",
     "Blob",
     "BlobClient",
     "Bounce",

@@ -199,6 +199,7 @@ class Assembler:
         task = self.tasks.get(artifact)
         if task is None:
             return
+        self._context.counters["tasks_looked_at"] += 1
         if not task.part_list:
             if not task.asks:
                 self._ask_first(task)

@@ -202,6 +202,17 @@ class Broadcast:
         """Whether the id is unwanted here: withdrawn, purged, expired or found invalid."""
         return self._manager.expiry.is_refused(artifact)
 
+    def announcing(self) -> list[ArtifactId]:
+        """What has a slot here, complete or not."""
+        return list(self._sender.active)
+
+    def announced_by(self, peer: str) -> list[ArtifactId]:
+        """The ids in the rows of a peer's current connection."""
+        rows = self._table.peers.get(peer)
+        if rows is None or not rows.connection:
+            return []
+        return [row.artifact for row in rows.rows.values() if row.artifact and row.connection == rows.connection]
+
     def charged(self, peer: str) -> int:
         """Unvalidated bytes that a peer is charged with now."""
         return self._quota.held(peer)
