@@ -45,7 +45,7 @@ SHARED_ABOVE_PARTS = 2  # so few parts are given to every asker
 ASKS_PER_TASK = 64  # in flight; several peers' streams
 FAILED_FIRST_NS = 250 * MS  # before the same source is asked again; another one is asked at once
 FAILED_MOST_NS = 60 * SECOND
-FAILURES_MAX = 8  # requests in a row that brought nothing: the source is asked no more until it connects anew
+FAILURES_MAX = 8  # requests in a row that brought nothing: the source is asked no more until it announces it anew
 DRY_NS = 30 * SECOND  # how long a task lives without a path to what it lacks
 
 
@@ -243,7 +243,7 @@ class Assembler:
     def _is_path(self, task: Task, source: Source) -> bool:
         """Whether the source is connected, has not failed for good, and declared the right size."""
         supplier = self._suppliers.get(source.peer)
-        if supplier is None or source.closed or source.connection != supplier.connection:
+        if supplier is None or _is_hopeless(source) or source.connection != supplier.connection:
             return False
         return not task.part_list or (source.size == task.size and source.key == task.key)
 
@@ -306,7 +306,7 @@ class Assembler:
 
     def _has_hope(self, task: Task) -> bool:
         """Somebody announces it that may yet have more, or be connected again."""
-        return any(not source.closed for source in self._table.holders.get(task.artifact, {}).values())
+        return not all(map(_is_hopeless, self._table.holders.get(task.artifact, {}).values()))
 
     def _serve(self, supplier: Supplier) -> None:
         """Streams are free: the tasks that have waited longest ask, and stand at the end again if they want more."""
@@ -505,7 +505,6 @@ class Assembler:
             source.closed = True
         elif source.failures >= FAILURES_MAX:
             context.count("source_given_up")
-            source.closed = True
         if len(self._table.holders.get(ask.task.artifact, ())) > 1:
             context.count("another_source_after_failure")
         source.not_before = context.now + context.backoff(source.failures, FAILED_FIRST_NS, FAILED_MOST_NS)
@@ -513,6 +512,11 @@ class Assembler:
         context.counters["fetch_errors"] += 1
         context.emit_about(EventKind.FETCH_FAILED, ask.task.artifact, source.peer, detail=why)
         self._put_back(ask)
+
+
+def _is_hopeless(source: Source) -> bool:
+    """Whether it is not asked any more: wrong content, or nothing at all for long."""
+    return source.closed or source.failures >= FAILURES_MAX
 
 
 class Server:

@@ -150,9 +150,9 @@ class Content:
         if self.audience is not None:
             self.audience.add(peer)
 
-    def renew(self, commit: int, have: int) -> None:
-        """More parts are here: the next advert says so."""
-        self.commit, self.have, self._advert = commit, have, b""
+    def renew(self, commit: int, have: int | None) -> None:
+        """It is to be announced anew, with these parts. A push entry still has the old commit: it is not pushed again."""
+        self.commit, self.have, self._advert, self.push = commit, have, b"", None
 
 
 class Item(NamedTuple):

@@ -95,7 +95,7 @@ class Digests:
     # What is held
 
     def add(self, artifact: ArtifactId) -> None:
-        """This node holds it, and does not announce it to everybody by itself."""
+        """This node holds it, and somebody may not."""
         self._number += 1
         self._held[artifact] = self._number
         self._log.append((self._number, self._context.now, artifact))
@@ -103,7 +103,7 @@ class Digests:
             self._wake(self._context.now + PERIOD_NS)
 
     def forget(self, artifact: ArtifactId) -> None:
-        """It is not held any more, or announced to everybody now."""
+        """It is not held any more."""
         self._held.pop(artifact, None)
         if len(self._log) > 2 * len(self._held) + 100:
             self._log = [entry for entry in self._log if self._held.get(entry[2]) == entry[0]]

@@ -106,7 +106,6 @@ class PoolManager:
         found = Artifact(id=artifact, data=data, parts=parts, inspected=inspected)
         self._pool.validated[artifact] = found
         self._digests.changed(artifact)
-        self._relay.published(found)
         self._live(artifact, inspected.expires)
         context.emit(EventKind.PUBLISHED, artifact, size=inspected.size)
         self._change(ChangeKind.PUBLISHED, artifact)
@@ -255,6 +254,7 @@ class PoolManager:
         urgent = self._calls.is_urgent(found.id, found.inspected)
         pushes = urgent or found.size < self._context.settings.push_limit
         data = found.data if pushes else None
+        self._relay.published(found)
         self._sender.offer(found.id, len(found.data), found.hop, key=found.inspected.key, data=data, urgent=urgent)
 
     def _validate(self, artifact: ArtifactId) -> None:

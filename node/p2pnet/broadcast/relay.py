@@ -34,19 +34,23 @@ class Relay:
         return list(self._waiting)
 
     def published(self, artifact: Artifact) -> None:
-        """This node's own product: if its peers pass it on to nobody, no digest may count it."""
-        if self.manner(artifact.id, artifact.inspected.key) == "none":
+        """This node's own product is announced to everybody; if its peers pass it on to nobody, no digest may count it."""
+        self._count(artifact, self.manner(artifact.id, artifact.inspected.key))
+
+    def _count(self, artifact: Artifact, manner: Manner) -> None:
+        if manner == "none":
             self._digests.keep_private(artifact.id)
+        elif self._context.settings.full_mesh:
+            self._digests.add(artifact.id)
 
     def validated(self, artifact: Artifact) -> None:
         """A peer's artifact is valid."""
         manner = self.manner(artifact.id, artifact.inspected.key)
+        self._count(artifact, manner)
         if manner == "none":
-            self._digests.keep_private(artifact.id)
             if artifact.id in self._sender.active:
                 self._sender.withdraw(artifact.id)
         elif manner == "hold" and artifact.id not in self._sender.active:
-            self._digests.add(artifact.id)
             self._context.count("relays_held")
         else:
             self._offer(artifact, None)
@@ -67,7 +71,7 @@ class Relay:
         self._context.count("relays_released")
         self._context.count("held_artifact_offered")
         if artifact in self._sender.active:
-            self._sender.include(artifact, peer)
+            self._sender.again(artifact, peer)
         elif artifact in self._waiting:
             audience = self._waiting[artifact]
             if audience is not None:

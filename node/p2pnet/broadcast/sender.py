@@ -3,7 +3,7 @@
 from collections import deque
 
 from p2pnet.broadcast.context import MS, Context, Timer
-from p2pnet.broadcast.delivery import Content, Delivery, Outbox
+from p2pnet.broadcast.delivery import Content, Delivery, Outbox, State
 from p2pnet.broadcast.table import Table
 from p2pnet.model.ids import ArtifactId, CommitId, Slot
 
@@ -148,12 +148,20 @@ class Sender:
             self._context.timers.set(Timer.EMPTY, None, at)
         return True
 
-    def include(self, artifact: ArtifactId, peer: str) -> None:
-        """Announce what had an audience to one more peer."""
+    def again(self, artifact: ArtifactId, peer: str) -> None:
+        """A peer does not know what has a slot here: announce it to that peer, too or anew."""
         content, box = self.active.get(artifact), self.boxes.get(peer)
-        if content is None or box is None or content.is_for(peer):
+        if content is None or box is None or slot_state(box, content) in {State.DUE, State.FLYING, State.PAUSED}:
             return
         content.include(peer)
+        content.done.discard(peer)
+        if (
+            content.slot in box.reached
+        ):  # its row there has the same commit id: a newer one, for all that are still owed it
+            content.renew(self.slots.commit(), content.have)
+            for other in self.boxes.values():
+                if slot_state(other, content) in {State.FLYING, State.PAUSED}:
+                    self.delivery.mark(other, content, push=False)
         self.delivery.mark(box, content, push=self._resend_pushes)
 
     def say_empty(self) -> None:
@@ -230,3 +238,8 @@ class Sender:
         content = self.active.get(artifact)
         if content is not None:
             self.delivery.row_ended(peer, content, push=self._resend_pushes)
+
+
+def slot_state(box: Outbox, content: Content) -> State | None:
+    """How far a slot's update has come at one peer."""
+    return box.states.get(content.slot)

@@ -42,7 +42,7 @@ class Source(msgspec.Struct, gc=False):
     not_before: int = 0
     """Monotonic nanoseconds: ask again from then on."""
     closed: bool = False
-    """Gave wrong content, or nothing for long: not asked again for this id on this connection."""
+    """Gave wrong content: not asked again for this id on this connection."""
 
     @property
     def complete(self) -> bool:
@@ -131,8 +131,8 @@ class Table:
                 self.holders.setdefault(artifact, {})[peer] = source
             elif source.connection != connection:
                 source.connection, source.complete_rows, source.have = connection, 0, 0
-                source.closed, source.failures = False, 0
-            source.size, source.hop, source.key, source.not_before = size, hop, key, 0
+                source.closed = False
+            source.size, source.hop, source.key, source.not_before, source.failures = size, hop, key, 0, 0
             source.have = all_parts(size) if have is None else source.have | have
             source.rows += 1
             source.complete_rows += have is None
