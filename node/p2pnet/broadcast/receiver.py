@@ -62,7 +62,8 @@ class Receiver:
         self._prefix = id_prefix(client_name)
         self._bytes_max = context.settings.artifact_bytes_max + ENVELOPE_BYTES_MAX
         self._stash: dict[ArtifactId, tuple[bytes, int]] = {}
-        self._used: dict[str, int] = {}
+        self._used: dict[str, int] = {}  # bytes of each peer in this turn
+        self._used_at = 0
         self._inboxes: dict[str, Inbox] = {}
 
     @property
@@ -85,6 +86,8 @@ class Receiver:
             context.count("update_of_replaced_connection")
             context.effects.append(AnswerUpdates(token, b""))
             return
+        if context.now != self._used_at:
+            self._used, self._used_at = {}, context.now
         used = self._used.get(peer, 0)
         if used < TURN_BYTES_PER_PEER and peer not in self._inboxes:
             self._used[peer] = used + len(body)
@@ -173,7 +176,6 @@ class Receiver:
 
     def _answer(self, peer: str, token: int, body: bytes) -> None:
         context = self._context
-        context.soon = True  # at the latest then, the peer's share of this turn is given back
         try:
             entries = decode_updates(body)
         except MalformedError as error:

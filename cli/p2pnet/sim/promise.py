@@ -1,0 +1,72 @@
+"""The promise of the broadcast layer, as a model that looks at a quiet world."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from p2pnet.broadcast import Artifact, Bounce
+from p2pnet.sim.node import Node
+
+if TYPE_CHECKING:
+    from p2pnet.sim.world import World
+
+
+def broken(world: "World") -> list[str]:
+    """Sentences about everything that is not as promised:
+
+    what stays in the validated pool of an honest node is held by every honest node that is connected with it through honest
+    nodes and wants it; nothing withdrawn or expired is held anywhere; nothing is left to be done.
+    """
+    found = [sentence for island in _islands(world) for sentence in _missing(island)]
+    found += _left_over(world)
+    for name, things in world.pending().items():
+        for one in things:
+            about = f" of {one.artifact.hex()[:8]}" if one.artifact else ""
+            found.append(f"{name or 'the network'} still has a {one.kind}{about} {one.peer} {one.detail}".rstrip())
+    return found
+
+
+def _islands(world: "World") -> Iterator[list[Node]]:
+    """Honest nodes that are connected with each other through honest nodes."""
+    left = {name: node for name, node in world.nodes.items() if node.alive and not node.paused}
+    while left:
+        name = next(iter(left))
+        island, edge = [left.pop(name)], [name]
+        while edge:
+            for peer in world.network.peers_up(edge.pop()):
+                if peer in left:
+                    island.append(left.pop(peer))
+                    edge.append(peer)
+        yield island
+
+
+def _missing(island: list[Node]) -> Iterator[str]:
+    offered: dict[bytes, tuple[Node, Artifact]] = {}
+    for node in island:
+        waiting = set(node.core.waiting_for_slot())
+        for artifact in node.held():
+            if artifact.id not in waiting and _is_passed_on(node, artifact):
+                offered.setdefault(artifact.id, (node, artifact))
+    for holder, artifact in offered.values():
+        for node in island:
+            if not node.holds(artifact.id) and _wants(node, artifact):
+                yield f"{node.name} has no {artifact.id.hex()[:8]}, which {holder.name} holds"
+
+
+def _is_passed_on(node: Node, artifact: Artifact) -> bool:
+    relay = node.client.relay(artifact.id, artifact.inspected.key) or node.core.settings.relay
+    return relay != "none" or not artifact.peer
+
+
+def _wants(node: Node, artifact: Artifact) -> bool:
+    if node.core.is_refused(artifact.id):
+        return False
+    return node.client.bouncer(artifact.id, artifact.inspected.key, len(artifact.data)) is Bounce.WANTS
+
+
+def _left_over(world: "World") -> Iterator[str]:
+    for node in world.nodes.values():
+        for artifact in node.held():
+            if artifact.id in world.withdrawn:
+                yield f"{node.name} holds {artifact.id.hex()[:8]}, which was withdrawn"
+            if artifact.inspected.expires <= world.wall - 1e-6:
+                yield f"{node.name} holds {artifact.id.hex()[:8]}, which has expired"
