@@ -12,9 +12,6 @@ from p2pnet.broadcast import (
     make_blob,
 )
 
-CREATED = 1_600_000_000.0
-FOREVER_S = 6 * 86_400.0
-
 
 class Producer(BlobClient):
     """Makes, of every artifact called `make N`, N deterministic bytes: all nodes make the same, while others still fetch it."""
@@ -28,9 +25,10 @@ class Producer(BlobClient):
             word, _, size = artifact.inspected.name.partition(" ")
             if word == "make" and artifact.id not in self._made:
                 self._made.add(artifact.id)
-                expires = artifact.inspected.expires
+                created, expires = artifact.inspected.content, artifact.inspected.expires
+                assert isinstance(created, float)
                 data = artifact.id * (int(size) // 32)
-                actions.append(AddToValidated(make_blob("made", data, artifact.id[:16], expires - 1.0, expires)))
+                actions.append(AddToValidated(make_blob("made", data, artifact.id[:16], created, expires)))
         return actions
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from p2pnet.broadcast import Artifact, Bounce
+from p2pnet.broadcast import Artifact, ArtifactId, Bounce
 from p2pnet.sim.node import Node
 
 if TYPE_CHECKING:
@@ -16,8 +16,7 @@ def broken(world: "World") -> list[str]:
     what stays in the validated pool of an honest node is held by every honest node that is connected with it through honest
     nodes and wants it; nothing withdrawn or expired is held anywhere; nothing is left to be done.
     """
-    found = [sentence for island in _islands(world) for sentence in _missing(island)]
-    found += _left_over(world)
+    found = [*_missing(world), *_left_over(world)]
     for name, things in world.pending().items():
         for one in things:
             about = f" of {one.artifact.hex()[:8]}" if one.artifact else ""
@@ -25,31 +24,38 @@ def broken(world: "World") -> list[str]:
     return found
 
 
-def _islands(world: "World") -> Iterator[list[Node]]:
-    """Honest nodes that are connected with each other through honest nodes."""
-    left = {name: node for name, node in world.nodes.items() if node.alive and not node.paused}
-    while left:
-        name = next(iter(left))
-        island, edge = [left.pop(name)], [name]
-        while edge:
-            for peer in world.network.peers_up(edge.pop()):
-                if peer in left:
-                    island.append(left.pop(peer))
-                    edge.append(peer)
-        yield island
-
-
-def _missing(island: list[Node]) -> Iterator[str]:
+def _missing(world: "World") -> Iterator[str]:
+    honest = {name: node for name, node in world.nodes.items() if node.alive and not node.paused}
     offered: dict[bytes, tuple[Node, Artifact]] = {}
-    for node in island:
-        waiting = set(node.core.waiting_for_slot())
+    holders: dict[bytes, list[str]] = {}
+    waiting = {name: set(node.core.waiting_for_slot()) for name, node in honest.items()}
+    for node in honest.values():
         for artifact in node.held():
-            if artifact.id not in waiting and _is_passed_on(node, artifact):
+            if artifact.id not in waiting[node.name] and _is_passed_on(node, artifact):
                 offered.setdefault(artifact.id, (node, artifact))
+                holders.setdefault(artifact.id, []).append(node.name)
     for holder, artifact in offered.values():
-        for node in island:
-            if not node.holds(artifact.id) and _wants(node, artifact):
-                yield f"{node.name} has no {artifact.id.hex()[:8]}, which {holder.name} holds"
+        for name in _reachable(world, honest, waiting, artifact, holders[artifact.id]):
+            if not honest[name].holds(artifact.id):
+                yield f"{name} has no {artifact.id.hex()[:8]}, which {holder.name} holds"
+
+
+def _reachable(
+    world: "World", honest: dict[str, Node], waiting: dict[str, set[ArtifactId]], artifact: Artifact, holders: list[str]
+) -> Iterator[str]:
+    """Who is connected with a holder through honest nodes that pass it on: not one that refuses it, or has no slot for it."""
+    seen, edge = set(holders), list(holders)
+    while edge:
+        for peer in world.network.peers_up(edge.pop()):
+            if (
+                peer in honest
+                and peer not in seen
+                and (honest[peer].holds(artifact.id) or _wants(honest[peer], artifact))
+            ):
+                seen.add(peer)
+                yield peer
+                if artifact.id not in waiting[peer]:
+                    edge.append(peer)
 
 
 def _is_passed_on(node: Node, artifact: Artifact) -> bool:

@@ -46,6 +46,7 @@ ASKS_PER_TASK = 64  # in flight; several peers' streams
 FAILED_FIRST_NS = 250 * MS  # before the same source is asked again; another one is asked at once
 FAILED_MOST_NS = 60 * SECOND
 FAILURES_MAX = 8  # requests in a row that brought nothing: the source is asked no more until it announces it anew
+SILENT_MAX = 6  # requests to one peer in a row without an answer: all it has announced so far is given up
 DRY_NS = 30 * SECOND  # how long a task lives without a path to what it lacks
 
 
@@ -299,9 +300,10 @@ class Assembler:
             self._context.timers.set(Timer.FETCH, task.artifact, later)
         if path:
             self._context.timers.cancel(Timer.DRY, task.artifact)
-        elif not self._has_hope(task):
+        elif not task.delivered or not self._has_hope(task):
             self._end(task, "last_source_left")
         elif not self._context.timers.is_set(Timer.DRY, task.artifact):
+            self._quota.keep_passing(task.artifact, task.delivered)
             self._context.timers.set(Timer.DRY, task.artifact, self._context.now + DRY_NS)
 
     def _has_hope(self, task: Task) -> bool:
@@ -337,6 +339,17 @@ class Assembler:
         self._context.count("tasks_dropped")
         self._ended(task.artifact)
 
+    def _evict(self, artifact: ArtifactId) -> None:
+        """Give up what has arrived of an artifact, for the room it takes; if it has a path, begin again when there is room."""
+        self._context.count("passing_bytes_evicted")
+        if self._context.timers.is_set(Timer.DRY, artifact):
+            self._end(self.tasks[artifact], "task_without_path_ended")
+            return
+        self.drop(artifact)
+        self._ended(artifact)
+        self.tasks[artifact] = Task(artifact)
+        self._look_again(artifact)
+
     # Asking
 
     def _ask(self, task: Task, source: Source, part: int | None, *, is_hedge: bool = False) -> bool:
@@ -371,10 +384,7 @@ class Assembler:
             if victims is None:
                 return None
             for victim in victims:
-                if victim in self.tasks:
-                    self._end(self.tasks[victim], "passing_bytes_evicted")
-                else:
-                    quota.release(victim)
+                self._evict(victim)
             quota.charge(artifact, peer, source.size)
             return FIRST_PARTS_MAX if part is None else 1
         most = 1 if part is not None else min(FIRST_PARTS_MAX, source.have.bit_count())
@@ -497,6 +507,15 @@ class Assembler:
         self._context.count("tasks_completed")
         self._complete(task, data, source)
 
+    def _give_up(self, supplier: Supplier) -> None:
+        """A peer that answers nothing loses every task, not only the time of each."""
+        supplier.silent = SILENT_MAX // 2
+        for artifact, source in self._table.peers[supplier.peer].sources.items():
+            source.failures = FAILURES_MAX
+            if artifact in self.tasks:
+                self._look_again(artifact)
+        self._context.count("silent_peer_given_up")
+
     def _failed(self, ask: Ask, why: str, *, lost: bool = False, close: bool = False) -> None:
         source, context = ask.source, self._context
         source.failures += 1
@@ -509,6 +528,8 @@ class Assembler:
             context.count("another_source_after_failure")
         source.not_before = context.now + context.backoff(source.failures, FAILED_FIRST_NS, FAILED_MOST_NS)
         ask.supplier.failed(lost=lost)
+        if ask.supplier.silent >= SILENT_MAX:
+            self._give_up(ask.supplier)
         context.counters["fetch_errors"] += 1
         context.emit_about(EventKind.FETCH_FAILED, ask.task.artifact, source.peer, detail=why)
         self._put_back(ask)

@@ -43,7 +43,7 @@ BRANCHES = (
     "two_holders_at_once", "another_source_after_failure", "hedge_sent", "hedge_won", "wrong_content", "source_gone",
     "source_answered_have", "source_given_up", "task_without_path_ended", "task_waited_for_quota",
     "task_waited_for_stream", "passing_bytes_evicted", "parts_from_several_peers", "part_arrived_twice",
-    "last_source_left",
+    "last_source_left", "silent_peer_given_up",
     # sender
     "resent_after_reconnect", "sent_again_after_failure", "advertise_instead_obeyed", "slot_queue_used",
     "slot_queue_withdrawn", "slot_reused", "empty_sent", "lone_push_reset", "suppressed_by_row", "due_when_row_ended",

@@ -150,6 +150,8 @@ class Digests:
 
     def _links_changed(self) -> None:
         self._neighbours = None
+        if not self._context.settings.full_mesh:
+            return
         lacks = any(member != self._me and member not in self._peers for member in self._members)
         if lacks != self._lacks_links:
             self._lacks_links = lacks
@@ -216,12 +218,15 @@ class Digests:
             return []
         peer, context = message.peer, self._context
         peer.open = False
-        statuses = self._read(message, body)
-        if statuses is None:
+        if body is None:
             peer.attempts += 1
             context.count("digest_lost")
             peer.not_before = context.now + context.backoff(peer.attempts, PERIOD_NS, RETRY_MOST_NS)
             self._wake(peer.not_before)
+            return []
+        statuses = self._read(message, body)
+        if statuses is None:  # a peer that talks nonsense is asked again after the next change
+            peer.settled, peer.told_lack = self._number, message.lack
             return []
         peer.attempts, peer.told_lack = 0, message.lack
         wanted: list[tuple[ArtifactId, str]] = []
@@ -247,9 +252,8 @@ class Digests:
             self._wake(max(due, context.now))
         return wanted
 
-    def _read(self, message: Message, body: bytes | None) -> bytes | None:
-        if body is None:
-            return None
+    @staticmethod
+    def _read(message: Message, body: bytes) -> bytes | None:
         try:
             return decode_statuses(body, max(1, len(message.ids)))
         except MalformedError:

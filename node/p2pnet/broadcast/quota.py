@@ -5,6 +5,8 @@ artifact that the peer says it holds completely: all of them at once, so that wh
 parts from a peer that does not hold the whole itself: they may fill half of the limit, and give way to the other two.
 """
 
+from collections.abc import Mapping
+
 from p2pnet.model.ids import ArtifactId
 
 
@@ -68,10 +70,14 @@ class Quota:
         for other, held in account.passing.items():
             if others + size <= self.limit:
                 break
-            if other != artifact:
+            if other != artifact and not self._is_firm_somewhere(other):
                 victims.append(other)
                 others -= held
-        return victims
+        return victims if not others or others + size <= self.limit else None
+
+    def _is_firm_somewhere(self, artifact: ArtifactId) -> bool:
+        """Whether some peer sends all of it: then it will end by itself, and giving it up would help nobody."""
+        return any(artifact in self._accounts[peer].firm for peer in self._charged.get(artifact, ()))
 
     def pass_on(self, artifact: ArtifactId, peer: str, size: int) -> bool:
         """Charge so many passing bytes more, if there is room."""
@@ -85,6 +91,20 @@ class Quota:
         account.total += size
         self._charged.setdefault(artifact, {})[peer] = None
         return True
+
+    def keep_passing(self, artifact: ArtifactId, delivered: Mapping[str, int]) -> None:
+        """No more of it can come for now: what has arrived, by peer, is charged as passing, and nothing is reserved."""
+        for peer in list(self._charged.get(artifact, ())):
+            account = self._accounts[peer]
+            self._clear(account, artifact)
+            size = delivered.get(peer, 0)
+            if size:
+                account.passing[artifact] = size
+                account.passing_bytes += size
+                account.total += size
+            else:
+                del self._charged[artifact][peer]
+            self._relieve(peer, account)
 
     def give_back(self, artifact: ArtifactId, peer: str, size: int) -> None:
         """Passing bytes that did not come."""

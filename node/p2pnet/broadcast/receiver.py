@@ -61,7 +61,7 @@ class Receiver:
         self._assembler = assembler
         self._prefix = id_prefix(client_name)
         self._bytes_max = context.settings.artifact_bytes_max + ENVELOPE_BYTES_MAX
-        self._stash: dict[ArtifactId, tuple[bytes, int]] = {}
+        self._stash: dict[ArtifactId, None] = {}
         self._used: dict[str, int] = {}  # bytes of each peer in this turn
         self._used_at = 0
         self._inboxes: dict[str, Inbox] = {}
@@ -155,17 +155,18 @@ class Receiver:
     # What the bouncer may want later
 
     def look_at_stash(self) -> None:
-        """Ask the bouncer again."""
-        for artifact, (key, size) in list(self._stash.items()):
+        """Ask the bouncer again, about what each peer said of it: one of them may lie."""
+        for artifact in list(self._stash):
+            sources = self._table.holders.get(artifact, {}).values()
             try:
-                bounce = self._calls.bouncer(artifact, key, size)
+                words = {self._calls.bouncer(artifact, source.key, source.size) for source in sources}
             except ClientRaisedError:
                 continue
-            if bounce is not Bounce.MAYBE_LATER:
-                del self._stash[artifact]
-            if bounce is Bounce.WANTS:
+            if Bounce.WANTS in words:
                 self._context.count("stash_woke")
                 self._assembler.want(artifact)
+            if Bounce.WANTS in words or Bounce.MAYBE_LATER not in words:
+                self._stash.pop(artifact, None)
 
     def client_ran(self) -> None:
         """The bouncer may think otherwise now."""
@@ -225,6 +226,7 @@ class Receiver:
         status, wanted = self._ask_whether_wanted(artifact, entry)
         self._put(peer, entry, artifact, verdict)
         if wanted and self._assembler.want(artifact, row=self._table.peers[peer].sources[artifact]):
+            self._stash.pop(artifact, None)
             context.emit_about(EventKind.ADVERTISED, artifact, peer, entry.hop)
         return status
 
@@ -248,6 +250,7 @@ class Receiver:
         self._put(peer, entry, artifact, verdict)
         if inspected is None:
             return Status.MALFORMED
+        self._stash.pop(artifact, None)
         if fetched:
             context.count("push_completed_a_fetch")
             self._assembler.drop(artifact)
@@ -275,13 +278,12 @@ class Receiver:
             return Status.UNWANTED, False
         bounce = self._calls.bouncer(artifact, entry.key, entry.size)
         if bounce is Bounce.WANTS:
-            self._stash.pop(artifact, None)
             return Status.OK, True
         if bounce is Bounce.UNWANTED:
             self._context.count("unwanted_answered")
             return Status.UNWANTED, False
         if artifact not in self._stash:
-            self._stash[artifact] = (entry.key, entry.size)
+            self._stash[artifact] = None
             self._context.count("tasks_stashed")
         return Status.OK, False
 

@@ -19,7 +19,9 @@ class Supplier:
     The window keeps a slow peer from being asked for more than it can deliver in time.
     """
 
-    __slots__ = ("asks", "best_ns", "connection", "failures", "latency_ns", "peer", "timeout_s", "waiting", "window")
+    __slots__ = (
+        "asks", "best_ns", "connection", "failures", "latency_ns", "peer", "silent", "timeout_s", "waiting", "window",
+    )  # fmt: skip
 
     def __init__(self, peer: str, connection: int) -> None:
         self.peer = peer
@@ -32,6 +34,8 @@ class Supplier:
         self.best_ns = 0
         self.failures = 0
         """Recent ones: an answer halves them."""
+        self.silent = 0
+        """Requests in a row without an answer."""
         self.timeout_s = TIMEOUT_FIRST_S
         self.waiting: dict[ArtifactId, None] = {}
         """Tasks that could use a stream, longest waiting first."""
@@ -52,6 +56,7 @@ class Supplier:
         self.latency_ns = took_ns if self.latency_ns is None else self.latency_ns + (took_ns - self.latency_ns) / 4
         self.best_ns = took_ns if not self.best_ns else min(self.best_ns, took_ns)
         self.failures //= 2
+        self.silent = 0
         self.timeout_s = max(TIMEOUT_FIRST_S, self.timeout_s / 2)
         if took_ns <= 2 * self.best_ns:
             self.window = min(FETCH_STREAMS_PER_PEER, self.window + 1)
@@ -61,6 +66,7 @@ class Supplier:
     def failed(self, *, lost: bool) -> None:
         """No answer (`lost`), or one of no use."""
         self.failures += 1
+        self.silent = self.silent + 1 if lost else 0
         if lost:
             self.window = max(1, self.window // 2)
             self.timeout_s = min(TIMEOUT_MOST_S, self.timeout_s * 2)
