@@ -130,6 +130,7 @@ MINE = "from p2pnet.broadcast import BlobClient\nclass Mine(BlobClient):\n    de
         ("class Mine: pass", "spec.clients[1].settings: Mine() takes no arguments"),
         ("import sys; sys.exit(0)", "spec.clients[1].class: brought cannot be imported: SystemExit: 0"),
         ("import os; os._exit(0)", "spec.clients[1].class: loading it ends the process, with code 0: it says nothing"),
+        ("import os; os._exit(2)", "spec.clients[1].class: loading it ends the process, with code 2: it says nothing"),
         ("import os; os.write(2, b'oh no'); os.kill(os.getpid(), 11)",
          "spec.clients[1].class: loading it ends the process, with code -11: oh no"),
     ],

@@ -24,6 +24,7 @@ from p2pnet.model.limits import KIB
 
 ENTRY_POINTS = "p2pnet.clients"
 EXIT_REFUSED = 2
+ALL_LOADED = "all of them"
 LINE_BYTES_MAX = 8 * KIB
 TRIAL_S = 30.0
 """Importing torch takes 10 s on a slow machine."""
@@ -143,14 +144,14 @@ def try_clients(
         finally:
             trial.kill()
             trial.wait()
-        last = _last_line(told)
+        last = _last_line(told) or "spec.clients[0]"
         if code is None:
             return f"{last}.class: loading it takes longer than {within_s:g} s"
-        if last.startswith("spec.clients[") and code != EXIT_REFUSED:
-            return (
-                f"{last}.class: loading it ends the process, with code {code}: {_last_line(said) or 'it says nothing'}"
-            )
-        return "" if code == 0 else last or _last_line(said)
+        if code == EXIT_REFUSED and ": " in last:
+            return last
+        if code == 0 and last == ALL_LOADED:
+            return ""
+        return f"{last}.class: loading it ends the process, with code {code}: {_last_line(said) or 'it says nothing'}"
 
 
 def _last_line(file: IO[bytes]) -> str:
@@ -174,7 +175,7 @@ def main() -> int:
     except SpecError as error:
         tell(str(error))
         return EXIT_REFUSED
-    tell("all of them")
+    tell(ALL_LOADED)
     return 0
 
 
