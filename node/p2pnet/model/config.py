@@ -1,7 +1,7 @@
 """What a node process is told before it starts: `NodeConfig`, JSON on disk, read with msgspec (no pydantic in a node)."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -33,11 +33,13 @@ class BroadcastSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
 
 class ClientSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One client of the broadcast: a name of the entry point group `p2pnet.clients`, or `module:Class`."""
+    """One client of the broadcast, see `Client` in the Subnet document."""
 
     name: str = "blob"
-    use: str = ""
-    settings: dict[str, str] = {}
+    class_: str = msgspec.field(default="", name="class")
+    """`module:Class`; empty: one of ours, or of the entry point group `p2pnet.clients`, by its name."""
+    settings: dict[str, Any] = {}
+    """JSON values: keyword arguments of the class."""
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
