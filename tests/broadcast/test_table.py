@@ -91,10 +91,9 @@ def test_any_order_and_repetition_of_updates_ends_at_the_highest(
     )
 )
 def test_sources_count_exactly_the_rows_there_are_through_reconnects_and_ends(steps: list[tuple]) -> None:
-    table, connection, commit = Table(4), 1, 0
+    table, connection = Table(4), 1
     table.connect("p", 1)
-    for kind, *fields in steps:
-        commit += 1
+    for commit, (kind, *fields) in enumerate(steps):
         peer_rows = table.peers.get("p")
         if kind == "connect":
             connection += 1
