@@ -154,6 +154,9 @@ class Receiver:
     def look_at_stash(self) -> None:
         """Ask the bouncer again."""
         for artifact, (key, size) in list(self._stash.items()):
+            if self._pool.holds(artifact):  # the client has produced it meanwhile
+                del self._stash[artifact]
+                continue
             try:
                 bounce = self._calls.bouncer(artifact, key, size)
             except ClientRaisedError:
@@ -245,11 +248,16 @@ class Receiver:
         inspected = self._manager.inspect(artifact, entry.key, data, peer, next_hop(entry.hop))
         self._put(peer, entry, artifact, verdict)
         if inspected is None:
+            self._manager.end_task(artifact)
             return Status.MALFORMED
         if fetched:
             context.count("push_completed_a_fetch")
             self._assembler.drop(artifact)
-        return self._manager.insert(artifact, data, parts, inspected, peer, next_hop(entry.hop), {peer: len(data)})
+        hop = next_hop(entry.hop)
+        status = self._manager.insert(artifact, data, parts, inspected, peer, hop, {peer: len(data)})
+        if status != Status.OK:
+            self._manager.end_task(artifact)
+        return status
 
     def _put(self, peer: str, entry: Entry, artifact: ArtifactId | None, verdict: Verdict) -> None:
         self._context.counters["rows_new" if verdict is Verdict.NEW else "rows_overwritten"] += 1
