@@ -151,6 +151,10 @@ class Net:
             self.cut(node, self.nodes[other])
         del self.nodes[node.name]
 
+    def say(self, liar: Node, to: Node, *entries: bytes) -> None:
+        """An update request that no core has made; nobody looks at the answer."""
+        to.give(inputs.UpdatesReceived(liar.name, to.connections[liar.name], -1, b"".join(entries)))
+
     def at(self, when: int, what: Callable[[], object]) -> None:
         heappush(self._heap, (when, next(self._sequence), what))
 
@@ -233,6 +237,8 @@ class Net:
         other.give(received)
 
     def _reply(self, node: Node, mine: int, body: bytes) -> None:
+        if (node.name, mine) not in self._replies:
+            return  # the asker is a script
         asker, token, connection, kind = self._replies.pop((node.name, mine))
         delay = self.delays.get((node.name, asker.name), self.delay)
         self.at(self.now + delay, lambda: self._answered(asker, token, kind, body, connection, node.name))

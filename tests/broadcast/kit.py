@@ -4,9 +4,9 @@ from random import Random
 from typing import Any
 
 from p2pnet.broadcast import BlobClient, Bounce, Broadcast, effects, inputs, make_blob
-from p2pnet.broadcast.artifact import artifact_id, id_prefix, part_list
+from p2pnet.broadcast.artifact import artifact_id, id_prefix, part_count, part_list
 from p2pnet.broadcast.pool import Change, ChangeAction, Inspected, MoveToValidated, PoolView
-from p2pnet.broadcast.wire import Status, decode_updates, encode_advert, encode_parts, encode_push
+from p2pnet.broadcast.wire import Status, decode_fetch, decode_updates, encode_advert, encode_parts, encode_push
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
@@ -157,6 +157,14 @@ class Script:
 def of(done: list[effects.Effect], kind: type[Any]) -> list[Any]:
     """Those of one kind."""
     return [effect for effect in done if isinstance(effect, kind)]
+
+
+def serve(script: Script, fetch: effects.Fetch, *mades: Made) -> list[effects.Effect]:
+    """Answer as an honest source of these does."""
+    question = decode_fetch(fetch.body)
+    made = next(made for made in mades if made.id == question.artifact)
+    count = part_count(len(made.data))
+    return script.answer(fetch, made.answer(*(question.parts or range(min(count, question.most))), first=not question.parts))
 
 
 def entries(sent: effects.SendUpdates) -> list[tuple[int, int, int]]:

@@ -96,6 +96,19 @@ def test_those_who_wait_are_served_first_come_first_served_once_there_is_room() 
     assert [quota.first_waiting("p") for _ in range(4)] == [C, B, D, None]
 
 
+def test_who_waits_for_a_whole_artifact_does_not_stand_behind_passing_parts() -> None:
+    quota = Quota(LIMIT)
+    whole(quota, A, 100)
+    quota.wait(B, "p", passing=True)
+    quota.wait(C, "p", passing=True)
+    quota.wait(D, "p")
+    quota.wait(C, "p")
+    assert [quota.first_waiting("p") for _ in range(3)] == [D, C, None]
+    assert quota.is_waiting(B, "p")
+    assert [quota.first_waiting("p", passing=True) for _ in range(2)] == [B, None]
+    assert not quota.is_waiting(B, "p")
+
+
 def test_who_waits_leaves_the_line_with_its_task() -> None:
     quota = Quota(LIMIT)
     whole(quota, A, 100)
@@ -125,7 +138,7 @@ class QuotaMachine(RuleBasedStateMachine):
         self.quota = Quota(LIMIT)
         self.firm: dict[tuple[ArtifactId, str], int] = {}
         self.passing: dict[tuple[ArtifactId, str], int] = {}
-        self.waiting: list[tuple[ArtifactId, str]] = []
+        self.lines: dict[bool, list[tuple[ArtifactId, str]]] = {False: [], True: []}
 
     def held(self, peer: str) -> int:
         return sum(size for kind in (self.firm, self.passing) for (_, payer), size in kind.items() if payer == peer)
@@ -136,7 +149,14 @@ class QuotaMachine(RuleBasedStateMachine):
         for kind in (self.firm, self.passing):
             for key in list(filter(gone, kind)):
                 del kind[key]
-        self.waiting = [one for one in self.waiting if not gone(one)]
+        self.lines = {passing: [one for one in line if not gone(one)] for passing, line in self.lines.items()}
+
+    def wait(self, artifact: ArtifactId, peer: str, *, passing: bool) -> None:
+        self.quota.wait(artifact, peer, passing=passing)
+        if (artifact, peer) in self.lines[not passing]:
+            self.lines[not passing].remove((artifact, peer))
+        if (artifact, peer) not in self.lines[passing]:
+            self.lines[passing].append((artifact, peer))
 
     @rule(artifact=ID, peer=PEER, size=SIZE)
     def push(self, artifact: ArtifactId, peer: str, size: int) -> None:
@@ -156,9 +176,7 @@ class QuotaMachine(RuleBasedStateMachine):
         firm = sum(n for (_, payer), n in self.firm.items() if payer == peer)
         assert (victims is None) == (firm > 0 and firm + size > LIMIT)
         if victims is None:
-            self.quota.wait(artifact, peer)
-            if (artifact, peer) not in self.waiting:
-                self.waiting.append((artifact, peer))
+            self.wait(artifact, peer, passing=False)
             return
         for victim in victims:
             assert (victim, peer) in self.passing
@@ -169,7 +187,9 @@ class QuotaMachine(RuleBasedStateMachine):
 
     @rule(artifact=ID, peer=PEER, size=SIZE)
     def pass_on(self, artifact: ArtifactId, peer: str, size: int) -> None:
-        if self.quota.pass_on(artifact, peer, size) and (artifact, peer) not in self.firm:
+        if not self.quota.pass_on(artifact, peer, size):
+            self.wait(artifact, peer, passing=True)
+        elif (artifact, peer) not in self.firm:
             self.passing[artifact, peer] = self.passing.get((artifact, peer), 0) + size
 
     @precondition(lambda self: any(self.passing.values()))
@@ -184,15 +204,16 @@ class QuotaMachine(RuleBasedStateMachine):
     def release(self, artifact: ArtifactId) -> None:
         before = {peer: self.held(peer) for peer in PEERS}
         self.end(artifact)
-        wanted = {peer for peer in PEERS if self.held(peer) < before[peer] and any(p == peer for _, p in self.waiting)}
+        waited_for = {peer for line in self.lines.values() for _, peer in line}
+        wanted = {peer for peer in waited_for if self.held(peer) < before[peer]}
         assert wanted <= set(self.quota.relieved())
 
-    @rule(peer=PEER)
-    def serve(self, peer: str) -> None:
-        first = next((one for one in self.waiting if one[1] == peer), None)
-        assert self.quota.first_waiting(peer) == (None if first is None else first[0])
+    @rule(peer=PEER, passing=st.booleans())
+    def serve(self, peer: str, *, passing: bool) -> None:
+        first = next((one for one in self.lines[passing] if one[1] == peer), None)
+        assert self.quota.first_waiting(peer, passing=passing) == (None if first is None else first[0])
         if first is not None:
-            self.waiting.remove(first)
+            self.lines[passing].remove(first)
 
     @invariant()
     def the_sum_of_charges_stays_within_the_limit_except_for_a_lone_artifact(self) -> None:
@@ -205,7 +226,9 @@ class QuotaMachine(RuleBasedStateMachine):
 
     @invariant()
     def everybody_who_waits_is_in_line(self) -> None:
-        assert sorted(self.quota.waiting()) == sorted(self.waiting)
+        waiting = self.lines[False] + self.lines[True]
+        assert sorted(self.quota.waiting()) == sorted(waiting)
+        assert all(self.quota.is_waiting(*one) for one in waiting)
 
     def teardown(self) -> None:
         """Release returns to zero, and nothing is left."""

@@ -152,16 +152,16 @@ class Assembler:
         self._put_off.pop(artifact, None)
 
     def flush(self) -> None:
-        """Ask for what can be asked for now."""
+        """Ask for what can be asked for now; those that wait come before those whose turn has just come."""
         while self._ready or self._freed or self._quota.has_relieved:
-            ready, self._ready = self._ready, {}
-            for artifact in ready:
-                self._pump(artifact)
             freed, self._freed = self._freed, {}
             for supplier in freed.values():
                 self._serve(supplier)
             for peer in self._quota.relieved():
                 self._use_room(peer)
+            ready, self._ready = self._ready, {}
+            for artifact in ready:
+                self._pump(artifact)
 
     def retry(self, artifact: ArtifactId) -> None:
         """A source of this task may be asked again."""
@@ -318,12 +318,12 @@ class Assembler:
             self._pump(artifact)
 
     def _use_room(self, peer: str) -> None:
-        """Quota is free: those who wait longest ask, until one still finds too little."""
-        while (artifact := self._quota.first_waiting(peer)) is not None:
-            waited = self._context.counters["task_waited_for_quota"]
-            self._pump(artifact)
-            if self._context.counters["task_waited_for_quota"] != waited:
-                return
+        """Quota is free: in each line those who wait longest ask, until one still finds too little."""
+        for passing in (False, True):
+            while (artifact := self._quota.first_waiting(peer, passing=passing)) is not None:
+                self._pump(artifact)
+                if self._quota.is_waiting(artifact, peer):
+                    break
 
     def _end(self, task: Task, why: str) -> None:
         seen = task.here
@@ -343,7 +343,7 @@ class Assembler:
         context, supplier = self._context, self._suppliers[source.peer]
         most = self._charge(task, source, part)
         if most is None:
-            self._quota.wait(task.artifact, source.peer)
+            self._quota.wait(task.artifact, source.peer, passing=not source.complete)
             context.count("task_waited_for_quota")
             return False
         if self._suppliers.get(source.peer) is not supplier or task.artifact not in self.tasks:
