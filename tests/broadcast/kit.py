@@ -164,7 +164,9 @@ def serve(script: Script, fetch: effects.Fetch, *mades: Made) -> list[effects.Ef
     question = decode_fetch(fetch.body)
     made = next(made for made in mades if made.id == question.artifact)
     count = part_count(len(made.data))
-    return script.answer(fetch, made.answer(*(question.parts or range(min(count, question.most))), first=not question.parts))
+    return script.answer(
+        fetch, made.answer(*(question.parts or range(min(count, question.most))), first=not question.parts)
+    )
 
 
 def entries(sent: effects.SendUpdates) -> list[tuple[int, int, int]]:

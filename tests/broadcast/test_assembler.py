@@ -3,26 +3,19 @@
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.broadcast.kit import MS, SECOND, Made, Script, of, serve
 
 from p2pnet.broadcast import effects, inputs
 from p2pnet.broadcast.artifact import part_count
 from p2pnet.broadcast.task import Supplier
 from p2pnet.broadcast.wire import (
-    FIRST_PARTS_MAX,
-    Status,
     decode_fetch,
-    decode_fetch_answer,
     encode_advert,
     encode_empty,
-    encode_fetch,
-    encode_first_fetch,
     encode_gone,
-    encode_have,
 )
 from p2pnet.model.events import EventKind
-from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import FETCH_STREAMS_PER_PEER, PART_BYTES
-from tests.broadcast.kit import MS, SECOND, Failing, Made, Script, Undecided, of, serve
 
 if TYPE_CHECKING:
     from tests.broadcast.conftest import Net, Node

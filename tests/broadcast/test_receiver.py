@@ -1,6 +1,7 @@
 """The receiver: what a flooding, broken or absent peer's updates come to. It costs itself only."""
 
 import pytest
+from tests.broadcast.kit import EPOCH, SECOND, Made, Moody, Plain, Script, Ticking, Undecided, entries, of, ok
 
 from p2pnet.broadcast import AddToValidated, Bounce, effects, inputs
 from p2pnet.broadcast.context import EVENTS_PER_PEER
@@ -9,7 +10,6 @@ from p2pnet.broadcast.wire import PREFIX_BYTES, Kind, Status, encode_advert, enc
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import PART_BYTES, UPDATE_BATCH_BYTES
-from tests.broadcast.kit import EPOCH, SECOND, Made, Moody, Plain, Script, Ticking, Undecided, entries, of, ok
 
 K = EventKind
 EMPTIES = encode_empty(0, 0) * (UPDATE_BATCH_BYTES // PREFIX_BYTES)

@@ -3,13 +3,13 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.broadcast.kit import MS, SECOND, Made, Plain, Script, Urgent, entries, of, ok
 
 from p2pnet.broadcast import effects, inputs
 from p2pnet.broadcast.sender import SlotSet
 from p2pnet.broadcast.wire import Entry, Kind, Status, decode_fetch, decode_updates
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import PART_BYTES
-from tests.broadcast.kit import MS, SECOND, Made, Plain, Script, Urgent, entries, of, ok
 
 # Slot numbers and commit ids
 
@@ -110,7 +110,9 @@ def test_in_a_sparse_topology_less_than_1_kib_is_pushed(size: int, kind: Kind) -
     assert entries(sent)[0][2] == kind
 
 
-@pytest.mark.parametrize(("below", "size", "kind"), [(500, 499, Kind.PUSH), (500, 500, Kind.ADVERT), (0, 0, Kind.ADVERT)])
+@pytest.mark.parametrize(
+    ("below", "size", "kind"), [(500, 499, Kind.PUSH), (500, 500, Kind.ADVERT), (0, 0, Kind.ADVERT)]
+)
 def test_push_below_compares_the_users_bytes_not_the_envelope(below: int, size: int, kind: Kind) -> None:
     script = Script(push_below=below)
     script.up("p")

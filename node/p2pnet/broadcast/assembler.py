@@ -392,6 +392,13 @@ class Assembler:
         self._forget(ask)
         self._context.effects.append(Cancel(ask.token))
 
+    def _overtake(self, ask: Ask) -> None:
+        """What it asks for has come from elsewhere; a source that was late besides is asked after others from now on."""
+        if ask.hedged:
+            ask.supplier.failed(lost=False)
+        self._cancel(ask)
+        self._put_back(ask)
+
     def _put_back(self, ask: Ask) -> None:
         """The part is to be asked for again, unless it is here or somebody else owes it."""
         task, part = ask.task, ask.part
@@ -443,8 +450,7 @@ class Assembler:
             return
         if not task.part_list:
             for other in list(task.asks.values()):
-                self._cancel(other)
-                self._put_back(other)
+                self._overtake(other)
             task.begin(ask.size, source.key, parts)
             if source.complete and len(answer.parts) < min(FIRST_PARTS_MAX, part_count(task.size)):
                 # It gives others what it did not give here: for one more round trip they are asked, not it.
@@ -476,8 +482,7 @@ class Assembler:
         task, peer = ask.task, ask.source.peer
         self._context.counters["fetched_bytes"] += len(content)
         for other in [other for other in task.asks.values() if other.part == number]:
-            self._cancel(other)
-            self._put_back(other)
+            self._overtake(other)
         if task.parts[number] is not None:
             self._context.count("part_arrived_twice")
             return
