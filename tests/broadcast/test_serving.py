@@ -1,6 +1,7 @@
 """Serving: what a node answers to peers that ask for parts."""
 
 import pytest
+from tests.broadcast.kit import Made, Script, Undecided, of
 
 from p2pnet.broadcast import effects, inputs
 from p2pnet.broadcast.artifact import HASH_BYTES, part_count
@@ -13,7 +14,6 @@ from p2pnet.broadcast.wire import (
     encode_first_fetch,
 )
 from p2pnet.model.limits import PART_BYTES
-from tests.broadcast.kit import Made, Script, Undecided, of
 
 
 def ask(script: Script, made: Made, *parts: int, peer: str = "q", most: int = FIRST_PARTS_MAX) -> FetchAnswer:
@@ -55,7 +55,7 @@ def test_those_that_ask_first_get_different_parts_that_together_make_the_whole()
     script, made = holder(16, askers=4)
     got = [numbers(ask(script, made, peer=peer)) for peer in "qrst"]
     assert [len(some) for some in got] == [4] * 4
-    assert sorted(sum(got, [])) == list(range(16))
+    assert sorted(number for some in got for number in some) == list(range(16))
 
 
 def test_an_artifact_of_two_parts_is_given_whole_to_everybody() -> None:
