@@ -28,7 +28,7 @@ K = EventKind
 
 def client_says(script: Script, *actions: object) -> list[effects.Effect]:
     """As if the client had been run and had answered this."""
-    return script.turn(inputs.ClientAnswered(list(actions), 0))  # type: ignore[arg-type]
+    return script.turn(inputs.ClientAnswered(list(actions), 0))
 
 
 # Publications
@@ -41,7 +41,8 @@ def test_a_publication_is_in_the_pool_at_once_and_says_so() -> None:
     assert [(emit.kind, emit.peer, emit.hop, emit.bytes) for emit in of(done, effects.Emit)] == [
         (K.PUBLISHED, "", 0, 77)
     ]
-    assert script.core.user_bytes(made.id) == ("f", made.data[-77:])
+    name, data = script.core.user_bytes(made.id)
+    assert (name, bytes(data)) == ("f", made.data[-77:])
 
 
 def test_a_publication_without_a_free_slot_waits_and_is_sent_when_one_is_free() -> None:

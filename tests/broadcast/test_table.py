@@ -60,8 +60,8 @@ def test_an_update_replaces_only_an_older_one(connection: int, commit: int, verd
 def test_any_order_and_repetition_of_updates_ends_at_the_highest(
     updates: list[tuple[int, int, ArtifactId | None, int | None]], chance: "Random"
 ) -> None:
-    by_commit = {(slot, commit): rest for slot, commit, *rest in updates}  # a commit id says one thing
-    unique = [(slot, commit, artifact, have) for (slot, commit), (artifact, have) in by_commit.items()]
+    by_commit = {(slot, commit): (slot, commit, artifact, have) for slot, commit, artifact, have in updates}
+    unique = list(by_commit.values())  # a commit id says one thing
     shuffled = unique + unique[: len(unique) // 2]
     chance.shuffle(shuffled)
     table = Table(4)
