@@ -41,8 +41,9 @@ def test_a_publication_is_in_the_pool_at_once_and_says_so() -> None:
     assert [(emit.kind, emit.peer, emit.hop, emit.bytes) for emit in of(done, effects.Emit)] == [
         (K.PUBLISHED, "", 0, 77)
     ]
-    name, data = script.core.user_bytes(made.id)
-    assert (name, bytes(data)) == ("f", made.data[-77:])
+    found = script.core.user_bytes(made.id)
+    assert found is not None
+    assert (found[0], bytes(found[1])) == ("f", made.data[-77:])
 
 
 def test_a_publication_without_a_free_slot_waits_and_is_sent_when_one_is_free() -> None:
