@@ -115,6 +115,19 @@ def test_an_honest_relays_own_does_not_wait_for_room_behind_a_liars_parts() -> N
     assert own.id in asked
 
 
+def test_a_task_that_gives_way_begins_anew_when_somebody_has_shown_the_whole_already() -> None:
+    script, evicted, own = Script(bytes_max=5 * PART_BYTES), Made(3 * PART_BYTES), Made(4 * PART_BYTES, nonce=1)
+    script.up("relay")
+    script.up("whole")
+    (first,) = of(script.updates("relay", evicted.advert(0, 0, have=0b1)), effects.Fetch)
+    script.answer(first, evicted.answer(0, first=True))
+    script.updates("whole", evicted.advert())
+    done = script.updates("relay", own.advert(1, 1))
+    assert script.core.counters["passing_bytes_evicted"] == 1
+    until_quiet(script, done, evicted, own, serving=100)
+    assert set(script.core.pool.ids()) == {evicted.id, own.id}
+
+
 def test_an_honest_relay_in_a_net_delivers_although_a_liar_sends_halves_through_it(net: "Net") -> None:
     liar, relay, end = (
         net.node(name, full_mesh=False, unvalidated_bytes_per_peer=size)

@@ -336,6 +336,15 @@ class Assembler:
         self._context.count("tasks_dropped")
         self._ended(task.artifact)
 
+    def _evict(self, task: Task) -> None:
+        """End a task for want of room, with all it held. Who holds the whole has said so already, and says no more: with such
+        a source it begins anew.
+        """
+        artifact = task.artifact
+        self._end(task, "passing_bytes_evicted")
+        if any(source.complete and not source.closed for source in self._table.holders.get(artifact, {}).values()):
+            self.want(artifact)
+
     # Asking
 
     def _ask(self, task: Task, source: Source, part: int | None, *, is_hedge: bool = False) -> bool:
@@ -371,7 +380,7 @@ class Assembler:
                 return None
             for victim in victims:
                 if victim in self.tasks:
-                    self._end(self.tasks[victim], "passing_bytes_evicted")
+                    self._evict(self.tasks[victim])
                 else:
                     quota.release(victim)
             quota.charge(artifact, peer, source.size)
