@@ -59,6 +59,14 @@ def test_passing_bytes_give_way_to_a_whole_artifact_the_oldest_first_and_no_more
     assert quota.held("p") == 95
 
 
+def test_an_artifact_whose_parts_did_not_come_has_nothing_to_give_way_with() -> None:
+    quota = Quota(LIMIT)
+    for artifact in (A, B):
+        quota.pass_on(artifact, "p", 20)
+    quota.give_back(A, "p", 20)
+    assert whole(quota, D, 90) == [B]
+
+
 def test_whole_artifacts_do_not_give_way() -> None:
     quota = Quota(LIMIT)
     whole(quota, A, 60)
@@ -179,7 +187,7 @@ class QuotaMachine(RuleBasedStateMachine):
             self.wait(artifact, peer, passing=False)
             return
         for victim in victims:
-            assert (victim, peer) in self.passing
+            assert self.passing[victim, peer] > 0
             self.end(victim)
         self.quota.charge(artifact, peer, size)
         self.passing.pop((artifact, peer), None)

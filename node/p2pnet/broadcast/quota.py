@@ -75,7 +75,7 @@ class Quota:
         for other, held in account.passing.items():
             if others + size <= self.limit:
                 break
-            if other != artifact:
+            if held and other != artifact:
                 victims.append(other)
                 others -= held
         return victims
