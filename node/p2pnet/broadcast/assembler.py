@@ -22,7 +22,7 @@ from p2pnet.broadcast.effects import Cancel, Fetch
 from p2pnet.broadcast.pool import Pool
 from p2pnet.broadcast.quota import Quota
 from p2pnet.broadcast.sender import Sender
-from p2pnet.broadcast.table import Source, Table
+from p2pnet.broadcast.table import FAILURES_MAX, Source, Table
 from p2pnet.broadcast.task import Ask, Supplier, Task
 from p2pnet.broadcast.wire import (
     FIRST_PARTS_MAX,
@@ -45,7 +45,6 @@ SHARED_ABOVE_PARTS = 2  # so few parts are given to every asker
 ASKS_PER_TASK = 64  # in flight; several peers' streams
 FAILED_FIRST_NS = 250 * MS  # before the same source is asked again; another one is asked at once
 FAILED_MOST_NS = 60 * SECOND
-FAILURES_MAX = 8  # requests in a row that brought nothing: the source is asked no more until it announces it anew
 SILENT_MAX = 6  # requests to one peer in a row without an answer: all it has announced so far is given up
 DRY_NS = 30 * SECOND  # how long a task lives without a path to what it lacks
 
@@ -316,10 +315,11 @@ class Assembler:
 
     def _serve(self, supplier: Supplier) -> None:
         """Streams are free: the tasks that have waited longest ask, and stand at the end again if they want more."""
-        for artifact in list(supplier.waiting):
-            if supplier.is_full or self._suppliers.get(supplier.peer) is not supplier:
+        for _ in range(len(supplier.waiting)):
+            if supplier.is_full or not supplier.waiting or self._suppliers.get(supplier.peer) is not supplier:
                 return
-            supplier.waiting.pop(artifact, None)
+            artifact = next(iter(supplier.waiting))
+            del supplier.waiting[artifact]
             if artifact in self.tasks:
                 self.tasks[artifact].waits.pop(supplier.peer, None)
             self._pump(artifact)
@@ -346,8 +346,10 @@ class Assembler:
     def _evict(self, artifact: ArtifactId) -> None:
         """Give up what has arrived of an artifact, for the room it takes; if it has a path, begin again when there is room."""
         self._context.count("passing_bytes_evicted")
-        if self._context.timers.is_set(Timer.DRY, artifact):
-            self._end(self.tasks[artifact], "task_without_path_ended")
+        task = self.tasks[artifact]
+        sources = self._table.holders.get(artifact, {}).values()
+        if not any(self._is_path(task, source) and source.have & (task.lacking or source.have) for source in sources):
+            self._end(task, "task_without_path_ended")
             return
         self.drop(artifact)
         self._ended(artifact)
