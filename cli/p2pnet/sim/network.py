@@ -1,0 +1,222 @@
+"""The network between ports: links that are up, cut or waiting for a node, and the messages on them."""
+
+from collections.abc import Callable, Iterator
+
+from p2pnet.model.errors import LocalError
+from p2pnet.sim.links import LinkNumbers
+from p2pnet.sim.port import HEADER_BYTES, End, EndState, Port, SimConnection, SimRequest
+from p2pnet.sim.quantities import NS
+from p2pnet.sim.timeline import Timeline
+
+SKEW_NS = NS // 20  # after the handshake, an end comes into use within this time
+LOSS_NOTICED_NS = NS // 2  # an end notices a cut within this time
+CRASH_NOTICED_NS = (NS // 2, 15 * NS)  # a crash is noticed by the idle timeout
+REPLACED_CLOSES_NS = NS  # after the first of its ends was replaced
+REQUEST_FAILS_NS = (NS // 20, NS + NS // 20)  # when the sender of a lost request or answer is told
+
+
+class SimLink:
+    """Two nodes that should be connected."""
+
+    __slots__ = ("a", "b", "connections", "is_cut", "numbers")
+
+    def __init__(self, a: str, b: str, numbers: LinkNumbers) -> None:
+        self.a = a
+        self.b = b
+        self.numbers = numbers
+        self.is_cut = False
+        self.connections: list[SimConnection] = []
+        """Alive, oldest first."""
+
+    def other(self, name: str) -> str:
+        """Who is at the other end."""
+        return self.b if name == self.a else self.a
+
+
+class SimNetwork:
+    """All links and ports of a world. A port is attached as long as its incarnation lives."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self.timeline = timeline
+        self.ports: dict[str, Port] = {}
+        self.links: dict[str, dict[str, SimLink]] = {}
+        """By either end, then the other."""
+        self.members: frozenset[str] = frozenset()
+        """Only their links come up."""
+        self.bytes_sent = 0
+        """Bodies of requests and answers; `HEADER_BYTES` of each are left out."""
+        self._serial = 0
+
+    # Links
+
+    def link(self, a: str, b: str, numbers: LinkNumbers) -> SimLink:
+        """Have these two linked; a link there is already gets these numbers for its next messages."""
+        link = self.links.get(a, {}).get(b)
+        if link is None:
+            link = SimLink(a, b, numbers)
+            self.links.setdefault(a, {})[b] = self.links.setdefault(b, {})[a] = link
+        link.numbers = numbers
+        for connection in link.connections:
+            connection.numbers = numbers
+        return link
+
+    def find(self, a: str, b: str) -> SimLink:
+        """The link between two nodes. Raises LocalError when they have none."""
+        link = self.links.get(a, {}).get(b)
+        if link is None:
+            raise LocalError(f"{a} and {b} have no link")
+        return link
+
+    def links_of(self, name: str) -> Iterator[SimLink]:
+        """In the order they were made."""
+        return iter(self.links.get(name, {}).values())
+
+    def peers_up(self, name: str) -> list[str]:
+        """The peers whose connection with this node is in use at both ends."""
+        port = self.ports.get(name)
+        return [] if port is None else [peer for peer, end in port.in_use.items() if end.connection.is_up]
+
+    # Ports
+
+    def attach(self, port: Port) -> None:
+        """A new incarnation is there."""
+        self.ports[port.name] = port
+
+    def detach(self, port: Port) -> None:
+        """It is gone without a word: its peers notice by their idle timeout, or when its next incarnation turns up."""
+        del self.ports[port.name]
+        port.die()
+        for link in self.links_of(port.name):
+            for connection in link.connections:
+                connection.alive = False
+                for end in connection.ends:
+                    if end.port is not port:
+                        self._after(CRASH_NOTICED_NS, end, _notice_loss)
+            link.connections = []
+
+    # Connections
+
+    def dial(self, link: SimLink, *, at_once: bool = False) -> None:
+        """Bring up a connection, unless one is alive, the link is cut, or one of its nodes is away."""
+        if not link.connections:
+            self.connect(link, at_once=at_once)
+
+    def connect(self, link: SimLink, *, at_once: bool = False) -> None:
+        """Bring up a new connection, whatever else there is; `at_once`: without a handshake."""
+        one, other = self.ports.get(link.a), self.ports.get(link.b)
+        if link.is_cut or one is None or other is None or not {link.a, link.b} <= self.members:
+            return
+        self._serial += 1
+        connection = SimConnection(one, other, link.numbers, self._serial)
+        link.connections.append(connection)
+        for end in connection.ends:
+            if at_once:
+                self._come_up(end)
+            else:
+                handshake = 2 * link.numbers.delay_ns
+                self._after((handshake, handshake + SKEW_NS), end, self._come_up)
+
+    def redial(self, link: SimLink) -> None:
+        """Dial with a handshake; a way to plan it on the timeline."""
+        self.dial(link)
+
+    def close(self, link: SimLink) -> None:
+        """End all its connections; both ends notice at times of their own."""
+        for connection in link.connections:
+            self._lose(connection)
+        link.connections = []
+
+    def _come_up(self, end: End) -> None:
+        port, connection = end.port, end.connection
+        if port.dead or not connection.alive or end.state is not EndState.NEW:
+            return
+        held = port.in_use.get(end.peer)
+        if held is not None and held.connection.serial > connection.serial:
+            self._close_replaced(end)
+            return
+        replaced = port.bring_up(end)
+        if replaced is not None:
+            self.timeline.send(self.timeline.now + REPLACED_CLOSES_NS, self._close_replaced, replaced)
+
+    def _close_replaced(self, end: End) -> None:
+        connection = end.connection
+        if connection.alive:
+            link = self.find(end.port.name, end.peer)
+            link.connections.remove(connection)
+            self._lose(connection)
+        else:
+            _notice_loss(end)
+
+    def _lose(self, connection: SimConnection) -> None:
+        connection.alive = False
+        for end in connection.ends:
+            self._after((0, LOSS_NOTICED_NS), end, _notice_loss)
+
+    def _after(self, within: tuple[int, int], end: End, call: "EndCall") -> None:
+        least, most = within
+        self.timeline.send(self.timeline.now + least + int(end.port.rng.random() * (most - least)), call, end)
+
+    # Messages
+
+    def carry(self, request: SimRequest) -> None:
+        """See `Carrier`."""
+        port, numbers = request.port, request.at.connection.numbers
+        size = len(request.body)
+        self.bytes_sent += size
+        lost = numbers.lost_requests
+        if lost or numbers.lost_answers:
+            chance = port.rng.random()
+            if chance < lost + numbers.lost_answers:
+                request.fails = True
+                least, most = REQUEST_FAILS_NS
+                told = self.timeline.now + least + int(port.rng.random() * (most - least))
+                self.timeline.send(told, Port.fail, request)
+            if chance < lost:
+                return
+        arrives = port.leaves_at(size + HEADER_BYTES) + numbers.latency_ns(port.rng)
+        self.timeline.send(arrives, self._arrive, request)
+
+    def carry_back(self, request: SimRequest, body: bytes) -> None:
+        """See `Carrier`."""
+        port = request.at.port
+        size = len(body)
+        self.bytes_sent += size
+        request.answer = body
+        arrives = port.leaves_at(size + HEADER_BYTES) + request.at.connection.numbers.latency_ns(port.rng)
+        self.timeline.send(arrives, self._arrive_back, request)
+
+    def _arrive(self, request: SimRequest) -> None:
+        at = request.at.port.arrived_at(len(request.body) + HEADER_BYTES, request.port)
+        if at > self.timeline.now:
+            self.timeline.send(at, self._deliver, request)
+        else:
+            self._deliver(request)
+
+    def _deliver(self, request: SimRequest) -> None:
+        end = request.at
+        was_reset = request.reset_at is not None and request.reset_at <= self.timeline.now
+        if was_reset or not end.connection.alive or end.port.dead or end.state is EndState.DOWN:
+            return
+        if end.state is EndState.NEW:
+            end.early.append(request)
+        else:
+            end.port.host.requested(request)
+
+    def _arrive_back(self, request: SimRequest) -> None:
+        at = request.port.arrived_at(len(request.answer or b"") + HEADER_BYTES, request.at.port)
+        if at > self.timeline.now:
+            self.timeline.send(at, self._deliver_back, request)
+        else:
+            self._deliver_back(request)
+
+    def _deliver_back(self, request: SimRequest) -> None:
+        if request.at.connection.alive and not request.fails:
+            request.port.finish(request, request.answer)
+
+
+EndCall = Callable[[End], None]
+
+
+def _notice_loss(end: End) -> None:
+    if not end.port.dead:
+        end.port.notice_loss(end)

@@ -1,0 +1,292 @@
+"""One incarnation's place in the network: its access link, its ends of connections, its requests that have no answer yet.
+
+A connection has two ends that come up, and notice its loss, at times of their own. An end is
+
+    NEW -> UP -> OLD -> DOWN      the peer's next connection came into use first; this one closes soon
+           UP -> DOWN             lost, and noticed
+    NEW -> DOWN                   never came into use
+"""
+
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+from p2pnet.sim.links import LinkNumbers
+from p2pnet.sim.quantities import NS
+from p2pnet.sim.timeline import Timeline
+
+if TYPE_CHECKING:
+    from random import Random
+
+HEADER_BYTES = 60
+"""Modelled: what IP, UDP and QUIC put around one message. It takes time on an access link; `bytes_sent` leaves it out."""
+
+
+class Route(Enum):
+    """What a request is about."""
+
+    UPDATES = "updates"
+    FETCH = "fetch"
+    SYNCED = "synced"
+    DIGEST = "digest"
+
+
+class EndState(Enum):
+    """How one end sees its connection."""
+
+    NEW = "new"
+    UP = "up"
+    OLD = "old"
+    DOWN = "down"
+
+
+class End:
+    """One end of a connection."""
+
+    __slots__ = ("connection", "early", "id", "other", "port", "state")
+
+    def __init__(self, port: "Port", connection: "SimConnection") -> None:
+        self.port = port
+        self.connection = connection
+        self.id = port.next_id()
+        """Local to this incarnation, growing from 1."""
+        self.state = EndState.NEW
+        self.early: list[SimRequest] = []
+        """Requests that arrived before this end was in use."""
+        self.other: End
+
+    @property
+    def peer(self) -> str:
+        """Who is at the other end."""
+        return self.other.port.name
+
+
+class SimConnection:
+    """A connection between two incarnations. `serial` grows with every connection of a world."""
+
+    __slots__ = ("alive", "ends", "numbers", "serial")
+
+    def __init__(self, one: "Port", other: "Port", numbers: LinkNumbers, serial: int) -> None:
+        self.numbers = numbers
+        self.serial = serial
+        self.alive = True
+        """Whether anything still arrives on it."""
+        first, second = End(one, self), End(other, self)
+        first.other, second.other = second, first
+        self.ends = (first, second)
+
+    @property
+    def is_up(self) -> bool:
+        """Alive, and in use at both ends."""
+        return self.alive and all(end.state is EndState.UP for end in self.ends)
+
+
+class SimRequest:
+    """A request on its way, then its answer."""
+
+    __slots__ = ("answer", "body", "end", "fails", "is_timed", "port", "reset_at", "route", "token")
+
+    def __init__(self, port: "Port", end: End | None, route: Route, token: int, body: bytes) -> None:
+        self.port = port
+        self.end = end
+        """The sender's; None: it named a connection that is gone."""
+        self.route = route
+        self.token = token
+        """The sender's name for it."""
+        self.body = body
+        self.answer: bytes | None = None
+        self.reset_at: int | None = None
+        """When its sender's reset is where it goes; None: it was not reset."""
+        self.fails = False
+        """Its answer, if there is one, is lost."""
+        self.is_timed = False
+        """Its sender gives up waiting some time."""
+
+    @property
+    def at(self) -> End:
+        """The receiver's end."""
+        if self.end is None:
+            raise AssertionError("a request on no connection never arrives")
+        return self.end.other
+
+
+class Host(Protocol):
+    """Who is behind a port: a node's driver, or a liar."""
+
+    def peer_up(self, peer: str, connection: int) -> None:
+        """A connection is in use; it may replace a former one, for which no `peer_down` comes."""
+
+    def peer_down(self, peer: str, connection: int) -> None:
+        """The connection in use has ended."""
+
+    def requested(self, request: SimRequest) -> None:
+        """A peer's request has arrived, on a connection that is in use or was until it was replaced."""
+
+    def answered(self, request: SimRequest, body: bytes | None) -> None:
+        """The answer to a request of ours; None: it failed on the way or took too long."""
+
+
+class Carrier(Protocol):
+    """What carries messages between ports."""
+
+    def carry(self, request: SimRequest) -> None:
+        """Take a request to the other end of its connection."""
+
+    def carry_back(self, request: SimRequest, body: bytes) -> None:
+        """Take its answer back."""
+
+
+class Port:
+    """`up` and `down` in bits per second, None: no limit. An access link serves one message after the other, whoever the peer."""
+
+    __slots__ = (
+        "_carrier", "_down_free", "_ids", "_timeline", "_up_free", "by_id", "dead", "down", "host", "in_use", "name", "open",
+        "rng", "up",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        carrier: Carrier,
+        timeline: Timeline,
+        host: Host,
+        name: str,
+        rng: "Random",
+        *,
+        up: float | None,
+        down: float | None,
+    ) -> None:
+        self._carrier = carrier
+        self._timeline = timeline
+        self.host = host
+        self.name = name
+        self.rng = rng
+        self.up = up
+        self.down = down
+        self._up_free = self._down_free = 0
+        self._ids = 0
+        self.by_id: dict[int, End] = {}
+        self.in_use: dict[str, End] = {}
+        """By peer."""
+        self.open: dict[int, SimRequest] = {}
+        """Requests without an answer, by token."""
+        self.dead = False
+
+    def next_id(self) -> int:
+        """Of a connection."""
+        self._ids += 1
+        return self._ids
+
+    # Requests of the host
+
+    def ask(self, route: Route, token: int, connection: int, body: bytes, timeout_ns: int = 0) -> None:
+        """Send a request; `Host.answered` is called once, unless it is cancelled. `timeout_ns` 0: wait for ever."""
+        end = self.by_id.get(connection)
+        request = self.open[token] = SimRequest(self, end, route, token, body)
+        if timeout_ns:
+            request.is_timed = True
+            self._timeline.flying += 1
+            self._timeline.at(self._timeline.now + timeout_ns, Port._time_out, request)
+        if end is None:
+            self._timeline.send(self._timeline.now, Port.fail, request)
+        else:
+            self._carrier.carry(request)
+
+    def answer(self, request: SimRequest, body: bytes) -> None:
+        """Answer a peer's request; nothing is sent when the peer has reset it."""
+        if request.reset_at is None or request.reset_at > self._timeline.now:
+            self._carrier.carry_back(request, body)
+
+    def cancel(self, token: int) -> None:
+        """Reset a request that has no answer yet; a reset may overtake it, or come too late."""
+        request = self._forget(token)
+        if request is not None and request.end is not None:
+            request.reset_at = self._timeline.now + request.end.connection.numbers.latency_ns(self.rng)
+
+    @staticmethod
+    def fail(request: SimRequest) -> None:
+        """It failed on the way."""
+        request.port.finish(request, None)
+
+    def finish(self, request: SimRequest, body: bytes | None) -> None:
+        """Hand over the answer, unless it comes too late."""
+        if self.open.get(request.token) is request:
+            self._forget(request.token)
+            self.host.answered(request, body)
+
+    @staticmethod
+    def _time_out(request: SimRequest) -> None:
+        port = request.port
+        if port.open.get(request.token) is request:
+            port.cancel(request.token)
+            port.host.answered(request, None)
+
+    def _forget(self, token: int) -> SimRequest | None:
+        request = self.open.pop(token, None)
+        if request is not None and request.is_timed:
+            self._timeline.flying -= 1
+        return request
+
+    # The access link
+
+    def leaves_at(self, size: int) -> int:
+        """When the last bit of a message of so many bytes has left, if it is sent now."""
+        now = self._timeline.now
+        if self.up is None:
+            return now
+        self._up_free = max(now, self._up_free) + _transmission_ns(size, self.up)
+        return self._up_free
+
+    def arrived_at(self, size: int, sender: "Port") -> int:
+        """When the last bit of a message is here, if it could be by now: others may be before it.
+
+        It began to come in while it was still leaving its sender.
+        """
+        now = self._timeline.now
+        if self.down is None:
+            return now
+        begun = now if sender.up is None else now - _transmission_ns(size, sender.up)
+        self._down_free = max(begun, self._down_free) + _transmission_ns(size, self.down)
+        return max(now, self._down_free)
+
+    # Connections
+
+    def bring_up(self, end: End) -> End | None:
+        """Use this connection from now on; the end it replaces, if any."""
+        peer = end.peer
+        replaced = self.in_use.get(peer)
+        if replaced is not None:
+            replaced.state = EndState.OLD
+        self.in_use[peer] = self.by_id[end.id] = end
+        end.state = EndState.UP
+        self.host.peer_up(peer, end.id)
+        early, end.early = end.early, []
+        for request in early:
+            self.host.requested(request)
+        return replaced
+
+    def notice_loss(self, end: End) -> None:
+        """Its requests fail; the peer is down, unless another connection is in use. Which comes first is left to chance."""
+        if end.state is EndState.DOWN:
+            return
+        is_used = self.in_use.get(end.peer) is end
+        end.state = EndState.DOWN
+        end.early = []
+        self.by_id.pop(end.id, None)
+        peer_first = self.rng.random() < 0.5
+        if is_used:
+            del self.in_use[end.peer]
+            if peer_first:
+                self.host.peer_down(end.peer, end.id)
+        for request in [request for request in self.open.values() if request.end is end]:
+            self.finish(request, None)
+        if is_used and not peer_first:
+            self.host.peer_down(end.peer, end.id)
+
+    def die(self) -> None:
+        """The process is gone: nothing is told to it any more."""
+        self.dead = True
+        for token in list(self.open):
+            self._forget(token)
+
+
+def _transmission_ns(size: int, bits_per_second: float) -> int:
+    return int(size * 8 * NS / bits_per_second)

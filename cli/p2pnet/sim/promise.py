@@ -1,0 +1,140 @@
+"""What the broadcast promises, checked in a world: what is missing, and what should not be there, as sentences.
+
+Everything in the validated pool of one honest node reaches every honest node that is connected with it through honest nodes,
+unless that node itself wants no more of it; nothing withdrawn or expired is anywhere; nothing is left to do. A node that
+wants no more of an artifact, or was told not to pass it on, is no path for it.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+
+from p2pnet.broadcast import Artifact, Bounce
+from p2pnet.broadcast.pending import Pending
+from p2pnet.model.ids import ArtifactId
+from p2pnet.sim.context import Context
+from p2pnet.sim.incarnation import ClientRun, Incarnation
+from p2pnet.sim.liar import Liar
+from p2pnet.sim.network import SimLink
+from p2pnet.sim.node import Node
+from p2pnet.sim.port import End, SimRequest
+from p2pnet.sim.quiet import describe
+from p2pnet.sim.timeline import Timeline
+
+EXPIRY_SLACK_S = 0.001  # rounding between the wall's seconds and the timeline's nanoseconds
+
+
+class Promise:
+    """Of one world, as it stands now. `nodes`: the honest ones that run."""
+
+    def __init__(self, context: Context, nodes: Iterable[Node]) -> None:
+        self._context = context
+        self._nodes = {node.name: node for node in nodes}
+        self._peers: dict[str, list[str]] = {}
+
+    def broken(self, pending: dict[str, list[Pending]], liars: Collection[str]) -> list[str]:
+        """What it misses; empty when it is kept. What a liar owes to somebody is nobody else's fault."""
+        found = list(self._left_over())
+        for artifact, holders in self._holders().items():
+            if len(holders) < len(self._nodes):
+                found += self._missing(artifact, holders)
+        found += [
+            f"{name} is not at rest: {describe(what)}"
+            for name, left in pending.items()
+            for what in left
+            if what.peer not in liars
+        ]
+        return found
+
+    def _holders(self) -> dict[ArtifactId, list[Node]]:
+        holders: dict[ArtifactId, list[Node]] = {}
+        for node in self._nodes.values():
+            for artifact in node.core.pool.validated:
+                holders.setdefault(artifact, []).append(node)
+        return holders
+
+    def _left_over(self) -> Iterator[str]:
+        """What is in a pool and must not be."""
+        latest = self._context.wall - EXPIRY_SLACK_S
+        withdrawn = self._context.withdrawn
+        for node in self._nodes.values():
+            pool = node.core.pool
+            for section in (pool.validated, pool.unvalidated):
+                for artifact, found in section.items():
+                    if artifact in withdrawn:
+                        yield f"{node.name} holds {_short(artifact)}, which was withdrawn"
+                    elif found.inspected.expires < latest:
+                        late = self._context.wall - found.inspected.expires
+                        yield f"{node.name} holds {_short(artifact)}, which expired {late:.3g} s ago"
+
+    def _missing(self, artifact: ArtifactId, holders: list[Node]) -> Iterator[str]:
+        """Walk from whoever holds it and passes it on, over links that are up, to those that should hold it and do not."""
+        known = {node.name: node.core.pool.validated[artifact] for node in holders}
+        sample = next(iter(known.values()))
+        walk = [node.name for node in holders if _passes_on(node, known[node.name])]
+        seen = set(known)
+        for name in walk:
+            for peer in self._peers_of(name):
+                node = self._nodes.get(peer)
+                if node is None or peer in seen:
+                    continue
+                seen.add(peer)
+                if _is_excused(node, sample):
+                    continue
+                walk.append(peer)
+                where = "holds it" if name in known else "should hold it too"
+                what = "has not judged" if artifact in node.core.pool.unvalidated else "does not hold"
+                yield f"{peer} {what} {_short(artifact)}: its peer {name} {where}"
+
+    def _peers_of(self, name: str) -> list[str]:
+        if name not in self._peers:
+            self._peers[name] = self._context.network.peers_up(name)
+        return self._peers[name]
+
+
+def on_their_way(timeline: Timeline) -> Iterator[tuple[str, Pending]]:
+    """What keeps the world itself busy, soonest first: whose it is, and what."""
+    return map(_on_its_way, timeline.in_flight())
+
+
+def _on_its_way(what: object) -> tuple[str, Pending]:
+    """Whose it is, and what."""
+    if isinstance(what, SimRequest):
+        sender, receiver = what.port.name, what.at.port.name if what.end is not None else ""
+        if what.answer is None:
+            return sender, Pending("message", peer=receiver, detail=f"{what.route.value}, {len(what.body)} bytes")
+        return receiver, Pending("message", peer=sender, detail=f"answer, {len(what.answer)} bytes")
+    if isinstance(what, End):
+        return what.port.name, Pending("connection", peer=what.peer, detail=what.state.value)
+    if isinstance(what, ClientRun):
+        return what.incarnation.name, Pending("client", detail="at work")
+    if isinstance(what, Incarnation):
+        return what.name, Pending("wake", detail="a turn")
+    if isinstance(what, SimLink):
+        return what.a, Pending("connection", peer=what.b, detail="to be dialled")
+    if isinstance(what, Liar):
+        return what.name, Pending("wake", detail="a liar that still acts")
+    raise AssertionError(f"{what!r} is on its way")
+
+
+def _passes_on(node: Node, artifact: Artifact) -> bool:
+    """Whether its peers may expect it of this node: its own products unless they wait for a slot, others as relaying goes."""
+    if node.core.gauges()["publications_waiting"]:
+        return False
+    if not artifact.peer:
+        return True
+    return (node.client.relay(artifact.id, artifact.inspected.key) or node.settings.relay) != "none"
+
+
+def _is_excused(node: Node, artifact: Artifact) -> bool:
+    """Whether this node, by its user's or its client's will, need not hold it."""
+    record, inspected = node.record, artifact.inspected
+    if artifact.id in record.dropped or artifact.size > node.settings.artifact_bytes_max:
+        return True
+    if record.purged_below is not None and inspected.height is not None and inspected.height < record.purged_below:
+        return True
+    if artifact.id in node.core.pool.unvalidated:
+        return artifact.id in record.told
+    return node.client.bouncer(artifact.id, inspected.key, len(artifact.data)) is not Bounce.WANTS
+
+
+def _short(artifact: ArtifactId) -> str:
+    return artifact.hex()[:8]
