@@ -4,12 +4,12 @@ from collections.abc import Callable
 from hashlib import blake2b
 from random import Random
 from struct import Struct
+from typing import Any
 
 import msgspec
 
 from p2pnet.broadcast import Client
-from p2pnet.broadcast.effects import Effect, Emit
-from p2pnet.broadcast.inputs import Input
+from p2pnet.broadcast.effects import Emit
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
@@ -44,23 +44,27 @@ class NodePlan(msgspec.Struct, frozen=True):
 class TraceDigest:
     """A running BLAKE2b over the seed and every input and effect: time, node, kind, size and artifact id."""
 
-    __slots__ = ("_codes", "_hash")
+    __slots__ = ("_hash", "_shapes")
 
     def __init__(self, seed: int) -> None:
         self._hash = blake2b(str(seed).encode(), digest_size=32)
-        self._codes: dict[type[Input | Effect], int] = {}
+        self._shapes: dict[type[Any], tuple[int, bool, bool]] = {}
 
-    def add(self, now: int, node: int, what: Input | Effect) -> None:
+    def add(self, now: int, node: int, what: Any) -> None:
         """One input or effect of the node with this number."""
         kind = type(what)
-        code = self._codes.setdefault(kind, len(self._codes))
-        artifact: bytes = getattr(what, "artifact", None) or b""
-        if kind is Emit:
-            self._hash.update(_LINE.pack(now, node, _EVENT_CODES[what.kind], what.bytes) + artifact)  # type: ignore[union-attr]
-            return
-        body = getattr(what, "body", None) or b""
-        size = sum(map(len, body)) if isinstance(body, list) else len(body)
-        self._hash.update(_LINE.pack(now, node, code, size) + artifact)
+        shape = self._shapes.get(kind)
+        if shape is None:
+            shape = self._shapes[kind] = (len(self._shapes), hasattr(what, "body"), hasattr(what, "artifact"))
+        code, has_body, has_artifact = shape
+        size = 0
+        if has_body:
+            body = what.body
+            size = sum(map(len, body)) if type(body) is list else len(body or b"")
+        elif kind is Emit:
+            code, size = _EVENT_CODES[what.kind], what.bytes
+        line = _LINE.pack(now, node, code, size)
+        self._hash.update(line + what.artifact if has_artifact and what.artifact else line)
 
     def hex(self) -> str:
         """So far."""

@@ -213,7 +213,7 @@ class Incarnation:
     # Effects
 
     def _send_updates(self, effect: effects.SendUpdates) -> None:
-        self.port.ask(Route.UPDATES, effect.token, effect.connection, b"".join(effect.body))
+        self.port.ask(Route.UPDATES, effect.token, effect.connection, effect.body)
 
     def _fetch(self, effect: effects.Fetch) -> None:
         timeout_ns = int(effect.timeout_s * NS)
@@ -232,7 +232,7 @@ class Incarnation:
         self.port.answer(self._asked.pop(effect.token), effect.body)
 
     def _answer_fetch(self, effect: effects.AnswerFetch) -> None:
-        self.port.answer(self._asked.pop(effect.token), b"".join(effect.body))
+        self.port.answer(self._asked.pop(effect.token), effect.body)
 
     def _note_published(self, effect: effects.Published) -> None:
         self._published = effect.artifact
