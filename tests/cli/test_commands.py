@@ -235,6 +235,26 @@ class TestInject:
             await inject.run(inject.Options(name="demo", publisher="node-9"), session)
         assert "node-0, node-1, node-2" in caught.value.todo
 
+    async def test_a_client_that_is_not_there_is_refused_with_those_that_are(self, session: Session) -> None:
+        with pytest.raises(CommandError, match="no client 'chat'") as caught:
+            await inject.run(inject.Options(name="demo", client="chat"), session)
+        assert (caught.value.where, caught.value.exit_code) == ("--client chat", 2)
+        assert caught.value.todo.startswith("one of blob")
+
+    @pytest.mark.parametrize(
+        ("clients", "asked", "client"),
+        [(["a", "blob"], None, "blob"), (["a", "b"], None, "a"), (["a", "b"], "b", "b"), (["a", "blob"], "a", "a")],
+    )
+    async def test_the_client_is_the_one_asked_for_or_blob_or_the_first(
+        self, target: Any, session: Session, clients: list[str], asked: str | None, client: str
+    ) -> None:
+        document = await target.fake.spec()
+        document["spec"]["clients"] = [{"name": name, "class": "a:B"} for name in clients]
+        target.fake.subnet = load_subnet(document)
+        await inject.run(inject.Options(name="demo", client=asked), session)
+        [(_, request)] = target.fake.asked
+        assert request.client == client
+
     async def test_more_artifacts_than_a_run_takes_are_refused(self, session: Session) -> None:
         with pytest.raises(CommandError, match="120000 artifacts"):
             await inject.run(inject.Options(name="demo", count=40_000, publisher="all"), session)

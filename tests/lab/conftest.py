@@ -49,6 +49,7 @@ class FakeNode:
         self.name = name
         self.incarnations = itertools.count()
         self.held: dict[bytes, tuple[str, bytes]] = {}
+        self.clients: dict[bytes, str] = {}
         self.silent = False
         self.refuses: Refusal | None = None
         self.deaf = False
@@ -64,9 +65,12 @@ class FakeNode:
         self.first = 0
         self.held.clear()
 
+    def hold(self, artifact: bytes, name: str, data: bytes, client: str) -> None:
+        self.held[artifact], self.clients[artifact] = (name, data), client
+
     def tell(self, kind: EventKind, artifact: bytes, **more: object) -> None:
-        seq = self.first + len(self.events)
-        self.events.append(Event(seq, time.monotonic_ns() + self.skew_ns, kind, "blob", artifact.hex(), **more))
+        seq, client = self.first + len(self.events), self.clients.get(artifact, "blob")
+        self.events.append(Event(seq, time.monotonic_ns() + self.skew_ns, kind, client, artifact.hex(), **more))
 
 
 class FakeNodes:
@@ -114,13 +118,14 @@ class FakeNodes:
                 return self._inject(one, request)
             case PeersRequest():
                 return self._peers(one)
-            case GetRequest(artifact, offset, length):
-                if artifact not in one.held:
+            case GetRequest(artifact, offset, length, client):
+                if artifact not in one.held or one.clients[artifact] != client:
                     return Refusal("unknown-artifact", "not here")
                 name, data = one.held[artifact]
                 return Got(name, len(data), data[offset : offset + length])
-            case WithdrawRequest(artifact):
-                return Withdrawn(one.held.pop(artifact, None) is not None)
+            case WithdrawRequest(artifact, client):
+                held = artifact in one.held and one.clients[artifact] == client
+                return Withdrawn(held and one.held.pop(artifact) is not None)
             case MembersPush(membership):
                 one.version = membership.registry.version
                 return MembersTaken(one.version)
@@ -148,23 +153,23 @@ class FakeNodes:
                 results.append(one.refuses)
                 continue
             artifact = hashlib.blake2b(item.nonce + item.data, digest_size=32).digest()
-            one.held[artifact] = (item.name, item.data)
+            one.hold(artifact, item.name, item.data, request.client)
             one.tell(EventKind.PUBLISHED, artifact, bytes=len(item.data))
             one.tell(EventKind.VALIDATED, artifact)
             results.append(artifact)
-            task = asyncio.create_task(self._deliver(one.name, artifact, item.name, item.data))
+            task = asyncio.create_task(self._deliver(one, artifact, item.name, item.data))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
         return Injected(results)
 
-    async def _deliver(self, source: str, artifact: bytes, name: str, data: bytes) -> None:
+    async def _deliver(self, source: FakeNode, artifact: bytes, name: str, data: bytes) -> None:
         await self.gate.wait()
         for other in list(self.nodes.values()):
-            if other.name != source and not other.deaf:
-                other.held[artifact] = (name, data)
+            if other is not source and not other.deaf:
+                other.hold(artifact, name, data, source.clients[artifact])
                 other.udp_sent += len(data)
-                other.tell(EventKind.RECEIVED, artifact, peer=source, hop=1)
-                other.tell(EventKind.VALIDATED, artifact, peer=source, hop=1)
+                other.tell(EventKind.RECEIVED, artifact, peer=source.name, hop=1)
+                other.tell(EventKind.VALIDATED, artifact, peer=source.name, hop=1)
 
     def _peers(self, one: FakeNode) -> Peers:
         others = [name for name in self.nodes if name != one.name]

@@ -1,5 +1,6 @@
 """The Subnet document: read whole, or refused with the path of every mistake."""
 
+from datetime import date
 from typing import Any
 
 import jsonschema
@@ -34,7 +35,7 @@ spec:
   discovery: {mode: registry}
   identity: {trustDomain: p2pnet, ttl: 7d, renewBefore: 2d, issuer: certManager, issuerRef: {name: ours}}
   broadcast: {pushBelow: 1024, relay: auto, slotsPerPeer: 10000, artifactBytesMax: 128Mi, keep: 10m}
-  clients: [{name: blob}, {name: mine, use: "my.module:Client", settings: {a: b}}]
+  clients: [{name: blob}, {name: mine, class: "my.module:Client", settings: {a: [1, {b: null}], c: 0.5, d: true}}]
   network: {default: {latency: 0ms}, rules: [{from: region=eu, to: region=us, latency: 90ms, loss: 0.2%}]}
   faults: [{name: cut, from: node-0, to: "group=next,region=eu", block: true}, {name: sleep, from: us-1, pause: true}]
   ready: {connected: 100%, within: 120s}
@@ -45,6 +46,7 @@ spec:
     imagePullSecrets: [{name: s}]
     nodeSelector: {a: b}
     tolerations: [{key: k}]
+    code: {configMap: chat}
   lab: {storage: 1Gi, resources: {}}
   seed: 42
   ttl: 2h
@@ -55,6 +57,18 @@ TWICE = [["node-0", "node-1"], ["node-1", "node-0"]]
 
 def document(**spec: Any) -> dict[str, Any]:
     return {"apiVersion": API_VERSION, "kind": "Subnet", "metadata": {"name": "demo"}, "spec": spec}
+
+
+def nested(depth: int) -> Any:
+    return [nested(depth - 1)] if depth else 0
+
+
+def doubled(times: int) -> Any:
+    """As YAML's aliases do it: 2 ** times values in as many lists."""
+    value: Any = 0
+    for _ in range(times):
+        value = [value, value]
+    return value
 
 
 def mistakes(value: Any) -> str:
@@ -81,7 +95,7 @@ def test_what_is_left_out_has_the_defaults_of_the_design() -> None:
     assert (spec.nodes, spec.seed, spec.ttl, spec.nodes_per_pod) == (3, 42, None, 1)
     assert (spec.identity.ttl, spec.identity.renew_before, spec.identity.issuer) == ("7d", None, "builtin")
     assert spec.identity.renew_before_seconds == pytest.approx(604_800 / 3)
-    assert (spec.broadcast.push_below, spec.broadcast.relay, spec.broadcast.keep) == (1024, "auto", "10m")
+    assert (spec.broadcast.push_below, spec.broadcast.relay, spec.broadcast.keep) == ("auto", "auto", "10m")
     assert [client.name for client in spec.clients] == ["blob"]
     assert (spec.ready.connected, spec.ready.within) == ("100%", "120s")
 
@@ -165,7 +179,17 @@ def test_what_an_api_server_adds_is_left_out() -> None:
         ({"broadcast": {"keep": 600}}, "spec.broadcast.keep: '600' is no duration"),
         ({"clients": []}, "spec.clients: List should have at least 1"),
         ({"clients": [{"name": "a"}, {"name": "a"}]}, "spec.clients[1].name: 'a' stands here twice"),
-        ({"clients": [{"name": "a", "use": "nonsense"}]}, "spec.clients[0].use"),
+        ({"clients": [{"name": "a", "class": "nonsense"}]}, "spec.clients[0].class"),
+        ({"clients": [{"name": "http-outcalls"}]}, "spec.clients[0].name"),
+        ({"clients": [{"name": "averylongname"}]}, "spec.clients[0].name"),
+        ({"clients": [{"name": "a", "settings": {"when": date(2026, 1, 1)}}]},
+         "spec.clients[0].settings: when: a value of type date that JSON does not have"),
+        ({"clients": [{"name": "a", "settings": {"b": [{1: 2}]}}]}, "spec.clients[0].settings: b: a value of type dict"),
+        ({"clients": [{"name": "a", "settings": {"b": float("inf")}}]}, "spec.clients[0].settings: b: a value of type float"),
+        ({"clients": [{"name": "a", "settings": {"b": 1 << 63}}]}, "spec.clients[0].settings: b: a value of type int"),
+        ({"clients": [{"name": "a", "settings": {"b": "x" * 70_000}}]}, "spec.clients[0].settings: hold more than 65536"),
+        ({"clients": [{"name": "a", "settings": {"b": nested(40)}}]}, "spec.clients[0].settings: hold more than"),
+        ({"clients": [{"name": "a", "settings": {"b": doubled(40)}}]}, "spec.clients[0].settings: hold more than"),
         ({"network": {"default": {"latency": 20}}}, "spec.network.default.latency: '20' is no duration"),
         ({"network": {"default": {"loss": "101%"}}}, "spec.network.default.loss: '101%' is no share"),
         ({"network": {"rules": [{"from": "region=eu"}]}}, "spec.network.rules[0].from: 'region=eu' selects no node"),

@@ -34,7 +34,7 @@ def test_a_subnet_of_defaults_runs_everywhere(target: str) -> None:
         ({"discovery": {"mode": "seeds"}}, []),
         ({"pod": {"nodeSelector": {"a": "b"}}}, ["spec.pod"]),
         ({"lab": {"storage": "1Gi"}}, ["spec.lab"]),
-        ({"clients": [{"name": "beacon"}]}, ["spec.clients"]),
+        ({"clients": [{"name": "chat", "class": "a:B", "settings": {"c": [1]}}]}, []),
         ({"ttl": "2h"}, []),
     ],
 )
@@ -69,7 +69,7 @@ def test_repeating_a_default_asks_for_nothing() -> None:
 
 def test_an_implemented_feature_is_honoured() -> None:
     cut = [{"name": "cut", "from": "node-0", "block": True}]
-    assert local(frozenset({"faults"}), faults=cut, clients=[{"name": "beacon"}]) == ["spec.clients"]
+    assert local(frozenset({"faults"}), faults=cut, image="x") == ["spec.image"]
 
 
 def test_the_table_names_only_features_there_are() -> None:

@@ -207,27 +207,27 @@ class Bench:
     async def peers(self, name: str) -> Peers:
         return expect(Peers, await self.ask(name, ROUTE_PEERS, PeersRequest()))
 
-    async def inject(self, name: str, *payloads: bytes, file: str = "file") -> list[bytes]:
+    async def inject(self, name: str, *payloads: bytes, file: str = "file", client: str = "blob") -> list[bytes]:
         items = [InjectItem(file, data, os.urandom(16)) for data in payloads]
-        injected = expect(Injected, await self.ask(name, ROUTE_INJECT, InjectRequest(items)))
+        injected = expect(Injected, await self.ask(name, ROUTE_INJECT, InjectRequest(items, client)))
         return [expect(bytes, result) for result in injected.results]
 
-    async def get(self, name: str, artifact: bytes) -> bytes:
+    async def get(self, name: str, artifact: bytes, client: str = "blob") -> bytes:
         """All the bytes of an artifact, range by range."""
         data = b""
         while True:
-            got = expect(Got, await self.ask(name, ROUTE_GET, GetRequest(artifact, offset=len(data))))
+            got = expect(Got, await self.ask(name, ROUTE_GET, GetRequest(artifact, len(data), client=client)))
             data += got.data
             if len(data) == got.size:
                 return data
 
-    async def until_held(self, name: str, artifact: bytes) -> bytes:
+    async def until_held(self, name: str, artifact: bytes, client: str = "blob") -> bytes:
         async def held() -> bool:
-            reply = await self.ask(name, ROUTE_GET, GetRequest(artifact, length=1))
+            reply = await self.ask(name, ROUTE_GET, GetRequest(artifact, length=1, client=client))
             return isinstance(reply, Got)
 
         await until(held, f"{name} holds {artifact.hex()[:8]}")
-        return await self.get(name, artifact)
+        return await self.get(name, artifact, client)
 
     async def withdraw(self, name: str, artifact: bytes) -> bool:
         return expect(Withdrawn, await self.ask(name, ROUTE_WITHDRAW, WithdrawRequest(artifact))).held

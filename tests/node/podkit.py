@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from tests.node.kit import Bench, alive, until
@@ -35,12 +36,12 @@ class PodProcess:
         assert self._process is not None
         return self._process
 
-    def write(self) -> None:
-        """Its mounts."""
+    def write(self, **base: Any) -> None:
+        """Its mounts; `base` is more of the config that its members share."""
         mounts = self.root / "mounts"
         for folder in ("config", "members", "identity"):
             (mounts / folder).mkdir(parents=True)
-        (mounts / "config" / "node.json").write_text(json.dumps({"subnet": "demo", "idle_s": 3.0}))
+        (mounts / "config" / "node.json").write_text(json.dumps({"subnet": "demo", "idle_s": 3.0, **base}))
         (mounts / "members" / "members.json").write_bytes(
             msgspec.json.encode(self.bench.subnet.membership(1, self.names))
         )
@@ -54,6 +55,19 @@ class PodProcess:
             env=os.environ | {"P2PNET_MEMBERS": ",".join(self.names), "P2PNET_HOST": "127.0.0.1"},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Started and ready; gone afterwards."""
+        await self.start()
+        try:
+            await self.until_says("/readyz", 200)
+            yield
+        finally:
+            if self.process.returncode is None:
+                self.process.kill()
+                await self.process.communicate()
+        assert not alive(self.process.pid)
 
     async def says(self, path: str, status: int) -> bool:
         """Whether the pod's page answers like this."""
@@ -76,15 +90,8 @@ async def pod_of(bench: Bench, root: Path, *names: str) -> AsyncIterator[PodProc
     """A pod that is ready."""
     pod = PodProcess(bench, root, names)
     pod.write()
-    await pod.start()
-    try:
-        await pod.until_says("/readyz", 200)
+    async with pod.running():
         yield pod
-    finally:
-        if pod.process.returncode is None:
-            pod.process.kill()
-            await pod.process.communicate()
-    assert not alive(pod.process.pid)
 
 
 def write_identity(identity: Identity, folder: Path, name: str) -> None:

@@ -1,9 +1,50 @@
+"""Clients from the config: found, named, given their settings; or refused with their place in the document."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from p2pnet.broadcast import BlobClient
 from p2pnet.model.config import ClientSpec, NodeConfig
-from p2pnet.model.errors import SpecError
-from p2pnet.node.clients import load_client, make_broadcast
+from p2pnet.model.errors import LimitError, SpecError
+from p2pnet.node.clients import is_ours, load_client, load_clients, make_broadcast, try_clients
+
+HERE = "tests.node.test_clients"
+
+
+class Tuned(BlobClient):
+    """Takes settings, and is particular about them."""
+
+    def __init__(self, topic: str, *, levels: list[dict[str, Any]] | None = None, quota: int = 1) -> None:
+        if quota < 1:
+            raise ValueError(f"quota {quota}: at least 1")
+        if quota > 9:
+            raise LimitError(f"quota {quota}: at most 9")
+        if topic == "boom":
+            raise ZeroDivisionError("no reason")
+        self.topic, self.levels = topic, levels
+
+
+class Half:
+    """No client."""
+
+    tick_s = None
+
+    def make(self) -> None:
+        """Something else."""
+
+
+class Fast(BlobClient):
+    tick_s = 0.0
+
+
+class Nameless(BlobClient):
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return "mine"
 
 
 @pytest.mark.parametrize(
@@ -19,27 +60,94 @@ def test_a_client_is_found_and_bears_the_name_it_was_given(spec: ClientSpec) -> 
     assert isinstance(client, BlobClient)
     assert client.name == spec.name
     assert BlobClient.name == "blob"
+    assert is_ours(client)
+
+
+def test_settings_reach_the_class_as_they_were_written() -> None:
+    levels = [{"height": 3, "share": 0.5, "final": True, "next": None}]
+    client = load_client(ClientSpec("tuned", f"{HERE}:Tuned", {"topic": "x", "levels": levels}))
+    assert (client.topic, client.levels) == ("x", levels)  # type: ignore[attr-defined]
+    assert not is_ours(client)
 
 
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        (ClientSpec("nobody"), "entry point"),
-        (ClientSpec("Blob"), "lower-case"),
-        (ClientSpec("a/b"), "lower-case"),
-        (ClientSpec("own", "no.such.module:Thing"), "cannot make"),
-        (ClientSpec("own", "p2pnet.broadcast:Missing"), "cannot make"),
-        (ClientSpec("own", "p2pnet.broadcast"), "module:Class"),
-        (ClientSpec("blob", settings={"colour": "red"}), "cannot make"),
+        (ClientSpec("nobody"), r".name: no entry point 'nobody'"),
+        (ClientSpec("Blob"), r".name: 'Blob': at most 12 lower-case"),
+        (ClientSpec("a/b"), r".name: .*lower-case"),
+        (ClientSpec("own", "no.such.module:Thing"), r".class: no.such.module cannot be imported: ModuleNotFoundError"),
+        (ClientSpec("own", "p2pnet.broadcast:Missing"), r".class: p2pnet.broadcast has no class Missing"),
+        (ClientSpec("own", "p2pnet.broadcast:BlobClent"), r".class: .* did you mean BlobClient\?"),
+        (ClientSpec("own", "p2pnet.broadcast"), r".class: 'p2pnet.broadcast' is not of the form module:Class"),
+        (ClientSpec("own", f"{HERE}:HERE"), r".class: .* has no class HERE$"),
+        (ClientSpec("own", f"{HERE}:Half"), r".class: .* is no client, it lacks inspect, on_state_change, bouncer"),
+        (ClientSpec("own", f"{HERE}:Fast"), r".class: the tick_s of .* is 0.0: None, or seconds above zero"),
+        (ClientSpec("own", f"{HERE}:Nameless"), r".class: .* takes no name"),
+        (ClientSpec("own", f"{HERE}:Tuned", {"topic": "boom"}), r".class: .* cannot be made: ZeroDivisionError: no"),
+        (ClientSpec("blob", settings={"colour": "red"}), r".settings: .*'?colour'?|takes no arguments"),
+        (ClientSpec("own", f"{HERE}:Tuned"), r".settings: .* missing 1 required positional argument: 'topic'"),
+        (ClientSpec("own", f"{HERE}:Tuned", {"topic": "x", "quota": 0}), r".settings: quota 0: at least 1"),
+        (ClientSpec("own", f"{HERE}:Tuned", {"topic": "x", "quota": 10}), r".settings: quota 10: at most 9"),
     ],
 )
-def test_a_client_that_cannot_be_had_is_named(spec: ClientSpec, words: str) -> None:
-    with pytest.raises(SpecError, match=words) as error:
-        load_client(spec)
-    assert spec.name in str(error.value)
+def test_a_client_that_cannot_be_had_is_named_by_its_place_in_the_document(spec: ClientSpec, words: str) -> None:
+    with pytest.raises(SpecError, match=rf"^spec\.clients\[1\]{words}"):
+        load_clients([ClientSpec(), spec])
 
 
 def test_no_two_starts_draw_the_same_chances() -> None:
     config = NodeConfig(name="node-0", subnet="demo")
     one, again, other = (make_broadcast(config, BlobClient(), start) for start in ("a", "a", "b"))
     assert one._turn.chance.random() == again._turn.chance.random() != other._turn.chance.random()
+
+
+class Code:
+    """Modules of a user, in a folder that Python looks into."""
+
+    def __init__(self, folder: Path) -> None:
+        self.environment = {"PYTHONPATH": str(folder)}
+        self.folder = folder
+
+    def __call__(self, text: str) -> list[ClientSpec]:
+        (self.folder / "brought.py").write_text(text)
+        return [ClientSpec(), ClientSpec("mine", "brought:Mine", {"a": 1})]
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Code:
+    return Code(tmp_path)
+
+
+MINE = "from p2pnet.broadcast import BlobClient\nclass Mine(BlobClient):\n    def __init__(self, a): print('noise')\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (MINE, ""),
+        (MINE + "import threading, time; threading.Thread(target=time.sleep, args=(60,)).start()", ""),
+        ("class Mine: pass", "spec.clients[1].settings: Mine() takes no arguments"),
+        ("import sys; sys.exit(0)", "spec.clients[1].class: brought cannot be imported: SystemExit: 0"),
+        ("import os; os._exit(0)", "spec.clients[1].class: loading it ends the process, with code 0: it says nothing"),
+        ("import os; os._exit(2)", "spec.clients[1].class: loading it ends the process, with code 2: it says nothing"),
+        ("import os; os.write(2, b'oh no'); os.kill(os.getpid(), 11)",
+         "spec.clients[1].class: loading it ends the process, with code -11: oh no"),
+    ],
+)  # fmt: skip
+def test_a_trial_tells_what_would_keep_nodes_from_running_a_client(code: Code, text: str, words: str) -> None:
+    assert try_clients(code(text), environment=code.environment) == words
+
+
+def test_a_trial_of_a_class_that_never_loads_ends_in_time(code: Code) -> None:
+    started = time.monotonic()
+    specs = code("while True:\n    try:\n        import time; time.sleep(60)\n    except BaseException: pass")
+    assert try_clients(specs, environment=code.environment, within_s=2) == (
+        "spec.clients[1].class: loading it takes longer than 2 s"
+    )
+    assert time.monotonic() - started < 15
+
+
+def test_what_is_ours_needs_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert try_clients([ClientSpec()]) == ""

@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,13 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.node.kit import Bench, until_gone
-from tests.node.podkit import pod_of
+from tests.node.podkit import PodProcess, pod_of
 from tests.ports import free_port
 
-from p2pnet.model.config import NodeConfig
+from p2pnet.model.config import ClientSpec, NodeConfig
 from p2pnet.model.errors import SpecError
 from p2pnet.node import pod, pod_health
+from p2pnet.node.clients import try_clients
 from p2pnet.node.nursery_table import read_request
 
 Sample = tuple[str, dict[str, str], int]
@@ -93,6 +96,59 @@ def test_members_that_will_not_do_are_refused_by_the_variables_name(members: str
 def test_a_base_that_is_no_node_config_is_refused_by_its_place(base: bytes) -> None:
     with pytest.raises(SpecError, match=r"config/node\.json"):
         pod.node_configs(pod.Pod(["node-0"], "node", "0.0.0.0"), base)
+
+
+CHAT = (
+    "from p2pnet.broadcast import BlobClient\nclass Chat(BlobClient):\n    def __init__(self, room): self.room = room\n"
+)
+
+
+def test_mounted_modules_and_wheels_can_be_imported_by_a_pods_children(tmp_path: Path) -> None:
+    (tmp_path / "flat.py").write_text(CHAT)
+    with zipfile.ZipFile(tmp_path / "chat-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("chat/__init__.py", CHAT)
+        wheel.writestr("chat-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: chat\nVersion: 1.0\n")
+        wheel.writestr("chat-1.0.dist-info/entry_points.txt", "[p2pnet.clients]\nchat = chat:Chat\n")
+    environment = {"PYTHONPATH": "/before"}
+    path = list(sys.path)
+    try:
+        pod.take_code(tmp_path, environment)
+        assert sys.path == [str(tmp_path / "chat-1.0-py3-none-any.whl"), str(tmp_path), *path]
+    finally:
+        sys.path[:] = path
+    assert environment["PYTHONPATH"].endswith(f"{tmp_path}:/before")
+    settings = {"room": {"name": "a"}}
+    assert try_clients([ClientSpec("flat", "flat:Chat", settings)], environment=environment) == ""
+    assert try_clients([ClientSpec("chat", "chat:Chat", settings)], environment=environment) == ""
+    assert try_clients([ClientSpec("chat", settings=settings)], environment=environment) == ""
+    assert "no entry point 'char'" in try_clients([ClientSpec("char")], environment=environment)
+
+
+def test_where_nothing_is_mounted_nothing_changes(tmp_path: Path) -> None:
+    environment: dict[str, str] = {}
+    path = list(sys.path)
+    pod.take_code(tmp_path / "code", environment)
+    assert (sys.path, environment) == (path, {})
+
+
+async def test_a_pod_whose_client_will_not_do_says_so_and_ends(bench: Bench, tmp_path: Path) -> None:
+    chat = {"name": "chat", "class": "chat:Chat", "settings": {"room": 1}}
+    process = PodProcess(bench, tmp_path, ["node-0"])
+    process.write(clients=[{"name": "blob"}, chat])
+    await process.start()
+    _, said = await process.process.communicate()
+    assert process.process.returncode == 2
+    assert said == (b"spec.clients[1].class: chat cannot be imported: ModuleNotFoundError: No module named 'chat'\n")
+
+
+async def test_a_pod_runs_a_client_that_is_mounted(bench: Bench, tmp_path: Path) -> None:
+    process = PodProcess(bench, tmp_path, ["node-0", "node-1"])
+    process.write(clients=[{"name": "chat", "class": "chat:Chat", "settings": {"room": 1}}])
+    (tmp_path / "mounts" / "code").mkdir()
+    (tmp_path / "mounts" / "code" / "chat.py").write_text(CHAT)
+    async with process.running():
+        [artifact] = await bench.inject("node-0", b"hello", client="chat")
+        assert await bench.until_held("node-1", artifact, client="chat") == b"hello"
 
 
 LABELS = st.dictionaries(st.from_regex(r"[a-z]{1,4}", fullmatch=True), st.sampled_from(["x", "y"]), max_size=2)

@@ -14,6 +14,14 @@ async def run(config: Path) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(sys.executable, "-m", "p2pnet.node", str(config), stderr=-1)
 
 
+async def port_of(process: asyncio.subprocess.Process) -> int:
+    """Where it says that it serves."""
+    assert process.stderr is not None
+    line = (await process.stderr.readline()).decode()
+    assert " serves on " in line, line
+    return int(line.split(" serves on ")[1].split()[0].rpartition(":")[2])
+
+
 async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
     _, words = await asyncio.wait_for(process.communicate(), 15)
     return process.returncode, words.decode()
@@ -24,9 +32,7 @@ async def test_asked_by_sigterm_it_ends_with_0_without_waiting_for_the_labs_long
     bench.subnet.write_members(bench.subnet.membership(1, ["node-0"]))
     config = bench.subnet.write_node("node-0", port=0)
     process = await run(config)
-    assert process.stderr is not None
-    line = (await process.stderr.readline()).decode()
-    bench.subnet.ports["node-0"] = int(line.split(" serves on ")[1].split()[0].rpartition(":")[2])
+    bench.subnet.ports["node-0"] = await port_of(process)
     # a long poll of the lab is open when the signal comes
     state = await bench.peers("node-0")
     waiting = asyncio.ensure_future(bench.events("node-0", state.event_cursor, wait_ms=60_000))

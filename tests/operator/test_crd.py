@@ -11,7 +11,7 @@ import pytest
 import yaml
 from tests.operator.kit import World
 
-from p2pnet.model.subnet import load_subnet
+from p2pnet.model.subnet import load_subnet, without_nulls
 from p2pnet.operator.crd import IMMUTABLE, RULES, STATUS, crd, root_schema
 
 SCHEMA = root_schema()
@@ -24,12 +24,12 @@ FULL = {
     "image": "x:2", "topology": {"kind": "random-regular", "degree": 4}, "discovery": {"mode": "registry"},
     "identity": {"trustDomain": "p2pnet", "ttl": "7d", "renewBefore": "1d", "issuer": "builtin"},
     "broadcast": {"pushBelow": "1KiB", "relay": "auto", "slotsPerPeer": 10, "artifactBytesMax": "1Mi", "keep": "10m"},
-    "clients": [{"name": "blob", "settings": {"a": "b"}}],
+    "clients": [{"name": "blob"}, {"name": "chat", "class": "chat:Chat", "settings": {"a": [1, {"b": None}], "c": 0.5}}],
     "network": {"default": {"latency": "0ms"}, "rules": [{"from": "region=eu", "to": "*", "latency": "90ms", "loss": "0.2%"}]},
     "faults": [{"name": "cut", "from": "node-0", "to": "*", "block": True}],
     "ready": {"connected": "100%", "within": "120s"}, "nodesPerPod": 2,
     "pod": {"imagePullPolicy": "Never", "imagePullSecrets": [{"name": "x"}], "nodeSelector": {"a": "b"},
-            "tolerations": [{"key": "a", "operator": "Exists"}]},
+            "tolerations": [{"key": "a", "operator": "Exists"}], "code": {"configMap": "x"}},
     "lab": {"storage": "1Gi"}, "seed": 42, "ttl": "1d",
 }  # fmt: skip
 
@@ -115,6 +115,17 @@ def test_every_rule_says_what_is_wrong_and_names_only_fields_that_are() -> None:
             for chain in re.findall(r"self((?:\.[a-zA-Z]+)+)", rule):
                 for word in chain.strip(".").split("."):
                     assert word in names or word in ("all", "map"), word
+
+
+def test_a_clients_settings_are_kept_whatever_is_in_them() -> None:
+    settings = SPEC["properties"]["clients"]["items"]["properties"]["settings"]
+    assert settings["x-kubernetes-preserve-unknown-fields"] is True
+    assert "additionalProperties" not in settings
+
+
+def test_a_null_in_a_clients_settings_is_a_value_and_everywhere_else_unset() -> None:
+    spec = {"ttl": None, "clients": [{"name": "chat", "class": None, "settings": {"a": None, "b": [None]}}]}
+    assert without_nulls(spec) == {"clients": [{"name": "chat", "settings": {"a": None, "b": [None]}}]}
 
 
 def test_names_are_bounded_so_that_pod_names_fit_into_labels() -> None:

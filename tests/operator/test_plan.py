@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.operator.kit import IMAGE, NAMESPACE, NOW, site
 
-from p2pnet.model.config import NodeConfig
+from p2pnet.model.config import ClientSpec, NodeConfig
 from p2pnet.model.registry import Membership, Registry, Removed
 from p2pnet.model.subnet import load_subnet
 from p2pnet.operator.api import BUDGET, POD, Object, meta, name_of
@@ -117,6 +117,25 @@ def test_the_node_config_is_one_a_node_reads() -> None:
     assert config.identity_dir == "/etc/p2pnet/identity"
 
 
+def test_clients_reach_the_nodes_with_class_and_settings_as_they_were_written() -> None:
+    settings = {"rooms": ["a", "b"], "quorum": {"of": 3, "share": 0.5, "strict": True, "next": None}}
+    clients = [{"name": "blob"}, {"name": "chat", "class": "mypkg.chat:Chat", "settings": settings}]
+    written = json.loads(configmaps.config_map(site(nodes=2, clients=clients))["data"]["node.json"])
+    config = msgspec.convert({**written, "name": "node-0"}, NodeConfig)
+    assert config.clients == [ClientSpec("blob"), ClientSpec("chat", "mypkg.chat:Chat", settings)]
+
+
+def test_mounted_code_reaches_the_nodes_of_its_groups_and_nobody_else() -> None:
+    group = {"name": "next", "nodes": 1, "pod": {"code": {"configMap": "chat-2"}}}
+    where = site(nodes=1, pod={"code": {"configMap": "chat-1"}}, groups=[group, {"name": "old", "nodes": 1, "pod": {}}])
+    for name, config_map in (("demo-node-0", "chat-1"), ("demo-next-0", "chat-2")):
+        pod = wanted_pods(where)[name]
+        assert {"name": "code", "configMap": {"name": config_map}} in pod["spec"]["volumes"]
+        assert {"name": "code", "mountPath": "/etc/p2pnet/code", "readOnly": True} in container(pod)["volumeMounts"]
+    for pod in (wanted_pods(where)["demo-old-0"], pods.lab_pod(where)):
+        assert "code" not in [volume["name"] for volume in pod["spec"]["volumes"]]
+
+
 def test_the_lab_reads_the_document_itself() -> None:
     written = json.loads(configmaps.config_map(site(nodes=4, ready={"connected": "90%"}))["data"]["subnet.json"])
     subnet = load_subnet(written)
@@ -134,7 +153,8 @@ def test_a_sparse_subnets_edges_stand_in_the_registry_and_connect_everybody() ->
     ("edit", "rolls"),
     [({"ready": {"connected": "50%"}}, False), ({"ttl": "1d"}, False), ({"identity": {"ttl": "1d"}}, False),
      ({"nodes": 5}, False), ({"image": "x"}, True), ({"broadcast": {"keep": "1m"}}, True),
-     ({"clients": [{"name": "other"}]}, True),
+     ({"clients": [{"name": "other"}]}, True), ({"clients": [{"name": "blob", "settings": {"a": [None]}}]}, True),
+     ({"pod": {"code": {"configMap": "chat-2"}}}, True),
      ({"topology": {"kind": "ring"}}, True), ({"pod": {"nodeSelector": {"a": "b"}}}, True), ({"lab": {"storage": "1Gi"}}, False)],
 )  # fmt: skip
 def test_an_edit_rolls_pods_or_leaves_them_as_the_design_says(edit: dict[str, Any], rolls: bool) -> None:

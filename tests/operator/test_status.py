@@ -120,6 +120,18 @@ def test_a_pods_trouble_has_a_word(part: Object, reason: str | None) -> None:
     assert trouble_of([leaving]) is None
 
 
+def test_what_a_container_said_last_is_the_trouble() -> None:
+    said = "2026-11-28 WARNING x\nspec.clients[0].class: chat cannot be imported: ModuleNotFoundError\n\n"
+    container = {
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 20s"}},
+        "lastState": {"terminated": {"exitCode": 2, "message": said}},
+    }
+    pod = {"metadata": {"name": "demo-node-0"}, "status": {"containerStatuses": [container]}}
+    assert trouble_of([pod]) == (
+        "CrashLoop", "demo-node-0: spec.clients[0].class: chat cannot be imported: ModuleNotFoundError"
+    )  # fmt: skip
+
+
 def test_only_what_people_wait_for_becomes_an_event() -> None:
     def one(kind: str, truth: str, reason: str) -> Object:
         return {"type": kind, "status": truth, "reason": reason, "message": "", "lastTransitionTime": times.text(NOW)}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from p2pnet.broadcast import Pool, effects, inputs
-from p2pnet.sim import Node, World, incarnation, quiet
+from p2pnet.sim import Node, World, incarnation
 from p2pnet.sim.quantities import NS
 
 
@@ -42,8 +42,8 @@ class ScriptedCore:
     def pending(self) -> list[Any]:
         return self.left
 
-    def gauges(self) -> dict[str, int]:
-        return {"publications_waiting": 0}
+    def waiting_for_slot(self) -> list[Any]:
+        return []
 
     # For tests
 
@@ -60,7 +60,6 @@ class ScriptedCore:
 def scripted(monkeypatch) -> Callable[..., World]:
     """Makes a world of these nodes, with scripted cores."""
     monkeypatch.setattr(incarnation, "Broadcast", ScriptedCore)
-    monkeypatch.setattr(quiet, "_TELLS_LIFETIMES", True, raising=False)
 
     def make(names: str = "ab", seed: int = 1, **node: Any) -> World:
         world = World(seed)

@@ -150,6 +150,5 @@ def test_what_waits_for_a_slot_is_not_owed_yet(waiting):
     x = ArtifactId(bytes(32))
     a.core.pool.validated[x] = Artifact(id=x, data=b"x", parts=b"", inspected=Inspected(size=1))
     if waiting:
-        gauges = a.core.gauges()
-        object.__setattr__(a.core, "gauges", lambda: gauges | {"publications_waiting": 1})
+        a.core.waiting_for_slot = lambda: [x]
     assert bool(world.broken()) is not waiting

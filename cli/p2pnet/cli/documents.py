@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.jobs import Progress, RunStateName
 from p2pnet.model.report import Report, Status
 
@@ -64,6 +65,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     subnet: str
     target: str
     run: str
+    """Empty for a client's own product."""
     artifact: str
     name: str
     size: int | None
@@ -81,6 +83,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms_max: float | None
     state: RunStateName
     clock_bound_ms: float = 0.0
+    client: str = DEFAULT_CLIENT
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):

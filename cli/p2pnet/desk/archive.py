@@ -12,7 +12,7 @@ from p2pnet.desk.state import State
 from p2pnet.measure import RunMeasure
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import Collected, EventKind
-from p2pnet.model.ids import ARTIFACT_TEXT_MIN
+from p2pnet.model.ids import ARTIFACT_TEXT_MIN, DEFAULT_CLIENT
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import ByteCost, Hops, Latency, Reach, Report
 
@@ -148,7 +148,7 @@ def _measured(run: RunFile, events: Path, reason: str) -> tuple[RunFile, Report]
     return run, measure.report(
         run=run.run, subnet=run.subnet, target=run.target, seed=run.seed, expect=run.request.expect,
         within_s=run.request.within_s, invalid=[reason], shared=run.request.shared,
-        started_at=run.started_at or run.created_at,
+        started_at=run.started_at or run.created_at, client=run.request.client or DEFAULT_CLIENT,
     )  # fmt: skip
 
 
@@ -160,7 +160,7 @@ def unmeasured(run: RunFile, reasons: list[str], *, state: str = "finished") -> 
         latency_ms=Latency(None, None, None, None, None), hops=Hops(None, None), duplicates_per_delivery=None,
         bytes=ByteCost(0, None, None), clock_bound_ms=run.clock_bound_ms, invalid=reasons,
         artifact_ids=list(run.artifacts), started_at=run.started_at or run.created_at, shared=run.request.shared,
-        state=state,
+        state=state, client=run.request.client or DEFAULT_CLIENT,
     )  # fmt: skip
 
 

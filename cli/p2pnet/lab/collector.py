@@ -158,6 +158,11 @@ class Collector:
         skip = start - (self._logged - len(self._log))
         return [event for index, event in enumerate(self._log) if index >= skip], max(self._logged, cursor)
 
+    def of_artifact(self, prefix: str) -> list[Collected]:
+        """Events of the log about artifacts whose id in hex begins so, in time order."""
+        found = [event for event in self._log if event.artifact.startswith(prefix)]
+        return sorted(found, key=lambda event: (event.t_ns, event.node, event.seq))
+
     async def grown(self, cursor: int, timeout_s: float) -> bool:
         """Wait until the log holds something from `cursor` on."""
         if self._logged > cursor:

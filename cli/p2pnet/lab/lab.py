@@ -54,6 +54,7 @@ class Lab:
             nodes=self.nodes, spec=lambda: to_document(ground.subnet), seed=lambda: ground.subnet.spec.seed,
             artifact_bytes_max=lambda: ground.subnet.spec.broadcast.artifact_bytes_max.bytes,
             packed=lambda: ground.subnet.spec.nodes_per_pod > 1, paused=self._paused,
+            clients=lambda: [client.name for client in ground.subnet.spec.clients],
         )  # fmt: skip
         self.runs = RunDesk(self.world)
         self.news = News()

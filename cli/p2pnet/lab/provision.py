@@ -8,11 +8,11 @@ import msgspec
 from p2pnet import topology
 from p2pnet.desk.files import private_directory, write_atomic
 from p2pnet.desk.state import SubnetPaths
-from p2pnet.model.config import BroadcastSettings, ClientSpec, NodeConfig, write_node_config
+from p2pnet.model.config import BroadcastSettings, NodeConfig, write_node_config
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import lab_uri, member_order, member_uri
 from p2pnet.model.registry import Member, Membership, Registry, Removed
-from p2pnet.model.subnet import Subnet, members, topology_of
+from p2pnet.model.subnet import Subnet, client_specs, members, topology_of
 from p2pnet.trust import Authority, Identity
 
 HOST = "127.0.0.1"
@@ -100,12 +100,12 @@ def config_of(subnet: Subnet, paths: SubnetPaths, node: str, group: str, ports: 
         name=node, subnet=subnet.name, trust_domain=spec.identity.trust_domain, namespace=NAMESPACE, group=group,
         host=HOST, identity_dir=str(paths.node(node).identity), members_file=str(paths.members), seed=spec.seed,
         broadcast=BroadcastSettings(
-            push_below=spec.broadcast.push_below, relay=spec.broadcast.relay,
+            push_below=spec.broadcast.push_below_bytes, relay=spec.broadcast.relay,
             slots_per_peer=spec.broadcast.slots_per_peer,
             artifact_bytes_max=spec.broadcast.artifact_bytes_max.bytes, keep_s=spec.broadcast.keep.seconds,
             full_mesh=topology_of(subnet).full,
         ),
-        clients=[ClientSpec(client.name, client.use or "", dict(client.settings)) for client in spec.clients],
+        clients=client_specs(subnet),
         discovery=spec.discovery.mode, seeds=seeds_of(subnet, ports),
     )  # fmt: skip
 

@@ -15,4 +15,5 @@ def report_of(run: Run, *, sent: int | None, packed: bool, clock_bound_ms: float
         expect=request.expect, within_s=request.within_s, sent=sent, clock_bound_ms=clock_bound_ms,
         invalid=run.invalid, notes=notes, unknown_nodes=run.unknown_nodes, shared=request.shared, packed=packed,
         started_at=file.started_at or file.created_at, state="cancelled" if run.cancelled else "finished",
+        client=request.client,
     )  # fmt: skip

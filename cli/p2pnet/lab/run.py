@@ -185,11 +185,11 @@ class Run:
         """Keep what belongs to this run; see `Collector`."""
         if self.state != "running":
             return
-        mine = []
+        mine, client = [], self.file.request.client
         for event in events:
             if not event.artifact or event.artifact in self._sizes:
                 mine.append(event)
-            elif self.publishing:
+            elif self.publishing and event.client == client:  # other clients may be busy: they fill no room here
                 self._early.setdefault(event.artifact, []).append(event)
                 self._early_count += 1
         if self._early_count > EARLY_EVENTS_MAX:

@@ -47,6 +47,8 @@ class World:
     artifact_bytes_max: Callable[[], int]
     packed: Callable[[], bool]
     paused: Callable[[], set[str]] = set
+    clients: Callable[[], list[str]] = lambda: ["blob"]
+    """Names, in the document's order."""
 
 
 class Runner:
@@ -173,6 +175,8 @@ class Runner:
         boots = world.collector.boot_ids()
         if world.clocks.unmeasured & boots.keys():
             run.spoil("the clock offset of some nodes could not be measured")
+        if len(names := world.clients()) > 1:
+            run.notes.append(f"bytes sent are those of all clients ({', '.join(names)})")
         await asyncio.to_thread(run.recorder.end_events)
         try:
             report = report_of(

@@ -8,6 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+import msgspec
+
 from p2pnet.lab.plan import plan
 from p2pnet.lab.recorder import Recorder, new_run_folder
 from p2pnet.lab.run import Run
@@ -15,6 +17,7 @@ from p2pnet.lab.runner import Runner, World
 from p2pnet.measure import expectations
 from p2pnet.model.errors import LimitError, SpecError, TargetError
 from p2pnet.model.jobs import RunFile, RunRequest
+from p2pnet.model.subnet import client_among
 
 QUEUE_MAX = 100
 SHARED_MAX = 8  # shared runs at a time
@@ -52,6 +55,7 @@ class RunDesk:
 
     def submit(self, request: RunRequest, key: str) -> tuple[Run, bool]:
         """The run of this key, and whether it is new. Raises SpecError, LimitError, TargetError (exit 2)."""
+        request = msgspec.structs.replace(request, client=client_among(self._world.clients(), request.client))
         known = self._keys.get(key) if key else None
         if known is not None:
             run = self._runs[known]

@@ -35,6 +35,7 @@ class RunFacts:
     started_at: float
     duration_s: float | None
     state: str
+    client: str
 
 
 class Counted(NamedTuple):
@@ -112,6 +113,7 @@ def assemble(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunFa
         duration_s=duration_s, started_at=facts.started_at, per_node=_per_node(nodes, journeys, tally),
         cdf_ms=distribution(latencies), negative_latencies=tally.negative, shared=facts.shared,
         notes=[*facts.notes, *_notes(at, tally, facts)], state=facts.state, slowest=_slowest(journeys),
+        client=facts.client,
     )  # fmt: skip
 
 

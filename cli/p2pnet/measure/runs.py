@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from p2pnet.measure.journeys import Journey, Receipt
 from p2pnet.measure.report import RunFacts, assemble
 from p2pnet.model.events import Collected, EventKind
+from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.report import Report
 
 
@@ -82,6 +83,7 @@ class RunMeasure:
         started_at: float = 0.0,
         duration_s: float | None = None,
         state: str = "finished",
+        client: str = DEFAULT_CLIENT,
     ) -> Report:
         """The report of the run as measured so far.
 
@@ -97,7 +99,7 @@ class RunMeasure:
             run=run, subnet=subnet, target=target, seed=seed, asked=len(ordered) if artifacts is None else artifacts,
             expect=tuple(expect), within_s=within_s, sent=sent, clock_bound_ms=clock_bound_ms, invalid=tuple(invalid),
             notes=tuple(notes), unknown_nodes=frozenset(unknown_nodes), shared=shared, packed=packed, digest=digest,
-            started_at=started_at, duration_s=duration_s, state=state,
+            started_at=started_at, duration_s=duration_s, state=state, client=client,
         )  # fmt: skip
         return assemble(self.nodes, ordered, facts)
 

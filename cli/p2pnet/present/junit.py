@@ -58,6 +58,7 @@ def _properties(report: Report) -> dict[str, str]:
         "subnet": report.subnet,
         "target": report.target,
         "seed": report.seed,
+        "client": report.client,
         "nodes": report.nodes,
         "artifacts": report.artifacts,
         "verdict": report.verdict,

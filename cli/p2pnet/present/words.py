@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
+from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.report import ExpectationResult, NodeReceipts, Report
 from p2pnet.model.units import format_duration, format_size
 
@@ -126,6 +127,8 @@ def marks(report: Report) -> Iterator[str]:
     """What a reader must know before comparing this run with another."""
     if report.state != "finished":
         yield report.state
+    if report.client != DEFAULT_CLIENT:
+        yield f"artifacts of client {report.client}"
     if report.shared:
         yield "shared: other runs went on beside it"
     if report.packed:

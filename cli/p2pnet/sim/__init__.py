@@ -13,9 +13,10 @@ A client of your own is tested as `world.node("a", client=MyClient)`. Messages, 
 turn on the sender's uplink and the receiver's downlink and, in between, its link's delay.
 """
 
-from p2pnet.broadcast.keeper import PublicationRefusedError
-from p2pnet.broadcast.pending import Pending
+from p2pnet.broadcast import Pending
+from p2pnet.broadcast.manager import PublicationRefusedError
 from p2pnet.sim.clients import ClientLike
+from p2pnet.sim.incarnation import CoreFailedError
 from p2pnet.sim.liar import Liar, Manner
 from p2pnet.sim.manners import MANNERS
 from p2pnet.sim.node import Node
@@ -28,6 +29,7 @@ __all__ = [
     "HEADER_BYTES",
     "MANNERS",
     "ClientLike",
+    "CoreFailedError",
     "Liar",
     "Manner",
     "Node",

@@ -3,37 +3,46 @@
 import copy
 import importlib
 from collections.abc import Callable
-from functools import partial
 from importlib.metadata import entry_points
+from inspect import signature
 from typing import cast
 
 from p2pnet.broadcast import Client
 from p2pnet.model.errors import SpecError
 
 ENTRY_POINTS = "p2pnet.clients"
-_OURS = {"blob": "p2pnet.broadcast.blob:BlobClient"}
+_OURS = {"blob": "p2pnet.broadcast.blob:BlobClient", "beacon": "p2pnet.broadcast.beacon:BeaconClient"}
 
-ClientLike = str | Callable[[], Client] | Client
-"""A name (`blob`, or one of the entry point group `p2pnet.clients`), `module:Class`, a class or anything else that makes one
-when it is called, or a client, of which every incarnation gets a deep copy."""
+ClientLike = str | Callable[..., Client] | Client
+"""A name (`blob`, `beacon`, or one of the entry point group `p2pnet.clients`), `module:Class`, a class or anything else that
+makes one when it is called (with `node`, its node's name, where it takes that), or a client, of which every incarnation gets
+a deep copy."""
 
 
-def client_maker(client: ClientLike) -> Callable[[], Client]:
-    """What makes a client for each incarnation. Raises SpecError for a name that leads nowhere."""
+def client_maker(client: ClientLike) -> Callable[[str], Client]:
+    """What makes a client for each incarnation of the node with that name. Raises SpecError for a name that leads nowhere."""
     if isinstance(client, str):
-        return _find(client)
+        return _calling(_find(client))
     if not isinstance(client, type) and hasattr(client, "on_state_change"):
-        return partial(copy.deepcopy, cast("Client", client))
+        return lambda _: copy.deepcopy(cast("Client", client))
     if not callable(client):
         raise SpecError(f"{client!r} is no client: it has no method on_state_change, and makes none when it is called")
-    return cast("Callable[[], Client]", client)
+    return _calling(client)
 
 
-def _find(name: str) -> Callable[[], Client]:
+def _calling(make: Callable[..., Client]) -> Callable[[str], Client]:
+    try:
+        takes_node = "node" in signature(make).parameters
+    except ValueError:  # written in C
+        takes_node = False
+    return (lambda node: make(node=node)) if takes_node else (lambda _: make())
+
+
+def _find(name: str) -> Callable[..., Client]:
     target = name if ":" in name else _OURS.get(name) or _entry_point(name)
     module_name, _, class_name = target.partition(":")
     try:
-        made: Callable[[], Client] = getattr(importlib.import_module(module_name), class_name)
+        made: Callable[..., Client] = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
         raise SpecError(f"client {name}: cannot find {target}: {error}") from error
     return made

@@ -30,7 +30,8 @@ class NodePlan(msgspec.Struct, frozen=True):
     name: str
     number: int
     """Among all of its world, in the order they were made."""
-    make_client: Callable[[], Client]
+    make_client: Callable[[str], Client]
+    """From the name of its node."""
     settings: BroadcastSettings
     quota: int
     """Bytes of the unvalidated pool per peer."""

@@ -9,17 +9,20 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from p2pnet.broadcast import Broadcast, Change, Pool, effects, inputs
-from p2pnet.broadcast.keeper import PublicationRefusedError
+from p2pnet.broadcast.manager import PublicationRefusedError
 from p2pnet.model.ids import ArtifactId
 from p2pnet.sim.context import Context, NodePlan
 from p2pnet.sim.port import Port, Route, SimRequest
 from p2pnet.sim.quantities import NS
-from p2pnet.sim.quiet import has_work
 from p2pnet.sim.record import NodeRecord
 
 WAKES_PER_TURN = 4
 TURNS_PER_INSTANT_MAX = 10_000
 """A core that asks for more than this without letting time go on never stops asking."""
+
+
+class CoreFailedError(Exception):
+    """A core raised, or never lets time go on: a fault of the broadcast layer. What it raised is the cause."""
 
 
 class ClientRun:
@@ -40,7 +43,7 @@ class Incarnation:
     def __init__(self, context: Context, plan: NodePlan, record: NodeRecord, count: int) -> None:
         self.context = context
         self.name = name = plan.name
-        self.client = plan.make_client()
+        self.client = plan.make_client(plan.name)
         self.record = record
         chance = context.rng(name, count, "core")
         self.core = Broadcast(self.client, name, plan.settings, chance, unvalidated_bytes_per_peer=plan.quota)
@@ -160,7 +163,7 @@ class Incarnation:
         if waiting:
             self._soon()
         self._set_timer(now)
-        self._judge(restless=has_work(core))
+        self._judge(restless=core.next_wakeup(lifetimes=False) is not None)
 
     def _handle(self, what: inputs.Input) -> None:
         context = self.context
@@ -170,8 +173,8 @@ class Incarnation:
         try:
             answer = self.core.handle(what, now, context.wall)
         except Exception as error:
-            error.add_note(f"node {self.name}, input {type(what).__name__}, {now / NS:.6f} s after the start")
-            raise
+            where = f"node {self.name}, input {type(what).__name__}, {now / NS:.6f} s after the start"
+            raise CoreFailedError(f"{where}: {error!r}") from error
         for effect in answer:
             context.trace.add(now, self._number, effect)
             self._obey[type(effect)](self, effect)
@@ -180,7 +183,7 @@ class Incarnation:
         self._turns = self._turns + 1 if self._turns_at == now else 1
         self._turns_at = now
         if self._turns > TURNS_PER_INSTANT_MAX:
-            raise AssertionError(f"node {self.name}: its core is due for ever at {now / NS:.6f} s after the start")
+            raise CoreFailedError(f"node {self.name}: its core is due for ever, {now / NS:.6f} s after the start")
 
     def _set_timer(self, now: int) -> None:
         due = self.core.next_wakeup()

@@ -46,6 +46,8 @@ class Manner(msgspec.Struct, frozen=True):
     """What to answer to a peer's fetch; None: nothing, ever."""
     answers: tuple[Callable[["Liar", int], bytes | None], ...] = ()
     """What to answer to an update of so many entries; None: nothing, ever."""
+    digests: tuple[Callable[["Liar", int], bytes | None], ...] = ()
+    """What to answer to a digest that expects so many statuses; None: nothing, ever."""
 
 
 class Liar:
@@ -58,7 +60,7 @@ class Liar:
         self.manner = manner
         self.rng = rng
         self.context = context
-        self.client = client_maker(client)()
+        self.client = client_maker(client)(name)
         self.peers: dict[str, int] = {}
         """The connections in use, by peer."""
         self.known: dict[ArtifactId, Known] = {}
@@ -80,6 +82,11 @@ class Liar:
         if manner.acts:
             self._plan()
 
+    @property
+    def is_acting(self) -> bool:
+        """It has not stopped yet."""
+        return self.context.timeline.now < self._until_ns
+
     # To be overridden
 
     def act(self) -> None:
@@ -92,18 +99,16 @@ class Liar:
 
     def answer(self, peer: str, entries: list[wire.Heard]) -> bytes | None:  # noqa: ARG002 - for subclasses
         """The answer to an update; None: nothing, ever."""
-        if not self.manner.answers:
-            return bytes([wire.OK]) * len(entries)
-        return self.rng.choice(self.manner.answers)(self, len(entries))
+        return self._lie(self.manner.answers, len(entries))
 
     def answer_digest(self, peer: str, body: bytes) -> bytes | None:  # noqa: ARG002 - for subclasses
         """The answer to a digest; None: nothing, ever."""
-        return bytes([wire.OK])
+        return self._lie(self.manner.digests, wire.count_digest(body))
 
     # What it can do
 
     def stop(self) -> None:
-        """End its acting; it still reacts."""
+        """End its acting: it still serves in its manner, and takes what comes as it should."""
         self._until_ns = self.context.timeline.now
 
     def say(self, peer: str, body: bytes, route: Route = Route.UPDATES) -> int:
@@ -119,15 +124,16 @@ class Liar:
         self.commit += 1
         return self.commit
 
-    def claim(self, peer: str, artifacts: list[ArtifactId], *, size: int | None = None) -> None:
-        """Announce these as complete, each in a slot of its own; `size`: in place of the true one."""
+    def claim(
+        self, peer: str, artifacts: list[ArtifactId], *, size: int | None = None, have: int | None = None
+    ) -> None:
+        """Announce these, each in a slot of its own. `size`: in place of the true one; `have`: only these parts (bits)."""
         entries = []
         for artifact in artifacts:
             known = self.known[artifact]
             slot = self.slots.setdefault(artifact, len(self.slots))
-            entries.append(
-                wire.advert(slot, self.next_commit(), artifact, known.size if size is None else size, known.key)
-            )
+            declared = known.size if size is None else size
+            entries.append(wire.advert(slot, self.next_commit(), artifact, declared, known.key, have=have))
             self.told.add((peer, self.peers.get(peer, 0), artifact))
         for body in wire.batches(entries):
             self.say(peer, body)
@@ -195,6 +201,12 @@ class Liar:
 
     # Inside
 
+    def _lie(self, lies: tuple[Callable[["Liar", int], bytes | None], ...], count: int) -> bytes | None:
+        """One of these by chance, as long as it acts; the proper answer where there are none, and after."""
+        if not lies or not self.is_acting:
+            return bytes([wire.OK]) * count
+        return self.rng.choice(lies)(self, count)
+
     def _hear(self, peer: str, entry: wire.Heard) -> None:
         if entry.artifact is None or entry.artifact in self.known:
             return
@@ -216,7 +228,7 @@ class Liar:
         self.context.timeline.send(at, Liar._act, self)
 
     def _act(self) -> None:
-        if self.context.timeline.now < self._until_ns:
+        if self.is_acting:
             if self.peers:
                 self.act()
             self._plan()

@@ -22,6 +22,13 @@ def claim(liar: Liar) -> None:
         _claim_new(liar, peer, list(liar.known))
 
 
+def claim_in_part(liar: Liar) -> None:
+    """Announce something as held in part, by chance which."""
+    if liar.known:
+        artifact = liar.rng.choice(list(liar.known))
+        liar.claim(_peer(liar), [artifact], have=liar.rng.getrandbits(2_048))
+
+
 def claim_to_some(liar: Liar) -> None:
     """The same, to half of the peers per artifact."""
     for peer in list(liar.peers):
@@ -142,9 +149,9 @@ def serve_wrong_bytes(liar: Liar, _: str, asked: wire.Question) -> bytes:
 
 
 def serve_later(liar: Liar, _: str, asked: wire.Question) -> bytes:
-    """Always "not yet"."""
+    """Always "not yet", of no part or of any."""
     known = liar.known.get(asked.artifact)
-    return wire.serve_later(asked, 10 if known is None else known.size)
+    return wire.serve_later(10 if known is None else known.size, liar.rng.choice((0, liar.rng.getrandbits(2_048))))
 
 
 def serve_garbage(liar: Liar, _: str, asked: wire.Question) -> bytes:  # noqa: ARG001 - whatever it is
@@ -161,7 +168,7 @@ def serve_gone(liar: Liar, _: str, asked: wire.Question) -> bytes:  # noqa: ARG0
     return wire.serve_nothing()
 
 
-# Answers to updates
+# Answers to updates and digests
 
 
 def say_ok(_: Liar, count: int) -> bytes:
@@ -194,6 +201,11 @@ def say_noise(liar: Liar, count: int) -> bytes:  # noqa: ARG001 - whatever they 
     return liar.rng.randbytes(liar.rng.randrange(5))
 
 
+def say_advertise(_: Liar, count: int) -> bytes:
+    """No room, or not known here: as an advert, please."""
+    return bytes([wire.ADVERTISE]) * count
+
+
 def say_nothing(_: Liar, count: int) -> None:
     """No answer."""
 
@@ -202,12 +214,12 @@ def say_nothing(_: Liar, count: int) -> None:
 
 MANNERS: dict[str, Manner] = {
     "wrong-bytes": Manner((claim,), (serve_wrong_bytes,)),
-    "silent": Manner((claim,), (serve_silence,)),
+    "silent": Manner((claim,), (serve_silence,), digests=(say_nothing,)),
     "selective": Manner((claim_to_some, publish_to_some), (serve_some,)),
     "half-serve": Manner((claim, publish_to_some), (serve_half,)),
     "flood-slots": Manner((flood,), (serve_gone,)),
-    "malformed": Manner((claim, say_garbage, push_garbage), (serve_garbage,), (say_noise, say_malformed)),
-    "never-remove": Manner((claim,), (serve_truth,)),
+    "malformed": Manner((claim, say_garbage, push_garbage), (serve_garbage,), (say_noise, say_malformed), (say_noise,)),
+    "never-remove": Manner((claim,), (serve_truth,), digests=(say_advertise,)),
     "replay": Manner((claim, say_again), (serve_truth,)),
     "refuse-acks": Manner((), (serve_gone,), (say_busy, say_unwanted, say_nothing)),
 }
@@ -215,10 +227,11 @@ MANNERS: dict[str, Manner] = {
 MANNERS["random"] = Manner(
     (
         *dict.fromkeys(chain.from_iterable(manner.acts for manner in MANNERS.values())),
-        claim_wrong_size, say_empty, say_synced, ask_for_much, flap,
+        claim_wrong_size, claim_in_part, say_empty, say_synced, ask_for_much, flap,
     ),
     (*dict.fromkeys(chain.from_iterable(manner.serves for manner in MANNERS.values())), serve_later),
-    (say_ok, say_busy, say_unwanted, say_malformed, say_anything, say_noise, say_nothing),
+    (say_ok, say_busy, say_unwanted, say_advertise, say_malformed, say_anything, say_noise, say_nothing),
+    (say_ok, say_advertise, say_anything, say_noise, say_nothing),
 )  # fmt: skip
 
 

@@ -45,6 +45,7 @@ class SimNetwork:
         """Only their links come up."""
         self.bytes_sent = 0
         """Bodies of requests and answers; `HEADER_BYTES` of each are left out."""
+        self._all_links: list[SimLink] = []
         self._serial = 0
 
     # Links
@@ -54,6 +55,7 @@ class SimNetwork:
         link = self.links.get(a, {}).get(b)
         if link is None:
             link = SimLink(a, b, numbers)
+            self._all_links.append(link)
             self.links.setdefault(a, {})[b] = self.links.setdefault(b, {})[a] = link
         link.numbers = numbers
         for connection in link.connections:
@@ -66,6 +68,10 @@ class SimNetwork:
         if link is None:
             raise LocalError(f"{a} and {b} have no link")
         return link
+
+    def all_links(self) -> Iterator[SimLink]:
+        """Each once, in the order they were made."""
+        return iter(self._all_links)
 
     def links_of(self, name: str) -> Iterator[SimLink]:
         """In the order they were made."""

@@ -4,15 +4,13 @@ from collections import deque
 
 import msgspec
 
-from p2pnet.broadcast import Broadcast, Client, inputs
-from p2pnet.broadcast.pending import Pending
+from p2pnet.broadcast import Broadcast, Client, Pending, inputs
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.errors import LocalError
 from p2pnet.model.ids import ArtifactId
 from p2pnet.sim.context import Context, NodePlan
 from p2pnet.sim.incarnation import Incarnation
 from p2pnet.sim.quantities import NS, Duration, nanoseconds
-from p2pnet.sim.quiet import work_due
 from p2pnet.sim.record import NodeEvent, NodeRecord
 
 
@@ -46,8 +44,11 @@ class Node:
         return life.publish(made, len(data))
 
     def purge(self, artifact: ArtifactId) -> None:
-        """Remove it here as its client would: silently, and for good."""
-        self._alive().do(inputs.Purge(artifact))
+        """Remove it here as its client would: silently, and for good. Nothing for an artifact that is not here."""
+        life = self._alive()
+        if life.core.pool.holds(artifact):
+            self.record.dropped.add(artifact)
+        life.do(inputs.Purge(artifact))
 
     def withdraw(self, artifact: ArtifactId) -> None:
         """Take it back here, whoever published it. See `World.withdraw` for all nodes."""
@@ -129,7 +130,7 @@ class Node:
         if life is None:
             return []
         found = list(life.core.pending())
-        due = work_due(life.core)
+        due = life.core.next_wakeup(lifetimes=False)
         if due is not None and not found:
             found.append(Pending("wake", detail=f"due {due / NS:g} s after the start"))
         if life.paused and life.waiting:

@@ -7,8 +7,7 @@ wants no more of an artifact, or was told not to pass it on, is no path for it.
 
 from collections.abc import Collection, Iterable, Iterator
 
-from p2pnet.broadcast import Artifact, Bounce
-from p2pnet.broadcast.pending import Pending
+from p2pnet.broadcast import Artifact, Bounce, Pending
 from p2pnet.model.ids import ArtifactId
 from p2pnet.sim.context import Context
 from p2pnet.sim.incarnation import ClientRun, Incarnation
@@ -29,6 +28,7 @@ class Promise:
         self._context = context
         self._nodes = {node.name: node for node in nodes}
         self._peers: dict[str, list[str]] = {}
+        self._waiting: dict[str, frozenset[ArtifactId]] = {}
 
     def broken(self, pending: dict[str, list[Pending]], liars: Collection[str]) -> list[str]:
         """What it misses; empty when it is kept. What a liar owes to somebody is nobody else's fault."""
@@ -69,7 +69,7 @@ class Promise:
         """Walk from whoever holds it and passes it on, over links that are up, to those that should hold it and do not."""
         known = {node.name: node.core.pool.validated[artifact] for node in holders}
         sample = next(iter(known.values()))
-        walk = [node.name for node in holders if _passes_on(node, known[node.name])]
+        walk = [node.name for node in holders if self._passes_on(node, known[node.name])]
         seen = set(known)
         for name in walk:
             for peer in self._peers_of(name):
@@ -83,6 +83,16 @@ class Promise:
                 where = "holds it" if name in known else "should hold it too"
                 what = "has not judged" if artifact in node.core.pool.unvalidated else "does not hold"
                 yield f"{peer} {what} {_short(artifact)}: its peer {name} {where}"
+
+    def _passes_on(self, node: Node, artifact: Artifact) -> bool:
+        """Whether its peers may expect it: not while it waits for a slot, and of a peer's artifact not where relaying ends."""
+        if node.name not in self._waiting:
+            self._waiting[node.name] = frozenset(node.core.waiting_for_slot())
+        if artifact.id in self._waiting[node.name]:
+            return False
+        if not artifact.peer:
+            return True
+        return (node.client.relay(artifact.id, artifact.inspected.key) or node.settings.relay) != "none"
 
     def _peers_of(self, name: str) -> list[str]:
         if name not in self._peers:
@@ -113,15 +123,6 @@ def _on_its_way(what: object) -> tuple[str, Pending]:
     if isinstance(what, Liar):
         return what.name, Pending("wake", detail="a liar that still acts")
     raise AssertionError(f"{what!r} is on its way")
-
-
-def _passes_on(node: Node, artifact: Artifact) -> bool:
-    """Whether its peers may expect it of this node: its own products unless they wait for a slot, others as relaying goes."""
-    if node.core.gauges()["publications_waiting"]:
-        return False
-    if not artifact.peer:
-        return True
-    return (node.client.relay(artifact.id, artifact.inspected.key) or node.settings.relay) != "none"
 
 
 def _is_excused(node: Node, artifact: Artifact) -> bool:

@@ -1,15 +1,9 @@
-"""Whether anything is left to do, and what: the one place that asks a core."""
+"""When a world does not become quiet: the error, and how what is left is put into words."""
 
-from inspect import signature
-from typing import Any
-
-from p2pnet.broadcast import Broadcast
-from p2pnet.broadcast.pending import Pending
-from p2pnet.broadcast.timers import Timer
+from p2pnet.broadcast import Pending
 from p2pnet.model.errors import P2pnetError
 
 _LINES_MAX = 20  # of an error's text; `pending` has them all
-_TELLS_LIFETIMES = "lifetimes" in signature(Broadcast.next_wakeup).parameters
 
 
 class NotQuiet(P2pnetError):  # noqa: N818 - the name people write
@@ -28,21 +22,3 @@ def describe(what: Pending) -> str:
     peer = f" (with {what.peer})" if what.peer else ""
     detail = f": {what.detail}" if what.detail else ""
     return f"{what.kind}{artifact}{peer}{detail}"
-
-
-def has_work(core: Broadcast) -> bool:
-    """Whether it has a wake-up due that is more than an expiry or its client's own tick."""
-    return work_due(core) is not None
-
-
-def work_due(core: Broadcast) -> int | None:
-    """When, in nanoseconds."""
-    if _TELLS_LIFETIMES:
-        next_wakeup: Any = core.next_wakeup
-        due: int | None = next_wakeup(lifetimes=False)
-        return due
-    turn: Any = core._turn  # noqa: SLF001 - until the core can tell
-    if turn.soon:
-        return int(turn.now)
-    armed: dict[tuple[Timer, object], int] = turn.timers._armed  # noqa: SLF001 - as above
-    return min((at for (kind, _), at in armed.items() if kind not in {Timer.EXPIRE, Timer.TICK}), default=None)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import combinations
 from typing import Unpack
 
-from p2pnet.broadcast.pending import Pending
+from p2pnet.broadcast import Pending
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.errors import LocalError
 from p2pnet.model.ids import ArtifactId
@@ -113,9 +113,8 @@ class World:
         A pair that has a link keeps it, with these numbers. Raises LocalError for nodes there are not.
         """
         numbers = link_numbers(**link)
-        for name in (a, b):
-            if name not in self.nodes and name not in self.liars:
-                raise LocalError(f"no node is named {name!r}")
+        self._check_there(a)
+        self._check_there(b)
         if a == b:
             raise LocalError(f"{a} cannot be its own peer")
         self._new_links.append(self._network.link(a, b, numbers))
@@ -142,10 +141,10 @@ class World:
     def members(self, names: Iterable[str]) -> None:
         """The registry's members from now on: links to others close, links among them come up again."""
         self._begin()
-        wanted = dict.fromkeys(names)
-        for name in wanted:
-            if name not in self.nodes and name not in self.liars:
-                raise LocalError(f"no node is named {name!r}")
+        given = list(names)
+        for name in given:
+            self._check_there(name)
+        wanted = {name: None for name in [*self.nodes, *self.liars] if name in given}
         left = [name for name in self._members if name not in wanted]
         joined = [name for name in wanted if name not in self._members]
         self._members = wanted
@@ -160,6 +159,10 @@ class World:
     def remove(self, name: str) -> None:
         """Take a node out of the members; its process goes on, without links."""
         self.members([member for member in self._members if member != name])
+
+    def links(self) -> list[tuple[str, str]]:
+        """Every pair that was linked, in the order they were."""
+        return [(link.a, link.b) for link in self._network.all_links()]
 
     # What happens to links
 
@@ -178,12 +181,9 @@ class World:
         self._network.dial(link)
 
     def replace(self, a: str, b: str) -> None:
-        """A new connection comes up while the old one lives; that closes a second later. Raises LocalError without one."""
+        """A new connection comes up without the old one's end; that closes a second later. Nothing for a pair that is down."""
         self._begin()
-        link = self._network.find(a, b)
-        if not link.connections:
-            raise LocalError(f"{a} and {b} are not connected")
-        self._network.connect(link)
+        self._network.connect(self._network.find(a, b))
 
     # What users do at all nodes
 
@@ -227,6 +227,10 @@ class World:
         """Bodies of all requests and answers so far, without modelled headers (`HEADER_BYTES` each)."""
         return self._network.bytes_sent
 
+    def all_counters(self) -> list[dict[str, int]]:
+        """What the core of every node that runs counts."""
+        return [node.counters for node in self._running()]
+
     def digest(self) -> str:
         """Hex of a hash over the seed and all inputs and effects so far: equal for equal runs."""
         return self._context.trace.hex()
@@ -262,6 +266,10 @@ class World:
     def _check_new(self, name: str) -> None:
         if name in self.nodes or name in self.liars:
             raise LocalError(f"a node is named {name!r} already")
+
+    def _check_there(self, name: str) -> None:
+        if name not in self.nodes and name not in self.liars:
+            raise LocalError(f"no node is named {name!r}")
 
     def _tell_members(self) -> None:
         self._network.members = frozenset(self._members)

@@ -1,21 +1,41 @@
-"""What an artifact's id is made of, so that a part list can be checked against it before any part, and each part by itself.
+"""Artifact ids, part lists and bitmaps of parts.
 
-id = BLAKE2b-256(tag, client name, size, hash of each 64 KiB part). Size and parts are of the encoded artifact.
+id = BLAKE2b-256(tag, client name, key, size, hash of each 64 KiB part), so a part list is checked against the id before any
+part, and each part by itself. Size and parts are of the encoded artifact. A bitmap of parts is an int, bit i for part i.
 """
 
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 from p2pnet.model.ids import ARTIFACT_ID_BYTES, ArtifactId
 from p2pnet.model.limits import PART_BYTES
 
+if TYPE_CHECKING:
+    from random import Random
+
 HASH_BYTES = ARTIFACT_ID_BYTES
-_TAG = b"p2pnet artifact 1"
+KEY_BYTES_MAX = 32  # of the client's own, in every advert
+_TAG = b"p2pnet artifact 2"
 
 
 def id_prefix(client: str) -> bytes:
     """What every id of this client's artifacts is hashed over first."""
     name = client.encode()
     return _TAG + len(name).to_bytes(1, "big") + name
+
+
+def artifact_id(prefix: bytes, key: bytes, size: int, parts: bytes) -> ArtifactId:
+    """The id of an artifact with this part list; `prefix` is `id_prefix` of its client, `key` the client's own."""
+    head = prefix + len(key).to_bytes(1, "big") + key + size.to_bytes(8, "big")
+    return ArtifactId(blake2b(head + parts, digest_size=HASH_BYTES).digest())
+
+
+def is_part_list(artifact: ArtifactId, prefix: bytes, key: bytes, size: int, parts: bytes) -> bool:
+    """Whether `parts` is the part list of exactly this artifact, and `key` and `size` are its own."""
+    return len(parts) == HASH_BYTES * part_count(size) and artifact_id(prefix, key, size, parts) == artifact
+
+
+# Parts
 
 
 def part_count(size: int) -> int:
@@ -41,17 +61,55 @@ def part_list(data: bytes) -> bytes:
     return b"".join(hash_part(view[start : start + PART_BYTES]) for start in range(0, len(data), PART_BYTES))
 
 
-def artifact_id(prefix: bytes, size: int, parts: bytes) -> ArtifactId:
-    """The id of an artifact with this part list; `prefix` is `id_prefix` of its client."""
-    return ArtifactId(blake2b(prefix + size.to_bytes(8, "big") + parts, digest_size=HASH_BYTES).digest())
-
-
-def is_part_list(artifact: ArtifactId, prefix: bytes, size: int, parts: bytes) -> bool:
-    """Whether `parts` is the part list of exactly this artifact, and `size` its size."""
-    return len(parts) == HASH_BYTES * part_count(size) and artifact_id(prefix, size, parts) == artifact
-
-
 def is_part(parts: bytes, size: int, part: int, data: bytes | memoryview) -> bool:
     """Whether `data` is the part with this number under a part list that was checked."""
     start = part * HASH_BYTES
     return len(data) == part_length(size, part) and hash_part(data) == parts[start : start + HASH_BYTES]
+
+
+# Bitmaps
+
+
+def all_parts(size: int) -> int:
+    """The bitmap of a complete artifact of `size` bytes."""
+    return (1 << part_count(size)) - 1
+
+
+def bitmap_bytes(size: int) -> int:
+    """How many bytes the bitmap of an artifact of `size` bytes takes on the wire."""
+    return (part_count(size) + 7) // 8
+
+
+def rarest(wanted: int, held: list[int]) -> int:
+    """Those of the `wanted` parts that the fewest of the bitmaps `held` have.
+
+    The counts are kept as bit planes, plane i for their bit i: the cost grows with the bitmaps, not with the parts.
+    """
+    planes: list[int] = []
+    for have in held:
+        carry = have & wanted
+        for i, plane in enumerate(planes):
+            planes[i], carry = plane ^ carry, plane & carry
+        if carry:
+            planes.append(carry)
+    for plane in reversed(planes):
+        wanted = wanted & ~plane or wanted
+    return wanted
+
+
+def pick_part(parts: int, rng: "Random") -> int:
+    """The number of one of these parts (at least one), by chance."""
+    above = parts >> (start := int(rng.random() * parts.bit_length()))
+    if above:
+        return start + (above & -above).bit_length() - 1
+    return (parts & -parts).bit_length() - 1
+
+
+def part_numbers(parts: int) -> list[int]:
+    """The numbers of these parts, ascending."""
+    numbers = []
+    while parts:
+        lowest = parts & -parts
+        numbers.append(lowest.bit_length() - 1)
+        parts ^= lowest
+    return numbers

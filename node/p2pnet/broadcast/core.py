@@ -8,24 +8,24 @@ batched by the driver's turn. A Wake that comes for nothing does no harm.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from p2pnet.broadcast import inputs
 from p2pnet.broadcast.artifact import id_prefix
-from p2pnet.broadcast.charges import Charges
-from p2pnet.broadcast.client import Client
-from p2pnet.broadcast.effects import AnswerDigest, AnswerFetch, Effect, Published, PublishRefused, RunClient
-from p2pnet.broadcast.fetching import Fetcher
+from p2pnet.broadcast.assembler import Assembler, Server
+from p2pnet.broadcast.client import Client, ClientCalls, ClientRaisedError
+from p2pnet.broadcast.context import SECOND, Context, Timer
+from p2pnet.broadcast.digest import Digests
+from p2pnet.broadcast.effects import AnswerFetch, Effect, Published, PublishRefused, RunClient
 from p2pnet.broadcast.inputs import Input, Wake
-from p2pnet.broadcast.intake import Intake
-from p2pnet.broadcast.keeper import Keeper, PublicationRefusedError
-from p2pnet.broadcast.pending import Pending
-from p2pnet.broadcast.pool import Change, Pool, RemoveFromValidated
+from p2pnet.broadcast.manager import PoolManager, PublicationRefusedError
+from p2pnet.broadcast.pool import Change, Pool, RemoveFromUnvalidated, RemoveFromValidated
+from p2pnet.broadcast.quota import Quota
+from p2pnet.broadcast.receiver import Receiver
 from p2pnet.broadcast.relay import Relay
 from p2pnet.broadcast.sender import Sender
-from p2pnet.broadcast.serving import Serving
 from p2pnet.broadcast.table import Source, Table
 from p2pnet.broadcast.task import Task
-from p2pnet.broadcast.timers import Timer
-from p2pnet.broadcast.turn import SECOND, Turn
 from p2pnet.broadcast.wire import next_hop
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.ids import ArtifactId
@@ -34,11 +34,25 @@ from p2pnet.model.limits import UNVALIDATED_BYTES_PER_PEER
 if TYPE_CHECKING:
     from random import Random
 
-FORGET_PEER_NS = 600 * SECOND  # the rows of a peer that stays away this long end
+FORGET_NS = 60 * SECOND  # rows of an ended connection end so much later, unless `synced` ends them before
+CLIENT_AGAIN_FIRST_NS = SECOND // 4  # before a client that raised is called again
+CLIENT_AGAIN_MOST_NS = 60 * SECOND
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """One thing that is not done. `kind`: task | row | bytes | timer | client | request | wake."""
+
+    kind: str
+    artifact: ArtifactId | None = None
+    peer: str = ""
+    detail: str = ""
 
 
 class Broadcast:
-    """Composes table, fetching, pool, relay and sender. `me` is this node's name, `rng` its own generator."""
+    """Composes table, receiver, assembler, pool manager, relay, digests and sender.
+
+    `me` is this node's name, `rng` its own generator.
+    """
 
     def __init__(
         self,
@@ -53,103 +67,123 @@ class Broadcast:
         self.me = me
         self.settings = settings
         self.pool = Pool()
-        self._turn = turn = Turn(settings, rng)
+        self._context = context = Context(settings, rng)
+        self._calls = calls = ClientCalls(context, client)
         self._table = Table(settings.slots_per_peer)
-        self._charges = Charges(unvalidated_bytes_per_peer)
-        self._sender = Sender(turn, self._table)
-        self._relay = Relay(turn, client, self.pool, self._sender)
-        self._keeper = Keeper(turn, client, self.pool, charges=self._charges, sender=self._sender, relay=self._relay)
-        self._fetcher = Fetcher(
-            turn,
+        self._quota = Quota(unvalidated_bytes_per_peer)
+        self._sender = Sender(context, self._table)
+        self._digests = Digests(context, self._table, self.pool, me)
+        self._relay = Relay(context, calls, self.pool, self._sender, self._digests)
+        self._assembler = Assembler(
+            context,
             self._table,
-            self._charges,
-            prefix=id_prefix(client.name),
+            self._quota,
+            id_prefix(client.name),
             complete=self._completed,
-            begun=self._offer_parts,
+            arrived=self._parts_arrived,
+            ended=self._relay.end_partial,
         )
-        self._intake = Intake(
-            turn,
-            client,
+        self._server = Server(context, self._table, self.pool, self._sender, self._assembler)
+        self._manager = PoolManager(
+            context,
+            calls,
+            client.name,
+            self.pool,
+            quota=self._quota,
+            sender=self._sender,
+            relay=self._relay,
+            digests=self._digests,
+            assembler=self._assembler,
+        )
+        self._receiver = Receiver(
+            context,
+            calls,
+            client.name,
             self._table,
             self.pool,
-            charges=self._charges,
-            keeper=self._keeper,
+            quota=self._quota,
+            manager=self._manager,
             sender=self._sender,
-            fetcher=self._fetcher,
+            assembler=self._assembler,
         )
-        self._serving = Serving(turn, self.pool, self._sender, self._fetcher)
-        self._members: frozenset[str] | None = None
-        self._running = False
+        self._members: frozenset[str] = frozenset()
+        self._client_run: list[Change] | None = None
+        self._client_failures = 0
         self._run_due = True  # once at the start: a client may have something to say first
-        turn.soon = True
-        self._handlers: dict[type[Input], Callable[[Any], None]] = {
+        context.soon = True
+        self._handlers = self._input_handlers()
+        self._timers = self._timer_handlers()
+
+    def _input_handlers(self) -> dict[type[Input], Callable[[Any], None]]:
+        return {
             inputs.Publish: self._publish,
             inputs.Withdraw: self._withdraw,
             inputs.Purge: self._purge,
             inputs.PeerUp: self._peer_up,
             inputs.PeerDown: self._peer_down,
-            inputs.UpdatesReceived: self._updates_received,
-            inputs.UpdatesAnswered: self._updates_answered,
+            inputs.UpdatesReceived: lambda got: self._receiver.updates(got.peer, got.connection, got.token, got.body),
+            inputs.UpdatesAnswered: lambda got: self._sender.delivery.answered(got.token, got.body),
             inputs.FetchReceived: self._fetch_received,
-            inputs.FetchAnswered: self._fetch_answered,
+            inputs.FetchAnswered: lambda got: self._assembler.answered(got.token, got.body),
             inputs.SyncedReceived: self._synced_received,
-            inputs.SyncedAnswered: self._synced_answered,
+            inputs.SyncedAnswered: lambda got: self._sender.delivery.synced_answered(got.token, ok=got.ok),
             inputs.DigestReceived: self._digest_received,
-            inputs.DigestAnswered: lambda _: None,
+            inputs.DigestAnswered: self._digest_answered,
             inputs.MembersChanged: self._members_changed,
             inputs.ClientAnswered: self._client_answered,
             inputs.Wake: self._wake,
         }
-        self._timers: dict[Timer, Callable[[Any], None]] = {
+
+    def _timer_handlers(self) -> dict[Timer, Callable[[Any], None]]:
+        return {
             Timer.RETRY: self._sender.delivery.retry,
             Timer.EMPTY: lambda _: self._sender.say_empty(),
             Timer.SYNCED: self._sender.delivery.say_synced,
-            Timer.HEDGE: self._fetcher.hedge,
-            Timer.FETCH: self._fetcher.retry,
-            Timer.STASH: lambda _: self._intake.look_at_stash(),
+            Timer.HEDGE: self._assembler.hedge,
+            Timer.FETCH: self._assembler.retry,
+            Timer.DRY: self._assembler.dry,
+            Timer.STASH: lambda _: self._receiver.look_at_stash(),
+            Timer.FORGET: self._forget_older_rows,
+            Timer.PROGRESS: self._sender.tell_progress,
+            Timer.DIGEST: lambda _: self._digests.exchange(),
+            Timer.CLIENT: self._tick,
             Timer.EXPIRE: self._expire,
-            Timer.FORGET: self._forget_peer,
             Timer.TICK: self._tick,
         }
 
     def handle(self, what: Input, now: int, wall: float) -> list[Effect]:
         """What follows from an input. `now`: monotonic nanoseconds, `wall`: Unix seconds."""
-        turn = self._turn
-        turn.now, turn.wall = now, wall
+        context = self._context
+        context.now, context.wall = now, wall
         effects: list[Effect] = []
-        turn.effects = effects
+        context.effects = effects
         self._handlers[type(what)](what)
         return effects
 
-    def next_wakeup(self) -> int | None:
-        """When the next Wake is due, in monotonic nanoseconds; None: never. Look again after every `handle`."""
-        return self._turn.now if self._turn.soon else self._turn.timers.next()
+    def next_wakeup(self, *, lifetimes: bool = True) -> int | None:
+        """When the next Wake is due, in monotonic nanoseconds; None: never. Look again after every `handle`.
 
-    @property
-    def at_rest(self) -> bool:
-        """Nothing is due but what time alone brings: expiries, and the client's own ticks."""
-        return not self.pending()
+        `lifetimes` False: as if neither expiries nor the client's ticks were coming; None then means that it is at rest.
+        """
+        return self._context.now if self._context.soon else self._context.timers.next(lasting=lifetimes)
 
-    def pending(self) -> list[Pending]:
-        """What this node still has to do or to wait for, the expiry of artifacts and the client's ticks left out."""
-        return [Pending("task", artifact) for artifact in self._fetcher.tasks]
-
-    # What a driver may read
+    # What a driver or an observer may read
 
     @property
     def counters(self) -> dict[str, int]:
-        """Monotonic counts by name (`turn.COUNTERS`)."""
-        return self._turn.counters
+        """Monotonic counts by name (`context.COUNTERS` and `context.BRANCHES`)."""
+        return self._context.counters
 
     def gauges(self) -> dict[str, int]:
         """What there is now, by name."""
         return {
             "slots_in_use": self._sender.slots.in_use,
             "slots_allocated": self._sender.slots.allocated,
-            "publications_waiting": self._keeper.queued,
+            "publications_waiting": len(self._manager.queued),
+            "relays_waiting": len(self._relay.waiting),
             "rows": sum(len(peer.rows) for peer in self._table.peers.values()),
-            "tasks": len(self._fetcher.tasks),
-            "stashed": self._intake.stashed,
+            "tasks": len(self._assembler.tasks),
+            "stashed": self._receiver.stashed,
             "validated": len(self.pool.validated),
             "unvalidated": len(self.pool.unvalidated),
             "peers": len(self._sender.boxes),
@@ -160,26 +194,83 @@ class Broadcast:
         found = self.pool.get(artifact)
         return None if found is None else (found.inspected.name, found.user_bytes)
 
+    def waiting_for_slot(self) -> list[ArtifactId]:
+        """What is announced to nobody yet, for all slots are taken."""
+        return [*self._manager.queued, *self._relay.waiting]
+
+    def is_refused(self, artifact: ArtifactId) -> bool:
+        """Whether the id is unwanted here: withdrawn, purged, expired or found invalid."""
+        return self._manager.expiry.is_refused(artifact)
+
+    def announcing(self) -> list[ArtifactId]:
+        """What has a slot here, complete or not."""
+        return list(self._sender.active)
+
+    def announced_by(self, peer: str) -> list[ArtifactId]:
+        """The ids in the rows of a peer's current connection."""
+        rows = self._table.peers.get(peer)
+        if rows is None or not rows.connection:
+            return []
+        return [row.artifact for row in rows.rows.values() if row.artifact and row.connection == rows.connection]
+
+    def charged(self, peer: str) -> int:
+        """Unvalidated bytes that a peer is charged with now."""
+        return self._quota.held(peer)
+
+    def parts_here(self, artifact: ArtifactId) -> tuple[int, int] | None:
+        """(parts that have arrived, parts in all; 0: unknown) of an artifact that is being fetched; None: it is not."""
+        task = self._assembler.tasks.get(artifact)
+        return None if task is None else (task.here.bit_count(), len(task.parts))
+
+    @property
+    def at_rest(self) -> bool:
+        """Nothing is due but what time alone brings: expiries, and the client's own ticks."""
+        return self.next_wakeup(lifetimes=False) is None and not self.pending()
+
+    def pending(self) -> list[Pending]:
+        """What this node still has to do or to wait for; expiries, the client's ticks, and answers that peers owe left out."""
+        context, found = self._context, []
+        for artifact, task in self._assembler.tasks.items():
+            lacking = (
+                f"{task.lacking.bit_count()} of {len(task.parts)} parts lacking" if task.part_list else "no part list"
+            )
+            found.append(Pending("task", artifact, detail=lacking))
+        for peer in self._table.peers:
+            rows = self._table.peers[peer].rows
+            found += [
+                Pending("row", rows[slot].artifact, peer, "of an ended connection")
+                for slot in self._table.older_rows(peer)
+            ]
+        for artifact, peer in self._quota.charges():
+            if artifact not in self.pool.unvalidated:
+                found.append(Pending("bytes", artifact, peer, f"{self._quota.held(peer)} bytes charged"))
+        found += [Pending("bytes", artifact, peer, "waits for room") for artifact, peer in self._quota.waiting()]
+        found += [Pending("timer", _id_in(key), detail=kind.name.lower()) for kind, key in context.timers.armed()]
+        if self._client_run is not None or self._manager.changes:
+            found.append(Pending("client"))
+        if self._receiver.is_waiting:
+            found.append(Pending("request"))
+        if context.soon:
+            found.append(Pending("wake"))
+        return found
+
     # The user
 
     def _publish(self, publish: inputs.Publish) -> None:
         try:
-            artifact = self._keeper.publish(publish.data)
+            artifact = self._manager.publish(publish.data)
         except PublicationRefusedError as refusal:
-            self._turn.effects.append(PublishRefused(refusal.code, str(refusal)))
+            self._context.effects.append(PublishRefused(refusal.code, str(refusal)))
         else:
-            self._intake.abandon(artifact)
-            self._turn.effects.append(Published(artifact))
+            self._receiver.unstash(artifact)
+            self._context.effects.append(Published(artifact))
 
     def _withdraw(self, withdraw: inputs.Withdraw) -> None:
-        self._intake.abandon(withdraw.artifact)
-        self._keeper.withdraw(withdraw.artifact)
+        self._receiver.unstash(withdraw.artifact)
+        self._manager.withdraw(withdraw.artifact)
 
     def _purge(self, purge: inputs.Purge) -> None:
-        self._keeper.apply([RemoveFromValidated(purge.artifact)])
-
-    def _digest_received(self, digest: inputs.DigestReceived) -> None:
-        self._turn.effects.append(AnswerDigest(digest.token, b""))
+        self._manager.apply([RemoveFromValidated(purge.artifact), RemoveFromUnvalidated(purge.artifact)])
 
     # Peers
 
@@ -187,107 +278,146 @@ class Broadcast:
         peer = up.peer
         if self._table.is_current(peer, up.connection):
             return
-        self._intake.forget(peer)
-        self._turn.timers.cancel(Timer.FORGET, peer)
+        if peer in self._sender.boxes:
+            self._context.count("connection_replaced")
+        self._receiver.disconnect(peer)
         self._table.connect(peer, up.connection)
         self._sender.connect(peer, up.connection)
-        self._relay.connect(peer)
-        self._fetcher.connect(peer, up.connection, self._table.peers[peer].sources)
+        self._assembler.connect(peer, up.connection)
+        self._digests.connect(peer, up.connection)
+        self._arm_forgetting(peer)
 
     def _peer_down(self, down: inputs.PeerDown) -> None:
         peer = down.peer
         if not self._table.disconnect(peer, down.connection):
             return
-        self._intake.forget(peer)
+        self._receiver.disconnect(peer)
         self._sender.delivery.disconnect(peer)
-        self._fetcher.disconnect(peer)
-        self._relay.disconnect(peer)
-        self._turn.timers.set(Timer.FORGET, peer, self._turn.now + FORGET_PEER_NS)
+        self._assembler.disconnect(peer)
+        self._digests.disconnect(peer)
+        self._arm_forgetting(peer)
+
+    def _arm_forgetting(self, peer: str) -> None:
+        """Rows of ended connections end after a while, whatever the peer says."""
+        if self._table.older_rows(peer):
+            self._context.timers.set(Timer.FORGET, peer, self._context.now + FORGET_NS)
+        elif peer in self._table.peers and not self._table.peers[peer].connection:
+            self._forget_older_rows(peer)
+
+    def _forget_older_rows(self, peer: str) -> None:
+        self._context.timers.cancel(Timer.FORGET, peer)
+        ended = self._table.end_older(peer)
+        if ended:
+            self._context.count("ghost_rows_ended")
+        self._receiver.rows_ended(peer, ended)
+        if peer not in self._table.peers:
+            self._context.forget_peer(peer)
 
     def _members_changed(self, changed: inputs.MembersChanged) -> None:
         """Peers that were members and are no more lose their rows at once, others when they are away."""
-        self._turn.counters["members_changed"] += 1
-        before, self._members = self._members or frozenset(), changed.members
+        self._context.count("members_changed")
+        before, self._members = self._members, changed.members
         for peer in list(self._table.peers):
             if peer not in changed.members and (peer in before or not self._table.peers[peer].connection):
-                self._forget_peer(peer)
-
-    def _forget_peer(self, peer: str) -> None:
-        self._intake.rows_ended(peer, self._table.drop(peer))
+                self._context.timers.cancel(Timer.FORGET, peer)
+                self._receiver.rows_ended(peer, self._table.end_all(peer))
+        self._digests.members_changed(changed.members)
 
     def _synced_received(self, synced: inputs.SyncedReceived) -> None:
         if self._table.is_current(synced.peer, synced.connection):
-            self._intake.rows_ended(synced.peer, self._table.synced(synced.peer))
+            self._forget_older_rows(synced.peer)
 
-    # Requests and answers
-
-    def _updates_received(self, updates: inputs.UpdatesReceived) -> None:
-        self._intake.updates(updates.peer, updates.connection, updates.token, updates.body)
-
-    def _updates_answered(self, answered: inputs.UpdatesAnswered) -> None:
-        self._sender.delivery.answered(answered.token, answered.body)
-
-    def _fetch_answered(self, answered: inputs.FetchAnswered) -> None:
-        self._fetcher.answered(answered.token, answered.body)
-
-    def _synced_answered(self, answered: inputs.SyncedAnswered) -> None:
-        self._sender.delivery.synced_answered(answered.token, ok=answered.ok)
+    # Fetches and digests
 
     def _fetch_received(self, fetch: inputs.FetchReceived) -> None:
-        self._turn.effects.append(AnswerFetch(fetch.token, self._serving.answer(fetch.body)))
+        self._context.effects.append(AnswerFetch(fetch.token, self._server.answer(fetch.body)))
 
-    # Fetching's results
+    def _parts_arrived(self, task: Task, source: Source) -> None:
+        """Some parts of an artifact are here: peers may have them."""
+        if task.artifact in self._sender.active:
+            self._sender.more_parts(task.artifact, task.here)
+        else:
+            self._relay.partial(task.artifact, task.key, task.size, next_hop(source.hop), task.here)
 
-    def _completed(self, artifact: ArtifactId, data: bytes, parts: bytes, peer: str, hop: int) -> None:
-        if not self._keeper.lifetimes.is_refused(artifact):
-            self._keeper.insert(artifact, data, parts, peer, next_hop(hop))
-        if artifact not in self.pool.unvalidated:
-            self._charges.release(artifact)
-            if artifact in self._sender.active:
-                self._sender.withdraw(artifact)
+    def _completed(self, task: Task, data: bytes, source: Source) -> None:
+        """All parts are here. What is not taken after all is neither kept nor offered."""
+        artifact, hop = task.artifact, next_hop(source.hop)
+        if not self._manager.expiry.is_refused(artifact):
+            try:
+                inspected = self._manager.inspect(artifact, task.key, data, source.peer, hop)
+            except ClientRaisedError:
+                self._assembler.put_off(artifact)
+                inspected = None
+            if inspected is not None:
+                self._manager.insert(artifact, data, task.part_list, inspected, source.peer, hop, task.delivered)
+        if artifact in self.pool.unvalidated:
+            self._sender.more_parts(artifact, task.here)
+        else:
+            self._quota.release(artifact)
+            self._relay.end_partial(artifact)
 
-    def _offer_parts(self, task: Task, source: Source) -> None:
-        self._relay.partial(task.artifact, task.size, next_hop(source.hop))
+    def _digest_received(self, digest: inputs.DigestReceived) -> None:
+        self._digests.received(digest.peer, digest.connection, digest.token, digest.body, self.is_refused)
+
+    def _digest_answered(self, answered: inputs.DigestAnswered) -> None:
+        for artifact, peer in self._digests.answered(answered.token, answered.body):
+            self._relay.offer_held(artifact, peer)
 
     # The client
 
     def _client_answered(self, answered: inputs.ClientAnswered) -> None:
-        self._running = False
-        self._turn.counters["client_runs"] += 1
-        self._turn.counters["client_ns"] += answered.took_ns
-        self._keeper.apply(answered.actions)
-        self._intake.client_ran()
-        if self._keeper.changes or self._run_due or self._charges.has_relieved:
-            self._turn.soon = True
+        context, changes = self._context, self._client_run or []
+        self._client_run = None
+        context.count("client_runs")
+        context.counters["client_ns"] += answered.took_ns
+        if answered.failed:
+            self._calls.raised(f"on_state_change: {answered.failed}")
+            self._client_failures += 1
+            self._manager.changes[:0] = changes  # it is told again
+            pause = context.backoff(self._client_failures, CLIENT_AGAIN_FIRST_NS, CLIENT_AGAIN_MOST_NS)
+            context.timers.set(Timer.CLIENT, None, context.now + pause)
+            return
+        self._client_failures = 0
+        self._manager.apply(answered.actions)
+        self._receiver.client_ran()
+        if self._manager.changes or self._run_due or self._quota.has_relieved:
+            context.soon = True
 
     def _run_client(self) -> None:
-        if self._running or not (self._keeper.changes or self._run_due):
+        timers = self._context.timers
+        if self._client_run is not None or timers.is_set(Timer.CLIENT, None):
             return
-        self._running, self._run_due = True, False
-        changes: list[Change] = self._keeper.changes
-        self._keeper.changes = []
-        tick_s = self.client.tick_s
-        if tick_s is not None:
-            self._turn.timers.set(Timer.TICK, None, self._turn.now + int(tick_s * SECOND))
-        self._turn.effects.append(RunClient(changes))
+        if not (self._manager.changes or self._run_due):
+            return
+        self._client_run, self._run_due = self._manager.changes, False
+        self._manager.changes = []
+        tick_ns = self._calls.tick_ns
+        if tick_ns is not None:
+            timers.set(Timer.TICK, None, self._context.now + tick_ns)
+        self._context.effects.append(RunClient(self._client_run))
 
     def _tick(self, _: None) -> None:
-        self._run_due = self._turn.soon = True
+        self._run_due = self._context.soon = True
 
     # Time
 
     def _wake(self, _: Wake) -> None:
-        turn = self._turn
-        turn.soon = False
-        for timer, key in turn.timers.due(turn.now):
+        context = self._context
+        context.soon = False
+        for timer, key in context.timers.due(context.now):
             self._timers[timer](key)
-        self._intake.next_turn()
-        self._fetcher.flush()
-        self._keeper.drain()
+        self._receiver.next_turn()
+        self._assembler.flush()
+        self._manager.drain()
         self._sender.delivery.flush()
         self._run_client()
-        turn.soon = self._intake.is_waiting
+        context.soon = self._receiver.is_waiting
 
     def _expire(self, _: None) -> None:
-        for artifact in self._keeper.expire():
-            self._intake.abandon(artifact)
+        for artifact in self._manager.expire():
+            self._receiver.unstash(artifact)
+
+
+def _id_in(key: object) -> ArtifactId | None:
+    """The artifact a timer is about, where its key says so."""
+    return ArtifactId(key) if isinstance(key, bytes) else None

@@ -1,15 +1,21 @@
-"""Delivery of slot updates: batches out, answers in, failures again, per peer. What a slot holds is the sender's matter."""
+"""Delivery of slot updates: batches out, answers in, failures again, per peer. What a slot holds is the sender's matter.
 
+A slot is, at one peer on one connection, in one of the states of `State`, or in none: nothing is owed. `NEXT` says what
+every event makes of it; what has no line there changes nothing.
+"""
+
+from collections.abc import Iterable, Iterator
+from enum import Enum, IntEnum
 from itertools import islice
+from typing import NamedTuple
 
+from p2pnet.broadcast.context import MS, SECOND, Context, Timer
 from p2pnet.broadcast.effects import Cancel, SendSynced, SendUpdates
-from p2pnet.broadcast.outbox import AFTER, Batch, Content, Item, Next, Outbox, batches
 from p2pnet.broadcast.table import Table
-from p2pnet.broadcast.timers import Timer
-from p2pnet.broadcast.turn import MS, SECOND, Turn
-from p2pnet.broadcast.wire import PREFIX_BYTES, Status, decode_statuses
+from p2pnet.broadcast.wire import PREFIX_BYTES, Status, decode_statuses, encode_advert, encode_empty, encode_push
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.events import EventKind
+from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import UPDATE_BATCH_BYTES
 
 RETRY_FIRST_NS = 250 * MS
@@ -17,14 +23,248 @@ RETRY_MOST_NS = 60 * SECOND
 REQUESTS_PER_PEER = 64  # half of the streams a peer grants; what waits meanwhile travels in fuller batches
 _BATCH_ENTRIES_MAX = UPDATE_BATCH_BYTES // PREFIX_BYTES
 _ALL_MALFORMED = bytes([Status.MALFORMED])
+
+
+class State(IntEnum):
+    """Of one slot's update at one peer."""
+
+    DUE = 1  # to be written
+    FLYING = 2  # written; no answer yet
+    PAUSED = 3  # it failed, and is due again after a pause
+    SUPPRESSED = 4  # the peer holds it: a current, complete row says so
+
+
+class Happening(Enum):
+    """What can happen to it."""
+
+    MARKED = "marked"  # the slot has new content, or the peer a new connection
+    HELD = "held"  # a row of the peer begins that shows it complete
+    ROW_ENDED = "row ended"  # no row of the peer shows it any more
+    WRITTEN = "written"
+    ACCEPTED = "accepted"  # ok, have or unwanted
+    FAILED = "failed"  # lost, busy or limit
+    ADVERTISE = "advertise"  # no room for the bytes there: as an advert
+    MALFORMED = "malformed"  # given up, and reported
+    RESUMED = "resumed"  # the pause is over
+    FREED = "freed"  # the slot has no content any more
+
+
+NEXT: dict[tuple[State | None, Happening], State | None] = {
+    (None, Happening.MARKED): State.DUE,
+    (None, Happening.HELD): None,
+    (State.DUE, Happening.WRITTEN): State.FLYING,
+    (State.DUE, Happening.HELD): State.SUPPRESSED,
+    (State.DUE, Happening.FREED): None,
+    (State.FLYING, Happening.MARKED): State.DUE,
+    (State.FLYING, Happening.ACCEPTED): None,
+    (State.FLYING, Happening.FAILED): State.PAUSED,
+    (State.FLYING, Happening.ADVERTISE): State.DUE,
+    (State.FLYING, Happening.MALFORMED): None,
+    (State.FLYING, Happening.FREED): None,
+    (State.PAUSED, Happening.MARKED): State.DUE,
+    (State.PAUSED, Happening.RESUMED): State.DUE,
+    (State.PAUSED, Happening.HELD): State.SUPPRESSED,
+    (State.PAUSED, Happening.FREED): None,
+    (State.SUPPRESSED, Happening.MARKED): State.DUE,
+    (State.SUPPRESSED, Happening.ROW_ENDED): State.DUE,
+    (State.SUPPRESSED, Happening.FREED): None,
+}
+
+AFTER: dict[int, Happening] = {
+    Status.OK: Happening.ACCEPTED,
+    Status.HAVE: Happening.ACCEPTED,
+    Status.UNWANTED: Happening.ACCEPTED,
+    Status.ADVERTISE: Happening.ADVERTISE,
+    Status.BUSY: Happening.FAILED,
+    Status.LIMIT: Happening.FAILED,
+    Status.MALFORMED: Happening.MALFORMED,
+}
+
+
+class Content:
+    """What a slot holds now, and its entries, each encoded once for all peers."""
+
+    __slots__ = (
+        "_advert", "artifact", "audience", "commit", "cursor", "done", "have", "hop", "key", "push", "push_bytes", "size",
+        "slot", "urgent",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        slot: int,
+        commit: int,
+        artifact: ArtifactId | None,
+        *,
+        data: bytes | None = None,
+        size: int = 0,
+        hop: int = 0,
+        key: bytes = b"",
+        urgent: bool = False,
+        have: int | None = None,
+        audience: set[str] | None = None,
+    ) -> None:
+        self.slot = slot
+        self.commit = commit
+        self.artifact = artifact
+        """None: empty."""
+        self.size = size
+        self.hop = hop
+        self.key = key
+        self.urgent = urgent
+        self.have = have
+        """The parts this node holds so far; None: all."""
+        self.audience = audience
+        """The peers it is for; None: all."""
+        self.done: set[str] = set()
+        """Peers that said they have it or want none of it: more parts are no news to them."""
+        self.cursor = 0
+        """The part that is given out next to whoever asks for any."""
+        self.push = None if data is None else encode_push(slot, commit, hop, data, key)
+        """The entry with the bytes; None: it is never pushed."""
+        self.push_bytes = 0 if self.push is None else sum(map(len, self.push))
+        self._advert = b""
+
+    @property
+    def complete(self) -> bool:
+        """Whether this node holds all of it."""
+        return self.have is None
+
+    @property
+    def advert(self) -> bytes:
+        """The entry with the id only, or the empty one."""
+        if not self._advert:
+            if self.artifact is None:
+                self._advert = encode_empty(self.slot, self.commit)
+            else:
+                self._advert = encode_advert(
+                    self.slot, self.commit, self.hop, self.size, self.artifact, key=self.key, have=self.have
+                )
+        return self._advert
+
+    def is_for(self, peer: str) -> bool:
+        """Whether this peer is to have it."""
+        return self.audience is None or peer in self.audience
+
+    def include(self, peer: str) -> None:
+        """It is for this peer too."""
+        if self.audience is not None:
+            self.audience.add(peer)
+
+    def renew(self, commit: int, have: int | None) -> None:
+        """It is to be announced anew, with these parts. A push entry still has the old commit: it is not pushed again."""
+        self.commit, self.have, self._advert, self.push = commit, have, b"", None
+
+
+class Item(NamedTuple):
+    """One update in a request."""
+
+    slot: int
+    commit: int
+    push: bool
+
+
+class Batch:
+    """One request's worth of entries; shared by all peers that are due the same."""
+
+    __slots__ = ("all_ok", "body", "is_plain", "items", "lone", "urgent")
+
+    def __init__(self, body: list[bytes], items: list[Item], *, urgent: bool, plain: bool = True) -> None:
+        self.body = body
+        self.items = items
+        self.urgent = urgent
+        self.lone = len(body) > len(items)
+        """A single large push, written in two pieces: worth a reset."""
+        self.is_plain = plain and not self.lone
+        """Nothing but the states changes when all of it was taken."""
+        self.all_ok = bytes(len(items))
+
+
+def batches(due: Iterable[tuple[int, bool]], contents: dict[int, Content]) -> Iterator[Batch]:
+    """The entries of these (slot, push?) in as few requests as the bound on their length allows, in order."""
+    body: list[bytes] = []
+    items: list[Item] = []
+    size, urgent, plain = 0, False, True
+    for slot, push in due:
+        content = contents[slot]
+        pushed = content.push if push else None
+        item = Item(slot, content.commit, pushed is not None)
+        if pushed is not None and content.push_bytes > UPDATE_BATCH_BYTES:
+            yield Batch(pushed, [item], urgent=content.urgent)
+            continue
+        entry = content.advert if pushed is None else pushed[0]
+        if size + len(entry) > UPDATE_BATCH_BYTES:
+            yield Batch(body, items, urgent=urgent, plain=plain)
+            body, items, size, urgent, plain = [], [], 0, False, True
+        body.append(entry)
+        items.append(item)
+        size += len(entry)
+        urgent |= content.urgent
+        plain &= content.artifact is not None and content.have is None
+    if items:
+        yield Batch(body, items, urgent=urgent, plain=plain)
+
+
 _NO_BATCH = Batch([], [], urgent=False)
+
+
+class Outbox:
+    """One peer, one connection: how far each slot's update has come."""
+
+    __slots__ = (
+        "attempts", "connection", "due", "flying", "groups", "lone", "owed", "peer", "reached", "states", "sync_attempts",
+    )  # fmt: skip
+
+    def __init__(self, peer: str, connection: int) -> None:
+        self.peer = peer
+        self.connection = connection
+        self.states: dict[int, State] = {}
+        """Slot -> state; a slot without one is owed nothing."""
+        self.due: dict[int, bool] = {}
+        """The slots in state DUE, in order -> with its bytes, if it may be pushed."""
+        self.reached: set[int] = set()
+        """Slots of which an update was written: they need an empty when they end."""
+        self.attempts: dict[int, int] = {}
+        """Slots whose last attempt failed, and how many did."""
+        self.flying = 0
+        """Requests without an answer."""
+        self.lone: dict[int, int] = {}
+        """Slot -> token of its large push without an answer."""
+        self.groups: set[int] = set()
+        """Retries that wait for the end of their pause."""
+        self.owed: set[int] | None = set()
+        """Slots to be answered before `synced` can be said; None: it is said."""
+        self.sync_attempts = 0
+
+    @property
+    def is_settled(self) -> bool:
+        """`synced` is to be said, and may be."""
+        return self.owed is not None and not self.owed
+
+    def step(self, slot: int, happening: Happening, *, push: bool = False) -> State | None:
+        """The state of this slot's update after this; `push`: where it becomes DUE, with its bytes."""
+        before = self.states.get(slot)
+        after = NEXT.get((before, happening), before)
+        if after is State.DUE:
+            if before is not State.DUE or happening is Happening.MARKED:
+                self.due[slot] = push
+        elif before is State.DUE:
+            self.due.pop(slot, None)
+        if after is None:
+            self.states.pop(slot, None)
+        else:
+            self.states[slot] = after
+        if after is None or after is State.SUPPRESSED:
+            self.attempts.pop(slot, None)
+            if self.owed is not None:
+                self.owed.discard(slot)
+        return after
 
 
 class Delivery:
     """The outboxes of all connected peers, and the requests on their way."""
 
-    def __init__(self, turn: Turn, table: Table, contents: dict[int, Content]) -> None:
-        self._turn = turn
+    def __init__(self, context: Context, table: Table, contents: dict[int, Content]) -> None:
+        self._context = context
         self._table = table
         self._contents = contents
         self.boxes: dict[str, Outbox] = {}
@@ -38,7 +278,7 @@ class Delivery:
     def announce(self, content: Content) -> None:
         """A slot has new content: due to all it is for, with its bytes if it has any."""
         push = content.push is not None
-        self._turn.soon = True
+        self._context.soon = True
         if content.audience is None and content.artifact not in self._table.holders:
             self._fresh[content.slot] = push
             return
@@ -52,50 +292,67 @@ class Delivery:
     def mark(self, box: Outbox, content: Content, *, push: bool) -> None:
         """Due to one peer; unless the peer holds it, which leaves at most an older row to be replaced, by an advert."""
         slot, artifact = content.slot, content.artifact
-        if not content.complete or artifact is None or not self._table.holds(box.peer, artifact):
-            box.mark(slot, push=push)
-        elif slot in box.reached:
-            box.mark(slot, push=False)
-        else:
-            box.suppress(slot)
-            self._turn.counters["suppressed"] += 1
+        held = artifact is not None and content.complete and self._table.holds(box.peer, artifact)
+        box.step(slot, Happening.MARKED, push=push and not held)
+        if held and slot not in box.reached:
+            box.step(slot, Happening.HELD)
+            self._suppressed()
         self._touch(box)
 
-    def suppress(self, box: Outbox, slot: int) -> None:
-        """The peer holds it: not due any more, or only as an advert. What is written already stays so."""
+    def held(self, peer: str, content: Content) -> None:
+        """The peer shows it complete: not due any more, or only as an advert. What is written already stays so."""
+        slot, box = content.slot, self.boxes.get(peer)
+        if box is None or not content.complete:
+            return
         if slot in self._fresh:
             self._spread_fresh()
         if slot in box.reached:
             if slot in box.due:
                 box.due[slot] = False
-        elif slot in box.due or slot in box.attempts:
-            box.suppress(slot)
-            self._turn.counters["suppressed"] += 1
+        elif box.states.get(slot) in {State.DUE, State.PAUSED}:
+            box.step(slot, Happening.HELD)
+            self._suppressed()
+            self._touch(box)
+
+    def row_ended(self, peer: str, content: Content, *, push: bool) -> None:
+        """A row of the peer ended: a suppressed update is due, unless another row still has the id."""
+        box = self.boxes.get(peer)
+        if box is None or box.states.get(content.slot) is not State.SUPPRESSED or content.artifact is None:
+            return
+        if not self._table.holds(peer, content.artifact):
+            box.step(content.slot, Happening.ROW_ENDED, push=push)
+            self._context.count("due_when_row_ended")
             self._touch(box)
 
     def clear(self, slot: int) -> None:
         """The slot's content changes: nothing of the old one is due, and a lone large push of it is reset."""
         self._fresh.pop(slot, None)
         for box in self.boxes.values():
-            box.forget(slot)
+            if box.step(slot, Happening.FREED) is None and box.owed is not None:
+                box.owed.discard(slot)
             token = box.lone.pop(slot, None)
             if token is not None:
                 del self._requests[token]
                 box.flying -= 1
-                self._turn.counters["cancelled"] += 1
-                self._turn.effects.append(Cancel(token))
+                self._context.count("cancelled")
+                self._context.count("lone_push_reset")
+                self._context.effects.append(Cancel(token))
             if box.due or box.is_settled:
                 self._touch(box)
 
     # Peers
 
     def connect(self, peer: str, connection: int) -> Outbox:
-        """A new outbox, to which everything is owed that is marked before the turn ends."""
+        """A new outbox. Mark what is active, then say `owe_synced`."""
         self.disconnect(peer)
         self._spread_fresh()
         box = self.boxes[peer] = Outbox(peer, connection)
         self._touch(box)
         return box
+
+    def owe_synced(self, box: Outbox) -> None:
+        """`synced` is said when what is due now was answered."""
+        box.owed = set(box.due)
 
     def disconnect(self, peer: str) -> None:
         """Forget what was on the way; answers that still come are ignored."""
@@ -103,7 +360,10 @@ class Delivery:
         if box is None:
             return
         self._dirty.pop(peer, None)
-        self._turn.timers.cancel(Timer.SYNCED, peer)
+        self._context.timers.cancel(Timer.SYNCED, peer)
+        for group in box.groups:
+            del self._retries[group]
+            self._context.timers.cancel(Timer.RETRY, group)
         for token in [token for token, (other, _) in self._requests.items() if other is box]:
             del self._requests[token]
 
@@ -114,8 +374,13 @@ class Delivery:
         if self._fresh:
             shared = list(batches(self._fresh.items(), self._contents))
             for box in self.boxes.values():
-                if box.due or box.flying + len(shared) > REQUESTS_PER_PEER:
-                    box.due.update(self._fresh)
+                if (
+                    box.due
+                    or box.flying + len(shared) > REQUESTS_PER_PEER
+                    or not self._fresh.keys().isdisjoint(box.states)
+                ):
+                    for slot, push in self._fresh.items():
+                        box.step(slot, Happening.MARKED, push=push)
                     self._dirty[box.peer] = box
                 else:
                     for batch in shared:
@@ -133,11 +398,11 @@ class Delivery:
             return
         box, batch = request
         box.flying -= 1
+        if batch.lone:
+            box.lone.pop(batch.items[0].slot, None)
         if body == batch.all_ok and batch.is_plain and not box.attempts and box.owed is None:
-            self._turn.counters["delivered"] += len(batch.items)
+            self._settle_all(box, batch)
         else:
-            if batch.lone:
-                box.lone.pop(batch.items[0].slot, None)
             self._settle(box, batch, body)
         if box.due or box.is_settled:
             self._touch(box)
@@ -145,24 +410,27 @@ class Delivery:
     def retry(self, group: int) -> None:
         """The pause after a failure is over: what has not changed meanwhile is due again, as it is now."""
         box, items = self._retries.pop(group)
-        if self.boxes.get(box.peer) is not box:
-            return
+        box.groups.discard(group)
         for slot, commit, push in items:
             content = self._contents.get(slot)
-            if content is not None and content.commit == commit and slot in box.attempts:
-                self._turn.counters["send_retries"] += 1
-                self.mark(box, content, push=push)
+            if content is not None and content.commit == commit and box.states.get(slot) is State.PAUSED:
+                box.step(slot, Happening.RESUMED, push=push)
+                self._context.count("send_retries")
+                self._context.count("sent_again_after_failure")
+        self._touch(box)
 
     # Synced
 
     def say_synced(self, peer: str) -> None:
-        """All active slots were answered on this connection."""
+        """All slots that were active when it connected were answered on this connection."""
         box = self.boxes[peer]
         box.owed = None
-        token = self._turn.token()
+        token = self._context.token()
         self._requests[token] = (box, _NO_BATCH)
-        self._turn.counters["synced"] += 1
-        self._turn.effects.append(SendSynced(token, peer, box.connection))
+        self._context.count("synced")
+        if box.sync_attempts:
+            self._context.count("synced_after_retry")
+        self._context.effects.append(SendSynced(token, peer, box.connection))
 
     def synced_answered(self, token: int, *, ok: bool) -> None:
         """The reply to `synced`; it is said again after a failure, while the connection lives."""
@@ -172,82 +440,111 @@ class Delivery:
         box = request[0]
         if not ok:
             box.sync_attempts += 1
-            pause = self._turn.backoff(box.sync_attempts, RETRY_FIRST_NS, RETRY_MOST_NS)
-            self._turn.timers.set(Timer.SYNCED, box.peer, self._turn.now + pause)
+            pause = self._context.backoff(box.sync_attempts, RETRY_FIRST_NS, RETRY_MOST_NS)
+            self._context.timers.set(Timer.SYNCED, box.peer, self._context.now + pause)
 
     # Inside
 
+    def _suppressed(self) -> None:
+        self._context.count("suppressed")
+        self._context.count("suppressed_by_row")
+
     def _touch(self, box: Outbox) -> None:
         self._dirty[box.peer] = box
-        self._turn.soon = True
+        self._context.soon = True
 
     def _spread_fresh(self) -> None:
         """Give up batching once for all: from here on the peers differ."""
         if self._fresh:
+            fresh, self._fresh = self._fresh, {}
             for box in self.boxes.values():
-                for slot, push in self._fresh.items():
-                    box.mark(slot, push=push)
+                for slot, push in fresh.items():
+                    box.step(slot, Happening.MARKED, push=push)
                 self._dirty[box.peer] = box
-            self._fresh = {}
 
     def _flush_box(self, box: Outbox) -> None:
         while box.due and box.flying < REQUESTS_PER_PEER:
             batch = next(batches(list(islice(box.due.items(), _BATCH_ENTRIES_MAX)), self._contents))
             self._send(box, batch)
-            for slot in batch.slots:
-                del box.due[slot]
         if box.is_settled:
             self.say_synced(box.peer)
 
     def _send(self, box: Outbox, batch: Batch) -> None:
-        turn = self._turn
-        token = turn.token()
+        context = self._context
+        token = context.token()
         self._requests[token] = (box, batch)
         box.flying += 1
-        box.reached.update(batch.slots)
+        for item in batch.items:
+            slot = item.slot
+            box.reached.add(slot)
+            box.states[slot] = State.FLYING  # as the table says of DUE and WRITTEN
+            box.due.pop(slot, None)
         if batch.lone:
-            box.lone[batch.slots[0]] = token
-        turn.counters["sent"] += len(batch.items)
-        turn.counters["sent_requests"] += 1
-        turn.effects.append(SendUpdates(token, box.peer, box.connection, batch.body, batch.urgent))
+            box.lone[batch.items[0].slot] = token
+        context.counters["sent"] += len(batch.items)
+        context.counters["sent_requests"] += 1
+        context.effects.append(SendUpdates(token, box.peer, box.connection, batch.body, batch.urgent))
+
+    def _settle_all(self, box: Outbox, batch: Batch) -> None:
+        """Every update was taken, and none asks for more than its state."""
+        self._context.counters["delivered"] += len(batch.items)
+        states, contents = box.states, self._contents
+        for slot, commit, _ in batch.items:
+            content = contents.get(slot)
+            if content is not None and content.commit == commit and states.get(slot) is State.FLYING:
+                del states[slot]  # as the table says of FLYING and ACCEPTED
 
     def _settle(self, box: Outbox, batch: Batch, body: bytes | None) -> None:
         """Per update, what its answer says; answers to content that has changed since say nothing."""
         again: list[Item] = []
-        for item, after in zip(batch.items, self._read(batch, body), strict=True):
+        for item, status in zip(batch.items, self._read(batch, body), strict=True):
             slot, commit, push = item
             content = self._contents.get(slot)
-            if content is None or content.commit != commit or slot in box.due:
+            if content is None or content.commit != commit or box.states.get(slot) is not State.FLYING:
+                if content is not None:
+                    self._context.count("content_changed_on_its_way")
                 continue
-            if after is Next.DONE:
-                self._turn.counters["delivered"] += 1
-                box.settle(slot)
-                if content.artifact is None:
-                    box.reached.discard(slot)
-            elif after is Next.ADVERT and push:
-                box.mark(slot, push=False)
-            elif after is Next.GIVEN_UP:
-                self._turn.counters["given_up"] += 1
-                self._turn.emit(EventKind.GIVEN_UP, content.artifact, box.peer, content.hop, detail="malformed")
-                box.settle(slot)
-            elif slot not in box.suppressed:
+            happening = Happening.FAILED if status is None else AFTER[status]
+            if happening is Happening.ADVERTISE and not push:
+                happening = Happening.FAILED
+            box.step(slot, happening)
+            if happening is Happening.FAILED:
                 again.append(item)
                 box.attempts[slot] = box.attempts.get(slot, 0) + 1
+            else:
+                self._settled(box, content, status)
         if again:
-            attempts = max(box.attempts[item.slot] for item in again)
-            group = self._turn.token()
-            self._retries[group] = (box, again)
-            pause = self._turn.backoff(attempts, RETRY_FIRST_NS, RETRY_MOST_NS)
-            self._turn.timers.set(Timer.RETRY, group, self._turn.now + pause)
+            self._pause(box, again)
 
-    def _read(self, batch: Batch, body: bytes | None) -> list[Next]:
+    def _settled(self, box: Outbox, content: Content, status: int | None) -> None:
+        if status == Status.MALFORMED:
+            self._context.count("given_up")
+            self._context.emit_about(EventKind.GIVEN_UP, content.artifact, box.peer, content.hop, detail="malformed")
+        elif status == Status.ADVERTISE:
+            self._context.count("advertise_instead_obeyed")
+        else:
+            self._context.count("delivered")
+            if content.artifact is None:
+                box.reached.discard(content.slot)
+            elif status in {Status.HAVE, Status.UNWANTED}:
+                content.done.add(box.peer)
+
+    def _pause(self, box: Outbox, again: list[Item]) -> None:
+        attempts = max(box.attempts[item.slot] for item in again)
+        group = self._context.token()
+        self._retries[group] = (box, again)
+        box.groups.add(group)
+        pause = self._context.backoff(attempts, RETRY_FIRST_NS, RETRY_MOST_NS)
+        self._context.timers.set(Timer.RETRY, group, self._context.now + pause)
+
+    def _read(self, batch: Batch, body: bytes | None) -> list[int] | list[None]:
         """What the answer says to each update; a lost or senseless answer is a failure of all."""
         if body == _ALL_MALFORMED:  # a peer that cannot read the request cannot count its updates
-            return [Next.GIVEN_UP] * len(batch.items)
+            return [int(Status.MALFORMED)] * len(batch.items)
         if body is not None:
             try:
-                return [AFTER[status] for status in decode_statuses(body, len(batch.items))]
+                return list(decode_statuses(body, len(batch.items)))
             except MalformedError:
                 pass
-        self._turn.counters["send_errors"] += 1
-        return [Next.RETRY] * len(batch.items)
+        self._context.count("send_errors")
+        return [None] * len(batch.items)

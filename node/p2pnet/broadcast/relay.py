@@ -2,10 +2,11 @@
 
 from typing import Literal
 
-from p2pnet.broadcast.client import Client
+from p2pnet.broadcast.client import ClientCalls
+from p2pnet.broadcast.context import Context
+from p2pnet.broadcast.digest import Digests
 from p2pnet.broadcast.pool import Artifact, Pool
 from p2pnet.broadcast.sender import Sender
-from p2pnet.broadcast.turn import Turn
 from p2pnet.model.ids import ArtifactId
 
 Manner = Literal["none", "hold", "advert", "push"]
@@ -14,53 +15,75 @@ Manner = Literal["none", "hold", "advert", "push"]
 class Relay:
     """Decides on every artifact of a peer that was validated; holds it, or offers it to the sender.
 
-    `auto` in a full mesh holds: the source serves every peer itself. What it delivered is announced to all when it
-    disconnects, and to a peer that connects. Held artifacts take no slot.
+    `auto` in a full mesh holds: the publisher serves every peer itself, and digests find what somebody lacks. What is held
+    takes no slot, unless its parts were offered while they arrived.
     """
 
-    def __init__(self, turn: Turn, client: Client, pool: Pool, sender: Sender) -> None:
-        self._turn = turn
-        self._client = client
+    def __init__(self, context: Context, calls: ClientCalls, pool: Pool, sender: Sender, digests: Digests) -> None:
+        self._context = context
+        self._calls = calls
         self._pool = pool
         self._sender = sender
-        self._reserve = turn.settings.slots_per_peer // 4  # slots that relays leave to this node's own publications
-        self._held: dict[str, dict[ArtifactId, None]] = {}
+        self._digests = digests
+        self._reserve = context.settings.slots_per_peer // 4  # slots that relays leave to this node's own publications
         self._waiting: dict[ArtifactId, set[str] | None] = {}
+
+    @property
+    def waiting(self) -> list[ArtifactId]:
+        """What waits for a slot."""
+        return list(self._waiting)
+
+    def published(self, artifact: Artifact) -> None:
+        """This node's own product is announced to everybody; if its peers pass it on to nobody, no digest may count it."""
+        self._count(artifact, self.manner(artifact.id, artifact.inspected.key))
+
+    def _count(self, artifact: Artifact, manner: Manner) -> None:
+        if manner == "none":
+            self._digests.keep_private(artifact.id)
+        elif self._context.settings.full_mesh:
+            self._digests.add(artifact.id)
 
     def validated(self, artifact: Artifact) -> None:
         """A peer's artifact is valid."""
-        manner = self._manner(artifact.id)
+        manner = self.manner(artifact.id, artifact.inspected.key)
+        self._count(artifact, manner)
         if manner == "none":
-            return
-        if manner == "hold" and artifact.peer in self._sender.boxes:
-            self._held.setdefault(artifact.peer, {})[artifact.id] = None
-            self._turn.counters["relays_held"] += 1
-            return
-        self._offer(artifact, None)
+            if artifact.id in self._sender.active:
+                self._sender.withdraw(artifact.id)
+        elif manner == "hold" and artifact.id not in self._sender.active:
+            self._context.count("relays_held")
+        else:
+            self._offer(artifact, None)
 
-    def partial(self, artifact: ArtifactId, size: int, hop: int) -> None:
-        """The parts of an artifact begin to arrive: offer them, unless relays of it are held."""
-        if self._manner(artifact) in ("advert", "push") and self._sender.slots.room > self._reserve:
-            self._sender.offer(artifact, size, hop, complete=False)
+    def partial(self, artifact: ArtifactId, key: bytes, size: int, hop: int, have: int) -> None:
+        """The parts of an artifact begin to arrive: offer them."""
+        if self.manner(artifact, key) != "none" and self._sender.slots.room > self._reserve:
+            self._sender.offer(artifact, size, hop, key=key, have=have)
 
-    def connect(self, peer: str) -> None:
-        """A peer connected: announce to it what others delivered."""
-        for source, held in self._held.items():
-            if source != peer:
-                for artifact in held:
-                    self._include(artifact, peer)
+    def end_partial(self, artifact: ArtifactId) -> None:
+        """What was offered in part will not become whole."""
+        content = self._sender.active.get(artifact)
+        if content is not None and not content.complete:
+            self._sender.withdraw(artifact)
 
-    def disconnect(self, source: str) -> None:
-        """A source disconnected: announce to all what it delivered."""
-        for artifact in self._held.pop(source, {}):
-            self._include(artifact, None)
+    def offer_held(self, artifact: ArtifactId, peer: str) -> None:
+        """A peer does not know what is held here: advertise it to that peer."""
+        self._context.count("relays_released")
+        self._context.count("held_artifact_offered")
+        if artifact in self._sender.active:
+            self._sender.again(artifact, peer)
+        elif artifact in self._waiting:
+            audience = self._waiting[artifact]
+            if audience is not None:
+                audience.add(peer)
+        else:
+            found = self._pool.get(artifact)
+            if found is not None:
+                self._offer(found, {peer})
 
-    def forget(self, artifact: Artifact) -> None:
+    def forget(self, artifact: ArtifactId) -> None:
         """It left the pool."""
-        held = self._held.get(artifact.peer)
-        if held is not None:
-            held.pop(artifact.id, None)
-        self._waiting.pop(artifact.id, None)
+        self._waiting.pop(artifact, None)
 
     def drain(self) -> None:
         """Slots may be free: offer what waits for one."""
@@ -71,10 +94,12 @@ class Relay:
             if found is not None:
                 self._offer(found, audience)
 
-    def _manner(self, artifact: ArtifactId) -> Manner:
-        match self._client.relay(artifact, b"") or self._turn.settings.relay:
+    def manner(self, artifact: ArtifactId, key: bytes) -> Manner:
+        """What becomes of it here."""
+        settings = self._context.settings
+        match self._calls.relay(artifact, key) or settings.relay:
             case "auto":
-                return "hold" if self._turn.settings.full_mesh else "advert"
+                return "hold" if settings.full_mesh else "advert"
             case "advert":
                 return "advert"
             case "push":
@@ -82,26 +107,12 @@ class Relay:
             case _:
                 return "none"
 
-    def _include(self, artifact: ArtifactId, peer: str | None) -> None:
-        """Announce a held artifact to one more peer, or (None) to all."""
-        self._turn.counters["relays_released"] += 1
-        if artifact in self._sender.active:
-            self._sender.widen(artifact, peer)
-        elif artifact in self._waiting:
-            audience = self._waiting[artifact]
-            if peer is None:
-                self._waiting[artifact] = None
-            elif audience is not None:
-                audience.add(peer)
-        else:
-            found = self._pool.get(artifact)
-            if found is not None:
-                self._offer(found, None if peer is None else {peer})
-
     def _offer(self, artifact: Artifact, audience: set[str] | None) -> None:
         if artifact.id not in self._sender.active and self._sender.slots.room <= self._reserve:
             self._waiting[artifact.id] = audience
+            self._context.count("relay_waited_for_slot")
             return
-        pushes = self._manner(artifact.id) == "push" and artifact.size < self._turn.settings.push_below
+        key = artifact.inspected.key
+        pushes = artifact.size < self._context.settings.push_limit and self.manner(artifact.id, key) == "push"
         data = artifact.data if pushes else None
-        self._sender.offer(artifact.id, len(artifact.data), artifact.hop, data=data, audience=audience)
+        self._sender.offer(artifact.id, len(artifact.data), artifact.hop, key=key, data=data, audience=audience)

@@ -2,36 +2,83 @@
 
 from collections import deque
 
-from p2pnet.broadcast.delivery import Delivery
-from p2pnet.broadcast.outbox import Content, Outbox
-from p2pnet.broadcast.slots import SlotSet
+from p2pnet.broadcast.context import MS, Context, Timer
+from p2pnet.broadcast.delivery import Content, Delivery, Outbox, State
 from p2pnet.broadcast.table import Table
-from p2pnet.broadcast.timers import Timer
-from p2pnet.broadcast.turn import MS, Turn
-from p2pnet.model.ids import ArtifactId
+from p2pnet.model.ids import ArtifactId, CommitId, Slot
 
 EMPTY_AFTER_NS = 50 * MS  # most slots are re-used at once, and re-use needs no empty
+PROGRESS_NS = 20 * MS  # between two words about the parts of one artifact
+
+
+class SlotSet:
+    """Numbers below `limit`, the most recently freed first: re-use replaces a receiver's row at no cost of an empty."""
+
+    __slots__ = ("_commit", "_free", "_next", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._free: list[int] = []
+        self._next = 0
+        self._commit = 0
+
+    @property
+    def allocated(self) -> int:
+        """How many numbers were ever in use."""
+        return self._next
+
+    @property
+    def in_use(self) -> int:
+        """How many numbers are taken now."""
+        return self._next - len(self._free)
+
+    @property
+    def room(self) -> int:
+        """How many more could be taken."""
+        return self.limit - self.in_use
+
+    def take(self) -> Slot | None:
+        """A slot, or None when all are taken."""
+        if self._free:
+            return Slot(self._free.pop())
+        if self._next >= self.limit:
+            return None
+        self._next += 1
+        return Slot(self._next - 1)
+
+    def free(self, slot: int) -> None:
+        """Give a taken slot back."""
+        self._free.append(slot)
+
+    def commit(self) -> CommitId:
+        """The id of this event; every event has one, even those that change nothing, counted from 0."""
+        self._commit += 1
+        return CommitId(self._commit - 1)
 
 
 class Sender:
     """Gives every offered artifact a slot, and has each peer told once per content and connection."""
 
-    def __init__(self, turn: Turn, table: Table) -> None:
-        self._turn = turn
-        self._table = table
-        self._resend_pushes = turn.settings.relay == "push"
-        self.slots = SlotSet(turn.settings.slots_per_peer)
+    def __init__(self, context: Context, table: Table) -> None:
+        self._context = context
+        self._resend_pushes = context.settings.relay == "push"
+        self.slots = SlotSet(context.settings.slots_per_peer)
         self.contents: dict[int, Content] = {}
         """By slot: active ones, and empties until their slot is taken again."""
         self.active: dict[ArtifactId, Content] = {}
-        self.delivery = Delivery(turn, table, self.contents)
+        self.delivery = Delivery(context, table, self.contents)
         self._freed: deque[tuple[int, int]] = deque()  # (when to say so, slot), oldest first
         self._freed_at: dict[int, int] = {}
+        self._progress: dict[int, int] = {}  # partial slot -> the parts to tell of at the end of its pause
 
     @property
     def boxes(self) -> dict[str, Outbox]:
         """The connected peers."""
         return self.delivery.boxes
+
+    def room_for(self, artifact: ArtifactId) -> bool:
+        """Whether an offer of it would find a slot."""
+        return artifact in self.active or self.slots.room > 0
 
     def offer(
         self,
@@ -39,35 +86,44 @@ class Sender:
         size: int,
         hop: int,
         *,
+        key: bytes = b"",
         data: bytes | None = None,
         urgent: bool = False,
-        complete: bool = True,
+        have: int | None = None,
         audience: set[str] | None = None,
     ) -> bool:
         """Announce an artifact of `size` encoded bytes to all peers or to an audience; with `data`, push it.
 
-        An id that has a slot is announced anew only when it was partial and is complete now. False: no slot is free.
+        `have`: only these parts are here so far. An id that has a slot is announced anew only when it was partial and is
+        complete now. False: no slot is free.
         """
         commit = self.slots.commit()
         old = self.active.get(artifact)
+        done: set[str] = set()
         if old is not None:
-            if old.complete or not complete:
-                self._turn.counters["publications_duplicate"] += 1
+            if old.complete or have is not None:
+                self._context.count("publications_duplicate")
                 return True
-            slot, audience = old.slot, old.audience
+            slot, audience, done = old.slot, old.audience, old.done
+            self._forget_progress(slot)
             self.delivery.clear(slot)
+            self._context.count("partial_became_complete")
         else:
             taken = self.slots.take()
             if taken is None:
                 return False
             slot = taken
+            if slot in self._freed_at:
+                self._context.count("slot_reused")
         content = Content(
-            slot, commit, artifact, data=data, size=size, hop=hop, urgent=urgent, complete=complete, audience=audience
-        )
+            slot, commit, artifact, data=data, size=size, hop=hop, key=key, urgent=urgent, have=have, audience=audience
+        )  # fmt: skip
         self.active[artifact] = self.contents[slot] = content
         self._freed_at.pop(slot, None)
-        self._turn.counters["publications"] += 1
-        self.delivery.announce(content)
+        self._context.count("publications")
+        if have is not None:
+            self._context.count("partial_offered")
+        self._announce(content, done)
         return True
 
     def withdraw(self, artifact: ArtifactId) -> bool:
@@ -75,37 +131,42 @@ class Sender:
         self.slots.commit()
         content = self.active.pop(artifact, None)
         if content is None:
-            self._turn.counters["withdrawals_unknown"] += 1
+            self._context.count("withdrawals_unknown")
             return False
-        self._turn.counters["withdrawals"] += 1
+        self._context.count("withdrawals")
+        if not content.complete:
+            self._context.count("partial_withdrawn")
         slot = content.slot
         del self.contents[slot]
+        self._forget_progress(slot)
         self.delivery.clear(slot)
         self.slots.free(slot)
-        at = self._turn.now + EMPTY_AFTER_NS
+        at = self._context.now + EMPTY_AFTER_NS
         self._freed.append((at, slot))
         self._freed_at[slot] = at
         if len(self._freed) == 1:
-            self._turn.timers.set(Timer.EMPTY, None, at)
+            self._context.timers.set(Timer.EMPTY, None, at)
         return True
 
-    def widen(self, artifact: ArtifactId, peer: str | None) -> None:
-        """Announce what had an audience to one more peer, or (None) to all."""
-        content = self.active.get(artifact)
-        if content is None or content.audience is None:
+    def again(self, artifact: ArtifactId, peer: str) -> None:
+        """A peer does not know what has a slot here: announce it to that peer, too or anew."""
+        content, box = self.active.get(artifact), self.boxes.get(peer)
+        if content is None or box is None or slot_state(box, content) in {State.DUE, State.FLYING, State.PAUSED}:
             return
-        if peer is None:
-            audience, content.audience = content.audience, None
-            new = [box for box in self.boxes.values() if box.peer not in audience]
-        else:
-            content.include(peer)
-            new = [self.boxes[peer]]
-        for box in new:
-            self.delivery.mark(box, content, push=self._resend_pushes)
+        content.include(peer)
+        content.done.discard(peer)
+        if (
+            content.slot in box.reached
+        ):  # its row there has the same commit id: a newer one, for all that are still owed it
+            content.renew(self.slots.commit(), content.have)
+            for other in self.boxes.values():
+                if slot_state(other, content) in {State.FLYING, State.PAUSED}:
+                    self.delivery.mark(other, content, push=False)
+        self.delivery.mark(box, content, push=self._resend_pushes)
 
     def say_empty(self) -> None:
         """The time has come for the oldest freed slots: those that were not taken again are announced empty."""
-        while self._freed and self._freed[0][0] <= self._turn.now:
+        while self._freed and self._freed[0][0] <= self._context.now:
             at, slot = self._freed.popleft()
             if self._freed_at.get(slot) != at:
                 continue
@@ -115,28 +176,70 @@ class Sender:
                 empty = self.contents[slot] = Content(slot, self.slots.commit(), None)
                 for box in reached:
                     self.delivery.mark(box, empty, push=False)
-                self._turn.counters["empties"] += 1
+                self._context.count("empties")
+                self._context.count("empty_sent")
         if self._freed:
-            self._turn.timers.set(Timer.EMPTY, None, self._freed[0][0])
+            self._context.timers.set(Timer.EMPTY, None, self._freed[0][0])
+
+    # Partial artifacts
+
+    def more_parts(self, artifact: ArtifactId, have: int) -> None:
+        """More parts of an artifact that was offered in part are here: tell those that lack some, soon."""
+        content = self.active.get(artifact)
+        if content is None or content.have is None:
+            return
+        if content.slot not in self._progress:
+            self._context.timers.set(Timer.PROGRESS, content.slot, self._context.now + PROGRESS_NS)
+        self._progress[content.slot] = have
+
+    def tell_progress(self, slot: int) -> None:
+        """The pause between two words about one artifact's parts is over."""
+        content = self.contents[slot]
+        content.renew(self.slots.commit(), self._progress.pop(slot))
+        self._context.count("progress")
+        self._announce(content, content.done)
+
+    def _forget_progress(self, slot: int) -> None:
+        if self._progress.pop(slot, None) is not None:
+            self._context.timers.cancel(Timer.PROGRESS, slot)
+
+    def _announce(self, content: Content, done: set[str]) -> None:
+        """To all it is for, but those that said they need none of it."""
+        if not done:
+            self.delivery.announce(content)
+            return
+        content.done = done
+        for box in self.boxes.values():
+            if content.is_for(box.peer) and box.peer not in done:
+                self.delivery.mark(box, content, push=content.push is not None)
+
+    # Peers
 
     def connect(self, peer: str, connection: int) -> None:
         """All active slots are due to this peer, as adverts unless the subnet's relay is `push`."""
         box = self.delivery.connect(peer, connection)
         for content in self.active.values():
+            content.done.discard(peer)
             if content.is_for(peer):
                 self.delivery.mark(box, content, push=self._resend_pushes)
-        self._turn.counters["resent"] += len(box.due)
+        self.delivery.owe_synced(box)
+        self._context.count("resent", len(box.due))
+        if box.due:
+            self._context.count("resent_after_reconnect")
 
     def row_begun(self, peer: str, artifact: ArtifactId) -> None:
         """The peer now announces this artifact as complete: what is not written to it yet need not be."""
         content = self.active.get(artifact)
-        if content is not None and content.complete and peer in self.boxes:
-            self.delivery.suppress(self.boxes[peer], content.slot)
+        if content is not None:
+            self.delivery.held(peer, content)
 
     def row_ended(self, peer: str, artifact: ArtifactId) -> None:
         """A row of the peer ended: a suppressed update is due, unless another row still has the id."""
-        content, box = self.active.get(artifact), self.boxes.get(peer)
-        if content is None or box is None or content.slot not in box.suppressed:
-            return
-        if not self._table.holds(peer, artifact):
-            self.delivery.mark(box, content, push=self._resend_pushes)
+        content = self.active.get(artifact)
+        if content is not None:
+            self.delivery.row_ended(peer, content, push=self._resend_pushes)
+
+
+def slot_state(box: Outbox, content: Content) -> State | None:
+    """How far a slot's update has come at one peer."""
+    return box.states.get(content.slot)

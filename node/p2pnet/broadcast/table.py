@@ -1,14 +1,15 @@
 """The receiver's slot table: what each peer says it holds.
 
 A row is replaced only by a greater (connection, commit id), compared in this order. A row without an id is a tombstone: it
-keeps a late update from bringing back what its sender already ended. Rows of older connections end at `synced`.
+keeps a late update from bringing back what its sender already ended. Rows of older connections end at `synced`, or a while
+after the connection they came on.
 """
 
 from enum import Enum
-from itertools import islice
 
 import msgspec
 
+from p2pnet.broadcast.artifact import all_parts
 from p2pnet.model.ids import ArtifactId
 
 
@@ -23,23 +24,30 @@ class Row(msgspec.Struct, gc=False):
 
 
 class Source(msgspec.Struct, gc=False):
-    """A peer that announces an artifact, in one slot or more. Fetching keeps its view of the peer for this id here."""
+    """A peer that announces an artifact, in one slot or more. The assembler keeps its view of the peer for this id here."""
 
     peer: str
     connection: int
-    """The connection that `complete_rows` counts."""
+    """The connection that `complete_rows` and `have` are of."""
     complete_rows: int
     rows: int
     size: int
     """Encoded bytes, as this peer declared."""
     hop: int
+    key: bytes
+    have: int
+    """Bitmap of the parts it holds, as far as it told."""
     failures: int = 0
+    """Requests in a row that brought nothing."""
     not_before: int = 0
     """Monotonic nanoseconds: ask again from then on."""
-    gone: bool = False
-    """Has it no more, until it announces it again."""
     closed: bool = False
     """Gave wrong content: not asked again for this id on this connection."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether it says it holds everything."""
+        return self.complete_rows > 0
 
 
 class PeerRows:
@@ -78,7 +86,7 @@ class Table:
         self.peers.setdefault(peer, PeerRows()).connection = connection
 
     def disconnect(self, peer: str, connection: int) -> bool:
-        """Whether this was the current connection. Its rows stay."""
+        """Whether this was the current connection. Its rows stay for now."""
         peer_rows = self.peers.get(peer)
         if peer_rows is None or peer_rows.connection != connection:
             return False
@@ -99,23 +107,35 @@ class Table:
         return Verdict.NEW if slot < self._limit else Verdict.LIMIT
 
     def put(
-        self, peer: str, slot: int, commit: int, artifact: ArtifactId | None, *, complete: bool, size: int, hop: int
+        self,
+        peer: str,
+        slot: int,
+        commit: int,
+        artifact: ArtifactId | None,
+        *,
+        have: int | None,
+        size: int,
+        hop: int,
+        key: bytes = b"",
     ) -> ArtifactId | None:
         """Apply an update on the current connection that is not stale; the id of the row it ended, if any."""
         peer_rows = self.peers[peer]
         connection = peer_rows.connection
         old = peer_rows.rows.get(slot)
-        peer_rows.rows[slot] = Row(connection, commit, artifact, complete)
+        peer_rows.rows[slot] = Row(connection, commit, artifact, have is None)
         if artifact is not None:  # first add, then remove: the same id again must not end its task
             source = peer_rows.sources.get(artifact)
             if source is None:
-                source = Source(peer, connection, 0, 0, size, hop)
+                source = Source(peer, connection, 0, 0, size, hop, key, 0)
                 peer_rows.sources[artifact] = source
                 self.holders.setdefault(artifact, {})[peer] = source
-            else:
-                self._refresh(source, connection, size, hop)
+            elif source.connection != connection:
+                source.connection, source.complete_rows, source.have = connection, 0, 0
+                source.closed = False
+            source.size, source.hop, source.key, source.not_before, source.failures = size, hop, key, 0, 0
+            source.have = all_parts(size) if have is None else source.have | have
             source.rows += 1
-            source.complete_rows += complete
+            source.complete_rows += have is None
         return None if old is None else self._end(peer, peer_rows, old)
 
     def holds(self, peer: str, artifact: ArtifactId) -> bool:
@@ -126,40 +146,32 @@ class Table:
         source = peer_rows.sources.get(artifact)
         return source is not None and source.complete_rows > 0 and source.connection == peer_rows.connection
 
-    def synced(self, peer: str) -> list[ArtifactId]:
-        """End the rows and tombstones of the peer's older connections; the ids they had."""
-        peer_rows = self.peers[peer]
-        old = [slot for slot, row in peer_rows.rows.items() if row.connection < peer_rows.connection]
-        return self._end_all(peer, peer_rows, old)
-
-    def drop(self, peer: str) -> list[ArtifactId]:
-        """End all rows of a peer and, unless it is connected, forget it; the ids they had."""
+    def older_rows(self, peer: str) -> list[int]:
+        """Slots of the rows and tombstones that came on other connections than the current one; all, if there is none."""
         peer_rows = self.peers.get(peer)
         if peer_rows is None:
             return []
-        ended = self._end_all(peer, peer_rows, list(peer_rows.rows))
+        return [slot for slot, row in peer_rows.rows.items() if row.connection != peer_rows.connection]
+
+    def end_older(self, peer: str) -> list[ArtifactId]:
+        """End the rows and tombstones of connections that are no more, and forget a peer that is away; the ids they had."""
+        peer_rows = self.peers.get(peer)
+        if peer_rows is None:
+            return []
+        ended = [self._end(peer, peer_rows, peer_rows.rows.pop(slot)) for slot in self.older_rows(peer)]
+        if not peer_rows.connection and not peer_rows.rows:
+            del self.peers[peer]
+        return [artifact for artifact in ended if artifact is not None]
+
+    def end_all(self, peer: str) -> list[ArtifactId]:
+        """End all rows of a peer, connected or not; the ids they had."""
+        peer_rows = self.peers.get(peer)
+        if peer_rows is None:
+            return []
+        ended = [self._end(peer, peer_rows, peer_rows.rows.pop(slot)) for slot in list(peer_rows.rows)]
         if not peer_rows.connection:
             del self.peers[peer]
-        return ended
-
-    def rows(self, peer: str) -> int:
-        """How many rows, tombstones too."""
-        peer_rows = self.peers.get(peer)
-        return 0 if peer_rows is None else len(peer_rows.rows)
-
-    def announced(self, peer: str, most: int) -> list[ArtifactId]:
-        """At most so many ids of a peer."""
-        peer_rows = self.peers.get(peer)
-        return [] if peer_rows is None else list(islice(peer_rows.sources, most))
-
-    @staticmethod
-    def _refresh(source: Source, connection: int, size: int, hop: int) -> None:
-        """A peer announces an id again: what it says now counts."""
-        if source.connection != connection:
-            source.connection = connection
-            source.complete_rows = 0
-            source.closed = False
-        source.size, source.hop, source.not_before, source.gone = size, hop, 0, False
+        return [artifact for artifact in ended if artifact is not None]
 
     def _end(self, peer: str, peer_rows: PeerRows, row: Row) -> ArtifactId | None:
         artifact = row.artifact
@@ -176,7 +188,3 @@ class Table:
             if not holders:
                 del self.holders[artifact]
         return artifact
-
-    def _end_all(self, peer: str, peer_rows: PeerRows, slots: list[int]) -> list[ArtifactId]:
-        ended = [self._end(peer, peer_rows, peer_rows.rows.pop(slot)) for slot in slots]
-        return [artifact for artifact in ended if artifact is not None]

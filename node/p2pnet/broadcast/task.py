@@ -1,61 +1,128 @@
-"""The bookkeeping of one fetch: which parts have arrived, which are owed by whom, which are to be asked for."""
+"""What the assembler keeps in mind: a task for each id on its way, a supplier for each peer, an ask for each request."""
 
-from collections.abc import Callable
-
-from p2pnet.broadcast.artifact import part_count
-from p2pnet.broadcast.lanes import Lane
+from p2pnet.broadcast.artifact import all_parts, part_count
+from p2pnet.broadcast.context import MS, SECOND
 from p2pnet.broadcast.table import Source
 from p2pnet.model.ids import ArtifactId
+from p2pnet.model.limits import FETCH_STREAMS_PER_PEER
 
-FIRST = -1  # what a task asks before it knows anything: the part list, or the only part
+TIMEOUT_FIRST_S = 15.0
+TIMEOUT_MOST_S = 120.0
+HEDGE_LEAST_NS = 250 * MS
+HEDGE_MOST_NS = 4 * SECOND
+WINDOW_FIRST = 4
 
-Complete = Callable[[ArtifactId, bytes, bytes, str, int], None]
-"""(id, encoded artifact, part list, the peer that completed it, its hop)."""
+
+class Supplier:
+    """One connected peer as a source: streams in use, pace, failures.
+
+    The window keeps a slow peer from being asked for more than it can deliver in time.
+    """
+
+    __slots__ = (
+        "asks", "best_ns", "connection", "failures", "latency_ns", "peer", "silent", "timeout_s", "waiting", "window",
+    )  # fmt: skip
+
+    def __init__(self, peer: str, connection: int) -> None:
+        self.peer = peer
+        self.connection = connection
+        self.asks: dict[int, Ask] = {}
+        """By token: streams in use."""
+        self.window = WINDOW_FIRST
+        self.latency_ns: float | None = None
+        """Smoothed; None: unknown, which is neither fast nor slow."""
+        self.best_ns = 0
+        self.failures = 0
+        """Recent ones: an answer halves them."""
+        self.silent = 0
+        """Requests in a row without an answer."""
+        self.timeout_s = TIMEOUT_FIRST_S
+        self.waiting: dict[ArtifactId, None] = {}
+        """Tasks that could use a stream, longest waiting first."""
+
+    @property
+    def is_full(self) -> bool:
+        """No stream is free."""
+        return len(self.asks) >= self.window
+
+    def hedge_after_ns(self) -> int:
+        """When an answer is late enough to ask another peer too."""
+        if self.latency_ns is None:
+            return HEDGE_MOST_NS // 2
+        return int(min(HEDGE_MOST_NS, max(HEDGE_LEAST_NS, 4 * self.latency_ns)))
+
+    def succeeded(self, took_ns: int) -> None:
+        """An answer of use. The window grows while answers come about as fast as the fastest one."""
+        self.latency_ns = took_ns if self.latency_ns is None else self.latency_ns + (took_ns - self.latency_ns) / 4
+        self.best_ns = took_ns if not self.best_ns else min(self.best_ns, took_ns)
+        self.failures //= 2
+        self.silent = 0
+        self.timeout_s = max(TIMEOUT_FIRST_S, self.timeout_s / 2)
+        if took_ns <= 2 * self.best_ns:
+            self.window = min(FETCH_STREAMS_PER_PEER, self.window + 1)
+        elif took_ns > 4 * self.best_ns:
+            self.window = max(WINDOW_FIRST, self.window - 1)
+
+    def failed(self, *, lost: bool) -> None:
+        """No answer (`lost`), or one of no use."""
+        self.failures += 1
+        self.silent = self.silent + 1 if lost else 0
+        if lost:
+            self.window = max(1, self.window // 2)
+            self.timeout_s = min(TIMEOUT_MOST_S, self.timeout_s * 2)
 
 
 class Task:
     """One id on its way."""
 
-    __slots__ = ("artifact", "asks", "missing", "part_list", "parts", "size", "todo")
+    __slots__ = ("artifact", "asks", "delivered", "key", "lacking", "part_list", "parts", "size", "unasked", "waits")
 
     def __init__(self, artifact: ArtifactId) -> None:
         self.artifact = artifact
+        self.key = b""
         self.size = 0
-        """Known with the part list."""
+        """Known with the part list, like the key."""
         self.part_list = b""
         """Checked; empty: not known."""
         self.parts: list[memoryview | None] = []
-        self.missing = 0
-        self.todo: list[int] = [FIRST]
-        """Parts to be asked for, the next one last."""
+        self.lacking = 0
+        """Bitmap of the parts that have not arrived."""
+        self.unasked = 0
+        """Those of them that nobody owes."""
         self.asks: dict[int, Ask] = {}
+        self.delivered: dict[str, int] = {}
+        """Bytes by peer."""
+        self.waits: dict[str, None] = {}
+        """Peers at whose streams it waits."""
 
-    def begin(self, size: int, part_list: bytes) -> None:
+    @property
+    def here(self) -> int:
+        """Bitmap of the parts that have arrived."""
+        return all_parts(self.size) & ~self.lacking if self.part_list else 0
+
+    def begin(self, size: int, key: bytes, part_list: bytes) -> None:
         """The part list is known."""
-        self.size, self.part_list = size, part_list
-        self.missing = part_count(size)
-        self.parts = [None] * self.missing
-        self.todo = list(range(self.missing - 1, -1, -1))
-
-    def arrived(self, part: int) -> memoryview | None:
-        """This part, if it is here and there is one of this number."""
-        return self.parts[part] if part < len(self.parts) else None
-
-    def asked(self, part: int) -> set[str]:
-        """The peers that owe this part."""
-        return {ask.source.peer for ask in self.asks.values() if ask.part == part}
+        self.size, self.key, self.part_list = size, key, part_list
+        self.parts = [None] * part_count(size)
+        self.lacking = self.unasked = all_parts(size)
 
 
 class Ask:
-    """One request in flight."""
+    """One request in flight: for one part, or (`part` None) for the part list and some parts."""
 
-    __slots__ = ("lane", "part", "sent_at", "size", "source", "task", "token")
+    __slots__ = ("charged", "hedged", "is_hedge", "part", "sent_at", "size", "source", "supplier", "task", "token")
 
-    def __init__(self, token: int, task: Task, source: Source, part: int, *, lane: Lane, now: int) -> None:
+    def __init__(
+        self, token: int, task: Task, source: Source, supplier: Supplier, *, part: int | None, now: int
+    ) -> None:
         self.token = token
         self.task = task
-        self.lane = lane
         self.source = source
+        self.supplier = supplier
         self.part = part
         self.size = task.size if task.part_list else source.size
         self.sent_at = now
+        self.charged = 0
+        """Passing bytes that were charged for it."""
+        self.hedged = False
+        self.is_hedge = False

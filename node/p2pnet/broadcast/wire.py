@@ -1,16 +1,17 @@
-"""Slot updates and fetches as bytes. Any bytes give a message or a MalformedError.
+"""Slot updates, fetches and digests as bytes. Any bytes give a message or a MalformedError.
 
-An update request is a row of entries, each a fixed prefix and then an id (advert), an artifact (push) or nothing (empty);
-its answer is one status byte per entry. A fetch asks for the part list or one part of an artifact.
+An update request is a row of entries, each a fixed prefix, then the client's key, a bitmap of parts (partial adverts only),
+and an id (advert), the artifact (push) or nothing (empty). Its answer is one status byte per entry.
 """
 
 from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple
 
+from p2pnet.broadcast.artifact import HASH_BYTES, KEY_BYTES_MAX, all_parts, bitmap_bytes, part_count, part_length
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.ids import ARTIFACT_ID_BYTES, ArtifactId
-from p2pnet.model.limits import PART_BYTES, UPDATE_BATCH_BYTES
+from p2pnet.model.limits import ARTIFACT_BYTES_MAX, ENVELOPE_BYTES_MAX, PART_BYTES, UPDATE_BATCH_BYTES
 
 
 class Kind(IntEnum):
@@ -19,16 +20,18 @@ class Kind(IntEnum):
     PUSH = 0
     ADVERT = 1
     EMPTY = 2
+    STRIPE = 3
+    """Reserved for a share of an artifact's parts; no version sends it yet, and whoever does is malformed."""
 
 
 class Status(IntEnum):
-    """A receiver's word on one update. All but `BUSY`, `LIMIT` and `ADVERTISE` settle it."""
+    """A receiver's word on one update or listed id. All but `BUSY`, `LIMIT` and `ADVERTISE` settle an update."""
 
     OK = 0
     HAVE = 1
     UNWANTED = 2
     ADVERTISE = 3
-    """No room for the bytes now: send an advert instead."""
+    """No room for the bytes now: send an advert instead. Of a listed id: not known here, advertise it."""
     BUSY = 4
     LIMIT = 5
     MALFORMED = 6
@@ -41,42 +44,18 @@ class Entry(NamedTuple):
     commit: int
     kind: int
     hop: int
-    complete: bool
     size: int
     """Bytes of the encoded artifact; 0 for an empty."""
+    have: int | None
+    """The parts its sender holds so far; None: all."""
+    key: bytes
     start: int
     end: int
 
 
-class FetchKind(IntEnum):
-    """What is asked for."""
-
-    PARTS = 0
-    """The part list."""
-    PART = 1
-
-
-class FetchStatus(IntEnum):
-    """What is answered."""
-
-    PARTS = 0
-    PART = 1
-    NOT_YET = 2
-    GONE = 3
-
-
-class FetchRequest(NamedTuple):
-    """One question on `/<client>/fetch`."""
-
-    kind: FetchKind
-    artifact: ArtifactId
-    part: int
-
-
-# length of the content, slot, commit id, kind, hop, complete (1) or partial (0), size
-_PREFIX = Struct(">IIQBBBI")
+# length of what follows, slot, commit id, kind, hop, size, bytes of the bitmap (0: complete), bytes of the key
+_PREFIX = Struct(">IIQBBIHB")
 PREFIX_BYTES = _PREFIX.size
-_FETCH = Struct(f">B{ARTIFACT_ID_BYTES}sI")
 HOP_MAX = 255  # saturates; gates nothing
 _STATUSES = frozenset(Status)
 _PUSH, _ADVERT, _EMPTY = int(Kind.PUSH), int(Kind.ADVERT), int(Kind.EMPTY)
@@ -87,21 +66,25 @@ def next_hop(hop: int) -> int:
     return min(hop + 1, HOP_MAX)
 
 
-def encode_push(slot: int, commit: int, hop: int, data: bytes) -> list[bytes]:
+def encode_push(slot: int, commit: int, hop: int, data: bytes, key: bytes = b"") -> list[bytes]:
     """An entry with the artifact itself: one piece when it may share a request, else two, to spare a copy."""
     size = len(data)
-    prefix = _PREFIX.pack(size, slot, commit, _PUSH, hop, 1, size)
-    return [prefix + data] if size + PREFIX_BYTES <= UPDATE_BATCH_BYTES else [prefix, data]
+    head = _PREFIX.pack(len(key) + size, slot, commit, _PUSH, hop, size, 0, len(key)) + key
+    return [head + data] if len(head) + size <= UPDATE_BATCH_BYTES else [head, data]
 
 
-def encode_advert(slot: int, commit: int, hop: int, size: int, artifact: ArtifactId, *, complete: bool = True) -> bytes:
-    """An entry with the id only. `complete` False: the sender holds some parts so far."""
-    return _PREFIX.pack(ARTIFACT_ID_BYTES, slot, commit, _ADVERT, hop, complete, size) + artifact
+def encode_advert(
+    slot: int, commit: int, hop: int, size: int, artifact: ArtifactId, *, key: bytes = b"", have: int | None = None
+) -> bytes:
+    """An entry with the id only. `have`: the sender holds only these parts so far."""
+    bitmap = b"" if have is None else have.to_bytes(bitmap_bytes(size), "little")
+    length = len(key) + len(bitmap) + ARTIFACT_ID_BYTES
+    return _PREFIX.pack(length, slot, commit, _ADVERT, hop, size, len(bitmap), len(key)) + key + bitmap + artifact
 
 
 def encode_empty(slot: int, commit: int) -> bytes:
     """An entry that ends whatever the slot held."""
-    return _PREFIX.pack(0, slot, commit, _EMPTY, 0, 1, 0)
+    return _PREFIX.pack(0, slot, commit, _EMPTY, 0, 0, 0, 0)
 
 
 def decode_updates(body: bytes) -> list[Entry]:
@@ -110,28 +93,44 @@ def decode_updates(body: bytes) -> list[Entry]:
     Raises MalformedError, whatever the place of the fault: an honest sender makes none.
     """
     entries: list[Entry] = []
-    unpack, start, total = _PREFIX.unpack_from, 0, len(body)
+    start, total = 0, len(body)
     while start < total:
-        if total - start < PREFIX_BYTES:
-            raise MalformedError(f"update: {total - start} bytes are no entry")
-        length, slot, commit, kind, hop, complete, size = unpack(body, start)
-        start += PREFIX_BYTES
-        end = start + length
-        if end > total:
-            raise MalformedError(f"update: an entry of {length} bytes ends {end - total} bytes behind the request")
-        if kind == _PUSH:
-            fits = length == size and complete == 1
-        elif kind == _ADVERT:
-            fits = length == ARTIFACT_ID_BYTES and complete <= 1
-        else:
-            fits = kind == _EMPTY and length == size == hop == 0 and complete == 1
-        if not fits:
-            raise MalformedError(f"update: no entry has kind {kind}, length {length} and size {size}")
-        entries.append(Entry(slot, commit, kind, hop, complete == 1, size, start, end))
-        start = end
+        entry = _decode_entry(body, start, total)
+        entries.append(entry)
+        start = entry.end
     if not entries or (len(entries) > 1 and total > UPDATE_BATCH_BYTES):
         raise MalformedError(f"update: {len(entries)} entries in {total} bytes")
     return entries
+
+
+def _decode_entry(body: bytes, start: int, total: int) -> Entry:
+    if total - start < PREFIX_BYTES:
+        raise MalformedError(f"update: {total - start} bytes are no entry")
+    length, slot, commit, kind, hop, size, bitmap, key_length = _PREFIX.unpack_from(body, start)
+    start += PREFIX_BYTES
+    end = start + length
+    if end > total:
+        raise MalformedError(f"update: an entry of {length} bytes ends {end - total} bytes behind the request")
+    content = length - key_length - bitmap
+    if key_length > KEY_BYTES_MAX:
+        fits = False
+    elif kind == _PUSH:
+        fits = content == size and not bitmap
+    elif kind == _ADVERT:
+        fits = content == ARTIFACT_ID_BYTES and bitmap in {0, bitmap_bytes(size)}
+    else:
+        fits = kind == _EMPTY and not (length or size or hop or bitmap or key_length)
+    if not fits:
+        raise MalformedError(f"update: no entry has kind {kind}, length {length} and size {size}")
+    key = body[start : start + key_length]
+    start += key_length
+    have = None
+    if bitmap:
+        have = int.from_bytes(body[start : start + bitmap], "little")
+        start += bitmap
+        if have > all_parts(size):
+            raise MalformedError(f"update: a bitmap names parts that {size} bytes do not have")
+    return Entry(slot, commit, kind, hop, size, have, key, start, end)
 
 
 def decode_statuses(body: bytes, expected: int) -> bytes:
@@ -141,38 +140,152 @@ def decode_statuses(body: bytes, expected: int) -> bytes:
     return body
 
 
-def encode_fetch(kind: FetchKind, artifact: ArtifactId, part: int = 0) -> bytes:
-    """A question for the part list, or for the part with this number."""
-    return _FETCH.pack(kind, artifact, part)
+# Fetches
+
+FIRST_PARTS_MAX = 16  # that come with the part list
+PARTS_PER_FETCH = 16
+FETCH_ANSWER_BYTES_MAX = (
+    HASH_BYTES * part_count(ARTIFACT_BYTES_MAX + ENVELOPE_BYTES_MAX) + (FIRST_PARTS_MAX + 1) * PART_BYTES
+)
+_FETCH = Struct(f">{ARTIFACT_ID_BYTES}sBB")
+_NUMBER = Struct(">I")
+_ANSWER = Struct(">BIB")
+
+
+class FetchRequest(NamedTuple):
+    """One question on `/<client>/fetch`."""
+
+    artifact: ArtifactId
+    parts: list[int]
+    """The parts asked for; none: the part list, and parts of the answerer's choice."""
+    most: int
+    """With the part list: how many parts may come with it."""
+
+
+class FetchStatus(IntEnum):
+    """What is answered."""
+
+    PARTS = 0
+    """Parts, and the part list if it was asked for."""
+    HAVE = 1
+    """None of these parts is here: a bitmap of those that are."""
+    GONE = 2
+
+
+class FetchAnswer(NamedTuple):
+    """An answer as received; `part_list` and `parts` are views into its body."""
+
+    status: FetchStatus
+    part_list: memoryview
+    parts: list[tuple[int, memoryview]]
+    """(number, bytes) of each."""
+    have: int
+
+
+def encode_fetch(artifact: ArtifactId, parts: list[int]) -> bytes:
+    """A question for these parts, at most PARTS_PER_FETCH."""
+    return _FETCH.pack(artifact, len(parts), 0) + b"".join(map(_NUMBER.pack, parts))
+
+
+def encode_first_fetch(artifact: ArtifactId, most: int) -> bytes:
+    """A question for the part list and at most so many parts."""
+    return _FETCH.pack(artifact, 0, most)
 
 
 def decode_fetch(body: bytes) -> FetchRequest:
     """Raises MalformedError."""
-    if len(body) != _FETCH.size:
+    if len(body) < _FETCH.size:
         raise MalformedError(f"fetch: {len(body)} bytes are no question")
-    kind, artifact, part = _FETCH.unpack(body)
-    if kind > FetchKind.PART or (kind == FetchKind.PARTS and part):
-        raise MalformedError(f"fetch: no question has kind {kind} and part {part}")
-    return FetchRequest(FetchKind(kind), ArtifactId(artifact), part)
+    artifact, count, most = _FETCH.unpack_from(body)
+    if count > PARTS_PER_FETCH or len(body) != _FETCH.size + count * _NUMBER.size or (count and most):
+        raise MalformedError(f"fetch: {len(body)} bytes are no question for {count} parts")
+    parts = [number for (number,) in _NUMBER.iter_unpack(body[_FETCH.size :])]
+    return FetchRequest(ArtifactId(artifact), parts, most)
 
 
-def encode_fetch_answer(status: FetchStatus, content: bytes = b"") -> list[bytes]:
-    """Two pieces when there is content, to spare a copy."""
-    head = status.to_bytes(1, "big")
-    return [head, content] if content else [head]
+def encode_parts(part_list: bytes, parts: list[tuple[int, bytes]]) -> list[bytes]:
+    """An answer with parts, each with its number, in pieces, to spare copies."""
+    numbers = b"".join(_NUMBER.pack(number) for number, _ in parts)
+    head = _ANSWER.pack(FetchStatus.PARTS, len(part_list), len(parts)) + part_list + numbers
+    return [head, *(data for _, data in parts)]
 
 
-def decode_fetch_answer(body: bytes) -> tuple[FetchStatus, memoryview]:
-    """The status and, for a part list or a part, its bytes inside `body`. Raises MalformedError."""
-    if not body or body[0] > FetchStatus.GONE:
+def encode_have(have: int, size: int) -> list[bytes]:
+    """An answer that only tells which parts are here."""
+    bitmap = have.to_bytes(bitmap_bytes(size), "little")
+    return [_ANSWER.pack(FetchStatus.HAVE, len(bitmap), 0) + bitmap]
+
+
+def encode_gone() -> list[bytes]:
+    """An answer that nothing of it is here."""
+    return [_ANSWER.pack(FetchStatus.GONE, 0, 0)]
+
+
+def decode_fetch_answer(body: bytes, size: int) -> FetchAnswer:
+    """The answer about an artifact of `size` bytes. Raises MalformedError."""
+    if len(body) < _ANSWER.size:
         raise MalformedError("fetch answer: no status")
-    status, content = FetchStatus(body[0]), memoryview(body)[1:]
-    if status is FetchStatus.PARTS:
-        fits = len(content) > 0 and len(content) % ARTIFACT_ID_BYTES == 0
-    elif status is FetchStatus.PART:
-        fits = len(content) <= PART_BYTES
-    else:
-        fits = not content
-    if not fits:
-        raise MalformedError(f"fetch answer: {len(content)} bytes are no content of {status.name.lower()}")
-    return status, content
+    status, length, count = _ANSWER.unpack_from(body)
+    view = memoryview(body)[_ANSWER.size :]
+    if status > FetchStatus.GONE or len(view) < length:
+        raise MalformedError("fetch answer: it ends before its end")
+    head, rest = view[:length], view[length:]
+    if status == FetchStatus.PARTS and length in {0, HASH_BYTES * part_count(size)}:
+        return FetchAnswer(FetchStatus.PARTS, head, _split_parts(rest, count, size), 0)
+    have = int.from_bytes(head, "little")
+    expected = bitmap_bytes(size) if status == FetchStatus.HAVE else 0
+    if status == FetchStatus.PARTS or length != expected or count or rest or have > all_parts(size):
+        raise MalformedError(f"fetch answer: {len(body)} bytes are no answer of status {status}")
+    return FetchAnswer(FetchStatus(status), head[:0], [], have)
+
+
+def _split_parts(body: memoryview, count: int, size: int) -> list[tuple[int, memoryview]]:
+    """The numbered parts of an answer; their lengths follow from the artifact's size."""
+    start = count * _NUMBER.size
+    if len(body) < start:
+        raise MalformedError("fetch answer: parts without numbers")
+    parts: list[tuple[int, memoryview]] = []
+    for (number,) in _NUMBER.iter_unpack(body[:start]):
+        if number >= part_count(size):
+            raise MalformedError(f"fetch answer: there is no part {number}")
+        end = start + part_length(size, number)
+        parts.append((number, body[start:end]))
+        start = end
+    if start != len(body):
+        raise MalformedError(f"fetch answer: {count} parts are no {len(body)} bytes")
+    return parts
+
+
+# Digests
+
+DIGEST_BYTES = 16
+DIGEST_IDS_MAX = 500  # listed in one request: 16 KiB
+_DIGEST = Struct(f">B{DIGEST_BYTES}s")
+_LACKS_LINKS = 1
+
+
+class DigestRequest(NamedTuple):
+    """One message on `/<client>/digest`. Its answer is one status per id listed; with none listed, one: OK, the
+    receiver's digest is the same, or ADVERTISE, it differs.
+    """
+
+    digest: bytes
+    lacks_links: bool
+    """The sender is not linked to every member."""
+    ids: list[ArtifactId]
+
+
+def encode_digest(digest: bytes, ids: list[ArtifactId], *, lacks_links: bool) -> bytes:
+    """See `DigestRequest`."""
+    return _DIGEST.pack(_LACKS_LINKS if lacks_links else 0, digest) + b"".join(ids)
+
+
+def decode_digest(body: bytes) -> DigestRequest:
+    """Raises MalformedError."""
+    count, rest = divmod(len(body) - _DIGEST.size, ARTIFACT_ID_BYTES)
+    if rest or not 0 <= count <= DIGEST_IDS_MAX or body[0] > _LACKS_LINKS:
+        raise MalformedError(f"digest: {len(body)} bytes are no digest")
+    flags, digest = _DIGEST.unpack_from(body)
+    starts = range(_DIGEST.size, len(body), ARTIFACT_ID_BYTES)
+    ids = [ArtifactId(body[start : start + ARTIFACT_ID_BYTES]) for start in starts]
+    return DigestRequest(digest, bool(flags & _LACKS_LINKS), ids)

@@ -1,7 +1,7 @@
 """What a node process is told before it starts: `NodeConfig`, JSON on disk, read with msgspec (no pydantic in a node)."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -12,8 +12,9 @@ from p2pnet.model.errors import SpecError
 class BroadcastSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """spec.broadcast, in plain units."""
 
-    push_below: int = limits.PUSH_BELOW_BYTES
-    """Bytes of user payload; a smaller artifact is pushed inside its update. 0 pushes nothing."""
+    push_below: int | None = None
+    """Bytes of user payload; a smaller artifact is pushed inside its update. 0 pushes nothing. None: one part (64 KiB) and
+    less in a full mesh, where an advert saves nothing; less than 1 KiB in a sparse topology."""
     relay: str = "auto"
     """none | auto | advert | push"""
     slots_per_peer: int = limits.SLOTS_PER_PEER
@@ -23,13 +24,22 @@ class BroadcastSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     full_mesh: bool = True
     """What `relay: auto` needs to know: every node is every node's peer."""
 
+    @property
+    def push_limit(self) -> int:
+        """Bytes of user payload: smaller artifacts are pushed."""
+        if self.push_below is not None:
+            return self.push_below
+        return limits.PART_BYTES + 1 if self.full_mesh else limits.PUSH_BELOW_BYTES
+
 
 class ClientSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One client of the broadcast: a name of the entry point group `p2pnet.clients`, or `module:Class`."""
+    """One client of the broadcast, see `Client` in the Subnet document."""
 
     name: str = "blob"
-    use: str = ""
-    settings: dict[str, str] = {}
+    class_: str = msgspec.field(default="", name="class")
+    """`module:Class`; empty: one of ours, or of the entry point group `p2pnet.clients`, by its name."""
+    settings: dict[str, Any] = {}
+    """JSON values: keyword arguments of the class."""
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

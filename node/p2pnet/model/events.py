@@ -22,6 +22,7 @@ class EventKind(StrEnum):
     PEER_DOWN = "peer-down"  # detail = close reason
     REFUSED = "refused"  # a handshake, hello or record was refused; detail = why
     CLIENT_SLOW = "client-slow"  # on_state_change took over 20 ms; bytes = microseconds taken
+    CLIENT_FAILED = "client-failed"  # one of a client's methods raised; detail says which, and what
     IDENTITY = "identity"  # a new leaf or bundle is in use; detail says which
     MEMBERS = "members"  # a registry version is in force; bytes = version
 

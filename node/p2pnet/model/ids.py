@@ -23,6 +23,8 @@ ARTIFACT_TEXT_MIN = 6  # hex characters of a prefix people may type instead of a
 
 SUBNET_NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 GROUP_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
+CLIENT_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")  # it names routes, labels metrics and is hashed into ids
+DEFAULT_CLIENT = "blob"
 
 
 def member_uri(trust_domain: str, namespace: str, subnet: str, node: str) -> str:

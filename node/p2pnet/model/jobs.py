@@ -58,7 +58,8 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """How long after the last publication a receipt still counts."""
     expect: list[str] = []
     shared: bool = False
-    client: str = "blob"
+    client: str = ""
+    """Whose artifacts they become; empty: the subnet's `blob`, or its first client. A run always names it."""
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -125,7 +126,10 @@ class RunList(msgspec.Struct, frozen=True):
 
 
 class ArtifactEvents(msgspec.Struct, frozen=True):
-    """An artifact by its whole id in hex, the run that published it, and its events in time order."""
+    """An artifact by its whole id in hex, the run that published it, and its events in time order.
+
+    A client's own product is of no run: `run.run` is empty then, and the events are those the lab still remembers.
+    """
 
     artifact: str
     run: RunFile

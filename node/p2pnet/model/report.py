@@ -4,6 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from p2pnet.model.ids import DEFAULT_CLIENT
+
 Verdict = Literal["pass", "fail", "invalid"]
 
 
@@ -85,6 +87,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     digest: str | None = None
     """Trace digest; the simulator's only."""
     # Beyond the contract
+    client: str = DEFAULT_CLIENT
+    """Whose artifacts they were."""
     publishers: list[str] = []
     payload_bytes: int = 0
     """User's bytes, summed over artifacts."""

@@ -13,13 +13,18 @@ def route_update(client: str) -> bytes:
 
 
 def route_fetch(client: str) -> bytes:
-    """Part list, part, `not yet` or `gone`."""
+    """Part list and parts, a bitmap of the parts that are here, or `gone`."""
     return b"/" + client.encode() + b"/fetch"
 
 
 def route_synced(client: str) -> bytes:
     """All of the sender's active slots have been answered on this connection."""
     return b"/" + client.encode() + b"/synced"
+
+
+def route_digest(client: str) -> bytes:
+    """A digest of the ids held, and ids listed; the answer is one status per id, or one."""
+    return b"/" + client.encode() + b"/digest"
 
 
 class Hello(msgspec.Struct, frozen=True):

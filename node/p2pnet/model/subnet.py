@@ -16,7 +16,14 @@ from pydantic_core import ErrorDetails
 
 from p2pnet.model import limits
 from p2pnet.model.errors import SpecError
-from p2pnet.model.subnet_checks import TopologyPlan, contradictions, members, topology_of
+from p2pnet.model.subnet_checks import (
+    TopologyPlan,
+    client_among,
+    client_specs,
+    contradictions,
+    members,
+    topology_of,
+)
 from p2pnet.model.subnet_spec import API_VERSION, Subnet
 from p2pnet.model.subnet_support import unsupported
 from p2pnet.model.subnet_units import Document
@@ -25,6 +32,8 @@ __all__ = [
     "API_VERSION",
     "Subnet",
     "TopologyPlan",
+    "client_among",
+    "client_specs",
     "default_subnet",
     "digest_of",
     "load_subnet",
@@ -33,6 +42,7 @@ __all__ = [
     "to_document",
     "topology_of",
     "unsupported",
+    "without_nulls",
 ]
 
 DOCUMENT_BYTES_MAX = 2 * limits.MIB  # 10,000 edges are 300 KiB; etcd takes 1.5 MiB
@@ -73,6 +83,13 @@ def to_document(subnet: Subnet) -> dict[str, Any]:
     """The document as JSON values: only what was set, in the words it was set in. `load_subnet` reads it back."""
     document: dict[str, Any] = subnet.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return document
+
+
+def without_nulls(value: Any) -> Any:
+    """A spec as an API server keeps it, without the nulls that mean "unset" there; a client's settings are its own."""
+    if isinstance(value, Mapping):
+        return {key: one if key == "settings" else without_nulls(one) for key, one in value.items() if one is not None}
+    return [without_nulls(one) for one in value] if isinstance(value, list) else value
 
 
 def digest_of(subnet: Subnet) -> str:

@@ -8,8 +8,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 from pydantic_core import PydanticCustomError
 
 from p2pnet.model import limits
-from p2pnet.model.ids import GROUP_NAME, SUBNET_NAME
-from p2pnet.model.subnet_units import Bandwidth, Document, Duration, Share, Size
+from p2pnet.model.ids import CLIENT_NAME, GROUP_NAME, SUBNET_NAME
+from p2pnet.model.subnet_units import Bandwidth, Document, Duration, Share, Size, check_settings
 
 API_VERSION = "p2pnet.io/v1alpha1"
 DEFAULT_GROUP = "node"
@@ -23,7 +23,9 @@ Behaviour = Literal["honest", "silent", "slow", "eclipse", "equivocating", "repl
 
 
 def _read_push_below(value: object) -> object:
-    """`1024` as the design writes it, or a size with its unit; both are bytes of user payload."""
+    """`auto`, a number of bytes, or a size with its unit; all are of user payload."""
+    if value == "auto":
+        return value
     return value if isinstance(value, int) and not isinstance(value, bool) else Size.read(value).bytes
 
 
@@ -37,6 +39,7 @@ def _check_storage(value: str) -> str:
     return value if value == "emptyDir" else Size.read(value)
 
 
+_CODE = "Python modules and wheels that nodes can import beside those of their image: the classes of clients."
 _ISSUER_REF = (
     "An Issuer of cert-manager in the subnet's own namespace that gives a ca.crt; with issuer certManager only."
 )
@@ -57,12 +60,19 @@ class LocalReference(Document):
     name: Text
 
 
+class ConfigMapReference(Document):
+    """The name of a ConfigMap in the subnet's own namespace."""
+
+    config_map: Text
+
+
 class Pod(Document):
     """What of a pod is the user's business; the cluster targets only."""
 
     resources: Resources = Resources()
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     image_pull_secrets: Annotated[list[LocalReference], Field(max_length=16)] = []
+    code: Annotated[ConfigMapReference | None, Field(description=_CODE)] = None
     node_selector: Labels = {}
     tolerations: Annotated[list[dict[str, Any]], Field(max_length=16)] = []
 
@@ -121,25 +131,35 @@ class Broadcast(Document):
     """Settings of the broadcast layer, the same for every client."""
 
     push_below: Annotated[
-        int,
+        Annotated[int, Field(ge=0, le=limits.ARTIFACT_BYTES_MAX)] | Literal["auto"],
         BeforeValidator(_read_push_below),
-        Field(ge=0, le=limits.ARTIFACT_BYTES_MAX),
-        WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": Size.pattern}]}),
-    ] = limits.PUSH_BELOW_BYTES
-    """Bytes of user payload; a smaller artifact is pushed inside its update. 0 pushes nothing."""
+        WithJsonSchema(
+            {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^auto$|{Size.pattern}"}]}
+        ),
+    ] = "auto"
+    """Bytes of user payload; a smaller artifact is pushed inside its update. 0 pushes nothing. `auto`: one part (64 KiB) and
+    less in a full mesh, less than 1 KiB in a sparse topology."""
     relay: Literal["none", "auto", "advert", "push"] = "auto"
     slots_per_peer: Annotated[int, Field(ge=1, le=100_000)] = limits.SLOTS_PER_PEER
     artifact_bytes_max: Size = Size("128Mi")
     keep: Duration = Duration("10m")
     """How long a blob lives after its creation."""
 
+    @property
+    def push_below_bytes(self) -> int | None:
+        """As a node is told; None: auto."""
+        return None if self.push_below == "auto" else self.push_below
+
 
 class Client(Document):
-    """A client of the broadcast: a name of the entry point group `p2pnet.clients`, or `use: module:Class`."""
+    """A client of the broadcast: one of ours, or of the entry point group `p2pnet.clients`, by its name; or a `class`.
 
-    name: Annotated[str, Field(pattern=r"^[a-z][-a-z0-9]{0,31}$")]
-    use: Annotated[str, Field(pattern=r"^[\w.]+:\w+$", max_length=253)] | None = None
-    settings: Annotated[dict[Text, Text], Field(max_length=64)] = {}
+    `settings` are JSON values, handed to the class as keyword arguments.
+    """
+
+    name: Annotated[str, Field(pattern=f"^{CLIENT_NAME.pattern}$")]
+    class_: Annotated[str | None, Field(alias="class", pattern=r"^[\w.]+:\w+$", max_length=253)] = None
+    settings: Annotated[dict[Text, Any], Field(max_length=64), AfterValidator(check_settings)] = {}
 
 
 class Shape(Document):

@@ -11,7 +11,6 @@ _CLUSTER = {
     "network": _NOT_YET,
     "faults": _NOT_YET,
     "groups.behaviour": _NOT_YET,
-    "clients": _NOT_YET,
 }
 
 REFUSED: dict[str, dict[str, str]] = {
@@ -23,7 +22,6 @@ REFUSED: dict[str, dict[str, str]] = {
         "groups.behaviour": _NOT_YET,
         "topology.edgesFrom": _NOT_YET,
         "identity.certManager": "has no meaning here: cert-manager is Kubernetes'",
-        "clients": _NOT_YET,
         "network": _NOT_YET,
         "faults": _NOT_YET,
         "pod": _NO_PODS,
@@ -96,7 +94,6 @@ FEATURES: dict[str, Callable[[Subnet], list[str]]] = {
     ),
     "discovery.seeds": _when("spec.discovery.mode", lambda subnet: subnet.spec.discovery.mode == "seeds"),
     "identity.certManager": _when("spec.identity.issuer", lambda subnet: subnet.spec.identity.issuer != "builtin"),
-    "clients": _when("spec.clients", lambda subnet: [one.name for one in subnet.spec.clients] != ["blob"]),
     "network": _network,
     "faults": _when("spec.faults", lambda subnet: subnet.spec.faults),
     "nodesPerPod": _when("spec.nodesPerPod", lambda subnet: subnet.spec.nodes_per_pod != 1),

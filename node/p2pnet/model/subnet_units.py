@@ -1,7 +1,11 @@
-"""How the Subnet document writes quantities: text that keeps its unit, with the number beside it. Used by `subnet` only."""
+"""How the Subnet document writes values: quantities, text that keeps its unit with the number beside it, and others' own.
+
+Used by `subnet` only.
+"""
 
 from functools import lru_cache
-from typing import ClassVar, Self
+from math import isfinite
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.alias_generators import to_camel
@@ -11,6 +15,9 @@ from pydantic_core import PydanticCustomError, core_schema
 from p2pnet.model import units
 from p2pnet.model.errors import SpecError
 
+SETTINGS_CHARS_MAX = 65_536  # of one client: a ConfigMap holds 1 MiB, and 8 clients twice, for nodes and for the lab
+SETTINGS_DEPTH_MAX = 32
+_INT_END = 1 << 63  # an API server makes larger numbers inexact
 _TEXT_CHARS_MAX = 32
 _seconds = lru_cache(maxsize=256)(units.parse_duration)  # one spec's texts are asked for once per node, again and again
 
@@ -129,3 +136,32 @@ class Share(Quantity):
     def ratio(self) -> float:
         """The share between 0 and 1."""
         return units.parse_share(self)
+
+
+def check_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """JSON values alone, as many as a node's config has room for. Looks at no more than that: YAML's aliases multiply."""
+    room = SETTINGS_CHARS_MAX
+    waiting: list[tuple[str, object, int]] = [(key, value, 1) for key, value in settings.items()]
+    while waiting:
+        path, value, depth = waiting.pop()
+        room -= len(path) + (len(value) if isinstance(value, str | list | dict) else 8)
+        if room < 0 or depth > SETTINGS_DEPTH_MAX:
+            raise PydanticCustomError(
+                "settings",
+                "hold more than {chars} characters, or {depth} values one inside the other",
+                {"chars": SETTINGS_CHARS_MAX, "depth": SETTINGS_DEPTH_MAX},
+            )
+        if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+            waiting += [(key, one, depth + 1) for key, one in value.items()]
+        elif isinstance(value, list):
+            waiting += [(path, one, depth + 1) for one in value]
+        elif not _is_json(value):
+            found = {"key": path, "kind": type(value).__name__}
+            raise PydanticCustomError("settings", "{key}: a value of type {kind} that JSON does not have", found)
+    return settings
+
+
+def _is_json(value: object) -> bool:
+    if isinstance(value, float):
+        return isfinite(value)
+    return value is None or isinstance(value, str | bool) or (isinstance(value, int) and -_INT_END <= value < _INT_END)

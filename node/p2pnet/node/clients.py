@@ -1,34 +1,77 @@
-"""From a name in the config to a client of the broadcast: one of ours, an entry point, or `module:Class`."""
+"""From a client in the config to an object that can be run: one of ours, an entry point, or a class by its name.
+
+Errors name the place in the Subnet document. Whoever is about to start nodes has `try_clients` load them first, in a process
+of its own (`python -m p2pnet.node.clients`), for a user's module may hang, print and exit as it likes.
+"""
 
 import importlib
+import os
 import random
-import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import IO, Any, cast
+
+import msgspec
 
 from p2pnet.broadcast import Broadcast, Client
 from p2pnet.model.config import ClientSpec, NodeConfig
-from p2pnet.model.errors import SpecError
+from p2pnet.model.errors import LocalError, SpecError
+from p2pnet.model.ids import CLIENT_NAME
+from p2pnet.model.limits import KIB
 
 ENTRY_POINTS = "p2pnet.clients"
-_OURS = {"blob": "p2pnet.broadcast.blob:BlobClient"}
+EXIT_REFUSED = 2
+ALL_LOADED = "all of them"
+LINE_BYTES_MAX = 8 * KIB
+TRIAL_S = 30.0
+"""Importing torch takes 10 s on a slow machine."""
+_OURS = {"blob": "p2pnet.broadcast.blob:BlobClient", "beacon": "p2pnet.broadcast.beacon:BeaconClient"}
 """Without a look at every installed package's metadata: that costs each node's start 10 ms."""
-_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")  # it names routes
+_METHODS = ("make", "inspect", "on_state_change", "bouncer", "is_urgent", "relay")
 
 
-def load_client(spec: ClientSpec) -> Client:
-    """The client a config asks for, named as it says. Raises SpecError naming it."""
-    if not _NAME.fullmatch(spec.name):
-        raise SpecError(f"client {spec.name!r}: a name is at most 12 lower-case letters and digits, a letter first")
-    target = spec.use or _OURS.get(spec.name) or _entry_point(spec.name)
-    module_name, colon, class_name = target.partition(":")
-    if not colon:
-        raise SpecError(f"client {spec.name}: {target!r} is not of the form module:Class")
+def load_clients(
+    specs: Sequence[ClientSpec], tell: Callable[[str], None] = lambda _place: None, *, node: str = ""
+) -> list[Client]:
+    """The clients of `node`, in order; `tell` hears of each before it is loaded. Raises SpecError naming its place."""
+    clients = []
+    for index, spec in enumerate(specs):
+        place = f"spec.clients[{index}]"
+        tell(place)
+        clients.append(load_client(spec, place, node=node))
+    return clients
+
+
+def load_client(spec: ClientSpec, place: str = "client", *, node: str = "") -> Client:
+    """One client, named as the config says. Its class is called with the settings and, where it takes a `node`, with this
+    node's name. Raises SpecError: `<place>.class: what is wrong`, or .name, or .settings.
+    """
+    if not CLIENT_NAME.fullmatch(spec.name):
+        raise SpecError(
+            f"{place}.name: {spec.name!r}: at most 12 lower-case letters and digits, a letter first: it names routes"
+        )
+    target = spec.class_ or _OURS.get(spec.name) or _entry_point(spec.name, place)
+    make = _find(target, place)
     try:
-        made = getattr(importlib.import_module(module_name), class_name)(**spec.settings)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise SpecError(f"client {spec.name}: cannot make {target}: {error}") from error
-    client: Client = made
-    client.name = spec.name
-    return client
+        client = make(**({"node": node} if _takes_node(make) else {}) | spec.settings)
+    except (TypeError, ValueError, LocalError) as error:
+        raise SpecError(f"{place}.settings: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise SpecError(f"{place}.class: {target} cannot be made: {_words(error)}") from error
+    _check(client, target, place)
+    try:
+        client.name = spec.name
+    except AttributeError as error:
+        raise SpecError(f"{place}.class: {target} takes no name: {error}") from error
+    return cast("Client", client)
+
+
+def is_ours(client: Client) -> bool:
+    """Whether p2pnet ships its class: it is known to be quick, and needs no thread of its own."""
+    return type(client).__module__.startswith("p2pnet.broadcast.")
 
 
 def make_broadcast(config: NodeConfig, client: Client, incarnation: str) -> Broadcast:
@@ -37,9 +80,116 @@ def make_broadcast(config: NodeConfig, client: Client, incarnation: str) -> Broa
     return Broadcast(client, config.name, config.broadcast, chance)
 
 
-def _entry_point(name: str) -> str:
+def _find(target: str, place: str) -> Callable[..., Any]:
+    """What makes the client."""
+    module_name, colon, class_name = target.partition(":")
+    if not colon or not module_name or not class_name:
+        raise SpecError(f"{place}.class: {target!r} is not of the form module:Class")
+    try:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
+        raise SpecError(f"{place}.class: {module_name} cannot be imported: {_words(error)}") from error
+    found = getattr(module, class_name, None)
+    if not callable(found):
+        near = get_close_matches(class_name, dir(module), n=1)
+        guess = f", did you mean {near[0]}?" if near and near[0] != class_name else ""
+        raise SpecError(f"{place}.class: {module_name} has no class {class_name}{guess}")
+    return cast("Callable[..., Any]", found)
+
+
+def _takes_node(make: Callable[..., Any]) -> bool:
+    """Whether it has a parameter of this name."""
+    code = getattr(getattr(make, "__init__", None), "__code__", None) or getattr(make, "__code__", None)
+    return code is not None and "node" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+
+def _check(client: object, target: str, place: str) -> None:
+    missing = [method for method in _METHODS if not callable(getattr(client, method, None))]
+    missing += [] if hasattr(client, "tick_s") else ["tick_s"]
+    if missing:
+        raise SpecError(
+            f"{place}.class: {target} is no client, it lacks {', '.join(missing)}: see p2pnet.broadcast.Client"
+        )
+    tick_s = getattr(client, "tick_s", None)
+    if tick_s is not None and not (isinstance(tick_s, int | float) and tick_s > 0):
+        raise SpecError(f"{place}.class: the tick_s of {target} is {tick_s!r}: None, or seconds above zero")
+
+
+def _entry_point(name: str, place: str) -> str:
     from importlib.metadata import entry_points  # csv, email and more: for those who bring clients of their own
 
     for point in entry_points(group=ENTRY_POINTS, name=name):
         return point.value
-    raise SpecError(f"client {name}: no entry point of that name in {ENTRY_POINTS}, and no `use: module:Class`")
+    raise SpecError(
+        f"{place}.name: no entry point {name!r} in the group {ENTRY_POINTS}: install the package that has it, or give"
+        " the client a class"
+    )
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def try_clients(
+    specs: Sequence[ClientSpec], *, environment: Mapping[str, str] | None = None, within_s: float = TRIAL_S
+) -> str:
+    """What keeps nodes of this Python from running these clients, with its place in the document; empty: nothing.
+
+    Blocks while a process loads them, at most `within_s`; ours are not tried.
+    """
+    if all(not spec.class_ and spec.name in _OURS and not spec.settings for spec in specs):
+        return ""
+    import tempfile  # lzma, bz2 and more: no node needs it
+
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as said:
+        given.write(msgspec.json.encode(list(specs)))
+        given.seek(0)
+        command = [sys.executable, "-m", "p2pnet.node.clients"]
+        # Files, not pipes: a grandchild may hold those open for ever.
+        trial = subprocess.Popen(command, stdin=given, stdout=told, stderr=said, env=environment, cwd="/")  # noqa: S603
+        try:
+            code = trial.wait(within_s)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            trial.kill()
+            trial.wait()
+        last = _last_line(told) or "spec.clients[0]"
+        if code is None:
+            return f"{last}.class: loading it takes longer than {within_s:g} s"
+        if code == EXIT_REFUSED and ": " in last:
+            return last
+        if code == 0 and last == ALL_LOADED:
+            return ""
+        return f"{last}.class: loading it ends the process, with code {code}: {_last_line(said) or 'it says nothing'}"
+
+
+def _last_line(file: IO[bytes]) -> str:
+    file.seek(0, os.SEEK_END)
+    file.seek(max(0, file.tell() - LINE_BYTES_MAX))
+    lines = file.read().decode(errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def main() -> int:
+    """Clients as JSON on stdin; a line on stdout for each before it is loaded, and one for how it ended. 0, or 2: refused."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, whatever a module does about KeyboardInterrupt
+    out = os.dup(1)
+    os.dup2(2, 1)  # what a module prints while it is imported is no word of ours
+
+    def tell(line: str) -> None:
+        os.write(out, " ".join(line.split()).encode() + b"\n")
+
+    try:
+        load_clients(msgspec.json.decode(sys.stdin.buffer.read(), type=list[ClientSpec]), tell)
+    except SpecError as error:
+        tell(str(error))
+        return EXIT_REFUSED
+    tell(ALL_LOADED)
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # whatever threads a module has started

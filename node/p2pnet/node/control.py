@@ -6,6 +6,7 @@ out of the byte counters.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -55,6 +56,8 @@ REQUEST_BYTES_MAX = 4 * limits.KIB
 INJECT_BYTES_MAX = limits.ARTIFACT_BYTES_MAX + limits.MIB
 NONCES_REMEMBERED = 20_000
 """Results of injections by nonce: a lab that lost the answer asks again and gets the same one."""
+
+log = logging.getLogger("p2pnet.node")
 
 ROUTE_CAPS = {
     ROUTE_INJECT: INJECT_BYTES_MAX,
@@ -141,6 +144,11 @@ class Control:
             )
         except LocalError as error:
             return Refusal("bad-request", str(error))
+        except Exception as error:  # a user's class: its mistake is answered, not the node's end
+            log.exception("client %s: make failed", driver.name)
+            return Refusal("bad-request", f"client {driver.name}: make failed: {type(error).__name__}: {error}")
+        if not isinstance(encoded, bytes):
+            return Refusal("bad-request", f"client {driver.name}: make returned {type(encoded).__name__}, not bytes")
         result = driver.publish(encoded, len(item.data))
         if isinstance(result, bytes):
             self._nonces[item.nonce] = result

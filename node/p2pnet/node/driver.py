@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from p2pnet.broadcast import Broadcast, ChangeAction, Client
+from p2pnet.broadcast import Broadcast, Client
 from p2pnet.broadcast.effects import (
+    AnswerDigest,
     AnswerFetch,
     AnswerUpdates,
     Cancel,
@@ -21,11 +22,13 @@ from p2pnet.broadcast.effects import (
     Published,
     PublishRefused,
     RunClient,
+    SendDigest,
     SendSynced,
     SendUpdates,
 )
 from p2pnet.broadcast.inputs import (
-    ClientAnswered,
+    DigestAnswered,
+    DigestReceived,
     FetchAnswered,
     FetchReceived,
     Input,
@@ -38,38 +41,42 @@ from p2pnet.broadcast.inputs import (
     UpdatesReceived,
     Wake,
 )
+from p2pnet.broadcast.wire import FETCH_ANSWER_BYTES_MAX
 from p2pnet.model import limits
 from p2pnet.model.control import Refusal
 from p2pnet.model.errors import P2pnetError
-from p2pnet.model.events import EventKind
-from p2pnet.model.routes import route_fetch, route_synced, route_update
+from p2pnet.model.routes import route_digest, route_fetch, route_synced, route_update
+from p2pnet.node.client_runs import runs_of
 from p2pnet.node.clock import NS, delay_s, mono_ns, wall_ns
 from p2pnet.node.events import EventRing
 from p2pnet.quic import Connection, Exchange, Message
 
-CLIENT_SLOW_NS = 20_000_000
-"""A client that takes longer holds up the node's loop: reported."""
 WAKES_PER_TURN = 4
 """A client's answer may be due at once, and batches after it; whatever asks for more waits for the next turn."""
 ANSWER_BYTES_MAX = 64 * limits.KIB
 """Statuses of one batch of updates; a batch of 16 KiB has a few hundred entries."""
-FETCH_ANSWER_BYTES_MAX = 2 * limits.PART_BYTES
-"""A part with its frame, or the part list of the largest artifact."""
 
 log = logging.getLogger("p2pnet.node")
 
 
 class Driver:
-    """Drives one client's broadcast. All methods are called on the loop."""
+    """Drives one client's broadcast. All methods are called on the loop; the client is run there too if it is `inline`."""
 
     def __init__(
-        self, broadcast: Broadcast, client: Client, ring: EventRing, connection_of: Callable[[int], Connection | None]
+        self,
+        broadcast: Broadcast,
+        client: Client,
+        ring: EventRing,
+        connection_of: Callable[[int], Connection | None],
+        *,
+        inline: bool = True,
     ) -> None:
         self.name = client.name
         self.broadcast = broadcast
         self.client = client
         self._ring = ring
         self._connection_of = connection_of
+        self._runs = runs_of(broadcast, client, ring, self.feed, inline=inline)
         self._loop = asyncio.get_running_loop()
         self._inputs: deque[Input] = deque()
         self._turn_due = False
@@ -82,13 +89,14 @@ class Driver:
         """Our requests without an answer; None while one is being started."""
         self._timeouts: dict[int, asyncio.TimerHandle] = {}
         self._publishing: list[bytes | Refusal] = []
-        self._update, self._fetch, self._synced = (
-            route(client.name) for route in (route_update, route_fetch, route_synced)
+        self._update, self._fetch, self._synced, self._digest = (
+            route(client.name) for route in (route_update, route_fetch, route_synced, route_digest)
         )
         self.routes: dict[bytes, Callable[[str, Connection, Message], None]] = {
             self._update: self._on_updates,
             self._fetch: self._on_fetch,
             self._synced: self._on_synced,
+            self._digest: self._on_digest,
         }
 
     # --- ways in ---
@@ -119,6 +127,7 @@ class Driver:
             self._timer.cancel()
         for timeout in self._timeouts.values():
             timeout.cancel()
+        self._runs.stop()
         self._turn_due = True  # whatever is fed from here on stays where it is
         self._inputs.clear()
 
@@ -138,6 +147,9 @@ class Driver:
     def _on_synced(self, peer: str, connection: Connection, message: Message) -> None:
         message.reply(b"")
         self.feed(SyncedReceived(peer, connection.id))
+
+    def _on_digest(self, peer: str, connection: Connection, message: Message) -> None:
+        self.feed(DigestReceived(peer, connection.id, self._keep(message), message.payload))
 
     def _keep(self, message: Message) -> int:
         self._tokens += 1
@@ -204,14 +216,16 @@ class Driver:
                 self._ask(token, connection, self._fetch, body, FetchAnswered, reply_bytes_max=FETCH_ANSWER_BYTES_MAX)
             case SendSynced(token, _, connection):
                 self._ask(token, connection, self._synced, b"", _synced_answered, reply_bytes_max=ANSWER_BYTES_MAX)
+            case SendDigest(token, _, connection, body):
+                self._ask(token, connection, self._digest, body, DigestAnswered, reply_bytes_max=ANSWER_BYTES_MAX)
             case Cancel(token):
                 self._cancel(token)
-            case AnswerUpdates(token, body):
+            case AnswerUpdates(token, body) | AnswerDigest(token, body):
                 self._answer(token, body)
             case AnswerFetch(token, parts):
                 self._answer(token, parts)
-            case RunClient():
-                self._run_client(effect)
+            case RunClient(changes):
+                self._runs.start(changes)
             case Published(artifact):
                 self._publishing.append(artifact)
             case PublishRefused(code, message):
@@ -266,20 +280,7 @@ class Driver:
         if exchange is not None:
             exchange.cancel()
 
-    # --- the client and its events ---
-
-    def _run_client(self, effect: RunClient) -> None:
-        started = mono_ns()
-        actions: list[ChangeAction] = []
-        try:
-            actions = self.client.on_state_change(effect.changes, self.broadcast.pool, wall_ns() / NS)
-        except Exception:
-            # A user's mistake costs this call, not the node; what it had to judge stays unvalidated.
-            log.exception("client %s: on_state_change failed", self.name)
-        took = mono_ns() - started
-        if took > CLIENT_SLOW_NS:
-            self._ring.add(mono_ns(), EventKind.CLIENT_SLOW, client=self.name, size=took // 1000)
-        self._inputs.append(ClientAnswered(actions, took))
+    # --- events ---
 
     def _emit(self, effect: Emit) -> None:
         self._ring.add(

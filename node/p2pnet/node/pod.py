@@ -9,7 +9,7 @@ import ipaddress
 import os
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,14 @@ from p2pnet.model.config import NodeConfig, write_node_config
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.warden import PORT_BELOW
 from p2pnet.node import nursery_child, warden
+from p2pnet.node.clients import try_clients
 from p2pnet.node.nursery_table import Request
 from p2pnet.node.nursery_warden import PodNursery
 from p2pnet.node.parenting import choose_start
 from p2pnet.node.registry import address_text
 
 MOUNTS = Path("/etc/p2pnet")
-"""Read-only: `config/node.json`, `members/members.json`, `identity/{<node>.crt,<node>.key,ca.crt}`."""
+"""Read-only: `config/node.json`, `members/members.json`, `identity/{<node>.crt,<node>.key,ca.crt}`, `code/` if there is any."""
 RUN = Path("/run/p2pnet")
 """Writable: `<node>/node.json`."""
 LOG = Path("/proc/self/fd/2")
@@ -139,6 +140,14 @@ def write_configs(configs: Sequence[NodeConfig], run: Path) -> None:
         write_node_config(folder / "node.json", config)
 
 
+def take_code(folder: Path, environment: MutableMapping[str, str]) -> None:
+    """Let this process and its children import what is mounted there: modules, and wheels as they are."""
+    wheels = sorted(str(wheel) for wheel in folder.glob("*.whl"))
+    if found := [*wheels, str(folder)] if folder.is_dir() else []:
+        sys.path[:0] = found
+        environment["PYTHONPATH"] = os.pathsep.join([*found, *filter(None, [environment.get("PYTHONPATH")])])
+
+
 def warden_post(pod: Pod, configs: Sequence[NodeConfig]) -> warden.Post:
     """Where and as whom the pod's warden serves: with the leaf of the first node, on the port below its."""
     first = configs[0]
@@ -178,6 +187,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         base = options.mounts / "config" / "node.json"
         configs = node_configs(pod, base.read_bytes(), options.mounts)
         write_configs(configs, options.run)
+        take_code(options.mounts / "code", os.environ)
+        if why := try_clients(configs[0].clients):
+            raise SpecError(why)  # rather than that every node says so, again and again
     except (P2pnetError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -18,7 +18,7 @@ from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.registry import Membership
 from p2pnet.node import clock
 from p2pnet.node.caps import settings_of
-from p2pnet.node.clients import load_client, make_broadcast
+from p2pnet.node.clients import is_ours, load_clients, make_broadcast
 from p2pnet.node.control import Control, refuse
 from p2pnet.node.driver import Driver
 from p2pnet.node.events import EventRing
@@ -83,10 +83,10 @@ class Service:
             at_once=self._joining.at_once,
         )
         self.drivers: dict[str, Driver] = {}
-        for spec in config.clients:
-            client = load_client(spec)
+        for client in load_clients(config.clients, node=config.name):
             broadcast = make_broadcast(config, client, self.incarnation)
-            self.drivers[client.name] = Driver(broadcast, client, self.ring, self._peers.connection)
+            driver = Driver(broadcast, client, self.ring, self._peers.connection, inline=is_ours(client))
+            self.drivers[client.name] = driver
         self._routes = {route: take for driver in self.drivers.values() for route, take in driver.routes.items()}
         self._routes.update(self._joining.routes)
         self._control = Control(self, self.ring)

@@ -29,9 +29,17 @@ def _troubles(pod: Object) -> Iterator[tuple[str, str]]:
         waiting = (container.get("state") or {}).get("waiting") or {}
         reason = _WAITING.get(str(waiting.get("reason")))
         if reason:
-            yield reason, f"{name_of(pod)}: {waiting.get('message') or waiting['reason']}"
+            said = _last_words(container) or waiting.get("message") or waiting["reason"]
+            yield reason, f"{name_of(pod)}: {said}"
             return
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
             yield "Unschedulable", f"{name_of(pod)}: {condition.get('message') or 'no machine fits'}"
             return
+
+
+def _last_words(container: Object) -> str:
+    """The last line a container said before it ended with an error; empty when it said nothing, or has never run."""
+    ended = (container.get("lastState") or {}).get("terminated") or {}
+    lines = [line.strip() for line in str(ended.get("message") or "").splitlines() if line.strip()]
+    return lines[-1] if lines else ""

@@ -19,7 +19,7 @@ from p2pnet.measure import expectations
 from p2pnet.model import limits
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.jobs import Payload, RunRequest, RunState
-from p2pnet.model.subnet import Subnet, load_subnet, members
+from p2pnet.model.subnet import Subnet, client_among, load_subnet, members
 from p2pnet.model.units import format_size
 
 DEFAULT_SIZE = 64 * limits.KIB
@@ -36,6 +36,7 @@ class Options:
     count: int = 1
     rate: float | None = None
     publisher: str = "random"
+    client: str | None = None
     seed: int | None = None
     within_s: float = 60.0
     expect: tuple[str, ...] = ()
@@ -50,12 +51,13 @@ async def run(options: Options, session: Session) -> Outcome:
     target = session.target()
     async with target.desk(options.name) as desk:
         subnet = load_subnet(await desk.spec())
+        client = _client(options, subnet)
         _check_against(options, subnet)
         session.interrupted_note = "interrupted: nothing was published"
         payloads = await _payloads(options, desk, session)
         session.interrupted_note = "interrupted while asking for the run: status shows whether it began"
         session.resume = (f"p2pnet status {options.name}",)
-        started = await desk.start_run(_request(options, payloads), key=uuid.uuid4().hex)
+        started = await desk.start_run(_request(options, payloads, client), key=uuid.uuid4().hex)
     session.interrupted_note = f"detached: run {started.run} goes on"
     session.resume = (f"p2pnet report {options.name} {started.run}",)
     if not options.wait:
@@ -122,6 +124,17 @@ def _check_file(path: Path) -> None:
         )
 
 
+def _client(options: Options, subnet: Subnet) -> str:
+    """Whose artifacts they become."""
+    names = [client.name for client in subnet.spec.clients]
+    try:
+        return client_among(names, options.client or "")
+    except SpecError as error:
+        raise CommandError(
+            str(error), where=f"--client {options.client}", todo=f"one of {', '.join(names)}; or add it to spec.clients"
+        ) from None
+
+
 def _check_against(options: Options, subnet: Subnet) -> None:
     """What only the document tells: the size limit, the names of nodes, the number of artifacts."""
     bound = subnet.spec.broadcast.artifact_bytes_max.bytes
@@ -176,8 +189,9 @@ def _artifact_name(path: Path) -> str:
     return octets.decode("utf-8", "ignore") or "unnamed"
 
 
-def _request(options: Options, payloads: list[Payload]) -> RunRequest:
+def _request(options: Options, payloads: list[Payload], client: str) -> RunRequest:
     return RunRequest(
         payloads=payloads, count=options.count, rate=options.rate, publisher=options.publisher, seed=options.seed,
         within_s=options.within_s, expect=list(options.expect), shared=options.shared,
+        client=client,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from p2pnet.cli.targets import Target
 from p2pnet.desk import archive
 from p2pnet.measure import HopNode, HopTree, hop_tree
 from p2pnet.model.events import Collected
+from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.jobs import RunFile
 
 
@@ -83,6 +84,7 @@ def document_of(tree: HopTree, run_file: RunFile) -> Trace:
         latency_ms_max=max(latencies, default=None),
         state=run_file.state,
         clock_bound_ms=run_file.clock_bound_ms,
+        client=run_file.request.client or DEFAULT_CLIENT,
     )
 
 

@@ -14,6 +14,7 @@ from p2pnet.cli.session import Session
 from p2pnet.cli.spec_file import check_name, check_support, read_spec, with_nodes
 from p2pnet.cli.targets import Target
 from p2pnet.cli.targets.waiting import awaited, blockers, is_ready
+from p2pnet.cli.trying import check_clients
 from p2pnet.desk import ProblemError
 from p2pnet.model.errors import SpecError
 from p2pnet.model.report import Status
@@ -109,6 +110,8 @@ async def _apply(subnet: Subnet, target: Target, session: Session, within_s: flo
     current, refused = await _current(subnet.name, target) if sight == "up" else (None, False)
     if current is None:
         _refuse_hopeless(subnet, target, max(within_s, subnet.spec.ready.within.seconds))
+        if target.kind == "local":  # a pod has a Python of its own
+            await check_clients(subnet, session.listener)
         await target.start(subnet, session.listener, timeout_s=LAB_START_S)
         session.listener.milestone("lab" if target.kind == "local" else "applied")
         return "is up"

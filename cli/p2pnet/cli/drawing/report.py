@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from p2pnet.cli.drawing import text
+from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.report import ExpectationResult, NodeReceipts, Report
 from p2pnet.model.units import format_size
 
@@ -39,6 +40,7 @@ def _headline(report: Report, *, ascii_only: bool) -> list[Text | str]:
         Text(report.run, style="bold cyan"),
         f"{text.plural(report.artifacts, 'artifact')}{size} to {text.plural(report.nodes, 'node')}",
         _publishers(report),
+        f"client {report.client}" if report.client != DEFAULT_CLIENT else "",
         f"clock {within}{report.clock_bound_ms:.1f} ms ({host})",
         report.state if report.state != "finished" else "",
         *(Text(mark, style="yellow") for mark in marks),

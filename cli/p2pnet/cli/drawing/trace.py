@@ -8,6 +8,7 @@ from rich.tree import Tree
 
 from p2pnet.cli.documents import Receipt, Trace
 from p2pnet.cli.drawing import text
+from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.units import format_size
 
 ROWS_MAX = 30  # above that only the critical path is drawn whole
@@ -31,7 +32,8 @@ def _facts(trace: Trace) -> list[str]:
     size = "" if trace.size is None else format_size(trace.size)
     return [
         " ".join(filter(None, (trace.name, size))),
-        f"run {trace.run}",
+        f"run {trace.run}" if trace.run else "of no run: its client's own product",
+        f"client {trace.client}" if trace.client != DEFAULT_CLIENT else "",
         trace.state if trace.state != "finished" else "",
     ]
 

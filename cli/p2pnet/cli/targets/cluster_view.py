@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from p2pnet.model.report import CertificateCounts, Condition, LinkCounts, MemberStatus, NodeCounts, Status
-from p2pnet.model.subnet import Subnet, load_subnet, members, topology_of
+from p2pnet.model.subnet import Subnet, load_subnet, members, topology_of, without_nulls
 
 Object = dict[str, Any]
 
@@ -22,7 +22,7 @@ ROLE_LABEL = "p2pnet.io/role"
 def document_of(thing: Object) -> Subnet:
     """The document in a Subnet object. Raises SpecError."""
     metadata = {"name": _meta(thing).get("name"), "namespace": _meta(thing).get("namespace")}
-    spec = _without_nulls(thing.get("spec") or {})
+    spec = without_nulls(thing.get("spec") or {})
     return load_subnet({"apiVersion": thing["apiVersion"], "kind": thing["kind"], "metadata": metadata, "spec": spec})
 
 
@@ -170,9 +170,3 @@ def _created(thing: Object) -> float | None:
 
 def _meta(thing: Object) -> Object:
     return thing.get("metadata") or {}
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
-    return [_without_nulls(one) for one in value] if isinstance(value, list) else value

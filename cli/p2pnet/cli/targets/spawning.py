@@ -2,6 +2,7 @@
 
 import atexit
 import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,14 @@ def _let_go() -> None:
     for process in spawned:
         if process.poll() is None:
             process.returncode = 0  # it lives on; at the interpreter's end the destructors run all the same
+
+
+def environment() -> dict[str, str]:
+    """What a lab and its nodes are given: this one, whose PYTHONPATH means the same from another folder."""
+    given = dict(os.environ)
+    if path := given.get("PYTHONPATH"):
+        given["PYTHONPATH"] = os.pathsep.join(str(Path(part).absolute()) for part in path.split(os.pathsep))
+    return given
 
 
 def check_room(root: Path) -> None:
@@ -41,7 +50,7 @@ def spawn(root: Path, paths: SubnetPaths) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "p2pnet.lab", "--state", str(root), "--name", paths.name]
         process = subprocess.Popen(  # noqa: S603 our own interpreter and module
             [*command, "--lock-fd", str(held)], pass_fds=[held],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/", env=environment(),
         )  # fmt: skip
     spawned.append(process)
     return process

@@ -23,6 +23,15 @@ def inject(
     publisher: Annotated[
         str, typer.Option("--from", metavar="NODE|random|all", help="Who publishes; `all`: every node its own.")
     ] = "random",
+    client: Annotated[
+        str | None,
+        typer.Option(
+            "--client",
+            metavar="CLIENT",
+            help="Whose artifacts they become.  [default: blob, else the first of spec.clients]",
+            show_default=False,
+        ),
+    ] = None,
     seed: options.Seed = None,
     within: options.Within = None,
     expect: Annotated[
@@ -48,6 +57,7 @@ def inject(
         count=count,
         rate=rate,
         publisher=publisher,
+        client=client,
         seed=seed,
         within_s=60.0 if within is None else within,
         expect=tuple(expect or ()),

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import msgspec
 
 from p2pnet import topology
-from p2pnet.model.config import BroadcastSettings, ClientSpec, NodeConfig
+from p2pnet.model.config import BroadcastSettings, NodeConfig
 from p2pnet.model.registry import Member, Membership, Registry, Removed
-from p2pnet.model.subnet import to_document, topology_of
+from p2pnet.model.subnet import client_specs, to_document, topology_of
 from p2pnet.operator.api import CONFIG_MAP, Object
 from p2pnet.operator.intents import digest
 from p2pnet.operator.site import HEALTH_PORT, PORT_BASE, Observed, Site
@@ -95,12 +95,12 @@ def node_config(site: Site) -> dict[str, object]:
         health_host="0.0.0.0", health_port=HEALTH_PORT, identity_dir="/etc/p2pnet/identity",
         members_file=f"/etc/p2pnet/members/{MEMBERS_KEY}", seed=spec.seed,
         broadcast=BroadcastSettings(
-            push_below=spec.broadcast.push_below, relay=spec.broadcast.relay,
+            push_below=spec.broadcast.push_below_bytes, relay=spec.broadcast.relay,
             slots_per_peer=spec.broadcast.slots_per_peer,
             artifact_bytes_max=spec.broadcast.artifact_bytes_max.bytes, keep_s=spec.broadcast.keep.seconds,
             full_mesh=topology_of(site.subnet).full,
         ),
-        clients=[ClientSpec(client.name, client.use or "", dict(client.settings)) for client in spec.clients],
+        clients=client_specs(site.subnet),
         discovery=spec.discovery.mode,
         # One port: the first node of every pod has it, and a pod's nodes live and die together.
         seeds=[f"{site.nodes_service}.{site.namespace}.svc:{PORT_BASE}"] if spec.discovery.mode == "seeds" else [],

@@ -14,6 +14,7 @@ NODE_CPU_MILLI = 20  # requested per node when nothing is said; a node at rest t
 NODE_MEMORY_MI = 64
 LAB_STATE = "/var/lib/p2pnet"
 NODE_STATE = "/run/p2pnet"
+CODE = "/etc/p2pnet/code"
 
 
 def node_pod(site: Site, placed: Placed, config_hash: str) -> Object:
@@ -44,6 +45,9 @@ def node_pod(site: Site, placed: Placed, config_hash: str) -> Object:
         _config_map("config", site.config_map), _members(site),
         _identity(site, placed), {"name": "run", "emptyDir": {}},
     ]  # fmt: skip
+    if settings.code is not None:
+        volumes.append(_config_map("code", settings.code.config_map))
+        container["volumeMounts"] = [*container["volumeMounts"], *_mounts({"code": CODE}, {})]
     extra = {"hostname": placed.pod, "subdomain": site.nodes_service, "topologySpreadConstraints": _spread(site)}
     spec = _spec(settings, container, volumes, len(placed.members)) | extra
     annotations = {CONFIG_HASH: config_hash}
@@ -85,6 +89,7 @@ def lab_pod(site: Site) -> Object:
 def _spec(settings: Pod, container: Object, volumes: list[Object], nodes: int) -> Object:
     container |= {
         "imagePullPolicy": settings.image_pull_policy,
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # what a pod says at its end, its status can say too
         "resources": _resources(settings, nodes),
         "securityContext": {
             "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},

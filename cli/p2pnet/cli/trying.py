@@ -1,0 +1,30 @@
+"""Whether this machine's Python can run the clients of a document: asked before anything is started."""
+
+import asyncio
+import re
+import sys
+
+from p2pnet.cli.failure import CommandError
+from p2pnet.cli.progress import Listener
+from p2pnet.cli.targets.spawning import environment
+from p2pnet.model.subnet import Subnet, client_specs
+from p2pnet.node.clients import try_clients
+
+_PLACE = re.compile(r"spec\.clients\[\d+\]\.(\w+)")
+
+
+async def check_clients(subnet: Subnet, listener: Listener) -> None:
+    """CommandError (exit 2) naming the first client that nodes of this Python could not run. At most half a minute."""
+    listener.waiting("its clients to be tried")
+    why = await asyncio.to_thread(try_clients, client_specs(subnet), environment=environment())
+    if why:
+        place = _PLACE.match(why)
+        raise CommandError(
+            why, where=f"Subnet {subnet.name}, with {sys.executable}", todo=_todo(place[1] if place else "")
+        )
+
+
+def _todo(key: str) -> str:
+    if key == "settings":
+        return "correct them: they are the keyword arguments of the class"
+    return "correct it, and see that nodes can import it: install its package for that Python, or name its folder in PYTHONPATH"

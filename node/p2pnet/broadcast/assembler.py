@@ -1,0 +1,601 @@
+"""The assembler: one task per id, whose parts come from every peer that announces some of them.
+
+A task first asks one source for the part list and parts of that source's choice, and checks the list against the id; then it
+asks for parts, the rarest first, several at a time and of several peers, each only for what it said it holds, and checks each
+by itself. A source that fails is left for the next one at once; a slow part is asked of a second source; wrong content closes
+its source. A task without a path to what it lacks ends with everything it held, and starts again when somebody has more.
+"""
+
+from collections.abc import Callable
+
+from p2pnet.broadcast.artifact import (
+    all_parts,
+    is_part,
+    is_part_list,
+    part_count,
+    part_numbers,
+    pick_part,
+    rarest,
+)
+from p2pnet.broadcast.context import MS, SECOND, Context, Timer
+from p2pnet.broadcast.effects import Cancel, Fetch
+from p2pnet.broadcast.pool import Pool
+from p2pnet.broadcast.quota import Quota
+from p2pnet.broadcast.sender import Sender
+from p2pnet.broadcast.table import Source, Table
+from p2pnet.broadcast.task import Ask, Supplier, Task
+from p2pnet.broadcast.wire import (
+    FIRST_PARTS_MAX,
+    FetchAnswer,
+    FetchStatus,
+    decode_fetch,
+    decode_fetch_answer,
+    encode_fetch,
+    encode_first_fetch,
+    encode_gone,
+    encode_have,
+    encode_parts,
+)
+from p2pnet.model.errors import MalformedError
+from p2pnet.model.events import EventKind
+from p2pnet.model.ids import ArtifactId
+from p2pnet.model.limits import PART_BYTES
+
+SHARED_ABOVE_PARTS = 2  # so few parts are given to every asker
+ASKS_PER_TASK = 64  # in flight; several peers' streams
+FAILED_FIRST_NS = 250 * MS  # before the same source is asked again; another one is asked at once
+FAILED_MOST_NS = 60 * SECOND
+FAILURES_MAX = 8  # requests in a row that brought nothing: the source is asked no more until it announces it anew
+SILENT_MAX = 6  # requests to one peer in a row without an answer: all it has announced so far is given up
+DRY_NS = 30 * SECOND  # how long a task lives without a path to what it lacks
+
+
+Complete = Callable[[Task, bytes, Source], None]
+"""(task, encoded artifact, the source that completed it)."""
+
+
+class Assembler:
+    """All tasks of one Broadcast."""
+
+    def __init__(
+        self,
+        context: Context,
+        table: Table,
+        quota: Quota,
+        prefix: bytes,
+        *,
+        complete: Complete,
+        arrived: Callable[[Task, Source], None],
+        ended: Callable[[ArtifactId], None],
+    ) -> None:
+        """`arrived`: some, not all parts are here. `ended`: a task has given up."""
+        self._context = context
+        self._table = table
+        self._quota = quota
+        self._prefix = prefix
+        self._complete = complete
+        self._arrived = arrived
+        self._ended = ended
+        self.tasks: dict[ArtifactId, Task] = {}
+        self._suppliers: dict[str, Supplier] = {}
+        self._asks: dict[int, Ask] = {}
+        self._ready: dict[ArtifactId, None] = {}  # to be looked at when the turn ends
+        self._freed: dict[str, Supplier] = {}  # a request that ended left a stream free
+        self._exhausted: dict[ArtifactId, int] = {}  # what tasks that ended without a path had seen offered
+        self._put_off: dict[ArtifactId, int] = {}  # how often the client could not even look at it
+
+    # Peers
+
+    def connect(self, peer: str, connection: int) -> None:
+        """The peer may be asked, on this connection."""
+        self.disconnect(peer)
+        self._suppliers[peer] = Supplier(peer, connection)
+
+    def disconnect(self, peer: str) -> None:
+        """What the peer owed is asked of others."""
+        supplier = self._suppliers.pop(peer, None)
+        if supplier is None:
+            return
+        for ask in list(supplier.asks.values()):
+            self._forget(ask)
+            self._put_back(ask)
+        for artifact in self._table.peers[peer].sources if peer in self._table.peers else ():
+            self._look_again(artifact)
+
+    # Tasks
+
+    def want(self, artifact: ArtifactId, *, row: Source | None = None) -> bool:
+        """Start a task, or let it know of a new source; whether there is one now. `row`: what a peer has just announced: a
+        task that found no path starts again only when it shows more than was seen then.
+        """
+        if artifact not in self.tasks:
+            if row is not None and not row.complete and not row.have & ~self._exhausted.get(artifact, 0):
+                return False
+            if self._exhausted.pop(artifact, None) is not None:
+                self._context.count("restarted_by_new_row")
+            self.tasks[artifact] = Task(artifact)
+            self._context.count("tasks_started")
+        self._look_again(artifact)
+        return True
+
+    def source_changed(self, artifact: ArtifactId) -> None:
+        """A peer announces the artifact no more, or another way; what it owes may still come."""
+        if artifact in self.tasks:
+            self._look_again(artifact)
+
+    def drop(self, artifact: ArtifactId) -> None:
+        """End a task, complete or not, and what was charged for it."""
+        task = self.tasks.pop(artifact, None)
+        if task is None:
+            return
+        self._context.timers.cancel(Timer.FETCH, artifact)
+        self._context.timers.cancel(Timer.DRY, artifact)
+        for ask in list(task.asks.values()):
+            self._cancel(ask)
+        self._ready.pop(artifact, None)
+        for peer in task.waits:
+            supplier = self._suppliers.get(peer)
+            if supplier is not None:
+                supplier.waiting.pop(artifact, None)
+        self._quota.release(artifact)
+
+    def put_off(self, artifact: ArtifactId) -> None:
+        """The client raised when it was shown the artifact: fetch it again after a pause."""
+        self._put_off[artifact] = attempts = self._put_off.get(artifact, 0) + 1
+        later = self._context.now + self._context.backoff(attempts, FAILED_FIRST_NS, FAILED_MOST_NS)
+        for source in self._table.holders.get(artifact, {}).values():
+            source.not_before = later
+        self.want(artifact)
+
+    def forget(self, artifact: ArtifactId) -> None:
+        """Nobody announces it any more."""
+        self._exhausted.pop(artifact, None)
+        self._put_off.pop(artifact, None)
+
+    def flush(self) -> None:
+        """Ask for what can be asked for now."""
+        while self._ready or self._freed or self._quota.has_relieved:
+            ready, self._ready = self._ready, {}
+            for artifact in ready:
+                self._pump(artifact)
+            freed, self._freed = self._freed, {}
+            for supplier in freed.values():
+                self._serve(supplier)
+            for peer in self._quota.relieved():
+                self._use_room(peer)
+
+    def retry(self, artifact: ArtifactId) -> None:
+        """A source of this task may be asked again."""
+        self._look_again(artifact)
+
+    def dry(self, artifact: ArtifactId) -> None:
+        """The task has had no path to what it lacks for long."""
+        self._end(self.tasks[artifact], "task_without_path_ended")
+
+    def hedge(self, token: int) -> None:
+        """An answer is late: ask another source too."""
+        ask = self._asks[token]
+        task = ask.task
+        owing = {other.source.peer for other in task.asks.values() if other.part == ask.part}
+        wanted = 0 if ask.part is None else 1 << ask.part
+        usable = [
+            source for source in self._usable(task) if source.peer not in owing and source.have & wanted == wanted
+        ]
+        source = self._best(task, usable)
+        if source is None or not self._ask(task, source, ask.part, is_hedge=True):
+            self._context.timers.set(Timer.HEDGE, token, self._context.now + ask.supplier.hedge_after_ns())
+            return
+        ask.hedged = True
+        self._context.count("fetch_hedges")
+        self._context.count("hedge_sent")
+
+    # Choosing
+
+    def _look_again(self, artifact: ArtifactId) -> None:
+        self._ready[artifact] = None
+        self._context.soon = True
+
+    def _pump(self, artifact: ArtifactId) -> None:
+        """Ask for as much as sources, streams and quota allow; else register with whatever it waits for."""
+        task = self.tasks.get(artifact)
+        if task is None:
+            return
+        self._context.counters["tasks_looked_at"] += 1
+        if not task.part_list:
+            if not task.asks:
+                self._ask_first(task)
+        else:
+            self._ask_parts(task)
+        if artifact not in self.tasks:
+            return
+        if (task.unasked if task.part_list else not task.asks) and len(task.asks) < ASKS_PER_TASK:
+            self._wait(task)
+        else:
+            self._context.timers.cancel(Timer.DRY, artifact)
+
+    def _ask_first(self, task: Task) -> None:
+        usable = self._usable(task)
+        while usable:
+            source = self._best(task, usable)
+            if source is None or self._ask(task, source, None):
+                return
+            usable.remove(source)
+
+    def _ask_parts(self, task: Task) -> None:
+        """The rarest part that somebody with a free stream holds, again and again."""
+        usable = self._usable(task)
+        held = [
+            source.have for source in self._table.holders.get(task.artifact, {}).values() if self._is_path(task, source)
+        ]
+        while usable and len(task.asks) < ASKS_PER_TASK:
+            offered = 0
+            for source in usable:
+                offered |= source.have
+            offered &= task.unasked
+            if not offered:
+                return
+            part = pick_part(rarest(offered, held), self._context.rng)
+            chosen = self._best(task, [source for source in usable if source.have >> part & 1])
+            if chosen is None:
+                return
+            if not self._ask(task, chosen, part) or self._suppliers[chosen.peer].is_full:
+                usable.remove(chosen)
+
+    def _is_path(self, task: Task, source: Source) -> bool:
+        """Whether the source is connected, has not failed for good, and declared the right size."""
+        supplier = self._suppliers.get(source.peer)
+        if supplier is None or _is_hopeless(source) or source.connection != supplier.connection:
+            return False
+        return not task.part_list or (source.size == task.size and source.key == task.key)
+
+    def _usable(self, task: Task) -> list[Source]:
+        """The sources that may be asked now."""
+        now = self._context.now
+        return [
+            source
+            for source in self._table.holders.get(task.artifact, {}).values()
+            if self._is_path(task, source)
+            and source.have
+            and source.not_before <= now
+            and not self._suppliers[source.peer].is_full
+        ]
+
+    def _best(self, task: Task, sources: list[Source]) -> Source | None:
+        """The one with the fewest failures, then the least time until an answer; ties by chance.
+
+        An unknown latency counts as the mean of the known ones. A source that holds everything is spared while others hold
+        the same parts: it alone has the rest.
+        """
+        if len(sources) < 2:
+            return sources[0] if sources else None
+        known = [latency for source in sources if (latency := self._suppliers[source.peer].latency_ns) is not None]
+        unknown = sum(known) / len(known) if known else 1.0
+        best: Source | None = None
+        best_score: tuple[int, float, float] | None = None
+        for source in sources:
+            supplier = self._suppliers[source.peer]
+            latency = unknown if supplier.latency_ns is None else supplier.latency_ns
+            pace = latency * (1 + len(supplier.asks)) * (2 if task.part_list and source.complete else 1)
+            score = (supplier.failures + source.failures, pace, self._context.rng.random())
+            if best_score is None or score < best_score:
+                best, best_score = source, score
+        return best
+
+    def _wait(self, task: Task) -> None:
+        """It could ask for more: have it looked at again when a stream, room or a failed source is there."""
+        later: int | None = None
+        path = bool(task.asks)
+        for source in self._table.holders.get(task.artifact, {}).values():
+            offers = source.have & task.unasked if task.part_list else source.have
+            if not offers or not self._is_path(task, source):
+                continue
+            path = True
+            supplier = self._suppliers[source.peer]
+            if source.not_before > self._context.now:
+                later = source.not_before if later is None else min(later, source.not_before)
+            elif supplier.is_full:
+                supplier.waiting[task.artifact] = task.waits[source.peer] = None
+                self._context.count("task_waited_for_stream")
+        if later is not None:
+            self._context.timers.set(Timer.FETCH, task.artifact, later)
+        if path:
+            self._context.timers.cancel(Timer.DRY, task.artifact)
+        elif not task.delivered or not self._has_hope(task):
+            self._end(task, "last_source_left")
+        elif not self._context.timers.is_set(Timer.DRY, task.artifact):
+            self._quota.keep_passing(task.artifact, task.delivered)
+            self._context.timers.set(Timer.DRY, task.artifact, self._context.now + DRY_NS)
+
+    def _has_hope(self, task: Task) -> bool:
+        """Somebody announces it that may yet have more, or be connected again."""
+        return not all(map(_is_hopeless, self._table.holders.get(task.artifact, {}).values()))
+
+    def _serve(self, supplier: Supplier) -> None:
+        """Streams are free: the tasks that have waited longest ask, and stand at the end again if they want more."""
+        for artifact in list(supplier.waiting):
+            if supplier.is_full or self._suppliers.get(supplier.peer) is not supplier:
+                return
+            supplier.waiting.pop(artifact, None)
+            if artifact in self.tasks:
+                self.tasks[artifact].waits.pop(supplier.peer, None)
+            self._pump(artifact)
+
+    def _use_room(self, peer: str) -> None:
+        """Quota is free: those who wait longest ask, until one still finds too little."""
+        while (artifact := self._quota.first_waiting(peer)) is not None:
+            waited = self._context.counters["task_waited_for_quota"]
+            self._pump(artifact)
+            if self._context.counters["task_waited_for_quota"] != waited:
+                return
+
+    def _end(self, task: Task, why: str) -> None:
+        seen = task.here
+        for source in self._table.holders.get(task.artifact, {}).values():
+            seen |= source.have if not source.complete else 0
+        self.drop(task.artifact)
+        if task.artifact in self._table.holders:
+            self._exhausted[task.artifact] = seen
+        self._context.count(why)
+        self._context.count("tasks_dropped")
+        self._ended(task.artifact)
+
+    def _evict(self, artifact: ArtifactId) -> None:
+        """Give up what has arrived of an artifact, for the room it takes; if it has a path, begin again when there is room."""
+        self._context.count("passing_bytes_evicted")
+        if self._context.timers.is_set(Timer.DRY, artifact):
+            self._end(self.tasks[artifact], "task_without_path_ended")
+            return
+        self.drop(artifact)
+        self._ended(artifact)
+        self.tasks[artifact] = Task(artifact)
+        self._look_again(artifact)
+
+    # Asking
+
+    def _ask(self, task: Task, source: Source, part: int | None, *, is_hedge: bool = False) -> bool:
+        """Send one request, if the source's quota has room for it."""
+        context, supplier = self._context, self._suppliers[source.peer]
+        most = self._charge(task, source, part)
+        if most is None:
+            self._quota.wait(task.artifact, source.peer)
+            context.count("task_waited_for_quota")
+            return False
+        if self._suppliers.get(source.peer) is not supplier or task.artifact not in self.tasks:
+            return False
+        ask = Ask(context.token(), task, source, supplier, part=part, now=context.now)
+        ask.charged = 0 if source.complete else most * PART_BYTES
+        ask.is_hedge = is_hedge
+        self._asks[ask.token] = task.asks[ask.token] = supplier.asks[ask.token] = ask
+        if part is None:
+            body = encode_first_fetch(task.artifact, most)
+        else:
+            body = encode_fetch(task.artifact, [part])
+            task.unasked &= ~(1 << part)
+        context.counters["fetches"] += 1
+        context.timers.set(Timer.HEDGE, ask.token, context.now + supplier.hedge_after_ns())
+        context.effects.append(Fetch(ask.token, source.peer, supplier.connection, body, supplier.timeout_s))
+        return True
+
+    def _charge(self, task: Task, source: Source, part: int | None) -> int | None:
+        """How many parts the source may send now; None: no room."""
+        quota, artifact, peer = self._quota, task.artifact, source.peer
+        if source.complete:
+            victims = quota.reserve(artifact, peer, source.size)
+            if victims is None:
+                return None
+            for victim in victims:
+                self._evict(victim)
+            quota.charge(artifact, peer, source.size)
+            return FIRST_PARTS_MAX if part is None else 1
+        most = 1 if part is not None else min(FIRST_PARTS_MAX, source.have.bit_count())
+        while most and not quota.pass_on(artifact, peer, most * PART_BYTES):
+            most //= 2
+        return most or None
+
+    def _forget(self, ask: Ask) -> None:
+        self._context.timers.cancel(Timer.HEDGE, ask.token)
+        del self._asks[ask.token], ask.task.asks[ask.token], ask.supplier.asks[ask.token]
+        if ask.supplier.waiting:
+            self._freed[ask.supplier.peer] = ask.supplier
+            self._context.soon = True
+
+    def _cancel(self, ask: Ask) -> None:
+        self._forget(ask)
+        self._context.effects.append(Cancel(ask.token))
+
+    def _put_back(self, ask: Ask) -> None:
+        """The part is to be asked for again, unless it is here or somebody else owes it."""
+        task, part = ask.task, ask.part
+        if ask.charged:
+            self._quota.give_back(task.artifact, ask.source.peer, ask.charged)
+        if part is not None and not any(other.part == part for other in task.asks.values()):
+            task.unasked |= task.lacking & 1 << part
+
+    # Answers
+
+    def answered(self, token: int, body: bytes | None) -> None:
+        """The reply to a Fetch, or None when it failed on the way."""
+        ask = self._asks.get(token)
+        if ask is None:
+            return
+        self._forget(ask)
+        if body is None:
+            self._failed(ask, "no answer", lost=True)
+        else:
+            try:
+                answer = decode_fetch_answer(body, ask.size)
+            except MalformedError:
+                self._failed(ask, "malformed answer", close=True)
+            else:
+                self._read(ask, answer)
+        self._look_again(ask.task.artifact)
+
+    def _read(self, ask: Ask, answer: FetchAnswer) -> None:
+        source = ask.source
+        if answer.status is FetchStatus.HAVE:
+            self._context.count("source_answered_have")
+            source.have = answer.have
+            self._failed(ask, "has not got it")
+        elif answer.status is FetchStatus.GONE:
+            self._context.count("source_gone")
+            source.have = 0
+            self._failed(ask, "gone")
+        elif ask.part is None:
+            self._read_first(ask, answer)
+        elif answer.part_list or [number for number, _ in answer.parts] != [ask.part]:
+            self._failed(ask, "malformed answer", close=True)
+        else:
+            self._take(ask, answer.parts)
+
+    def _read_first(self, ask: Ask, answer: FetchAnswer) -> None:
+        task, source, parts = ask.task, ask.source, bytes(answer.part_list)
+        if not is_part_list(task.artifact, self._prefix, source.key, ask.size, parts):
+            self._failed(ask, "wrong content", close=True)
+            return
+        if not task.part_list:
+            for other in list(task.asks.values()):
+                self._cancel(other)
+                self._put_back(other)
+            task.begin(ask.size, source.key, parts)
+            if source.complete and len(answer.parts) < min(FIRST_PARTS_MAX, part_count(task.size)):
+                # It gives others what it did not give here: for one more round trip they are asked, not it.
+                source.not_before = 2 * self._context.now - ask.sent_at
+        self._take(ask, answer.parts)
+
+    def _take(self, ask: Ask, parts: list[tuple[int, memoryview]]) -> None:
+        """Parts of an answer: each is checked by itself; wrong content closes the source, whatever came before."""
+        task = ask.task
+        for number, content in parts:
+            if not is_part(task.part_list, task.size, number, content):
+                self._failed(ask, "wrong content", close=True)
+                break
+            self._place(ask, number, content)
+        else:
+            ask.supplier.succeeded(self._context.now - ask.sent_at)
+            ask.source.failures = 0
+            if ask.is_hedge:
+                self._context.count("hedge_won")
+            unused = ask.charged - len(parts) * PART_BYTES
+            if unused > 0:
+                self._quota.give_back(task.artifact, ask.source.peer, unused)
+        if not task.lacking and task.artifact in self.tasks:
+            self._finish(task, ask.source)
+        elif parts and task.artifact in self.tasks:
+            self._arrived(task, ask.source)
+
+    def _place(self, ask: Ask, number: int, content: memoryview) -> None:
+        task, peer = ask.task, ask.source.peer
+        self._context.counters["fetched_bytes"] += len(content)
+        for other in [other for other in task.asks.values() if other.part == number]:
+            self._cancel(other)
+            self._put_back(other)
+        if task.parts[number] is not None:
+            self._context.count("part_arrived_twice")
+            return
+        task.parts[number] = content
+        task.lacking &= ~(1 << number)
+        task.unasked &= task.lacking
+        task.delivered[peer] = task.delivered.get(peer, 0) + len(content)
+
+    def _finish(self, task: Task, source: Source) -> None:
+        self.drop(task.artifact)
+        for peer, size in task.delivered.items():
+            self._quota.charge(task.artifact, peer, size)
+        if len(task.delivered) > 1:
+            self._context.count("parts_from_several_peers")
+        data = b"".join(filter(None, task.parts))
+        self._context.count("tasks_completed")
+        self._complete(task, data, source)
+
+    def _give_up(self, supplier: Supplier) -> None:
+        """A peer that answers nothing loses every task, not only the time of each."""
+        supplier.silent = SILENT_MAX // 2
+        for artifact, source in self._table.peers[supplier.peer].sources.items():
+            source.failures = FAILURES_MAX
+            if artifact in self.tasks:
+                self._look_again(artifact)
+        self._context.count("silent_peer_given_up")
+
+    def _failed(self, ask: Ask, why: str, *, lost: bool = False, close: bool = False) -> None:
+        source, context = ask.source, self._context
+        source.failures += 1
+        if close:
+            context.count("wrong_content")
+            source.closed = True
+        elif source.failures >= FAILURES_MAX:
+            context.count("source_given_up")
+        if len(self._table.holders.get(ask.task.artifact, ())) > 1:
+            context.count("another_source_after_failure")
+        source.not_before = context.now + context.backoff(source.failures, FAILED_FIRST_NS, FAILED_MOST_NS)
+        ask.supplier.failed(lost=lost)
+        if ask.supplier.silent >= SILENT_MAX:
+            self._give_up(ask.supplier)
+        context.counters["fetch_errors"] += 1
+        context.emit_about(EventKind.FETCH_FAILED, ask.task.artifact, source.peer, detail=why)
+        self._put_back(ask)
+
+
+def _is_hopeless(source: Source) -> bool:
+    """Whether it is not asked any more: wrong content, or nothing at all for long."""
+    return source.closed or source.failures >= FAILURES_MAX
+
+
+class Server:
+    """Answers to peers' fetches, from the validated pool, and of what was offered in part whatever has arrived."""
+
+    __slots__ = ("_assembler", "_context", "_pool", "_sender", "_table")
+
+    def __init__(self, context: Context, table: Table, pool: Pool, sender: Sender, assembler: Assembler) -> None:
+        self._context = context
+        self._table = table
+        self._pool = pool
+        self._sender = sender
+        self._assembler = assembler
+
+    def answer(self, body: bytes) -> list[bytes]:
+        """What a question deserves, in pieces; a malformed one is about nothing we have."""
+        try:
+            request = decode_fetch(body)
+        except MalformedError:
+            return encode_gone()
+        artifact = request.artifact
+        offered = artifact in self._sender.active
+        found = self._pool.get(artifact) or (self._pool.unvalidated.get(artifact) if offered else None)
+        task = self._assembler.tasks.get(artifact) if offered and found is None else None
+        if found is not None:
+            size, parts, have = len(found.data), found.parts, all_parts(len(found.data))
+        elif task is not None and task.part_list:
+            size, parts, have = task.size, task.part_list, task.here
+        else:
+            return encode_gone()
+        if request.parts:
+            numbers = [number for number in request.parts if have >> number & 1]
+            parts = b""
+        else:
+            numbers = self._choose(artifact, size, have, request.most)
+        if not numbers and not parts:
+            return encode_have(have, size)
+        self._context.count("fetches_served")
+        self._context.count("parts_served", len(numbers))
+        if task is not None:
+            return encode_parts(parts, [(n, bytes(task.parts[n] or b"")) for n in numbers])
+        data = found.data if found is not None else b""
+        return encode_parts(parts, [(n, data[n * PART_BYTES : (n + 1) * PART_BYTES]) for n in numbers])
+
+    def _choose(self, artifact: ArtifactId, size: int, have: int, most: int) -> list[int]:
+        """Parts for somebody who has none: to every asker others, and so many that all of them together get each part
+        once; then they have something to give each other.
+        """
+        content, count = self._sender.active.get(artifact), part_count(size)
+        if content is None:
+            return part_numbers(have)[:most]
+        holders = self._table.holders.get(artifact, {}).values()
+        served = len(content.done.union(source.peer for source in holders if source.complete))
+        askers = max(1, len(self._sender.boxes) - served)
+        share = min(most, count if count <= SHARED_ABOVE_PARTS else -(-count // askers))
+        numbers = part_numbers(have)
+        start = next((i for i, number in enumerate(numbers) if number >= content.cursor), 0)
+        chosen = (numbers[start:] + numbers[:start])[:share]
+        if chosen:
+            content.cursor = (chosen[-1] + 1) % count
+        return sorted(chosen)

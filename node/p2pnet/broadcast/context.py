@@ -1,0 +1,239 @@
+"""What the parts of one Broadcast share: the time, the way out, counters, events and timers."""
+
+from collections.abc import Hashable, Iterator
+from enum import IntEnum
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+from p2pnet.broadcast.effects import Effect, Emit
+from p2pnet.model.config import BroadcastSettings
+from p2pnet.model.events import EventKind
+from p2pnet.model.ids import ArtifactId
+
+if TYPE_CHECKING:
+    from random import Random
+
+MS = 1_000_000  # nanoseconds
+SECOND = 1_000 * MS
+
+COUNTERS = (
+    # receiver
+    "updates", "updates_with_artifact", "rows_new", "rows_overwritten", "rows_stale", "rows_seen_id", "rows_removed",
+    "rows_over_limit", "updates_malformed", "updates_busy", "updates_postponed", "updates_dropped", "members_changed",
+    # assembler
+    "tasks_started", "tasks_looked_at", "tasks_completed", "tasks_dropped", "tasks_stashed", "fetches", "fetch_errors",
+    "fetch_hedges", "fetches_served", "fetched_bytes", "parts_served",
+    # sender
+    "publications", "publications_duplicate", "withdrawals", "withdrawals_unknown", "publications_queued",
+    "publications_refused", "sent", "sent_requests", "delivered", "send_errors", "send_retries", "cancelled", "resent",
+    "empties", "suppressed", "given_up", "synced", "progress",
+    # pool and client
+    "received", "received_bytes", "validated", "duplicates", "rejected", "removed", "relays_held", "relays_released",
+    "client_runs", "client_ns", "client_failures", "refusals_evicted", "events_left_out",
+    # digests
+    "digests", "digests_same", "digests_listed",
+)  # fmt: skip
+
+BRANCHES = (
+    # receiver
+    "tombstone_met", "stale_update", "row_limit_met", "same_id_in_two_slots", "turn_share_used",
+    "update_of_replaced_connection", "advertise_instead_answered", "push_completed_a_fetch", "restarted_by_new_row",
+    "stash_woke", "unwanted_answered", "ghost_rows_ended",
+    # assembler
+    "two_holders_at_once", "another_source_after_failure", "hedge_sent", "hedge_won", "wrong_content", "source_gone",
+    "source_answered_have", "source_given_up", "task_without_path_ended", "task_waited_for_quota",
+    "task_waited_for_stream", "passing_bytes_evicted", "parts_from_several_peers", "part_arrived_twice",
+    "last_source_left", "silent_peer_given_up",
+    # sender
+    "resent_after_reconnect", "sent_again_after_failure", "advertise_instead_obeyed", "slot_queue_used",
+    "slot_queue_withdrawn", "slot_reused", "empty_sent", "lone_push_reset", "suppressed_by_row", "due_when_row_ended",
+    "content_changed_on_its_way", "partial_offered", "partial_became_complete", "partial_withdrawn", "relay_waited_for_slot",
+    "connection_replaced", "synced_after_retry",
+    # pool and client
+    "produced_what_was_fetched", "client_raised", "purged_id_met", "expired_on_arrival", "unvalidated_lost",
+    # digests
+    "digest_mismatch", "listed_id_unknown_there", "held_artifact_offered", "digest_lost",
+)  # fmt: skip
+"""Rare states: counted like the rest, so that tests can say which of them were never reached."""
+
+EVENTS_PER_PEER = 200  # about one peer's misbehaviour at once; what is left out is counted
+EVENTS_PER_PEER_S = 20.0
+DUPLICATES_PER_PEER = 20_000  # the same for whole payloads that were held already: each has cost its sender a payload
+DUPLICATES_PER_PEER_S = 2_000.0
+
+
+class Timer(IntEnum):
+    """Every reason to wake up."""
+
+    RETRY = 0  # updates that failed are due again; key: a number of their group
+    EMPTY = 1  # freed slots have not been re-used for 50 ms
+    SYNCED = 2  # `synced` failed on the way; key: peer
+    HEDGE = 3  # a fetch is slow; key: its token
+    FETCH = 4  # a source of a task may be asked again; key: artifact id
+    DRY = 5  # a task has had no path to its missing parts for long; key: artifact id
+    STASH = 6  # ask the bouncer again about what it may want later
+    FORGET = 7  # rows of a peer's ended connections end; key: peer
+    PROGRESS = 8  # more parts of a partial artifact are here: say so; key: slot
+    DIGEST = 9  # compare digests
+    CLIENT = 10  # the client raised: call it again
+    EXPIRE = 11  # the first artifact, or refusal of one, ends
+    TICK = 12  # the client asked to be run now and then
+
+
+_LASTING = (Timer.EXPIRE, Timer.TICK)
+
+
+class Timers:
+    """Named and keyed, in one heap with lazy deletion: an entry counts only while it is what `_armed` says.
+
+    EXPIRE and TICK stand apart: they come while a node is at rest.
+    """
+
+    __slots__ = ("_armed", "_heap", "_lasting", "_sequence")
+
+    def __init__(self) -> None:
+        self._armed: dict[tuple[Timer, Hashable], int] = {}
+        self._heap: list[tuple[int, int, tuple[Timer, Hashable]]] = []
+        self._lasting: dict[Timer, int] = {}
+        self._sequence = 0
+
+    def set(self, kind: Timer, key: Hashable, at_ns: int) -> None:
+        """Fire at this time; an earlier setting under the same name is void."""
+        if kind in _LASTING:
+            self._lasting[kind] = at_ns
+            return
+        name = (kind, key)
+        self._armed[name] = at_ns
+        self._sequence += 1  # ties fire in the order they were set, and keys are never compared
+        heappush(self._heap, (at_ns, self._sequence, name))
+
+    def cancel(self, kind: Timer, key: Hashable) -> None:
+        """Nothing happens when it is not set."""
+        self._armed.pop((kind, key), None)
+        if kind in _LASTING:
+            self._lasting.pop(kind, None)
+
+    def is_set(self, kind: Timer, key: Hashable) -> bool:
+        """Whether it will fire."""
+        return (kind, key) in self._armed or kind in self._lasting
+
+    def armed(self) -> list[tuple[Timer, Hashable]]:
+        """Names of all that are set, those that come at rest left out."""
+        return list(self._armed)
+
+    def next(self, *, lasting: bool = True) -> int | None:
+        """When the first one fires; `lasting` False leaves out those that come at rest."""
+        heap, armed = self._heap, self._armed
+        while heap and armed.get(heap[0][2]) != heap[0][0]:
+            heappop(heap)
+        first = heap[0][0] if heap else None
+        if lasting:
+            for at in self._lasting.values():
+                first = at if first is None else min(first, at)
+        return first
+
+    def due(self, now: int) -> Iterator[tuple[Timer, Hashable]]:
+        """Names of the timers whose time has come, each disarmed before it is given."""
+        while (at := self.next(lasting=False)) is not None and at <= now:
+            name = heappop(self._heap)[2]
+            del self._armed[name]
+            yield name
+        for kind in _LASTING:
+            if self._lasting.get(kind, now + 1) <= now:
+                del self._lasting[kind]
+                yield kind, None
+
+
+class EventBudget:
+    """Events about one peer's doing: a token bucket, so that no peer fills the ring."""
+
+    __slots__ = ("_at", "_most", "_per_s", "_tokens")
+
+    def __init__(self, most: int, per_s: float) -> None:
+        self._most = most
+        self._per_s = per_s
+        self._tokens = float(most)
+        self._at = 0
+
+    def take(self, now: int) -> bool:
+        """Whether one more may be emitted at `now` (ns)."""
+        self._tokens = min(self._most, self._tokens + (now - self._at) / SECOND * self._per_s)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class Context:
+    """One per Broadcast; `now` and `wall` are those of the input being handled."""
+
+    __slots__ = ("_budgets", "counters", "effects", "now", "rng", "settings", "soon", "timers", "tokens", "wall")
+
+    def __init__(self, settings: BroadcastSettings, rng: "Random") -> None:
+        self.settings = settings
+        self.rng = rng
+        self.now = 0
+        """Monotonic nanoseconds."""
+        self.wall = 0.0
+        """Unix seconds."""
+        self.effects: list[Effect] = []
+        self.timers = Timers()
+        self.counters: dict[str, int] = dict.fromkeys(COUNTERS + BRANCHES, 0)
+        self.soon = False
+        """Something waits for the end of this turn: the driver's next Wake."""
+        self.tokens = 0
+        self._budgets: dict[tuple[str, bool], EventBudget] = {}
+
+    def token(self) -> int:
+        """Unique per Broadcast and process."""
+        self.tokens += 1
+        return self.tokens
+
+    def count(self, what: str, n: int = 1) -> None:
+        """One more of a name in COUNTERS or BRANCHES."""
+        self.counters[what] += n
+
+    def emit(  # noqa: PLR0917 - as in Emit; called for every artifact, where keywords cost
+        self,
+        kind: EventKind,
+        artifact: ArtifactId | None,
+        peer: str = "",
+        hop: int = 0,
+        size: int = 0,
+        detail: str = "",
+    ) -> None:
+        """An event, at its place among this turn's effects."""
+        self.effects.append(Emit(kind, artifact, peer, hop, size, detail))
+
+    def emit_about(  # noqa: PLR0917 - as `emit`
+        self,
+        kind: EventKind,
+        artifact: ArtifactId | None,
+        peer: str,
+        hop: int = 0,
+        size: int = 0,
+        detail: str = "",
+    ) -> None:
+        """An event that a peer can cause at will: within its budget, else only counted."""
+        duplicate = kind is EventKind.DUPLICATE
+        budget = self._budgets.get((peer, duplicate))
+        if budget is None:
+            most, per_s = (
+                (DUPLICATES_PER_PEER, DUPLICATES_PER_PEER_S) if duplicate else (EVENTS_PER_PEER, EVENTS_PER_PEER_S)
+            )
+            budget = self._budgets[peer, duplicate] = EventBudget(most, per_s)
+        if budget.take(self.now):
+            self.effects.append(Emit(kind, artifact, peer, hop, size, detail))
+        else:
+            self.counters["events_left_out"] += 1
+
+    def forget_peer(self, peer: str) -> None:
+        """A peer that is gone for good starts anew when it comes again."""
+        self._budgets.pop((peer, False), None)
+        self._budgets.pop((peer, True), None)
+
+    def backoff(self, attempts: int, first_ns: int, most_ns: int) -> int:
+        """Nanoseconds to wait after the `attempts`-th failure: doubled each time, give or take a quarter."""
+        pause = min(most_ns, first_ns << min(attempts - 1, 32))
+        return int(pause * self.rng.uniform(0.75, 1.25))

@@ -1,0 +1,334 @@
+"""Digests: how nodes that do not relay find out what one of them lacks.
+
+In a full mesh an artifact's publisher serves every peer itself, and nobody passes it on: "somebody else must have it". That is
+wrong when a link is down, a publisher restarts, drops what others keep, or lies. So linked peers compare a digest of the ids
+each holds, at most once a second and only after a change. Where the digests differ, the ids that came since they last agreed
+are listed, and what the other does not know is advertised to it.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+
+from p2pnet.broadcast.context import SECOND, Context, Timer
+from p2pnet.broadcast.effects import AnswerDigest, SendDigest
+from p2pnet.broadcast.pool import Pool
+from p2pnet.broadcast.table import Table
+from p2pnet.broadcast.wire import (
+    DIGEST_BYTES,
+    DIGEST_IDS_MAX,
+    Status,
+    decode_digest,
+    decode_statuses,
+    encode_digest,
+)
+from p2pnet.model.errors import MalformedError
+from p2pnet.model.ids import ArtifactId
+
+PERIOD_NS = (
+    SECOND  # between two digests to one peer; also how long an artifact is held before its absence elsewhere counts
+)
+RETRY_MOST_NS = 60 * SECOND
+NEIGHBOURS = (
+    2  # on each side of a ring of all nodes: while no link is missing, what one of them lacks travels on from there
+)
+ALL_PEERS_MAX = 2 * NEIGHBOURS  # so few are all compared with
+
+
+class PeerDigest:
+    """What is known of one peer on its current connection."""
+
+    __slots__ = ("attempts", "connection", "lacks_links", "not_before", "open", "settled", "told_lack")
+
+    def __init__(self, connection: int) -> None:
+        self.connection = connection
+        self.settled = 0
+        """Of artifacts held up to this number it is known that the peer holds them, or wants none."""
+        self.open = False
+        """A message is on its way."""
+        self.not_before = 0
+        """Monotonic nanoseconds."""
+        self.attempts = 0
+        self.lacks_links = False
+        """It says that it is not linked to every member."""
+        self.told_lack = False
+        """What this node has told it of itself."""
+
+
+class Message:
+    """One message on its way."""
+
+    __slots__ = ("ids", "known", "lack", "number", "peer")
+
+    def __init__(self, peer: PeerDigest, known: str, number: int, ids: list[ArtifactId], *, lack: bool) -> None:
+        self.peer = peer
+        self.known = known
+        """The peer's name."""
+        self.number = number
+        """What it settles, if the answer is good."""
+        self.ids = ids
+        self.lack = lack
+
+
+class Digests:
+    """Compares what this node holds with what its peers hold. `offer(artifact, peer)` advertises one to one."""
+
+    def __init__(self, context: Context, table: Table, pool: Pool, me: str) -> None:
+        self._context = context
+        self._table = table
+        self._pool = pool
+        self._me = me
+        self._peers: dict[str, PeerDigest] = {}
+        self._members: frozenset[str] = frozenset()
+        self._held: dict[ArtifactId, int] = {}
+        self._log: list[tuple[int, int, ArtifactId]] = []  # (number, held since, id), some of them held no more
+        self._number = 0
+        self._private: dict[ArtifactId, None] = {}
+        self._digest: bytes | None = None
+        self._messages: dict[int, Message] = {}
+        self._neighbours: frozenset[str] | None = None
+        self._wide = False  # a difference was found: compare with everybody until it is settled
+        self._lack_since = 0
+        self._lacks_links = False
+        self._next_at = 0
+
+    # What is held
+
+    def add(self, artifact: ArtifactId) -> None:
+        """This node holds it, and somebody may not."""
+        self._number += 1
+        self._held[artifact] = self._number
+        self._log.append((self._number, self._context.now, artifact))
+        if self._peers:
+            self._wake(self._context.now + PERIOD_NS)
+
+    def forget(self, artifact: ArtifactId) -> None:
+        """It is not held any more."""
+        self._held.pop(artifact, None)
+        if len(self._log) > 2 * len(self._held) + 100:
+            self._log = [entry for entry in self._log if self._held.get(entry[2]) == entry[0]]
+
+    def keep_private(self, artifact: ArtifactId) -> None:
+        """Nobody passes it on: no digest counts it."""
+        self._private[artifact] = None
+
+    def changed(self, artifact: ArtifactId, *, gone: bool = False) -> None:
+        """The validated pool changed."""
+        self._digest = None
+        if gone:
+            self._private.pop(artifact, None)
+            self.forget(artifact)
+
+    def digest(self) -> bytes:
+        """16 bytes over the ids of the validated pool, in order; those that nobody passes on left out."""
+        if self._digest is None:
+            ids = sorted(artifact for artifact in self._pool.validated if artifact not in self._private)
+            self._digest = blake2b(b"".join(ids), digest_size=DIGEST_BYTES).digest()
+        return self._digest
+
+    # Peers
+
+    def connect(self, peer: str, connection: int) -> None:
+        """Nothing is known of what it holds."""
+        self._peers[peer] = PeerDigest(connection)
+        self._links_changed()
+        if self._held:
+            self._wake(self._context.now + PERIOD_NS)
+
+    def disconnect(self, peer: str) -> None:
+        """Its answers no longer count."""
+        known = self._peers.pop(peer, None)
+        if known is not None:
+            for token in [token for token, message in self._messages.items() if message.peer is known]:
+                del self._messages[token]
+            self._links_changed()
+
+    def members_changed(self, members: frozenset[str]) -> None:
+        """The registry's members now."""
+        self._members = members
+        self._links_changed()
+
+    def _links_changed(self) -> None:
+        self._neighbours = None
+        if not self._context.settings.full_mesh:
+            return
+        lacks = any(member != self._me and member not in self._peers for member in self._members)
+        if lacks != self._lacks_links:
+            self._lacks_links = lacks
+            self._lack_since = self._context.now
+        if len(self._peers) > ALL_PEERS_MAX and any(peer.told_lack != lacks for peer in self._peers.values()):
+            self._wake(self._lack_since + 2 * PERIOD_NS)
+
+    # Messages in
+
+    def received(
+        self, peer: str, connection: int, token: int, body: bytes, is_unwanted: Callable[[ArtifactId], bool]
+    ) -> None:
+        """Answer a peer's message; `is_unwanted`: whether this node wants nothing of an id."""
+        try:
+            request = decode_digest(body)
+        except MalformedError:
+            self._context.effects.append(AnswerDigest(token, bytes([Status.MALFORMED])))
+            return
+        known = self._peers.get(peer)
+        same = request.digest == self.digest()
+        if known is not None and known.connection == connection:
+            if known.lacks_links != request.lacks_links:
+                known.lacks_links, self._neighbours = request.lacks_links, None
+                self._wake(self._context.now)
+            if same:
+                known.settled = self._number
+                if all(
+                    self._due(name, other) is None for name, other in self._peers.items() if self._is_compared(name)
+                ):
+                    self._context.timers.cancel(Timer.DIGEST, None)
+        if not request.ids:
+            answer = bytes([Status.OK if same else Status.ADVERTISE])
+        else:
+            answer = bytes([self._status(artifact, is_unwanted) for artifact in request.ids])
+        self._context.effects.append(AnswerDigest(token, answer))
+
+    def _status(self, artifact: ArtifactId, is_unwanted: Callable[[ArtifactId], bool]) -> Status:
+        if self._pool.holds(artifact):
+            return Status.HAVE
+        return Status.UNWANTED if is_unwanted(artifact) else Status.ADVERTISE
+
+    # Messages out
+
+    def exchange(self) -> None:
+        """The time has come to compare with some peers."""
+        now, soonest = self._context.now, None
+        for name, peer in self._peers.items():
+            due = self._due(name, peer)
+            if due is None or peer.open:
+                continue
+            if due <= now:
+                self._send(name, peer, [], self._number)
+            else:
+                soonest = due if soonest is None else min(soonest, due)
+        if soonest is not None:
+            self._wake(soonest)
+        elif self._wide and all(self._is_settled(name, peer) for name, peer in self._peers.items()):
+            self._wide = False
+
+    def answered(self, token: int, body: bytes | None) -> list[tuple[ArtifactId, str]]:
+        """The reply to a message, None when it was lost on the way: what is to be advertised, to whom."""
+        message = self._messages.pop(token, None)
+        if message is None:
+            return []
+        peer, context = message.peer, self._context
+        peer.open = False
+        if body is None:
+            peer.attempts += 1
+            context.count("digest_lost")
+            peer.not_before = context.now + context.backoff(peer.attempts, PERIOD_NS, RETRY_MOST_NS)
+            self._wake(peer.not_before)
+            return []
+        statuses = self._read(message, body)
+        if statuses is None:  # a peer that talks nonsense is asked again after the next change
+            peer.settled, peer.told_lack = self._number, message.lack
+            return []
+        peer.attempts, peer.told_lack = 0, message.lack
+        wanted: list[tuple[ArtifactId, str]] = []
+        if message.ids:
+            peer.settled = max(peer.settled, message.number)
+            wanted = [
+                (artifact, message.known)
+                for artifact, status in zip(message.ids, statuses, strict=True)
+                if status == Status.ADVERTISE and artifact in self._held
+            ]
+            context.count("listed_id_unknown_there", len(wanted))
+            if wanted and not self._wide:
+                self._wide = True
+                self._wake(context.now)
+        elif statuses[0] == Status.OK:
+            context.count("digests_same")
+            peer.settled = max(peer.settled, message.number)
+        else:
+            context.count("digest_mismatch")
+            self._list(message.known, peer)
+        due = None if peer.open else self._due(message.known, peer)
+        if due is not None:
+            self._wake(max(due, context.now))
+        return wanted
+
+    @staticmethod
+    def _read(message: Message, body: bytes) -> bytes | None:
+        try:
+            return decode_statuses(body, max(1, len(message.ids)))
+        except MalformedError:
+            return None
+
+    def _list(self, name: str, peer: PeerDigest) -> None:
+        """The digests differ: list what the peer does not show, as far as it has been held for long enough."""
+        ids: list[ArtifactId] = []
+        number = peer.settled
+        for number_of, since, artifact in self._unsettled(peer):
+            if since + PERIOD_NS > self._context.now or len(ids) == DIGEST_IDS_MAX:
+                break
+            number = number_of
+            if self._held.get(artifact) == number_of and not self._table.holds(name, artifact):
+                ids.append(artifact)
+        if ids:
+            self._context.count("digests_listed")
+            self._send(name, peer, ids, number)
+        else:
+            peer.settled = max(peer.settled, number)
+
+    def _send(self, name: str, peer: PeerDigest, ids: list[ArtifactId], number: int) -> None:
+        context = self._context
+        token = context.token()
+        peer.open = True
+        peer.not_before = context.now + PERIOD_NS
+        self._messages[token] = Message(peer, name, number, ids, lack=self._lacks_links)
+        context.count("digests")
+        body = encode_digest(self.digest(), ids, lacks_links=self._lacks_links)
+        context.effects.append(SendDigest(token, name, peer.connection, body))
+
+    # Whom, and when
+
+    def _due(self, name: str, peer: PeerDigest) -> int | None:
+        """When this peer is to be compared with; None: there is nothing to compare."""
+        if len(self._peers) > ALL_PEERS_MAX and peer.told_lack != self._lacks_links:
+            return max(peer.not_before, self._lack_since + 2 * PERIOD_NS)
+        if not self._is_compared(name) or self._is_settled(name, peer):
+            return None
+        _, since, _ = next(self._unsettled(peer))
+        lag = PERIOD_NS if self._me < name else 2 * PERIOD_NS  # one end asks; the other need not, once it was asked
+        return max(peer.not_before, since + lag)
+
+    def _is_settled(self, name: str, peer: PeerDigest) -> bool:
+        """Whether the peer shows, or has settled, all that is held here; moves `settled` on over what it shows."""
+        for number, _, artifact in self._unsettled(peer):
+            if self._held.get(artifact) == number and not self._table.holds(name, artifact):
+                return False
+            peer.settled = number
+        return True
+
+    def _unsettled(self, peer: PeerDigest) -> Iterator[tuple[int, int, ArtifactId]]:
+        start = bisect_right(self._log, peer.settled, key=lambda entry: entry[0])
+        return (self._log[i] for i in range(start, len(self._log)))
+
+    def _is_compared(self, name: str) -> bool:
+        if len(self._peers) <= ALL_PEERS_MAX or self._wide or self._lacks_links:
+            return True
+        if self._neighbours is None:
+            self._neighbours = self._ring()
+        return name in self._neighbours
+
+    def _ring(self) -> frozenset[str]:
+        """The nearest peers on either side of this node, in an order by chance that is the same everywhere."""
+        if any(peer.lacks_links for peer in self._peers.values()):
+            return frozenset(self._peers)
+        ring = sorted([*self._peers, self._me], key=lambda name: (blake2b(name.encode(), digest_size=8).digest(), name))
+        here = ring.index(self._me)
+        steps = [*range(1, NEIGHBOURS + 1), *range(-NEIGHBOURS, 0)]
+        return frozenset(ring[(here + step) % len(ring)] for step in steps)
+
+    def _wake(self, at: int) -> None:
+        timers = self._context.timers
+        if not timers.is_set(Timer.DIGEST, None) or at < self._next_at:
+            timers.set(Timer.DIGEST, None, at)
+        else:
+            return
+        self._next_at = at

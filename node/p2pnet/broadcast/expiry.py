@@ -1,0 +1,94 @@
+"""When artifacts expire, and which ids are unwanted: expired, removed or invalid here."""
+
+import math
+from heapq import heapify, heappop, heappush
+from typing import Final
+
+from p2pnet.model.ids import ArtifactId
+
+AFTERLIFE_S: Final = 60.0  # a peer whose clock is behind, or whose purge is late, still offers what has expired here
+REFUSED_MAX = 200_000  # ids removed here; without an expiry of their own the oldest makes room, which is counted
+REFUSED_PER_PEER_MAX = 1_000  # ids of one peer's invalid artifacts: garbage evicts garbage of the same peer
+FOREVER = math.inf
+
+
+class Expiry:
+    """Times are Unix seconds: an artifact's own expiry is told in them."""
+
+    __slots__ = ("_by_culprit", "_ends", "_heap", "_refused", "evicted", "refused_max")
+
+    def __init__(self, refused_max: int = REFUSED_MAX) -> None:
+        self.refused_max = refused_max
+        self.evicted = 0
+        """Refusals that ended early, for want of room."""
+        self._ends: dict[ArtifactId, float] = {}
+        self._refused: dict[ArtifactId, tuple[float, str]] = {}
+        self._heap: list[tuple[float, ArtifactId]] = []
+        self._by_culprit: dict[str, dict[ArtifactId, None]] = {}
+
+    def add(self, artifact: ArtifactId, expires: float) -> None:
+        """It lives until then."""
+        if expires != FOREVER:
+            self._ends[artifact] = expires
+            self._push(expires, artifact)
+
+    def refuse(self, artifact: ArtifactId, until: float, culprit: str = "") -> None:
+        """The id is unwanted until then. `culprit`: the peer whose invalid artifact it is; empty: removed here."""
+        self._ends.pop(artifact, None)
+        known = self._refused.get(artifact)
+        if known is not None:
+            if culprit and not known[1]:
+                return  # what this node removed by itself stays so, whatever a peer sends
+            self._unrefuse(artifact)
+        self._refused[artifact] = (until, culprit)
+        of_culprit = self._by_culprit.setdefault(culprit, {})
+        of_culprit[artifact] = None
+        if until != FOREVER:
+            self._push(until, artifact)
+        if len(of_culprit) > (REFUSED_PER_PEER_MAX if culprit else self.refused_max):
+            self._unrefuse(next(iter(of_culprit)))
+            self.evicted += 1
+
+    def forget(self, artifact: ArtifactId) -> None:
+        """It left the pool and may come back."""
+        self._ends.pop(artifact, None)
+
+    def is_refused(self, artifact: ArtifactId) -> bool:
+        """Whether the id is unwanted."""
+        return artifact in self._refused
+
+    def next(self) -> float | None:
+        """When the next one ends."""
+        heap = self._heap
+        while heap and not self._is_live(*heap[0]):
+            heappop(heap)
+        return heap[0][0] if heap else None
+
+    def due(self, wall: float) -> list[ArtifactId]:
+        """Artifacts that have expired by now, oldest first; from here on unwanted for a while."""
+        expired = []
+        while (at := self.next()) is not None and at <= wall:
+            _, artifact = heappop(self._heap)
+            if artifact in self._refused:
+                self._unrefuse(artifact)
+            else:
+                expired.append(artifact)
+                self.refuse(artifact, at + AFTERLIFE_S)
+        return expired
+
+    def _push(self, at: float, artifact: ArtifactId) -> None:
+        heappush(self._heap, (at, artifact))
+        if len(self._heap) > 2 * (len(self._ends) + len(self._refused)) + 1000:
+            self._heap = [entry for entry in self._heap if self._is_live(*entry)]
+            heapify(self._heap)
+
+    def _unrefuse(self, artifact: ArtifactId) -> None:
+        _, culprit = self._refused.pop(artifact)
+        of_culprit = self._by_culprit[culprit]
+        del of_culprit[artifact]
+        if not of_culprit:
+            del self._by_culprit[culprit]
+
+    def _is_live(self, at: float, artifact: ArtifactId) -> bool:
+        refused = self._refused.get(artifact)
+        return self._ends.get(artifact) == at if refused is None else refused[0] == at

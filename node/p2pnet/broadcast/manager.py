@@ -1,0 +1,324 @@
+"""The pool manager: what enters and leaves the pool, whoever asked for it, and what follows from it."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from p2pnet.broadcast.artifact import KEY_BYTES_MAX, artifact_id, id_prefix, part_list
+from p2pnet.broadcast.assembler import Assembler
+from p2pnet.broadcast.client import ClientCalls, ClientRaisedError
+from p2pnet.broadcast.context import SECOND, Context, Timer
+from p2pnet.broadcast.digest import Digests
+from p2pnet.broadcast.expiry import AFTERLIFE_S, Expiry
+from p2pnet.broadcast.pool import (
+    AddToValidated,
+    Artifact,
+    Change,
+    ChangeAction,
+    ChangeKind,
+    HandleInvalid,
+    Inspected,
+    MoveToValidated,
+    Pool,
+    PurgeBelow,
+    RemoveFromUnvalidated,
+    RemoveFromValidated,
+)
+from p2pnet.broadcast.quota import Quota
+from p2pnet.broadcast.relay import Relay
+from p2pnet.broadcast.sender import Sender
+from p2pnet.broadcast.wire import Status
+from p2pnet.model.errors import LocalError, MalformedError
+from p2pnet.model.events import EventKind
+from p2pnet.model.ids import ArtifactId
+from p2pnet.model.limits import ENVELOPE_BYTES_MAX
+
+PUBLICATIONS_QUEUED_MAX = 1_000  # that wait for a slot; one more is refused
+INVALID_S: Final = 600.0  # an id found invalid stays so; this bounds how long it is remembered
+
+
+class PublicationRefusedError(LocalError):
+    """A publication that did not happen; `code` as in `PublishRefused`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class PoolManager:
+    """Writes the pool; nobody else does."""
+
+    def __init__(
+        self,
+        context: Context,
+        calls: ClientCalls,
+        client_name: str,
+        pool: Pool,
+        *,
+        quota: Quota,
+        sender: Sender,
+        relay: Relay,
+        digests: Digests,
+        assembler: Assembler,
+    ) -> None:
+        self._context = context
+        self._calls = calls
+        self._pool = pool
+        self._quota = quota
+        self._sender = sender
+        self._relay = relay
+        self._digests = digests
+        self._assembler = assembler
+        self._prefix = id_prefix(client_name)
+        self._queue: dict[ArtifactId, None] = {}
+        self.expiry = Expiry()
+        self.changes: list[Change] = []
+        """Since the client's last call."""
+
+    @property
+    def queued(self) -> list[ArtifactId]:
+        """Publications that wait for a slot."""
+        return list(self._queue)
+
+    # In
+
+    def publish(self, data: bytes) -> ArtifactId:
+        """Own product: valid at once, and broadcast. Raises PublicationRefusedError."""
+        context = self._context
+        inspected = self._inspect_own(data)
+        parts = part_list(data)
+        artifact = artifact_id(self._prefix, inspected.key, len(data), parts)
+        if self.expiry.is_refused(artifact):
+            raise PublicationRefusedError("malformed", "this artifact was withdrawn or has expired")
+        if artifact in self._pool.validated:
+            context.count("publications_duplicate")
+            self._sender.slots.commit()
+            return artifact
+        room = self._sender.room_for(artifact) and not self._queue
+        if not room and len(self._queue) >= PUBLICATIONS_QUEUED_MAX:
+            context.count("publications_refused")
+            context.emit(EventKind.QUEUE_FULL, artifact, size=inspected.size)
+            raise PublicationRefusedError(
+                "no-slot",
+                f"all {self._sender.slots.limit} slots are taken and {len(self._queue)} artifacts wait for one:"
+                " withdraw some, or lower `keep`, which says how long each one stays",
+            )
+        self._produced(artifact)
+        found = Artifact(id=artifact, data=data, parts=parts, inspected=inspected)
+        self._pool.validated[artifact] = found
+        self._digests.changed(artifact)
+        self._live(artifact, inspected.expires)
+        context.emit(EventKind.PUBLISHED, artifact, size=inspected.size)
+        self._change(ChangeKind.PUBLISHED, artifact)
+        if room or artifact in self._sender.active:
+            self._offer(found)
+        else:
+            self._queue[artifact] = None
+            context.count("publications_queued")
+            context.count("slot_queue_used")
+        return artifact
+
+    def _produced(self, artifact: ArtifactId) -> None:
+        """This node makes by itself what it was fetching, or had not judged yet: it needs neither any more."""
+        if artifact in self._assembler.tasks:
+            self._assembler.drop(artifact)
+            self._context.count("produced_what_was_fetched")
+        if self._pool.unvalidated.pop(artifact, None) is not None:
+            self._quota.release(artifact)
+
+    def inspect(self, artifact: ArtifactId, key: bytes, data: bytes, peer: str, hop: int) -> Inspected | None:
+        """What stands in a peer's artifact; None: it is invalid, and its id refused. Raises ClientRaisedError."""
+        try:
+            inspected = self._calls.inspect(data)
+        except MalformedError as error:
+            self._reject(artifact, peer, hop, len(data), str(error))
+            return None
+        if inspected.key != key:
+            self._reject(artifact, peer, hop, inspected.size, "announced under another key")
+        elif inspected.size > self._context.settings.artifact_bytes_max:
+            self._reject(artifact, peer, hop, inspected.size, "too large")
+        else:
+            return inspected
+        return None
+
+    def insert(  # noqa: PLR0917 - an artifact's own fields, in their order
+        self,
+        artifact: ArtifactId,
+        data: bytes,
+        parts: bytes,
+        inspected: Inspected,
+        peer: str,
+        hop: int,
+        delivered: Mapping[str, int],
+    ) -> Status:
+        """A whole artifact of this id is here: charged to those who delivered it, and shown to the client."""
+        context = self._context
+        if inspected.expires <= context.wall:
+            context.count("expired_on_arrival")
+            self._refuse(artifact, context.wall + AFTERLIFE_S, peer)
+            return Status.UNWANTED
+        for deliverer, size in delivered.items():
+            self._quota.charge(artifact, deliverer, size)
+        self._pool.unvalidated[artifact] = Artifact(
+            id=artifact, data=data, parts=parts, inspected=inspected, peer=peer, hop=hop
+        )  # fmt: skip
+        self._live(artifact, inspected.expires)
+        self._change(ChangeKind.INSERTED, artifact)
+        context.count("received")
+        context.count("received_bytes", inspected.size)
+        context.emit(EventKind.RECEIVED, artifact, peer, hop, inspected.size)
+        return Status.OK
+
+    # Out
+
+    def end_task(self, artifact: ArtifactId) -> None:
+        """Give up a fetch that has not come to its end, and what was offered of it."""
+        self._assembler.drop(artifact)
+        self._relay.end_partial(artifact)
+
+    def withdraw(self, artifact: ArtifactId) -> None:
+        """This node's user wants it gone; the id is unwanted until it would have expired."""
+        found = self._pool.validated.get(artifact) or self._pool.unvalidated.get(artifact)
+        expires = self._context.wall + self._context.settings.keep_s if found is None else found.inspected.expires
+        self.end_task(artifact)
+        self._drop(artifact, "withdrawn", ChangeKind.REMOVED)
+        self._refuse(artifact, expires + AFTERLIFE_S)
+
+    def lost(self, artifact: ArtifactId) -> None:
+        """Nobody announces it any more: what the client has not judged yet leaves."""
+        if artifact in self._pool.unvalidated:
+            self._context.count("unvalidated_lost")
+            self._drop(artifact, "", ChangeKind.DROPPED)
+            self.expiry.forget(artifact)
+
+    def expire(self) -> list[ArtifactId]:
+        """Remove what has expired; its id is unwanted for a while longer. The ids removed."""
+        expired = self.expiry.due(self._context.wall)
+        for artifact in expired:
+            self.end_task(artifact)
+            self._drop(artifact, "expired", ChangeKind.REMOVED)
+        self._arm()
+        return expired
+
+    def apply(self, actions: list[ChangeAction]) -> None:
+        """What the client decided."""
+        for action in actions:
+            match action:
+                case MoveToValidated(artifact):
+                    self._validate(artifact)
+                case AddToValidated(data):
+                    try:
+                        self.publish(data)
+                    except PublicationRefusedError as refusal:
+                        self._context.emit(EventKind.REJECTED, None, size=len(data), detail=str(refusal))
+                case HandleInvalid(artifact, reason):
+                    found = self._pool.unvalidated.get(artifact)
+                    if found is not None:
+                        self._drop(artifact, "", None)
+                        self._reject(artifact, found.peer, found.hop, found.size, reason)
+                case RemoveFromValidated(artifact):
+                    self._purge(artifact, self._pool.validated)
+                case RemoveFromUnvalidated(artifact):
+                    self._purge(artifact, self._pool.unvalidated)
+                case PurgeBelow(height):
+                    for artifact in self._pool.below(height):
+                        self._purge(artifact, self._pool.validated)
+                        self._purge(artifact, self._pool.unvalidated)
+
+    def drain(self) -> None:
+        """Slots may be free: publications that wait for one come first."""
+        while self._queue and self._sender.slots.room:
+            artifact = next(iter(self._queue))
+            del self._queue[artifact]
+            found = self._pool.get(artifact)
+            if found is not None:
+                self._offer(found)
+        self._relay.drain()
+
+    # Inside
+
+    def _inspect_own(self, data: bytes) -> Inspected:
+        try:
+            inspected = self._calls.inspect(data)
+        except (MalformedError, ClientRaisedError) as error:
+            raise PublicationRefusedError("malformed", str(error)) from error
+        most = self._context.settings.artifact_bytes_max
+        if inspected.size > most or len(data) > most + ENVELOPE_BYTES_MAX:
+            raise PublicationRefusedError("too-large", f"{inspected.size} bytes: an artifact has at most {most}")
+        if len(inspected.key) > KEY_BYTES_MAX:
+            raise PublicationRefusedError("malformed", f"a key of {len(inspected.key)} bytes: at most {KEY_BYTES_MAX}")
+        if inspected.expires <= self._context.wall:
+            raise PublicationRefusedError("malformed", "it has expired already")
+        return inspected
+
+    def _offer(self, found: Artifact) -> None:
+        urgent = self._calls.is_urgent(found.id, found.inspected)
+        pushes = urgent or found.size < self._context.settings.push_limit
+        data = found.data if pushes else None
+        self._relay.published(found)
+        self._sender.offer(found.id, len(found.data), found.hop, key=found.inspected.key, data=data, urgent=urgent)
+
+    def _validate(self, artifact: ArtifactId) -> None:
+        found = self._pool.unvalidated.pop(artifact, None)
+        if found is None:  # it left while the client was at work
+            return
+        self._pool.validated[artifact] = found
+        self._digests.changed(artifact)
+        self._quota.release(artifact)
+        self._context.count("validated")
+        self._context.emit(EventKind.VALIDATED, artifact, found.peer, found.hop, found.size)
+        self._relay.validated(found)
+
+    def _purge(self, artifact: ArtifactId, section: dict[ArtifactId, Artifact]) -> None:
+        found = section.get(artifact)
+        if found is not None:
+            self._drop(artifact, "purged", None)
+            self._refuse(artifact, found.inspected.expires + AFTERLIFE_S)
+
+    def _drop(self, artifact: ArtifactId, detail: str, change: ChangeKind | None) -> None:
+        """Out of whichever section it is in, and off the wire."""
+        found = self._pool.validated.pop(artifact, None)
+        if found is not None:
+            self._context.count("removed")
+            self._context.emit(EventKind.REMOVED, artifact, found.peer, found.hop, found.size, detail)
+            self._digests.changed(artifact, gone=True)
+        else:
+            found = self._pool.unvalidated.pop(artifact, None)
+            self._quota.release(artifact)
+            change = change and ChangeKind.DROPPED
+        if artifact in self._queue:
+            del self._queue[artifact]
+            self._context.count("slot_queue_withdrawn")
+        self._sender.withdraw(artifact)
+        self._context.soon = True
+        if found is not None:
+            self._relay.forget(artifact)
+            if change is not None:
+                self._change(change, artifact)
+
+    def _reject(self, artifact: ArtifactId, peer: str, hop: int, size: int, why: str) -> None:
+        self._quota.release(artifact)
+        self._refuse(artifact, self._context.wall + INVALID_S, peer)
+        self._context.count("rejected")
+        self._context.emit_about(EventKind.REJECTED, artifact, peer, hop, size, why)
+
+    def _refuse(self, artifact: ArtifactId, until: float, culprit: str = "") -> None:
+        self.expiry.refuse(artifact, until, culprit)
+        self._context.counters["refusals_evicted"] = self.expiry.evicted
+        self._arm()
+
+    def _change(self, kind: ChangeKind, artifact: ArtifactId) -> None:
+        self.changes.append(Change(kind, artifact))
+        self._context.soon = True
+
+    def _live(self, artifact: ArtifactId, expires: float) -> None:
+        self.expiry.add(artifact, expires)
+        self._arm()
+
+    def _arm(self) -> None:
+        """Wake when the first life ends."""
+        at = self.expiry.next()
+        if at is None:
+            self._context.timers.cancel(Timer.EXPIRE, None)
+            return
+        wait = int(max(0.0, at - self._context.wall) * SECOND) + 1
+        self._context.timers.set(Timer.EXPIRE, None, self._context.now + wait)

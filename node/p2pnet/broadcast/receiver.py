@@ -1,0 +1,300 @@
+"""Slot updates from peers: through the table and the bouncer into the pool or to the assembler. Turns are fair between peers."""
+
+from collections import deque
+
+from p2pnet.broadcast.artifact import artifact_id, id_prefix, part_list
+from p2pnet.broadcast.assembler import Assembler
+from p2pnet.broadcast.client import Bounce, ClientCalls, ClientRaisedError
+from p2pnet.broadcast.context import MS, Context, Timer
+from p2pnet.broadcast.effects import AnswerUpdates
+from p2pnet.broadcast.manager import PoolManager
+from p2pnet.broadcast.pool import Pool
+from p2pnet.broadcast.quota import Quota
+from p2pnet.broadcast.sender import Sender
+from p2pnet.broadcast.table import PeerRows, Table, Verdict
+from p2pnet.broadcast.wire import Entry, Kind, Status, decode_updates, next_hop
+from p2pnet.model.errors import MalformedError
+from p2pnet.model.events import EventKind
+from p2pnet.model.ids import ArtifactId
+from p2pnet.model.limits import ENVELOPE_BYTES_MAX
+
+TURN_BYTES_PER_PEER = 256 * 1024  # of update requests in one turn; the rest waits behind the other peers
+INBOX_BYTES_PER_PEER = 4 * 1024 * 1024  # that wait; more is answered busy
+STASH_SOON_NS = 100 * MS  # between two looks, after the client has run, at what the bouncer may want later
+_MALFORMED = bytes([Status.MALFORMED])
+_PUSH, _ADVERT, _EMPTY = int(Kind.PUSH), int(Kind.ADVERT), int(Kind.EMPTY)
+
+
+class Inbox:
+    """One peer's requests that wait for their turn."""
+
+    __slots__ = ("size", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[int, bytes]] = deque()
+        self.size = 0
+
+
+class Receiver:
+    """The receiving side."""
+
+    def __init__(
+        self,
+        context: Context,
+        calls: ClientCalls,
+        client_name: str,
+        table: Table,
+        pool: Pool,
+        *,
+        quota: Quota,
+        manager: PoolManager,
+        sender: Sender,
+        assembler: Assembler,
+    ) -> None:
+        self._context = context
+        self._calls = calls
+        self._table = table
+        self._pool = pool
+        self._quota = quota
+        self._manager = manager
+        self._sender = sender
+        self._assembler = assembler
+        self._prefix = id_prefix(client_name)
+        self._bytes_max = context.settings.artifact_bytes_max + ENVELOPE_BYTES_MAX
+        self._stash: dict[ArtifactId, None] = {}
+        self._used: dict[str, int] = {}  # bytes of each peer in this turn
+        self._used_at = 0
+        self._inboxes: dict[str, Inbox] = {}
+
+    @property
+    def stashed(self) -> int:
+        """Ids the bouncer may want later."""
+        return len(self._stash)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Requests are left for the next turn."""
+        return bool(self._inboxes)
+
+    # Requests
+
+    def updates(self, peer: str, connection: int, token: int, body: bytes) -> None:
+        """One request; answered now, or after the other peers' requests of this turn."""
+        context = self._context
+        if not self._table.is_current(peer, connection):
+            context.count("updates_dropped")
+            context.count("update_of_replaced_connection")
+            context.effects.append(AnswerUpdates(token, b""))
+            return
+        if context.now != self._used_at:
+            self._used, self._used_at = {}, context.now
+        used = self._used.get(peer, 0)
+        if used < TURN_BYTES_PER_PEER and peer not in self._inboxes:
+            self._used[peer] = used + len(body)
+            self._answer(peer, token, body)
+            return
+        context.count("turn_share_used")
+        inbox = self._inboxes.setdefault(peer, Inbox())
+        if inbox.waiting and inbox.size + len(body) > INBOX_BYTES_PER_PEER:
+            context.count("updates_busy")
+            context.effects.append(AnswerUpdates(token, _busy(body)))
+        else:
+            inbox.waiting.append((token, body))
+            inbox.size += len(body)
+        context.soon = True
+
+    def next_turn(self) -> None:
+        """A new turn: every peer has its share again; what waits comes first, one request of each peer after another."""
+        self._used.clear()
+        while self._inboxes:
+            served = False
+            for peer, inbox in list(self._inboxes.items()):
+                used = self._used.get(peer, 0)
+                if used >= TURN_BYTES_PER_PEER:
+                    continue
+                token, body = inbox.waiting.popleft()
+                inbox.size -= len(body)
+                if not inbox.waiting:
+                    del self._inboxes[peer]
+                self._used[peer] = used + len(body)
+                self._answer(peer, token, body)
+                served = True
+            if not served:
+                return
+
+    def disconnect(self, peer: str) -> None:
+        """Its connection ended: what waits came on it, and is sent again on the next one."""
+        self._inboxes.pop(peer, None)
+
+    # Rows
+
+    def rows_ended(self, peer: str, artifacts: list[ArtifactId]) -> None:
+        """Rows of the peer ended, each of which had one of these ids."""
+        for artifact in artifacts:
+            self._row_ended(peer, artifact)
+
+    def _row_ended(self, peer: str, artifact: ArtifactId) -> None:
+        self._context.counters["rows_removed"] += 1
+        self._sender.row_ended(peer, artifact)
+        if artifact in self._table.holders:
+            self._assembler.source_changed(artifact)
+            return
+        self._stash.pop(artifact, None)
+        self._assembler.forget(artifact)
+        if artifact in self._assembler.tasks:
+            self._context.count("tasks_dropped")
+            self._context.count("last_source_left")
+            self._manager.end_task(artifact)
+        else:
+            self._manager.lost(artifact)
+
+    def unstash(self, artifact: ArtifactId) -> None:
+        """It is here, or gone for good."""
+        self._stash.pop(artifact, None)
+
+    # What the bouncer may want later
+
+    def look_at_stash(self) -> None:
+        """Ask the bouncer again, about what each peer said of it: one of them may lie."""
+        for artifact in list(self._stash):
+            sources = self._table.holders.get(artifact, {}).values()
+            try:
+                words = {self._calls.bouncer(artifact, source.key, source.size) for source in sources}
+            except ClientRaisedError:
+                continue
+            if Bounce.WANTS in words:
+                self._context.count("stash_woke")
+                self._assembler.want(artifact)
+            if Bounce.WANTS in words or Bounce.MAYBE_LATER not in words:
+                self._stash.pop(artifact, None)
+
+    def client_ran(self) -> None:
+        """The bouncer may think otherwise now."""
+        if self._stash and not self._context.timers.is_set(Timer.STASH, None):
+            self._context.timers.set(Timer.STASH, None, self._context.now + STASH_SOON_NS)
+
+    # One request, one update
+
+    def _answer(self, peer: str, token: int, body: bytes) -> None:
+        context = self._context
+        try:
+            entries = decode_updates(body)
+        except MalformedError as error:
+            context.count("updates_malformed")
+            context.emit_about(EventKind.REJECTED, None, peer, size=len(body), detail=str(error))
+            context.effects.append(AnswerUpdates(token, _MALFORMED))
+            return
+        peer_rows = self._table.peers[peer]
+        context.counters["updates"] += len(entries)
+        statuses = bytes([self._update(peer, peer_rows, entry, body) for entry in entries])
+        context.effects.append(AnswerUpdates(token, statuses))
+
+    def _update(self, peer: str, peer_rows: PeerRows, entry: Entry, body: bytes) -> int:
+        context = self._context
+        verdict = self._table.judge(peer_rows, entry.slot, entry.commit)
+        if verdict is Verdict.STALE:
+            context.count("rows_stale")
+            context.count("tombstone_met" if peer_rows.rows[entry.slot].artifact is None else "stale_update")
+            return Status.OK
+        if verdict is Verdict.LIMIT:
+            context.count("rows_over_limit")
+            context.count("row_limit_met")
+            return Status.LIMIT
+        if entry.size > self._bytes_max:
+            context.count("updates_malformed")
+            context.emit_about(EventKind.REJECTED, None, peer, entry.hop, entry.size, "too large")
+            return Status.MALFORMED
+        if entry.kind == _EMPTY:
+            self._put(peer, entry, None, verdict)
+            return Status.OK
+        try:
+            if entry.kind == _ADVERT:
+                return self._advert(peer, entry, ArtifactId(body[entry.start : entry.end]), verdict)
+            return self._push(peer, entry, body[entry.start : entry.end], verdict)
+        except ClientRaisedError:  # nothing was applied: the peer sends it again later
+            return Status.BUSY
+
+    def _advert(self, peer: str, entry: Entry, artifact: ArtifactId, verdict: Verdict) -> int:
+        context = self._context
+        if artifact in self._assembler.tasks:
+            self._put(peer, entry, artifact, verdict)
+            context.counters["rows_seen_id"] += 1
+            if len(self._table.holders[artifact]) > 1:
+                context.count("two_holders_at_once")
+            self._assembler.want(artifact)
+            return Status.OK
+        status, wanted = self._ask_whether_wanted(artifact, entry)
+        self._put(peer, entry, artifact, verdict)
+        if wanted and self._assembler.want(artifact, row=self._table.peers[peer].sources[artifact]):
+            self._stash.pop(artifact, None)
+            context.emit_about(EventKind.ADVERTISED, artifact, peer, entry.hop)
+        return status
+
+    def _push(self, peer: str, entry: Entry, data: bytes, verdict: Verdict) -> int:
+        context = self._context
+        context.counters["updates_with_artifact"] += 1
+        parts = part_list(data)
+        artifact = artifact_id(self._prefix, entry.key, entry.size, parts)
+        status, wanted = self._ask_whether_wanted(artifact, entry)
+        if not wanted:
+            self._put(peer, entry, artifact, verdict)
+            if status == Status.HAVE:
+                self._duplicate(artifact, peer, entry.hop)
+            return status
+        fetched = artifact in self._assembler.tasks
+        if not self._quota.has_room(peer, entry.size):
+            context.count("updates_postponed")
+            context.count("advertise_instead_answered")
+            return Status.ADVERTISE
+        inspected = self._manager.inspect(artifact, entry.key, data, peer, next_hop(entry.hop))
+        self._put(peer, entry, artifact, verdict)
+        if inspected is None:
+            return Status.MALFORMED
+        self._stash.pop(artifact, None)
+        if fetched:
+            context.count("push_completed_a_fetch")
+            self._assembler.drop(artifact)
+        return self._manager.insert(artifact, data, parts, inspected, peer, next_hop(entry.hop), {peer: len(data)})
+
+    def _put(self, peer: str, entry: Entry, artifact: ArtifactId | None, verdict: Verdict) -> None:
+        self._context.counters["rows_new" if verdict is Verdict.NEW else "rows_overwritten"] += 1
+        old = self._table.put(
+            peer, entry.slot, entry.commit, artifact, have=entry.have, size=entry.size, hop=entry.hop, key=entry.key
+        )  # fmt: skip
+        if artifact is not None:
+            if self._table.peers[peer].sources[artifact].rows > 1 and old != artifact:
+                self._context.count("same_id_in_two_slots")
+            if entry.have is None:
+                self._sender.row_begun(peer, artifact)
+        if old is not None and old != artifact:
+            self._row_ended(peer, old)
+
+    def _ask_whether_wanted(self, artifact: ArtifactId, entry: Entry) -> tuple[int, bool]:
+        """The status to answer, and whether the bytes are wanted now. Raises ClientRaisedError."""
+        if self._pool.holds(artifact):
+            return Status.HAVE, False
+        if self._manager.expiry.is_refused(artifact):
+            self._context.count("purged_id_met")
+            return Status.UNWANTED, False
+        bounce = self._calls.bouncer(artifact, entry.key, entry.size)
+        if bounce is Bounce.WANTS:
+            return Status.OK, True
+        if bounce is Bounce.UNWANTED:
+            self._context.count("unwanted_answered")
+            return Status.UNWANTED, False
+        if artifact not in self._stash:
+            self._stash[artifact] = None
+            self._context.count("tasks_stashed")
+        return Status.OK, False
+
+    def _duplicate(self, artifact: ArtifactId, peer: str, hop: int) -> None:
+        found = self._pool.validated.get(artifact) or self._pool.unvalidated[artifact]
+        self._context.count("duplicates")
+        self._context.emit_about(EventKind.DUPLICATE, artifact, peer, next_hop(hop), found.size)
+
+
+def _busy(body: bytes) -> bytes:
+    try:
+        return bytes([Status.BUSY]) * len(decode_updates(body))
+    except MalformedError:
+        return _MALFORMED

@@ -1,0 +1,69 @@
+"""Clients that make trouble, for episodes: each is the blob client with one habit more."""
+
+from p2pnet.broadcast import (
+    AddToValidated,
+    ArtifactId,
+    BlobClient,
+    Bounce,
+    Change,
+    ChangeAction,
+    Inspected,
+    PoolView,
+    make_blob,
+)
+
+
+class Producer(BlobClient):
+    """Makes, of every artifact called `make N`, N deterministic bytes: all nodes make the same, while others still fetch it."""
+
+    def __init__(self) -> None:
+        self._made: set[ArtifactId] = set()
+
+    def on_state_change(self, changes: list[Change], pool: PoolView, now: float) -> list[ChangeAction]:
+        actions = super().on_state_change(changes, pool, now)
+        for artifact in pool.validated.values():
+            word, _, size = artifact.inspected.name.partition(" ")
+            if word == "make" and artifact.id not in self._made:
+                self._made.add(artifact.id)
+                created, expires = artifact.inspected.content, artifact.inspected.expires
+                assert isinstance(created, float)
+                data = artifact.id * (int(size) // 32)
+                actions.append(AddToValidated(make_blob("made", data, artifact.id[:16], created, expires)))
+        return actions
+
+
+class Moody(BlobClient):
+    """Raises in the methods its `mood` names, as long as it names them."""
+
+    def __init__(self) -> None:
+        self.mood = ""
+
+    def _may_raise(self, method: str) -> None:
+        if method in self.mood:
+            raise KeyError(f"a user's mistake in {method}")
+
+    def inspect(self, data: bytes) -> Inspected:
+        self._may_raise("inspect")
+        return super().inspect(data)
+
+    def bouncer(self, artifact: ArtifactId, key: bytes, size: int) -> Bounce:
+        self._may_raise("bouncer")
+        return super().bouncer(artifact, key, size)
+
+    def on_state_change(self, changes: list[Change], pool: PoolView, now: float) -> list[ChangeAction]:
+        self._may_raise("run")
+        return super().on_state_change(changes, pool, now)
+
+
+class Choosy(BlobClient):
+    """Wants large artifacts only later: once it holds one called `now`."""
+
+    def __init__(self) -> None:
+        self.open = False
+
+    def on_state_change(self, changes: list[Change], pool: PoolView, now: float) -> list[ChangeAction]:
+        self.open = self.open or any(found.inspected.name == "now" for found in pool.validated.values())
+        return super().on_state_change(changes, pool, now)
+
+    def bouncer(self, artifact: ArtifactId, key: bytes, size: int) -> Bounce:
+        return Bounce.WANTS if self.open or size < 200 else Bounce.MAYBE_LATER
