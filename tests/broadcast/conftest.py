@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
-from itertools import count
+from itertools import count, pairwise
 from random import Random
 from typing import Any
 
 import pytest
+from tests.broadcast.kit import EPOCH, MS, SECOND
 
 from p2pnet.broadcast import BlobClient, Broadcast, effects, inputs
 from p2pnet.broadcast.client import Client
@@ -17,9 +18,11 @@ from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
 
-MS = 1_000_000
-SECOND = 1_000 * MS
-EPOCH = 1_700_000_000.0
+ANSWERED: dict[type, type] = {
+    inputs.UpdatesReceived: inputs.UpdatesAnswered,
+    inputs.FetchReceived: inputs.FetchAnswered,
+    inputs.DigestReceived: inputs.DigestAnswered,
+}
 
 
 @dataclass
@@ -95,7 +98,7 @@ class Net:
         self._heap: list[tuple[int, int, Callable[[], object]]] = []
         self._sequence = count()
         self._connection = count(1)
-        self._replies: dict[tuple[str, int], tuple[Node, int, int, str]] = {}
+        self._replies: dict[tuple[str, int], tuple[Node, int, int, type]] = {}
         self._tokens = count(1)
 
     @property
@@ -118,6 +121,20 @@ class Net:
                 self.link(a, b)
         return nodes
 
+    def chain(self, size: int, **settings: Any) -> list[Node]:
+        """So many nodes in a row, each linked to the next; every digest and `synced` is said."""
+        nodes = [self.node(f"n{i}", **{"full_mesh": False, **settings}) for i in range(size)]
+        for a, b in pairwise(nodes):
+            self.link(a, b)
+        self.run(2)
+        return nodes
+
+    def tell_members(self) -> None:
+        """The registry says that all nodes there are now are members."""
+        members = frozenset(self.nodes)
+        for node in self.nodes.values():
+            node.give(inputs.MembersChanged(members))
+
     def link(self, a: Node, b: Node) -> None:
         for x, y in ((a, b), (b, a)):
             x.connections[y.name] = next(self._connection)
@@ -133,6 +150,10 @@ class Net:
         for other in list(node.connections):
             self.cut(node, self.nodes[other])
         del self.nodes[node.name]
+
+    def say(self, liar: Node, to: Node, *entries: bytes) -> None:
+        """An update request that no core has made; nobody looks at the answer."""
+        to.give(inputs.UpdatesReceived(liar.name, to.connections[liar.name], -1, b"".join(entries)))
 
     def at(self, when: int, what: Callable[[], object]) -> None:
         heappush(self._heap, (when, next(self._sequence), what))
@@ -166,14 +187,20 @@ class Net:
                 self._request(node, token, peer, connection, inputs.FetchReceived, body)
             case effects.SendSynced(token, peer, connection):
                 self._request(node, token, peer, connection, inputs.SyncedReceived, b"")
-            case effects.AnswerUpdates(token, body):
-                self._reply(node, token, body)
+            case effects.SendDigest(token, peer, connection, body):
+                self._request(node, token, peer, connection, inputs.DigestReceived, body)
             case effects.AnswerFetch(token, pieces):
                 self._reply(node, token, b"".join(pieces))
+            case effects.AnswerUpdates(token, body) | effects.AnswerDigest(token, body):
+                self._reply(node, token, body)
 
     def _run_client(self, node: Node, changes: list[Any]) -> None:
-        actions = node.core.client.on_state_change(changes, node.core.pool, self.wall)
-        node.give(inputs.ClientAnswered(actions, 1000))
+        try:
+            actions = node.core.client.on_state_change(changes, node.core.pool, self.wall)
+        except ValueError as error:
+            node.give(inputs.ClientAnswered([], 1000, failed=repr(error)))
+        else:
+            node.give(inputs.ClientAnswered(actions, 1000))
 
     def _request(self, node: Node, token: int, peer: str, connection: int, kind: Any, body: bytes) -> None:
         self.requests[(kind.__name__, peer)] += 1
@@ -199,11 +226,10 @@ class Net:
             self.at(self.now + self.delay, lambda: self._answered(node, token, kind, b"", connection, other.name))
             return
         mine = next(self._tokens)
-        self._replies[(other.name, mine)] = (node, token, connection, kind.__name__)
+        self._replies[(other.name, mine)] = (node, token, connection, kind)
         received = kind(node.name, there, mine, body)
         if kind is inputs.FetchReceived and other.name in self.tamper:
-            answer = other.core.handle(received, self.now, self.wall)
-            for effect in answer:
+            for effect in other.core.handle(received, self.now, self.wall):
                 if isinstance(effect, effects.AnswerFetch):
                     lie = self.tamper[other.name](received, b"".join(effect.body))
                     self._reply(other, effect.token, lie)
@@ -211,8 +237,9 @@ class Net:
         other.give(received)
 
     def _reply(self, node: Node, mine: int, body: bytes) -> None:
-        asker, token, connection, name = self._replies.pop((node.name, mine))
-        kind = inputs.FetchReceived if name == "FetchReceived" else inputs.UpdatesReceived
+        if (node.name, mine) not in self._replies:
+            return  # the asker is a script
+        asker, token, connection, kind = self._replies.pop((node.name, mine))
         delay = self.delays.get((node.name, asker.name), self.delay)
         self.at(self.now + delay, lambda: self._answered(asker, token, kind, body, connection, node.name))
 
@@ -221,10 +248,8 @@ class Net:
             return
         if kind is inputs.SyncedReceived:
             node.give(inputs.SyncedAnswered(token, body is not None))
-        elif kind is inputs.FetchReceived:
-            node.give(inputs.FetchAnswered(token, body))
         else:
-            node.give(inputs.UpdatesAnswered(token, body))
+            node.give(ANSWERED[kind](token, body))
 
 
 @pytest.fixture

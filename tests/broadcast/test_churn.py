@@ -9,12 +9,14 @@ import pytest
 if TYPE_CHECKING:
     from tests.broadcast.conftest import Net, Node
 
+LONG_S = 100_000
+
 
 def disturb(net: "Net", nodes: "list[Node]", seconds: int, *, withdraw: float, size: int) -> None:
     for _ in range(seconds * 10):
         net.run(0.1)
         node = net.chance.choice(nodes)
-        node.publish(bytes(net.chance.randrange(size)), keep_s=100_000)
+        node.publish(bytes(net.chance.randrange(size)), keep_s=LONG_S)
         if net.chance.random() < withdraw and node.core.pool.ids():
             artifact = net.chance.choice(node.core.pool.ids())
             for other in nodes:  # as the lab does
@@ -39,26 +41,37 @@ def check(nodes: "list[Node]") -> None:
     ids = {artifact for node in nodes for artifact in node.core.pool.ids()}
     for node in nodes:
         assert set(node.core.pool.ids()) == ids
-        gauges, table = node.core.gauges(), node.core._table
+        gauges = node.core.gauges()
         assert gauges["tasks"] == gauges["unvalidated"] == gauges["stashed"] == 0
-        assert gauges["slots_in_use"] == len(node.core._sender.active)
-        assert not node.core._charges._held
-        assert not node.core._sender.delivery._requests
-        for peer, rows in table.peers.items():
-            if not rows.connection:
-                continue
-            announced = node.net.nodes[peer].core._sender.active
-            assert set(rows.sources) <= set(announced)
+        assert gauges["slots_in_use"] <= gauges["validated"]
+        assert gauges["publications_waiting"] == gauges["relays_waiting"] == 0
+        assert [node.core.charged(other.name) for other in nodes] == [0] * len(nodes)
+        assert node.core.pending() == []
+        assert node.core.at_rest
+    said = [len(node.log) for node in nodes]
+    nodes[0].net.run(1000)
+    assert [len(node.log) for node in nodes] == said
     assert ids
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_a_full_mesh_converges_after_churn(make_net: "Callable[[int], Net]", seed: int) -> None:
+@pytest.mark.parametrize("size", [5000, 300_000])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_full_mesh_converges_after_churn(make_net: "Callable[[int], Net]", seed: int, size: int) -> None:
     net = make_net(seed)
     nodes = net.mesh(4)
     net.drop = 0.05
-    disturb(net, nodes, 10, withdraw=0.5, size=5000)
+    disturb(net, nodes, 10, withdraw=0.5, size=size)
     quiet(net, nodes, list(combinations(nodes, 2)))
+    check(nodes)
+
+
+def test_a_full_mesh_of_many_converges_although_links_stay_down(make_net: "Callable[[int], Net]") -> None:
+    net = make_net(8)
+    nodes = net.mesh(9)
+    net.tell_members()
+    net.drop = 0.05
+    disturb(net, nodes, 10, withdraw=0.3, size=5000)
+    quiet(net, nodes, [(nodes[i], nodes[i - 1]) for i in range(9)])
     check(nodes)
 
 
@@ -76,10 +89,21 @@ def test_a_ring_converges_after_churn(make_net: "Callable[[int], Net]", seed: in
     check(nodes)
 
 
-def test_few_slots_still_converge(make_net: "Callable[[int], Net]") -> None:
+@pytest.mark.parametrize("full_mesh", [True, False])
+def test_few_slots_still_converge(make_net: "Callable[[int], Net]", full_mesh: bool) -> None:
     net = make_net(9)
-    nodes = net.mesh(3, slots_per_peer=300)
+    nodes = net.mesh(3, slots_per_peer=300, full_mesh=full_mesh)
     disturb(net, nodes, 10, withdraw=0.8, size=2000)
+    quiet(net, nodes, list(combinations(nodes, 2)))
+    check(nodes)
+
+
+@pytest.mark.parametrize("full_mesh", [True, False])
+def test_tiny_quotas_still_converge(make_net: "Callable[[int], Net]", full_mesh: bool) -> None:
+    net = make_net(10)
+    nodes = net.mesh(4, full_mesh=full_mesh, unvalidated_bytes_per_peer=200_000)
+    net.drop = 0.05
+    disturb(net, nodes, 10, withdraw=0.2, size=400_000)
     quiet(net, nodes, list(combinations(nodes, 2)))
     check(nodes)
 

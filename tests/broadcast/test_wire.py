@@ -7,34 +7,56 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pnet.broadcast import wire
-from p2pnet.broadcast.wire import FetchKind, FetchStatus, Kind, Status
+from p2pnet.broadcast.artifact import HASH_BYTES, all_parts, bitmap_bytes, part_count, part_length
+from p2pnet.broadcast.wire import FetchStatus, Kind, Status
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.ids import ArtifactId
-from p2pnet.model.limits import PART_BYTES, UPDATE_BATCH_BYTES
+from p2pnet.model.limits import ARTIFACT_BYTES_MAX, ENVELOPE_BYTES_MAX, PART_BYTES, UPDATE_BATCH_BYTES
 
 IDS = st.binary(min_size=32, max_size=32).map(ArtifactId)
+KEYS = st.binary(max_size=32)
 SLOTS = st.integers(0, 2**32 - 1)
 COMMITS = st.integers(0, 2**64 - 1)
 HOPS = st.integers(0, 255)
-ENTRIES = st.one_of(
-    st.builds(lambda s, c, h, d: b"".join(wire.encode_push(s, c, h, d)), SLOTS, COMMITS, HOPS, st.binary(max_size=300)),
-    st.builds(
-        lambda s, c, h, n, i, w: wire.encode_advert(s, c, h, n, i, complete=w),
-        SLOTS, COMMITS, HOPS, SLOTS, IDS, st.booleans(),
-    ),
-    st.builds(wire.encode_empty, SLOTS, COMMITS),
-)  # fmt: skip
+SIZES = st.one_of(st.integers(0, 3 * PART_BYTES), st.integers(0, 100 * PART_BYTES))
+LARGE = 2 * PART_BYTES + 7
+
+
+@st.composite
+def adverts(draw: st.DrawFn) -> bytes:
+    size = draw(SIZES)
+    have = draw(st.one_of(st.none(), st.integers(0, all_parts(size))))
+    return wire.encode_advert(
+        draw(SLOTS), draw(COMMITS), draw(HOPS), size, draw(IDS), key=draw(KEYS), have=have
+    )  # fmt: skip
+
+
+PUSHES = st.builds(
+    lambda *fields: b"".join(wire.encode_push(*fields)), SLOTS, COMMITS, HOPS, st.binary(max_size=300), KEYS
+)
+ENTRIES = st.one_of(PUSHES, adverts(), st.builds(wire.encode_empty, SLOTS, COMMITS))
+FETCHES = st.one_of(
+    st.builds(wire.encode_fetch, IDS, st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=wire.PARTS_PER_FETCH)),
+    st.builds(wire.encode_first_fetch, IDS, st.integers(0, 255)),
+)
 
 
 def encode(entry: wire.Entry, body: bytes) -> bytes:
     content = body[entry.start : entry.end]
     if entry.kind == Kind.PUSH:
-        return b"".join(wire.encode_push(entry.slot, entry.commit, entry.hop, content))
+        return b"".join(wire.encode_push(entry.slot, entry.commit, entry.hop, content, entry.key))
     if entry.kind == Kind.ADVERT:
         return wire.encode_advert(
-            entry.slot, entry.commit, entry.hop, entry.size, ArtifactId(content), complete=entry.complete
+            entry.slot, entry.commit, entry.hop, entry.size, ArtifactId(content), key=entry.key, have=entry.have
         )
     return wire.encode_empty(entry.slot, entry.commit)
+
+
+def part(number: int, size: int) -> bytes:
+    return bytes([number + 1]) * part_length(size, number)
+
+
+# Updates
 
 
 @given(st.lists(ENTRIES, min_size=1, max_size=20))
@@ -51,23 +73,13 @@ def test_any_bytes_are_updates_or_malformed(body: bytes, data: st.DataObject) ->
         assert b"".join(encode(entry, cut) for entry in entries) == cut
 
 
-@given(st.binary(max_size=100))
-def test_any_bytes_are_a_fetch_or_malformed(body: bytes) -> None:
+@given(st.lists(ENTRIES, min_size=1, max_size=3).map(b"".join), st.data())
+def test_a_changed_byte_gives_updates_or_malformed(body: bytes, data: st.DataObject) -> None:
+    changed = bytearray(body)
+    changed[data.draw(st.integers(0, len(body) - 1))] ^= data.draw(st.integers(1, 255))
     with suppress(MalformedError):
-        assert wire.encode_fetch(*wire.decode_fetch(body)) == body
-
-
-@given(st.binary(max_size=100))
-def test_any_bytes_are_a_fetch_answer_or_malformed(body: bytes) -> None:
-    with suppress(MalformedError):
-        status, content = wire.decode_fetch_answer(body)
-        assert b"".join(wire.encode_fetch_answer(status, bytes(content))) == body
-
-
-@given(st.binary(max_size=10), st.integers(0, 10))
-def test_any_bytes_are_as_many_statuses_as_updates_or_malformed(body: bytes, expected: int) -> None:
-    with suppress(MalformedError):
-        assert len([Status(status) for status in wire.decode_statuses(body, expected)]) == expected
+        entries = wire.decode_updates(bytes(changed))
+        assert b"".join(encode(entry, bytes(changed)) for entry in entries) == changed
 
 
 def test_a_request_above_the_batch_bound_holds_exactly_one_entry() -> None:
@@ -82,17 +94,162 @@ def test_an_empty_request_is_malformed() -> None:
         wire.decode_updates(b"")
 
 
+def test_a_stripe_is_malformed_while_no_version_sends_it() -> None:
+    entry = bytearray(wire.encode_empty(1, 1))
+    entry[16] = Kind.STRIPE
+    with pytest.raises(MalformedError):
+        wire.decode_updates(bytes(entry))
+
+
+def test_a_key_longer_than_32_bytes_is_malformed() -> None:
+    artifact = ArtifactId(bytes(32))
+    assert wire.decode_updates(wire.encode_advert(1, 1, 0, 5, artifact, key=bytes(32)))
+    with pytest.raises(MalformedError):
+        wire.decode_updates(wire.encode_advert(1, 1, 0, 5, artifact, key=bytes(33)))
+
+
+def test_a_bitmap_with_parts_behind_the_end_is_malformed() -> None:
+    with pytest.raises(MalformedError):
+        wire.decode_updates(wire.encode_advert(1, 1, 0, LARGE, ArtifactId(bytes(32)), have=0b1000))
+
+
 def test_a_small_push_is_one_piece_and_a_large_one_is_not_copied() -> None:
     large = bytes(UPDATE_BATCH_BYTES)
     assert len(wire.encode_push(0, 0, 0, b"small")) == 1
     assert wire.encode_push(0, 0, 0, large)[1] is large
 
 
-def test_a_part_longer_than_a_part_is_malformed() -> None:
-    with pytest.raises(MalformedError):
-        wire.decode_fetch_answer(bytes([FetchStatus.PART]) + bytes(PART_BYTES + 1))
+@given(st.integers(0, 300))
+def test_hops_grow_by_one_and_saturate_at_255(hop: int) -> None:
+    assert wire.next_hop(min(hop, 255)) == min(hop + 1, 255)
 
 
-def test_a_question_for_the_part_list_names_no_part() -> None:
+@given(st.binary(max_size=10), st.integers(0, 10))
+def test_any_bytes_are_as_many_statuses_as_updates_or_malformed(body: bytes, expected: int) -> None:
+    with suppress(MalformedError):
+        assert len([Status(status) for status in wire.decode_statuses(body, expected)]) == expected
+
+
+@given(st.lists(st.sampled_from(Status), max_size=10))
+def test_statuses_read_back(statuses: list[Status]) -> None:
+    assert list(wire.decode_statuses(bytes(statuses), len(statuses))) == statuses
+
+
+# Fetches
+
+
+def encode_question(question: wire.FetchRequest) -> bytes:
+    if question.parts:
+        return wire.encode_fetch(question.artifact, question.parts)
+    return wire.encode_first_fetch(question.artifact, question.most)
+
+
+@given(FETCHES)
+def test_a_question_reads_back(body: bytes) -> None:
+    assert encode_question(wire.decode_fetch(body)) == body
+
+
+@given(st.one_of(st.binary(max_size=100), FETCHES), st.data())
+def test_any_bytes_are_a_question_or_malformed(body: bytes, data: st.DataObject) -> None:
+    cut = body[: data.draw(st.integers(0, len(body)))]
+    with suppress(MalformedError):
+        assert encode_question(wire.decode_fetch(cut)) == cut
+
+
+def test_a_question_for_more_parts_than_one_answer_may_hold_is_malformed() -> None:
+    numbers = list(range(wire.PARTS_PER_FETCH + 1))
+    assert wire.decode_fetch(wire.encode_fetch(ArtifactId(bytes(32)), numbers[:-1])).parts == numbers[:-1]
     with pytest.raises(MalformedError):
-        wire.decode_fetch(wire.encode_fetch(FetchKind.PARTS, ArtifactId(bytes(32)), 1))
+        wire.decode_fetch(wire.encode_fetch(ArtifactId(bytes(32)), numbers))
+
+
+@given(st.lists(st.integers(0, 2), max_size=3, unique=True), st.booleans())
+def test_an_answer_with_parts_reads_back_in_any_order(numbers: list[int], with_list: bool) -> None:
+    hashes = bytes(HASH_BYTES * part_count(LARGE)) if with_list else b""
+    parts = [(number, part(number, LARGE)) for number in numbers]
+    answer = wire.decode_fetch_answer(b"".join(wire.encode_parts(hashes, parts)), LARGE)
+    assert answer.status is FetchStatus.PARTS
+    assert bytes(answer.part_list) == hashes
+    assert [(number, bytes(data)) for number, data in answer.parts] == parts
+
+
+@given(SIZES.flatmap(lambda size: st.tuples(st.just(size), st.integers(0, all_parts(size)))))
+def test_an_answer_with_a_bitmap_reads_back(case: tuple[int, int]) -> None:
+    size, have = case
+    answer = wire.decode_fetch_answer(b"".join(wire.encode_have(have, size)), size)
+    assert (answer.status, answer.have, answer.parts) == (FetchStatus.HAVE, have, [])
+
+
+def test_gone_reads_back_and_holds_nothing() -> None:
+    (body,) = wire.encode_gone()
+    assert wire.decode_fetch_answer(body, LARGE).status is FetchStatus.GONE
+    with pytest.raises(MalformedError):
+        wire.decode_fetch_answer(body + b"x", LARGE)
+
+
+@given(st.one_of(st.binary(max_size=100), st.binary(max_size=60).map(lambda rest: b"\0" + rest)), SIZES)
+def test_any_bytes_are_an_answer_or_malformed(body: bytes, size: int) -> None:
+    with suppress(MalformedError):
+        answer = wire.decode_fetch_answer(body, size)
+        if answer.status is FetchStatus.PARTS:
+            parts = [(number, bytes(data)) for number, data in answer.parts]
+            assert b"".join(wire.encode_parts(bytes(answer.part_list), parts)) == body
+        elif answer.status is FetchStatus.HAVE:
+            assert b"".join(wire.encode_have(answer.have, size)) == body
+        else:
+            assert b"".join(wire.encode_gone()) == body
+
+
+@pytest.mark.parametrize(
+    ("number", "length"), [(0, PART_BYTES + 1), (0, PART_BYTES - 1), (2, 8), (2, 6), (3, 0), (2**32 - 1, 7)]
+)
+def test_a_part_of_another_length_or_behind_the_end_is_malformed(number: int, length: int) -> None:
+    body = b"".join(wire.encode_parts(b"", [(number, bytes(length))]))
+    with pytest.raises(MalformedError):
+        wire.decode_fetch_answer(body, LARGE)
+
+
+def test_a_part_list_of_another_length_is_malformed() -> None:
+    with pytest.raises(MalformedError):
+        wire.decode_fetch_answer(b"".join(wire.encode_parts(bytes(2 * HASH_BYTES), [])), LARGE)
+
+
+def test_a_bitmap_of_another_length_is_malformed() -> None:
+    assert bitmap_bytes(LARGE) == 1
+    with pytest.raises(MalformedError):
+        wire.decode_fetch_answer(b"".join(wire.encode_have(1, 9 * PART_BYTES)), LARGE)
+
+
+def test_the_longest_answer_of_an_honest_peer_stays_within_its_bound() -> None:
+    size = ARTIFACT_BYTES_MAX + ENVELOPE_BYTES_MAX
+    parts = [(number, bytes(PART_BYTES)) for number in range(wire.FIRST_PARTS_MAX)]
+    longest = sum(map(len, wire.encode_parts(bytes(HASH_BYTES * part_count(size)), parts)))
+    assert longest <= wire.FETCH_ANSWER_BYTES_MAX
+
+
+# Digests
+
+DIGESTS = st.builds(
+    lambda digest, ids, lacks: wire.encode_digest(digest, ids, lacks_links=lacks),
+    st.binary(min_size=16, max_size=16), st.lists(IDS, max_size=5), st.booleans(),
+)  # fmt: skip
+
+
+@given(st.one_of(DIGESTS, st.binary(max_size=120)), st.data())
+def test_any_bytes_are_a_digest_or_malformed(body: bytes, data: st.DataObject) -> None:
+    cut = body[: data.draw(st.sampled_from([len(body), max(0, len(body) - 32), data.draw(st.integers(0, len(body)))]))]
+    with suppress(MalformedError):
+        digest = wire.decode_digest(cut)
+        assert wire.encode_digest(digest.digest, digest.ids, lacks_links=digest.lacks_links) == cut
+
+
+@given(st.binary(min_size=16, max_size=16), st.lists(IDS, max_size=5), st.booleans())
+def test_a_digest_reads_back(digest: bytes, ids: list[ArtifactId], lacks: bool) -> None:
+    assert wire.decode_digest(wire.encode_digest(digest, ids, lacks_links=lacks)) == (digest, lacks, ids)
+
+
+def test_a_digest_lists_at_most_500_ids() -> None:
+    ids = [ArtifactId(bytes(32))] * wire.DIGEST_IDS_MAX
+    assert len(wire.decode_digest(wire.encode_digest(bytes(16), ids, lacks_links=False)).ids) == 500
+    with pytest.raises(MalformedError):
+        wire.decode_digest(wire.encode_digest(bytes(16), [*ids, ids[0]], lacks_links=False))

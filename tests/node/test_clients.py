@@ -99,7 +99,7 @@ def test_a_client_that_cannot_be_had_is_named_by_its_place_in_the_document(spec:
 def test_no_two_starts_draw_the_same_chances() -> None:
     config = NodeConfig(name="node-0", subnet="demo")
     one, again, other = (make_broadcast(config, BlobClient(), start) for start in ("a", "a", "b"))
-    assert one._turn.chance.random() == again._turn.chance.random() != other._turn.chance.random()
+    assert one._context.rng.random() == again._context.rng.random() != other._context.rng.random()
 
 
 class Code:

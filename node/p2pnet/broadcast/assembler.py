@@ -153,16 +153,16 @@ class Assembler:
         self._put_off.pop(artifact, None)
 
     def flush(self) -> None:
-        """Ask for what can be asked for now."""
+        """Ask for what can be asked for now; those that wait come before those whose turn has just come."""
         while self._ready or self._freed or self._quota.has_relieved:
-            ready, self._ready = self._ready, {}
-            for artifact in ready:
-                self._pump(artifact)
             freed, self._freed = self._freed, {}
             for supplier in freed.values():
                 self._serve(supplier)
             for peer in self._quota.relieved():
                 self._use_room(peer)
+            ready, self._ready = self._ready, {}
+            for artifact in ready:
+                self._pump(artifact)
 
     def retry(self, artifact: ArtifactId) -> None:
         """A source of this task may be asked again."""
@@ -284,10 +284,13 @@ class Assembler:
     def _wait(self, task: Task) -> None:
         """It could ask for more: have it looked at again when a stream, room or a failed source is there."""
         later: int | None = None
-        path = bool(task.asks)
+        path, crowded = bool(task.asks), False
         for source in self._table.holders.get(task.artifact, {}).values():
             offers = source.have & task.unasked if task.part_list else source.have
             if not offers or not self._is_path(task, source):
+                continue
+            if not source.complete and self._quota.is_waiting(task.artifact, source.peer):
+                crowded = True  # those it waits for may wait for it: no path unless room is there soon
                 continue
             path = True
             supplier = self._suppliers[source.peer]
@@ -300,10 +303,11 @@ class Assembler:
             self._context.timers.set(Timer.FETCH, task.artifact, later)
         if path:
             self._context.timers.cancel(Timer.DRY, task.artifact)
-        elif not task.delivered or not self._has_hope(task):
+        elif not (task.delivered or crowded) or not self._has_hope(task):
             self._end(task, "last_source_left")
         elif not self._context.timers.is_set(Timer.DRY, task.artifact):
-            self._quota.keep_passing(task.artifact, task.delivered)
+            if not crowded:
+                self._quota.keep_passing(task.artifact, task.delivered)
             self._context.timers.set(Timer.DRY, task.artifact, self._context.now + DRY_NS)
 
     def _has_hope(self, task: Task) -> bool:
@@ -321,12 +325,12 @@ class Assembler:
             self._pump(artifact)
 
     def _use_room(self, peer: str) -> None:
-        """Quota is free: those who wait longest ask, until one still finds too little."""
-        while (artifact := self._quota.first_waiting(peer)) is not None:
-            waited = self._context.counters["task_waited_for_quota"]
-            self._pump(artifact)
-            if self._context.counters["task_waited_for_quota"] != waited:
-                return
+        """Quota is free: in each line those who wait longest ask, until one still finds too little."""
+        for passing in (False, True):
+            while (artifact := self._quota.first_waiting(peer, passing=passing)) is not None:
+                self._pump(artifact)
+                if self._quota.is_waiting(artifact, peer):
+                    break
 
     def _end(self, task: Task, why: str) -> None:
         seen = task.here
@@ -357,7 +361,7 @@ class Assembler:
         context, supplier = self._context, self._suppliers[source.peer]
         most = self._charge(task, source, part)
         if most is None:
-            self._quota.wait(task.artifact, source.peer)
+            self._quota.wait(task.artifact, source.peer, passing=not source.complete)
             context.count("task_waited_for_quota")
             return False
         if self._suppliers.get(source.peer) is not supplier or task.artifact not in self.tasks:
@@ -402,6 +406,13 @@ class Assembler:
     def _cancel(self, ask: Ask) -> None:
         self._forget(ask)
         self._context.effects.append(Cancel(ask.token))
+
+    def _overtake(self, ask: Ask) -> None:
+        """What it asks for has come from elsewhere; a source that was late besides is asked after others from now on."""
+        if ask.hedged:
+            ask.supplier.failed(lost=False)
+        self._cancel(ask)
+        self._put_back(ask)
 
     def _put_back(self, ask: Ask) -> None:
         """The part is to be asked for again, unless it is here or somebody else owes it."""
@@ -454,8 +465,7 @@ class Assembler:
             return
         if not task.part_list:
             for other in list(task.asks.values()):
-                self._cancel(other)
-                self._put_back(other)
+                self._overtake(other)
             task.begin(ask.size, source.key, parts)
             if source.complete and len(answer.parts) < min(FIRST_PARTS_MAX, part_count(task.size)):
                 # It gives others what it did not give here: for one more round trip they are asked, not it.
@@ -487,8 +497,7 @@ class Assembler:
         task, peer = ask.task, ask.source.peer
         self._context.counters["fetched_bytes"] += len(content)
         for other in [other for other in task.asks.values() if other.part == number]:
-            self._cancel(other)
-            self._put_back(other)
+            self._overtake(other)
         if task.parts[number] is not None:
             self._context.count("part_arrived_twice")
             return

@@ -414,7 +414,8 @@ class Delivery:
         for slot, commit, push in items:
             content = self._contents.get(slot)
             if content is not None and content.commit == commit and box.states.get(slot) is State.PAUSED:
-                box.step(slot, Happening.RESUMED, push=push)
+                held = content.artifact is not None and self._table.holds(box.peer, content.artifact)
+                box.step(slot, Happening.RESUMED, push=push and not held)
                 self._context.count("send_retries")
                 self._context.count("sent_again_after_failure")
         self._touch(box)
@@ -487,12 +488,14 @@ class Delivery:
 
     def _settle_all(self, box: Outbox, batch: Batch) -> None:
         """Every update was taken, and none asks for more than its state."""
-        self._context.counters["delivered"] += len(batch.items)
         states, contents = box.states, self._contents
         for slot, commit, _ in batch.items:
             content = contents.get(slot)
             if content is not None and content.commit == commit and states.get(slot) is State.FLYING:
                 del states[slot]  # as the table says of FLYING and ACCEPTED
+                self._context.counters["delivered"] += 1
+            elif content is not None:
+                self._context.count("content_changed_on_its_way")
 
     def _settle(self, box: Outbox, batch: Batch, body: bytes | None) -> None:
         """Per update, what its answer says; answers to content that has changed since say nothing."""

@@ -13,7 +13,7 @@ from p2pnet.model.ids import ArtifactId
 class Account:
     """What one peer is charged with now, by artifact."""
 
-    __slots__ = ("firm", "passing", "passing_bytes", "total", "waiting")
+    __slots__ = ("firm", "lines", "passing", "passing_bytes", "total")
 
     def __init__(self) -> None:
         self.firm: dict[ArtifactId, int] = {}
@@ -21,13 +21,20 @@ class Account:
         self.passing: dict[ArtifactId, int] = {}
         self.passing_bytes = 0
         self.total = 0
-        self.waiting: dict[ArtifactId, None] = {}
-        """Artifacts that wait for room, first come first served."""
+        self.lines: tuple[dict[ArtifactId, None], dict[ArtifactId, None]] = ({}, {})
+        """Artifacts that wait for room, first come first served: those to be reserved, and those whose parts would pass.
+        The former do not stand behind the latter, which give way to them.
+        """
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Somebody waits."""
+        return any(self.lines)
 
     @property
     def is_empty(self) -> bool:
         """Nothing is charged, nobody waits."""
-        return not (self.firm or self.passing or self.waiting)
+        return not (self.firm or self.passing or self.is_waited_for)
 
 
 class Quota:
@@ -70,7 +77,7 @@ class Quota:
         for other, held in account.passing.items():
             if others + size <= self.limit:
                 break
-            if other != artifact and not self._is_firm_somewhere(other):
+            if held and other != artifact and not self._is_firm_somewhere(other):
                 victims.append(other)
                 others -= held
         return victims if not others or others + size <= self.limit else None
@@ -80,11 +87,12 @@ class Quota:
         return any(artifact in self._accounts[peer].firm for peer in self._charged.get(artifact, ()))
 
     def pass_on(self, artifact: ArtifactId, peer: str, size: int) -> bool:
-        """Charge so many passing bytes more, if there is room."""
+        """Charge so many passing bytes more, if there is room. One artifact alone always may."""
         account = self._accounts.setdefault(peer, Account())
         if artifact in account.firm:
             return True
-        if account.total and (account.total + size > self.limit or account.passing_bytes + size > self.limit // 2):
+        others = account.total - account.passing.get(artifact, 0)
+        if others and (account.total + size > self.limit or account.passing_bytes + size > self.limit // 2):
             return False
         account.passing[artifact] = account.passing.get(artifact, 0) + size
         account.passing_bytes += size
@@ -115,10 +123,16 @@ class Quota:
             account.total -= size
             self._relieve(peer, account)
 
-    def wait(self, artifact: ArtifactId, peer: str) -> None:
-        """Give it out by `relieved` when the peer's charge has shrunk."""
-        self._accounts.setdefault(peer, Account()).waiting[artifact] = None
+    def wait(self, artifact: ArtifactId, peer: str, *, passing: bool = False) -> None:
+        """Give it out by `first_waiting` when the peer's charge has shrunk. `passing`: it has asked by `pass_on`."""
+        lines = self._accounts.setdefault(peer, Account()).lines
+        lines[not passing].pop(artifact, None)
+        lines[passing][artifact] = None
         self._waiting.setdefault(artifact, {})[peer] = None
+
+    def is_waiting(self, artifact: ArtifactId, peer: str) -> bool:
+        """Whether it waits for room of this peer."""
+        return peer in self._waiting.get(artifact, ())
 
     def release(self, artifact: ArtifactId) -> None:
         """End all charges of an artifact, and its waiting."""
@@ -127,8 +141,8 @@ class Quota:
             self._clear(account, artifact)
             self._relieve(peer, account)
         for peer in self._waiting.pop(artifact, ()):
-            waiting = self._accounts[peer].waiting
-            waiting.pop(artifact, None)
+            for line in self._accounts[peer].lines:
+                line.pop(artifact, None)
             self._tidy(peer)
 
     def relieved(self) -> list[str]:
@@ -143,13 +157,13 @@ class Quota:
         """Somebody may try again."""
         return bool(self._relieved)
 
-    def first_waiting(self, peer: str) -> ArtifactId | None:
-        """Who waits longest for this peer; taken off the list."""
+    def first_waiting(self, peer: str, *, passing: bool = False) -> ArtifactId | None:
+        """Who waits longest in this line of the peer; taken off it."""
         account = self._accounts.get(peer)
-        if account is None or not account.waiting:
+        if account is None or not account.lines[passing]:
             return None
-        artifact = next(iter(account.waiting))
-        del account.waiting[artifact]
+        artifact = next(iter(account.lines[passing]))
+        del account.lines[passing][artifact]
         peers = self._waiting[artifact]
         del peers[peer]
         if not peers:
@@ -176,7 +190,7 @@ class Quota:
         account.total -= passing + account.firm.pop(artifact, 0)
 
     def _relieve(self, peer: str, account: Account) -> None:
-        if account.waiting:
+        if account.is_waited_for:
             self._relieved[peer] = None
         else:
             self._tidy(peer)

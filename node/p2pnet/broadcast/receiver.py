@@ -157,6 +157,9 @@ class Receiver:
     def look_at_stash(self) -> None:
         """Ask the bouncer again, about what each peer said of it: one of them may lie."""
         for artifact in list(self._stash):
+            if self._pool.holds(artifact):  # the client has produced it meanwhile
+                del self._stash[artifact]
+                continue
             sources = self._table.holders.get(artifact, {}).values()
             try:
                 words = {self._calls.bouncer(artifact, source.key, source.size) for source in sources}
@@ -249,12 +252,17 @@ class Receiver:
         inspected = self._manager.inspect(artifact, entry.key, data, peer, next_hop(entry.hop))
         self._put(peer, entry, artifact, verdict)
         if inspected is None:
+            self._manager.end_task(artifact)
             return Status.MALFORMED
         self._stash.pop(artifact, None)
         if fetched:
             context.count("push_completed_a_fetch")
             self._assembler.drop(artifact)
-        return self._manager.insert(artifact, data, parts, inspected, peer, next_hop(entry.hop), {peer: len(data)})
+        hop = next_hop(entry.hop)
+        status = self._manager.insert(artifact, data, parts, inspected, peer, hop, {peer: len(data)})
+        if status != Status.OK:
+            self._manager.end_task(artifact)
+        return status
 
     def _put(self, peer: str, entry: Entry, artifact: ArtifactId | None, verdict: Verdict) -> None:
         self._context.counters["rows_new" if verdict is Verdict.NEW else "rows_overwritten"] += 1

@@ -48,7 +48,7 @@ class Supplier:
     def hedge_after_ns(self) -> int:
         """When an answer is late enough to ask another peer too."""
         if self.latency_ns is None:
-            return HEDGE_MOST_NS // 2
+            return HEDGE_LEAST_NS if self.failures else HEDGE_MOST_NS // 2
         return int(min(HEDGE_MOST_NS, max(HEDGE_LEAST_NS, 4 * self.latency_ns)))
 
     def succeeded(self, took_ns: int) -> None:
