@@ -182,7 +182,17 @@ class Episode:
                         self.world.link(liar.name, name, **self.link)
         self.world.run(rng.choice((0.2, 1.0)))
         common = [self.publish] * 6 + [self.purge, self.withdraw]
-        trouble = [self.cut, self.cut, self.heal, self.heal, self.replace, self.replace, self.crash, self.restart, self.restart]
+        trouble = [
+            self.cut,
+            self.cut,
+            self.heal,
+            self.heal,
+            self.replace,
+            self.replace,
+            self.crash,
+            self.restart,
+            self.restart,
+        ]
         trouble += [self.restart_at_once, self.join, self.pause]
         if self.moody or self.client == "moody":
             trouble += [self.mood] * 4

@@ -1,253 +1,234 @@
-"""Dishonest peers: they speak the wire format, and lie in one manner or in all of them."""
+"""A dishonest peer: it speaks the wire format over the same ports as a node, and decides for itself what to say.
 
-from random import Random
+It collects what honest peers announce, as an honest one would, and then does with it what its `Manner` says. A test makes a
+subclass, or calls `say`, `claim`, `push_to` and `ask` itself.
+"""
+
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from p2pnet.broadcast import ArtifactId, make_blob, wire
-from p2pnet.broadcast.artifact import artifact_id, id_prefix, part_count, part_length, part_list
-from p2pnet.model.errors import SpecError
-from p2pnet.model.limits import PART_BYTES
+import msgspec
+
+from p2pnet.broadcast.artifact import part_count
+from p2pnet.model.ids import ArtifactId
+from p2pnet.sim import liar_wire as wire
+from p2pnet.sim.clients import client_maker
+from p2pnet.sim.context import Context
 from p2pnet.sim.port import Port, Route, SimRequest
 from p2pnet.sim.quantities import NS
 
 if TYPE_CHECKING:
-    from p2pnet.sim.world import World
+    from random import Random
 
-MANNERS = (
-    "wrong-bytes",  # answers fetches with other bytes, pushes garbage
-    "silent",  # advertises what it does not have, and never answers a fetch
-    "selective",  # publishes to some peers only, serves some questions only
-    "half-serve",  # serves the first half of what it publishes
-    "flood-slots",  # advertises ids that nobody has, in as many slots as it may
-    "malformed",  # sends and answers what is no message
-    "never-remove",  # announces for ever whatever it has heard of
-    "replay",  # pushes again what it has heard, long after
-    "refuse-acks",  # answers updates with busy, with nonsense, or never
-)
-SLOTS = 40  # that most liars play with; a flood uses many more
-ADVERTS_MAX = 250  # in one request: 16 KiB
+ACT_NS = (NS // 20, NS // 2)  # between two acts
+COLLECT_BYTES_MAX = 4 << 20  # larger artifacts are only heard of
+BODIES_KEPT = 200  # of its own and of peers, to be said again
+
+
+class Known(msgspec.Struct):
+    """An artifact a liar has heard of."""
+
+    size: int
+    """Encoded bytes, as a peer declared."""
+    key: bytes
+    data: bytes | None
+    """None: not collected, or not yet."""
+    parts: dict[int, bytes]
+    """Collected so far."""
+
+
+class Manner(msgspec.Struct, frozen=True):
+    """How to lie: each time, one of each is picked by chance."""
+
+    acts: tuple[Callable[["Liar"], None], ...] = ()
+    """What to do of its own accord, every now and then."""
+    serves: tuple[Callable[["Liar", str, wire.Question], bytes | None], ...] = ()
+    """What to answer to a peer's fetch; None: nothing, ever."""
+    answers: tuple[Callable[["Liar", int], bytes | None], ...] = ()
+    """What to answer to an update of so many entries; None: nothing, ever."""
+    digests: tuple[Callable[["Liar", int], bytes | None], ...] = ()
+    """What to answer to a digest that expects so many statuses; None: nothing, ever."""
 
 
 class Liar:
-    """One dishonest peer. `heard` is what it has heard of; `mine` what it has really made, by id."""
+    """A host of the network. Made by `World.liar`."""
 
-    def __init__(self, world: "World", name: str, manner: str, *, up: float | None, down: float | None) -> None:
-        if manner != "any" and manner not in MANNERS:
-            raise SpecError(f"a liar's manner is one of {', '.join(MANNERS)}, or any; not {manner!r}")
-        self.world = world
+    def __init__(
+        self, context: Context, name: str, manner: Manner, rng: "Random", *, client: str, until_ns: int
+    ) -> None:
         self.name = name
         self.manner = manner
-        self.rng = Random(f"{world.seed}/{name}/liar")
-        self.stopped = False
-        self.heard: dict[ArtifactId, int] = {}
-        self.pushes: dict[ArtifactId, bytes] = {}
-        self.mine: dict[ArtifactId, bytes] = {}
-        self.prefix = id_prefix("blob")
-        self._every_ns = int((0.05 + self.rng.random() * 0.5) * NS)
-        self._port = Port(
-            world.network, world.timeline, self, name, Random(f"{world.seed}/{name}/network"), up=up, down=down
-        )
-        self._commit = 0
-        self._token = 0
+        self.rng = rng
+        self.context = context
+        self.client = client_maker(client)(name)
+        self.peers: dict[str, int] = {}
+        """The connections in use, by peer."""
+        self.known: dict[ArtifactId, Known] = {}
+        self.own: list[ArtifactId] = []
+        """Valid artifacts of its own making, among `known`."""
+        self.slots: dict[ArtifactId, int] = {}
+        """The slot in which each artifact is claimed."""
+        self.told: set[tuple[str, int, ArtifactId]] = set()
+        """What was claimed to which peer on which connection."""
+        self.bodies: list[bytes] = []
+        """Update requests, its own and of peers, that it may say again."""
+        self.commit = 0
+        self._until_ns = until_ns
+        self._tokens = 0
+        self._collecting: dict[int, tuple[ArtifactId, int]] = {}
+        network, timeline = context.network, context.timeline
+        self.port = Port(network, timeline, self, name, rng, up=None, down=None)
+        network.attach(self.port)
+        if manner.acts:
+            self._plan()
 
-    def start(self) -> None:
-        """Begin to act."""
-        self.world.network.attach(self._port)
-        self.world.timeline.at(self.world.timeline.now + self._every_ns, self._act, None)
+    @property
+    def is_acting(self) -> bool:
+        """It has not stopped yet."""
+        return self.context.timeline.now < self._until_ns
+
+    # To be overridden
+
+    def act(self) -> None:
+        """Do something; called every now and then until it stops."""
+        self.rng.choice(self.manner.acts)(self)
+
+    def serve(self, peer: str, asked: wire.Question) -> bytes | None:
+        """The answer to a fetch; None: nothing, ever."""
+        return self.rng.choice(self.manner.serves)(self, peer, asked) if self.manner.serves else wire.serve_nothing()
+
+    def answer(self, peer: str, entries: list[wire.Heard]) -> bytes | None:  # noqa: ARG002 - for subclasses
+        """The answer to an update; None: nothing, ever."""
+        return self._lie(self.manner.answers, len(entries))
+
+    def answer_digest(self, peer: str, body: bytes) -> bytes | None:  # noqa: ARG002 - for subclasses
+        """The answer to a digest; None: nothing, ever."""
+        return self._lie(self.manner.digests, wire.count_digest(body))
+
+    # What it can do
 
     def stop(self) -> None:
-        """Act no more, and answer updates as it should; questions are still answered in its manner."""
-        self.stopped = True
+        """End its acting: it still serves in its manner, and takes what comes as it should."""
+        self._until_ns = self.context.timeline.now
 
-    def does(self, manner: str) -> bool:
-        """Whether it lies in this manner now."""
-        return self.manner == manner or (self.manner == "any" and self.rng.random() < 0.3)
+    def say(self, peer: str, body: bytes, route: Route = Route.UPDATES) -> int:
+        """Send a request on the connection in use with this peer; its token."""
+        self._tokens += 1
+        self.port.ask(route, self._tokens, self.peers.get(peer, 0), body)
+        if route is Route.UPDATES:
+            self._keep(body)
+        return self._tokens
 
-    # --- the network's side (`Host`) ---
+    def next_commit(self) -> int:
+        """Greater than all before."""
+        self.commit += 1
+        return self.commit
+
+    def claim(
+        self, peer: str, artifacts: list[ArtifactId], *, size: int | None = None, have: int | None = None
+    ) -> None:
+        """Announce these, each in a slot of its own. `size`: in place of the true one; `have`: only these parts (bits)."""
+        entries = []
+        for artifact in artifacts:
+            known = self.known[artifact]
+            slot = self.slots.setdefault(artifact, len(self.slots))
+            declared = known.size if size is None else size
+            entries.append(wire.advert(slot, self.next_commit(), artifact, declared, known.key, have=have))
+            self.told.add((peer, self.peers.get(peer, 0), artifact))
+        for body in wire.batches(entries):
+            self.say(peer, body)
+
+    def push_to(self, peer: str, data: bytes, slot: int = 0) -> None:
+        """Push these bytes."""
+        self.say(peer, wire.push(slot, self.next_commit(), data))
+
+    def ask(self, peer: str, artifact: ArtifactId, part: int) -> None:
+        """Fetch a part, and keep it when it comes."""
+        self._collecting[self.say(peer, wire.question(artifact, part), Route.FETCH)] = (artifact, part)
+
+    def make(self, data: bytes, keep_s: float = 3600.0) -> ArtifactId:
+        """A valid artifact of its own around these bytes, known to nobody else."""
+        made = self.client.make("lie", data, nonce=self.rng.randbytes(16), now=self.context.wall, keep_s=keep_s)
+        key = self.client.inspect(made).key
+        artifact = wire.identify(self.client.name, made, key)
+        self.known[artifact] = Known(len(made), key, made, wire.split(made))
+        self.own.append(artifact)
+        return artifact
+
+    # A host
 
     def peer_up(self, peer: str, connection: int) -> None:
         """See `Host`."""
+        self.peers[peer] = connection
 
     def peer_down(self, peer: str, connection: int) -> None:
         """See `Host`."""
-
-    def answered(self, request: SimRequest, body: bytes | None) -> None:
-        """See `Host`."""
+        if self.peers.get(peer) == connection:
+            del self.peers[peer]
 
     def requested(self, request: SimRequest) -> None:
         """See `Host`."""
-        if request.route is Route.UPDATES:
-            self._on_updates(request)
-        elif request.route is Route.FETCH:
-            self._on_fetch(request)
-        elif request.route is Route.DIGEST:
-            self._on_digest(request)
-        elif self.stopped or not self.does("refuse-acks"):
-            self._port.answer(request, b"")
+        peer, answer = request.at.peer, b""
+        match request.route:
+            case Route.UPDATES:
+                entries = wire.read_updates(self.client.name, request.body)
+                reply = self.answer(peer, entries)
+                self._keep(request.body)
+                for entry in entries:
+                    self._hear(peer, entry)
+            case Route.FETCH:
+                asked = wire.read_question(request.body)
+                reply = None if asked is None else self.serve(peer, asked)
+            case Route.DIGEST:
+                reply = self.answer_digest(peer, request.body)
+            case Route.SYNCED:
+                reply = answer
+        if reply is not None:
+            self.port.answer(request, reply)
 
-    def _on_updates(self, request: SimRequest) -> None:
-        entries = wire.decode_updates(request.body)
-        for entry in entries:
-            content = request.body[entry.start : entry.end]
-            if entry.kind == wire.Kind.ADVERT:
-                self.heard[ArtifactId(content)] = entry.size
-            elif entry.kind == wire.Kind.PUSH:
-                artifact = artifact_id(self.prefix, entry.key, entry.size, part_list(content))
-                self.heard[artifact], self.pushes[artifact] = entry.size, content
-        rng, count = self.rng, len(entries)
-        if self.stopped:
-            self._port.answer(request, bytes(count))
-        elif self.does("refuse-acks"):
-            lie = rng.randrange(5)
-            if lie:
-                busy, unwanted = bytes([wire.Status.BUSY]) * count, bytes([wire.Status.UNWANTED]) * count
-                self._port.answer(
-                    request, (busy, unwanted, bytes([wire.Status.MALFORMED]), rng.randbytes(count))[lie - 1]
-                )
-        elif self.does("malformed"):
-            self._port.answer(request, rng.randbytes(rng.randrange(5)))
+    def answered(self, request: SimRequest, body: bytes | None) -> None:
+        """See `Host`."""
+        artifact, part = self._collecting.pop(request.token, (None, 0))
+        if artifact is None or body is None:
+            return
+        known = self.known[artifact]
+        content = wire.read_part(body, known.size, part)
+        if content is None or known.data is not None:
+            return
+        known.parts[part] = content
+        if len(known.parts) == part_count(known.size):
+            known.data = b"".join(known.parts[number] for number in sorted(known.parts))
+
+    # Inside
+
+    def _lie(self, lies: tuple[Callable[["Liar", int], bytes | None], ...], count: int) -> bytes | None:
+        """One of these by chance, as long as it acts; the proper answer where there are none, and after."""
+        if not lies or not self.is_acting:
+            return bytes([wire.OK]) * count
+        return self.rng.choice(lies)(self, count)
+
+    def _hear(self, peer: str, entry: wire.Heard) -> None:
+        if entry.artifact is None or entry.artifact in self.known:
+            return
+        parts = {} if entry.data is None else wire.split(entry.data)
+        self.known[entry.artifact] = Known(entry.size, entry.key, entry.data, parts)
+        if entry.data is None and entry.size <= COLLECT_BYTES_MAX:
+            for part in range(part_count(entry.size)):
+                self.ask(peer, entry.artifact, part)
+
+    def _keep(self, body: bytes) -> None:
+        if len(self.bodies) < BODIES_KEPT:
+            self.bodies.append(body)
         else:
-            self._port.answer(request, bytes(count))
+            self.bodies[self.rng.randrange(BODIES_KEPT)] = body
 
-    def _on_fetch(self, request: SimRequest) -> None:
-        asked = wire.decode_fetch(request.body)
-        data = self.mine.get(asked.artifact) or self.pushes.get(asked.artifact)
-        if self.does("silent") or (self.does("selective") and self.rng.random() < 0.5):
-            return
-        if self.does("malformed"):
-            answer = [self.rng.randbytes(self.rng.randrange(40))]
-        elif data is None or self.does("wrong-bytes"):
-            answer = self._wrong_answer(asked)
-        else:
-            answer = self._true_answer(asked, data)
-        self._port.answer(request, b"".join(answer))
+    def _plan(self) -> None:
+        least, most = ACT_NS
+        at = self.context.timeline.now + least + int(self.rng.random() * (most - least))
+        self.context.timeline.send(at, Liar._act, self)
 
-    def _on_digest(self, request: SimRequest) -> None:
-        ids = wire.decode_digest(request.body).ids
-        if self.does("silent"):
-            return
-        lie = wire.Status.OK if self.does("selective") else wire.Status.ADVERTISE
-        answer = self.rng.randbytes(7) if self.does("malformed") else bytes([lie]) * max(1, len(ids))
-        self._port.answer(request, answer)
-
-    # --- what it answers ---
-
-    def _true_answer(self, asked: wire.FetchRequest, data: bytes) -> list[bytes]:
-        """As an honest node would; whoever serves halves has the first half of the parts only."""
-        count = part_count(len(data))
-        most = max(1, count // 2) if self.does("half-serve") else count
-        numbers = [number for number in asked.parts or range(min(asked.most, count)) if number < most]
-        parts = [(number, data[number * PART_BYTES : (number + 1) * PART_BYTES]) for number in numbers]
-        if asked.parts and not parts:
-            return wire.encode_have(0 if self.rng.random() < 0.5 else (1 << most) - 1, len(data))
-        return wire.encode_parts(b"" if asked.parts else part_list(data), parts)
-
-    def _wrong_answer(self, asked: wire.FetchRequest) -> list[bytes]:
-        size = self.heard.get(asked.artifact, 100)
-        lie = self.rng.randrange(3)
-        if lie == 0:
-            return wire.encode_gone()
-        if lie == 1:
-            return wire.encode_have(0, size)
-        numbers = [number for number in asked.parts or [0] if number < part_count(size)]
-        parts = [(number, self.rng.randbytes(part_length(size, number))) for number in numbers]
-        return wire.encode_parts(b"" if asked.parts else self.rng.randbytes(32 * part_count(size)), parts)
-
-    # --- what it does by itself ---
-
-    def _act(self, _: None) -> None:
-        if self.stopped:
-            return
-        self.world.timeline.at(self.world.timeline.now + self._every_ns, self._act, None)
-        peers = list(self._port.in_use)
-        if not peers:
-            return
-        acts = {
-            "wrong-bytes": (self._push_garbage, self._claim, self._publish),
-            "silent": (self._claim, self._claim_unknown),
-            "selective": (self._publish,),
-            "half-serve": (self._publish,),
-            "flood-slots": (self._flood,),
-            "malformed": (self._garble,),
-            "never-remove": (self._claim, self._publish),
-            "replay": (self._replay, self._claim),
-            "refuse-acks": (self._publish, self._empty, self._say_synced),
-        }
-        manner = self.rng.choice(MANNERS) if self.manner == "any" else self.manner
-        self.rng.choice(acts[manner])(peers)
-
-    def say(self, peer: str, body: bytes) -> None:
-        """Send one update request."""
-        self._ask(peer, Route.UPDATES, body)
-
-    def _ask(self, peer: str, route: Route, body: bytes) -> None:
-        self._token += 1
-        self._port.ask(route, self._token, self._port.in_use[peer].id, body)
-
-    def _advert(self, artifact: ArtifactId, size: int, *, slots: int = SLOTS) -> bytes:
-        self._commit += 1
-        have = None
-        if self.rng.random() < 0.3:
-            have = self.rng.getrandbits(part_count(size))
-        return wire.encode_advert(self.rng.randrange(slots), self._commit, 0, size, artifact, have=have)
-
-    def _claim(self, peers: list[str]) -> None:
-        """Advertise what others have: the right size, mostly."""
-        if self.heard:
-            ids = self.rng.sample(list(self.heard), min(len(self.heard), self.rng.choice((1, 5, 50))))
-            lies = (1, 70_000, 1_000_000)
-            adverts = [
-                self._advert(x, self.heard[x] if self.rng.random() < 0.8 else self.rng.choice(lies)) for x in ids
-            ]
-            self.say(self.rng.choice(peers), b"".join(adverts))
-
-    def _claim_unknown(self, peers: list[str]) -> None:
-        ids = [ArtifactId(self.rng.randbytes(32)) for _ in range(self.rng.choice((1, 10)))]
-        body = b"".join(self._advert(x, self.rng.choice((10, 70_000, 300_000))) for x in ids)
-        for peer in peers if self.rng.random() < 0.5 else peers[:1]:
-            self.say(peer, body)
-
-    def _flood(self, peers: list[str]) -> None:
-        sizes = (10, 70_000, 300_000, 128 << 20)
-        adverts = [
-            self._advert(ArtifactId(self.rng.randbytes(32)), self.rng.choice(sizes), slots=20_000)
-            for _ in range(self.rng.choice((1, 20, 150)))
-        ]
-        self.say(self.rng.choice(peers), b"".join(adverts))
-
-    def _publish(self, peers: list[str]) -> None:
-        """A real artifact, announced to all or to some."""
-        size = self.rng.choice((100, 2_000, 150_000, 199_000))
-        lives = self.rng.choice((5.0, 10_000.0))
-        data = make_blob("liar", bytes(size), self.rng.randbytes(16), self.world.wall, self.world.wall + lives)
-        artifact = artifact_id(self.prefix, b"", len(data), part_list(data))
-        self.mine[artifact] = data
-        some = self.rng.sample(peers, self.rng.randint(1, len(peers)))
-        for peer in some if self.does("selective") else peers:
-            if size < PART_BYTES and self.rng.random() < 0.5:
-                self._push(peer, data)
-            else:
-                self._commit += 1
-                self.say(peer, wire.encode_advert(self.rng.randrange(SLOTS), self._commit, 0, len(data), artifact))
-
-    def _push(self, peer: str, data: bytes) -> None:
-        self._commit += 1
-        self.say(peer, b"".join(wire.encode_push(self.rng.randrange(SLOTS), self._commit, 0, data)))
-
-    def _push_garbage(self, peers: list[str]) -> None:
-        self._push(self.rng.choice(peers), self.rng.randbytes(self.rng.randint(1, 300)))
-
-    def _replay(self, peers: list[str]) -> None:
-        if self.pushes:
-            self._push(self.rng.choice(peers), self.pushes[self.rng.choice(list(self.pushes))])
-
-    def _garble(self, peers: list[str]) -> None:
-        route = self.rng.choice((Route.UPDATES, Route.FETCH, Route.DIGEST))
-        self._ask(self.rng.choice(peers), route, self.rng.randbytes(self.rng.randint(0, 200)))
-
-    def _empty(self, peers: list[str]) -> None:
-        self._commit += 1
-        self.say(self.rng.choice(peers), wire.encode_empty(self.rng.randrange(SLOTS), self._commit))
-
-    def _say_synced(self, peers: list[str]) -> None:
-        self._ask(self.rng.choice(peers), Route.SYNCED, b"")
+    def _act(self) -> None:
+        if self.is_acting:
+            if self.peers:
+                self.act()
+            self._plan()

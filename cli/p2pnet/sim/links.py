@@ -1,6 +1,6 @@
 """What a link between two nodes is like: its delay, jitter and losses, message by message."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import msgspec
 
@@ -38,6 +38,16 @@ class LinkNumbers(msgspec.Struct, frozen=True, gc=False):
             while rng.random() < self.loss:
                 taken += again
         return taken
+
+
+class LinkOptions(TypedDict, total=False):
+    """What people may say of a link; what is left out has the defaults of `link_numbers`."""
+
+    delay: Duration
+    jitter: Duration
+    loss: Share
+    lost_requests: Share
+    lost_answers: Share
 
 
 def link_numbers(

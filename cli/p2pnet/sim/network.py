@@ -45,6 +45,7 @@ class SimNetwork:
         """Only their links come up."""
         self.bytes_sent = 0
         """Bodies of requests and answers; `HEADER_BYTES` of each are left out."""
+        self._all_links: list[SimLink] = []
         self._serial = 0
 
     # Links
@@ -54,6 +55,7 @@ class SimNetwork:
         link = self.links.get(a, {}).get(b)
         if link is None:
             link = SimLink(a, b, numbers)
+            self._all_links.append(link)
             self.links.setdefault(a, {})[b] = self.links.setdefault(b, {})[a] = link
         link.numbers = numbers
         for connection in link.connections:
@@ -66,6 +68,10 @@ class SimNetwork:
         if link is None:
             raise LocalError(f"{a} and {b} have no link")
         return link
+
+    def all_links(self) -> Iterator[SimLink]:
+        """Each once, in the order they were made."""
+        return iter(self._all_links)
 
     def links_of(self, name: str) -> Iterator[SimLink]:
         """In the order they were made."""
@@ -116,6 +122,10 @@ class SimNetwork:
                 handshake = 2 * link.numbers.delay_ns
                 self._after((handshake, handshake + SKEW_NS), end, self._come_up)
 
+    def redial(self, link: SimLink) -> None:
+        """Dial with a handshake; a way to plan it on the timeline."""
+        self.dial(link)
+
     def close(self, link: SimLink) -> None:
         """End all its connections; both ends notice at times of their own."""
         for connection in link.connections:
@@ -131,7 +141,7 @@ class SimNetwork:
             self._close_replaced(end)
             return
         replaced = port.bring_up(end)
-        if replaced is not None and replaced.connection.alive:
+        if replaced is not None:
             self.timeline.send(self.timeline.now + REPLACED_CLOSES_NS, self._close_replaced, replaced)
 
     def _close_replaced(self, end: End) -> None:
@@ -140,6 +150,8 @@ class SimNetwork:
             link = self.find(end.port.name, end.peer)
             link.connections.remove(connection)
             self._lose(connection)
+        else:
+            _notice_loss(end)
 
     def _lose(self, connection: SimConnection) -> None:
         connection.alive = False

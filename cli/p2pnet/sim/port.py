@@ -177,10 +177,10 @@ class Port:
 
     # Requests of the host
 
-    def ask(self, route: Route, token: int, connection: int, body: bytes, timeout_ns: int = 0) -> None:
+    def ask(self, route: Route, token: int, connection: int, body: bytes | list[bytes], timeout_ns: int = 0) -> None:
         """Send a request; `Host.answered` is called once, unless it is cancelled. `timeout_ns` 0: wait for ever."""
         end = self.by_id.get(connection)
-        request = self.open[token] = SimRequest(self, end, route, token, body)
+        request = self.open[token] = SimRequest(self, end, route, token, _joined(body))
         if timeout_ns:
             request.is_timed = True
             self._timeline.flying += 1
@@ -190,10 +190,10 @@ class Port:
         else:
             self._carrier.carry(request)
 
-    def answer(self, request: SimRequest, body: bytes) -> None:
+    def answer(self, request: SimRequest, body: bytes | list[bytes]) -> None:
         """Answer a peer's request; nothing is sent when the peer has reset it."""
         if request.reset_at is None or request.reset_at > self._timeline.now:
-            self._carrier.carry_back(request, body)
+            self._carrier.carry_back(request, _joined(body))
 
     def cancel(self, token: int) -> None:
         """Reset a request that has no answer yet; a reset may overtake it, or come too late."""
@@ -290,3 +290,9 @@ class Port:
 
 def _transmission_ns(size: int, bits_per_second: float) -> int:
     return int(size * 8 * NS / bits_per_second)
+
+
+def _joined(body: bytes | list[bytes]) -> bytes:
+    if isinstance(body, bytes):
+        return body
+    return body[0] if len(body) == 1 else b"".join(body)

@@ -1,78 +1,141 @@
-"""The promise of the broadcast layer, as a model that looks at a quiet world."""
+"""What the broadcast promises, checked in a world: what is missing, and what should not be there, as sentences.
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+Everything in the validated pool of one honest node reaches every honest node that is connected with it through honest nodes,
+unless that node itself wants no more of it; nothing withdrawn or expired is anywhere; nothing is left to do. A node that
+wants no more of an artifact, or was told not to pass it on, is no path for it.
+"""
 
-from p2pnet.broadcast import Artifact, ArtifactId, Bounce
+from collections.abc import Collection, Iterable, Iterator
+
+from p2pnet.broadcast import Artifact, Bounce, Pending
+from p2pnet.model.ids import ArtifactId
+from p2pnet.sim.context import Context
+from p2pnet.sim.incarnation import ClientRun, Incarnation
+from p2pnet.sim.liar import Liar
+from p2pnet.sim.network import SimLink
 from p2pnet.sim.node import Node
+from p2pnet.sim.port import End, SimRequest
+from p2pnet.sim.quiet import describe
+from p2pnet.sim.timeline import Timeline
 
-if TYPE_CHECKING:
-    from p2pnet.sim.world import World
-
-
-def broken(world: "World") -> list[str]:
-    """Sentences about everything that is not as promised:
-
-    what stays in the validated pool of an honest node is held by every honest node that is connected with it through honest
-    nodes and wants it; nothing withdrawn or expired is held anywhere; nothing is left to be done.
-    """
-    found = [*_missing(world), *_left_over(world)]
-    for name, things in world.pending().items():
-        for one in things:
-            about = f" of {one.artifact.hex()[:8]}" if one.artifact else ""
-            found.append(f"{name or 'the network'} still has a {one.kind}{about} {one.peer} {one.detail}".rstrip())
-    return found
+EXPIRY_SLACK_S = 0.001  # rounding between the wall's seconds and the timeline's nanoseconds
 
 
-def _missing(world: "World") -> Iterator[str]:
-    honest = {name: node for name, node in world.nodes.items() if node.alive and not node.paused}
-    offered: dict[bytes, tuple[Node, Artifact]] = {}
-    holders: dict[bytes, list[str]] = {}
-    waiting = {name: set(node.core.waiting_for_slot()) for name, node in honest.items()}
-    for node in honest.values():
-        for artifact in node.held():
-            if artifact.id not in waiting[node.name] and _is_passed_on(node, artifact):
-                offered.setdefault(artifact.id, (node, artifact))
-                holders.setdefault(artifact.id, []).append(node.name)
-    for holder, artifact in offered.values():
-        for name in _reachable(world, honest, waiting, artifact, holders[artifact.id]):
-            if not honest[name].holds(artifact.id):
-                yield f"{name} has no {artifact.id.hex()[:8]}, which {holder.name} holds"
+class Promise:
+    """Of one world, as it stands now. `nodes`: the honest ones that run."""
 
+    def __init__(self, context: Context, nodes: Iterable[Node]) -> None:
+        self._context = context
+        self._nodes = {node.name: node for node in nodes}
+        self._peers: dict[str, list[str]] = {}
+        self._waiting: dict[str, frozenset[ArtifactId]] = {}
 
-def _reachable(
-    world: "World", honest: dict[str, Node], waiting: dict[str, set[ArtifactId]], artifact: Artifact, holders: list[str]
-) -> Iterator[str]:
-    """Who is connected with a holder through honest nodes that pass it on: not one that refuses it, or has no slot for it."""
-    seen, edge = set(holders), list(holders)
-    while edge:
-        for peer in world.network.peers_up(edge.pop()):
-            if (
-                peer in honest
-                and peer not in seen
-                and (honest[peer].holds(artifact.id) or _wants(honest[peer], artifact))
-            ):
+    def broken(self, pending: dict[str, list[Pending]], liars: Collection[str]) -> list[str]:
+        """What it misses; empty when it is kept. What a liar owes to somebody is nobody else's fault."""
+        found = list(self._left_over())
+        for artifact, holders in self._holders().items():
+            if len(holders) < len(self._nodes):
+                found += self._missing(artifact, holders)
+        found += [
+            f"{name} is not at rest: {describe(what)}"
+            for name, left in pending.items()
+            for what in left
+            if what.peer not in liars
+        ]
+        return found
+
+    def _holders(self) -> dict[ArtifactId, list[Node]]:
+        holders: dict[ArtifactId, list[Node]] = {}
+        for node in self._nodes.values():
+            for artifact in node.core.pool.validated:
+                holders.setdefault(artifact, []).append(node)
+        return holders
+
+    def _left_over(self) -> Iterator[str]:
+        """What is in a pool and must not be."""
+        latest = self._context.wall - EXPIRY_SLACK_S
+        withdrawn = self._context.withdrawn
+        for node in self._nodes.values():
+            pool = node.core.pool
+            for section in (pool.validated, pool.unvalidated):
+                for artifact, found in section.items():
+                    if artifact in withdrawn:
+                        yield f"{node.name} holds {_short(artifact)}, which was withdrawn"
+                    elif found.inspected.expires < latest:
+                        late = self._context.wall - found.inspected.expires
+                        yield f"{node.name} holds {_short(artifact)}, which expired {late:.3g} s ago"
+
+    def _missing(self, artifact: ArtifactId, holders: list[Node]) -> Iterator[str]:
+        """Walk from whoever holds it and passes it on, over links that are up, to those that should hold it and do not."""
+        known = {node.name: node.core.pool.validated[artifact] for node in holders}
+        sample = next(iter(known.values()))
+        walk = [node.name for node in holders if self._passes_on(node, known[node.name])]
+        seen = set(known)
+        for name in walk:
+            for peer in self._peers_of(name):
+                node = self._nodes.get(peer)
+                if node is None or peer in seen:
+                    continue
                 seen.add(peer)
-                yield peer
-                if artifact.id not in waiting[peer]:
-                    edge.append(peer)
+                if _is_excused(node, sample):
+                    continue
+                walk.append(peer)
+                where = "holds it" if name in known else "should hold it too"
+                what = "has not judged" if artifact in node.core.pool.unvalidated else "does not hold"
+                yield f"{peer} {what} {_short(artifact)}: its peer {name} {where}"
+
+    def _passes_on(self, node: Node, artifact: Artifact) -> bool:
+        """Whether its peers may expect it: not while it waits for a slot, and of a peer's artifact not where relaying ends."""
+        if node.name not in self._waiting:
+            self._waiting[node.name] = frozenset(node.core.waiting_for_slot())
+        if artifact.id in self._waiting[node.name]:
+            return False
+        if not artifact.peer:
+            return True
+        return (node.client.relay(artifact.id, artifact.inspected.key) or node.settings.relay) != "none"
+
+    def _peers_of(self, name: str) -> list[str]:
+        if name not in self._peers:
+            self._peers[name] = self._context.network.peers_up(name)
+        return self._peers[name]
 
 
-def _is_passed_on(node: Node, artifact: Artifact) -> bool:
-    relay = node.client.relay(artifact.id, artifact.inspected.key) or node.core.settings.relay
-    return relay != "none" or not artifact.peer
+def on_their_way(timeline: Timeline) -> Iterator[tuple[str, Pending]]:
+    """What keeps the world itself busy, soonest first: whose it is, and what."""
+    return map(_on_its_way, timeline.in_flight())
 
 
-def _wants(node: Node, artifact: Artifact) -> bool:
-    if node.core.is_refused(artifact.id):
-        return False
-    return node.client.bouncer(artifact.id, artifact.inspected.key, len(artifact.data)) is Bounce.WANTS
+def _on_its_way(what: object) -> tuple[str, Pending]:
+    """Whose it is, and what."""
+    if isinstance(what, SimRequest):
+        sender, receiver = what.port.name, what.at.port.name if what.end is not None else ""
+        if what.answer is None:
+            return sender, Pending("message", peer=receiver, detail=f"{what.route.value}, {len(what.body)} bytes")
+        return receiver, Pending("message", peer=sender, detail=f"answer, {len(what.answer)} bytes")
+    if isinstance(what, End):
+        return what.port.name, Pending("connection", peer=what.peer, detail=what.state.value)
+    if isinstance(what, ClientRun):
+        return what.incarnation.name, Pending("client", detail="at work")
+    if isinstance(what, Incarnation):
+        return what.name, Pending("wake", detail="a turn")
+    if isinstance(what, SimLink):
+        return what.a, Pending("connection", peer=what.b, detail="to be dialled")
+    if isinstance(what, Liar):
+        return what.name, Pending("wake", detail="a liar that still acts")
+    raise AssertionError(f"{what!r} is on its way")
 
 
-def _left_over(world: "World") -> Iterator[str]:
-    for node in world.nodes.values():
-        for artifact in node.held():
-            if artifact.id in world.withdrawn:
-                yield f"{node.name} holds {artifact.id.hex()[:8]}, which was withdrawn"
-            if artifact.inspected.expires <= world.wall - 1e-6:
-                yield f"{node.name} holds {artifact.id.hex()[:8]}, which has expired"
+def _is_excused(node: Node, artifact: Artifact) -> bool:
+    """Whether this node, by its user's or its client's will, need not hold it."""
+    record, inspected = node.record, artifact.inspected
+    if artifact.id in record.dropped or artifact.size > node.settings.artifact_bytes_max:
+        return True
+    if record.purged_below is not None and inspected.height is not None and inspected.height < record.purged_below:
+        return True
+    if artifact.id in node.core.pool.unvalidated:
+        return artifact.id in record.told
+    return node.client.bouncer(artifact.id, inspected.key, len(artifact.data)) is not Bounce.WANTS
+
+
+def _short(artifact: ArtifactId) -> str:
+    return artifact.hex()[:8]

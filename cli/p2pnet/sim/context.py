@@ -1,0 +1,102 @@
+"""What all nodes of a world share, and what each is made of."""
+
+from collections.abc import Callable
+from hashlib import blake2b
+from random import Random
+from struct import Struct
+from typing import Any
+
+import msgspec
+
+from p2pnet.broadcast import Client
+from p2pnet.broadcast.effects import Emit
+from p2pnet.model.config import BroadcastSettings
+from p2pnet.model.events import EventKind
+from p2pnet.model.ids import ArtifactId
+from p2pnet.sim.network import SimNetwork
+from p2pnet.sim.quantities import NS
+from p2pnet.sim.record import Deliveries
+from p2pnet.sim.timeline import Timeline
+
+EPOCH = 1_700_000_000.0
+"""Unix seconds at which every world begins."""
+_LINE = Struct(">QIBQ")  # nanoseconds, node, kind, size
+_EVENT_CODES = {kind: 128 + number for number, kind in enumerate(EventKind)}
+
+
+class NodePlan(msgspec.Struct, frozen=True):
+    """What every incarnation of a node is made of."""
+
+    name: str
+    number: int
+    """Among all of its world, in the order they were made."""
+    make_client: Callable[[str], Client]
+    """From the name of its node."""
+    settings: BroadcastSettings
+    quota: int
+    """Bytes of the unvalidated pool per peer."""
+    up: float | None
+    """Bits per second, as `down`; None: no limit."""
+    down: float | None
+    client_delay_ns: int
+    """How long a call of the client takes; 0: it is called within the turn."""
+
+
+class TraceDigest:
+    """A running BLAKE2b over the seed and every input and effect: time, node, kind, size and artifact id."""
+
+    __slots__ = ("_hash", "_shapes")
+
+    def __init__(self, seed: int) -> None:
+        self._hash = blake2b(str(seed).encode(), digest_size=32)
+        self._shapes: dict[type[Any], tuple[int, bool, bool]] = {}
+
+    def add(self, now: int, node: int, what: Any) -> None:
+        """One input or effect of the node with this number."""
+        kind = type(what)
+        shape = self._shapes.get(kind)
+        if shape is None:
+            shape = self._shapes[kind] = (len(self._shapes), hasattr(what, "body"), hasattr(what, "artifact"))
+        code, has_body, has_artifact = shape
+        size = 0
+        if has_body:
+            body = what.body
+            size = sum(map(len, body)) if type(body) is list else len(body or b"")
+        elif kind is Emit:
+            code, size = _EVENT_CODES[what.kind], what.bytes
+        line = _LINE.pack(now, node, code, size)
+        self._hash.update(line + what.artifact if has_artifact and what.artifact else line)
+
+    def hex(self) -> str:
+        """So far."""
+        return self._hash.hexdigest()
+
+
+class Context:
+    """One per world."""
+
+    __slots__ = (
+        "begin", "deliveries", "inputs", "network", "seed", "timeline", "trace", "withdrawn",
+    )  # fmt: skip
+
+    def __init__(self, seed: int, begin: Callable[[], None]) -> None:
+        self.seed = seed
+        self.begin = begin
+        """Starts nodes and links that wait for the world to go on."""
+        self.timeline = Timeline()
+        self.network = SimNetwork(self.timeline)
+        self.trace = TraceDigest(seed)
+        self.inputs = 0
+        """Handled by all cores."""
+        self.deliveries = Deliveries()
+        self.withdrawn: dict[ArtifactId, None] = {}
+        """Taken back at every node; told to those that start later."""
+
+    @property
+    def wall(self) -> float:
+        """Unix seconds."""
+        return EPOCH + self.timeline.now / NS
+
+    def rng(self, node: str, incarnation: int, purpose: str) -> Random:
+        """A generator of its own for every purpose: what one draws changes nothing for another."""
+        return Random(f"{self.seed}/{node}/{incarnation}/{purpose}")

@@ -1,0 +1,300 @@
+"""One start of a node: a real `Broadcast` and its driver, which does in virtual time what `node.driver` does on a loop.
+
+Inputs of one virtual instant are handled together and effects obeyed at once; then the core is woken while it has something
+due, at most `WAKES_PER_TURN` times; whatever asks for more waits for the next turn.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from p2pnet.broadcast import Broadcast, Change, Pool, effects, inputs
+from p2pnet.broadcast.manager import PublicationRefusedError
+from p2pnet.model.ids import ArtifactId
+from p2pnet.sim.context import Context, NodePlan
+from p2pnet.sim.port import Port, Route, SimRequest
+from p2pnet.sim.quantities import NS
+from p2pnet.sim.record import NodeRecord
+
+WAKES_PER_TURN = 4
+TURNS_PER_INSTANT_MAX = 10_000
+"""A core that asks for more than this without letting time go on never stops asking."""
+
+
+class CoreFailedError(Exception):
+    """A core raised, or never lets time go on: a fault of the broadcast layer. What it raised is the cause."""
+
+
+class ClientRun:
+    """A call of `on_state_change` that takes its time."""
+
+    __slots__ = ("changes", "incarnation", "pool", "wall")
+
+    def __init__(self, incarnation: "Incarnation", changes: list[Change]) -> None:
+        self.incarnation = incarnation
+        self.changes = changes
+        self.pool = incarnation.core.pool.snapshot()
+        self.wall = incarnation.context.wall
+
+
+class Incarnation:
+    """A host of the network. `count`: which start of its node this is, from 1."""
+
+    def __init__(self, context: Context, plan: NodePlan, record: NodeRecord, count: int) -> None:
+        self.context = context
+        self.name = name = plan.name
+        self.client = plan.make_client(plan.name)
+        self.record = record
+        chance = context.rng(name, count, "core")
+        self.core = Broadcast(self.client, name, plan.settings, chance, unvalidated_bytes_per_peer=plan.quota)
+        rng = context.rng(name, count, "network")
+        self.port = Port(context.network, context.timeline, self, name, rng, up=plan.up, down=plan.down)
+        self.nonces = context.rng(name, count, "nonces")
+        self.paused = False
+        self._number = plan.number
+        self._client_delay_ns = plan.client_delay_ns
+        self._inputs: deque[inputs.Input] = deque()
+        self._turn_due = self._restless = self._held = False
+        self._timer: int | None = None
+        self._turns, self._turns_at = 0, -1
+        self._tokens = 0
+        self._asked: dict[int, SimRequest] = {}
+        self._published: ArtifactId | effects.PublishRefused | None = None
+        self._soon()
+
+    # Ways in
+
+    def feed(self, what: inputs.Input) -> None:
+        """Have this handled in this instant's turn."""
+        if not self.port.dead:
+            self._inputs.append(what)
+            self._soon()
+
+    def do(self, what: inputs.Input) -> None:
+        """Handle it now; what follows from it waits for the turn."""
+        self._handle(what)
+        self._soon()
+
+    def publish(self, data: bytes, size: int) -> ArtifactId:
+        """Publish an encoded artifact now. Raises PublicationRefusedError."""
+        self._published = None
+        self.do(inputs.Publish(data, size))
+        if isinstance(self._published, bytes):
+            return ArtifactId(self._published)
+        if self._published is None:
+            raise AssertionError(f"node {self.name}: a Publish got no answer")
+        raise PublicationRefusedError(self._published.code, self._published.message)
+
+    def pause(self) -> None:
+        """No turn from here on."""
+        self.paused = True
+        self._hold()
+
+    def resume(self) -> None:
+        """What came meanwhile is handled now."""
+        self.paused = False
+        self._release()
+        self._soon()
+
+    def stop(self) -> None:
+        """The process is gone."""
+        self._release()
+        self._inputs.clear()
+        self._judge(restless=False)
+
+    @property
+    def waiting(self) -> int:
+        """Inputs that are not handled yet."""
+        return len(self._inputs)
+
+    # A host
+
+    def peer_up(self, peer: str, connection: int) -> None:
+        """See `Host`."""
+        self.feed(inputs.PeerUp(peer, connection))
+
+    def peer_down(self, peer: str, connection: int) -> None:
+        """See `Host`."""
+        self.feed(inputs.PeerDown(peer, connection))
+
+    def requested(self, request: SimRequest) -> None:
+        """See `Host`."""
+        end = request.at
+        if request.route is Route.SYNCED:
+            self.port.answer(request, b"")
+            self.feed(inputs.SyncedReceived(end.peer, end.id))
+            return
+        self._tokens += 1
+        self._asked[self._tokens] = request
+        self.feed(_RECEIVED[request.route](end.peer, end.id, self._tokens, request.body))
+
+    def answered(self, request: SimRequest, body: bytes | None) -> None:
+        """See `Host`."""
+        if request.route is Route.SYNCED:
+            self.feed(inputs.SyncedAnswered(request.token, body is not None))
+        else:
+            self.feed(_ANSWERED[request.route](request.token, body))
+
+    # A turn
+
+    def _soon(self) -> None:
+        if self.paused:
+            self._hold()
+        elif not self._turn_due:
+            self._turn_due = True
+            timeline = self.context.timeline
+            timeline.send(timeline.now, Incarnation._turn, self)
+
+    def _turn(self) -> None:
+        if self.paused or self.port.dead:
+            self._turn_due = False
+            self._hold()
+            return
+        now, core, waiting = self.context.timeline.now, self.core, self._inputs
+        self._count_turn(now)
+        for _ in range(WAKES_PER_TURN):
+            while waiting:
+                self._handle(waiting.popleft())
+            due = core.next_wakeup()
+            if due is None or due > now:
+                break
+            waiting.append(_WAKE)  # what the inputs left for the end of the turn: updates in batches
+        self._turn_due = False
+        if waiting:
+            self._soon()
+        self._set_timer(now)
+        self._judge(restless=core.next_wakeup(lifetimes=False) is not None)
+
+    def _handle(self, what: inputs.Input) -> None:
+        context = self.context
+        now = context.timeline.now
+        context.inputs += 1
+        context.trace.add(now, self._number, what)
+        try:
+            answer = self.core.handle(what, now, context.wall)
+        except Exception as error:
+            where = f"node {self.name}, input {type(what).__name__}, {now / NS:.6f} s after the start"
+            raise CoreFailedError(f"{where}: {error!r}") from error
+        for effect in answer:
+            context.trace.add(now, self._number, effect)
+            self._obey[type(effect)](self, effect)
+
+    def _count_turn(self, now: int) -> None:
+        self._turns = self._turns + 1 if self._turns_at == now else 1
+        self._turns_at = now
+        if self._turns > TURNS_PER_INSTANT_MAX:
+            raise CoreFailedError(f"node {self.name}: its core is due for ever, {now / NS:.6f} s after the start")
+
+    def _set_timer(self, now: int) -> None:
+        due = self.core.next_wakeup()
+        if due != self._timer:
+            self._timer = due
+            if due is not None:
+                self.context.timeline.at(max(due, now), Incarnation._on_timer, self)
+
+    def _on_timer(self) -> None:
+        if self._timer is not None and self._timer <= self.context.timeline.now and not self.port.dead:
+            self._timer = None
+            self.feed(_WAKE)
+
+    def _judge(self, *, restless: bool) -> None:
+        if restless is not self._restless:
+            self._restless = restless
+            self.context.timeline.restless += 1 if restless else -1
+
+    def _hold(self) -> None:
+        """A paused node with something to handle keeps the world from being quiet."""
+        if self.paused and self._inputs and not self._held:
+            self._held = True
+            self.context.timeline.flying += 1
+
+    def _release(self) -> None:
+        if self._held:
+            self._held = False
+            self.context.timeline.flying -= 1
+
+    # Effects
+
+    def _send_updates(self, effect: effects.SendUpdates) -> None:
+        self.port.ask(Route.UPDATES, effect.token, effect.connection, effect.body)
+
+    def _fetch(self, effect: effects.Fetch) -> None:
+        timeout_ns = int(effect.timeout_s * NS)
+        self.port.ask(Route.FETCH, effect.token, effect.connection, effect.body, timeout_ns)
+
+    def _send_synced(self, effect: effects.SendSynced) -> None:
+        self.port.ask(Route.SYNCED, effect.token, effect.connection, b"")
+
+    def _send_digest(self, effect: effects.SendDigest) -> None:
+        self.port.ask(Route.DIGEST, effect.token, effect.connection, effect.body)
+
+    def _cancel(self, effect: effects.Cancel) -> None:
+        self.port.cancel(effect.token)
+
+    def _answer(self, effect: effects.AnswerUpdates | effects.AnswerDigest) -> None:
+        self.port.answer(self._asked.pop(effect.token), effect.body)
+
+    def _answer_fetch(self, effect: effects.AnswerFetch) -> None:
+        self.port.answer(self._asked.pop(effect.token), effect.body)
+
+    def _note_published(self, effect: effects.Published) -> None:
+        self._published = effect.artifact
+
+    def _note_refused(self, effect: effects.PublishRefused) -> None:
+        self._published = effect
+
+    def _emit(self, effect: effects.Emit) -> None:
+        self.record.emitted(effect, self.context.timeline.now)
+
+    # The client
+
+    def _run_client(self, effect: effects.RunClient) -> None:
+        self.record.client_told(effect.changes)
+        if self._client_delay_ns:
+            timeline = self.context.timeline
+            timeline.send(timeline.now + self._client_delay_ns, _finish_run, ClientRun(self, effect.changes))
+        else:
+            self._inputs.append(self.call_client(effect.changes, self.core.pool, self.context.wall))
+
+    def call_client(self, changes: list[Change], pool: Pool, wall: float) -> inputs.ClientAnswered:
+        """What the client says to these changes; what it raises is part of the answer."""
+        try:
+            actions = self.client.on_state_change(changes, pool, wall)
+        except Exception as error:  # noqa: BLE001 - a user's client may raise anything
+            return inputs.ClientAnswered([], 0, failed=repr(error))
+        self.record.client_did(actions)
+        return inputs.ClientAnswered(actions, 0)
+
+    _obey: ClassVar[dict[type[effects.Effect], Callable[["Incarnation", Any], None]]] = {
+        effects.SendUpdates: _send_updates,
+        effects.Fetch: _fetch,
+        effects.SendSynced: _send_synced,
+        effects.SendDigest: _send_digest,
+        effects.Cancel: _cancel,
+        effects.AnswerUpdates: _answer,
+        effects.AnswerFetch: _answer_fetch,
+        effects.AnswerDigest: _answer,
+        effects.RunClient: _run_client,
+        effects.Published: _note_published,
+        effects.PublishRefused: _note_refused,
+        effects.Emit: _emit,
+    }
+
+
+def _finish_run(run: ClientRun) -> None:
+    incarnation = run.incarnation
+    if not incarnation.port.dead:
+        incarnation.feed(incarnation.call_client(run.changes, run.pool, run.wall))
+
+
+_WAKE = inputs.Wake()
+_RECEIVED: dict[Route, Callable[[str, int, int, bytes], inputs.Input]] = {
+    Route.UPDATES: inputs.UpdatesReceived,
+    Route.FETCH: inputs.FetchReceived,
+    Route.DIGEST: inputs.DigestReceived,
+}
+_ANSWERED: dict[Route, Callable[[int, bytes | None], inputs.Input]] = {
+    Route.UPDATES: inputs.UpdatesAnswered,
+    Route.FETCH: inputs.FetchAnswered,
+    Route.DIGEST: inputs.DigestAnswered,
+}

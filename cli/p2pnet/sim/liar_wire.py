@@ -1,0 +1,174 @@
+"""All that a liar knows of the wire format: the honest one, from `broadcast.wire`, as a liar wants to use it."""
+
+from typing import NamedTuple
+
+from p2pnet.broadcast.artifact import all_parts, artifact_id, id_prefix, part_count, part_list
+from p2pnet.broadcast.wire import (
+    Kind,
+    Status,
+    decode_digest,
+    decode_fetch,
+    decode_fetch_answer,
+    decode_updates,
+    encode_advert,
+    encode_empty,
+    encode_fetch,
+    encode_gone,
+    encode_have,
+    encode_parts,
+    encode_push,
+)
+from p2pnet.model.errors import MalformedError
+from p2pnet.model.ids import ArtifactId
+from p2pnet.model.limits import PART_BYTES, UPDATE_BATCH_BYTES
+
+STATUSES = len(Status)
+OK, UNWANTED, ADVERTISE, BUSY, MALFORMED = (
+    int(status) for status in (Status.OK, Status.UNWANTED, Status.ADVERTISE, Status.BUSY, Status.MALFORMED)
+)
+
+
+class Heard(NamedTuple):
+    """One entry of a peer's update."""
+
+    artifact: ArtifactId | None
+    """None: an empty."""
+    size: int
+    """Encoded bytes."""
+    data: bytes | None
+    """None: an advert."""
+    key: bytes
+    """The client's own."""
+
+
+class Question(NamedTuple):
+    """A peer's fetch."""
+
+    artifact: ArtifactId
+    wants_list: bool
+    parts: list[int]
+    """Asked for by number; none with the part list."""
+    most: int
+    """How many parts may come with the part list."""
+
+
+# Updates
+
+
+def identify(client: str, data: bytes, key: bytes = b"") -> ArtifactId:
+    """The id of an encoded artifact."""
+    return artifact_id(id_prefix(client), key, len(data), part_list(data))
+
+
+def read_updates(client: str, body: bytes) -> list[Heard]:
+    """The entries of an update request; none of a malformed one."""
+    try:
+        entries = decode_updates(body)
+    except MalformedError:
+        return []
+    found = []
+    for entry in entries:
+        content = body[entry.start : entry.end]
+        if entry.kind == Kind.ADVERT:
+            found.append(Heard(ArtifactId(content), entry.size, None, entry.key))
+        elif entry.kind == Kind.PUSH:
+            found.append(Heard(identify(client, content, entry.key), entry.size, content, entry.key))
+        else:
+            found.append(Heard(None, 0, None, b""))
+    return found
+
+
+def advert(
+    slot: int, commit: int, artifact: ArtifactId, size: int, key: bytes = b"", *, have: int | None = None
+) -> bytes:
+    """An entry that claims to hold it, or only the parts whose bits are set in `have`."""
+    return encode_advert(
+        slot, commit, 0, size, artifact, key=key, have=None if have is None else have & all_parts(size)
+    )
+
+
+def push(slot: int, commit: int, data: bytes, key: bytes = b"") -> bytes:
+    """An entry with these bytes."""
+    return b"".join(encode_push(slot, commit, 0, data, key))
+
+
+def empty(slot: int, commit: int) -> bytes:
+    """An entry that ends a slot."""
+    return encode_empty(slot, commit)
+
+
+def batches(entries: list[bytes]) -> list[bytes]:
+    """These entries in as few requests as an honest peer takes."""
+    bodies = [b""]
+    for entry in entries:
+        if bodies[-1] and len(bodies[-1]) + len(entry) > UPDATE_BATCH_BYTES:
+            bodies.append(b"")
+        bodies[-1] += entry
+    return [body for body in bodies if body]
+
+
+# Fetches
+
+
+def question(artifact: ArtifactId, part: int) -> bytes:
+    """A fetch of one part."""
+    return encode_fetch(artifact, [part])
+
+
+def read_question(body: bytes) -> Question | None:
+    """None for a malformed one."""
+    try:
+        asked = decode_fetch(body)
+    except MalformedError:
+        return None
+    return Question(asked.artifact, not asked.parts, asked.parts, asked.most)
+
+
+def read_part(body: bytes, size: int, part: int) -> bytes | None:
+    """The part with this number in the answer of a peer that was asked for it."""
+    try:
+        answer = decode_fetch_answer(body, size)
+    except MalformedError:
+        return None
+    return next((bytes(content) for number, content in answer.parts if number == part), None)
+
+
+def serve(asked: Question, size: int, list_of_parts: bytes, parts: dict[int, bytes]) -> bytes:
+    """An answer with this part list and those of the parts asked for that are among these, true or not."""
+    wanted = sorted(parts)[: asked.most] if asked.wants_list else [number for number in asked.parts if number in parts]
+    if not asked.wants_list and not wanted:
+        return serve_later(size, sum(1 << number for number in parts))
+    return b"".join(
+        encode_parts(list_of_parts if asked.wants_list else b"", [(number, parts[number]) for number in wanted])
+    )
+
+
+def serve_later(size: int, have: int = 0) -> bytes:
+    """An answer that has none of it yet, but the parts whose bits are set in `have`."""
+    return b"".join(encode_have(have & all_parts(size), size))
+
+
+def serve_nothing() -> bytes:
+    """An answer that has it no more."""
+    return b"".join(encode_gone())
+
+
+def split(data: bytes) -> dict[int, bytes]:
+    """The parts of an artifact, by number."""
+    return {part: data[part * PART_BYTES : (part + 1) * PART_BYTES] for part in range(part_count(len(data)))}
+
+
+def true_list(data: bytes) -> bytes:
+    """The part list of an artifact."""
+    return part_list(data)
+
+
+# Digests
+
+
+def count_digest(body: bytes) -> int:
+    """How many statuses an honest answer to this digest has."""
+    try:
+        return max(1, len(decode_digest(body).ids))
+    except MalformedError:
+        return 1

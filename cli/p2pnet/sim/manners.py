@@ -1,0 +1,251 @@
+"""How liars lie: a table of manners, made of small functions that each break one rule."""
+
+from itertools import chain
+
+from p2pnet.broadcast.artifact import part_count
+from p2pnet.model.ids import ArtifactId
+from p2pnet.model.limits import PART_BYTES, SLOTS_PER_PEER
+from p2pnet.sim import liar_wire as wire
+from p2pnet.sim.liar import Liar, Manner
+from p2pnet.sim.port import Route
+from p2pnet.sim.quantities import NS
+
+CLAIMS_PER_ACT = 50
+FLOOD_PER_ACT = 200
+
+# Acts
+
+
+def claim(liar: Liar) -> None:
+    """Announce to everybody whatever it has heard of and not announced yet, as if it held it."""
+    for peer in list(liar.peers):
+        _claim_new(liar, peer, list(liar.known))
+
+
+def claim_in_part(liar: Liar) -> None:
+    """Announce something as held in part, by chance which."""
+    if liar.known:
+        artifact = liar.rng.choice(list(liar.known))
+        liar.claim(_peer(liar), [artifact], have=liar.rng.getrandbits(2_048))
+
+
+def claim_to_some(liar: Liar) -> None:
+    """The same, to half of the peers per artifact."""
+    for peer in list(liar.peers):
+        _claim_new(liar, peer, [artifact for artifact in liar.known if _is_chosen(artifact, peer)])
+
+
+def claim_wrong_size(liar: Liar) -> None:
+    """Announce something with a size it does not have."""
+    if liar.known:
+        artifact = liar.rng.choice(list(liar.known))
+        size = liar.rng.choice((1, 70_000, 1_000_000, liar.known[artifact].size + 1))
+        liar.claim(_peer(liar), [artifact], size=size)
+
+
+def publish_to_some(liar: Liar) -> None:
+    """Make a valid artifact and push or announce it to some peers alone."""
+    artifact = liar.make(liar.rng.randbytes(liar.rng.choice((10, 2_000, 150_000))))
+    data = liar.known[artifact].data or b""
+    for peer in list(liar.peers):
+        if _is_chosen(artifact, peer):
+            if len(data) < PART_BYTES and liar.rng.random() < 0.5:
+                liar.push_to(peer, data, liar.slots.setdefault(artifact, len(liar.slots)))
+            else:
+                liar.claim(peer, [artifact])
+
+
+def flood(liar: Liar) -> None:
+    """Announce ids of nothing, in any slot there may be and some there may not."""
+    sizes = (1, 1_000, 70_000, 200_000, 128 << 20)
+    entries = [
+        wire.advert(
+            liar.rng.randrange(SLOTS_PER_PEER + 3),
+            liar.next_commit(),
+            ArtifactId(liar.rng.randbytes(32)),
+            liar.rng.choice(sizes),
+        )
+        for _ in range(FLOOD_PER_ACT)
+    ]
+    peer = _peer(liar)
+    for body in wire.batches(entries):
+        liar.say(peer, body)
+
+
+def say_garbage(liar: Liar) -> None:
+    """Send bytes that mean nothing."""
+    route = liar.rng.choice((Route.UPDATES, Route.UPDATES, Route.FETCH, Route.DIGEST))
+    liar.say(_peer(liar), liar.rng.randbytes(liar.rng.randrange(1, 200)), route)
+
+
+def push_garbage(liar: Liar) -> None:
+    """Push an artifact that no client can read."""
+    liar.push_to(_peer(liar), liar.rng.randbytes(liar.rng.randrange(1, 300)), liar.rng.randrange(100))
+
+
+def say_empty(liar: Liar) -> None:
+    """End a slot, whatever stands in it."""
+    liar.say(_peer(liar), wire.empty(liar.rng.randrange(len(liar.slots) + 2), liar.next_commit()))
+
+
+def say_synced(liar: Liar) -> None:
+    """Say `synced` whatever is still owed."""
+    liar.say(_peer(liar), b"", Route.SYNCED)
+
+
+def say_again(liar: Liar) -> None:
+    """Repeat an update request, its own or somebody's, byte for byte."""
+    if liar.bodies:
+        liar.say(_peer(liar), liar.rng.choice(liar.bodies))
+
+
+def ask_for_much(liar: Liar) -> None:
+    """Fetch the same part twenty times."""
+    if liar.known:
+        artifact, peer = liar.rng.choice(list(liar.known)), _peer(liar)
+        for _ in range(20):
+            liar.ask(peer, artifact, 0)
+
+
+def flap(liar: Liar) -> None:
+    """Drop a connection and dial again within a second."""
+    network, timeline = liar.context.network, liar.context.timeline
+    link = network.find(liar.name, _peer(liar))
+    network.close(link)
+    timeline.send(timeline.now + int(liar.rng.random() * NS), network.redial, link)
+
+
+# Answers to fetches
+
+
+def serve_truth(liar: Liar, _: str, asked: wire.Question) -> bytes:
+    """What an honest holder answers; all that was ever collected, withdrawn or not."""
+    known = liar.known.get(asked.artifact)
+    if known is None or known.data is None:
+        return wire.serve_nothing()
+    return wire.serve(asked, known.size, wire.true_list(known.data), known.parts)
+
+
+def serve_half(liar: Liar, _: str, asked: wire.Question) -> bytes:
+    """The true part list and every second part; of the others, "not yet", for ever."""
+    known = liar.known.get(asked.artifact)
+    if known is None or known.data is None:
+        return wire.serve_nothing()
+    half = {number: part for number, part in known.parts.items() if number % 2}
+    return wire.serve(asked, known.size, wire.true_list(known.data), half)
+
+
+def serve_some(liar: Liar, peer: str, asked: wire.Question) -> bytes:
+    """The truth to half of the peers per artifact, nothing to the others."""
+    return serve_truth(liar, peer, asked) if _is_chosen(asked.artifact, peer) else wire.serve_nothing()
+
+
+def serve_wrong_bytes(liar: Liar, _: str, asked: wire.Question) -> bytes:
+    """A part list and parts of the right length, full of noise."""
+    known = liar.known.get(asked.artifact)
+    size = 10 if known is None else known.size
+    parts = {number: liar.rng.randbytes(max(0, min(PART_BYTES, size - number * PART_BYTES))) for number in asked.parts}
+    return wire.serve(asked, size, liar.rng.randbytes(32 * part_count(size)), parts)
+
+
+def serve_later(liar: Liar, _: str, asked: wire.Question) -> bytes:
+    """Always "not yet", of no part or of any."""
+    known = liar.known.get(asked.artifact)
+    return wire.serve_later(10 if known is None else known.size, liar.rng.choice((0, liar.rng.getrandbits(2_048))))
+
+
+def serve_garbage(liar: Liar, _: str, asked: wire.Question) -> bytes:  # noqa: ARG001 - whatever it is
+    """Bytes that mean nothing."""
+    return liar.rng.randbytes(liar.rng.randrange(40))
+
+
+def serve_silence(liar: Liar, _: str, asked: wire.Question) -> None:
+    """No answer."""
+
+
+def serve_gone(liar: Liar, _: str, asked: wire.Question) -> bytes:  # noqa: ARG001 - whatever it is
+    """It never had it."""
+    return wire.serve_nothing()
+
+
+# Answers to updates and digests
+
+
+def say_ok(_: Liar, count: int) -> bytes:
+    """Taken."""
+    return bytes([wire.OK]) * count
+
+
+def say_busy(_: Liar, count: int) -> bytes:
+    """Come again."""
+    return bytes([wire.BUSY]) * count
+
+
+def say_unwanted(_: Liar, count: int) -> bytes:
+    """Not interested."""
+    return bytes([wire.UNWANTED]) * count
+
+
+def say_malformed(_: Liar, count: int) -> bytes:  # noqa: ARG001 - whatever they are
+    """Cannot be read."""
+    return bytes([wire.MALFORMED])
+
+
+def say_anything(liar: Liar, count: int) -> bytes:
+    """A status by chance for each."""
+    return bytes(liar.rng.randrange(wire.STATUSES) for _ in range(count))
+
+
+def say_noise(liar: Liar, count: int) -> bytes:  # noqa: ARG001 - whatever they are
+    """Bytes that mean nothing."""
+    return liar.rng.randbytes(liar.rng.randrange(5))
+
+
+def say_advertise(_: Liar, count: int) -> bytes:
+    """No room, or not known here: as an advert, please."""
+    return bytes([wire.ADVERTISE]) * count
+
+
+def say_nothing(_: Liar, count: int) -> None:
+    """No answer."""
+
+
+# Manners
+
+MANNERS: dict[str, Manner] = {
+    "wrong-bytes": Manner((claim,), (serve_wrong_bytes,)),
+    "silent": Manner((claim,), (serve_silence,), digests=(say_nothing,)),
+    "selective": Manner((claim_to_some, publish_to_some), (serve_some,)),
+    "half-serve": Manner((claim, publish_to_some), (serve_half,)),
+    "flood-slots": Manner((flood,), (serve_gone,)),
+    "malformed": Manner((claim, say_garbage, push_garbage), (serve_garbage,), (say_noise, say_malformed), (say_noise,)),
+    "never-remove": Manner((claim,), (serve_truth,), digests=(say_advertise,)),
+    "replay": Manner((claim, say_again), (serve_truth,)),
+    "refuse-acks": Manner((), (serve_gone,), (say_busy, say_unwanted, say_nothing)),
+}
+"""By name. Each is one kind of dishonesty, whole; `random` is all of them at once."""
+MANNERS["random"] = Manner(
+    (
+        *dict.fromkeys(chain.from_iterable(manner.acts for manner in MANNERS.values())),
+        claim_wrong_size, claim_in_part, say_empty, say_synced, ask_for_much, flap,
+    ),
+    (*dict.fromkeys(chain.from_iterable(manner.serves for manner in MANNERS.values())), serve_later),
+    (say_ok, say_busy, say_unwanted, say_advertise, say_malformed, say_anything, say_noise, say_nothing),
+    (say_ok, say_advertise, say_anything, say_noise, say_nothing),
+)  # fmt: skip
+
+
+def _peer(liar: Liar) -> str:
+    return liar.rng.choice(list(liar.peers))
+
+
+def _is_chosen(artifact: ArtifactId, peer: str) -> bool:
+    """The same half of the peers every time."""
+    return (artifact[0] + sum(peer.encode())) % 2 == 0
+
+
+def _claim_new(liar: Liar, peer: str, artifacts: list[ArtifactId]) -> None:
+    connection = liar.peers[peer]
+    new = [artifact for artifact in artifacts if (peer, connection, artifact) not in liar.told]
+    if new:
+        liar.claim(peer, new[:CLAIMS_PER_ACT])
