@@ -12,7 +12,6 @@ import msgspec
 from p2pnet.broadcast.artifact import all_parts
 from p2pnet.model.ids import ArtifactId
 
-
 FAILURES_MAX = (
     8  # requests in a row that brought nothing: the source is asked no more, but once for each new announcement
 )
