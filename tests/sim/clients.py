@@ -12,6 +12,8 @@ from p2pnet.broadcast import (
     make_blob,
 )
 
+TOO_LARGE = 1_000_000
+
 
 class Producer(BlobClient):
     """Makes, of every artifact called `make N`, N deterministic bytes: all nodes make the same, while others still fetch it."""
@@ -56,7 +58,7 @@ class Moody(BlobClient):
 
 
 class Choosy(BlobClient):
-    """Wants large artifacts only later: once it holds one called `now`."""
+    """Wants large artifacts only later: once it holds one called `now`; and very large ones never."""
 
     def __init__(self) -> None:
         self.open = False
@@ -66,4 +68,6 @@ class Choosy(BlobClient):
         return super().on_state_change(changes, pool, now)
 
     def bouncer(self, artifact: ArtifactId, key: bytes, size: int) -> Bounce:
+        if size > TOO_LARGE:
+            return Bounce.UNWANTED
         return Bounce.WANTS if self.open or size < 200 else Bounce.MAYBE_LATER

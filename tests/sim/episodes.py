@@ -6,15 +6,17 @@ An episode is a function of its number alone. `play(number)` raises AssertionErr
 from collections import Counter
 from collections.abc import Callable
 from random import Random
+from unittest.mock import patch
 
 from tests.sim.clients import Choosy, Moody, Producer
 
-from p2pnet.broadcast import ArtifactId, BroadcastSettings
+from p2pnet.broadcast import ArtifactId, Broadcast, BroadcastSettings, effects, inputs
 from p2pnet.model.errors import LocalError
 from p2pnet.sim import MANNERS, Node, World
 
 SMALL, PART, LARGE = (10, 700, 1200), (60_000, 70_000, 140_000), (200_000, 500_000, 1_300_000)
-INPUTS_PER_STEP = 60_000  # of all nodes, in one step or while settling: what polls never comes to rest
+LOOKS_PER_NEWS = 12
+INPUTS_PER_STEP = 200_000  # of all nodes, in one step or while settling: what polls never comes to rest
 
 
 class Episode:
@@ -32,6 +34,8 @@ class Episode:
         self.sizes: tuple[int, ...] = SMALL
         self.keep = "1h"
         self.moody: list[Moody] = []
+        self.is_replayed = number % 15 == 6
+        """Garbage and withdrawn artifacts come again and again."""
 
     def name(self) -> str:
         return self.rng.choice(sorted(self.nodes))
@@ -41,8 +45,14 @@ class Episode:
 
     # What is done to it
 
-    def publish(self) -> None:
+    def publish_many(self) -> None:
+        """At one node and instant."""
         node = self.rng.choice(self.up())
+        for _ in range(self.rng.randint(2, 6)):
+            self.publish(node)
+
+    def publish(self, node: Node | None = None) -> None:
+        node = node or self.rng.choice(self.up())
         keep = self.rng.choice((self.keep, self.keep, self.keep, "20s"))
         word = self.rng.choice(("file", "file", "make 96000", "make 640", "make 320000"))
         data = self.rng.randbytes(min(64, self.rng.choice(self.sizes))).ljust(self.rng.choice(self.sizes), b"x")
@@ -129,12 +139,18 @@ class Episode:
         }  # fmt: skip
         self.speed = rng.choice((None, None, "20Mbit", "100Mbit"))
         self.quota = rng.choice((None, None, "400kB", "250kB"))
-        slots = rng.choice((10_000, 10_000, 10_000, 24))
+        slots = rng.choice((10_000, 10_000, 10_000, 24, 5))
         relay = rng.choice(("auto", "auto", "auto", "advert", "push"))
-        self.settings = BroadcastSettings(full_mesh=self.is_mesh, slots_per_peer=slots, relay=relay)
+        push_below = rng.choice((None, None, None, 400_000))
+        self.settings = BroadcastSettings(
+            full_mesh=self.is_mesh, slots_per_peer=slots, relay=relay, push_below=push_below
+        )  # fmt: skip
         self.sizes = rng.choice((SMALL, SMALL + PART, SMALL + PART + LARGE, LARGE))
         self.client = rng.choice(("blob", "blob", "blob", "produce", "moody", "choosy"))
         self.word_makes = self.client == "produce"
+        if self.is_replayed:
+            self.is_mesh, self.sizes, self.client = True, SMALL, "blob"
+            self.settings = BroadcastSettings()
         for i in range(count):
             self.nodes[f"n{i}"] = self.make(f"n{i}")
         if self.is_mesh:
@@ -172,14 +188,15 @@ class Episode:
         rng = self.rng
         liars = []
         if self.number % 3 == 0:
-            for i in range(rng.choice((1, 1, 2))):
-                liar = self.world.liar(f"liar{i}", manner=rng.choice(sorted(MANNERS)))
+            manners = dict.fromkeys(rng.choice(sorted(MANNERS)) for _ in range(rng.choice((1, 1, 2))))
+            for i, manner in enumerate(["malformed", "replay"] if self.is_replayed else manners):
+                liar = self.world.liar(f"liar{i}", manner=manner)
                 liars.append(liar)
                 for name in sorted(self.nodes):
                     if self.is_mesh or rng.random() < 0.6:
                         self.world.link(liar.name, name, **self.link)
         self.world.run(rng.choice((0.2, 1.0)))
-        common = [self.publish] * 6 + [self.purge, self.withdraw]
+        common = [self.publish] * 5 + [self.publish_many, self.purge, self.withdraw]
         trouble = [
             self.cut,
             self.cut,
@@ -194,8 +211,10 @@ class Episode:
         trouble += [self.restart_at_once, self.join, self.pause]
         if self.moody or self.client == "moody":
             trouble += [self.mood] * 4
-        is_calm = rng.random() < 0.25
-        for _ in range(rng.randint(6, 26)):
+        if self.is_replayed:
+            common = [self.publish] * 3 + [self.withdraw] * 2
+        is_calm = self.is_replayed or rng.random() < 0.25
+        for _ in range(40 if self.is_replayed else rng.randint(6, 26)):
             self.step(rng.choice((0.0, 0.02, 0.1, 0.4, 1.5, 4.0)))
             rng.choice(common if is_calm or rng.random() < 0.55 else trouble)()
         self.end(liars)
@@ -230,6 +249,20 @@ class Episode:
         missed = self.world.broken()
         assert not missed, missed
         self.look_at_rows()
+        for node in self.up():
+            self.look_at_cost(node)
+            gone = [x.hex()[:8] for x in node.core.waiting_for_slot() if not node.holds(x)]
+            assert not gone, f"{node.name} keeps {gone} in its slot queue, which it does not hold"
+
+    @staticmethod
+    def look_at_cost(node: Node) -> None:
+        """Looking at tasks costs as much as there is news, not as much as there are tasks."""
+        counted = node.counters
+        news = counted["tasks_started"] + counted["fetches"] + counted["updates"]
+        looked = counted["tasks_looked_at"]
+        assert looked <= LOOKS_PER_NEWS * news + 100, (
+            f"{node.name} looked {looked} times at tasks, for {news} pieces of news"
+        )
 
     def look_at_rows(self) -> None:
         """What a node shows of an honest peer is what that peer announces."""
@@ -241,10 +274,39 @@ class Episode:
                     assert not ghosts, f"{b.name} shows {ghosts} of {a.name}, which announces nothing of the kind"
 
 
+class SyncedWatch:
+    """Sees every input of every core: `synced` may come only when what was active at the connection is shown."""
+
+    def __init__(self) -> None:
+        self.ups: dict[tuple[str, str], tuple[int, int, list[ArtifactId]]] = {}
+        self.cores: dict[str, Broadcast] = {}
+        self.handle = Broadcast.handle
+
+    def __call__(self, core: Broadcast, what: inputs.Input, now: int, wall: float) -> list[effects.Effect]:
+        self.cores[core.me] = core
+        done = self.handle(core, what, now, wall)
+        if isinstance(what, inputs.PeerUp):
+            self.ups[core.me, what.peer] = (now, what.connection, core.announcing(what.peer))
+        elif isinstance(what, inputs.SyncedReceived) and what.peer in self.cores:
+            self.look(core, self.cores[what.peer], what.connection)
+        return done
+
+    def look(self, receiver: Broadcast, sender: Broadcast, connection: int) -> None:
+        at, current, _ = self.ups.get((receiver.me, sender.me), (0, 0, []))
+        there, _, active = self.ups.get((sender.me, receiver.me), (0, 0, []))
+        if current != connection or abs(at - there) > 100_000_000:
+            return  # it came on an older connection than one of them uses now
+        shown = {*receiver.announced_by(sender.me), *receiver.announcing()}
+        still = set(sender.announcing(receiver.me))
+        missed = [x.hex()[:8] for x in active if x in still and x not in shown and not receiver.is_refused(x)]
+        assert not missed, f"{sender.me} said synced to {receiver.me} before {missed}"
+
+
 def play(number: int) -> Counter[str]:
     """Play one episode; the rare states its nodes reached."""
-    episode = Episode(number)
-    episode.build()()
+    episode, watch = Episode(number), SyncedWatch()
+    with patch.object(Broadcast, "handle", lambda *given: watch(*given)):
+        episode.build()()
     reached: Counter[str] = Counter()
     for node in episode.up():
         reached.update({name: count for name, count in node.counters.items() if count})

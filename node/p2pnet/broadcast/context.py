@@ -22,7 +22,7 @@ COUNTERS = (
     "rows_over_limit", "updates_malformed", "updates_busy", "updates_postponed", "updates_dropped", "members_changed",
     # assembler
     "tasks_started", "tasks_looked_at", "tasks_completed", "tasks_dropped", "tasks_stashed", "fetches", "fetch_errors",
-    "fetch_hedges", "fetches_served", "fetched_bytes", "parts_served",
+    "fetch_hedges", "fetches_served", "fetched_bytes", "parts_served", "part_arrived_twice",
     # sender
     "publications", "publications_duplicate", "withdrawals", "withdrawals_unknown", "publications_queued",
     "publications_refused", "sent", "sent_requests", "delivered", "send_errors", "send_retries", "cancelled", "resent",
@@ -42,7 +42,7 @@ BRANCHES = (
     # assembler
     "two_holders_at_once", "another_source_after_failure", "hedge_sent", "hedge_won", "wrong_content", "source_gone",
     "source_answered_have", "source_given_up", "task_without_path_ended", "task_waited_for_quota",
-    "task_waited_for_stream", "passing_bytes_evicted", "parts_from_several_peers", "part_arrived_twice",
+    "task_waited_for_stream", "passing_bytes_evicted", "parts_from_several_peers",
     "last_source_left", "silent_peer_given_up",
     # sender
     "resent_after_reconnect", "sent_again_after_failure", "advertise_instead_obeyed", "slot_queue_used",

@@ -202,9 +202,10 @@ class Broadcast:
         """Whether the id is unwanted here: withdrawn, purged, expired or found invalid."""
         return self._manager.expiry.is_refused(artifact)
 
-    def announcing(self) -> list[ArtifactId]:
-        """What has a slot here, complete or not."""
-        return list(self._sender.active)
+    def announcing(self, peer: str | None = None) -> list[ArtifactId]:
+        """What has a slot here, complete or not; for this peer, if one is named."""
+        active = self._sender.active
+        return [artifact for artifact, content in active.items() if peer is None or content.is_for(peer)]
 
     def announced_by(self, peer: str) -> list[ArtifactId]:
         """The ids in the rows of a peer's current connection."""

@@ -1,0 +1,218 @@
+"""Faults planted into the core by name, in tests only: each must be caught by some episode.
+
+V1 to V12 are the faults the layer once had, rebuilt in today's core; the rest are mistakes that are easy to make.
+`planted(name)` is a context in which every core has the fault.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from p2pnet.broadcast import assembler, delivery, digest, manager, quota, receiver, relay, table
+from p2pnet.broadcast.artifact import all_parts
+from p2pnet.broadcast.expiry import Expiry
+from p2pnet.broadcast.table import Verdict
+
+Fault = Callable[[Any], Any]
+"""Takes the original function, gives the faulty one."""
+
+
+def v1_asks_for_parts_nobody_has(original: Fault) -> Fault:
+    """Every source is taken to hold everything, and `not here` costs it nothing."""
+
+    def put(self: Any, peer: str, slot: int, commit: int, artifact: Any, **more: Any) -> Any:
+        ended = original(self, peer, slot, commit, artifact, **more)
+        if artifact is not None:
+            self.peers[peer].sources[artifact].have = all_parts(more["size"])
+        return ended
+
+    return put
+
+
+def v2_holds_for_ever(original: Fault) -> Fault:
+    """What is not relayed is compared with nobody."""
+    return lambda self, artifact: None
+
+
+def v3_partial_rows_keep_a_task_alive(original: Fault) -> Fault:
+    return lambda self, artifact: None
+
+
+def v4_charges_whoever_passes_on(original: Fault) -> Fault:
+    """The whole artifact, at whoever has a part of it; and nothing gives way."""
+
+    def charge(self: Any, task: Any, source: Any, part: int | None) -> int | None:
+        held = self._quota.held(source.peer)
+        if (
+            held
+            and held + source.size > self._quota.limit
+            and not self._quota._accounts[source.peer].firm.get(task.artifact)
+        ):
+            return None
+        self._quota.charge(task.artifact, source.peer, source.size)
+        return 16 if part is None else 1
+
+    return charge
+
+
+def v5_unannounces_its_own_product(original: Fault) -> Fault:
+    def publish(self: Any, data: bytes) -> Any:
+        fetched = set(self._assembler.tasks)
+        artifact = original(self, data)
+        if artifact in fetched:
+            self._sender.withdraw(artifact)
+        return artifact
+
+    return publish
+
+
+def v6_leaves_a_request_unanswered(original: Fault) -> Fault:
+    def answer(self: Any, peer: str, token: int, body: bytes) -> None:
+        before = self._context.counters["client_raised"]
+        original(self, peer, token, body)
+        if self._context.counters["client_raised"] > before:
+            self._context.effects.pop()
+
+    return answer
+
+
+def v7_forgets_who_waits_for_room(original: Fault) -> Fault:
+    return lambda self, artifact, peer, *, passing=False: None
+
+
+def v8_looks_at_every_task_each_time(original: Fault) -> Fault:
+    def let_in(self: Any, peer: str) -> None:
+        for artifact in list(self.tasks):
+            self._pump(artifact)
+        original(self, peer)
+
+    return let_in
+
+
+def v9_garbage_evicts_refusals(original: Fault) -> Fault:
+    """One budget for all, and few places in it."""
+
+    def refuse(self: Any, artifact: Any, until: float, culprit: str = "") -> None:
+        self.refused_max = 3
+        original(self, artifact, until, "")
+
+    return refuse
+
+
+def v10_asks_again_at_once(original: Fault) -> Fault:
+    def failed(self: Any, ask: Any, why: str, **more: Any) -> None:
+        original(self, ask, why, **more)
+        if why in {"has not got it", "gone"}:
+            ask.source.not_before, ask.source.failures = 0, 0
+            ask.source.have = all_parts(ask.size)
+
+    return failed
+
+
+def v11_keeps_what_is_withdrawn_in_the_slot_queue(original: Fault) -> Fault:
+    def drop(self: Any, artifact: Any, *more: Any) -> None:
+        queued = artifact in self._queue
+        original(self, artifact, *more)
+        if queued:
+            self._queue[artifact] = None
+
+    return drop
+
+
+def v12_silent_liars_pin_tasks(original: Fault) -> Fault:
+    return lambda source: source.closed
+
+
+def drops_on_the_second_hop(original: Fault) -> Fault:
+    def validated(self: Any, artifact: Any) -> None:
+        if artifact.hop < 2:
+            original(self, artifact)
+
+    return validated
+
+
+def late_push_resurrects(original: Fault) -> Fault:
+    """A tombstone keeps nothing off."""
+
+    def judge(self: Any, peer_rows: Any, slot: int, commit: int) -> Verdict:
+        row = peer_rows.rows.get(slot)
+        if row is not None and row.artifact is None:
+            return Verdict.REPLACES
+        return original(self, peer_rows, slot, commit)
+
+    return judge
+
+
+def synced_before_the_answers(original: Fault) -> Fault:
+    def owe_synced(self: Any, box: Any) -> None:
+        box.owed = set()
+
+    return owe_synced
+
+
+def suppressed_by_a_partial_row(original: Fault) -> Fault:
+    def holds(self: Any, peer: str, artifact: Any) -> bool:
+        rows = self.peers.get(peer)
+        return rows is not None and artifact in rows.sources and rows.sources[artifact].connection == rows.connection
+
+    return holds
+
+
+def does_not_restart(original: Fault) -> Fault:
+    """A task that ended without a path never begins again."""
+
+    def want(self: Any, artifact: Any, *, row: Any = None) -> bool:
+        if artifact in self._exhausted and artifact not in self.tasks:
+            return False
+        return original(self, artifact, row=row)
+
+    return want
+
+
+def digest_skips_one_id(original: Fault) -> Fault:
+    """The latest one."""
+
+    def compute(self: Any) -> bytes:
+        held = self._pool.validated
+        if len(held) < 2:
+            return b"nothing to compare"[:16]
+        last = next(reversed(held))
+        found = held.pop(last)
+        self._digest = None
+        made = original(self)
+        held[last] = found
+        self._digest = None
+        return made
+
+    return compute
+
+
+PLANTED: dict[str, tuple[object, str, Callable[[Fault], Fault]]] = {
+    "V1": (table.Table, "put", v1_asks_for_parts_nobody_has),
+    "V2": (digest.Digests, "add", v2_holds_for_ever),
+    "V3": (assembler.Assembler, "dry", v3_partial_rows_keep_a_task_alive),
+    "V4": (assembler.Assembler, "_charge", v4_charges_whoever_passes_on),
+    "V5": (manager.PoolManager, "publish", v5_unannounces_its_own_product),
+    "V6": (receiver.Receiver, "_answer", v6_leaves_a_request_unanswered),
+    "V7": (quota.Quota, "wait", v7_forgets_who_waits_for_room),
+    "V8": (assembler.Assembler, "_let_in", v8_looks_at_every_task_each_time),
+    "V9": (Expiry, "refuse", v9_garbage_evicts_refusals),
+    "V10": (assembler.Assembler, "_failed", v10_asks_again_at_once),
+    "V11": (manager.PoolManager, "_drop", v11_keeps_what_is_withdrawn_in_the_slot_queue),
+    "V12": (assembler, "_is_hopeless", v12_silent_liars_pin_tasks),
+    "drop-on-the-second-hop": (relay.Relay, "validated", drops_on_the_second_hop),
+    "resurrecting-late-push": (table.Table, "judge", late_push_resurrects),
+    "synced-before-the-answers": (delivery.Delivery, "owe_synced", synced_before_the_answers),
+    "suppressed-by-a-partial-row": (table.Table, "holds", suppressed_by_a_partial_row),
+    "no-restart-after-re-advertise": (assembler.Assembler, "want", does_not_restart),
+    "digest-skips-one-id": (digest.Digests, "digest", digest_skips_one_id),
+}
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """Every core that runs meanwhile has this fault."""
+    owner, attribute, make = PLANTED[name]
+    with patch.object(owner, attribute, make(getattr(owner, attribute))):
+        yield
