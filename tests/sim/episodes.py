@@ -7,14 +7,12 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
-from p2pnet.broadcast import ArtifactId, BroadcastSettings
-from p2pnet.model.errors import LocalError
-from p2pnet.sim import Node, World
 from tests.sim.clients import Choosy, Moody, Producer
 
-MANNERS = (
-    "wrong-bytes", "silent", "selective", "half-serve", "flood-slots", "malformed", "never-remove", "replay", "refuse-acks",
-)  # fmt: skip
+from p2pnet.broadcast import ArtifactId, BroadcastSettings
+from p2pnet.model.errors import LocalError
+from p2pnet.sim import MANNERS, Node, World
+
 SMALL, PART, LARGE = (10, 700, 1200), (60_000, 70_000, 140_000), (200_000, 500_000, 1_300_000)
 INPUTS_PER_STEP = 60_000  # of all nodes, in one step or while settling: what polls never comes to rest
 
@@ -175,7 +173,7 @@ class Episode:
         liars = []
         if self.number % 3 == 0:
             for i in range(rng.choice((1, 1, 2))):
-                liar = self.world.liar(f"liar{i}", manner=rng.choice(MANNERS))
+                liar = self.world.liar(f"liar{i}", manner=rng.choice(sorted(MANNERS)))
                 liars.append(liar)
                 for name in sorted(self.nodes):
                     if self.is_mesh or rng.random() < 0.6:
@@ -248,6 +246,6 @@ def play(number: int) -> Counter[str]:
     episode = Episode(number)
     episode.build()()
     reached: Counter[str] = Counter()
-    for counters in episode.world.all_counters():
-        reached.update({name: count for name, count in counters.items() if count})
+    for node in episode.up():
+        reached.update({name: count for name, count in node.counters.items() if count})
     return reached

@@ -22,7 +22,7 @@ from p2pnet.broadcast.effects import Cancel, Fetch
 from p2pnet.broadcast.pool import Pool
 from p2pnet.broadcast.quota import Quota
 from p2pnet.broadcast.sender import Sender
-from p2pnet.broadcast.table import Source, Table
+from p2pnet.broadcast.table import FAILURES_MAX, Source, Table
 from p2pnet.broadcast.task import Ask, Supplier, Task
 from p2pnet.broadcast.wire import (
     FIRST_PARTS_MAX,
@@ -45,8 +45,8 @@ SHARED_ABOVE_PARTS = 2  # so few parts are given to every asker
 ASKS_PER_TASK = 64  # in flight; several peers' streams
 FAILED_FIRST_NS = 250 * MS  # before the same source is asked again; another one is asked at once
 FAILED_MOST_NS = 60 * SECOND
-FAILURES_MAX = 8  # requests in a row that brought nothing: the source is asked no more until it announces it anew
-SILENT_MAX = 6  # requests to one peer in a row without an answer: all it has announced so far is given up
+SILENT_MAX = 6  # requests to one peer without an answer, none of use between: all it has announced is given up
+MISSES_MAX = 8  # of those who wait for room in one line: so many may find too little before the rest waits on
 DRY_NS = 30 * SECOND  # how long a task lives without a path to what it lacks
 
 
@@ -80,7 +80,7 @@ class Assembler:
         self._suppliers: dict[str, Supplier] = {}
         self._asks: dict[int, Ask] = {}
         self._ready: dict[ArtifactId, None] = {}  # to be looked at when the turn ends
-        self._freed: dict[str, Supplier] = {}  # a request that ended left a stream free
+        self._freed: dict[str, None] = {}  # peers of which a request ended: a stream is free
         self._exhausted: dict[ArtifactId, int] = {}  # what tasks that ended without a path had seen offered
         self._put_off: dict[ArtifactId, int] = {}  # how often the client could not even look at it
 
@@ -156,10 +156,8 @@ class Assembler:
         """Ask for what can be asked for now; those that wait come before those whose turn has just come."""
         while self._ready or self._freed or self._quota.has_relieved:
             freed, self._freed = self._freed, {}
-            for supplier in freed.values():
-                self._serve(supplier)
-            for peer in self._quota.relieved():
-                self._use_room(peer)
+            for peer in (*freed, *self._quota.relieved()):
+                self._let_in(peer)
             ready, self._ready = self._ready, {}
             for artifact in ready:
                 self._pump(artifact)
@@ -314,23 +312,31 @@ class Assembler:
         """Somebody announces it that may yet have more, or be connected again."""
         return not all(map(_is_hopeless, self._table.holders.get(task.artifact, {}).values()))
 
-    def _serve(self, supplier: Supplier) -> None:
-        """Streams are free: the tasks that have waited longest ask, and stand at the end again if they want more."""
-        for artifact in list(supplier.waiting):
-            if supplier.is_full or self._suppliers.get(supplier.peer) is not supplier:
-                return
-            supplier.waiting.pop(artifact, None)
-            if artifact in self.tasks:
-                self.tasks[artifact].waits.pop(supplier.peer, None)
-            self._pump(artifact)
-
-    def _use_room(self, peer: str) -> None:
-        """Quota is free: in each line those who wait longest ask, until one still finds too little."""
-        for passing in (False, True):
-            while (artifact := self._quota.first_waiting(peer, passing=passing)) is not None:
-                self._pump(artifact)
-                if self._quota.is_waiting(artifact, peer):
+    def _let_in(self, peer: str) -> None:
+        """A stream or room of a peer is free: those who wait longest ask, first those that wait for room to be reserved, then
+        those that wait for a stream, then those whose parts would pass.
+        """
+        supplier = self._suppliers.get(peer)
+        for line in (False, None, True):
+            misses = 0
+            while misses < MISSES_MAX and not (supplier is not None and supplier.is_full):
+                artifact = self._first_in(line, peer, supplier)
+                if artifact is None:
                     break
+                self._pump(artifact)
+                misses = misses + 1 if self._quota.is_waiting(artifact, peer) else 0
+
+    def _first_in(self, line: bool | None, peer: str, supplier: Supplier | None) -> ArtifactId | None:
+        """Who waits longest, taken off: for room (`line`: whether its parts would pass), or (None) for a stream."""
+        if line is not None:
+            return self._quota.first_waiting(peer, passing=line)
+        if supplier is None or not supplier.waiting:
+            return None
+        artifact = next(iter(supplier.waiting))
+        del supplier.waiting[artifact]
+        if artifact in self.tasks:
+            self.tasks[artifact].waits.pop(peer, None)
+        return artifact
 
     def _end(self, task: Task, why: str) -> None:
         seen = task.here
@@ -346,8 +352,10 @@ class Assembler:
     def _evict(self, artifact: ArtifactId) -> None:
         """Give up what has arrived of an artifact, for the room it takes; if it has a path, begin again when there is room."""
         self._context.count("passing_bytes_evicted")
-        if self._context.timers.is_set(Timer.DRY, artifact):
-            self._end(self.tasks[artifact], "task_without_path_ended")
+        task = self.tasks[artifact]
+        sources = self._table.holders.get(artifact, {}).values()
+        if not any(self._is_path(task, source) and source.have & (task.lacking or source.have) for source in sources):
+            self._end(task, "task_without_path_ended")
             return
         self.drop(artifact)
         self._ended(artifact)
@@ -399,8 +407,8 @@ class Assembler:
     def _forget(self, ask: Ask) -> None:
         self._context.timers.cancel(Timer.HEDGE, ask.token)
         del self._asks[ask.token], ask.task.asks[ask.token], ask.supplier.asks[ask.token]
-        if ask.supplier.waiting:
-            self._freed[ask.supplier.peer] = ask.supplier
+        if ask.supplier.waiting or self._quota.is_waited_for(ask.supplier.peer):
+            self._freed[ask.supplier.peer] = None
             self._context.soon = True
 
     def _cancel(self, ask: Ask) -> None:

@@ -130,6 +130,11 @@ class Quota:
         lines[passing][artifact] = None
         self._waiting.setdefault(artifact, {})[peer] = None
 
+    def is_waited_for(self, peer: str) -> bool:
+        """Whether somebody waits for room of this peer."""
+        account = self._accounts.get(peer)
+        return account is not None and account.is_waited_for
+
     def is_waiting(self, artifact: ArtifactId, peer: str) -> bool:
         """Whether it waits for room of this peer."""
         return peer in self._waiting.get(artifact, ())

@@ -12,6 +12,10 @@ import msgspec
 from p2pnet.broadcast.artifact import all_parts
 from p2pnet.model.ids import ArtifactId
 
+FAILURES_MAX = (
+    8  # requests in a row that brought nothing: the source is asked no more, but once for each new announcement
+)
+
 
 class Row(msgspec.Struct, gc=False):
     """One slot of one peer."""
@@ -131,8 +135,9 @@ class Table:
                 self.holders.setdefault(artifact, {})[peer] = source
             elif source.connection != connection:
                 source.connection, source.complete_rows, source.have = connection, 0, 0
-                source.closed = False
-            source.size, source.hop, source.key, source.not_before, source.failures = size, hop, key, 0, 0
+                source.closed, source.failures = False, 0
+            source.size, source.hop, source.key, source.not_before = size, hop, key, 0
+            source.failures = min(source.failures, FAILURES_MAX - 1)
             source.have = all_parts(size) if have is None else source.have | have
             source.rows += 1
             source.complete_rows += have is None

@@ -35,7 +35,7 @@ class Supplier:
         self.failures = 0
         """Recent ones: an answer halves them."""
         self.silent = 0
-        """Requests in a row without an answer."""
+        """Requests without an answer since the last answer of use."""
         self.timeout_s = TIMEOUT_FIRST_S
         self.waiting: dict[ArtifactId, None] = {}
         """Tasks that could use a stream, longest waiting first."""
@@ -66,7 +66,7 @@ class Supplier:
     def failed(self, *, lost: bool) -> None:
         """No answer (`lost`), or one of no use."""
         self.failures += 1
-        self.silent = self.silent + 1 if lost else 0
+        self.silent += lost
         if lost:
             self.window = max(1, self.window // 2)
             self.timeout_s = min(TIMEOUT_MOST_S, self.timeout_s * 2)
