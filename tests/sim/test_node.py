@@ -111,6 +111,15 @@ def test_who_starts_after_a_withdrawal_is_told():
     assert b.held() == []
 
 
+def test_equal_payloads_are_held_once():
+    world, a, b = pair()
+    x = a.publish(bytes(200_000))
+    world.settle()
+    assert b.core.pool.validated[x].data is a.core.pool.validated[x].data
+    world.withdraw(x)
+    assert not world._context.payloads
+
+
 def test_a_restarted_node_has_forgotten_and_gets_it_again():
     world, a, b = pair()
     x = a.publish(b"x")

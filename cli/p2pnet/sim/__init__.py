@@ -2,6 +2,8 @@
 
 `World` runs real `Broadcast` cores and clients over a modelled network, to the nanosecond the same every time:
 
+    from p2pnet.sim import World
+
     world = World(seed=7)
     a, b = world.node("a", up="100Mbit"), world.node("b")
     world.link("a", "b", delay="50ms")

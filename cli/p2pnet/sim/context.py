@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from p2pnet.broadcast import Client
+from p2pnet.broadcast import Client, Pool
 from p2pnet.broadcast.effects import Emit
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.events import EventKind
@@ -76,7 +76,7 @@ class Context:
     """One per world."""
 
     __slots__ = (
-        "begin", "deliveries", "inputs", "network", "seed", "timeline", "trace", "withdrawn",
+        "begin", "deliveries", "inputs", "network", "payloads", "seed", "timeline", "trace", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, seed: int, begin: Callable[[], None]) -> None:
@@ -89,6 +89,8 @@ class Context:
         self.inputs = 0
         """Handled by all cores."""
         self.deliveries = Deliveries()
+        self.payloads: dict[ArtifactId, bytes] = {}
+        """One copy of what is in validated pools: ten thousand nodes hold ten thousand equal ones otherwise."""
         self.withdrawn: dict[ArtifactId, None] = {}
         """Taken back at every node; told to those that start later."""
 
@@ -96,6 +98,16 @@ class Context:
     def wall(self) -> float:
         """Unix seconds."""
         return EPOCH + self.timeline.now / NS
+
+    def share_payload(self, event: Emit, pool: Pool) -> None:
+        """Have a pool hold the one copy of an artifact that has just come into it; an id vouches for its bytes."""
+        artifact = event.artifact
+        if artifact is None:
+            return
+        if event.kind is EventKind.REMOVED:
+            self.payloads.pop(artifact, None)
+        elif event.kind in {EventKind.VALIDATED, EventKind.PUBLISHED} and (found := pool.validated.get(artifact)):
+            found.data = self.payloads.setdefault(artifact, found.data)
 
     def rng(self, node: str, incarnation: int, purpose: str) -> Random:
         """A generator of its own for every purpose: what one draws changes nothing for another."""

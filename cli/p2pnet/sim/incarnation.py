@@ -79,11 +79,11 @@ class Incarnation:
         """Publish an encoded artifact now. Raises PublicationRefusedError."""
         self._published = None
         self.do(inputs.Publish(data, size))
-        if isinstance(self._published, bytes):
-            return ArtifactId(self._published)
+        if isinstance(self._published, effects.PublishRefused):
+            raise PublicationRefusedError(self._published.code, self._published.message)
         if self._published is None:
-            raise AssertionError(f"node {self.name}: a Publish got no answer")
-        raise PublicationRefusedError(self._published.code, self._published.message)
+            raise CoreFailedError(f"node {self.name}: a Publish got no answer")
+        return self._published
 
     def pause(self) -> None:
         """No turn from here on."""
@@ -180,8 +180,7 @@ class Incarnation:
             self._obey[type(effect)](self, effect)
 
     def _count_turn(self, now: int) -> None:
-        self._turns = self._turns + 1 if self._turns_at == now else 1
-        self._turns_at = now
+        self._turns, self._turns_at = self._turns + 1 if self._turns_at == now else 1, now
         if self._turns > TURNS_PER_INSTANT_MAX:
             raise CoreFailedError(f"node {self.name}: its core is due for ever, {now / NS:.6f} s after the start")
 
@@ -245,6 +244,7 @@ class Incarnation:
 
     def _emit(self, effect: effects.Emit) -> None:
         self.record.emitted(effect, self.context.timeline.now)
+        self.context.share_payload(effect, self.core.pool)
 
     # The client
 

@@ -216,8 +216,9 @@ class SimNetwork:
             self._deliver_back(request)
 
     def _deliver_back(self, request: SimRequest) -> None:
+        answer, request.answer, request.body = request.answer, None, b""  # its timeout is still planned, and keeps it
         if request.at.connection.alive and not request.fails:
-            request.port.finish(request, request.answer)
+            request.port.finish(request, answer)
 
 
 EndCall = Callable[[End], None]
