@@ -16,6 +16,7 @@ from p2pnet.sim import MANNERS, Node, World
 
 SMALL, PART, LARGE = (10, 700, 1200), (60_000, 70_000, 140_000), (200_000, 500_000, 1_300_000)
 LOOKS_PER_NEWS = 12
+FAILURES_PER_ROW = 9  # as often a source is asked in vain
 INPUTS_PER_STEP = 200_000  # of all nodes, in one step or while settling: what polls never comes to rest
 
 
@@ -59,8 +60,9 @@ class Episode:
         try:
             self.known.append(node.publish(data, keep=keep, name=word if self.word_makes else "file"))
         except LocalError as refusal:
-            waiting = len(node.core.waiting_for_slot())
-            assert waiting or "withdrawn" in str(refusal) or self.moody, f"{node.name} refused without need: {refusal}"
+            reasons = (node.core.waiting_for_slot(), "withdrawn" in str(refusal), self.moody)
+            if not any(reasons):
+                raise AssertionError(f"{node.name} refused without need: {refusal}") from refusal
 
     word_makes = False
 
@@ -250,19 +252,9 @@ class Episode:
         assert not missed, missed
         self.look_at_rows()
         for node in self.up():
-            self.look_at_cost(node)
+            look_at_cost(node.core)
             gone = [x.hex()[:8] for x in node.core.waiting_for_slot() if not node.holds(x)]
             assert not gone, f"{node.name} keeps {gone} in its slot queue, which it does not hold"
-
-    @staticmethod
-    def look_at_cost(node: Node) -> None:
-        """Looking at tasks costs as much as there is news, not as much as there are tasks."""
-        counted = node.counters
-        news = counted["tasks_started"] + counted["fetches"] + counted["updates"]
-        looked = counted["tasks_looked_at"]
-        assert looked <= LOOKS_PER_NEWS * news + 100, (
-            f"{node.name} looked {looked} times at tasks, for {news} pieces of news"
-        )
 
     def look_at_rows(self) -> None:
         """What a node shows of an honest peer is what that peer announces."""
@@ -274,6 +266,16 @@ class Episode:
                     assert not ghosts, f"{b.name} shows {ghosts} of {a.name}, which announces nothing of the kind"
 
 
+def look_at_cost(core: Broadcast) -> None:
+    """Looking at tasks costs as much as there is news, not as much as there are tasks; and nobody is asked in vain for ever."""
+    counted = core.counters
+    news = counted["tasks_started"] + counted["fetches"] + counted["updates"]
+    looked, announced = counted["tasks_looked_at"], counted["rows_new"] + counted["rows_overwritten"]
+    assert looked <= LOOKS_PER_NEWS * news + 100, f"{core.me} looked {looked} times at tasks, for {news} pieces of news"
+    failed = counted["fetch_errors"]
+    assert failed <= FAILURES_PER_ROW * announced + 100, f"{core.me} asked {failed} times in vain, for {announced} rows"
+
+
 class SyncedWatch:
     """Sees every input of every core: `synced` may come only when what was active at the connection is shown."""
 
@@ -281,9 +283,13 @@ class SyncedWatch:
         self.ups: dict[tuple[str, str], tuple[int, int, list[ArtifactId]]] = {}
         self.cores: dict[str, Broadcast] = {}
         self.handle = Broadcast.handle
+        self.seen = 0
 
     def __call__(self, core: Broadcast, what: inputs.Input, now: int, wall: float) -> list[effects.Effect]:
         self.cores[core.me] = core
+        self.seen += 1
+        if not self.seen % 500:
+            look_at_cost(core)
         done = self.handle(core, what, now, wall)
         if isinstance(what, inputs.PeerUp):
             self.ups[core.me, what.peer] = (now, what.connection, core.announcing(what.peer))
@@ -305,7 +311,7 @@ class SyncedWatch:
 def play(number: int) -> Counter[str]:
     """Play one episode; the rare states its nodes reached."""
     episode, watch = Episode(number), SyncedWatch()
-    with patch.object(Broadcast, "handle", lambda *given: watch(*given)):
+    with patch.object(Broadcast, "handle", lambda *given: watch(*given)):  # noqa: PLW0108 - a function becomes a method
         episode.build()()
     reached: Counter[str] = Counter()
     for node in episode.up():
