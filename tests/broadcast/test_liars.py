@@ -80,6 +80,36 @@ def test_partial_holders_start_again_when_the_source_is_back(net: "Net") -> None
     assert c.holds(artifact)
 
 
+def test_a_task_does_not_wait_for_room_that_it_takes_itself() -> None:
+    script, made = Script(bytes_max=2 * PART_BYTES), Made(MANY)
+    script.up("p")
+    done = script.updates("p", made.advert(have=0b1_1111_1111))
+    until_quiet(script, done, made, serving=20)
+    assert made.id in script.core.pool.validated
+    assert script.core.charged("p") == 0
+
+
+def test_tasks_that_wait_for_each_others_room_end_in_turn_and_none_keeps_a_slot() -> None:
+    script, mades = Script(bytes_max=4 * PART_BYTES), [Made(MANY, nonce=n) for n in range(2)]
+    script.up("relay")
+    for n, made in enumerate(mades):
+        (first,) = of(script.updates("relay", made.advert(n, 0, have=0b1)), effects.Fetch)
+        script.answer(first, made.answer(0, first=True))
+        script.later(SECOND)
+    for n, made in enumerate(mades):
+        assert not of(script.updates("relay", made.advert(n, 1, have=0b1111)), effects.Fetch)
+    assert script.core.gauges()["tasks"] == script.core.gauges()["slots_in_use"] == 2
+    done = script.later(28 * SECOND + SECOND // 2)
+    assert script.core.gauges()["tasks"] == 1
+    assert len(of(done, effects.Fetch)) == 3
+    until_quiet(script, done, mades[1], serving=3)
+    script.later(120 * SECOND)
+    assert script.core.gauges()["tasks"] == script.core.gauges()["slots_in_use"] == script.core.charged("relay") == 0
+    done = script.updates("relay", *(made.advert(n, 2) for n, made in enumerate(mades)))
+    until_quiet(script, done, *mades, serving=40)
+    assert set(script.core.pool.ids()) == {made.id for made in mades}
+
+
 # A liar behind an honest relay
 
 

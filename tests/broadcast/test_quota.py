@@ -51,6 +51,13 @@ def test_passing_bytes_fill_half_of_the_limit_only() -> None:
     assert not quota.pass_on(C, "p", 1)
 
 
+def test_the_passing_bytes_of_one_artifact_alone_never_wait_for_themselves() -> None:
+    quota = Quota(LIMIT)
+    assert all(quota.pass_on(A, "p", 30) for _ in range(10))
+    assert not quota.pass_on(B, "p", 1)
+    assert whole(quota, B, 10) == [A]
+
+
 def test_passing_bytes_give_way_to_a_whole_artifact_the_oldest_first_and_no_more_than_needed() -> None:
     quota = Quota(LIMIT)
     for artifact in (A, B, C):

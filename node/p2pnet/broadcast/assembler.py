@@ -287,6 +287,8 @@ class Assembler:
             offers = source.have & task.unasked if task.part_list else source.have
             if not offers or not self._is_path(task, source):
                 continue
+            if not source.complete and self._quota.is_waiting(task.artifact, source.peer):
+                continue  # those it waits for may wait for it: no path unless room is there soon
             path = True
             supplier = self._suppliers[source.peer]
             if source.not_before > self._context.now:

@@ -81,11 +81,12 @@ class Quota:
         return victims
 
     def pass_on(self, artifact: ArtifactId, peer: str, size: int) -> bool:
-        """Charge so many passing bytes more, if there is room."""
+        """Charge so many passing bytes more, if there is room. One artifact alone always may."""
         account = self._accounts.setdefault(peer, Account())
         if artifact in account.firm:
             return True
-        if account.total and (account.total + size > self.limit or account.passing_bytes + size > self.limit // 2):
+        others = account.total - account.passing.get(artifact, 0)
+        if others and (account.total + size > self.limit or account.passing_bytes + size > self.limit // 2):
             return False
         account.passing[artifact] = account.passing.get(artifact, 0) + size
         account.passing_bytes += size
