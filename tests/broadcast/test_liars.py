@@ -185,6 +185,19 @@ def test_an_honest_relay_in_a_net_delivers_although_a_liar_sends_halves_through_
     assert end.core.charged("relay") == 0
 
 
+def test_a_peer_that_gives_more_parts_than_it_was_asked_for_fills_no_more_room_than_its_quota() -> None:
+    script = Script(bytes_max=4 * PART_BYTES)
+    script.up("liar")
+    for number in range(10):
+        made = Made(MANY, nonce=number)
+        for fetch in of(script.updates("liar", made.advert(number, 0, have=0b11)), effects.Fetch):
+            assert decode_fetch(fetch.body).most <= 2
+            script.answer(fetch, made.answer(*range(9), first=True))
+    assert script.core.counters["wrong_content"] > 0
+    assert script.core.gauges()["slots_in_use"] == 0
+    assert script.core.counters["fetched_bytes"] == 0
+
+
 # Everybody who waits is woken
 
 
