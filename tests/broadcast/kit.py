@@ -1,5 +1,6 @@
 """One core under direct control, artifacts that scripted peers offer it, and clients with a will of their own."""
 
+from collections import deque
 from random import Random
 from typing import Any
 
@@ -263,3 +264,26 @@ class Plain:
 
     def relay(self, artifact: ArtifactId, key: bytes) -> Any:
         return None
+
+
+def footprint(core: Broadcast) -> dict[str, int]:
+    """How many entries each container inside a core has, by its place; empty ones left out."""
+    sizes: dict[str, int] = {}
+    seen: set[int] = set()
+
+    def look(thing: Any, place: str) -> None:
+        if id(thing) in seen or callable(thing):
+            return
+        seen.add(id(thing))
+        if isinstance(thing, dict | list | set | deque):
+            if thing:
+                sizes[place] = len(thing)
+            for inner in thing.values() if isinstance(thing, dict) else thing:
+                look(inner, f"{place}[]")
+        elif type(thing).__module__.startswith("p2pnet.broadcast"):
+            slots = [name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())]
+            for name in [*slots, *getattr(thing, "__dict__", ())]:
+                look(getattr(thing, name, None), f"{place}.{name}")
+
+    look(core, type(core).__name__)
+    return sizes

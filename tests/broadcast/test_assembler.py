@@ -367,6 +367,19 @@ def test_tasks_that_waited_for_a_stream_go_on_when_the_one_that_had_them_all_is_
     assert [decode_fetch(fetch.body).artifact for fetch in fetches] == [made.id for made in small]
 
 
+def test_a_task_ends_when_only_sources_that_gave_wrong_content_still_announce_it() -> None:
+    script, made = Script(), Made(5000)
+    script.up("liar")
+    script.up("p")
+    (first,) = of(script.updates("liar", made.advert()), effects.Fetch)
+    script.updates("p", made.advert())
+    (second,) = of(script.answer(first, b"garbage"), effects.Fetch)
+    script.answer(second, GONE)
+    assert script.core.gauges()["tasks"] == 1
+    script.updates("p", encode_empty(0, 1))
+    assert script.core.gauges()["tasks"] == 0
+
+
 # Without a path
 
 

@@ -5,6 +5,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.broadcast.kit import footprint
 
 if TYPE_CHECKING:
     from tests.broadcast.conftest import Net, Node
@@ -12,11 +13,13 @@ if TYPE_CHECKING:
 LONG_S = 100_000
 
 
-def disturb(net: "Net", nodes: "list[Node]", seconds: int, *, withdraw: float, size: int) -> None:
+def disturb(
+    net: "Net", nodes: "list[Node]", seconds: int, *, withdraw: float, size: int, keep_s: float = LONG_S
+) -> None:
     for _ in range(seconds * 10):
         net.run(0.1)
         node = net.chance.choice(nodes)
-        node.publish(bytes(net.chance.randrange(size)), keep_s=LONG_S)
+        node.publish(bytes(net.chance.randrange(size)), keep_s=keep_s)
         if net.chance.random() < withdraw and node.core.pool.ids():
             artifact = net.chance.choice(node.core.pool.ids())
             for other in nodes:  # as the lab does
@@ -117,3 +120,47 @@ def test_a_node_that_crashes_and_returns_converges(make_net: "Callable[[int], Ne
     nodes[0] = net.node("n0", seed=1)
     quiet(net, nodes, list(combinations(nodes, 2)))
     check(nodes)
+
+
+# What is left behind
+
+REUSED = {"_sender.slots._free", "_sender.contents", "_digests._log"}  # numbers, empties and lines taken again later
+
+
+def left(node: "Node", fresh: "Node") -> dict[str, int]:
+    """What its core holds and a new one does not."""
+    before = footprint(fresh.core)
+    after = {
+        place.removeprefix("Broadcast."): size for place, size in footprint(node.core).items() if place not in before
+    }
+    return {place: size for place, size in after.items() if place not in REUSED}
+
+
+@pytest.mark.parametrize("full_mesh", [True, False])
+def test_a_node_whose_peers_left_and_whose_artifacts_expired_holds_nothing(
+    make_net: "Callable[[int], Net]", full_mesh: bool
+) -> None:
+    net = make_net(3)
+    nodes = net.mesh(4, full_mesh=full_mesh, unvalidated_bytes_per_peer=300_000)
+    net.drop = 0.1
+    disturb(net, nodes, 20, withdraw=0.3, size=300_000, keep_s=50)
+    for a, b in combinations(nodes, 2):
+        net.cut(a, b)
+    net.run(2000)
+    fresh = net.node("fresh")
+    assert [left(node, fresh) for node in nodes] == [{}] * 4
+
+
+@pytest.mark.parametrize("full_mesh", [True, False])
+def test_the_tenth_hour_leaves_no_more_than_the_second(make_net: "Callable[[int], Net]", full_mesh: bool) -> None:
+    net = make_net(4)
+    nodes = net.mesh(4, full_mesh=full_mesh, slots_per_peer=40, unvalidated_bytes_per_peer=300_000)
+    edges = list(combinations(nodes, 2))
+    sizes = []
+    for _ in range(10):
+        net.drop = 0.1
+        disturb(net, nodes, 6, withdraw=0.3, size=300_000, keep_s=30)
+        quiet(net, nodes, edges)
+        net.run(3400)
+        sizes.append(sum(sum(footprint(node.core).values()) for node in nodes))
+    assert max(sizes[2:]) <= 1.3 * max(sizes[:2])

@@ -356,6 +356,20 @@ def test_a_push_is_not_repeated_to_a_peer_that_meanwhile_shows_it_complete() -> 
     assert [kind for s in later for _, _, kind in entries(s)] == [Kind.ADVERT]
 
 
+def test_a_push_that_waits_behind_too_many_requests_turns_into_an_advert_when_the_peer_shows_it() -> None:
+    script, made = Script(), Made()
+    script.up("p")
+    first, done = script.publish()
+    sent = of(done, effects.SendUpdates)
+    for _ in range(REQUESTS_PER_PEER - 1):
+        sent += of(script.publish()[1], effects.SendUpdates)
+    script.turn(inputs.Withdraw(first))
+    script.turn(inputs.Publish(made.data, 10))
+    script.updates("p", made.advert())
+    (last,) = of(script.turn(ok(sent[0])), effects.SendUpdates)
+    assert [(slot, kind) for slot, _, kind in entries(last)] == [(0, Kind.ADVERT)]
+
+
 def test_what_a_peer_shows_before_the_turn_ends_is_not_pushed_to_it() -> None:
     script, made = Script(), Made()
     script.up("p")

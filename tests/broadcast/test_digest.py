@@ -283,6 +283,25 @@ def test_what_is_known_or_unwanted_there_is_not_advertised(status: Status) -> No
     assert not [s for s in of(script.later(60 * SECOND), effects.SendDigest) if s.peer == "q"]
 
 
+def test_what_several_peers_lack_while_no_slot_is_free_goes_to_all_of_them_when_one_is() -> None:
+    script, made = Script(slots_per_peer=4), Made()
+    own = [script.publish()[0] for _ in range(4)]
+    sent = holding(script, made)
+    script.up("r")
+    asked = {sent.peer: sent}
+    for again in of(script.later(5 * SECOND), effects.SendDigest):
+        asked[again.peer] = again
+    for peer in "qr":
+        (listed,) = of(
+            script.turn(inputs.DigestAnswered(asked[peer].token, bytes([Status.ADVERTISE]))), effects.SendDigest
+        )
+        script.turn(inputs.DigestAnswered(listed.token, bytes([Status.ADVERTISE])))
+    assert script.core.waiting_for_slot() == [made.id]
+    done = [effect for artifact in own[:2] for effect in script.turn(inputs.Withdraw(artifact))]
+    offered = {s.peer for s in of(done, effects.SendUpdates) if made.id in b"".join(s.body)}
+    assert offered >= {"q", "r"}
+
+
 def test_an_artifact_that_came_a_moment_ago_is_not_listed_yet() -> None:
     script, old, new = Script(), Made(nonce=1), Made(nonce=2)
     sent = holding(script, old)

@@ -95,11 +95,11 @@ def test_tasks_that_wait_for_each_others_room_end_in_turn_and_none_keeps_a_slot(
     for n, made in enumerate(mades):
         (first,) = of(script.updates("relay", made.advert(n, 0, have=0b1)), effects.Fetch)
         script.answer(first, made.answer(0, first=True))
+        script.later(SECOND)
     for n, made in enumerate(mades):
         assert not of(script.updates("relay", made.advert(n, 1, have=0b1111)), effects.Fetch)
-        script.later(SECOND)
     assert script.core.gauges()["tasks"] == script.core.gauges()["slots_in_use"] == 2
-    done = script.later(29 * SECOND)
+    done = script.later(28 * SECOND + SECOND // 2)
     assert script.core.gauges()["tasks"] == 1
     assert len(of(done, effects.Fetch)) == 3
     until_quiet(script, done, mades[1], serving=3)
@@ -183,6 +183,19 @@ def test_an_honest_relay_in_a_net_delivers_although_a_liar_sends_halves_through_
     net.run(600)
     assert end.core.gauges()["tasks"] == 0
     assert end.core.charged("relay") == 0
+
+
+def test_a_peer_that_gives_more_parts_than_it_was_asked_for_fills_no_more_room_than_its_quota() -> None:
+    script = Script(bytes_max=4 * PART_BYTES)
+    script.up("liar")
+    for number in range(10):
+        made = Made(MANY, nonce=number)
+        for fetch in of(script.updates("liar", made.advert(number, 0, have=0b11)), effects.Fetch):
+            assert decode_fetch(fetch.body).most <= 2
+            script.answer(fetch, made.answer(*range(9), first=True))
+    assert script.core.counters["wrong_content"] > 0
+    assert script.core.gauges()["slots_in_use"] == 0
+    assert script.core.counters["fetched_bytes"] == 0
 
 
 # Everybody who waits is woken

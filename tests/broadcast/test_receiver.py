@@ -158,6 +158,19 @@ def test_a_peer_that_is_connected_before_the_registry_names_it_keeps_its_rows() 
     assert script.core.gauges()["rows"] == 1
 
 
+def test_a_member_that_left_and_comes_again_has_its_events_reported_anew() -> None:
+    script = Script()
+    script.up("p")
+    for _ in range(2 * EVENTS_PER_PEER):
+        script.updates("p", b"nonsense")
+    script.updates("p", encode_empty(0, 0))
+    script.down("p")
+    script.turn(inputs.MembersChanged(frozenset({"me"})))
+    script.up("p")
+    script.updates("p", b"nonsense")
+    assert len(script.events(K.REJECTED)) == EVENTS_PER_PEER + 1
+
+
 # Bytes
 
 
@@ -364,6 +377,27 @@ def test_maybe_later_that_turns_to_unwanted_is_forgotten() -> None:
     script.later(SECOND)
     assert script.core.gauges()["stashed"] == 0
     assert not of(script.log, effects.Fetch)
+
+
+def test_a_bouncer_that_raises_when_it_is_asked_again_is_asked_once_more() -> None:
+    class Shaky(Ticking):
+        fails = False
+
+        def bouncer(self, artifact: ArtifactId, key: bytes, size: int) -> Bounce:
+            if self.fails:
+                raise ValueError("not now")
+            return super().bouncer(artifact, key, size)
+
+    client = Shaky(Bounce.MAYBE_LATER)
+    script = Script(client)
+    script.up("p")
+    script.updates("p", Made().advert())
+    client.fails = True
+    script.later(2 * SECOND)
+    assert script.core.counters["client_failures"] > 0
+    assert script.core.gauges()["stashed"] == 1
+    client.fails, client.says = False, Bounce.WANTS
+    assert len(of(script.later(SECOND), effects.Fetch)) == 1
 
 
 def test_what_may_be_wanted_later_is_forgotten_with_its_last_row() -> None:

@@ -133,6 +133,15 @@ def test_what_was_offered_in_part_is_given_while_the_client_still_looks_at_the_w
     assert sorted(numbers(answer)) == list(range(part_count(len(made.data))))
 
 
+def test_what_is_held_without_a_slot_is_given_too() -> None:
+    script, made = Script(), Made(5000)
+    script.up("p")
+    script.up("q")
+    script.updates("p", made.push())
+    assert script.core.gauges()["slots_in_use"] == 0
+    assert numbers(ask(script, made)) == [0]
+
+
 def test_what_is_served_is_counted() -> None:
     script, made = holder(5)
     ask(script, made)

@@ -209,6 +209,12 @@ def test_a_part_of_another_length_or_behind_the_end_is_malformed(number: int, le
         wire.decode_fetch_answer(body, LARGE)
 
 
+def test_an_answer_that_names_a_part_twice_is_malformed() -> None:
+    body = b"".join(wire.encode_parts(b"", [(1, part(1, LARGE))] * 2))
+    with pytest.raises(MalformedError):
+        wire.decode_fetch_answer(body, LARGE)
+
+
 def test_a_part_list_of_another_length_is_malformed() -> None:
     with pytest.raises(MalformedError):
         wire.decode_fetch_answer(b"".join(wire.encode_parts(bytes(2 * HASH_BYTES), [])), LARGE)

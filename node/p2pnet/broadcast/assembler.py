@@ -287,16 +287,16 @@ class Assembler:
             offers = source.have & task.unasked if task.part_list else source.have
             if not offers or not self._is_path(task, source):
                 continue
-            if not source.complete and self._quota.is_waiting(task.artifact, source.peer):
-                crowded = True  # those it waits for may wait for it: no path unless room is there soon
-                continue
-            path = True
             supplier = self._suppliers[source.peer]
             if source.not_before > self._context.now:
                 later = source.not_before if later is None else min(later, source.not_before)
             elif supplier.is_full:
                 supplier.waiting[task.artifact] = task.waits[source.peer] = None
                 self._context.count("task_waited_for_stream")
+            elif not source.complete:
+                crowded = True  # its parts wait for room, which those that have it may never give back
+                continue
+            path = True
         if later is not None:
             self._context.timers.set(Timer.FETCH, task.artifact, later)
         if path:
@@ -375,6 +375,7 @@ class Assembler:
         if self._suppliers.get(source.peer) is not supplier or task.artifact not in self.tasks:
             return False
         ask = Ask(context.token(), task, source, supplier, part=part, now=context.now)
+        ask.most = most
         ask.charged = 0 if source.complete else most * PART_BYTES
         ask.is_hedge = is_hedge
         self._asks[ask.token] = task.asks[ask.token] = supplier.asks[ask.token] = ask
@@ -468,6 +469,9 @@ class Assembler:
 
     def _read_first(self, ask: Ask, answer: FetchAnswer) -> None:
         task, source, parts = ask.task, ask.source, bytes(answer.part_list)
+        if len(answer.parts) > ask.most:
+            self._failed(ask, "malformed answer", close=True)
+            return
         if not is_part_list(task.artifact, self._prefix, source.key, ask.size, parts):
             self._failed(ask, "wrong content", close=True)
             return

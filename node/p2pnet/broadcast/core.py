@@ -322,6 +322,8 @@ class Broadcast:
             if peer not in changed.members and (peer in before or not self._table.peers[peer].connection):
                 self._context.timers.cancel(Timer.FORGET, peer)
                 self._receiver.rows_ended(peer, self._table.end_all(peer))
+                if peer not in self._table.peers:
+                    self._context.forget_peer(peer)
         self._digests.members_changed(changed.members)
 
     def _synced_received(self, synced: inputs.SyncedReceived) -> None:

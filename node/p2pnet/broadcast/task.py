@@ -110,7 +110,19 @@ class Task:
 class Ask:
     """One request in flight: for one part, or (`part` None) for the part list and some parts."""
 
-    __slots__ = ("charged", "hedged", "is_hedge", "part", "sent_at", "size", "source", "supplier", "task", "token")
+    __slots__ = (
+        "charged",
+        "hedged",
+        "is_hedge",
+        "most",
+        "part",
+        "sent_at",
+        "size",
+        "source",
+        "supplier",
+        "task",
+        "token",
+    )
 
     def __init__(
         self, token: int, task: Task, source: Source, supplier: Supplier, *, part: int | None, now: int
@@ -122,6 +134,8 @@ class Ask:
         self.part = part
         self.size = task.size if task.part_list else source.size
         self.sent_at = now
+        self.most = 1
+        """Parts that may come."""
         self.charged = 0
         """Passing bytes that were charged for it."""
         self.hedged = False

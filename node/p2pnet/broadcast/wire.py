@@ -251,8 +251,8 @@ def _split_parts(body: memoryview, count: int, size: int) -> list[tuple[int, mem
         end = start + part_length(size, number)
         parts.append((number, body[start:end]))
         start = end
-    if start != len(body):
-        raise MalformedError(f"fetch answer: {count} parts are no {len(body)} bytes")
+    if start != len(body) or len(dict(parts)) != count:
+        raise MalformedError(f"fetch answer: {count} different parts are no {len(body)} bytes")
     return parts
 
 
