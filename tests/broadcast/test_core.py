@@ -277,7 +277,7 @@ def test_withdrawing_at_the_publisher_during_a_fetch_ends_the_task_without_an_in
 
 
 def test_an_idle_core_asks_for_no_wake_up_but_an_expiry() -> None:
-    script = Script()
+    script = Script(full_mesh=False)
     script.up("p")
     assert script.core.next_wakeup() is None
     assert script.core.at_rest

@@ -295,7 +295,9 @@ def test_what_several_peers_lack_while_no_slot_is_free_goes_to_all_of_them_when_
         (listed,) = of(
             script.turn(inputs.DigestAnswered(asked[peer].token, bytes([Status.ADVERTISE]))), effects.SendDigest
         )
-        script.turn(inputs.DigestAnswered(listed.token, bytes([Status.ADVERTISE])))
+        listed_ids = decode_digest(listed.body).ids
+        answer = bytes([Status.ADVERTISE if one == made.id else Status.HAVE for one in listed_ids])
+        script.turn(inputs.DigestAnswered(listed.token, answer))
     assert script.core.waiting_for_slot() == [made.id]
     done = [effect for artifact in own[:2] for effect in script.turn(inputs.Withdraw(artifact))]
     offered = {s.peer for s in of(done, effects.SendUpdates) if made.id in b"".join(s.body)}
@@ -318,13 +320,22 @@ def test_a_listed_artifact_that_left_meanwhile_is_not_advertised() -> None:
     assert not of(script.turn(inputs.DigestAnswered(listed.token, bytes([Status.ADVERTISE]))), effects.SendUpdates)
 
 
-@pytest.mark.parametrize("body", [None, b"", b"\xff", bytes([Status.OK, Status.OK])])
-def test_a_digest_that_is_lost_or_answered_by_nonsense_is_said_again_ever_later(body: bytes | None) -> None:
+@pytest.mark.parametrize("body", [b"", b"\xff", bytes([Status.OK, Status.OK])])
+def test_a_peer_that_answers_a_digest_by_nonsense_is_asked_again_after_the_next_change(body: bytes) -> None:
+    script = Script()
+    sent = holding(script, Made())
+    script.turn(inputs.DigestAnswered(sent.token, body))
+    assert not [one for one in of(script.later(300 * SECOND), effects.SendDigest) if one.peer == "q"]
+    script.updates("p", Made(nonce=7).push(9, 9))
+    assert [one for one in of(script.later(3 * SECOND), effects.SendDigest) if one.peer == "q"]
+
+
+def test_a_digest_that_is_lost_is_said_again_ever_later() -> None:
     script = Script()
     sent = holding(script, Made())
     times = [script.now]
     for _ in range(9):
-        script.turn(inputs.DigestAnswered(sent.token, body))
+        script.turn(inputs.DigestAnswered(sent.token, None))
         while not (again := [s for s in of(script.later(500 * MS), effects.SendDigest) if s.peer == "q"]):
             pass
         sent = again[0]

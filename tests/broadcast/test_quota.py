@@ -189,7 +189,9 @@ class QuotaMachine(RuleBasedStateMachine):
             assert victims == []
             return
         firm = sum(n for (_, payer), n in self.firm.items() if payer == peer)
-        assert (victims is None) == (firm > 0 and firm + size > LIMIT)
+        firm_somewhere = {other for other, _ in self.firm} - {artifact}
+        staying = sum(n for (other, payer), n in self.passing.items() if payer == peer and other in firm_somewhere)
+        assert (victims is None) == (firm + staying > 0 and firm + staying + size > LIMIT)
         if victims is None:
             self.wait(artifact, peer, passing=False)
             return

@@ -548,7 +548,7 @@ class Assembler:
         if len(self._table.holders.get(ask.task.artifact, ())) > 1:
             context.count("another_source_after_failure")
         source.not_before = context.now + context.backoff(source.failures, FAILED_FIRST_NS, FAILED_MOST_NS)
-        ask.supplier.failed(lost=lost)
+        ask.supplier.failed(lost=lost, waited_ns=context.now - ask.sent_at)
         if ask.supplier.silent >= SILENT_MAX:
             self._give_up(ask.supplier)
         context.counters["fetch_errors"] += 1

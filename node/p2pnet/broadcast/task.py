@@ -63,10 +63,10 @@ class Supplier:
         elif took_ns > 4 * self.best_ns:
             self.window = max(WINDOW_FIRST, self.window - 1)
 
-    def failed(self, *, lost: bool) -> None:
-        """No answer (`lost`), or one of no use."""
+    def failed(self, *, lost: bool, waited_ns: int = 0) -> None:
+        """No answer (`lost`) after so long a wait, or one of no use."""
         self.failures += 1
-        self.silent += lost
+        self.silent += lost and waited_ns >= TIMEOUT_FIRST_S * SECOND
         if lost:
             self.window = max(1, self.window // 2)
             self.timeout_s = min(TIMEOUT_MOST_S, self.timeout_s * 2)
