@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test lint format bench bench-rivals soak clean
+.PHONY: help install demo test lint format bench bench-sim bench-rivals soak clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ format: $(STAMP)  ## put the code into its form
 
 bench: $(STAMP)  ## the figures of docs/performance.md, measured here and now
 	$(BIN)/python -m tests.bench.nodes
+
+bench-sim: $(STAMP)  ## figures of the broadcast in virtual time: the same on every machine
+	$(BIN)/python -m tests.bench.broadcast
 
 soak: $(STAMP)  ## the long sweeps, whole
 	$(BIN)/python -m pytest -m soak --timeout 3600

@@ -2,10 +2,20 @@
 
 import struct
 
-from p2pnet.broadcast import Artifact, Bounce, Change, ChangeAction, Inspected
-from p2pnet.broadcast.pool import ChangeKind, HandleInvalid, MoveToValidated, PoolView, RemoveFromValidated
-from p2pnet.model.errors import MalformedError
-from p2pnet.model.ids import ArtifactId
+from p2pnet.broadcast import (
+    Artifact,
+    ArtifactId,
+    Bounce,
+    Change,
+    ChangeAction,
+    ChangeKind,
+    HandleInvalid,
+    Inspected,
+    MalformedError,
+    MoveToValidated,
+    PoolView,
+    RemoveFromValidated,
+)
 
 HEAD = struct.Struct(">dd16sB")  # sent, expires (Unix seconds), nonce, length of the room's name
 LIFE_S_MAX = 7 * 86_400.0

@@ -82,10 +82,10 @@ def test_a_peer_whose_answers_are_lost_is_asked_for_less_at_a_time() -> None:
     assert supplier.window == FETCH_STREAMS_PER_PEER
     for _ in range(10):
         supplier.failed(lost=True)
-    assert supplier.window == 1
+    assert (supplier.window, supplier.failures) == (1, 10)
     assert supplier.timeout_s == 120.0
     supplier.succeeded(10 * MS)
-    assert supplier.timeout_s == 60.0
+    assert (supplier.timeout_s, supplier.failures) == (60.0, 5)
 
 
 def test_many_small_tasks_and_a_large_one_share_the_streams(net: "Net") -> None:

@@ -335,6 +335,18 @@ def test_a_suppressed_update_stays_so_while_another_row_shows_it() -> None:
     assert not of(script.updates("p", other.push(0, 2)), effects.SendUpdates)
 
 
+def test_a_slot_whose_empty_was_answered_owes_the_peer_no_word_about_what_it_holds_next() -> None:
+    script, made = Script(full_mesh=False), Made()
+    script.up("p")
+    first, done = script.publish()
+    script.turn(ok(of(done, effects.SendUpdates)[0]))
+    script.turn(inputs.Withdraw(first))
+    (empty,) = of(script.later(SECOND), effects.SendUpdates)
+    script.turn(ok(empty))
+    assert not of(script.updates("p", made.push()), effects.SendUpdates)
+    assert script.core.counters["suppressed"] == 1
+
+
 def test_a_partial_row_suppresses_nothing() -> None:
     script, made = Script(full_mesh=False), Made(200_000)
     script.up("p")

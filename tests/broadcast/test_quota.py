@@ -256,6 +256,7 @@ class QuotaMachine(RuleBasedStateMachine):
         assert [self.quota.held(peer) for peer in PEERS] == [0, 0]
         self.quota.relieved()
         assert not self.quota._accounts
+        assert not self.quota._waiting
 
 
 TestAnyOrderOfCalls = QuotaMachine.TestCase

@@ -88,13 +88,13 @@ class World:
         manner: str = "random",
         *,
         seed: int = 0,
-        client: str = "blob",
+        client: ClientLike = "blob",
         until: Duration = 60,
         kind: type[Liar] = Liar,
     ) -> Liar:
         """A member that speaks the protocol and breaks it: see `MANNERS`. It acts until that time, then only reacts.
 
-        `client`: the name of the client whose artifacts it lies about. `kind`: a class of your own. Raises LocalError for a
+        `client`: whose artifacts it lies about. `kind`: a class of your own. Raises LocalError for a
         name that is taken or a manner there is not.
         """
         self._check_new(name)
