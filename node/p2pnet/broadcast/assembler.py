@@ -137,6 +137,7 @@ class Assembler:
             supplier = self._suppliers.get(peer)
             if supplier is not None:
                 supplier.waiting.pop(artifact, None)
+                supplier.begun.pop(artifact, None)
         self._quota.release(artifact)
 
     def put_off(self, artifact: ArtifactId) -> None:
@@ -283,6 +284,8 @@ class Assembler:
         """It could ask for more: have it looked at again when a stream, room or a failed source is there."""
         later: int | None = None
         path, crowded = bool(task.asks), False
+        if not (task.asks or task.delivered):
+            self._quota.discharge(task.artifact)  # nothing is on its way: the room is for those that ask
         for source in self._table.holders.get(task.artifact, {}).values():
             offers = source.have & task.unasked if task.part_list else source.have
             if not offers or not self._is_path(task, source):
@@ -291,7 +294,8 @@ class Assembler:
             if source.not_before > self._context.now:
                 later = source.not_before if later is None else min(later, source.not_before)
             elif supplier.is_full:
-                supplier.waiting[task.artifact] = task.waits[source.peer] = None
+                line = supplier.begun if source.peer in task.delivered else supplier.waiting
+                line[task.artifact] = task.waits[source.peer] = None
                 self._context.count("task_waited_for_stream")
             elif not source.complete:
                 crowded = True  # its parts wait for room, which those that have it may never give back
@@ -313,11 +317,31 @@ class Assembler:
         return not all(map(_is_hopeless, self._table.holders.get(task.artifact, {}).values()))
 
     def _let_in(self, peer: str) -> None:
-        """A stream or room of a peer is free: those who wait longest ask, first those that wait for room to be reserved, then
-        those that wait for a stream, then those whose parts would pass.
+        """A stream or room of a peer is free: those who wait longest ask. Of two streams that become free, those that have begun
+        get one first, the others the other.
         """
         supplier = self._suppliers.get(peer)
-        for line in (False, None, True):
+        if supplier is None:
+            self._let_in_line(peer, None, (False, True))
+            return
+        supplier.begun_first = not supplier.begun_first
+        if supplier.begun_first:
+            self._let_in_begun(supplier)
+        self._let_in_line(peer, supplier, (False, None, True))
+        self._let_in_begun(supplier)
+
+    def _let_in_begun(self, supplier: Supplier) -> None:
+        """They have room reserved, or what passes; each asks, and stands at the end again if it wants more."""
+        for _ in range(len(supplier.begun)):
+            if supplier.is_full or not supplier.begun:
+                return
+            artifact = next(iter(supplier.begun))
+            del supplier.begun[artifact]
+            self._pump(artifact)
+
+    def _let_in_line(self, peer: str, supplier: Supplier | None, lines: tuple[bool | None, ...]) -> None:
+        """First those that wait for room to be reserved, then for a stream, then those whose parts would pass."""
+        for line in lines:
             misses = 0
             while misses < MISSES_MAX and not (supplier is not None and supplier.is_full):
                 artifact = self._first_in(line, peer, supplier)
@@ -408,7 +432,7 @@ class Assembler:
     def _forget(self, ask: Ask) -> None:
         self._context.timers.cancel(Timer.HEDGE, ask.token)
         del self._asks[ask.token], ask.task.asks[ask.token], ask.supplier.asks[ask.token]
-        if ask.supplier.waiting or self._quota.is_waited_for(ask.supplier.peer):
+        if ask.supplier.waiting or ask.supplier.begun or self._quota.is_waited_for(ask.supplier.peer):
             self._freed[ask.supplier.peer] = None
             self._context.soon = True
 

@@ -139,12 +139,16 @@ class Quota:
         """Whether it waits for room of this peer."""
         return peer in self._waiting.get(artifact, ())
 
-    def release(self, artifact: ArtifactId) -> None:
-        """End all charges of an artifact, and its waiting."""
+    def discharge(self, artifact: ArtifactId) -> None:
+        """End all charges of an artifact; it may go on waiting for room."""
         for peer in self._charged.pop(artifact, ()):
             account = self._accounts[peer]
             self._clear(account, artifact)
             self._relieve(peer, account)
+
+    def release(self, artifact: ArtifactId) -> None:
+        """End all charges of an artifact, and its waiting."""
+        self.discharge(artifact)
         for peer in self._waiting.pop(artifact, ()):
             for line in self._accounts[peer].lines:
                 line.pop(artifact, None)

@@ -20,8 +20,19 @@ class Supplier:
     """
 
     __slots__ = (
-        "asks", "best_ns", "connection", "failures", "latency_ns", "peer", "silent", "timeout_s", "waiting", "window",
-    )  # fmt: skip
+        "asks",
+        "begun",
+        "begun_first",
+        "best_ns",
+        "connection",
+        "failures",
+        "latency_ns",
+        "peer",
+        "silent",
+        "timeout_s",
+        "waiting",
+        "window",
+    )
 
     def __init__(self, peer: str, connection: int) -> None:
         self.peer = peer
@@ -37,8 +48,11 @@ class Supplier:
         self.silent = 0
         """Requests without an answer since the last answer of use."""
         self.timeout_s = TIMEOUT_FIRST_S
+        self.begun: dict[ArtifactId, None] = {}
+        """Tasks that could use a stream, of which this peer has delivered something."""
+        self.begun_first = False
         self.waiting: dict[ArtifactId, None] = {}
-        """Tasks that could use a stream, longest waiting first."""
+        """Other tasks that could use a stream, longest waiting first."""
 
     @property
     def is_full(self) -> bool:
