@@ -578,6 +578,9 @@ class Assembler:
         context.counters["fetch_errors"] += 1
         context.emit_about(EventKind.FETCH_FAILED, ask.task.artifact, source.peer, detail=why)
         self._put_back(ask)
+        if not any(other.source is source for other in ask.task.asks.values()):
+            # Nothing is on its way from there: who holds room and waits for another's must not hold up a third.
+            self._quota.shrink(ask.task.artifact, source.peer, ask.task.delivered.get(source.peer, 0))
 
 
 def _is_hopeless(source: Source) -> bool:

@@ -103,16 +103,24 @@ class Quota:
     def keep_passing(self, artifact: ArtifactId, delivered: Mapping[str, int]) -> None:
         """No more of it can come for now: what has arrived, by peer, is charged as passing, and nothing is reserved."""
         for peer in list(self._charged.get(artifact, ())):
-            account = self._accounts[peer]
-            self._clear(account, artifact)
-            size = delivered.get(peer, 0)
-            if size:
-                account.passing[artifact] = size
-                account.passing_bytes += size
-                account.total += size
-            else:
-                del self._charged[artifact][peer]
-            self._relieve(peer, account)
+            self.shrink(artifact, peer, delivered.get(peer, 0))
+
+    def shrink(self, artifact: ArtifactId, peer: str, size: int) -> None:
+        """The same for one peer, which has delivered `size` bytes of it."""
+        peers = self._charged.get(artifact, {})
+        if peer not in peers:
+            return
+        account = self._accounts[peer]
+        self._clear(account, artifact)
+        if size:
+            account.passing[artifact] = size
+            account.passing_bytes += size
+            account.total += size
+        else:
+            del peers[peer]
+            if not peers:
+                del self._charged[artifact]
+        self._relieve(peer, account)
 
     def give_back(self, artifact: ArtifactId, peer: str, size: int) -> None:
         """Passing bytes that did not come."""
