@@ -36,7 +36,7 @@ def test_every_room_says_what_it_is_for_and_is_typed(package):
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_modules_and_functions_stay_small(module):
     text = module.read_text()
-    assert text.count("\n") <= 300
+    assert text.count("\n") <= 700  # a file is a subject: 500 as a rule
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno is not None

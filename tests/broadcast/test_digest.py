@@ -300,7 +300,7 @@ def test_what_several_peers_lack_while_no_slot_is_free_goes_to_all_of_them_when_
         script.turn(inputs.DigestAnswered(listed.token, answer))
     assert script.core.waiting_for_slot() == [made.id]
     done = [effect for artifact in own[:2] for effect in script.turn(inputs.Withdraw(artifact))]
-    offered = {s.peer for s in of(done, effects.SendUpdates) if made.id in b"".join(s.body)}
+    offered = {s.peer for s in of(done, effects.SendUpdates) if bytes(made.id) in b"".join(s.body)}
     assert offered >= {"q", "r"}
 
 

@@ -14,8 +14,8 @@ from p2pnet.broadcast.artifact import all_parts
 from p2pnet.broadcast.expiry import Expiry
 from p2pnet.broadcast.table import Verdict
 
-Fault = Callable[[Any], Any]
-"""Takes the original function, gives the faulty one."""
+Fault = Callable[..., Any]
+"""A method of the core, sound or faulty."""
 
 
 def v1_asks_for_parts_nobody_has(original: Fault) -> Fault:
