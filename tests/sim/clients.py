@@ -16,16 +16,17 @@ TOO_LARGE = 1_000_000
 
 
 class Producer(BlobClient):
-    """Makes, of every artifact called `make N`, N deterministic bytes: all nodes make the same, while others still fetch it."""
+    """Makes, of every artifact called `make N`, N deterministic bytes: half of the nodes make the same, the others fetch it."""
 
-    def __init__(self) -> None:
+    def __init__(self, node: str) -> None:
+        self._makes = sum(node.encode()) % 2 == 0
         self._made: set[ArtifactId] = set()
 
     def on_state_change(self, changes: list[Change], pool: PoolView, now: float) -> list[ChangeAction]:
         actions = super().on_state_change(changes, pool, now)
         for artifact in pool.validated.values():
             word, _, size = artifact.inspected.name.partition(" ")
-            if word == "make" and artifact.id not in self._made:
+            if self._makes and word == "make" and artifact.id not in self._made:
                 self._made.add(artifact.id)
                 created, expires = artifact.inspected.content, artifact.inspected.expires
                 assert isinstance(created, float)

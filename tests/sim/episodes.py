@@ -35,6 +35,10 @@ class Episode:
         self.sizes: tuple[int, ...] = SMALL
         self.keep = "1h"
         self.moody: list[Moody] = []
+        self.is_produced = number % 15 == 10
+        """A ring in which some make what others bring them just then."""
+        self.is_flickering = number % 15 == 13
+        """Artifacts leave while they are on their way, and messages overtake each other."""
         self.is_replayed = number % 15 == 6
         """Garbage and withdrawn artifacts come again and again."""
 
@@ -65,6 +69,14 @@ class Episode:
                 raise AssertionError(f"{node.name} refused without need: {refusal}") from refusal
 
     word_makes = False
+
+    def flicker(self) -> None:
+        """What has just been published is purged, while it is on its way."""
+        node, before = self.rng.choice(self.up()), len(self.known)
+        self.publish(node)
+        self.step(self.rng.choice((0.01, 0.06, 0.2)))
+        for artifact in self.known[before:]:
+            node.purge(artifact)
 
     def purge(self) -> None:
         if self.known:
@@ -153,6 +165,11 @@ class Episode:
         if self.is_replayed:
             self.is_mesh, self.sizes, self.client = True, SMALL, "blob"
             self.settings = BroadcastSettings()
+        if self.is_produced:
+            self.is_mesh, self.sizes, self.client, self.word_makes, count = False, SMALL, "produce", True, 7
+            self.settings = BroadcastSettings(full_mesh=False)
+        if self.is_produced or self.is_flickering:
+            self.link |= {"delay": "40ms", "jitter": "20ms", "loss": 0.0 if self.is_produced else 0.2}
         for i in range(count):
             self.nodes[f"n{i}"] = self.make(f"n{i}")
         if self.is_mesh:
@@ -182,7 +199,7 @@ class Episode:
         names = [f"n{i}" for i in range(count)]
         for i, name in enumerate(names):
             self.world.link(name, names[(i + 1) % count], **self.link)
-        for _ in range(self.rng.randint(0, count)):
+        for _ in range(0 if self.is_produced else self.rng.randint(0, count)):
             a, b = self.rng.sample(names, 2)
             self.world.link(a, b, **self.link)
 
@@ -215,7 +232,11 @@ class Episode:
             trouble += [self.mood] * 4
         if self.is_replayed:
             common = [self.publish] * 3 + [self.withdraw] * 2
-        is_calm = self.is_replayed or rng.random() < 0.25
+        if self.is_produced:
+            common = [self.publish]
+        if self.is_flickering:
+            common = [self.publish, self.flicker]
+        is_calm = self.is_replayed or self.is_produced or self.is_flickering or rng.random() < 0.25
         for _ in range(40 if self.is_replayed else rng.randint(6, 26)):
             self.step(rng.choice((0.0, 0.02, 0.1, 0.4, 1.5, 4.0)))
             rng.choice(common if is_calm or rng.random() < 0.55 else trouble)()

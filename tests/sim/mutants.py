@@ -5,7 +5,7 @@ V1 to V12 are the faults the layer once had, rebuilt in today's core; the rest a
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -19,15 +19,24 @@ Fault = Callable[..., Any]
 
 
 def v1_asks_for_parts_nobody_has(original: Fault) -> Fault:
-    """Every source is taken to hold everything, and `not here` costs it nothing."""
+    """Every source is taken to hold everything."""
 
-    def put(self: Any, peer: str, slot: int, commit: int, artifact: Any, **more: Any) -> Any:
-        ended = original(self, peer, slot, commit, artifact, **more)
-        if artifact is not None:
-            self.peers[peer].sources[artifact].have = all_parts(more["size"])
-        return ended
+    def ask_parts(self: Any, task: Any) -> None:
+        for source in self._table.holders.get(task.artifact, {}).values():
+            source.have = all_parts(task.size)
+        original(self, task)
 
-    return put
+    return ask_parts
+
+
+def v1_not_here_costs_nothing(original: Fault) -> Fault:
+    def failed(self: Any, ask: Any, why: str, **more: Any) -> None:
+        original(self, ask, why, **more)
+        if why == "has not got it":
+            ask.source.failures = ask.supplier.failures = 0
+            ask.source.not_before = self._context.now + 100_000_000
+
+    return failed
 
 
 def v2_holds_for_ever(original: Fault) -> Fault:
@@ -189,7 +198,7 @@ def digest_skips_one_id(original: Fault) -> Fault:
 
 
 PLANTED: dict[str, tuple[object, str, Callable[[Fault], Fault]]] = {
-    "V1": (table.Table, "put", v1_asks_for_parts_nobody_has),
+    "V1": (assembler.Assembler, "_ask_parts", v1_asks_for_parts_nobody_has),
     "V2": (digest.Digests, "add", v2_holds_for_ever),
     "V3": (assembler.Assembler, "dry", v3_partial_rows_keep_a_task_alive),
     "V4": (assembler.Assembler, "_charge", v4_charges_whoever_passes_on),
@@ -210,9 +219,14 @@ PLANTED: dict[str, tuple[object, str, Callable[[Fault], Fault]]] = {
 }
 
 
+BESIDES = {"V1": (assembler.Assembler, "_failed", v1_not_here_costs_nothing)}
+"""What belongs to a fault besides."""
+
+
 @contextmanager
 def planted(name: str) -> Iterator[None]:
     """Every core that runs meanwhile has this fault."""
-    owner, attribute, make = PLANTED[name]
-    with patch.object(owner, attribute, make(getattr(owner, attribute))):
+    with ExitStack() as stack:
+        for owner, attribute, make in filter(None, (PLANTED[name], BESIDES.get(name))):
+            stack.enter_context(patch.object(owner, attribute, make(getattr(owner, attribute))))
         yield
