@@ -72,7 +72,7 @@ class TraceDigest:
         return self._hash.hexdigest()
 
 
-class Context:
+class SimContext:
     """One per world."""
 
     __slots__ = (

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from p2pnet.broadcast import Broadcast, Change, Pool, effects, inputs
 from p2pnet.broadcast.manager import PublicationRefusedError
 from p2pnet.model.ids import ArtifactId
-from p2pnet.sim.context import Context, NodePlan
+from p2pnet.sim.context import NodePlan, SimContext
 from p2pnet.sim.port import Port, Route, SimRequest
 from p2pnet.sim.quantities import NS
 from p2pnet.sim.record import NodeRecord
@@ -40,7 +40,7 @@ class ClientRun:
 class Incarnation:
     """A host of the network. `count`: which start of its node this is, from 1."""
 
-    def __init__(self, context: Context, plan: NodePlan, record: NodeRecord, count: int) -> None:
+    def __init__(self, context: SimContext, plan: NodePlan, record: NodeRecord, count: int) -> None:
         self.context = context
         self.name = name = plan.name
         self.client = plan.make_client(plan.name)

@@ -13,7 +13,7 @@ from p2pnet.broadcast.artifact import part_count
 from p2pnet.model.ids import ArtifactId
 from p2pnet.sim import liar_wire as wire
 from p2pnet.sim.clients import ClientLike, client_maker
-from p2pnet.sim.context import Context
+from p2pnet.sim.context import SimContext
 from p2pnet.sim.port import Port, Route, SimRequest
 from p2pnet.sim.quantities import NS
 
@@ -54,7 +54,7 @@ class Liar:
     """A host of the network. Made by `World.liar`."""
 
     def __init__(
-        self, context: Context, name: str, manner: Manner, rng: "Random", *, client: ClientLike, until_ns: int
+        self, context: SimContext, name: str, manner: Manner, rng: "Random", *, client: ClientLike, until_ns: int
     ) -> None:
         self.name = name
         self.manner = manner

@@ -8,7 +8,7 @@ from p2pnet.broadcast import Broadcast, Client, Pending, inputs
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.errors import LocalError
 from p2pnet.model.ids import ArtifactId
-from p2pnet.sim.context import Context, NodePlan
+from p2pnet.sim.context import NodePlan, SimContext
 from p2pnet.sim.incarnation import Incarnation
 from p2pnet.sim.quantities import NS, Duration, nanoseconds
 from p2pnet.sim.record import NodeEvent, NodeRecord
@@ -17,7 +17,7 @@ from p2pnet.sim.record import NodeEvent, NodeRecord
 class Node:
     """Made by `World.node`. It starts when the world goes on, or when somebody looks at its core or publishes."""
 
-    def __init__(self, context: Context, plan: NodePlan, *, has_own_settings: bool) -> None:
+    def __init__(self, context: SimContext, plan: NodePlan, *, has_own_settings: bool) -> None:
         self.name = plan.name
         self.plan = plan
         self.incarnations = 0

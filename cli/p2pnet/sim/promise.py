@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from p2pnet.broadcast import Artifact, Bounce, Pending
 from p2pnet.model.ids import ArtifactId
-from p2pnet.sim.context import Context
+from p2pnet.sim.context import SimContext
 from p2pnet.sim.incarnation import ClientRun, Incarnation
 from p2pnet.sim.liar import Liar
 from p2pnet.sim.network import SimLink
@@ -24,7 +24,7 @@ EXPIRY_SLACK_S = 0.001  # rounding between the wall's seconds and the timeline's
 class Promise:
     """Of one world, as it stands now. `nodes`: the honest ones that run."""
 
-    def __init__(self, context: Context, nodes: Iterable[Node]) -> None:
+    def __init__(self, context: SimContext, nodes: Iterable[Node]) -> None:
         self._context = context
         self._nodes = {node.name: node for node in nodes}
         self._peers: dict[str, list[str]] = {}

@@ -13,7 +13,7 @@ from p2pnet.model.errors import LocalError
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import UNVALIDATED_BYTES_PER_PEER
 from p2pnet.sim.clients import ClientLike, client_maker
-from p2pnet.sim.context import Context, NodePlan
+from p2pnet.sim.context import NodePlan, SimContext
 from p2pnet.sim.liar import Liar
 from p2pnet.sim.links import LinkOptions, link_numbers
 from p2pnet.sim.manners import MANNERS
@@ -37,7 +37,7 @@ class World:
         self.nodes: dict[str, Node] = {}
         """The honest ones, by name, in the order they were made."""
         self.liars: dict[str, Liar] = {}
-        self._context = Context(seed, self._begin)
+        self._context = SimContext(seed, self._begin)
         self._network = self._context.network
         self._timeline = self._context.timeline
         self._members: dict[str, None] = {}
