@@ -20,6 +20,7 @@ from p2pnet.model.limits import UPDATE_BATCH_BYTES
 
 RETRY_FIRST_NS = 250 * MS
 RETRY_MOST_NS = 60 * SECOND
+PROGRESS_FIRST_NS = 20 * MS  # between two words about the parts of one artifact; doubled after each
 REQUESTS_PER_PEER = 64  # half of the streams a peer grants; what waits meanwhile travels in fuller batches
 _BATCH_ENTRIES_MAX = UPDATE_BATCH_BYTES // PREFIX_BYTES
 _ALL_MALFORMED = bytes([Status.MALFORMED])
@@ -85,8 +86,8 @@ class Content:
     """What a slot holds now, and its entries, each encoded once for all peers."""
 
     __slots__ = (
-        "_advert", "artifact", "audience", "commit", "cursor", "done", "have", "hop", "key", "push", "push_bytes", "size",
-        "slot", "urgent",
+        "_advert", "artifact", "audience", "commit", "cursor", "done", "have", "hop", "key", "pause_ns", "push", "push_bytes",
+        "size", "slot", "urgent",
     )  # fmt: skip
 
     def __init__(
@@ -117,6 +118,8 @@ class Content:
         """The peers it is for; None: all."""
         self.done: set[str] = set()
         """Peers that said they have it or want none of it: more parts are no news to them."""
+        self.pause_ns = PROGRESS_FIRST_NS
+        """Until the next word about its parts."""
         self.cursor = 0
         """The part that is given out next to whoever asks for any."""
         self.push = None if data is None else encode_push(slot, commit, hop, data, key)

@@ -8,7 +8,7 @@ from p2pnet.broadcast.table import Table
 from p2pnet.model.ids import ArtifactId, CommitId, Slot
 
 EMPTY_AFTER_NS = 50 * MS  # most slots are re-used at once, and re-use needs no empty
-PROGRESS_NS = 20 * MS  # between two words about the parts of one artifact
+PROGRESS_FACTOR = 2
 
 
 class SlotSet:
@@ -189,7 +189,8 @@ class Sender:
         if content is None or content.have is None:
             return
         if content.slot not in self._progress:
-            self._context.timers.set(Timer.PROGRESS, content.slot, self._context.now + PROGRESS_NS)
+            self._context.timers.set(Timer.PROGRESS, content.slot, self._context.now + content.pause_ns)
+            content.pause_ns *= PROGRESS_FACTOR
         self._progress[content.slot] = have
 
     def tell_progress(self, slot: int) -> None:
