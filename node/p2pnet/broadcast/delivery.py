@@ -86,8 +86,8 @@ class Content:
     """What a slot holds now, and its entries, each encoded once for all peers."""
 
     __slots__ = (
-        "_advert", "artifact", "audience", "commit", "cursor", "done", "have", "hop", "key", "pause_ns", "push", "push_bytes",
-        "size", "slot", "urgent",
+        "_advert", "artifact", "audience", "commit", "cursor", "done", "have", "hearers", "hop", "key", "pause_ns", "push",
+        "push_bytes", "size", "slot", "urgent",
     )  # fmt: skip
 
     def __init__(
@@ -118,6 +118,8 @@ class Content:
         """The peers it is for; None: all."""
         self.done: set[str] = set()
         """Peers that said they have it or want none of it: more parts are no news to them."""
+        self.hearers: set[str] | None = None
+        """Who hears of more parts; None: everybody it is for."""
         self.pause_ns = PROGRESS_FIRST_NS
         """Until the next word about its parts."""
         self.cursor = 0

@@ -57,8 +57,9 @@ class Relay:
 
     def partial(self, artifact: ArtifactId, key: bytes, size: int, hop: int, have: int) -> None:
         """The parts of an artifact begin to arrive: offer them."""
-        if self.manner(artifact, key) != "none" and self._sender.slots.room > self._reserve:
-            self._sender.offer(artifact, size, hop, key=key, have=have)
+        manner = self.manner(artifact, key)
+        if manner != "none" and self._sender.slots.room > self._reserve:
+            self._sender.offer(artifact, size, hop, key=key, have=have, few=manner == "hold")
 
     def end_partial(self, artifact: ArtifactId) -> None:
         """What was offered in part will not become whole."""

@@ -9,6 +9,7 @@ from p2pnet.model.ids import ArtifactId, CommitId, Slot
 
 EMPTY_AFTER_NS = 50 * MS  # most slots are re-used at once, and re-use needs no empty
 PROGRESS_FACTOR = 2
+HEARERS = 4  # of a full mesh: everybody's every word to everybody would cost more than the parts
 
 
 class SlotSet:
@@ -91,11 +92,12 @@ class Sender:
         urgent: bool = False,
         have: int | None = None,
         audience: set[str] | None = None,
+        few: bool = False,
     ) -> bool:
         """Announce an artifact of `size` encoded bytes to all peers or to an audience; with `data`, push it.
 
-        `have`: only these parts are here so far. An id that has a slot is announced anew only when it was partial and is
-        complete now. False: no slot is free.
+        `have`: only these parts are here so far; `few`: only some peers, by chance, are told of more. An id that has a slot is
+        announced anew only when it was partial and is complete now. False: no slot is free.
         """
         commit = self.slots.commit()
         old = self.active.get(artifact)
@@ -123,7 +125,13 @@ class Sender:
         self._context.count("publications")
         if have is not None:
             self._context.count("partial_offered")
-        self._announce(content, done)
+            if few and len(self.boxes) > HEARERS:
+                content.hearers = set(self._context.rng.sample(list(self.boxes), HEARERS))
+        if old is None:
+            self.delivery.announce(content)
+        else:
+            content.hearers, content.done = old.hearers, done
+            self._announce_more(content)
         return True
 
     def withdraw(self, artifact: ArtifactId) -> bool:
@@ -198,20 +206,19 @@ class Sender:
         content = self.contents[slot]
         content.renew(self.slots.commit(), self._progress.pop(slot))
         self._context.count("progress")
-        self._announce(content, content.done)
+        self._announce_more(content)
 
     def _forget_progress(self, slot: int) -> None:
         if self._progress.pop(slot, None) is not None:
             self._context.timers.cancel(Timer.PROGRESS, slot)
 
-    def _announce(self, content: Content, done: set[str]) -> None:
-        """To all it is for, but those that said they need none of it."""
-        if not done:
-            self.delivery.announce(content)
-            return
-        content.done = done
+    def _announce_more(self, content: Content) -> None:
+        """More of it is here than was said: to all that hear of it, but those that need none; and to whom a word is owed yet."""
+        hearers, done = content.hearers, content.done
         for box in self.boxes.values():
-            if content.is_for(box.peer) and box.peer not in done:
+            peer = box.peer
+            hears = content.is_for(peer) and peer not in done and (hearers is None or peer in hearers)
+            if hears or slot_state(box, content) in {State.DUE, State.FLYING, State.PAUSED}:
                 self.delivery.mark(box, content, push=content.push is not None)
 
     # Peers
