@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from p2pnet.model import limits
@@ -22,11 +22,14 @@ TopologyKind = Literal["full", "random-regular", "ring", "small-world", "edges"]
 Behaviour = Literal["honest", "silent", "slow", "eclipse", "equivocating", "replaying", "bad-cert"]
 
 
-def _read_push_below(value: object) -> object:
+def _read_push_below(value: object) -> int | Literal["auto"]:
     """`auto`, a number of bytes, or a size with its unit; all are of user payload."""
     if value == "auto":
-        return value
-    return value if isinstance(value, int) and not isinstance(value, bool) else Size.read(value).bytes
+        return "auto"
+    size = value if isinstance(value, int) and not isinstance(value, bool) else Size.read(value).bytes
+    if not 0 <= size <= limits.ARTIFACT_BYTES_MAX:
+        raise PydanticCustomError("push_below", "write auto, or a size between 0 and 128Mi")
+    return size
 
 
 def _check_amount(value: object) -> object:
@@ -131,8 +134,8 @@ class Broadcast(Document):
     """Settings of the broadcast layer, the same for every client."""
 
     push_below: Annotated[
-        Annotated[int, Field(ge=0, le=limits.ARTIFACT_BYTES_MAX)] | Literal["auto"],
-        BeforeValidator(_read_push_below),
+        int | Literal["auto"],
+        PlainValidator(_read_push_below),
         WithJsonSchema(
             {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^auto$|{Size.pattern}"}]}
         ),
