@@ -227,10 +227,6 @@ class World:
         """Bodies of all requests and answers so far, without modelled headers (`HEADER_BYTES` each)."""
         return self._network.bytes_sent
 
-    def all_counters(self) -> list[dict[str, int]]:
-        """What the core of every node that runs counts."""
-        return [node.counters for node in self._running()]
-
     def digest(self) -> str:
         """Hex of a hash over the seed and all inputs and effects so far: equal for equal runs."""
         return self._context.trace.hex()

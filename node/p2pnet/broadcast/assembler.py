@@ -335,9 +335,7 @@ class Assembler:
         for _ in range(len(supplier.begun)):
             if supplier.is_full or not supplier.begun:
                 return
-            artifact = next(iter(supplier.begun))
-            del supplier.begun[artifact]
-            self._pump(artifact)
+            self._pump(_take_first(supplier.begun))
 
     def _let_in_line(self, peer: str, supplier: Supplier | None, lines: tuple[bool | None, ...]) -> None:
         """First those that wait for room to be reserved, then for a stream, then those whose parts would pass."""
@@ -356,11 +354,7 @@ class Assembler:
             return self._quota.first_waiting(peer, passing=line)
         if supplier is None or not supplier.waiting:
             return None
-        artifact = next(iter(supplier.waiting))
-        del supplier.waiting[artifact]
-        if artifact in self.tasks:
-            self.tasks[artifact].waits.pop(peer, None)
-        return artifact
+        return _take_first(supplier.waiting)
 
     def _end(self, task: Task, why: str) -> None:
         seen = task.here
@@ -534,9 +528,6 @@ class Assembler:
         self._context.counters["fetched_bytes"] += len(content)
         for other in [other for other in task.asks.values() if other.part == number]:
             self._overtake(other)
-        if task.parts[number] is not None:
-            self._context.count("part_arrived_twice")
-            return
         task.parts[number] = content
         task.lacking &= ~(1 << number)
         task.unasked &= task.lacking
@@ -581,6 +572,13 @@ class Assembler:
         if not any(other.source is source for other in ask.task.asks.values()):
             # Nothing is on its way from there: who holds room and waits for another's must not hold up a third.
             self._quota.shrink(ask.task.artifact, source.peer, ask.task.delivered.get(source.peer, 0))
+
+
+def _take_first(line: dict[ArtifactId, None]) -> ArtifactId:
+    """Who waits longest, taken off the line (which is not empty)."""
+    artifact = next(iter(line))
+    del line[artifact]
+    return artifact
 
 
 def _is_hopeless(source: Source) -> bool:

@@ -22,7 +22,7 @@ COUNTERS = (
     "rows_over_limit", "updates_malformed", "updates_busy", "updates_postponed", "updates_dropped", "members_changed",
     # assembler
     "tasks_started", "tasks_looked_at", "tasks_completed", "tasks_dropped", "tasks_stashed", "fetches", "fetch_errors",
-    "fetch_hedges", "fetches_served", "fetched_bytes", "parts_served", "part_arrived_twice",
+    "fetch_hedges", "fetches_served", "fetched_bytes", "parts_served",
     # sender
     "publications", "publications_duplicate", "withdrawals", "withdrawals_unknown", "publications_queued",
     "publications_refused", "sent", "sent_requests", "delivered", "send_errors", "send_retries", "cancelled", "resent",

@@ -107,7 +107,7 @@ class Task:
         self.delivered: dict[str, int] = {}
         """Bytes by peer."""
         self.waits: dict[str, None] = {}
-        """Peers at whose streams it waits."""
+        """Peers in whose lines it has waited for a stream: taken off them all when it ends."""
 
     @property
     def here(self) -> int:
