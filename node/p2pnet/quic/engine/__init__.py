@@ -1,0 +1,1 @@
+"""The sans-IO engine: datagrams and time in, datagrams and events out."""
