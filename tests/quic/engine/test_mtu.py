@@ -194,6 +194,14 @@ def test_the_peers_limit_binds() -> None:
     assert search.next_at is None
 
 
+def test_a_limit_that_leaves_nothing_to_gain_stops_the_raise_timer() -> None:
+    path = settled(BASE)
+    assert path.search.next_at is not None
+    path.search.limit(BASE)
+    assert path.search.next_at is None
+    assert path.search.probe(2 * RAISE_S) is None
+
+
 def test_a_limit_above_the_own_changes_nothing() -> None:
     search = PathMtu(largest=1_452)
     search.limit(65_527)

@@ -86,7 +86,7 @@ class PathMtu:
         self._allowed = max(BASE, min(self._allowed, peer_max_udp_payload_size))
         self.size = min(self.size, self._allowed)
         self._ceiling = min(self._ceiling, self._allowed)
-        if self._candidate > self._allowed:
+        if self._candidate > self._allowed or self.size == self._allowed:
             self._try(self._ceiling, self._due or 0.0)
 
     # Probing
