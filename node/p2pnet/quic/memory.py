@@ -24,7 +24,7 @@ import random
 import selectors
 import socket
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -224,11 +224,18 @@ class MemoryTransport:
         self._on_datagrams: Callable[[list[Datagram]], None] | None = None
         self._closed = False
 
-    def start(self, on_datagrams: Callable[[list[Datagram]], None]) -> None:
-        """From now on this gets what arrives, a batch at a time, from the loop."""
+    def start(
+        self,
+        on_datagrams: Callable[[list[Datagram]], None],
+        on_too_big: Callable[[Any, int], None] | None = None,  # noqa: ARG002
+    ) -> None:
+        """From now on `on_datagrams` gets what arrives, a batch at a time, from the loop.
+
+        `on_too_big` is never called: what is larger than the path vanishes on the way.
+        """
         self._on_datagrams = on_datagrams
 
-    def send(self, datagrams: list[Datagram]) -> None:
+    def send(self, datagrams: Sequence[Datagram]) -> None:
         """Send all, in order."""
         if self._closed:
             return
@@ -247,6 +254,9 @@ class MemoryTransport:
             loop = asyncio.get_running_loop()
             loop.call_exception_handler({"message": f"exception in {self._on_datagrams!r}", "exception": error})
         return True
+
+    def forget(self) -> None:
+        """Nothing waits here."""
 
     def close(self) -> None:
         """Neither send nor receive any more; another transport may take the address. Idempotent."""

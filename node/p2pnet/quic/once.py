@@ -19,11 +19,13 @@ from typing import Literal
 from p2pnet.model.errors import LimitError
 from p2pnet.model.limits import MIB
 from p2pnet.quic.connection import Connection
-from p2pnet.quic.endpoint import Address, Endpoint
+from p2pnet.quic.endpoint import Endpoint
 from p2pnet.quic.errors import ConnectionLost, FrameError, QuicError, StreamCode, StreamLost
 from p2pnet.quic.framing import Parts
 from p2pnet.quic.message import Message
 from p2pnet.quic.retry import Retry, worth_retrying
+
+Address = tuple[str, int]
 
 ROUTE_ONCE = b"/once"
 WINDOW_IDS = 4_096  # of one sender; at 400 messages a second a retry may be 10 s late
