@@ -291,8 +291,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Virtual seconds since the loop was made: a `clock` for `Endpoint.bind`."""
         return self._now
 
-    def wall(self) -> datetime:
-        """The time of day that goes with `time`, UTC."""
+    def utc_now(self) -> datetime:
+        """The time of day that goes with `time`: a `utc_now` for `Endpoint.bind`."""
         return self._started_at + timedelta(seconds=self._now)
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
