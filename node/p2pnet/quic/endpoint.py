@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 from p2pnet.model.errors import LocalError, TrustError
 from p2pnet.quic.addresses import Address, numeric, readable, resolve
 from p2pnet.quic.connection import Connection
-from p2pnet.quic.contacts import REBOOTSTRAP, Contacts
+from p2pnet.quic.contacts import Contacts
 from p2pnet.quic.dispatch import Dispatcher, Egress
 from p2pnet.quic.engine import Datagram, Incoming
 from p2pnet.quic.errors import BadAddress, CloseCode, EndpointClosed, EndpointError, QuicError
@@ -182,7 +182,7 @@ class Endpoint:
     async def bootstrap(self, contacts: Contacts, *, expect: str | None = None, timeout_s: float = 10.0) -> Connection:
         """A connection to the first of these contacts that answers, which is remembered there.
 
-        Raises BadAddress when there is none to try, ExceptionGroup when all fail.
+        Raises ValueError when there is none to try, ExceptionGroup when all fail.
         """
         return await contacts.bootstrap(self, expect=expect, timeout_s=timeout_s)
 
@@ -190,7 +190,7 @@ class Endpoint:
         self, contacts: Contacts, *, expect: str | None = None, timeout_s: float = 10.0, retry: Retry | None = None
     ) -> Connection:
         """As `bootstrap`, again and again within `retry`'s budget: after a partition, when every connection is lost."""
-        return await contacts.rebootstrap(self, expect=expect, timeout_s=timeout_s, retry=retry or REBOOTSTRAP)
+        return await contacts.rebootstrap(self, expect=expect, timeout_s=timeout_s, retry=retry)
 
     async def accept(self) -> Connection:
         """The next inbound connection, when there is no `on_connection`. Raises EndpointClosed."""

@@ -253,6 +253,9 @@ class MemoryTransport:
             loop.call_exception_handler({"message": f"exception in {self._on_datagrams!r}", "exception": error})
         return True
 
+    def forget(self) -> None:
+        """Nothing waits here."""
+
     def close(self) -> None:
         """Neither send nor receive any more; another transport may take the address. Idempotent."""
         if not self._closed:
@@ -286,8 +289,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Virtual seconds since the loop was made: a `clock` for `Endpoint.bind`."""
         return self._now
 
-    def wall(self) -> datetime:
-        """The time of day that goes with `time`, UTC."""
+    def utc_now(self) -> datetime:
+        """The time of day that goes with `time`: a `utc_now` for `Endpoint.bind`."""
         return self._started_at + timedelta(seconds=self._now)
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:

@@ -26,6 +26,8 @@ from p2pnet.quic.framing import Parts
 from p2pnet.quic.message import Message
 from p2pnet.quic.retry import Retry, worth_retrying
 
+Address = tuple[str, int]
+
 ROUTE_ONCE = b"/once"
 WINDOW_IDS = 4_096  # of one sender; at 400 messages a second a retry may be 10 s late
 WINDOW_SENDERS = 1_024
@@ -259,8 +261,8 @@ def _worth(error: Exception) -> bool:
     """More than for a plain send: the id makes another attempt safe, and a lost connection is dialled again."""
     if isinstance(error, DeliveryFailed):
         return error.kind == "busy"
-    if isinstance(error, StreamLost):
-        return error.code != StreamCode.MALFORMED  # a peer that drains refuses what is new as unwanted
+    if isinstance(error, StreamLost) and error.code == StreamCode.UNWANTED:
+        return True  # so a peer that drains refuses what is new
     return isinstance(error, ConnectionLost) or worth_retrying(error)
 
 
