@@ -230,9 +230,6 @@ class MemoryTransport:
         del on_too_big
         self._on_datagrams = on_datagrams
 
-    def forget(self) -> None:
-        """Nothing ever waits."""
-
     def send(self, datagrams: Sequence[Datagram]) -> None:
         """Send all, in order."""
         if self._closed:

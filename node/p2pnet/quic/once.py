@@ -26,8 +26,6 @@ from p2pnet.quic.framing import Parts
 from p2pnet.quic.message import Message
 from p2pnet.quic.retry import Retry, worth_retrying
 
-Address = tuple[str, int]
-
 ROUTE_ONCE = b"/once"
 WINDOW_IDS = 4_096  # of one sender; at 400 messages a second a retry may be 10 s late
 WINDOW_SENDERS = 1_024
