@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from p2pnet.quic.addresses import Address
 from p2pnet.quic.connection import Connection
-from p2pnet.quic.endpoint import Address, Endpoint
+from p2pnet.quic.endpoint import Endpoint
 from p2pnet.quic.errors import CloseCode, FrameError, StreamCode
 from p2pnet.quic.message import Message
 
