@@ -216,7 +216,7 @@ async def test_the_mtu_is_what_the_search_for_it_comes_to(
 ) -> None:
     sizes = iter([1200.0, 1200.0, 1452.0, 4000.0])
 
-    monkeypatch.setattr(Connection, "counters", lambda _: {"mtu_bytes": next(sizes, 8900.0)}, raising=False)
+    monkeypatch.setattr(Connection, "counters", lambda _: {"mtu_bytes": next(sizes, 8900.0)})
 
     outcome = await pinged(await place.peer("anna"), **place.leaf("bert"))
 

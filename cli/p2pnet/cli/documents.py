@@ -184,7 +184,7 @@ class Ping(msgspec.Struct, frozen=True, kw_only=True):
     echo: bool = False
     rtt_ms: RoundTrip = RoundTrip()
     mtu_bytes: int | None = None
-    """UDP payload that the path was found to carry in one datagram; None where it is not measured."""
+    """UDP payload that the path was found to carry in one datagram."""
     seen_as: str | None = None
     """Our own address, as the peer sees it."""
     certificate: Certificate | None = None

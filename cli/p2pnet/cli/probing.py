@@ -101,7 +101,7 @@ class Prober:
 
     async def _bound(self, family: int) -> tuple[Endpoint, Reach]:
         if family not in self._reaches:
-            endpoint = await Endpoint.bind(_ANY[family], trust=self._trust)
+            endpoint = await Endpoint.bind(_ANY[family], trust=self._trust, listens=False)
             self._reaches[family] = (endpoint, Reach(endpoint))
         return self._reaches[family]
 
@@ -160,20 +160,19 @@ def _certificate(connection: Connection) -> Certificate | None:
     return Certificate(uri=seen.uri, not_after=until, sha256=seen.fingerprint)
 
 
-async def _mtu(connection: Connection) -> int | None:
-    """Bytes of UDP payload that the path was found to carry; None where this is not measured."""
-    counters: Callable[[], dict[str, float]] = getattr(connection, "counters", dict)
+async def _mtu(connection: Connection) -> int:
+    """Bytes of UDP payload that the path was found to carry, once the search for it is over."""
     began = quiet_since = time.perf_counter()
-    found = counters().get("mtu_bytes")
-    while found is not None and not connection.closed:
+    found = connection.counters()["mtu_bytes"]
+    while not connection.closed:
         now = time.perf_counter()
         rtt_s = connection.rtt_s
         if now - quiet_since > max(MTU_QUIET_S, 4 * rtt_s) or now - began > max(MTU_S, 12 * rtt_s):
             break
         await asyncio.sleep(POLL_S)
-        if (larger := counters()["mtu_bytes"]) != found:
+        if (larger := connection.counters()["mtu_bytes"]) != found:
             found, quiet_since = larger, time.perf_counter()
-    return None if found is None else int(found)
+    return int(found)
 
 
 async def _resolve(host: str, port: int) -> tuple[int, Address]:
