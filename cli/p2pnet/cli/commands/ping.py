@@ -224,10 +224,10 @@ def _failure(answers: Sequence[Answer], options: Options, plan: Plan) -> Command
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         what = f"{len(silent)} of {len(answers)} peers do not answer: {', '.join(names[:SHOWN])}{more}"
     where = address_text(first.host, first.port) if len(silent) == 1 else WHERE
-    return CommandError(what, where=where, todo=_todo(error, options, plan), exit_code=ExitCode.NOT_FOUND)
+    return CommandError(what, where=where, todo=_todo(first, error, options, plan), exit_code=ExitCode.NOT_FOUND)
 
 
-def _todo(error: Exception | None, options: Options, plan: Plan) -> str:
+def _todo(peer: Peer, error: Exception | None, options: Options, plan: Plan) -> str:
     match error:
         case BadAddress():
             return "check the name, and that this machine has an address of its family"
@@ -241,7 +241,7 @@ def _todo(error: Exception | None, options: Options, plan: Plan) -> str:
             return "it speaks another protocol: see what listens there; --anyone is for endpoints of qp2p"
         case HandshakeFailed(kind="too-many" | "closed"):
             return "it turned us away: try again in a moment"
-        case _ if plan.subnet:
+        case _ if peer.node:
             return f"p2pnet status {plan.subnet}"
         case _:
             return f"see that a peer listens there and that UDP gets through; --timeout {2 * options.timeout_s:g}s waits longer"

@@ -22,14 +22,16 @@ def draw(pings: Pings, width: int, now: float) -> RenderableType:
         silent = [ping for ping in shown if not ping.answered]
         answered = sorted((ping for ping in shown if ping.answered), key=_slowness, reverse=True)
         shown = [*silent[:ROWS_MAX], *answered[:SLOWEST]]
-        rest = [Text(f"and {len(pings.pings) - len(shown)} more that are quicker (all: -o json)", style="dim")]
+        rest = [Text(f"and {len(pings.pings) - len(shown)} more (all: -o json)", style="dim")]
     troubles = [
         line
         for ping in shown
         if not ping.answered
         for line in text.flow(f"{_name(ping)} ", [ping.error], width, style="red")
     ]
-    return Group(_table(shown, now), *rest, *troubles)
+    seen = {ping.seen_as for ping in shown if ping.seen_as}
+    same = [Text(f"they see us at {clean(next(iter(seen)))}", style="dim")] if len(seen) == 1 else []
+    return Group(_table(shown, now, seen=len(seen) > 1), *rest, *same, *troubles)
 
 
 def _lines(ping: Ping, trust: str, width: int, now: float) -> list[Text]:
@@ -61,9 +63,10 @@ def _lines(ping: Ping, trust: str, width: int, now: float) -> list[Text]:
     ]
 
 
-def _table(pings: list[Ping], now: float) -> Table:
+def _table(pings: list[Ping], now: float, *, seen: bool) -> Table:
+    """`seen`: with a column for the address they see us at."""
     right = ("HANDSHAKE", "ROUND TRIP", "MTU", "LEAF")
-    drawn = text.table("PEER", "ANSWER", *right, "SEES US AT", right=right)
+    drawn = text.table("PEER", "ANSWER", *right, *(["SEES US AT"] if seen else []), right=right)
     for ping in pings:
         answer = "echo" if ping.echo else "no echo" if ping.answered else "none"
         drawn.add_row(
@@ -73,7 +76,7 @@ def _table(pings: list[Ping], now: float) -> Table:
             text.milliseconds(ping.rtt_ms.median if ping.echo else ping.rtt_ms.smoothed),
             text.count(ping.mtu_bytes),
             (text.until(ping.certificate.not_after, now) if ping.certificate else "") or text.DASH,
-            clean(ping.seen_as) if ping.seen_as else text.DASH,
+            *([clean(ping.seen_as or text.DASH)] if seen else []),
         )
     return drawn
 
