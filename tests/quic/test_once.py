@@ -266,7 +266,7 @@ async def test_a_draining_peer_is_tried_again_until_its_successor_answers(world:
     here = await sender(world)
     address = there.endpoint.address
     await here._endpoint.connect(address)
-    there.endpoint.draining = True
+    there.endpoint._dispatcher.draining = True
     sending = asyncio.ensure_future(here.send(address, b"/x", b"", b"y", retry=SOON, timeout_s=0.3))
     await until(lambda: here.counters()["attempts_total"] > 1)
     there.endpoint.draining = False

@@ -7,7 +7,7 @@ object per packet.
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Any, Protocol, Self
 
@@ -287,7 +287,7 @@ class Connection:
         if schedule is None:
             await attempt()
         else:
-            await schedule.run(attempt)
+            await self._until_closed(schedule, attempt)
 
     def open_uni(self) -> SendStream:
         """A stream of one's own for one message, as qp2p has it. The peer learns of it with the first bytes."""
@@ -436,6 +436,21 @@ class Connection:
         self._finish(self.engine.fail(f"{type(error).__name__}: {error}"))
 
     # Private
+
+    async def _until_closed(self, schedule: Retry, attempt: Callable[[], Awaitable[None]]) -> None:
+        """Attempt on schedule; the end of the connection cuts a wait short."""
+        end: asyncio.Future[Exception] = self.loop.create_future()
+
+        def ended(_: Connection) -> None:
+            if (reason := self.lost()) is not None and not end.done():
+                end.set_result(reason)
+
+        self.add_done_callback(ended)
+        try:
+            await schedule.run(attempt, until=end)
+        finally:
+            if ended in self._callbacks:
+                self._callbacks.remove(ended)
 
     def _encode(self, header: bytes, dst: bytes, payload: Parts) -> list[bytes]:
         pieces = encode(header, dst, payload, empty_payload=self.empty_payloads)

@@ -10,17 +10,14 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from p2pnet.quic.addresses import Address
+from p2pnet.quic.connection import Connection
 from p2pnet.quic.errors import BadAddress, EndpointClosed
 from p2pnet.quic.retry import Retry
 
-if TYPE_CHECKING:
-    from p2pnet.quic.connection import Connection
-
 log = logging.getLogger(__name__)
-
-Address = tuple[str, int]
 
 CONTACTS_MAX = 200
 WRITE_EVERY = 10  # new addresses
@@ -38,7 +35,7 @@ class Dialler(Protocol):
 
     async def connect_any(
         self, addresses: Iterable[Address], *, expect: str | None = None, new: bool = False, timeout_s: float = 10.0
-    ) -> "tuple[Connection, dict[Address, Exception]]":
+    ) -> tuple[Connection, dict[Address, Exception]]:
         """The first that answers; no loser stays connected."""
 
 
@@ -93,7 +90,7 @@ class Contacts:
 
     async def bootstrap(
         self, endpoint: Dialler, *, expect: str | None = None, new: bool = False, timeout_s: float = 10.0
-    ) -> "Connection":
+    ) -> Connection:
         """A connection to the first contact that answers, which is remembered; no other one stays connected.
 
         Races over the newest 32 cached and the first 32 fixed contacts, then over the next of both; `timeout_s` is for
@@ -121,14 +118,14 @@ class Contacts:
 
     async def rebootstrap(
         self, endpoint: Dialler, *, retry: Retry = REBOOTSTRAP, expect: str | None = None, timeout_s: float = 10.0
-    ) -> "Connection":
+    ) -> Connection:
         """Back into the network after all connections were lost: bootstrap until one answers or the budget ends.
 
         Each attempt reads the cache again, for another process may know more, and dials anew: a pooled connection may
         be as dead as the others. Raises what `bootstrap` does.
         """
 
-        async def attempt() -> "Connection":
+        async def attempt() -> Connection:
             self._refresh()
             return await self.bootstrap(endpoint, expect=expect, new=True, timeout_s=timeout_s)
 

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 from p2pnet.model.errors import LocalError, TrustError
 from p2pnet.quic.addresses import Address, numeric, readable, resolve
 from p2pnet.quic.connection import Connection
-from p2pnet.quic.contacts import Contacts
+from p2pnet.quic.contacts import REBOOTSTRAP, Contacts
 from p2pnet.quic.dispatch import Dispatcher, Egress
 from p2pnet.quic.engine import Datagram, Incoming
 from p2pnet.quic.errors import BadAddress, CloseCode, EndpointClosed, QuicError
@@ -61,7 +61,7 @@ class Endpoint:
         self.on_malformed: Callable[[Connection, Exception], None] | None = None
         self.address: Address = transport.address
         """The real bound one."""
-        self._clock = clock
+        self.clock = clock
         self._dispatcher = Dispatcher(
             transport,
             trust,
@@ -175,9 +175,9 @@ class Endpoint:
         return await race(addresses, attempt)
 
     async def bootstrap(self, contacts: Contacts, *, expect: str | None = None, timeout_s: float = 10.0) -> Connection:
-        """A connection to any of these contacts, the newest first among equals, remembered there.
+        """A connection to the first of these contacts that answers, which is remembered there.
 
-        Raises ValueError when there is none to try, ExceptionGroup when all fail.
+        Raises BadAddress when there is none to try, ExceptionGroup when all fail.
         """
         return await contacts.bootstrap(self, expect=expect, timeout_s=timeout_s)
 
@@ -185,7 +185,7 @@ class Endpoint:
         self, contacts: Contacts, *, expect: str | None = None, timeout_s: float = 10.0, retry: Retry | None = None
     ) -> Connection:
         """As `bootstrap`, again and again within `retry`'s budget: after a partition, when every connection is lost."""
-        return await contacts.rebootstrap(self, expect=expect, timeout_s=timeout_s, retry=retry)
+        return await contacts.rebootstrap(self, expect=expect, timeout_s=timeout_s, retry=retry or REBOOTSTRAP)
 
     async def accept(self) -> Connection:
         """The next inbound connection, when there is no `on_connection`. Raises EndpointClosed."""
@@ -294,9 +294,9 @@ class Endpoint:
     async def drain(self, timeout_s: float) -> None:
         """Accept and dial nothing more, finish the streams that are open (at most `timeout_s`), then close."""
         self._dispatcher.draining = True
-        give_up = self._clock() + timeout_s
+        give_up = self.clock() + timeout_s
         # Polled, for a drain is rare, and every stream would have to signal its end otherwise.
-        while self._clock() < give_up and any(one.busy for one in self.connections):  # noqa: ASYNC110
+        while self.clock() < give_up and any(one.busy for one in self.connections):  # noqa: ASYNC110
             await asyncio.sleep(_DRAIN_POLL_S)
         self.close()
         await self.wait_closed()

@@ -24,7 +24,7 @@ import random
 import selectors
 import socket
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -32,13 +32,12 @@ from typing import Any, TypeVar, TypeVarTuple
 
 from p2pnet.links import Link, LinkShape
 from p2pnet.model.errors import LocalError
+from p2pnet.quic.addresses import Address
+from p2pnet.quic.engine import Datagram
 from p2pnet.quic.errors import BadAddress, EndpointError
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-Address = tuple[str, int]
-Datagram = tuple[bytes, Any]
-"""Payload and the system's form of the address: (host, port), and flow and scope too for IPv6."""
 OnSend = Callable[[Address, Address, bytes], bool | None]
 """Called with source, destination and payload; False loses the datagram."""
 
@@ -224,11 +223,17 @@ class MemoryTransport:
         self._on_datagrams: Callable[[list[Datagram]], None] | None = None
         self._closed = False
 
-    def start(self, on_datagrams: Callable[[list[Datagram]], None]) -> None:
-        """From now on this gets what arrives, a batch at a time, from the loop."""
+    def start(
+        self, on_datagrams: Callable[[list[Datagram]], None], on_too_big: Callable[[Any, int], None] | None = None
+    ) -> None:
+        """From now on this gets what arrives, a batch at a time, from the loop; nothing is refused for its size."""
+        del on_too_big
         self._on_datagrams = on_datagrams
 
-    def send(self, datagrams: list[Datagram]) -> None:
+    def forget(self) -> None:
+        """Nothing ever waits."""
+
+    def send(self, datagrams: Sequence[Datagram]) -> None:
         """Send all, in order."""
         if self._closed:
             return

@@ -18,8 +18,9 @@ from typing import Literal
 
 from p2pnet.model.errors import LimitError
 from p2pnet.model.limits import MIB
+from p2pnet.quic.addresses import Address
 from p2pnet.quic.connection import Connection
-from p2pnet.quic.endpoint import Address, Endpoint
+from p2pnet.quic.endpoint import Endpoint
 from p2pnet.quic.errors import ConnectionLost, FrameError, QuicError, StreamCode, StreamLost
 from p2pnet.quic.framing import Parts
 from p2pnet.quic.message import Message
