@@ -417,7 +417,8 @@ class Connection:
                 self._farewell_at = now + engine.probe_timeout_s
             self.traffic.transmit(self, datagrams)
             self.process(now)
-        if engine.terminated or (self.closed and engine.close_heard):
+        # A dial that nobody answered has nobody to tell more than once.
+        if engine.terminated or (self.closed and (engine.close_heard or not engine.begun)):
             self._bury()
         else:
             self._arm(now)

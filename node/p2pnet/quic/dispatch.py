@@ -199,6 +199,7 @@ class Dispatcher:
             connection.stop()
         self._unburied.clear()
         self._routes.clear()
+        self._configurations.close()
         self.transport.close()
 
     def flush(self) -> None:

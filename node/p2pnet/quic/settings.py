@@ -64,6 +64,8 @@ class Settings:
     """`reno` or `cubic`."""
     retry: Retry | None = None
     """Used by `connect` where the call names none."""
+    key_log: Path | None = None
+    """Where to add the secrets of every connection, for Wireshark to read (SSLKEYLOGFILE's format): for diagnosis."""
     qlog_dir: Path | None = None
     """Where to write one qlog file per connection; costly, for diagnosis."""
 

@@ -8,7 +8,6 @@ The seam between the connection ring and a QUIC implementation: nothing of aioqu
 from collections.abc import Callable
 from typing import Any
 
-from aioquic.quic.connection import QuicConnectionState
 from aioquic.quic.events import ConnectionIdIssued, ConnectionIdRetired, ConnectionTerminated, HandshakeCompleted
 from aioquic.quic.packet import QuicErrorCode
 
@@ -231,7 +230,7 @@ class Engine:
     @property
     def begun(self) -> bool:
         """A packet of the peer's could be read."""
-        return self._quic._state is not QuicConnectionState.FIRSTFLIGHT
+        return self._quic._peer_cid.sequence_number is not None
 
     @property
     def cid(self) -> bytes:

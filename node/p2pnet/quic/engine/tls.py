@@ -10,7 +10,7 @@ with at that point, so nothing a stranger sends is ever handled.
 
 from collections.abc import Callable, Mapping
 from ssl import CERT_NONE
-from typing import Any
+from typing import Any, TextIO
 
 from aioquic import tls
 from aioquic._buffer import Buffer
@@ -113,6 +113,7 @@ class Configurations:
         self._trust = trust
         self._settings = settings
         self._made: dict[tuple[int, bool], QuicConfiguration] = {}
+        self._key_log: TextIO | None = None
 
     def get(self, *, is_client: bool) -> QuicConfiguration:
         """The configuration for a connection that starts now."""
@@ -122,6 +123,11 @@ class Configurations:
                 self._made.clear()
             self._made[key] = self._make(is_client=is_client)
         return self._made[key]
+
+    def close(self) -> None:
+        """No connection starts any more."""
+        if self._key_log is not None:
+            self._key_log.close()
 
     def _make(self, *, is_client: bool) -> QuicConfiguration:
         settings = self._settings
@@ -149,6 +155,8 @@ class Configurations:
             configuration.certificate = identity.certificates[0]
             configuration.certificate_chain = list(identity.certificates[1:])
             configuration.private_key = identity.private_key
+        if settings.key_log is not None:
+            configuration.secrets_log_file = self._key_log = self._key_log or settings.key_log.open("a")
         if settings.qlog_dir is not None:
             from aioquic.quic.logger import QuicFileLogger  # only when asked for
 
