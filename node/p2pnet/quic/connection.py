@@ -431,6 +431,11 @@ class Connection:
 
     def too_big(self, size: int) -> None:
         """The system refused a datagram of this size."""
+        if not self._established and not self.closed:
+            text = f"the path does not carry datagrams of {size} bytes, which QUIC needs (RFC 9000 section 14)"
+            self._finish(CloseReason("transport", 0, text))
+            self._bury()
+            return
         self.engine.too_big(size)
         self.touch()
 

@@ -206,11 +206,11 @@ class Engine:
         """Say an application's end; `datagrams` has the packets. Raises ValueError for a code QUIC cannot say."""
         if not 0 <= code <= ERROR_CODE_MAX:
             raise ValueError(f"close code {code}: QUIC says 0 to 2^62-1")
-        self._quic.close(error_code=code, reason_phrase=_short(text))
+        self._quic.close_application(code, _short(text))
 
     def give_up_handshake(self, text: str) -> None:
         """Say that there will be no connection."""
-        self._quic.close(error_code=QuicErrorCode.NO_ERROR, reason_phrase=_short(text))
+        self._quic.close(QuicErrorCode.NO_ERROR, reason_phrase=_short(text))
 
     def fail(self, text: str) -> CloseReason:
         """Say that this end cannot go on, by a mistake of its own."""

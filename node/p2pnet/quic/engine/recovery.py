@@ -20,6 +20,7 @@ from aioquic.tls import Epoch
 
 from p2pnet.quic.engine.mtu import PathMtu
 
+INITIAL_WINDOW_BYTES = 14_720  # RFC 9002 section 7.2, for datagrams of up to half of it
 QUIET_PACKETS_MAX = 256  # sent packets remembered that ask for no acknowledgement
 _BURST_PACKETS = 64  # aioquic's timers tick in milliseconds, and one sendmsg carries 44 datagrams
 
@@ -108,7 +109,8 @@ class Recovery(QuicPacketRecovery):
         """Datagrams are now this large; before any loss, the initial window follows (RFC 9002 section 7.2)."""
         control = self._cc
         if control.ssthresh is None:
-            control.congestion_window = max(control.congestion_window, K_INITIAL_WINDOW * size)
+            initial = min(K_INITIAL_WINDOW * size, max(INITIAL_WINDOW_BYTES, 2 * size))
+            control.congestion_window = max(control.congestion_window, initial)
         self._datagram_bytes = size
         control._max_datagram_size = self._pacer._max_datagram_size = size
         if self._rtt_initialized:

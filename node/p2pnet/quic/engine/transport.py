@@ -46,6 +46,7 @@ from p2pnet.quic.engine.tls import CID_BYTES, Admit, JudgingContext
 CRYPTO_PENDING_MAX = 64 * 1024  # out-of-order handshake bytes of one stranger
 CRYPTO_PIECES_MAX = 64  # and the pieces they may be in: keeping them in order costs time by their number
 CONNECTION_CIDS = 3  # of ours that a peer may hold: one in use, two to move to
+PROBE_TIMEOUT_MAX_S = 3.0  # as far as idle and closing times go
 SEQUENCE_NUMBERS_MAX = 64  # of a peer's cids that are remembered
 _PEER_LIMITS = tuple(one.name for one in fields(PeerLimits))
 
@@ -133,10 +134,15 @@ class Transport(QuicConnection):
         self._pacing_at = None
         return False
 
-    def reset_tokens(self) -> list[bytes]:
-        """By which the peer may say that it has forgotten this connection (RFC 9000 section 10.3)."""
-        token = self._peer_cid.stateless_reset_token
-        return [] if token is None else [token]
+    def close_application(self, code: int, text: str) -> None:
+        """The owner's end, in the owner's code."""
+        super().close(error_code=code, frame_type=None, reason_phrase=text)
+
+    def close(
+        self, error_code: int = QuicErrorCode.NO_ERROR, frame_type: int | None = None, reason_phrase: str = ""
+    ) -> None:
+        """QUIC's end: aioquic, which cannot always name the frame at fault, would pass it off as the owner's."""
+        super().close(error_code, QuicFrameType.PADDING if frame_type is None else frame_type, reason_phrase)
 
     def handle_timer(self, now: float) -> None:
         """As aioquic; a peer that talks but acknowledges nothing is given up like a silent one."""
@@ -178,8 +184,11 @@ class Transport(QuicConnection):
             self._quic_logger = None
 
     def too_big(self, size: int) -> None:
-        """The system does not take datagrams of this size for the present path."""
+        """The system does not take datagrams of this size for the present path: they never left."""
         self.mtu.on_too_big(size, self.now)
+        space = self._spaces[tls.Epoch.ONE_RTT]
+        gone = [packet for packet in space.sent_packets.values() if packet.sent_bytes == size]
+        self._loss._on_packets_lost(congestion_event=False, now=self.now, packets=gone, space=space)
 
     # Receiving
 
@@ -341,6 +350,17 @@ class Transport(QuicConnection):
         if self._mtu_probe_due(now) and (size := self.mtu.probe(now)) is not None:
             datagrams += self._probe_mtu(size, now)
         return datagrams
+
+    def _send_probing_frames(self, network_path: QuicNetworkPath, now: float) -> list[tuple[bytes, Any]]:
+        """As aioquic; on a path of which nothing is known no larger than all carry, and not beyond the window."""
+        if self._loss.bytes_in_flight > self._loss.congestion_window:
+            network_path.remote_challenges.clear()
+            return []
+        size, self._max_datagram_size = self._max_datagram_size, BASE
+        try:
+            return super()._send_probing_frames(network_path, now)
+        finally:
+            self._max_datagram_size = size
 
     def _mtu_probe_due(self, now: float) -> bool:
         at = self.mtu.next_at
@@ -545,7 +565,15 @@ class Transport(QuicConnection):
         ours = self._configuration.idle_timeout
         # 0 means none (RFC 9000 section 18.2); aioquic takes it for zero seconds.
         theirs = self._remote_max_idle_timeout
-        return float(max(min(ours, theirs) if theirs else ours, 3 * self._loss.get_probe_timeout()))
+        return float(max(min(ours, theirs) if theirs else ours, self._three_probe_timeouts()))
+
+    def _close_begin(self, is_initiator: bool, now: float) -> None:
+        super()._close_begin(is_initiator, now)
+        self._close_at = now + self._three_probe_timeouts()
+
+    def _three_probe_timeouts(self) -> float:
+        """RFC 9000 sections 10.1 and 10.2; a peer has a say in them, by its delays, so they have an end."""
+        return 3 * min(self._loss.get_probe_timeout(), PROBE_TIMEOUT_MAX_S)
 
     @property
     def is_closing(self) -> bool:
