@@ -155,7 +155,6 @@ async def test_many_of_its_clients_at_once_are_served_alike(world: World, progra
     assert len(world.received) == 400
 
 
-@pytest.mark.xfail(strict=True, reason="datagrams have one size: a path narrower than Ethernet's loses them")
 async def test_a_path_of_1400_bytes_carries_our_messages_to_it(world: World, program: Path, until: Until) -> None:
     sent = payloads(1, 200, 65_536, 2 << 20)
     async with qp2p.echo_server(program) as server:
@@ -168,7 +167,6 @@ async def test_a_path_of_1400_bytes_carries_our_messages_to_it(world: World, pro
     assert Counter(server.hashes) == Counter({digest(payload): 2 for payload in sent})
 
 
-@pytest.mark.xfail(strict=True, reason="datagrams have one size: a path narrower than Ethernet's loses them")
 @pytest.mark.parametrize("bi", [False, True], ids=["uni", "bi"])
 async def test_a_path_of_1400_bytes_carries_its_messages_to_us(world: World, program: Path, bi: bool) -> None:
     server = await listening(world)
