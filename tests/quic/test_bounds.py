@@ -17,7 +17,7 @@ from p2pnet.quic.framing import HEAD
 if TYPE_CHECKING:
     from tests.quic.conftest import Until, World
 
-OWN = 16 * 1024  # what a one-way stream may carry before room is made for it
+OWN = 8 * 1024  # what a one-way stream may carry before room is made for it
 MIB = 1 << 20
 
 
@@ -57,7 +57,7 @@ def forge(connection: Any, frames: list[QuicStreamFrame]) -> None:
     stream = connection.engine.open(uni=True, priority=0)
     stream.max_stream_data_remote = 1 << 60
     stream.sender = Forger(frames)
-    connection.engine._quic.enqueue(stream)
+    connection.engine._sending.add(stream)
     connection.touch()
 
 
@@ -104,7 +104,7 @@ async def test_gapped_offsets_allocate_nothing(world: World) -> None:
     for _ in range(15):
         forge(connection, [QuicStreamFrame(offset=OWN - 2, data=b"x")])
     await asyncio.sleep(0.1)
-    assert other.engine._quic.gaps == 15
+    assert other.engine._flow.gaps == 15
     assert rss() - before < 2 * MIB
     assert not connection.closed
 
@@ -124,7 +124,7 @@ async def test_highest_offsets_earn_no_credit(world: World) -> None:
     for round_ in range(3):
         forge(connection, [QuicStreamFrame(offset=OWN - 10 + round_, data=b"x")])
         await asyncio.sleep(0.02)
-    assert other.engine._quic._local_max_data.value == other.settings.connection_window_bytes
+    assert other.engine._flow.max_data.value == other.settings.connection_window_bytes // 8 * 7
     assert all(one.max_stream_data_local == OWN for one in other.engine.streams.values())
 
 
@@ -138,7 +138,7 @@ async def test_crumbs_in_disorder_end_the_connection_before_they_fill_memory(wor
 
 async def test_a_flood_of_streams_ends_the_connection(world: World, until: Until) -> None:
     connection, other = await world.pair()
-    connection.engine._quic._remote_max_streams_uni = 10_000
+    connection.engine._flow.peer.max_streams_uni = 10_000
     for _ in range(200):
         half(connection, b"x")
     connection.touch()
@@ -290,5 +290,5 @@ async def test_refused_streams_return_their_credit(world: World) -> None:
     for _ in range(40):
         with pytest.raises(MessageTooLarge):
             await connection.request(b"/x", b"x" * 900_000)
-    assert other.engine._quic.gaps == 0
+    assert other.engine._flow.gaps == 0
     assert (await connection.request(b"/x", b"ok")).payload == b"ok"

@@ -71,7 +71,7 @@ async def test_ten_thousand_tiny_requests_each_come_back_once(world: World) -> N
     await asyncio.wait_for(done, 20)
     assert sorted(seen) == [number.to_bytes(8, "big") for number in range(10_000)]
     assert not connection.engine.streams
-    assert connection.engine._quic._remote_max_streams_bidi > 10_000 - 128
+    assert connection.engine._flow.peer.max_streams_bidi > 10_000 - 128
 
 
 async def test_many_large_messages_at_once_all_arrive(world: World) -> None:

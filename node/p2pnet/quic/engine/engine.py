@@ -8,14 +8,14 @@ The seam between the connection ring and a QUIC implementation: nothing of aioqu
 from collections.abc import Callable
 from typing import Any
 
-from aioquic.quic.connection import QuicConnectionState
 from aioquic.quic.events import ConnectionIdIssued, ConnectionIdRetired, ConnectionTerminated, HandshakeCompleted
 from aioquic.quic.packet import QuicErrorCode
 
 from p2pnet.model.errors import P2pnetError, TrustError
+from p2pnet.quic.engine.flow import Happening, Windows
 from p2pnet.quic.engine.streams import Stream
 from p2pnet.quic.engine.tls import REFUSAL_ALERTS, Admit, Configurations
-from p2pnet.quic.engine.transport import Happening, Transport, Windows
+from p2pnet.quic.engine.transport import Transport
 from p2pnet.quic.errors import CloseCode, CloseReason, HandshakeFailed
 from p2pnet.quic.settings import Settings
 
@@ -58,6 +58,8 @@ class Engine:
             original_destination_connection_id=original_cid,
             retry_source_connection_id=retry_cid,
         )
+        self._flow = self._quic.flow
+        self._sending = self._quic.sending
         self._key_update_packets = settings.key_update_packets
         self.complete = False
         """This end has finished the handshake; a client's peer may still refuse it."""
@@ -122,25 +124,25 @@ class Engine:
                 self.old_cids.append(event.connection_id)
             elif isinstance(event, HandshakeCompleted):
                 self.complete = True
-        happenings, quic.happenings = quic.happenings, []
+        happenings, self._flow.happenings = self._flow.happenings, []
         return happenings
 
     # Streams
 
     def may_open(self, *, uni: bool) -> bool:
         """Whether the peer allows one more stream of this kind now."""
-        return self._quic.may_open(uni=uni)
+        return self._flow.may_open(uni=uni)
 
     def open(self, *, uni: bool, priority: int = 0) -> Stream:
         """A new stream; higher priorities leave first. Ask `may_open` before. The peer learns of it with its bytes."""
-        return self._quic.open(uni=uni, priority=priority)
+        return self._flow.open(uni=uni, priority=priority)
 
     def write(self, stream: Stream, pieces: list[bytes], *, end: bool = True) -> None:
         """Add these to our half of the stream; they are kept, not copied."""
         last = len(pieces) - 1
         for index, piece in enumerate(pieces):
             stream.sender.write(piece, end_stream=end and index == last)
-        self._quic.enqueue(stream)
+        self._sending.add(stream)
 
     def read(self, stream: Stream) -> tuple[list[bytes], bool]:
         """What has come in order, and whether the peer's half ends there. Its bytes are the caller's to `credit`."""
@@ -150,15 +152,15 @@ class Engine:
 
     def reset(self, stream: Stream, code: int) -> None:
         """Give up our half; no effect once it is acknowledged."""
-        self._quic.give_up(stream, code)
+        self._sending.reset(stream, code)
 
     def stop(self, stream: Stream, code: int) -> None:
         """Refuse the peer's half: nothing of it is read any more."""
-        self._quic.stop(stream, code)
+        self._flow.stop(stream, code)
 
     def widen(self, stream: Stream, size: int) -> None:
         """Let the peer send the first `size` bytes of this stream."""
-        self._quic.widen(stream, size)
+        self._flow.widen(stream, size)
 
     def hold(self, stream: Stream) -> None:
         """The peer may not open another in place of this one before `return_stream`."""
@@ -166,19 +168,19 @@ class Engine:
 
     def return_stream(self) -> None:
         """For one held: the peer may open another two-way stream."""
-        self._quic.return_stream(uni=False)
+        self._flow.return_stream(uni=False)
 
     def credit(self, count: int) -> None:
         """So many bytes that were read have left memory."""
-        self._quic.credited += count
+        self._flow.credited += count
 
     def grant(self, extra: int) -> None:
         """How many bytes the peer may send beyond the connection's window."""
-        self._quic.extra = extra
+        self._flow.extra = extra
 
     def withhold_streams(self, count: int) -> None:
         """So many one-way streams may not be opened anew for now."""
-        self._quic.withheld_streams = count
+        self._flow.withheld_streams = count
 
     def acknowledge_now(self) -> None:
         """Do not wait out the delay for the acknowledgement that is due."""
@@ -187,12 +189,12 @@ class Engine:
     @property
     def exchanges(self) -> int:
         """Two-way streams of ours that are open."""
-        return self._quic.exchanges
+        return self._flow.exchanges
 
     @property
     def streams(self) -> dict[int, Stream]:
         """Those with a half that is not over, by number."""
-        return self._quic.streams
+        return self._flow.streams
 
     # The connection as a whole
 
@@ -231,7 +233,7 @@ class Engine:
     @property
     def begun(self) -> bool:
         """A packet of the peer's could be read."""
-        return self._quic._state is not QuicConnectionState.FIRSTFLIGHT
+        return self._quic._peer_cid.sequence_number is not None
 
     @property
     def cid(self) -> bytes:
@@ -276,11 +278,12 @@ class Engine:
     @property
     def held_bytes(self) -> int:
         """Stream bytes that came and have not left memory."""
-        return int(self._quic._local_max_data.used) - self._quic.credited
+        return self._flow.held_bytes
 
-    def reset_tokens(self) -> list[bytes]:
-        """A datagram that ends in one of these says that the peer has forgotten the connection."""
-        return self._quic.reset_tokens()
+    @property
+    def reset_token(self) -> bytes | None:
+        """A datagram that ends in this says that the peer has forgotten the connection (RFC 9000 section 10.3)."""
+        return self._quic._peer_cid.stateless_reset_token
 
     def counters(self) -> dict[str, float]:
         """Gauges and totals, by name, each with its unit."""

@@ -311,8 +311,8 @@ class Stream:
     """Both halves, the place in the send queue, and the owner: whoever is told what becomes of it."""
 
     __slots__ = (
-        "counts", "is_blocked", "max_stream_data_local", "max_stream_data_local_sent", "max_stream_data_remote",
-        "noted", "owner", "priority", "queued", "receiver", "sender", "stream_id",
+        "counts", "max_stream_data_local", "max_stream_data_remote", "noted", "owner", "priority", "queued",
+        "receiver", "sender", "stream_id",
     )  # fmt: skip
 
     def __init__(self, stream_id: int, *, local: int, remote: int, readable: bool, writable: bool) -> None:
@@ -326,9 +326,7 @@ class Stream:
         self.noted = False
         self.counts = False
         """The peer opened it, and may open another only when somebody says so (`Engine.return_stream`)."""
-        self.is_blocked = False
         self.max_stream_data_local = local
-        self.max_stream_data_local_sent = local
         self.max_stream_data_remote = remote
 
     @property

@@ -10,7 +10,7 @@ with at that point, so nothing a stranger sends is ever handled.
 
 from collections.abc import Callable, Mapping
 from ssl import CERT_NONE
-from typing import Any
+from typing import Any, TextIO
 
 from aioquic import tls
 from aioquic._buffer import Buffer
@@ -21,6 +21,7 @@ from p2pnet.model.errors import TrustError, TrustRefusal
 from p2pnet.quic.engine.mtu import BASE
 from p2pnet.quic.settings import Settings
 from p2pnet.quic.trust import Trust
+from p2pnet.trust import PARSING_FAILS
 
 HANDSHAKE_BYTES_MAX = 64 * 1024  # one TLS message being assembled; chains are at most half of that
 _REASON_CHARS_MAX = 200  # what a refused peer is told: it must fit one packet
@@ -71,6 +72,18 @@ class JudgingContext(tls.Context):
             raise tls.AlertDecodeError("handshake message too long")
         super().handle_message(input_data, output_buf)
 
+    def _set_peer_certificate(self, certificate: tls.Certificate) -> None:
+        try:
+            super()._set_peer_certificate(certificate)
+        except PARSING_FAILS as error:
+            raise tls.AlertBadCertificate(f"the certificate cannot be read: {error}"[:_REASON_CHARS_MAX]) from error
+
+    def _check_certificate_verify_signature(self, verify: tls.CertificateVerify) -> None:
+        try:
+            super()._check_certificate_verify_signature(verify)
+        except PARSING_FAILS as error:
+            raise tls.AlertBadCertificate(f"its key cannot be used: {error}"[:_REASON_CHARS_MAX]) from error
+
     def _server_handle_certificate(self, input_buf: Buffer) -> None:
         super()._server_handle_certificate(input_buf)
         if self._peer_certificate is None:
@@ -100,6 +113,7 @@ class Configurations:
         self._trust = trust
         self._settings = settings
         self._made: dict[tuple[int, bool], QuicConfiguration] = {}
+        self._key_log: TextIO | None = None
 
     def get(self, *, is_client: bool) -> QuicConfiguration:
         """The configuration for a connection that starts now."""
@@ -109,6 +123,11 @@ class Configurations:
                 self._made.clear()
             self._made[key] = self._make(is_client=is_client)
         return self._made[key]
+
+    def close(self) -> None:
+        """No connection starts any more."""
+        if self._key_log is not None:
+            self._key_log.close()
 
     def _make(self, *, is_client: bool) -> QuicConfiguration:
         settings = self._settings
@@ -136,6 +155,8 @@ class Configurations:
             configuration.certificate = identity.certificates[0]
             configuration.certificate_chain = list(identity.certificates[1:])
             configuration.private_key = identity.private_key
+        if settings.key_log is not None:
+            configuration.secrets_log_file = self._key_log = self._key_log or settings.key_log.open("a")
         if settings.qlog_dir is not None:
             from aioquic.quic.logger import QuicFileLogger  # only when asked for
 
