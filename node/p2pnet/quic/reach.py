@@ -4,12 +4,12 @@ Served inside the endpoint, unseen by its `on_message`.
 """
 
 import ipaddress
-import time
 from collections.abc import Callable
 from typing import Any
 
+from p2pnet.quic.addresses import Address
 from p2pnet.quic.connection import Connection
-from p2pnet.quic.endpoint import Address, Endpoint
+from p2pnet.quic.endpoint import Endpoint
 from p2pnet.quic.errors import CloseCode, FrameError, StreamCode
 from p2pnet.quic.message import Message
 
@@ -68,7 +68,7 @@ class Reach:
 
     def _on_dial_back(self, connection: Connection, message: Message) -> None:
         """Dial only the host that asks, and not often: else anybody could aim us at anybody."""
-        now = time.monotonic()
+        now = self._endpoint.clock()
         host = connection.address[0]
         self._dialled_back = {peer: at for peer, at in self._dialled_back.items() if now - at < DIAL_BACK_EVERY_S}
         digits = message.payload

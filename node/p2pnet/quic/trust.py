@@ -74,6 +74,11 @@ class Trust(ABC):
         """Changes when `identity` does."""
         return self._identity.version
 
+    @property
+    def secret(self) -> bytes | None:
+        """Something only this identity knows, the same after a restart; None where there is no lasting identity."""
+        return self.identity.key_pem
+
     @abstractmethod
     def admit(self, chain_der: list[bytes], *, expect: str | None, dialled: bool, now: datetime) -> PeerName:
         """Who the peer with this chain (leaf first) is. Raises TrustError when it is not admitted.
@@ -159,6 +164,12 @@ class _Servers(Trust):
     def __init__(self, bundle: Bundle, identity: IdentitySource | None) -> None:
         super().__init__(identity or FixedIdentity(_self_signed(bundle.pem)))
         self._bundle = bundle
+        self._lasting = identity is not None
+
+    @property
+    def secret(self) -> bytes | None:
+        """None without an identity of one's own."""
+        return super().secret if self._lasting else None
 
     def admit(self, chain_der: list[bytes], *, expect: str | None, dialled: bool, now: datetime) -> PeerName:
         if not dialled:
@@ -177,6 +188,11 @@ class _Anyone(Trust):
 
     def __init__(self) -> None:
         super().__init__(FixedIdentity(_self_signed(b"")))
+
+    @property
+    def secret(self) -> bytes | None:
+        """Nobody lasting."""
+        return None
 
     def admit(self, chain_der: list[bytes], *, expect: str | None, dialled: bool, now: datetime) -> PeerName:
         del chain_der, expect, dialled, now

@@ -18,6 +18,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from p2pnet.model.errors import TrustError, TrustRefusal
+from p2pnet.quic.engine.mtu import BASE
 from p2pnet.quic.settings import Settings
 from p2pnet.quic.trust import Trust
 
@@ -98,18 +99,18 @@ class Configurations:
     def __init__(self, trust: Trust, settings: Settings) -> None:
         self._trust = trust
         self._settings = settings
-        self._made: dict[tuple[int, bool, int], QuicConfiguration] = {}
+        self._made: dict[tuple[int, bool], QuicConfiguration] = {}
 
-    def get(self, *, is_client: bool, datagram_bytes: int) -> QuicConfiguration:
+    def get(self, *, is_client: bool) -> QuicConfiguration:
         """The configuration for a connection that starts now."""
-        key = (self._trust.version, is_client, datagram_bytes)
+        key = (self._trust.version, is_client)
         if key not in self._made:
             if self._made and next(iter(self._made))[0] != key[0]:
                 self._made.clear()
-            self._made[key] = self._make(is_client=is_client, datagram_bytes=datagram_bytes)
+            self._made[key] = self._make(is_client=is_client)
         return self._made[key]
 
-    def _make(self, *, is_client: bool, datagram_bytes: int) -> QuicConfiguration:
+    def _make(self, *, is_client: bool) -> QuicConfiguration:
         settings = self._settings
         identity = self._trust.identity
         configuration = QuicConfiguration(
@@ -120,8 +121,9 @@ class Configurations:
             congestion_control_algorithm=settings.congestion,
             idle_timeout=NEVER_S if settings.idle_s is None else settings.idle_s,
             max_data=settings.connection_window_bytes,
-            max_stream_data=settings.stream_window_bytes,
-            max_datagram_size=datagram_bytes,
+            max_stream_data=settings.connection_window_bytes,  # each kind has its own (Transport)
+            max_datagram_size=BASE,  # every path starts here, and is probed upward
+            connection_id_length=CID_BYTES,
             initial_rtt=INITIAL_RTT_S,
             # AES-128 first: as strong as P-256 leaves, and cheaper per packet.
             cipher_suites=[
@@ -143,4 +145,5 @@ class Configurations:
 
 
 INITIAL_RTT_S = 0.333  # RFC 9002's: on a machine full of handshakes aioquic's 0.1 sends most of their flights twice
+CID_BYTES = 8  # of all our connection ids
 NEVER_S = 10 * 365 * 86_400.0  # an idle time nobody will see the end of
