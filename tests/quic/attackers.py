@@ -335,9 +335,14 @@ class Raw:
                 del flying[number]
                 flying[self.send(frame)] = (now, frame)
 
+    def window(self, stream_id: int) -> int:
+        """What the victim lets us send on this stream, unasked."""
+        quic = self.quic
+        return int(quic._remote_max_stream_data_uni if stream_id & 2 else quic._remote_max_stream_data_bidi_remote)
+
     async def _credit(self, stream_id: int, offset: int, count: int, patience_s: float) -> bool:
         quic = self.quic
-        first = quic._remote_max_stream_data_uni if stream_id & 2 else quic._remote_max_stream_data_bidi_remote
+        first = self.window(stream_id)
         deadline = time.monotonic() + patience_s
         while True:
             if self.heard.closed or stream_id in self.heard.stops:
@@ -472,6 +477,10 @@ class RawListener:
         self._prepare = prepare
         self.sock = bind()
         self.address: Address = self.sock.getsockname()
+
+    def close(self) -> None:
+        """Take nobody any more."""
+        self.sock.close()
 
     async def accept(self, timeout_s: float = 5.0) -> Raw:
         """The connection, confirmed. Raises HandshakeError, TimeoutError."""
