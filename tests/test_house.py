@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PORTIONS = [ROOT / "node", ROOT / "operator", ROOT / "cli"]
-MODULES = sorted(path for portion in PORTIONS for path in portion.rglob("*.py"))
+MODULES = sorted(path for portion in PORTIONS for path in (portion / "p2pnet").rglob("*.py"))
 PACKAGES = sorted({path.parent for path in MODULES})
 
 

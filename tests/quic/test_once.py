@@ -25,6 +25,7 @@ from p2pnet.quic import (
     HandshakeFailed,
     Message,
     MessageTooLarge,
+    QuicError,
     Retry,
     Settings,
     StreamCode,
@@ -54,11 +55,11 @@ class Receiver:
         self.deliveries: Any = None
 
     def __call__(self, connection: Any, message: Message) -> None:
-        assert not message.wants_reply or message.header == b"/plain"
+        assert not message.wants_reply or message.header in (b"/plain", b"/hold")
         if self.fault is not None:
             raise self.fault
         self.taken.append((message.header, message.dst, message.payload))
-        if message.wants_reply:
+        if message.wants_reply and message.header == b"/plain":
             message.reply(b"plain")
 
     def serve(self, endpoint: Endpoint, **options: Any) -> Receiver:
@@ -71,6 +72,14 @@ async def receiver(world: World, name: str = "node-1", **options: Any) -> Receiv
     window = {key: options.pop(key) for key in ("window_ids", "window_senders", "window_bytes") if key in options}
     one = Receiver()
     return one.serve(await world.endpoint(name, on_message=one, **options), **window)
+
+
+async def reborn(world: World, former: Receiver) -> Receiver:
+    """Another start of this receiver, at the same address."""
+    one = Receiver()
+    endpoint = await Endpoint.bind(former.endpoint.address, trust=former.endpoint.trust, on_message=one)
+    world.endpoints.append(endpoint)
+    return one.serve(endpoint)
 
 
 async def sender(world: World, name: str = "node-0", **options: Any) -> AtLeastOnce:
@@ -249,15 +258,13 @@ async def test_a_peer_that_starts_anew_between_attempts_gets_the_message(world: 
     address = there.endpoint.address
     connection = await here._endpoint.connect(address)
     there.endpoint.close()
+    await there.endpoint.wait_closed()
     await until(lambda: connection.closed)
     sending = asyncio.ensure_future(here.send(address, b"/x", b"", b"y", retry=SOON, timeout_s=0.3))
     await until(lambda: here.counters()["attempts_total"] > 1)
-    one = Receiver()
-    endpoint = await Endpoint.bind(address, trust=there.endpoint.trust, on_message=one)
-    world.endpoints.append(endpoint)
-    one.serve(endpoint)
+    successor = await reborn(world, there)
     await sending
-    assert one.taken == [(b"/x", b"", b"y")]
+    assert successor.taken == [(b"/x", b"", b"y")]
     assert not there.taken
 
 
@@ -265,13 +272,21 @@ async def test_a_draining_peer_is_tried_again_until_its_successor_answers(world:
     there = await receiver(world)
     here = await sender(world)
     address = there.endpoint.address
-    await here._endpoint.connect(address)
-    there.endpoint._dispatcher.draining = True
+    connection = await here._endpoint.connect(address)
+    held = asyncio.ensure_future(connection.request(b"/hold", b"x"))
+    await until(lambda: there.taken)
+    draining = asyncio.ensure_future(there.endpoint.drain(0.5))
+    await asyncio.sleep(0)
     sending = asyncio.ensure_future(here.send(address, b"/x", b"", b"y", retry=SOON, timeout_s=0.3))
     await until(lambda: here.counters()["attempts_total"] > 1)
-    there.endpoint.draining = False
+    assert not connection.closed
+    await draining
+    successor = await reborn(world, there)
     await sending
-    assert len(there.taken) == 1
+    assert [header for header, _, _ in there.taken] == [b"/hold"]
+    assert successor.taken == [(b"/x", b"", b"y")]
+    with pytest.raises(QuicError):
+        await held
 
 
 async def test_a_handler_without_room_is_asked_again_until_it_has_some(world: World, until: Until) -> None:

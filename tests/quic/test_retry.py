@@ -114,17 +114,17 @@ def test_waits_stay_inside_their_bounds_and_all_inside_the_budget(
     attempts = Attempts(CURABLE[0], duration_s=duration)
     retry = Retry(initial, factor, cap, budget, jitter, random.Random(seed))
     result, at = run(retry, attempts)
-    assert at <= budget + 1e-6
+    assert at <= max(budget, duration) + 1e-6
     interval = initial
     for wait in attempts.waits:
         assert interval * (1 - jitter) - 1e-6 <= wait <= interval * (1 + jitter) + 1e-6
         interval = min(interval * factor, cap)
-    if duration < budget - 1e-6:
-        assert result is attempts.error
+    assert result is attempts.error
+    if duration < budget:
         # No time is given away: the next wait would have passed the end.
         assert at + interval * (1 + jitter) >= budget - 1e-6
-    elif duration > budget + 1e-6:
-        assert isinstance(result, RequestTimeout)
+    else:
+        assert len(attempts.began) == 1
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -150,6 +150,12 @@ def test_the_same_chance_gives_the_same_waits_and_another_gives_others() -> None
     assert began(1) != began(2)
 
 
+def test_nobody_waits_for_what_will_not_be_tried() -> None:
+    attempts = Attempts(CURABLE[0])
+    assert run(Retry(budget_s=1.0, jitter=0.0), attempts) == (attempts.error, 0.5)
+    assert attempts.began == [0.0, 0.5]
+
+
 def test_the_last_attempt_is_cut_at_the_end_of_the_budget_and_the_error_before_it_is_raised() -> None:
     attempts = Attempts(CURABLE[0], duration_s=18.0)
     result, at = run(Retry(), attempts)
@@ -158,10 +164,11 @@ def test_the_last_attempt_is_cut_at_the_end_of_the_budget_and_the_error_before_i
     assert len(attempts.began) == 2
 
 
-def test_a_first_attempt_longer_than_the_budget_is_cut_too() -> None:
-    result, at = run(Retry(budget_s=5), Attempts(CURABLE[0], duration_s=60.0))
-    assert isinstance(result, RequestTimeout)
-    assert at == pytest.approx(5.0)
+def test_the_first_attempt_may_take_as_long_as_without_a_schedule() -> None:
+    attempts = Attempts(CURABLE[0], duration_s=60.0)
+    assert run(Retry(budget_s=5), attempts) == (attempts.error, 60.0)
+    assert len(attempts.began) == 1
+    assert run(Retry(budget_s=5), Attempts(CURABLE[0], duration_s=60.0, succeeds_at=1.0)) == ("there", 60.0)
 
 
 def test_it_returns_what_the_first_attempt_that_succeeds_returns() -> None:
@@ -225,21 +232,23 @@ def test_what_has_ended_before_is_noticed_before_anything_is_tried_again() -> No
     run_virtual(scenario())
 
 
-def test_an_end_that_comes_after_success_or_failure_disturbs_nobody() -> None:
+@pytest.mark.parametrize("error", [None, PERMANENT[0]], ids=repr)
+def test_an_end_in_the_turn_of_success_or_failure_disturbs_nobody(error: Exception | None) -> None:
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
         reported: list[Any] = []
         loop.set_exception_handler(lambda _loop, context: reported.append(context))
-        for attempts in (Attempts(CURABLE[0], succeeds_at=0.0), Attempts(PERMANENT[0])):
-            closed: asyncio.Future[Exception] = loop.create_future()
+        closed: asyncio.Future[Exception] = loop.create_future()
 
-            async def attempt(attempts: Attempts = attempts, closed: Any = closed) -> str:
-                closed.set_result(EndpointClosed("in the same turn"))
-                return await attempts()
+        async def attempt() -> str:
+            closed.set_result(EndpointClosed("in the same turn"))
+            if error is not None:
+                raise error
+            return "there"
 
-            with contextlib.suppress(HandshakeFailed, EndpointClosed):
-                assert await Retry().run(attempt, until=closed) == "there"
-            await asyncio.sleep(1)
+        with contextlib.suppress(HandshakeFailed):
+            assert await Retry().run(attempt, until=closed) == "there"
+        await asyncio.sleep(1)
         assert not reported
 
     run_virtual(scenario())

@@ -53,6 +53,12 @@ class Traffic(Protocol):
     def unroute(self, cid: bytes) -> None:
         """No longer."""
 
+    def route_reset(self, token: bytes | None, connection: Any) -> None:
+        """A datagram that ends in this token says that the peer has forgotten the connection."""
+
+    def unroute_reset(self, token: bytes | None) -> None:
+        """No longer."""
+
     def established(self, connection: Any) -> None:
         """The handshake is complete, the peer is known."""
 
@@ -113,6 +119,7 @@ class Connection:
         self._events: deque[tuple[Happening, Stream, int]] = deque()
         self._callbacks: list[Callable[[Connection], None]] = []
         self._cids: set[bytes] = set()
+        self._reset_token: bytes | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._deadline: float | None = self.heard_at + self.settings.handshake_s
@@ -181,6 +188,7 @@ class Connection:
         """Gauges and totals of this connection, by name, each with its unit."""
         return {
             **self.engine.counters(),
+            "held_bytes": self.engine.held_bytes + self.ledger.owed,
             "sent_bytes_total": self.sent_bytes,
             "received_bytes_total": self.received_bytes,
         }
@@ -379,6 +387,10 @@ class Connection:
             self._events.extend(events)
         if engine.new_cids or engine.old_cids:
             self._route()
+        if engine.reset_token is not self._reset_token:
+            self.traffic.unroute_reset(self._reset_token)
+            self._reset_token = engine.reset_token
+            self.traffic.route_reset(self._reset_token, self)
         if not self._established and (engine.confirmed if self.dialled else engine.complete):
             self._establish(now)
         if self._established:
@@ -610,6 +622,7 @@ class Connection:
         for cid in self._cids:
             self.traffic.unroute(cid)
         self._cids.clear()
+        self.traffic.unroute_reset(self._reset_token)
         if not self.closed:
             self._finish(self.engine.end(None if self._established else self._refusal))
         self.traffic.buried(self)

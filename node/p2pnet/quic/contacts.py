@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from p2pnet.quic.addresses import Address
 from p2pnet.quic.connection import Connection
-from p2pnet.quic.errors import BadAddress, EndpointClosed
+from p2pnet.quic.errors import EndpointClosed
 from p2pnet.quic.retry import Retry
 
 log = logging.getLogger(__name__)
@@ -94,13 +94,13 @@ class Contacts:
         """A connection to the first contact that answers, which is remembered; no other one stays connected.
 
         Races over the newest 32 cached and the first 32 fixed contacts, then over the next of both; `timeout_s` is for
-        each race. A pooled connection to a contact wins at once, unless `new`. Raises BadAddress when there is no
+        each race. A pooled connection to a contact wins at once, unless `new`. Raises ValueError when there is no
         contact at all, the ExceptionGroup of every contact's error when none answers, EndpointClosed.
         """
         cached = [one for one in self._cached() if one != endpoint.address]
         fixed = [one for one in self._fixed if one != endpoint.address]
         if not cached and not fixed:
-            raise BadAddress("no contact is known: nothing to bootstrap from")
+            raise ValueError("no contact is known: nothing to bootstrap from")
         errors: list[Exception] = []
         for start in range(0, max(len(cached), len(fixed)), RACE_MAX):
             runners = cached[start : start + RACE_MAX] + fixed[start : start + RACE_MAX]
@@ -117,7 +117,7 @@ class Contacts:
         raise ExceptionGroup("no contact answered", errors)
 
     async def rebootstrap(
-        self, endpoint: Dialler, *, retry: Retry = REBOOTSTRAP, expect: str | None = None, timeout_s: float = 10.0
+        self, endpoint: Dialler, *, retry: Retry | None = None, expect: str | None = None, timeout_s: float = 10.0
     ) -> Connection:
         """Back into the network after all connections were lost: bootstrap until one answers or the budget ends.
 
@@ -129,7 +129,7 @@ class Contacts:
             self._refresh()
             return await self.bootstrap(endpoint, expect=expect, new=True, timeout_s=timeout_s)
 
-        return await retry.run(attempt, worth=lambda error: isinstance(error, ExceptionGroup))
+        return await (retry or REBOOTSTRAP).run(attempt, worth=lambda error: isinstance(error, ExceptionGroup))
 
     # Private
 

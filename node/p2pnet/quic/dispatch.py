@@ -98,6 +98,7 @@ class Dispatcher:
         self._configurations = Configurations(trust, settings)
         self._windows = windows(settings.connection_window_bytes, settings.streams_max, settings.gaps_max)
         self._routes: dict[bytes, Connection] = {}
+        self._reset_tokens: dict[bytes, Connection] = {}
         self._unburied: set[Connection] = set()
         self._strangers: Counter[Any] = Counter()  # handshakes not dialled, by host
         self._dirty: list[Connection] = []
@@ -139,6 +140,16 @@ class Dispatcher:
     def unroute(self, cid: bytes) -> None:
         """No longer."""
         self._routes.pop(cid, None)
+
+    def route_reset(self, token: bytes | None, connection: Connection) -> None:
+        """A datagram that ends in this token says that the peer has forgotten the connection."""
+        if token is not None:
+            self._reset_tokens[token] = connection
+
+    def unroute_reset(self, token: bytes | None) -> None:
+        """No longer."""
+        if token is not None:
+            self._reset_tokens.pop(token, None)
 
     def established(self, connection: Connection) -> None:
         """The handshake is complete, the peer is known."""
@@ -285,12 +296,11 @@ class Dispatcher:
         """A datagram that ends in a token of the peer's says that it has forgotten the connection."""
         if len(data) <= RESET_TOKEN_BYTES or data[0] & 0xC0 != 0x40:
             return False
-        token = data[-RESET_TOKEN_BYTES:]
-        for connection in [*self.owner.find(address), *(one for one in self._unburied if one.closed)]:
-            if token in connection.engine.reset_tokens():
-                connection.forgotten()
-                return True
-        return False
+        connection = self._reset_tokens.get(data[-RESET_TOKEN_BYTES:])
+        if connection is None or remote(address) != remote(connection.raw_address):
+            return False
+        connection.forgotten()
+        return True
 
     def _make_room(self, address: Any) -> bool:
         """All places for handshakes are taken: end one that is silent, or one of a host that has more than its share."""

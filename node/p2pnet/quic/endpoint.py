@@ -1,10 +1,12 @@
 """The endpoint: one UDP socket that dials and listens, and all connections on it."""
 
 import asyncio
+import errno
 import hashlib
 import os
 import socket
 import time
+import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
@@ -13,10 +15,10 @@ from typing import Any, Self, TypeVar
 from p2pnet.model.errors import LocalError, TrustError
 from p2pnet.quic.addresses import Address, numeric, readable, resolve
 from p2pnet.quic.connection import Connection
-from p2pnet.quic.contacts import REBOOTSTRAP, Contacts
+from p2pnet.quic.contacts import Contacts
 from p2pnet.quic.dispatch import Dispatcher, Egress
 from p2pnet.quic.engine import Datagram, Incoming
-from p2pnet.quic.errors import BadAddress, CloseCode, EndpointClosed, QuicError
+from p2pnet.quic.errors import BadAddress, CloseCode, EndpointClosed, EndpointError, QuicError
 from p2pnet.quic.message import Message
 from p2pnet.quic.pool import Pool, race
 from p2pnet.quic.retry import Retry
@@ -30,6 +32,9 @@ T = TypeVar("T")
 
 CLOSE_S = 1.0  # a closed endpoint keeps its socket this long at most, to repeat to its peers that it is closed
 _DRAIN_POLL_S = 0.01
+
+
+_lingering: "weakref.WeakSet[Endpoint]" = weakref.WeakSet()  # closed, their sockets not yet
 
 
 def _utc_now() -> datetime:
@@ -114,7 +119,7 @@ class Endpoint:
         settings = settings or Settings()
         if transport is None:
             transport = UdpSocket(
-                sock or UdpSocket.bind(address),
+                sock or _bind(address),
                 asyncio.get_running_loop(),
                 buffer_bytes=settings.socket_buffer_bytes,
                 segmentation=settings.segmentation,
@@ -177,7 +182,7 @@ class Endpoint:
     async def bootstrap(self, contacts: Contacts, *, expect: str | None = None, timeout_s: float = 10.0) -> Connection:
         """A connection to the first of these contacts that answers, which is remembered there.
 
-        Raises BadAddress when there is none to try, ExceptionGroup when all fail.
+        Raises ValueError when there is none to try, ExceptionGroup when all fail.
         """
         return await contacts.bootstrap(self, expect=expect, timeout_s=timeout_s)
 
@@ -185,7 +190,7 @@ class Endpoint:
         self, contacts: Contacts, *, expect: str | None = None, timeout_s: float = 10.0, retry: Retry | None = None
     ) -> Connection:
         """As `bootstrap`, again and again within `retry`'s budget: after a partition, when every connection is lost."""
-        return await contacts.rebootstrap(self, expect=expect, timeout_s=timeout_s, retry=retry or REBOOTSTRAP)
+        return await contacts.rebootstrap(self, expect=expect, timeout_s=timeout_s, retry=retry)
 
     async def accept(self) -> Connection:
         """The next inbound connection, when there is no `on_connection`. Raises EndpointClosed."""
@@ -287,6 +292,7 @@ class Endpoint:
             if not waiter.done():
                 waiter.set_exception(closed)
         if self._dispatcher.close(code, reason):
+            _lingering.add(self)
             self._linger = self.loop.call_later(CLOSE_S, self._cut)
         else:
             self._cut()
@@ -418,13 +424,31 @@ class Endpoint:
                 if connection is not None:
                     waiter.set_result(connection)
 
+    def give_way(self) -> None:
+        """Closed, but still telling its peers: another endpoint wants the address."""
+        self._cut()
+
     def _cut(self) -> None:
         if self._gone.done():
             return
+        _lingering.discard(self)
         if self._linger is not None:
             self._linger.cancel()
         self._dispatcher.cut()
         self._gone.set_result(None)
+
+
+def _bind(address: Address) -> socket.socket:
+    """A socket on this address; one of our own that was closed there gives way. Raises EndpointError."""
+    try:
+        return UdpSocket.bind(address)
+    except EndpointError as error:
+        closed = [one for one in _lingering if one.address[1] == address[1]]
+        if error.errno != errno.EADDRINUSE or not closed:
+            raise
+        for one in closed:
+            one.give_way()
+        return UdpSocket.bind(address)
 
 
 def _reset_key(trust: Trust, chance: Callable[[int], bytes]) -> bytes:

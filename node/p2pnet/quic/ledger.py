@@ -5,7 +5,7 @@ message larger than its allotment waits until its whole size is set aside. A qua
 one that is larger than that is let in alone. So no connection holds more than its window and one message, and whatever
 was let in can be finished, however the peer divides its sending among its streams.
 
-Replies to a peer that does not read them count as well: while they fill a window, its further requests wait.
+Replies to a peer that does not read them count as well: while they fill their eighth, its further requests wait.
 """
 
 from collections import deque
@@ -15,12 +15,16 @@ from p2pnet.quic.engine import Windows
 
 
 def windows(connection_bytes: int, streams: int, gaps: int) -> Windows:
-    """How a window is divided: half for the peer's requests, an eighth each for its one-way messages and our replies."""
+    """How a window is divided.
+
+    Half is for the beginnings of the peer's requests, a sixteenth each for those of its one-way messages and of the
+    replies to ours, a quarter for large messages, an eighth for what we owe.
+    """
     return Windows(
-        connection=connection_bytes,
-        uni=max(1, connection_bytes // 8 // streams),
+        connection=connection_bytes - connection_bytes // 8,
+        uni=max(1, connection_bytes // 16 // streams),
         inbound=max(1, connection_bytes // 2 // streams),
-        reply=max(1, connection_bytes // 8 // streams),
+        reply=max(1, connection_bytes // 16 // streams),
         streams=streams,
         gaps=gaps,
     )
@@ -41,8 +45,8 @@ class Ledger:
     """The account of one connection, in bytes. `credit(n)` and `grant(n)` tell its engine."""
 
     def __init__(self, window_bytes: int, *, credit: Callable[[int], None], grant: Callable[[int], None]) -> None:
-        self._window = window_bytes
         self._room = window_bytes // 4
+        self._owed_max = window_bytes // 8
         self._credit = credit
         self._grant = grant
         self._waiting: deque[Claim] = deque()
@@ -84,7 +88,7 @@ class Ledger:
     @property
     def indebted(self) -> bool:
         """So much is owed in replies that nothing more is taken up before some of it has arrived."""
-        return self.owed >= self._window
+        return self.owed >= self._owed_max
 
     def clear(self) -> None:
         """The connection has ended."""

@@ -230,9 +230,6 @@ class MemoryTransport:
         del on_too_big
         self._on_datagrams = on_datagrams
 
-    def forget(self) -> None:
-        """Nothing ever waits."""
-
     def send(self, datagrams: Sequence[Datagram]) -> None:
         """Send all, in order."""
         if self._closed:
@@ -252,6 +249,9 @@ class MemoryTransport:
             loop = asyncio.get_running_loop()
             loop.call_exception_handler({"message": f"exception in {self._on_datagrams!r}", "exception": error})
         return True
+
+    def forget(self) -> None:
+        """Nothing waits here."""
 
     def close(self) -> None:
         """Neither send nor receive any more; another transport may take the address. Idempotent."""
@@ -286,8 +286,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Virtual seconds since the loop was made: a `clock` for `Endpoint.bind`."""
         return self._now
 
-    def wall(self) -> datetime:
-        """The time of day that goes with `time`, UTC."""
+    def utc_now(self) -> datetime:
+        """The time of day that goes with `time`: a `utc_now` for `Endpoint.bind`."""
         return self._started_at + timedelta(seconds=self._now)
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:

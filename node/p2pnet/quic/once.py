@@ -259,8 +259,8 @@ def _worth(error: Exception) -> bool:
     """More than for a plain send: the id makes another attempt safe, and a lost connection is dialled again."""
     if isinstance(error, DeliveryFailed):
         return error.kind == "busy"
-    if isinstance(error, StreamLost):
-        return error.code != StreamCode.MALFORMED  # a peer that drains refuses what is new as unwanted
+    if isinstance(error, StreamLost) and error.code == StreamCode.UNWANTED:
+        return True  # so a peer that drains refuses what is new
     return isinstance(error, ConnectionLost) or worth_retrying(error)
 
 

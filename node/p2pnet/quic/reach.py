@@ -4,6 +4,7 @@ Served inside the endpoint, unseen by its `on_message`.
 """
 
 import ipaddress
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,8 @@ from p2pnet.quic.connection import Connection
 from p2pnet.quic.endpoint import Endpoint
 from p2pnet.quic.errors import CloseCode, FrameError, StreamCode
 from p2pnet.quic.message import Message
+
+log = logging.getLogger(__name__)
 
 ROUTE_ECHO = b"/reach/echo"
 ROUTE_DIAL_BACK = b"/reach/dial-back"
@@ -53,9 +56,16 @@ class Reach:
     def public_address(
         self, seen: Address | None, *, external_ip: str | None = None, external_port: int | None = None
     ) -> Address:
-        """What to tell others: each part as configured, else as a peer sees it, else the local one."""
+        """What to tell others: each part as configured, else as a peer sees it, else the local one.
+
+        Where what is configured differs from what a peer sees, that is said in the log: one of them is wrong, or there
+        is a translator of addresses between.
+        """
         host, port = seen or self._endpoint.address
-        return (external_ip or host, external_port or port)
+        told = (external_ip or host, external_port or port)
+        if seen is not None and told != seen:
+            log.warning("configured as %s:%d, but a peer sees %s:%d", *told, *seen)
+        return told
 
     def _on_message(self, connection: Connection, message: Message) -> None:
         if message.header == ROUTE_ECHO and message.wants_reply:

@@ -19,8 +19,9 @@ _CURABLE_HANDSHAKES = {"timeout", "too-many", "closed"}
 class Retry:
     """qp2p's schedule by default: 0.5 s, times 1.5 each, at most 15 s, give or take 30 %, all within 30 s.
 
-    The budget counts from the first attempt and holds the last one too: an attempt still running at its end is
-    cancelled. Raises LocalError for values that make no schedule.
+    The budget counts from the beginning of the first attempt and holds the last one too: an attempt still running at its
+    end is cancelled. Only the first is not: it may take as long as it would without a schedule. Raises LocalError for
+    values that make no schedule.
     """
 
     initial_s: float = 0.5
@@ -52,12 +53,13 @@ class Retry:
         """Attempt until it succeeds, or fails for good, or the budget ends; then raises the last error.
 
         `worth` says which errors another attempt may cure; by default `worth_retrying`. When `until` is done, attempt
-        and wait are cut short and its result is raised: an endpoint closes, a connection ends. Raises RequestTimeout
-        when the budget ends before the first attempt does. A send that is run again may arrive twice: the receiver
-        must be able to tell (see `AtLeastOnce`).
+        and wait are cut short and its result is raised: an endpoint closes, a connection ends. A send that is run again
+        may arrive twice: the receiver must be able to tell (see `AtLeastOnce`).
         """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.budget_s
         last: list[Exception] = []
-        limit = asyncio.timeout_at(asyncio.get_running_loop().time() + self.budget_s)
+        limit = asyncio.timeout(None)
 
         def stop(_future: object) -> None:
             with suppress(RuntimeError):  # it is over meanwhile
@@ -67,33 +69,25 @@ class Retry:
             until.add_done_callback(stop)
         try:
             async with limit:
-                return await self._attempts(attempt, worth or worth_retrying, last)
+                for wait in self.waits():
+                    try:
+                        return await attempt()
+                    except Exception as error:
+                        if not (worth or worth_retrying)(error) or loop.time() + wait >= deadline:
+                            raise
+                        last[:] = [error]
+                    if until is None or not until.done():
+                        limit.reschedule(deadline)
+                    await asyncio.sleep(wait)
         except TimeoutError:
             if not limit.expired():
                 raise
             if until is not None and until.done():
                 raise until.result() from (last[0] if last else None)
-            if last:
-                raise last[0] from None
-            raise RequestTimeout(f"not done within {self.budget_s:g} s, the budget of all attempts") from None
+            raise last[0] from None
         finally:
             if until is not None:
                 until.remove_done_callback(stop)
-
-    async def _attempts(
-        self, attempt: Callable[[], Awaitable[T]], worth: Callable[[Exception], bool], last: list[Exception]
-    ) -> T:
-        """Attempt and wait; the last error is left in `last`, for one who cuts this short."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.budget_s
-        for wait in self.waits():
-            try:
-                return await attempt()
-            except Exception as error:
-                last[:] = [error]
-                if not worth(error) or loop.time() + wait >= deadline:
-                    raise
-            await asyncio.sleep(wait)
         raise AssertionError("waits() has no end")
 
 

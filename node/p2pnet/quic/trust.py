@@ -1,5 +1,6 @@
 """Who may connect: the trust policies of an endpoint. The verification itself lives in `p2pnet.trust`."""
 
+import hashlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from p2pnet.model.errors import TrustError
-from p2pnet.trust import Bundle, Identity, verify
+from p2pnet.trust import PARSING_FAILS, Bundle, Identity, verify
 
 log = logging.getLogger(__name__)
 
@@ -140,14 +141,15 @@ class _Pinned(Trust):
     def admit(self, chain_der: list[bytes], *, expect: str | None, dialled: bool, now: datetime) -> PeerName:
         if not chain_der:
             raise TrustError("no-certificate", "the peer showed no certificate")
+        fingerprint = hashlib.sha256(chain_der[0]).hexdigest()  # before anything of a stranger's is read
+        if fingerprint not in self._fingerprints:
+            raise TrustError("untrusted", f"the peer's certificate {fingerprint[:16]} is none of the agreed ones")
         try:
             leaf = x509.load_der_x509_certificate(chain_der[0])
-            name = PeerName(_uri(leaf), leaf.not_valid_after_utc, leaf.fingerprint(hashes.SHA256()).hex())
+            name = PeerName(_uri(leaf), leaf.not_valid_after_utc, fingerprint)
             starts = leaf.not_valid_before_utc
-        except ValueError as error:
+        except PARSING_FAILS as error:
             raise TrustError("malformed", f"the peer's certificate cannot be read: {error}") from error
-        if name.fingerprint not in self._fingerprints:
-            raise TrustError("untrusted", f"the peer's certificate {name.fingerprint[:16]} is none of the agreed ones")
         if not starts <= now <= leaf.not_valid_after_utc:
             raise TrustError(
                 "expired" if now > starts else "not-yet-valid", "the peer's certificate is out of its time"

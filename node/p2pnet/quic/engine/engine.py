@@ -278,9 +278,10 @@ class Engine:
         """Stream bytes that came and have not left memory."""
         return int(self._quic._local_max_data.used) - self._quic.credited
 
-    def reset_tokens(self) -> list[bytes]:
-        """A datagram that ends in one of these says that the peer has forgotten the connection."""
-        return self._quic.reset_tokens()
+    @property
+    def reset_token(self) -> bytes | None:
+        """A datagram that ends in this says that the peer has forgotten the connection (RFC 9000 section 10.3)."""
+        return self._quic._peer_cid.stateless_reset_token
 
     def counters(self) -> dict[str, float]:
         """Gauges and totals, by name, each with its unit."""

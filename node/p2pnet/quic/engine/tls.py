@@ -21,6 +21,7 @@ from p2pnet.model.errors import TrustError, TrustRefusal
 from p2pnet.quic.engine.mtu import BASE
 from p2pnet.quic.settings import Settings
 from p2pnet.quic.trust import Trust
+from p2pnet.trust import PARSING_FAILS
 
 HANDSHAKE_BYTES_MAX = 64 * 1024  # one TLS message being assembled; chains are at most half of that
 _REASON_CHARS_MAX = 200  # what a refused peer is told: it must fit one packet
@@ -70,6 +71,18 @@ class JudgingContext(tls.Context):
         if len(self._receive_buffer) + len(input_data) > HANDSHAKE_BYTES_MAX:
             raise tls.AlertDecodeError("handshake message too long")
         super().handle_message(input_data, output_buf)
+
+    def _set_peer_certificate(self, certificate: tls.Certificate) -> None:
+        try:
+            super()._set_peer_certificate(certificate)
+        except PARSING_FAILS as error:
+            raise tls.AlertBadCertificate(f"the certificate cannot be read: {error}"[:_REASON_CHARS_MAX]) from error
+
+    def _check_certificate_verify_signature(self, verify: tls.CertificateVerify) -> None:
+        try:
+            super()._check_certificate_verify_signature(verify)
+        except PARSING_FAILS as error:
+            raise tls.AlertBadCertificate(f"its key cannot be used: {error}"[:_REASON_CHARS_MAX]) from error
 
     def _server_handle_certificate(self, input_buf: Buffer) -> None:
         super()._server_handle_certificate(input_buf)

@@ -146,6 +146,7 @@ class Transport(QuicConnection):
         self._local_active_connection_id_limit = CONNECTION_CIDS
         for limit in (self._local_max_streams_bidi, self._local_max_streams_uni):
             limit.value = limit.sent = windows.streams
+        self._local_max_data.value = self._local_max_data.sent = windows.connection
         self._local_max_stream_data_uni = windows.uni
         self._local_max_stream_data_bidi_remote = windows.inbound
         self._local_max_stream_data_bidi_local = windows.reply
