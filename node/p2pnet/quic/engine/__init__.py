@@ -5,9 +5,11 @@ from p2pnet.quic.engine.flow import Happening, Windows
 from p2pnet.quic.engine.gate import Admission, Gate, Incoming, Resets, destination_cid
 from p2pnet.quic.engine.streams import Stream
 from p2pnet.quic.engine.tls import Configurations
+from p2pnet.quic.engine.transport import FLIGHT_PACKETS
 
 __all__ = [
     "ERROR_CODE_MAX",
+    "FLIGHT_PACKETS",
     "Admission",
     "Configurations",
     "Datagram",

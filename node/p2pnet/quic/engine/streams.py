@@ -13,8 +13,6 @@ from aioquic.quic.packet import QuicErrorCode, QuicStreamFrame
 from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.stream import FinalSizeError
 
-_FRAME_MIN = 24  # a shorter tail of a packet is left empty: a frame's own cost would exceed its content
-
 
 class ReceiveSide:
     """The peer's half of a stream: frames in, bytes in order out."""
@@ -182,17 +180,6 @@ class SendSide:
         self._acked_to = 0
         self._acked_fin = False
 
-    @property
-    def next_offset(self) -> int:
-        """Where the next frame starts: its head is sized by it."""
-        lost = self._lost
-        return lost[0].start if lost is not None and len(lost) else self.highest_offset
-
-    @property
-    def has_unsent(self) -> bool:
-        """Whether some bytes have never been sent: those need credit, repeated ones do not."""
-        return self.highest_offset < self._size
-
     def write(self, data: bytes, end_stream: bool = False) -> None:
         """Add one piece; it is kept, not copied."""
         if self._fin or self.reset_code is not None:
@@ -206,34 +193,34 @@ class SendSide:
             self._fin = self._fin_pending = True
             self.buffer_is_empty = False
 
-    def get_frame(self, max_size: int, max_offset: int) -> QuicStreamFrame | None:
-        """The next frame of at most `max_size` bytes, up to the peer's credit; None when nothing fits."""
-        if max_size < 0:
-            return None
+    @property
+    def next(self) -> tuple[int, int]:
+        """What the next frame would hold: its first offset, and one past the last of what could follow in one piece."""
         lost = self._lost
         if lost is not None and len(lost):
-            start, end = lost[0].start, lost[0].stop
-        elif self.highest_offset < self._size:
-            start, end = self.highest_offset, self._size
-        else:
-            self.buffer_is_empty = True
-            if not self._fin_pending:
-                return None
-            self._fin_pending = False
-            return QuicStreamFrame(fin=True, offset=self._size)
-        stop = min(end, start + max_size, max_offset)
-        if stop <= start or (stop - start < _FRAME_MIN and stop == start + max_size and stop < end):
-            return None
-        frame = QuicStreamFrame(data=self._cut(start, stop), offset=start)
+            return lost[0].start, lost[0].stop
+        return self.highest_offset, self._size
+
+    def take(self, start: int, stop: int) -> tuple[bytes, bool]:
+        """The bytes from `start`, which `next` said, to `stop`, which is not beyond; and whether the half ends there."""
+        lost = self._lost
         if lost is not None and len(lost):
             lost.subtract(start, stop)
+            again = bool(len(lost))
+        else:
+            again = False
+        pieces = self._pieces
+        if len(pieces) == 1:
+            data = pieces[0] if stop - start == self._size else pieces[0][start:stop]
+        else:
+            data = self._cut(start, stop) if stop > start else b""
         self.highest_offset = max(self.highest_offset, stop)
-        if stop == self._size and self._fin:
-            frame.fin = True
+        fin = self._fin and stop == self._size
+        if fin:
             self._fin_pending = False
-        if self.highest_offset == self._size and not self._fin_pending and not (lost is not None and len(lost)):
+        if not (again or self._fin_pending) and self.highest_offset == self._size:
             self.buffer_is_empty = True
-        return frame
+        return data, fin
 
     def handle_ack(self, start: int, stop: int, fin: bool) -> bool:
         """A frame was acknowledged; whether all of this half is now."""
@@ -291,8 +278,6 @@ class SendSide:
 
     def _cut(self, start: int, stop: int) -> bytes:
         pieces = self._pieces
-        if len(pieces) == 1:
-            return pieces[0] if stop - start == self._size else pieces[0][start:stop]
         index = bisect_right(self._starts, start) - 1
         first = self._starts[index]
         data = pieces[index][start - first : stop - first]

@@ -39,6 +39,7 @@ from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
 
 from p2pnet.quic.engine.flow import ROOM_MIN, FlowControl, Happening, PeerLimits, Windows, violation
 from p2pnet.quic.engine.mtu import BASE, PathMtu
+from p2pnet.quic.engine.packets import Sealer, SentPacket, Told, ack_frame
 from p2pnet.quic.engine.recovery import Recovery
 from p2pnet.quic.engine.sending import SendQueue
 from p2pnet.quic.engine.tls import CID_BYTES, Admit, JudgingContext
@@ -48,6 +49,8 @@ CRYPTO_PIECES_MAX = 64  # and the pieces they may be in: keeping them in order c
 CONNECTION_CIDS = 3  # of ours that a peer may hold: one in use, two to move to
 PROBE_TIMEOUT_MAX_S = 3.0  # as far as idle and closing times go
 SEQUENCE_NUMBERS_MAX = 64  # of a peer's cids that are remembered
+FLIGHT_PACKETS = 44  # built before they are handed to the socket: as many as one sendmsg carries
+_PING = b"\x01"
 _PEER_LIMITS = tuple(one.name for one in fields(PeerLimits))
 
 if (_aioquic := logging.getLogger("quic")).level == logging.NOTSET:
@@ -128,7 +131,7 @@ class Transport(QuicConnection):
             return True
         if self._mtu_probe_due(now):
             return True
-        if self._has_application_data(self._spaces[tls.Epoch.ONE_RTT], self._network_paths[0], now):
+        if self._has_application_data(self._spaces[tls.Epoch.ONE_RTT], now):
             return True
         # What held a packet back is over; left in the past, this time would make the timer ring without end.
         self._pacing_at = None
@@ -346,7 +349,10 @@ class Transport(QuicConnection):
             self._echo_close = False
             return self._answer_close(now)
         self._follow_mtu()
-        datagrams = super().datagrams_to_send(now)
+        direct = self._may_write_directly()
+        datagrams = [] if direct and not self._control_due() else super().datagrams_to_send(now)
+        if direct and self._close_event is None:
+            datagrams += self._write_directly(now)
         if self._mtu_probe_due(now) and (size := self.mtu.probe(now)) is not None:
             datagrams += self._probe_mtu(size, now)
         return datagrams
@@ -410,21 +416,46 @@ class Transport(QuicConnection):
             version=self._version or 0,
         )
 
-    def _has_application_data(self, space: QuicPacketSpace, path: QuicNetworkPath, now: float) -> bool:
+    def _has_application_data(self, space: QuicPacketSpace, now: float) -> bool:
         if space.ack_at is not None and space.ack_at <= now:
             return True
         if self._probe_pending:
             return True
         if self._loss.congestion_window - self._loss.bytes_in_flight < ROOM_MIN:
             return False
-        flow = self.flow
-        if self.sending.queues or flow.widened or flow.stops_due or self._ping_pending or self._handshake_done_pending:
-            return True
-        if self._retire_connection_ids or path.remote_challenges or not path.is_validated:
-            return True
-        if not self._crypto_streams[tls.Epoch.ONE_RTT].sender.buffer_is_empty:
-            return True
-        return flow.limits_due() or any(not one.was_sent for one in self._host_cids)
+        return bool(self.sending.queues) or self._control_due()
+
+    def _control_due(self) -> bool:
+        """Whether there is anything to say that is neither an acknowledgement nor on a stream of its sender."""
+        flow, path = self.flow, self._network_paths[0]
+        return bool(
+            self._probe_pending
+            or self._ping_pending
+            or flow.widened
+            or flow.stops_due
+            or self._handshake_done_pending
+            or self._retire_connection_ids
+            or path.remote_challenges
+            or not path.is_validated
+            or not self._crypto_streams[tls.Epoch.ONE_RTT].sender.buffer_is_empty
+            or flow.limits_due()
+            or any(not one.was_sent for one in self._host_cids)
+        )
+
+    def _may_write_directly(self) -> bool:
+        """Whether what is left when there is nothing else to say may leave past aioquic's builder.
+
+        It notes frames for qlog, counts bytes on paths that are not validated, and while a STOP_SENDING is not
+        acknowledged it goes with every packet.
+        """
+        return (
+            self._handshake_confirmed
+            and self._close_event is None
+            and self._quic_logger is None
+            and not self.flow.stops
+            and self._network_paths[0].is_validated
+            and len(self._network_paths) == 1
+        )
 
     def _write_application(self, builder: QuicPacketBuilder, network_path: QuicNetworkPath, now: float) -> None:
         crypto = self._cryptos[tls.Epoch.ONE_RTT]
@@ -434,7 +465,10 @@ class Transport(QuicConnection):
         loss = self._loss
         pacer = loss._pacer
         loss.app_limited = False
-        while self._has_application_data(space, network_path, now):
+        direct = self._may_write_directly()
+        while self._has_application_data(space, now):
+            if direct and not self._control_due():
+                return
             if space.ack_at is None or space.ack_at > now:
                 self._pacing_at = pacer.next_send_time(now=now)
                 if self._pacing_at is not None:
@@ -456,6 +490,60 @@ class Transport(QuicConnection):
         # Nothing more to say although the window has room: its size proves nothing (RFC 9002 section 7.8).
         flight = loss.bytes_in_flight + builder._flight_bytes
         loss.app_limited = loss.congestion_window - flight >= self._max_datagram_size
+
+    def _write_directly(self, now: float) -> list[tuple[bytes, Any]]:
+        """Packets of acknowledgements and stream data, as far as window and pacing go."""
+        space, loss, path = self._spaces[tls.Epoch.ONE_RTT], self._loss, self._network_paths[0]
+        sealer = Sealer(self._cryptos[tls.Epoch.ONE_RTT], self._peer_cid.cid, spin=self._spin_bit)
+        datagrams: list[tuple[bytes, Any]] = []
+        self._pacing_at = None
+        loss.app_limited = False
+        while len(datagrams) < FLIGHT_PACKETS:
+            ack_due = space.ack_at is not None and space.ack_at <= now
+            flight = loss.congestion_window - loss.bytes_in_flight
+            if not ack_due:
+                if flight < ROOM_MIN:
+                    break
+                if not self.sending.queues:
+                    loss.app_limited = flight >= self._max_datagram_size
+                    break
+                self._pacing_at = loss._pacer.next_send_time(now=now)
+                if self._pacing_at is not None:
+                    break
+            frames: list[bytes] = []
+            told: list[Told] = []
+            room = min(self._max_datagram_size, flight)
+            eliciting = False
+            if space.ack_at is not None:
+                eliciting = self._add_ack(space, frames, told, now)
+                room -= sum(map(len, frames))
+            acks = len(told)
+            self.sending.fill(room - sealer.overhead, frames, told)
+            if not frames:
+                break
+            data = sealer.seal(self._packet_number, b"".join(frames))
+            eliciting = eliciting or len(told) > acks
+            datagrams.append((data, path.addr))
+            packet: Any = SentPacket(self._packet_number, len(data), now, told, eliciting=eliciting)
+            loss.on_packet_sent(packet=packet, space=space)
+            self._packet_number += 1
+            path.bytes_sent += len(data)
+            loss._pacer.update_after_send(now=now)
+            if eliciting and not self._ack_eliciting_sent_since_receipt:
+                self._close_at = now + self._idle_timeout()
+                self._ack_eliciting_sent_since_receipt = True
+        return datagrams
+
+    def _add_ack(self, space: QuicPacketSpace, frames: list[bytes], told: list[Told], now: float) -> bool:
+        """An ACK frame; whether the peer is asked to acknowledge it in turn, as aioquic does to be rid of old ranges."""
+        delay = int((now - (space.largest_received_time or now)) * 1_000_000) >> self._local_ack_delay_exponent
+        frames.append(ack_frame(space.ack_queue, delay))
+        told.append((self._on_ack_delivery, (space, space.largest_received_packet)))
+        space.ack_at = None
+        if len(space.ack_queue) > 1 and self._packet_number % 8 == 0:
+            frames.append(_PING)
+            return True
+        return False
 
     def _write_control(
         self, builder: QuicPacketBuilder, path: QuicNetworkPath, space: QuicPacketSpace, now: float
