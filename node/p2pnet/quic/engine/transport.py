@@ -31,15 +31,25 @@ from aioquic.quic.packet import (
     QuicFrameType,
     QuicPacketType,
     QuicStreamFrame,
-    get_spin_bit,
     pull_quic_transport_parameters,
 )
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
+from aioquic.quic.stream import StreamFinishedError
 
 from p2pnet.quic.engine.flow import ROOM_MIN, FlowControl, Happening, PeerLimits, Windows, violation
 from p2pnet.quic.engine.mtu import BASE, PathMtu
-from p2pnet.quic.engine.packets import Sealer, SentPacket, Told, ack_frame
+from p2pnet.quic.engine.packets import (
+    ACK,
+    STREAM,
+    Sealer,
+    SentPacket,
+    Told,
+    ack_frame,
+    read_ack,
+    read_stream_head,
+    unseal,
+)
 from p2pnet.quic.engine.recovery import Recovery
 from p2pnet.quic.engine.sending import SendQueue
 from p2pnet.quic.engine.tls import CID_BYTES, Admit, JudgingContext
@@ -96,6 +106,7 @@ class Transport(QuicConnection):
         self._reset_token = reset_token
         self._echo_close = False
         self._key_phase_began = 0
+        self._heard_at = -1.0
         self._local_active_connection_id_limit = CONNECTION_CIDS
         self._streams = self.flow.streams
         self._local_max_data = self.flow.max_data
@@ -219,31 +230,32 @@ class Transport(QuicConnection):
         """The steps of aioquic's receive_datagram that apply, in its order."""
         space = self._spaces[tls.Epoch.ONE_RTT]
         try:
-            header, payload, number = self._cryptos[tls.Epoch.ONE_RTT].decrypt_packet(
-                data, 1 + CID_BYTES, space.expected_packet_number
+            first, number, payload = unseal(
+                self._cryptos[tls.Epoch.ONE_RTT], data, 1 + CID_BYTES, space.expected_packet_number
             )
         except CryptoError:
             return
         if number in space.received_packets:
             return
-        if header[0] & 0x18:
+        if first & 0x18:
             self.close(QuicErrorCode.PROTOCOL_VIOLATION, QuicFrameType.PADDING, "Reserved bits must be zero")
             return
         if number > space.expected_packet_number:
             space.expected_packet_number = number + 1
         if number > self._spin_highest_pn:
-            spin = get_spin_bit(header[0])
+            spin = first & 0x20 != 0
             self._spin_bit = not spin if self._is_client else spin
             self._spin_highest_pn = number
-        context = QuicReceiveContext(tls.Epoch.ONE_RTT, self.host_cid, self._network_paths[0], None, now, None)
         try:
-            is_ack_eliciting, _ = self._payload_received(context, payload)
+            is_ack_eliciting = self._read_frames(payload, now)
         except QuicConnectionError as error:
             self.close(error.error_code, error.frame_type, error.reason_phrase)
             return
         if self._close_event is not None:
             return
-        self._close_at = now + self._idle_timeout()
+        if self._heard_at != now:
+            self._heard_at = now
+            self._close_at = now + self._idle_timeout()
         self._ack_eliciting_sent_since_receipt = False
         if number > space.largest_received_packet:
             space.largest_received_packet = number
@@ -255,6 +267,58 @@ class Transport(QuicConnection):
         if is_ack_eliciting and space.ack_at is None:
             space.ack_at = now + self._ack_delay
 
+    def _read_frames(self, payload: bytes, now: float) -> bool:
+        """Act on the frames of a 1-RTT packet; whether they ask for an acknowledgement. Raises QuicConnectionError.
+
+        STREAM and ACK, as which packets begin and which most packets are, are read here; from the first other frame on
+        aioquic reads the rest.
+        """
+        eliciting = False
+        at = 0
+        while at < len(payload):
+            kind = payload[at]
+            if kind & 0xF8 == STREAM:
+                eliciting = True
+                try:
+                    stream_id, offset, start, at = read_stream_head(payload, at)
+                except IndexError:
+                    raise _cut_short(kind) from None
+                try:
+                    self._on_stream_data(kind, stream_id, offset, payload[start:at])
+                except StreamFinishedError:
+                    continue  # we know the stream no more
+            elif kind == ACK:
+                at = self._read_ack(payload, at, now)
+            else:
+                break
+        else:
+            if payload:
+                return eliciting
+        context = QuicReceiveContext(tls.Epoch.ONE_RTT, self.host_cid, self._network_paths[0], None, now, None)
+        return self._payload_received(context, payload[at:])[0] or eliciting
+
+    def _read_ack(self, payload: bytes, at: int, now: float) -> int:
+        try:
+            ranges, delay, at = read_ack(payload, at)
+        except IndexError:
+            raise _cut_short(ACK) from None
+        except ValueError as error:
+            raise violation(QuicErrorCode.FRAME_ENCODING_ERROR, ACK, str(error)) from error
+        self._check_acknowledged(ACK, ranges[-1].stop - 1)
+        self._loss.peer_completed_address_validation = True
+        self._loss.on_ack_received(
+            ack_rangeset=ranges,
+            ack_delay=(delay << self._remote_ack_delay_exponent) / 1_000_000,
+            now=now,
+            space=self._spaces[tls.Epoch.ONE_RTT],
+        )
+        return at
+
+    def _on_stream_data(self, frame_type: int, stream_id: int, offset: int, data: bytes) -> None:
+        if offset + len(data) > UINT_VAR_MAX:
+            raise violation(QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, "offset + length cannot exceed 2^62 - 1")
+        self.flow.on_data(frame_type, stream_id, offset, data)
+
     def _get_or_create_stream(self, frame_type: int, stream_id: int) -> Any:
         return self.flow.find(frame_type, stream_id)
 
@@ -262,12 +326,11 @@ class Transport(QuicConnection):
         stream_id = buf.pull_uint_var()
         offset = buf.pull_uint_var() if frame_type & 4 else 0
         length = buf.pull_uint_var() if frame_type & 2 else buf.capacity - buf.tell()
-        if offset + length > UINT_VAR_MAX:
-            raise violation(QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, "offset + length cannot exceed 2^62 - 1")
-        frame = QuicStreamFrame(offset=offset, data=buf.pull_bytes(length), fin=bool(frame_type & 1))
+        data = buf.pull_bytes(length)
         if self._quic_logger is not None and context.quic_logger_frames is not None:
+            frame = QuicStreamFrame(offset=offset, data=data, fin=bool(frame_type & 1))
             context.quic_logger_frames.append(self._quic_logger.encode_stream_frame(frame, stream_id=stream_id))
-        self.flow.on_data(frame_type, stream_id, frame)
+        self._on_stream_data(frame_type, stream_id, offset, data)
 
     def _handle_reset_stream_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         del context
@@ -634,10 +697,13 @@ class Transport(QuicConnection):
         position = buf.tell()
         largest = buf.pull_uint_var()
         buf.seek(position)
+        self._check_acknowledged(frame_type, largest)
+        super()._handle_ack_frame(context, frame_type, buf)
+
+    def _check_acknowledged(self, frame_type: int, largest: int) -> None:
         # aioquic would believe it, and take every packet from then on for lost. It numbers all spaces in one row.
         if largest >= self._packet_number:
             raise violation(QuicErrorCode.PROTOCOL_VIOLATION, frame_type, "Acknowledged a packet never sent")
-        super()._handle_ack_frame(context, frame_type, buf)
 
     def _handle_crypto_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         position = buf.tell()
@@ -667,3 +733,7 @@ class Transport(QuicConnection):
     def is_closing(self) -> bool:
         """We have said that it ends, and wait for the peer to know."""
         return self._state is QuicConnectionState.CLOSING
+
+
+def _cut_short(frame_type: int) -> QuicConnectionError:
+    return violation(QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, "Failed to parse frame")
