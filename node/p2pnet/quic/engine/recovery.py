@@ -149,6 +149,17 @@ class Recovery(QuicPacketRecovery):
         if self._pto_count:
             self._mtu.on_timeouts(self._pto_count, now)
 
+    def reschedule_data(self, *, now: float, speed_up_handshake: bool = False) -> None:
+        """As aioquic for a handshake; once that is over a probe is a PING, and what is lost shows by its answer.
+
+        aioquic would repeat the oldest packet; quinn 0.9, and so qp2p, loses a message whose first frame comes twice.
+        """
+        crypto = any(packet.is_crypto_packet for space in self.spaces for packet in space.sent_packets.values())
+        if not self.handshake_confirmed or crypto:
+            super().reschedule_data(now=now, speed_up_handshake=speed_up_handshake)
+        else:
+            self._send_probe()
+
     def _control(self) -> Any:
         control = _CONTROLS[self._congestion](max_datagram_size=self._datagram_bytes)
         control.on_acked = self._on_acked
