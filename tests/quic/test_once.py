@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import random
 import struct
 import time
@@ -39,10 +38,6 @@ if TYPE_CHECKING:
     from tests.quic.conftest import Until
 
 SOON = Retry(initial_s=0.02, cap_s=0.1, budget_s=20.0)
-
-whole_endpoints = pytest.mark.skipif(
-    "transport" not in inspect.signature(Endpoint.bind).parameters, reason="endpoints take no transport yet"
-)
 
 
 class Receiver:
@@ -474,7 +469,6 @@ class Island:
         return AtLeastOnce(await self.bind("node-0", "10.0.0.2"))
 
 
-@whole_endpoints
 def test_a_peer_killed_without_a_farewell_gets_the_message_after_its_restart() -> None:
     async def scenario() -> None:
         island = Island(delay_s=0.02)
@@ -494,7 +488,6 @@ def test_a_peer_killed_without_a_farewell_gets_the_message_after_its_restart() -
     run_virtual(scenario())
 
 
-@whole_endpoints
 @pytest.mark.parametrize("seed", range(6))
 def test_through_loss_cuts_and_closes_every_message_is_taken_exactly_once(seed: int) -> None:
     async def scenario() -> int:
