@@ -106,13 +106,13 @@ def test_a_stream_stops_at_its_own_limit_and_others_go_on() -> None:
     sender.stream(10, 300)
     assert data(sender.packet()) == [(10, 0, 300)]
     first.max_stream_data_remote = 400
-    sender.queue.on_stream_allowance(first)
+    sender.queue.on_stream_credit(first)
     assert data(sender.packet()) == [(2, 300, 400)]
 
 
-def test_a_stream_with_nothing_to_say_is_not_woken_by_an_allowance() -> None:
+def test_a_stream_with_nothing_to_say_is_not_woken_by_credit() -> None:
     sender = Sender()
-    sender.queue.on_stream_allowance(sender.stream(2))
+    sender.queue.on_stream_credit(sender.stream(2))
     assert sender.queue.queues == {}
 
 
@@ -122,12 +122,12 @@ def test_all_wait_for_the_connection_and_go_on_in_the_same_order() -> None:
     assert data(sender.packet()) == [(2, 0, 400), (6, 0, 100)]
     for _ in range(100):  # a peer that gives room on each stream and none on the connection costs nothing
         for stream in streams:
-            sender.queue.on_stream_allowance(stream)
+            sender.queue.on_stream_credit(stream)
         assert sender.packet().frames == []
-    assert len(sender.queue._starved) == 2
+    assert len(sender.queue._blocked) == 2
     sender.limits.max_data = 2_000
     assert sender.packet().frames == []
-    sender.queue.on_allowance()
+    sender.queue.on_connection_credit()
     assert sorted(data(sender.packet())) == [(6, 100, 400), (10, 0, 400)]
 
 
@@ -179,7 +179,8 @@ def test_a_stream_that_waits_for_credit_can_be_reset(waiting: str) -> None:
     assert sender.packet().frames == []
     sender.queue.reset(stream, 7)
     assert [frame.numbers for frame in sender.packet().frames] == [[2, 7, 0]]
-    sender.queue.on_allowance()
+    assert not sender.queue._blocked
+    sender.queue.on_connection_credit()
     assert sender.packet().frames == []
     assert sender.queue.queues == {}
 
@@ -198,7 +199,7 @@ def test_all_that_is_written_leaves_once_as_credit_comes(sizes: list[Any], steps
     for credit, room, arrives in steps:
         sender.limits.max_data += credit
         if credit:
-            sender.queue.on_allowance()
+            sender.queue.on_connection_credit()
         packet = sender.packet(room)
         assert sum(stream.sender.highest_offset for stream in streams) == sender.queue._used <= sender.limits.max_data
         if arrives:

@@ -1,8 +1,8 @@
-"""aioquic's connection with fixed bounds: its own streams, its own judge of certificates, nothing that grows.
+"""aioquic's connection with bounds: packets and frames, the path, the handshake, the end.
 
-aioquic's limit writers double a window by themselves on the highest offset *seen*; here credit is given only for bytes
-that left memory, in windows of fixed size. aioquic walks every stream for each packet; here only streams with something
-to send are looked at, the most urgent first. aioquic is pinned to its minor version for this.
+Its streams are kept by `FlowControl` and sent by `SendQueue`; frames about them are parsed here and handed over, and
+what these two have to say is put into packets in the order given here. aioquic is pinned to its minor version for what
+is overridden.
 """
 
 # ruff: noqa: SLF001  # the loss recovery and the ciphers of our own connection
@@ -55,9 +55,9 @@ if (_aioquic := logging.getLogger("quic")).level == logging.NOTSET:
 
 
 class Transport(QuicConnection):
-    """A QuicConnection that keeps to its windows, and notes what happened to streams instead of raising events."""
+    """A QuicConnection that keeps to its windows; what happens to streams is noted in `flow`, not raised as events."""
 
-    _streams: dict[int, Any]  # the flow control's, as are the limits
+    _streams: dict[int, Any]  # the same object as the flow control's, as are the limits: aioquic reads them
     _loss: Recovery
 
     def __init__(
@@ -287,12 +287,12 @@ class Transport(QuicConnection):
         super()._handle_max_stream_data_frame(context, frame_type, buf)
         stream = self._streams.get(stream_id)
         if stream is not None:
-            self.sending.on_stream_allowance(stream)
+            self.sending.on_stream_credit(stream)
 
     def _handle_max_data_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         super()._handle_max_data_frame(context, frame_type, buf)
         self._learn_peer_limits()
-        self.sending.on_allowance()
+        self.sending.on_connection_credit()
 
     def _handle_max_streams_bidi_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         super()._handle_max_streams_bidi_frame(context, frame_type, buf)
@@ -303,6 +303,7 @@ class Transport(QuicConnection):
         self._learn_peer_limits()
 
     def _learn_peer_limits(self) -> None:
+        """Hand on what aioquic has read of the peer's limits."""
         for name in _PEER_LIMITS:
             setattr(self.flow.peer, name, getattr(self, f"_remote_{name}"))
 
