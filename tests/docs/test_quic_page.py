@@ -77,3 +77,10 @@ def test_what_it_imports_of_ours_is_public() -> None:
 @pytest.mark.parametrize("name", quic.__all__)
 def test_every_exported_name_is_explained(name: str) -> None:
     assert re.search(rf"`{name}\b", TEXT), name
+
+
+def test_every_test_of_the_check_list_exists() -> None:
+    written = "\n".join(path.read_text() for path in Path("tests").rglob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", PAGE.read_text()))
+    assert len(named) > 100
+    assert [name for name in sorted(named) if f"def {name}(" not in written] == []

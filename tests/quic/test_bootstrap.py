@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import os
 import subprocess
@@ -24,10 +23,6 @@ if TYPE_CHECKING:
     from tests.quic.conftest import Until
 
 DEAD = [("127.0.0.1", port) for port in range(9, 14)]
-
-whole_endpoints = pytest.mark.skipif(
-    "transport" not in inspect.signature(Endpoint.bind).parameters, reason="endpoints take no transport yet"
-)
 
 
 # The file
@@ -402,7 +397,6 @@ class Subnet:
                 self.network.reconnect(one.address, other.address)
 
 
-@whole_endpoints
 @pytest.mark.parametrize("seed", range(5))
 def test_after_a_partition_exactly_one_contact_is_connected(seed: int, tmp_path: Path) -> None:
     async def scenario() -> None:
@@ -433,7 +427,6 @@ def test_after_a_partition_exactly_one_contact_is_connected(seed: int, tmp_path:
     run_virtual(scenario())
 
 
-@whole_endpoints
 def test_a_contact_that_answers_late_wins_when_the_others_are_gone(tmp_path: Path) -> None:
     async def scenario() -> None:
         subnet = Subnet(delay_s=0.01)

@@ -118,12 +118,17 @@ class Endpoint:
         """
         settings = settings or Settings()
         if transport is None:
-            transport = UdpSocket(
-                sock or _bind(address),
-                asyncio.get_running_loop(),
-                buffer_bytes=settings.socket_buffer_bytes,
-                segmentation=settings.segmentation,
-            )
+            bound = sock or _bind(address)
+            try:
+                transport = UdpSocket(
+                    bound,
+                    asyncio.get_running_loop(),
+                    buffer_bytes=settings.socket_buffer_bytes,
+                    segmentation=settings.segmentation,
+                )
+            except OSError as error:
+                bound.close()
+                raise EndpointError(f"this socket is of no use: {error}", error.errno) from error
         endpoint = cls(
             transport,
             trust,
@@ -190,7 +195,7 @@ class Endpoint:
         self, contacts: Contacts, *, expect: str | None = None, timeout_s: float = 10.0, retry: Retry | None = None
     ) -> Connection:
         """As `bootstrap`, again and again within `retry`'s budget: after a partition, when every connection is lost."""
-        return await contacts.rebootstrap(self, expect=expect, timeout_s=timeout_s, retry=retry)
+        return await self.unless_closed(contacts.rebootstrap(self, expect=expect, timeout_s=timeout_s, retry=retry))
 
     async def accept(self) -> Connection:
         """The next inbound connection, when there is no `on_connection`. Raises EndpointClosed."""
@@ -358,6 +363,20 @@ class Endpoint:
         """No connection has anything to say any more."""
         self.loop.call_soon(self._cut)
 
+    # For its parts
+
+    async def unless_closed(self, work: Awaitable[T]) -> T:
+        """Await it, but not beyond the end of the endpoint. Raises EndpointClosed."""
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait((task, self._closed), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not task.done():
+                task.cancel()
+        if not task.done():
+            raise EndpointClosed("the endpoint is closed")
+        return task.result()
+
     # Private
 
     async def _connect(
@@ -376,7 +395,7 @@ class Endpoint:
         schedule = retry or self.settings.retry
         if schedule is None:
             return await attempt()
-        return await self._unless_closed(schedule.run(attempt))
+        return await self.unless_closed(schedule.run(attempt))
 
     async def _resolve(self, address: Address, timeout_s: float) -> Any:
         """The transport's form of an address. Raises BadAddress, EndpointClosed."""
@@ -385,21 +404,9 @@ class Endpoint:
             return raw
         try:
             async with asyncio.timeout(timeout_s):  # a silent name server keeps nobody longer than a silent peer
-                return await self._unless_closed(resolve(address, self._transport.family, self.loop))
+                return await self.unless_closed(resolve(address, self._transport.family, self.loop))
         except TimeoutError as error:
             raise BadAddress(f"{address[0]}: its name server does not answer in {timeout_s:g} s") from error
-
-    async def _unless_closed(self, work: Awaitable[T]) -> T:
-        """Await it, but not beyond the end of the endpoint. Raises EndpointClosed."""
-        task = asyncio.ensure_future(work)
-        try:
-            await asyncio.wait((task, self._closed), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not task.done():
-                task.cancel()
-        if not task.done():
-            raise EndpointClosed("the endpoint is closed")
-        return task.result()
 
     def _check_open(self) -> None:
         if self._closed.done() or self.draining:

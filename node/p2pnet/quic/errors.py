@@ -14,7 +14,8 @@ P2pnetError
         ├── StreamLost          the peer threw this stream away; `code` says why
         ├── HandshakeFailed     no connection came about; `kind` says why
         ├── MessageTooLarge     over a named cap, ours or the peer's
-        └── RequestTimeout      no answer in time
+        ├── RequestTimeout      no answer in time
+        └── DeliveryFailed      the receiver has the message, but did not take it (`once`)
 """
 
 # ruff: noqa: N818  # named for what happened: callers read `except ConnectionLost`

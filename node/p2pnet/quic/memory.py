@@ -2,9 +2,10 @@
 
     async def scenario() -> None:
         network = MemoryNetwork(seed=7, delay_s=0.02, loss=0.01)
-        clock = asyncio.get_running_loop().time
-        server = await Endpoint.bind(transport=network.transport(("10.0.0.1", 4100)), clock=clock, trust=trust)
-        client = await Endpoint.bind(transport=network.transport(("10.0.0.2", 4100)), clock=clock, trust=trust)
+        loop = asyncio.get_running_loop()
+        times = {"clock": loop.time, "utc_now": loop.utc_now}
+        server = await Endpoint.bind(transport=network.transport(("10.0.0.1", 4100)), trust=trust, **times)
+        client = await Endpoint.bind(transport=network.transport(("10.0.0.2", 4100)), trust=trust, **times)
         await client.connect(server.address)
         await asyncio.sleep(3_600)          # an hour of pings, in a second or two
 

@@ -98,6 +98,7 @@ class Reach:
             return False
         finally:
             probe.close()
+            await probe.wait_closed()
         return True
 
 

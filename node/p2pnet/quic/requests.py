@@ -31,7 +31,7 @@ class Outgoing:
     """A message of ours on a stream of its own. Its `finish` is called exactly once, unless it is cancelled before."""
 
     uni = True
-    __slots__ = ("_arrival", "_finish", "_outbox", "_pieces", "_stream", "priority", "sent")
+    __slots__ = ("_arrival", "_finish", "_outbox", "_pieces", "_stream", "priority", "sent", "waits")
 
     def __init__(self, outbox: "Outbox", pieces: list[bytes], priority: int, finish: Done) -> None:
         self._outbox = outbox
@@ -40,6 +40,8 @@ class Outgoing:
         self._finish: Done | None = finish
         self._arrival: asyncio.Future[None] | None = None
         self.priority = priority
+        self.waits = False
+        """For a stream, in the outbox."""
         self.sent = False
         """The peer's QUIC stack has acknowledged every byte."""
 
@@ -63,10 +65,10 @@ class Outgoing:
         self._finish = None
         self._pieces = []
         self._void()
-        if self._stream is None:
-            self._outbox.cancelled(self)
-        else:
+        if self._stream is not None:
             self._drop(StreamCode.CANCELLED)
+        elif self.waits:
+            self._outbox.cancelled(self)
         self._arrive(StreamLost(StreamCode.CANCELLED))
 
     async def arrival(self) -> None:
@@ -257,6 +259,7 @@ class Outbox:
             return
         if len(waiting) - self._dead[uni] >= carrier.settings.opens_queued_max:
             raise LimitError(f"{len(waiting)} streams wait for the peer already: opens_queued_max")
+        outgoing.waits = True
         heapq.heappush(waiting, (-outgoing.priority, next(self._order), outgoing))
 
     def cancelled(self, outgoing: Outgoing) -> None:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from p2pnet.quic.engine import Windows
 from p2pnet.quic.engine.packets import Sealer, ack_frame, unseal, varint
+from p2pnet.quic.engine.short import read_frames
 from p2pnet.quic.engine.transport import Transport
 
 SUITES = list(CipherSuite)[:3]
@@ -237,7 +238,7 @@ def effects(payload: bytes, read: str) -> tuple[list[Any], Any]:
     )
     try:
         if read == "here":
-            return told, connection._read_frames(payload, 7.0)
+            return told, read_frames(connection, payload, 7.0)
         context = QuicReceiveContext(Epoch.ONE_RTT, b"", connection._network_paths[0], None, 7.0, None)
         return told, connection._payload_received(context, payload)[0]
     except QuicConnectionError as error:

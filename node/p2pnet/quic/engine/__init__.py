@@ -3,9 +3,9 @@
 from p2pnet.quic.engine.engine import ERROR_CODE_MAX, Datagram, Engine, failure_of
 from p2pnet.quic.engine.flow import Happening, Windows
 from p2pnet.quic.engine.gate import Admission, Gate, Incoming, Resets, destination_cid
+from p2pnet.quic.engine.short import FLIGHT_PACKETS
 from p2pnet.quic.engine.streams import Stream
 from p2pnet.quic.engine.tls import Configurations
-from p2pnet.quic.engine.transport import FLIGHT_PACKETS
 
 __all__ = [
     "ERROR_CODE_MAX",

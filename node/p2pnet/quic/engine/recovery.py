@@ -146,6 +146,17 @@ class Recovery(QuicPacketRecovery):
         if self._pto_count:
             self._mtu.on_timeouts(self._pto_count, now)
 
+    def reschedule_data(self, *, now: float, speed_up_handshake: bool = False) -> None:
+        """As aioquic for a handshake; once that is over a probe is a PING, and what is lost shows by its answer.
+
+        aioquic would repeat the oldest packet; quinn 0.9, and so qp2p, loses a message whose first frame comes twice.
+        """
+        crypto = any(packet.is_crypto_packet for space in self.spaces for packet in space.sent_packets.values())
+        if not self.handshake_confirmed or crypto:
+            super().reschedule_data(now=now, speed_up_handshake=speed_up_handshake)
+        else:
+            self._send_probe()
+
     def on_ack_received(self, *, ack_rangeset: RangeSet, ack_delay: float, now: float, space: QuicPacketSpace) -> None:
         """As aioquic (RFC 9002 appendix A.7), at the cost of what is newly acknowledged, not of all that is in flight."""
         largest = ack_rangeset[-1].stop - 1

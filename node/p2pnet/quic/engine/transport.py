@@ -1,8 +1,8 @@
-"""aioquic's connection with fixed bounds: its own streams, its own judge of certificates, nothing that grows.
+"""aioquic's connection with bounds: packets and frames, the path, the handshake, the end.
 
-aioquic's limit writers double a window by themselves on the highest offset *seen*; here credit is given only for bytes
-that left memory, in windows of fixed size. aioquic walks every stream for each packet; here only streams with something
-to send are looked at, the most urgent first. aioquic is pinned to its minor version for this.
+Its streams are kept by `FlowControl` and sent by `SendQueue`; frames about them are parsed here and handed over, and
+what these two have to say is put into packets in the order given here. aioquic is pinned to its minor version for what
+is overridden.
 """
 
 # ruff: noqa: SLF001  # the loss recovery and the ciphers of our own connection
@@ -20,7 +20,6 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import (
     END_STATES,
     QuicConnection,
-    QuicConnectionError,
     QuicConnectionId,
     QuicConnectionState,
     QuicNetworkPath,
@@ -34,24 +33,13 @@ from aioquic.quic.packet import (
     pull_quic_transport_parameters,
 )
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
-from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
-from aioquic.quic.stream import StreamFinishedError
+from aioquic.quic.recovery import QuicPacketSpace
 
 from p2pnet.quic.engine.flow import ROOM_MIN, FlowControl, Happening, PeerLimits, Windows, violation
 from p2pnet.quic.engine.mtu import BASE, PathMtu
-from p2pnet.quic.engine.packets import (
-    ACK,
-    STREAM,
-    Sealer,
-    SentPacket,
-    Told,
-    ack_frame,
-    read_ack,
-    read_stream_head,
-    unseal,
-)
 from p2pnet.quic.engine.recovery import Recovery
 from p2pnet.quic.engine.sending import SendQueue
+from p2pnet.quic.engine.short import receive, write
 from p2pnet.quic.engine.tls import CID_BYTES, Admit, JudgingContext
 
 CRYPTO_PENDING_MAX = 64 * 1024  # out-of-order handshake bytes of one stranger
@@ -59,8 +47,6 @@ CRYPTO_PIECES_MAX = 64  # and the pieces they may be in: keeping them in order c
 CONNECTION_CIDS = 3  # of ours that a peer may hold: one in use, two to move to
 PROBE_TIMEOUT_MAX_S = 3.0  # as far as idle and closing times go
 SEQUENCE_NUMBERS_MAX = 64  # of a peer's cids that are remembered
-FLIGHT_PACKETS = 44  # built before they are handed to the socket: as many as one sendmsg carries
-_PING = b"\x01"
 _PEER_LIMITS = tuple(one.name for one in fields(PeerLimits))
 
 if (_aioquic := logging.getLogger("quic")).level == logging.NOTSET:
@@ -68,9 +54,9 @@ if (_aioquic := logging.getLogger("quic")).level == logging.NOTSET:
 
 
 class Transport(QuicConnection):
-    """A QuicConnection that keeps to its windows, and notes what happened to streams instead of raising events."""
+    """A QuicConnection that keeps to its windows; what happens to streams is noted in `flow`, not raised as events."""
 
-    _streams: dict[int, Any]  # the flow control's, as are the limits
+    _streams: dict[int, Any]  # the same object as the flow control's, as are the limits: aioquic reads them
     _loss: Recovery
 
     def __init__(
@@ -96,6 +82,8 @@ class Transport(QuicConnection):
         self.mtu = PathMtu(largest=largest_datagram)
         self.now = 0.0
         """The caller's time, for what aioquic does not hand on."""
+        self.heard_at = -1.0
+        """When a packet of the short way was last received, in the caller's time."""
         self.unheard = False
         """The peer acknowledged nothing for the idle time."""
         self.close_heard = False
@@ -106,7 +94,6 @@ class Transport(QuicConnection):
         self._reset_token = reset_token
         self._echo_close = False
         self._key_phase_began = 0
-        self._heard_at = -1.0
         self._local_active_connection_id_limit = CONNECTION_CIDS
         self._streams = self.flow.streams
         self._local_max_data = self.flow.max_data
@@ -148,16 +135,6 @@ class Transport(QuicConnection):
         self._pacing_at = None
         return False
 
-    def close_application(self, code: int, text: str) -> None:
-        """The owner's end, in the owner's code."""
-        super().close(error_code=code, frame_type=None, reason_phrase=text)
-
-    def close(
-        self, error_code: int = QuicErrorCode.NO_ERROR, frame_type: int | None = None, reason_phrase: str = ""
-    ) -> None:
-        """QUIC's end: aioquic, which cannot always name the frame at fault, would pass it off as the owner's."""
-        super().close(error_code, QuicFrameType.PADDING if frame_type is None else frame_type, reason_phrase)
-
     def handle_timer(self, now: float) -> None:
         """As aioquic; a peer that talks but acknowledges nothing is given up like a silent one."""
         super().handle_timer(now)
@@ -178,25 +155,6 @@ class Transport(QuicConnection):
             self._key_phase_began = self._packet_number
             self.request_key_update()
 
-    def hear_close(self, data: bytes) -> None:
-        """While closing: take note of a CONNECTION_CLOSE of the peer's, all that matters now."""
-        crypto = self._cryptos.get(tls.Epoch.ONE_RTT)
-        if crypto is None or len(data) <= 1 + CID_BYTES or data[0] & 0xC0 != 0x40:
-            return
-        try:
-            _, payload, _ = crypto.decrypt_packet(
-                data, 1 + CID_BYTES, self._spaces[tls.Epoch.ONE_RTT].expected_packet_number
-            )
-        except CryptoError:
-            return
-        self.close_heard = payload[:1] in (b"\x1c", b"\x1d")
-
-    def end_trace(self) -> None:
-        """Write the qlog file, if there is one, also when the end of the closing period is not waited for."""
-        if self._quic_logger is not None and self._configuration.quic_logger is not None:
-            self._configuration.quic_logger.end_trace(self._quic_logger)
-            self._quic_logger = None
-
     def too_big(self, size: int) -> None:
         """The system does not take datagrams of this size for the present path: they never left."""
         self.mtu.on_too_big(size, self.now)
@@ -204,7 +162,13 @@ class Transport(QuicConnection):
         gone = [packet for packet in space.sent_packets.values() if packet.sent_bytes == size]
         self._loss._on_packets_lost(congestion_event=False, now=self.now, packets=gone, space=space)
 
-    # Receiving
+    def end_trace(self) -> None:
+        """Write the qlog file, if there is one, also when the end of the closing period is not waited for."""
+        if self._quic_logger is not None and self._configuration.quic_logger is not None:
+            self._configuration.quic_logger.end_trace(self._quic_logger)
+            self._quic_logger = None
+
+    # Packets that come
 
     def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
         """As aioquic, with a short way for what nearly all datagrams are: one 1-RTT packet on the path in use."""
@@ -218,7 +182,7 @@ class Transport(QuicConnection):
             and self._quic_logger is None
             and self._close_event is None
         ):
-            self._receive_short(data, now)
+            receive(self, data, now)
             return
         path = self._network_paths[0] if self._network_paths else None
         super().receive_datagram(data, addr, now)
@@ -226,98 +190,30 @@ class Transport(QuicConnection):
             self._loss.start_anew()
             self.mtu.reset(now, self._packet_number)
 
-    def _receive_short(self, data: bytes, now: float) -> None:
-        """The steps of aioquic's receive_datagram that apply, in its order."""
-        space = self._spaces[tls.Epoch.ONE_RTT]
-        try:
-            first, number, payload = unseal(
-                self._cryptos[tls.Epoch.ONE_RTT], data, 1 + CID_BYTES, space.expected_packet_number
-            )
-        except CryptoError:
-            return
-        if number in space.received_packets:
-            return
-        if first & 0x18:
-            self.close(QuicErrorCode.PROTOCOL_VIOLATION, QuicFrameType.PADDING, "Reserved bits must be zero")
-            return
-        if number > space.expected_packet_number:
-            space.expected_packet_number = number + 1
-        if number > self._spin_highest_pn:
-            spin = first & 0x20 != 0
-            self._spin_bit = not spin if self._is_client else spin
-            self._spin_highest_pn = number
-        try:
-            is_ack_eliciting = self._read_frames(payload, now)
-        except QuicConnectionError as error:
-            self.close(error.error_code, error.frame_type, error.reason_phrase)
-            return
-        if self._close_event is not None:
-            return
-        if self._heard_at != now:
-            self._heard_at = now
-            self._close_at = now + self._idle_timeout()
-        self._ack_eliciting_sent_since_receipt = False
-        if number > space.largest_received_packet:
-            space.largest_received_packet = number
-            space.largest_received_time = now
-        space.ack_queue.add(number)
-        space.received_packets.add(number)
-        if len(space.ack_queue) > MAX_ACK_RANGES:
-            space.ack_queue.shift()
-        if is_ack_eliciting and space.ack_at is None:
-            space.ack_at = now + self._ack_delay
+    # Frames that come
 
-    def _read_frames(self, payload: bytes, now: float) -> bool:
-        """Act on the frames of a 1-RTT packet; whether they ask for an acknowledgement. Raises QuicConnectionError.
+    def _handle_ack_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        position = buf.tell()
+        largest = buf.pull_uint_var()
+        buf.seek(position)
+        self.check_acknowledged(frame_type, largest)
+        super()._handle_ack_frame(context, frame_type, buf)
 
-        STREAM and ACK, as which packets begin and which most packets are, are read here; from the first other frame on
-        aioquic reads the rest.
-        """
-        eliciting = False
-        at = 0
-        while at < len(payload):
-            kind = payload[at]
-            if kind & 0xF8 == STREAM:
-                eliciting = True
-                try:
-                    stream_id, offset, start, at = read_stream_head(payload, at)
-                except IndexError:
-                    raise _cut_short(kind) from None
-                try:
-                    self._on_stream_data(kind, stream_id, offset, payload[start:at])
-                except StreamFinishedError:
-                    continue  # we know the stream no more
-            elif kind == ACK:
-                at = self._read_ack(payload, at, now)
-            else:
-                break
-        else:
-            if payload:
-                return eliciting
-        context = QuicReceiveContext(tls.Epoch.ONE_RTT, self.host_cid, self._network_paths[0], None, now, None)
-        return self._payload_received(context, payload[at:])[0] or eliciting
+    def check_acknowledged(self, frame_type: int, largest: int) -> None:
+        """Raises for the number of a packet that was never sent."""
+        # aioquic would believe it, and take every packet from then on for lost. It numbers all spaces in one row.
+        if largest >= self._packet_number:
+            raise violation(QuicErrorCode.PROTOCOL_VIOLATION, frame_type, "Acknowledged a packet never sent")
 
-    def _read_ack(self, payload: bytes, at: int, now: float) -> int:
-        try:
-            ranges, delay, at = read_ack(payload, at)
-        except IndexError:
-            raise _cut_short(ACK) from None
-        except ValueError as error:
-            raise violation(QuicErrorCode.FRAME_ENCODING_ERROR, ACK, str(error)) from error
-        self._check_acknowledged(ACK, ranges[-1].stop - 1)
-        self._loss.peer_completed_address_validation = True
-        self._loss.on_ack_received(
-            ack_rangeset=ranges,
-            ack_delay=(delay << self._remote_ack_delay_exponent) / 1_000_000,
-            now=now,
-            space=self._spaces[tls.Epoch.ONE_RTT],
-        )
-        return at
-
-    def _on_stream_data(self, frame_type: int, stream_id: int, offset: int, data: bytes) -> None:
-        if offset + len(data) > UINT_VAR_MAX:
-            raise violation(QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, "offset + length cannot exceed 2^62 - 1")
-        self.flow.on_data(frame_type, stream_id, offset, data)
+    def _handle_crypto_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        position = buf.tell()
+        end = buf.pull_uint_var() + buf.pull_uint_var()
+        buf.seek(position)
+        receiver = self._crypto_streams[context.epoch].receiver
+        # aioquic would let each stranger make it allocate half a megabyte per epoch, in as many pieces as it likes.
+        if end - receiver.starting_offset() > CRYPTO_PENDING_MAX or len(receiver._ranges) > CRYPTO_PIECES_MAX:
+            raise violation(QuicErrorCode.CRYPTO_BUFFER_EXCEEDED, frame_type, "too much crypto buffering")
+        super()._handle_crypto_frame(context, frame_type, buf)
 
     def _get_or_create_stream(self, frame_type: int, stream_id: int) -> Any:
         return self.flow.find(frame_type, stream_id)
@@ -330,7 +226,13 @@ class Transport(QuicConnection):
         if self._quic_logger is not None and context.quic_logger_frames is not None:
             frame = QuicStreamFrame(offset=offset, data=data, fin=bool(frame_type & 1))
             context.quic_logger_frames.append(self._quic_logger.encode_stream_frame(frame, stream_id=stream_id))
-        self._on_stream_data(frame_type, stream_id, offset, data)
+        self.on_stream_data(frame_type, stream_id, offset, data)
+
+    def on_stream_data(self, frame_type: int, stream_id: int, offset: int, data: bytes) -> None:
+        """Take what a STREAM frame holds. Raises as `FlowControl.on_data`."""
+        if offset + len(data) > UINT_VAR_MAX:
+            raise violation(QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, "offset + length cannot exceed 2^62 - 1")
+        self.flow.on_data(frame_type, stream_id, offset, data)
 
     def _handle_reset_stream_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         del context
@@ -355,12 +257,12 @@ class Transport(QuicConnection):
         super()._handle_max_stream_data_frame(context, frame_type, buf)
         stream = self._streams.get(stream_id)
         if stream is not None:
-            self.sending.on_stream_allowance(stream)
+            self.sending.on_stream_credit(stream)
 
     def _handle_max_data_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         super()._handle_max_data_frame(context, frame_type, buf)
         self._learn_peer_limits()
-        self.sending.on_allowance()
+        self.sending.on_connection_credit()
 
     def _handle_max_streams_bidi_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         super()._handle_max_streams_bidi_frame(context, frame_type, buf)
@@ -371,40 +273,11 @@ class Transport(QuicConnection):
         self._learn_peer_limits()
 
     def _learn_peer_limits(self) -> None:
+        """Hand on what aioquic has read of the peer's limits."""
         for name in _PEER_LIMITS:
             setattr(self.flow.peer, name, getattr(self, f"_remote_{name}"))
 
-    def _handle_new_connection_id_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
-        super()._handle_new_connection_id_frame(context, frame_type, buf)
-        self._forget_old_sequence_numbers()
-        # Only a server may send a reset token with its first cid (RFC 9000 section 18.2): to learn that a client has
-        # forgotten the connection, its server must use one of the later ones.
-        if not self._is_client and self._peer_cid.stateless_reset_token is None:
-            self.change_connection_id()
-
-    def _forget_old_sequence_numbers(self) -> None:
-        """Aioquic remembers every number a peer ever gave to a cid: below the ones in use, none is new any more."""
-        if len(self._peer_cid_sequence_numbers) <= SEQUENCE_NUMBERS_MAX:
-            return
-        reserved = [path.peer_cid for path in self._network_paths if path.peer_cid is not None]
-        lowest = min(one.sequence_number for one in [self._peer_cid, *self._peer_cid_available, *reserved])
-        self._peer_retire_prior_to = max(self._peer_retire_prior_to, lowest)
-        self._peer_cid_sequence_numbers = {one for one in self._peer_cid_sequence_numbers if one >= lowest}
-
-    def _consume_peer_cid(self) -> None:
-        if not self._peer_cid_available:
-            raise violation(
-                QuicErrorCode.CONNECTION_ID_LIMIT_ERROR, QuicFrameType.NEW_CONNECTION_ID, "No connection id left"
-            )
-        super()._consume_peer_cid()
-
-    def _handle_connection_close_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
-        super()._handle_connection_close_frame(context, frame_type, buf)
-        # RFC 9000 section 10.2.2: one packet in answer, so that the peer need not repeat itself.
-        self._echo_close = not self.close_heard and context.epoch is tls.Epoch.ONE_RTT
-        self.close_heard = True
-
-    # Sending
+    # Packets that leave
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
         """As aioquic, with a probe of the path's MTU when one is due, and an answer to a close."""
@@ -415,69 +288,10 @@ class Transport(QuicConnection):
         direct = self._may_write_directly()
         datagrams = [] if direct and not self._control_due() else super().datagrams_to_send(now)
         if direct and self._close_event is None:
-            datagrams += self._write_directly(now)
+            datagrams += write(self, now)
         if self._mtu_probe_due(now) and (size := self.mtu.probe(now)) is not None:
             datagrams += self._probe_mtu(size, now)
         return datagrams
-
-    def _send_probing_frames(self, network_path: QuicNetworkPath, now: float) -> list[tuple[bytes, Any]]:
-        """As aioquic; on a path of which nothing is known no larger than all carry, and not beyond the window."""
-        if self._loss.bytes_in_flight > self._loss.congestion_window:
-            network_path.remote_challenges.clear()
-            return []
-        size, self._max_datagram_size = self._max_datagram_size, BASE
-        try:
-            return super()._send_probing_frames(network_path, now)
-        finally:
-            self._max_datagram_size = size
-
-    def _mtu_probe_due(self, now: float) -> bool:
-        at = self.mtu.next_at
-        return (
-            at is not None
-            and at <= now
-            and self._handshake_confirmed
-            and self._state not in END_STATES
-            and self._close_event is None
-            and self._network_paths[0].is_validated
-            and self._loss.congestion_window - self._loss.bytes_in_flight >= self._max_datagram_size
-        )
-
-    def _probe_mtu(self, size: int, now: float) -> list[tuple[bytes, Any]]:
-        """One packet of PING and PADDING that fills `size` bytes (RFC 9000 section 14.4)."""
-        builder = self._builder(size)
-        builder.start_packet(QuicPacketType.ONE_RTT, self._cryptos[tls.Epoch.ONE_RTT])
-        builder.start_frame(
-            QuicFrameType.PING, handler=self._on_mtu_probe_delivery, handler_args=(size, builder.packet_number)
-        )
-        builder._datagram_needs_padding = True
-        path = self._network_paths[0]
-        return self._flush_builder(builder=builder, network_path=path, peer_cid=self._peer_cid.cid, now=now)
-
-    def _answer_close(self, now: float) -> list[tuple[bytes, Any]]:
-        builder = self._builder(BASE)
-        builder.start_packet(QuicPacketType.ONE_RTT, self._cryptos[tls.Epoch.ONE_RTT])
-        self._write_connection_close_frame(
-            builder=builder,
-            epoch=tls.Epoch.ONE_RTT,
-            error_code=QuicErrorCode.NO_ERROR,
-            frame_type=QuicFrameType.PADDING,
-            reason_phrase="",
-        )
-        path = self._network_paths[0]
-        return self._flush_builder(builder=builder, network_path=path, peer_cid=self._peer_cid.cid, now=now)
-
-    def _builder(self, size: int) -> QuicPacketBuilder:
-        return QuicPacketBuilder(
-            host_cid=self.host_cid,
-            is_client=self._is_client,
-            max_datagram_size=size,
-            packet_number=self._packet_number,
-            peer_cid=self._peer_cid.cid,
-            quic_logger=self._quic_logger,
-            spin_bit=self._spin_bit,
-            version=self._version or 0,
-        )
 
     def _has_application_data(self, space: QuicPacketSpace, now: float) -> bool:
         if space.ack_at is not None and space.ack_at <= now:
@@ -554,60 +368,6 @@ class Transport(QuicConnection):
         flight = loss.bytes_in_flight + builder._flight_bytes
         loss.app_limited = loss.congestion_window - flight >= self._max_datagram_size
 
-    def _write_directly(self, now: float) -> list[tuple[bytes, Any]]:
-        """Packets of acknowledgements and stream data, as far as window and pacing go."""
-        space, loss, path = self._spaces[tls.Epoch.ONE_RTT], self._loss, self._network_paths[0]
-        sealer = Sealer(self._cryptos[tls.Epoch.ONE_RTT], self._peer_cid.cid, spin=self._spin_bit)
-        datagrams: list[tuple[bytes, Any]] = []
-        self._pacing_at = None
-        loss.app_limited = False
-        while len(datagrams) < FLIGHT_PACKETS:
-            ack_due = space.ack_at is not None and space.ack_at <= now
-            flight = loss.congestion_window - loss.bytes_in_flight
-            if not ack_due:
-                if flight < ROOM_MIN:
-                    break
-                if not self.sending.queues:
-                    loss.app_limited = flight >= self._max_datagram_size
-                    break
-                self._pacing_at = loss._pacer.next_send_time(now=now)
-                if self._pacing_at is not None:
-                    break
-            frames: list[bytes] = []
-            told: list[Told] = []
-            room = min(self._max_datagram_size, flight)
-            eliciting = False
-            if space.ack_at is not None:
-                eliciting = self._add_ack(space, frames, told, now)
-                room -= sum(map(len, frames))
-            acks = len(told)
-            self.sending.fill(room - sealer.overhead, frames, told)
-            if not frames:
-                break
-            data = sealer.seal(self._packet_number, b"".join(frames))
-            eliciting = eliciting or len(told) > acks
-            datagrams.append((data, path.addr))
-            packet: Any = SentPacket(self._packet_number, len(data), now, told, eliciting=eliciting)
-            loss.on_packet_sent(packet=packet, space=space)
-            self._packet_number += 1
-            path.bytes_sent += len(data)
-            loss._pacer.update_after_send(now=now)
-            if eliciting and not self._ack_eliciting_sent_since_receipt:
-                self._close_at = now + self._idle_timeout()
-                self._ack_eliciting_sent_since_receipt = True
-        return datagrams
-
-    def _add_ack(self, space: QuicPacketSpace, frames: list[bytes], told: list[Told], now: float) -> bool:
-        """An ACK frame; whether the peer is asked to acknowledge it in turn, as aioquic does to be rid of old ranges."""
-        delay = int((now - (space.largest_received_time or now)) * 1_000_000) >> self._local_ack_delay_exponent
-        frames.append(ack_frame(space.ack_queue, delay))
-        told.append((self._on_ack_delivery, (space, space.largest_received_packet)))
-        space.ack_at = None
-        if len(space.ack_queue) > 1 and self._packet_number % 8 == 0:
-            frames.append(_PING)
-            return True
-        return False
-
     def _write_control(
         self, builder: QuicPacketBuilder, path: QuicNetworkPath, space: QuicPacketSpace, now: float
     ) -> None:
@@ -650,7 +410,58 @@ class Transport(QuicConnection):
             self._write_path_response_frame(builder=builder, challenge=path.remote_challenges[0])
             path.remote_challenges.popleft()
 
-    # What became of probes
+    def _send_probing_frames(self, network_path: QuicNetworkPath, now: float) -> list[tuple[bytes, Any]]:
+        """As aioquic; on a path of which nothing is known no larger than all carry, and not beyond the window."""
+        if self._loss.bytes_in_flight > self._loss.congestion_window:
+            network_path.remote_challenges.clear()
+            return []
+        size, self._max_datagram_size = self._max_datagram_size, BASE
+        try:
+            return super()._send_probing_frames(network_path, now)
+        finally:
+            self._max_datagram_size = size
+
+    def _builder(self, size: int) -> QuicPacketBuilder:
+        return QuicPacketBuilder(
+            host_cid=self.host_cid,
+            is_client=self._is_client,
+            max_datagram_size=size,
+            packet_number=self._packet_number,
+            peer_cid=self._peer_cid.cid,
+            quic_logger=self._quic_logger,
+            spin_bit=self._spin_bit,
+            version=self._version or 0,
+        )
+
+    # The path's MTU
+
+    def _follow_mtu(self) -> None:
+        if self._max_datagram_size != self.mtu.size:
+            self._max_datagram_size = self.mtu.size
+            self._loss.set_datagram_bytes(self.mtu.size)
+
+    def _mtu_probe_due(self, now: float) -> bool:
+        at = self.mtu.next_at
+        return (
+            at is not None
+            and at <= now
+            and self._handshake_confirmed
+            and self._state not in END_STATES
+            and self._close_event is None
+            and self._network_paths[0].is_validated
+            and self._loss.congestion_window - self._loss.bytes_in_flight >= self._max_datagram_size
+        )
+
+    def _probe_mtu(self, size: int, now: float) -> list[tuple[bytes, Any]]:
+        """One packet of PING and PADDING that fills `size` bytes (RFC 9000 section 14.4)."""
+        builder = self._builder(size)
+        builder.start_packet(QuicPacketType.ONE_RTT, self._cryptos[tls.Epoch.ONE_RTT])
+        builder.start_frame(
+            QuicFrameType.PING, handler=self._on_mtu_probe_delivery, handler_args=(size, builder.packet_number)
+        )
+        builder._datagram_needs_padding = True
+        path = self._network_paths[0]
+        return self._flush_builder(builder=builder, network_path=path, peer_cid=self._peer_cid.cid, now=now)
 
     def _on_mtu_probe_delivery(self, delivery: QuicDeliveryState, size: int, number: int) -> None:
         if delivery is QuicDeliveryState.ACKED:
@@ -658,12 +469,19 @@ class Transport(QuicConnection):
         else:
             self.mtu.on_probe_lost(size, number, self.now)
 
-    def _follow_mtu(self) -> None:
-        if self._max_datagram_size != self.mtu.size:
-            self._max_datagram_size = self.mtu.size
-            self._loss.set_datagram_bytes(self.mtu.size)
+    # Handshake and connection ids
 
-    # Handshake
+    def _initialize(self, peer_cid: bytes) -> None:
+        super()._initialize(peer_cid)
+        JudgingContext.adopt(self.tls, self._admit, ask_client=self._ask_client)
+
+    def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
+        super()._parse_transport_parameters(data, from_session_ticket)
+        # aioquic reads the peer's limit on what it can take in one datagram, and forgets it.
+        limit = pull_quic_transport_parameters(Buffer(data=data)).max_udp_payload_size
+        if limit is not None:
+            self.mtu.limit(limit)
+        self._learn_peer_limits()
 
     def _name_first_cid(self) -> None:
         """Aioquic draws cids and tokens from the system; here chance is an argument, and tokens follow from cids."""
@@ -681,39 +499,78 @@ class Transport(QuicConnection):
             self._host_cids.append(QuicConnectionId(cid, self._host_cid_seq, self._reset_token(cid)))
             self._host_cid_seq += 1
 
-    def _initialize(self, peer_cid: bytes) -> None:
-        super()._initialize(peer_cid)
-        JudgingContext.adopt(self.tls, self._admit, ask_client=self._ask_client)
+    def _handle_new_connection_id_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        super()._handle_new_connection_id_frame(context, frame_type, buf)
+        self._forget_old_sequence_numbers()
+        # Only a server may send a reset token with its first cid (RFC 9000 section 18.2): to learn that a client has
+        # forgotten the connection, its server must use one of the later ones.
+        if not self._is_client and self._peer_cid.stateless_reset_token is None:
+            self.change_connection_id()
 
-    def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
-        super()._parse_transport_parameters(data, from_session_ticket)
-        # aioquic reads the peer's limit on what it can take in one datagram, and forgets it.
-        limit = pull_quic_transport_parameters(Buffer(data=data)).max_udp_payload_size
-        if limit is not None:
-            self.mtu.limit(limit)
-        self._learn_peer_limits()
+    def _forget_old_sequence_numbers(self) -> None:
+        """Aioquic remembers every number a peer ever gave to a cid: below the ones in use, none is new any more."""
+        if len(self._peer_cid_sequence_numbers) <= SEQUENCE_NUMBERS_MAX:
+            return
+        reserved = [path.peer_cid for path in self._network_paths if path.peer_cid is not None]
+        lowest = min(one.sequence_number for one in [self._peer_cid, *self._peer_cid_available, *reserved])
+        self._peer_retire_prior_to = max(self._peer_retire_prior_to, lowest)
+        self._peer_cid_sequence_numbers = {one for one in self._peer_cid_sequence_numbers if one >= lowest}
 
-    def _handle_ack_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
-        position = buf.tell()
-        largest = buf.pull_uint_var()
-        buf.seek(position)
-        self._check_acknowledged(frame_type, largest)
-        super()._handle_ack_frame(context, frame_type, buf)
+    def _consume_peer_cid(self) -> None:
+        if not self._peer_cid_available:
+            raise violation(
+                QuicErrorCode.CONNECTION_ID_LIMIT_ERROR, QuicFrameType.NEW_CONNECTION_ID, "No connection id left"
+            )
+        super()._consume_peer_cid()
 
-    def _check_acknowledged(self, frame_type: int, largest: int) -> None:
-        # aioquic would believe it, and take every packet from then on for lost. It numbers all spaces in one row.
-        if largest >= self._packet_number:
-            raise violation(QuicErrorCode.PROTOCOL_VIOLATION, frame_type, "Acknowledged a packet never sent")
+    # The end
 
-    def _handle_crypto_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
-        position = buf.tell()
-        end = buf.pull_uint_var() + buf.pull_uint_var()
-        buf.seek(position)
-        receiver = self._crypto_streams[context.epoch].receiver
-        # aioquic would let each stranger make it allocate half a megabyte per epoch, in as many pieces as it likes.
-        if end - receiver.starting_offset() > CRYPTO_PENDING_MAX or len(receiver._ranges) > CRYPTO_PIECES_MAX:
-            raise violation(QuicErrorCode.CRYPTO_BUFFER_EXCEEDED, frame_type, "too much crypto buffering")
-        super()._handle_crypto_frame(context, frame_type, buf)
+    @property
+    def is_closing(self) -> bool:
+        """We have said that it ends, and wait for the peer to know."""
+        return self._state is QuicConnectionState.CLOSING
+
+    def close_application(self, code: int, text: str) -> None:
+        """The owner's end, in the owner's code."""
+        super().close(error_code=code, frame_type=None, reason_phrase=text)
+
+    def close(
+        self, error_code: int = QuicErrorCode.NO_ERROR, frame_type: int | None = None, reason_phrase: str = ""
+    ) -> None:
+        """QUIC's end: aioquic, which cannot always name the frame at fault, would pass it off as the owner's."""
+        super().close(error_code, QuicFrameType.PADDING if frame_type is None else frame_type, reason_phrase)
+
+    def hear_close(self, data: bytes) -> None:
+        """While closing: take note of a CONNECTION_CLOSE of the peer's, all that matters now."""
+        crypto = self._cryptos.get(tls.Epoch.ONE_RTT)
+        if crypto is None or len(data) <= 1 + CID_BYTES or data[0] & 0xC0 != 0x40:
+            return
+        try:
+            _, payload, _ = crypto.decrypt_packet(
+                data, 1 + CID_BYTES, self._spaces[tls.Epoch.ONE_RTT].expected_packet_number
+            )
+        except CryptoError:
+            return
+        self.close_heard = payload[:1] in (b"\x1c", b"\x1d")
+
+    def _handle_connection_close_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        super()._handle_connection_close_frame(context, frame_type, buf)
+        # RFC 9000 section 10.2.2: one packet in answer, so that the peer need not repeat itself.
+        self._echo_close = not self.close_heard and context.epoch is tls.Epoch.ONE_RTT
+        self.close_heard = True
+
+    def _answer_close(self, now: float) -> list[tuple[bytes, Any]]:
+        builder = self._builder(BASE)
+        builder.start_packet(QuicPacketType.ONE_RTT, self._cryptos[tls.Epoch.ONE_RTT])
+        self._write_connection_close_frame(
+            builder=builder,
+            epoch=tls.Epoch.ONE_RTT,
+            error_code=QuicErrorCode.NO_ERROR,
+            frame_type=QuicFrameType.PADDING,
+            reason_phrase="",
+        )
+        path = self._network_paths[0]
+        return self._flush_builder(builder=builder, network_path=path, peer_cid=self._peer_cid.cid, now=now)
 
     def _idle_timeout(self) -> float:
         ours = self._configuration.idle_timeout
@@ -728,12 +585,3 @@ class Transport(QuicConnection):
     def _three_probe_timeouts(self) -> float:
         """RFC 9000 sections 10.1 and 10.2; a peer has a say in them, by its delays, so they have an end."""
         return 3 * min(self._loss.get_probe_timeout(), PROBE_TIMEOUT_MAX_S)
-
-    @property
-    def is_closing(self) -> bool:
-        """We have said that it ends, and wait for the peer to know."""
-        return self._state is QuicConnectionState.CLOSING
-
-
-def _cut_short(frame_type: int) -> QuicConnectionError:
-    return violation(QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, "Failed to parse frame")
