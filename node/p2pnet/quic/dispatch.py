@@ -102,6 +102,7 @@ class Dispatcher:
         self._unburied: set[Connection] = set()
         self._strangers: Counter[Any] = Counter()  # handshakes not dialled, by host
         self._dirty: list[Connection] = []
+        self._later: list[Connection] = []
         self._in_turn = False
         self._scheduled = False
         self._closing = False
@@ -120,6 +121,14 @@ class Dispatcher:
             if not self._in_turn and not self._scheduled:
                 self._scheduled = True
                 self.loop.call_soon(self.flush)
+
+    def mark_later(self, connection: Connection) -> None:
+        """It has more to send than one turn's worth: the rest leaves in the next."""
+        connection.marked = True
+        self._later.append(connection)
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self.flush)
 
     def transmit(self, connection: Connection, datagrams: list[Datagram]) -> None:
         """Send these, unless `egress` says otherwise."""
@@ -207,6 +216,8 @@ class Dispatcher:
         self._scheduled = False
         self._in_turn = True
         now = self.clock()
+        self._dirty += self._later
+        self._later = []
         while self._dirty:
             dirty, self._dirty = self._dirty, []
             for connection in dirty:
