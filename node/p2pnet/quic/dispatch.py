@@ -228,7 +228,7 @@ class Dispatcher:
         self._in_turn = False
 
     def on_datagrams(self, datagrams: list[Datagram]) -> None:
-        """One turn: feed, act, flush."""
+        """One turn: feed, act, and flush, now or after those who have been woken."""
         now = self.clock()
         self._in_turn = True
         touched: dict[Connection, None] = {}
@@ -242,13 +242,22 @@ class Dispatcher:
             except Exception as error:  # noqa: BLE001
                 connection.crash(error)
             touched[connection] = None
+        eager = False
         for connection in touched:
             try:
                 connection.process(now)
             except Exception as error:  # noqa: BLE001
                 connection.crash(error)
             self.mark(connection)
-        self.flush()
+            eager = eager or connection.engine.has_data
+        if eager or self._closing:
+            self.flush()
+            return
+        # Those who were woken run first: what they ask next, and what there is to acknowledge, share a packet.
+        self._in_turn = False
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self.flush)
 
     # Private
 

@@ -34,17 +34,18 @@ if TYPE_CHECKING:
     from p2pnet.quic.engine.transport import Transport
 
 FLIGHT_PACKETS = 44  # built before they are handed to the socket: as many as one sendmsg carries
+ACK_DELAY_S = 0.008  # of a lone packet; peers are told to expect up to 0.025
 _PING = b"\x01"
 
 
 def receive(quic: "Transport", data: bytes, now: float) -> None:
     """Take one packet with a short header, on the path in use."""
-    space = quic._spaces[Epoch.ONE_RTT]
+    space = quic.space
     try:
-        first, number, payload = unseal(quic._cryptos[Epoch.ONE_RTT], data, 1 + CID_BYTES, space.expected_packet_number)
+        first, number, payload = unseal(quic.keys, data, 1 + CID_BYTES, space.expected_packet_number)
     except CryptoError:
         return
-    if number in space.received_packets:
+    if number <= space.largest_received_packet and number in space.received_packets:
         return
     if first & 0x18:
         quic.close(QuicErrorCode.PROTOCOL_VIOLATION, QuicFrameType.PADDING, "Reserved bits must be zero")
@@ -96,11 +97,12 @@ def read_frames(quic: "Transport", payload: bytes, now: float) -> bool:
 
 def write(quic: "Transport", now: float) -> list[tuple[bytes, Any]]:
     """A flight of packets with what is to be acknowledged, and stream data as far as window and pacing go."""
-    space, loss, path = quic._spaces[Epoch.ONE_RTT], quic._loss, quic._network_paths[0]
-    sealer = Sealer(quic._cryptos[Epoch.ONE_RTT], quic._peer_cid.cid, spin=quic._spin_bit)
+    space, loss, path = quic.space, quic._loss, quic._network_paths[0]
     datagrams: list[tuple[bytes, Any]] = []
-    quic._pacing_at = None
     loss.app_limited = False
+    if not _may_write(quic, space, now):
+        return datagrams
+    sealer = Sealer(quic.keys, quic._peer_cid.cid, spin=quic._spin_bit)
     while len(datagrams) < FLIGHT_PACKETS and _may_write(quic, space, now):
         frames: list[bytes] = []
         told: list[Told] = []
@@ -169,7 +171,7 @@ def _take_ack(quic: "Transport", payload: bytes, at: int, now: float) -> int:
         ack_rangeset=ranges,
         ack_delay=(delay << quic._remote_ack_delay_exponent) / 1_000_000,
         now=now,
-        space=quic._spaces[Epoch.ONE_RTT],
+        space=quic.space,
     )
     return at
 
@@ -179,15 +181,19 @@ def _note_received(quic: "Transport", space: QuicPacketSpace, number: int, now: 
         quic.heard_at = now
         quic._close_at = now + quic._idle_timeout()
     quic._ack_eliciting_sent_since_receipt = False
-    if number > space.largest_received_packet:
+    before = space.largest_received_packet
+    if number > before:
         space.largest_received_packet = number
         space.largest_received_time = now
     space.ack_queue.add(number)
     space.received_packets.add(number)
     if len(space.ack_queue) > MAX_ACK_RANGES:
         space.ack_queue.shift()
-    if eliciting and space.ack_at is None:
-        space.ack_at = now + quic._ack_delay
+    if eliciting:
+        # A lone packet's acknowledgement may find one to travel with; for two it leaves with this turn (RFC 9000
+        # section 13.2.2), and at once for one out of order, which says that others are lost (section 13.2.1).
+        in_order = number == before + 1 and space.ack_at is None
+        space.ack_at = now + ACK_DELAY_S if in_order else min(now, space.ack_at or now)
 
 
 def _cut_short(frame_type: int) -> QuicConnectionError:
