@@ -306,22 +306,20 @@ class Transport(QuicConnection):
         ack_at = self.space.ack_at
         if ack_at is not None and ack_at <= now:
             return True
-        return self._has_room() and (bool(self.sending.queues) or self._control_due())
+        return self._has_room() and (bool(self.sending.queues) or self.flow.limits_due() or self._control_due())
 
     def _control_due(self) -> bool:
-        """Whether there is anything to say that is neither an acknowledgement nor a sender's on its stream."""
+        """Whether there is anything to say that is none of those."""
         flow, path = self.flow, self._network_paths[0]
         if (
             self._probe_pending
             or self._ping_pending
-            or flow.widened
             or flow.stops_due
             or self._handshake_done_pending
             or self._retire_connection_ids
             or path.remote_challenges
             or not path.is_validated
             or not self._crypto_streams[tls.Epoch.ONE_RTT].sender.buffer_is_empty
-            or flow.limits_due()
         ):
             return True
         return not all([one.was_sent for one in self._host_cids])  # noqa: C419  # a list of three is faster
