@@ -96,6 +96,11 @@ class Engine:
         return quic.datagrams_to_send(now)
 
     @property
+    def happened(self) -> int:
+        """How much `take_events` would return."""
+        return len(self._flow.happenings)
+
+    @property
     def has_data(self) -> bool:
         """Whether some stream has something to send."""
         return bool(self._sending.queues)
