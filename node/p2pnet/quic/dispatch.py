@@ -279,8 +279,9 @@ class Dispatcher:
             except Exception as error:  # noqa: BLE001
                 connection.crash(error)
             touched[connection] = None
-            enough = connection.engine.happened >= TURN_HAPPENINGS or len(touched) >= TURN_HAPPENINGS
-            if enough and len(held) - index < HELD_DATAGRAMS_MAX:
+            if (connection.engine.happened >= TURN_HAPPENINGS or len(touched) >= TURN_HAPPENINGS) and len(
+                held
+            ) - index < HELD_DATAGRAMS_MAX:
                 self._held = held[index:]
                 break
         return touched

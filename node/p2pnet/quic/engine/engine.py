@@ -79,10 +79,10 @@ class Engine:
         """One datagram of the peer's. `take_events` tells what it changed."""
         quic = self._quic
         quic.now = now
-        if quic.is_closing:
-            quic.hear_close(data)
-        elif quic._close_event is None:  # after a fatal frame nothing of the same turn counts
+        if quic._close_event is None:  # after a fatal frame nothing of the same turn counts
             quic.receive_datagram(data, address, now)
+        elif quic.is_closing:
+            quic.hear_close(data)
 
     def datagrams(self, now: float) -> list[Datagram]:
         """What may leave now."""
