@@ -1,8 +1,8 @@
 """Flow control: which streams there are, and what the peer may send on them (RFC 9000 sections 4 and 19.5, 19.9-19.11).
 
-A peer may send as many bytes, and open as many streams, as the windows say. It may send more when bytes have left memory
-(`credited`), and open more when streams are over; what it is told is written into packets here, and written again when
-a packet is lost. Frames are parsed elsewhere; nothing here knows of packets that came, of keys or of time.
+A peer may send as many bytes, and open as many streams, as the windows say; more only when bytes have left memory, and
+streams are over. (aioquic doubles a window by itself, on the highest offset *seen*.) What the peer is told is written
+into packets here, and again when a packet is lost. Nothing here knows of parsing, of keys or of time.
 """
 
 from collections import deque

@@ -29,7 +29,7 @@ class SendQueue:
         self._on_sent = on_sent
         self._quic_logger = quic_logger
         self._used = 0  # of the peer's max_data
-        self._starved: dict[Stream, None] = {}  # have data, wait for more of it
+        self._blocked: dict[Stream, None] = {}  # have data, wait for the peer to raise it
 
     def add(self, stream: Stream) -> None:
         """The stream has something to send."""
@@ -47,18 +47,19 @@ class SendQueue:
         """Give up our half of the stream; whether that was news."""
         news = stream.sender.reset(code)
         if news:
+            self._blocked.pop(stream, None)
             self.add(stream)
         return news
 
-    def on_stream_allowance(self, stream: Stream) -> None:
-        """The peer lets this stream go on."""
+    def on_stream_credit(self, stream: Stream) -> None:
+        """The peer may take more on this stream."""
         if not stream.sender.buffer_is_empty:
             self.add(stream)
 
-    def on_allowance(self) -> None:
-        """The peer takes more on the whole connection."""
-        starved, self._starved = self._starved, {}
-        for stream in starved:
+    def on_connection_credit(self) -> None:
+        """The peer may take more on the connection as a whole."""
+        blocked, self._blocked = self._blocked, {}
+        for stream in blocked:
             self.add(stream)
 
     def write(self, builder: QuicPacketBuilder) -> None:
@@ -86,7 +87,7 @@ class SendQueue:
         highest = sender.highest_offset
         if sender.next_offset == highest and sender.has_unsent:
             if credit <= 0:
-                self._starved[stream] = None
+                self._blocked[stream] = None
                 stream.queued = False
                 return True
             if stream.max_stream_data_remote <= highest:

@@ -88,7 +88,8 @@ class ReceiveSide:
     def take(self) -> list[bytes]:
         """The bytes in order that have come since the last call."""
         pieces, self.pieces = self.pieces, []
-        self.handed = self.position
+        if pieces:  # else it may have been refused, and more thrown away than came in order
+            self.handed = self.position
         return pieces
 
     def stop(self, error_code: int = QuicErrorCode.NO_ERROR) -> bool:

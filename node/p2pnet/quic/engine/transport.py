@@ -1,8 +1,8 @@
-"""aioquic's connection with fixed bounds: its own streams, its own judge of certificates, nothing that grows.
+"""aioquic's connection with bounds: packets and frames, the path, the handshake, the end.
 
-aioquic's limit writers double a window by themselves on the highest offset *seen*; here credit is given only for bytes
-that left memory, in windows of fixed size. aioquic walks every stream for each packet; here only streams with something
-to send are looked at, the most urgent first. aioquic is pinned to its minor version for this.
+Its streams are kept by `FlowControl` and sent by `SendQueue`; frames about them are parsed here and handed over, and
+what these two have to say is put into packets in the order given here. aioquic is pinned to its minor version for what
+is overridden.
 """
 
 # ruff: noqa: SLF001  # the loss recovery and the ciphers of our own connection
@@ -55,9 +55,9 @@ if (_aioquic := logging.getLogger("quic")).level == logging.NOTSET:
 
 
 class Transport(QuicConnection):
-    """A QuicConnection that keeps to its windows, and notes what happened to streams instead of raising events."""
+    """A QuicConnection that keeps to its windows; what happens to streams is noted in `flow`, not raised as events."""
 
-    _streams: dict[int, Any]  # the flow control's, as are the limits
+    _streams: dict[int, Any]  # the same object as the flow control's, as are the limits: aioquic reads them
     _loss: Recovery
 
     def __init__(
@@ -134,16 +134,6 @@ class Transport(QuicConnection):
         self._pacing_at = None
         return False
 
-    def close_application(self, code: int, text: str) -> None:
-        """The owner's end, in the owner's code."""
-        super().close(error_code=code, frame_type=None, reason_phrase=text)
-
-    def close(
-        self, error_code: int = QuicErrorCode.NO_ERROR, frame_type: int | None = None, reason_phrase: str = ""
-    ) -> None:
-        """QUIC's end: aioquic, which cannot always name the frame at fault, would pass it off as the owner's."""
-        super().close(error_code, QuicFrameType.PADDING if frame_type is None else frame_type, reason_phrase)
-
     def handle_timer(self, now: float) -> None:
         """As aioquic; a peer that talks but acknowledges nothing is given up like a silent one."""
         super().handle_timer(now)
@@ -164,25 +154,6 @@ class Transport(QuicConnection):
             self._key_phase_began = self._packet_number
             self.request_key_update()
 
-    def hear_close(self, data: bytes) -> None:
-        """While closing: take note of a CONNECTION_CLOSE of the peer's, all that matters now."""
-        crypto = self._cryptos.get(tls.Epoch.ONE_RTT)
-        if crypto is None or len(data) <= 1 + CID_BYTES or data[0] & 0xC0 != 0x40:
-            return
-        try:
-            _, payload, _ = crypto.decrypt_packet(
-                data, 1 + CID_BYTES, self._spaces[tls.Epoch.ONE_RTT].expected_packet_number
-            )
-        except CryptoError:
-            return
-        self.close_heard = payload[:1] in (b"\x1c", b"\x1d")
-
-    def end_trace(self) -> None:
-        """Write the qlog file, if there is one, also when the end of the closing period is not waited for."""
-        if self._quic_logger is not None and self._configuration.quic_logger is not None:
-            self._configuration.quic_logger.end_trace(self._quic_logger)
-            self._quic_logger = None
-
     def too_big(self, size: int) -> None:
         """The system does not take datagrams of this size for the present path: they never left."""
         self.mtu.on_too_big(size, self.now)
@@ -190,7 +161,13 @@ class Transport(QuicConnection):
         gone = [packet for packet in space.sent_packets.values() if packet.sent_bytes == size]
         self._loss._on_packets_lost(congestion_event=False, now=self.now, packets=gone, space=space)
 
-    # Receiving
+    def end_trace(self) -> None:
+        """Write the qlog file, if there is one, also when the end of the closing period is not waited for."""
+        if self._quic_logger is not None and self._configuration.quic_logger is not None:
+            self._configuration.quic_logger.end_trace(self._quic_logger)
+            self._quic_logger = None
+
+    # Packets that come
 
     def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
         """As aioquic, with a short way for what nearly all datagrams are: one 1-RTT packet on the path in use."""
@@ -252,6 +229,27 @@ class Transport(QuicConnection):
         if is_ack_eliciting and space.ack_at is None:
             space.ack_at = now + self._ack_delay
 
+    # Frames that come
+
+    def _handle_ack_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        position = buf.tell()
+        largest = buf.pull_uint_var()
+        buf.seek(position)
+        # aioquic would believe it, and take every packet from then on for lost. It numbers all spaces in one row.
+        if largest >= self._packet_number:
+            raise violation(QuicErrorCode.PROTOCOL_VIOLATION, frame_type, "Acknowledged a packet never sent")
+        super()._handle_ack_frame(context, frame_type, buf)
+
+    def _handle_crypto_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        position = buf.tell()
+        end = buf.pull_uint_var() + buf.pull_uint_var()
+        buf.seek(position)
+        receiver = self._crypto_streams[context.epoch].receiver
+        # aioquic would let each stranger make it allocate half a megabyte per epoch, in as many pieces as it likes.
+        if end - receiver.starting_offset() > CRYPTO_PENDING_MAX or len(receiver._ranges) > CRYPTO_PIECES_MAX:
+            raise violation(QuicErrorCode.CRYPTO_BUFFER_EXCEEDED, frame_type, "too much crypto buffering")
+        super()._handle_crypto_frame(context, frame_type, buf)
+
     def _get_or_create_stream(self, frame_type: int, stream_id: int) -> Any:
         return self.flow.find(frame_type, stream_id)
 
@@ -289,12 +287,12 @@ class Transport(QuicConnection):
         super()._handle_max_stream_data_frame(context, frame_type, buf)
         stream = self._streams.get(stream_id)
         if stream is not None:
-            self.sending.on_stream_allowance(stream)
+            self.sending.on_stream_credit(stream)
 
     def _handle_max_data_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         super()._handle_max_data_frame(context, frame_type, buf)
         self._learn_peer_limits()
-        self.sending.on_allowance()
+        self.sending.on_connection_credit()
 
     def _handle_max_streams_bidi_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         super()._handle_max_streams_bidi_frame(context, frame_type, buf)
@@ -305,40 +303,11 @@ class Transport(QuicConnection):
         self._learn_peer_limits()
 
     def _learn_peer_limits(self) -> None:
+        """Hand on what aioquic has read of the peer's limits."""
         for name in _PEER_LIMITS:
             setattr(self.flow.peer, name, getattr(self, f"_remote_{name}"))
 
-    def _handle_new_connection_id_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
-        super()._handle_new_connection_id_frame(context, frame_type, buf)
-        self._forget_old_sequence_numbers()
-        # Only a server may send a reset token with its first cid (RFC 9000 section 18.2): to learn that a client has
-        # forgotten the connection, its server must use one of the later ones.
-        if not self._is_client and self._peer_cid.stateless_reset_token is None:
-            self.change_connection_id()
-
-    def _forget_old_sequence_numbers(self) -> None:
-        """Aioquic remembers every number a peer ever gave to a cid: below the ones in use, none is new any more."""
-        if len(self._peer_cid_sequence_numbers) <= SEQUENCE_NUMBERS_MAX:
-            return
-        reserved = [path.peer_cid for path in self._network_paths if path.peer_cid is not None]
-        lowest = min(one.sequence_number for one in [self._peer_cid, *self._peer_cid_available, *reserved])
-        self._peer_retire_prior_to = max(self._peer_retire_prior_to, lowest)
-        self._peer_cid_sequence_numbers = {one for one in self._peer_cid_sequence_numbers if one >= lowest}
-
-    def _consume_peer_cid(self) -> None:
-        if not self._peer_cid_available:
-            raise violation(
-                QuicErrorCode.CONNECTION_ID_LIMIT_ERROR, QuicFrameType.NEW_CONNECTION_ID, "No connection id left"
-            )
-        super()._consume_peer_cid()
-
-    def _handle_connection_close_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
-        super()._handle_connection_close_frame(context, frame_type, buf)
-        # RFC 9000 section 10.2.2: one packet in answer, so that the peer need not repeat itself.
-        self._echo_close = not self.close_heard and context.epoch is tls.Epoch.ONE_RTT
-        self.close_heard = True
-
-    # Sending
+    # Packets that leave
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
         """As aioquic, with a probe of the path's MTU when one is due, and an answer to a close."""
@@ -350,65 +319,6 @@ class Transport(QuicConnection):
         if self._mtu_probe_due(now) and (size := self.mtu.probe(now)) is not None:
             datagrams += self._probe_mtu(size, now)
         return datagrams
-
-    def _send_probing_frames(self, network_path: QuicNetworkPath, now: float) -> list[tuple[bytes, Any]]:
-        """As aioquic; on a path of which nothing is known no larger than all carry, and not beyond the window."""
-        if self._loss.bytes_in_flight > self._loss.congestion_window:
-            network_path.remote_challenges.clear()
-            return []
-        size, self._max_datagram_size = self._max_datagram_size, BASE
-        try:
-            return super()._send_probing_frames(network_path, now)
-        finally:
-            self._max_datagram_size = size
-
-    def _mtu_probe_due(self, now: float) -> bool:
-        at = self.mtu.next_at
-        return (
-            at is not None
-            and at <= now
-            and self._handshake_confirmed
-            and self._state not in END_STATES
-            and self._close_event is None
-            and self._network_paths[0].is_validated
-            and self._loss.congestion_window - self._loss.bytes_in_flight >= self._max_datagram_size
-        )
-
-    def _probe_mtu(self, size: int, now: float) -> list[tuple[bytes, Any]]:
-        """One packet of PING and PADDING that fills `size` bytes (RFC 9000 section 14.4)."""
-        builder = self._builder(size)
-        builder.start_packet(QuicPacketType.ONE_RTT, self._cryptos[tls.Epoch.ONE_RTT])
-        builder.start_frame(
-            QuicFrameType.PING, handler=self._on_mtu_probe_delivery, handler_args=(size, builder.packet_number)
-        )
-        builder._datagram_needs_padding = True
-        path = self._network_paths[0]
-        return self._flush_builder(builder=builder, network_path=path, peer_cid=self._peer_cid.cid, now=now)
-
-    def _answer_close(self, now: float) -> list[tuple[bytes, Any]]:
-        builder = self._builder(BASE)
-        builder.start_packet(QuicPacketType.ONE_RTT, self._cryptos[tls.Epoch.ONE_RTT])
-        self._write_connection_close_frame(
-            builder=builder,
-            epoch=tls.Epoch.ONE_RTT,
-            error_code=QuicErrorCode.NO_ERROR,
-            frame_type=QuicFrameType.PADDING,
-            reason_phrase="",
-        )
-        path = self._network_paths[0]
-        return self._flush_builder(builder=builder, network_path=path, peer_cid=self._peer_cid.cid, now=now)
-
-    def _builder(self, size: int) -> QuicPacketBuilder:
-        return QuicPacketBuilder(
-            host_cid=self.host_cid,
-            is_client=self._is_client,
-            max_datagram_size=size,
-            packet_number=self._packet_number,
-            peer_cid=self._peer_cid.cid,
-            quic_logger=self._quic_logger,
-            spin_bit=self._spin_bit,
-            version=self._version or 0,
-        )
 
     def _has_application_data(self, space: QuicPacketSpace, path: QuicNetworkPath, now: float) -> bool:
         if space.ack_at is not None and space.ack_at <= now:
@@ -499,7 +409,58 @@ class Transport(QuicConnection):
             self._write_path_response_frame(builder=builder, challenge=path.remote_challenges[0])
             path.remote_challenges.popleft()
 
-    # What became of probes
+    def _send_probing_frames(self, network_path: QuicNetworkPath, now: float) -> list[tuple[bytes, Any]]:
+        """As aioquic; on a path of which nothing is known no larger than all carry, and not beyond the window."""
+        if self._loss.bytes_in_flight > self._loss.congestion_window:
+            network_path.remote_challenges.clear()
+            return []
+        size, self._max_datagram_size = self._max_datagram_size, BASE
+        try:
+            return super()._send_probing_frames(network_path, now)
+        finally:
+            self._max_datagram_size = size
+
+    def _builder(self, size: int) -> QuicPacketBuilder:
+        return QuicPacketBuilder(
+            host_cid=self.host_cid,
+            is_client=self._is_client,
+            max_datagram_size=size,
+            packet_number=self._packet_number,
+            peer_cid=self._peer_cid.cid,
+            quic_logger=self._quic_logger,
+            spin_bit=self._spin_bit,
+            version=self._version or 0,
+        )
+
+    # The path's MTU
+
+    def _follow_mtu(self) -> None:
+        if self._max_datagram_size != self.mtu.size:
+            self._max_datagram_size = self.mtu.size
+            self._loss.set_datagram_bytes(self.mtu.size)
+
+    def _mtu_probe_due(self, now: float) -> bool:
+        at = self.mtu.next_at
+        return (
+            at is not None
+            and at <= now
+            and self._handshake_confirmed
+            and self._state not in END_STATES
+            and self._close_event is None
+            and self._network_paths[0].is_validated
+            and self._loss.congestion_window - self._loss.bytes_in_flight >= self._max_datagram_size
+        )
+
+    def _probe_mtu(self, size: int, now: float) -> list[tuple[bytes, Any]]:
+        """One packet of PING and PADDING that fills `size` bytes (RFC 9000 section 14.4)."""
+        builder = self._builder(size)
+        builder.start_packet(QuicPacketType.ONE_RTT, self._cryptos[tls.Epoch.ONE_RTT])
+        builder.start_frame(
+            QuicFrameType.PING, handler=self._on_mtu_probe_delivery, handler_args=(size, builder.packet_number)
+        )
+        builder._datagram_needs_padding = True
+        path = self._network_paths[0]
+        return self._flush_builder(builder=builder, network_path=path, peer_cid=self._peer_cid.cid, now=now)
 
     def _on_mtu_probe_delivery(self, delivery: QuicDeliveryState, size: int, number: int) -> None:
         if delivery is QuicDeliveryState.ACKED:
@@ -507,12 +468,19 @@ class Transport(QuicConnection):
         else:
             self.mtu.on_probe_lost(size, number, self.now)
 
-    def _follow_mtu(self) -> None:
-        if self._max_datagram_size != self.mtu.size:
-            self._max_datagram_size = self.mtu.size
-            self._loss.set_datagram_bytes(self.mtu.size)
+    # Handshake and connection ids
 
-    # Handshake
+    def _initialize(self, peer_cid: bytes) -> None:
+        super()._initialize(peer_cid)
+        JudgingContext.adopt(self.tls, self._admit, ask_client=self._ask_client)
+
+    def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
+        super()._parse_transport_parameters(data, from_session_ticket)
+        # aioquic reads the peer's limit on what it can take in one datagram, and forgets it.
+        limit = pull_quic_transport_parameters(Buffer(data=data)).max_udp_payload_size
+        if limit is not None:
+            self.mtu.limit(limit)
+        self._learn_peer_limits()
 
     def _name_first_cid(self) -> None:
         """Aioquic draws cids and tokens from the system; here chance is an argument, and tokens follow from cids."""
@@ -530,36 +498,78 @@ class Transport(QuicConnection):
             self._host_cids.append(QuicConnectionId(cid, self._host_cid_seq, self._reset_token(cid)))
             self._host_cid_seq += 1
 
-    def _initialize(self, peer_cid: bytes) -> None:
-        super()._initialize(peer_cid)
-        JudgingContext.adopt(self.tls, self._admit, ask_client=self._ask_client)
+    def _handle_new_connection_id_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        super()._handle_new_connection_id_frame(context, frame_type, buf)
+        self._forget_old_sequence_numbers()
+        # Only a server may send a reset token with its first cid (RFC 9000 section 18.2): to learn that a client has
+        # forgotten the connection, its server must use one of the later ones.
+        if not self._is_client and self._peer_cid.stateless_reset_token is None:
+            self.change_connection_id()
 
-    def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
-        super()._parse_transport_parameters(data, from_session_ticket)
-        # aioquic reads the peer's limit on what it can take in one datagram, and forgets it.
-        limit = pull_quic_transport_parameters(Buffer(data=data)).max_udp_payload_size
-        if limit is not None:
-            self.mtu.limit(limit)
-        self._learn_peer_limits()
+    def _forget_old_sequence_numbers(self) -> None:
+        """Aioquic remembers every number a peer ever gave to a cid: below the ones in use, none is new any more."""
+        if len(self._peer_cid_sequence_numbers) <= SEQUENCE_NUMBERS_MAX:
+            return
+        reserved = [path.peer_cid for path in self._network_paths if path.peer_cid is not None]
+        lowest = min(one.sequence_number for one in [self._peer_cid, *self._peer_cid_available, *reserved])
+        self._peer_retire_prior_to = max(self._peer_retire_prior_to, lowest)
+        self._peer_cid_sequence_numbers = {one for one in self._peer_cid_sequence_numbers if one >= lowest}
 
-    def _handle_ack_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
-        position = buf.tell()
-        largest = buf.pull_uint_var()
-        buf.seek(position)
-        # aioquic would believe it, and take every packet from then on for lost. It numbers all spaces in one row.
-        if largest >= self._packet_number:
-            raise violation(QuicErrorCode.PROTOCOL_VIOLATION, frame_type, "Acknowledged a packet never sent")
-        super()._handle_ack_frame(context, frame_type, buf)
+    def _consume_peer_cid(self) -> None:
+        if not self._peer_cid_available:
+            raise violation(
+                QuicErrorCode.CONNECTION_ID_LIMIT_ERROR, QuicFrameType.NEW_CONNECTION_ID, "No connection id left"
+            )
+        super()._consume_peer_cid()
 
-    def _handle_crypto_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
-        position = buf.tell()
-        end = buf.pull_uint_var() + buf.pull_uint_var()
-        buf.seek(position)
-        receiver = self._crypto_streams[context.epoch].receiver
-        # aioquic would let each stranger make it allocate half a megabyte per epoch, in as many pieces as it likes.
-        if end - receiver.starting_offset() > CRYPTO_PENDING_MAX or len(receiver._ranges) > CRYPTO_PIECES_MAX:
-            raise violation(QuicErrorCode.CRYPTO_BUFFER_EXCEEDED, frame_type, "too much crypto buffering")
-        super()._handle_crypto_frame(context, frame_type, buf)
+    # The end
+
+    @property
+    def is_closing(self) -> bool:
+        """We have said that it ends, and wait for the peer to know."""
+        return self._state is QuicConnectionState.CLOSING
+
+    def close_application(self, code: int, text: str) -> None:
+        """The owner's end, in the owner's code."""
+        super().close(error_code=code, frame_type=None, reason_phrase=text)
+
+    def close(
+        self, error_code: int = QuicErrorCode.NO_ERROR, frame_type: int | None = None, reason_phrase: str = ""
+    ) -> None:
+        """QUIC's end: aioquic, which cannot always name the frame at fault, would pass it off as the owner's."""
+        super().close(error_code, QuicFrameType.PADDING if frame_type is None else frame_type, reason_phrase)
+
+    def hear_close(self, data: bytes) -> None:
+        """While closing: take note of a CONNECTION_CLOSE of the peer's, all that matters now."""
+        crypto = self._cryptos.get(tls.Epoch.ONE_RTT)
+        if crypto is None or len(data) <= 1 + CID_BYTES or data[0] & 0xC0 != 0x40:
+            return
+        try:
+            _, payload, _ = crypto.decrypt_packet(
+                data, 1 + CID_BYTES, self._spaces[tls.Epoch.ONE_RTT].expected_packet_number
+            )
+        except CryptoError:
+            return
+        self.close_heard = payload[:1] in (b"\x1c", b"\x1d")
+
+    def _handle_connection_close_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        super()._handle_connection_close_frame(context, frame_type, buf)
+        # RFC 9000 section 10.2.2: one packet in answer, so that the peer need not repeat itself.
+        self._echo_close = not self.close_heard and context.epoch is tls.Epoch.ONE_RTT
+        self.close_heard = True
+
+    def _answer_close(self, now: float) -> list[tuple[bytes, Any]]:
+        builder = self._builder(BASE)
+        builder.start_packet(QuicPacketType.ONE_RTT, self._cryptos[tls.Epoch.ONE_RTT])
+        self._write_connection_close_frame(
+            builder=builder,
+            epoch=tls.Epoch.ONE_RTT,
+            error_code=QuicErrorCode.NO_ERROR,
+            frame_type=QuicFrameType.PADDING,
+            reason_phrase="",
+        )
+        path = self._network_paths[0]
+        return self._flush_builder(builder=builder, network_path=path, peer_cid=self._peer_cid.cid, now=now)
 
     def _idle_timeout(self) -> float:
         ours = self._configuration.idle_timeout
@@ -574,8 +584,3 @@ class Transport(QuicConnection):
     def _three_probe_timeouts(self) -> float:
         """RFC 9000 sections 10.1 and 10.2; a peer has a say in them, by its delays, so they have an end."""
         return 3 * min(self._loss.get_probe_timeout(), PROBE_TIMEOUT_MAX_S)
-
-    @property
-    def is_closing(self) -> bool:
-        """We have said that it ends, and wait for the peer to know."""
-        return self._state is QuicConnectionState.CLOSING
