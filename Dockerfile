@@ -17,7 +17,8 @@ RUN /tools/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /whe
 
 # Dependencies before the wheel: they change less often, and what builds images keeps layers.
 FROM tools AS node-files
-RUN /tools/bin/pip --python /opt/p2pnet/bin/python install --quiet --group image-node
+COPY node/pyproject.toml node/README.md node/LICENSE node/
+RUN /tools/bin/pip --python /opt/p2pnet/bin/python install --quiet --only-deps "./node[image]"
 COPY --from=wheel /wheels /wheels
 RUN /tools/bin/pip --python /opt/p2pnet/bin/python install --quiet --no-deps /wheels/*.whl
 

@@ -11,7 +11,7 @@ help:  ## what there is
 
 install: $(STAMP)  ## make .venv with .venv/bin/p2pnet
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml node/pyproject.toml node/dependencies.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable . --group dev

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PORTIONS = [ROOT / "node", ROOT / "operator", ROOT / "cli"]
-MODULES = sorted(path for portion in PORTIONS for path in portion.rglob("*.py"))
+MODULES = sorted(path for portion in PORTIONS for path in (portion / "p2pnet").rglob("*.py"))
 PACKAGES = sorted({path.parent for path in MODULES})
 
 
@@ -41,6 +41,11 @@ def test_modules_and_functions_stay_small(module):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno is not None
             assert node.end_lineno - node.lineno + 1 <= 70, node.name
+
+
+def test_no_import_in_quic_hides_from_the_contract_of_its_rings():
+    room = ROOT / "node" / "p2pnet" / "quic"
+    assert not [path.name for path in room.rglob("*.py") if "TYPE_CHECKING" in path.read_text()]
 
 
 def test_a_node_starts_without_the_heavy_libraries():

@@ -5,12 +5,18 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
 from tests.charts.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EVERYTHING = set(requires("p2pnet") or ())
+
+
+def names(requirements: set[str]) -> set[str]:
+    return {re.split(r"\W", one.replace("-", "_"))[0] for one in requirements}
 
 
 def tool(name: str) -> str:
@@ -32,16 +38,19 @@ def test_shellcheck_finds_nothing_in_the_cluster_script() -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize(
-    ("group", "without"),
-    [("image-node", {"kopf", "kubernetes", "rich", "typer"}), ("image-operator", {"aioquic", "h11", "rich", "typer"})],
-)
-def test_an_image_installs_some_of_the_projects_dependencies_with_the_same_bounds(
-    group: str, without: set[str]
-) -> None:
-    wanted, all_of_them = set(PROJECT["dependency-groups"][group]), set(PROJECT["project"]["dependencies"])
-    assert wanted <= all_of_them
-    assert {re.split(r"\W", one.replace("-", "_"))[0] for one in all_of_them - wanted} == without
+def test_the_operators_image_installs_some_of_the_projects_dependencies() -> None:
+    wanted = set(PROJECT["dependency-groups"]["image-operator"])
+    assert wanted <= EVERYTHING
+    assert names(EVERYTHING - wanted) == {"aioquic", "h11", "rich", "typer"}
+
+
+def test_the_node_image_installs_what_p2pnet_node_says_its_image_needs() -> None:
+    node = tomllib.loads((ROOT / "node" / "pyproject.toml").read_text())["project"]
+    extras = node["optional-dependencies"]
+    assert "p2pnet-node[process]" in extras["image"]
+    wanted = {*node["dependencies"], *extras["process"], *extras["image"]} - {"p2pnet-node[process]"}
+    assert names(EVERYTHING - wanted) == {"kopf", "kubernetes", "rich", "typer"}
+    assert 'install --quiet --only-deps "./node[image]"' in (ROOT / "Dockerfile").read_text()
 
 
 def test_images_run_as_nobody_without_a_shell_and_say_what_they_are() -> None:

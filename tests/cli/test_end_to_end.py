@@ -122,6 +122,25 @@ def test_an_artifact_goes_in_is_traced_fetched_and_withdrawn_and_down_leaves_not
     bench.run("down", "demo", "--yes")
 
 
+def test_nodes_answer_a_ping_by_name_and_by_address_and_nobody_does_after_down(bench: Bench) -> None:
+    bench.run("up", "demo", "--nodes", "3")
+    [one, *_] = everyone = bench.document("ping", "--subnet", "demo")["pings"]
+    assert [ping["node"] for ping in everyone] == ["node-0", "node-1", "node-2"]
+    assert all(ping["echo"] and ping["rtt_ms"]["echoes"] == 3 for ping in everyone)
+    assert one["certificate"]["uri"].endswith("/subnet/demo/node/node-0")
+
+    by_address = bench.document("ping", one["peer"], "--count", "1")
+    jsonschema.validate(by_address, bench.document("schema", "ping"))
+    assert by_address["subnet"] == "demo"
+    assert by_address["pings"][0]["node"] == "node-0"
+
+    told = bench.run("ping", one["peer"], "--anyone", "--timeout", "5s", code=3)
+    assert "it asks for an identity" in told.stderr
+
+    bench.run("down", "demo", "--yes")
+    bench.run("ping", "node-0", "--subnet", "demo", code=3)
+
+
 def test_a_killed_lab_takes_its_nodes_along_and_leaves_an_invalid_run(bench: Bench) -> None:
     status = bench.document("up", "demo", "--nodes", "3")
     pids = [member["pid"] for member in status["members"]]

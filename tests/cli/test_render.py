@@ -20,6 +20,8 @@ from p2pnet.cli.documents import (
     LogLine,
     LogLines,
     Objects,
+    Ping,
+    Pings,
     Receipt,
     Removal,
     RunTicket,
@@ -109,6 +111,9 @@ def every_document(drawings: dict[str, Document]) -> list[Document]:
         Removal(removed=["demo"], absent=["other"]),
         LogLines(subnet="demo", lines=[LogLine(time="2026-11-21T20:13:20.000Z", node="node-1", line="ready")]),
         Examination(checks=[Check(name="memory", result="warning", found="1 GiB", todo="buy more")]),
+        Pings(
+            trust="anyone", pings=[Ping(address="a:1", answered=True), Ping(address="b:1", answered=False, error="no")]
+        ),
         Installation(context="kind-p2pnet", applied=["Namespace p2pnet-system"], absent=["ServiceAccount a/b"]),
         Objects([{"apiVersion": "v1", "kind": "Pod"}, {"apiVersion": "v1", "kind": "Service"}]),
         JsonSchema("report", {"type": "object"}),

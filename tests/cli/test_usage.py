@@ -17,6 +17,7 @@ VERBS = (
     "get",
     "withdraw",
     "logs",
+    "ping",
     "doctor",
     "schema",
     "install",

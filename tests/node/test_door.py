@@ -15,7 +15,7 @@ from p2pnet.model.events import Event, EventKind
 from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.routes import ROUTE_HELLO, Hello
 from p2pnet.node.service import Service
-from p2pnet.quic import Connection
+from p2pnet.quic import Connection, Reach
 from p2pnet.trust import Authority
 
 
@@ -138,3 +138,13 @@ async def say_hello(connection: Connection, name: str, incarnation: str = "cafe"
 async def ask_peers(connection: Connection) -> ControlReply:
     reply = await connection.request(ROUTE_PEERS, msgspec.msgpack.encode(PeersRequest()), timeout_s=5)
     return read_reply(reply.payload)
+
+
+@pytest.mark.parametrize("who", ["lab", "peer"])
+async def test_whoever_is_admitted_is_told_the_address_it_is_seen_at(bench: Bench, node: Service, who: str) -> None:
+    subnet = bench.subnet
+    node.take_membership(subnet.membership(2, ["node-0", "node-1"]))
+    identity = subnet.lab_identity() if who == "lab" else subnet.identity(subnet.uri("node-1"))
+    endpoint = await bench.endpoint(identity)
+    connection = await endpoint.connect(node.address, expect=subnet.uri("node-0"))
+    assert await Reach(endpoint).seen_address(connection) == endpoint.address

@@ -162,7 +162,8 @@ async def test_twenty_handshakes_that_never_finish_delay_nobody(world: World) ->
     server: Endpoint = await world.endpoint("node-1")
     for _ in range(20):
         mute = await world.endpoint()
-        mute._socket._on_datagrams = lambda _datagrams: None
+        transport: Any = mute._transport
+        transport._on_datagrams = lambda _datagrams: None
         dial = asyncio.ensure_future(mute.connect(server.address, timeout_s=0.2))
         dial.add_done_callback(lambda task: task.cancelled() or task.exception())
     await asyncio.sleep(0.05)

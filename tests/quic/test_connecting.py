@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from p2pnet.model.errors import TrustError
-from p2pnet.quic import BadAddress, ConnectionLost, EndpointClosed, HandshakeFailed, Retry
-from p2pnet.quic.errors import CloseReason
+from p2pnet.quic import BadAddress, HandshakeFailed, Retry
 
 if TYPE_CHECKING:
     from tests.quic.conftest import Until, World
@@ -189,66 +188,6 @@ async def test_a_connection_may_hold_messages_sent_before_it_was_accepted(world:
     async for message in accepted.messages():
         assert message.header == b"early"
         break
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.waits: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.waits.append(seconds)
-        self.now += seconds
-
-
-@pytest.mark.parametrize("seed", range(20))
-async def test_retries_keep_their_schedule_and_budget(seed: int) -> None:
-    clock = Clock()
-    retry = Retry(clock=clock, sleep=clock.sleep, rng=random.Random(seed))
-    attempts = 0
-
-    async def attempt() -> None:
-        nonlocal attempts
-        attempts += 1
-        raise HandshakeFailed("timeout", "nobody there")
-
-    with pytest.raises(HandshakeFailed):
-        await retry.run(attempt)
-    interval = 0.5
-    for wait in clock.waits:
-        assert interval * 0.7 <= wait <= interval * 1.3
-        interval = min(interval * 1.5, 15.0)
-    assert clock.now <= 30.0
-    assert attempts == len(clock.waits) + 1
-    assert 6 <= attempts <= 11
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        ConnectionLost(CloseReason("idle", 0, "")),
-        EndpointClosed("closed"),
-        BadAddress("nowhere"),
-        TrustError("untrusted", "no"),
-        HandshakeFailed("refused", "no"),
-    ],
-)
-async def test_what_time_cannot_cure_is_not_retried(error: Exception) -> None:
-    clock = Clock()
-    attempts = 0
-
-    async def attempt() -> None:
-        nonlocal attempts
-        attempts += 1
-        raise error
-
-    with pytest.raises(type(error)):
-        await Retry(clock=clock, sleep=clock.sleep).run(attempt)
-    assert attempts == 1
-    assert not clock.waits
 
 
 async def test_a_peer_that_starts_late_is_reached_by_retrying(world: World) -> None:

@@ -71,6 +71,63 @@ def test_any_bytes_give_a_message_or_a_typed_error(data: bytes, cuts: list[int])
     assert b"".join(encode(header, dst, payload)) == data
 
 
+numbers = st.sampled_from([0, 1, 2, 3, 5, 99, 100, 101, 1023, 1024, 1025, 1 << 31, (1 << 32) - 1])
+heads = st.builds(
+    lambda version, lengths, reserved: HEAD.pack(version, *lengths, reserved),
+    st.sampled_from([2, 2, 2, 2, 0, 1, 3, 0x0200]),
+    st.tuples(numbers, numbers, numbers),
+    st.sampled_from([0, 0, 0, 1, 0xFFFF]),
+)
+
+
+def outcome(pieces: list[bytes], *, reply: bool, empty_payload: bool) -> tuple[bytes, bytes, bytes] | str:
+    """The message in these pieces, or the name of what is wrong with it; what it holds never exceeds what came."""
+    one = Assembler(
+        lambda header: 3 if header == b"b" else 100,
+        announced_max=100,
+        header_max=1024,
+        empty_payload=empty_payload,
+        reply=reply,
+    )
+    fed = 0
+    try:
+        for piece in pieces:
+            fed += len(piece)
+            one.feed(piece)
+            assert sum(map(len, one._pieces)) + len(one._loose) <= fed
+            assert one.total <= 16 + 1024 + 1024 + 100
+        return one.finish()
+    except FrameError as error:
+        return error.kind
+    except MessageTooLarge:
+        return "too large"
+
+
+@given(
+    head=heads,
+    body=st.binary(max_size=150) | st.just(b"a" * 1200),
+    cut=st.integers(0, 16),
+    reply=st.booleans(),
+    empty_payload=st.booleans(),
+    steps=st.lists(st.integers(1, 200), min_size=1, max_size=20),
+)
+def test_a_message_is_judged_alike_whole_byte_by_byte_and_in_any_pieces(
+    head: bytes, body: bytes, cut: int, reply: bool, empty_payload: bool, steps: list[int]
+) -> None:
+    data = (head + body)[: 16 - cut if cut else None]
+    pieces, position = [], 0
+    for step in steps * (len(data) // sum(steps) + 1):
+        pieces.append(data[position : position + step])
+        position += step
+    whole = outcome([data], reply=reply, empty_payload=empty_payload)
+    crumbs = outcome([data[i : i + 1] for i in range(len(data))], reply=reply, empty_payload=empty_payload)
+    some = outcome([one for one in pieces if one], reply=reply, empty_payload=empty_payload)
+    assert whole == crumbs == some
+    if not isinstance(whole, str):
+        header, dst, payload = whole
+        assert HEAD.pack(2, len(header), len(dst), len(payload), 0) + header + dst + payload == data
+
+
 @pytest.mark.parametrize(
     ("head", "kind"),
     [

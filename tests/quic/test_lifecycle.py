@@ -15,7 +15,6 @@ from p2pnet.quic import (
     EndpointClosed,
     EndpointError,
     Message,
-    RequestTimeout,
     Settings,
     StreamLost,
 )
@@ -162,11 +161,12 @@ async def test_the_id_survives_a_change_of_port(world: World, until: Until) -> N
     client = connection.host
 
     def through_another_socket(_connection: Any, datagrams: Any) -> Any:
-        relocated._socket.send(datagrams)
+        relocated._transport.send(datagrams)
         return []
 
     client.egress = through_another_socket
-    relocated._socket._on_datagrams = client._on_datagrams
+    transport: Any = relocated._transport
+    transport._on_datagrams = client._dispatcher.on_datagrams
     assert (await connection.request(b"/x", b"moved")).payload == b"moved"
     await until(lambda: other.address == relocated.address)
     assert other.id == number
@@ -231,10 +231,11 @@ async def test_a_mistake_in_the_program_costs_one_connection(world: World, until
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("a bug")
 
-    other.quic._payload_received = fail
-    with pytest.raises(RequestTimeout):
-        await connection.request(b"/x", b"x", timeout_s=0.1)
+    other.engine._quic._payload_received = fail
+    with pytest.raises(ConnectionLost):
+        await connection.request(b"/x", b"x")
     assert other.closed
+    assert connection.close_reason.kind == "transport"
     assert isinstance(reported[0], AssertionError)
     assert (await well.request(b"/x", b"well")).payload == b"well"
 

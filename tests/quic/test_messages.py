@@ -70,8 +70,8 @@ async def test_ten_thousand_tiny_requests_each_come_back_once(world: World) -> N
         connection.start_request(b"/x", number.to_bytes(8, "big"), take)
     await asyncio.wait_for(done, 20)
     assert sorted(seen) == [number.to_bytes(8, "big") for number in range(10_000)]
-    assert not connection.quic.streams
-    assert connection.quic._remote_max_streams_bidi > 10_000 - 128
+    assert not connection.engine.streams
+    assert connection.engine._flow.peer.max_streams_bidi > 10_000 - 128
 
 
 async def test_many_large_messages_at_once_all_arrive(world: World) -> None:
@@ -98,7 +98,7 @@ async def test_a_cancelled_request_resets_the_stream_and_tells_the_server(world:
     await until(lambda: cancelled)
     assert held[0].cancelled
     held[0].reply(b"too late")
-    await until(lambda: not connection.quic.streams and not other.quic._streams)
+    await until(lambda: not connection.engine.streams and not other.engine.streams)
 
 
 async def test_a_reply_that_meets_a_stop_whose_event_is_still_due_goes_nowhere(world: World, until: Until) -> None:
@@ -117,13 +117,13 @@ async def test_a_reply_that_meets_a_stop_whose_event_is_still_due_goes_nowhere(w
 
 
 async def test_a_send_cancelled_half_way_is_no_message(world: World, until: Until) -> None:
-    connection, other = await world.pair(Settings(stream_window_bytes=65_536))
+    connection, other = await world.pair(Settings())
     task = asyncio.ensure_future(connection.send(b"/x", b"", b"x" * (64 << 20)))
-    await until(lambda: other.quic.streams)
+    await until(lambda: other.engine.streams)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await until(lambda: not connection.quic.streams and not other.quic._streams)
+    await until(lambda: not connection.engine.streams and not other.engine.streams)
     assert not world.received
     assert (await connection.request(b"/x", b"still well")).payload == b"still well"
 
@@ -132,7 +132,7 @@ async def test_a_request_without_an_answer_times_out(world: World, until: Until)
     connection, other = await world.pair(on_message=lambda _connection, _message: None)
     with pytest.raises(RequestTimeout):
         await connection.request(b"/x", b"hello", timeout_s=0.05)
-    await until(lambda: not other.quic.streams)
+    await until(lambda: not other.engine.streams)
 
 
 async def test_a_refused_request_is_a_lost_stream(world: World) -> None:
@@ -154,7 +154,7 @@ async def test_a_message_over_its_cap_is_a_typed_error_at_both_ends(world: World
     assert (await connection.request(b"/big", b"x" * 1_000_000)).payload
     assert len(world.malformed) == 3
     assert all(isinstance(one, MessageTooLarge) for one in world.malformed)
-    await until(lambda: not connection.quic.streams)
+    await until(lambda: not connection.engine.streams)
 
 
 async def test_a_reply_over_its_cap_is_a_typed_error(world: World) -> None:
@@ -188,7 +188,7 @@ async def test_a_tiny_send_after_a_huge_one_arrives_first(world: World, until: U
 
 async def test_a_half_sent_message_blocks_no_other(world: World) -> None:
     connection, _ = await world.pair()
-    half = connection.quic.open(uni=True, priority=0)
+    half = connection.engine.open(uni=True, priority=0)
     half.sender.write(bytes.fromhex("0002 00000000 00000000 00010000 0000") + b"half")
     for number in range(100):
         assert (await connection.request(b"/x", b"%d" % number)).payload == b"%d" % number
@@ -216,7 +216,7 @@ async def test_a_lost_connection_ends_all_that_waits_once(world: World, until: U
     results: list[object] = []
     for _ in range(5):
         connection.start_request(b"/x", b"hello", results.append)
-    await until(lambda: len(other.quic.streams) == 2)
+    await until(lambda: len(other.engine.streams) == 2)
     other.close(0x12, "replaced")
     await until(lambda: len(results) == 5)
     assert all(isinstance(one, ConnectionLost) and one.reason.code == 0x12 for one in results)
@@ -264,7 +264,8 @@ async def test_a_handlers_mistake_hurts_no_other_stream(world: World) -> None:
     reported: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
     connection, _ = await world.pair(on_message=faulty)
-    with pytest.raises(RequestTimeout):
-        await connection.request(b"/x", b"bad", timeout_s=0.05)
+    with pytest.raises(StreamLost) as error:
+        await connection.request(b"/x", b"bad")
+    assert error.value.code == StreamCode.FAILED
     assert (await connection.request(b"/x", b"good")).payload == b"well"
     assert isinstance(reported[0]["exception"], ValueError)

@@ -55,11 +55,15 @@ async def test_a_dial_back_comes_from_another_socket_and_not_often(world: World)
         await reach.dial_back(connection, client.address[1])
 
 
-async def test_configured_parts_beat_seen_ones(world: World) -> None:
+async def test_configured_parts_beat_seen_ones(world: World, caplog: pytest.LogCaptureFixture) -> None:
     reach = Reach(await world.endpoint())
     assert reach.public_address(("9.9.9.9", 5), external_ip="1.2.3.4") == ("1.2.3.4", 5)
     assert reach.public_address(("9.9.9.9", 5), external_port=7) == ("9.9.9.9", 7)
     assert reach.public_address(None)[0] == "127.0.0.1"
+    assert [record.getMessage() for record in caplog.records] == [
+        "configured as 1.2.3.4:5, but a peer sees 9.9.9.9:5",
+        "configured as 9.9.9.9:7, but a peer sees 9.9.9.9:5",
+    ]
 
 
 def test_contacts_are_written_after_ten_and_kept_newest_first(tmp_path: Path) -> None:

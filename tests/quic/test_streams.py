@@ -1,41 +1,14 @@
 """The two halves of a stream against any order of frames, any loss, any cut."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aioquic.quic.packet import QuicStreamFrame
-from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.stream import FinalSizeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnet.quic.receiving import ReceiveSide
-from p2pnet.quic.sending import SendSide
-
-
-class FakeStream:
-    stream_id = 0
-    queued = False
-
-    def __init__(self) -> None:
-        self.connection = SimpleNamespace(gaps=0, limits=SimpleNamespace(gaps_max=1000), stopping=[], resets=[])
-        self.done = False
-
-    def enqueue(self) -> None: ...
-
-    def readable(self) -> None: ...
-
-    def settle(self) -> None: ...
-
-    def credit(self, _position: int) -> None: ...
-
-    def sent(self) -> None:
-        self.done = True
-
-
-def fake() -> Any:
-    return FakeStream()
+from p2pnet.quic.engine.streams import ReceiveSide, SendSide
 
 
 @given(
@@ -46,25 +19,24 @@ def fake() -> Any:
 def test_bytes_come_out_once_and_in_order_whatever_came_in(
     data: bytes, cuts: list[tuple[int, int]], order: Any
 ) -> None:
-    side = ReceiveSide(stream := fake(), readable=True)
+    side = ReceiveSide()
     frames = [(start, data[start : start + length]) for start, length in cuts if start < len(data)]
     frames += [(start, data[start : start + 50]) for start in range(0, len(data), 50)]
     order.shuffle(frames)
     out = b""
     for start, piece in frames:
         side.handle_frame(QuicStreamFrame(offset=start, data=piece, fin=start + len(piece) == len(data)))
-        out += b"".join(side.pieces)
-        side.pieces = []
+        out += b"".join(side.take())
         assert out == data[: len(out)]
-        assert stream.connection.gaps == len(side._early)
+        assert side.handed == len(out)
     assert out == data
     assert side.ended
-    assert stream.connection.gaps == 0
+    assert side.gaps == 0
 
 
 @given(ends=st.lists(st.tuples(st.integers(0, 50), st.integers(0, 20), st.booleans()), max_size=20))
 def test_any_frames_give_bytes_or_a_final_size_error(ends: list[tuple[int, int, bool]]) -> None:
-    side = ReceiveSide(fake(), readable=True)
+    side = ReceiveSide()
     for offset, length, fin in ends:
         try:
             side.handle_frame(QuicStreamFrame(offset=offset, data=b"x" * length, fin=fin))
@@ -81,12 +53,12 @@ def test_any_frames_give_bytes_or_a_final_size_error(ends: list[tuple[int, int, 
 def test_everything_is_sent_until_everything_is_acknowledged(
     pieces: list[bytes], sizes: list[int], fates: list[bool]
 ) -> None:
-    side = SendSide(stream := fake(), writable=True)
+    side = SendSide()
     whole = b"".join(pieces)
     for index, piece in enumerate(pieces):
         side.write(piece, end_stream=index == len(pieces) - 1)
     arrived = bytearray(len(whole))
-    finished = False
+    finished = done = False
     for turn in range(2000):
         frame = side.get_frame(sizes[turn % len(sizes)], len(whole))
         if frame is None:
@@ -96,36 +68,52 @@ def test_everything_is_sent_until_everything_is_acknowledged(
         if acked:
             arrived[frame.offset : stop] = frame.data
             finished |= frame.fin
-        fate = QuicDeliveryState.ACKED if acked else QuicDeliveryState.LOST
-        side.on_data_delivery(fate, frame.offset, stop, frame.fin)
+        if acked:
+            done = side.handle_ack(frame.offset, stop, frame.fin)
+        else:
+            assert side.handle_loss(frame.offset, stop, frame.fin)
     assert bytes(arrived) == whole
     assert finished
     assert side.is_finished
-    assert stream.done
+    assert done
 
 
 def test_a_reset_ends_sending_and_later_acknowledgements_change_nothing() -> None:
-    side = SendSide(fake(), writable=True)
+    side = SendSide()
     side.write(b"x" * 100, end_stream=True)
     frame: Any = side.get_frame(50, 100)
     side.reset(7)
     assert side.buffer_is_empty
-    side.on_data_delivery(QuicDeliveryState.LOST, frame.offset, 50, False)
+    assert not side.handle_loss(frame.offset, 50, False)
+    assert not side.handle_ack(frame.offset, 50, False)
     assert side.buffer_is_empty
-    assert side.get_reset_frame().final_size == 50
-    side.on_reset_delivery(QuicDeliveryState.LOST)
+    assert side.highest_offset == 50
+    side.reset_pending = False
+    assert side.handle_reset_delivery(acked=False)
     assert side.reset_pending
-    side.on_reset_delivery(QuicDeliveryState.ACKED)
+    assert not side.handle_reset_delivery(acked=True)
     assert side.is_finished
     with pytest.raises(RuntimeError):
         side.write(b"more")
 
 
 def test_a_receiver_that_reset_knows_the_final_size() -> None:
-    side = ReceiveSide(fake(), readable=True)
+    side = ReceiveSide()
     side.handle_frame(QuicStreamFrame(offset=0, data=b"x" * 10))
     with pytest.raises(FinalSizeError):
         side.handle_reset(final_size=5)
-    side.handle_reset(final_size=20)
+    assert side.handle_reset(final_size=20)
     assert side.is_finished
-    assert side._stream.connection.resets
+    assert not side.handle_reset(final_size=20)
+
+
+def test_a_refused_half_keeps_nothing_of_what_came_and_of_what_comes() -> None:
+    side = ReceiveSide()
+    side.handle_frame(QuicStreamFrame(offset=0, data=b"x" * 10))
+    side.handle_frame(QuicStreamFrame(offset=20, data=b"x" * 10))
+    assert side.stop(7)
+    assert not side.stop(7)
+    assert not side.handle_frame(QuicStreamFrame(offset=10, data=b"x" * 10))
+    assert (side.pieces, side.gaps, side.highest_offset) == ([], 0, 30)
+    side.handle_frame(QuicStreamFrame(offset=30, data=b"", fin=True))
+    assert side.is_finished

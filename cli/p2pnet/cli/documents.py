@@ -152,6 +152,54 @@ class Examination(msgspec.Struct, frozen=True, kw_only=True):
     checks: list[Check]
 
 
+class RoundTrip(msgspec.Struct, frozen=True, kw_only=True):
+    """Milliseconds to a peer and back: of `echoes` echoes, and as QUIC smooths what it measures itself."""
+
+    min: float | None = None
+    median: float | None = None
+    smoothed: float | None = None
+    echoes: int = 0
+
+
+class Certificate(msgspec.Struct, frozen=True, kw_only=True):
+    """What a peer proved itself with; `not_after` in RFC 3339, `sha256` of the leaf in hex."""
+
+    uri: str
+    not_after: str
+    sha256: str
+
+
+class Ping(msgspec.Struct, frozen=True, kw_only=True):
+    """How one peer answered: it proved itself in a handshake; whether it serves the echo is another matter."""
+
+    address: str
+    """As it was asked for."""
+    node: str = ""
+    """Its name, in a subnet."""
+    answered: bool
+    error: str = ""
+    peer: str | None = None
+    """The numeric address that answered."""
+    handshake_ms: float | None = None
+    echo: bool = False
+    rtt_ms: RoundTrip = RoundTrip()
+    mtu_bytes: int | None = None
+    """UDP payload that the path was found to carry in one datagram."""
+    seen_as: str | None = None
+    """Our own address, as the peer sees it."""
+    certificate: Certificate | None = None
+    """None where trust proves nothing."""
+
+
+class Pings(msgspec.Struct, frozen=True, kw_only=True):
+    """How peers answered, in the order they were asked for; `trust` says who had to vouch for them."""
+
+    schema: str = "p2pnet.io/ping/v1"
+    trust: str
+    subnet: str | None = None
+    pings: list[Ping]
+
+
 class Installation(msgspec.Struct, frozen=True, kw_only=True):
     """What `install` applied, or `uninstall` removed: `Kind namespace/name` each."""
 
@@ -187,6 +235,7 @@ Document = (
     | Removal
     | LogLines
     | Examination
+    | Pings
     | Installation
     | Objects
     | JsonSchema

@@ -15,6 +15,7 @@ from p2pnet.cli.documents import (
     JsonSchema,
     LogLines,
     Objects,
+    Pings,
     Removal,
     RunTicket,
     SubnetList,
@@ -90,6 +91,8 @@ def _lines(document: Document) -> list[Any]:
             return list(document.subnets)
         case LogLines():
             return list(document.lines)
+        case Pings():
+            return list(document.pings)
         case Objects():
             return list(document.items)
         case _:
@@ -122,7 +125,7 @@ def _table(document: Document, width: int, *, colour: bool, now: float, ascii_on
 
 
 def _drawing(document: Document, width: int, now: float, *, ascii_only: bool) -> Any:  # noqa: C901, PLR0911 one case each
-    from p2pnet.cli.drawing import others, report, status, trace
+    from p2pnet.cli.drawing import others, ping, report, status, trace
 
     match document:
         case Report():
@@ -145,6 +148,8 @@ def _drawing(document: Document, width: int, now: float, *, ascii_only: bool) ->
             return others.draw_logs(document)
         case Examination():
             return others.draw_examination(document)
+        case Pings():
+            return ping.draw(document, width, now)
         case Installation():
             return others.draw_installation(document)
         case JsonSchema() | Objects():

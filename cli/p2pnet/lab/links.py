@@ -46,7 +46,7 @@ class Links:
         """Bind the lab's endpoint. It dials and is not dialled."""
         trust = Trust.subnet(self._identity, self._admits)
         self._endpoint = await Endpoint.bind(
-            (self._host, 0), trust=trust, settings=Settings(reply_bytes_max=REPLY_BYTES_MAX)
+            (self._host, 0), trust=trust, settings=Settings(reply_bytes_max=REPLY_BYTES_MAX), listens=False
         )
 
     async def close(self) -> None:

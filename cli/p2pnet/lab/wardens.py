@@ -57,7 +57,9 @@ class _Ward:
     acted: bool = False
     """Whether something was done since it was watched last: what follows from that is still to come."""
     content_until_s: float = 0.0
-    """Of the loop's clock: until then a node that is silent though its process runs is no reason to ask again."""
+    """Of the loop's clock: a node that is silent though its process runs is no reason to ask before then."""
+    later: asyncio.TimerHandle | None = None
+    """The look that was put off until then."""
     task: asyncio.Task[None] | None = None
 
     def steady(self) -> bool:
@@ -83,6 +85,7 @@ class Wardens:
             (self._host, 0),
             trust=Trust.subnet(self._identity, lambda _uri: None),  # each dial expects one name exactly
             settings=Settings(reply_bytes_max=REPLY_BYTES_MAX),
+            listens=False,
         )
 
     async def close(self) -> None:
@@ -98,6 +101,8 @@ class Wardens:
         """These are the pods; new ones are asked."""
         for name in [name for name, ward in self._wards.items() if pods.get(name) != ward.pod]:
             ward = self._wards.pop(name)
+            if ward.later is not None:
+                ward.later.cancel()
             if ward.task is not None:
                 ward.task.cancel()
         self._pod_of = {node: pod.name for pod in pods.values() for node in pod.nodes}
@@ -121,8 +126,13 @@ class Wardens:
     def doubt(self, node: str) -> None:
         """The node is silent: ask its warden how it is."""
         ward = self._wards.get(self._pod_of.get(node, ""))
-        if ward is not None and asyncio.get_running_loop().time() >= ward.content_until_s:
+        loop = asyncio.get_running_loop()
+        if ward is None or ward.later is not None:
+            return
+        if loop.time() >= ward.content_until_s:
             self._look(ward)
+        else:  # it may have ended and begun again since the last look, and be well when the next silence comes
+            ward.later = loop.call_at(ward.content_until_s, self._look_again, ward)
 
     async def act(self, node: str, action: Action) -> None:
         """Done when this returns. Raises SpecError for what its warden refuses, TargetError for one that is silent."""
@@ -143,6 +153,10 @@ class Wardens:
             self._look(ward)
 
     # --- one pod ---
+
+    def _look_again(self, ward: _Ward) -> None:
+        ward.later = None
+        self._look(ward)
 
     def _look(self, ward: _Ward) -> None:
         if self._endpoint is not None and ward.task is None:

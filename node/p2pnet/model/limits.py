@@ -17,7 +17,6 @@ UPDATE_BATCH_BYTES = 16 * KIB  # entries for one peer that leave in one request
 UPDATE_BODY_BYTES_MAX = ARTIFACT_BYTES_MAX + 64 * KIB  # a lone urgent push may carry a whole artifact
 
 # Connections
-STREAM_WINDOW_BYTES = 1 * MIB  # fixed; credit only for consumed bytes
 CONNECTION_WINDOW_BYTES = 16 * MIB
 STREAMS_MAX = 128  # concurrent streams a peer may open, per kind
 CONNECTIONS_MAX = 2_000  # per endpoint

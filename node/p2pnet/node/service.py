@@ -29,7 +29,7 @@ from p2pnet.node.peers import Peers
 from p2pnet.node.refusals import Refusals
 from p2pnet.node.registry import read_membership
 from p2pnet.node.state import describe
-from p2pnet.quic import CloseCode, Connection, Endpoint, Message, Trust
+from p2pnet.quic import CloseCode, Connection, Endpoint, Message, Reach, Trust
 from p2pnet.trust import Identity
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ class Service:
             on_connection=service._on_connection,
             on_refused=service._on_refused,
         )
+        Reach(service._endpoint)  # whoever is admitted may ask for the echo: before it says hello, and the lab too
         try:
             if config.health_port is not None:
                 await service._open_page(config.health_host, config.health_port)

@@ -1,37 +1,91 @@
 """The endpoint: one UDP socket that dials and listens, and all connections on it."""
 
 import asyncio
-import ipaddress
+import errno
+import hashlib
+import os
 import socket
 import time
+import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Self
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any, Self, TypeVar
 
 from p2pnet.model.errors import LocalError, TrustError
+from p2pnet.quic.addresses import Address, numeric, readable, resolve
 from p2pnet.quic.connection import Connection
-from p2pnet.quic.errors import BadAddress, CloseCode, EndpointClosed, QuicError
-from p2pnet.quic.host import deliver
-from p2pnet.quic.race import race
+from p2pnet.quic.contacts import Contacts
+from p2pnet.quic.dispatch import Dispatcher, Egress
+from p2pnet.quic.engine import Datagram, Incoming
+from p2pnet.quic.errors import BadAddress, CloseCode, EndpointClosed, EndpointError, QuicError
+from p2pnet.quic.message import Message
+from p2pnet.quic.pool import Pool, race
 from p2pnet.quic.retry import Retry
 from p2pnet.quic.settings import Settings
-from p2pnet.quic.socket import UdpSocket
-from p2pnet.quic.switchboard import OnMessage, Switchboard
+from p2pnet.quic.socket import Transport, UdpSocket
 from p2pnet.quic.trust import Trust
 
-Address = tuple[str, int]
+OnMessage = Callable[[Connection, Message], None]
+OnRefused = Callable[[Address, TrustError | QuicError], None]
+T = TypeVar("T")
 
+CLOSE_S = 1.0  # a closed endpoint keeps its socket this long at most, to repeat to its peers that it is closed
 _DRAIN_POLL_S = 0.01
 
 
-class Endpoint(Switchboard):
+_lingering: "weakref.WeakSet[Endpoint]" = weakref.WeakSet()  # closed, their sockets not yet
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Endpoint:
     """Bind one with `await Endpoint.bind(...)`. All callbacks come from its loop and must not block."""
 
-    def __init__(self, sock: socket.socket, trust: Trust, settings: Settings) -> None:
-        super().__init__(sock, trust, settings)
+    def __init__(
+        self,
+        transport: Transport,
+        trust: Trust,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        utc_now: Callable[[], datetime] = _utc_now,
+        chance: Callable[[int], bytes] = os.urandom,
+        reset_key: bytes | None = None,
+        listens: bool = True,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.trust = trust
+        self.settings = settings
+        self.on_message: OnMessage | None = None
         self.on_connection: Callable[[Connection], None] | None = None
+        self.on_incoming: Callable[[Address], str] | None = None
+        self.on_refused: OnRefused | None = None
+        self.on_malformed: Callable[[Connection, Exception], None] | None = None
+        self.address: Address = transport.address
+        """The real bound one."""
+        self.clock = clock
+        self._dispatcher = Dispatcher(
+            transport,
+            trust,
+            settings,
+            self,
+            clock=clock,
+            utc_now=utc_now,
+            chance=chance,
+            reset_key=reset_key or _reset_key(trust, chance),
+            listens=listens,
+        )
+        self._transport = transport
+        self._pool = Pool(self.loop, self._dispatcher.dial)
         self._accepted: dict[Connection, None] = {}  # oldest first
         self._accepting: deque[asyncio.Future[Connection]] = deque()
+        self._closed: asyncio.Future[None] = self.loop.create_future()  # no more is begun
+        self._gone: asyncio.Future[None] = self.loop.create_future()  # the socket is closed
+        self._linger: asyncio.TimerHandle | None = None
+        self._dispatcher.start()
 
     @classmethod
     async def bind(
@@ -40,20 +94,54 @@ class Endpoint(Switchboard):
         *,
         trust: Trust,
         sock: socket.socket | None = None,
+        transport: Transport | None = None,
         settings: Settings | None = None,
+        listens: bool = True,
         on_message: OnMessage | None = None,
         on_connection: Callable[[Connection], None] | None = None,
-        on_refused: Callable[[Address, TrustError | QuicError], None] | None = None,
+        on_incoming: Callable[[Address], str] | None = None,
+        on_refused: OnRefused | None = None,
         on_malformed: Callable[[Connection, Exception], None] | None = None,
+        reset_key: bytes | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        utc_now: Callable[[], datetime] = _utc_now,
+        chance: Callable[[int], bytes] = os.urandom,
     ) -> "Endpoint":
-        """An endpoint on exactly this address, or on the bound UDP socket given (which it then owns).
+        """An endpoint on exactly this address, or on the bound UDP socket or transport given (which it then owns).
 
-        on_connection gets inbound connections, authenticated; without it they wait for `accept`. on_message gets every
-        inbound message; without it they wait for `Connection.messages`. Raises EndpointError when it cannot bind.
+        listens: False for one that only dials; strangers are not answered. on_connection gets inbound connections,
+        authenticated; without it they wait for `accept`. on_message gets every inbound message; without it they wait
+        for `Connection.messages`. on_incoming says "accept", "retry", "refuse" or "ignore" of a stranger's address,
+        before any work is done for it. reset_key (32 bytes) proves after a restart that this is the same endpoint;
+        without one it follows from the trust's private key. clock (seconds, monotonic), utc_now and chance (random
+        bytes) are the system's. Raises EndpointError when it cannot bind.
         """
-        endpoint = cls(sock or UdpSocket.bind(address), trust, settings or Settings())
+        settings = settings or Settings()
+        if transport is None:
+            bound = sock or _bind(address)
+            try:
+                transport = UdpSocket(
+                    bound,
+                    asyncio.get_running_loop(),
+                    buffer_bytes=settings.socket_buffer_bytes,
+                    segmentation=settings.segmentation,
+                )
+            except OSError as error:
+                bound.close()
+                raise EndpointError(f"this socket is of no use: {error}", error.errno) from error
+        endpoint = cls(
+            transport,
+            trust,
+            settings,
+            clock=clock,
+            utc_now=utc_now,
+            chance=chance,
+            reset_key=reset_key,
+            listens=listens,
+        )
         endpoint.on_message = on_message
         endpoint.on_connection = on_connection
+        endpoint.on_incoming = on_incoming
         endpoint.on_refused = on_refused
         endpoint.on_malformed = on_malformed
         return endpoint
@@ -74,43 +162,57 @@ class Endpoint(Switchboard):
         `expect` is the exact URI the peer must prove; `new` always dials. Raises TrustError when we refuse the peer,
         HandshakeFailed when it refuses us, is silent or full, BadAddress, EndpointClosed, LimitError.
         """
-        if expect is not None and self.trust.kind == "anyone":
-            raise LocalError("Trust.anyone proves no name: `expect` cannot be asked for")
-        try:
-            async with asyncio.timeout(timeout_s):  # a silent name server keeps nobody longer than a silent peer
-                target = await self._resolve(address)
-        except TimeoutError as error:
-            raise BadAddress(f"{address[0]}: its name server does not answer in {timeout_s:g} s") from error
-
-        async def attempt() -> Connection:
-            return await self._pool.connect(target, expect, new=new, timeout_s=timeout_s)
-
-        schedule = retry or self.settings.retry
-        return await attempt() if schedule is None else await schedule.run(attempt)
+        connection, _ = await self._connect(address, expect=expect, new=new, timeout_s=timeout_s, retry=retry)
+        return connection
 
     async def connect_any(
-        self, addresses: Iterable[Address], *, expect: str | None = None, new: bool = False, timeout_s: float = 10.0
+        self,
+        addresses: Iterable[Address],
+        *,
+        expect: str | None = None,
+        new: bool = False,
+        timeout_s: float = 10.0,
+        retry: Retry | None = None,
     ) -> tuple[Connection, dict[Address, Exception]]:
         """The first of these that answers, and the errors of those that had failed by then; no loser stays connected.
 
         Raises ValueError for no address, ExceptionGroup when all fail.
         """
 
-        async def attempt(address: Address) -> Connection:
-            return await self.connect(address, expect=expect, new=new, timeout_s=timeout_s)
+        async def attempt(address: Address) -> tuple[Connection, bool]:
+            return await self._connect(address, expect=expect, new=new, timeout_s=timeout_s, retry=retry)
 
         return await race(addresses, attempt)
 
+    async def bootstrap(self, contacts: Contacts, *, expect: str | None = None, timeout_s: float = 10.0) -> Connection:
+        """A connection to the first of these contacts that answers, which is remembered there.
+
+        Raises ValueError when there is none to try, ExceptionGroup when all fail.
+        """
+        return await contacts.bootstrap(self, expect=expect, timeout_s=timeout_s)
+
+    async def rebootstrap(
+        self, contacts: Contacts, *, expect: str | None = None, timeout_s: float = 10.0, retry: Retry | None = None
+    ) -> Connection:
+        """As `bootstrap`, again and again within `retry`'s budget: after a partition, when every connection is lost."""
+        return await self.unless_closed(contacts.rebootstrap(self, expect=expect, timeout_s=timeout_s, retry=retry))
+
     async def accept(self) -> Connection:
         """The next inbound connection, when there is no `on_connection`. Raises EndpointClosed."""
-        while True:
-            if (ready := self.try_accept()) is not None:
-                return ready
-            if self._closed:
-                raise EndpointClosed("the endpoint is closed")
-            waiter: asyncio.Future[Connection] = self.loop.create_future()
-            self._accepting.append(waiter)
+        if (ready := self.try_accept()) is not None:
+            return ready
+        if self._closed.done():
+            raise EndpointClosed("the endpoint is closed")
+        waiter: asyncio.Future[Connection] = self.loop.create_future()
+        self._accepting.append(waiter)
+        try:
             return await waiter
+        except asyncio.CancelledError:
+            # Cancelled in the turn in which it was served: the connection is the next one's.
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._accepted = {waiter.result(): None, **self._accepted}
+                self._serve()
+            raise
 
     def try_accept(self) -> Connection | None:
         """The next inbound connection if one waits."""
@@ -119,30 +221,53 @@ class Endpoint(Switchboard):
             del self._accepted[connection]
         return connection
 
+    # What goes on
+
     @property
     def connections(self) -> list[Connection]:
         """All live ones, oldest first."""
-        return list(self._live.values())
+        return list(self._dispatcher.live.values())
+
+    @property
+    def draining(self) -> bool:
+        """Nothing new is begun or taken; what is in flight is finished."""
+        return self._dispatcher.draining
+
+    @property
+    def egress(self) -> Egress | None:
+        """If set, decides about each turn's datagrams: those it returns leave now, others it may `transmit_raw` later."""
+        return self._dispatcher.egress
+
+    @egress.setter
+    def egress(self, decide: Egress | None) -> None:
+        self._dispatcher.egress = decide
+
+    def transmit_raw(self, connection: Connection, datagrams: list[Datagram]) -> None:
+        """Send these past `egress`: what it held back goes here when its time has come."""
+        self._dispatcher.transmit_raw(connection, datagrams)
 
     @property
     def sent_bytes(self) -> int:
         """UDP payload this socket has sent."""
-        return self._socket.sent_bytes
+        return self._transport.sent_bytes
 
     @property
     def received_bytes(self) -> int:
         """UDP payload this socket has received."""
-        return self._socket.received_bytes
+        return self._transport.received_bytes
 
     def counters(self) -> dict[str, int]:
         """Gauges and totals, by name."""
+        gate = self._dispatcher.gate
         return {
-            "connections": len(self._live),
-            "handshakes": len(self._handshakes),
+            "connections": len(self._dispatcher.live),
+            "handshakes": len(self._dispatcher.handshakes),
             "dialled_total": self._pool.dialled,
-            "retries_sent_total": self._gate.retries,
-            "refused_full_total": self._gate.refused,
-            "datagrams_dropped_total": self._socket.dropped,
+            "retries_sent_total": gate.retries,
+            "refused_full_total": gate.refused,
+            "resets_sent_total": gate.resets,
+            "datagrams_dropped_total": self._transport.dropped,
+            "send_calls_total": getattr(self._transport, "send_calls", 0),
             "sent_bytes_total": self.sent_bytes,
             "received_bytes_total": self.received_bytes,
         }
@@ -158,29 +283,38 @@ class Endpoint(Switchboard):
     # Ending
 
     def close(self, code: int = CloseCode.SHUTTING_DOWN, reason: str = "endpoint closed") -> None:
-        """Close every connection and the socket, now. Idempotent."""
-        if self._closed:
+        """Close every connection, now; the socket follows when the peers have heard it, at most a second later.
+
+        Idempotent; `wait_closed` awaits that.
+        """
+        if self._closed.done():
             return
-        self._closed = True
-        self._cut(code, reason)
+        self._closed.set_result(None)
+        closed = EndpointClosed("the endpoint is closed")
+        self._pool.abandon(closed)
         while self._accepting:
             waiter = self._accepting.popleft()
             if not waiter.done():
-                waiter.set_exception(EndpointClosed("the endpoint is closed"))
+                waiter.set_exception(closed)
+        if self._dispatcher.close(code, reason):
+            _lingering.add(self)
+            self._linger = self.loop.call_later(CLOSE_S, self._cut)
+        else:
+            self._cut()
 
     async def drain(self, timeout_s: float) -> None:
         """Accept and dial nothing more, finish the streams that are open (at most `timeout_s`), then close."""
-        self.draining = True
-        give_up = time.monotonic() + timeout_s
+        self._dispatcher.draining = True
+        give_up = self.clock() + timeout_s
         # Polled, for a drain is rare, and every stream would have to signal its end otherwise.
-        while time.monotonic() < give_up and any(one.busy for one in self._live.values()):  # noqa: ASYNC110
+        while self.clock() < give_up and any(one.busy for one in self.connections):  # noqa: ASYNC110
             await asyncio.sleep(_DRAIN_POLL_S)
         self.close()
         await self.wait_closed()
 
     async def wait_closed(self) -> None:
-        """After `close`: every `on_closed` has been called."""
-        await asyncio.sleep(0)
+        """After `close`: every `on_closed` has been called, every peer has been told, the socket is closed."""
+        await asyncio.shield(self._gone)
         await asyncio.sleep(0)
 
     async def __aenter__(self) -> Self:
@@ -190,42 +324,141 @@ class Endpoint(Switchboard):
         self.close()
         await self.wait_closed()
 
-    def ended(self, driver: Connection, failure: Exception | None) -> None:
+    # From the traffic
+
+    def established(self, connection: Connection) -> None:
+        """The handshake is complete, the peer is known."""
+        connection.on_message = self.on_message
+        connection.on_malformed = self.on_malformed
+        self._pool.add(connection, connection.raw_address)
+        if not connection.dialled:
+            self._offer(connection)
+
+    def moved(self, connection: Connection) -> None:
+        """The peer speaks from another address now."""
+        self._pool.move(connection, connection.raw_address)
+
+    def ended(self, connection: Connection, failure: Exception | None) -> None:
         """The connection is over; out of pool and queue before anybody is told."""
-        self._accepted.pop(driver, None)
-        super().ended(driver, failure)
+        self._accepted.pop(connection, None)
+        self._pool.remove(connection, failure)
+        if not connection.dialled and isinstance(failure, TrustError | QuicError) and self.on_refused is not None:
+            connection.tell(self.on_refused, connection.address, failure)
+
+    def incoming(self, address: Any) -> Incoming:
+        """What to do with a stranger at this address."""
+        if self.on_incoming is None:
+            return Incoming.ACCEPT
+        try:
+            return Incoming(self.on_incoming(readable(address)))
+        except Exception as error:  # noqa: BLE001  # the owner's mistake, reported; nobody gets in by it
+            self.loop.call_exception_handler({"message": "on_incoming failed", "exception": error})
+            return Incoming.IGNORE
+
+    def find(self, address: Any) -> list[Connection]:
+        """Live connections with the peer at this address."""
+        return self._pool.at(address)
+
+    def quiet(self) -> None:
+        """No connection has anything to say any more."""
+        self.loop.call_soon(self._cut)
+
+    # For its parts
+
+    async def unless_closed(self, work: Awaitable[T]) -> T:
+        """Await it, but not beyond the end of the endpoint. Raises EndpointClosed."""
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait((task, self._closed), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not task.done():
+                task.cancel()
+        if not task.done():
+            raise EndpointClosed("the endpoint is closed")
+        return task.result()
 
     # Private
 
-    async def _resolve(self, address: Address) -> Address:
-        """The numeric address, checked. Raises BadAddress, EndpointClosed."""
-        if self._closed or self.draining:
-            raise EndpointClosed("the endpoint is closed, or closing")
-        host, port = address
-        if not 0 < port < 65_536:
-            raise BadAddress(f"{host}:{port}: no peer listens on port {port}")
+    async def _connect(
+        self, address: Address, *, expect: str | None, new: bool, timeout_s: float, retry: Retry | None
+    ) -> tuple[Connection, bool]:
+        """As `connect`, and whether the connection was made for this caller alone."""
+        if expect is not None and self.trust.kind == "anyone":
+            raise LocalError("Trust.anyone proves no name: `expect` cannot be asked for")
+
+        async def attempt() -> tuple[Connection, bool]:
+            self._check_open()
+            target = await self._resolve(address, timeout_s)
+            self._check_open()
+            return await self._pool.connect(target, expect, new=new, timeout_s=timeout_s)
+
+        schedule = retry or self.settings.retry
+        if schedule is None:
+            return await attempt()
+        return await self.unless_closed(schedule.run(attempt))
+
+    async def _resolve(self, address: Address, timeout_s: float) -> Any:
+        """The transport's form of an address. Raises BadAddress, EndpointClosed."""
+        raw = numeric(address, self._transport.family)
+        if raw is not None:
+            return raw
         try:
-            version = ipaddress.ip_address(host).version
-        except ValueError:
-            try:
-                found = await self.loop.getaddrinfo(host, port, family=self._socket.family, type=socket.SOCK_DGRAM)
-            except (OSError, UnicodeError) as error:
-                raise BadAddress(f"{host}: {error}") from error
-            return (str(found[0][4][0]), port)
-        if (version == 6) != (self._socket.family == socket.AF_INET6):
-            raise BadAddress(f"{host}: this endpoint speaks IPv{4 if version == 6 else 6}")
-        return (host, port)
+            async with asyncio.timeout(timeout_s):  # a silent name server keeps nobody longer than a silent peer
+                return await self.unless_closed(resolve(address, self._transport.family, self.loop))
+        except TimeoutError as error:
+            raise BadAddress(f"{address[0]}: its name server does not answer in {timeout_s:g} s") from error
+
+    def _check_open(self) -> None:
+        if self._closed.done() or self.draining:
+            raise EndpointClosed("the endpoint is closed, or closing")
 
     def _offer(self, connection: Connection) -> None:
+        """An inbound connection is established."""
         if self.on_connection is not None:
-            deliver(self.on_connection, connection)
-            return
-        while self._accepting:
-            waiter = self._accepting.popleft()
-            if not waiter.done():
-                waiter.set_result(connection)
-                return
-        if len(self._accepted) >= self.settings.accept_queue_max:
+            connection.tell(self.on_connection, connection)
+        elif len(self._accepted) >= self.settings.accept_queue_max:
             connection.close(CloseCode.TOO_MANY, "nobody accepts connections here")
         else:
             self._accepted[connection] = None
+            self._serve()
+
+    def _serve(self) -> None:
+        """Bring those who wait to accept together with what there is to accept."""
+        while self._accepting and self._accepted:
+            waiter = self._accepting.popleft()
+            if not waiter.done():
+                connection = self.try_accept()
+                if connection is not None:
+                    waiter.set_result(connection)
+
+    def give_way(self) -> None:
+        """Closed, but still telling its peers: another endpoint wants the address."""
+        self._cut()
+
+    def _cut(self) -> None:
+        if self._gone.done():
+            return
+        _lingering.discard(self)
+        if self._linger is not None:
+            self._linger.cancel()
+        self._dispatcher.cut()
+        self._gone.set_result(None)
+
+
+def _bind(address: Address) -> socket.socket:
+    """A socket on this address; one of our own that was closed there gives way. Raises EndpointError."""
+    try:
+        return UdpSocket.bind(address)
+    except EndpointError as error:
+        closed = [one for one in _lingering if one.address[1] == address[1]]
+        if error.errno != errno.EADDRINUSE or not closed:
+            raise
+        for one in closed:
+            one.give_way()
+        return UdpSocket.bind(address)
+
+
+def _reset_key(trust: Trust, chance: Callable[[int], bytes]) -> bytes:
+    """A key that is the same after a restart with the same private key, and tells nothing about it."""
+    secret = trust.secret
+    return chance(32) if secret is None else hashlib.sha256(b"p2pnet stateless reset" + secret).digest()

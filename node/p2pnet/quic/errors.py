@@ -10,10 +10,12 @@ P2pnetError
     │   └── FrameError          bytes that are no message; `kind` says which rule they break
     └── QuicError
         ├── ConnectionLost      the connection ended first; `reason` says how
+        │   └── Reset               ... because the peer has forgotten it: it was restarted
         ├── StreamLost          the peer threw this stream away; `code` says why
         ├── HandshakeFailed     no connection came about; `kind` says why
         ├── MessageTooLarge     over a named cap, ours or the peer's
-        └── RequestTimeout      no answer in time
+        ├── RequestTimeout      no answer in time
+        └── DeliveryFailed      the receiver has the message, but did not take it (`once`)
 """
 
 # ruff: noqa: N818  # named for what happened: callers read `except ConnectionLost`
@@ -47,11 +49,12 @@ class StreamCode(IntEnum):
     TOO_LARGE = 0x21
     MALFORMED = 0x22
     UNWANTED = 0x23
+    FAILED = 0x24
 
 
 _NAMES = {int(code): code.name.lower() for code in StreamCode}
 
-CloseKind = Literal["local", "application", "transport", "idle", "refused"]
+CloseKind = Literal["local", "application", "transport", "idle", "refused", "reset"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,8 @@ class CloseReason:
     """How a connection ended. `code` is a CloseCode for local, application and refused, QUIC's own for transport.
 
     local: this end closed it. application: the peer did. idle: nothing came for the idle time. refused: a certificate
-    did not admit. transport: QUIC itself gave up (a broken packet, a path lost).
+    did not admit. transport: QUIC itself gave up (a broken packet, a path lost). reset: the peer does not know this
+    connection, so it was restarted (RFC 9000 section 10.3).
     """
 
     kind: CloseKind
@@ -80,6 +84,10 @@ class ConnectionLost(QuicError):
     def __init__(self, reason: CloseReason) -> None:
         super().__init__(f"connection lost ({reason})")
         self.reason = reason
+
+
+class Reset(ConnectionLost):
+    """The peer was restarted since, or has lost its state: a new connection may well succeed at once."""
 
 
 class StreamLost(QuicError):
@@ -136,6 +144,11 @@ class EndpointError(LocalError):
     def __init__(self, message: str, errno: int | None) -> None:
         super().__init__(message)
         self.errno = errno
+
+
+def lost(reason: CloseReason) -> ConnectionLost:
+    """The exception for operations that the end of their connection cut short."""
+    return Reset(reason) if reason.kind == "reset" else ConnectionLost(reason)
 
 
 def stream_error(code: int) -> QuicError:

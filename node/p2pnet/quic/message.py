@@ -1,36 +1,72 @@
 """An inbound message, and the answer to it."""
 
+import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import Protocol
 
 from p2pnet.model.errors import LocalError
+from p2pnet.quic.errors import StreamCode
 from p2pnet.quic.framing import Parts
 
-if TYPE_CHECKING:
-    from p2pnet.quic.connection import Connection
-    from p2pnet.quic.incoming import Incoming
+
+class Source(Protocol):
+    """The connection a message came on, as far as a message knows it."""
+
+    id: int
+
+    @property
+    def uri(self) -> str:
+        """The peer's identity, proved by its certificate; empty where trust proves none."""
+
+    @property
+    def not_after(self) -> datetime | None:
+        """When the peer's certificate ends."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The peer's present address."""
+
+    @property
+    def closed(self) -> bool:
+        """Closed by either end, or lost."""
+
+
+class ReplyStream(Protocol):
+    """The stream a request came on, as far as its message knows it."""
+
+    answered: bool
+    cancelled: bool
+    on_cancel: "Callable[[Message], None] | None"
+
+    def answer(self, header: bytes, payload: Parts) -> None:
+        """Send the reply and end our half."""
+
+    def refuse(self, code: int) -> None:
+        """Reset our half instead of a reply."""
+
+    def forgotten(self) -> None:
+        """The message of a requester who gave up was dropped without an answer; may come from any thread."""
 
 
 class Message:
     """One message of a peer: (header, dst, payload), all bytes. On a bidirectional stream it wants a reply."""
 
-    __slots__ = ("_stream", "connection", "dst", "header", "on_cancel", "payload")
+    __slots__ = ("__weakref__", "_stream", "connection", "dst", "header", "payload")
 
     def __init__(
         self,
-        connection: "Connection",
+        connection: Source,
         header: bytes,
         dst: bytes,
         payload: bytes,
-        stream: "Incoming | None" = None,
+        stream: ReplyStream | None = None,
     ) -> None:
         self.connection = connection
         self.header = header
         self.dst = dst
         self.payload = payload
         self._stream = stream
-        self.on_cancel: Callable[[Message], None] | None = None
-        """Called once, from the loop, if the requester gives up, or is lost, before the reply."""
 
     @property
     def wants_reply(self) -> bool:
@@ -42,6 +78,16 @@ class Message:
         """The requester gave up, or its connection ended, before the reply: it may be saved."""
         return self._stream is not None and self._stream.cancelled
 
+    @property
+    def on_cancel(self) -> "Callable[[Message], None] | None":
+        """Called once, from the loop, if the requester gives up, or is lost, before the reply."""
+        return None if self._stream is None else self._stream.on_cancel
+
+    @on_cancel.setter
+    def on_cancel(self, callback: "Callable[[Message], None] | None") -> None:
+        if self._stream is not None:
+            self._stream.on_cancel = callback
+
     def reply(self, payload: Parts, header: bytes = b"") -> None:
         """Answer, once; returns at once, the bytes leave with this turn of the loop. No effect when cancelled.
 
@@ -51,13 +97,19 @@ class Message:
             raise LocalError("this message wants no reply, or has one")
         self._stream.answer(header, payload)
 
-    def refuse(self, code: int) -> None:
+    def refuse(self, code: int = StreamCode.UNWANTED) -> None:
         """Answer by resetting the stream with a StreamCode: the requester gets a StreamLost."""
         if self._stream is not None:
             self._stream.refuse(code)
 
     def __repr__(self) -> str:
         return f"Message({_short(self.header)}, {_short(self.dst)}, {_short(self.payload)})"
+
+    def __del__(self) -> None:
+        stream = self._stream
+        if stream is not None and stream.cancelled and not stream.answered:
+            with contextlib.suppress(Exception):  # the loop may be gone
+                stream.forgotten()
 
 
 def _short(part: bytes) -> str:

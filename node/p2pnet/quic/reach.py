@@ -4,14 +4,17 @@ Served inside the endpoint, unseen by its `on_message`.
 """
 
 import ipaddress
-import time
+import logging
 from collections.abc import Callable
 from typing import Any
 
+from p2pnet.quic.addresses import Address
 from p2pnet.quic.connection import Connection
-from p2pnet.quic.endpoint import Address, Endpoint
+from p2pnet.quic.endpoint import Endpoint
 from p2pnet.quic.errors import CloseCode, FrameError, StreamCode
 from p2pnet.quic.message import Message
+
+log = logging.getLogger(__name__)
 
 ROUTE_ECHO = b"/reach/echo"
 ROUTE_DIAL_BACK = b"/reach/dial-back"
@@ -53,9 +56,16 @@ class Reach:
     def public_address(
         self, seen: Address | None, *, external_ip: str | None = None, external_port: int | None = None
     ) -> Address:
-        """What to tell others: each part as configured, else as a peer sees it, else the local one."""
+        """What to tell others: each part as configured, else as a peer sees it, else the local one.
+
+        Where what is configured differs from what a peer sees, that is said in the log: one of them is wrong, or there
+        is a translator of addresses between.
+        """
         host, port = seen or self._endpoint.address
-        return (external_ip or host, external_port or port)
+        told = (external_ip or host, external_port or port)
+        if seen is not None and told != seen:
+            log.warning("configured as %s:%d, but a peer sees %s:%d", *told, *seen)
+        return told
 
     def _on_message(self, connection: Connection, message: Message) -> None:
         if message.header == ROUTE_ECHO and message.wants_reply:
@@ -68,7 +78,7 @@ class Reach:
 
     def _on_dial_back(self, connection: Connection, message: Message) -> None:
         """Dial only the host that asks, and not often: else anybody could aim us at anybody."""
-        now = time.monotonic()
+        now = self._endpoint.clock()
         host = connection.address[0]
         self._dialled_back = {peer: at for peer, at in self._dialled_back.items() if now - at < DIAL_BACK_EVERY_S}
         digits = message.payload
@@ -88,6 +98,7 @@ class Reach:
             return False
         finally:
             probe.close()
+            await probe.wait_closed()
         return True
 
 

@@ -1,55 +1,107 @@
-"""Trying again: exponential waits with jitter, within a budget. Clock, sleep and chance may be given."""
+"""Trying again: exponential waits with jitter, within a budget. Time is the loop's, chance may be given."""
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from p2pnet.quic.errors import HandshakeFailed
+from p2pnet.model.errors import LimitError, LocalError
+from p2pnet.quic.errors import HandshakeFailed, RequestTimeout, StreamCode, StreamLost
 
 T = TypeVar("T")
 
-_WORTH_IT = {"timeout", "too-many", "closed"}
+_CURABLE_HANDSHAKES = {"timeout", "too-many", "closed"}
 
 
 @dataclass(frozen=True)
 class Retry:
-    """qp2p's schedule by default: 0.5 s, times 1.5 each, at most 15 s, give or take 30 %, all within 30 s."""
+    """qp2p's schedule by default: 0.5 s, times 1.5 each, at most 15 s, give or take 30 %, all within 30 s.
+
+    The budget counts from the beginning of the first attempt and holds the last one too: an attempt still running at its
+    end is cancelled. Only the first is not: it may take as long as it would without a schedule. Raises LocalError for
+    values that make no schedule.
+    """
 
     initial_s: float = 0.5
     factor: float = 1.5
     cap_s: float = 15.0
     budget_s: float = 30.0
     jitter: float = 0.3
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
-    rng: random.Random = field(default_factory=random.Random)
+    rng: random.Random = field(default_factory=random.Random, compare=False)
+
+    def __post_init__(self) -> None:
+        """Check the bounds: waits are positive and do not shrink."""
+        if not (0 < self.initial_s <= self.cap_s and self.factor >= 1 and self.budget_s > 0 and 0 <= self.jitter < 1):
+            raise LocalError(f"no schedule: {self}")
 
     def waits(self) -> Iterator[float]:
         """The waits between attempts, in seconds, without end; the budget is the caller's to keep."""
         interval = self.initial_s
         while True:
-            yield min(interval, self.cap_s) * self.rng.uniform(1 - self.jitter, 1 + self.jitter)
+            yield interval * self.rng.uniform(1 - self.jitter, 1 + self.jitter)
             interval = min(interval * self.factor, self.cap_s)
 
-    async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Attempt until it succeeds, fails for good, or the next wait would exceed the budget; then raises the last error.
+    async def run(
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        *,
+        worth: Callable[[Exception], bool] | None = None,
+        until: "asyncio.Future[Exception] | None" = None,
+    ) -> T:
+        """Attempt until it succeeds, or fails for good, or the budget ends; then raises the last error.
 
-        A send that is run again may arrive twice: the receiver must be able to tell.
+        `worth` says which errors another attempt may cure; by default `worth_retrying`. When `until` is done, attempt
+        and wait are cut short and its result is raised: an endpoint closes, a connection ends. A send that is run again
+        may arrive twice: the receiver must be able to tell (see `AtLeastOnce`).
         """
-        started = self.clock()
-        for wait in self.waits():
-            try:
-                return await attempt()
-            except Exception as error:
-                if not worth_retrying(error) or self.clock() - started + wait > self.budget_s:
-                    raise
-            await self.sleep(wait)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.budget_s
+        last: list[Exception] = []
+        limit = asyncio.timeout(None)
+
+        def stop(_future: object) -> None:
+            with suppress(RuntimeError):  # it is over meanwhile
+                limit.reschedule(0.0)
+
+        if until is not None:
+            until.add_done_callback(stop)
+        try:
+            async with limit:
+                for wait in self.waits():
+                    try:
+                        return await attempt()
+                    except Exception as error:
+                        if not (worth or worth_retrying)(error) or loop.time() + wait >= deadline:
+                            raise
+                        last[:] = [error]
+                    if until is None or not until.done():
+                        limit.reschedule(deadline)
+                    await asyncio.sleep(wait)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            if until is not None and until.done():
+                raise until.result() from (last[0] if last else None)
+            raise last[0] from None
+        finally:
+            if until is not None:
+                until.remove_done_callback(stop)
         raise AssertionError("waits() has no end")
 
 
 def worth_retrying(error: Exception) -> bool:
-    """Whether time alone may cure it. Mistakes, refusals and lost connections it does not."""
-    return isinstance(error, HandshakeFailed) and error.kind in _WORTH_IT
+    """Whether another attempt at a connect, send or request may succeed: whether time alone may cure the error.
+
+    Yes for a peer that is silent, full or restarting, an answer that did not come in time, a stream that the peer gave
+    up without a verdict on its message, and a full queue of ours (LimitError). No for verdicts (a certificate, a
+    message too large, malformed or unwanted), for the caller's mistakes, and for a lost connection: only a dial can
+    mend that.
+    """
+    if isinstance(error, HandshakeFailed):
+        return error.kind in _CURABLE_HANDSHAKES
+    if isinstance(error, StreamLost):
+        # Every other code of ours is a verdict; a foreign peer's says nothing, and qp2p tried again.
+        return error.code == StreamCode.CANCELLED or error.code not in set(StreamCode)
+    return isinstance(error, RequestTimeout | LimitError)

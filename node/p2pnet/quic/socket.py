@@ -1,7 +1,7 @@
 """One non-blocking UDP socket: read in batches with GRO, written in runs with GSO, one datagram a call where not.
 
 The cost of UDP is per system call and per wake-up. Whether the kernel can segment is hidden behind `send` and the
-callback: nobody above knows.
+callback: nobody above knows. Packets are never fragmented: what a path does not carry is lost, or refused at once.
 """
 
 import asyncio
@@ -12,60 +12,105 @@ import struct
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
+from p2pnet.quic.addresses import Address, readable
+from p2pnet.quic.engine import Datagram
 from p2pnet.quic.errors import EndpointError
 
 log = logging.getLogger(__name__)
-
-Datagram = tuple[bytes, Any]
-"""Payload and the system's form of the address."""
 
 READS_PER_TURN = 16  # then others get their turn
 RUN_SEGMENTS_MAX = 44
 RUN_BYTES_MAX = 65_000
 BACKLOG_MAX = 8_192  # datagrams kept while the socket is full; beyond, they are lost, as on any full link
+UNSEGMENTED_MAX = 1_024  # peers remembered to whom the system does not segment
 
+# Numbers of Linux that Python's socket module does not name.
 _UDP_SEGMENT = 103
 _UDP_GRO = 104
+_IP_PKTINFO = 8
+_IP_MTU_DISCOVER = 10
+_IPV6_MTU_DISCOVER = 23
+_IPV6_DONTFRAG = 62
+_PMTUDISC_PROBE = 3  # don't-fragment set, and no larger a limit than the interface's own (RFC 8899 section 4.7)
 _SEGMENT = struct.Struct("H")
+_PKTINFO_4 = struct.Struct("=I4s4s")  # interface, source, destination
+_PKTINFO_6 = struct.Struct("=16sI")
 _RECEIVE_BYTES = 65_536
-_NO_SEGMENTATION = {errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP}
+_CONTROL_BYTES = 128
+_TOO_BIG = errno.EMSGSIZE
+_NO_SEGMENTATION = {errno.EINVAL, errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.EMSGSIZE}
+
+OnDatagrams = Callable[[list[Datagram]], None]
+OnTooBig = Callable[[Any, int], None]
+
+
+class Transport(Protocol):
+    """What an endpoint sends and receives through: a UDP socket, or something that behaves like one."""
+
+    dropped: int
+    """Datagrams that could not be sent."""
+    sent_bytes: int
+    received_bytes: int
+
+    @property
+    def address(self) -> Address:
+        """The bound address."""
+
+    @property
+    def family(self) -> int:
+        """AF_INET or AF_INET6."""
+
+    @property
+    def congested(self) -> bool:
+        """What is sent now waits."""
+
+    def start(self, on_datagrams: OnDatagrams, on_too_big: OnTooBig) -> None:
+        """Begin. `on_datagrams` gets what one turn brought, `on_too_big` the address and size of what was refused."""
+
+    def send(self, datagrams: Sequence[Datagram]) -> None:
+        """Send all, in order; what cannot leave now follows when it can, or is lost."""
+
+    def forget(self) -> None:
+        """Whatever waits need not leave any more."""
+
+    def close(self) -> None:
+        """Stop. Idempotent."""
 
 
 class UdpSocket:
-    """The socket of an endpoint. `on_datagrams` gets what one turn brought; it must not raise."""
+    """A real one."""
 
     def __init__(
-        self,
-        sock: socket.socket,
-        loop: asyncio.AbstractEventLoop,
-        on_datagrams: Callable[[list[Datagram]], None],
-        *,
-        buffer_bytes: int,
-        segmentation: bool,
+        self, sock: socket.socket, loop: asyncio.AbstractEventLoop, *, buffer_bytes: int, segmentation: bool
     ) -> None:
         self._sock = sock
         self._loop = loop
-        self._on_datagrams = on_datagrams
+        self._on_datagrams: OnDatagrams = _ignore
+        self._on_too_big: OnTooBig = _ignore
         self._backlog: deque[Datagram] = deque()
         self._buffer = bytearray(_RECEIVE_BYTES)
         self._view = memoryview(self._buffer)
         self._closed = False
+        self._unsegmented: set[Any] = set()
         self.dropped = 0
         """Datagrams the system did not take."""
         self.sent_bytes = 0
         self.received_bytes = 0
+        self.send_calls = 0
+        """System calls that sent: far fewer than datagrams where the kernel segments."""
         sock.setblocking(False)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, buffer_bytes)
-        linux = segmentation and sys.platform == "linux"
-        self._gso = linux
-        self._gro = linux and self._try_gro()
-        loop.add_reader(sock, self._read)
+        linux = sys.platform == "linux"
+        self._gso = linux and segmentation
+        self._gro = linux and segmentation and self._set(socket.IPPROTO_UDP, _UDP_GRO, 1)
+        self._forbid_fragments()
+        self._everywhere = linux and self._is_unspecified() and self._ask_local()
 
     @staticmethod
-    def bind(address: tuple[str, int]) -> socket.socket:
+    def bind(address: Address) -> socket.socket:
         """A new socket on exactly this address. Raises EndpointError, never takes another port."""
         host, port = address
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -79,10 +124,9 @@ class UdpSocket:
         return sock
 
     @property
-    def address(self) -> tuple[str, int]:
+    def address(self) -> Address:
         """The real bound address."""
-        host, port = self._sock.getsockname()[:2]
-        return (host, port)
+        return readable(self._sock.getsockname())
 
     @property
     def family(self) -> int:
@@ -94,16 +138,27 @@ class UdpSocket:
         """The system's buffer is full: what is sent now waits."""
         return bool(self._backlog)
 
+    def start(self, on_datagrams: OnDatagrams, on_too_big: OnTooBig) -> None:
+        """Begin to read."""
+        self._on_datagrams = on_datagrams
+        self._on_too_big = on_too_big
+        self._loop.add_reader(self._sock, self._read)
+
     def close(self) -> None:
         """Stop reading and writing, and close the socket."""
         if self._closed:
             return
         self._closed = True
-        self._loop.remove_reader(self._sock)
-        if self._backlog:
-            self._loop.remove_writer(self._sock)
-            self._backlog.clear()
+        self._on_datagrams = self._on_too_big = _ignore
+        if not self._loop.is_closed():
+            self._loop.remove_reader(self._sock)
+            if self._backlog:
+                self._loop.remove_writer(self._sock)
+        self._backlog.clear()
         self._sock.close()
+
+    def __del__(self) -> None:
+        self._sock.close()  # of a loop that ended while peers were being told
 
     def send(self, datagrams: Sequence[Datagram]) -> None:
         """Send all, in order; what the system cannot take now follows when it can."""
@@ -123,19 +178,21 @@ class UdpSocket:
                 self._loop.add_writer(self._sock, self._drain)
                 return
             except OSError as error:
-                if stop - index > 1 and error.errno in _NO_SEGMENTATION:
-                    log.info("no UDP segmentation here (%s): sending one by one", error)
-                    self._gso = False
-                    continue
-                self.dropped += stop - index
+                self._refused(datagrams, index, stop, error)
             index = stop
+
+    def forget(self) -> None:
+        """Whatever waits need not leave any more."""
+        if self._backlog:
+            self._backlog.clear()
+            self._loop.remove_writer(self._sock)
 
     def _run(self, datagrams: Sequence[Datagram], index: int) -> int:
         """The end of the run that may leave in one call: one address, one size, only the last one shorter."""
         stop = index + 1
-        if not self._gso or stop == len(datagrams):
-            return stop
         first, address = datagrams[index]
+        if not self._gso or stop == len(datagrams) or address in self._unsegmented:
+            return stop
         size = len(first)
         most = min(len(datagrams), index + RUN_SEGMENTS_MAX, index + RUN_BYTES_MAX // size)
         while stop < most:
@@ -149,12 +206,47 @@ class UdpSocket:
 
     def _write(self, datagrams: Sequence[Datagram], index: int, stop: int) -> None:
         data, address = datagrams[index]
+        self.send_calls += 1
+        control: list[tuple[int, int, bytes]] = []
+        if self._everywhere and len(address) in (3, 5):
+            address, local = address[:-1], address[-1]
+            control.append((local[0], local[1], local[2]))
         if stop - index == 1:
-            self.sent_bytes += self._sock.sendto(data, address)
+            if control:
+                self.sent_bytes += self._sock.sendmsg([data], control, 0, address)
+            else:
+                self.sent_bytes += self._sock.sendto(data, address)
             return
         pieces = [datagrams[i][0] for i in range(index, stop)]
-        control = [(socket.IPPROTO_UDP, _UDP_SEGMENT, _SEGMENT.pack(len(data)))]
+        control.append((socket.IPPROTO_UDP, _UDP_SEGMENT, _SEGMENT.pack(len(data))))
         self.sent_bytes += self._sock.sendmsg(pieces, control, 0, address)
+
+    def _refused(self, datagrams: Sequence[Datagram], index: int, stop: int, error: OSError) -> None:
+        """The system did not take a run: perhaps it does not segment there, perhaps the datagrams are too large."""
+        if stop - index == 1:
+            data, address = datagrams[index]
+            self.dropped += 1
+            if error.errno == _TOO_BIG:
+                self._on_too_big(address, len(data))
+            return
+        if error.errno not in _NO_SEGMENTATION:
+            self.dropped += stop - index
+            return
+        dropped = self.dropped
+        address = datagrams[index][1]
+        for one in range(index, stop):
+            try:
+                self._write(datagrams, one, one + 1)
+            except BlockingIOError:
+                self.dropped += 1
+            except OSError as alone:
+                self._refused(datagrams, one, one + 1, alone)
+                if alone.errno == _TOO_BIG:  # so are the others: the path is narrower than was thought
+                    self.dropped += stop - one - 1
+                    return
+        if self.dropped == dropped and len(self._unsegmented) < UNSEGMENTED_MAX:
+            log.info("no UDP segmentation towards %s (%s): sending one by one", readable(address)[0], error)
+            self._unsegmented.add(address)
 
     def _hold(self, datagrams: Sequence[Datagram]) -> None:
         room = BACKLOG_MAX - len(self._backlog)
@@ -168,24 +260,50 @@ class UdpSocket:
         self._loop.remove_writer(self._sock)
         self.send(waiting)
 
-    def _try_gro(self) -> bool:
+    def _set(self, level: int, option: int, value: int) -> bool:
         try:
-            self._sock.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
+            self._sock.setsockopt(level, option, value)
         except OSError:
             return False
         return True
 
+    def _forbid_fragments(self) -> None:
+        if sys.platform == "linux":
+            self._set(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
+            if self.family == socket.AF_INET6:
+                self._set(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
+        elif sys.platform == "darwin":
+            if self.family == socket.AF_INET6:
+                self._set(socket.IPPROTO_IPV6, _IPV6_DONTFRAG, 1)
+            else:
+                self._set(socket.IPPROTO_IP, 28, 1)  # IP_DONTFRAG
+
+    def _is_unspecified(self) -> bool:
+        return self._sock.getsockname()[0] in ("0.0.0.0", "::")
+
+    def _ask_local(self) -> bool:
+        """Have each datagram say to which local address it came."""
+        if self.family == socket.AF_INET6:
+            return self._set(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        return self._set(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+
     def _read(self) -> None:
         received: list[Datagram] = []
+        space = _CONTROL_BYTES if self._gro or self._everywhere else 0
         for _ in range(READS_PER_TURN):
             try:
-                size, control, _flags, address = self._sock.recvmsg_into([self._buffer], 64 if self._gro else 0)
+                size, control, _flags, address = self._sock.recvmsg_into([self._buffer], space)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError:  # an ICMP answer to something sent; QUIC's timers judge the path
                 continue
             self.received_bytes += size
-            segment = _segment(control) if control else 0
+            segment = 0
+            for level, kind, data in control:
+                if level == socket.IPPROTO_UDP and kind == _UDP_GRO:
+                    segment = int.from_bytes(data[:4] if len(data) >= 4 else data[:2], sys.byteorder)
+                elif self._everywhere and (local := _local(level, kind, data)) is not None:
+                    address = (*address, local)
             if not segment or segment >= size:
                 received.append((bytes(self._view[:size]), address))
                 continue
@@ -196,8 +314,17 @@ class UdpSocket:
             self._on_datagrams(received)
 
 
-def _segment(control: list[tuple[int, int, bytes]]) -> int:
-    for level, kind, data in control:
-        if level == socket.IPPROTO_UDP and kind == _UDP_GRO:
-            return int.from_bytes(data[:4] if len(data) >= 4 else data[:2], sys.byteorder)
-    return 0
+def _local(level: int, kind: int, data: bytes) -> tuple[int, int, bytes] | None:
+    """The control message by which an answer leaves from the address a datagram came to."""
+    if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
+        _, local, _ = _PKTINFO_4.unpack(data[: _PKTINFO_4.size])
+        return (level, kind, _PKTINFO_4.pack(0, local, bytes(4)))
+    if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
+        local, index = _PKTINFO_6.unpack(data[: _PKTINFO_6.size])
+        scoped = local[:2] == b"\xfe\x80"
+        return (level, kind, _PKTINFO_6.pack(local, index if scoped else 0))
+    return None
+
+
+def _ignore(*_: Any) -> None:
+    """Before the start, and after the end."""

@@ -1,5 +1,6 @@
 """Who may connect: the trust policies of an endpoint. The verification itself lives in `p2pnet.trust`."""
 
+import hashlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from p2pnet.model.errors import TrustError
-from p2pnet.trust import Bundle, Identity, verify
+from p2pnet.trust import PARSING_FAILS, Bundle, Identity, verify
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,11 @@ class Trust(ABC):
     def version(self) -> int:
         """Changes when `identity` does."""
         return self._identity.version
+
+    @property
+    def secret(self) -> bytes | None:
+        """Something only this identity knows, the same after a restart; None where there is no lasting identity."""
+        return self.identity.key_pem
 
     @abstractmethod
     def admit(self, chain_der: list[bytes], *, expect: str | None, dialled: bool, now: datetime) -> PeerName:
@@ -135,14 +141,15 @@ class _Pinned(Trust):
     def admit(self, chain_der: list[bytes], *, expect: str | None, dialled: bool, now: datetime) -> PeerName:
         if not chain_der:
             raise TrustError("no-certificate", "the peer showed no certificate")
+        fingerprint = hashlib.sha256(chain_der[0]).hexdigest()  # before anything of a stranger's is read
+        if fingerprint not in self._fingerprints:
+            raise TrustError("untrusted", f"the peer's certificate {fingerprint[:16]} is none of the agreed ones")
         try:
             leaf = x509.load_der_x509_certificate(chain_der[0])
-            name = PeerName(_uri(leaf), leaf.not_valid_after_utc, leaf.fingerprint(hashes.SHA256()).hex())
+            name = PeerName(_uri(leaf), leaf.not_valid_after_utc, fingerprint)
             starts = leaf.not_valid_before_utc
-        except ValueError as error:
+        except PARSING_FAILS as error:
             raise TrustError("malformed", f"the peer's certificate cannot be read: {error}") from error
-        if name.fingerprint not in self._fingerprints:
-            raise TrustError("untrusted", f"the peer's certificate {name.fingerprint[:16]} is none of the agreed ones")
         if not starts <= now <= leaf.not_valid_after_utc:
             raise TrustError(
                 "expired" if now > starts else "not-yet-valid", "the peer's certificate is out of its time"
@@ -159,6 +166,12 @@ class _Servers(Trust):
     def __init__(self, bundle: Bundle, identity: IdentitySource | None) -> None:
         super().__init__(identity or FixedIdentity(_self_signed(bundle.pem)))
         self._bundle = bundle
+        self._lasting = identity is not None
+
+    @property
+    def secret(self) -> bytes | None:
+        """None without an identity of one's own."""
+        return super().secret if self._lasting else None
 
     def admit(self, chain_der: list[bytes], *, expect: str | None, dialled: bool, now: datetime) -> PeerName:
         if not dialled:
@@ -177,6 +190,11 @@ class _Anyone(Trust):
 
     def __init__(self) -> None:
         super().__init__(FixedIdentity(_self_signed(b"")))
+
+    @property
+    def secret(self) -> bytes | None:
+        """Nobody lasting."""
+        return None
 
     def admit(self, chain_der: list[bytes], *, expect: str | None, dialled: bool, now: datetime) -> PeerName:
         del chain_der, expect, dialled, now

@@ -22,7 +22,7 @@ _INTERMEDIATES_MAX = 3  # between leaf and authority
 _NOTHING: Mapping[str, "Bundle"] = MappingProxyType({})
 
 _USAGES = {ExtendedKeyUsageOID.CLIENT_AUTH: "client", ExtendedKeyUsageOID.SERVER_AUTH: "server"}
-_PARSING_FAILS = (
+PARSING_FAILS = (
     ValueError,
     TypeError,
     UnsupportedAlgorithm,
@@ -31,6 +31,7 @@ _PARSING_FAILS = (
     x509.UnsupportedGeneralNameType,
     CryptographyDeprecationWarning,  # how damage not yet refused is said; raised where warnings are errors
 )
+"""What reading a damaged or strange certificate may raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Bundle:
         """The authorities in a PEM text (a `ca.crt`). Raises SpecError for damage, or when there is none."""
         try:
             return cls(x509.load_pem_x509_certificates(pem))
-        except _PARSING_FAILS as error:
+        except PARSING_FAILS as error:
             raise SpecError(f"not a trust bundle: {error}") from error
 
     @cached_property
@@ -93,7 +94,7 @@ def verify(
         return Peer(
             uri, min(one.not_valid_after_utc for one in chain), certificates[0].fingerprint(hashes.SHA256()).hex()
         )
-    except _PARSING_FAILS as error:
+    except PARSING_FAILS as error:
         raise TrustError("malformed", f"the peer's certificate cannot be read: {error}") from error
 
 

@@ -8,6 +8,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 from p2pnet.cli.documents import Check, Examination
@@ -24,6 +25,7 @@ from p2pnet.model.units import format_size
 FREE_DISK_BYTES = 1 << 30  # a long run's events and a few uploads
 FREE_MEMORY_BYTES = 512 << 20  # some ten nodes
 OPEN_FILES = 4096  # a lab keeps a pipe, a log and a socket per node
+LIBRARIES = "p2pnet-node"  # the same files, for those who want no more than these
 UDP_BUFFER_BYTES = 1 << 20  # bursts of a full mesh on one machine
 
 
@@ -60,7 +62,17 @@ async def run(session: Session) -> Outcome:
 
 
 def _python() -> Check:
-    return Check(name="python", result="ok", found=f"{sys.version.split()[0]} on {sys.platform}")
+    found = f"{sys.version.split()[0]} on {sys.platform}"
+    try:
+        version = metadata.version(LIBRARIES)
+    except metadata.PackageNotFoundError:
+        return Check(name="python", result="ok", found=found)
+    return Check(
+        name="python",
+        result="warning",
+        found=f"{found}: {LIBRARIES} {version} is installed over files of p2pnet {metadata.version('p2pnet')}",
+        todo=f"pip uninstall {LIBRARIES}, then pip install --force-reinstall --no-deps p2pnet",
+    )
 
 
 def _state_directory(root: Path) -> Check:

@@ -24,6 +24,7 @@ SHAPES: dict[str, type[msgspec.Struct]] = {
     "removal": documents.Removal,
     "logs": documents.LogLines,
     "doctor": documents.Examination,
+    "ping": documents.Pings,
     "installation": documents.Installation,
 }
 KINDS = (*SHAPES, "subnet")

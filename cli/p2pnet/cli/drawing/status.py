@@ -1,7 +1,6 @@
 """The status of a subnet as a person reads it. Up to 30 nodes every node has a row; above, groups and outliers do."""
 
 from collections import defaultdict
-from datetime import UTC, datetime
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -55,7 +54,7 @@ def draw_list(listing: SubnetList, now: float) -> RenderableType:
 def _counts(status: Status, width: int, now: float) -> list[Text]:
     nodes, links, certificates = status.nodes, status.links, status.certificates
     age = "" if status.up_since is None else f"up {format_duration(max(0.0, now - status.up_since))}"
-    expiry = _until(certificates.earliest_expiry, now)
+    expiry = text.until(certificates.earliest_expiry, now)
     lines = [
         *text.flow(
             "subnet",
@@ -102,7 +101,7 @@ def _members(members: list[MemberStatus], width: int, now: float) -> Table:
             Text(member.state, style=STATE_STYLE.get(member.state, "")),
             f"{member.peers}/{member.wanted}" if member.wanted else str(member.peers),
             Text(str(member.restarts), style="yellow" if member.restarts else ""),
-            _until(member.cert_not_after, now) or text.DASH,
+            text.until(member.cert_not_after, now) or text.DASH,
             text.count(member.pid),
             member.address,
         ]
@@ -175,13 +174,3 @@ def _faults(status: Status) -> Table:
         )
         drawn.add_row(str(fault.get("name", "")), settings)
     return drawn
-
-
-def _until(moment: str | None, now: float) -> str:
-    if not moment:
-        return ""
-    try:
-        seconds = datetime.fromisoformat(moment).astimezone(UTC).timestamp() - now
-    except ValueError:
-        return moment
-    return "expired" if seconds <= 0 else format_duration(seconds)

@@ -2,12 +2,14 @@
 
 import textwrap
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from p2pnet.cli.failure import clean
+from p2pnet.model.units import format_duration
 
 LABEL_CELLS = 9
 DASH = "-"
@@ -36,6 +38,17 @@ def percent(ratio: float | None) -> str:
 def count(value: int | None) -> str:
     """A number, or a dash for what is not known."""
     return DASH if value is None else str(value)
+
+
+def until(moment: str | None, now: float) -> str:
+    """How long until then (RFC 3339), or that it is over; `now` is Unix seconds."""
+    if not moment:
+        return ""
+    try:
+        seconds = datetime.fromisoformat(moment).astimezone(UTC).timestamp() - now
+    except ValueError:
+        return moment
+    return "expired" if seconds <= 0 else format_duration(seconds)
 
 
 def plural(number: int, noun: str) -> str:

@@ -1,6 +1,7 @@
-"""`logs`, `doctor`, `schema`."""
+"""`logs`, `ping`, `doctor`, `schema`."""
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,6 +30,76 @@ def logs(
     from p2pnet.cli.commands import logs as command
 
     return partial(command.run, command.Options(name=name, node=node, artifact=artifact, grep=grep, follow=follow))
+
+
+@verb("p2pnet ping node-3 --subnet demo")
+def ping(
+    *,
+    addresses: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="ADDRESS",
+            help="HOST:PORT, [IPV6]:PORT, or with --subnet the name of a node; all its nodes without any.",
+            show_default=False,
+        ),
+    ] = None,
+    subnet: Annotated[
+        str | None,
+        typer.Option(
+            "--subnet",
+            metavar="NAME",
+            parser=options.subnet_name,
+            help="Ask nodes of this subnet, as its lab.  [default: the one that has them]",
+            show_default=False,
+        ),
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle", metavar="FILE", help="Trust whom these authorities vouch for (PEM).", show_default=False
+        ),
+    ] = None,
+    cert: Annotated[
+        Path | None,
+        typer.Option(
+            "--cert", metavar="FILE", help="With --bundle: our own leaf, for peers that ask.", show_default=False
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option("--key", metavar="FILE", help="The key of that leaf.", show_default=False)
+    ] = None,
+    anyone: Annotated[
+        bool, typer.Option("--anyone", help="Trust whoever answers, as qp2p does; show no certificate.")
+    ] = False,
+    count: Annotated[int, typer.Option("--count", min=1, max=1000, metavar="N", help="How many echoes of each.")] = 3,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            metavar="DURATION",
+            parser=options.duration,
+            help="How long to wait for each answer.  [default: 5s]",
+            show_default=False,
+        ),
+    ] = None,
+) -> Command:
+    """Ask peers for an echo.
+
+    Whether they answer, how quickly, over what path, under which certificate, and where they see us.
+    """
+    from p2pnet.cli.commands import ping as command
+
+    chosen = command.Options(
+        addresses=tuple(addresses or ()),
+        subnet=subnet,
+        bundle=bundle,
+        cert=cert,
+        key=key,
+        anyone=anyone,
+        count=count,
+        timeout_s=5.0 if timeout is None else timeout,
+    )
+    return partial(command.run, chosen)
 
 
 @verb("p2pnet doctor")

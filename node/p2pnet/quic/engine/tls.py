@@ -10,7 +10,7 @@ with at that point, so nothing a stranger sends is ever handled.
 
 from collections.abc import Callable, Mapping
 from ssl import CERT_NONE
-from typing import Any
+from typing import Any, TextIO
 
 from aioquic import tls
 from aioquic._buffer import Buffer
@@ -18,8 +18,10 @@ from aioquic.quic.configuration import QuicConfiguration
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from p2pnet.model.errors import TrustError, TrustRefusal
+from p2pnet.quic.engine.mtu import BASE
 from p2pnet.quic.settings import Settings
 from p2pnet.quic.trust import Trust
+from p2pnet.trust import PARSING_FAILS
 
 HANDSHAKE_BYTES_MAX = 64 * 1024  # one TLS message being assembled; chains are at most half of that
 _REASON_CHARS_MAX = 200  # what a refused peer is told: it must fit one packet
@@ -70,6 +72,18 @@ class JudgingContext(tls.Context):
             raise tls.AlertDecodeError("handshake message too long")
         super().handle_message(input_data, output_buf)
 
+    def _set_peer_certificate(self, certificate: tls.Certificate) -> None:
+        try:
+            super()._set_peer_certificate(certificate)
+        except PARSING_FAILS as error:
+            raise tls.AlertBadCertificate(f"the certificate cannot be read: {error}"[:_REASON_CHARS_MAX]) from error
+
+    def _check_certificate_verify_signature(self, verify: tls.CertificateVerify) -> None:
+        try:
+            super()._check_certificate_verify_signature(verify)
+        except PARSING_FAILS as error:
+            raise tls.AlertBadCertificate(f"its key cannot be used: {error}"[:_REASON_CHARS_MAX]) from error
+
     def _server_handle_certificate(self, input_buf: Buffer) -> None:
         super()._server_handle_certificate(input_buf)
         if self._peer_certificate is None:
@@ -98,18 +112,24 @@ class Configurations:
     def __init__(self, trust: Trust, settings: Settings) -> None:
         self._trust = trust
         self._settings = settings
-        self._made: dict[tuple[int, bool, int], QuicConfiguration] = {}
+        self._made: dict[tuple[int, bool], QuicConfiguration] = {}
+        self._key_log: TextIO | None = None
 
-    def get(self, *, is_client: bool, datagram_bytes: int) -> QuicConfiguration:
+    def get(self, *, is_client: bool) -> QuicConfiguration:
         """The configuration for a connection that starts now."""
-        key = (self._trust.version, is_client, datagram_bytes)
+        key = (self._trust.version, is_client)
         if key not in self._made:
             if self._made and next(iter(self._made))[0] != key[0]:
                 self._made.clear()
-            self._made[key] = self._make(is_client=is_client, datagram_bytes=datagram_bytes)
+            self._made[key] = self._make(is_client=is_client)
         return self._made[key]
 
-    def _make(self, *, is_client: bool, datagram_bytes: int) -> QuicConfiguration:
+    def close(self) -> None:
+        """No connection starts any more."""
+        if self._key_log is not None:
+            self._key_log.close()
+
+    def _make(self, *, is_client: bool) -> QuicConfiguration:
         settings = self._settings
         identity = self._trust.identity
         configuration = QuicConfiguration(
@@ -120,8 +140,9 @@ class Configurations:
             congestion_control_algorithm=settings.congestion,
             idle_timeout=NEVER_S if settings.idle_s is None else settings.idle_s,
             max_data=settings.connection_window_bytes,
-            max_stream_data=settings.stream_window_bytes,
-            max_datagram_size=datagram_bytes,
+            max_stream_data=settings.connection_window_bytes,  # each kind has its own (Transport)
+            max_datagram_size=BASE,  # every path starts here, and is probed upward
+            connection_id_length=CID_BYTES,
             initial_rtt=INITIAL_RTT_S,
             # AES-128 first: as strong as P-256 leaves, and cheaper per packet.
             cipher_suites=[
@@ -134,6 +155,8 @@ class Configurations:
             configuration.certificate = identity.certificates[0]
             configuration.certificate_chain = list(identity.certificates[1:])
             configuration.private_key = identity.private_key
+        if settings.key_log is not None:
+            configuration.secrets_log_file = self._key_log = self._key_log or settings.key_log.open("a")
         if settings.qlog_dir is not None:
             from aioquic.quic.logger import QuicFileLogger  # only when asked for
 
@@ -143,4 +166,5 @@ class Configurations:
 
 
 INITIAL_RTT_S = 0.333  # RFC 9002's: on a machine full of handshakes aioquic's 0.1 sends most of their flights twice
+CID_BYTES = 8  # of all our connection ids
 NEVER_S = 10 * 365 * 86_400.0  # an idle time nobody will see the end of

@@ -1,12 +1,14 @@
-"""What a stranger's first packet is worth: a handshake, a Retry, a refusal, or nothing.
+"""What a datagram for no known connection is worth: a handshake, a Retry, a refusal, a stateless reset, or nothing.
 
 A spoofed Initial costs its sender nothing and a server two milliseconds and some state. So handshakes for unproven
 addresses are rationed; above the ration a stranger must first show, by echoing a token, that it is where it says.
 """
 
-import os
+import hashlib
+import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from aioquic._buffer import Buffer
@@ -26,11 +28,24 @@ from aioquic.quic.packet import (
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.retry import QuicRetryTokenHandler
 
+from p2pnet.quic.engine.tls import CID_BYTES
 from p2pnet.quic.settings import Settings
-from p2pnet.quic.socket import Datagram
 
-CID_BYTES = 8  # of all our connection ids
 VERSIONS = [QuicProtocolVersion.VERSION_1, QuicProtocolVersion.VERSION_2]
+FIRST_CID_BYTES_MIN = 8  # RFC 9000 section 7.2: a client's choice of destination
+RESET_TOKEN_BYTES = 16
+_RESET_BYTES_MIN = 5 + RESET_TOKEN_BYTES  # RFC 9000 section 10.3: a shorter one is known for what it is
+_RESET_BYTES_MAX = 42
+_RESETS_PER_S = 100.0  # and as many at once; beyond, the peers' idle timers judge
+
+
+class Incoming(Enum):
+    """What an endpoint's owner may say of a stranger."""
+
+    ACCEPT = "accept"
+    RETRY = "retry"
+    REFUSE = "refuse"
+    IGNORE = "ignore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,31 +57,105 @@ class Admission:
     retry_cid: bytes | None
 
 
-class Gate:
-    """Judges Initials. `send` takes the few datagrams it answers by itself."""
+class Resets:
+    """Stateless resets: how an end that has forgotten a connection says so (RFC 9000 section 10.3)."""
 
-    def __init__(self, settings: Settings, send: Callable[[list[Datagram]], None]) -> None:
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def token(self, cid: bytes) -> bytes:
+        """What proves that it was really us who had the connection with this cid."""
+        return hmac.digest(self._key, cid, hashlib.sha256)[:RESET_TOKEN_BYTES]
+
+    def answer(self, data: bytes, chance: Callable[[int], bytes]) -> bytes | None:
+        """A reset for this short-header datagram; None when it is too short: two ends must not reset each other's."""
+        size = min(len(data) - 1, _RESET_BYTES_MAX)
+        if data[0] & 0xC0 != 0x40 or size < _RESET_BYTES_MIN:
+            return None
+        noise = chance(size - RESET_TOKEN_BYTES)
+        return bytes([0x40 | noise[0] & 0x3F]) + noise[1:] + self.token(data[1 : 1 + CID_BYTES])
+
+
+class Ration:
+    """So many at once, refilled at so many a second."""
+
+    def __init__(self, per_s: float, burst: float) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._left = burst
+        self._counted_at = 0.0
+
+    def spend(self, now: float) -> bool:
+        """Take one; whether there was one left."""
+        self._left = min(self._left + (now - self._counted_at) * self._per_s, self._burst)
+        self._counted_at = now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+
+class Gate:
+    """Judges datagrams of strangers. `send` takes the few that it answers by itself.
+
+    `decide(address)` may overrule what would happen to a handshake; `make_room(address)` frees a place among the
+    handshakes where all are taken, and says whether it did.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        send: Callable[[list[tuple[bytes, Any]]], None],
+        *,
+        resets: Resets,
+        chance: Callable[[int], bytes],
+        decide: Callable[[Any], Incoming],
+        make_room: Callable[[Any], bool],
+    ) -> None:
         self._settings = settings
         self._send = send
+        self._resets = resets
+        self._chance = chance
+        self._decide = decide
+        self._make_room = make_room
         self._tokens = QuicRetryTokenHandler()
-        self._allowance = float(settings.initials_burst)
-        self._counted_at = 0.0
+        self._initials = Ration(settings.initials_per_s, float(settings.initials_burst))
+        self._answers = Ration(_RESETS_PER_S, _RESETS_PER_S)
         self.retries = 0
         """Retry packets sent."""
         self.refused = 0
         """Strangers turned away because the endpoint is full."""
+        self.resets = 0
+        """Stateless resets sent."""
 
     def judge(self, data: bytes, address: Any, *, now: float, handshakes: int, connections: int) -> Admission | None:
         """Whether this datagram, for no known connection, starts one. `now` is monotonic seconds."""
         header = _header(data)
-        if header is None or len(data) < SMALLEST_MAX_DATAGRAM_SIZE:
+        if header is None:
             return None
-        if header.version is not None and header.version not in VERSIONS:
+        if header.version is None:
+            self._reset(data, address, now)
+            return None
+        if len(data) < SMALLEST_MAX_DATAGRAM_SIZE:
+            return None
+        if header.version not in VERSIONS:
             if header.packet_type is not QuicPacketType.VERSION_NEGOTIATION:
                 answer = encode_quic_version_negotiation(header.destination_cid, header.source_cid, list(VERSIONS))
                 self._send([(answer, address)])
             return None
-        if header.packet_type is not QuicPacketType.INITIAL:
+        if header.packet_type is not QuicPacketType.INITIAL or len(header.destination_cid) < FIRST_CID_BYTES_MIN:
+            return None
+        return self._judge_initial(header, address, now=now, handshakes=handshakes, connections=connections)
+
+    def _judge_initial(
+        self, header: QuicHeader, address: Any, *, now: float, handshakes: int, connections: int
+    ) -> Admission | None:
+        settings = self._settings
+        decision = self._decide(address)
+        if decision is Incoming.IGNORE:
+            return None
+        if decision is Incoming.REFUSE:
+            self._refuse(header, address)
             return None
         original, retry_cid = header.destination_cid, None
         if header.token:
@@ -78,28 +167,29 @@ class Gate:
                 self._close(header, address, QuicErrorCode.INVALID_TOKEN)
                 return None
             retry_cid = header.destination_cid
-        elif handshakes >= self._settings.handshakes_max // 4 or not self._spend(now):
+        elif (
+            decision is Incoming.RETRY
+            or handshakes >= settings.handshakes_max // 4
+            or not self._initials.spend(now)
+        ):  # fmt: skip
             self._retry(header, address, now)
             return None
-        if handshakes >= self._settings.handshakes_max or connections >= self._settings.connections_max:
-            self.refused += 1
-            self._close(header, address, QuicErrorCode.CONNECTION_REFUSED)
+        if connections >= settings.connections_max or (
+            handshakes >= settings.handshakes_max and not self._make_room(address)
+        ):
+            self._refuse(header, address)
             return None
         return Admission(header.destination_cid, original, retry_cid)
 
-    def _spend(self, now: float) -> bool:
-        """Take one handshake from the ration, which refills at `initials_per_s`."""
-        earned = (now - self._counted_at) * self._settings.initials_per_s
-        self._allowance = min(self._allowance + earned, float(self._settings.initials_burst))
-        self._counted_at = now
-        if self._allowance < 1.0:
-            return False
-        self._allowance -= 1.0
-        return True
+    def _reset(self, data: bytes, address: Any, now: float) -> None:
+        answer = self._resets.answer(data, self._chance)
+        if answer is not None and self._answers.spend(now):
+            self.resets += 1
+            self._send([(answer, address)])
 
     def _retry(self, header: QuicHeader, address: Any, now: float) -> None:
         self.retries += 1
-        cid = os.urandom(CID_BYTES)
+        cid = self._chance(CID_BYTES)
         token = self._tokens.create_token(
             address=address,
             original_destination_connection_id=header.destination_cid,
@@ -114,6 +204,10 @@ class Gate:
             retry_token=token,
         )
         self._send([(answer, address)])
+
+    def _refuse(self, header: QuicHeader, address: Any) -> None:
+        self.refused += 1
+        self._close(header, address, QuicErrorCode.CONNECTION_REFUSED)
 
     def _close(self, header: QuicHeader, address: Any, code: QuicErrorCode) -> None:
         """Close without state: an Initial packet whose keys follow from the stranger's own cid."""

@@ -1,0 +1,337 @@
+"""One QUIC connection without sockets and clocks: datagrams and times in, datagrams and events out.
+
+The seam between the connection ring and a QUIC implementation: nothing of aioquic shows through.
+"""
+
+# ruff: noqa: SLF001  # the state of our own subclass
+
+from collections.abc import Callable
+from typing import Any
+
+from aioquic.quic.events import ConnectionIdIssued, ConnectionIdRetired, ConnectionTerminated, HandshakeCompleted
+from aioquic.quic.packet import QuicErrorCode
+
+from p2pnet.model.errors import P2pnetError, TrustError
+from p2pnet.quic.engine.flow import Happening, Windows
+from p2pnet.quic.engine.streams import Stream
+from p2pnet.quic.engine.tls import REFUSAL_ALERTS, Admit, Configurations
+from p2pnet.quic.engine.transport import Transport
+from p2pnet.quic.errors import CloseCode, CloseReason, HandshakeFailed
+from p2pnet.quic.settings import Settings
+
+Datagram = tuple[bytes, Any]
+"""Payload and the transport's form of the address."""
+
+ERROR_CODE_MAX = (1 << 62) - 1  # RFC 9000 section 20.2: a variable-length integer
+CLOSE_REASON_BYTES_MAX = 200  # what the peer is told of a close: it must fit one packet
+
+_TIMER_EARLY_S = 0.00005  # an event loop may ring this much before its time
+_ROUNDING_S = 1e-6  # aioquic compares a sum with its parts: by rounding, nothing might be due at its own time
+_CRYPTO_ERRORS = 0x100  # RFC 9001 section 4.8: TLS alerts as transport errors
+
+
+class Engine:
+    """The QUIC of one connection. Every call that needs the time is given it, in seconds of one monotonic clock."""
+
+    def __init__(
+        self,
+        *,
+        configurations: Configurations,
+        settings: Settings,
+        windows: Windows,
+        is_client: bool,
+        admit: Admit,
+        ask_client: bool,
+        chance: Callable[[int], bytes],
+        reset_token: Callable[[bytes], bytes],
+        original_cid: bytes | None = None,
+        retry_cid: bytes | None = None,
+    ) -> None:
+        self._quic = Transport(
+            configuration=configurations.get(is_client=is_client),
+            windows=windows,
+            largest_datagram=settings.max_datagram_bytes,
+            admit=admit,
+            ask_client=ask_client,
+            chance=chance,
+            reset_token=reset_token,
+            original_destination_connection_id=original_cid,
+            retry_source_connection_id=retry_cid,
+        )
+        self._flow = self._quic.flow
+        self._sending = self._quic.sending
+        self._key_update_packets = settings.key_update_packets
+        self.complete = False
+        """This end has finished the handshake; a client's peer may still refuse it."""
+        self.new_cids: list[bytes] = [self._quic.host_cid]
+        """By which datagrams for this connection are known from now on; the caller empties the list."""
+        self.old_cids: list[bytes] = []
+        """By which they are no longer known; the caller empties the list."""
+
+    # Datagrams and time
+
+    def dial(self, address: Any, now: float) -> None:
+        """Begin a client's handshake."""
+        self._quic.now = now
+        self._quic.connect(address, now=now)
+
+    def receive(self, data: bytes, address: Any, now: float) -> None:
+        """One datagram of the peer's. `take_events` tells what it changed."""
+        quic = self._quic
+        quic.now = now
+        if quic.is_closing:
+            quic.hear_close(data)
+        elif quic._close_event is None:  # after a fatal frame nothing of the same turn counts
+            quic.receive_datagram(data, address, now)
+
+    def datagrams(self, now: float) -> list[Datagram]:
+        """What may leave now."""
+        quic = self._quic
+        quic.now = now
+        if not quic._network_paths:  # nothing sensible ever came: there is nobody to say anything to
+            if quic._close_event is not None:
+                quic._close_end()
+            return []
+        if not quic.wants_to_send(now):
+            return []
+        quic.renew_keys(self._key_update_packets)
+        return quic.datagrams_to_send(now)
+
+    def timer(self) -> float | None:
+        """When `on_timer` is due; None once all is over."""
+        at = self._quic.get_timer()
+        probe_at = self._quic.mtu.next_at
+        # One that is overdue waits for room in the window: an acknowledgement will bring it.
+        if probe_at is not None and at is not None and self._quic.now < probe_at < at and self.confirmed:
+            return probe_at
+        return at
+
+    def on_timer(self, now: float) -> None:
+        """The time has come."""
+        quic = self._quic
+        quic.now = now
+        at = quic.get_timer()
+        if at is not None and now >= at - _TIMER_EARLY_S:
+            quic.handle_timer(max(now, at) + _ROUNDING_S)
+
+    def take_events(self) -> list[tuple[Happening, Stream, int]]:
+        """What happened to streams since the last call, in order, each with the code it came with."""
+        quic = self._quic
+        while (event := quic.next_event()) is not None:
+            if isinstance(event, ConnectionIdIssued):
+                self.new_cids.append(event.connection_id)
+            elif isinstance(event, ConnectionIdRetired):
+                self.old_cids.append(event.connection_id)
+            elif isinstance(event, HandshakeCompleted):
+                self.complete = True
+        happenings, self._flow.happenings = self._flow.happenings, []
+        return happenings
+
+    # Streams
+
+    def may_open(self, *, uni: bool) -> bool:
+        """Whether the peer allows one more stream of this kind now."""
+        return self._flow.may_open(uni=uni)
+
+    def open(self, *, uni: bool, priority: int = 0) -> Stream:
+        """A new stream; higher priorities leave first. Ask `may_open` before. The peer learns of it with its bytes."""
+        return self._flow.open(uni=uni, priority=priority)
+
+    def write(self, stream: Stream, pieces: list[bytes], *, end: bool = True) -> None:
+        """Add these to our half of the stream; they are kept, not copied."""
+        last = len(pieces) - 1
+        for index, piece in enumerate(pieces):
+            stream.sender.write(piece, end_stream=end and index == last)
+        self._sending.add(stream)
+
+    def read(self, stream: Stream) -> tuple[list[bytes], bool]:
+        """What has come in order, and whether the peer's half ends there. Its bytes are the caller's to `credit`."""
+        stream.noted = False
+        receiver = stream.receiver
+        return receiver.take(), receiver.ended
+
+    def reset(self, stream: Stream, code: int) -> None:
+        """Give up our half; no effect once it is acknowledged."""
+        self._sending.reset(stream, code)
+
+    def stop(self, stream: Stream, code: int) -> None:
+        """Refuse the peer's half: nothing of it is read any more."""
+        self._flow.stop(stream, code)
+
+    def widen(self, stream: Stream, size: int) -> None:
+        """Let the peer send the first `size` bytes of this stream."""
+        self._flow.widen(stream, size)
+
+    def hold(self, stream: Stream) -> None:
+        """The peer may not open another in place of this one before `return_stream`."""
+        stream.counts = True
+
+    def return_stream(self) -> None:
+        """For one held: the peer may open another two-way stream."""
+        self._flow.return_stream(uni=False)
+
+    def credit(self, count: int) -> None:
+        """So many bytes that were read have left memory."""
+        self._flow.credited += count
+
+    def grant(self, extra: int) -> None:
+        """How many bytes the peer may send beyond the connection's window."""
+        self._flow.extra = extra
+
+    def withhold_streams(self, count: int) -> None:
+        """So many one-way streams may not be opened anew for now."""
+        self._flow.withheld_streams = count
+
+    def acknowledge_now(self) -> None:
+        """Do not wait out the delay for the acknowledgement that is due."""
+        self._quic.acknowledge_now()
+
+    @property
+    def exchanges(self) -> int:
+        """Two-way streams of ours that are open."""
+        return self._flow.exchanges
+
+    @property
+    def streams(self) -> dict[int, Stream]:
+        """Those with a half that is not over, by number."""
+        return self._flow.streams
+
+    # The connection as a whole
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        self._quic.send_ping(0)
+
+    def close(self, code: int, text: str) -> None:
+        """Say an application's end; `datagrams` has the packets. Raises ValueError for a code QUIC cannot say."""
+        if not 0 <= code <= ERROR_CODE_MAX:
+            raise ValueError(f"close code {code}: QUIC says 0 to 2^62-1")
+        self._quic.close_application(code, _short(text))
+
+    def give_up_handshake(self, text: str) -> None:
+        """Say that there will be no connection."""
+        self._quic.close(QuicErrorCode.NO_ERROR, reason_phrase=_short(text))
+
+    def fail(self, text: str) -> CloseReason:
+        """Say that this end cannot go on, by a mistake of its own."""
+        self._quic.close(error_code=QuicErrorCode.INTERNAL_ERROR, frame_type=0, reason_phrase=_short(text))
+        return CloseReason("transport", QuicErrorCode.INTERNAL_ERROR, _short(text))
+
+    def end_trace(self) -> None:
+        """Write what qlog has, now."""
+        self._quic.end_trace()
+
+    def too_big(self, size: int) -> None:
+        """The system refused a datagram of this size on the present path."""
+        self._quic.too_big(size)
+
+    @property
+    def confirmed(self) -> bool:
+        """The handshake is complete at both ends: a client has seen HANDSHAKE_DONE."""
+        return bool(self._quic._handshake_confirmed)
+
+    @property
+    def begun(self) -> bool:
+        """A packet of the peer's could be read."""
+        return self._quic._peer_cid.sequence_number is not None
+
+    @property
+    def cid(self) -> bytes:
+        """The first by which datagrams for this connection are known."""
+        return self._quic.host_cid
+
+    @property
+    def address(self) -> Any:
+        """The peer's present address, in the transport's form; None before the first datagram."""
+        return self._quic.get_peer_address()
+
+    @property
+    def ending(self) -> bool:
+        """A close was sent, received or brought about by a timer."""
+        return self._quic._close_event is not None
+
+    @property
+    def terminated(self) -> bool:
+        """Nothing will be sent or received any more."""
+        return self._quic._close_event is not None and self._quic._close_at is None
+
+    @property
+    def close_heard(self) -> bool:
+        """The peer is known to know of the end."""
+        return self._quic.close_heard
+
+    @property
+    def rtt_s(self) -> float:
+        """Smoothed round-trip time in seconds; 0 before the first sample."""
+        return float(self._quic._loss._rtt_smoothed)
+
+    @property
+    def probe_timeout_s(self) -> float:
+        """After which silence an answer is given up for lost (RFC 9002 section 6.2)."""
+        return float(self._quic._loss.get_probe_timeout())
+
+    @property
+    def idle_s(self) -> float:
+        """Silence after which the connection is given up: the smaller of both ends' wishes."""
+        return self._quic._idle_timeout()
+
+    @property
+    def held_bytes(self) -> int:
+        """Stream bytes that came and have not left memory."""
+        return self._flow.held_bytes
+
+    @property
+    def reset_token(self) -> bytes | None:
+        """A datagram that ends in this says that the peer has forgotten the connection (RFC 9000 section 10.3)."""
+        return self._quic._peer_cid.stateless_reset_token
+
+    def counters(self) -> dict[str, float]:
+        """Gauges and totals, by name, each with its unit."""
+        loss = self._quic._loss
+        return {
+            "rtt_s": self.rtt_s,
+            "mtu_bytes": self._quic.mtu.size,
+            "congestion_window_bytes": loss.congestion_window,
+            "bytes_in_flight": loss.bytes_in_flight,
+            "sent_packets_total": loss.packets_sent,
+            "lost_packets_total": loss.packets_lost,
+            "held_bytes": self.held_bytes,
+        }
+
+    # How it ended, in p2pnet's words
+
+    def end(self, refusal: TrustError | None) -> CloseReason:
+        """For an end we did not order. `refusal` is our own, of the peer's certificate, during the handshake."""
+        event = self._quic._close_event or ConnectionTerminated(QuicErrorCode.INTERNAL_ERROR, 0, "no reason given")
+        code, text = event.error_code, event.reason_phrase
+        if refusal is not None:
+            return CloseReason("refused", CloseCode.REFUSED, str(refusal))
+        if event.frame_type is None:
+            return CloseReason("application", code, text)
+        if code - _CRYPTO_ERRORS in REFUSAL_ALERTS:
+            return CloseReason("refused", CloseCode.REFUSED, text)
+        if self._quic.unheard or (self.terminated and text == "Idle timeout"):
+            return CloseReason("idle", code, text)
+        return CloseReason("transport", code, text)
+
+
+def failure_of(reason: CloseReason, refusal: TrustError | None) -> P2pnetError:
+    """Why there is no connection: our TrustError if we refused the peer, else a HandshakeFailed."""
+    if refusal is not None:
+        return refusal
+    if reason.kind == "refused" or reason.code == CloseCode.REFUSED:
+        return HandshakeFailed("refused", reason.text)
+    if reason.kind == "idle":
+        return HandshakeFailed("timeout", "the peer fell silent")
+    if reason.code == CloseCode.TOO_MANY or (
+        reason.kind == "transport" and reason.code == QuicErrorCode.CONNECTION_REFUSED
+    ):
+        return HandshakeFailed("too-many", reason.text or "the peer takes no more connections for now")
+    # QUIC hides an application's close from an end whose handshake is not complete (RFC 9000 section 10.2.3).
+    if reason.kind == "transport" and reason.code != QuicErrorCode.APPLICATION_ERROR:
+        return HandshakeFailed("protocol", reason.text or f"QUIC error {reason.code:#x}")
+    return HandshakeFailed("closed", reason.text or "the peer gave the handshake up")
+
+
+def _short(text: str) -> str:
+    return text.encode(errors="replace")[:CLOSE_REASON_BYTES_MAX].decode(errors="ignore")

@@ -1,0 +1,356 @@
+"""Flow control: which streams there are, and what the peer may send on them (RFC 9000 sections 4 and 19.5, 19.9-19.11).
+
+A peer may send as many bytes, and open as many streams, as the windows say; more only when bytes have left memory, and
+streams are over. (aioquic doubles a window by itself, on the highest offset *seen*.) What the peer is told is written
+into packets here, and again when a packet is lost. Nothing here knows of parsing, of keys or of time.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from enum import IntEnum
+
+from aioquic.quic.connection import (
+    CONNECTION_LIMIT_FRAME_CAPACITY,
+    MAX_STREAM_DATA_FRAME_CAPACITY,
+    STOP_SENDING_FRAME_CAPACITY,
+    Limit,
+    QuicConnectionError,
+)
+from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicStreamFrame
+from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
+from aioquic.quic.stream import FinalSizeError, StreamFinishedError
+
+from p2pnet.quic.engine.streams import Stream
+
+ROOM_MIN = 48  # bytes of a packet below which no further frame is begun; STOP_SENDING and RESET_STREAM fit
+STOPS_REPEATED_MAX = 512  # STOP_SENDING frames that go with every packet until one is acknowledged
+
+_SERVER = 1  # bits of a stream's id (RFC 9000 section 2.1): who opened it,
+_UNI = 2  # and whether only the opener sends
+
+
+class Happening(IntEnum):
+    """What may happen to a stream."""
+
+    READABLE = 1
+    SENT = 2
+    RESET = 3
+    STOPPED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """What a peer may send, in bytes and streams, before anything more is granted."""
+
+    connection: int
+    uni: int
+    """Each stream that only the peer sends on."""
+    inbound: int
+    """Each two-way stream the peer opened."""
+    reply: int
+    """Each two-way stream we opened."""
+    streams: int
+    """Streams of each kind."""
+    gaps: int
+    """Pieces that came too early, over all streams."""
+
+
+@dataclass(slots=True)
+class PeerLimits:
+    """What the peer lets us send: its transport parameters (RFC 9000 section 18.2), raised by its MAX_ frames."""
+
+    max_data: int = 0
+    max_stream_data_bidi_local: int = 0
+    """Each two-way stream the peer opened."""
+    max_stream_data_bidi_remote: int = 0
+    """Each two-way stream we opened."""
+    max_stream_data_uni: int = 0
+    max_streams_bidi: int = 0
+    max_streams_uni: int = 0
+
+
+class FlowControl:
+    """The streams of one connection, and the account of what came on them."""
+
+    def __init__(self, windows: Windows, *, is_client: bool) -> None:
+        self.windows = windows
+        self.peer = PeerLimits()
+        self.streams: dict[int, Stream] = {}
+        """Those with a half that is not over, by id."""
+        self.happenings: list[tuple[Happening, Stream, int]] = []
+        """What happened to streams, in order, each with the code it came with; the reader takes the list away."""
+        self.credited = 0
+        """Stream bytes that have left memory for good."""
+        self.extra = 0
+        """Bytes granted beyond the window."""
+        self.withheld_streams = 0
+        """One-way streams the peer may not open anew while the messages of as many lie untaken."""
+        self.gaps = 0
+        """Pieces held that came too early, over all streams."""
+        self.exchanges = 0
+        """Two-way streams of ours that are open."""
+        self.max_data = Limit(QuicFrameType.MAX_DATA, "max_data", windows.connection)
+        self.max_streams_bidi = Limit(QuicFrameType.MAX_STREAMS_BIDI, "max_streams_bidi", windows.streams)
+        self.max_streams_uni = Limit(QuicFrameType.MAX_STREAMS_UNI, "max_streams_uni", windows.streams)
+        self.widened: deque[Stream] = deque()
+        """Streams with a larger window than the peer has been told."""
+        self.stops: dict[int, int] = {}
+        """Code by stream id, of every STOP_SENDING that is not acknowledged."""
+        self.stops_due = False
+        """Some of them have not been sent, or were lost."""
+        self._ours = 0 if is_client else _SERVER
+        # By whether streams are one-way:
+        self._opened = {False: 0, True: 0}  # by us, so far
+        self._allowed = {False: windows.streams, True: windows.streams}  # to the peer in all; it is told in batches
+
+    # Streams
+
+    def may_open(self, *, uni: bool) -> bool:
+        """Whether the peer allows one more stream of this kind now."""
+        return self._opened[uni] < (self.peer.max_streams_uni if uni else self.peer.max_streams_bidi)
+
+    def open(self, *, uni: bool, priority: int) -> Stream:
+        """A new stream of ours. Ask `may_open` first."""
+        stream_id = self._opened[uni] << 2 | self._ours | (_UNI if uni else 0)
+        stream = self.streams[stream_id] = Stream(
+            stream_id,
+            local=0 if uni else self.windows.reply,
+            remote=self.peer.max_stream_data_uni if uni else self.peer.max_stream_data_bidi_remote,
+            readable=not uni,
+            writable=True,
+        )
+        self._opened[uni] += 1
+        if not uni:
+            self.exchanges += 1
+        stream.priority = priority
+        return stream
+
+    def find(self, frame_type: int, stream_id: int) -> Stream:
+        """The stream that a frame of the peer's is about: opened by that frame, if it is the peer's to open.
+
+        Raises StreamFinishedError when the stream is over, QuicConnectionError when there cannot be one.
+        """
+        stream = self.streams.get(stream_id)
+        if stream is not None:
+            return stream
+        uni = bool(stream_id & _UNI)
+        count = (stream_id >> 2) + 1
+        if stream_id & _SERVER == self._ours:
+            if count <= self._opened[uni]:
+                raise StreamFinishedError
+            raise violation(QuicErrorCode.STREAM_STATE_ERROR, frame_type, "Wrong stream initiator")
+        limit = self.max_streams_uni if uni else self.max_streams_bidi
+        if count <= limit.used:
+            raise StreamFinishedError
+        if count > limit.value:
+            raise violation(QuicErrorCode.STREAM_LIMIT_ERROR, frame_type, "Too many streams open")
+        # Opening a stream also opens all lower-numbered ones of its type (RFC 9000 section 2.1).
+        for new_id in range(limit.used << 2 | stream_id & 3, stream_id + 1, 4):
+            stream = self.streams[new_id] = Stream(
+                new_id,
+                local=self.windows.uni if uni else self.windows.inbound,
+                remote=0 if uni else self.peer.max_stream_data_bidi_local,
+                readable=True,
+                writable=not uni,
+            )
+        limit.used = count
+        return self.streams[stream_id]
+
+    def settle(self, stream: Stream) -> None:
+        """Forget a stream both halves of which are over, and let the peer open another."""
+        if not (stream.receiver.is_finished and stream.sender.is_finished):
+            return
+        if self.streams.pop(stream.stream_id, None) is None:
+            return
+        if stream.stream_id & _SERVER == self._ours:
+            self.exchanges -= not stream.uni
+        elif not stream.counts:
+            self.return_stream(uni=stream.uni)
+
+    def return_stream(self, *, uni: bool) -> None:
+        """The peer may open one more stream of this kind."""
+        self._allowed[uni] += 1
+
+    # What comes
+
+    @property
+    def held_bytes(self) -> int:
+        """Stream bytes that came and have not left memory."""
+        return int(self.max_data.used) - self.credited
+
+    def on_data(self, frame_type: int, stream_id: int, frame: QuicStreamFrame) -> None:
+        """Take a STREAM frame. Raises QuicConnectionError for one beyond a window, StreamFinishedError for a late one."""
+        stream = self._find_readable(frame_type, stream_id)
+        receiver = stream.receiver
+        newly = self._newly_received(stream, frame.offset + len(frame.data), frame_type)
+        gaps = receiver.gaps
+        try:
+            changed = receiver.handle_frame(frame)
+        except FinalSizeError as error:
+            raise violation(QuicErrorCode.FINAL_SIZE_ERROR, frame_type, str(error)) from error
+        self.max_data.used += newly
+        if receiver.stop_code is not None:
+            self._discard(stream, gaps)
+        elif receiver.gaps != gaps:
+            self.gaps += receiver.gaps - gaps
+            if self.gaps > self.windows.gaps:
+                raise violation(QuicErrorCode.PROTOCOL_VIOLATION, frame_type, "Too many gaps")
+        if changed and not stream.noted:
+            stream.noted = True
+            self.happenings.append((Happening.READABLE, stream, 0))
+        if receiver.is_finished:
+            self.settle(stream)
+
+    def on_reset(self, frame_type: int, stream_id: int, code: int, final_size: int) -> None:
+        """Take a RESET_STREAM frame. Raises as `on_data`."""
+        stream = self._find_readable(frame_type, stream_id)
+        newly = self._newly_received(stream, final_size, frame_type)
+        gaps = stream.receiver.gaps
+        try:
+            ended = stream.receiver.handle_reset(final_size=final_size)
+        except FinalSizeError as error:
+            raise violation(QuicErrorCode.FINAL_SIZE_ERROR, frame_type, str(error)) from error
+        self.max_data.used += newly
+        if ended:
+            self._discard(stream, gaps)
+            self.happenings.append((Happening.RESET, stream, code))
+        self.settle(stream)
+
+    def on_sent(self, stream: Stream) -> None:
+        """Our half is over: the peer has acknowledged all of it, or its reset."""
+        if stream.sender.reset_code is None:
+            self.happenings.append((Happening.SENT, stream, 0))
+        self.settle(stream)
+
+    def stop(self, stream: Stream, code: int) -> None:
+        """Ask the peer to stop its half; what still comes is thrown away, and its credit returned."""
+        gaps = stream.receiver.gaps
+        if not stream.receiver.stop(code):
+            return
+        self._discard(stream, gaps)
+        if len(self.stops) < STOPS_REPEATED_MAX:
+            self.stops[stream.stream_id] = code
+            self.stops_due = True
+        self.settle(stream)
+
+    def widen(self, stream: Stream, size: int) -> None:
+        """Let the peer send the first `size` bytes of this stream."""
+        if size > stream.max_stream_data_local:
+            stream.max_stream_data_local = size
+            self.widened.append(stream)
+
+    def _find_readable(self, frame_type: int, stream_id: int) -> Stream:
+        if stream_id & 3 == self._ours | _UNI:
+            raise violation(QuicErrorCode.STREAM_STATE_ERROR, frame_type, "Stream is send-only")
+        return self.streams.get(stream_id) or self.find(frame_type, stream_id)
+
+    def _newly_received(self, stream: Stream, end: int, frame_type: int) -> int:
+        """The bytes a frame that ends at `end` adds to the connection's account. Raises when over a window."""
+        if end > stream.max_stream_data_local:
+            raise violation(QuicErrorCode.FLOW_CONTROL_ERROR, frame_type, "Over stream data limit")
+        newly = max(0, end - stream.receiver.highest_offset)
+        if self.max_data.used + newly > self.max_data.value:
+            raise violation(QuicErrorCode.FLOW_CONTROL_ERROR, frame_type, "Over connection data limit")
+        return newly
+
+    def _discard(self, stream: Stream, gaps: int) -> None:
+        """What came on this stream and was not taken is thrown away: its credit goes back to the peer.
+
+        `gaps` is how many pieces it held before.
+        """
+        receiver = stream.receiver
+        self.gaps += receiver.gaps - gaps
+        self.credited += receiver.highest_offset - receiver.handed
+        receiver.handed = receiver.highest_offset
+
+    # What the peer is told
+
+    def limits_due(self) -> bool:
+        """Whether a window of the connection has grown enough to be worth a frame."""
+        window = self.windows.connection
+        return (
+            self.credited + window + self.extra - self.max_data.sent >= window // 8
+            or _streams_due(self.max_streams_bidi, self._allowed[False])
+            or _streams_due(self.max_streams_uni, self._allowed[True] - self.withheld_streams)
+        )
+
+    def write_limits(self, builder: QuicPacketBuilder) -> None:
+        """MAX_DATA, MAX_STREAMS and MAX_STREAM_DATA, as far as they are due and there is room."""
+        if self.limits_due():
+            self._write_connection_limits(builder)
+        while self.widened and builder.remaining_flight_space >= ROOM_MIN:
+            self._write_stream_limit(builder, self.widened.popleft())
+
+    def write_stops(self, builder: QuicPacketBuilder) -> None:
+        """Every STOP_SENDING that is not acknowledged, as far as there is room."""
+        self.stops_due = False
+        for stream_id, code in self.stops.items():
+            if builder.remaining_flight_space < ROOM_MIN:
+                return
+            buf = builder.start_frame(
+                QuicFrameType.STOP_SENDING,
+                capacity=STOP_SENDING_FRAME_CAPACITY,
+                handler=self._on_stop_delivery,
+                handler_args=(stream_id,),
+            )
+            buf.push_uint_var(stream_id)
+            buf.push_uint_var(code)
+
+    def _write_connection_limits(self, builder: QuicPacketBuilder) -> None:
+        window = self.windows.connection
+        target = self.credited + window + self.extra
+        if target - self.max_data.sent >= window // 8:
+            self._write_limit(builder, self.max_data, target)
+        uni = self._allowed[True] - self.withheld_streams
+        for limit, allowed in ((self.max_streams_bidi, self._allowed[False]), (self.max_streams_uni, uni)):
+            if _streams_due(limit, allowed):
+                self._write_limit(builder, limit, allowed)
+
+    def _write_limit(self, builder: QuicPacketBuilder, limit: Limit, value: int) -> None:
+        buf = builder.start_frame(
+            limit.frame_type,
+            capacity=CONNECTION_LIMIT_FRAME_CAPACITY,
+            handler=self._on_limit_delivery,
+            handler_args=(limit,),
+        )
+        # What was said once holds, and no more than was said: a peer that guesses further breaks the rule.
+        limit.value = limit.sent = max(limit.value, value)
+        buf.push_uint_var(limit.value)
+
+    def _write_stream_limit(self, builder: QuicPacketBuilder, stream: Stream) -> None:
+        if stream.receiver.is_finished:
+            return
+        buf = builder.start_frame(
+            QuicFrameType.MAX_STREAM_DATA,
+            capacity=MAX_STREAM_DATA_FRAME_CAPACITY,
+            handler=self._on_stream_limit_delivery,
+            handler_args=(stream,),
+        )
+        buf.push_uint_var(stream.stream_id)
+        buf.push_uint_var(stream.max_stream_data_local)
+
+    # What became of the frames
+
+    def _on_limit_delivery(self, delivery: QuicDeliveryState, limit: Limit) -> None:
+        if delivery is not QuicDeliveryState.ACKED:
+            limit.sent = 0
+
+    def _on_stream_limit_delivery(self, delivery: QuicDeliveryState, stream: Stream) -> None:
+        if delivery is not QuicDeliveryState.ACKED:
+            self.widened.append(stream)
+
+    def _on_stop_delivery(self, delivery: QuicDeliveryState, stream_id: int) -> None:
+        if delivery is QuicDeliveryState.ACKED:
+            self.stops.pop(stream_id, None)
+        elif stream_id in self.stops:
+            self.stops_due = True
+
+
+def violation(code: QuicErrorCode, frame_type: int, reason: str) -> QuicConnectionError:
+    """The peer broke a rule with this frame: the connection ends with this error."""
+    return QuicConnectionError(error_code=code, frame_type=frame_type, reason_phrase=reason)
+
+
+def _streams_due(limit: Limit, allowed: int) -> bool:
+    """In batches: when the peer has fewer streams left to open than the update would grant."""
+    return bool(allowed > limit.sent and limit.sent - limit.used < allowed - limit.sent)

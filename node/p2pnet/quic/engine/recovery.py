@@ -1,0 +1,202 @@
+"""Loss recovery and congestion control as RFC 9002 has them, where aioquic does not.
+
+The window grows only while it is what holds the sender back (section 7.8); a new path starts from nothing (RFC 9000
+section 9.4); datagrams that probe for a larger path MTU may be lost without meaning congestion (RFC 8899 section 3).
+"""
+
+# ruff: noqa: SLF001  # aioquic's recovery has no public way to any of this; it is pinned to its minor version
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from aioquic.quic.congestion.base import K_INITIAL_WINDOW
+from aioquic.quic.congestion.cubic import CubicCongestionControl
+from aioquic.quic.congestion.reno import RenoCongestionControl
+from aioquic.quic.packet_builder import QuicSentPacket
+from aioquic.quic.recovery import QuicPacketPacer, QuicPacketRecovery, QuicPacketSpace
+from aioquic.tls import Epoch
+
+from p2pnet.quic.engine.mtu import PathMtu
+
+INITIAL_WINDOW_BYTES = 14_720  # RFC 9002 section 7.2, for datagrams of up to half of it
+QUIET_PACKETS_MAX = 256  # sent packets remembered that ask for no acknowledgement
+_BURST_PACKETS = 64  # aioquic's timers tick in milliseconds, and one sendmsg carries 44 datagrams
+
+
+class _Reno(RenoCongestionControl):
+    app_limited = False
+    on_acked: Callable[[float, QuicSentPacket], None]
+
+    def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
+        self.on_acked(now, packet)
+        if self.app_limited:
+            self.bytes_in_flight -= packet.sent_bytes
+        else:
+            super().on_packet_acked(now=now, packet=packet)
+
+
+class _Cubic(CubicCongestionControl):
+    app_limited = False
+    on_acked: Callable[[float, QuicSentPacket], None]
+
+    def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
+        self.on_acked(now, packet)
+        if self.app_limited:
+            self.bytes_in_flight -= packet.sent_bytes
+            self.last_ack = packet.sent_time or 0.0
+        else:
+            super().on_packet_acked(now=now, packet=packet)
+
+
+_CONTROLS: dict[str, Callable[..., Any]] = {"reno": _Reno, "cubic": _Cubic}
+
+
+class _BurstPacer(QuicPacketPacer):
+    """aioquic's pacer with larger bursts."""
+
+    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
+        super().update_rate(congestion_window, smoothed_rtt)
+        size = self._max_datagram_size
+        rate = congestion_window / max(smoothed_rtt, 1e-6)
+        self.bucket_max = max(2 * size, min(congestion_window // 2, _BURST_PACKETS * size)) / rate
+
+
+class Recovery(QuicPacketRecovery):
+    """The recovery of one connection; the search for its path's MTU hears what became of packets, probes apart."""
+
+    def __init__(
+        self,
+        *,
+        congestion: str,
+        initial_rtt: float,
+        datagram_bytes: int,
+        peer_completed_address_validation: bool,
+        send_probe: Callable[[], None],
+        mtu: PathMtu,
+        quic_logger: Any,
+    ) -> None:
+        super().__init__(
+            congestion_control_algorithm=congestion,
+            initial_rtt=initial_rtt,
+            max_datagram_size=datagram_bytes,
+            peer_completed_address_validation=peer_completed_address_validation,
+            send_probe=send_probe,
+            quic_logger=quic_logger,
+        )
+        self._congestion = congestion
+        self._mtu = mtu
+        self._datagram_bytes = datagram_bytes
+        self._cc: Any = self._control()
+        self._pacer = _BurstPacer(max_datagram_size=datagram_bytes)
+        self._quiet: deque[tuple[QuicPacketSpace, int]] = deque()
+        self.waiting_since = 0.0
+        """Since when nothing that is in flight has been acknowledged."""
+        self.packets_sent = 0
+        self.packets_lost = 0
+
+    @property
+    def app_limited(self) -> bool:
+        """Whether it is the sender who has no more to say, not the window that holds it back."""
+        return bool(self._cc.app_limited)
+
+    @app_limited.setter
+    def app_limited(self, value: bool) -> None:
+        self._cc.app_limited = value
+
+    def set_datagram_bytes(self, size: int) -> None:
+        """Datagrams are now this large; before any loss, the initial window follows (RFC 9002 section 7.2)."""
+        control = self._cc
+        if control.ssthresh is None:
+            initial = min(K_INITIAL_WINDOW * size, max(INITIAL_WINDOW_BYTES, 2 * size))
+            control.congestion_window = max(control.congestion_window, initial)
+        self._datagram_bytes = size
+        control._max_datagram_size = self._pacer._max_datagram_size = size
+        if self._rtt_initialized:
+            self._pacer.update_rate(control.congestion_window, self._rtt_smoothed)
+
+    def start_anew(self) -> None:
+        """Another path: what was learned of the old one says nothing about it."""
+        control = self._control()
+        control.bytes_in_flight = self._cc.bytes_in_flight
+        self._cc = control
+        self._pacer = _BurstPacer(max_datagram_size=self._datagram_bytes)
+        self._rtt_initialized = False
+        self._rtt_latest = self._rtt_smoothed = self._rtt_variance = 0.0
+        self._rtt_min = math.inf
+        self._pto_count = 0
+
+    def on_packet_sent(self, *, packet: QuicSentPacket, space: QuicPacketSpace) -> None:
+        """As aioquic, counted."""
+        self.packets_sent += 1
+        if packet.is_ack_eliciting:
+            if not self._cc.bytes_in_flight:
+                self.waiting_since = packet.sent_time or 0.0
+        else:
+            # The peer need never acknowledge these: it must not be able to make us remember them all.
+            self._quiet.append((space, packet.packet_number))
+            if len(self._quiet) > QUIET_PACKETS_MAX:
+                oldest_space, oldest = self._quiet.popleft()
+                forgotten = oldest_space.sent_packets.pop(oldest, None)
+                if forgotten is not None and forgotten.in_flight:
+                    self._cc.on_packets_expired(packets=[forgotten])
+        super().on_packet_sent(packet=packet, space=space)
+
+    def on_loss_detection_timeout(self, *, now: float) -> None:
+        """As aioquic; probe timeouts in a row may mean that the path has become narrower."""
+        super().on_loss_detection_timeout(now=now)
+        if self._pto_count:
+            self._mtu.on_timeouts(self._pto_count, now)
+
+    def reschedule_data(self, *, now: float, speed_up_handshake: bool = False) -> None:
+        """As aioquic for a handshake; once that is over a probe is a PING, and what is lost shows by its answer.
+
+        aioquic would repeat the oldest packet; quinn 0.9, and so qp2p, loses a message whose first frame comes twice.
+        """
+        crypto = any(packet.is_crypto_packet for space in self.spaces for packet in space.sent_packets.values())
+        if not self.handshake_confirmed or crypto:
+            super().reschedule_data(now=now, speed_up_handshake=speed_up_handshake)
+        else:
+            self._send_probe()
+
+    def _control(self) -> Any:
+        control = _CONTROLS[self._congestion](max_datagram_size=self._datagram_bytes)
+        control.on_acked = self._on_acked
+        return control
+
+    def _on_acked(self, now: float, packet: QuicSentPacket) -> None:
+        self.waiting_since = now
+        if packet.epoch is Epoch.ONE_RTT and packet.sent_bytes <= self._datagram_bytes:
+            self._mtu.on_packet_acked(packet.sent_bytes, packet.packet_number)
+
+    def _on_packets_lost(
+        self,
+        *,
+        congestion_event: bool = True,
+        now: float,
+        packets: Iterable[QuicSentPacket],
+        persistent_congestion: bool = False,
+        space: QuicPacketSpace,
+    ) -> None:
+        packets = list(packets)
+        if not packets:
+            return
+        if congestion_event:
+            # What is larger than the path is known to carry was a probe, or sent before the path shrank.
+            probes = [one for one in packets if one.sent_bytes > self._datagram_bytes]
+            if probes:
+                super()._on_packets_lost(congestion_event=False, now=now, packets=probes, space=space)
+                packets = [one for one in packets if one.sent_bytes <= self._datagram_bytes]
+        for one in packets:
+            if one.epoch is Epoch.ONE_RTT:
+                self._mtu.on_packet_lost(one.sent_bytes, one.packet_number, now)
+        if congestion_event:
+            self.packets_lost += len(packets)
+        super()._on_packets_lost(
+            congestion_event=congestion_event,
+            now=now,
+            packets=packets,
+            persistent_congestion=persistent_congestion,
+            space=space,
+        )

@@ -1,0 +1,345 @@
+"""One stream: its two halves as pure data. What a frame or an acknowledgement changed is said by what is returned.
+
+aioquic allocates the gap in front of data that comes too early, up to the window, without an event, and copies all that
+is written into a buffer without end. `ReceiveSide` keeps only what came and counts the pieces; `SendSide` cuts each
+frame from the message's own pieces when there is room in a packet, so nothing is fed ahead, and one payload may go to a
+thousand peers uncopied.
+"""
+
+from bisect import bisect_right
+from typing import Any
+
+from aioquic.quic.packet import QuicErrorCode, QuicStreamFrame
+from aioquic.quic.rangeset import RangeSet
+from aioquic.quic.stream import FinalSizeError
+
+_FRAME_MIN = 24  # a shorter tail of a packet is left empty: a frame's own cost would exceed its content
+
+
+class ReceiveSide:
+    """The peer's half of a stream: frames in, bytes in order out."""
+
+    __slots__ = (
+        "_early", "_final_size", "ended", "handed", "highest_offset", "is_finished", "pieces", "position", "stop_code",
+    )  # fmt: skip
+
+    def __init__(self, *, readable: bool = True) -> None:
+        self.highest_offset = 0
+        self.is_finished = not readable
+        self.pieces: list[bytes] = []
+        """In order, not yet taken."""
+        self.position = 0
+        """Everything before this offset has come."""
+        self.handed = 0
+        """Bytes that were taken, or thrown away."""
+        self.ended = False
+        """The peer has finished this half, and all of it has come."""
+        self.stop_code: int | None = None
+        """What the peer was told when it was asked to stop."""
+        self._early: list[tuple[int, bytearray]] = []
+        self._final_size: int | None = None
+
+    @property
+    def gaps(self) -> int:
+        """Pieces kept that came too early."""
+        return len(self._early)
+
+    def handle_frame(self, frame: QuicStreamFrame) -> bool:
+        """Take one STREAM frame, whose bounds have been checked; whether there is anything new to take.
+
+        Raises FinalSizeError for a frame that contradicts the size of the stream.
+        """
+        start, data = frame.offset, frame.data
+        end = start + len(data)
+        self._check_final(end, fin=frame.fin)
+        self.highest_offset = max(self.highest_offset, end)
+        if self.is_finished:
+            return False
+        if self.stop_code is not None:
+            self._discard()
+            return False
+        position = self.position
+        if start <= position:
+            if end > position:
+                self.pieces.append(data if start == position else data[position - start :])
+                self.position = end
+                if self._early:
+                    self._catch_up()
+        elif data:
+            self._keep(start, data)
+            return False
+        if self.position == self._final_size:
+            self.is_finished = self.ended = True
+        return bool(self.pieces) or self.ended
+
+    def handle_reset(self, *, final_size: int) -> bool:
+        """Take a RESET_STREAM; whether it ended this half. Raises FinalSizeError."""
+        if self._final_size is not None and final_size != self._final_size:
+            raise FinalSizeError("Cannot change final size")
+        if final_size < self.highest_offset:
+            raise FinalSizeError("Data received beyond final size")
+        self.highest_offset = final_size
+        if self.is_finished:
+            return False
+        self._final_size = final_size
+        self._discard()
+        return True
+
+    def take(self) -> list[bytes]:
+        """The bytes in order that have come since the last call."""
+        pieces, self.pieces = self.pieces, []
+        if pieces:  # else it may have been refused, and more thrown away than came in order
+            self.handed = self.position
+        return pieces
+
+    def stop(self, error_code: int = QuicErrorCode.NO_ERROR) -> bool:
+        """Take nothing more; whether the peer is to be told.
+
+        Also of use when all has come: told before the acknowledgement, the sender learns that it was refused.
+        """
+        if self.stop_code is not None or (self.is_finished and not self.ended):
+            return False
+        self.stop_code = error_code
+        self._discard()
+        return True
+
+    def _check_final(self, end: int, *, fin: bool) -> None:
+        if self._final_size is not None:
+            if end > self._final_size:
+                raise FinalSizeError("Data received beyond final size")
+            if fin and end != self._final_size:
+                raise FinalSizeError("Cannot change final size")
+        if fin:
+            if end < self.highest_offset:
+                raise FinalSizeError("Data received beyond final size")
+            self._final_size = end
+
+    def _discard(self) -> None:
+        self._early = []
+        self.pieces = []
+        if self._final_size is not None:
+            self.is_finished = True
+
+    def _catch_up(self) -> None:
+        early = self._early
+        used = 0
+        for start, data in early:
+            if start > self.position:
+                break
+            used += 1
+            skip = self.position - start
+            if skip < len(data):
+                self.pieces.append(bytes(data[skip:]) if skip else bytes(data))
+                self.position = start + len(data)
+        del early[:used]
+
+    def _keep(self, start: int, data: bytes) -> None:
+        """Keep data that came too early: only what came, never the gap before it, and nothing twice.
+
+        What follows a piece is added to it; a piece is never moved to join another, for it may be long.
+        """
+        early = self._early
+        index = bisect_right(early, start, key=_start) - 1
+        while data:
+            held_start, held = early[index] if index >= 0 else (start, None)
+            held_end = start if held is None else held_start + len(held)
+            if held is not None and start <= held_end:
+                data = data[held_end - start :]
+                start = held_end
+            following = early[index + 1][0] if index + 1 < len(early) else start + len(data)
+            piece = data[: following - start]
+            if piece and held is not None and start == held_end:
+                held += piece
+            elif piece:
+                early.insert(index + 1, (start, bytearray(piece)))
+                index += 1
+            data = data[len(piece) :]
+            start += len(piece)
+            index += 1
+
+
+class SendSide:
+    """Our half of a stream: pieces in, frames out, on demand."""
+
+    __slots__ = (
+        "_acked", "_acked_fin", "_acked_to", "_fin", "_fin_pending", "_lost", "_pieces", "_size", "_starts",
+        "buffer_is_empty", "highest_offset", "is_finished", "reset_code", "reset_pending",
+    )  # fmt: skip
+
+    def __init__(self, *, writable: bool = True) -> None:
+        self.buffer_is_empty = True
+        self.highest_offset = 0
+        self.is_finished = not writable
+        self.reset_pending = False
+        self.reset_code: int | None = None
+        """Why this half was given up: by us, or because the peer asked to stop."""
+        self._pieces: list[bytes] = []
+        self._starts: list[int] = []
+        self._size = 0
+        self._fin = False
+        self._fin_pending = False
+        self._lost: RangeSet | None = None
+        self._acked: RangeSet | None = None
+        self._acked_to = 0
+        self._acked_fin = False
+
+    @property
+    def next_offset(self) -> int:
+        """Where the next frame starts: its head is sized by it."""
+        lost = self._lost
+        return lost[0].start if lost is not None and len(lost) else self.highest_offset
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether some bytes have never been sent: those need credit, repeated ones do not."""
+        return self.highest_offset < self._size
+
+    def write(self, data: bytes, end_stream: bool = False) -> None:
+        """Add one piece; it is kept, not copied."""
+        if self._fin or self.reset_code is not None:
+            raise RuntimeError("cannot write after the end of a stream")
+        if data:
+            self._starts.append(self._size)
+            self._pieces.append(data)
+            self._size += len(data)
+            self.buffer_is_empty = False
+        if end_stream:
+            self._fin = self._fin_pending = True
+            self.buffer_is_empty = False
+
+    def get_frame(self, max_size: int, max_offset: int) -> QuicStreamFrame | None:
+        """The next frame of at most `max_size` bytes, up to the peer's credit; None when nothing fits."""
+        if max_size < 0:
+            return None
+        lost = self._lost
+        if lost is not None and len(lost):
+            start, end = lost[0].start, lost[0].stop
+        elif self.highest_offset < self._size:
+            start, end = self.highest_offset, self._size
+        else:
+            self.buffer_is_empty = True
+            if not self._fin_pending:
+                return None
+            self._fin_pending = False
+            return QuicStreamFrame(fin=True, offset=self._size)
+        stop = min(end, start + max_size, max_offset)
+        if stop <= start or (stop - start < _FRAME_MIN and stop == start + max_size and stop < end):
+            return None
+        frame = QuicStreamFrame(data=self._cut(start, stop), offset=start)
+        if lost is not None and len(lost):
+            lost.subtract(start, stop)
+        self.highest_offset = max(self.highest_offset, stop)
+        if stop == self._size and self._fin:
+            frame.fin = True
+            self._fin_pending = False
+        if self.highest_offset == self._size and not self._fin_pending and not (lost is not None and len(lost)):
+            self.buffer_is_empty = True
+        return frame
+
+    def handle_ack(self, start: int, stop: int, fin: bool) -> bool:
+        """A frame was acknowledged; whether all of this half is now."""
+        if self.reset_code is not None or self.is_finished:
+            return False
+        if stop > start:
+            self._acknowledge(start, stop)
+        if fin:
+            self._acked_fin = True
+        if self._acked_fin and self._acked_to == self._size:
+            self._finish()
+            return True
+        return False
+
+    def handle_loss(self, start: int, stop: int, fin: bool) -> bool:
+        """A frame is given up for lost; whether there is something to send again."""
+        if self.reset_code is not None or self.is_finished:
+            return False
+        if stop > start:
+            if self._lost is None:
+                self._lost = RangeSet()
+            self._lost.add(start, stop)
+        if fin:
+            self._fin_pending = True
+        self.buffer_is_empty = False
+        return True
+
+    def handle_reset_delivery(self, *, acked: bool) -> bool:
+        """Our RESET_STREAM was acknowledged, or lost; whether it has to be sent again."""
+        if acked:
+            self._finish()
+        else:
+            self.reset_pending = True
+        return not acked
+
+    def reset(self, error_code: int) -> bool:
+        """Give up this half; whether that has to be said: not once all is acknowledged or it is given up already."""
+        if self.reset_code is not None or self.is_finished:
+            return False
+        self.reset_code = error_code
+        self.reset_pending = True
+        self.buffer_is_empty = True
+        self._pieces = []
+        return True
+
+    def _acknowledge(self, start: int, stop: int) -> None:
+        if start <= self._acked_to:
+            self._acked_to = max(self._acked_to, stop)
+            if self._acked is not None and len(self._acked) and self._acked[0].start <= self._acked_to:
+                self._acked_to = max(self._acked_to, self._acked.shift().stop)
+            return
+        if self._acked is None:
+            self._acked = RangeSet()
+        self._acked.add(start, stop)
+
+    def _cut(self, start: int, stop: int) -> bytes:
+        pieces = self._pieces
+        if len(pieces) == 1:
+            return pieces[0] if stop - start == self._size else pieces[0][start:stop]
+        index = bisect_right(self._starts, start) - 1
+        first = self._starts[index]
+        data = pieces[index][start - first : stop - first]
+        while len(data) < stop - start:
+            index += 1
+            data += pieces[index][: stop - start - len(data)]
+        return data
+
+    def _finish(self) -> None:
+        self.is_finished = True
+        self.buffer_is_empty = True
+        self._pieces = []
+
+
+class Stream:
+    """Both halves, the place in the send queue, and the owner: whoever is told what becomes of it."""
+
+    __slots__ = (
+        "counts", "max_stream_data_local", "max_stream_data_remote", "noted", "owner", "priority", "queued",
+        "receiver", "sender", "stream_id",
+    )  # fmt: skip
+
+    def __init__(self, stream_id: int, *, local: int, remote: int, readable: bool, writable: bool) -> None:
+        self.stream_id = stream_id
+        self.receiver = ReceiveSide(readable=readable)
+        self.sender = SendSide(writable=writable)
+        self.owner: Any = None
+        """For the user of the engine to set."""
+        self.priority = 0
+        self.queued = False
+        self.noted = False
+        self.counts = False
+        """The peer opened it, and may open another only when somebody says so (`Engine.return_stream`)."""
+        self.max_stream_data_local = local
+        self.max_stream_data_remote = remote
+
+    @property
+    def uni(self) -> bool:
+        """Only its opener sends."""
+        return bool(self.stream_id & 2)
+
+    @property
+    def is_finished(self) -> bool:
+        """Both halves are over."""
+        return self.receiver.is_finished and self.sender.is_finished
+
+
+def _start(piece: tuple[int, bytearray]) -> int:
+    return piece[0]

@@ -1,0 +1,586 @@
+"""aioquic's connection with bounds: packets and frames, the path, the handshake, the end.
+
+Its streams are kept by `FlowControl` and sent by `SendQueue`; frames about them are parsed here and handed over, and
+what these two have to say is put into packets in the order given here. aioquic is pinned to its minor version for what
+is overridden.
+"""
+
+# ruff: noqa: SLF001  # the loss recovery and the ciphers of our own connection
+
+import logging
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+from aioquic import tls
+from aioquic._buffer import Buffer
+from aioquic._crypto import CryptoError
+from aioquic.buffer import UINT_VAR_MAX
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import (
+    END_STATES,
+    QuicConnection,
+    QuicConnectionError,
+    QuicConnectionId,
+    QuicConnectionState,
+    QuicNetworkPath,
+    QuicReceiveContext,
+)
+from aioquic.quic.packet import (
+    QuicErrorCode,
+    QuicFrameType,
+    QuicPacketType,
+    QuicStreamFrame,
+    get_spin_bit,
+    pull_quic_transport_parameters,
+)
+from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
+from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
+
+from p2pnet.quic.engine.flow import ROOM_MIN, FlowControl, Happening, PeerLimits, Windows, violation
+from p2pnet.quic.engine.mtu import BASE, PathMtu
+from p2pnet.quic.engine.recovery import Recovery
+from p2pnet.quic.engine.sending import SendQueue
+from p2pnet.quic.engine.tls import CID_BYTES, Admit, JudgingContext
+
+CRYPTO_PENDING_MAX = 64 * 1024  # out-of-order handshake bytes of one stranger
+CRYPTO_PIECES_MAX = 64  # and the pieces they may be in: keeping them in order costs time by their number
+CONNECTION_CIDS = 3  # of ours that a peer may hold: one in use, two to move to
+PROBE_TIMEOUT_MAX_S = 3.0  # as far as idle and closing times go
+SEQUENCE_NUMBERS_MAX = 64  # of a peer's cids that are remembered
+_PEER_LIMITS = tuple(one.name for one in fields(PeerLimits))
+
+if (_aioquic := logging.getLogger("quic")).level == logging.NOTSET:
+    _aioquic.setLevel(logging.ERROR)  # it warns of each mistake of each stranger; ends of connections are told here
+
+
+class Transport(QuicConnection):
+    """A QuicConnection that keeps to its windows; what happens to streams is noted in `flow`, not raised as events."""
+
+    _streams: dict[int, Any]  # the same object as the flow control's, as are the limits: aioquic reads them
+    _loss: Recovery
+
+    def __init__(
+        self,
+        *,
+        configuration: QuicConfiguration,
+        windows: Windows,
+        largest_datagram: int,
+        admit: Admit,
+        ask_client: bool,
+        chance: Callable[[int], bytes],
+        reset_token: Callable[[bytes], bytes],
+        original_destination_connection_id: bytes | None = None,
+        retry_source_connection_id: bytes | None = None,
+    ) -> None:
+        super().__init__(
+            configuration=configuration,
+            original_destination_connection_id=original_destination_connection_id,
+            retry_source_connection_id=retry_source_connection_id,
+        )
+        self.flow = FlowControl(windows, is_client=self._is_client)
+        self.sending = SendQueue(self.flow.peer, self.flow.on_sent, self._quic_logger)
+        self.mtu = PathMtu(largest=largest_datagram)
+        self.now = 0.0
+        """The caller's time, for what aioquic does not hand on."""
+        self.unheard = False
+        """The peer acknowledged nothing for the idle time."""
+        self.close_heard = False
+        """The peer has said that it knows of the end, or ended it itself."""
+        self._admit = admit
+        self._ask_client = ask_client
+        self._chance = chance
+        self._reset_token = reset_token
+        self._echo_close = False
+        self._key_phase_began = 0
+        self._local_active_connection_id_limit = CONNECTION_CIDS
+        self._streams = self.flow.streams
+        self._local_max_data = self.flow.max_data
+        self._local_max_streams_bidi = self.flow.max_streams_bidi
+        self._local_max_streams_uni = self.flow.max_streams_uni
+        self._local_max_stream_data_uni = windows.uni
+        self._local_max_stream_data_bidi_remote = windows.inbound
+        self._local_max_stream_data_bidi_local = windows.reply
+        self._loss = Recovery(
+            congestion=configuration.congestion_control_algorithm,
+            initial_rtt=configuration.initial_rtt,
+            datagram_bytes=self._max_datagram_size,
+            peer_completed_address_validation=not self._is_client,
+            send_probe=self._send_probe,
+            mtu=self.mtu,
+            quic_logger=self._quic_logger,
+        )
+        self._name_first_cid()
+
+    # What the engine asks
+
+    def acknowledge_now(self) -> None:
+        """Do not wait out the delay for the acknowledgement that is due."""
+        space = self._spaces[tls.Epoch.ONE_RTT]
+        if space.ack_at is not None:
+            space.ack_at = 0.0
+
+    def wants_to_send(self, now: float) -> bool:
+        """Whether `datagrams_to_send` could return anything: building a packet in vain is dear."""
+        if self._state in END_STATES:
+            return self._echo_close
+        if self._close_pending or not self._handshake_confirmed or len(self._network_paths) > 1:
+            return True
+        if self._mtu_probe_due(now):
+            return True
+        if self._has_application_data(self._spaces[tls.Epoch.ONE_RTT], self._network_paths[0], now):
+            return True
+        # What held a packet back is over; left in the past, this time would make the timer ring without end.
+        self._pacing_at = None
+        return False
+
+    def handle_timer(self, now: float) -> None:
+        """As aioquic; a peer that talks but acknowledges nothing is given up like a silent one."""
+        super().handle_timer(now)
+        space = self._spaces.get(tls.Epoch.ONE_RTT)
+        if (
+            space is not None
+            and self._handshake_confirmed
+            and self._close_event is None
+            and space.ack_eliciting_in_flight
+            and now - self._loss.waiting_since > self._idle_timeout()
+        ):
+            self.unheard = True
+            self.close(QuicErrorCode.NO_ERROR, QuicFrameType.PADDING, "the peer acknowledges nothing")
+
+    def renew_keys(self, after_packets: int) -> None:
+        """Start new keys when so many packets were sent under the present ones (RFC 9001 section 6.6)."""
+        if self._handshake_confirmed and self._packet_number - self._key_phase_began >= after_packets:
+            self._key_phase_began = self._packet_number
+            self.request_key_update()
+
+    def too_big(self, size: int) -> None:
+        """The system does not take datagrams of this size for the present path: they never left."""
+        self.mtu.on_too_big(size, self.now)
+        space = self._spaces[tls.Epoch.ONE_RTT]
+        gone = [packet for packet in space.sent_packets.values() if packet.sent_bytes == size]
+        self._loss._on_packets_lost(congestion_event=False, now=self.now, packets=gone, space=space)
+
+    def end_trace(self) -> None:
+        """Write the qlog file, if there is one, also when the end of the closing period is not waited for."""
+        if self._quic_logger is not None and self._configuration.quic_logger is not None:
+            self._configuration.quic_logger.end_trace(self._quic_logger)
+            self._quic_logger = None
+
+    # Packets that come
+
+    def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
+        """As aioquic, with a short way for what nearly all datagrams are: one 1-RTT packet on the path in use."""
+        if (
+            self._handshake_confirmed
+            and len(data) > 1 + CID_BYTES
+            and data[0] & 0xC0 == 0x40  # short header, fixed bit
+            and data[1 : 1 + CID_BYTES] == self.host_cid
+            and self._network_paths[0].addr == addr
+            and self._network_paths[0].is_validated
+            and self._quic_logger is None
+            and self._close_event is None
+        ):
+            self._receive_short(data, now)
+            return
+        path = self._network_paths[0] if self._network_paths else None
+        super().receive_datagram(data, addr, now)
+        if path is not None and self._network_paths[0] is not path:
+            self._loss.start_anew()
+            self.mtu.reset(now, self._packet_number)
+
+    def _receive_short(self, data: bytes, now: float) -> None:
+        """The steps of aioquic's receive_datagram that apply, in its order."""
+        space = self._spaces[tls.Epoch.ONE_RTT]
+        try:
+            header, payload, number = self._cryptos[tls.Epoch.ONE_RTT].decrypt_packet(
+                data, 1 + CID_BYTES, space.expected_packet_number
+            )
+        except CryptoError:
+            return
+        if number in space.received_packets:
+            return
+        if header[0] & 0x18:
+            self.close(QuicErrorCode.PROTOCOL_VIOLATION, QuicFrameType.PADDING, "Reserved bits must be zero")
+            return
+        if number > space.expected_packet_number:
+            space.expected_packet_number = number + 1
+        if number > self._spin_highest_pn:
+            spin = get_spin_bit(header[0])
+            self._spin_bit = not spin if self._is_client else spin
+            self._spin_highest_pn = number
+        context = QuicReceiveContext(tls.Epoch.ONE_RTT, self.host_cid, self._network_paths[0], None, now, None)
+        try:
+            is_ack_eliciting, _ = self._payload_received(context, payload)
+        except QuicConnectionError as error:
+            self.close(error.error_code, error.frame_type, error.reason_phrase)
+            return
+        if self._close_event is not None:
+            return
+        self._close_at = now + self._idle_timeout()
+        self._ack_eliciting_sent_since_receipt = False
+        if number > space.largest_received_packet:
+            space.largest_received_packet = number
+            space.largest_received_time = now
+        space.ack_queue.add(number)
+        space.received_packets.add(number)
+        if len(space.ack_queue) > MAX_ACK_RANGES:
+            space.ack_queue.shift()
+        if is_ack_eliciting and space.ack_at is None:
+            space.ack_at = now + self._ack_delay
+
+    # Frames that come
+
+    def _handle_ack_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        position = buf.tell()
+        largest = buf.pull_uint_var()
+        buf.seek(position)
+        # aioquic would believe it, and take every packet from then on for lost. It numbers all spaces in one row.
+        if largest >= self._packet_number:
+            raise violation(QuicErrorCode.PROTOCOL_VIOLATION, frame_type, "Acknowledged a packet never sent")
+        super()._handle_ack_frame(context, frame_type, buf)
+
+    def _handle_crypto_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        position = buf.tell()
+        end = buf.pull_uint_var() + buf.pull_uint_var()
+        buf.seek(position)
+        receiver = self._crypto_streams[context.epoch].receiver
+        # aioquic would let each stranger make it allocate half a megabyte per epoch, in as many pieces as it likes.
+        if end - receiver.starting_offset() > CRYPTO_PENDING_MAX or len(receiver._ranges) > CRYPTO_PIECES_MAX:
+            raise violation(QuicErrorCode.CRYPTO_BUFFER_EXCEEDED, frame_type, "too much crypto buffering")
+        super()._handle_crypto_frame(context, frame_type, buf)
+
+    def _get_or_create_stream(self, frame_type: int, stream_id: int) -> Any:
+        return self.flow.find(frame_type, stream_id)
+
+    def _handle_stream_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        stream_id = buf.pull_uint_var()
+        offset = buf.pull_uint_var() if frame_type & 4 else 0
+        length = buf.pull_uint_var() if frame_type & 2 else buf.capacity - buf.tell()
+        if offset + length > UINT_VAR_MAX:
+            raise violation(QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, "offset + length cannot exceed 2^62 - 1")
+        frame = QuicStreamFrame(offset=offset, data=buf.pull_bytes(length), fin=bool(frame_type & 1))
+        if self._quic_logger is not None and context.quic_logger_frames is not None:
+            context.quic_logger_frames.append(self._quic_logger.encode_stream_frame(frame, stream_id=stream_id))
+        self.flow.on_data(frame_type, stream_id, frame)
+
+    def _handle_reset_stream_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        del context
+        stream_id = buf.pull_uint_var()
+        code = buf.pull_uint_var()
+        self.flow.on_reset(frame_type, stream_id, code, buf.pull_uint_var())
+
+    def _handle_stop_sending_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        del context
+        stream_id = buf.pull_uint_var()
+        code = buf.pull_uint_var()
+        self._assert_stream_can_send(frame_type, stream_id)
+        stream = self.flow.find(frame_type, stream_id)
+        # RFC 9000 section 3.5: the answer is a reset with the same code.
+        if self.sending.reset(stream, code):
+            self.flow.happenings.append((Happening.STOPPED, stream, code))
+
+    def _handle_max_stream_data_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        position = buf.tell()
+        stream_id = buf.pull_uint_var()
+        buf.seek(position)
+        super()._handle_max_stream_data_frame(context, frame_type, buf)
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            self.sending.on_stream_credit(stream)
+
+    def _handle_max_data_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        super()._handle_max_data_frame(context, frame_type, buf)
+        self._learn_peer_limits()
+        self.sending.on_connection_credit()
+
+    def _handle_max_streams_bidi_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        super()._handle_max_streams_bidi_frame(context, frame_type, buf)
+        self._learn_peer_limits()
+
+    def _handle_max_streams_uni_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        super()._handle_max_streams_uni_frame(context, frame_type, buf)
+        self._learn_peer_limits()
+
+    def _learn_peer_limits(self) -> None:
+        """Hand on what aioquic has read of the peer's limits."""
+        for name in _PEER_LIMITS:
+            setattr(self.flow.peer, name, getattr(self, f"_remote_{name}"))
+
+    # Packets that leave
+
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
+        """As aioquic, with a probe of the path's MTU when one is due, and an answer to a close."""
+        if self._echo_close:
+            self._echo_close = False
+            return self._answer_close(now)
+        self._follow_mtu()
+        datagrams = super().datagrams_to_send(now)
+        if self._mtu_probe_due(now) and (size := self.mtu.probe(now)) is not None:
+            datagrams += self._probe_mtu(size, now)
+        return datagrams
+
+    def _has_application_data(self, space: QuicPacketSpace, path: QuicNetworkPath, now: float) -> bool:
+        if space.ack_at is not None and space.ack_at <= now:
+            return True
+        if self._probe_pending:
+            return True
+        if self._loss.congestion_window - self._loss.bytes_in_flight < ROOM_MIN:
+            return False
+        flow = self.flow
+        if self.sending.queues or flow.widened or flow.stops_due or self._ping_pending or self._handshake_done_pending:
+            return True
+        if self._retire_connection_ids or path.remote_challenges or not path.is_validated:
+            return True
+        if not self._crypto_streams[tls.Epoch.ONE_RTT].sender.buffer_is_empty:
+            return True
+        return flow.limits_due() or any(not one.was_sent for one in self._host_cids)
+
+    def _write_application(self, builder: QuicPacketBuilder, network_path: QuicNetworkPath, now: float) -> None:
+        crypto = self._cryptos[tls.Epoch.ONE_RTT]
+        if not crypto.send.is_valid():
+            return
+        space = self._spaces[tls.Epoch.ONE_RTT]
+        loss = self._loss
+        pacer = loss._pacer
+        loss.app_limited = False
+        while self._has_application_data(space, network_path, now):
+            if space.ack_at is None or space.ack_at > now:
+                self._pacing_at = pacer.next_send_time(now=now)
+                if self._pacing_at is not None:
+                    return
+            builder.start_packet(QuicPacketType.ONE_RTT, crypto)
+            # Before the acknowledgement, and with each until one is heard: a sender must not take a refused message
+            # for a delivered one.
+            if self.flow.stops:
+                self.flow.write_stops(builder)
+            # An acknowledgement travels with whatever leaves: that spares the timer and the packet of its own.
+            if space.ack_at is not None:
+                self._write_ack_frame(builder=builder, space=space, now=now)
+            if self._handshake_complete:
+                self._write_control(builder, network_path, space, now)
+            self.sending.write(builder)
+            if builder.packet_is_empty:
+                return
+            pacer.update_after_send(now=now)
+        # Nothing more to say although the window has room: its size proves nothing (RFC 9002 section 7.8).
+        flight = loss.bytes_in_flight + builder._flight_bytes
+        loss.app_limited = loss.congestion_window - flight >= self._max_datagram_size
+
+    def _write_control(
+        self, builder: QuicPacketBuilder, path: QuicNetworkPath, space: QuicPacketSpace, now: float
+    ) -> None:
+        """Everything that is no stream data, in aioquic's order. Stops the packet when there is no room."""
+        if path.remote_challenges or not path.is_validated:
+            self._write_path_validation(builder, path, now)
+        if self._handshake_done_pending:
+            self._write_handshake_done_frame(builder=builder)
+            self._handshake_done_pending = False
+        for connection_id in self._host_cids:
+            if not connection_id.was_sent:
+                self._write_new_connection_id_frame(builder=builder, connection_id=connection_id)
+        while self._retire_connection_ids:
+            self._write_retire_connection_id_frame(builder=builder, sequence_number=self._retire_connection_ids[0])
+            self._retire_connection_ids.pop(0)
+        self.flow.write_limits(builder)
+        if self._ping_pending:
+            self._write_ping_frame(builder, self._ping_pending)
+            self._ping_pending.clear()
+        if self._probe_pending:
+            self._write_ping_frame(builder, comment="probe")
+            self._probe_pending = False
+        crypto_stream = self._crypto_streams[tls.Epoch.ONE_RTT]
+        if not crypto_stream.sender.buffer_is_empty:
+            self._write_crypto_frame(builder=builder, space=space, stream=crypto_stream)
+
+    def _write_path_validation(self, builder: QuicPacketBuilder, path: QuicNetworkPath, now: float) -> None:
+        """PATH_CHALLENGE for a path that is new to us, PATH_RESPONSE for one that is new to the peer."""
+        if not (path.is_validated or path.local_challenge_sent):
+            self._write_path_challenge_frame(builder=builder, network_path=path)
+            if path.validation_deadline is None:
+                # RFC 9000 section 8.2.4: three times the larger of the PTOs of the old path and a new one.
+                pto = max(self._loss.get_probe_timeout(), 2 * self._configuration.initial_rtt)
+                path.validation_deadline = now + 3 * pto
+        if path.remote_challenges:
+            # An answer is as large as RFC 9000 section 8.2.2 asks, not as the path would carry.
+            builder._buffer_capacity = min(builder._buffer_capacity, BASE)
+            builder._flight_capacity = min(builder._flight_capacity, BASE)
+        while path.remote_challenges:
+            self._write_path_response_frame(builder=builder, challenge=path.remote_challenges[0])
+            path.remote_challenges.popleft()
+
+    def _send_probing_frames(self, network_path: QuicNetworkPath, now: float) -> list[tuple[bytes, Any]]:
+        """As aioquic; on a path of which nothing is known no larger than all carry, and not beyond the window."""
+        if self._loss.bytes_in_flight > self._loss.congestion_window:
+            network_path.remote_challenges.clear()
+            return []
+        size, self._max_datagram_size = self._max_datagram_size, BASE
+        try:
+            return super()._send_probing_frames(network_path, now)
+        finally:
+            self._max_datagram_size = size
+
+    def _builder(self, size: int) -> QuicPacketBuilder:
+        return QuicPacketBuilder(
+            host_cid=self.host_cid,
+            is_client=self._is_client,
+            max_datagram_size=size,
+            packet_number=self._packet_number,
+            peer_cid=self._peer_cid.cid,
+            quic_logger=self._quic_logger,
+            spin_bit=self._spin_bit,
+            version=self._version or 0,
+        )
+
+    # The path's MTU
+
+    def _follow_mtu(self) -> None:
+        if self._max_datagram_size != self.mtu.size:
+            self._max_datagram_size = self.mtu.size
+            self._loss.set_datagram_bytes(self.mtu.size)
+
+    def _mtu_probe_due(self, now: float) -> bool:
+        at = self.mtu.next_at
+        return (
+            at is not None
+            and at <= now
+            and self._handshake_confirmed
+            and self._state not in END_STATES
+            and self._close_event is None
+            and self._network_paths[0].is_validated
+            and self._loss.congestion_window - self._loss.bytes_in_flight >= self._max_datagram_size
+        )
+
+    def _probe_mtu(self, size: int, now: float) -> list[tuple[bytes, Any]]:
+        """One packet of PING and PADDING that fills `size` bytes (RFC 9000 section 14.4)."""
+        builder = self._builder(size)
+        builder.start_packet(QuicPacketType.ONE_RTT, self._cryptos[tls.Epoch.ONE_RTT])
+        builder.start_frame(
+            QuicFrameType.PING, handler=self._on_mtu_probe_delivery, handler_args=(size, builder.packet_number)
+        )
+        builder._datagram_needs_padding = True
+        path = self._network_paths[0]
+        return self._flush_builder(builder=builder, network_path=path, peer_cid=self._peer_cid.cid, now=now)
+
+    def _on_mtu_probe_delivery(self, delivery: QuicDeliveryState, size: int, number: int) -> None:
+        if delivery is QuicDeliveryState.ACKED:
+            self.mtu.on_probe_acked(size, number, self.now)
+        else:
+            self.mtu.on_probe_lost(size, number, self.now)
+
+    # Handshake and connection ids
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        super()._initialize(peer_cid)
+        JudgingContext.adopt(self.tls, self._admit, ask_client=self._ask_client)
+
+    def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
+        super()._parse_transport_parameters(data, from_session_ticket)
+        # aioquic reads the peer's limit on what it can take in one datagram, and forgets it.
+        limit = pull_quic_transport_parameters(Buffer(data=data)).max_udp_payload_size
+        if limit is not None:
+            self.mtu.limit(limit)
+        self._learn_peer_limits()
+
+    def _name_first_cid(self) -> None:
+        """Aioquic draws cids and tokens from the system; here chance is an argument, and tokens follow from cids."""
+        first = self._host_cids[0]
+        first.cid = self._chance(CID_BYTES)
+        if not self._is_client:
+            first.stateless_reset_token = self._reset_token(first.cid)
+        self.host_cid = self._local_initial_source_connection_id = first.cid
+        if self._is_client:
+            self._peer_cid.cid = self._original_destination_connection_id = self._chance(CID_BYTES)
+
+    def _replenish_connection_ids(self) -> None:
+        while len(self._host_cids) < min(CONNECTION_CIDS, self._remote_active_connection_id_limit):
+            cid = self._chance(CID_BYTES)
+            self._host_cids.append(QuicConnectionId(cid, self._host_cid_seq, self._reset_token(cid)))
+            self._host_cid_seq += 1
+
+    def _handle_new_connection_id_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        super()._handle_new_connection_id_frame(context, frame_type, buf)
+        self._forget_old_sequence_numbers()
+        # Only a server may send a reset token with its first cid (RFC 9000 section 18.2): to learn that a client has
+        # forgotten the connection, its server must use one of the later ones.
+        if not self._is_client and self._peer_cid.stateless_reset_token is None:
+            self.change_connection_id()
+
+    def _forget_old_sequence_numbers(self) -> None:
+        """Aioquic remembers every number a peer ever gave to a cid: below the ones in use, none is new any more."""
+        if len(self._peer_cid_sequence_numbers) <= SEQUENCE_NUMBERS_MAX:
+            return
+        reserved = [path.peer_cid for path in self._network_paths if path.peer_cid is not None]
+        lowest = min(one.sequence_number for one in [self._peer_cid, *self._peer_cid_available, *reserved])
+        self._peer_retire_prior_to = max(self._peer_retire_prior_to, lowest)
+        self._peer_cid_sequence_numbers = {one for one in self._peer_cid_sequence_numbers if one >= lowest}
+
+    def _consume_peer_cid(self) -> None:
+        if not self._peer_cid_available:
+            raise violation(
+                QuicErrorCode.CONNECTION_ID_LIMIT_ERROR, QuicFrameType.NEW_CONNECTION_ID, "No connection id left"
+            )
+        super()._consume_peer_cid()
+
+    # The end
+
+    @property
+    def is_closing(self) -> bool:
+        """We have said that it ends, and wait for the peer to know."""
+        return self._state is QuicConnectionState.CLOSING
+
+    def close_application(self, code: int, text: str) -> None:
+        """The owner's end, in the owner's code."""
+        super().close(error_code=code, frame_type=None, reason_phrase=text)
+
+    def close(
+        self, error_code: int = QuicErrorCode.NO_ERROR, frame_type: int | None = None, reason_phrase: str = ""
+    ) -> None:
+        """QUIC's end: aioquic, which cannot always name the frame at fault, would pass it off as the owner's."""
+        super().close(error_code, QuicFrameType.PADDING if frame_type is None else frame_type, reason_phrase)
+
+    def hear_close(self, data: bytes) -> None:
+        """While closing: take note of a CONNECTION_CLOSE of the peer's, all that matters now."""
+        crypto = self._cryptos.get(tls.Epoch.ONE_RTT)
+        if crypto is None or len(data) <= 1 + CID_BYTES or data[0] & 0xC0 != 0x40:
+            return
+        try:
+            _, payload, _ = crypto.decrypt_packet(
+                data, 1 + CID_BYTES, self._spaces[tls.Epoch.ONE_RTT].expected_packet_number
+            )
+        except CryptoError:
+            return
+        self.close_heard = payload[:1] in (b"\x1c", b"\x1d")
+
+    def _handle_connection_close_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        super()._handle_connection_close_frame(context, frame_type, buf)
+        # RFC 9000 section 10.2.2: one packet in answer, so that the peer need not repeat itself.
+        self._echo_close = not self.close_heard and context.epoch is tls.Epoch.ONE_RTT
+        self.close_heard = True
+
+    def _answer_close(self, now: float) -> list[tuple[bytes, Any]]:
+        builder = self._builder(BASE)
+        builder.start_packet(QuicPacketType.ONE_RTT, self._cryptos[tls.Epoch.ONE_RTT])
+        self._write_connection_close_frame(
+            builder=builder,
+            epoch=tls.Epoch.ONE_RTT,
+            error_code=QuicErrorCode.NO_ERROR,
+            frame_type=QuicFrameType.PADDING,
+            reason_phrase="",
+        )
+        path = self._network_paths[0]
+        return self._flush_builder(builder=builder, network_path=path, peer_cid=self._peer_cid.cid, now=now)
+
+    def _idle_timeout(self) -> float:
+        ours = self._configuration.idle_timeout
+        # 0 means none (RFC 9000 section 18.2); aioquic takes it for zero seconds.
+        theirs = self._remote_max_idle_timeout
+        return float(max(min(ours, theirs) if theirs else ours, self._three_probe_timeouts()))
+
+    def _close_begin(self, is_initiator: bool, now: float) -> None:
+        super()._close_begin(is_initiator, now)
+        self._close_at = now + self._three_probe_timeouts()
+
+    def _three_probe_timeouts(self) -> float:
+        """RFC 9000 sections 10.1 and 10.2; a peer has a say in them, by its delays, so they have an end."""
+        return 3 * min(self._loss.get_probe_timeout(), PROBE_TIMEOUT_MAX_S)

@@ -1,0 +1,382 @@
+"""A network in memory and a loop in virtual time: whole endpoints in a test, without sockets and without waiting.
+
+    async def scenario() -> None:
+        network = MemoryNetwork(seed=7, delay_s=0.02, loss=0.01)
+        loop = asyncio.get_running_loop()
+        times = {"clock": loop.time, "utc_now": loop.utc_now}
+        server = await Endpoint.bind(transport=network.transport(("10.0.0.1", 4100)), trust=trust, **times)
+        client = await Endpoint.bind(transport=network.transport(("10.0.0.2", 4100)), trust=trust, **times)
+        await client.connect(server.address)
+        await asyncio.sleep(3_600)          # an hour of pings, in a second or two
+
+    run_virtual(scenario())
+
+The same seed gives the same losses, and the same order and times of deliveries, while the endpoints send the same sizes
+at the same times. What they send holds random bytes (connection ids, keys, challenges), all of constant length except
+ECDSA's signatures; with Ed25519 leaves (`Trust.pinned`) every run of a seed is the same to the last datagram.
+"""
+
+import asyncio
+import errno
+import heapq
+import ipaddress
+import itertools
+import random
+import selectors
+import socket
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Executor
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar, TypeVarTuple
+
+from p2pnet.links import Link, LinkShape
+from p2pnet.model.errors import LocalError
+from p2pnet.quic.addresses import Address
+from p2pnet.quic.engine import Datagram
+from p2pnet.quic.errors import BadAddress, EndpointError
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+OnSend = Callable[[Address, Address, bytes], bool | None]
+"""Called with source, destination and payload; False loses the datagram."""
+
+MTU_BYTES = 65_535  # the largest IP packet
+QUEUE_DATAGRAMS_MAX = 8_192  # under way to one transport; beyond, they are lost, as in any full queue
+QUEUE_BYTES_MAX = 64 << 20
+VIRTUAL_S_MAX = 86_400.0  # a test that waits for nothing, beside an endpoint that pings, must end
+TURNS_MAX = 100_000  # turns of the loop at one instant; beyond, something spins
+
+_IP_AND_UDP_BYTES = {socket.AF_INET: 28, socket.AF_INET6: 48}
+_FIRST_PORT, _LAST_PORT = 49_152, 65_535  # those the system gives away, RFC 6335 section 6
+_EARLY_NS = 1_000  # a timer may ring this early, by the rounding of floats
+_STUCK_TASKS_SHOWN = 8
+
+
+class MemoryNetwork:
+    """Carries datagrams between its transports. Belongs to one loop, real or virtual, whose time it lives by."""
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        delay_s: float = 0.0,
+        jitter_s: float = 0.0,
+        loss: float = 0.0,
+        mtu_bytes: int = MTU_BYTES,
+    ) -> None:
+        self.shape = LinkShape(delay_s=delay_s, jitter_s=jitter_s, loss=loss)
+        """What each direction of each path does to a datagram, from now on; see `p2pnet.links` for bandwidth and more."""
+        self.mtu_bytes = mtu_bytes
+        """The largest IP packet, headers included; a larger one vanishes without a word. May change at any time."""
+        self.on_send: OnSend | None = None
+        """Sees every datagram before anything befalls it."""
+        self._chance = random.Random(seed)
+        self._transports: dict[Address, MemoryTransport] = {}
+        self._paths: dict[tuple[Address, Address], Link] = {}
+        self._cuts: set[frozenset[Address]] = set()
+        self._under_way: list[tuple[int, int, MemoryTransport, MemoryTransport, bytes]] = []  # a heap, earliest first
+        self._order = itertools.count()
+        self._ports = itertools.cycle(range(_FIRST_PORT, _LAST_PORT + 1))
+        self._timer: asyncio.TimerHandle | None = None
+        self._counters = dict.fromkeys(
+            ("sent", "delivered", "hooked", "cut", "lost", "too_large", "overflowed", "unreachable"), 0
+        )
+
+    def transport(self, address: Address = ("10.0.0.1", 0)) -> "MemoryTransport":
+        """A transport of this network at this address, for `Endpoint.bind`; port 0 takes a free one.
+
+        Raises EndpointError when the address is taken, BadAddress when it is no single IP address.
+        """
+        host, port = _canonical(address)
+        if ipaddress.ip_address(host).is_unspecified:
+            raise BadAddress(f"{host}: a transport in memory has one address of its own")
+        if not port:
+            taken = {used for other, used in self._transports if other == host}
+            port = next(one for one in itertools.islice(self._ports, _LAST_PORT - _FIRST_PORT + 1) if one not in taken)
+        if (host, port) in self._transports:
+            raise EndpointError(f"cannot bind {host}:{port}: it is taken in this network", errno.EADDRINUSE)
+        transport = MemoryTransport(self, (host, port))
+        self._transports[transport.address] = transport
+        return transport
+
+    def disconnect(self, one: Address, other: Address) -> None:
+        """Carry nothing between these two any more, in either direction; what is under way is lost."""
+        self._cuts.add(frozenset((_canonical(one), _canonical(other))))
+
+    def reconnect(self, one: Address, other: Address) -> None:
+        """Undo `disconnect`."""
+        self._cuts.discard(frozenset((_canonical(one), _canonical(other))))
+
+    def counters(self) -> dict[str, int]:
+        """Datagrams, by what became of them: all others of `sent_total` are delivered, or under way."""
+        return {f"{name}_total": count for name, count in self._counters.items()} | {"under_way": len(self._under_way)}
+
+    # For transports
+
+    def carry(self, source: "MemoryTransport", data: bytes, address: Any) -> None:
+        """One datagram from this transport."""
+        self._counters["sent"] += 1
+        destination = _canonical(address)
+        if self.on_send is not None and self.on_send(source.address, destination, data) is False:
+            self._counters["hooked"] += 1
+            return
+        receiver = self._transports.get(destination)
+        if receiver is None or receiver.family != source.family:
+            self._counters["unreachable"] += 1
+        elif self._is_cut(source, receiver):
+            self._counters["cut"] += 1
+        elif len(data) + _IP_AND_UDP_BYTES[source.family] > self.mtu_bytes:
+            self._counters["too_large"] += 1
+        else:
+            self._depart(source, receiver, data)
+
+    def forget(self, transport: "MemoryTransport") -> None:
+        """It is closed: its address is free, its paths are gone."""
+        del self._transports[transport.address]
+        for path in [one for one in self._paths if transport.address in one]:
+            del self._paths[path]
+
+    # Private
+
+    def _is_cut(self, one: "MemoryTransport", other: "MemoryTransport") -> bool:
+        return bool(self._cuts) and frozenset((one.address, other.address)) in self._cuts
+
+    def _depart(self, source: "MemoryTransport", receiver: "MemoryTransport", data: bytes) -> None:
+        path = self._paths.setdefault((source.address, receiver.address), Link())
+        path.shape = self.shape
+        times = path.send(len(data) + _IP_AND_UDP_BYTES[source.family], self._now_ns(), self._chance.random)
+        self._counters["lost"] += not times
+        for at in times:
+            if receiver.queued >= QUEUE_DATAGRAMS_MAX or receiver.queued_bytes + len(data) > QUEUE_BYTES_MAX:
+                self._counters["overflowed"] += 1
+                continue
+            receiver.queued += 1
+            receiver.queued_bytes += len(data)
+            heapq.heappush(self._under_way, (at, next(self._order), source, receiver, data))
+        self._arm()
+
+    def _now_ns(self) -> int:
+        return round(asyncio.get_running_loop().time() * 1e9)
+
+    def _arm(self) -> None:
+        if not self._under_way:
+            return
+        at = self._under_way[0][0] / 1e9
+        if self._timer is not None:
+            if self._timer.when() <= at:
+                return
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(at, self._deliver)
+
+    def _deliver(self) -> None:
+        """Hand over what is due: one batch per receiver, the receivers in an order of the seed's choice."""
+        self._timer = None
+        due: dict[MemoryTransport, dict[MemoryTransport, deque[bytes]]] = {}
+        now = self._now_ns() + _EARLY_NS
+        while self._under_way and self._under_way[0][0] <= now:
+            _, _, source, receiver, data = heapq.heappop(self._under_way)
+            receiver.queued -= 1
+            receiver.queued_bytes -= len(data)
+            if self._is_cut(source, receiver):
+                self._counters["cut"] += 1
+            else:
+                due.setdefault(receiver, {}).setdefault(source, deque()).append(data)
+        receivers = list(due)
+        self._chance.shuffle(receivers)
+        for receiver in receivers:
+            batch = self._mixed(due[receiver])
+            self._counters["delivered" if receiver.receive(batch) else "unreachable"] += len(batch)
+        self._arm()
+
+    def _mixed(self, flows: "dict[MemoryTransport, deque[bytes]]") -> list[Datagram]:
+        """One batch of several flows, each in its own order."""
+        batch: list[Datagram] = []
+        waiting = list(flows.items())
+        while waiting:
+            index = self._chance.randrange(len(waiting)) if len(waiting) > 1 else 0
+            source, datagrams = waiting[index]
+            batch.append((datagrams.popleft(), source.system_address))
+            if not datagrams:
+                del waiting[index]
+        return batch
+
+
+class MemoryTransport:
+    """Stands in place of an endpoint's UDP socket. Made by `MemoryNetwork.transport`."""
+
+    congested = False
+    """Never: the network takes everything at once."""
+
+    def __init__(self, network: MemoryNetwork, address: Address) -> None:
+        self.address = address
+        self.family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.system_address: Any = (*address, 0, 0) if self.family == socket.AF_INET6 else address
+        self.dropped = 0
+        """None: what the network loses, it loses on the way."""
+        self.sent_bytes = 0
+        self.received_bytes = 0
+        self.queued = 0
+        """Datagrams under way to it."""
+        self.queued_bytes = 0
+        self._network = network
+        self._on_datagrams: Callable[[list[Datagram]], None] | None = None
+        self._closed = False
+
+    def start(
+        self, on_datagrams: Callable[[list[Datagram]], None], on_too_big: Callable[[Any, int], None] | None = None
+    ) -> None:
+        """From now on this gets what arrives, a batch at a time, from the loop; nothing is refused for its size."""
+        del on_too_big
+        self._on_datagrams = on_datagrams
+
+    def send(self, datagrams: Sequence[Datagram]) -> None:
+        """Send all, in order."""
+        if self._closed:
+            return
+        for data, address in datagrams:
+            self.sent_bytes += len(data)
+            self._network.carry(self, bytes(data), address)
+
+    def receive(self, batch: list[Datagram]) -> bool:
+        """Whether somebody is there to take these."""
+        if self._closed or self._on_datagrams is None:
+            return False
+        self.received_bytes += sum(len(data) for data, _ in batch)
+        try:
+            self._on_datagrams(batch)
+        except Exception as error:  # noqa: BLE001  # its own fault: other transports must get theirs
+            loop = asyncio.get_running_loop()
+            loop.call_exception_handler({"message": f"exception in {self._on_datagrams!r}", "exception": error})
+        return True
+
+    def forget(self) -> None:
+        """Nothing waits here."""
+
+    def close(self) -> None:
+        """Neither send nor receive any more; another transport may take the address. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._network.forget(self)
+
+
+class Deadlock(LocalError):  # noqa: N818  # named for what happened
+    """Nothing can happen any more in a loop in virtual time, or only the same for ever."""
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An asyncio loop whose clock stands while anything is ready, and jumps to the next timer when nothing is.
+
+    Work in threads (`run_in_executor`) is awaited for real and takes no virtual time. Sockets are refused: nothing
+    real keeps pace with this clock. Raises Deadlock, out of `run_until_complete`, when nothing is ready and no timer is
+    set, after `limit_s` virtual seconds, and when 100,000 turns did not move the clock.
+    """
+
+    def __init__(self, *, limit_s: float = VIRTUAL_S_MAX, started_at: datetime | None = None) -> None:
+        self._now = 0.0
+        self._turns = 0
+        self._threads = 0
+        self._limit_s = limit_s
+        self._started_at = started_at or datetime.now(UTC)
+        selector = _Jumper(self)
+        super().__init__(selector)
+        selector.sealed = True
+
+    def time(self) -> float:
+        """Virtual seconds since the loop was made: a `clock` for `Endpoint.bind`."""
+        return self._now
+
+    def utc_now(self) -> datetime:
+        """The time of day that goes with `time`: a `utc_now` for `Endpoint.bind`."""
+        return self._started_at + timedelta(seconds=self._now)
+
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        """As any loop does; until the function returns the clock stands."""
+        future = super().run_in_executor(executor, func, *args)
+        self._threads += 1
+        future.add_done_callback(self._thread_done)
+        return future
+
+    async def shutdown_default_executor(self, *timeout: Any) -> None:
+        """As any loop does."""
+        self._threads += 1  # it waits for threads through one more
+        try:
+            await super().shutdown_default_executor(*timeout)
+        finally:
+            self._threads -= 1
+
+    def advance(self, seconds: float | None) -> bool:
+        """Nothing is ready for so long, or for ever (None): go there. False if threads are at work and decide instead.
+
+        For the loop's own selector. Raises Deadlock.
+        """
+        if self._threads:
+            return False
+        if seconds is None:
+            raise Deadlock(
+                f"nothing can happen any more at {self._now:g} s: nothing is ready, no timer set{self._stuck()}"
+            )
+        if self._now + seconds > self._limit_s:
+            raise Deadlock(f"still not done after {self._limit_s:g} virtual seconds{self._stuck()}")
+        self._now += seconds
+        self._turns = 0
+        return True
+
+    def turn(self) -> None:
+        """Something is ready now. For the loop's own selector. Raises Deadlock."""
+        self._turns += 1
+        if self._turns > TURNS_MAX:
+            self._turns = 0
+            raise Deadlock(f"{TURNS_MAX} turns of the loop at {self._now:g} s: something spins{self._stuck()}")
+
+    def _thread_done(self, _future: object) -> None:
+        self._threads -= 1
+
+    def _stuck(self) -> str:
+        """Where the tasks wait."""
+        lines = []
+        for task in itertools.islice(asyncio.all_tasks(self), _STUCK_TASKS_SHOWN):
+            for frame in task.get_stack(limit=1):
+                code = frame.f_code
+                lines.append(f"\n  {task.get_name()} waits in {code.co_qualname} ({code.co_filename}:{frame.f_lineno})")
+        return "".join(sorted(lines))
+
+
+class _Jumper(selectors.DefaultSelector):
+    """The selector of a loop in virtual time: instead of waiting it moves the clock."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__()
+        self._loop = loop
+        self.sealed = False
+        """The loop has registered its own pipe, by which threads wake it; nothing else may be."""
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        if self.sealed:
+            raise LocalError(
+                "a loop in virtual time waits for no socket: give the endpoint a MemoryNetwork's transport"
+            )
+        return super().register(fileobj, events, data)
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if ready or (timeout is not None and timeout <= 0):
+            self._loop.turn()
+            return ready
+        return [] if self._loop.advance(timeout) else super().select(None)
+
+
+def run_virtual(main: Coroutine[Any, Any, T], *, limit_s: float = VIRTUAL_S_MAX) -> T:
+    """Run this coroutine to its end in a VirtualLoop of its own, and return what it returns. Raises Deadlock."""
+    with asyncio.Runner(loop_factory=partial(VirtualLoop, limit_s=limit_s)) as runner:
+        return runner.run(main)
+
+
+def _canonical(address: Any) -> Address:
+    """Host and port of an address in the system's form. Raises BadAddress."""
+    host, port = address[:2]
+    try:
+        return (str(ipaddress.ip_address(host)), port)
+    except ValueError as error:
+        raise BadAddress(f"{host}: no IP address") from error

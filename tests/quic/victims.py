@@ -1,0 +1,332 @@
+"""An endpoint in a process of its own, to be attacked: what it holds is measured there, and nobody else's memory with it.
+
+`Victim` (the test's end) starts this file as a program (the victim's end) and asks it by lines of JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import gc
+import json
+import statistics
+import sys
+import time
+import tracemalloc
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from p2pnet.quic import Connection, Endpoint, FixedIdentity, Message, Settings, Trust
+from p2pnet.trust import Identity
+
+if TYPE_CHECKING:
+    from tests.quic.attackers import Raw
+    from tests.quic.conftest import World
+
+Address = tuple[str, int]
+
+MIB = 1 << 20
+
+
+# The test's end
+
+
+class Victim:
+    """A running victim. `mark` begins a measurement, `figures` reads it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, address: Address) -> None:
+        self.address = address
+        self._process = process
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def running(cls, identity: Identity, **options: Any) -> AsyncIterator[Victim]:
+        """Start one. `settings` (of Settings), `handler` (echo, work, mute) and `work_s` say what it does.
+
+        `trace=False` measures no allocations, which halves the time everything takes.
+        """
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, __file__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            pems = [identity.chain_pem, identity.key_pem, identity.bundle_pem]
+            options["identity"] = [base64.b64encode(one).decode() for one in pems]
+            victim = cls(process, ("", 0))
+            victim.address = tuple((await victim._ask(**options))["address"])
+            yield victim
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+    async def mark(self) -> None:
+        """Memory is measured from here on."""
+        await self._ask(do="mark")
+
+    async def figures(self) -> Any:
+        """What happened since the last mark: see `_Measured.figures`."""
+        return SimpleNamespace(**await self._ask(do="figures"))
+
+    async def request(self, address: Address, count: int, size: int = 1) -> None:
+        """Have the victim dial, and begin so many requests of `size` bytes."""
+        await self._ask(do="request", address=address, count=count, size=size)
+
+    async def _ask(self, **what: Any) -> Any:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdin.write(json.dumps(what).encode() + b"\n")
+        line = await asyncio.wait_for(stdout.readline(), 60)
+        assert line, "the victim has died"
+        return json.loads(line)
+
+
+@dataclass
+class Honest:
+    """A well-behaved peer of the victim: asks again and again, and notes how long each answer took."""
+
+    seconds: list[float] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
+
+    @property
+    def median_s(self) -> float:
+        """Half of the answers took less."""
+        return statistics.median(self.seconds)
+
+    @property
+    def late_s(self) -> float:
+        """95 of 100 answers took less."""
+        return sorted(self.seconds)[int(len(self.seconds) * 0.95)]
+
+    def check(self, *, median_s: float = 0.5, late_s: float = 1.5) -> None:
+        """All its requests were answered, and in time."""
+        assert not self.errors, f"of an honest peer's {len(self.seconds)} requests failed: {self.errors}"
+        assert self.seconds
+        assert self.median_s < median_s, f"half of an honest peer's answers took {self.median_s:.3f} s"
+        assert self.late_s < late_s, f"one in twenty of an honest peer's answers took {self.late_s:.3f} s"
+
+
+@contextlib.asynccontextmanager
+async def beside(endpoint: Endpoint, address: Address, *, every_s: float = 0.02) -> AsyncIterator[Honest]:
+    """An honest peer at work while the body runs; at its end one more request must be answered."""
+    honest = Honest()
+    connection = await endpoint.connect(address, new=True)
+
+    async def ask() -> None:
+        started = time.monotonic()
+        try:
+            await connection.request(b"/x", b"well?", timeout_s=5)
+            honest.seconds.append(time.monotonic() - started)
+        except Exception as error:
+            honest.errors.append(error)
+
+    async def work() -> None:
+        while True:
+            await ask()
+            await asyncio.sleep(every_s)
+
+    task = asyncio.ensure_future(work())
+    try:
+        yield honest
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await ask()
+        connection.close()
+
+
+@dataclass
+class Scene:
+    """A victim, an honest peer beside it, and as many attackers as the test dials."""
+
+    world: World
+    victim: Victim
+    honest: Honest
+    raws: list[Raw] = field(default_factory=list)
+
+    async def dial(self, **how: Any) -> Raw:
+        """One more member of the subnet that keeps to no rule: `Raw.dial`."""
+        from tests.quic.attackers import Raw  # the victim's process needs none
+
+        self.raws.append(await Raw.dial(self.world.identity("node-0"), self.victim.address, **how))
+        return self.raws[-1]
+
+
+@contextlib.asynccontextmanager
+async def under_attack(world: World, **options: Any) -> AsyncIterator[Scene]:
+    """A scene, closed afterwards. Whatever happened in it, the honest peer was served and nothing unforeseen was raised."""
+    async with Victim.running(world.identity("node-1"), **options) as victim:
+        async with beside(await world.endpoint("node-2"), victim.address) as honest:
+            scene = Scene(world, victim, honest)
+            try:
+                yield scene
+            finally:
+                for raw in scene.raws:
+                    raw.close()
+        honest.check()
+        figures = await victim.figures()
+        assert not figures.faults, f"raised in the victim: {figures.faults}"
+        assert figures.stall_s < 0.5, f"the victim's loop stood still for {figures.stall_s:.3f} s"
+
+
+# The victim's end
+
+
+class _Measured:
+    """The endpoint under attack, and the measuring of it."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
+        self.handled = 0
+        self.working = 0
+        self.working_max = 0
+        self.cancelled = 0
+        self.faults: Counter[str] = Counter()
+        self.ends: Counter[str] = Counter()
+        self.results: Counter[str] = Counter()
+        self.connections: set[Connection] = set()
+        self.dialled: Connection | None = None
+        self.held_max = 0.0
+        self.stall_s = 0.0
+        self._base = (0, 0)
+        self._beaten_at = time.monotonic()
+        self._endpoint: Endpoint
+
+    async def bind(self) -> Address:
+        """Begin."""
+        asyncio.get_running_loop().set_exception_handler(self._fault)
+        pems = (base64.b64decode(one) for one in self.options["identity"])
+        self._endpoint = await Endpoint.bind(
+            trust=Trust.subnet(FixedIdentity(Identity(*pems))),
+            settings=Settings(**self.options.get("settings", {})),
+            on_message={"echo": self._echo, "work": self._work, "mute": self._mute}[
+                self.options.get("handler", "echo")
+            ],
+            on_connection=self._met,
+        )
+        self._pulse_task = asyncio.ensure_future(self._pulse())
+        self._pulse_task.add_done_callback(lambda task: task.result())
+        return self._endpoint.address
+
+    def mark(self) -> dict[str, Any]:
+        """Begin to measure."""
+        gc.collect()
+        self._beaten_at = time.monotonic()
+        if tracemalloc.is_tracing():
+            tracemalloc.reset_peak()
+        self.held_max = self.stall_s = 0.0
+        self._base = (tracemalloc.get_traced_memory()[0], _rss())
+        return {}
+
+    def figures(self) -> dict[str, Any]:
+        """Bytes are growth since `mark`; `peak` and `held_max` (of one connection's ledger) are the most in between."""
+        self._beat()
+        peak = tracemalloc.get_traced_memory()[1]
+        rss = _rss()
+        gc.collect()
+        return {
+            "grown": tracemalloc.get_traced_memory()[0] - self._base[0],
+            "peak": peak - self._base[0],
+            "rss": rss - self._base[1],
+            "held_max": self.held_max,
+            "stall_s": self.stall_s,
+            "handled": self.handled,
+            "working": self.working,
+            "working_max": self.working_max,
+            "cancelled": self.cancelled,
+            "faults": dict(self.faults),
+            "ends": dict(self.ends),
+            "results": dict(self.results),
+            "counters": self._endpoint.counters(),
+        }
+
+    async def request(self, address: list[Any], count: int, size: int) -> dict[str, Any]:
+        """Dial if that is not done yet, and ask."""
+        if self.dialled is None:
+            self.dialled = await self._endpoint.connect((address[0], address[1]))
+            self._met(self.dialled)
+        for _ in range(count):
+            self.dialled.start_request(b"/x", bytes(size), self._count)
+        return {}
+
+    def _count(self, result: Message | Exception) -> None:
+        self.results[type(result).__name__] += 1
+
+    def _met(self, connection: Connection) -> None:
+        self.connections.add(connection)
+        connection.add_done_callback(self._parted)
+
+    def _parted(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        self.ends[str(connection.close_reason)] += 1
+
+    def _echo(self, _connection: Connection, message: Message) -> None:
+        self.handled += 1
+        if message.wants_reply:
+            message.reply(message.payload, message.header)
+
+    def _mute(self, _connection: Connection, _message: Message) -> None:
+        self.handled += 1
+
+    def _work(self, connection: Connection, message: Message) -> None:
+        self.handled += 1
+        self.working += 1
+        self.working_max = max(self.working_max, self.working)
+
+        def done() -> None:
+            self.working -= 1
+            self.cancelled += message.cancelled
+            if message.wants_reply:
+                message.reply(b"done")
+
+        # An honest peer's question is a short one: it shows what a busy neighbour costs.
+        work_s = 0.0 if message.payload == b"well?" else self.options.get("work_s", 1.0)
+        asyncio.get_running_loop().call_later(work_s, done)
+
+    def _fault(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        self.faults[f"{type(error).__name__}: {error}"[:200] if error else context["message"][:200]] += 1
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        self.stall_s = max(self.stall_s, now - self._beaten_at - 0.01)
+        self._beaten_at = now
+
+    async def _pulse(self) -> None:
+        """Looks at the ledgers, and at how long the loop was not free to look."""
+        while True:
+            await asyncio.sleep(0.01)
+            self._beat()
+            for connection in self.connections:
+                self.held_max = max(self.held_max, connection.counters()["held_bytes"])
+
+
+def _rss() -> int:
+    return int(psutil.Process().memory_info().rss)
+
+
+async def _main() -> None:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    options = json.loads(await reader.readline())
+    if options.get("trace", True):
+        tracemalloc.start()
+    measured = _Measured(options)
+    print(json.dumps({"address": await measured.bind()}), flush=True)
+    while line := await reader.readline():
+        what = json.loads(line)
+        if what["do"] == "request":
+            answer = await measured.request(what["address"], what["count"], what["size"])
+        else:
+            answer = {"mark": measured.mark, "figures": measured.figures}[what["do"]]()
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())
