@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import gc
 import os
 import time
@@ -38,8 +37,6 @@ def settings(options: Options) -> Settings:
     given: dict[str, Any] = {"message_bytes_max": 64 << 20}
     if (size := options.get("datagram_bytes")) is not None:
         given["max_datagram_bytes"] = size
-        if "loopback_datagram_bytes" in {field.name for field in dataclasses.fields(Settings)}:
-            given["loopback_datagram_bytes"] = size
     return Settings(**given)
 
 
