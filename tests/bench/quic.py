@@ -28,6 +28,7 @@ Peer = PythonPeer | Qp2pPeer
 ETHERNET, JUMBO = 1452, 8900
 MIB = 1 << 20
 IDLE_CONNECTIONS = 1_000
+HANDSHAKES = 40
 
 
 class Shown(NamedTuple):
@@ -157,10 +158,12 @@ class Bench:
         for turn in range(self._rounds):
             for peer in peers if turn % 2 == 0 else reversed(peers):
                 with peer.serving() as server:
-                    found.setdefault(peer.name, []).append(peer.report(server, server.port, handshakes=100))
+                    found.setdefault(peer.name, []).append(peer.report(server, server.port, handshakes=HANDSHAKES))
         for name, reports in found.items():
-            client, other = (statistics.median(one[key] for one in reports) * 10 for key in ("cpu_s", "server_cpu_s"))
-            wall = statistics.median(one["seconds"] for one in reports) * 10
+            client, other, wall = (
+                1e3 * statistics.median(one[key] for one in reports) / HANDSHAKES
+                for key in ("cpu_s", "server_cpu_s", "seconds")
+            )
             print(
                 f"  {name:12} CPU {client + other:.2f} ms: client {client:.2f}, server {other:.2f};   {wall:.2f} ms of time"
             )
