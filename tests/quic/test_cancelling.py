@@ -185,6 +185,11 @@ def test_requests_cancelled_while_they_wait_count_no_more() -> None:
             waiting = [connection.start_request(b"/x", b"x", lambda _: None) for _ in range(50)]
             with pytest.raises(LimitError):
                 connection.start_request(b"/x", b"one too many", lambda _: None)
+            for exchange in waiting[:20]:
+                exchange.cancel()
+            waiting[:20] = [connection.start_request(b"/x", b"x", lambda _: None) for _ in range(20)]
+            with pytest.raises(LimitError):
+                connection.start_request(b"/x", b"one too many", lambda _: None)
             for exchange in waiting:
                 exchange.cancel()
         assert sum(len(one) for one in connection.outbox._waiting.values()) <= 50

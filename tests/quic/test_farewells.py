@@ -89,6 +89,8 @@ async def test_a_close_through_a_full_socket_reaches_the_peer(world: World, unti
     full.room = False
     sending = asyncio.ensure_future(connection.send(b"/x", b"", b"x" * (8 << 20)))
     await until(lambda: transport.congested)
+    if closes == "endpoint":
+        transport.send([(b"as many as are kept", ("127.0.0.1", 9))] * 10_000)
     (endpoint if closes == "endpoint" else connection).close()
     await asyncio.sleep(0.2)
     full.room = True
@@ -128,7 +130,7 @@ def test_a_lost_farewell_is_said_again(lost: int) -> None:
     play(scenario, delay_s=0.01)
 
 
-@pytest.mark.parametrize("closes", ["connection", "endpoint", "peer", "drain"])
+@pytest.mark.parametrize("closes", ["connection", "endpoint", "peer", "drain", "unheard"])
 async def test_qlog_is_written_however_the_connection_ends(
     world: World, until: Until, tmp_path: Path, closes: str
 ) -> None:
@@ -140,6 +142,8 @@ async def test_qlog_is_written_however_the_connection_ends(
         other.close()
     elif closes == "drain":
         await connection.host.drain(1)
+    elif closes == "unheard":
+        connection.host.egress = other.host.egress = lambda _connection, _datagrams: []
     for endpoint in (connection.host, other.host):
         endpoint.close()
         await endpoint.wait_closed()
