@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self
 
 from p2pnet.model.errors import TrustError
 from p2pnet.quic.addresses import Address, readable
-from p2pnet.quic.engine import Datagram, Engine, Happening, Stream, failure_of
+from p2pnet.quic.engine import FLIGHT_PACKETS, Datagram, Engine, Happening, Stream, failure_of
 from p2pnet.quic.errors import (
     CloseCode,
     CloseReason,
@@ -428,13 +428,18 @@ class Connection:
         if self._halted:
             return
         engine = self.engine
-        datagrams = engine.datagrams(now)
-        if datagrams:
+        sent = False
+        # A flight leaves before the next is built: the peer works on it meanwhile.
+        while datagrams := engine.datagrams(now):
             if self.closed and not self._farewell:
                 self._farewell = datagrams
                 self._farewells = 1
                 self._farewell_at = now + engine.probe_timeout_s
             self.traffic.transmit(self, datagrams)
+            sent = True
+            if len(datagrams) < FLIGHT_PACKETS:
+                break
+        if sent:
             self.process(now)
         # A dial that nobody answered has nobody to tell more than once.
         if engine.terminated or (self.closed and (engine.close_heard or not engine.begun)):

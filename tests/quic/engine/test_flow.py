@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from aioquic.quic.connection import QuicConnectionError
-from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicStreamFrame
+from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 from aioquic.quic.stream import StreamFinishedError
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -28,7 +28,7 @@ def server() -> FlowControl:
 
 
 def data(flow: FlowControl, stream_id: int, size: int, offset: int = 0, *, fin: bool = False) -> None:
-    flow.on_data(STREAM, stream_id, QuicStreamFrame(data=bytes(size), offset=offset, fin=fin))
+    flow.on_data(STREAM | fin, stream_id, offset, bytes(size))
 
 
 def take(flow: FlowControl, stream: Stream) -> None:
@@ -47,7 +47,7 @@ def limits(flow: FlowControl) -> dict[int, list[int]]:
 def answered(flow: FlowControl, stream: Stream) -> None:
     """Our half is over too."""
     stream.sender.write(b"", end_stream=True)
-    assert stream.sender.get_frame(100, 100) is not None
+    assert stream.sender.take(0, 0) == (b"", True)
     assert stream.sender.handle_ack(0, 0, True)
     flow.on_sent(stream)
 

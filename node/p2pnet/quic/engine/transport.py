@@ -20,7 +20,6 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import (
     END_STATES,
     QuicConnection,
-    QuicConnectionError,
     QuicConnectionId,
     QuicConnectionState,
     QuicNetworkPath,
@@ -31,16 +30,16 @@ from aioquic.quic.packet import (
     QuicFrameType,
     QuicPacketType,
     QuicStreamFrame,
-    get_spin_bit,
     pull_quic_transport_parameters,
 )
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
-from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
+from aioquic.quic.recovery import QuicPacketSpace
 
 from p2pnet.quic.engine.flow import ROOM_MIN, FlowControl, Happening, PeerLimits, Windows, violation
 from p2pnet.quic.engine.mtu import BASE, PathMtu
 from p2pnet.quic.engine.recovery import Recovery
 from p2pnet.quic.engine.sending import SendQueue
+from p2pnet.quic.engine.short import receive, write
 from p2pnet.quic.engine.tls import CID_BYTES, Admit, JudgingContext
 
 CRYPTO_PENDING_MAX = 64 * 1024  # out-of-order handshake bytes of one stranger
@@ -83,6 +82,8 @@ class Transport(QuicConnection):
         self.mtu = PathMtu(largest=largest_datagram)
         self.now = 0.0
         """The caller's time, for what aioquic does not hand on."""
+        self.heard_at = -1.0
+        """When a packet of the short way was last received, in the caller's time."""
         self.unheard = False
         """The peer acknowledged nothing for the idle time."""
         self.close_heard = False
@@ -128,7 +129,7 @@ class Transport(QuicConnection):
             return True
         if self._mtu_probe_due(now):
             return True
-        if self._has_application_data(self._spaces[tls.Epoch.ONE_RTT], self._network_paths[0], now):
+        if self._has_application_data(self._spaces[tls.Epoch.ONE_RTT], now):
             return True
         # What held a packet back is over; left in the past, this time would make the timer ring without end.
         self._pacing_at = None
@@ -181,7 +182,7 @@ class Transport(QuicConnection):
             and self._quic_logger is None
             and self._close_event is None
         ):
-            self._receive_short(data, now)
+            receive(self, data, now)
             return
         path = self._network_paths[0] if self._network_paths else None
         super().receive_datagram(data, addr, now)
@@ -189,56 +190,20 @@ class Transport(QuicConnection):
             self._loss.start_anew()
             self.mtu.reset(now, self._packet_number)
 
-    def _receive_short(self, data: bytes, now: float) -> None:
-        """The steps of aioquic's receive_datagram that apply, in its order."""
-        space = self._spaces[tls.Epoch.ONE_RTT]
-        try:
-            header, payload, number = self._cryptos[tls.Epoch.ONE_RTT].decrypt_packet(
-                data, 1 + CID_BYTES, space.expected_packet_number
-            )
-        except CryptoError:
-            return
-        if number in space.received_packets:
-            return
-        if header[0] & 0x18:
-            self.close(QuicErrorCode.PROTOCOL_VIOLATION, QuicFrameType.PADDING, "Reserved bits must be zero")
-            return
-        if number > space.expected_packet_number:
-            space.expected_packet_number = number + 1
-        if number > self._spin_highest_pn:
-            spin = get_spin_bit(header[0])
-            self._spin_bit = not spin if self._is_client else spin
-            self._spin_highest_pn = number
-        context = QuicReceiveContext(tls.Epoch.ONE_RTT, self.host_cid, self._network_paths[0], None, now, None)
-        try:
-            is_ack_eliciting, _ = self._payload_received(context, payload)
-        except QuicConnectionError as error:
-            self.close(error.error_code, error.frame_type, error.reason_phrase)
-            return
-        if self._close_event is not None:
-            return
-        self._close_at = now + self._idle_timeout()
-        self._ack_eliciting_sent_since_receipt = False
-        if number > space.largest_received_packet:
-            space.largest_received_packet = number
-            space.largest_received_time = now
-        space.ack_queue.add(number)
-        space.received_packets.add(number)
-        if len(space.ack_queue) > MAX_ACK_RANGES:
-            space.ack_queue.shift()
-        if is_ack_eliciting and space.ack_at is None:
-            space.ack_at = now + self._ack_delay
-
     # Frames that come
 
     def _handle_ack_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         position = buf.tell()
         largest = buf.pull_uint_var()
         buf.seek(position)
+        self.check_acknowledged(frame_type, largest)
+        super()._handle_ack_frame(context, frame_type, buf)
+
+    def check_acknowledged(self, frame_type: int, largest: int) -> None:
+        """Raises for the number of a packet that was never sent."""
         # aioquic would believe it, and take every packet from then on for lost. It numbers all spaces in one row.
         if largest >= self._packet_number:
             raise violation(QuicErrorCode.PROTOCOL_VIOLATION, frame_type, "Acknowledged a packet never sent")
-        super()._handle_ack_frame(context, frame_type, buf)
 
     def _handle_crypto_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         position = buf.tell()
@@ -257,12 +222,17 @@ class Transport(QuicConnection):
         stream_id = buf.pull_uint_var()
         offset = buf.pull_uint_var() if frame_type & 4 else 0
         length = buf.pull_uint_var() if frame_type & 2 else buf.capacity - buf.tell()
-        if offset + length > UINT_VAR_MAX:
-            raise violation(QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, "offset + length cannot exceed 2^62 - 1")
-        frame = QuicStreamFrame(offset=offset, data=buf.pull_bytes(length), fin=bool(frame_type & 1))
+        data = buf.pull_bytes(length)
         if self._quic_logger is not None and context.quic_logger_frames is not None:
+            frame = QuicStreamFrame(offset=offset, data=data, fin=bool(frame_type & 1))
             context.quic_logger_frames.append(self._quic_logger.encode_stream_frame(frame, stream_id=stream_id))
-        self.flow.on_data(frame_type, stream_id, frame)
+        self.on_stream_data(frame_type, stream_id, offset, data)
+
+    def on_stream_data(self, frame_type: int, stream_id: int, offset: int, data: bytes) -> None:
+        """Take what a STREAM frame holds. Raises as `FlowControl.on_data`."""
+        if offset + len(data) > UINT_VAR_MAX:
+            raise violation(QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, "offset + length cannot exceed 2^62 - 1")
+        self.flow.on_data(frame_type, stream_id, offset, data)
 
     def _handle_reset_stream_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         del context
@@ -315,26 +285,54 @@ class Transport(QuicConnection):
             self._echo_close = False
             return self._answer_close(now)
         self._follow_mtu()
-        datagrams = super().datagrams_to_send(now)
+        direct = self._may_write_directly()
+        datagrams = [] if direct and not self._control_due() else super().datagrams_to_send(now)
+        if direct and self._close_event is None:
+            datagrams += write(self, now)
         if self._mtu_probe_due(now) and (size := self.mtu.probe(now)) is not None:
             datagrams += self._probe_mtu(size, now)
         return datagrams
 
-    def _has_application_data(self, space: QuicPacketSpace, path: QuicNetworkPath, now: float) -> bool:
+    def _has_application_data(self, space: QuicPacketSpace, now: float) -> bool:
         if space.ack_at is not None and space.ack_at <= now:
             return True
         if self._probe_pending:
             return True
         if self._loss.congestion_window - self._loss.bytes_in_flight < ROOM_MIN:
             return False
-        flow = self.flow
-        if self.sending.queues or flow.widened or flow.stops_due or self._ping_pending or self._handshake_done_pending:
-            return True
-        if self._retire_connection_ids or path.remote_challenges or not path.is_validated:
-            return True
-        if not self._crypto_streams[tls.Epoch.ONE_RTT].sender.buffer_is_empty:
-            return True
-        return flow.limits_due() or any(not one.was_sent for one in self._host_cids)
+        return bool(self.sending.queues) or self._control_due()
+
+    def _control_due(self) -> bool:
+        """Whether there is anything to say that is neither an acknowledgement nor on a stream of its sender."""
+        flow, path = self.flow, self._network_paths[0]
+        return bool(
+            self._probe_pending
+            or self._ping_pending
+            or flow.widened
+            or flow.stops_due
+            or self._handshake_done_pending
+            or self._retire_connection_ids
+            or path.remote_challenges
+            or not path.is_validated
+            or not self._crypto_streams[tls.Epoch.ONE_RTT].sender.buffer_is_empty
+            or flow.limits_due()
+            or any(not one.was_sent for one in self._host_cids)
+        )
+
+    def _may_write_directly(self) -> bool:
+        """Whether what is left when there is nothing else to say may leave past aioquic's builder.
+
+        It notes frames for qlog, counts bytes on paths that are not validated, and while a STOP_SENDING is not
+        acknowledged it goes with every packet.
+        """
+        return (
+            self._handshake_confirmed
+            and self._close_event is None
+            and self._quic_logger is None
+            and not self.flow.stops
+            and self._network_paths[0].is_validated
+            and len(self._network_paths) == 1
+        )
 
     def _write_application(self, builder: QuicPacketBuilder, network_path: QuicNetworkPath, now: float) -> None:
         crypto = self._cryptos[tls.Epoch.ONE_RTT]
@@ -344,7 +342,10 @@ class Transport(QuicConnection):
         loss = self._loss
         pacer = loss._pacer
         loss.app_limited = False
-        while self._has_application_data(space, network_path, now):
+        direct = self._may_write_directly()
+        while self._has_application_data(space, now):
+            if direct and not self._control_due():
+                return
             if space.ack_at is None or space.ack_at > now:
                 self._pacing_at = pacer.next_send_time(now=now)
                 if self._pacing_at is not None:
