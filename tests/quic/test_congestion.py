@@ -241,7 +241,6 @@ def test_keys_are_renewed_before_their_limit_and_traffic_goes_on_in_both_directi
     play(scenario, delay_s=0.01, loss=loss, seed=2)
 
 
-@pytest.mark.xfail(strict=True, reason="what is on its way when keys are renewed is read with the wrong ones")
 def test_an_update_of_keys_costs_no_packet_that_is_on_its_way() -> None:
     async def scenario(world: VirtualWorld) -> None:
         connection, other, _ = await pair(world, Settings(key_update_packets=500, max_datagram_bytes=ETHERNET))

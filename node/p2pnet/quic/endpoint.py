@@ -75,7 +75,7 @@ class Endpoint:
             clock=clock,
             utc_now=utc_now,
             chance=chance,
-            reset_key=reset_key or _reset_key(trust, chance),
+            reset_key=reset_key or _reset_key(trust, transport.address),
             listens=listens,
         )
         self._transport = transport
@@ -461,7 +461,11 @@ def _bind(address: Address) -> socket.socket:
         return UdpSocket.bind(address)
 
 
-def _reset_key(trust: Trust, chance: Callable[[int], bytes]) -> bytes:
-    """A key that is the same after a restart with the same private key, and tells nothing about it."""
-    secret = trust.secret
-    return chance(32) if secret is None else hashlib.sha256(b"p2pnet stateless reset" + secret).digest()
+def _reset_key(trust: Trust, address: Address) -> bytes:
+    """A key that is the same after a restart: from the private key, of which it tells nothing.
+
+    Without a lasting identity it follows from the address: whoever reads a connection's ids could then end it, as whoever
+    reads and writes them can anyhow where nobody proves who they are.
+    """
+    secret = trust.secret or f"{address[0]}:{address[1]}".encode()
+    return hashlib.sha256(b"p2pnet stateless reset" + secret).digest()

@@ -37,6 +37,7 @@ from aioquic.quic.recovery import QuicPacketSpace
 
 from p2pnet.quic.engine.flow import ROOM_MIN, FlowControl, Happening, PeerLimits, Windows, violation
 from p2pnet.quic.engine.mtu import BASE, PathMtu
+from p2pnet.quic.engine.packets import KeyPair
 from p2pnet.quic.engine.recovery import Recovery
 from p2pnet.quic.engine.sending import SendQueue
 from p2pnet.quic.engine.short import receive, write
@@ -150,8 +151,15 @@ class Transport(QuicConnection):
             self.close(QuicErrorCode.NO_ERROR, QuicFrameType.PADDING, "the peer acknowledges nothing")
 
     def renew_keys(self, after_packets: int) -> None:
-        """Start new keys when so many packets were sent under the present ones (RFC 9001 section 6.6)."""
-        if self._handshake_confirmed and self._packet_number - self._key_phase_began >= after_packets:
+        """Start new keys when so many packets were sent under the present ones (RFC 9001 section 6.6).
+
+        Not before one of those was acknowledged (section 6.1).
+        """
+        if (
+            self._handshake_confirmed
+            and self._packet_number - self._key_phase_began >= after_packets
+            and self._spaces[tls.Epoch.ONE_RTT].largest_acked_packet >= self._key_phase_began
+        ):
             self._key_phase_began = self._packet_number
             self.request_key_update()
 
@@ -473,6 +481,7 @@ class Transport(QuicConnection):
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
+        KeyPair.adopt(self._cryptos[tls.Epoch.ONE_RTT])
         JudgingContext.adopt(self.tls, self._admit, ask_client=self._ask_client)
 
     def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
