@@ -96,8 +96,8 @@ class FlowControl:
         """Streams with a larger window than the peer has been told."""
         self.stops: dict[int, int] = {}
         """Code by stream id, of every STOP_SENDING that is not acknowledged."""
-        self.stops_due = False
-        """Some of them have not been sent, or were lost."""
+        self.stops_due: dict[int, None] = {}
+        """Those of them that have not been sent, or were lost."""
         self._ours = 0 if is_client else _SERVER
         # By whether streams are one-way:
         self._opened = {False: 0, True: 0}  # by us, so far
@@ -230,7 +230,7 @@ class FlowControl:
         self._discard(stream, gaps)
         if len(self.stops) < STOPS_REPEATED_MAX:
             self.stops[stream.stream_id] = code
-            self.stops_due = True
+            self.stops_due[stream.stream_id] = None
         self.settle(stream)
 
     def widen(self, stream: Stream, size: int) -> None:
@@ -301,11 +301,13 @@ class FlowControl:
         put(builder, frames, told)
 
     def write_stops(self, builder: QuicPacketBuilder) -> None:
-        """Every STOP_SENDING that is not acknowledged, as far as there is room."""
-        self.stops_due = False
-        for stream_id, code in self.stops.items():
+        """STOP_SENDING frames: those that are due, then all others that are not acknowledged, as far as there is room."""
+        due, self.stops_due = self.stops_due, {}
+        for stream_id in [*due, *(one for one in self.stops if one not in due)]:
             if builder.remaining_flight_space < ROOM_MIN:
+                self.stops_due.update((one, None) for one in due if one in self.stops)
                 return
+            due.pop(stream_id, None)
             buf = builder.start_frame(
                 QuicFrameType.STOP_SENDING,
                 capacity=STOP_SENDING_FRAME_CAPACITY,
@@ -313,7 +315,7 @@ class FlowControl:
                 handler_args=(stream_id,),
             )
             buf.push_uint_var(stream_id)
-            buf.push_uint_var(code)
+            buf.push_uint_var(self.stops[stream_id])
 
     def _add_limit(self, limit: Limit, value: int, frames: list[bytes], told: list[Told]) -> None:
         # What was said once holds, and no more than was said: a peer that guesses further breaks the rule.
@@ -342,8 +344,9 @@ class FlowControl:
     def _on_stop_delivery(self, delivery: QuicDeliveryState, stream_id: int) -> None:
         if delivery is QuicDeliveryState.ACKED:
             self.stops.pop(stream_id, None)
+            self.stops_due.pop(stream_id, None)
         elif stream_id in self.stops:
-            self.stops_due = True
+            self.stops_due[stream_id] = None
 
 
 def violation(code: QuicErrorCode, frame_type: int, reason: str) -> QuicConnectionError:

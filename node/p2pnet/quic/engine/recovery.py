@@ -22,7 +22,7 @@ from aioquic.tls import Epoch
 from p2pnet.quic.engine.mtu import PathMtu
 
 INITIAL_WINDOW_BYTES = 14_720  # RFC 9002 section 7.2, for datagrams of up to half of it
-QUIET_PACKETS_MAX = 256  # sent packets remembered that ask for no acknowledgement
+QUIET_PACKETS_MAX = 64  # sent packets remembered that ask for no acknowledgement
 _BURST_PACKETS = 64  # one sendmsg carries 44 datagrams
 _QUANTUM_S = 0.001  # as fine as an event loop's timers are
 _QUANTUM_PACKETS = 16
