@@ -43,6 +43,11 @@ def test_modules_and_functions_stay_small(module):
             assert node.end_lineno - node.lineno + 1 <= 70, node.name
 
 
+def test_no_import_in_quic_hides_from_the_contract_of_its_rings():
+    room = ROOT / "node" / "p2pnet" / "quic"
+    assert not [path.name for path in room.rglob("*.py") if "TYPE_CHECKING" in path.read_text()]
+
+
 def test_a_node_starts_without_the_heavy_libraries():
     code = (
         "import sys, p2pnet.node.__main__;"

@@ -182,7 +182,7 @@ def test_the_wheels_install_yaml_is_valid_and_pins_its_own_version(version: str)
         kubernetes_validate.validate(thing, version, strict=True)
     assert objects[0]["kind"] == "Namespace"
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    project = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    project = re.search(r'^version = "(.+)"$', (ROOT / "node" / "pyproject.toml").read_text(), re.MULTILINE)
     assert project is not None
     assert chart["version"] == chart["appVersion"] == project.group(1)
     assert f"p2pnet/p2pnet-operator:{chart['appVersion']}" in text

@@ -30,7 +30,6 @@ class Forger:
 
     is_finished = False
     reset_pending = False
-    has_unsent = False
     highest_offset = 0
 
     def __init__(self, frames: list[QuicStreamFrame]) -> None:
@@ -41,11 +40,13 @@ class Forger:
         return not self.frames
 
     @property
-    def next_offset(self) -> int:
-        return self.frames[0].offset if self.frames else 1
+    def next(self) -> tuple[int, int]:
+        frame = self.frames[0]
+        return frame.offset, frame.offset + len(frame.data)
 
-    def get_frame(self, max_size: int, max_offset: int | None = None) -> QuicStreamFrame | None:
-        return self.frames.pop(0) if self.frames and max_size > 200 else None
+    def take(self, start: int, stop: int) -> tuple[bytes, bool]:
+        frame = self.frames.pop(0)
+        return frame.data, frame.fin
 
     def handle_ack(self, *_: object) -> bool:
         return False

@@ -231,7 +231,7 @@ async def test_a_mistake_in_the_program_costs_one_connection(world: World, until
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("a bug")
 
-    other.engine._quic._payload_received = fail
+    other.engine._quic.on_stream_data = fail
     with pytest.raises(ConnectionLost):
         await connection.request(b"/x", b"x")
     assert other.closed

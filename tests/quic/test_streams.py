@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from aioquic.quic.packet import QuicStreamFrame
 from aioquic.quic.stream import FinalSizeError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +24,7 @@ def test_bytes_come_out_once_and_in_order_whatever_came_in(
     order.shuffle(frames)
     out = b""
     for start, piece in frames:
-        side.handle_frame(QuicStreamFrame(offset=start, data=piece, fin=start + len(piece) == len(data)))
+        side.handle_data(start, piece, fin=start + len(piece) == len(data))
         out += b"".join(side.take())
         assert out == data[: len(out)]
         assert side.handed == len(out)
@@ -39,7 +38,7 @@ def test_any_frames_give_bytes_or_a_final_size_error(ends: list[tuple[int, int, 
     side = ReceiveSide()
     for offset, length, fin in ends:
         try:
-            side.handle_frame(QuicStreamFrame(offset=offset, data=b"x" * length, fin=fin))
+            side.handle_data(offset, b"x" * length, fin=fin)
         except FinalSizeError:
             return
         assert sum(map(len, side.pieces)) == side.position <= side.highest_offset
@@ -60,18 +59,20 @@ def test_everything_is_sent_until_everything_is_acknowledged(
     arrived = bytearray(len(whole))
     finished = done = False
     for turn in range(2000):
-        frame = side.get_frame(sizes[turn % len(sizes)], len(whole))
-        if frame is None:
+        if side.buffer_is_empty:
             break
-        stop = frame.offset + len(frame.data)
+        start, stop = side.next
+        stop = min(stop, start + sizes[turn % len(sizes)])
+        data, fin = side.take(start, stop)
+        assert len(data) == stop - start
         acked = fates[turn % len(fates)] or turn > 500
         if acked:
-            arrived[frame.offset : stop] = frame.data
-            finished |= frame.fin
+            arrived[start:stop] = data
+            finished |= fin
         if acked:
-            done = side.handle_ack(frame.offset, stop, frame.fin)
+            done = side.handle_ack(start, stop, fin)
         else:
-            assert side.handle_loss(frame.offset, stop, frame.fin)
+            assert side.handle_loss(start, stop, fin)
     assert bytes(arrived) == whole
     assert finished
     assert side.is_finished
@@ -81,11 +82,11 @@ def test_everything_is_sent_until_everything_is_acknowledged(
 def test_a_reset_ends_sending_and_later_acknowledgements_change_nothing() -> None:
     side = SendSide()
     side.write(b"x" * 100, end_stream=True)
-    frame: Any = side.get_frame(50, 100)
+    side.take(0, 50)
     side.reset(7)
     assert side.buffer_is_empty
-    assert not side.handle_loss(frame.offset, 50, False)
-    assert not side.handle_ack(frame.offset, 50, False)
+    assert not side.handle_loss(0, 50, False)
+    assert not side.handle_ack(0, 50, False)
     assert side.buffer_is_empty
     assert side.highest_offset == 50
     side.reset_pending = False
@@ -99,7 +100,7 @@ def test_a_reset_ends_sending_and_later_acknowledgements_change_nothing() -> Non
 
 def test_a_receiver_that_reset_knows_the_final_size() -> None:
     side = ReceiveSide()
-    side.handle_frame(QuicStreamFrame(offset=0, data=b"x" * 10))
+    side.handle_data(0, b"x" * 10, fin=False)
     with pytest.raises(FinalSizeError):
         side.handle_reset(final_size=5)
     assert side.handle_reset(final_size=20)
@@ -109,11 +110,11 @@ def test_a_receiver_that_reset_knows_the_final_size() -> None:
 
 def test_a_refused_half_keeps_nothing_of_what_came_and_of_what_comes() -> None:
     side = ReceiveSide()
-    side.handle_frame(QuicStreamFrame(offset=0, data=b"x" * 10))
-    side.handle_frame(QuicStreamFrame(offset=20, data=b"x" * 10))
+    side.handle_data(0, b"x" * 10, fin=False)
+    side.handle_data(20, b"x" * 10, fin=False)
     assert side.stop(7)
     assert not side.stop(7)
-    assert not side.handle_frame(QuicStreamFrame(offset=10, data=b"x" * 10))
+    assert not side.handle_data(10, b"x" * 10, fin=False)
     assert (side.pieces, side.gaps, side.highest_offset) == ([], 0, 30)
-    side.handle_frame(QuicStreamFrame(offset=30, data=b"", fin=True))
+    side.handle_data(30, b"", fin=True)
     assert side.is_finished

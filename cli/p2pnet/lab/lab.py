@@ -80,7 +80,7 @@ class Lab:
         self.ground.on_process = self._on_process
         self.ground.on_lost = self._on_lost
         self.links.on_up = self.watch.stale
-        self.links.on_down = lambda node: self.watch.stale(node, gone=True)
+        self.links.on_down = self._on_link_down
         self.watch.on_view = self._on_view
         self.watch.on_silent = self.ground.doubt
         self.collector.add(self.watch)
@@ -240,6 +240,11 @@ class Lab:
     def _on_lost(self, reason: str) -> None:
         self.failed = True
         self.stop(reason)
+
+    def _on_link_down(self, node: str) -> None:
+        """Its process may have ended, and a new one answer before it is missed."""
+        self.watch.stale(node, gone=True)
+        self.ground.doubt(node)
 
     def _on_process(self, node: str) -> None:
         gone = self.ground.process(node).state in ("starting", "restarting", "stopped", "failed")

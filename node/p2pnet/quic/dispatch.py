@@ -207,19 +207,28 @@ class Dispatcher:
         self._scheduled = False
         self._in_turn = True
         now = self.clock()
-        while self._dirty:
-            dirty, self._dirty = self._dirty, []
-            for connection in dirty:
-                try:
-                    connection.flush(now)
-                except Exception as error:  # noqa: BLE001  # reported by crash; other connections must not suffer
-                    connection.crash(error)
-        self._in_turn = False
+        try:
+            while self._dirty:
+                dirty, self._dirty = self._dirty, []
+                for connection in dirty:
+                    try:
+                        connection.flush(now)
+                    except Exception as error:  # noqa: BLE001  # reported by crash; other connections must not suffer
+                        connection.crash(error)
+        finally:
+            self._in_turn = False
 
     def on_datagrams(self, datagrams: list[Datagram]) -> None:
         """One turn: feed, act, flush."""
-        now = self.clock()
         self._in_turn = True
+        try:
+            self._take(datagrams, self.clock())
+        finally:
+            self.flush()
+
+    # Private
+
+    def _take(self, datagrams: list[Datagram], now: float) -> None:
         touched: dict[Connection, None] = {}
         routes = self._routes
         for data, address in datagrams:
@@ -237,9 +246,6 @@ class Dispatcher:
             except Exception as error:  # noqa: BLE001
                 connection.crash(error)
             self.mark(connection)
-        self.flush()
-
-    # Private
 
     def _make(
         self, address: Any, *, dialled: bool, expect: str | None, admission: Admission | None = None
@@ -286,9 +292,13 @@ class Dispatcher:
             handshakes=self._strangers.total(),
             connections=len(self.live) + len(self.handshakes),
         )
-        if admission is None:
+        if admission is None or self._closing:  # the owner was asked, and may have closed the endpoint
             return None
-        connection = self._make(address, dialled=False, expect=None, admission=admission)
+        try:
+            connection = self._make(address, dialled=False, expect=None, admission=admission)
+        except Exception as error:  # noqa: BLE001  # an identity that cannot be read, say: it costs this handshake only
+            self.loop.call_exception_handler({"message": "no handshake can begin", "exception": error})
+            return None
         connection.engine.new_cids.append(admission.destination_cid)
         connection.start()
         return connection

@@ -1,8 +1,8 @@
 """Flow control: which streams there are, and what the peer may send on them (RFC 9000 sections 4 and 19.5, 19.9-19.11).
 
-A peer may send as many bytes, and open as many streams, as the windows say. It may send more when bytes have left memory
-(`credited`), and open more when streams are over; what it is told is written into packets here, and written again when
-a packet is lost. Frames are parsed elsewhere; nothing here knows of packets that came, of keys or of time.
+A peer may send as many bytes, and open as many streams, as the windows say; more only when bytes have left memory, and
+streams are over. (aioquic doubles a window by itself, on the highest offset *seen*.) What the peer is told is written
+into packets here, and again when a packet is lost. Nothing here knows of parsing, of keys or of time.
 """
 
 from collections import deque
@@ -16,7 +16,7 @@ from aioquic.quic.connection import (
     Limit,
     QuicConnectionError,
 )
-from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicStreamFrame
+from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from aioquic.quic.stream import FinalSizeError, StreamFinishedError
 
@@ -178,14 +178,14 @@ class FlowControl:
         """Stream bytes that came and have not left memory."""
         return int(self.max_data.used) - self.credited
 
-    def on_data(self, frame_type: int, stream_id: int, frame: QuicStreamFrame) -> None:
+    def on_data(self, frame_type: int, stream_id: int, offset: int, data: bytes) -> None:
         """Take a STREAM frame. Raises QuicConnectionError for one beyond a window, StreamFinishedError for a late one."""
         stream = self._find_readable(frame_type, stream_id)
         receiver = stream.receiver
-        newly = self._newly_received(stream, frame.offset + len(frame.data), frame_type)
+        newly = self._newly_received(stream, offset + len(data), frame_type)
         gaps = receiver.gaps
         try:
-            changed = receiver.handle_frame(frame)
+            changed = receiver.handle_data(offset, data, fin=frame_type & 1 == 1)
         except FinalSizeError as error:
             raise violation(QuicErrorCode.FINAL_SIZE_ERROR, frame_type, str(error)) from error
         self.max_data.used += newly
@@ -198,7 +198,7 @@ class FlowControl:
         if changed and not stream.noted:
             stream.noted = True
             self.happenings.append((Happening.READABLE, stream, 0))
-        if receiver.is_finished:
+        if receiver.is_finished and stream.sender.is_finished:
             self.settle(stream)
 
     def on_reset(self, frame_type: int, stream_id: int, code: int, final_size: int) -> None:

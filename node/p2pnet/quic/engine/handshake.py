@@ -20,6 +20,7 @@ from aioquic.quic.packet import QuicProtocolVersion
 from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 
+from p2pnet.quic.engine.packets import KeyPair
 from p2pnet.quic.engine.recovery import Recovery
 from p2pnet.quic.engine.tls import HANDSHAKE_BYTES_MAX, Admit, JudgingContext
 
@@ -56,8 +57,8 @@ class Handshake(QuicConnection):
         self._cryptos = {
             tls.Epoch.INITIAL: self._cryptos_initial[self._version or QuicProtocolVersion.VERSION_1],
             tls.Epoch.ZERO_RTT: NO_KEYS,
-            tls.Epoch.HANDSHAKE: self._key_pair("handshake"),
-            tls.Epoch.ONE_RTT: self._key_pair("1rtt"),
+            tls.Epoch.HANDSHAKE: self._key_pair(CryptoPair, "handshake"),
+            tls.Epoch.ONE_RTT: self._key_pair(KeyPair, "1rtt"),
         }
         self._crypto_buffers = Flight()
         epochs = (tls.Epoch.INITIAL, tls.Epoch.HANDSHAKE, tls.Epoch.ONE_RTT)
@@ -65,13 +66,13 @@ class Handshake(QuicConnection):
         self._spaces = {epoch: QuicPacketSpace(is_application_data=epoch is tls.Epoch.ONE_RTT) for epoch in epochs}
         self._loss.spaces = list(self._spaces.values())
 
-    def _key_pair(self, name: str) -> CryptoPair:
+    def _key_pair(self, kind: type[CryptoPair], name: str) -> CryptoPair:
         """Keys that will come; a trace is told when they do."""
         if self._quic_logger is None:
-            return CryptoPair()
+            return kind()
         ours, theirs = ("client", "server") if self._is_client else ("server", "client")
         received, sent = f"{theirs}_{name}_secret", f"{ours}_{name}_secret"
-        return CryptoPair(
+        return kind(
             recv_setup_cb=functools.partial(self._log_key_updated, received),
             recv_teardown_cb=functools.partial(self._log_key_retired, received),
             send_setup_cb=functools.partial(self._log_key_updated, sent),

@@ -11,10 +11,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from aioquic.quic.congestion.base import K_INITIAL_WINDOW
+from aioquic.quic.congestion.base import K_GRANULARITY, K_INITIAL_WINDOW
 from aioquic.quic.congestion.cubic import CubicCongestionControl
 from aioquic.quic.congestion.reno import RenoCongestionControl
-from aioquic.quic.packet_builder import QuicSentPacket
+from aioquic.quic.packet_builder import QuicDeliveryState, QuicSentPacket
+from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import QuicPacketPacer, QuicPacketRecovery, QuicPacketSpace
 from aioquic.tls import Epoch
 
@@ -27,10 +28,8 @@ _BURST_PACKETS = 64  # aioquic's timers tick in milliseconds, and one sendmsg ca
 
 class _Reno(RenoCongestionControl):
     app_limited = False
-    on_acked: Callable[[float, QuicSentPacket], None]
 
     def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
-        self.on_acked(now, packet)
         if self.app_limited:
             self.bytes_in_flight -= packet.sent_bytes
         else:
@@ -39,10 +38,8 @@ class _Reno(RenoCongestionControl):
 
 class _Cubic(CubicCongestionControl):
     app_limited = False
-    on_acked: Callable[[float, QuicSentPacket], None]
 
     def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
-        self.on_acked(now, packet)
         if self.app_limited:
             self.bytes_in_flight -= packet.sent_bytes
             self.last_ack = packet.sent_time or 0.0
@@ -165,15 +162,62 @@ class Recovery(QuicPacketRecovery):
         else:
             self._send_probe()
 
-    def _control(self) -> Any:
-        control = _CONTROLS[self._congestion](max_datagram_size=self._datagram_bytes)
-        control.on_acked = self._on_acked
-        return control
+    def on_ack_received(self, *, ack_rangeset: RangeSet, ack_delay: float, now: float, space: QuicPacketSpace) -> None:
+        """As aioquic (RFC 9002 appendix A.7), at the cost of what is newly acknowledged, not of all that is in flight."""
+        largest = ack_rangeset[-1].stop - 1
+        space.largest_acked_packet = max(space.largest_acked_packet, largest)
+        newly = _take(space.sent_packets, ack_rangeset)
+        if not newly:
+            return
+        eliciting = self._settle_acked(newly, now, space)
+        newest = newly[-1]
+        if newest.packet_number == largest and eliciting:
+            self._measure_rtt(now - (newest.sent_time or 0.0), min(ack_delay, self.max_ack_delay), now)
+        self._detect_loss(now=now, space=space)
+        if self.peer_completed_address_validation:
+            self._pto_count = 0
+        if self._quic_logger is not None:
+            self._log_metrics_updated(log_rtt=newest.packet_number == largest and eliciting)
 
-    def _on_acked(self, now: float, packet: QuicSentPacket) -> None:
-        self.waiting_since = now
-        if packet.epoch is Epoch.ONE_RTT and packet.sent_bytes <= self._datagram_bytes:
-            self._mtu.on_packet_acked(packet.sent_bytes, packet.packet_number)
+    def _settle_acked(self, packets: list[QuicSentPacket], now: float, space: QuicPacketSpace) -> bool:
+        """Tell everybody concerned that these arrived; whether any of them had asked for an acknowledgement."""
+        eliciting = False
+        arrived: dict[int, int] = {}  # the newest of each size
+        for packet in packets:
+            if packet.is_ack_eliciting:
+                eliciting = True
+                space.ack_eliciting_in_flight -= 1
+            if packet.in_flight:
+                self.waiting_since = now
+                self._cc.on_packet_acked(packet=packet, now=now)
+                arrived[packet.sent_bytes] = packet.packet_number
+            for handler, arguments in packet.delivery_handlers:
+                handler(QuicDeliveryState.ACKED, *arguments)
+        if space.is_application_data:
+            for size, number in arrived.items():
+                if size <= self._datagram_bytes:
+                    self._mtu.on_packet_acked(size, number)
+        return eliciting
+
+    def _measure_rtt(self, latest: float, ack_delay: float, now: float) -> None:
+        """RFC 9002 section 5.3, as aioquic has it."""
+        self._rtt_latest = max(latest, K_GRANULARITY)
+        self._rtt_min = min(self._rtt_min, self._rtt_latest)
+        if self._rtt_latest > self._rtt_min + ack_delay:
+            self._rtt_latest -= ack_delay
+        if self._rtt_initialized:
+            self._rtt_variance = 3 / 4 * self._rtt_variance + 1 / 4 * abs(self._rtt_min - self._rtt_latest)
+            self._rtt_smoothed = 7 / 8 * self._rtt_smoothed + 1 / 8 * self._rtt_latest
+        else:
+            self._rtt_first_sample_time = now
+            self._rtt_initialized = True
+            self._rtt_variance = latest / 2
+            self._rtt_smoothed = latest
+        self._cc.on_rtt_measurement(now=now, rtt=latest)
+        self._pacer.update_rate(congestion_window=self._cc.congestion_window, smoothed_rtt=self._rtt_smoothed)
+
+    def _control(self) -> Any:
+        return _CONTROLS[self._congestion](max_datagram_size=self._datagram_bytes)
 
     def _on_packets_lost(
         self,
@@ -205,3 +249,15 @@ class Recovery(QuicPacketRecovery):
             persistent_congestion=persistent_congestion,
             space=space,
         )
+
+
+def _take(sent: dict[int, QuicSentPacket], ranges: Iterable[range]) -> list[QuicSentPacket]:
+    """Remove and return the packets whose numbers are in `ranges`: both are in order."""
+    taken: list[QuicSentPacket] = []
+    for one in ranges:
+        oldest = next(iter(sent), one.stop)
+        numbers: Iterable[int] = range(max(one.start, oldest), one.stop)
+        if one.stop - oldest > len(sent):  # there are holes: the peer may name far more numbers than are left
+            numbers = [number for number in sent if number in one]
+        taken += [packet for number in numbers if (packet := sent.pop(number, None)) is not None]
+    return taken

@@ -7,13 +7,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from aioquic.buffer import size_uint_var
-from aioquic.quic.connection import RESET_STREAM_FRAME_CAPACITY
-from aioquic.quic.packet import QuicFrameType
+from aioquic.quic.packet import QuicFrameType, QuicStreamFrame
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 
 from p2pnet.quic.engine.flow import ROOM_MIN, PeerLimits
+from p2pnet.quic.engine.packets import Told, varint
 from p2pnet.quic.engine.streams import Stream
+
+FRAME_DATA_MAX = (1 << 14) - 1  # bytes of one frame: its length is written in two
+# Frame types with a length, by whether the frame has an offset (2) and is the last (1); and RESET_STREAM.
+_STREAM = tuple(bytes((QuicFrameType.STREAM_BASE | 2 | bits,)) for bits in (0, 1, 4, 5))
+_RESET = bytes((QuicFrameType.RESET_STREAM,))
 
 
 class SendQueue:
@@ -29,7 +33,7 @@ class SendQueue:
         self._on_sent = on_sent
         self._quic_logger = quic_logger
         self._used = 0  # of the peer's max_data
-        self._starved: dict[Stream, None] = {}  # have data, wait for more of it
+        self._blocked: dict[Stream, None] = {}  # have data, wait for the peer to raise it
 
     def add(self, stream: Stream) -> None:
         """The stream has something to send."""
@@ -47,30 +51,34 @@ class SendQueue:
         """Give up our half of the stream; whether that was news."""
         news = stream.sender.reset(code)
         if news:
+            self._blocked.pop(stream, None)
             self.add(stream)
         return news
 
-    def on_stream_allowance(self, stream: Stream) -> None:
-        """The peer lets this stream go on."""
+    def on_stream_credit(self, stream: Stream) -> None:
+        """The peer may take more on this stream."""
         if not stream.sender.buffer_is_empty:
             self.add(stream)
 
-    def on_allowance(self) -> None:
-        """The peer takes more on the whole connection."""
-        starved, self._starved = self._starved, {}
-        for stream in starved:
+    def on_connection_credit(self) -> None:
+        """The peer may take more on the connection as a whole."""
+        blocked, self._blocked = self._blocked, {}
+        for stream in blocked:
             self.add(stream)
 
-    def write(self, builder: QuicPacketBuilder) -> None:
-        """Fill the packet."""
-        while self.queues and builder.remaining_flight_space >= ROOM_MIN:
+    def fill(self, room: int, frames: list[bytes], told: list[Told]) -> int:
+        """Add frames of at most `room` bytes, each as its head and its data; the room that is left.
+
+        `told` gets one for each: to be called when it is known what became of the packet.
+        """
+        while self.queues and room >= ROOM_MIN:
             priority, queue = next(iter(self.queues.items()))
             stream = queue[0]
             sender = stream.sender
             if sender.reset_pending:
-                self._write_reset(builder, stream)
-            elif not sender.buffer_is_empty and not self._write_data(builder, stream):
-                return
+                room -= self._add_reset(stream, frames, told)
+            elif not sender.buffer_is_empty:
+                room -= self._add_data(stream, room, frames, told)
             queue.popleft()
             if not sender.buffer_is_empty and stream.queued:
                 queue.append(stream)
@@ -78,59 +86,60 @@ class SendQueue:
             stream.queued = False
             if not queue:
                 del self.queues[priority]
+        return room
 
-    def _write_data(self, builder: QuicPacketBuilder, stream: Stream) -> bool:
-        """One STREAM frame. False when the packet has no room; without credit the stream leaves the queue."""
+    def write(self, builder: QuicPacketBuilder) -> None:
+        """Fill aioquic's packet."""
+        frames: list[bytes] = []
+        told: list[Told] = []
+        self.fill(builder.remaining_flight_space, frames, told)
+        for index, (handler, arguments) in enumerate(told):
+            head, data = frames[2 * index], frames[2 * index + 1]
+            size = len(head) + len(data)
+            buf = builder.start_frame(head[0], capacity=size, handler=handler, handler_args=arguments)
+            buf.push_bytes(head[1:])
+            buf.push_bytes(data)
+            if self._quic_logger is not None and builder.quic_logger_frames is not None and data:
+                self._log(builder.quic_logger_frames, data, *arguments)
+
+    def _add_data(self, stream: Stream, room: int, frames: list[bytes], told: list[Told]) -> int:
+        """One STREAM frame; its bytes. Without credit the stream leaves the queue, and there is none."""
         sender = stream.sender
-        credit = self._limits.max_data - self._used
-        highest = sender.highest_offset
-        if sender.next_offset == highest and sender.has_unsent:
+        start, stop = sender.next
+        fresh = start < stop and start == sender.highest_offset  # repeated bytes need no credit
+        if fresh:
+            credit = self._limits.max_data - self._used
             if credit <= 0:
-                self._starved[stream] = None
+                self._blocked[stream] = None
                 stream.queued = False
-                return True
-            if stream.max_stream_data_remote <= highest:
+                return 0
+            stop = min(stop, start + credit, stream.max_stream_data_remote)
+            if stop <= start:
                 stream.queued = False
-                return True
-        if not self._write_frame(builder, stream, min(highest + credit, stream.max_stream_data_remote)):
-            return False
-        self._used += sender.highest_offset - highest
-        return True
+                return 0
+        head = varint(stream.stream_id)
+        if start:
+            head += varint(start)
+        stop = min(stop, start + room - len(head) - 3, start + FRAME_DATA_MAX)
+        data, fin = sender.take(start, stop)
+        if fresh:
+            self._used += stop - start
+        head = _STREAM[fin | 2 if start else fin] + head + (len(data) | 0x4000).to_bytes(2, "big")
+        frames += (head, data)
+        told.append((self._on_data_delivery, (stream, start, stop, fin)))
+        return len(head) + len(data)
 
-    def _write_frame(self, builder: QuicPacketBuilder, stream: Stream, max_offset: int) -> bool:
+    def _add_reset(self, stream: Stream, frames: list[bytes], told: list[Told]) -> int:
         sender = stream.sender
-        position = sender.next_offset
-        overhead = 3 + size_uint_var(stream.stream_id) + (size_uint_var(position) if position else 0)
-        frame = sender.get_frame(builder.remaining_flight_space - overhead, max_offset)
-        if frame is None:
-            return False
-        data = frame.data
-        buf = builder.start_frame(
-            QuicFrameType.STREAM_BASE | 2 | (4 if frame.offset else 0) | (1 if frame.fin else 0),
-            capacity=overhead,
-            handler=self._on_data_delivery,
-            handler_args=(stream, frame.offset, frame.offset + len(data), frame.fin),
-        )
-        buf.push_uint_var(stream.stream_id)
-        if frame.offset:
-            buf.push_uint_var(frame.offset)
-        buf.push_uint16(len(data) | 0x4000)
-        buf.push_bytes(data)
-        if self._quic_logger is not None and builder.quic_logger_frames is not None:
-            builder.quic_logger_frames.append(self._quic_logger.encode_stream_frame(frame, stream_id=stream.stream_id))
-        return True
+        sender.reset_pending = False
+        head = _RESET + varint(stream.stream_id) + varint(sender.reset_code or 0) + varint(sender.highest_offset)
+        frames += (head, b"")
+        told.append((self._on_reset_delivery, (stream,)))
+        return len(head)
 
-    def _write_reset(self, builder: QuicPacketBuilder, stream: Stream) -> None:
-        buf = builder.start_frame(
-            QuicFrameType.RESET_STREAM,
-            capacity=RESET_STREAM_FRAME_CAPACITY,
-            handler=self._on_reset_delivery,
-            handler_args=(stream,),
-        )
-        stream.sender.reset_pending = False
-        buf.push_uint_var(stream.stream_id)
-        buf.push_uint_var(stream.sender.reset_code or 0)
-        buf.push_uint_var(stream.sender.highest_offset)
+    def _log(self, log: list[Any], data: bytes, stream: Stream, start: int, _stop: int, fin: bool) -> None:
+        frame = QuicStreamFrame(data=data, fin=fin, offset=start)
+        log.append(self._quic_logger.encode_stream_frame(frame, stream_id=stream.stream_id))
 
     def _on_data_delivery(self, delivery: QuicDeliveryState, stream: Stream, start: int, stop: int, fin: bool) -> None:
         if delivery is QuicDeliveryState.ACKED:

@@ -9,18 +9,16 @@ thousand peers uncopied.
 from bisect import bisect_right
 from typing import Any
 
-from aioquic.quic.packet import QuicErrorCode, QuicStreamFrame
+from aioquic.quic.packet import QuicErrorCode
 from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.stream import FinalSizeError
-
-_FRAME_MIN = 24  # a shorter tail of a packet is left empty: a frame's own cost would exceed its content
 
 
 class ReceiveSide:
     """The peer's half of a stream: frames in, bytes in order out."""
 
     __slots__ = (
-        "_early", "_final_size", "ended", "handed", "highest_offset", "is_finished", "pieces", "position", "stop_code",
+        "_early", "_final_size", "ended", "gaps", "handed", "highest_offset", "is_finished", "pieces", "position", "stop_code",
     )  # fmt: skip
 
     def __init__(self, *, readable: bool = True) -> None:
@@ -34,25 +32,23 @@ class ReceiveSide:
         """Bytes that were taken, or thrown away."""
         self.ended = False
         """The peer has finished this half, and all of it has come."""
+        self.gaps = 0
+        """Pieces kept that came too early."""
         self.stop_code: int | None = None
         """What the peer was told when it was asked to stop."""
         self._early: list[tuple[int, bytearray]] = []
         self._final_size: int | None = None
 
-    @property
-    def gaps(self) -> int:
-        """Pieces kept that came too early."""
-        return len(self._early)
-
-    def handle_frame(self, frame: QuicStreamFrame) -> bool:
+    def handle_data(self, start: int, data: bytes, *, fin: bool) -> bool:
         """Take one STREAM frame, whose bounds have been checked; whether there is anything new to take.
 
         Raises FinalSizeError for a frame that contradicts the size of the stream.
         """
-        start, data = frame.offset, frame.data
         end = start + len(data)
-        self._check_final(end, fin=frame.fin)
-        self.highest_offset = max(self.highest_offset, end)
+        if fin or self._final_size is not None:
+            self._check_final(end, fin=fin)
+        if end > self.highest_offset:  # noqa: PLR1730  # once per packet, and max() takes ten times as long
+            self.highest_offset = end
         if self.is_finished:
             return False
         if self.stop_code is not None:
@@ -88,7 +84,8 @@ class ReceiveSide:
     def take(self) -> list[bytes]:
         """The bytes in order that have come since the last call."""
         pieces, self.pieces = self.pieces, []
-        self.handed = self.position
+        if pieces:  # else it may have been refused, and more thrown away than came in order
+            self.handed = self.position
         return pieces
 
     def stop(self, error_code: int = QuicErrorCode.NO_ERROR) -> bool:
@@ -115,6 +112,7 @@ class ReceiveSide:
 
     def _discard(self) -> None:
         self._early = []
+        self.gaps = 0
         self.pieces = []
         if self._final_size is not None:
             self.is_finished = True
@@ -131,6 +129,7 @@ class ReceiveSide:
                 self.pieces.append(bytes(data[skip:]) if skip else bytes(data))
                 self.position = start + len(data)
         del early[:used]
+        self.gaps = len(early)
 
     def _keep(self, start: int, data: bytes) -> None:
         """Keep data that came too early: only what came, never the gap before it, and nothing twice.
@@ -155,6 +154,7 @@ class ReceiveSide:
             data = data[len(piece) :]
             start += len(piece)
             index += 1
+        self.gaps = len(early)
 
 
 class SendSide:
@@ -182,17 +182,6 @@ class SendSide:
         self._acked_to = 0
         self._acked_fin = False
 
-    @property
-    def next_offset(self) -> int:
-        """Where the next frame starts: its head is sized by it."""
-        lost = self._lost
-        return lost[0].start if lost is not None and len(lost) else self.highest_offset
-
-    @property
-    def has_unsent(self) -> bool:
-        """Whether some bytes have never been sent: those need credit, repeated ones do not."""
-        return self.highest_offset < self._size
-
     def write(self, data: bytes, end_stream: bool = False) -> None:
         """Add one piece; it is kept, not copied."""
         if self._fin or self.reset_code is not None:
@@ -206,40 +195,42 @@ class SendSide:
             self._fin = self._fin_pending = True
             self.buffer_is_empty = False
 
-    def get_frame(self, max_size: int, max_offset: int) -> QuicStreamFrame | None:
-        """The next frame of at most `max_size` bytes, up to the peer's credit; None when nothing fits."""
-        if max_size < 0:
-            return None
+    @property
+    def next(self) -> tuple[int, int]:
+        """What the next frame would hold: its first offset, and one past the last of what could follow in one piece."""
         lost = self._lost
         if lost is not None and len(lost):
-            start, end = lost[0].start, lost[0].stop
-        elif self.highest_offset < self._size:
-            start, end = self.highest_offset, self._size
-        else:
-            self.buffer_is_empty = True
-            if not self._fin_pending:
-                return None
-            self._fin_pending = False
-            return QuicStreamFrame(fin=True, offset=self._size)
-        stop = min(end, start + max_size, max_offset)
-        if stop <= start or (stop - start < _FRAME_MIN and stop == start + max_size and stop < end):
-            return None
-        frame = QuicStreamFrame(data=self._cut(start, stop), offset=start)
+            return lost[0].start, lost[0].stop
+        return self.highest_offset, self._size
+
+    def take(self, start: int, stop: int) -> tuple[bytes, bool]:
+        """The bytes from `start`, which `next` said, to `stop`, which is not beyond; and whether the half ends there."""
+        lost = self._lost
         if lost is not None and len(lost):
             lost.subtract(start, stop)
+            again = bool(len(lost))
+        else:
+            again = False
+        pieces = self._pieces
+        if len(pieces) == 1:
+            data = pieces[0] if stop - start == self._size else pieces[0][start:stop]
+        else:
+            data = self._cut(start, stop) if stop > start else b""
         self.highest_offset = max(self.highest_offset, stop)
-        if stop == self._size and self._fin:
-            frame.fin = True
+        fin = self._fin and stop == self._size
+        if fin:
             self._fin_pending = False
-        if self.highest_offset == self._size and not self._fin_pending and not (lost is not None and len(lost)):
+        if not (again or self._fin_pending) and self.highest_offset == self._size:
             self.buffer_is_empty = True
-        return frame
+        return data, fin
 
     def handle_ack(self, start: int, stop: int, fin: bool) -> bool:
         """A frame was acknowledged; whether all of this half is now."""
         if self.reset_code is not None or self.is_finished:
             return False
-        if stop > start:
+        if self._acked is None and start <= self._acked_to:
+            self._acked_to = max(self._acked_to, stop)
+        elif stop > start:
             self._acknowledge(start, stop)
         if fin:
             self._acked_fin = True
@@ -291,8 +282,6 @@ class SendSide:
 
     def _cut(self, start: int, stop: int) -> bytes:
         pieces = self._pieces
-        if len(pieces) == 1:
-            return pieces[0] if stop - start == self._size else pieces[0][start:stop]
         index = bisect_right(self._starts, start) - 1
         first = self._starts[index]
         data = pieces[index][start - first : stop - first]

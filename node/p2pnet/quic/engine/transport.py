@@ -1,8 +1,8 @@
-"""aioquic's connection with fixed bounds: its own streams, its own judge of certificates, nothing that grows.
+"""aioquic's connection with bounds: packets and frames, the path, the handshake, the end.
 
-aioquic's limit writers double a window by themselves on the highest offset *seen*; here credit is given only for bytes
-that left memory, in windows of fixed size. aioquic walks every stream for each packet; here only streams with something
-to send are looked at, the most urgent first. aioquic is pinned to its minor version for this.
+Its streams are kept by `FlowControl` and sent by `SendQueue`; frames about them are parsed here and handed over, and
+what these two have to say is put into packets in the order given here. aioquic is pinned to its minor version for what
+is overridden.
 """
 
 # ruff: noqa: SLF001  # the loss recovery and the ciphers of our own connection
@@ -19,7 +19,6 @@ from aioquic.buffer import UINT_VAR_MAX
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import (
     END_STATES,
-    QuicConnectionError,
     QuicConnectionId,
     QuicConnectionState,
     QuicNetworkPath,
@@ -30,17 +29,17 @@ from aioquic.quic.packet import (
     QuicFrameType,
     QuicPacketType,
     QuicStreamFrame,
-    get_spin_bit,
     pull_quic_transport_parameters,
 )
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
-from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
+from aioquic.quic.recovery import QuicPacketSpace
 
 from p2pnet.quic.engine.flow import ROOM_MIN, FlowControl, Happening, PeerLimits, Windows, violation
 from p2pnet.quic.engine.handshake import Handshake
 from p2pnet.quic.engine.mtu import BASE, PathMtu
 from p2pnet.quic.engine.recovery import Recovery
 from p2pnet.quic.engine.sending import SendQueue
+from p2pnet.quic.engine.short import receive, write
 from p2pnet.quic.engine.tls import CID_BYTES, Admit
 
 CRYPTO_PENDING_MAX = 64 * 1024  # out-of-order handshake bytes of one stranger
@@ -55,9 +54,9 @@ if (_aioquic := logging.getLogger("quic")).level == logging.NOTSET:
 
 
 class Transport(Handshake):
-    """A QuicConnection that keeps to its windows, and notes what happened to streams instead of raising events."""
+    """A QuicConnection that keeps to its windows; what happens to streams is noted in `flow`, not raised as events."""
 
-    _streams: dict[int, Any]  # the flow control's, as are the limits
+    _streams: dict[int, Any]  # the same object as the flow control's, as are the limits: aioquic reads them
     _loss: Recovery
 
     def __init__(
@@ -85,6 +84,8 @@ class Transport(Handshake):
         self.mtu = PathMtu(largest=largest_datagram)
         self.now = 0.0
         """The caller's time, for what aioquic does not hand on."""
+        self.heard_at = -1.0
+        """When a packet of the short way was last received, in the caller's time."""
         self.unheard = False
         """The peer acknowledged nothing for the idle time."""
         self.close_heard = False
@@ -128,21 +129,11 @@ class Transport(Handshake):
             return True
         if self._mtu_probe_due(now):
             return True
-        if self._has_application_data(self._spaces[tls.Epoch.ONE_RTT], self._network_paths[0], now):
+        if self._has_application_data(self._spaces[tls.Epoch.ONE_RTT], now):
             return True
         # What held a packet back is over; left in the past, this time would make the timer ring without end.
         self._pacing_at = None
         return False
-
-    def close_application(self, code: int, text: str) -> None:
-        """The owner's end, in the owner's code."""
-        super().close(error_code=code, frame_type=None, reason_phrase=text)
-
-    def close(
-        self, error_code: int = QuicErrorCode.NO_ERROR, frame_type: int | None = None, reason_phrase: str = ""
-    ) -> None:
-        """QUIC's end: aioquic, which cannot always name the frame at fault, would pass it off as the owner's."""
-        super().close(error_code, QuicFrameType.PADDING if frame_type is None else frame_type, reason_phrase)
 
     def handle_timer(self, now: float) -> None:
         """As aioquic; a peer that talks but acknowledges nothing is given up like a silent one."""
@@ -159,29 +150,17 @@ class Transport(Handshake):
             self.close(QuicErrorCode.NO_ERROR, QuicFrameType.PADDING, "the peer acknowledges nothing")
 
     def renew_keys(self, after_packets: int) -> None:
-        """Start new keys when so many packets were sent under the present ones (RFC 9001 section 6.6)."""
-        if self._handshake_confirmed and self._packet_number - self._key_phase_began >= after_packets:
+        """Start new keys when so many packets were sent under the present ones (RFC 9001 section 6.6).
+
+        Not before one of those was acknowledged (section 6.1).
+        """
+        if (
+            self._handshake_confirmed
+            and self._packet_number - self._key_phase_began >= after_packets
+            and self._spaces[tls.Epoch.ONE_RTT].largest_acked_packet >= self._key_phase_began
+        ):
             self._key_phase_began = self._packet_number
             self.request_key_update()
-
-    def hear_close(self, data: bytes) -> None:
-        """While closing: take note of a CONNECTION_CLOSE of the peer's, all that matters now."""
-        crypto = self._cryptos.get(tls.Epoch.ONE_RTT)
-        if crypto is None or len(data) <= 1 + CID_BYTES or data[0] & 0xC0 != 0x40:
-            return
-        try:
-            _, payload, _ = crypto.decrypt_packet(
-                data, 1 + CID_BYTES, self._spaces[tls.Epoch.ONE_RTT].expected_packet_number
-            )
-        except CryptoError:
-            return
-        self.close_heard = payload[:1] in (b"\x1c", b"\x1d")
-
-    def end_trace(self) -> None:
-        """Write the qlog file, if there is one, also when the end of the closing period is not waited for."""
-        if self._quic_logger is not None and self._configuration.quic_logger is not None:
-            self._configuration.quic_logger.end_trace(self._quic_logger)
-            self._quic_logger = None
 
     def too_big(self, size: int) -> None:
         """The system does not take datagrams of this size for the present path: they never left."""
@@ -190,7 +169,13 @@ class Transport(Handshake):
         gone = [packet for packet in space.sent_packets.values() if packet.sent_bytes == size]
         self._loss._on_packets_lost(congestion_event=False, now=self.now, packets=gone, space=space)
 
-    # Receiving
+    def end_trace(self) -> None:
+        """Write the qlog file, if there is one, also when the end of the closing period is not waited for."""
+        if self._quic_logger is not None and self._configuration.quic_logger is not None:
+            self._configuration.quic_logger.end_trace(self._quic_logger)
+            self._quic_logger = None
+
+    # Packets that come
 
     def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
         """As aioquic, with a short way for what nearly all datagrams are: one 1-RTT packet on the path in use."""
@@ -204,7 +189,7 @@ class Transport(Handshake):
             and self._quic_logger is None
             and self._close_event is None
         ):
-            self._receive_short(data, now)
+            receive(self, data, now)
             return
         path = self._network_paths[0] if self._network_paths else None
         super().receive_datagram(data, addr, now)
@@ -212,45 +197,30 @@ class Transport(Handshake):
             self._loss.start_anew()
             self.mtu.reset(now, self._packet_number)
 
-    def _receive_short(self, data: bytes, now: float) -> None:
-        """The steps of aioquic's receive_datagram that apply, in its order."""
-        space = self._spaces[tls.Epoch.ONE_RTT]
-        try:
-            header, payload, number = self._cryptos[tls.Epoch.ONE_RTT].decrypt_packet(
-                data, 1 + CID_BYTES, space.expected_packet_number
-            )
-        except CryptoError:
-            return
-        if number in space.received_packets:
-            return
-        if header[0] & 0x18:
-            self.close(QuicErrorCode.PROTOCOL_VIOLATION, QuicFrameType.PADDING, "Reserved bits must be zero")
-            return
-        if number > space.expected_packet_number:
-            space.expected_packet_number = number + 1
-        if number > self._spin_highest_pn:
-            spin = get_spin_bit(header[0])
-            self._spin_bit = not spin if self._is_client else spin
-            self._spin_highest_pn = number
-        context = QuicReceiveContext(tls.Epoch.ONE_RTT, self.host_cid, self._network_paths[0], None, now, None)
-        try:
-            is_ack_eliciting, _ = self._payload_received(context, payload)
-        except QuicConnectionError as error:
-            self.close(error.error_code, error.frame_type, error.reason_phrase)
-            return
-        if self._close_event is not None:
-            return
-        self._close_at = now + self._idle_timeout()
-        self._ack_eliciting_sent_since_receipt = False
-        if number > space.largest_received_packet:
-            space.largest_received_packet = number
-            space.largest_received_time = now
-        space.ack_queue.add(number)
-        space.received_packets.add(number)
-        if len(space.ack_queue) > MAX_ACK_RANGES:
-            space.ack_queue.shift()
-        if is_ack_eliciting and space.ack_at is None:
-            space.ack_at = now + self._ack_delay
+    # Frames that come
+
+    def _handle_ack_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        position = buf.tell()
+        largest = buf.pull_uint_var()
+        buf.seek(position)
+        self.check_acknowledged(frame_type, largest)
+        super()._handle_ack_frame(context, frame_type, buf)
+
+    def check_acknowledged(self, frame_type: int, largest: int) -> None:
+        """Raises for the number of a packet that was never sent."""
+        # aioquic would believe it, and take every packet from then on for lost. It numbers all spaces in one row.
+        if largest >= self._packet_number:
+            raise violation(QuicErrorCode.PROTOCOL_VIOLATION, frame_type, "Acknowledged a packet never sent")
+
+    def _handle_crypto_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        position = buf.tell()
+        end = buf.pull_uint_var() + buf.pull_uint_var()
+        buf.seek(position)
+        receiver = self._crypto_streams[context.epoch].receiver
+        # aioquic would let each stranger make it allocate half a megabyte per epoch, in as many pieces as it likes.
+        if end - receiver.starting_offset() > CRYPTO_PENDING_MAX or len(receiver._ranges) > CRYPTO_PIECES_MAX:
+            raise violation(QuicErrorCode.CRYPTO_BUFFER_EXCEEDED, frame_type, "too much crypto buffering")
+        super()._handle_crypto_frame(context, frame_type, buf)
 
     def _get_or_create_stream(self, frame_type: int, stream_id: int) -> Any:
         return self.flow.find(frame_type, stream_id)
@@ -259,12 +229,17 @@ class Transport(Handshake):
         stream_id = buf.pull_uint_var()
         offset = buf.pull_uint_var() if frame_type & 4 else 0
         length = buf.pull_uint_var() if frame_type & 2 else buf.capacity - buf.tell()
-        if offset + length > UINT_VAR_MAX:
-            raise violation(QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, "offset + length cannot exceed 2^62 - 1")
-        frame = QuicStreamFrame(offset=offset, data=buf.pull_bytes(length), fin=bool(frame_type & 1))
+        data = buf.pull_bytes(length)
         if self._quic_logger is not None and context.quic_logger_frames is not None:
+            frame = QuicStreamFrame(offset=offset, data=data, fin=bool(frame_type & 1))
             context.quic_logger_frames.append(self._quic_logger.encode_stream_frame(frame, stream_id=stream_id))
-        self.flow.on_data(frame_type, stream_id, frame)
+        self.on_stream_data(frame_type, stream_id, offset, data)
+
+    def on_stream_data(self, frame_type: int, stream_id: int, offset: int, data: bytes) -> None:
+        """Take what a STREAM frame holds. Raises as `FlowControl.on_data`."""
+        if offset + len(data) > UINT_VAR_MAX:
+            raise violation(QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, "offset + length cannot exceed 2^62 - 1")
+        self.flow.on_data(frame_type, stream_id, offset, data)
 
     def _handle_reset_stream_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         del context
@@ -289,12 +264,12 @@ class Transport(Handshake):
         super()._handle_max_stream_data_frame(context, frame_type, buf)
         stream = self._streams.get(stream_id)
         if stream is not None:
-            self.sending.on_stream_allowance(stream)
+            self.sending.on_stream_credit(stream)
 
     def _handle_max_data_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         super()._handle_max_data_frame(context, frame_type, buf)
         self._learn_peer_limits()
-        self.sending.on_allowance()
+        self.sending.on_connection_credit()
 
     def _handle_max_streams_bidi_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         super()._handle_max_streams_bidi_frame(context, frame_type, buf)
@@ -305,40 +280,11 @@ class Transport(Handshake):
         self._learn_peer_limits()
 
     def _learn_peer_limits(self) -> None:
+        """Hand on what aioquic has read of the peer's limits."""
         for name in _PEER_LIMITS:
             setattr(self.flow.peer, name, getattr(self, f"_remote_{name}"))
 
-    def _handle_new_connection_id_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
-        super()._handle_new_connection_id_frame(context, frame_type, buf)
-        self._forget_old_sequence_numbers()
-        # Only a server may send a reset token with its first cid (RFC 9000 section 18.2): to learn that a client has
-        # forgotten the connection, its server must use one of the later ones.
-        if not self._is_client and self._peer_cid.stateless_reset_token is None:
-            self.change_connection_id()
-
-    def _forget_old_sequence_numbers(self) -> None:
-        """Aioquic remembers every number a peer ever gave to a cid: below the ones in use, none is new any more."""
-        if len(self._peer_cid_sequence_numbers) <= SEQUENCE_NUMBERS_MAX:
-            return
-        reserved = [path.peer_cid for path in self._network_paths if path.peer_cid is not None]
-        lowest = min(one.sequence_number for one in [self._peer_cid, *self._peer_cid_available, *reserved])
-        self._peer_retire_prior_to = max(self._peer_retire_prior_to, lowest)
-        self._peer_cid_sequence_numbers = {one for one in self._peer_cid_sequence_numbers if one >= lowest}
-
-    def _consume_peer_cid(self) -> None:
-        if not self._peer_cid_available:
-            raise violation(
-                QuicErrorCode.CONNECTION_ID_LIMIT_ERROR, QuicFrameType.NEW_CONNECTION_ID, "No connection id left"
-            )
-        super()._consume_peer_cid()
-
-    def _handle_connection_close_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
-        super()._handle_connection_close_frame(context, frame_type, buf)
-        # RFC 9000 section 10.2.2: one packet in answer, so that the peer need not repeat itself.
-        self._echo_close = not self.close_heard and context.epoch is tls.Epoch.ONE_RTT
-        self.close_heard = True
-
-    # Sending
+    # Packets that leave
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
         """As aioquic, with a probe of the path's MTU when one is due, and an answer to a close."""
@@ -346,85 +292,54 @@ class Transport(Handshake):
             self._echo_close = False
             return self._answer_close(now)
         self._follow_mtu()
-        datagrams = super().datagrams_to_send(now)
+        direct = self._may_write_directly()
+        datagrams = [] if direct and not self._control_due() else super().datagrams_to_send(now)
+        if direct and self._close_event is None:
+            datagrams += write(self, now)
         if self._mtu_probe_due(now) and (size := self.mtu.probe(now)) is not None:
             datagrams += self._probe_mtu(size, now)
         return datagrams
 
-    def _send_probing_frames(self, network_path: QuicNetworkPath, now: float) -> list[tuple[bytes, Any]]:
-        """As aioquic; on a path of which nothing is known no larger than all carry, and not beyond the window."""
-        if self._loss.bytes_in_flight > self._loss.congestion_window:
-            network_path.remote_challenges.clear()
-            return []
-        size, self._max_datagram_size = self._max_datagram_size, BASE
-        try:
-            return super()._send_probing_frames(network_path, now)
-        finally:
-            self._max_datagram_size = size
-
-    def _mtu_probe_due(self, now: float) -> bool:
-        at = self.mtu.next_at
-        return (
-            at is not None
-            and at <= now
-            and self._handshake_confirmed
-            and self._state not in END_STATES
-            and self._close_event is None
-            and self._network_paths[0].is_validated
-            and self._loss.congestion_window - self._loss.bytes_in_flight >= self._max_datagram_size
-        )
-
-    def _probe_mtu(self, size: int, now: float) -> list[tuple[bytes, Any]]:
-        """One packet of PING and PADDING that fills `size` bytes (RFC 9000 section 14.4)."""
-        builder = self._builder(size)
-        builder.start_packet(QuicPacketType.ONE_RTT, self._cryptos[tls.Epoch.ONE_RTT])
-        builder.start_frame(
-            QuicFrameType.PING, handler=self._on_mtu_probe_delivery, handler_args=(size, builder.packet_number)
-        )
-        builder._datagram_needs_padding = True
-        path = self._network_paths[0]
-        return self._flush_builder(builder=builder, network_path=path, peer_cid=self._peer_cid.cid, now=now)
-
-    def _answer_close(self, now: float) -> list[tuple[bytes, Any]]:
-        builder = self._builder(BASE)
-        builder.start_packet(QuicPacketType.ONE_RTT, self._cryptos[tls.Epoch.ONE_RTT])
-        self._write_connection_close_frame(
-            builder=builder,
-            epoch=tls.Epoch.ONE_RTT,
-            error_code=QuicErrorCode.NO_ERROR,
-            frame_type=QuicFrameType.PADDING,
-            reason_phrase="",
-        )
-        path = self._network_paths[0]
-        return self._flush_builder(builder=builder, network_path=path, peer_cid=self._peer_cid.cid, now=now)
-
-    def _builder(self, size: int) -> QuicPacketBuilder:
-        return QuicPacketBuilder(
-            host_cid=self.host_cid,
-            is_client=self._is_client,
-            max_datagram_size=size,
-            packet_number=self._packet_number,
-            peer_cid=self._peer_cid.cid,
-            quic_logger=self._quic_logger,
-            spin_bit=self._spin_bit,
-            version=self._version or 0,
-        )
-
-    def _has_application_data(self, space: QuicPacketSpace, path: QuicNetworkPath, now: float) -> bool:
+    def _has_application_data(self, space: QuicPacketSpace, now: float) -> bool:
         if space.ack_at is not None and space.ack_at <= now:
             return True
         if self._probe_pending:
             return True
         if self._loss.congestion_window - self._loss.bytes_in_flight < ROOM_MIN:
             return False
-        flow = self.flow
-        if self.sending.queues or flow.widened or flow.stops_due or self._ping_pending or self._handshake_done_pending:
-            return True
-        if self._retire_connection_ids or path.remote_challenges or not path.is_validated:
-            return True
-        if not self._crypto_streams[tls.Epoch.ONE_RTT].sender.buffer_is_empty:
-            return True
-        return flow.limits_due() or any(not one.was_sent for one in self._host_cids)
+        return bool(self.sending.queues) or self._control_due()
+
+    def _control_due(self) -> bool:
+        """Whether there is anything to say that is neither an acknowledgement nor on a stream of its sender."""
+        flow, path = self.flow, self._network_paths[0]
+        return bool(
+            self._probe_pending
+            or self._ping_pending
+            or flow.widened
+            or flow.stops_due
+            or self._handshake_done_pending
+            or self._retire_connection_ids
+            or path.remote_challenges
+            or not path.is_validated
+            or not self._crypto_streams[tls.Epoch.ONE_RTT].sender.buffer_is_empty
+            or flow.limits_due()
+            or any(not one.was_sent for one in self._host_cids)
+        )
+
+    def _may_write_directly(self) -> bool:
+        """Whether what is left when there is nothing else to say may leave past aioquic's builder.
+
+        It notes frames for qlog, counts bytes on paths that are not validated, and while a STOP_SENDING is not
+        acknowledged it goes with every packet.
+        """
+        return (
+            self._handshake_confirmed
+            and self._close_event is None
+            and self._quic_logger is None
+            and not self.flow.stops
+            and self._network_paths[0].is_validated
+            and len(self._network_paths) == 1
+        )
 
     def _write_application(self, builder: QuicPacketBuilder, network_path: QuicNetworkPath, now: float) -> None:
         crypto = self._cryptos[tls.Epoch.ONE_RTT]
@@ -434,7 +349,10 @@ class Transport(Handshake):
         loss = self._loss
         pacer = loss._pacer
         loss.app_limited = False
-        while self._has_application_data(space, network_path, now):
+        direct = self._may_write_directly()
+        while self._has_application_data(space, now):
+            if direct and not self._control_due():
+                return
             if space.ack_at is None or space.ack_at > now:
                 self._pacing_at = pacer.next_send_time(now=now)
                 if self._pacing_at is not None:
@@ -499,7 +417,58 @@ class Transport(Handshake):
             self._write_path_response_frame(builder=builder, challenge=path.remote_challenges[0])
             path.remote_challenges.popleft()
 
-    # What became of probes
+    def _send_probing_frames(self, network_path: QuicNetworkPath, now: float) -> list[tuple[bytes, Any]]:
+        """As aioquic; on a path of which nothing is known no larger than all carry, and not beyond the window."""
+        if self._loss.bytes_in_flight > self._loss.congestion_window:
+            network_path.remote_challenges.clear()
+            return []
+        size, self._max_datagram_size = self._max_datagram_size, BASE
+        try:
+            return super()._send_probing_frames(network_path, now)
+        finally:
+            self._max_datagram_size = size
+
+    def _builder(self, size: int) -> QuicPacketBuilder:
+        return QuicPacketBuilder(
+            host_cid=self.host_cid,
+            is_client=self._is_client,
+            max_datagram_size=size,
+            packet_number=self._packet_number,
+            peer_cid=self._peer_cid.cid,
+            quic_logger=self._quic_logger,
+            spin_bit=self._spin_bit,
+            version=self._version or 0,
+        )
+
+    # The path's MTU
+
+    def _follow_mtu(self) -> None:
+        if self._max_datagram_size != self.mtu.size:
+            self._max_datagram_size = self.mtu.size
+            self._loss.set_datagram_bytes(self.mtu.size)
+
+    def _mtu_probe_due(self, now: float) -> bool:
+        at = self.mtu.next_at
+        return (
+            at is not None
+            and at <= now
+            and self._handshake_confirmed
+            and self._state not in END_STATES
+            and self._close_event is None
+            and self._network_paths[0].is_validated
+            and self._loss.congestion_window - self._loss.bytes_in_flight >= self._max_datagram_size
+        )
+
+    def _probe_mtu(self, size: int, now: float) -> list[tuple[bytes, Any]]:
+        """One packet of PING and PADDING that fills `size` bytes (RFC 9000 section 14.4)."""
+        builder = self._builder(size)
+        builder.start_packet(QuicPacketType.ONE_RTT, self._cryptos[tls.Epoch.ONE_RTT])
+        builder.start_frame(
+            QuicFrameType.PING, handler=self._on_mtu_probe_delivery, handler_args=(size, builder.packet_number)
+        )
+        builder._datagram_needs_padding = True
+        path = self._network_paths[0]
+        return self._flush_builder(builder=builder, network_path=path, peer_cid=self._peer_cid.cid, now=now)
 
     def _on_mtu_probe_delivery(self, delivery: QuicDeliveryState, size: int, number: int) -> None:
         if delivery is QuicDeliveryState.ACKED:
@@ -507,12 +476,15 @@ class Transport(Handshake):
         else:
             self.mtu.on_probe_lost(size, number, self.now)
 
-    def _follow_mtu(self) -> None:
-        if self._max_datagram_size != self.mtu.size:
-            self._max_datagram_size = self.mtu.size
-            self._loss.set_datagram_bytes(self.mtu.size)
+    # Handshake and connection ids
 
-    # Handshake
+    def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
+        super()._parse_transport_parameters(data, from_session_ticket)
+        # aioquic reads the peer's limit on what it can take in one datagram, and forgets it.
+        limit = pull_quic_transport_parameters(Buffer(data=data)).max_udp_payload_size
+        if limit is not None:
+            self.mtu.limit(limit)
+        self._learn_peer_limits()
 
     def _name_first_cid(self) -> None:
         """Aioquic draws cids and tokens from the system; here chance is an argument, and tokens follow from cids."""
@@ -530,32 +502,78 @@ class Transport(Handshake):
             self._host_cids.append(QuicConnectionId(cid, self._host_cid_seq, self._reset_token(cid)))
             self._host_cid_seq += 1
 
-    def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
-        super()._parse_transport_parameters(data, from_session_ticket)
-        # aioquic reads the peer's limit on what it can take in one datagram, and forgets it.
-        limit = pull_quic_transport_parameters(Buffer(data=data)).max_udp_payload_size
-        if limit is not None:
-            self.mtu.limit(limit)
-        self._learn_peer_limits()
+    def _handle_new_connection_id_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        super()._handle_new_connection_id_frame(context, frame_type, buf)
+        self._forget_old_sequence_numbers()
+        # Only a server may send a reset token with its first cid (RFC 9000 section 18.2): to learn that a client has
+        # forgotten the connection, its server must use one of the later ones.
+        if not self._is_client and self._peer_cid.stateless_reset_token is None:
+            self.change_connection_id()
 
-    def _handle_ack_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
-        position = buf.tell()
-        largest = buf.pull_uint_var()
-        buf.seek(position)
-        # aioquic would believe it, and take every packet from then on for lost. It numbers all spaces in one row.
-        if largest >= self._packet_number:
-            raise violation(QuicErrorCode.PROTOCOL_VIOLATION, frame_type, "Acknowledged a packet never sent")
-        super()._handle_ack_frame(context, frame_type, buf)
+    def _forget_old_sequence_numbers(self) -> None:
+        """Aioquic remembers every number a peer ever gave to a cid: below the ones in use, none is new any more."""
+        if len(self._peer_cid_sequence_numbers) <= SEQUENCE_NUMBERS_MAX:
+            return
+        reserved = [path.peer_cid for path in self._network_paths if path.peer_cid is not None]
+        lowest = min(one.sequence_number for one in [self._peer_cid, *self._peer_cid_available, *reserved])
+        self._peer_retire_prior_to = max(self._peer_retire_prior_to, lowest)
+        self._peer_cid_sequence_numbers = {one for one in self._peer_cid_sequence_numbers if one >= lowest}
 
-    def _handle_crypto_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
-        position = buf.tell()
-        end = buf.pull_uint_var() + buf.pull_uint_var()
-        buf.seek(position)
-        receiver = self._crypto_streams[context.epoch].receiver
-        # aioquic would let each stranger make it allocate half a megabyte per epoch, in as many pieces as it likes.
-        if end - receiver.starting_offset() > CRYPTO_PENDING_MAX or len(receiver._ranges) > CRYPTO_PIECES_MAX:
-            raise violation(QuicErrorCode.CRYPTO_BUFFER_EXCEEDED, frame_type, "too much crypto buffering")
-        super()._handle_crypto_frame(context, frame_type, buf)
+    def _consume_peer_cid(self) -> None:
+        if not self._peer_cid_available:
+            raise violation(
+                QuicErrorCode.CONNECTION_ID_LIMIT_ERROR, QuicFrameType.NEW_CONNECTION_ID, "No connection id left"
+            )
+        super()._consume_peer_cid()
+
+    # The end
+
+    @property
+    def is_closing(self) -> bool:
+        """We have said that it ends, and wait for the peer to know."""
+        return self._state is QuicConnectionState.CLOSING
+
+    def close_application(self, code: int, text: str) -> None:
+        """The owner's end, in the owner's code."""
+        super().close(error_code=code, frame_type=None, reason_phrase=text)
+
+    def close(
+        self, error_code: int = QuicErrorCode.NO_ERROR, frame_type: int | None = None, reason_phrase: str = ""
+    ) -> None:
+        """QUIC's end: aioquic, which cannot always name the frame at fault, would pass it off as the owner's."""
+        super().close(error_code, QuicFrameType.PADDING if frame_type is None else frame_type, reason_phrase)
+
+    def hear_close(self, data: bytes) -> None:
+        """While closing: take note of a CONNECTION_CLOSE of the peer's, all that matters now."""
+        crypto = self._cryptos.get(tls.Epoch.ONE_RTT)
+        if crypto is None or len(data) <= 1 + CID_BYTES or data[0] & 0xC0 != 0x40:
+            return
+        try:
+            _, payload, _ = crypto.decrypt_packet(
+                data, 1 + CID_BYTES, self._spaces[tls.Epoch.ONE_RTT].expected_packet_number
+            )
+        except CryptoError:
+            return
+        self.close_heard = payload[:1] in (b"\x1c", b"\x1d")
+
+    def _handle_connection_close_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        super()._handle_connection_close_frame(context, frame_type, buf)
+        # RFC 9000 section 10.2.2: one packet in answer, so that the peer need not repeat itself.
+        self._echo_close = not self.close_heard and context.epoch is tls.Epoch.ONE_RTT
+        self.close_heard = True
+
+    def _answer_close(self, now: float) -> list[tuple[bytes, Any]]:
+        builder = self._builder(BASE)
+        builder.start_packet(QuicPacketType.ONE_RTT, self._cryptos[tls.Epoch.ONE_RTT])
+        self._write_connection_close_frame(
+            builder=builder,
+            epoch=tls.Epoch.ONE_RTT,
+            error_code=QuicErrorCode.NO_ERROR,
+            frame_type=QuicFrameType.PADDING,
+            reason_phrase="",
+        )
+        path = self._network_paths[0]
+        return self._flush_builder(builder=builder, network_path=path, peer_cid=self._peer_cid.cid, now=now)
 
     def _idle_timeout(self) -> float:
         ours = self._configuration.idle_timeout
@@ -570,8 +588,3 @@ class Transport(Handshake):
     def _three_probe_timeouts(self) -> float:
         """RFC 9000 sections 10.1 and 10.2; a peer has a say in them, by its delays, so they have an end."""
         return 3 * min(self._loss.get_probe_timeout(), PROBE_TIMEOUT_MAX_S)
-
-    @property
-    def is_closing(self) -> bool:
-        """We have said that it ends, and wait for the peer to know."""
-        return self._state is QuicConnectionState.CLOSING

@@ -1,0 +1,194 @@
+"""The short way of a confirmed connection's packets, past aioquic's parser and builder: acknowledgements and stream data.
+
+Nearly all packets have a short header and nothing else in them. What else a packet may hold, and packets of any other
+kind, of other paths, or for a qlog, are aioquic's (see `Transport`). These steps are those of its `receive_datagram`,
+`_payload_received` and `datagrams_to_send` that apply, in its order, and work on its state.
+"""
+
+# ruff: noqa: SLF001  # two functions of Transport that have a file of their own
+
+from typing import TYPE_CHECKING, Any
+
+from aioquic._crypto import CryptoError
+from aioquic.quic.connection import QuicConnectionError, QuicReceiveContext
+from aioquic.quic.packet import QuicErrorCode, QuicFrameType
+from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
+from aioquic.quic.stream import StreamFinishedError
+from aioquic.tls import Epoch
+
+from p2pnet.quic.engine.flow import ROOM_MIN, violation
+from p2pnet.quic.engine.packets import (
+    ACK,
+    STREAM,
+    Sealer,
+    SentPacket,
+    Told,
+    ack_frame,
+    read_ack,
+    read_stream_head,
+    unseal,
+)
+from p2pnet.quic.engine.tls import CID_BYTES
+
+if TYPE_CHECKING:
+    from p2pnet.quic.engine.transport import Transport
+
+FLIGHT_PACKETS = 44  # built before they are handed to the socket: as many as one sendmsg carries
+_PING = b"\x01"
+
+
+def receive(quic: "Transport", data: bytes, now: float) -> None:
+    """Take one packet with a short header, on the path in use."""
+    space = quic._spaces[Epoch.ONE_RTT]
+    try:
+        first, number, payload = unseal(quic._cryptos[Epoch.ONE_RTT], data, 1 + CID_BYTES, space.expected_packet_number)
+    except CryptoError:
+        return
+    if number in space.received_packets:
+        return
+    if first & 0x18:
+        quic.close(QuicErrorCode.PROTOCOL_VIOLATION, QuicFrameType.PADDING, "Reserved bits must be zero")
+        return
+    if number > space.expected_packet_number:
+        space.expected_packet_number = number + 1
+    if number > quic._spin_highest_pn:
+        spin = first & 0x20 != 0
+        quic._spin_bit = not spin if quic._is_client else spin
+        quic._spin_highest_pn = number
+    try:
+        eliciting = read_frames(quic, payload, now)
+    except QuicConnectionError as error:
+        quic.close(error.error_code, error.frame_type, error.reason_phrase)
+        return
+    if quic._close_event is None:
+        _note_received(quic, space, number, now, eliciting=eliciting)
+
+
+def read_frames(quic: "Transport", payload: bytes, now: float) -> bool:
+    """Act on the frames of a 1-RTT packet; whether they ask for an acknowledgement. Raises QuicConnectionError.
+
+    From the first one on that is neither STREAM nor ACK, aioquic reads them.
+    """
+    eliciting = False
+    at = 0
+    while at < len(payload):
+        kind = payload[at]
+        if kind & 0xF8 == STREAM:
+            eliciting = True
+            try:
+                stream_id, offset, start, at = read_stream_head(payload, at)
+            except IndexError:
+                raise _cut_short(kind) from None
+            try:
+                quic.on_stream_data(kind, stream_id, offset, payload[start:at])
+            except StreamFinishedError:
+                continue  # we know the stream no more
+        elif kind == ACK:
+            at = _take_ack(quic, payload, at, now)
+        else:
+            break
+    else:
+        if payload:
+            return eliciting
+    context = QuicReceiveContext(Epoch.ONE_RTT, quic.host_cid, quic._network_paths[0], None, now, None)
+    return quic._payload_received(context, payload[at:])[0] or eliciting
+
+
+def write(quic: "Transport", now: float) -> list[tuple[bytes, Any]]:
+    """A flight of packets with what is to be acknowledged, and stream data as far as window and pacing go."""
+    space, loss, path = quic._spaces[Epoch.ONE_RTT], quic._loss, quic._network_paths[0]
+    sealer = Sealer(quic._cryptos[Epoch.ONE_RTT], quic._peer_cid.cid, spin=quic._spin_bit)
+    datagrams: list[tuple[bytes, Any]] = []
+    quic._pacing_at = None
+    loss.app_limited = False
+    while len(datagrams) < FLIGHT_PACKETS and _may_write(quic, space, now):
+        frames: list[bytes] = []
+        told: list[Told] = []
+        room = min(quic._max_datagram_size, loss.congestion_window - loss.bytes_in_flight) - sealer.overhead
+        eliciting = False
+        if space.ack_at is not None:  # with whatever leaves: that spares the timer and a packet of its own
+            eliciting = _add_ack(quic, space, frames, told, now)
+            room -= sum(map(len, frames))
+        acks = len(told)
+        quic.sending.fill(room, frames, told)
+        if not frames:
+            break
+        eliciting = eliciting or len(told) > acks
+        data = sealer.seal(quic._packet_number, b"".join(frames))
+        packet: Any = SentPacket(quic._packet_number, len(data), now, told, eliciting=eliciting)
+        loss.on_packet_sent(packet=packet, space=space)
+        loss._pacer.update_after_send(now=now)
+        quic._packet_number += 1
+        path.bytes_sent += len(data)
+        datagrams.append((data, path.addr))
+        if eliciting and not quic._ack_eliciting_sent_since_receipt:
+            quic._close_at = now + quic._idle_timeout()
+            quic._ack_eliciting_sent_since_receipt = True
+    return datagrams
+
+
+def _may_write(quic: "Transport", space: QuicPacketSpace, now: float) -> bool:
+    """Whether there is anything to say that window and pacing let through."""
+    if space.ack_at is not None and space.ack_at <= now:
+        return True
+    loss = quic._loss
+    room = loss.congestion_window - loss.bytes_in_flight
+    if not quic.sending.queues:
+        # Nothing more to say although the window has room: its size proves nothing (RFC 9002 section 7.8).
+        loss.app_limited = room >= quic._max_datagram_size
+        return False
+    if room < ROOM_MIN:
+        return False
+    quic._pacing_at = loss._pacer.next_send_time(now=now)
+    return quic._pacing_at is None
+
+
+def _add_ack(quic: "Transport", space: QuicPacketSpace, frames: list[bytes], told: list[Told], now: float) -> bool:
+    """An ACK frame; whether the peer is asked to acknowledge it in turn, as aioquic does to be rid of old ranges."""
+    delay = int((now - (space.largest_received_time or now)) * 1_000_000) >> quic._local_ack_delay_exponent
+    frames.append(ack_frame(space.ack_queue, delay))
+    told.append((quic._on_ack_delivery, (space, space.largest_received_packet)))
+    space.ack_at = None
+    if len(space.ack_queue) > 1 and quic._packet_number % 8 == 0:
+        frames.append(_PING)
+        return True
+    return False
+
+
+def _take_ack(quic: "Transport", payload: bytes, at: int, now: float) -> int:
+    """Where the frame ends."""
+    try:
+        ranges, delay, at = read_ack(payload, at)
+    except IndexError:
+        raise _cut_short(ACK) from None
+    except ValueError as error:
+        raise violation(QuicErrorCode.FRAME_ENCODING_ERROR, ACK, str(error)) from error
+    quic.check_acknowledged(ACK, ranges[-1].stop - 1)
+    quic._loss.peer_completed_address_validation = True
+    quic._loss.on_ack_received(
+        ack_rangeset=ranges,
+        ack_delay=(delay << quic._remote_ack_delay_exponent) / 1_000_000,
+        now=now,
+        space=quic._spaces[Epoch.ONE_RTT],
+    )
+    return at
+
+
+def _note_received(quic: "Transport", space: QuicPacketSpace, number: int, now: float, *, eliciting: bool) -> None:
+    if quic.heard_at != now:  # once a turn
+        quic.heard_at = now
+        quic._close_at = now + quic._idle_timeout()
+    quic._ack_eliciting_sent_since_receipt = False
+    if number > space.largest_received_packet:
+        space.largest_received_packet = number
+        space.largest_received_time = now
+    space.ack_queue.add(number)
+    space.received_packets.add(number)
+    if len(space.ack_queue) > MAX_ACK_RANGES:
+        space.ack_queue.shift()
+    if eliciting and space.ack_at is None:
+        space.ack_at = now + quic._ack_delay
+
+
+def _cut_short(frame_type: int) -> QuicConnectionError:
+    return violation(QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, "Failed to parse frame")
