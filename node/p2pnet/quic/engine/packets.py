@@ -58,11 +58,6 @@ class KeyPair(CryptoPair):
 
     previous: CryptoContext | None = None
 
-    @classmethod
-    def adopt(cls, pair: CryptoPair) -> None:
-        """Turn a pair that aioquic has just made into one of these, in place: it offers no way to supply one."""
-        pair.__class__ = cls
-
     def _update_key(self, trigger: str) -> None:
         previous = CryptoContext(key_phase=self.recv.key_phase)
         previous.aead, previous.hp = self.recv.aead, self.recv.hp

@@ -19,7 +19,6 @@ from aioquic.buffer import UINT_VAR_MAX
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import (
     END_STATES,
-    QuicConnection,
     QuicConnectionId,
     QuicConnectionState,
     QuicNetworkPath,
@@ -37,12 +36,12 @@ from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketSpace
 
 from p2pnet.quic.engine.flow import ROOM_MIN, FlowControl, Happening, PeerLimits, Windows, violation
+from p2pnet.quic.engine.handshake import Handshake
 from p2pnet.quic.engine.mtu import BASE, PathMtu
-from p2pnet.quic.engine.packets import KeyPair
 from p2pnet.quic.engine.recovery import Recovery
 from p2pnet.quic.engine.sending import SendQueue
 from p2pnet.quic.engine.short import receive, write
-from p2pnet.quic.engine.tls import CID_BYTES, Admit, JudgingContext
+from p2pnet.quic.engine.tls import CID_BYTES, Admit
 
 CRYPTO_PENDING_MAX = 64 * 1024  # out-of-order handshake bytes of one stranger
 CRYPTO_PIECES_MAX = 64  # and the pieces they may be in: keeping them in order costs time by their number
@@ -55,7 +54,7 @@ if (_aioquic := logging.getLogger("quic")).level == logging.NOTSET:
     _aioquic.setLevel(logging.ERROR)  # it warns of each mistake of each stranger; ends of connections are told here
 
 
-class Transport(QuicConnection):
+class Transport(Handshake):
     """A QuicConnection that keeps to its windows; what happens to streams is noted in `flow`, not raised as events."""
 
     _streams: dict[int, Any]  # the same object as the flow control's, as are the limits: aioquic reads them
@@ -78,6 +77,8 @@ class Transport(QuicConnection):
             configuration=configuration,
             original_destination_connection_id=original_destination_connection_id,
             retry_source_connection_id=retry_source_connection_id,
+            admit=admit,
+            ask_client=ask_client,
         )
         self.flow = FlowControl(windows, is_client=self._is_client)
         self.sending = SendQueue(self.flow.peer, self.flow.on_sent, self._quic_logger)
@@ -96,8 +97,6 @@ class Transport(QuicConnection):
         """The peer acknowledged nothing for the idle time."""
         self.close_heard = False
         """The peer has said that it knows of the end, or ended it itself."""
-        self._admit = admit
-        self._ask_client = ask_client
         self._chance = chance
         self._reset_token = reset_token
         self._echo_close = False
@@ -488,9 +487,7 @@ class Transport(QuicConnection):
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
-        KeyPair.adopt(self._cryptos[tls.Epoch.ONE_RTT])
         self.space, self.keys = self._spaces[tls.Epoch.ONE_RTT], self._cryptos[tls.Epoch.ONE_RTT]
-        JudgingContext.adopt(self.tls, self._admit, ask_client=self._ask_client)
 
     def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
         super()._parse_transport_parameters(data, from_session_ticket)
