@@ -120,7 +120,7 @@ def _end_of(kind: int, payload: bytes, at: int) -> int:
 
 def _leave_to_aioquic(quic: Quic, frames: bytes, now: float) -> bool:
     context = QuicReceiveContext(Epoch.ONE_RTT, quic.host_cid, quic._network_paths[0], None, now, None)
-    return quic._payload_received(context, frames)[0]
+    return bool(quic._payload_received(context, frames)[0])
 
 
 def write(quic: Quic, now: float) -> list[tuple[bytes, Any]]:
