@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test lint format bench bench-sim bench-rivals soak clean
+.PHONY: help install demo test lint format bench bench-sim bench-quic bench-rivals soak clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ bench: $(STAMP)  ## the figures of docs/performance.md, measured here and now
 
 bench-sim: $(STAMP)  ## figures of the broadcast in virtual time: the same on every machine
 	$(BIN)/python -m tests.bench.broadcast
+
+bench-quic: $(STAMP)  ## the QUIC layer beside aioquic and the real qp2p in one run (qp2p needs cargo)
+	$(BIN)/python -m tests.bench.quic
 
 soak: $(STAMP)  ## the long sweeps, whole
 	$(BIN)/python -m pytest -m soak --timeout 3600

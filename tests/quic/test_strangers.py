@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -23,7 +24,7 @@ from tests.quic.outsiders import (
     retry,
     version_negotiation,
 )
-from tests.quic.victims import MIB, beside, under_attack
+from tests.quic.victims import MIB, TURN_CPU_S, beside, under_attack
 
 from p2pnet.quic import Settings
 
@@ -50,13 +51,25 @@ async def server(world: World) -> AsyncIterator[Endpoint]:
     assert not faults
 
 
-async def _dial_s(endpoint: Any, address: Any) -> float:
-    """How long an honest dial takes."""
-    started = time.monotonic()
-    connection = await endpoint.connect(address, new=True, timeout_s=5)
-    took = time.monotonic() - started
-    connection.close()
-    return took
+class Dials:
+    """Honest dials, all of which must succeed, and how long each took."""
+
+    def __init__(self, address: Any, *endpoints: Endpoint) -> None:
+        self._address = address
+        self._endpoints = endpoints
+        self._seconds: list[float] = []
+
+    async def dial(self) -> None:
+        """One by each endpoint."""
+        for endpoint in self._endpoints:
+            started = time.monotonic()
+            connection = await endpoint.connect(self._address, new=True, timeout_s=5)
+            self._seconds.append(time.monotonic() - started)
+            connection.close()
+
+    def check(self) -> None:
+        """They were quick."""
+        assert statistics.median(self._seconds) < DIAL_S
 
 
 @many_hosts
@@ -64,17 +77,17 @@ async def test_one_host_that_never_ends_its_handshakes_locks_nobody_out(world: W
     async with under_attack(world, trace=False) as scene:
         elsewhere = await world.endpoint("node-3", address=("127.0.0.2", 0))
         neighbour = await world.endpoint("node-4", address=("127.0.0.1", 0))
+        dials = Dials(scene.victim.address, elsewhere, neighbour)
         with Mob(scene.victim.address) as mob:
             for number in range(300):
                 mob.begin()
                 await asyncio.sleep(0.005)
                 if number % 100 == 99:
-                    assert await _dial_s(elsewhere, scene.victim.address) < DIAL_S
-                    assert await _dial_s(neighbour, scene.victim.address) < DIAL_S
+                    await dials.dial()
             await asyncio.sleep(0.2)
             for _ in range(3):
-                assert await _dial_s(elsewhere, scene.victim.address) < DIAL_S
-                assert await _dial_s(neighbour, scene.victim.address) < DIAL_S
+                await dials.dial()
+        dials.check()
         counters = (await scene.victim.figures()).counters
         assert counters["handshakes"] <= Settings().handshakes_max
 
@@ -168,7 +181,7 @@ async def test_crumbs_of_a_strangers_handshake_do_not_stop_the_loop(world: World
                 stranger.send(initial(crumbs, destination_cid=one, source_cid=other, number=number))
                 await asyncio.sleep(0.001)
             figures = await scene.victim.figures()
-        assert figures.stall_s < 0.5
+        assert figures.turn_cpu_s < TURN_CPU_S
         assert figures.peak < MIB
 
 

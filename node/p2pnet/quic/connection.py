@@ -11,10 +11,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Any, Protocol, Self
 
-from p2pnet.model.errors import LocalError, TrustError
+from p2pnet.model.errors import TrustError
 from p2pnet.quic.addresses import Address, readable
-from p2pnet.quic.engine import ERROR_CODE_MAX, FLIGHT_PACKETS, Datagram, Engine, Happening, Stream, failure_of
-from p2pnet.quic.errors import CloseCode, CloseReason, ConnectionLost, MessageTooLarge, RequestTimeout, lost
+from p2pnet.quic.engine import FLIGHT_PACKETS, Datagram, Engine, Happening, Stream, failure_of
+from p2pnet.quic.errors import (
+    CloseCode,
+    CloseReason,
+    ConnectionLost,
+    MessageTooLarge,
+    RequestTimeout,
+    check_code,
+    lost,
+)
 from p2pnet.quic.framing import Parts, encode
 from p2pnet.quic.ledger import Ledger
 from p2pnet.quic.mailbox import Mailbox
@@ -205,8 +213,7 @@ class Connection:
 
     def close(self, code: int = CloseCode.DONE, reason: str = "") -> None:
         """Close now, without waiting for what is in flight. Idempotent. Raises LocalError for no possible code."""
-        if not 0 <= code <= ERROR_CODE_MAX:
-            raise LocalError(f"close code {code}: QUIC says 0 to 2^62-1")
+        check_code(code)
         if self.closed:
             return
         self.engine.close(int(code), reason)
@@ -234,7 +241,7 @@ class Connection:
         """
         exchange = Exchange(
             self.outbox,
-            self._encode(header, b"", payload),
+            self.encoded(header, b"", payload),
             URGENT if urgent else 0,
             done,
             reply_bytes_max=self.settings.reply_bytes_max if reply_bytes_max is None else reply_bytes_max,
@@ -273,7 +280,7 @@ class Connection:
 
     def start_send(self, header: bytes, dst: bytes, payload: Parts, done: Done, *, priority: int = 0) -> Sending:
         """As `send`, without a task: `done` gets an empty Message when all is acknowledged, or the exception."""
-        sending = Sending(self.outbox, self._encode(header, dst, payload), priority, done)
+        sending = Sending(self.outbox, self.encoded(header, dst, payload), priority, done)
         self.outbox.begin(sending)
         return sending
 
@@ -341,10 +348,20 @@ class Connection:
         """Call an owner's callback: what it raises is the owner's fault, and reported; False then."""
         try:
             callback(*arguments)
-        except Exception as error:  # noqa: BLE001  # reported like any failure of a loop callback
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  # a CancelledError too: reported as any loop does
             self.loop.call_exception_handler({"message": f"exception in {callback!r}", "exception": error})
             return False
         return True
+
+    def encoded(self, header: bytes, dst: bytes, payload: Parts) -> list[bytes]:
+        """The pieces of a message of ours. Raises MessageTooLarge, FrameError for one that may not be sent."""
+        pieces = encode(header, dst, payload, empty_payload=self.empty_payloads)
+        size = sum(map(len, pieces))
+        if size > self.settings.send_bytes_max:
+            raise MessageTooLarge(f"a message of {size} bytes: this end sends at most {self.settings.send_bytes_max}")
+        return pieces
 
     # What the endpoint calls
 
@@ -384,6 +401,8 @@ class Connection:
 
     def process(self, now: float) -> None:
         """Act on what the datagrams of this turn brought."""
+        if self._halted:
+            return
         engine = self.engine
         events = engine.take_events()
         if events:
@@ -477,13 +496,6 @@ class Connection:
             if ended in self._callbacks:
                 self._callbacks.remove(ended)
 
-    def _encode(self, header: bytes, dst: bytes, payload: Parts) -> list[bytes]:
-        pieces = encode(header, dst, payload, empty_payload=self.empty_payloads)
-        size = sum(map(len, pieces))
-        if size > self.settings.send_bytes_max:
-            raise MessageTooLarge(f"a message of {size} bytes: this end sends at most {self.settings.send_bytes_max}")
-        return pieces
-
     def _admit(self, chain_der: list[bytes]) -> None:
         """Judge the peer's chain, from inside the handshake. Raises TrustError."""
         self._chain = chain_der
@@ -537,7 +549,8 @@ class Connection:
         failure = None if nobody else failure_of(reason, self._refusal)
         self.close_reason = reason
         self.traffic.ended(self, failure)
-        # Streams that are over already may have owners who have not been told yet.
+        # Streams that are over already may have owners who have not been told yet, also of what this turn brought.
+        self._events.extend(self.engine.take_events())
         streams = {id(stream): stream for stream in self.engine.streams.values()}
         streams.update((id(stream), stream) for _, stream, _ in self._events)
         self._events.clear()

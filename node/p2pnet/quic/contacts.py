@@ -3,6 +3,7 @@
 And the way into the network by it: a race over the contacts, again and again after a partition.
 """
 
+import asyncio
 import ipaddress
 import json
 import logging
@@ -117,19 +118,26 @@ class Contacts:
         raise ExceptionGroup("no contact answered", errors)
 
     async def rebootstrap(
-        self, endpoint: Dialler, *, retry: Retry | None = None, expect: str | None = None, timeout_s: float = 10.0
+        self,
+        endpoint: Dialler,
+        *,
+        retry: Retry | None = None,
+        expect: str | None = None,
+        timeout_s: float = 10.0,
+        until: asyncio.Future[Exception] | None = None,
     ) -> Connection:
         """Back into the network after all connections were lost: bootstrap until one answers or the budget ends.
 
         Each attempt reads the cache again, for another process may know more, and dials anew: a pooled connection may
-        be as dead as the others. Raises what `bootstrap` does.
+        be as dead as the others. Raises what `bootstrap` does, and the result of `until` once that is done.
         """
 
         async def attempt() -> Connection:
             self._refresh()
             return await self.bootstrap(endpoint, expect=expect, new=True, timeout_s=timeout_s)
 
-        return await (retry or REBOOTSTRAP).run(attempt, worth=lambda error: isinstance(error, ExceptionGroup))
+        schedule = retry or REBOOTSTRAP
+        return await schedule.run(attempt, worth=lambda error: isinstance(error, ExceptionGroup), until=until)
 
     # Private
 

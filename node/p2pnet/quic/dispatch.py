@@ -222,14 +222,16 @@ class Dispatcher:
         now = self.clock()
         self._dirty += self._later
         self._later = []
-        while self._dirty:
-            dirty, self._dirty = self._dirty, []
-            for connection in dirty:
-                try:
-                    connection.flush(now)
-                except Exception as error:  # noqa: BLE001  # reported by crash; other connections must not suffer
-                    connection.crash(error)
-        self._in_turn = False
+        try:
+            while self._dirty:
+                dirty, self._dirty = self._dirty, []
+                for connection in dirty:
+                    try:
+                        connection.flush(now)
+                    except Exception as error:  # noqa: BLE001  # reported by crash; other connections must not suffer
+                        connection.crash(error)
+        finally:
+            self._in_turn = False
 
     def on_datagrams(self, datagrams: list[Datagram]) -> None:
         """What one read brought, in order."""
@@ -243,31 +245,40 @@ class Dispatcher:
 
     def _take_turn(self) -> None:
         """Feed until there is something to go on with, act, and flush, now or after those who have been woken."""
-        now = self.clock()
-        self._in_turn = True
-        touched = self._feed(now)
-        eager = self._closing
-        for connection in touched:
+        self._in_turn = eager = True
+        try:
+            eager = self._take(self.clock())
+        finally:
+            if eager or self._closing:
+                self.flush()
+            else:
+                self._flush_soon()
+            if self._held:
+                self.loop.call_soon(self._take_turn)
+
+    def _flush_soon(self) -> None:
+        """Those who were woken run first: what they ask next, and what there is to acknowledge, share a packet."""
+        self._in_turn = False
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self.flush)
+
+    def _take(self, now: float) -> bool:
+        """Feed and act; whether there is something to send that need not wait."""
+        eager = False
+        for connection in self._feed(now):
             try:
                 connection.process(now)
             except Exception as error:  # noqa: BLE001
                 connection.crash(error)
             self.mark(connection)
             eager = eager or connection.engine.has_data
-        if eager:
-            self.flush()
-        else:
-            # Those who were woken run first: what they ask next, and what there is to acknowledge, share a packet.
-            self._in_turn = False
-            if not self._scheduled:
-                self._scheduled = True
-                self.loop.call_soon(self.flush)
-        if self._held:
-            self.loop.call_soon(self._take_turn)
+        return eager
 
     def _feed(self, now: float) -> dict[Connection, None]:
         """Hand out datagrams; the connections that got any. The rest waits while peers and owners work on these."""
         held, self._held = self._held, []
+        enough = len(held) - HELD_DATAGRAMS_MAX
         routes = self._routes
         touched: dict[Connection, None] = {}
         for index, (data, address) in enumerate(held, 1):
@@ -279,9 +290,8 @@ class Dispatcher:
             except Exception as error:  # noqa: BLE001
                 connection.crash(error)
             touched[connection] = None
-            if (connection.engine.happened >= TURN_HAPPENINGS or len(touched) >= TURN_HAPPENINGS) and len(
-                held
-            ) - index < HELD_DATAGRAMS_MAX:
+            happened = max(connection.engine.happened, len(touched))
+            if happened >= TURN_HAPPENINGS and index > enough:
                 self._held = held[index:]
                 break
         return touched
@@ -331,9 +341,13 @@ class Dispatcher:
             handshakes=self._strangers.total(),
             connections=len(self.live) + len(self.handshakes),
         )
-        if admission is None:
+        if admission is None or self._closing:  # the owner was asked, and may have closed the endpoint
             return None
-        connection = self._make(address, dialled=False, expect=None, admission=admission)
+        try:
+            connection = self._make(address, dialled=False, expect=None, admission=admission)
+        except Exception as error:  # noqa: BLE001  # an identity that cannot be read, say: it costs this handshake only
+            self.loop.call_exception_handler({"message": "no handshake can begin", "exception": error})
+            return None
         connection.engine.new_cids.append(admission.destination_cid)
         connection.start()
         return connection

@@ -18,7 +18,7 @@ from p2pnet.quic.connection import Connection
 from p2pnet.quic.contacts import Contacts
 from p2pnet.quic.dispatch import Dispatcher, Egress
 from p2pnet.quic.engine import Datagram, Incoming
-from p2pnet.quic.errors import BadAddress, CloseCode, EndpointClosed, EndpointError, QuicError
+from p2pnet.quic.errors import BadAddress, CloseCode, EndpointClosed, EndpointError, QuicError, check_code
 from p2pnet.quic.message import Message
 from p2pnet.quic.pool import Pool, race
 from p2pnet.quic.retry import Retry
@@ -31,7 +31,7 @@ OnRefused = Callable[[Address, TrustError | QuicError], None]
 T = TypeVar("T")
 
 CLOSE_S = 1.0  # a closed endpoint keeps its socket this long at most, to repeat to its peers that it is closed
-_DRAIN_POLL_S = 0.01
+_POLL_S = 0.01
 
 
 _lingering: "weakref.WeakSet[Endpoint]" = weakref.WeakSet()  # closed, their sockets not yet
@@ -75,14 +75,15 @@ class Endpoint:
             clock=clock,
             utc_now=utc_now,
             chance=chance,
-            reset_key=reset_key or _reset_key(trust, chance),
+            reset_key=reset_key or _reset_key(trust, transport.address),
             listens=listens,
         )
         self._transport = transport
         self._pool = Pool(self.loop, self._dispatcher.dial)
         self._accepted: dict[Connection, None] = {}  # oldest first
         self._accepting: deque[asyncio.Future[Connection]] = deque()
-        self._closed: asyncio.Future[None] = self.loop.create_future()  # no more is begun
+        self.closing: asyncio.Future[Exception] = self.loop.create_future()
+        """Done when the endpoint is closed and begins nothing more: with what then ends every wait."""
         self._gone: asyncio.Future[None] = self.loop.create_future()  # the socket is closed
         self._linger: asyncio.TimerHandle | None = None
         self._dispatcher.start()
@@ -162,8 +163,19 @@ class Endpoint:
         `expect` is the exact URI the peer must prove; `new` always dials. Raises TrustError when we refuse the peer,
         HandshakeFailed when it refuses us, is silent or full, BadAddress, EndpointClosed, LimitError.
         """
-        connection, _ = await self._connect(address, expect=expect, new=new, timeout_s=timeout_s, retry=retry)
-        return connection
+        if expect is not None and self.trust.kind == "anyone":
+            raise LocalError("Trust.anyone proves no name: `expect` cannot be asked for")
+
+        async def attempt() -> Connection:
+            self._check_open()
+            target = await self._resolve(address, timeout_s)
+            self._check_open()
+            return await self._pool.connect(target, expect, new=new, timeout_s=timeout_s)
+
+        schedule = retry or self.settings.retry
+        if schedule is None:
+            return await attempt()
+        return await schedule.run(attempt, until=self.closing)
 
     async def connect_any(
         self,
@@ -179,10 +191,10 @@ class Endpoint:
         Raises ValueError for no address, ExceptionGroup when all fail.
         """
 
-        async def attempt(address: Address) -> tuple[Connection, bool]:
-            return await self._connect(address, expect=expect, new=new, timeout_s=timeout_s, retry=retry)
+        async def attempt(address: Address) -> Connection:
+            return await self.connect(address, expect=expect, new=new, timeout_s=timeout_s, retry=retry)
 
-        return await race(addresses, attempt)
+        return await race(addresses, attempt, self._pool.give_back)
 
     async def bootstrap(self, contacts: Contacts, *, expect: str | None = None, timeout_s: float = 10.0) -> Connection:
         """A connection to the first of these contacts that answers, which is remembered there.
@@ -195,21 +207,23 @@ class Endpoint:
         self, contacts: Contacts, *, expect: str | None = None, timeout_s: float = 10.0, retry: Retry | None = None
     ) -> Connection:
         """As `bootstrap`, again and again within `retry`'s budget: after a partition, when every connection is lost."""
-        return await self.unless_closed(contacts.rebootstrap(self, expect=expect, timeout_s=timeout_s, retry=retry))
+        return await contacts.rebootstrap(self, expect=expect, timeout_s=timeout_s, retry=retry, until=self.closing)
 
     async def accept(self) -> Connection:
         """The next inbound connection, when there is no `on_connection`. Raises EndpointClosed."""
         if (ready := self.try_accept()) is not None:
             return ready
-        if self._closed.done():
+        if self.closing.done():
             raise EndpointClosed("the endpoint is closed")
         waiter: asyncio.Future[Connection] = self.loop.create_future()
         self._accepting.append(waiter)
         try:
             return await waiter
         except asyncio.CancelledError:
-            # Cancelled in the turn in which it was served: the connection is the next one's.
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+            if waiter in self._accepting:
+                self._accepting.remove(waiter)
+            elif not waiter.cancelled() and waiter.exception() is None and not waiter.result().closed:
+                # Cancelled in the turn in which it was served: the connection is the next one's.
                 self._accepted = {waiter.result(): None, **self._accepted}
                 self._serve()
             raise
@@ -285,12 +299,13 @@ class Endpoint:
     def close(self, code: int = CloseCode.SHUTTING_DOWN, reason: str = "endpoint closed") -> None:
         """Close every connection, now; the socket follows when the peers have heard it, at most a second later.
 
-        Idempotent; `wait_closed` awaits that.
+        Idempotent; `wait_closed` awaits that. Raises LocalError for no possible code.
         """
-        if self._closed.done():
+        check_code(code)
+        if self.closing.done():
             return
-        self._closed.set_result(None)
         closed = EndpointClosed("the endpoint is closed")
+        self.closing.set_result(closed)
         self._pool.abandon(closed)
         while self._accepting:
             waiter = self._accepting.popleft()
@@ -308,7 +323,7 @@ class Endpoint:
         give_up = self.clock() + timeout_s
         # Polled, for a drain is rare, and every stream would have to signal its end otherwise.
         while self.clock() < give_up and any(one.busy for one in self.connections):  # noqa: ASYNC110
-            await asyncio.sleep(_DRAIN_POLL_S)
+            await asyncio.sleep(_POLL_S)
         self.close()
         await self.wait_closed()
 
@@ -360,42 +375,13 @@ class Endpoint:
         return self._pool.at(address)
 
     def quiet(self) -> None:
-        """No connection has anything to say any more."""
-        self.loop.call_soon(self._cut)
-
-    # For its parts
-
-    async def unless_closed(self, work: Awaitable[T]) -> T:
-        """Await it, but not beyond the end of the endpoint. Raises EndpointClosed."""
-        task = asyncio.ensure_future(work)
-        try:
-            await asyncio.wait((task, self._closed), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not task.done():
-                task.cancel()
-        if not task.done():
-            raise EndpointClosed("the endpoint is closed")
-        return task.result()
+        """No connection has anything to say any more; the last words may still wait in a full socket."""
+        if self._transport.congested:
+            self.loop.call_later(_POLL_S, self._quiet_at_last)
+        else:
+            self.loop.call_soon(self._cut)
 
     # Private
-
-    async def _connect(
-        self, address: Address, *, expect: str | None, new: bool, timeout_s: float, retry: Retry | None
-    ) -> tuple[Connection, bool]:
-        """As `connect`, and whether the connection was made for this caller alone."""
-        if expect is not None and self.trust.kind == "anyone":
-            raise LocalError("Trust.anyone proves no name: `expect` cannot be asked for")
-
-        async def attempt() -> tuple[Connection, bool]:
-            self._check_open()
-            target = await self._resolve(address, timeout_s)
-            self._check_open()
-            return await self._pool.connect(target, expect, new=new, timeout_s=timeout_s)
-
-        schedule = retry or self.settings.retry
-        if schedule is None:
-            return await attempt()
-        return await self.unless_closed(schedule.run(attempt))
 
     async def _resolve(self, address: Address, timeout_s: float) -> Any:
         """The transport's form of an address. Raises BadAddress, EndpointClosed."""
@@ -404,12 +390,24 @@ class Endpoint:
             return raw
         try:
             async with asyncio.timeout(timeout_s):  # a silent name server keeps nobody longer than a silent peer
-                return await self.unless_closed(resolve(address, self._transport.family, self.loop))
+                return await self._unless_closed(resolve(address, self._transport.family, self.loop))
         except TimeoutError as error:
             raise BadAddress(f"{address[0]}: its name server does not answer in {timeout_s:g} s") from error
 
+    async def _unless_closed(self, work: Awaitable[T]) -> T:
+        """Await it, but not beyond the end of the endpoint. Raises EndpointClosed."""
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait((task, self.closing), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not task.done():
+                task.cancel()
+        if not task.done():
+            raise EndpointClosed("the endpoint is closed")
+        return task.result()
+
     def _check_open(self) -> None:
-        if self._closed.done() or self.draining:
+        if self.closing.done() or self.draining:
             raise EndpointClosed("the endpoint is closed, or closing")
 
     def _offer(self, connection: Connection) -> None:
@@ -435,6 +433,10 @@ class Endpoint:
         """Closed, but still telling its peers: another endpoint wants the address."""
         self._cut()
 
+    def _quiet_at_last(self) -> None:
+        if not self._gone.done():  # CLOSE_S bounds this
+            self.quiet()
+
     def _cut(self) -> None:
         if self._gone.done():
             return
@@ -450,7 +452,8 @@ def _bind(address: Address) -> socket.socket:
     try:
         return UdpSocket.bind(address)
     except EndpointError as error:
-        closed = [one for one in _lingering if one.address[1] == address[1]]
+        loop = asyncio.get_running_loop()
+        closed = [one for one in _lingering if one.address[1] == address[1] and one.loop is loop]
         if error.errno != errno.EADDRINUSE or not closed:
             raise
         for one in closed:
@@ -458,7 +461,11 @@ def _bind(address: Address) -> socket.socket:
         return UdpSocket.bind(address)
 
 
-def _reset_key(trust: Trust, chance: Callable[[int], bytes]) -> bytes:
-    """A key that is the same after a restart with the same private key, and tells nothing about it."""
-    secret = trust.secret
-    return chance(32) if secret is None else hashlib.sha256(b"p2pnet stateless reset" + secret).digest()
+def _reset_key(trust: Trust, address: Address) -> bytes:
+    """A key that is the same after a restart: from the private key, of which it tells nothing.
+
+    Without a lasting identity it follows from the address: whoever reads a connection's ids could then end it, as whoever
+    reads and writes them can anyhow where nobody proves who they are.
+    """
+    secret = trust.secret or f"{address[0]}:{address[1]}".encode()
+    return hashlib.sha256(b"p2pnet stateless reset" + secret).digest()

@@ -52,6 +52,7 @@ class StreamCode(IntEnum):
     FAILED = 0x24
 
 
+CODE_MAX = (1 << 62) - 1  # RFC 9000 section 20.2: a variable-length integer
 _NAMES = {int(code): code.name.lower() for code in StreamCode}
 
 CloseKind = Literal["local", "application", "transport", "idle", "refused", "reset"]
@@ -149,6 +150,12 @@ class EndpointError(LocalError):
 def lost(reason: CloseReason) -> ConnectionLost:
     """The exception for operations that the end of their connection cut short."""
     return Reset(reason) if reason.kind == "reset" else ConnectionLost(reason)
+
+
+def check_code(code: int) -> None:
+    """Raise LocalError for a number that is no application error code."""
+    if not 0 <= code <= CODE_MAX:
+        raise LocalError(f"error code {code}: QUIC says 0 to 2^62-1")
 
 
 def stream_error(code: int) -> QuicError:

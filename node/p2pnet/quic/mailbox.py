@@ -38,6 +38,9 @@ class Carrier(Protocol):
     def touch(self) -> None:
         """Something may have to leave this turn."""
 
+    def encoded(self, header: bytes, dst: bytes, payload: Parts) -> list[bytes]:
+        """The pieces of a message of ours. Raises MessageTooLarge, FrameError for one that may not be sent."""
+
     def tell(self, callback: Callable[..., None], *arguments: Any) -> bool:
         """Call an owner's callback; False when it raised, which has been reported."""
 
@@ -250,7 +253,11 @@ class Mailbox:
                 return
             waiter = carrier.loop.create_future()
             self._readers.append(waiter)
-            await waiter
+            try:
+                await waiter
+            finally:
+                if waiter in self._readers:  # who gives up waiting is not kept
+                    self._readers.remove(waiter)
 
     def assembler(self) -> Assembler:
         """One for an inbound message."""

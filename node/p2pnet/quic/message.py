@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from p2pnet.model.errors import LocalError
-from p2pnet.quic.errors import StreamCode
+from p2pnet.quic.errors import StreamCode, check_code
 from p2pnet.quic.framing import Parts
 
 
@@ -98,7 +98,11 @@ class Message:
         self._stream.answer(header, payload)
 
     def refuse(self, code: int = StreamCode.UNWANTED) -> None:
-        """Answer by resetting the stream with a StreamCode: the requester gets a StreamLost."""
+        """Answer by resetting the stream with a StreamCode: the requester gets a StreamLost.
+
+        Raises LocalError for no possible code.
+        """
+        check_code(code)
         if self._stream is not None:
             self._stream.refuse(code)
 

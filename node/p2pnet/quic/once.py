@@ -176,7 +176,7 @@ class AtLeastOnce:
 
         self._counts["sent"] += 1
         schedule = retry or self._endpoint.settings.retry or Retry()
-        await self._endpoint.unless_closed(schedule.run(attempt, worth=_worth))
+        await schedule.run(attempt, worth=_worth, until=self._endpoint.closing)
 
     def counters(self) -> dict[str, int]:
         """Messages sent, and attempts at it; messages received, by their outcome; and what the window holds."""

@@ -30,6 +30,7 @@ class Pool:
         self._places: dict[Connection, Any] = {}
         self._joinable: dict[_Key, Dial] = {}
         self._dials: dict[Connection, Dial] = {}
+        self._holders: dict[Connection, int] = {}  # of dialled ones: how often handed out and not given back
         self.dialled = 0
         """Handshakes begun here."""
 
@@ -44,38 +45,49 @@ class Pool:
                 return connection
         return None
 
-    async def connect(self, raw: Any, expect: str | None, *, new: bool, timeout_s: float) -> tuple[Connection, bool]:
-        """A connection to this address, and whether it was made for this caller alone.
+    async def connect(self, raw: Any, expect: str | None, *, new: bool, timeout_s: float) -> Connection:
+        """A connection to this address; one who turns out not to need it may give it back.
 
         Raises HandshakeFailed or TrustError; all who joined get the same.
         """
         if not new and (found := self.find(raw, expect)) is not None:
-            return found, False
+            if found in self._holders:
+                self._holders[found] += 1
+            return found
         dial = self._join(raw, expect, new=new, timeout_s=timeout_s)
-        alone = not dial.waiters
         waiter: asyncio.Future[Connection] = self._loop.create_future()
         dial.waiters.append(waiter)
         timer = self._loop.call_later(timeout_s, _give_up, waiter, readable(raw), timeout_s)
         try:
-            connection = await waiter
-        except BaseException:
-            dial.waiters.remove(waiter)
-            # Cancelled in the turn in which it was served, too: what nobody waits for is not kept.
-            if not dial.waiters:
-                dial.connection.close(CloseCode.DONE, "nobody waits for this connection any more")
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self.give_back(waiter.result())  # cancelled in the turn in which it was served
             raise
         finally:
             timer.cancel()
-        return connection, alone and len(dial.waiters) == 1
+            dial.waiters.remove(waiter)
+            if not dial.waiters and not self._holders.get(dial.connection):
+                dial.connection.close(CloseCode.DONE, "nobody waits for this connection any more")
+
+    def give_back(self, connection: Connection, why: str = "nobody needs this connection any more") -> None:
+        """One who got it from `connect` does without; closed if it was dialled, and nobody else got it."""
+        holders = self._holders.get(connection)
+        if holders is None:
+            return
+        self._holders[connection] = holders - 1
+        if holders <= 1:
+            connection.close(CloseCode.DONE, why)
 
     def add(self, connection: Connection, raw: Any) -> None:
         """The connection is established; if it was dialled, those who wait get it."""
         self._place(connection, raw)
         dial = self._take(connection)
         if dial is not None:
-            for waiter in dial.waiters:
-                if not waiter.done():
-                    waiter.set_result(connection)
+            waiting = [one for one in dial.waiters if not one.done()]
+            self._holders[connection] = len(waiting)
+            for waiter in waiting:
+                waiter.set_result(connection)
 
     def move(self, connection: Connection, raw: Any) -> None:
         """Its peer speaks from another address now."""
@@ -86,6 +98,7 @@ class Pool:
     def remove(self, connection: Connection, failure: Exception | None) -> None:
         """The connection has ended, before anybody is told so; or its dial has failed."""
         self._displace(connection)
+        self._holders.pop(connection, None)
         dial = self._take(connection)
         if dial is not None:
             for waiter in dial.waiters:
@@ -132,51 +145,48 @@ class Pool:
 
 
 async def race(
-    addresses: Iterable[Address], attempt: Callable[[Address], Awaitable[tuple[Connection, bool]]]
+    addresses: Iterable[Address],
+    attempt: Callable[[Address], Awaitable[Connection]],
+    give_back: Callable[[Connection, str], None],
 ) -> tuple[Connection, dict[Address, Exception]]:
     """Attempt all at once, equal addresses once; returns the winner and the errors of those that had lost by then.
 
-    Attempts still running are cancelled and awaited, and others that succeed in the same turn are closed, if they were
-    made for this race alone. Raises the ExceptionGroup of all errors when every one fails, ValueError for no address.
+    Attempts still running are cancelled and awaited; what others that succeed in the same turn got is given back, and
+    what the winner got as well if the race itself is cancelled. Raises the ExceptionGroup of all errors when every one
+    fails, ValueError for no address.
     """
     tasks = {asyncio.ensure_future(_as_coroutine(attempt, one)): one for one in dict.fromkeys(addresses)}
     if not tasks:
         raise ValueError("no address to connect to")
-    errors: dict[Address, Exception] = {}
-    pending = set(tasks)
-    winner: Connection | None = None
+    winner: asyncio.Future[Connection] | None = None
     try:
-        while pending and winner is None:
-            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            for task in [one for one in tasks if one.done()]:  # in the order of the addresses
-                error = task.exception()
-                if error is None and winner is None:
-                    winner = task.result()[0]
-                elif isinstance(error, Exception):
-                    errors[tasks[task]] = error
-                elif error is not None:
-                    raise error
+        while winner is None and not all(one.done() for one in tasks):
+            await asyncio.wait([one for one in tasks if not one.done()], return_when=asyncio.FIRST_COMPLETED)
+            winner = next((one for one in tasks if _succeeded(one)), None)  # in the order of the addresses
     finally:
-        for task in pending:
+        losers = [one for one in tasks if one is not winner]
+        for task in losers:
+            if _succeeded(task):
+                give_back(task.result(), "another address answered first")
             task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
-        _close_losers(tasks, winner)
+        try:
+            await asyncio.gather(*losers, return_exceptions=True)
+        except asyncio.CancelledError:
+            if winner is not None:
+                give_back(winner.result(), "nobody needs this connection any more")
+            raise
+    errors = {tasks[one]: error for one in losers if not one.cancelled() and (error := one.exception()) is not None}
+    told = {address: error for address, error in errors.items() if isinstance(error, Exception)}
     if winner is None:
-        raise ExceptionGroup("no address answered", list(errors.values()))
-    return winner, errors
+        raise ExceptionGroup("no address answered", list(told.values()))
+    return winner.result(), told
 
 
-def _close_losers(tasks: "Iterable[asyncio.Future[tuple[Connection, bool]]]", winner: Connection | None) -> None:
-    for task in tasks:
-        if task.done() and not task.cancelled() and task.exception() is None:
-            connection, alone = task.result()
-            if connection is not winner and alone:
-                connection.close(CloseCode.DONE, "another address answered first")
+def _succeeded(task: "asyncio.Future[Connection]") -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
-async def _as_coroutine(
-    attempt: Callable[[Address], Awaitable[tuple[Connection, bool]]], address: Address
-) -> tuple[Connection, bool]:
+async def _as_coroutine(attempt: Callable[[Address], Awaitable[Connection]], address: Address) -> Connection:
     return await attempt(address)
 
 

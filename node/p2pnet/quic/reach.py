@@ -91,14 +91,12 @@ class Reach:
 
     async def _knock(self, address: Address, expect: str | None) -> bool:
         own = self._endpoint
-        probe = await Endpoint.bind((own.address[0], 0), trust=own.trust, settings=own.settings)
         try:
-            await _ask_echo(await probe.connect(address, expect=expect, timeout_s=ANSWER_S))
+            probe = await Endpoint.bind((own.address[0], 0), trust=own.trust, settings=own.settings)
+            async with probe:
+                await _ask_echo(await probe.connect(address, expect=expect, timeout_s=ANSWER_S))
         except Exception:  # noqa: BLE001  # whatever failed, the answer is no
             return False
-        finally:
-            probe.close()
-            await probe.wait_closed()
         return True
 
 

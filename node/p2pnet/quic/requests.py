@@ -16,7 +16,7 @@ from p2pnet.quic.errors import (
     StreamLost,
     stream_error,
 )
-from p2pnet.quic.framing import HEAD_BYTES, Assembler, Parts, encode
+from p2pnet.quic.framing import HEAD_BYTES, Assembler, Parts
 from p2pnet.quic.ledger import Claim
 from p2pnet.quic.mailbox import Carrier
 from p2pnet.quic.message import Message
@@ -236,6 +236,8 @@ class Outbox:
         self._waiting: dict[bool, list[tuple[int, int, Outgoing]]] = {True: [], False: []}
         self._dead = {True: 0, False: 0}  # cancelled while they waited, still in the heaps
         self._order = itertools.count()
+        self.unsent: dict[SendStream, None] = {}
+        """Streams without a message as yet, whose reply somebody awaits."""
 
     @property
     def waits(self) -> bool:
@@ -282,11 +284,12 @@ class Outbox:
                 else:
                     self._start(outgoing)
 
-    def end(self) -> list[Outgoing]:
+    def end(self) -> "list[Outgoing | SendStream]":
         """The connection has ended: those that will never have a stream, in order."""
+        unsent, self.unsent = self.unsent, {}
         everyone = [entry for heap in self._waiting.values() for entry in heap]
         self._waiting = {True: [], False: []}
-        return [outgoing for _, _, outgoing in sorted(everyone, key=lambda entry: entry[:2])]
+        return [*(outgoing for _, _, outgoing in sorted(everyone, key=lambda entry: entry[:2])), *unsent]
 
     def _start(self, outgoing: Outgoing) -> None:
         outgoing.start(self.carrier.engine.open(uni=outgoing.uni, priority=outgoing.priority))
@@ -314,20 +317,22 @@ class SendStream:
     async def send_user_msg(self, header: bytes, dst: bytes, payload: Parts) -> None:
         """Send the one message of this stream, end included, without waiting for its arrival.
 
-        Raises LocalError when one was sent already, or the stream was given up; MessageTooLarge, FrameError.
+        Raises LocalError when one was sent already, or the stream was given up; MessageTooLarge, FrameError, LimitError,
+        after which another may be tried.
         """
         if self._outgoing is not None or self.result.done():
             raise LocalError("one message per stream: this one has been sent, or given up")
-        carrier = self._outbox.carrier
-        pieces = encode(header, dst, payload, empty_payload=carrier.empty_payloads)
+        outbox = self._outbox
+        pieces = outbox.carrier.encoded(header, dst, payload)
+        outgoing: Outgoing
         if self._uni:
-            self._outgoing = Sending(self._outbox, pieces, self._priority, self._done)
+            outgoing = Sending(outbox, pieces, self._priority, self._done)
         else:
-            cap = carrier.settings.reply_bytes_max
-            self._outgoing = Exchange(
-                self._outbox, pieces, self._priority, self._done, reply_bytes_max=cap, large_reply=False
-            )
-        self._outbox.begin(self._outgoing)
+            cap = outbox.carrier.settings.reply_bytes_max
+            outgoing = Exchange(outbox, pieces, self._priority, self._done, reply_bytes_max=cap, large_reply=False)
+        outbox.begin(outgoing)
+        self._outgoing = outgoing
+        outbox.unsent.pop(self, None)
 
     async def finish(self) -> None:
         """Await the acknowledgement of every byte. Raises StreamLost, MessageTooLarge or ConnectionLost."""
@@ -344,7 +349,19 @@ class SendStream:
             self._outgoing.cancel()
         self._done(StreamLost(StreamCode.CANCELLED))
 
+    def on_lost(self) -> None:
+        """The connection has ended before anything was sent."""
+        if (reason := self._outbox.lost()) is not None:
+            self._done(reason)
+
+    def await_first(self) -> None:
+        """Somebody waits for the reply already: until a message is sent, the end of the connection is told here."""
+        if self._outgoing is None and not self.result.done():
+            self._outbox.unsent[self] = None
+            self.on_lost()
+
     def _done(self, result: Message | Exception) -> None:
+        self._outbox.unsent.pop(self, None)
         if self.result.done():
             return
         if isinstance(result, Exception):
@@ -362,4 +379,5 @@ class ReceiveStream:
 
     async def read(self) -> Message:
         """The reply. Raises StreamLost, MessageTooLarge, FrameError or ConnectionLost."""
+        self._stream.await_first()
         return await asyncio.shield(self._stream.result)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from aioquic._crypto import CryptoError, HeaderProtection
-from aioquic.quic.crypto import CryptoPair
+from aioquic.quic.crypto import CryptoContext, CryptoPair
 from aioquic.quic.packet import QuicPacketType, decode_packet_number
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.rangeset import RangeSet
@@ -47,6 +47,36 @@ class SentPacket:
         self.sent_time = sent_time
         self.delivery_handlers = told
         self.in_flight = self.is_ack_eliciting = eliciting
+
+
+class KeyPair(CryptoPair):
+    """aioquic's pair of 1-RTT ciphers, which goes on reading what was sent under the keys before an update.
+
+    aioquic takes up both new keys at once; what the peer sent before it saw the update would be lost (RFC 9001 section
+    6.3 lets an end keep the old keys).
+    """
+
+    previous: CryptoContext | None = None
+
+    def _update_key(self, trigger: str) -> None:
+        previous = CryptoContext(key_phase=self.recv.key_phase)
+        previous.aead, previous.hp = self.recv.aead, self.recv.hp
+        super()._update_key(trigger)
+        self.previous = previous
+
+    def decrypt_packet(
+        self, packet: bytes, encrypted_offset: int, expected_packet_number: int
+    ) -> tuple[bytes, bytes, int]:
+        """As aioquic's: header, frames and number."""
+        previous = self.previous
+        if previous is not None and previous.hp is not None and not packet[0] & 0x80:
+            header, _ = previous.hp.remove(packet, encrypted_offset)
+            if (header[0] >> 2 & 1) == previous.key_phase:
+                try:
+                    return previous.decrypt_packet(packet, encrypted_offset, expected_packet_number)[:3]
+                except CryptoError:  # two updates on, the phase is the same again
+                    pass
+        return super().decrypt_packet(packet, encrypted_offset, expected_packet_number)
 
 
 class Sealer:

@@ -144,6 +144,11 @@ class Recovery(QuicPacketRecovery):
         self._rtt_min = math.inf
         self._pto_count = 0
 
+    def keep_only(self, space: QuicPacketSpace) -> None:
+        """The other spaces are over: nothing of them is sent or acknowledged any more."""
+        self.spaces = [space]
+        self._quiet = deque(one for one in self._quiet if one[0] is space)
+
     def on_packet_sent(self, *, packet: QuicSentPacket, space: QuicPacketSpace) -> None:
         """As aioquic, counted."""
         self.packets_sent += 1

@@ -6,7 +6,7 @@ peer has proved to hold its key, and *before* the handshake completes: a server 
 with at that point, so nothing a stranger sends is ever handled.
 """
 
-# ruff: noqa: SLF001  # aioquic offers no public way to ask for a client certificate
+# aioquic offers no public way to ask for a client certificate
 
 from collections.abc import Callable, Mapping
 from ssl import CERT_NONE
@@ -53,18 +53,21 @@ class Refusal(tls.Alert):
 class JudgingContext(tls.Context):
     """A TLS context that asks `admit` about the peer's chain."""
 
-    admit: Admit
-
-    @classmethod
-    def adopt(cls, context: tls.Context, admit: Admit, *, ask_client: bool) -> None:
-        """Turn a context aioquic has just made into a judging one, in place: aioquic offers no way to supply one."""
-        context.__class__ = cls
-        if not isinstance(context, cls):
-            raise TypeError("aioquic's TLS context is not what it was")
-        context.admit = admit
-        context._request_client_certificate = ask_client
+    def __init__(self, configuration: QuicConfiguration, admit: Admit, *, ask_client: bool) -> None:
+        super().__init__(
+            is_client=configuration.is_client,
+            alpn_protocols=configuration.alpn_protocols,
+            cipher_suites=configuration.cipher_suites,
+            server_name=configuration.server_name,
+            verify_mode=configuration.verify_mode,
+        )
+        self.admit = admit
+        self.certificate = configuration.certificate
+        self.certificate_chain = configuration.certificate_chain
+        self.certificate_private_key = configuration.private_key
+        self._request_client_certificate = ask_client
         # aioquic makes one key per group and sends all; two groups everybody speaks save a third of the handshake.
-        context._supported_groups = [tls.Group.X25519, tls.Group.SECP256R1]
+        self._supported_groups = [tls.Group.X25519, tls.Group.SECP256R1]
 
     def handle_message(self, input_data: bytes, output_buf: dict[tls.Epoch, Buffer]) -> None:
         """As aioquic, but a stranger may not make us collect 16 MiB of one handshake message."""

@@ -19,7 +19,6 @@ from aioquic.buffer import UINT_VAR_MAX
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import (
     END_STATES,
-    QuicConnection,
     QuicConnectionId,
     QuicConnectionState,
     QuicNetworkPath,
@@ -37,11 +36,12 @@ from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketSpace
 
 from p2pnet.quic.engine.flow import ROOM_MIN, FlowControl, Happening, PeerLimits, Windows, violation
+from p2pnet.quic.engine.handshake import Handshake
 from p2pnet.quic.engine.mtu import BASE, PathMtu
 from p2pnet.quic.engine.recovery import Recovery
 from p2pnet.quic.engine.sending import SendQueue
 from p2pnet.quic.engine.short import receive, write
-from p2pnet.quic.engine.tls import CID_BYTES, Admit, JudgingContext
+from p2pnet.quic.engine.tls import CID_BYTES, Admit
 
 CRYPTO_PENDING_MAX = 64 * 1024  # out-of-order handshake bytes of one stranger
 CRYPTO_PIECES_MAX = 64  # and the pieces they may be in: keeping them in order costs time by their number
@@ -54,7 +54,7 @@ if (_aioquic := logging.getLogger("quic")).level == logging.NOTSET:
     _aioquic.setLevel(logging.ERROR)  # it warns of each mistake of each stranger; ends of connections are told here
 
 
-class Transport(QuicConnection):
+class Transport(Handshake):
     """A QuicConnection that keeps to its windows; what happens to streams is noted in `flow`, not raised as events."""
 
     _streams: dict[int, Any]  # the same object as the flow control's, as are the limits: aioquic reads them
@@ -77,6 +77,8 @@ class Transport(QuicConnection):
             configuration=configuration,
             original_destination_connection_id=original_destination_connection_id,
             retry_source_connection_id=retry_source_connection_id,
+            admit=admit,
+            ask_client=ask_client,
         )
         self.flow = FlowControl(windows, is_client=self._is_client)
         self.sending = SendQueue(self.flow.peer, self.flow.on_sent, self._quic_logger)
@@ -95,8 +97,6 @@ class Transport(QuicConnection):
         """The peer acknowledged nothing for the idle time."""
         self.close_heard = False
         """The peer has said that it knows of the end, or ended it itself."""
-        self._admit = admit
-        self._ask_client = ask_client
         self._chance = chance
         self._reset_token = reset_token
         self._echo_close = False
@@ -141,8 +141,15 @@ class Transport(QuicConnection):
             self.close(QuicErrorCode.NO_ERROR, QuicFrameType.PADDING, "the peer acknowledges nothing")
 
     def renew_keys(self, after_packets: int) -> None:
-        """Start new keys when so many packets were sent under the present ones (RFC 9001 section 6.6)."""
-        if self._handshake_confirmed and self._packet_number - self._key_phase_began >= after_packets:
+        """Start new keys when so many packets were sent under the present ones (RFC 9001 section 6.6).
+
+        Not before one of those was acknowledged (section 6.1).
+        """
+        if (
+            self._handshake_confirmed
+            and self._packet_number - self._key_phase_began >= after_packets
+            and self._spaces[tls.Epoch.ONE_RTT].largest_acked_packet >= self._key_phase_began
+        ):
             self._key_phase_began = self._packet_number
             self.request_key_update()
 
@@ -481,7 +488,6 @@ class Transport(QuicConnection):
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
         self.space, self.keys = self._spaces[tls.Epoch.ONE_RTT], self._cryptos[tls.Epoch.ONE_RTT]
-        JudgingContext.adopt(self.tls, self._admit, ask_client=self._ask_client)
 
     def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
         super()._parse_transport_parameters(data, from_session_ticket)
