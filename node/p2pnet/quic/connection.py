@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self
 
 from p2pnet.model.errors import TrustError
 from p2pnet.quic.addresses import Address, readable
-from p2pnet.quic.engine import FLIGHT_PACKETS, Datagram, Engine, Happening, Stream, failure_of
+from p2pnet.quic.engine import Datagram, Engine, Happening, Stream, failure_of
 from p2pnet.quic.errors import (
     CloseCode,
     CloseReason,
@@ -439,7 +439,7 @@ class Connection:
                 self._farewell_at = now + engine.probe_timeout_s
             self.traffic.transmit(self, datagrams)
             self.process(now)
-            if len(datagrams) >= FLIGHT_PACKETS and not self.closed:
+            if engine.has_more and not self.closed:
                 # The peer works on this flight while the next is built, and others have their turn in between.
                 self.traffic.mark_later(self)
                 return

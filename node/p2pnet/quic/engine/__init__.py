@@ -3,13 +3,11 @@
 from p2pnet.quic.engine.engine import ERROR_CODE_MAX, Datagram, Engine, failure_of
 from p2pnet.quic.engine.flow import Happening, Windows
 from p2pnet.quic.engine.gate import Admission, Gate, Incoming, Resets, destination_cid
-from p2pnet.quic.engine.short import FLIGHT_PACKETS
 from p2pnet.quic.engine.streams import Stream
 from p2pnet.quic.engine.tls import Configurations
 
 __all__ = [
     "ERROR_CODE_MAX",
-    "FLIGHT_PACKETS",
     "Admission",
     "Configurations",
     "Datagram",

@@ -96,6 +96,11 @@ class Engine:
         return quic.datagrams_to_send(now)
 
     @property
+    def has_more(self) -> bool:
+        """Whether `datagrams` has more at once: it makes a flight at a time."""
+        return self._quic.has_more
+
+    @property
     def happened(self) -> int:
         """How much `take_events` would return."""
         return len(self._flow.happenings)

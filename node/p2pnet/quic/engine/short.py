@@ -35,7 +35,8 @@ from p2pnet.quic.engine.tls import CID_BYTES
 Quic = Any
 """The `Transport` whose packets these are: it imports this module, so it cannot be named here."""
 
-FLIGHT_PACKETS = 44  # built before they are handed to the socket: as many as one sendmsg carries
+FLIGHT_PACKETS = 44  # built before they are handed to the socket: as many as one sendmsg carries,
+FLIGHT_BYTES = 128 * 1024  # or a few of them do, so that the peer has something to work on meanwhile
 ACK_DELAY_S = 0.008  # of a lone packet; peers are told to expect up to 0.025
 ACK_PACKETS = 10  # for which an acknowledgement leaves at once
 _PING = b"\x01"
@@ -133,6 +134,7 @@ def write(quic: Quic, now: float) -> list[tuple[bytes, Any]]:
         return datagrams
     sealer = Sealer(quic.keys, quic._peer_cid.cid, spin=quic._spin_bit)
     most = quic._max_datagram_size
+    flight = min(FLIGHT_PACKETS, FLIGHT_BYTES // most)
     while True:
         frames: list[bytes] = []
         told: list[Told] = []
@@ -161,7 +163,10 @@ def write(quic: Quic, now: float) -> list[tuple[bytes, Any]]:
         if eliciting and not quic._ack_eliciting_sent_since_receipt:
             quic._close_at = now + quic._idle_timeout()
             quic._ack_eliciting_sent_since_receipt = True
-        if len(datagrams) == FLIGHT_PACKETS or not _may_write(quic, space, now):
+        if not _may_write(quic, space, now):
+            break
+        if len(datagrams) >= flight:
+            quic.has_more = True
             break
     return datagrams
 

@@ -91,6 +91,8 @@ class Transport(Handshake):
         """The caller's time, for what aioquic does not hand on."""
         self.heard_at = -1.0
         """When a packet of the short way was last received, in the caller's time."""
+        self.has_more = False
+        """The last flight was full: more may leave at once."""
         self.unacknowledged = 0
         """Packets that came the short way and ask for an acknowledgement, since the last one was planned."""
         self.unheard = False
@@ -280,11 +282,12 @@ class Transport(Handshake):
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
         """As aioquic, the short way where there is one, with a probe of the path's MTU when one is due.
 
-        Up to a flight of packets: where there are as many, there may be more.
+        Up to a flight of packets; `has_more` says whether another may follow at once.
         """
         self._follow_mtu()
         # What held a packet back is over; left in the past, this time would make the timer ring without end.
         self._pacing_at = None
+        self.has_more = False
         if self._takes_short_way():
             datagrams = super().datagrams_to_send(now) if self._control_due() and self._has_room() else []
             if self._pacing_at is None:
