@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tests.quic.attackers import LARGE_BYTES, Raw
 from tests.quic.frames import PING, VARINT_MAX, ack, max_data, message, stream, streams
-from tests.quic.victims import MIB, under_attack
+from tests.quic.victims import MIB, REMEMBERED_BYTES, under_attack
 
 from p2pnet.quic import Settings
 
@@ -185,7 +185,7 @@ async def test_a_peer_that_never_acknowledges_costs_no_more_the_longer_it_asks(w
         await scene.victim.mark()
         await ping(800)
         figures = await scene.victim.figures()
-        assert figures.grown < 100_000
+        assert figures.grown < REMEMBERED_BYTES
         assert figures.peak < MIB
 
 

@@ -35,7 +35,7 @@ from tests.quic.frames import (
     v,
 )
 from tests.quic.outsiders import Stranger
-from tests.quic.victims import MIB, TURN_CPU_S, under_attack
+from tests.quic.victims import MIB, REMEMBERED_BYTES, TURN_CPU_S, under_attack
 
 from p2pnet.quic import Settings
 
@@ -180,7 +180,7 @@ async def test_challenges_from_a_second_address_cost_no_more_the_more_there_are(
             await scene.victim.mark()
             heard = len(other.heard)
             await probe(1_000)
-            assert (await scene.victim.figures()).grown < 100_000
+            assert (await scene.victim.figures()).grown < REMEMBERED_BYTES
             assert raw.heard.closed is None
             assert all(len(one) <= SMALL_BYTES for one in other.heard[heard:])
 

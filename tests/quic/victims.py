@@ -34,6 +34,8 @@ Address = tuple[str, int]
 MIB = 1 << 20
 MEDIAN_S = 0.5
 LATE_S = 1.5
+REMEMBERED_BYTES = 250_000
+"""For the few hundred packets that a victim remembers of a peer that acknowledges none, at half a kilobyte each."""
 TURN_CPU_S = 0.5
 """CPU time of one turn of the victim's loop: however slow the machine, nobody else was served in that time."""
 

@@ -52,6 +52,9 @@ class Traffic(Protocol):
     def mark(self, connection: Any) -> None:
         """It has something to send this turn."""
 
+    def mark_later(self, connection: Any) -> None:
+        """It has more to send than one turn's worth."""
+
     def transmit(self, connection: Any, datagrams: list[Datagram]) -> None:
         """Send these now."""
 
@@ -428,19 +431,18 @@ class Connection:
         if self._halted:
             return
         engine = self.engine
-        sent = False
-        # A flight leaves before the next is built: the peer works on it meanwhile.
-        while datagrams := engine.datagrams(now):
+        datagrams = engine.datagrams(now)
+        if datagrams:
             if self.closed and not self._farewell:
                 self._farewell = datagrams
                 self._farewells = 1
                 self._farewell_at = now + engine.probe_timeout_s
             self.traffic.transmit(self, datagrams)
-            sent = True
-            if len(datagrams) < FLIGHT_PACKETS:
-                break
-        if sent:
             self.process(now)
+            if len(datagrams) >= FLIGHT_PACKETS and not self.closed:
+                # The peer works on this flight while the next is built, and others have their turn in between.
+                self.traffic.mark_later(self)
+                return
         # A dial that nobody answered has nobody to tell more than once.
         if engine.terminated or (self.closed and (engine.close_heard or not engine.begun)):
             self._bury()

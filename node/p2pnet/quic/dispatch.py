@@ -102,6 +102,7 @@ class Dispatcher:
         self._unburied: set[Connection] = set()
         self._strangers: Counter[Any] = Counter()  # handshakes not dialled, by host
         self._dirty: list[Connection] = []
+        self._later: list[Connection] = []
         self._in_turn = False
         self._scheduled = False
         self._closing = False
@@ -120,6 +121,14 @@ class Dispatcher:
             if not self._in_turn and not self._scheduled:
                 self._scheduled = True
                 self.loop.call_soon(self.flush)
+
+    def mark_later(self, connection: Connection) -> None:
+        """It has more to send than one turn's worth: the rest leaves in the next."""
+        connection.marked = True
+        self._later.append(connection)
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self.flush)
 
     def transmit(self, connection: Connection, datagrams: list[Datagram]) -> None:
         """Send these, unless `egress` says otherwise."""
@@ -207,6 +216,8 @@ class Dispatcher:
         self._scheduled = False
         self._in_turn = True
         now = self.clock()
+        self._dirty += self._later
+        self._later = []
         try:
             while self._dirty:
                 dirty, self._dirty = self._dirty, []
@@ -219,16 +230,27 @@ class Dispatcher:
             self._in_turn = False
 
     def on_datagrams(self, datagrams: list[Datagram]) -> None:
-        """One turn: feed, act, flush."""
-        self._in_turn = True
+        """One turn: feed, act, and flush, now or after those who have been woken."""
+        self._in_turn = eager = True
         try:
-            self._take(datagrams, self.clock())
+            eager = self._take(datagrams, self.clock())
         finally:
-            self.flush()
+            if eager or self._closing:
+                self.flush()
+            else:
+                self._flush_soon()
 
     # Private
 
-    def _take(self, datagrams: list[Datagram], now: float) -> None:
+    def _flush_soon(self) -> None:
+        """Those who were woken run first: what they ask next, and what there is to acknowledge, share a packet."""
+        self._in_turn = False
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self.flush)
+
+    def _take(self, datagrams: list[Datagram], now: float) -> bool:
+        """Feed and act; whether there is something to send that need not wait."""
         touched: dict[Connection, None] = {}
         routes = self._routes
         for data, address in datagrams:
@@ -240,12 +262,15 @@ class Dispatcher:
             except Exception as error:  # noqa: BLE001
                 connection.crash(error)
             touched[connection] = None
+        eager = False
         for connection in touched:
             try:
                 connection.process(now)
             except Exception as error:  # noqa: BLE001
                 connection.crash(error)
             self.mark(connection)
+            eager = eager or connection.engine.has_data
+        return eager
 
     def _make(
         self, address: Any, *, dialled: bool, expect: str | None, admission: Admission | None = None

@@ -20,7 +20,7 @@ from p2pnet.quic.errors import EndpointError
 
 log = logging.getLogger(__name__)
 
-READS_PER_TURN = 16  # then others get their turn
+READS_PER_TURN = 2  # of up to 64 KiB where the kernel gathers: then what they brought is answered, while more comes
 RUN_SEGMENTS_MAX = 44
 RUN_BYTES_MAX = 65_000
 BACKLOG_MAX = 8_192  # datagrams kept while the socket is full; beyond, they are lost, as on any full link

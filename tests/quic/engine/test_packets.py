@@ -224,6 +224,7 @@ def effects(payload: bytes, read: str) -> tuple[list[Any], Any]:
     )
     space = QuicPacketSpace(is_application_data=True)
     connection._spaces = {Epoch.ONE_RTT: space}
+    connection.space = space
     connection._packet_number = 1 << 62
     connection._network_paths = [QuicNetworkPath(("", 0), is_validated=True)]
 

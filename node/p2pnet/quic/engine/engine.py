@@ -92,10 +92,13 @@ class Engine:
             if quic._close_event is not None:
                 quic._close_end()
             return []
-        if not quic.wants_to_send(now):
-            return []
         quic.renew_keys(self._key_update_packets)
         return quic.datagrams_to_send(now)
+
+    @property
+    def has_data(self) -> bool:
+        """Whether some stream has something to send."""
+        return bool(self._sending.queues)
 
     def timer(self) -> float | None:
         """When `on_timer` is due; None once all is over."""

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from aioquic.quic.connection import (
-    CONNECTION_LIMIT_FRAME_CAPACITY,
-    MAX_STREAM_DATA_FRAME_CAPACITY,
     STOP_SENDING_FRAME_CAPACITY,
     Limit,
     QuicConnectionError,
@@ -20,11 +18,13 @@ from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from aioquic.quic.stream import FinalSizeError, StreamFinishedError
 
+from p2pnet.quic.engine.packets import Told, put, varint
 from p2pnet.quic.engine.streams import Stream
 
 ROOM_MIN = 48  # bytes of a packet below which no further frame is begun; STOP_SENDING and RESET_STREAM fit
 STOPS_REPEATED_MAX = 512  # STOP_SENDING frames that go with every packet until one is acknowledged
 
+_MAX_STREAM_DATA = bytes((QuicFrameType.MAX_STREAM_DATA,))
 _SERVER = 1  # bits of a stream's id (RFC 9000 section 2.1): who opened it,
 _UNI = 2  # and whether only the opener sends
 
@@ -266,20 +266,39 @@ class FlowControl:
     # What the peer is told
 
     def limits_due(self) -> bool:
-        """Whether a window of the connection has grown enough to be worth a frame."""
+        """Whether a window has grown enough to be worth a frame."""
         window = self.windows.connection
-        return (
-            self.credited + window + self.extra - self.max_data.sent >= window // 8
+        return bool(
+            self.widened
+            or self.credited + window + self.extra - self.max_data.sent >= window // 8
             or _streams_due(self.max_streams_bidi, self._allowed[False])
             or _streams_due(self.max_streams_uni, self._allowed[True] - self.withheld_streams)
         )
 
+    def fill_limits(self, room: int, frames: list[bytes], told: list[Told]) -> int:
+        """Add MAX_DATA, MAX_STREAMS and MAX_STREAM_DATA, as far as they are due; the room of `room` bytes that is left."""
+        if room < ROOM_MIN:
+            return room
+        before = len(frames)
+        window = self.windows.connection
+        target = self.credited + window + self.extra
+        if target - self.max_data.sent >= window // 8:
+            self._add_limit(self.max_data, target, frames, told)
+        uni = self._allowed[True] - self.withheld_streams
+        for limit, allowed in ((self.max_streams_bidi, self._allowed[False]), (self.max_streams_uni, uni)):
+            if _streams_due(limit, allowed):
+                self._add_limit(limit, allowed, frames, told)
+        room -= sum(map(len, frames[before:]))
+        while self.widened and room >= ROOM_MIN:
+            room -= self._add_stream_limit(self.widened.popleft(), frames, told)
+        return room
+
     def write_limits(self, builder: QuicPacketBuilder) -> None:
-        """MAX_DATA, MAX_STREAMS and MAX_STREAM_DATA, as far as they are due and there is room."""
-        if self.limits_due():
-            self._write_connection_limits(builder)
-        while self.widened and builder.remaining_flight_space >= ROOM_MIN:
-            self._write_stream_limit(builder, self.widened.popleft())
+        """As `fill_limits`, into aioquic's packet."""
+        frames: list[bytes] = []
+        told: list[Told] = []
+        self.fill_limits(builder.remaining_flight_space, frames, told)
+        put(builder, frames, told)
 
     def write_stops(self, builder: QuicPacketBuilder) -> None:
         """Every STOP_SENDING that is not acknowledged, as far as there is room."""
@@ -296,38 +315,19 @@ class FlowControl:
             buf.push_uint_var(stream_id)
             buf.push_uint_var(code)
 
-    def _write_connection_limits(self, builder: QuicPacketBuilder) -> None:
-        window = self.windows.connection
-        target = self.credited + window + self.extra
-        if target - self.max_data.sent >= window // 8:
-            self._write_limit(builder, self.max_data, target)
-        uni = self._allowed[True] - self.withheld_streams
-        for limit, allowed in ((self.max_streams_bidi, self._allowed[False]), (self.max_streams_uni, uni)):
-            if _streams_due(limit, allowed):
-                self._write_limit(builder, limit, allowed)
-
-    def _write_limit(self, builder: QuicPacketBuilder, limit: Limit, value: int) -> None:
-        buf = builder.start_frame(
-            limit.frame_type,
-            capacity=CONNECTION_LIMIT_FRAME_CAPACITY,
-            handler=self._on_limit_delivery,
-            handler_args=(limit,),
-        )
+    def _add_limit(self, limit: Limit, value: int, frames: list[bytes], told: list[Told]) -> None:
         # What was said once holds, and no more than was said: a peer that guesses further breaks the rule.
         limit.value = limit.sent = max(limit.value, value)
-        buf.push_uint_var(limit.value)
+        frames += (varint(limit.frame_type) + varint(limit.value), b"")
+        told.append((self._on_limit_delivery, (limit,)))
 
-    def _write_stream_limit(self, builder: QuicPacketBuilder, stream: Stream) -> None:
+    def _add_stream_limit(self, stream: Stream, frames: list[bytes], told: list[Told]) -> int:
         if stream.receiver.is_finished:
-            return
-        buf = builder.start_frame(
-            QuicFrameType.MAX_STREAM_DATA,
-            capacity=MAX_STREAM_DATA_FRAME_CAPACITY,
-            handler=self._on_stream_limit_delivery,
-            handler_args=(stream,),
-        )
-        buf.push_uint_var(stream.stream_id)
-        buf.push_uint_var(stream.max_stream_data_local)
+            return 0
+        frame = _MAX_STREAM_DATA + varint(stream.stream_id) + varint(stream.max_stream_data_local)
+        frames += (frame, b"")
+        told.append((self._on_stream_limit_delivery, (stream,)))
+        return len(frame)
 
     # What became of the frames
 

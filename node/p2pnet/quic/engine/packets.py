@@ -13,6 +13,7 @@ from typing import Any
 from aioquic._crypto import CryptoError, HeaderProtection
 from aioquic.quic.crypto import CryptoContext, CryptoPair
 from aioquic.quic.packet import QuicPacketType, decode_packet_number
+from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.rangeset import RangeSet
 from aioquic.tls import Epoch
 from cryptography.exceptions import InvalidTag
@@ -158,6 +159,16 @@ def ack_frame(ranges: Sequence[range], delay: int) -> bytes:
     return b"".join(parts)
 
 
+def put(builder: QuicPacketBuilder, frames: list[bytes], told: list[Told]) -> None:
+    """Write frames, each given as its head and its data, into aioquic's packet, where there is room."""
+    for index, (handler, arguments) in enumerate(told):
+        head, data = frames[2 * index], frames[2 * index + 1]
+        size = len(head) + len(data)
+        buf = builder.start_frame(head[0], capacity=size, handler=handler, handler_args=arguments)
+        buf.push_bytes(head[1:])
+        buf.push_bytes(data)
+
+
 def read_varint(payload: bytes, at: int) -> tuple[int, int]:
     """The variable-length integer at `at`, and where it ends: perhaps beyond the payload. IndexError beyond its end."""
     first = payload[at]
@@ -190,6 +201,17 @@ def read_stream_head(payload: bytes, at: int) -> tuple[int, int, int, int]:
     if not at <= stop <= len(payload):
         raise IndexError
     return stream_id, offset, at, stop
+
+
+def skip_numbers(payload: bytes, at: int, count: int) -> int:
+    """Where the frame at `at` ends, if its type, of one byte, is followed by so many integers: perhaps beyond the end.
+
+    Raises IndexError for one that is cut short.
+    """
+    at += 1
+    for _ in range(count):
+        at += 1 << (payload[at] >> 6)
+    return at
 
 
 def read_ack(payload: bytes, at: int) -> tuple[RangeSet, int, int]:

@@ -23,7 +23,10 @@ from p2pnet.quic.engine.mtu import PathMtu
 
 INITIAL_WINDOW_BYTES = 14_720  # RFC 9002 section 7.2, for datagrams of up to half of it
 QUIET_PACKETS_MAX = 256  # sent packets remembered that ask for no acknowledgement
-_BURST_PACKETS = 64  # aioquic's timers tick in milliseconds, and one sendmsg carries 44 datagrams
+_BURST_PACKETS = 64  # one sendmsg carries 44 datagrams
+_QUANTUM_S = 0.001  # as fine as an event loop's timers are
+_QUANTUM_PACKETS = 16
+_UNPACED_RTT_S = 0.003
 
 
 class _Reno(RenoCongestionControl):
@@ -51,13 +54,30 @@ _CONTROLS: dict[str, Callable[..., Any]] = {"reno": _Reno, "cubic": _Cubic}
 
 
 class _BurstPacer(QuicPacketPacer):
-    """aioquic's pacer with larger bursts."""
+    """aioquic's pacer for a program that is woken by timers: it waits seldom, and then for a burst's worth.
+
+    Pacing spares the queues on a path (RFC 9002 section 7.7). Where the answer comes in less than three milliseconds
+    there are none worth it, and a timer is as coarse as the path is long; flights are all that limits bursts there.
+    """
+
+    def next_send_time(self, now: float) -> float | None:  # type: ignore[override]  # None is what aioquic returns too
+        if self.packet_time is None:
+            return None
+        self.update_bucket(now=now)
+        if self.bucket_time > 0:
+            return None
+        quantum = max(_QUANTUM_S, _QUANTUM_PACKETS * self.packet_time)
+        return now + max(self.packet_time, min(quantum, self.bucket_max / 2))
 
     def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
+        if smoothed_rtt < _UNPACED_RTT_S:
+            self.packet_time = None
+            return
         super().update_rate(congestion_window, smoothed_rtt)
         size = self._max_datagram_size
-        rate = congestion_window / max(smoothed_rtt, 1e-6)
-        self.bucket_max = max(2 * size, min(congestion_window // 2, _BURST_PACKETS * size)) / rate
+        rate = congestion_window / smoothed_rtt
+        burst = min(congestion_window // 2, _BURST_PACKETS * size)
+        self.bucket_max = max(2 * size, burst, 2 * _QUANTUM_S * rate) / rate
 
 
 class Recovery(QuicPacketRecovery):

@@ -11,7 +11,7 @@ from aioquic.quic.packet import QuicFrameType, QuicStreamFrame
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 
 from p2pnet.quic.engine.flow import ROOM_MIN, PeerLimits
-from p2pnet.quic.engine.packets import Told, varint
+from p2pnet.quic.engine.packets import Told, put, varint
 from p2pnet.quic.engine.streams import Stream
 
 FRAME_DATA_MAX = (1 << 14) - 1  # bytes of one frame: its length is written in two
@@ -93,14 +93,11 @@ class SendQueue:
         frames: list[bytes] = []
         told: list[Told] = []
         self.fill(builder.remaining_flight_space, frames, told)
-        for index, (handler, arguments) in enumerate(told):
-            head, data = frames[2 * index], frames[2 * index + 1]
-            size = len(head) + len(data)
-            buf = builder.start_frame(head[0], capacity=size, handler=handler, handler_args=arguments)
-            buf.push_bytes(head[1:])
-            buf.push_bytes(data)
-            if self._quic_logger is not None and builder.quic_logger_frames is not None and data:
-                self._log(builder.quic_logger_frames, data, *arguments)
+        put(builder, frames, told)
+        if self._quic_logger is not None and builder.quic_logger_frames is not None:
+            for data, (handler, arguments) in zip(frames[1::2], told, strict=True):
+                if handler == self._on_data_delivery:
+                    self._log(builder.quic_logger_frames, data, *arguments)
 
     def _add_data(self, stream: Stream, room: int, frames: list[bytes], told: list[Told]) -> int:
         """One STREAM frame; its bytes. Without credit the stream leaves the queue, and there is none."""

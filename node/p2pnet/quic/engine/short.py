@@ -1,4 +1,5 @@
-"""The short way of a confirmed connection's packets, past aioquic's parser and builder: acknowledgements and stream data.
+"""The short way of a confirmed connection's packets, past aioquic's parser and builder: acknowledgements,
+stream data, and its limits.
 
 Nearly all packets have a short header and nothing else in them. What else a packet may hold, and packets of any other
 kind, of other paths, or for a qlog, are aioquic's (see `Transport`). These steps are those of its `receive_datagram`,
@@ -26,6 +27,7 @@ from p2pnet.quic.engine.packets import (
     ack_frame,
     read_ack,
     read_stream_head,
+    skip_numbers,
     unseal,
 )
 from p2pnet.quic.engine.tls import CID_BYTES
@@ -34,17 +36,28 @@ if TYPE_CHECKING:
     from p2pnet.quic.engine.transport import Transport
 
 FLIGHT_PACKETS = 44  # built before they are handed to the socket: as many as one sendmsg carries
+ACK_DELAY_S = 0.008  # of a lone packet; peers are told to expect up to 0.025
 _PING = b"\x01"
+_NUMBERS: dict[int, int] = {
+    QuicFrameType.PING: 0,
+    QuicFrameType.RESET_STREAM: 3,
+    QuicFrameType.STOP_SENDING: 2,
+    QuicFrameType.MAX_DATA: 1,
+    QuicFrameType.MAX_STREAM_DATA: 2,
+    QuicFrameType.MAX_STREAMS_BIDI: 1,
+    QuicFrameType.MAX_STREAMS_UNI: 1,
+}
+"""How many integers a frame is, by its type."""
 
 
 def receive(quic: "Transport", data: bytes, now: float) -> None:
     """Take one packet with a short header, on the path in use."""
-    space = quic._spaces[Epoch.ONE_RTT]
+    space = quic.space
     try:
-        first, number, payload = unseal(quic._cryptos[Epoch.ONE_RTT], data, 1 + CID_BYTES, space.expected_packet_number)
+        first, number, payload = unseal(quic.keys, data, 1 + CID_BYTES, space.expected_packet_number)
     except CryptoError:
         return
-    if number in space.received_packets:
+    if number <= space.largest_received_packet and number in space.received_packets:
         return
     if first & 0x18:
         quic.close(QuicErrorCode.PROTOCOL_VIOLATION, QuicFrameType.PADDING, "Reserved bits must be zero")
@@ -67,7 +80,8 @@ def receive(quic: "Transport", data: bytes, now: float) -> None:
 def read_frames(quic: "Transport", payload: bytes, now: float) -> bool:
     """Act on the frames of a 1-RTT packet; whether they ask for an acknowledgement. Raises QuicConnectionError.
 
-    From the first one on that is neither STREAM nor ACK, aioquic reads them.
+    STREAM and ACK are read here, and passed over are those of integers alone, which often go before: aioquic reads each.
+    From the first frame of another kind on it reads all.
     """
     eliciting = False
     at = 0
@@ -86,21 +100,36 @@ def read_frames(quic: "Transport", payload: bytes, now: float) -> bool:
         elif kind == ACK:
             at = _take_ack(quic, payload, at, now)
         else:
-            break
-    else:
-        if payload:
-            return eliciting
+            stop = _end_of(kind, payload, at)
+            eliciting = _leave_to_aioquic(quic, payload[at:stop], now) or eliciting
+            at = stop
+    return eliciting if payload else _leave_to_aioquic(quic, payload, now)
+
+
+def _end_of(kind: int, payload: bytes, at: int) -> int:
+    """The end of the frame, or of the packet where it does not show."""
+    numbers = _NUMBERS.get(kind)
+    if numbers is None:
+        return len(payload)
+    try:
+        return skip_numbers(payload, at, numbers)
+    except IndexError:
+        raise _cut_short(kind) from None
+
+
+def _leave_to_aioquic(quic: "Transport", frames: bytes, now: float) -> bool:
     context = QuicReceiveContext(Epoch.ONE_RTT, quic.host_cid, quic._network_paths[0], None, now, None)
-    return quic._payload_received(context, payload[at:])[0] or eliciting
+    return quic._payload_received(context, frames)[0]
 
 
 def write(quic: "Transport", now: float) -> list[tuple[bytes, Any]]:
     """A flight of packets with what is to be acknowledged, and stream data as far as window and pacing go."""
-    space, loss, path = quic._spaces[Epoch.ONE_RTT], quic._loss, quic._network_paths[0]
-    sealer = Sealer(quic._cryptos[Epoch.ONE_RTT], quic._peer_cid.cid, spin=quic._spin_bit)
+    space, loss, path = quic.space, quic._loss, quic._network_paths[0]
     datagrams: list[tuple[bytes, Any]] = []
-    quic._pacing_at = None
     loss.app_limited = False
+    if not _may_write(quic, space, now):
+        return datagrams
+    sealer = Sealer(quic.keys, quic._peer_cid.cid, spin=quic._spin_bit)
     while len(datagrams) < FLIGHT_PACKETS and _may_write(quic, space, now):
         frames: list[bytes] = []
         told: list[Told] = []
@@ -110,6 +139,8 @@ def write(quic: "Transport", now: float) -> list[tuple[bytes, Any]]:
             eliciting = _add_ack(quic, space, frames, told, now)
             room -= sum(map(len, frames))
         acks = len(told)
+        if not datagrams:
+            room = quic.flow.fill_limits(room, frames, told)
         quic.sending.fill(room, frames, told)
         if not frames:
             break
@@ -133,7 +164,7 @@ def _may_write(quic: "Transport", space: QuicPacketSpace, now: float) -> bool:
         return True
     loss = quic._loss
     room = loss.congestion_window - loss.bytes_in_flight
-    if not quic.sending.queues:
+    if not (quic.sending.queues or quic.flow.limits_due()):
         # Nothing more to say although the window has room: its size proves nothing (RFC 9002 section 7.8).
         loss.app_limited = room >= quic._max_datagram_size
         return False
@@ -169,7 +200,7 @@ def _take_ack(quic: "Transport", payload: bytes, at: int, now: float) -> int:
         ack_rangeset=ranges,
         ack_delay=(delay << quic._remote_ack_delay_exponent) / 1_000_000,
         now=now,
-        space=quic._spaces[Epoch.ONE_RTT],
+        space=quic.space,
     )
     return at
 
@@ -179,15 +210,19 @@ def _note_received(quic: "Transport", space: QuicPacketSpace, number: int, now: 
         quic.heard_at = now
         quic._close_at = now + quic._idle_timeout()
     quic._ack_eliciting_sent_since_receipt = False
-    if number > space.largest_received_packet:
+    before = space.largest_received_packet
+    if number > before:
         space.largest_received_packet = number
         space.largest_received_time = now
     space.ack_queue.add(number)
     space.received_packets.add(number)
     if len(space.ack_queue) > MAX_ACK_RANGES:
         space.ack_queue.shift()
-    if eliciting and space.ack_at is None:
-        space.ack_at = now + quic._ack_delay
+    if eliciting:
+        # A lone packet's acknowledgement may find one to travel with; for two it leaves with this turn (RFC 9000
+        # section 13.2.2), and at once for one out of order, which says that others are lost (section 13.2.1).
+        in_order = number == before + 1 and space.ack_at is None
+        space.ack_at = now + ACK_DELAY_S if in_order else min(now, space.ack_at or now)
 
 
 def _cut_short(frame_type: int) -> QuicConnectionError:

@@ -24,6 +24,7 @@ from aioquic.quic.connection import (
     QuicNetworkPath,
     QuicReceiveContext,
 )
+from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.packet import (
     QuicErrorCode,
     QuicFrameType,
@@ -82,6 +83,10 @@ class Transport(Handshake):
         self.flow = FlowControl(windows, is_client=self._is_client)
         self.sending = SendQueue(self.flow.peer, self.flow.on_sent, self._quic_logger)
         self.mtu = PathMtu(largest=largest_datagram)
+        self.space = QuicPacketSpace(is_application_data=True)
+        """The application's packets: once there are keys, aioquic's own, without its dictionary."""
+        self.keys = CryptoPair()
+        """Theirs, likewise."""
         self.now = 0.0
         """The caller's time, for what aioquic does not hand on."""
         self.heard_at = -1.0
@@ -117,33 +122,17 @@ class Transport(Handshake):
 
     def acknowledge_now(self) -> None:
         """Do not wait out the delay for the acknowledgement that is due."""
-        space = self._spaces[tls.Epoch.ONE_RTT]
+        space = self.space
         if space.ack_at is not None:
             space.ack_at = 0.0
-
-    def wants_to_send(self, now: float) -> bool:
-        """Whether `datagrams_to_send` could return anything: building a packet in vain is dear."""
-        if self._state in END_STATES:
-            return self._echo_close
-        if self._close_pending or not self._handshake_confirmed or len(self._network_paths) > 1:
-            return True
-        if self._mtu_probe_due(now):
-            return True
-        if self._has_application_data(self._spaces[tls.Epoch.ONE_RTT], now):
-            return True
-        # What held a packet back is over; left in the past, this time would make the timer ring without end.
-        self._pacing_at = None
-        return False
 
     def handle_timer(self, now: float) -> None:
         """As aioquic; a peer that talks but acknowledges nothing is given up like a silent one."""
         super().handle_timer(now)
-        space = self._spaces.get(tls.Epoch.ONE_RTT)
         if (
-            space is not None
-            and self._handshake_confirmed
+            self._handshake_confirmed
             and self._close_event is None
-            and space.ack_eliciting_in_flight
+            and self.space.ack_eliciting_in_flight
             and now - self._loss.waiting_since > self._idle_timeout()
         ):
             self.unheard = True
@@ -165,7 +154,7 @@ class Transport(Handshake):
     def too_big(self, size: int) -> None:
         """The system does not take datagrams of this size for the present path: they never left."""
         self.mtu.on_too_big(size, self.now)
-        space = self._spaces[tls.Epoch.ONE_RTT]
+        space = self.space
         gone = [packet for packet in space.sent_packets.values() if packet.sent_bytes == size]
         self._loss._on_packets_lost(congestion_event=False, now=self.now, packets=gone, space=space)
 
@@ -287,49 +276,65 @@ class Transport(Handshake):
     # Packets that leave
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
-        """As aioquic, with a probe of the path's MTU when one is due, and an answer to a close."""
-        if self._echo_close:
+        """As aioquic, the short way where there is one, with a probe of the path's MTU when one is due.
+
+        Up to a flight of packets: where there are as many, there may be more.
+        """
+        self._follow_mtu()
+        # What held a packet back is over; left in the past, this time would make the timer ring without end.
+        self._pacing_at = None
+        if self._takes_short_way():
+            datagrams = super().datagrams_to_send(now) if self._control_due() and self._has_room() else []
+            if self._pacing_at is None:
+                datagrams += write(self, now)
+        elif self._echo_close:
             self._echo_close = False
             return self._answer_close(now)
-        self._follow_mtu()
-        direct = self._may_write_directly()
-        datagrams = [] if direct and not self._control_due() else super().datagrams_to_send(now)
-        if direct and self._close_event is None:
-            datagrams += write(self, now)
+        elif self._wants_to_send(now):
+            datagrams = super().datagrams_to_send(now)
+        else:
+            datagrams = []
         if self._mtu_probe_due(now) and (size := self.mtu.probe(now)) is not None:
             datagrams += self._probe_mtu(size, now)
         return datagrams
 
-    def _has_application_data(self, space: QuicPacketSpace, now: float) -> bool:
-        if space.ack_at is not None and space.ack_at <= now:
-            return True
-        if self._probe_pending:
-            return True
-        if self._loss.congestion_window - self._loss.bytes_in_flight < ROOM_MIN:
+    def _wants_to_send(self, now: float) -> bool:
+        """Whether aioquic could find anything to say: building a packet in vain is dear."""
+        if self._state in END_STATES:
             return False
-        return bool(self.sending.queues) or self._control_due()
+        if self._close_pending or not self._handshake_confirmed or len(self._network_paths) > 1:
+            return True
+        return self._has_application_data(now)
+
+    def _has_room(self) -> bool:
+        return self._probe_pending or self._loss.congestion_window - self._loss.bytes_in_flight >= ROOM_MIN
+
+    def _has_application_data(self, now: float) -> bool:
+        ack_at = self.space.ack_at
+        if ack_at is not None and ack_at <= now:
+            return True
+        return self._has_room() and (bool(self.sending.queues) or self.flow.limits_due() or self._control_due())
 
     def _control_due(self) -> bool:
-        """Whether there is anything to say that is neither an acknowledgement nor on a stream of its sender."""
+        """Whether there is anything to say that is none of those."""
         flow, path = self.flow, self._network_paths[0]
-        return bool(
+        if (
             self._probe_pending
             or self._ping_pending
-            or flow.widened
             or flow.stops_due
             or self._handshake_done_pending
             or self._retire_connection_ids
             or path.remote_challenges
             or not path.is_validated
             or not self._crypto_streams[tls.Epoch.ONE_RTT].sender.buffer_is_empty
-            or flow.limits_due()
-            or any(not one.was_sent for one in self._host_cids)
-        )
+        ):
+            return True
+        return not all([one.was_sent for one in self._host_cids])  # noqa: C419  # a list of three is faster
 
-    def _may_write_directly(self) -> bool:
+    def _takes_short_way(self) -> bool:
         """Whether what is left when there is nothing else to say may leave past aioquic's builder.
 
-        It notes frames for qlog, counts bytes on paths that are not validated, and while a STOP_SENDING is not
+        The builder notes frames for qlog, counts bytes on paths that are not validated, and while a STOP_SENDING is not
         acknowledged it goes with every packet.
         """
         return (
@@ -342,15 +347,15 @@ class Transport(Handshake):
         )
 
     def _write_application(self, builder: QuicPacketBuilder, network_path: QuicNetworkPath, now: float) -> None:
-        crypto = self._cryptos[tls.Epoch.ONE_RTT]
+        crypto = self.keys
         if not crypto.send.is_valid():
             return
-        space = self._spaces[tls.Epoch.ONE_RTT]
+        space = self.space
         loss = self._loss
         pacer = loss._pacer
         loss.app_limited = False
-        direct = self._may_write_directly()
-        while self._has_application_data(space, now):
+        direct = self._takes_short_way()
+        while self._has_application_data(now):
             if direct and not self._control_due():
                 return
             if space.ack_at is None or space.ack_at > now:
@@ -462,7 +467,7 @@ class Transport(Handshake):
     def _probe_mtu(self, size: int, now: float) -> list[tuple[bytes, Any]]:
         """One packet of PING and PADDING that fills `size` bytes (RFC 9000 section 14.4)."""
         builder = self._builder(size)
-        builder.start_packet(QuicPacketType.ONE_RTT, self._cryptos[tls.Epoch.ONE_RTT])
+        builder.start_packet(QuicPacketType.ONE_RTT, self.keys)
         builder.start_frame(
             QuicFrameType.PING, handler=self._on_mtu_probe_delivery, handler_args=(size, builder.packet_number)
         )
@@ -477,6 +482,10 @@ class Transport(Handshake):
             self.mtu.on_probe_lost(size, number, self.now)
 
     # Handshake and connection ids
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        super()._initialize(peer_cid)
+        self.space, self.keys = self._spaces[tls.Epoch.ONE_RTT], self._cryptos[tls.Epoch.ONE_RTT]
 
     def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
         super()._parse_transport_parameters(data, from_session_ticket)
@@ -545,13 +554,10 @@ class Transport(Handshake):
 
     def hear_close(self, data: bytes) -> None:
         """While closing: take note of a CONNECTION_CLOSE of the peer's, all that matters now."""
-        crypto = self._cryptos.get(tls.Epoch.ONE_RTT)
-        if crypto is None or len(data) <= 1 + CID_BYTES or data[0] & 0xC0 != 0x40:
+        if len(data) <= 1 + CID_BYTES or data[0] & 0xC0 != 0x40:
             return
         try:
-            _, payload, _ = crypto.decrypt_packet(
-                data, 1 + CID_BYTES, self._spaces[tls.Epoch.ONE_RTT].expected_packet_number
-            )
+            _, payload, _ = self.keys.decrypt_packet(data, 1 + CID_BYTES, self.space.expected_packet_number)
         except CryptoError:
             return
         self.close_heard = payload[:1] in (b"\x1c", b"\x1d")
@@ -564,7 +570,7 @@ class Transport(Handshake):
 
     def _answer_close(self, now: float) -> list[tuple[bytes, Any]]:
         builder = self._builder(BASE)
-        builder.start_packet(QuicPacketType.ONE_RTT, self._cryptos[tls.Epoch.ONE_RTT])
+        builder.start_packet(QuicPacketType.ONE_RTT, self.keys)
         self._write_connection_close_frame(
             builder=builder,
             epoch=tls.Epoch.ONE_RTT,
