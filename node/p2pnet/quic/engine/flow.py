@@ -99,6 +99,7 @@ class FlowControl:
         self.stops_due: dict[int, None] = {}
         """Those of them that have not been sent, or were lost."""
         self._ours = 0 if is_client else _SERVER
+        self._send_only = self._ours | _UNI
         # By whether streams are one-way:
         self._opened = {False: 0, True: 0}  # by us, so far
         self._allowed = {False: windows.streams, True: windows.streams}  # to the peer in all; it is told in batches
@@ -180,7 +181,9 @@ class FlowControl:
 
     def on_data(self, frame_type: int, stream_id: int, offset: int, data: bytes) -> None:
         """Take a STREAM frame. Raises QuicConnectionError for one beyond a window, StreamFinishedError for a late one."""
-        stream = self._find_readable(frame_type, stream_id)
+        stream = self.streams.get(stream_id)
+        if stream is None or stream_id & 3 == self._send_only:
+            stream = self._find_readable(frame_type, stream_id)
         receiver = stream.receiver
         newly = self._newly_received(stream, offset + len(data), frame_type)
         gaps = receiver.gaps
@@ -240,7 +243,7 @@ class FlowControl:
             self.widened.append(stream)
 
     def _find_readable(self, frame_type: int, stream_id: int) -> Stream:
-        if stream_id & 3 == self._ours | _UNI:
+        if stream_id & 3 == self._send_only:
             raise violation(QuicErrorCode.STREAM_STATE_ERROR, frame_type, "Stream is send-only")
         return self.streams.get(stream_id) or self.find(frame_type, stream_id)
 
@@ -248,8 +251,11 @@ class FlowControl:
         """The bytes a frame that ends at `end` adds to the connection's account. Raises when over a window."""
         if end > stream.max_stream_data_local:
             raise violation(QuicErrorCode.FLOW_CONTROL_ERROR, frame_type, "Over stream data limit")
-        newly = max(0, end - stream.receiver.highest_offset)
-        if self.max_data.used + newly > self.max_data.value:
+        newly = end - stream.receiver.highest_offset
+        if newly <= 0:
+            return 0
+        limit = self.max_data
+        if limit.used + newly > limit.value:
             raise violation(QuicErrorCode.FLOW_CONTROL_ERROR, frame_type, "Over connection data limit")
         return newly
 

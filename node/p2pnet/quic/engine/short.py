@@ -126,15 +126,18 @@ def _leave_to_aioquic(quic: Quic, frames: bytes, now: float) -> bool:
 def write(quic: Quic, now: float) -> list[tuple[bytes, Any]]:
     """A flight of packets with what is to be acknowledged, and stream data as far as window and pacing go."""
     space, loss, path = quic.space, quic._loss, quic._network_paths[0]
+    control, pacer, address = loss._cc, loss._pacer, path.addr
     datagrams: list[tuple[bytes, Any]] = []
-    loss.app_limited = False
+    control.app_limited = False
     if not _may_write(quic, space, now):
         return datagrams
     sealer = Sealer(quic.keys, quic._peer_cid.cid, spin=quic._spin_bit)
-    while len(datagrams) < FLIGHT_PACKETS and _may_write(quic, space, now):
+    most = quic._max_datagram_size
+    while True:
         frames: list[bytes] = []
         told: list[Told] = []
-        room = min(quic._max_datagram_size, loss.congestion_window - loss.bytes_in_flight) - sealer.overhead
+        room = control.congestion_window - control.bytes_in_flight
+        room = (most if room > most else room) - sealer.overhead  # noqa: FURB136  # min() takes its time
         eliciting = False
         if space.ack_at is not None:  # with whatever leaves: that spares the timer and a packet of its own
             eliciting = _add_ack(quic, space, frames, told, now)
@@ -146,16 +149,19 @@ def write(quic: Quic, now: float) -> list[tuple[bytes, Any]]:
         if not frames:
             break
         eliciting = eliciting or len(told) > acks
-        data = sealer.seal(quic._packet_number, b"".join(frames))
-        packet: Any = SentPacket(quic._packet_number, len(data), now, told, eliciting=eliciting)
+        number = quic._packet_number
+        data = sealer.seal(number, b"".join(frames))
+        quic._packet_number = number + 1
+        packet: Any = SentPacket(number, len(data), now, told, eliciting=eliciting)
         loss.on_packet_sent(packet=packet, space=space)
-        loss._pacer.update_after_send(now=now)
-        quic._packet_number += 1
+        pacer.update_after_send(now=now)
+        datagrams.append((data, address))
         path.bytes_sent += len(data)
-        datagrams.append((data, path.addr))
         if eliciting and not quic._ack_eliciting_sent_since_receipt:
             quic._close_at = now + quic._idle_timeout()
             quic._ack_eliciting_sent_since_receipt = True
+        if len(datagrams) == FLIGHT_PACKETS or not _may_write(quic, space, now):
+            break
     return datagrams
 
 
@@ -163,15 +169,15 @@ def _may_write(quic: Quic, space: QuicPacketSpace, now: float) -> bool:
     """Whether there is anything to say that window and pacing let through."""
     if space.ack_at is not None and space.ack_at <= now:
         return True
-    loss = quic._loss
-    room = loss.congestion_window - loss.bytes_in_flight
+    control = quic._loss._cc
+    room = control.congestion_window - control.bytes_in_flight
     if not (quic.sending.queues or quic.flow.limits_due()):
         # Nothing more to say although the window has room: its size proves nothing (RFC 9002 section 7.8).
-        loss.app_limited = room >= quic._max_datagram_size
+        control.app_limited = room >= quic._max_datagram_size
         return False
     if room < ROOM_MIN:
         return False
-    quic._pacing_at = loss._pacer.next_send_time(now=now)
+    quic._pacing_at = quic._loss._pacer.next_send_time(now=now)
     return quic._pacing_at is None
 
 
