@@ -351,4 +351,4 @@ async def test_key_updates_one_after_the_other_are_refused_or_followed(world: Wo
             if number % 10 == 0:
                 await asyncio.sleep(0.002)
         await asyncio.sleep(0.1)
-        assert (await scene.victim.figures()).grown < 100_000
+        assert (await scene.victim.figures()).grown < 250_000

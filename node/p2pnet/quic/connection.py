@@ -399,11 +399,11 @@ class Connection:
         self.received_bytes += len(data)
         self.heard_at = now
         self.engine.receive(data, address, now)
-        if not (self.dialled or self._established or self.engine.begun):
+        if not (self._established or self.dialled or self.engine.begun):
             self._finish(CloseReason("transport", 0, "no packet that could be read"))
             self._bury()
             return
-        if self.closed and self._farewell and self._answers < _FAREWELLS and not self.engine.close_heard:
+        if self._farewell and self.closed and self._answers < _FAREWELLS and not self.engine.close_heard:
             self._answers += 1  # the peer has not heard our close
             self.traffic.transmit(self, self._farewell)
 

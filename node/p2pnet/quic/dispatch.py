@@ -28,6 +28,8 @@ from p2pnet.quic.settings import Settings
 from p2pnet.quic.socket import Transport
 from p2pnet.quic.trust import Trust
 
+TURN_HAPPENINGS = 40  # messages that came, or have arrived, in one turn: then they are dealt with before more is read
+HELD_DATAGRAMS_MAX = 256  # that wait for the next turn; no more are read meanwhile than one turn brings
 EVICT_AFTER_S = 0.25  # of silence: a handshake that still lives speaks sooner, unless its host is starved of CPU
 
 _ids = itertools.count(1)
@@ -103,6 +105,7 @@ class Dispatcher:
         self._strangers: Counter[Any] = Counter()  # handshakes not dialled, by host
         self._dirty: list[Connection] = []
         self._later: list[Connection] = []
+        self._held: list[Datagram] = []
         self._in_turn = False
         self._scheduled = False
         self._closing = False
@@ -208,6 +211,7 @@ class Dispatcher:
             connection.stop()
         self._unburied.clear()
         self._routes.clear()
+        self._held.clear()
         self._configurations.close()
         self.transport.close()
 
@@ -230,30 +234,35 @@ class Dispatcher:
             self._in_turn = False
 
     def on_datagrams(self, datagrams: list[Datagram]) -> None:
-        """One turn: feed, act, and flush, now or after those who have been woken."""
+        """What one read brought, in order."""
+        if self._held:
+            self._held += datagrams
+        else:
+            self._held = datagrams
+            self._take_turn()
+
+    # Private
+
+    def _take_turn(self) -> None:
+        """Feed until there is something to go on with, act, and flush, now or after those who have been woken."""
         self._in_turn = eager = True
         try:
-            eager = self._take(datagrams, self.clock())
+            now = self.clock()
+            eager = self._act(self._feed(now), now)
         finally:
             if eager or self._closing:
                 self.flush()
             else:
                 self._flush_soon()
+            if self._held:
+                self.loop.call_soon(self._take_turn)
 
-    # Private
-
-    def _flush_soon(self) -> None:
-        """Those who were woken run first: what they ask next, and what there is to acknowledge, share a packet."""
-        self._in_turn = False
-        if not self._scheduled:
-            self._scheduled = True
-            self.loop.call_soon(self.flush)
-
-    def _take(self, datagrams: list[Datagram], now: float) -> bool:
-        """Feed and act; whether there is something to send that need not wait."""
-        touched: dict[Connection, None] = {}
+    def _feed(self, now: float) -> dict[Connection, None]:
+        """Hand out datagrams; the connections that got any. The rest waits while peers and owners work on these."""
+        held, self._held = self._held, []
         routes = self._routes
-        for data, address in datagrams:
+        touched: dict[Connection, None] = {}
+        for index, (data, address) in enumerate(held, 1):
             connection = routes.get(destination_cid(data)) or self._stranger(data, address, now)
             if connection is None:
                 continue
@@ -262,6 +271,14 @@ class Dispatcher:
             except Exception as error:  # noqa: BLE001
                 connection.crash(error)
             touched[connection] = None
+            busy = connection.engine.happened >= TURN_HAPPENINGS or len(touched) >= TURN_HAPPENINGS
+            if busy and len(held) - index < HELD_DATAGRAMS_MAX:
+                self._held = held[index:]
+                break
+        return touched
+
+    def _act(self, touched: dict[Connection, None], now: float) -> bool:
+        """On what came for these; whether there is something to send that need not wait."""
         eager = False
         for connection in touched:
             try:
@@ -271,6 +288,13 @@ class Dispatcher:
             self.mark(connection)
             eager = eager or connection.engine.has_data
         return eager
+
+    def _flush_soon(self) -> None:
+        """Those who were woken run first: what they ask next, and what there is to acknowledge, share a packet."""
+        self._in_turn = False
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self.flush)
 
     def _make(
         self, address: Any, *, dialled: bool, expect: str | None, admission: Admission | None = None

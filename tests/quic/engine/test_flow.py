@@ -183,7 +183,7 @@ def test_stop_sending_goes_with_every_packet_until_one_is_acknowledged() -> None
     flow.stop(flow.streams[0], 9)
     packets = [Packet(), Packet()]
     for packet in packets:
-        assert flow.stops_due == (packet is packets[0])
+        assert bool(flow.stops_due) == (packet is packets[0])
         flow.write_stops(packet)
         assert [(frame.kind, frame.numbers) for frame in packet.frames] == [
             (STOP_SENDING, [2, 7]),
@@ -193,7 +193,7 @@ def test_stop_sending_goes_with_every_packet_until_one_is_acknowledged() -> None
     assert flow.stops_due
     flow.write_stops(Packet())
     packets[1].acked()
-    assert (flow.stops, flow.stops_due) == ({}, False)
+    assert (flow.stops, flow.stops_due) == ({}, {})
     packets[0].lost()
     assert not flow.stops_due
 

@@ -81,10 +81,10 @@ class Engine:
         """One datagram of the peer's. `take_events` tells what it changed."""
         quic = self._quic
         quic.now = now
-        if quic.is_closing:
-            quic.hear_close(data)
-        elif quic._close_event is None:  # after a fatal frame nothing of the same turn counts
+        if quic._close_event is None:  # after a fatal frame nothing of the same turn counts
             quic.receive_datagram(data, address, now)
+        elif quic.is_closing:
+            quic.hear_close(data)
 
     def datagrams(self, now: float) -> list[Datagram]:
         """What may leave now."""
@@ -96,6 +96,11 @@ class Engine:
             return []
         quic.renew_keys(self._key_update_packets)
         return quic.datagrams_to_send(now)
+
+    @property
+    def happened(self) -> int:
+        """How much `take_events` would return."""
+        return len(self._flow.happenings)
 
     @property
     def has_data(self) -> bool:

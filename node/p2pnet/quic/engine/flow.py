@@ -95,9 +95,10 @@ class FlowControl:
         """Streams with a larger window than the peer has been told."""
         self.stops: dict[int, int] = {}
         """Code by stream id, of every STOP_SENDING that is not acknowledged."""
-        self.stops_due = False
-        """Some of them have not been sent, or were lost."""
+        self.stops_due: dict[int, None] = {}
+        """Those of them that have not been sent, or were lost."""
         self._ours = 0 if is_client else _SERVER
+        self._send_only = self._ours | _UNI
         # By whether streams are one-way:
         self._opened = [0, 0]  # by us, so far
         self._allowed = [windows.streams, windows.streams]  # to the peer in all; it is told in batches
@@ -179,7 +180,9 @@ class FlowControl:
 
     def on_data(self, frame_type: int, stream_id: int, offset: int, data: bytes) -> None:
         """Take a STREAM frame. Raises QuicConnectionError for one beyond a window, StreamFinishedError for a late one."""
-        stream = self._find_readable(frame_type, stream_id)
+        stream = self.streams.get(stream_id)
+        if stream is None or stream_id & 3 == self._send_only:
+            stream = self._find_readable(frame_type, stream_id)
         receiver = stream.receiver
         newly = self._newly_received(stream, offset + len(data), frame_type)
         gaps = receiver.gaps
@@ -229,7 +232,7 @@ class FlowControl:
         self._discard(stream, gaps)
         if len(self.stops) < STOPS_REPEATED_MAX:
             self.stops[stream.stream_id] = code
-            self.stops_due = True
+            self.stops_due[stream.stream_id] = None
         self.settle(stream)
 
     def widen(self, stream: Stream, size: int) -> None:
@@ -239,7 +242,7 @@ class FlowControl:
             self.widened.append(stream)
 
     def _find_readable(self, frame_type: int, stream_id: int) -> Stream:
-        if stream_id & 3 == self._ours | _UNI:
+        if stream_id & 3 == self._send_only:
             raise violation(QuicErrorCode.STREAM_STATE_ERROR, frame_type, "Stream is send-only")
         return self.streams.get(stream_id) or self.find(frame_type, stream_id)
 
@@ -247,8 +250,11 @@ class FlowControl:
         """The bytes a frame that ends at `end` adds to the connection's account. Raises when over a window."""
         if end > stream.max_stream_data_local:
             raise violation(QuicErrorCode.FLOW_CONTROL_ERROR, frame_type, "Over stream data limit")
-        newly = max(0, end - stream.receiver.highest_offset)
-        if self.max_data.used + newly > self.max_data.value:
+        newly = end - stream.receiver.highest_offset
+        if newly <= 0:
+            return 0
+        limit = self.max_data
+        if limit.used + newly > limit.value:
             raise violation(QuicErrorCode.FLOW_CONTROL_ERROR, frame_type, "Over connection data limit")
         return newly
 
@@ -300,11 +306,13 @@ class FlowControl:
         put(builder, frames, told)
 
     def write_stops(self, builder: QuicPacketBuilder) -> None:
-        """Every STOP_SENDING that is not acknowledged, as far as there is room."""
-        self.stops_due = False
-        for stream_id, code in self.stops.items():
+        """STOP_SENDING frames: those that are due, then all others that are not acknowledged, as far as there is room."""
+        due, self.stops_due = self.stops_due, {}
+        for stream_id in [*due, *(one for one in self.stops if one not in due)]:
             if builder.remaining_flight_space < ROOM_MIN:
+                self.stops_due.update((one, None) for one in due if one in self.stops)
                 return
+            due.pop(stream_id, None)
             buf = builder.start_frame(
                 QuicFrameType.STOP_SENDING,
                 capacity=STOP_SENDING_FRAME_CAPACITY,
@@ -312,7 +320,7 @@ class FlowControl:
                 handler_args=(stream_id,),
             )
             buf.push_uint_var(stream_id)
-            buf.push_uint_var(code)
+            buf.push_uint_var(self.stops[stream_id])
 
     def _add_limit(self, limit: Limit, value: int, frames: list[bytes], told: list[Told]) -> None:
         # What was said once holds, and no more than was said: a peer that guesses further breaks the rule.
@@ -341,8 +349,9 @@ class FlowControl:
     def _on_stop_delivery(self, delivery: QuicDeliveryState, stream_id: int) -> None:
         if delivery is QuicDeliveryState.ACKED:
             self.stops.pop(stream_id, None)
+            self.stops_due.pop(stream_id, None)
         elif stream_id in self.stops:
-            self.stops_due = True
+            self.stops_due[stream_id] = None
 
 
 def violation(code: QuicErrorCode, frame_type: int, reason: str) -> QuicConnectionError:

@@ -119,13 +119,17 @@ def unseal(crypto: CryptoPair, data: bytes, at: int, expected: int) -> tuple[int
     aead, hp = recv.aead, recv.hp
     if aead is None or hp is None or len(data) < at + _SAMPLE_AT + _SAMPLE_BYTES:
         raise CryptoError("no keys, or too short to sample")
-    mask = _mask(hp)(data[at + _SAMPLE_AT : at + _SAMPLE_AT + _SAMPLE_BYTES])
+    sample = data[at + _SAMPLE_AT : at + _SAMPLE_AT + _SAMPLE_BYTES]
+    mask = hp._mask(sample) if hp._is_chacha20 else hp._encryptor.update(sample)
     first = data[0] ^ (mask[0] & 0x1F)
     if (first >> 2 & 1) != recv.key_phase:
         plain, payload, number = crypto.decrypt_packet(data, at, expected)
         return plain[0], number, payload
     size = (first & 3) + 1
-    short = int.from_bytes(data[at : at + size], "big") ^ int.from_bytes(mask[1 : 1 + size], "big")
+    if size == NUMBER_BYTES:
+        short = (data[at] ^ mask[1]) << 8 | (data[at + 1] ^ mask[2])
+    else:
+        short = int.from_bytes(data[at : at + size], "big") ^ int.from_bytes(mask[1 : 1 + size], "big")
     number = decode_packet_number(short, 8 * size, expected)
     header = bytes((first,)) + data[1:at] + short.to_bytes(size, "big")
     try:
@@ -189,10 +193,15 @@ def read_stream_head(payload: bytes, at: int) -> tuple[int, int, int, int]:
         stream_id, at = read_varint(payload, at - 1)
     offset = 0
     if kind & 4:
-        offset, at = read_varint(payload, at)
+        offset = payload[at]
+        if offset & 0xC0 == 0x80:  # mostly four bytes
+            at += 4
+            offset = int.from_bytes(payload[at - 4 : at], "big") & 0x3FFFFFFF
+        else:
+            offset, at = read_varint(payload, at)
     if not kind & 2:
         stop = len(payload)
-    elif 64 <= (high := payload[at]) < 128:  # nearly always two bytes
+    elif 64 <= (high := payload[at]) < 128:  # mostly two
         at += 2
         stop = at + ((high & 63) << 8 | payload[at - 1])
     else:

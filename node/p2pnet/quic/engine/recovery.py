@@ -180,18 +180,30 @@ class Recovery(QuicPacketRecovery):
     def on_packet_sent(self, *, packet: QuicSentPacket, space: QuicPacketSpace) -> None:
         """As aioquic, counted."""
         self.packets_sent += 1
+        control = self._cc
+        space.sent_packets[packet.packet_number] = packet
         if packet.is_ack_eliciting:
-            if not self._cc.bytes_in_flight:
+            if not control.bytes_in_flight:
                 self.waiting_since = packet.sent_time or 0.0
+            space.ack_eliciting_in_flight += 1
+            # What is sent before the handshake is confirmed arms no probe timeout, so it must not delay one.
+            if packet.in_flight and (self.handshake_confirmed or not space.is_application_data):
+                self._time_of_last_sent_ack_eliciting_packet = packet.sent_time or 0.0
         else:
-            # The peer need never acknowledge these: it must not be able to make us remember them all.
-            self._quiet.append((space, packet.packet_number))
-            if len(self._quiet) > QUIET_PACKETS_MAX:
-                oldest_space, oldest = self._quiet.pop(0)
-                forgotten = oldest_space.sent_packets.pop(oldest, None)
-                if forgotten is not None and forgotten.in_flight:
-                    self._cc.on_packets_expired(packets=[forgotten])
-        super().on_packet_sent(packet=packet, space=space)
+            self._remember_quiet(packet.packet_number, space)
+        if packet.in_flight:
+            control.on_packet_sent(packet=packet)
+            if self._quic_logger is not None:
+                self._log_metrics_updated()
+
+    def _remember_quiet(self, number: int, space: QuicPacketSpace) -> None:
+        """The peer need never acknowledge these: it must not be able to make us remember them all."""
+        self._quiet.append((space, number))
+        if len(self._quiet) > QUIET_PACKETS_MAX:
+            oldest_space, oldest = self._quiet.pop(0)
+            forgotten = oldest_space.sent_packets.pop(oldest, None)
+            if forgotten is not None and forgotten.in_flight:
+                self._cc.on_packets_expired(packets=[forgotten])
 
     def on_loss_detection_timeout(self, *, now: float) -> None:
         """As aioquic; probe timeouts in a row may mean that the path has become narrower."""

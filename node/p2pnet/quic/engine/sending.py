@@ -75,13 +75,12 @@ class SendQueue:
         """
         while self.queues and room >= ROOM_MIN:
             priority, queue = next(iter(self.queues.items()))
-            stream = queue[0]
+            stream = queue.popleft()
             sender = stream.sender
             if sender.reset_pending:
                 room -= self._add_reset(stream, frames, told)
             elif not sender.buffer_is_empty:
                 room -= self._add_data(stream, room, frames, told)
-            queue.popleft()
             if not sender.buffer_is_empty and stream.queued:
                 queue.append(stream)
                 continue

@@ -8,7 +8,7 @@ kind, of other paths, or for a qlog, are aioquic's (see `Transport`). These step
 
 # ruff: noqa: SLF001  # two functions of Transport that have a file of their own
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aioquic._crypto import CryptoError
 from aioquic.quic.connection import QuicConnectionError, QuicReceiveContext
@@ -32,11 +32,12 @@ from p2pnet.quic.engine.packets import (
 )
 from p2pnet.quic.engine.tls import CID_BYTES
 
-if TYPE_CHECKING:
-    from p2pnet.quic.engine.transport import Transport
+Quic = Any
+"""The `Transport` whose packets these are: it imports this module, so it cannot be named here."""
 
 FLIGHT_PACKETS = 44  # built before they are handed to the socket: as many as one sendmsg carries
 ACK_DELAY_S = 0.008  # of a lone packet; peers are told to expect up to 0.025
+ACK_PACKETS = 10  # for which an acknowledgement leaves at once
 _PING = b"\x01"
 _NUMBERS: dict[int, int] = {
     QuicFrameType.PING: 0,
@@ -50,7 +51,7 @@ _NUMBERS: dict[int, int] = {
 """How many integers a frame is, by its type."""
 
 
-def receive(quic: "Transport", data: bytes, now: float) -> None:
+def receive(quic: Quic, data: bytes, now: float) -> None:
     """Take one packet with a short header, on the path in use."""
     space = quic.space
     try:
@@ -77,7 +78,7 @@ def receive(quic: "Transport", data: bytes, now: float) -> None:
         _note_received(quic, space, number, now, eliciting=eliciting)
 
 
-def read_frames(quic: "Transport", payload: bytes, now: float) -> bool:
+def read_frames(quic: Quic, payload: bytes, now: float) -> bool:
     """Act on the frames of a 1-RTT packet; whether they ask for an acknowledgement. Raises QuicConnectionError.
 
     STREAM and ACK are read here, and passed over are those of integers alone, which often go before: aioquic reads each.
@@ -117,23 +118,26 @@ def _end_of(kind: int, payload: bytes, at: int) -> int:
         raise _cut_short(kind) from None
 
 
-def _leave_to_aioquic(quic: "Transport", frames: bytes, now: float) -> bool:
+def _leave_to_aioquic(quic: Quic, frames: bytes, now: float) -> bool:
     context = QuicReceiveContext(Epoch.ONE_RTT, quic.host_cid, quic._network_paths[0], None, now, None)
-    return quic._payload_received(context, frames)[0]
+    return bool(quic._payload_received(context, frames)[0])
 
 
-def write(quic: "Transport", now: float) -> list[tuple[bytes, Any]]:
+def write(quic: Quic, now: float) -> list[tuple[bytes, Any]]:
     """A flight of packets with what is to be acknowledged, and stream data as far as window and pacing go."""
     space, loss, path = quic.space, quic._loss, quic._network_paths[0]
+    control, pacer, address = loss._cc, loss._pacer, path.addr
     datagrams: list[tuple[bytes, Any]] = []
-    loss.app_limited = False
+    control.app_limited = False
     if not _may_write(quic, space, now):
         return datagrams
     sealer = Sealer(quic.keys, quic._peer_cid.cid, spin=quic._spin_bit)
-    while len(datagrams) < FLIGHT_PACKETS and _may_write(quic, space, now):
+    most = quic._max_datagram_size
+    while True:
         frames: list[bytes] = []
         told: list[Told] = []
-        room = min(quic._max_datagram_size, loss.congestion_window - loss.bytes_in_flight) - sealer.overhead
+        room = control.congestion_window - control.bytes_in_flight
+        room = (most if room > most else room) - sealer.overhead  # noqa: FURB136  # min() takes its time
         eliciting = False
         if space.ack_at is not None:  # with whatever leaves: that spares the timer and a packet of its own
             eliciting = _add_ack(quic, space, frames, told, now)
@@ -145,36 +149,39 @@ def write(quic: "Transport", now: float) -> list[tuple[bytes, Any]]:
         if not frames:
             break
         eliciting = eliciting or len(told) > acks
-        data = sealer.seal(quic._packet_number, b"".join(frames))
-        packet: Any = SentPacket(quic._packet_number, len(data), now, told, eliciting=eliciting)
+        number = quic._packet_number
+        data = sealer.seal(number, b"".join(frames))
+        quic._packet_number = number + 1
+        packet: Any = SentPacket(number, len(data), now, told, eliciting=eliciting)
         loss.on_packet_sent(packet=packet, space=space)
-        loss._pacer.update_after_send(now=now)
-        quic._packet_number += 1
+        pacer.update_after_send(now=now)
+        datagrams.append((data, address))
         path.bytes_sent += len(data)
-        datagrams.append((data, path.addr))
         if eliciting and not quic._ack_eliciting_sent_since_receipt:
             quic._close_at = now + quic._idle_timeout()
             quic._ack_eliciting_sent_since_receipt = True
+        if len(datagrams) == FLIGHT_PACKETS or not _may_write(quic, space, now):
+            break
     return datagrams
 
 
-def _may_write(quic: "Transport", space: QuicPacketSpace, now: float) -> bool:
+def _may_write(quic: Quic, space: QuicPacketSpace, now: float) -> bool:
     """Whether there is anything to say that window and pacing let through."""
     if space.ack_at is not None and space.ack_at <= now:
         return True
-    loss = quic._loss
-    room = loss.congestion_window - loss.bytes_in_flight
+    control = quic._loss._cc
+    room = control.congestion_window - control.bytes_in_flight
     if not (quic.sending.queues or quic.flow.limits_due()):
         # Nothing more to say although the window has room: its size proves nothing (RFC 9002 section 7.8).
-        loss.app_limited = room >= quic._max_datagram_size
+        control.app_limited = room >= quic._max_datagram_size
         return False
     if room < ROOM_MIN:
         return False
-    quic._pacing_at = loss._pacer.next_send_time(now=now)
+    quic._pacing_at = quic._loss._pacer.next_send_time(now=now)
     return quic._pacing_at is None
 
 
-def _add_ack(quic: "Transport", space: QuicPacketSpace, frames: list[bytes], told: list[Told], now: float) -> bool:
+def _add_ack(quic: Quic, space: QuicPacketSpace, frames: list[bytes], told: list[Told], now: float) -> bool:
     """An ACK frame; whether the peer is asked to acknowledge it in turn, as aioquic does to be rid of old ranges."""
     delay = int((now - (space.largest_received_time or now)) * 1_000_000) >> quic._local_ack_delay_exponent
     frames.append(ack_frame(space.ack_queue, delay))
@@ -186,7 +193,7 @@ def _add_ack(quic: "Transport", space: QuicPacketSpace, frames: list[bytes], tol
     return False
 
 
-def _take_ack(quic: "Transport", payload: bytes, at: int, now: float) -> int:
+def _take_ack(quic: Quic, payload: bytes, at: int, now: float) -> int:
     """Where the frame ends."""
     try:
         ranges, delay, at = read_ack(payload, at)
@@ -205,7 +212,7 @@ def _take_ack(quic: "Transport", payload: bytes, at: int, now: float) -> int:
     return at
 
 
-def _note_received(quic: "Transport", space: QuicPacketSpace, number: int, now: float, *, eliciting: bool) -> None:
+def _note_received(quic: Quic, space: QuicPacketSpace, number: int, now: float, *, eliciting: bool) -> None:
     if quic.heard_at != now:  # once a turn
         quic.heard_at = now
         quic._close_at = now + quic._idle_timeout()
@@ -219,10 +226,23 @@ def _note_received(quic: "Transport", space: QuicPacketSpace, number: int, now: 
     if len(space.ack_queue) > MAX_ACK_RANGES:
         space.ack_queue.shift()
     if eliciting:
-        # A lone packet's acknowledgement may find one to travel with; for two it leaves with this turn (RFC 9000
-        # section 13.2.2), and at once for one out of order, which says that others are lost (section 13.2.1).
-        in_order = number == before + 1 and space.ack_at is None
-        space.ack_at = now + ACK_DELAY_S if in_order else min(now, space.ack_at or now)
+        _plan_ack(quic, space, now, in_order=number == before + 1)
+
+
+def _plan_ack(quic: Quic, space: QuicPacketSpace, now: float, *, in_order: bool) -> None:
+    """When to acknowledge what has come, if nothing leaves before that it can travel with (RFC 9000 section 13.2).
+
+    A lone packet can wait: its answer will often come first, and no timer has to ring. More of them wait as in aioquic,
+    but not for many; one out of order says that others are lost.
+    """
+    if space.ack_at is None:
+        quic.unacknowledged = 0
+        space.ack_at = now + ACK_DELAY_S
+    quic.unacknowledged += 1
+    if not in_order or quic.unacknowledged >= ACK_PACKETS:
+        space.ack_at = min(space.ack_at, now)
+    elif quic.unacknowledged > 1:
+        space.ack_at = min(space.ack_at, now + quic._ack_delay)
 
 
 def _cut_short(frame_type: int) -> QuicConnectionError:

@@ -91,6 +91,8 @@ class Transport(Handshake):
         """The caller's time, for what aioquic does not hand on."""
         self.heard_at = -1.0
         """When a packet of the short way was last received, in the caller's time."""
+        self.unacknowledged = 0
+        """Packets that came the short way and ask for an acknowledgement, since the last one was planned."""
         self.unheard = False
         """The peer acknowledged nothing for the idle time."""
         self.close_heard = False
