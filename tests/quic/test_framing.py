@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pnet.quic.errors import FrameError, MessageTooLarge
-from p2pnet.quic.framing import HEAD, Assembler, encode
+from p2pnet.quic.framing import HEAD, Assembler, encode, whole
 
 parts = st.binary(max_size=300)
 
@@ -189,3 +189,31 @@ def test_a_flood_of_tiny_pieces_is_gathered() -> None:
         one.feed(b"x")
     assert len(one._pieces) < 10
     assert one.finish()[2] == b"x" * 100_000
+
+
+@given(
+    data=st.binary(max_size=60)
+    | st.builds(
+        lambda head, rest: HEAD.pack(*head) + rest,
+        st.tuples(
+            st.sampled_from([2, 2, 2, 1]),
+            st.integers(0, 9),
+            st.integers(0, 9),
+            st.integers(0, 40),
+            st.sampled_from([0, 0, 0, 1]),
+        ),
+        st.binary(max_size=60),
+    )
+    | st.builds(lambda header, dst, payload: b"".join(encode(header, dst, payload)), parts, parts, parts.filter(bool)),
+    cap=st.integers(0, 60),
+    header_max=st.integers(0, 60),
+)
+def test_a_message_in_one_piece_is_judged_as_one_that_is_assembled(data: bytes, cap: int, header_max: int) -> None:
+    one = Assembler(lambda header: cap + len(header), announced_max=cap + 5, header_max=header_max)
+    try:
+        one.feed(data)
+        assembled = one.finish()
+    except (FrameError, MessageTooLarge):
+        assembled = None
+    at_once = whole(data, lambda header: cap + len(header), announced_max=cap + 5, header_max=header_max)
+    assert at_once == assembled or (at_once is None and assembled is not None and not assembled[2])

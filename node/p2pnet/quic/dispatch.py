@@ -247,8 +247,7 @@ class Dispatcher:
         """Feed until there is something to go on with, act, and flush, now or after those who have been woken."""
         self._in_turn = eager = True
         try:
-            now = self.clock()
-            eager = self._act(self._feed(now), now)
+            eager = self._take(self.clock())
         finally:
             if eager or self._closing:
                 self.flush()
@@ -257,9 +256,29 @@ class Dispatcher:
             if self._held:
                 self.loop.call_soon(self._take_turn)
 
+    def _flush_soon(self) -> None:
+        """Those who were woken run first: what they ask next, and what there is to acknowledge, share a packet."""
+        self._in_turn = False
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self.flush)
+
+    def _take(self, now: float) -> bool:
+        """Feed and act; whether there is something to send that need not wait."""
+        eager = False
+        for connection in self._feed(now):
+            try:
+                connection.process(now)
+            except Exception as error:  # noqa: BLE001
+                connection.crash(error)
+            self.mark(connection)
+            eager = eager or connection.engine.has_data
+        return eager
+
     def _feed(self, now: float) -> dict[Connection, None]:
         """Hand out datagrams; the connections that got any. The rest waits while peers and owners work on these."""
         held, self._held = self._held, []
+        enough = len(held) - HELD_DATAGRAMS_MAX
         routes = self._routes
         touched: dict[Connection, None] = {}
         for index, (data, address) in enumerate(held, 1):
@@ -271,30 +290,11 @@ class Dispatcher:
             except Exception as error:  # noqa: BLE001
                 connection.crash(error)
             touched[connection] = None
-            busy = connection.engine.happened >= TURN_HAPPENINGS or len(touched) >= TURN_HAPPENINGS
-            if busy and len(held) - index < HELD_DATAGRAMS_MAX:
+            happened = max(connection.engine.happened, len(touched))
+            if happened >= TURN_HAPPENINGS and index > enough:
                 self._held = held[index:]
                 break
         return touched
-
-    def _act(self, touched: dict[Connection, None], now: float) -> bool:
-        """On what came for these; whether there is something to send that need not wait."""
-        eager = False
-        for connection in touched:
-            try:
-                connection.process(now)
-            except Exception as error:  # noqa: BLE001
-                connection.crash(error)
-            self.mark(connection)
-            eager = eager or connection.engine.has_data
-        return eager
-
-    def _flush_soon(self) -> None:
-        """Those who were woken run first: what they ask next, and what there is to acknowledge, share a packet."""
-        self._in_turn = False
-        if not self._scheduled:
-            self._scheduled = True
-            self.loop.call_soon(self.flush)
 
     def _make(
         self, address: Any, *, dialled: bool, expect: str | None, admission: Admission | None = None

@@ -43,6 +43,26 @@ def encode(
     return [head, *pieces]
 
 
+def whole(
+    data: bytes, cap: Callable[[bytes], int], *, announced_max: int, header_max: int
+) -> tuple[bytes, bytes, bytes] | None:
+    """(header, destination, payload) of a message that came in one piece, as nearly every small one does.
+
+    None for any that an Assembler might refuse: it says what is wrong, or that nothing is.
+    """
+    if len(data) < HEAD_BYTES:
+        return None
+    version, header_length, dst_length, payload_length, reserved = HEAD.unpack_from(data)
+    dst_at = HEAD_BYTES + header_length
+    body = dst_at + dst_length
+    if version != VERSION or reserved or not payload_length or body + payload_length != len(data):
+        return None
+    header = data[HEAD_BYTES:dst_at]
+    if max(header_length, dst_length) > header_max or payload_length > min(announced_max, cap(header)):
+        return None
+    return header, data[dst_at:body], data[body:]
+
+
 class Assembler:
     """Collects one inbound message. Feed it what arrives in order; it raises as soon as a rule is broken.
 

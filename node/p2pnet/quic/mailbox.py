@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from p2pnet.quic.engine import Engine, Stream
 from p2pnet.quic.errors import FrameError, MessageTooLarge, StreamCode
-from p2pnet.quic.framing import Assembler, Parts, encode
+from p2pnet.quic.framing import Assembler, Parts, encode, whole
 from p2pnet.quic.ledger import Claim, Ledger
 from p2pnet.quic.message import Message, Source
 from p2pnet.quic.settings import Settings
@@ -48,14 +48,15 @@ class Incoming:
     """Owner of one stream the peer opened: assembles its message under the caps, delivers it, carries the reply."""
 
     __slots__ = (
-        "_assembler", "_claim", "_held", "_mailbox", "_message", "_owed", "_stream", "answered", "cancelled",
+        "_assembler", "_claim", "_held", "_mailbox", "_message", "_over", "_owed", "_stream", "answered", "cancelled",
         "on_cancel",
     )  # fmt: skip
 
     def __init__(self, mailbox: "Mailbox", stream: Stream) -> None:
         self._mailbox = mailbox
         self._stream = stream
-        self._assembler: Assembler | None = mailbox.assembler()
+        self._assembler: Assembler | None = None  # made for what does not come in one piece
+        self._over = False  # nothing more of the message is taken
         self._claim: Claim | None = None
         self._held = 0
         self._owed = 0
@@ -69,11 +70,17 @@ class Incoming:
     def on_data(self, pieces: list[bytes], ended: bool) -> None:
         """More of the message; at its end it is delivered, at the first broken rule the stream is stopped."""
         count = sum(map(len, pieces))
-        assembler = self._assembler
-        if assembler is None:
-            self._mailbox.carrier.ledger.free(count)
+        mailbox = self._mailbox
+        if self._over:
+            mailbox.carrier.ledger.free(count)
             return
         self._held += count
+        assembler = self._assembler
+        if assembler is None:
+            if ended and len(pieces) == 1 and (parts := mailbox.whole(pieces[0])) is not None:
+                self._deliver(*parts)
+                return
+            assembler = self._assembler = mailbox.assembler()
         try:
             for piece in pieces:
                 assembler.feed(piece)
@@ -84,7 +91,7 @@ class Incoming:
             self._fail(error)
             return
         if self._claim is None and assembler.total > self._stream.max_stream_data_local:
-            self._claim = self._mailbox.carrier.ledger.claim(assembler.total, self._room)
+            self._claim = mailbox.carrier.ledger.claim(assembler.total, self._room)
 
     def on_reset(self, code: int) -> None:
         """The peer gave up before its message was whole."""
@@ -105,7 +112,7 @@ class Incoming:
 
     def on_lost(self) -> None:
         """The connection has ended."""
-        self._assembler = None
+        self._over, self._assembler = True, None
         self._cancel()
 
     # From the message
@@ -145,7 +152,7 @@ class Incoming:
             self._mailbox.carrier.touch()
 
     def _deliver(self, header: bytes, dst: bytes, payload: bytes) -> None:
-        self._assembler = None
+        self._over, self._assembler = True, None
         self._settle()
         mailbox = self._mailbox
         two_way = not self._stream.uni
@@ -167,7 +174,7 @@ class Incoming:
 
     def _void(self) -> None:
         """What came of the message is thrown away."""
-        self._assembler = None
+        self._over, self._assembler = True, None
         self._mailbox.carrier.ledger.free(self._held)
         self._held = 0
         self._settle()
@@ -257,6 +264,11 @@ class Mailbox:
             finally:
                 if waiter in self._readers:  # who gives up waiting is not kept
                     self._readers.remove(waiter)
+
+    def whole(self, data: bytes) -> tuple[bytes, bytes, bytes] | None:
+        """An inbound message that came in one piece; None for one that is to be assembled."""
+        settings = self.carrier.settings
+        return whole(data, settings.cap, announced_max=self._announced_max, header_max=settings.header_bytes_max)
 
     def assembler(self) -> Assembler:
         """One for an inbound message."""

@@ -16,7 +16,7 @@ from p2pnet.quic.errors import (
     StreamLost,
     stream_error,
 )
-from p2pnet.quic.framing import HEAD_BYTES, Assembler, Parts
+from p2pnet.quic.framing import HEAD_BYTES, Assembler, Parts, whole
 from p2pnet.quic.ledger import Claim
 from p2pnet.quic.mailbox import Carrier
 from p2pnet.quic.message import Message
@@ -156,7 +156,7 @@ class Exchange(Outgoing):
     """A request on a bidirectional stream; finished by its reply."""
 
     uni = False
-    __slots__ = ("_assembler", "_claim", "_expected", "_held")
+    __slots__ = ("_assembler", "_claim", "_expected", "_held", "_reply_max")
 
     def __init__(
         self,
@@ -169,14 +169,8 @@ class Exchange(Outgoing):
         large_reply: bool,
     ) -> None:
         super().__init__(outbox, pieces, priority, finish)
-        settings = outbox.carrier.settings
-        self._assembler = Assembler(
-            lambda _header: reply_bytes_max,
-            announced_max=reply_bytes_max,
-            header_max=settings.header_bytes_max,
-            empty_payload=outbox.carrier.empty_payloads,
-            reply=True,
-        )
+        self._assembler: Assembler | None = None  # made for what does not come in one piece
+        self._reply_max = reply_bytes_max
         self._expected = HEAD_BYTES + reply_bytes_max if large_reply else 0
         self._claim: Claim | None = None
         self._held = 0
@@ -196,6 +190,11 @@ class Exchange(Outgoing):
             return
         self._held += count
         assembler, stream = self._assembler, self._stream
+        if assembler is None:
+            if ended and len(pieces) == 1 and (parts := self._whole(pieces[0])) is not None:
+                self._end(Message(carrier.source, *parts))
+                return
+            assembler = self._assembler = self._make_assembler()
         try:
             for piece in pieces:
                 assembler.feed(piece)
@@ -211,10 +210,28 @@ class Exchange(Outgoing):
             return
         self._end(reply)
 
+    def _cap(self, _header: bytes) -> int:
+        return self._reply_max
+
+    def _whole(self, data: bytes) -> tuple[bytes, bytes, bytes] | None:
+        header_max = self._outbox.carrier.settings.header_bytes_max
+        return whole(data, self._cap, announced_max=self._reply_max, header_max=header_max)
+
+    def _make_assembler(self) -> Assembler:
+        carrier = self._outbox.carrier
+        return Assembler(
+            self._cap,
+            announced_max=self._reply_max,
+            header_max=carrier.settings.header_bytes_max,
+            empty_payload=carrier.empty_payloads,
+            reply=True,
+        )
+
     def _room(self) -> None:
         stream = self._stream
         if stream is not None and not self.done:
-            self._outbox.carrier.engine.widen(stream, self._assembler.total or self._expected)
+            announced = 0 if self._assembler is None else self._assembler.total
+            self._outbox.carrier.engine.widen(stream, announced or self._expected)
             self._outbox.carrier.touch()
 
     def _void(self) -> None:

@@ -127,7 +127,7 @@ class Engine:
     def take_events(self) -> list[tuple[Happening, Stream, int]]:
         """What happened to streams since the last call, in order, each with the code it came with."""
         quic = self._quic
-        while (event := quic.next_event()) is not None:
+        while quic._events and (event := quic.next_event()) is not None:
             if isinstance(event, ConnectionIdIssued):
                 self.new_cids.append(event.connection_id)
             elif isinstance(event, ConnectionIdRetired):

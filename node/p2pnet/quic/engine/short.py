@@ -143,7 +143,7 @@ def write(quic: Quic, now: float) -> list[tuple[bytes, Any]]:
             eliciting = _add_ack(quic, space, frames, told, now)
             room -= sum(map(len, frames))
         acks = len(told)
-        if not datagrams:
+        if not datagrams or quic.flow.widened:
             room = quic.flow.fill_limits(room, frames, told)
         quic.sending.fill(room, frames, told)
         if not frames:
@@ -154,7 +154,8 @@ def write(quic: Quic, now: float) -> list[tuple[bytes, Any]]:
         quic._packet_number = number + 1
         packet: Any = SentPacket(number, len(data), now, told, eliciting=eliciting)
         loss.on_packet_sent(packet=packet, space=space)
-        pacer.update_after_send(now=now)
+        if pacer.packet_time is not None:
+            pacer.update_after_send(now=now)
         datagrams.append((data, address))
         path.bytes_sent += len(data)
         if eliciting and not quic._ack_eliciting_sent_since_receipt:
@@ -177,7 +178,10 @@ def _may_write(quic: Quic, space: QuicPacketSpace, now: float) -> bool:
         return False
     if room < ROOM_MIN:
         return False
-    quic._pacing_at = quic._loss._pacer.next_send_time(now=now)
+    pacer = quic._loss._pacer
+    if pacer.packet_time is None:
+        return True
+    quic._pacing_at = pacer.next_send_time(now=now)
     return quic._pacing_at is None
 
 

@@ -296,6 +296,11 @@ class SendSide:
         self._pieces = []
 
 
+_NO_RECEIVER = ReceiveSide(readable=False)
+_NO_SENDER = SendSide(writable=False)
+"""The halves that one-way streams do not have: over from the start, so that nothing is ever noted in them."""
+
+
 class Stream:
     """Both halves, the place in the send queue, and the owner: whoever is told what becomes of it."""
 
@@ -306,8 +311,8 @@ class Stream:
 
     def __init__(self, stream_id: int, *, local: int, remote: int, readable: bool, writable: bool) -> None:
         self.stream_id = stream_id
-        self.receiver = ReceiveSide(readable=readable)
-        self.sender = SendSide(writable=writable)
+        self.receiver = ReceiveSide() if readable else _NO_RECEIVER
+        self.sender = SendSide() if writable else _NO_SENDER
         self.owner: Any = None
         """For the user of the engine to set."""
         self.priority = 0
