@@ -6,7 +6,6 @@ object per packet.
 
 import asyncio
 import math
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Any, Protocol, Self
@@ -86,6 +85,15 @@ class Traffic(Protocol):
 class Connection:
     """One peer. Made by an Endpoint; all methods belong to its loop."""
 
+    __slots__ = (
+        "__weakref__",
+        "_answers", "_callbacks", "_chain", "_cids", "_deadline", "_established", "_events", "_expect", "_farewell",
+        "_farewell_at", "_farewells", "_halted", "_refusal", "_reset_token", "_timer", "_timer_at", "close_reason",
+        "dialled", "empty_payloads", "engine", "first_address", "heard_at", "id", "ledger", "loop", "mailbox",
+        "marked", "on_closed", "outbox", "peer", "raw_address", "received_bytes", "sent_bytes", "settings",
+        "traffic",
+    )  # fmt: skip
+
     def __init__(
         self,
         traffic: Traffic,
@@ -127,7 +135,7 @@ class Connection:
         self._chain: list[bytes] = []
         self._refusal: TrustError | None = None
         self._established = False
-        self._events: deque[tuple[Happening, Stream, int]] = deque()
+        self._events: list[tuple[Happening, Stream, int]] = []
         self._callbacks: list[Callable[[Connection], None]] = []
         self._cids: set[bytes] = set()
         self._reset_token: bytes | None = None
@@ -530,8 +538,9 @@ class Connection:
     def _dispatch(self) -> None:
         """Hand out what happened to streams. A callback may end the connection: then the rest is told so."""
         events = self._events
+        events.reverse()  # so that the next one is cheap to take
         while events and not self.closed:
-            kind, stream, code = events.popleft()
+            kind, stream, code = events.pop()
             owner = stream.owner
             if kind is Happening.READABLE:
                 self.mailbox.read(stream)

@@ -8,7 +8,6 @@ was let in can be finished, however the peer divides its sending among its strea
 Replies to a peer that does not read them count as well: while they fill their eighth, its further requests wait.
 """
 
-from collections import deque
 from collections.abc import Callable
 
 from p2pnet.quic.engine import Windows
@@ -44,12 +43,14 @@ class Claim:
 class Ledger:
     """The account of one connection, in bytes. `credit(n)` and `grant(n)` tell its engine."""
 
+    __slots__ = ("_credit", "_grant", "_owed_max", "_room", "_waiting", "owed", "set_aside")
+
     def __init__(self, window_bytes: int, *, credit: Callable[[int], None], grant: Callable[[int], None]) -> None:
         self._room = window_bytes // 4
         self._owed_max = window_bytes // 8
         self._credit = credit
         self._grant = grant
-        self._waiting: deque[Claim] = deque()
+        self._waiting: list[Claim] = []
         self.set_aside = 0
         """Of messages that were let in and are not whole yet."""
         self.owed = 0
@@ -99,7 +100,7 @@ class Ledger:
             claim = self._waiting[0]
             if self.set_aside and self.set_aside + claim.size > self._room:
                 return
-            self._waiting.popleft()
+            self._waiting.pop(0)
             self.set_aside += claim.size
             claim.granted = True
             self._tell()

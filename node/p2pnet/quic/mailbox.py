@@ -2,7 +2,6 @@
 
 import asyncio
 import weakref
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
@@ -222,8 +221,8 @@ class Mailbox:
         self.on_malformed: Callable[[Any, Exception], None] | None = None
         """Called with the connection and what was wrong with a stream, which has been stopped."""
         self._announced_max = carrier.settings.announced_bytes_max
-        self._waiting: deque[tuple[Message, int]] = deque()
-        self._held_back: deque[tuple[Message, int]] = deque()  # requests, while too many replies are on their way
+        self._waiting: list[tuple[Message, int]] = []
+        self._held_back: list[tuple[Message, int]] = []  # requests, while too many replies are on their way
         self._readers: list[asyncio.Future[None]] = []
 
     def read(self, stream: Stream) -> None:
@@ -251,7 +250,7 @@ class Mailbox:
         carrier = self.carrier
         while True:
             while self._waiting:
-                message, held = self._waiting.popleft()
+                message, held = self._waiting.pop(0)
                 carrier.ledger.free(held)
                 self._withhold()
                 carrier.touch()
@@ -291,7 +290,7 @@ class Mailbox:
     def resume(self) -> None:
         """Some reply has arrived."""
         while self._held_back and not self.carrier.ledger.indebted and not self.carrier.closed:
-            self._hand_over(*self._held_back.popleft())
+            self._hand_over(*self._held_back.pop(0))
 
     def _hand_over(self, message: Message, held: int) -> None:
         if self.on_message is None:

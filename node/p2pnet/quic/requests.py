@@ -246,12 +246,15 @@ class Exchange(Outgoing):
 class Outbox:
     """The outbound side of a connection: messages that wait until the peer, and we, allow another stream."""
 
+    __slots__ = ("_dead", "_order", "_waiting", "carrier", "lost", "unsent")
+
     def __init__(self, carrier: Carrier, lost: Lost) -> None:
         self.carrier = carrier
         self.lost = lost
         """The exception for operations the end of the connection cuts short."""
-        self._waiting: dict[bool, list[tuple[int, int, Outgoing]]] = {True: [], False: []}
-        self._dead = {True: 0, False: 0}  # cancelled while they waited, still in the heaps
+        # By whether streams are one-way:
+        self._waiting: list[list[tuple[int, int, Outgoing]]] = [[], []]
+        self._dead = [0, 0]  # cancelled while they waited, still in the heaps
         self._order = itertools.count()
         self.unsent: dict[SendStream, None] = {}
         """Streams without a message as yet, whose reply somebody awaits."""
@@ -293,7 +296,8 @@ class Outbox:
 
     def start_waiting(self) -> None:
         """Open streams for those that wait, the most urgent first."""
-        for uni, waiting in self._waiting.items():
+        for uni in (True, False):
+            waiting = self._waiting[uni]
             while waiting and (waiting[0][2].done or self._may_open(uni=uni)):
                 _, _, outgoing = heapq.heappop(waiting)
                 if outgoing.done:
@@ -304,8 +308,8 @@ class Outbox:
     def end(self) -> "list[Outgoing | SendStream]":
         """The connection has ended: those that will never have a stream, in order."""
         unsent, self.unsent = self.unsent, {}
-        everyone = [entry for heap in self._waiting.values() for entry in heap]
-        self._waiting = {True: [], False: []}
+        everyone = [entry for heap in self._waiting for entry in heap]
+        self._waiting = [[], []]
         return [*(outgoing for _, _, outgoing in sorted(everyone, key=lambda entry: entry[:2])), *unsent]
 
     def _start(self, outgoing: Outgoing) -> None:

@@ -33,6 +33,8 @@ _CRYPTO_ERRORS = 0x100  # RFC 9001 section 4.8: TLS alerts as transport errors
 class Engine:
     """The QUIC of one connection. Every call that needs the time is given it, in seconds of one monotonic clock."""
 
+    __slots__ = ("_flow", "_key_update_packets", "_quic", "_sending", "complete", "new_cids", "old_cids")
+
     def __init__(
         self,
         *,

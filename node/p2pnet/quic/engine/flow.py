@@ -5,7 +5,6 @@ streams are over. (aioquic doubles a window by itself, on the highest offset *se
 into packets here, and again when a packet is lost. Nothing here knows of parsing, of keys or of time.
 """
 
-from collections import deque
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -92,7 +91,7 @@ class FlowControl:
         self.max_data = Limit(QuicFrameType.MAX_DATA, "max_data", windows.connection)
         self.max_streams_bidi = Limit(QuicFrameType.MAX_STREAMS_BIDI, "max_streams_bidi", windows.streams)
         self.max_streams_uni = Limit(QuicFrameType.MAX_STREAMS_UNI, "max_streams_uni", windows.streams)
-        self.widened: deque[Stream] = deque()
+        self.widened: list[Stream] = []
         """Streams with a larger window than the peer has been told."""
         self.stops: dict[int, int] = {}
         """Code by stream id, of every STOP_SENDING that is not acknowledged."""
@@ -101,8 +100,8 @@ class FlowControl:
         self._ours = 0 if is_client else _SERVER
         self._send_only = self._ours | _UNI
         # By whether streams are one-way:
-        self._opened = {False: 0, True: 0}  # by us, so far
-        self._allowed = {False: windows.streams, True: windows.streams}  # to the peer in all; it is told in batches
+        self._opened = [0, 0]  # by us, so far
+        self._allowed = [windows.streams, windows.streams]  # to the peer in all; it is told in batches
 
     # Streams
 
@@ -296,7 +295,7 @@ class FlowControl:
                 self._add_limit(limit, allowed, frames, told)
         room -= sum(map(len, frames[before:]))
         while self.widened and room >= ROOM_MIN:
-            room -= self._add_stream_limit(self.widened.popleft(), frames, told)
+            room -= self._add_stream_limit(self.widened.pop(0), frames, told)
         return room
 
     def write_limits(self, builder: QuicPacketBuilder) -> None:

@@ -14,14 +14,15 @@ from typing import Any
 from aioquic import tls
 from aioquic._buffer import Buffer, BufferReadError
 from aioquic.quic import connection as aioquic_connection
-from aioquic.quic.connection import QuicConnection, QuicReceiveContext
+from aioquic.quic.connection import MAX_REMOTE_CHALLENGES, QuicConnection, QuicReceiveContext
 from aioquic.quic.crypto import CryptoContext, CryptoPair
+from aioquic.quic.events import QuicEvent
 from aioquic.quic.packet import QuicProtocolVersion
 from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 
 from p2pnet.quic.engine.packets import KeyPair
-from p2pnet.quic.engine.recovery import Recovery
+from p2pnet.quic.engine.recovery import ReceivedNumbers, Recovery
 from p2pnet.quic.engine.tls import HANDSHAKE_BYTES_MAX, Admit, JudgingContext
 
 FLIGHT_BYTES_MAX = 16 * 1024  # what TLS may say at once in one epoch: aioquic's own bound
@@ -42,8 +43,14 @@ class Handshake(QuicConnection):
         super().__init__(**connection)
         self._admit = admit
         self._ask_client = ask_client
-        self._datagrams_pending: Any = ()  # aioquic's queue of DATAGRAM frames, which nobody sends here
+        # A deque takes 760 bytes from the beginning.
+        self._datagrams_pending: Any = ()  # DATAGRAM frames, which nobody sends here
+        self._events: Any = []
         self._QuicConnection__frame_handlers: Any = FrameHandlers(self, self._QuicConnection__frame_handlers)
+
+    def next_event(self) -> QuicEvent | None:
+        """As aioquic."""
+        return self._events.pop(0) if self._events else None
 
     def _initialize(self, peer_cid: bytes) -> None:
         """As aioquic, without session tickets."""
@@ -63,7 +70,7 @@ class Handshake(QuicConnection):
         self._crypto_buffers = Flight()
         epochs = (tls.Epoch.INITIAL, tls.Epoch.HANDSHAKE, tls.Epoch.ONE_RTT)
         self._crypto_streams = {epoch: QuicStream() for epoch in epochs}
-        self._spaces = {epoch: QuicPacketSpace(is_application_data=epoch is tls.Epoch.ONE_RTT) for epoch in epochs}
+        self._spaces = {epoch: _space(epoch) for epoch in epochs}
         self._loss.spaces = list(self._spaces.values())
 
     def _key_pair(self, kind: type[CryptoPair], name: str) -> CryptoPair:
@@ -97,6 +104,9 @@ class Handshake(QuicConnection):
         self._crypto_streams = {one: self._crypto_streams[one]}
         self._spaces = {tls.Epoch.INITIAL: _OVER, tls.Epoch.HANDSHAKE: _OVER, one: self._spaces[one]}
         self._loss.keep_only(self._spaces[one])
+        path: Any
+        for path in self._network_paths:
+            path.local_challenges, path.remote_challenges = Challenges(), Challenges()
 
     def _handle_padding_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         """As aioquic, which walks the padding byte by byte: a client's first datagram is mostly that."""
@@ -106,6 +116,21 @@ class Handshake(QuicConnection):
         buf.seek(position + len(rest) - len(rest.lstrip(b"\x00")))
         if self._quic_logger is not None and context.quic_logger_frames is not None:
             context.quic_logger_frames.append(self._quic_logger.encode_padding_frame())
+
+
+class Challenges(list[bytes]):
+    """Of a path, for which aioquic has deques: there are few, and seldom."""
+
+    __slots__ = ()
+
+    def append(self, challenge: bytes) -> None:
+        """One more; the oldest goes when there are many."""
+        super().append(challenge)
+        del self[:-MAX_REMOTE_CHALLENGES]
+
+    def popleft(self) -> bytes:
+        """The oldest."""
+        return self.pop(0)
 
 
 class FrameHandlers:
@@ -201,6 +226,12 @@ class Afterwards:
                 raise tls.AlertDecodeError("Could not parse TLS message") from error
             pending = pending[size:]
         self._pending = pending
+
+
+def _space(epoch: tls.Epoch) -> Any:
+    space: Any = QuicPacketSpace(is_application_data=epoch is tls.Epoch.ONE_RTT)
+    space.received_packets = ReceivedNumbers()
+    return space
 
 
 NO_KEYS = _NoKeys()

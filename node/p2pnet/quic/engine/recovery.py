@@ -7,7 +7,6 @@ section 9.4); datagrams that probe for a larger path MTU may be lost without mea
 # ruff: noqa: SLF001  # aioquic's recovery has no public way to any of this; it is pinned to its minor version
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,17 +15,19 @@ from aioquic.quic.congestion.cubic import CubicCongestionControl
 from aioquic.quic.congestion.reno import RenoCongestionControl
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicSentPacket
 from aioquic.quic.rangeset import RangeSet
-from aioquic.quic.recovery import QuicPacketPacer, QuicPacketRecovery, QuicPacketSpace
+from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketPacer, QuicPacketRecovery, QuicPacketSpace
 from aioquic.tls import Epoch
 
 from p2pnet.quic.engine.mtu import PathMtu
 
 INITIAL_WINDOW_BYTES = 14_720  # RFC 9002 section 7.2, for datagrams of up to half of it
-QUIET_PACKETS_MAX = 64  # sent packets remembered that ask for no acknowledgement
+QUIET_PACKETS_MAX = 16  # sent packets remembered that ask for no acknowledgement: a listener sends nothing else
 _BURST_PACKETS = 64  # one sendmsg carries 44 datagrams
 _QUANTUM_S = 0.001  # as fine as an event loop's timers are
 _QUANTUM_PACKETS = 16
 _UNPACED_RTT_S = 0.003
+_NUMBERS = 2 * MAX_ACK_RANGES  # as far back as the ranges of an acknowledgement may go
+_ALL_NUMBERS = (1 << _NUMBERS) - 1
 
 
 class _Reno(RenoCongestionControl):
@@ -80,6 +81,33 @@ class _BurstPacer(QuicPacketPacer):
         self.bucket_max = max(2 * size, burst, 2 * _QUANTUM_S * rate) / rate
 
 
+class ReceivedNumbers:
+    """The packet numbers that were received of the newest so many, a bit each; all before them count as received.
+
+    aioquic's window of the same size is a set of up to 256 numbers: 24 KiB.
+    """
+
+    __slots__ = ("_bits", "_highest")
+
+    def __init__(self) -> None:
+        self._bits = 0  # the lowest stands for the highest number
+        self._highest = -1
+
+    def add(self, number: int) -> None:
+        """This one was received."""
+        ahead = number - self._highest
+        if ahead <= 0:
+            if ahead > -_NUMBERS:
+                self._bits |= 1 << -ahead
+            return
+        self._bits = (self._bits << ahead | 1) & _ALL_NUMBERS if ahead < _NUMBERS else 1
+        self._highest = number
+
+    def __contains__(self, number: int) -> bool:
+        behind = self._highest - number
+        return behind >= _NUMBERS or (behind >= 0 and self._bits >> behind & 1 != 0)
+
+
 class Recovery(QuicPacketRecovery):
     """The recovery of one connection; the search for its path's MTU hears what became of packets, probes apart."""
 
@@ -107,7 +135,7 @@ class Recovery(QuicPacketRecovery):
         self._datagram_bytes = datagram_bytes
         self._cc: Any = self._control()
         self._pacer = _BurstPacer(max_datagram_size=datagram_bytes)
-        self._quiet: deque[tuple[QuicPacketSpace, int]] = deque()
+        self._quiet: list[tuple[QuicPacketSpace, int]] = []
         self.waiting_since = 0.0
         """Since when nothing that is in flight has been acknowledged."""
         self.packets_sent = 0
@@ -147,7 +175,7 @@ class Recovery(QuicPacketRecovery):
     def keep_only(self, space: QuicPacketSpace) -> None:
         """The other spaces are over: nothing of them is sent or acknowledged any more."""
         self.spaces = [space]
-        self._quiet = deque(one for one in self._quiet if one[0] is space)
+        self._quiet = [one for one in self._quiet if one[0] is space]
 
     def on_packet_sent(self, *, packet: QuicSentPacket, space: QuicPacketSpace) -> None:
         """As aioquic, counted."""
@@ -172,7 +200,7 @@ class Recovery(QuicPacketRecovery):
         """The peer need never acknowledge these: it must not be able to make us remember them all."""
         self._quiet.append((space, number))
         if len(self._quiet) > QUIET_PACKETS_MAX:
-            oldest_space, oldest = self._quiet.popleft()
+            oldest_space, oldest = self._quiet.pop(0)
             forgotten = oldest_space.sent_packets.pop(oldest, None)
             if forgotten is not None and forgotten.in_flight:
                 self._cc.on_packets_expired(packets=[forgotten])

@@ -26,6 +26,8 @@ class SendQueue:
     `limits` may be raised at any time; `on_sent` is called with each stream whose half is over and acknowledged.
     """
 
+    __slots__ = ("_blocked", "_limits", "_on_sent", "_quic_logger", "_used", "queues")
+
     def __init__(self, limits: PeerLimits, on_sent: Callable[[Stream], None], quic_logger: Any = None) -> None:
         self.queues: dict[int, deque[Stream]] = {}
         """By priority, the highest first; none is empty."""
