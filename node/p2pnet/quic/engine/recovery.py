@@ -74,9 +74,10 @@ class _BurstPacer(QuicPacketPacer):
         if smoothed_rtt < _UNPACED_RTT_S:
             self.packet_time = None
             return
-        super().update_rate(congestion_window, smoothed_rtt)
+        # A window in less than a round trip, as RFC 9002 section 7.7 has it: a sender that waits is not behind for it.
+        super().update_rate(congestion_window * 5 // 4, smoothed_rtt)
         size = self._max_datagram_size
-        rate = congestion_window / smoothed_rtt
+        rate = congestion_window * 5 / 4 / smoothed_rtt
         burst = min(congestion_window // 2, _BURST_PACKETS * size)
         self.bucket_max = max(2 * size, burst, 2 * _QUANTUM_S * rate) / rate
 
