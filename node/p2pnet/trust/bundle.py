@@ -1,5 +1,6 @@
 """The trust bundle and the one question asked of it: does this chain admit, and whom? Runs once per handshake."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from p2pnet.model.errors import SpecError, TrustError
 BUNDLE_AUTHORITIES_MAX = 16  # a rotation holds two; a chain of handovers never needs more
 CHAIN_CERTIFICATES_MAX = 5  # leaf and intermediates of one peer
 CHAIN_BYTES_MAX = 32 * 1024  # DER of one peer's chain; ours are about 600 bytes
+VERIFIED_MAX = 1_024  # chains that a bundle remembers to vouch for, at 500 bytes each: as many peers as dial again
 _INTERMEDIATES_MAX = 3  # between leaf and authority
 _NOTHING: Mapping[str, "Bundle"] = MappingProxyType({})
 
@@ -47,7 +49,10 @@ class Peer:
 
 
 class Bundle:
-    """One or several authorities, all trusted alike: during a rotation the old and the new."""
+    """One or several authorities, all trusted alike: during a rotation the old and the new.
+
+    It remembers the chains it vouched for: peers dial again far oftener than they are issued a new leaf.
+    """
 
     def __init__(self, authorities: Sequence[x509.Certificate]) -> None:
         if not 1 <= len(authorities) <= BUNDLE_AUTHORITIES_MAX:
@@ -57,6 +62,7 @@ class Bundle:
         self.fingerprints = tuple(unique)
         """SHA-256 of each authority's DER, in hex, in order."""
         self.store = Store(list(self.authorities))
+        self._verified: dict[bytes, tuple[Peer, datetime]] = {}  # by digest of the chain: who, and valid from when
 
     @classmethod
     def from_pem(cls, pem: bytes) -> "Bundle":
@@ -71,6 +77,17 @@ class Bundle:
         """The bundle as a PEM text."""
         return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in self.authorities)
 
+    def recall(self, digest: bytes, now: datetime) -> Peer | None:
+        """Who the chain with this digest is, if it was vouched for before and none of it is out of its time at `now`."""
+        peer, starts = self._verified.get(digest, (None, now))
+        return peer if peer is not None and starts < now < peer.not_after else None
+
+    def remember(self, digest: bytes, peer: Peer, starts: datetime) -> None:
+        """The chain was verified: all of it is valid from `starts` until the peer's `not_after`."""
+        while len(self._verified) >= VERIFIED_MAX:
+            del self._verified[next(iter(self._verified))]
+        self._verified[digest] = (peer, starts)
+
 
 def verify(
     chain_der: Sequence[bytes], bundle: Bundle, *, now: datetime, reserved: Mapping[str, Bundle] = _NOTHING
@@ -80,6 +97,9 @@ def verify(
     The leaf must carry both extended key usages and exactly one URI. A URI in `reserved` is vouched for by the bundle
     that stands there, and by that one alone. The x509 *client* verifier serves in both directions: peers are known by
     their URI, which the server verifier does not look at.
+
+    A chain that the same bundle has vouched for is verified no more while all of it is valid: nothing but time could
+    change the answer.
     """
     if not chain_der:
         raise TrustError("no-certificate", "the peer showed no certificate")
@@ -87,15 +107,28 @@ def verify(
         raise TrustError(
             "malformed", f"the peer's chain is longer than {CHAIN_CERTIFICATES_MAX} certificates or 32 KiB"
         )
+    digest = _digest(chain_der)
+    for judge in (bundle, *reserved.values()):
+        known = judge.recall(digest, now)
+        if known is not None and reserved.get(known.uri, bundle) is judge:
+            return known
     try:
         certificates = [x509.load_der_x509_certificate(der) for der in chain_der]
         uri = _check_leaf(certificates[0])
-        chain = _check_chain(certificates, reserved.get(uri, bundle), now.astimezone(UTC))
-        return Peer(
-            uri, min(one.not_valid_after_utc for one in chain), certificates[0].fingerprint(hashes.SHA256()).hex()
-        )
+        judge = reserved.get(uri, bundle)
+        chain = _check_chain(certificates, judge, now.astimezone(UTC))
+        starts, ends = max(one.not_valid_before_utc for one in chain), min(one.not_valid_after_utc for one in chain)
+        peer = Peer(uri, ends, certificates[0].fingerprint(hashes.SHA256()).hex())
     except PARSING_FAILS as error:
         raise TrustError("malformed", f"the peer's certificate cannot be read: {error}") from error
+    judge.remember(digest, peer, starts)
+    return peer
+
+
+def _digest(chain_der: Sequence[bytes]) -> bytes:
+    """Of the very bytes, and of where each certificate ends."""
+    sizes = b"".join(len(der).to_bytes(4, "big") for der in chain_der)
+    return hashlib.sha256(len(chain_der).to_bytes(1, "big") + sizes + b"".join(chain_der)).digest()
 
 
 def _check_leaf(leaf: x509.Certificate) -> str:
