@@ -13,16 +13,16 @@ from p2pnet.model.ids import ConnectionId
 from p2pnet.quic.addresses import host_of, remote
 from p2pnet.quic.connection import Connection
 from p2pnet.quic.engine import (
+    RESET_TOKEN_BYTES,
     Admission,
     Configurations,
     Datagram,
+    Decision,
     Engine,
     Gate,
-    Incoming,
     Resets,
     destination_cid,
 )
-from p2pnet.quic.engine.gate import RESET_TOKEN_BYTES
 from p2pnet.quic.ledger import windows
 from p2pnet.quic.settings import Settings
 from p2pnet.quic.socket import Transport
@@ -49,7 +49,7 @@ class Owner(Protocol):
     def ended(self, connection: Connection, failure: Exception | None) -> None:
         """It is over; `failure` when it never was established."""
 
-    def incoming(self, address: Any) -> Incoming:
+    def incoming(self, address: Any) -> Decision:
         """What to do with a stranger at this address."""
 
     def find(self, address: Any) -> list[Connection]:

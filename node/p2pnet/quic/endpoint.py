@@ -17,7 +17,7 @@ from p2pnet.quic.addresses import Address, numeric, readable, resolve
 from p2pnet.quic.connection import Connection
 from p2pnet.quic.contacts import Contacts
 from p2pnet.quic.dispatch import Dispatcher, Egress
-from p2pnet.quic.engine import Datagram, Incoming
+from p2pnet.quic.engine import Datagram, Decision
 from p2pnet.quic.errors import BadAddress, CloseCode, EndpointClosed, EndpointError, QuicError, check_code
 from p2pnet.quic.message import Message
 from p2pnet.quic.pool import Pool, race
@@ -360,15 +360,15 @@ class Endpoint:
         if not connection.dialled and isinstance(failure, TrustError | QuicError) and self.on_refused is not None:
             connection.tell(self.on_refused, connection.address, failure)
 
-    def incoming(self, address: Any) -> Incoming:
+    def incoming(self, address: Any) -> Decision:
         """What to do with a stranger at this address."""
         if self.on_incoming is None:
-            return Incoming.ACCEPT
+            return Decision.ACCEPT
         try:
-            return Incoming(self.on_incoming(readable(address)))
+            return Decision(self.on_incoming(readable(address)))
         except Exception as error:  # noqa: BLE001  # the owner's mistake, reported; nobody gets in by it
             self.loop.call_exception_handler({"message": "on_incoming failed", "exception": error})
-            return Incoming.IGNORE
+            return Decision.IGNORE
 
     def find(self, address: Any) -> list[Connection]:
         """Live connections with the peer at this address."""

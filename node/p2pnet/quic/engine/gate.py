@@ -39,7 +39,7 @@ _RESET_BYTES_MAX = 42
 _RESETS_PER_S = 100.0  # and as many at once; beyond, the peers' idle timers judge
 
 
-class Incoming(Enum):
+class Decision(Enum):
     """What an endpoint's owner may say of a stranger."""
 
     ACCEPT = "accept"
@@ -109,7 +109,7 @@ class Gate:
         *,
         resets: Resets,
         chance: Callable[[int], bytes],
-        decide: Callable[[Any], Incoming],
+        decide: Callable[[Any], Decision],
         make_room: Callable[[Any], bool],
     ) -> None:
         self._settings = settings
@@ -152,9 +152,9 @@ class Gate:
     ) -> Admission | None:
         settings = self._settings
         decision = self._decide(address)
-        if decision is Incoming.IGNORE:
+        if decision is Decision.IGNORE:
             return None
-        if decision is Incoming.REFUSE:
+        if decision is Decision.REFUSE:
             self._refuse(header, address)
             return None
         original, retry_cid = header.destination_cid, None
@@ -168,7 +168,7 @@ class Gate:
                 return None
             retry_cid = header.destination_cid
         elif (
-            decision is Incoming.RETRY
+            decision is Decision.RETRY
             or handshakes >= settings.handshakes_max // 4
             or not self._initials.spend(now)
         ):  # fmt: skip
