@@ -10,13 +10,14 @@ import pytest
 from aioquic import tls
 from aioquic._buffer import Buffer
 from aioquic.buffer import encode_uint_var
+from aioquic.quic.connection import MAX_REMOTE_CHALLENGES
 from aioquic.quic.packet import QuicProtocolVersion
 from tests.quic.outsiders import cids, initial
-from tests.quic.virtual import VirtualWorld, play
+from tests.quic.virtual import Roaming, VirtualWorld, play
 
 from p2pnet.quic import Connection
 from p2pnet.quic.engine import gate
-from p2pnet.quic.engine.handshake import NO_KEYS, Afterwards
+from p2pnet.quic.engine.handshake import NO_KEYS, Afterwards, Challenges
 from p2pnet.quic.engine.tls import HANDSHAKE_BYTES_MAX
 
 ONE_RTT = tls.Epoch.ONE_RTT
@@ -130,6 +131,36 @@ def test_a_close_in_a_late_initial_packet_of_anybodys_is_not_heard(version: int)
         await still_talk(world, connection, other)
 
     play(scenario)
+
+
+def test_keys_are_renewed_and_paths_changed_without_what_the_handshake_needed() -> None:
+    async def scenario(world: VirtualWorld) -> None:
+        server = await world.endpoint("node-1", on_message=world.echo)
+        roaming = Roaming(world.transport())
+        client = await world.endpoint("node-0", transport=roaming, on_message=world.echo)
+        connection = await client.connect(server.address)
+        await asyncio.sleep(1)
+        other = server.connections[0]
+        for turn in range(1, 4):
+            for end in (connection, other):
+                quic_of(end).request_key_update()
+                await still_talk(world, connection, other)
+                await asyncio.sleep(1)
+            roaming.move(world.network.transport((f"10.0.1.{turn}", 0)))
+            await still_talk(world, connection, other)
+            await asyncio.sleep(1)
+            assert other.address == roaming.current.address
+            assert quic_of(other)._network_paths[0].is_validated
+
+    play(scenario)
+
+
+def test_challenges_of_a_path_are_kept_in_order_and_few() -> None:
+    challenges = Challenges()
+    for number in range(MAX_REMOTE_CHALLENGES + 5):
+        challenges.append(bytes([number]))
+    assert len(challenges) == MAX_REMOTE_CHALLENGES
+    assert challenges.popleft() == bytes([5])
 
 
 # Versions
