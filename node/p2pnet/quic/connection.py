@@ -585,7 +585,10 @@ class Connection:
         at = self._next(now)
         if at is None:
             self._disarm()
-            return
+        else:
+            self._arm_at(at, now)
+
+    def _arm_at(self, at: float, now: float) -> None:
         if self._timer is not None:
             if at >= self._timer_at - _TIMER_SLACK_S:
                 return
@@ -613,7 +616,12 @@ class Connection:
     def _ring(self) -> None:
         self._timer = None
         try:
-            self._on_time(self.traffic.clock())
+            now = self.traffic.clock()
+            at = self._next(now)
+            if at is not None and now < at - _TIMER_SLACK_S:
+                self._arm_at(at, now)  # what it was set for need not be done any more
+            else:
+                self._on_time(now)
         except Exception as error:  # noqa: BLE001  # reported; without its timer the connection would never end
             self.crash(error)
 
