@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import platform
 import statistics
@@ -84,8 +85,16 @@ class Bench:
     def __init__(self, rounds: int, qh3: str | None) -> None:
         self._rounds = rounds
         self._qh3 = qh3
-        self._qp2p = self._program(programs.qp2p())
-        self._relay = self._program(programs.relay())
+
+    @functools.cached_property
+    def _qp2p(self) -> Path | None:
+        """Built when a row first wants it."""
+        return self._program(programs.qp2p())
+
+    @functools.cached_property
+    def _relay(self) -> Path | None:
+        """Built when a row first wants it."""
+        return self._program(programs.relay())
 
     # Rows
 
