@@ -23,6 +23,14 @@ def ignore(_connection: Connection, _message: Message) -> None:
     """A handler that never answers."""
 
 
+def cancel(task: asyncio.Future[Any], after: int) -> None:
+    """Cancel it after so many turns of the loop."""
+    if after:
+        task.get_loop().call_soon(cancel, task, after - 1)
+    else:
+        task.cancel()
+
+
 # Cancelled in the turn in which it is served
 
 
@@ -38,13 +46,7 @@ def test_an_accept_cancelled_in_any_turn_loses_no_connection(others: int, after:
 
         def offered(connection: Connection) -> None:
             offer(connection)
-            cancel(after)
-
-        def cancel(left: int) -> None:
-            if left:
-                world.loop.call_soon(cancel, left - 1)
-            else:
-                first.cancel()
+            cancel(first, after)
 
         server._offer = offered  # type: ignore[method-assign]
         connection = await client.connect(server.address)
@@ -118,13 +120,7 @@ def test_a_reader_cancelled_in_any_turn_loses_no_message(after: int) -> None:
 
         def woken() -> None:
             wake()
-            cancel(after)
-
-        def cancel(left: int) -> None:
-            if left:
-                world.loop.call_soon(cancel, left - 1)
-            else:
-                first.cancel()
+            cancel(first, after)
 
         inbound.mailbox.wake = woken  # type: ignore[method-assign]
         await connection.send(b"/x", b"", b"hello")
@@ -151,13 +147,7 @@ def test_a_request_or_send_cancelled_in_any_turn_leaves_no_stream(kind: str, aft
 
         def received(datagrams: Any) -> None:
             receive(datagrams)
-            cancel(after)
-
-        def cancel(left: int) -> None:
-            if left:
-                world.loop.call_soon(cancel, left - 1)
-            else:
-                task.cancel()
+            cancel(task, after)
 
         client._transport._on_datagrams = received  # type: ignore[attr-defined]
         with contextlib.suppress(asyncio.CancelledError):
