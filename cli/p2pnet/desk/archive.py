@@ -9,7 +9,6 @@ import msgspec
 
 from p2pnet.desk.files import write_atomic
 from p2pnet.desk.state import State
-from p2pnet.measure import RunMeasure
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.ids import ARTIFACT_TEXT_MIN, DEFAULT_CLIENT
@@ -133,6 +132,8 @@ def close_invalid(state: State, run: RunFile, reason: str) -> Report:
 
 def _measured(run: RunFile, events: Path, reason: str) -> tuple[RunFile, Report]:
     """The report of what a run's events tell, and the run with the artifacts that they add to those it names."""
+    from p2pnet.measure import RunMeasure  # only for runs whose lab died
+
     measure, published = RunMeasure(run.nodes), []
     for event in iter_events(events):
         if event.kind is EventKind.PUBLISHED:
