@@ -1,6 +1,7 @@
 """Identifiers and their text forms: artifact ids, node names, SPIFFE URIs, run ids."""
 
 import re
+from collections.abc import Sequence
 from typing import NewType
 
 from p2pnet.model.errors import SpecError
@@ -63,3 +64,13 @@ def check_subnet_name(name: str) -> str:
             " no dash at the end"
         )
     return name
+
+
+def client_among(names: Sequence[str], asked: str = "") -> str:
+    """The client to inject into: the one asked for; without one `blob`, or the first of a subnet that has no blob.
+
+    Raises SpecError naming those there are.
+    """
+    if asked and asked not in names:
+        raise SpecError(f"there is no client {asked!r}: the subnet has {', '.join(names)}")
+    return asked or (DEFAULT_CLIENT if DEFAULT_CLIENT in names else names[0])
