@@ -20,6 +20,7 @@ from p2pnet.model.jobs import (
     NodeAction,
     Rotation,
     RunFile,
+    RunLabel,
     RunList,
     RunRequest,
     RunState,
@@ -157,6 +158,10 @@ class Desk:
     async def cancel(self, run_id: str) -> RunState:
         """Stop a run; its state once it has ended. A run that had ended already stays as it is."""
         return await self._wire.ask("POST", f"/v1/runs/{_quote(run_id)}/cancel", RunState)
+
+    async def label(self, run_id: str, label: str) -> RunState:
+        """Give a run another label; an empty one takes it away."""
+        return await self._wire.ask("PATCH", f"/v1/runs/{_quote(run_id)}", RunState, json=RunLabel(label))
 
     async def run_file(self, run_id: str, file: str) -> AsyncIterator[bytes]:
         """A file of the run's directory, one of `archive.RUN_FILES`, in pieces. ProblemError (404) when it has none."""

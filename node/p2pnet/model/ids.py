@@ -19,6 +19,7 @@ ConnectionId = NewType("ConnectionId", int)
 
 RunId = NewType("RunId", str)
 
+LABEL_CHARS_MAX = 80  # of a run's label: it stands in a table
 ARTIFACT_ID_BYTES = 32
 ARTIFACT_TEXT_MIN = 6  # hex characters of a prefix people may type instead of a whole id
 
@@ -64,6 +65,18 @@ def check_subnet_name(name: str) -> str:
             " no dash at the end"
         )
     return name
+
+
+def check_label(label: str) -> str:
+    """A run's label, trimmed. Raises SpecError for one that is too long, or that could not be told from another word."""
+    text = label.strip()
+    if len(text) > LABEL_CHARS_MAX:
+        raise SpecError(f"a label has at most {LABEL_CHARS_MAX} characters, this one has {len(text)}")
+    if not text.isprintable():
+        raise SpecError(f"label {text!r}: a label is one line of printable characters")
+    if text == "latest" or text.startswith(("-", "latest~")):
+        raise SpecError(f"label {text!r}: that word means a run already")
+    return text
 
 
 def client_among(names: Sequence[str], asked: str = "") -> str:

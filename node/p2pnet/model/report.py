@@ -104,6 +104,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     state: str = "finished"
     slowest: str = ""
     """Id of the artifact whose last receipt took longest; a miss is infinite. Empty when nothing was published."""
+    label: str = ""
+    """The run's label, where it has one."""
 
 
 class NodeCounts(msgspec.Struct, frozen=True):
