@@ -22,6 +22,7 @@ from p2pnet.cli.targets import Sight
 from p2pnet.desk import Desk, Downloaded, ProblemError, State
 from p2pnet.model.events import Collected
 from p2pnet.model.jobs import LogLine, Problem, Progress, RunFile, RunRequest, RunState, Withdrawal
+from p2pnet.model.registry import Member, Membership, Registry
 from p2pnet.model.report import (
     CertificateCounts,
     LinkCounts,
@@ -32,7 +33,7 @@ from p2pnet.model.report import (
     RunSummary,
     Status,
 )
-from p2pnet.model.subnet import Subnet, default_subnet, load_subnet, to_document
+from p2pnet.model.subnet import Subnet, default_subnet, load_subnet, members, to_document
 
 NOW = 1_795_292_000.0  # 2026-11-21T20:13:20Z
 
@@ -100,6 +101,10 @@ class FakeDesk:
 
     async def spec(self) -> dict[str, Any]:
         return to_document(self.subnet)
+
+    async def members(self) -> Membership:
+        names = [name for name, _ in members(self.subnet)]
+        return Membership(Registry(1, [Member(name, f"spiffe://x/{name}") for name in names]))
 
     async def written(self) -> dict[str, Any]:
         return await self.spec()

@@ -18,6 +18,7 @@ from tests.cli.fake_kube import BEARER, FakeKube
 from p2pnet.cli.targets import cluster, cluster_desk, installation
 from p2pnet.desk import State, archive, proxy
 from p2pnet.model.jobs import Problem, RunFile, RunRequest, RunState
+from p2pnet.model.registry import Member, Membership, Registry
 from p2pnet.model.report import Condition, Report, Status
 from p2pnet.model.subnet import default_subnet, to_document
 from p2pnet.trust import Authority
@@ -57,6 +58,9 @@ class FakeLab:
                 return 200, self.status
             case "GET", ["spec"]:
                 return 200, self.document
+            case "GET", ["members"]:
+                members = [Member(f"node-{index}", f"spiffe://x/node-{index}") for index in range(3)]
+                return 200, Membership(Registry(1, members))
             case "POST", ["runs"]:
                 return 202, msgspec.structs.replace(self.state, state="running", report=None, cursor=1)
             case "GET", ["runs"]:

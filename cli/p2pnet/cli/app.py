@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
+from p2pnet.cli.coercion import QuickCommand, QuickGroup
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.render import Output
@@ -21,6 +22,7 @@ Command: TypeAlias = Callable[[Session], Coroutine[Any, Any, Outcome]]
 
 app = typer.Typer(
     name="p2pnet",
+    cls=QuickGroup,
     help="Put an artifact into a network of QUIC peers and see who got it, when, and through whom.",
     epilog="\b\nStart here:\n  p2pnet up demo --nodes 10\n  p2pnet inject demo --size 64KiB\n  p2pnet down demo",
     add_completion=False,
@@ -97,7 +99,7 @@ def verb(example: str, *, about: About = "subnet") -> Callable[[Callable[..., Co
         signature = inspect.Signature([*keyword_only, *added])
         invoke.__signature__ = signature  # type: ignore[attr-defined] # what inspect, and so typer, reads first
         invoke.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
-        app.command(body.__name__.rstrip("_"), epilog=f"\b\nExample:\n  {example}")(invoke)
+        app.command(body.__name__.rstrip("_"), cls=QuickCommand, epilog=f"\b\nExample:\n  {example}")(invoke)
         return body
 
     return register

@@ -9,10 +9,8 @@ from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
 from p2pnet.desk import State, archive
-from p2pnet.measure import HopTree, hop_tree
 from p2pnet.model.errors import SpecError
 from p2pnet.model.report import Report
-from p2pnet.present import to_html, to_junit, to_markdown
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +70,8 @@ def write(papers: Papers, outcome: Outcome, state: State, session: Session) -> O
 
 
 def _draw(wanted: dict[str, Path], report: Report, state: State) -> dict[str, bytes]:
+    from p2pnet.present import to_junit, to_markdown
+
     texts = {}
     if "--html" in wanted:
         texts["--html"] = _page(report, state)
@@ -84,6 +84,9 @@ def _draw(wanted: dict[str, Path], report: Report, state: State) -> dict[str, by
 
 def _page(report: Report, state: State) -> str:
     """With what the archive knows beside the report: the run's facts, and the tree of its slowest artifact."""
+    from p2pnet.measure import HopTree, hop_tree
+    from p2pnet.present import to_html
+
     try:
         run = archive.read_run(state, report.run)[0]
     except SpecError:

@@ -124,18 +124,40 @@ def _table(document: Document, width: int, *, colour: bool, now: float, ascii_on
     return text + "\n" if text else ""
 
 
-def _drawing(document: Document, width: int, now: float, *, ascii_only: bool) -> Any:  # noqa: C901, PLR0911 one case each
-    from p2pnet.cli.drawing import others, ping, report, status, trace
-
+def _drawing(document: Document, width: int, now: float, *, ascii_only: bool) -> Any:
     match document:
         case Report():
+            from p2pnet.cli.drawing import report
+
             return report.draw(document, width, ascii_only=ascii_only)
         case Status():
+            from p2pnet.cli.drawing import status
+
             return status.draw(document, width, now)
         case SubnetList():
+            from p2pnet.cli.drawing import status
+
             return status.draw_list(document, now)
         case Trace():
+            from p2pnet.cli.drawing import trace
+
             return trace.draw(document, width, ascii_only=ascii_only)
+        case Pings():
+            from p2pnet.cli.drawing import ping
+
+            return ping.draw(document, width, now)
+        case JsonSchema() | Objects():
+            return ""
+        case _:
+            return _draw_small(document)
+
+
+def _draw_small(
+    document: RunTicket | Fetched | Withdrawal | Removal | LogLines | Examination | Installation,
+) -> Any:
+    from p2pnet.cli.drawing import others
+
+    match document:
         case RunTicket():
             return others.draw_ticket(document)
         case Fetched():
@@ -148,12 +170,8 @@ def _drawing(document: Document, width: int, now: float, *, ascii_only: bool) ->
             return others.draw_logs(document)
         case Examination():
             return others.draw_examination(document)
-        case Pings():
-            return ping.draw(document, width, now)
         case Installation():
             return others.draw_installation(document)
-        case JsonSchema() | Objects():
-            return ""
     assert_never(document)
 
 

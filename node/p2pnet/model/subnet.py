@@ -16,9 +16,9 @@ from pydantic_core import ErrorDetails
 
 from p2pnet.model import limits
 from p2pnet.model.errors import SpecError
+from p2pnet.model.ids import client_among
 from p2pnet.model.subnet_checks import (
     TopologyPlan,
-    client_among,
     client_specs,
     contradictions,
     members,

@@ -13,13 +13,12 @@ from p2pnet.cli.failure import CommandError
 from p2pnet.cli.following import after_loss, follow, outcome_of, report_of
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
-from p2pnet.cli.spec_file import unreadable
+from p2pnet.cli.subject import Subject, subject_of
 from p2pnet.desk import Desk
 from p2pnet.measure import expectations
 from p2pnet.model import limits
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.jobs import Payload, RunRequest, RunState
-from p2pnet.model.subnet import Subnet, client_among, load_subnet, members
 from p2pnet.model.units import format_size
 
 DEFAULT_SIZE = 64 * limits.KIB
@@ -50,7 +49,7 @@ async def run(options: Options, session: Session) -> Outcome:
     _check(options)
     target = session.target()
     async with target.desk(options.name) as desk:
-        subnet = load_subnet(await desk.spec())
+        subnet = await subject_of(options.name, desk)
         client = _client(options, subnet)
         _check_against(options, subnet)
         session.interrupted_note = "interrupted: nothing was published"
@@ -117,6 +116,8 @@ def _check_file(path: Path) -> None:
         with path.open("rb"):
             pass
     except OSError as error:
+        from p2pnet.cli.spec_file import unreadable
+
         raise unreadable(path, error) from None
     if found.st_size == 0:
         raise CommandError(
@@ -124,32 +125,32 @@ def _check_file(path: Path) -> None:
         )
 
 
-def _client(options: Options, subnet: Subnet) -> str:
+def _client(options: Options, subnet: Subject) -> str:
     """Whose artifacts they become."""
-    names = [client.name for client in subnet.spec.clients]
     try:
-        return client_among(names, options.client or "")
+        return subnet.client(options.client or "")
     except SpecError as error:
         raise CommandError(
-            str(error), where=f"--client {options.client}", todo=f"one of {', '.join(names)}; or add it to spec.clients"
+            str(error),
+            where=f"--client {options.client}",
+            todo=f"one of {', '.join(subnet.clients)}; or add it to spec.clients",
         ) from None
 
 
-def _check_against(options: Options, subnet: Subnet) -> None:
+def _check_against(options: Options, subnet: Subject) -> None:
     """What only the document tells: the size limit, the names of nodes, the number of artifacts."""
-    bound = subnet.spec.broadcast.artifact_bytes_max.bytes
+    bound = subnet.artifact_bytes_max
     sizes = {str(path): path.stat().st_size for path in options.files} or {"--size": options.size or DEFAULT_SIZE}
     for label, size in sizes.items():
         if size > bound:
             raise CommandError(
                 f"{label} is {size} bytes ({format_size(size)}), above the limit of {bound} bytes"
                 f" ({format_size(bound)}) in spec.broadcast.artifactBytesMax",
-                where=f"Subnet {subnet.name}, spec.broadcast.artifactBytesMax: {subnet.spec.broadcast.artifact_bytes_max}",
+                where=f"Subnet {subnet.name}, spec.broadcast.artifactBytesMax: {subnet.artifact_bytes_max_text}",
                 todo="publish something smaller, or start the subnet with a higher limit",
             )
-    names = [name for name, _ in members(subnet)]
-    if options.publisher not in ("random", "all", *names):
-        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    if options.publisher not in ("random", "all", *subnet.nodes):
+        shown = ", ".join(subnet.nodes[:8]) + (f" and {len(subnet.nodes) - 8} more" if len(subnet.nodes) > 8 else "")
         raise CommandError(
             f"there is no node {options.publisher!r}",
             where=f"--from {options.publisher}",
@@ -164,8 +165,8 @@ def _check_against(options: Options, subnet: Subnet) -> None:
         )
 
 
-def _total(options: Options, subnet: Subnet) -> int:
-    return options.count * max(1, len(options.files)) * (subnet.node_count if options.publisher == "all" else 1)
+def _total(options: Options, subnet: Subject) -> int:
+    return options.count * max(1, len(options.files)) * (len(subnet.nodes) if options.publisher == "all" else 1)
 
 
 async def _payloads(options: Options, desk: Desk, session: Session) -> list[Payload]:
