@@ -17,7 +17,7 @@ from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.model.report import Report
 
 FIRST, SECOND, THIRD = "aa" * 32, "aabbcc" + "1" * 58, "aabbcc" + "2" * 58
-RUNS = (
+RUNS: tuple[tuple[str, str, list[str], list[str]], ...] = (
     ("r-20261121-201530-3f", "", [FIRST], ["photo.jpg"]),
     ("r-20261121-201531-4a", "before", [], []),
     ("r-20261122-080000-22", "", [SECOND, THIRD], ["generated-9", "generated-9"]),

@@ -26,10 +26,15 @@ ID_SHOWN = 12  # characters of an artifact's id
 def runs_of(target: Target, name: str) -> list[RunHead]:
     """The runs of a subnet, oldest first. CommandError when there are none."""
     runs = [run for run in archive.list_heads(target.state, name) if target.made(run)]
-    if runs:
-        return runs
+    if not runs:
+        raise no_runs(target, name)
+    return runs
+
+
+def no_runs(target: Target, name: str) -> CommandError:
+    """The error for a subnet without any run."""
     absent = target.look(name) == "absent"
-    raise CommandError(
+    return CommandError(
         f"there is no {'subnet' if absent else 'run of'} {name}",
         where=str(target.state.runs),
         todo=f"p2pnet {'up' if absent else 'inject'} {name}",
@@ -39,8 +44,12 @@ def runs_of(target: Target, name: str) -> list[RunHead]:
 
 def choose_run(word: str | None, target: Target, name: str) -> RunHead:
     """The run of a subnet that a word means; the latest without one. CommandError (exit 2) for none or several."""
-    runs = runs_of(target, name)
-    found = match_runs(word or "latest", runs)
+    return pick_run(word or "latest", runs_of(target, name), target, name)
+
+
+def pick_run(word: str, runs: list[RunHead], target: Target, name: str | None) -> RunHead:
+    """The run among these, given oldest first, that a word means. CommandError (exit 2) for none or several."""
+    found = match_runs(word, runs)
     if len(found) == 1:
         return found[0]
     recent = _listed([run.run for run in reversed(runs)])
@@ -48,16 +57,18 @@ def choose_run(word: str | None, target: Target, name: str) -> RunHead:
         raise CommandError(
             f"several runs are meant by {word}", where=str(target.state.runs), todo=f"one of {_candidates(found)}"
         )
-    folder = target.state.run(word or "")
-    if word and archive.RUN_ID.fullmatch(word) and folder.is_dir():
+    folder = target.state.run(word)
+    if archive.RUN_ID.fullmatch(word) and folder.is_dir():
         raise CommandError(
             f"run {word} is damaged: its {archive.RUN_FILE} cannot be read, or is of another subnet",
             where=str(folder / archive.RUN_FILE),
             todo=f"name another run; the latest: {recent}",
         )
-    count = f"; it has {len(runs)}" if counted_back(word or "") is not None else ""
+    count = f"; it has {len(runs)}" if counted_back(word) is not None else ""
     raise CommandError(
-        f"{name} has no run {word}{count}", where=str(target.state.runs), todo=f"one of the latest: {recent}"
+        f"{name or 'this machine'} has no run {word}{count}",
+        where=str(target.state.runs),
+        todo=f"one of the latest: {recent}" if recent else "p2pnet inject NAME",
     )
 
 
