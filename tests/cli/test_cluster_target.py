@@ -367,6 +367,17 @@ def test_install_applies_the_definition_first_and_waits_for_it(kube: FakeKube, p
     assert json.loads(ended.out)["applied"][1] == "CustomResourceDefinition subnets.p2pnet.io"
 
 
+@pytest.mark.parametrize("verb", ["install", "uninstall"])
+def test_the_operator_is_installed_into_its_own_namespace_and_no_other(kube: FakeKube, p2pnet, verb: str) -> None:
+    kube.installed = verb == "uninstall"
+    ended = p2pnet(verb, "-n", "team")
+
+    assert ended.code == 2
+    assert "namespace p2pnet-system" in ended.err
+    assert kube.applied == []
+    assert p2pnet(verb, "-n", "p2pnet-system").code == 0
+
+
 def test_uninstall_refuses_while_there_are_subnets_and_orphan_leaves_their_definition(kube: FakeKube, p2pnet) -> None:
     kube.add("demo")
     refused = p2pnet("uninstall")

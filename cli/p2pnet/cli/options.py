@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -53,14 +53,14 @@ def _checked(parse: Callable[[str], T], text: str) -> T:
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The subnet.", parser=subnet_name)]
 OptionalName = Annotated[
-    str | None, typer.Argument(metavar="[NAME]", help="The subnet.", parser=subnet_name, show_default=False)
+    str | None, typer.Argument(metavar="NAME", help="The subnet.", parser=subnet_name, show_default=False)
 ]
 ARTIFACT_HELP = "6 or more hex digits of its id, its file's name, latest, or -1, -2 back from there."
 Artifact = Annotated[str, typer.Argument(metavar="ARTIFACT", help=ARTIFACT_HELP, show_default=False)]
 OptionalArtifact = Annotated[
     str | None,
     typer.Argument(
-        metavar="[ARTIFACT]",
+        metavar="ARTIFACT",
         help=f"{ARTIFACT_HELP}  [default: of the latest run one that was missed, else the slowest]",
         show_default=False,
     ),
@@ -68,16 +68,9 @@ OptionalArtifact = Annotated[
 Run = Annotated[
     str | None,
     typer.Argument(
-        metavar="[RUN]",
+        metavar="RUN",
         help="Its id or a beginning of it, its label, latest, or -1, -2 back from there.  [default: latest]",
         show_default=False,
-    ),
-]
-Node = Annotated[str | None, typer.Option("--node", metavar="NODE", help="One node.", show_default=False)]
-SpecFile = Annotated[
-    Path | None,
-    typer.Option(
-        "-f", "--file", metavar="FILE", help="A Subnet document (YAML or JSON; - is stdin).", show_default=False
     ),
 ]
 Html = Annotated[
@@ -96,17 +89,18 @@ IgnoreUnsupported = Annotated[
     bool,
     typer.Option("--ignore-unsupported", help="Fields this target cannot honour become a note instead of an error."),
 ]
-Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
-Timeout = Annotated[
-    float | None,
-    typer.Option(
-        "--timeout",
-        metavar="DURATION",
-        parser=duration,
-        help="How long to wait for it to be connected.  [default: spec.ready.within, 120s]",
-        show_default=False,
-    ),
-]
+
+
+def wait_option(text: str) -> Any:
+    """`--timeout`, in the words of a verb: what is waited for, and for how long without it."""
+    return typer.Option("--timeout", metavar="DURATION", parser=duration, help=text, show_default=False)
+
+
+def file_option(text: str) -> Any:
+    """`-f FILE`, in the words of a verb."""
+    return typer.Option("-f", "--file", metavar="FILE", help=f"{text} (YAML or JSON; - is stdin).", show_default=False)
+
+
 Size = Annotated[
     int | None,
     typer.Option(

@@ -25,7 +25,7 @@ class Options:
 
 async def run(options: Options, session: Session) -> Outcome:
     """The Subnet and what follows from it, keys and certificates left out."""
-    subnet = read_spec(options.file)
+    subnet = read_spec(options.file, note=session.note)
     for note in check_support(subnet, "cluster", ignore=options.ignore_unsupported):
         session.note(note)
     namespace = session.namespace or subnet.metadata.namespace or "default"

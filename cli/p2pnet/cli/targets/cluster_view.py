@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from p2pnet.model.report import CertificateCounts, Condition, LinkCounts, MemberStatus, NodeCounts, Status
-from p2pnet.model.subnet import Subnet, load_subnet, members, topology_of, without_nulls
+from p2pnet.model.subnet import Subnet, load_subnet, members, topology_of
 
 Object = dict[str, Any]
 
@@ -22,7 +22,7 @@ ROLE_LABEL = "p2pnet.io/role"
 def document_of(thing: Object) -> Subnet:
     """The document in a Subnet object. Raises SpecError."""
     metadata = {"name": _meta(thing).get("name"), "namespace": _meta(thing).get("namespace")}
-    spec = without_nulls(thing.get("spec") or {})
+    spec = thing.get("spec") or {}
     return load_subnet({"apiVersion": thing["apiVersion"], "kind": thing["kind"], "metadata": metadata, "spec": spec})
 
 

@@ -15,7 +15,7 @@ def inject(
     name: options.Name,
     *,
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Artifacts to publish.", show_default=False)
+        list[Path] | None, typer.Argument(metavar="FILE", help="Artifacts to publish.", show_default=False)
     ] = None,
     size: options.Size = None,
     count: Annotated[int, typer.Option("--count", min=1, metavar="N", help="How often to publish each.")] = 1,
@@ -124,7 +124,10 @@ def get(
             show_default=False,
         ),
     ] = None,
-    node: options.Node = None,
+    node: Annotated[
+        str | None,
+        typer.Option("--node", metavar="NODE", help="Whose bytes.  [default: not the publisher's]", show_default=False),
+    ] = None,
 ) -> Command:
     """Get an artifact from a node.
 
