@@ -20,6 +20,7 @@ from p2pnet.cli.render import Output
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Sight
 from p2pnet.desk import Desk, Downloaded, ProblemError, State
+from p2pnet.desk.heads import RunHead
 from p2pnet.model.events import Collected
 from p2pnet.model.jobs import LogLine, Problem, Progress, RunFile, RunRequest, RunState, Withdrawal
 from p2pnet.model.registry import Member, Membership, Registry
@@ -179,7 +180,7 @@ class FakeTarget:
 
     async def collect(self, name: str) -> None: ...
 
-    def made(self, run: RunFile) -> bool:
+    def made(self, run: RunFile | RunHead) -> bool:
         return run.subnet == self.fake.subnet.name
 
     def place(self, subnet: Subnet) -> None: ...

@@ -100,8 +100,25 @@ def _number(value: Any, info: Any) -> int:
     return value
 
 
+COUNTED_BACK = re.compile(r"latest(?:~([0-9]{1,6}))?|-([1-9][0-9]{0,5})")
+
+
+def counted_back(word: str) -> int | None:
+    """How many before the latest `latest`, `-1`, `-2` or `latest~1` mean; None for another word."""
+    match = COUNTED_BACK.fullmatch(word)
+    if match is None:
+        return None
+    return int(match[2]) - 1 if match[2] else int(match[1] or 0)
+
+
 class QuickCommand(TyperCommand):
-    """A verb whose parameters have a `Reader`."""
+    """A verb whose parameters have a `Reader`; one that takes a RUN or an ARTIFACT takes `-1` for one, too."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As typer does; `-1` would be an option there."""
+        if any(parameter.name in ("run", "artifact") for parameter in self.params):
+            args = _spelled_out(args, self.get_params(ctx))
+        return super().parse_args(ctx, args)
 
     def get_params(self, ctx: Any) -> Any:
         """All of them, `--help` too."""
@@ -114,6 +131,24 @@ class QuickGroup(TyperGroup):
     def get_params(self, ctx: Any) -> Any:
         """All of them, `--help` too."""
         return _hastened(super().get_params(ctx))
+
+
+def _spelled_out(args: list[str], parameters: list[Any]) -> list[str]:
+    """The words with every `-N` that is no option's value in the form that no parser takes for an option."""
+    valued = {
+        option
+        for parameter in parameters
+        if parameter.param_type_name == "option" and not getattr(parameter, "is_flag", False)
+        for option in parameter.opts
+    }
+    words: list[str] = []
+    for place, word in enumerate(args):
+        if word == "--":
+            return words + args[place:]
+        value = place > 0 and args[place - 1] in valued
+        back = counted_back(word) if word.startswith("-") and not value else None
+        words.append(word if back is None else f"latest~{back}" if back else "latest")
+    return words
 
 
 def _hastened(parameters: list[Any]) -> list[Any]:

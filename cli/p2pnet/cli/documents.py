@@ -6,7 +6,7 @@ import msgspec
 
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.jobs import Progress, RunStateName
-from p2pnet.model.report import Report, Status
+from p2pnet.model.report import Report, Status, Verdict
 
 SubnetState = Literal["starting", "up", "dead", "damaged"]
 CheckResult = Literal["ok", "warning", "failed"]
@@ -61,6 +61,58 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     duplicates: int = 0
     orphan: bool = False
     """Its sender is not known to have had the artifact before."""
+
+
+class KeptRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that is kept on this machine; times in Unix seconds."""
+
+    schema: str = "p2pnet.io/kept-run/v1"
+    run: str
+    subnet: str
+    target: str
+    context: str = ""
+    """Of a copy of a cluster's run, as is the namespace; empty: it was made on this machine."""
+    namespace: str = ""
+    state: RunStateName
+    verdict: Verdict | None = None
+    label: str = ""
+    nodes: int
+    artifacts: int
+    reach: float | None = None
+    p95_ms: float | None = None
+    shared: bool = False
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    bytes: int
+    """On disk."""
+
+
+class KeptWithin(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits beyond which the oldest ended runs without a label are removed, and what was; None: no limit."""
+
+    runs: int | None
+    bytes: int | None
+    removed_runs: int = 0
+    removed_bytes: int = 0
+    last_removed_at: float | None = None
+
+
+class KeptRuns(msgspec.Struct, frozen=True, kw_only=True):
+    """Kept runs, newest first, and what was done to them."""
+
+    schema: str = "p2pnet.io/runs/v1"
+    runs: list[KeptRun]
+    matched: int
+    """Runs that the filters let through; `runs` holds the newest of them."""
+    kept: int
+    """All runs of the state directory, and what they take on disk."""
+    kept_bytes: int
+    within: KeptWithin
+    removed: list[str] = []
+    freed_bytes: int = 0
+    cancelled: list[str] = []
+    labelled: list[str] = []
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):
@@ -236,6 +288,7 @@ Document = (
     | Status
     | SubnetList
     | RunTicket
+    | KeptRuns
     | Trace
     | Fetched
     | Withdrawal

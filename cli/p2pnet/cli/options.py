@@ -8,7 +8,7 @@ import typer
 
 from p2pnet.model import units
 from p2pnet.model.errors import SpecError
-from p2pnet.model.ids import check_subnet_name
+from p2pnet.model.ids import check_label, check_subnet_name
 
 T = TypeVar("T")
 
@@ -39,6 +39,11 @@ def subnet_name(text: str) -> str:
     return _checked(check_subnet_name, text)
 
 
+def label(text: str) -> str:
+    """A label a run may have."""
+    return _checked(check_label, text)
+
+
 def _checked(parse: Callable[[str], T], text: str) -> T:
     try:
         return parse(text)
@@ -50,9 +55,23 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The subnet.", parser=
 OptionalName = Annotated[
     str | None, typer.Argument(metavar="NAME", help="The subnet.", parser=subnet_name, show_default=False)
 ]
-Artifact = Annotated[
-    str,
-    typer.Argument(metavar="ARTIFACT", help="An artifact id, or its first 6 or more hex digits.", show_default=False),
+ARTIFACT_HELP = "6 or more hex digits of its id, its file's name, latest, or -1, -2 back from there."
+Artifact = Annotated[str, typer.Argument(metavar="ARTIFACT", help=ARTIFACT_HELP, show_default=False)]
+OptionalArtifact = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="ARTIFACT",
+        help=f"{ARTIFACT_HELP}  [default: of the latest run one that was missed, else the slowest]",
+        show_default=False,
+    ),
+]
+Run = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RUN",
+        help="Its id or a beginning of it, its label, latest, or -1, -2 back from there.  [default: latest]",
+        show_default=False,
+    ),
 ]
 Html = Annotated[
     Path | None,

@@ -13,6 +13,7 @@ from p2pnet.cli.documents import (
     Fetched,
     Installation,
     JsonSchema,
+    KeptRuns,
     LogLines,
     Objects,
     Pings,
@@ -98,6 +99,8 @@ def _lines(document: Document) -> list[Any]:
             return list(document.lines)
         case Pings():
             return list(document.pings)
+        case KeptRuns() if document.runs or not (document.removed or document.cancelled or document.labelled):
+            return list(document.runs)
         case Objects():
             return list(document.items)
         case _:
@@ -161,6 +164,10 @@ def _drawing(document: Document, width: int, now: float, *, ascii_only: bool, he
             from p2pnet.cli.drawing import ping
 
             return ping.draw(document, width, now)
+        case KeptRuns():
+            from p2pnet.cli.drawing import runs
+
+            return runs.draw(document, width, now)
         case JsonSchema() | Objects():
             return ""
         case _:

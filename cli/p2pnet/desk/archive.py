@@ -72,11 +72,8 @@ def list_heads(state_dir: State | Path, subnet: str | None = None) -> list[RunHe
 
 def read_run(state_dir: State | Path, run_id: str) -> tuple[RunFile, Report | None]:
     """One run and its report, if it has ended. Raises SpecError when there is no such run or it is damaged."""
-    folder = _folder(state_dir, run_id)
-    run = _read_run_file(folder)
-    if run is None:
-        raise SpecError(f"there is no run {run_id} under {folder.parent}, or its {RUN_FILE} is damaged")
-    summary = folder / SUMMARY_FILE
+    run = read_run_file(state_dir, run_id)
+    summary = _folder(state_dir, run_id) / SUMMARY_FILE
     try:
         report = _report.decode(summary.read_bytes())
         return run, report if report.label == run.label else msgspec.structs.replace(report, label=run.label)
@@ -84,6 +81,15 @@ def read_run(state_dir: State | Path, run_id: str) -> tuple[RunFile, Report | No
         return run, None
     except (OSError, msgspec.DecodeError) as error:
         raise SpecError(f"{summary}: not a report: {error}") from error
+
+
+def read_run_file(state_dir: State | Path, run_id: str) -> RunFile:
+    """As `read_run`, without the report."""
+    folder = _folder(state_dir, run_id)
+    run = _read_run_file(folder)
+    if run is None:
+        raise SpecError(f"there is no run {run_id} under {folder.parent}, or its {RUN_FILE} is damaged")
+    return run
 
 
 def read_events(state_dir: State | Path, run_id: str, artifact: str | None = None) -> list[Collected]:

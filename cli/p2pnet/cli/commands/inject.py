@@ -41,6 +41,7 @@ class Options:
     expect: tuple[str, ...] = ()
     wait: bool = True
     shared: bool = False
+    label: str = ""
     cancel_on_interrupt: bool = False
 
 
@@ -194,5 +195,5 @@ def _request(options: Options, payloads: list[Payload], client: str) -> RunReque
     return RunRequest(
         payloads=payloads, count=options.count, rate=options.rate, publisher=options.publisher, seed=options.seed,
         within_s=options.within_s, expect=list(options.expect), shared=options.shared,
-        client=client,
+        client=client, label=options.label,
     )  # fmt: skip

@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from p2pnet.cli.drawing import text
+from p2pnet.cli.failure import clean
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.report import ExpectationResult, NodeReceipts, Report
 from p2pnet.model.units import format_size
@@ -38,6 +39,7 @@ def _headline(report: Report, *, ascii_only: bool) -> list[Text | str]:
     marks = [mark for mark, set_ in (("shared", report.shared), ("packed", report.packed)) if set_]
     return [
         Text(report.run, style="bold cyan"),
+        Text(clean(report.label), style="bold"),
         f"{text.plural(report.artifacts, 'artifact')}{size} to {text.plural(report.nodes, 'node')}",
         _publishers(report),
         f"client {report.client}" if report.client != DEFAULT_CLIENT else "",

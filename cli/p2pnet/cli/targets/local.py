@@ -18,6 +18,7 @@ from p2pnet.cli.targets.spawning import check_room, spawn
 from p2pnet.cli.targets.stopping import gone, stop
 from p2pnet.desk import Desk, State, SubnetPaths, archive, processes
 from p2pnet.desk.files import write_atomic
+from p2pnet.desk.heads import RunHead
 from p2pnet.desk.state import LabRecord
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.jobs import RunFile
@@ -154,7 +155,7 @@ class LocalTarget:
         todo = problem.hint or f"read that log, then p2pnet up {name}"
         return CommandError(problem.error, where=str(paths.lab_log), todo=todo, exit_code=problem.exit_code)
 
-    def made(self, run: RunFile) -> bool:
+    def made(self, run: RunFile | RunHead) -> bool:
         """Any: who names no cluster may mean a copy of a cluster's run, whose subnet is gone."""
         del run
         return True

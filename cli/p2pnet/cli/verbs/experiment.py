@@ -40,6 +40,16 @@ def inject(
     ] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the run's id and end.")] = False,
     shared: Annotated[bool, typer.Option("--shared", help="Run beside other runs; the report says so.")] = False,
+    label: Annotated[
+        str,
+        typer.Option(
+            "--label",
+            metavar="TEXT",
+            parser=options.label,
+            help="A name for the run; runs with one are not removed to make room.",
+            show_default=False,
+        ),
+    ] = "",
     cancel_on_interrupt: Annotated[
         bool, typer.Option("--cancel-on-interrupt", help="Ctrl-C stops the run instead of leaving it.")
     ] = False,
@@ -63,6 +73,7 @@ def inject(
         expect=tuple(expect or ()),
         wait=not no_wait,
         shared=shared,
+        label=label,
         cancel_on_interrupt=cancel_on_interrupt,
     )
     return partial(command.run, chosen)
@@ -71,9 +82,7 @@ def inject(
 @verb("p2pnet report demo")
 def report(
     name: options.Name,
-    run: Annotated[
-        str | None, typer.Argument(metavar="RUN", help="A run's id; the latest without.", show_default=False)
-    ] = None,
+    run: options.Run = None,
     *,
     html: options.Html = None,
     junit: options.Junit = None,
@@ -89,8 +98,8 @@ def report(
     return partial(command.run, command.Options(name=name, run=run, papers=Papers(html=html, junit=junit, md=md)))
 
 
-@verb("p2pnet trace demo 3fa9c2d1")
-def trace(name: options.Name, artifact: options.Artifact) -> Command:
+@verb("p2pnet trace demo photo.jpg")
+def trace(name: options.Name, artifact: options.OptionalArtifact = None) -> Command:
     """Draw an artifact's hop tree.
 
     Who got it from whom, and which way took longest.
