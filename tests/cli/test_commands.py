@@ -192,6 +192,16 @@ class TestInject:
 
         assert (await inject.run(inject.Options(name="demo"), session)).exit_code == code
 
+    async def test_the_next_command_traces_the_artifact_that_missed_and_not_the_first(
+        self, target: Any, session: Session, report: Report
+    ) -> None:
+        missed = msgspec.structs.replace(report, verdict="fail", slowest=report.artifact_ids[7])
+        target.fake.states[-1] = msgspec.structs.replace(target.fake.states[-1], report=missed)
+
+        outcome = await inject.run(inject.Options(name="demo"), session)
+
+        assert outcome.next == (f"p2pnet trace demo {report.artifact_ids[7][:12]}",)
+
     async def test_files_are_sent_under_their_own_names(self, target: Any, session: Session, tmp_path: Path) -> None:
         for name in ("a.bin", "b.bin"):
             (tmp_path / name).write_bytes(b"x" * 10)

@@ -5,6 +5,7 @@ from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
 from p2pnet.desk import Desk, archive
+from p2pnet.measure import most_telling
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.jobs import RunState
 from p2pnet.model.report import Report
@@ -30,8 +31,8 @@ async def follow(desk: Desk, run: str, session: Session) -> RunState:
 
 def outcome_of(report: Report, target: Target) -> Outcome:
     """The report, its exit code, and what to look at next."""
-    if report.artifact_ids:
-        hint = f"p2pnet trace {report.subnet} {report.artifact_ids[0][:12]}"
+    if artifact := most_telling(report):
+        hint = f"p2pnet trace {report.subnet} {artifact[:12]}"
     else:
         hint = f"p2pnet {'logs' if target.look(report.subnet) == 'up' else 'up'} {report.subnet}"
     return Outcome(report, exit_code=VERDICT_CODES[report.verdict], next=(hint,))

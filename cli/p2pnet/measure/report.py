@@ -62,6 +62,8 @@ class Tally:
     negative: int = 0
     first_ns: int = 0
     last_ns: int = 0
+    slowest: str = ""
+    """The artifact that missed most nodes and, of those, had the latest receipt."""
 
     @property
     def known(self) -> int:
@@ -112,9 +114,14 @@ def assemble(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunFa
         payload_bytes=sum(journey.size for journey in journeys.values()),
         duration_s=duration_s, started_at=facts.started_at, per_node=_per_node(nodes, journeys, tally),
         cdf_ms=distribution(latencies), negative_latencies=tally.negative, shared=facts.shared,
-        notes=[*facts.notes, *_notes(at, tally, facts)], state=facts.state, slowest=_slowest(journeys),
+        notes=[*facts.notes, *_notes(at, tally, facts)], state=facts.state, slowest=tally.slowest,
         client=facts.client,
     )  # fmt: skip
+
+
+def most_telling(report: Report) -> str:
+    """The artifact to look at first: the one that missed most nodes, else the slowest; empty when nothing was published."""
+    return report.slowest or next(iter(report.artifact_ids), "")
 
 
 def count(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunFacts) -> Tally:
@@ -126,19 +133,27 @@ def count(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunFacts
     tally.first_ns = min(published, default=0)
     tally.last_ns = max(published, default=0)
     deadline_ns = None if facts.within_s is None else tally.last_ns + int(facts.within_s * 1e9)
-    for journey in journeys.values():
-        tally.expected += len(nodes) - (journey.publisher in members)
+    most = (-1, 0.0)
+    for artifact, journey in journeys.items():
+        expected = len(nodes) - (journey.publisher in members)
+        unknown = sum(node != journey.publisher and node not in journey.receipts for node in silent)
+        tally.expected += expected
         tally.duplicates += journey.duplicates
-        tally.unknown += sum(node != journey.publisher and node not in journey.receipts for node in silent)
+        tally.unknown += unknown
+        latencies = [0.0]
         for node, receipt in journey.delivered():
             if deadline_ns is not None and receipt.t_ns > deadline_ns:
                 tally.late += 1
                 continue
             latency_ms = (receipt.t_ns - journey.t_ns) / _NS_PER_MS
+            latencies.append(latency_ms)
             tally.receipts.append(Counted(latency_ms, receipt.hop, node, receipt.peer))
             tally.payload += journey.size
             tally.negative += latency_ms < 0
             tally.last_ns = max(tally.last_ns, receipt.t_ns)
+        missed = expected - unknown - (len(latencies) - 1)
+        if (missed, max(latencies)) > most:
+            most, tally.slowest = (missed, max(latencies)), artifact
     tally.receipts.sort()
     return tally
 
@@ -185,16 +200,6 @@ def _notes(at: Mapping[str, float | None], tally: Tally, facts: RunFacts) -> lis
     if tally.late:
         notes.append(f"{tally.late} receipts came after the end of the run and count as missed")
     return notes
-
-
-def _slowest(journeys: Mapping[str, Journey]) -> str:
-    """The artifact with the fewest receipts and, among those, the latest one: every artifact expects as many."""
-
-    def rank(item: tuple[str, Journey]) -> tuple[int, int]:
-        taken = [receipt.t_ns - item[1].t_ns for _, receipt in item[1].delivered()]
-        return -len(taken), max(taken, default=0)
-
-    return max(journeys.items(), key=rank)[0] if journeys else ""
 
 
 def _per_node(nodes: Sequence[str], journeys: Mapping[str, Journey], tally: Tally) -> list[NodeReceipts]:

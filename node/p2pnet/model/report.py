@@ -103,7 +103,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str] = []
     state: str = "finished"
     slowest: str = ""
-    """Id of the artifact whose last receipt took longest; a miss is infinite. Empty when nothing was published."""
+    """Id of the artifact that missed most nodes, else of the one whose last receipt took longest. Empty when nothing was
+    published.
+    """
 
 
 class NodeCounts(msgspec.Struct, frozen=True):
