@@ -76,7 +76,7 @@ class TestUp:
         assert outcome.exit_code == 0
         assert isinstance(outcome.document, Status)
         assert outcome.document.nodes.connected == 10
-        assert outcome.next == ("p2pnet inject demo --size 64KiB --count 20",)
+        assert outcome.next == ("p2pnet inject demo --size 64KiB --count 20 --rate 10/s",)
 
     async def test_the_same_again_changes_nothing_and_says_so(self, target: Any, session: Session) -> None:
         outcome = await up.run(up.Options(name="demo", nodes=3), session)
@@ -152,6 +152,41 @@ class TestUp:
         await up.run(up.Options(file=path, ignore_unsupported=True), session)
 
         assert "note: ignored: spec.image" in session.stderr.getvalue()  # type: ignore[attr-defined]
+
+    async def test_what_is_ignored_is_not_in_the_document_that_is_started_and_goes_with_it(
+        self, target: Any, session: Session, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "subnet.yaml"
+        path.write_text(
+            "{apiVersion: p2pnet.io/v1alpha1, kind: Subnet, metadata: {name: demo},"
+            " spec: {network: {default: {latency: 50ms}}}}"
+        )
+        target.sight = "absent"
+        await up.run(up.Options(file=path, ignore_unsupported=True), session)
+
+        [started] = target.started
+        assert not started.spec.network.default.shapes
+        assert started.metadata.annotations == {
+            "p2pnet.io/ignored": "spec.network.default: is not implemented yet (target local)"
+        }
+        await up.run(up.Options(file=path, ignore_unsupported=True), session)
+        assert target.fake.asked == []  # the same again is no edit
+
+        path.write_text("{apiVersion: p2pnet.io/v1alpha1, kind: Subnet, metadata: {name: demo}, spec: {}}")
+        await up.run(up.Options(file=path), session)
+        [(_, document)] = target.fake.asked
+        assert "annotations" not in document["metadata"]
+
+    async def test_a_field_that_cannot_be_ignored_is_refused_with_what_would_be_wrong(
+        self, target: Any, session: Session, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "subnet.yaml"
+        path.write_text(
+            "{apiVersion: p2pnet.io/v1alpha1, kind: Subnet, metadata: {name: demo},"
+            " spec: {topology: {kind: edges, edgesFrom: {configMap: x}}}}"
+        )
+        with pytest.raises(CommandError, match=r"without spec\.topology\.edgesFrom.*in pieces"):
+            await up.run(up.Options(file=path, ignore_unsupported=True), session)
 
     async def test_edges_in_a_file_are_put_into_the_document(self, tmp_path: Path) -> None:
         from p2pnet.cli.spec_file import read_spec
