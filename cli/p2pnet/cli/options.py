@@ -75,7 +75,10 @@ Markdown = Annotated[
 ]
 IgnoreUnsupported = Annotated[
     bool,
-    typer.Option("--ignore-unsupported", help="Fields this target cannot honour become a note instead of an error."),
+    typer.Option(
+        "--ignore-unsupported",
+        help="Fields this target cannot honour are left out, which every report says, instead of an error.",
+    ),
 ]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
 Timeout = Annotated[
@@ -100,7 +103,13 @@ Size = Annotated[
 ]
 Rate = Annotated[
     float | None,
-    typer.Option("--rate", parser=rate, metavar="R/s", help="Artifacts per time, like 2/s.", show_default=False),
+    typer.Option(
+        "--rate",
+        parser=rate,
+        metavar="R/s",
+        help="Artifacts per time, like 2/s.  [default: a burst, all at once]",
+        show_default=False,
+    ),
 ]
 Seed = Annotated[
     int | None,

@@ -9,7 +9,7 @@ import msgspec
 
 from p2pnet.desk.files import write_atomic
 from p2pnet.desk.state import State
-from p2pnet.measure import RunMeasure
+from p2pnet.measure import RunMeasure, load_of
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.ids import ARTIFACT_TEXT_MIN, DEFAULT_CLIENT
@@ -149,6 +149,7 @@ def _measured(run: RunFile, events: Path, reason: str) -> tuple[RunFile, Report]
         run=run.run, subnet=run.subnet, target=run.target, seed=run.seed, expect=run.request.expect,
         within_s=run.request.within_s, invalid=[reason], shared=run.request.shared,
         started_at=run.started_at or run.created_at, client=run.request.client or DEFAULT_CLIENT,
+        load=load_of(run), ignored=run.ignored,
     )  # fmt: skip
 
 
@@ -160,7 +161,7 @@ def unmeasured(run: RunFile, reasons: list[str], *, state: str = "finished") -> 
         latency_ms=Latency(None, None, None, None, None), hops=Hops(None, None), duplicates_per_delivery=None,
         bytes=ByteCost(0, None, None), clock_bound_ms=run.clock_bound_ms, invalid=reasons,
         artifact_ids=list(run.artifacts), started_at=run.started_at or run.created_at, shared=run.request.shared,
-        state=state, client=run.request.client or DEFAULT_CLIENT,
+        state=state, client=run.request.client or DEFAULT_CLIENT, load=load_of(run), ignored=run.ignored,
     )  # fmt: skip
 
 

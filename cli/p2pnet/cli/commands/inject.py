@@ -15,7 +15,7 @@ from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.spec_file import unreadable
 from p2pnet.desk import Desk
-from p2pnet.measure import expectations
+from p2pnet.measure import artifacts_asked, expectations
 from p2pnet.model import limits
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.jobs import Payload, RunRequest, RunState
@@ -165,7 +165,8 @@ def _check_against(options: Options, subnet: Subnet) -> None:
 
 
 def _total(options: Options, subnet: Subnet) -> int:
-    return options.count * max(1, len(options.files)) * (subnet.node_count if options.publisher == "all" else 1)
+    payloads = max(1, len(options.files))
+    return artifacts_asked(count=options.count, payloads=payloads, publisher=options.publisher, nodes=subnet.node_count)
 
 
 async def _payloads(options: Options, desk: Desk, session: Session) -> list[Payload]:

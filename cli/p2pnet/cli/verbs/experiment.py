@@ -9,8 +9,13 @@ import typer
 from p2pnet.cli import options
 from p2pnet.cli.app import Command, verb
 
+EXPECT_HELP = (
+    "What must hold, like 'p95 <= 800ms' or 'throughput >= 5MB/s'; repeatable. reach == 100% must hold too, unless one"
+    " names reach."
+)
 
-@verb("p2pnet inject demo --size 64KiB --count 20 --expect 'p95 <= 800ms'")
+
+@verb("p2pnet inject demo --size 64KiB --count 20 --rate 10/s --expect 'p95 <= 800ms'")
 def inject(
     name: options.Name,
     *,
@@ -36,7 +41,7 @@ def inject(
     within: options.Within = None,
     expect: Annotated[
         list[str] | None,
-        typer.Option("--expect", metavar="EXPR", help="Repeatable.  [default: reach == 100%]", show_default=False),
+        typer.Option("--expect", metavar="EXPR", help=EXPECT_HELP, show_default=False),
     ] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the run's id and end.")] = False,
     shared: Annotated[bool, typer.Option("--shared", help="Run beside other runs; the report says so.")] = False,
