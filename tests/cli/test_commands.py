@@ -14,6 +14,7 @@ from p2pnet.cli.boundary import run_command
 from p2pnet.cli.commands import down, get, inject, logs, report, status, trace, up, withdraw
 from p2pnet.cli.documents import Fetched, LogLines, Removal, RunTicket, SubnetList, Trace, Withdrawal
 from p2pnet.cli.failure import CommandError
+from p2pnet.cli.papers import Papers
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import Session
 from p2pnet.desk import archive
@@ -236,6 +237,23 @@ class TestInject:
         outcome = await inject.run(inject.Options(name="demo"), session)
 
         assert outcome.next == (f"p2pnet trace demo {report.artifact_ids[7][:12]}",)
+
+    async def test_papers_are_written_when_the_run_has_ended(
+        self, target: Any, session: Session, tmp_path: Path
+    ) -> None:
+        papers = Papers(md=tmp_path / "r.md", junit=tmp_path / "r.xml")
+
+        outcome = await inject.run(inject.Options(name="demo", papers=papers), session)
+
+        assert isinstance(outcome.document, Report)
+        assert (tmp_path / "r.md").read_text().startswith("## ✅ Pass")
+        assert (tmp_path / "r.xml").exists()
+
+    async def test_papers_and_no_wait_contradict_each_other(self, target: Any, session: Session) -> None:
+        with pytest.raises(CommandError, match="before there is a report: --md") as caught:
+            await inject.run(inject.Options(name="demo", wait=False, papers=Papers(md=Path("r.md"))), session)
+        assert caught.value.exit_code == 2
+        assert target.fake.asked == []
 
     async def test_files_are_sent_under_their_own_names(self, target: Any, session: Session, tmp_path: Path) -> None:
         for name in ("a.bin", "b.bin"):

@@ -63,15 +63,28 @@ SpecFile = Annotated[
 ]
 Html = Annotated[
     Path | None,
-    typer.Option("--html", metavar="FILE", help="Write the report as one HTML page, too.", show_default=False),
+    typer.Option(
+        "--html", metavar="FILE", help="Write the report as one HTML page, too; - is stdout.", show_default=False
+    ),
 ]
 Junit = Annotated[
     Path | None,
-    typer.Option("--junit", metavar="FILE", help="Write the expectations as JUnit XML, too.", show_default=False),
+    typer.Option(
+        "--junit", metavar="FILE", help="Write the expectations as JUnit XML, too; - is stdout.", show_default=False
+    ),
 ]
 Markdown = Annotated[
     Path | None,
-    typer.Option("--md", metavar="FILE", help="Write a summary in Markdown, too.", show_default=False),
+    typer.Option("--md", metavar="FILE", help="Write a summary in Markdown, too; - is stdout.", show_default=False),
+]
+Csv = Annotated[
+    Path | None,
+    typer.Option(
+        "--csv",
+        metavar="FILE",
+        help="Write every receipt as a row of CSV, too; - is stdout.",
+        show_default=False,
+    ),
 ]
 IgnoreUnsupported = Annotated[
     bool,

@@ -5,13 +5,15 @@ import contextlib
 import os
 import stat
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from p2pnet.cli import papers
 from p2pnet.cli.documents import RunTicket
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.following import after_loss, follow, outcome_of, report_of
 from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.papers import Papers
 from p2pnet.cli.session import Session
 from p2pnet.cli.spec_file import unreadable
 from p2pnet.desk import Desk
@@ -43,6 +45,7 @@ class Options:
     wait: bool = True
     shared: bool = False
     cancel_on_interrupt: bool = False
+    papers: Papers = field(default_factory=Papers)
 
 
 async def run(options: Options, session: Session) -> Outcome:
@@ -68,11 +71,12 @@ async def run(options: Options, session: Session) -> Outcome:
         return Outcome(ticket, next=session.resume)
     try:
         async with target.desk(options.name) as desk:
-            return outcome_of(report_of(await _followed(options, desk, started.run, session), target), target)
+            outcome = outcome_of(report_of(await _followed(options, desk, started.run, session), target), target)
     except (CommandError, TargetError) as error:
         if target.look(options.name) == "up":
             raise
-        return after_loss(error, started.run, target, options.name)
+        outcome = after_loss(error, started.run, target, options.name)
+    return papers.write(options.papers, outcome, target.state, session)
 
 
 async def _followed(options: Options, desk: Desk, run_id: str, session: Session) -> RunState:
@@ -102,6 +106,13 @@ def _check(options: Options) -> None:
     if options.within_s > 86_400:
         raise CommandError(
             "--within is more than a day", where=f"--within {options.within_s:g}s", todo="write 24h or less"
+        )
+    papers.check(options.papers)
+    if options.papers.wanted() and not options.wait:
+        raise CommandError(
+            f"--no-wait ends before there is a report: {' '.join(options.papers.wanted())} cannot be written",
+            where="p2pnet inject",
+            todo=f"leave one of the two out, or later: p2pnet report {options.name} {next(iter(options.papers.wanted()))} FILE",
         )
     for path in options.files:
         _check_file(path)

@@ -48,12 +48,17 @@ def inject(
     cancel_on_interrupt: Annotated[
         bool, typer.Option("--cancel-on-interrupt", help="Ctrl-C stops the run instead of leaving it.")
     ] = False,
+    html: options.Html = None,
+    junit: options.Junit = None,
+    md: options.Markdown = None,
+    csv: options.Csv = None,
 ) -> Command:
     """Publish artifacts and report.
 
     Follows them until every node has them; Ctrl-C leaves the run to go on.
     """
     from p2pnet.cli.commands import inject as command
+    from p2pnet.cli.papers import Papers
 
     chosen = command.Options(
         name=name,
@@ -69,6 +74,7 @@ def inject(
         wait=not no_wait,
         shared=shared,
         cancel_on_interrupt=cancel_on_interrupt,
+        papers=Papers(html=html, junit=junit, md=md, csv=csv),
     )
     return partial(command.run, chosen)
 
@@ -83,6 +89,7 @@ def report(
     html: options.Html = None,
     junit: options.Junit = None,
     md: options.Markdown = None,
+    csv: options.Csv = None,
 ) -> Command:
     """Show the report of a run.
 
@@ -91,7 +98,8 @@ def report(
     from p2pnet.cli.commands import report as command
     from p2pnet.cli.papers import Papers
 
-    return partial(command.run, command.Options(name=name, run=run, papers=Papers(html=html, junit=junit, md=md)))
+    papers = Papers(html=html, junit=junit, md=md, csv=csv)
+    return partial(command.run, command.Options(name=name, run=run, papers=papers))
 
 
 @verb("p2pnet trace demo 3fa9c2d1")
