@@ -189,7 +189,7 @@ async def _payloads(options: Options, desk: Desk, session: Session) -> list[Payl
         name = _artifact_name(path)
 
         def tell(done: int, total: int, name: str = name) -> None:
-            session.listener.progress(f"bytes of {name} sent", done, total)
+            session.listener.progress(f"{name} sent", done, total, octets=True)
 
         payloads.append(Payload(name=name, upload=await desk.upload(path, name, tell)))
     return payloads
