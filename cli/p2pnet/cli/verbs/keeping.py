@@ -81,7 +81,7 @@ def runs(
         ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, metavar="N", help="List at most so many.")] = 100,
-    yes: options.Yes = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> Command:
     """List the runs that are kept, or tidy them up.
 
