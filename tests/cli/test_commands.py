@@ -493,6 +493,23 @@ class TestGet:
         assert outcome.document is None
         assert capfdbinary.readouterr().out == b"\x00\xff0123"
 
+    async def test_a_document_on_stdout_leaves_the_bytes_a_file_of_their_own_name(
+        self, target: Any, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        target.fake.held = {"node-1": b"0123456789"}
+        session.output = Output.JSON
+
+        outcome = await get.run(get.Options(name="demo", artifact=ARTIFACT), session)
+
+        assert isinstance(outcome.document, Fetched)
+        assert Path(outcome.document.file).read_bytes() == b"0123456789"
+
+    async def test_bytes_and_a_document_do_not_share_stdout(self, target: Any, session: Session) -> None:
+        session.output = Output.JSON
+        with pytest.raises(CommandError, match="both the bytes and json on standard output"):
+            await get.run(get.Options(name="demo", artifact=ARTIFACT, file="-"), session)
+
     async def test_a_node_there_is_not_is_2(self, session: Session) -> None:
         with pytest.raises(CommandError, match="no node 'node-7'") as caught:
             await get.run(get.Options(name="demo", artifact=ARTIFACT, node="node-7"), session)
@@ -537,9 +554,6 @@ class TestTheRest:
         assert outcome.exit_code == (0 if names else 3)
         lines = [json.loads(line) for line in render(outcome.document, Output.NDJSON).splitlines()]
         assert [line["schema"] for line in lines] == ["p2pnet.io/subnet-line/v1"] * len(names)
-
-    async def test_the_only_subnet_is_drawn_whole_for_people(self, session: Session) -> None:
-        assert isinstance((await status.run(status.Options(), session)).document, Status)
 
     async def test_a_watch_without_a_name_shows_the_list_as_it_changes(
         self, target: Any, session: Session, monkeypatch: pytest.MonkeyPatch
