@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pnet.model import limits
+from p2pnet.model.addresses import parse_address
 from p2pnet.model.errors import SpecError
 from p2pnet.node.clock import NS
 from p2pnet.node.dialling import DIALS_MAX, Dialler
 from p2pnet.node.rates import Rate
-from p2pnet.node.registry import parse_address
 from p2pnet.node.seeds import (
     SEED_AGAIN_ALONE_MAX_S,
     SEED_AGAIN_MAX_S,

@@ -22,6 +22,7 @@ from p2pnet.lab.pod import MOUNTS, Mounts
 from p2pnet.lab.serving import serve_local, serve_pod
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.jobs import Problem
+from p2pnet.model.log_lines import UtcFormatter
 from p2pnet.model.subnet import Subnet, load_subnet
 
 POD_STATE = Path("/var/lib/p2pnet")
@@ -34,9 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse and run; the exit code: 0 stopped, 2 a document or state that will not do, 3 nodes cannot be kept, 70 a bug."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(UtcFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("quic").setLevel(logging.WARNING)  # aioquic tells every handshake
     os.umask(0o077)
     if options.lock_fd is not None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from p2pnet.lab.cursors import NodeCursor
@@ -37,8 +37,10 @@ class Sink(Protocol):
 class Collector:
     """Reads every node's events once and hands them on. `offsets_ns` brings a boot's clock onto the lab's."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, heard: Callable[[str], None] = lambda _node: None) -> None:
+        """`heard(node)` is called with every answer."""
         self._gateway = gateway
+        self._heard = heard
         self._cursors: dict[str, NodeCursor] = {}
         self._readers: dict[str, asyncio.Task[None]] = {}
         self._sinks: list[Sink] = []
@@ -126,6 +128,7 @@ class Collector:
             return 0
         request = cursor.request(wait_ms=wait_ms, limit=limits.EVENTS_PER_READ)
         reply = await ask_for(self._gateway, node, ROUTE_EVENTS, request, Events, timeout_s=timeout_s)
+        self._heard(node)
         if self._cursors.get(node) is not cursor:
             return 0  # removed, and perhaps added again, meanwhile
         events, gaps = cursor.accept(reply)

@@ -15,6 +15,7 @@ import msgspec
 
 from p2pnet.lab.ground import Action, Process
 from p2pnet.lab.wardens import Pod, Wardens
+from p2pnet.model.addresses import parse_address
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.registry import MEMBERSHIP_BYTES_MAX, Membership, Registry
@@ -233,14 +234,17 @@ class PodGround:
         for member in self.membership.registry.members:
             if not member.addresses:
                 continue
-            host, _, port = member.addresses[0].rpartition(":")
+            address = parse_address(member.addresses[0])
+            if address is None:
+                continue
+            host, port = address
             group, _, number = member.name.rpartition("-")
             offset = int(number) % per_pod
             first = f"{group}-{int(number) - offset}"
             uri = member_uri(self.subnet.spec.identity.trust_domain, self._namespace, self.subnet.name, first)
             name = self._pod(member.name)
             nodes = (*pods[name].nodes, member.name) if name in pods else (member.name,)
-            pods[name] = Pod(name, (host, int(port) - offset - PORT_BELOW), uri, nodes)
+            pods[name] = Pod(name, (host, port - offset - PORT_BELOW), uri, nodes)
         return pods
 
     def _pod(self, node: str) -> str:

@@ -16,6 +16,7 @@ from p2pnet.lab.links import Links
 from p2pnet.lab.local import LocalGround
 from p2pnet.lab.pod import Mounts, PodGround
 from p2pnet.lab.server import PodServer, Server
+from p2pnet.model.addresses import address_text
 from p2pnet.model.errors import TargetError
 from p2pnet.model.subnet import Subnet
 
@@ -57,7 +58,7 @@ async def serve_pod(paths: SubnetPaths, mounts: Mounts, namespace: str, listen: 
     server = PodServer(lab, mounts.token)
     try:
         host, port = await server.open(*listen)
-        log.info("subnet %s: listening on %s:%d", paths.name, host, port)
+        log.info("subnet %s: listening on %s", paths.name, address_text(host, port))
         await _until_stopped(lab)
     finally:
         await lab.close()

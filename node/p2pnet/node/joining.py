@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from p2pnet.model import limits
+from p2pnet.model.addresses import address_text, parse_address
 from p2pnet.model.config import NodeConfig
 from p2pnet.model.errors import P2pnetError, SpecError, TrustError
 from p2pnet.model.routes import ROUTE_RECORDS
@@ -23,7 +24,7 @@ from p2pnet.node.peers import Peers
 from p2pnet.node.rates import Rate
 from p2pnet.node.records import OwnRecord
 from p2pnet.node.refusals import Refusals
-from p2pnet.node.registry import RegistryTable, address_text, parse_address
+from p2pnet.node.registry import RegistryTable
 from p2pnet.node.seeds import Address, SeedTable, parse_seeds
 from p2pnet.quic import Connection, IdentitySource, Message
 
@@ -220,7 +221,7 @@ class SeedJoining(Joining):
         try:
             answers = await self._loop.getaddrinfo(host, port, family=family, type=socket.SOCK_DGRAM)
         except (OSError, UnicodeError) as error:
-            log.debug("the seed %s:%d is not found: %s", host, port, error)
+            log.debug("the seed %s is not found: %s", address_text(host, port), error)
         else:
             self._seeds.found(seed, [(str(answer[4][0]), port) for answer in answers], clock.mono_ns())
         finally:

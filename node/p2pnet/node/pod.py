@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from p2pnet.model.addresses import address_text
 from p2pnet.model.config import NodeConfig, write_node_config
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.warden import PORT_BELOW
@@ -24,7 +25,6 @@ from p2pnet.node.clients import try_clients
 from p2pnet.node.nursery_table import Request
 from p2pnet.node.nursery_warden import PodNursery
 from p2pnet.node.parenting import choose_start
-from p2pnet.node.registry import address_text
 
 MOUNTS = Path("/etc/p2pnet")
 """Read-only: `config/node.json`, `members/members.json`, `identity/{<node>.crt,<node>.key,ca.crt}`, `code/` if there is any."""

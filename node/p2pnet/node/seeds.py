@@ -9,9 +9,9 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 
 from p2pnet.model import limits
+from p2pnet.model.addresses import parse_address
 from p2pnet.model.errors import SpecError
 from p2pnet.node.clock import NS
-from p2pnet.node.registry import parse_address
 
 Address = tuple[str, int]
 

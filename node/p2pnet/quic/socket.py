@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from p2pnet.model.addresses import address_text
 from p2pnet.quic.addresses import Address, readable
 from p2pnet.quic.engine import Datagram
 from p2pnet.quic.errors import EndpointError
@@ -120,7 +121,7 @@ class UdpSocket:
         except (OSError, OverflowError) as error:
             sock.close()
             number = error.errno if isinstance(error, OSError) else None
-            raise EndpointError(f"cannot bind {host}:{port}: {error}", number) from error
+            raise EndpointError(f"cannot bind {address_text(host, port)}: {error}", number) from error
         return sock
 
     @property
