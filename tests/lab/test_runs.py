@@ -19,7 +19,7 @@ async def finished(desk: Desk, request: RunRequest, key: str = "k") -> RunState:
     return [state async for state in desk.follow(started.run)][-1]
 
 
-async def test_a_run_delivers_reports_and_leaves_five_files(desk, state):
+async def test_a_run_delivers_reports_and_leaves_six_files(desk, state):
     ended = await finished(desk, generated(count=5, seed=7))
     assert ended.state == "finished"
     report = ended.report
@@ -29,7 +29,7 @@ async def test_a_run_delivers_reports_and_leaves_five_files(desk, state):
     assert report.bytes.payload == 1000
     assert report.clock_bound_ms >= 0
     assert {path.name for path in state.run(ended.run).iterdir()} == {
-        "events.ndjson", "junit.xml", "report.html", "run.json", "summary.json"
+        "events.ndjson", "junit.xml", "logs.ndjson", "report.html", "run.json", "summary.json"
     }  # fmt: skip
     assert (
         f'<h2>The slowest artifact</h2><p>bytes <span class="mono">{report.slowest}'

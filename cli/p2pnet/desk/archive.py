@@ -19,7 +19,9 @@ from p2pnet.model.report import ByteCost, Hops, Latency, Reach, Report
 RUN_FILE = "run.json"
 EVENTS_FILE = "events.ndjson"
 SUMMARY_FILE = "summary.json"
-RUN_FILES = (EVENTS_FILE, SUMMARY_FILE, "report.html", "junit.xml", RUN_FILE)
+LOGS_FILE = "logs.ndjson"
+"""What the subnet's processes logged while the run was on, see `logs.write_run`."""
+RUN_FILES = (EVENTS_FILE, LOGS_FILE, SUMMARY_FILE, "report.html", "junit.xml", RUN_FILE)
 """What a run's directory may hold, in the order in which to copy it: `run.json` says that the others are there."""
 RUN_ID = re.compile(r"[a-z0-9][-a-z0-9]{0,63}")
 HEX = re.compile(r"[0-9a-f]+")

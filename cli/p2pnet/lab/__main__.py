@@ -52,7 +52,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SpecError as error:
         log.error("%s", error)  # noqa: TRY400 - a sentence for people
         return 2
+    if options.pod:
+        _log_to_file(paths)
     return _told(paths, (lambda: _run_pod(paths, options)) if options.pod else (lambda: _run_local(paths)))
+
+
+def _log_to_file(paths: SubnetPaths) -> None:
+    """Beside the pod's log, which the lab cannot read: for its runs. Kept short as every log is, see `desk.logs.rotate`."""
+    try:
+        paths.make()
+        handler = logging.FileHandler(paths.lab_log, encoding="utf-8", errors="replace")
+    except OSError as error:
+        log.warning("no log is kept with the runs: %s", error)
+        return
+    handler.setFormatter(UtcFormatter())
+    logging.getLogger().addHandler(handler)
 
 
 def _parser() -> ArgumentParser:

@@ -12,6 +12,7 @@ from p2pnet.lab.gateway import Gateway, NodeRefusedError, NodeSilentError, ask_f
 from p2pnet.model import limits
 from p2pnet.model.control import ROUTE_EVENTS, Events
 from p2pnet.model.events import Collected, Gap
+from p2pnet.model.log_lines import ABOUT_NODES
 
 LOG_EVENTS_MAX = 50_000  # of the subnet's log in memory, some 20 MB; runs have their own on disk
 WAIT_MS = 5_000  # how long a node holds an empty answer back
@@ -19,7 +20,7 @@ SILENT_PAUSE_S = 0.25
 READS_PER_S = 200.0  # of all nodes together while events flow: more would cost more than it tells
 READ_PAUSE_MIN_S = 0.03
 
-log = logging.getLogger(__name__)
+about_nodes = logging.getLogger(ABOUT_NODES)
 
 
 class Sink(Protocol):
@@ -133,7 +134,8 @@ class Collector:
             return 0  # removed, and perhaps added again, meanwhile
         events, gaps = cursor.accept(reply)
         for gap in gaps:
-            log.warning("events lost: %s %s: %s %s", gap.node, gap.incarnation, gap.missed, gap.reason)
+            missed = "an unknown number of" if gap.missed is None else gap.missed
+            about_nodes.warning("%s: %s events lost of start %s: %s", gap.node, missed, gap.incarnation, gap.reason)
             for sink in list(self._sinks):
                 sink.lost(gap)
         if events:

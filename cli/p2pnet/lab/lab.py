@@ -6,8 +6,10 @@ import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
+from p2pnet.desk import logs
 from p2pnet.desk.state import SubnetPaths
 from p2pnet.lab import edits, provision
 from p2pnet.lab.artifacts import Artifacts
@@ -34,6 +36,7 @@ from p2pnet.model.subnet import Subnet, to_document
 from p2pnet.trust import Identity
 
 UPKEEP_S = 10.0
+ROTATE_S = 2.0
 RUNS_SHOWN = 10
 
 log = logging.getLogger(__name__)
@@ -58,7 +61,7 @@ class Lab:
             nodes=self.nodes, spec=lambda: to_document(ground.subnet), seed=lambda: ground.subnet.spec.seed,
             artifact_bytes_max=lambda: ground.subnet.spec.broadcast.artifact_bytes_max.bytes,
             packed=lambda: ground.subnet.spec.nodes_per_pod > 1, paused=self._paused,
-            clients=lambda: [client.name for client in ground.subnet.spec.clients],
+            clients=lambda: [client.name for client in ground.subnet.spec.clients], logs=self.log_files,
         )  # fmt: skip
         self.runs = RunDesk(self.world)
         self.news = News()
@@ -95,6 +98,7 @@ class Lab:
         self._follow()
         self.watch.start()
         self._spawn(self._upkeep())
+        self._spawn(self._keep_logs_short())
 
     def stop(self, reason: str) -> None:
         """Order the end."""
@@ -143,6 +147,10 @@ class Lab:
                 heard={node: heard for node in groups if (heard := self.contacts.last_heard(node)) is not None},
             )
         )  # fmt: skip
+
+    def log_files(self) -> dict[str, Path]:
+        """The lab's log, and those of nodes that are written to files."""
+        return {logs.LAB: self.paths.lab_log, **self.ground.log_files()}
 
     def member(self, node: str) -> MemberStatus:
         """One node's line of the status."""
@@ -288,6 +296,12 @@ class Lab:
             log.info("%s has not taken the member list yet: %s", node, error)  # the next view says so again
         finally:
             self._pushing.discard(node)
+
+    async def _keep_logs_short(self) -> None:
+        while True:
+            await asyncio.sleep(ROTATE_S)
+            for node in await asyncio.to_thread(logs.rotate, self.log_files()):
+                log.info("the log of %s was begun anew: it had become too long", node)
 
     async def _upkeep(self) -> None:
         while True:

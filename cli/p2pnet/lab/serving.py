@@ -8,7 +8,7 @@ import shutil
 import signal
 import time
 
-from p2pnet.desk import archive
+from p2pnet.desk import archive, logs
 from p2pnet.desk.files import write_atomic
 from p2pnet.desk.state import SubnetPaths
 from p2pnet.lab.lab import Lab
@@ -70,6 +70,7 @@ def _take_down(paths: SubnetPaths, reason: str) -> None:
     """Remove the subnet as `down` does, unless a command is at work on it, and leave a word for who asks for it."""
     with contextlib.suppress(TargetError), paths.lock(wait_s=0.0):
         write_atomic(paths.epitaph, reason.encode())
+        logs.keep(paths)
         shutil.rmtree(paths.root)
 
 

@@ -62,8 +62,9 @@ def status_of(known: Known) -> Status:
     said = {name: {peer.name for peer in peers.peers} for name, peers in known.peers.items()}
     up = {name: _peers_up(name, wanted[name], said) for name in known.groups}
     absent = {name for name in known.groups if _is_absent(name, known)}
+    lacks = {name: len(wanted[name]) - len(up[name]) for name in known.groups}
     members = [
-        _member(name, group, known, _Edges(wanted[name], up[name], absent, said), addresses.get(name, ""))
+        _member(name, group, known, _Edges(wanted[name], up[name], absent, said, lacks), addresses.get(name, ""))
         for name, group in known.groups.items()
     ]
     links = LinkCounts(known.membership.edge_count(), sum(map(len, up.values())) // 2)
@@ -101,6 +102,8 @@ class _Edges:
     """Nodes of the subnet that are no peers of anybody now; what ails them is said with them, once."""
     said: Mapping[str, set[str]]
     """The peers each node tells of."""
+    lacks: Mapping[str, int]
+    """How many edges of each node are not up."""
 
 
 def _is_absent(name: str, known: Known) -> bool:
@@ -117,7 +120,7 @@ def _member(name: str, group: str, known: Known, edges: _Edges, address: str) ->
         if len(edges.up) == len(edges.wanted) and (peers.ready or not edges.wanted):
             state, detail = "connected", ""
         elif not detail:
-            detail = _lack(edges)
+            detail = _lack(name, edges)
     elif process.state in ("running", "unknown") and silence is not None:
         state, detail = "unknown", _silent_words(name, known, silence, edges)
     else:
@@ -133,10 +136,11 @@ def _member(name: str, group: str, known: Known, edges: _Edges, address: str) ->
     )  # fmt: skip
 
 
-def _lack(edges: _Edges) -> str:
-    """What a node waits for that answers and is not connected; of nodes that are absent only they themselves tell."""
+def _lack(name: str, edges: _Edges) -> str:
+    """What a node waits for that answers and is not connected. A missing edge is told of by the end that lacks more."""
     missing = [other for other in edges.wanted if other not in edges.up]
-    strange = [other for other in missing if other not in edges.absent]
+    mine = edges.lacks[name]
+    strange = [other for other in missing if other not in edges.absent and edges.lacks.get(other, 0) <= mine]
     if strange:
         return f"no link with {_names(strange)}"
     return "" if missing else "is not ready yet"

@@ -45,6 +45,10 @@ class LinkLog:
         orderly = reason is not None and reason.kind in ("local", "application") and reason.code in ORDERLY
         log.log(logging.INFO if orderly else logging.WARNING, "link with %s lost: %s", name, reason or "closed")
 
+    def replaced(self, name: str) -> None:
+        """A link took the place of one with a former start of the same node, whose end nobody noticed."""
+        log.warning("link with %s lost: it was started again; there is a new one", name)
+
     def forget(self, wanted: Container[str]) -> None:
         """Of peers that are none any more nothing will come back."""
         for name in [name for name in self._lost_ns if name not in wanted]:

@@ -228,6 +228,8 @@ class Peers:
         self._log.up(name, new.since_ns, links=len(self.links), wanted=len(self._registry.wanted))
         if held is not None:
             self._ring.add(new.since_ns, EventKind.PEER_DOWN, peer=name, detail="replaced")
+            if held.candidate.incarnation != new.incarnation:
+                self._log.replaced(name)
         self._ring.add(new.since_ns, EventKind.PEER_UP, peer=name, detail=hello.incarnation)
         self._listener.link_up(name, connection)
         if held is not None:

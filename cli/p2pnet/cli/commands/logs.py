@@ -1,16 +1,23 @@
-"""`logs`: what all processes of a subnet wrote, merged by time."""
+"""`logs`: what all processes of a subnet wrote, merged by time; of a run, or of a subnet that is dead or gone, what is kept."""
 
+import contextlib
 import re
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from pathlib import Path
 
 from p2pnet.cli.documents import LogLine, LogLines
-from p2pnet.cli.failure import CommandError
+from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import Session
+from p2pnet.cli.targets import Target
 from p2pnet.desk import archive
+from p2pnet.desk import logs as files
+from p2pnet.desk.logs import LogQuery
 from p2pnet.model import jobs
+from p2pnet.model.errors import P2pnetError
+from p2pnet.model.log_lines import stamp
 
 BATCH_LINES = 500  # drawn at a time, so that a large log flows
 
@@ -24,6 +31,7 @@ class Options:
     artifact: str | None = None
     grep: str | None = None
     follow: bool = False
+    run: str | None = None
 
 
 async def run(options: Options, session: Session) -> Outcome:
@@ -39,16 +47,67 @@ async def run(options: Options, session: Session) -> Outcome:
             todo="use -o ndjson with --follow",
         )
     session.interrupted_note = ""
+    target = session.target()
+    query = LogQuery(options.node, artifact, options.grep)
     lines: list[LogLine] = []
-    async with session.target().desk(options.name) as desk:
-        asked = desk.logs(node=options.node, artifact=artifact, grep=options.grep, follow=options.follow)
-        async for line in asked:
-            lines.append(_document_line(line))
-            if not whole and (options.follow or len(lines) >= BATCH_LINES):
-                session.show(LogLines(subnet=options.name, lines=lines))
-                lines = []
-    hint = f"p2pnet status {options.name}"
+    async for line in _lines(options, query, target, session):
+        lines.append(_document_line(line))
+        if not whole and (options.follow or len(lines) >= BATCH_LINES):
+            session.show(LogLines(subnet=options.name, lines=lines))
+            lines = []
+    hint = f"p2pnet {'status' if target.look(options.name) == 'up' else 'up'} {options.name}"
     return Outcome(LogLines(subnet=options.name, lines=lines) if lines or whole else None, next=(hint,))
+
+
+async def _lines(
+    options: Options, query: LogQuery, target: Target, session: Session
+) -> AsyncIterator[jobs.LogLine]:  # fmt: skip
+    since = None
+    if options.run is not None:
+        run = await _run(options, target)
+        if run.state in ("finished", "cancelled"):
+            for line in files.read_run(target.state.run(run.run) / archive.LOGS_FILE, query):
+                yield line
+            return
+        since = run.started_at or run.created_at
+    try:
+        async with target.desk(options.name) as desk:
+            asked = desk.logs(
+                node=query.node, artifact=query.artifact, grep=query.grep, follow=options.follow, since=since
+            )  # fmt: skip
+            async for line in asked:
+                yield line
+    except P2pnetError as error:
+        if getattr(error, "exit_code", None) != ExitCode.NOT_FOUND:
+            raise
+        kept = _kept(options.name, target)
+        if not kept:
+            raise
+        session.note(f"{error}; this is what was logged until then")
+        for line in files.read_all(kept, query, files.ends_of(kept)):
+            yield line
+
+
+def _kept(name: str, target: Target) -> dict[str, Path]:
+    """The files of a local subnet whose lab is dead, or that was taken down."""
+    if target.kind != "local":
+        return {}
+    paths = target.state.subnet(name)
+    return files.files_of(paths) or files.kept_files(target.state, name)
+
+
+async def _run(options: Options, target: Target) -> jobs.RunFile:
+    """The run that is meant; its copy is brought here where it is kept elsewhere."""
+    with contextlib.suppress(P2pnetError):  # what is here already can be shown without it
+        await target.collect(options.name)
+    runs = [run for run in archive.list_runs(target.state, options.name) if target.made(run)]
+    asked = options.run or ""
+    found = [run for run in runs if run.run == asked] or [run for run in runs if run.run.startswith(asked)]
+    if len(found) != 1:
+        what = "several runs begin with" if found else f"{options.name} has no run"
+        recent = ", ".join(run.run for run in reversed(runs[-5:])) or "none yet"
+        raise CommandError(f"{what} {asked}", where=str(target.state.runs), todo=f"one of the latest: {recent}")
+    return found[0]
 
 
 def _check_expression(expression: str) -> None:
@@ -63,5 +122,4 @@ def _check_expression(expression: str) -> None:
 
 
 def _document_line(line: jobs.LogLine) -> LogLine:
-    moment = "" if not line.t else datetime.fromtimestamp(line.t, UTC).isoformat(timespec="milliseconds")
-    return LogLine(time=moment.replace("+00:00", "Z"), node=line.node, line=line.line)
+    return LogLine(time=stamp(line.t) if line.t else "", node=line.node, level=line.level, line=line.line)

@@ -15,7 +15,7 @@ from p2pnet.cli.progress import Listener
 from p2pnet.cli.targets import Sight
 from p2pnet.cli.targets.spawning import check_room, spawn
 from p2pnet.cli.targets.stopping import gone, stop
-from p2pnet.desk import Desk, State, SubnetPaths, archive, processes
+from p2pnet.desk import Desk, State, SubnetPaths, archive, logs, processes
 from p2pnet.desk.files import write_atomic
 from p2pnet.desk.state import LabRecord
 from p2pnet.model.errors import SpecError, TargetError
@@ -184,6 +184,7 @@ class LocalTarget:
         check_room(self.state.root)
         document = msgspec.json.format(msgspec.json.encode(to_document(subnet)))
         if paths.root.exists() and not _holds(paths.document, document):
+            logs.keep(paths)
             shutil.rmtree(paths.root)  # another document: nothing of the old one may leak into it
         paths.make()
         for stale in (paths.record, paths.problem, paths.epitaph):
@@ -239,6 +240,7 @@ def _remove_files(paths: SubnetPaths, record: LabRecord | None) -> bool:
         Path(record.socket).unlink(missing_ok=True)
     if not paths.root.exists():
         return False
+    logs.keep(paths)
     shutil.rmtree(paths.root)
     return True
 
