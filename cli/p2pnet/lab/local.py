@@ -167,8 +167,9 @@ class LocalGround:
         self.on_lost(reason)
 
     def process(self, node: str) -> Process:
-        """See `Ground`."""
-        return self._nursery.process(node)
+        """See `Ground`; a member that the nursery has not been told of yet is about to be."""
+        process = self._nursery.process(node)
+        return process if process != Process() else Process("starting")
 
     def doubt(self, node: str) -> None:
         """Nothing: the nursery tells everything by itself."""

@@ -148,7 +148,7 @@ class Nursery:
     def process(self, node: str) -> Process:
         """The node's process now."""
         kept = self._nodes.get(node)
-        return kept.process if kept else Process("starting")
+        return kept.process if kept else Process()
 
     def _set(self, node: str, process: Process) -> None:
         self._nodes.setdefault(node, _Node(process)).process = process

@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import signal
-import time
 
 from p2pnet.desk import archive, logs
 from p2pnet.desk.files import write_atomic
@@ -15,6 +14,7 @@ from p2pnet.lab.lab import Lab
 from p2pnet.lab.links import Links
 from p2pnet.lab.local import LocalGround
 from p2pnet.lab.pod import Mounts, PodGround
+from p2pnet.lab.presence import Presence
 from p2pnet.lab.server import PodServer, Server
 from p2pnet.model.addresses import address_text
 from p2pnet.model.errors import TargetError
@@ -34,18 +34,28 @@ async def serve_local(paths: SubnetPaths, subnet: Subnet) -> int:
     _obey_signals(lab)
     server = Server(lab, paths.socket())
     await server.open()
+    presence = Presence(paths, server, lab.version)
+    keeping = asyncio.create_task(_stay(presence, lab), name="presence")
     try:
-        paths.write_record(paths.socket(), lab.version, now=time.time())
+        presence.announce()
         await _until_stopped(lab)
     finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
         await lab.close()
         await server.close()
+        presence.close()
         paths.record.unlink(missing_ok=True)
     if lab.expired:
         _take_down(paths, lab.stop_reason)
     if lab.failed:
         raise TargetError(lab.stop_reason)
     return 0
+
+
+async def _stay(presence: Presence, lab: Lab) -> None:
+    reason = await presence.keep()
+    lab.stop(reason)
 
 
 async def serve_pod(paths: SubnetPaths, mounts: Mounts, namespace: str, listen: tuple[str, int]) -> int:

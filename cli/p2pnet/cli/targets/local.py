@@ -25,6 +25,7 @@ from p2pnet.model.subnet import Subnet, load_subnet, to_document
 LOCK_WAIT_S = 30.0
 LAB_KNOWN_S = 30.0  # from a lab's first step to its record, on a loaded machine
 DEATH_WAIT_S = 2.0
+SOCKET_WAIT_S = 3.0  # a lab looks for its socket every second
 POLL_S = 0.05
 LOG_TAIL_LINES = 3
 
@@ -74,7 +75,7 @@ class LocalTarget:
     @contextlib.asynccontextmanager
     async def desk(self, name: str) -> AsyncIterator[Desk]:
         """Over the lab's unix socket."""
-        record = self._record(name)
+        record = await self._reachable(name, self._record(name))
         try:
             async with Desk.unix(record.socket) as desk:
                 yield desk
@@ -83,6 +84,14 @@ class LocalTarget:
             if await gone(record, DEATH_WAIT_S):
                 raise self._dead(name) from error
             raise self._silent(name, record, error) from error
+
+    async def _reachable(self, name: str, record: LabRecord) -> LabRecord:
+        """The record once its socket is there: a lab whose socket was removed makes it again, perhaps elsewhere."""
+        deadline = time.monotonic() + SOCKET_WAIT_S
+        while record.alive and not _has_socket(record) and time.monotonic() < deadline:
+            await asyncio.sleep(POLL_S)
+            record = self.state.subnet(name).live_lab() or record
+        return record
 
     def _record(self, name: str) -> LabRecord:
         match self.look(name):
@@ -243,6 +252,10 @@ def _remove_files(paths: SubnetPaths, record: LabRecord | None) -> bool:
     logs.keep(paths)
     shutil.rmtree(paths.root)
     return True
+
+
+def _has_socket(record: LabRecord) -> bool:
+    return Path(record.socket).exists()
 
 
 def _is_free(paths: SubnetPaths) -> bool:
