@@ -53,7 +53,7 @@ async def test_a_socket_that_was_removed_comes_back_private_and_answers(kept, ru
 
 
 async def test_a_lab_whose_runtime_directory_ends_with_the_session_moves_and_says_where(kept, runtime, monkeypatch):
-    presence, server, paths = kept
+    presence, _, paths = kept
     monkeypatch.setattr(module, "SOCKET_FALLBACK", {"XDG_RUNTIME_DIR": str(runtime.parent)})
     shutil.rmtree(runtime)
     runtime.write_text("no directory can be made here")
@@ -80,7 +80,7 @@ async def test_a_record_and_a_lock_that_were_removed_come_back(kept):
 
 
 async def test_the_socket_of_another_lab_is_left_alone(kept, lab):
-    presence, server, _ = kept
+    _, server, _ = kept
     server.path.unlink()
     other = Server(lab, server.path)
     await other.open()

@@ -26,7 +26,7 @@ from p2pnet.model.log_lines import UtcFormatter
 from p2pnet.model.subnet import Subnet, load_subnet
 
 POD_STATE = Path("/var/lib/p2pnet")
-POD_LISTEN = "0.0.0.0:8090"
+POD_LISTEN = "[::]:8090"  # every address, of both IP families
 
 log = logging.getLogger("p2pnet.lab")
 

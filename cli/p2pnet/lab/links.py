@@ -14,6 +14,7 @@ from p2pnet.model.errors import P2pnetError
 from p2pnet.model.log_lines import ABOUT_NODES
 from p2pnet.model.registry import Member
 from p2pnet.quic import CloseCode, CloseReason, Connection, Endpoint, Settings, Trust
+from p2pnet.quic.hosts import loopback
 from p2pnet.quic.trust import IdentitySource
 
 DIAL_S = 10.0  # a crowd of starting nodes is slow to answer; a dial whose process dies is given up at once
@@ -28,9 +29,10 @@ about_nodes = logging.getLogger(ABOUT_NODES)
 class Links:
     """A `Gateway` over QUIC. `on_up` and `on_down` are told of every link that comes and goes."""
 
-    def __init__(self, identity: IdentitySource, dialable: Callable[[str], bool], *, host: str = "127.0.0.1") -> None:
+    def __init__(self, identity: IdentitySource, dialable: Callable[[str], bool], *, host: str | None = None) -> None:
+        """`host`: the address to dial from; None: loopback."""
         self._identity = identity
-        self._host = host
+        self._host = loopback() if host is None else host
         self._dialable = dialable
         self._endpoint: Endpoint | None = None
         self._members: dict[str, Member] = {}

@@ -21,6 +21,7 @@ from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.registry import MEMBERSHIP_BYTES_MAX, Membership, Registry
 from p2pnet.model.subnet import Subnet, load_subnet
 from p2pnet.model.warden import PORT_BELOW
+from p2pnet.quic.hosts import ANY
 from p2pnet.trust import Identity
 
 MOUNTS = Path("/etc/p2pnet")
@@ -60,7 +61,7 @@ class PodGround:
 
     target = "cluster"
 
-    def __init__(self, mounts: Mounts, namespace: str, *, host: str = "0.0.0.0") -> None:
+    def __init__(self, mounts: Mounts, namespace: str, *, host: str = ANY) -> None:
         """Read the document; `host` is the address to dial wardens from. Raises SpecError."""
         self._mounts = mounts
         self._namespace = namespace

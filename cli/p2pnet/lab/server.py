@@ -14,6 +14,7 @@ from p2pnet.lab.http_common import BODY_BYTES_MAX, LAB, Handler, answer, problem
 from p2pnet.lab.lab import Lab
 from p2pnet.model.errors import TargetError
 from p2pnet.model.jobs import TOKEN_HEADER, Problem
+from p2pnet.quic.hosts import listener
 
 SHUTDOWN_S = 2.0
 TOKEN_BYTES_MAX = 4096
@@ -89,7 +90,7 @@ class PodServer:
     async def open(self, host: str, port: int) -> tuple[str, int]:
         """Listen; the address really bound. Raises OSError."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
+        await web.SockSite(self._runner, listener(host, port)).start()
         bound = self._runner.addresses[0]
         return str(bound[0]), int(bound[1])
 

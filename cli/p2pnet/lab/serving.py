@@ -19,6 +19,7 @@ from p2pnet.lab.server import PodServer, Server
 from p2pnet.model.addresses import address_text
 from p2pnet.model.errors import TargetError
 from p2pnet.model.subnet import Subnet
+from p2pnet.quic.hosts import ANY
 
 log = logging.getLogger("p2pnet.lab")
 
@@ -61,9 +62,9 @@ async def _stay(presence: Presence, lab: Lab) -> None:
 async def serve_pod(paths: SubnetPaths, mounts: Mounts, namespace: str, listen: tuple[str, int]) -> int:
     """The lab of a subnet in a cluster, on TCP; the exit code. Raises P2pnetError, OSError."""
     paths.make()
-    ground = PodGround(mounts, namespace, host=_any_host(listen[0]))
+    ground = PodGround(mounts, namespace, host=ANY)
     _close_open_runs(paths)
-    lab = Lab(paths, ground, Links(ground, lambda _node: True, host=_any_host(listen[0])))
+    lab = Lab(paths, ground, Links(ground, lambda _node: True, host=ANY))
     _obey_signals(lab)
     server = PodServer(lab, mounts.token)
     try:
@@ -82,10 +83,6 @@ def _take_down(paths: SubnetPaths, reason: str) -> None:
         write_atomic(paths.epitaph, reason.encode())
         logs.keep(paths)
         shutil.rmtree(paths.root)
-
-
-def _any_host(listen: str) -> str:
-    return "::" if ":" in listen else "0.0.0.0"
 
 
 def _close_open_runs(paths: SubnetPaths) -> None:

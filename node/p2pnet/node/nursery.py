@@ -94,7 +94,7 @@ class Nursery:
         node = self._nodes.get(request.name)
         try:
             if node is None:
-                sock = nursery_child.bind_udp(request.host, request.port)
+                sock = nursery_child.bind_node(request.host, request.port)
                 node = self._nodes[request.name] = Kept(request.name, sock)
             elif request.port not in (0, node.sock.getsockname()[1]):
                 self._tell("refused", name=request.name, message="already bound to another port; stop it first")

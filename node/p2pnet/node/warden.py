@@ -65,7 +65,7 @@ class Post:
     health_port: int
     """TCP, of the pod's page."""
     pages: Mapping[str, int]
-    """Node -> port of its own page on 127.0.0.1."""
+    """Node -> port of its own page on the loopback address."""
     idle_s: float = limits.IDLE_S
 
 
