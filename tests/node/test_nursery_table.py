@@ -87,8 +87,7 @@ def test_any_line_is_a_request_or_a_sentence(line: bytes) -> None:
         (-9, {}, "ended with signal 9 (SIGKILL), which nobody here ordered"),
         (-9, {"out_of_memory": True}, "ended with signal 9 (SIGKILL): out of memory, killed by the kernel"),
         (-9, {"order": "kill", "out_of_memory": True}, "ended with signal 9 (SIGKILL), as ordered (kill)"),
-        (-9, {"order": "stop", "forced": True},
-         "ended with signal 9 (SIGKILL): it had not stopped 10 s after it was asked to (stop)"),
+        (
             -9,
             {"order": "stop", "forced": True},
             "ended with signal 9 (SIGKILL): it had not stopped 10 s after it was asked to (stop)",
