@@ -18,6 +18,7 @@ from tests.cli.fake_kube import BEARER, FakeKube
 from p2pnet.cli.targets import cluster, cluster_desk, installation
 from p2pnet.desk import State, archive, proxy
 from p2pnet.model.jobs import Problem, RunFile, RunRequest, RunState
+from p2pnet.model.registry import Member, Membership, Registry
 from p2pnet.model.report import Condition, Report, Status
 from p2pnet.model.subnet import default_subnet, to_document
 from p2pnet.trust import Authority
@@ -57,6 +58,9 @@ class FakeLab:
                 return 200, self.status
             case "GET", ["spec"]:
                 return 200, self.document
+            case "GET", ["members"]:
+                members = [Member(f"node-{index}", f"spiffe://x/node-{index}") for index in range(3)]
+                return 200, Membership(Registry(1, members))
             case "POST", ["runs"]:
                 return 202, msgspec.structs.replace(self.state, state="running", report=None, cursor=1)
             case "GET", ["runs"]:
@@ -87,7 +91,29 @@ def test_up_applies_the_document_and_waits_until_the_lab_says_connected(kube: Fa
     assert kube.applied[0]["spec"]["nodes"] == 3
     assert json.loads(ended.out)["nodes"]["connected"] == 3
     assert "context fake, namespace default" in ended.err
-    assert "p2pnet inject demo --size 64KiB --count 20 --on cluster" in ended.err
+    assert "p2pnet inject demo --size 64KiB --count 20 --rate 10/s --on cluster" in ended.err
+
+
+def test_up_leaves_out_what_is_ignored_and_says_so_on_the_object(
+    kube: FakeKube, lab: FakeLab, p2pnet, tmp_path
+) -> None:
+    file = tmp_path / "demo.yaml"
+    document = to_document(default_subnet("demo", 3))
+    document["spec"]["network"] = {"default": {"latency": "50ms"}}
+    file.write_text(json.dumps(document))
+    said = "spec.network.default: is not implemented yet (target cluster)"
+
+    assert p2pnet("up", "-f", str(file), "--on", "cluster").code == 2
+    ended = p2pnet("up", "-f", str(file), "--on", "cluster", "--ignore-unsupported")
+
+    assert ended.code == 0, ended.err
+    assert kube.applied[0]["spec"]["network"] == {}
+    assert kube.applied[0]["metadata"]["annotations"] == {"p2pnet.io/ignored": said}
+    assert p2pnet("up", "demo", "--nodes", "4", "--on", "cluster", "--no-wait").code == 0
+    assert kube.applied[1]["metadata"]["annotations"] == {"p2pnet.io/ignored": said}  # an edit forgets nothing
+    kube.lab = None
+    away = json.loads(p2pnet("status", "demo", "--on", "cluster", "-o", "json").out)
+    assert away["ignored"] == [said]
 
 
 def test_up_that_is_not_ready_in_time_names_image_and_lab(kube: FakeKube, p2pnet) -> None:
@@ -204,7 +230,8 @@ def test_a_name_is_looked_up_here_and_then_in_the_current_context(
     assert found.code == 0
     assert "context fake" in found.err
     assert json.loads(found.out)["target"] == "cluster"
-    assert json.loads(p2pnet("status", "-o", "json").out)["name"] == "demo"
+    [line] = json.loads(p2pnet("status", "-o", "json").out)["subnets"]
+    assert (line["name"], line["target"], line["context"], line["namespace"]) == ("demo", "cluster", "fake", "default")
 
     state.subnet("demo").make().document.write_text(json.dumps(to_document(default_subnet("demo", 3))))
     both = p2pnet("status", "demo")
@@ -363,6 +390,17 @@ def test_install_applies_the_definition_first_and_waits_for_it(kube: FakeKube, p
     assert json.loads(ended.out)["applied"][1] == "CustomResourceDefinition subnets.p2pnet.io"
 
 
+@pytest.mark.parametrize("verb", ["install", "uninstall"])
+def test_the_operator_is_installed_into_its_own_namespace_and_no_other(kube: FakeKube, p2pnet, verb: str) -> None:
+    kube.installed = verb == "uninstall"
+    ended = p2pnet(verb, "-n", "team")
+
+    assert ended.code == 2
+    assert "namespace p2pnet-system" in ended.err
+    assert kube.applied == []
+    assert p2pnet(verb, "-n", "p2pnet-system").code == 0
+
+
 def test_uninstall_refuses_while_there_are_subnets_and_orphan_leaves_their_definition(kube: FakeKube, p2pnet) -> None:
     kube.add("demo")
     refused = p2pnet("uninstall")
@@ -393,6 +431,17 @@ def test_render_prints_what_the_operator_would_make_without_any_key(p2pnet, tmp_
     assert {one["metadata"]["namespace"] for one in items} == {"team"}
     assert not any(value for one in items if one["kind"] == "Secret" for value in one["data"].values())
     assert p2pnet("render", "-f", str(file)).out.count("\n---\n") == len(items) - 1
+
+
+def test_render_of_a_document_with_ignored_fields_tells_the_lab(p2pnet, tmp_path: Path) -> None:
+    file, document = tmp_path / "demo.yaml", to_document(default_subnet("demo", 2))
+    document["spec"]["network"] = {"default": {"latency": "50ms"}}
+    file.write_text(json.dumps(document))
+    items = json.loads(p2pnet("render", "-f", str(file), "--ignore-unsupported", "-o", "json").out)["items"]
+    [told] = [one["data"]["subnet.json"] for one in items if "subnet.json" in one.get("data", {})]
+    for one in (items[0], json.loads(told)):
+        assert one["metadata"]["annotations"]["p2pnet.io/ignored"].startswith("spec.network.default: ")
+        assert "latency" not in json.dumps(one["spec"])
 
 
 def test_doctor_looks_at_server_definition_rights_operator_and_tokens(kube: FakeKube, p2pnet) -> None:

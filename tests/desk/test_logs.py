@@ -1,5 +1,6 @@
 """Logs as files: of whom a line tells, what a run keeps, what outlives the subnet, and that nothing grows without end."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,7 @@ def test_where_there_is_no_room_for_the_former_part_the_log_is_cut_all_the_same(
     with pytest.raises(OSError, match="directory"):  # nothing that a full disk does, but as little to be written to
         path.with_name("node-0.log.1").open("wb")
     path.with_name("node-0.log.1").rmdir()
-    monkeypatch.setattr(logs.shutil, "copyfileobj", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr(shutil, "copyfileobj", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
     assert logs.rotate({"node-0": path}) == ["node-0"]
     assert path.stat().st_size == 0
     assert not path.with_name("node-0.log.1").exists()

@@ -1,13 +1,17 @@
 """Runs as jobs, against fake nodes: the whole way from POST to the files on disk."""
 
 import asyncio
+import gzip
 import json
 
+import msgspec
 import pytest
 
-from p2pnet.desk import Desk, ProblemError, archive
+from p2pnet.desk import Desk, ProblemError, archive, retention
+from p2pnet.measure import load_of
 from p2pnet.model.control import Refusal
 from p2pnet.model.jobs import Payload, RunRequest, RunState
+from p2pnet.model.subnet import load_subnet, to_document
 
 
 def generated(size: int = 100, count: int = 1, **more) -> RunRequest:
@@ -19,8 +23,9 @@ async def finished(desk: Desk, request: RunRequest, key: str = "k") -> RunState:
     return [state async for state in desk.follow(started.run)][-1]
 
 
-async def test_a_run_delivers_reports_and_leaves_six_files(desk, state):
+async def test_a_run_delivers_reports_and_leaves_seven_files(desk, lab, state):
     ended = await finished(desk, generated(count=5, seed=7))
+    await lab.runs.settled()
     assert ended.state == "finished"
     report = ended.report
     assert (report.verdict, report.invalid) == ("pass", [])
@@ -29,7 +34,7 @@ async def test_a_run_delivers_reports_and_leaves_six_files(desk, state):
     assert report.bytes.payload == 1000
     assert report.clock_bound_ms >= 0
     assert {path.name for path in state.run(ended.run).iterdir()} == {
-        "events.ndjson", "junit.xml", "logs.ndjson", "report.html", "run.json", "summary.json"
+        "events.ndjson.gz", "head.json", "junit.xml", "logs.ndjson", "report.html", "run.json", "summary.json"
     }  # fmt: skip
     assert (
         f'<h2>The slowest artifact</h2><p>bytes <span class="mono">{report.slowest}'
@@ -45,6 +50,47 @@ async def test_a_run_delivers_reports_and_leaves_six_files(desk, state):
 async def test_a_run_ends_early_when_all_receipts_are_in(desk):
     ended = await asyncio.wait_for(finished(desk, generated(within_s=60)), 5)
     assert ended.report.verdict == "pass"
+
+
+async def test_a_run_says_what_it_was_asked_to_publish_and_with_which_seed(desk, state):
+    paced = await finished(desk, generated(count=4, rate=200.0, publisher="all", within_s=5.0), "paced")
+    load = paced.report.load
+    assert (load.rate_per_s, load.publisher, load.within_s, load.client, load.count) == (200.0, "all", 5.0, "blob", 12)
+    assert load.seed == 42  # nobody chose one: it is the document's
+    assert load.published_per_s > 0
+    burst = await finished(desk, generated(count=4, seed=7), "burst")
+    assert (burst.report.load.rate_per_s, burst.report.load.published_per_s) == (None, None)
+    assert (burst.report.load.seed, burst.report.load.count) == (7, 4)
+    assert archive.read_run(state, burst.run)[0].unix_offset_s is not None
+
+
+async def test_a_run_whose_own_expectation_held_fails_when_somebody_got_nothing(desk, nodes):
+    nodes.nodes["node-1"].deaf = True
+    ended = await finished(desk, generated(publisher="node-0", within_s=0.2, expect=["duplicates <= 1"]))
+    assert ended.report.verdict == "fail"
+    assert [one.expr for one in ended.report.expectations if not one.ok] == ["reach == 100%"]
+
+
+async def test_a_field_that_is_ignored_is_in_status_and_report_and_not_in_the_spec_of_the_run(desk, lab, state):
+    document = to_document(lab.ground.subnet)
+    document["spec"]["network"] = {"default": {"latency": "50ms"}}  # as an older p2pnet kept it
+    document["metadata"]["annotations"] = {"p2pnet.io/ignored": "spec.image: has no meaning here"}
+    lab.ground.subnet = load_subnet(document)
+    fields = ["spec.image: has no meaning here", "spec.network.default: is not implemented yet (target local)"]
+    assert (await desk.summary()).ignored == fields
+    ended = await finished(desk, generated())
+    file, report = archive.read_run(state, ended.run)
+    assert report.ignored == file.ignored == fields
+    assert "latency" not in repr(file.spec)
+
+
+async def test_a_run_cut_short_by_its_labs_death_still_says_its_load_and_what_was_ignored(desk, state):
+    ended = await finished(desk, generated(count=3, rate=100.0))
+    file, _ = archive.read_run(state, ended.run)
+    cut = archive.close_invalid(state, msgspec.structs.replace(file, ignored=["spec.ttl: why"]), "the lab died")
+    assert (cut.load.rate_per_s, cut.load.count, cut.ignored) == (100.0, 3, ["spec.ttl: why"])
+    nothing = archive.unmeasured(file, ["the disk was full"])
+    assert nothing.load == load_of(file)
 
 
 async def test_the_same_key_is_the_same_run_and_another_request_with_it_is_refused(desk):
@@ -266,3 +312,48 @@ async def test_run_json_names_what_is_needed_to_read_it(desk, state):
     ended = await finished(desk, generated())
     data = json.loads((state.run(ended.run) / "run.json").read_text())
     assert {"run", "subnet", "target", "seed", "request", "nodes", "version", "spec", "artifacts"} <= data.keys()
+
+
+async def test_a_label_is_in_run_and_report_and_can_be_changed_while_the_run_is_on_and_after(desk, state):
+    ended = await finished(desk, generated(label=" baseline "))
+    assert (ended.request.label, ended.report.label) == ("baseline", "baseline")
+    assert archive.list_heads(state)[0].label == "baseline"
+    await desk.label(ended.run, "after all")
+    assert archive.read_run(state, ended.run)[1].label == "after all"
+    for bad in ("x" * 81, "latest"):
+        with pytest.raises(ProblemError) as caught:
+            await desk.label(ended.run, bad)
+        assert caught.value.exit_code == 2
+
+
+async def test_a_run_that_was_removed_from_the_disk_is_forgotten(desk, lab, state):
+    first, second = await finished(desk, generated(), "a"), await finished(desk, generated(), "b")
+    await lab.runs.settled()
+    retention.remove(state, first.run)
+    assert [run.run for run in await desk.runs()] == [second.run]
+    with pytest.raises(ProblemError, match="there is no run"):
+        await desk.run(first.run)
+
+
+async def test_limits_are_kept_when_a_run_ends(desk, lab, state, monkeypatch, caplog):
+    monkeypatch.setenv("P2PNET_KEEP_RUNS", "1")
+    caplog.set_level("INFO")
+    ended = [await finished(desk, generated(label=label), str(n)) for n, label in enumerate(("spared", "", ""))]
+    await lab.runs.settled()
+    assert {head.run for head in archive.list_heads(state)} == {ended[0].run, ended[2].run}
+    assert f"removed {ended[1].run}" in caplog.text
+    monkeypatch.setenv("P2PNET_KEEP_RUNS", "one")
+    await finished(desk, generated(), "3")
+    await lab.runs.settled()
+    assert "no run is removed to make room: P2PNET_KEEP_RUNS='one'" in caplog.text
+    assert len(archive.list_heads(state)) == 3
+
+
+async def test_compressed_events_are_served_as_they_were_written(desk, lab, state):
+    ended = await finished(desk, generated(count=3))
+    await lab.runs.settled()
+    folder = state.run(ended.run)
+    plain = b"".join([piece async for piece in desk.run_file(ended.run, "events.ndjson")])
+    packed = b"".join([piece async for piece in desk.run_file(ended.run, "events.ndjson.gz")])
+    assert packed == (folder / "events.ndjson.gz").read_bytes()
+    assert gzip.decompress(packed) == plain

@@ -4,7 +4,6 @@ import socket
 
 import pytest
 
-from p2pnet.quic import hosts
 from p2pnet.quic.hosts import ANY, bind_udp, listenable, listener, loopback
 
 BOTH = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")
@@ -44,5 +43,5 @@ def test_loopback_is_one_that_can_be_bound(monkeypatch: pytest.MonkeyPatch) -> N
             if self.family == socket.AF_INET:
                 raise OSError(99, "Cannot assign requested address")
 
-    monkeypatch.setattr(hosts.socket, "socket", SixOnly)
+    monkeypatch.setattr(socket, "socket", SixOnly)
     assert loopback.__wrapped__() == "::1"

@@ -1,37 +1,59 @@
 """A run followed to its end, and the exit code its report means. Shared by `inject` and `report`."""
 
+import asyncio
+
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
 from p2pnet.desk import Desk, archive
+from p2pnet.measure import most_telling
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.jobs import RunState
 from p2pnet.model.report import Report
 
+REDRAW_S = 1.0
 VERDICT_CODES = {"pass": ExitCode.OK, "fail": ExitCode.EXPECTATION_FAILED, "invalid": ExitCode.INVALID}
 
 
 async def follow(desk: Desk, run: str, session: Session) -> RunState:
-    """Tell the listener how the run goes; its last state."""
-    async for state in desk.follow(run):
-        done = state.progress
-        if state.state == "queued":
-            place = f" (place {done.queue_position})" if done.queue_position else ""
-            session.listener.waiting(f"run {run} is in line{place}: {done.waiting_for or 'waiting for its turn'}")
-        elif state.state == "running":
-            if done.published < done.artifacts:
-                words = f"receipts, published {done.published}/{done.artifacts}"
-            else:
-                words = f"receipts, waiting for {done.waiting_for}" if done.waiting_for else "receipts"
-            session.listener.progress(words, done.delivered, done.expected)
+    """Tell the listener how the run goes, also while nothing new is heard of it; its last state."""
+    heard: list[RunState] = []
+    reminder = asyncio.create_task(_remind(heard, session))
+    try:
+        async for state in desk.follow(run):
+            heard[:] = [state]
+            _tell(state, session)
+    finally:
+        reminder.cancel()
+        await asyncio.gather(reminder, return_exceptions=True)
     return state
+
+
+async def _remind(heard: list[RunState], session: Session) -> None:
+    while True:
+        await asyncio.sleep(REDRAW_S)
+        for state in heard:
+            _tell(state, session)
+
+
+def _tell(state: RunState, session: Session) -> None:
+    done = state.progress
+    if state.state == "queued":
+        place = f" (place {done.queue_position})" if done.queue_position else ""
+        session.listener.waiting(f"run {state.run} is in line{place}: {done.waiting_for or 'waiting for its turn'}")
+    elif state.state == "running":
+        publishing = done.published < done.artifacts
+        # Nothing is published yet, or what is left are the last looks: that is what is waited for.
+        looking = done.waiting_for if done.waiting_for not in ("publications", "receipts") else ""
+        beside = f"published {done.published}/{done.artifacts}" if publishing and done.published else looking
+        session.listener.progress("delivered", done.delivered, done.expected, beside=beside)
 
 
 def outcome_of(report: Report, target: Target) -> Outcome:
     """The report, its exit code, and what to look at next."""
-    if report.artifact_ids:
-        hint = f"p2pnet trace {report.subnet} {report.artifact_ids[0][:12]}"
+    if artifact := most_telling(report):
+        hint = f"p2pnet trace {report.subnet} {artifact[:12]}"
     else:
         hint = f"p2pnet {'logs' if target.look(report.subnet) == 'up' else 'up'} {report.subnet}"
     return Outcome(report, exit_code=VERDICT_CODES[report.verdict], next=(hint,))

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from p2pnet.model import units
 from p2pnet.model.errors import SpecError
-from p2pnet.model.ids import check_subnet_name
+from p2pnet.model.ids import check_label, check_subnet_name
 
 T = TypeVar("T")
 
@@ -39,6 +39,11 @@ def subnet_name(text: str) -> str:
     return _checked(check_subnet_name, text)
 
 
+def label(text: str) -> str:
+    """A label a run may have."""
+    return _checked(check_label, text)
+
+
 def _checked(parse: Callable[[str], T], text: str) -> T:
     try:
         return parse(text)
@@ -48,46 +53,70 @@ def _checked(parse: Callable[[str], T], text: str) -> T:
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The subnet.", parser=subnet_name)]
 OptionalName = Annotated[
-    str | None, typer.Argument(metavar="[NAME]", help="The subnet.", parser=subnet_name, show_default=False)
+    str | None, typer.Argument(metavar="NAME", help="The subnet.", parser=subnet_name, show_default=False)
 ]
-Artifact = Annotated[
-    str,
-    typer.Argument(metavar="ARTIFACT", help="An artifact id, or its first 6 or more hex digits.", show_default=False),
+ARTIFACT_HELP = "6 or more hex digits of its id, its file's name, latest, or -1, -2 back from there."
+Artifact = Annotated[str, typer.Argument(metavar="ARTIFACT", help=ARTIFACT_HELP, show_default=False)]
+OptionalArtifact = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="ARTIFACT",
+        help=f"{ARTIFACT_HELP}  [default: of the latest run one that was missed, else the slowest]",
+        show_default=False,
+    ),
 ]
-Node = Annotated[str | None, typer.Option("--node", metavar="NODE", help="One node.", show_default=False)]
-SpecFile = Annotated[
-    Path | None,
-    typer.Option(
-        "-f", "--file", metavar="FILE", help="A Subnet document (YAML or JSON; - is stdin).", show_default=False
+Run = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RUN",
+        help="Its id or a beginning of it, its label, latest, or -1, -2 back from there.  [default: latest]",
+        show_default=False,
     ),
 ]
 Html = Annotated[
     Path | None,
-    typer.Option("--html", metavar="FILE", help="Write the report as one HTML page, too.", show_default=False),
+    typer.Option(
+        "--html", metavar="FILE", help="Write the report as one HTML page, too; - is stdout.", show_default=False
+    ),
 ]
 Junit = Annotated[
     Path | None,
-    typer.Option("--junit", metavar="FILE", help="Write the expectations as JUnit XML, too.", show_default=False),
+    typer.Option(
+        "--junit", metavar="FILE", help="Write the expectations as JUnit XML, too; - is stdout.", show_default=False
+    ),
 ]
 Markdown = Annotated[
     Path | None,
-    typer.Option("--md", metavar="FILE", help="Write a summary in Markdown, too.", show_default=False),
+    typer.Option("--md", metavar="FILE", help="Write a summary in Markdown, too; - is stdout.", show_default=False),
 ]
-IgnoreUnsupported = Annotated[
-    bool,
-    typer.Option("--ignore-unsupported", help="Fields this target cannot honour become a note instead of an error."),
-]
-Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
-Timeout = Annotated[
-    float | None,
+Csv = Annotated[
+    Path | None,
     typer.Option(
-        "--timeout",
-        metavar="DURATION",
-        parser=duration,
-        help="How long to wait for it to be connected.  [default: spec.ready.within, 120s]",
+        "--csv",
+        metavar="FILE",
+        help="Write every receipt as a row of CSV, too; - is stdout.",
         show_default=False,
     ),
 ]
+IgnoreUnsupported = Annotated[
+    bool,
+    typer.Option(
+        "--ignore-unsupported",
+        help="Fields this target cannot honour are left out, which every report says, instead of an error.",
+    ),
+]
+
+
+def wait_option(text: str) -> Any:
+    """`--timeout`, in the words of a verb: what is waited for, and for how long without it."""
+    return typer.Option("--timeout", metavar="DURATION", parser=duration, help=text, show_default=False)
+
+
+def file_option(text: str) -> Any:
+    """`-f FILE`, in the words of a verb."""
+    return typer.Option("-f", "--file", metavar="FILE", help=f"{text} (YAML or JSON; - is stdin).", show_default=False)
+
+
 Size = Annotated[
     int | None,
     typer.Option(
@@ -100,7 +129,13 @@ Size = Annotated[
 ]
 Rate = Annotated[
     float | None,
-    typer.Option("--rate", parser=rate, metavar="R/s", help="Artifacts per time, like 2/s.", show_default=False),
+    typer.Option(
+        "--rate",
+        parser=rate,
+        metavar="R/s",
+        help="Artifacts per time, like 2/s.  [default: a burst, all at once]",
+        show_default=False,
+    ),
 ]
 Seed = Annotated[
     int | None,

@@ -5,21 +5,22 @@ import contextlib
 import os
 import stat
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from p2pnet.cli import papers
 from p2pnet.cli.documents import RunTicket
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.following import after_loss, follow, outcome_of, report_of
 from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.papers import Papers
 from p2pnet.cli.session import Session
-from p2pnet.cli.spec_file import unreadable
+from p2pnet.cli.subject import Subject, subject_of
 from p2pnet.desk import Desk
-from p2pnet.measure import expectations
+from p2pnet.measure import artifacts_asked, expectations
 from p2pnet.model import limits
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.jobs import Payload, RunRequest, RunState
-from p2pnet.model.subnet import Subnet, client_among, load_subnet, members
 from p2pnet.model.units import format_size
 
 DEFAULT_SIZE = 64 * limits.KIB
@@ -42,7 +43,9 @@ class Options:
     expect: tuple[str, ...] = ()
     wait: bool = True
     shared: bool = False
+    label: str = ""
     cancel_on_interrupt: bool = False
+    papers: Papers = field(default_factory=Papers)
 
 
 async def run(options: Options, session: Session) -> Outcome:
@@ -50,7 +53,7 @@ async def run(options: Options, session: Session) -> Outcome:
     _check(options)
     target = session.target()
     async with target.desk(options.name) as desk:
-        subnet = load_subnet(await desk.spec())
+        subnet = await subject_of(options.name, desk)
         client = _client(options, subnet)
         _check_against(options, subnet)
         session.interrupted_note = "interrupted: nothing was published"
@@ -68,11 +71,12 @@ async def run(options: Options, session: Session) -> Outcome:
         return Outcome(ticket, next=session.resume)
     try:
         async with target.desk(options.name) as desk:
-            return outcome_of(report_of(await _followed(options, desk, started.run, session), target), target)
+            outcome = outcome_of(report_of(await _followed(options, desk, started.run, session), target), target)
     except (CommandError, TargetError) as error:
         if target.look(options.name) == "up":
             raise
-        return after_loss(error, started.run, target, options.name)
+        outcome = after_loss(error, started.run, target, options.name)
+    return papers.write(options.papers, outcome, target.state, session)
 
 
 async def _followed(options: Options, desk: Desk, run_id: str, session: Session) -> RunState:
@@ -103,6 +107,13 @@ def _check(options: Options) -> None:
         raise CommandError(
             "--within is more than a day", where=f"--within {options.within_s:g}s", todo="write 24h or less"
         )
+    papers.check(options.papers)
+    if options.papers.wanted() and not options.wait:
+        raise CommandError(
+            f"--no-wait ends before there is a report: {' '.join(options.papers.wanted())} cannot be written",
+            where="p2pnet inject",
+            todo=f"leave one of the two out, or later: p2pnet report {options.name} {next(iter(options.papers.wanted()))} FILE",
+        )
     for path in options.files:
         _check_file(path)
 
@@ -117,6 +128,8 @@ def _check_file(path: Path) -> None:
         with path.open("rb"):
             pass
     except OSError as error:
+        from p2pnet.cli.spec_file import unreadable
+
         raise unreadable(path, error) from None
     if found.st_size == 0:
         raise CommandError(
@@ -124,32 +137,32 @@ def _check_file(path: Path) -> None:
         )
 
 
-def _client(options: Options, subnet: Subnet) -> str:
+def _client(options: Options, subnet: Subject) -> str:
     """Whose artifacts they become."""
-    names = [client.name for client in subnet.spec.clients]
     try:
-        return client_among(names, options.client or "")
+        return subnet.client(options.client or "")
     except SpecError as error:
         raise CommandError(
-            str(error), where=f"--client {options.client}", todo=f"one of {', '.join(names)}; or add it to spec.clients"
+            str(error),
+            where=f"--client {options.client}",
+            todo=f"one of {', '.join(subnet.clients)}; or add it to spec.clients",
         ) from None
 
 
-def _check_against(options: Options, subnet: Subnet) -> None:
+def _check_against(options: Options, subnet: Subject) -> None:
     """What only the document tells: the size limit, the names of nodes, the number of artifacts."""
-    bound = subnet.spec.broadcast.artifact_bytes_max.bytes
+    bound = subnet.artifact_bytes_max
     sizes = {str(path): path.stat().st_size for path in options.files} or {"--size": options.size or DEFAULT_SIZE}
     for label, size in sizes.items():
         if size > bound:
             raise CommandError(
                 f"{label} is {size} bytes ({format_size(size)}), above the limit of {bound} bytes"
                 f" ({format_size(bound)}) in spec.broadcast.artifactBytesMax",
-                where=f"Subnet {subnet.name}, spec.broadcast.artifactBytesMax: {subnet.spec.broadcast.artifact_bytes_max}",
+                where=f"Subnet {subnet.name}, spec.broadcast.artifactBytesMax: {subnet.artifact_bytes_max_text}",
                 todo="publish something smaller, or start the subnet with a higher limit",
             )
-    names = [name for name, _ in members(subnet)]
-    if options.publisher not in ("random", "all", *names):
-        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    if options.publisher not in ("random", "all", *subnet.nodes):
+        shown = ", ".join(subnet.nodes[:8]) + (f" and {len(subnet.nodes) - 8} more" if len(subnet.nodes) > 8 else "")
         raise CommandError(
             f"there is no node {options.publisher!r}",
             where=f"--from {options.publisher}",
@@ -164,8 +177,9 @@ def _check_against(options: Options, subnet: Subnet) -> None:
         )
 
 
-def _total(options: Options, subnet: Subnet) -> int:
-    return options.count * max(1, len(options.files)) * (subnet.node_count if options.publisher == "all" else 1)
+def _total(options: Options, subnet: Subject) -> int:
+    payloads = max(1, len(options.files))
+    return artifacts_asked(count=options.count, payloads=payloads, publisher=options.publisher, nodes=len(subnet.nodes))
 
 
 async def _payloads(options: Options, desk: Desk, session: Session) -> list[Payload]:
@@ -177,7 +191,7 @@ async def _payloads(options: Options, desk: Desk, session: Session) -> list[Payl
         name = _artifact_name(path)
 
         def tell(done: int, total: int, name: str = name) -> None:
-            session.listener.progress(f"bytes of {name} sent", done, total)
+            session.listener.progress(f"{name} sent", done, total, octets=True)
 
         payloads.append(Payload(name=name, upload=await desk.upload(path, name, tell)))
     return payloads
@@ -193,5 +207,5 @@ def _request(options: Options, payloads: list[Payload], client: str) -> RunReque
     return RunRequest(
         payloads=payloads, count=options.count, rate=options.rate, publisher=options.publisher, seed=options.seed,
         within_s=options.within_s, expect=list(options.expect), shared=options.shared,
-        client=client,
+        client=client, label=options.label,
     )  # fmt: skip

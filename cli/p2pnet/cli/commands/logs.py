@@ -2,18 +2,22 @@
 
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
 from p2pnet.cli.documents import LogLine, LogLines
 from p2pnet.cli.failure import CommandError, ExitCode
+from p2pnet.cli.naming import choose_artifact, choose_run
 from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.reader import while_read
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
 from p2pnet.desk import archive
 from p2pnet.desk import logs as files
+from p2pnet.desk.heads import RunHead
 from p2pnet.desk.logs import LogQuery
 from p2pnet.model import jobs
 from p2pnet.model.errors import P2pnetError
@@ -38,7 +42,6 @@ async def run(options: Options, session: Session) -> Outcome:
     """In tables and NDJSON lines are shown as they come; one JSON or YAML document waits for the last."""
     if options.grep is not None:
         _check_expression(options.grep)
-    artifact = None if options.artifact is None else archive.check_prefix(options.artifact)
     whole = session.output in (Output.JSON, Output.YAML)
     if whole and options.follow:
         raise CommandError(
@@ -48,20 +51,24 @@ async def run(options: Options, session: Session) -> Outcome:
         )
     session.interrupted_note = ""
     target = session.target()
-    query = LogQuery(options.node, artifact, options.grep)
     lines: list[LogLine] = []
-    async for line in _lines(options, query, target, session):
-        lines.append(_document_line(line))
-        if not whole and (options.follow or len(lines) >= BATCH_LINES):
-            session.show(LogLines(subnet=options.name, lines=lines))
-            lines = []
+    artifact = None
+    if options.artifact is not None:
+        artifact = await choose_artifact(options.artifact, target, options.name)
+    query = LogQuery(options.node, artifact, options.grep)
+    async with while_read(session.stdout), aclosing(_lines(options, query, target, session)) as asked:
+        async for line in asked:
+            lines.append(_document_line(line))
+            if not whole and (options.follow or len(lines) >= BATCH_LINES):
+                session.show(LogLines(subnet=options.name, lines=lines))
+                lines = []
     hint = f"p2pnet {'status' if target.look(options.name) == 'up' else 'up'} {options.name}"
     return Outcome(LogLines(subnet=options.name, lines=lines) if lines or whole else None, next=(hint,))
 
 
 async def _lines(
     options: Options, query: LogQuery, target: Target, session: Session
-) -> AsyncIterator[jobs.LogLine]:  # fmt: skip
+) -> AsyncGenerator[jobs.LogLine, None]:  # fmt: skip
     since = None
     if options.run is not None:
         run = await _run(options, target)
@@ -75,8 +82,9 @@ async def _lines(
             asked = desk.logs(
                 node=query.node, artifact=query.artifact, grep=query.grep, follow=options.follow, since=since
             )  # fmt: skip
-            async for line in asked:
-                yield line
+            async with aclosing(asked):
+                async for line in asked:
+                    yield line
     except P2pnetError as error:
         if getattr(error, "exit_code", None) != ExitCode.NOT_FOUND:
             raise
@@ -96,18 +104,11 @@ def _kept(name: str, target: Target) -> dict[str, Path]:
     return files.files_of(paths) or files.kept_files(target.state, name)
 
 
-async def _run(options: Options, target: Target) -> jobs.RunFile:
+async def _run(options: Options, target: Target) -> RunHead:
     """The run that is meant; its copy is brought here where it is kept elsewhere."""
     with contextlib.suppress(P2pnetError):  # what is here already can be shown without it
         await target.collect(options.name)
-    runs = [run for run in archive.list_runs(target.state, options.name) if target.made(run)]
-    asked = options.run or ""
-    found = [run for run in runs if run.run == asked] or [run for run in runs if run.run.startswith(asked)]
-    if len(found) != 1:
-        what = "several runs begin with" if found else f"{options.name} has no run"
-        recent = ", ".join(run.run for run in reversed(runs[-5:])) or "none yet"
-        raise CommandError(f"{what} {asked}", where=str(target.state.runs), todo=f"one of the latest: {recent}")
-    return found[0]
+    return choose_run(options.run, target, options.name)
 
 
 def _check_expression(expression: str) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 from p2pnet.cli.failure import CommandError, ExitCode
@@ -15,6 +15,7 @@ from p2pnet.desk.proxy import RETRY_S, LabAwayError, ProxyWire
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.jobs import LogLine, RunRequest, RunState
 from p2pnet.model.report import Status
+from p2pnet.model.subnet import kept_annotations
 
 FOLLOW_S = 90.0  # how long a run is followed while its lab is away: the operator has started another one by then
 PAUSE_S = 1.0
@@ -78,6 +79,7 @@ class ClusterDesk(Desk):
         """The Subnet object's document."""
         thing = await asyncio.to_thread(self._look)
         metadata = {key: thing["metadata"][key] for key in ("name", "namespace")}
+        metadata |= kept_annotations(thing["metadata"].get("annotations"))
         return {key: thing[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": metadata}
 
     async def patch_spec(self, document: dict[str, Any]) -> dict[str, Any]:
@@ -138,7 +140,7 @@ class ClusterDesk(Desk):
     async def logs(
         self, *, node: str | None = None, artifact: str | None = None, grep: str | None = None, follow: bool = False,
         tail: int | None = None, since: float | None = None,
-    ) -> AsyncIterator[LogLine]:  # fmt: skip
+    ) -> AsyncGenerator[LogLine, None]:  # fmt: skip
         """The pods' lines, the lab's among them, by time; for an artifact also its events, where the lab answers."""
         del tail
         events: list[LogLine] = []

@@ -9,13 +9,18 @@ import typer
 from p2pnet.cli import options
 from p2pnet.cli.app import Command, verb
 
+EXPECT_HELP = (
+    "What must hold, like 'p95 <= 800ms' or 'throughput >= 5MB/s'; repeatable. reach == 100% must hold too, unless one"
+    " names reach."
+)
 
-@verb("p2pnet inject demo --size 64KiB --count 20 --expect 'p95 <= 800ms'")
+
+@verb("p2pnet inject demo --size 64KiB --count 20 --rate 10/s --expect 'p95 <= 800ms'")
 def inject(
     name: options.Name,
     *,
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Artifacts to publish.", show_default=False)
+        list[Path] | None, typer.Argument(metavar="FILE", help="Artifacts to publish.", show_default=False)
     ] = None,
     size: options.Size = None,
     count: Annotated[int, typer.Option("--count", min=1, metavar="N", help="How often to publish each.")] = 1,
@@ -36,19 +41,34 @@ def inject(
     within: options.Within = None,
     expect: Annotated[
         list[str] | None,
-        typer.Option("--expect", metavar="EXPR", help="Repeatable.  [default: reach == 100%]", show_default=False),
+        typer.Option("--expect", metavar="EXPR", help=EXPECT_HELP, show_default=False),
     ] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the run's id and end.")] = False,
     shared: Annotated[bool, typer.Option("--shared", help="Run beside other runs; the report says so.")] = False,
+    label: Annotated[
+        str,
+        typer.Option(
+            "--label",
+            metavar="TEXT",
+            parser=options.label,
+            help="A name for the run; runs with one are not removed to make room.",
+            show_default=False,
+        ),
+    ] = "",
     cancel_on_interrupt: Annotated[
         bool, typer.Option("--cancel-on-interrupt", help="Ctrl-C stops the run instead of leaving it.")
     ] = False,
+    html: options.Html = None,
+    junit: options.Junit = None,
+    md: options.Markdown = None,
+    csv: options.Csv = None,
 ) -> Command:
     """Publish artifacts and report.
 
     Follows them until every node has them; Ctrl-C leaves the run to go on.
     """
     from p2pnet.cli.commands import inject as command
+    from p2pnet.cli.papers import Papers
 
     chosen = command.Options(
         name=name,
@@ -63,7 +83,9 @@ def inject(
         expect=tuple(expect or ()),
         wait=not no_wait,
         shared=shared,
+        label=label,
         cancel_on_interrupt=cancel_on_interrupt,
+        papers=Papers(html=html, junit=junit, md=md, csv=csv),
     )
     return partial(command.run, chosen)
 
@@ -71,13 +93,12 @@ def inject(
 @verb("p2pnet report demo")
 def report(
     name: options.Name,
-    run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A run's id; the latest without.", show_default=False)
-    ] = None,
+    run: options.Run = None,
     *,
     html: options.Html = None,
     junit: options.Junit = None,
     md: options.Markdown = None,
+    csv: options.Csv = None,
 ) -> Command:
     """Show the report of a run.
 
@@ -86,11 +107,12 @@ def report(
     from p2pnet.cli.commands import report as command
     from p2pnet.cli.papers import Papers
 
-    return partial(command.run, command.Options(name=name, run=run, papers=Papers(html=html, junit=junit, md=md)))
+    papers = Papers(html=html, junit=junit, md=md, csv=csv)
+    return partial(command.run, command.Options(name=name, run=run, papers=papers))
 
 
-@verb("p2pnet trace demo 3fa9c2d1")
-def trace(name: options.Name, artifact: options.Artifact) -> Command:
+@verb("p2pnet trace demo photo.jpg")
+def trace(name: options.Name, artifact: options.OptionalArtifact = None) -> Command:
     """Draw an artifact's hop tree.
 
     Who got it from whom, and which way took longest.
@@ -115,7 +137,10 @@ def get(
             show_default=False,
         ),
     ] = None,
-    node: options.Node = None,
+    node: Annotated[
+        str | None,
+        typer.Option("--node", metavar="NODE", help="Whose bytes.  [default: not the publisher's]", show_default=False),
+    ] = None,
 ) -> Command:
     """Get an artifact from a node.
 
