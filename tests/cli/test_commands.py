@@ -645,7 +645,9 @@ class TestTheRest:
             ("2026-11-21T20:13:20.250Z", "node-1"),
             ("", "lab"),
         ]
-        assert target.fake.asked == [("logs", {"node": "node-1", "artifact": None, "grep": "e", "follow": False})]
+        assert target.fake.asked == [
+            ("logs", {"node": "node-1", "artifact": None, "grep": "e", "follow": False, "since": None})
+        ]
 
 
 class TestTheBoundary:

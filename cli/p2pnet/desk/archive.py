@@ -30,8 +30,10 @@ from p2pnet.model.report import ByteCost, Hops, Latency, Reach, Report
 RUN_FILE = heads.RUN_FILE
 SUMMARY_FILE = heads.SUMMARY_FILE
 EVENTS_FILE = "events.ndjson"
+LOGS_FILE = "logs.ndjson"
+"""What the subnet's processes logged while the run was on, see `logs.write_run`."""
 COMPRESSED_FILE = "events.ndjson.gz"
-RUN_FILES = (COMPRESSED_FILE, EVENTS_FILE, SUMMARY_FILE, "report.html", "junit.xml", RUN_FILE)
+RUN_FILES = (COMPRESSED_FILE, EVENTS_FILE, LOGS_FILE, SUMMARY_FILE, "report.html", "junit.xml", RUN_FILE)
 """What a run's directory may hold, in the order in which to copy it: `run.json` says that the others are there.
 
 Of the events one file is enough."""

@@ -292,6 +292,10 @@ class SubnetPaths:
         return socket_directory(os.environ if environ is None else environ) / f"{digest}.sock"
 
 
+SOCKET_FALLBACK: Mapping[str, str] = {}
+"""An environment for `SubnetPaths.socket` by which it is below /tmp."""
+
+
 def socket_directory(environ: Mapping[str, str]) -> Path:
     """`$XDG_RUNTIME_DIR/p2pnet` where that is a directory of ours and short enough, else `/tmp/p2pnet-<uid>`."""
     runtime = environ.get("XDG_RUNTIME_DIR") or ""

@@ -111,20 +111,21 @@ def _sockets() -> Check:
 
 
 def _loopback() -> Check:
+    from p2pnet.quic.hosts import loopback
+
+    host = loopback()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with (
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
-        ):
-            one.bind(("127.0.0.1", 0))
+        with socket.socket(family, socket.SOCK_DGRAM) as one, socket.socket(family, socket.SOCK_DGRAM) as other:
+            one.bind((host, 0))
             one.settimeout(1.0)
             other.sendto(b"p2pnet", one.getsockname())
             one.recvfrom(16)
     except OSError as error:
         return Check(
-            name="UDP on 127.0.0.1", result="failed", found=str(error), todo="let UDP through on the loopback interface"
+            name=f"UDP on {host}", result="failed", found=str(error), todo="let UDP through on the loopback interface"
         )
-    return Check(name="UDP on 127.0.0.1", result="ok", found="a datagram came through")
+    return Check(name=f"UDP on {host}", result="ok", found="a datagram came through")
 
 
 def _open_files() -> Check:

@@ -16,7 +16,7 @@ from p2pnet.cli.progress import Listener
 from p2pnet.cli.targets import Sight
 from p2pnet.cli.targets.spawning import check_room, spawn
 from p2pnet.cli.targets.stopping import gone, stop
-from p2pnet.desk import Desk, State, SubnetPaths, archive, processes
+from p2pnet.desk import Desk, State, SubnetPaths, archive, logs, processes
 from p2pnet.desk.files import write_atomic
 from p2pnet.desk.heads import RunHead
 from p2pnet.desk.state import LabRecord
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 LOCK_WAIT_S = 30.0
 LAB_KNOWN_S = 30.0  # from a lab's first step to its record, on a loaded machine
 DEATH_WAIT_S = 2.0
+SOCKET_WAIT_S = 3.0  # a lab looks for its socket every second
 POLL_S = 0.05
 LOG_TAIL_LINES = 3
 
@@ -85,7 +86,7 @@ class LocalTarget:
     @contextlib.asynccontextmanager
     async def desk(self, name: str) -> AsyncIterator[Desk]:
         """Over the lab's unix socket."""
-        record = self._record(name)
+        record = await self._reachable(name, self._record(name))
         try:
             async with Desk.unix(record.socket) as desk:
                 yield desk
@@ -94,6 +95,14 @@ class LocalTarget:
             if await gone(record, DEATH_WAIT_S):
                 raise self._dead(name) from error
             raise self._silent(name, record, error) from error
+
+    async def _reachable(self, name: str, record: LabRecord) -> LabRecord:
+        """The record once its socket is there: a lab whose socket was removed makes it again, perhaps elsewhere."""
+        deadline = time.monotonic() + SOCKET_WAIT_S
+        while record.alive and not _has_socket(record) and time.monotonic() < deadline:
+            await asyncio.sleep(POLL_S)
+            record = self.state.subnet(name).live_lab() or record
+        return record
 
     def _record(self, name: str) -> LabRecord:
         match self.look(name):
@@ -197,6 +206,7 @@ class LocalTarget:
         check_room(self.state.root)
         document = msgspec.json.format(msgspec.json.encode(to_document(subnet)))
         if paths.root.exists() and not _holds(paths.document, document):
+            logs.keep(paths)
             shutil.rmtree(paths.root)  # another document: nothing of the old one may leak into it
         paths.make()
         for stale in (paths.record, paths.problem, paths.epitaph):
@@ -252,8 +262,13 @@ def _remove_files(paths: SubnetPaths, record: LabRecord | None) -> bool:
         Path(record.socket).unlink(missing_ok=True)
     if not paths.root.exists():
         return False
+    logs.keep(paths)
     shutil.rmtree(paths.root)
     return True
+
+
+def _has_socket(record: LabRecord) -> bool:
+    return Path(record.socket).exists()
 
 
 def _is_free(paths: SubnetPaths) -> bool:
