@@ -33,7 +33,7 @@ app = typer.Typer(
 )
 
 
-About: TypeAlias = Literal["subnet", "new subnet", "machine", "operator", "objects", "nothing"]
+About: TypeAlias = Literal["subnet", "new subnet", "machine", "operator", "objects", "subnets", "nothing"]
 """What a verb is about, which decides what `--on`, `-n` and `--context` mean to it, and whether it has them."""
 
 _CURRENT = "[default: the current one]"
@@ -57,6 +57,11 @@ _PLACES: dict[About, dict[str, str]] = {
         "on": "Kind of cluster.  [default: cluster]",
         "namespace": "The operator's own: p2pnet-system and no other, it serves all.",
         "context": f"The cluster, by a context of the kubeconfig.  {_CURRENT}",
+    },
+    "subnets": {
+        "on": "List those of one target alone.  [default: those of all]",
+        "namespace": "List those of this namespace of a cluster.  [default: the context's]",
+        "context": f"List those of this cluster, by a context of the kubeconfig.  {_CURRENT}",
     },
     "objects": {"namespace": "Namespace of the objects.  [default: the document's, else `default`]"},
     "nothing": {},
@@ -139,6 +144,7 @@ def _execute(
     chosen = {"--on": on, "-n": namespace, "--context": context}
     typed = "".join(f" {option} {value}" for option, value in chosen.items() if value is not None)
     session = open_session(wanted, output=output, quiet=quiet, namespace=namespace, where=typed)
+    session.on, session.context = on, context
     return run_command(session, prepare, verbose=verbose)
 
 

@@ -23,10 +23,13 @@ class SubnetLine(msgspec.Struct, frozen=True):
     links_expected: int | None = None
     links_up: int | None = None
     up_since: float | None = None
+    context: str = ""
+    """Of one in a cluster, as is the namespace; empty: on this machine."""
+    namespace: str = ""
 
 
 class SubnetList(msgspec.Struct, frozen=True, kw_only=True):
-    """Every subnet there is: `status` without a name when there are several."""
+    """Subnets: those of every target by `ls`, those of one by `status` without a name when there are several."""
 
     schema: str = "p2pnet.io/subnets/v1"
     subnets: list[SubnetLine]

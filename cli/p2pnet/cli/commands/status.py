@@ -15,6 +15,7 @@ from p2pnet.model.errors import P2pnetError
 from p2pnet.model.report import Status
 
 WATCH_S = 1.0
+ASKED_MAX = 32  # labs that are asked at the same time
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ async def run(options: Options, session: Session) -> Outcome:
     target = session.target()
     name = options.name or _only(target)
     if name is None:
-        return Outcome(await _listing(target), next=("p2pnet status NAME",))
+        return Outcome(SubnetList(subnets=await lines_of(target)), next=("p2pnet status NAME",))
     async with target.desk(name) as desk:
         status = await desk.summary()
         if options.watch:
@@ -65,8 +66,15 @@ def _changed(shown: Status, status: Status) -> bool:
     return msgspec.json.encode(shown) != msgspec.json.encode(status)
 
 
-async def _listing(target: Target) -> SubnetList:
-    return SubnetList(subnets=list(await asyncio.gather(*(_line(target, name) for name in target.names()))))
+async def lines_of(target: Target) -> list[SubnetLine]:
+    """Every subnet of a target."""
+    gate = asyncio.Semaphore(ASKED_MAX)
+
+    async def one(name: str) -> SubnetLine:
+        async with gate:
+            return await _line(target, name)
+
+    return list(await asyncio.gather(*map(one, target.names())))
 
 
 async def _line(target: Target, name: str) -> SubnetLine:

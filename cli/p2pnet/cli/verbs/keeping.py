@@ -1,4 +1,4 @@
-"""`runs`."""
+"""`ls`, `runs`: what there is, and what is kept."""
 
 from enum import StrEnum
 from functools import partial
@@ -25,6 +25,23 @@ class State(StrEnum):
     RUNNING = "running"
     FINISHED = "finished"
     CANCELLED = "cancelled"
+
+
+@verb("p2pnet ls --all-namespaces", about="subnets")
+def ls(
+    *,
+    every_namespace: Annotated[
+        bool, typer.Option("-A", "--all-namespaces", help="Of a cluster those of all namespaces.")
+    ] = False,
+) -> Command:
+    """List the subnets there are.
+
+    On this machine and, where a cluster is configured, in its current namespace. Those here are shown even while the
+    cluster does not answer.
+    """
+    from p2pnet.cli.commands import ls as command
+
+    return partial(command.run, command.Options(every_namespace=every_namespace))
 
 
 @verb("p2pnet runs demo --verdict fail --since 2h")
@@ -81,7 +98,7 @@ def runs(
         ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, metavar="N", help="List at most so many.")] = 100,
-    yes: options.Yes = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Remove without asking.")] = False,
 ) -> Command:
     """List the runs that are kept, or tidy them up.
 
