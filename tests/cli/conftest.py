@@ -100,6 +100,9 @@ class FakeDesk:
     async def summary(self) -> Status:
         return self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
 
+    async def runs(self) -> list[RunState]:
+        return self.states
+
     async def spec(self) -> dict[str, Any]:
         return to_document(self.subnet)
 
@@ -168,6 +171,9 @@ class FakeTarget:
 
     def names(self) -> list[str]:
         return [] if self.sight == "absent" else [self.fake.subnet.name]
+
+    def place_of(self, name: str) -> tuple[str | None, str | None]:
+        return None, None
 
     def look(self, name: str) -> Sight:
         return self.sight if name == self.fake.subnet.name else "absent"

@@ -208,7 +208,8 @@ def test_a_name_is_looked_up_here_and_then_in_the_current_context(
     assert found.code == 0
     assert "context fake" in found.err
     assert json.loads(found.out)["target"] == "cluster"
-    assert json.loads(p2pnet("status", "-o", "json").out)["name"] == "demo"
+    [line] = json.loads(p2pnet("status", "-o", "json").out)["subnets"]
+    assert (line["name"], line["target"], line["context"], line["namespace"]) == ("demo", "cluster", "fake", "default")
 
     state.subnet("demo").make().document.write_text(json.dumps(to_document(default_subnet("demo", 3))))
     both = p2pnet("status", "demo")

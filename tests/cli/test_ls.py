@@ -16,8 +16,8 @@ from p2pnet.cli.failure import CommandError
 from p2pnet.cli.render import Output, render
 from p2pnet.cli.session import On, Session
 
-HERE = [SubnetLine("demo", "local", "up", 3, 3, 3, 3, 1.0)]
-THERE = [SubnetLine("demo", "cluster", "up", 5, 4, 10, 9, 1.0, context="staging", namespace="team")]
+HERE = [SubnetLine(name="demo", target="local", state="up", desired=3, connected=3)]
+THERE = [SubnetLine(name="demo", target="cluster", state="up", context="staging", namespace="team")]
 
 
 @pytest.fixture
@@ -29,10 +29,10 @@ def world(session: Session, monkeypatch: pytest.MonkeyPatch) -> Any:
         configured = True
         answer: Callable[[], list[SubnetLine]] = staticmethod(lambda: THERE)
 
-    async def lines_of(target: Any) -> list[SubnetLine]:
+    async def subnet_lines(target: Any) -> list[SubnetLine]:
         return World.here
 
-    monkeypatch.setattr(ls, "lines_of", lines_of)
+    monkeypatch.setattr(ls, "subnet_lines", subnet_lines)
     monkeypatch.setattr(ls, "find", lambda *_, **__: None)
     monkeypatch.setattr(ls, "_is_configured", lambda: World.configured)
     monkeypatch.setattr(ls, "_of_cluster", lambda options, session: World.answer())

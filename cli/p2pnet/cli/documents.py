@@ -8,31 +8,33 @@ from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.jobs import Progress, RunStateName
 from p2pnet.model.report import Report, Status, Verdict
 
-SubnetState = Literal["up", "dead", "damaged"]
+SubnetState = Literal["starting", "up", "dead", "damaged"]
 CheckResult = Literal["ok", "warning", "failed"]
 
 
-class SubnetLine(msgspec.Struct, frozen=True):
+class SubnetLine(msgspec.Struct, frozen=True, kw_only=True):
     """One subnet in a list; counts are None when its lab does not answer."""
 
+    schema: str = "p2pnet.io/subnet-line/v1"
     name: str
     target: str
     state: SubnetState
+    context: str | None = None
+    """Of a cluster's subnet; None on this machine."""
+    namespace: str | None = None
     desired: int | None = None
     connected: int | None = None
     links_expected: int | None = None
     links_up: int | None = None
     up_since: float | None = None
-    context: str = ""
-    """Of one in a cluster, as is the namespace; empty: on this machine."""
-    namespace: str = ""
+    """Unix seconds."""
 
 
 class SubnetList(msgspec.Struct, frozen=True, kw_only=True):
-    """Subnets: those of every target by `ls`, those of one by `status` without a name when there are several."""
+    """The subnets of a target, or of all: `status` without a name, and `ls`."""
 
     schema: str = "p2pnet.io/subnets/v1"
-    subnets: list[SubnetLine]
+    subnets: list[SubnetLine] = []
 
 
 class RunTicket(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,6 +180,7 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
 class LogLine(msgspec.Struct, frozen=True, kw_only=True):
     """One line of one process; `time` in RFC 3339, empty for a line that carries none."""
 
+    schema: str = "p2pnet.io/log-line/v1"
     time: str
     node: str
     line: str
@@ -227,6 +230,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
 class Ping(msgspec.Struct, frozen=True, kw_only=True):
     """How one peer answered: it proved itself in a handshake; whether it serves the echo is another matter."""
 
+    schema: str = "p2pnet.io/ping-answer/v1"
     address: str
     """As it was asked for."""
     node: str = ""

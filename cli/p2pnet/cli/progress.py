@@ -101,7 +101,23 @@ class Terminal:
         self._live = False
 
 
-def listener_for(stream: TextIO | None = None, *, quiet: bool, colour: bool) -> Listener:
-    """A drawing one on a terminal, unless `quiet`; else silence."""
+class Lines(Silence):
+    """On a terminal that cannot erase: what has ended, a line each."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._started = time.monotonic()
+
+    def milestone(self, text: str) -> None:
+        """A line with the seconds it took."""
+        self._stream.write(f"* {text}  {time.monotonic() - self._started:.1f} s\n")
+        self._stream.flush()
+        self._started = time.monotonic()
+
+
+def listener_for(stream: TextIO | None = None, *, quiet: bool, colour: bool, clever: bool = True) -> Listener:
+    """A drawing one on a terminal that is `clever` enough to erase a line, unless `quiet`; off a terminal silence."""
     stream = sys.stderr if stream is None else stream
-    return Silence() if quiet or not stream.isatty() else Terminal.on(stream, colour=colour)
+    if quiet or not stream.isatty():
+        return Silence()
+    return Terminal.on(stream, colour=colour) if clever else Lines(stream)

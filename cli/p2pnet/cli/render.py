@@ -43,15 +43,20 @@ def render(
     colour: bool = False,
     now: float = 0.0,
     ascii_only: bool = False,
+    height: int | None = None,
 ) -> str:
-    """The text for stdout, ending in a line break unless empty. `now` (Unix seconds) is for ages; `width` for tables."""
+    """The text for stdout, ending in a line break unless empty. `now` (Unix seconds) is for ages; `width` for tables.
+
+    A table has at most `height` lines, with the cursor's own.
+    """
     if isinstance(document, JsonSchema) and output is Output.TABLE:
         output = Output.JSON
     if isinstance(document, Objects) and output is Output.TABLE:
         output = Output.YAML
     match output:
         case Output.TABLE:
-            return _table(document, width, colour=colour, now=now, ascii_only=ascii_only)
+            text = _table(document, width, colour=colour, now=now, ascii_only=ascii_only, height=height)
+            return text if height is None else _cut(text, height - 1)
         case Output.JSON:
             text = msgspec.json.format(msgspec.json.encode(plain(document)), indent=2).decode() + "\n"
             return _escaped(text) if ascii_only else text
@@ -102,7 +107,17 @@ def _lines(document: Document) -> list[Any]:
             return [plain(document)]
 
 
-def _table(document: Document, width: int, *, colour: bool, now: float, ascii_only: bool) -> str:
+def _cut(text: str, height: int) -> str:
+    """The first lines, and how many more there are."""
+    lines = text.splitlines(keepends=True)
+    if len(lines) <= height:
+        return text
+    return "".join(lines[: height - 1]) + f"... {len(lines) - height + 1} more lines\n"
+
+
+def _table(
+    document: Document, width: int, *, colour: bool, now: float, ascii_only: bool, height: int | None = None
+) -> str:  # fmt: skip
     from rich.console import Console
 
     console = Console(
@@ -117,7 +132,7 @@ def _table(document: Document, width: int, *, colour: bool, now: float, ascii_on
         safe_box=ascii_only,
         legacy_windows=False,
     )
-    drawing = _drawing(document, width, now, ascii_only=ascii_only)
+    drawing = _drawing(document, width, now, ascii_only=ascii_only, height=height)
     with console.capture() as capture:
         console.print(drawing, soft_wrap=isinstance(document, LogLines | RunTicket | Fetched))
     lines = [line.rstrip() for line in capture.get().splitlines()]
@@ -127,7 +142,7 @@ def _table(document: Document, width: int, *, colour: bool, now: float, ascii_on
     return text + "\n" if text else ""
 
 
-def _drawing(document: Document, width: int, now: float, *, ascii_only: bool) -> Any:
+def _drawing(document: Document, width: int, now: float, *, ascii_only: bool, height: int | None) -> Any:
     match document:
         case Report():
             from p2pnet.cli.drawing import report
@@ -136,7 +151,7 @@ def _drawing(document: Document, width: int, now: float, *, ascii_only: bool) ->
         case Status():
             from p2pnet.cli.drawing import status
 
-            return status.draw(document, width, now)
+            return status.draw(document, width, now, None if height is None else height - 1)
         case SubnetList():
             from p2pnet.cli.drawing import status
 

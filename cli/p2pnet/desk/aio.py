@@ -1,7 +1,7 @@
 """`Wire` over TCP, by aiohttp: for labs in a cluster. Commands against labs of this machine never import it."""
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 
 import aiohttp
@@ -24,9 +24,10 @@ class AioAnswer:
         """As `Answer.header`."""
         return self._response.headers.get(name, "")
 
-    def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
         """As `Answer.pieces`."""
-        return self._response.content.iter_any()
+        async for piece in self._response.content.iter_any():
+            yield piece
 
     async def read(self) -> bytes:
         """As `Answer.read`."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import urllib.parse
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -204,17 +205,20 @@ class Desk:
     async def logs(
         self, *, node: str | None = None, artifact: str | None = None, grep: str | None = None, follow: bool = False,
         tail: int | None = None,
-    ) -> AsyncIterator[LogLine]:  # fmt: skip
+    ) -> AsyncGenerator[LogLine, None]:  # fmt: skip
         """Lines of the nodes' logs, merged by time; with `follow`, the new ones as they come, without end."""
         query = {"node": node, "artifact": artifact, "grep": grep, "tail": None if tail is None else str(tail)}
         asked = {key: value for key, value in query.items() if value is not None}
-        async for line in self._wire.lines("/v1/logs", LogLine, {**asked, "follow": "1" if follow else "0"}):
-            yield line
+        asked["follow"] = "1" if follow else "0"
+        async with aclosing(self._wire.lines("/v1/logs", LogLine, asked)) as lines:
+            async for line in lines:
+                yield line
 
-    async def events(self, cursor: int = 0) -> AsyncIterator[Collected]:
+    async def events(self, cursor: int = 0) -> AsyncGenerator[Collected, None]:
         """The subnet's events from `cursor` on, as they come, without end."""
-        async for event in self._wire.lines("/v1/events", Collected, {"cursor": str(cursor)}):
-            yield event
+        async with aclosing(self._wire.lines("/v1/events", Collected, {"cursor": str(cursor)})) as events:
+            async for event in events:
+                yield event
 
     async def node_action(
         self, name: str, action: Literal["restart", "kill", "pause", "resume"], *, run: str = ""

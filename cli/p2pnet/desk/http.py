@@ -2,8 +2,8 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -30,7 +30,7 @@ class Answer(Protocol):
     def header(self, name: str) -> str:
         """A header's value, or empty."""
 
-    def pieces(self) -> AsyncIterator[bytes]:
+    def pieces(self) -> AsyncGenerator[bytes, None]:
         """The body as it comes."""
 
     async def read(self) -> bytes:
@@ -80,11 +80,11 @@ class Wire(ABC):
                 hint="use the p2pnet version that started the subnet",
             ) from error
 
-    async def lines(self, path: str, shape: type[T], query: Mapping[str, str]) -> AsyncIterator[T]:
+    async def lines(self, path: str, shape: type[T], query: Mapping[str, str]) -> AsyncGenerator[T, None]:
         """The NDJSON lines of an answer as they come; empty lines are heartbeats."""
-        async with self.open("GET", path, query=query) as response:
+        async with self.open("GET", path, query=query) as response, aclosing(response.pieces()) as pieces:
             rest = bytearray()
-            async for piece in response.pieces():
+            async for piece in pieces:
                 rest += piece
                 if len(rest) > LINE_BYTES_MAX:
                     raise TargetError(f"the lab at {self._where} sent a line over {LINE_BYTES_MAX} bytes")

@@ -6,7 +6,7 @@ that a lab has just closed. aiohttp would do the same and cost every command 0.1
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -47,7 +47,7 @@ class UnixAnswer:
             if isinstance(event, h11.Response):
                 self._head, self._headers = event, dict(event.headers)
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
         """As `Answer.pieces`."""
         while True:
             event = await self._next()

@@ -1,6 +1,7 @@
 """`logs`: what all processes of a subnet wrote, merged by time."""
 
 import re
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -8,6 +9,7 @@ from p2pnet.cli.documents import LogLine, LogLines
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.naming import choose_artifact
 from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.reader import while_read
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import Session
 from p2pnet.model import jobs
@@ -43,13 +45,14 @@ async def run(options: Options, session: Session) -> Outcome:
     artifact = None
     if options.artifact is not None:
         artifact = await choose_artifact(options.artifact, target, options.name)
-    async with target.desk(options.name) as desk:
+    async with while_read(session.stdout), target.desk(options.name) as desk:
         asked = desk.logs(node=options.node, artifact=artifact, grep=options.grep, follow=options.follow)
-        async for line in asked:
-            lines.append(_document_line(line))
-            if not whole and (options.follow or len(lines) >= BATCH_LINES):
-                session.show(LogLines(subnet=options.name, lines=lines))
-                lines = []
+        async with aclosing(asked):
+            async for line in asked:
+                lines.append(_document_line(line))
+                if not whole and (options.follow or len(lines) >= BATCH_LINES):
+                    session.show(LogLines(subnet=options.name, lines=lines))
+                    lines = []
     hint = f"p2pnet status {options.name}"
     return Outcome(LogLines(subnet=options.name, lines=lines) if lines or whole else None, next=(hint,))
 

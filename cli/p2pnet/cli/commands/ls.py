@@ -4,21 +4,16 @@ import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-import msgspec
-
-from p2pnet.cli.commands.status import lines_of
 from p2pnet.cli.documents import SubnetLine, SubnetList
 from p2pnet.cli.failure import CommandError
+from p2pnet.cli.listing import subnet_lines
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import On, Session
 from p2pnet.cli.targets import find
 from p2pnet.model.errors import P2pnetError
-
-if TYPE_CHECKING:
-    from p2pnet.cli.targets.cluster import ClusterTarget
 
 NEXT = "p2pnet status NAME"
 CLUSTER_S = 3.0  # how long a cluster that nobody named is waited for
@@ -37,7 +32,7 @@ class Options:
 async def run(options: Options, session: Session) -> Outcome:
     """First what is here, and a cluster's as soon as they are known; all in one document where they come together."""
     named = session.on in (On.CLUSTER, On.KIND) or session.context is not None or session.namespace is not None
-    here = [] if named else await lines_of(find(On.LOCAL, None, None, verb="ls"))
+    here = [] if named else await subnet_lines(find(On.LOCAL, None, None, verb="ls"))
     if session.on is On.LOCAL or not (named or _is_configured()):
         return _outcome(here)
     asking = asyncio.ensure_future(_in_thread(lambda: _of_cluster(options, session)))
@@ -96,12 +91,7 @@ def _of_cluster(options: Options, session: Session) -> list[SubnetLine]:
             ClusterTarget(target.state, kube.elsewhere(namespace))
             for namespace in sorted({str(thing["metadata"].get("namespace") or "default") for thing in things})
         ]
-    return [line for one in targets for line in asyncio.run(_lines(one))]
-
-
-async def _lines(target: "ClusterTarget") -> list[SubnetLine]:
-    place = {"context": target.kube.context, "namespace": target.kube.namespace}
-    return [msgspec.structs.replace(line, **place) for line in await lines_of(target)]
+    return [line for one in targets for line in asyncio.run(subnet_lines(one))]
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

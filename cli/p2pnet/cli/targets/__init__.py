@@ -45,6 +45,9 @@ class Target(Protocol):
     def look(self, name: str) -> Sight:
         """How a subnet is, without asking its lab."""
 
+    def place_of(self, name: str) -> tuple[str | None, str | None]:
+        """Context and namespace of a subnet; None and None on this machine."""
+
     def subnet(self, name: str) -> "Subnet":
         """The document of a subnet. CommandError when it is absent or damaged."""
 

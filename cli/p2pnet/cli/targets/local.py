@@ -46,6 +46,11 @@ class LocalTarget:
         """Subnets with a directory."""
         return self.state.names()
 
+    def place_of(self, name: str) -> tuple[str | None, str | None]:
+        """This machine has neither context nor namespace."""
+        del name
+        return None, None
+
     def look(self, name: str) -> Sight:
         """By files and process ids alone."""
         paths = self.state.subnet(name)
