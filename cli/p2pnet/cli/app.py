@@ -1,7 +1,9 @@
 """The program: verbs by name, the options they share, and one way from a command to an exit code."""
 
+import contextlib
 import functools
 import inspect
+import io
 import os
 import shlex
 import sys
@@ -11,12 +13,15 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
+from p2pnet.cli import completing
 from p2pnet.cli.coercion import QuickCommand, QuickGroup
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import On, Session
 
+COMPLETE = "_P2PNET_COMPLETE"
+"""The variable with which a shell asks for completions, after the script that `p2pnet completion` prints."""
 Command: TypeAlias = Callable[[Session], Coroutine[Any, Any, Outcome]]
 """What a verb's function returns: the work, with its own options already in it."""
 
@@ -115,7 +120,8 @@ def _shared(about: About) -> dict[str, tuple[Any, Any]]:
     shared = dict(_ALWAYS)
     for name, text in _PLACES[about].items():
         kind, typed, metavar = _TYPED[name]
-        option = typer.Option(*typed, metavar=metavar, help=text, show_default=False)
+        complete = completing.contexts if name == "context" else None
+        option = typer.Option(*typed, metavar=metavar, help=text, show_default=False, autocompletion=complete)
         shared[name] = (Annotated[kind, option], None)
     return shared
 
@@ -171,6 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     _ready_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if os.environ.get(COMPLETE):
+        return _complete()
     try:
         code = typer.main.get_command(app).main(words, prog_name="p2pnet", standalone_mode=False)
     except typer.TyperException as error:
@@ -180,6 +188,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit:  # how typer ends when nobody reads its help to the end
         return ExitCode.OK
     return code if isinstance(code, int) else ExitCode.OK
+
+
+def _complete() -> int:
+    """Answer a shell that asks what a word may be completed to; nothing that goes wrong is said into the line being typed."""
+    from typer.completion import completion_init  # type: ignore[attr-defined] # registers the shells
+
+    completion_init()
+    with contextlib.redirect_stderr(io.StringIO()):
+        try:
+            typer.main.get_command(app).main([], prog_name="p2pnet", complete_var=COMPLETE, standalone_mode=False)
+        except SystemExit as ended:  # how typer ends here, with the code that fish asks for
+            return ended.code if isinstance(ended.code, int) else ExitCode.OK
+        except Exception:  # noqa: BLE001 as said
+            return ExitCode.OK
+    return ExitCode.OK
 
 
 def _ready_streams() -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from p2pnet.cli import options
+from p2pnet.cli import completing, options
 from p2pnet.cli.app import Command, verb
 
 
@@ -45,7 +45,14 @@ def ls(
 
 
 Remove = Annotated[
-    list[str] | None, typer.Option("--rm", metavar="RUN", help="Remove a run for good. Repeatable.", show_default=False)
+    list[str] | None,
+    typer.Option(
+        "--rm",
+        metavar="RUN",
+        help="Remove a run for good. Repeatable.",
+        show_default=False,
+        autocompletion=completing.runs,
+    ),
 ]
 Keep = Annotated[
     int | None,
@@ -58,7 +65,14 @@ Keep = Annotated[
     ),
 ]
 Cancel = Annotated[
-    list[str] | None, typer.Option("--cancel", metavar="RUN", help="End an open run. Repeatable.", show_default=False)
+    list[str] | None,
+    typer.Option(
+        "--cancel",
+        metavar="RUN",
+        help="End an open run. Repeatable.",
+        show_default=False,
+        autocompletion=completing.runs,
+    ),
 ]
 SetLabel = Annotated[
     list[str] | None,
