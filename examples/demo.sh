@@ -24,9 +24,11 @@ say 'Who is there?'
 run p2pnet status demo
 say 'Put a real file in at a random node: who got it, when, through whom?'
 run p2pnet inject demo LICENSE
-say 'Small ones travel inside their announcement ...'
+say 'Twenty of 64 KiB, ten a second: the latency of a network that is not full.'
+run p2pnet inject demo --size 64KiB --count 20 --rate 10/s
+say 'A burst of small ones, which travel inside their announcement: what the network can take in a second ...'
 run p2pnet inject demo --size 200B --count 200
-say '... large ones are announced and fetched, in parts.'
+say '... and large ones, which are announced and fetched, in parts.'
 run p2pnet inject demo --size 1MiB --count 5 --from node-3
 say 'The way one artifact took:'
 artifact=$(p2pnet report demo -o json 2>/dev/null | python3 -c 'import json, sys; print(json.load(sys.stdin)["artifact_ids"][0])')

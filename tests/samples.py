@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from p2pnet.model.report import ByteCost, ExpectationResult, Hops, Latency, Reach, Report
+from p2pnet.model.report import ByteCost, ExpectationResult, Hops, Latency, Load, Reach, Report, Throughput
 
 
 def sample_report(**changes: Any) -> Report:
@@ -16,5 +16,7 @@ def sample_report(**changes: Any) -> Report:
         expectations=[ExpectationResult("p95 <= 800ms", 312.0, True), ExpectationResult("reach >= 99%", 100.0, True)],
         artifact_ids=[f"{index:02x}" * 32 for index in range(1, 21)], publishers=["node-1", "node-2"],
         payload_bytes=20 * 65536, cdf_ms=[10.0 + index * index * 1.1125 for index in range(21)],
+        load=Load(rate_per_s=10.0, within_s=60.0, seed=7, count=20, published_per_s=9.98), slowest="05" * 32,
+        throughput=Throughput(10_560_000.0, 8.48),
     )  # fmt: skip
     return msgspec.structs.replace(report, **changes)

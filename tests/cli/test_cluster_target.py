@@ -91,7 +91,29 @@ def test_up_applies_the_document_and_waits_until_the_lab_says_connected(kube: Fa
     assert kube.applied[0]["spec"]["nodes"] == 3
     assert json.loads(ended.out)["nodes"]["connected"] == 3
     assert "context fake, namespace default" in ended.err
-    assert "p2pnet inject demo --size 64KiB --count 20 --on cluster" in ended.err
+    assert "p2pnet inject demo --size 64KiB --count 20 --rate 10/s --on cluster" in ended.err
+
+
+def test_up_leaves_out_what_is_ignored_and_says_so_on_the_object(
+    kube: FakeKube, lab: FakeLab, p2pnet, tmp_path
+) -> None:
+    file = tmp_path / "demo.yaml"
+    document = to_document(default_subnet("demo", 3))
+    document["spec"]["network"] = {"default": {"latency": "50ms"}}
+    file.write_text(json.dumps(document))
+    said = "spec.network.default: is not implemented yet (target cluster)"
+
+    assert p2pnet("up", "-f", str(file), "--on", "cluster").code == 2
+    ended = p2pnet("up", "-f", str(file), "--on", "cluster", "--ignore-unsupported")
+
+    assert ended.code == 0, ended.err
+    assert kube.applied[0]["spec"]["network"] == {}
+    assert kube.applied[0]["metadata"]["annotations"] == {"p2pnet.io/ignored": said}
+    assert p2pnet("up", "demo", "--nodes", "4", "--on", "cluster", "--no-wait").code == 0
+    assert kube.applied[1]["metadata"]["annotations"] == {"p2pnet.io/ignored": said}  # an edit forgets nothing
+    kube.lab = None
+    away = json.loads(p2pnet("status", "demo", "--on", "cluster", "-o", "json").out)
+    assert away["ignored"] == [said]
 
 
 def test_up_that_is_not_ready_in_time_names_image_and_lab(kube: FakeKube, p2pnet) -> None:
@@ -409,6 +431,17 @@ def test_render_prints_what_the_operator_would_make_without_any_key(p2pnet, tmp_
     assert {one["metadata"]["namespace"] for one in items} == {"team"}
     assert not any(value for one in items if one["kind"] == "Secret" for value in one["data"].values())
     assert p2pnet("render", "-f", str(file)).out.count("\n---\n") == len(items) - 1
+
+
+def test_render_of_a_document_with_ignored_fields_tells_the_lab(p2pnet, tmp_path: Path) -> None:
+    file, document = tmp_path / "demo.yaml", to_document(default_subnet("demo", 2))
+    document["spec"]["network"] = {"default": {"latency": "50ms"}}
+    file.write_text(json.dumps(document))
+    items = json.loads(p2pnet("render", "-f", str(file), "--ignore-unsupported", "-o", "json").out)["items"]
+    [told] = [one["data"]["subnet.json"] for one in items if "subnet.json" in one.get("data", {})]
+    for one in (items[0], json.loads(told)):
+        assert one["metadata"]["annotations"]["p2pnet.io/ignored"].startswith("spec.network.default: ")
+        assert "latency" not in json.dumps(one["spec"])
 
 
 def test_doctor_looks_at_server_definition_rights_operator_and_tokens(kube: FakeKube, p2pnet) -> None:

@@ -14,6 +14,7 @@ from p2pnet.cli.boundary import run_command
 from p2pnet.cli.commands import down, get, inject, logs, report, status, trace, up, withdraw
 from p2pnet.cli.documents import Fetched, LogLines, Removal, RunTicket, SubnetList, Trace, Withdrawal
 from p2pnet.cli.failure import CommandError
+from p2pnet.cli.papers import Papers
 from p2pnet.cli.render import Output, render
 from p2pnet.cli.session import Session
 from p2pnet.desk import archive
@@ -76,7 +77,7 @@ class TestUp:
         assert outcome.exit_code == 0
         assert isinstance(outcome.document, Status)
         assert outcome.document.nodes.connected == 10
-        assert outcome.next == ("p2pnet inject demo --size 64KiB --count 20",)
+        assert outcome.next == ("p2pnet inject demo --size 64KiB --count 20 --rate 10/s",)
 
     async def test_the_same_again_changes_nothing_and_says_so(self, target: Any, session: Session) -> None:
         outcome = await up.run(up.Options(name="demo", nodes=3), session)
@@ -153,6 +154,41 @@ class TestUp:
 
         assert "note: ignored: spec.image" in session.stderr.getvalue()  # type: ignore[attr-defined]
 
+    async def test_what_is_ignored_is_not_in_the_document_that_is_started_and_goes_with_it(
+        self, target: Any, session: Session, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "subnet.yaml"
+        path.write_text(
+            "{apiVersion: p2pnet.io/v1alpha1, kind: Subnet, metadata: {name: demo},"
+            " spec: {network: {default: {latency: 50ms}}}}"
+        )
+        target.sight = "absent"
+        await up.run(up.Options(file=path, ignore_unsupported=True), session)
+
+        [started] = target.started
+        assert not started.spec.network.default.shapes
+        assert started.metadata.annotations == {
+            "p2pnet.io/ignored": "spec.network.default: is not implemented yet (target local)"
+        }
+        await up.run(up.Options(file=path, ignore_unsupported=True), session)
+        assert target.fake.asked == []  # the same again is no edit
+
+        path.write_text("{apiVersion: p2pnet.io/v1alpha1, kind: Subnet, metadata: {name: demo}, spec: {}}")
+        await up.run(up.Options(file=path), session)
+        [(_, document)] = target.fake.asked
+        assert "annotations" not in document["metadata"]
+
+    async def test_a_field_that_cannot_be_ignored_is_refused_with_what_would_be_wrong(
+        self, target: Any, session: Session, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "subnet.yaml"
+        path.write_text(
+            "{apiVersion: p2pnet.io/v1alpha1, kind: Subnet, metadata: {name: demo},"
+            " spec: {topology: {kind: edges, edgesFrom: {configMap: x}}}}"
+        )
+        with pytest.raises(CommandError, match=r"without spec\.topology\.edgesFrom.*in pieces"):
+            await up.run(up.Options(file=path, ignore_unsupported=True), session)
+
     async def test_edges_in_a_file_are_put_into_the_document(self, tmp_path: Path) -> None:
         from p2pnet.cli.spec_file import read_spec
 
@@ -201,6 +237,23 @@ class TestInject:
         outcome = await inject.run(inject.Options(name="demo"), session)
 
         assert outcome.next == (f"p2pnet trace demo {report.artifact_ids[7][:12]}",)
+
+    async def test_papers_are_written_when_the_run_has_ended(
+        self, target: Any, session: Session, tmp_path: Path
+    ) -> None:
+        papers = Papers(md=tmp_path / "r.md", junit=tmp_path / "r.xml")
+
+        outcome = await inject.run(inject.Options(name="demo", papers=papers), session)
+
+        assert isinstance(outcome.document, Report)
+        assert (tmp_path / "r.md").read_text().startswith("## ✅ Pass")
+        assert (tmp_path / "r.xml").exists()
+
+    async def test_papers_and_no_wait_contradict_each_other(self, target: Any, session: Session) -> None:
+        with pytest.raises(CommandError, match="before there is a report: --md") as caught:
+            await inject.run(inject.Options(name="demo", wait=False, papers=Papers(md=Path("r.md"))), session)
+        assert caught.value.exit_code == 2
+        assert target.fake.asked == []
 
     async def test_files_are_sent_under_their_own_names(self, target: Any, session: Session, tmp_path: Path) -> None:
         for name in ("a.bin", "b.bin"):

@@ -1,6 +1,5 @@
 """The pure parts: what an edit changes, what a machine can hold, when a subnet is ready, what is still awaited."""
 
-import io
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +7,6 @@ import msgspec
 import pytest
 
 from p2pnet.cli import edits, estimate
-from p2pnet.cli.progress import Silence, Terminal, listener_for
 from p2pnet.cli.targets.waiting import awaited, blockers, is_ready
 from p2pnet.model.report import LinkCounts, Status
 from p2pnet.model.subnet import Subnet, load_subnet
@@ -105,31 +103,3 @@ def test_the_worst_blockers_come_first_and_the_rest_is_counted(make_status: Call
     assert said.startswith("node-4 starting (0/11 links, 2 restarts, exit code 1), node-5")
     assert said.endswith("and 3 more")
     assert blockers(make_status(3)) == "every node is connected"
-
-
-class Tty(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_progress_is_silent_off_a_terminal_and_when_asked() -> None:
-    assert isinstance(listener_for(io.StringIO(), quiet=False, colour=True), Silence)
-    assert isinstance(listener_for(Tty(), quiet=True, colour=True), Silence)
-    assert isinstance(listener_for(Tty(), quiet=False, colour=True), Terminal)
-
-
-def test_progress_is_one_line_that_disappears(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "60")
-    screen = Tty()
-    terminal = listener_for(screen, quiet=False, colour=False)
-
-    terminal.waiting("links 3/10")
-    terminal.progress("receipts " * 20, 10, 10)
-    terminal.milestone("10 links")
-    terminal.close()
-
-    drawn = screen.getvalue()
-    assert "links 3/10" in drawn
-    assert "10/10 receipts" in drawn
-    assert "10 links" in drawn.splitlines()[-1]
-    assert all(len(part) < 60 for part in drawn.replace("\x1b[2K", "").replace("\n", "\r").split("\r"))

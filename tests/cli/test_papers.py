@@ -1,4 +1,4 @@
-"""`report --html --junit --md`: the files a person asked for, whole or not at all."""
+"""`report --html --junit --md --csv`: the papers a person asked for, whole or not at all; `-` is stdout."""
 
 import io
 import os
@@ -30,6 +30,7 @@ def archived(state: State, report: Report) -> Report:
     run = RunFile(
         run=report.run, subnet="demo", target="local", seed=7, request=RunRequest([]), created_at=1.0,
         nodes=["node-1", "node-11"], version="9.8.7", state="finished", artifacts=[ARTIFACT], names=["photo.jpg"],
+        unix_offset_s=100.0,
     )  # fmt: skip
     events = [
         Collected("node-1", "i", 0, 0, EventKind.PUBLISHED, "blob", ARTIFACT),
@@ -59,6 +60,78 @@ def test_a_report_is_written_to_every_file_asked_for(
     assert md.read_text().startswith("## ✅ Pass")
     assert f"note: wrote {html}\n" in ended.err
     assert {path.name for path in tmp_path.iterdir()} == {"r.html", "r.xml", "r.md", "state"}
+
+
+@pytest.mark.parametrize(
+    ("option", "begins"),
+    [("--html", "<!doctype html>"), ("--junit", "<?xml"), ("--md", "## ✅ Pass"), ("--csv", "artifact,")],
+)
+def test_a_dash_is_stdout_and_the_document_does_not_go_there_too(
+    p2pnet: Callable[..., Any],
+    archived: Report,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    option: str,
+    begins: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    ended = p2pnet("report", "demo", option, "-", "-o", "json")
+
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith(begins)
+    assert "p2pnet.io/report/v1" not in ended.out.splitlines()[0]
+    assert "wrote" not in ended.err
+    assert [one.name for one in tmp_path.iterdir()] == ["state"]
+
+
+def test_stdout_takes_one_paper_and_files_the_others(
+    p2pnet: Callable[..., Any], archived: Report, tmp_path: Path
+) -> None:
+    refused = p2pnet("report", "demo", "--csv", "-", "--md", "-")
+
+    assert (refused.code, refused.out) == (2, "")
+    assert "error: cannot write -: --md names it too" in refused.err
+    ended = p2pnet("report", "demo", "--csv", "-", "--md", str(tmp_path / "r.md"))
+    assert ended.out.startswith("artifact,")
+    assert (tmp_path / "r.md").read_text().startswith("## ")
+
+
+def test_receipts_as_csv_are_read_from_the_archive(
+    p2pnet: Callable[..., Any], archived: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = p2pnet("report", "demo", "--csv", "-")
+
+    assert ended.out.splitlines() == [
+        "artifact,name,publisher,node,group,published_at,latency_ms,hop,sender,bytes,duplicates,state",
+        f"{ARTIFACT},photo.jpg,node-1,node-11,node,1970-01-01T00:01:40.000000Z,455.000,1,node-1,0,0,received",
+    ]
+    monkeypatch.setattr(papers, "CELLS_MAX", 1)  # one artifact at a time
+    assert p2pnet("report", "demo", "--csv", "-").out == ended.out
+
+
+async def test_a_reader_that_has_seen_enough_is_no_failure(
+    archived: Report, session: Session, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(_: str) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(papers, "drop_stdout", lambda: None)
+    monkeypatch.setattr(session.stdout, "write", closed)
+
+    outcome = papers.write(Papers(csv=Path("-")), Outcome(archived), state, session)
+
+    assert (outcome.exit_code, outcome.failure, outcome.document) == (0, None, None)
+
+
+def test_a_run_that_is_not_in_the_archive_has_no_receipts_and_that_is_said(
+    report: Report, session: Session, state: State
+) -> None:
+    outcome = papers.write(Papers(csv=Path("-")), Outcome(report), state, session)
+
+    assert outcome.exit_code == 2
+    assert outcome.failure is not None
+    assert outcome.failure.what.startswith("cannot write -: there is no run")
 
 
 def test_the_exit_code_is_the_verdicts(

@@ -35,7 +35,7 @@ from p2pnet.cli.documents import (
 )
 from p2pnet.cli.drawing import text
 from p2pnet.cli.render import Output, render
-from p2pnet.model.report import ExpectationResult, Latency, NodeReceipts, Reach, Report, Status
+from p2pnet.model.report import ExpectationResult, Latency, Load, NodeReceipts, Reach, Report, Status, Throughput
 
 GOLDEN = Path(__file__).parent / "golden"
 WIDTHS = (80, 200)
@@ -71,11 +71,12 @@ def drawings(report: Report, make_status: Callable[..., Status]) -> dict[str, Do
         report, verdict="fail", reach=Reach(380, 378, 378 / 380), latency_ms=late, unknown=1, shared=True,
         per_node=[*report.per_node, NodeReceipts("node-5", 18, 20, 141.0, 455.0, "node-3")],
         expectations=[ExpectationResult("p95 <= 800ms", None, False), ExpectationResult("reach >= 99%", 99.47, True)],
-        notes=["ignored: spec.ttl: is not implemented yet (target local)"],
+        ignored=["spec.ttl: is not implemented yet (target local)"],
+        load=Load(publisher="all", within_s=2.5, seed=7, client="chat", count=20), notes=["the clocks were compared late"],
     )  # fmt: skip
     nothing = msgspec.structs.replace(
         report, verdict="invalid", reach=Reach(0, 0, None), latency_ms=Latency(None, None, None, None, None), cdf_ms=[],
-        per_node=[], artifact_ids=[], expectations=[], duplicates_per_delivery=None,
+        per_node=[], artifact_ids=[], expectations=[], slowest="", throughput=Throughput(), duplicates_per_delivery=None,
         invalid=["nothing was measured", "the lab of demo died while the run was open"],
     )  # fmt: skip
     return {

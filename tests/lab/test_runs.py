@@ -4,11 +4,14 @@ import asyncio
 import gzip
 import json
 
+import msgspec
 import pytest
 
 from p2pnet.desk import Desk, ProblemError, archive, retention
+from p2pnet.measure import load_of
 from p2pnet.model.control import Refusal
 from p2pnet.model.jobs import Payload, RunRequest, RunState
+from p2pnet.model.subnet import load_subnet, to_document
 
 
 def generated(size: int = 100, count: int = 1, **more) -> RunRequest:
@@ -47,6 +50,47 @@ async def test_a_run_delivers_reports_and_leaves_six_files(desk, lab, state):
 async def test_a_run_ends_early_when_all_receipts_are_in(desk):
     ended = await asyncio.wait_for(finished(desk, generated(within_s=60)), 5)
     assert ended.report.verdict == "pass"
+
+
+async def test_a_run_says_what_it_was_asked_to_publish_and_with_which_seed(desk, state):
+    paced = await finished(desk, generated(count=4, rate=200.0, publisher="all", within_s=5.0), "paced")
+    load = paced.report.load
+    assert (load.rate_per_s, load.publisher, load.within_s, load.client, load.count) == (200.0, "all", 5.0, "blob", 12)
+    assert load.seed == 42  # nobody chose one: it is the document's
+    assert load.published_per_s > 0
+    burst = await finished(desk, generated(count=4, seed=7), "burst")
+    assert (burst.report.load.rate_per_s, burst.report.load.published_per_s) == (None, None)
+    assert (burst.report.load.seed, burst.report.load.count) == (7, 4)
+    assert archive.read_run(state, burst.run)[0].unix_offset_s is not None
+
+
+async def test_a_run_whose_own_expectation_held_fails_when_somebody_got_nothing(desk, nodes):
+    nodes.nodes["node-1"].deaf = True
+    ended = await finished(desk, generated(publisher="node-0", within_s=0.2, expect=["duplicates <= 1"]))
+    assert ended.report.verdict == "fail"
+    assert [one.expr for one in ended.report.expectations if not one.ok] == ["reach == 100%"]
+
+
+async def test_a_field_that_is_ignored_is_in_status_and_report_and_not_in_the_spec_of_the_run(desk, lab, state):
+    document = to_document(lab.ground.subnet)
+    document["spec"]["network"] = {"default": {"latency": "50ms"}}  # as an older p2pnet kept it
+    document["metadata"]["annotations"] = {"p2pnet.io/ignored": "spec.image: has no meaning here"}
+    lab.ground.subnet = load_subnet(document)
+    fields = ["spec.image: has no meaning here", "spec.network.default: is not implemented yet (target local)"]
+    assert (await desk.summary()).ignored == fields
+    ended = await finished(desk, generated())
+    file, report = archive.read_run(state, ended.run)
+    assert report.ignored == file.ignored == fields
+    assert "latency" not in repr(file.spec)
+
+
+async def test_a_run_cut_short_by_its_labs_death_still_says_its_load_and_what_was_ignored(desk, state):
+    ended = await finished(desk, generated(count=3, rate=100.0))
+    file, _ = archive.read_run(state, ended.run)
+    cut = archive.close_invalid(state, msgspec.structs.replace(file, ignored=["spec.ttl: why"]), "the lab died")
+    assert (cut.load.rate_per_s, cut.load.count, cut.ignored) == (100.0, 3, ["spec.ttl: why"])
+    nothing = archive.unmeasured(file, ["the disk was full"])
+    assert nothing.load == load_of(file)
 
 
 async def test_the_same_key_is_the_same_run_and_another_request_with_it_is_refused(desk):

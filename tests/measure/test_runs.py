@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from p2pnet.measure import RunMeasure
 from p2pnet.model.events import Collected, EventKind
-from p2pnet.model.report import Report
+from p2pnet.model.report import Load, Report
 
 MS = 1_000_000
 NODES = [f"node-{index}" for index in range(5)]
@@ -95,6 +95,61 @@ def test_an_artifact_without_a_publication_on_record_is_invalid() -> None:
 def test_an_expectation_of_what_was_not_measured_is_invalid() -> None:
     assert report(measured(delivered()), "bytes <= 1.2").verdict == "invalid"
     assert report(measured([]), "hops <= 3").verdict == "invalid"
+
+
+def test_a_run_that_missed_fails_though_its_own_expectation_of_something_else_held() -> None:
+    got = report(measured(delivered()[:1]), "duplicates <= 1")
+    assert got.verdict == "fail"
+    assert [(one.expr, one.ok) for one in got.expectations] == [("duplicates <= 1", True), ("reach == 100%", False)]
+    assert report(measured(delivered()[:1]), "duplicates <= 1", "reach >= 25%").verdict == "pass"
+
+
+def test_throughput_is_payload_and_artifacts_that_arrived_by_the_seconds_it_took() -> None:
+    got = report(measured(delivered()), "throughput >= 99KB/s", "rate >= 25/s")
+    assert (got.throughput.payload_bytes_per_s, got.throughput.artifacts_per_s) == (4_000 / 0.04, 1 / 0.04)
+    assert [(one.value, one.ok) for one in got.expectations[:2]] == [(100.0, True), (25.0, True)]
+    half = report(measured(delivered()[:2]), "throughput >= 100KB/s", "rate >= 26/s")
+    assert (half.throughput.payload_bytes_per_s, half.throughput.artifacts_per_s) == (2_000 / 0.02, 0.5 / 0.02)
+    assert [one.ok for one in half.expectations] == [True, False, False]
+
+
+def test_nothing_that_came_is_a_throughput_of_0_and_nothing_expected_none() -> None:
+    nothing = report(measured([]), "throughput >= 1B/s").throughput
+    assert (nothing.payload_bytes_per_s, nothing.artifacts_per_s) == (0.0, 0.0)
+    assert report(RunMeasure(NODES)).throughput.artifacts_per_s is None
+
+
+def test_a_throughput_that_could_flip_within_the_clock_bound_is_invalid() -> None:
+    assert report(measured(delivered()), "rate >= 24/s", clock_bound_ms=2.0).verdict == "invalid"
+    assert report(measured(delivered()), "rate >= 23/s", clock_bound_ms=2.0).verdict == "pass"
+    assert report(measured(delivered()), "rate <= 26/s", clock_bound_ms=50.0).verdict == "invalid"
+
+
+def paced(rate: float, gap_ms: float, count: int = 11, late_s: float = 0.0) -> Report:
+    """`count` artifacts published `gap_ms` apart, of which `rate` per second were asked for."""
+    measure = RunMeasure(NODES)
+    for index in range(count):
+        artifact = f"{index:02x}" * 32
+        measure.published(artifact, "node-0", int(index * gap_ms * MS), 1_000)
+        measure.feed(delivered(artifact, index * gap_ms))
+    return report(measure, load=Load(rate_per_s=rate, count=count, within_s=60.0, seed=42), late_s=late_s)
+
+
+def test_a_report_says_what_was_offered_and_what_was_kept_of_it() -> None:
+    load = paced(10.0, 100.0).load
+    assert load == Load(rate_per_s=10.0, count=11, within_s=60.0, seed=42, published_per_s=10.0)
+    assert paced(10.0, 100.0).notes == []
+    assert report(measured(delivered()), load=Load(count=1)).load == Load(count=1)  # a burst has no rate to keep
+
+
+def test_a_rate_that_was_not_kept_is_said() -> None:
+    assert paced(20.0, 100.0).notes == ["the rate was not kept: 20/s offered, 10/s published, up to 500 ms late"]
+    assert paced(10.0, 100.0, late_s=0.25).notes == ["publications came up to 250 ms after they were due"]
+    assert paced(1_000.0, 2.0, count=2).notes == []  # a millisecond says nothing
+
+
+def test_the_nodes_whose_missing_receipts_are_unknown_are_named() -> None:
+    assert report(measured(delivered()[:3]), unknown_nodes=["node-4"]).unknown_nodes == ["node-4"]
 
 
 def test_invalid_outranks_failed_and_passed() -> None:

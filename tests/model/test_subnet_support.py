@@ -4,8 +4,74 @@ from typing import Any
 
 import pytest
 
-from p2pnet.model.subnet import API_VERSION, default_subnet, load_subnet, unsupported
+from p2pnet.model.errors import SpecError
+from p2pnet.model.subnet import (
+    API_VERSION,
+    IGNORED,
+    Subnet,
+    default_subnet,
+    honoured,
+    ignored,
+    in_force,
+    load_subnet,
+    to_document,
+    unsupported,
+)
 from p2pnet.model.subnet_support import FEATURES, REFUSED
+
+
+def subnet(**spec: Any) -> Subnet:
+    return load_subnet({"apiVersion": API_VERSION, "kind": "Subnet", "metadata": {"name": "demo"}, "spec": spec})
+
+
+EVERYTHING: dict[str, Any] = {
+    "nodes": 4,
+    "image": "x",
+    "groups": [
+        {"name": "a", "nodes": 1, "image": "x", "env": {"A": "b"}, "behaviour": "slow"},
+        {"name": "b", "nodes": 1, "pod": {"nodeSelector": {"a": "b"}}},
+    ],
+    "network": {"default": {"latency": "5ms"}, "rules": [{"loss": "1%"}, {"to": "node-0"}, {"loss": "2%"}]},
+    "faults": [{"name": "a", "block": True}],
+    "identity": {"issuer": "certManager", "issuerRef": {"name": "x"}, "ttl": "2d"},
+    "discovery": {"mode": "seeds"},
+    "pod": {"nodeSelector": {"a": "b"}},
+    "lab": {"storage": "1Gi"},
+    "nodesPerPod": 2,
+    "ttl": "2h",
+}
+
+
+@pytest.mark.parametrize("target", sorted(REFUSED))
+def test_a_document_as_a_target_honours_it_asks_for_nothing_else_and_says_what_it_left_out(target: str) -> None:
+    asked = subnet(**EVERYTHING)
+    left = honoured(asked, target)
+    assert unsupported(left, target) == []
+    assert ignored(left, target) == ignored(asked, target) == unsupported(asked, target)
+    assert left.node_count == asked.node_count
+    assert left.spec.broadcast == asked.spec.broadcast
+    assert honoured(left, target) == left
+    assert load_subnet(to_document(left)) == left
+
+
+def test_what_is_in_force_is_the_document_without_what_is_ignored() -> None:
+    spec = in_force(subnet(**EVERYTHING), "local")["spec"]
+    assert spec["network"] == {"rules": [{"to": "node-0"}]}
+    assert spec["identity"] == {"ttl": "2d"}
+    assert spec["groups"] == [{"name": "a", "nodes": 1}, {"name": "b", "nodes": 1}]
+    assert not {"image", "faults", "pod", "lab"} & set(spec)
+    assert spec["nodesPerPod"] == 2
+
+
+def test_a_document_that_is_honoured_whole_stays_as_it_is() -> None:
+    asked = subnet(nodes=4, ttl="2h")
+    assert honoured(asked, "local") is asked
+    assert IGNORED not in honoured(asked, "local").metadata.annotations
+
+
+def test_a_field_without_which_nothing_sensible_is_left_cannot_be_ignored() -> None:
+    with pytest.raises(SpecError, match="in pieces"):
+        honoured(subnet(nodes=3, topology={"kind": "edges", "edgesFrom": {"configMap": "x"}}), "local")
 
 
 def local(implemented: frozenset[str] = frozenset(), **spec: Any) -> list[str]:

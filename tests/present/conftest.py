@@ -14,7 +14,7 @@ from tests.samples import sample_report
 from p2pnet.measure import HopTree, hop_tree
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.jobs import Payload, RunFile, RunRequest
-from p2pnet.model.report import ByteCost, ExpectationResult, Hops, Latency, NodeReceipts, Reach, Report
+from p2pnet.model.report import ByteCost, ExpectationResult, Hops, Latency, Load, NodeReceipts, Reach, Report
 
 ARTIFACT = "3f" * 32
 NODES = ["eu-0", "eu-1", "us-0", "us-1"]
@@ -25,6 +25,7 @@ def report() -> Report:
     return sample_report(
         nodes=4, artifacts=1, reach=Reach(3, 3, 1.0), artifact_ids=[ARTIFACT], publishers=["eu-0"], payload_bytes=65536,
         duration_s=1.25, started_at=1_795_292_000.0, slowest=ARTIFACT,
+        load=Load(publisher="eu-0", within_s=60.0, seed=7, count=1),
         per_node=[NodeReceipts(name, 1, 1, 100.0 + index, 150.0 + index, "eu-0") for index, name in enumerate(NODES)],
     )  # fmt: skip
 
@@ -41,6 +42,18 @@ def change(report: Report) -> Callable[..., Report]:
 def failed(change: Callable[..., Report]) -> Report:
     results = [ExpectationResult("reach >= 99%", 100.0, True), ExpectationResult("p95 <= 100ms", 312.0, False)]
     return change(verdict="fail", expectations=results)
+
+
+@pytest.fixture
+def burst(change: Callable[..., Report]) -> Report:
+    load = Load(publisher="all", within_s=60.0, seed=7, client="chat", count=20)
+    return change(load=load, artifacts=20, payload_bytes=20 * 65536)
+
+
+@pytest.fixture
+def paced(change: Callable[..., Report]) -> Report:
+    load = Load(rate_per_s=10.0, within_s=60.0, seed=7, count=20, published_per_s=9.98)
+    return change(load=load, artifacts=20, payload_bytes=20 * 65536, ignored=["spec.ttl: has no <meaning> here"])
 
 
 @pytest.fixture

@@ -52,6 +52,7 @@ def test_a_report_of_any_size_fits_a_comment(change: Callable[..., Report]) -> N
             artifact_ids=[f"{index:064x}" for index in range(10_000)],
             notes=["long " * 1000] * 1000,
             invalid=["long " * 1000] * 1000,
+            ignored=["long " * 1000] * 1000,
             expectations=[ExpectationResult(f"p95 <= {index}ms" + " " * 180, None, False) for index in range(1000)],
         )
     )

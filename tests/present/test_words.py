@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnet.model.report import ExpectationResult, NodeReceipts, Report
-from p2pnet.present.words import DASH, clean, instant, journey_sentence, measured, milliseconds, outliers, percent
+from p2pnet.model.report import NodeReceipts, Report
+from p2pnet.present.words import DASH, clean, instant, journey_sentence, milliseconds, outliers, percent
 
 
 def nodes(*slowest: float | None) -> list[NodeReceipts]:
@@ -28,15 +28,6 @@ def test_a_latency_is_as_precise_as_its_size(value: float | None, text: str) -> 
 )
 def test_a_hundred_percent_is_all_and_nought_is_nothing(ratio: float | None, text: str) -> None:
     assert percent(ratio) == text
-
-
-@pytest.mark.parametrize(
-    ("expr", "value", "text"),
-    [("p95 <= 2s", 1.25, "1.25 s"), ("reach >= 99%", 98.5, "98.5%"), ("hops <= 3", 6.0, "6"),
-     ("max <= 2s", None, "no finite value")],
-)  # fmt: skip
-def test_a_value_has_the_unit_of_its_expression(expr: str, value: float | None, text: str) -> None:
-    assert measured(ExpectationResult(expr, value, False)) == text
 
 
 def test_a_subnet_of_equals_has_no_outliers() -> None:
@@ -62,6 +53,11 @@ def test_the_sentence_names_a_lone_publisher(report: Report, change: Callable[..
         "1 artifact of 64 KiB from eu-0 to 4 nodes: 3 of 3 receipts came, half of all within 141 ms, the last after 455 ms."
     )
     assert "from 2 nodes to" in journey_sentence(change(publishers=["eu-0", "eu-1"]))
+
+
+def test_the_sentence_says_under_which_load(burst: Report, paced: Report) -> None:
+    assert journey_sentence(burst).startswith("20 artifacts of 64 KiB in a burst from eu-0 to 4 nodes: ")
+    assert journey_sentence(paced).startswith("20 artifacts of 64 KiB at 10/s from eu-0 to 4 nodes: ")
 
 
 @pytest.mark.parametrize("unix_s", [0.0, 1e30, -1e30])

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from p2pnet.model.subnet import Subnet, topology_of
+from p2pnet.model.subnet import IGNORED, Subnet, topology_of
 
+ANNOTATION = f"metadata.annotations[{IGNORED}]"
 LIVE = ("nodes", "network", "faults", "ready", "ttl")
 LIVE_IDENTITY = ("ttl", "renewBefore")
 IMMUTABLE = ("identity.trustDomain", "identity.issuer", "discovery", "nodesPerPod", "seed")
@@ -20,11 +21,15 @@ def changed(old: Subnet, new: Subnet) -> list[str]:
             paths += [f"spec.identity.{part}" for part in before[key] if before[key][part] != after[key][part]]
         elif before[key] != after[key]:
             paths.append(f"spec.{key}")
+    if old.metadata.annotations.get(IGNORED) != new.metadata.annotations.get(IGNORED):
+        paths.append(ANNOTATION)  # the same is in force, and other fields were asked for in vain
     return paths
 
 
 def is_live(path: str, target: str = "local") -> bool:
     """Whether a running subnet takes this edit: in a cluster all but what nobody may change, pods are replaced for it."""
+    if path == ANNOTATION:
+        return True
     field = path.removeprefix("spec.")
     if target != "local":
         return not field.startswith(IMMUTABLE)

@@ -1,5 +1,7 @@
 """A run followed to its end, and the exit code its report means. Shared by `inject` and `report`."""
 
+import asyncio
+
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
@@ -10,23 +12,42 @@ from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.jobs import RunState
 from p2pnet.model.report import Report
 
+REDRAW_S = 1.0
 VERDICT_CODES = {"pass": ExitCode.OK, "fail": ExitCode.EXPECTATION_FAILED, "invalid": ExitCode.INVALID}
 
 
 async def follow(desk: Desk, run: str, session: Session) -> RunState:
-    """Tell the listener how the run goes; its last state."""
-    async for state in desk.follow(run):
-        done = state.progress
-        if state.state == "queued":
-            place = f" (place {done.queue_position})" if done.queue_position else ""
-            session.listener.waiting(f"run {run} is in line{place}: {done.waiting_for or 'waiting for its turn'}")
-        elif state.state == "running":
-            if done.published < done.artifacts:
-                words = f"receipts, published {done.published}/{done.artifacts}"
-            else:
-                words = f"receipts, waiting for {done.waiting_for}" if done.waiting_for else "receipts"
-            session.listener.progress(words, done.delivered, done.expected)
+    """Tell the listener how the run goes, also while nothing new is heard of it; its last state."""
+    heard: list[RunState] = []
+    reminder = asyncio.create_task(_remind(heard, session))
+    try:
+        async for state in desk.follow(run):
+            heard[:] = [state]
+            _tell(state, session)
+    finally:
+        reminder.cancel()
+        await asyncio.gather(reminder, return_exceptions=True)
     return state
+
+
+async def _remind(heard: list[RunState], session: Session) -> None:
+    while True:
+        await asyncio.sleep(REDRAW_S)
+        for state in heard:
+            _tell(state, session)
+
+
+def _tell(state: RunState, session: Session) -> None:
+    done = state.progress
+    if state.state == "queued":
+        place = f" (place {done.queue_position})" if done.queue_position else ""
+        session.listener.waiting(f"run {state.run} is in line{place}: {done.waiting_for or 'waiting for its turn'}")
+    elif state.state == "running":
+        publishing = done.published < done.artifacts
+        # Nothing is published yet, or what is left are the last looks: that is what is waited for.
+        looking = done.waiting_for if done.waiting_for not in ("publications", "receipts") else ""
+        beside = f"published {done.published}/{done.artifacts}" if publishing and done.published else looking
+        session.listener.progress("delivered", done.delivered, done.expected, beside=beside)
 
 
 def outcome_of(report: Report, target: Target) -> Outcome:

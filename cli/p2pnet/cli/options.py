@@ -85,19 +85,35 @@ Run = Annotated[
 ]
 Html = Annotated[
     Path | None,
-    typer.Option("--html", metavar="FILE", help="Write the report as one HTML page, too.", show_default=False),
+    typer.Option(
+        "--html", metavar="FILE", help="Write the report as one HTML page, too; - is stdout.", show_default=False
+    ),
 ]
 Junit = Annotated[
     Path | None,
-    typer.Option("--junit", metavar="FILE", help="Write the expectations as JUnit XML, too.", show_default=False),
+    typer.Option(
+        "--junit", metavar="FILE", help="Write the expectations as JUnit XML, too; - is stdout.", show_default=False
+    ),
 ]
 Markdown = Annotated[
     Path | None,
-    typer.Option("--md", metavar="FILE", help="Write a summary in Markdown, too.", show_default=False),
+    typer.Option("--md", metavar="FILE", help="Write a summary in Markdown, too; - is stdout.", show_default=False),
+]
+Csv = Annotated[
+    Path | None,
+    typer.Option(
+        "--csv",
+        metavar="FILE",
+        help="Write every receipt as a row of CSV, too; - is stdout.",
+        show_default=False,
+    ),
 ]
 IgnoreUnsupported = Annotated[
     bool,
-    typer.Option("--ignore-unsupported", help="Fields this target cannot honour become a note instead of an error."),
+    typer.Option(
+        "--ignore-unsupported",
+        help="Fields this target cannot honour are left out, which every report says, instead of an error.",
+    ),
 ]
 
 
@@ -123,7 +139,13 @@ Size = Annotated[
 ]
 Rate = Annotated[
     float | None,
-    typer.Option("--rate", parser=rate, metavar="R/s", help="Artifacts per time, like 2/s.", show_default=False),
+    typer.Option(
+        "--rate",
+        parser=rate,
+        metavar="R/s",
+        help="Artifacts per time, like 2/s.  [default: a burst, all at once]",
+        show_default=False,
+    ),
 ]
 Seed = Annotated[
     int | None,

@@ -1,25 +1,32 @@
-"""A report written to the files a person named: `--html`, `--junit`, `--md`. Shared by the verbs that report."""
+"""A report written to the files a person named: `--html`, `--junit`, `--md`, `--csv`. Shared by the verbs that report."""
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from p2pnet.cli.commands.get import LateFile
-from p2pnet.cli.failure import CommandError, ExitCode
+from p2pnet.cli.failure import CommandError
 from p2pnet.cli.outcome import Outcome
-from p2pnet.cli.session import Session
+from p2pnet.cli.session import Session, drop_stdout
 from p2pnet.desk import State, archive
 from p2pnet.model.errors import SpecError
+from p2pnet.model.events import EventKind
+from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import Report
+
+STDOUT = Path("-")
+CELLS_MAX = 2_000_000  # pairs of artifact and node held at a time, of 20 bytes; a longer run's events are read again
 
 
 @dataclass(frozen=True, slots=True)
 class Papers:
-    """Where each paper goes; None where it is not wanted."""
+    """Where each paper goes; None where it is not wanted, `-` is stdout."""
 
     html: Path | None = None
     junit: Path | None = None
     md: Path | None = None
+    csv: Path | None = None
 
     def wanted(self) -> dict[str, Path]:
         """By option."""
@@ -31,59 +38,80 @@ def check(papers: Papers) -> None:
     """Before anything is waited for: no path that is a directory, lies in none, or is named twice. CommandError (exit 2)."""
     seen: dict[Path, str] = {}
     for option, path in papers.wanted().items():
-        if path.is_dir():
+        if path != STDOUT and path.is_dir():
             raise _unwritable(option, path, "it is a directory")
-        if not path.resolve().parent.is_dir():
+        if path != STDOUT and not path.resolve().parent.is_dir():
             raise _unwritable(option, path, f"there is no directory {path.resolve().parent}")
-        other = seen.setdefault(path.resolve(), option)
-        if other != option and not _is_stream(path):
+        other = seen.setdefault(path if path == STDOUT else path.resolve(), option)
+        if other != option and (path == STDOUT or not _is_stream(path)):
             raise _unwritable(option, path, f"{other} names it too")
 
 
 def write(papers: Papers, outcome: Outcome, state: State, session: Session) -> Outcome:
-    """Write every paper, each whole or not at all; the outcome says what could not be written (exit 2)."""
+    """Write every paper, each file whole or not at all; the outcome says what could not be written (exit 2).
+
+    A paper on stdout stands there instead of the document.
+    """
     wanted = papers.wanted()
     if not wanted:
         return outcome
-    if not isinstance(outcome.document, Report):
+    report = outcome.document
+    if not isinstance(report, Report):
         session.note(f"there is no report: {' '.join(wanted)} not written")
         return outcome
-    texts = _draw(wanted, outcome.document, state)
+    if STDOUT in wanted.values():
+        outcome = replace(outcome, document=None)
+    failure = _write_all(wanted, report, state, session)
+    if failure is not None:
+        return replace(outcome, exit_code=failure.exit_code, failure=failure, next=())
+    for path in wanted.values():
+        if path != STDOUT:
+            session.note(f"wrote {path}")
+    return outcome
+
+
+def _write_all(wanted: dict[str, Path], report: Report, state: State, session: Session) -> CommandError | None:
+    """Why one of them could not be written; the files are replaced when all could."""
     option, path = next(iter(wanted.items()))
     try:
         with contextlib.ExitStack() as files:
             for option, path in wanted.items():
-                if _is_stream(path):
-                    with path.open("ab") as stream:
-                        stream.write(texts[option])
+                pieces = _pieces(option, report, state)
+                if path == STDOUT:
+                    _to_stdout(pieces, session)
+                elif _is_stream(path):
+                    _to_stream(pieces, path)
                 else:
                     # the file a link points to is replaced, not the link
-                    files.enter_context(LateFile(path.resolve())).write(texts[option])
+                    file = files.enter_context(LateFile(path.resolve()))
+                    for piece in pieces:
+                        file.write(_octets(piece))
     except CommandError as error:
-        return replace(outcome, exit_code=error.exit_code, failure=error, next=())
+        return error
+    except SpecError as error:
+        return _unwritable(option, path, str(error))
     except OSError as error:
-        failure = _unwritable(option, path, error.strerror or str(error))
-        return replace(outcome, exit_code=int(ExitCode.USAGE), failure=failure, next=())
-    for path in wanted.values():
-        session.note(f"wrote {path}")
-    return outcome
+        return _unwritable(option, path, error.strerror or str(error))
+    return None
 
 
-def _draw(wanted: dict[str, Path], report: Report, state: State) -> dict[str, bytes]:
+def _pieces(option: str, report: Report, state: State) -> Iterator[str]:
+    """A paper's text, piece by piece."""
     from p2pnet.present import to_junit, to_markdown
 
-    texts = {}
-    if "--html" in wanted:
-        texts["--html"] = _page(report, state)
-    if "--junit" in wanted:
-        texts["--junit"] = to_junit(report)
-    if "--md" in wanted:
-        texts["--md"] = to_markdown(report)
-    return {option: text.encode() for option, text in texts.items()}
+    match option:
+        case "--html":
+            yield _page(report, state)
+        case "--junit":
+            yield to_junit(report)
+        case "--md":
+            yield to_markdown(report)
+        case _:
+            yield from _receipts(report, state)
 
 
 def _page(report: Report, state: State) -> str:
-    """With what the archive knows beside the report: the run's facts, and the tree of its slowest artifact."""
+    """With what the archive knows beside the report: the run's facts, and the tree of its most telling artifact."""
     from p2pnet.measure import HopTree, hop_tree
     from p2pnet.present import to_html
 
@@ -97,10 +125,63 @@ def _page(report: Report, state: State) -> str:
     return to_html(report, run, tree)
 
 
+def _receipts(report: Report, state: State) -> Iterator[str]:
+    """The header, then a row for each artifact and node but its publisher, from the run's events."""
+    from p2pnet.measure import Receipts, publications
+    from p2pnet.present import csv_head, csv_rows
+
+    run = archive.read_run(state, report.run)[0]
+    events = state.run(report.run) / archive.EVENTS_FILE
+    published = publications(archive.iter_events(events, kind=EventKind.PUBLISHED))
+    known = dict(zip(run.artifacts, run.names, strict=False))
+    artifacts = [*run.artifacts, *(one for one in published if one not in known)]
+    yield csv_head()
+    block = max(1, CELLS_MAX // max(1, len(run.nodes)))
+    for start in range(0, len(artifacts), block):
+        receipts = Receipts(run.nodes, artifacts[start : start + block])
+        receipts.feed(archive.iter_events(events))
+        rows = receipts.rows(
+            published, deadline_ns=_deadline_ns(run, [one.t_ns for one in published.values()]),
+            unknown_nodes=report.unknown_nodes,
+        )  # fmt: skip
+        yield from csv_rows(rows, known, run.unix_offset_s)
+
+
+def _deadline_ns(run: RunFile, published_ns: list[int]) -> int | None:
+    """When a receipt no longer counted: as in the report."""
+    return max(published_ns) + int(run.request.within_s * 1e9) if published_ns else None
+
+
+def _to_stdout(pieces: Iterator[str], session: Session) -> None:
+    """As UTF-8, whatever the terminal speaks: a paper says so itself. A reader that has seen enough is no failure."""
+    binary = getattr(session.stdout, "buffer", None)
+    session.stdout.flush()
+    try:
+        for piece in pieces:
+            if binary is None:
+                session.stdout.write(piece)
+            else:
+                binary.write(_octets(piece))
+        session.stdout.flush()
+    except BrokenPipeError:
+        drop_stdout()
+
+
+def _to_stream(pieces: Iterator[str], path: Path) -> None:
+    with path.open("ab") as stream:
+        for piece in pieces:
+            stream.write(_octets(piece))
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
+
+
 def _is_stream(path: Path) -> bool:
     """A pipe, a terminal, a descriptor under /dev: written to, never replaced."""
     return path.is_relative_to("/dev") or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def _unwritable(option: str, path: Path, why: str) -> CommandError:
-    return CommandError(f"cannot write {path}: {why}", where=f"{option} {path}", todo="name a file that can be written")
+    todo = "let one paper have stdout" if path == STDOUT else "name a file that can be written"
+    return CommandError(f"cannot write {path}: {why}", where=f"{option} {path}", todo=todo)

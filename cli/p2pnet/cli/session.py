@@ -117,7 +117,7 @@ def open_session(
     target: Callable[[], "Target"], *, output: Output, quiet: bool, namespace: str | None = None, where: str = ""
 ) -> Session:
     """The session of this process."""
-    listener = listener_for(quiet=quiet, colour=colours_wanted(), clever=clever_terminal())
+    listener = listener_for(quiet=quiet, colour=colours_wanted())
     return Session(target=target, output=output, quiet=quiet, listener=listener, namespace=namespace, where=where)
 
 

@@ -2,13 +2,13 @@
 
 import errno
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from p2pnet.cli.failure import CommandError
 from p2pnet.model.errors import SpecError
-from p2pnet.model.subnet import Subnet, load_subnet, to_document, unsupported
+from p2pnet.model.subnet import Subnet, honoured, load_subnet, to_document, unsupported
 from p2pnet.model.subnet_reading import find_subnet, named
 
 
@@ -60,8 +60,11 @@ def check_name(name: str | None, subnet: Subnet, path: Path) -> None:
         )
 
 
-def check_support(subnet: Subnet, target: str, *, ignore: bool) -> Iterable[str]:
-    """Notes on fields that are ignored; without `ignore`, CommandError (exit 2) naming them."""
+def supported(subnet: Subnet, target: str, *, ignore: bool) -> tuple[Subnet, list[str]]:
+    """The document as the target honours it, with a note on each field that is ignored.
+
+    CommandError (exit 2) naming the fields without `ignore`, and for a document that makes no sense without them.
+    """
     fields = unsupported(subnet, target)
     if fields and not ignore:
         raise CommandError(
@@ -69,7 +72,16 @@ def check_support(subnet: Subnet, target: str, *, ignore: bool) -> Iterable[str]
             where=f"Subnet {subnet.name}",
             todo="remove what is named, or use --ignore-unsupported",
         )
-    return [f"ignored: {field}" for field in fields]
+    try:
+        left = honoured(subnet, target)
+    except SpecError as error:
+        paths = ", ".join(field.partition(":")[0] for field in fields)
+        raise CommandError(
+            f"without {paths}, which would be ignored, the document is wrong: {error}",
+            where=f"Subnet {subnet.name}",
+            todo="remove what is named, or write something that this target can honour",
+        ) from None
+    return left, [f"ignored: {field}" for field in fields]
 
 
 def unreadable(path: Path, error: OSError) -> CommandError:

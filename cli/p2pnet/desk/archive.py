@@ -99,19 +99,23 @@ def read_events(state_dir: State | Path, run_id: str, artifact: str | None = Non
     return events
 
 
-def iter_events(path: Path, artifact: str | None = None) -> Iterator[Collected]:
-    """The events of a run's directory, or of its events file, as they stand there; a line cut short is passed over."""
+def iter_events(path: Path, artifact: str | None = None, kind: EventKind | None = None) -> Iterator[Collected]:
+    """The events of a run's directory, or of its events file, as they stand there, of one artifact or kind.
+
+    A line cut short is passed over.
+    """
     wanted = artifact.encode() if artifact is not None else b""
+    of_kind = f'"{kind}"'.encode() if kind is not None else b""
     folder = path.parent if path.name in (EVENTS_FILE, COMPRESSED_FILE) else path
     with open_events(folder) as file:
         for line in _whole_lines(file):
-            if wanted not in line:
+            if wanted not in line or of_kind not in line:  # reading the rest of a line takes ten times as long
                 continue
             try:
                 event = _collected.decode(line)
             except msgspec.DecodeError:
                 continue
-            if artifact is None or event.artifact == artifact:
+            if (artifact is None or event.artifact == artifact) and (kind is None or event.kind is kind):
                 yield event
 
 
@@ -252,7 +256,7 @@ def settle(folder: Path) -> None:
 
 def _measured(run: RunFile, events: Path, reason: str) -> tuple[RunFile, Report]:
     """The report of what a run's events tell, and the run with the artifacts that they add to those it names."""
-    from p2pnet.measure import RunMeasure  # only for runs whose lab died
+    from p2pnet.measure import RunMeasure, load_of  # only for runs whose lab died
 
     measure, published = RunMeasure(run.nodes), []
     for event in iter_events(events):
@@ -270,18 +274,21 @@ def _measured(run: RunFile, events: Path, reason: str) -> tuple[RunFile, Report]
         run=run.run, subnet=run.subnet, target=run.target, seed=run.seed, expect=run.request.expect,
         within_s=run.request.within_s, invalid=[reason], shared=run.request.shared,
         started_at=run.started_at or run.created_at, client=run.request.client or DEFAULT_CLIENT,
+        load=load_of(run), ignored=run.ignored,
     )  # fmt: skip
 
 
 def unmeasured(run: RunFile, reasons: list[str], *, state: str = "finished") -> Report:
     """The report of a run that measured nothing, and why."""
+    from p2pnet.measure import load_of
+
     return Report(
         run=run.run, subnet=run.subnet, target=run.target, seed=run.seed, nodes=len(run.nodes),
         artifacts=len(run.artifacts), verdict="invalid", reach=Reach(0, 0, None),
         latency_ms=Latency(None, None, None, None, None), hops=Hops(None, None), duplicates_per_delivery=None,
         bytes=ByteCost(0, None, None), clock_bound_ms=run.clock_bound_ms, invalid=reasons,
         artifact_ids=list(run.artifacts), started_at=run.started_at or run.created_at, shared=run.request.shared,
-        state=state, client=run.request.client or DEFAULT_CLIENT, label=run.label,
+        state=state, client=run.request.client or DEFAULT_CLIENT, label=run.label, load=load_of(run), ignored=run.ignored,
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from p2pnet.model.errors import SpecError
 from p2pnet.model.jobs import NodeAction
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import MemberStatus, RunSummary, Status
-from p2pnet.model.subnet import Subnet, to_document
+from p2pnet.model.subnet import Subnet, ignored, in_force, to_document
 from p2pnet.trust import Identity
 
 UPKEEP_S = 10.0
@@ -51,9 +51,10 @@ class Lab:
         self.world = World(
             gateway=self.links, collector=self.collector, clocks=Clocks(self.links, own_boot_id()),
             uploads=self.uploads, state=paths.state, subnet=paths.name, target=ground.target, version=self.version,
-            nodes=self.nodes, spec=lambda: to_document(ground.subnet), seed=lambda: ground.subnet.spec.seed,
+            nodes=self.nodes, spec=lambda: in_force(ground.subnet, ground.target), seed=lambda: ground.subnet.spec.seed,
             artifact_bytes_max=lambda: ground.subnet.spec.broadcast.artifact_bytes_max.bytes,
             packed=lambda: ground.subnet.spec.nodes_per_pod > 1, paused=self._paused,
+            ignored=lambda: ignored(ground.subnet, ground.target),
             clients=lambda: [client.name for client in ground.subnet.spec.clients],
         )  # fmt: skip
         self.runs = RunDesk(self.world)
@@ -135,6 +136,7 @@ class Lab:
                 runs=_last_ended(runs) + [run for run in runs if run.state in ("queued", "running")],
                 up_since=self.lifetime.since, expires_at=self._expires_at(), packed=self.world.packed(),
                 trouble=self.trouble, phase=self.phase, own=self._own(),
+                ignored=ignored(subnet, self.ground.target),
             )
         )  # fmt: skip
 

@@ -4,6 +4,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from p2pnet.measure import artifacts_asked
 from p2pnet.model import limits
 from p2pnet.model.errors import SpecError
 from p2pnet.model.jobs import Payload, RunRequest
@@ -68,7 +69,9 @@ def check(request: RunRequest, nodes: list[str]) -> int:
             raise SpecError(f"payload {payload.name!r}: either an upload, or a size of at least 0 bytes")
         if len(payload.name.encode()) > limits.NAME_CHARS_MAX:
             raise SpecError(f"payload name {payload.name[:40]!r}...: at most {limits.NAME_CHARS_MAX} bytes")
-    total = request.count * len(request.payloads) * (len(nodes) if request.publisher == "all" else 1)
+    total = artifacts_asked(
+        count=request.count, payloads=len(request.payloads), publisher=request.publisher, nodes=len(nodes)
+    )
     if total > limits.RUN_ARTIFACTS_MAX:
         raise SpecError(f"{total} artifacts: a run publishes at most {limits.RUN_ARTIFACTS_MAX}")
     return total

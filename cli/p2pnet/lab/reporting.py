@@ -3,6 +3,7 @@
 import msgspec
 
 from p2pnet.lab.run import Run
+from p2pnet.measure import load_of
 from p2pnet.model.report import Report
 
 
@@ -17,6 +18,6 @@ def report_of(run: Run, *, sent: int | None, packed: bool, clock_bound_ms: float
         expect=request.expect, within_s=request.within_s, sent=sent, clock_bound_ms=clock_bound_ms,
         invalid=run.invalid, notes=notes, unknown_nodes=run.unknown_nodes, shared=request.shared, packed=packed,
         started_at=file.started_at or file.created_at, state="cancelled" if run.cancelled else "finished",
-        client=request.client,
+        client=request.client, load=load_of(file), late_s=run.late_s, ignored=file.ignored,
     )  # fmt: skip
     return msgspec.structs.replace(report, label=file.label)

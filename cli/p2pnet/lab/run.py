@@ -44,6 +44,8 @@ class Run:
         """Set when every receipt is in."""
         self.cancelled = False
         self.publishing = True
+        self.late_s = 0.0
+        """The most that a publication was asked for after it was due."""
         self._sizes: dict[str, int] = {}
         self._order: list[Planned] = []
         """What was published, in the order of `file.artifacts`."""
@@ -119,7 +121,9 @@ class Run:
     def start(self, now: float) -> None:
         """It is on."""
         self.state, self.queue_position, self._started_mono = "running", 0, time.monotonic()
-        self.update(state="running", started_at=now)
+        self.update(
+            state="running", started_at=now, unix_offset_s=time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
+        )
         self.recorder.begin()
         self.recorder.save(self.file)
         self.touch()

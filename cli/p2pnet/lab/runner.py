@@ -26,7 +26,6 @@ SETTLE_S = 0.2  # after the last receipt: duplicates on their way, and the ackno
 FIRST_LOOK_S = 1.0
 LOOK_S = 3.0
 CLOCKS_S = 10.0  # between measurements of the clocks while a run goes on: a bound grows by 2 ms meanwhile
-LATE_S = 0.1  # a publication later than this against its schedule is said in the report
 
 
 @dataclass
@@ -47,6 +46,8 @@ class World:
     artifact_bytes_max: Callable[[], int]
     packed: Callable[[], bool]
     paused: Callable[[], set[str]] = set
+    ignored: Callable[[], list[str]] = list
+    """Fields of the document that are not in force, and why."""
     clients: Callable[[], list[str]] = lambda: ["blob"]
     """Names, in the document's order."""
 
@@ -131,8 +132,7 @@ class Runner:
             run.spoil(f"not everything could be published: {error}")
             return
         finally:
-            if injector.late_s > LATE_S:
-                run.notes.append(f"the publishers fell up to {injector.late_s:.2f} s behind the rate asked for")
+            run.late_s = injector.late_s
         run.publishing_is_over()
         run.waiting_for = "receipts"
         with contextlib.suppress(TimeoutError):

@@ -109,7 +109,7 @@ class RunDesk:
             folder = new_run_folder(world.state, now, self._rng)
             file = RunFile(
                 run=folder.name, subnet=world.subnet, target=world.target, seed=seed, request=request, created_at=now,
-                nodes=nodes, version=world.version, spec=world.spec(), label=request.label,
+                nodes=nodes, version=world.version, spec=world.spec(), label=request.label, ignored=world.ignored(),
             )  # fmt: skip
             run = Run(file, planned, Recorder(folder))
             run.recorder.save(file)

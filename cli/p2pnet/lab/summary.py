@@ -45,6 +45,8 @@ class Known:
     trouble: str = ""
     phase: str = ""
     """What the lab is still doing before nodes can be asked, e.g. issuing certificates."""
+    ignored: list[str] = field(default_factory=list)
+    """Fields of the document that are not in force, and why."""
     own: Identity | None = None
     """The lab's."""
 
@@ -75,7 +77,7 @@ def status_of(known: Known) -> Status:
         packed=known.packed, seed=known.seed, registry_version=known.membership.registry.version,
         up_since=known.up_since, expires_at=_rfc3339(known.expires_at) if known.expires_at else None,
         trusted=[one[:FINGERPRINT_CHARS] for one in known.own.bundle.fingerprints] if known.own else [],
-        leaf=known.own.fingerprint[:FINGERPRINT_CHARS] if known.own else "",
+        leaf=known.own.fingerprint[:FINGERPRINT_CHARS] if known.own else "", ignored=known.ignored,
     )  # fmt: skip
 
 

@@ -4,6 +4,8 @@ Called by lab and sim (RunMeasure, which learns as events come in), scenario (ex
 """
 
 from p2pnet.measure.expectations import DEFAULT_EXPECTATION, METRICS, Expectation, parse
+from p2pnet.measure.load import artifacts_asked, load_of
+from p2pnet.measure.receipts import Publication, ReceiptRow, Receipts, publications
 from p2pnet.measure.report import most_telling
 from p2pnet.measure.runs import RunMeasure
 from p2pnet.measure.tree import HopNode, HopTree, hop_tree
@@ -14,8 +16,14 @@ __all__ = [
     "Expectation",
     "HopNode",
     "HopTree",
+    "Publication",
+    "ReceiptRow",
+    "Receipts",
     "RunMeasure",
+    "artifacts_asked",
     "hop_tree",
+    "load_of",
     "most_telling",
     "parse",
+    "publications",
 ]

@@ -1,22 +1,22 @@
-"""Expectations: `p95 <= 800ms`, `reach >= 99% within 60s`, `duplicates <= 0.2`. Read once, judged on what was measured."""
+"""Expectations: `p95 <= 800ms`, `reach >= 99% within 60s`, `throughput >= 5MB/s`. Read once, judged on what was measured."""
 
 import math
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from p2pnet.model.errors import SpecError
 from p2pnet.model.report import ExpectationResult
-from p2pnet.model.units import parse_duration, parse_share
+from p2pnet.model.units import parse_duration, parse_rate, parse_share, parse_throughput
 
 DEFAULT_EXPECTATION = "reach == 100%"
-"""What holds when nobody expects anything else."""
+"""What is judged in every run whose own expectations say nothing about reach."""
 
 EXPRESSION_CHARS_MAX = 200
 
-Kind = Literal["latency", "share", "number"]
+Kind = Literal["latency", "share", "number", "throughput", "rate"]
 
 METRICS: dict[str, Kind] = {
     "p50": "latency",
@@ -28,8 +28,12 @@ METRICS: dict[str, Kind] = {
     "duplicates": "number",
     "bytes": "number",
     "hops": "number",
+    "throughput": "throughput",
+    "rate": "rate",
 }
-"""What can be expected, and how its value is written. `hops` is the greatest; `bytes` and `duplicates` are per delivery."""
+"""What can be expected, and how its value is written. `hops` is the greatest; `bytes` and `duplicates` are per delivery;
+`throughput` is in payload bytes, `rate` in artifacts, both per second: see `model.report.Throughput`.
+"""
 
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
@@ -43,18 +47,27 @@ _WANTED: dict[Kind, str] = {
     "latency": "a duration with its unit, like 800ms or 2s",
     "share": "a share in percent, like 99%",
     "number": "a plain number, like 0.2",
+    "throughput": "bytes per second with their unit, like 5MB/s or 64KiB/s",
+    "rate": "artifacts per time above zero, like 4/s or 30/m",
 }
-_TIMELESS = {"duplicates", "bytes"}  # counted over the whole run, not by receipt
+_TIMELESS = {"duplicates", "bytes", "throughput", "rate"}  # of the whole run, not by receipt
 _TOKEN = re.compile(r"\s*([^\s<>=!]+)")
 _COMPARISON = re.compile(r"\s*([<>=!]+)")
 _VALUE = re.compile(r"\s*([0-9.]+(?:\s*(?!within\b)[^\s0-9.]+)?|\S+)")
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
-_MS_IN = {"us": 0.001, "ms": 1.0, "s": 1_000.0, "m": 60_000.0, "h": 3_600_000.0, "d": 86_400_000.0}
+_READ: dict[Kind, Callable[[str], float]] = {
+    "latency": lambda text: parse_duration(text) * 1000,
+    "share": parse_share,
+    "throughput": parse_throughput,
+    "rate": parse_rate,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """One expectation, read. `threshold` is in the metric's base unit: milliseconds, a ratio, or the number itself."""
+    """One expectation, read. `threshold` is in the metric's base unit: milliseconds, a ratio, bytes or artifacts per
+    second, or the number itself.
+    """
 
     expr: str
     metric: str
@@ -74,11 +87,9 @@ class Expectation:
         """Whether a value (base unit, may be infinite) is as expected."""
         return _OPERATORS[self.operator](value, self.threshold)
 
-    def could_flip(self, value: float, bound_ms: float) -> bool:
-        """Whether a latency known only to `bound_ms` on either side could as well be judged the other way."""
-        if self.kind != "latency" or not bound_ms or math.isinf(value):
-            return False
-        return len({self.holds(one) for one in (value - bound_ms, value, value + bound_ms)}) > 1
+    def could_flip(self, value: float, low: float, high: float) -> bool:
+        """Whether a value known only to lie between `low` and `high` could as well be judged the other way."""
+        return len({self.holds(one) for one in (low, value, high)}) > 1
 
     def evaluate(self, value: float | None) -> ExpectationResult:
         """The verdict on a measured value in the base unit; None was not measured and never holds."""
@@ -86,6 +97,12 @@ class Expectation:
             return ExpectationResult(self.expr, None, ok=False)
         shown = None if math.isinf(value) else round(value / self.scale, 9)
         return ExpectationResult(self.expr, shown, self.holds(value))
+
+
+def all_of(expressions: Iterable[str]) -> list[Expectation]:
+    """What a run is judged by: these, and the default unless one of them names reach. Raises SpecError as `parse`."""
+    read = [parse(one) for one in expressions]
+    return read if any(one.metric == "reach" for one in read) else [*read, parse(DEFAULT_EXPECTATION)]
 
 
 def parse(expr: str) -> Expectation:
@@ -115,15 +132,12 @@ def _take(pattern: re.Pattern[str], text: str, at: int) -> tuple[str, int, int]:
 
 def _threshold(text: str, at: int, kind: Kind, value: str) -> tuple[float, float]:
     try:
-        match kind:
-            case "latency":
-                return parse_duration(value) * 1000, _MS_IN[value.lstrip("0123456789. ")]
-            case "share":
-                return parse_share(value), 0.01
-            case "number":
-                if not _NUMBER.fullmatch(value):
-                    raise SpecError(value)
-                return float(value), 1.0
+        if kind == "number":
+            if not _NUMBER.fullmatch(value):
+                raise SpecError(value)
+            return float(value), 1.0
+        read = _READ[kind]
+        return read(value), read("1" + value.lstrip("0123456789. "))
     except SpecError:
         raise _error(text, at, _WANTED[kind]) from None
 
@@ -135,7 +149,7 @@ def _within(text: str, at: int, metric: str) -> float | None:
     if word != "within":
         raise _error(text, start, "the end, or `within` and a duration")
     if metric in _TIMELESS:
-        raise _error(text, start, f"the end ({metric} are counted over the whole run)")
+        raise _error(text, start, f"the end ({metric} is of the whole run)")
     value, start, at = _take(_VALUE, text, at)
     try:
         within_s = parse_duration(value)

@@ -1,15 +1,33 @@
 """From the journeys of a run's artifacts to its report: the arithmetic of the contract, and the verdict."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from p2pnet.measure.expectations import DEFAULT_EXPECTATION, parse
+import msgspec
+
+from p2pnet.measure.expectations import all_of
 from p2pnet.measure.journeys import Journey
 from p2pnet.measure.statistics import distribution, finite, percentile, ratio
-from p2pnet.model.report import ByteCost, ExpectationResult, Hops, Latency, NodeReceipts, Reach, Report
+from p2pnet.measure.wording import measured
+from p2pnet.model.report import (
+    ByteCost,
+    ExpectationResult,
+    Hops,
+    Latency,
+    Load,
+    NodeReceipts,
+    Reach,
+    Report,
+    Throughput,
+)
+from p2pnet.model.units import format_duration, format_rate
 
 _NS_PER_MS = 1e6
+BEHIND_SHARE = 0.95  # a run that published at less than this share of its rate did not keep it,
+BEHIND_S = 0.02  # unless its last publication came no later than this: two artifacts say little about a rate
+LATE_S = 0.1  # a publication that much after it was due is said, though the rate be kept on the whole
 _SHARES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99, "max": 100}
 
 
@@ -36,6 +54,9 @@ class RunFacts:
     duration_s: float | None
     state: str
     client: str
+    load: Load | None
+    late_s: float
+    ignored: tuple[str, ...]
 
 
 class Counted(NamedTuple):
@@ -62,6 +83,8 @@ class Tally:
     negative: int = 0
     first_ns: int = 0
     last_ns: int = 0
+    artifacts: int = 0
+    last_published_ns: int = 0
     slowest: str = ""
     """The artifact that missed most nodes and, of those, had the latest receipt."""
 
@@ -69,6 +92,16 @@ class Tally:
     def known(self) -> int:
         """Receipts that either came or did not; the unknown ones are neither."""
         return self.expected - self.unknown
+
+    @property
+    def seconds(self) -> float:
+        """From the first publication to the last receipt."""
+        return (self.last_ns - self.first_ns) / 1e9
+
+    @property
+    def published_per_s(self) -> float | None:
+        """The rate of publications; None of fewer than two."""
+        return ratio(self.artifacts - 1, (self.last_published_ns - self.first_ns) / 1e9) if self.artifacts > 1 else None
 
     def value(self, metric: str, within_s: float | None = None) -> float | None:
         """A metric in its base unit: milliseconds (a miss is infinite), a ratio, hops. None when it was not measured."""
@@ -84,8 +117,28 @@ class Tally:
                 return None if self.sent is None else ratio(self.sent, self.payload)
             case "hops":
                 return max((one.hop for one in counted), default=None)
+            case "throughput":
+                return self._per_second(self.payload)
+            case "rate":
+                return self._per_second(self.artifacts * len(self.receipts) / self.known if self.known else 0)
             case _:
                 return percentile([one.latency_ms for one in counted], _SHARES[metric], self.known)
+
+    def bounds(self, metric: str, value: float, bound_ms: float) -> tuple[float, float]:
+        """Between what a value must lie when clocks are known to `bound_ms` on either side."""
+        if metric in _SHARES:
+            return value - bound_ms, value + bound_ms
+        if metric not in ("throughput", "rate") or not value:
+            return value, value
+        bound_s, seconds = bound_ms / 1000, self.seconds
+        high = value * seconds / (seconds - bound_s) if seconds > bound_s else math.inf
+        return value * seconds / (seconds + bound_s), high
+
+    def _per_second(self, amount: float) -> float | None:
+        """0 when nothing came of what was expected; None where there was nothing to measure."""
+        if not self.receipts:
+            return 0.0 if self.known > 0 else None
+        return ratio(amount, self.seconds) if self.seconds > 0 else None
 
 
 def assemble(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunFacts) -> Report:
@@ -97,7 +150,7 @@ def assemble(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunFa
     hops = sorted(one.hop for one in tally.receipts)
     delivered = len(tally.receipts)
     at = {name: percentile(latencies, share, tally.known) for name, share in _SHARES.items()}
-    duration_s = (tally.last_ns - tally.first_ns) / 1e9 if facts.duration_s is None else facts.duration_s
+    duration_s = tally.seconds if facts.duration_s is None else facts.duration_s
     hop_p50, hop_max = percentile(hops, 50), percentile(hops, 100)
     return Report(
         run=facts.run, subnet=facts.subnet, target=facts.target, seed=facts.seed, nodes=len(nodes),
@@ -115,8 +168,17 @@ def assemble(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunFa
         duration_s=duration_s, started_at=facts.started_at, per_node=_per_node(nodes, journeys, tally),
         cdf_ms=distribution(latencies), negative_latencies=tally.negative, shared=facts.shared,
         notes=[*facts.notes, *_notes(at, tally, facts)], state=facts.state, slowest=tally.slowest,
-        client=facts.client,
+        client=facts.client, load=_load(tally, facts), ignored=list(facts.ignored),
+        throughput=Throughput(tally.value("throughput"), tally.value("rate")),
+        unknown_nodes=[node for node in nodes if node in facts.unknown_nodes],
     )  # fmt: skip
+
+
+def _load(tally: Tally, facts: RunFacts) -> Load | None:
+    """What was offered, with the rate that was kept where one was asked for."""
+    if facts.load is None or facts.load.rate_per_s is None:
+        return facts.load
+    return msgspec.structs.replace(facts.load, published_per_s=tally.published_per_s)
 
 
 def most_telling(report: Report) -> str:
@@ -126,12 +188,12 @@ def most_telling(report: Report) -> str:
 
 def count(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunFacts) -> Tally:
     """Count every receipt once; one later than `within_s` after the last publication is a miss."""
-    tally = Tally(sent=facts.sent)
+    tally = Tally(sent=facts.sent, artifacts=len(journeys))
     members = frozenset(nodes)
     silent = facts.unknown_nodes & members
     published = [journey.t_ns for journey in journeys.values()]
     tally.first_ns = min(published, default=0)
-    tally.last_ns = max(published, default=0)
+    tally.last_ns = tally.last_published_ns = max(published, default=0)
     deadline_ns = None if facts.within_s is None else tally.last_ns + int(facts.within_s * 1e9)
     most = (-1, 0.0)
     for artifact, journey in journeys.items():
@@ -162,14 +224,17 @@ def _judge(tally: Tally, facts: RunFacts) -> tuple[list[ExpectationResult], list
     """Every expectation's result, and why some cannot be judged."""
     results: list[ExpectationResult] = []
     reasons: list[str] = []
-    for expectation in map(parse, facts.expect or (DEFAULT_EXPECTATION,)):
+    for expectation in all_of(facts.expect):
         value = tally.value(expectation.metric, expectation.within_s)
         results.append(expectation.evaluate(value))
         if value is None and tally.known > 0:
             reasons.append(f"{expectation.expr}: {expectation.metric} could not be measured")
-        elif value is not None and expectation.could_flip(value, facts.clock_bound_ms):
+        elif value is not None and math.isfinite(value) and expectation.could_flip(
+            value, *tally.bounds(expectation.metric, value, facts.clock_bound_ms)
+        ):  # fmt: skip
+            shown = measured(results[-1])
             reasons.append(
-                f"{expectation.expr}: measured {value:.3f} ms, and clocks are known only to {facts.clock_bound_ms:.3f} ms"
+                f"{expectation.expr}: measured {shown}, and clocks are known only to {facts.clock_bound_ms:.3f} ms"
             )
     return results, reasons
 
@@ -191,7 +256,7 @@ def _invalid(published: int, tally: Tally, facts: RunFacts) -> list[str]:
 
 
 def _notes(at: Mapping[str, float | None], tally: Tally, facts: RunFacts) -> list[str]:
-    notes = []
+    notes = _behind(tally, facts)
     below = [name for name, value in at.items() if value is not None and value < facts.clock_bound_ms]
     if below:
         notes.append(f"{' '.join(below)} below the clock bound of {facts.clock_bound_ms:.3f} ms")
@@ -200,6 +265,18 @@ def _notes(at: Mapping[str, float | None], tally: Tally, facts: RunFacts) -> lis
     if tally.late:
         notes.append(f"{tally.late} receipts came after the end of the run and count as missed")
     return notes
+
+
+def _behind(tally: Tally, facts: RunFacts) -> list[str]:
+    """Whether a paced run could not keep its rate: then its latencies are those of another load."""
+    wanted, kept = facts.load.rate_per_s if facts.load else None, tally.published_per_s
+    if wanted is None or kept is None:
+        return []
+    lag_s = max(facts.late_s, (tally.artifacts - 1) / kept - (tally.artifacts - 1) / wanted)
+    if kept < BEHIND_SHARE * wanted and lag_s > BEHIND_S:
+        rates = f"{format_rate(wanted)} offered, {format_rate(kept)} published"
+        return [f"the rate was not kept: {rates}, up to {format_duration(lag_s)} late"]
+    return [f"publications came up to {format_duration(lag_s)} after they were due"] if lag_s > LATE_S else []
 
 
 def _per_node(nodes: Sequence[str], journeys: Mapping[str, Journey], tally: Tally) -> list[NodeReceipts]:

@@ -6,7 +6,7 @@ from p2pnet.measure.journeys import Journey, Receipt
 from p2pnet.measure.report import RunFacts, assemble
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.ids import DEFAULT_CLIENT
-from p2pnet.model.report import Report
+from p2pnet.model.report import Load, Report
 
 
 class RunMeasure:
@@ -84,14 +84,18 @@ class RunMeasure:
         duration_s: float | None = None,
         state: str = "finished",
         client: str = DEFAULT_CLIENT,
+        load: Load | None = None,
+        late_s: float = 0.0,
+        ignored: Sequence[str] = (),
     ) -> Report:
         """The report of the run as measured so far.
 
         `artifacts`: how many were asked for (default: as many as were published); one never published makes the run
         invalid. `within_s`: a receipt later than this after the last publication is a miss. `sent`: growth of the
         nodes' UDP byte counters, None when it is not known. `unknown_nodes`: whose missing receipts were lost to a
-        fault the run ordered. `duration_s`: default from the first publication to the last receipt. Raises SpecError
-        for an expectation that cannot be read.
+        fault the run ordered. `duration_s`: default from the first publication to the last receipt. `load`: what was
+        offered; `late_s`: the most that a publication of it was asked for after it was due. `ignored`: fields of the
+        document that were not in force. Raises SpecError for an expectation that cannot be read.
         """
         journeys = {artifact: one for artifact, one in self._journeys.items() if one.published}
         ordered = dict(sorted(journeys.items(), key=lambda item: (item[1].t_ns, item[0])))
@@ -99,7 +103,8 @@ class RunMeasure:
             run=run, subnet=subnet, target=target, seed=seed, asked=len(ordered) if artifacts is None else artifacts,
             expect=tuple(expect), within_s=within_s, sent=sent, clock_bound_ms=clock_bound_ms, invalid=tuple(invalid),
             notes=tuple(notes), unknown_nodes=frozenset(unknown_nodes), shared=shared, packed=packed, digest=digest,
-            started_at=started_at, duration_s=duration_s, state=state, client=client,
+            started_at=started_at, duration_s=duration_s, state=state, client=client, load=load,
+            late_s=late_s, ignored=tuple(ignored),
         )  # fmt: skip
         return assemble(self.nodes, ordered, facts)
 

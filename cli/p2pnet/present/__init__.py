@@ -1,10 +1,11 @@
-"""Floor 2, what a report looks like on paper: HTML, Markdown, JUnit. Takes a report, returns text.
+"""Floor 2, what a report looks like on paper: HTML, Markdown, JUnit, receipts as CSV. Takes a report, returns text.
 
-Pure: no clock, no file. Called by lab (the files of a run) and cli (`report --html --md --junit`).
+Pure: no clock, no file. Called by lab (the files of a run) and cli (`report --html --md --junit --csv`).
 """
 
 from p2pnet.present.junit import to_junit
 from p2pnet.present.markdown import to_markdown
 from p2pnet.present.page import to_html
+from p2pnet.present.receipts import csv_head, csv_rows
 
-__all__ = ["to_html", "to_junit", "to_markdown"]
+__all__ = ["csv_head", "csv_rows", "to_html", "to_junit", "to_markdown"]

@@ -4,8 +4,9 @@ from collections import Counter
 from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
+from p2pnet.measure.wording import measured, offered
 from p2pnet.model.report import ExpectationResult, Report
-from p2pnet.present.words import LATENCIES, clean, journey_sentence, measured
+from p2pnet.present.words import LATENCIES, clean, ignored_lines, journey_sentence
 
 VALID = "the run is valid"
 """The test case of a run that judged no expectation, so that no reader takes its silence for a pass."""
@@ -35,7 +36,9 @@ def to_junit(report: Report) -> str:
         seen[result.expr] += 1
         again = f" ({seen[result.expr]})" if seen[result.expr] > 1 else ""
         _case(suite, report, result, result.expr + again)
-    ET.SubElement(suite, "system-out").text = _text("\n".join([journey_sentence(report), *report.notes]))
+    ET.SubElement(suite, "system-out").text = _text(
+        "\n".join([journey_sentence(report), *ignored_lines(report), *report.notes])
+    )
     ET.indent(root)
     return "<?xml version='1.0' encoding='UTF-8'?>\n" + ET.tostring(root, encoding="unicode") + "\n"
 
@@ -52,6 +55,7 @@ def _case(suite: ET.Element, report: Report, result: ExpectationResult, name: st
 
 
 def _properties(report: Report) -> dict[str, str]:
+    load, throughput = report.load, report.throughput
     facts: dict[str, object] = {
         "schema": report.schema,
         "run": report.run,
@@ -59,6 +63,12 @@ def _properties(report: Report) -> dict[str, str]:
         "target": report.target,
         "seed": report.seed,
         "client": report.client,
+        "ignored": "; ".join(report.ignored) or None,
+        "load": offered(load) if load else None,
+        "load.rate_per_s": load.rate_per_s if load else None,
+        "load.published_per_s": load.published_per_s if load else None,
+        "load.from": load.publisher if load else None,
+        "load.within_s": load.within_s if load else None,
         "nodes": report.nodes,
         "artifacts": report.artifacts,
         "verdict": report.verdict,
@@ -67,6 +77,8 @@ def _properties(report: Report) -> dict[str, str]:
         "hops.max": report.hops.max,
         "duplicates_per_delivery": report.duplicates_per_delivery,
         "bytes.ratio": report.bytes.ratio,
+        "throughput.payload_bytes_per_s": throughput.payload_bytes_per_s,
+        "throughput.artifacts_per_s": throughput.artifacts_per_s,
         "clock_bound_ms": report.clock_bound_ms,
         "unknown": report.unknown,
         "digest": report.digest,

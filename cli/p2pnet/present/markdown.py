@@ -2,11 +2,13 @@
 
 import re
 
+from p2pnet.measure.wording import load_parts, measured, throughput_parts
 from p2pnet.model.report import Report
 from p2pnet.model.units import format_size
 from p2pnet.present.words import (
     DASH,
     LATENCIES,
+    NOT_IN_FORCE,
     VERDICTS,
     clean,
     clock,
@@ -14,8 +16,8 @@ from p2pnet.present.words import (
     instant,
     journey_sentence,
     judged_first,
+    latency_name,
     marks,
-    measured,
     milliseconds,
     number,
     outliers,
@@ -45,6 +47,7 @@ def to_markdown(report: Report) -> str:
         prose(journey_sentence(report)),
         *(prose(mark) for mark in marks(report)),
         _bullets("Why the run is invalid", report.invalid),
+        _bullets(NOT_IN_FORCE, report.ignored),
         _expectations(report),
         _figures(report),
         _nodes(report),
@@ -109,11 +112,13 @@ def _figures(report: Report) -> str:
     if report.unknown:
         reach += f", {report.unknown:,} unknown"
     rows = [
+        *([["Load", prose(", ".join(load_parts(report.load)))]] if report.load else []),
         ["Reach", reach],
-        ["Latency", named],
+        [latency_name(report), named],
         ["Hops", f"p50 {count(hops.p50)}, max {count(hops.max)}"],
         ["Duplicates", f"{number(report.duplicates_per_delivery)} per receipt"],
         ["Byte cost", cost],
+        ["Throughput", ", ".join(throughput_parts(report)) or DASH],
     ]
     return _table(["Figure", "Value"], rows)
 

@@ -3,9 +3,10 @@
 import msgspec
 
 from p2pnet.measure import HopTree
+from p2pnet.measure.wording import load_parts, offered
 from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.model.report import Report
-from p2pnet.model.units import format_duration, format_size
+from p2pnet.model.units import format_duration, format_rate, format_size
 from p2pnet.present import tables
 from p2pnet.present.chart import cdf
 from p2pnet.present.journey import journey
@@ -13,12 +14,14 @@ from p2pnet.present.markup import Content, Markup, join, tag
 from p2pnet.present.style import sheet
 from p2pnet.present.words import (
     DASH,
+    NOT_IN_FORCE,
     VERDICTS,
     clock,
     count,
     duration,
     instant,
     journey_sentence,
+    latency_name,
     marks,
     milliseconds,
     number,
@@ -57,6 +60,7 @@ def _content(report: Report, run: RunFile | None, tree: HopTree | None) -> list[
         _verdict(report),
         _tiles(report),
         _lines("Why the run is invalid", report.invalid, "is-invalid"),
+        _lines(NOT_IN_FORCE, report.ignored, "is-invalid"),
         _card("Expectations", tables.expectations(report)) if report.expectations else None,
         _latency(report),
         _lines("Notes", report.notes, ""),
@@ -86,17 +90,28 @@ def _verdict(report: Report) -> Markup:
 
 def _tiles(report: Report) -> Markup:
     reach, latency, cost, hops = report.reach, report.latency_ms, report.bytes, report.hops
+    octets, artifacts = report.throughput.payload_bytes_per_s, report.throughput.artifacts_per_s
     lost = f", {report.unknown:,} unknown" if report.unknown else ""
     sent = f"{format_size(cost.sent)} sent" if cost.sent is not None else "sent: not known"
     return tag(
         "dl",
         _tile("Reach", percent(reach.ratio), f"{reach.delivered:,} of {reach.expected:,} receipts{lost}"),
-        _tile("Latency p95", milliseconds(latency.p95), f"p50 {milliseconds(latency.p50)}"),
+        _tile("Latency p95", milliseconds(latency.p95), f"p50 {milliseconds(latency.p50)}{_under(report)}"),
         _tile("Hops", count(hops.max), f"at most; p50 {count(hops.p50)}"),
         _tile("Duplicates", number(report.duplicates_per_delivery), "whole payloads per receipt"),
         _tile("Byte cost", times(cost.ratio), f"{sent} for {format_size(cost.payload)} of payload"),
+        _tile(
+            "Throughput",
+            DASH if octets is None else f"{format_size(octets)}/s",
+            "of payload" if artifacts is None else f"of payload; {format_rate(artifacts)} artifacts",
+        ),
         class_="tiles",
     )
+
+
+def _under(report: Report) -> str:
+    """Under which load the latency was measured."""
+    return f", {offered(report.load)}" if report.load and report.load.count > 1 else ""
 
 
 def _tile(name: str, figure: str, beside: str) -> Markup:
@@ -108,13 +123,15 @@ def _tile(name: str, figure: str, beside: str) -> Markup:
 def _latency(report: Report) -> Markup:
     curve = cdf(report)
     if curve is None:
-        return _card("Latency", tag("p", "No receipt came: there is nothing to draw."))
+        return _card(latency_name(report), tag("p", "No receipt came: there is nothing to draw."))
     negative = None
     if report.negative_latencies:
         words = plural(report.negative_latencies, "receipt")
         negative = tag("p", f"{words} came before the publication, as far as the clocks can tell.", class_="hint")
     figure = tag("div", curve, tag("p", "Share of all expected receipts that had come by then.", class_="hint"))
-    return _card("Latency", tag("div", figure, tag("div", tables.percentiles(report), negative), class_="pair"))
+    return _card(
+        latency_name(report), tag("div", figure, tag("div", tables.percentiles(report), negative), class_="pair")
+    )
 
 
 def _lines(title: str, lines: list[str], tone: str) -> Markup | None:
@@ -131,6 +148,7 @@ def _facts(report: Report, run: RunFile | None) -> Markup:
         ("Subnet", f"{report.subnet}, {plural(report.nodes, 'node')}, target {report.target}"),
         ("Started", instant(report.started_at)),
         ("Took", f"{duration(report)} from the first publication to the last receipt"),
+        ("Load", ", ".join(load_parts(report.load)) if report.load else None),
         ("Seed", str(report.seed)),
         ("Published by", _publishers(report)),
         ("Clocks", clock(report)),

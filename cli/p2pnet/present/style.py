@@ -107,7 +107,6 @@ main{padding:.75rem .6rem 2rem}
 .verdict,.card{padding:.85rem .9rem}
 .pair{grid-template-columns:minmax(0,1fr)}
 .tiles{grid-template-columns:1fr 1fr;gap:.5rem}
-.tile:last-child{grid-column:1/-1}
 .tile .figure{font-size:1.3rem}
 h1{font-size:1.25rem}
 th,td{padding-right:.6rem}

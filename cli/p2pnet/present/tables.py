@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from p2pnet.measure.wording import measured
 from p2pnet.model.report import NodeReceipts, Report
 from p2pnet.present.markup import Content, Markup, tag
 from p2pnet.present.words import (
@@ -9,7 +10,6 @@ from p2pnet.present.words import (
     LATENCIES,
     count,
     judged_first,
-    measured,
     milliseconds,
     outliers,
     plural,

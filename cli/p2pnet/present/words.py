@@ -5,14 +5,16 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
+from p2pnet.measure.wording import is_burst, measured
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.report import ExpectationResult, NodeReceipts, Report
-from p2pnet.model.units import format_duration, format_size
+from p2pnet.model.units import format_duration, format_rate, format_size
 
 DASH = "\u2013"
 """What stands where nothing was measured, or what never came."""
 
 VERDICTS = {"pass": "Pass", "fail": "Fail", "invalid": "Invalid"}
+NOT_IN_FORCE = "Ignored: not in force in this run"
 LATENCIES = ("p50", "p90", "p95", "p99", "max")
 
 # Control characters (terminals and XML 1.0 choke on them), marks that turn the direction of what follows (a name could
@@ -20,7 +22,6 @@ LATENCIES = ("p50", "p90", "p95", "p99", "max")
 _HARMFUL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
-_UNIT = re.compile(r"[<>=!]\s*[0-9.]+\s*([a-z%]+)")
 
 
 def clean(text: str) -> str:
@@ -74,15 +75,6 @@ def instant(unix_s: float) -> str:
         return DASH
 
 
-def measured(result: ExpectationResult) -> str:
-    """What was measured, in the unit of the expression; a miss is infinite, which no number shows."""
-    if result.value is None:
-        return "no finite value"
-    unit = _UNIT.search(result.expr)
-    name = unit[1] if unit else ""
-    return f"{result.value:.4g}{name}" if name in {"", "%"} else f"{result.value:.4g} {name}"
-
-
 def judged_first(report: Report) -> list[ExpectationResult]:
     """The expectations that did not hold, then those that did, each in the order they were given."""
     return sorted(report.expectations, key=lambda result: result.ok)
@@ -112,7 +104,7 @@ def journey_sentence(report: Report) -> str:
     if report.publishers:
         start = f" from {report.publishers[0] if len(report.publishers) == 1 else f'{len(report.publishers)} nodes'}"
     reach, latency = report.reach, report.latency_ms
-    text = f"{plural(report.artifacts, 'artifact')}{each}{start} to {plural(report.nodes, 'node')}"
+    text = f"{plural(report.artifacts, 'artifact')}{each}{_pace(report)}{start} to {plural(report.nodes, 'node')}"
     if not reach.expected:
         return f"{text}: no receipt was expected."
     text += f": {reach.delivered:,} of {plural(reach.expected, 'receipt')} came"
@@ -121,6 +113,18 @@ def journey_sentence(report: Report) -> str:
     if latency.max is not None:
         text += f", the last after {milliseconds(latency.max)}"
     return f"{text}."
+
+
+def _pace(report: Report) -> str:
+    if is_burst(report.load):
+        return " in a burst"
+    rate = report.load.rate_per_s if report.load and report.load.count > 1 else None
+    return "" if rate is None else f" at {format_rate(rate)}"
+
+
+def latency_name(report: Report) -> str:
+    """`Latency`; of a burst its name says so, for it holds the wait of the artifacts for each other."""
+    return "Latency in a burst" if is_burst(report.load) else "Latency"
 
 
 def marks(report: Report) -> Iterator[str]:
@@ -133,6 +137,11 @@ def marks(report: Report) -> Iterator[str]:
         yield "shared: other runs went on beside it"
     if report.packed:
         yield "packed: several nodes shared one pod"
+
+
+def ignored_lines(report: Report) -> list[str]:
+    """Each field that was asked for and not in force, in a line that can stand alone."""
+    return [f"ignored: {field}" for field in report.ignored]
 
 
 def clock(report: Report) -> str:

@@ -107,6 +107,9 @@ class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
     nodes: list[str]
     version: str
     spec: dict[str, object] = {}
+    """The Subnet document in force."""
+    ignored: list[str] = []
+    """Fields that were asked for and are not in `spec`, `path: why`: the target cannot honour them."""
     state: RunStateName = "queued"
     started_at: float | None = None
     finished_at: float | None = None
@@ -115,6 +118,8 @@ class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
     names: list[str] = []
     """Of the artifacts, in the same order."""
     clock_bound_ms: float = 0.0
+    unix_offset_s: float | None = None
+    """Add it to an event's time for Unix seconds; None in a run of an older p2pnet."""
     context: str = ""
     """Of a copy of a cluster's run: the cluster, by its name in the kubeconfig; empty: the run was made beside this file."""
     namespace: str = ""

@@ -26,17 +26,22 @@ from p2pnet.model.subnet_checks import (
 )
 from p2pnet.model.subnet_reading import find_subnet
 from p2pnet.model.subnet_spec import API_VERSION, Subnet
-from p2pnet.model.subnet_support import unsupported
+from p2pnet.model.subnet_support import IGNORED, ignored, unsupported, without_fields
 from p2pnet.model.subnet_units import Document
 
 __all__ = [
     "API_VERSION",
+    "IGNORED",
     "Subnet",
     "TopologyPlan",
     "client_among",
     "client_specs",
     "default_subnet",
     "digest_of",
+    "honoured",
+    "ignored",
+    "in_force",
+    "kept_annotations",
     "load_subnet",
     "members",
     "subnet_json_schema",
@@ -83,6 +88,30 @@ def to_document(subnet: Subnet) -> dict[str, Any]:
     """The document as JSON values: only what was set, in the words it was set in. `load_subnet` reads it back."""
     document: dict[str, Any] = subnet.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return document
+
+
+def in_force(subnet: Subnet, target: str) -> dict[str, Any]:
+    """The document as a target honours it, as JSON values."""
+    return without_fields(to_document(subnet), (line.partition(":")[0] for line in unsupported(subnet, target)))
+
+
+def honoured(subnet: Subnet, target: str) -> Subnet:
+    """The document without what a target cannot honour, and with an annotation that says what that was.
+
+    Raises SpecError where nothing that makes sense is left.
+    """
+    fields = ignored(subnet, target)
+    if not unsupported(subnet, target):
+        return subnet
+    document = in_force(subnet, target)
+    document["metadata"].setdefault("annotations", {})[IGNORED] = "\n".join(fields)
+    return load_subnet(document)
+
+
+def kept_annotations(annotations: Mapping[str, str] | None) -> dict[str, dict[str, str]]:
+    """What of a document's annotations goes with it wherever it goes: a part of `metadata`, empty when there is nothing."""
+    said = (annotations or {}).get(IGNORED)
+    return {"annotations": {IGNORED: said}} if said else {}
 
 
 def _without_nulls(value: Any) -> Any:

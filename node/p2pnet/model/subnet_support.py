@@ -1,10 +1,19 @@
-"""Which fields of a Subnet a target cannot honour (yet): one table, read by `unsupported`."""
+"""Which fields of a Subnet a target cannot honour (yet): one table, read by `unsupported`. What becomes of a document that
+is wanted all the same: the fields are taken out of it, and what they were is kept beside it.
+"""
 
-from collections.abc import Callable
+import copy
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from p2pnet.model.subnet_checks import topology_of
 from p2pnet.model.subnet_spec import Group, Pod, Subnet
 
+IGNORED = "p2pnet.io/ignored"
+"""Annotation of a document out of which fields were taken: a line `path: why` for each."""
+
+_BELONGS_TO: dict[str, list[str | int]] = {"spec.identity.issuer": ["issuerRef"]}  # makes no sense without it
 _NOT_YET = "is not implemented yet"
 _NO_PODS = "has no meaning here: there are no pods"
 _CLUSTER = {
@@ -60,6 +69,41 @@ def unsupported(subnet: Subnet, target: str, implemented: frozenset[str] = froze
         if feature in refused and feature not in implemented
         for path in used(subnet)
     ]
+
+
+def ignored(subnet: Subnet, target: str) -> list[str]:
+    """`path: why` of every field that somebody asked for and that is not in force on a target."""
+    taken_out = subnet.metadata.annotations.get(IGNORED, "").splitlines()
+    return [*(line.strip() for line in taken_out if line.strip()), *unsupported(subnet, target)]
+
+
+def without_fields(document: dict[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+    """A copy of a document without the fields at these paths, like `spec.groups[0].env`; one that is not there is no matter."""
+    left = copy.deepcopy(document)
+    # From the back, so that an item of a list that goes moves none that is still to go.
+    for path in sorted(paths, key=lambda path: [int(part) for part in re.findall(r"\[(\d+)\]", path)], reverse=True):
+        *way, last = _parts(path)
+        for names in ([last], _BELONGS_TO.get(path, [])):
+            for name in names:
+                _remove(left, [*way, name])
+    return left
+
+
+def _parts(path: str) -> list[str | int]:
+    return [int(part[1:-1]) if part[0] == "[" else part for part in re.findall(r"\[\d+\]|[^.\[]+", path)]
+
+
+def _remove(document: Any, way: list[str | int]) -> None:
+    part: Any = document
+    for key in way[:-1]:
+        try:
+            part = part[key]
+        except (KeyError, IndexError, TypeError):
+            return
+    if isinstance(part, dict):
+        part.pop(way[-1], None)
+    elif isinstance(part, list) and isinstance(way[-1], int) and way[-1] < len(part):
+        del part[way[-1]]
 
 
 def _of_groups(key: str, used: Callable[[Group], object]) -> Callable[[Subnet], list[str]]:

@@ -50,6 +50,18 @@ def parse_rate(text: str) -> float:
     return float(Decimal(match.group(1)) / Decimal(_RATES[match.group(2)]))
 
 
+def parse_throughput(text: str) -> float:
+    """Bytes per second."""
+    size, slash, second = text.strip().rpartition("/") if isinstance(text, str) else ("", "", "")
+    try:
+        if (slash, second) != ("/", "s"):
+            raise SpecError(text)
+        return float(_parse(size, _BYTES, "size", "64KiB"))
+    except SpecError:
+        units = " ".join(f"{unit}/s" for unit in _BYTES)
+        raise SpecError(f"{text!r} is no throughput: write bytes per second, like 5MB/s (units: {units})") from None
+
+
 def parse_share(text: str) -> float:
     """A share between 0 and 1, written in percent."""
     match = re.fullmatch(_NUMBER + r"\s*%", text.strip())
@@ -64,6 +76,11 @@ def format_size(size: float) -> str:
         if size >= scale:
             return f"{size / scale:.3g} {unit}" if size / scale < 1000 else f"{size / scale:.0f} {unit}"
     return f"{size:.0f} B"
+
+
+def format_rate(per_s: float) -> str:
+    """`240/s`, `4.98/s`, `0.05/s`: for people."""
+    return f"{per_s:,.0f}/s" if per_s >= 1000 else f"{per_s:.3g}/s"
 
 
 def format_duration(seconds: float) -> str:

@@ -78,7 +78,7 @@ async def _parts(options: Options, prefix: str, desk: Desk, session: Session) ->
         except ProblemError as error:
             raise _not_held(error, options) from error
         node, offset = part.node or node, offset + len(part.data)
-        session.listener.progress(f"bytes from {node}", offset, part.size)
+        session.listener.progress(f"received from {node}", offset, part.size, octets=True)
         yield part
         if offset >= part.size:
             return

@@ -5,17 +5,19 @@ import contextlib
 import os
 import stat
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from p2pnet.cli import papers
 from p2pnet.cli.documents import RunTicket
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.following import after_loss, follow, outcome_of, report_of
 from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.papers import Papers
 from p2pnet.cli.session import Session
 from p2pnet.cli.subject import Subject, subject_of
 from p2pnet.desk import Desk
-from p2pnet.measure import expectations
+from p2pnet.measure import artifacts_asked, expectations
 from p2pnet.model import limits
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.jobs import Payload, RunRequest, RunState
@@ -43,6 +45,7 @@ class Options:
     shared: bool = False
     label: str = ""
     cancel_on_interrupt: bool = False
+    papers: Papers = field(default_factory=Papers)
 
 
 async def run(options: Options, session: Session) -> Outcome:
@@ -68,11 +71,12 @@ async def run(options: Options, session: Session) -> Outcome:
         return Outcome(ticket, next=session.resume)
     try:
         async with target.desk(options.name) as desk:
-            return outcome_of(report_of(await _followed(options, desk, started.run, session), target), target)
+            outcome = outcome_of(report_of(await _followed(options, desk, started.run, session), target), target)
     except (CommandError, TargetError) as error:
         if target.look(options.name) == "up":
             raise
-        return after_loss(error, started.run, target, options.name)
+        outcome = after_loss(error, started.run, target, options.name)
+    return papers.write(options.papers, outcome, target.state, session)
 
 
 async def _followed(options: Options, desk: Desk, run_id: str, session: Session) -> RunState:
@@ -102,6 +106,13 @@ def _check(options: Options) -> None:
     if options.within_s > 86_400:
         raise CommandError(
             "--within is more than a day", where=f"--within {options.within_s:g}s", todo="write 24h or less"
+        )
+    papers.check(options.papers)
+    if options.papers.wanted() and not options.wait:
+        raise CommandError(
+            f"--no-wait ends before there is a report: {' '.join(options.papers.wanted())} cannot be written",
+            where="p2pnet inject",
+            todo=f"leave one of the two out, or later: p2pnet report {options.name} {next(iter(options.papers.wanted()))} FILE",
         )
     for path in options.files:
         _check_file(path)
@@ -167,7 +178,8 @@ def _check_against(options: Options, subnet: Subject) -> None:
 
 
 def _total(options: Options, subnet: Subject) -> int:
-    return options.count * max(1, len(options.files)) * (len(subnet.nodes) if options.publisher == "all" else 1)
+    payloads = max(1, len(options.files))
+    return artifacts_asked(count=options.count, payloads=payloads, publisher=options.publisher, nodes=len(subnet.nodes))
 
 
 async def _payloads(options: Options, desk: Desk, session: Session) -> list[Payload]:
@@ -179,7 +191,7 @@ async def _payloads(options: Options, desk: Desk, session: Session) -> list[Payl
         name = _artifact_name(path)
 
         def tell(done: int, total: int, name: str = name) -> None:
-            session.listener.progress(f"bytes of {name} sent", done, total)
+            session.listener.progress(f"{name} sent", done, total, octets=True)
 
         payloads.append(Payload(name=name, upload=await desk.upload(path, name, tell)))
     return payloads

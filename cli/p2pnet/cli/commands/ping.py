@@ -52,9 +52,9 @@ async def run(options: Options, session: Session) -> Outcome:
     _check(options)
     plan = _plan(options, session)
     total = len(plan.peers)
-    session.listener.progress("peers", 0, total)
+    session.listener.progress("peers asked", 0, total)
     async with Prober(plan.trust, count=options.count, timeout_s=options.timeout_s) as prober:
-        answers = await prober.probe(plan.peers, lambda done: session.listener.progress("peers", done, total))
+        answers = await prober.probe(plan.peers, lambda done: session.listener.progress("peers asked", done, total))
     document = Pings(trust=plan.trusted, subnet=plan.subnet, pings=[ping for ping, _ in answers])
     if failure := _failure(answers, options, plan):
         return Outcome(document, exit_code=failure.exit_code, failure=failure)

@@ -8,9 +8,9 @@ from typing import Any
 from p2pnet.cli.documents import Objects
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
-from p2pnet.cli.spec_file import check_support, read_spec
+from p2pnet.cli.spec_file import read_spec, supported
 from p2pnet.cli.targets import installation
-from p2pnet.model.subnet import Subnet, to_document
+from p2pnet.model.subnet import Subnet, kept_annotations, to_document
 
 NO_UID = "00000000-0000-0000-0000-000000000000"
 
@@ -25,8 +25,9 @@ class Options:
 
 async def run(options: Options, session: Session) -> Outcome:
     """The Subnet and what follows from it, keys and certificates left out."""
-    subnet = read_spec(options.file, note=session.note)
-    for note in check_support(subnet, "cluster", ignore=options.ignore_unsupported):
+    written = read_spec(options.file, note=session.note)
+    subnet, notes = supported(written, "cluster", ignore=options.ignore_unsupported)
+    for note in notes:
         session.note(note)
     namespace = session.namespace or subnet.metadata.namespace or "default"
     return Outcome(Objects(objects_of(subnet, namespace)), next=(f"p2pnet up --on cluster -f {options.file}",))
@@ -40,8 +41,13 @@ def objects_of(subnet: Subnet, namespace: str) -> list[dict[str, Any]]:
 
     _, node_image = installation.images(installation.manifest())
     document = to_document(subnet)
-    document["metadata"] = {"name": subnet.name, "namespace": namespace}
-    made = plan(Site(subnet, namespace, NO_UID, node_image), Observed(document), datetime.now(UTC))
+    document["metadata"] = {
+        "name": subnet.name,
+        "namespace": namespace,
+        **kept_annotations(subnet.metadata.annotations),
+    }
+    site = Site(subnet, namespace, NO_UID, node_image, annotations=subnet.metadata.annotations)
+    made = plan(site, Observed(document), datetime.now(UTC))
     bodies = [action.body for action in made.actions if isinstance(action, Apply | Create)]
     return [document, *(_public(body) for body in bodies)]
 

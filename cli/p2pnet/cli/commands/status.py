@@ -90,4 +90,4 @@ async def _listing(target: Target) -> SubnetList:
 def _next(status: Status) -> tuple[str, ...]:
     if status.nodes.connected < status.nodes.desired:
         return (f"p2pnet logs {status.name}",)
-    return (f"p2pnet inject {status.name} --size 64KiB --count 20",)
+    return (f"p2pnet inject {status.name} --size 64KiB --count 20 --rate 10/s",)

@@ -11,7 +11,7 @@ from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.machine import this_machine
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
-from p2pnet.cli.spec_file import check_name, check_support, read_spec, with_nodes
+from p2pnet.cli.spec_file import check_name, read_spec, supported, with_nodes
 from p2pnet.cli.targets import Target
 from p2pnet.cli.targets.waiting import awaited, blockers, is_ready
 from p2pnet.cli.trying import check_clients
@@ -46,7 +46,8 @@ async def run(options: Options, session: Session) -> Outcome:
     started = time.monotonic()
     subnet = _wanted(options, target, session)
     target.place(subnet)
-    for note in check_support(subnet, target.kind, ignore=options.ignore_unsupported):
+    subnet, notes = supported(subnet, target.kind, ignore=options.ignore_unsupported)
+    for note in notes:
         session.note(note)
     within_s = options.timeout_s or subnet.spec.ready.within.seconds
     session.interrupted_note = f"interrupted: {subnet.name} is not up yet"
@@ -63,7 +64,7 @@ async def run(options: Options, session: Session) -> Outcome:
     _say(session, subnet.name, did, time.monotonic() - started if options.wait else None)
     if not options.wait:
         return Outcome(status, next=(f"p2pnet status {subnet.name} --watch",))
-    return Outcome(status, next=(f"p2pnet inject {subnet.name} --size 64KiB --count 20",))
+    return Outcome(status, next=(f"p2pnet inject {subnet.name} --size 64KiB --count 20 --rate 10/s",))
 
 
 async def _await(options: Options, subnet: Subnet, target: Target, session: Session, deadline: float) -> Status:

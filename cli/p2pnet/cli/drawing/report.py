@@ -1,14 +1,14 @@
 """The report of a run as a person reads it: reach, latency, cost, outliers, verdict."""
 
-import re
-
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from p2pnet.cli.drawing import text
 from p2pnet.cli.failure import clean
+from p2pnet.measure import most_telling
+from p2pnet.measure.wording import is_burst, load_parts, measured, offered, throughput_parts
 from p2pnet.model.ids import DEFAULT_CLIENT
-from p2pnet.model.report import ExpectationResult, NodeReceipts, Report
+from p2pnet.model.report import NodeReceipts, Report
 from p2pnet.model.units import format_size
 
 OUTLIERS = 5
@@ -16,12 +16,15 @@ VERDICT_STYLE = {"pass": "bold green", "fail": "bold red", "invalid": "bold mage
 
 
 def draw(report: Report, width: int, *, ascii_only: bool) -> RenderableType:
-    """Some seven lines, fewer when nothing was measured."""
+    """Some nine lines, fewer when nothing was measured."""
     lines = [
         *text.flow("run", _headline(report, ascii_only=ascii_only), width),
+        *text.flow("load", [*load_parts(report.load)] if report.load else [], width),
+        *text.ignored_lines(report.ignored, width),
         *text.flow("reach", _reach(report, width, ascii_only=ascii_only), width),
         *text.flow("latency", _latency(report), width),
         *text.flow("cdf", _distribution(report, ascii_only=ascii_only), width),
+        *text.flow("rate", [*throughput_parts(report)], width),
         *text.flow("missing", _missing(report), width, style="bold yellow"),
         *text.flow("artifact", _artifacts(report), width),
     ]
@@ -37,12 +40,13 @@ def _headline(report: Report, *, ascii_only: bool) -> list[Text | str]:
         size = f" of {format_size(report.payload_bytes / report.artifacts)}"
     host = "one host" if report.clock_bound_ms == 0 else "clocks compared"
     marks = [mark for mark, set_ in (("shared", report.shared), ("packed", report.packed)) if set_]
+    client = f"client {report.client}" if report.load is None and report.client != DEFAULT_CLIENT else ""
     return [
         Text(report.run, style="bold cyan"),
         Text(clean(report.label), style="bold"),
         f"{text.plural(report.artifacts, 'artifact')}{size} to {text.plural(report.nodes, 'node')}",
         _publishers(report),
-        f"client {report.client}" if report.client != DEFAULT_CLIENT else "",
+        client,
         f"clock {within}{report.clock_bound_ms:.1f} ms ({host})",
         report.state if report.state != "finished" else "",
         *(Text(mark, style="yellow") for mark in marks),
@@ -50,13 +54,14 @@ def _headline(report: Report, *, ascii_only: bool) -> list[Text | str]:
 
 
 def _publishers(report: Report) -> str:
+    seed = "" if report.load else f" (seed {report.seed})"
     match report.publishers:
         case []:
-            return f"seed {report.seed}"
+            return "" if report.load else f"seed {report.seed}"
         case [one]:
-            return f"from {one} (seed {report.seed})"
+            return f"from {one}{seed}"
         case many:
-            return f"from {len(many)} nodes (seed {report.seed})"
+            return f"from {len(many)} nodes{seed}"
 
 
 def _reach(report: Report, width: int, *, ascii_only: bool) -> list[Text | str]:
@@ -85,7 +90,8 @@ def _latency(report: Report) -> list[Text | str]:
     drawn = Text("  ").join(Text.assemble((f"{name} ", "dim"), text.milliseconds(value)) for name, value in named)
     hops = f"hops p50 {text.count(report.hops.p50)} max {text.count(report.hops.max)}"
     negative = f"{report.negative_latencies} negative" if report.negative_latencies else ""
-    return [drawn, hops, Text(negative, style="yellow")]
+    under = Text(f"in {offered(report.load)}", style="dim") if report.load and is_burst(report.load) else ""
+    return [drawn, hops, under, Text(negative, style="yellow")]
 
 
 def _distribution(report: Report, *, ascii_only: bool) -> list[Text | str]:
@@ -121,8 +127,12 @@ def _artifacts(report: Report) -> list[Text | str]:
     ids = report.artifact_ids
     if not ids:
         return []
-    more = f"and {len(ids) - 1} more (see -o json)" if len(ids) > 1 else ""
-    return [Text(ids[0], style="cyan"), more]
+    telling = most_telling(report)
+    if len(ids) == 1:
+        return [Text(telling, style="cyan")]
+    missed = report.reach.delivered < report.reach.expected - report.unknown
+    why = "" if not report.slowest else "missed most" if missed else "slowest"
+    return [Text(telling, style="cyan"), why, f"and {len(ids) - 1} more (see -o json)"]
 
 
 def _verdict(report: Report, width: int) -> list[Text]:
@@ -132,19 +142,8 @@ def _verdict(report: Report, width: int) -> list[Text]:
     for reason in report.invalid:
         lines += text.flow(label if not lines else "", [reason], width, style=style)
     for result in report.expectations:
+        value = measured(result) if result.value is None else f"measured {measured(result)}"
         mark = "ok  " if result.ok else "MISS"
-        part = Text.assemble((mark, "green" if result.ok else "red"), f" {result.expr}  ({_measured(result)})")
+        part = Text.assemble((mark, "green" if result.ok else "red"), f" {result.expr}  ({value})")
         lines += text.flow(label if not lines else "", [part], width, style=style)
     return lines or [Text(label, style=style)]
-
-
-def _measured(result: ExpectationResult) -> str:
-    """The value with the unit the expression was written in; a miss is infinite."""
-    if result.value is None:
-        return "no finite value"
-    unit = _UNIT.search(result.expr)
-    value = f"{result.value:.0f}" if result.value >= 1000 else f"{result.value:.4g}"
-    return f"measured {value}{unit[1] if unit else ''}"
-
-
-_UNIT = re.compile(r"[<>=!]\s*[0-9.]+\s*([a-z%]+)")

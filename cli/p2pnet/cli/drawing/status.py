@@ -119,6 +119,7 @@ def _counts(status: Status, width: int, now: float) -> list[Text]:
         if alarming and condition.type not in REPEATED:
             why = ": ".join(filter(None, (condition.reason, condition.message)))
             lines += text.flow("", [Text(f"{condition.type}={condition.status}", style="yellow"), why], width)
+    lines += text.ignored_lines(status.ignored, width)
     if status.expires_at:
         lines += text.flow("expires", [status.expires_at], width, style="yellow")
     return lines

@@ -12,6 +12,7 @@ from p2pnet.cli.failure import clean
 from p2pnet.model.units import format_duration
 
 LABEL_CELLS = 9
+IGNORED_MAX = 5
 DASH = "-"
 
 
@@ -94,6 +95,17 @@ def flow(label: str, parts: Sequence[Text | str], width: int, style: str = "bold
         current = Text.assemble(current, "" if empty else "   ", piece)
         empty = False
     return [] if empty else [*lines, current]
+
+
+def ignored_lines(fields: Sequence[str], width: int) -> list[Text]:
+    """Fields of the document that are not in force, a line each; some, where there are many."""
+    shown = list(fields[:IGNORED_MAX])
+    if len(fields) > len(shown):
+        shown.append(f"and {len(fields) - len(shown)} more (see -o json)")
+    lines: list[Text] = []
+    for field in shown:
+        lines += flow("" if lines else "ignored", [field], width, style="bold yellow")
+    return lines
 
 
 def _short(parts: Sequence[Text | str], room: int) -> list[Text | str]:

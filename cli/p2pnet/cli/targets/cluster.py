@@ -19,7 +19,7 @@ from p2pnet.desk.kube import Kube, KubeError
 from p2pnet.desk.proxy import RETRY_S, LabAwayError
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.jobs import RunFile
-from p2pnet.model.subnet import Subnet, to_document
+from p2pnet.model.subnet import Subnet, kept_annotations, to_document
 
 API = "/apis/p2pnet.io/v1alpha1"
 POLL_S = 0.5
@@ -185,7 +185,8 @@ class ClusterTarget:
 
     def _apply(self, document: dict[str, Any]) -> None:
         name = document["metadata"]["name"]
-        body = {**document, "metadata": {"name": name, "namespace": self.kube.namespace}}
+        kept = kept_annotations(document["metadata"].get("annotations"))
+        body = {**document, "metadata": {"name": name, "namespace": self.kube.namespace, **kept}}
         try:
             self.kube.apply(self._path(name), body)
         except KubeError as error:

@@ -15,6 +15,7 @@ from p2pnet.desk.proxy import RETRY_S, LabAwayError, ProxyWire
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.jobs import LogLine, RunRequest, RunState
 from p2pnet.model.report import Status
+from p2pnet.model.subnet import kept_annotations
 
 FOLLOW_S = 90.0  # how long a run is followed while its lab is away: the operator has started another one by then
 PAUSE_S = 1.0
@@ -78,6 +79,7 @@ class ClusterDesk(Desk):
         """The Subnet object's document."""
         thing = await asyncio.to_thread(self._look)
         metadata = {key: thing["metadata"][key] for key in ("name", "namespace")}
+        metadata |= kept_annotations(thing["metadata"].get("annotations"))
         return {key: thing[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": metadata}
 
     async def patch_spec(self, document: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from p2pnet.model.report import CertificateCounts, Condition, LinkCounts, MemberStatus, NodeCounts, Status
-from p2pnet.model.subnet import Subnet, load_subnet, members, topology_of
+from p2pnet.model.subnet import Subnet, ignored, kept_annotations, load_subnet, members, topology_of
 
 Object = dict[str, Any]
 
@@ -21,7 +21,9 @@ ROLE_LABEL = "p2pnet.io/role"
 
 def document_of(thing: Object) -> Subnet:
     """The document in a Subnet object. Raises SpecError."""
-    metadata = {"name": _meta(thing).get("name"), "namespace": _meta(thing).get("namespace")}
+    found = _meta(thing)
+    kept = kept_annotations(found.get("annotations"))
+    metadata = {"name": found.get("name"), "namespace": found.get("namespace"), **kept}
     spec = thing.get("spec") or {}
     return load_subnet({"apiVersion": thing["apiVersion"], "kind": thing["kind"], "metadata": metadata, "spec": spec})
 
@@ -49,6 +51,7 @@ def status_without_lab(thing: Object, pods: list[Object], why: str) -> Status:
         links=LinkCounts(edge_count(subnet), 0),
         certificates=CertificateCounts(int(certificates.get("issued") or 0), certificates.get("earliestExpiry")),
         conditions=[Condition(LAB_AWAY, "True", "LabAway", why)], members=lines, up_since=_created(thing),
+        ignored=ignored(subnet, "cluster"),
     )  # fmt: skip
     return with_cluster(status, thing, pods)
 

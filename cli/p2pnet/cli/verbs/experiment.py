@@ -9,8 +9,13 @@ import typer
 from p2pnet.cli import completing, options
 from p2pnet.cli.app import Command, verb
 
+EXPECT_HELP = (
+    "What must hold, like 'p95 <= 800ms' or 'throughput >= 5MB/s'; repeatable. reach == 100% must hold too, unless one"
+    " names reach."
+)
 
-@verb("p2pnet inject demo --size 64KiB --count 20 --expect 'p95 <= 800ms'")
+
+@verb("p2pnet inject demo --size 64KiB --count 20 --rate 10/s --expect 'p95 <= 800ms'")
 def inject(
     name: options.Name,
     *,
@@ -26,7 +31,7 @@ def inject(
     within: options.Within = None,
     expect: Annotated[
         list[str] | None,
-        typer.Option("--expect", metavar="EXPR", help="Repeatable.  [default: reach == 100%]", show_default=False),
+        typer.Option("--expect", metavar="EXPR", help=EXPECT_HELP, show_default=False),
     ] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the run's id and end.")] = False,
     shared: Annotated[bool, typer.Option("--shared", help="Run beside other runs; the report says so.")] = False,
@@ -34,12 +39,17 @@ def inject(
     cancel_on_interrupt: Annotated[
         bool, typer.Option("--cancel-on-interrupt", help="Ctrl-C stops the run instead of leaving it.")
     ] = False,
+    html: options.Html = None,
+    junit: options.Junit = None,
+    md: options.Markdown = None,
+    csv: options.Csv = None,
 ) -> Command:
     """Publish artifacts and report.
 
     Follows them until every node has them; Ctrl-C leaves the run to go on.
     """
     from p2pnet.cli.commands import inject as command
+    from p2pnet.cli.papers import Papers
 
     chosen = command.Options(
         name=name,
@@ -56,6 +66,7 @@ def inject(
         shared=shared,
         label=label,
         cancel_on_interrupt=cancel_on_interrupt,
+        papers=Papers(html=html, junit=junit, md=md, csv=csv),
     )
     return partial(command.run, chosen)
 
@@ -68,6 +79,7 @@ def report(
     html: options.Html = None,
     junit: options.Junit = None,
     md: options.Markdown = None,
+    csv: options.Csv = None,
 ) -> Command:
     """Show the report of a run.
 
@@ -76,7 +88,8 @@ def report(
     from p2pnet.cli.commands import report as command
     from p2pnet.cli.papers import Papers
 
-    return partial(command.run, command.Options(name=name, run=run, papers=Papers(html=html, junit=junit, md=md)))
+    papers = Papers(html=html, junit=junit, md=md, csv=csv)
+    return partial(command.run, command.Options(name=name, run=run, papers=papers))
 
 
 @verb("p2pnet trace demo photo.jpg")

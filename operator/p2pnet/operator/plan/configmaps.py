@@ -7,7 +7,7 @@ import msgspec
 from p2pnet import topology
 from p2pnet.model.config import BroadcastSettings, NodeConfig
 from p2pnet.model.registry import Member, Membership, Registry, Removed
-from p2pnet.model.subnet import client_specs, to_document, topology_of
+from p2pnet.model.subnet import client_specs, kept_annotations, to_document, topology_of
 from p2pnet.operator.api import CONFIG_MAP, Object
 from p2pnet.operator.intents import digest
 from p2pnet.operator.site import HEALTH_PORT, PORT_BASE, Observed, Site
@@ -83,8 +83,9 @@ def config_map(site: Site) -> Object:
 
 
 def document(site: Site) -> Object:
-    """The document as the lab is told it."""
-    return {**to_document(site.subnet), "metadata": {"name": site.name, "namespace": site.namespace}}
+    """The document as the lab is told it, with the word on what is ignored."""
+    metadata = {"name": site.name, "namespace": site.namespace, **kept_annotations(site.annotations)}
+    return {**to_document(site.subnet), "metadata": metadata}
 
 
 def node_config(site: Site) -> dict[str, object]:
