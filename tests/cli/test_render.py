@@ -17,6 +17,9 @@ from p2pnet.cli.documents import (
     Fetched,
     Installation,
     JsonSchema,
+    KeptRun,
+    KeptRuns,
+    KeptWithin,
     LogLine,
     LogLines,
     Objects,
@@ -121,6 +124,28 @@ def every_document(drawings: dict[str, Document]) -> list[Document]:
             ]
         ),
         RunTicket(run="r-1", subnet="demo", target="local", state="queued", artifacts=1),
+        KeptRuns(
+            runs=[
+                KeptRun(
+                    run="r-1",
+                    subnet="demo",
+                    target="local",
+                    state="finished",
+                    verdict="pass",
+                    label="base\x1b[2J",
+                    nodes=3,
+                    artifacts=1,
+                    created_at=0.0,
+                    bytes=9,
+                )
+            ],
+            matched=1,
+            kept=1,
+            kept_bytes=9,
+            within=KeptWithin(runs=500, bytes=5 << 30),
+            removed=["r-0"],
+            freed_bytes=7,
+        ),
         Fetched(subnet="demo", artifact="3f" * 32, name="photo.jpg", size=3, node="node-1", file="photo.jpg"),
         Withdrawal(subnet="demo", artifact="3f" * 32, held=1, nodes=["node-1"]),
         Removal(removed=["demo"], absent=["other"]),

@@ -84,6 +84,10 @@ class Kube:
         found = (chosen.get("context") or {}).get("namespace")
         return cls(settings, context=chosen["name"], namespace=namespace or found or "default")
 
+    def elsewhere(self, namespace: str) -> "Kube":
+        """Another namespace of the same context."""
+        return Kube(self.configuration, context=self.context, namespace=namespace)
+
     @property
     def server(self) -> str:
         """The URL of the API server."""

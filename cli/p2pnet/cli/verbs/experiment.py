@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from p2pnet.cli import options
+from p2pnet.cli import completing, options
 from p2pnet.cli.app import Command, verb
 
 EXPECT_HELP = (
@@ -25,18 +25,8 @@ def inject(
     size: options.Size = None,
     count: Annotated[int, typer.Option("--count", min=1, metavar="N", help="How often to publish each.")] = 1,
     rate: options.Rate = None,
-    publisher: Annotated[
-        str, typer.Option("--from", metavar="NODE|random|all", help="Who publishes; `all`: every node its own.")
-    ] = "random",
-    client: Annotated[
-        str | None,
-        typer.Option(
-            "--client",
-            metavar="CLIENT",
-            help="Whose artifacts they become.  [default: blob, else the first of spec.clients]",
-            show_default=False,
-        ),
-    ] = None,
+    publisher: options.Publisher = "random",
+    client: options.Client = None,
     seed: options.Seed = None,
     within: options.Within = None,
     expect: Annotated[
@@ -45,16 +35,7 @@ def inject(
     ] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the run's id and end.")] = False,
     shared: Annotated[bool, typer.Option("--shared", help="Run beside other runs; the report says so.")] = False,
-    label: Annotated[
-        str,
-        typer.Option(
-            "--label",
-            metavar="TEXT",
-            parser=options.label,
-            help="A name for the run; runs with one are not removed to make room.",
-            show_default=False,
-        ),
-    ] = "",
+    label: options.Label = "",
     cancel_on_interrupt: Annotated[
         bool, typer.Option("--cancel-on-interrupt", help="Ctrl-C stops the run instead of leaving it.")
     ] = False,
@@ -139,7 +120,13 @@ def get(
     ] = None,
     node: Annotated[
         str | None,
-        typer.Option("--node", metavar="NODE", help="Whose bytes.  [default: not the publisher's]", show_default=False),
+        typer.Option(
+            "--node",
+            metavar="NODE",
+            help="Whose bytes.  [default: not the publisher's]",
+            show_default=False,
+            autocompletion=completing.nodes,
+        ),
     ] = None,
 ) -> Command:
     """Get an artifact from a node.
