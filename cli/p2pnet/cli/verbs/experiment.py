@@ -20,7 +20,12 @@ def inject(
     name: options.Name,
     *,
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Artifacts to publish.", show_default=False)
+        list[Path] | None,
+        typer.Argument(
+            metavar="[FILE]...",
+            help="Artifacts to publish; - is stdin, pipes are read to their end.",
+            show_default=False,
+        ),
     ] = None,
     size: options.Size = None,
     count: Annotated[int, typer.Option("--count", min=1, metavar="N", help="How often to publish each.")] = 1,
