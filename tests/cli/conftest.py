@@ -20,8 +20,10 @@ from p2pnet.cli.render import Output
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Sight
 from p2pnet.desk import Desk, Downloaded, ProblemError, State
+from p2pnet.desk.heads import RunHead
 from p2pnet.model.events import Collected
 from p2pnet.model.jobs import LogLine, Problem, Progress, RunFile, RunRequest, RunState, Withdrawal
+from p2pnet.model.registry import Member, Membership, Registry
 from p2pnet.model.report import (
     CertificateCounts,
     LinkCounts,
@@ -32,7 +34,7 @@ from p2pnet.model.report import (
     RunSummary,
     Status,
 )
-from p2pnet.model.subnet import Subnet, default_subnet, load_subnet, to_document
+from p2pnet.model.subnet import Subnet, default_subnet, load_subnet, members, to_document
 
 NOW = 1_795_292_000.0  # 2026-11-21T20:13:20Z
 
@@ -98,8 +100,15 @@ class FakeDesk:
     async def summary(self) -> Status:
         return self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
 
+    async def runs(self) -> list[RunState]:
+        return self.states
+
     async def spec(self) -> dict[str, Any]:
         return to_document(self.subnet)
+
+    async def members(self) -> Membership:
+        names = [name for name, _ in members(self.subnet)]
+        return Membership(Registry(1, [Member(name, f"spiffe://x/{name}") for name in names]))
 
     async def written(self) -> dict[str, Any]:
         return await self.spec()
@@ -163,12 +172,15 @@ class FakeTarget:
     def names(self) -> list[str]:
         return [] if self.sight == "absent" else [self.fake.subnet.name]
 
+    def place_of(self, name: str) -> tuple[str | None, str | None]:
+        return None, None
+
     def look(self, name: str) -> Sight:
         return self.sight if name == self.fake.subnet.name else "absent"
 
     async def collect(self, name: str) -> None: ...
 
-    def made(self, run: RunFile) -> bool:
+    def made(self, run: RunFile | RunHead) -> bool:
         return run.subnet == self.fake.subnet.name
 
     def place(self, subnet: Subnet) -> None: ...

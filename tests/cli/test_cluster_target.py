@@ -18,6 +18,7 @@ from tests.cli.fake_kube import BEARER, FakeKube
 from p2pnet.cli.targets import cluster, cluster_desk, installation
 from p2pnet.desk import State, archive, proxy
 from p2pnet.model.jobs import Problem, RunFile, RunRequest, RunState
+from p2pnet.model.registry import Member, Membership, Registry
 from p2pnet.model.report import Condition, Report, Status
 from p2pnet.model.subnet import default_subnet, to_document
 from p2pnet.trust import Authority
@@ -57,6 +58,9 @@ class FakeLab:
                 return 200, self.status
             case "GET", ["spec"]:
                 return 200, self.document
+            case "GET", ["members"]:
+                members = [Member(f"node-{index}", f"spiffe://x/node-{index}") for index in range(3)]
+                return 200, Membership(Registry(1, members))
             case "POST", ["runs"]:
                 return 202, msgspec.structs.replace(self.state, state="running", report=None, cursor=1)
             case "GET", ["runs"]:
@@ -226,7 +230,8 @@ def test_a_name_is_looked_up_here_and_then_in_the_current_context(
     assert found.code == 0
     assert "context fake" in found.err
     assert json.loads(found.out)["target"] == "cluster"
-    assert json.loads(p2pnet("status", "-o", "json").out)["name"] == "demo"
+    [line] = json.loads(p2pnet("status", "-o", "json").out)["subnets"]
+    assert (line["name"], line["target"], line["context"], line["namespace"]) == ("demo", "cluster", "fake", "default")
 
     state.subnet("demo").make().document.write_text(json.dumps(to_document(default_subnet("demo", 3))))
     both = p2pnet("status", "demo")
@@ -383,6 +388,17 @@ def test_install_applies_the_definition_first_and_waits_for_it(kube: FakeKube, p
     }
     assert environment["P2PNET_NODE_IMAGE"] == "mine/node:1"
     assert json.loads(ended.out)["applied"][1] == "CustomResourceDefinition subnets.p2pnet.io"
+
+
+@pytest.mark.parametrize("verb", ["install", "uninstall"])
+def test_the_operator_is_installed_into_its_own_namespace_and_no_other(kube: FakeKube, p2pnet, verb: str) -> None:
+    kube.installed = verb == "uninstall"
+    ended = p2pnet(verb, "-n", "team")
+
+    assert ended.code == 2
+    assert "namespace p2pnet-system" in ended.err
+    assert kube.applied == []
+    assert p2pnet(verb, "-n", "p2pnet-system").code == 0
 
 
 def test_uninstall_refuses_while_there_are_subnets_and_orphan_leaves_their_definition(kube: FakeKube, p2pnet) -> None:

@@ -15,11 +15,11 @@ from p2pnet.cli.commands import down, get, inject, logs, report, status, trace, 
 from p2pnet.cli.documents import Fetched, LogLines, Removal, RunTicket, SubnetList, Trace, Withdrawal
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.papers import Papers
-from p2pnet.cli.render import Output
+from p2pnet.cli.render import Output, render
 from p2pnet.cli.session import Session
 from p2pnet.desk import archive
 from p2pnet.model.events import Collected, EventKind
-from p2pnet.model.jobs import LogLine, RunFile, RunRequest
+from p2pnet.model.jobs import LogLine, RunFile, RunRequest, RunState
 from p2pnet.model.report import Report, Status
 from p2pnet.model.subnet import default_subnet, load_subnet
 
@@ -522,6 +522,42 @@ class TestTheRest:
             ("other", "dead", None),
         ]
 
+    @pytest.mark.parametrize("output", [Output.JSON, Output.YAML, Output.NDJSON])
+    @pytest.mark.parametrize("names", [[], ["demo"], ["demo", "other"]])
+    async def test_status_without_a_name_has_one_shape_for_machines(
+        self, target: Any, session: Session, names: list[str], output: Output
+    ) -> None:
+        target.names = lambda: names
+        session.output = output
+
+        outcome = await status.run(status.Options(), session)
+
+        assert isinstance(outcome.document, SubnetList)
+        assert [line.name for line in outcome.document.subnets] == names
+        assert outcome.exit_code == (0 if names else 3)
+        lines = [json.loads(line) for line in render(outcome.document, Output.NDJSON).splitlines()]
+        assert [line["schema"] for line in lines] == ["p2pnet.io/subnet-line/v1"] * len(names)
+
+    async def test_the_only_subnet_is_drawn_whole_for_people(self, session: Session) -> None:
+        assert isinstance((await status.run(status.Options(), session)).document, Status)
+
+    async def test_a_watch_without_a_name_shows_the_list_as_it_changes(
+        self, target: Any, session: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(status, "WATCH_S", 0.0)
+        names: list[str] = []
+        target.names = lambda: list(names)
+        session.output = Output.NDJSON
+        task = asyncio.create_task(status.run(status.Options(watch=True), session))
+        await asyncio.sleep(0)
+        names += ["demo", "other"]
+        while len(session.stdout.getvalue().splitlines()) < 2:  # type: ignore[attr-defined]
+            await asyncio.sleep(0)
+        task.cancel()
+
+        shown = [json.loads(line)["name"] for line in session.stdout.getvalue().splitlines()]  # type: ignore[attr-defined]
+        assert shown[:2] == ["demo", "other"]
+
     async def test_a_watch_off_a_terminal_prints_what_changes(
         self, target: Any, session: Session, make_status: Callable[..., Status], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -540,12 +576,31 @@ class TestTheRest:
         assert [line["nodes"]["connected"] for line in lines] == [1, 3]
 
     async def test_down_twice_ends_well(self, target: Any, session: Session) -> None:
-        first = await down.run(down.Options(name="demo"), session)
+        first = await down.run(down.Options(name="demo", yes=True), session)
         second = await down.run(down.Options(name="demo"), session)
 
         assert first.document == Removal(removed=["demo"])
         assert second.document == Removal(removed=[], absent=["demo"])
         assert first.exit_code == second.exit_code == 0
+
+    async def test_down_where_nobody_can_be_asked_wants_a_yes(self, target: Any, session: Session) -> None:
+        target.fake.states = []
+        with pytest.raises(CommandError, match="this removes demo, and nobody can be asked") as caught:
+            await down.run(down.Options(name="demo"), session)
+
+        assert caught.value.exit_code == 2
+        assert caught.value.todo == "say yes: p2pnet down demo --yes"
+        assert target.removed == []
+
+    async def test_an_open_run_is_named_before_its_subnet_is_removed(self, target: Any, session: Session) -> None:
+        running = RunState("r-7", "running", RunRequest([]), 1.0)
+        target.fake.states = [running, RunState("r-6", "finished", RunRequest([]), 0.0)]
+        with pytest.raises(CommandError, match=f"this removes demo with its open run {running.run},"):
+            await down.run(down.Options(name="demo"), session)
+
+        await down.run(down.Options(name="demo", yes=True), session)
+
+        assert f"demo is taken down under its open run {running.run}: invalid" in session.stderr.getvalue()  # type: ignore[attr-defined]
 
     async def test_down_without_a_name_refuses_to_choose(self, target: Any, session: Session) -> None:
         target.names = lambda: ["one", "two"]

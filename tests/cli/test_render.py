@@ -105,7 +105,21 @@ def test_a_drawing_is_as_it_stands_in_golden(drawings: dict[str, Document], now:
 def every_document(drawings: dict[str, Document]) -> list[Document]:
     return [
         *drawings.values(),
-        SubnetList(subnets=[SubnetLine("demo", "local", "up", 3, 3, 3, 3, 0.0), SubnetLine("old", "local", "dead")]),
+        SubnetList(
+            subnets=[
+                SubnetLine(
+                    name="demo",
+                    target="local",
+                    state="up",
+                    desired=3,
+                    connected=3,
+                    links_expected=3,
+                    links_up=3,
+                    up_since=0.0,
+                ),
+                SubnetLine(name="old", target="local", state="dead"),
+            ]
+        ),
         RunTicket(run="r-1", subnet="demo", target="local", state="queued", artifacts=1),
         Fetched(subnet="demo", artifact="3f" * 32, name="photo.jpg", size=3, node="node-1", file="photo.jpg"),
         Withdrawal(subnet="demo", artifact="3f" * 32, held=1, nodes=["node-1"]),
@@ -144,7 +158,9 @@ def test_json_yaml_and_ndjson_say_the_same(report: Report) -> None:
 
 
 def test_a_list_is_one_line_per_item_in_ndjson() -> None:
-    listing = SubnetList(subnets=[SubnetLine("a", "local", "up"), SubnetLine("b", "local", "dead")])
+    listing = SubnetList(
+        subnets=[SubnetLine(name="a", target="local", state="up"), SubnetLine(name="b", target="local", state="dead")]
+    )
 
     assert [json.loads(line)["name"] for line in render(listing, Output.NDJSON).splitlines()] == ["a", "b"]
 
@@ -187,3 +203,21 @@ def test_parts_of_a_line_are_broken_between_and_never_within(report: Any) -> Non
     lines = text.flow("label", ["a" * 30, "b" * 30, "", "c" * 30], 80)
 
     assert [line.plain for line in lines] == [f"label    {'a' * 30}   {'b' * 30}", f"         {'c' * 30}"]
+
+
+@pytest.mark.parametrize("height", [5, 8, 10, 15, 24, 40])
+@pytest.mark.parametrize("nodes", [3, 12, 30, 100])
+def test_a_watched_status_fits_its_window_and_keeps_the_counts(
+    make_status: Callable[..., Status], nodes: int, height: int
+) -> None:
+    status = make_status(nodes, connected=nodes - 2)
+    lines = render(status, Output.TABLE, width=80, height=height).splitlines()
+
+    assert len(lines) < height
+    assert lines[0].startswith("subnet   demo")
+    rows = sum(line.startswith("node-") for line in lines)
+    if nodes <= 30:
+        assert rows >= nodes or any(" more" in line for line in lines)
+    if height >= 15 and nodes <= 30:
+        shown = " ".join(lines)
+        assert all(f"node-{index} " in shown for index in (nodes - 2, nodes - 1)), "the odd ones come first"

@@ -140,6 +140,38 @@ def test_help_of_each_verb_ends_with_one_example_of_it(p2pnet: Callable[..., Any
     assert ended.out.rstrip().splitlines()[-1].strip().startswith(f"p2pnet {verb}")
 
 
+def _help(p2pnet: Callable[..., Any], verb: str) -> str:
+    return " ".join(p2pnet(verb, "--help").out.split())
+
+
+def test_only_what_waits_for_a_connected_subnet_says_so(p2pnet: Callable[..., Any]) -> None:
+    assert [verb for verb in VERBS if "to be connected" in _help(p2pnet, verb)] == ["up"]
+    assert "--timeout DURATION How long to wait until the cluster knows Subnets." in _help(p2pnet, "install")
+
+
+def test_the_options_of_a_place_fit_what_a_verb_is_about(p2pnet: Callable[..., Any]) -> None:
+    said = {verb: _help(p2pnet, verb) for verb in VERBS}
+    placed = {verb for verb, text in said.items() if "--on <" in text}
+    assert placed == set(VERBS) - {"schema", "render"}
+    assert {verb for verb in VERBS if "lives" in said[verb]}.isdisjoint({"up", "doctor", "install", "uninstall"})
+    assert {verb for verb in VERBS if "--namespace" not in said[verb]} == {"schema"}
+    for verb in placed:
+        assert f"[default: the current one] -h, --help Show this message and exit. {_example(said[verb])}" in said[verb]
+
+
+def _example(text: str) -> str:
+    return text[text.index("Example: ") :]
+
+
+def test_a_place_is_refused_where_it_would_be_passed_over(p2pnet: Callable[..., Any]) -> None:
+    for words in (
+        ("schema", "report", "--on", "local"),
+        ("schema", "report", "-n", "team"),
+        ("render", "--context", "prod"),
+    ):
+        assert p2pnet(*words).code == 2
+
+
 def test_help_lists_every_verb_and_version_prints_one_line(p2pnet: Callable[..., Any]) -> None:
     ended = p2pnet("--help")
 

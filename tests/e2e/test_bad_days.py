@@ -263,10 +263,10 @@ def test_a_damaged_run_is_named_and_hides_no_other(settled: Any) -> None:
     (folder / "summary.json").write_text("garbage")
     what, _, advice = settled.run("report", "demo", bad, code=2, inside=True).error
     assert str(folder / "summary.json") in what
-    assert str(folder / "events.ndjson") in advice
+    assert str(folder / "events.ndjson.gz") in advice
     assert settled.document("report", "demo", good)["run"] == good
     (folder / "summary.json").write_bytes(report)
-    (folder / "events.ndjson").write_text('garbage\n{"half')
+    (folder / "events.ndjson.gz").write_bytes(b"garbage")
     assert settled.document("report", "demo", bad)["verdict"] == "pass"
     (folder / "run.json").write_text("garbage")
     what, where, _ = settled.run("report", "demo", bad, code=2, inside=True).error

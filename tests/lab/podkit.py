@@ -16,7 +16,7 @@ import msgspec
 from tests.ports import free_port, ports_in_a_row
 
 from p2pnet.desk import Desk
-from p2pnet.desk.http import Wire
+from p2pnet.desk.aio import AioWire
 from p2pnet.lab.pod import Mounts
 from p2pnet.model.config import NodeConfig, write_node_config
 from p2pnet.model.ids import lab_uri, member_uri
@@ -139,7 +139,9 @@ def ports_of_a_pod(nodes: int) -> list[int]:
 
 @contextlib.asynccontextmanager
 async def desk_at(port: int, token: str = TOKEN) -> AsyncIterator[Desk]:
-    async with Desk(Wire(aiohttp.TCPConnector(), f"http://127.0.0.1:{port}", "the lab", {TOKEN_HEADER: token})) as desk:
+    async with Desk(
+        AioWire(aiohttp.TCPConnector(), f"http://127.0.0.1:{port}", "the lab", {TOKEN_HEADER: token})
+    ) as desk:
         yield desk
 
 

@@ -1,12 +1,13 @@
 """Runs as jobs, against fake nodes: the whole way from POST to the files on disk."""
 
 import asyncio
+import gzip
 import json
 
 import msgspec
 import pytest
 
-from p2pnet.desk import Desk, ProblemError, archive
+from p2pnet.desk import Desk, ProblemError, archive, retention
 from p2pnet.measure import load_of
 from p2pnet.model.control import Refusal
 from p2pnet.model.jobs import Payload, RunRequest, RunState
@@ -22,8 +23,9 @@ async def finished(desk: Desk, request: RunRequest, key: str = "k") -> RunState:
     return [state async for state in desk.follow(started.run)][-1]
 
 
-async def test_a_run_delivers_reports_and_leaves_five_files(desk, state):
+async def test_a_run_delivers_reports_and_leaves_six_files(desk, lab, state):
     ended = await finished(desk, generated(count=5, seed=7))
+    await lab.runs.settled()
     assert ended.state == "finished"
     report = ended.report
     assert (report.verdict, report.invalid) == ("pass", [])
@@ -32,7 +34,7 @@ async def test_a_run_delivers_reports_and_leaves_five_files(desk, state):
     assert report.bytes.payload == 1000
     assert report.clock_bound_ms >= 0
     assert {path.name for path in state.run(ended.run).iterdir()} == {
-        "events.ndjson", "junit.xml", "report.html", "run.json", "summary.json"
+        "events.ndjson.gz", "head.json", "junit.xml", "report.html", "run.json", "summary.json"
     }  # fmt: skip
     assert (
         f'<h2>The slowest artifact</h2><p>bytes <span class="mono">{report.slowest}'
@@ -310,3 +312,48 @@ async def test_run_json_names_what_is_needed_to_read_it(desk, state):
     ended = await finished(desk, generated())
     data = json.loads((state.run(ended.run) / "run.json").read_text())
     assert {"run", "subnet", "target", "seed", "request", "nodes", "version", "spec", "artifacts"} <= data.keys()
+
+
+async def test_a_label_is_in_run_and_report_and_can_be_changed_while_the_run_is_on_and_after(desk, state):
+    ended = await finished(desk, generated(label=" baseline "))
+    assert (ended.request.label, ended.report.label) == ("baseline", "baseline")
+    assert archive.list_heads(state)[0].label == "baseline"
+    await desk.label(ended.run, "after all")
+    assert archive.read_run(state, ended.run)[1].label == "after all"
+    for bad in ("x" * 81, "latest"):
+        with pytest.raises(ProblemError) as caught:
+            await desk.label(ended.run, bad)
+        assert caught.value.exit_code == 2
+
+
+async def test_a_run_that_was_removed_from_the_disk_is_forgotten(desk, lab, state):
+    first, second = await finished(desk, generated(), "a"), await finished(desk, generated(), "b")
+    await lab.runs.settled()
+    retention.remove(state, first.run)
+    assert [run.run for run in await desk.runs()] == [second.run]
+    with pytest.raises(ProblemError, match="there is no run"):
+        await desk.run(first.run)
+
+
+async def test_limits_are_kept_when_a_run_ends(desk, lab, state, monkeypatch, caplog):
+    monkeypatch.setenv("P2PNET_KEEP_RUNS", "1")
+    caplog.set_level("INFO")
+    ended = [await finished(desk, generated(label=label), str(n)) for n, label in enumerate(("spared", "", ""))]
+    await lab.runs.settled()
+    assert {head.run for head in archive.list_heads(state)} == {ended[0].run, ended[2].run}
+    assert f"removed {ended[1].run}" in caplog.text
+    monkeypatch.setenv("P2PNET_KEEP_RUNS", "one")
+    await finished(desk, generated(), "3")
+    await lab.runs.settled()
+    assert "no run is removed to make room: P2PNET_KEEP_RUNS='one'" in caplog.text
+    assert len(archive.list_heads(state)) == 3
+
+
+async def test_compressed_events_are_served_as_they_were_written(desk, lab, state):
+    ended = await finished(desk, generated(count=3))
+    await lab.runs.settled()
+    folder = state.run(ended.run)
+    plain = b"".join([piece async for piece in desk.run_file(ended.run, "events.ndjson")])
+    packed = b"".join([piece async for piece in desk.run_file(ended.run, "events.ndjson.gz")])
+    assert packed == (folder / "events.ndjson.gz").read_bytes()
+    assert gzip.decompress(packed) == plain

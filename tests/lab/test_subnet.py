@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import stat
+from pathlib import Path
 
-import aiohttp
 import pytest
 
 from p2pnet.desk import ProblemError
@@ -95,7 +96,7 @@ async def test_events_stream_from_a_cursor(desk):
 async def test_metrics_are_for_prometheus(desk, lab):
     await wait_until_up(desk, timeout_s=5)
     async with desk._wire.open("GET", "/v1/metrics") as response:
-        text = await response.text()
+        text = (await response.read()).decode()
     assert 'p2pnet_lab_links{state="up"} 3.0' in text
 
 
@@ -114,4 +115,6 @@ async def test_a_bug_of_ours_is_exit_70(desk, lab, monkeypatch, caplog):
 
 
 async def test_the_socket_is_its_owners_alone(desk, lab):
-    assert isinstance(desk._wire._session.connector, aiohttp.UnixConnector)
+    socket = Path(desk._wire._path)
+    assert stat.S_ISSOCK(socket.stat().st_mode)
+    assert not (socket.stat().st_mode | socket.parent.stat().st_mode) & 0o077

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from tests.operator.kit import World
 
-from p2pnet.model.subnet import load_subnet, without_nulls
+from p2pnet.model.subnet import load_subnet, to_document
 from p2pnet.operator.crd import IMMUTABLE, RULES, STATUS, crd, root_schema
 
 SCHEMA = root_schema()
@@ -125,7 +125,9 @@ def test_a_clients_settings_are_kept_whatever_is_in_them() -> None:
 
 def test_a_null_in_a_clients_settings_is_a_value_and_everywhere_else_unset() -> None:
     spec = {"ttl": None, "clients": [{"name": "chat", "class": None, "settings": {"a": None, "b": [None]}}]}
-    assert without_nulls(spec) == {"clients": [{"name": "chat", "settings": {"a": None, "b": [None]}}]}
+    thing = {"apiVersion": "p2pnet.io/v1alpha1", "kind": "Subnet", "metadata": {"name": "demo"}, "spec": spec}
+    read = to_document(load_subnet(thing))["spec"]
+    assert read == {"clients": [{"name": "chat", "settings": {"a": None, "b": [None]}}]}
 
 
 def test_names_are_bounded_so_that_pod_names_fit_into_labels() -> None:

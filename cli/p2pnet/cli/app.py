@@ -7,10 +7,11 @@ import shlex
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
+from p2pnet.cli.coercion import QuickCommand, QuickGroup
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.render import Output
@@ -21,6 +22,7 @@ Command: TypeAlias = Callable[[Session], Coroutine[Any, Any, Outcome]]
 
 app = typer.Typer(
     name="p2pnet",
+    cls=QuickGroup,
     help="Put an artifact into a network of QUIC peers and see who got it, when, and through whom.",
     epilog="\b\nStart here:\n  p2pnet up demo --nodes 10\n  p2pnet inject demo --size 64KiB\n  p2pnet down demo",
     add_completion=False,
@@ -31,53 +33,86 @@ app = typer.Typer(
 )
 
 
-class Shared:
-    """Options that every verb takes."""
+About: TypeAlias = Literal["subnet", "new subnet", "machine", "operator", "objects", "nothing"]
+"""What a verb is about, which decides what `--on`, `-n` and `--context` mean to it, and whether it has them."""
 
-    output = Annotated[Output, typer.Option("-o", "--output", help="How to print the result.")]
-    quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, notes and hints.")]
-    verbose = Annotated[bool, typer.Option("-v", "--verbose", help="The whole traceback, should p2pnet itself fail.")]
-    on = Annotated[On | None, typer.Option("--on", help="Where the subnet lives.", show_default=False)]
-    namespace = Annotated[
-        str | None, typer.Option("-n", "--namespace", metavar="NAME", help="Of a cluster.", show_default=False)
-    ]
-    context = Annotated[str | None, typer.Option("--context", metavar="NAME", help="Of a cluster.", show_default=False)]
+_CURRENT = "[default: the current one]"
+_PLACES: dict[About, dict[str, str]] = {
+    "subnet": {
+        "on": "Where the subnet lives.  [default: NAME is looked up here, then in the current context]",
+        "namespace": "Its namespace, in a cluster.  [default: the context's]",
+        "context": f"Its cluster, by a context of the kubeconfig.  {_CURRENT}",
+    },
+    "new subnet": {
+        "on": "Where to start it.  [default: local]",
+        "namespace": "Namespace to start it in, in a cluster.  [default: the document's, else the context's]",
+        "context": f"Cluster to start it in, by a context of the kubeconfig.  {_CURRENT}",
+    },
+    "machine": {
+        "on": "What to check: this machine, or a cluster.  [default: local]",
+        "namespace": "Namespace to check rights in, in a cluster.  [default: the context's]",
+        "context": f"Cluster to check, by a context of the kubeconfig.  {_CURRENT}",
+    },
+    "operator": {
+        "on": "Kind of cluster.  [default: cluster]",
+        "namespace": "The operator's own: p2pnet-system and no other, it serves all.",
+        "context": f"The cluster, by a context of the kubeconfig.  {_CURRENT}",
+    },
+    "objects": {"namespace": "Namespace of the objects.  [default: the document's, else `default`]"},
+    "nothing": {},
+}
+_TYPED: dict[str, tuple[Any, tuple[str, ...], str | None]] = {
+    "on": (On | None, ("--on",), None),
+    "namespace": (str | None, ("-n", "--namespace"), "NAME"),
+    "context": (str | None, ("--context",), "NAME"),
+}
+"""Option of a place -> its type, how it is typed, and what stands for its value."""
 
-
-_SHARED: dict[str, tuple[Any, Any]] = {
-    "output": (Shared.output, Output.TABLE),
-    "quiet": (Shared.quiet, False),
-    "verbose": (Shared.verbose, False),
-    "on": (Shared.on, None),
-    "namespace": (Shared.namespace, None),
-    "context": (Shared.context, None),
+_ALWAYS: dict[str, tuple[Any, Any]] = {
+    "output": (Annotated[Output, typer.Option("-o", "--output", help="How to print the result.")], Output.TABLE),
+    "quiet": (Annotated[bool, typer.Option("-q", "--quiet", help="No progress, notes and hints.")], False),
+    "verbose": (
+        Annotated[bool, typer.Option("-v", "--verbose", help="The whole traceback, should p2pnet itself fail.")],
+        False,
+    ),
 }
 
 
-def verb(example: str) -> Callable[[Callable[..., Command]], Callable[..., Command]]:
+def verb(example: str, *, about: About = "subnet") -> Callable[[Callable[..., Command]], Callable[..., Command]]:
     """Register a function as a verb of its name: its parameters, then the shared options, then one example."""
 
     def register(body: Callable[..., Command]) -> Callable[..., Command]:
         own = inspect.signature(body, eval_str=True).parameters.values()
+        shared = _shared(about)
 
         @functools.wraps(body)
         def invoke(**arguments: Any) -> None:
-            shared = {name: arguments.pop(name) for name in _SHARED}
+            chosen: dict[str, Any] = dict.fromkeys(_TYPED) | {name: arguments.pop(name) for name in shared}
             work = functools.partial(body, **arguments)
-            raise typer.Exit(_execute(work, arguments.get("name"), body.__name__.rstrip("_"), **shared))
+            raise typer.Exit(_execute(work, arguments.get("name"), body.__name__.rstrip("_"), **chosen))
 
         added = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-            for name, (kind, default) in _SHARED.items()
+            for name, (kind, default) in shared.items()
         ]
         keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
         signature = inspect.Signature([*keyword_only, *added])
         invoke.__signature__ = signature  # type: ignore[attr-defined] # what inspect, and so typer, reads first
         invoke.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
-        app.command(body.__name__.rstrip("_"), epilog=f"\b\nExample:\n  {example}")(invoke)
+        app.command(body.__name__.rstrip("_"), cls=QuickCommand, epilog=f"\b\nExample:\n  {example}")(invoke)
         return body
 
     return register
+
+
+def _shared(about: About) -> dict[str, tuple[Any, Any]]:
+    """Name -> type and default of the options that a verb about this has besides its own."""
+    shared = dict(_ALWAYS)
+    for name, text in _PLACES[about].items():
+        kind, typed, metavar = _TYPED[name]
+        option = typer.Option(*typed, metavar=metavar, help=text, show_default=False)
+        shared[name] = (Annotated[kind, option], None)
+    return shared
 
 
 def _execute(

@@ -6,30 +6,35 @@ import msgspec
 
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.jobs import Progress, RunStateName
-from p2pnet.model.report import Report, Status
+from p2pnet.model.report import Report, Status, Verdict
 
-SubnetState = Literal["up", "dead", "damaged"]
+SubnetState = Literal["starting", "up", "dead", "damaged"]
 CheckResult = Literal["ok", "warning", "failed"]
 
 
-class SubnetLine(msgspec.Struct, frozen=True):
+class SubnetLine(msgspec.Struct, frozen=True, kw_only=True):
     """One subnet in a list; counts are None when its lab does not answer."""
 
+    schema: str = "p2pnet.io/subnet-line/v1"
     name: str
     target: str
     state: SubnetState
+    context: str | None = None
+    """Of a cluster's subnet; None on this machine."""
+    namespace: str | None = None
     desired: int | None = None
     connected: int | None = None
     links_expected: int | None = None
     links_up: int | None = None
     up_since: float | None = None
+    """Unix seconds."""
 
 
 class SubnetList(msgspec.Struct, frozen=True, kw_only=True):
-    """Every subnet there is: `status` without a name when there are several."""
+    """The subnets of a target, or of all: `status` without a name, and `ls`."""
 
     schema: str = "p2pnet.io/subnets/v1"
-    subnets: list[SubnetLine]
+    subnets: list[SubnetLine] = []
 
 
 class RunTicket(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +61,58 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     duplicates: int = 0
     orphan: bool = False
     """Its sender is not known to have had the artifact before."""
+
+
+class KeptRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that is kept on this machine; times in Unix seconds."""
+
+    schema: str = "p2pnet.io/kept-run/v1"
+    run: str
+    subnet: str
+    target: str
+    context: str = ""
+    """Of a copy of a cluster's run, as is the namespace; empty: it was made on this machine."""
+    namespace: str = ""
+    state: RunStateName
+    verdict: Verdict | None = None
+    label: str = ""
+    nodes: int
+    artifacts: int
+    reach: float | None = None
+    p95_ms: float | None = None
+    shared: bool = False
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    bytes: int
+    """On disk."""
+
+
+class KeptWithin(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits beyond which the oldest ended runs without a label are removed, and what was; None: no limit."""
+
+    runs: int | None
+    bytes: int | None
+    removed_runs: int = 0
+    removed_bytes: int = 0
+    last_removed_at: float | None = None
+
+
+class KeptRuns(msgspec.Struct, frozen=True, kw_only=True):
+    """Kept runs, newest first, and what was done to them."""
+
+    schema: str = "p2pnet.io/runs/v1"
+    runs: list[KeptRun]
+    matched: int
+    """Runs that the filters let through; `runs` holds the newest of them."""
+    kept: int
+    """All runs of the state directory, and what they take on disk."""
+    kept_bytes: int
+    within: KeptWithin
+    removed: list[str] = []
+    freed_bytes: int = 0
+    cancelled: list[str] = []
+    labelled: list[str] = []
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +180,7 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
 class LogLine(msgspec.Struct, frozen=True, kw_only=True):
     """One line of one process; `time` in RFC 3339, empty for a line that carries none."""
 
+    schema: str = "p2pnet.io/log-line/v1"
     time: str
     node: str
     line: str
@@ -172,6 +230,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
 class Ping(msgspec.Struct, frozen=True, kw_only=True):
     """How one peer answered: it proved itself in a handshake; whether it serves the echo is another matter."""
 
+    schema: str = "p2pnet.io/ping-answer/v1"
     address: str
     """As it was asked for."""
     node: str = ""
@@ -229,6 +288,7 @@ Document = (
     | Status
     | SubnetList
     | RunTicket
+    | KeptRuns
     | Trace
     | Fetched
     | Withdrawal

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from p2pnet.model import units
 from p2pnet.model.errors import SpecError
-from p2pnet.model.ids import check_subnet_name
+from p2pnet.model.ids import check_label, check_subnet_name
 
 T = TypeVar("T")
 
@@ -39,6 +39,11 @@ def subnet_name(text: str) -> str:
     return _checked(check_subnet_name, text)
 
 
+def label(text: str) -> str:
+    """A label a run may have."""
+    return _checked(check_label, text)
+
+
 def _checked(parse: Callable[[str], T], text: str) -> T:
     try:
         return parse(text)
@@ -48,17 +53,59 @@ def _checked(parse: Callable[[str], T], text: str) -> T:
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The subnet.", parser=subnet_name)]
 OptionalName = Annotated[
-    str | None, typer.Argument(metavar="[NAME]", help="The subnet.", parser=subnet_name, show_default=False)
+    str | None, typer.Argument(metavar="NAME", help="The subnet.", parser=subnet_name, show_default=False)
 ]
-Artifact = Annotated[
-    str,
-    typer.Argument(metavar="ARTIFACT", help="An artifact id, or its first 6 or more hex digits.", show_default=False),
+ARTIFACT_HELP = "6 or more hex digits of its id, its file's name, latest, or -1, -2 back from there."
+Artifact = Annotated[str, typer.Argument(metavar="ARTIFACT", help=ARTIFACT_HELP, show_default=False)]
+OptionalArtifact = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="ARTIFACT",
+        help=f"{ARTIFACT_HELP}  [default: of the latest run one that was missed, else the slowest]",
+        show_default=False,
+    ),
 ]
-Node = Annotated[str | None, typer.Option("--node", metavar="NODE", help="One node.", show_default=False)]
-SpecFile = Annotated[
-    Path | None,
+Run = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RUN",
+        help="Its id or a beginning of it, its label, latest, or -1, -2 back from there.  [default: latest]",
+        show_default=False,
+    ),
+]
+Files = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="FILE", help="Artifacts to publish; - is stdin, pipes are read to their end.", show_default=False
+    ),
+]
+Client = Annotated[
+    str | None,
     typer.Option(
-        "-f", "--file", metavar="FILE", help="A Subnet document (YAML or JSON; - is stdin).", show_default=False
+        "--client",
+        metavar="CLIENT",
+        help="Whose artifacts they become.  [default: blob, else the first of spec.clients]",
+        show_default=False,
+    ),
+]
+Expect = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--expect",
+        metavar="EXPR",
+        help="What must hold, like 'p95 <= 800ms' or 'throughput >= 5MB/s'; repeatable. reach == 100% must hold too,"
+        " unless one names reach.",
+        show_default=False,
+    ),
+]
+Label = Annotated[
+    str,
+    typer.Option(
+        "--label",
+        metavar="TEXT",
+        parser=label,
+        help="A name for the run; runs with one are not removed to make room.",
+        show_default=False,
     ),
 ]
 Html = Annotated[
@@ -93,17 +140,18 @@ IgnoreUnsupported = Annotated[
         help="Fields this target cannot honour are left out, which every report says, instead of an error.",
     ),
 ]
-Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")]
-Timeout = Annotated[
-    float | None,
-    typer.Option(
-        "--timeout",
-        metavar="DURATION",
-        parser=duration,
-        help="How long to wait for it to be connected.  [default: spec.ready.within, 120s]",
-        show_default=False,
-    ),
-]
+
+
+def wait_option(text: str) -> Any:
+    """`--timeout`, in the words of a verb: what is waited for, and for how long without it."""
+    return typer.Option("--timeout", metavar="DURATION", parser=duration, help=text, show_default=False)
+
+
+def file_option(text: str) -> Any:
+    """`-f FILE`, in the words of a verb."""
+    return typer.Option("-f", "--file", metavar="FILE", help=f"{text} (YAML or JSON; - is stdin).", show_default=False)
+
+
 Size = Annotated[
     int | None,
     typer.Option(

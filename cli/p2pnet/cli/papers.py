@@ -10,12 +10,10 @@ from p2pnet.cli.failure import CommandError
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session, drop_stdout
 from p2pnet.desk import State, archive
-from p2pnet.measure import HopTree, Receipts, hop_tree, publications
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import EventKind
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import Report
-from p2pnet.present import csv_head, csv_rows, to_html, to_junit, to_markdown
 
 STDOUT = Path("-")
 CELLS_MAX = 2_000_000  # pairs of artifact and node held at a time, of 20 bytes; a longer run's events are read again
@@ -99,6 +97,8 @@ def _write_all(wanted: dict[str, Path], report: Report, state: State, session: S
 
 def _pieces(option: str, report: Report, state: State) -> Iterator[str]:
     """A paper's text, piece by piece."""
+    from p2pnet.present import to_junit, to_markdown
+
     match option:
         case "--html":
             yield _page(report, state)
@@ -112,6 +112,9 @@ def _pieces(option: str, report: Report, state: State) -> Iterator[str]:
 
 def _page(report: Report, state: State) -> str:
     """With what the archive knows beside the report: the run's facts, and the tree of its most telling artifact."""
+    from p2pnet.measure import HopTree, hop_tree
+    from p2pnet.present import to_html
+
     try:
         run = archive.read_run(state, report.run)[0]
     except SpecError:
@@ -124,6 +127,9 @@ def _page(report: Report, state: State) -> str:
 
 def _receipts(report: Report, state: State) -> Iterator[str]:
     """The header, then a row for each artifact and node but its publisher, from the run's events."""
+    from p2pnet.measure import Receipts, publications
+    from p2pnet.present import csv_head, csv_rows
+
     run = archive.read_run(state, report.run)[0]
     events = state.run(report.run) / archive.EVENTS_FILE
     published = publications(archive.iter_events(events, kind=EventKind.PUBLISHED))

@@ -13,6 +13,7 @@ from p2pnet.cli.documents import (
     Fetched,
     Installation,
     JsonSchema,
+    KeptRuns,
     LogLines,
     Objects,
     Pings,
@@ -42,15 +43,20 @@ def render(
     colour: bool = False,
     now: float = 0.0,
     ascii_only: bool = False,
+    height: int | None = None,
 ) -> str:
-    """The text for stdout, ending in a line break unless empty. `now` (Unix seconds) is for ages; `width` for tables."""
+    """The text for stdout, ending in a line break unless empty. `now` (Unix seconds) is for ages; `width` for tables.
+
+    A table has at most `height` lines, with the cursor's own.
+    """
     if isinstance(document, JsonSchema) and output is Output.TABLE:
         output = Output.JSON
     if isinstance(document, Objects) and output is Output.TABLE:
         output = Output.YAML
     match output:
         case Output.TABLE:
-            return _table(document, width, colour=colour, now=now, ascii_only=ascii_only)
+            text = _table(document, width, colour=colour, now=now, ascii_only=ascii_only, height=height)
+            return text if height is None else _cut(text, height - 1)
         case Output.JSON:
             text = msgspec.json.format(msgspec.json.encode(plain(document)), indent=2).decode() + "\n"
             return _escaped(text) if ascii_only else text
@@ -93,13 +99,25 @@ def _lines(document: Document) -> list[Any]:
             return list(document.lines)
         case Pings():
             return list(document.pings)
+        case KeptRuns() if document.runs or not (document.removed or document.cancelled or document.labelled):
+            return list(document.runs)
         case Objects():
             return list(document.items)
         case _:
             return [plain(document)]
 
 
-def _table(document: Document, width: int, *, colour: bool, now: float, ascii_only: bool) -> str:
+def _cut(text: str, height: int) -> str:
+    """The first lines, and how many more there are."""
+    lines = text.splitlines(keepends=True)
+    if len(lines) <= height:
+        return text
+    return "".join(lines[: height - 1]) + f"... {len(lines) - height + 1} more lines\n"
+
+
+def _table(
+    document: Document, width: int, *, colour: bool, now: float, ascii_only: bool, height: int | None = None
+) -> str:  # fmt: skip
     from rich.console import Console
 
     console = Console(
@@ -114,7 +132,7 @@ def _table(document: Document, width: int, *, colour: bool, now: float, ascii_on
         safe_box=ascii_only,
         legacy_windows=False,
     )
-    drawing = _drawing(document, width, now, ascii_only=ascii_only)
+    drawing = _drawing(document, width, now, ascii_only=ascii_only, height=height)
     with console.capture() as capture:
         console.print(drawing, soft_wrap=isinstance(document, LogLines | RunTicket | Fetched))
     lines = [line.rstrip() for line in capture.get().splitlines()]
@@ -124,18 +142,44 @@ def _table(document: Document, width: int, *, colour: bool, now: float, ascii_on
     return text + "\n" if text else ""
 
 
-def _drawing(document: Document, width: int, now: float, *, ascii_only: bool) -> Any:  # noqa: C901, PLR0911 one case each
-    from p2pnet.cli.drawing import others, ping, report, status, trace
-
+def _drawing(document: Document, width: int, now: float, *, ascii_only: bool, height: int | None) -> Any:
     match document:
         case Report():
+            from p2pnet.cli.drawing import report
+
             return report.draw(document, width, ascii_only=ascii_only)
         case Status():
-            return status.draw(document, width, now)
+            from p2pnet.cli.drawing import status
+
+            return status.draw(document, width, now, None if height is None else height - 1)
         case SubnetList():
+            from p2pnet.cli.drawing import status
+
             return status.draw_list(document, now)
         case Trace():
+            from p2pnet.cli.drawing import trace
+
             return trace.draw(document, width, ascii_only=ascii_only)
+        case Pings():
+            from p2pnet.cli.drawing import ping
+
+            return ping.draw(document, width, now)
+        case KeptRuns():
+            from p2pnet.cli.drawing import runs
+
+            return runs.draw(document, width, now)
+        case JsonSchema() | Objects():
+            return ""
+        case _:
+            return _draw_small(document)
+
+
+def _draw_small(
+    document: RunTicket | Fetched | Withdrawal | Removal | LogLines | Examination | Installation,
+) -> Any:
+    from p2pnet.cli.drawing import others
+
+    match document:
         case RunTicket():
             return others.draw_ticket(document)
         case Fetched():
@@ -148,12 +192,8 @@ def _drawing(document: Document, width: int, now: float, *, ascii_only: bool) ->
             return others.draw_logs(document)
         case Examination():
             return others.draw_examination(document)
-        case Pings():
-            return ping.draw(document, width, now)
         case Installation():
             return others.draw_installation(document)
-        case JsonSchema() | Objects():
-            return ""
     assert_never(document)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from p2pnet.cli.targets import Target
 
 WIDTH_OFF_TERMINAL = 120
+HEIGHT_MIN = 5  # lines: in fewer nothing can be shown
 CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
 
@@ -59,8 +60,9 @@ class Session:
         return sys.stdin is not None and sys.stdin.isatty() and self.stderr.isatty()
 
     def show(self, document: Document, *, clear: bool = False) -> None:
-        """Draw a document on stdout now; `clear` begins at the top of a terminal."""
+        """Draw a document on stdout now; `clear` begins at the top of a terminal, and fits it."""
         terminal = self.stdout.isatty()
+        fits = clear and terminal and clever_terminal()
         text = render(
             document,
             self.output,
@@ -68,9 +70,10 @@ class Session:
             colour=terminal and colours_wanted(),
             now=self.now(),
             ascii_only=not _speaks_unicode(self.stdout),
+            height=terminal_height() if fits else None,
         )
         try:
-            self.stdout.write((CLEAR if clear and terminal else "") + text)
+            self.stdout.write((CLEAR if fits else "") + text)
             self.stdout.flush()
         except BrokenPipeError:
             raise
@@ -122,9 +125,19 @@ def drop_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def clever_terminal() -> bool:
+    """Whether a terminal knows how to erase and to colour: one that says it is dumb does not."""
+    return os.environ.get("TERM") != "dumb"
+
+
 def colours_wanted() -> bool:
     """NO_COLOR, when set to anything, and a dumb terminal mean no colours."""
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return not os.environ.get("NO_COLOR") and clever_terminal()
+
+
+def terminal_height() -> int:
+    """LINES where set, else the terminal's."""
+    return max(HEIGHT_MIN, shutil.get_terminal_size((80, 24)).lines)
 
 
 def terminal_width(stream: TextIO) -> int:

@@ -2,16 +2,21 @@
 
 import errno
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from p2pnet.cli.failure import CommandError
 from p2pnet.model.errors import SpecError
 from p2pnet.model.subnet import Subnet, honoured, load_subnet, to_document, unsupported
+from p2pnet.model.subnet_reading import find_subnet, named
 
 
-def read_spec(path: Path) -> Subnet:
-    """The document in a file, or on stdin for `-`, with the edges of a file it names put in. CommandError (exit 2)."""
+def read_spec(path: Path, *, name: str | None = None, note: Callable[[str], None] = lambda _text: None) -> Subnet:
+    """The document in a file, or on stdin for `-`, with the edges of a file it names put in. CommandError (exit 2).
+
+    Of several Subnets in it the one called `name`; `note` hears what else stands there, which is left to kubectl.
+    """
     label = "stdin" if str(path) == "-" else str(path)
     try:
         text = sys.stdin.buffer.read() if label == "stdin" else path.read_bytes()
@@ -21,7 +26,13 @@ def read_spec(path: Path) -> Subnet:
         raise CommandError(
             "the Subnet document is empty", where=label, todo="p2pnet schema subnet shows what belongs in it"
         )
-    subnet = _load(text, label)
+    try:
+        found = find_subnet(text, name=name)
+    except SpecError as error:
+        raise _wrong(error, label) from None
+    if found.others:
+        note(f"also in {label}, and left to kubectl: {named(found.others)}")
+    subnet = _load(found.document, label)
     topology = subnet.spec.topology
     if topology is None or topology.edges_from is None or topology.edges_from.file is None:
         return subnet
@@ -84,13 +95,15 @@ def unreadable(path: Path, error: OSError) -> CommandError:
     return CommandError(f"cannot read {path}: {why}", where=str(path), todo="name a file that can be read")
 
 
-def _load(document: bytes | dict[str, Any], label: str) -> Subnet:
+def _load(document: Mapping[str, Any], label: str) -> Subnet:
     try:
         return load_subnet(document)
     except SpecError as error:
-        raise CommandError(
-            str(error), where=label, todo="correct it; p2pnet schema subnet shows what is known"
-        ) from None
+        raise _wrong(error, label) from None
+
+
+def _wrong(error: SpecError, label: str) -> CommandError:
+    return CommandError(str(error), where=label, todo="correct it; p2pnet schema subnet shows what is known")
 
 
 def _edges(path: Path) -> list[list[str]]:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.session import Session
-from p2pnet.cli.spec_file import unreadable
 from p2pnet.model.units import format_size
 
 STDIN = Path("-")
@@ -60,7 +59,7 @@ def _check(path: Path) -> bool:
                     raise _empty(str(path), str(path))
                 return True  # of /proc and its like: there is more than its size says
     except OSError as error:
-        raise unreadable(path, error) from None
+        raise _unreadable(path, error) from None
     return False
 
 
@@ -143,7 +142,13 @@ def _open(path: Path) -> int:
         # not blocking: a FIFO without a writer would be waited for here, deaf to Ctrl-C
         return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise unreadable(path, error) from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> CommandError:
+    from p2pnet.cli.spec_file import unreadable  # with pydantic, which nobody else needs here
+
+    return unreadable(path, error)
 
 
 def _empty(label: str, where: str) -> CommandError:

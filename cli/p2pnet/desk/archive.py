@@ -1,27 +1,44 @@
-"""Runs on disk, read without any lab: `$STATE/runs/ID/{run.json, events.ndjson, summary.json}`."""
+"""Runs on disk, read without any lab: `$STATE/runs/ID/{run.json, events.ndjson, summary.json}`.
 
+The events of an ended run are compressed, `events.ndjson.gz`; whoever reads events here need not know.
+"""
+
+import contextlib
+import gzip
+import io
+import os
 import re
+import shutil
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import msgspec
 
+from p2pnet.desk import heads
 from p2pnet.desk.files import write_atomic
+from p2pnet.desk.heads import RunHead, read_head, refresh_head
 from p2pnet.desk.state import State
-from p2pnet.measure import RunMeasure, load_of
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import Collected, EventKind
-from p2pnet.model.ids import ARTIFACT_TEXT_MIN, DEFAULT_CLIENT
+from p2pnet.model.ids import ARTIFACT_TEXT_MIN, DEFAULT_CLIENT, check_label
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import ByteCost, Hops, Latency, Reach, Report
 
-RUN_FILE = "run.json"
+RUN_FILE = heads.RUN_FILE
+SUMMARY_FILE = heads.SUMMARY_FILE
 EVENTS_FILE = "events.ndjson"
-SUMMARY_FILE = "summary.json"
-RUN_FILES = (EVENTS_FILE, SUMMARY_FILE, "report.html", "junit.xml", RUN_FILE)
-"""What a run's directory may hold, in the order in which to copy it: `run.json` says that the others are there."""
+COMPRESSED_FILE = "events.ndjson.gz"
+RUN_FILES = (COMPRESSED_FILE, EVENTS_FILE, SUMMARY_FILE, "report.html", "junit.xml", RUN_FILE)
+"""What a run's directory may hold, in the order in which to copy it: `run.json` says that the others are there.
+
+Of the events one file is enough."""
 RUN_ID = re.compile(r"[a-z0-9][-a-z0-9]{0,63}")
+READ_BYTES = 1 << 20  # of events at a time
+UNPACK_BYTES = 1 << 16  # of compressed events at a time: so much is lost where a file is cut short
+COMPRESSION = 4  # of 1 to 9: events come out at a tenth of their size, and a higher level gains little
 HEX = re.compile(r"[0-9a-f]+")
 
 _run_file = msgspec.json.Decoder(RunFile)
@@ -40,38 +57,58 @@ def list_runs(state_dir: State | Path, subnet: str | None = None) -> list[RunFil
     return sorted((run for run in files if subnet in (None, run.subnet)), key=lambda run: (run.created_at, run.run))
 
 
+def list_heads(state_dir: State | Path, subnet: str | None = None) -> list[RunHead]:
+    """As `list_runs`, one line of each: quick whatever the runs hold."""
+    state = _state(state_dir)
+    try:
+        folders = [entry for entry in state.runs.iterdir() if RUN_ID.fullmatch(entry.name)]
+    except OSError:
+        return []
+    heads = [head for folder in folders if (head := read_head(folder)) is not None]
+    return sorted(
+        (head for head in heads if subnet in (None, head.subnet)), key=lambda head: (head.created_at, head.run)
+    )
+
+
 def read_run(state_dir: State | Path, run_id: str) -> tuple[RunFile, Report | None]:
     """One run and its report, if it has ended. Raises SpecError when there is no such run or it is damaged."""
-    folder = _folder(state_dir, run_id)
-    run = _read_run_file(folder)
-    if run is None:
-        raise SpecError(f"there is no run {run_id} under {folder.parent}, or its {RUN_FILE} is damaged")
-    summary = folder / SUMMARY_FILE
+    run = read_run_file(state_dir, run_id)
+    summary = _folder(state_dir, run_id) / SUMMARY_FILE
     try:
-        return run, _report.decode(summary.read_bytes())
+        report = _report.decode(summary.read_bytes())
+        return run, report if report.label == run.label else msgspec.structs.replace(report, label=run.label)
     except FileNotFoundError:
         return run, None
     except (OSError, msgspec.DecodeError) as error:
         raise SpecError(f"{summary}: not a report: {error}") from error
 
 
+def read_run_file(state_dir: State | Path, run_id: str) -> RunFile:
+    """As `read_run`, without the report."""
+    folder = _folder(state_dir, run_id)
+    run = _read_run_file(folder)
+    if run is None:
+        raise SpecError(f"there is no run {run_id} under {folder.parent}, or its {RUN_FILE} is damaged")
+    return run
+
+
 def read_events(state_dir: State | Path, run_id: str, artifact: str | None = None) -> list[Collected]:
     """A run's events in time order, of one artifact (a whole id) or of all."""
-    events = list(iter_events(_folder(state_dir, run_id) / EVENTS_FILE, artifact))
+    events = list(iter_events(_folder(state_dir, run_id), artifact))
     events.sort(key=lambda event: (event.t_ns, event.node, event.seq))
     return events
 
 
 def iter_events(path: Path, artifact: str | None = None, kind: EventKind | None = None) -> Iterator[Collected]:
-    """The events of a file as they stand in it, of one artifact or kind; a line cut short by a crash is passed over."""
+    """The events of a run's directory, or of its events file, as they stand there, of one artifact or kind.
+
+    A line cut short is passed over.
+    """
     wanted = artifact.encode() if artifact is not None else b""
     of_kind = f'"{kind}"'.encode() if kind is not None else b""
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return
-    with file:
-        for line in file:
+    folder = path.parent if path.name in (EVENTS_FILE, COMPRESSED_FILE) else path
+    with open_events(folder) as file:
+        for line in _whole_lines(file):
             if wanted not in line or of_kind not in line:  # reading the rest of a line takes ten times as long
                 continue
             try:
@@ -82,9 +119,50 @@ def iter_events(path: Path, artifact: str | None = None, kind: EventKind | None 
                 yield event
 
 
+def has_events(folder: Path) -> bool:
+    """Whether a run's directory holds events, compressed or not."""
+    return (folder / EVENTS_FILE).is_file() or (folder / COMPRESSED_FILE).is_file()
+
+
+def open_events(folder: Path) -> BinaryIO:
+    """The events, in their plain form. First the plain file: the other one is there before it goes."""
+    try:
+        return (folder / EVENTS_FILE).open("rb")
+    except FileNotFoundError:
+        pass
+    try:
+        packed = gzip.open(folder / COMPRESSED_FILE, "rb")  # noqa: SIM115 closed with the reader around it
+    except FileNotFoundError:
+        return io.BytesIO()
+    return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", packed), UNPACK_BYTES))
+
+
+def _whole_lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines, up to where a damaged file ends."""
+    try:
+        yield from file
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return
+
+
 def find_artifact(state_dir: State | Path, subnet: str | None, prefix: str) -> tuple[str, RunFile]:
     """The one artifact whose id begins with `prefix`, with its run. Raises SpecError when none or several do."""
-    return match_artifact(list_runs(state_dir, subnet), prefix)
+    return match_artifact(runs_with(state_dir, subnet, check_prefix(prefix)), prefix)
+
+
+def runs_with(state_dir: State | Path, subnet: str | None, text: str) -> list[RunFile]:
+    """The runs that published an artifact whose id or name begins with a text, oldest first; only these are read whole."""
+    state, found = _state(state_dir), []
+    wanted = msgspec.json.encode(text)[:-1]  # as it stands in a run.json, from its quotation mark on
+    for head in list_heads(state, subnet):
+        folder = state.run(head.run)
+        try:
+            data = (folder / RUN_FILE).read_bytes() if head.artifacts else b""
+        except OSError:
+            continue
+        if wanted in data and (run := _decoded(data)) is not None:
+            found.append(run)
+    return found
 
 
 def match_artifact(runs: list[RunFile], prefix: str) -> tuple[str, RunFile]:
@@ -115,8 +193,9 @@ def invalidate_open_runs(state_dir: State | Path, subnet: str, reason: str) -> l
     """
     state = _state(state_dir)
     closed = []
-    for run in list_runs(state, subnet):
-        if run.state in ("queued", "running") and not run.context:
+    for head in list_heads(state, subnet):
+        run = None if head.ended or head.context else _read_run_file(state.run(head.run))
+        if run is not None:
             close_invalid(state, run, reason)
             closed.append(run.run)
     return closed
@@ -125,15 +204,60 @@ def invalidate_open_runs(state_dir: State | Path, subnet: str, reason: str) -> l
 def close_invalid(state: State, run: RunFile, reason: str) -> Report:
     """End a run as invalid, with a report of what its events tell."""
     folder = state.run(run.run)
-    run, report = _measured(run, folder / EVENTS_FILE, reason)
+    run, report = _measured(run, folder, reason)
     ended = msgspec.structs.replace(run, state="finished", finished_at=time.time())
     write_atomic(folder / SUMMARY_FILE, pretty(report), durable=True)
     write_atomic(folder / RUN_FILE, pretty(ended), durable=True)
+    with contextlib.suppress(OSError):  # it has ended; how much room it takes is another matter
+        settle(folder)
     return report
+
+
+def set_label(state_dir: State | Path, run_id: str, label: str) -> None:
+    """Give an ended run another label; an empty one takes it away. Raises SpecError, OSError."""
+    folder = _folder(state_dir, run_id)
+    run = read_run(state_dir, run_id)[0]
+    labelled = msgspec.structs.replace(run, label=check_label(label))
+    write_atomic(folder / RUN_FILE, pretty(labelled), durable=True)
+    refresh_head(folder)
+
+
+def compress_events(folder: Path) -> bool:
+    """Put the events of an ended run into a gzip file, which all readers take as well. Whether there was anything to do.
+
+    The plain file goes when the other one is whole and on disk. Raises OSError: then the plain one stays.
+    """
+    plain, packed = folder / EVENTS_FILE, folder / COMPRESSED_FILE
+    if plain.is_symlink() or not plain.is_file():
+        return False
+    temporary = folder / f".{COMPRESSED_FILE}.{os.getpid()}.new"
+    try:
+        with plain.open("rb") as source, temporary.open("wb") as out:
+            # no name and no time inside: the same events are the same bytes
+            with gzip.GzipFile("", "wb", COMPRESSION, out, mtime=0) as sink:
+                shutil.copyfileobj(source, sink, READ_BYTES)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(packed)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    plain.unlink()
+    return True
+
+
+def settle(folder: Path) -> None:
+    """Everything a run needs once it has ended. Raises OSError; the run is whole all the same."""
+    try:
+        compress_events(folder)
+    finally:
+        refresh_head(folder)
 
 
 def _measured(run: RunFile, events: Path, reason: str) -> tuple[RunFile, Report]:
     """The report of what a run's events tell, and the run with the artifacts that they add to those it names."""
+    from p2pnet.measure import RunMeasure, load_of  # only for runs whose lab died
+
     measure, published = RunMeasure(run.nodes), []
     for event in iter_events(events):
         if event.kind is EventKind.PUBLISHED:
@@ -156,13 +280,15 @@ def _measured(run: RunFile, events: Path, reason: str) -> tuple[RunFile, Report]
 
 def unmeasured(run: RunFile, reasons: list[str], *, state: str = "finished") -> Report:
     """The report of a run that measured nothing, and why."""
+    from p2pnet.measure import load_of
+
     return Report(
         run=run.run, subnet=run.subnet, target=run.target, seed=run.seed, nodes=len(run.nodes),
         artifacts=len(run.artifacts), verdict="invalid", reach=Reach(0, 0, None),
         latency_ms=Latency(None, None, None, None, None), hops=Hops(None, None), duplicates_per_delivery=None,
         bytes=ByteCost(0, None, None), clock_bound_ms=run.clock_bound_ms, invalid=reasons,
         artifact_ids=list(run.artifacts), started_at=run.started_at or run.created_at, shared=run.request.shared,
-        state=state, client=run.request.client or DEFAULT_CLIENT, load=load_of(run), ignored=run.ignored,
+        state=state, client=run.request.client or DEFAULT_CLIENT, label=run.label, load=load_of(run), ignored=run.ignored,
     )  # fmt: skip
 
 
@@ -183,6 +309,13 @@ def _folder(state_dir: State | Path, run_id: str) -> Path:
 
 def _read_run_file(folder: Path) -> RunFile | None:
     try:
-        return _run_file.decode((folder / RUN_FILE).read_bytes())
-    except (OSError, msgspec.DecodeError):
+        return _decoded((folder / RUN_FILE).read_bytes())
+    except OSError:
+        return None
+
+
+def _decoded(data: bytes) -> RunFile | None:
+    try:
+        return _run_file.decode(data)
+    except msgspec.DecodeError:
         return None

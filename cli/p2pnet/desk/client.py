@@ -2,7 +2,8 @@
 
 import asyncio
 import urllib.parse
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -20,6 +21,7 @@ from p2pnet.model.jobs import (
     NodeAction,
     Rotation,
     RunFile,
+    RunLabel,
     RunList,
     RunRequest,
     RunState,
@@ -56,8 +58,10 @@ class Desk:
 
     @classmethod
     def unix(cls, socket_path: Path | str) -> Self:
-        """A local lab, by its socket. Needs a running event loop."""
-        return cls(Wire.unix(socket_path))
+        """A local lab, by its socket."""
+        from p2pnet.desk.unix import UnixWire
+
+        return cls(UnixWire(socket_path))
 
     @classmethod
     def proxied(cls, kube: "Kube", subnet: str, token: Callable[[], str]) -> Self:
@@ -156,10 +160,14 @@ class Desk:
         """Stop a run; its state once it has ended. A run that had ended already stays as it is."""
         return await self._wire.ask("POST", f"/v1/runs/{_quote(run_id)}/cancel", RunState)
 
+    async def label(self, run_id: str, label: str) -> RunState:
+        """Give a run another label; an empty one takes it away."""
+        return await self._wire.ask("PATCH", f"/v1/runs/{_quote(run_id)}", RunState, json=RunLabel(label))
+
     async def run_file(self, run_id: str, file: str) -> AsyncIterator[bytes]:
         """A file of the run's directory, one of `archive.RUN_FILES`, in pieces. ProblemError (404) when it has none."""
         async with self._wire.open("GET", f"/v1/runs/{_quote(run_id)}/files/{_quote(file)}") as response:
-            async for part in response.content.iter_any():
+            async for part in response.pieces():
                 yield part
 
     async def artifact_events(self, artifact_prefix: str) -> tuple[str, RunFile, list[Collected]]:
@@ -180,10 +188,10 @@ class Desk:
         async with self._wire.open("GET", path, query=query, headers=headers) as response:
             data = await response.read()
             return Downloaded(
-                name=urllib.parse.unquote(response.headers.get("X-P2pnet-Name", "")),
-                size=int(response.headers["X-P2pnet-Size"]),
+                name=urllib.parse.unquote(response.header("X-P2pnet-Name")),
+                size=int(response.header("X-P2pnet-Size")),
                 data=data if length > 0 else b"",
-                node=response.headers.get("X-P2pnet-Node", ""),
+                node=response.header("X-P2pnet-Node"),
             )
 
     async def withdraw(self, artifact: str) -> int:
@@ -197,17 +205,20 @@ class Desk:
     async def logs(
         self, *, node: str | None = None, artifact: str | None = None, grep: str | None = None, follow: bool = False,
         tail: int | None = None,
-    ) -> AsyncIterator[LogLine]:  # fmt: skip
+    ) -> AsyncGenerator[LogLine, None]:  # fmt: skip
         """Lines of the nodes' logs, merged by time; with `follow`, the new ones as they come, without end."""
         query = {"node": node, "artifact": artifact, "grep": grep, "tail": None if tail is None else str(tail)}
         asked = {key: value for key, value in query.items() if value is not None}
-        async for line in self._wire.lines("/v1/logs", LogLine, {**asked, "follow": "1" if follow else "0"}):
-            yield line
+        asked["follow"] = "1" if follow else "0"
+        async with aclosing(self._wire.lines("/v1/logs", LogLine, asked)) as lines:
+            async for line in lines:
+                yield line
 
-    async def events(self, cursor: int = 0) -> AsyncIterator[Collected]:
+    async def events(self, cursor: int = 0) -> AsyncGenerator[Collected, None]:
         """The subnet's events from `cursor` on, as they come, without end."""
-        async for event in self._wire.lines("/v1/events", Collected, {"cursor": str(cursor)}):
-            yield event
+        async with aclosing(self._wire.lines("/v1/events", Collected, {"cursor": str(cursor)})) as events:
+            async for event in events:
+                yield event
 
     async def node_action(
         self, name: str, action: Literal["restart", "kill", "pause", "resume"], *, run: str = ""

@@ -1,12 +1,11 @@
-"""One request to a lab and what can go wrong with it: for `client` alone."""
+"""One request to a lab and what can go wrong with it, whatever carries it: `unix` on this machine, `aio` over TCP."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
-from typing import Any, Self, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import Protocol, TypeVar
 
-import aiohttp
 import msgspec
 
 from p2pnet.desk.errors import ProblemError
@@ -17,31 +16,47 @@ T = TypeVar("T")
 
 CONNECT_S = 5.0
 ANSWER_S = 60.0  # of silence; a lab that follows a run or a log says something every 10 s
+READ_BYTES = 1 << 18  # taken from a socket at a time
 LINE_BYTES_MAX = 64 << 20  # one NDJSON line; the largest is a run with its report
 
 
-class Wire:
+class Answer(Protocol):
+    """An HTTP response whose head is here."""
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+
+    def header(self, name: str) -> str:
+        """A header's value, or empty."""
+
+    def pieces(self) -> AsyncGenerator[bytes, None]:
+        """The body as it comes."""
+
+    async def read(self) -> bytes:
+        """The whole body, or what is left of it."""
+
+
+class Wire(ABC):
     """HTTP to one lab. Connection trouble is a TargetError (exit 3), a 4xx or 5xx a ProblemError."""
 
     patience_s = 10.0
     """For answers that a lab has at hand."""
 
-    def __init__(self, connector: aiohttp.BaseConnector, base: str, where: str, headers: Mapping[str, str]) -> None:
-        self._base = base
+    def __init__(self, where: str) -> None:
+        """`where`: the lab in words, for errors."""
         self._where = where
-        self._session = aiohttp.ClientSession(
-            connector=connector, headers=headers, read_bufsize=1 << 18,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=ANSWER_S),
-        )  # fmt: skip
-
-    @classmethod
-    def unix(cls, socket_path: Path | str) -> Self:
-        """Over a unix socket."""
-        return cls(aiohttp.UnixConnector(path=str(socket_path), limit=32), "http://lab", str(socket_path), {})
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._session.close()
+        return
+
+    @abstractmethod
+    def open(
+        self, method: str, path: str, *, json: object = None, data: bytes | None = None,
+        query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None,
+    ) -> AbstractAsyncContextManager[Answer]:  # fmt: skip
+        """A response below 400, to be read inside the block."""
 
     async def ask(
         self, method: str, path: str, shape: type[T], *, json: object = None, data: bytes | None = None,
@@ -65,32 +80,21 @@ class Wire:
                 hint="use the p2pnet version that started the subnet",
             ) from error
 
-    @contextlib.asynccontextmanager
-    async def open(
-        self, method: str, path: str, *, json: object = None, data: bytes | None = None,
-        query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:  # fmt: skip
-        """A response below 400, to be read inside the block."""
-        kwargs: dict[str, Any] = {"params": query, **self._options()}
-        kwargs["headers"] = {**kwargs.get("headers", {}), **(headers or {})}
-        if json is not None:
-            kwargs["data"] = msgspec.json.encode(json)
-            kwargs["headers"]["Content-Type"] = "application/json"
-        elif data is not None:
-            kwargs["data"] = data
-        try:
-            async with self._session.request(method, self._base + path, **kwargs) as response:
-                if response.status >= 400:
-                    raise self._refusal(response.status, await response.read(), f"{method} {path}")
-                yield response
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise self._unreachable(error) from error
+    async def lines(self, path: str, shape: type[T], query: Mapping[str, str]) -> AsyncGenerator[T, None]:
+        """The NDJSON lines of an answer as they come; empty lines are heartbeats."""
+        async with self.open("GET", path, query=query) as response, aclosing(response.pieces()) as pieces:
+            rest = bytearray()
+            async for piece in pieces:
+                rest += piece
+                if len(rest) > LINE_BYTES_MAX:
+                    raise TargetError(f"the lab at {self._where} sent a line over {LINE_BYTES_MAX} bytes")
+                *whole, last = rest.split(b"\n")
+                rest = bytearray(last)
+                for line in whole:
+                    if line.strip():
+                        yield msgspec.json.decode(line, type=shape)
 
     # --- what differs between ways to a lab ---
-
-    def _options(self) -> dict[str, Any]:
-        """More arguments for every request."""
-        return {}
 
     def _refusal(self, status: int, body: bytes, request: str) -> Exception:
         """The exception for an answer of 400 and above."""
@@ -102,19 +106,12 @@ class Wire:
         hint = "start the subnet again: p2pnet up"
         return TargetError(f"the lab at {self._where} does not answer: {_words(error)}", hint=hint)
 
-    async def lines(self, path: str, shape: type[T], query: Mapping[str, str]) -> AsyncIterator[T]:
-        """The NDJSON lines of an answer as they come; empty lines are heartbeats."""
-        async with self.open("GET", path, query=query) as response:
-            rest = bytearray()
-            async for chunk in response.content.iter_any():
-                rest += chunk
-                if len(rest) > LINE_BYTES_MAX:
-                    raise TargetError(f"the lab at {self._where} sent a line over {LINE_BYTES_MAX} bytes")
-                *whole, last = rest.split(b"\n")
-                rest = bytearray(last)
-                for line in whole:
-                    if line.strip():
-                        yield msgspec.json.decode(line, type=shape)
+
+def body_of(json: object, data: bytes | None) -> tuple[bytes, dict[str, str]]:
+    """The body of a request, and the headers that say what it is."""
+    if json is not None:
+        return msgspec.json.encode(json), {"Content-Type": "application/json"}
+    return (b"", {}) if data is None else (data, {"Content-Type": "application/octet-stream"})
 
 
 def _problem(status: int, body: bytes) -> Problem:

@@ -9,8 +9,9 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from p2pnet.desk.aio import AioWire
 from p2pnet.desk.errors import ProblemError
-from p2pnet.desk.http import Wire
+from p2pnet.desk.http import Answer
 from p2pnet.desk.kube import Kube, KubeError
 from p2pnet.model.errors import TargetError
 from p2pnet.model.jobs import TOKEN_HEADER, Problem
@@ -25,7 +26,7 @@ class LabAwayError(TargetError):
     """The API server is there, the lab behind it is not."""
 
 
-class KubeWire(Wire):
+class KubeWire(AioWire):
     """A `Wire` to an API server, with the credentials of a kubeconfig on every request."""
 
     def __init__(self, kube: Kube, prefix: str = "") -> None:
@@ -73,7 +74,7 @@ class ProxyWire(KubeWire):
     async def open(
         self, method: str, path: str, *, json: object = None, data: bytes | None = None,
         query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:  # fmt: skip
+    ) -> AsyncIterator[Answer]:  # fmt: skip
         """As `Wire.open`. Raises LabAwayError when the lab stays away."""
         deadline, pause_s = time.monotonic() + self.retry_s, RETRY_FIRST_S
         async with contextlib.AsyncExitStack() as stack:

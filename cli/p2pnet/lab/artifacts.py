@@ -53,7 +53,7 @@ class Artifacts:
         files = [run.file for run in self._runs.all()]
         if not any(artifact.startswith(text) for file in files for artifact in file.artifacts):
             known = {file.run for file in files}
-            old = await asyncio.to_thread(archive.list_runs, self._world.state, self._world.subnet)
+            old = await asyncio.to_thread(archive.runs_with, self._world.state, self._world.subnet, text)
             files += [file for file in old if file.run not in known]
         if not any(artifact.startswith(text) for file in files for artifact in file.artifacts):
             told = {event.artifact: event.client for event in self._world.collector.of_artifact(text)}

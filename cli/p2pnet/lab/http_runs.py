@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import msgspec
 from aiohttp import web
 
-from p2pnet.desk.archive import RUN_FILES
+from p2pnet.desk.archive import EVENTS_FILE, READ_BYTES, RUN_FILES, has_events, open_events
 from p2pnet.lab.http_common import HEARTBEAT_S, LAB, WAIT_MS_MAX, answer, body, flag, number, stream
 from p2pnet.lab.run import Run
 from p2pnet.lab.runs import UnknownRunError
-from p2pnet.model.jobs import RunList, RunRequest
+from p2pnet.model.jobs import RunLabel, RunList, RunRequest
 
 routes = web.RouteTableDef()
 
@@ -43,11 +44,13 @@ async def one_run(request: web.Request) -> web.StreamResponse:
 async def file(request: web.Request) -> web.StreamResponse:
     """A file of the run's directory as it is now: for those who keep a copy."""
     name, run = request.match_info["file"], request.app[LAB].runs.get(request.match_info["run"])
-    path = run.recorder.folder / name
-    if name not in RUN_FILES or not await asyncio.to_thread(path.is_file):
-        raise UnknownRunError(f"run {run.file.run} has no file {name}")
+    folder = run.recorder.folder
     run.recorder.flush()
-    return web.FileResponse(path)
+    if name in RUN_FILES and await asyncio.to_thread((folder / name).is_file):
+        return web.FileResponse(folder / name)
+    if name == EVENTS_FILE and await asyncio.to_thread(has_events, folder):
+        return await _events(request, folder)
+    raise UnknownRunError(f"run {run.file.run} has no file {name}")
 
 
 @routes.post("/v1/runs/{run}/cancel")
@@ -56,6 +59,25 @@ async def cancel(request: web.Request) -> web.Response:
     """The run, ended."""
     run = await request.app[LAB].runs.cancel(request.match_info["run"])
     return answer(run.snapshot())
+
+
+@routes.patch("/v1/runs/{run}")
+async def label(request: web.Request) -> web.Response:
+    """The run with another label."""
+    asked = await body(request, RunLabel)
+    runs, run = request.app[LAB].runs, request.match_info["run"]
+    return answer(runs.label(run, asked.label).snapshot())
+
+
+async def _events(request: web.Request, folder: Path) -> web.StreamResponse:
+    """Events that are compressed on disk, as they were written."""
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+    await response.prepare(request)
+    with await asyncio.to_thread(open_events, folder) as file:
+        while piece := await asyncio.to_thread(file.read, READ_BYTES):
+            await response.write(piece)
+    await response.write_eof()
+    return response
 
 
 async def _changes(run: Run, cursor: int) -> AsyncIterator[list[msgspec.Struct]]:

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from p2pnet.desk.archive import EVENTS_FILE, iter_events
+from p2pnet.desk.archive import has_events, iter_events
 from p2pnet.measure import hop_tree
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import Report
@@ -21,9 +21,9 @@ def draw(folder: Path, run: RunFile, report: Report) -> dict[str, bytes]:
     Reads the run's events: not for the event loop's thread.
     """
     try:
-        tree, events = None, folder / EVENTS_FILE
-        if report.slowest and events.is_file():
-            tree = hop_tree(report.slowest, iter_events(events, report.slowest), run.nodes)
+        tree = None
+        if report.slowest and has_events(folder):
+            tree = hop_tree(report.slowest, iter_events(folder, report.slowest), run.nodes)
         papers = {HTML_FILE: to_html(report, run, tree), JUNIT_FILE: to_junit(report)}
     except Exception:
         log.exception("run %s: its report could not be drawn", run.run)

@@ -10,8 +10,9 @@ from typing import BinaryIO
 
 import msgspec
 
-from p2pnet.desk.archive import EVENTS_FILE, RUN_FILE, SUMMARY_FILE, pretty
+from p2pnet.desk.archive import EVENTS_FILE, pretty
 from p2pnet.desk.files import sync_directory, write_atomic
+from p2pnet.desk.heads import RUN_FILE, SUMMARY_FILE
 from p2pnet.desk.state import State
 from p2pnet.model.errors import TargetError
 from p2pnet.model.events import Collected

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import random
 import shutil
 import time
@@ -10,19 +11,24 @@ from collections.abc import Callable
 
 import msgspec
 
+from p2pnet.desk import archive, retention
+from p2pnet.desk.state import State
 from p2pnet.lab.plan import plan
 from p2pnet.lab.recorder import Recorder, new_run_folder
 from p2pnet.lab.run import Run
 from p2pnet.lab.runner import Runner, World
 from p2pnet.measure import expectations
 from p2pnet.model.errors import LimitError, SpecError, TargetError
+from p2pnet.model.ids import check_label
 from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.model.subnet import client_among
+from p2pnet.model.units import format_size
 
 QUEUE_MAX = 100
 SHARED_MAX = 8  # shared runs at a time
 KEPT_MAX = 1_000  # ended runs kept in memory; the archive has all
 KEY_CHARS_MAX = 200
+SETTLING_S = 30.0  # how long a lab that stops waits for ended runs to be compressed
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +52,10 @@ class RunDesk:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._measured: Run | None = None
         self._closed = ""
+        self._settling: set[asyncio.Task[None]] = set()
+        """Runs that have ended and are being compressed."""
+        self._looked_ns = 0
+        """When the directory of all runs had last changed, as far as was looked."""
         self.on_change: Callable[[], None] = lambda: None
         """Called when a run has been taken, and when one has ended."""
         # Not the run's seed: the ids of two labs that share a state directory should differ.
@@ -55,7 +65,8 @@ class RunDesk:
 
     def submit(self, request: RunRequest, key: str) -> tuple[Run, bool]:
         """The run of this key, and whether it is new. Raises SpecError, LimitError, TargetError (exit 2)."""
-        request = msgspec.structs.replace(request, client=client_among(self._world.clients(), request.client))
+        client, label = client_among(self._world.clients(), request.client), check_label(request.label)
+        request = msgspec.structs.replace(request, client=client, label=label)
         known = self._keys.get(key) if key else None
         if known is not None:
             run = self._runs[known]
@@ -98,7 +109,7 @@ class RunDesk:
             folder = new_run_folder(world.state, now, self._rng)
             file = RunFile(
                 run=folder.name, subnet=world.subnet, target=world.target, seed=seed, request=request, created_at=now,
-                nodes=nodes, version=world.version, spec=world.spec(), ignored=world.ignored(),
+                nodes=nodes, version=world.version, spec=world.spec(), label=request.label, ignored=world.ignored(),
             )  # fmt: skip
             run = Run(file, planned, Recorder(folder))
             run.recorder.save(file)
@@ -114,13 +125,15 @@ class RunDesk:
 
     def get(self, run_id: str) -> Run:
         """A run of this lab. Raises SpecError."""
+        self._forget_removed()
         run = self._runs.get(run_id)
         if run is None:
             raise UnknownRunError(f"there is no run {run_id!r} in this lab")
         return run
 
     def all(self) -> list[Run]:
-        """Oldest first."""
+        """Oldest first; without those that were removed from the disk since."""
+        self._forget_removed()
         return list(self._runs.values())
 
     def open(self) -> list[Run]:
@@ -143,6 +156,12 @@ class RunDesk:
             run.spoil(reason)
         for run in self.open():
             await self._ended(run)
+        await self.settled()
+
+    async def settled(self) -> None:
+        """Wait until what ended runs left behind is small; for a bounded time."""
+        if self._settling:
+            await asyncio.wait(self._settling, timeout=SETTLING_S)
 
     async def _ended(self, run: Run) -> None:
         if run in self._queue:
@@ -189,12 +208,59 @@ class RunDesk:
                 self._measured = None
                 self._advance()
             self.on_change()
+            settling = asyncio.create_task(asyncio.to_thread(_settle, self._world.state, run.id))
+            self._settling.add(settling)
+            settling.add_done_callback(self._settling.discard)
+
+    def label(self, run_id: str, label: str) -> Run:
+        """Give a run another label. Raises SpecError; TargetError (exit 2) when the disk refuses it."""
+        run, text = self.get(run_id), check_label(label)
+        if run.open:
+            run.update(label=text)
+            run.recorder.save(run.file)
+            return run
+        try:
+            archive.set_label(self._world.state, run_id, text)
+        except OSError as error:
+            raise TargetError(f"the label cannot be written: {error.strerror}", exit_code=2) from error
+        run.update(label=text)
+        return run
+
+    def _forget_removed(self) -> None:
+        """People and limits remove ended runs from the disk: look, whenever the directory of all runs has changed."""
+        try:
+            changed_ns = self._world.state.runs.stat().st_mtime_ns
+        except OSError:
+            return
+        if changed_ns == self._looked_ns:
+            return
+        self._looked_ns = changed_ns
+        for run in list(self._runs.values()):
+            if not run.open and not run.recorder.folder.exists():
+                del self._runs[run.id]
+        self._keys = {key: run_id for key, run_id in self._keys.items() if run_id in self._runs}
 
     def _forget_old(self) -> None:
         ended = [run.id for run in self._runs.values() if not run.open]
         for run_id in ended[: max(0, len(ended) - KEPT_MAX)]:
             del self._runs[run_id]
         self._keys = {key: run_id for key, run_id in self._keys.items() if run_id in self._runs}
+
+
+def _settle(state: State, run: str) -> None:
+    """What an ended run leaves behind, made small; and what is beyond the limits, removed. Blocks."""
+    try:
+        archive.settle(state.run(run))
+        limits = retention.limits_of(os.environ)
+        gone = retention.apply(state, limits, time.time())
+    except SpecError as error:
+        log.warning("no run is removed to make room: %s", error)
+    except OSError as error:
+        log.warning("run %s: what is kept could not be made smaller: %s", run, error)
+    else:
+        if gone:
+            freed = format_size(sum(head.bytes for head in gone))
+            log.info("removed %s of %s to keep within the limits", ", ".join(head.run for head in gone), freed)
 
 
 def _uploads_of(request: RunRequest) -> set[str]:

@@ -1,6 +1,7 @@
 """Identifiers and their text forms: artifact ids, node names, SPIFFE URIs, run ids."""
 
 import re
+from collections.abc import Sequence
 from typing import NewType
 
 from p2pnet.model.errors import SpecError
@@ -18,6 +19,7 @@ ConnectionId = NewType("ConnectionId", int)
 
 RunId = NewType("RunId", str)
 
+LABEL_CHARS_MAX = 80  # of a run's label: it stands in a table
 ARTIFACT_ID_BYTES = 32
 ARTIFACT_TEXT_MIN = 6  # hex characters of a prefix people may type instead of a whole id
 
@@ -63,3 +65,25 @@ def check_subnet_name(name: str) -> str:
             " no dash at the end"
         )
     return name
+
+
+def check_label(label: str) -> str:
+    """A run's label, trimmed. Raises SpecError for one that is too long, or that could not be told from another word."""
+    text = label.strip()
+    if len(text) > LABEL_CHARS_MAX:
+        raise SpecError(f"a label has at most {LABEL_CHARS_MAX} characters, this one has {len(text)}")
+    if not text.isprintable():
+        raise SpecError(f"label {text!r}: a label is one line of printable characters")
+    if text == "latest" or text.startswith(("-", "latest~")):
+        raise SpecError(f"label {text!r}: that word means a run already")
+    return text
+
+
+def client_among(names: Sequence[str], asked: str = "") -> str:
+    """The client to inject into: the one asked for; without one `blob`, or the first of a subnet that has no blob.
+
+    Raises SpecError naming those there are.
+    """
+    if asked and asked not in names:
+        raise SpecError(f"there is no client {asked!r}: the subnet has {', '.join(names)}")
+    return asked or (DEFAULT_CLIENT if DEFAULT_CLIENT in names else names[0])

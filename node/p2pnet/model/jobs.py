@@ -60,6 +60,14 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     shared: bool = False
     client: str = ""
     """Whose artifacts they become; empty: the subnet's `blob`, or its first client. A run always names it."""
+    label: str = ""
+    """A name for the run, at most 80 characters."""
+
+
+class RunLabel(msgspec.Struct, frozen=True):
+    """What a run is to be called; empty: nothing."""
+
+    label: str
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -116,6 +124,8 @@ class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of a copy of a cluster's run: the cluster, by its name in the kubeconfig; empty: the run was made beside this file."""
     namespace: str = ""
     """Of such a copy too."""
+    label: str = ""
+    """Its name among runs, first as it was asked for; a run with a label is not removed to make room."""
 
 
 class NewsVersion(msgspec.Struct, frozen=True):

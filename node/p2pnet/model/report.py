@@ -141,6 +141,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Id of the artifact that missed most nodes, else of the one whose last receipt took longest. Empty when nothing was
     published.
     """
+    label: str = ""
+    """The run's label, where it has one."""
 
 
 class NodeCounts(msgspec.Struct, frozen=True):

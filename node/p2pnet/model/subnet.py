@@ -6,24 +6,25 @@ what shapes cannot say in `subnet_checks`, what a target cannot do yet in `subne
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from functools import cache
+from typing import Any, get_args, get_origin
 
-import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from p2pnet.model import limits
 from p2pnet.model.errors import SpecError
+from p2pnet.model.ids import client_among
 from p2pnet.model.subnet_checks import (
     TopologyPlan,
-    client_among,
     client_specs,
     contradictions,
     members,
     topology_of,
 )
+from p2pnet.model.subnet_reading import find_subnet
 from p2pnet.model.subnet_spec import API_VERSION, Subnet
 from p2pnet.model.subnet_support import IGNORED, ignored, unsupported, without_fields
 from p2pnet.model.subnet_units import Document
@@ -47,11 +48,10 @@ __all__ = [
     "to_document",
     "topology_of",
     "unsupported",
-    "without_nulls",
 ]
 
-DOCUMENT_BYTES_MAX = 2 * limits.MIB  # 10,000 edges are 300 KiB; etcd takes 1.5 MiB
 ERRORS_SHOWN_MAX = 10
+PLACES_SHOWN_MAX = 3
 
 
 def load_subnet(
@@ -63,9 +63,9 @@ def load_subnet(
     file name) goes before them.
     """
     where = f"{source}: " if source else ""
-    value = document if isinstance(document, Mapping) else _parse(document, where)
+    value = document if isinstance(document, Mapping) else find_subnet(document, source).document
     try:
-        subnet = Subnet.model_validate(dict(value))
+        subnet = Subnet.model_validate(_without_nulls(value))
     except ValidationError as error:
         # A default that waits for a field that is wrong is no mistake of its own.
         found = [one for one in error.errors(include_url=False) if one["type"] != "default_factory_not_called"]
@@ -114,11 +114,11 @@ def kept_annotations(annotations: Mapping[str, str] | None) -> dict[str, dict[st
     return {"annotations": {IGNORED: said}} if said else {}
 
 
-def without_nulls(value: Any) -> Any:
-    """A spec as an API server keeps it, without the nulls that mean "unset" there; a client's settings are its own."""
+def _without_nulls(value: Any) -> Any:
+    """As an API server keeps a document, without the nulls that mean "unset" there; a client's settings are its own."""
     if isinstance(value, Mapping):
-        return {key: one if key == "settings" else without_nulls(one) for key, one in value.items() if one is not None}
-    return [without_nulls(one) for one in value] if isinstance(value, list) else value
+        return {key: one if key == "settings" else _without_nulls(one) for key, one in value.items() if one is not None}
+    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
 
 
 def digest_of(subnet: Subnet) -> str:
@@ -135,50 +135,6 @@ def subnet_json_schema() -> dict[str, Any]:
         "$id": "https://p2pnet.io/schemas/subnet.v1alpha1.json",
         **schema,
     }
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key given twice is a mistake, not the last word."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    loader.flatten_mapping(node)
-    value: dict[Any, Any] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str):
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {key!r} is no text: quote it", key_node.start_mark
-            )
-        if key in value:
-            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands here twice", key_node.start_mark)
-        value[key] = loader.construct_object(value_node, deep=True)
-    return value
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
-def _parse(text: str | bytes, where: str) -> Mapping[str, Any]:
-    if len(text) > DOCUMENT_BYTES_MAX:
-        raise SpecError(f"{where}the document is larger than {DOCUMENT_BYTES_MAX >> 20} MiB")
-    try:
-        documents = [one for one in yaml.load_all(text, _Loader) if one is not None]  # a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SpecError(f"{where}not YAML: {_yaml_words(error)}") from error
-    if len(documents) != 1:
-        raise SpecError(f"{where}one Subnet document is wanted, {len(documents)} are here")
-    if not isinstance(documents[0], dict):
-        raise SpecError(f"{where}a Subnet document is a mapping with apiVersion, kind, metadata and spec")
-    return documents[0]
-
-
-def _yaml_words(error: Exception) -> str:
-    """Where in the text, and what is wrong there; the parser's own words also quote a source nobody named."""
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-    if mark is None or problem is None:
-        return f"byte {error.position}: {error.reason}" if isinstance(error, yaml.reader.ReaderError) else str(error)
-    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
 
 
 def _spec_error(where: str, sentences: list[str]) -> SpecError:
@@ -201,16 +157,60 @@ def _sentence(error: ErrorDetails) -> str:
         error["msg"].removeprefix("Input ").replace("Field required", "is missing").replace("String should", "should")
     )
     if error["type"] == "extra_forbidden":
-        near = get_close_matches(str(error["loc"][-1]), _known_keys(), n=1)
-        message = f"unknown key, did you mean {near[0]!r}?" if near else "unknown key"
+        message = _unknown_key(error["loc"])
     elif error["type"].endswith("_type") and not isinstance(error["input"], dict | list):
         message += f", not {error['input']!r}"
     return f"{path or 'the document'}: {message}"
 
 
-def _known_keys() -> list[str]:
-    """Every key of every part: good enough to guess what a misspelt one meant."""
-    parts = [Document]
-    for part in parts:
-        parts += part.__subclasses__()
-    return sorted({field.alias or name for part in parts for name, field in part.model_fields.items()})
+def _unknown_key(loc: tuple[int | str, ...]) -> str:
+    """What a key that is not known there may have meant: one of that place, or one that belongs elsewhere."""
+    *place, key = loc
+    here = _part_at(place)
+    near = get_close_matches(str(key), _keys_of(here), n=1) if here is not None else []
+    if near:
+        return f"unknown key, did you mean {near[0]!r}?"
+    paths = _paths_by_key()
+    meant = [str(key)] if str(key) in paths else get_close_matches(str(key), paths, n=1)
+    if not meant:
+        return "unknown key"
+    places = paths[meant[0]][:PLACES_SHOWN_MAX]
+    verb = "it belongs to" if meant[0] == key else "did you mean"
+    return f"unknown key here, {verb} {' or '.join(places)}" + ("?" if verb == "did you mean" else "")
+
+
+def _keys_of(part: type[Document]) -> list[str]:
+    return [field.alias or name for name, field in part.model_fields.items()]
+
+
+def _parts_in(annotation: object) -> list[type[Document]]:
+    """The parts of the document that a field's type names, in a list or beside None too."""
+    if isinstance(annotation, type) and issubclass(annotation, Document):
+        return [annotation]
+    return [part for argument in get_args(annotation) for part in _parts_in(argument)]
+
+
+def _part_at(place: Sequence[int | str]) -> type[Document] | None:
+    """The part of the document at a path; None where keys are the user's own."""
+    part: type[Document] | None = Subnet
+    for step in place:
+        if isinstance(step, int):
+            continue
+        fields = {field.alias or name: field for name, field in part.model_fields.items()} if part is not None else {}
+        inner = _parts_in(fields[step].annotation) if step in fields else []
+        part = inner[0] if inner else None
+    return part
+
+
+@cache
+def _paths_by_key() -> dict[str, list[str]]:
+    """Where every key belongs, the shortest paths first: `degree` -> `spec.topology.degree`."""
+    paths: dict[str, list[str]] = {}
+    waiting: list[tuple[str, type[Document]]] = [("", Subnet)]
+    for prefix, part in waiting:
+        for name, field in part.model_fields.items():
+            path = prefix + (field.alias or name)
+            paths.setdefault(field.alias or name, []).append(path)
+            step = "[]." if get_origin(field.annotation) is list else "."
+            waiting += [(path + step, inner) for inner in _parts_in(field.annotation)]
+    return {key: sorted(found, key=lambda path: (path.count("."), path)) for key, found in paths.items()}

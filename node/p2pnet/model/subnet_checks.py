@@ -1,12 +1,11 @@
 """What the shapes of the Subnet document cannot say: its contradictions, and who its members and edges are."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from p2pnet.model import limits
 from p2pnet.model.config import ClientSpec
-from p2pnet.model.errors import SpecError
-from p2pnet.model.ids import DEFAULT_CLIENT, member_name, member_order
+from p2pnet.model.ids import member_name, member_order
 from p2pnet.model.subnet_spec import DEFAULT_GROUP, Fault, Rule, Spec, Subnet, Topology, TopologyKind
 
 FULL_TO = 50  # nodes up to which the default topology is a full mesh
@@ -48,16 +47,6 @@ def members(subnet: Subnet) -> list[tuple[str, str]]:
 def client_specs(subnet: Subnet) -> list[ClientSpec]:
     """The clients of every node, as its config has them."""
     return [ClientSpec(client.name, client.class_ or "", dict(client.settings)) for client in subnet.spec.clients]
-
-
-def client_among(names: Sequence[str], asked: str = "") -> str:
-    """The client to inject into: the one asked for; without one `blob`, or the first of a subnet that has no blob.
-
-    Raises SpecError naming those there are.
-    """
-    if asked and asked not in names:
-        raise SpecError(f"there is no client {asked!r}: the subnet has {', '.join(names)}")
-    return asked or (DEFAULT_CLIENT if DEFAULT_CLIENT in names else names[0])
 
 
 def topology_of(subnet: Subnet) -> TopologyPlan:

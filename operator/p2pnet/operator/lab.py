@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from p2pnet.desk.http import Wire
+from p2pnet.desk.aio import AioWire
 from p2pnet.model.errors import TargetError
 from p2pnet.model.jobs import NewsVersion
 from p2pnet.model.registry import Membership
@@ -90,7 +90,7 @@ class HttpLabs:
         self, address: str, token: str, method: str, path: str, shape: type[Any], *, json: object = None,
         query: Mapping[str, str] | None = None, within_s: float = ANSWER_S,
     ) -> Any:  # fmt: skip
-        wire = Wire(aiohttp.TCPConnector(), f"http://{address}", address, {TOKEN_HEADER: token})
+        wire = AioWire(aiohttp.TCPConnector(), f"http://{address}", address, {TOKEN_HEADER: token})
         try:
             async with asyncio.timeout(within_s):
                 return await wire.ask(method, path, shape, json=json, query=query, within_s=within_s)

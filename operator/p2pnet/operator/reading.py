@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from p2pnet.model.errors import SpecError
-from p2pnet.model.subnet import Subnet, load_subnet, unsupported, without_nulls
+from p2pnet.model.subnet import Subnet, load_subnet, unsupported
 from p2pnet.operator import times
 from p2pnet.operator.api import Object, annotations_of, meta, owned_by, uid_of
 from p2pnet.operator.plan.configmaps import DOCUMENT_KEY
@@ -69,7 +69,7 @@ def _subnet(thing: Object, edges: list[list[str]] | None) -> Subnet:
         topology = {key: value for key, value in spec["topology"].items() if key != "edgesFrom"}
         spec = {**spec, "topology": {**topology, "edges": edges}}
     document = {
-        "apiVersion": thing.get("apiVersion"), "kind": thing.get("kind"), "spec": without_nulls(spec),
+        "apiVersion": thing.get("apiVersion"), "kind": thing.get("kind"), "spec": spec,
         "metadata": {"name": metadata.get("name"), "namespace": metadata.get("namespace")},
     }  # fmt: skip
     return load_subnet(document)

@@ -1,7 +1,9 @@
 """`down`: subnets stopped and removed; what is gone already is fine."""
 
 import asyncio
+import contextlib
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from p2pnet.cli.documents import Removal
@@ -9,8 +11,13 @@ from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
+from p2pnet.desk import archive
+from p2pnet.model.errors import P2pnetError
 
 DEFAULT_NAME = "demo"
+SHOWN = 8  # names in a sentence
+OPEN = ("queued", "running")
+ASK_S = 3.0  # for a lab's runs: one that does not answer is removed all the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,27 +30,62 @@ class Options:
 
 
 async def run(options: Options, session: Session) -> Outcome:
-    """Ask on a terminal, then remove one after the other."""
+    """Ask on a terminal, be told elsewhere; then remove one after the other."""
     target = session.target()
     names = _names(options, target)
     session.interrupted_note = "interrupted: nothing was removed"
     present = [name for name in names if target.look(name) != "absent"]
-    if present and not options.yes and session.interactive and not await _agreed(present, session):
-        failure = CommandError(
-            "nothing was removed",
-            where=", ".join(present),
-            todo="answer y, or use --yes",
-            exit_code=ExitCode.INTERRUPTED,
-        )
-        return Outcome(exit_code=failure.exit_code, failure=failure)
+    runs = {name: await _open_runs(name, target) for name in present}
+    if present and not options.yes:
+        if not session.interactive:
+            raise CommandError(
+                f"this removes {_named(runs)}, and nobody can be asked: standard input is no terminal",
+                where="p2pnet down",
+                todo=f"say yes: {' && '.join(f'p2pnet down {name} --yes' for name in present[:SHOWN])}",
+            )
+        if not await _agreed(runs, session):
+            failure = CommandError(
+                "nothing was removed",
+                where=", ".join(present),
+                todo="answer y, or use --yes",
+                exit_code=ExitCode.INTERRUPTED,
+            )
+            return Outcome(exit_code=failure.exit_code, failure=failure)
     session.interrupted_note = "interrupted: what was begun may be left half removed"
     session.resume = tuple(f"p2pnet down {name} --yes" for name in present)
     removed: list[str] = []
     absent: list[str] = []
     for name in names:
+        if runs.get(name):
+            session.note(f"{name} is taken down under its open {_runs_named(runs[name])}: invalid")
         (removed if await _removed(name, target, session) else absent).append(name)
     hint = f"p2pnet up {names[0]}" if names else "p2pnet up"
     return Outcome(Removal(removed=removed, absent=absent), next=(hint,))
+
+
+async def _open_runs(name: str, target: Target) -> list[str]:
+    """Ids of runs that would end with it: as its lab has them, else as they are kept here."""
+    if target.look(name) == "up":
+        with contextlib.suppress(P2pnetError, TimeoutError):
+            async with target.desk(name) as desk:
+                runs = await asyncio.wait_for(desk.runs(), ASK_S)
+            return [run.run for run in runs if run.state in OPEN]
+    return [
+        head.run
+        for head in archive.list_heads(target.state, name)
+        if head.state in OPEN and bool(head.context) == (target.kind != "local")
+    ]
+
+
+def _named(runs: Mapping[str, list[str]]) -> str:
+    """`demo with its open run r-1, other`."""
+    words = [name + (f" with its open {_runs_named(ids)}" if ids else "") for name, ids in runs.items()]
+    return ", ".join(words[:SHOWN]) + (f" and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
+
+
+def _runs_named(ids: list[str]) -> str:
+    more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+    return ("run " if len(ids) == 1 else "runs ") + ", ".join(ids[:SHOWN]) + more
 
 
 async def _removed(name: str, target: Target, session: Session) -> bool:
@@ -75,9 +117,10 @@ def _names(options: Options, target: Target) -> list[str]:
     return [DEFAULT_NAME] if DEFAULT_NAME in names or not names else names
 
 
-async def _agreed(names: list[str], session: Session) -> bool:
+async def _agreed(runs: Mapping[str, list[str]], session: Session) -> bool:
     session.listener.close()
-    session.stderr.write(f"Remove {', '.join(names)}? Runs are kept. [y/N] ")
+    kept = "Open runs end invalid, ended ones are kept" if any(runs.values()) else "Runs are kept"
+    session.stderr.write(f"Remove {_named(runs)}? {kept}. [y/N] ")
     session.stderr.flush()
     answer = await _read_line()
     return answer.strip().lower() in ("y", "yes")

@@ -11,6 +11,7 @@ from typing import Self
 
 from p2pnet.cli.documents import Fetched
 from p2pnet.cli.failure import CommandError, ExitCode
+from p2pnet.cli.naming import choose_artifact
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
@@ -31,8 +32,8 @@ class Options:
 async def run(options: Options, session: Session) -> Outcome:
     """The file is opened when the first bytes are here, and takes its name when the last are."""
     session.todo = f"p2pnet report {options.name} -o json lists the artifact ids of its latest run"
-    prefix = archive.check_prefix(options.artifact)
     target = session.target()
+    prefix = await choose_artifact(options.artifact, target, options.name)
     async with target.desk(options.name) as desk:
         if options.node is not None:
             await _check_node(options.node, desk)

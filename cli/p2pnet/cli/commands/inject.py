@@ -15,12 +15,12 @@ from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.papers import Papers
 from p2pnet.cli.session import Session
 from p2pnet.cli.spooling import STDIN, check_sources, spooled
+from p2pnet.cli.subject import Subject, subject_of
 from p2pnet.desk import Desk
 from p2pnet.measure import artifacts_asked, expectations
 from p2pnet.model import limits
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.jobs import Payload, RunRequest, RunState
-from p2pnet.model.subnet import Subnet, client_among, load_subnet, members
 from p2pnet.model.units import format_size
 
 DEFAULT_SIZE = 64 * limits.KIB
@@ -43,6 +43,7 @@ class Options:
     expect: tuple[str, ...] = ()
     wait: bool = True
     shared: bool = False
+    label: str = ""
     cancel_on_interrupt: bool = False
     papers: Papers = field(default_factory=Papers)
 
@@ -52,11 +53,11 @@ async def run(options: Options, session: Session) -> Outcome:
     streams = _check(options)
     target = session.target()
     async with target.desk(options.name) as desk:
-        subnet = load_subnet(await desk.spec())
+        subnet = await subject_of(options.name, desk)
         client = _client(options, subnet)
         _check_against(options, subnet, streams)
         session.interrupted_note = "interrupted: nothing was published"
-        bytes_max = subnet.spec.broadcast.artifact_bytes_max.bytes
+        bytes_max = subnet.artifact_bytes_max
         async with spooled(streams, bytes_max, session) as spools:
             payloads = await _payloads(options, spools, desk, session)
         session.interrupted_note = "interrupted while asking for the run: status shows whether it began"
@@ -119,20 +120,21 @@ def _check(options: Options) -> list[Path]:
     return check_sources(options.files)
 
 
-def _client(options: Options, subnet: Subnet) -> str:
+def _client(options: Options, subnet: Subject) -> str:
     """Whose artifacts they become."""
-    names = [client.name for client in subnet.spec.clients]
     try:
-        return client_among(names, options.client or "")
+        return subnet.client(options.client or "")
     except SpecError as error:
         raise CommandError(
-            str(error), where=f"--client {options.client}", todo=f"one of {', '.join(names)}; or add it to spec.clients"
+            str(error),
+            where=f"--client {options.client}",
+            todo=f"one of {', '.join(subnet.clients)}; or add it to spec.clients",
         ) from None
 
 
-def _check_against(options: Options, subnet: Subnet, streams: list[Path]) -> None:
+def _check_against(options: Options, subnet: Subject, streams: list[Path]) -> None:
     """What only the document tells: the size limit, the names of nodes, the number of artifacts."""
-    bound = subnet.spec.broadcast.artifact_bytes_max.bytes
+    bound = subnet.artifact_bytes_max
     sizes = {str(path): path.stat().st_size for path in options.files if path not in streams}
     if not options.files:
         sizes = {"--size": options.size or DEFAULT_SIZE}
@@ -141,12 +143,11 @@ def _check_against(options: Options, subnet: Subnet, streams: list[Path]) -> Non
             raise CommandError(
                 f"{label} is {size} bytes ({format_size(size)}), above the limit of {bound} bytes"
                 f" ({format_size(bound)}) in spec.broadcast.artifactBytesMax",
-                where=f"Subnet {subnet.name}, spec.broadcast.artifactBytesMax: {subnet.spec.broadcast.artifact_bytes_max}",
+                where=f"Subnet {subnet.name}, spec.broadcast.artifactBytesMax: {subnet.artifact_bytes_max_text}",
                 todo="publish something smaller, or start the subnet with a higher limit",
             )
-    names = [name for name, _ in members(subnet)]
-    if options.publisher not in ("random", "all", *names):
-        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    if options.publisher not in ("random", "all", *subnet.nodes):
+        shown = ", ".join(subnet.nodes[:8]) + (f" and {len(subnet.nodes) - 8} more" if len(subnet.nodes) > 8 else "")
         raise CommandError(
             f"there is no node {options.publisher!r}",
             where=f"--from {options.publisher}",
@@ -161,9 +162,9 @@ def _check_against(options: Options, subnet: Subnet, streams: list[Path]) -> Non
         )
 
 
-def _total(options: Options, subnet: Subnet) -> int:
+def _total(options: Options, subnet: Subject) -> int:
     payloads = max(1, len(options.files))
-    return artifacts_asked(count=options.count, payloads=payloads, publisher=options.publisher, nodes=subnet.node_count)
+    return artifacts_asked(count=options.count, payloads=payloads, publisher=options.publisher, nodes=len(subnet.nodes))
 
 
 async def _payloads(options: Options, spools: dict[Path, Path], desk: Desk, session: Session) -> list[Payload]:
@@ -193,5 +194,5 @@ def _request(options: Options, payloads: list[Payload], client: str) -> RunReque
     return RunRequest(
         payloads=payloads, count=options.count, rate=options.rate, publisher=options.publisher, seed=options.seed,
         within_s=options.within_s, expect=list(options.expect), shared=options.shared,
-        client=client,
+        client=client, label=options.label,
     )  # fmt: skip

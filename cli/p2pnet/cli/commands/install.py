@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from p2pnet.cli.documents import Installation
 from p2pnet.cli.failure import CommandError
@@ -33,6 +34,7 @@ async def run(options: Options, session: Session) -> Outcome:
     """Apply install.yaml, and wait until the cluster knows Subnets."""
     kube = _target(session).kube
     objects = installation.manifest(options.operator_image, options.node_image)
+    _check_namespace(session, objects)
     done = await asyncio.to_thread(
         installation.install, kube, objects, session.listener.waiting,
         timeout_s=options.timeout_s or installation.ESTABLISHED_S,
@@ -44,6 +46,8 @@ async def run(options: Options, session: Session) -> Outcome:
 async def remove(options: Removing, session: Session) -> Outcome:
     """Delete what `install` made, unless Subnets would go with it."""
     kube = _target(session).kube
+    objects = installation.manifest()
+    _check_namespace(session, objects)
     left = [] if options.orphan else await asyncio.to_thread(installation.subnets_left, kube)
     if left:
         more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
@@ -52,11 +56,21 @@ async def remove(options: Removing, session: Session) -> Outcome:
             where=f"context {kube.context}",
             todo="take them down first: p2pnet down NAME --on cluster -n NAMESPACE; or leave them and their pods: --orphan",
         )
-    objects = installation.manifest()
     removed, absent = await asyncio.to_thread(
         installation.uninstall, kube, objects, session.listener.waiting, orphan=options.orphan
     )
     return Outcome(Installation(context=kube.context, removed=removed, absent=absent), next=("p2pnet install",))
+
+
+def _check_namespace(session: Session, objects: list[dict[str, Any]]) -> None:
+    """An operator elsewhere is the chart's business: install.yaml has one namespace, and serves every other from there."""
+    [namespace] = [one["metadata"]["name"] for one in objects if one["kind"] == "Namespace"]
+    if session.namespace not in (None, namespace):
+        raise CommandError(
+            f"this installs into namespace {namespace}, from where the operator serves all",
+            where=f"-n {session.namespace}",
+            todo=f"leave -n out; for another namespace: helm install p2pnet charts/p2pnet -n {session.namespace}",
+        )
 
 
 def _target(session: Session) -> ClusterTarget:

@@ -1,15 +1,17 @@
 """`logs`: what all processes of a subnet wrote, merged by time."""
 
 import re
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from p2pnet.cli.documents import LogLine, LogLines
 from p2pnet.cli.failure import CommandError
+from p2pnet.cli.naming import choose_artifact
 from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.reader import while_read
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import Session
-from p2pnet.desk import archive
 from p2pnet.model import jobs
 
 BATCH_LINES = 500  # drawn at a time, so that a large log flows
@@ -30,7 +32,6 @@ async def run(options: Options, session: Session) -> Outcome:
     """In tables and NDJSON lines are shown as they come; one JSON or YAML document waits for the last."""
     if options.grep is not None:
         _check_expression(options.grep)
-    artifact = None if options.artifact is None else archive.check_prefix(options.artifact)
     whole = session.output in (Output.JSON, Output.YAML)
     if whole and options.follow:
         raise CommandError(
@@ -40,13 +41,18 @@ async def run(options: Options, session: Session) -> Outcome:
         )
     session.interrupted_note = ""
     lines: list[LogLine] = []
-    async with session.target().desk(options.name) as desk:
+    target = session.target()
+    artifact = None
+    if options.artifact is not None:
+        artifact = await choose_artifact(options.artifact, target, options.name)
+    async with while_read(session.stdout), target.desk(options.name) as desk:
         asked = desk.logs(node=options.node, artifact=artifact, grep=options.grep, follow=options.follow)
-        async for line in asked:
-            lines.append(_document_line(line))
-            if not whole and (options.follow or len(lines) >= BATCH_LINES):
-                session.show(LogLines(subnet=options.name, lines=lines))
-                lines = []
+        async with aclosing(asked):
+            async for line in asked:
+                lines.append(_document_line(line))
+                if not whole and (options.follow or len(lines) >= BATCH_LINES):
+                    session.show(LogLines(subnet=options.name, lines=lines))
+                    lines = []
     hint = f"p2pnet status {options.name}"
     return Outcome(LogLines(subnet=options.name, lines=lines) if lines or whole else None, next=(hint,))
 

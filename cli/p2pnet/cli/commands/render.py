@@ -25,7 +25,8 @@ class Options:
 
 async def run(options: Options, session: Session) -> Outcome:
     """The Subnet and what follows from it, keys and certificates left out."""
-    subnet, notes = supported(read_spec(options.file), "cluster", ignore=options.ignore_unsupported)
+    written = read_spec(options.file, note=session.note)
+    subnet, notes = supported(written, "cluster", ignore=options.ignore_unsupported)
     for note in notes:
         session.note(note)
     namespace = session.namespace or subnet.metadata.namespace or "default"

@@ -3,15 +3,16 @@
 import contextlib
 from dataclasses import dataclass, field
 
-from p2pnet.cli.failure import CommandError, ExitCode
+from p2pnet.cli.failure import CommandError
 from p2pnet.cli.following import after_loss, follow, outcome_of, report_of
+from p2pnet.cli.naming import choose_run
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.papers import Papers, check, write
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
 from p2pnet.desk import archive
+from p2pnet.desk.heads import RunHead
 from p2pnet.model.errors import P2pnetError, TargetError
-from p2pnet.model.jobs import RunFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,12 @@ async def run(options: Options, session: Session) -> Outcome:
     with contextlib.suppress(P2pnetError):  # what is here already can be shown without it
         await target.collect(options.name)
     check(options.papers)
-    chosen = _choose(options, target)
+    chosen = choose_run(options.run, target, options.name)
     outcome = await _report(options, chosen, target, session)
     return write(options.papers, outcome, target.state, session)
 
 
-async def _report(options: Options, chosen: RunFile, target: Target, session: Session) -> Outcome:
+async def _report(options: Options, chosen: RunHead, target: Target, session: Session) -> Outcome:
     folder = target.state.run(chosen.run)
     session.todo = f"its events may still be whole: {folder / archive.EVENTS_FILE}; or name another run"
     report = archive.read_run(target.state, chosen.run)[1]
@@ -50,31 +51,3 @@ async def _report(options: Options, chosen: RunFile, target: Target, session: Se
         if target.look(options.name) == "up":
             raise
         return after_loss(error, chosen.run, target, options.name)
-
-
-def _choose(options: Options, target: Target) -> RunFile:
-    runs = [run for run in archive.list_runs(target.state, options.name) if target.made(run)]
-    if not runs:
-        absent = target.look(options.name) == "absent"
-        raise CommandError(
-            f"there is no {'subnet' if absent else 'run of'} {options.name}",
-            where=str(target.state.runs),
-            todo=f"p2pnet {'up' if absent else 'inject'} {options.name}",
-            exit_code=ExitCode.NOT_FOUND if absent else ExitCode.USAGE,
-        )
-    if options.run is None:
-        return runs[-1]
-    exact = [run for run in runs if run.run == options.run]
-    found = exact or [run for run in runs if run.run.startswith(options.run)]
-    if len(found) == 1:
-        return found[0]
-    recent = ", ".join(run.run for run in reversed(runs[-5:]))
-    what = "several runs begin with" if found else f"{options.name} has no run"
-    folder = target.state.run(options.run)
-    if "/" not in options.run and folder.is_dir() and not found:
-        raise CommandError(
-            f"run {options.run} is damaged: its {archive.RUN_FILE} cannot be read, or is of another subnet",
-            where=str(folder / archive.RUN_FILE),
-            todo=f"name another run; the latest: {recent}",
-        )
-    raise CommandError(f"{what} {options.run}", where=str(target.state.runs), todo=f"one of the latest: {recent}")

@@ -18,6 +18,8 @@ SHAPES: dict[str, type[msgspec.Struct]] = {
     "status": Status,
     "trace": documents.Trace,
     "run": documents.RunTicket,
+    "runs": documents.KeptRuns,
+    "kept-run": documents.KeptRun,
     "subnets": documents.SubnetList,
     "fetched": documents.Fetched,
     "withdrawal": documents.Withdrawal,

@@ -1,17 +1,19 @@
 """`status`: how a subnet is now, once or as it changes; without a name, of the only one or a list."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import msgspec
 
-from p2pnet.cli.documents import SubnetLine, SubnetList
+from p2pnet.cli.documents import SubnetList
 from p2pnet.cli.failure import CommandError, ExitCode
+from p2pnet.cli.listing import subnet_lines
 from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.reader import while_read
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
-from p2pnet.model.errors import P2pnetError
 from p2pnet.model.report import Status
 
 WATCH_S = 1.0
@@ -26,59 +28,63 @@ class Options:
 
 
 async def run(options: Options, session: Session) -> Outcome:
-    """One status, a list, or a watch that only Ctrl-C ends."""
+    """One subnet, or the list of all; with a watch until Ctrl-C, or until nobody reads it any more.
+
+    In JSON, YAML and NDJSON a command line without NAME always gives the list, whatever there is.
+    """
     target = session.target()
-    name = options.name or _only(target)
-    if name is None:
-        return Outcome(await _listing(target), next=("p2pnet status NAME",))
+    if options.name is not None:
+        return await _one(options.name, target, options, session)
+    names = target.names()
+    if session.output is Output.TABLE and len(names) == 1:
+        return await _one(names[0], target, options, session)
+    if options.watch:
+        await _watch(lambda: _listing(target), session)
+    failure = None if names else _nothing(target)
+    listing = await _listing(target)
+    if failure is not None:
+        shown = None if session.output is Output.TABLE else listing
+        return Outcome(shown, exit_code=failure.exit_code, failure=failure)
+    return Outcome(listing, next=("p2pnet status NAME",))
+
+
+async def _one(name: str, target: Target, options: Options, session: Session) -> Outcome:
     async with target.desk(name) as desk:
-        status = await desk.summary()
         if options.watch:
-            session.interrupted_note = ""
-            await _watch(desk.summary, status, session)
+            await _watch(desk.summary, session)
+        status = await desk.summary()
     return Outcome(status, next=_next(status))
 
 
-def _only(target: Target) -> str | None:
-    names = target.names()
-    if not names:
-        raise CommandError(
-            "there is no subnet",
-            where=f"target {target.kind}",
-            todo="p2pnet up demo --nodes 10",
-            exit_code=ExitCode.NOT_FOUND,
-        )
-    return names[0] if len(names) == 1 else None
+def _nothing(target: Target) -> CommandError:
+    return CommandError(
+        "there is no subnet",
+        where=f"target {target.kind}",
+        todo="p2pnet up demo --nodes 10",
+        exit_code=ExitCode.NOT_FOUND,
+    )
 
 
-async def _watch(summary, status: Status, session: Session) -> None:  # type: ignore[no-untyped-def]
-    shown: Status | None = None
-    while True:
-        if shown is None or (session.output is Output.TABLE and session.stdout.isatty()) or _changed(shown, status):
-            session.show(status, clear=session.output is Output.TABLE)
-            shown = status
-        await asyncio.sleep(WATCH_S)
-        status = await summary()
+async def _watch(look: Callable[[], Awaitable[Status | SubnetList]], session: Session) -> None:
+    """Show it whenever it changes; on a terminal once a second, for ages grow."""
+    session.interrupted_note = ""
+    drawn = session.output is Output.TABLE and session.stdout.isatty()
+    shown: Status | SubnetList | None = None
+    async with while_read(session.stdout):
+        while True:
+            now = await look()
+            if shown is None or drawn or _changed(shown, now):
+                session.show(now, clear=session.output is Output.TABLE)
+                shown = now
+            await asyncio.sleep(WATCH_S)
 
 
-def _changed(shown: Status, status: Status) -> bool:
-    return msgspec.json.encode(shown) != msgspec.json.encode(status)
+def _changed(shown: Status | SubnetList, now: Status | SubnetList) -> bool:
+    return msgspec.json.encode(shown) != msgspec.json.encode(now)
 
 
 async def _listing(target: Target) -> SubnetList:
-    return SubnetList(subnets=list(await asyncio.gather(*(_line(target, name) for name in target.names()))))
-
-
-async def _line(target: Target, name: str) -> SubnetLine:
-    try:
-        async with target.desk(name) as desk:  # of a dead one too: this is what ends its open runs
-            status = await desk.summary()
-    except P2pnetError:
-        return SubnetLine(name, target.kind, "damaged" if target.look(name) == "damaged" else "dead")
-    nodes, links = status.nodes, status.links
-    return SubnetLine(
-        name, target.kind, "up", nodes.desired, nodes.connected, links.expected, links.up, status.up_since
-    )
+    return SubnetList(subnets=await subnet_lines(target))
 
 
 def _next(status: Status) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from p2pnet.cli.documents import Receipt, Trace
 from p2pnet.cli.failure import CommandError, ExitCode
+from p2pnet.cli.naming import choose_artifact, telling_artifact
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
@@ -20,14 +21,18 @@ class Options:
     """As on the command line."""
 
     name: str
-    artifact: str
+    artifact: str | None = None
+    """The most telling one of the latest run without."""
 
 
 async def run(options: Options, session: Session) -> Outcome:
-    """Find the artifact by its prefix, gather its events, draw its tree."""
+    """Find the artifact, gather its events, draw its tree."""
     session.todo = f"p2pnet report {options.name} -o json lists the artifact ids of its latest run"
-    prefix = archive.check_prefix(options.artifact)
     target = session.target()
+    if options.artifact is None:
+        prefix = await telling_artifact(target, options.name)
+    else:
+        prefix = await choose_artifact(options.artifact, target, options.name)
     live = target.look(options.name) == "up"
     if live:
         async with target.desk(options.name) as desk:
@@ -49,7 +54,7 @@ async def run(options: Options, session: Session) -> Outcome:
 
 def _archived(name: str, prefix: str, target: Target, session: Session) -> tuple[str, RunFile, list[Collected]]:
     sight = target.look(name)
-    if not archive.list_runs(target.state, name) and sight == "absent":
+    if not archive.list_heads(target.state, name) and sight == "absent":
         raise CommandError(
             f"there is no subnet {name}, and no run of one",
             where=str(target.state.runs),

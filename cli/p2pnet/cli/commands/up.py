@@ -44,7 +44,7 @@ async def run(options: Options, session: Session) -> Outcome:
     """Start or edit, then wait until it is connected."""
     target = session.target()
     started = time.monotonic()
-    subnet = _wanted(options, target)
+    subnet = _wanted(options, target, session)
     target.place(subnet)
     subnet, notes = supported(subnet, target.kind, ignore=options.ignore_unsupported)
     for note in notes:
@@ -82,10 +82,10 @@ async def _await(options: Options, subnet: Subnet, target: Target, session: Sess
         return status
 
 
-def _wanted(options: Options, target: Target) -> Subnet:
+def _wanted(options: Options, target: Target, session: Session) -> Subnet:
     """The file; else what is stored under the name, with `--nodes` laid over it; else the default document."""
     if options.file is not None:
-        subnet = read_spec(options.file)
+        subnet = read_spec(options.file, name=options.name, note=session.note)
         check_name(options.name, subnet, options.file)
     else:
         name = options.name or DEFAULT_NAME

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from p2pnet.cli.documents import Withdrawal
+from p2pnet.cli.naming import choose_artifact
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
-from p2pnet.desk import archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,9 @@ class Options:
 async def run(options: Options, session: Session) -> Outcome:
     """Ask all nodes; say how many held it, and who could not be asked."""
     session.todo = f"p2pnet report {options.name} -o json lists the artifact ids of its latest run"
-    prefix = archive.check_prefix(options.artifact)
-    async with session.target().desk(options.name) as desk:
+    target = session.target()
+    prefix = await choose_artifact(options.artifact, target, options.name)
+    async with target.desk(options.name) as desk:
         session.listener.waiting("every node to let go of it")
         answer = await desk.withdrawal(prefix)
     if answer.silent:

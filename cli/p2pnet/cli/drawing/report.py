@@ -4,6 +4,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from p2pnet.cli.drawing import text
+from p2pnet.cli.failure import clean
 from p2pnet.measure import most_telling
 from p2pnet.measure.wording import is_burst, load_parts, measured, offered, throughput_parts
 from p2pnet.model.ids import DEFAULT_CLIENT
@@ -42,6 +43,7 @@ def _headline(report: Report, *, ascii_only: bool) -> list[Text | str]:
     client = f"client {report.client}" if report.load is None and report.client != DEFAULT_CLIENT else ""
     return [
         Text(report.run, style="bold cyan"),
+        Text(clean(report.label), style="bold"),
         f"{text.plural(report.artifacts, 'artifact')}{size} to {text.plural(report.nodes, 'node')}",
         _publishers(report),
         client,

@@ -17,23 +17,57 @@ ROWS_MAX = 30  # more nodes than that no longer fit a screen
 OUTLIERS = 10
 WIDE = 110  # room for the group and the detail in the table itself
 RUNS_SHOWN = 5
+RUNS_SHOWN_LOW = 2  # in a window of less than TALL lines
+TALL = 30
+ROWS_MIN = 3  # nodes
+HEADING = 2  # lines above the rows of a table
 NEGATIVE = ("Progressing", "Degraded", "Paused", "Expiring")  # conditions that are good when they are False
 REPEATED = ("Progressing", "Connected", "CertificatesReady")  # what the counts and Ready say already
 STATE_STYLE = {"connected": "green", "ready": "yellow", "failed": "red", "stopped": "red", "paused": "magenta"}
 
 
-def draw(status: Status, width: int, now: float) -> RenderableType:
-    """Counts first, then nodes, runs and faults; `now` is Unix seconds."""
-    parts: list[RenderableType] = [*_counts(status, width, now), ""]
+def draw(status: Status, width: int, now: float, height: int | None = None) -> RenderableType:
+    """Counts first, then nodes, runs and faults; `now` is Unix seconds. With `height` lines at most, the odd nodes first."""
+    counts = _counts(status, width, now)
+    runs = RUNS_SHOWN if height is None or height >= TALL else RUNS_SHOWN_LOW
+    room = None if height is None else height - len(counts) - _lines_below(status, runs)
+    if room is not None and room < ROWS_MIN:  # the nodes say more than the runs do
+        runs, room = 0, height - len(counts) - _lines_below(status, 0) if height is not None else None
+    parts: list[RenderableType] = [*counts, ""]
     if len(status.members) <= ROWS_MAX:
-        parts += [_members(status.members, width, now), *_details(status.members, width)]
+        parts += _rows(status.members, width, now, room)
     else:
         parts += [_groups(status.members), *_outliers(status.members, width, now)]
-    if status.runs:
-        parts += ["", _runs(status, now)]
+    if status.runs and runs:
+        parts += ["", _runs(status, now, runs)]
     if status.faults:
         parts += ["", _faults(status)]
     return Group(*parts)
+
+
+def _lines_below(status: Status, runs: int) -> int:
+    """Lines of all but counts and node rows: gaps, headings, runs, faults."""
+    shown = min(runs, len(status.runs))
+    return (
+        1 + HEADING + (1 + HEADING + shown if shown else 0) + (1 + HEADING + len(status.faults) if status.faults else 0)
+    )
+
+
+def _rows(members: list[MemberStatus], width: int, now: float, room: int | None) -> list[RenderableType]:
+    """A row per node, or of as many as there is room for."""
+    if room is None or len(members) + len(_details(members, width)) <= room:
+        return [_members(members, width, now), *_details(members, width)]
+    shown = sorted(members, key=_oddity)[: max(ROWS_MIN, room - 1)]
+    left = len(members) - len(shown)
+    return [
+        _members(shown, width, now),
+        *([Text(f"and {left} more (without --watch: all)", style="dim")] if left else []),
+    ]
+
+
+def _oddity(member: MemberStatus) -> tuple[object, ...]:
+    """What is not as it should be comes first."""
+    return (member.state == "connected", -member.restarts, member_order(member.name))
 
 
 def draw_list(listing: SubnetList, now: float) -> RenderableType:
@@ -140,7 +174,7 @@ def _groups(members: list[MemberStatus]) -> Table:
 
 def _outliers(members: list[MemberStatus], width: int, now: float) -> list[RenderableType]:
     odd = [member for member in members if member.state != "connected" or member.restarts]
-    odd.sort(key=lambda member: (member.state == "connected", -member.restarts, member_order(member.name)))
+    odd.sort(key=_oddity)
     if not odd:
         return [Text("every node is connected, none was restarted", style="dim")]
     parts: list[RenderableType] = ["", _members(odd[:OUTLIERS], width, now), *_details(odd[:OUTLIERS], width)]
@@ -149,12 +183,12 @@ def _outliers(members: list[MemberStatus], width: int, now: float) -> list[Rende
     return parts
 
 
-def _runs(status: Status, now: float) -> Table:
+def _runs(status: Status, now: float, shown: int) -> Table:
     drawn = text.table(
         "RUN", "STATE", "VERDICT", "ARTIFACTS", "REACH", "P95", "AGE", right=("ARTIFACTS", "REACH", "P95", "AGE")
     )
     recent = sorted(status.runs, key=lambda run: run.started_at or now, reverse=True)
-    for run in recent[:RUNS_SHOWN]:
+    for run in recent[:shown]:
         drawn.add_row(
             Text(run.run, style="cyan"),
             run.state + (" (shared)" if run.shared else ""),

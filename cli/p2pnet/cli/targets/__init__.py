@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from p2pnet.cli.targets.cluster import ClusterTarget
     from p2pnet.cli.targets.local import LocalTarget
     from p2pnet.desk import Desk, State
+    from p2pnet.desk.heads import RunHead
     from p2pnet.model.jobs import RunFile
     from p2pnet.model.subnet import Subnet
 
@@ -44,6 +45,9 @@ class Target(Protocol):
     def look(self, name: str) -> Sight:
         """How a subnet is, without asking its lab."""
 
+    def place_of(self, name: str) -> tuple[str | None, str | None]:
+        """Context and namespace of a subnet; None and None on this machine."""
+
     def subnet(self, name: str) -> "Subnet":
         """The document of a subnet. CommandError when it is absent or damaged."""
 
@@ -56,7 +60,7 @@ class Target(Protocol):
     async def collect(self, name: str) -> None:
         """Bring copies of its runs into `state`, where they are kept elsewhere; nothing when there is no such subnet."""
 
-    def made(self, run: "RunFile") -> bool:
+    def made(self, run: "RunFile | RunHead") -> bool:
         """Whether a run in `state` may be of a subnet here."""
 
     def place(self, subnet: "Subnet") -> None:

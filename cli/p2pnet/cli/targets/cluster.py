@@ -14,6 +14,7 @@ from p2pnet.cli.targets import Sight
 from p2pnet.cli.targets.cluster_desk import ClusterDesk
 from p2pnet.cli.targets.cluster_view import ROLE_LABEL, SUBNET_LABEL, Object, document_of, name_of
 from p2pnet.desk import Desk, State
+from p2pnet.desk.heads import RunHead
 from p2pnet.desk.kube import Kube, KubeError
 from p2pnet.desk.proxy import RETRY_S, LabAwayError
 from p2pnet.model.errors import P2pnetError, SpecError
@@ -58,6 +59,11 @@ class ClusterTarget:
             if error.status == 404:
                 raise self._not_installed() from error
             raise
+
+    def place_of(self, name: str) -> tuple[str | None, str | None]:
+        """The same for all: one context, one namespace."""
+        del name
+        return self.kube.context, self.kube.namespace
 
     def look(self, name: str) -> Sight:
         """By the object alone: one that is being deleted counts as dead."""
@@ -115,7 +121,7 @@ class ClusterTarget:
             async with self._desk(name, retry_s=0.0) as desk:
                 await desk.collect()
 
-    def made(self, run: RunFile) -> bool:
+    def made(self, run: RunFile | RunHead) -> bool:
         """Its copy names context and namespace."""
         return self._opened is None or (run.context, run.namespace) == (self.kube.context, self.kube.namespace)
 

@@ -1,13 +1,15 @@
 """Copies of a lab's runs in the state directory of this user, so that `report` and `trace` work after `down`."""
 
+import asyncio
 import contextlib
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from p2pnet.desk import Desk, ProblemError, State, archive
+from p2pnet.desk import Desk, ProblemError, State, archive, retention
 from p2pnet.model.errors import SpecError
 from p2pnet.model.jobs import RunFile, RunState
 
@@ -26,7 +28,7 @@ async def collect(desk: Desk, state: State, run: RunState, place: Place) -> None
     """Copy a run that is not here yet: whole when it has ended, else what it was asked for."""
     if run.state not in ENDED:
         await copy(desk, state, run.run, place, (archive.RUN_FILE,))
-    elif not _is_here(state, run.run):
+    elif not _is_here(state, run.run) and run.run not in retention.read_removed(state).ids:
         await copy(desk, state, run.run, place)
 
 
@@ -38,12 +40,18 @@ async def copy(
         raise SpecError(f"{run!r} is no run id")  # a path made of it could lead anywhere
     folder = state.run(run)
     folder.mkdir(parents=True, exist_ok=True)
+    copied = set()
     for name in files:
+        if name == archive.EVENTS_FILE and archive.COMPRESSED_FILE in copied:
+            continue  # the same events
         try:
             await _copy_file(desk, run, name, folder / name, place)
+            copied.add(name)
         except ProblemError as error:
             if error.status != 404:
                 raise
+    if len(files) > 1:
+        await asyncio.to_thread(_settle, state, run)
 
 
 def invalidate(state: State, run: str, reason: str) -> None:
@@ -52,6 +60,13 @@ def invalidate(state: State, run: str, reason: str) -> None:
         file, report = archive.read_run(state, run)
         if report is None and file.state not in ENDED:
             archive.close_invalid(state, file, reason)
+
+
+def _settle(state: State, run: str) -> None:
+    """Keep the copy small, and all runs within the limits. A disk or a setting that does not let us is no error here."""
+    with contextlib.suppress(OSError, SpecError):
+        archive.settle(state.run(run))
+        retention.apply(state, retention.limits_of(os.environ), time.time())
 
 
 def _is_here(state: State, run: str) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 from p2pnet.cli.failure import CommandError, ExitCode
@@ -140,7 +140,7 @@ class ClusterDesk(Desk):
     async def logs(
         self, *, node: str | None = None, artifact: str | None = None, grep: str | None = None, follow: bool = False,
         tail: int | None = None,
-    ) -> AsyncIterator[LogLine]:  # fmt: skip
+    ) -> AsyncGenerator[LogLine, None]:  # fmt: skip
         """The pods' lines, the lab's among them, by time; for an artifact also its events, where the lab answers."""
         del tail
         events: list[LogLine] = []

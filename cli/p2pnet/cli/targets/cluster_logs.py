@@ -118,7 +118,7 @@ class PodLogs:
         seen = self._last.get(pod_name, 0.0)
         async with self._wire.open("GET", path, query={**query, "timestamps": "true"}) as response:
             rest = b""
-            async for chunk in response.content.iter_any():
+            async for chunk in response.pieces():
                 *whole, rest = (rest + chunk).split(b"\n")
                 for raw in whole:
                     t, text = _stamped(raw.decode(errors="replace"))

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from p2pnet.model.report import CertificateCounts, Condition, LinkCounts, MemberStatus, NodeCounts, Status
-from p2pnet.model.subnet import Subnet, ignored, kept_annotations, load_subnet, members, topology_of, without_nulls
+from p2pnet.model.subnet import Subnet, ignored, kept_annotations, load_subnet, members, topology_of
 
 Object = dict[str, Any]
 
@@ -24,7 +24,7 @@ def document_of(thing: Object) -> Subnet:
     found = _meta(thing)
     kept = kept_annotations(found.get("annotations"))
     metadata = {"name": found.get("name"), "namespace": found.get("namespace"), **kept}
-    spec = without_nulls(thing.get("spec") or {})
+    spec = thing.get("spec") or {}
     return load_subnet({"apiVersion": thing["apiVersion"], "kind": thing["kind"], "metadata": metadata, "spec": spec})
 
 

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,10 +18,13 @@ from p2pnet.cli.targets.spawning import check_room, spawn
 from p2pnet.cli.targets.stopping import gone, stop
 from p2pnet.desk import Desk, State, SubnetPaths, archive, processes
 from p2pnet.desk.files import write_atomic
+from p2pnet.desk.heads import RunHead
 from p2pnet.desk.state import LabRecord
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.jobs import RunFile
-from p2pnet.model.subnet import Subnet, load_subnet, to_document
+
+if TYPE_CHECKING:
+    from p2pnet.model.subnet import Subnet  # it costs 70 ms to import: where documents are read, and nowhere else
 
 LOCK_WAIT_S = 30.0
 LAB_KNOWN_S = 30.0  # from a lab's first step to its record, on a loaded machine
@@ -42,6 +46,11 @@ class LocalTarget:
         """Subnets with a directory."""
         return self.state.names()
 
+    def place_of(self, name: str) -> tuple[str | None, str | None]:
+        """This machine has neither context nor namespace."""
+        del name
+        return None, None
+
     def look(self, name: str) -> Sight:
         """By files and process ids alone."""
         paths = self.state.subnet(name)
@@ -59,8 +68,10 @@ class LocalTarget:
             return "damaged"
         return "dead"
 
-    def subnet(self, name: str) -> Subnet:
+    def subnet(self, name: str) -> "Subnet":
         """subnet.json."""
+        from p2pnet.model.subnet import load_subnet
+
         paths = self.state.subnet(name)
         try:
             return load_subnet(paths.document.read_bytes())
@@ -144,7 +155,7 @@ class LocalTarget:
         todo = problem.hint or f"read that log, then p2pnet up {name}"
         return CommandError(problem.error, where=str(paths.lab_log), todo=todo, exit_code=problem.exit_code)
 
-    def made(self, run: RunFile) -> bool:
+    def made(self, run: RunFile | RunHead) -> bool:
         """Any: who names no cluster may mean a copy of a cluster's run, whose subnet is gone."""
         del run
         return True
@@ -152,7 +163,7 @@ class LocalTarget:
     async def collect(self, name: str) -> None:
         """Nothing: its lab writes there."""
 
-    def place(self, subnet: Subnet) -> None:
+    def place(self, subnet: "Subnet") -> None:
         """Here, whatever namespace it names."""
 
     @contextlib.asynccontextmanager
@@ -176,8 +187,10 @@ class LocalTarget:
                     await asyncio.sleep(POLL_S)
             yield
 
-    async def start(self, subnet: Subnet, listener: Listener, *, timeout_s: float) -> None:
+    async def start(self, subnet: "Subnet", listener: Listener, *, timeout_s: float) -> None:
         """Write the document, start the lab in a session of its own, wait until its socket answers."""
+        from p2pnet.model.subnet import to_document
+
         paths = self.state.subnet(subnet.name)
         await self._end_lab(paths, listener)  # one whose `up` was killed meanwhile: nobody was told of it
         archive.invalidate_open_runs(self.state, subnet.name, "the lab was started again while the run was open")

@@ -1,7 +1,6 @@
 """`inject`, `report`, `trace`, `get`, `withdraw`."""
 
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,47 +8,25 @@ import typer
 from p2pnet.cli import options
 from p2pnet.cli.app import Command, verb
 
-EXPECT_HELP = (
-    "What must hold, like 'p95 <= 800ms' or 'throughput >= 5MB/s'; repeatable. reach == 100% must hold too, unless one"
-    " names reach."
-)
-
 
 @verb("p2pnet inject demo --size 64KiB --count 20 --rate 10/s --expect 'p95 <= 800ms'")
 def inject(
     name: options.Name,
     *,
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="[FILE]...",
-            help="Artifacts to publish; - is stdin, pipes are read to their end.",
-            show_default=False,
-        ),
-    ] = None,
+    files: options.Files = None,
     size: options.Size = None,
     count: Annotated[int, typer.Option("--count", min=1, metavar="N", help="How often to publish each.")] = 1,
     rate: options.Rate = None,
     publisher: Annotated[
         str, typer.Option("--from", metavar="NODE|random|all", help="Who publishes; `all`: every node its own.")
     ] = "random",
-    client: Annotated[
-        str | None,
-        typer.Option(
-            "--client",
-            metavar="CLIENT",
-            help="Whose artifacts they become.  [default: blob, else the first of spec.clients]",
-            show_default=False,
-        ),
-    ] = None,
+    client: options.Client = None,
     seed: options.Seed = None,
     within: options.Within = None,
-    expect: Annotated[
-        list[str] | None,
-        typer.Option("--expect", metavar="EXPR", help=EXPECT_HELP, show_default=False),
-    ] = None,
+    expect: options.Expect = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the run's id and end.")] = False,
     shared: Annotated[bool, typer.Option("--shared", help="Run beside other runs; the report says so.")] = False,
+    label: options.Label = "",
     cancel_on_interrupt: Annotated[
         bool, typer.Option("--cancel-on-interrupt", help="Ctrl-C stops the run instead of leaving it.")
     ] = False,
@@ -78,6 +55,7 @@ def inject(
         expect=tuple(expect or ()),
         wait=not no_wait,
         shared=shared,
+        label=label,
         cancel_on_interrupt=cancel_on_interrupt,
         papers=Papers(html=html, junit=junit, md=md, csv=csv),
     )
@@ -87,9 +65,7 @@ def inject(
 @verb("p2pnet report demo")
 def report(
     name: options.Name,
-    run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A run's id; the latest without.", show_default=False)
-    ] = None,
+    run: options.Run = None,
     *,
     html: options.Html = None,
     junit: options.Junit = None,
@@ -107,8 +83,8 @@ def report(
     return partial(command.run, command.Options(name=name, run=run, papers=papers))
 
 
-@verb("p2pnet trace demo 3fa9c2d1")
-def trace(name: options.Name, artifact: options.Artifact) -> Command:
+@verb("p2pnet trace demo photo.jpg")
+def trace(name: options.Name, artifact: options.OptionalArtifact = None) -> Command:
     """Draw an artifact's hop tree.
 
     Who got it from whom, and which way took longest.
@@ -133,7 +109,10 @@ def get(
             show_default=False,
         ),
     ] = None,
-    node: options.Node = None,
+    node: Annotated[
+        str | None,
+        typer.Option("--node", metavar="NODE", help="Whose bytes.  [default: not the publisher's]", show_default=False),
+    ] = None,
 ) -> Command:
     """Get an artifact from a node.
 

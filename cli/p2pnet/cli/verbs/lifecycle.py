@@ -1,6 +1,7 @@
 """`up`, `status`, `down`."""
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,16 +10,19 @@ from p2pnet.cli import options
 from p2pnet.cli.app import Command, verb
 
 
-@verb("p2pnet up demo --nodes 10")
+@verb("p2pnet up demo --nodes 10", about="new subnet")
 def up(
     name: options.OptionalName = None,
     *,
-    file: options.SpecFile = None,
+    file: Annotated[Path | None, options.file_option("A Subnet document")] = None,
     nodes: Annotated[
         int | None,
         typer.Option("--nodes", min=1, metavar="N", help="Size of group `node`.  [default: the file's, 10 without]"),
     ] = None,
-    timeout: options.Timeout = None,
+    timeout: Annotated[
+        float | None,
+        options.wait_option("How long to wait for it to be connected.  [default: spec.ready.within, 120s]"),
+    ] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until it is connected.")] = False,
     ignore_unsupported: options.IgnoreUnsupported = False,
 ) -> Command:
@@ -54,7 +58,7 @@ def down(
     name: options.OptionalName = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="Every subnet of the target.")] = False,
-    yes: options.Yes = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> Command:
     """Stop and remove a subnet.
 

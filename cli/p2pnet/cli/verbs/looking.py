@@ -14,7 +14,10 @@ from p2pnet.cli.app import Command, verb
 def logs(
     name: options.Name,
     *,
-    node: options.Node = None,
+    node: Annotated[
+        str | None,
+        typer.Option("--node", metavar="NODE", help="Lines of this node; `lab` for the lab's.", show_default=False),
+    ] = None,
     artifact: Annotated[
         str | None, typer.Option("--artifact", metavar="ID", help="Lines that name this artifact.", show_default=False)
     ] = None,
@@ -74,13 +77,7 @@ def ping(
     count: Annotated[int, typer.Option("--count", min=1, max=1000, metavar="N", help="How many echoes of each.")] = 3,
     timeout: Annotated[
         float | None,
-        typer.Option(
-            "--timeout",
-            metavar="DURATION",
-            parser=options.duration,
-            help="How long to wait for each answer.  [default: 5s]",
-            show_default=False,
-        ),
+        options.wait_option("How long to wait for each answer.  [default: 5s]"),
     ] = None,
 ) -> Command:
     """Ask peers for an echo.
@@ -102,7 +99,7 @@ def ping(
     return partial(command.run, chosen)
 
 
-@verb("p2pnet doctor")
+@verb("p2pnet doctor", about="machine")
 def doctor() -> Command:
     """Check this machine.
 
@@ -113,7 +110,7 @@ def doctor() -> Command:
     return command.run
 
 
-@verb("p2pnet schema report")
+@verb("p2pnet schema report", about="nothing")
 def schema(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="report, status, subnet, trace, ...", show_default=False)],
 ) -> Command:

@@ -10,7 +10,7 @@ from p2pnet.cli import options
 from p2pnet.cli.app import Command, verb
 
 
-@verb("p2pnet install --context staging")
+@verb("p2pnet install --context staging", about="operator")
 def install(
     *,
     operator_image: Annotated[
@@ -21,7 +21,10 @@ def install(
         str | None,
         typer.Option("--node-image", metavar="IMAGE", help="Of nodes and labs.  [default: this version's]"),
     ] = None,
-    timeout: options.Timeout = None,
+    timeout: Annotated[
+        float | None,
+        options.wait_option("How long to wait until the cluster knows Subnets.  [default: 60s]"),
+    ] = None,
 ) -> Command:
     """Install the operator in a cluster.
 
@@ -32,7 +35,7 @@ def install(
     return partial(command.run, command.Options(operator_image, node_image, timeout))
 
 
-@verb("p2pnet uninstall --context staging")
+@verb("p2pnet uninstall --context staging", about="operator")
 def uninstall(
     *,
     orphan: Annotated[bool, typer.Option("--orphan", help="Leave Subnets and their pods as they are.")] = False,
@@ -46,12 +49,10 @@ def uninstall(
     return partial(command.remove, command.Removing(orphan))
 
 
-@verb("p2pnet render -f subnet.yaml")
+@verb("p2pnet render -f subnet.yaml", about="objects")
 def render(
     *,
-    file: Annotated[
-        Path, typer.Option("-f", "--file", metavar="FILE", help="A Subnet document (YAML or JSON; - is stdin).")
-    ],
+    file: Annotated[Path, options.file_option("A Subnet document")],
     ignore_unsupported: options.IgnoreUnsupported = False,
 ) -> Command:
     """Print the Kubernetes objects of a document.

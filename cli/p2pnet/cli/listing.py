@@ -1,0 +1,37 @@
+"""The subnets of a target, a line each: for `status` without a name, and `ls`."""
+
+import asyncio
+
+from msgspec.structs import replace
+
+from p2pnet.cli.documents import SubnetLine
+from p2pnet.cli.targets import Target
+from p2pnet.model.errors import P2pnetError
+
+ASKED_AT_ONCE_MAX = 16  # labs
+
+
+async def subnet_lines(target: Target) -> list[SubnetLine]:
+    """Of every subnet there is, sorted by name. Asking a dead lab also ends its open runs."""
+    room = asyncio.Semaphore(ASKED_AT_ONCE_MAX)
+
+    async def line(name: str) -> SubnetLine:
+        async with room:
+            return await _line(target, name)
+
+    return list(await asyncio.gather(*map(line, await asyncio.to_thread(target.names))))
+
+
+async def _line(target: Target, name: str) -> SubnetLine:
+    context, namespace = target.place_of(name)
+    known = SubnetLine(name=name, target=target.kind, state="dead", context=context, namespace=namespace)
+    try:
+        async with target.desk(name) as desk:
+            status = await desk.summary()
+    except P2pnetError:
+        sight = target.look(name)
+        return replace(known, state=sight if sight in ("damaged", "starting") else "dead")
+    return replace(
+        known, state="up", desired=status.nodes.desired, connected=status.nodes.connected,
+        links_expected=status.links.expected, links_up=status.links.up, up_since=status.up_since,
+    )  # fmt: skip

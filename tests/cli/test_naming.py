@@ -1,0 +1,150 @@
+"""Which run, and which artifact, a word means: the same for every verb."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from p2pnet.cli.coercion import counted_back
+from p2pnet.cli.commands import report, trace
+from p2pnet.cli.failure import CommandError
+from p2pnet.cli.naming import choose_artifact, choose_run, telling_artifact
+from p2pnet.cli.session import Session
+from p2pnet.desk import archive
+from p2pnet.model.jobs import RunFile, RunRequest
+from p2pnet.model.report import Report
+
+FIRST, SECOND, THIRD = "aa" * 32, "aabbcc" + "1" * 58, "aabbcc" + "2" * 58
+RUNS: tuple[tuple[str, str, list[str], list[str]], ...] = (
+    ("r-20261121-201530-3f", "", [FIRST], ["photo.jpg"]),
+    ("r-20261121-201531-4a", "before", [], []),
+    ("r-20261122-080000-22", "", [SECOND, THIRD], ["generated-9", "generated-9"]),
+)
+
+
+@pytest.fixture
+def kept(target: Any, report: Report) -> Any:
+    """Three runs of demo and one of another subnet."""
+    for created, (run, label, artifacts, names) in enumerate((*RUNS, ("r-20261122-090000-10", "", ["ff" * 32], ["x"]))):
+        file = RunFile(
+            run=run, subnet="other" if "0900" in run else "demo", target="local", seed=1, request=RunRequest([]),
+            created_at=float(created), nodes=["node-0", "node-1"], version="0", state="finished", label=label,
+            artifacts=artifacts, names=names,
+        )  # fmt: skip
+        folder = target.state.run(run)
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_bytes(archive.pretty(file))
+        done = msgspec.structs.replace(
+            report, run=run, artifact_ids=artifacts, slowest=artifacts[0] if artifacts else ""
+        )
+        (folder / "summary.json").write_bytes(archive.pretty(done))
+    return target
+
+
+@pytest.mark.parametrize(
+    ("word", "place"),
+    [
+        (None, 2), ("latest", 2), ("-1", 2), ("latest~0", 2), ("-2", 1), ("latest~1", 1), ("-3", 0), ("before", 1),
+        ("r-20261121-201530-3f", 0), ("r-20261122", 2), ("20261122", 2), ("20261121-201531", 1),
+    ],
+)  # fmt: skip
+def test_a_run_is_meant_by(kept: Any, word: str | None, place: int) -> None:
+    assert choose_run(word, kept, "demo").run == RUNS[place][0]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("r-20261121", "several runs are meant by r-20261121"),
+        ("-4", "demo has no run -4; it has 3"),
+        ("r-20261122-090000-10", "is damaged|has no run"),
+        ("nothing", "demo has no run nothing"),
+        ("..", r"demo has no run \.\."),
+        ("-0", "demo has no run -0"),
+    ],
+)
+def test_a_word_that_means_no_run_or_several_is_refused_with_the_candidates(kept: Any, word: str, said: str) -> None:
+    with pytest.raises(CommandError, match=said) as caught:
+        choose_run(word, kept, "demo")
+    assert caught.value.exit_code == 2
+    assert RUNS[0][0] in caught.value.todo
+
+
+def test_a_label_that_two_runs_have_is_ambiguous(kept: Any) -> None:
+    archive.set_label(kept.state, RUNS[0][0], "before")
+    with pytest.raises(CommandError, match="several runs") as caught:
+        choose_run("before", kept, "demo")
+    assert RUNS[0][0] in caught.value.todo
+    assert RUNS[1][0] in caught.value.todo
+
+
+@pytest.mark.parametrize(
+    ("word", "artifact"),
+    [
+        ("latest", THIRD), ("-1", THIRD), ("-2", SECOND), ("-3", FIRST), ("photo.jpg", FIRST), ("aabbcc1", "aabbcc1"),
+        ("AABBCC1", "aabbcc1"), ("123456", "123456"),
+    ],
+)  # fmt: skip
+async def test_an_artifact_is_meant_by(kept: Any, word: str, artifact: str) -> None:
+    assert await choose_artifact(word, kept, "demo") == artifact
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("-4", "published only 3 artifacts"),
+        ("aabbc", "is no artifact id"),
+        ("nope.jpg", "no artifact of demo has that name"),
+        ("generated-9", "2 artifacts of demo are named generated-9"),
+        ("photo", "is no artifact id"),
+    ],
+)
+async def test_a_word_that_means_no_artifact_or_several_is_refused(kept: Any, word: str, said: str) -> None:
+    with pytest.raises(CommandError, match=said) as caught:
+        await choose_artifact(word, kept, "demo")
+    assert caught.value.exit_code == 2
+
+
+async def test_a_file_named_like_an_id_is_found_unless_an_id_begins_so(kept: Any) -> None:
+    folder = kept.state.run(RUNS[1][0])
+    file = archive.read_run_file(kept.state, RUNS[1][0])
+    for name, artifact in (("deadbeef", "cc" * 32), ("aaaaaa", "dd" * 32)):
+        named = msgspec.structs.replace(file, artifacts=[artifact], names=[name])
+        (folder / "run.json").write_bytes(archive.pretty(named))
+        meant = await choose_artifact(name, kept, "demo")
+        assert meant == ("cc" * 32 if name == "deadbeef" else "aaaaaa")
+
+
+async def test_trace_without_an_artifact_takes_the_telling_one_of_the_latest_run(kept: Any, session: Session) -> None:
+    kept.sight = "absent"
+    assert await telling_artifact(kept, "demo") == SECOND
+    outcome = await trace.run(trace.Options("demo"), session)
+    assert outcome.document.artifact == SECOND
+    with pytest.raises(CommandError, match="there is no subnet nobody"):
+        await telling_artifact(kept, "nobody")
+
+
+def test_minus_one_is_a_run_on_the_command_line_and_still_a_value_after_an_option(
+    kept: Any, p2pnet: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[Any] = []
+
+    async def keep(options: Any, session: Any) -> Any:
+        seen.append(options)
+        raise CommandError("enough", where="here", todo="no more")
+
+    monkeypatch.setattr(report, "run", keep)
+    p2pnet("report", "demo", "-2", "--html", "-1", "-q")
+    p2pnet("report", "demo", "--", "-3")
+    assert [(options.run, options.papers.html) for options in seen] == [("latest~1", Path("-1")), ("-3", None)]
+    assert "No such option: -1" in p2pnet("status", "demo", "-1").err
+    assert "No such option: -x" in p2pnet("report", "demo", "-x").err
+
+
+def test_words_count_back_from_the_latest() -> None:
+    assert [counted_back(word) for word in ("latest", "-1", "latest~0", "-2", "latest~1", "latest~12")] == [
+        0, 0, 0, 1, 1, 12,
+    ]  # fmt: skip
+    assert [counted_back(word) for word in ("-0", "--1", "-", "lates", "latest~", "1", "-1a")] == [None] * 7
