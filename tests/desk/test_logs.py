@@ -53,6 +53,21 @@ def test_what_the_lab_says_about_a_node_is_the_nodes(files):
         read(files, node="node-7")
 
 
+def test_a_node_without_a_file_is_one_the_lab_tells_of_where_nodes_log_elsewhere(files):
+    found = logs.read_all({"lab": files["lab"]}, LogQuery(node="node-1"), logs.ends_of(files), members=["node-1"])
+    assert [line.node for line in found] == ["node-1"]
+
+
+def test_a_lab_that_was_killed_is_known_by_what_it_did_not_say(tmp_path):
+    path = tmp_path / "lab.log"
+    assert logs.cut_short(path) == ""
+    path.write_text(line(0, "subnet demo: the lab is at work (pid 1)") + line(5, "something") + "half a li")
+    assert logs.cut_short(path) == stamp(T + 5)
+    with path.open("a") as more:
+        more.write("\n" + line(6, "the lab stops: it got SIGTERM"))
+    assert logs.cut_short(path) == ""
+
+
 def test_a_span_of_time_and_a_tail_are_respected(files):
     assert [text for *_, text in read(files, since=T + 2.4, until=T + 3)] == ["serves", "ended with signal 9 (SIGKILL)"]
     assert [text for *_, text in read(files, node="node-1", tail=1)] == ["ended with signal 9 (SIGKILL)"]

@@ -32,6 +32,8 @@ LOGS_BYTES_MAX = 256 << 20  # of all files of a subnet together
 RUN_LOG_BYTES_MAX = 4 << 20
 KEPT_SUBNETS_MAX = 20  # subnets that were taken down whose logs are kept; the oldest go first
 FORMER = ".1"
+AT_WORK = "the lab is at work"
+STOPS = "the lab stops"
 
 _encoder = msgspec.json.Encoder()
 _line = msgspec.json.Decoder(LogLine)
@@ -142,9 +144,17 @@ def ends_of(files: dict[str, Path]) -> dict[str, int]:
     return {node: _size(path) for node, path in files.items()}
 
 
-def read_all(files: dict[str, Path], query: LogQuery, ends: dict[str, int]) -> list[LogLine]:
-    """What the files hold up to `ends`, by time; the last `tail` lines of it."""
+def read_all(
+    files: dict[str, Path], query: LogQuery, ends: dict[str, int], *, members: Iterable[str] = ()
+) -> list[LogLine]:  # fmt: skip
+    """What the files hold up to `ends`, by time; the last `tail` lines of it.
+
+    Raises SpecError for a node that is neither of the files nor of the `members`, who may log elsewhere.
+    """
     wanted = query.matcher()
+    known = list(dict.fromkeys([*files, *members]))
+    if query.node is not None and query.node not in known:
+        raise SpecError(f"there is no node {query.node!r}; there are {', '.join(known)}")
     chosen = _chosen(files, query)
     limit = None if query.tail is None or query.narrow else query.tail * TAIL_BYTES_PER_LINE
     streams = [_lines(node, _text(path, limit, ends[node])) for node, path in chosen.items()]
@@ -192,10 +202,9 @@ def about(line: str, node: str) -> tuple[str, str]:
 
 
 def _chosen(files: dict[str, Path], query: LogQuery) -> dict[str, Path]:
+    """The node's, and the lab's, which tells of it too."""
     if query.node is None:
         return files
-    if query.node not in files:
-        raise SpecError(f"there is no node {query.node!r}; there are {', '.join(files)}")
     return {name: files[name] for name in (LAB, query.node) if name in files}
 
 
@@ -223,6 +232,15 @@ def _read_from(path: Path, offset: int) -> tuple[int, bytes]:
     except OSError:
         return offset, b""
     return offset + len(data), data
+
+
+def cut_short(lab_log: Path) -> str:
+    """When a lab wrote its last line that never said that it stops; empty where the last one did, or there was none."""
+    text = _read_from(lab_log, max(0, _size(lab_log) - LOG_BYTES_MIN))[1].decode(errors="replace")
+    if text.rfind(f": {AT_WORK}") <= text.rfind(f" {STOPS}: "):
+        return ""
+    stamps = [line.partition(" ")[0] for line in text.splitlines() if stamp_of(line) is not None]
+    return stamps[-1] if stamps else ""
 
 
 # --- of a run ---
