@@ -138,10 +138,11 @@ def test_a_run_keeps_what_was_logged_while_it_was_on(files, tmp_path):
         more.write(line(10, "in the run") + line(20, "after the run"))
     with files["lab"].open("a") as more:
         more.write(line(11, "node-1: silent for 6 s", "WARNING", "p2pnet.lab.nodes"))
-    logs.write_run(tmp_path / "logs.ndjson", files, begun, T + 9, T + 15)
+    warnings = logs.write_run(tmp_path / "logs.ndjson", files, begun, T + 9, T + 15)
     assert kept_with_run(tmp_path / "logs.ndjson") == [
         ("node-0", "INFO", "in the run"), ("node-1", "WARNING", "silent for 6 s")
     ]  # fmt: skip
+    assert [one.node for one in warnings] == ["node-1"]
 
 
 def test_a_log_begun_anew_in_a_run_loses_the_run_nothing(files, tmp_path, monkeypatch):

@@ -30,6 +30,7 @@ LOG_BYTES_MAX = 4 << 20  # of one file before it is rotated; its former part is 
 LOG_BYTES_MIN = 256 << 10
 LOGS_BYTES_MAX = 256 << 20  # of all files of a subnet together
 RUN_LOG_BYTES_MAX = 4 << 20
+WARNINGS_MAX = 1_000
 KEPT_SUBNETS_MAX = 20  # subnets that were taken down whose logs are kept; the oldest go first
 FORMER = ".1"
 AT_WORK = "the lab is at work"
@@ -246,11 +247,13 @@ def cut_short(lab_log: Path) -> str:
 # --- of a run ---
 
 
-def write_run(path: Path, files: dict[str, Path], begun: dict[str, int], since: float, until: float) -> None:
+def write_run(path: Path, files: dict[str, Path], begun: dict[str, int], since: float, until: float) -> list[LogLine]:
     """Keep what was logged while a run was on, as NDJSON of `LogLine`; `begun`: how long the files were at its start.
 
-    At most RUN_LOG_BYTES_MAX; a cut is said in the last line. Raises OSError.
+    At most RUN_LOG_BYTES_MAX; a cut is said in the last line. Returns what the lab warned of about nodes, at most
+    WARNINGS_MAX lines. Raises OSError.
     """
+    warnings: list[LogLine] = []
     query = LogQuery(since=since, until=until)
     streams = [_lines(node, _since(file, begun.get(node, 0))) for node, file in files.items()]
     wanted, room, left_out = query.matcher(), RUN_LOG_BYTES_MAX, 0
@@ -258,6 +261,8 @@ def write_run(path: Path, files: dict[str, Path], begun: dict[str, int], since: 
         for line in heapq.merge(*streams, key=lambda line: line.t):
             if not wanted(line):
                 continue
+            if line.level == "WARNING" and f" {ABOUT_NODES}: " in line.line and len(warnings) < WARNINGS_MAX:
+                warnings.append(line)
             text = _encoder.encode(line) + b"\n"
             if left_out or len(text) > room:
                 left_out += 1
@@ -267,6 +272,7 @@ def write_run(path: Path, files: dict[str, Path], begun: dict[str, int], since: 
         if left_out:
             words = f"cut: {left_out} more lines of this run are not kept, over {RUN_LOG_BYTES_MAX >> 20} MiB"
             out.write(_encoder.encode(LogLine(until, LAB, words, "WARNING")) + b"\n")
+    return warnings
 
 
 def read_run(path: Path, query: LogQuery) -> list[LogLine]:
