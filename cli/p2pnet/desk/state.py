@@ -47,14 +47,20 @@ class State:
 
     @classmethod
     def default(cls, environ: Mapping[str, str] | None = None) -> "State":
-        """`$P2PNET_STATE`, else `$XDG_STATE_HOME/p2pnet`, else `~/.local/state/p2pnet`; always absolute."""
+        """`$P2PNET_STATE`, else `$XDG_STATE_HOME/p2pnet`, else `~/.local/state/p2pnet`; always absolute.
+
+        Where no home is known (no HOME, no passwd entry), whoever then asks for a path gets a TargetError (exit 2).
+        """
         env = os.environ if environ is None else environ
-        if env.get("P2PNET_STATE"):
-            return cls(Path(env["P2PNET_STATE"]).expanduser().absolute())
         base = env.get("XDG_STATE_HOME") or ""
-        # The XDG specification: a relative path is invalid and to be ignored.
-        home = Path(base) if base.startswith("/") else Path(env.get("HOME") or Path.home()) / ".local" / "state"
-        return cls(home / "p2pnet")
+        try:
+            if env.get("P2PNET_STATE"):
+                return cls(Path(env["P2PNET_STATE"]).expanduser().absolute())
+            # The XDG specification: a relative path is invalid and to be ignored.
+            home = Path(base) if base.startswith("/") else Path(env.get("HOME") or Path.home()) / ".local" / "state"
+        except RuntimeError:
+            return _Nowhere()
+        return cls((home / "p2pnet").absolute())
 
     @property
     def subnets(self) -> Path:
@@ -81,6 +87,22 @@ class State:
     def run(self, run_id: str) -> Path:
         """The directory of one run."""
         return self.runs / run_id
+
+
+class _Nowhere(State):
+    """The state directory of a user without a home."""
+
+    def __init__(self) -> None:
+        """There is nothing to know."""
+
+    @property  # in place of a field: it is never there
+    def root(self) -> Path:
+        """Nowhere."""
+        raise TargetError(
+            f"no home directory is known for user {os.getuid()}",
+            exit_code=2,
+            hint="set P2PNET_STATE to a directory of yours, or HOME",
+        )
 
 
 @dataclass(frozen=True)
