@@ -524,6 +524,37 @@ async def test_a_lab_that_does_not_answer_leaves_the_pods_alone() -> None:
     assert world.condition("Ready") == ("True", "Connected")
 
 
+async def test_after_scaling_nothing_is_connected_before_the_lab_speaks_of_the_new_members() -> None:
+    world = World(nodes=5)
+    await world.converge()
+    world.lab.stuck = await world.lab.summary("", "")  # a lab that takes its time, and speaks of five meanwhile
+    world.api.edit(SUBNET, "demo", nodes=9)
+    for _ in range(5):
+        await world.look()
+        world.kubelet()
+        assert world.condition("Connected") == ("Unknown", "LabOutdated")
+        assert world.condition("Ready")[0] != "True"
+        assert world.status["connected"] == "?"
+    world.lab.stuck = None
+    await world.converge()
+    assert world.condition("Connected") == ("True", "LinksUp")
+    assert world.status["connected"] == "9/9"
+
+
+async def test_a_paused_subnet_that_is_scaled_writes_once_and_is_not_connected() -> None:
+    world = World(nodes=3)
+    await world.converge()
+    version = world.status["registryVersion"]
+    world.api.annotate("demo", paused="true")
+    world.api.edit(SUBNET, "demo", nodes=5)
+    await world.converge()
+    before = len(world.api.writes)
+    await world.look(5)
+    assert len(world.api.writes) == before
+    assert world.status["registryVersion"] == version
+    assert world.condition("Connected") == ("Unknown", "LabOutdated")
+
+
 async def test_links_below_the_share_wanted_are_not_ready() -> None:
     world = World(nodes=3, ready={"connected": "50%"})
     world.lab.links = LinkCounts(3, 1)

@@ -119,6 +119,9 @@ class Reconciler:
         actor = Actor(self._cluster, site, observed)
         if site.paused:
             made.decision = Decision(None, trouble=made.decision.trouble)
+            if made.membership != read_membership(observed.of(CONFIG_MAP).get(site.members_map)):
+                made.membership = None  # nobody writes it while paused
+                observed.lab_trouble = observed.lab_trouble or "paused: the members of this document are not written"
         else:
             if site.authority not in observed.of(SECRET) and made.decision.trouble is not None:
                 await actor.seek_authority()
@@ -184,10 +187,13 @@ class Reconciler:
         if there is None or known is None or made.membership is None:
             return
         try:
-            if known.registry_version < made.membership.registry.version:
+            newer = known.registry_version < made.membership.registry.version
+            if newer:
                 await self._labs.push_members(*there, made.membership)
             if known.document not in ("", digest_of(site.subnet)):
                 await self._labs.push_document(*there, document(site))
+            if newer:  # what it said before was about the former members
+                observed.lab = await self._labs.summary(*there)
         except P2pnetError as error:
             observed.lab_trouble = f"the lab did not take members or document: {error}"
 
