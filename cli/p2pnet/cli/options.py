@@ -89,15 +89,6 @@ Files = Annotated[
         metavar="FILE", help="Artifacts to publish; - is stdin, pipes are read to their end.", show_default=False
     ),
 ]
-Client = Annotated[
-    str | None,
-    typer.Option(
-        "--client",
-        metavar="CLIENT",
-        help="Whose artifacts they become.  [default: blob, else the first of spec.clients]",
-        show_default=False,
-    ),
-]
 Expect = Annotated[
     list[str] | None,
     typer.Option(
@@ -105,16 +96,6 @@ Expect = Annotated[
         metavar="EXPR",
         help="What must hold, like 'p95 <= 800ms' or 'throughput >= 5MB/s'; repeatable. reach == 100% must hold too,"
         " unless one names reach.",
-        show_default=False,
-    ),
-]
-Label = Annotated[
-    str,
-    typer.Option(
-        "--label",
-        metavar="TEXT",
-        parser=label,
-        help="A name for the run; runs with one are not removed to make room.",
         show_default=False,
     ),
 ]
