@@ -28,6 +28,8 @@ QUEUE_MAX = 100
 SHARED_MAX = 8  # shared runs at a time
 KEPT_MAX = 1_000  # ended runs kept in memory; the archive has all
 KEY_CHARS_MAX = 200
+SETTLE_WAIT_S = 60.0  # how long an ended run waits for others to end before it is compressed beside them
+SETTLE_LOOK_S = 0.5
 SETTLING_S = 30.0  # how long a lab that stops waits for ended runs to be compressed
 
 log = logging.getLogger(__name__)
@@ -158,6 +160,13 @@ class RunDesk:
             await self._ended(run)
         await self.settled()
 
+    async def _settle(self, run: Run) -> None:
+        """Once no run is on that it could disturb, or after a while in any case."""
+        patience = SETTLE_WAIT_S / SETTLE_LOOK_S
+        while self.open() and not self._closed and (patience := patience - 1) > 0:
+            await asyncio.sleep(SETTLE_LOOK_S)
+        await asyncio.to_thread(_settle, self._world.state, run.id)
+
     async def settled(self) -> None:
         """Wait until what ended runs left behind is small; for a bounded time."""
         if self._settling:
@@ -208,7 +217,7 @@ class RunDesk:
                 self._measured = None
                 self._advance()
             self.on_change()
-            settling = asyncio.create_task(asyncio.to_thread(_settle, self._world.state, run.id))
+            settling = asyncio.create_task(self._settle(run))
             self._settling.add(settling)
             settling.add_done_callback(self._settling.discard)
 
