@@ -48,19 +48,8 @@ _report = msgspec.json.Decoder(Report)
 _collected = msgspec.json.Decoder(Collected)
 
 
-def list_runs(state_dir: State | Path, subnet: str | None = None) -> list[RunFile]:
-    """All runs, or one subnet's, oldest first; a directory without a readable run.json is passed over."""
-    state = _state(state_dir)
-    try:
-        folders = sorted(entry for entry in state.runs.iterdir() if RUN_ID.fullmatch(entry.name))
-    except OSError:
-        return []
-    files = [run for folder in folders if (run := _read_run_file(folder)) is not None]
-    return sorted((run for run in files if subnet in (None, run.subnet)), key=lambda run: (run.created_at, run.run))
-
-
 def list_heads(state_dir: State | Path, subnet: str | None = None) -> list[RunHead]:
-    """As `list_runs`, one line of each: quick whatever the runs hold."""
+    """All runs, or one subnet's, oldest first, in one line each; a directory without a readable run.json is passed over."""
     state = _state(state_dir)
     try:
         folders = [entry for entry in state.runs.iterdir() if RUN_ID.fullmatch(entry.name)]
