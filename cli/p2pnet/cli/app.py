@@ -144,7 +144,7 @@ def _execute(
 
     def tell(where: str) -> None:
         if not quiet:
-            sys.stderr.write(f"{where}\n")
+            session.say(f"{where}\n")
 
     wanted = functools.partial(find, on, namespace, context, name=name, verb=verb, tell=tell)
     chosen = {"--on": on, "-n": namespace, "--context": context}

@@ -50,8 +50,8 @@ class Kube:
     def configured() -> bool:
         """Whether there is any kubeconfig, or a service account: cheap, without the client library."""
         listed = os.environ.get("KUBECONFIG")
-        files = listed.split(os.pathsep) if listed else [str(Path.home() / ".kube" / "config")]
-        return any(file and Path(file).expanduser().is_file() for file in files) or _in_cluster()
+        files = listed.split(os.pathsep) if listed else ["~/.kube/config"]
+        return any(file and Path(os.path.expanduser(file)).is_file() for file in files) or _in_cluster()  # noqa: PTH111 - never raises
 
     @classmethod
     def open(cls, context: str | None = None, namespace: str | None = None) -> "Kube":
@@ -207,7 +207,7 @@ def _text(data: object) -> str | None:
 
 
 def _kubeconfig_exists() -> bool:
-    return bool(os.environ.get("KUBECONFIG")) or (Path.home() / ".kube" / "config").is_file()
+    return bool(os.environ.get("KUBECONFIG")) or Path(os.path.expanduser("~/.kube/config")).is_file()  # noqa: PTH111 - never raises
 
 
 def _in_cluster() -> bool:

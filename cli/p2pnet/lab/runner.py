@@ -5,9 +5,11 @@ import contextlib
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from p2pnet.desk.archive import unmeasured
+from p2pnet.desk.archive import LOGS_FILE, unmeasured
+from p2pnet.desk.logs import ends_of, write_run
 from p2pnet.desk.state import State
 from p2pnet.lab.clocks import Clocks
 from p2pnet.lab.collector import Collector
@@ -50,6 +52,8 @@ class World:
     """Fields of the document that are not in force, and why."""
     clients: Callable[[], list[str]] = lambda: ["blob"]
     """Names, in the document's order."""
+    logs: Callable[[], dict[str, Path]] = dict
+    """The files of the subnet's processes, by node."""
 
 
 class Runner:
@@ -62,10 +66,12 @@ class Runner:
         self._after: dict[str, Peers] = {}
         self._silent: set[str] = set()
         self._clock_bound_ms = 0.0
+        self._logs_begun: dict[str, int] = {}
 
     async def go(self) -> None:
         """All phases. When it returns the run has ended, on disk too."""
         run, collector = self._run, self._world.collector
+        self._logs_begun = ends_of(self._world.logs())
         run.start(time.time())
         collector.add(run)
         try:
@@ -178,6 +184,7 @@ class Runner:
         if len(names := world.clients()) > 1:
             run.notes.append(f"bytes sent are those of all clients ({', '.join(names)})")
         await asyncio.to_thread(run.recorder.end_events)
+        await asyncio.to_thread(self._keep_logs)
         try:
             report = report_of(
                 run, sent=self._sent(), packed=world.packed(),
@@ -188,6 +195,14 @@ class Runner:
             raise
         run.recorder.papers = await asyncio.to_thread(draw, run.recorder.folder, run.file, report)
         run.end(report, time.time())
+
+    def _keep_logs(self) -> None:
+        run = self._run
+        since = run.file.started_at or run.file.created_at
+        try:
+            write_run(run.recorder.folder / LOGS_FILE, self._world.logs(), self._logs_begun, since, time.time())
+        except OSError as error:  # a run is no less valid for it
+            run.notes.append(f"the logs could not be kept with the run: {error.strerror}")
 
     # --- looking ---
 

@@ -6,18 +6,20 @@ import logging
 import os
 import shutil
 import signal
-import time
 
-from p2pnet.desk import archive
+from p2pnet.desk import archive, logs
 from p2pnet.desk.files import write_atomic
 from p2pnet.desk.state import SubnetPaths
 from p2pnet.lab.lab import Lab
 from p2pnet.lab.links import Links
 from p2pnet.lab.local import LocalGround
 from p2pnet.lab.pod import Mounts, PodGround
+from p2pnet.lab.presence import Presence
 from p2pnet.lab.server import PodServer, Server
+from p2pnet.model.addresses import address_text
 from p2pnet.model.errors import TargetError
 from p2pnet.model.subnet import Subnet
+from p2pnet.quic.hosts import ANY
 
 log = logging.getLogger("p2pnet.lab")
 
@@ -33,12 +35,17 @@ async def serve_local(paths: SubnetPaths, subnet: Subnet) -> int:
     _obey_signals(lab)
     server = Server(lab, paths.socket())
     await server.open()
+    presence = Presence(paths, server, lab.version)
+    keeping = asyncio.create_task(_stay(presence, lab), name="presence")
     try:
-        paths.write_record(paths.socket(), lab.version, now=time.time())
+        presence.announce()
         await _until_stopped(lab)
     finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
         await lab.close()
         await server.close()
+        presence.close()
         paths.record.unlink(missing_ok=True)
     if lab.expired:
         _take_down(paths, lab.stop_reason)
@@ -47,17 +54,22 @@ async def serve_local(paths: SubnetPaths, subnet: Subnet) -> int:
     return 0
 
 
+async def _stay(presence: Presence, lab: Lab) -> None:
+    reason = await presence.keep()
+    lab.stop(reason)
+
+
 async def serve_pod(paths: SubnetPaths, mounts: Mounts, namespace: str, listen: tuple[str, int]) -> int:
     """The lab of a subnet in a cluster, on TCP; the exit code. Raises P2pnetError, OSError."""
     paths.make()
-    ground = PodGround(mounts, namespace, host=_any_host(listen[0]))
+    ground = PodGround(mounts, namespace, host=ANY)
     _close_open_runs(paths)
-    lab = Lab(paths, ground, Links(ground, lambda _node: True, host=_any_host(listen[0])))
+    lab = Lab(paths, ground, Links(ground, lambda _node: True, host=ANY))
     _obey_signals(lab)
     server = PodServer(lab, mounts.token)
     try:
         host, port = await server.open(*listen)
-        log.info("subnet %s: listening on %s:%d", paths.name, host, port)
+        log.info("subnet %s: listening on %s", paths.name, address_text(host, port))
         await _until_stopped(lab)
     finally:
         await lab.close()
@@ -69,11 +81,8 @@ def _take_down(paths: SubnetPaths, reason: str) -> None:
     """Remove the subnet as `down` does, unless a command is at work on it, and leave a word for who asks for it."""
     with contextlib.suppress(TargetError), paths.lock(wait_s=0.0):
         write_atomic(paths.epitaph, reason.encode())
+        logs.keep(paths)
         shutil.rmtree(paths.root)
-
-
-def _any_host(listen: str) -> str:
-    return "::" if ":" in listen else "0.0.0.0"
 
 
 def _close_open_runs(paths: SubnetPaths) -> None:

@@ -43,7 +43,8 @@ async def run(options: Options, session: Session) -> Outcome:
                 where="p2pnet down",
                 todo=f"say yes: {' && '.join(f'p2pnet down {name} --yes' for name in present[:SHOWN])}",
             )
-        if not await _agreed(runs, session):
+        kept = "Open runs end invalid, ended ones are kept" if any(runs.values()) else "Runs are kept"
+        if not await agreed(f"Remove {_named(runs)}? {kept}.", session):
             failure = CommandError(
                 "nothing was removed",
                 where=", ".join(present),
@@ -115,8 +116,3 @@ def _names(options: Options, target: Target) -> list[str]:
             f"which subnet? There are {', '.join(names[:8])}", where="p2pnet down", todo="name one, or use --all"
         )
     return [DEFAULT_NAME] if DEFAULT_NAME in names or not names else names
-
-
-async def _agreed(runs: Mapping[str, list[str]], session: Session) -> bool:
-    kept = "Open runs end invalid, ended ones are kept" if any(runs.values()) else "Runs are kept"
-    return await agreed(f"Remove {_named(runs)}? {kept}.", session)

@@ -76,7 +76,7 @@ async def run(options: Options, session: Session) -> Outcome:
         if target.look(options.name) == "up":
             raise
         outcome = after_loss(error, started.run, target, options.name)
-    return papers.write(options.papers, outcome, target.state, session)
+    return await papers.write(options.papers, outcome, target.state, session)
 
 
 async def _followed(options: Options, desk: Desk, run_id: str, session: Session) -> RunState:

@@ -32,7 +32,7 @@ async def run(options: Options, session: Session) -> Outcome:
     check(options.papers)
     chosen = choose_run(options.run, target, options.name)
     outcome = await _report(options, chosen, target, session)
-    return write(options.papers, outcome, target.state, session)
+    return await write(options.papers, outcome, target.state, session)
 
 
 async def _report(options: Options, chosen: RunHead, target: Target, session: Session) -> Outcome:

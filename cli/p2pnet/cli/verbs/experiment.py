@@ -114,7 +114,7 @@ def get(
             "-O",
             "--output-file",
             metavar="FILE",
-            help="Where to; - is stdout.  [default: its own name on a terminal, else stdout]",
+            help="Where to; - is stdout.  [default: its own name on a terminal and beside -o json, else stdout]",
             show_default=False,
         ),
     ] = None,

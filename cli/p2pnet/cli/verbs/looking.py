@@ -38,15 +38,22 @@ def logs(
     grep: Annotated[
         str | None, typer.Option("--grep", metavar="RE", help="Lines that match this expression.", show_default=False)
     ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", metavar="RUN", help="What was logged while this run was on.", show_default=False),
+    ] = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new lines until Ctrl-C.")] = False,
 ) -> Command:
     """Show the logs of all nodes.
 
-    Merged and sorted by time.
+    Merged and sorted by time: what nodes wrote, and what happened to them (ends, stops, silences, lost links). Of a subnet
+    that is dead or was taken down, what is kept.
     """
     from p2pnet.cli.commands import logs as command
 
-    return partial(command.run, command.Options(name=name, node=node, artifact=artifact, grep=grep, follow=follow))
+    return partial(
+        command.run, command.Options(name=name, node=node, artifact=artifact, grep=grep, follow=follow, run=run)
+    )
 
 
 @verb("p2pnet ping node-3 --subnet demo")
