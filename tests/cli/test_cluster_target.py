@@ -83,6 +83,35 @@ def lab(kube: FakeKube, make_status: Callable[..., Status], report: Report) -> F
     return lab
 
 
+def test_ls_lists_what_is_here_and_in_the_cluster_and_of_a_cluster_all_namespaces(
+    kube: FakeKube, lab: FakeLab, p2pnet
+) -> None:
+    kube.add("demo")
+
+    both = json.loads(p2pnet("ls", "-o", "json").out)["subnets"]
+    assert [(one["name"], one["target"], one["context"], one["namespace"]) for one in both] == [
+        ("demo", "cluster", "fake", "default")
+    ]
+    assert (both[0]["state"], both[0]["desired"], both[0]["links_up"]) == ("up", 3, 3)
+    every = p2pnet("ls", "-A", "--on", "cluster", "-o", "json")
+    assert json.loads(every.out)["subnets"] == both
+    assert "context fake" in every.err
+    assert json.loads(p2pnet("ls", "--on", "local", "-o", "json").out)["subnets"] == []
+
+
+def test_runs_of_a_cluster_are_listed_and_labelled_by_their_copies(kube: FakeKube, lab: FakeLab, p2pnet) -> None:
+    kube.add("demo")
+
+    [run] = json.loads(p2pnet("runs", "demo", "-o", "json").out)["runs"]
+    assert (run["run"], run["context"], run["namespace"], run["verdict"]) == (
+        lab.report.run, "fake", "default", lab.report.verdict,
+    )  # fmt: skip
+    assert p2pnet("runs", "demo", "--set-label", "latest=baseline").code == 0
+    assert json.loads(p2pnet("runs", "--label", "baseline", "-o", "json").out)["matched"] == 1
+    assert p2pnet("runs", "demo", "--rm", "baseline", "-y").code == 0
+    assert "no run" in p2pnet("runs", "-o", "table").out + p2pnet("runs", "demo").err  # and it is not copied again
+
+
 def test_up_applies_the_document_and_waits_until_the_lab_says_connected(kube: FakeKube, lab: FakeLab, p2pnet) -> None:
     ended = p2pnet("up", "demo", "--nodes", "3", "--on", "cluster", "-o", "json")
 

@@ -12,7 +12,7 @@ from p2pnet.cli.listing import subnet_lines
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import On, Session
-from p2pnet.cli.targets import find
+from p2pnet.cli.targets import find, is_plugin
 from p2pnet.model.errors import P2pnetError
 
 NEXT = "p2pnet status NAME"
@@ -32,6 +32,7 @@ class Options:
 async def run(options: Options, session: Session) -> Outcome:
     """First what is here, and a cluster's as soon as they are known; all in one document where they come together."""
     named = session.on in (On.CLUSTER, On.KIND) or session.context is not None or session.namespace is not None
+    named = named or (session.on is None and is_plugin())
     here = [] if named else await subnet_lines(find(On.LOCAL, None, None, verb="ls"))
     if session.on is On.LOCAL or not (named or _is_configured()):
         return _outcome(here)
