@@ -222,7 +222,7 @@ def test_what_the_api_server_refuses_as_wrong_is_exit_2(kube: FakeKube, p2pnet, 
     [
         (("up", "demo", "-n", "nope", "--nodes", "2"), "there is no namespace nope"),
         (("status", "demo", "--on", "cluster"), "there is no subnet demo"),
-        (("status", "demo", "--context", "mars"), "there is no context 'mars' in the kubeconfig (there: fake, other)"),
+        (("status", "demo", "--context", "mars"), "(there: fake, other)"),
     ],
 )
 def test_what_is_not_there_is_exit_3(kube: FakeKube, p2pnet, words: tuple[str, ...], said: str) -> None:
@@ -308,6 +308,35 @@ def test_a_run_that_another_lab_knows_nothing_of_is_invalid(kube: FakeKube, lab:
     ended = p2pnet("inject", "demo", "--on", "cluster")
     assert ended.code == 5
     assert "its lab was replaced during the run" in ended.err
+
+
+@pytest.mark.parametrize("what", ["the object", "its namespace with a lab that hangs", "another of its name"])
+def test_a_follower_whose_subnet_is_deleted_says_so_and_ends(
+    what: str, kube: FakeKube, lab: FakeLab, p2pnet, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_desk, "LOOK_S", 0.02)
+    thing = kube.add("demo")
+    asked = lab.__call__
+
+    def answer(method: str, path: str, query: dict[str, str], body: bytes) -> tuple[int, Any]:
+        if method == "GET" and path.startswith("/v1/runs/") and "files" not in path:
+            match what:
+                case "the object":
+                    kube.subnets.clear()
+                case "another of its name":
+                    thing["metadata"]["uid"] = "another"
+                case _:
+                    thing["metadata"]["deletionTimestamp"] = "2030-01-01T00:00:00Z"
+            return 200, msgspec.structs.replace(lab.state, state="running", report=None, cursor=1)
+        return asked(method, path, query, body)
+
+    kube.lab = answer
+    lab.file = msgspec.structs.replace(lab.file, state="running")
+    ended = p2pnet("inject", "demo", "--on", "cluster")
+    assert ended.code == 5, ended.err
+    assert "is invalid: its subnet was deleted" in ended.err
+    assert ended.err.count("is invalid") == 1
+    assert archive.read_run(state, lab.report.run)[0].state == "finished"
 
 
 def test_a_run_that_was_left_alone_is_reported_as_invalid_when_its_lab_was_replaced(

@@ -24,6 +24,7 @@ from p2pnet.operator.api import (
     ApiError,
     BusyError,
     ConflictError,
+    EndingError,
     ForbiddenError,
     Object,
     annotations_of,
@@ -615,6 +616,21 @@ async def test_a_broken_subnet_makes_few_events_and_moves_no_transition_time() -
     assert world.condition("Degraded") == ("True", "CrashLoop")
     first = next(one for one in world.status["conditions"] if one["type"] == "Degraded")["lastTransitionTime"]
     assert times.parse(first) < world.now - timedelta(minutes=10)
+
+
+async def test_into_a_namespace_that_is_being_deleted_nothing_is_made_and_nothing_is_said_loudly(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World(nodes=3)
+    await world.converge()
+    world.api.remove(POD, "demo-node-1")
+    world.api.fault = lambda verb, kind, _: (
+        EndingError(403, "Forbidden", "because it is being terminated") if verb == "create" and kind == POD else None
+    )
+    before = len(world.api.writes)
+    assert await world.look() == 60
+    assert len(world.api.writes) == before
+    assert not [one for one in caplog.records if one.levelname != "INFO"]
 
 
 async def test_a_deleted_subnet_is_left_to_the_garbage_collector() -> None:

@@ -6,6 +6,7 @@ to become true: it says when to look again.
 
 import asyncio
 import contextlib
+import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from p2pnet.operator.api import (
     SUBNET,
     ApiError,
     Cluster,
+    EndingError,
     Object,
     meta,
     name_of,
@@ -38,6 +40,8 @@ from p2pnet.operator.plan.configmaps import document, read_membership
 from p2pnet.operator.queue import Key
 from p2pnet.operator.site import Observed, Site, config_map_of
 from p2pnet.operator.status import Trouble
+
+log = logging.getLogger(__name__)
 
 CONVERGING_S = 2.0
 REST_S = 60.0
@@ -95,6 +99,9 @@ class Reconciler:
             return None
         try:
             return await self._bring_about(key, subnet, await self._site(key, subnet))
+        except EndingError:
+            log.info("%s/%s: its namespace is being deleted; nothing more is made there", *key)
+            return EndingError.wait_s_max
         except SpecError as error:
             reason = "Unsupported" if isinstance(error, reading.UnsupportedError) else "InvalidSpec"
             return await self._refuse(key, subnet, Trouble(reason, str(error)))
