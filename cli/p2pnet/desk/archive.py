@@ -204,15 +204,24 @@ def invalidate_open_runs(state_dir: State | Path, subnet: str, reason: str) -> l
 
 
 def close_invalid(state: State, run: RunFile, reason: str) -> Report:
-    """End a run as invalid, with a report of what its events tell."""
+    """End a run as invalid, with a report of what its events tell.
+
+    Where nothing can be written, on a full disk say, that is for the next one to do who looks at it.
+    """
     folder = state.run(run.run)
     run, report = _measured(run, folder, reason)
     ended = msgspec.structs.replace(run, state="finished", finished_at=time.time())
-    write_atomic(folder / SUMMARY_FILE, pretty(report), durable=True)
-    write_atomic(folder / RUN_FILE, pretty(ended), durable=True)
-    with contextlib.suppress(OSError):  # it has ended; how much room it takes is another matter
+    with contextlib.suppress(OSError):
+        write_atomic(folder / SUMMARY_FILE, pretty(report), durable=True)
+        write_atomic(folder / RUN_FILE, pretty(ended), durable=True)
         settle(folder)
     return report
+
+
+def report_of_lost(state_dir: State | Path, run_id: str, reason: str) -> Report:
+    """The report of a run whose lab is gone: as it was written, else of what its events tell. Raises SpecError."""
+    run, report = read_run(state_dir, run_id)
+    return report or _measured(run, _folder(state_dir, run_id), reason)[1]
 
 
 def set_label(state_dir: State | Path, run_id: str, label: str) -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 import msgspec
 
 from p2pnet.lab.ground import Action, Process
+from p2pnet.model.cgroup import OomCounter
 from p2pnet.model.errors import TargetError
 from p2pnet.model.log_lines import ABOUT_NODES
-from p2pnet.model.oom import OomCounter
 
 STOP_S = 15.0  # a node is gone 10 s after it was asked to stop
 LINE_BYTES_MAX = 1 << 20

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from p2pnet.model.oom import OomCounter
+from p2pnet.model.cgroup import OomCounter
 from p2pnet.node import nursery_child
 from p2pnet.node.nursery_lines import Lines
 from p2pnet.node.nursery_loners import Loners
