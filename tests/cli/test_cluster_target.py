@@ -412,6 +412,20 @@ def test_logs_are_those_of_all_pods_by_time(kube: FakeKube, p2pnet) -> None:
     assert "no pod of node 'node-9'" in ended.err
 
 
+def test_what_the_lab_says_about_a_node_is_among_the_lines_of_that_node(kube: FakeKube, p2pnet) -> None:
+    kube.add("demo", nodes=2)
+    told = "2026-11-21T20:00:02.000Z WARNING p2pnet.lab.nodes: node-0: its process ended with signal 9 (SIGKILL)"
+    kube.logs = {
+        "demo-node-0": '2026-11-21T20:00:01Z {"event":"exited","name":"node-0","code":-9}\n',
+        "demo-node-1": "2026-11-21T20:00:01Z one\n",
+        "demo-lab": f"2026-11-21T20:00:02Z {told}\n2026-11-21T20:00:03Z Traceback\n2026-11-21T20:00:04Z x\n",
+    }
+    ended = p2pnet("logs", "demo", "--on", "cluster", "--node", "node-0", "-o", "ndjson")
+    lines = [json.loads(line) for line in ended.out.splitlines()]
+    assert {(line["node"], line["level"]) for line in lines} == {("node-0", "WARNING")}
+    assert len(lines) == 4
+
+
 def test_down_waits_until_the_pods_are_gone_and_is_fine_when_they_are(kube: FakeKube, p2pnet) -> None:
     kube.add("demo")
     kube.linger = 3

@@ -68,6 +68,21 @@ def test_a_lab_that_was_killed_is_known_by_what_it_did_not_say(tmp_path):
     assert logs.cut_short(path) == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "level", "node"),
+    [
+        ('{"event":"exited","name":"node-1","code":-9,"order":""}', "WARNING", "node-1"),
+        ('{"event":"exited","name":"node-1","code":-9,"order":"kill"}', "INFO", "node-1"),
+        ('{"event":"halted","name":"node-1"}', "WARNING", "node-1"),
+        ('{"event":"ready","name":"node-0","pid":7}', "INFO", "node-0"),
+        ('{"event":"nursery","pid":1}', "INFO", "node-0 node-1"),
+        ('{"event":"half a l', "INFO", "node-0 node-1"),
+    ],
+)
+def test_the_words_of_a_pods_supervisor_have_levels_and_tell_of_its_nodes(text, level, node):
+    assert logs.about(text, "node-0 node-1") == (level, node)
+
+
 def test_a_span_of_time_and_a_tail_are_respected(files):
     assert [text for *_, text in read(files, since=T + 2.4, until=T + 3)] == ["serves", "ended with signal 9 (SIGKILL)"]
     assert [text for *_, text in read(files, node="node-1", tail=1)] == ["ended with signal 9 (SIGKILL)"]

@@ -127,6 +127,18 @@ def test_a_run_whose_lab_was_killed_has_logs_and_the_next_lab_says_what_happened
     assert has(told(person, "--run", "latest"), "node-1", "WARNING", "ended with signal 9")
 
 
+def test_whoever_follows_logs_hears_that_the_lab_died_and_no_line_twice(person: Any, until: Until) -> None:
+    person.run("up", "demo", "--nodes", "2", inside=True)
+    with person.start("logs", "demo", "--follow", "-o", "ndjson") as following:
+        assert following.stdout is not None
+        first = following.stdout.readline()
+        os.kill(person.lab("demo"), signal.SIGKILL)
+        out, err = following.communicate(timeout=60)
+    assert following.returncode == 3, err
+    assert "the lab of demo is dead" in err
+    assert first not in out.splitlines(keepends=True)
+
+
 def test_a_pause_that_was_ordered_is_told_as_such(person: Any, until: Until) -> None:
     person.run("up", "demo", "--nodes", "2", inside=True)
     act(person, "node-1", "pause")

@@ -36,6 +36,16 @@ FORMER = ".1"
 AT_WORK = "the lab is at work"
 STOPS = "the lab stops"
 
+EVENT_BEGINS = '{"event":"'
+
+
+class _Event(msgspec.Struct, frozen=True):
+    event: str
+    name: str = ""
+    order: str = ""
+
+
+_event = msgspec.json.Decoder(_Event)
 _encoder = msgspec.json.Encoder()
 _line = msgspec.json.Decoder(LogLine)
 
@@ -197,9 +207,19 @@ def about(line: str, node: str) -> tuple[str, str]:
     """The level of a line in a file of `node`, and which node it tells of."""
     parts = parts_of(line)
     if parts is None:
-        return "INFO", node
+        return _about_event(line, node) if line.startswith(EVENT_BEGINS) else ("INFO", node)
     level, logger, message = parts
     return level, message.partition(":")[0] if logger == ABOUT_NODES else node
+
+
+def _about_event(line: str, node: str) -> tuple[str, str]:
+    """Of a line that the supervisor of a pod wrote."""
+    try:
+        event = _event.decode(line)
+    except msgspec.DecodeError:
+        return "INFO", node
+    bad = event.event in ("halted", "error", "refused") or (event.event.endswith("exited") and not event.order)
+    return "WARNING" if bad else "INFO", event.name or node
 
 
 def _chosen(files: dict[str, Path], query: LogQuery) -> dict[str, Path]:

@@ -77,6 +77,7 @@ async def _lines(
                 yield line
             return
         since = run.started_at or run.created_at
+    live = False
     try:
         async with target.desk(options.name) as desk:
             asked = desk.logs(
@@ -84,11 +85,10 @@ async def _lines(
             )  # fmt: skip
             async with aclosing(asked):
                 async for line in asked:
+                    live = True
                     yield line
     except P2pnetError as error:
-        if getattr(error, "exit_code", None) != ExitCode.NOT_FOUND:
-            raise
-        kept = _kept(options.name, target)
+        kept = {} if live or getattr(error, "exit_code", None) != ExitCode.NOT_FOUND else _kept(options.name, target)
         if not kept:
             raise
         session.note(f"{error}; this is what was logged until then")
