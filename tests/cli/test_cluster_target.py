@@ -222,7 +222,7 @@ def test_what_the_api_server_refuses_as_wrong_is_exit_2(kube: FakeKube, p2pnet, 
     [
         (("up", "demo", "-n", "nope", "--nodes", "2"), "there is no namespace nope"),
         (("status", "demo", "--on", "cluster"), "there is no subnet demo"),
-        (("status", "demo", "--context", "mars"), "there is no context 'mars' in the kubeconfig (there: fake, other)"),
+        (("status", "demo", "--context", "mars"), "(there: fake, other)"),
     ],
 )
 def test_what_is_not_there_is_exit_3(kube: FakeKube, p2pnet, words: tuple[str, ...], said: str) -> None:
@@ -310,6 +310,35 @@ def test_a_run_that_another_lab_knows_nothing_of_is_invalid(kube: FakeKube, lab:
     assert "its lab was replaced during the run" in ended.err
 
 
+@pytest.mark.parametrize("what", ["the object", "its namespace with a lab that hangs", "another of its name"])
+def test_a_follower_whose_subnet_is_deleted_says_so_and_ends(
+    what: str, kube: FakeKube, lab: FakeLab, p2pnet, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_desk, "LOOK_S", 0.02)
+    thing = kube.add("demo")
+    asked = lab.__call__
+
+    def answer(method: str, path: str, query: dict[str, str], body: bytes) -> tuple[int, Any]:
+        if method == "GET" and path.startswith("/v1/runs/") and "files" not in path:
+            match what:
+                case "the object":
+                    kube.subnets.clear()
+                case "another of its name":
+                    thing["metadata"]["uid"] = "another"
+                case _:
+                    thing["metadata"]["deletionTimestamp"] = "2030-01-01T00:00:00Z"
+            return 200, msgspec.structs.replace(lab.state, state="running", report=None, cursor=1)
+        return asked(method, path, query, body)
+
+    kube.lab = answer
+    lab.file = msgspec.structs.replace(lab.file, state="running")
+    ended = p2pnet("inject", "demo", "--on", "cluster")
+    assert ended.code == 5, ended.err
+    assert "is invalid: its subnet was deleted" in ended.err
+    assert ended.err.count("is invalid") == 1
+    assert archive.read_run(state, lab.report.run)[0].state == "finished"
+
+
 def test_a_run_that_was_left_alone_is_reported_as_invalid_when_its_lab_was_replaced(
     kube: FakeKube, lab: FakeLab, p2pnet, state: State
 ) -> None:
@@ -381,6 +410,20 @@ def test_logs_are_those_of_all_pods_by_time(kube: FakeKube, p2pnet) -> None:
     ended = p2pnet("logs", "demo", "--on", "cluster", "--node", "node-9")
     assert ended.code == 2
     assert "no pod of node 'node-9'" in ended.err
+
+
+def test_what_the_lab_says_about_a_node_is_among_the_lines_of_that_node(kube: FakeKube, p2pnet) -> None:
+    kube.add("demo", nodes=2)
+    told = "2026-11-21T20:00:02.000Z WARNING p2pnet.lab.nodes: node-0: its process ended with signal 9 (SIGKILL)"
+    kube.logs = {
+        "demo-node-0": '2026-11-21T20:00:01Z {"event":"exited","name":"node-0","code":-9}\n',
+        "demo-node-1": "2026-11-21T20:00:01Z one\n",
+        "demo-lab": f"2026-11-21T20:00:02Z {told}\n2026-11-21T20:00:03Z Traceback\n2026-11-21T20:00:04Z x\n",
+    }
+    ended = p2pnet("logs", "demo", "--on", "cluster", "--node", "node-0", "-o", "ndjson")
+    lines = [json.loads(line) for line in ended.out.splitlines()]
+    assert {(line["node"], line["level"]) for line in lines} == {("node-0", "WARNING")}
+    assert len(lines) == 4
 
 
 def test_down_waits_until_the_pods_are_gone_and_is_fine_when_they_are(kube: FakeKube, p2pnet) -> None:

@@ -591,7 +591,16 @@ class TestTheRest:
         monkeypatch.setattr(status, "WATCH_S", 0.0)
         session.output = Output.NDJSON
         one, two = make_status(3, connected=1), make_status(3)
-        target.fake.statuses = [one, one, two, two]
+
+        def heard(state: Status, when: str, silent: str) -> Status:
+            members = [
+                msgspec.structs.replace(member, last_heard=when, detail=silent) for member in state.members
+            ]  # fmt: skip
+            return msgspec.structs.replace(state, members=members)
+
+        target.fake.statuses = [
+            heard(one, "2026-11-29T00:00:01Z", "silent for 7 s"), heard(one, "2026-11-29T00:00:02Z", "silent for 8 s"), two, two,
+        ]  # fmt: skip
         task = asyncio.create_task(status.run(status.Options(name="demo", watch=True), session))
         while len(session.stdout.getvalue().splitlines()) < 2:  # type: ignore[attr-defined]
             await asyncio.sleep(0)

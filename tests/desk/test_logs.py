@@ -53,6 +53,36 @@ def test_what_the_lab_says_about_a_node_is_the_nodes(files):
         read(files, node="node-7")
 
 
+def test_a_node_without_a_file_is_one_the_lab_tells_of_where_nodes_log_elsewhere(files):
+    found = logs.read_all({"lab": files["lab"]}, LogQuery(node="node-1"), logs.ends_of(files), members=["node-1"])
+    assert [line.node for line in found] == ["node-1"]
+
+
+def test_a_lab_that_was_killed_is_known_by_what_it_did_not_say(tmp_path):
+    path = tmp_path / "lab.log"
+    assert logs.cut_short(path) == ""
+    path.write_text(line(0, "subnet demo: the lab is at work (pid 1)") + line(5, "something") + "half a li")
+    assert logs.cut_short(path) == stamp(T + 5)
+    with path.open("a") as more:
+        more.write("\n" + line(6, "the lab stops: it got SIGTERM"))
+    assert logs.cut_short(path) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "node"),
+    [
+        ('{"event":"exited","name":"node-1","code":-9,"order":""}', "WARNING", "node-1"),
+        ('{"event":"exited","name":"node-1","code":-9,"order":"kill"}', "INFO", "node-1"),
+        ('{"event":"halted","name":"node-1"}', "WARNING", "node-1"),
+        ('{"event":"ready","name":"node-0","pid":7}', "INFO", "node-0"),
+        ('{"event":"nursery","pid":1}', "INFO", "node-0 node-1"),
+        ('{"event":"half a l', "INFO", "node-0 node-1"),
+    ],
+)
+def test_the_words_of_a_pods_supervisor_have_levels_and_tell_of_its_nodes(text, level, node):
+    assert logs.about(text, "node-0 node-1") == (level, node)
+
+
 def test_a_span_of_time_and_a_tail_are_respected(files):
     assert [text for *_, text in read(files, since=T + 2.4, until=T + 3)] == ["serves", "ended with signal 9 (SIGKILL)"]
     assert [text for *_, text in read(files, node="node-1", tail=1)] == ["ended with signal 9 (SIGKILL)"]
@@ -123,10 +153,11 @@ def test_a_run_keeps_what_was_logged_while_it_was_on(files, tmp_path):
         more.write(line(10, "in the run") + line(20, "after the run"))
     with files["lab"].open("a") as more:
         more.write(line(11, "node-1: silent for 6 s", "WARNING", "p2pnet.lab.nodes"))
-    logs.write_run(tmp_path / "logs.ndjson", files, begun, T + 9, T + 15)
+    warnings = logs.write_run(tmp_path / "logs.ndjson", files, begun, T + 9, T + 15)
     assert kept_with_run(tmp_path / "logs.ndjson") == [
         ("node-0", "INFO", "in the run"), ("node-1", "WARNING", "silent for 6 s")
     ]  # fmt: skip
+    assert [one.node for one in warnings] == ["node-1"]
 
 
 def test_a_log_begun_anew_in_a_run_loses_the_run_nothing(files, tmp_path, monkeypatch):

@@ -98,6 +98,7 @@ def test_logs_tell_of_ends_orders_and_restarts_in_a_run_after_the_lab_and_after_
 
     os.kill(person.lab("demo"), signal.SIGKILL)
     until(lambda: not person.processes())
+    person.run("status", "demo", code=3, inside=True)
     ended = person.run("logs", "demo", inside=True)
     assert "the lab of demo is dead" in ended.err
     assert "SIGKILL" in ended.out
@@ -106,6 +107,36 @@ def test_logs_tell_of_ends_orders_and_restarts_in_a_run_after_the_lab_and_after_
     assert told(person, "--run", folder.name) == of_run
     assert "there is no subnet demo" in person.run("logs", "demo", inside=True).err
     assert person.run("logs", "other", code=3, inside=True)
+
+
+def test_a_run_whose_lab_was_killed_has_logs_and_the_next_lab_says_what_happened(person: Any, until: Until) -> None:
+    person.run("up", "demo", "--nodes", "2", inside=True)
+    with person.start(
+        "inject", "demo", "--size", "1KiB", "--count", "400", "--rate", "20/s", "--from", "node-0"
+    ) as run:
+        until(lambda: list((person.state / "runs").glob("r-*/events.ndjson*")))
+        os.kill(person.member("demo", "node-1")["pid"], signal.SIGKILL)
+        until(lambda: person.member("demo", "node-1")["restarts"] == 1)
+        os.kill(person.lab("demo"), signal.SIGKILL)
+        run.communicate(timeout=60)
+    assert has(told(person, "--run", "latest"), "node-1", "WARNING", "ended with signal 9")
+    until(lambda: not person.processes())
+    person.run("up", "demo", inside=True)
+    assert has(told(person, "--node", "lab"), "lab", "WARNING", "the lab before this one ended after")
+    person.run("down", "demo", "--yes", inside=True)
+    assert has(told(person, "--run", "latest"), "node-1", "WARNING", "ended with signal 9")
+
+
+def test_whoever_follows_logs_hears_that_the_lab_died_and_no_line_twice(person: Any, until: Until) -> None:
+    person.run("up", "demo", "--nodes", "2", inside=True)
+    with person.start("logs", "demo", "--follow", "-o", "ndjson") as following:
+        assert following.stdout is not None
+        first = following.stdout.readline()
+        os.kill(person.lab("demo"), signal.SIGKILL)
+        out, err = following.communicate(timeout=60)
+    assert following.returncode == 3, err
+    assert "the lab of demo is dead" in err
+    assert first not in out.splitlines(keepends=True)
 
 
 def test_a_pause_that_was_ordered_is_told_as_such(person: Any, until: Until) -> None:

@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from p2pnet.lab.ground import Process
+from p2pnet.lab.runner import troubles
 from p2pnet.lab.silence import SILENT_S, Contacts, Silence
 from p2pnet.lab.summary import Known, status_of
 from p2pnet.model.control import Peers, PeerState
+from p2pnet.model.jobs import LogLine
 from p2pnet.model.registry import Member, Membership, Registry
 from p2pnet.model.report import Status
 
@@ -157,3 +159,16 @@ def test_the_silence_of_a_node_in_a_pod_says_what_its_agent_says():
         "silent for 8 s; its pod does not answer: timeout; 3 of 3 peers still have a link with it"
     )
     assert NOW - timedelta(seconds=8) == datetime.fromisoformat(found.members[3].silent_since or "")
+
+
+def test_a_report_notes_what_happened_to_nodes_unless_its_run_ordered_it():
+    def warned(node: str, text: str) -> LogLine:
+        return LogLine(1.0, node, f"2026-11-29T00:20:33.250Z WARNING p2pnet.lab.nodes: {node}: {text}", "WARNING")
+
+    said = [warned("a", "stopped: by SIGSTOP"), warned("b", "killed"), warned("a", "silent for 6 s")]
+    assert troubles(said, {"b"}, "p2pnet logs demo --run r") == [
+        "a: stopped: by SIGSTOP (and 1 more warnings: p2pnet logs demo --run r)"
+    ]
+    many = troubles([warned(f"n{index}", "x") for index in range(9)], set(), "LOGS")
+    assert len(many) == 6
+    assert many[-1] == "4 more nodes had troubles: LOGS"

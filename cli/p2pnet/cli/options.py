@@ -83,6 +83,22 @@ Run = Annotated[
         autocompletion=completing.runs,
     ),
 ]
+Files = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="FILE", help="Artifacts to publish; - is stdin, pipes are read to their end.", show_default=False
+    ),
+]
+Expect = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--expect",
+        metavar="EXPR",
+        help="What must hold, like 'p95 <= 800ms' or 'throughput >= 5MB/s'; repeatable. reach == 100% must hold too,"
+        " unless one names reach.",
+        show_default=False,
+    ),
+]
 Html = Annotated[
     Path | None,
     typer.Option(

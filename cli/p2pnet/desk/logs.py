@@ -30,9 +30,22 @@ LOG_BYTES_MAX = 4 << 20  # of one file before it is rotated; its former part is 
 LOG_BYTES_MIN = 256 << 10
 LOGS_BYTES_MAX = 256 << 20  # of all files of a subnet together
 RUN_LOG_BYTES_MAX = 4 << 20
+WARNINGS_MAX = 1_000
 KEPT_SUBNETS_MAX = 20  # subnets that were taken down whose logs are kept; the oldest go first
 FORMER = ".1"
+AT_WORK = "the lab is at work"
+STOPS = "the lab stops"
 
+EVENT_BEGINS = '{"event":"'
+
+
+class _Event(msgspec.Struct, frozen=True):
+    event: str
+    name: str = ""
+    order: str = ""
+
+
+_event = msgspec.json.Decoder(_Event)
 _encoder = msgspec.json.Encoder()
 _line = msgspec.json.Decoder(LogLine)
 
@@ -142,9 +155,17 @@ def ends_of(files: dict[str, Path]) -> dict[str, int]:
     return {node: _size(path) for node, path in files.items()}
 
 
-def read_all(files: dict[str, Path], query: LogQuery, ends: dict[str, int]) -> list[LogLine]:
-    """What the files hold up to `ends`, by time; the last `tail` lines of it."""
+def read_all(
+    files: dict[str, Path], query: LogQuery, ends: dict[str, int], *, members: Iterable[str] = ()
+) -> list[LogLine]:  # fmt: skip
+    """What the files hold up to `ends`, by time; the last `tail` lines of it.
+
+    Raises SpecError for a node that is neither of the files nor of the `members`, who may log elsewhere.
+    """
     wanted = query.matcher()
+    known = list(dict.fromkeys([*files, *members]))
+    if query.node is not None and query.node not in known:
+        raise SpecError(f"there is no node {query.node!r}; there are {', '.join(known)}")
     chosen = _chosen(files, query)
     limit = None if query.tail is None or query.narrow else query.tail * TAIL_BYTES_PER_LINE
     streams = [_lines(node, _text(path, limit, ends[node])) for node, path in chosen.items()]
@@ -186,16 +207,25 @@ def about(line: str, node: str) -> tuple[str, str]:
     """The level of a line in a file of `node`, and which node it tells of."""
     parts = parts_of(line)
     if parts is None:
-        return "INFO", node
+        return _about_event(line, node) if line.startswith(EVENT_BEGINS) else ("INFO", node)
     level, logger, message = parts
     return level, message.partition(":")[0] if logger == ABOUT_NODES else node
 
 
+def _about_event(line: str, node: str) -> tuple[str, str]:
+    """Of a line that the supervisor of a pod wrote."""
+    try:
+        event = _event.decode(line)
+    except msgspec.DecodeError:
+        return "INFO", node
+    bad = event.event in ("halted", "error", "refused") or (event.event.endswith("exited") and not event.order)
+    return "WARNING" if bad else "INFO", event.name or node
+
+
 def _chosen(files: dict[str, Path], query: LogQuery) -> dict[str, Path]:
+    """The node's, and the lab's, which tells of it too."""
     if query.node is None:
         return files
-    if query.node not in files:
-        raise SpecError(f"there is no node {query.node!r}; there are {', '.join(files)}")
     return {name: files[name] for name in (LAB, query.node) if name in files}
 
 
@@ -225,14 +255,25 @@ def _read_from(path: Path, offset: int) -> tuple[int, bytes]:
     return offset + len(data), data
 
 
+def cut_short(lab_log: Path) -> str:
+    """When a lab wrote its last line that never said that it stops; empty where the last one did, or there was none."""
+    text = _read_from(lab_log, max(0, _size(lab_log) - LOG_BYTES_MIN))[1].decode(errors="replace")
+    if text.rfind(f": {AT_WORK}") <= text.rfind(f" {STOPS}: "):
+        return ""
+    stamps = [line.partition(" ")[0] for line in text.splitlines() if stamp_of(line) is not None]
+    return stamps[-1] if stamps else ""
+
+
 # --- of a run ---
 
 
-def write_run(path: Path, files: dict[str, Path], begun: dict[str, int], since: float, until: float) -> None:
+def write_run(path: Path, files: dict[str, Path], begun: dict[str, int], since: float, until: float) -> list[LogLine]:
     """Keep what was logged while a run was on, as NDJSON of `LogLine`; `begun`: how long the files were at its start.
 
-    At most RUN_LOG_BYTES_MAX; a cut is said in the last line. Raises OSError.
+    At most RUN_LOG_BYTES_MAX; a cut is said in the last line. Returns what the lab warned of about nodes, at most
+    WARNINGS_MAX lines. Raises OSError.
     """
+    warnings: list[LogLine] = []
     query = LogQuery(since=since, until=until)
     streams = [_lines(node, _since(file, begun.get(node, 0))) for node, file in files.items()]
     wanted, room, left_out = query.matcher(), RUN_LOG_BYTES_MAX, 0
@@ -240,6 +281,8 @@ def write_run(path: Path, files: dict[str, Path], begun: dict[str, int], since: 
         for line in heapq.merge(*streams, key=lambda line: line.t):
             if not wanted(line):
                 continue
+            if line.level == "WARNING" and f" {ABOUT_NODES}: " in line.line and len(warnings) < WARNINGS_MAX:
+                warnings.append(line)
             text = _encoder.encode(line) + b"\n"
             if left_out or len(text) > room:
                 left_out += 1
@@ -249,6 +292,7 @@ def write_run(path: Path, files: dict[str, Path], begun: dict[str, int], since: 
         if left_out:
             words = f"cut: {left_out} more lines of this run are not kept, over {RUN_LOG_BYTES_MAX >> 20} MiB"
             out.write(_encoder.encode(LogLine(until, LAB, words, "WARNING")) + b"\n")
+    return warnings
 
 
 def read_run(path: Path, query: LogQuery) -> list[LogLine]:

@@ -125,7 +125,7 @@ async def logs(request: web.Request) -> web.StreamResponse:
     asked = LogQuery(query.get("node") or None, artifact, query.get("grep") or None, tail, since)
     files = lab.log_files()
     ends = ends_of(files)
-    past = await asyncio.to_thread(read_all, files, asked, ends)
+    past = await asyncio.to_thread(read_all, files, asked, ends, members=lab.nodes())
     if artifact:
         past = sorted([*past, *await _told(lab, artifact, asked)], key=lambda line: line.t)
     return await stream(request, _lines(lab, asked, past, ends, on=flag(request, "follow")))

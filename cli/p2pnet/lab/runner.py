@@ -23,7 +23,10 @@ from p2pnet.lab.uploads import Uploads
 from p2pnet.model.control import ROUTE_PEERS, Peers, PeersRequest
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.events import Gap
+from p2pnet.model.jobs import LogLine
+from p2pnet.model.log_lines import parts_of
 
+TROUBLES_SHOWN = 5  # nodes, in the notes of a report
 SETTLE_S = 0.2  # after the last receipt: duplicates on their way, and the acknowledgements that byte counters see
 FIRST_LOOK_S = 1.0
 LOOK_S = 3.0
@@ -200,7 +203,10 @@ class Runner:
         run = self._run
         since = run.file.started_at or run.file.created_at
         try:
-            write_run(run.recorder.folder / LOGS_FILE, self._world.logs(), self._logs_begun, since, time.time())
+            warnings = write_run(
+                run.recorder.folder / LOGS_FILE, self._world.logs(), self._logs_begun, since, time.time()
+            )
+            run.notes += troubles(warnings, run.ordered, f"p2pnet logs {self._world.subnet} --run {run.id}")
         except OSError as error:  # a run is no less valid for it
             run.notes.append(f"the logs could not be kept with the run: {error.strerror}")
 
@@ -231,3 +237,17 @@ class Runner:
         if planned.payload.upload:
             return self._world.uploads.read(planned.payload.upload)
         return generated(self._run.file.seed, planned.index, planned.size)
+
+
+def troubles(warnings: list[LogLine], ordered: set[str], command: str) -> list[str]:
+    """A note for each node that something happened to which this run did not order; `command` shows the rest."""
+    first: dict[str, list[str]] = {}
+    for line in warnings:
+        if line.node not in ordered and (parts := parts_of(line.line)) is not None:
+            first.setdefault(line.node, []).append(parts[2].partition(": ")[2])
+    notes = [
+        f"{node}: {said[0]}" + (f" (and {len(said) - 1} more warnings: {command})" if len(said) > 1 else "")
+        for node, said in first.items()
+    ]
+    rest = len(notes) - TROUBLES_SHOWN
+    return notes if rest <= 0 else [*notes[:TROUBLES_SHOWN], f"{rest} more nodes had troubles: {command}"]

@@ -30,6 +30,10 @@ async def serve_local(paths: SubnetPaths, subnet: Subnet) -> int:
         raise TargetError(f"subnet {paths.name} has a lab already", exit_code=2)
     paths.make()
     paths.problem.unlink(missing_ok=True)
+    if when := logs.cut_short(paths.lab_log):
+        log.warning(
+            "the lab before this one ended after %s without a word: it was killed, or the machine stopped", when
+        )
     _close_open_runs(paths)
     lab = Lab(paths, LocalGround(paths, subnet))
     _obey_signals(lab)
@@ -102,9 +106,9 @@ async def _until_stopped(lab: Lab) -> None:
     await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
     if starting.done():
         starting.result()
-        log.info("subnet %s: the lab is at work (pid %d)", lab.paths.name, os.getpid())
+        log.info("subnet %s: %s (pid %d)", lab.paths.name, logs.AT_WORK, os.getpid())
     await stopping
     starting.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await starting
-    log.info("the lab stops: %s", lab.stop_reason)
+    log.info("%s: %s", logs.STOPS, lab.stop_reason)

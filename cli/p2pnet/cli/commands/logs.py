@@ -4,7 +4,7 @@ import contextlib
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from p2pnet.cli.documents import LogLine, LogLines
@@ -72,11 +72,12 @@ async def _lines(
     since = None
     if options.run is not None:
         run = await _run(options, target)
-        if run.state in ("finished", "cancelled"):
-            for line in files.read_run(target.state.run(run.run) / archive.LOGS_FILE, query):
+        if run.ended:
+            for line in _of_run(run, query, target):
                 yield line
             return
         since = run.started_at or run.created_at
+    live = False
     try:
         async with target.desk(options.name) as desk:
             asked = desk.logs(
@@ -84,16 +85,25 @@ async def _lines(
             )  # fmt: skip
             async with aclosing(asked):
                 async for line in asked:
+                    live = True
                     yield line
     except P2pnetError as error:
-        if getattr(error, "exit_code", None) != ExitCode.NOT_FOUND:
-            raise
-        kept = _kept(options.name, target)
+        kept = {} if live or getattr(error, "exit_code", None) != ExitCode.NOT_FOUND else _kept(options.name, target)
         if not kept:
             raise
         session.note(f"{error}; this is what was logged until then")
         for line in files.read_all(kept, query, files.ends_of(kept)):
             yield line
+
+
+def _of_run(run: RunHead, query: LogQuery, target: Target) -> list[jobs.LogLine]:
+    """What was kept with an ended run; where its lab died before it could keep any, what its subnet has of that time."""
+    path = target.state.run(run.run) / archive.LOGS_FILE
+    kept = {} if path.exists() else _kept(run.subnet, target)
+    if not kept:
+        return files.read_run(path, query)
+    span = replace(query, since=run.started_at or run.created_at, until=run.finished_at)
+    return files.read_all(kept, span, files.ends_of(kept))
 
 
 def _kept(name: str, target: Target) -> dict[str, Path]:

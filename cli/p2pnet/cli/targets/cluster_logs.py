@@ -10,7 +10,7 @@ from typing import Self, TypeAlias
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.targets.cluster_view import ROLE_LABEL, Object, name_of
 from p2pnet.desk.kube import Kube, KubeError
-from p2pnet.desk.logs import LAB, about
+from p2pnet.desk.logs import EVENT_BEGINS, LAB, about
 from p2pnet.desk.proxy import KubeWire
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.jobs import LogLine
@@ -135,7 +135,7 @@ class PodLogs:
                     if t <= seen:
                         continue
                     self._last[pod_name] = max(t, self._last.get(pod_name, 0.0))
-                    if parts_of(text) is not None or pod_name not in self._level:
+                    if parts_of(text) is not None or text.startswith(EVENT_BEGINS) or pod_name not in self._level:
                         self._level[pod_name] = about(text, label)
                     level, node = self._level[pod_name]
                     line = LogLine(t, node, text[:LINE_CHARS_MAX], level)

@@ -144,8 +144,10 @@ class LocalTarget:
         record, kills = self.state.subnet(name).read_record(), Cgroups().oom_kills() or 0
         killed = 0 if record is None or record.oom_kills is None else kills - record.oom_kills
         memory = f"; since it began the kernel killed {killed} for want of memory" if killed > 0 else ""
+        problem = self.state.subnet(name).read_problem()
+        why = f": {problem.error}" if problem is not None else ""
         return CommandError(
-            f"the lab of {name} is dead, and its nodes with it{memory}{runs}",
+            f"the lab of {name} is dead, and its nodes with it{why}{memory}{runs}",
             where=str(self.state.subnet(name).lab_log),
             todo=f"p2pnet up {name}",
             exit_code=ExitCode.NOT_FOUND,

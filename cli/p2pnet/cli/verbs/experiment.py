@@ -1,7 +1,6 @@
 """`inject`, `report`, `trace`, `get`, `withdraw`."""
 
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,19 +8,12 @@ import typer
 from p2pnet.cli import completing, options
 from p2pnet.cli.app import Command, verb
 
-EXPECT_HELP = (
-    "What must hold, like 'p95 <= 800ms' or 'throughput >= 5MB/s'; repeatable. reach == 100% must hold too, unless one"
-    " names reach."
-)
-
 
 @verb("p2pnet inject demo --size 64KiB --count 20 --rate 10/s --expect 'p95 <= 800ms'")
 def inject(
     name: options.Name,
     *,
-    files: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILE", help="Artifacts to publish.", show_default=False)
-    ] = None,
+    files: options.Files = None,
     size: options.Size = None,
     count: Annotated[int, typer.Option("--count", min=1, metavar="N", help="How often to publish each.")] = 1,
     rate: options.Rate = None,
@@ -29,10 +21,7 @@ def inject(
     client: options.Client = None,
     seed: options.Seed = None,
     within: options.Within = None,
-    expect: Annotated[
-        list[str] | None,
-        typer.Option("--expect", metavar="EXPR", help=EXPECT_HELP, show_default=False),
-    ] = None,
+    expect: options.Expect = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the run's id and end.")] = False,
     shared: Annotated[bool, typer.Option("--shared", help="Run beside other runs; the report says so.")] = False,
     label: options.Label = "",
