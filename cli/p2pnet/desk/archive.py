@@ -6,6 +6,7 @@ The events of an ended run are compressed, `events.ndjson.gz`; whoever reads eve
 import contextlib
 import gzip
 import io
+import itertools
 import os
 import re
 import shutil
@@ -247,19 +248,33 @@ def compress_events(folder: Path) -> bool:
             out.flush()
             os.fsync(out.fileno())
         temporary.replace(packed)
+    except FileNotFoundError:  # somebody else has done it meanwhile
+        return False
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-    plain.unlink()
+    plain.unlink(missing_ok=True)
     return True
 
 
 def settle(folder: Path) -> None:
     """Everything a run needs once it has ended. Raises OSError; the run is whole all the same."""
     try:
+        for left in folder.glob(f".{COMPRESSED_FILE}.*.new"):  # of a process that was killed
+            left.unlink(missing_ok=True)
         compress_events(folder)
     finally:
         refresh_head(folder)
+
+
+def settle_forgotten(state_dir: State | Path, *, most: int) -> list[str]:
+    """Settle at most so many ended runs whose lab did not get so far, or was older than this; which. Raises OSError."""
+    state = _state(state_dir)
+    plain = (head.run for head in list_heads(state) if head.ended and (state.run(head.run) / EVENTS_FILE).is_file())
+    runs = list(itertools.islice(plain, most))
+    for run in runs:
+        settle(state.run(run))
+    return runs
 
 
 def _measured(run: RunFile, events: Path, reason: str) -> tuple[RunFile, Report]:
