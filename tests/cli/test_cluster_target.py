@@ -83,6 +83,35 @@ def lab(kube: FakeKube, make_status: Callable[..., Status], report: Report) -> F
     return lab
 
 
+def test_ls_lists_what_is_here_and_in_the_cluster_and_of_a_cluster_all_namespaces(
+    kube: FakeKube, lab: FakeLab, p2pnet
+) -> None:
+    kube.add("demo")
+
+    both = json.loads(p2pnet("ls", "-o", "json").out)["subnets"]
+    assert [(one["name"], one["target"], one["context"], one["namespace"]) for one in both] == [
+        ("demo", "cluster", "fake", "default")
+    ]
+    assert (both[0]["state"], both[0]["desired"], both[0]["links_up"]) == ("up", 3, 3)
+    every = p2pnet("ls", "-A", "--on", "cluster", "-o", "json")
+    assert json.loads(every.out)["subnets"] == both
+    assert "context fake" in every.err
+    assert json.loads(p2pnet("ls", "--on", "local", "-o", "json").out)["subnets"] == []
+
+
+def test_runs_of_a_cluster_are_listed_and_labelled_by_their_copies(kube: FakeKube, lab: FakeLab, p2pnet) -> None:
+    kube.add("demo")
+
+    [run] = json.loads(p2pnet("runs", "demo", "-o", "json").out)["runs"]
+    assert (run["run"], run["context"], run["namespace"], run["verdict"]) == (
+        lab.report.run, "fake", "default", lab.report.verdict,
+    )  # fmt: skip
+    assert p2pnet("runs", "demo", "--set-label", "latest=baseline").code == 0
+    assert json.loads(p2pnet("runs", "--label", "baseline", "-o", "json").out)["matched"] == 1
+    assert p2pnet("runs", "demo", "--rm", "baseline", "-y").code == 0
+    assert "no run" in p2pnet("runs", "-o", "table").out + p2pnet("runs", "demo").err  # and it is not copied again
+
+
 def test_up_applies_the_document_and_waits_until_the_lab_says_connected(kube: FakeKube, lab: FakeLab, p2pnet) -> None:
     ended = p2pnet("up", "demo", "--nodes", "3", "--on", "cluster", "-o", "json")
 
@@ -381,6 +410,20 @@ def test_logs_are_those_of_all_pods_by_time(kube: FakeKube, p2pnet) -> None:
     ended = p2pnet("logs", "demo", "--on", "cluster", "--node", "node-9")
     assert ended.code == 2
     assert "no pod of node 'node-9'" in ended.err
+
+
+def test_what_the_lab_says_about_a_node_is_among_the_lines_of_that_node(kube: FakeKube, p2pnet) -> None:
+    kube.add("demo", nodes=2)
+    told = "2026-11-21T20:00:02.000Z WARNING p2pnet.lab.nodes: node-0: its process ended with signal 9 (SIGKILL)"
+    kube.logs = {
+        "demo-node-0": '2026-11-21T20:00:01Z {"event":"exited","name":"node-0","code":-9}\n',
+        "demo-node-1": "2026-11-21T20:00:01Z one\n",
+        "demo-lab": f"2026-11-21T20:00:02Z {told}\n2026-11-21T20:00:03Z Traceback\n2026-11-21T20:00:04Z x\n",
+    }
+    ended = p2pnet("logs", "demo", "--on", "cluster", "--node", "node-0", "-o", "ndjson")
+    lines = [json.loads(line) for line in ended.out.splitlines()]
+    assert {(line["node"], line["level"]) for line in lines} == {("node-0", "WARNING")}
+    assert len(lines) == 4
 
 
 def test_down_waits_until_the_pods_are_gone_and_is_fine_when_they_are(kube: FakeKube, p2pnet) -> None:

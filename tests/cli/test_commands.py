@@ -3,6 +3,8 @@
 import asyncio
 import io
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,12 @@ from p2pnet.cli.boundary import run_command
 from p2pnet.cli.commands import down, get, inject, logs, report, status, trace, up, withdraw
 from p2pnet.cli.documents import Fetched, LogLines, Removal, RunTicket, SubnetList, Trace, Withdrawal
 from p2pnet.cli.failure import CommandError
+from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.papers import Papers
 from p2pnet.cli.render import Output, render
 from p2pnet.cli.session import Session
-from p2pnet.desk import archive
+from p2pnet.desk import State, archive
+from p2pnet.desk.kube import Kube
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.jobs import LogLine, RunFile, RunRequest, RunState
 from p2pnet.model.report import Report, Status
@@ -62,6 +66,15 @@ def events() -> list[Collected]:
         event(2, "node-2", EventKind.DUPLICATE, 150, "node-0"),
         event(3, "node-2", EventKind.VALIDATED, 145, "node-1", 2),
     ]
+
+
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_: int) -> Any:
+        raise KeyError
+
+    for name in ("HOME", "P2PNET_STATE", "XDG_STATE_HOME", "KUBECONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
 
 
 class TestUp:
@@ -493,6 +506,23 @@ class TestGet:
         assert outcome.document is None
         assert capfdbinary.readouterr().out == b"\x00\xff0123"
 
+    async def test_a_document_on_stdout_leaves_the_bytes_a_file_of_their_own_name(
+        self, target: Any, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        target.fake.held = {"node-1": b"0123456789"}
+        session.output = Output.JSON
+
+        outcome = await get.run(get.Options(name="demo", artifact=ARTIFACT), session)
+
+        assert isinstance(outcome.document, Fetched)
+        assert Path(outcome.document.file).read_bytes() == b"0123456789"
+
+    async def test_bytes_and_a_document_do_not_share_stdout(self, target: Any, session: Session) -> None:
+        session.output = Output.JSON
+        with pytest.raises(CommandError, match="both the bytes and json on standard output"):
+            await get.run(get.Options(name="demo", artifact=ARTIFACT, file="-"), session)
+
     async def test_a_node_there_is_not_is_2(self, session: Session) -> None:
         with pytest.raises(CommandError, match="no node 'node-7'") as caught:
             await get.run(get.Options(name="demo", artifact=ARTIFACT, node="node-7"), session)
@@ -538,9 +568,6 @@ class TestTheRest:
         lines = [json.loads(line) for line in render(outcome.document, Output.NDJSON).splitlines()]
         assert [line["schema"] for line in lines] == ["p2pnet.io/subnet-line/v1"] * len(names)
 
-    async def test_the_only_subnet_is_drawn_whole_for_people(self, session: Session) -> None:
-        assert isinstance((await status.run(status.Options(), session)).document, Status)
-
     async def test_a_watch_without_a_name_shows_the_list_as_it_changes(
         self, target: Any, session: Session, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -564,7 +591,16 @@ class TestTheRest:
         monkeypatch.setattr(status, "WATCH_S", 0.0)
         session.output = Output.NDJSON
         one, two = make_status(3, connected=1), make_status(3)
-        target.fake.statuses = [one, one, two, two]
+
+        def heard(state: Status, when: str, silent: str) -> Status:
+            members = [
+                msgspec.structs.replace(member, last_heard=when, detail=silent) for member in state.members
+            ]  # fmt: skip
+            return msgspec.structs.replace(state, members=members)
+
+        target.fake.statuses = [
+            heard(one, "2026-11-29T00:00:01Z", "silent for 7 s"), heard(one, "2026-11-29T00:00:02Z", "silent for 8 s"), two, two,
+        ]  # fmt: skip
         task = asyncio.create_task(status.run(status.Options(name="demo", watch=True), session))
         while len(session.stdout.getvalue().splitlines()) < 2:  # type: ignore[attr-defined]
             await asyncio.sleep(0)
@@ -618,7 +654,9 @@ class TestTheRest:
             ("2026-11-21T20:13:20.250Z", "node-1"),
             ("", "lab"),
         ]
-        assert target.fake.asked == [("logs", {"node": "node-1", "artifact": None, "grep": "e", "follow": False})]
+        assert target.fake.asked == [
+            ("logs", {"node": "node-1", "artifact": None, "grep": "e", "follow": False, "since": None})
+        ]
 
 
 class TestTheBoundary:
@@ -658,6 +696,74 @@ class TestTheBoundary:
 
         assert code == 130
         assert said == "interrupted\nNext: p2pnet report demo r-1\n"
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+    def test_other_orders_to_end_are_interrupts_too_and_cancel_the_work(
+        self, session: Session, number: signal.Signals
+    ) -> None:
+        cleaned: list[bool] = []
+
+        async def work(_: Session) -> Any:
+            try:
+                os.kill(os.getpid(), number)
+                await asyncio.Event().wait()
+            finally:
+                cleaned.append(signal.getsignal(number) is signal.SIG_DFL)  # the next one ends the process at once
+
+        assert run_command(session, lambda: work) == 130
+        assert cleaned == [True]
+
+    def test_a_hang_up_that_was_to_be_ignored_stays_ignored(self, session: Session) -> None:
+        async def work(_: Session) -> Outcome:
+            os.kill(os.getpid(), signal.SIGHUP)
+            await asyncio.sleep(0)
+            return Outcome()
+
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            assert run_command(session, lambda: work) == 0
+        finally:
+            signal.signal(signal.SIGHUP, before)
+
+    def test_a_user_without_a_home_is_told_what_to_set(self, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+        homeless(monkeypatch)
+
+        async def work(_: Session) -> Any:
+            return State.default().names()
+
+        code = run_command(session, lambda: work)
+
+        assert code == 2
+        assert "no home directory is known for user" in session.stderr.getvalue()  # type: ignore[attr-defined]
+        assert "set P2PNET_STATE" in session.stderr.getvalue()  # type: ignore[attr-defined]
+        assert not Kube.configured()
+
+    def test_a_bug_is_said_though_nothing_can_be_written_and_nobody_has_a_home(
+        self, session: Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        homeless(monkeypatch)
+        monkeypatch.setattr("tempfile.gettempdir", lambda: 1 / 0)
+
+        code, said = self.end(session, KeyError("nodes"))
+
+        assert code == 70
+        assert said.startswith("error: a bug in p2pnet: KeyError: 'nodes'\nwhere: p2pnet")
+
+    def test_a_closed_stderr_changes_no_exit_code(self, session: Session) -> None:
+        class Closed(io.StringIO):
+            def write(self, _: str) -> int:
+                raise BrokenPipeError
+
+        session.stderr = Closed()
+
+        async def work(_: Session) -> Any:
+            raise CommandError("a", where="b", todo="c", exit_code=5)
+
+        async def failed(_: Session) -> Outcome:
+            return Outcome(exit_code=1, failure=CommandError("a", where="b", todo="c"), next=("p2pnet up",))
+
+        assert run_command(session, lambda: work) == 5
+        assert run_command(session, lambda: failed) == 1
 
     def test_quiet_leaves_out_hints_but_not_errors(self, session: Session) -> None:
         session.quiet = True

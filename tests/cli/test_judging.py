@@ -76,6 +76,14 @@ def test_a_machine_refuses_only_what_is_hopeless() -> None:
     assert "about 13 s" in estimate.hopeless(50, 1225, 10.0, machine, processes=1)
 
 
+def test_what_a_control_group_allows_is_all_there_is() -> None:
+    confined = estimate.Machine(cores=0.5, memory_bytes=200 << 20, confined=True)
+
+    assert "200 MiB are free in this control group" in estimate.hopeless(30, 435, 120.0, confined)
+    assert "on 0.5 cores in this control group" in estimate.hopeless(30, 435, 5.0, confined)
+    assert estimate.hopeless(2, 1, 120.0, confined) == ""
+
+
 def test_ready_is_the_share_of_edges_between_the_nodes_wanted(make_status: Callable[..., Status]) -> None:
     status = make_status(5, connected=4)  # 6 of 10 links
 

@@ -1,6 +1,8 @@
 """The local target by its files: absent, starting, dead, damaged; and what is kept when something fails."""
 
 import asyncio
+import fcntl
+import json
 import os
 import socket
 import subprocess
@@ -18,6 +20,7 @@ from p2pnet.cli.targets import local, spawning, stopping
 from p2pnet.cli.targets.local import LocalTarget
 from p2pnet.desk import State, archive, processes
 from p2pnet.desk.state import LabRecord
+from p2pnet.model.cgroup import Cgroups, OomCounter
 from p2pnet.model.jobs import Problem, RunFile, RunRequest
 from p2pnet.model.subnet import default_subnet, to_document
 
@@ -154,6 +157,94 @@ async def test_a_lab_that_ends_at_once_is_quoted(place: LocalTarget, monkeypatch
         await place.start(default_subnet("demo", 3), Silence(), timeout_s=20)
     assert caught.value.exit_code == 2
     assert caught.value.where.endswith("lab.log")
+
+
+@pytest.mark.parametrize(
+    ("number", "kills", "said"), [(9, True, "for want of memory"), (9, False, "(SIGKILL)"), (15, True, "(SIGTERM)")]
+)
+async def test_a_lab_that_was_killed_is_said_to_be_and_by_what(
+    place: LocalTarget, monkeypatch: pytest.MonkeyPatch, number: int, kills: bool, said: str
+) -> None:
+    stand_in(monkeypatch, f"import os; os.kill(os.getpid(), {number})")
+    monkeypatch.setattr(OomCounter, "grew", lambda _: kills)
+
+    with pytest.raises(CommandError) as caught:
+        await place.start(default_subnet("demo", 3), Silence(), timeout_s=20)
+    assert said in caught.value.what
+    assert ("memory" in caught.value.todo) == (number == 9 and kills)
+    assert caught.value.exit_code == 4
+
+
+async def test_a_dead_lab_is_brought_together_with_kills_for_want_of_memory_since_it_began(
+    place: LocalTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(place, pid=2**22 + 1)
+    paths = place.state.subnet("demo")
+    record = paths.read_record()
+    assert record is not None
+    paths.record.write_bytes(msgspec.json.encode(msgspec.structs.replace(record, oom_kills=2)))
+    monkeypatch.setattr(Cgroups, "oom_kills", lambda _: 5)
+
+    with pytest.raises(CommandError, match="since it began the kernel killed 3 for want of memory"):
+        async with place.desk("demo"):
+            pass
+
+
+async def test_a_lab_of_another_pid_namespace_is_up_and_left_alone_where_it_cannot_be_reached(
+    place: LocalTarget,
+) -> None:
+    made(place, pid=os.getpid())
+    open_run(place)
+    paths = place.state.subnet("demo")
+    record = paths.read_record()
+    assert record is not None
+    paths.record.write_bytes(msgspec.json.encode(msgspec.structs.replace(record, pid_namespace="pid:[1]", lock="")))
+    with paths.lab_lock.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert place.look("demo") == "up"
+        with pytest.raises(CommandError, match="runs in another PID namespace") as caught:
+            async with place.desk("demo") as desk:
+                await desk.summary()
+        assert caught.value.exit_code == 3
+        with pytest.raises(CommandError, match="runs in another PID namespace"):
+            await place.remove("demo", Silence())
+        assert archive.list_heads(place.state)[0].state == "running"
+        assert paths.document.exists()
+
+
+def test_a_full_disk_keeps_no_dead_subnet_from_being_seen_and_removed(
+    place: LocalTarget, p2pnet: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(place, pid=2**22 + 1)
+    open_run(place)
+
+    def full(path: Path, *_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    for module in ("p2pnet.desk.archive", "p2pnet.desk.heads"):
+        monkeypatch.setattr(f"{module}.write_atomic", full)
+    assert p2pnet("status", "demo").code == 3
+    assert p2pnet("status", "-o", "json").code == 0
+    assert p2pnet("doctor").code == 0
+    reported = p2pnet("report", "demo", "-o", "json")
+    assert (reported.code, json.loads(reported.out)["verdict"]) == (5, "invalid")
+    assert p2pnet("down", "demo", "-y").code == 0
+    assert place.look("demo") == "absent"
+
+
+def test_doctor_shows_a_state_directory_that_is_somebody_elses_in_its_table(
+    p2pnet: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(State, "names", lambda self: closed(self.root))
+    ended = p2pnet("doctor", "-o", "json")
+
+    checks = {check["name"]: check["result"] for check in json.loads(ended.out)["checks"]}
+    assert ended.code == 3
+    assert checks["subnets"] == "failed"
+    assert checks["python"] in ("ok", "warning")
 
 
 async def test_a_lab_that_says_why_is_believed(place: LocalTarget, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from p2pnet.cli import papers
-from p2pnet.cli.commands.get import LateFile
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.output_file import OutputFile
 from p2pnet.cli.papers import Papers
 from p2pnet.cli.session import Session
 from p2pnet.desk import State
@@ -119,15 +119,15 @@ async def test_a_reader_that_has_seen_enough_is_no_failure(
     monkeypatch.setattr(papers, "drop_stdout", lambda: None)
     monkeypatch.setattr(session.stdout, "write", closed)
 
-    outcome = papers.write(Papers(csv=Path("-")), Outcome(archived), state, session)
+    outcome = await papers.write(Papers(csv=Path("-")), Outcome(archived), state, session)
 
     assert (outcome.exit_code, outcome.failure, outcome.document) == (0, None, None)
 
 
-def test_a_run_that_is_not_in_the_archive_has_no_receipts_and_that_is_said(
+async def test_a_run_that_is_not_in_the_archive_has_no_receipts_and_that_is_said(
     report: Report, session: Session, state: State
 ) -> None:
-    outcome = papers.write(Papers(csv=Path("-")), Outcome(report), state, session)
+    outcome = await papers.write(Papers(csv=Path("-")), Outcome(report), state, session)
 
     assert outcome.exit_code == 2
     assert outcome.failure is not None
@@ -155,7 +155,7 @@ def test_a_path_that_cannot_be_written_is_three_lines_and_exit_2(
         def refuse(*_: object, **__: object) -> None:
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
+        monkeypatch.setattr("tempfile.mkstemp", refuse)
         why = "Permission denied"
     ended = p2pnet("report", "demo", "--html", str(tmp_path / path), "-q")
 
@@ -178,14 +178,14 @@ def test_one_file_for_two_papers_is_a_mistake(p2pnet: Callable[..., Any], archiv
 async def test_a_disk_that_fills_up_leaves_the_old_file_and_the_report_on_stdout(
     archived: Report, session: Session, state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    async def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     path = tmp_path / "r.html"
     path.write_text("old")
-    monkeypatch.setattr(LateFile, "write", full)
+    monkeypatch.setattr(OutputFile, "write", full)
 
-    outcome = papers.write(Papers(html=path), Outcome(archived), state, session)
+    outcome = await papers.write(Papers(html=path), Outcome(archived), state, session)
 
     assert (outcome.exit_code, outcome.document) == (2, archived)
     assert outcome.failure is not None
@@ -202,7 +202,7 @@ async def test_a_pipe_is_written_to_and_not_replaced(
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     try:
         papers.check(Papers(md=pipe))
-        papers.write(Papers(md=pipe), Outcome(report), state, session)
+        await papers.write(Papers(md=pipe), Outcome(report), state, session)
 
         assert os.read(reader, 100).startswith(b"## ")
         assert pipe.is_fifo()
@@ -214,7 +214,7 @@ async def test_a_link_stays_a_link(report: Report, session: Session, state: Stat
     (tmp_path / "real.md").write_text("old")
     (tmp_path / "link.md").symlink_to("real.md")
 
-    papers.write(Papers(md=tmp_path / "link.md"), Outcome(report), state, session)
+    await papers.write(Papers(md=tmp_path / "link.md"), Outcome(report), state, session)
 
     assert (tmp_path / "link.md").is_symlink()
     assert (tmp_path / "real.md").read_text().startswith("## ")
@@ -225,7 +225,7 @@ async def test_without_a_report_there_is_nothing_to_write_and_that_is_said(
 ) -> None:
     outcome = Outcome(exit_code=5, failure=CommandError("lost", where="demo", todo="again", exit_code=5))
 
-    assert papers.write(Papers(md=tmp_path / "r.md"), outcome, state, session) == outcome
+    assert await papers.write(Papers(md=tmp_path / "r.md"), outcome, state, session) == outcome
     assert isinstance(session.stderr, io.StringIO)
     assert "there is no report: --md not written" in session.stderr.getvalue()
     assert not (tmp_path / "r.md").exists()

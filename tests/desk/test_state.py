@@ -1,5 +1,6 @@
 """The state directory: paths, lock, record, socket."""
 
+import errno
 import fcntl
 import os
 import socket
@@ -8,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from p2pnet.desk import processes
 from p2pnet.desk.files import write_atomic
 from p2pnet.desk.state import SOCKET_PATH_BYTES_MAX, LabRecord, State, make_socket_directory
+from p2pnet.model.cgroup import Cgroups
 from p2pnet.model.errors import SpecError, TargetError
 
 
@@ -69,10 +72,65 @@ def test_a_record_is_alive_only_with_its_pid_and_start_time(tmp_path):
     assert paths.read_record() is None
     paths.write_record(Path("/s.sock"), "1", now=1.0)
     record = paths.live_lab()
-    assert record == LabRecord(os.getpid(), processes.start_time(os.getpid()), "/s.sock", "1", 1.0)
+    assert record == LabRecord(
+        os.getpid(), processes.start_time(os.getpid()), "/s.sock", "1", 1.0, Cgroups().oom_kills(),
+        processes.pid_namespace(), str(paths.lab_lock),
+    )  # fmt: skip
     assert not LabRecord(os.getpid(), record.start_time + "1", "", "", 0).alive
     paths.record.write_text("{half")
     assert paths.live_lab() is None
+
+
+def test_a_lab_of_another_pid_namespace_lives_while_it_holds_its_lock(tmp_path):
+    paths = State(tmp_path).subnet("demo").make()
+    paths.write_record(Path("/s.sock"), "1", now=1.0)
+    record = paths.read_record()
+    assert record is not None
+    theirs = msgspec.structs.replace(record, pid_namespace="pid:[1]", lock="")
+    paths.record.write_bytes(msgspec.json.encode(theirs))  # with a pid that is ours, by accident
+    assert paths.live_lab() is None
+    with paths.lab_lock.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        alive = paths.live_lab()
+        assert alive == msgspec.structs.replace(theirs, lock=str(paths.lab_lock))
+        assert alive.foreign
+
+
+def test_looking_whether_a_subnet_is_locked_makes_nothing_and_hinders_nobody(tmp_path):
+    paths = State(tmp_path / "state").subnet("demo")
+    assert not paths.is_locked()
+    assert not (tmp_path / "state").exists()
+    with paths.lock():
+        assert paths.is_locked()
+    assert not paths.is_locked()
+
+
+def test_who_holds_a_lock_is_named_to_whom_it_is_refused(tmp_path):
+    paths = State(tmp_path).subnet("demo")
+    with (
+        paths.lock(),
+        pytest.raises(TargetError, match=f"process {os.getpid()} on {os.uname().nodename}"),
+        paths.lock(wait_s=0.0),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_where_no_lock_file_can_be_made_the_directory_is_locked(tmp_path, monkeypatch, number):
+    paths = State(tmp_path).subnet("demo").make()
+    plain = os.open
+
+    def full(path, flags, *mode):
+        if flags & os.O_CREAT and Path(path).name == ".demo.lock":
+            raise OSError(number, os.strerror(number), str(path))
+        return plain(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", full)
+    with paths.lock():
+        assert paths.is_locked()
+        with pytest.raises(TargetError, match="another p2pnet command"), paths.lock(wait_s=0.0):
+            pass
+    assert not paths.is_locked()
 
 
 def test_a_zombie_and_a_dead_process_are_not_alive():

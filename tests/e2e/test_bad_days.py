@@ -30,9 +30,9 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
     os.kill(pid, number)
 
 
-def interrupted(process: "subprocess.Popen[str]") -> tuple[str, str]:
-    """What a command says to Ctrl-C, which it takes for an order to end."""
-    process.send_signal(signal.SIGINT)
+def interrupted(process: "subprocess.Popen[str]", how: signal.Signals = signal.SIGINT) -> tuple[str, str]:
+    """What a command says to Ctrl-C, or another order to end."""
+    process.send_signal(how)
     out, err = process.communicate(timeout=40)
     assert process.returncode == 130, (process.returncode, out, err)
     assert "Traceback" not in err, err
@@ -378,18 +378,21 @@ def test_a_detached_run_goes_on_is_followed_by_report_and_left_again(settled: An
     assert settled.document("report", "demo", queued["run"])["verdict"] == "pass"
 
 
-def until_detached(process: "subprocess.Popen[str]") -> tuple[str, str]:
-    """Ctrl-C once the run has been answered for: its first words to a follower are all that may be lost."""
+def until_detached(process: "subprocess.Popen[str]", how: signal.Signals = signal.SIGINT) -> tuple[str, str]:
+    """Interrupt once the run has been answered for: its first words to a follower are all that may be lost."""
     time.sleep(0.5)
-    return interrupted(process)
+    return interrupted(process, how)
 
 
-def test_cancel_on_interrupt_ends_the_run_and_keeps_what_it_measured(settled: Any, until: Until) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_cancel_on_interrupt_ends_the_run_and_keeps_what_it_measured(
+    settled: Any, until: Until, how: signal.Signals
+) -> None:
     before = set((settled.state / "runs").iterdir())
     words = ["inject", "demo", "--size", "1KiB", "--count", "600", "--rate", "12/s", "--cancel-on-interrupt"]
     with settled.start(*words) as injecting:
         [folder] = until(lambda: list(set((settled.state / "runs").iterdir()) - before))
-        _, err = until_detached(injecting)
+        _, err = until_detached(injecting, how)
 
     assert f"run {folder.name} is cancelled, what it measured is kept" in err
     report = settled.document("report", "demo", folder.name, code=5)

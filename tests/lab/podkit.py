@@ -18,6 +18,7 @@ from tests.ports import free_port, ports_in_a_row
 from p2pnet.desk import Desk
 from p2pnet.desk.aio import AioWire
 from p2pnet.lab.pod import Mounts
+from p2pnet.model.addresses import address_text
 from p2pnet.model.config import NodeConfig, write_node_config
 from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.jobs import TOKEN_HEADER
@@ -32,8 +33,11 @@ TOKEN = "a" * 64
 class Pods:
     """What an operator would have made for three nodes, and the processes of it."""
 
-    def __init__(self, root: Path, nodes: int = 3, per_pod: int = 1) -> None:
+    def __init__(self, root: Path, nodes: int = 3, per_pod: int = 1, *, host: str = "127.0.0.1", at: str = "") -> None:
+        """`host`: where pods and the lab listen; `at`: how others reach them, `localhost` where nothing is said."""
         self.root = root
+        self.host = host
+        self.at = at or "localhost"
         self.per_pod = per_pod
         self.mounts = Mounts(root / "etc")
         self.now = datetime.now(UTC)
@@ -52,7 +56,7 @@ class Pods:
 
     def membership(self, version: int, *, removed: tuple[int, ...] = ()) -> Membership:
         members = [
-            Member(f"node-{index}", self.uri(index), [f"localhost:{port}"])
+            Member(f"node-{index}", self.uri(index), [address_text(self.at, port)])
             for index, port in enumerate(self.ports)
             if index not in removed
         ]
@@ -77,7 +81,7 @@ class Pods:
         leaf = self.authority.issue(self.uri(index), now=self.now, ttl=timedelta(hours=1))
         Identity.of(leaf, self.authority.certificate_pem).write(folder / "identity")
         config = NodeConfig(
-            name=f"node-{index}", subnet="demo", namespace=NAMESPACE, host="127.0.0.1", port=self.ports[index],
+            name=f"node-{index}", subnet="demo", namespace=NAMESPACE, host=self.host, port=self.ports[index],
             members_file=str(self.mounts.members),
         )  # fmt: skip
         write_node_config(folder / "node.json", config)
@@ -101,12 +105,14 @@ class Pods:
             "--health-port", ports_in_a_row(1 + len(indices)),
         ]  # fmt: skip
         members = ",".join(f"node-{index}" for index in indices)
-        environment = {"P2PNET_MEMBERS": members, "P2PNET_HOST": "127.0.0.1"}
+        environment = {"P2PNET_MEMBERS": members, "P2PNET_HOST": self.host}
         self._start(f"pod-{first}", "p2pnet.node.pod", *map(str, words), **environment)
 
     def start_lab(self) -> int:
         port = free_port()
-        self._start("lab", "p2pnet.lab", "--pod", "--mounts", str(self.mounts.root), "--listen", f"127.0.0.1:{port}")
+        self._start(
+            "lab", "p2pnet.lab", "--pod", "--mounts", str(self.mounts.root), "--listen", address_text(self.host, port)
+        )
         return port
 
     def _start(self, name: str, module: str, *words: str, **more: str) -> None:
@@ -138,19 +144,19 @@ def ports_of_a_pod(nodes: int) -> list[int]:
 
 
 @contextlib.asynccontextmanager
-async def desk_at(port: int, token: str = TOKEN) -> AsyncIterator[Desk]:
+async def desk_at(port: int, token: str = TOKEN, at: str = "127.0.0.1") -> AsyncIterator[Desk]:
     async with Desk(
-        AioWire(aiohttp.TCPConnector(), f"http://127.0.0.1:{port}", "the lab", {TOKEN_HEADER: token})
+        AioWire(aiohttp.TCPConnector(), f"http://{address_text(at, port)}", "the lab", {TOKEN_HEADER: token})
     ) as desk:
         yield desk
 
 
-async def until_answers(pods: Pods, port: int) -> None:
+async def until_answers(pods: Pods, port: int, at: str = "127.0.0.1") -> None:
     deadline = time.monotonic() + UP_S
     async with aiohttp.ClientSession() as session:
         while True:
             with contextlib.suppress(aiohttp.ClientError):
-                async with session.get(f"http://127.0.0.1:{port}/healthz") as answer:
+                async with session.get(f"http://{address_text(at, port)}/healthz") as answer:
                     assert answer.status == 200
                     return
             assert time.monotonic() < deadline, pods.log()

@@ -65,13 +65,30 @@ async def test_a_node_in_a_pod_is_paused_resumed_killed_and_restarted_by_the_lab
 async def test_a_node_that_dies_by_itself_is_counted_too(tmp_path: Path) -> None:
     pods = Pods(tmp_path, nodes=2)
     async with desk_over(pods) as desk:
-        launcher = pods.processes["pod-0"].pid
-        words = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-        udp = f":{pods.ports[0]:04X} "
-        [node] = [int(word) for word in words if holds(int(word), udp)]
+        os.kill(node_process(pods, 0), signal.SIGKILL)
+        await until(desk, pods, lambda members: members["node-0"].restarts == 1)
+        await until_connected(desk, 2, pods)
+
+
+async def test_a_node_in_a_pod_that_somebody_stops_is_not_called_paused(tmp_path: Path) -> None:
+    pods = Pods(tmp_path, nodes=2)
+    async with desk_over(pods) as desk:
+        node = node_process(pods, 0)
+        os.kill(node, signal.SIGSTOP)
+        members = await until(desk, pods, lambda members: "SIGSTOP" in members["node-0"].detail)
+        assert members["node-0"].state == "unknown"
+        assert members["node-1"].detail == ""
+        os.kill(node, signal.SIGCONT)
+        await until_connected(desk, 2, pods)
         os.kill(node, signal.SIGKILL)
         await until(desk, pods, lambda members: members["node-0"].restarts == 1)
         await until_connected(desk, 2, pods)
+        written = [(line.level, line.line) for line in [line async for line in desk.logs(node="node-0")]]
+        for words in (
+            "is stopped by SIGSTOP, which nobody here ordered",
+            "ended with signal 9 (SIGKILL), which nobody",
+        ):
+            assert any(level == "WARNING" and words in line for level, line in written), written
 
 
 async def test_a_pause_hits_all_nodes_of_a_packed_pod_and_no_other(tmp_path: Path) -> None:
@@ -96,6 +113,15 @@ async def test_a_pod_that_does_not_answer_is_named_with_the_command_that_helps(t
             await desk.node_action("node-1", "restart")
         assert caught.value.exit_code == 3
         assert "kubectl get pod demo-node-1 -n lab-7" in caught.value.hint
+
+
+def node_process(pods: Pods, index: int) -> int:
+    """The process of a pod's first node."""
+    launcher = pods.processes[f"pod-{index}"].pid
+    words = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    udp = f":{pods.ports[index]:04X} "
+    [node] = [int(word) for word in words if holds(int(word), udp)]
+    return node
 
 
 def holds(pid: int, udp: str) -> bool:

@@ -23,7 +23,7 @@ async def finished(desk: Desk, request: RunRequest, key: str = "k") -> RunState:
     return [state async for state in desk.follow(started.run)][-1]
 
 
-async def test_a_run_delivers_reports_and_leaves_six_files(desk, lab, state):
+async def test_a_run_delivers_reports_and_leaves_seven_files(desk, lab, state):
     ended = await finished(desk, generated(count=5, seed=7))
     await lab.runs.settled()
     assert ended.state == "finished"
@@ -34,7 +34,7 @@ async def test_a_run_delivers_reports_and_leaves_six_files(desk, lab, state):
     assert report.bytes.payload == 1000
     assert report.clock_bound_ms >= 0
     assert {path.name for path in state.run(ended.run).iterdir()} == {
-        "events.ndjson.gz", "head.json", "junit.xml", "report.html", "run.json", "summary.json"
+        "events.ndjson.gz", "head.json", "junit.xml", "logs.ndjson", "report.html", "run.json", "summary.json"
     }  # fmt: skip
     assert (
         f'<h2>The slowest artifact</h2><p>bytes <span class="mono">{report.slowest}'

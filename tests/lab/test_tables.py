@@ -12,13 +12,13 @@ from p2pnet.desk.state import State
 from p2pnet.lab.clocks import offset_of
 from p2pnet.lab.cursors import NodeCursor
 from p2pnet.lab.edits import merged
-from p2pnet.lab.logs import stamp_of
 from p2pnet.lab.plan import BATCH_BYTES_MAX, generated, plan, take_batch
 from p2pnet.lab.recorder import new_run_folder
 from p2pnet.model.control import Events
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import Event, EventKind
 from p2pnet.model.jobs import Payload, RunRequest
+from p2pnet.model.log_lines import stamp_of
 
 
 def page(incarnation: str, first: int, count: int, asked: int | None = None) -> Events:

@@ -134,7 +134,7 @@ async def test_a_health_port_in_use_keeps_the_node_from_starting(bench: Bench) -
     service, url = await start(bench, ["node-0"])
     try:
         taken = int(url.rpartition(":")[2])
-        with pytest.raises(OSError, match="address already in use"):
+        with pytest.raises(OSError, match="ddress already in use"):
             await bench.serve("node-0", health_port=taken)
     finally:
         await service.stop()

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from tests.node.kit import Bench, alive, until_gone
+from tests.node.kit import Bench, alive, until, until_gone
 
 
 async def test_closing_its_stdin_ends_everything(bench: Bench) -> None:
@@ -102,3 +102,58 @@ async def test_asked_by_a_signal_it_stops_its_nodes_in_good_order(bench: Bench) 
     assert (await nursery.event("exited", "node-0"))["code"] == 0
     assert await nursery.process.wait() == 0
     assert not alive(pid)
+
+
+async def test_a_node_that_somebody_stops_is_told_of_and_one_paused_by_order_is_another_thing(bench: Bench) -> None:
+    nursery = await bench.up(["node-0"])
+    pid = nursery.pid("node-0")
+    os.kill(pid, signal.SIGSTOP)
+    halted = await nursery.event("halted", "node-0")
+    assert halted["how"] == f"process {pid} is stopped by SIGSTOP, which nobody here ordered (kill -CONT {pid})"
+    os.kill(pid, signal.SIGCONT)
+    await nursery.event("continued", "node-0")
+    nursery.ask(op="pause", name="node-0")
+    await nursery.event("paused", "node-0")
+    nursery.ask(op="resume", name="node-0")
+    await nursery.event("resumed", "node-0")
+    os.kill(pid, signal.SIGSTOP)
+    await nursery.event("halted", "node-0")
+    assert [event["event"] for event in nursery.told if event["event"] in ("halted", "continued")] == [
+        "halted", "continued", "halted",
+    ]  # fmt: skip
+    nursery.ask(op="stop", name="node-0")  # a stopped process hears nothing: it is let run first
+    assert (await nursery.event("exited", "node-0"))["how"] == "ended with code 0, as ordered (stop)"
+
+
+async def test_an_end_says_by_what_signal_or_code_and_whose_doing_it_was(bench: Bench) -> None:
+    nursery = await bench.up(["node-0"])
+    os.kill(nursery.pid("node-0"), signal.SIGKILL)
+    dead = await nursery.event("exited", "node-0")
+    assert dead["how"] == "ended with signal 9 (SIGKILL), which nobody here ordered"
+    assert (dead["order"], dead["oom"]) == ("", False)
+    await nursery.event("ready", "node-0")
+    nursery.ask(op="kill", name="node-0")
+    assert (await nursery.event("exited", "node-0"))["how"] == "ended with signal 9 (SIGKILL), as ordered (kill)"
+    await nursery.event("ready", "node-0")
+    nursery.ask(op="restart", name="node-0")
+    assert (await nursery.event("exited", "node-0"))["how"] == "ended with code 0, as ordered (restart)"
+    await nursery.event("ready", "node-0")
+    os.kill(nursery.pid("node-0"), signal.SIGTERM)
+    assert (await nursery.event("exited", "node-0"))["how"] == "ended with code 0: by itself"
+
+
+async def test_what_a_node_says_about_its_links_stands_in_its_log(bench: Bench) -> None:
+    nursery = await bench.up(["node-0", "node-1"])
+    await bench.until_connected("node-0")
+    log = bench.subnet.folder / "node-0" / "node.log"
+
+    async def says(words: str) -> bool:
+        return words in log.read_text()
+
+    await until(lambda: says("all 1 links are up"), "the first links are told of")
+    nursery.ask(op="restart", name="node-1")
+    await until(lambda: says("link with node-1 lost: application 0x10"), "the loss is told of, with its reason")
+    await until(lambda: says("link with node-1 is back after"), "the link is back")
+    assert " INFO p2pnet.node: link with node-1 lost" in log.read_text()
+    nursery.ask(op="kill", name="node-1")
+    await until(lambda: says(" WARNING p2pnet.node: link with node-1 lost"), "a death is a warning")

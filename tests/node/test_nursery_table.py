@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnet.node.nursery_table import BACKOFF_MAX_S, SETTLED_S, Kept, Request, read_request
+from p2pnet.node.nursery_table import BACKOFF_MAX_S, SETTLED_S, Kept, Request, exit_words, read_request
 
 
 def kept(*, wanted: bool = True) -> Kept:
@@ -79,3 +79,38 @@ def test_a_request_may_say_more_than_the_nursery_understands() -> None:
 @given(st.binary(max_size=80))
 def test_any_line_is_a_request_or_a_sentence(line: bytes) -> None:
     assert isinstance(read_request(line), Request | str)
+
+
+@pytest.mark.parametrize(
+    ("code", "how", "words"),
+    [
+        (-9, {}, "ended with signal 9 (SIGKILL), which nobody here ordered"),
+        (-9, {"out_of_memory": True}, "ended with signal 9 (SIGKILL): out of memory, killed by the kernel"),
+        (-9, {"order": "kill", "out_of_memory": True}, "ended with signal 9 (SIGKILL), as ordered (kill)"),
+        (
+            -9,
+            {"order": "stop", "forced": True},
+            "ended with signal 9 (SIGKILL): it had not stopped 10 s after it was asked to (stop)",
+        ),
+        (-11, {}, "ended with signal 11 (SIGSEGV), which nobody here ordered"),
+        (-99, {}, "ended with signal 99 (signal 99), which nobody here ordered"),
+        (0, {"order": "restart"}, "ended with code 0, as ordered (restart)"),
+        (2, {}, "ended with code 2: its config or identity cannot be used"),
+        (70, {}, "ended with code 70: a fault of p2pnet"),
+        (1, {}, "ended with code 1: by itself"),
+    ],
+)
+def test_how_a_process_ended_is_said_with_whose_doing_it_was(code: int, how: dict, words: str) -> None:
+    assert exit_words(code, **how) == words
+
+
+def test_a_process_that_somebody_stopped_is_neither_paused_nor_running() -> None:
+    node = kept()
+    with node.sock:
+        node.started(7, 0.0)
+        node.serves, node.halted = True, 19
+        told = node.process()
+        assert told.state == "unknown"
+        assert told.detail == "process 7 is stopped by SIGSTOP, which nobody here ordered (kill -CONT 7)"
+        node.runs()
+        assert node.process().state == "running"

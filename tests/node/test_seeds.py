@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pnet.model import limits
+from p2pnet.model.addresses import parse_address
 from p2pnet.model.errors import SpecError
 from p2pnet.node.clock import NS
 from p2pnet.node.dialling import DIALS_MAX, Dialler
 from p2pnet.node.rates import Rate
-from p2pnet.node.registry import parse_address
 from p2pnet.node.seeds import (
     SEED_AGAIN_ALONE_MAX_S,
     SEED_AGAIN_MAX_S,
@@ -140,3 +140,14 @@ def test_the_higher_name_dials_a_seed_at_once() -> None:
     dialler = Dialler("node-5", lambda: 0.5, at_once={"node-2"}.__contains__)
     dialler.want(["node-1", "node-2", "node-9"], lambda _: False, 0)
     assert set(dialler.start_due(0)) == {"node-2", "node-9"}
+
+
+def test_seeds_of_both_ip_families_are_tried_in_turn_and_neither_crowds_the_other_out() -> None:
+    four = [(f"10.0.{index // 250}.{index % 250 + 1}", 4100) for index in range(limits.SEED_ADDRESSES_MAX)]
+    six = [(f"fd00::{index + 1:x}", 4100) for index in range(50)]
+    seeds = SeedTable((), lambda: 0.5)
+    seeds.found(("seeds", 4100), [*four, *six], 0)
+    assert len(seeds) == limits.SEED_ADDRESSES_MAX
+    assert all(address in seeds for address in six)
+    first = seeds.start_due(set(), set(), 0)
+    assert [":" in host for host, _ in first] == [True, False] * (SEED_DIALS_MAX // 2)

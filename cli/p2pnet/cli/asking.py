@@ -9,8 +9,7 @@ from p2pnet.cli.session import Session
 async def agreed(question: str, session: Session) -> bool:
     """Whether the answer is yes. Only where `session.interactive`."""
     session.listener.close()
-    session.stderr.write(f"{question} [y/N] ")
-    session.stderr.flush()
+    session.say(f"{question} [y/N] ")
     answer = await _read_line()
     return answer.strip().lower() in ("y", "yes")
 

@@ -1,9 +1,11 @@
 """Where exceptions end: a command is run, and whatever happens becomes three lines and an exit code."""
 
 import asyncio
+import contextlib
 import errno
 import os
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -17,6 +19,8 @@ from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session, drop_stdout
 from p2pnet.model.errors import LocalError, P2pnetError, TargetError
 
+INTERRUPTS = (signal.SIGTERM, signal.SIGHUP)
+"""CI that cancels, `docker stop`, the end of a Job, a terminal that closes: interrupts, like Ctrl-C."""
 HINT_HELP = "see p2pnet --help"
 DISK_ERRORS = {
     errno.ENOSPC: "make room there, or set P2PNET_STATE to another directory",
@@ -43,7 +47,7 @@ def run_command(
     try:
         work = prepare()
         return session.finish(asyncio.run(_own(work, session)))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         return _interrupted(session)
     except BrokenPipeError:  # the reader of a stream without end has seen enough
         drop_stdout()
@@ -51,19 +55,45 @@ def run_command(
     except Exception as error:  # noqa: BLE001 this is the boundary
         session.listener.close()
         failure = explain(error, session.todo) or _bug(error, verbose=verbose)
-        session.stderr.write("\n".join(failure.lines()) + "\n")
+        session.say("\n".join(failure.lines()) + "\n")
         return failure.exit_code
 
 
+class Stopped(Exception):  # noqa: N818 - no error
+    """Told to stop by a signal other than Ctrl-C's."""
+
+
 async def _own(work: Callable[[Session], Coroutine[Any, Any, Outcome]], session: Session) -> Outcome:
-    return await work(session)
+    """The work, cancelled by SIGTERM and SIGHUP as asyncio does it for SIGINT. The second one ends the process at once."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine runs in a task
+    told: list[int] = []
+
+    def stop(number: int) -> None:
+        told.append(number)
+        for one in INTERRUPTS:
+            loop.remove_signal_handler(one)
+        task.cancel()
+
+    for number in INTERRUPTS:
+        if signal.getsignal(number) is signal.SIG_DFL:  # under nohup a hang-up stays ignored
+            loop.add_signal_handler(number, stop, number)
+    try:
+        return await work(session)
+    except asyncio.CancelledError:
+        if told and task.uncancel() == 0:
+            raise Stopped from None
+        raise
+    finally:
+        for number in INTERRUPTS:
+            loop.remove_signal_handler(number)
 
 
 def _interrupted(session: Session) -> int:
     session.listener.close()
-    session.stderr.write(f"{session.interrupted_note}\n")
+    session.say(f"{session.interrupted_note}\n")
     if session.resume:
-        session.stderr.write(session.advice(session.resume))
+        session.say(session.advice(session.resume))
     return ExitCode.INTERRUPTED
 
 
@@ -101,7 +131,8 @@ def _command_line() -> str:
 def _bug(error: BaseException, *, verbose: bool) -> CommandError:
     text = "".join(traceback.format_exception(error))
     if verbose:
-        sys.stderr.write(text)
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
     return CommandError(
         f"a bug in p2pnet: {type(error).__name__}: {error}",
         where=_keep(text) or _command_line(),
@@ -111,16 +142,26 @@ def _bug(error: BaseException, *, verbose: bool) -> CommandError:
 
 
 def _keep(text: str) -> str:
-    """Write the traceback where it can be found; the path, or empty when nothing can be written."""
+    """Write the traceback where it can be found; the path, or empty when nothing can be written. Never raises."""
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    places: tuple[Callable[[], Path], ...] = (
+        lambda: _crashes() / name,
+        lambda: Path(tempfile.gettempdir()) / f"p2pnet-{name}",
+    )
+    for place in places:
+        with contextlib.suppress(Exception):  # of any kind: this says what went wrong before
+            return _written(place(), f"{_command_line()}\n\n{text}")
+    return ""
+
+
+def _crashes() -> Path:
     from p2pnet.desk.state import State
 
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
-    for folder in (State.default().root / "crashes", Path(tempfile.gettempdir())):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / (name if folder.name == "crashes" else f"p2pnet-{name}")
-            path.write_text(f"{_command_line()}\n\n{text}", encoding="utf-8")
-        except OSError:
-            continue
-        return str(path)
-    return ""
+    folder = State.default().root / "crashes"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _written(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8", errors="replace")
+    return str(path)

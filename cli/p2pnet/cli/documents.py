@@ -178,12 +178,13 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of one process; `time` in RFC 3339, empty for a line that carries none."""
+    """One line of one process; `time` in RFC 3339, empty for a line that carries none. `node`: whom it tells of, or `lab`."""
 
     schema: str = "p2pnet.io/log-line/v1"
     time: str
     node: str
     line: str
+    level: str = "INFO"
 
 
 class LogLines(msgspec.Struct, frozen=True, kw_only=True):

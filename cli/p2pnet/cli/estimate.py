@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from p2pnet.model.units import format_size
+
 LINK_CPU_S = 0.009  # a mutual handshake and both hellos, both ends together
 NODE_CPU_S = 0.03  # to issue its leaf, start it, and for the lab to get to know it
 PROCESS_CPU_S = 0.02  # to fork one and touch its pages
@@ -15,8 +17,10 @@ LAB_BYTES = 100 << 20  # the lab, and the nursery's warm pages
 class Machine:
     """What there is. `memory_bytes` None: unknown, so no reason to refuse."""
 
-    cores: int
+    cores: float
     memory_bytes: int | None
+    confined: bool = False
+    """Whether a control group, of a container say, allows less than the machine has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +48,16 @@ def hopeless(nodes: int, edges: int, within_s: float, machine: Machine, *, proce
     seconds = wanted.cpu_s / min(machine.cores, nodes if processes is None else processes)
     if seconds > within_s:
         return (
-            f"{nodes} nodes with {edges} links need about {seconds:.0f} s on {machine.cores} cores,"
+            f"{nodes} nodes with {edges} links need about {seconds:.0f} s on {machine.cores:g} cores{_whose(machine)},"
             f" more than the {within_s:.0f} s they are given"
         )
     if machine.memory_bytes is not None and wanted.memory_bytes > machine.memory_bytes:
         return (
-            f"{nodes} nodes with {edges} links need about {wanted.memory_bytes / 2**30:.1f} GiB of memory,"
-            f" {machine.memory_bytes / 2**30:.1f} GiB are free"
+            f"{nodes} nodes with {edges} links need about {format_size(wanted.memory_bytes)} of memory,"
+            f" {format_size(machine.memory_bytes)} are free{_whose(machine)}"
         )
     return ""
+
+
+def _whose(machine: Machine) -> str:
+    return " in this control group" if machine.confined else ""

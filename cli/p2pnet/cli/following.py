@@ -68,7 +68,7 @@ def after_loss(error: CommandError | TargetError, run: str, target: Target, name
         exit_code=ExitCode.INVALID,
     )
     try:
-        report = archive.read_run(target.state, run)[1]
+        report = archive.report_of_lost(target.state, run, str(error))
     except SpecError:
         report = None
     return Outcome(report, exit_code=ExitCode.INVALID, failure=failure)

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from p2pnet.cli.commands.get import LateFile
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.output_file import OutputFile, descriptor_of, is_replaced
 from p2pnet.cli.session import Session, drop_stdout
 from p2pnet.desk import State, archive
 from p2pnet.model.errors import SpecError
@@ -40,14 +40,14 @@ def check(papers: Papers) -> None:
     for option, path in papers.wanted().items():
         if path != STDOUT and path.is_dir():
             raise _unwritable(option, path, "it is a directory")
-        if path != STDOUT and not path.resolve().parent.is_dir():
+        if path != STDOUT and descriptor_of(path) is None and not path.resolve().parent.is_dir():
             raise _unwritable(option, path, f"there is no directory {path.resolve().parent}")
         other = seen.setdefault(path if path == STDOUT else path.resolve(), option)
-        if other != option and (path == STDOUT or not _is_stream(path)):
+        if other != option and (path == STDOUT or is_replaced(path)):
             raise _unwritable(option, path, f"{other} names it too")
 
 
-def write(papers: Papers, outcome: Outcome, state: State, session: Session) -> Outcome:
+async def write(papers: Papers, outcome: Outcome, state: State, session: Session) -> Outcome:
     """Write every paper, each file whole or not at all; the outcome says what could not be written (exit 2).
 
     A paper on stdout stands there instead of the document.
@@ -61,7 +61,7 @@ def write(papers: Papers, outcome: Outcome, state: State, session: Session) -> O
         return outcome
     if STDOUT in wanted.values():
         outcome = replace(outcome, document=None)
-    failure = _write_all(wanted, report, state, session)
+    failure = await _write_all(wanted, report, state, session)
     if failure is not None:
         return replace(outcome, exit_code=failure.exit_code, failure=failure, next=())
     for path in wanted.values():
@@ -70,24 +70,23 @@ def write(papers: Papers, outcome: Outcome, state: State, session: Session) -> O
     return outcome
 
 
-def _write_all(wanted: dict[str, Path], report: Report, state: State, session: Session) -> CommandError | None:
+async def _write_all(wanted: dict[str, Path], report: Report, state: State, session: Session) -> CommandError | None:
     """Why one of them could not be written; the files are replaced when all could."""
     option, path = next(iter(wanted.items()))
     try:
-        with contextlib.ExitStack() as files:
+        async with contextlib.AsyncExitStack() as files:
             for option, path in wanted.items():
                 pieces = _pieces(option, report, state)
                 if path == STDOUT:
                     _to_stdout(pieces, session)
-                elif _is_stream(path):
-                    _to_stream(pieces, path)
-                else:
-                    # the file a link points to is replaced, not the link
-                    file = files.enter_context(LateFile(path.resolve()))
-                    for piece in pieces:
-                        file.write(_octets(piece))
+                    continue
+                file = await files.enter_async_context(OutputFile(path))
+                for piece in pieces:
+                    await file.write(_octets(piece))
     except CommandError as error:
         return error
+    except BrokenPipeError:
+        return None  # whoever read it has seen enough
     except SpecError as error:
         return _unwritable(option, path, str(error))
     except OSError as error:
@@ -167,19 +166,8 @@ def _to_stdout(pieces: Iterator[str], session: Session) -> None:
         drop_stdout()
 
 
-def _to_stream(pieces: Iterator[str], path: Path) -> None:
-    with path.open("ab") as stream:
-        for piece in pieces:
-            stream.write(_octets(piece))
-
-
 def _octets(text: str) -> bytes:
     return text.encode("utf-8", "replace")
-
-
-def _is_stream(path: Path) -> bool:
-    """A pipe, a terminal, a descriptor under /dev: written to, never replaced."""
-    return path.is_relative_to("/dev") or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def _unwritable(option: str, path: Path, why: str) -> CommandError:

@@ -50,7 +50,9 @@ class Session:
     todo: str = ""
     """What to do about an error that brings no advice of its own."""
     namespace: str | None = None
-    """`-n`, for those who need it without a target."""
+    """`-n`, for those who need it without a target; so are the two below."""
+    on: On | None = None
+    context: str | None = None
     where: str = ""
     """The options that chose the target, as typed: commands worth typing next need them too."""
 
@@ -89,7 +91,13 @@ class Session:
         """Something worth knowing, on stderr, even off a terminal; `-q` silences it."""
         if not self.quiet:
             self.listener.close()
-            self.stderr.write(f"note: {text}\n")
+            self.say(f"note: {text}\n")
+
+    def say(self, text: str) -> None:
+        """Write to stderr. Nobody listening there is no error: the exit code tells it too."""
+        with contextlib.suppress(OSError, ValueError):
+            self.stderr.write(text)
+            self.stderr.flush()
 
     def finish(self, outcome: Outcome) -> int:
         """Draw an outcome; its exit code."""
@@ -100,10 +108,9 @@ class Session:
             except BrokenPipeError:  # whoever read it has seen enough; what it means is said all the same
                 drop_stdout()
         if outcome.failure is not None:
-            self.stderr.write("\n".join(outcome.failure.lines()) + "\n")
+            self.say("\n".join(outcome.failure.lines()) + "\n")
         if outcome.next and not self.quiet:
-            self.stderr.write(self.advice(outcome.next))
-        self.stderr.flush()
+            self.say(self.advice(outcome.next))
         return outcome.exit_code
 
     def advice(self, commands: tuple[str, ...]) -> str:

@@ -30,15 +30,19 @@ from p2pnet.model.report import ByteCost, Hops, Latency, Reach, Report
 RUN_FILE = heads.RUN_FILE
 SUMMARY_FILE = heads.SUMMARY_FILE
 EVENTS_FILE = "events.ndjson"
+LOGS_FILE = "logs.ndjson"
+"""What the subnet's processes logged while the run was on, see `logs.write_run`."""
 COMPRESSED_FILE = "events.ndjson.gz"
-RUN_FILES = (COMPRESSED_FILE, EVENTS_FILE, SUMMARY_FILE, "report.html", "junit.xml", RUN_FILE)
+RUN_FILES = (COMPRESSED_FILE, EVENTS_FILE, LOGS_FILE, SUMMARY_FILE, "report.html", "junit.xml", RUN_FILE)
 """What a run's directory may hold, in the order in which to copy it: `run.json` says that the others are there.
 
 Of the events one file is enough."""
 RUN_ID = re.compile(r"[a-z0-9][-a-z0-9]{0,63}")
 READ_BYTES = 1 << 20  # of events at a time
 UNPACK_BYTES = 1 << 16  # of compressed events at a time: so much is lost where a file is cut short
-COMPRESSION = 4  # of 1 to 9: events come out at a tenth of their size, and a higher level gains little
+COMPRESSION = (
+    1  # of 1 to 9: events come out at a fifth of their size; the highest level gains a tenth for six times the work
+)
 HEX = re.compile(r"[0-9a-f]+")
 
 _run_file = msgspec.json.Decoder(RunFile)
@@ -46,19 +50,8 @@ _report = msgspec.json.Decoder(Report)
 _collected = msgspec.json.Decoder(Collected)
 
 
-def list_runs(state_dir: State | Path, subnet: str | None = None) -> list[RunFile]:
-    """All runs, or one subnet's, oldest first; a directory without a readable run.json is passed over."""
-    state = _state(state_dir)
-    try:
-        folders = sorted(entry for entry in state.runs.iterdir() if RUN_ID.fullmatch(entry.name))
-    except OSError:
-        return []
-    files = [run for folder in folders if (run := _read_run_file(folder)) is not None]
-    return sorted((run for run in files if subnet in (None, run.subnet)), key=lambda run: (run.created_at, run.run))
-
-
 def list_heads(state_dir: State | Path, subnet: str | None = None) -> list[RunHead]:
-    """As `list_runs`, one line of each: quick whatever the runs hold."""
+    """All runs, or one subnet's, oldest first, in one line each; a directory without a readable run.json is passed over."""
     state = _state(state_dir)
     try:
         folders = [entry for entry in state.runs.iterdir() if RUN_ID.fullmatch(entry.name)]
@@ -119,9 +112,15 @@ def iter_events(path: Path, artifact: str | None = None, kind: EventKind | None 
                 yield event
 
 
+def events_file(folder: Path) -> Path:
+    """Where a run's events are, compressed or not."""
+    packed = folder / COMPRESSED_FILE
+    return packed if packed.is_file() and not (folder / EVENTS_FILE).is_file() else folder / EVENTS_FILE
+
+
 def has_events(folder: Path) -> bool:
     """Whether a run's directory holds events, compressed or not."""
-    return (folder / EVENTS_FILE).is_file() or (folder / COMPRESSED_FILE).is_file()
+    return events_file(folder).is_file()
 
 
 def open_events(folder: Path) -> BinaryIO:
@@ -202,15 +201,24 @@ def invalidate_open_runs(state_dir: State | Path, subnet: str, reason: str) -> l
 
 
 def close_invalid(state: State, run: RunFile, reason: str) -> Report:
-    """End a run as invalid, with a report of what its events tell."""
+    """End a run as invalid, with a report of what its events tell.
+
+    Where nothing can be written, on a full disk say, that is for the next one to do who looks at it.
+    """
     folder = state.run(run.run)
     run, report = _measured(run, folder, reason)
     ended = msgspec.structs.replace(run, state="finished", finished_at=time.time())
-    write_atomic(folder / SUMMARY_FILE, pretty(report), durable=True)
-    write_atomic(folder / RUN_FILE, pretty(ended), durable=True)
-    with contextlib.suppress(OSError):  # it has ended; how much room it takes is another matter
+    with contextlib.suppress(OSError):
+        write_atomic(folder / SUMMARY_FILE, pretty(report), durable=True)
+        write_atomic(folder / RUN_FILE, pretty(ended), durable=True)
         settle(folder)
     return report
+
+
+def report_of_lost(state_dir: State | Path, run_id: str, reason: str) -> Report:
+    """The report of a run whose lab is gone: as it was written, else of what its events tell. Raises SpecError."""
+    run, report = read_run(state_dir, run_id)
+    return report or _measured(run, _folder(state_dir, run_id), reason)[1]
 
 
 def set_label(state_dir: State | Path, run_id: str, label: str) -> None:

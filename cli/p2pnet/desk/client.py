@@ -204,10 +204,14 @@ class Desk:
 
     async def logs(
         self, *, node: str | None = None, artifact: str | None = None, grep: str | None = None, follow: bool = False,
-        tail: int | None = None,
+        tail: int | None = None, since: float | None = None,
     ) -> AsyncGenerator[LogLine, None]:  # fmt: skip
-        """Lines of the nodes' logs, merged by time; with `follow`, the new ones as they come, without end."""
+        """Lines of the nodes' logs and the lab's, merged by time; with `follow`, the new ones as they come, without end.
+
+        `since` is in Unix seconds.
+        """
         query = {"node": node, "artifact": artifact, "grep": grep, "tail": None if tail is None else str(tail)}
+        query["since_ms"] = None if since is None else str(int(since * 1000))
         asked = {key: value for key, value in query.items() if value is not None}
         asked["follow"] = "1" if follow else "0"
         async with aclosing(self._wire.lines("/v1/logs", LogLine, asked)) as lines:

@@ -85,6 +85,10 @@ class Kube:
         except Exception as error:  # files of all kinds, and plugins: the library raises whatever they make it raise
             raise _unusable(error) from error
 
+    def elsewhere(self, namespace: str) -> "Kube":
+        """Another namespace of the same context."""
+        return Kube(self.configuration, context=self.context, namespace=namespace)
+
     @property
     def server(self) -> str:
         """The URL of the API server."""

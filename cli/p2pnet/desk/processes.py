@@ -20,6 +20,14 @@ def start_time(pid: int) -> str | None:
     return _portable_start_time(pid)
 
 
+def pid_namespace() -> str:
+    """The PID namespace of this process, as an opaque text; empty where the system has none."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
 def is_alive(pid: int, started: str) -> bool:
     """Whether the process that once had this pid and start time still runs; a zombie does not."""
     return bool(started) and start_time(pid) == started

@@ -4,6 +4,7 @@ For the command line and the lab alike, so that both mean the same files.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -16,12 +17,15 @@ import msgspec
 
 from p2pnet.desk import processes
 from p2pnet.desk.files import private_directory, write_atomic
+from p2pnet.model.cgroup import Cgroups
 from p2pnet.model.errors import TargetError
 from p2pnet.model.ids import check_subnet_name
 from p2pnet.model.jobs import Problem
 
 SOCKET_PATH_BYTES_MAX = 103  # sun_path holds 104 bytes on macOS and the BSDs, with the zero at its end
 LOCK_POLL_S = 0.05
+HOLDER_CHARS_MAX = 80
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class LabRecord(msgspec.Struct, frozen=True):
@@ -32,11 +36,22 @@ class LabRecord(msgspec.Struct, frozen=True):
     socket: str
     version: str
     started_at: float
+    oom_kills: int | None = None
+    """How many processes the kernel had killed for want of memory when it began, where that is counted."""
+    pid_namespace: str = ""
+    """In which its pid means it; empty where the system has none."""
+    lock: str = ""
+    """The file that it keeps locked while it lives, as whoever reads this sees it; not written down."""
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it is in another PID namespace, a container's perhaps: its pid is then no process of ours."""
+        return bool(self.pid_namespace) and self.pid_namespace != processes.pid_namespace()
 
     @property
     def alive(self) -> bool:
         """Whether exactly this process still runs."""
-        return processes.is_alive(self.pid, self.start_time)
+        return _is_held(Path(self.lock)) if self.foreign else processes.is_alive(self.pid, self.start_time)
 
 
 @dataclass(frozen=True)
@@ -47,14 +62,20 @@ class State:
 
     @classmethod
     def default(cls, environ: Mapping[str, str] | None = None) -> "State":
-        """`$P2PNET_STATE`, else `$XDG_STATE_HOME/p2pnet`, else `~/.local/state/p2pnet`; always absolute."""
+        """`$P2PNET_STATE`, else `$XDG_STATE_HOME/p2pnet`, else `~/.local/state/p2pnet`; always absolute.
+
+        Where no home is known (no HOME, no passwd entry), whoever then asks for a path gets a TargetError (exit 2).
+        """
         env = os.environ if environ is None else environ
-        if env.get("P2PNET_STATE"):
-            return cls(Path(env["P2PNET_STATE"]).expanduser().absolute())
         base = env.get("XDG_STATE_HOME") or ""
-        # The XDG specification: a relative path is invalid and to be ignored.
-        home = Path(base) if base.startswith("/") else Path(env.get("HOME") or Path.home()) / ".local" / "state"
-        return cls(home / "p2pnet")
+        try:
+            if env.get("P2PNET_STATE"):
+                return cls(Path(env["P2PNET_STATE"]).expanduser().absolute())
+            # The XDG specification: a relative path is invalid and to be ignored.
+            home = Path(base) if base.startswith("/") else Path(env.get("HOME") or Path.home()) / ".local" / "state"
+        except RuntimeError:
+            return _Nowhere()
+        return cls((home / "p2pnet").absolute())
 
     @property
     def subnets(self) -> Path:
@@ -81,6 +102,22 @@ class State:
     def run(self, run_id: str) -> Path:
         """The directory of one run."""
         return self.runs / run_id
+
+
+class _Nowhere(State):
+    """The state directory of a user without a home."""
+
+    def __init__(self) -> None:
+        """There is nothing to know."""
+
+    @property  # in place of a field: it is never there
+    def root(self) -> Path:
+        """Nowhere."""
+        raise TargetError(
+            f"no home directory is known for user {os.getuid()}",
+            exit_code=2,
+            hint="set P2PNET_STATE to a directory of yours, or HOME",
+        )
 
 
 @dataclass(frozen=True)
@@ -174,14 +211,7 @@ class SubnetPaths:
 
     def lab_exists(self) -> bool:
         """Whether a lab's process lives that may not have got as far as its record."""
-        try:
-            with self.lab_lock.open("r") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+        return _is_held(self.lab_lock)
 
     @property
     def epitaph(self) -> Path:
@@ -211,7 +241,8 @@ class SubnetPaths:
     def read_record(self) -> LabRecord | None:
         """The lab's record; None when there is none or it is damaged."""
         try:
-            return msgspec.json.decode(self.record.read_bytes(), type=LabRecord)
+            record = msgspec.json.decode(self.record.read_bytes(), type=LabRecord)
+            return msgspec.structs.replace(record, lock=str(self.lab_lock))
         except (OSError, msgspec.DecodeError):
             return None
 
@@ -240,34 +271,91 @@ class SubnetPaths:
     def write_record(self, socket: Path, version: str, *, now: float) -> LabRecord:
         """Write down this process as the subnet's lab."""
         pid = os.getpid()
-        record = LabRecord(pid, processes.start_time(pid) or "", str(socket), version, now)
+        start_time, kills = processes.start_time(pid) or "", Cgroups().oom_kills()
+        record = LabRecord(pid, start_time, str(socket), version, now, kills, processes.pid_namespace())
         write_atomic(self.record, msgspec.json.encode(record))
         return record
 
     @contextlib.contextmanager
     def lock(self, *, wait_s: float = 30.0) -> Iterator[None]:
-        """Hold the subnet's lock. Raises TargetError (exit 2) when another command keeps it longer than `wait_s`."""
-        self.state.subnets.mkdir(parents=True, exist_ok=True)
+        """Hold the subnet's lock. Raises TargetError (exit 2) when another command keeps it longer than `wait_s`.
+
+        Where no file can be made for it (a full disk) the subnet's directory itself is locked: removing needs no room.
+        """
         deadline = time.monotonic() + wait_s
-        with self.lock_file.open("a") as file:
+        with self._open_lock() as descriptor:
             while True:
                 try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
                     if time.monotonic() >= deadline:
                         raise TargetError(
-                            f"another p2pnet command is working on subnet {self.name}",
+                            f"another p2pnet command is working on subnet {self.name}{_holder(self.lock_file)}",
                             exit_code=2,
                             hint="wait for it to end, then try again",
                         ) from None
                     time.sleep(LOCK_POLL_S)
+            with contextlib.suppress(OSError):
+                os.truncate(descriptor, 0)
+                os.write(descriptor, f"{os.getpid()} on {_host()}".encode())
             yield
+
+    @contextlib.contextmanager
+    def _open_lock(self) -> Iterator[int]:
+        try:
+            self.state.subnets.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            if error.errno not in NO_ROOM or not self.root.is_dir():
+                raise
+            descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def is_locked(self) -> bool:
+        """Whether a command works on this subnet now. Makes and keeps nothing."""
+        return _is_held(self.lock_file) or _is_held(self.root)
 
     def socket(self, environ: Mapping[str, str] | None = None) -> Path:
         """Where a lab of this subnet listens: named by a hash of its directory, always under 104 bytes."""
         digest = hashlib.blake2b(os.fsencode(self.root.absolute()), digest_size=8).hexdigest()
         return socket_directory(os.environ if environ is None else environ) / f"{digest}.sock"
+
+
+def _is_held(path: Path) -> bool:
+    """Whether another process holds the lock of a file or directory; one that is not there nobody holds."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _holder(lock_file: Path) -> str:
+    """` (process 12 on host)`: who wrote itself down last; a process of another container may have a number of ours."""
+    with contextlib.suppress(OSError):
+        if text := lock_file.read_text(encoding="utf-8", errors="replace")[:HOLDER_CHARS_MAX].strip():
+            return f" (process {text})"
+    return ""
+
+
+def _host() -> str:
+    return os.uname().nodename[:64]
+
+
+SOCKET_FALLBACK: Mapping[str, str] = {}
+"""An environment for `SubnetPaths.socket` by which it is below /tmp."""
 
 
 def socket_directory(environ: Mapping[str, str]) -> Path:

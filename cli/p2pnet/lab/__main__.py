@@ -22,10 +22,11 @@ from p2pnet.lab.pod import MOUNTS, Mounts
 from p2pnet.lab.serving import serve_local, serve_pod
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.jobs import Problem
+from p2pnet.model.log_lines import UtcFormatter
 from p2pnet.model.subnet import Subnet, load_subnet
 
 POD_STATE = Path("/var/lib/p2pnet")
-POD_LISTEN = "0.0.0.0:8090"
+POD_LISTEN = "[::]:8090"  # every address, of both IP families
 
 log = logging.getLogger("p2pnet.lab")
 
@@ -34,9 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse and run; the exit code: 0 stopped, 2 a document or state that will not do, 3 nodes cannot be kept, 70 a bug."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(UtcFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("quic").setLevel(logging.WARNING)  # aioquic tells every handshake
     os.umask(0o077)
     if options.lock_fd is not None:
@@ -51,7 +52,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SpecError as error:
         log.error("%s", error)  # noqa: TRY400 - a sentence for people
         return 2
+    if options.pod:
+        _log_to_file(paths)
     return _told(paths, (lambda: _run_pod(paths, options)) if options.pod else (lambda: _run_local(paths)))
+
+
+def _log_to_file(paths: SubnetPaths) -> None:
+    """Beside the pod's log, which the lab cannot read: for its runs. Kept short as every log is, see `desk.logs.rotate`."""
+    try:
+        paths.make()
+        handler = logging.FileHandler(paths.lab_log, encoding="utf-8", errors="replace")
+    except OSError as error:
+        log.warning("no log is kept with the runs: %s", error)
+        return
+    handler.setFormatter(UtcFormatter())
+    logging.getLogger().addHandler(handler)
 
 
 def _parser() -> ArgumentParser:

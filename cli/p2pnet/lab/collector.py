@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from p2pnet.lab.cursors import NodeCursor
@@ -12,6 +12,7 @@ from p2pnet.lab.gateway import Gateway, NodeRefusedError, NodeSilentError, ask_f
 from p2pnet.model import limits
 from p2pnet.model.control import ROUTE_EVENTS, Events
 from p2pnet.model.events import Collected, Gap
+from p2pnet.model.log_lines import ABOUT_NODES
 
 LOG_EVENTS_MAX = 50_000  # of the subnet's log in memory, some 20 MB; runs have their own on disk
 WAIT_MS = 5_000  # how long a node holds an empty answer back
@@ -19,7 +20,7 @@ SILENT_PAUSE_S = 0.25
 READS_PER_S = 200.0  # of all nodes together while events flow: more would cost more than it tells
 READ_PAUSE_MIN_S = 0.03
 
-log = logging.getLogger(__name__)
+about_nodes = logging.getLogger(ABOUT_NODES)
 
 
 class Sink(Protocol):
@@ -37,8 +38,10 @@ class Sink(Protocol):
 class Collector:
     """Reads every node's events once and hands them on. `offsets_ns` brings a boot's clock onto the lab's."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, heard: Callable[[str], None] = lambda _node: None) -> None:
+        """`heard(node)` is called with every answer."""
         self._gateway = gateway
+        self._heard = heard
         self._cursors: dict[str, NodeCursor] = {}
         self._readers: dict[str, asyncio.Task[None]] = {}
         self._sinks: list[Sink] = []
@@ -126,11 +129,13 @@ class Collector:
             return 0
         request = cursor.request(wait_ms=wait_ms, limit=limits.EVENTS_PER_READ)
         reply = await ask_for(self._gateway, node, ROUTE_EVENTS, request, Events, timeout_s=timeout_s)
+        self._heard(node)
         if self._cursors.get(node) is not cursor:
             return 0  # removed, and perhaps added again, meanwhile
         events, gaps = cursor.accept(reply)
         for gap in gaps:
-            log.warning("events lost: %s %s: %s %s", gap.node, gap.incarnation, gap.missed, gap.reason)
+            missed = "an unknown number of" if gap.missed is None else gap.missed
+            about_nodes.warning("%s: %s events lost of start %s: %s", gap.node, missed, gap.incarnation, gap.reason)
             for sink in list(self._sinks):
                 sink.lost(gap)
         if events:

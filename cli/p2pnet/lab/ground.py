@@ -26,6 +26,8 @@ class Process:
     pid: int | None = None
     restarts: int = 0
     detail: str = ""
+    halted: bool = False
+    """Somebody stopped it whom the lab did not ask to: the state is `unknown`, for nobody knows for how long."""
 
 
 class Ground(Protocol):

@@ -7,10 +7,10 @@ from typing import Any, cast
 import msgspec
 from aiohttp import web
 
+from p2pnet.desk.logs import LogQuery, ends_of, follow, read_all
 from p2pnet.lab import metrics
 from p2pnet.lab.http_common import HEARTBEAT_S, LAB, answer, body, flag, number, stream
 from p2pnet.lab.lab import Lab
-from p2pnet.lab.logs import LogQuery, ends_of, follow, read_all
 from p2pnet.model.control import MembersTaken
 from p2pnet.model.errors import TargetError
 from p2pnet.model.jobs import LogLine, NewsVersion, NodeAction, Rotation
@@ -121,10 +121,11 @@ async def logs(request: web.Request) -> web.StreamResponse:
     if artifact:
         artifact = (await lab.artifacts.meant(artifact)).artifact
     tail = number(request, "tail", 0) if "tail" in query else None
-    asked = LogQuery(query.get("node") or None, artifact, query.get("grep") or None, tail)
-    files = lab.ground.log_files()
+    since = number(request, "since_ms", 0) / 1000 if "since_ms" in query else None
+    asked = LogQuery(query.get("node") or None, artifact, query.get("grep") or None, tail, since)
+    files = lab.log_files()
     ends = ends_of(files)
-    past = await asyncio.to_thread(read_all, files, asked, ends)
+    past = await asyncio.to_thread(read_all, files, asked, ends, members=lab.nodes())
     if artifact:
         past = sorted([*past, *await _told(lab, artifact, asked)], key=lambda line: line.t)
     return await stream(request, _lines(lab, asked, past, ends, on=flag(request, "follow")))
@@ -136,7 +137,7 @@ async def _lines(
     for start in range(0, len(past), LINES_PER_WRITE):
         yield cast("list[msgspec.Struct]", past[start : start + LINES_PER_WRITE])
     if on:
-        async for some in follow(lab.ground.log_files, query, ends):
+        async for some in follow(lab.log_files, query, ends):
             yield cast("list[msgspec.Struct]", some)
 
 
@@ -152,7 +153,7 @@ async def _told(lab: Lab, artifact: str, query: LogQuery) -> list[LogLine]:
         for event in found.events
         if query.node in (None, event.node)
     ]
-    return [line for line in lines if matches(line.line)]
+    return [line for line in lines if matches(line)]
 
 
 def _sentence(kind: str, artifact: str, peer: str, hop: int, detail: str) -> str:

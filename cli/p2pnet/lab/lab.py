@@ -6,8 +6,10 @@ import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
+from p2pnet.desk import logs
 from p2pnet.desk.state import SubnetPaths
 from p2pnet.lab import edits, provision
 from p2pnet.lab.artifacts import Artifacts
@@ -20,21 +22,25 @@ from p2pnet.lab.links import Links
 from p2pnet.lab.news import News
 from p2pnet.lab.runner import World
 from p2pnet.lab.runs import RunDesk
+from p2pnet.lab.silence import Contacts
 from p2pnet.lab.summary import Known, status_of
 from p2pnet.lab.uploads import Uploads
 from p2pnet.lab.watch import Watch
 from p2pnet.model.control import ROUTE_MEMBERS, MembersPush, MembersTaken, Peers
 from p2pnet.model.errors import SpecError
 from p2pnet.model.jobs import NodeAction
+from p2pnet.model.log_lines import ABOUT_NODES
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import MemberStatus, RunSummary, Status
 from p2pnet.model.subnet import Subnet, ignored, in_force, to_document
 from p2pnet.trust import Identity
 
 UPKEEP_S = 10.0
+ROTATE_S = 2.0
 RUNS_SHOWN = 10
 
 log = logging.getLogger(__name__)
+about_nodes = logging.getLogger(ABOUT_NODES)
 
 
 class Lab:
@@ -45,7 +51,8 @@ class Lab:
         self.ground = ground
         self.version = _version()
         self.links = links or Links(ground, lambda node: ground.process(node).state in ("running", "unknown"))
-        self.collector = Collector(self.links)
+        self.contacts = Contacts(lambda node: self.links.problems.get(node, ""), self._is_expected)
+        self.collector = Collector(self.links, self.contacts.heard)
         self.watch = Watch(self.links, self.nodes, self._settled)
         self.uploads = Uploads(paths.uploads)
         self.world = World(
@@ -55,7 +62,7 @@ class Lab:
             artifact_bytes_max=lambda: ground.subnet.spec.broadcast.artifact_bytes_max.bytes,
             packed=lambda: ground.subnet.spec.nodes_per_pod > 1, paused=self._paused,
             ignored=lambda: ignored(ground.subnet, ground.target),
-            clients=lambda: [client.name for client in ground.subnet.spec.clients],
+            clients=lambda: [client.name for client in ground.subnet.spec.clients], logs=self.log_files,
         )  # fmt: skip
         self.runs = RunDesk(self.world)
         self.news = News()
@@ -83,7 +90,7 @@ class Lab:
         self.links.on_up = self.watch.stale
         self.links.on_down = self._on_link_down
         self.watch.on_view = self._on_view
-        self.watch.on_silent = self.ground.doubt
+        self.watch.on_silent = self._on_silent
         self.collector.add(self.watch)
         self.phase = "issuing certificates and starting nodes"
         await self.ground.start()
@@ -92,6 +99,7 @@ class Lab:
         self._follow()
         self.watch.start()
         self._spawn(self._upkeep())
+        self._spawn(self._keep_logs_short())
 
     def stop(self, reason: str) -> None:
         """Order the end."""
@@ -136,9 +144,15 @@ class Lab:
                 runs=_last_ended(runs) + [run for run in runs if run.state in ("queued", "running")],
                 up_since=self.lifetime.since, expires_at=self._expires_at(), packed=self.world.packed(),
                 trouble=self.trouble, phase=self.phase, own=self._own(),
+                silences={node: silence for node in groups if (silence := self.contacts.silence(node)) is not None},
+                heard={node: heard for node in groups if (heard := self.contacts.last_heard(node)) is not None},
                 ignored=ignored(subnet, self.ground.target),
             )
         )  # fmt: skip
+
+    def log_files(self) -> dict[str, Path]:
+        """The lab's log, and those of nodes that are written to files."""
+        return {logs.LAB: self.paths.lab_log, **self.ground.log_files()}
 
     def member(self, node: str) -> MemberStatus:
         """One node's line of the status."""
@@ -182,6 +196,8 @@ class Lab:
             self.runs.get(action.run).ordered.update(hit)
         if action.action != "resume" and node in self.nodes():
             await self.collector.flush(hit, timeout_s=1.0)  # what they have done so far shall not die with them
+        by = f"by run {action.run}" if action.run else "through the lab's HTTP"
+        about_nodes.info("%s: %s ordered %s", node, action.action, by)
         await self.ground.act(node, action.action)
         for one in hit:
             self.watch.stale(one, gone=action.action in ("restart", "kill"))
@@ -235,7 +251,16 @@ class Lab:
 
     # --- what happens ---
 
+    def _is_expected(self, node: str) -> bool:
+        """Whether the node should answer: its process is not known to start, to stand still or to be gone."""
+        return self.ground.process(node).state in ("running", "unknown")
+
+    def _on_silent(self, node: str, asked: float) -> None:
+        self.contacts.silent(node, asked)
+        self.ground.doubt(node)
+
     def _follow(self) -> None:
+        self.contacts.keep(set(self.nodes()))
         self.links.follow(self.ground.membership.registry.members)
         self.collector.follow(self.nodes())
 
@@ -249,14 +274,19 @@ class Lab:
         self.ground.doubt(node)
 
     def _on_process(self, node: str) -> None:
-        gone = self.ground.process(node).state in ("starting", "restarting", "stopped", "failed")
+        process = self.ground.process(node)
+        state = process.state
+        gone = state in ("starting", "restarting", "stopped", "failed")
+        if gone or state == "running":
+            self.contacts.changed(node, gone=gone)
         if gone:
             self.links.drop(node)
         else:
             self.links.kick(node)
-        self.watch.stale(node, gone=gone)
+        self.watch.stale(node, gone=gone or process.halted)
 
     def _on_view(self, node: str, peers: Peers) -> None:
+        self.contacts.heard(node)
         if peers.registry_version < self.ground.membership.registry.version and node not in self._pushing:
             self._spawn(self._push(node))
 
@@ -268,6 +298,12 @@ class Lab:
             log.info("%s has not taken the member list yet: %s", node, error)  # the next view says so again
         finally:
             self._pushing.discard(node)
+
+    async def _keep_logs_short(self) -> None:
+        while True:
+            await asyncio.sleep(ROTATE_S)
+            for node in await asyncio.to_thread(logs.rotate, self.log_files()):
+                log.info("the log of %s was begun anew: it had become too long", node)
 
     async def _upkeep(self) -> None:
         while True:

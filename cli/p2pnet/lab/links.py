@@ -8,10 +8,13 @@ import msgspec
 
 from p2pnet.lab.gateway import ASK_S, NodeSilentError
 from p2pnet.model import limits
+from p2pnet.model.addresses import parse_address
 from p2pnet.model.control import ControlReply
 from p2pnet.model.errors import P2pnetError
+from p2pnet.model.log_lines import ABOUT_NODES
 from p2pnet.model.registry import Member
-from p2pnet.quic import Connection, Endpoint, Settings, Trust
+from p2pnet.quic import CloseCode, CloseReason, Connection, Endpoint, Settings, Trust
+from p2pnet.quic.hosts import loopback
 from p2pnet.quic.trust import IdentitySource
 
 DIAL_S = 10.0  # a crowd of starting nodes is slow to answer; a dial whose process dies is given up at once
@@ -20,14 +23,16 @@ BACKOFF_MAX_S = 2.0
 REPLY_BYTES_MAX = 16 * limits.MIB  # 5,000 events of 64 hex digits and names are 2 MiB; a range is 1 MiB
 
 log = logging.getLogger(__name__)
+about_nodes = logging.getLogger(ABOUT_NODES)
 
 
 class Links:
     """A `Gateway` over QUIC. `on_up` and `on_down` are told of every link that comes and goes."""
 
-    def __init__(self, identity: IdentitySource, dialable: Callable[[str], bool], *, host: str = "127.0.0.1") -> None:
+    def __init__(self, identity: IdentitySource, dialable: Callable[[str], bool], *, host: str | None = None) -> None:
+        """`host`: the address to dial from; None: loopback."""
         self._identity = identity
-        self._host = host
+        self._host = loopback() if host is None else host
         self._dialable = dialable
         self._endpoint: Endpoint | None = None
         self._members: dict[str, Member] = {}
@@ -35,6 +40,8 @@ class Links:
         self._kicks: dict[str, asyncio.Event] = {}
         self._connections: dict[str, Connection] = {}
         self._dials: dict[str, asyncio.Task[Connection]] = {}
+        self._lost: set[str] = set()
+        """Nodes whose link was lost while their process was not known to end, and is not back."""
         self.problems: dict[str, str] = {}
         """Why a node could not be reached last."""
         self.on_up: Callable[[str], None] = lambda _node: None
@@ -63,6 +70,7 @@ class Links:
         wanted = {member.name: member for member in members}
         for name in self._keepers.keys() - wanted.keys():
             self._keepers.pop(name).cancel()
+            self._lost.discard(name)
             self._kicks.pop(name)
         for name, member in wanted.items():
             self._members[name] = member
@@ -134,8 +142,8 @@ class Links:
     async def _dial(self, node: str) -> Connection | None:
         assert self._endpoint is not None  # noqa: S101 - opened before anybody is followed
         member = self._members[node]
-        host, _, port = member.addresses[0].rpartition(":")
-        dial = asyncio.create_task(self._endpoint.connect((host, int(port)), expect=member.uri, timeout_s=DIAL_S))
+        address = parse_address(member.addresses[0]) or (member.addresses[0], 0)
+        dial = asyncio.create_task(self._endpoint.connect(address, expect=member.uri, timeout_s=DIAL_S))
         self._dials[node] = dial
         try:
             await asyncio.wait([dial])
@@ -153,6 +161,12 @@ class Links:
         finally:
             self._dials.pop(node, None)
 
+    def _say_lost(self, node: str, reason: CloseReason | None) -> None:
+        """An end that the lab meant, or the node, is told by who meant it."""
+        if reason is not None and reason.kind != "local" and reason.code != CloseCode.SHUTTING_DOWN:
+            about_nodes.warning("%s: the lab's link with it is lost: %s", node, reason)
+            self._lost.add(node)
+
     async def _until_closed(self, node: str, connection: Connection) -> None:
         closed = asyncio.Event()
         connection.add_done_callback(lambda _connection: closed.set())
@@ -160,12 +174,16 @@ class Links:
             closed.set()
         self._connections[node] = connection
         self.problems.pop(node, None)
+        if node in self._lost:
+            about_nodes.info("%s: the lab's link with it is back", node)
+            self._lost.discard(node)
         self.on_up(node)
         try:
             await closed.wait()
         finally:
             self._connections.pop(node, None)
             self.problems[node] = f"the connection ended: {connection.close_reason or 'the lab needs it no more'}"
+            self._say_lost(node, connection.close_reason)
             self.on_down(node)
             if not connection.closed:
                 connection.close(0, "the lab needs this link no more")

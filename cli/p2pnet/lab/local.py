@@ -13,6 +13,7 @@ from p2pnet.lab.nursery import Nursery
 from p2pnet.model.errors import SpecError
 from p2pnet.model.registry import Membership, Registry
 from p2pnet.model.subnet import Subnet
+from p2pnet.quic.hosts import loopback
 from p2pnet.trust import Authority, Identity
 
 log = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ class LocalGround:
     async def _add(self, nodes: dict[str, str]) -> None:
         """Nodes not running yet: everything they need, the new member list, then their processes."""
         for node in nodes:
-            self._ports[node] = await self._nursery.bind(node, provision.HOST, self._ports.get(node, 0))
+            self._ports[node] = await self._nursery.bind(node, loopback(), self._ports.get(node, 0))
         if nodes:
             provision.write_ports(self._paths, self._ports)
         before = self.membership if self.membership.registry.version else None
@@ -167,8 +168,9 @@ class LocalGround:
         self.on_lost(reason)
 
     def process(self, node: str) -> Process:
-        """See `Ground`."""
-        return self._nursery.process(node)
+        """See `Ground`; a member that the nursery has not been told of yet is about to be."""
+        process = self._nursery.process(node)
+        return process if process != Process() else Process("starting")
 
     def doubt(self, node: str) -> None:
         """Nothing: the nursery tells everything by itself."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import signal
 import sys
 from asyncio.subprocess import PIPE
 from asyncio.subprocess import Process as Child
@@ -14,12 +15,15 @@ from pathlib import Path
 import msgspec
 
 from p2pnet.lab.ground import Action, Process
+from p2pnet.model.cgroup import OomCounter
 from p2pnet.model.errors import TargetError
+from p2pnet.model.log_lines import ABOUT_NODES
 
 STOP_S = 15.0  # a node is gone 10 s after it was asked to stop
 LINE_BYTES_MAX = 1 << 20
 
 log = logging.getLogger(__name__)
+about_nodes = logging.getLogger(ABOUT_NODES)
 
 
 class NurseryEvent(msgspec.Struct, frozen=True):
@@ -35,6 +39,11 @@ class NurseryEvent(msgspec.Struct, frozen=True):
     starts: int = 0
     message: str = ""
     errno: int = 0
+    how: str = ""
+    """Of an end or a halt: in words, and whose doing it was."""
+    order: str = ""
+    """Of an end: what was asked that led to it; empty: nothing."""
+    oom: bool = False
 
 
 @dataclass
@@ -54,6 +63,7 @@ class Nursery:
         self._reader: asyncio.Task[None] | None = None
         self._nodes: dict[str, _Node] = {}
         self._closing = False
+        self._oom = OomCounter()
 
     async def open(self) -> None:
         """Start it. Its own log goes where the lab's goes."""
@@ -90,7 +100,7 @@ class Nursery:
             return await self.bind(node, host, 0)
 
     async def _bind(self, node: str, host: str, port: int) -> int:
-        kept = self._nodes.setdefault(node, _Node(Process("stopped")))
+        kept = self._nodes.setdefault(node, _Node(Process("starting")))
         kept.bound = asyncio.get_running_loop().create_future()
         self._tell({"op": "bind", "name": node, "host": host, "port": port})
         return await kept.bound
@@ -121,7 +131,7 @@ class Nursery:
         sharing = self._sharing(self.process(node).pid)
         if action == "pause":
             for one in sharing:
-                self._set(one, replace(self.process(one), state="paused", detail="paused by the lab"))
+                self._set(one, replace(self.process(one), state="paused", detail="paused by the lab", halted=False))
         elif action != "kill":
             self._woken(sharing)
 
@@ -132,8 +142,8 @@ class Nursery:
     def _woken(self, nodes: list[str]) -> None:
         """The nursery resumes a paused process before it asks anything of it."""
         for node in nodes:
-            if (now := self.process(node)).state == "paused":
-                self._set(node, replace(now, state="running", detail=""))
+            if (now := self.process(node)).state == "paused" or now.halted:
+                self._set(node, replace(now, state="running", detail="", halted=False))
 
     def process(self, node: str) -> Process:
         """The node's process now."""
@@ -173,7 +183,8 @@ class Nursery:
             self._on_process(node)
         if not self._closing:
             code = self._child.returncode if self._child else None
-            self._on_lost(f"the nursery ended by itself (code {code}), and with it all nodes")
+            why = ": out of memory, killed by the kernel" if code == -signal.SIGKILL and self._oom.grew() else ""
+            self._on_lost(f"the nursery ended by itself (code {code}){why}, and with it all nodes")
 
     def _take(self, event: NurseryEvent) -> None:
         kept = self._nodes.get(event.name)
@@ -181,34 +192,63 @@ class Nursery:
             if event.event in ("refused", "error"):
                 log.error("nursery: %s %s", event.event, event.message)
             return
-        was = kept.process
         match event.event:
             case "bound" | "error" if kept.bound is not None and not kept.bound.done():
                 if event.event == "bound":
                     kept.bound.set_result(event.port)
                 else:
                     kept.bound.set_exception(OSError(event.errno, event.message))
-            case "started":
-                self._set(event.name, Process("starting", event.pid, was.restarts))
-            case "ready":
-                self._set(event.name, Process("running", event.pid, was.restarts))
-            case "exited":
-                self._set(event.name, _exited(event, was))
-            case "stopped":
-                self._set(event.name, Process("stopped", None, was.restarts))
-                if kept.stopped is not None:
-                    kept.stopped.set()
             case "refused" | "error":
                 log.error("nursery: %s: %s", event.name, event.message)
                 if event.event == "error":
-                    self._set(event.name, replace(was, state="failed", detail=event.message))
+                    self._set(event.name, replace(kept.process, state="failed", detail=event.message))
             case _:
-                pass
+                _say(event)
+                if (now := _after(event, kept.process)) is not None:
+                    self._set(event.name, now)
+                if event.event == "stopped" and kept.stopped is not None:
+                    kept.stopped.set()
+
+
+def _after(event: NurseryEvent, was: Process) -> Process | None:
+    """The process after what happened; None when that changes nothing here."""
+    match event.event:
+        case "started":
+            return Process("starting", event.pid, was.restarts)
+        case "ready":
+            return Process("running", event.pid, was.restarts)
+        case "halted":
+            return replace(was, state="unknown", detail=event.how, halted=True)
+        case "continued":
+            return replace(was, state="running", detail="", halted=False)
+        case "exited":
+            return _exited(event, was)
+        case "stopped":
+            return Process("stopped", None, was.restarts)
+        case _:
+            return None  # a pause or its end, which `act` has noted
+
+
+def _say(event: NurseryEvent) -> None:
+    """Write it into the log."""
+    match event.event:
+        case "started" if event.starts > 1:
+            about_nodes.info("%s: started again as process %s (start %d)", event.name, event.pid, event.starts)
+        case "paused" | "resumed":
+            about_nodes.info("%s: process %s is %s, as ordered", event.name, event.pid, event.event)
+        case "halted":
+            about_nodes.warning("%s: %s", event.name, event.how)
+        case "continued":
+            about_nodes.info("%s: process %s goes on", event.name, event.pid)
+        case "exited":
+            level = logging.INFO if event.order else logging.WARNING
+            about_nodes.log(level, "%s: process %s %s", event.name, event.pid, _exited(event, Process()).detail)
+        case _:
+            pass
 
 
 def _exited(event: NurseryEvent, was: Process) -> Process:
-    how = f"signal {-event.code}" if event.code is not None and event.code < 0 else f"code {event.code}"
     restarts = was.restarts if event.restarts is None else event.restarts
     if event.restart_in_s is None:
-        return Process("stopped", None, restarts, f"ended with {how}")
-    return Process("restarting", None, restarts, f"ended with {how}; starts again in {event.restart_in_s:.1f} s")
+        return Process("stopped", None, restarts, event.how)
+    return Process("restarting", None, restarts, f"{event.how}; starts again in {event.restart_in_s:.1f} s")

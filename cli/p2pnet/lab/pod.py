@@ -15,11 +15,13 @@ import msgspec
 
 from p2pnet.lab.ground import Action, Process
 from p2pnet.lab.wardens import Pod, Wardens
+from p2pnet.model.addresses import parse_address
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.registry import MEMBERSHIP_BYTES_MAX, Membership, Registry
 from p2pnet.model.subnet import Subnet, load_subnet
 from p2pnet.model.warden import PORT_BELOW
+from p2pnet.quic.hosts import ANY
 from p2pnet.trust import Identity
 
 MOUNTS = Path("/etc/p2pnet")
@@ -59,7 +61,7 @@ class PodGround:
 
     target = "cluster"
 
-    def __init__(self, mounts: Mounts, namespace: str, *, host: str = "0.0.0.0") -> None:
+    def __init__(self, mounts: Mounts, namespace: str, *, host: str = ANY) -> None:
         """Read the document; `host` is the address to dial wardens from. Raises SpecError."""
         self._mounts = mounts
         self._namespace = namespace
@@ -233,14 +235,17 @@ class PodGround:
         for member in self.membership.registry.members:
             if not member.addresses:
                 continue
-            host, _, port = member.addresses[0].rpartition(":")
+            address = parse_address(member.addresses[0])
+            if address is None:
+                continue
+            host, port = address
             group, _, number = member.name.rpartition("-")
             offset = int(number) % per_pod
             first = f"{group}-{int(number) - offset}"
             uri = member_uri(self.subnet.spec.identity.trust_domain, self._namespace, self.subnet.name, first)
             name = self._pod(member.name)
             nodes = (*pods[name].nodes, member.name) if name in pods else (member.name,)
-            pods[name] = Pod(name, (host, int(port) - offset - PORT_BELOW), uri, nodes)
+            pods[name] = Pod(name, (host, port - offset - PORT_BELOW), uri, nodes)
         return pods
 
     def _pod(self, node: str) -> str:

@@ -8,14 +8,15 @@ import msgspec
 from p2pnet import topology
 from p2pnet.desk.files import private_directory, write_atomic
 from p2pnet.desk.state import SubnetPaths
+from p2pnet.model.addresses import address_text
 from p2pnet.model.config import BroadcastSettings, NodeConfig, write_node_config
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import lab_uri, member_order, member_uri
 from p2pnet.model.registry import Member, Membership, Registry, Removed
 from p2pnet.model.subnet import Subnet, client_specs, members, topology_of
+from p2pnet.quic.hosts import loopback
 from p2pnet.trust import Authority, Identity
 
-HOST = "127.0.0.1"
 SEEDS = 3
 """How many nodes are everybody's seeds under discovery by seeds: the first of the document."""
 NAMESPACE = "local"
@@ -61,7 +62,7 @@ def open_authority(paths: SubnetPaths, now: datetime) -> Authority:
 
 def issue(authority: Authority, uri: str, folder: Path, *, now: datetime, ttl_s: float) -> Identity:
     """A new leaf for `uri`, written to `folder` for its reader to notice."""
-    leaf = authority.issue(uri, now=now, ttl=timedelta(seconds=ttl_s), ip_addresses=[HOST])
+    leaf = authority.issue(uri, now=now, ttl=timedelta(seconds=ttl_s), ip_addresses=[loopback()])
     identity = Identity.of(leaf, authority.certificate_pem)
     identity.write(private_directory(folder))
     return identity
@@ -70,7 +71,7 @@ def issue(authority: Authority, uri: str, folder: Path, *, now: datetime, ttl_s:
 def membership_of(subnet: Subnet, ports: dict[str, int], before: Membership | None) -> Membership:
     """The member list of a document, one version above `before`, which also says who was removed since."""
     version = before.registry.version + 1 if before else 1
-    listed = [Member(name, uri_of(subnet, name), [f"{HOST}:{ports[name]}"]) for name in groups_of(subnet)]
+    listed = [Member(name, uri_of(subnet, name), [address_text(loopback(), ports[name])]) for name in groups_of(subnet)]
     uris = {member.uri for member in listed}
     removed = {one.uri: one for one in (before.registry.removed if before else []) if one.uri not in uris}
     for member in before.registry.members if before else []:
@@ -90,7 +91,7 @@ def seeds_of(subnet: Subnet, ports: dict[str, int]) -> list[str]:
     """The seeds of every node: none where the registry says it all."""
     if subnet.spec.discovery.mode == "registry":
         return []
-    return [f"{HOST}:{ports[node]}" for node in list(groups_of(subnet))[:SEEDS]]
+    return [address_text(loopback(), ports[node]) for node in list(groups_of(subnet))[:SEEDS]]
 
 
 def config_of(subnet: Subnet, paths: SubnetPaths, node: str, group: str, ports: dict[str, int]) -> NodeConfig:
@@ -98,7 +99,7 @@ def config_of(subnet: Subnet, paths: SubnetPaths, node: str, group: str, ports: 
     spec = subnet.spec
     return NodeConfig(
         name=node, subnet=subnet.name, trust_domain=spec.identity.trust_domain, namespace=NAMESPACE, group=group,
-        host=HOST, identity_dir=str(paths.node(node).identity), members_file=str(paths.members), seed=spec.seed,
+        host=loopback(), identity_dir=str(paths.node(node).identity), members_file=str(paths.members), seed=spec.seed,
         broadcast=BroadcastSettings(
             push_below=spec.broadcast.push_below_bytes, relay=spec.broadcast.relay,
             slots_per_peer=spec.broadcast.slots_per_peer,

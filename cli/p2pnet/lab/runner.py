@@ -5,9 +5,11 @@ import contextlib
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from p2pnet.desk.archive import unmeasured
+from p2pnet.desk.archive import LOGS_FILE, unmeasured
+from p2pnet.desk.logs import ends_of, write_run
 from p2pnet.desk.state import State
 from p2pnet.lab.clocks import Clocks
 from p2pnet.lab.collector import Collector
@@ -21,7 +23,10 @@ from p2pnet.lab.uploads import Uploads
 from p2pnet.model.control import ROUTE_PEERS, Peers, PeersRequest
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.events import Gap
+from p2pnet.model.jobs import LogLine
+from p2pnet.model.log_lines import parts_of
 
+TROUBLES_SHOWN = 5  # nodes, in the notes of a report
 SETTLE_S = 0.2  # after the last receipt: duplicates on their way, and the acknowledgements that byte counters see
 FIRST_LOOK_S = 1.0
 LOOK_S = 3.0
@@ -50,6 +55,8 @@ class World:
     """Fields of the document that are not in force, and why."""
     clients: Callable[[], list[str]] = lambda: ["blob"]
     """Names, in the document's order."""
+    logs: Callable[[], dict[str, Path]] = dict
+    """The files of the subnet's processes, by node."""
 
 
 class Runner:
@@ -62,10 +69,12 @@ class Runner:
         self._after: dict[str, Peers] = {}
         self._silent: set[str] = set()
         self._clock_bound_ms = 0.0
+        self._logs_begun: dict[str, int] = {}
 
     async def go(self) -> None:
         """All phases. When it returns the run has ended, on disk too."""
         run, collector = self._run, self._world.collector
+        self._logs_begun = ends_of(self._world.logs())
         run.start(time.time())
         collector.add(run)
         try:
@@ -178,6 +187,7 @@ class Runner:
         if len(names := world.clients()) > 1:
             run.notes.append(f"bytes sent are those of all clients ({', '.join(names)})")
         await asyncio.to_thread(run.recorder.end_events)
+        await asyncio.to_thread(self._keep_logs)
         try:
             report = report_of(
                 run, sent=self._sent(), packed=world.packed(),
@@ -188,6 +198,17 @@ class Runner:
             raise
         run.recorder.papers = await asyncio.to_thread(draw, run.recorder.folder, run.file, report)
         run.end(report, time.time())
+
+    def _keep_logs(self) -> None:
+        run = self._run
+        since = run.file.started_at or run.file.created_at
+        try:
+            warnings = write_run(
+                run.recorder.folder / LOGS_FILE, self._world.logs(), self._logs_begun, since, time.time()
+            )
+            run.notes += troubles(warnings, run.ordered, f"p2pnet logs {self._world.subnet} --run {run.id}")
+        except OSError as error:  # a run is no less valid for it
+            run.notes.append(f"the logs could not be kept with the run: {error.strerror}")
 
     # --- looking ---
 
@@ -216,3 +237,17 @@ class Runner:
         if planned.payload.upload:
             return self._world.uploads.read(planned.payload.upload)
         return generated(self._run.file.seed, planned.index, planned.size)
+
+
+def troubles(warnings: list[LogLine], ordered: set[str], command: str) -> list[str]:
+    """A note for each node that something happened to which this run did not order; `command` shows the rest."""
+    first: dict[str, list[str]] = {}
+    for line in warnings:
+        if line.node not in ordered and (parts := parts_of(line.line)) is not None:
+            first.setdefault(line.node, []).append(parts[2].partition(": ")[2])
+    notes = [
+        f"{node}: {said[0]}" + (f" (and {len(said) - 1} more warnings: {command})" if len(said) > 1 else "")
+        for node, said in first.items()
+    ]
+    rest = len(notes) - TROUBLES_SHOWN
+    return notes if rest <= 0 else [*notes[:TROUBLES_SHOWN], f"{rest} more nodes had troubles: {command}"]

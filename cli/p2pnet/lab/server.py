@@ -14,6 +14,7 @@ from p2pnet.lab.http_common import BODY_BYTES_MAX, LAB, Handler, answer, problem
 from p2pnet.lab.lab import Lab
 from p2pnet.model.errors import TargetError
 from p2pnet.model.jobs import TOKEN_HEADER, Problem
+from p2pnet.quic.hosts import listener
 
 SHUTDOWN_S = 2.0
 TOKEN_BYTES_MAX = 4096
@@ -32,25 +33,49 @@ class Server:
     """Serves a lab on a unix socket that only its owner may open."""
 
     def __init__(self, lab: Lab, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._runner = web.AppRunner(application(lab), access_log=None, shutdown_timeout=SHUTDOWN_S)
+        self._site: web.UnixSite | None = None
+        self._made: tuple[int, int] | None = None
+        """Device and inode of our socket's file."""
 
     async def open(self) -> None:
         """Listen. Raises TargetError (exit 2) when another process listens there."""
-        make_socket_directory(self._path.parent)
-        if _answers(self._path):
-            raise TargetError(f"another lab listens at {self._path}", exit_code=2)
-        self._path.unlink(missing_ok=True)
+        make_socket_directory(self.path.parent)
+        if _answers(self.path):
+            raise TargetError(f"another lab listens at {self.path}", exit_code=2)
         await self._runner.setup()
+        await self._listen()
+
+    async def _listen(self) -> None:
+        self.path.unlink(missing_ok=True)
         # The directory is 0700, so nobody can come in between bind and chmod.
-        await web.UnixSite(self._runner, str(self._path)).start()
-        self._path.chmod(0o600)
+        self._site = web.UnixSite(self._runner, str(self.path))
+        await self._site.start()
+        self.path.chmod(0o600)
+        self._made = _identity(self.path)
+
+    @property
+    def reachable(self) -> bool:
+        """Whether the socket's file is there and ours."""
+        return self._made is not None and _identity(self.path) == self._made
+
+    async def restore(self, path: Path) -> None:
+        """Listen again, at `path`, for the socket's file has vanished; answers under way go on. Raises TargetError, OSError."""
+        make_socket_directory(path.parent)
+        if self._site is not None:
+            with contextlib.suppress(RuntimeError):  # it was stopped by a former try
+                await self._site.stop()
+            self._site = None
+        self.path = path
+        await self._listen()
 
     async def close(self) -> None:
         """Stop listening; the socket's file is removed."""
         await self._runner.cleanup()
         with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
+            if self.reachable:
+                self.path.unlink(missing_ok=True)
 
 
 class PodServer:
@@ -65,7 +90,7 @@ class PodServer:
     async def open(self, host: str, port: int) -> tuple[str, int]:
         """Listen; the address really bound. Raises OSError."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
+        await web.SockSite(self._runner, listener(host, port)).start()
         bound = self._runner.addresses[0]
         return str(bound[0]), int(bound[1])
 
@@ -102,6 +127,14 @@ def _read_token(path: Path) -> bytes:
             return file.read(TOKEN_BYTES_MAX).strip()
     except OSError:
         return b""
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.lstat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def _answers(path: Path) -> bool:

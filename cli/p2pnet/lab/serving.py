@@ -6,18 +6,20 @@ import logging
 import os
 import shutil
 import signal
-import time
 
-from p2pnet.desk import archive
+from p2pnet.desk import archive, logs
 from p2pnet.desk.files import write_atomic
 from p2pnet.desk.state import SubnetPaths
 from p2pnet.lab.lab import Lab
 from p2pnet.lab.links import Links
 from p2pnet.lab.local import LocalGround
 from p2pnet.lab.pod import Mounts, PodGround
+from p2pnet.lab.presence import Presence
 from p2pnet.lab.server import PodServer, Server
+from p2pnet.model.addresses import address_text
 from p2pnet.model.errors import TargetError
 from p2pnet.model.subnet import Subnet
+from p2pnet.quic.hosts import ANY
 
 log = logging.getLogger("p2pnet.lab")
 
@@ -28,17 +30,26 @@ async def serve_local(paths: SubnetPaths, subnet: Subnet) -> int:
         raise TargetError(f"subnet {paths.name} has a lab already", exit_code=2)
     paths.make()
     paths.problem.unlink(missing_ok=True)
+    if when := logs.cut_short(paths.lab_log):
+        log.warning(
+            "the lab before this one ended after %s without a word: it was killed, or the machine stopped", when
+        )
     _close_open_runs(paths)
     lab = Lab(paths, LocalGround(paths, subnet))
     _obey_signals(lab)
     server = Server(lab, paths.socket())
     await server.open()
+    presence = Presence(paths, server, lab.version)
+    keeping = asyncio.create_task(_stay(presence, lab), name="presence")
     try:
-        paths.write_record(paths.socket(), lab.version, now=time.time())
+        presence.announce()
         await _until_stopped(lab)
     finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
         await lab.close()
         await server.close()
+        presence.close()
         paths.record.unlink(missing_ok=True)
     if lab.expired:
         _take_down(paths, lab.stop_reason)
@@ -47,17 +58,22 @@ async def serve_local(paths: SubnetPaths, subnet: Subnet) -> int:
     return 0
 
 
+async def _stay(presence: Presence, lab: Lab) -> None:
+    reason = await presence.keep()
+    lab.stop(reason)
+
+
 async def serve_pod(paths: SubnetPaths, mounts: Mounts, namespace: str, listen: tuple[str, int]) -> int:
     """The lab of a subnet in a cluster, on TCP; the exit code. Raises P2pnetError, OSError."""
     paths.make()
-    ground = PodGround(mounts, namespace, host=_any_host(listen[0]))
+    ground = PodGround(mounts, namespace, host=ANY)
     _close_open_runs(paths)
-    lab = Lab(paths, ground, Links(ground, lambda _node: True, host=_any_host(listen[0])))
+    lab = Lab(paths, ground, Links(ground, lambda _node: True, host=ANY))
     _obey_signals(lab)
     server = PodServer(lab, mounts.token)
     try:
         host, port = await server.open(*listen)
-        log.info("subnet %s: listening on %s:%d", paths.name, host, port)
+        log.info("subnet %s: listening on %s", paths.name, address_text(host, port))
         await _until_stopped(lab)
     finally:
         await lab.close()
@@ -69,11 +85,8 @@ def _take_down(paths: SubnetPaths, reason: str) -> None:
     """Remove the subnet as `down` does, unless a command is at work on it, and leave a word for who asks for it."""
     with contextlib.suppress(TargetError), paths.lock(wait_s=0.0):
         write_atomic(paths.epitaph, reason.encode())
+        logs.keep(paths)
         shutil.rmtree(paths.root)
-
-
-def _any_host(listen: str) -> str:
-    return "::" if ":" in listen else "0.0.0.0"
 
 
 def _close_open_runs(paths: SubnetPaths) -> None:
@@ -93,9 +106,9 @@ async def _until_stopped(lab: Lab) -> None:
     await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
     if starting.done():
         starting.result()
-        log.info("subnet %s: the lab is at work (pid %d)", lab.paths.name, os.getpid())
+        log.info("subnet %s: %s (pid %d)", lab.paths.name, logs.AT_WORK, os.getpid())
     await stopping
     starting.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await starting
-    log.info("the lab stops: %s", lab.stop_reason)
+    log.info("%s: %s", logs.STOPS, lab.stop_reason)

@@ -15,7 +15,17 @@ from p2pnet.lab.ground import Action, Process
 from p2pnet.model import limits
 from p2pnet.model.control import Refusal
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
-from p2pnet.model.warden import ROUTE_ACT, ROUTE_PROCESSES, Act, NodeProcess, Processes, ProcessesRequest, WardenReply
+from p2pnet.model.log_lines import ABOUT_NODES
+from p2pnet.model.warden import (
+    ORDERED,
+    ROUTE_ACT,
+    ROUTE_PROCESSES,
+    Act,
+    NodeProcess,
+    Processes,
+    ProcessesRequest,
+    WardenReply,
+)
 from p2pnet.quic import Connection, Endpoint, Settings, Trust
 from p2pnet.quic.trust import IdentitySource
 
@@ -34,6 +44,7 @@ TRIES = 5
 REPLY_BYTES_MAX = 64 * limits.KIB
 
 log = logging.getLogger(__name__)
+about_nodes = logging.getLogger(ABOUT_NODES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +132,7 @@ class Wardens:
         ward = self._wards.get(self._pod_of.get(node, ""))
         if ward is None or (told := ward.nodes.get(node)) is None:
             return Process(detail=f"its pod does not answer: {ward.silent}" if ward is not None and ward.silent else "")
-        return Process(told.state, None, told.restarts, told.detail)
+        return Process(told.state, None, told.restarts, told.detail, halted=told.state == "unknown")
 
     def doubt(self, node: str) -> None:
         """The node is silent: ask its warden how it is."""
@@ -216,6 +227,9 @@ class Wardens:
     def _take(self, ward: _Ward, told: Processes) -> None:
         old, ward.version, ward.silent = ward.nodes, told.version, ""
         new = {node.name: node for node in told.nodes if node.name in ward.pod.nodes}
+        for name, node in new.items():
+            if name in old:
+                _log_change(old[name], node)
         started = [name for name, node in new.items() if name in old and _started_anew(old[name], node)]
         if started:  # between two looks: who is connected with the former process must hear of its end
             ward.nodes = old | {name: NodeProcess(name, "starting", new[name].restarts) for name in started}
@@ -232,6 +246,20 @@ class Wardens:
     def _tell(self, nodes: list[str]) -> None:
         for node in nodes:
             self._on_process(node)
+
+
+def _log_change(old: NodeProcess, new: NodeProcess) -> None:
+    """What happened to a node's process between two looks, as the supervisor of its pod tells it."""
+    if (old.starts, old.ending) != (new.starts, new.ending) and new.ending:
+        level = logging.INFO if ORDERED in new.ending else logging.WARNING
+        again = f"; start {new.starts}" if new.starts != old.starts else ""
+        about_nodes.log(level, "%s: its process %s%s", new.name, new.ending, again)
+    elif old.state != new.state and new.state == "unknown":
+        about_nodes.warning("%s: %s", new.name, new.detail)
+    elif old.state != new.state and "paused" in (old.state, new.state):
+        about_nodes.info("%s: %s", new.name, "paused" if new.state == "paused" else "resumed")
+    elif old.state == "unknown" != new.state:
+        about_nodes.info("%s: its process goes on", new.name)
 
 
 def _started_anew(old: NodeProcess, new: NodeProcess) -> bool:

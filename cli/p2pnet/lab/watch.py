@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from p2pnet.lab.gateway import Gateway, NodeRefusedError, NodeSilentError, ask_for
@@ -30,7 +31,8 @@ class Watch:
         self.views: dict[str, Peers] = {}
         """What each node said when last asked."""
         self.on_view: Callable[[str, Peers], None] = lambda _node, _peers: None
-        self.on_silent: Callable[[str], None] = lambda _node: None
+        self.on_silent: Callable[[str, float], None] = lambda _node, _asked: None
+        """Called with a node that did not answer, and when it was asked, in Unix seconds."""
 
     def start(self) -> None:
         """Look from now on."""
@@ -68,11 +70,12 @@ class Watch:
             del self.views[node]
 
     async def _look(self, node: str) -> None:
+        asked = time.time()
         try:
             peers = await ask_for(self._gateway, node, ROUTE_PEERS, PeersRequest(), Peers, timeout_s=LOOK_S)
         except (NodeSilentError, NodeRefusedError):
             self.views.pop(node, None)
-            self.on_silent(node)
+            self.on_silent(node, asked)
             return
         self.views[node] = peers
         self.on_view(node, peers)

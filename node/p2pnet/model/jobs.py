@@ -178,3 +178,5 @@ class LogLine(msgspec.Struct, frozen=True):
     t: float
     node: str
     line: str
+    level: str = "INFO"
+    """DEBUG, INFO, WARNING, ERROR or CRITICAL; of a line without one that of the line before it."""

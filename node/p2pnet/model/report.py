@@ -203,6 +203,10 @@ class MemberStatus(msgspec.Struct, frozen=True, omit_defaults=False):
     pid: int | None = None
     wanted: int = 0
     detail: str = ""
+    silent_since: str | None = None
+    """Since when it does not answer the lab though it should, in RFC 3339; None: it answers."""
+    last_heard: str | None = None
+    """When it answered the lab last, in RFC 3339; None: never."""
     trusted: list[str] = []
     """Authorities of the bundle in force: SHA-256 of each, the first 16 hex digits. Empty: not reported."""
     leaf: str = ""

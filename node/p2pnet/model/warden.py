@@ -17,11 +17,14 @@ PORT_BELOW = 1
 """The warden's UDP port is this far below the one of its pod's first node: 4099 in a cluster."""
 
 Action = Literal["restart", "kill", "pause", "resume"]
-State = Literal["starting", "running", "restarting", "paused", "stopped"]
+ORDERED = "as ordered"
+"""Stands in the words about an end or a halt that somebody asked for here."""
+
+State = Literal["starting", "running", "restarting", "paused", "stopped", "unknown"]
 
 
 class NodeProcess(msgspec.Struct, frozen=True):
-    """A node's process as its nursery knows it. `running`: it said that it serves."""
+    """A node's process as its nursery knows it. `running`: it said that it serves; `unknown`: somebody else stopped it."""
 
     name: str
     state: State
@@ -29,6 +32,8 @@ class NodeProcess(msgspec.Struct, frozen=True):
     """Starts that replaced a process that had ended by itself or by a kill."""
     starts: int = 0
     detail: str = ""
+    ending: str = ""
+    """How the process before this one ended; empty: there was none."""
 
 
 class Act(msgspec.Struct, frozen=True):

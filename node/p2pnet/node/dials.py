@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Container, Iterable
 
 from p2pnet.model import limits
+from p2pnet.model.addresses import address_text
 from p2pnet.model.errors import P2pnetError, TrustError
 from p2pnet.node.clock import delay_s, mono_ns
 from p2pnet.node.dialling import Dialler
@@ -143,7 +144,7 @@ class Dials:
         name = self._discovery.name_of(connection.uri)
         if name is None:
             connection.close(CloseCode.REFUSED, "no node of this subnet")
-            raise OSError(f"the seed {address[0]}:{address[1]} is {connection.uri}, no node of this subnet")
+            raise OSError(f"the seed {address_text(*address)} is {connection.uri}, no node of this subnet")
         if name in self._linked:
             connection.close(CloseCode.DONE, "a link already")
             return name

@@ -6,10 +6,11 @@ themselves and takes from a list only whom to deny.
 
 from typing import Protocol
 
+from p2pnet.model.addresses import parse_address
 from p2pnet.model.ids import member_uri
 from p2pnet.model.registry import Membership, Registry
 from p2pnet.node.records import RecordBook
-from p2pnet.node.registry import RegistryTable, in_order, parse_address
+from p2pnet.node.registry import RegistryTable, in_order
 
 
 class Discovery(Protocol):

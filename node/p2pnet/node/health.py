@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import h11
 
+from p2pnet.quic.hosts import listener
+
 if TYPE_CHECKING:
     from p2pnet.node.metrics import Measured
 
@@ -36,7 +38,7 @@ class PageServer:
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Serve; the address really bound. Raises OSError when the port is taken."""
-        self._server = await asyncio.start_server(self._accept, host, port)
+        self._server = await asyncio.start_server(self._accept, sock=listener(host, port))
         bound = self._server.sockets[0].getsockname()
         return str(bound[0]), int(bound[1])
 

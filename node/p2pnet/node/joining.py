@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from p2pnet.model import limits
+from p2pnet.model.addresses import address_text, parse_address
 from p2pnet.model.config import NodeConfig
 from p2pnet.model.errors import P2pnetError, SpecError, TrustError
 from p2pnet.model.routes import ROUTE_RECORDS
@@ -23,7 +24,7 @@ from p2pnet.node.peers import Peers
 from p2pnet.node.rates import Rate
 from p2pnet.node.records import OwnRecord
 from p2pnet.node.refusals import Refusals
-from p2pnet.node.registry import RegistryTable, address_text, parse_address
+from p2pnet.node.registry import RegistryTable
 from p2pnet.node.seeds import Address, SeedTable, parse_seeds
 from p2pnet.quic import Connection, IdentitySource, Message
 
@@ -128,6 +129,8 @@ class SeedJoining(Joining):
         self._looking: set[Address] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._lookup_ns = 0
+        self._family = socket.AF_INET
+        """Of seeds' addresses that this node can dial; AF_UNSPEC: of both."""
         self.routes = {ROUTE_RECORDS: self._exchange.message}
         self.rate = Rate(DIALS_PER_S, int(DIALS_PER_S))
         self.at_once = self._is_seed
@@ -141,6 +144,8 @@ class SeedJoining(Joining):
             )
         self._own.update((*told, address))
         self._peers = peers
+        if ":" in address[0]:
+            self._family = socket.AF_UNSPEC if _is_wildcard(address[0]) else socket.AF_INET6
         self._exchange.start(OwnRecord([address_text(*one) for one in told], self._config.record_s, clock.utc_now()))
         self._turn()
 
@@ -216,13 +221,13 @@ class SeedJoining(Joining):
 
     async def _ask_name_server(self, seed: Address) -> None:
         host, port = seed
-        family = socket.AF_INET6 if ":" in self._config.host else socket.AF_INET
         try:
-            answers = await self._loop.getaddrinfo(host, port, family=family, type=socket.SOCK_DGRAM)
+            answers = await self._loop.getaddrinfo(host, port, family=self._family, type=socket.SOCK_DGRAM)
         except (OSError, UnicodeError) as error:
-            log.debug("the seed %s:%d is not found: %s", host, port, error)
+            log.debug("the seed %s is not found: %s", address_text(host, port), error)
         else:
-            self._seeds.found(seed, [(str(answer[4][0]), port) for answer in answers], clock.mono_ns())
+            found = [(_plain(str(answer[4][0])), port) for answer in answers]
+            self._seeds.found(seed, list(dict.fromkeys(found)), clock.mono_ns())
         finally:
             self._looking.discard(seed)
         self._turn()
@@ -261,6 +266,11 @@ class SeedJoining(Joining):
         if address is None:
             raise SpecError(f"advertise: {text!r} is not host:port")
         return address
+
+
+def _plain(host: str) -> str:
+    """IPv4 as IPv4, however the resolver tells it: so are links' addresses told."""
+    return host.removeprefix("::ffff:") if "." in host else host
 
 
 def _is_numeric(host: str) -> bool:

@@ -18,12 +18,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from p2pnet.model.cgroup import OomCounter
 from p2pnet.node import nursery_child
 from p2pnet.node.nursery_lines import Lines
 from p2pnet.node.nursery_loners import Loners
 from p2pnet.node.nursery_packs import Packs
-from p2pnet.node.nursery_table import STOP_S, Kept, Request, read_request
+from p2pnet.node.nursery_table import STOP_S, Kept, Request, exit_words, halted_words, read_request
 from p2pnet.node.parenting import Start, choose_start, die_with_parent
+
+OOM_S = 2.0
+"""One look at the kernel's counter tells of all processes it has killed; they are reaped one after the other."""
 
 
 class Nursery:
@@ -33,6 +37,8 @@ class Nursery:
         self._nodes: dict[str, Kept] = {}
         self._selector = selectors.PollSelector()  # unlike epoll it also takes a file as stdin
         self._quitting = self._quit_asked = False
+        self._oom = OomCounter()
+        self._oom_until_s = 0.0
         self._operations: dict[str, Callable[[Kept, Request], None]] = {
             "start": self._start,
             "stop": self._stop,
@@ -88,7 +94,7 @@ class Nursery:
         node = self._nodes.get(request.name)
         try:
             if node is None:
-                sock = nursery_child.bind_udp(request.host, request.port)
+                sock = nursery_child.bind_node(request.host, request.port)
                 node = self._nodes[request.name] = Kept(request.name, sock)
             elif request.port not in (0, node.sock.getsockname()[1]):
                 self._tell("refused", name=request.name, message="already bound to another port; stop it first")
@@ -113,6 +119,7 @@ class Nursery:
 
     def _stop(self, node: Kept, _request: Request | None = None) -> None:
         node.wanted, node.stopping, node.start_due_s = False, True, None
+        node.order = "stop"
         if node.pid is None:
             self._forget(node)
         else:
@@ -123,6 +130,7 @@ class Nursery:
             self._tell("refused", name=node.name, message="restart: it was never started")
             return
         node.wanted = node.hurry = True
+        node.order = "restart"
         if node.pid is None:
             self._launch(node)
         else:
@@ -131,6 +139,7 @@ class Nursery:
     def _kill(self, node: Kept, request: Request) -> None:
         for mate in self._mates(node):
             mate.wanted = request.revive and mate.config is not None and not mate.stopping
+            mate.order = "kill"
         if node.pid is not None:
             self._signal(node, signal.SIGKILL)
         elif not node.wanted:
@@ -151,9 +160,28 @@ class Nursery:
 
     def _stands(self, node: Kept, *, still: bool) -> None:
         for mate in self._mates(node):
-            if mate.paused != still:
-                mate.paused = still
+            before = mate.paused or mate.halted > 0
+            mate.runs()
+            mate.paused = mate.pause_asked = still
+            if before != still:
                 self._tell("paused" if still else "resumed", name=mate.name, pid=mate.pid)
+
+    def _stood_still(self, pid: int, number: int) -> None:
+        """The kernel says that a process was stopped: by us, or by somebody else."""
+        for node in self._nodes.values():
+            if node.pid == pid and node.pause_asked and not node.paused:
+                node.paused = True
+                self._tell("paused", name=node.name, pid=pid)
+            elif node.pid == pid and not node.paused and not node.halted:
+                node.halted = number
+                self._tell("halted", name=node.name, pid=pid, how=halted_words(number, pid))
+
+    def _went_on(self, pid: int) -> None:
+        """The kernel says that a stopped process runs again; by our doing it was noted before."""
+        for node in self._nodes.values():
+            if node.pid == pid and (node.paused or node.halted):
+                node.paused, node.halted = False, 0
+                self._tell("continued", name=node.name, pid=pid)
 
     def _asked_to_quit(self, *_: object) -> None:
         self._quit_asked = True  # acted upon in the loop: a handler may run in the middle of anything
@@ -172,6 +200,7 @@ class Nursery:
             self._tell("error", name=node.name, message=f"start: {error.strerror}", errno=error.errno)
             node.wait(time.monotonic())
             return
+        self._oom.grew()  # what was killed before is no news of this process
         node.started(pid, time.monotonic())
         self._tell("started", name=node.name, pid=pid, starts=node.starts)
 
@@ -207,12 +236,18 @@ class Nursery:
     def _reap(self) -> None:
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)  # all of them: in a pod the nursery is also PID 1
+                # All of them: in a pod the nursery is also PID 1. Stops are told as ends are, whoever orders them.
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
-            self._reaped(pid, os.waitstatus_to_exitcode(status))
+            if os.WIFSTOPPED(status):
+                self._stood_still(pid, os.WSTOPSIG(status))
+            elif os.WIFCONTINUED(status):
+                self._went_on(pid)
+            else:
+                self._reaped(pid, os.waitstatus_to_exitcode(status))
 
     def _reaped(self, pid: int, code: int) -> None:
         self._packs.exited(pid)
@@ -222,11 +257,21 @@ class Nursery:
 
     def _on_exit(self, node: Kept, pid: int, code: int) -> None:
         self._loners.hear(node)
-        node.ending = f"ended with signal {-code}" if code < 0 else f"ended with code {code}"
+        order, memory = node.order, code == -signal.SIGKILL and not node.order and self._ran_out_of_memory()
+        node.ending = exit_words(code, order=order, forced=node.forced, out_of_memory=memory)
         delay = node.ended(time.monotonic())
-        self._tell("exited", name=node.name, pid=pid, code=code, restarts=node.restarts, restart_in_s=delay)
+        self._tell(
+            "exited", name=node.name, pid=pid, code=code, restarts=node.restarts, restart_in_s=delay,
+            how=node.ending, order=order, oom=memory,
+        )  # fmt: skip
         if node.stopping:
             self._forget(node)
+
+    def _ran_out_of_memory(self) -> bool:
+        now_s = time.monotonic()
+        if self._oom.grew():
+            self._oom_until_s = now_s + OOM_S
+        return now_s < self._oom_until_s
 
     def _forget(self, node: Kept) -> None:
         self._loners.forget(node)
@@ -255,7 +300,7 @@ class Nursery:
             if node.start_due_s is not None and node.start_due_s <= now_s and node.pid is None:
                 self._launch(node)
             if node.kill_due_s is not None and node.kill_due_s <= now_s:
-                node.kill_due_s = None
+                node.kill_due_s, node.forced = None, True
                 self._signal(node, signal.SIGKILL)
 
 

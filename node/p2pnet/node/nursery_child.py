@@ -81,17 +81,11 @@ def warm_up() -> None:
     gc.freeze()
 
 
-def bind_udp(host: str, port: int) -> socket.socket:
+def bind_node(host: str, port: int) -> socket.socket:
     """A bound UDP socket that children may inherit. Raises OSError."""
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST | socket.AI_PASSIVE
-    )[0]
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.bind(address)
-    except OSError:
-        sock.close()
-        raise
+    from p2pnet.quic.hosts import bind_udp
+
+    sock = bind_udp(host, port)
     sock.setblocking(False)
     return sock
 

@@ -1,5 +1,6 @@
 """What the nursery knows about each node, and its words with the lab: JSON lines, requests in, events out. No I/O."""
 
+import signal
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from p2pnet.model.warden import NodeProcess, State
+from p2pnet.model.warden import ORDERED, NodeProcess, State
 
 Op = Literal["bind", "start", "stop", "restart", "kill", "pause", "resume", "quit"]
 
@@ -17,6 +18,13 @@ SETTLED_S = 10.0
 """A node that lived as long as this starts its back-off anew."""
 STOP_S = 10.0
 """From SIGTERM to SIGKILL; the node itself promises to be gone by then."""
+EXIT_WORDS = {
+    2: "its config or identity cannot be used",
+    3: "its address cannot be had",
+    4: "its parent was gone",
+    70: "a fault of p2pnet",
+}
+"""What a node means by its exit code, see `process`; more stands in its log."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -71,6 +79,15 @@ class Kept:
     serves: bool = False
     """Whether its process has said that it does."""
     paused: bool = False
+    """Whether it stands still because that was asked."""
+    pause_asked: bool = False
+    """Whether a pause was the last word about that: somebody else may have let it run meanwhile."""
+    halted: int = 0
+    """The signal with which somebody else stopped it; 0: nobody did."""
+    order: str = ""
+    """What was asked that ends its present process: `kill`, `stop` or `restart`; empty: nothing."""
+    forced: bool = False
+    """Whether it had to be killed because it did not stop when asked."""
     ending: str = ""
     """How its last process ended; empty: none has."""
     hurry: bool = False
@@ -86,12 +103,20 @@ class Kept:
         """A process of it runs."""
         self.pid, self.born_s, self.starts = pid, now_s, self.starts + 1
         self.start_due_s = self.kill_due_s = None
-        self.hurry = self.serves = self.paused = False
+        self.hurry = self.serves = self.forced = False
+        self.order = ""
+        self.runs()
+
+    def runs(self) -> None:
+        """It does not stand still, whoever had stopped it."""
+        self.paused = self.pause_asked = False
+        self.halted = 0
 
     def ended(self, now_s: float) -> float | None:
         """Its process is gone. In how many seconds the next one starts; None when none shall."""
         self.pid = self.kill_due_s = None
-        self.serves = self.paused = False
+        self.serves = False
+        self.runs()
         if not self.wanted:
             return None
         self.restarts += 1
@@ -113,6 +138,34 @@ class Kept:
     def process(self) -> NodeProcess:
         """Its process, for those who watch."""
         state: State = "restarting" if self.wanted else "stopped"
+        detail = self.ending
         if self.pid is not None:
             state = "paused" if self.paused else "running" if self.serves else "starting"
-        return NodeProcess(self.name, state, self.restarts, self.starts, "" if self.pid is not None else self.ending)
+            state = "unknown" if self.halted else state
+            detail = halted_words(self.halted, self.pid) if self.halted else ""
+        return NodeProcess(self.name, state, self.restarts, self.starts, detail, self.ending)
+
+
+def halted_words(number: int, pid: int | None) -> str:
+    """What is said of a process that somebody stopped."""
+    return f"process {pid} is stopped by {signal_name(number)}, which nobody here ordered (kill -CONT {pid})"
+
+
+def exit_words(code: int, *, order: str = "", forced: bool = False, out_of_memory: bool = False) -> str:
+    """How a process ended and whose doing it was. `code` is negative for a signal."""
+    how = f"ended with signal {-code} ({signal_name(-code)})" if code < 0 else f"ended with code {code}"
+    if forced:
+        return f"{how}: it had not stopped {STOP_S:.0f} s after it was asked to ({order})"
+    if order:
+        return f"{how}, {ORDERED} ({order})"
+    if out_of_memory:
+        return f"{how}: out of memory, killed by the kernel"
+    return f"{how}, which nobody here ordered" if code < 0 else f"{how}: {EXIT_WORDS.get(code, 'by itself')}"
+
+
+def signal_name(number: int) -> str:
+    """E.g. SIGKILL."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -21,6 +21,7 @@ from typing import TextIO
 import msgspec
 import uvloop
 
+from p2pnet.model.addresses import address_text
 from p2pnet.model.config import read_node_config
 from p2pnet.model.errors import P2pnetError
 from p2pnet.node.nursery_packs import Order, Report, read_lines
@@ -127,8 +128,8 @@ class Pack:
         path = Path(order.config)
         config = read_node_config(path)
         service = await Service.start(config, path.parent, sock, self._pacer)
-        host, port = service.address
-        log.info("%s serves on %s:%d as %s, in pack %d", config.name, host, port, service.incarnation, os.getpid())
+        where = address_text(*service.address)
+        log.info("%s serves on %s as %s, in pack %d", config.name, where, service.incarnation, os.getpid())
         self._say(Report("serves", order.name))
         await stop.wait()
         log.info("%s stops", config.name)

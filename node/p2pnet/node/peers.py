@@ -14,7 +14,7 @@ from p2pnet.node.dials import Dials
 from p2pnet.node.discovery import Discovery
 from p2pnet.node.events import EventRing
 from p2pnet.node.hello import CROSSED, NO_EDGE, PROTOCOL, HelloRefusedError, read_hello, write_hello
-from p2pnet.node.links import EARLY_MAX, STRANGERS_PER_PEER, Link, Listener, Stranger
+from p2pnet.node.links import EARLY_MAX, STRANGERS_PER_PEER, Link, LinkLog, Listener, Stranger
 from p2pnet.node.pacing import Pacer
 from p2pnet.node.rates import Rate
 from p2pnet.node.refusals import Refusals
@@ -56,6 +56,7 @@ class Peers:
         """UDP payload sent and received by connections that have ended."""
         self._loop = asyncio.get_running_loop()
         self._closing = False
+        self._log = LinkLog()
         self.links: dict[str, Link] = {}
         self.last_linked_ns: int | None = None
         """When there last was a link; None before the first."""
@@ -105,6 +106,7 @@ class Peers:
             if (reason := self._registry.refusal(stranger.connection.uri)) is not None:
                 stranger.connection.close(CloseCode.REMOVED, reason)
         self.dials.want(self._registry.wanted)
+        self._log.forget(self._registry.wanted)
 
     def cut(self, name: str, reason: str) -> None:
         """End the link with a node that is no peer any more, if there is one."""
@@ -223,8 +225,11 @@ class Peers:
         self._dials_known[name] = new.dial
         self.last_linked_ns = new.since_ns
         self._dialler.up(name, new.since_ns)
+        self._log.up(name, new.since_ns, links=len(self.links), wanted=len(self._registry.wanted))
         if held is not None:
             self._ring.add(new.since_ns, EventKind.PEER_DOWN, peer=name, detail="replaced")
+            if held.candidate.incarnation != new.incarnation:
+                self._log.replaced(name)
         self._ring.add(new.since_ns, EventKind.PEER_UP, peer=name, detail=hello.incarnation)
         self._listener.link_up(name, connection)
         if held is not None:
@@ -246,6 +251,8 @@ class Peers:
         self.last_linked_ns = now
         reason = connection.close_reason
         self._ring.add(now, EventKind.PEER_DOWN, peer=link.name, detail=str(reason or ""))
+        if not self._closing:
+            self._log.down(link.name, reason, now)
         self._listener.link_down(link.name, connection)
         self._dialler.down(link.name, now)
         self.dials.turn()

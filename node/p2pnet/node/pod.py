@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from p2pnet.model.addresses import address_text
 from p2pnet.model.config import NodeConfig, write_node_config
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.warden import PORT_BELOW
@@ -24,7 +25,7 @@ from p2pnet.node.clients import try_clients
 from p2pnet.node.nursery_table import Request
 from p2pnet.node.nursery_warden import PodNursery
 from p2pnet.node.parenting import choose_start
-from p2pnet.node.registry import address_text
+from p2pnet.quic.hosts import ANY, loopback
 
 MOUNTS = Path("/etc/p2pnet")
 """Read-only: `config/node.json`, `members/members.json`, `identity/{<node>.crt,<node>.key,ca.crt}`, `code/` if there is any."""
@@ -63,7 +64,7 @@ class Pod:
             raise SpecError("P2PNET_MEMBERS: names no node")
         if len(members) > MEMBERS_MAX or len(set(members)) < len(members) or any("/" in name for name in members):
             raise SpecError(f"P2PNET_MEMBERS: 1 to {MEMBERS_MAX} different names, separated by commas")
-        host = environment.get("P2PNET_HOST", "0.0.0.0")
+        host = environment.get("P2PNET_HOST", ANY)
         return cls(
             members, environment.get("P2PNET_GROUP", "node"), host, environment.get("P2PNET_ADDRESS", ""), **ports
         )
@@ -94,7 +95,7 @@ def _own(pod: Pod, index: int, name: str, mounts: Path) -> dict[str, Any]:
         "group": pod.group,
         "host": pod.host,
         "port": pod.udp_port + index,
-        "health_host": "127.0.0.1",  # for the warden, who answers the probes: a paused node could not
+        "health_host": loopback(),  # for the warden, who answers the probes: a paused node could not
         "health_port": pod.health_port + 1 + index,
         "identity_dir": str(mounts / "identity"),
         "identity_name": name,
@@ -110,13 +111,14 @@ def own_address(pod: Pod) -> str:
             return str(ipaddress.ip_address(pod.address))
         if not bound.is_unspecified:
             return str(bound)
-        family = socket.AF_INET if bound.version == 4 else socket.AF_INET6
+        family = socket.AF_INET if bound.version == 4 else socket.AF_UNSPEC  # `::` is every address, IPv4 too
         found = socket.getaddrinfo(socket.gethostname(), None, family=family, type=socket.SOCK_DGRAM)
     except (ValueError, OSError) as error:
         raise SpecError(f"P2PNET_ADDRESS: the pod's own IP address is not to be found, set it here: {error}") from error
     for *_, (host, *_) in found:
-        if not ipaddress.ip_address(host).is_loopback:
-            return str(host)
+        there = ipaddress.ip_address(str(host).partition("%")[0])
+        if not (there.is_loopback or there.is_link_local):
+            return str(there)
     raise SpecError("P2PNET_ADDRESS: the pod's name leads to loopback alone, set its IP address here")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import h11
 
 from p2pnet.node.health import PLAIN, Page, PageServer
+from p2pnet.quic.hosts import loopback
 
 ASK_S = 2.0
 """For a node's answer; probes of the kubelet wait longer."""
@@ -22,7 +23,7 @@ Answer = tuple[int, str]
 
 
 class PodHealth(PageServer):
-    """The page over nodes that answer on these ports of 127.0.0.1; `paused` gives those that stand still."""
+    """The page over nodes that answer on these ports of the loopback address; `paused` gives those that stand still."""
 
     def __init__(self, nodes: Mapping[str, int], paused: Callable[[], set[str]]) -> None:
         super().__init__({"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics})
@@ -54,10 +55,10 @@ class PodHealth(PageServer):
 
 
 async def ask(port: int, path: str) -> Answer:
-    """What a page of 127.0.0.1 says."""
+    """What a page on the loopback address says."""
     try:
         async with asyncio.timeout(ASK_S):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await asyncio.open_connection(loopback(), port)
             try:
                 return await _ask(reader, writer, path)
             finally:
@@ -68,7 +69,7 @@ async def ask(port: int, path: str) -> Answer:
 
 async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> Answer:
     http = h11.Connection(h11.CLIENT)
-    headers = [("host", "127.0.0.1"), ("connection", "close")]
+    headers = [("host", "localhost"), ("connection", "close")]
     writer.write(http.send(h11.Request(method="GET", target=path, headers=headers)) or b"")
     writer.write(http.send(h11.EndOfMessage()) or b"")
     status, said = 0, bytearray()

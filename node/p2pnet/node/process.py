@@ -11,8 +11,10 @@ from pathlib import Path
 
 import uvloop
 
+from p2pnet.model.addresses import address_text
 from p2pnet.model.config import NodeConfig, read_node_config
 from p2pnet.model.errors import P2pnetError
+from p2pnet.model.log_lines import UtcFormatter
 from p2pnet.node.service import Service
 from p2pnet.quic import EndpointError
 
@@ -27,8 +29,6 @@ EXIT_FAULT = 70
 """A fault of ours."""
 EXIT_S = 9.5
 """From SIGTERM to a hard exit: the promise is 10 s, whatever hangs."""
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 log = logging.getLogger("p2pnet.node")
 
@@ -49,7 +49,7 @@ def run(
 
 def log_to(handler: logging.Handler) -> None:
     """Have this process log through `handler` alone."""
-    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    handler.setFormatter(UtcFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("quic").setLevel(logging.WARNING)  # aioquic tells every handshake; what matters is an event
 
@@ -80,8 +80,7 @@ async def _live(
         # Not a stop in good order: whoever would wait for one is gone, and so are all the peers.
         loop.add_reader(death_fd, os._exit, EXIT_ORPHAN)
     service = await Service.start(config, folder, sock)
-    host, port = service.address
-    log.info("%s serves on %s:%d as %s", config.name, host, port, service.incarnation)
+    log.info("%s serves on %s as %s", config.name, address_text(*service.address), service.incarnation)
     if ready_fd is not None:
         os.write(ready_fd, b"r")
         os.close(ready_fd)

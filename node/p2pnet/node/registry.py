@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 
+from p2pnet.model.addresses import parse_address
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import member_order, node_of_uri
 from p2pnet.model.registry import MEMBERSHIP_BYTES_MAX, Member, Membership, Registry
@@ -87,19 +88,6 @@ class RegistryTable:
         """A member's URI, None for a name the registry does not have."""
         member = self._members.get(name)
         return member.uri if member else None
-
-
-def parse_address(text: str) -> tuple[str, int] | None:
-    """`host:port` or `[v6]:port` as a pair; None when it is neither."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 1 << 16:
-        return None
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def address_text(host: str, port: int) -> str:
-    """What `parse_address` reads."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def read_membership(path: Path) -> Membership:

@@ -7,11 +7,12 @@ otherwise: parts of a subnet that have never met meet through it.
 
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from p2pnet.model import limits
+from p2pnet.model.addresses import parse_address
 from p2pnet.model.errors import SpecError
 from p2pnet.node.clock import NS
-from p2pnet.node.registry import parse_address
 
 Address = tuple[str, int]
 
@@ -38,6 +39,18 @@ def parse_seeds(seeds: Iterable[str]) -> list[Address]:
     return parsed
 
 
+def in_turn(addresses: Iterable[Address]) -> list[Address]:
+    """Sorted; IPv6 and IPv4 alternate as long as there are both, IPv6 first (RFC 8305, section 4)."""
+    return _by_families(sorted(addresses))
+
+
+def _by_families(addresses: list[Address]) -> list[Address]:
+    six = [address for address in addresses if ":" in address[0]]
+    four = [address for address in addresses if ":" not in address[0]]
+    pairs = zip_longest(six, four)
+    return [address for pair in pairs for address in pair if address is not None]
+
+
 @dataclass(slots=True)
 class _Seed:
     due_ns: int
@@ -48,7 +61,7 @@ class _Seed:
 
 
 class SeedTable:
-    """The addresses all seeds resolve to, at most SEED_ADDRESSES_MAX. `chance` gives numbers in [0, 1)."""
+    """The addresses all seeds resolve to, of both IP families, at most SEED_ADDRESSES_MAX. `chance` gives numbers in [0, 1)."""
 
     def __init__(self, own: Container[Address], chance: Callable[[], float]) -> None:
         """`own`: where this node itself serves; such seeds are passed over."""
@@ -60,7 +73,7 @@ class SeedTable:
     def found(self, seed: Address, addresses: Iterable[Address], now_ns: int) -> None:
         """What a seed resolves to now, in place of what it did before."""
         self._found[seed] = frozenset(address for address in addresses if address not in self._own)
-        everything = sorted(frozenset().union(*self._found.values()))[: limits.SEED_ADDRESSES_MAX]
+        everything = in_turn(frozenset().union(*self._found.values()))[: limits.SEED_ADDRESSES_MAX]
         for address in self._seeds.keys() - set(everything):
             del self._seeds[address]
         for address in everything:
@@ -87,7 +100,8 @@ class SeedTable:
         free = SEED_DIALS_MAX - sum(seed.dialling for seed in self._seeds.values())
         due = [address for address, seed in self._seeds.items() if not seed.dialling and seed.due_ns <= now_ns]
         started: list[Address] = []
-        for address in sorted(due, key=lambda _: self._chance()):  # in any order: not everybody at the same first
+        due.sort(key=lambda _: self._chance())  # in any order: not everybody at the same first
+        for address in _by_families(due):  # but of a family that leads nowhere never all dials at once
             seed = self._seeds[address]
             if address in known or seed.leads_to in linked:
                 seed.due_ns, seed.again_s = now_ns + int(SEED_LOOK_S * NS), 0.0

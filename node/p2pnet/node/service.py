@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from p2pnet.broadcast import Broadcast
 from p2pnet.broadcast.inputs import MembersChanged
+from p2pnet.model.addresses import address_text
 from p2pnet.model.config import NodeConfig
 from p2pnet.model.control import Peers as PeersReply
 from p2pnet.model.errors import LocalError, P2pnetError, TrustError
@@ -133,7 +134,7 @@ class Service:
 
         self._health = HealthPage(self)
         host, port = await self._health.start(host, port)
-        log.info("health page on http://%s:%d/", host, port)
+        log.info("health page on http://%s/", address_text(host, port))
 
     async def stop(self) -> None:
         """Unready, stop accepting, drain, close with a reason."""
@@ -182,7 +183,7 @@ class Service:
 
     def _on_refused(self, address: tuple[str, int], error: P2pnetError) -> None:
         kind = error.kind if isinstance(error, TrustError) else "handshake"
-        self._refusals.note(kind, f"{error} (from {address[0]}:{address[1]})")
+        self._refusals.note(kind, f"{error} (from {address_text(*address)})")
 
     # --- the peers' listener ---
 

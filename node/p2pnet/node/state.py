@@ -2,6 +2,7 @@
 
 import os
 
+from p2pnet.model.addresses import address_text
 from p2pnet.model.control import Peers as PeersReply
 from p2pnet.model.control import PeerState
 from p2pnet.node.clock import cpu_s
@@ -45,7 +46,7 @@ def describe(
         event_cursor=ring.cursor,
         ready=ready,
         pool=pool,
-        address=f"{address[0]}:{address[1]}",
+        address=address_text(*address),
         trusted=[fingerprint[:_FINGERPRINT_CHARS] for fingerprint in identity.trusted],
         leaf=identity.fingerprint[:_FINGERPRINT_CHARS],
     )
@@ -58,5 +59,5 @@ def _peer(name: str, connection: Connection) -> PeerState:
         rtt_ms=connection.rtt_s * 1000,
         sent=connection.sent_bytes,
         received=connection.received_bytes,
-        address=f"{connection.address[0]}:{connection.address[1]}",
+        address=address_text(*connection.address[:2]),
     )

@@ -17,6 +17,7 @@ import msgspec
 import uvloop
 
 from p2pnet.model import limits
+from p2pnet.model.addresses import address_text
 from p2pnet.model.control import Refusal
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.ids import lab_uri, member_uri
@@ -64,7 +65,7 @@ class Post:
     health_port: int
     """TCP, of the pod's page."""
     pages: Mapping[str, int]
-    """Node -> port of its own page on 127.0.0.1."""
+    """Node -> port of its own page on the loopback address."""
     idle_s: float = limits.IDLE_S
 
 
@@ -195,7 +196,7 @@ async def serve(post: Post, tables_fd: int, asks_fd: int) -> None:
             socket_buffer_bytes=256 * limits.KIB,
         ),
         on_message=requests.message,
-        on_connection=lambda connection: log.info("the lab is here, from %s:%d", *connection.address[:2]),
+        on_connection=lambda connection: log.info("the lab is here, from %s", address_text(*connection.address[:2])),
         on_refused=_Refused().note,
     )  # fmt: skip
     page = pod_health.PodHealth(post.pages, requests.paused)
@@ -216,7 +217,7 @@ class _Refused:
         now = clock.mono_ns()
         if now - self._told_ns >= REFUSALS_LOGGED_S * clock.NS:
             self._told_ns = now
-            log.warning("refused %s:%d: %s", address[0], address[1], error)
+            log.warning("refused %s: %s", address_text(*address), error)
 
 
 def _reply(message: Message, reply: WardenReply) -> None:

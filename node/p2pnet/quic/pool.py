@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from p2pnet.model.addresses import address_text
 from p2pnet.quic.addresses import Address, readable, remote
 from p2pnet.quic.connection import Connection
 from p2pnet.quic.errors import CloseCode, HandshakeFailed
@@ -192,4 +193,4 @@ async def _as_coroutine(attempt: Callable[[Address], Awaitable[Connection]], add
 
 def _give_up(waiter: "asyncio.Future[Connection]", address: Address, timeout_s: float) -> None:
     if not waiter.done():
-        waiter.set_exception(HandshakeFailed("timeout", f"no answer from {address[0]}:{address[1]} in {timeout_s:g} s"))
+        waiter.set_exception(HandshakeFailed("timeout", f"no answer from {address_text(*address)} in {timeout_s:g} s"))

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from p2pnet.model.addresses import address_text
 from p2pnet.quic.addresses import Address
 from p2pnet.quic.connection import Connection
 from p2pnet.quic.endpoint import Endpoint
@@ -64,7 +65,7 @@ class Reach:
         host, port = seen or self._endpoint.address
         told = (external_ip or host, external_port or port)
         if seen is not None and told != seen:
-            log.warning("configured as %s:%d, but a peer sees %s:%d", *told, *seen)
+            log.warning("configured as %s, but a peer sees %s", address_text(*told), address_text(*seen))
         return told
 
     def _on_message(self, connection: Connection, message: Message) -> None:

@@ -14,9 +14,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from p2pnet.model.addresses import address_text
 from p2pnet.quic.addresses import Address, readable
 from p2pnet.quic.engine import Datagram
 from p2pnet.quic.errors import EndpointError
+from p2pnet.quic.hosts import bind_udp
 
 log = logging.getLogger(__name__)
 
@@ -113,15 +115,11 @@ class UdpSocket:
     def bind(address: Address) -> socket.socket:
         """A new socket on exactly this address. Raises EndpointError, never takes another port."""
         host, port = address
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
-            sock.bind((host, port))
+            return bind_udp(host, port)
         except (OSError, OverflowError) as error:
-            sock.close()
             number = error.errno if isinstance(error, OSError) else None
-            raise EndpointError(f"cannot bind {host}:{port}: {error}", number) from error
-        return sock
+            raise EndpointError(f"cannot bind {address_text(host, port)}: {error}", number) from error
 
     @property
     def address(self) -> Address:

@@ -38,17 +38,17 @@ async def run(session: Session) -> Outcome:
 
         assert isinstance(target, ClusterTarget)  # noqa: S101 - there is no third
         return await doctor_cluster.run(target)
-    probes: list[Callable[[], Check]] = [
-        _python,
-        lambda: _state_directory(target.state.root),
-        _sockets,
-        _loopback,
-        _open_files,
-        _udp_buffers,
-        _memory,
-        lambda: _subnets(target),
-    ]
-    checks = [await asyncio.to_thread(probe) for probe in probes]
+    probes: dict[str, Callable[[], Check]] = {
+        "python": _python,
+        "state directory": lambda: _state_directory(target.state.root),
+        "lab sockets": _sockets,
+        "UDP on loopback": _loopback,
+        "open files": _open_files,
+        "UDP buffers": _udp_buffers,
+        "memory": _memory,
+        "subnets": lambda: _subnets(target),
+    }
+    checks = [await asyncio.to_thread(_told, name, probe) for name, probe in probes.items()]
     failed = [check.name for check in checks if check.result == "failed"]
     if failed:
         failure = CommandError(
@@ -59,6 +59,19 @@ async def run(session: Session) -> Outcome:
         )
         return Outcome(Examination(checks=checks), exit_code=failure.exit_code, failure=failure)
     return Outcome(Examination(checks=checks), next=("p2pnet up demo --nodes 10",))
+
+
+def _told(name: str, probe: Callable[[], Check]) -> Check:
+    """What a probe finds; one that cannot even look has found that."""
+    try:
+        return probe()
+    except OSError as error:
+        found = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        todo = "make it accessible, or set P2PNET_STATE to a directory of yours"
+        return Check(name=name, result="failed", found=found, todo=todo)
+    except P2pnetError as error:
+        todo = getattr(error, "hint", "") or "set P2PNET_STATE to a directory of yours"
+        return Check(name=name, result="failed", found=str(error), todo=todo)
 
 
 def _python() -> Check:
@@ -111,20 +124,21 @@ def _sockets() -> Check:
 
 
 def _loopback() -> Check:
+    from p2pnet.quic.hosts import loopback
+
+    host = loopback()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with (
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
-        ):
-            one.bind(("127.0.0.1", 0))
+        with socket.socket(family, socket.SOCK_DGRAM) as one, socket.socket(family, socket.SOCK_DGRAM) as other:
+            one.bind((host, 0))
             one.settimeout(1.0)
             other.sendto(b"p2pnet", one.getsockname())
             one.recvfrom(16)
     except OSError as error:
         return Check(
-            name="UDP on 127.0.0.1", result="failed", found=str(error), todo="let UDP through on the loopback interface"
+            name=f"UDP on {host}", result="failed", found=str(error), todo="let UDP through on the loopback interface"
         )
-    return Check(name="UDP on 127.0.0.1", result="ok", found="a datagram came through")
+    return Check(name=f"UDP on {host}", result="ok", found="a datagram came through")
 
 
 def _open_files() -> Check:
@@ -150,7 +164,8 @@ def _memory() -> Check:
     machine = this_machine()
     if machine.memory_bytes is None:
         return Check(name="memory", result="ok", found="not told by this system")
-    found = f"{format_size(machine.memory_bytes)} free, {machine.cores} cores"
+    limits = " (limits of the control group)" if machine.confined else ""
+    found = f"{format_size(machine.memory_bytes)} free, {machine.cores:g} cores{limits}"
     if machine.memory_bytes < FREE_MEMORY_BYTES:
         return Check(name="memory", result="warning", found=found, todo="start fewer than ten nodes")
     return Check(name="memory", result="ok", found=found)

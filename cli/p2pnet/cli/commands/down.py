@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from p2pnet.cli.asking import agreed
 from p2pnet.cli.documents import Removal
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.outcome import Outcome
@@ -43,7 +43,8 @@ async def run(options: Options, session: Session) -> Outcome:
                 where="p2pnet down",
                 todo=f"say yes: {' && '.join(f'p2pnet down {name} --yes' for name in present[:SHOWN])}",
             )
-        if not await _agreed(runs, session):
+        kept = "Open runs end invalid, ended ones are kept" if any(runs.values()) else "Runs are kept"
+        if not await agreed(f"Remove {_named(runs)}? {kept}.", session):
             failure = CommandError(
                 "nothing was removed",
                 where=", ".join(present),
@@ -115,23 +116,3 @@ def _names(options: Options, target: Target) -> list[str]:
             f"which subnet? There are {', '.join(names[:8])}", where="p2pnet down", todo="name one, or use --all"
         )
     return [DEFAULT_NAME] if DEFAULT_NAME in names or not names else names
-
-
-async def _agreed(runs: Mapping[str, list[str]], session: Session) -> bool:
-    session.listener.close()
-    kept = "Open runs end invalid, ended ones are kept" if any(runs.values()) else "Runs are kept"
-    session.stderr.write(f"Remove {_named(runs)}? {kept}. [y/N] ")
-    session.stderr.flush()
-    answer = await _read_line()
-    return answer.strip().lower() in ("y", "yes")
-
-
-async def _read_line() -> str:
-    """A line of the terminal; waiting for it in the loop, for Ctrl-C ends no thread that waits."""
-    loop, typed = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(sys.stdin.fileno(), typed.set)
-    try:
-        await typed.wait()
-    finally:
-        loop.remove_reader(sys.stdin.fileno())
-    return sys.stdin.readline()

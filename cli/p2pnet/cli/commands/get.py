@@ -1,18 +1,17 @@
 """`get`: the bytes of an artifact as one node holds them, to a file or to stdout."""
 
-import os
 import sys
-import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from p2pnet.cli.documents import Fetched
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.naming import choose_artifact
 from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.output_file import OutputFile, descriptor_of
+from p2pnet.cli.render import Output
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
 from p2pnet.desk import Desk, Downloaded, ProblemError, archive
@@ -21,7 +20,10 @@ from p2pnet.model.errors import SpecError
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """As on the command line; `file` `-` is stdout, None the artifact's own name on a terminal and stdout elsewhere."""
+    """As on the command line; `file` `-` is stdout.
+
+    None: stdout, but the artifact's own name on a terminal, or where stdout is a document's.
+    """
 
     name: str
     artifact: str
@@ -33,6 +35,12 @@ async def run(options: Options, session: Session) -> Outcome:
     """The file is opened when the first bytes are here, and takes its name when the last are."""
     session.todo = f"p2pnet report {options.name} -o json lists the artifact ids of its latest run"
     target = session.target()
+    if _is_stdout(options.file) and session.output is not Output.TABLE:
+        raise CommandError(
+            f"both the bytes and {session.output} on standard output",
+            where=f"p2pnet get -O {options.file} -o {session.output}",
+            todo="give the bytes a file with -O FILE, or leave -o out",
+        )
     prefix = await choose_artifact(options.artifact, target, options.name)
     async with target.desk(options.name) as desk:
         if options.node is not None:
@@ -103,7 +111,8 @@ def _not_held(error: ProblemError, options: Options) -> Exception:
 
 
 def _destination(options: Options, first: Downloaded, session: Session) -> Path | None:
-    if options.file == "-" or (options.file is None and not session.stdout.isatty()):
+    documented = session.output is not Output.TABLE
+    if _is_stdout(options.file) or (options.file is None and not documented and not session.stdout.isatty()):
         return None
     if options.file is not None:
         return Path(options.file)
@@ -116,6 +125,10 @@ def _destination(options: Options, first: Downloaded, session: Session) -> Path 
     return path
 
 
+def _is_stdout(file: str | None) -> bool:
+    return file is not None and (file == "-" or descriptor_of(Path(file)) == 1)
+
+
 async def _to_stdout(first: Downloaded, parts: AsyncIterator[Downloaded]) -> None:
     out = sys.stdout.buffer
     out.write(first.data)
@@ -125,47 +138,7 @@ async def _to_stdout(first: Downloaded, parts: AsyncIterator[Downloaded]) -> Non
 
 
 async def _to_file(path: Path, first: Downloaded, parts: AsyncIterator[Downloaded]) -> None:
-    with LateFile(path) as file:
-        file.write(first.data)
+    async with OutputFile(path) as file:
+        await file.write(first.data)
         async for part in parts:
-            file.write(part.data)
-
-
-class LateFile:
-    """A file that has its name only once it is whole: a failure leaves nothing behind, and what stood there as it was."""
-
-    def __init__(self, path: Path) -> None:
-        if path.is_dir():
-            raise CommandError(f"{path} is a directory", where=str(path), todo="name a file")
-        self._path = path
-        try:
-            self._file = tempfile.NamedTemporaryFile(  # noqa: SIM115 closed in __exit__
-                dir=path.parent, prefix=f".{path.name[:100]}.", delete=False
-            )
-        except OSError as error:
-            raise CommandError(
-                f"cannot write {path}: {error.strerror}", where=str(path), todo="choose a place that can be written"
-            ) from None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def write(self, data: bytes) -> None:
-        """Append."""
-        self._file.write(data)
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        temporary = Path(self._file.name)
-        try:
-            self._file.close()
-            if kind is None:
-                temporary.chmod(0o666 & ~_umask())
-                temporary.replace(self._path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+            await file.write(part.data)

@@ -32,12 +32,12 @@ async def run(options: Options, session: Session) -> Outcome:
     check(options.papers)
     chosen = choose_run(options.run, target, options.name)
     outcome = await _report(options, chosen, target, session)
-    return write(options.papers, outcome, target.state, session)
+    return await write(options.papers, outcome, target.state, session)
 
 
 async def _report(options: Options, chosen: RunHead, target: Target, session: Session) -> Outcome:
     folder = target.state.run(chosen.run)
-    session.todo = f"its events may still be whole: {folder / archive.EVENTS_FILE}; or name another run"
+    session.todo = f"its events may still be whole: {archive.events_file(folder)}; or name another run"
     report = archive.read_run(target.state, chosen.run)[1]
     session.todo = ""
     if report is not None and chosen.state in ("finished", "cancelled"):

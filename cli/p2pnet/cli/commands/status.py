@@ -1,6 +1,7 @@
 """`status`: how a subnet is now, once or as it changes; without a name, of the only one or a list."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from p2pnet.cli.targets import Target
 from p2pnet.model.report import Status
 
 WATCH_S = 1.0
+PASSING = re.compile(rb'"last_heard":(?:"[^"]*"|null)|silent for \d+ s')
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,12 @@ async def _watch(look: Callable[[], Awaitable[Status | SubnetList]], session: Se
 
 
 def _changed(shown: Status | SubnetList, now: Status | SubnetList) -> bool:
-    return msgspec.json.encode(shown) != msgspec.json.encode(now)
+    return _still(shown) != _still(now)
+
+
+def _still(document: Status | SubnetList) -> bytes:
+    """The document without what only says how time goes by."""
+    return PASSING.sub(b"", msgspec.json.encode(document))
 
 
 async def _listing(target: Target) -> SubnetList:

@@ -201,4 +201,4 @@ def _late(status: Status, subnet: Subnet, within_s: float) -> Outcome:
 def _say(session: Session, name: str, did: str, seconds: float | None) -> None:
     if not session.quiet:
         session.listener.close()
-        session.stderr.write(f"{name} {did}" + ("\n" if seconds is None else f" ({seconds:.1f} s)\n"))
+        session.say(f"{name} {did}" + ("\n" if seconds is None else f" ({seconds:.1f} s)\n"))

@@ -6,8 +6,10 @@ from rich.text import Text
 from p2pnet.cli.documents import Examination, Fetched, Installation, LogLines, Removal, RunTicket, Withdrawal
 from p2pnet.cli.drawing import text
 from p2pnet.cli.failure import clean
+from p2pnet.model.log_lines import ABOUT_NODES, parts_of
 from p2pnet.model.units import format_size
 
+LEVEL_STYLE = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 CHECK_STYLE = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
 
@@ -44,16 +46,27 @@ def draw_installation(installation: Installation) -> RenderableType:
 
 
 def draw_logs(logs: LogLines) -> RenderableType:
-    """`time node line`, the node padded to the longest name."""
+    """`time level node words`, the node padded to the longest name; the line's own stamp and level are not repeated."""
     width = max((len(line.node) for line in logs.lines), default=0)
     return Group(
         *(
             Text.assemble(
-                (f"{line.time} " if line.time else "", "dim"), (line.node.ljust(width), "cyan"), f" {clean(line.line)}"
+                (f"{line.time} " if line.time else "", "dim"),
+                (line.level.ljust(8), LEVEL_STYLE.get(line.level, "")),
+                (line.node.ljust(width), "cyan"),
+                f" {clean(_words_of(line.line))}",
             )
             for line in logs.lines
         )
     )
+
+
+def _words_of(line: str) -> str:
+    parts = parts_of(line)
+    if parts is None:
+        return line
+    _, logger, message = parts
+    return message.partition(": ")[2] if logger == ABOUT_NODES else f"{logger}: {message}"
 
 
 def draw_examination(examination: Examination) -> RenderableType:

@@ -89,7 +89,7 @@ def find(
         raise CommandError(
             "contexts and namespaces belong to clusters", where=f"--on {on} {option}", todo="leave one of the two out"
         )
-    if on is None and (clusters or _is_plugin() or verb in OPERATING):
+    if on is None and (clusters or is_plugin() or verb in OPERATING):
         on = On.CLUSTER
     match on:
         case On.SIM:
@@ -164,6 +164,6 @@ def _cluster(context: str | None, namespace: str | None) -> "ClusterTarget":
     return ClusterTarget(State.default(), Kube.open(context, namespace), namespace_given=namespace is not None)
 
 
-def _is_plugin() -> bool:
+def is_plugin() -> bool:
     """Whether this is `kubectl p2pnet`."""
     return Path(sys.argv[0]).name.startswith("kubectl-")

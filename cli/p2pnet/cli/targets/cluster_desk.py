@@ -170,7 +170,7 @@ class ClusterDesk(Desk):
 
     async def logs(
         self, *, node: str | None = None, artifact: str | None = None, grep: str | None = None, follow: bool = False,
-        tail: int | None = None,
+        tail: int | None = None, since: float | None = None,
     ) -> AsyncGenerator[LogLine, None]:  # fmt: skip
         """The pods' lines, the lab's among them, by time; for an artifact also its events, where the lab answers."""
         del tail
@@ -182,7 +182,7 @@ class ClusterDesk(Desk):
                 artifact = (await self.artifact_events(artifact))[0]
         await asyncio.to_thread(self._look)
         pods = await asyncio.to_thread(self._pods)
-        reader = cluster_logs.PodLogs(self._kube, cluster_logs.Query(node, artifact, grep))
+        reader = cluster_logs.PodLogs(self._kube, cluster_logs.Query(node, artifact, grep, since))
         async with reader:
             past = await reader.read(pods)
             for line in sorted([*past, *events], key=lambda line: line.t):

@@ -10,9 +10,11 @@ from typing import Self, TypeAlias
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.targets.cluster_view import ROLE_LABEL, Object, name_of
 from p2pnet.desk.kube import Kube, KubeError
+from p2pnet.desk.logs import EVENT_BEGINS, LAB, about
 from p2pnet.desk.proxy import KubeWire
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.jobs import LogLine
+from p2pnet.model.log_lines import parts_of
 
 LOG_BYTES_MAX = 16 << 20  # of one pod; a kubelet keeps 10 MiB of a container by default
 LINE_CHARS_MAX = 16_384
@@ -32,11 +34,17 @@ class Query:
     node: str | None = None
     artifact: str | None = None
     grep: str | None = None
+    since: float | None = None
+    """Unix seconds."""
 
-    def wants(self, line: str) -> bool:
+    def wants(self, line: LogLine) -> bool:
         """Whether the line is wanted."""
         part = self.artifact[:ARTIFACT_CHARS] if self.artifact else ""
-        return part in line and (not self.grep or re.search(self.grep, line) is not None)
+        if part not in line.line or line.t < (self.since or 0.0):
+            return False
+        if self.node is not None and self.node not in line.node.split():
+            return False
+        return not self.grep or re.search(self.grep, line.line) is not None
 
 
 class PodLogs:
@@ -48,6 +56,8 @@ class PodLogs:
         self._wire = KubeWire(kube)
         self._last: dict[str, float] = {}
         """Per pod, the time of the last line seen."""
+        self._level: dict[str, tuple[str, str]] = {}
+        """Per pod, level and node of the last line that says so itself: a traceback's lines belong to it."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -58,7 +68,7 @@ class PodLogs:
     async def read(self, pods: list[Object]) -> list[LogLine]:
         """What the pods have written so far. Raises SpecError for a node that has none."""
         chosen = self._chosen(pods)
-        if self._query.node is not None and not chosen:
+        if self._query.node is not None and all(self._query.node not in _nodes(pod) for pod in chosen):
             there = ", ".join(sorted(label for pod in pods for label in _nodes(pod)))
             raise SpecError(f"there is no pod of node {self._query.node!r}; there are those of {there or 'none'}")
         gate = asyncio.Semaphore(READS_MAX)
@@ -125,11 +135,17 @@ class PodLogs:
                     if t <= seen:
                         continue
                     self._last[pod_name] = max(t, self._last.get(pod_name, 0.0))
-                    if self._query.wants(text):
-                        yield LogLine(t, label, text[:LINE_CHARS_MAX])
+                    if parts_of(text) is not None or text.startswith(EVENT_BEGINS) or pod_name not in self._level:
+                        self._level[pod_name] = about(text, label)
+                    level, node = self._level[pod_name]
+                    line = LogLine(t, node, text[:LINE_CHARS_MAX], level)
+                    if self._query.wants(line):
+                        yield line
 
     def _chosen(self, pods: list[Object]) -> list[Object]:
-        return [pod for pod in pods if self._query.node is None or self._query.node in _nodes(pod)]
+        """Those of the node, and the lab's, which tells what happened to nodes."""
+        node = self._query.node
+        return [pod for pod in pods if node is None or node in _nodes(pod) or _nodes(pod) == [LAB]]
 
 
 async def _looked(look: Callable[[], list[Object]]) -> list[Object]:
@@ -142,7 +158,7 @@ async def _looked(look: Callable[[], list[Object]]) -> list[Object]:
 def _nodes(pod: Object) -> list[str]:
     """The nodes of a pod; `lab` for the lab's."""
     if (pod["metadata"].get("labels") or {}).get(ROLE_LABEL) == "lab":
-        return ["lab"]
+        return [LAB]
     for container in pod["spec"].get("containers") or []:
         for variable in container.get("env") or []:
             if variable.get("name") == "P2PNET_MEMBERS":

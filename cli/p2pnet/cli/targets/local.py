@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -16,10 +17,11 @@ from p2pnet.cli.progress import Listener
 from p2pnet.cli.targets import Sight
 from p2pnet.cli.targets.spawning import check_room, spawn
 from p2pnet.cli.targets.stopping import gone, stop
-from p2pnet.desk import Desk, State, SubnetPaths, archive, processes
+from p2pnet.desk import Desk, State, SubnetPaths, archive, logs, processes
 from p2pnet.desk.files import write_atomic
 from p2pnet.desk.heads import RunHead
 from p2pnet.desk.state import LabRecord
+from p2pnet.model.cgroup import Cgroups, OomCounter
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.jobs import RunFile
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 LOCK_WAIT_S = 30.0
 LAB_KNOWN_S = 30.0  # from a lab's first step to its record, on a loaded machine
 DEATH_WAIT_S = 2.0
+SOCKET_WAIT_S = 3.0  # a lab looks for its socket every second
 POLL_S = 0.05
 LOG_TAIL_LINES = 3
 
@@ -41,6 +44,7 @@ class LocalTarget:
     def __init__(self, state: State) -> None:
         self.state = state
         self._labs: dict[str, subprocess.Popen[bytes]] = {}
+        self._kills = OomCounter()
 
     def names(self) -> list[str]:
         """Subnets with a directory."""
@@ -54,11 +58,11 @@ class LocalTarget:
     def look(self, name: str) -> Sight:
         """By files and process ids alone."""
         paths = self.state.subnet(name)
-        if not paths.root.exists() or (not paths.begun and _is_free(paths)):
+        if not paths.root.exists() or (not paths.begun and not paths.is_locked()):
             return "absent"
         if paths.live_lab() is not None:
             return "up"
-        if not _is_free(paths) or (paths.lab_exists() and paths.live_lab() is None):
+        if paths.is_locked() or (paths.lab_exists() and paths.live_lab() is None):
             return "starting"
         if paths.live_lab() is not None:  # it came up while we looked
             return "up"
@@ -85,7 +89,7 @@ class LocalTarget:
     @contextlib.asynccontextmanager
     async def desk(self, name: str) -> AsyncIterator[Desk]:
         """Over the lab's unix socket."""
-        record = self._record(name)
+        record = await self._reachable(name, self._record(name))
         try:
             async with Desk.unix(record.socket) as desk:
                 yield desk
@@ -94,6 +98,14 @@ class LocalTarget:
             if await gone(record, DEATH_WAIT_S):
                 raise self._dead(name) from error
             raise self._silent(name, record, error) from error
+
+    async def _reachable(self, name: str, record: LabRecord) -> LabRecord:
+        """The record once its socket is there: a lab whose socket was removed makes it again, perhaps elsewhere."""
+        deadline = time.monotonic() + SOCKET_WAIT_S
+        while record.alive and not _has_socket(record) and time.monotonic() < deadline:
+            await asyncio.sleep(POLL_S)
+            record = self.state.subnet(name).live_lab() or record
+        return record
 
     def _record(self, name: str) -> LabRecord:
         match self.look(name):
@@ -129,14 +141,21 @@ class LocalTarget:
     def _dead(self, name: str) -> CommandError:
         closed = archive.invalidate_open_runs(self.state, name, f"the lab of {name} died while the run was open")
         runs = f"; open runs are now invalid: {', '.join(closed)}" if closed else ""
+        record, kills = self.state.subnet(name).read_record(), Cgroups().oom_kills() or 0
+        killed = 0 if record is None or record.oom_kills is None else kills - record.oom_kills
+        memory = f"; since it began the kernel killed {killed} for want of memory" if killed > 0 else ""
+        problem = self.state.subnet(name).read_problem()
+        why = f": {problem.error}" if problem is not None else ""
         return CommandError(
-            f"the lab of {name} is dead, and its nodes with it{runs}",
+            f"the lab of {name} is dead, and its nodes with it{why}{memory}{runs}",
             where=str(self.state.subnet(name).lab_log),
             todo=f"p2pnet up {name}",
             exit_code=ExitCode.NOT_FOUND,
         )
 
     def _silent(self, name: str, record: LabRecord, error: TargetError) -> CommandError:
+        if record.foreign:
+            return self._elsewhere(name, record)
         stopped = processes.is_stopped(record.pid)
         return CommandError(
             f"the lab of {name} runs (process {record.pid}) but does not answer"
@@ -146,12 +165,20 @@ class LocalTarget:
             exit_code=ExitCode.NOT_FOUND,
         )
 
+    def _elsewhere(self, name: str, record: LabRecord) -> CommandError:
+        return CommandError(
+            f"the lab of {name} runs in another PID namespace, a container perhaps, and its socket is not to be reached here",
+            where=record.socket,
+            todo="ask for it where it was started, or share that directory with it",
+            exit_code=ExitCode.NOT_FOUND,
+        )
+
     def last_words(self, name: str) -> CommandError | None:
         """problem.json, or the log of a lab that this command started itself."""
         paths = self.state.subnet(name)
         problem, process = paths.read_problem(), self._labs.get(name)
         if problem is None:
-            return None if process is None or process.poll() is None else _stillborn(process, paths)
+            return None if process is None or process.poll() is None else _stillborn(process, paths, self._kills)
         todo = problem.hint or f"read that log, then p2pnet up {name}"
         return CommandError(problem.error, where=str(paths.lab_log), todo=todo, exit_code=problem.exit_code)
 
@@ -197,6 +224,7 @@ class LocalTarget:
         check_room(self.state.root)
         document = msgspec.json.format(msgspec.json.encode(to_document(subnet)))
         if paths.root.exists() and not _holds(paths.document, document):
+            logs.keep(paths)
             shutil.rmtree(paths.root)  # another document: nothing of the old one may leak into it
         paths.make()
         for stale in (paths.record, paths.problem, paths.epitaph):
@@ -212,7 +240,7 @@ class LocalTarget:
             if _answers(process, paths):
                 return
             if process.poll() is not None:
-                raise self.last_words(paths.name) or _stillborn(process, paths)
+                raise self.last_words(paths.name) or _stillborn(process, paths, self._kills)
             if time.monotonic() >= deadline:
                 raise CommandError(
                     f"the lab of {paths.name} does not answer after {timeout_s:.0f} s",
@@ -231,6 +259,8 @@ class LocalTarget:
         if record is not None:
             listener.waiting(f"the nodes of {paths.name} to stop")
             await stop(record)
+            if record.foreign and record.alive:
+                raise self._elsewhere(paths.name, record)
         elif paths.lab_exists():
             raise CommandError(
                 f"a lab of {paths.name} lives but is not known after {LAB_KNOWN_S:.0f} s",
@@ -252,16 +282,13 @@ def _remove_files(paths: SubnetPaths, record: LabRecord | None) -> bool:
         Path(record.socket).unlink(missing_ok=True)
     if not paths.root.exists():
         return False
+    logs.keep(paths)
     shutil.rmtree(paths.root)
     return True
 
 
-def _is_free(paths: SubnetPaths) -> bool:
-    try:
-        with paths.lock(wait_s=0.0):
-            return True
-    except TargetError:
-        return False
+def _has_socket(record: LabRecord) -> bool:
+    return Path(record.socket).exists()
 
 
 def _damaged(paths: SubnetPaths, why: str) -> CommandError:
@@ -284,8 +311,19 @@ def _answers(process: "subprocess.Popen[bytes]", paths: SubnetPaths) -> bool:
     return record is not None and record.pid == process.pid and Path(record.socket).exists()
 
 
-def _stillborn(process: "subprocess.Popen[bytes]", paths: SubnetPaths) -> CommandError:
-    """The lab ended before it answered and left no words but its log."""
+def _stillborn(process: "subprocess.Popen[bytes]", paths: SubnetPaths, kills: OomCounter) -> CommandError:
+    """The lab ended before it answered and left no words but its log; who was killed leaves none at all."""
+    if process.returncode < 0:
+        name = signal.Signals(-process.returncode).name
+        memory = process.returncode == -signal.SIGKILL and kills.grew()
+        return CommandError(
+            f"the lab of {paths.name} was killed ({name}) before it answered"
+            + (": the kernel ended it for want of memory" if memory else ""),
+            where=str(paths.lab_log),
+            todo=f"{'fewer nodes, or more memory (p2pnet doctor shows it)' if memory else 'find out by whom'};"
+            f" then p2pnet up {paths.name}",
+            exit_code=ExitCode.NOT_READY,
+        )
     try:
         tail = paths.lab_log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:]
     except OSError:

@@ -18,9 +18,12 @@ POLL_S = 0.05
 async def stop(record: LabRecord) -> None:
     """Ask it, then tell it, then force it; returns when it is gone or nothing more can be done."""
     _signal(record, signal.SIGCONT)  # a stopped process hears nothing else
-    with contextlib.suppress(TargetError, ProblemError, TimeoutError):
+    try:
         async with Desk.unix(record.socket) as desk:
             await asyncio.wait_for(desk.stop(), STOP_WAIT_S)
+    except (TargetError, ProblemError, TimeoutError):
+        if record.foreign:
+            return  # no signal of ours reaches it
     for stop_signal, patience in ((None, STOP_WAIT_S), (signal.SIGTERM, TERM_WAIT_S), (signal.SIGKILL, TERM_WAIT_S)):
         if stop_signal is not None:
             _signal(record, stop_signal)
@@ -29,7 +32,7 @@ async def stop(record: LabRecord) -> None:
 
 
 def _signal(record: LabRecord, number: signal.Signals) -> None:
-    if record.alive:  # pid and start time: never a stranger's process
+    if record.alive and not record.foreign:  # pid and start time: never a stranger's process
         with contextlib.suppress(ProcessLookupError):
             os.kill(record.pid, number)
 

@@ -1,0 +1,46 @@
+"""How every process of a subnet writes its log: `2026-11-29T00:01:02.345Z WARNING logger: message`, in UTC."""
+
+import logging
+import re
+from datetime import UTC, datetime
+
+STAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:\d\d)?")
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+ABOUT_NODES = "p2pnet.lab.nodes"
+"""The logger of a lab's words about one node: the message begins with its name and a colon."""
+_LEVEL = re.compile(rf" ({'|'.join(LEVELS)}) ([\w.]+): ")
+
+
+class UtcFormatter(logging.Formatter):
+    """RFC 3339 with milliseconds: the order of lines is that of time in the hour that clocks are set back, too."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - of logging
+        """The record's time."""
+        del datefmt
+        return stamp(record.created)
+
+
+def stamp(seconds: float) -> str:
+    """Unix seconds in RFC 3339, UTC, with milliseconds."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def stamp_of(line: str) -> float | None:
+    """Unix seconds of the time a line begins with; None when it begins otherwise. Without an offset it is local time."""
+    match = STAMP.match(line)
+    if match is None:
+        return None
+    try:
+        return datetime.fromisoformat(match.group().replace(",", ".")).timestamp()
+    except ValueError:
+        return None
+
+
+def parts_of(line: str) -> tuple[str, str, str] | None:
+    """Level, logger and message of a line written as here; None for any other."""
+    match = STAMP.match(line)
+    level = _LEVEL.match(line, match.end()) if match else None
+    return (level.group(1), level.group(2), line[level.end() :]) if level else None

@@ -1,0 +1,63 @@
+"""Lines of logs: written in UTC, read in any zone, in order across the hour that clocks are set back."""
+
+import logging
+import time
+
+import pytest
+
+from p2pnet.model.log_lines import UtcFormatter, parts_of, stamp, stamp_of
+
+BEFORE_THE_CHANGE = 1_792_890_000.5  # 2026-10-25 00:20:00.5 UTC, 02:20 in summer's Berlin
+AFTER_IT = BEFORE_THE_CHANGE + 3600  # 02:20 again, in winter's
+
+
+def written(at: float, level: int = logging.WARNING, message: str = "hello") -> str:
+    record = logging.LogRecord("p2pnet.node", level, "", 0, message, (), None)
+    record.created = at
+    return UtcFormatter().format(record)
+
+
+def test_a_line_says_utc_level_and_logger_and_is_read_back():
+    line = written(1_795_911_633.25)
+    assert line == "2026-11-29T00:20:33.250Z WARNING p2pnet.node: hello"
+    assert stamp_of(line) == 1_795_911_633.25
+    assert parts_of(line) == ("WARNING", "p2pnet.node", "hello")
+    assert stamp(1_795_911_633.25) == "2026-11-29T00:20:33.250Z"
+
+
+def test_the_hour_that_comes_twice_keeps_its_order_in_the_text_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        lines = [written(BEFORE_THE_CHANGE), written(AFTER_IT)]
+        assert lines == sorted(lines)
+        assert [stamp_of(line) for line in lines] == [BEFORE_THE_CHANGE, AFTER_IT]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("2026-11-29T01:20:33.250+01:00 x", "2026-11-29T00:20:33.250Z x"),
+        ("2026-11-29 00:20:33,250 x", "2026-11-29 00:20:33.250 x"),
+        ("2026-11-29T00:20:33Z x", "2026-11-29T00:20:33.000Z x"),
+    ],
+)
+def test_other_spellings_of_a_time_are_understood(text, same):
+    assert stamp_of(text) == stamp_of(same) is not None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Traceback (most recent call last):", "2026-13-40T00:00:00Z INFO x: y", "  at 2026"]
+)
+def test_what_carries_no_time_has_none(text):
+    assert stamp_of(text) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "hello", "2026-11-29T00:20:33.250Z hello: x", "2026-11-29T00:20:33.250Z NOTE a: x"]
+)
+def test_a_line_that_a_client_printed_has_no_level(text):
+    assert parts_of(text) is None
