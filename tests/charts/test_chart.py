@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from tests.charts.conftest import CHART, ROOT, Render
+from tests.commands import parse
 
 from p2pnet.operator import metrics as operator_metrics
 from p2pnet.operator.rbac import CERT_MANAGER_RIGHTS, LEASE_RIGHTS, RIGHTS
@@ -136,6 +138,60 @@ def test_every_variable_the_chart_sets_is_one_the_operator_reads(render: Render)
     assert settings.leader_election
     assert settings.node_image == Settings.read({}).node_image, "with and without the chart the same"
     assert not Settings.read(operator_environment(render())).leader_election
+
+
+def test_releases_in_namespaces_of_their_own_share_no_name_of_the_cluster(render: Render) -> None:
+    def wide(namespace: str) -> set[tuple[str, str]]:
+        objects = render("scope=namespace", "crds.install=false", namespace=namespace)
+        return {(one["kind"], one["metadata"]["name"]) for one in objects if "namespace" not in one["metadata"]}
+
+    assert {kind for kind, _ in wide("blue")} == {"ClusterRole"}
+    assert not wide("blue") & wide("green")
+
+
+def test_security_contexts_are_changed_key_by_key_and_null_leaves_one_to_the_cluster(
+    render: Render, helm: str, tmp_path: Path
+) -> None:
+    [deployment] = of(
+        render("podSecurityContext.fsGroup=7", "containerSecurityContext.readOnlyRootFilesystem=false"), "Deployment"
+    )
+    pod = deployment["spec"]["template"]["spec"]
+    assert pod["securityContext"]["fsGroup"] == 7
+    assert pod["securityContext"]["runAsUser"] == 65532
+    assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is False
+    assert pod["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    values = tmp_path / "openshift.yaml"
+    values.write_text("podSecurityContext: {runAsUser: null, runAsGroup: null}\n")
+    command = [helm, "template", "p2pnet", str(CHART), "--values", str(values)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for spec in pod_specs([one for one in yaml.safe_load_all(text) if one]):
+        assert spec["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+def test_labels_of_the_values_do_not_take_the_place_of_those_the_operator_is_found_by(render: Render) -> None:
+    [deployment] = of(render("podLabels.app\\.kubernetes\\.io/name=other", "podLabels.team=p2p"), "Deployment")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert labels["team"] == "p2p"
+    assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items()
+
+
+@pytest.mark.parametrize("sets", [(), ("scope=namespace", "watchNamespaces={blue,green}")])
+def test_every_command_in_the_notes_is_one_that_exists_and_names_a_namespace(helm: str, sets: tuple[str, ...]) -> None:
+    command = [helm, "install", "p2pnet", str(CHART), "--namespace", "here", "--dry-run=client"]
+    words = [*command, *(word for one in sets for word in ("--set", one))]
+    text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    notes = text.partition("NOTES:")[2]
+    shown = [
+        shlex.split(line)
+        for line in notes.splitlines()
+        if line.startswith("  ") and ("kubectl" in line or "p2pnet " in line)
+    ]
+    assert {"kubectl", "p2pnet"} == {words[0] for words in shown}
+    for words in shown:
+        if words[0] == "p2pnet":
+            parse(words[1:])
+        if words[1] != "delete":
+            assert words[words.index("-n") + 1] == ("blue" if sets else "default")
 
 
 def test_a_digest_wins_over_a_tag(render: Render) -> None:

@@ -1,6 +1,7 @@
 """The CRD says what the model says, within what an API server takes."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,8 +12,9 @@ import pytest
 import yaml
 from tests.operator.kit import World
 
-from p2pnet.model.subnet import load_subnet, to_document
-from p2pnet.operator.crd import IMMUTABLE, RULES, STATUS, crd, root_schema
+from p2pnet.model.subnet import load_subnet, subnet_json_schema, to_document
+from p2pnet.operator.crd import IMMUTABLE, STATUS, crd, root_schema
+from p2pnet.operator.crd_rules import RULES
 
 SCHEMA = root_schema()
 SPEC = SCHEMA["properties"]["spec"]
@@ -29,7 +31,10 @@ FULL = {
     "faults": [{"name": "cut", "from": "node-0", "to": "*", "block": True}],
     "ready": {"connected": "100%", "within": "120s"}, "nodesPerPod": 2,
     "pod": {"imagePullPolicy": "Never", "imagePullSecrets": [{"name": "x"}], "nodeSelector": {"a": "b"},
-            "tolerations": [{"key": "a", "operator": "Exists"}], "code": {"configMap": "x"}},
+            "tolerations": [{"key": "a", "operator": "Exists"}], "code": {"configMap": "x"}, "labels": {"team": "p2p"},
+            "annotations": {"sidecar.istio.io/inject": "false"}, "priorityClassName": "low", "serviceAccountName": "nodes",
+            "runtimeClassName": "gvisor", "securityContext": {"runAsNonRoot": True, "fsGroup": 7},
+            "containerSecurityContext": {"capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]}}},
     "lab": {"storage": "1Gi"}, "seed": 42, "ttl": "1d",
 }  # fmt: skip
 
@@ -61,6 +66,40 @@ def test_every_list_and_every_text_of_the_spec_is_bounded() -> None:
             assert part["maxLength"] <= 4096, path
         elif part.get("type") == "object" and "additionalProperties" in part:
             assert part["maxProperties"] <= 64, path
+
+
+def fields(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    for key, value in schema.get("properties", {}).items():
+        yield f"{path}.{key}", value
+        yield from fields(value, f"{path}.{key}")
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), dict):
+            yield from fields(schema[key], f"{path}[]")
+
+
+def test_every_field_is_described_for_kubectl_explain() -> None:
+    assert [
+        path
+        for path, part in fields(SCHEMA)
+        if not part.get("description") and path != ".metadata" and path != ".metadata.name"
+    ] == []
+
+
+def test_every_field_of_the_spec_says_its_default_and_gives_an_example() -> None:
+    for path, part in fields(SPEC):
+        words = part["description"]
+        assert "Default" in words or words.endswith("Required."), path
+        assert "e.g. " in words or "enum" in part, path
+        quantity = part.get("pattern", "").startswith("^[0-9]+(")
+        assert not quantity or re.search(r"unit|Share", words), path
+
+
+def test_the_json_schema_has_the_same_descriptions() -> None:
+    defs = subnet_json_schema()["$defs"]
+    for name, part in defs["Spec"]["properties"].items():
+        assert SPEC["properties"][name]["description"] == part["description"]
+    for name, part in defs["Pod"]["properties"].items():
+        assert SPEC["properties"]["pod"]["properties"][name]["description"] == part["description"]
 
 
 def test_a_document_with_everything_in_it_fits_and_so_does_the_model() -> None:
@@ -109,12 +148,13 @@ def test_every_rule_says_what_is_wrong_and_names_only_fields_that_are() -> None:
 
     names = {key for _, part in parts(SPEC) for key in part.get("properties", {})}
     for rules in RULES.values():
-        for rule, message in rules:
+        for rule, message, words, _ in rules:
             assert message
             assert rule.count("(") == rule.count(")")
+            assert words.count("(") == words.count(")")
             for chain in re.findall(r"self((?:\.[a-zA-Z]+)+)", rule):
                 for word in chain.strip(".").split("."):
-                    assert word in names or word in ("all", "map"), word
+                    assert word in names or word in ("all", "map", "find", "matches"), word
 
 
 def test_a_clients_settings_are_kept_whatever_is_in_them() -> None:

@@ -1,6 +1,7 @@
 """What a document means in objects: names, places, rights and hashes, as a function."""
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from tests.operator.kit import IMAGE, NAMESPACE, NOW, site
 
 from p2pnet.model.config import ClientSpec, NodeConfig
+from p2pnet.model.errors import SpecError
 from p2pnet.model.registry import Membership, Registry, Removed
 from p2pnet.model.subnet import load_subnet
 from p2pnet.operator.api import BUDGET, POD, Object, meta, name_of
@@ -92,6 +94,52 @@ def test_a_group_has_its_own_image_env_and_pod() -> None:
     assert "nodeSelector" not in wanted_pods(where)["demo-node-0"]["spec"]
 
 
+EXTRAS: dict[str, Any] = {
+    "labels": {"team": "p2p"}, "annotations": {"sidecar.istio.io/inject": "false"}, "priorityClassName": "low",
+    "serviceAccountName": "nodes", "runtimeClassName": "gvisor", "securityContext": {"runAsNonRoot": True},
+    "containerSecurityContext": {},
+}  # fmt: skip
+
+
+def test_metadata_classes_and_security_contexts_of_the_document_reach_nodes_and_lab() -> None:
+    where = site(nodes=1, pod=EXTRAS)
+    for pod in (wanted_pods(where)["demo-node-0"], pods.lab_pod(where)):
+        assert meta(pod)["labels"]["team"] == "p2p"
+        assert meta(pod)["labels"]["p2pnet.io/subnet"] == "demo"
+        assert meta(pod)["annotations"]["sidecar.istio.io/inject"] == "false"
+        assert pod["spec"]["securityContext"] == {"runAsNonRoot": True}, (
+            "in the place of ours, so that the cluster chooses users"
+        )
+        assert container(pod)["securityContext"] == {}
+        for key in ("priorityClassName", "serviceAccountName", "runtimeClassName"):
+            assert pod["spec"][key] == EXTRAS[key]
+        assert pod["spec"]["automountServiceAccountToken"] is False
+
+
+def test_a_groups_pod_stands_in_the_place_of_the_subnets() -> None:
+    where = site(nodes=1, pod=EXTRAS, groups=[{"name": "next", "nodes": 1, "pod": {"labels": {"team": "other"}}}])
+    pod = wanted_pods(where)["demo-next-0"]
+    assert meta(pod)["labels"]["team"] == "other"
+    assert "priorityClassName" not in pod["spec"]
+    assert pod["spec"]["securityContext"]["runAsUser"] == 65532
+
+
+@pytest.mark.parametrize(
+    ("pod", "path"),
+    [({"labels": {"p2pnet.io/subnet": "other"}}, "spec.pod.labels"),
+     ({"labels": {"app.kubernetes.io/name": "x"}}, "spec.pod.labels"),
+     ({"annotations": {"p2pnet.io/spec-hash": "x"}}, "spec.pod.annotations"), ({"labels": {"a b": "x"}}, "spec.pod.labels"),
+     ({"labels": {"a": "x y"}}, "spec.pod.labels"), ({"labels": {"a": "x" * 64}}, "spec.pod.labels"),
+     ({"labels": {f"k{i}": "x" for i in range(33)}}, "spec.pod.labels"),
+     ({"securityContext": {"runAsUser": -1}}, "spec.pod.securityContext.runAsUser"),
+     ({"containerSecurityContext": {"hostNetwork": True}}, "spec.pod.containerSecurityContext.hostNetwork"),
+     ({"serviceAccountName": "Not Good"}, "spec.pod.serviceAccountName")],
+)  # fmt: skip
+def test_what_is_not_the_users_to_set_or_cannot_be_is_refused_by_its_path(pod: dict[str, Any], path: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(path)):
+        site(nodes=1, pod=pod)
+
+
 def test_under_discovery_by_seeds_nodes_are_told_of_the_service_and_of_no_addresses() -> None:
     where = site(nodes=3, nodesPerPod=2, discovery={"mode": "seeds"})
     told = json.loads(configmaps.config_map(where)["data"]["node.json"])
@@ -155,7 +203,10 @@ def test_a_sparse_subnets_edges_stand_in_the_registry_and_connect_everybody() ->
      ({"nodes": 5}, False), ({"image": "x"}, True), ({"broadcast": {"keep": "1m"}}, True),
      ({"clients": [{"name": "other"}]}, True), ({"clients": [{"name": "blob", "settings": {"a": [None]}}]}, True),
      ({"pod": {"code": {"configMap": "chat-2"}}}, True),
-     ({"topology": {"kind": "ring"}}, True), ({"pod": {"nodeSelector": {"a": "b"}}}, True), ({"lab": {"storage": "1Gi"}}, False)],
+     ({"topology": {"kind": "ring"}}, True), ({"pod": {"nodeSelector": {"a": "b"}}}, True),
+     ({"pod": {"labels": {"a": "b"}}}, True), ({"pod": {"annotations": {"a": "b"}}}, True),
+     ({"pod": {"securityContext": {}}}, True), ({"pod": {"priorityClassName": "low"}}, True),
+     ({"lab": {"storage": "1Gi"}}, False)],
 )  # fmt: skip
 def test_an_edit_rolls_pods_or_leaves_them_as_the_design_says(edit: dict[str, Any], rolls: bool) -> None:
     from p2pnet.operator.site import Site

@@ -51,15 +51,42 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end }}
 
-{{- define "p2pnet.restricted" -}}
-allowPrivilegeEscalation: false
-capabilities: {drop: [ALL]}
-readOnlyRootFilesystem: true
+{{- /* Whose definition of Subnets is in the cluster: empty when there is none, or it is this release's. */}}
+{{- define "p2pnet.foreignDefinition" -}}
+{{- if .Values.crds.install -}}
+{{- with lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" "subnets.p2pnet.io" -}}
+{{- $annotations := default dict .metadata.annotations -}}
+{{- $name := get $annotations "meta.helm.sh/release-name" -}}
+{{- $namespace := get $annotations "meta.helm.sh/release-namespace" -}}
+{{- if not (and (eq $name $.Release.Name) (eq $namespace $.Release.Namespace)) -}}
+{{- if $name }}release {{ $name }} in namespace {{ $namespace }}{{ else }}no release of helm{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end }}
 
+{{- /* The namespace of the examples: one that is served. */}}
+{{- define "p2pnet.exampleNamespace" -}}
+{{- if eq .Values.scope "namespace" }}{{ splitList "," (include "p2pnet.namespaces" .) | first }}{{ else }}default{{ end -}}
+{{- end }}
+
+{{- /* Of a container; what is written in the values wins, key by key. */}}
+{{- define "p2pnet.restricted" -}}
+{{- $ours := dict "allowPrivilegeEscalation" false "capabilities" (dict "drop" (list "ALL")) "readOnlyRootFilesystem" true -}}
+{{- include "p2pnet.overridden" (list $ours .Values.containerSecurityContext) -}}
+{{- end }}
+
+{{- /* Of a pod. */}}
 {{- define "p2pnet.nonroot" -}}
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-seccompProfile: {type: RuntimeDefault}
+{{- $ours := dict "runAsNonRoot" true "runAsUser" 65532 "runAsGroup" 65532 "seccompProfile" (dict "type" "RuntimeDefault") -}}
+{{- include "p2pnet.overridden" (list $ours .Values.podSecurityContext) -}}
+{{- end }}
+
+{{- /* (list ours theirs): theirs over ours; a null takes ours away, so that the cluster (OpenShift) chooses. */}}
+{{- define "p2pnet.overridden" -}}
+{{- $merged := deepCopy (first .) -}}
+{{- range $key, $value := last . -}}
+{{- if kindIs "invalid" $value }}{{ $_ := unset $merged $key }}{{ else }}{{ $_ := set $merged $key $value }}{{ end -}}
+{{- end -}}
+{{- toYaml $merged -}}
 {{- end }}

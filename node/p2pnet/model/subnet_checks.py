@@ -87,7 +87,7 @@ def _groups(subnet: Subnet, nodes_max: int) -> Iterator[Mistake]:
             if key in group.labels:
                 yield f"spec.groups[{index}].labels.{key}", "is set by p2pnet; choose another label"
     if not 1 <= subnet.node_count <= nodes_max:
-        yield "spec.nodes", f"{subnet.node_count} nodes in all groups; a subnet has 1 to {nodes_max}"
+        yield "spec.nodes", f"a subnet has 1 to {nodes_max} nodes in all groups; here are {subnet.node_count}"
 
 
 def _topology(subnet: Subnet, full_max: int) -> Iterator[Mistake]:
@@ -98,7 +98,7 @@ def _topology(subnet: Subnet, full_max: int) -> Iterator[Mistake]:
     if plan.full and subnet.node_count > full_max:
         yield (
             "spec.topology.kind",
-            f"full is for up to {full_max} nodes, here are {subnet.node_count}: try random-regular",
+            f"full is for up to {full_max} nodes: try random-regular; here are {subnet.node_count}",
         )
     if written.degree is not None:
         yield from _degree(plan, subnet.node_count)
@@ -121,14 +121,14 @@ def _degree(plan: TopologyPlan, count: int) -> Iterator[Mistake]:
     if plan.kind in {"full", "edges"}:
         yield path, f"contradicts kind {plan.kind}, which has no degree"
     elif degree >= count > 1:
-        yield path, f"{degree} peers each need more than {degree} nodes, there are {count}"
+        yield path, f"so many peers each need more nodes than there are: {degree} peers, {count} nodes"
     elif plan.kind == "random-regular":
         if count * degree % 2:
-            yield path, f"{count} nodes of {degree} peers each is an odd number of ends: make one of the two even"
+            yield path, f"nodes x degree is an odd number of ends: make one of the two even ({count} x {degree})"
         elif degree < 2 < count:
             yield path, "1 peer each leaves pairs: a connected graph needs at least 2"
     elif degree % 2:
-        yield path, f"{degree} is odd: a {plan.kind} has as many peers on either side"
+        yield path, f"a {plan.kind} has as many peers on either side: make degree even, {degree} is odd"
 
 
 def _edges(edges: list[tuple[str, str]], names: list[str]) -> Iterator[Mistake]:

@@ -26,8 +26,9 @@ class Document(BaseModel):
     """Base of every part of the document: camelCase keys, unknown keys refused, nothing converted silently."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=False, extra="forbid", strict=True, frozen=True, allow_inf_nan=False
-    )
+        alias_generator=to_camel, populate_by_name=False, extra="forbid", strict=True, frozen=True, allow_inf_nan=False,
+        use_attribute_docstrings=True,  # what stands under a field describes it in schemas and for kubectl explain
+    )  # fmt: skip
 
 
 class Quantity(str):

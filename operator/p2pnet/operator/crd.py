@@ -10,6 +10,7 @@ from typing import Any
 from p2pnet.model import limits
 from p2pnet.model.subnet import subnet_json_schema
 from p2pnet.operator.api import SUBNET
+from p2pnet.operator.crd_rules import RULES, Check
 
 Schema = dict[str, Any]
 
@@ -22,50 +23,10 @@ IMMUTABLE: dict[tuple[str, ...], object] = {
     ("seed",): 42,
 }
 """Path in the spec -> its default."""
+ITEMS = "[]"
+"""A step of a path: the items of a list."""
 MAP_LISTS: tuple[tuple[str, ...], ...] = (("groups",), ("clients",), ("faults",))
 """Lists whose entries are known by their name, which is there once."""
-
-_NODES = "(has(self.nodes) ? self.nodes : (has(self.groups) && size(self.groups) > 0 ? 0 : 3))"
-_TOTAL = f"{_NODES} + (has(self.groups) ? self.groups.map(g, g.nodes).sum() : 0)"
-_KIND = "(has(self.kind) ? self.kind : 'full')"
-_SPARSE = "has(self.topology) && has(self.topology.kind) && self.topology.kind != 'full'"
-
-RULES: dict[tuple[str, ...], list[tuple[str, str]]] = {
-    (): [
-        (f"{_TOTAL} >= 1 && {_TOTAL} <= {limits.NODES_MAX}", f"a subnet has 1 to {limits.NODES_MAX} nodes in all groups"),
-        (
-            "!has(self.groups) || self.groups.all(g, g.name != 'node')",
-            "'node' is the group of spec.nodes; choose another name",
-        ),
-        (
-            f"!({_SPARSE}) || !has(self.broadcast) || !has(self.broadcast.relay) || self.broadcast.relay != 'none'",
-            "broadcast.relay none with a sparse topology: only a publisher's peers would get it",
-        ),
-        (
-            f"!({_SPARSE}) || self.discovery.mode != 'seeds'",
-            "discovery.mode seeds with a sparse topology: edges need the registry",
-        ),
-    ],
-    ("identity",): [
-        ("(self.issuer == 'certManager') == has(self.issuerRef)", "issuerRef belongs to issuer certManager, which needs it"),
-    ],
-    ("topology",): [
-        (
-            f"{_KIND} == 'edges' || ((!has(self.edges) || size(self.edges) == 0) && !has(self.edgesFrom))",
-            "edges and edgesFrom belong to kind edges",
-        ),
-        (f"!has(self.degree) || !({_KIND} in ['full', 'edges'])", "a full mesh and given edges have no degree"),
-        (
-            "!has(self.degree) || !has(self.kind) || !(self.kind in ['ring', 'small-world']) || self.degree % 2 == 0",
-            "a ring and a small world have as many peers on either side: make degree even",
-        ),
-        (
-            "!has(self.edges) || size(self.edges) == 0 || !has(self.edgesFrom)",
-            "give either edges or edgesFrom",
-        ),
-    ],
-}  # fmt: skip
-"""Path in the spec -> CEL and what to say when it is false."""
 
 
 def crd() -> Schema:
@@ -110,24 +71,35 @@ def root_schema() -> Schema:
         if len(path) > 1:
             # whole, for the API server judges a default by the rules before it fills in what is inside
             _at(spec, path[:1]).setdefault("default", {})[path[1]] = value
-    for place, rules in RULES.items():
-        _at(spec, place)["x-kubernetes-validations"] = [{"rule": rule, "message": said} for rule, said in rules]
+    for place, checks in RULES.items():
+        part = _at(spec, place)
+        part["x-kubernetes-validations"] = [*part.get("x-kubernetes-validations", []), *map(_validation, checks)]
     spec["default"] = {key: part["default"] for key, part in spec["properties"].items() if "default" in part}
     name = document["$defs"]["Metadata"]["properties"]["name"]
     return {
         "type": "object",
         "description": "A subnet of p2pnet: nodes, who is connected to whom, and what the links do.",
         "properties": {
-            "apiVersion": {"type": "string"},
-            "kind": {"type": "string"},
+            "apiVersion": {"type": "string", "description": "p2pnet.io/v1alpha1."},
+            "kind": {"type": "string", "description": "Subnet."},
             "metadata": {
                 "type": "object",
                 "properties": {"name": {"type": "string", "maxLength": NAME_CHARS_MAX, "pattern": name["pattern"]}},
             },
             "spec": spec,
-            "status": STATUS,
+            "status": {**STATUS, "description": "What there is; written by the operator."},
         },
     }
+
+
+def _validation(check: Check) -> Schema:
+    """A check as the API server has it: words that hold a value are computed, with others beside them should that fail."""
+    made: Schema = {"rule": check.rule, "message": check.message}
+    if check.words:
+        made["messageExpression"] = check.words
+    if check.path:
+        made["fieldPath"] = check.path
+    return made
 
 
 def structural(schema: Schema, defs: Schema) -> Schema:
@@ -140,13 +112,10 @@ def structural(schema: Schema, defs: Schema) -> Schema:
     if len(choices) == 1:
         outer = {key: value for key, value in schema.items() if key not in ("anyOf", "default")}
         return structural({**choices[0], **outer}, defs)
-    if choices:
-        return {"x-kubernetes-int-or-string": True}  # the one kind of choice the document has
-    if schema.get("x-kubernetes-int-or-string"):
-        return {"x-kubernetes-int-or-string": True}
-    found = {key: schema[key] for key in _KEPT if key in schema}
-    if "description" in schema:
-        found["description"] = " ".join(schema["description"].split())
+    described = {"description": " ".join(schema["description"].split())} if "description" in schema else {}
+    if choices or schema.get("x-kubernetes-int-or-string"):
+        return {"x-kubernetes-int-or-string": True, **described}  # the one kind of choice the document has
+    found = {key: schema[key] for key in _KEPT if key in schema} | described
     if "const" in schema:
         found |= {"type": "string", "enum": [schema["const"]]}
     if schema.get("type") == "integer":
@@ -172,7 +141,7 @@ def _open(schema: Schema, defs: Schema) -> Schema:
 
 def _at(spec: Schema, path: tuple[str, ...]) -> Schema:
     for step in path:
-        spec = spec["properties"][step]
+        spec = spec["items"] if step == ITEMS else spec["properties"][step]
     return spec
 
 
@@ -194,23 +163,64 @@ def _object(**properties: Schema) -> Schema:
     return {"type": "object", "properties": properties}
 
 
+def _said(schema: Schema, words: str) -> Schema:
+    return {**schema, "description": words}
+
+
 _CONDITION = {
     **_object(
-        type=_text(), status={"type": "string", "enum": ["True", "False", "Unknown"]}, reason=_text(1024),
-        message=_text(32768), lastTransitionTime={"type": "string", "format": "date-time"}, observedGeneration=_count(),
+        type=_said(_text(), "Ready, Progressing, Degraded, CertificatesReady, Connected or Paused."),
+        status=_said({"type": "string", "enum": ["True", "False", "Unknown"]}, "True, False or Unknown."),
+        reason=_said(_text(1024), "Why, in one word."),
+        message=_said(_text(32768), "Why, in a sentence."),
+        lastTransitionTime=_said({"type": "string", "format": "date-time"}, "When the status became what it is."),
+        observedGeneration=_said(_count(), "The generation of the document by which this was judged."),
     ),
     "required": ["type", "status", "reason", "lastTransitionTime"],
 }  # fmt: skip
 
 STATUS: Schema = _object(
-    observedGeneration=_count(), ready=_text(), connected=_text(), replicas=_count(), readyReplicas=_count(),
-    updatedReplicas=_count(), selector=_text(1024), registryVersion=_count(), expiresAt=_text(),
-    nodes=_object(desired=_count(), ready=_count(), connected=_count()),
-    certificates=_object(issued=_count(), earliestExpiry=_text()),
-    authority=_object(fingerprint=_text(), notAfter=_text(), phase=_text(), replaced=_text(4096)),
-    lastReport=_object(run=_text(), state=_text(), verdict=_text(), reach=_text(), p95=_text()),
+    observedGeneration=_said(_count(), "The generation of the document that was looked at last."),
+    ready=_said(_text(), "Nodes whose pods are ready, of all, e.g. 9/10."),
+    connected=_said(_text(), "Nodes all of whose links are up, of all, e.g. 9/10; ? while nobody can say."),
+    replicas=_said(_count(), "Nodes of group node that there are."),
+    readyReplicas=_said(_count(), "Nodes of group node whose pods are ready."),
+    updatedReplicas=_said(_count(), "Nodes of group node whose pods are as the document wants them."),
+    selector=_said(_text(1024), "Labels of the pods of group node, for kubectl scale and autoscalers."),
+    registryVersion=_said(_count(), "Version of the list of members."),
+    expiresAt=_said(_text(), "When the ttl ends, in RFC 3339."),
+    nodes=_said(
+        _object(
+            desired=_said(_count(), "Nodes that are wanted."), ready=_said(_count(), "Nodes whose pods are ready."),
+            connected=_said(_count(), "Nodes all of whose links are up."),
+        ),
+        "Counts of nodes in all groups.",
+    ),
+    certificates=_said(
+        _object(
+            issued=_said(_count(), "Nodes that have a certificate."),
+            earliestExpiry=_said(_text(), "When the first of them ends, in RFC 3339."),
+        ),
+        "Certificates of nodes.",
+    ),
+    authority=_said(
+        _object(
+            fingerprint=_said(_text(), "SHA-256 of its certificate."), notAfter=_said(_text(), "When it ends, in RFC 3339."),
+            phase=_said(_text(), "How far its replacement is."),
+            replaced=_said(_text(4096), "The value of the annotation obeyed."),
+        ),
+        "The authority that issues certificates.",
+    ),
+    lastReport=_said(
+        _object(
+            run=_said(_text(), "The run's id."), state=_said(_text(), "finished or cancelled."),
+            verdict=_said(_text(), "pass, fail or invalid."), reach=_said(_text(), "Share of receipts that came, e.g. 100%."),
+            p95=_said(_text(), "95th percentile of latency, e.g. 12 ms."),
+        ),
+        "The run that ended last.",
+    ),
     conditions={
-        "type": "array", "maxItems": 16, "items": _CONDITION,
+        "type": "array", "maxItems": 16, "items": _CONDITION, "description": "What holds, and why.",
         "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"],
     },
 )  # fmt: skip

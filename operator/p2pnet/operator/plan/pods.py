@@ -1,6 +1,6 @@
 """The pods: nodes and the lab. Bare, restricted, each with Secrets of its own. Pure."""
 
-from p2pnet.model.subnet_spec import Pod
+from p2pnet.model.subnet_spec import ContainerSecurity, Pod, PodSecurity
 from p2pnet.operator.api import POD, Object
 from p2pnet.operator.intents import digest, stamped
 from p2pnet.operator.plan import certmanager
@@ -15,6 +15,14 @@ NODE_MEMORY_MI = 64
 LAB_STATE = "/var/lib/p2pnet"
 NODE_STATE = "/run/p2pnet"
 CODE = "/etc/p2pnet/code"
+POD_SECURITY: Object = {
+    "runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}  # fmt: skip
+CONTAINER_SECURITY: Object = {
+    "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+}  # fmt: skip
+"""What a namespace that enforces the restricted profile asks for."""
 
 
 def node_pod(site: Site, placed: Placed, config_hash: str) -> Object:
@@ -51,7 +59,8 @@ def node_pod(site: Site, placed: Placed, config_hash: str) -> Object:
     extra = {"hostname": placed.pod, "subdomain": site.nodes_service, "topologySpreadConstraints": _spread(site)}
     spec = _spec(settings, container, volumes, len(placed.members)) | extra
     annotations = {CONFIG_HASH: config_hash}
-    return stamped(site.object(POD, placed.pod, spec=spec, annotations=annotations, role="node", group=placed.group))
+    pod = site.object(POD, placed.pod, spec=spec, annotations=annotations, role="node", group=placed.group)
+    return stamped(_with_metadata(pod, settings))
 
 
 def lab_pod(site: Site) -> Object:
@@ -81,9 +90,15 @@ def lab_pod(site: Site) -> Object:
         _config_map("spec", site.config_map), state,
     ]  # fmt: skip
     annotations = {CONFIG_HASH: digest([site.subnet.spec.identity.trust_domain])}
-    return stamped(
-        site.object(POD, site.lab, spec=_spec(settings, container, volumes, 1), annotations=annotations, role="lab")
-    )
+    pod = site.object(POD, site.lab, spec=_spec(settings, container, volumes, 1), annotations=annotations, role="lab")
+    return stamped(_with_metadata(pod, settings))
+
+
+def _with_metadata(pod: Object, settings: Pod) -> Object:
+    """The pod with the user's labels and annotations below ours."""
+    metadata = pod["metadata"]
+    extra = {key: {**getattr(settings, key), **metadata[key]} for key in ("labels", "annotations")}
+    return {**pod, "metadata": {**metadata, **extra}}
 
 
 def _spec(settings: Pod, container: Object, volumes: list[Object], nodes: int) -> Object:
@@ -91,25 +106,29 @@ def _spec(settings: Pod, container: Object, volumes: list[Object], nodes: int) -
         "imagePullPolicy": settings.image_pull_policy,
         "terminationMessagePolicy": "FallbackToLogsOnError",  # what a pod says at its end, its status can say too
         "resources": _resources(settings, nodes),
-        "securityContext": {
-            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": _written(settings.container_security_context, CONTAINER_SECURITY),
     }  # fmt: skip
     spec: Object = {
         "automountServiceAccountToken": False, "enableServiceLinks": False, "restartPolicy": "Always",
         "terminationGracePeriodSeconds": STOP_S, "containers": [container], "volumes": volumes,
-        "securityContext": {
-            "runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": _written(settings.security_context, POD_SECURITY),
     }  # fmt: skip
     if settings.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": one.name} for one in settings.image_pull_secrets]
     if settings.node_selector:
         spec["nodeSelector"] = dict(settings.node_selector)
     if settings.tolerations:
-        spec["tolerations"] = list(settings.tolerations)
-    return spec
+        spec["tolerations"] = [one.model_dump(by_alias=True, exclude_unset=True) for one in settings.tolerations]
+    classes = {
+        "priorityClassName": settings.priority_class_name, "serviceAccountName": settings.service_account_name,
+        "runtimeClassName": settings.runtime_class_name,
+    }  # fmt: skip
+    return spec | {key: name for key, name in classes.items() if name}
+
+
+def _written(context: PodSecurity | ContainerSecurity | None, ours: Object) -> Object:
+    """A security context as the user wrote it, an empty one too; without any, ours."""
+    return dict(ours) if context is None else context.model_dump(by_alias=True, exclude_unset=True)
 
 
 def _resources(settings: Pod, nodes: int) -> Object:
