@@ -30,9 +30,10 @@ say 'A burst of small ones, which travel inside their announcement: what the net
 run p2pnet inject demo --size 200B --count 200
 say '... and large ones, which are announced and fetched, in parts.'
 run p2pnet inject demo --size 1MiB --count 5 --from node-3
-say 'The way one artifact took:'
-artifact=$(p2pnet report demo -o json 2>/dev/null | python3 -c 'import json, sys; print(json.load(sys.stdin)["artifact_ids"][0])')
-run p2pnet trace demo "$artifact"
+say 'The way one artifact took: of the latest run one that was missed, else the slowest.'
+run p2pnet trace demo
+say 'All runs of this subnet.'
+run p2pnet runs demo
 say 'Take the subnet down; the runs stay readable.'
 run p2pnet down demo --yes
 run p2pnet report demo

@@ -83,6 +83,35 @@ def lab(kube: FakeKube, make_status: Callable[..., Status], report: Report) -> F
     return lab
 
 
+def test_ls_lists_what_is_here_and_in_the_cluster_and_of_a_cluster_all_namespaces(
+    kube: FakeKube, lab: FakeLab, p2pnet
+) -> None:
+    kube.add("demo")
+
+    both = json.loads(p2pnet("ls", "-o", "json").out)["subnets"]
+    assert [(one["name"], one["target"], one["context"], one["namespace"]) for one in both] == [
+        ("demo", "cluster", "fake", "default")
+    ]
+    assert (both[0]["state"], both[0]["desired"], both[0]["links_up"]) == ("up", 3, 3)
+    every = p2pnet("ls", "-A", "--on", "cluster", "-o", "json")
+    assert json.loads(every.out)["subnets"] == both
+    assert "context fake" in every.err
+    assert json.loads(p2pnet("ls", "--on", "local", "-o", "json").out)["subnets"] == []
+
+
+def test_runs_of_a_cluster_are_listed_and_labelled_by_their_copies(kube: FakeKube, lab: FakeLab, p2pnet) -> None:
+    kube.add("demo")
+
+    [run] = json.loads(p2pnet("runs", "demo", "-o", "json").out)["runs"]
+    assert (run["run"], run["context"], run["namespace"], run["verdict"]) == (
+        lab.report.run, "fake", "default", lab.report.verdict,
+    )  # fmt: skip
+    assert p2pnet("runs", "demo", "--set-label", "latest=baseline").code == 0
+    assert json.loads(p2pnet("runs", "--label", "baseline", "-o", "json").out)["matched"] == 1
+    assert p2pnet("runs", "demo", "--rm", "baseline", "-y").code == 0
+    assert "no run" in p2pnet("runs", "-o", "table").out + p2pnet("runs", "demo").err  # and it is not copied again
+
+
 def test_up_applies_the_document_and_waits_until_the_lab_says_connected(kube: FakeKube, lab: FakeLab, p2pnet) -> None:
     ended = p2pnet("up", "demo", "--nodes", "3", "--on", "cluster", "-o", "json")
 
@@ -193,7 +222,7 @@ def test_what_the_api_server_refuses_as_wrong_is_exit_2(kube: FakeKube, p2pnet, 
     [
         (("up", "demo", "-n", "nope", "--nodes", "2"), "there is no namespace nope"),
         (("status", "demo", "--on", "cluster"), "there is no subnet demo"),
-        (("status", "demo", "--context", "mars"), "there is no context 'mars' in the kubeconfig (there: fake, other)"),
+        (("status", "demo", "--context", "mars"), "(there: fake, other)"),
     ],
 )
 def test_what_is_not_there_is_exit_3(kube: FakeKube, p2pnet, words: tuple[str, ...], said: str) -> None:
@@ -279,6 +308,35 @@ def test_a_run_that_another_lab_knows_nothing_of_is_invalid(kube: FakeKube, lab:
     ended = p2pnet("inject", "demo", "--on", "cluster")
     assert ended.code == 5
     assert "its lab was replaced during the run" in ended.err
+
+
+@pytest.mark.parametrize("what", ["the object", "its namespace with a lab that hangs", "another of its name"])
+def test_a_follower_whose_subnet_is_deleted_says_so_and_ends(
+    what: str, kube: FakeKube, lab: FakeLab, p2pnet, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_desk, "LOOK_S", 0.02)
+    thing = kube.add("demo")
+    asked = lab.__call__
+
+    def answer(method: str, path: str, query: dict[str, str], body: bytes) -> tuple[int, Any]:
+        if method == "GET" and path.startswith("/v1/runs/") and "files" not in path:
+            match what:
+                case "the object":
+                    kube.subnets.clear()
+                case "another of its name":
+                    thing["metadata"]["uid"] = "another"
+                case _:
+                    thing["metadata"]["deletionTimestamp"] = "2030-01-01T00:00:00Z"
+            return 200, msgspec.structs.replace(lab.state, state="running", report=None, cursor=1)
+        return asked(method, path, query, body)
+
+    kube.lab = answer
+    lab.file = msgspec.structs.replace(lab.file, state="running")
+    ended = p2pnet("inject", "demo", "--on", "cluster")
+    assert ended.code == 5, ended.err
+    assert "is invalid: its subnet was deleted" in ended.err
+    assert ended.err.count("is invalid") == 1
+    assert archive.read_run(state, lab.report.run)[0].state == "finished"
 
 
 def test_a_run_that_was_left_alone_is_reported_as_invalid_when_its_lab_was_replaced(

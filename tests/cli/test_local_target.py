@@ -208,7 +208,7 @@ async def test_a_lab_of_another_pid_namespace_is_up_and_left_alone_where_it_cann
         assert caught.value.exit_code == 3
         with pytest.raises(CommandError, match="runs in another PID namespace"):
             await place.remove("demo", Silence())
-        assert archive.list_runs(place.state)[0].state == "running"
+        assert archive.list_heads(place.state)[0].state == "running"
         assert paths.document.exists()
 
 

@@ -17,6 +17,9 @@ from p2pnet.cli.documents import (
     Fetched,
     Installation,
     JsonSchema,
+    KeptRun,
+    KeptRuns,
+    KeptWithin,
     LogLine,
     LogLines,
     Objects,
@@ -121,6 +124,28 @@ def every_document(drawings: dict[str, Document]) -> list[Document]:
             ]
         ),
         RunTicket(run="r-1", subnet="demo", target="local", state="queued", artifacts=1),
+        KeptRuns(
+            runs=[
+                KeptRun(
+                    run="r-1",
+                    subnet="demo",
+                    target="local",
+                    state="finished",
+                    verdict="pass",
+                    label="base\x1b[2J",
+                    nodes=3,
+                    artifacts=1,
+                    created_at=0.0,
+                    bytes=9,
+                )
+            ],
+            matched=1,
+            kept=1,
+            kept_bytes=9,
+            within=KeptWithin(runs=500, bytes=5 << 30),
+            removed=["r-0"],
+            freed_bytes=7,
+        ),
         Fetched(subnet="demo", artifact="3f" * 32, name="photo.jpg", size=3, node="node-1", file="photo.jpg"),
         Withdrawal(subnet="demo", artifact="3f" * 32, held=1, nodes=["node-1"]),
         Removal(removed=["demo"], absent=["other"]),
@@ -143,6 +168,37 @@ def test_every_document_has_every_form(drawings: dict[str, Document], now: float
     for document in documents:
         assert render(document, output, now=now, ascii_only=True).isascii()
         assert render(document, output, now=now, colour=True).endswith("\n")
+
+
+def test_a_status_names_what_is_ignored_and_counts_what_has_no_room(make_status: Callable[..., Status]) -> None:
+    status = msgspec.structs.replace(make_status(3), ignored=[f"spec.faults[{index}]: why" for index in range(8)])
+
+    lines = render(status, Output.TABLE).splitlines()
+
+    assert "ignored  spec.faults[0]: why" in lines
+    assert "         and 3 more (see -o json)" in lines
+    assert json.loads(render(status, Output.JSON))["ignored"] == status.ignored
+
+
+def test_a_report_of_an_older_p2pnet_is_drawn_without_a_load(report: Report) -> None:
+    old = msgspec.structs.replace(report, load=None, throughput=Throughput(), slowest="", client="chat")
+
+    drawn = render(old, Output.TABLE)
+
+    assert "from 2 nodes (seed 7)   client chat" in drawn
+    assert f"artifact {report.artifact_ids[0]}" in drawn
+    assert not [line for line in drawn.splitlines() if line.startswith(("load", "rate"))]
+
+
+def test_every_form_of_a_report_says_load_throughput_and_what_was_ignored(drawings: dict[str, Document]) -> None:
+    for output in (Output.JSON, Output.YAML, Output.NDJSON):
+        value = yaml.safe_load(render(drawings["report-fail"], output))
+        assert value["load"] == {
+            "rate_per_s": None, "from": "all", "within_s": 2.5, "seed": 7, "client": "chat", "count": 20,
+            "published_per_s": None,
+        }  # fmt: skip
+        assert value["throughput"] == {"payload_bytes_per_s": 10_560_000.0, "artifacts_per_s": 8.48}
+        assert value["ignored"] == ["spec.ttl: is not implemented yet (target local)"]
 
 
 def test_json_yaml_and_ndjson_say_the_same(report: Report) -> None:

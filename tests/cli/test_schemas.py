@@ -39,8 +39,23 @@ REPORT_KEYS = {
     "artifact_ids",
     "packed",
     "digest",
+    "load",
+    "ignored",
+    "throughput",
 }
-STATUS_KEYS = {"schema", "name", "target", "nodes", "links", "certificates", "conditions", "runs", "faults", "members"}
+STATUS_KEYS = {
+    "schema",
+    "name",
+    "target",
+    "nodes",
+    "links",
+    "certificates",
+    "conditions",
+    "runs",
+    "faults",
+    "members",
+    "ignored",
+}
 
 
 def printed(document: Any) -> Any:
@@ -70,6 +85,8 @@ def test_a_report_is_valid_and_has_every_key_of_the_contract(report: Report) -> 
     jsonschema.validate(value, schema_of("report"))
     assert set(value) >= REPORT_KEYS
     assert set(schema_of("report")["required"]) >= REPORT_KEYS
+    assert set(value["load"]) >= {"rate_per_s", "from", "within_s", "seed", "client", "count"}
+    assert set(value["throughput"]) >= {"payload_bytes_per_s", "artifacts_per_s"}
 
 
 def test_a_status_is_valid_and_has_every_key_of_the_contract(make_status: Callable[..., Status]) -> None:

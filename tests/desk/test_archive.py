@@ -39,9 +39,9 @@ def test_runs_are_listed_by_time_and_subnet(state):
     (state.runs / "r-4").mkdir()
     (state.runs / "r-5").mkdir()
     (state.runs / "r-5" / "run.json").write_text("{half")
-    assert [run.run for run in archive.list_runs(state)] == ["r-1", "r-2", "r-3"]
-    assert [run.run for run in archive.list_runs(state.root, "demo")] == ["r-1", "r-2"]
-    assert archive.list_runs(State(state.root / "none")) == []
+    assert [run.run for run in archive.list_heads(state)] == ["r-1", "r-2", "r-3"]
+    assert [run.run for run in archive.list_heads(state.root, "demo")] == ["r-1", "r-2"]
+    assert archive.list_heads(State(state.root / "none")) == []
 
 
 def test_events_are_read_in_time_order_and_a_cut_line_is_passed_over(state):

@@ -89,7 +89,7 @@ def test_a_file_that_cannot_be_published_is_named_and_no_run_begins(settled: Any
     runs = sorted((settled.state / "runs").iterdir())
     refused = {
         "absent": "there is no such file", ".": "it is a directory", "empty": "is empty",
-        "large": "above the limit of 134217728 bytes", "/dev/zero": "no regular file",
+        "large": "above the limit of 134217728 bytes", "/dev/zero": "more than 134217728 bytes",
     }  # fmt: skip
 
     for name, why in refused.items():

@@ -326,6 +326,8 @@ class FakeLab:
         self.mounted_document = ""
         """Digest of the document mounted when the lab started; empty: it reports none."""
         self.links: LinkCounts | None = None
+        self.stuck: Status | None = None
+        """What it goes on saying, whatever it is told."""
 
     def mount(self, pod: str) -> None:
         """The pod reads its identity now: a Secret, or parts of several."""
@@ -344,6 +346,8 @@ class FakeLab:
         world = self._world
         if self.silent:
             raise TargetError("the lab is silent")
+        if self.stuck is not None:
+            return self.stuck
         site = world.site()
         if self.auto_mount:
             for pod in world.api.all(POD):

@@ -24,6 +24,7 @@ from p2pnet.operator.api import (
     ApiError,
     BusyError,
     ConflictError,
+    EndingError,
     ForbiddenError,
     Object,
     annotations_of,
@@ -524,6 +525,37 @@ async def test_a_lab_that_does_not_answer_leaves_the_pods_alone() -> None:
     assert world.condition("Ready") == ("True", "Connected")
 
 
+async def test_after_scaling_nothing_is_connected_before_the_lab_speaks_of_the_new_members() -> None:
+    world = World(nodes=5)
+    await world.converge()
+    world.lab.stuck = await world.lab.summary("", "")  # a lab that takes its time, and speaks of five meanwhile
+    world.api.edit(SUBNET, "demo", nodes=9)
+    for _ in range(5):
+        await world.look()
+        world.kubelet()
+        assert world.condition("Connected") == ("Unknown", "LabOutdated")
+        assert world.condition("Ready")[0] != "True"
+        assert world.status["connected"] == "?"
+    world.lab.stuck = None
+    await world.converge()
+    assert world.condition("Connected") == ("True", "LinksUp")
+    assert world.status["connected"] == "9/9"
+
+
+async def test_a_paused_subnet_that_is_scaled_writes_once_and_is_not_connected() -> None:
+    world = World(nodes=3)
+    await world.converge()
+    version = world.status["registryVersion"]
+    world.api.annotate("demo", paused="true")
+    world.api.edit(SUBNET, "demo", nodes=5)
+    await world.converge()
+    before = len(world.api.writes)
+    await world.look(5)
+    assert len(world.api.writes) == before
+    assert world.status["registryVersion"] == version
+    assert world.condition("Connected") == ("Unknown", "LabOutdated")
+
+
 async def test_links_below_the_share_wanted_are_not_ready() -> None:
     world = World(nodes=3, ready={"connected": "50%"})
     world.lab.links = LinkCounts(3, 1)
@@ -584,6 +616,21 @@ async def test_a_broken_subnet_makes_few_events_and_moves_no_transition_time() -
     assert world.condition("Degraded") == ("True", "CrashLoop")
     first = next(one for one in world.status["conditions"] if one["type"] == "Degraded")["lastTransitionTime"]
     assert times.parse(first) < world.now - timedelta(minutes=10)
+
+
+async def test_into_a_namespace_that_is_being_deleted_nothing_is_made_and_nothing_is_said_loudly(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World(nodes=3)
+    await world.converge()
+    world.api.remove(POD, "demo-node-1")
+    world.api.fault = lambda verb, kind, _: (
+        EndingError(403, "Forbidden", "because it is being terminated") if verb == "create" and kind == POD else None
+    )
+    before = len(world.api.writes)
+    assert await world.look() == 60
+    assert len(world.api.writes) == before
+    assert not [one for one in caplog.records if one.levelname != "INFO"]
 
 
 async def test_a_deleted_subnet_is_left_to_the_garbage_collector() -> None:

@@ -1,5 +1,6 @@
 """What people read: six conditions, always, whose times move only when they flip."""
 
+import dataclasses
 from datetime import timedelta
 
 import pytest
@@ -9,30 +10,35 @@ from tests.operator.kit import NOW, site
 
 from p2pnet.model.report import CertificateCounts, LinkCounts, NodeCounts, RunSummary, Status
 from p2pnet.operator import events, status, times
-from p2pnet.operator.api import POD, Object
-from p2pnet.operator.plan import plan, wanted_pods
+from p2pnet.operator.api import CONFIG_MAP, POD, Object
+from p2pnet.operator.plan import configmaps, plan, wanted_pods
 from p2pnet.operator.podtrouble import trouble_of
 from p2pnet.operator.site import Observed
 from p2pnet.operator.status import CONDITIONS, Trouble
+
+VERSION = 4
+"""Of the member list that the subnets here have."""
 
 
 def lab_status(up: int, expected: int, *, connected: int = 0, runs: list[RunSummary] | None = None) -> Status:
     return Status(
         name="demo", target="cluster", nodes=NodeCounts(3, 3, 3, connected), links=LinkCounts(expected, up),
-        certificates=CertificateCounts(3, None), runs=runs or [],
+        certificates=CertificateCounts(3, None), runs=runs or [], registry_version=VERSION,
     )  # fmt: skip
 
 
 def observed(ready: int, lab: Status | None = None, old: Object | None = None) -> Observed:
-    """Three pods, the first `ready` of them so for an hour."""
+    """Three pods, the first `ready` of them so for an hour, and the member list that the lab has."""
     where = site(nodes=3)
+    listed = configmaps.membership(where, Observed({"status": {"registryVersion": VERSION - 1}}, {}))
     pods = wanted_pods(where)
     since = times.text(NOW - timedelta(hours=1))
     for index, pod in enumerate(pods.values()):
         condition = {"type": "Ready", "status": str(index < ready), "lastTransitionTime": since}
         pod["status"] = {"phase": "Running", "conditions": [condition]}
         pod["metadata"]["creationTimestamp"] = since if index < ready else times.text(NOW)
-    return Observed({"metadata": {"name": "demo"}, "status": old or {}}, {POD: pods}, lab)
+    maps = {where.members_map: configmaps.members_map(where, listed)}
+    return Observed({"metadata": {"name": "demo"}, "status": old or {}}, {POD: pods, CONFIG_MAP: maps}, lab)
 
 
 def found(news: Object, kind: str) -> tuple[str, str]:
@@ -99,8 +105,36 @@ def test_a_refused_spec_keeps_the_counts_and_says_what_is_wrong() -> None:
     news = status.refused_status(subnet, Trouble("InvalidSpec", "spec.nodes: no"), NOW)
     assert (news["ready"], news["observedGeneration"]) == ("3/3", 7)
     assert found(news, "Degraded") == ("True", "InvalidSpec")
+    assert generations(news) == {
+        "Ready": 7, "Progressing": 7, "Degraded": 7, "CertificatesReady": 1, "Connected": 1, "Paused": 1,
+    }, "nobody has judged certificates and links of a document that was refused"  # fmt: skip
     fresh = status.refused_status({"metadata": {"name": "demo"}}, Trouble("InvalidSpec", "x"), NOW)
     assert found(fresh, "Connected") == ("Unknown", "NotLookedYet")
+
+
+def generations(news: Object) -> dict[str, int]:
+    return {one["type"]: one["observedGeneration"] for one in news["conditions"]}
+
+
+def test_links_among_former_members_say_nothing_about_those_wanted_now() -> None:
+    seen = observed(3, lab_status(3, 3, connected=3))
+    larger = site(nodes=9)
+    news = status.status_of(larger, seen, plan(larger, seen, NOW), None, NOW)
+    assert found(news, "Connected") == ("Unknown", "LabOutdated")
+    assert found(news, "Ready")[0] != "True"
+    assert (news["connected"], news["nodes"]["connected"]) == ("?", 0)
+
+
+def test_what_is_kept_up_of_a_former_document_is_not_said_of_the_refused_one() -> None:
+    good = status_now(observed(3, lab_status(3, 3)))
+    where = dataclasses.replace(site(nodes=3), generation=8)
+    seen = observed(3, lab_status(3, 3), old=good)
+    news = status.status_of(where, seen, plan(where, seen, NOW), None, NOW, refused=Trouble("InvalidSpec", "x"))
+    assert news["observedGeneration"] == 8, "it has been looked at"
+    assert found(news, "Connected") == ("True", "LinksUp")
+    assert generations(news) == {
+        "Ready": 8, "Progressing": 8, "Degraded": 8, "Paused": 8, "CertificatesReady": 1, "Connected": 1,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

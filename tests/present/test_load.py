@@ -75,6 +75,12 @@ def test_ci_finds_all_this_among_the_properties(paced: Report, burst: Report) ->
 
 
 @pytest.mark.parametrize("paper", [page, to_markdown, suite])
+def test_a_run_with_a_label_is_called_by_it(paper: Paper, change: Callable[..., Report], report: Report) -> None:
+    assert "before the change" in paper(change(label="before the change"))
+    assert "label" not in paper(report).replace("aria-label", "")
+
+
+@pytest.mark.parametrize("paper", [page, to_markdown, suite])
 def test_a_report_of_an_older_p2pnet_has_no_load_and_is_shown_all_the_same(
     paper: Paper, change: Callable[..., Report]
 ) -> None:

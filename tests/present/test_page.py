@@ -1,5 +1,6 @@
 """The HTML report: whole, harmless, readable by everybody."""
 
+import dataclasses
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -68,6 +69,12 @@ def test_a_page_holds_all_there_is_to_know(report: Report, run_file: RunFile, tr
         "2026-11-21 20:13:20 UTC", '"nodes": 4', "2 per second",
     ):  # fmt: skip
         assert words.lower() in text.lower(), words
+
+
+def test_the_artifact_drawn_is_called_what_it_is(report: Report, run_file: RunFile, tree: HopTree) -> None:
+    assert "The artifact that missed most nodes" in to_html(report, run_file, tree)
+    whole = dataclasses.replace(tree, unreached=[])
+    assert "The slowest artifact" in to_html(report, run_file, whole)
 
 
 def test_a_page_needs_nothing_but_itself(report: Report, run_file: RunFile, tree: HopTree) -> None:

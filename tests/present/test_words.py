@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,6 +59,9 @@ def test_the_sentence_names_a_lone_publisher(report: Report, change: Callable[..
 def test_the_sentence_says_under_which_load(burst: Report, paced: Report) -> None:
     assert journey_sentence(burst).startswith("20 artifacts of 64 KiB in a burst from eu-0 to 4 nodes: ")
     assert journey_sentence(paced).startswith("20 artifacts of 64 KiB at 10/s from eu-0 to 4 nodes: ")
+    assert paced.load is not None
+    slow = msgspec.structs.replace(paced, load=msgspec.structs.replace(paced.load, published_per_s=4.0))
+    assert journey_sentence(slow).startswith("20 artifacts of 64 KiB at 4/s instead of 10/s from eu-0 to 4 nodes: ")
 
 
 @pytest.mark.parametrize("unix_s", [0.0, 1e30, -1e30])

@@ -1,22 +1,27 @@
 """The program: verbs by name, the options they share, and one way from a command to an exit code."""
 
+import contextlib
 import functools
 import inspect
+import io
 import os
 import shlex
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
+from p2pnet.cli import completing
 from p2pnet.cli.coercion import QuickCommand, QuickGroup
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import On, Session
 
+COMPLETE = "_P2PNET_COMPLETE"
+"""The variable with which a shell asks for completions, after the script that `p2pnet completion` prints."""
 Command: TypeAlias = Callable[[Session], Coroutine[Any, Any, Outcome]]
 """What a verb's function returns: the work, with its own options already in it."""
 
@@ -33,7 +38,7 @@ app = typer.Typer(
 )
 
 
-About: TypeAlias = Literal["subnet", "new subnet", "machine", "operator", "objects", "nothing"]
+About: TypeAlias = Literal["subnet", "new subnet", "machine", "operator", "objects", "subnets", "nothing"]
 """What a verb is about, which decides what `--on`, `-n` and `--context` mean to it, and whether it has them."""
 
 _CURRENT = "[default: the current one]"
@@ -57,6 +62,11 @@ _PLACES: dict[About, dict[str, str]] = {
         "on": "Kind of cluster.  [default: cluster]",
         "namespace": "The operator's own: p2pnet-system and no other, it serves all.",
         "context": f"The cluster, by a context of the kubeconfig.  {_CURRENT}",
+    },
+    "subnets": {
+        "on": "List those of one target alone.  [default: those of all]",
+        "namespace": "List those of this namespace of a cluster.  [default: the context's]",
+        "context": f"List those of this cluster, by a context of the kubeconfig.  {_CURRENT}",
     },
     "objects": {"namespace": "Namespace of the objects.  [default: the document's, else `default`]"},
     "nothing": {},
@@ -110,7 +120,8 @@ def _shared(about: About) -> dict[str, tuple[Any, Any]]:
     shared = dict(_ALWAYS)
     for name, text in _PLACES[about].items():
         kind, typed, metavar = _TYPED[name]
-        option = typer.Option(*typed, metavar=metavar, help=text, show_default=False)
+        complete = completing.contexts if name == "context" else None
+        option = typer.Option(*typed, metavar=metavar, help=text, show_default=False, autocompletion=complete)
         shared[name] = (Annotated[kind, option], None)
     return shared
 
@@ -139,6 +150,7 @@ def _execute(
     chosen = {"--on": on, "-n": namespace, "--context": context}
     typed = "".join(f" {option} {value}" for option, value in chosen.items() if value is not None)
     session = open_session(wanted, output=output, quiet=quiet, namespace=namespace, where=typed)
+    session.on, session.context = on, context
     return run_command(session, prepare, verbose=verbose)
 
 
@@ -165,6 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     _ready_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if os.environ.get(COMPLETE):
+        return _complete()
     try:
         code = typer.main.get_command(app).main(words, prog_name="p2pnet", standalone_mode=False)
     except typer.TyperException as error:
@@ -174,6 +188,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit:  # how typer ends when nobody reads its help to the end
         return ExitCode.OK
     return code if isinstance(code, int) else ExitCode.OK
+
+
+def _complete() -> int:
+    """Answer a shell that asks what a word may be completed to; nothing that goes wrong is said into the line being typed."""
+    from typer.completion import completion_init  # type: ignore[attr-defined] # registers the shells
+
+    completion_init()
+    with contextlib.redirect_stderr(io.StringIO()), _without_rich():
+        try:
+            typer.main.get_command(app).main([], prog_name="p2pnet", complete_var=COMPLETE, standalone_mode=False)
+        except SystemExit as ended:  # how typer ends here, with the code that fish asks for
+            return ended.code if isinstance(ended.code, int) else ExitCode.OK
+        except Exception:  # noqa: BLE001 as said
+            return ExitCode.OK
+    return ExitCode.OK
+
+
+@contextlib.contextmanager
+def _without_rich() -> Iterator[None]:
+    """Keep typer from importing it, which takes 60 ms, to find markup that our explanations do not hold."""
+    before = sys.modules.get("rich")
+    sys.modules["rich"] = None  # type: ignore[assignment] # as the import system has it for what must not be imported
+    try:
+        yield
+    finally:
+        del sys.modules["rich"]
+        if before is not None:
+            sys.modules["rich"] = before
 
 
 def _ready_streams() -> None:

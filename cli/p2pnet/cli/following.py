@@ -62,7 +62,7 @@ def outcome_of(report: Report, target: Target) -> Outcome:
 def after_loss(error: CommandError | TargetError, run: str, target: Target, name: str) -> Outcome:
     """The lab died under a run: the run is invalid (exit 5), with the report that says so where there is one."""
     failure = CommandError(
-        f"run {run} is invalid: {error}",
+        str(error) if f"run {run} is invalid" in str(error) else f"run {run} is invalid: {error}",
         where=error.where if isinstance(error, CommandError) else name,
         todo=f"p2pnet up {name}, then inject again",
         exit_code=ExitCode.INVALID,

@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from p2pnet.cli import completing
 from p2pnet.model import units
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import check_label, check_subnet_name
@@ -51,18 +52,26 @@ def _checked(parse: Callable[[str], T], text: str) -> T:
         raise typer.BadParameter(str(error)) from None
 
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The subnet.", parser=subnet_name)]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The subnet.", parser=subnet_name, autocompletion=completing.subnets)
+]
 OptionalName = Annotated[
-    str | None, typer.Argument(metavar="NAME", help="The subnet.", parser=subnet_name, show_default=False)
+    str | None,
+    typer.Argument(
+        metavar="NAME", help="The subnet.", parser=subnet_name, autocompletion=completing.subnets, show_default=False
+    ),
 ]
 ARTIFACT_HELP = "6 or more hex digits of its id, its file's name, latest, or -1, -2 back from there."
-Artifact = Annotated[str, typer.Argument(metavar="ARTIFACT", help=ARTIFACT_HELP, show_default=False)]
+Artifact = Annotated[
+    str, typer.Argument(metavar="ARTIFACT", help=ARTIFACT_HELP, show_default=False, autocompletion=completing.artifacts)
+]
 OptionalArtifact = Annotated[
     str | None,
     typer.Argument(
         metavar="ARTIFACT",
         help=f"{ARTIFACT_HELP}  [default: of the latest run one that was missed, else the slowest]",
         show_default=False,
+        autocompletion=completing.artifacts,
     ),
 ]
 Run = Annotated[
@@ -70,6 +79,23 @@ Run = Annotated[
     typer.Argument(
         metavar="RUN",
         help="Its id or a beginning of it, its label, latest, or -1, -2 back from there.  [default: latest]",
+        show_default=False,
+        autocompletion=completing.runs,
+    ),
+]
+Files = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="FILE", help="Artifacts to publish; - is stdin, pipes are read to their end.", show_default=False
+    ),
+]
+Expect = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--expect",
+        metavar="EXPR",
+        help="What must hold, like 'p95 <= 800ms' or 'throughput >= 5MB/s'; repeatable. reach == 100% must hold too,"
+        " unless one names reach.",
         show_default=False,
     ),
 ]
@@ -150,6 +176,35 @@ Within = Annotated[
         parser=duration,
         metavar="DURATION",
         help="How long after the last publication a receipt counts.  [default: 60s]",
+        show_default=False,
+    ),
+]
+Publisher = Annotated[
+    str,
+    typer.Option(
+        "--from",
+        metavar="NODE|random|all",
+        help="Who publishes; `all`: every node its own.",
+        autocompletion=completing.publishers,
+    ),
+]
+Client = Annotated[
+    str | None,
+    typer.Option(
+        "--client",
+        metavar="CLIENT",
+        help="Whose artifacts they become.  [default: blob, else the first of spec.clients]",
+        show_default=False,
+        autocompletion=completing.clients,
+    ),
+]
+Label = Annotated[
+    str,
+    typer.Option(
+        "--label",
+        metavar="TEXT",
+        parser=label,
+        help="A name for the run; runs with one are not removed to make room.",
         show_default=False,
     ),
 ]

@@ -50,7 +50,9 @@ class Session:
     todo: str = ""
     """What to do about an error that brings no advice of its own."""
     namespace: str | None = None
-    """`-n`, for those who need it without a target."""
+    """`-n`, for those who need it without a target; so are the two below."""
+    on: On | None = None
+    context: str | None = None
     where: str = ""
     """The options that chose the target, as typed: commands worth typing next need them too."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from p2pnet.desk import kubeconfig
 from p2pnet.model.errors import TargetError
 
 Object = dict[str, Any]
@@ -49,9 +50,7 @@ class Kube:
     @staticmethod
     def configured() -> bool:
         """Whether there is any kubeconfig, or a service account: cheap, without the client library."""
-        listed = os.environ.get("KUBECONFIG")
-        files = listed.split(os.pathsep) if listed else ["~/.kube/config"]
-        return any(file and Path(os.path.expanduser(file)).is_file() for file in files) or _in_cluster()  # noqa: PTH111 - never raises
+        return _any_file() or _in_cluster()
 
     @classmethod
     def open(cls, context: str | None = None, namespace: str | None = None) -> "Kube":
@@ -69,20 +68,26 @@ class Kube:
             if context is None and not _kubeconfig_exists() and _in_cluster():
                 config.load_incluster_config(client_configuration=settings)
                 return cls(settings, context="in-cluster", namespace=namespace or _own_namespace())
-            # Read now: the library does so once, when it is imported.
-            files = os.environ.get("KUBECONFIG") or "~/.kube/config"
-            contexts, active = config.list_kube_config_contexts(files)
-            chosen = active if context is None else next((one for one in contexts if one["name"] == context), None)
-            if chosen is None:
-                there = ", ".join(one["name"] for one in contexts) or "none"
-                raise KubeError(f"there is no context {context!r} in the kubeconfig (there: {there})")
-            config.load_kube_config(files, context=chosen["name"], client_configuration=settings)
-        except (config.ConfigException, OSError, TypeError, ValueError, KeyError) as error:
-            raise KubeError(
-                f"no usable kubeconfig: {error}", hint="set KUBECONFIG, or use another context with --context"
-            ) from error
-        found = (chosen.get("context") or {}).get("namespace")
-        return cls(settings, context=chosen["name"], namespace=namespace or found or "default")
+            found = kubeconfig.read(os.environ)
+            name, there = context or found.current, ", ".join(found.contexts) or "none"
+            if name not in found.contexts:
+                which = f"no context {name!r}" if name else "no current context"
+                raise KubeError(
+                    f"there is {which} in the kubeconfig {found.text} (there: {there})", hint=kubeconfig.HINT
+                )
+            config.load_kube_config(found.text, context=name, client_configuration=settings)
+            if "://" not in str(settings.host):
+                raise KubeError(f"context {name} names no server in {found.text}", hint=kubeconfig.HINT)
+            given = namespace or str(found.contexts[name][0].get("namespace") or "default")
+            return cls(settings, context=name, namespace=given)
+        except TargetError:
+            raise
+        except Exception as error:  # files of all kinds, and plugins: the library raises whatever they make it raise
+            raise _unusable(error) from error
+
+    def elsewhere(self, namespace: str) -> "Kube":
+        """Another namespace of the same context."""
+        return Kube(self.configuration, context=self.context, namespace=namespace)
 
     @property
     def server(self) -> str:
@@ -166,7 +171,7 @@ class Kube:
                 timeout=urllib3.Timeout(connect=min(CONNECT_S, timeout_s), read=timeout_s),
             )  # fmt: skip
             data = response.data
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:  # ValueError: a URL or token that is none
             raise self.unreachable(error) from error
         return self.read(response.status, data, f"{method.lower()} {path}")
 
@@ -190,6 +195,17 @@ class Kube:
         return KubeError(f"the API server of context {self.context} at {self.server} does not answer: {words}")
 
 
+def _unusable(error: Exception) -> KubeError:
+    """The error for a kubeconfig that cannot be used, with its place."""
+    place = os.environ.get("KUBECONFIG") or "~/.kube/config"
+    words = " ".join(str(error).split()) or "no word why"
+    if isinstance(error, ImportError):
+        words = f"its login needs a library that is not here ({words})"
+    elif not isinstance(error, OSError) and type(error).__module__ == "builtins":
+        words = f"it is not as kubectl writes it ({type(error).__name__}: {words})"
+    return KubeError(f"no usable kubeconfig in {place}: {words}", hint=kubeconfig.HINT)
+
+
 def _object(data: bytes) -> Object:
     try:
         answer = json.loads(data)
@@ -203,7 +219,14 @@ def _text(data: object) -> str | None:
 
 
 def _kubeconfig_exists() -> bool:
-    return bool(os.environ.get("KUBECONFIG")) or Path(os.path.expanduser("~/.kube/config")).is_file()  # noqa: PTH111 - never raises
+    return bool(os.environ.get("KUBECONFIG")) or _any_file()
+
+
+def _any_file() -> bool:
+    try:
+        return any(file.is_file() for file in kubeconfig.files_of(os.environ))
+    except OSError:  # a home that is locked
+        return False
 
 
 def _in_cluster() -> bool:

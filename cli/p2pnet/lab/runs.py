@@ -1,6 +1,7 @@
 """The runs of a lab as jobs: asked for once by key, one measured at a time, the others visibly in line."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
@@ -28,6 +29,7 @@ QUEUE_MAX = 100
 SHARED_MAX = 8  # shared runs at a time
 KEPT_MAX = 1_000  # ended runs kept in memory; the archive has all
 KEY_CHARS_MAX = 200
+SETTLE_WAIT_S = 60.0  # how long an ended run waits for others to end before it is compressed beside them
 SETTLING_S = 30.0  # how long a lab that stops waits for ended runs to be compressed
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,8 @@ class RunDesk:
         self._closed = ""
         self._settling: set[asyncio.Task[None]] = set()
         """Runs that have ended and are being compressed."""
+        self._idle = asyncio.Event()
+        """Set while no run is open, and for good when no more are taken."""
         self._looked_ns = 0
         """When the directory of all runs had last changed, as far as was looked."""
         self.on_change: Callable[[], None] = lambda: None
@@ -76,6 +80,7 @@ class RunDesk:
         self._check_room(request, key)
         run = self._make(request)
         self._runs[run.id] = run
+        self._idle.clear()
         if key:
             self._keys[key] = run.id
         if request.shared:
@@ -156,7 +161,14 @@ class RunDesk:
             run.spoil(reason)
         for run in self.open():
             await self._ended(run)
+        self._idle.set()
         await self.settled()
+
+    async def _settle(self, run: Run) -> None:
+        """Once no run is on that it could disturb, or after a while in any case."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), SETTLE_WAIT_S)
+        await asyncio.to_thread(_settle, self._world.state, run.id)
 
     async def settled(self) -> None:
         """Wait until what ended runs left behind is small; for a bounded time."""
@@ -208,7 +220,9 @@ class RunDesk:
                 self._measured = None
                 self._advance()
             self.on_change()
-            settling = asyncio.create_task(asyncio.to_thread(_settle, self._world.state, run.id))
+            if not self.open():
+                self._idle.set()
+            settling = asyncio.create_task(self._settle(run))
             self._settling.add(settling)
             settling.add_done_callback(self._settling.discard)
 

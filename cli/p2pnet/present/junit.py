@@ -63,6 +63,7 @@ def _properties(report: Report) -> dict[str, str]:
         "target": report.target,
         "seed": report.seed,
         "client": report.client,
+        "label": report.label or None,
         "ignored": "; ".join(report.ignored) or None,
         "load": offered(load) if load else None,
         "load.rate_per_s": load.rate_per_s if load else None,

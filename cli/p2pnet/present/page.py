@@ -65,10 +65,15 @@ def _content(report: Report, run: RunFile | None, tree: HopTree | None) -> list[
         _latency(report),
         _lines("Notes", report.notes, ""),
         _card("Nodes", *tables.nodes(report)) if report.per_node else None,
-        _card("The slowest artifact", *journey(tree, names.get(tree.artifact, ""), late=missed)) if tree else None,
+        _card(_telling(tree), *journey(tree, names.get(tree.artifact, ""), late=missed)) if tree else None,
         _card("Facts", _facts(report, run), _artifacts(report, names), _spec(run)),
         tag("footer", f"Report {report.schema}. Times are in UTC."),
     ]
+
+
+def _telling(tree: HopTree) -> str:
+    """Why this artifact of all is drawn: see `Report.slowest`."""
+    return "The artifact that missed most nodes" if tree.unreached else "The slowest artifact"
 
 
 def _card(title: str, *content: Content) -> Markup:

@@ -54,10 +54,10 @@ th code{font-size:.95em}
 .badge{display:inline-block;color:var(--tone);border:1.5px solid var(--tone);border-radius:1rem;padding:0 .65em;
 font-size:.8125rem;font-weight:650;line-height:1.55;white-space:nowrap}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:.75rem;margin:0 0 1rem}
-.tile{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.7rem .9rem}
+.tile{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:.7rem .8rem}
 .tile dt{color:var(--quiet);font-size:.8125rem}
 .tile dd{margin:0;font-variant-numeric:tabular-nums}
-.tile .figure{font-size:1.5rem;font-weight:650;line-height:1.3}
+.tile .figure{font-size:1.3rem;font-weight:650;line-height:1.4;white-space:nowrap}
 .tile .beside{color:var(--quiet);font-size:.8125rem;line-height:1.35}
 .pair{display:grid;grid-template-columns:minmax(0,3fr) minmax(0,2fr);gap:1.25rem;align-items:start}
 .scroll{overflow-x:auto}
@@ -107,7 +107,6 @@ main{padding:.75rem .6rem 2rem}
 .verdict,.card{padding:.85rem .9rem}
 .pair{grid-template-columns:minmax(0,1fr)}
 .tiles{grid-template-columns:1fr 1fr;gap:.5rem}
-.tile .figure{font-size:1.3rem}
 h1{font-size:1.25rem}
 th,td{padding-right:.6rem}
 .wide{display:none}

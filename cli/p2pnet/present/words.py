@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
+from p2pnet.measure.report import BEHIND_SHARE
 from p2pnet.measure.wording import is_burst, measured
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.report import ExpectationResult, NodeReceipts, Report
@@ -119,7 +120,12 @@ def _pace(report: Report) -> str:
     if is_burst(report.load):
         return " in a burst"
     rate = report.load.rate_per_s if report.load and report.load.count > 1 else None
-    return "" if rate is None else f" at {format_rate(rate)}"
+    if rate is None:
+        return ""
+    kept = report.load.published_per_s if report.load else None
+    if kept is not None and kept < BEHIND_SHARE * rate:
+        return f" at {format_rate(kept)} instead of {format_rate(rate)}"
+    return f" at {format_rate(rate)}"
 
 
 def latency_name(report: Report) -> str:
@@ -129,6 +135,8 @@ def latency_name(report: Report) -> str:
 
 def marks(report: Report) -> Iterator[str]:
     """What a reader must know before comparing this run with another."""
+    if report.label:
+        yield f"label: {report.label}"
     if report.state != "finished":
         yield report.state
     if report.client != DEFAULT_CLIENT:

@@ -66,6 +66,12 @@ class ConflictError(ApiError):
     """The longest pause before that: it is nobody's fault, and rarely lasts."""
 
 
+class EndingError(ConflictError):
+    """The namespace is being deleted and takes nothing new. The Subnet goes with it: there is nothing left to do."""
+
+    wait_s_max = 60.0
+
+
 class ForbiddenError(ApiError):
     """403: a right is missing, or a quota is used up (`quota`)."""
 

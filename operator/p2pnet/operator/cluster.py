@@ -21,6 +21,7 @@ from p2pnet.operator.api import (
     ApiError,
     BusyError,
     ConflictError,
+    EndingError,
     ForbiddenError,
     Kind,
     Object,
@@ -30,7 +31,6 @@ CONNECT_S = 5.0
 ANSWER_S = 15.0
 PAGE = 500  # objects per LIST: bounds the memory of one answer
 CONNECTIONS_MAX = 16
-ENDING_S = 60.0  # how often a namespace that does not manage to end is tried
 
 config: Any = untyped_config
 
@@ -177,10 +177,10 @@ def _read(status: int, data: bytes, retry_after: str | None, what: str) -> Objec
     message = str(answer.get("message") or data[:200].decode(errors="replace") or reason)
     causes = (answer.get("details") or {}).get("causes") or []
     # A namespace that is going takes nothing new: no right is missing, and the Subnet will be gone at the next look.
-    if status == 409 or any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
-        conflict = ConflictError(status, reason, message, what=what)
-        conflict.wait_s_max = ConflictError.wait_s_max if status == 409 else ENDING_S
-        raise conflict
+    if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
+        raise EndingError(status, reason, message, what=what)
+    if status == 409:
+        raise ConflictError(status, reason, message, what=what)
     if status == 403:
         raise ForbiddenError(status, reason, message, what=what)
     if status in (401, 408, 410, 429) or status >= 500:  # 401: a token is being renewed; 410: a LIST took too long

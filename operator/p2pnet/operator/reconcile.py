@@ -6,6 +6,7 @@ to become true: it says when to look again.
 
 import asyncio
 import contextlib
+import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from p2pnet.operator.api import (
     SUBNET,
     ApiError,
     Cluster,
+    EndingError,
     Object,
     meta,
     name_of,
@@ -38,6 +40,8 @@ from p2pnet.operator.plan.configmaps import document, read_membership
 from p2pnet.operator.queue import Key
 from p2pnet.operator.site import Observed, Site, config_map_of
 from p2pnet.operator.status import Trouble
+
+log = logging.getLogger(__name__)
 
 CONVERGING_S = 2.0
 REST_S = 60.0
@@ -95,6 +99,9 @@ class Reconciler:
             return None
         try:
             return await self._bring_about(key, subnet, await self._site(key, subnet))
+        except EndingError:
+            log.info("%s/%s: its namespace is being deleted; nothing more is made there", *key)
+            return EndingError.wait_s_max
         except SpecError as error:
             reason = "Unsupported" if isinstance(error, reading.UnsupportedError) else "InvalidSpec"
             return await self._refuse(key, subnet, Trouble(reason, str(error)))
@@ -119,6 +126,9 @@ class Reconciler:
         actor = Actor(self._cluster, site, observed)
         if site.paused:
             made.decision = Decision(None, trouble=made.decision.trouble)
+            if made.membership != read_membership(observed.of(CONFIG_MAP).get(site.members_map)):
+                made.membership = None  # nobody writes it while paused
+                observed.lab_trouble = observed.lab_trouble or "paused: the members of this document are not written"
         else:
             if site.authority not in observed.of(SECRET) and made.decision.trouble is not None:
                 await actor.seek_authority()
@@ -184,10 +194,13 @@ class Reconciler:
         if there is None or known is None or made.membership is None:
             return
         try:
-            if known.registry_version < made.membership.registry.version:
+            newer = known.registry_version < made.membership.registry.version
+            if newer:
                 await self._labs.push_members(*there, made.membership)
             if known.document not in ("", digest_of(site.subnet)):
                 await self._labs.push_document(*there, document(site))
+            if newer:  # what it said before was about the former members
+                observed.lab = await self._labs.summary(*there)
         except P2pnetError as error:
             observed.lab_trouble = f"the lab did not take members or document: {error}"
 

@@ -45,7 +45,7 @@ def status_of(
     counts = {
         "desired": len(site.members),
         "ready": sum(members[pod.name] for pod in ready),
-        "connected": lab.nodes.connected if lab else 0,
+        "connected": lab.nodes.connected if lab and _knows_members(observed, made) else 0,
     }
     main = [pod for pod in made.pods if pod.name.startswith(f"{site.name}-node-")]
     status: Object = {
@@ -57,20 +57,24 @@ def status_of(
         "updatedReplicas": sum(members[pod.name] for pod in main if pod.exists and not pod.outdated),
         "selector": f"{SUBNET_LABEL}={site.name},{GROUP_LABEL}=node,{ROLE_LABEL}=node,{MANAGED_BY}={MANAGER}",
         "certificates": {"issued": made.issued.issued},
-        **_of_lab(observed),
+        **_of_lab(site, observed, made),
         **_authority(observed, made),
     }
     if made.membership is not None:
         status["registryVersion"] = made.membership.registry.version
+    elif observed.status.get("registryVersion"):
+        status["registryVersion"] = observed.status["registryVersion"]
     if made.issued.ends:
         status["certificates"]["earliestExpiry"] = times.text(min(made.issued.ends))
     if expires_at(site) is not None:
         status["expiresAt"] = times.text(expires_at(site) or now)
     verdicts = _verdicts(site, observed, made, trouble, now)
+    judged = set(CONDITIONS)
     if refused is not None:
         moving = {"Progressing": verdicts["Progressing"]} if verdicts["Progressing"][0] else {}
         verdicts |= _refused(refused) | moving
-    status["conditions"] = _conditions(site, observed, verdicts, now)
+        judged = {"Paused", *_refused(refused)}
+    status["conditions"] = _merged(observed.status, verdicts, site.generation, now, judged=judged)
     return status
 
 
@@ -78,7 +82,9 @@ def refused_status(subnet: Object, trouble: Trouble, now: datetime) -> Object:
     """The status of a Subnet that cannot be planned: the old one, with Degraded and what follows from it."""
     generation = int(meta(subnet).get("generation", 0))
     old = dict(subnet.get("status") or {})
-    return {**old, "observedGeneration": generation, "conditions": _merged(old, _refused(trouble), generation, now)}
+    verdicts = _refused(trouble)
+    conditions = _merged(old, verdicts, generation, now, judged=set(verdicts))
+    return {**old, "observedGeneration": generation, "conditions": conditions}
 
 
 def _refused(trouble: Trouble) -> dict[str, Verdict]:
@@ -131,7 +137,7 @@ def settled(status: Object) -> bool:
 
 def _verdicts(site: Site, observed: Observed, made: Plan, trouble: Trouble | None, now: datetime) -> dict[str, Verdict]:
     degraded = _degraded(observed, made, trouble)
-    connected = _connected(site, observed)
+    connected = _connected(site, observed, made)
     certificates = _certificates(site, made, now)
     waiting = _waiting(made)
     ready: Verdict
@@ -181,10 +187,18 @@ def _degraded(observed: Observed, made: Plan, trouble: Trouble | None) -> Verdic
     return False, "Healthy", ""
 
 
-def _connected(site: Site, observed: Observed) -> Verdict:
+def _knows_members(observed: Observed, made: Plan) -> bool:
+    """Whether the lab's counts are of the members wanted now, not of those before an edit."""
+    wanted = made.membership.registry.version if made.membership else None
+    return observed.lab is not None and wanted is not None and observed.lab.registry_version == wanted
+
+
+def _connected(site: Site, observed: Observed, made: Plan) -> Verdict:
     lab = observed.lab
     if lab is None:
         return None, "LabUnreachable", observed.lab_trouble or "the lab has not been reached yet"
+    if not _knows_members(observed, made):
+        return None, "LabOutdated", observed.lab_trouble or "the lab has not heard of these members yet"
     links = lab.links
     enough = links.up >= site.subnet.spec.ready.connected.ratio * links.expected
     if not links.expected and len(site.members) > 1:
@@ -202,11 +216,12 @@ def _certificates(site: Site, made: Plan, now: datetime) -> Verdict:
     return True, "Issued", f"certificates {issued}/{desired}"
 
 
-def _of_lab(observed: Observed) -> Object:
+def _of_lab(site: Site, observed: Observed, made: Plan) -> Object:
     """The columns CONNECTED, REACH and P95: what the lab says, else what it said last of a run."""
     found: Object = {}
     lab = observed.lab
-    found["connected"] = f"{lab.nodes.connected}/{lab.nodes.desired}" if lab else "?"
+    known = lab is not None and _knows_members(observed, made)
+    found["connected"] = f"{lab.nodes.connected}/{len(site.members)}" if lab and known else "?"
     last = observed.status.get("lastReport")
     for run in lab.runs if lab else []:
         if run.state in ("finished", "cancelled"):
@@ -232,12 +247,14 @@ def _authority(observed: Observed, made: Plan) -> Object:
     }  # fmt: skip
 
 
-def _conditions(site: Site, observed: Observed, verdicts: dict[str, Verdict], now: datetime) -> list[Object]:
-    return _merged(observed.status, verdicts, site.generation, now)
+def _merged(
+    old: Object, verdicts: dict[str, Verdict], generation: int, now: datetime, *, judged: set[str]
+) -> list[Object]:
+    """All six conditions; the transition time moves only when a status flips.
 
-
-def _merged(old: Object, verdicts: dict[str, Verdict], generation: int, now: datetime) -> list[Object]:
-    """All six conditions; the transition time moves only when a status flips."""
+    Those in `judged` were judged by the document of this generation; the others keep the generation they had, so that
+    nobody who waits for them takes an answer about a former document for one about this.
+    """
     before = {one["type"]: one for one in old.get("conditions") or []}
     merged = []
     for kind in CONDITIONS:
@@ -245,10 +262,11 @@ def _merged(old: Object, verdicts: dict[str, Verdict], generation: int, now: dat
         status = "Unknown" if truth is None else str(truth)
         same = kind in before and before[kind].get("status") == status
         since = before[kind].get("lastTransitionTime") if same else None
+        known = generation if kind in judged else int(before.get(kind, {}).get("observedGeneration") or 0)
         merged.append(
             {
                 "type": kind, "status": status, "reason": reason, "message": message[:_MESSAGE_CHARS_MAX],
-                "lastTransitionTime": since or times.text(now), "observedGeneration": generation,
+                "lastTransitionTime": since or times.text(now), "observedGeneration": known,
             }
         )  # fmt: skip
     return merged

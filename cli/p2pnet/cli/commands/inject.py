@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import stat
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from p2pnet.cli.following import after_loss, follow, outcome_of, report_of
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.papers import Papers
 from p2pnet.cli.session import Session
+from p2pnet.cli.spooling import STDIN, check_sources, spooled
 from p2pnet.cli.subject import Subject, subject_of
 from p2pnet.desk import Desk
 from p2pnet.measure import artifacts_asked, expectations
@@ -50,14 +50,16 @@ class Options:
 
 async def run(options: Options, session: Session) -> Outcome:
     """Everything that can be wrong is said before the first byte is sent."""
-    _check(options)
+    streams = _check(options)
     target = session.target()
     async with target.desk(options.name) as desk:
         subnet = await subject_of(options.name, desk)
         client = _client(options, subnet)
-        _check_against(options, subnet)
+        _check_against(options, subnet, streams)
         session.interrupted_note = "interrupted: nothing was published"
-        payloads = await _payloads(options, desk, session)
+        bytes_max = subnet.artifact_bytes_max
+        async with spooled(streams, bytes_max, session) as spools:
+            payloads = await _payloads(options, spools, desk, session)
         session.interrupted_note = "interrupted while asking for the run: status shows whether it began"
         session.resume = (f"p2pnet status {options.name}",)
         started = await desk.start_run(_request(options, payloads, client), key=uuid.uuid4().hex)
@@ -91,7 +93,8 @@ async def _followed(options: Options, desk: Desk, run_id: str, session: Session)
         raise
 
 
-def _check(options: Options) -> None:
+def _check(options: Options) -> list[Path]:
+    """What is wrong without asking anybody; the sources that must be read to their end first."""
     for expression in options.expect:
         try:
             expectations.parse(expression)
@@ -114,27 +117,7 @@ def _check(options: Options) -> None:
             where="p2pnet inject",
             todo=f"leave one of the two out, or later: p2pnet report {options.name} {next(iter(options.papers.wanted()))} FILE",
         )
-    for path in options.files:
-        _check_file(path)
-
-
-def _check_file(path: Path) -> None:
-    try:
-        found = path.stat()
-        if stat.S_ISDIR(found.st_mode):
-            raise IsADirectoryError(21, "is a directory", str(path))
-        if not stat.S_ISREG(found.st_mode):
-            raise CommandError(f"{path} is no regular file", where=str(path), todo="name a file whose size is known")
-        with path.open("rb"):
-            pass
-    except OSError as error:
-        from p2pnet.cli.spec_file import unreadable
-
-        raise unreadable(path, error) from None
-    if found.st_size == 0:
-        raise CommandError(
-            f"{path} is empty: an artifact holds at least one byte", where=str(path), todo="name a file with content"
-        )
+    return check_sources(options.files)
 
 
 def _client(options: Options, subnet: Subject) -> str:
@@ -149,10 +132,12 @@ def _client(options: Options, subnet: Subject) -> str:
         ) from None
 
 
-def _check_against(options: Options, subnet: Subject) -> None:
+def _check_against(options: Options, subnet: Subject, streams: list[Path]) -> None:
     """What only the document tells: the size limit, the names of nodes, the number of artifacts."""
     bound = subnet.artifact_bytes_max
-    sizes = {str(path): path.stat().st_size for path in options.files} or {"--size": options.size or DEFAULT_SIZE}
+    sizes = {str(path): path.stat().st_size for path in options.files if path not in streams}
+    if not options.files:
+        sizes = {"--size": options.size or DEFAULT_SIZE}
     for label, size in sizes.items():
         if size > bound:
             raise CommandError(
@@ -182,7 +167,7 @@ def _total(options: Options, subnet: Subject) -> int:
     return artifacts_asked(count=options.count, payloads=payloads, publisher=options.publisher, nodes=len(subnet.nodes))
 
 
-async def _payloads(options: Options, desk: Desk, session: Session) -> list[Payload]:
+async def _payloads(options: Options, spools: dict[Path, Path], desk: Desk, session: Session) -> list[Payload]:
     if not options.files:
         size = options.size or DEFAULT_SIZE
         return [Payload(name=f"generated-{size}", size=size)]
@@ -193,12 +178,14 @@ async def _payloads(options: Options, desk: Desk, session: Session) -> list[Payl
         def tell(done: int, total: int, name: str = name) -> None:
             session.listener.progress(f"{name} sent", done, total, octets=True)
 
-        payloads.append(Payload(name=name, upload=await desk.upload(path, name, tell)))
+        payloads.append(Payload(name=name, upload=await desk.upload(spools.get(path, path), name, tell)))
     return payloads
 
 
 def _artifact_name(path: Path) -> str:
     """The file's own name, as text that fits the bound, whatever bytes it is made of."""
+    if path == STDIN:
+        return "stdin"
     octets = os.fsencode(path.name)[: limits.NAME_CHARS_MAX]
     return octets.decode("utf-8", "ignore") or "unnamed"
 

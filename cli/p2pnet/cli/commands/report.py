@@ -37,7 +37,7 @@ async def run(options: Options, session: Session) -> Outcome:
 
 async def _report(options: Options, chosen: RunHead, target: Target, session: Session) -> Outcome:
     folder = target.state.run(chosen.run)
-    session.todo = f"its events may still be whole: {folder / archive.EVENTS_FILE}; or name another run"
+    session.todo = f"its events may still be whole: {archive.events_file(folder)}; or name another run"
     report = archive.read_run(target.state, chosen.run)[1]
     session.todo = ""
     if report is not None and chosen.state in ("finished", "cancelled"):

@@ -72,11 +72,16 @@ def _oddity(member: MemberStatus) -> tuple[object, ...]:
 
 def draw_list(listing: SubnetList, now: float) -> RenderableType:
     """One row per subnet."""
-    drawn = text.table("SUBNET", "TARGET", "STATE", "CONNECTED", "LINKS", "AGE", right=("CONNECTED", "LINKS", "AGE"))
-    for line in listing.subnets:
+    places = [line.context and f"{line.context}/{line.namespace}" for line in listing.subnets]
+    columns = ("SUBNET", "TARGET", *(["CONTEXT"] if any(places) else []), "STATE", "CONNECTED", "LINKS", "AGE")
+    drawn = text.table(*columns, right=("CONNECTED", "LINKS", "AGE"))
+    if not listing.subnets:
+        return Text("there is no subnet", style="dim")
+    for line, place in zip(listing.subnets, places, strict=True):
         drawn.add_row(
             line.name,
             line.target,
+            *([clean(place or text.DASH)] if any(places) else []),
             Text(line.state, style="green" if line.state == "up" else "red"),
             text.DASH if line.desired is None else f"{line.connected}/{line.desired}",
             text.DASH if line.links_expected is None else f"{line.links_up}/{line.links_expected}",

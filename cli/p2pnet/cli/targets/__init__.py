@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.progress import Listener
 from p2pnet.cli.session import On
-from p2pnet.model.errors import P2pnetError
 
 if TYPE_CHECKING:
     from p2pnet.cli.targets.cluster import ClusterTarget
@@ -90,7 +89,7 @@ def find(
         raise CommandError(
             "contexts and namespaces belong to clusters", where=f"--on {on} {option}", todo="leave one of the two out"
         )
-    if on is None and (clusters or _is_plugin() or verb in OPERATING):
+    if on is None and (clusters or is_plugin() or verb in OPERATING):
         on = On.CLUSTER
     match on:
         case On.SIM:
@@ -115,27 +114,39 @@ def find(
 
 
 def _looked_up(name: str | None, verb: str, tell: Callable[[str], None]) -> Target:
-    """Here, unless NAME is only in the cluster; without any NAME, unless there is nothing here but something there."""
+    """Here, unless NAME is only in the cluster; without any NAME, unless there is nothing here but something there.
+
+    Nobody asked for a cluster yet: it is asked aside of what is here, within bounds (`desk.kube_aside`).
+    """
     from p2pnet.desk.kube import Kube
 
     local = _local()
     if verb in MAKING or (name is None and (verb != "status" or local.names())) or not Kube.configured():
         return local
-    try:
-        cluster = _cluster(None, None)
-        there = cluster.look(name) != "absent" if name is not None else bool(cluster.names())
-    except P2pnetError:
-        return local  # nobody asked for a cluster: that it cannot be had is no news
-    if there and name is not None and local.look(name) != "absent":
+    here = name is not None and local.look(name) != "absent"
+    if not _is_there(name, tell, beside=here):
+        return local
+    cluster = _cluster(None, None)
+    if here:
         raise CommandError(
             f"{name} is on this machine and in {cluster.where}",
             where=f"p2pnet {verb} {name}",
             todo="say which: --on local, or --on cluster",
         )
-    if there:
-        tell(cluster.where)
-        return cluster
-    return local
+    tell(cluster.where)
+    return cluster
+
+
+def _is_there(name: str | None, tell: Callable[[str], None], *, beside: bool) -> bool:
+    """Whether the current context has the subnet, as far as it says so in time; that it did not is said where it matters."""
+    from p2pnet.desk import kube_aside
+
+    try:
+        return kube_aside.is_there(name, beside=beside)
+    except kube_aside.UnknownError as error:
+        if not beside:
+            tell(f"note: only this machine was looked at ({error}); --on cluster waits for the cluster")
+        return False
 
 
 def _local() -> "LocalTarget":
@@ -153,6 +164,6 @@ def _cluster(context: str | None, namespace: str | None) -> "ClusterTarget":
     return ClusterTarget(State.default(), Kube.open(context, namespace), namespace_given=namespace is not None)
 
 
-def _is_plugin() -> bool:
+def is_plugin() -> bool:
     """Whether this is `kubectl p2pnet`."""
     return Path(sys.argv[0]).name.startswith("kubectl-")

@@ -19,6 +19,7 @@ from p2pnet.model.subnet import kept_annotations
 
 FOLLOW_S = 90.0  # how long a run is followed while its lab is away: the operator has started another one by then
 PAUSE_S = 1.0
+LOOK_S = 3.0  # how often a follower looks whether the subnet is still there
 FORBIDDEN = 403
 
 
@@ -88,11 +89,23 @@ class ClusterDesk(Desk):
         return document
 
     async def follow(self, run_id: str, cursor: int = 0) -> AsyncIterator[RunState]:
-        """As `Desk.follow`; through restarts of the lab, and with a copy of the ended run on this machine."""
+        """As `Desk.follow`; through restarts of the lab, and with a copy of the ended run on this machine.
+
+        CommandError (exit 5) as soon as the subnet is deleted, with its namespace or without.
+        """
+        gone = asyncio.create_task(self._gone())
+        try:
+            async for state in self._follow(run_id, cursor, gone):
+                yield state
+        finally:
+            gone.cancel()
+            await asyncio.gather(gone, return_exceptions=True)
+
+    async def _follow(self, run_id: str, cursor: int, gone: asyncio.Task[str]) -> AsyncGenerator[RunState, None]:
         deadline = time.monotonic() + FOLLOW_S
         while True:
             try:
-                async for state in super().follow(run_id, cursor):
+                async for state in _until(gone, super().follow(run_id, cursor)):
                     cursor, deadline = state.cursor, time.monotonic() + FOLLOW_S
                     if state.state in ("finished", "cancelled"):
                         await self.keep(run_id)
@@ -108,14 +121,32 @@ class ClusterDesk(Desk):
                     raise
                 cursor = 0  # another lab counts anew
             else:
-                return
-            await asyncio.sleep(PAUSE_S)
+                if not gone.done():
+                    return
+                raise self._invalid(run_id, gone.result())
+            await asyncio.wait({gone}, timeout=PAUSE_S)
+
+    async def _gone(self) -> str:
+        """Returns once the subnet is not there any more, with what became of it."""
+        uid = ""
+        while True:
+            with contextlib.suppress(KubeError):  # without the right to look, nobody can say
+                try:
+                    found = (await asyncio.to_thread(self._look))["metadata"]
+                except CommandError:
+                    return "its subnet was deleted"
+                if found.get("deletionTimestamp") or uid not in ("", found.get("uid", "")):
+                    return "its subnet was deleted"
+                uid = str(found.get("uid", ""))
+            await asyncio.sleep(LOOK_S)
 
     def _lost(self, run_id: str) -> CommandError:
-        why = "its lab was replaced during the run"
+        return self._invalid(run_id, "its lab was replaced during the run, and knows nothing of it")
+
+    def _invalid(self, run_id: str, why: str) -> CommandError:
         cluster_copies.invalidate(self._state, run_id, why)
         return CommandError(
-            f"run {run_id} is invalid: {why}, and knows nothing of it",
+            f"run {run_id} is invalid: {why}",
             where=f"context {self._kube.context}, namespace {self._kube.namespace}, subnet {self._name}",
             todo=f"p2pnet inject {self._name} again",
             exit_code=ExitCode.INVALID,
@@ -160,6 +191,25 @@ class ClusterDesk(Desk):
                 async for line in reader.follow(self._pods_while_there):
                     yield line
 
+    # --- that it is there ---
+
     def _pods_while_there(self) -> list[Object]:
         self._look()  # CommandError once it is gone
         return self._pods()
+
+
+async def _until(gone: asyncio.Task[str], states: AsyncIterator[RunState]) -> AsyncGenerator[RunState, None]:
+    """The states, as long as the task is not done; it ends then, in the middle of a question if need be."""
+    while True:
+        upcoming = asyncio.ensure_future(anext(states, None))
+        try:
+            await asyncio.wait({upcoming, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not upcoming.done():
+                return
+            state = upcoming.result()
+        finally:
+            upcoming.cancel()
+            await asyncio.gather(upcoming, return_exceptions=True)
+        if state is None:
+            return
+        yield state

@@ -67,6 +67,8 @@ def with_cluster(status: Status, thing: Object, pods: list[Object]) -> Status:
         if away or (said.type in ("Degraded", "Paused") and said.status == "True"):
             conditions[said.type] = said
     rollout = _rollout(thing)
+    if not rollout and not away and status.registry_version < int(told.get("registryVersion") or 0):
+        rollout = "the lab has not heard of the newest members yet"
     if rollout:
         conditions[ROLLOUT] = Condition(ROLLOUT, "True", "Progressing", rollout)
     lines = status.members

@@ -1,60 +1,30 @@
 """`inject`, `report`, `trace`, `get`, `withdraw`."""
 
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from p2pnet.cli import options
+from p2pnet.cli import completing, options
 from p2pnet.cli.app import Command, verb
-
-EXPECT_HELP = (
-    "What must hold, like 'p95 <= 800ms' or 'throughput >= 5MB/s'; repeatable. reach == 100% must hold too, unless one"
-    " names reach."
-)
 
 
 @verb("p2pnet inject demo --size 64KiB --count 20 --rate 10/s --expect 'p95 <= 800ms'")
 def inject(
     name: options.Name,
     *,
-    files: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILE", help="Artifacts to publish.", show_default=False)
-    ] = None,
+    files: options.Files = None,
     size: options.Size = None,
     count: Annotated[int, typer.Option("--count", min=1, metavar="N", help="How often to publish each.")] = 1,
     rate: options.Rate = None,
-    publisher: Annotated[
-        str, typer.Option("--from", metavar="NODE|random|all", help="Who publishes; `all`: every node its own.")
-    ] = "random",
-    client: Annotated[
-        str | None,
-        typer.Option(
-            "--client",
-            metavar="CLIENT",
-            help="Whose artifacts they become.  [default: blob, else the first of spec.clients]",
-            show_default=False,
-        ),
-    ] = None,
+    publisher: options.Publisher = "random",
+    client: options.Client = None,
     seed: options.Seed = None,
     within: options.Within = None,
-    expect: Annotated[
-        list[str] | None,
-        typer.Option("--expect", metavar="EXPR", help=EXPECT_HELP, show_default=False),
-    ] = None,
+    expect: options.Expect = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the run's id and end.")] = False,
     shared: Annotated[bool, typer.Option("--shared", help="Run beside other runs; the report says so.")] = False,
-    label: Annotated[
-        str,
-        typer.Option(
-            "--label",
-            metavar="TEXT",
-            parser=options.label,
-            help="A name for the run; runs with one are not removed to make room.",
-            show_default=False,
-        ),
-    ] = "",
+    label: options.Label = "",
     cancel_on_interrupt: Annotated[
         bool, typer.Option("--cancel-on-interrupt", help="Ctrl-C stops the run instead of leaving it.")
     ] = False,
@@ -139,7 +109,13 @@ def get(
     ] = None,
     node: Annotated[
         str | None,
-        typer.Option("--node", metavar="NODE", help="Whose bytes.  [default: not the publisher's]", show_default=False),
+        typer.Option(
+            "--node",
+            metavar="NODE",
+            help="Whose bytes.  [default: not the publisher's]",
+            show_default=False,
+            autocompletion=completing.nodes,
+        ),
     ] = None,
 ) -> Command:
     """Get an artifact from a node.

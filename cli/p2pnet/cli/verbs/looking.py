@@ -1,12 +1,13 @@
-"""`logs`, `ping`, `doctor`, `schema`."""
+"""`logs`, `ping`, `doctor`, `schema`, `completion`."""
 
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from p2pnet.cli import options
+from p2pnet.cli import completing, options
 from p2pnet.cli.app import Command, verb
 
 
@@ -16,10 +17,23 @@ def logs(
     *,
     node: Annotated[
         str | None,
-        typer.Option("--node", metavar="NODE", help="Lines of this node; `lab` for the lab's.", show_default=False),
+        typer.Option(
+            "--node",
+            metavar="NODE",
+            help="Lines of this node; `lab` for the lab's.",
+            show_default=False,
+            autocompletion=completing.nodes,
+        ),
     ] = None,
     artifact: Annotated[
-        str | None, typer.Option("--artifact", metavar="ID", help="Lines that name this artifact.", show_default=False)
+        str | None,
+        typer.Option(
+            "--artifact",
+            metavar="ID",
+            help="Lines that name this artifact.",
+            show_default=False,
+            autocompletion=completing.artifacts,
+        ),
     ] = None,
     grep: Annotated[
         str | None, typer.Option("--grep", metavar="RE", help="Lines that match this expression.", show_default=False)
@@ -51,6 +65,7 @@ def ping(
             metavar="ADDRESS",
             help="HOST:PORT, [IPV6]:PORT, or with --subnet the name of a node; all its nodes without any.",
             show_default=False,
+            autocompletion=completing.nodes,
         ),
     ] = None,
     subnet: Annotated[
@@ -61,6 +76,7 @@ def ping(
             parser=options.subnet_name,
             help="Ask nodes of this subnet, as its lab.  [default: the one that has them]",
             show_default=False,
+            autocompletion=completing.subnets,
         ),
     ] = None,
     bundle: Annotated[
@@ -119,7 +135,15 @@ def doctor() -> Command:
 
 @verb("p2pnet schema report", about="nothing")
 def schema(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="report, status, subnet, trace, ...", show_default=False)],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="report, status, subnet, trace, ...",
+            show_default=False,
+            autocompletion=completing.kinds,
+        ),
+    ],
 ) -> Command:
     """Print a JSON Schema.
 
@@ -128,3 +152,25 @@ def schema(
     from p2pnet.cli.commands import schema as command
 
     return partial(command.run, command.Options(kind=kind))
+
+
+class Shell(StrEnum):
+    """Shells that words can be completed in."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+
+
+@verb("p2pnet completion bash > ~/.local/share/bash-completion/completions/p2pnet", about="nothing")
+def completion(
+    shell: Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", help="Your shell.", show_default=False)],
+) -> Command:
+    """Print a completion script.
+
+    For verbs, options, and the names of subnets, nodes, runs and artifacts. Changes no file: put it where your shell
+    looks for such scripts, or source it.
+    """
+    from p2pnet.cli.commands import completion as command
+
+    return partial(command.run, command.Options(shell.value))

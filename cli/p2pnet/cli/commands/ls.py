@@ -1,0 +1,120 @@
+"""`ls`: the subnets of every target. A cluster that is slow or away never keeps back what is here."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from p2pnet.cli.documents import SubnetLine, SubnetList
+from p2pnet.cli.failure import CommandError
+from p2pnet.cli.listing import subnet_lines
+from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.render import Output
+from p2pnet.cli.session import On, Session
+from p2pnet.cli.targets import find, is_plugin
+from p2pnet.model.errors import P2pnetError
+
+NEXT = "p2pnet status NAME"
+CLUSTER_S = 3.0  # how long a cluster that nobody named is waited for
+SOON_S = 0.5  # a cluster that answers within this is shown in one table with what is here
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """As on the command line."""
+
+    every_namespace: bool = False
+
+
+async def run(options: Options, session: Session) -> Outcome:
+    """First what is here, and a cluster's as soon as they are known; all in one document where they come together."""
+    named = session.on in (On.CLUSTER, On.KIND) or session.context is not None or session.namespace is not None
+    named = named or (session.on is None and is_plugin())
+    here = [] if named else await subnet_lines(find(On.LOCAL, None, None, verb="ls"))
+    if session.on is On.LOCAL or not (named or _is_configured()):
+        return _outcome(here)
+    asking = asyncio.ensure_future(_in_thread(lambda: _of_cluster(options, session)))
+    if named:
+        return _outcome(await asking)
+    early = bool(here) and session.output in (Output.TABLE, Output.NDJSON)
+    done, _ = await asyncio.wait({asking}, timeout=SOON_S if early else CLUSTER_S)
+    shown = early and not done
+    if shown:
+        session.show(SubnetList(subnets=here))
+        done, _ = await asyncio.wait({asking}, timeout=CLUSTER_S - SOON_S)
+    there: list[SubnetLine] = []
+    try:
+        there = asking.result() if done else _give_up(asking)
+    except P2pnetError as error:
+        session.note(f"subnets of the cluster are not listed: {error}")
+    if shown:
+        return Outcome(SubnetList(subnets=there) if there else None, next=(NEXT,))
+    return _outcome(here + there)
+
+
+def _give_up(asking: "asyncio.Future[list[SubnetLine]]") -> list[SubnetLine]:
+    asking.cancel()
+    raise CommandError(
+        f"it has not answered within {CLUSTER_S:.0f} s", where="p2pnet ls", todo="p2pnet ls --on cluster waits for it"
+    )
+
+
+def _outcome(lines: list[SubnetLine]) -> Outcome:
+    hint = NEXT if lines else "p2pnet up demo --nodes 10"
+    return Outcome(SubnetList(subnets=lines), next=(hint,))
+
+
+def _is_configured() -> bool:
+    from p2pnet.desk.kube import Kube
+
+    return Kube.configured()
+
+
+def _of_cluster(options: Options, session: Session) -> list[SubnetLine]:
+    """Blocks, for as long as plugins, logins and servers take."""
+
+    def tell(where: str) -> None:
+        if not session.quiet:
+            session.stderr.write(f"{where}\n")
+
+    on = session.on if session.on in (On.CLUSTER, On.KIND) else On.CLUSTER
+    from p2pnet.cli.targets.cluster import API, ClusterTarget
+
+    target = find(on, session.namespace, session.context, verb="ls", tell=tell)
+    assert isinstance(target, ClusterTarget)  # noqa: S101 it was asked for
+    kube, targets = target.kube, [target]
+    if options.every_namespace:
+        things = kube.find(f"{API}/subnets")
+        targets = [
+            ClusterTarget(target.state, kube.elsewhere(namespace))
+            for namespace in sorted({str(thing["metadata"].get("namespace") or "default") for thing in things})
+        ]
+    return [line for one in targets for line in asyncio.run(subnet_lines(one))]
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """In a thread that dies with the process: a plugin that hangs must not keep the command from ending."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def tell(result: T | None, error: BaseException | None) -> None:
+        if not future.done():
+            if error is None:
+                future.set_result(result)  # type: ignore[arg-type] # None is a T where there is no error
+            else:
+                future.set_exception(error)
+
+    def body() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except BaseException as caught:  # noqa: BLE001 it is raised again where it is awaited
+            error = caught
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(tell, result, error)
+
+    threading.Thread(target=body, name="cluster", daemon=True).start()
+    return await future

@@ -1,0 +1,118 @@
+"""`ls`: the subnets of every target; a cluster that is slow or away never keeps back what is here."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from p2pnet.cli.commands import ls
+from p2pnet.cli.commands.schema import schema_of
+from p2pnet.cli.documents import SubnetLine
+from p2pnet.cli.failure import CommandError
+from p2pnet.cli.render import Output, render
+from p2pnet.cli.session import On, Session
+
+HERE = [SubnetLine(name="demo", target="local", state="up", desired=3, connected=3)]
+THERE = [SubnetLine(name="demo", target="cluster", state="up", context="staging", namespace="team")]
+
+
+@pytest.fixture
+def world(session: Session, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`ls` between fakes: `here` on this machine, `answer` in the cluster."""
+
+    class World:
+        here = HERE
+        configured = True
+        answer: Callable[[], list[SubnetLine]] = staticmethod(lambda: THERE)
+
+    async def subnet_lines(target: Any) -> list[SubnetLine]:
+        return World.here
+
+    monkeypatch.setattr(ls, "subnet_lines", subnet_lines)
+    monkeypatch.setattr(ls, "find", lambda *_, **__: None)
+    monkeypatch.setattr(ls, "_is_configured", lambda: World.configured)
+    monkeypatch.setattr(ls, "_of_cluster", lambda options, session: World.answer())
+    monkeypatch.setattr(ls, "SOON_S", 5.0)
+    return World
+
+
+async def test_subnets_of_all_targets_stand_in_one_list(world: Any, session: Session) -> None:
+    document = (await ls.run(ls.Options(), session)).document
+    assert document.subnets == HERE + THERE
+    jsonschema.validate(json.loads(render(document, Output.JSON)), schema_of("subnets"))
+    drawn = render(document, Output.TABLE, width=120, now=10.0)
+    assert "staging/team" in drawn
+    assert "CONTEXT" not in render((await here_alone(world, session)).document, Output.TABLE, width=120, now=10.0)
+
+
+async def here_alone(world: Any, session: Session) -> Any:
+    world.configured = False
+    return await ls.run(ls.Options(), session)
+
+
+async def test_one_target_alone_is_asked_when_it_is_named(world: Any, session: Session) -> None:
+    session.on = On.LOCAL
+    assert (await ls.run(ls.Options(), session)).document.subnets == HERE
+    for on, context, namespace in ((On.CLUSTER, None, None), (None, "staging", None), (None, None, "team")):
+        session.on, session.context, session.namespace = on, context, namespace
+        assert (await ls.run(ls.Options(), session)).document.subnets == THERE
+
+
+async def test_a_cluster_that_is_away_is_said_and_hides_nothing(world: Any, session: Session) -> None:
+    def away() -> list[SubnetLine]:
+        raise CommandError("the API server does not answer", where="there", todo="wait", exit_code=3)
+
+    world.answer = staticmethod(away)
+    outcome = await ls.run(ls.Options(), session)
+    assert (outcome.exit_code, outcome.document.subnets) == (0, HERE)
+    assert "not listed: the API server does not answer" in session.stderr.getvalue()  # type: ignore[attr-defined]
+    session.on = On.CLUSTER
+    with pytest.raises(CommandError, match="does not answer") as caught:
+        await ls.run(ls.Options(), session)
+    assert caught.value.exit_code == 3
+
+
+@pytest.fixture
+def silence(world: Any) -> Iterator[threading.Event]:
+    """A cluster that does not answer before the test is over."""
+    over = threading.Event()
+
+    def never() -> list[SubnetLine]:
+        over.wait(30)
+        return []
+
+    world.answer = staticmethod(never)
+    yield over
+    over.set()
+
+
+@pytest.mark.parametrize("output", [Output.TABLE, Output.NDJSON])
+async def test_what_is_here_is_shown_while_a_silent_cluster_is_waited_for(
+    world: Any, session: Session, monkeypatch: pytest.MonkeyPatch, output: Output, silence: threading.Event
+) -> None:
+    monkeypatch.setattr(ls, "SOON_S", 0.0)
+    monkeypatch.setattr(ls, "CLUSTER_S", 0.01)
+    session.output = output
+    outcome = await ls.run(ls.Options(), session)
+    assert outcome.document is None
+    assert "demo" in session.stdout.getvalue()  # type: ignore[attr-defined]
+    assert "has not answered within" in session.stderr.getvalue()  # type: ignore[attr-defined]
+
+
+async def test_one_json_document_waits_for_a_silent_cluster_as_long_as_is_said(
+    world: Any, session: Session, monkeypatch: pytest.MonkeyPatch, silence: threading.Event
+) -> None:
+    monkeypatch.setattr(ls, "CLUSTER_S", 0.01)
+    session.output = Output.JSON
+    assert (await ls.run(ls.Options(), session)).document.subnets == HERE
+
+
+def test_without_any_subnet_the_list_is_empty(p2pnet: Callable[..., Any], tmp_path: Path) -> None:
+    ended = p2pnet("ls", "-o", "json")
+    assert (ended.code, json.loads(ended.out)["subnets"]) == (0, [])
+    assert p2pnet("ls").out == "there is no subnet\n"
+    assert "up demo" in p2pnet("ls").err
