@@ -67,6 +67,10 @@ class Labs:
         """By uid of the lab's pod."""
         self.loads_s = 0.2
         self.silent: Callable[[str, str], bool] = lambda *_: False
+        self.deaf: Callable[[str, str], bool] = lambda *_: False
+        """Which do not take in that their members are others now, whoever tells them."""
+        self._heard: dict[str, Membership] = {}
+        """By uid of the lab's pod: the members it knows of."""
         self.on_load: list[Callable[[Thing, Held], None]] = []
         self.on_secret: list[Callable[[str, Thing], None]] = []
         self._due: dict[str, tuple[str, float]] = {}
@@ -166,6 +170,10 @@ class Labs:
         known = self.pushed.get(uid, written)
         if written is not None and (known is None or written.registry.version > known.registry.version):
             known = written  # a mounted ConfigMap gets there by itself
+        if known is not None and self.deaf(namespace, subnet):
+            known = self._heard.get(uid, known)
+        if known is not None:
+            self._heard[uid] = known
         wanted = {one.name for one in known.registry.members} if known else set()
         running = {
             member: (pod, held)

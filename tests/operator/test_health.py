@@ -1,5 +1,7 @@
 """What the liveness probe hears of a replica, whether it acts or waits."""
 
+import socket
+
 import aiohttp
 import pytest
 from tests.ports import free_port
@@ -13,8 +15,8 @@ from p2pnet.operator.queue import Key, Workers
 KEY = Key("default", "demo")
 
 
-async def answer(port: int) -> tuple[int, str]:
-    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/healthz") as said:
+async def answer(port: int, host: str = "127.0.0.1", page: str = "healthz") -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session, session.get(f"http://{host}:{port}/{page}") as said:
         return said.status, await said.text()
 
 
@@ -32,6 +34,19 @@ async def test_a_replica_that_waits_for_the_lease_is_alive_and_one_that_acts_onl
         assert (await answer(port))[0] == 503
     with pytest.raises(aiohttp.ClientConnectorError):
         await answer(port)
+
+
+needs_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+
+
+@needs_ipv6
+async def test_health_and_metrics_are_served_on_both_families_of_addresses() -> None:
+    health_port, metrics_port = free_port(), free_port()
+    Metrics().serve(metrics_port)
+    async with Health().serving(health_port):
+        for host in ("127.0.0.1", "[::1]"):
+            assert await answer(health_port, host) == (200, "ok\n")
+            assert (await answer(metrics_port, host, "metrics"))[0] == 200
 
 
 async def look(_key: Key) -> float | None:

@@ -258,6 +258,16 @@ def test_names_are_published_before_nodes_are_ready() -> None:
     assert (name_of(lab), lab["spec"]["ports"][0]["name"], lab["spec"]["ports"][0]["port"]) == ("demo-lab", "http", 80)
 
 
+def test_everything_listens_and_is_reached_on_both_families_of_addresses() -> None:
+    where = site(nodes=1)
+    for service in (services.nodes_service(where), services.lab_service(where)):
+        assert service["spec"]["ipFamilyPolicy"] == "PreferDualStack"
+    config = configmaps.node_config(where)
+    assert (config["host"], config["health_host"]) == ("::", "::")
+    env = {one["name"]: one["value"] for one in container(wanted_pods(where)["demo-node-0"])["env"]}
+    assert env["P2PNET_HOST"] == "::"
+
+
 def test_the_labs_pod_mounts_what_the_contract_says() -> None:
     pod = pods.lab_pod(site(nodes=1, lab={"storage": "1Gi"}))
     mounts = {mount["mountPath"] for mount in container(pod)["volumeMounts"]}

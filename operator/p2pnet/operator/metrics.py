@@ -7,6 +7,7 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from p2pnet.operator.api import ApiError, ConflictError, ForbiddenError, Object
+from p2pnet.operator.health import everywhere
 from p2pnet.operator.queue import Key
 
 
@@ -48,7 +49,7 @@ class Metrics:
 
     def serve(self, port: int) -> None:
         """Serve /metrics, in a thread of its own."""
-        start_http_server(port, registry=self.registry)
+        start_http_server(port, addr=everywhere(), registry=self.registry)
 
     def request(self, verb: str, resource: str, code: str) -> None:
         """A request to the API server has ended; `code` is the HTTP status, or a word."""

@@ -15,6 +15,8 @@ from p2pnet.operator.api import SUBNET, Kind, Object, annotations_of, name_of, o
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "p2pnet-operator"
+EVERYWHERE = "::"
+"""The host on which nodes listen: every address, of both IP families; IPv4 alone where the kernel has no IPv6."""
 SUBNET_LABEL = "p2pnet.io/subnet"
 GROUP_LABEL = "p2pnet.io/group"
 ROLE_LABEL = "p2pnet.io/role"

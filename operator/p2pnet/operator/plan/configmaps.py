@@ -10,7 +10,7 @@ from p2pnet.model.registry import Member, Membership, Registry, Removed
 from p2pnet.model.subnet import client_specs, kept_annotations, to_document, topology_of
 from p2pnet.operator.api import CONFIG_MAP, Object
 from p2pnet.operator.intents import digest
-from p2pnet.operator.site import HEALTH_PORT, PORT_BASE, Observed, Site
+from p2pnet.operator.site import EVERYWHERE, HEALTH_PORT, PORT_BASE, Observed, Site
 
 MEMBERS_KEY = "members.json"
 DENIED_KEY = "denied.json"
@@ -92,8 +92,8 @@ def node_config(site: Site) -> dict[str, object]:
     """A `NodeConfig` without its name."""
     spec = site.subnet.spec
     config = NodeConfig(
-        name="", subnet=site.name, trust_domain=spec.identity.trust_domain, namespace=site.namespace, host="0.0.0.0",
-        health_host="0.0.0.0", health_port=HEALTH_PORT, identity_dir="/etc/p2pnet/identity",
+        name="", subnet=site.name, trust_domain=spec.identity.trust_domain, namespace=site.namespace, host=EVERYWHERE,
+        health_host=EVERYWHERE, health_port=HEALTH_PORT, identity_dir="/etc/p2pnet/identity",
         members_file=f"/etc/p2pnet/members/{MEMBERS_KEY}", seed=spec.seed,
         broadcast=BroadcastSettings(
             push_below=spec.broadcast.push_below_bytes, relay=spec.broadcast.relay,

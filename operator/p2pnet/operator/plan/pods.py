@@ -5,7 +5,17 @@ from p2pnet.operator.api import POD, Object
 from p2pnet.operator.intents import digest, stamped
 from p2pnet.operator.plan import certmanager
 from p2pnet.operator.plan.configmaps import DENIED_KEY, MEMBERS_KEY
-from p2pnet.operator.site import HEALTH_PORT, LAB_PORT, PORT_BASE, ROLE_LABEL, SUBNET_LABEL, WARDEN_PORT, Placed, Site
+from p2pnet.operator.site import (
+    EVERYWHERE,
+    HEALTH_PORT,
+    LAB_PORT,
+    PORT_BASE,
+    ROLE_LABEL,
+    SUBNET_LABEL,
+    WARDEN_PORT,
+    Placed,
+    Site,
+)
 
 USER = 65532  # nonroot, of the image
 CONFIG_HASH = "p2pnet.io/config-hash"
@@ -31,7 +41,7 @@ def node_pod(site: Site, placed: Placed, config_hash: str) -> Object:
     settings = (group.pod if group else None) or site.subnet.spec.pod
     image = (group.image if group else None) or site.subnet.spec.image or site.image
     ours = {
-        "P2PNET_MEMBERS": ",".join(placed.members), "P2PNET_GROUP": placed.group, "P2PNET_HOST": "0.0.0.0",
+        "P2PNET_MEMBERS": ",".join(placed.members), "P2PNET_GROUP": placed.group, "P2PNET_HOST": EVERYWHERE,
         "TMPDIR": NODE_STATE,
     }  # fmt: skip
     container = {

@@ -4,6 +4,8 @@ from p2pnet.model.units import parse_size
 from p2pnet.operator.api import CLAIM, SERVICE, Object
 from p2pnet.operator.site import HEALTH_PORT, LAB_PORT, PORT_BASE, WARDEN_PORT, Site
 
+BOTH_FAMILIES = "PreferDualStack"  # IPv4 and IPv6 where the cluster has both, else the one it has
+
 
 def nodes_service(site: Site) -> Object:
     """The headless Service that gives each node pod its DNS name.
@@ -17,7 +19,7 @@ def nodes_service(site: Site) -> Object:
     ]
     spec = {
         "clusterIP": "None", "publishNotReadyAddresses": True, "selector": site.labels("node"), "ports": ports,
-        "type": "ClusterIP",
+        "type": "ClusterIP", "ipFamilyPolicy": BOTH_FAMILIES,
     }  # fmt: skip
     return site.object(SERVICE, site.nodes_service, spec=spec, role="node")
 
@@ -25,7 +27,7 @@ def nodes_service(site: Site) -> Object:
 def lab_service(site: Site) -> Object:
     """The lab's `/v1`, as the API server's proxy finds it."""
     ports = [{"name": "http", "port": 80, "targetPort": LAB_PORT, "protocol": "TCP"}]
-    spec = {"selector": site.labels("lab"), "ports": ports, "type": "ClusterIP"}
+    spec = {"selector": site.labels("lab"), "ports": ports, "type": "ClusterIP", "ipFamilyPolicy": BOTH_FAMILIES}
     return site.object(SERVICE, site.lab, spec=spec, role="lab")
 
 

@@ -1,0 +1,108 @@
+"""`kubectl wait` after an edit waits for what was edited, and who follows a run is told when its subnet goes."""
+
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+import pytest
+from tests.cluster.control import Control
+from tests.cluster.demo import Demo
+from tests.cluster.kit import SCRIPT, Cluster, until
+
+
+def connected(cluster: Cluster, namespace: str) -> dict[str, Any]:
+    """The condition, and what stands beside it."""
+    status = cluster.get("subnet", "demo", "--namespace", namespace).get("status", {})
+    [found] = [one for one in status["conditions"] if one["type"] == "Connected"]
+    return {**found, "column": status["connected"], "generation": status["observedGeneration"]}
+
+
+def test_after_a_scaling_nothing_is_connected_while_the_lab_speaks_of_the_former_members(control: Control) -> None:
+    with control.place("waiting") as place, control.operator():
+        subnet = place.subnet("demo", {"nodes": 5})
+        subnet.until_ready(5)
+        control.labs.deaf = lambda namespace, _: namespace == place.name
+        try:
+            control.cluster.kubectl("scale", "subnet/demo", "--replicas=9", "--namespace", place.name)
+            until(lambda: connected(control.cluster, place.name)["generation"] == 2, "the operator has looked")
+            until(lambda: len(place.find("pods", "p2pnet.io/role=node")) == 9, "all pods are there")
+            words = ("wait", "--for=condition=Connected", "subnet/demo", "--timeout=4s", "--namespace", place.name)
+            assert "timed out" in control.cluster.refused(*words)
+            seen = connected(control.cluster, place.name)
+            assert (seen["status"], seen["reason"], seen["column"]) == ("Unknown", "LabOutdated", "?")
+        finally:
+            control.labs.deaf = lambda *_: False
+        control.cluster.kubectl(
+            "wait", "--for=condition=Connected", "subnet/demo", "--timeout=60s", "--namespace", place.name
+        )
+        assert connected(control.cluster, place.name)["column"] == "9/9"
+
+
+def test_scaling_and_waiting_in_one_line_ends_when_all_nodes_are_there(operator: Cluster, namespace: str) -> None:
+    demo = Demo(operator, namespace, {"nodes": 4})
+    demo.until_ready(4)
+    demo.kubectl("scale", "subnet/demo", "--replicas=6")
+    demo.kubectl("wait", "--for=condition=Connected", "subnet/demo", "--timeout=120s")
+    status = demo.status()
+    assert (status["connected"], status["nodes"]["ready"]) == ("6/6", 6)
+    assert demo.p2pnet("status", "demo")["links"] == {"expected": 15, "up": 15}
+
+
+def test_labels_and_classes_of_the_document_reach_pods_one_after_the_other(operator: Cluster, namespace: str) -> None:
+    demo = Demo(operator, namespace, {"nodes": 2})
+    demo.until_ready(2)
+    before = demo.uids()
+    demo.patch({"pod": {"labels": {"team": "p2p"}, "annotations": {"sidecar.istio.io/inject": "false"}}})
+
+    def rolled() -> bool:
+        pods = demo.pods()
+        return (
+            len(pods) == 2
+            and all(pod["metadata"]["labels"].get("team") == "p2p" for pod in pods)
+            and not (before.items() & demo.uids().items())
+        )
+
+    until(rolled, "both pods are new")
+    demo.until_ready(2)
+    assert all(pod["metadata"]["annotations"]["sidecar.istio.io/inject"] == "false" for pod in demo.pods())
+
+
+@pytest.mark.parametrize("kind", ["subnet", "namespace"])
+def test_who_follows_a_run_is_told_when_its_subnet_or_its_namespace_is_deleted(
+    kind: str, operator: Cluster, namespace: str
+) -> None:
+    space = f"{namespace}-{kind}"
+    operator.kubectl("create", "namespace", space)
+    demo = Demo(operator, space, {"nodes": 2})
+    demo.until_ready(2)
+    words = (
+        "inject",
+        "demo",
+        "--size",
+        "1KiB",
+        "--count",
+        "600",
+        "--rate",
+        "1/s",
+        "--on",
+        "cluster",
+        "--namespace",
+        space,
+    )
+    with tempfile.TemporaryDirectory() as state:
+        follower = subprocess.Popen(
+            ["bash", str(SCRIPT), "exec", "env", f"P2PNET_STATE={state}", sys.executable, "-m", "p2pnet.cli", *words],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        until(lambda: demo.p2pnet("status", "demo")["runs"], "the run is there")
+        operator.kubectl(
+            "delete", *(("subnet", "demo", "-n", space) if kind == "subnet" else ("namespace", space)), "--wait=false"
+        )
+        _, said = follower.communicate(timeout=60)
+    assert follower.returncode == 5, said
+    assert "is invalid" in said
+    assert "deleted" in said
+    log = operator.kubectl("logs", "deployment/p2pnet", "-n", "p2pnet-system").splitlines()
+    assert not [line for line in log if space in line and "warning" in line.lower() and "terminat" in line]
+    operator.kubectl("delete", "namespace", space, "--wait=false", "--ignore-not-found")
