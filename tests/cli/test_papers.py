@@ -210,6 +210,22 @@ async def test_a_pipe_is_written_to_and_not_replaced(
         os.close(reader)
 
 
+async def test_a_reader_that_has_gone_costs_no_other_paper(
+    report: Report, session: Session, state: State, tmp_path: Path
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    wanted = Papers(html=tmp_path / "r.html", junit=tmp_path / "r.xml", md=Path(f"/dev/fd/{writer}"))
+    try:
+        outcome = await papers.write(wanted, Outcome(report), state, session)
+    finally:
+        os.close(writer)
+
+    assert outcome.exit_code == 0
+    assert (tmp_path / "r.html").exists()
+    assert (tmp_path / "r.xml").exists()
+
+
 async def test_a_link_stays_a_link(report: Report, session: Session, state: State, tmp_path: Path) -> None:
     (tmp_path / "real.md").write_text("old")
     (tmp_path / "link.md").symlink_to("real.md")

@@ -81,12 +81,11 @@ async def _write_all(wanted: dict[str, Path], report: Report, state: State, sess
                     _to_stdout(pieces, session)
                     continue
                 file = await files.enter_async_context(OutputFile(path))
-                for piece in pieces:
-                    await file.write(_octets(piece))
+                with contextlib.suppress(BrokenPipeError):  # whoever read it has seen enough; the others are written
+                    for piece in pieces:
+                        await file.write(_octets(piece))
     except CommandError as error:
         return error
-    except BrokenPipeError:
-        return None  # whoever read it has seen enough
     except SpecError as error:
         return _unwritable(option, path, str(error))
     except OSError as error:
