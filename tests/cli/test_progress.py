@@ -1,5 +1,6 @@
 """What is said while one waits: a live line with rate and time left on a terminal, lines on a dumb one, else nothing."""
 
+import errno
 import io
 
 import pytest
@@ -12,6 +13,13 @@ ESCAPE = "\x1b"
 class Tty(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+class Closed(Tty):
+    """A terminal after its window was closed."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EIO, "Input/output error")
 
 
 class Clock:
@@ -140,3 +148,16 @@ def test_a_dumb_terminal_gets_a_line_now_and_then_and_no_control_sequence() -> N
 
     assert screen.getvalue().splitlines() == ["delivered 50/500, 10/s, 45 s left  5 s", "10 links  10 s"]
     assert ESCAPE not in screen.getvalue()
+
+
+@pytest.mark.parametrize("kind", [Terminal, Plain])
+def test_a_terminal_that_has_been_closed_stops_nobody(kind: type[Terminal | Plain]) -> None:
+    screen, clock = Closed(), Clock()
+    listener = Terminal(screen, colour=False, clock=clock) if kind is Terminal else Plain(screen, clock=clock)
+
+    clock.now += 10
+    listener.waiting("links 3/10")
+    clock.now += 10
+    listener.progress("delivered", 10, 10)
+    listener.milestone("10 links")
+    listener.close()

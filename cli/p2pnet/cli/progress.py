@@ -1,5 +1,6 @@
 """Listeners: commands tell them what they wait for. On a terminal one draws on stderr, elsewhere nothing is said."""
 
+import contextlib
 import math
 import os
 import sys
@@ -18,6 +19,8 @@ PACE_WINDOW_S = 10.0  # what a rate is taken over: the last seconds say more abo
 PACE_SAMPLE_S = 0.25
 LEFT_MAX_S = 86_400.0  # more is not worth a number
 BAR_CELLS = 20
+UNHEARD = contextlib.suppress(OSError, ValueError)
+"""A terminal that has been closed takes nothing more: what is being done, and the order to cancel it, go on without it."""
 WIDE = 100  # columns from which on there is room for the whole bar
 
 
@@ -130,7 +133,8 @@ class Terminal:
         """A line that stays, with the seconds it took."""
         self._erase()
         mark = "*" if self._console.options.ascii_only else "✓"
-        self._console.print(f"{mark} {text}  {self._clock() - self._started:.1f} s", style="green")
+        with UNHEARD:
+            self._console.print(f"{mark} {text}  {self._clock() - self._started:.1f} s", style="green")
         self._started = self._clock()
 
     def close(self) -> None:
@@ -154,13 +158,15 @@ class Terminal:
         cut = "..." if self._console.options.ascii_only else "…"
         if cell_len(shown) > room:
             shown = set_cell_size(shown, room - len(cut)) + cut
-        self._console.file.write("\r\x1b[2K" + shown)
-        self._console.file.flush()
+        with UNHEARD:
+            self._console.file.write("\r\x1b[2K" + shown)
+            self._console.file.flush()
 
     def _erase(self) -> None:
         if self._live:
-            self._console.file.write("\r\x1b[2K")
-            self._console.file.flush()
+            with UNHEARD:
+                self._console.file.write("\r\x1b[2K")
+                self._console.file.flush()
         self._live = False
 
 
@@ -199,8 +205,9 @@ class Plain:
             self._said_at = now
             line = clean(f"{text}  {now - self._started:.0f} s")
             encoding = getattr(self._stream, "encoding", None) or "utf-8"
-            self._stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
-            self._stream.flush()
+            with UNHEARD:
+                self._stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
+                self._stream.flush()
 
 
 def listener_for(stream: TextIO | None = None, *, quiet: bool, colour: bool) -> Listener:
