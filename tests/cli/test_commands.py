@@ -678,6 +678,21 @@ class TestTheBoundary:
         assert str(kept) in said
         assert "KeyError: 'nodes'" in kept.read_text()
 
+    def test_the_file_of_a_bug_follows_no_link_that_stands_at_its_name(
+        self, session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        (tmp_path / "crashes-are-not-kept-below").write_text("a file")
+        monkeypatch.setenv("P2PNET_STATE", str(tmp_path / "crashes-are-not-kept-below"))
+        monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+        monkeypatch.setattr("time.strftime", lambda _: "now")
+        (tmp_path / f"p2pnet-now-{os.getpid()}.txt").symlink_to(tmp_path / "mine")
+
+        code, said = self.end(session, KeyError("nodes"))
+
+        assert code == 70
+        assert "KeyError: 'nodes'" in said
+        assert not (tmp_path / "mine").exists()
+
     def test_a_bug_with_v_shows_the_traceback(self, session: Session, capsys: pytest.CaptureFixture[str]) -> None:
         self.end(session, KeyError("nodes"), verbose=True)
 

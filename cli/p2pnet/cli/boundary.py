@@ -163,5 +163,7 @@ def _crashes() -> Path:
 
 
 def _written(path: Path, text: str) -> str:
-    path.write_text(text, encoding="utf-8", errors="replace")
+    """Into a new file: what stands there, a link in a directory that everybody may write to, is not followed."""
+    with path.open("x", encoding="utf-8", errors="replace") as file:
+        file.write(text)
     return str(path)
