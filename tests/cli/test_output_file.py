@@ -1,6 +1,7 @@
 """Files that a person named: whole or not at all where they are files, written through everywhere else."""
 
 import asyncio
+import errno
 import os
 import stat
 from pathlib import Path
@@ -116,6 +117,18 @@ async def test_a_file_in_a_directory_that_takes_no_new_one_is_written_in_place(
     assert path.read_bytes() == b"new"
     with pytest.raises(CommandError, match="Permission denied"):
         await write(tmp_path / "other")
+
+
+async def test_a_file_that_is_mounted_there_gets_the_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    path = tmp_path / "file"
+    path.write_text("old and longer")
+    monkeypatch.setattr(Path, "replace", refuse)
+    await write(path)
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["file"]  # noqa: PTH208 - names
 
 
 async def test_a_directory_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import re
+import shutil
 import stat
 import tempfile
 from pathlib import Path
@@ -55,12 +56,22 @@ class OutputFile:
             if kind is None and self._in_place:
                 os.ftruncate(self._descriptor, os.lseek(self._descriptor, 0, os.SEEK_CUR))
             if kind is None and self._temporary is not None:
-                self._temporary.replace(self._path.resolve())
-                self._temporary = None
+                self._take_place(self._temporary)
         finally:
             os.close(self._descriptor)
             if self._temporary is not None:
                 self._temporary.unlink(missing_ok=True)
+
+    def _take_place(self, new: Path) -> None:
+        """Under the name that was asked for; a mount point, as a container has for a file of its host, is written over."""
+        target = self._path.resolve()
+        try:
+            new.replace(target)
+            self._temporary = None
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            shutil.copyfile(new, target)
 
     async def _open(self) -> None:
         number = descriptor_of(self._path)
