@@ -131,6 +131,7 @@ BROKEN: dict[str, Any] = {
     "broken YAML": "contexts: [a\n  b: {",
     "no mapping": "just words",
     "control characters": "a: \x00",
+    "a month that is none": "apiVersion: v1\nkind: Config\npreferences: {since: 2024-13-01}\n",
     "a list where a mapping belongs": "apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts: {x: y}\n",
     "no current context": {"current-context": ""},
     "a current context that is not there": {"current-context": "gone"},

@@ -71,7 +71,7 @@ def _mapping(file: Path) -> Mapping[str, Any]:
     try:
         text = file.read_text(encoding="utf-8") if file.exists() else ""
         found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe, and quick
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:  # ValueError: no UTF-8, a 13th month
         words = (error.strerror or "") if isinstance(error, OSError) else " ".join(str(error).split())
         raise KubeconfigError(f"the kubeconfig {file} cannot be read: {words}") from error
     if found is not None and not isinstance(found, Mapping):
