@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 from pathlib import Path
 from typing import TextIO
 
@@ -45,4 +46,17 @@ async def test_a_cancelled_wait_stays_cancelled() -> None:
 
 def test_a_file_always_has_a_reader(tmp_path: Path) -> None:
     with (tmp_path / "out").open("w") as stream:
+        assert not is_gone(stream)
+
+
+def test_a_terminal_is_not_asked_for_macos_calls_it_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Poll:
+        def register(self, *_: int) -> None: ...
+
+        def poll(self, _timeout: int) -> list[tuple[int, int]]:
+            return [(1, select.POLLNVAL)]
+
+    monkeypatch.setattr(select, "poll", Poll)
+    leader, terminal = os.openpty()
+    with os.fdopen(leader), os.fdopen(terminal, "w") as stream:
         assert not is_gone(stream)

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import select
+import stat
 from collections.abc import AsyncIterator
 from typing import TextIO
 
@@ -37,8 +39,11 @@ def is_gone(stream: TextIO) -> bool:
     """Whether it is a pipe or a socket that nobody reads any more."""
     try:
         number = stream.fileno()
+        mode = os.fstat(number).st_mode
     except (OSError, ValueError):
         return False  # no stream of the system's
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        return False  # of a terminal macOS tells a poll that it is no descriptor at all
     poll = select.poll()
     poll.register(number, 0)  # errors and hang-ups are told unasked
     return any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, event in poll.poll(0))
