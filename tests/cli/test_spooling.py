@@ -170,6 +170,10 @@ async def test_a_file_that_hides_its_size_is_read_all_the_same(session: Session)
 
 
 async def test_stdin_from_a_file_is_read_too(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(descriptor: int, *_: Any) -> None:
+        raise AssertionError(f"{descriptor} is waited for: kqueue tells nothing of a file at its end")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", never)
     (tmp_path / "a.bin").write_bytes(b"abc")
     descriptor = os.open(tmp_path / "a.bin", os.O_RDONLY)
     try:

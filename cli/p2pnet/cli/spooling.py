@@ -126,9 +126,12 @@ async def _readable(source: int) -> None:
     """Until a read does not block: on a pipe whose writer is slow, Ctrl-C must be heard meanwhile."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
+    if stat.S_ISREG(os.fstat(source).st_mode):  # never waited for: kqueue would never tell its end
+        await asyncio.sleep(0)
+        return
     try:
         loop.add_reader(source, ready.set)
-    except PermissionError:  # a file, or a device like /dev/zero: nothing to wait for
+    except OSError:  # a device like /dev/zero: nothing to wait for
         await asyncio.sleep(0)
         return
     try:
