@@ -142,7 +142,8 @@ def rotate(files: dict[str, Path]) -> list[str]:
                 file.readline()  # a part of one, most likely
                 shutil.copyfileobj(file, copy)
         except OSError:
-            former.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                former.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             os.truncate(path, 0)
     return cut
