@@ -40,7 +40,7 @@ def kept(state: State, monkeypatch: pytest.MonkeyPatch) -> State:
         folder.mkdir(parents=True)
         (folder / "run.json").write_bytes(archive.pretty(file))
     kubeconfig = state.root / "kubeconfig"
-    kubeconfig.write_text("contexts: [{name: kind-p2pnet, context: {cluster: kind}}, {name: staging}]")
+    kubeconfig.write_text("contexts: [{name: kind-p2pnet, context: {cluster: kind}}, {name: staging, context: {}}]")
     monkeypatch.setenv("KUBECONFIG", f"{state.root / 'none'}:{kubeconfig}")
     return state
 

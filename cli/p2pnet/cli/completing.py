@@ -20,7 +20,6 @@ ARTIFACTS_MAX = 50  # artifacts offered, the newest
 RUNS_READ_MAX = 100  # runs whose artifacts are read, the newest
 ARTIFACTS_READ_MAX = 50_000  # in all of them; so many take 40 ms
 ID_CHARS = 12  # of an artifact's id
-KUBECONFIG_BYTES_MAX = 4 << 20
 
 Offer = tuple[str, str]
 """A word, and a few more that explain it."""
@@ -117,18 +116,11 @@ def clients(ctx: typer.Context, _incomplete: str) -> Iterable[Offer]:
 
 @_safe
 def contexts(_ctx: typer.Context, _incomplete: str) -> Iterator[Offer]:
-    """Of the kubeconfig: read here, for its client library takes long and may ask plugins."""
-    import yaml
+    """Of the kubeconfig: without its client library, which takes long and may ask plugins."""
+    from p2pnet.desk import kubeconfig
 
-    listed = os.environ.get("KUBECONFIG") or "~/.kube/config"
-    for name in filter(None, listed.split(os.pathsep)):
-        path = Path(name).expanduser()
-        if not path.is_file() or path.stat().st_size > KUBECONFIG_BYTES_MAX:
-            continue
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        document: dict[str, Any] = yaml.load(path.read_bytes(), loader) or {}  # noqa: S506 both loaders are safe ones
-        for one in document.get("contexts") or []:
-            yield str(one["name"]), str((one.get("context") or {}).get("cluster") or "")
+    for name, (context, _) in kubeconfig.read(os.environ).contexts.items():
+        yield name, str(context.get("cluster") or "")
 
 
 @_safe
