@@ -73,7 +73,7 @@ class LogQuery:
         def wanted(line: LogLine) -> bool:
             return (
                 part in line.line
-                and self.node in (None, line.node)
+                and (self.node is None or self.node in line.node.split())  # a pod may hold several
                 and since <= line.t <= until
                 and (pattern is None or pattern.search(line.line) is not None)
             )

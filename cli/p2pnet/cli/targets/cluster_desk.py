@@ -11,6 +11,7 @@ from p2pnet.cli.targets import cluster_copies, cluster_logs
 from p2pnet.cli.targets.cluster_view import Object, status_without_lab, with_cluster
 from p2pnet.desk import Desk, ProblemError, State, archive
 from p2pnet.desk.kube import Kube, KubeError
+from p2pnet.desk.logs import LogQuery
 from p2pnet.desk.proxy import RETRY_S, LabAwayError, ProxyWire
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.jobs import LogLine, RunRequest, RunState
@@ -189,7 +190,7 @@ class ClusterDesk(Desk):
                 artifact = (await self.artifact_events(artifact))[0]
         await asyncio.to_thread(self._look)
         pods = await asyncio.to_thread(self._pods)
-        reader = cluster_logs.PodLogs(self._kube, cluster_logs.Query(node, artifact, grep, since))
+        reader = cluster_logs.PodLogs(self._kube, LogQuery(node, artifact, grep, since=since))
         async with reader:
             past = await reader.read(pods)
             for line in sorted([*past, *events], key=lambda line: line.t):

@@ -1,58 +1,35 @@
 """The logs of a subnet's pods as one: read through the API server, merged by time, filtered, followed."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self, TypeAlias
 
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.targets.cluster_view import ROLE_LABEL, Object, name_of
 from p2pnet.desk.kube import Kube, KubeError
-from p2pnet.desk.logs import EVENT_BEGINS, LAB, about
+from p2pnet.desk.logs import EVENT_BEGINS, LAB, LINE_CHARS_MAX, LogQuery, about
 from p2pnet.desk.proxy import KubeWire
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.jobs import LogLine
 from p2pnet.model.log_lines import parts_of
 
 LOG_BYTES_MAX = 16 << 20  # of one pod; a kubelet keeps 10 MiB of a container by default
-LINE_CHARS_MAX = 16_384
 READS_MAX = 8  # pods read at a time
 LOOK_S = 5.0  # between looks for pods that are new
-ARTIFACT_CHARS = 12  # of an id, as logs shorten it
 BACKLOG_MAX = 10_000  # lines nobody has taken yet
 
 
 Lines: TypeAlias = "asyncio.Queue[LogLine | None]"
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """What to show."""
-
-    node: str | None = None
-    artifact: str | None = None
-    grep: str | None = None
-    since: float | None = None
-    """Unix seconds."""
-
-    def wants(self, line: LogLine) -> bool:
-        """Whether the line is wanted."""
-        part = self.artifact[:ARTIFACT_CHARS] if self.artifact else ""
-        if part not in line.line or line.t < (self.since or 0.0):
-            return False
-        if self.node is not None and self.node not in line.node.split():
-            return False
-        return not self.grep or re.search(self.grep, line.line) is not None
-
-
 class PodLogs:
     """One reading; `read`, then perhaps `follow`."""
 
-    def __init__(self, kube: Kube, query: Query) -> None:
+    def __init__(self, kube: Kube, query: LogQuery) -> None:
         self._kube = kube
         self._query = query
+        self._wants = query.matcher()
         self._wire = KubeWire(kube)
         self._last: dict[str, float] = {}
         """Per pod, the time of the last line seen."""
@@ -139,7 +116,7 @@ class PodLogs:
                         self._level[pod_name] = about(text, label)
                     level, node = self._level[pod_name]
                     line = LogLine(t, node, text[:LINE_CHARS_MAX], level)
-                    if self._query.wants(line):
+                    if self._wants(line):
                         yield line
 
     def _chosen(self, pods: list[Object]) -> list[Object]:
