@@ -5,8 +5,8 @@ from typing import Any, Literal
 import msgspec
 
 from p2pnet.model.ids import DEFAULT_CLIENT
-from p2pnet.model.jobs import Progress, RunStateName
-from p2pnet.model.report import Report, Status, Verdict
+from p2pnet.model.jobs import Progress
+from p2pnet.model.report import Report, RunStateName, Status, Verdict
 
 SubnetState = Literal["starting", "up", "dead", "damaged"]
 CheckResult = Literal["ok", "warning", "failed"]

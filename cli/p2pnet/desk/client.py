@@ -30,7 +30,7 @@ from p2pnet.model.jobs import (
     Withdrawal,
 )  # fmt: skip
 from p2pnet.model.registry import Membership
-from p2pnet.model.report import MemberStatus, Status
+from p2pnet.model.report import RUN_ENDED, MemberStatus, Status
 
 if TYPE_CHECKING:
     from p2pnet.desk.kube import Kube
@@ -149,7 +149,7 @@ class Desk:
             query = {"cursor": str(cursor), "wait_ms": str(FOLLOW_WAIT_MS)}
             within_s = FOLLOW_WAIT_MS / 1000 + self._wire.patience_s
             state = await self._wire.ask("GET", f"/v1/runs/{_quote(run_id)}", RunState, query=query, within_s=within_s)
-            ended = state.state in ("finished", "cancelled")
+            ended = state.state in RUN_ENDED
             if ended or state.cursor > cursor:
                 yield state
             if ended:

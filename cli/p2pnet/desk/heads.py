@@ -11,13 +11,11 @@ from pathlib import Path
 import msgspec
 
 from p2pnet.desk.files import write_atomic
-from p2pnet.model.jobs import RunStateName
-from p2pnet.model.report import Verdict
+from p2pnet.model.report import RUN_ENDED, RunStateName, Verdict
 
 RUN_FILE = "run.json"
 SUMMARY_FILE = "summary.json"
 HEAD_FILE = "head.json"
-ENDED = ("finished", "cancelled")
 
 
 class RunHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -48,7 +46,7 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def ended(self) -> bool:
         """Whether nothing more will happen to it."""
-        return self.state in ENDED
+        return self.state in RUN_ENDED
 
 
 class _Request(msgspec.Struct):

@@ -12,6 +12,7 @@ from p2pnet.lab.http_common import HEARTBEAT_S, LAB, WAIT_MS_MAX, answer, body, 
 from p2pnet.lab.run import Run
 from p2pnet.lab.runs import UnknownRunError
 from p2pnet.model.jobs import RunLabel, RunList, RunRequest
+from p2pnet.model.report import RUN_ENDED
 
 routes = web.RouteTableDef()
 
@@ -83,7 +84,7 @@ async def _events(request: web.Request, folder: Path) -> web.StreamResponse:
 async def _changes(run: Run, cursor: int) -> AsyncIterator[list[msgspec.Struct]]:
     while True:
         state = await run.changed(cursor, HEARTBEAT_S)
-        ended = state.state in ("finished", "cancelled")
+        ended = state.state in RUN_ENDED
         yield [state] if ended or state.cursor > cursor else []
         if ended:
             return

@@ -31,7 +31,7 @@ from p2pnet.model.errors import SpecError
 from p2pnet.model.jobs import NodeAction
 from p2pnet.model.log_lines import ABOUT_NODES
 from p2pnet.model.registry import Membership
-from p2pnet.model.report import MemberStatus, RunSummary, Status
+from p2pnet.model.report import RUN_ENDED, RUN_OPEN, MemberStatus, RunSummary, Status
 from p2pnet.model.subnet import Subnet, ignored, in_force, to_document
 from p2pnet.trust import Identity
 
@@ -145,7 +145,7 @@ class Lab:
                 processes={node: self.ground.process(node) for node in groups},
                 peers=dict(self.watch.views),
                 leaves=self.ground.leaves(), now=datetime.now(UTC),
-                runs=_last_ended(runs) + [run for run in runs if run.state in ("queued", "running")],
+                runs=_last_ended(runs) + [run for run in runs if run.state in RUN_OPEN],
                 up_since=self.lifetime.since, expires_at=self._expires_at(), packed=self.world.packed(),
                 trouble=self.trouble, phase=self.phase, own=self._own(),
                 silences={node: silence for node in groups if (silence := self.contacts.silence(node)) is not None},
@@ -335,7 +335,7 @@ class Lab:
 
 
 def _last_ended(runs: list[RunSummary]) -> list[RunSummary]:
-    return [run for run in runs if run.state in ("finished", "cancelled")][-RUNS_SHOWN:]
+    return [run for run in runs if run.state in RUN_ENDED][-RUNS_SHOWN:]
 
 
 def _version() -> str:

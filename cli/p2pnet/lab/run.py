@@ -10,8 +10,8 @@ from p2pnet.lab.plan import Planned
 from p2pnet.lab.recorder import Recorder
 from p2pnet.measure import RunMeasure
 from p2pnet.model.events import Collected, EventKind, Gap
-from p2pnet.model.jobs import Progress, RunFile, RunState, RunStateName
-from p2pnet.model.report import Report, RunSummary
+from p2pnet.model.jobs import Progress, RunFile, RunState
+from p2pnet.model.report import RUN_OPEN, Report, RunStateName, RunSummary
 
 CHANGE_S = 0.05  # followers hear of progress at most this often
 EARLY_EVENTS_MAX = 500_000  # events of artifacts whose ids are still on their way from the publisher
@@ -72,7 +72,7 @@ class Run:
     @property
     def open(self) -> bool:
         """Whether it is queued or running."""
-        return self.state in ("queued", "running")
+        return self.state in RUN_OPEN
 
     @property
     def expected(self) -> int:

@@ -5,11 +5,9 @@ from typing import Literal
 import msgspec
 
 from p2pnet.model.events import Collected
-from p2pnet.model.report import Report
+from p2pnet.model.report import Report, RunStateName
 
 TOKEN_HEADER = "X-P2pnet-Token"  # noqa: S105 - the name of a header; a lab in a pod wants it with every request
-
-RunStateName = Literal["queued", "running", "finished", "cancelled"]
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -7,6 +7,9 @@ import msgspec
 from p2pnet.model.ids import DEFAULT_CLIENT
 
 Verdict = Literal["pass", "fail", "invalid"]
+RunStateName = Literal["queued", "running", "finished", "cancelled"]
+RUN_OPEN = ("queued", "running")
+RUN_ENDED = ("finished", "cancelled")
 
 
 class Reach(msgspec.Struct, frozen=True):
@@ -181,7 +184,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     """One line about a run."""
 
     run: str
-    state: Literal["queued", "running", "finished", "cancelled"]
+    state: RunStateName
     verdict: Verdict | None = None
     artifacts: int = 0
     reach: float | None = None

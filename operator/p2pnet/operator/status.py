@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from p2pnet.model.report import Status
+from p2pnet.model.report import RUN_ENDED, RUN_OPEN, Status
 from p2pnet.operator import times
 from p2pnet.operator.api import POD, Object, meta
 from p2pnet.operator.plan import Plan
@@ -112,7 +112,7 @@ def expired(site: Site, lab: Status | None, now: datetime) -> bool:
 
 def open_run(lab: Status | None) -> bool:
     """Whether the lab has a run that goes on or waits."""
-    return lab is not None and any(run.state in ("queued", "running") for run in lab.runs)
+    return lab is not None and any(run.state in RUN_OPEN for run in lab.runs)
 
 
 def expiring(site: Site, now: datetime) -> bool:
@@ -224,7 +224,7 @@ def _of_lab(site: Site, observed: Observed, made: Plan) -> Object:
     found["connected"] = f"{lab.nodes.connected}/{len(site.members)}" if lab and known else "?"
     last = observed.status.get("lastReport")
     for run in lab.runs if lab else []:
-        if run.state in ("finished", "cancelled"):
+        if run.state in RUN_ENDED:
             last = {
                 "run": run.run, "state": run.state,
                 **({"verdict": run.verdict} if run.verdict else {}),

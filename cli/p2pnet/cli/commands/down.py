@@ -13,10 +13,10 @@ from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
 from p2pnet.desk import archive
 from p2pnet.model.errors import P2pnetError
+from p2pnet.model.report import RUN_OPEN
 
 DEFAULT_NAME = "demo"
 SHOWN = 8  # names in a sentence
-OPEN = ("queued", "running")
 ASK_S = 3.0  # for a lab's runs: one that does not answer is removed all the same
 
 
@@ -70,11 +70,11 @@ async def _open_runs(name: str, target: Target) -> list[str]:
         with contextlib.suppress(P2pnetError, TimeoutError):
             async with target.desk(name) as desk:
                 runs = await asyncio.wait_for(desk.runs(), ASK_S)
-            return [run.run for run in runs if run.state in OPEN]
+            return [run.run for run in runs if run.state in RUN_OPEN]
     return [
         head.run
         for head in archive.list_heads(target.state, name)
-        if head.state in OPEN and bool(head.context) == (target.kind != "local")
+        if head.state in RUN_OPEN and bool(head.context) == (target.kind != "local")
     ]
 
 

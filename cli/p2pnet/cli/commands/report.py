@@ -40,7 +40,7 @@ async def _report(options: Options, chosen: RunHead, target: Target, session: Se
     session.todo = f"its events may still be whole: {archive.events_file(folder)}; or name another run"
     report = archive.read_run(target.state, chosen.run)[1]
     session.todo = ""
-    if report is not None and chosen.state in ("finished", "cancelled"):
+    if report is not None and chosen.ended:
         return outcome_of(report, target)
     session.interrupted_note = f"detached: run {chosen.run} goes on"
     session.resume = (f"p2pnet report {options.name} {chosen.run}",)

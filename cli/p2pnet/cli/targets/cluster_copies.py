@@ -12,8 +12,7 @@ import msgspec
 from p2pnet.desk import Desk, ProblemError, State, archive, retention
 from p2pnet.model.errors import SpecError
 from p2pnet.model.jobs import RunFile, RunState
-
-ENDED = ("finished", "cancelled")
+from p2pnet.model.report import RUN_ENDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class Place:
 
 async def collect(desk: Desk, state: State, run: RunState, place: Place) -> None:
     """Copy a run that is not here yet: whole when it has ended, else what it was asked for."""
-    if run.state not in ENDED:
+    if run.state not in RUN_ENDED:
         await copy(desk, state, run.run, place, (archive.RUN_FILE,))
     elif not _is_here(state, run.run) and run.run not in retention.read_removed(state).ids:
         await copy(desk, state, run.run, place)
@@ -58,7 +57,7 @@ def invalidate(state: State, run: str, reason: str) -> None:
     """End the copy of a run that its lab has lost."""
     with contextlib.suppress(SpecError):
         file, report = archive.read_run(state, run)
-        if report is None and file.state not in ENDED:
+        if report is None and file.state not in RUN_ENDED:
             archive.close_invalid(state, file, reason)
 
 
@@ -74,7 +73,7 @@ def _is_here(state: State, run: str) -> bool:
         file, report = archive.read_run(state, run)
     except SpecError:
         return False
-    return report is not None and file.state in ENDED
+    return report is not None and file.state in RUN_ENDED
 
 
 async def _copy_file(desk: Desk, run: str, name: str, path: Path, place: Place) -> None:

@@ -15,7 +15,7 @@ from p2pnet.desk.logs import LogQuery
 from p2pnet.desk.proxy import RETRY_S, LabAwayError, ProxyWire
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.jobs import LogLine, RunRequest, RunState
-from p2pnet.model.report import Status
+from p2pnet.model.report import RUN_ENDED, Status
 from p2pnet.model.subnet import kept_annotations
 
 FOLLOW_S = 90.0  # how long a run is followed while its lab is away: the operator has started another one by then
@@ -111,7 +111,7 @@ class ClusterDesk(Desk):
             try:
                 async for state in _until(gone, super().follow(run_id, cursor)):
                     cursor, deadline = state.cursor, time.monotonic() + FOLLOW_S
-                    if state.state in ("finished", "cancelled"):
+                    if state.state in RUN_ENDED:
                         await self.keep(run_id)
                     yield state
             except ProblemError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from p2pnet.model.registry import Membership
+from p2pnet.model.report import RUN_OPEN
 from p2pnet.operator import certificates as authority
 from p2pnet.operator import rolling, times
 from p2pnet.operator.api import (
@@ -136,7 +137,7 @@ def _labels(wanted: list[Object], there: dict[str, Object]) -> list[Action]:
 
 def _lab_may_go(lab: PodState, observed: Observed, made: Plan) -> bool:
     """Whether to replace the lab now: not in somebody's run, and last, for an image that fails must not end the measuring."""
-    if observed.lab is not None and any(run.state in ("queued", "running") for run in observed.lab.runs):
+    if observed.lab is not None and any(run.state in RUN_OPEN for run in observed.lab.runs):
         return False
     nodes_done = all(pod.exists and not pod.outdated and pod.ready_since is not None for pod in made.pods)
     return nodes_done or lab.ready_since is None
