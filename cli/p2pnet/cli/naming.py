@@ -14,6 +14,7 @@ from p2pnet.desk import archive
 from p2pnet.desk.heads import RunHead
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.ids import ARTIFACT_TEXT_MIN
+from p2pnet.model.sentences import some
 
 SHOWN = 5  # candidates in an error
 PREFIX = re.compile(rf"[0-9a-fA-F]{{{ARTIFACT_TEXT_MIN},64}}")
@@ -52,7 +53,7 @@ def pick_run(word: str, runs: list[RunHead], target: Target, name: str | None) -
     found = match_runs(word, runs)
     if len(found) == 1:
         return found[0]
-    recent = _listed([run.run for run in reversed(runs)])
+    recent = some([run.run for run in reversed(runs)], SHOWN)
     if found:
         raise CommandError(
             f"several runs are meant by {word}", where=str(target.state.runs), todo=f"one of {_candidates(found)}"
@@ -85,11 +86,7 @@ def match_runs(word: str, runs: list[RunHead]) -> list[RunHead]:
 
 
 def _candidates(runs: list[RunHead]) -> str:
-    return _listed([run.run + (f" ({run.label})" if run.label else "") for run in reversed(runs)])
-
-
-def _listed(words: list[str]) -> str:
-    return ", ".join(words[:SHOWN]) + (f" and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
+    return some([run.run + (f" ({run.label})" if run.label else "") for run in reversed(runs)], SHOWN)
 
 
 # --- artifacts ---
@@ -151,7 +148,7 @@ def _by_name(word: str, target: Target, name: str) -> str | None:
         raise CommandError(
             f"{len(found)} artifacts of {name} are named {word}",
             where=str(target.state.runs),
-            todo=f"one of {_listed(latest_first)}",
+            todo=f"one of {some(latest_first, SHOWN)}",
         )
     return next(iter(found), None)
 

@@ -17,6 +17,7 @@ from p2pnet.model.report import (
     RunSummary,
     Status,
 )
+from p2pnet.model.sentences import some
 from p2pnet.trust import Identity
 
 NAMED_MAX = 5  # nodes named in a message; more are counted
@@ -239,8 +240,7 @@ def _condition(kind: str, holds: bool, reason: str, message: str) -> Condition:
 
 
 def _names(names: list[str]) -> str:
-    some = ", ".join(names[:NAMED_MAX])
-    return some if len(names) <= NAMED_MAX else f"{some} and {len(names) - NAMED_MAX} more"
+    return some(names, NAMED_MAX)
 
 
 def _rfc3339_of(seconds: float) -> str:

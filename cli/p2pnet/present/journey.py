@@ -3,6 +3,7 @@
 from collections import defaultdict
 
 from p2pnet.measure import HopNode, HopTree
+from p2pnet.model.sentences import some
 from p2pnet.model.units import format_size
 from p2pnet.present.markup import Content, Markup, tag
 from p2pnet.present.tables import headings, scrolled
@@ -26,9 +27,7 @@ def journey(tree: HopTree, name: str, *, late: bool) -> list[Content]:
     if late and tree.nodes:
         content.append(tag("p", "Receipts that came too late to count are drawn here all the same.", class_="hint"))
     if tree.unreached:
-        shown = ", ".join(tree.unreached[:NAMES_MAX])
-        more = f" and {len(tree.unreached) - NAMES_MAX} more" if len(tree.unreached) > NAMES_MAX else ""
-        content.append(tag("p", tag("strong", "No receipt on record: "), shown, more))
+        content.append(tag("p", tag("strong", "No receipt on record: "), some(tree.unreached, NAMES_MAX)))
     return content
 
 

@@ -6,6 +6,7 @@ from p2pnet.measure import HopTree
 from p2pnet.measure.wording import load_parts, offered
 from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.model.report import Report
+from p2pnet.model.sentences import some
 from p2pnet.model.units import format_duration, format_rate, format_size
 from p2pnet.present import tables
 from p2pnet.present.chart import cdf
@@ -166,9 +167,7 @@ def _facts(report: Report, run: RunFile | None) -> Markup:
 
 
 def _publishers(report: Report) -> str:
-    shown = report.publishers[:20]
-    more = f" and {len(report.publishers) - 20} more" if len(report.publishers) > 20 else ""
-    return (", ".join(shown) or DASH) + more
+    return some(report.publishers, 20) or DASH
 
 
 def _request(request: RunRequest) -> str:
@@ -177,7 +176,7 @@ def _request(request: RunRequest) -> str:
         f"{payload.name} ({format_size(payload.size)})" if payload.size else payload.name
         for payload in request.payloads
     ]
-    text = ", ".join(named[:10]) + (f" and {len(named) - 10} more" if len(named) > 10 else "")
+    text = some(named, 10)
     text = f"{text or 'nothing'}, {request.count:,} times" if request.count > 1 else text or "nothing"
     rate = f", {request.rate:g} per second" if request.rate else ""
     return f"{text}{rate}, publisher {request.publisher}, receipts within {format_duration(request.within_s)}"

@@ -9,6 +9,7 @@ from p2pnet.measure.report import BEHIND_SHARE
 from p2pnet.measure.wording import is_burst, measured
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.report import ExpectationResult, NodeReceipts, Report
+from p2pnet.model.sentences import some
 from p2pnet.model.units import format_duration, format_rate, format_size
 
 DASH = "\u2013"
@@ -91,11 +92,10 @@ def verdict_sentence(report: Report) -> str:
     if not failed:
         held = len(report.expectations)
         return "The expectation held." if held == 1 else f"All {held} expectations held."
-    named = ", ".join(f"{result.expr} (measured {measured(result)})" for result in failed[:3])
-    more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
+    named = some((f"{result.expr} (measured {measured(result)})" for result in failed), 3)
     total = len(report.expectations)
     head = "The expectation" if total == 1 else f"{len(failed)} of {total} expectations"
-    return f"{head} did not hold: {named}{more}"
+    return f"{head} did not hold: {named}"
 
 
 def journey_sentence(report: Report) -> str:

@@ -14,6 +14,7 @@ import yaml
 
 from p2pnet.model import limits
 from p2pnet.model.errors import SpecError
+from p2pnet.model.sentences import some
 
 DOCUMENT_BYTES_MAX = 2 * limits.MIB  # 10,000 edges are 300 KiB; etcd takes 1.5 MiB
 VALUES_MAX = 500_000  # with every alias written out; 10,000 edges are 30,000
@@ -48,9 +49,7 @@ def find_subnet(text: str | bytes, source: str = "", *, name: str | None = None)
 
 def named(others: Iterable[str]) -> str:
     """`Namespace team, Service web and 3 more`."""
-    every = list(others)
-    more = f" and {len(every) - NAMED_MAX} more" if len(every) > NAMED_MAX else ""
-    return ", ".join(every[:NAMED_MAX]) + more
+    return some(others, NAMED_MAX)
 
 
 def _not_one(documents: list[Mapping[str, Any]], subnets: list[Mapping[str, Any]]) -> str:

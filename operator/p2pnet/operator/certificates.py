@@ -18,13 +18,13 @@ What happens to an authority that is
   `force-replace`: then the nodes learn of the new one first, from their Secrets, beside the old certificate found there.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 
 from p2pnet.model.errors import SpecError
+from p2pnet.model.sentences import some
 from p2pnet.operator import leaves
 from p2pnet.operator.api import POD, SECRET, Object, annotations_of, meta
 from p2pnet.operator.encoding import decoded, encoded
@@ -159,7 +159,7 @@ def _step(site: Site, observed: Observed, secret: Object, holdings: Holdings, no
             behind = lagging_leaves(site, observed, holdings.current_pem)
             told = "all show leaves of the new authority"
     if behind:
-        return Decision(holdings, waiting=f"replacing the authority ({holdings.phase}): waiting for {_some(behind)}")
+        return Decision(holdings, waiting=f"replacing the authority ({holdings.phase}): waiting for {some(behind, 5)}")
     return _written(site, secret, holdings.advanced(), ("AuthorityReplacing", told))
 
 
@@ -236,8 +236,3 @@ def _trusted_by_nodes(site: Site, observed: Observed) -> bytes:
         if (meta(secret).get("labels") or {}).get(ROLE_LABEL) == role:
             found.setdefault(decoded(secret).get(file, b""))
     return leaves.readable_authorities(found)
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = list(names)
-    return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from p2pnet.model.report import RUN_ENDED, RUN_OPEN, Status
+from p2pnet.model.sentences import some
 from p2pnet.operator import times
 from p2pnet.operator.api import POD, Object, meta
 from p2pnet.operator.plan import Plan
@@ -149,7 +150,7 @@ def _verdicts(site: Site, observed: Observed, made: Plan, trouble: Trouble | Non
         ready = (True, "Connected", "")
     progressing: Verdict = (True, *waiting) if waiting else (False, "AsWanted", "")
     if made.rollout.stalled:
-        progressing = (False, "RolloutStalled", f"not ready in time: {_some(made.rollout.stalled)}")
+        progressing = (False, "RolloutStalled", f"not ready in time: {some(made.rollout.stalled, 5)}")
     paused: Verdict = (site.paused, "Annotated" if site.paused else "NotPaused", "")
     return {
         "Ready": ready, "Progressing": progressing, "Degraded": degraded, "CertificatesReady": certificates,
@@ -161,14 +162,14 @@ def _waiting(made: Plan) -> tuple[str, str] | None:
     """What stands between now and rest, in the order in which it has to come about."""
     missing = [pod.name for pod in made.pods if not pod.exists]
     if missing:
-        return "Creating", f"pods to be created: {_some(missing)}"
+        return "Creating", f"pods to be created: {some(missing, 5)}"
     unready = [pod.name for pod in made.pods if pod.ready_since is None or pod.terminating]
     if unready and not made.rollout.outdated:
-        return "NotReady", f"pods not ready: {_some(unready)}"
+        return "NotReady", f"pods not ready: {some(unready, 5)}"
     if made.rollout.outdated:
         return "RollingUpdate", f"{made.rollout.outdated} pods to be replaced"
     if made.surplus:
-        return "Scaling", f"pods to go: {_some(made.surplus)}"
+        return "Scaling", f"pods to go: {some(made.surplus, 5)}"
     if made.decision.waiting:
         return "ReplacingAuthority", made.decision.waiting
     return None
@@ -183,7 +184,7 @@ def _degraded(observed: Observed, made: Plan, trouble: Trouble | None) -> Verdic
     if found is not None:
         return (True, *found)
     if made.rollout.stalled:
-        return True, "RolloutStalled", f"not ready in time: {_some(made.rollout.stalled)}"
+        return True, "RolloutStalled", f"not ready in time: {some(made.rollout.stalled, 5)}"
     return False, "Healthy", ""
 
 
@@ -277,7 +278,3 @@ def _unchanged(condition: Object | None) -> Verdict:
         return None, "NotLookedYet", ""
     truth = {"True": True, "False": False}.get(str(condition.get("status")))
     return truth, str(condition.get("reason") or "NotLookedYet"), str(condition.get("message") or "")
-
-
-def _some(names: list[str] | tuple[str, ...]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

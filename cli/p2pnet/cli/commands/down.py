@@ -14,6 +14,7 @@ from p2pnet.cli.targets import Target
 from p2pnet.desk import archive
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.report import RUN_OPEN
+from p2pnet.model.sentences import some
 
 DEFAULT_NAME = "demo"
 SHOWN = 8  # names in a sentence
@@ -81,12 +82,11 @@ async def _open_runs(name: str, target: Target) -> list[str]:
 def _named(runs: Mapping[str, list[str]]) -> str:
     """`demo with its open run r-1, other`."""
     words = [name + (f" with its open {_runs_named(ids)}" if ids else "") for name, ids in runs.items()]
-    return ", ".join(words[:SHOWN]) + (f" and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
+    return some(words, SHOWN)
 
 
 def _runs_named(ids: list[str]) -> str:
-    more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
-    return ("run " if len(ids) == 1 else "runs ") + ", ".join(ids[:SHOWN]) + more
+    return ("run " if len(ids) == 1 else "runs ") + some(ids, SHOWN)
 
 
 async def _removed(name: str, target: Target, session: Session) -> bool:

@@ -16,6 +16,7 @@ from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
 from p2pnet.desk import Desk, Downloaded, ProblemError, archive
 from p2pnet.model.errors import SpecError
+from p2pnet.model.sentences import some
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,7 @@ def _whole_id(name: str, prefix: str, target: Target) -> str:
 async def _check_node(node: str, desk: Desk) -> None:
     names = [member.name for member in (await desk.summary()).members]
     if node not in names:
-        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        raise CommandError(f"there is no node {node!r}", where=f"--node {node}", todo=f"one of {shown}")
+        raise CommandError(f"there is no node {node!r}", where=f"--node {node}", todo=f"one of {some(names)}")
 
 
 async def _parts(options: Options, prefix: str, desk: Desk, session: Session) -> AsyncGenerator[Downloaded, None]:

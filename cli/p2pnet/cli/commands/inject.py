@@ -21,6 +21,7 @@ from p2pnet.measure import artifacts_asked, expectations
 from p2pnet.model import limits
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.jobs import Payload, RunRequest, RunState
+from p2pnet.model.sentences import some
 from p2pnet.model.units import format_size
 
 DEFAULT_SIZE = 64 * limits.KIB
@@ -147,11 +148,10 @@ def _check_against(options: Options, subnet: Subject, streams: list[Path]) -> No
                 todo="publish something smaller, or start the subnet with a higher limit",
             )
     if options.publisher not in ("random", "all", *subnet.nodes):
-        shown = ", ".join(subnet.nodes[:8]) + (f" and {len(subnet.nodes) - 8} more" if len(subnet.nodes) > 8 else "")
         raise CommandError(
             f"there is no node {options.publisher!r}",
             where=f"--from {options.publisher}",
-            todo=f"one of {shown}, or random, or all",
+            todo=f"one of {some(subnet.nodes)}, or random, or all",
         )
     total = _total(options, subnet)
     if total > limits.RUN_ARTIFACTS_MAX:

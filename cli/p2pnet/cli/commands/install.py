@@ -10,6 +10,7 @@ from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import installation
 from p2pnet.cli.targets.cluster import ClusterTarget
+from p2pnet.model.sentences import some
 
 SHOWN = 8
 
@@ -50,9 +51,8 @@ async def remove(options: Removing, session: Session) -> Outcome:
     _check_namespace(session, objects)
     left = [] if options.orphan else await asyncio.to_thread(installation.subnets_left, kube)
     if left:
-        more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
         raise CommandError(
-            f"there are Subnets, which would go with it: {', '.join(left[:SHOWN])}{more}",
+            f"there are Subnets, which would go with it: {some(left, SHOWN)}",
             where=f"context {kube.context}",
             todo="take them down first: p2pnet down NAME --on cluster -n NAMESPACE; or leave them and their pods: --orphan",
         )

@@ -14,6 +14,7 @@ from p2pnet.desk import SubnetPaths
 from p2pnet.model.addresses import address_text, parse_address
 from p2pnet.model.errors import SpecError, TrustError
 from p2pnet.model.registry import Member
+from p2pnet.model.sentences import some
 from p2pnet.node.registry import read_membership
 from p2pnet.quic import BadAddress, FixedIdentity, HandshakeFailed, Trust
 from p2pnet.trust import Bundle, Identity
@@ -203,8 +204,9 @@ def _members_meant(asked: Iterable[str], members: Sequence[Member], subnet: str)
     for one in asked or names:
         member = names.get(one) or by_address.get(one)
         if member is None and parse_address(one) is None:
-            some = ", ".join(list(names)[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-            raise CommandError(f"{subnet} has no node {one!r}", where=WHERE, todo=f"one of {some}, or HOST:PORT")
+            raise CommandError(
+                f"{subnet} has no node {one!r}", where=WHERE, todo=f"one of {some(names, SHOWN)}, or HOST:PORT"
+            )
         peer = _stranger(member.addresses[0] if member and one == member.name else one)
         peers.append(Peer(one, peer.host, peer.port, member.name, member.uri) if member else peer)
     return peers
@@ -222,8 +224,7 @@ def _failure(answers: Sequence[Answer], options: Options, plan: Plan) -> Command
         what = f"{first.asked} does not answer: {ping.error}"
     else:
         names = [peer.node or peer.asked for peer, *_ in silent]
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        what = f"{len(silent)} of {len(answers)} peers do not answer: {', '.join(names[:SHOWN])}{more}"
+        what = f"{len(silent)} of {len(answers)} peers do not answer: {some(names, SHOWN)}"
     where = address_text(first.host, first.port) if len(silent) == 1 else WHERE
     return CommandError(what, where=where, todo=_todo(first, error, options, plan), exit_code=ExitCode.NOT_FOUND)
 

@@ -4,6 +4,7 @@ import math
 
 from p2pnet.model.ids import member_order
 from p2pnet.model.report import MemberStatus, Status
+from p2pnet.model.sentences import some
 
 BLOCKERS_SHOWN = 5
 WORDS_MAX = 160  # of what a container runtime says about an image
@@ -52,8 +53,7 @@ def blockers(status: Status) -> str:
     if not odd:
         return "every node is connected"
     odd.sort(key=lambda member: (-member.restarts, member.peers - member.wanted, member_order(member.name)))
-    shown = ", ".join(_words(member) for member in odd[:BLOCKERS_SHOWN])
-    return shown + (f" and {len(odd) - BLOCKERS_SHOWN} more" if len(odd) > BLOCKERS_SHOWN else "")
+    return some(map(_words, odd), BLOCKERS_SHOWN)
 
 
 def _words(member: MemberStatus) -> str:
