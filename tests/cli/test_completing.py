@@ -77,6 +77,7 @@ def complete(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         (("get", "demo", "a"), ["ab" * 6, "aa" * 6]),
         (("withdraw", "demo", "aa" * 8), ["aa" * 32]),
         (("logs", "demo", "--artifact", "ph"), ["photo.jpg"]),
+        (("logs", "demo", "--run", "b"), ["base"]),
         (("logs", "demo", "--node", ""), ["node-0", "node-2", "node-10"]),
         (("ping", "--subnet", "demo", "node-1"), ["node-10"]),
         (("inject", "demo", "--from", ""), ["random", "all", "node-0", "node-2", "node-10"]),

@@ -109,7 +109,7 @@ def _json_documents(text: str | bytes) -> list[Any] | None:
     if not rest.startswith("{"):
         return None
     decoder, values, at = json.JSONDecoder(object_pairs_hook=_json_object), [], 0
-    while at < len(rest):
+    while at < len(rest) and len(values) <= DOCUMENTS_MAX:  # one more is one too many
         try:
             value, at = decoder.raw_decode(rest, at)
         except (ValueError, RecursionError):

@@ -40,7 +40,13 @@ def logs(
     ] = None,
     run: Annotated[
         str | None,
-        typer.Option("--run", metavar="RUN", help="What was logged while this run was on.", show_default=False),
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="What was logged while this run was on.",
+            show_default=False,
+            autocompletion=completing.runs,
+        ),
     ] = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new lines until Ctrl-C.")] = False,
 ) -> Command:
