@@ -5,6 +5,8 @@ import io
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,20 @@ from p2pnet.model.report import Report, Status
 from p2pnet.model.subnet import default_subnet, load_subnet
 
 ARTIFACT = "3f" * 32
+HELD_UP = """
+import signal, time
+from p2pnet.cli.boundary import INTERRUPTS, run_command
+from p2pnet.cli.session import Session
+
+async def work(session):
+    print("at work", flush=True)
+    while all(signal.getsignal(one) is not signal.SIG_DFL for one in INTERRUPTS):
+        time.sleep(0.01)
+    print("told", flush=True)
+    time.sleep(600)
+
+run_command(Session(target=lambda: None), lambda: work)
+"""
 
 
 def run_file(run: str = "r-1", *, state: str = "finished", subnet: str = "demo") -> RunFile:
@@ -727,6 +743,18 @@ class TestTheBoundary:
 
         assert run_command(session, lambda: work) == 130
         assert cleaned == [True]
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+    def test_a_second_order_ends_a_command_whose_loop_is_held_up(self, number: signal.Signals) -> None:
+        with subprocess.Popen([sys.executable, "-c", HELD_UP], stdout=subprocess.PIPE) as command:
+            assert command.stdout is not None
+            try:
+                for line in (b"at work\n", b"told\n"):
+                    assert command.stdout.readline() == line
+                    command.send_signal(number)
+                assert command.wait(30) == -number
+            finally:
+                command.kill()
 
     def test_a_hang_up_that_was_to_be_ignored_stays_ignored(self, session: Session) -> None:
         async def work(_: Session) -> Outcome:

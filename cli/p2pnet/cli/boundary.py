@@ -64,20 +64,28 @@ class Stopped(Exception):  # noqa: N818 - no error
 
 
 async def _own(work: Callable[[Session], Coroutine[Any, Any, Outcome]], session: Session) -> Outcome:
-    """The work, cancelled by SIGTERM and SIGHUP as asyncio does it for SIGINT. The second one ends the process at once."""
+    """The work, cancelled by SIGTERM and SIGHUP as asyncio does it for SIGINT.
+
+    The second one ends the process at once, also while the loop is held up, by a plugin of a kubeconfig say: the loop's own
+    handlers of signals would wait with it.
+    """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in a task
     told: list[int] = []
 
-    def stop(number: int) -> None:
+    def stop(number: int, _frame: object) -> None:
         told.append(number)
+        let_go()
+        loop.call_soon_threadsafe(task.cancel)
+
+    def let_go() -> None:
         for one in INTERRUPTS:
-            loop.remove_signal_handler(one)
-        task.cancel()
+            if signal.getsignal(one) is stop:
+                signal.signal(one, signal.SIG_DFL)
 
     for number in INTERRUPTS:
         if signal.getsignal(number) is signal.SIG_DFL:  # under nohup a hang-up stays ignored
-            loop.add_signal_handler(number, stop, number)
+            signal.signal(number, stop)
     try:
         return await work(session)
     except asyncio.CancelledError:
@@ -85,8 +93,7 @@ async def _own(work: Callable[[Session], Coroutine[Any, Any, Outcome]], session:
             raise Stopped from None
         raise
     finally:
-        for number in INTERRUPTS:
-            loop.remove_signal_handler(number)
+        let_go()
 
 
 def _interrupted(session: Session) -> int:
