@@ -172,7 +172,7 @@ async def test_a_lab_that_was_killed_is_said_to_be_and_by_what(
         await place.start(default_subnet("demo", 3), Silence(), timeout_s=20)
     assert said in caught.value.what
     assert ("memory" in caught.value.todo) == (number == 9 and kills)
-    assert caught.value.exit_code == 4
+    assert caught.value.exit_code == 3
 
 
 async def test_a_dead_lab_is_brought_together_with_kills_for_want_of_memory_since_it_began(

@@ -86,3 +86,17 @@ def test_open_runs_of_a_dead_lab_are_closed_as_invalid_with_what_was_measured(st
         assert (file.state, report.verdict, report.invalid[0]) == ("finished", "invalid", "the lab died")
     assert archive.read_run(state, "r-3")[1].reach.delivered == 1
     assert archive.read_run(state, "r-4")[0].state == "running"
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 1 << 20])
+def test_the_events_of_one_artifact_are_found_wherever_a_block_ends(state, monkeypatch, block):
+    monkeypatch.setattr(archive, "READ_BYTES", block)
+    folder = put(state, "r-1")
+    artifacts = ["aa" * 32, "bb" * 32, "ab" * 32]
+    lines = [event(seq, seq, artifacts[seq % 3]) for seq in range(30)]
+    for tail in (b"", b"\n"):
+        (folder / "events.ndjson").write_bytes(b"\n".join(map(msgspec.json.encode, lines)) + tail)
+        for artifact in artifacts:
+            expected = [one for one in lines if one.artifact == artifact]
+            assert archive.read_events(state, "r-1", artifact) == expected
+    assert archive.read_events(state, "r-1", "cc" * 32) == []

@@ -88,7 +88,7 @@ def test_a_span_of_time_and_a_tail_are_respected(files):
     assert [text for *_, text in read(files, node="node-1", tail=1)] == ["ended with signal 9 (SIGKILL)"]
 
 
-def test_a_clock_that_is_set_back_changes_no_order(tmp_path):
+def test_a_clock_that_is_set_back_changes_no_order_of_a_nodes_own_lines(tmp_path):
     path = tmp_path / "node-0.log"
     path.write_text(line(10, "one") + line(5, "two") + line(11, "three"))
     assert [text for *_, text in read({"node-0": path})] == ["one", "two", "three"]

@@ -211,3 +211,17 @@ def test_limits_are_read_from_the_environment_and_what_cannot_be_read_is_refused
     for bad in ({"P2PNET_KEEP_RUNS": "0"}, {"P2PNET_KEEP_RUNS": "many"}, {"P2PNET_KEEP_BYTES": "5"}):
         with pytest.raises(SpecError, match=next(iter(bad))):
             retention.limits_of(bad)
+
+
+def test_runs_whose_lab_was_killed_before_it_had_compressed_them_are_compressed_later(state):
+    folders = [put(state, number) for number in range(1, 5)]
+    open_run = put(state, 5, how="running", summary=False)
+    (folders[0] / ".events.ndjson.gz.77.new").write_bytes(b"half")
+    archive.settle(folders[3])
+    assert archive.settle_forgotten(state, most=2) == [folder.name for folder in folders[:2]]
+    assert archive.settle_forgotten(state, most=2) == [folders[2].name]
+    assert archive.settle_forgotten(state, most=2) == []
+    assert (open_run / "events.ndjson").exists()
+    assert sorted(path.name for path in folders[0].iterdir()) == [
+        "events.ndjson.gz", "head.json", "run.json", "summary.json",
+    ]  # fmt: skip

@@ -67,8 +67,10 @@ async def test_a_lab_whose_runtime_directory_ends_with_the_session_moves_and_say
 
 async def test_a_record_and_a_lock_that_were_removed_come_back(kept):
     presence, server, paths = kept
+    before = paths.read_record()
     paths.record.unlink()
     await presence.look()
+    assert paths.read_record() == before
     assert paths.live_lab().socket == str(server.path)
     assert paths.lab_exists()
     paths.lab_lock.unlink()

@@ -22,7 +22,9 @@ class Hands:
     def __init__(self) -> None:
         self.now = 1000.0
         self.counts = True
-        self.contacts = Contacts(lambda _node: "idle 0x0", lambda _node: self.counts, lambda: self.now)
+        self.contacts = Contacts(
+            lambda _node: "idle 0x0", lambda _node: "its process 7 runs", lambda _node: self.counts, lambda: self.now
+        )
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def test_a_silence_is_logged_once_with_its_end_and_how_long_it_was(hands, caplog
     hands.contacts.heard("a")
     hands.contacts.heard("a")
     assert [(one.levelname, one.message) for one in caplog.records] == [
-        ("WARNING", "a: silent for 5 s: idle 0x0"), ("INFO", "a: answers again after 20.0 s of silence"),
+        ("WARNING", "a: silent for 5 s; its process 7 runs; idle 0x0"), ("INFO", "a: answers again after 20.0 s of silence"),
     ]  # fmt: skip
 
 
@@ -109,7 +111,7 @@ def test_the_silence_of_one_node_is_told_with_that_node_alone():
     found = status(answer=NODES[:3], silent={"node-3": 12})
     assert [one.state for one in found.members] == ["ready", "ready", "ready", "unknown"]
     assert details(found) == {
-        "node-3": "silent for 12 s; its process 7 runs but does not answer (idle 0x0); 3 of 3 peers still have a link with it"
+        "node-3": "silent for 12 s; its process 7 runs but does not answer; idle 0x0; 3 of 3 peers still have a link with it"
     }
     silent = found.members[3]
     assert silent.silent_since == "2026-11-28T23:59:48Z"
@@ -156,7 +158,7 @@ def test_the_silence_of_a_node_in_a_pod_says_what_its_agent_says():
         {"node-3": Process(detail="its pod does not answer: timeout")}, answer=NODES[:3], silent={"node-3": 8}
     )
     assert found.members[3].detail == (
-        "silent for 8 s; its pod does not answer: timeout; 3 of 3 peers still have a link with it"
+        "silent for 8 s; its pod does not answer: timeout; idle 0x0; 3 of 3 peers still have a link with it"
     )
     assert NOW - timedelta(seconds=8) == datetime.fromisoformat(found.members[3].silent_since or "")
 
@@ -167,7 +169,7 @@ def test_a_report_notes_what_happened_to_nodes_unless_its_run_ordered_it():
 
     said = [warned("a", "stopped: by SIGSTOP"), warned("b", "killed"), warned("a", "silent for 6 s")]
     assert troubles(said, {"b"}, "p2pnet logs demo --run r") == [
-        "a: stopped: by SIGSTOP (and 1 more warnings: p2pnet logs demo --run r)"
+        "a: stopped: by SIGSTOP (and 1 more warning: p2pnet logs demo --run r)"
     ]
     many = troubles([warned(f"n{index}", "x") for index in range(9)], set(), "LOGS")
     assert len(many) == 6

@@ -6,6 +6,7 @@ The events of an ended run are compressed, `events.ndjson.gz`; whoever reads eve
 import contextlib
 import gzip
 import io
+import itertools
 import os
 import re
 import shutil
@@ -39,6 +40,7 @@ RUN_FILES = (COMPRESSED_FILE, EVENTS_FILE, LOGS_FILE, SUMMARY_FILE, "report.html
 Of the events one file is enough."""
 RUN_ID = re.compile(r"[a-z0-9][-a-z0-9]{0,63}")
 READ_BYTES = 1 << 20  # of events at a time
+DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)
 UNPACK_BYTES = 1 << 16  # of compressed events at a time: so much is lost where a file is cut short
 COMPRESSION = (
     1  # of 1 to 9: events come out at a fifth of their size; the highest level gains a tenth for six times the work
@@ -97,12 +99,12 @@ def iter_events(path: Path, artifact: str | None = None, kind: EventKind | None 
 
     A line cut short is passed over.
     """
-    wanted = artifact.encode() if artifact is not None else b""
     of_kind = f'"{kind}"'.encode() if kind is not None else b""
+    wanted = artifact.encode() if artifact is not None else of_kind
     folder = path.parent if path.name in (EVENTS_FILE, COMPRESSED_FILE) else path
     with open_events(folder) as file:
-        for line in _whole_lines(file):
-            if wanted not in line or of_kind not in line:  # reading the rest of a line takes ten times as long
+        for line in _lines_with(file, wanted) if wanted else _lines(file):
+            if of_kind not in line:  # reading the rest of a line takes ten times as long
                 continue
             try:
                 event = _collected.decode(line)
@@ -136,12 +138,27 @@ def open_events(folder: Path) -> BinaryIO:
     return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", packed), UNPACK_BYTES))
 
 
-def _whole_lines(file: BinaryIO) -> Iterator[bytes]:
+def _lines(file: BinaryIO) -> Iterator[bytes]:
     """The lines, up to where a damaged file ends."""
-    try:
+    with contextlib.suppress(*DAMAGE):
         yield from file
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        return
+
+
+def _lines_with(file: BinaryIO, text: bytes) -> Iterator[bytes]:
+    """Those that hold a text, which they are searched for by the megabyte: a run may have hundreds of thousands."""
+    rest = b""
+    with contextlib.suppress(*DAMAGE):
+        while block := file.read(READ_BYTES):
+            block = rest + block
+            end = block.rfind(b"\n") + 1
+            rest = block[end:]
+            at = block.find(text, 0, end)
+            while at >= 0:
+                stop = block.index(b"\n", at) + 1
+                yield block[block.rfind(b"\n", 0, at) + 1 : stop]
+                at = block.find(text, stop, end)
+    if text in rest:
+        yield rest
 
 
 def find_artifact(state_dir: State | Path, subnet: str | None, prefix: str) -> tuple[str, RunFile]:
@@ -247,19 +264,33 @@ def compress_events(folder: Path) -> bool:
             out.flush()
             os.fsync(out.fileno())
         temporary.replace(packed)
+    except FileNotFoundError:  # somebody else has done it meanwhile
+        return False
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-    plain.unlink()
+    plain.unlink(missing_ok=True)
     return True
 
 
 def settle(folder: Path) -> None:
     """Everything a run needs once it has ended. Raises OSError; the run is whole all the same."""
     try:
+        for left in folder.glob(f".{COMPRESSED_FILE}.*.new"):  # of a process that was killed
+            left.unlink(missing_ok=True)
         compress_events(folder)
     finally:
         refresh_head(folder)
+
+
+def settle_forgotten(state_dir: State | Path, *, most: int) -> list[str]:
+    """Settle at most so many ended runs whose lab did not get so far, or was older than this; which. Raises OSError."""
+    state = _state(state_dir)
+    plain = (head.run for head in list_heads(state) if head.ended and (state.run(head.run) / EVENTS_FILE).is_file())
+    runs = list(itertools.islice(plain, most))
+    for run in runs:
+        settle(state.run(run))
+    return runs
 
 
 def _measured(run: RunFile, events: Path, reason: str) -> tuple[RunFile, Report]:

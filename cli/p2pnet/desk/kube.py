@@ -73,7 +73,7 @@ class Kube:
             if name not in found.contexts:
                 which = f"no context {name!r}" if name else "no current context"
                 raise KubeError(
-                    f"there is {which} in the kubeconfig {found.text} (there: {there})", hint=kubeconfig.HINT
+                    f"no usable kubeconfig: there is {which} in {found.text} (there: {there})", hint=kubeconfig.HINT
                 )
             config.load_kube_config(found.text, context=name, client_configuration=settings)
             if "://" not in str(settings.host):

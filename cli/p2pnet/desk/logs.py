@@ -139,6 +139,7 @@ def rotate(files: dict[str, Path]) -> list[str]:
         try:
             with path.open("rb") as file, former.open("wb") as copy:
                 file.seek(max(0, _size(path) - bound))
+                file.readline()  # a part of one, most likely
                 shutil.copyfileobj(file, copy)
         except OSError:
             former.unlink(missing_ok=True)
@@ -198,7 +199,7 @@ def _lines(node: str, lines: Iterable[str]) -> Iterator[LogLine]:
         if not line.strip():
             continue
         if (stamp := stamp_of(line)) is not None:
-            last = max(last, stamp)  # a wall clock that is set back changes no order
+            last = stamp
             level, subject = about(line, node)
         yield LogLine(last, subject, line[:LINE_CHARS_MAX], level)
 

@@ -4,6 +4,7 @@ Applied by a lab when a run has ended, and by whoever copies a cluster's runs. R
 are never removed by it; what was removed is written down for the next list of runs.
 """
 
+import contextlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -96,7 +97,8 @@ def remove(state: State, run: str) -> bool:
         folder.rename(doomed)
     except FileNotFoundError:
         return False
-    shutil.rmtree(doomed)
+    with contextlib.suppress(FileNotFoundError):  # somebody else finishes it
+        shutil.rmtree(doomed)
     return True
 
 

@@ -23,7 +23,7 @@ from p2pnet.lab.news import News
 from p2pnet.lab.runner import World
 from p2pnet.lab.runs import RunDesk
 from p2pnet.lab.silence import Contacts
-from p2pnet.lab.summary import Known, status_of
+from p2pnet.lab.summary import Known, process_words, status_of
 from p2pnet.lab.uploads import Uploads
 from p2pnet.lab.watch import Watch
 from p2pnet.model.control import ROUTE_MEMBERS, MembersPush, MembersTaken, Peers
@@ -51,7 +51,11 @@ class Lab:
         self.ground = ground
         self.version = _version()
         self.links = links or Links(ground, lambda node: ground.process(node).state in ("running", "unknown"))
-        self.contacts = Contacts(lambda node: self.links.problems.get(node, ""), self._is_expected)
+        self.contacts = Contacts(
+            lambda node: self.links.problems.get(node, ""),
+            lambda node: process_words(ground.process(node)),
+            self._is_expected,
+        )
         self.collector = Collector(self.links, self.contacts.heard)
         self.watch = Watch(self.links, self.nodes, self._settled)
         self.uploads = Uploads(paths.uploads)

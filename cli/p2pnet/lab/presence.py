@@ -12,7 +12,10 @@ import os
 import time
 from typing import IO
 
-from p2pnet.desk.state import SOCKET_FALLBACK, SubnetPaths
+import msgspec
+
+from p2pnet.desk.files import write_atomic
+from p2pnet.desk.state import SOCKET_FALLBACK, LabRecord, SubnetPaths
 from p2pnet.lab.server import Server
 from p2pnet.model.errors import P2pnetError
 
@@ -30,14 +33,18 @@ class Presence:
         self._paths = paths
         self._server = server
         self._version = version
-        self._started_at = time.time()
+        self._record: LabRecord | None = None
         self._lock: IO[str] | None = None
         self._missing = 0
         self._problem = ""
 
     def announce(self) -> None:
-        """Write the record. Raises OSError."""
-        self._paths.write_record(self._server.path, self._version, now=self._started_at)
+        """Write the record, again with what it said of the start. Raises OSError."""
+        if self._record is None:
+            self._record = self._paths.write_record(self._server.path, self._version, now=time.time())
+            return
+        self._record = msgspec.structs.replace(self._record, socket=str(self._server.path))
+        write_atomic(self._paths.record, msgspec.json.encode(self._record))
 
     def close(self) -> None:
         """Let go of a lock that was made again; idempotent."""

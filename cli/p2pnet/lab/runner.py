@@ -239,15 +239,16 @@ class Runner:
         return generated(self._run.file.seed, planned.index, planned.size)
 
 
+def _and_more(count: int, command: str) -> str:
+    return f" (and {count} more warning{'s' if count > 1 else ''}: {command})" if count else ""
+
+
 def troubles(warnings: list[LogLine], ordered: set[str], command: str) -> list[str]:
     """A note for each node that something happened to which this run did not order; `command` shows the rest."""
     first: dict[str, list[str]] = {}
     for line in warnings:
         if line.node not in ordered and (parts := parts_of(line.line)) is not None:
             first.setdefault(line.node, []).append(parts[2].partition(": ")[2])
-    notes = [
-        f"{node}: {said[0]}" + (f" (and {len(said) - 1} more warnings: {command})" if len(said) > 1 else "")
-        for node, said in first.items()
-    ]
+    notes = [f"{node}: {said[0]}" + _and_more(len(said) - 1, command) for node, said in first.items()]
     rest = len(notes) - TROUBLES_SHOWN
     return notes if rest <= 0 else [*notes[:TROUBLES_SHOWN], f"{rest} more nodes had troubles: {command}"]

@@ -30,6 +30,7 @@ SHARED_MAX = 8  # shared runs at a time
 KEPT_MAX = 1_000  # ended runs kept in memory; the archive has all
 KEY_CHARS_MAX = 200
 SETTLE_WAIT_S = 60.0  # how long an ended run waits for others to end before it is compressed beside them
+FORGOTTEN_MAX = 5  # older runs that are compressed with one that ends
 SETTLING_S = 30.0  # how long a lab that stops waits for ended runs to be compressed
 
 log = logging.getLogger(__name__)
@@ -265,6 +266,7 @@ def _settle(state: State, run: str) -> None:
     """What an ended run leaves behind, made small; and what is beyond the limits, removed. Blocks."""
     try:
         archive.settle(state.run(run))
+        archive.settle_forgotten(state, most=FORGOTTEN_MAX)
         limits = retention.limits_of(os.environ)
         gone = retention.apply(state, limits, time.time())
     except SpecError as error:

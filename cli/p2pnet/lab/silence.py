@@ -38,17 +38,19 @@ class Silence:
 class Contacts:
     """Fed by those who ask nodes.
 
-    `reason(node)` says why one could not be asked, `counts(node)` whether an answer is to be expected of it at all: not of
-    one that is paused or starting. `now` gives Unix seconds.
+    `reason(node)` says why one could not be asked, `process(node)` how its process is, `counts(node)` whether an answer is
+    to be expected of it at all: not of one that is paused or starting. `now` gives Unix seconds.
     """
 
     def __init__(
         self,
         reason: Callable[[str], str] = lambda _node: "",
+        process: Callable[[str], str] = lambda _node: "",
         counts: Callable[[str], bool] = lambda _node: True,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._reason = reason
+        self._process = process
         self._counts = counts
         self._now = now
         self._contacts: dict[str, Contact] = {}
@@ -69,8 +71,8 @@ class Contacts:
         silence = self.silence(node)
         if silence is not None and not contact.told and self._counts(node):
             contact.told = True
-            why = f": {silence.reason}" if silence.reason else ""
-            log.warning("%s: silent for %.0f s%s", node, self._now() - silence.since, why)
+            seconds = f"silent for {self._now() - silence.since:.0f} s"
+            log.warning("%s: %s", node, "; ".join(filter(None, (seconds, self._process(node), silence.reason))))
 
     def changed(self, node: str, *, gone: bool) -> None:
         """Its process ended or starts (`gone`), which is no silence but known and told elsewhere; or it serves."""

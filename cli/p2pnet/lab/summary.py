@@ -151,19 +151,19 @@ def _lack(name: str, edges: _Edges) -> str:
 def _silent_words(name: str, known: Known, silence: Silence, edges: _Edges) -> str:
     """How long, and what tells a process that hangs from a way that is cut: what its process and its peers say."""
     parts = [f"silent for {max(0.0, known.now.timestamp() - silence.since):.0f} s"]
-    process = known.processes.get(name, Process())
-    if process.detail:
-        parts.append(process.detail)
-    elif process.state == "running":
-        pid = "" if process.pid is None else f" {process.pid}"
-        parts.append(f"its process{pid} runs but does not answer" + (f" ({silence.reason})" if silence.reason else ""))
-    else:
-        parts += [silence.reason] if silence.reason else []
+    parts += filter(None, (process_words(known.processes.get(name, Process())), silence.reason))
     asked = [other for other in edges.wanted if other in edges.said]
     linked = sum(name in edges.said[other] for other in asked)
     if asked:
         parts.append(f"{linked} of {len(asked)} peers still have a link with it")
     return "; ".join(parts)
+
+
+def process_words(process: Process) -> str:
+    """What is known of the process of a node that is silent; empty: nothing."""
+    if process.detail or process.state != "running":
+        return process.detail
+    return f"its process{'' if process.pid is None else f' {process.pid}'} runs but does not answer"
 
 
 def _leaf_end(name: str, known: Known) -> datetime | None:

@@ -87,7 +87,7 @@ def _groups(subnet: Subnet, nodes_max: int) -> Iterator[Mistake]:
             if key in group.labels:
                 yield f"spec.groups[{index}].labels.{key}", "is set by p2pnet; choose another label"
     if not 1 <= subnet.node_count <= nodes_max:
-        yield "spec.nodes", f"a subnet has 1 to {nodes_max} nodes in all groups; here are {subnet.node_count}"
+        yield "spec.nodes", f"{subnet.node_count} nodes: a subnet has 1 to {nodes_max} nodes in all groups"
 
 
 def _topology(subnet: Subnet, full_max: int) -> Iterator[Mistake]:

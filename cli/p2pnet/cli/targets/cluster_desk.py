@@ -93,7 +93,10 @@ class ClusterDesk(Desk):
 
         CommandError (exit 5) as soon as the subnet is deleted, with its namespace or without.
         """
-        gone = asyncio.create_task(self._gone())
+        uid = ""
+        with contextlib.suppress(KubeError, CommandError):  # what became of it is told in a moment
+            uid = await self._uid()  # before anything else: another subnet of its name may follow it
+        gone = asyncio.create_task(self._gone(uid))
         try:
             async for state in self._follow(run_id, cursor, gone):
                 yield state
@@ -126,18 +129,22 @@ class ClusterDesk(Desk):
                 raise self._invalid(run_id, gone.result())
             await asyncio.wait({gone}, timeout=PAUSE_S)
 
-    async def _gone(self) -> str:
-        """Returns once the subnet is not there any more, with what became of it."""
-        uid = ""
+    async def _uid(self) -> str:
+        """Of the subnet as it is now, empty for one that is being deleted. Raises CommandError when there is none."""
+        found = (await asyncio.to_thread(self._look))["metadata"]
+        return "" if found.get("deletionTimestamp") else str(found.get("uid", "unknown"))
+
+    async def _gone(self, uid: str) -> str:
+        """Returns once the subnet of this uid is not there any more, with what became of it."""
         while True:
             with contextlib.suppress(KubeError):  # without the right to look, nobody can say
                 try:
-                    found = (await asyncio.to_thread(self._look))["metadata"]
+                    found = await self._uid()
                 except CommandError:
                     return "its subnet was deleted"
-                if found.get("deletionTimestamp") or uid not in ("", found.get("uid", "")):
+                if not found or uid not in ("", found):
                     return "its subnet was deleted"
-                uid = str(found.get("uid", ""))
+                uid = found
             await asyncio.sleep(LOOK_S)
 
     def _lost(self, run_id: str) -> CommandError:

@@ -322,7 +322,7 @@ def _stillborn(process: "subprocess.Popen[bytes]", paths: SubnetPaths, kills: Oo
             where=str(paths.lab_log),
             todo=f"{'fewer nodes, or more memory (p2pnet doctor shows it)' if memory else 'find out by whom'};"
             f" then p2pnet up {paths.name}",
-            exit_code=ExitCode.NOT_READY,
+            exit_code=ExitCode.NOT_FOUND,
         )
     try:
         tail = paths.lab_log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:]
