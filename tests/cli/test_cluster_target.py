@@ -581,5 +581,7 @@ def test_kubectl_p2pnet_means_the_cluster(
     kube: FakeKube, lab: FakeLab, p2pnet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["/usr/local/bin/kubectl-p2pnet"])
-    assert p2pnet("up", "demo", "--nodes", "3").code == 0
+    started = p2pnet("up", "demo", "--nodes", "3")
+    assert started.code == 0
     assert kube.applied
+    assert "Next: kubectl p2pnet inject demo" in started.err

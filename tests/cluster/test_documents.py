@@ -96,7 +96,11 @@ def test_what_never_changes_is_refused_also_when_it_is_taken_away(operator: Clus
     ("wrong", "right", "path"),
     [
         ({"topology": {"kind": "edges", "edges": [["node-0", "node-9"]]}}, {"topology": None}, "spec.topology.edges"),
-        ({"identity": {"ttl": "1m"}}, {"identity": {"ttl": None}}, "spec.identity.ttl"),
+        (
+            {"topology": {"kind": "edges", "edges": [["node-0", "node-1"]]}},
+            {"topology": None},
+            "leave the subnet in pieces",
+        ),
     ],
 )
 def test_a_document_that_only_a_reconcile_can_refuse_keeps_the_last_good_state_running(

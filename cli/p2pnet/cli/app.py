@@ -140,7 +140,7 @@ def _execute(
 ) -> int:
     from p2pnet.cli.boundary import run_command
     from p2pnet.cli.session import open_session
-    from p2pnet.cli.targets import find
+    from p2pnet.cli.targets import find, is_plugin
 
     def tell(where: str) -> None:
         if not quiet:
@@ -150,6 +150,7 @@ def _execute(
     chosen = {"--on": on, "-n": namespace, "--context": context}
     typed = "".join(f" {option} {value}" for option, value in chosen.items() if value is not None)
     session = open_session(wanted, output=output, quiet=quiet, namespace=namespace, where=typed)
+    session.plugin = is_plugin()
     session.on, session.context = on, context
     return run_command(session, prepare, verbose=verbose)
 

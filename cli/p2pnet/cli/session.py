@@ -53,6 +53,8 @@ class Session:
     """`-n`, for those who need it without a target; so are the two below."""
     on: On | None = None
     context: str | None = None
+    plugin: bool = False
+    """Whether this is `kubectl p2pnet`, which means the cluster wherever it is typed: so do the commands it names."""
     where: str = ""
     """The options that chose the target, as typed: commands worth typing next need them too."""
 
@@ -115,7 +117,8 @@ class Session:
 
     def advice(self, commands: tuple[str, ...]) -> str:
         """The lines that name commands worth typing next."""
-        return "Next: " + "\n      ".join(command + self.where for command in commands) + "\n"
+        program = "kubectl " if self.plugin else ""
+        return "Next: " + "\n      ".join(program + command + self.where for command in commands) + "\n"
 
 
 def open_session(
