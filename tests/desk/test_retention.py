@@ -204,6 +204,15 @@ def test_a_removal_that_was_interrupted_shows_no_run_and_is_finished_later(state
     assert not retention.remove(state, folder.name)
 
 
+def test_a_run_that_came_back_after_an_interrupted_removal_is_removed_too(state):
+    folder = put(state, 1)
+    left = state.runs / f"{retention.REMOVING}{folder.name}"
+    shutil.copytree(folder, left)
+    assert retention.remove(state, folder.name)
+    assert not folder.exists()
+    assert not left.exists()
+
+
 def test_limits_are_read_from_the_environment_and_what_cannot_be_read_is_refused():
     assert retention.limits_of({}) == Limits(500, 5 << 30)
     assert retention.limits_of({"P2PNET_KEEP_RUNS": "20", "P2PNET_KEEP_BYTES": "1GiB"}) == Limits(20, 1 << 30)

@@ -93,6 +93,8 @@ def remove(state: State, run: str) -> bool:
     """Remove one run's directory: at once for every reader, whatever interrupts the rest. Whether it was there."""
     folder = state.run(run)
     doomed = state.runs / f"{REMOVING}{run}"
+    if doomed.exists():  # a removal that was interrupted, and a copy that was made again since
+        shutil.rmtree(doomed, ignore_errors=True)
     try:
         folder.rename(doomed)
     except FileNotFoundError:
