@@ -108,7 +108,8 @@ def _json_documents(text: str | bytes) -> list[Any] | None:
     rest = rest.removeprefix("\ufeff").lstrip()
     if not rest.startswith("{"):
         return None
-    decoder, values, at = json.JSONDecoder(object_pairs_hook=_json_object), [], 0
+    decoder, at = json.JSONDecoder(object_pairs_hook=_json_object), 0
+    values: list[Any] = []
     while at < len(rest) and len(values) <= DOCUMENTS_MAX:  # one more is one too many
         try:
             value, at = decoder.raw_decode(rest, at)
