@@ -160,7 +160,13 @@ async def test_a_lab_that_ends_at_once_is_quoted(place: LocalTarget, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("number", "kills", "said"), [(9, True, "for want of memory"), (9, False, "(SIGKILL)"), (15, True, "(SIGTERM)")]
+    ("number", "kills", "said"),
+    [
+        (9, True, "for want of memory"),
+        (9, False, "(SIGKILL)"),
+        (15, True, "(SIGTERM)"),
+        (40, False, "(signal 40)"),
+    ],
 )
 async def test_a_lab_that_was_killed_is_said_to_be_and_by_what(
     place: LocalTarget, monkeypatch: pytest.MonkeyPatch, number: int, kills: bool, said: str

@@ -59,8 +59,12 @@ async def serve_local(paths: SubnetPaths, subnet: Subnet) -> int:
 
 
 async def _stay(presence: Presence, lab: Lab) -> None:
-    reason = await presence.keep()
-    lab.stop(reason)
+    """Ends the lab that cannot be found any more; a bug here must not leave it behind in silence."""
+    try:
+        lab.stop(await presence.keep())
+    except Exception as error:
+        log.exception("the lab cannot keep its place")
+        lab.stop(f"it cannot keep its place: {error}")
 
 
 async def serve_pod(paths: SubnetPaths, mounts: Mounts, namespace: str, listen: tuple[str, int]) -> int:

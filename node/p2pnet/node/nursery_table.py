@@ -1,6 +1,5 @@
 """What the nursery knows about each node, and its words with the lab: JSON lines, requests in, events out. No I/O."""
 
-import signal
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from p2pnet.model.signals import signal_name
 from p2pnet.model.warden import ORDERED, NodeProcess, State
 
 Op = Literal["bind", "start", "stop", "restart", "kill", "pause", "resume", "quit"]
@@ -161,11 +161,3 @@ def exit_words(code: int, *, order: str = "", forced: bool = False, out_of_memor
     if out_of_memory:
         return f"{how}: out of memory, killed by the kernel"
     return f"{how}, which nobody here ordered" if code < 0 else f"{how}: {EXIT_WORDS.get(code, 'by itself')}"
-
-
-def signal_name(number: int) -> str:
-    """E.g. SIGKILL."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

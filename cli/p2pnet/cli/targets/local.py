@@ -24,6 +24,7 @@ from p2pnet.desk.state import LabRecord
 from p2pnet.model.cgroup import Cgroups, OomCounter
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.jobs import RunFile
+from p2pnet.model.signals import signal_name
 
 if TYPE_CHECKING:
     from p2pnet.model.subnet import Subnet  # it costs 70 ms to import: where documents are read, and nowhere else
@@ -314,7 +315,7 @@ def _answers(process: "subprocess.Popen[bytes]", paths: SubnetPaths) -> bool:
 def _stillborn(process: "subprocess.Popen[bytes]", paths: SubnetPaths, kills: OomCounter) -> CommandError:
     """The lab ended before it answered and left no words but its log; who was killed leaves none at all."""
     if process.returncode < 0:
-        name = signal.Signals(-process.returncode).name
+        name = signal_name(-process.returncode)
         memory = process.returncode == -signal.SIGKILL and kills.grew()
         return CommandError(
             f"the lab of {paths.name} was killed ({name}) before it answered"
