@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -242,3 +244,39 @@ def test_an_api_server_behind_tls_is_asked_with_what_the_kubeconfig_holds(
         write(kubeconfig, clusters=[{"name": "c", "cluster": {"server": cluster["server"]}}], user=user)
         with pytest.raises(kube_aside.UnknownError, match="certificate verify failed"):
             kube_aside.is_there("demo", beside=True)
+
+
+@pytest.mark.parametrize(
+    "words", [("ls",), ("ls", "--on", "cluster"), ("status", "demo", "--on", "cluster")], ids=" ".join
+)
+def test_an_interrupt_ends_at_once_what_waits_for_a_silent_server(
+    kubeconfig: Path, state: State, silent: str, words: tuple[str, ...]
+) -> None:
+    write(kubeconfig, server=silent)
+    with subprocess.Popen(
+        [sys.executable, "-m", "p2pnet.cli", *words], env=os.environ | {"P2PNET_STATE": str(state.root)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as command:  # fmt: skip
+        assert command.stderr is not None
+        assert "context work" in command.stderr.readline()  # it asks now
+        time.sleep(0.5)
+        command.send_signal(signal.SIGINT)
+        since = time.monotonic()
+        assert command.wait(timeout=20) == 130
+        assert time.monotonic() - since < 2
+
+
+def test_subnets_here_are_listed_in_the_time_a_silent_cluster_is_given(
+    kubeconfig: Path, here: None, state: State, silent: str
+) -> None:
+    write(kubeconfig, server=silent)
+    since = time.monotonic()
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "p2pnet.cli", "ls"], env=os.environ | {"P2PNET_STATE": str(state.root)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == 0, ended.stderr
+    assert "has not answered within 3 s" in ended.stderr
+    assert time.monotonic() - since < 4.8

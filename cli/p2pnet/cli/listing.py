@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from p2pnet.cli.documents import SubnetLine
 from p2pnet.cli.targets import Target
+from p2pnet.cli.threads import in_daemon
 from p2pnet.model.errors import P2pnetError
 
 ASKED_AT_ONCE_MAX = 16  # labs
@@ -19,7 +20,7 @@ async def subnet_lines(target: Target) -> list[SubnetLine]:
         async with room:
             return await _line(target, name)
 
-    return list(await asyncio.gather(*map(line, await asyncio.to_thread(target.names))))
+    return list(await asyncio.gather(*map(line, await in_daemon(target.names))))
 
 
 async def _line(target: Target, name: str) -> SubnetLine:
