@@ -7,19 +7,21 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
 from p2pnet.cli.boundary import run_command
-from p2pnet.cli.commands import down, get, inject, logs, report, status, trace, up, withdraw
+from p2pnet.cli.commands import doctor, down, get, inject, logs, report, status, trace, up, withdraw
 from p2pnet.cli.documents import Fetched, LogLines, Removal, RunTicket, SubnetList, Trace, Withdrawal
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.papers import Papers
 from p2pnet.cli.render import Output, render
 from p2pnet.cli.session import Session
+from p2pnet.cli.targets.spawning import FREE_BYTES_MIN
 from p2pnet.desk import State, archive
 from p2pnet.desk.kube import Kube
 from p2pnet.model.events import Collected, EventKind
@@ -771,3 +773,9 @@ class TestTheBoundary:
         code, said = self.end(session, CommandError("a", where="b", todo="c"))
 
         assert (code, said) == (2, "error: a\nwhere: b\n next: c\n")
+
+
+def test_doctor_fails_a_disk_on_which_nothing_could_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for free, result in ((FREE_BYTES_MIN - 1, "failed"), (FREE_BYTES_MIN, "warning"), (1 << 40, "ok")):
+        monkeypatch.setattr("shutil.disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        assert doctor._state_directory(tmp_path).result == result
