@@ -31,7 +31,7 @@ async def _line(target: Target, name: str) -> SubnetLine:
             status = await desk.summary()
     except P2pnetError:
         sight = target.look(name)
-        return replace(known, state=sight if sight in ("damaged", "starting") else "dead")
+        return replace(known, state="silent" if sight == "up" else "dead" if sight == "absent" else sight)
     return replace(
         known, state="up", desired=status.nodes.desired, connected=status.nodes.connected,
         links_expected=status.links.expected, links_up=status.links.up, up_since=status.up_since,
