@@ -176,6 +176,15 @@ def test_a_kubeconfig_that_cannot_be_used_is_no_matter_here_and_an_error_with_it
     assert (local.code, "bug" in local.err, "the kubeconfig" in local.err) == (3, False, False), "its lab is dead"
 
 
+def test_a_removed_auth_provider_is_named_with_what_stands_in_for_it(kubeconfig: Path, p2pnet) -> None:
+    write(kubeconfig, user={"auth-provider": {"name": "gcp"}})
+
+    ended = p2pnet("status", "demo", "--on", "cluster")
+
+    assert "auth-provider gcp, which is no longer supported: use an exec plugin" in ended.err
+    assert "AttributeError" not in ended.err
+
+
 def test_a_directory_as_kubeconfig_is_none(kubeconfig: Path, p2pnet) -> None:
     kubeconfig.mkdir()
     assert p2pnet("status", "demo").code == 3
