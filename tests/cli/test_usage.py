@@ -38,6 +38,7 @@ REFUSED = [
     (("up", "--timeout", "120"), "write a number with its unit"),
     (("up", "--timeout", "0s"), "more than zero"),
     (("up", "--on", "mars"), "'mars'"),
+    (("completion", "tcsh"), "Invalid value for 'SHELL': 'tcsh' is not one of"),
     (("up", "-f", "nowhere.yaml"), "there is no such file"),
     (("inject", "demo", "--size", "64"), "write a number with its unit"),
     (("inject", "demo", "--size", "0B"), "at least one byte"),

@@ -244,7 +244,7 @@ def _usage(error: typer.TyperException, words: list[str]) -> int:
         sys.stderr.write(error.format_message() + "\n")  # the help itself
         return ExitCode.USAGE
     failure = CommandError(
-        error.format_message().rstrip("."),
+        error.format_message().replace("Value error, ", "").rstrip("."),
         where=shlex.join(["p2pnet", *words]),
         todo=f"{path} --help",
     )
