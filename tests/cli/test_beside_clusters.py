@@ -129,6 +129,14 @@ def test_a_server_that_never_answers_is_named_when_the_subnet_is_not_here(
     assert "context work did not answer within 0.1 s" in ended.err
 
 
+def test_a_silent_server_is_told_of_alike_whichever_bound_comes_first() -> None:
+    def silent() -> bool:
+        raise TimeoutError("timed out")
+
+    with pytest.raises(kube_aside.UnknownError, match="context work did not answer within 5 s"):
+        kube_aside._bounded(silent, 5, "context work")
+
+
 BROKEN: dict[str, Any] = {
     "broken YAML": "contexts: [a\n  b: {",
     "no mapping": "just words",
