@@ -160,6 +160,19 @@ def test_the_options_of_a_place_fit_what_a_verb_is_about(p2pnet: Callable[..., A
         assert f"[default: the current one] -h, --help Show this message and exit. {_example(said[verb])}" in said[verb]
 
 
+@pytest.mark.parametrize(
+    ("verb", "default"),
+    [("up", "the document's, else demo"), ("status", "the only one, else a list of all"),
+     ("down", "demo, else the only one"), ("runs", "all")],
+)  # fmt: skip
+def test_a_name_that_may_be_left_out_says_what_is_meant_then(
+    p2pnet: Callable[..., Any], verb: str, default: str
+) -> None:
+    said = " ".join(p2pnet(verb, "--help").out.split())
+
+    assert f"NAME <str> The subnet. [default: {default}]" in said
+
+
 def _example(text: str) -> str:
     return text[text.index("Example: ") :]
 
