@@ -520,6 +520,15 @@ class TestGet:
         assert isinstance(outcome.document, Fetched)
         assert Path(outcome.document.file).read_bytes() == b"0123456789"
 
+    async def test_a_file_that_has_no_room_is_named_and_not_the_state_directory(
+        self, target: Any, session: Session
+    ) -> None:
+        target.fake.held = {"node-1": b"0123456789"}
+        with pytest.raises(CommandError, match="cannot write /dev/full: No space left") as caught:
+            await get.run(get.Options(name="demo", artifact=ARTIFACT, file="/dev/full"), session)
+
+        assert "P2PNET_STATE" not in caught.value.todo
+
     async def test_bytes_and_a_document_do_not_share_stdout(self, target: Any, session: Session) -> None:
         session.output = Output.JSON
         with pytest.raises(CommandError, match="both the bytes and json on standard output"):
