@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -127,6 +129,14 @@ def test_a_server_that_never_answers_is_named_when_the_subnet_is_not_here(
     assert "context work did not answer within 0.1 s" in ended.err
 
 
+def test_a_silent_server_is_told_of_alike_whichever_bound_comes_first() -> None:
+    def silent() -> bool:
+        raise TimeoutError("timed out")
+
+    with pytest.raises(kube_aside.UnknownError, match="context work did not answer within 5 s"):
+        kube_aside._bounded(silent, 5, "context work")
+
+
 BROKEN: dict[str, Any] = {
     "broken YAML": "contexts: [a\n  b: {",
     "no mapping": "just words",
@@ -173,6 +183,15 @@ def test_a_kubeconfig_that_cannot_be_used_is_no_matter_here_and_an_error_with_it
     state.subnet("demo").make().document.write_text(json.dumps(to_document(default_subnet("demo", 3))))
     local = p2pnet("status", "demo")
     assert (local.code, "bug" in local.err, "the kubeconfig" in local.err) == (3, False, False), "its lab is dead"
+
+
+def test_a_removed_auth_provider_is_named_with_what_stands_in_for_it(kubeconfig: Path, p2pnet) -> None:
+    write(kubeconfig, user={"auth-provider": {"name": "gcp"}})
+
+    ended = p2pnet("status", "demo", "--on", "cluster")
+
+    assert "auth-provider gcp, which is no longer supported: use an exec plugin" in ended.err
+    assert "AttributeError" not in ended.err
 
 
 def test_a_directory_as_kubeconfig_is_none(kubeconfig: Path, p2pnet) -> None:
@@ -243,3 +262,39 @@ def test_an_api_server_behind_tls_is_asked_with_what_the_kubeconfig_holds(
         write(kubeconfig, clusters=[{"name": "c", "cluster": {"server": cluster["server"]}}], user=user)
         with pytest.raises(kube_aside.UnknownError, match="certificate verify failed"):
             kube_aside.is_there("demo", beside=True)
+
+
+@pytest.mark.parametrize(
+    "words", [("ls",), ("ls", "--on", "cluster"), ("status", "demo", "--on", "cluster")], ids=" ".join
+)
+def test_an_interrupt_ends_at_once_what_waits_for_a_silent_server(
+    kubeconfig: Path, state: State, silent: str, words: tuple[str, ...]
+) -> None:
+    write(kubeconfig, server=silent)
+    with subprocess.Popen(
+        [sys.executable, "-m", "p2pnet.cli", *words], env=os.environ | {"P2PNET_STATE": str(state.root)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as command:  # fmt: skip
+        assert command.stderr is not None
+        assert "context work" in command.stderr.readline()  # it asks now
+        time.sleep(0.5)
+        command.send_signal(signal.SIGINT)
+        since = time.monotonic()
+        assert command.wait(timeout=20) == 130
+        assert time.monotonic() - since < 2
+
+
+def test_subnets_here_are_listed_in_the_time_a_silent_cluster_is_given(
+    kubeconfig: Path, here: None, state: State, silent: str
+) -> None:
+    write(kubeconfig, server=silent)
+    since = time.monotonic()
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "p2pnet.cli", "ls"], env=os.environ | {"P2PNET_STATE": str(state.root)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == 0, ended.stderr
+    assert "has not answered within 3 s" in ended.stderr
+    assert time.monotonic() - since < 4.8

@@ -9,19 +9,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
 from p2pnet.cli.boundary import run_command
-from p2pnet.cli.commands import down, get, inject, logs, report, status, trace, up, withdraw
+from p2pnet.cli.commands import doctor, down, get, inject, logs, report, status, trace, up, withdraw
 from p2pnet.cli.documents import Fetched, LogLines, Removal, RunTicket, SubnetList, Trace, Withdrawal
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.papers import Papers
 from p2pnet.cli.render import Output, render
 from p2pnet.cli.session import Session
+from p2pnet.cli.targets.spawning import FREE_BYTES_MIN
 from p2pnet.desk import State, archive
 from p2pnet.desk.kube import Kube
 from p2pnet.model.events import Collected, EventKind
@@ -534,6 +536,15 @@ class TestGet:
         assert isinstance(outcome.document, Fetched)
         assert Path(outcome.document.file).read_bytes() == b"0123456789"
 
+    async def test_a_file_that_has_no_room_is_named_and_not_the_state_directory(
+        self, target: Any, session: Session
+    ) -> None:
+        target.fake.held = {"node-1": b"0123456789"}
+        with pytest.raises(CommandError, match="cannot write /dev/full: No space left") as caught:
+            await get.run(get.Options(name="demo", artifact=ARTIFACT, file="/dev/full"), session)
+
+        assert "P2PNET_STATE" not in caught.value.todo
+
     async def test_bytes_and_a_document_do_not_share_stdout(self, target: Any, session: Session) -> None:
         session.output = Output.JSON
         with pytest.raises(CommandError, match="both the bytes and json on standard output"):
@@ -814,3 +825,9 @@ class TestTheBoundary:
         code, said = self.end(session, CommandError("a", where="b", todo="c"))
 
         assert (code, said) == (2, "error: a\nwhere: b\n next: c\n")
+
+
+def test_doctor_fails_a_disk_on_which_nothing_could_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for free, result in ((FREE_BYTES_MIN - 1, "failed"), (FREE_BYTES_MIN, "warning"), (1 << 40, "ok")):
+        monkeypatch.setattr("shutil.disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        assert doctor._state_directory(tmp_path).result == result

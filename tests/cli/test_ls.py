@@ -1,8 +1,9 @@
 """`ls`: the subnets of every target; a cluster that is slow or away never keeps back what is here."""
 
+import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from p2pnet.cli.commands import ls
 from p2pnet.cli.commands.schema import schema_of
 from p2pnet.cli.documents import SubnetLine
 from p2pnet.cli.failure import CommandError
+from p2pnet.cli.listing import subnet_lines
 from p2pnet.cli.render import Output, render
 from p2pnet.cli.session import On, Session
 
@@ -109,6 +111,20 @@ async def test_one_json_document_waits_for_a_silent_cluster_as_long_as_is_said(
     monkeypatch.setattr(ls, "CLUSTER_S", 0.01)
     session.output = Output.JSON
     assert (await ls.run(ls.Options(), session)).document.subnets == HERE
+
+
+async def test_a_subnet_whose_lab_runs_but_does_not_answer_is_silent_not_dead(target: Any) -> None:
+    @contextlib.asynccontextmanager
+    async def desk(name: str) -> AsyncIterator[Any]:
+        raise CommandError(f"the lab of {name} does not answer", where="there", todo="kill -CONT it", exit_code=3)
+        yield
+
+    target.desk = desk
+    states = []
+    for target.sight in ("up", "dead", "damaged", "starting"):
+        states += [line.state for line in await subnet_lines(target)]
+
+    assert states == ["silent", "dead", "damaged", "starting"]
 
 
 def test_without_any_subnet_the_list_is_empty(p2pnet: Callable[..., Any], tmp_path: Path) -> None:

@@ -121,6 +121,14 @@ async def test_an_open_run_is_never_removed_and_nothing_is_when_one_is_among_the
     assert len(await listed(session)) == 5
 
 
+async def test_what_nobody_could_be_asked_about_stays_and_that_is_said_of_one_run_too(
+    kept: Any, session: Session
+) -> None:
+    for remove, said in (((FAILED,), r"run .* stays$"), ((FAILED, LATEST), r"2 runs .* stay$")):
+        with pytest.raises(CommandError, match=said):
+            await runs.run(Options(name="demo", remove=remove), session)
+
+
 async def test_keep_spares_the_newest_labelled_and_open_ones_and_minds_the_filters(kept: Any, session: Session) -> None:
     outcome = await runs.run(Options(name="demo", keep=1, yes=True), session)
     assert outcome.document.removed == [FAILED]
@@ -183,7 +191,12 @@ async def test_a_label_is_given_and_taken_away(kept: Any, session: Session) -> N
     assert {head.run: head.label for head in archive.list_heads(kept.state, "demo") if head.label} == {
         LATEST: "after = now"
     }
-    for bad, said in (("latest", "gives no label"), ("latest=-1", "means a run"), ("r-2=x", "several runs")):
+    for bad, said in (
+        ("latest", "gives no label"),
+        ("=x", "names no run"),
+        ("latest=-1", "means a run"),
+        ("r-2=x", "several runs"),
+    ):
         with pytest.raises(CommandError, match=said):
             await runs.run(Options(name="demo", set_label=(bad,)), session)
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from p2pnet.cli import documents
 from p2pnet.cli.commands.schema import KINDS, SHAPES, schema_of
 from p2pnet.cli.documents import Trace
 from p2pnet.cli.render import Output, render
@@ -130,6 +131,17 @@ def test_documents_carry_the_schema_they_are_named_by() -> None:
         kind: f"p2pnet.io/{kind}/v1" for kind in SHAPES
     }
     assert SHAPES["trace"] is Trace
+
+
+def test_every_document_and_every_line_has_a_schema_under_its_name() -> None:
+    carried = {
+        fields[0].default
+        for shape in vars(documents).values()
+        if isinstance(shape, type) and issubclass(shape, msgspec.Struct)
+        if (fields := msgspec.structs.fields(shape)) and fields[0].name == "schema"
+    }
+
+    assert carried <= {f"p2pnet.io/{kind}/v1" for kind in KINDS}
 
 
 def test_the_package_needs_no_schema_files(tmp_path: Path) -> None:

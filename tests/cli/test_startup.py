@@ -166,3 +166,21 @@ def test_right_words_of_every_kind_become_their_values(
     assert options == inject.Options(
         "demo", files=(file, Path("gone")), count=3, rate=2.0, expect=("a", "b"), client=None, seed=None
     )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--help",), ("inject", "--help"), ("--version",), ("completion", "bash"), ("schema", "report")],
+    ids=" ".join,
+)
+async def test_what_has_no_room_on_stdout_is_three_lines_and_exit_2(words: tuple[str, ...], tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "p2pnet.cli", *words, stdout=full, stderr=subprocess.PIPE,
+            env=os.environ | {"P2PNET_STATE": str(tmp_path)},
+        )  # fmt: skip
+        err = (await process.communicate())[1].decode()
+
+    assert process.returncode == 2, err
+    assert [line[:6] for line in err.splitlines()] == ["error:", "where:", " next:"]
+    assert "where: stdout" in err

@@ -38,6 +38,7 @@ REFUSED = [
     (("up", "--timeout", "120"), "write a number with its unit"),
     (("up", "--timeout", "0s"), "more than zero"),
     (("up", "--on", "mars"), "'mars'"),
+    (("completion", "tcsh"), "Invalid value for 'SHELL': 'tcsh' is not one of"),
     (("up", "-f", "nowhere.yaml"), "there is no such file"),
     (("inject", "demo", "--size", "64"), "write a number with its unit"),
     (("inject", "demo", "--size", "0B"), "at least one byte"),
@@ -157,6 +158,19 @@ def test_the_options_of_a_place_fit_what_a_verb_is_about(p2pnet: Callable[..., A
     assert {verb for verb in VERBS if "--namespace" not in said[verb]} == {"schema"}
     for verb in placed:
         assert f"[default: the current one] -h, --help Show this message and exit. {_example(said[verb])}" in said[verb]
+
+
+@pytest.mark.parametrize(
+    ("verb", "default"),
+    [("up", "the document's, else demo"), ("status", "the only one, else a list of all"),
+     ("down", "demo, else the only one"), ("runs", "all")],
+)  # fmt: skip
+def test_a_name_that_may_be_left_out_says_what_is_meant_then(
+    p2pnet: Callable[..., Any], verb: str, default: str
+) -> None:
+    said = " ".join(p2pnet(verb, "--help").out.split())
+
+    assert f"NAME <str> The subnet. [default: {default}]" in said
 
 
 def _example(text: str) -> str:

@@ -18,7 +18,7 @@ from p2pnet.cli.coercion import QuickCommand, QuickGroup
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.render import Output
-from p2pnet.cli.session import On, Session
+from p2pnet.cli.session import On, Session, cannot_write_stdout
 
 COMPLETE = "_P2PNET_COMPLETE"
 """The variable with which a shell asks for completions, after the script that `p2pnet completion` prints."""
@@ -188,7 +188,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.INTERRUPTED
     except SystemExit:  # how typer ends when nobody reads its help to the end
         return ExitCode.OK
+    except OSError as error:  # only help and version are written here
+        return _unwritten(error)
     return code if isinstance(code, int) else ExitCode.OK
+
+
+def _unwritten(error: OSError) -> int:
+    failure = cannot_write_stdout(error)
+    with contextlib.suppress(OSError):
+        sys.stderr.write("\n".join(failure.lines()) + "\n")
+    return failure.exit_code
 
 
 def _complete() -> int:
@@ -236,7 +245,7 @@ def _usage(error: typer.TyperException, words: list[str]) -> int:
         sys.stderr.write(error.format_message() + "\n")  # the help itself
         return ExitCode.USAGE
     failure = CommandError(
-        error.format_message().rstrip("."),
+        error.format_message().replace("Value error, ", "").rstrip("."),
         where=shlex.join(["p2pnet", *words]),
         todo=f"{path} --help",
     )

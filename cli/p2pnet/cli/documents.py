@@ -8,7 +8,8 @@ from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.jobs import Progress
 from p2pnet.model.report import Report, RunStateName, Status, Verdict
 
-SubnetState = Literal["starting", "up", "dead", "damaged"]
+SubnetState = Literal["starting", "up", "silent", "dead", "damaged"]
+"""silent: it runs, but its lab does not answer."""
 CheckResult = Literal["ok", "warning", "failed"]
 
 

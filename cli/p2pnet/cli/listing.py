@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from p2pnet.cli.documents import SubnetLine
 from p2pnet.cli.targets import Target
+from p2pnet.cli.threads import in_daemon
 from p2pnet.model.errors import P2pnetError
 
 ASKED_AT_ONCE_MAX = 16  # labs
@@ -19,7 +20,7 @@ async def subnet_lines(target: Target) -> list[SubnetLine]:
         async with room:
             return await _line(target, name)
 
-    return list(await asyncio.gather(*map(line, await asyncio.to_thread(target.names))))
+    return list(await asyncio.gather(*map(line, await in_daemon(target.names))))
 
 
 async def _line(target: Target, name: str) -> SubnetLine:
@@ -30,7 +31,7 @@ async def _line(target: Target, name: str) -> SubnetLine:
             status = await desk.summary()
     except P2pnetError:
         sight = target.look(name)
-        return replace(known, state=sight if sight in ("damaged", "starting") else "dead")
+        return replace(known, state="silent" if sight == "up" else "dead" if sight == "absent" else sight)
     return replace(
         known, state="up", desired=status.nodes.desired, connected=status.nodes.connected,
         links_expected=status.links.expected, links_up=status.links.up, up_since=status.up_since,

@@ -55,12 +55,6 @@ def _checked(parse: Callable[[str], T], text: str) -> T:
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="The subnet.", parser=subnet_name, autocompletion=completing.subnets)
 ]
-OptionalName = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="NAME", help="The subnet.", parser=subnet_name, autocompletion=completing.subnets, show_default=False
-    ),
-]
 ARTIFACT_HELP = "6 or more hex digits of its id, its file's name, latest, or -1, -2 back from there."
 Artifact = Annotated[
     str, typer.Argument(metavar="ARTIFACT", help=ARTIFACT_HELP, show_default=False, autocompletion=completing.artifacts)
@@ -136,6 +130,14 @@ IgnoreUnsupported = Annotated[
 def wait_option(text: str) -> Any:
     """`--timeout`, in the words of a verb: what is waited for, and for how long without it."""
     return typer.Option("--timeout", metavar="DURATION", parser=duration, help=text, show_default=False)
+
+
+def name_argument(default: str) -> Any:
+    """NAME of a verb that does without, and what it means then."""
+    return typer.Argument(
+        metavar="NAME", help=f"The subnet.  [default: {default}]", parser=subnet_name,
+        autocompletion=completing.subnets, show_default=False,
+    )  # fmt: skip
 
 
 def file_option(text: str) -> Any:

@@ -82,12 +82,7 @@ class Session:
         except BrokenPipeError:
             raise
         except OSError as error:
-            drop_stdout()
-            raise CommandError(
-                f"the result cannot be written: {error.strerror}",
-                where="stdout",
-                todo="make room where it goes; runs are kept: p2pnet report NAME",
-            ) from error
+            raise cannot_write_stdout(error) from error
 
     def note(self, text: str) -> None:
         """Something worth knowing, on stderr, even off a terminal; `-q` silences it."""
@@ -127,6 +122,16 @@ def open_session(
     """The session of this process."""
     listener = listener_for(quiet=quiet, colour=colours_wanted())
     return Session(target=target, output=output, quiet=quiet, listener=listener, namespace=namespace, where=where)
+
+
+def cannot_write_stdout(error: OSError) -> CommandError:
+    """The failure of a result that has nowhere to go; what Python still holds of it is dropped."""
+    drop_stdout()
+    return CommandError(
+        f"the result cannot be written: {error.strerror}",
+        where="stdout",
+        todo="make room where it goes; runs are kept: p2pnet report NAME",
+    )
 
 
 def drop_stdout() -> None:

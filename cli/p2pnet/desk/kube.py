@@ -63,7 +63,7 @@ class Kube:
 
         # A kubeconfig that says insecure-skip-tls-verify has been told so by its owner; kubectl says nothing either.
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-        settings = Configuration()
+        settings, login = Configuration(), ""
         try:
             if context is None and not _kubeconfig_exists() and _in_cluster():
                 config.load_incluster_config(client_configuration=settings)
@@ -75,6 +75,7 @@ class Kube:
                 raise KubeError(
                     f"no usable kubeconfig: there is {which} in {found.text} (there: {there})", hint=kubeconfig.HINT
                 )
+            login = _auth_provider(found, name)
             config.load_kube_config(found.text, context=name, client_configuration=settings)
             if "://" not in str(settings.host):
                 raise KubeError(f"context {name} names no server in {found.text}", hint=kubeconfig.HINT)
@@ -83,7 +84,7 @@ class Kube:
         except TargetError:
             raise
         except Exception as error:  # files of all kinds, and plugins: the library raises whatever they make it raise
-            raise _unusable(error) from error
+            raise _unusable(error, login) from error
 
     def elsewhere(self, namespace: str) -> "Kube":
         """Another namespace of the same context."""
@@ -195,12 +196,21 @@ class Kube:
         return KubeError(f"the API server of context {self.context} at {self.server} does not answer: {words}")
 
 
-def _unusable(error: Exception) -> KubeError:
+def _auth_provider(found: kubeconfig.Kubeconfig, context: str) -> str:
+    """The one that the user of a context logs in with, empty without."""
+    user, _ = found.users.get(str(found.contexts[context][0].get("user")), ({}, None))
+    provider = user.get("auth-provider")
+    return str(provider.get("name") or "") if isinstance(provider, Mapping) else ""
+
+
+def _unusable(error: Exception, login: str) -> KubeError:
     """The error for a kubeconfig that cannot be used, with its place."""
     place = os.environ.get("KUBECONFIG") or "~/.kube/config"
     words = " ".join(str(error).split()) or "no word why"
     if isinstance(error, ImportError):
         words = f"its login needs a library that is not here ({words})"
+    elif login:
+        words = f"its user logs in with the auth-provider {login}, which is no longer supported: use an exec plugin"
     elif not isinstance(error, OSError) and type(error).__module__ == "builtins":
         words = f"it is not as kubectl writes it ({type(error).__name__}: {words})"
     return KubeError(f"no usable kubeconfig in {place}: {words}", hint=kubeconfig.HINT)

@@ -100,7 +100,7 @@ def _bounded(question: Callable[[], bool], within_s: float, whom: str) -> bool:
     thread = threading.Thread(target=ask, name="cluster-aside", daemon=True)
     thread.start()
     thread.join(within_s)
-    if not answers:
+    if not answers or isinstance(answers[0], TimeoutError):  # whichever of the two bounds came first
         raise UnknownError(f"{whom} did not answer within {within_s:g} s")
     if isinstance(answers[0], Exception):
         raise UnknownError(f"{whom} cannot be asked: {answers[0]}") from answers[0]

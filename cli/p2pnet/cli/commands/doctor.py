@@ -17,6 +17,7 @@ from p2pnet.cli.machine import this_machine
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
+from p2pnet.cli.targets.spawning import FREE_BYTES_MIN
 from p2pnet.desk import archive
 from p2pnet.desk.state import make_socket_directory, socket_directory
 from p2pnet.model.errors import P2pnetError
@@ -101,6 +102,13 @@ def _state_directory(root: Path) -> Check:
             result="failed",
             found=f"{root}: {error.strerror}",
             todo="set P2PNET_STATE to a directory of yours",
+        )
+    if free < FREE_BYTES_MIN:
+        return Check(
+            name=name,
+            result="failed",
+            found=f"{root}: {format_size(free)} free, {format_size(FREE_BYTES_MIN)} are needed",
+            todo="make room, or set P2PNET_STATE",
         )
     if free < FREE_DISK_BYTES:
         return Check(

@@ -139,6 +139,17 @@ async def _to_stdout(first: Downloaded, parts: AsyncIterator[Downloaded]) -> Non
 
 async def _to_file(path: Path, first: Downloaded, parts: AsyncIterator[Downloaded]) -> None:
     async with OutputFile(path) as file:
-        await file.write(first.data)
+        await _write(file, path, first.data)
         async for part in parts:
-            await file.write(part.data)
+            await _write(file, path, part.data)
+
+
+async def _write(file: OutputFile, path: Path, data: bytes) -> None:
+    try:
+        await file.write(data)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CommandError(
+            f"cannot write {path}: {error.strerror}", where=f"-O {path}", todo="make room there, or name another file"
+        ) from error

@@ -50,6 +50,7 @@ async def run(options: Options, session: Session) -> Outcome:
             todo="use -o ndjson with --follow",
         )
     session.interrupted_note = ""
+    session.todo = f"name one of those, or leave --node out; p2pnet status {options.name} lists the nodes"
     target = session.target()
     lines: list[LogLine] = []
     artifact = None

@@ -1,10 +1,7 @@
 """`ls`: the subnets of every target. A cluster that is slow or away never keeps back what is here."""
 
 import asyncio
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from p2pnet.cli.documents import SubnetLine, SubnetList
 from p2pnet.cli.failure import CommandError
@@ -13,13 +10,12 @@ from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import On, Session
 from p2pnet.cli.targets import find, is_plugin
+from p2pnet.cli.threads import in_daemon
 from p2pnet.model.errors import P2pnetError
 
 NEXT = "p2pnet status NAME"
 CLUSTER_S = 3.0  # how long a cluster that nobody named is waited for
 SOON_S = 0.5  # a cluster that answers within this is shown in one table with what is here
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +32,7 @@ async def run(options: Options, session: Session) -> Outcome:
     here = [] if named else await subnet_lines(find(On.LOCAL, None, None, verb="ls"))
     if session.on is On.LOCAL or not (named or _is_configured()):
         return _outcome(here)
-    asking = asyncio.ensure_future(_in_thread(lambda: _of_cluster(options, session)))
+    asking = asyncio.ensure_future(in_daemon(_of_cluster, options, session))
     if named:
         return _outcome(await asking)
     early = bool(here) and session.output in (Output.TABLE, Output.NDJSON)
@@ -93,28 +89,3 @@ def _of_cluster(options: Options, session: Session) -> list[SubnetLine]:
             for namespace in sorted({str(thing["metadata"].get("namespace") or "default") for thing in things})
         ]
     return [line for one in targets for line in asyncio.run(subnet_lines(one))]
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """In a thread that dies with the process: a plugin that hangs must not keep the command from ending."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def tell(result: T | None, error: BaseException | None) -> None:
-        if not future.done():
-            if error is None:
-                future.set_result(result)  # type: ignore[arg-type] # None is a T where there is no error
-            else:
-                future.set_exception(error)
-
-    def body() -> None:
-        result, error = None, None
-        try:
-            result = work()
-        except BaseException as caught:  # noqa: BLE001 it is raised again where it is awaited
-            error = caught
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(tell, result, error)
-
-    threading.Thread(target=body, name="cluster", daemon=True).start()
-    return await future

@@ -119,10 +119,9 @@ async def _label(options: Options, heads: list[RunHead], target: Target) -> Outc
     wanted: dict[str, tuple[RunHead, str]] = {}
     for given in options.set_label:
         word, equals, text = given.partition("=")
-        if not equals:
-            raise CommandError(
-                f"{given!r} gives no label", where=f"--set-label {given}", todo="write RUN=TEXT, like latest=baseline"
-            )
+        if not equals or not word:
+            what = f"{given!r} {'names no run' if equals else 'gives no label'}"
+            raise CommandError(what, where=f"--set-label {given}", todo="write RUN=TEXT, like latest=baseline")
         try:
             head = pick_run(word, heads, target, options.name)
             wanted[head.run] = (head, check_label(text))
@@ -209,11 +208,14 @@ async def _remove(doomed: list[RunHead], options: Options, target: Target, sessi
 
 
 async def _ask(doomed: list[RunHead], session: Session) -> None:
-    what = f"{len(doomed)} runs" if len(doomed) > 1 else f"run {doomed[0].run}"
+    several = len(doomed) > 1
+    what = f"{len(doomed)} runs" if several else f"run {doomed[0].run}"
     size = format_size(sum(head.bytes for head in doomed))
     if not session.interactive:
         raise CommandError(
-            f"nobody can be asked: {what} ({size}) stay", where="p2pnet runs", todo="say -y to remove them"
+            f"nobody can be asked: {what} ({size}) {'stay' if several else 'stays'}",
+            where="p2pnet runs",
+            todo=f"say -y to remove {'them' if several else 'it'}",
         )
     session.interrupted_note = "interrupted: nothing was removed"
     labelled = sum(bool(head.label) for head in doomed)

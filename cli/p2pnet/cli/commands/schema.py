@@ -21,12 +21,15 @@ SHAPES: dict[str, type[msgspec.Struct]] = {
     "runs": documents.KeptRuns,
     "kept-run": documents.KeptRun,
     "subnets": documents.SubnetList,
+    "subnet-line": documents.SubnetLine,
     "fetched": documents.Fetched,
     "withdrawal": documents.Withdrawal,
     "removal": documents.Removal,
     "logs": documents.LogLines,
+    "log-line": documents.LogLine,
     "doctor": documents.Examination,
     "ping": documents.Pings,
+    "ping-answer": documents.Ping,
     "installation": documents.Installation,
 }
 KINDS = (*SHAPES, "subnet")

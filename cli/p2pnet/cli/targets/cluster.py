@@ -13,6 +13,7 @@ from p2pnet.cli.progress import Listener
 from p2pnet.cli.targets import Sight
 from p2pnet.cli.targets.cluster_desk import ClusterDesk
 from p2pnet.cli.targets.cluster_view import ROLE_LABEL, SUBNET_LABEL, Object, document_of, name_of
+from p2pnet.cli.threads import in_daemon
 from p2pnet.desk import Desk, State
 from p2pnet.desk.heads import RunHead
 from p2pnet.desk.kube import Kube, KubeError
@@ -91,7 +92,7 @@ class ClusterTarget:
     @contextlib.asynccontextmanager
     async def desk(self, name: str) -> AsyncIterator[Desk]:
         """Through the API server's proxy."""
-        if await asyncio.to_thread(self._object, name) is None:
+        if await in_daemon(self._object, name) is None:
             raise self._absent(name)
         async with self._desk(name) as desk:
             yield desk
@@ -117,7 +118,7 @@ class ClusterTarget:
 
     async def collect(self, name: str) -> None:
         """Copy the runs of a lab that answers into the state directory."""
-        if await asyncio.to_thread(self._object, name) is not None:
+        if await in_daemon(self._object, name) is not None:
             async with self._desk(name, retry_s=0.0) as desk:
                 await desk.collect()
 
@@ -165,10 +166,10 @@ class ClusterTarget:
         """Whether there was anything to wait for. With `ended`, an object that is not being deleted is none."""
         deadline, was = time.monotonic() + GONE_S, False
         while True:
-            thing = await asyncio.to_thread(self._object, name)
+            thing = await in_daemon(self._object, name)
             if ended and thing is not None and not thing["metadata"].get("deletionTimestamp"):
                 return was
-            pods = await asyncio.to_thread(self._pods, name)
+            pods = await in_daemon(self._pods, name)
             if thing is None and not pods:
                 return was
             was = True

@@ -9,6 +9,7 @@ from typing import Any
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.targets import cluster_copies, cluster_logs
 from p2pnet.cli.targets.cluster_view import Object, status_without_lab, with_cluster
+from p2pnet.cli.threads import in_daemon
 from p2pnet.desk import Desk, ProblemError, State, archive
 from p2pnet.desk.kube import Kube, KubeError
 from p2pnet.desk.logs import LogQuery
@@ -55,7 +56,7 @@ class ClusterDesk(Desk):
             if isinstance(error, KubeError) and error.status != FORBIDDEN:
                 raise
             why = str(error)
-        thing = await asyncio.to_thread(self._look)
+        thing = await in_daemon(self._look)
         if lab is None:
             return status_without_lab(thing, await self._seen_pods(), why)
         whole = lab.nodes.connected >= lab.nodes.desired
@@ -64,7 +65,7 @@ class ClusterDesk(Desk):
     async def _seen_pods(self) -> list[Object]:
         """The pods; none for who may use the lab and nothing else."""
         try:
-            return await asyncio.to_thread(self._pods)
+            return await in_daemon(self._pods)
         except KubeError as error:
             if error.status != FORBIDDEN:
                 raise
@@ -79,7 +80,7 @@ class ClusterDesk(Desk):
 
     async def written(self) -> dict[str, Any]:
         """The Subnet object's document."""
-        thing = await asyncio.to_thread(self._look)
+        thing = await in_daemon(self._look)
         metadata = {key: thing["metadata"][key] for key in ("name", "namespace")}
         metadata |= kept_annotations(thing["metadata"].get("annotations"))
         return {key: thing[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": metadata}
@@ -132,7 +133,7 @@ class ClusterDesk(Desk):
 
     async def _uid(self) -> str:
         """Of the subnet as it is now, empty for one that is being deleted. Raises CommandError when there is none."""
-        found = (await asyncio.to_thread(self._look))["metadata"]
+        found = (await in_daemon(self._look))["metadata"]
         return "" if found.get("deletionTimestamp") else str(found.get("uid", "unknown"))
 
     async def _gone(self, uid: str) -> str:
@@ -188,8 +189,8 @@ class ClusterDesk(Desk):
                 told = super().logs(artifact=artifact, grep=grep)
                 events = [line async for line in told if node in (None, line.node)]
                 artifact = (await self.artifact_events(artifact))[0]
-        await asyncio.to_thread(self._look)
-        pods = await asyncio.to_thread(self._pods)
+        await in_daemon(self._look)
+        pods = await in_daemon(self._pods)
         reader = cluster_logs.PodLogs(self._kube, LogQuery(node, artifact, grep, since=since))
         async with reader:
             past = await reader.read(pods)

@@ -7,6 +7,7 @@ from typing import Self, TypeAlias
 
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.targets.cluster_view import ROLE_LABEL, Object, name_of
+from p2pnet.cli.threads import in_daemon
 from p2pnet.desk.kube import Kube, KubeError
 from p2pnet.desk.logs import EVENT_BEGINS, LAB, LINE_CHARS_MAX, LogQuery, about
 from p2pnet.desk.proxy import KubeWire
@@ -127,7 +128,7 @@ class PodLogs:
 
 async def _looked(look: Callable[[], list[Object]]) -> list[Object]:
     try:
-        return await asyncio.to_thread(look)
+        return await in_daemon(look)
     except KubeError:
         return []  # the API server is busy or away: the next look may tell
 

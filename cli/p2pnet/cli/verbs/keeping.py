@@ -106,7 +106,7 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, metavar="N", 
 
 @verb("p2pnet runs demo --verdict fail --since 2h")
 def runs(
-    name: options.OptionalName = None,
+    name: Annotated[str | None, options.name_argument("all")] = None,
     *,
     remove: Remove = None,
     keep: Keep = None,

@@ -12,7 +12,7 @@ from p2pnet.cli.app import Command, verb
 
 @verb("p2pnet up demo --nodes 10", about="new subnet")
 def up(
-    name: options.OptionalName = None,
+    name: Annotated[str | None, options.name_argument("the document's, else demo")] = None,
     *,
     file: Annotated[Path | None, options.file_option("A Subnet document")] = None,
     nodes: Annotated[
@@ -40,7 +40,7 @@ def up(
 
 @verb("p2pnet status demo --watch")
 def status(
-    name: options.OptionalName = None,
+    name: Annotated[str | None, options.name_argument("the only one, else a list of all")] = None,
     *,
     watch: Annotated[bool, typer.Option("-w", "--watch", help="Go on showing changes until Ctrl-C.")] = False,
 ) -> Command:
@@ -55,7 +55,7 @@ def status(
 
 @verb("p2pnet down demo --yes")
 def down(
-    name: options.OptionalName = None,
+    name: Annotated[str | None, options.name_argument("demo, else the only one")] = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="Every subnet of the target.")] = False,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,

@@ -170,7 +170,7 @@ class Shell(StrEnum):
 
 @verb("p2pnet completion bash > ~/.local/share/bash-completion/completions/p2pnet", about="nothing")
 def completion(
-    shell: Annotated[Shell, typer.Argument(metavar="bash|zsh|fish", help="Your shell.", show_default=False)],
+    shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh or fish.", show_default=False)],
 ) -> Command:
     """Print a completion script.
 
