@@ -53,7 +53,7 @@ class Demo:
 
     def restarts(self) -> int:
         """Of all containers, and of nodes inside them."""
-        pods = self.get("pods")
+        pods = [pod for pod in self.get("pods") if not pod["metadata"].get("deletionTimestamp")]
         states = [state for pod in pods for state in pod["status"].get("containerStatuses", [])]
         logs = [self.kubectl("logs", pod["metadata"]["name"]) for pod in pods]
         return sum(state["restartCount"] for state in states) + sum(log.count('"event":"exited"') for log in logs)

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from kubernetes.aio import client
@@ -149,6 +150,30 @@ async def test_nothing_is_written_without_the_guards_leave(server: Server, api: 
         with pytest.raises(LeadershipLostError):
             await write
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("warm", [False, True])
+async def test_a_process_that_slept_while_it_waited_for_a_connection_writes_nothing(server: Server, warm: bool) -> None:
+    settings = client.Configuration(host=f"http://127.0.0.1:{server.port}")  # type: ignore[attr-defined]
+    trace = aiohttp.TraceConfig()
+    settings.trace_configs = [trace]
+    api = KubernetesCluster(client.ApiClient(configuration=settings))
+    api.watch(trace)
+    if warm:
+        await api.get(POD, "ns", "x")
+    asked = 0
+
+    def guard() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise LeadershipLostError("another one leads by now")
+
+    api.guard = guard
+    with pytest.raises(LeadershipLostError):
+        await api.create(POD, "ns", {})
+    await api.close()
+    assert len(server.requests) == int(warm)
 
 
 async def test_every_request_is_counted(server: Server) -> None:

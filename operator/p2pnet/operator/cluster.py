@@ -7,6 +7,7 @@ only cost time and fail on servers newer than they are.
 import asyncio
 import contextlib
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, Self
 from urllib.parse import urlencode
 
@@ -65,7 +66,25 @@ class KubernetesCluster:
             hint = "set KUBECONFIG, or run in a pod with a service account"
             raise TargetError(f"no way to an API server: {error}", hint=hint) from error
         settings.connection_pool_maxsize = CONNECTIONS_MAX
-        return cls(client.ApiClient(configuration=settings), on_request=on_request)
+        trace = aiohttp.TraceConfig()
+        settings.trace_configs = [trace]
+        made = cls(client.ApiClient(configuration=settings), on_request=on_request)
+        made.watch(trace)
+        return made
+
+    def watch(self, trace: aiohttp.TraceConfig) -> None:
+        """Ask the guard again once a write has its connection: this process may have slept while it waited for one."""
+
+        async def begins(_: object, context: SimpleNamespace, asked: aiohttp.TraceRequestStartParams) -> None:
+            context.writes = asked.method != "GET"
+
+        async def connected(_: object, context: SimpleNamespace, __: object) -> None:
+            if context.writes:
+                self.guard()
+
+        trace.on_request_start.append(begins)
+        trace.on_connection_create_end.append(connected)
+        trace.on_connection_reuseconn.append(connected)
 
     async def close(self) -> None:
         """Close all connections."""
