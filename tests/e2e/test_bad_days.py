@@ -183,19 +183,17 @@ def test_an_upload_killed_half_way_leaves_a_subnet_that_takes_the_next(person: A
 # --- stopped ---
 
 
-def test_a_lab_that_stands_still_is_told_of_soon_and_goes_on_afterwards(
+def test_a_lab_that_stands_still_is_told_of_without_waiting_and_goes_on_afterwards(
     person: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert Wire.patience_s <= 10
-    monkeypatch.setattr(Wire, "patience_s", 2.0)
     person.run("up", "demo", "--nodes", "2", inside=True)
+    monkeypatch.setattr(Wire, "patience_s", 600.0)  # nobody waits for an answer that cannot come
     lab = person.lab("demo")
     kill(lab, signal.SIGSTOP)
-    started = time.monotonic()
 
     what, _, advice = person.run("status", "demo", code=3, inside=True).error
 
-    assert time.monotonic() - started < 20
     assert f"process {lab}" in what
     assert "the process is stopped" in what
     assert advice == f"kill -CONT {lab}, or p2pnet down demo"

@@ -34,6 +34,7 @@ LAB_KNOWN_S = 30.0  # from a lab's first step to its record, on a loaded machine
 DEATH_WAIT_S = 2.0
 SOCKET_WAIT_S = 3.0  # a lab looks for its socket every second
 POLL_S = 0.05
+STOPPED_S = 0.2
 LOG_TAIL_LINES = 3
 
 
@@ -91,6 +92,8 @@ class LocalTarget:
     async def desk(self, name: str) -> AsyncIterator[Desk]:
         """Over the lab's unix socket."""
         record = await self._reachable(name, self._record(name))
+        if not record.foreign and await _stays_stopped(record.pid):  # it would be waited for, and to no end
+            raise self._silent(name, record, TargetError("its process is stopped"))
         try:
             async with Desk.unix(record.socket) as desk:
                 yield desk
@@ -305,6 +308,14 @@ def _holds(path: Path, content: bytes) -> bool:
         return path.read_bytes() == content
     except OSError:
         return False
+
+
+async def _stays_stopped(pid: int) -> bool:
+    """Whether a process is stopped, and not only for the moment in which a debugger looks at it."""
+    if not processes.is_stopped(pid):
+        return False
+    await asyncio.sleep(STOPPED_S)
+    return processes.is_stopped(pid)
 
 
 def _answers(process: "subprocess.Popen[bytes]", paths: SubnetPaths) -> bool:
