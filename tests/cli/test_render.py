@@ -277,3 +277,13 @@ def test_a_watched_status_fits_its_window_and_keeps_the_counts(
     if height >= 15 and nodes <= 30:
         shown = " ".join(lines)
         assert all(f"node-{index} " in shown for index in (nodes - 2, nodes - 1)), "the odd ones come first"
+
+
+@pytest.mark.parametrize("width", [40, 50, 60, 70, 80])
+def test_a_narrow_window_leaves_columns_out_and_breaks_no_words(make_status: Callable[..., Status], width: int) -> None:
+    lines = render(make_status(3), Output.TABLE, width=width).splitlines()
+
+    rows = [line for line in lines if line.startswith("node-")]
+    assert len(rows) == 3
+    assert all(" connected " in f"{row} " for row in rows)
+    assert all(len(line) <= width for line in lines)

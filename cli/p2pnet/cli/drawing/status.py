@@ -21,6 +21,10 @@ RUNS_SHOWN_LOW = 2  # in a window of less than TALL lines
 TALL = 30
 ROWS_MIN = 3  # nodes
 HEADING = 2  # lines above the rows of a table
+COLUMNS = ("NODE", "STATE", "PEERS", "RESTARTS", "LEAF", "PID", "ADDRESS", "GROUP", "DETAIL")
+WIDE_COLUMNS = ("GROUP", "DETAIL")  # only where there is something to tell, and room
+DROPPED_FIRST = ("PID", "ADDRESS", "LEAF")  # in a window that is too narrow
+GAP = 3  # between two columns
 NEGATIVE = ("Progressing", "Degraded", "Paused", "Expiring")  # conditions that are good when they are False
 REPEATED = ("Progressing", "Connected", "CertificatesReady")  # what the counts and Ready say already
 STATE_STYLE = {"connected": "green", "ready": "yellow", "failed": "red", "stopped": "red", "paused": "magenta"}
@@ -130,23 +134,39 @@ def _share(part: int, whole: int, word: str) -> Text:
 
 
 def _members(members: list[MemberStatus], width: int, now: float) -> Table:
-    grouped = width >= WIDE and len({member.group for member in members}) > 1
-    detailed = width >= WIDE and any(member.detail for member in members)
-    extra = [*(["GROUP"] if grouped else []), *(["DETAIL"] if detailed else [])]
-    columns = ("NODE", "STATE", "PEERS", "RESTARTS", "LEAF", "PID", "ADDRESS")
-    drawn = text.table(*columns, *extra, right=("PEERS", "RESTARTS", "LEAF", "PID"))
-    for member in sorted(members, key=lambda one: member_order(one.name)):
-        row: list[Text | str] = [
-            member.name,
-            Text(member.state, style=STATE_STYLE.get(member.state, "")),
-            f"{member.peers}/{member.wanted}" if member.wanted else str(member.peers),
-            Text(str(member.restarts), style="yellow" if member.restarts else ""),
-            text.until(member.cert_not_after, now) or text.DASH,
-            text.count(member.pid),
-            member.address,
-        ]
-        drawn.add_row(*row, *([member.group] if grouped else []), *([clean(member.detail)] if detailed else []))
+    """A row per node; what a narrow window has no room for is left out, not broken: `-o json` has it."""
+    rows = [_cells(member, now) for member in sorted(members, key=lambda one: member_order(one.name))]
+    shown = [name for name in COLUMNS if name not in WIDE_COLUMNS]
+    if width >= WIDE and len({member.group for member in members}) > 1:
+        shown.append("GROUP")
+    if width >= WIDE and any(member.detail for member in members):
+        shown.append("DETAIL")
+    for name in DROPPED_FIRST:
+        if (
+            sum(max([len(name), *(row[name].cell_len for row in rows)]) for name in shown) + GAP * (len(shown) - 1)
+            > width
+        ):
+            shown.remove(name)
+    drawn = text.table(*shown, right=("PEERS", "RESTARTS", "LEAF", "PID"))
+    for row in rows:
+        drawn.add_row(*(row[name] for name in shown))
     return drawn
+
+
+def _cells(member: MemberStatus, now: float) -> dict[str, Text]:
+    peers = f"{member.peers}/{member.wanted}" if member.wanted else str(member.peers)
+    values = (
+        Text(member.name),
+        Text(member.state, style=STATE_STYLE.get(member.state, "")),
+        Text(peers),
+        Text(str(member.restarts), style="yellow" if member.restarts else ""),
+        Text(text.until(member.cert_not_after, now) or text.DASH),
+        Text(text.count(member.pid)),
+        Text(member.address),
+        Text(member.group),
+        Text(clean(member.detail)),
+    )
+    return dict(zip(COLUMNS, values, strict=True))
 
 
 def _details(members: list[MemberStatus], width: int) -> list[Text]:
