@@ -143,8 +143,7 @@ def _execute(
     from p2pnet.cli.targets import find, is_plugin
 
     def tell(where: str) -> None:
-        if not quiet:
-            session.say(f"{where}\n")
+        session.remark(where)  # which there is by then
 
     wanted = functools.partial(find, on, namespace, context, name=name, verb=verb, tell=tell)
     chosen = {"--on": on, "-n": namespace, "--context": context}

@@ -86,9 +86,13 @@ class Session:
 
     def note(self, text: str) -> None:
         """Something worth knowing, on stderr, even off a terminal; `-q` silences it."""
+        self.remark(f"note: {text}")
+
+    def remark(self, line: str) -> None:
+        """A line on stderr that `-q` silences."""
         if not self.quiet:
             self.listener.close()
-            self.say(f"note: {text}\n")
+            self.say(f"{line}\n")
 
     def say(self, text: str) -> None:
         """Write to stderr. Nobody listening there is no error: the exit code tells it too."""

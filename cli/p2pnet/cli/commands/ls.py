@@ -71,15 +71,10 @@ def _is_configured() -> bool:
 
 def _of_cluster(options: Options, session: Session) -> list[SubnetLine]:
     """Blocks, for as long as plugins, logins and servers take."""
-
-    def tell(where: str) -> None:
-        if not session.quiet:
-            session.stderr.write(f"{where}\n")
-
     on = session.on if session.on in (On.CLUSTER, On.KIND) else On.CLUSTER
     from p2pnet.cli.targets.cluster import API, ClusterTarget
 
-    target = find(on, session.namespace, session.context, verb="ls", tell=tell)
+    target = find(on, session.namespace, session.context, verb="ls", tell=session.remark)
     assert isinstance(target, ClusterTarget)  # noqa: S101 it was asked for
     kube, targets = target.kube, [target]
     if options.every_namespace:

@@ -199,6 +199,4 @@ def _late(status: Status, subnet: Subnet, within_s: float) -> Outcome:
 
 
 def _say(session: Session, name: str, did: str, seconds: float | None) -> None:
-    if not session.quiet:
-        session.listener.close()
-        session.say(f"{name} {did}" + ("\n" if seconds is None else f" ({seconds:.1f} s)\n"))
+    session.remark(f"{name} {did}" + ("" if seconds is None else f" ({seconds:.1f} s)"))
