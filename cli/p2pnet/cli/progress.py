@@ -210,9 +210,14 @@ class Plain:
                 self._stream.flush()
 
 
+def clever_terminal() -> bool:
+    """Whether a terminal knows how to erase and to colour: one that says it is dumb does not."""
+    return os.environ.get("TERM") != "dumb"
+
+
 def listener_for(stream: TextIO | None = None, *, quiet: bool, colour: bool) -> Listener:
     """A drawing one on a terminal, a plain one on a dumb terminal, unless `quiet`; else silence."""
     stream = sys.stderr if stream is None else stream
     if quiet or not stream.isatty():
         return Silence()
-    return Plain(stream) if os.environ.get("TERM") == "dumb" else Terminal(stream, colour=colour)
+    return Terminal(stream, colour=colour) if clever_terminal() else Plain(stream)

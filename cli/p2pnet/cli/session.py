@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from p2pnet.cli.documents import Document
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.outcome import Outcome
-from p2pnet.cli.progress import Listener, Silence, listener_for
+from p2pnet.cli.progress import Listener, Silence, clever_terminal, listener_for
 from p2pnet.cli.render import Output, render
 
 if TYPE_CHECKING:
@@ -142,11 +142,6 @@ def drop_stdout() -> None:
     """Let what Python still holds for a stdout that cannot be written go nowhere, or its exit would say so again."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def clever_terminal() -> bool:
-    """Whether a terminal knows how to erase and to colour: one that says it is dumb does not."""
-    return os.environ.get("TERM") != "dumb"
 
 
 def colours_wanted() -> bool:
