@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -38,6 +38,13 @@ STOPPED_S = 0.2
 LOG_TAIL_LINES = 3
 
 
+class _Started(NamedTuple):
+    """A lab that this command started, and what the kernel had killed for want of memory before."""
+
+    process: "subprocess.Popen[bytes]"
+    kills: OomCounter
+
+
 class LocalTarget:
     """The target `local`."""
 
@@ -45,8 +52,7 @@ class LocalTarget:
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self._labs: dict[str, subprocess.Popen[bytes]] = {}
-        self._kills = OomCounter()
+        self._labs: dict[str, _Started] = {}
 
     def names(self) -> list[str]:
         """Subnets with a directory."""
@@ -180,9 +186,9 @@ class LocalTarget:
     def last_words(self, name: str) -> CommandError | None:
         """problem.json, or the log of a lab that this command started itself."""
         paths = self.state.subnet(name)
-        problem, process = paths.read_problem(), self._labs.get(name)
+        problem, started = paths.read_problem(), self._labs.get(name)
         if problem is None:
-            return None if process is None or process.poll() is None else _stillborn(process, paths, self._kills)
+            return None if started is None or started.process.poll() is None else _stillborn(started, paths)
         todo = problem.hint or f"read that log, then p2pnet up {name}"
         return CommandError(problem.error, where=str(paths.lab_log), todo=todo, exit_code=problem.exit_code)
 
@@ -235,16 +241,17 @@ class LocalTarget:
             stale.unlink(missing_ok=True)
         write_atomic(paths.document, document, durable=True)
         listener.waiting("the lab")
-        process = self._labs[subnet.name] = spawn(self.state.root, paths)
-        await self._until_it_answers(process, paths, timeout_s)
+        kills = OomCounter()
+        started = self._labs[subnet.name] = _Started(spawn(self.state.root, paths), kills)
+        await self._until_it_answers(started, paths, timeout_s)
 
-    async def _until_it_answers(self, process: "subprocess.Popen[bytes]", paths: SubnetPaths, timeout_s: float) -> None:
+    async def _until_it_answers(self, started: _Started, paths: SubnetPaths, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while True:
-            if _answers(process, paths):
+            if _answers(started.process, paths):
                 return
-            if process.poll() is not None:
-                raise self.last_words(paths.name) or _stillborn(process, paths, self._kills)
+            if started.process.poll() is not None:
+                raise self.last_words(paths.name) or _stillborn(started, paths)
             if time.monotonic() >= deadline:
                 raise CommandError(
                     f"the lab of {paths.name} does not answer after {timeout_s:.0f} s",
@@ -323,11 +330,12 @@ def _answers(process: "subprocess.Popen[bytes]", paths: SubnetPaths) -> bool:
     return record is not None and record.pid == process.pid and Path(record.socket).exists()
 
 
-def _stillborn(process: "subprocess.Popen[bytes]", paths: SubnetPaths, kills: OomCounter) -> CommandError:
+def _stillborn(started: _Started, paths: SubnetPaths) -> CommandError:
     """The lab ended before it answered and left no words but its log; who was killed leaves none at all."""
+    process = started.process
     if process.returncode < 0:
         name = signal_name(-process.returncode)
-        memory = process.returncode == -signal.SIGKILL and kills.grew()
+        memory = process.returncode == -signal.SIGKILL and started.kills.grew()
         return CommandError(
             f"the lab of {paths.name} was killed ({name}) before it answered"
             + (": the kernel ended it for want of memory" if memory else ""),
