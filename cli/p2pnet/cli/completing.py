@@ -72,7 +72,8 @@ def runs(ctx: typer.Context, incomplete: str) -> Iterable[Offer]:
     from p2pnet.desk import archive
 
     heads = archive.list_heads(_state(), _named(ctx))[::-1]
-    yield ("latest", heads[0].run) if heads else ("", "")
+    if heads:
+        yield "latest", heads[0].run
     fitting = [head for head in heads if head.run.startswith(incomplete)] if incomplete else heads
     for head in fitting[:RUNS_MAX]:
         yield head.run, " ".join(filter(None, (head.verdict or head.state, head.label)))
