@@ -59,4 +59,4 @@ FROM runtime AS node
 LABEL org.opencontainers.image.title="p2pnet-node" \
       org.opencontainers.image.description="Nodes and labs of a p2pnet subnet."
 COPY --from=node-files /opt/p2pnet /opt/p2pnet
-ENTRYPOINT ["python", "-m", "p2pnet.node.pod"]
+ENTRYPOINT ["python", "-m", "p2pnet.supervisor.pod"]

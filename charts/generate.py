@@ -14,8 +14,8 @@ from pathlib import Path
 
 import yaml
 
-from p2pnet.operator.crd import crd
 from p2pnet.operator.rbac import CERT_MANAGER_RIGHTS, LEASE_RIGHTS, RIGHTS, Right
+from p2pnet.operator.subnet.crd import crd
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts" / "p2pnet"

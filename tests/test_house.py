@@ -51,7 +51,7 @@ def test_no_import_in_quic_hides_from_the_contract_of_its_rings():
 def test_a_node_starts_without_the_heavy_libraries():
     code = (
         "import sys, p2pnet.node.__main__;"
-        "heavy = {'pydantic', 'kubernetes', 'kopf', 'rich', 'typer', 'p2pnet.model.subnet'} & set(sys.modules);"
+        "heavy = {'pydantic', 'kubernetes', 'kopf', 'rich', 'typer', 'p2pnet.subnet.document'} & set(sys.modules);"
         "sys.exit(' '.join(sorted(heavy)) if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

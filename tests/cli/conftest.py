@@ -19,8 +19,7 @@ from p2pnet.cli.progress import Listener, Silence
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Sight
-from p2pnet.desk import Desk, Downloaded, ProblemError, State
-from p2pnet.desk.heads import RunHead
+from p2pnet.lab_client import Downloaded, LabClient, ProblemError
 from p2pnet.model.events import Collected
 from p2pnet.model.jobs import LogLine, Problem, Progress, RunFile, RunRequest, RunState, Withdrawal
 from p2pnet.model.registry import Member, Membership, Registry
@@ -34,7 +33,9 @@ from p2pnet.model.report import (
     RunSummary,
     Status,
 )
-from p2pnet.model.subnet import Subnet, default_subnet, load_subnet, members, to_document
+from p2pnet.store import State
+from p2pnet.store.heads import RunHead
+from p2pnet.subnet.document import Subnet, default_subnet, load_subnet, members, to_document
 
 NOW = 1_795_292_000.0  # 2026-11-21T20:13:20Z
 
@@ -192,10 +193,10 @@ class FakeTarget:
         return self.fake.subnet
 
     @contextlib.asynccontextmanager
-    async def desk(self, name: str) -> AsyncIterator[Desk]:
+    async def desk(self, name: str) -> AsyncIterator[LabClient]:
         if self.look(name) != "up":
             raise CommandError(f"no {name}", where="here", todo=f"p2pnet up {name}", exit_code=3)
-        yield cast("Desk", self.fake)
+        yield cast("LabClient", self.fake)
 
     @contextlib.asynccontextmanager
     async def hold(self, name: str, listener: Listener) -> AsyncIterator[None]:

@@ -17,8 +17,9 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.cli.fake_kube import BEARER, FakeKube
 
-from p2pnet.desk import State, kube_aside
-from p2pnet.model.subnet import default_subnet, to_document
+from p2pnet.lab_client import kube_lookup
+from p2pnet.store import State
+from p2pnet.subnet.document import default_subnet, to_document
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_a_plugin_that_hangs_is_ended_and_named_when_the_subnet_is_not_here(
 ) -> None:
     marker = tmp_path / "pid"
     write(kubeconfig, user=plugin(tmp_path, f"echo login please >&2; echo $$ > {marker}; exec sleep 1000"))
-    monkeypatch.setattr(kube_aside, "INSTEAD_S", 3.0)
+    monkeypatch.setattr(kube_lookup, "INSTEAD_S", 3.0)
     ended = p2pnet("status", "demo")
     assert ended.code == 3
     assert "there is no subnet demo" in ended.err
@@ -109,8 +110,8 @@ def test_a_plugin_that_hangs_is_ended_and_named_when_the_subnet_is_not_here(
 def test_a_server_that_never_answers_costs_local_work_half_a_second_and_no_word(
     kubeconfig: Path, here: None, p2pnet, silent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert kube_aside.BESIDE_S <= 0.5
-    assert kube_aside.INSTEAD_S <= 5
+    assert kube_lookup.BESIDE_S <= 0.5
+    assert kube_lookup.INSTEAD_S <= 5
     write(kubeconfig, server=silent)
     before = p2pnet("status", "demo")
     assert "context" not in before.err
@@ -122,7 +123,7 @@ def test_a_server_that_never_answers_costs_local_work_half_a_second_and_no_word(
 def test_a_server_that_never_answers_is_named_when_the_subnet_is_not_here(
     kubeconfig: Path, p2pnet, silent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kube_aside, "INSTEAD_S", 0.1)
+    monkeypatch.setattr(kube_lookup, "INSTEAD_S", 0.1)
     write(kubeconfig, server=silent)
     ended = p2pnet("status", "demo")
     assert ended.code == 3
@@ -133,8 +134,8 @@ def test_a_silent_server_is_told_of_alike_whichever_bound_comes_first() -> None:
     def silent() -> bool:
         raise TimeoutError("timed out")
 
-    with pytest.raises(kube_aside.UnknownError, match="context work did not answer within 5 s"):
-        kube_aside._bounded(silent, 5, "context work")
+    with pytest.raises(kube_lookup.UnknownError, match="context work did not answer within 5 s"):
+        kube_lookup._bounded(silent, 5, "context work")
 
 
 BROKEN: dict[str, Any] = {
@@ -216,7 +217,7 @@ def test_several_files_are_one_kubeconfig_and_the_first_word_counts(
             yaml.safe_dump({"current-context": "blue", "contexts": [{"name": "blue", "context": context}]})
         )
         monkeypatch.setenv("KUBECONFIG", os.pathsep.join((str(kubeconfig), "/nowhere", str(second))))
-        monkeypatch.setattr(kube_aside, "BESIDE_S", 30.0)  # a test machine may be slow
+        monkeypatch.setattr(kube_lookup, "BESIDE_S", 30.0)  # a test machine may be slow
         both = p2pnet("status", "demo")
         assert both.code == 2
         assert "demo is on this machine and in context blue, namespace blue" in both.err
@@ -239,7 +240,7 @@ def test_a_context_that_needs_a_plugin_is_asked_when_the_subnet_is_not_here(
             server=f"http://127.0.0.1:{fake.port}",
             user=plugin(tmp_path, f"echo '{json.dumps(credential)}'"),
         )
-        monkeypatch.setattr(kube_aside, "INSTEAD_S", 60.0)
+        monkeypatch.setattr(kube_lookup, "INSTEAD_S", 60.0)
         found = p2pnet("status", "demo", "-o", "json")
         assert found.code == 0, found.err
         assert json.loads(found.out)["target"] == "cluster"
@@ -252,16 +253,16 @@ def test_an_api_server_behind_tls_is_asked_with_what_the_kubeconfig_holds(
 ) -> None:
     from tests.cli.tls import tls_server
 
-    monkeypatch.setattr(kube_aside, "BESIDE_S", 30.0)
+    monkeypatch.setattr(kube_lookup, "BESIDE_S", 30.0)
     with tls_server(kubeconfig.parent) as (fake, cluster, user):
         fake.add("demo")
         write(kubeconfig, clusters=[{"name": "c", "cluster": cluster}], user=user)
-        assert kube_aside.is_there("demo", beside=True)
-        assert not kube_aside.is_there("other", beside=True)
-        assert kube_aside.is_there(None, beside=True)
+        assert kube_lookup.is_there("demo", beside=True)
+        assert not kube_lookup.is_there("other", beside=True)
+        assert kube_lookup.is_there(None, beside=True)
         write(kubeconfig, clusters=[{"name": "c", "cluster": {"server": cluster["server"]}}], user=user)
-        with pytest.raises(kube_aside.UnknownError, match="certificate verify failed"):
-            kube_aside.is_there("demo", beside=True)
+        with pytest.raises(kube_lookup.UnknownError, match="certificate verify failed"):
+            kube_lookup.is_there("demo", beside=True)
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.cli.fake_kube import BEARER, FakeKube
 
-from p2pnet.cli.targets import cluster, cluster_desk, installation
-from p2pnet.desk import State, archive, proxy
+from p2pnet.cli.targets import cluster, cluster_lab, installation
+from p2pnet.lab_client import proxy
 from p2pnet.model.jobs import Problem, RunFile, RunRequest, RunState
 from p2pnet.model.registry import Member, Membership, Registry
 from p2pnet.model.report import Condition, Report, Status
-from p2pnet.model.subnet import default_subnet, to_document
+from p2pnet.store import State, archive
+from p2pnet.subnet.document import default_subnet, to_document
 from p2pnet.trust import Authority
 
 
@@ -31,7 +32,7 @@ def kube(tmp_path: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("KUBECONFIG", str(fake.kubeconfig(tmp_path / "kubeconfig")))
     monkeypatch.setattr(proxy, "RETRY_FIRST_S", 0.01)
     monkeypatch.setattr(cluster, "POLL_S", 0.02)
-    monkeypatch.setattr(cluster_desk, "PAUSE_S", 0.02)
+    monkeypatch.setattr(cluster_lab, "PAUSE_S", 0.02)
     monkeypatch.setattr(installation, "POLL_S", 0.01)
     yield fake
     fake.stop()
@@ -314,7 +315,7 @@ def test_a_run_that_another_lab_knows_nothing_of_is_invalid(kube: FakeKube, lab:
 def test_a_follower_whose_subnet_is_deleted_says_so_and_ends(
     what: str, kube: FakeKube, lab: FakeLab, p2pnet, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster_desk, "LOOK_S", 0.02)
+    monkeypatch.setattr(cluster_lab, "LOOK_S", 0.02)
     thing = kube.add("demo")
     asked = lab.__call__
 

@@ -15,26 +15,26 @@ from typing import Any
 import msgspec
 import pytest
 
-from p2pnet.cli.boundary import run_command
 from p2pnet.cli.commands import doctor, down, get, inject, logs, report, status, trace, up, withdraw
 from p2pnet.cli.documents import Fetched, LogLines, Removal, RunTicket, SubnetList, Trace, Withdrawal
+from p2pnet.cli.exit_handling import run_command
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.outcome import Outcome
-from p2pnet.cli.papers import Papers
 from p2pnet.cli.render import Output, render
+from p2pnet.cli.report_files import ReportFiles
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets.spawning import FREE_BYTES_MIN
-from p2pnet.desk import State, archive
-from p2pnet.desk.kube import Kube
+from p2pnet.lab_client.kube import Kube
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.jobs import LogLine, RunFile, RunRequest, RunState
 from p2pnet.model.report import Report, Status
-from p2pnet.model.subnet import default_subnet, load_subnet
+from p2pnet.store import State, archive
+from p2pnet.subnet.document import default_subnet, load_subnet
 
 ARTIFACT = "3f" * 32
 HELD_UP = """
 import signal, time
-from p2pnet.cli.boundary import INTERRUPTS, run_command
+from p2pnet.cli.exit_handling import INTERRUPTS, run_command
 from p2pnet.cli.session import Session
 
 async def work(session):
@@ -272,9 +272,9 @@ class TestInject:
     async def test_papers_are_written_when_the_run_has_ended(
         self, target: Any, session: Session, tmp_path: Path
     ) -> None:
-        papers = Papers(md=tmp_path / "r.md", junit=tmp_path / "r.xml")
+        report_files = ReportFiles(md=tmp_path / "r.md", junit=tmp_path / "r.xml")
 
-        outcome = await inject.run(inject.Options(name="demo", papers=papers), session)
+        outcome = await inject.run(inject.Options(name="demo", report_files=report_files), session)
 
         assert isinstance(outcome.document, Report)
         assert (tmp_path / "r.md").read_text().startswith("## ✅ Pass")
@@ -282,7 +282,9 @@ class TestInject:
 
     async def test_papers_and_no_wait_contradict_each_other(self, target: Any, session: Session) -> None:
         with pytest.raises(CommandError, match="before there is a report: --md") as caught:
-            await inject.run(inject.Options(name="demo", wait=False, papers=Papers(md=Path("r.md"))), session)
+            await inject.run(
+                inject.Options(name="demo", wait=False, report_files=ReportFiles(md=Path("r.md"))), session
+            )
         assert caught.value.exit_code == 2
         assert target.fake.asked == []
 

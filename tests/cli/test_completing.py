@@ -13,8 +13,8 @@ import pytest
 
 from p2pnet.cli import completing
 from p2pnet.cli.app import main
-from p2pnet.desk import State, archive
 from p2pnet.model.jobs import RunFile, RunRequest
+from p2pnet.store import State, archive
 
 BIN = Path(sys.executable).parent
 RUNS = (

@@ -9,7 +9,7 @@ import pytest
 from p2pnet.cli import edits, estimate
 from p2pnet.cli.targets.waiting import awaited, blockers, is_ready
 from p2pnet.model.report import LinkCounts, Status
-from p2pnet.model.subnet import Subnet, load_subnet
+from p2pnet.subnet.document import Subnet, load_subnet
 
 
 def subnet(**spec: Any) -> Subnet:

@@ -13,8 +13,8 @@ from p2pnet.cli.failure import CommandError
 from p2pnet.cli.progress import Silence
 from p2pnet.cli.targets import installation
 from p2pnet.cli.targets.kind import KindTarget, Shell
-from p2pnet.desk import State
-from p2pnet.model.subnet import default_subnet
+from p2pnet.store import State
+from p2pnet.subnet.document import default_subnet
 
 
 class Tools:

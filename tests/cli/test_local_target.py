@@ -18,11 +18,11 @@ from p2pnet.cli.failure import CommandError
 from p2pnet.cli.progress import Silence
 from p2pnet.cli.targets import local, spawning, stopping
 from p2pnet.cli.targets.local import LocalTarget
-from p2pnet.desk import State, archive, processes
-from p2pnet.desk.state import LabRecord
 from p2pnet.model.cgroup import Cgroups, OomCounter
 from p2pnet.model.jobs import Problem, RunFile, RunRequest
-from p2pnet.model.subnet import default_subnet, to_document
+from p2pnet.store import State, archive, processes
+from p2pnet.store.state import LabRecord
+from p2pnet.subnet.document import default_subnet, to_document
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def test_a_full_disk_keeps_no_dead_subnet_from_being_seen_and_removed(
     def full(path: Path, *_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    for module in ("p2pnet.desk.archive", "p2pnet.desk.heads"):
+    for module in ("p2pnet.store.archive", "p2pnet.store.heads"):
         monkeypatch.setattr(f"{module}.write_atomic", full)
     assert p2pnet("status", "demo").code == 3
     assert p2pnet("status", "-o", "json").code == 0

@@ -12,9 +12,9 @@ from p2pnet.cli.commands import report, trace
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.naming import choose_artifact, choose_run, telling_artifact
 from p2pnet.cli.session import Session
-from p2pnet.desk import archive
 from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.model.report import Report
+from p2pnet.store import archive
 
 FIRST, SECOND, THIRD = "aa" * 32, "aabbcc" + "1" * 58, "aabbcc" + "2" * 58
 RUNS: tuple[tuple[str, str, list[str], list[str]], ...] = (

@@ -23,7 +23,7 @@ from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.render import Output, render
 from p2pnet.cli.session import Session
 from p2pnet.model.registry import Member, Membership, Registry
-from p2pnet.quic import Connection, Endpoint, FixedIdentity, Reach, Trust
+from p2pnet.quic import Connection, Endpoint, FixedIdentity, Reachability, Trust
 from p2pnet.trust import Authority, Bundle, Identity
 
 URI = "spiffe://p2pnet.test/ns/local/subnet/demo/"
@@ -59,7 +59,7 @@ class Place:
         )
         self.endpoints.append(endpoint)
         if echo:
-            Reach(endpoint)
+            Reachability(endpoint)
         host, port = endpoint.address
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

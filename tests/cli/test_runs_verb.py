@@ -16,9 +16,9 @@ from p2pnet.cli.documents import KeptRuns
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.render import Output, render
 from p2pnet.cli.session import Session
-from p2pnet.desk import archive, retention
 from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.model.report import Report
+from p2pnet.store import archive, retention
 
 NOW = 1_795_292_000.0
 FAILED, LABELLED, OPEN, OTHER, LATEST = (f"r-20261121-20153{second}-3f" for second in range(5))

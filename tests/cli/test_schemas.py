@@ -16,7 +16,7 @@ from p2pnet.cli.commands.schema import KINDS, SHAPES, schema_of
 from p2pnet.cli.documents import Trace
 from p2pnet.cli.render import Output, render
 from p2pnet.model.report import Latency, Report, Status
-from p2pnet.model.subnet import default_subnet, to_document
+from p2pnet.subnet.document import default_subnet, to_document
 
 # The contract: keys that scripts rely on.
 REPORT_KEYS = {

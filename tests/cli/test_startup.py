@@ -13,12 +13,12 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from p2pnet.desk import State, archive, processes
-from p2pnet.desk.state import LabRecord
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.jobs import ArtifactEvents, RunFile, RunRequest, RunState
 from p2pnet.model.registry import Member, Membership, Registry
 from p2pnet.model.report import Report, Status
+from p2pnet.store import State, archive, processes
+from p2pnet.store.state import LabRecord
 
 HEAVY = ("aiohttp", "kubernetes", "urllib3", "pydantic", "yaml", "aioquic", "cryptography", "scipy", "http.client")
 DRAWING = ("rich.live", "rich.progress", "rich.markdown", "rich.syntax", "pygments", "rich.traceback", "rich.prompt")

@@ -9,7 +9,7 @@ import pytest
 from tests.cluster.control import Control
 
 from p2pnet.model.errors import SpecError
-from p2pnet.model.subnet import load_subnet
+from p2pnet.subnet.document import load_subnet
 
 CERT_MANAGER = {"issuer": "certManager", "issuerRef": {"name": "x"}}
 REGULAR = {"kind": "random-regular"}

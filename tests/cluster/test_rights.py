@@ -14,8 +14,8 @@ from tests.cluster.proxy import Ask, Proxy
 from tests.cluster.scrape import metrics, value
 from tests.cluster.server import Thing
 
-from p2pnet.operator.api import CONFIG_MAP, ConflictError
-from p2pnet.operator.cluster import KubernetesCluster
+from p2pnet.operator.kube.api import CONFIG_MAP, ConflictError
+from p2pnet.operator.kube.client import KubernetesCluster
 
 ACCOUNT = "p2pnet"
 PORT = 18081

@@ -7,7 +7,8 @@ from tests.cluster.kit import Cluster, until
 KILL_NODE = (
     "import os, signal\n"
     "for pid in filter(str.isdigit, os.listdir('/proc')):\n"
-    "    if int(pid) != 1 and b'p2pnet.node.pod' in open(f'/proc/{pid}/cmdline', 'rb').read() and int(pid) != os.getpid():\n"
+    "    command = open(f'/proc/{pid}/cmdline', 'rb').read()\n"
+    "    if int(pid) not in (1, os.getpid()) and b'p2pnet.supervisor.pod' in command:\n"
     "        os.kill(int(pid), signal.SIGKILL)\n"
 )
 

@@ -12,8 +12,8 @@ import asyncio, json, sys
 from pathlib import Path
 import msgspec
 from p2pnet.cli.targets.cluster import ClusterTarget
-from p2pnet.desk import State
-from p2pnet.desk.kube import Kube
+from p2pnet.lab_client import State
+from p2pnet.lab_client.kube import Kube
 
 async def act(namespace, node, action):
     target = ClusterTarget(State(Path("/nonexistent")), Kube.open(None, namespace))

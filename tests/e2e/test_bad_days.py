@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from p2pnet.desk import Desk
-from p2pnet.desk.http import Wire
+from p2pnet.lab_client import LabClient
+from p2pnet.lab_client.http import Wire
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -330,7 +330,7 @@ def test_ctrl_c_in_up_leaves_a_subnet_that_goes_on_or_none(person: Any, until: U
 
 def test_up_while_the_lab_ends_without_anybody_waiting_for_it_starts_another(person: Any) -> None:
     async def tell_to_end() -> None:
-        async with Desk.unix(json.loads((person.subnet("demo") / "lab.json").read_bytes())["socket"]) as desk:
+        async with LabClient.unix(json.loads((person.subnet("demo") / "lab.json").read_bytes())["socket"]) as desk:
             await desk.stop()
 
     person.run("up", "demo", "--nodes", "2", inside=True)
@@ -458,7 +458,7 @@ def write(person: Any, **spec: Any) -> None:
 
 async def rotate(person: Any) -> list[str]:
     """What only the lab's own interface offers."""
-    async with Desk.unix(json.loads((person.subnet("live") / "lab.json").read_bytes())["socket"]) as desk:
+    async with LabClient.unix(json.loads((person.subnet("live") / "lab.json").read_bytes())["socket"]) as desk:
         return await desk.rotate()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.quic.namespaces import Namespace, why_none
 
-from p2pnet.desk import Desk
+from p2pnet.lab_client import LabClient
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -36,7 +36,7 @@ def act(person: Any, node: str, action: Any) -> None:
     """Have the lab act on a node, as a scenario would."""
 
     async def ask() -> None:
-        async with Desk.unix(json.loads((person.subnet("demo") / "lab.json").read_bytes())["socket"]) as desk:
+        async with LabClient.unix(json.loads((person.subnet("demo") / "lab.json").read_bytes())["socket"]) as desk:
             await desk.node_action(node, action)
 
     asyncio.run(ask())

@@ -14,13 +14,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from p2pnet.desk import Desk, State
-from p2pnet.lab import collector, runner
-from p2pnet.lab.gateway import NodeSilentError
-from p2pnet.lab.ground import Process
+from p2pnet.lab.backends.backend import Process
+from p2pnet.lab.backends.local_files import groups_of, membership_of
+from p2pnet.lab.http.server import Server
 from p2pnet.lab.lab import Lab
-from p2pnet.lab.provision import groups_of, membership_of
-from p2pnet.lab.server import Server
+from p2pnet.lab.nodes import collector
+from p2pnet.lab.nodes.node_client import NodeSilentError
+from p2pnet.lab.runs import runner
+from p2pnet.lab_client import LabClient
 from p2pnet.model.control import (
     Clock,
     ClockRequest,
@@ -41,7 +42,8 @@ from p2pnet.model.control import (
 )  # fmt: skip
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import Event, EventKind
-from p2pnet.model.subnet import load_subnet
+from p2pnet.store import State
+from p2pnet.subnet.document import load_subnet
 
 
 class FakeNode:
@@ -277,11 +279,11 @@ async def lab(state: State, document: dict, nodes: FakeNodes) -> AsyncIterator[L
 
 
 @pytest.fixture
-async def desk(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
+async def desk(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LabClient]:
     """A desk at that lab, over a real socket."""
     socket = tmp_path_factory.mktemp("s") / "lab.sock"
     server = Server(lab, socket)
     await server.open()
-    async with Desk.unix(socket) as desk:
+    async with LabClient.unix(socket) as desk:
         yield desk
     await server.close()

@@ -15,9 +15,9 @@ import aiohttp
 import msgspec
 from tests.ports import free_port, ports_in_a_row
 
-from p2pnet.desk import Desk
-from p2pnet.desk.aio import AioWire
-from p2pnet.lab.pod import Mounts
+from p2pnet.lab.backends.pod import Mounts
+from p2pnet.lab_client import LabClient
+from p2pnet.lab_client.aio import AioWire
 from p2pnet.model.addresses import address_text
 from p2pnet.model.config import NodeConfig, write_node_config
 from p2pnet.model.ids import lab_uri, member_uri
@@ -106,7 +106,7 @@ class Pods:
         ]  # fmt: skip
         members = ",".join(f"node-{index}" for index in indices)
         environment = {"P2PNET_MEMBERS": members, "P2PNET_HOST": self.host}
-        self._start(f"pod-{first}", "p2pnet.node.pod", *map(str, words), **environment)
+        self._start(f"pod-{first}", "p2pnet.supervisor.pod", *map(str, words), **environment)
 
     def start_lab(self) -> int:
         port = free_port()
@@ -144,8 +144,8 @@ def ports_of_a_pod(nodes: int) -> list[int]:
 
 
 @contextlib.asynccontextmanager
-async def desk_at(port: int, token: str = TOKEN, at: str = "127.0.0.1") -> AsyncIterator[Desk]:
-    async with Desk(
+async def desk_at(port: int, token: str = TOKEN, at: str = "127.0.0.1") -> AsyncIterator[LabClient]:
+    async with LabClient(
         AioWire(aiohttp.TCPConnector(), f"http://{address_text(at, port)}", "the lab", {TOKEN_HEADER: token})
     ) as desk:
         yield desk
@@ -164,7 +164,7 @@ async def until_answers(pods: Pods, port: int, at: str = "127.0.0.1") -> None:
             await asyncio.sleep(0.05)
 
 
-async def until_connected(desk: Desk, nodes: int, pods: Pods) -> None:
+async def until_connected(desk: LabClient, nodes: int, pods: Pods) -> None:
     deadline = time.monotonic() + UP_S
     while (status := await desk.summary()).nodes.connected != nodes or status.nodes.desired != nodes:
         assert time.monotonic() < deadline, (status, pods.log())

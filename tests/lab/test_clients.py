@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from p2pnet.desk import ProblemError
-from p2pnet.lab import run as run_module
+from p2pnet.lab.runs import run as run_module
+from p2pnet.lab_client import ProblemError
 from p2pnet.model.events import EventKind
 from p2pnet.model.jobs import Payload, RunRequest
 

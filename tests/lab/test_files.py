@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from p2pnet.desk import ProblemError
-from p2pnet.lab import uploads as uploads_module
-from p2pnet.lab.uploads import Uploads
+from p2pnet.lab.runs import uploads as uploads_module
+from p2pnet.lab.runs.uploads import Uploads
+from p2pnet.lab_client import ProblemError
 from p2pnet.model import limits
 from p2pnet.model.errors import LimitError
 from p2pnet.model.jobs import Payload, RunRequest, Upload, UploadRequest

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from p2pnet.desk import Desk
-from p2pnet.desk.client import wait_until_up
 from p2pnet.lab import lab as lab_module
 from p2pnet.lab import serving
 from p2pnet.lab.lab import Lab
 from p2pnet.lab.lifetime import EXTENSION_S, Lifetime
+from p2pnet.lab_client import LabClient
+from p2pnet.lab_client.client import wait_until_up
 from p2pnet.model.jobs import Payload, RunRequest
 
 
@@ -63,7 +63,7 @@ def test_a_run_has_half_an_hour_more(hands):
 
 
 async def test_ten_minutes_before_its_end_a_subnet_says_so_and_an_edit_gives_it_more(
-    hands: Hands, lab: Lab, desk: Desk, caplog: pytest.LogCaptureFixture
+    hands: Hands, lab: Lab, desk: LabClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     lab.lifetime = hands.lifetime
     await wait_until_up(desk, timeout_s=5)
@@ -83,7 +83,7 @@ async def test_ten_minutes_before_its_end_a_subnet_says_so_and_an_edit_gives_it_
     assert (lab.expired, lab.stop_reason) == (True, "its ttl of 2h is over")
 
 
-async def test_a_subnet_whose_ttl_is_over_waits_for_its_run(hands: Hands, lab: Lab, desk: Desk, nodes) -> None:
+async def test_a_subnet_whose_ttl_is_over_waits_for_its_run(hands: Hands, lab: Lab, desk: LabClient, nodes) -> None:
     lab.lifetime = hands.lifetime
     nodes.gate.clear()
     run = await desk.start_run(RunRequest(payloads=[Payload("x", size=10)], within_s=30), key="k")

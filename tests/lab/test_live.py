@@ -14,10 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from p2pnet.desk import Desk, State, archive
-from p2pnet.desk.client import wait_until_up
+from p2pnet.lab_client import LabClient
+from p2pnet.lab_client.client import wait_until_up
 from p2pnet.model.errors import TargetError
 from p2pnet.model.jobs import Payload, RunRequest, RunState
+from p2pnet.store import State, archive
 from p2pnet.trust import Identity
 
 UP_S = 40.0
@@ -41,16 +42,16 @@ class Live:
             )  # fmt: skip
 
     @contextlib.asynccontextmanager
-    async def desk(self) -> AsyncIterator[Desk]:
+    async def desk(self) -> AsyncIterator[LabClient]:
         deadline = time.monotonic() + UP_S
         while (record := self.paths.live_lab()) is None or not Path(record.socket).exists():
             assert time.monotonic() < deadline, self.paths.lab_log.read_text()
             assert self.process.poll() is None, self.paths.lab_log.read_text()
             await asyncio.sleep(0.05)
-        async with Desk.unix(record.socket) as desk:
+        async with LabClient.unix(record.socket) as desk:
             yield desk
 
-    async def up(self, desk: Desk) -> None:
+    async def up(self, desk: LabClient) -> None:
         status = await wait_until_up(desk, timeout_s=UP_S)
         assert status is not None, (await desk.summary(), self.paths.lab_log.read_text())
 
@@ -75,7 +76,7 @@ def live(tmp_path: Path) -> Iterator[Live]:
     live.end()
 
 
-async def run(desk: Desk, request: RunRequest, key: str) -> RunState:
+async def run(desk: LabClient, request: RunRequest, key: str) -> RunState:
     started = await desk.start_run(request, key=key)
     return [state async for state in desk.follow(started.run)][-1]
 
@@ -215,7 +216,7 @@ async def test_packs_share_a_process_die_as_one_come_back_and_grow_and_shrink_wi
     assert psutil.wait_procs(family, timeout=5)[1] == []
 
 
-async def restarted(desk: Desk, nodes: set[str]) -> None:
+async def restarted(desk: LabClient, nodes: set[str]) -> None:
     deadline = time.monotonic() + UP_S
     while {member.name for member in (await desk.summary()).members if member.restarts} < nodes:
         assert time.monotonic() < deadline
@@ -230,7 +231,7 @@ async def test_a_lab_without_a_document_says_why(tmp_path):
     assert "no subnet demo" in live.paths.read_problem().error
 
 
-async def until(desk: Desk, *, nodes: int, links: int) -> None:
+async def until(desk: LabClient, *, nodes: int, links: int) -> None:
     deadline = time.monotonic() + UP_S
     while True:
         status = await desk.summary()

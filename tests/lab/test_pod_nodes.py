@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.lab.podkit import UP_S, Pods, desk_at, until_answers, until_connected
 
-from p2pnet.desk import Desk, ProblemError
+from p2pnet.lab_client import LabClient, ProblemError
 from p2pnet.model.report import MemberStatus
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="pods are Linux")
@@ -20,7 +20,7 @@ Members = dict[str, MemberStatus]
 
 
 @asynccontextmanager
-async def desk_over(pods: Pods) -> AsyncIterator[Desk]:
+async def desk_over(pods: Pods) -> AsyncIterator[LabClient]:
     """A desk at the lab of a connected subnet."""
     try:
         for first in range(0, len(pods.ports), pods.per_pod):
@@ -34,7 +34,7 @@ async def desk_over(pods: Pods) -> AsyncIterator[Desk]:
         pods.end()
 
 
-async def until(desk: Desk, pods: Pods, test: Callable[[Members], bool]) -> Members:
+async def until(desk: LabClient, pods: Pods, test: Callable[[Members], bool]) -> Members:
     deadline = time.monotonic() + UP_S
     while not test(members := {one.name: one for one in (await desk.summary()).members}):
         assert time.monotonic() < deadline, (members, pods.log())

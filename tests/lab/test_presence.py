@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from p2pnet.desk import Desk, State, SubnetPaths
 from p2pnet.lab import presence as module
+from p2pnet.lab.http.server import Server
 from p2pnet.lab.lab import Lab
 from p2pnet.lab.presence import Presence
-from p2pnet.lab.server import Server
+from p2pnet.lab_client import LabClient
+from p2pnet.store import State, SubnetPaths
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ async def kept(lab: Lab, runtime: Path) -> AsyncIterator[tuple[Presence, Server,
 
 async def test_a_socket_that_was_removed_comes_back_private_and_answers(kept, runtime):
     presence, server, paths = kept
-    async with Desk.unix(server.path) as before:
+    async with LabClient.unix(server.path) as before:
         await before.summary()
         for damage in (server.path.unlink, lambda: shutil.rmtree(server.path.parent)):
             damage()
@@ -47,7 +48,7 @@ async def test_a_socket_that_was_removed_comes_back_private_and_answers(kept, ru
             assert server.path.is_relative_to(runtime)
             assert stat.S_IMODE(server.path.stat().st_mode) == 0o600
             assert stat.S_IMODE(server.path.parent.stat().st_mode) == 0o700
-            async with Desk.unix(record.socket) as desk:
+            async with LabClient.unix(record.socket) as desk:
                 assert (await desk.summary()).name == "demo"
             assert (await before.summary()).name == "demo"  # who is connected already notices nothing
 
@@ -61,7 +62,7 @@ async def test_a_lab_whose_runtime_directory_ends_with_the_session_moves_and_say
     record = paths.read_record()
     assert not record.socket.startswith(str(runtime) + "/")
     assert len(record.socket.encode()) < 104
-    async with Desk.unix(record.socket) as desk:
+    async with LabClient.unix(record.socket) as desk:
         await desk.summary()
 
 

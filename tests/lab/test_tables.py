@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnet.desk.state import State
-from p2pnet.lab.clocks import offset_of
-from p2pnet.lab.cursors import NodeCursor
 from p2pnet.lab.edits import merged
-from p2pnet.lab.plan import BATCH_BYTES_MAX, generated, plan, take_batch
-from p2pnet.lab.recorder import new_run_folder
+from p2pnet.lab.nodes.clocks import offset_of
+from p2pnet.lab.nodes.cursors import NodeCursor
+from p2pnet.lab.runs.plan import BATCH_BYTES_MAX, generated, plan, take_batch
+from p2pnet.lab.runs.recorder import new_run_folder
 from p2pnet.model.control import Events
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import Event, EventKind
 from p2pnet.model.jobs import Payload, RunRequest
 from p2pnet.model.log_lines import stamp_of
+from p2pnet.store.state import State
 
 
 def page(incarnation: str, first: int, count: int, asked: int | None = None) -> Events:

@@ -271,7 +271,7 @@ class NurseryClient:
     @classmethod
     async def start(cls, *options: str) -> "NurseryClient":
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "p2pnet.node.nursery", *options, stdin=-1, stdout=-1
+            sys.executable, "-m", "p2pnet.supervisor", *options, stdin=-1, stdout=-1
         )
         nursery = cls(process)
         await nursery.event("nursery")

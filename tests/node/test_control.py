@@ -24,8 +24,8 @@ from p2pnet.model.control import (
     WithdrawRequest,
 )
 from p2pnet.model.events import EventKind
-from p2pnet.node.clock import mono_ns, wall_ns
 from p2pnet.node.service import Service
+from p2pnet.peering.clock import mono_ns, wall_ns
 
 
 async def test_an_artifact_is_read_range_by_range(bench: Bench, node: Service) -> None:

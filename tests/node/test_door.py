@@ -15,7 +15,7 @@ from p2pnet.model.events import Event, EventKind
 from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.routes import ROUTE_HELLO, Hello
 from p2pnet.node.service import Service
-from p2pnet.quic import Connection, Reach
+from p2pnet.quic import Connection, Reachability
 from p2pnet.trust import Authority
 
 
@@ -147,4 +147,4 @@ async def test_whoever_is_admitted_is_told_the_address_it_is_seen_at(bench: Benc
     identity = subnet.lab_identity() if who == "lab" else subnet.identity(subnet.uri("node-1"))
     endpoint = await bench.endpoint(identity)
     connection = await endpoint.connect(node.address, expect=subnet.uri("node-0"))
-    assert await Reach(endpoint).seen_address(connection) == endpoint.address
+    assert await Reachability(endpoint).seen_address(connection) == endpoint.address

@@ -37,9 +37,9 @@ from p2pnet.model.control import Refusal
 from p2pnet.model.errors import LimitError
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
-from p2pnet.node.clock import mono_ns
 from p2pnet.node.driver import Driver
 from p2pnet.node.events import EventRing
+from p2pnet.peering.clock import mono_ns
 from p2pnet.quic import Connection, Message, RequestTimeout
 
 ID = ArtifactId(bytes(32))

@@ -13,8 +13,8 @@ from tests.ports import free_port
 
 from p2pnet.model.config import read_node_config
 from p2pnet.node import health
-from p2pnet.node.clock import mono_ns
 from p2pnet.node.service import Service
+from p2pnet.peering.clock import mono_ns
 
 
 async def start(bench: Bench, members: list[str]) -> tuple[Service, str]:

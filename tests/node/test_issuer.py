@@ -10,8 +10,8 @@ from tests.node.kit import SCOPE, Bench, read_reply
 from p2pnet.model.control import ROUTE_PEERS, ControlReply, Peers, PeersRequest
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.ids import lab_uri
-from p2pnet.node import clock
 from p2pnet.node.service import Service
+from p2pnet.peering import clock
 from p2pnet.quic import Connection
 from p2pnet.trust import Authority, Identity
 

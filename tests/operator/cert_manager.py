@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from tests.operator.kit import NAMESPACE, World
 
-from p2pnet.operator import times
-from p2pnet.operator.api import CERTIFICATE, SECRET, Object, meta, name_of
-from p2pnet.operator.encoding import decoded, encoded
+from p2pnet.operator.kube import times
+from p2pnet.operator.kube.api import CERTIFICATE, SECRET, Object, meta, name_of
+from p2pnet.operator.kube.encoding import decoded, encoded
 from p2pnet.trust import Authority
 
 GO_UNITS = {"h": 3600, "m": 60, "s": 1}

@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 from p2pnet.model.errors import TargetError
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import CertificateCounts, LinkCounts, MemberStatus, NodeCounts, RunSummary, Status
-from p2pnet.model.subnet import digest_of, load_subnet
-from p2pnet.operator import times
-from p2pnet.operator.api import (
+from p2pnet.operator.kube import times
+from p2pnet.operator.kube.api import (  # fmt: skip
     CONFIG_MAP,
     EVENT,
     POD,
@@ -27,14 +26,15 @@ from p2pnet.operator.api import (
     Object,
     meta,
     name_of,
-)  # fmt: skip
-from p2pnet.operator.encoding import decoded
-from p2pnet.operator.leaves import short
-from p2pnet.operator.plan.configmaps import read_membership
-from p2pnet.operator.queue import Key
-from p2pnet.operator.reading import site_of
-from p2pnet.operator.reconcile import Reconciler
-from p2pnet.operator.site import Observed, Site
+)
+from p2pnet.operator.kube.encoding import decoded
+from p2pnet.operator.kube.queue import Key
+from p2pnet.operator.subnet.context import Observed, SubnetContext
+from p2pnet.operator.subnet.leaves import short
+from p2pnet.operator.subnet.plan.configmaps import read_membership
+from p2pnet.operator.subnet.reading import site_of
+from p2pnet.operator.subnet.reconcile import Reconciler
+from p2pnet.subnet.document import digest_of, load_subnet
 from p2pnet.trust import Bundle, Identity
 
 T = TypeVar("T")
@@ -261,7 +261,7 @@ class World:
         found = next(one for one in self.status["conditions"] if one["type"] == kind)
         return found["status"], found["reason"]
 
-    def site(self) -> Site:
+    def site(self) -> SubnetContext:
         return site_of(self.subnet, IMAGE)
 
     def observed(self) -> Observed:
@@ -404,7 +404,9 @@ def _leaf(held: dict[str, bytes], stem: str) -> str:
     return short(Identity(held[f"{stem}.crt"], held[f"{stem}.key"], held["ca.crt"]).fingerprint)
 
 
-def site(name: str = "demo", annotations: dict[str, str] | None = None, created: datetime = NOW, **spec: Any) -> Site:
+def site(
+    name: str = "demo", annotations: dict[str, str] | None = None, created: datetime = NOW, **spec: Any
+) -> SubnetContext:
     """A Subnet in its place, without any world."""
     metadata = {
         "name": name, "namespace": NAMESPACE, "uid": "uid-0", "generation": 1, "annotations": annotations or {},

@@ -12,9 +12,9 @@ import p2pnet.operator
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.operator import handlers, rbac
 from p2pnet.operator.__main__ import check_crd, main
-from p2pnet.operator.api import CHILDREN, EVENT, POD, SECRET, SUBNET, ApiError, BusyError, Kind
+from p2pnet.operator.kube.api import CHILDREN, EVENT, POD, SECRET, SUBNET, ApiError, BusyError, Kind
+from p2pnet.operator.kube.queue import Key, Workers
 from p2pnet.operator.metrics import Metrics
-from p2pnet.operator.queue import Key, Workers
 from p2pnet.operator.settings import Settings
 
 FOLDER = Path(p2pnet.operator.__file__).parent
@@ -187,7 +187,7 @@ def test_wrong_words_are_answered_with_the_right_ones(capsys: pytest.CaptureFixt
 
 async def test_a_subnets_series_go_with_it() -> None:
     metrics, world = Metrics(), World(nodes=2)
-    from p2pnet.operator.reconcile import Reconciler
+    from p2pnet.operator.subnet.reconcile import Reconciler
 
     world.operator = Reconciler(world.api, world.lab, image="x", metrics=metrics, now=lambda: world.now)
     await world.converge()

@@ -9,8 +9,8 @@ from tests.ports import free_port
 from p2pnet.model.errors import TargetError
 from p2pnet.operator.__main__ import STUCK_S, _alive
 from p2pnet.operator.health import Health
+from p2pnet.operator.kube.queue import Key, Workers
 from p2pnet.operator.metrics import Metrics
-from p2pnet.operator.queue import Key, Workers
 
 KEY = Key("default", "demo")
 

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.quic.conftest import World
 
-from p2pnet.quic import Contacts, Endpoint, EndpointClosed, FixedIdentity, HandshakeFailed, Retry, Trust
-from p2pnet.quic.contacts import CONTACTS_MAX, FILE_BYTES_MAX, RACE_MAX
+from p2pnet.quic import BootstrapCache, Endpoint, EndpointClosed, FixedIdentity, HandshakeFailed, Retry, Trust
+from p2pnet.quic.bootstrap_cache import CONTACTS_MAX, FILE_BYTES_MAX, RACE_MAX
 from p2pnet.quic.memory import MemoryNetwork, run_virtual
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ DEAD = [("127.0.0.1", port) for port in range(9, 14)]
 def test_a_damaged_file_is_an_empty_cache_and_is_mended_by_the_next_write(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "contacts"
     path.write_bytes(damage)
-    contacts = Contacts(path)
+    contacts = BootstrapCache(path)
     assert contacts.addresses() == []
     contacts.reached(("127.0.0.1", 1))
     contacts.write()
-    assert Contacts(path).addresses() == [("127.0.0.1", 1)]
+    assert BootstrapCache(path).addresses() == [("127.0.0.1", 1)]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_damaged_file_is_an_empty_cache_and_is_mended_by_the_next_write(tmp_pa
 def test_an_entry_that_is_no_address_is_dropped_and_the_others_kept(tmp_path: Path, nonsense: Any) -> None:
     path = tmp_path / "contacts"
     path.write_text(json.dumps([["10.0.0.1", 1], nonsense, ["::1", 65_535]]))
-    assert Contacts(path).addresses() == [("::1", 65_535), ("10.0.0.1", 1)]
+    assert BootstrapCache(path).addresses() == [("::1", 65_535), ("10.0.0.1", 1)]
 
 
 @given(
@@ -100,7 +100,7 @@ def test_an_entry_that_is_no_address_is_dropped_and_the_others_kept(tmp_path: Pa
 def test_whatever_is_in_the_file_what_is_read_can_be_dialled(tmp_path_factory: Any, data: bytes) -> None:
     path = tmp_path_factory.mktemp("any") / "contacts"
     path.write_bytes(data)
-    for host, port in Contacts(path).addresses():
+    for host, port in BootstrapCache(path).addresses():
         assert isinstance(host, str)
         assert host
         assert 0 < port < 65_536
@@ -109,7 +109,7 @@ def test_whatever_is_in_the_file_what_is_read_can_be_dialled(tmp_path_factory: A
 def test_two_spellings_of_an_address_are_one_contact(tmp_path: Path) -> None:
     path = tmp_path / "contacts"
     path.write_text(json.dumps([["0:0:0:0:0:0:0:1", 1], ["Seed.Example", 1], ["::0001", 1]]))
-    contacts = Contacts(path, fixed=[("fd00::0:1", 2), ("FD00::1", 2)])
+    contacts = BootstrapCache(path, fixed=[("fd00::0:1", 2), ("FD00::1", 2)])
     assert contacts.addresses() == [("seed.example", 1), ("::1", 1), ("fd00::1", 2)]
     contacts.reached(("::0:1", 1))
     contacts.reached(("fd00:0::1", 2))
@@ -119,7 +119,7 @@ def test_two_spellings_of_an_address_are_one_contact(tmp_path: Path) -> None:
 def test_the_newest_two_hundred_of_a_longer_file_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "contacts"
     path.write_text(json.dumps([["10.0.0.1", port] for port in range(1, 1_001)]))
-    ports = [port for _, port in Contacts(path).addresses()]
+    ports = [port for _, port in BootstrapCache(path).addresses()]
     assert ports == list(range(1_000, 800, -1))
 
 
@@ -136,7 +136,7 @@ def test_a_path_that_is_no_file_is_an_empty_cache(tmp_path: Path, kind: str, cap
         os.mkfifo(path)
     else:
         path.symlink_to("/dev/zero")
-    contacts = Contacts(path)
+    contacts = BootstrapCache(path)
     assert contacts.addresses() == []
     if kind in ("pipe", "device"):
         return
@@ -153,7 +153,7 @@ def test_a_path_that_is_no_file_is_an_empty_cache(tmp_path: Path, kind: str, cap
 def test_a_directory_one_may_not_read_is_an_empty_cache(tmp_path: Path) -> None:
     folder = tmp_path / "closed"
     folder.mkdir(mode=0o000)
-    assert Contacts(folder / "contacts").addresses() == []
+    assert BootstrapCache(folder / "contacts").addresses() == []
 
 
 WRITER = """
@@ -177,7 +177,7 @@ def test_two_processes_that_write_at_once_leave_one_whole_list(tmp_path: Path) -
             seen += 1
     assert [writer.returncode for writer in writers] == [0, 0]
     assert seen
-    assert len(Contacts(path).addresses()) == CONTACTS_MAX
+    assert len(BootstrapCache(path).addresses()) == CONTACTS_MAX
     assert [one.name for one in tmp_path.iterdir()] == ["contacts"]
 
 
@@ -207,8 +207,8 @@ class Connected:
         self.address = address
 
 
-def cache(path: Path, count: int, fixed: int = 0) -> Contacts:
-    contacts = Contacts(path / "contacts", [("10.0.1.1", port) for port in range(1, fixed + 1)])
+def cache(path: Path, count: int, fixed: int = 0) -> BootstrapCache:
+    contacts = BootstrapCache(path / "contacts", [("10.0.1.1", port) for port in range(1, fixed + 1)])
     for port in range(1, count + 1):
         contacts.reached(("10.0.0.1", port))
     return contacts
@@ -241,7 +241,7 @@ async def test_without_a_contact_there_is_nothing_to_bootstrap_from(tmp_path: Pa
         await cache(tmp_path, 0).bootstrap(Dialler())
     itself = cache(tmp_path, 1, fixed=1)
     with pytest.raises(ValueError, match="no contact"):
-        await Contacts(tmp_path / "x", [("10.0.1.1", 1)]).bootstrap(Dialler(address=("10.0.1.1", 1)))
+        await BootstrapCache(tmp_path / "x", [("10.0.1.1", 1)]).bootstrap(Dialler(address=("10.0.1.1", 1)))
     dialler = Dialler(address=("10.0.0.1", 1))
     with pytest.raises(ExceptionGroup):
         await itself.bootstrap(dialler)
@@ -253,7 +253,7 @@ async def test_a_contact_reached_by_its_name_is_not_cached_by_its_number(tmp_pat
         async def connect_any(self, addresses: Any, **options: Any) -> Any:
             return Connected(("192.0.2.7", 1)), {}
 
-    contacts = Contacts(tmp_path / "contacts", [("seed.example", 1)])
+    contacts = BootstrapCache(tmp_path / "contacts", [("seed.example", 1)])
     await contacts.bootstrap(Resolving())
     assert contacts.addresses() == [("seed.example", 1)]
 
@@ -264,7 +264,7 @@ async def test_real_contacts_one_is_reached_among_dead_ones_and_no_other_stays(
     servers = [await world.endpoint(f"node-{number}") for number in range(1, 6)]
     stranger = await world.endpoint("node-9", trust=world.trust(world.expired("node-9")))
     client = await world.endpoint()
-    contacts = Contacts(tmp_path / "contacts", [server.address for server in servers[3:]])
+    contacts = BootstrapCache(tmp_path / "contacts", [server.address for server in servers[3:]])
     for address in [*DEAD, stranger.address, *(server.address for server in servers[:3])]:
         contacts.reached(address)
     connection = await contacts.bootstrap(client, timeout_s=5)
@@ -281,7 +281,7 @@ async def test_real_contacts_one_is_reached_among_dead_ones_and_no_other_stays(
 async def test_real_contacts_that_all_fail_give_every_error(world: World, tmp_path: Path) -> None:
     stranger = await world.endpoint("node-9", trust=world.trust(world.expired("node-9")))
     client = await world.endpoint()
-    contacts = Contacts(tmp_path / "contacts", [stranger.address, *DEAD[:2]])
+    contacts = BootstrapCache(tmp_path / "contacts", [stranger.address, *DEAD[:2]])
     with pytest.raises(ExceptionGroup, match="no contact answered") as failed:
         await contacts.bootstrap(client, timeout_s=0.3)
     assert sorted(type(one).__name__ for one in failed.value.exceptions) == [*["HandshakeFailed"] * 2, "TrustError"]
@@ -292,7 +292,7 @@ async def test_connections_that_were_there_before_are_no_losers(world: World, tm
     servers = [await world.endpoint(f"node-{number}") for number in range(1, 4)]
     client = await world.endpoint()
     before = [await client.connect(server.address) for server in servers]
-    contacts = Contacts(tmp_path / "contacts", [server.address for server in servers])
+    contacts = BootstrapCache(tmp_path / "contacts", [server.address for server in servers])
     assert await contacts.bootstrap(client) in before
     await asyncio.sleep(0.05)
     assert client.connections == before
@@ -302,7 +302,7 @@ async def test_connections_that_were_there_before_are_no_losers(world: World, tm
 async def test_a_closed_endpoint_bootstraps_no_more(world: World, tmp_path: Path) -> None:
     client = await world.endpoint()
     client.close()
-    contacts = Contacts(tmp_path / "contacts", DEAD)
+    contacts = BootstrapCache(tmp_path / "contacts", DEAD)
     with pytest.raises(EndpointClosed):
         await contacts.bootstrap(client)
     with pytest.raises(EndpointClosed):
@@ -346,7 +346,7 @@ def test_rebootstrap_learns_what_another_process_has_written_and_tries_it_first(
     dialler = Dialler(("10.0.0.7", 7))
 
     async def scenario() -> None:
-        theirs = Contacts(tmp_path / "contacts")
+        theirs = BootstrapCache(tmp_path / "contacts")
         theirs.reached(("10.0.0.7", 7))
         asyncio.get_running_loop().call_later(5, theirs.write)
         assert (await ours.rebootstrap(dialler)).address == ("10.0.0.7", 7)
@@ -402,7 +402,7 @@ def test_after_a_partition_exactly_one_contact_is_connected(seed: int, tmp_path:
     async def scenario() -> None:
         subnet = Subnet(seed=seed, delay_s=0.01)
         client, *servers = await subnet.grow(9)
-        contacts = Contacts(tmp_path / f"contacts-{seed}", [servers[-1].address])
+        contacts = BootstrapCache(tmp_path / f"contacts-{seed}", [servers[-1].address])
         for server in servers[:-1]:
             contacts.reached(server.address)
         first = await contacts.bootstrap(client)
@@ -433,7 +433,7 @@ def test_a_contact_that_answers_late_wins_when_the_others_are_gone(tmp_path: Pat
         client, *servers = await subnet.grow(4)
         for server in servers[1:]:
             server.close()
-        contacts = Contacts(tmp_path / "contacts", [server.address for server in servers])
+        contacts = BootstrapCache(tmp_path / "contacts", [server.address for server in servers])
         subnet.network.disconnect(client.address, servers[0].address)
         dial = asyncio.ensure_future(contacts.bootstrap(client))
         await asyncio.sleep(3)

@@ -25,7 +25,7 @@ from p2pnet.quic import (
     EndpointClosed,
     HandshakeFailed,
     MessageTooLarge,
-    Reach,
+    Reachability,
     Retry,
     Settings,
     Trust,
@@ -155,9 +155,9 @@ async def test_no_two_connections_have_the_same_id(world: World, count: int) -> 
 
 async def test_a_peer_that_cannot_dial_back_says_so(world: World, until: Until) -> None:
     server = await world.endpoint("node-1")
-    Reach(server)
+    Reachability(server)
     client = await world.endpoint("node-0")
-    reach = Reach(client)
+    reach = Reachability(client)
     another = await world.endpoint("node-2")
     connection = await client.connect(server.address)
     before = udp_sockets()

@@ -10,7 +10,7 @@ import pytest
 from aioquic import tls
 from tests.quic.virtual import Roaming, VirtualWorld, play
 
-from p2pnet.links import LinkShape
+from p2pnet.netem import LinkShape
 from p2pnet.quic import Connection, Message, Settings
 
 ETHERNET = 1_452

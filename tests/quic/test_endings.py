@@ -13,15 +13,15 @@ from tests.quic.virtual import DEAD, VirtualWorld, play, turns
 
 from p2pnet.model.errors import LimitError, LocalError, TrustError
 from p2pnet.quic import (
+    BootstrapCache,
     Connection,
     ConnectionLost,
-    Contacts,
     Endpoint,
     EndpointClosed,
     HandshakeFailed,
     Message,
     MessageTooLarge,
-    Reach,
+    Reachability,
     RequestTimeout,
     Retry,
     Settings,
@@ -268,7 +268,7 @@ def test_sending_at_least_once_ends_with_its_endpoint() -> None:
 def test_bootstrapping_ends_with_its_endpoint(tmp_path: Path) -> None:
     async def scenario(world: VirtualWorld) -> None:
         client = await world.endpoint("node-0")
-        contacts = Contacts(tmp_path / "contacts.json", fixed=[DEAD])
+        contacts = BootstrapCache(tmp_path / "contacts.json", fixed=[DEAD])
         waits = [
             asyncio.ensure_future(client.bootstrap(contacts, timeout_s=10)),
             asyncio.ensure_future(client.rebootstrap(contacts, timeout_s=1, retry=Retry(initial_s=15, budget_s=120))),
@@ -512,9 +512,9 @@ def test_an_identity_that_cannot_be_read_costs_one_handshake_not_the_endpoint() 
 def test_a_dial_back_that_cannot_bind_is_answered() -> None:
     async def scenario(world: VirtualWorld) -> None:
         server = await world.endpoint("node-1")  # its address is no address of this machine: no socket can be bound
-        Reach(server)
+        Reachability(server)
         client = await world.endpoint("node-0")
-        reach = Reach(client)
+        reach = Reachability(client)
         connection = await client.connect(server.address)
         started = world.loop.time()
         assert not await reach.dial_back(connection, 4_100)

@@ -13,8 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from p2pnet.links import LinkShape
 from p2pnet.model.errors import LocalError, TrustError
+from p2pnet.netem import LinkShape
 from p2pnet.quic import BadAddress, Endpoint, EndpointError, FixedIdentity, HandshakeFailed, Retry, Settings, Trust
 from p2pnet.quic.memory import QUEUE_DATAGRAMS_MAX, Deadlock, MemoryNetwork, MemoryTransport, VirtualLoop, run_virtual
 from p2pnet.trust import Identity

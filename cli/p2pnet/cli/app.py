@@ -138,7 +138,7 @@ def _execute(
     namespace: str | None,
     context: str | None,
 ) -> int:
-    from p2pnet.cli.boundary import run_command
+    from p2pnet.cli.exit_handling import run_command
     from p2pnet.cli.session import open_session
     from p2pnet.cli.targets import find, is_plugin
 

@@ -42,7 +42,7 @@ def _safe(source: Source) -> Callable[[typer.Context, str], list[Offer]]:
 @_safe
 def subnets(_ctx: typer.Context, _incomplete: str) -> Iterable[Offer]:
     """Of this machine, and those whose runs are kept; through kubectl those of clusters."""
-    from p2pnet.desk import archive
+    from p2pnet.store import archive
 
     state = _state()
     heads = archive.list_heads(state)
@@ -69,7 +69,7 @@ def publishers(ctx: typer.Context, _incomplete: str) -> Iterable[Offer]:
 @_safe
 def runs(ctx: typer.Context, incomplete: str) -> Iterable[Offer]:
     """The newest of the subnet that is named: ids, labels of one word, `latest`."""
-    from p2pnet.desk import archive
+    from p2pnet.store import archive
 
     heads = archive.list_heads(_state(), _named(ctx))[::-1]
     if heads:
@@ -85,7 +85,7 @@ def runs(ctx: typer.Context, incomplete: str) -> Iterable[Offer]:
 @_safe
 def artifacts(ctx: typer.Context, incomplete: str) -> Iterable[Offer]:
     """The newest of the subnet that is named: `latest`, names of files, beginnings of ids."""
-    from p2pnet.desk import archive
+    from p2pnet.store import archive
 
     state, name = _state(), _named(ctx)
     published = [head for head in archive.list_heads(state, name) if head.artifacts][::-1]
@@ -118,7 +118,7 @@ def clients(ctx: typer.Context, _incomplete: str) -> Iterable[Offer]:
 @_safe
 def contexts(_ctx: typer.Context, _incomplete: str) -> Iterator[Offer]:
     """Of the kubeconfig: without its client library, which takes long and may ask plugins."""
-    from p2pnet.desk import kubeconfig
+    from p2pnet.lab_client import kubeconfig
 
     for name, (context, _) in kubeconfig.read(os.environ).contexts.items():
         yield name, str(context.get("cluster") or "")
@@ -133,7 +133,7 @@ def kinds(_ctx: typer.Context, _incomplete: str) -> Iterable[Offer]:
 
 
 def _state() -> Any:
-    from p2pnet.desk.state import State
+    from p2pnet.store.state import State
 
     return State.default()
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from p2pnet.model.subnet import IGNORED, Subnet, topology_of
+from p2pnet.subnet.document import IGNORED, Subnet, topology_of
 
 ANNOTATION = f"metadata.annotations[{IGNORED}]"
 LIVE = ("nodes", "network", "faults", "ready", "ttl")

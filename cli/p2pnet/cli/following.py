@@ -6,17 +6,18 @@ from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
-from p2pnet.desk import Desk, archive
+from p2pnet.lab_client import LabClient
 from p2pnet.measure import most_telling
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.jobs import RunState
 from p2pnet.model.report import Report
+from p2pnet.store import archive
 
 REDRAW_S = 1.0
 VERDICT_CODES = {"pass": ExitCode.OK, "fail": ExitCode.EXPECTATION_FAILED, "invalid": ExitCode.INVALID}
 
 
-async def follow(desk: Desk, run: str, session: Session) -> RunState:
+async def follow(desk: LabClient, run: str, session: Session) -> RunState:
     """Tell the listener how the run goes, also while nothing new is heard of it; its last state."""
     heard: list[RunState] = []
     reminder = asyncio.create_task(_remind(heard, session))

@@ -10,11 +10,11 @@ import re
 from p2pnet.cli.coercion import counted_back
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.targets import Target
-from p2pnet.desk import archive
-from p2pnet.desk.heads import RunHead
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.ids import ARTIFACT_TEXT_MIN
 from p2pnet.model.sentences import some
+from p2pnet.store import archive
+from p2pnet.store.heads import RunHead
 
 SHOWN = 5  # candidates in an error
 PREFIX = re.compile(rf"[0-9a-fA-F]{{{ARTIFACT_TEXT_MIN},64}}")

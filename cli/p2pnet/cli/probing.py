@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from p2pnet.cli.documents import Certificate, Ping, RoundTrip
 from p2pnet.model.addresses import address_text
 from p2pnet.model.errors import P2pnetError
-from p2pnet.quic import Address, BadAddress, CloseCode, Connection, ConnectionLost, Endpoint, Reach, Trust
+from p2pnet.quic import Address, BadAddress, CloseCode, Connection, ConnectionLost, Endpoint, Reachability, Trust
 
 DIALS_AT_ONCE = 16
 IN_TURN_S = (
@@ -44,7 +44,7 @@ class Peer:
 @dataclass(frozen=True, slots=True)
 class _Dialled:
     connection: Connection
-    reach: Reach
+    reach: Reachability
     took_s: float
 
 
@@ -56,7 +56,7 @@ class Prober:
         self._trust = trust
         self._count = count
         self._timeout_s = timeout_s
-        self._reaches: dict[int, tuple[Endpoint, Reach]] = {}
+        self._reaches: dict[int, tuple[Endpoint, Reachability]] = {}
 
     async def __aenter__(self) -> "Prober":
         return self
@@ -99,10 +99,10 @@ class Prober:
         connection = await endpoint.connect(address, expect=peer.uri, new=True, timeout_s=self._timeout_s)
         return _Dialled(connection, reach, time.perf_counter() - began)
 
-    async def _bound(self, family: int) -> tuple[Endpoint, Reach]:
+    async def _bound(self, family: int) -> tuple[Endpoint, Reachability]:
         if family not in self._reaches:
             endpoint = await Endpoint.bind(_ANY[family], trust=self._trust, listens=False)
-            self._reaches[family] = (endpoint, Reach(endpoint))
+            self._reaches[family] = (endpoint, Reachability(endpoint))
         return self._reaches[family]
 
     async def _ask(self, peer: Peer, one: _Dialled | Exception, at_once: asyncio.Semaphore) -> Answer:

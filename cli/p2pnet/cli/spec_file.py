@@ -8,8 +8,8 @@ from typing import Any
 
 from p2pnet.cli.failure import CommandError
 from p2pnet.model.errors import SpecError
-from p2pnet.model.subnet import Subnet, honoured, load_subnet, to_document, unsupported
-from p2pnet.model.subnet_reading import find_subnet, named
+from p2pnet.subnet.document import Subnet, honoured, load_subnet, to_document, unsupported
+from p2pnet.subnet.reading import find_subnet, named
 
 
 def read_spec(path: Path, *, name: str | None = None, note: Callable[[str], None] = lambda _text: None) -> Subnet:

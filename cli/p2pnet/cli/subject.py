@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from p2pnet.desk import Desk
+from p2pnet.lab_client import LabClient
 from p2pnet.model import limits, units
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import DEFAULT_CLIENT, client_among
@@ -32,8 +32,8 @@ class Subject:
         return client_among(self.clients, asked)
 
 
-async def subject_of(name: str, desk: Desk) -> Subject:
-    """Ask a lab. Raises as `Desk` does."""
+async def subject_of(name: str, desk: LabClient) -> Subject:
+    """Ask a lab. Raises as `LabClient` does."""
     document, membership = await asyncio.gather(desk.spec(), desk.members())
     return of_document(name, document, [member.name for member in membership.registry.members])
 

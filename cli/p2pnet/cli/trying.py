@@ -7,8 +7,8 @@ import sys
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.progress import Listener
 from p2pnet.cli.targets.spawning import environment
-from p2pnet.model.subnet import Subnet, client_specs
 from p2pnet.node.clients import try_clients
+from p2pnet.subnet.document import Subnet, client_specs
 
 _PLACE = re.compile(r"spec\.clients\[\d+\]\.(\w+)")
 

@@ -16,14 +16,14 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from p2pnet.desk.files import write_atomic
-from p2pnet.desk.state import State, SubnetPaths
-from p2pnet.lab.pod import MOUNTS, Mounts
+from p2pnet.lab.backends.pod import MOUNTS, Mounts
 from p2pnet.lab.serving import serve_local, serve_pod
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.jobs import Problem
 from p2pnet.model.log_lines import UtcFormatter
-from p2pnet.model.subnet import Subnet, load_subnet
+from p2pnet.store.files import write_atomic
+from p2pnet.store.state import State, SubnetPaths
+from p2pnet.subnet.document import Subnet, load_subnet
 
 POD_STATE = Path("/var/lib/p2pnet")
 POD_LISTEN = "[::]:8090"  # every address, of both IP families

@@ -3,7 +3,7 @@
 from typing import Any
 
 from p2pnet.model.errors import SpecError
-from p2pnet.model.subnet import Subnet, load_subnet, to_document, unsupported
+from p2pnet.subnet.document import Subnet, load_subnet, to_document, unsupported
 
 LIVE = frozenset({"nodes", "groups", "ready", "ttl", "identity"})
 LIVE_IDENTITY = frozenset({"ttl", "renew_before"})

@@ -9,30 +9,31 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from p2pnet.desk import logs
-from p2pnet.desk.state import SubnetPaths
-from p2pnet.lab import edits, provision
-from p2pnet.lab.artifacts import Artifacts
-from p2pnet.lab.clocks import Clocks, own_boot_id
-from p2pnet.lab.collector import Collector
-from p2pnet.lab.gateway import NodeRefusedError, NodeSilentError, ask_for
-from p2pnet.lab.ground import Ground
+from p2pnet.lab import edits
+from p2pnet.lab.backends import local_files
+from p2pnet.lab.backends.backend import Backend
 from p2pnet.lab.lifetime import Lifetime
-from p2pnet.lab.links import Links
-from p2pnet.lab.news import News
-from p2pnet.lab.runner import World
-from p2pnet.lab.runs import RunDesk
-from p2pnet.lab.silence import Contacts
-from p2pnet.lab.summary import Known, process_words, status_of
-from p2pnet.lab.uploads import Uploads
-from p2pnet.lab.watch import Watch
+from p2pnet.lab.nodes.clocks import Clocks, own_boot_id
+from p2pnet.lab.nodes.collector import Collector
+from p2pnet.lab.nodes.links import Links
+from p2pnet.lab.nodes.node_client import NodeRefusedError, NodeSilentError, ask_for
+from p2pnet.lab.nodes.silence import Contacts
+from p2pnet.lab.nodes.status_poller import StatusPoller
+from p2pnet.lab.revision import RevisionCounter
+from p2pnet.lab.runs.artifacts import Artifacts
+from p2pnet.lab.runs.queue import RunQueue
+from p2pnet.lab.runs.runner import RunContext
+from p2pnet.lab.runs.uploads import Uploads
+from p2pnet.lab.status import Known, process_words, status_of
 from p2pnet.model.control import ROUTE_MEMBERS, MembersPush, MembersTaken, Peers
 from p2pnet.model.errors import SpecError
 from p2pnet.model.jobs import NodeAction
 from p2pnet.model.log_lines import ABOUT_NODES
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import RUN_ENDED, RUN_OPEN, MemberStatus, RunSummary, Status
-from p2pnet.model.subnet import Subnet, ignored, in_force, to_document
+from p2pnet.store import logs
+from p2pnet.store.state import SubnetPaths
+from p2pnet.subnet.document import Subnet, ignored, in_force, to_document
 from p2pnet.trust import Identity
 
 UPKEEP_S = 10.0
@@ -46,7 +47,7 @@ about_nodes = logging.getLogger(ABOUT_NODES)
 class Lab:
     """A live subnet's experiment desk. Needs a running event loop."""
 
-    def __init__(self, paths: SubnetPaths, ground: Ground, links: Links | None = None) -> None:
+    def __init__(self, paths: SubnetPaths, ground: Backend, links: Links | None = None) -> None:
         self.paths = paths
         self.ground = ground
         self.version = _version()
@@ -57,9 +58,9 @@ class Lab:
             self._is_expected,
         )
         self.collector = Collector(self.links, self.contacts.heard)
-        self.watch = Watch(self.links, self.nodes, self._settled)
+        self.watch = StatusPoller(self.links, self.nodes, self._settled)
         self.uploads = Uploads(paths.uploads)
-        self.world = World(
+        self.world = RunContext(
             gateway=self.links, collector=self.collector, clocks=Clocks(self.links, own_boot_id()),
             uploads=self.uploads, state=paths.state, subnet=paths.name, target=ground.target, version=self.version,
             nodes=self.nodes, spec=lambda: in_force(ground.subnet, ground.target), seed=lambda: ground.subnet.spec.seed,
@@ -68,8 +69,8 @@ class Lab:
             ignored=lambda: ignored(ground.subnet, ground.target),
             clients=lambda: [client.name for client in ground.subnet.spec.clients], logs=self.log_files,
         )  # fmt: skip
-        self.runs = RunDesk(self.world)
-        self.news = News()
+        self.runs = RunQueue(self.world)
+        self.news = RevisionCounter()
         self.runs.on_change = self.news.touch
         self.artifacts = Artifacts(self.world, self.runs)
         self.stopping = asyncio.Event()
@@ -215,7 +216,7 @@ class Lab:
             if self.phase:
                 raise SpecError(f"the subnet is not up yet ({self.phase}): edit it when it is")
             await self._apply(subnet)
-            await asyncio.to_thread(provision.write_document, self.paths, document)
+            await asyncio.to_thread(local_files.write_document, self.paths, document)
             return document
 
     async def take_members(self, membership: Membership) -> int:

@@ -14,10 +14,10 @@ from typing import IO
 
 import msgspec
 
-from p2pnet.desk.files import write_atomic
-from p2pnet.desk.state import SOCKET_FALLBACK, LabRecord, SubnetPaths
-from p2pnet.lab.server import Server
+from p2pnet.lab.http.server import Server
 from p2pnet.model.errors import P2pnetError
+from p2pnet.store.files import write_atomic
+from p2pnet.store.state import SOCKET_FALLBACK, LabRecord, SubnetPaths
 
 LOOK_S = 1.0
 GIVEN_UP_LOOKS = 3

@@ -7,19 +7,19 @@ import os
 import shutil
 import signal
 
-from p2pnet.desk import archive, logs
-from p2pnet.desk.files import write_atomic
-from p2pnet.desk.state import SubnetPaths
+from p2pnet.lab.backends.local import LocalBackend
+from p2pnet.lab.backends.pod import Mounts, PodBackend
+from p2pnet.lab.http.server import PodServer, Server
 from p2pnet.lab.lab import Lab
-from p2pnet.lab.links import Links
-from p2pnet.lab.local import LocalGround
-from p2pnet.lab.pod import Mounts, PodGround
+from p2pnet.lab.nodes.links import Links
 from p2pnet.lab.presence import Presence
-from p2pnet.lab.server import PodServer, Server
 from p2pnet.model.addresses import address_text
 from p2pnet.model.errors import TargetError
-from p2pnet.model.subnet import Subnet
 from p2pnet.quic.hosts import ANY
+from p2pnet.store import archive, logs
+from p2pnet.store.files import write_atomic
+from p2pnet.store.state import SubnetPaths
+from p2pnet.subnet.document import Subnet
 
 log = logging.getLogger("p2pnet.lab")
 
@@ -35,7 +35,7 @@ async def serve_local(paths: SubnetPaths, subnet: Subnet) -> int:
             "the lab before this one ended after %s without a word: it was killed, or the machine stopped", when
         )
     _close_open_runs(paths)
-    lab = Lab(paths, LocalGround(paths, subnet))
+    lab = Lab(paths, LocalBackend(paths, subnet))
     _obey_signals(lab)
     server = Server(lab, paths.socket())
     await server.open()
@@ -70,7 +70,7 @@ async def _stay(presence: Presence, lab: Lab) -> None:
 async def serve_pod(paths: SubnetPaths, mounts: Mounts, namespace: str, listen: tuple[str, int]) -> int:
     """The lab of a subnet in a cluster, on TCP; the exit code. Raises P2pnetError, OSError."""
     paths.make()
-    ground = PodGround(mounts, namespace, host=ANY)
+    ground = PodBackend(mounts, namespace, host=ANY)
     _close_open_runs(paths)
     lab = Lab(paths, ground, Links(ground, lambda _node: True, host=ANY))
     _obey_signals(lab)

@@ -126,7 +126,7 @@ class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
     """Its name among runs, first as it was asked for; a run with a label is not removed to make room."""
 
 
-class NewsVersion(msgspec.Struct, frozen=True):
+class Revision(msgspec.Struct, frozen=True):
     """`Status.news` as it now is."""
 
     version: str

@@ -1,6 +1,6 @@
 """Floor 3, the node process: one `Broadcast` per client on one QUIC endpoint, and the nursery that keeps such processes.
 
-Started as `python -m p2pnet.node CONFIG` or forked by `python -m p2pnet.node.nursery`; nobody imports it but its tests
+Started as `python -m p2pnet.node CONFIG` or forked by `python -m p2pnet.supervisor`; nobody imports it but its tests
 and whoever tries clients out (`clients`), and the lab never does: it speaks the nursery's JSON lines and the control
 routes of `p2pnet.model.control`.
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from p2pnet.node.parenting import die_with_parent
+from p2pnet.node.parent import die_with_parent
 from p2pnet.node.process import run
 
 

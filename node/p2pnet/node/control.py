@@ -43,9 +43,9 @@ from p2pnet.model.control import (
 from p2pnet.model.errors import LocalError
 from p2pnet.model.ids import ARTIFACT_ID_BYTES, ArtifactId
 from p2pnet.model.registry import MEMBERSHIP_BYTES_MAX, Membership
-from p2pnet.node.clock import NS, read_clock, wall_ns
 from p2pnet.node.driver import Driver
 from p2pnet.node.events import EventRing
+from p2pnet.peering.clock import NS, read_clock, wall_ns
 from p2pnet.quic import Connection, Message
 
 WAIT_MS_MAX = 60_000

@@ -46,9 +46,9 @@ from p2pnet.model import limits
 from p2pnet.model.control import Refusal
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.routes import route_digest, route_fetch, route_synced, route_update
-from p2pnet.node.client_runs import runs_of
-from p2pnet.node.clock import NS, delay_s, mono_ns, wall_ns
+from p2pnet.node.client_executor import runs_of
 from p2pnet.node.events import EventRing
+from p2pnet.peering.clock import NS, delay_s, mono_ns, wall_ns
 from p2pnet.quic import Connection, Exchange, Message
 
 WAKES_PER_TURN = 4

@@ -17,20 +17,20 @@ from p2pnet.model.errors import LocalError, P2pnetError, TrustError
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.registry import Membership
-from p2pnet.node import clock
-from p2pnet.node.caps import settings_of
 from p2pnet.node.clients import is_ours, load_clients, make_broadcast
 from p2pnet.node.control import Control, refuse
 from p2pnet.node.driver import Driver
 from p2pnet.node.events import EventRing
 from p2pnet.node.identity import IdentityWatch, what_changed
-from p2pnet.node.joining import joining_of
-from p2pnet.node.pacing import Pacer
-from p2pnet.node.peers import Peers
-from p2pnet.node.refusals import Refusals
-from p2pnet.node.registry import read_membership
-from p2pnet.node.state import describe
-from p2pnet.quic import CloseCode, Connection, Endpoint, Message, Reach, Trust
+from p2pnet.node.route_limits import settings_of
+from p2pnet.node.status import describe
+from p2pnet.peering import clock
+from p2pnet.peering.bootstrap import joining_of
+from p2pnet.peering.pacing import Pacer
+from p2pnet.peering.peers import Peers
+from p2pnet.peering.refusals import Refusals
+from p2pnet.peering.registry import read_membership
+from p2pnet.quic import CloseCode, Connection, Endpoint, Message, Reachability, Trust
 from p2pnet.trust import Identity
 
 if TYPE_CHECKING:
@@ -117,7 +117,9 @@ class Service:
             on_connection=service._on_connection,
             on_refused=service._on_refused,
         )
-        Reach(service._endpoint)  # whoever is admitted may ask for the echo: before it says hello, and the lab too
+        Reachability(
+            service._endpoint
+        )  # whoever is admitted may ask for the echo: before it says hello, and the lab too
         try:
             if config.health_port is not None:
                 await service._open_page(config.health_host, config.health_port)

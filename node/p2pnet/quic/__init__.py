@@ -6,8 +6,8 @@ only importer of aioquic; nothing of aioquic shows through.
 
 from p2pnet.model.errors import LimitError, LocalError, MalformedError, P2pnetError, RemoteError, TrustError
 from p2pnet.quic.addresses import Address
+from p2pnet.quic.bootstrap_cache import BootstrapCache, Dialler
 from p2pnet.quic.connection import Connection
-from p2pnet.quic.contacts import Contacts, Dialler
 from p2pnet.quic.dispatch import Egress
 from p2pnet.quic.endpoint import Endpoint, OnMessage, OnRefused
 from p2pnet.quic.engine import Datagram
@@ -34,7 +34,7 @@ from p2pnet.quic.framing import Parts
 from p2pnet.quic.memory import Deadlock, MemoryNetwork, MemoryTransport, OnSend, VirtualLoop, run_virtual
 from p2pnet.quic.message import Message, Source
 from p2pnet.quic.once import AtLeastOnce, DeliveryFailed
-from p2pnet.quic.reach import Reach
+from p2pnet.quic.reachability import Reachability
 from p2pnet.quic.requests import Done, Exchange, ReceiveStream, Sending, SendStream
 from p2pnet.quic.retry import Retry, worth_retrying
 from p2pnet.quic.settings import Settings
@@ -46,13 +46,13 @@ __all__ = [
     "Address",
     "AtLeastOnce",
     "BadAddress",
+    "BootstrapCache",
     "Bundle",
     "CloseCode",
     "CloseKind",
     "CloseReason",
     "Connection",
     "ConnectionLost",
-    "Contacts",
     "Datagram",
     "Deadlock",
     "DeliveryFailed",
@@ -86,7 +86,7 @@ __all__ = [
     "Parts",
     "PeerName",
     "QuicError",
-    "Reach",
+    "Reachability",
     "ReceiveStream",
     "RemoteError",
     "RequestTimeout",

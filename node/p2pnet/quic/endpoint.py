@@ -14,8 +14,8 @@ from typing import Any, Self, TypeVar
 
 from p2pnet.model.errors import LocalError, TrustError
 from p2pnet.quic.addresses import Address, numeric, readable, resolve
+from p2pnet.quic.bootstrap_cache import BootstrapCache
 from p2pnet.quic.connection import Connection
-from p2pnet.quic.contacts import Contacts
 from p2pnet.quic.dispatch import Dispatcher, Egress
 from p2pnet.quic.engine import Datagram, Decision
 from p2pnet.quic.errors import BadAddress, CloseCode, EndpointClosed, EndpointError, QuicError, check_code
@@ -196,7 +196,9 @@ class Endpoint:
 
         return await race(addresses, attempt, self._pool.give_back)
 
-    async def bootstrap(self, contacts: Contacts, *, expect: str | None = None, timeout_s: float = 10.0) -> Connection:
+    async def bootstrap(
+        self, contacts: BootstrapCache, *, expect: str | None = None, timeout_s: float = 10.0
+    ) -> Connection:
         """A connection to the first of these contacts that answers, which is remembered there.
 
         Raises ValueError when there is none to try, ExceptionGroup when all fail.
@@ -204,7 +206,12 @@ class Endpoint:
         return await contacts.bootstrap(self, expect=expect, timeout_s=timeout_s)
 
     async def rebootstrap(
-        self, contacts: Contacts, *, expect: str | None = None, timeout_s: float = 10.0, retry: Retry | None = None
+        self,
+        contacts: BootstrapCache,
+        *,
+        expect: str | None = None,
+        timeout_s: float = 10.0,
+        retry: Retry | None = None,
     ) -> Connection:
         """As `bootstrap`, again and again within `retry`'s budget: after a partition, when every connection is lost."""
         return await contacts.rebootstrap(self, expect=expect, timeout_s=timeout_s, retry=retry, until=self.closing)

@@ -31,8 +31,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
-from p2pnet.links import Link, LinkShape
 from p2pnet.model.errors import LocalError
+from p2pnet.netem import Link, LinkShape
 from p2pnet.quic.addresses import Address
 from p2pnet.quic.engine import Datagram
 from p2pnet.quic.errors import BadAddress, EndpointError
@@ -67,7 +67,7 @@ class MemoryNetwork:
         mtu_bytes: int = MTU_BYTES,
     ) -> None:
         self.shape = LinkShape(delay_s=delay_s, jitter_s=jitter_s, loss=loss)
-        """What each direction of each path does to a datagram, from now on; see `p2pnet.links` for bandwidth and more."""
+        """What each direction of each path does to a datagram, from now on; see `p2pnet.netem` for bandwidth and more."""
         self.mtu_bytes = mtu_bytes
         """The largest IP packet, headers included; a larger one vanishes without a word. May change at any time."""
         self.on_send: OnSend | None = None

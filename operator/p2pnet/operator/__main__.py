@@ -15,17 +15,17 @@ import yaml
 
 from p2pnet.model.errors import P2pnetError, TargetError
 from p2pnet.operator import handlers, rbac
-from p2pnet.operator.api import SUBNET, ApiError, BusyError, Cluster
-from p2pnet.operator.cluster import KubernetesCluster
-from p2pnet.operator.crd import crd
-from p2pnet.operator.ears import Ears
 from p2pnet.operator.health import Health
-from p2pnet.operator.lab import HttpLabs
-from p2pnet.operator.leader import Leadership, LeadershipLostError
+from p2pnet.operator.kube.api import SUBNET, ApiError, BusyError, Cluster
+from p2pnet.operator.kube.client import KubernetesCluster
+from p2pnet.operator.kube.leader import Leadership, LeadershipLostError
+from p2pnet.operator.kube.queue import Key, Workers
 from p2pnet.operator.metrics import Metrics
-from p2pnet.operator.queue import Key, Workers
-from p2pnet.operator.reconcile import Reconciler
 from p2pnet.operator.settings import Settings
+from p2pnet.operator.subnet.crd import crd
+from p2pnet.operator.subnet.lab import HttpLabs
+from p2pnet.operator.subnet.lab_watcher import LabWatcher
+from p2pnet.operator.subnet.reconcile import Reconciler
 
 log = logging.getLogger("p2pnet.operator")
 
@@ -105,7 +105,7 @@ async def _keep(leadership: Leadership) -> None:
 
 
 async def _operate(cluster: Cluster, settings: Settings, metrics: Metrics, health: Health) -> None:
-    ears = Ears(HttpLabs())
+    ears = LabWatcher(HttpLabs())
     reconciler = Reconciler(cluster, HttpLabs(), image=settings.node_image, metrics=metrics, ears=ears)
     workers = Workers(lambda key: metrics.watched(key, reconciler.reconcile), workers=settings.workers)
     metrics.depth(lambda: workers.waiting)

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
-from p2pnet.operator.api import ApiError, ConflictError, ForbiddenError, Object
 from p2pnet.operator.health import everywhere
-from p2pnet.operator.queue import Key
+from p2pnet.operator.kube.api import ApiError, ConflictError, ForbiddenError, Object
+from p2pnet.operator.kube.queue import Key
 
 
 class Metrics:

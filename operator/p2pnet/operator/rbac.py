@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from p2pnet.operator.api import (
+from p2pnet.operator.kube.api import (
     BUDGET,
     CERTIFICATE,
     CLAIM,

@@ -18,10 +18,10 @@ from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
 from p2pnet.cli.targets.spawning import FREE_BYTES_MIN
-from p2pnet.desk import archive
-from p2pnet.desk.state import make_socket_directory, socket_directory
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.units import format_size
+from p2pnet.store import archive
+from p2pnet.store.state import make_socket_directory, socket_directory
 
 FREE_DISK_BYTES = 1 << 30  # a long run's events and a few uploads
 FREE_MEMORY_BYTES = 512 << 20  # some ten nodes

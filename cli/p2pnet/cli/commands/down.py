@@ -11,10 +11,10 @@ from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
-from p2pnet.desk import archive
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.report import RUN_OPEN
 from p2pnet.model.sentences import some
+from p2pnet.store import archive
 
 DEFAULT_NAME = "demo"
 SHOWN = 8  # names in a sentence

@@ -14,9 +14,10 @@ from p2pnet.cli.output_file import OutputFile, descriptor_of
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
-from p2pnet.desk import Desk, Downloaded, ProblemError, archive
+from p2pnet.lab_client import Downloaded, LabClient, ProblemError
 from p2pnet.model.errors import SpecError
 from p2pnet.model.sentences import some
+from p2pnet.store import archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +72,13 @@ def _whole_id(name: str, prefix: str, target: Target) -> str:
         return prefix
 
 
-async def _check_node(node: str, desk: Desk) -> None:
+async def _check_node(node: str, desk: LabClient) -> None:
     names = [member.name for member in (await desk.summary()).members]
     if node not in names:
         raise CommandError(f"there is no node {node!r}", where=f"--node {node}", todo=f"one of {some(names)}")
 
 
-async def _parts(options: Options, prefix: str, desk: Desk, session: Session) -> AsyncGenerator[Downloaded, None]:
+async def _parts(options: Options, prefix: str, desk: LabClient, session: Session) -> AsyncGenerator[Downloaded, None]:
     """All ranges from one holder, at least one, the last one ending the artifact."""
     offset, node = 0, options.node
     while True:

@@ -7,16 +7,16 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from p2pnet.cli import papers
+from p2pnet.cli import report_files
 from p2pnet.cli.documents import RunTicket
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.following import after_loss, follow, outcome_of, report_of
 from p2pnet.cli.outcome import Outcome
-from p2pnet.cli.papers import Papers
+from p2pnet.cli.report_files import ReportFiles
 from p2pnet.cli.session import Session
 from p2pnet.cli.spooling import STDIN, check_sources, spooled
 from p2pnet.cli.subject import Subject, subject_of
-from p2pnet.desk import Desk
+from p2pnet.lab_client import LabClient
 from p2pnet.measure import artifacts_asked, expectations
 from p2pnet.model import limits
 from p2pnet.model.errors import SpecError, TargetError
@@ -46,7 +46,7 @@ class Options:
     shared: bool = False
     label: str = ""
     cancel_on_interrupt: bool = False
-    papers: Papers = field(default_factory=Papers)
+    report_files: ReportFiles = field(default_factory=ReportFiles)
 
 
 async def run(options: Options, session: Session) -> Outcome:
@@ -79,10 +79,10 @@ async def run(options: Options, session: Session) -> Outcome:
         if target.look(options.name) == "up":
             raise
         outcome = after_loss(error, started.run, target, options.name)
-    return await papers.write(options.papers, outcome, target.state, session)
+    return await report_files.write(options.report_files, outcome, target.state, session)
 
 
-async def _followed(options: Options, desk: Desk, run_id: str, session: Session) -> RunState:
+async def _followed(options: Options, desk: LabClient, run_id: str, session: Session) -> RunState:
     try:
         return await follow(desk, run_id, session)
     except asyncio.CancelledError:  # Ctrl-C
@@ -111,12 +111,13 @@ def _check(options: Options) -> list[Path]:
         raise CommandError(
             "--within is more than a day", where=f"--within {options.within_s:g}s", todo="write 24h or less"
         )
-    papers.check(options.papers)
-    if options.papers.wanted() and not options.wait:
+    report_files.check(options.report_files)
+    wanted = [*options.report_files.wanted()]
+    if wanted and not options.wait:
         raise CommandError(
-            f"--no-wait ends before there is a report: {' '.join(options.papers.wanted())} cannot be written",
+            f"--no-wait ends before there is a report: {' '.join(wanted)} cannot be written",
             where="p2pnet inject",
-            todo=f"leave one of the two out, or later: p2pnet report {options.name} {next(iter(options.papers.wanted()))} FILE",
+            todo=f"leave one of the two out, or later: p2pnet report {options.name} {wanted[0]} FILE",
         )
     return check_sources(options.files)
 
@@ -167,7 +168,7 @@ def _total(options: Options, subnet: Subject) -> int:
     return artifacts_asked(count=options.count, payloads=payloads, publisher=options.publisher, nodes=len(subnet.nodes))
 
 
-async def _payloads(options: Options, spools: dict[Path, Path], desk: Desk, session: Session) -> list[Payload]:
+async def _payloads(options: Options, spools: dict[Path, Path], desk: LabClient, session: Session) -> list[Payload]:
     if not options.files:
         size = options.size or DEFAULT_SIZE
         return [Payload(name=f"generated-{size}", size=size)]

@@ -15,13 +15,13 @@ from p2pnet.cli.reader import while_read
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
-from p2pnet.desk import archive
-from p2pnet.desk import logs as files
-from p2pnet.desk.heads import RunHead
-from p2pnet.desk.logs import LogQuery
 from p2pnet.model import jobs
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.log_lines import stamp
+from p2pnet.store import archive
+from p2pnet.store import logs as files
+from p2pnet.store.heads import RunHead
+from p2pnet.store.logs import LogQuery
 
 BATCH_LINES = 500  # drawn at a time, so that a large log flows
 

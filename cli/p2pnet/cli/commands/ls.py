@@ -64,7 +64,7 @@ def _outcome(lines: list[SubnetLine]) -> Outcome:
 
 
 def _is_configured() -> bool:
-    from p2pnet.desk.kube import Kube
+    from p2pnet.lab_client.kube import Kube
 
     return Kube.configured()
 

@@ -10,7 +10,7 @@ from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.spec_file import read_spec, supported
 from p2pnet.cli.targets import installation
-from p2pnet.model.subnet import Subnet, kept_annotations, to_document
+from p2pnet.subnet.document import Subnet, kept_annotations, to_document
 
 NO_UID = "00000000-0000-0000-0000-000000000000"
 
@@ -35,9 +35,9 @@ async def run(options: Options, session: Session) -> Outcome:
 
 def objects_of(subnet: Subnet, namespace: str) -> list[dict[str, Any]]:
     """The Subnet, then everything in the order in which the operator makes it."""
-    from p2pnet.operator.intents import Apply, Create
-    from p2pnet.operator.plan import plan
-    from p2pnet.operator.site import Observed, Site
+    from p2pnet.operator.kube.desired import Apply, Create
+    from p2pnet.operator.subnet.context import Observed, SubnetContext
+    from p2pnet.operator.subnet.plan import plan
 
     _, node_image = installation.images(installation.manifest())
     document = to_document(subnet)
@@ -46,7 +46,7 @@ def objects_of(subnet: Subnet, namespace: str) -> list[dict[str, Any]]:
         "namespace": namespace,
         **kept_annotations(subnet.metadata.annotations),
     }
-    site = Site(subnet, namespace, NO_UID, node_image, annotations=subnet.metadata.annotations)
+    site = SubnetContext(subnet, namespace, NO_UID, node_image, annotations=subnet.metadata.annotations)
     made = plan(site, Observed(document), datetime.now(UTC))
     bodies = [action.body for action in made.actions if isinstance(action, Apply | Create)]
     return [document, *(_public(body) for body in bodies)]

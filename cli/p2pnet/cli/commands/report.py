@@ -7,12 +7,12 @@ from p2pnet.cli.failure import CommandError
 from p2pnet.cli.following import after_loss, follow, outcome_of, report_of
 from p2pnet.cli.naming import choose_run
 from p2pnet.cli.outcome import Outcome
-from p2pnet.cli.papers import Papers, check, write
+from p2pnet.cli.report_files import ReportFiles, check, write
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
-from p2pnet.desk import archive
-from p2pnet.desk.heads import RunHead
 from p2pnet.model.errors import P2pnetError, TargetError
+from p2pnet.store import archive
+from p2pnet.store.heads import RunHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Options:
 
     name: str
     run: str | None = None
-    papers: Papers = field(default_factory=Papers)
+    report_files: ReportFiles = field(default_factory=ReportFiles)
 
 
 async def run(options: Options, session: Session) -> Outcome:
@@ -29,10 +29,10 @@ async def run(options: Options, session: Session) -> Outcome:
     target = session.target()
     with contextlib.suppress(P2pnetError):  # what is here already can be shown without it
         await target.collect(options.name)
-    check(options.papers)
+    check(options.report_files)
     chosen = choose_run(options.run, target, options.name)
     outcome = await _report(options, chosen, target, session)
-    return await write(options.papers, outcome, target.state, session)
+    return await write(options.report_files, outcome, target.state, session)
 
 
 async def _report(options: Options, chosen: RunHead, target: Target, session: Session) -> Outcome:

@@ -16,11 +16,12 @@ from p2pnet.cli.naming import no_runs, pick_run
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
-from p2pnet.desk import ProblemError, State, archive, retention
-from p2pnet.desk.heads import RunHead, bytes_of
+from p2pnet.lab_client import ProblemError
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.ids import check_label
 from p2pnet.model.units import format_size
+from p2pnet.store import State, archive, retention
+from p2pnet.store.heads import RunHead, bytes_of
 
 LIMIT = 100  # runs in a list unless more are asked for
 

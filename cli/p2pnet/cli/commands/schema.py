@@ -51,7 +51,7 @@ async def run(options: Options, session: Session) -> Outcome:
 def schema_of(kind: str) -> dict[str, Any]:
     """JSON Schema 2020-12. CommandError (exit 2) for a kind there is not."""
     if kind == "subnet":
-        from p2pnet.model.subnet import subnet_json_schema
+        from p2pnet.subnet.document import subnet_json_schema
 
         return subnet_json_schema()
     shape = SHAPES.get(kind)

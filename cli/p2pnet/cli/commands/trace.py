@@ -9,11 +9,11 @@ from p2pnet.cli.naming import choose_artifact, telling_artifact
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
-from p2pnet.desk import archive
 from p2pnet.measure import HopNode, HopTree, hop_tree
 from p2pnet.model.events import Collected
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.jobs import RunFile
+from p2pnet.store import archive
 
 
 @dataclass(frozen=True, slots=True)

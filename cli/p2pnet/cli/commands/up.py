@@ -15,10 +15,10 @@ from p2pnet.cli.spec_file import check_name, read_spec, supported, with_nodes
 from p2pnet.cli.targets import Target
 from p2pnet.cli.targets.waiting import awaited, blockers, is_ready
 from p2pnet.cli.trying import check_clients
-from p2pnet.desk import ProblemError
+from p2pnet.lab_client import ProblemError
 from p2pnet.model.errors import SpecError
 from p2pnet.model.report import Status
-from p2pnet.model.subnet import Subnet, default_subnet, load_subnet, members, to_document, topology_of
+from p2pnet.subnet.document import Subnet, default_subnet, load_subnet, members, to_document, topology_of
 
 DEFAULT_NAME = "demo"
 DEFAULT_NODES = 10

@@ -13,10 +13,11 @@ from p2pnet.cli.session import On
 if TYPE_CHECKING:
     from p2pnet.cli.targets.cluster import ClusterTarget
     from p2pnet.cli.targets.local import LocalTarget
-    from p2pnet.desk import Desk, State
-    from p2pnet.desk.heads import RunHead
+    from p2pnet.lab_client import LabClient
     from p2pnet.model.jobs import RunFile
-    from p2pnet.model.subnet import Subnet
+    from p2pnet.store import State
+    from p2pnet.store.heads import RunHead
+    from p2pnet.subnet.document import Subnet
 
 OFFERED = (On.LOCAL, On.CLUSTER, On.KIND)
 LOCAL_NAMESPACE = "local"
@@ -50,7 +51,7 @@ class Target(Protocol):
     def subnet(self, name: str) -> "Subnet":
         """The document of a subnet. CommandError when it is absent or damaged."""
 
-    def desk(self, name: str) -> "AbstractAsyncContextManager[Desk]":
+    def desk(self, name: str) -> "AbstractAsyncContextManager[LabClient]":
         """A session with its lab. CommandError (exit 3) when there is none or it is dead; its open runs are then invalid."""
 
     def last_words(self, name: str) -> CommandError | None:
@@ -118,7 +119,7 @@ def _looked_up(name: str | None, verb: str, tell: Callable[[str], None]) -> Targ
 
     Nobody asked for a cluster yet: it is asked aside of what is here, within bounds (`desk.kube_aside`).
     """
-    from p2pnet.desk.kube import Kube
+    from p2pnet.lab_client.kube import Kube
 
     local = _local()
     if verb in MAKING or (name is None and (verb != "status" or local.names())) or not Kube.configured():
@@ -139,11 +140,11 @@ def _looked_up(name: str | None, verb: str, tell: Callable[[str], None]) -> Targ
 
 def _is_there(name: str | None, tell: Callable[[str], None], *, beside: bool) -> bool:
     """Whether the current context has the subnet, as far as it says so in time; that it did not is said where it matters."""
-    from p2pnet.desk import kube_aside
+    from p2pnet.lab_client import kube_lookup
 
     try:
-        return kube_aside.is_there(name, beside=beside)
-    except kube_aside.UnknownError as error:
+        return kube_lookup.is_there(name, beside=beside)
+    except kube_lookup.UnknownError as error:
         if not beside:
             tell(f"note: only this machine was looked at ({error}); --on cluster waits for the cluster")
         return False
@@ -151,15 +152,15 @@ def _is_there(name: str | None, tell: Callable[[str], None], *, beside: bool) ->
 
 def _local() -> "LocalTarget":
     from p2pnet.cli.targets.local import LocalTarget
-    from p2pnet.desk.state import State
+    from p2pnet.store.state import State
 
     return LocalTarget(State.default())
 
 
 def _cluster(context: str | None, namespace: str | None) -> "ClusterTarget":
     from p2pnet.cli.targets.cluster import ClusterTarget
-    from p2pnet.desk.kube import Kube
-    from p2pnet.desk.state import State
+    from p2pnet.lab_client.kube import Kube
+    from p2pnet.store.state import State
 
     return ClusterTarget(State.default(), Kube.open(context, namespace), namespace_given=namespace is not None)
 

@@ -11,16 +11,17 @@ from typing import Any
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.progress import Listener
 from p2pnet.cli.targets import Sight
-from p2pnet.cli.targets.cluster_desk import ClusterDesk
+from p2pnet.cli.targets.cluster_lab import ClusterLab
 from p2pnet.cli.targets.cluster_view import ROLE_LABEL, SUBNET_LABEL, Object, document_of, name_of
 from p2pnet.cli.threads import in_daemon
-from p2pnet.desk import Desk, State
-from p2pnet.desk.heads import RunHead
-from p2pnet.desk.kube import Kube, KubeError
-from p2pnet.desk.proxy import RETRY_S, LabAwayError
+from p2pnet.lab_client import LabClient
+from p2pnet.lab_client.kube import Kube, KubeError
+from p2pnet.lab_client.proxy import RETRY_S, LabAwayError
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.jobs import RunFile
-from p2pnet.model.subnet import Subnet, kept_annotations, to_document
+from p2pnet.store import State
+from p2pnet.store.heads import RunHead
+from p2pnet.subnet.document import Subnet, kept_annotations, to_document
 
 API = "/apis/p2pnet.io/v1alpha1"
 POLL_S = 0.5
@@ -90,14 +91,14 @@ class ClusterTarget:
         return None
 
     @contextlib.asynccontextmanager
-    async def desk(self, name: str) -> AsyncIterator[Desk]:
+    async def desk(self, name: str) -> AsyncIterator[LabClient]:
         """Through the API server's proxy."""
         if await in_daemon(self._object, name) is None:
             raise self._absent(name)
         async with self._desk(name) as desk:
             yield desk
 
-    def _desk(self, name: str, *, retry_s: float = RETRY_S) -> ClusterDesk:
+    def _desk(self, name: str, *, retry_s: float = RETRY_S) -> ClusterLab:
         token: list[str] = []
 
         def shown() -> str:
@@ -111,7 +112,7 @@ class ClusterTarget:
                 raise self._absent(name)
             return thing
 
-        return ClusterDesk(
+        return ClusterLab(
             self.kube, name, self.state, token=shown, look=look, pods=lambda: self._pods(name), apply=self._apply,
             retry_s=retry_s,
         )  # fmt: skip

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import msgspec
 
-from p2pnet.desk import Desk, ProblemError, State, archive, retention
+from p2pnet.lab_client import LabClient, ProblemError
 from p2pnet.model.errors import SpecError
 from p2pnet.model.jobs import RunFile, RunState
 from p2pnet.model.report import RUN_ENDED
+from p2pnet.store import State, archive, retention
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Place:
     namespace: str
 
 
-async def collect(desk: Desk, state: State, run: RunState, place: Place) -> None:
+async def collect(desk: LabClient, state: State, run: RunState, place: Place) -> None:
     """Copy a run that is not here yet: whole when it has ended, else what it was asked for."""
     if run.state not in RUN_ENDED:
         await copy(desk, state, run.run, place, (archive.RUN_FILE,))
@@ -32,7 +33,7 @@ async def collect(desk: Desk, state: State, run: RunState, place: Place) -> None
 
 
 async def copy(
-    desk: Desk, state: State, run: str, place: Place, files: tuple[str, ...] = archive.RUN_FILES
+    desk: LabClient, state: State, run: str, place: Place, files: tuple[str, ...] = archive.RUN_FILES
 ) -> None:  # fmt: skip
     """Copy these files of a run, those that it has; `run.json` last, for it says that the others are there."""
     if not archive.RUN_ID.fullmatch(run):
@@ -76,7 +77,7 @@ def _is_here(state: State, run: str) -> bool:
     return report is not None and file.state in RUN_ENDED
 
 
-async def _copy_file(desk: Desk, run: str, name: str, path: Path, place: Place) -> None:
+async def _copy_file(desk: LabClient, run: str, name: str, path: Path, place: Place) -> None:
     temporary = path.with_name(f".{name}.{os.getpid()}.new")
     try:
         with temporary.open("wb") as out:

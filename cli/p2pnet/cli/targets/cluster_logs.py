@@ -5,15 +5,16 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Self, TypeAlias
 
+from p2pnet.lab_client.kube import Kube, KubeError
+from p2pnet.lab_client.proxy import KubeWire
+
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.targets.cluster_view import ROLE_LABEL, Object, name_of
 from p2pnet.cli.threads import in_daemon
-from p2pnet.desk.kube import Kube, KubeError
-from p2pnet.desk.logs import EVENT_BEGINS, LAB, LINE_CHARS_MAX, LogQuery, about
-from p2pnet.desk.proxy import KubeWire
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.jobs import LogLine
 from p2pnet.model.log_lines import parts_of
+from p2pnet.store.logs import EVENT_BEGINS, LAB, LINE_CHARS_MAX, LogQuery, about
 
 LOG_BYTES_MAX = 16 << 20  # of one pod; a kubelet keeps 10 MiB of a container by default
 READS_MAX = 8  # pods read at a time

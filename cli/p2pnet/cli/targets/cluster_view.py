@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from p2pnet.model.report import CertificateCounts, Condition, LinkCounts, MemberStatus, NodeCounts, Status
-from p2pnet.model.subnet import Subnet, ignored, kept_annotations, load_subnet, members, topology_of
+from p2pnet.subnet.document import Subnet, ignored, kept_annotations, load_subnet, members, topology_of
 
 Object = dict[str, Any]
 

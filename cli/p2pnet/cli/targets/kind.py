@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from p2pnet.lab_client.kube import Kube
+
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.progress import Listener
 from p2pnet.cli.targets import Sight, installation
 from p2pnet.cli.targets.cluster import ClusterTarget
-from p2pnet.desk import State
-from p2pnet.desk.kube import Kube
-from p2pnet.model.subnet import Subnet
+from p2pnet.store import State
+from p2pnet.subnet.document import Subnet
 
 NAME = "p2pnet"
 CONTEXT = f"kind-{NAME}"

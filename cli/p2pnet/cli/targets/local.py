@@ -17,17 +17,18 @@ from p2pnet.cli.progress import Listener
 from p2pnet.cli.targets import Sight
 from p2pnet.cli.targets.spawning import check_room, spawn
 from p2pnet.cli.targets.stopping import gone, stop
-from p2pnet.desk import Desk, State, SubnetPaths, archive, logs, processes
-from p2pnet.desk.files import write_atomic
-from p2pnet.desk.heads import RunHead
-from p2pnet.desk.state import LabRecord
+from p2pnet.lab_client import LabClient
 from p2pnet.model.cgroup import Cgroups, OomCounter
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.signals import signal_name
+from p2pnet.store import State, SubnetPaths, archive, logs, processes
+from p2pnet.store.files import write_atomic
+from p2pnet.store.heads import RunHead
+from p2pnet.store.state import LabRecord
 
 if TYPE_CHECKING:
-    from p2pnet.model.subnet import Subnet  # it costs 70 ms to import: where documents are read, and nowhere else
+    from p2pnet.subnet.document import Subnet  # it costs 70 ms to import: where documents are read, and nowhere else
 
 LOCK_WAIT_S = 30.0
 LAB_KNOWN_S = 30.0  # from a lab's first step to its record, on a loaded machine
@@ -82,7 +83,7 @@ class LocalTarget:
 
     def subnet(self, name: str) -> "Subnet":
         """subnet.json."""
-        from p2pnet.model.subnet import load_subnet
+        from p2pnet.subnet.document import load_subnet
 
         paths = self.state.subnet(name)
         try:
@@ -95,13 +96,13 @@ class LocalTarget:
             raise _damaged(paths, str(error)) from error
 
     @contextlib.asynccontextmanager
-    async def desk(self, name: str) -> AsyncIterator[Desk]:
+    async def desk(self, name: str) -> AsyncIterator[LabClient]:
         """Over the lab's unix socket."""
         record = await self._reachable(name, self._record(name))
         if not record.foreign and await _stays_stopped(record.pid):  # it would be waited for, and to no end
             raise self._silent(name, record, TargetError("its process is stopped"))
         try:
-            async with Desk.unix(record.socket) as desk:
+            async with LabClient.unix(record.socket) as desk:
                 yield desk
         except TargetError as error:
             # a killed process refuses us a moment before it is gone
@@ -226,7 +227,7 @@ class LocalTarget:
 
     async def start(self, subnet: "Subnet", listener: Listener, *, timeout_s: float) -> None:
         """Write the document, start the lab in a session of its own, wait until its socket answers."""
-        from p2pnet.model.subnet import to_document
+        from p2pnet.subnet.document import to_document
 
         paths = self.state.subnet(subnet.name)
         await self._end_lab(paths, listener)  # one whose `up` was killed meanwhile: nobody was told of it

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from p2pnet.cli.failure import CommandError
-from p2pnet.desk import SubnetPaths
+from p2pnet.store import SubnetPaths
 
 FREE_BYTES_MIN = 4 << 20  # certificates, logs and the first events of a small subnet
 spawned: list[subprocess.Popen[bytes]] = []  # kept, so that no destructor complains about a lab that lives on purpose

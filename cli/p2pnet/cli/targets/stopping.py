@@ -6,9 +6,9 @@ import os
 import signal
 import time
 
-from p2pnet.desk import Desk, ProblemError
-from p2pnet.desk.state import LabRecord
+from p2pnet.lab_client import LabClient, ProblemError
 from p2pnet.model.errors import TargetError
+from p2pnet.store.state import LabRecord
 
 STOP_WAIT_S = 20.0  # nodes drain up to 10 s, the lab waits for them
 TERM_WAIT_S = 12.0
@@ -19,7 +19,7 @@ async def stop(record: LabRecord) -> None:
     """Ask it, then tell it, then force it; returns when it is gone or nothing more can be done."""
     _signal(record, signal.SIGCONT)  # a stopped process hears nothing else
     try:
-        async with Desk.unix(record.socket) as desk:
+        async with LabClient.unix(record.socket) as desk:
             await asyncio.wait_for(desk.stop(), STOP_WAIT_S)
     except (TargetError, ProblemError, TimeoutError):
         if record.foreign:

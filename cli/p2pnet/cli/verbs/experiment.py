@@ -38,7 +38,7 @@ def inject(
     Follows them until every node has them; Ctrl-C leaves the run to go on.
     """
     from p2pnet.cli.commands import inject as command
-    from p2pnet.cli.papers import Papers
+    from p2pnet.cli.report_files import ReportFiles
 
     chosen = command.Options(
         name=name,
@@ -55,7 +55,7 @@ def inject(
         shared=shared,
         label=label,
         cancel_on_interrupt=cancel_on_interrupt,
-        papers=Papers(html=html, junit=junit, md=md, csv=csv),
+        report_files=ReportFiles(html=html, junit=junit, md=md, csv=csv),
     )
     return partial(command.run, chosen)
 
@@ -75,10 +75,10 @@ def report(
     Also after `down`; a run that goes on is followed to its end.
     """
     from p2pnet.cli.commands import report as command
-    from p2pnet.cli.papers import Papers
+    from p2pnet.cli.report_files import ReportFiles
 
-    papers = Papers(html=html, junit=junit, md=md, csv=csv)
-    return partial(command.run, command.Options(name=name, run=run, papers=papers))
+    report_files = ReportFiles(html=html, junit=junit, md=md, csv=csv)
+    return partial(command.run, command.Options(name=name, run=run, report_files=report_files))
 
 
 @verb("p2pnet trace demo photo.jpg")

@@ -1,0 +1,174 @@
+"""A report written to the files a person named: `--html`, `--junit`, `--md`, `--csv`. Shared by the verbs that report."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from p2pnet.cli.failure import CommandError
+from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.output_file import OutputFile, descriptor_of, is_replaced
+from p2pnet.cli.session import Session, drop_stdout
+from p2pnet.model.errors import SpecError
+from p2pnet.model.events import EventKind
+from p2pnet.model.jobs import RunFile
+from p2pnet.model.report import Report
+from p2pnet.store import State, archive
+
+STDOUT = Path("-")
+CELLS_MAX = 2_000_000  # pairs of artifact and node held at a time, of 20 bytes; a longer run's events are read again
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFiles:
+    """Where each paper goes; None where it is not wanted, `-` is stdout."""
+
+    html: Path | None = None
+    junit: Path | None = None
+    md: Path | None = None
+    csv: Path | None = None
+
+    def wanted(self) -> dict[str, Path]:
+        """By option."""
+        named = ((f"--{field.name}", getattr(self, field.name)) for field in fields(self))
+        return {option: path for option, path in named if path is not None}
+
+
+def check(papers: ReportFiles) -> None:
+    """Before anything is waited for: no path that is a directory, lies in none, or is named twice. CommandError (exit 2)."""
+    seen: dict[Path, str] = {}
+    for option, path in papers.wanted().items():
+        if path != STDOUT and path.is_dir():
+            raise _unwritable(option, path, "it is a directory")
+        if path != STDOUT and descriptor_of(path) is None and not path.resolve().parent.is_dir():
+            raise _unwritable(option, path, f"there is no directory {path.resolve().parent}")
+        other = seen.setdefault(path if path == STDOUT else path.resolve(), option)
+        if other != option and (path == STDOUT or is_replaced(path)):
+            raise _unwritable(option, path, f"{other} names it too")
+
+
+async def write(papers: ReportFiles, outcome: Outcome, state: State, session: Session) -> Outcome:
+    """Write every paper, each file whole or not at all; the outcome says what could not be written (exit 2).
+
+    A paper on stdout stands there instead of the document.
+    """
+    wanted = papers.wanted()
+    if not wanted:
+        return outcome
+    report = outcome.document
+    if not isinstance(report, Report):
+        session.note(f"there is no report: {' '.join(wanted)} not written")
+        return outcome
+    if STDOUT in wanted.values():
+        outcome = replace(outcome, document=None)
+    failure = await _write_all(wanted, report, state, session)
+    if failure is not None:
+        return replace(outcome, exit_code=failure.exit_code, failure=failure, next=())
+    for path in wanted.values():
+        if path != STDOUT:
+            session.note(f"wrote {path}")
+    return outcome
+
+
+async def _write_all(wanted: dict[str, Path], report: Report, state: State, session: Session) -> CommandError | None:
+    """Why one of them could not be written; the files are replaced when all could."""
+    option, path = next(iter(wanted.items()))
+    try:
+        async with contextlib.AsyncExitStack() as files:
+            for option, path in wanted.items():
+                pieces = _pieces(option, report, state)
+                if path == STDOUT:
+                    _to_stdout(pieces, session)
+                    continue
+                file = await files.enter_async_context(OutputFile(path))
+                with contextlib.suppress(BrokenPipeError):  # whoever read it has seen enough; the others are written
+                    for piece in pieces:
+                        await file.write(_octets(piece))
+    except CommandError as error:
+        return error
+    except SpecError as error:
+        return _unwritable(option, path, str(error))
+    except OSError as error:
+        return _unwritable(option, path, error.strerror or str(error))
+    return None
+
+
+def _pieces(option: str, report: Report, state: State) -> Iterator[str]:
+    """A paper's text, piece by piece."""
+    from p2pnet.present import to_junit, to_markdown
+
+    match option:
+        case "--html":
+            yield _page(report, state)
+        case "--junit":
+            yield to_junit(report)
+        case "--md":
+            yield to_markdown(report)
+        case _:
+            yield from _receipts(report, state)
+
+
+def _page(report: Report, state: State) -> str:
+    """With what the archive knows beside the report: the run's facts, and the tree of its most telling artifact."""
+    from p2pnet.measure import HopTree, hop_tree
+    from p2pnet.present import to_html
+
+    try:
+        run = archive.read_run(state, report.run)[0]
+    except SpecError:
+        return to_html(report)
+    tree: HopTree | None = None
+    if report.slowest:
+        tree = hop_tree(report.slowest, archive.read_events(state, report.run, report.slowest), run.nodes)
+    return to_html(report, run, tree)
+
+
+def _receipts(report: Report, state: State) -> Iterator[str]:
+    """The header, then a row for each artifact and node but its publisher, from the run's events."""
+    from p2pnet.measure import Receipts, publications
+    from p2pnet.present import csv_head, csv_rows
+
+    run = archive.read_run(state, report.run)[0]
+    events = state.run(report.run) / archive.EVENTS_FILE
+    published = publications(archive.iter_events(events, kind=EventKind.PUBLISHED))
+    known = dict(zip(run.artifacts, run.names, strict=False))
+    artifacts = [*run.artifacts, *(one for one in published if one not in known)]
+    yield csv_head()
+    block = max(1, CELLS_MAX // max(1, len(run.nodes)))
+    for start in range(0, len(artifacts), block):
+        receipts = Receipts(run.nodes, artifacts[start : start + block])
+        receipts.feed(archive.iter_events(events))
+        rows = receipts.rows(
+            published, deadline_ns=_deadline_ns(run, [one.t_ns for one in published.values()]),
+            unknown_nodes=report.unknown_nodes,
+        )  # fmt: skip
+        yield from csv_rows(rows, known, run.unix_offset_s)
+
+
+def _deadline_ns(run: RunFile, published_ns: list[int]) -> int | None:
+    """When a receipt no longer counted: as in the report."""
+    return max(published_ns) + int(run.request.within_s * 1e9) if published_ns else None
+
+
+def _to_stdout(pieces: Iterator[str], session: Session) -> None:
+    """As UTF-8, whatever the terminal speaks: a paper says so itself. A reader that has seen enough is no failure."""
+    binary = getattr(session.stdout, "buffer", None)
+    session.stdout.flush()
+    try:
+        for piece in pieces:
+            if binary is None:
+                session.stdout.write(piece)
+            else:
+                binary.write(_octets(piece))
+        session.stdout.flush()
+    except BrokenPipeError:
+        drop_stdout()
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
+
+
+def _unwritable(option: str, path: Path, why: str) -> CommandError:
+    todo = "let one paper have stdout" if path == STDOUT else "name a file that can be written"
+    return CommandError(f"cannot write {path}: {why}", where=f"{option} {path}", todo=todo)

@@ -1,0 +1,270 @@
+"""The ground of a lab in a pod: everything is mounted, nothing is made. The operator writes it, this only reads.
+
+Nodes are pods of their own: their leaves and logs are Kubernetes' business, their processes are reached through the
+wardens of their pods.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from p2pnet.lab.backends.agents import Agents, Pod
+from p2pnet.lab.backends.backend import Action, Process
+from p2pnet.model.addresses import parse_address
+from p2pnet.model.agent import PORT_BELOW
+from p2pnet.model.errors import P2pnetError, SpecError, TargetError
+from p2pnet.model.ids import lab_uri, member_uri
+from p2pnet.model.registry import MEMBERSHIP_BYTES_MAX, Membership, Registry
+from p2pnet.quic.hosts import ANY
+from p2pnet.subnet.document import Subnet, load_subnet
+from p2pnet.trust import Identity
+
+MOUNTS = Path("/etc/p2pnet")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Mounts:
+    """Where things are mounted."""
+
+    root: Path = MOUNTS
+
+    @property
+    def identity(self) -> Path:
+        """The folder with tls.crt, tls.key and ca.crt."""
+        return self.root / "lab"
+
+    @property
+    def members(self) -> Path:
+        """The `Membership`."""
+        return self.root / "members" / "members.json"
+
+    @property
+    def document(self) -> Path:
+        """The checked Subnet document."""
+        return self.root / "spec" / "subnet.json"
+
+    @property
+    def token(self) -> Path:
+        """What every request must carry."""
+        return self.root / "token" / "token"
+
+
+class PodBackend:
+    """See `ground.Ground`. Mounted files change under it; `renew` takes what is new and fits."""
+
+    target = "cluster"
+
+    def __init__(self, mounts: Mounts, namespace: str, *, host: str = ANY) -> None:
+        """Read the document; `host` is the address to dial wardens from. Raises SpecError."""
+        self._mounts = mounts
+        self._namespace = namespace
+        self._mounted = _read_bytes(mounts.document)
+        self.subnet = self._parsed(self._mounted)
+        self.membership = Membership(Registry(0))
+        self.on_process: Callable[[str], None] = lambda _node: None
+        self.on_lost: Callable[[str], None] = lambda _reason: None
+        self._identity: Identity | None = None
+        self._version = 0
+        self._wardens = Agents(self, self._tell_process, host=host)
+
+    async def start(self) -> None:
+        """Read identity and members. Raises SpecError: the pod starts again, and perhaps they are there by then."""
+        self._take_identity(datetime.now(UTC))
+        await self._wardens.open()
+        self._take_file(_read_members(self._mounts.members))
+        self._wardens.follow(self._pods())
+
+    async def close(self) -> None:
+        """Nodes outlive their lab: only the words with their wardens end."""
+        await self._wardens.close()
+
+    # --- identity ---
+
+    @property
+    def current(self) -> Identity:
+        """See `Ground`."""
+        if self._identity is None:
+            raise SpecError("the lab has no identity before its ground is started")
+        return self._identity
+
+    @property
+    def version(self) -> int:
+        """See `Ground`."""
+        return self._version
+
+    def leaves(self) -> dict[str, datetime]:
+        """None: nodes tell which they use."""
+        return {}
+
+    async def renew(self, now: datetime, *, everything: bool = False) -> list[str]:
+        """Take what is new of the mounted files. Raises SpecError for one that does not fit: the old one stays in force."""
+        if everything and self.subnet.spec.identity.issuer == "certManager":
+            raise SpecError(
+                f"leaves are cert-manager's here: cmctl renew -n {self._namespace} -l p2pnet.io/subnet={self.subnet.name}"
+            )
+        if everything:
+            raise SpecError(
+                "leaves are the operator's here: kubectl annotate --overwrite subnet"
+                f" {self.subnet.name} -n {self._namespace} p2pnet.io/force-renew=$(date +%s)"
+            )
+        before = self._version
+        try:
+            await asyncio.to_thread(self._take_files, now)
+        finally:
+            self._wardens.follow(self._pods())
+            if self._version != before:
+                self._wardens.identity_changed()
+        return []
+
+    def _take_files(self, now: datetime) -> None:
+        problems = []
+        takes: list[Callable[[], object]] = [lambda: self._take_identity(now), self._take_document, self._take_members]
+        for take in takes:
+            try:
+                take()
+            except P2pnetError as error:
+                problems.append(str(error))
+        if problems:
+            raise SpecError("; ".join(problems))
+
+    def _take_identity(self, now: datetime) -> None:
+        identity = Identity.read(self._mounts.identity)
+        if self._identity is not None and identity == self._identity:
+            return
+        wanted = lab_uri(self.subnet.spec.identity.trust_domain, self._namespace, self.subnet.name)
+        if identity.uri != wanted:
+            raise SpecError(f"{self._mounts.identity}: is for {identity.uri}, this lab is {wanted}")
+        try:
+            identity.verify(now=now)
+        except P2pnetError as error:
+            raise SpecError(f"{self._mounts.identity}: {error}") from error
+        self._identity = identity
+        self._version += 1
+        log.info("identity in use: valid until %s", identity.not_after)
+
+    def _take_document(self) -> None:
+        # A mounted file is up to two minutes late: only when it changes is it news beside what the operator pushed.
+        mounted = _read_bytes(self._mounts.document)
+        if mounted != self._mounted:
+            self._mounted = mounted
+            self.subnet = self._parsed(mounted)
+
+    def _parsed(self, text: bytes) -> Subnet:
+        return load_subnet(text, str(self._mounts.document))
+
+    def _take_members(self) -> None:
+        self._take_file(_read_members(self._mounts.members))
+
+    # --- members ---
+
+    def groups(self) -> dict[str, str]:
+        """See `Ground`: what the registry says, which is what nodes are told."""
+        return {member.name: member.name.rpartition("-")[0] for member in self.membership.registry.members}
+
+    async def adopt(self, membership: Membership) -> bool:
+        """See `Ground`."""
+        taken = self._take_file(membership)
+        self._wardens.follow(self._pods())
+        return taken
+
+    def _take_file(self, membership: Membership) -> bool:
+        if membership.registry.version <= self.membership.registry.version:
+            return False
+        self.membership = membership
+        log.info("members of version %d: %d", membership.registry.version, len(membership.registry.members))
+        return True
+
+    async def edit(self, subnet: Subnet) -> set[str]:
+        """Refused: the Subnet object decides."""
+        raise SpecError(
+            f"the document of {subnet.name} is the Subnet object's: p2pnet up --on cluster -f FILE, or"
+            f" kubectl edit subnet {subnet.name} -n {self._namespace}"
+        )
+
+    def adopt_document(self, subnet: Subnet) -> None:
+        """See `Ground`."""
+        if subnet.name != self.subnet.name:
+            raise SpecError(f"metadata.name: this subnet is {self.subnet.name}, not {subnet.name}")
+        self.subnet = subnet
+
+    async def retire(self, nodes: set[str]) -> None:
+        """Nothing: the operator ends pods."""
+
+    # --- processes ---
+
+    def _tell_process(self, node: str) -> None:
+        self.on_process(node)
+
+    def process(self, node: str) -> Process:
+        """See `Ground`: as its warden told last; unknown when that is silent."""
+        return self._wardens.process(node)
+
+    def doubt(self, node: str) -> None:
+        """See `Ground`."""
+        self._wardens.doubt(node)
+
+    def log_files(self) -> dict[str, Path]:
+        """None: pods' logs are Kubernetes'."""
+        return {}
+
+    def mates(self, node: str) -> list[str]:
+        """See `Ground`: the nodes of its pod."""
+        return [other for other in self.groups() if self._pod(other) == self._pod(node)]
+
+    async def act(self, node: str, action: Action) -> None:
+        """See `Ground`. Raises TargetError, with the kubectl command that helps, for a pod that does not answer."""
+        if node not in self.groups():
+            raise SpecError(f"there is no node {node!r}; the members are {', '.join(self.groups())}")
+        try:
+            await self._wardens.act(node, action)
+        except TargetError as error:
+            hint = f"kubectl get pod {self._pod(node)} -n {self._namespace}; deleted, the operator makes it again"
+            raise TargetError(str(error), hint=hint) from error
+
+    def _pods(self) -> dict[str, Pod]:
+        """Every pod whose members have addresses, with the place of its warden."""
+        per_pod = self.subnet.spec.nodes_per_pod
+        pods: dict[str, Pod] = {}
+        for member in self.membership.registry.members:
+            if not member.addresses:
+                continue
+            address = parse_address(member.addresses[0])
+            if address is None:
+                continue
+            host, port = address
+            group, _, number = member.name.rpartition("-")
+            offset = int(number) % per_pod
+            first = f"{group}-{int(number) - offset}"
+            uri = member_uri(self.subnet.spec.identity.trust_domain, self._namespace, self.subnet.name, first)
+            name = self._pod(member.name)
+            nodes = (*pods[name].nodes, member.name) if name in pods else (member.name,)
+            pods[name] = Pod(name, (host, port - offset - PORT_BELOW), uri, nodes)
+        return pods
+
+    def _pod(self, node: str) -> str:
+        group, _, number = node.rpartition("-")
+        return f"{self.subnet.name}-{group}-{int(number) // self.subnet.spec.nodes_per_pod}"
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SpecError(f"{path}: cannot read the Subnet document: {error.strerror}") from error
+
+
+def _read_members(path: Path) -> Membership:
+    try:
+        with path.open("rb") as file:
+            return msgspec.json.decode(file.read(MEMBERSHIP_BYTES_MAX), type=Membership)
+    except OSError as error:
+        raise SpecError(f"{path}: cannot read the member list: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise SpecError(f"{path}: not a member list: {error}") from error

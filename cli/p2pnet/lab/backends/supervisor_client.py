@@ -1,0 +1,254 @@
+"""The lab's end of the nursery's pipes: JSON lines out and in, and the table of processes they tell of."""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import signal
+import sys
+from asyncio.subprocess import PIPE
+from asyncio.subprocess import Process as Child
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from p2pnet.lab.backends.backend import Action, Process
+from p2pnet.model.cgroup import OomCounter
+from p2pnet.model.errors import TargetError
+from p2pnet.model.log_lines import ABOUT_NODES
+
+STOP_S = 15.0  # a node is gone 10 s after it was asked to stop
+LINE_BYTES_MAX = 1 << 20
+
+log = logging.getLogger(__name__)
+about_nodes = logging.getLogger(ABOUT_NODES)
+
+
+class SupervisorEvent(msgspec.Struct, frozen=True):
+    """One line from the nursery."""
+
+    event: str
+    name: str = ""
+    pid: int | None = None
+    port: int = 0
+    code: int | None = None
+    restarts: int | None = None
+    restart_in_s: float | None = None
+    starts: int = 0
+    message: str = ""
+    errno: int = 0
+    how: str = ""
+    """Of an end or a halt: in words, and whose doing it was."""
+    order: str = ""
+    """Of an end: what was asked that led to it; empty: nothing."""
+    oom: bool = False
+
+
+@dataclass
+class _Node:
+    process: Process
+    bound: asyncio.Future[int] | None = None
+    stopped: asyncio.Event | None = None
+
+
+class SupervisorClient:
+    """Starts the nursery and speaks with it. When its pipe closes, `on_lost` is told and all processes are gone."""
+
+    def __init__(self, on_process: Callable[[str], None], on_lost: Callable[[str], None]) -> None:
+        self._on_process = on_process
+        self._on_lost = on_lost
+        self._child: Child | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._nodes: dict[str, _Node] = {}
+        self._closing = False
+        self._oom = OomCounter()
+
+    async def open(self) -> None:
+        """Start it. Its own log goes where the lab's goes."""
+        self._child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "p2pnet.supervisor", stdin=PIPE, stdout=PIPE, limit=LINE_BYTES_MAX
+        )
+        self._reader = asyncio.create_task(self._read(self._child), name="nursery")
+
+    async def close(self) -> None:
+        """All nodes end, then the nursery; by force if it must be."""
+        self._closing = True
+        child = self._child
+        if child is None:
+            return
+        self._tell({"op": "quit"})
+        try:
+            await asyncio.wait_for(child.wait(), STOP_S)
+        except TimeoutError:
+            log.warning("the nursery did not end in %s s and is killed; its nodes die with it", STOP_S)
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+            await child.wait()
+        if self._reader is not None:
+            await self._reader
+
+    async def bind(self, node: str, host: str, port: int) -> int:
+        """Bind the node's socket: to `port`, or to a free one when that is 0 or taken. The port it got."""
+        try:
+            return await self._bind(node, host, port)
+        except OSError as error:
+            if port == 0 or error.errno != errno.EADDRINUSE:
+                raise TargetError(f"{node}: cannot bind a UDP port: {error.strerror}", exit_code=2) from error
+            log.warning("%s: port %s is in use by somebody else; taking another", node, port)
+            return await self.bind(node, host, 0)
+
+    async def _bind(self, node: str, host: str, port: int) -> int:
+        kept = self._nodes.setdefault(node, _Node(Process("starting")))
+        kept.bound = asyncio.get_running_loop().create_future()
+        self._tell({"op": "bind", "name": node, "host": host, "port": port})
+        return await kept.bound
+
+    def start(self, node: str, config: Path, node_log: Path, pack: str = "") -> None:
+        """Keep this node alive from now on: in a process of its own, or in the one of its pack."""
+        self._set(node, Process("starting"))
+        self._tell({"op": "start", "name": node, "config": str(config), "log": str(node_log), "pack": pack})
+
+    async def stop(self, node: str) -> None:
+        """End it for good; returns when it is gone."""
+        kept = self._nodes.get(node)
+        if kept is None:
+            return
+        kept.stopped = asyncio.Event()
+        self._woken(self._sharing(kept.process.pid))
+        self._tell({"op": "stop", "name": node})
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(kept.stopped.wait(), STOP_S)
+        self._nodes.pop(node, None)
+
+    def act(self, node: str, action: Action) -> None:
+        """Restart the node, or kill (it is started again), pause or resume its process and with it its pack."""
+        request: dict[str, object] = {"op": action, "name": node}
+        if action == "kill":
+            request["revive"] = True
+        self._tell(request)
+        sharing = self._sharing(self.process(node).pid)
+        if action == "pause":
+            for one in sharing:
+                self._set(one, replace(self.process(one), state="paused", detail="paused by the lab", halted=False))
+        elif action != "kill":
+            self._woken(sharing)
+
+    def _sharing(self, pid: int | None) -> list[str]:
+        """The nodes of a live process."""
+        return [] if pid is None else [node for node, kept in self._nodes.items() if kept.process.pid == pid]
+
+    def _woken(self, nodes: list[str]) -> None:
+        """The nursery resumes a paused process before it asks anything of it."""
+        for node in nodes:
+            if (now := self.process(node)).state == "paused" or now.halted:
+                self._set(node, replace(now, state="running", detail="", halted=False))
+
+    def process(self, node: str) -> Process:
+        """The node's process now."""
+        kept = self._nodes.get(node)
+        return kept.process if kept else Process()
+
+    def _set(self, node: str, process: Process) -> None:
+        self._nodes.setdefault(node, _Node(process)).process = process
+        self._on_process(node)
+
+    def _tell(self, request: dict[str, object]) -> None:
+        if self._child is None or self._child.stdin is None or self._child.stdin.is_closing():
+            if not self._closing:
+                raise TargetError("the nursery is gone, and with it all nodes")
+            return
+        self._child.stdin.write(msgspec.json.encode(request) + b"\n")
+
+    async def _read(self, child: Child) -> None:
+        assert child.stdout is not None  # noqa: S101 - it was started with a pipe
+        decoder = msgspec.json.Decoder(SupervisorEvent)
+        with contextlib.suppress(ConnectionError):
+            while line := await child.stdout.readline():
+                try:
+                    self._take(decoder.decode(line))
+                except msgspec.DecodeError:
+                    log.warning("the nursery said something odd: %r", line[:200])
+        await child.wait()
+        self._all_gone()
+
+    def _all_gone(self) -> None:
+        for node, kept in self._nodes.items():
+            if kept.bound is not None and not kept.bound.done():
+                kept.bound.set_exception(TargetError("the nursery ended while a node was being bound"))
+            if kept.stopped is not None:
+                kept.stopped.set()
+            kept.process = Process("stopped", None, kept.process.restarts, "the nursery is gone")
+            self._on_process(node)
+        if not self._closing:
+            code = self._child.returncode if self._child else None
+            why = ": out of memory, killed by the kernel" if code == -signal.SIGKILL and self._oom.grew() else ""
+            self._on_lost(f"the nursery ended by itself (code {code}){why}, and with it all nodes")
+
+    def _take(self, event: SupervisorEvent) -> None:
+        kept = self._nodes.get(event.name)
+        if kept is None:
+            if event.event in ("refused", "error"):
+                log.error("nursery: %s %s", event.event, event.message)
+            return
+        match event.event:
+            case "bound" | "error" if kept.bound is not None and not kept.bound.done():
+                if event.event == "bound":
+                    kept.bound.set_result(event.port)
+                else:
+                    kept.bound.set_exception(OSError(event.errno, event.message))
+            case "refused" | "error":
+                log.error("nursery: %s: %s", event.name, event.message)
+                if event.event == "error":
+                    self._set(event.name, replace(kept.process, state="failed", detail=event.message))
+            case _:
+                _say(event)
+                if (now := _after(event, kept.process)) is not None:
+                    self._set(event.name, now)
+                if event.event == "stopped" and kept.stopped is not None:
+                    kept.stopped.set()
+
+
+def _after(event: SupervisorEvent, was: Process) -> Process | None:
+    """The process after what happened; None when that changes nothing here."""
+    match event.event:
+        case "started":
+            return Process("starting", event.pid, was.restarts)
+        case "ready":
+            return Process("running", event.pid, was.restarts)
+        case "halted":
+            return replace(was, state="unknown", detail=event.how, halted=True)
+        case "continued":
+            return replace(was, state="running", detail="", halted=False)
+        case "exited":
+            return _exited(event, was)
+        case "stopped":
+            return Process("stopped", None, was.restarts)
+        case _:
+            return None  # a pause or its end, which `act` has noted
+
+
+def _say(event: SupervisorEvent) -> None:
+    """Write it into the log."""
+    match event.event:
+        case "started" if event.starts > 1:
+            about_nodes.info("%s: started again as process %s (start %d)", event.name, event.pid, event.starts)
+        case "paused" | "resumed":
+            about_nodes.info("%s: process %s is %s, as ordered", event.name, event.pid, event.event)
+        case "halted":
+            about_nodes.warning("%s: %s", event.name, event.how)
+        case "continued":
+            about_nodes.info("%s: process %s goes on", event.name, event.pid)
+        case "exited":
+            level = logging.INFO if event.order else logging.WARNING
+            about_nodes.log(level, "%s: process %s %s", event.name, event.pid, _exited(event, Process()).detail)
+        case _:
+            pass
+
+
+def _exited(event: SupervisorEvent, was: Process) -> Process:
+    restarts = was.restarts if event.restarts is None else event.restarts
+    if event.restart_in_s is None:
+        return Process("stopped", None, restarts, event.how)
+    return Process("restarting", None, restarts, f"{event.how}; starts again in {event.restart_in_s:.1f} s")

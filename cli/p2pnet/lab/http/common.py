@@ -1,0 +1,111 @@
+"""What all routes of `/v1` share: JSON in and out, errors as Problems, NDJSON streams with a heartbeat."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+from aiohttp import web
+
+from p2pnet.lab.lab import Lab
+from p2pnet.lab.nodes.node_client import NodeRefusedError, NodeSilentError
+from p2pnet.lab.runs.artifacts import NotHeldError
+from p2pnet.lab.runs.queue import KeyReusedError, UnknownRunError
+from p2pnet.lab.runs.uploads import OffsetError, UnknownUploadError
+from p2pnet.model.errors import LimitError, P2pnetError, SpecError, TargetError
+from p2pnet.model.jobs import Problem
+
+LAB = web.AppKey("lab", Lab)
+BODY_BYTES_MAX = 8 << 20
+HEARTBEAT_S = 10.0
+WAIT_MS_MAX = 30_000
+
+T = TypeVar("T")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = logging.getLogger(__name__)
+
+# Exception -> (HTTP status, exit code); the first that fits counts.
+STATUS: list[tuple[type[P2pnetError], int, int]] = [
+    (UnknownRunError, 404, 2),
+    (UnknownUploadError, 404, 2),
+    (OffsetError, 409, 2),
+    (KeyReusedError, 409, 2),
+    (NotHeldError, 404, 1),
+    (SpecError, 400, 2),
+    (LimitError, 400, 2),
+    (NodeSilentError, 503, 3),
+    (NodeRefusedError, 502, 3),
+]
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every error is a Problem: whose fault it is decides the exit code."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return answer(Problem(f"{request.method} {request.path}: {error.reason}"), error.status)
+    except TargetError as error:
+        return answer(Problem(str(error), error.hint, error.exit_code), 507 if error.exit_code == 2 else 503)
+    except P2pnetError as error:
+        status, code = next(((s, c) for kind, s, c in STATUS if isinstance(error, kind)), (500, 70))
+        return answer(Problem(str(error), exit_code=code), status)
+    except OSError as error:
+        log.exception("%s %s", request.method, request.path)
+        return answer(Problem(f"the lab's disk refuses: {error.strerror or error}", "free some space"), 507)
+    except Exception as error:
+        log.exception("%s %s", request.method, request.path)
+        text = f"{type(error).__name__}: {error}"
+        return answer(Problem(f"a bug of p2pnet: {text}", "the lab's log has the details", 70), 500)
+
+
+def answer(document: object, status: int = 200) -> web.Response:
+    """JSON."""
+    return web.Response(body=msgspec.json.encode(document), status=status, content_type="application/json")
+
+
+async def body(request: web.Request, shape: type[T]) -> T:
+    """The request's JSON. Raises SpecError."""
+    data = await request.read()
+    try:
+        return msgspec.json.decode(data, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"not a {getattr(shape, '__name__', shape)}: {error}") from error
+
+
+def number(request: web.Request, key: str, default: int, *, most: int = 1 << 62) -> int:
+    """A whole number of the query. Raises SpecError."""
+    text = request.query.get(key)
+    if text is None:
+        return default
+    if not text.isdigit() or len(text) > 19:
+        raise SpecError(f"{key}={text!r}: a whole number from 0 on")
+    return min(int(text), most)
+
+
+def flag(request: web.Request, key: str) -> bool:
+    """Whether the query says yes."""
+    return request.query.get(key, "0").lower() in ("1", "true", "yes", "")
+
+
+async def stream(request: web.Request, lines: AsyncIterator[list[msgspec.Struct]]) -> web.StreamResponse:
+    """NDJSON as it comes; an empty line every 10 s of silence. Ends with the iterator, the reader or the lab."""
+    lab = request.app[LAB]
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
+    await response.prepare(request)
+    encoder, said_s = msgspec.json.Encoder(), time.monotonic()
+    try:
+        async for some in lines:
+            text = b"".join(encoder.encode(line) + b"\n" for line in some)
+            if text or time.monotonic() - said_s >= HEARTBEAT_S:
+                await response.write(text or b"\n")
+                said_s = time.monotonic()
+            if lab.stopping.is_set() or request.transport is None or request.transport.is_closing():
+                break
+        await response.write_eof()
+    except (ConnectionError, asyncio.CancelledError):
+        pass  # the reader has gone
+    return response

@@ -1,0 +1,1 @@
+"""What the lab keeps with the nodes: links, clocks, events, and how they are."""

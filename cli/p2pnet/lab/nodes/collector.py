@@ -1,0 +1,179 @@
+"""Gathers the events of all nodes: one reader per node, one bounded log for the subnet, and sinks for open runs."""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from p2pnet.lab.nodes.cursors import NodeCursor
+from p2pnet.lab.nodes.node_client import NodeClient, NodeRefusedError, NodeSilentError, ask_for
+from p2pnet.model import limits
+from p2pnet.model.control import ROUTE_EVENTS, Events
+from p2pnet.model.events import Collected, Gap
+from p2pnet.model.log_lines import ABOUT_NODES
+
+LOG_EVENTS_MAX = 50_000  # of the subnet's log in memory, some 20 MB; runs have their own on disk
+WAIT_MS = 5_000  # how long a node holds an empty answer back
+SILENT_PAUSE_S = 0.25
+READS_PER_S = 200.0  # of all nodes together while events flow: more would cost more than it tells
+READ_PAUSE_MIN_S = 0.03
+
+about_nodes = logging.getLogger(ABOUT_NODES)
+
+
+class Sink(Protocol):
+    """Who takes events as they come: an open run."""
+
+    def take(self, events: list[Collected]) -> None:
+        """Events of one node, in order."""
+        ...
+
+    def lost(self, gap: Gap) -> None:
+        """Events that nobody will see."""
+        ...
+
+
+class Collector:
+    """Reads every node's events once and hands them on. `offsets_ns` brings a boot's clock onto the lab's."""
+
+    def __init__(self, gateway: NodeClient, heard: Callable[[str], None] = lambda _node: None) -> None:
+        """`heard(node)` is called with every answer."""
+        self._gateway = gateway
+        self._heard = heard
+        self._cursors: dict[str, NodeCursor] = {}
+        self._readers: dict[str, asyncio.Task[None]] = {}
+        self._sinks: list[Sink] = []
+        self._log: deque[Collected] = deque(maxlen=LOG_EVENTS_MAX)
+        self._logged = 0
+        self._grown = asyncio.Event()
+        self.offsets_ns: dict[str, int] = {}
+
+    # --- who is read, who listens ---
+
+    def follow(self, nodes: Iterable[str]) -> None:
+        """Read these nodes from now on, and no others."""
+        wanted = set(nodes)
+        for node in wanted - self._readers.keys():
+            self._cursors[node] = NodeCursor(node)
+            self._readers[node] = asyncio.create_task(self._read_on(node), name=f"events of {node}")
+        for node in self._readers.keys() - wanted:
+            self._readers.pop(node).cancel()
+            self._cursors.pop(node, None)
+
+    async def close(self) -> None:
+        """Stop reading."""
+        readers = list(self._readers.values())
+        self.follow(())
+        await asyncio.gather(*readers, return_exceptions=True)
+
+    def add(self, sink: Sink) -> None:
+        """Hand events to this one too, from now on."""
+        self._sinks.append(sink)
+
+    def remove(self, sink: Sink) -> None:
+        """No more."""
+        with contextlib.suppress(ValueError):
+            self._sinks.remove(sink)
+
+    def incarnation(self, node: str) -> str:
+        """The incarnation whose events are being read, or empty."""
+        cursor = self._cursors.get(node)
+        return cursor.incarnation if cursor else ""
+
+    def boot_ids(self) -> dict[str, list[str]]:
+        """Nodes by the boot id of their host."""
+        found: dict[str, list[str]] = {}
+        for node, cursor in self._cursors.items():
+            if cursor.boot_id:
+                found.setdefault(cursor.boot_id, []).append(node)
+        return found
+
+    # --- reading ---
+
+    async def flush(self, nodes: Iterable[str], *, timeout_s: float = 3.0) -> list[str]:
+        """Read these nodes until they have nothing more to say; those that did not answer."""
+        asked = list(nodes)
+        told = await asyncio.gather(*(self._drain(node, timeout_s) for node in asked))
+        return [node for node, answered in zip(asked, told, strict=True) if not answered]
+
+    async def _drain(self, node: str, timeout_s: float) -> bool:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    try:
+                        # A full answer may not have been all there was when we asked.
+                        while await self._read(node, wait_ms=0, timeout_s=timeout_s) >= limits.EVENTS_PER_READ:
+                            pass
+                    except NodeSilentError:
+                        await asyncio.sleep(SILENT_PAUSE_S)  # a link lost just now is made again at once
+                    else:
+                        return True
+        except (NodeRefusedError, TimeoutError):
+            return False
+
+    async def _read_on(self, node: str) -> None:
+        while True:
+            try:
+                count = await self._read(node, wait_ms=WAIT_MS, timeout_s=WAIT_MS / 1000 + 5)
+            except (NodeSilentError, NodeRefusedError):
+                await asyncio.sleep(SILENT_PAUSE_S)
+                continue
+            if count < limits.EVENTS_PER_READ:
+                await asyncio.sleep(max(READ_PAUSE_MIN_S, len(self._readers) / READS_PER_S))
+
+    async def _read(self, node: str, *, wait_ms: int, timeout_s: float) -> int:
+        cursor = self._cursors.get(node)
+        if cursor is None:
+            return 0
+        request = cursor.request(wait_ms=wait_ms, limit=limits.EVENTS_PER_READ)
+        reply = await ask_for(self._gateway, node, ROUTE_EVENTS, request, Events, timeout_s=timeout_s)
+        self._heard(node)
+        if self._cursors.get(node) is not cursor:
+            return 0  # removed, and perhaps added again, meanwhile
+        events, gaps = cursor.accept(reply)
+        for gap in gaps:
+            missed = "an unknown number of" if gap.missed is None else gap.missed
+            about_nodes.warning("%s: %s events lost of start %s: %s", gap.node, missed, gap.incarnation, gap.reason)
+            for sink in list(self._sinks):
+                sink.lost(gap)
+        if events:
+            offset = self.offsets_ns.get(cursor.boot_id, 0)
+            self._hand_on([
+                Collected(node, reply.incarnation, event.seq, event.mono_ns + offset, event.kind, event.client,
+                          event.artifact, event.peer, event.hop, event.bytes, event.detail)
+                for event in events
+            ])  # fmt: skip
+        return len(reply.events)
+
+    def _hand_on(self, events: list[Collected]) -> None:
+        self._log.extend(events)
+        self._logged += len(events)
+        self._grown.set()
+        self._grown = asyncio.Event()
+        for sink in list(self._sinks):
+            sink.take(events)
+
+    # --- the subnet's log ---
+
+    def since(self, cursor: int) -> tuple[list[Collected], int]:
+        """Events of the log from `cursor` on, as far as they are still held, and the next cursor."""
+        start = max(cursor, self._logged - len(self._log))
+        skip = start - (self._logged - len(self._log))
+        return [event for index, event in enumerate(self._log) if index >= skip], max(self._logged, cursor)
+
+    def of_artifact(self, prefix: str) -> list[Collected]:
+        """Events of the log about artifacts whose id in hex begins so, in time order."""
+        found = [event for event in self._log if event.artifact.startswith(prefix)]
+        return sorted(found, key=lambda event: (event.t_ns, event.node, event.seq))
+
+    async def grown(self, cursor: int, timeout_s: float) -> bool:
+        """Wait until the log holds something from `cursor` on."""
+        if self._logged > cursor:
+            return True
+        try:
+            await asyncio.wait_for(self._grown.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True

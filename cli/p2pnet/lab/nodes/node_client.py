@@ -1,0 +1,55 @@
+"""How the lab asks nodes things: the protocol, so that runs and collection can be tried without any network."""
+
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from p2pnet.model.control import ControlReply, Refusal
+from p2pnet.model.errors import RemoteError
+
+Reply = TypeVar("Reply")
+
+ASK_S = 5.0
+
+
+class NodeSilentError(RemoteError):
+    """A node that is not connected, or did not answer in time."""
+
+    def __init__(self, node: str, why: str) -> None:
+        super().__init__(f"{node} does not answer: {why}")
+        self.node = node
+
+
+class NodeRefusedError(RemoteError):
+    """A node that answered with a `Refusal`."""
+
+    def __init__(self, node: str, refusal: Refusal) -> None:
+        super().__init__(f"{node} refused: {refusal.code}: {refusal.message}")
+        self.node = node
+        self.refusal = refusal
+
+
+class NodeClient(Protocol):
+    """One question to one node."""
+
+    async def ask(self, node: str, route: bytes, request: msgspec.Struct, *, timeout_s: float = ASK_S) -> ControlReply:
+        """The node's reply. Raises NodeSilentError."""
+        ...
+
+
+async def ask_for(
+    gateway: NodeClient,
+    node: str,
+    route: bytes,
+    request: msgspec.Struct,
+    shape: type[Reply],
+    *,
+    timeout_s: float = ASK_S,
+) -> Reply:
+    """The node's reply of this shape. Raises NodeSilentError, and NodeRefusedError for a refusal or another shape."""
+    reply = await gateway.ask(node, route, request, timeout_s=timeout_s)
+    if isinstance(reply, Refusal):
+        raise NodeRefusedError(node, reply)
+    if not isinstance(reply, shape):
+        raise NodeRefusedError(node, Refusal("bad-request", f"answered {route.decode()} with {type(reply).__name__}"))
+    return reply

@@ -1,0 +1,1 @@
+"""The runs of a lab: asked for, in line, measured, recorded, reported."""

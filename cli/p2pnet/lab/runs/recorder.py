@@ -1,0 +1,136 @@
+"""A run on disk, as it happens: run.json, events.ndjson, summary.json, papers. A disk that refuses is said, never raised."""
+
+import contextlib
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from p2pnet.model.errors import TargetError
+from p2pnet.model.events import Collected
+from p2pnet.model.jobs import RunFile
+from p2pnet.model.report import Report
+from p2pnet.store.archive import EVENTS_FILE, pretty
+from p2pnet.store.files import sync_directory, write_atomic
+from p2pnet.store.heads import RUN_FILE, SUMMARY_FILE
+from p2pnet.store.state import State
+
+BUFFER_BYTES = 256 << 10
+FLUSH_S = 1.0  # how old an event may be before it is in the file
+
+_encoder = msgspec.json.Encoder()
+
+
+def new_run_folder(state: State, now: float, rng: random.Random) -> Path:
+    """Make the directory of a new run; its name is the run's id, sorts by time and is nobody else's.
+
+    Raises TargetError (exit 2) when the state directory cannot take it.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
+    suffix = rng.randrange(0x10, 0x80)
+    try:
+        state.runs.mkdir(parents=True, exist_ok=True)
+        taken = [int(path.name[18:], 16) for path in state.runs.glob(f"r-{stamp}-*") if _is_hex(path.name[18:])]
+        suffix = max([suffix, *(number + 1 for number in taken)])
+        while True:
+            folder = state.runs / f"r-{stamp}-{suffix:02x}"
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                suffix += 1
+                continue
+            return folder
+    except OSError as error:
+        raise TargetError(
+            f"{state.runs}: cannot begin a run: {error.strerror}", exit_code=2, hint="free some space"
+        ) from error
+
+
+class Recorder:
+    """Writes one run's files. After the first failure it writes no more events, and `on_failure` has been told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.failed = ""
+        self.papers: dict[str, bytes] = {}
+        """The report on paper, by file name; written when the run ends."""
+        self.on_failure: Callable[[str], None] = lambda _why: None
+        self._file: BinaryIO | None = None
+        self._flushed_s = 0.0
+
+    def begin(self) -> None:
+        """Open the events file."""
+        try:
+            self._file = (self.folder / EVENTS_FILE).open("ab", buffering=BUFFER_BYTES)
+        except OSError as error:
+            self._fail(error)
+
+    def events(self, events: list[Collected]) -> None:
+        """Append events."""
+        if self._file is None:
+            return
+        try:
+            self._file.write(b"".join(_encoder.encode(event) + b"\n" for event in events))
+            if time.monotonic() - self._flushed_s > FLUSH_S:
+                self._flushed_s = time.monotonic()
+                self._file.flush()
+        except OSError as error:
+            self._fail(error)
+
+    def flush(self) -> None:
+        """What was taken can be read."""
+        if self._file is not None:
+            try:
+                self._file.flush()
+            except OSError as error:
+                self._fail(error)
+
+    def save(self, run: RunFile) -> None:
+        """Replace run.json."""
+        try:
+            write_atomic(self.folder / RUN_FILE, pretty(run))
+        except OSError as error:
+            self._fail(error)
+
+    def end_events(self) -> None:
+        """Everything taken is on disk, or the failure is known."""
+        if self._file is not None:
+            try:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                self._fail(error)
+            self._close()
+
+    def end(self, run: RunFile, report: Report) -> None:
+        """Write the report, then the run as ended, both durable; then the papers, which can be drawn again any time."""
+        try:
+            write_atomic(self.folder / SUMMARY_FILE, pretty(report), durable=True)
+            write_atomic(self.folder / RUN_FILE, pretty(run), durable=True)
+            sync_directory(self.folder.parent)
+        except OSError as error:
+            self._fail(error)
+            return
+        for name, paper in self.papers.items():
+            with contextlib.suppress(OSError):
+                write_atomic(self.folder / name, paper)
+
+    def _fail(self, error: OSError) -> None:
+        self._close()
+        if not self.failed:
+            self.failed = f"the run could not be written to {self.folder}: {error.strerror or error}"
+            self.on_failure(self.failed)
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
+
+
+def _is_hex(text: str) -> bool:
+    return bool(text) and all(letter in "0123456789abcdef" for letter in text)

@@ -1,0 +1,251 @@
+"""The status of a subnet out of what is known about its parts. Pure: nothing here asks anybody."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from p2pnet.lab.backends.backend import Process
+from p2pnet.lab.nodes.silence import Silence
+from p2pnet.model.control import Peers
+from p2pnet.model.registry import Membership
+from p2pnet.model.report import (
+    CertificateCounts,
+    Condition,
+    LinkCounts,
+    MemberStatus,
+    NodeCounts,
+    RunSummary,
+    Status,
+)
+from p2pnet.model.sentences import some
+from p2pnet.trust import Identity
+
+NAMED_MAX = 5  # nodes named in a message; more are counted
+FINGERPRINT_CHARS = 16  # of a certificate's SHA-256, as nodes shorten it
+
+State = str
+
+
+@dataclass(frozen=True)
+class Known:
+    """Everything a status is made of."""
+
+    name: str
+    target: str
+    seed: int
+    ready_share: float
+    membership: Membership
+    groups: Mapping[str, str]
+    processes: Mapping[str, Process]
+    peers: Mapping[str, Peers]
+    leaves: Mapping[str, datetime]
+    now: datetime
+    runs: list[RunSummary] = field(default_factory=list)
+    up_since: float | None = None
+    expires_at: datetime | None = None
+    packed: bool = False
+    trouble: str = ""
+    phase: str = ""
+    """What the lab is still doing before nodes can be asked, e.g. issuing certificates."""
+    ignored: list[str] = field(default_factory=list)
+    """Fields of the document that are not in force, and why."""
+    own: Identity | None = None
+    """The lab's."""
+    silences: Mapping[str, Silence] = field(default_factory=dict)
+    """Nodes that do not answer the lab."""
+    heard: Mapping[str, float] = field(default_factory=dict)
+    """When each node answered last, in Unix seconds."""
+
+
+def status_of(known: Known) -> Status:
+    """The status document."""
+    everybody = known.membership.all_wanted()
+    wanted = {name: everybody.get(name, []) for name in known.groups}
+    addresses = {one.name: one.addresses[0] for one in known.membership.registry.members if one.addresses}
+    said = {name: {peer.name for peer in peers.peers} for name, peers in known.peers.items()}
+    up = {name: _peers_up(name, wanted[name], said) for name in known.groups}
+    absent = {name for name in known.groups if _is_absent(name, known)}
+    lacks = {name: len(wanted[name]) - len(up[name]) for name in known.groups}
+    members = [
+        _member(name, group, known, _Edges(wanted[name], up[name], absent, said, lacks), addresses.get(name, ""))
+        for name, group in known.groups.items()
+    ]
+    links = LinkCounts(known.membership.edge_count(), sum(map(len, up.values())) // 2)
+    nodes = NodeCounts(
+        desired=len(members),
+        running=sum(member.state in ("running", "ready", "connected") for member in members),
+        ready=sum(member.state in ("ready", "connected") for member in members),
+        connected=sum(member.state == "connected" for member in members),
+    )
+    ends = [end for name in known.groups if (end := _leaf_end(name, known)) is not None]
+    return Status(
+        name=known.name, target=known.target, nodes=nodes, links=links,
+        certificates=CertificateCounts(len(ends), _rfc3339(min(ends)) if ends else None),
+        conditions=_conditions(known, members, nodes, links, ends), runs=known.runs, members=members,
+        packed=known.packed, seed=known.seed, registry_version=known.membership.registry.version,
+        up_since=known.up_since, expires_at=_rfc3339(known.expires_at) if known.expires_at else None,
+        trusted=[one[:FINGERPRINT_CHARS] for one in known.own.bundle.fingerprints] if known.own else [],
+        leaf=known.own.fingerprint[:FINGERPRINT_CHARS] if known.own else "", ignored=known.ignored,
+    )  # fmt: skip
+
+
+def _peers_up(name: str, wanted: list[str], said: Mapping[str, set[str]]) -> list[str]:
+    """The wanted peers with whom the edge is authenticated at both ends; `said`: the peers each node tells of."""
+    mine = said.get(name, set())
+    return [other for other in wanted if other in mine and name in said.get(other, set())]
+
+
+@dataclass(frozen=True, slots=True)
+class _Edges:
+    """The edges of one node: wanted, up, and what is known about the other ends."""
+
+    wanted: list[str]
+    up: list[str]
+    absent: set[str]
+    """Nodes of the subnet that are no peers of anybody now; what ails them is said with them, once."""
+    said: Mapping[str, set[str]]
+    """The peers each node tells of."""
+    lacks: Mapping[str, int]
+    """How many edges of each node are not up."""
+
+
+def _is_absent(name: str, known: Known) -> bool:
+    process = known.processes.get(name, Process())
+    return name not in known.peers or process.halted or process.state not in ("running", "unknown")
+
+
+def _member(name: str, group: str, known: Known, edges: _Edges, address: str) -> MemberStatus:
+    process, peers, silence = known.processes.get(name, Process()), known.peers.get(name), known.silences.get(name)
+    state: State = process.state
+    detail = process.detail
+    if process.state in ("running", "unknown", "starting") and peers is not None and not process.halted:
+        state = "ready" if peers.ready else "running"
+        if len(edges.up) == len(edges.wanted) and (peers.ready or not edges.wanted):
+            state, detail = "connected", ""
+        elif not detail:
+            detail = _lack(name, edges)
+    elif process.state in ("running", "unknown") and silence is not None:
+        state, detail = "unknown", _silent_words(name, known, silence, edges)
+    else:
+        silence = None
+    ends, heard = _leaf_end(name, known), known.heard.get(name)
+    return MemberStatus(
+        name=name, group=group, state=state, address=address, peers=len(peers.peers) if peers else 0,  # type: ignore[arg-type]
+        restarts=process.restarts, cert_not_after=_rfc3339(ends) if ends else None, pid=process.pid,
+        wanted=len(edges.wanted), detail=detail,
+        silent_since=_rfc3339_of(silence.since) if silence is not None and peers is None else None,
+        last_heard=None if heard is None else _rfc3339_of(heard),
+        trusted=peers.trusted if peers else [], leaf=peers.leaf if peers else "",
+    )  # fmt: skip
+
+
+def _lack(name: str, edges: _Edges) -> str:
+    """What a node waits for that answers and is not connected. A missing edge is told of by the end that lacks more."""
+    missing = [other for other in edges.wanted if other not in edges.up]
+    mine = edges.lacks[name]
+    strange = [other for other in missing if other not in edges.absent and edges.lacks.get(other, 0) <= mine]
+    if strange:
+        return f"no link with {_names(strange)}"
+    return "" if missing else "is not ready yet"
+
+
+def _silent_words(name: str, known: Known, silence: Silence, edges: _Edges) -> str:
+    """How long, and what tells a process that hangs from a way that is cut: what its process and its peers say."""
+    parts = [f"silent for {max(0.0, known.now.timestamp() - silence.since):.0f} s"]
+    parts += filter(None, (process_words(known.processes.get(name, Process())), silence.reason))
+    asked = [other for other in edges.wanted if other in edges.said]
+    linked = sum(name in edges.said[other] for other in asked)
+    if asked:
+        parts.append(f"{linked} of {len(asked)} peers still have a link with it")
+    return "; ".join(parts)
+
+
+def process_words(process: Process) -> str:
+    """What is known of the process of a node that is silent; empty: nothing."""
+    if process.detail or process.state != "running":
+        return process.detail
+    return f"its process{'' if process.pid is None else f' {process.pid}'} runs but does not answer"
+
+
+def _leaf_end(name: str, known: Known) -> datetime | None:
+    """When the leaf that a node really uses ends; of a node that is silent, the one it was given."""
+    peers = known.peers.get(name)
+    if peers is not None and peers.cert_not_after:
+        return datetime.fromtimestamp(peers.cert_not_after, UTC)
+    return known.leaves.get(name)
+
+
+def _conditions(
+    known: Known, members: list[MemberStatus], nodes: NodeCounts, links: LinkCounts, ends: list[datetime]
+) -> list[Condition]:
+    enough = links.up >= known.ready_share * links.expected if links.expected else nodes.ready == nodes.desired
+    whole = nodes.connected == nodes.desired
+    ready = enough and nodes.desired > 0 and (nodes.ready == nodes.desired or known.ready_share < 1)
+    waiting = _waiting(known, members, nodes, links)
+    expired = [end for end in ends if end <= known.now]
+    issued = len(ends) == nodes.desired and not expired
+    certificates = f"certificates {len(ends)}/{nodes.desired}" + (f", {len(expired)} expired" if expired else "")
+    broken = [member for member in members if _is_broken(member, known)]
+    what = known.trouble or "; ".join([_complaint(member) for member in broken[:NAMED_MAX]] + _more(broken))
+    expiring = known.expires_at is not None and (known.expires_at - known.now).total_seconds() < 600
+    return [
+        _condition("Ready", ready, "Connected" if ready else "Waiting", "" if ready else waiting),
+        _condition("Connected", whole, "AllLinksUp" if whole else "LinksMissing", _links_words(links, broken)),
+        _condition("CertificatesReady", issued, "Issued" if issued else "Issuing", certificates),
+        _condition("Progressing", not whole, "AsWanted" if whole else "Converging", "" if whole else waiting),
+        _condition("Degraded", bool(what), "Trouble" if what else "Healthy", what),
+        *(
+            [_condition("Expiring", True, "Ttl", f"ends at {_rfc3339(known.expires_at)}")]
+            if expiring and known.expires_at
+            else []
+        ),
+    ]
+
+
+def _is_broken(member: MemberStatus, known: Known) -> bool:
+    """Whether it is in trouble. One that starts is not."""
+    if member.state == "unknown":
+        return member.silent_since is not None or known.processes.get(member.name, Process()).halted
+    return member.state in ("restarting", "failed", "stopped", "paused")
+
+
+def _complaint(member: MemberStatus) -> str:
+    if member.state == "unknown":
+        return f"{member.name} {member.detail}"
+    return f"{member.name} {member.state}"
+
+
+def _more(broken: list[MemberStatus]) -> list[str]:
+    return [f"and {len(broken) - NAMED_MAX} more"] if len(broken) > NAMED_MAX else []
+
+
+def _links_words(links: LinkCounts, broken: list[MemberStatus]) -> str:
+    down = f"; {_names([member.name for member in broken])} not there" if broken and links.up < links.expected else ""
+    return f"links {links.up}/{links.expected}{down}"
+
+
+def _waiting(known: Known, members: list[MemberStatus], nodes: NodeCounts, links: LinkCounts) -> str:
+    """What stands between now and connected, in the order in which it has to come about."""
+    if known.trouble or known.phase:
+        return known.trouble or known.phase
+    silent = [member.name for member in members if member.state not in ("running", "ready", "connected")]
+    if silent:
+        return f"nodes {nodes.running}/{nodes.desired} answer; waiting for {_names(silent)}"
+    behind = [member.name for member in members if member.state != "connected"]
+    return f"links {links.up}/{links.expected}; not connected: {_names(behind)}"
+
+
+def _condition(kind: str, holds: bool, reason: str, message: str) -> Condition:
+    return Condition(kind, "True" if holds else "False", reason, message)
+
+
+def _names(names: list[str]) -> str:
+    return some(names, NAMED_MAX)
+
+
+def _rfc3339_of(seconds: float) -> str:
+    return _rfc3339(datetime.fromtimestamp(seconds, UTC))
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,360 @@
+"""Runs on disk, read without any lab: `$STATE/runs/ID/{run.json, events.ndjson, summary.json}`.
+
+The events of an ended run are compressed, `events.ndjson.gz`; whoever reads events here need not know.
+"""
+
+import contextlib
+import gzip
+import io
+import itertools
+import os
+import re
+import shutil
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import msgspec
+
+from p2pnet.model.errors import SpecError
+from p2pnet.model.events import Collected, EventKind
+from p2pnet.model.ids import ARTIFACT_TEXT_MIN, DEFAULT_CLIENT, check_label
+from p2pnet.model.jobs import RunFile
+from p2pnet.model.report import ByteCost, Hops, Latency, Reach, Report
+from p2pnet.store import heads
+from p2pnet.store.files import write_atomic
+from p2pnet.store.heads import RunHead, read_head, refresh_head
+from p2pnet.store.state import State
+
+RUN_FILE = heads.RUN_FILE
+SUMMARY_FILE = heads.SUMMARY_FILE
+EVENTS_FILE = "events.ndjson"
+LOGS_FILE = "logs.ndjson"
+"""What the subnet's processes logged while the run was on, see `logs.write_run`."""
+COMPRESSED_FILE = "events.ndjson.gz"
+RUN_FILES = (COMPRESSED_FILE, EVENTS_FILE, LOGS_FILE, SUMMARY_FILE, "report.html", "junit.xml", RUN_FILE)
+"""What a run's directory may hold, in the order in which to copy it: `run.json` says that the others are there.
+
+Of the events one file is enough."""
+RUN_ID = re.compile(r"[a-z0-9][-a-z0-9]{0,63}")
+READ_BYTES = 1 << 20  # of events at a time
+DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)
+UNPACK_BYTES = 1 << 16  # of compressed events at a time: so much is lost where a file is cut short
+COMPRESSION = (
+    1  # of 1 to 9: events come out at a fifth of their size; the highest level gains a tenth for six times the work
+)
+HEX = re.compile(r"[0-9a-f]+")
+
+_run_file = msgspec.json.Decoder(RunFile)
+_report = msgspec.json.Decoder(Report)
+_collected = msgspec.json.Decoder(Collected)
+
+
+def list_heads(state_dir: State | Path, subnet: str | None = None) -> list[RunHead]:
+    """All runs, or one subnet's, oldest first, in one line each; a directory without a readable run.json is passed over."""
+    state = _state(state_dir)
+    try:
+        folders = [entry for entry in state.runs.iterdir() if RUN_ID.fullmatch(entry.name)]
+    except OSError:
+        return []
+    heads = [head for folder in folders if (head := read_head(folder)) is not None]
+    return sorted(
+        (head for head in heads if subnet in (None, head.subnet)), key=lambda head: (head.created_at, head.run)
+    )
+
+
+def read_run(state_dir: State | Path, run_id: str) -> tuple[RunFile, Report | None]:
+    """One run and its report, if it has ended. Raises SpecError when there is no such run or it is damaged."""
+    run = read_run_file(state_dir, run_id)
+    summary = _folder(state_dir, run_id) / SUMMARY_FILE
+    try:
+        report = _report.decode(summary.read_bytes())
+        return run, report if report.label == run.label else msgspec.structs.replace(report, label=run.label)
+    except FileNotFoundError:
+        return run, None
+    except (OSError, msgspec.DecodeError) as error:
+        raise SpecError(f"{summary}: not a report: {error}") from error
+
+
+def read_run_file(state_dir: State | Path, run_id: str) -> RunFile:
+    """As `read_run`, without the report."""
+    folder = _folder(state_dir, run_id)
+    run = _read_run_file(folder)
+    if run is None:
+        raise SpecError(f"there is no run {run_id} under {folder.parent}, or its {RUN_FILE} is damaged")
+    return run
+
+
+def read_events(state_dir: State | Path, run_id: str, artifact: str | None = None) -> list[Collected]:
+    """A run's events in time order, of one artifact (a whole id) or of all."""
+    events = list(iter_events(_folder(state_dir, run_id), artifact))
+    events.sort(key=lambda event: (event.t_ns, event.node, event.seq))
+    return events
+
+
+def iter_events(path: Path, artifact: str | None = None, kind: EventKind | None = None) -> Iterator[Collected]:
+    """The events of a run's directory, or of its events file, as they stand there, of one artifact or kind.
+
+    A line cut short is passed over.
+    """
+    of_kind = f'"{kind}"'.encode() if kind is not None else b""
+    wanted = artifact.encode() if artifact is not None else of_kind
+    folder = path.parent if path.name in (EVENTS_FILE, COMPRESSED_FILE) else path
+    with open_events(folder) as file:
+        for line in _lines_with(file, wanted) if wanted else _lines(file):
+            if of_kind not in line:  # reading the rest of a line takes ten times as long
+                continue
+            try:
+                event = _collected.decode(line)
+            except msgspec.DecodeError:
+                continue
+            if (artifact is None or event.artifact == artifact) and (kind is None or event.kind is kind):
+                yield event
+
+
+def events_file(folder: Path) -> Path:
+    """Where a run's events are, compressed or not."""
+    packed = folder / COMPRESSED_FILE
+    return packed if packed.is_file() and not (folder / EVENTS_FILE).is_file() else folder / EVENTS_FILE
+
+
+def has_events(folder: Path) -> bool:
+    """Whether a run's directory holds events, compressed or not."""
+    return events_file(folder).is_file()
+
+
+def open_events(folder: Path) -> BinaryIO:
+    """The events, in their plain form. First the plain file: the other one is there before it goes."""
+    try:
+        return (folder / EVENTS_FILE).open("rb")
+    except FileNotFoundError:
+        pass
+    try:
+        packed = gzip.open(folder / COMPRESSED_FILE, "rb")  # noqa: SIM115 closed with the reader around it
+    except FileNotFoundError:
+        return io.BytesIO()
+    return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", packed), UNPACK_BYTES))
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines, up to where a damaged file ends."""
+    with contextlib.suppress(*DAMAGE):
+        yield from file
+
+
+def _lines_with(file: BinaryIO, text: bytes) -> Iterator[bytes]:
+    """Those that hold a text, which they are searched for by the megabyte: a run may have hundreds of thousands."""
+    rest = b""
+    with contextlib.suppress(*DAMAGE):
+        while block := file.read(READ_BYTES):
+            block = rest + block
+            end = block.rfind(b"\n") + 1
+            rest = block[end:]
+            at = block.find(text, 0, end)
+            while at >= 0:
+                stop = block.index(b"\n", at) + 1
+                yield block[block.rfind(b"\n", 0, at) + 1 : stop]
+                at = block.find(text, stop, end)
+    if text in rest:
+        yield rest
+
+
+def find_artifact(state_dir: State | Path, subnet: str | None, prefix: str) -> tuple[str, RunFile]:
+    """The one artifact whose id begins with `prefix`, with its run. Raises SpecError when none or several do."""
+    return match_artifact(runs_with(state_dir, subnet, check_prefix(prefix)), prefix)
+
+
+def runs_with(state_dir: State | Path, subnet: str | None, text: str) -> list[RunFile]:
+    """The runs that published an artifact whose id or name begins with a text, oldest first; only these are read whole."""
+    state, found = _state(state_dir), []
+    wanted = msgspec.json.encode(text)[:-1]  # as it stands in a run.json, from its quotation mark on
+    for head in list_heads(state, subnet):
+        folder = state.run(head.run)
+        try:
+            data = (folder / RUN_FILE).read_bytes() if head.artifacts else b""
+        except OSError:
+            continue
+        if wanted in data and (run := _decoded(data)) is not None:
+            found.append(run)
+    return found
+
+
+def match_artifact(runs: list[RunFile], prefix: str) -> tuple[str, RunFile]:
+    """As `find_artifact`, among these runs."""
+    text = check_prefix(prefix)
+    found = {artifact: run for run in runs for artifact in run.artifacts if artifact.startswith(text)}
+    if not found:
+        raise SpecError(f"no run published an artifact whose id begins with {text}")
+    if len(found) > 1:
+        some = ", ".join(artifact[: len(text) + 6] for artifact in sorted(found)[:5])
+        raise SpecError(f"{text} is ambiguous: {len(found)} artifacts begin with it ({some}); give more of the id")
+    return next(iter(found.items()))
+
+
+def check_prefix(prefix: str) -> str:
+    """An artifact id or the beginning of one, lower case. Raises SpecError."""
+    text = prefix.strip().lower()
+    if not HEX.fullmatch(text) or not ARTIFACT_TEXT_MIN <= len(text) <= 64:
+        raise SpecError(f"{prefix!r} is no artifact id: at least {ARTIFACT_TEXT_MIN} and at most 64 hex digits")
+    return text
+
+
+def invalidate_open_runs(state_dir: State | Path, subnet: str, reason: str) -> list[str]:
+    """Mark every queued or running run of a subnet finished and invalid, because its lab is gone; their ids.
+
+    Only for a subnet whose lab is known to be dead: a living lab writes the same files. Copies of a cluster's runs are
+    of another lab, whatever their subnet is called.
+    """
+    state = _state(state_dir)
+    closed = []
+    for head in list_heads(state, subnet):
+        run = None if head.ended or head.context else _read_run_file(state.run(head.run))
+        if run is not None:
+            close_invalid(state, run, reason)
+            closed.append(run.run)
+    return closed
+
+
+def close_invalid(state: State, run: RunFile, reason: str) -> Report:
+    """End a run as invalid, with a report of what its events tell.
+
+    Where nothing can be written, on a full disk say, that is for the next one to do who looks at it.
+    """
+    folder = state.run(run.run)
+    run, report = _measured(run, folder, reason)
+    ended = msgspec.structs.replace(run, state="finished", finished_at=time.time())
+    with contextlib.suppress(OSError):
+        write_atomic(folder / SUMMARY_FILE, pretty(report), durable=True)
+        write_atomic(folder / RUN_FILE, pretty(ended), durable=True)
+        settle(folder)
+    return report
+
+
+def report_of_lost(state_dir: State | Path, run_id: str, reason: str) -> Report:
+    """The report of a run whose lab is gone: as it was written, else of what its events tell. Raises SpecError."""
+    run, report = read_run(state_dir, run_id)
+    return report or _measured(run, _folder(state_dir, run_id), reason)[1]
+
+
+def set_label(state_dir: State | Path, run_id: str, label: str) -> None:
+    """Give an ended run another label; an empty one takes it away. Raises SpecError, OSError."""
+    folder = _folder(state_dir, run_id)
+    run = read_run(state_dir, run_id)[0]
+    labelled = msgspec.structs.replace(run, label=check_label(label))
+    write_atomic(folder / RUN_FILE, pretty(labelled), durable=True)
+    refresh_head(folder)
+
+
+def compress_events(folder: Path) -> bool:
+    """Put the events of an ended run into a gzip file, which all readers take as well. Whether there was anything to do.
+
+    The plain file goes when the other one is whole and on disk. Raises OSError: then the plain one stays.
+    """
+    plain, packed = folder / EVENTS_FILE, folder / COMPRESSED_FILE
+    if plain.is_symlink() or not plain.is_file():
+        return False
+    temporary = folder / f".{COMPRESSED_FILE}.{os.getpid()}.new"
+    try:
+        with plain.open("rb") as source, temporary.open("wb") as out:
+            # no name and no time inside: the same events are the same bytes
+            with gzip.GzipFile("", "wb", COMPRESSION, out, mtime=0) as sink:
+                shutil.copyfileobj(source, sink, READ_BYTES)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(packed)
+    except FileNotFoundError:  # somebody else has done it meanwhile
+        return False
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    plain.unlink(missing_ok=True)
+    return True
+
+
+def settle(folder: Path) -> None:
+    """Everything a run needs once it has ended. Raises OSError; the run is whole all the same."""
+    try:
+        for left in folder.glob(f".{COMPRESSED_FILE}.*.new"):  # of a process that was killed
+            left.unlink(missing_ok=True)
+        compress_events(folder)
+    finally:
+        refresh_head(folder)
+
+
+def settle_forgotten(state_dir: State | Path, *, most: int) -> list[str]:
+    """Settle at most so many ended runs whose lab did not get so far, or was older than this; which. Raises OSError."""
+    state = _state(state_dir)
+    plain = (head.run for head in list_heads(state) if head.ended and (state.run(head.run) / EVENTS_FILE).is_file())
+    runs = list(itertools.islice(plain, most))
+    for run in runs:
+        settle(state.run(run))
+    return runs
+
+
+def _measured(run: RunFile, events: Path, reason: str) -> tuple[RunFile, Report]:
+    """The report of what a run's events tell, and the run with the artifacts that they add to those it names."""
+    from p2pnet.measure import RunMeasure, load_of  # only for runs whose lab died
+
+    measure, published = RunMeasure(run.nodes), []
+    for event in iter_events(events):
+        if event.kind is EventKind.PUBLISHED:
+            measure.published(event.artifact, event.node, event.t_ns, event.bytes)
+            published.append(event.artifact)
+        measure.feed([event])
+    known = set(run.artifacts)
+    more = [artifact for artifact in published if artifact not in known]
+    name = run.request.payloads[0].name if len(run.request.payloads) == 1 else ""
+    run = msgspec.structs.replace(run, artifacts=run.artifacts + more, names=run.names + [name] * len(more))
+    if not published:
+        return run, unmeasured(run, [reason])
+    return run, measure.report(
+        run=run.run, subnet=run.subnet, target=run.target, seed=run.seed, expect=run.request.expect,
+        within_s=run.request.within_s, invalid=[reason], shared=run.request.shared,
+        started_at=run.started_at or run.created_at, client=run.request.client or DEFAULT_CLIENT,
+        load=load_of(run), ignored=run.ignored,
+    )  # fmt: skip
+
+
+def unmeasured(run: RunFile, reasons: list[str], *, state: str = "finished") -> Report:
+    """The report of a run that measured nothing, and why."""
+    from p2pnet.measure import load_of
+
+    return Report(
+        run=run.run, subnet=run.subnet, target=run.target, seed=run.seed, nodes=len(run.nodes),
+        artifacts=len(run.artifacts), verdict="invalid", reach=Reach(0, 0, None),
+        latency_ms=Latency(None, None, None, None, None), hops=Hops(None, None), duplicates_per_delivery=None,
+        bytes=ByteCost(0, None, None), clock_bound_ms=run.clock_bound_ms, invalid=reasons,
+        artifact_ids=list(run.artifacts), started_at=run.started_at or run.created_at, shared=run.request.shared,
+        state=state, client=run.request.client or DEFAULT_CLIENT, label=run.label, load=load_of(run), ignored=run.ignored,
+    )  # fmt: skip
+
+
+def pretty(document: msgspec.Struct) -> bytes:
+    """JSON for files that people open."""
+    return msgspec.json.format(msgspec.json.encode(document)) + b"\n"
+
+
+def _state(state_dir: State | Path) -> State:
+    return state_dir if isinstance(state_dir, State) else State(state_dir)
+
+
+def _folder(state_dir: State | Path, run_id: str) -> Path:
+    if not RUN_ID.fullmatch(run_id):
+        raise SpecError(f"{run_id!r} is no run id: it looks like r-20261121-201530-3f")
+    return _state(state_dir).run(run_id)
+
+
+def _read_run_file(folder: Path) -> RunFile | None:
+    try:
+        return _decoded((folder / RUN_FILE).read_bytes())
+    except OSError:
+        return None
+
+
+def _decoded(data: bytes) -> RunFile | None:
+    try:
+        return _run_file.decode(data)
+    except msgspec.DecodeError:
+        return None

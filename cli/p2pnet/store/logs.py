@@ -1,0 +1,316 @@
+"""The logs of a subnet's processes as one: merged by time, filtered, followed; of a dead or removed subnet what is kept.
+
+`LAB` is the lab's own file, which also tells what happened to nodes: ends, halts, silences, links. Such a line counts as
+one of the node it names. Beside each file there may be its former part, `FILE.1`, see `rotate`.
+"""
+
+import asyncio
+import contextlib
+import heapq
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from p2pnet.model.errors import SpecError
+from p2pnet.model.jobs import LogLine
+from p2pnet.model.log_lines import ABOUT_NODES, parts_of, stamp_of
+from p2pnet.store.state import State, SubnetPaths
+
+LAB = "lab"
+FOLLOW_S = 0.2
+LINE_CHARS_MAX = 16_384
+TAIL_BYTES_PER_LINE = 512  # how far from its end a file is read when only the last lines are wanted
+ARTIFACT_CHARS = 12  # of an id, as logs shorten it
+LOG_BYTES_MAX = 4 << 20  # of one file before it is rotated; its former part is at most as long
+LOG_BYTES_MIN = 256 << 10
+LOGS_BYTES_MAX = 256 << 20  # of all files of a subnet together
+RUN_LOG_BYTES_MAX = 4 << 20
+WARNINGS_MAX = 1_000
+KEPT_SUBNETS_MAX = 20  # subnets that were taken down whose logs are kept; the oldest go first
+FORMER = ".1"
+AT_WORK = "the lab is at work"
+STOPS = "the lab stops"
+
+EVENT_BEGINS = '{"event":"'
+
+
+class _Event(msgspec.Struct, frozen=True):
+    event: str
+    name: str = ""
+    order: str = ""
+
+
+_event = msgspec.json.Decoder(_Event)
+_encoder = msgspec.json.Encoder()
+_line = msgspec.json.Decoder(LogLine)
+
+
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """What to show. `since` and `until` are Unix seconds."""
+
+    node: str | None = None
+    artifact: str | None = None
+    grep: str | None = None
+    tail: int | None = None
+    since: float | None = None
+    until: float | None = None
+
+    def matcher(self) -> Callable[[LogLine], bool]:
+        """Whether a line is wanted. Raises SpecError for a pattern that is none."""
+        try:
+            pattern = re.compile(self.grep) if self.grep else None
+        except re.error as error:
+            raise SpecError(f"{self.grep!r} is no regular expression: {error}") from error
+        part = self.artifact[:ARTIFACT_CHARS] if self.artifact else ""
+        since, until = self.since or float("-inf"), float("inf") if self.until is None else self.until
+
+        def wanted(line: LogLine) -> bool:
+            return (
+                part in line.line
+                and (self.node is None or self.node in line.node.split())  # a pod may hold several
+                and since <= line.t <= until
+                and (pattern is None or pattern.search(line.line) is not None)
+            )
+
+        return wanted
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the last lines wanted may stand far from the end of a file."""
+        return bool(self.grep or self.artifact or self.node or self.since is not None or self.until is not None)
+
+
+# --- which files ---
+
+
+def files_of(paths: SubnetPaths) -> dict[str, Path]:
+    """The files of a subnet that has a directory: the lab's, and those of nodes there are or were."""
+    nodes = sorted(path.parent.name for path in (paths.root / "nodes").glob("*/node.log"))
+    found = {LAB: paths.lab_log, **{node: paths.node(node).log for node in nodes}}
+    return {node: path for node, path in found.items() if path.exists()}
+
+
+def kept_files(state: State, name: str) -> dict[str, Path]:
+    """The files of a subnet that was taken down."""
+    return {path.stem: path for path in sorted(_kept(state, name).glob("*.log"))}
+
+
+def keep(paths: SubnetPaths) -> None:
+    """Move a subnet's logs to where they outlive it, in place of those of its predecessor. Needs no room on the disk."""
+    files = files_of(paths)
+    folder = _kept(paths.state, paths.name)
+    if not files:
+        return
+    with contextlib.suppress(OSError):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700, parents=True)
+        for node, path in files.items():
+            for suffix in (FORMER, ""):
+                with contextlib.suppress(FileNotFoundError):
+                    os.replace(f"{path}{suffix}", folder / f"{node}.log{suffix}")  # noqa: PTH105
+        older = sorted(folder.parent.iterdir(), key=lambda one: one.stat().st_mtime)
+        for one in older[: max(0, len(older) - KEPT_SUBNETS_MAX)]:
+            shutil.rmtree(one, ignore_errors=True)
+
+
+def _kept(state: State, name: str) -> Path:
+    return state.root / "logs" / name
+
+
+def rotate(files: dict[str, Path]) -> list[str]:
+    """Begin files anew that have become too long, keeping their last part as `FILE.1`; whose they were.
+
+    They are copied and cut, for processes go on writing to them, a node that hangs too: what one writes between the two
+    steps is lost. Where there is no room for the copy only the cut is made.
+    """
+    bound = max(LOG_BYTES_MIN, min(LOG_BYTES_MAX, LOGS_BYTES_MAX // (2 * max(1, len(files)))))
+    cut = []
+    for node, path in files.items():
+        if _size(path) <= bound:
+            continue
+        cut.append(node)
+        former = path.with_name(path.name + FORMER)
+        try:
+            with path.open("rb") as file, former.open("wb") as copy:
+                file.seek(max(0, _size(path) - bound))
+                file.readline()  # a part of one, most likely
+                shutil.copyfileobj(file, copy)
+        except OSError:
+            with contextlib.suppress(OSError):
+                former.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            os.truncate(path, 0)
+    return cut
+
+
+# --- reading ---
+
+
+def ends_of(files: dict[str, Path]) -> dict[str, int]:
+    """How long each file is now: where `read_all` ends and `follow` begins."""
+    return {node: _size(path) for node, path in files.items()}
+
+
+def read_all(
+    files: dict[str, Path], query: LogQuery, ends: dict[str, int], *, members: Iterable[str] = ()
+) -> list[LogLine]:  # fmt: skip
+    """What the files hold up to `ends`, by time; the last `tail` lines of it.
+
+    Raises SpecError for a node that is neither of the files nor of the `members`, who may log elsewhere.
+    """
+    wanted = query.matcher()
+    known = list(dict.fromkeys([*files, *members]))
+    if query.node is not None and query.node not in known:
+        raise SpecError(f"there is no node {query.node!r}; there are {', '.join(known)}")
+    chosen = _chosen(files, query)
+    limit = None if query.tail is None or query.narrow else query.tail * TAIL_BYTES_PER_LINE
+    streams = [_lines(node, _text(path, limit, ends[node])) for node, path in chosen.items()]
+    lines = [line for line in heapq.merge(*streams, key=lambda line: line.t) if wanted(line)]
+    return lines if query.tail is None else lines[len(lines) - min(len(lines), query.tail) :]
+
+
+async def follow(
+    files: Callable[[], dict[str, Path]], query: LogQuery, ends: dict[str, int]
+) -> AsyncIterator[list[LogLine]]:
+    """What is written after `ends`, in the order in which it is seen; empty lists when there is nothing."""
+    wanted = query.matcher()
+    at = dict(ends)
+    rest: dict[str, bytes] = {}
+    while True:
+        await asyncio.sleep(FOLLOW_S)
+        fresh: list[LogLine] = []
+        for node, path in _chosen(files(), query).items():
+            start = at.get(node, 0)
+            at[node], data = _read_from(path, 0 if _size(path) < start else start)
+            whole, _, rest[node] = (rest.get(node, b"") + data).rpartition(b"\n")
+            fresh += _lines(node, whole.decode(errors="replace").splitlines())
+        yield sorted((line for line in fresh if wanted(line)), key=lambda line: line.t)
+
+
+def _lines(node: str, lines: Iterable[str]) -> Iterator[LogLine]:
+    """A traceback's lines belong to the line before them."""
+    last, level, subject = 0.0, "INFO", node
+    for line in lines:
+        if not line.strip():
+            continue
+        if (stamp := stamp_of(line)) is not None:
+            last = stamp
+            level, subject = about(line, node)
+        yield LogLine(last, subject, line[:LINE_CHARS_MAX], level)
+
+
+def about(line: str, node: str) -> tuple[str, str]:
+    """The level of a line in a file of `node`, and which node it tells of."""
+    parts = parts_of(line)
+    if parts is None:
+        return _about_event(line, node) if line.startswith(EVENT_BEGINS) else ("INFO", node)
+    level, logger, message = parts
+    return level, message.partition(":")[0] if logger == ABOUT_NODES else node
+
+
+def _about_event(line: str, node: str) -> tuple[str, str]:
+    """Of a line that the supervisor of a pod wrote."""
+    try:
+        event = _event.decode(line)
+    except msgspec.DecodeError:
+        return "INFO", node
+    bad = event.event in ("halted", "error", "refused") or (event.event.endswith("exited") and not event.order)
+    return "WARNING" if bad else "INFO", event.name or node
+
+
+def _chosen(files: dict[str, Path], query: LogQuery) -> dict[str, Path]:
+    """The node's, and the lab's, which tells of it too."""
+    if query.node is None:
+        return files
+    return {name: files[name] for name in (LAB, query.node) if name in files}
+
+
+def _text(path: Path, limit: int | None, size: int) -> list[str]:
+    start = 0 if limit is None else max(0, size - max(limit, 1 << 16))
+    lines = _read_from(path, start)[1][: size - start].decode(errors="replace").splitlines()
+    if start:
+        return lines[1:]
+    former = path.with_name(path.name + FORMER)
+    return _read_from(former, 0)[1].decode(errors="replace").splitlines() + lines
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _read_from(path: Path, offset: int) -> tuple[int, bytes]:
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read()
+    except OSError:
+        return offset, b""
+    return offset + len(data), data
+
+
+def cut_short(lab_log: Path) -> str:
+    """When a lab wrote its last line that never said that it stops; empty where the last one did, or there was none."""
+    text = _read_from(lab_log, max(0, _size(lab_log) - LOG_BYTES_MIN))[1].decode(errors="replace")
+    if text.rfind(f": {AT_WORK}") <= text.rfind(f" {STOPS}: "):
+        return ""
+    stamps = [line.partition(" ")[0] for line in text.splitlines() if stamp_of(line) is not None]
+    return stamps[-1] if stamps else ""
+
+
+# --- of a run ---
+
+
+def write_run(path: Path, files: dict[str, Path], begun: dict[str, int], since: float, until: float) -> list[LogLine]:
+    """Keep what was logged while a run was on, as NDJSON of `LogLine`; `begun`: how long the files were at its start.
+
+    At most RUN_LOG_BYTES_MAX; a cut is said in the last line. Returns what the lab warned of about nodes, at most
+    WARNINGS_MAX lines. Raises OSError.
+    """
+    warnings: list[LogLine] = []
+    query = LogQuery(since=since, until=until)
+    streams = [_lines(node, _since(file, begun.get(node, 0))) for node, file in files.items()]
+    wanted, room, left_out = query.matcher(), RUN_LOG_BYTES_MAX, 0
+    with path.open("wb") as out:
+        for line in heapq.merge(*streams, key=lambda line: line.t):
+            if not wanted(line):
+                continue
+            if line.level == "WARNING" and f" {ABOUT_NODES}: " in line.line and len(warnings) < WARNINGS_MAX:
+                warnings.append(line)
+            text = _encoder.encode(line) + b"\n"
+            if left_out or len(text) > room:
+                left_out += 1
+                continue
+            room -= len(text)
+            out.write(text)
+        if left_out:
+            words = f"cut: {left_out} more lines of this run are not kept, over {RUN_LOG_BYTES_MAX >> 20} MiB"
+            out.write(_encoder.encode(LogLine(until, LAB, words, "WARNING")) + b"\n")
+    return warnings
+
+
+def read_run(path: Path, query: LogQuery) -> list[LogLine]:
+    """Lines that were kept with a run. Raises SpecError for a file that is none."""
+    wanted = query.matcher()
+    try:
+        lines = [_line.decode(text) for text in path.read_bytes().splitlines() if text.strip()]
+    except FileNotFoundError:
+        raise SpecError(f"{path}: no logs were kept with this run") from None
+    except (OSError, msgspec.DecodeError) as error:
+        raise SpecError(f"{path}: not the logs of a run: {error}") from error
+    return [line for line in lines if wanted(line)]
+
+
+def _since(path: Path, offset: int) -> list[str]:
+    """What was written from there on; of a file that was begun anew since, all that is left."""
+    if _size(path) < offset:
+        return _text(path, None, _size(path))
+    return _read_from(path, offset)[1].decode(errors="replace").splitlines()

@@ -1,0 +1,137 @@
+"""How many runs are kept, and in how much room: the oldest are removed.
+
+Applied by a lab when a run has ended, and by whoever copies a cluster's runs. Runs with a label, and runs that go on,
+are never removed by it; what was removed is written down for the next list of runs.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from p2pnet.model import units
+from p2pnet.model.errors import SpecError
+from p2pnet.store.archive import RUN_ID, list_heads
+from p2pnet.store.files import write_atomic
+from p2pnet.store.heads import RunHead, bytes_of
+from p2pnet.store.state import State
+
+KEEP_RUNS = 500  # ended runs without a label
+KEEP_BYTES = 5 << 30  # of all runs together
+ENV_RUNS = "P2PNET_KEEP_RUNS"
+ENV_BYTES = "P2PNET_KEEP_BYTES"
+ALL = "all"
+REMOVED_FILE = ".removed.json"
+REMOVED_IDS_MAX = 2_000  # ids of removed runs that are remembered
+REMOVING = ".removing-"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many ended runs without a label, and how many bytes of all runs; None: no limit."""
+
+    runs: int | None = KEEP_RUNS
+    bytes: int | None = KEEP_BYTES
+
+
+class Removed(msgspec.Struct, frozen=True):
+    """What limits, and people, have removed from this state directory so far."""
+
+    runs: int = 0
+    """By the limits, ever."""
+    bytes: int = 0
+    last_at: float = 0.0
+    """When the limits last removed something, in Unix seconds; 0: never."""
+    ids: list[str] = []
+    """The latest that were removed, by whomever: a copy that was removed is not made again."""
+
+
+def limits_of(environ: Mapping[str, str]) -> Limits:
+    """`$P2PNET_KEEP_RUNS` (a number or `all`) and `$P2PNET_KEEP_BYTES` (a size like 5GiB, or `all`). Raises SpecError."""
+    runs, size = environ.get(ENV_RUNS, "").strip(), environ.get(ENV_BYTES, "").strip()
+    if runs and runs != ALL and not (runs.isdigit() and 0 < int(runs) < 1 << 31):
+        raise SpecError(f"{ENV_RUNS}={runs!r}: write a number of runs from 1 on, or {ALL}")
+    try:
+        octets = KEEP_BYTES if not size else None if size == ALL else units.parse_size(size)
+    except SpecError:
+        raise SpecError(f"{ENV_BYTES}={size!r}: write a size like 5GiB, or {ALL}") from None
+    return Limits(KEEP_RUNS if not runs else None if runs == ALL else int(runs), octets)
+
+
+def surplus(heads: Sequence[RunHead], limits: Limits) -> list[RunHead]:
+    """The runs beyond the limits, oldest first; never an open one, a labelled one, or the newest of all."""
+    newest_first = sorted(heads, key=lambda head: (head.created_at, head.run), reverse=True)
+    removable = [head for head in newest_first[1:] if head.ended and not head.label]
+    spared = len(newest_first[:1]) if newest_first and newest_first[0].ended and not newest_first[0].label else 0
+    gone = [] if limits.runs is None else removable[max(0, limits.runs - spared) :]
+    left = sum(head.bytes for head in heads) - sum(head.bytes for head in gone)
+    staying = removable[: len(removable) - len(gone)]
+    while limits.bytes is not None and left > limits.bytes and staying:
+        gone.append(staying.pop())
+        left -= gone[-1].bytes
+    return sorted(gone, key=lambda head: (head.created_at, head.run))
+
+
+def apply(state: State, limits: Limits, now: float) -> list[RunHead]:
+    """Remove what is beyond the limits; what was removed. Raises OSError when the disk refuses."""
+    _finish_removals(state)
+    gone = [head for head in surplus(list_heads(state), limits) if remove(state, head.run)]
+    if gone:
+        before = read_removed(state)
+        told = Removed(
+            before.runs + len(gone), before.bytes + sum(head.bytes for head in gone), now,
+            [*before.ids, *(head.run for head in gone)][-REMOVED_IDS_MAX:],
+        )  # fmt: skip
+        write_atomic(_removed_file(state), msgspec.json.encode(told))
+    return gone
+
+
+def remove(state: State, run: str) -> bool:
+    """Remove one run's directory: at once for every reader, whatever interrupts the rest. Whether it was there."""
+    folder = state.run(run)
+    doomed = state.runs / f"{REMOVING}{run}"
+    if doomed.exists():  # a removal that was interrupted, and a copy that was made again since
+        shutil.rmtree(doomed, ignore_errors=True)
+    try:
+        folder.rename(doomed)
+    except FileNotFoundError:
+        return False
+    with contextlib.suppress(FileNotFoundError):  # somebody else finishes it
+        shutil.rmtree(doomed)
+    return True
+
+
+def remember(state: State, runs: Sequence[str]) -> None:
+    """Write down runs that a person removed, so that no copy brings them back."""
+    before = read_removed(state)
+    told = msgspec.structs.replace(before, ids=[*before.ids, *runs][-REMOVED_IDS_MAX:])
+    write_atomic(_removed_file(state), msgspec.json.encode(told))
+
+
+def read_removed(state: State) -> Removed:
+    """What was removed so far; nothing, where that is not known."""
+    try:
+        return msgspec.json.decode(_removed_file(state).read_bytes(), type=Removed)
+    except (OSError, msgspec.DecodeError):
+        return Removed()
+
+
+def kept_bytes(state: State) -> int:
+    """What all runs take, those without a readable `run.json` too."""
+    try:
+        folders = [entry for entry in state.runs.iterdir() if RUN_ID.fullmatch(entry.name)]
+    except OSError:
+        return 0
+    return sum(map(bytes_of, folders))
+
+
+def _finish_removals(state: State) -> None:
+    for left in state.runs.glob(f"{REMOVING}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _removed_file(state: State) -> Path:
+    return state.runs / REMOVED_FILE

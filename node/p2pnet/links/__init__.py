@@ -1,9 +1,0 @@
-"""The one link model: a packet's size, the time and chance in, its departures out. Sans-IO; used by node and sim alike.
-
-Times are integer nanoseconds of whatever clock the caller lives by; chance is a function that gives 0 <= x < 1.
-"""
-
-from p2pnet.links.link import Chance, Link, LinkCounters
-from p2pnet.links.shape import CLEAR, LinkShape, combined
-
-__all__ = ["CLEAR", "Chance", "Link", "LinkCounters", "LinkShape", "combined"]

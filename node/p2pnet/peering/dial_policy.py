@@ -1,0 +1,288 @@
+"""Who dials whom and when, and which of two connections stays: tables and arithmetic, no I/O. `peers` obeys them.
+
+Either side may dial while unconnected, the lower name at once, the higher after a second or to a seed: usually one dial
+per pair, and still a link when only one side can reach the other.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from heapq import heappop, heappush
+from typing import Literal
+
+from p2pnet.model import limits
+from p2pnet.model.ids import member_order
+from p2pnet.peering.clock import NS
+from p2pnet.peering.rates import Rate
+
+HIGHER_WAITS_S = 1.0
+HIGHER_WAITS_MAX_S = 10.0
+"""While links keep coming up the higher name waits on: on a busy machine the lower's dials take longer than a second."""
+CROWD_FROM = 10
+CROWD_WAITS_S = 0.02
+"""More for every wanted peer from the tenth on: among many, a lower name's first dials are for others."""
+REDIAL_FIRST_S = 0.2
+REDIAL_MAX_S = 3.0
+SETTLED_S = 3.0
+"""A link that lived as long as this starts its back-off anew when it is lost; a flapping one does not."""
+DIALS_MAX = 8
+"""Dials in progress at a time: a mutual handshake is 4 ms of CPU, and a node that starts a hundred at once times out on most."""
+CROSSED_S = limits.HANDSHAKE_S
+"""Two dials can have crossed only while one may still have been in its handshake when the other's link came up."""
+
+
+def nobody(_name: str) -> bool:
+    """True of no peer."""
+    return False
+
+
+def is_lower(name: str, other: str) -> bool:
+    """Whether `name` is the lower of the two, by (group, number): `node-9` is lower than `node-10`."""
+    return member_order(name) < member_order(other)
+
+
+# --- Which connection stays ---
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A connection whose hellos are fine, as far as the choice goes."""
+
+    incarnation: str
+    """The peer's."""
+    ours: bool
+    """Whether this node dialled it."""
+    since_ns: int
+    """When its hellos were through."""
+    dial: str = ""
+    """Names the dial that made it, the same at both ends."""
+    knows: str = ""
+    """The dial behind the latest link its dialler knew when it dialled."""
+
+
+Choice = Literal["keep", "replace"]
+
+CHOICES: dict[tuple[bool, bool, bool], Choice] = {
+    # (same incarnation, same dialler, the dials crossed and the held one is the lower name's)
+    (False, False, False): "replace",  # the peer was restarted: whatever leads to its former life is dead
+    (False, False, True): "replace",
+    (False, True, False): "replace",
+    (False, True, True): "replace",
+    (True, True, False): "replace",  # who dials again has lost the former one, whatever we believe
+    (True, True, True): "replace",
+    (True, False, False): "replace",  # crossed and the new one is the lower name's; or dialled in view of the held one
+    (True, False, True): "keep",  # both ends come to this by themselves, so one connection is left
+}
+
+
+def choose(held: Candidate | None, new: Candidate, *, lower: bool) -> Choice:
+    """Whether `new` replaces the connection held. `lower`: this node's name is the lower one."""
+    if held is None:
+        return "replace"
+    held_by_lower = held.ours == lower
+    crossed = new.knows != held.dial and new.since_ns - held.since_ns <= CROSSED_S * NS
+    return CHOICES[
+        held.incarnation == new.incarnation,
+        held.ours == new.ours,
+        held_by_lower and crossed,
+    ]
+
+
+# --- When to dial ---
+
+
+class Phase(StrEnum):
+    """Where this node stands with a peer it wants."""
+
+    WAITING = "waiting"
+    """A dial is due at a known time."""
+    DIALLING = "dialling"
+    LINKED = "linked"
+
+
+class Happening(StrEnum):
+    """What can happen to a wanted peer."""
+
+    DUE = "due"
+    FAILED = "failed"
+    """The dial, its hello included, came to nothing."""
+    UP = "up"
+    """A link is in use, whoever dialled."""
+    DOWN = "down"
+    """It is no more."""
+
+
+NEXT: dict[tuple[Phase, Happening], Phase] = {
+    (Phase.WAITING, Happening.DUE): Phase.DIALLING,
+    (Phase.WAITING, Happening.FAILED): Phase.WAITING,  # of a dial that a link had overtaken
+    (Phase.WAITING, Happening.UP): Phase.LINKED,
+    (Phase.WAITING, Happening.DOWN): Phase.WAITING,
+    (Phase.DIALLING, Happening.DUE): Phase.DIALLING,
+    (Phase.DIALLING, Happening.FAILED): Phase.WAITING,
+    (Phase.DIALLING, Happening.UP): Phase.LINKED,
+    (Phase.DIALLING, Happening.DOWN): Phase.DIALLING,  # the dial in progress is the redial
+    (Phase.LINKED, Happening.DUE): Phase.LINKED,
+    (Phase.LINKED, Happening.FAILED): Phase.LINKED,
+    (Phase.LINKED, Happening.UP): Phase.LINKED,
+    (Phase.LINKED, Happening.DOWN): Phase.WAITING,
+}
+
+
+@dataclass(slots=True)
+class _Wanted:
+    phase: Phase
+    due_ns: int
+    backoff_s: float = 0.0
+    up_ns: int = 0
+    patient_until_ns: int = 0
+    """Until then this node, the higher name, may leave the dial to the peer."""
+    renew: bool = False
+    """A new connection is wanted although there is a link: make before break."""
+
+
+class DialPolicy:
+    """The peers this node wants, each in a `Phase`; says whom to dial now and when to ask again.
+
+    `chance` gives numbers in [0, 1): back-offs are drawn from the upper half of their length, so that a hundred nodes
+    that lost the same peer do not come back in step. `rate` bounds the dials where addresses are others' word; peers for
+    whom `at_once` is true are dialled without waiting for them to do so.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        chance: Callable[[], float],
+        *,
+        rate: Rate | None = None,
+        at_once: Callable[[str], bool] = nobody,
+    ) -> None:
+        self._name = name
+        self._chance = chance
+        self._rate = rate
+        self._at_once = at_once
+        self._not_before_ns = 0
+        self._wanted: dict[str, _Wanted] = {}
+        self._heap: list[tuple[int, float, str]] = []
+        self._in_progress: set[str] = set()
+        self._last_up_ns: int | None = None
+
+    def want(self, names: Iterable[str], linked: Callable[[str], bool], now_ns: int) -> None:
+        """These peers from now on and no others. A dial in progress to one that left ends by itself."""
+        keep = dict.fromkeys(names)
+        for name in [name for name in self._wanted if name not in keep]:
+            del self._wanted[name]
+        for name in keep:
+            if name in self._wanted:
+                continue
+            if linked(name):
+                self._wanted[name] = _Wanted(Phase.LINKED, 0, up_ns=now_ns)
+            else:
+                self._wanted[name] = _Wanted(Phase.WAITING, 0)
+                self._first_wait(name, now_ns)
+
+    def start_due(self, now_ns: int) -> list[str]:
+        """The peers to dial now, at most DIALS_MAX at a time; they count as being dialled until `failed` or `up`."""
+        started = []
+        while self._heap and self._heap[0][0] <= now_ns and len(self._in_progress) < DIALS_MAX:
+            if self._is_throttled(now_ns):
+                break
+            due, _, name = heappop(self._heap)
+            peer = self._wanted.get(name)
+            if peer is None or peer.due_ns != due or (peer.phase is not Phase.WAITING and not peer.renew):
+                continue
+            if name in self._in_progress:  # the former dial has not ended yet; one at a time
+                self._wait(name, REDIAL_FIRST_S, now_ns)
+                continue
+            if (patience := self._patience(peer, now_ns)) > 0:
+                self._wait(name, patience, now_ns)
+                continue
+            if self._rate is not None:
+                self._rate.take(now_ns)
+            peer.phase = NEXT[peer.phase, Happening.DUE]
+            self._in_progress.add(name)
+            started.append(name)
+        return started
+
+    def _is_throttled(self, now_ns: int) -> bool:
+        self._not_before_ns = self._rate.due_ns(now_ns) if self._rate is not None else 0
+        return self._not_before_ns > now_ns
+
+    def next_wakeup(self) -> int | None:
+        """When `start_due` may have something, in ns; None while nothing is due or all dials allowed are in progress."""
+        if not self._heap or len(self._in_progress) >= DIALS_MAX:
+            return None
+        return max(self._heap[0][0], self._not_before_ns)
+
+    def failed(self, name: str, now_ns: int) -> None:
+        """The dial to `name` came to nothing."""
+        self._in_progress.discard(name)
+        peer = self._wanted.get(name)
+        if peer is None:
+            return
+        peer.phase = NEXT[peer.phase, Happening.FAILED]
+        if peer.phase is Phase.WAITING or peer.renew:
+            peer.backoff_s = min(REDIAL_MAX_S, peer.backoff_s * 2 or REDIAL_FIRST_S)
+            peer.patient_until_ns = 0
+            self._wait(name, peer.backoff_s * (0.5 + self._chance() / 2), now_ns)
+
+    def settled(self, name: str) -> None:
+        """The dial to `name` has ended and gave a link, or gave way to one."""
+        self._in_progress.discard(name)
+
+    def up(self, name: str, now_ns: int) -> None:
+        """A link with `name` is in use."""
+        peer = self._wanted.get(name)
+        if peer is not None:
+            peer.phase, peer.up_ns, peer.renew = NEXT[peer.phase, Happening.UP], now_ns, False
+            self._last_up_ns = now_ns
+
+    def down(self, name: str, now_ns: int) -> None:
+        """The link with `name` is no more, and none replaces it."""
+        peer = self._wanted.get(name)
+        if peer is None or peer.phase is not Phase.LINKED:
+            return
+        peer.phase = NEXT[peer.phase, Happening.DOWN]
+        if now_ns - peer.up_ns >= SETTLED_S * NS:
+            peer.backoff_s = 0.0
+        backoff_s = peer.backoff_s
+        # Counts as a first failure already: a peer that drops every link at once is not dialled in a tight loop.
+        peer.backoff_s = min(REDIAL_MAX_S, peer.backoff_s * 2 or REDIAL_FIRST_S)
+        self._first_wait(name, now_ns, backoff_s)
+
+    def renew(self, name: str, now_ns: int) -> None:
+        """Dial `name` although it is linked: this node shows a new leaf, which the present connection does not carry."""
+        peer = self._wanted.get(name)
+        if peer is not None and peer.phase is Phase.LINKED and not peer.renew:
+            peer.renew = True
+            self._wait(name, 0.0, now_ns)
+
+    def wants_dial(self, name: str) -> bool:
+        """Whether a dial that was to be started is still called for: a link may have come up since."""
+        peer = self._wanted.get(name)
+        return peer is not None and (peer.phase is Phase.DIALLING or peer.renew)
+
+    def phase(self, name: str) -> Phase | None:
+        """Where this node stands with `name`; None when it does not want it."""
+        peer = self._wanted.get(name)
+        return peer.phase if peer else None
+
+    def _first_wait(self, name: str, now_ns: int, at_least_s: float = 0.0) -> None:
+        if is_lower(self._name, name) or self._at_once(name):
+            self._wait(name, at_least_s, now_ns)
+            return
+        self._wanted[name].patient_until_ns = now_ns + int(HIGHER_WAITS_MAX_S * NS)
+        crowd_s = max(0, len(self._wanted) - CROWD_FROM) * CROWD_WAITS_S
+        self._wait(name, max(at_least_s, HIGHER_WAITS_S + crowd_s), now_ns)
+
+    def _patience(self, peer: _Wanted, now_ns: int) -> float:
+        """How many seconds more to leave a dial to the peer: a second after the latest link came up, within bounds."""
+        if self._last_up_ns is None:
+            return 0.0
+        until = min(peer.patient_until_ns, self._last_up_ns + int(HIGHER_WAITS_S * NS))
+        return (until - now_ns) / NS
+
+    def _wait(self, name: str, delay_s: float, now_ns: int) -> None:
+        peer = self._wanted[name]
+        peer.due_ns = now_ns + int(delay_s * NS)
+        # Peers that are due together are dialled in any order: everybody at once at the same few, it took far longer.
+        heappush(self._heap, (peer.due_ns, self._chance(), name))

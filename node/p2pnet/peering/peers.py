@@ -1,0 +1,268 @@
+"""The peers of a node: connections that said hello and were taken as links, at most one per peer, and the dials for more."""
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from p2pnet.model import limits
+from p2pnet.model.errors import P2pnetError
+from p2pnet.model.events import EventKind
+from p2pnet.model.routes import ROUTE_HELLO, Hello
+from p2pnet.peering.clock import NS, mono_ns
+from p2pnet.peering.dial_policy import Candidate, Choice, DialPolicy, choose, is_lower, nobody
+from p2pnet.peering.dialer import Dialer
+from p2pnet.peering.discovery import Discovery
+from p2pnet.peering.hello import CROSSED, NO_EDGE, PROTOCOL, HelloRefusedError, read_hello, write_hello
+from p2pnet.peering.links import EARLY_MAX, STRANGERS_PER_PEER, Link, LinkLog, Listener, PendingConnection
+from p2pnet.peering.pacing import Pacer
+from p2pnet.peering.rates import Rate
+from p2pnet.peering.refusals import EventLog, Refusals
+from p2pnet.quic import CloseCode, Connection, Endpoint, Message
+
+HELLO_S = limits.HANDSHAKE_S
+"""From an authenticated connection to its hello, either way."""
+LINGER_S = 1.0
+"""How long a connection outlives its replacement: answers under way still arrive."""
+
+
+class Peers:
+    """Obeys `DialPolicy` and `choose`; asks its `Discovery` whom to take."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        registry: Discovery,
+        ring: EventLog,
+        refusals: Refusals,
+        listener: Listener,
+        chance: Callable[[], float],
+        pacer: Pacer | None = None,
+        rate: Rate | None = None,
+        at_once: Callable[[str], bool] = nobody,
+    ) -> None:
+        """`chance`, `rate` and `at_once` are the `DialPolicy`'s."""
+        self._name = name
+        self._registry = registry
+        self._ring = ring
+        self._refusals = refusals
+        self._listener = listener
+        self._strangers: dict[int, PendingConnection] = {}
+        self._connections: dict[int, Connection] = {}
+        self._dials_known: dict[str, str] = {}
+        """By peer: the dial behind the latest link with it, also when that is gone."""
+        self._past_bytes = (0, 0)
+        """UDP payload sent and received by connections that have ended."""
+        self._loop = asyncio.get_running_loop()
+        self._closing = False
+        self._log = LinkLog()
+        self.links: dict[str, Link] = {}
+        self.last_linked_ns: int | None = None
+        """When there last was a link; None before the first."""
+        self._dialler = DialPolicy(name, chance, rate=rate, at_once=at_once)
+        self.dials = Dialer(
+            self._dialler,
+            discovery=registry,
+            refusals=refusals,
+            pacer=pacer or Pacer(),
+            greet=self._greet,
+            linked=self.links,
+            knows=self._dials_known,
+        )
+
+    def start(self, endpoint: Endpoint) -> None:
+        """Dial whom the registry wants."""
+        self.dials.start(endpoint)
+        self.registry_changed()
+
+    def stop(self) -> None:
+        """Dial nobody any more; links stay."""
+        self._closing = True
+        self.dials.stop()
+
+    def connection(self, number: int) -> Connection | None:
+        """A live connection with a peer by its `id`."""
+        found = self._connections.get(number)
+        return None if found is None or found.closed else found
+
+    def udp_bytes(self) -> tuple[int, int]:
+        """UDP payload sent to and received from peers since the node started, over all connections there ever were."""
+        sent, received = self._past_bytes
+        for connection in self._connections.values():
+            sent, received = sent + connection.sent_bytes, received + connection.received_bytes
+        return sent, received
+
+    # --- who is wanted ---
+
+    def registry_changed(self) -> None:
+        """Cut whom the registry removed, drop links without an edge, dial whom it wants now."""
+        for link in list(self.links.values()):
+            if (reason := self._registry.refusal(link.connection.uri)) is not None:
+                link.connection.close(CloseCode.REMOVED, reason)
+            elif not self._registry.wants(link.name, 0):
+                link.connection.close(CloseCode.DONE, NO_EDGE)
+        for stranger in list(self._strangers.values()):
+            if (reason := self._registry.refusal(stranger.connection.uri)) is not None:
+                stranger.connection.close(CloseCode.REMOVED, reason)
+        self.dials.want(self._registry.wanted)
+        self._log.forget(self._registry.wanted)
+
+    def cut(self, name: str, reason: str) -> None:
+        """End the link with a node that is no peer any more, if there is one."""
+        if (link := self.links.get(name)) is not None:
+            link.connection.close(CloseCode.REMOVED, reason)
+
+    def leaf_changed(self) -> None:
+        """Connect anew to everyone, make before break: present connections end with the former leaf."""
+        for name in self.links:
+            self._dialler.renew(name, mono_ns())
+        self.dials.turn()
+
+    def sweep(self) -> None:
+        """Close connections that never said hello. Called about every second."""
+        late = mono_ns() - int(HELLO_S * NS)
+        for stranger in list(self._strangers.values()):
+            if stranger.since_ns < late:
+                stranger.connection.close(CloseCode.PROTOCOL_VIOLATION, "no hello")
+
+    # --- connections and hellos ---
+
+    async def _greet(self, name: str, connection: Connection, knows: str) -> None:
+        """Say hello on a connection this node dialled, and make it a link; see `dials.Greet`."""
+        stranger = self._watch(name, connection)
+        stranger.dial, stranger.knows = os.urandom(4).hex(), knows
+        mine = write_hello(self._hello(dial=stranger.dial, knows=knows))
+        try:
+            reply = await connection.request(ROUTE_HELLO, mine, timeout_s=HELLO_S)
+            hello = read_hello(reply.payload, name)
+        except P2pnetError as error:
+            connection.close(CloseCode.PROTOCOL_VIOLATION, str(error))
+            raise
+        except asyncio.CancelledError:
+            connection.close(CloseCode.SHUTTING_DOWN, "")
+            raise
+        if hello.refused:
+            connection.close(CloseCode.DONE, "hello refused")
+            raise HelloRefusedError(f"{name} refused the hello: {hello.refused}")
+        self._take(stranger, hello, ours=True)
+
+    def accepted(self, connection: Connection) -> None:
+        """An authenticated connection of a node of this subnet, dialled by it."""
+        name = self._registry.name_of(connection.uri)
+        same = [stranger for stranger in self._strangers.values() if stranger.name == name]
+        if name is None or self._closing or len(same) >= STRANGERS_PER_PEER:
+            connection.close(CloseCode.TOO_MANY, "too many connections without a hello")
+            return
+        self._watch(name, connection)
+
+    def _watch(self, name: str, connection: Connection) -> PendingConnection:
+        connection.on_closed = self._on_closed
+        self._connections[connection.id] = connection
+        stranger = self._strangers[connection.id] = PendingConnection(name, connection, mono_ns())
+        return stranger
+
+    def message(self, connection: Connection, message: Message) -> None:
+        """Something arrived on a connection that is not the lab's."""
+        link = self.links.get(self._registry.name_of(connection.uri) or "")
+        if link is not None and link.connection is connection:
+            self._listener.peer_message(link.name, connection, message)
+            return
+        stranger = self._strangers.get(connection.id)
+        if stranger is None:
+            return  # of a connection that has been replaced: its rows have ended
+        if message.header == ROUTE_HELLO:
+            self._on_hello(stranger, message)
+        elif len(stranger.early) < EARLY_MAX:
+            stranger.early.append(message)
+        else:
+            connection.close(CloseCode.PROTOCOL_VIOLATION, "no hello")
+
+    def _on_hello(self, stranger: PendingConnection, message: Message) -> None:
+        try:
+            hello = read_hello(message.payload, stranger.name)
+        except P2pnetError as error:
+            stranger.connection.close(CloseCode.PROTOCOL_VIOLATION, str(error))
+            return
+        refusal = self._hello_refusal(stranger, hello)
+        message.reply(write_hello(self._hello(refusal)))
+        if refusal:
+            # The dialler closes when it has read why; one that does not is swept.
+            if refusal != CROSSED:
+                self._refusals.note("hello", refusal, peer=stranger.name)
+        else:
+            self._take(stranger, hello, ours=False)
+
+    def _hello_refusal(self, stranger: PendingConnection, hello: Hello) -> str:
+        if hello.protocol != PROTOCOL:
+            return f"protocol {hello.protocol} is not {PROTOCOL}"
+        if not self._registry.wants(stranger.name, hello.registry_version):
+            return NO_EDGE
+        stranger.dial, stranger.knows = hello.dial, hello.knows
+        return CROSSED if self._choose(stranger, self._candidate(stranger, hello, ours=False)) == "keep" else ""
+
+    def _candidate(self, stranger: PendingConnection, hello: Hello, *, ours: bool) -> Candidate:
+        return Candidate(hello.incarnation, ours, mono_ns(), stranger.dial, stranger.knows)
+
+    def _choose(self, stranger: PendingConnection, new: Candidate) -> Choice:
+        held = self.links.get(stranger.name)
+        return choose(held.candidate if held else None, new, lower=is_lower(self._name, stranger.name))
+
+    def _take(self, stranger: PendingConnection, hello: Hello, *, ours: bool) -> None:
+        """Both hellos are fine: use the connection, unless the held one is to stay."""
+        name, connection = stranger.name, stranger.connection
+        self._strangers.pop(connection.id, None)
+        if connection.closed:
+            if ours:
+                raise HelloRefusedError(f"{name} closed the connection")
+            return
+        new = self._candidate(stranger, hello, ours=ours)
+        held = self.links.get(name)
+        if self._choose(stranger, new) == "keep":
+            connection.close(CloseCode.REPLACED, CROSSED)
+            return
+        self.links[name] = Link(name, connection, new)
+        self._dials_known[name] = new.dial
+        self.last_linked_ns = new.since_ns
+        self._dialler.up(name, new.since_ns)
+        self._log.up(name, new.since_ns, links=len(self.links), wanted=len(self._registry.wanted))
+        if held is not None:
+            self._ring.add(new.since_ns, EventKind.PEER_DOWN, peer=name, detail="replaced")
+            if held.candidate.incarnation != new.incarnation:
+                self._log.replaced(name)
+        self._ring.add(new.since_ns, EventKind.PEER_UP, peer=name, detail=hello.incarnation)
+        self._listener.link_up(name, connection)
+        if held is not None:
+            # The dialler may not have read our hello yet: closing at once would leave it without a link for a moment.
+            self._loop.call_later(LINGER_S, held.connection.close, CloseCode.REPLACED, "replaced by a newer connection")
+        for message in stranger.early:
+            self._listener.peer_message(name, connection, message)
+
+    def _on_closed(self, connection: Connection) -> None:
+        self._strangers.pop(connection.id, None)
+        if self._connections.pop(connection.id, None) is not None:
+            sent, received = self._past_bytes
+            self._past_bytes = (sent + connection.sent_bytes, received + connection.received_bytes)
+        link = self.links.get(self._registry.name_of(connection.uri) or "")
+        if link is None or link.connection is not connection:
+            return
+        now = mono_ns()
+        del self.links[link.name]
+        self.last_linked_ns = now
+        reason = connection.close_reason
+        self._ring.add(now, EventKind.PEER_DOWN, peer=link.name, detail=str(reason or ""))
+        if not self._closing:
+            self._log.down(link.name, reason, now)
+        self._listener.link_down(link.name, connection)
+        self._dialler.down(link.name, now)
+        self.dials.turn()
+
+    def _hello(self, refused: str = "", *, dial: str = "", knows: str = "") -> Hello:
+        return Hello(
+            name=self._name,
+            incarnation=self._ring.incarnation,
+            protocol=PROTOCOL,
+            registry_version=self._registry.version,
+            refused=refused,
+            dial=dial,
+            knows=knows,
+        )

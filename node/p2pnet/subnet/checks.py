@@ -1,0 +1,253 @@
+"""What the shapes of the Subnet document cannot say: its contradictions, and who its members and edges are."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from p2pnet.model import limits
+from p2pnet.model.config import ClientSpec
+from p2pnet.model.ids import member_name, member_order
+from p2pnet.subnet.spec import DEFAULT_GROUP, Fault, Rule, Spec, Subnet, Topology, TopologyKind
+
+FULL_TO = 50  # nodes up to which the default topology is a full mesh
+FULL_MAX = (
+    200  # live nodes a full mesh may have: 19,900 links are minutes of handshakes, and every node pings 199 peers
+)
+FULL_SIMULATED_MAX = 1_000
+DEGREE_DEFAULT = {"random-regular": 8, "ring": 2, "small-world": 4}
+CERT_MANAGER_TTL_MIN_S = 3600  # both are cert-manager's own bounds: its webhook refuses less
+CERT_MANAGER_RENEW_MIN_S = 5 * 60
+LEAF_TTL_MIN_S = 15 * 60  # a shorter leaf would be renewed all the time, and clocks differ by minutes
+LEAF_TTL_MAX_S = 3650 * 86_400
+SUBNET_TTL_MIN_S = 60
+
+Mistake = tuple[str, str]
+"""Path in the document, and what is wrong there."""
+
+
+class TopologyPlan(NamedTuple):
+    """A topology with its defaults filled in, as `p2pnet.topology.edges` takes it."""
+
+    kind: TopologyKind
+    degree: int
+    edges: list[tuple[str, str]]
+
+    @property
+    def full(self) -> bool:
+        """Every node is every node's peer."""
+        return self.kind == "full"
+
+
+def members(subnet: Subnet) -> list[tuple[str, str]]:
+    """(name, group) of every member, ordered by (group, i)."""
+    sizes = {DEFAULT_GROUP: subnet.spec.nodes, **{group.name: group.nodes for group in subnet.spec.groups}}
+    named = [(member_name(group, index), group) for group, size in sizes.items() for index in range(size)]
+    return sorted(named, key=lambda member: member_order(member[0]))
+
+
+def client_specs(subnet: Subnet) -> list[ClientSpec]:
+    """The clients of every node, as its config has them."""
+    return [ClientSpec(client.name, client.class_ or "", dict(client.settings)) for client in subnet.spec.clients]
+
+
+def topology_of(subnet: Subnet) -> TopologyPlan:
+    """The topology meant: full to 50 nodes and random-regular above when none is given; a kind's default degree.
+
+    A default degree that so few nodes cannot have is one they can: all others.
+    """
+    written = subnet.spec.topology
+    if written is None:
+        written = Topology(kind="full" if subnet.node_count <= FULL_TO else "random-regular")
+    others = max(1, subnet.node_count - 1)
+    degree = written.degree or min(DEGREE_DEFAULT.get(written.kind, others), others)
+    return TopologyPlan(written.kind, degree, [(a, b) for a, b in written.edges])
+
+
+def contradictions(subnet: Subnet, nodes_max: int) -> list[Mistake]:
+    """Every contradiction of a document whose shapes are right, in document order."""
+    spec = subnet.spec
+    return [
+        *_groups(subnet, nodes_max),
+        *_topology(subnet, FULL_MAX if nodes_max <= limits.NODES_MAX else FULL_SIMULATED_MAX),
+        *_sparse(subnet),
+        *_identity(spec),
+        *_broadcast(spec),
+        *_twice("spec.clients", (client.name for client in spec.clients)),
+        *_rules(subnet),
+        *_times(spec),
+    ]
+
+
+def _groups(subnet: Subnet, nodes_max: int) -> Iterator[Mistake]:
+    groups = subnet.spec.groups
+    yield from _twice("spec.groups", (group.name for group in groups))
+    for index, group in enumerate(groups):
+        if group.name == DEFAULT_GROUP:
+            yield f"spec.groups[{index}].name", f"{DEFAULT_GROUP!r} is the group of spec.nodes; choose another name"
+        for key in ("group", "node"):
+            if key in group.labels:
+                yield f"spec.groups[{index}].labels.{key}", "is set by p2pnet; choose another label"
+    if not 1 <= subnet.node_count <= nodes_max:
+        yield "spec.nodes", f"{subnet.node_count} nodes: a subnet has 1 to {nodes_max} nodes in all groups"
+
+
+def _topology(subnet: Subnet, full_max: int) -> Iterator[Mistake]:
+    written = subnet.spec.topology
+    plan = topology_of(subnet)
+    if written is None:
+        return
+    if plan.full and subnet.node_count > full_max:
+        yield (
+            "spec.topology.kind",
+            f"full is for up to {full_max} nodes: try random-regular; here are {subnet.node_count}",
+        )
+    if written.degree is not None:
+        yield from _degree(plan, subnet.node_count)
+    if plan.kind != "edges":
+        for path, given in (("edges", written.edges), ("edgesFrom", written.edges_from)):
+            if given:
+                yield f"spec.topology.{path}", f"contradicts kind {plan.kind}: edges belong to kind edges"
+        return
+    if written.edges_from is not None:
+        if bool(written.edges_from.config_map) == bool(written.edges_from.file):
+            yield "spec.topology.edgesFrom", "name either a configMap or a file"
+        if written.edges:
+            yield "spec.topology.edgesFrom", "contradicts edges: give one of the two"
+        return
+    yield from _edges(plan.edges, [name for name, _ in members(subnet)])
+
+
+def _degree(plan: TopologyPlan, count: int) -> Iterator[Mistake]:
+    path, degree = "spec.topology.degree", plan.degree
+    if plan.kind in {"full", "edges"}:
+        yield path, f"contradicts kind {plan.kind}, which has no degree"
+    elif degree >= count > 1:
+        yield path, f"so many peers each need more nodes than there are: {degree} peers, {count} nodes"
+    elif plan.kind == "random-regular":
+        if count * degree % 2:
+            yield path, f"nodes x degree is an odd number of ends: make one of the two even ({count} x {degree})"
+        elif degree < 2 < count:
+            yield path, "1 peer each leaves pairs: a connected graph needs at least 2"
+    elif degree % 2:
+        yield path, f"a {plan.kind} has as many peers on either side: make degree even, {degree} is odd"
+
+
+def _edges(edges: list[tuple[str, str]], names: list[str]) -> Iterator[Mistake]:
+    known, seen = set(names), set()
+    leader = {name: name for name in names}  # union-find, to see whether all hang together
+
+    def find(name: str) -> str:
+        while leader[name] != name:
+            leader[name] = name = leader[leader[name]]
+        return name
+
+    for index, (a, b) in enumerate(edges):
+        path = f"spec.topology.edges[{index}]"
+        unknown = [name for name in (a, b) if name not in known]
+        if unknown:
+            yield path, f"no node is named {' or '.join(map(repr, unknown))}"
+        elif a == b:
+            yield path, f"{a} cannot be its own peer"
+        elif frozenset((a, b)) in seen:
+            yield path, f"{a} and {b} are connected twice"
+        else:
+            seen.add(frozenset((a, b)))
+            leader[find(a)] = find(b)
+    apart = [name for name in names[1:] if find(name) != find(names[0])]
+    if apart:
+        yield "spec.topology.edges", f"leave the subnet in pieces: no path from {names[0]} to {apart[0]}"
+
+
+def _sparse(subnet: Subnet) -> Iterator[Mistake]:
+    plan = topology_of(subnet)
+    if plan.full:
+        return
+    if subnet.spec.broadcast.relay == "none":
+        yield (
+            "spec.broadcast.relay",
+            f"none with the sparse topology {plan.kind}: only a publisher's peers would get it",
+        )
+    if subnet.spec.discovery.mode == "seeds":
+        yield "spec.discovery.mode", f"seeds with the sparse topology {plan.kind}: edges need the registry"
+
+
+def _identity(spec: Spec) -> Iterator[Mistake]:
+    identity = spec.identity
+    if not LEAF_TTL_MIN_S <= identity.ttl.seconds <= LEAF_TTL_MAX_S:
+        yield "spec.identity.ttl", f"{identity.ttl}: a leaf lives from 15m to 3650d"
+    if identity.renew_before is not None and not 0 < identity.renew_before.seconds < identity.ttl.seconds:
+        yield (
+            "spec.identity.renewBefore",
+            f"{identity.renew_before}: more than nothing and less than ttl, {identity.ttl}",
+        )
+    if (identity.issuer == "certManager") != (identity.issuer_ref is not None):
+        yield "spec.identity.issuerRef", "belongs to issuer certManager, and certManager needs it"
+    if identity.issuer == "certManager":
+        if identity.ttl.seconds < CERT_MANAGER_TTL_MIN_S:
+            yield "spec.identity.ttl", f"{identity.ttl}: cert-manager issues for 1h at least"
+        if identity.renew_before_seconds < CERT_MANAGER_RENEW_MIN_S:
+            yield "spec.identity.renewBefore", f"{identity.renew_before}: cert-manager wants 5m at least"
+
+
+def _broadcast(spec: Spec) -> Iterator[Mistake]:
+    settings = spec.broadcast
+    if not 1 <= settings.artifact_bytes_max.bytes <= limits.ARTIFACT_BYTES_MAX:
+        yield "spec.broadcast.artifactBytesMax", f"{settings.artifact_bytes_max}: from 1B to 128Mi"
+    if not 1 <= settings.keep.seconds <= 30 * 86_400:
+        yield "spec.broadcast.keep", f"{settings.keep}: from 1s to 30d"
+
+
+def _rules(subnet: Subnet) -> Iterator[Mistake]:
+    spec = subnet.spec
+    yield from _twice("spec.faults", (fault.name for fault in spec.faults))
+    places: list[tuple[str, Rule]] = [(f"spec.network.rules[{i}]", rule) for i, rule in enumerate(spec.network.rules)]
+    places += [(f"spec.faults[{i}]", fault) for i, fault in enumerate(spec.faults)]
+    for path, rule in places:
+        for key, selector in (("from", rule.from_), ("to", rule.to)):
+            mistake = _selector(subnet, selector)
+            if mistake:
+                yield f"{path}.{key}", mistake
+        if isinstance(rule, Fault):
+            if not (rule.shapes or rule.block or rule.pause):
+                yield path, "does nothing: give it a shape, block or pause"
+            if rule.pause and (rule.shapes or rule.block or rule.to != "*"):
+                yield f"{path}.pause", "stands alone with from: a paused node has no links to shape"
+
+
+def _selector(subnet: Subnet, selector: str) -> str:
+    """What is wrong with a selector, or nothing."""
+    if selector == "*":
+        return ""
+    if "=" not in selector:
+        return "" if _is_node(subnet, selector) else f"no node is named {selector!r}"
+    groups: dict[str, dict[str, str]] = {DEFAULT_GROUP: {}} | {group.name: group.labels for group in subnet.spec.groups}
+    for part in selector.split(","):
+        key, _, value = (text.strip() for text in part.partition("="))
+        found = (
+            value in groups if key == "group"
+            else _is_node(subnet, value) if key == "node"
+            else any(labels.get(key) == value for labels in groups.values())
+        )  # fmt: skip
+        if not found:
+            return f"{part.strip()!r} selects no node"
+    return ""
+
+
+def _is_node(subnet: Subnet, name: str) -> bool:
+    group, index = member_order(name)
+    sizes = {DEFAULT_GROUP: subnet.spec.nodes, **{one.name: one.nodes for one in subnet.spec.groups}}
+    return 0 <= index < sizes.get(group, 0) and name == member_name(group, index)
+
+
+def _times(spec: Spec) -> Iterator[Mistake]:
+    if not 1 <= spec.ready.within.seconds <= 86_400:
+        yield "spec.ready.within", f"{spec.ready.within}: from 1s to 1d"
+    if spec.ttl is not None and spec.ttl.seconds < SUBNET_TTL_MIN_S:
+        yield "spec.ttl", f"{spec.ttl}: at least 1m"
+
+
+def _twice(path: str, names: Iterable[str]) -> Iterator[Mistake]:
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        if name in seen:
+            yield f"{path}[{index}].name", f"{name!r} stands here twice"
+        seen.add(name)

@@ -1,0 +1,500 @@
+# ruff: noqa: RUF012 - pydantic copies mutable defaults for every instance
+"""The shapes of the Subnet document, field by field, with bounds and defaults. `subnet` is the door; import from there."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+from p2pnet.model import limits
+from p2pnet.model.ids import CLIENT_NAME, GROUP_NAME, SUBNET_NAME
+from p2pnet.subnet.quantities import Bandwidth, Document, Duration, Share, Size, check_settings
+
+API_VERSION = "p2pnet.io/v1alpha1"
+DEFAULT_GROUP = "node"
+NODES_DEFAULT = 3
+SIMULATED_NODES_MAX = 100_000  # a simulated subnet's bound; a live one's is limits.NODES_MAX
+
+Text = Annotated[str, Field(max_length=limits.NAME_CHARS_MAX)]
+Labels = Annotated[dict[Text, Text], Field(max_length=32)]
+TopologyKind = Literal["full", "random-regular", "ring", "small-world", "edges"]
+Behaviour = Literal["honest", "silent", "slow", "eclipse", "equivocating", "replaying", "bad-cert"]
+
+
+def _read_push_below(value: object) -> int | Literal["auto"]:
+    """`auto`, a number of bytes, or a size with its unit; all are of user payload."""
+    if value == "auto":
+        return "auto"
+    size = value if isinstance(value, int) and not isinstance(value, bool) else Size.read(value).bytes
+    if not 0 <= size <= limits.ARTIFACT_BYTES_MAX:
+        raise PydanticCustomError("push_below", "write auto, or a size between 0 and 128Mi")
+    return size
+
+
+def _check_amount(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise PydanticCustomError("amount", "write an amount as Kubernetes does, like 500m or 64Mi")
+    return value
+
+
+def _check_storage(value: str) -> str:
+    return value if value == "emptyDir" else Size.read(value)
+
+
+def _check_labels(labels: dict[str, str]) -> dict[str, str]:
+    for key, value in labels.items():
+        _check_key(key)
+        if not re.fullmatch(_LABEL_VALUE, value):
+            raise PydanticCustomError("label", "{key}: {value!r} is no value of a label", {"key": key, "value": value})
+    return labels
+
+
+def _check_annotations(annotations: dict[str, str]) -> dict[str, str]:
+    for key in annotations:
+        _check_key(key)
+    return annotations
+
+
+def _check_key(key: str) -> None:
+    if key.partition("/")[0] in OWNED_PREFIXES and "/" in key:
+        raise PydanticCustomError("owned", "{key}: is set by p2pnet; choose another", {"key": key})
+    if not re.fullmatch(_KEY, key):
+        raise PydanticCustomError("key", "{key!r} is no key of a label or an annotation", {"key": key})
+
+
+OWNED_PREFIXES = ("p2pnet.io", "app.kubernetes.io", "kubernetes.io", "k8s.io")
+"""Keys of pods that are not the user's: the operator finds its pods by them, or Kubernetes means something by them."""
+_KEY = r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_LABEL_VALUE = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
+ObjectName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=limits.NAME_CHARS_MAX)]
+Identifier = Annotated[int, Field(ge=0, lt=1 << 32)]
+
+Amount = Annotated[Any, AfterValidator(_check_amount), WithJsonSchema({"x-kubernetes-int-or-string": True})]
+
+
+class Resources(Document):
+    """Kubernetes resource requests and limits."""
+
+    requests: Annotated[dict[Text, Amount], Field(max_length=16)] = {}
+    """What is set aside for the container, e.g. {cpu: 500m, memory: 256Mi}. Default: 20m and 64Mi for each node in the pod."""
+    limits: Annotated[dict[Text, Amount], Field(max_length=16)] = {}
+    """What the container may use at most, e.g. {memory: 1Gi}. Default: no limit."""
+
+
+class LocalReference(Document):
+    """The name of an object in the subnet's own namespace."""
+
+    name: Text
+    """The object's name, e.g. registry-login. Required."""
+
+
+class ConfigMapReference(Document):
+    """The name of a ConfigMap in the subnet's own namespace."""
+
+    config_map: Text
+    """The ConfigMap's name, e.g. my-clients. Required."""
+
+
+class SeccompProfile(Document):
+    """Which system calls are let through."""
+
+    type: Literal["RuntimeDefault", "Localhost", "Unconfined"]
+    """RuntimeDefault, Localhost or Unconfined, e.g. RuntimeDefault. Required."""
+    localhost_profile: Text | None = None
+    """With Localhost: the profile's file on the machine, e.g. profiles/p2pnet.json. Default: none."""
+
+
+class SeLinuxOptions(Document):
+    """The SELinux label of processes."""
+
+    user: Text | None = None
+    """SELinux user, e.g. system_u. Default: the runtime's choice."""
+    role: Text | None = None
+    """SELinux role, e.g. system_r. Default: the runtime's choice."""
+    type: Text | None = None
+    """SELinux type, e.g. container_t. Default: the runtime's choice."""
+    level: Text | None = None
+    """SELinux level, e.g. s0:c123,c456. Default: the runtime's choice."""
+
+
+class _Security(Document):
+    """What security contexts of pods and of containers have in common."""
+
+    run_as_user: Identifier | None = None
+    """Numeric user id of the processes, e.g. 1000650000. Default where this object is written: the image's or the cluster's."""
+    run_as_group: Identifier | None = None
+    """Numeric group id of the processes, e.g. 65532. Default where this object is written: the image's or the cluster's."""
+    run_as_non_root: bool | None = None
+    """Whether Kubernetes refuses to start processes of user 0, e.g. true. Default where this object is written: false."""
+    seccomp_profile: SeccompProfile | None = None
+    """Which system calls are let through, e.g. {type: RuntimeDefault}. Default where this object is written: the runtime's."""
+    se_linux_options: SeLinuxOptions | None = None
+    """The SELinux label, e.g. {level: "s0:c123,c456"}. Default: the runtime's choice."""
+
+
+class PodSecurity(_Security):
+    """The security context of a pod. Written, it takes the place of ours as a whole."""
+
+    fs_group: Identifier | None = None
+    """Numeric group that owns volumes, by which nodes read their keys, e.g. 65532. Default where this object is written:
+    none."""
+    fs_group_change_policy: Literal["Always", "OnRootMismatch"] | None = None
+    """When the owner of volumes is changed, Always or OnRootMismatch. Default: Always."""
+    supplemental_groups: Annotated[list[Identifier], Field(max_length=16)] = []
+    """More numeric groups of the processes, e.g. [2000]. Default: none."""
+
+
+class Capabilities(Document):
+    """Capabilities beside or without those of the runtime."""
+
+    add: Annotated[list[Text], Field(max_length=32)] = []
+    """Capabilities to add, e.g. [NET_ADMIN]. Default: none."""
+    drop: Annotated[list[Text], Field(max_length=32)] = []
+    """Capabilities to drop, e.g. [ALL]. Default where this object is written: none."""
+
+
+class ContainerSecurity(_Security):
+    """The security context of the container. Written, it takes the place of ours as a whole."""
+
+    allow_privilege_escalation: bool | None = None
+    """Whether a process may gain more rights than its parent, e.g. false. Default where this object is written: true."""
+    privileged: bool | None = None
+    """Whether the container may do what the machine may, e.g. false. Default: false."""
+    read_only_root_filesystem: bool | None = None
+    """Whether the image's files cannot be written, e.g. true. Default where this object is written: false."""
+    capabilities: Capabilities | None = None
+    """Capabilities of the processes, e.g. {drop: [ALL]}. Default where this object is written: the runtime's."""
+
+
+class Toleration(Document):
+    """A taint of machines that pods put up with."""
+
+    key: Text | None = None
+    """The taint's key, e.g. dedicated. Default: every key."""
+    operator: Literal["Exists", "Equal"] | None = None
+    """How the value is compared, Exists or Equal. Default: Equal."""
+    value: Text | None = None
+    """The taint's value, e.g. p2pnet. Default: none."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """The taint's effect, e.g. NoSchedule. Default: every effect."""
+    toleration_seconds: int | None = None
+    """Seconds for which NoExecute is tolerated, e.g. 60. Default: for ever."""
+
+
+class Pod(Document):
+    """What of a pod is the user's business; the cluster targets only. An edit replaces the pods one after the other."""
+
+    resources: Resources = Resources()
+    """Requests and limits of each node pod, e.g. {limits: {memory: 1Gi}}. Default: 20m and 64Mi for each node in the pod."""
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    """When the image is pulled: Always, IfNotPresent or Never. Default: IfNotPresent."""
+    image_pull_secrets: Annotated[list[LocalReference], Field(max_length=16)] = []
+    """Secrets with logins of registries, e.g. [{name: registry-login}]. Default: none."""
+    code: ConfigMapReference | None = None
+    """Python modules and wheels that nodes can import beside those of their image: the classes of clients, e.g.
+    {configMap: my-clients}. Default: none."""
+    node_selector: Labels = {}
+    """Labels of the machines that may run the pods, e.g. {disk: ssd}. Default: any machine."""
+    tolerations: Annotated[list[Toleration], Field(max_length=16)] = []
+    """Taints of machines that the pods put up with, e.g. [{key: dedicated, operator: Exists}]. Default: none."""
+    annotations: Annotated[
+        dict[Text, Annotated[str, Field(max_length=4096)]], Field(max_length=32), AfterValidator(_check_annotations)
+    ] = {}
+    """Annotations of the pods, e.g. {sidecar.istio.io/inject: "false"}; none of p2pnet.io or kubernetes.io. Default: none."""
+    labels: Annotated[
+        dict[Text, Annotated[str, Field(max_length=63)]], Field(max_length=32), AfterValidator(_check_labels)
+    ] = {}
+    """Labels of the pods beside ours, e.g. {team: p2p}; none of p2pnet.io or kubernetes.io. Default: none."""
+    priority_class_name: ObjectName | None = None
+    """The PriorityClass of the pods, e.g. low. Default: the cluster's."""
+    service_account_name: ObjectName | None = None
+    """The ServiceAccount of the pods, whose token is not mounted, e.g. p2pnet-nodes. Default: default."""
+    runtime_class_name: ObjectName | None = None
+    """The RuntimeClass that runs the pods, e.g. gvisor. Default: the cluster's."""
+    security_context: PodSecurity | None = None
+    """The pod's security context, in the place of ours, e.g. {runAsNonRoot: true} on OpenShift, which chooses users itself.
+    Default: not root, user, group and fsGroup 65532, seccomp RuntimeDefault."""
+    container_security_context: ContainerSecurity | None = None
+    """The container's security context, in the place of ours, e.g. {capabilities: {drop: [ALL], add: [NET_ADMIN]}}. Default: no
+    privilege escalation, a root file system that cannot be written, no capability."""
+
+
+class Group(Document):
+    """Nodes alike, in addition to group `node`."""
+
+    name: Annotated[str, Field(pattern=f"^{GROUP_NAME.pattern}$")]
+    """The group's name, of which its nodes are named, e.g. eu for eu-0, eu-1; at most 12 characters, not node. Required."""
+    nodes: Annotated[int, Field(ge=0, le=SIMULATED_NODES_MAX)]
+    """Number of nodes in the group, e.g. 4. Required."""
+    image: Text | None = None
+    """Node image of the group, e.g. registry.example/p2pnet-node:next. Default: spec.image."""
+    labels: Labels = {}
+    """Words for selectors of rules and faults, e.g. {region: eu}; group and node are set by p2pnet. Default: none."""
+    env: Annotated[dict[Text, Annotated[str, Field(max_length=4096)]], Field(max_length=64)] = {}
+    """Environment of the group's nodes, e.g. {P2PNET_LOG_LEVEL: debug}. Default: none."""
+    pod: Pod | None = None
+    """The group's pods, in the place of spec.pod as a whole, e.g. {nodeSelector: {disk: ssd}}. Default: spec.pod."""
+    behaviour: Behaviour = "honest"
+    """What the group's nodes do wrong, e.g. silent. Default: honest."""
+
+
+class EdgesFrom(Document):
+    """Where the edges stand: one `a b` a line, in a key of a ConfigMap, or in a file that the CLI inlines."""
+
+    config_map: Text | None = None
+    """ConfigMap in the subnet's namespace, e.g. my-edges. Default: none."""
+    key: Text = "edges"
+    """Key of the ConfigMap whose text holds the edges, e.g. edges. Default: edges."""
+    file: Text | None = None
+    """File that the command line inlines, e.g. edges.txt. Default: none."""
+
+
+class Topology(Document):
+    """Who should be connected to whom."""
+
+    kind: TopologyKind = "full"
+    """full, random-regular, ring, small-world or edges. Default: full to 50 nodes, else random-regular."""
+    degree: Annotated[int, Field(ge=1, le=SIMULATED_NODES_MAX)] | None = None
+    """Number of peers of each node, e.g. 8; nodes x degree is even. Default: 8 in random-regular, 2 in a ring, 4 in a small
+    world."""
+    edges: Annotated[list[Annotated[list[Text], Field(min_length=2, max_length=2)]], Field(max_length=10_000)] = []
+    """With kind edges: pairs of nodes, e.g. [[node-0, node-1], [node-1, node-2]]. Default: none."""
+    edges_from: EdgesFrom | None = None
+    """With kind edges: where the pairs stand instead, e.g. {configMap: my-edges}. Default: none."""
+
+
+class Discovery(Document):
+    """How nodes learn of each other."""
+
+    mode: Literal["registry", "seeds"] = "registry"
+    """registry: every node is told all members. seeds: nodes find each other through a few addresses. Default: registry. Never
+    changes."""
+
+
+class Identity(Document):
+    """Who vouches for nodes, and for how long."""
+
+    trust_domain: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9._]*[a-z0-9])?$", max_length=253)] = "p2pnet"
+    """Trust domain of the nodes' SPIFFE ids, e.g. testing. Default: p2pnet. Never changes."""
+    ttl: Duration = Duration("7d")
+    """How long a certificate of a node lives, with its unit, 15m to 3650d, e.g. 24h. Default: 7d."""
+    renew_before: Duration | None = None
+    """How long before its end a certificate is renewed, with its unit, e.g. 8h. Default: a third of ttl."""
+    issuer: Literal["builtin", "certManager"] = "builtin"
+    """Who issues: builtin, an authority of the subnet's own, or certManager. Default: builtin. Never changes."""
+    issuer_ref: LocalReference | None = None
+    """An Issuer of cert-manager in the subnet's own namespace that gives a ca.crt, e.g. {name: my-issuer}; with issuer
+    certManager only. Default: none."""
+
+    @property
+    def renew_before_seconds(self) -> float:
+        """How long before its end a leaf is renewed."""
+        return self.ttl.seconds / 3 if self.renew_before is None else self.renew_before.seconds
+
+
+class Broadcast(Document):
+    """Settings of the broadcast layer, the same for every client."""
+
+    push_below: Annotated[
+        int | Literal["auto"],
+        PlainValidator(_read_push_below),
+        WithJsonSchema(
+            {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^auto$|{Size.pattern}"}]}
+        ),
+    ] = "auto"
+    """Bytes of user payload, or a size with its unit, e.g. 4KiB: a smaller artifact is pushed inside its update; 0 pushes
+    nothing. Default: auto, which is one part (64 KiB) and less in a full mesh, less than 1 KiB in a sparse topology."""
+    relay: Literal["none", "auto", "advert", "push"] = "auto"
+    """Whether nodes pass on what they got: none, auto, advert or push. Default: auto, none in a full mesh."""
+    slots_per_peer: Annotated[int, Field(ge=1, le=100_000)] = limits.SLOTS_PER_PEER
+    """Number of slots, so of artifacts that live at a time, for each peer and client, e.g. 1000. Default: 10000."""
+    artifact_bytes_max: Size = Size("128Mi")
+    """The largest artifact, a size with its unit, 1B to 128Mi, e.g. 16MiB. Default: 128Mi."""
+    keep: Duration = Duration("10m")
+    """How long a blob lives after its creation, with its unit, 1s to 30d, e.g. 1h. Default: 10m."""
+
+    @property
+    def push_below_bytes(self) -> int | None:
+        """As a node is told; None: auto."""
+        return None if self.push_below == "auto" else self.push_below
+
+
+class Client(Document):
+    """A client of the broadcast: one of ours, or of the entry point group `p2pnet.clients`, by its name; or a `class`."""
+
+    name: Annotated[str, Field(pattern=f"^{CLIENT_NAME.pattern}$")]
+    """The client's name, e.g. blob. Required."""
+    class_: Annotated[str | None, Field(alias="class", pattern=r"^[\w.]+:\w+$", max_length=253)] = None
+    """Module and class of one's own, e.g. chat:Chat. Default: the class that is known by the name."""
+    settings: Annotated[dict[Text, Any], Field(max_length=64), AfterValidator(check_settings)] = {}
+    """JSON values, handed to the class as keyword arguments, e.g. {threshold: 4}. Default: none."""
+
+
+class Shape(Document):
+    """What a link does to packets. What is left out, it does not do."""
+
+    latency: Duration | None = None
+    """One-way delay, with its unit, e.g. 90ms. Default: none."""
+    jitter: Duration | None = None
+    """How far the delay varies, with its unit, e.g. 5ms. Default: none."""
+    loss: Share | None = None
+    """Share of packets that are lost, e.g. 0.2%. Default: none."""
+    duplication: Share | None = None
+    """Share of packets that arrive twice, e.g. 0.1%. Default: none."""
+    reorder: Share | None = None
+    """Share of packets that overtake others, e.g. 1%. Default: none."""
+    bandwidth: Bandwidth | None = None
+    """Bits per second at most, with their unit, e.g. 50Mbit. Default: no limit."""
+
+    @property
+    def shapes(self) -> bool:
+        """Whether it does anything at all."""
+        values = (self.latency, self.jitter, self.loss, self.duplication, self.reorder)
+        return self.bandwidth is not None or any(one is not None and one.number > 0 for one in values)
+
+
+class Rule(Shape):
+    """A shape for the packets from some nodes to some others, one way.
+
+    A selector is `*`, a node's name, or `key=value` parts joined by commas, over the groups' labels, `group` and `node`.
+    """
+
+    from_: Annotated[Text, Field(alias="from")] = "*"
+    """Selector of the nodes that send, e.g. region=eu. Default: *, every node."""
+    to: Text = "*"
+    """Selector of the nodes that receive, e.g. node-3. Default: *, every node."""
+
+
+class Network(Document):
+    """The links of a healthy subnet. The last rule that matches decides, else the default."""
+
+    default: Shape = Shape()
+    """What links do for which no rule stands, e.g. {latency: 10ms}. Default: nothing."""
+    rules: Annotated[list[Rule], Field(max_length=64)] = []
+    """Links that do otherwise, e.g. [{from: region=eu, to: region=us, latency: 90ms}]. Default: none."""
+
+
+class Fault(Rule):
+    """A shape, a one-way block, or a pause of the nodes in `from`, on top of the network, by a name to clear it by."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+    """The fault's name, e.g. cut-eu. Required."""
+    block: bool = False
+    """Whether no packet gets through, e.g. true. Default: false."""
+    pause: bool = False
+    """Whether the nodes in from stand still, e.g. true. Default: false."""
+
+
+class Ready(Document):
+    """When `up` calls the subnet ready: this share of edges up, within this time."""
+
+    connected: Share = Share("100%")
+    """Share of edges that are up, e.g. 95%. Default: 100%."""
+    within: Duration = Duration("120s")
+    """Time for it, with its unit, 1s to 1d, e.g. 5m. Default: 120s."""
+
+
+class Lab(Document):
+    """The lab's pod; the cluster targets only."""
+
+    storage: Annotated[Text, AfterValidator(_check_storage)] = "emptyDir"
+    """Where runs are kept: emptyDir, or the size of a claim with its unit, e.g. 1Gi. Default: emptyDir."""
+    resources: Resources = Resources()
+    """Requests and limits of the lab's pod, e.g. {requests: {cpu: 200m}}. Default: 20m and 64Mi."""
+
+
+def _default_nodes(validated: dict[str, Any]) -> int:
+    return 0 if validated.get("groups") else NODES_DEFAULT
+
+
+class Spec(Document):
+    """What is wanted."""
+
+    groups: Annotated[list[Group], Field(max_length=16)] = []
+    """Nodes in addition to group node, e.g. [{name: eu, nodes: 4, labels: {region: eu}}]; at most 500 nodes in all. Default:
+    none."""
+    nodes: Annotated[int, Field(default_factory=_default_nodes, ge=0, le=SIMULATED_NODES_MAX)]
+    """Number of nodes of group node, which kubectl scale changes, e.g. 20. Default: 3, or 0 when groups are given."""
+    image: Text | None = None
+    """Image of nodes and lab, e.g. registry.example/p2pnet-node:1. Default: the published one of the operator's version."""
+    topology: Topology | None = None
+    """Who should be connected to whom, e.g. {kind: random-regular, degree: 8}. Default: a full mesh to 50 nodes, else
+    random-regular of degree 8."""
+    discovery: Discovery = Discovery()
+    """How nodes learn of each other, e.g. {mode: seeds}. Default: {mode: registry}."""
+    identity: Identity = Identity()
+    """Who vouches for nodes, and for how long, e.g. {ttl: 24h}. Default: an authority of the subnet's own, for 7d."""
+    broadcast: Broadcast = Broadcast()
+    """Settings of the broadcast layer, e.g. {keep: 1h}. Default: as its fields say."""
+    clients: Annotated[list[Client], Field(min_length=1, max_length=8)] = [Client(name="blob")]
+    """The clients of every node, e.g. [{name: blob}, {name: chat, class: "chat:Chat"}]. Default: [{name: blob}]."""
+    network: Network = Network()
+    """What the links of a healthy subnet do, e.g. {default: {latency: 10ms}}. Default: nothing."""
+    faults: Annotated[list[Fault], Field(max_length=64)] = []
+    """What is wrong with links and nodes, e.g. [{name: cut, from: node-0, block: true}]. Default: nothing."""
+    ready: Ready = Ready()
+    """When the subnet counts as connected, e.g. {connected: 95%}. Default: {connected: 100%, within: 120s}."""
+    nodes_per_pod: Annotated[int, Field(ge=1, le=100)] = 1
+    """Number of nodes that share a pod, or a process on one machine, e.g. 5. Default: 1. Never changes."""
+    pod: Pod = Pod()
+    """What of the pods is the user's business, e.g. {nodeSelector: {disk: ssd}}; the lab's pod too, but for resources. Default:
+    restricted pods without extras."""
+    lab: Lab = Lab()
+    """The lab's pod, e.g. {storage: 1Gi}. Default: {storage: emptyDir}."""
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 42
+    """Number from which topology and choices are drawn, e.g. 7. Default: 42. Never changes."""
+    ttl: Duration | None = None
+    """How long the subnet lives from its creation on, with its unit, at least 1m, e.g. 2h. Default: until it is deleted."""
+
+
+_SERVER_SIDE = frozenset(
+    (
+        "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
+        "managedFields", "selfLink", "ownerReferences", "finalizers",
+    )
+)  # fmt: skip
+"""What an API server adds to metadata: what `kubectl get -o yaml` prints must be readable again."""
+
+
+class Metadata(Document):
+    """Name, and what Kubernetes keeps beside it. Fields an API server writes are left out."""
+
+    name: Annotated[str, Field(pattern=f"^{SUBNET_NAME.pattern}$")]
+    """The subnet's name, at most 40 characters, e.g. demo. Required."""
+    namespace: Text | None = None
+    """The namespace it is for, in a cluster, e.g. testing. Default: that of the command line or the context."""
+    labels: dict[Text, Text] = {}
+    """Labels of the object, e.g. {team: p2p}. Default: none."""
+    annotations: dict[str, str] = {}
+    """Annotations of the object, e.g. {p2pnet.io/paused: "true"}. Default: none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_server_side(cls, value: object) -> object:
+        return {k: v for k, v in value.items() if k not in _SERVER_SIDE} if isinstance(value, Mapping) else value
+
+
+class Subnet(Document):
+    """One subnet: `apiVersion`, `kind`, `metadata`, `spec`; a `status` is not read."""
+
+    api_version: Literal["p2pnet.io/v1alpha1"]
+    kind: Literal["Subnet"]
+    metadata: Metadata
+    spec: Annotated[Spec, Field(default_factory=lambda: Spec.model_validate({}))]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_status(cls, value: object) -> object:
+        return {k: v for k, v in value.items() if k != "status"} if isinstance(value, Mapping) else value
+
+    @property
+    def name(self) -> str:
+        """metadata.name."""
+        return self.metadata.name
+
+    @property
+    def node_count(self) -> int:
+        """Nodes of all groups."""
+        return self.spec.nodes + sum(group.nodes for group in self.spec.groups)

@@ -1,0 +1,202 @@
+"""`python -m p2pnet.supervisor.pod`: what runs first in a node pod. It writes its members' configs and then is their nursery.
+
+As PID 1 it reaps, forwards SIGTERM and restarts nodes that die, so that a crash costs milliseconds and no pod. The
+nursery's events and the nodes' own words go to the pod's log.
+"""
+
+import argparse
+import ipaddress
+import os
+import socket
+import sys
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from p2pnet.model.addresses import address_text
+from p2pnet.model.agent import PORT_BELOW
+from p2pnet.model.config import NodeConfig, write_node_config
+from p2pnet.model.errors import P2pnetError, SpecError
+from p2pnet.node.clients import try_clients
+from p2pnet.node.parent import choose_start
+from p2pnet.quic.hosts import ANY, loopback
+from p2pnet.supervisor import agent, child
+from p2pnet.supervisor.pod_supervisor import PodSupervisor
+from p2pnet.supervisor.table import Request
+
+MOUNTS = Path("/etc/p2pnet")
+"""Read-only: `config/node.json`, `members/members.json`, `identity/{<node>.crt,<node>.key,ca.crt}`, `code/` if there is any."""
+RUN = Path("/run/p2pnet")
+"""Writable: `<node>/node.json`."""
+LOG = Path("/proc/self/fd/2")
+"""Opened anew by every node: a descriptor shared with the nursery would be non-blocking, as the nursery's is."""
+UDP_PORT = 4100
+HEALTH_PORT = 8080
+MEMBERS_MAX = 100
+"""Of one pod; spec.nodesPerPod has the same bound. Their requests fit a pipe unread: 100 x 2 x 200 bytes < 64 KiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """What the operator tells a pod about itself."""
+
+    members: list[str]
+    group: str
+    host: str
+    address: str = ""
+    """IP address at which others reach the pod; empty: `host`, or what the pod's own name stands for."""
+    udp_port: int = UDP_PORT
+    """Of the first member; the others follow. The warden's is the one below."""
+    health_port: int = HEALTH_PORT
+    """Of the pod; its members answer behind it, on the ports that follow."""
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str], **ports: int) -> "Pod":
+        """From P2PNET_MEMBERS (`node-0,node-1`), P2PNET_GROUP, P2PNET_HOST and P2PNET_ADDRESS.
+
+        Raises SpecError naming the variable.
+        """
+        members = [name for part in environment.get("P2PNET_MEMBERS", "").split(",") if (name := part.strip())]
+        if not members:
+            raise SpecError("P2PNET_MEMBERS: names no node")
+        if len(members) > MEMBERS_MAX or len(set(members)) < len(members) or any("/" in name for name in members):
+            raise SpecError(f"P2PNET_MEMBERS: 1 to {MEMBERS_MAX} different names, separated by commas")
+        host = environment.get("P2PNET_HOST", ANY)
+        return cls(
+            members, environment.get("P2PNET_GROUP", "node"), host, environment.get("P2PNET_ADDRESS", ""), **ports
+        )
+
+
+def node_configs(pod: Pod, base: bytes, mounts: Path = MOUNTS) -> list[NodeConfig]:
+    """The config of each member: the subnet's base, and on top of it what is the member's own. Raises SpecError."""
+    where = mounts / "config" / "node.json"
+    try:
+        common = msgspec.json.decode(base, type=dict[str, Any])
+        if common.get("discovery") == "seeds":
+            # The pod's number, not its name: a record has no room for both a long name and a leaf that carries it.
+            ports = range(pod.udp_port, pod.udp_port + len(pod.members))
+            advertised = [[address_text(own_address(pod), port)] for port in ports]
+        else:
+            advertised = [[] for _ in pod.members]
+        return [
+            msgspec.convert(common | _own(pod, index, name, mounts) | {"advertise": advertised[index]}, NodeConfig)
+            for index, name in enumerate(pod.members)
+        ]
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise SpecError(f"{where}: not the base of a node config: {error}") from error
+
+
+def _own(pod: Pod, index: int, name: str, mounts: Path) -> dict[str, Any]:
+    return {
+        "name": name,
+        "group": pod.group,
+        "host": pod.host,
+        "port": pod.udp_port + index,
+        "health_host": loopback(),  # for the warden, who answers the probes: a paused node could not
+        "health_port": pod.health_port + 1 + index,
+        "identity_dir": str(mounts / "identity"),
+        "identity_name": name,
+        "members_file": str(mounts / "members" / "members.json"),
+    }
+
+
+def own_address(pod: Pod) -> str:
+    """The IP address at which others reach the pod. Raises SpecError when nobody has told it."""
+    try:
+        bound = ipaddress.ip_address(pod.host)
+        if pod.address:
+            return str(ipaddress.ip_address(pod.address))
+        if not bound.is_unspecified:
+            return str(bound)
+        family = socket.AF_INET if bound.version == 4 else socket.AF_UNSPEC  # `::` is every address, IPv4 too
+        found = socket.getaddrinfo(socket.gethostname(), None, family=family, type=socket.SOCK_DGRAM)
+    except (ValueError, OSError) as error:
+        raise SpecError(f"P2PNET_ADDRESS: the pod's own IP address is not to be found, set it here: {error}") from error
+    for *_, (host, *_) in found:
+        there = ipaddress.ip_address(str(host).partition("%")[0])
+        if not (there.is_loopback or there.is_link_local):
+            return str(there)
+    raise SpecError("P2PNET_ADDRESS: the pod's name leads to loopback alone, set its IP address here")
+
+
+def requests(configs: Sequence[NodeConfig], run: Path, log: Path) -> bytes:
+    """What the nursery is asked to do: bind and start every node; several share one process."""
+    lines = []
+    pack = "pod" if len(configs) > 1 else ""
+    for config in configs:
+        lines.append(Request("bind", config.name, host=config.host, port=config.port))
+        lines.append(
+            Request("start", config.name, config=str(run / config.name / "node.json"), log=str(log), pack=pack)
+        )
+    return b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+
+
+def write_configs(configs: Sequence[NodeConfig], run: Path) -> None:
+    """`<run>/<node>/node.json` of each."""
+    for config in configs:
+        folder = run / config.name
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_node_config(folder / "node.json", config)
+
+
+def take_code(folder: Path, environment: MutableMapping[str, str]) -> None:
+    """Let this process and its children import what is mounted there: modules, and wheels as they are."""
+    wheels = sorted(str(wheel) for wheel in folder.glob("*.whl"))
+    if found := [*wheels, str(folder)] if folder.is_dir() else []:
+        sys.path[:0] = found
+        environment["PYTHONPATH"] = os.pathsep.join([*found, *filter(None, [environment.get("PYTHONPATH")])])
+
+
+def warden_post(pod: Pod, configs: Sequence[NodeConfig]) -> agent.Post:
+    """Where and as whom the pod's warden serves: with the leaf of the first node, on the port below its."""
+    first = configs[0]
+    return agent.Post(
+        (first.trust_domain, first.namespace, first.subnet), first.name, Path(first.identity_dir),
+        first.identity_name, pod.host,
+        pod.udp_port - PORT_BELOW, pod.health_port,
+        {config.name: config.health_port for config in configs if config.health_port is not None}, first.idle_s,
+    )  # fmt: skip
+
+
+def serve(pod: Pod, configs: Sequence[NodeConfig], run: Path, log: Path) -> int:
+    """Be the nursery of these nodes until SIGTERM; the exit code."""
+    how = choose_start()
+    child.warm_up()
+    reader, writer = os.pipe()
+    os.write(writer, requests(configs, run, log))  # and never closed: the nursery would take that for its lab's end
+    # A description of stdout that is the nursery's alone, for it makes it non-blocking.
+    events = os.open("/proc/self/fd/1", os.O_WRONLY | os.O_APPEND)
+    post = warden_post(pod, configs)
+    return PodSupervisor(how, reader, events, lambda tables, asks: agent.run(post, tables, asks)).run()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse and run; the exit code: 0 stopped, 2 the pod was told something that will not do."""
+    parser = argparse.ArgumentParser(
+        prog="python -m p2pnet.supervisor.pod",
+        description="The nodes of one pod: P2PNET_MEMBERS, P2PNET_GROUP, P2PNET_HOST, P2PNET_ADDRESS.",
+    )
+    parser.add_argument("--mounts", type=Path, default=MOUNTS, help="config, members and identity (%(default)s)")
+    parser.add_argument("--run", type=Path, default=RUN, help="a writable folder (%(default)s)")
+    parser.add_argument("--udp-port", type=int, default=UDP_PORT, help="of the first node (%(default)s)")
+    parser.add_argument("--health-port", type=int, default=HEALTH_PORT, help="of the pod's page (%(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        pod = Pod.read(os.environ, udp_port=options.udp_port, health_port=options.health_port)
+        base = options.mounts / "config" / "node.json"
+        configs = node_configs(pod, base.read_bytes(), options.mounts)
+        write_configs(configs, options.run)
+        take_code(options.mounts / "code", os.environ)
+        if why := try_clients(configs[0].clients):
+            raise SpecError(why)  # rather than that every node says so, again and again
+    except (P2pnetError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return serve(pod, configs, options.run, LOG)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

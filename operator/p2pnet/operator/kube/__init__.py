@@ -1,0 +1,1 @@
+"""The Kubernetes API for the operator: kinds, the client, desired objects, the work queue and the Lease."""

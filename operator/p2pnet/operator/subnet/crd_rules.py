@@ -1,0 +1,217 @@
+"""What the API server refuses at `kubectl apply`, as CEL: of the checks in `model.subnet_checks` those that CEL can make.
+
+| check | where it is made |
+| --- | --- |
+| group `node`, labels `group` and `node`, number of nodes, size of a full mesh | here |
+| degree: none in a full mesh or with edges, below the number of nodes, even ends, connected, two sides | here |
+| edges with another kind, edgesFrom beside edges, configMap or file, a node as its own peer | here |
+| relay and seeds in a sparse topology, the default one beyond 50 nodes too | here |
+| ttl, renewBefore, keep, within, sizes, shares: bounds of quantities, and what cert-manager wants | here |
+| a fault that does nothing, a pause that does more | here |
+| groups, clients and faults with one name twice | lists known by their names: the API server itself |
+| edges: names that are none, a pair twice, a graph in pieces | reconcile: a graph of 10,000 edges is beyond CEL's cost |
+| selectors of rules and faults that select no node | reconcile: 128 selectors against 16 groups are beyond it, too |
+| settings of clients: JSON of at most 64 KiB | reconcile: what is in a free object has no bound that CEL could reckon with |
+| edges in a ConfigMap (edgesFrom) | reconcile: the API server sees one object at a time |
+
+Words are those of the command line, values in them too; a test compares both. Bounds of lists and texts keep the cost
+within the API server's limit, which a test on a real one proves.
+"""
+
+from typing import NamedTuple
+
+from p2pnet.model import limits
+from p2pnet.subnet.checks import (
+    CERT_MANAGER_RENEW_MIN_S,
+    CERT_MANAGER_TTL_MIN_S,
+    FULL_MAX,
+    FULL_TO,
+    LEAF_TTL_MAX_S,
+    LEAF_TTL_MIN_S,
+    SUBNET_TTL_MIN_S,
+)
+from p2pnet.subnet.quantities import Share, Size
+from p2pnet.subnet.spec import OWNED_PREFIXES
+
+
+class Check(NamedTuple):
+    """One rule. `words` is CEL for the message where values belong into it; `path` the field it is about, below its place."""
+
+    rule: str
+    message: str
+    words: str = ""
+    path: str = ""
+
+
+def _seconds(text: str) -> str:
+    """CEL for the seconds in a duration."""
+    unit = "{'us': 0.000001, 'ms': 0.001, 's': 1.0, 'm': 60.0, 'h': 3600.0, 'd': 86400.0}"
+    return f"double({text}.find('^[0-9]+([.][0-9]+)?')) * {unit}[{text}.find('[a-z]+$')]"
+
+
+def _bytes(text: str) -> str:
+    """CEL for the bytes in a size."""
+    unit = (
+        "{'B': 1.0, 'KB': 1000.0, 'kB': 1000.0, 'MB': 1000000.0, 'GB': 1000000000.0, 'Ki': 1024.0, 'KiB': 1024.0,"
+        " 'Mi': 1048576.0, 'MiB': 1048576.0, 'Gi': 1073741824.0, 'GiB': 1073741824.0}"
+    )
+    return f"double({text}.find('^[0-9]+([.][0-9]+)?')) * {unit}[{text}.find('[A-Za-z]+$')]"
+
+
+def _between(text: str, low: float, high: float) -> str:
+    return f"{text} >= {float(low)!r} && {text} <= {float(high)!r}"
+
+
+_NODES = "(has(self.nodes) ? self.nodes : (has(self.groups) && size(self.groups) > 0 ? 0 : 3))"
+_TOTAL = f"({_NODES} + (has(self.groups) ? self.groups.map(g, g.nodes).sum() : 0))"
+_KIND = "(has(self.kind) ? self.kind : 'full')"
+_SHAPED = "has(self.topology)"
+_SHAPE = "(has(self.topology.kind) ? self.topology.kind : 'full')"
+_SPARSE = f"({_SHAPED} ? {_SHAPE} != 'full' : {_TOTAL} > {FULL_TO})"
+_SPARSE_KIND = f"({_SHAPED} ? {_SHAPE} : 'random-regular')"
+_DEGREE = f"({_SHAPED} && has(self.topology.degree))"
+_REGULAR = f"({_DEGREE} && {_SHAPE} == 'random-regular')"
+_NOT_AN_EDGE_KIND = f"{_KIND} == 'edges'"
+_TTL = "(has(self.ttl) ? self.ttl : '7d')"
+_LOSSY = " || ".join(f"(has(self.{key}) && self.{key}.matches('[1-9]'))"
+                     for key in ("latency", "jitter", "loss", "duplication", "reorder"))  # fmt: skip
+_SHAPES = f"({_LOSSY} || has(self.bandwidth))"
+_BLOCKS, _PAUSES = "(has(self.block) && self.block)", "(has(self.pause) && self.pause)"
+_NOT_OWNED = " && ".join(f"!key.startsWith('{prefix}/')" for prefix in OWNED_PREFIXES)
+_OWNED = Check(f"self.all(key, {_NOT_OWNED})", f"keys of {', '.join(OWNED_PREFIXES)} are set by p2pnet; choose others")
+_PODS: tuple[tuple[str, ...], ...] = (("pod",), ("groups", "[]", "pod"))
+
+RULES: dict[tuple[str, ...], list[Check]] = {
+    (): [
+        Check(
+            f"{_TOTAL} >= 1 && {_TOTAL} <= {limits.NODES_MAX}",
+            f"a subnet has 1 to {limits.NODES_MAX} nodes in all groups", path=".nodes",
+        ),
+        Check(
+            f"!{_SHAPED} || {_SHAPE} != 'full' || {_TOTAL} <= {FULL_MAX}",
+            f"full is for up to {FULL_MAX} nodes: try random-regular", path=".topology.kind",
+        ),
+        Check(
+            f"!{_DEGREE} || {_SHAPE} in ['full', 'edges'] || {_TOTAL} <= 1 || self.topology.degree < {_TOTAL}",
+            "so many peers each need more nodes than there are", path=".topology.degree",
+        ),
+        Check(
+            f"!{_REGULAR} || self.topology.degree >= {_TOTAL} || ({_TOTAL} * self.topology.degree) % 2 == 0",
+            "nodes x degree is an odd number of ends: make one of the two even", path=".topology.degree",
+        ),
+        Check(
+            f"!{_REGULAR} || self.topology.degree >= 2 || {_TOTAL} <= 2 || {_TOTAL} % 2 == 1",
+            "1 peer each leaves pairs: a connected graph needs at least 2", path=".topology.degree",
+        ),
+        Check(
+            f"!{_SPARSE} || !has(self.broadcast) || !has(self.broadcast.relay) || self.broadcast.relay != 'none'",
+            "none with a sparse topology: only a publisher's peers would get it",
+            f"'none with the sparse topology ' + {_SPARSE_KIND} + ': only a publisher\\'s peers would get it'",
+            ".broadcast.relay",
+        ),
+        Check(
+            f"!{_SPARSE} || self.discovery.mode != 'seeds'",
+            "seeds with a sparse topology: edges need the registry",
+            f"'seeds with the sparse topology ' + {_SPARSE_KIND} + ': edges need the registry'", ".discovery.mode",
+        ),
+    ],
+    ("groups", "[]"): [
+        Check("self.name != 'node'", "'node' is the group of spec.nodes; choose another name", path=".name"),
+        Check(
+            "!has(self.labels) || !('group' in self.labels || 'node' in self.labels)",
+            "is set by p2pnet; choose another label", path=".labels",
+        ),
+    ],
+    ("topology",): [
+        Check(
+            f"{_NOT_AN_EDGE_KIND} || !has(self.edges) || size(self.edges) == 0",
+            "edges belong to kind edges",
+            f"'contradicts kind ' + {_KIND} + ': edges belong to kind edges'", ".edges",
+        ),
+        Check(
+            f"{_NOT_AN_EDGE_KIND} || !has(self.edgesFrom)",
+            "edges belong to kind edges",
+            f"'contradicts kind ' + {_KIND} + ': edges belong to kind edges'", ".edgesFrom",
+        ),
+        Check(
+            f"!has(self.degree) || !({_KIND} in ['full', 'edges'])",
+            "a full mesh and given edges have no degree",
+            f"'contradicts kind ' + {_KIND} + ', which has no degree'", ".degree",
+        ),
+        Check(
+            f"!has(self.degree) || !({_KIND} in ['ring', 'small-world']) || self.degree % 2 == 0",
+            "a ring and a small world have as many peers on either side: make degree even",
+            f"'a ' + {_KIND} + ' has as many peers on either side: make degree even'", ".degree",
+        ),
+        Check(
+            "!has(self.edges) || size(self.edges) == 0 || !has(self.edgesFrom)",
+            "contradicts edges: give one of the two", path=".edgesFrom",
+        ),
+        Check(
+            "!has(self.edgesFrom) || has(self.edgesFrom.configMap) != has(self.edgesFrom.file)",
+            "name either a configMap or a file", path=".edgesFrom",
+        ),
+    ],
+    ("topology", "edges", "[]"): [
+        Check("self[0] != self[1]", "cannot be its own peer", "self[0] + ' cannot be its own peer'"),
+    ],
+    ("identity",): [
+        Check(
+            "(self.issuer == 'certManager') == has(self.issuerRef)",
+            "belongs to issuer certManager, and certManager needs it", path=".issuerRef",
+        ),
+        Check(
+            f"!has(self.renewBefore) || ({_seconds('self.renewBefore')} > 0.0"
+            f" && {_seconds('self.renewBefore')} < {_seconds(_TTL)})",
+            "more than nothing and less than ttl",
+            f"self.renewBefore + ': more than nothing and less than ttl, ' + {_TTL}", ".renewBefore",
+        ),
+        Check(
+            f"self.issuer != 'certManager' || {_seconds(_TTL)} >= {CERT_MANAGER_TTL_MIN_S}.0",
+            "cert-manager issues for 1h at least", f"{_TTL} + ': cert-manager issues for 1h at least'", ".ttl",
+        ),
+        Check(
+            "self.issuer != 'certManager' || !has(self.renewBefore)"
+            f" || {_seconds('self.renewBefore')} >= {CERT_MANAGER_RENEW_MIN_S}.0",
+            "cert-manager wants 5m at least", "self.renewBefore + ': cert-manager wants 5m at least'", ".renewBefore",
+        ),
+    ],
+    ("identity", "ttl"): [
+        Check(_between(_seconds("self"), LEAF_TTL_MIN_S, LEAF_TTL_MAX_S), "a leaf lives from 15m to 3650d",
+              "self + ': a leaf lives from 15m to 3650d'"),
+    ],
+    ("broadcast", "artifactBytesMax"): [
+        Check(_between(_bytes("self"), 1, limits.ARTIFACT_BYTES_MAX), "from 1B to 128Mi", "self + ': from 1B to 128Mi'"),
+    ],
+    ("broadcast", "keep"): [
+        Check(_between(_seconds("self"), 1, 30 * 86_400), "from 1s to 30d", "self + ': from 1s to 30d'"),
+    ],
+    ("broadcast", "pushBelow"): [
+        Check(
+            f"type(self) == int ? self >= 0 && self <= {limits.ARTIFACT_BYTES_MAX} :"
+            f" (self == 'auto' || (self.matches(r'{Size.pattern}')"
+            f" && {_bytes('self')} <= {float(limits.ARTIFACT_BYTES_MAX)!r}))",
+            "write auto, or a size between 0 and 128Mi",
+        ),
+    ],
+    ("faults", "[]"): [
+        Check(f"{_SHAPES} || {_BLOCKS} || {_PAUSES}", "does nothing: give it a shape, block or pause"),
+        Check(
+            f"!{_PAUSES} || !({_SHAPES} || {_BLOCKS} || (has(self.to) && self.to != '*'))",
+            "stands alone with from: a paused node has no links to shape", path=".pause",
+        ),
+    ],
+    ("ready", "within"): [Check(_between(_seconds("self"), 1, 86_400), "from 1s to 1d", "self + ': from 1s to 1d'")],
+    ("ready", "connected"): [
+        Check(
+            f"self.matches(r'{Share.pattern}') && double(self.find('^[0-9]+([.][0-9]+)?')) <= 100.0",
+            "write a share between 0% and 100%",
+        ),
+    ],
+    ("lab", "storage"): [
+        Check(f"self == 'emptyDir' || self.matches(r'{Size.pattern}')", "write emptyDir, or a size like 1Gi"),
+    ],
+    ("ttl",): [Check(f"{_seconds('self')} >= {SUBNET_TTL_MIN_S}.0", "at least 1m", "self + ': at least 1m'")],
+    **{(*place, key): [_OWNED] for place in _PODS for key in ("labels", "annotations")},
+}  # fmt: skip
+"""Path in the spec, `[]` for the items of a list -> its checks."""

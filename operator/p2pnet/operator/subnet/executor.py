@@ -1,0 +1,192 @@
+"""Carries out a plan's actions, and looks before it leaps: what others own is not adopted, what is ours is not made twice."""
+
+import asyncio
+from collections.abc import Sequence
+from itertools import groupby
+
+from p2pnet.operator.kube.api import (  # fmt: skip
+    CERTIFICATE,
+    CONFIG_MAP,
+    POD,
+    SECRET,
+    SERVICE,
+    ApiError,
+    BusyError,
+    Cluster,
+    ConflictError,
+    ForbiddenError,
+    Kind,
+    Object,
+    meta,
+    name_of,
+    owned_by,
+    uid_of,
+)
+from p2pnet.operator.kube.desired import Action, Apply, Create, Delete, Patch
+from p2pnet.operator.subnet.context import Observed, SubnetContext
+from p2pnet.operator.subnet.plan.certmanager import mounted_by
+from p2pnet.operator.subnet.status import Trouble
+
+AT_ONCE = 8  # writes of one kind under way; more only queue up in the API server
+
+
+class Executor:
+    """Acts for one Subnet. What could not be done is in `trouble`; `failure` is to be raised once that has been told."""
+
+    def __init__(self, cluster: Cluster, site: SubnetContext, observed: Observed) -> None:
+        self._cluster = cluster
+        self._site = site
+        self._observed = observed
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self.trouble: Trouble | None = None
+        self.failure: ApiError | None = None
+        self.halted = False
+        """Whether the authority could not be written: nothing that follows from it may be."""
+        self.writes = 0
+
+    async def obey(self, actions: Sequence[Action]) -> None:
+        """Do everything, in order; writes of one kind that follow each other go out together.
+
+        Raises ConflictError and BusyError: look again. A right that is missing, a quota and an object the server refuses
+        become `trouble`, and the rest is done.
+        """
+        taken = await self._taken(actions)
+        if (SECRET, self._site.authority) in taken:
+            self.halted = True
+        left = [action for action in actions if not self._spoilt(action, taken)]
+        for _, group in groupby(left, key=lambda action: (type(action), action.kind)):
+            together = list(group)
+            if self.halted:
+                return
+            try:
+                await self._together(together)
+            except ApiError as error:
+                error.progress = self.writes > 0
+                raise
+            if self.failure is not None and any(self._is_authority(one) for one in together):
+                self.halted = True  # leaves of an authority that was not written would be leaves of nobody
+
+    async def seek_authority(self) -> None:
+        """Look for an authority that is only missing because it lost its labels. Raises ConflictError when it was."""
+        for found in await self._cluster.names(SECRET, self._site.namespace):
+            if name_of(found) == self._site.authority and owned_by(found, self._site.uid):
+                await self._relabel(SECRET, found, self._site.labels("authority"))
+
+    def _is_authority(self, action: Action) -> bool:
+        return action.kind == SECRET and _name(action) == self._site.authority
+
+    def _spoilt(self, action: Action, taken: set[tuple[Kind, str]]) -> bool:
+        """Whether the action's object is another's, or a pod that would mount another's."""
+        if (action.kind, _name(action)) in taken:
+            return True
+        if action.kind == CERTIFICATE:
+            return (SECRET, _name(action)) in taken  # cert-manager would write into it
+        if action.kind != POD or not isinstance(action, Create):
+            return False
+        if any((SECRET, name) in taken for name in mounted_by(action.body)):
+            return True
+        token = (SECRET, self._site.token) in taken and _name(action) == self._site.lab
+        return token or (SECRET, _name(action)) in taken or any(kind == CONFIG_MAP for kind, _ in taken)
+
+    async def _together(self, waiting: list[Action]) -> None:
+        if len(waiting) == 1 or isinstance(waiting[0], Delete):
+            for action in waiting:  # deletions keep their order: the highest ordinal first
+                await self._try(action)
+            return
+        results = await asyncio.gather(*(self._try(action) for action in waiting), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _try(self, action: Action) -> None:
+        async with self._room:
+            try:
+                await self._do(action)
+                self.writes += 1
+            except (ConflictError, BusyError):
+                raise
+            except ForbiddenError as error:
+                self._note("Quota" if error.quota else "Forbidden", error)
+            except ApiError as error:
+                await self._refused(action, error)
+
+    async def _do(self, action: Action) -> None:
+        namespace = self._site.namespace
+        match action:
+            case Create(kind, body):
+                await self._cluster.create(kind, namespace, body)
+            case Apply(kind, body):
+                found = self._observed.of(kind).get(name_of(body))
+                if found is None:
+                    await self._cluster.apply(kind, namespace, body)
+                    return
+                if kind == SERVICE and not _same_ports(found, body):
+                    # Applied ports are put beside others' ports, never in their place.
+                    whole = {
+                        "metadata": {"resourceVersion": meta(found).get("resourceVersion")},
+                        "spec": {"ports": body["spec"]["ports"]},
+                    }
+                    await self._cluster.patch(kind, namespace, name_of(body), whole)
+                await self._cluster.apply(kind, namespace, {**body, "metadata": {**meta(body), "uid": uid_of(found)}})
+            case Patch(kind, name, body):
+                await self._cluster.patch(kind, namespace, name, body)
+            case Delete(kind, name, uid, _):
+                await self._cluster.delete(kind, namespace, name, uid)
+
+    async def _refused(self, action: Action, error: ApiError) -> None:
+        """What somebody has made immutable is made again; raises ConflictError then. All else is told."""
+        sealed = isinstance(action, Apply) and (self._observed.of(action.kind).get(_name(action)) or {}).get(
+            "immutable"
+        )
+        if not sealed or self._is_authority(action):
+            self._note("Refused", error)
+            return
+        found = self._observed.of(action.kind)[_name(action)]
+        await self._cluster.delete(action.kind, self._site.namespace, name_of(found), uid_of(found))
+        raise ConflictError(error.status, error.reason, "was immutable, and is made again", what=error.what)
+
+    def _note(self, reason: str, error: ApiError) -> None:
+        self.trouble = self.trouble or Trouble(reason, str(error))
+        self.failure = self.failure or error
+
+    async def _taken(self, actions: Sequence[Action]) -> set[tuple[Kind, str]]:
+        """What would be made but stands there already, and is not ours. Raises ConflictError after giving ours its labels."""
+        new: dict[Kind, dict[str, Create | Apply]] = {}
+        for action in actions:
+            if isinstance(action, Create | Apply) and _name(action) not in self._observed.of(action.kind):
+                new.setdefault(action.kind, {})[_name(action)] = action
+        taken: set[tuple[Kind, str]] = set()
+        for kind, wanted in new.items():
+            for found in await self._cluster.names(kind, self._site.namespace):
+                action_there = wanted.get(name_of(found))
+                if action_there is None:
+                    continue
+                if self._site.owns(found):
+                    await self._relabel(kind, found, meta(action_there.body)["labels"])
+                taken.add((kind, name_of(found)))
+        if taken:
+            named = ", ".join(sorted(f"{kind.kind} {name}" for kind, name in taken)[:5])
+            self.trouble = Trouble("NameConflict", f"not of this Subnet, and left alone: {named}")
+        return taken
+
+    async def _relabel(self, kind: Kind, found: Object, labels: dict[str, str]) -> None:
+        body = {"metadata": {"labels": labels, "resourceVersion": meta(found).get("resourceVersion")}}
+        await self._cluster.patch(kind, self._site.namespace, name_of(found), body)
+        raise ConflictError(409, "Relabelled", "had lost its labels", what=f"{kind.plural} {name_of(found)}")
+
+
+def split(actions: Sequence[Action]) -> tuple[list[Action], list[Action]]:
+    """What makes and changes, and what deletes."""
+    return [one for one in actions if not isinstance(one, Delete)], [one for one in actions if isinstance(one, Delete)]
+
+
+def _same_ports(found: Object, intent: Object) -> bool:
+    ports = [
+        {(one.get("port"), one.get("protocol")) for one in thing["spec"].get("ports") or []}
+        for thing in (found, intent)
+    ]
+    return ports[0] == ports[1]
+
+
+def _name(action: Action) -> str:
+    return name_of(action.body) if isinstance(action, Create | Apply) else action.name

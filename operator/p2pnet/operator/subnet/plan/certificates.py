@@ -1,0 +1,166 @@
+"""The Secrets with leaves of the subnet's own authority, per pod and of the lab, and the lab's token.
+
+Pure but for the keys that are drawn.
+"""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from p2pnet.operator.kube.api import SECRET, Object, annotations_of
+from p2pnet.operator.kube.encoding import decoded, encoded
+from p2pnet.operator.subnet import leaves
+from p2pnet.operator.subnet.certificates import Holdings
+from p2pnet.operator.subnet.context import FORCE_RENEW, Observed, Placed, SubnetContext
+from p2pnet.operator.subnet.plan import certmanager
+from p2pnet.operator.subnet.plan.certmanager import Gathered
+
+TOKEN_BYTES = 32
+RENEWED = "p2pnet.io/renewed"
+"""Annotation of a Secret with leaves: the value of `force-renew` that has been obeyed."""
+
+
+@dataclass
+class Issued:
+    """Secrets as they should be, the pods whose leaves are all there, and how long the leaves last."""
+
+    bodies: list[Object] = field(default_factory=list)
+    complete: set[str] = field(default_factory=set)
+    ends: list[datetime] = field(default_factory=list)
+    renewals: list[datetime] = field(default_factory=list)
+    renewed: int = 0
+    issued: int = 0
+    """Leaves that are there, of nodes alone."""
+
+
+def issue(
+    site: SubnetContext, observed: Observed, holdings: Holdings, now: datetime, gathered: Gathered | None = None
+) -> Issued:
+    """Every Secret with leaves of the subnet's own authority: those that may stay stay, the others are issued.
+
+    With leaves that cert-manager has issued (`gathered`), the lab's leaf is the only one of our own.
+    """
+    result = Issued() if gathered is None else of_cert_manager(site, gathered, holdings)
+    for placed in site.placement if gathered is None else []:
+        wanted = {member: (site.uri(member), site.host(placed.pod)) for member in placed.members}
+        _fill(
+            site,
+            observed.of(SECRET).get(placed.pod),
+            holdings,
+            now,
+            result=result,
+            wanted=_Wanted(placed.pod, wanted, placed),
+        )
+    lab_host = f"{site.lab}.{site.namespace}.svc"
+    beside = gathered.authorities if gathered else b""
+    of_lab = _Wanted(site.lab, {"tls": (site.lab_uri, lab_host)}, beside=beside)
+    _fill(site, observed.of(SECRET).get(site.lab), holdings, now, result=result, wanted=of_lab)
+    if gathered is not None and not gathered.authorities:
+        result.complete.discard(site.lab)  # a lab that starts before would wait for its kubelet to bring them
+    return result
+
+
+def of_cert_manager(site: SubnetContext, gathered: Gathered, holdings: Holdings | None) -> Issued:
+    """What cert-manager has issued. Nodes start once they know whom to believe as the lab, too."""
+    result = Issued(ends=gathered.ends, issued=len(gathered.held))
+    if holdings is not None and gathered.authorities:
+        result.bodies = [certmanager.trust(site, gathered, holdings.bundle)]
+    if result.bodies or gathered.trusting:
+        result.complete = set(gathered.complete)
+    return result
+
+
+def standing(site: SubnetContext, observed: Observed, now: datetime, gathered: Gathered | None = None) -> Issued:
+    """What there is while nobody can issue: pods whose leaves still hold may come back, and nothing is written."""
+    result = Issued() if gathered is None else of_cert_manager(site, gathered, None)
+    places = [
+        (placed.pod, {member: site.uri(member) for member in placed.members})
+        for placed in (site.placement if gathered is None else [])
+    ]
+    for pod, wanted in [*places, (site.lab, {"tls": site.lab_uri})]:
+        held = decoded(observed.of(SECRET).get(pod))
+        found = [leaves.facts(held.get(f"{stem}.crt", b""), held.get(f"{stem}.key", b""), held.get("ca.crt", b""))
+                 for stem in wanted]  # fmt: skip
+        good = [leaf for leaf, uri in zip(found, wanted.values(), strict=True) if leaf and leaf.uri == uri]
+        if pod != site.lab:
+            result.issued += len(good)
+            result.ends += [leaf.not_after for leaf in good]
+        if len(good) == len(wanted) and all(leaf.not_after > now for leaf in good):
+            result.complete.add(pod)
+    return result
+
+
+def token(site: SubnetContext, observed: Observed) -> Object | None:
+    """The lab's token, when there is none."""
+    if decoded(observed.of(SECRET).get(site.token)).get("token"):
+        return None
+    data = encoded({"token": secrets.token_hex(TOKEN_BYTES).encode()})
+    return site.object(SECRET, site.token, type="Opaque", data=data, role="lab")
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    secret: str
+    leaves: dict[str, tuple[str, str]]
+    """File stem -> (URI, DNS name)."""
+    placed: Placed | None = None
+    beside: bytes = b""
+    """Other authorities whose leaves are met."""
+
+
+def _fill(
+    site: SubnetContext, existing: Object | None, holdings: Holdings, now: datetime, *, result: Issued, wanted: _Wanted
+) -> None:
+    forced = site.annotations.get(FORCE_RENEW, "")
+    renewed = annotations_of(existing).get(RENEWED, "") if existing else forced
+    held = decoded(existing)
+    data = {"ca.crt": holdings.bundle.pem + wanted.beside}
+    for stem, (uri, host) in wanted.leaves.items():
+        chain, key = held.get(f"{stem}.crt", b""), held.get(f"{stem}.key", b"")
+        found = _acceptable(chain, key, uri, holdings)
+        due = found is None or forced not in ("", renewed) or leaves.is_due(found, site.subnet, holdings.not_after, now)
+        if due and holdings.issuer is not None:
+            ttl = timedelta(seconds=site.subnet.spec.identity.ttl.seconds)
+            leaf = holdings.issuer.issue(uri, now=now, ttl=ttl, dns_names=[host])
+            chain, key = leaf.chain_pem, leaf.key_pem
+            found = leaves.Facts(uri, now, leaf.not_after, leaf.fingerprint)
+            result.renewed += 1
+        if found is None:
+            break  # nobody can issue it now: the pod waits, what stands in its Secret stays
+        data |= {f"{stem}.crt": chain, f"{stem}.key": key}
+        result.renewals.append(leaves.renew_at(found, site.subnet))
+        if wanted.placed is not None:
+            result.ends.append(found.not_after)
+            result.issued += 1
+    else:
+        result.complete.add(wanted.secret)
+    _keep(site, result, wanted, {**{k: v for k, v in held.items() if k in _names(wanted)}, **data}, forced)
+
+
+def _acceptable(chain: bytes, key: bytes, uri: str, holdings: Holdings) -> leaves.Facts | None:
+    """The facts of a leaf that may stay: of the one that issues (or, when none can, of any that is trusted), for this URI."""
+    by = holdings.issuer.certificate_pem if holdings.issuer is not None else holdings.bundle.pem
+    found = leaves.facts(chain, key, by) if chain and key else None
+    return found if found is not None and found.uri == uri else None
+
+
+def _names(wanted: _Wanted) -> Iterator[str]:
+    for stem in wanted.leaves:
+        yield f"{stem}.crt"
+        yield f"{stem}.key"
+
+
+def _keep(site: SubnetContext, result: Issued, wanted: _Wanted, data: dict[str, bytes], forced: str) -> None:
+    role, group = ("node", wanted.placed.group) if wanted.placed else ("lab", "")
+    result.bodies.append(
+        site.object(
+            SECRET,
+            wanted.secret,
+            type="Opaque",
+            data=encoded(data),
+            annotations={RENEWED: forced},
+            role=role,
+            group=group,
+        )
+    )

@@ -1,0 +1,287 @@
+"""Nodes' leaves of a cert-manager Issuer: what is asked of it, and what it has issued so far. Pure; `now` is an argument.
+
+One Certificate per member, and for each a Secret, made empty beforehand so that it has owners from the start: cert-manager
+fills it and renews it in place. Owners are the Subnet and the Certificate: a Secret goes when both are gone, so
+cert-manager is not there any more to make it again. Issuers and requests are other people's business.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache
+from types import MappingProxyType
+
+from cryptography import x509
+
+from p2pnet.model.errors import SpecError
+from p2pnet.operator.kube import times
+from p2pnet.operator.kube.api import CERTIFICATE, POD, SECRET, Object, meta, name_of, owned_by, uid_of
+from p2pnet.operator.kube.desired import Action, Apply, Create, Delete, Patch, stamped, stands
+from p2pnet.operator.kube.encoding import decoded, encoded
+from p2pnet.operator.subnet import leaves
+from p2pnet.operator.subnet.context import ISSUED_FOR, ROLE_LABEL, Observed, Placed, SubnetContext
+from p2pnet.operator.subnet.leaves import Facts
+from p2pnet.operator.subnet.reports import lagging_renewals
+from p2pnet.trust import BUNDLE_FILE, LAB_BUNDLE_FILE, Bundle
+
+ISSUED_WITHIN = timedelta(minutes=1)
+"""A Certificate that is not ready for longer is Degraded: with an Issuer that works it takes seconds."""
+ISSUERS_MAX = 6
+"""Authorities of the nodes' present leaves; a change of the Issuer's authority has two."""
+TRUSTED_MAX = 12
+"""With those of former leaves; the lab trusts them beside the subnet's own, and a bundle holds 16."""
+USAGES = ["digital signature", "server auth", "client auth"]
+CERT, KEY = "tls.crt", "tls.key"
+
+Trouble = tuple[str, str]
+"""Reason and message for Degraded."""
+
+
+@dataclass
+class Gathered:
+    """What cert-manager has issued, as far as it fits."""
+
+    held: dict[str, Facts] = field(default_factory=dict)
+    """Member -> its leaf."""
+    complete: set[str] = field(default_factory=set)
+    """Pods whose members all have one that holds."""
+    authorities: bytes = b""
+    """Whom peers are checked against: of the leaves that are there, and of former ones somebody may still show."""
+    trouble: Trouble | None = None
+    trusting: bool = False
+    """Whether the Secret with the bundles is there already."""
+    waiting: str = ""
+    """What a change of the Issuer's authority waits for."""
+
+    @property
+    def ends(self) -> list[datetime]:
+        """Of the leaves."""
+        return [one.not_after for one in self.held.values()]
+
+
+def gather(site: SubnetContext, observed: Observed, now: datetime) -> Gathered:
+    """Read every member's Secret."""
+    result = Gathered(trouble=observed.issuer_trouble, trusting=site.trust in observed.of(SECRET))
+    found: dict[str, bytes] = {}
+    for member in (member for placed in site.placement for member in placed.members):
+        data = decoded(observed.of(SECRET).get(site.certificate(member)))
+        if not (data.get(CERT) and data.get(KEY)):
+            stuck = _stuck(observed.of(CERTIFICATE).get(site.certificate(member)), now)
+            result.trouble = result.trouble or stuck
+            continue
+        judged = _judged(site, member, data)
+        if isinstance(judged, Facts):
+            result.held[member] = judged
+            found |= _authorities(data[BUNDLE_FILE])
+        else:
+            result.trouble = result.trouble or judged
+    if len(found) > ISSUERS_MAX:
+        result.trouble = result.trouble or (
+            "TooManyAuthorities", f"the nodes' leaves come with {len(found)} authorities, at most {ISSUERS_MAX} are trusted",
+        )  # fmt: skip
+        result.authorities = b"".join(_trusted(site, observed).values())
+        return result
+    _settle_trust(site, observed, result, found)
+    alive = {member for member, leaf in result.held.items() if leaf.not_after > now}
+    result.complete = {placed.pod for placed in site.placement if alive.issuperset(placed.members)}
+    return result
+
+
+def wanted(site: SubnetContext) -> dict[str, tuple[Object, Object]]:
+    """Name -> Certificate and, for cert-manager to fill, its Secret."""
+    return {
+        site.certificate(member): (certificate(site, placed, member), _empty_secret(site, placed, member))
+        for placed in site.placement
+        for member in placed.members
+    }
+
+
+def certificate(site: SubnetContext, placed: Placed, member: str) -> Object:
+    """The Certificate of a member: an EC P-256 key, drawn anew with every renewal, for exactly its URI."""
+    identity = site.subnet.spec.identity
+    name = site.certificate(member)
+    spec = {
+        "secretName": name,
+        "secretTemplate": {"labels": site.labels("node", placed.group), "annotations": {ISSUED_FOR: site.uid}},
+        "issuerRef": {
+            "name": identity.issuer_ref.name if identity.issuer_ref else "", "kind": "Issuer", "group": CERTIFICATE.group,
+        },
+        "uris": [site.uri(member)],
+        "dnsNames": [site.host(placed.pod)],
+        "usages": USAGES,
+        "privateKey": {"algorithm": "ECDSA", "size": 256, "encoding": "PKCS8", "rotationPolicy": "Always"},
+        "duration": go_duration(identity.ttl.seconds),
+        "renewBefore": go_duration(identity.renew_before_seconds),
+        "revisionHistoryLimit": 1,
+    }  # fmt: skip
+    return site.object(CERTIFICATE, name, spec=spec, role="node", group=placed.group)
+
+
+def actions(site: SubnetContext, observed: Observed) -> list[Action]:
+    """Secrets first: a name that is somebody else's must not become a Certificate, for cert-manager would overwrite it."""
+    secrets: list[Action] = []
+    asked: list[Action] = []
+    for name, (body, secret) in wanted(site).items():
+        there = observed.of(CERTIFICATE).get(name)
+        held = observed.of(SECRET).get(name)
+        if held is None:
+            secrets.append(Create(SECRET, secret))
+        elif owners := _missing_owners(site, held, there):
+            metadata = {"ownerReferences": owners, "resourceVersion": meta(held).get("resourceVersion")}
+            secrets.append(Patch(SECRET, name, {"metadata": metadata}))
+        if not stands(stamped(body), there):
+            asked.append(Apply(CERTIFICATE, stamped(body)))
+    return secrets + asked if observed.issuer_trouble is None else []
+
+
+def leftovers(site: SubnetContext, observed: Observed) -> list[Action]:
+    """Certificates of members that are not wanted; and once no pod mounts it, and nobody would make it again, the Secret."""
+    names = wanted(site)
+    certificates = observed.of(CERTIFICATE)
+    mounted = {name for pod in observed.of(POD).values() for name in mounted_by(pod)}
+    gone: list[Action] = [
+        Delete(CERTIFICATE, name, uid_of(one), "its member is gone")
+        for name, one in certificates.items()
+        if name not in names and not meta(one).get("deletionTimestamp")
+    ]
+    gone += [
+        Delete(SECRET, name, uid_of(one), "its pod is gone")
+        for name, one in observed.of(SECRET).items()
+        if (meta(one).get("labels") or {}).get(ROLE_LABEL) == "node"
+        and name not in names.keys() | certificates.keys() | mounted
+    ]
+    return gone
+
+
+def trust(site: SubnetContext, gathered: Gathered, own: Bundle) -> Object:
+    """The Secret with both bundles: peers are checked against the Issuer's authority, the lab against the subnet's own."""
+    data = encoded({BUNDLE_FILE: gathered.authorities, LAB_BUNDLE_FILE: own.pem})
+    return site.object(SECRET, site.trust, type="Opaque", data=data, role="trust")
+
+
+def volume_sources(site: SubnetContext, placed: Placed) -> list[Object]:
+    """A pod's identity folder, of several Secrets: as a node reads it in every mode."""
+    bundles = [{"key": file, "path": file} for file in (BUNDLE_FILE, LAB_BUNDLE_FILE)]
+    return [
+        {"secret": {"name": site.trust, "items": bundles}},
+        *({"secret": {"name": site.certificate(member), "items": [
+            {"key": CERT, "path": f"{member}.crt"}, {"key": KEY, "path": f"{member}.key"},
+        ]}} for member in placed.members),
+    ]  # fmt: skip
+
+
+def mounted_by(pod: Object) -> list[str]:
+    """The Secrets that a pod mounts by projection."""
+    volumes = (pod.get("spec") or {}).get("volumes") or []
+    sources = [source for volume in volumes for source in (volume.get("projected") or {}).get("sources") or []]
+    return [source["secret"]["name"] for source in sources if "secret" in source]
+
+
+def go_duration(seconds: float) -> str:
+    """As Go writes it, so that what the API server keeps is what was sent: 90 minutes are `1h30m0s`."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}h{minutes % 60}m{rest}s"
+
+
+def _empty_secret(site: SubnetContext, placed: Placed, member: str) -> Object:
+    body = site.object(
+        SECRET, site.certificate(member), type="kubernetes.io/tls", data={CERT: "", KEY: ""},
+        annotations={ISSUED_FOR: site.uid}, role="node", group=placed.group,
+    )  # fmt: skip
+    body["metadata"]["ownerReferences"] = [_lesser(site.owner)]
+    return body
+
+
+def _lesser(owner: Object) -> Object:
+    """An owner that is not the controller: a cert-manager that owns its Secrets makes its Certificate that."""
+    return {**owner, "controller": False, "blockOwnerDeletion": False}
+
+
+def _missing_owners(site: SubnetContext, secret: Object, there: Object | None) -> list[Object]:
+    """All owners the Secret should have, if one of them is missing."""
+    owners = list(meta(secret).get("ownerReferences") or [])
+    add = [] if owned_by(secret, site.uid) else [_lesser(site.owner)]
+    if there is not None and not owned_by(secret, uid_of(there)):
+        # A Certificate that was made anew: its predecessor owns nothing any more.
+        owners = [one for one in owners if one.get("kind") != CERTIFICATE.kind]
+        add.append(
+            _lesser({
+                "apiVersion": CERTIFICATE.api, "kind": CERTIFICATE.kind, "name": name_of(there), "uid": uid_of(there),
+            })
+        )  # fmt: skip
+    return owners + add if add else []
+
+
+def _judged(site: SubnetContext, member: str, data: Mapping[str, bytes]) -> Facts | Trouble:
+    """The leaf in a Secret, or why no node can use it."""
+    secret, issuer = site.certificate(member), site.subnet.spec.identity.issuer_ref
+    if not _authorities(data.get(BUNDLE_FILE, b"")):
+        return "IssuerWithoutAuthority", (
+            f"Secret {secret}: Issuer {issuer.name if issuer else ''} gives no ca.crt with an authority to check peers"
+            " against; Issuers of kind ca and vault do, acme and selfSigned do not"
+        )
+    found = leaves.examined(data[CERT], data[KEY], data[BUNDLE_FILE])
+    if isinstance(found, str):
+        return "LeafUnfit", f"Secret {secret}: {found}"
+    if found.uri != site.uri(member):
+        return "LeafUnfit", f"Secret {secret}: is for {found.uri} instead of {site.uri(member)}"
+    return found
+
+
+@lru_cache(maxsize=64)  # all nodes' Secrets carry the same one or two
+def _authorities(pem: bytes) -> Mapping[str, bytes]:
+    """Fingerprint -> certificate of the authorities in a text: a leaf that signed itself is none."""
+    try:
+        bundle = Bundle.from_pem(pem)
+    except SpecError:
+        return MappingProxyType({})
+    found = {
+        fingerprint: Bundle([one]).pem
+        for fingerprint, one in zip(bundle.fingerprints, bundle.authorities, strict=True)
+        if _is_authority(one)
+    }
+    return MappingProxyType(found)
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+
+
+def _settle_trust(site: SubnetContext, observed: Observed, result: Gathered, found: dict[str, bytes]) -> None:
+    """The bundle for peers: an authority of former leaves stays in it until every running node shows its present one."""
+    former = {one: pem for one, pem in _trusted(site, observed).items() if one not in found}
+    behind = lagging_renewals(site, observed, result.held) if former else []
+    missing = len(result.held) < len(site.members)
+    if former and (behind or missing):
+        result.waiting = "the Issuer's authority changes: waiting for new leaves" + (
+            f" of {behind[0]}" if behind else ""
+        )
+        found = {**dict(list(former.items())[: TRUSTED_MAX - len(found)]), **found}
+    result.authorities = b"".join(found[one] for one in sorted(found))
+
+
+def _trusted(site: SubnetContext, observed: Observed) -> Mapping[str, bytes]:
+    """Whom the nodes check peers against now."""
+    return _authorities(decoded(observed.of(SECRET).get(site.trust)).get(BUNDLE_FILE, b""))
+
+
+def _stuck(there: Object | None, now: datetime) -> Trouble | None:
+    """Why a Certificate is not issued, when that takes too long."""
+    if there is None:
+        return None
+    conditions = {one.get("type"): one for one in (there.get("status") or {}).get("conditions") or []}
+    ready = conditions.get("Ready") or {}
+    failed = (conditions.get("Issuing") or {}).get("status") == "False"
+    last = conditions["Issuing"] if failed else ready
+    since = times.parse(ready.get("lastTransitionTime") or meta(there).get("creationTimestamp"))
+    if since is None or now - since < ISSUED_WITHIN:
+        return None
+    said = f"{last.get('message') or last.get('reason')}" if last else "cert-manager says nothing: does it run?"
+    issuer = ((there.get("spec") or {}).get("issuerRef") or {}).get("name")
+    return "CertificateNotIssued", (
+        f"Certificate {name_of(there)}: not issued for {ISSUED_WITHIN.total_seconds():.0f} s: {said}; is there an Issuer"
+        f" {issuer} in this namespace, and ready? kubectl describe issuer,certificaterequest tells"
+    )

@@ -1,0 +1,42 @@
+"""What pods that stand there say about themselves, in the words of `rolling`. Pure."""
+
+from datetime import datetime
+
+from p2pnet.operator.kube import times
+from p2pnet.operator.kube.api import Object, annotations_of, meta
+from p2pnet.operator.subnet.context import HASH
+from p2pnet.operator.subnet.rolling import PodState
+
+
+def state_of(name: str, wanted: Object, pod: Object | None) -> PodState:
+    """A wanted pod as it stands."""
+    if pod is None:
+        return PodState(name, exists=False)
+    status = pod.get("status") or {}
+    return PodState(
+        name,
+        outdated=annotations_of(pod).get(HASH) != annotations_of(wanted).get(HASH),
+        ended=status.get("phase") in ("Failed", "Succeeded"),
+        terminating=bool(meta(pod).get("deletionTimestamp")),
+        ready_since=ready_since(pod),
+        unready_since=unready_since(pod),
+    )
+
+
+def ready_since(pod: Object) -> datetime | None:
+    """When the pod became ready; None when it is not."""
+    status, since = _readiness(pod)
+    return (since or datetime.fromtimestamp(0).astimezone()) if status == "True" else None
+
+
+def unready_since(pod: Object) -> datetime | None:
+    """When a pod that is not ready ceased to be, or was made; None when it is ready."""
+    status, since = _readiness(pod)
+    return None if status == "True" else since or times.parse(meta(pod).get("creationTimestamp"))
+
+
+def _readiness(pod: Object) -> tuple[str, datetime | None]:
+    for condition in (pod.get("status") or {}).get("conditions") or []:
+        if condition.get("type") == "Ready":
+            return str(condition.get("status")), times.parse(condition.get("lastTransitionTime"))
+    return "Unknown", None

@@ -1,0 +1,145 @@
+"""A lab as in a pod: everything mounted, real nodes beside it, HTTP behind a token."""
+
+import asyncio
+import io
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from tests.lab.podkit import NAMESPACE, TOKEN, UP_S, Pods, desk_at, until_answers, until_connected
+
+from p2pnet.lab.backends.pod import PodBackend
+from p2pnet.lab_client import ProblemError
+from p2pnet.model.errors import SpecError
+from p2pnet.model.ids import lab_uri
+from p2pnet.model.jobs import TOKEN_HEADER, Payload, RunRequest
+from p2pnet.subnet.document import digest_of, load_subnet
+
+
+@pytest.fixture
+def pods(tmp_path: Path) -> Iterator[Pods]:
+    pods = Pods(tmp_path)
+    yield pods
+    pods.end()
+
+
+async def test_a_lab_in_a_pod_finds_nodes_by_name_runs_and_takes_newer_members(pods: Pods):
+    for index in range(3):
+        pods.start_node(index)
+    port = pods.start_lab()
+    await until_answers(pods, port)
+    async with desk_at(port) as desk:
+        await until_connected(desk, 3, pods)
+        status = await desk.summary()
+        assert (status.target, status.certificates.issued, status.links.up) == ("cluster", 3, 3)
+        assert len(status.trusted) == 1
+        assert all(member.trusted == status.trusted and member.leaf for member in status.members)
+
+        started = await desk.start_run(RunRequest([Payload("x", size=100_000)], count=3), key="k")
+        *_, last = [state async for state in desk.follow(started.run)]
+        assert (last.report.verdict, last.report.target, last.report.clock_bound_ms) == ("pass", "cluster", 0)
+        copied = b"".join([part async for part in desk.run_file(started.run, "events.ndjson")])
+        assert copied.count(b"validated") >= 6
+        with pytest.raises(ProblemError, match="no file"):
+            _ = [part async for part in desk.run_file(started.run, "../../lab/tls.key")]
+
+        with pytest.raises(ProblemError, match="the Subnet object's"):
+            await desk.patch_spec({"spec": {"nodes": 4}})
+
+        assert await desk.push_members(pods.membership(2, removed=(2,))) == 2
+        await until_connected(desk, 2, pods)
+        assert await desk.push_members(pods.membership(1)) == 2  # an older one never overrides
+
+    pods.processes["lab"].send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(pods.processes["lab"].wait, 20) == 0
+    assert pods.processes["node-0"].poll() is None  # nodes outlive their lab
+
+
+async def test_nothing_but_healthz_is_had_without_the_token(pods: Pods):
+    port = pods.start_lab()
+    await until_answers(pods, port)
+    for token in ("", TOKEN[:-1], TOKEN + "a", "é"):
+        async with desk_at(port, token) as desk:
+            with pytest.raises(ProblemError) as caught:
+                await desk.summary()
+            assert (caught.value.status, caught.value.exit_code) == (401, 3)
+            assert "X-P2pnet-Token" in str(caught.value)
+    pods.mounts.token.write_text("b" * 64)
+    async with desk_at(port, "b" * 64) as desk:
+        assert (await desk.summary()).nodes.desired == 3
+        pods.mounts.token.unlink()
+        with pytest.raises(ProblemError):
+            await desk.summary()
+    async with aiohttp.ClientSession() as session:
+        pods.mounts.token.write_text(TOKEN)
+        big = session.post(
+            f"http://127.0.0.1:{port}/v1/members", data=io.BytesIO(bytes(9 << 20)), headers={TOKEN_HEADER: TOKEN}
+        )
+        async with big as answer:
+            assert answer.status == 413
+
+
+async def test_a_lab_whose_mounts_do_not_fit_says_so_and_ends(pods: Pods):
+    pods.issue_lab(lab_uri("p2pnet", "elsewhere", "demo"))
+    pods.start_lab()
+    assert await asyncio.to_thread(pods.processes["lab"].wait, UP_S) == 2
+    assert "this lab is spiffe://p2pnet/ns/lab-7/subnet/demo/lab" in pods.log()
+
+
+async def test_changed_files_are_taken_when_they_fit_and_told_when_they_do_not(pods: Pods):
+    ground = PodBackend(pods.mounts, NAMESPACE, host="127.0.0.1")
+    await ground.start()
+    assert ground.version == 1
+    await ground.renew(pods.now)
+    assert ground.version == 1
+    pods.issue_lab()
+    pods.write_members(pods.membership(5, removed=(1,)))
+    pods.write_document(seed=7)
+    await ground.renew(pods.now)
+    assert (ground.version, ground.membership.registry.version, ground.subnet.spec.seed) == (2, 5, 7)
+    assert ground.groups() == {"node-0": "node", "node-2": "node"}
+    held = ground.current
+    pods.issue_lab(lab_uri("p2pnet", "elsewhere", "demo"))
+    pods.mounts.members.write_text("{")
+    with pytest.raises(SpecError, match="this lab is"):
+        await ground.renew(pods.now)
+    assert ground.current is held
+    assert ground.membership.registry.version == 5
+    with pytest.raises(SpecError, match="force-renew"):
+        await ground.renew(pods.now, everything=True)
+    await ground.close()
+
+
+async def test_a_pushed_document_stays_in_force_until_the_mounted_one_changes(pods: Pods):
+    port = pods.start_lab()
+    await until_answers(pods, port)
+    written = json.loads(pods.mounts.document.read_text())
+    async with desk_at(port) as desk:
+        before = (await desk.summary()).document
+        assert before == digest_of(load_subnet(written))
+        edited = {**written, "spec": {**written["spec"], "ttl": "2h"}}
+        await desk.put_spec(edited)
+        assert (await desk.spec())["spec"]["ttl"] == "2h"
+        assert (await desk.summary()).document == digest_of(load_subnet(edited)) != before
+        for wrong, words in (({**edited, "metadata": {"name": "other"}}, "this subnet is demo"), ({}, "metadata")):
+            with pytest.raises(ProblemError, match=words) as caught:
+                await desk.put_spec(wrong)
+            assert caught.value.exit_code == 2
+        assert (await desk.spec())["spec"]["ttl"] == "2h"
+    ground = PodBackend(pods.mounts, NAMESPACE, host="127.0.0.1")
+    ground.adopt_document(load_subnet(edited))
+    await ground.renew(pods.now)
+    assert str(ground.subnet.spec.ttl) == "2h"
+    pods.write_document(ttl="3h")
+    await ground.renew(pods.now)
+    assert str(ground.subnet.spec.ttl) == "3h"
+
+
+async def test_where_cert_manager_issues_leaves_its_own_tool_renews_them(pods: Pods):
+    pods.write_document(identity={"issuer": "certManager", "issuerRef": {"name": "ours"}})
+    ground = PodBackend(pods.mounts, NAMESPACE, host="127.0.0.1")
+    with pytest.raises(SpecError, match=r"cmctl renew -n lab-7 -l p2pnet\.io/subnet=demo"):
+        await ground.renew(pods.now, everything=True)

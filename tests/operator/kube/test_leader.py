@@ -1,0 +1,82 @@
+"""One replica acts, another follows when it falls silent, and a holder that slept too long writes nothing."""
+
+import pytest
+from tests.operator.kit import NOW, Api
+
+from p2pnet.operator.kube.api import LEASE, ConflictError
+from p2pnet.operator.kube.leader import LEASE_S, Leadership, LeadershipLostError, Move, Seen, decide
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def lease(holder: str | None, version: str = "1") -> dict[str, object]:
+    return {"metadata": {"resourceVersion": version}, "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15}}
+
+
+def test_a_lease_is_taken_renewed_or_waited_for() -> None:
+    assert decide(None, "a", None, 0) is Move.TAKE
+    assert decide(lease(None), "a", None, 0) is Move.TAKE
+    assert decide(lease("a"), "a", None, 0) is Move.RENEW
+    assert decide(lease("b"), "a", None, 1e9) is Move.WAIT, "nobody knows yet how long it has been silent"
+    assert decide(lease("b", "2"), "a", Seen("1", 0), 1e9) is Move.WAIT, "it has just been renewed"
+    assert decide(lease("b"), "a", Seen("1", 0), LEASE_S - 1) is Move.WAIT
+    assert decide(lease("b"), "a", Seen("1", 0), LEASE_S) is Move.TAKE
+
+
+async def test_a_follower_takes_over_from_a_silent_leader_and_not_from_a_living_one() -> None:
+    clock, api = Clock(), Api(lambda: NOW)
+    first, second = Leadership(api, "ns", "one", clock=clock), Leadership(api, "ns", "two", clock=clock)
+    assert await first.step()
+    for _ in range(20):
+        clock.now += 2
+        assert await first.step()
+        assert not await second.step()
+    silent_since = clock.now
+    while not await second.step():
+        clock.now += 2
+    assert LEASE_S <= clock.now - silent_since <= 20
+    with pytest.raises(LeadershipLostError):
+        first.guard()
+    assert not await first.step()
+    second.guard()
+
+
+async def test_a_leader_that_slept_writes_nothing_when_it_wakes() -> None:
+    clock = Clock()
+    leadership = Leadership(Api(lambda: NOW), "ns", "one", clock=clock)
+    with pytest.raises(LeadershipLostError):
+        leadership.guard()
+    await leadership.step()
+    leadership.guard()
+    clock.now += 60
+    with pytest.raises(LeadershipLostError):
+        leadership.guard()
+
+
+async def test_two_that_reach_for_it_at_once_do_not_both_get_it() -> None:
+    api = Api(lambda: NOW)
+    await api.create(LEASE, "ns", {"metadata": {"name": "p2pnet-operator"}, "spec": {}})
+    stale = await api.get(LEASE, "ns", "p2pnet-operator")
+    assert await Leadership(api, "ns", "one").step()
+
+    async def read_before(*_: object) -> object:
+        return stale
+
+    api.get = read_before  # type: ignore[assignment,method-assign]
+    with pytest.raises(ConflictError):
+        await Leadership(api, "ns", "two").step()
+
+
+async def test_a_lease_given_back_is_free_at_once() -> None:
+    api = Api(lambda: NOW)
+    first, second = Leadership(api, "ns", "one"), Leadership(api, "ns", "two")
+    await first.step()
+    assert not await second.step()
+    await first.release()
+    assert await second.step()

@@ -1,0 +1,228 @@
+"""The CRD says what the model says, within what an API server takes."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from tests.operator.kit import World
+
+from p2pnet.operator.subnet.crd import IMMUTABLE, STATUS, crd, root_schema
+from p2pnet.operator.subnet.crd_rules import RULES
+from p2pnet.subnet.document import load_subnet, subnet_json_schema, to_document
+
+SCHEMA = root_schema()
+SPEC = SCHEMA["properties"]["spec"]
+
+FULL = {
+    "nodes": 4,
+    "groups": [{"name": "next", "nodes": 4, "image": "x:1", "labels": {"region": "eu"}, "env": {"A": "b"},
+                "pod": {"resources": {"limits": {"memory": "1Gi", "cpu": 2}}}, "behaviour": "honest"}],
+    "image": "x:2", "topology": {"kind": "random-regular", "degree": 4}, "discovery": {"mode": "registry"},
+    "identity": {"trustDomain": "p2pnet", "ttl": "7d", "renewBefore": "1d", "issuer": "builtin"},
+    "broadcast": {"pushBelow": "1KiB", "relay": "auto", "slotsPerPeer": 10, "artifactBytesMax": "1Mi", "keep": "10m"},
+    "clients": [{"name": "blob"}, {"name": "chat", "class": "chat:Chat", "settings": {"a": [1, {"b": None}], "c": 0.5}}],
+    "network": {"default": {"latency": "0ms"}, "rules": [{"from": "region=eu", "to": "*", "latency": "90ms", "loss": "0.2%"}]},
+    "faults": [{"name": "cut", "from": "node-0", "to": "*", "block": True}],
+    "ready": {"connected": "100%", "within": "120s"}, "nodesPerPod": 2,
+    "pod": {"imagePullPolicy": "Never", "imagePullSecrets": [{"name": "x"}], "nodeSelector": {"a": "b"},
+            "tolerations": [{"key": "a", "operator": "Exists"}], "code": {"configMap": "x"}, "labels": {"team": "p2p"},
+            "annotations": {"sidecar.istio.io/inject": "false"}, "priorityClassName": "low", "serviceAccountName": "nodes",
+            "runtimeClassName": "gvisor", "securityContext": {"runAsNonRoot": True, "fsGroup": 7},
+            "containerSecurityContext": {"capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]}}},
+    "lab": {"storage": "1Gi"}, "seed": 42, "ttl": "1d",
+}  # fmt: skip
+
+
+def parts(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    yield path, schema
+    for key, value in schema.get("properties", {}).items():
+        yield from parts(value, f"{path}.{key}")
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), dict):
+            yield from parts(schema[key], f"{path}[]")
+
+
+def test_the_schema_is_structural() -> None:
+    for path, part in parts(SCHEMA):
+        assert not {"$ref", "anyOf", "allOf", "oneOf", "title", "const", "propertyNames", "exclusiveMaximum"} & set(
+            part
+        ), path
+        assert part.get("type") or part.get("x-kubernetes-int-or-string"), path
+        assert part.get("additionalProperties") is not False, path
+        assert not ("properties" in part and "additionalProperties" in part), path
+
+
+def test_every_list_and_every_text_of_the_spec_is_bounded() -> None:
+    for path, part in parts(SPEC):
+        if part.get("type") == "array":
+            assert part["maxItems"] <= 10_000, path
+        elif part.get("type") == "string" and "enum" not in part:
+            assert part["maxLength"] <= 4096, path
+        elif part.get("type") == "object" and "additionalProperties" in part:
+            assert part["maxProperties"] <= 64, path
+
+
+def fields(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    for key, value in schema.get("properties", {}).items():
+        yield f"{path}.{key}", value
+        yield from fields(value, f"{path}.{key}")
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), dict):
+            yield from fields(schema[key], f"{path}[]")
+
+
+def test_every_field_is_described_for_kubectl_explain() -> None:
+    assert [
+        path
+        for path, part in fields(SCHEMA)
+        if not part.get("description") and path != ".metadata" and path != ".metadata.name"
+    ] == []
+
+
+def test_every_field_of_the_spec_says_its_default_and_gives_an_example() -> None:
+    for path, part in fields(SPEC):
+        words = part["description"]
+        assert "Default" in words or words.endswith("Required."), path
+        assert "e.g. " in words or "enum" in part, path
+        quantity = part.get("pattern", "").startswith("^[0-9]+(")
+        assert not quantity or re.search(r"unit|Share", words), path
+
+
+def test_the_json_schema_has_the_same_descriptions() -> None:
+    defs = subnet_json_schema()["$defs"]
+    for name, part in defs["Spec"]["properties"].items():
+        assert SPEC["properties"][name]["description"] == part["description"]
+    for name, part in defs["Pod"]["properties"].items():
+        assert SPEC["properties"]["pod"]["properties"][name]["description"] == part["description"]
+
+
+def test_a_document_with_everything_in_it_fits_and_so_does_the_model() -> None:
+    validator = jsonschema.Draft202012Validator(SPEC)
+    assert list(validator.iter_errors(FULL)) == []
+    document = {"apiVersion": "p2pnet.io/v1alpha1", "kind": "Subnet", "metadata": {"name": "demo"}, "spec": FULL}
+    assert load_subnet(document).node_count == 8
+
+
+def test_every_key_of_the_model_is_in_the_schema() -> None:
+    """An API server drops what is not."""
+
+    def check(value: Any, schema: dict[str, Any], path: str) -> None:
+        if isinstance(value, dict) and "properties" in schema:
+            for key, one in value.items():
+                assert key in schema["properties"], f"{path}.{key}"
+                check(one, schema["properties"][key], f"{path}.{key}")
+        elif isinstance(value, list):
+            for one in value:
+                check(one, schema["items"], f"{path}[]")
+
+    document = load_subnet(
+        {"apiVersion": "p2pnet.io/v1alpha1", "kind": "Subnet", "metadata": {"name": "x"}, "spec": FULL}
+    )
+    check(document.spec.model_dump(mode="json", by_alias=True, exclude_none=True), SPEC, "spec")
+
+
+@pytest.mark.parametrize("path", IMMUTABLE, ids=".".join)
+def test_what_never_changes_has_a_default_so_that_its_removal_is_a_change(path: tuple[str, ...]) -> None:
+    part = SPEC
+    for step in path:
+        assert "default" in part, "a parent that is taken away must come back too"
+        part = part["properties"][step]
+    assert part["default"] == IMMUTABLE[path]
+    assert [one["rule"] for one in part["x-kubernetes-validations"]] == ["self == oldSelf"]
+    defaults: Any = load_subnet(
+        {"apiVersion": "p2pnet.io/v1alpha1", "kind": "Subnet", "metadata": {"name": "x"}}
+    ).spec.model_dump(mode="json", by_alias=True)
+    for step in path:
+        defaults = defaults[step]
+    assert defaults == IMMUTABLE[path]
+
+
+def test_every_rule_says_what_is_wrong_and_names_only_fields_that_are() -> None:
+    import re
+
+    names = {key for _, part in parts(SPEC) for key in part.get("properties", {})}
+    for rules in RULES.values():
+        for rule, message, words, _ in rules:
+            assert message
+            assert rule.count("(") == rule.count(")")
+            assert words.count("(") == words.count(")")
+            for chain in re.findall(r"self((?:\.[a-zA-Z]+)+)", rule):
+                for word in chain.strip(".").split("."):
+                    assert word in names or word in ("all", "map", "find", "matches"), word
+
+
+def test_a_clients_settings_are_kept_whatever_is_in_them() -> None:
+    settings = SPEC["properties"]["clients"]["items"]["properties"]["settings"]
+    assert settings["x-kubernetes-preserve-unknown-fields"] is True
+    assert "additionalProperties" not in settings
+
+
+def test_a_null_in_a_clients_settings_is_a_value_and_everywhere_else_unset() -> None:
+    spec = {"ttl": None, "clients": [{"name": "chat", "class": None, "settings": {"a": None, "b": [None]}}]}
+    thing = {"apiVersion": "p2pnet.io/v1alpha1", "kind": "Subnet", "metadata": {"name": "demo"}, "spec": spec}
+    read = to_document(load_subnet(thing))["spec"]
+    assert read == {"clients": [{"name": "chat", "settings": {"a": None, "b": [None]}}]}
+
+
+def test_names_are_bounded_so_that_pod_names_fit_into_labels() -> None:
+    name = SCHEMA["properties"]["metadata"]["properties"]["name"]
+    assert name["maxLength"] == 40
+    jsonschema.validate("demo-1", name)
+    for wrong in ("Demo", "1demo", "demo-", "a" * 41):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, name)
+
+
+def test_groups_clients_and_faults_are_known_by_name() -> None:
+    for key in ("groups", "clients", "faults"):
+        part = SPEC["properties"][key]
+        assert part["x-kubernetes-list-map-keys"] == ["name"]
+        assert part["items"]["required"]
+        assert "name" in part["items"]["required"]
+
+
+def test_status_scale_columns_and_names_are_as_designed() -> None:
+    version = crd()["spec"]["versions"][0]
+    assert version["subresources"] == {
+        "status": {},
+        "scale": {"specReplicasPath": ".spec.nodes", "statusReplicasPath": ".status.replicas",
+                  "labelSelectorPath": ".status.selector"},
+    }  # fmt: skip
+    shown = [one["name"].upper() for one in version["additionalPrinterColumns"] if not one.get("priority")]
+    assert shown == ["READY", "CONNECTED", "REACH", "P95", "AGE"]
+    assert crd()["metadata"]["name"] == "subnets.p2pnet.io"
+    assert crd()["spec"]["names"]["shortNames"] == ["snet"]
+
+
+async def test_every_status_that_is_written_is_in_the_schema() -> None:
+    from p2pnet.model.report import RunSummary
+
+    world = World(nodes=3, ttl="1d")
+    world.lab.runs = [RunSummary("r1", "finished", "pass", 1, 0.975, 12.5)]
+    await world.converge()
+
+    def check(value: Any, schema: dict[str, Any]) -> None:
+        if isinstance(value, dict):
+            assert set(value) <= set(schema["properties"])
+            for key, one in value.items():
+                check(one, schema["properties"][key])
+        elif isinstance(value, list):
+            for one in value:
+                check(one, schema["items"])
+
+    check(world.status, STATUS)
+    jsonschema.validate(world.status, STATUS)
+    assert world.status["lastReport"] == {
+        "run": "r1", "state": "finished", "verdict": "pass", "reach": "97.5%", "p95": "12.5 ms",
+    }  # fmt: skip
+
+
+def test_the_command_prints_the_crd() -> None:
+    done = subprocess.run([sys.executable, "-m", "p2pnet.operator", "crd"], capture_output=True, text=True, check=True)
+    assert yaml.safe_load(done.stdout) == json.loads(json.dumps(crd()))

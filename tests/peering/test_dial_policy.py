@@ -1,0 +1,244 @@
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2pnet.peering.clock import NS
+from p2pnet.peering.dial_policy import (
+    CHOICES,
+    CROSSED_S,
+    DIALS_MAX,
+    HIGHER_WAITS_MAX_S,
+    NEXT,
+    REDIAL_MAX_S,
+    SETTLED_S,
+    Candidate,
+    DialPolicy,
+    Happening,
+    Phase,
+    choose,
+    is_lower,
+)
+
+
+def dialler(name: str = "node-1", chance: float = 1.0) -> DialPolicy:
+    return DialPolicy(name, lambda: chance)
+
+
+def unlinked(_name: str) -> bool:
+    return False
+
+
+# --- which connection stays ---
+
+
+def test_the_choice_is_decided_for_every_case() -> None:
+    assert set(CHOICES) == set(product((True, False), repeat=3))
+    assert [case for case, choice in CHOICES.items() if choice == "keep"] == [(True, False, True)]
+
+
+@pytest.mark.parametrize(("ours_held", "ours_new", "lower"), list(product((True, False), repeat=3)))
+def test_a_different_incarnation_replaces_whoever_dialled(ours_held: bool, ours_new: bool, lower: bool) -> None:
+    held, new = Candidate("one", ours_held, 0), Candidate("two", ours_new, 5)
+    assert choose(held, new, lower=lower) == "replace"
+
+
+@pytest.mark.parametrize(("ours", "lower"), list(product((True, False), repeat=2)))
+def test_the_same_diallers_newer_replaces(ours: bool, lower: bool) -> None:
+    assert choose(Candidate("one", ours, 0), Candidate("one", ours, 5), lower=lower) == "replace"
+
+
+@pytest.mark.parametrize("lower_first", [True, False])
+def test_both_ends_of_crossed_dials_keep_the_lower_names(lower_first: bool) -> None:
+    """Two connections, dialled by either side, seen in either order at either end: the lower name's is left."""
+    order = ["lower", "higher"] if lower_first else ["higher", "lower"]
+    for at_lower in (True, False):
+        kept, held = "", None
+        for number, dialled_by in enumerate(order):
+            new = Candidate(
+                "same", (dialled_by == "lower") == at_lower, since_ns=number, dial=dialled_by, knows="former"
+            )
+            if choose(held, new, lower=at_lower) == "replace":
+                kept, held = dialled_by, new
+        assert kept == "lower"
+
+
+def test_a_dial_that_comes_too_late_to_have_crossed_replaces() -> None:
+    held = Candidate("same", ours=True, since_ns=0)
+    late = Candidate("same", ours=False, since_ns=int(CROSSED_S * NS) + 1, knows="other")
+    assert choose(held, late, lower=True) == "replace"
+    assert choose(held, Candidate("same", ours=False, since_ns=NS, knows="other"), lower=True) == "keep"
+
+
+def test_a_dial_made_in_view_of_the_held_link_replaces_it() -> None:
+    """The higher name has lost the link, or shows a new leaf: no crossing, however young the link."""
+    held = Candidate("same", ours=True, since_ns=0, dial="d1")
+    assert choose(held, Candidate("same", ours=False, since_ns=1, dial="d2", knows="d1"), lower=True) == "replace"
+    assert choose(held, Candidate("same", ours=False, since_ns=1, dial="d2", knows="d0"), lower=True) == "keep"
+
+
+def test_names_are_ordered_by_group_and_number() -> None:
+    assert is_lower("node-9", "node-10")
+    assert not is_lower("node-10", "node-9")
+    assert is_lower("next-40", "node-0")
+
+
+# --- when to dial ---
+
+
+def test_every_happening_has_a_next_phase_in_every_phase() -> None:
+    assert set(NEXT) == set(product(Phase, Happening))
+    assert set(NEXT.values()) == set(Phase)
+
+
+def test_the_lower_name_dials_at_once_and_the_higher_after_a_second() -> None:
+    some = dialler("node-1")
+    some.want(["node-0", "node-2"], unlinked, 0)
+    assert some.start_due(0) == ["node-2"]
+    assert some.next_wakeup() == NS
+    assert some.start_due(NS - 1) == []
+    assert some.start_due(NS) == ["node-0"]
+
+
+def test_the_higher_name_waits_on_while_links_come_up_but_not_for_ever() -> None:
+    some, now = dialler("node-5"), 0
+    some.want(["node-2", "node-9"], unlinked, 0)
+    assert some.start_due(0) == ["node-9"]
+    while some.phase("node-2") is Phase.WAITING:
+        now += NS // 2
+        some.up("node-9", now)
+        some.start_due(now)
+    assert now == int(HIGHER_WAITS_MAX_S * NS)
+
+
+def test_a_failed_dial_is_repeated_from_200_ms_to_3_s_without_end() -> None:
+    some, now, gaps = dialler(), 0, []
+    some.want(["node-2"], unlinked, now)
+    for _ in range(12):
+        assert some.start_due(now) == ["node-2"]
+        some.failed("node-2", now)
+        due = some.next_wakeup()
+        assert due is not None
+        gaps.append((due - now) / NS)
+        now = due
+    assert gaps[:5] == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.0])
+    assert set(gaps[4:]) == {REDIAL_MAX_S}
+
+
+@given(st.floats(0, 1, exclude_max=True))
+def test_chance_shortens_a_back_off_by_at_most_half(chance: float) -> None:
+    some = dialler(chance=chance)
+    some.want(["node-2"], unlinked, 0)
+    some.start_due(0)
+    some.failed("node-2", 0)
+    due = some.next_wakeup()
+    assert due is not None
+    assert 0.1 <= due / NS <= 0.2
+
+
+def test_a_lost_link_that_had_settled_is_dialled_at_once_by_the_lower_name() -> None:
+    some = dialler()
+    some.want(["node-2"], unlinked, 0)
+    some.start_due(0)
+    some.up("node-2", 0)
+    some.settled("node-2")
+    later = int(SETTLED_S * NS)
+    some.down("node-2", later)
+    assert some.start_due(later) == ["node-2"]
+
+
+def test_a_link_that_flaps_is_not_dialled_in_a_tight_loop() -> None:
+    some, now, dials = dialler(), 0, 0
+    some.want(["node-2"], unlinked, 0)
+    while now < 30 * NS:
+        for name in some.start_due(now):
+            dials += 1
+            some.up(name, now)
+            some.settled(name)
+            some.down(name, now)
+        now = max(now, some.next_wakeup() or 0) + 1
+    assert dials < 20
+
+
+def test_a_link_the_peer_dialled_ends_the_wait() -> None:
+    some = dialler("node-5")
+    some.want(["node-2"], unlinked, 0)
+    some.up("node-2", 1)
+    assert some.start_due(5 * NS) == []
+    assert some.phase("node-2") is Phase.LINKED
+
+
+def test_only_so_many_dials_are_in_progress_at_a_time() -> None:
+    some = dialler("node-0")
+    some.want([f"node-{i}" for i in range(1, 40)], unlinked, 0)
+    first = some.start_due(0)
+    assert len(first) == DIALS_MAX
+    assert some.start_due(0) == []
+    assert some.next_wakeup() is None
+    some.up(first[0], 0)
+    some.settled(first[0])
+    assert len(some.start_due(0)) == 1
+
+
+def test_a_peer_no_longer_wanted_is_not_dialled_again() -> None:
+    some = dialler()
+    some.want(["node-2"], unlinked, 0)
+    some.start_due(0)
+    some.want([], unlinked, 0)
+    some.failed("node-2", 0)
+    assert some.start_due(60 * NS) == []
+    assert some.phase("node-2") is None
+
+
+def test_a_peer_wanted_again_while_its_former_dial_lasts_is_dialled_afterwards() -> None:
+    some = dialler()
+    some.want(["node-2"], unlinked, 0)
+    some.start_due(0)
+    some.want([], unlinked, 0)
+    some.want(["node-2"], unlinked, 0)
+    assert some.start_due(0) == []
+    some.settled("node-2")
+    assert some.start_due(NS) == ["node-2"]
+
+
+def test_a_new_leaf_is_shown_by_a_new_connection_to_everyone_linked() -> None:
+    some = dialler()
+    some.want(["node-0", "node-2"], lambda name: name == "node-2", 0)
+    some.renew("node-2", 0)
+    some.renew("node-0", 0)
+    assert some.start_due(0) == ["node-2"]
+    some.failed("node-2", 0)
+    assert some.phase("node-2") is Phase.LINKED
+    assert "node-2" in some.start_due(NS)
+    some.up("node-2", NS)
+    some.settled("node-2")
+    assert "node-2" not in some.start_due(10 * NS)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["due", "failed", "up", "down", "want", "unwant"]), st.integers(0, 3)), max_size=60
+    )
+)
+def test_an_unlinked_wanted_peer_always_has_a_dial_ahead_or_in_progress(steps: list[tuple[str, int]]) -> None:
+    some, now, dialling, wanted = dialler(), 0, False, True
+    some.want(["node-2"], unlinked, 0)
+    for step, seconds in steps:
+        now += seconds * NS
+        if step == "due":
+            dialling = bool(some.start_due(now)) or dialling
+        elif step == "failed" and dialling:
+            some.failed("node-2", now)
+            dialling = False
+        elif step == "up":
+            some.up("node-2", now)
+            some.settled("node-2")
+            dialling = False
+        elif step == "down":
+            some.down("node-2", now)
+        elif step in ("want", "unwant"):
+            wanted = step == "want"
+            some.want(["node-2"] if wanted else [], unlinked, now)
+        if some.phase("node-2") in (Phase.WAITING, Phase.DIALLING):
+            assert dialling or some.next_wakeup() is not None

@@ -1,0 +1,142 @@
+"""What a target cannot honour is named; what only repeats a default asks for nothing."""
+
+from typing import Any
+
+import pytest
+
+from p2pnet.model.errors import SpecError
+from p2pnet.subnet.document import (
+    API_VERSION,
+    IGNORED,
+    Subnet,
+    default_subnet,
+    honoured,
+    ignored,
+    in_force,
+    load_subnet,
+    to_document,
+    unsupported,
+)
+from p2pnet.subnet.support import FEATURES, REFUSED
+
+
+def subnet(**spec: Any) -> Subnet:
+    return load_subnet({"apiVersion": API_VERSION, "kind": "Subnet", "metadata": {"name": "demo"}, "spec": spec})
+
+
+EVERYTHING: dict[str, Any] = {
+    "nodes": 4,
+    "image": "x",
+    "groups": [
+        {"name": "a", "nodes": 1, "image": "x", "env": {"A": "b"}, "behaviour": "slow"},
+        {"name": "b", "nodes": 1, "pod": {"nodeSelector": {"a": "b"}}},
+    ],
+    "network": {"default": {"latency": "5ms"}, "rules": [{"loss": "1%"}, {"to": "node-0"}, {"loss": "2%"}]},
+    "faults": [{"name": "a", "block": True}],
+    "identity": {"issuer": "certManager", "issuerRef": {"name": "x"}, "ttl": "2d"},
+    "discovery": {"mode": "seeds"},
+    "pod": {"nodeSelector": {"a": "b"}},
+    "lab": {"storage": "1Gi"},
+    "nodesPerPod": 2,
+    "ttl": "2h",
+}
+
+
+@pytest.mark.parametrize("target", sorted(REFUSED))
+def test_a_document_as_a_target_honours_it_asks_for_nothing_else_and_says_what_it_left_out(target: str) -> None:
+    asked = subnet(**EVERYTHING)
+    left = honoured(asked, target)
+    assert unsupported(left, target) == []
+    assert ignored(left, target) == ignored(asked, target) == unsupported(asked, target)
+    assert left.node_count == asked.node_count
+    assert left.spec.broadcast == asked.spec.broadcast
+    assert honoured(left, target) == left
+    assert load_subnet(to_document(left)) == left
+
+
+def test_what_is_in_force_is_the_document_without_what_is_ignored() -> None:
+    spec = in_force(subnet(**EVERYTHING), "local")["spec"]
+    assert spec["network"] == {"rules": [{"to": "node-0"}]}
+    assert spec["identity"] == {"ttl": "2d"}
+    assert spec["groups"] == [{"name": "a", "nodes": 1}, {"name": "b", "nodes": 1}]
+    assert not {"image", "faults", "pod", "lab"} & set(spec)
+    assert spec["nodesPerPod"] == 2
+
+
+def test_a_document_that_is_honoured_whole_stays_as_it_is() -> None:
+    asked = subnet(nodes=4, ttl="2h")
+    assert honoured(asked, "local") is asked
+    assert IGNORED not in honoured(asked, "local").metadata.annotations
+
+
+def test_a_field_without_which_nothing_sensible_is_left_cannot_be_ignored() -> None:
+    with pytest.raises(SpecError, match="in pieces"):
+        honoured(subnet(nodes=3, topology={"kind": "edges", "edgesFrom": {"configMap": "x"}}), "local")
+
+
+def local(implemented: frozenset[str] = frozenset(), **spec: Any) -> list[str]:
+    subnet = load_subnet({"apiVersion": API_VERSION, "kind": "Subnet", "metadata": {"name": "demo"}, "spec": spec})
+    return [line.partition(":")[0] for line in unsupported(subnet, "local", implemented)]
+
+
+@pytest.mark.parametrize("target", sorted(REFUSED))
+def test_a_subnet_of_defaults_runs_everywhere(target: str) -> None:
+    assert unsupported(default_subnet("demo", 10), target) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "paths"),
+    [
+        ({"network": {"default": {"latency": "5ms"}}}, ["spec.network.default"]),
+        ({"network": {"rules": [{"loss": "1%"}, {"to": "node-0"}]}}, ["spec.network.rules[0]"]),
+        ({"faults": [{"name": "a", "block": True}]}, ["spec.faults"]),
+        ({"nodesPerPod": 2}, []),
+        ({"image": "x"}, ["spec.image"]),
+        ({"groups": [{"name": "a", "nodes": 1, "image": "x"}]}, ["spec.groups[0].image"]),
+        ({"groups": [{"name": "a", "nodes": 1, "env": {"A": "b"}}]}, ["spec.groups[0].env"]),
+        ({"groups": [{"name": "a", "nodes": 1, "pod": {"nodeSelector": {"a": "b"}}}]}, ["spec.groups[0].pod"]),
+        ({"groups": [{"name": "a", "nodes": 1, "behaviour": "slow"}]}, ["spec.groups[0].behaviour"]),
+        ({"identity": {"issuer": "certManager", "issuerRef": {"name": "x"}}}, ["spec.identity.issuer"]),
+        ({"discovery": {"mode": "seeds"}}, []),
+        ({"pod": {"nodeSelector": {"a": "b"}}}, ["spec.pod"]),
+        ({"lab": {"storage": "1Gi"}}, ["spec.lab"]),
+        ({"clients": [{"name": "chat", "class": "a:B", "settings": {"c": [1]}}]}, []),
+        ({"ttl": "2h"}, []),
+    ],
+)
+def test_each_field_that_does_something_is_named(spec: dict[str, Any], paths: list[str]) -> None:
+    assert local(**spec) == paths
+
+
+def test_discovery_by_seeds_runs_where_there_are_processes() -> None:
+    document = {"apiVersion": API_VERSION, "kind": "Subnet", "metadata": {"name": "demo"}}
+    subnet = load_subnet({**document, "spec": {"discovery": {"mode": "seeds"}}})
+    refusing = {target for target in REFUSED if unsupported(subnet, target)}
+    assert refusing == {"sim"}
+
+
+def test_repeating_a_default_asks_for_nothing() -> None:
+    assert (
+        local(
+            network={"default": {"latency": "0ms", "loss": "0%"}, "rules": []},
+            faults=[],
+            groups=[{"name": "a", "nodes": 1, "pod": {}, "env": {}, "behaviour": "honest"}],
+            topology={"kind": "full"},
+            discovery={"mode": "registry"},
+            clients=[{"name": "blob"}],
+            pod={"resources": {}, "imagePullPolicy": "IfNotPresent", "tolerations": []},
+            lab={"storage": "emptyDir", "resources": {}},
+            nodesPerPod=1,
+            ttl=None,
+        )
+        == []
+    )
+
+
+def test_an_implemented_feature_is_honoured() -> None:
+    cut = [{"name": "cut", "from": "node-0", "block": True}]
+    assert local(frozenset({"faults"}), faults=cut, image="x") == ["spec.image"]
+
+
+def test_the_table_names_only_features_there_are() -> None:
+    assert set().union(*REFUSED.values()) <= set(FEATURES)

@@ -1,0 +1,175 @@
+"""What a pod's warden lets the lab do with the pod's processes, with real ones."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.node.kit import Bench, alive, until, until_gone
+from tests.supervisor.podkit import PodProcess, pod_of
+
+from p2pnet.model.agent import (
+    ROUTE_ACT,
+    ROUTE_PROCESSES,
+    Act,
+    Action,
+    NodeProcess,
+    Processes,
+    ProcessesRequest,
+    WardenReply,
+)
+from p2pnet.model.control import Refusal
+from p2pnet.model.ids import lab_uri
+from p2pnet.quic import Connection, HandshakeFailed
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="pods are Linux")
+
+
+class Desk:
+    """The lab's end of a connection with a warden."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.seen = Processes("", [])
+
+    async def ask(self, route: bytes, request: msgspec.Struct | bytes) -> WardenReply:
+        payload = request if isinstance(request, bytes) else msgspec.msgpack.encode(request)
+        reply = await self.connection.request(route, payload, timeout_s=20)
+        return msgspec.msgpack.decode(reply.payload, type=WardenReply)
+
+    async def act(self, name: str, action: Action) -> dict[str, NodeProcess]:
+        return self._take(await self.ask(ROUTE_ACT, Act(name, action)))
+
+    async def until(self, test: Callable[[dict[str, NodeProcess]], bool]) -> dict[str, NodeProcess]:
+        """The processes once they are like this, told as they change."""
+        async with asyncio.timeout(20):
+            nodes = self._take(await self.ask(ROUTE_PROCESSES, ProcessesRequest()))
+            while not test(nodes):
+                nodes = self._take(await self.ask(ROUTE_PROCESSES, ProcessesRequest(self.seen.version, 10_000)))
+        return nodes
+
+    async def refused(self, route: bytes, request: msgspec.Struct | bytes) -> str:
+        reply = await self.ask(route, request)
+        assert isinstance(reply, Refusal)
+        return reply.message
+
+    def _take(self, reply: WardenReply) -> dict[str, NodeProcess]:
+        assert isinstance(reply, Processes), reply
+        self.seen = reply
+        return {node.name: node for node in reply.nodes}
+
+
+async def desk_of(bench: Bench, pod: PodProcess) -> Desk:
+    endpoint = await bench.endpoint(bench.subnet.lab_identity())
+    uri = bench.subnet.uri(pod.names[0])
+    return Desk(await endpoint.connect(("127.0.0.1", pod.warden_port), expect=uri, new=True))
+
+
+@asynccontextmanager
+async def pod_and_desk(bench: Bench, root: Path, *names: str) -> AsyncIterator[tuple[PodProcess, Desk]]:
+    async with pod_of(bench, root, *names) as pod:
+        yield pod, await desk_of(bench, pod)
+
+
+async def test_a_paused_node_stands_still_without_harm_to_its_pod_and_goes_on_when_resumed(
+    bench: Bench, tmp_path: Path
+) -> None:
+    async with pod_and_desk(bench, tmp_path, "node-0") as (pod, desk):
+        pid = (await bench.peers("node-0")).pid
+        assert (await desk.act("node-0", "pause"))["node-0"].state == "paused"
+        await until(lambda: stands_still(pid), "the process is stopped")
+        assert await pod.says("/healthz", 200)
+        assert await pod.says("/readyz", 503)
+        resumed = (await desk.act("node-0", "resume"))["node-0"]
+        assert (resumed.state, resumed.restarts) == ("running", 0)
+        assert (await bench.peers("node-0")).pid == pid
+        await pod.until_says("/readyz", 200)
+        assert await pod.end() == 0
+        assert b'"event":"paused","name":"node-0"' in pod.out
+
+
+async def test_a_killed_node_comes_back_and_is_counted(bench: Bench, tmp_path: Path) -> None:
+    async with pod_and_desk(bench, tmp_path, "node-0") as (_pod, desk):
+        pid = (await bench.peers("node-0")).pid
+        await desk.act("node-0", "pause")  # a stopped process can be killed too
+        await desk.act("node-0", "kill")
+        killed = await desk.until(lambda nodes: nodes["node-0"].restarts == 1)
+        assert killed["node-0"].state in ("restarting", "starting", "running")
+        await desk.until(lambda nodes: nodes["node-0"].state == "running")
+        bench.forget("node-0")
+        assert (await bench.peers("node-0")).pid != pid
+        assert not alive(pid)
+
+
+async def test_a_restart_is_in_good_order_and_at_once(bench: Bench, tmp_path: Path) -> None:
+    async with pod_and_desk(bench, tmp_path, "node-0") as (pod, desk):
+        await desk.act("node-0", "restart")
+        await desk.until(lambda nodes: nodes["node-0"].starts == 2 and nodes["node-0"].state == "running")
+        assert await pod.end() == 0
+        assert b'"code":0,"restarts":1,"restart_in_s":0.0' in pod.out
+
+
+async def test_a_kill_and_a_pause_hit_all_nodes_of_a_packed_pod(bench: Bench, tmp_path: Path) -> None:
+    async with pod_and_desk(bench, tmp_path, "node-0", "node-1") as (_pod, desk):
+        paused = await desk.act("node-1", "pause")
+        assert {node.state for node in paused.values()} == {"paused"}
+        await desk.act("node-0", "kill")
+        back = await desk.until(lambda nodes: all(node.state == "running" for node in nodes.values()))
+        assert [node.restarts for node in back.values()] == [1, 1]
+
+
+async def test_a_warden_that_dies_comes_back_and_knows_what_is(bench: Bench, tmp_path: Path) -> None:
+    async with pod_and_desk(bench, tmp_path, "node-0") as (pod, desk):
+        node = (await bench.peers("node-0")).pid
+        await desk.act("node-0", "pause")
+        [warden] = children(pod.process.pid) - {node}
+        os.kill(warden, signal.SIGKILL)
+        await until(lambda: pod.says("/healthz", 200), "the page is back")
+        fresh = await desk_of(bench, pod)
+        assert (await fresh.until(lambda _: True))["node-0"].state == "paused"
+        assert (await fresh.act("node-0", "resume"))["node-0"].state == "running"
+        assert await pod.end() == 0
+        assert b'"event":"warden-exited"' in pod.out
+        await until_gone([node])
+
+
+async def test_nothing_outlives_a_killed_launcher(bench: Bench, tmp_path: Path) -> None:
+    async with pod_and_desk(bench, tmp_path, "node-0") as (pod, desk):
+        await desk.act("node-0", "pause")
+        left = children(pod.process.pid)
+        assert len(left) == 2
+        pod.process.kill()
+        await until_gone(left)
+        await pod.process.communicate()
+
+
+@pytest.mark.parametrize("name", ["node-0", "node-9"])
+async def test_only_the_subnets_lab_is_heard(bench: Bench, tmp_path: Path, name: str) -> None:
+    async with pod_of(bench, tmp_path, "node-0") as pod:
+        for uri in (bench.subnet.uri(name), lab_uri("p2pnet", "local", "other"), lab_uri("p2pnet", "other", "demo")):
+            endpoint = await bench.endpoint(bench.subnet.identity(uri))
+            with pytest.raises(HandshakeFailed, match="is not admitted"):
+                await endpoint.connect(("127.0.0.1", pod.warden_port))
+
+
+async def test_what_cannot_be_done_is_refused_in_words(bench: Bench, tmp_path: Path) -> None:
+    async with pod_and_desk(bench, tmp_path, "node-0") as (_pod, desk):
+        assert "no node 'node-7'" in await desk.refused(ROUTE_ACT, Act("node-7", "kill"))
+        assert "not an Act" in await desk.refused(
+            ROUTE_ACT, msgspec.msgpack.encode({"name": "node-0", "action": "quit"})
+        )
+        assert "not an Act" in await desk.refused(ROUTE_ACT, b"\xc1")
+        assert "not a ProcessesRequest" in await desk.refused(ROUTE_PROCESSES, b"x")
+        assert "no such route" in await desk.refused(b"/control/inject", b"")
+
+
+async def stands_still(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def children(pid: int) -> set[int]:
+    return {int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}

@@ -1,0 +1,253 @@
+"""What a node pod's launcher makes of its environment and mounts, and what its health page says of several nodes."""
+
+import os
+import signal
+import socket
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.node.kit import Bench, until_gone
+from tests.ports import free_port
+from tests.supervisor.podkit import PodProcess, pod_of
+
+from p2pnet.model.config import ClientSpec, NodeConfig
+from p2pnet.model.errors import SpecError
+from p2pnet.node.clients import try_clients
+from p2pnet.supervisor import pod, pod_health
+from p2pnet.supervisor.table import read_request
+
+Sample = tuple[str, dict[str, str], int]
+BASE = b'{"subnet": "demo", "namespace": "lab", "seed": 7}'
+
+
+def test_a_node_answers_the_probes_through_its_pods_page() -> None:
+    [config] = pod.node_configs(pod.Pod(["next-4"], "next", "0.0.0.0"), BASE)
+    assert (config.name, config.group, config.subnet, config.namespace, config.seed) == (
+        "next-4", "next", "demo", "lab", 7
+    )  # fmt: skip
+    assert (config.host, config.port) == ("0.0.0.0", 4100)
+    assert (config.health_host, config.health_port) == ("127.0.0.1", 8081)
+    assert (config.identity_dir, config.identity_name) == ("/etc/p2pnet/identity", "next-4")
+
+
+def test_packed_nodes_have_a_port_each_and_one_page_between_them() -> None:
+    configs = pod.node_configs(pod.Pod(["node-4", "node-5"], "node", "0.0.0.0"), BASE)
+    assert [config.port for config in configs] == [4100, 4101]
+    assert [(config.health_host, config.health_port) for config in configs] == [
+        ("127.0.0.1", 8081),
+        ("127.0.0.1", 8082),
+    ]
+
+
+SEEDS = b'{"subnet": "demo", "discovery": "seeds", "seeds": ["demo-nodes.lab.svc:4100"]}'
+
+
+def test_under_discovery_by_seeds_nodes_tell_others_the_pods_number() -> None:
+    configs = pod.node_configs(pod.Pod.read({"P2PNET_MEMBERS": "node-4,node-5", "P2PNET_ADDRESS": "10.1.2.3"}), SEEDS)
+    assert [config.advertise for config in configs] == [["10.1.2.3:4100"], ["10.1.2.3:4101"]]
+    [config] = pod.node_configs(pod.Pod(["node-4"], "node", "::", address="fd00::7"), SEEDS)
+    assert config.advertise == ["[fd00::7]:4100"]
+    [config] = pod.node_configs(pod.Pod(["node-4"], "node", "127.0.0.1"), SEEDS)
+    assert config.advertise == ["127.0.0.1:4100"]
+    [config] = pod.node_configs(pod.Pod(["node-4"], "node", "0.0.0.0", address="10.1.2.3"), BASE)
+    assert config.advertise == []
+
+
+def test_a_pods_number_is_what_its_name_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"demo-node-0": ["127.0.1.1", "10.1.2.9"], "lonely": ["127.0.1.1"]}
+
+    def getaddrinfo(host: str, port: None, **_: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        if host not in known:
+            raise socket.gaierror(-2, "Name or service not known")
+        return [(2, 2, 17, "", (address, 0)) for address in known[host]]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "gethostname", lambda: "demo-node-0")
+    assert pod.own_address(pod.Pod(["node-0"], "node", "0.0.0.0")) == "10.1.2.9"
+    for name in ("lonely", "nameless"):
+        monkeypatch.setattr(socket, "gethostname", lambda name=name: name)
+        with pytest.raises(SpecError, match="P2PNET_ADDRESS"):
+            pod.own_address(pod.Pod(["node-0"], "node", "0.0.0.0"))
+    with pytest.raises(SpecError, match="P2PNET_ADDRESS"):
+        pod.own_address(pod.Pod(["node-0"], "node", "0.0.0.0", address="not.a.number"))
+
+
+def test_as_many_members_as_a_pod_may_have_are_asked_for_without_anyone_reading() -> None:
+    names = [f"abcdefghijkl-{number}" for number in range(400, 400 + pod.MEMBERS_MAX)]
+    configs = [NodeConfig(name=name, subnet="demo") for name in names]
+    lines = pod.requests(configs, pod.RUN, pod.LOG)
+    assert len(lines) < 1 << 16
+    asked = [read_request(line) for line in lines.splitlines()]
+    assert [request.op for request in asked if not isinstance(request, str)] == ["bind", "start"] * pod.MEMBERS_MAX
+
+
+@pytest.mark.parametrize("members", ["", " , ", "a-0,a-0", "../a", ",".join(f"a-{n}" for n in range(101))])
+def test_members_that_will_not_do_are_refused_by_the_variables_name(members: str) -> None:
+    with pytest.raises(SpecError, match="P2PNET_MEMBERS"):
+        pod.Pod.read({"P2PNET_MEMBERS": members})
+
+
+@pytest.mark.parametrize("base", [b"", b"[]", b'{"subnet": 3}', b'{"subnet": "demo", "colour": "red"}'])
+def test_a_base_that_is_no_node_config_is_refused_by_its_place(base: bytes) -> None:
+    with pytest.raises(SpecError, match=r"config/node\.json"):
+        pod.node_configs(pod.Pod(["node-0"], "node", "0.0.0.0"), base)
+
+
+CHAT = (
+    "from p2pnet.broadcast import BlobClient\nclass Chat(BlobClient):\n    def __init__(self, room): self.room = room\n"
+)
+
+
+def test_mounted_modules_and_wheels_can_be_imported_by_a_pods_children(tmp_path: Path) -> None:
+    (tmp_path / "flat.py").write_text(CHAT)
+    with zipfile.ZipFile(tmp_path / "chat-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("chat/__init__.py", CHAT)
+        wheel.writestr("chat-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: chat\nVersion: 1.0\n")
+        wheel.writestr("chat-1.0.dist-info/entry_points.txt", "[p2pnet.clients]\nchat = chat:Chat\n")
+    environment = {"PYTHONPATH": "/before"}
+    path = list(sys.path)
+    try:
+        pod.take_code(tmp_path, environment)
+        assert sys.path == [str(tmp_path / "chat-1.0-py3-none-any.whl"), str(tmp_path), *path]
+    finally:
+        sys.path[:] = path
+    assert environment["PYTHONPATH"].endswith(f"{tmp_path}:/before")
+    settings = {"room": {"name": "a"}}
+    assert try_clients([ClientSpec("flat", "flat:Chat", settings)], environment=environment) == ""
+    assert try_clients([ClientSpec("chat", "chat:Chat", settings)], environment=environment) == ""
+    assert try_clients([ClientSpec("chat", settings=settings)], environment=environment) == ""
+    assert "no entry point 'char'" in try_clients([ClientSpec("char")], environment=environment)
+
+
+def test_where_nothing_is_mounted_nothing_changes(tmp_path: Path) -> None:
+    environment: dict[str, str] = {}
+    path = list(sys.path)
+    pod.take_code(tmp_path / "code", environment)
+    assert (sys.path, environment) == (path, {})
+
+
+async def test_a_pod_whose_client_will_not_do_says_so_and_ends(bench: Bench, tmp_path: Path) -> None:
+    chat = {"name": "chat", "class": "chat:Chat", "settings": {"room": 1}}
+    process = PodProcess(bench, tmp_path, ["node-0"])
+    process.write(clients=[{"name": "blob"}, chat])
+    await process.start()
+    _, said = await process.process.communicate()
+    assert process.process.returncode == 2
+    assert said == (b"spec.clients[1].class: chat cannot be imported: ModuleNotFoundError: No module named 'chat'\n")
+
+
+async def test_a_pod_runs_a_client_that_is_mounted(bench: Bench, tmp_path: Path) -> None:
+    process = PodProcess(bench, tmp_path, ["node-0", "node-1"])
+    process.write(clients=[{"name": "chat", "class": "chat:Chat", "settings": {"room": 1}}])
+    (tmp_path / "mounts" / "code").mkdir()
+    (tmp_path / "mounts" / "code" / "chat.py").write_text(CHAT)
+    async with process.running():
+        [artifact] = await bench.inject("node-0", b"hello", client="chat")
+        assert await bench.until_held("node-1", artifact, client="chat") == b"hello"
+
+
+LABELS = st.dictionaries(st.from_regex(r"[a-z]{1,4}", fullmatch=True), st.sampled_from(["x", "y"]), max_size=2)
+SAMPLES = st.lists(st.tuples(st.sampled_from(["a_total", "b", "c"]), LABELS, st.integers(0, 9)), max_size=8)
+
+
+@given(pages=st.dictionaries(st.sampled_from(["node-0", "node-1", "node-2"]), SAMPLES))
+def test_the_union_of_expositions_keeps_every_sample_once_and_families_together(
+    pages: dict[str, list[Sample]],
+) -> None:
+    texts = {node: exposition(samples) for node, samples in pages.items()}
+    lines = pod_health.union(texts).splitlines()
+    samples = [line for line in lines if not line.startswith("#")]
+    assert len(samples) == sum(map(len, pages.values()))
+    assert all('{node="' in line for line in samples)
+    heads = [line for line in lines if line.startswith("#")]
+    assert len(heads) == len(set(heads))
+    families = [line.partition("{")[0] for line in samples]
+    assert [family for family, before in zip(families, [None, *families], strict=False) if family != before] == list(
+        dict.fromkeys(families)
+    )
+
+
+def exposition(samples: list[Sample]) -> str:
+    lines = []
+    for family in ("a_total", "b", "c"):
+        mine = [(labels, value) for name, labels, value in samples if name == family]
+        if mine:
+            lines.append(f"# TYPE {family} gauge")
+        for labels, value in mine:
+            inside = ",".join(f'{key}="{text}"' for key, text in labels.items())
+            lines.append(f"{family}{{{inside}}} {value}" if inside else f"{family} {value}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+async def test_a_pod_is_ready_when_all_its_nodes_are_and_healthy_while_one_stands_still() -> None:
+    said = {"node-0": 200, "node-1": 503}
+    ports = {name: free_port() for name in said}
+    runners = {name: await serve(ports[name], name, said) for name in said}
+    paused: set[str] = set()
+    page = pod_health.PodHealth(ports, lambda: paused)
+    _, port = await page.start("127.0.0.1", 0)
+    assert await pod_health.ask(port, "/readyz") == (503, "node-1: node-1\n")
+    said["node-1"] = 200
+    assert await pod_health.ask(port, "/readyz") == (200, "ok\n")
+    await runners.pop("node-0").cleanup()
+    status, text = await pod_health.ask(port, "/healthz")
+    assert status == 503
+    assert "node-0: no answer" in text
+    paused.add("node-0")
+    assert await pod_health.ask(port, "/healthz") == (200, "ok\n")
+    assert await pod_health.ask(port, "/readyz") == (503, "node-0: it is paused\n")
+    await page.stop()
+    assert (await pod_health.ask(port, "/healthz"))[0] == 0
+    for runner in runners.values():
+        await runner.cleanup()
+
+
+async def serve(port: int, name: str, said: dict[str, int]) -> web.AppRunner:
+    async def handler(_request: web.Request) -> web.Response:
+        return web.Response(status=said[name], text=f"{name}\n")
+
+    app = web.Application()
+    app.add_routes([web.get("/{path}", handler)])
+    return await serve_app(port, app)
+
+
+async def serve_app(port: int, app: web.Application) -> web.AppRunner:
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    return runner
+
+
+async def test_the_metrics_of_a_lone_node_come_as_they_are() -> None:
+    port, said = free_port(), {"node-0": 200}
+    runner = await serve(port, "p2pnet_node_ready 1.0", said)
+    page = pod_health.PodHealth({"node-0": port}, set)
+    said["p2pnet_node_ready 1.0"] = 200
+    _, there = await page.start("127.0.0.1", 0)
+    assert await pod_health.ask(there, "/metrics") == (200, "p2pnet_node_ready 1.0\n")
+    await page.stop()
+    await runner.cleanup()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="pods are Linux")
+async def test_a_pods_nodes_find_each_other_come_back_when_they_die_and_stop_when_asked(
+    bench: Bench, tmp_path: Path
+) -> None:
+    async with pod_of(bench, tmp_path, "node-0", "node-1") as pod:
+        first = (await bench.peers("node-1")).pid
+        os.kill(first, signal.SIGKILL)
+        await pod.until_says("/healthz", 503)
+        await pod.until_says("/readyz", 200)
+        again = (await bench.peers("node-1")).pid
+        assert again != first
+        _, metrics = await pod_health.ask(pod.page, "/metrics")
+        assert 'p2pnet_node_ready{node="node-1"} 1.0' in metrics
+        assert await pod.end() == 0, pod.err
+        assert b'"event":"exited","name":"node-1"' in pod.out
+        assert f"node-0 serves on 127.0.0.1:{bench.subnet.ports['node-0']}".encode() in pod.err
+        await until_gone([again])
