@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from p2pnet.operator.rbac import CERT_MANAGER_RIGHTS, LEASE_RIGHTS, RIGHTS, Right
+from p2pnet.operator.rbac import CERT_MANAGER_RIGHTS, LEASE_RIGHTS, RIGHTS, PolicyRule
 from p2pnet.operator.subnet.crd import crd
 
 ROOT = Path(__file__).parents[1]
@@ -62,7 +62,7 @@ def install(helm_path: str) -> str:
     )
 
 
-def _rights(key: str, rights: Sequence[Right]) -> str:
+def _rights(key: str, rights: Sequence[PolicyRule]) -> str:
     lines = [f"{key}:\n"]
     for right in rights:
         lines.append(f"  # {right.why}\n")

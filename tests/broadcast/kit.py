@@ -7,7 +7,7 @@ from typing import Any
 from p2pnet.broadcast import BlobClient, Bounce, Broadcast, effects, inputs, make_blob
 from p2pnet.broadcast.artifact import artifact_id, id_prefix, part_count, part_list
 from p2pnet.broadcast.pool import Change, ChangeAction, Inspected, MoveToValidated, PoolView
-from p2pnet.broadcast.wire import Status, decode_fetch, decode_updates, encode_advert, encode_parts, encode_push
+from p2pnet.broadcast.wire import UpdateStatus, decode_fetch, decode_updates, encode_advert, encode_parts, encode_push
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
@@ -175,7 +175,7 @@ def entries(sent: effects.SendUpdates) -> list[tuple[int, int, int]]:
     return [(e.slot, e.commit, e.kind) for e in decode_updates(b"".join(sent.body))]
 
 
-def ok(sent: effects.SendUpdates, status: Status = Status.OK) -> inputs.UpdatesAnswered:
+def ok(sent: effects.SendUpdates, status: UpdateStatus = UpdateStatus.OK) -> inputs.UpdatesAnswered:
     """The same word on every update of a request."""
     return inputs.UpdatesAnswered(sent.token, bytes([status]) * len(entries(sent)))
 

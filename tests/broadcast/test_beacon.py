@@ -19,7 +19,7 @@ from p2pnet.broadcast import (
     Pool,
     PurgeBelow,
 )
-from p2pnet.broadcast.beacon import AGGREGATE, AHEAD_MAX, SHARE, Aggregate, Share
+from p2pnet.broadcast.beacon import AGGREGATE, AHEAD_MAX, SHARE, Aggregate, BeaconShare
 
 
 def key(kind: bytes, height: int) -> bytes:
@@ -69,7 +69,7 @@ def share_of(node: str, height: int = 1) -> bytes:
     for second in range(2 * height):
         for data in made(run(client, pool, float(second))):
             found = client.inspect(data).content
-            if isinstance(found, Share) and found.height == height:
+            if isinstance(found, BeaconShare) and found.height == height:
                 return data
     raise AssertionError("it signed nothing")
 
@@ -97,7 +97,7 @@ def test_a_node_signs_no_height_beyond_its_last_and_none_before_its_interval_is_
 
 def test_a_share_that_its_signer_did_not_sign_is_invalid() -> None:
     client, pool = beacon(), Pool()
-    forged = hold(client, pool, msgspec.msgpack.encode(Share(1, "b", bytes(16))))
+    forged = hold(client, pool, msgspec.msgpack.encode(BeaconShare(1, "b", bytes(16))))
     assert HandleInvalid(forged, "wrong signature") in run(client, pool)
     assert forged not in pool.validated
 
@@ -196,7 +196,7 @@ def test_everything_of_it_is_urgent_and_says_its_height_in_its_key() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"file", msgspec.msgpack.encode(Share(0, "a", b"")), msgspec.msgpack.encode(Share(1 << 63, "a", b"")),
+    [b"", b"file", msgspec.msgpack.encode(BeaconShare(0, "a", b"")), msgspec.msgpack.encode(BeaconShare(1 << 63, "a", b"")),
      bytes(70_000)],
 )  # fmt: skip
 def test_what_is_no_share_and_no_aggregate_is_malformed(data: bytes) -> None:

@@ -19,7 +19,7 @@ from p2pnet.broadcast import (
     inputs,
 )
 from p2pnet.broadcast.client import FAILURES_REPORTED
-from p2pnet.broadcast.wire import Status
+from p2pnet.broadcast.wire import UpdateStatus
 from p2pnet.model.events import EventKind
 from p2pnet.model.limits import PART_BYTES
 
@@ -129,7 +129,7 @@ def test_bouncer_and_relay_see_the_key_an_artifact_was_announced_with() -> None:
 
     script = Script(Curious())
     script.up("p")
-    assert script.statuses("p", b"".join(encode_push(0, 0, 0, b"\x07data", b"\x07"))) == [Status.OK]
+    assert script.statuses("p", b"".join(encode_push(0, 0, 0, b"\x07data", b"\x07"))) == [UpdateStatus.OK]
     assert set(Curious.seen) == {("bouncer", b"\x07"), ("relay", b"\x07")}
 
 
@@ -141,13 +141,13 @@ def test_a_push_whose_client_raises_is_answered_busy_counted_reported_and_taken_
     client, made = Failing(method), Made()
     script = Script(client)
     script.up("p")
-    assert script.statuses("p", made.push()) == [Status.BUSY]
+    assert script.statuses("p", made.push()) == [UpdateStatus.BUSY]
     assert script.core.counters["client_failures"] == 1
     (failed,) = script.events(K.CLIENT_FAILED)
     assert failed.detail == f"{method}: ValueError: as it was told"
     assert script.core.gauges()["rows"] == script.core.charged("p") == 0
     client.fails_in.clear()
-    assert script.statuses("p", made.push()) == [Status.OK]
+    assert script.statuses("p", made.push()) == [UpdateStatus.OK]
     assert made.id in script.core.pool.validated
 
 
@@ -155,10 +155,10 @@ def test_an_advert_whose_client_raises_is_answered_busy_and_taken_later() -> Non
     client, made = Failing("bouncer"), Made(5000)
     script = Script(client)
     script.up("p")
-    assert script.statuses("p", made.advert()) == [Status.BUSY]
+    assert script.statuses("p", made.advert()) == [UpdateStatus.BUSY]
     assert not of(script.log, effects.Fetch)
     client.fails_in.clear()
-    assert script.statuses("p", made.advert()) == [Status.OK]
+    assert script.statuses("p", made.advert()) == [UpdateStatus.OK]
     assert len(of(script.log, effects.Fetch)) == 1
 
 
@@ -172,7 +172,7 @@ def test_one_update_whose_client_raises_leaves_the_others_of_its_request_alone()
     script = Script(Picky())
     script.up("p")
     pushes = [Made(size, nonce=size).push(n, n) for n, size in enumerate((10, 600, 20))]
-    assert script.statuses("p", *pushes) == [Status.OK, Status.BUSY, Status.OK]
+    assert script.statuses("p", *pushes) == [UpdateStatus.OK, UpdateStatus.BUSY, UpdateStatus.OK]
     assert len(script.core.pool.validated) == 2
 
 

@@ -8,52 +8,54 @@ from hypothesis import strategies as st
 from tests.broadcast.kit import MS, SECOND, Made, Script, Urgent, entries, of, ok
 
 from p2pnet.broadcast import effects, inputs
-from p2pnet.broadcast.delivery import AFTER, NEXT, REQUESTS_PER_PEER, Happening, Outbox, State
-from p2pnet.broadcast.wire import Kind, Status
+from p2pnet.broadcast.delivery import AFTER, NEXT, REQUESTS_PER_PEER, DeliveryEvent, DeliveryState, PeerOutbox
+from p2pnet.broadcast.wire import EntryKind, UpdateStatus
 from p2pnet.model.events import EventKind
 from p2pnet.model.limits import UPDATE_BATCH_BYTES
 
-H = Happening
-STATES: list[State | None] = [None, *State]
+H = DeliveryEvent
+STATES: list[DeliveryState | None] = [None, *DeliveryState]
 
 # The table of states
 
-LEADS_TO: dict[State | None, set[State | None]] = {
-    None: {None, State.DUE},
-    State.DUE: {State.DUE, State.FLYING, State.SUPPRESSED, None},
-    State.FLYING: {State.FLYING, State.DUE, State.PAUSED, None},
-    State.PAUSED: {State.PAUSED, State.DUE, State.SUPPRESSED, None},
-    State.SUPPRESSED: {State.SUPPRESSED, State.DUE, None},
+LEADS_TO: dict[DeliveryState | None, set[DeliveryState | None]] = {
+    None: {None, DeliveryState.DUE},
+    DeliveryState.DUE: {DeliveryState.DUE, DeliveryState.FLYING, DeliveryState.SUPPRESSED, None},
+    DeliveryState.FLYING: {DeliveryState.FLYING, DeliveryState.DUE, DeliveryState.PAUSED, None},
+    DeliveryState.PAUSED: {DeliveryState.PAUSED, DeliveryState.DUE, DeliveryState.SUPPRESSED, None},
+    DeliveryState.SUPPRESSED: {DeliveryState.SUPPRESSED, DeliveryState.DUE, None},
 }
 
 
-def after(state: State | None, happening: Happening) -> State | None:
+def after(state: DeliveryState | None, happening: DeliveryEvent) -> DeliveryState | None:
     return NEXT.get((state, happening), state)
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_a_state_leads_exactly_where_it_should(state: State | None) -> None:
+def test_a_state_leads_exactly_where_it_should(state: DeliveryState | None) -> None:
     assert {after(state, happening) for happening in H} == LEADS_TO[state]
 
 
 @pytest.mark.parametrize(("state", "happening"), list(product(STATES, H)))
-def test_every_pair_of_state_and_happening_has_one_meaning(state: State | None, happening: Happening) -> None:
+def test_every_pair_of_state_and_happening_has_one_meaning(
+    state: DeliveryState | None, happening: DeliveryEvent
+) -> None:
     following = after(state, happening)
     if happening is H.MARKED:
-        assert following is State.DUE
+        assert following is DeliveryState.DUE
     elif happening is H.FREED:
         assert following is None
     elif happening is H.HELD:
-        assert following is (State.SUPPRESSED if state in {State.DUE, State.PAUSED} else state)
+        assert following is (DeliveryState.SUPPRESSED if state in {DeliveryState.DUE, DeliveryState.PAUSED} else state)
     elif happening is H.ROW_ENDED:
-        assert following is (State.DUE if state is State.SUPPRESSED else state)
+        assert following is (DeliveryState.DUE if state is DeliveryState.SUPPRESSED else state)
     elif happening is H.RESUMED:
-        assert following is (State.DUE if state is State.PAUSED else state)
+        assert following is (DeliveryState.DUE if state is DeliveryState.PAUSED else state)
     elif happening is H.WRITTEN:
-        assert following is (State.FLYING if state is State.DUE else state)
+        assert following is (DeliveryState.FLYING if state is DeliveryState.DUE else state)
     else:  # an answer: it speaks of what is on its way only
-        settled = {H.FAILED: State.PAUSED, H.ADVERTISE: State.DUE}.get(happening)
-        assert following is (settled if state is State.FLYING else state)
+        settled = {H.FAILED: DeliveryState.PAUSED, H.ADVERTISE: DeliveryState.DUE}.get(happening)
+        assert following is (settled if state is DeliveryState.FLYING else state)
 
 
 def test_the_table_names_no_line_that_changes_nothing_but_the_vacant_one() -> None:
@@ -62,26 +64,26 @@ def test_the_table_names_no_line_that_changes_nothing_but_the_vacant_one() -> No
 
 
 @pytest.mark.parametrize("state", [state for state in STATES if state is not None])
-def test_every_state_can_reach_rest_and_is_reached(state: State) -> None:
+def test_every_state_can_reach_rest_and_is_reached(state: DeliveryState) -> None:
     assert None in LEADS_TO[state]
     assert any(state in following for other, following in LEADS_TO.items() if other is not state)
 
 
 def test_every_status_a_peer_may_answer_has_a_consequence() -> None:
-    assert set(AFTER) == {int(status) for status in Status}
+    assert set(AFTER) == {int(status) for status in UpdateStatus}
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(H), st.booleans()), max_size=60))
-def test_exactly_the_slots_that_are_due_wait_to_be_written(steps: list[tuple[int, Happening, bool]]) -> None:
-    box = Outbox("p", 1)
-    states: dict[int, State | None] = {}
+def test_exactly_the_slots_that_are_due_wait_to_be_written(steps: list[tuple[int, DeliveryEvent, bool]]) -> None:
+    box = PeerOutbox("p", 1)
+    states: dict[int, DeliveryState | None] = {}
     box.owed = {0, 1, 2, 3}
     for slot, happening, push in steps:
         states[slot] = after(states.get(slot), happening)
         assert box.step(slot, happening, push=push) is states[slot]
         assert box.states == {slot: state for slot, state in states.items() if state is not None}
-        assert set(box.due) == {slot for slot, state in states.items() if state is State.DUE}
-        if states[slot] in {None, State.SUPPRESSED}:
+        assert set(box.due) == {slot for slot, state in states.items() if state is DeliveryState.DUE}
+        if states[slot] in {None, DeliveryState.SUPPRESSED}:
             assert slot not in box.owed
             assert slot not in box.attempts
 
@@ -149,15 +151,15 @@ def test_a_peer_that_fails_is_tried_again_with_growing_pauses_until_it_answers()
     assert script.core.counters["delivered"] == 1
 
 
-@pytest.mark.parametrize("status", [Status.BUSY, Status.LIMIT])
-def test_busy_and_limit_are_retried_for_ever_at_most_a_minute_apart(status: Status) -> None:
+@pytest.mark.parametrize("status", [UpdateStatus.BUSY, UpdateStatus.LIMIT])
+def test_busy_and_limit_are_retried_for_ever_at_most_a_minute_apart(status: UpdateStatus) -> None:
     script = Script()
     script.up("p")
     (sent,) = of(script.publish()[1], effects.SendUpdates)
     for _ in range(15):
         script.turn(ok(sent, status))
         (sent,) = of(script.later(80 * SECOND), effects.SendUpdates)
-    assert entries(sent) == [(0, 0, Kind.PUSH)]
+    assert entries(sent) == [(0, 0, EntryKind.PUSH)]
 
 
 def test_pauses_begin_anew_once_a_peer_has_answered() -> None:
@@ -165,11 +167,11 @@ def test_pauses_begin_anew_once_a_peer_has_answered() -> None:
     script.up("p")
     (sent,) = of(script.publish()[1], effects.SendUpdates)
     for _ in range(8):
-        script.turn(ok(sent, Status.BUSY))
+        script.turn(ok(sent, UpdateStatus.BUSY))
         (sent,) = of(script.later(80 * SECOND), effects.SendUpdates)
     script.turn(ok(sent))
     (other,) = of(script.publish()[1], effects.SendUpdates)
-    script.turn(ok(other, Status.BUSY))
+    script.turn(ok(other, UpdateStatus.BUSY))
     assert of(script.later(320 * MS), effects.SendUpdates)
 
 
@@ -177,12 +179,12 @@ def test_one_failed_update_of_a_request_is_retried_alone() -> None:
     script = Script()
     script.up("p")
     (sent,) = of(script.turn(*[script.blob() for _ in range(5)]), effects.SendUpdates)
-    script.turn(inputs.UpdatesAnswered(sent.token, bytes([0, 0, Status.BUSY, 1, 2])))
+    script.turn(inputs.UpdatesAnswered(sent.token, bytes([0, 0, UpdateStatus.BUSY, 1, 2])))
     (again,) = of(script.later(SECOND), effects.SendUpdates)
     assert [slot for slot, _, _ in entries(again)] == [2]
 
 
-@pytest.mark.parametrize("body", [bytes([Status.MALFORMED]), bytes([Status.MALFORMED]) * 2])
+@pytest.mark.parametrize("body", [bytes([UpdateStatus.MALFORMED]), bytes([UpdateStatus.MALFORMED]) * 2])
 def test_what_a_peer_calls_malformed_is_given_up_and_reported(body: bytes) -> None:
     script = Script()
     script.up("p")
@@ -206,15 +208,15 @@ def test_a_peer_without_room_gets_an_advert_at_once_instead() -> None:
     script = Script()
     script.up("p")
     (sent,) = of(script.publish()[1], effects.SendUpdates)
-    (again,) = of(script.turn(ok(sent, Status.ADVERTISE)), effects.SendUpdates)
-    assert entries(again) == [(0, 0, Kind.ADVERT)]
+    (again,) = of(script.turn(ok(sent, UpdateStatus.ADVERTISE)), effects.SendUpdates)
+    assert entries(again) == [(0, 0, EntryKind.ADVERT)]
 
 
 def test_a_peer_that_wants_an_advert_instead_of_an_advert_is_asked_again_after_a_pause() -> None:
     script = Script()
     script.up("p")
     (sent,) = of(script.publish(100_000)[1], effects.SendUpdates)
-    assert not of(script.turn(ok(sent, Status.ADVERTISE)), effects.SendUpdates)
+    assert not of(script.turn(ok(sent, UpdateStatus.ADVERTISE)), effects.SendUpdates)
     assert len(of(script.later(SECOND), effects.SendUpdates)) == 1
 
 
@@ -295,7 +297,7 @@ def test_a_lone_large_push_is_reset_on_withdrawal_and_an_empty_follows() -> None
     (sent,) = of(done, effects.SendUpdates)
     assert of(script.turn(inputs.Withdraw(first)), effects.Cancel) == [effects.Cancel(sent.token)]
     (empty,) = of(script.later(SECOND), effects.SendUpdates)
-    assert entries(empty)[0][2] == Kind.EMPTY
+    assert entries(empty)[0][2] == EntryKind.EMPTY
     assert not script.turn(inputs.UpdatesAnswered(sent.token, None))
 
 
@@ -324,7 +326,7 @@ def test_a_suppressed_update_is_due_at_once_when_the_peers_row_ends() -> None:
     script.up("p")
     script.updates("p", made.push(0, 0))
     sent = of(script.updates("p", other.push(0, 1)), effects.SendUpdates)
-    assert [entries(s) for s in sent] == [[(0, 0, Kind.ADVERT)]]
+    assert [entries(s) for s in sent] == [[(0, 0, EntryKind.ADVERT)]]
     assert script.core.counters["due_when_row_ended"] == 1
 
 
@@ -361,11 +363,11 @@ def test_a_push_is_not_repeated_to_a_peer_that_meanwhile_shows_it_complete() -> 
     script.up("p")
     script.turn(inputs.Publish(made.data, 50_000))
     (sent,) = of(script.log, effects.SendUpdates)[-1:]
-    assert entries(sent)[0][2] == Kind.PUSH
-    script.turn(ok(sent, Status.BUSY))
+    assert entries(sent)[0][2] == EntryKind.PUSH
+    script.turn(ok(sent, UpdateStatus.BUSY))
     script.updates("p", made.advert())
     later = of(script.later(10 * SECOND), effects.SendUpdates)
-    assert [kind for s in later for _, _, kind in entries(s)] == [Kind.ADVERT]
+    assert [kind for s in later for _, _, kind in entries(s)] == [EntryKind.ADVERT]
 
 
 def test_a_push_that_waits_behind_too_many_requests_turns_into_an_advert_when_the_peer_shows_it() -> None:
@@ -379,7 +381,7 @@ def test_a_push_that_waits_behind_too_many_requests_turns_into_an_advert_when_th
     script.turn(inputs.Publish(made.data, 10))
     script.updates("p", made.advert())
     (last,) = of(script.turn(ok(sent[0])), effects.SendUpdates)
-    assert [(slot, kind) for slot, _, kind in entries(last)] == [(0, Kind.ADVERT)]
+    assert [(slot, kind) for slot, _, kind in entries(last)] == [(0, EntryKind.ADVERT)]
 
 
 def test_what_a_peer_shows_before_the_turn_ends_is_not_pushed_to_it() -> None:
@@ -411,7 +413,7 @@ def test_synced_waits_for_the_update_that_failed() -> None:
     for _ in range(2):
         script.publish()
     (sent,) = of(script.connect("p"), effects.SendUpdates)
-    assert not of(script.turn(inputs.UpdatesAnswered(sent.token, bytes([0, Status.BUSY]))), effects.SendSynced)
+    assert not of(script.turn(inputs.UpdatesAnswered(sent.token, bytes([0, UpdateStatus.BUSY]))), effects.SendSynced)
     (again,) = of(script.later(SECOND), effects.SendUpdates)
     assert of(script.turn(ok(again)), effects.SendSynced)
 
@@ -423,7 +425,7 @@ def test_synced_waits_for_nothing_that_was_withdrawn_given_up_or_suppressed() ->
     script.turn(inputs.Publish(made.data, 10))
     (sent,) = of(script.connect("p"), effects.SendUpdates)
     script.turn(inputs.Withdraw(first))
-    answer = bytes([Status.OK, Status.MALFORMED, Status.BUSY])
+    answer = bytes([UpdateStatus.OK, UpdateStatus.MALFORMED, UpdateStatus.BUSY])
     assert not of(script.turn(inputs.UpdatesAnswered(sent.token, answer)), effects.SendSynced)
     script.updates("p", made.advert())
     empty, last = of(script.later(SECOND), effects.SendUpdates)

@@ -8,7 +8,7 @@ from tests.broadcast.kit import MS, SECOND, Made, Script, of
 
 from p2pnet.broadcast import effects, inputs
 from p2pnet.broadcast.digest import NEIGHBOURS, PERIOD_NS
-from p2pnet.broadcast.wire import DIGEST_IDS_MAX, Kind, Status, decode_digest, decode_updates, encode_digest
+from p2pnet.broadcast.wire import DIGEST_IDS_MAX, EntryKind, UpdateStatus, decode_digest, decode_updates, encode_digest
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import PART_BYTES
@@ -96,7 +96,7 @@ def test_a_held_relay_is_advertised_to_the_peer_that_lacks_it_and_to_no_other(ne
     net.run(5)
     assert late.holds(artifact)
     assert not kinds(b, "n2")
-    assert kinds(b, "late") == [Kind.ADVERT]
+    assert kinds(b, "late") == [EntryKind.ADVERT]
     assert not kinds(c, "n0")
 
 
@@ -196,7 +196,7 @@ def test_a_peer_is_asked_at_most_once_a_second_however_much_changes() -> None:
         done = script.updates("q", Made(nonce=n).push(n, n)) + script.later(25 * MS)
         for sent in of(done, effects.SendDigest):
             times[sent.peer].append(script.now)
-            done += script.turn(inputs.DigestAnswered(sent.token, bytes([Status.OK])))
+            done += script.turn(inputs.DigestAnswered(sent.token, bytes([UpdateStatus.OK])))
     for at in times.values():
         assert all(later - earlier >= PERIOD_NS - 30 * MS for earlier, later in pairwise(at))
     assert 5 <= len(times["p"]) <= 10
@@ -266,19 +266,19 @@ def test_after_a_mismatch_the_ids_are_listed_and_what_is_unknown_there_is_advert
     script, made = Script(), Made()
     sent = holding(script, made)
     assert decode_digest(sent.body).ids == []
-    (listed,) = of(script.turn(inputs.DigestAnswered(sent.token, bytes([Status.ADVERTISE]))), effects.SendDigest)
+    (listed,) = of(script.turn(inputs.DigestAnswered(sent.token, bytes([UpdateStatus.ADVERTISE]))), effects.SendDigest)
     assert decode_digest(listed.body).ids == [made.id]
-    done = script.turn(inputs.DigestAnswered(listed.token, bytes([Status.ADVERTISE])))
+    done = script.turn(inputs.DigestAnswered(listed.token, bytes([UpdateStatus.ADVERTISE])))
     (update,) = of(done, effects.SendUpdates)
     assert update.peer == "q"
     assert script.core.counters["listed_id_unknown_there"] == 1
 
 
-@pytest.mark.parametrize("status", [Status.HAVE, Status.UNWANTED])
-def test_what_is_known_or_unwanted_there_is_not_advertised(status: Status) -> None:
+@pytest.mark.parametrize("status", [UpdateStatus.HAVE, UpdateStatus.UNWANTED])
+def test_what_is_known_or_unwanted_there_is_not_advertised(status: UpdateStatus) -> None:
     script, made = Script(), Made()
     sent = holding(script, made)
-    (listed,) = of(script.turn(inputs.DigestAnswered(sent.token, bytes([Status.ADVERTISE]))), effects.SendDigest)
+    (listed,) = of(script.turn(inputs.DigestAnswered(sent.token, bytes([UpdateStatus.ADVERTISE]))), effects.SendDigest)
     assert not of(script.turn(inputs.DigestAnswered(listed.token, bytes([status]))), effects.SendUpdates)
     assert not [s for s in of(script.later(60 * SECOND), effects.SendDigest) if s.peer == "q"]
 
@@ -293,10 +293,10 @@ def test_what_several_peers_lack_while_no_slot_is_free_goes_to_all_of_them_when_
         asked[again.peer] = again
     for peer in "qr":
         (listed,) = of(
-            script.turn(inputs.DigestAnswered(asked[peer].token, bytes([Status.ADVERTISE]))), effects.SendDigest
+            script.turn(inputs.DigestAnswered(asked[peer].token, bytes([UpdateStatus.ADVERTISE]))), effects.SendDigest
         )
         listed_ids = decode_digest(listed.body).ids
-        answer = bytes([Status.ADVERTISE if one == made.id else Status.HAVE for one in listed_ids])
+        answer = bytes([UpdateStatus.ADVERTISE if one == made.id else UpdateStatus.HAVE for one in listed_ids])
         script.turn(inputs.DigestAnswered(listed.token, answer))
     assert script.core.waiting_for_slot() == [made.id]
     done = [effect for artifact in own[:2] for effect in script.turn(inputs.Withdraw(artifact))]
@@ -308,19 +308,21 @@ def test_an_artifact_that_came_a_moment_ago_is_not_listed_yet() -> None:
     script, old, new = Script(), Made(nonce=1), Made(nonce=2)
     sent = holding(script, old)
     script.updates("p", new.push(1, 1))
-    (listed,) = of(script.turn(inputs.DigestAnswered(sent.token, bytes([Status.ADVERTISE]))), effects.SendDigest)
+    (listed,) = of(script.turn(inputs.DigestAnswered(sent.token, bytes([UpdateStatus.ADVERTISE]))), effects.SendDigest)
     assert decode_digest(listed.body).ids == [old.id]
 
 
 def test_a_listed_artifact_that_left_meanwhile_is_not_advertised() -> None:
     script, made = Script(), Made()
     sent = holding(script, made)
-    (listed,) = of(script.turn(inputs.DigestAnswered(sent.token, bytes([Status.ADVERTISE]))), effects.SendDigest)
+    (listed,) = of(script.turn(inputs.DigestAnswered(sent.token, bytes([UpdateStatus.ADVERTISE]))), effects.SendDigest)
     script.turn(inputs.Withdraw(made.id))
-    assert not of(script.turn(inputs.DigestAnswered(listed.token, bytes([Status.ADVERTISE]))), effects.SendUpdates)
+    assert not of(
+        script.turn(inputs.DigestAnswered(listed.token, bytes([UpdateStatus.ADVERTISE]))), effects.SendUpdates
+    )
 
 
-@pytest.mark.parametrize("body", [b"", b"\xff", bytes([Status.OK, Status.OK])])
+@pytest.mark.parametrize("body", [b"", b"\xff", bytes([UpdateStatus.OK, UpdateStatus.OK])])
 def test_a_peer_that_answers_a_digest_by_nonsense_is_asked_again_after_the_next_change(body: bytes) -> None:
     script = Script()
     sent = holding(script, Made())
@@ -350,7 +352,7 @@ def test_an_answer_of_an_ended_connection_says_nothing() -> None:
     script, made = Script(), Made()
     sent = holding(script, made)
     script.down("q")
-    assert not of(script.turn(inputs.DigestAnswered(sent.token, bytes([Status.ADVERTISE]))), effects.SendDigest)
+    assert not of(script.turn(inputs.DigestAnswered(sent.token, bytes([UpdateStatus.ADVERTISE]))), effects.SendDigest)
 
 
 def test_a_message_is_answered_by_a_word_per_id() -> None:
@@ -360,7 +362,7 @@ def test_a_message_is_answered_by_a_word_per_id() -> None:
     script.turn(inputs.Withdraw(withdrawn.id))
     body = encode_digest(bytes(16), [held.id, withdrawn.id, new.id], lacks_links=False)
     (answer,) = of(script.turn(inputs.DigestReceived("p", 1, 5, body)), effects.AnswerDigest)
-    assert list(answer.body) == [Status.HAVE, Status.UNWANTED, Status.ADVERTISE]
+    assert list(answer.body) == [UpdateStatus.HAVE, UpdateStatus.UNWANTED, UpdateStatus.ADVERTISE]
 
 
 def test_equal_pools_have_equal_digests_in_whatever_order_they_came_and_unequal_ones_not() -> None:
@@ -374,7 +376,7 @@ def test_equal_pools_have_equal_digests_in_whatever_order_they_came_and_unequal_
     (same,) = of(other.turn(inputs.DigestReceived("p", 1, 5, sent.body)), effects.AnswerDigest)
     other.turn(inputs.Withdraw(mades[0].id))
     (differs,) = of(other.turn(inputs.DigestReceived("p", 1, 6, sent.body)), effects.AnswerDigest)
-    assert (list(same.body), list(differs.body)) == ([Status.OK], [Status.ADVERTISE])
+    assert (list(same.body), list(differs.body)) == ([UpdateStatus.OK], [UpdateStatus.ADVERTISE])
 
 
 @pytest.mark.parametrize("body", [b"", b"nonsense", bytes(18)])
@@ -382,12 +384,12 @@ def test_a_malformed_message_is_answered_so(body: bytes) -> None:
     script = Script()
     script.up("p")
     (answer,) = of(script.turn(inputs.DigestReceived("p", 1, 5, body)), effects.AnswerDigest)
-    assert list(answer.body) == [Status.MALFORMED]
+    assert list(answer.body) == [UpdateStatus.MALFORMED]
 
 
 def test_a_stranger_may_ask_and_changes_nothing() -> None:
     script = Script()
     body = encode_digest(bytes(16), [ArtifactId(bytes(32))], lacks_links=True)
     (answer,) = of(script.turn(inputs.DigestReceived("stranger", 9, 5, body)), effects.AnswerDigest)
-    assert list(answer.body) == [Status.ADVERTISE]
+    assert list(answer.body) == [UpdateStatus.ADVERTISE]
     assert script.core.at_rest

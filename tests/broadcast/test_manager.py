@@ -18,7 +18,7 @@ from p2pnet.broadcast import (
 )
 from p2pnet.broadcast.expiry import AFTERLIFE_S
 from p2pnet.broadcast.manager import PUBLICATIONS_QUEUED_MAX
-from p2pnet.broadcast.wire import Kind, Status, encode_empty
+from p2pnet.broadcast.wire import EntryKind, UpdateStatus, encode_empty
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import PART_BYTES
@@ -173,7 +173,7 @@ def test_a_node_that_produces_what_it_is_just_fetching_keeps_and_announces_it(pr
     assert made.id in script.core.pool.validated
     assert not script.core.pool.unvalidated
     last = [e for s in of(script.log, effects.SendUpdates) if s.peer == "q" for e in entries(s)][-1]
-    assert last[2] == (Kind.PUSH if size < PART_BYTES else Kind.ADVERT)
+    assert last[2] == (EntryKind.PUSH if size < PART_BYTES else EntryKind.ADVERT)
     assert script.core.counters["produced_what_was_fetched"] == 1
     for fetch in open_now:
         script.answer(fetch, made.answer(0, first=True))
@@ -204,8 +204,8 @@ def test_withdrawing_before_it_arrives_keeps_it_away() -> None:
     script, made = Script(), Made()
     script.up("p")
     script.turn(inputs.Withdraw(made.id))
-    assert script.statuses("p", made.push()) == [Status.UNWANTED]
-    assert script.statuses("p", made.advert(1, 1)) == [Status.UNWANTED]
+    assert script.statuses("p", made.push()) == [UpdateStatus.UNWANTED]
+    assert script.statuses("p", made.advert(1, 1)) == [UpdateStatus.UNWANTED]
     assert script.core.counters["purged_id_met"] == 2
 
 
@@ -218,7 +218,7 @@ def test_withdrawing_during_a_fetch_ends_it_and_what_was_offered_of_it() -> None
     assert len(of(done, effects.Cancel)) == 3
     gauges = script.core.gauges()
     assert (gauges["tasks"], gauges["slots_in_use"], script.core.charged("p")) == (0, 0, 0)
-    assert script.statuses("p", made.advert(0, 1)) == [Status.UNWANTED]
+    assert script.statuses("p", made.advert(0, 1)) == [UpdateStatus.UNWANTED]
 
 
 def test_withdrawing_says_so_once_and_only_of_what_was_valid_here() -> None:
@@ -238,7 +238,7 @@ def test_an_expired_artifact_leaves_and_stays_away_for_a_while() -> None:
     script.later(6 * SECOND)
     assert [(emit.artifact, emit.detail) for emit in script.events(K.REMOVED)] == [(made.id, "expired")]
     assert script.core.is_refused(made.id)
-    assert script.statuses("p", made.advert(0, 1)) == [Status.UNWANTED]
+    assert script.statuses("p", made.advert(0, 1)) == [UpdateStatus.UNWANTED]
     script.later(int(AFTERLIFE_S) * SECOND)
     assert not script.core.is_refused(made.id)
     assert script.core.at_rest
@@ -275,7 +275,7 @@ def test_ids_purged_unequally_are_not_revived_by_those_that_still_hold_them() ->
     script.updates("p", made.push())
     script.turn(inputs.Purge(made.id))
     script.up("q")
-    assert script.statuses("q", made.advert()) == [Status.UNWANTED]
+    assert script.statuses("q", made.advert()) == [UpdateStatus.UNWANTED]
     script.later(60 * SECOND)
     assert not script.core.pool.holds(made.id)
 
@@ -301,7 +301,7 @@ def test_an_invalid_artifact_is_removed_reported_and_not_taken_again() -> None:
     client_says(script, HandleInvalid(made.id, "bad signature"))
     assert [(emit.peer, emit.detail) for emit in script.events(K.REJECTED)] == [("p", "bad signature")]
     assert script.core.charged("p") == 0
-    assert script.statuses("p", made.push(1, 1)) == [Status.UNWANTED]
+    assert script.statuses("p", made.push(1, 1)) == [UpdateStatus.UNWANTED]
 
 
 def test_what_the_client_does_not_need_is_removed_without_blame() -> None:
@@ -351,4 +351,4 @@ def test_withdrawn_at_the_receiver_the_slot_it_relayed_in_is_freed() -> None:
     script.turn(inputs.Withdraw(made.id))
     assert script.core.gauges()["slots_in_use"] == 0
     sent = of(script.later(SECOND), effects.SendUpdates)
-    assert [(s.peer, entries(s)[0][2]) for s in sent] == [("q", Kind.EMPTY)]
+    assert [(s.peer, entries(s)[0][2]) for s in sent] == [("q", EntryKind.EMPTY)]

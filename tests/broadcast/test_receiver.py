@@ -6,7 +6,7 @@ from tests.broadcast.kit import EPOCH, SECOND, Made, Moody, Plain, Script, Ticki
 from p2pnet.broadcast import AddToValidated, Bounce, effects, inputs
 from p2pnet.broadcast.context import EVENTS_PER_PEER
 from p2pnet.broadcast.expiry import REFUSED_PER_PEER_MAX
-from p2pnet.broadcast.wire import PREFIX_BYTES, Kind, Status, encode_advert, encode_empty, encode_push
+from p2pnet.broadcast.wire import PREFIX_BYTES, EntryKind, UpdateStatus, encode_advert, encode_empty, encode_push
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import PART_BYTES, UPDATE_BATCH_BYTES
@@ -28,12 +28,12 @@ def test_rows_of_a_peer_stay_within_the_slot_limit_and_replacement_still_works()
     script.up("q")
     for slot in range(300):
         statuses = script.statuses("p", encode_advert(slot, slot, 0, 100, id_of(slot)))
-        assert statuses == [Status.OK if slot < 100 else Status.LIMIT]
+        assert statuses == [UpdateStatus.OK if slot < 100 else UpdateStatus.LIMIT]
     assert script.core.gauges()["rows"] == 100
     assert script.core.gauges()["tasks"] == 100
     assert script.core.counters["rows_over_limit"] == 200
-    assert script.statuses("p", encode_empty(5, 5000)) == [Status.OK]
-    assert script.statuses("q", encode_empty(5, 0)) == [Status.OK]
+    assert script.statuses("p", encode_empty(5, 5000)) == [UpdateStatus.OK]
+    assert script.statuses("q", encode_empty(5, 0)) == [UpdateStatus.OK]
     assert script.core.gauges()["tasks"] == 99
 
 
@@ -41,7 +41,7 @@ def test_a_late_update_meets_a_tombstone_and_brings_nothing_back() -> None:
     script, made = Script(), Made()
     script.up("p")
     script.updates("p", encode_empty(0, 5))
-    assert script.statuses("p", made.push(0, 4)) == [Status.OK]
+    assert script.statuses("p", made.push(0, 4)) == [UpdateStatus.OK]
     assert not script.core.pool.holds(made.id)
     assert script.core.counters["tombstone_met"] == 1
 
@@ -49,7 +49,7 @@ def test_a_late_update_meets_a_tombstone_and_brings_nothing_back() -> None:
 def test_updates_of_one_slot_in_any_order_end_at_the_newest() -> None:
     script, old, new = Script(Undecided()), Made(nonce=1), Made(nonce=2)
     script.up("p")
-    assert script.statuses("p", new.push(0, 7), old.push(0, 6), new.push(0, 7)) == [Status.OK] * 3
+    assert script.statuses("p", new.push(0, 7), old.push(0, 6), new.push(0, 7)) == [UpdateStatus.OK] * 3
     assert list(script.core.pool.unvalidated) == [new.id]
     assert script.core.counters["rows_stale"] == 2
 
@@ -179,24 +179,24 @@ def test_pushes_beyond_a_peers_quota_are_answered_advertise_instead_and_others_a
     script.up("p")
     script.up("q")
     statuses = [script.statuses("p", Made(900, nonce=i).push(i, i))[0] for i in range(10)]
-    assert statuses == [Status.OK] * 5 + [Status.ADVERTISE] * 5
+    assert statuses == [UpdateStatus.OK] * 5 + [UpdateStatus.ADVERTISE] * 5
     assert script.core.charged("p") <= 5000
-    assert script.statuses("q", Made(900, nonce=77).push()) == [Status.OK]
+    assert script.statuses("q", Made(900, nonce=77).push()) == [UpdateStatus.OK]
     assert script.core.counters["updates_postponed"] == 5
 
 
 def test_a_declared_size_beyond_the_bound_is_malformed_and_nothing_is_fetched() -> None:
     script = Script(artifact_bytes_max=1000)
     script.up("p")
-    assert script.statuses("p", encode_advert(0, 0, 0, 1_000_000, id_of(1))) == [Status.MALFORMED]
-    assert script.statuses("p", Made(50_000).push(1, 1)) == [Status.MALFORMED]
+    assert script.statuses("p", encode_advert(0, 0, 0, 1_000_000, id_of(1))) == [UpdateStatus.MALFORMED]
+    assert script.statuses("p", Made(50_000).push(1, 1)) == [UpdateStatus.MALFORMED]
     assert script.core.gauges()["tasks"] == script.core.gauges()["rows"] == 0
 
 
 def test_what_is_larger_than_its_client_allows_only_inside_its_envelope_is_rejected() -> None:
     script, made = Script(artifact_bytes_max=1000), Made(1500)
     script.up("p")
-    assert script.statuses("p", made.push()) == [Status.MALFORMED]
+    assert script.statuses("p", made.push()) == [UpdateStatus.MALFORMED]
     assert [emit.detail for emit in script.events(K.REJECTED)] == ["too large"]
 
 
@@ -209,8 +209,8 @@ def test_a_flooding_peer_waits_behind_the_others_and_is_answered_busy_at_last() 
     script.up("calm", 2)
     flood = [script.give(inputs.UpdatesReceived("flood", 1, token, EMPTIES)) for token in range(600)]
     statuses = [answer.body[0] for done in flood for answer in of(done, effects.AnswerUpdates)]
-    assert statuses.count(Status.OK) <= 17
-    assert statuses.count(Status.BUSY) > 300
+    assert statuses.count(UpdateStatus.OK) <= 17
+    assert statuses.count(UpdateStatus.BUSY) > 300
     calm = script.give(inputs.UpdatesReceived("calm", 2, 999, encode_empty(0, 0)))
     assert of(calm, effects.AnswerUpdates) == [effects.AnswerUpdates(999, b"\x00")]
     assert script.kinds_pending() == {"request", "wake"}
@@ -253,7 +253,7 @@ def test_one_peer_that_floods_malformed_requests_is_answered_so_each_time() -> N
         script.turn()
     answers = of(script.log, effects.AnswerUpdates)
     assert sorted(answer.token for answer in answers) == list(range(10))
-    assert {answer.body for answer in answers} == {bytes([Status.MALFORMED])}
+    assert {answer.body for answer in answers} == {bytes([UpdateStatus.MALFORMED])}
 
 
 # Garbage
@@ -262,7 +262,7 @@ def test_one_peer_that_floods_malformed_requests_is_answered_so_each_time() -> N
 def test_malformed_requests_are_answered_so_and_reported() -> None:
     script = Script()
     script.up("p")
-    assert script.statuses("p", b"nonsense") == [Status.MALFORMED]
+    assert script.statuses("p", b"nonsense") == [UpdateStatus.MALFORMED]
     assert [emit.peer for emit in script.events(K.REJECTED)] == ["p"]
     assert script.core.counters["updates_malformed"] == 1
 
@@ -270,8 +270,8 @@ def test_malformed_requests_are_answered_so_and_reported() -> None:
 def test_an_artifact_the_client_cannot_read_is_malformed_and_not_taken_again() -> None:
     script, made = Script(), Made.of(b"not a blob")
     script.up("p")
-    assert script.statuses("p", made.push(0, 0)) == [Status.MALFORMED]
-    assert script.statuses("p", made.push(1, 1)) == [Status.UNWANTED]
+    assert script.statuses("p", made.push(0, 0)) == [UpdateStatus.MALFORMED]
+    assert script.statuses("p", made.push(1, 1)) == [UpdateStatus.UNWANTED]
     assert len(script.events(K.REJECTED)) == 1
     assert script.core.charged("p") == 0
     assert script.core.is_refused(made.id)
@@ -281,14 +281,14 @@ def test_an_artifact_under_another_key_than_its_own_is_rejected() -> None:
     script = Script(Plain())
     script.up("p")
     push = b"".join(encode_push(0, 0, 0, b"data", b"x"))
-    assert script.statuses("p", push) == [Status.MALFORMED]
+    assert script.statuses("p", push) == [UpdateStatus.MALFORMED]
     assert [emit.detail for emit in script.events(K.REJECTED)] == ["announced under another key"]
 
 
 def test_an_expired_artifact_is_unwanted() -> None:
     script, made = Script(), Made(created=EPOCH - 2000, keep_s=1000)
     script.up("p")
-    assert script.statuses("p", made.push()) == [Status.UNWANTED]
+    assert script.statuses("p", made.push()) == [UpdateStatus.UNWANTED]
     assert script.core.counters["expired_on_arrival"] == 1
 
 
@@ -310,7 +310,7 @@ def test_garbage_pushes_do_not_evict_the_refusal_of_what_was_withdrawn_here() ->
     for number in range(REFUSED_PER_PEER_MAX + 200):
         script.updates("liar", Made.of(b"garbage %d" % number).push(0, number))
     assert script.core.is_refused(gone.id)
-    assert script.statuses("p", gone.push(1, 1)) == [Status.UNWANTED]
+    assert script.statuses("p", gone.push(1, 1)) == [UpdateStatus.UNWANTED]
     assert script.core.counters["refusals_evicted"] == 200
 
 
@@ -338,15 +338,15 @@ def test_a_second_push_of_a_held_artifact_is_answered_have_and_counts_as_a_dupli
     script.up("p")
     script.up("q")
     script.updates("p", made.push())
-    assert script.statuses("q", made.push(hop=3)) == [Status.HAVE]
-    assert script.statuses("q", made.advert(1, 1)) == [Status.HAVE]
+    assert script.statuses("q", made.push(hop=3)) == [UpdateStatus.HAVE]
+    assert script.statuses("q", made.advert(1, 1)) == [UpdateStatus.HAVE]
     assert [(emit.peer, emit.hop, emit.bytes) for emit in script.events(K.DUPLICATE)] == [("q", 4, 500)]
 
 
 def test_unwanted_is_never_fetched_and_keeps_its_row() -> None:
     script = Script(Moody(Bounce.UNWANTED))
     script.up("p")
-    assert script.statuses("p", Made(nonce=1).advert(0, 0), Made(nonce=2).push(1, 1)) == [Status.UNWANTED] * 2
+    assert script.statuses("p", Made(nonce=1).advert(0, 0), Made(nonce=2).push(1, 1)) == [UpdateStatus.UNWANTED] * 2
     script.later(60 * SECOND)
     assert not of(script.log, effects.Fetch)
     assert not script.events(K.RECEIVED)
@@ -358,7 +358,7 @@ def test_maybe_later_keeps_no_bytes_and_fetches_when_it_turns_to_wants() -> None
     script, ids = Script(client), [Made(size, nonce=size) for size in (100, 900, 5000)]
     script.up("p")
     statuses = script.statuses("p", ids[0].push(0, 0), ids[1].push(1, 1), ids[2].advert(2, 2))
-    assert statuses == [Status.OK] * 3
+    assert statuses == [UpdateStatus.OK] * 3
     script.later(5 * SECOND)
     gauges = script.core.gauges()
     assert (gauges["stashed"], gauges["tasks"], gauges["unvalidated"], script.core.charged("p")) == (3, 0, 0, 0)
@@ -447,7 +447,7 @@ def test_a_push_that_shows_a_fetch_to_be_vain_ends_it_with_what_was_offered_of_i
     gauges = script.core.gauges()
     assert (gauges["tasks"], gauges["slots_in_use"], gauges["unvalidated"]) == (0, 0, 0)
     done = script.later(SECOND)
-    assert [entries(s)[0][2] for s in of(done, effects.SendUpdates) if s.peer == "r"] == [Kind.EMPTY]
+    assert [entries(s)[0][2] for s in of(done, effects.SendUpdates) if s.peer == "r"] == [EntryKind.EMPTY]
     for sent in of(done, effects.SendUpdates):
         script.turn(ok(sent))
     script.updates("p", encode_empty(0, 9))

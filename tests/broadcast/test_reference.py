@@ -3,7 +3,7 @@
 from tests.broadcast.kit import SECOND, Made, Moody, Script, Undecided, of
 
 from p2pnet.broadcast import Bounce, effects, inputs
-from p2pnet.broadcast.wire import Status, encode_empty
+from p2pnet.broadcast.wire import UpdateStatus, encode_empty
 from p2pnet.sim import World
 
 
@@ -31,7 +31,7 @@ def test_a_push_of_100_mb_is_taken() -> None:
     script = Script()
     made = Made(100_000_000)
     script.up("p")
-    assert script.statuses("p", made.push()) == [Status.OK]
+    assert script.statuses("p", made.push()) == [UpdateStatus.OK]
     assert made.id in script.core.pool.validated
 
 

@@ -6,7 +6,7 @@ import pytest
 from tests.broadcast.kit import Plain
 
 from p2pnet.broadcast import effects
-from p2pnet.broadcast.wire import Kind, decode_updates, encode_push
+from p2pnet.broadcast.wire import EntryKind, decode_updates, encode_push
 from p2pnet.model.events import EventKind
 from p2pnet.model.limits import PART_BYTES
 
@@ -28,7 +28,7 @@ def test_a_sparse_topology_is_crossed_hop_by_hop(net: "Net", relay: str) -> None
     artifact = nodes[0].publish(b"x" * 100)
     net.run(3)
     assert [e.hop for node in nodes[1:] for e in node.seen(K.VALIDATED, artifact)] == [1, 2, 3, 4]
-    assert kinds(nodes[1], "n2") == [Kind.PUSH if relay == "push" else Kind.ADVERT]
+    assert kinds(nodes[1], "n2") == [EntryKind.PUSH if relay == "push" else EntryKind.ADVERT]
 
 
 def test_a_relay_that_pushes_advertises_what_is_not_small(net: "Net") -> None:
@@ -36,7 +36,7 @@ def test_a_relay_that_pushes_advertises_what_is_not_small(net: "Net") -> None:
     artifact = nodes[0].publish(b"x" * 1024)
     net.run(3)
     assert nodes[2].holds(artifact)
-    assert kinds(nodes[1], "n2") == [Kind.ADVERT]
+    assert kinds(nodes[1], "n2") == [EntryKind.ADVERT]
 
 
 def test_none_relays_nothing(net: "Net") -> None:
@@ -105,7 +105,7 @@ def test_a_suppressed_update_is_due_at_once_when_the_peers_row_ends(net: "Net") 
     net.run(2)
     a.withdraw(artifact)
     net.run(0.2)
-    assert kinds(b, "n0") == [Kind.ADVERT]
+    assert kinds(b, "n0") == [EntryKind.ADVERT]
     net.run(2)
     assert not a.holds(artifact)
 

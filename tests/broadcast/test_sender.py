@@ -7,7 +7,7 @@ from tests.broadcast.kit import MS, SECOND, Made, Plain, Script, Urgent, entries
 
 from p2pnet.broadcast import effects, inputs
 from p2pnet.broadcast.sender import SlotSet
-from p2pnet.broadcast.wire import Entry, Kind, Status, decode_fetch, decode_updates
+from p2pnet.broadcast.wire import Entry, EntryKind, UpdateStatus, decode_fetch, decode_updates
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import PART_BYTES
 
@@ -78,7 +78,7 @@ def test_publishing_the_same_artifact_twice_sends_nothing_and_leaves_a_gap_in_th
     script.turn(blob)
     assert not of(script.turn(blob), effects.SendUpdates)
     (sent,) = of(script.publish()[1], effects.SendUpdates)
-    assert entries(sent) == [(1, 2, Kind.PUSH)]
+    assert entries(sent) == [(1, 2, EntryKind.PUSH)]
     assert script.core.counters["publications_duplicate"] == 1
 
 
@@ -87,23 +87,25 @@ def test_withdrawing_what_is_not_known_uses_a_commit_id_too() -> None:
     script.up("p")
     script.turn(inputs.Withdraw(ArtifactId(bytes(32))))
     (sent,) = of(script.publish()[1], effects.SendUpdates)
-    assert entries(sent) == [(0, 1, Kind.PUSH)]
+    assert entries(sent) == [(0, 1, EntryKind.PUSH)]
     assert script.core.counters["withdrawals_unknown"] == 1
 
 
 # Push or advert
 
 
-@pytest.mark.parametrize(("size", "kind"), [(0, Kind.PUSH), (PART_BYTES, Kind.PUSH), (PART_BYTES + 1, Kind.ADVERT)])
-def test_in_a_full_mesh_one_part_of_the_users_bytes_is_pushed(size: int, kind: Kind) -> None:
+@pytest.mark.parametrize(
+    ("size", "kind"), [(0, EntryKind.PUSH), (PART_BYTES, EntryKind.PUSH), (PART_BYTES + 1, EntryKind.ADVERT)]
+)
+def test_in_a_full_mesh_one_part_of_the_users_bytes_is_pushed(size: int, kind: EntryKind) -> None:
     script = Script()
     script.up("p")
     (sent,) = of(script.publish(size)[1], effects.SendUpdates)
     assert entries(sent)[0][2] == kind
 
 
-@pytest.mark.parametrize(("size", "kind"), [(1023, Kind.PUSH), (1024, Kind.ADVERT)])
-def test_in_a_sparse_topology_less_than_1_kib_is_pushed(size: int, kind: Kind) -> None:
+@pytest.mark.parametrize(("size", "kind"), [(1023, EntryKind.PUSH), (1024, EntryKind.ADVERT)])
+def test_in_a_sparse_topology_less_than_1_kib_is_pushed(size: int, kind: EntryKind) -> None:
     script = Script(full_mesh=False)
     script.up("p")
     (sent,) = of(script.publish(size)[1], effects.SendUpdates)
@@ -111,9 +113,9 @@ def test_in_a_sparse_topology_less_than_1_kib_is_pushed(size: int, kind: Kind) -
 
 
 @pytest.mark.parametrize(
-    ("below", "size", "kind"), [(500, 499, Kind.PUSH), (500, 500, Kind.ADVERT), (0, 0, Kind.ADVERT)]
+    ("below", "size", "kind"), [(500, 499, EntryKind.PUSH), (500, 500, EntryKind.ADVERT), (0, 0, EntryKind.ADVERT)]
 )
-def test_push_below_compares_the_users_bytes_not_the_envelope(below: int, size: int, kind: Kind) -> None:
+def test_push_below_compares_the_users_bytes_not_the_envelope(below: int, size: int, kind: EntryKind) -> None:
     script = Script(push_below=below)
     script.up("p")
     (sent,) = of(script.publish(size)[1], effects.SendUpdates)
@@ -126,7 +128,7 @@ def test_an_urgent_artifact_is_pushed_at_any_size_in_a_request_of_its_own() -> N
     sent = of(script.turn(script.blob(), script.blob(1_000_000), script.blob()), effects.SendUpdates)
     assert [len(entries(s)) for s in sent] == [1, 2]
     assert all(s.urgent for s in sent)
-    assert {kind for s in sent for _, _, kind in entries(s)} == {Kind.PUSH}
+    assert {kind for s in sent for _, _, kind in entries(s)} == {EntryKind.PUSH}
 
 
 @pytest.mark.parametrize("size", [10, 100_000])
@@ -149,7 +151,7 @@ def test_a_freed_slot_is_announced_empty_after_50_ms_with_a_commit_id_of_its_own
     script.turn(inputs.Withdraw(first))
     assert not of(script.later(49 * MS), effects.SendUpdates)
     (sent,) = of(script.later(2 * MS), effects.SendUpdates)
-    assert entries(sent) == [(0, 2, Kind.EMPTY)]
+    assert entries(sent) == [(0, 2, EntryKind.EMPTY)]
 
 
 def test_a_freed_slot_that_is_taken_again_in_time_is_never_announced_empty() -> None:
@@ -169,7 +171,7 @@ def test_each_of_many_freed_slots_is_announced_empty_once_at_its_own_time() -> N
         script.turn(inputs.Withdraw(artifact))
         done += script.later(20 * MS)
     done += script.later(SECOND)
-    assert [entries(sent)[0][::2] for sent in of(done, effects.SendUpdates)] == [(n, Kind.EMPTY) for n in range(3)]
+    assert [entries(sent)[0][::2] for sent in of(done, effects.SendUpdates)] == [(n, EntryKind.EMPTY) for n in range(3)]
 
 
 def test_an_empty_goes_only_to_peers_an_attempt_may_have_reached() -> None:
@@ -214,7 +216,7 @@ def test_a_new_connection_gets_all_active_slots_as_adverts() -> None:
     for _ in range(3):
         script.publish()
     (sent,) = of(script.connect("p"), effects.SendUpdates)
-    assert entries(sent) == [(0, 0, Kind.ADVERT), (1, 1, Kind.ADVERT), (2, 2, Kind.ADVERT)]
+    assert entries(sent) == [(0, 0, EntryKind.ADVERT), (1, 1, EntryKind.ADVERT), (2, 2, EntryKind.ADVERT)]
     assert script.core.counters["resent"] == 3
 
 
@@ -222,7 +224,7 @@ def test_with_relay_push_a_new_connection_gets_the_bytes() -> None:
     script = Script(relay="push")
     script.publish()
     (sent,) = of(script.connect("p"), effects.SendUpdates)
-    assert entries(sent) == [(0, 0, Kind.PUSH)]
+    assert entries(sent) == [(0, 0, EntryKind.PUSH)]
 
 
 def test_a_connection_that_is_up_already_gets_nothing_again() -> None:
@@ -256,7 +258,7 @@ def test_parts_are_offered_as_they_arrive_and_told_of_at_most_every_20_ms() -> N
     script, made = Script(), Made(4 * PART_BYTES)
     done = begin(script, made)
     (offer,) = offers(done, "q")
-    assert (offer.kind, offer.have) == (Kind.ADVERT, 0b00001)
+    assert (offer.kind, offer.have) == (EntryKind.ADVERT, 0b00001)
     asked = of(done, effects.Fetch)
     assert len(asked) == 4
     done = [effect for fetch in asked[:2] for effect in script.answer(fetch, made.answer(number(fetch)))]
@@ -272,7 +274,7 @@ def test_what_became_whole_is_announced_anew_in_the_same_slot() -> None:
     done = begin(script, made)
     (offer,) = offers(done, "q")
     (whole,) = offers(script.answer(of(done, effects.Fetch)[0], made.answer(1)), "q")
-    assert (whole.slot, whole.kind, whole.have) == (offer.slot, Kind.ADVERT, None)
+    assert (whole.slot, whole.kind, whole.have) == (offer.slot, EntryKind.ADVERT, None)
     assert script.core.counters["partial_became_complete"] == 1
     assert script.core.gauges()["slots_in_use"] == 1
 
@@ -281,14 +283,14 @@ def test_what_was_offered_in_part_is_announced_empty_when_it_cannot_become_whole
     script, made = Script(), Made(PART_BYTES + 10)
     begin(script, made)
     script.updates("p", Made(nonce=9).push(0, 1))
-    (empty,) = [e for e in offers(script.later(SECOND), "q") if e.kind == Kind.EMPTY]
+    (empty,) = [e for e in offers(script.later(SECOND), "q") if e.kind == EntryKind.EMPTY]
     assert empty.slot == 0
     assert script.core.counters["partial_withdrawn"] == 1
     assert script.core.gauges()["slots_in_use"] == 0
 
 
-@pytest.mark.parametrize("status", [Status.HAVE, Status.UNWANTED])
-def test_more_parts_are_no_news_to_a_peer_that_has_them_all_or_wants_none(status: Status) -> None:
+@pytest.mark.parametrize("status", [UpdateStatus.HAVE, UpdateStatus.UNWANTED])
+def test_more_parts_are_no_news_to_a_peer_that_has_them_all_or_wants_none(status: UpdateStatus) -> None:
     script, made = Script(), Made(4 * PART_BYTES)
     done = begin(script, made)
     to_q = next(s for s in of(done, effects.SendUpdates) if s.peer == "q")

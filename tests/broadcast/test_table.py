@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnet.broadcast.table import Table, Verdict
+from p2pnet.broadcast.table import Table, UpdateVerdict
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import PART_BYTES
 
@@ -26,7 +26,7 @@ def update(
     table: Table, slot: int, commit: int, artifact: ArtifactId | None, *, peer: str = "p", have: int | None = None
 ) -> ArtifactId | None:
     """Apply as the receiver does; the id whose row ended."""
-    if table.judge(table.peers[peer], slot, commit) in {Verdict.STALE, Verdict.LIMIT}:
+    if table.judge(table.peers[peer], slot, commit) in {UpdateVerdict.STALE, UpdateVerdict.LIMIT}:
         return None
     return table.put(peer, slot, commit, artifact, have=have, size=SIZE, hop=0)
 
@@ -41,14 +41,14 @@ def table() -> Table:
 @pytest.mark.parametrize(
     ("connection", "commit", "verdict"),
     [
-        (5, 9, Verdict.STALE),
-        (5, 10, Verdict.STALE),
-        (5, 11, Verdict.REPLACES),
-        (6, 0, Verdict.REPLACES),
-        (6, 11, Verdict.REPLACES),
+        (5, 9, UpdateVerdict.STALE),
+        (5, 10, UpdateVerdict.STALE),
+        (5, 11, UpdateVerdict.REPLACES),
+        (6, 0, UpdateVerdict.REPLACES),
+        (6, 11, UpdateVerdict.REPLACES),
     ],
 )
-def test_an_update_replaces_only_an_older_one(connection: int, commit: int, verdict: Verdict) -> None:
+def test_an_update_replaces_only_an_older_one(connection: int, commit: int, verdict: UpdateVerdict) -> None:
     table = Table(4)
     table.connect("p", 5)
     update(table, 0, 10, A)
@@ -159,8 +159,8 @@ def test_an_id_lives_while_one_of_two_peers_announces_it(table: Table) -> None:
 def test_a_slot_number_at_the_limit_is_refused_and_replacement_still_works(table: Table) -> None:
     for slot in range(4):
         update(table, slot, slot, A)
-    assert table.judge(table.peers["p"], 4, 9) is Verdict.LIMIT
-    assert table.judge(table.peers["p"], 3, 9) is Verdict.REPLACES
+    assert table.judge(table.peers["p"], 4, 9) is UpdateVerdict.LIMIT
+    assert table.judge(table.peers["p"], 3, 9) is UpdateVerdict.REPLACES
     assert len(table.peers["p"].rows) == 4
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from p2pnet.broadcast import wire
 from p2pnet.broadcast.artifact import HASH_BYTES, all_parts, bitmap_bytes, part_count, part_length
-from p2pnet.broadcast.wire import FetchStatus, Kind, Status
+from p2pnet.broadcast.wire import EntryKind, FetchStatus, UpdateStatus
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import ARTIFACT_BYTES_MAX, ENVELOPE_BYTES_MAX, PART_BYTES, UPDATE_BATCH_BYTES
@@ -43,9 +43,9 @@ FETCHES = st.one_of(
 
 def encode(entry: wire.Entry, body: bytes) -> bytes:
     content = body[entry.start : entry.end]
-    if entry.kind == Kind.PUSH:
+    if entry.kind == EntryKind.PUSH:
         return b"".join(wire.encode_push(entry.slot, entry.commit, entry.hop, content, entry.key))
-    if entry.kind == Kind.ADVERT:
+    if entry.kind == EntryKind.ADVERT:
         return wire.encode_advert(
             entry.slot, entry.commit, entry.hop, entry.size, ArtifactId(content), key=entry.key, have=entry.have
         )
@@ -96,7 +96,7 @@ def test_an_empty_request_is_malformed() -> None:
 
 def test_a_stripe_is_malformed_while_no_version_sends_it() -> None:
     entry = bytearray(wire.encode_empty(1, 1))
-    entry[16] = Kind.STRIPE
+    entry[16] = EntryKind.STRIPE
     with pytest.raises(MalformedError):
         wire.decode_updates(bytes(entry))
 
@@ -127,11 +127,11 @@ def test_hops_grow_by_one_and_saturate_at_255(hop: int) -> None:
 @given(st.binary(max_size=10), st.integers(0, 10))
 def test_any_bytes_are_as_many_statuses_as_updates_or_malformed(body: bytes, expected: int) -> None:
     with suppress(MalformedError):
-        assert len([Status(status) for status in wire.decode_statuses(body, expected)]) == expected
+        assert len([UpdateStatus(status) for status in wire.decode_statuses(body, expected)]) == expected
 
 
-@given(st.lists(st.sampled_from(Status), max_size=10))
-def test_statuses_read_back(statuses: list[Status]) -> None:
+@given(st.lists(st.sampled_from(UpdateStatus), max_size=10))
+def test_statuses_read_back(statuses: list[UpdateStatus]) -> None:
     assert list(wire.decode_statuses(bytes(statuses), len(statuses))) == statuses
 
 

@@ -17,7 +17,7 @@ from tests.commands import parse
 
 from p2pnet.operator import metrics as operator_metrics
 from p2pnet.operator.rbac import CERT_MANAGER_RIGHTS, LEASE_RIGHTS, RIGHTS
-from p2pnet.operator.settings import Settings
+from p2pnet.operator.settings import OperatorSettings
 
 EVERYTHING = (
     "podMonitor.enabled=true", "prometheusRule.enabled=true", "dashboard.enabled=true", "replicas=2",
@@ -119,7 +119,7 @@ def test_in_namespace_scope_no_right_reaches_beyond_the_served_namespaces(render
     assert not of(objects, "ClusterRoleBinding")
     assert [one["metadata"]["namespace"] for one in of(objects, "Role")] == ["blue", "green"]
     environment = operator_environment(objects)
-    assert Settings.read(environment).namespaces == ("blue", "green")
+    assert OperatorSettings.read(environment).namespaces == ("blue", "green")
     alone = render("scope=namespace", hooks=False, namespace="here")
     assert [one["metadata"]["namespace"] for one in of(alone, "Role")] == ["here"]
 
@@ -131,13 +131,13 @@ def operator_environment(objects: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def test_every_variable_the_chart_sets_is_one_the_operator_reads(render: Render) -> None:
-    known = set(re.findall(r"P2PNET_\w+", Path(sys.modules[Settings.__module__].__file__ or "").read_text()))
+    known = set(re.findall(r"P2PNET_\w+", Path(sys.modules[OperatorSettings.__module__].__file__ or "").read_text()))
     environment = operator_environment(render("replicas=2"))
     assert set(environment) <= known
-    settings = Settings.read(environment)
+    settings = OperatorSettings.read(environment)
     assert settings.leader_election
-    assert settings.node_image == Settings.read({}).node_image, "with and without the chart the same"
-    assert not Settings.read(operator_environment(render())).leader_election
+    assert settings.node_image == OperatorSettings.read({}).node_image, "with and without the chart the same"
+    assert not OperatorSettings.read(operator_environment(render())).leader_election
 
 
 def test_releases_in_namespaces_of_their_own_share_no_name_of_the_cluster(render: Render) -> None:

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.samples import sample_report
 
 from p2pnet.cli.failure import CommandError
-from p2pnet.cli.progress import Listener, Silence
+from p2pnet.cli.progress import NoProgress, ProgressListener
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Sight
@@ -199,15 +199,15 @@ class FakeTarget:
         yield cast("LabClient", self.fake)
 
     @contextlib.asynccontextmanager
-    async def hold(self, name: str, listener: Listener) -> AsyncIterator[None]:
+    async def hold(self, name: str, listener: ProgressListener) -> AsyncIterator[None]:
         yield
 
-    async def start(self, subnet: Subnet, listener: Listener, *, timeout_s: float) -> None:
+    async def start(self, subnet: Subnet, listener: ProgressListener, *, timeout_s: float) -> None:
         self.started.append(subnet)
         self.fake.subnet = subnet
         self.sight = "up"
 
-    async def remove(self, name: str, listener: Listener) -> bool:
+    async def remove(self, name: str, listener: ProgressListener) -> bool:
         there = self.look(name) != "absent"
         self.removed.append(name)
         self.sight = "absent"
@@ -236,7 +236,7 @@ def session(target: FakeTarget) -> Session:
     return Session(
         target=lambda: target,
         output=Output.TABLE,
-        listener=Silence(),
+        listener=NoProgress(),
         stdout=io.StringIO(),
         stderr=io.StringIO(),
         now=lambda: NOW,

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from p2pnet.cli.commands import doctor, down, get, inject, logs, report, status, trace, up, withdraw
-from p2pnet.cli.documents import Fetched, LogLines, Removal, RunTicket, SubnetList, Trace, Withdrawal
+from p2pnet.cli.documents import Fetched, LogLines, Removal, RunTicket, SubnetList, Trace, WithdrawnArtifact
 from p2pnet.cli.exit_handling import run_command
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.outcome import Outcome
@@ -564,7 +564,7 @@ class TestTheRest:
 
         outcome = await withdraw.run(withdraw.Options(name="demo", artifact=ARTIFACT[:8]), session)
 
-        assert isinstance(outcome.document, Withdrawal)
+        assert isinstance(outcome.document, WithdrawnArtifact)
         assert outcome.document.held == 2
 
     async def test_status_of_the_only_subnet_needs_no_name(self, session: Session) -> None:

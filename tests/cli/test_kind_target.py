@@ -10,9 +10,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.cli.fake_kube import FakeKube
 
 from p2pnet.cli.failure import CommandError
-from p2pnet.cli.progress import Silence
+from p2pnet.cli.progress import NoProgress
 from p2pnet.cli.targets import installation
-from p2pnet.cli.targets.kind import KindTarget, Shell
+from p2pnet.cli.targets.kind import KindTarget, ShellRunner
 from p2pnet.store import State
 from p2pnet.subnet.document import default_subnet
 
@@ -54,7 +54,7 @@ async def test_the_first_up_makes_cluster_images_and_operator(kube: FakeKube, st
     tools = Tools(clusters="other\n")
     target = KindTarget(state, runner=tools, source=tmp_path)
     assert (target.look("demo"), target.names()) == ("absent", [])
-    await target.start(default_subnet("demo", 3), Silence(), timeout_s=10)
+    await target.start(default_subnet("demo", 3), NoProgress(), timeout_s=10)
 
     operator, node = installation.images(installation.manifest())
     assert tools.ran == [
@@ -72,9 +72,9 @@ async def test_the_first_up_makes_cluster_images_and_operator(kube: FakeKube, st
 async def test_a_cluster_with_p2pnet_in_it_is_used_as_it_is(kube: FakeKube, state: State, tmp_path: Path) -> None:
     tools = Tools(clusters="p2pnet\n")
     target = KindTarget(state, runner=tools, source=tmp_path)
-    await target.start(default_subnet("demo", 3), Silence(), timeout_s=10)
+    await target.start(default_subnet("demo", 3), NoProgress(), timeout_s=10)
     assert tools.ran == []
-    assert await target.remove("demo", Silence())
+    assert await target.remove("demo", NoProgress())
 
 
 async def test_images_are_pulled_where_there_is_nothing_to_build_them_from(
@@ -82,7 +82,7 @@ async def test_images_are_pulled_where_there_is_nothing_to_build_them_from(
 ):
     kube.installed = False
     tools = Tools(clusters="p2pnet\n")
-    await KindTarget(state, runner=tools, source=tmp_path).start(default_subnet("demo", 3), Silence(), timeout_s=10)
+    await KindTarget(state, runner=tools, source=tmp_path).start(default_subnet("demo", 3), NoProgress(), timeout_s=10)
     assert tools.ran[0] == f"docker pull {installation.images(installation.manifest())[0]}"
 
 
@@ -99,10 +99,10 @@ async def test_without_its_cluster_a_desk_names_up(state: State) -> None:
         async with target.desk("demo"):
             pass
     assert caught.value.exit_code == 3
-    assert not await target.remove("demo", Silence())
+    assert not await target.remove("demo", NoProgress())
 
 
 def test_a_command_that_fails_is_told_with_its_last_words() -> None:
     with pytest.raises(CommandError, match="no docker here") as caught:
-        Shell().run(["sh", "-c", "echo no docker here >&2; exit 1"])
+        ShellRunner().run(["sh", "-c", "echo no docker here >&2; exit 1"])
     assert caught.value.exit_code == 3

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from p2pnet.cli.failure import CommandError
-from p2pnet.cli.progress import Silence
+from p2pnet.cli.progress import NoProgress
 from p2pnet.cli.targets import local, spawning, stopping
 from p2pnet.cli.targets.local import LocalTarget
 from p2pnet.model.cgroup import Cgroups, OomCounter
@@ -101,8 +101,8 @@ async def test_down_keeps_runs_and_removes_the_rest(place: LocalTarget) -> None:
     made(place)
     open_run(place)
 
-    assert await place.remove("demo", Silence()) is True
-    assert await place.remove("demo", Silence()) is False
+    assert await place.remove("demo", NoProgress()) is True
+    assert await place.remove("demo", NoProgress()) is False
     assert place.names() == []
     assert archive.read_run(place.state, "r-1")[0].state == "finished"
 
@@ -112,12 +112,12 @@ async def test_the_lock_is_waited_for_and_then_refused_with_2(
 ) -> None:
     made(place)
     monkeypatch.setattr(local, "LOCK_WAIT_S", 0.1)
-    async with place.hold("demo", Silence()):
+    async with place.hold("demo", NoProgress()):
         with pytest.raises(CommandError, match="another p2pnet command") as caught:
-            async with place.hold("demo", Silence()):
+            async with place.hold("demo", NoProgress()):
                 pass
     assert caught.value.exit_code == 2
-    async with place.hold("demo", Silence()):
+    async with place.hold("demo", NoProgress()):
         pass
 
 
@@ -125,10 +125,10 @@ async def test_waiting_for_the_lock_can_be_interrupted(place: LocalTarget) -> No
     made(place)
 
     async def wait() -> None:
-        async with place.hold("demo", Silence()):
+        async with place.hold("demo", NoProgress()):
             pass
 
-    async with place.hold("demo", Silence()):
+    async with place.hold("demo", NoProgress()):
         task = asyncio.create_task(wait())
         await asyncio.sleep(0)
         task.cancel()
@@ -154,7 +154,7 @@ async def test_a_lab_that_ends_at_once_is_quoted(place: LocalTarget, monkeypatch
     stand_in(monkeypatch, "print('cannot breathe'); raise SystemExit(2)")
 
     with pytest.raises(CommandError, match="cannot breathe") as caught:
-        await place.start(default_subnet("demo", 3), Silence(), timeout_s=20)
+        await place.start(default_subnet("demo", 3), NoProgress(), timeout_s=20)
     assert caught.value.exit_code == 2
     assert caught.value.where.endswith("lab.log")
 
@@ -175,7 +175,7 @@ async def test_a_lab_that_was_killed_is_said_to_be_and_by_what(
     monkeypatch.setattr(OomCounter, "grew", lambda _: kills)
 
     with pytest.raises(CommandError) as caught:
-        await place.start(default_subnet("demo", 3), Silence(), timeout_s=20)
+        await place.start(default_subnet("demo", 3), NoProgress(), timeout_s=20)
     assert said in caught.value.what
     assert ("memory" in caught.value.todo) == (number == 9 and kills)
     assert caught.value.exit_code == 3
@@ -213,7 +213,7 @@ async def test_a_lab_of_another_pid_namespace_is_up_and_left_alone_where_it_cann
                 await desk.summary()
         assert caught.value.exit_code == 3
         with pytest.raises(CommandError, match="runs in another PID namespace"):
-            await place.remove("demo", Silence())
+            await place.remove("demo", NoProgress())
         assert archive.list_heads(place.state)[0].state == "running"
         assert paths.document.exists()
 
@@ -258,7 +258,7 @@ async def test_a_lab_that_says_why_is_believed(place: LocalTarget, monkeypatch: 
     stand_in(monkeypatch, f"import sys; open(sys.argv[1] + '/problem.json', 'w').write({problem!r}); sys.exit(2)")
 
     with pytest.raises(CommandError) as caught:
-        await place.start(default_subnet("demo", 3), Silence(), timeout_s=20)
+        await place.start(default_subnet("demo", 3), NoProgress(), timeout_s=20)
     assert (caught.value.what, caught.value.todo, caught.value.exit_code) == (
         "port 4100 is in use",
         "stop who uses it",
@@ -270,7 +270,7 @@ async def test_a_lab_that_never_answers_is_4(place: LocalTarget, monkeypatch: py
     stand_in(monkeypatch, "import time; time.sleep(3)")
 
     with pytest.raises(CommandError, match="does not answer") as caught:
-        await place.start(default_subnet("demo", 3), Silence(), timeout_s=0.2)
+        await place.start(default_subnet("demo", 3), NoProgress(), timeout_s=0.2)
     assert caught.value.exit_code == 4
 
 
@@ -287,7 +287,7 @@ async def test_a_lab_that_is_silent_is_stopped_by_its_pid_alone(
         record = LabRecord(process.pid, processes.start_time(process.pid) or "", str(path), "0", 1.0)
         paths.record.write_bytes(msgspec.json.encode(record))
 
-        assert await place.remove("demo", Silence()) is True
+        assert await place.remove("demo", NoProgress()) is True
 
     assert await asyncio.wait_for(process.wait(), 5) < 0
     assert not path.exists()
@@ -303,7 +303,7 @@ def test_a_fresh_start_with_another_document_keeps_nothing_of_the_old(
     for nodes, kept in ((3, True), (4, False)):
         ports.write_text("{}")
         with pytest.raises(CommandError):
-            asyncio.run(place.start(default_subnet("demo", nodes), Silence(), timeout_s=20))
+            asyncio.run(place.start(default_subnet("demo", nodes), NoProgress(), timeout_s=20))
         if nodes == 3:
             continue
         assert ports.exists() is kept

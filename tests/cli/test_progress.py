@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from p2pnet.cli.progress import Pace, Plain, Silence, Terminal, counted, listener_for
+from p2pnet.cli.progress import NoProgress, Pace, PlainProgress, TerminalProgress, counted, listener_for
 
 ESCAPE = "\x1b"
 
@@ -42,12 +42,12 @@ def paced(*steps: tuple[float, int], piece: str = "delivered") -> tuple[Pace, fl
 
 def test_progress_is_silent_off_a_terminal_and_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
-    assert isinstance(listener_for(io.StringIO(), quiet=False, colour=True), Silence)
-    assert isinstance(listener_for(Tty(), quiet=True, colour=True), Silence)
-    assert isinstance(listener_for(Tty(), quiet=False, colour=True), Terminal)
+    assert isinstance(listener_for(io.StringIO(), quiet=False, colour=True), NoProgress)
+    assert isinstance(listener_for(Tty(), quiet=True, colour=True), NoProgress)
+    assert isinstance(listener_for(Tty(), quiet=False, colour=True), TerminalProgress)
     monkeypatch.setenv("TERM", "dumb")
-    assert isinstance(listener_for(Tty(), quiet=False, colour=True), Plain)
-    assert isinstance(listener_for(io.StringIO(), quiet=False, colour=True), Silence)
+    assert isinstance(listener_for(Tty(), quiet=False, colour=True), PlainProgress)
+    assert isinstance(listener_for(io.StringIO(), quiet=False, colour=True), NoProgress)
 
 
 def test_a_rate_and_the_time_left_are_said_after_some_seconds() -> None:
@@ -113,7 +113,7 @@ def test_however_often_it_is_told_it_keeps_few_samples() -> None:
 def test_progress_is_one_line_that_fits_and_disappears(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     screen, clock = Tty(), Clock()
-    terminal = Terminal(screen, colour=False, clock=clock)
+    terminal = TerminalProgress(screen, colour=False, clock=clock)
 
     terminal.waiting("links 3/10")
     terminal.progress("delivered", 0, 5000)
@@ -137,7 +137,7 @@ def test_progress_is_one_line_that_fits_and_disappears(monkeypatch: pytest.Monke
 
 def test_a_dumb_terminal_gets_a_line_now_and_then_and_no_control_sequence() -> None:
     screen, clock = Tty(), Clock()
-    plain = Plain(screen, clock=clock)
+    plain = PlainProgress(screen, clock=clock)
 
     for _ in range(80):
         plain.progress("delivered", int(clock.now - 1000) * 10, 500)
@@ -150,10 +150,14 @@ def test_a_dumb_terminal_gets_a_line_now_and_then_and_no_control_sequence() -> N
     assert ESCAPE not in screen.getvalue()
 
 
-@pytest.mark.parametrize("kind", [Terminal, Plain])
-def test_a_terminal_that_has_been_closed_stops_nobody(kind: type[Terminal | Plain]) -> None:
+@pytest.mark.parametrize("kind", [TerminalProgress, PlainProgress])
+def test_a_terminal_that_has_been_closed_stops_nobody(kind: type[TerminalProgress | PlainProgress]) -> None:
     screen, clock = Closed(), Clock()
-    listener = Terminal(screen, colour=False, clock=clock) if kind is Terminal else Plain(screen, clock=clock)
+    listener = (
+        TerminalProgress(screen, colour=False, clock=clock)
+        if kind is TerminalProgress
+        else PlainProgress(screen, clock=clock)
+    )
 
     clock.now += 10
     listener.waiting("links 3/10")

@@ -20,18 +20,18 @@ from p2pnet.cli.documents import (
     KeptRun,
     KeptRuns,
     KeptWithin,
-    LogLine,
+    LoggedLine,
     LogLines,
     Objects,
     Ping,
     Pings,
-    Receipt,
     Removal,
     RunTicket,
     SubnetLine,
     SubnetList,
     Trace,
-    Withdrawal,
+    TracedReceipt,
+    WithdrawnArtifact,
 )
 from p2pnet.cli.drawing import text
 from p2pnet.cli.render import Output, render
@@ -45,7 +45,7 @@ def trace_of(nodes: int) -> Trace:
     """A publisher, three nodes next to it, everybody else behind the first of these."""
     names = [f"node-{index}" for index in range(nodes)]
     receipts = [
-        Receipt(
+        TracedReceipt(
             node=name,
             sender="node-0" if index <= 3 else "node-1",
             hop=1 if index <= 3 else 2,
@@ -147,9 +147,9 @@ def every_document(drawings: dict[str, Document]) -> list[Document]:
             freed_bytes=7,
         ),
         Fetched(subnet="demo", artifact="3f" * 32, name="photo.jpg", size=3, node="node-1", file="photo.jpg"),
-        Withdrawal(subnet="demo", artifact="3f" * 32, held=1, nodes=["node-1"]),
+        WithdrawnArtifact(subnet="demo", artifact="3f" * 32, held=1, nodes=["node-1"]),
         Removal(removed=["demo"], absent=["other"]),
-        LogLines(subnet="demo", lines=[LogLine(time="2026-11-21T20:13:20.000Z", node="node-1", line="ready")]),
+        LogLines(subnet="demo", lines=[LoggedLine(time="2026-11-21T20:13:20.000Z", node="node-1", line="ready")]),
         Examination(checks=[Check(name="memory", result="warning", found="1 GiB", todo="buy more")]),
         Pings(
             trust="anyone", pings=[Ping(address="a:1", answered=True), Ping(address="b:1", answered=False, error="no")]
@@ -232,7 +232,7 @@ def test_a_name_from_the_network_cannot_steer_the_terminal() -> None:
 
 
 def test_an_orphan_hangs_below_the_root_and_says_from_whom() -> None:
-    orphan = Receipt(node="node-9", sender="node-8", hop=2, latency_ms=9.0, edge_ms=None, orphan=True)
+    orphan = TracedReceipt(node="node-9", sender="node-8", hop=2, latency_ms=9.0, edge_ms=None, orphan=True)
     trace = msgspec.structs.replace(trace_of(4), receipts=[orphan])
 
     assert "node-9    = 9.0 ms  from node-8" in render(trace, Output.TABLE)

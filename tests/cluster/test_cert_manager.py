@@ -13,7 +13,7 @@ from tests.cluster.issuing import CertManager
 from tests.cluster.kit import Cluster, conditions, until
 from tests.cluster.test_certificates import SERVED_S, injection, served
 
-from p2pnet.model.control import ROUTE_PEERS, ControlReply, Peers, PeersRequest
+from p2pnet.model.control import ROUTE_PEERS, ControlReply, PeersReply, PeersRequest
 from p2pnet.model.errors import P2pnetError
 from p2pnet.quic import Endpoint, FixedIdentity, Trust
 from p2pnet.trust import Identity
@@ -103,7 +103,7 @@ def control_is_for_a_leaf_of_the_subnets_own_authority(demo: Demo, cert_manager:
     own, forged = secret(demo, "demo-lab"), secret(demo, "impostor")
     with Inside(demo.cluster.name) as inside:
         state = inside.do(asked(address, node, Identity(own["tls.crt"], own["tls.key"], bundle)))
-        assert isinstance(state, Peers)
+        assert isinstance(state, PeersReply)
         with pytest.raises(P2pnetError, match="no authority of the bundle vouches"):
             inside.do(asked(address, node, Identity(forged["tls.crt"], forged["tls.key"], bundle)))
     demo.kubectl("delete", "certificate/impostor", "secret/impostor")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from p2pnet.broadcast import Broadcast
-from p2pnet.model.config import ClientSpec
+from p2pnet.model.config import ClientConfig
 from p2pnet.node.clients import load_client
 
 PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
@@ -35,6 +35,6 @@ def test_what_it_imports_of_ours_is_broadcast_and_sim_alone() -> None:
 def test_its_client_is_loaded_as_real_nodes_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "latest.py").write_text(BLOCKS[0])
     monkeypatch.syspath_prepend(str(tmp_path))
-    client = load_client(ClientSpec(name="latest", class_="latest:Latest"), node="node-0")
+    client = load_client(ClientConfig(name="latest", class_="latest:Latest"), node="node-0")
     made = client.make("weather", b"sun", nonce=bytes(16), now=1.0, keep_s=1.0)
     assert client.inspect(made).size == 3

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from p2pnet.lab.backends.backend import Process
 from p2pnet.lab.backends.local_files import groups_of, membership_of
-from p2pnet.lab.http.server import Server
+from p2pnet.lab.http.server import LabServer
 from p2pnet.lab.lab import Lab
 from p2pnet.lab.nodes import collector
 from p2pnet.lab.nodes.node_client import NodeSilentError
@@ -25,6 +25,7 @@ from p2pnet.lab_client import LabClient
 from p2pnet.model.control import (
     Clock,
     ClockRequest,
+    ControlRefusal,
     Events,
     EventsRequest,
     GetRequest,
@@ -33,10 +34,9 @@ from p2pnet.model.control import (
     InjectRequest,
     MembersPush,
     MembersTaken,
-    Peers,
+    PeersReply,
     PeersRequest,
     PeerState,
-    Refusal,
     Withdrawn,
     WithdrawRequest,
 )  # fmt: skip
@@ -53,7 +53,7 @@ class FakeNode:
         self.held: dict[bytes, tuple[str, bytes]] = {}
         self.clients: dict[bytes, str] = {}
         self.silent = False
-        self.refuses: Refusal | None = None
+        self.refuses: ControlRefusal | None = None
         self.deaf = False
         self.udp_sent = 1000
         self.version = 0
@@ -122,7 +122,7 @@ class FakeNodes:
                 return self._peers(one)
             case GetRequest(artifact, offset, length, client):
                 if artifact not in one.held or one.clients[artifact] != client:
-                    return Refusal("unknown-artifact", "not here")
+                    return ControlRefusal("unknown-artifact", "not here")
                 name, data = one.held[artifact]
                 return Got(name, len(data), data[offset : offset + length])
             case WithdrawRequest(artifact, client):
@@ -147,7 +147,7 @@ class FakeNodes:
         events = one.events[start - one.first : start - one.first + request.limit]
         return Events(one.incarnation, one.boot, events, start + len(events), start - cursor)
 
-    def _inject(self, one: FakeNode, request: InjectRequest) -> Injected | Refusal:
+    def _inject(self, one: FakeNode, request: InjectRequest) -> Injected | ControlRefusal:
         self.injected.append((one.name, len(request.items)))
         results = []
         for item in request.items:
@@ -173,9 +173,9 @@ class FakeNodes:
                 other.tell(EventKind.RECEIVED, artifact, peer=source.name, hop=1)
                 other.tell(EventKind.VALIDATED, artifact, peer=source.name, hop=1)
 
-    def _peers(self, one: FakeNode) -> Peers:
+    def _peers(self, one: FakeNode) -> PeersReply:
         others = [name for name in self.nodes if name != one.name]
-        return Peers(
+        return PeersReply(
             one.name, one.incarnation, one.boot, 1, one.version, others, [PeerState(o, 1, 0.1, 0, 0) for o in others],
             one.udp_sent, 0, 0.0, time.time() + 3600, 0, len(one.events), ready=True,
         )  # fmt: skip
@@ -282,7 +282,7 @@ async def lab(state: State, document: dict, nodes: FakeNodes) -> AsyncIterator[L
 async def desk(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LabClient]:
     """A desk at that lab, over a real socket."""
     socket = tmp_path_factory.mktemp("s") / "lab.sock"
-    server = Server(lab, socket)
+    server = LabServer(lab, socket)
     await server.open()
     async with LabClient.unix(socket) as desk:
         yield desk

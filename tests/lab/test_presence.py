@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from p2pnet.lab import presence as module
-from p2pnet.lab.http.server import Server
+from p2pnet.lab.http.server import LabServer
 from p2pnet.lab.lab import Lab
 from p2pnet.lab.presence import Presence
 from p2pnet.lab_client import LabClient
@@ -25,9 +25,9 @@ def runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
 
 
 @pytest.fixture
-async def kept(lab: Lab, runtime: Path) -> AsyncIterator[tuple[Presence, Server, SubnetPaths]]:
+async def kept(lab: Lab, runtime: Path) -> AsyncIterator[tuple[Presence, LabServer, SubnetPaths]]:
     """A lab that listens in that directory, and what keeps it there."""
-    server = Server(lab, lab.paths.socket())
+    server = LabServer(lab, lab.paths.socket())
     await server.open()
     presence = Presence(lab.paths, server, "1")
     presence.announce()
@@ -85,7 +85,7 @@ async def test_a_record_and_a_lock_that_were_removed_come_back(kept):
 async def test_the_socket_of_another_lab_is_left_alone(kept, lab):
     _, server, _ = kept
     server.path.unlink()
-    other = Server(lab, server.path)
+    other = LabServer(lab, server.path)
     await other.open()
     await server.close()
     assert server.path.exists()

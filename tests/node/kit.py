@@ -23,6 +23,7 @@ from p2pnet.model.control import (
     ROUTE_MEMBERS,
     ROUTE_PEERS,
     ROUTE_WITHDRAW,
+    ControlRefusal,
     ControlReply,
     Events,
     EventsRequest,
@@ -33,9 +34,8 @@ from p2pnet.model.control import (
     InjectRequest,
     MembersPush,
     MembersTaken,
-    Peers,
+    PeersReply,
     PeersRequest,
-    Refusal,
     Withdrawn,
     WithdrawRequest,
 )
@@ -158,8 +158,8 @@ class Bench:
             nursery.ask(op="bind", name=name, host="127.0.0.1", port=self.subnet.ports.get(name, 0))
             self.subnet.ports[name] = (await nursery.event("bound", name))["port"]
 
-    async def until_connected(self, name: str) -> Peers:
-        async def connected() -> Peers | None:
+    async def until_connected(self, name: str) -> PeersReply:
+        async def connected() -> PeersReply | None:
             state = await self.peers(name)
             return state if {peer.name for peer in state.peers} >= set(state.wanted) else None
 
@@ -204,8 +204,8 @@ class Bench:
             reply = await (await self.lab(name)).request(route, body, timeout_s=15)
         return read_reply(reply.payload)
 
-    async def peers(self, name: str) -> Peers:
-        return expect(Peers, await self.ask(name, ROUTE_PEERS, PeersRequest()))
+    async def peers(self, name: str) -> PeersReply:
+        return expect(PeersReply, await self.ask(name, ROUTE_PEERS, PeersRequest()))
 
     async def inject(self, name: str, *payloads: bytes, file: str = "file", client: str = "blob") -> list[bytes]:
         items = [InjectItem(file, data, os.urandom(16)) for data in payloads]
@@ -364,4 +364,4 @@ def send_signal(pid: int, number: signal.Signals) -> None:
 
 
 def refusal(reply: object) -> str:
-    return expect(Refusal, reply).code
+    return expect(ControlRefusal, reply).code

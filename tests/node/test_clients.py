@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from p2pnet.broadcast import BlobClient
-from p2pnet.model.config import ClientSpec, NodeConfig
+from p2pnet.model.config import ClientConfig, NodeConfig
 from p2pnet.model.errors import LimitError, SpecError
 from p2pnet.node.clients import is_ours, load_client, load_clients, make_broadcast, try_clients
 
@@ -50,12 +50,12 @@ class Nameless(BlobClient):
 @pytest.mark.parametrize(
     "spec",
     [
-        ClientSpec(),
-        ClientSpec("files", "p2pnet.broadcast.blob:BlobClient"),
-        ClientSpec("blob", "p2pnet.broadcast:BlobClient"),
+        ClientConfig(),
+        ClientConfig("files", "p2pnet.broadcast.blob:BlobClient"),
+        ClientConfig("blob", "p2pnet.broadcast:BlobClient"),
     ],
 )
-def test_a_client_is_found_and_bears_the_name_it_was_given(spec: ClientSpec) -> None:
+def test_a_client_is_found_and_bears_the_name_it_was_given(spec: ClientConfig) -> None:
     client = load_client(spec)
     assert isinstance(client, BlobClient)
     assert client.name == spec.name
@@ -65,7 +65,7 @@ def test_a_client_is_found_and_bears_the_name_it_was_given(spec: ClientSpec) -> 
 
 def test_settings_reach_the_class_as_they_were_written() -> None:
     levels = [{"height": 3, "share": 0.5, "final": True, "next": None}]
-    client = load_client(ClientSpec("tuned", f"{HERE}:Tuned", {"topic": "x", "levels": levels}))
+    client = load_client(ClientConfig("tuned", f"{HERE}:Tuned", {"topic": "x", "levels": levels}))
     assert (client.topic, client.levels) == ("x", levels)  # type: ignore[attr-defined]
     assert not is_ours(client)
 
@@ -73,27 +73,30 @@ def test_settings_reach_the_class_as_they_were_written() -> None:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        (ClientSpec("nobody"), r".name: no entry point 'nobody'"),
-        (ClientSpec("Blob"), r".name: 'Blob': at most 12 lower-case"),
-        (ClientSpec("a/b"), r".name: .*lower-case"),
-        (ClientSpec("own", "no.such.module:Thing"), r".class: no.such.module cannot be imported: ModuleNotFoundError"),
-        (ClientSpec("own", "p2pnet.broadcast:Missing"), r".class: p2pnet.broadcast has no class Missing"),
-        (ClientSpec("own", "p2pnet.broadcast:BlobClent"), r".class: .* did you mean BlobClient\?"),
-        (ClientSpec("own", "p2pnet.broadcast"), r".class: 'p2pnet.broadcast' is not of the form module:Class"),
-        (ClientSpec("own", f"{HERE}:HERE"), r".class: .* has no class HERE$"),
-        (ClientSpec("own", f"{HERE}:Half"), r".class: .* is no client, it lacks inspect, on_state_change, bouncer"),
-        (ClientSpec("own", f"{HERE}:Fast"), r".class: the tick_s of .* is 0.0: None, or seconds above zero"),
-        (ClientSpec("own", f"{HERE}:Nameless"), r".class: .* takes no name"),
-        (ClientSpec("own", f"{HERE}:Tuned", {"topic": "boom"}), r".class: .* cannot be made: ZeroDivisionError: no"),
-        (ClientSpec("blob", settings={"colour": "red"}), r".settings: .*'?colour'?|takes no arguments"),
-        (ClientSpec("own", f"{HERE}:Tuned"), r".settings: .* missing 1 required positional argument: 'topic'"),
-        (ClientSpec("own", f"{HERE}:Tuned", {"topic": "x", "quota": 0}), r".settings: quota 0: at least 1"),
-        (ClientSpec("own", f"{HERE}:Tuned", {"topic": "x", "quota": 10}), r".settings: quota 10: at most 9"),
+        (ClientConfig("nobody"), r".name: no entry point 'nobody'"),
+        (ClientConfig("Blob"), r".name: 'Blob': at most 12 lower-case"),
+        (ClientConfig("a/b"), r".name: .*lower-case"),
+        (
+            ClientConfig("own", "no.such.module:Thing"),
+            r".class: no.such.module cannot be imported: ModuleNotFoundError",
+        ),
+        (ClientConfig("own", "p2pnet.broadcast:Missing"), r".class: p2pnet.broadcast has no class Missing"),
+        (ClientConfig("own", "p2pnet.broadcast:BlobClent"), r".class: .* did you mean BlobClient\?"),
+        (ClientConfig("own", "p2pnet.broadcast"), r".class: 'p2pnet.broadcast' is not of the form module:Class"),
+        (ClientConfig("own", f"{HERE}:HERE"), r".class: .* has no class HERE$"),
+        (ClientConfig("own", f"{HERE}:Half"), r".class: .* is no client, it lacks inspect, on_state_change, bouncer"),
+        (ClientConfig("own", f"{HERE}:Fast"), r".class: the tick_s of .* is 0.0: None, or seconds above zero"),
+        (ClientConfig("own", f"{HERE}:Nameless"), r".class: .* takes no name"),
+        (ClientConfig("own", f"{HERE}:Tuned", {"topic": "boom"}), r".class: .* cannot be made: ZeroDivisionError: no"),
+        (ClientConfig("blob", settings={"colour": "red"}), r".settings: .*'?colour'?|takes no arguments"),
+        (ClientConfig("own", f"{HERE}:Tuned"), r".settings: .* missing 1 required positional argument: 'topic'"),
+        (ClientConfig("own", f"{HERE}:Tuned", {"topic": "x", "quota": 0}), r".settings: quota 0: at least 1"),
+        (ClientConfig("own", f"{HERE}:Tuned", {"topic": "x", "quota": 10}), r".settings: quota 10: at most 9"),
     ],
 )
-def test_a_client_that_cannot_be_had_is_named_by_its_place_in_the_document(spec: ClientSpec, words: str) -> None:
+def test_a_client_that_cannot_be_had_is_named_by_its_place_in_the_document(spec: ClientConfig, words: str) -> None:
     with pytest.raises(SpecError, match=rf"^spec\.clients\[1\]{words}"):
-        load_clients([ClientSpec(), spec])
+        load_clients([ClientConfig(), spec])
 
 
 def test_no_two_starts_draw_the_same_chances() -> None:
@@ -109,9 +112,9 @@ class Code:
         self.environment = {"PYTHONPATH": str(folder)}
         self.folder = folder
 
-    def __call__(self, text: str) -> list[ClientSpec]:
+    def __call__(self, text: str) -> list[ClientConfig]:
         (self.folder / "brought.py").write_text(text)
-        return [ClientSpec(), ClientSpec("mine", "brought:Mine", {"a": 1})]
+        return [ClientConfig(), ClientConfig("mine", "brought:Mine", {"a": 1})]
 
 
 @pytest.fixture
@@ -150,4 +153,4 @@ def test_a_trial_of_a_class_that_never_loads_ends_in_time(code: Code) -> None:
 
 def test_what_is_ours_needs_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    assert try_clients([ClientSpec()]) == ""
+    assert try_clients([ClientConfig()]) == ""

@@ -9,7 +9,7 @@ from aioquic.asyncio.client import connect
 from aioquic.quic.configuration import QuicConfiguration
 from tests.node.kit import SCOPE, Bench, read_reply, refusal, until
 
-from p2pnet.model.control import ROUTE_PEERS, ControlReply, Peers, PeersRequest
+from p2pnet.model.control import ROUTE_PEERS, ControlReply, PeersReply, PeersRequest
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.events import Event, EventKind
 from p2pnet.model.ids import lab_uri, member_uri
@@ -116,7 +116,7 @@ async def test_the_labs_routes_are_for_the_lab_alone(bench: Bench, node: Service
     assert refusal(await ask_peers(fake)) == "bad-request"
     lab = await bench.dial("node-0", bench.subnet.lab_identity())
     state = await ask_peers(lab)
-    assert isinstance(state, Peers)
+    assert isinstance(state, PeersReply)
     assert {peer.name for peer in state.peers} == {"node-1", "lab"}
     with pytest.raises(P2pnetError):
         await bench.dial("node-0", bench.subnet.identity(lab_uri(SCOPE[0], SCOPE[1], "other")))

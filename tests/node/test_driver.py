@@ -33,7 +33,7 @@ from p2pnet.broadcast.inputs import (
     Wake,
 )
 from p2pnet.broadcast.pool import PoolView
-from p2pnet.model.control import Refusal
+from p2pnet.model.control import ControlRefusal
 from p2pnet.model.errors import LimitError
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
@@ -172,7 +172,7 @@ async def test_several_publications_wait_for_one_wake() -> None:
 
 async def test_a_refused_publication_says_why() -> None:
     world = World({Publish: [PublishRefused("no-slot", "full")]})
-    assert world.driver.publish(b"x", 1) == Refusal("no-slot", "full")
+    assert world.driver.publish(b"x", 1) == ControlRefusal("no-slot", "full")
 
 
 async def test_a_request_is_answered_with_its_reply_or_with_nothing() -> None:

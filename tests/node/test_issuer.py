@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from tests.node.kit import SCOPE, Bench, read_reply
 
-from p2pnet.model.control import ROUTE_PEERS, ControlReply, Peers, PeersRequest
+from p2pnet.model.control import ROUTE_PEERS, ControlReply, PeersReply, PeersRequest
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.ids import lab_uri
 from p2pnet.node.service import Service
@@ -58,7 +58,7 @@ async def node(issued: Issued) -> AsyncIterator[Service]:
 async def test_the_lab_is_believed_by_the_subnets_own_authority_alone(issued: Issued, node: Service) -> None:
     lab = await issued.dial(LAB, issued.own)
     state = await ask_peers(lab)
-    assert isinstance(state, Peers)
+    assert isinstance(state, PeersReply)
     assert set(state.trusted) == {one.fingerprint[: len(state.trusted[0])] for one in (issued.issuer, issued.own)}
     with pytest.raises(P2pnetError, match="no authority of the bundle vouches"):
         await issued.dial(LAB, issued.issuer)

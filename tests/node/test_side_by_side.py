@@ -14,7 +14,7 @@ from tests.node.kinds import RAISE, SLEEP, SPIN
 from tests.node.kit import Bench, until
 from tests.node.test_process import ended, port_of, run
 
-from p2pnet.model.config import ClientSpec
+from p2pnet.model.config import ClientConfig
 from p2pnet.model.events import EventKind
 
 NAMES = [f"node-{index}" for index in range(4)]
@@ -32,9 +32,9 @@ FREE = {"consensus": 400, "certifier": 150, "httpoutcalls": 200_000}
 
 
 @pytest.fixture
-def clients(monkeypatch: pytest.MonkeyPatch) -> list[ClientSpec]:
+def clients(monkeypatch: pytest.MonkeyPatch) -> list[ClientConfig]:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    return [ClientSpec(name, "tests.node.kinds:Kind", settings) for name, settings in KINDS.items()]
+    return [ClientConfig(name, "tests.node.kinds:Kind", settings) for name, settings in KINDS.items()]
 
 
 async def until_pools(bench: Bench, expected: dict[str, int]) -> None:
@@ -85,7 +85,7 @@ async def flood(bench: Bench) -> None:
 
 @pytest.mark.parametrize(("word", "ratio_max"), [(SLEEP, 10.0), (SPIN, 30.0)], ids=["sleeps", "computes"])
 async def test_a_client_that_is_stuck_raises_or_is_flooded_slows_no_other(
-    bench: Bench, clients: list[ClientSpec], word: bytes, ratio_max: float
+    bench: Bench, clients: list[ClientConfig], word: bytes, ratio_max: float
 ) -> None:
     """The same order of magnitude: a client that another one holds up is held up for good, or for seconds.
 
@@ -115,7 +115,9 @@ async def test_a_client_that_is_stuck_raises_or_is_flooded_slows_no_other(
     assert time.monotonic() - started < 8, "a stuck client holds up no stop"
 
 
-async def test_a_lone_node_with_a_stuck_client_ends_in_time_when_asked(bench: Bench, clients: list[ClientSpec]) -> None:
+async def test_a_lone_node_with_a_stuck_client_ends_in_time_when_asked(
+    bench: Bench, clients: list[ClientConfig]
+) -> None:
     bench.subnet.ports["node-0"] = 1
     bench.subnet.write_members(bench.subnet.membership(1, ["node-0"]))
     process = await run(bench.subnet.write_node("node-0", port=0, clients=clients))

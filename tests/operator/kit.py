@@ -22,8 +22,8 @@ from p2pnet.operator.kube.api import (  # fmt: skip
     BusyError,
     ConflictError,
     ForbiddenError,
-    Kind,
     Object,
+    ResourceKind,
     meta,
     name_of,
 )
@@ -54,34 +54,34 @@ class Api:
     """`Cluster` in memory: uids, resource versions, server-side apply with removal of what is no longer applied."""
 
     now: Callable[[], datetime]
-    objects: dict[tuple[Kind, str, str], Object] = field(default_factory=dict)
-    applied: dict[tuple[Kind, str, str], Object] = field(default_factory=dict)
-    writes: list[tuple[str, Kind, str]] = field(default_factory=list)
+    objects: dict[tuple[ResourceKind, str, str], Object] = field(default_factory=dict)
+    applied: dict[tuple[ResourceKind, str, str], Object] = field(default_factory=dict)
+    writes: list[tuple[str, ResourceKind, str]] = field(default_factory=list)
     reads: int = 0
     kill_after: int | None = None
-    fault: Callable[[str, Kind, str], Exception | None] = lambda *_: None
+    fault: Callable[[str, ResourceKind, str], Exception | None] = lambda *_: None
     """Asked before every write; an exception with `late = True` is raised after it has been done."""
     graceful: bool = False
     """Whether deleted pods stay, terminating, until the kubelet lets them go."""
-    deletions: list[tuple[Kind, str, str]] = field(default_factory=list)
+    deletions: list[tuple[ResourceKind, str, str]] = field(default_factory=list)
     _versions: Any = field(default_factory=lambda: itertools.count(1))
 
-    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+    async def get(self, kind: ResourceKind, namespace: str, name: str) -> Object | None:
         self.reads += 1
         return copy.deepcopy(self.objects.get((kind, namespace, name)))
 
-    async def find(self, kind: Kind, namespace: str = "", selector: str = "") -> list[Object]:
+    async def find(self, kind: ResourceKind, namespace: str = "", selector: str = "") -> list[Object]:
         self.reads += 1
         wanted = [part.split("=") for part in selector.split(",") if part]
         return [{key: copy.deepcopy(value) for key, value in one.items() if key not in ("apiVersion", "kind")}
                 for one in self.all(kind, namespace)  # as a real one leaves them out of lists
                 if all((meta(one).get("labels") or {}).get(key) == value for key, value in wanted)]  # fmt: skip
 
-    async def names(self, kind: Kind, namespace: str) -> list[Object]:
+    async def names(self, kind: ResourceKind, namespace: str) -> list[Object]:
         self.reads += 1
         return [{"metadata": copy.deepcopy(meta(one))} for one in self.all(kind, namespace)]
 
-    async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
+    async def create(self, kind: ResourceKind, namespace: str, body: Object) -> Object:
         with_place = (kind, namespace, name_of(body))
 
         def do() -> Object:
@@ -92,7 +92,7 @@ class Api:
 
         return self._write("create", kind, name_of(body), do)
 
-    async def apply(self, kind: Kind, namespace: str, body: Object, subresource: str = "") -> Object:
+    async def apply(self, kind: ResourceKind, namespace: str, body: Object, subresource: str = "") -> Object:
         place = (kind, namespace, name_of(body))
         uid = meta(body).get("uid")
 
@@ -112,7 +112,7 @@ class Api:
 
         return self._write("apply", kind, f"{name_of(body)}{'/' if subresource else ''}{subresource}", do)
 
-    async def patch(self, kind: Kind, namespace: str, name: str, body: Object) -> Object:
+    async def patch(self, kind: ResourceKind, namespace: str, name: str, body: Object) -> Object:
         def do() -> Object:
             found = self.objects.get((kind, namespace, name))
             if found is None:
@@ -125,7 +125,7 @@ class Api:
 
         return self._write("patch", kind, name, do)
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
+    async def delete(self, kind: ResourceKind, namespace: str, name: str, uid: str) -> bool:
         assert uid, "every deletion names a uid"
 
         def do() -> bool:
@@ -145,13 +145,13 @@ class Api:
 
     # What others do
 
-    def all(self, kind: Kind, namespace: str = NAMESPACE) -> list[Object]:
+    def all(self, kind: ResourceKind, namespace: str = NAMESPACE) -> list[Object]:
         return [one for (k, n, _), one in self.objects.items() if k == kind and (not namespace or n == namespace)]
 
-    def one(self, kind: Kind, name: str) -> Object:
+    def one(self, kind: ResourceKind, name: str) -> Object:
         return self.objects[(kind, NAMESPACE, name)]
 
-    def put(self, kind: Kind, namespace: str, body: Object) -> Object:
+    def put(self, kind: ResourceKind, namespace: str, body: Object) -> Object:
         stored = copy.deepcopy(body)
         version = next(self._versions)
         meta(stored).update(
@@ -163,7 +163,7 @@ class Api:
         self.objects[(kind, namespace, name_of(body))] = stored
         return stored
 
-    def edit(self, kind: Kind, name: str, **spec: Any) -> None:
+    def edit(self, kind: ResourceKind, name: str, **spec: Any) -> None:
         found = self.one(kind, name)
         self._change(found, {**found, "spec": {**found["spec"], **spec}})
 
@@ -173,7 +173,7 @@ class Api:
             {f"p2pnet.io/{key.replace('_', '-')}": value for key, value in annotations.items()}
         )
 
-    def remove(self, kind: Kind, name: str) -> None:
+    def remove(self, kind: ResourceKind, name: str) -> None:
         del self.objects[(kind, NAMESPACE, name)]
 
     def _change(self, found: Object, changed: Object) -> None:
@@ -184,7 +184,7 @@ class Api:
         found.update(changed)
         found["metadata"] = {**meta(found), "resourceVersion": str(next(self._versions))}
 
-    def _write(self, verb: str, kind: Kind, name: str, do: Callable[[], T]) -> T:
+    def _write(self, verb: str, kind: ResourceKind, name: str, do: Callable[[], T]) -> T:
         if self.kill_after is not None and len(self.writes) >= self.kill_after:
             raise Killed  # writes that were on their way together die together
         fault = self.fault(verb, kind, name)

@@ -12,10 +12,10 @@ import p2pnet.operator
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.operator import handlers, rbac
 from p2pnet.operator.__main__ import check_crd, main
-from p2pnet.operator.kube.api import CHILDREN, EVENT, POD, SECRET, SUBNET, ApiError, BusyError, Kind
+from p2pnet.operator.kube.api import CHILDREN, EVENT, POD, SECRET, SUBNET, ApiError, BusyError, ResourceKind
 from p2pnet.operator.kube.queue import Key, Workers
 from p2pnet.operator.metrics import Metrics
-from p2pnet.operator.settings import Settings
+from p2pnet.operator.settings import OperatorSettings
 
 FOLDER = Path(p2pnet.operator.__file__).parent
 
@@ -106,7 +106,7 @@ async def test_every_right_is_used_and_every_use_has_its_right() -> None:
     world = World(nodes=3, ttl="1h")
     used: set[tuple[str, str]] = set()
 
-    def note(verb: str, kind: Kind, name: str) -> None:
+    def note(verb: str, kind: ResourceKind, name: str) -> None:
         words = {"apply": ("create", "patch"), "create": ("create",), "patch": ("patch",), "delete": ("delete",)}[verb]
         resource = kind.plural + ("/status" if name.endswith("/status") else "")
         used.update((resource, word) for word in words if not (word == "create" and "/" in resource))
@@ -172,11 +172,13 @@ async def test_a_server_that_is_busy_at_the_start_is_asked_again_for_a_while() -
 
 
 def test_settings_come_from_the_environment_and_say_what_is_wrong() -> None:
-    found = Settings.read({"P2PNET_WATCH_NAMESPACES": "a, b", "P2PNET_WORKERS": "7", "P2PNET_LEADER_ELECTION": "true"})
+    found = OperatorSettings.read(
+        {"P2PNET_WATCH_NAMESPACES": "a, b", "P2PNET_WORKERS": "7", "P2PNET_LEADER_ELECTION": "true"}
+    )
     assert (found.namespaces, found.workers, found.leader_election) == (("a", "b"), 7, True)
-    assert Settings.read({}).node_image.startswith("p2pnet/p2pnet-node:")
+    assert OperatorSettings.read({}).node_image.startswith("p2pnet/p2pnet-node:")
     with pytest.raises(SpecError, match="P2PNET_WORKERS"):
-        Settings.read({"P2PNET_WORKERS": "many"})
+        OperatorSettings.read({"P2PNET_WORKERS": "many"})
 
 
 def test_wrong_words_are_answered_with_the_right_ones(capsys: pytest.CaptureFixture[str]) -> None:

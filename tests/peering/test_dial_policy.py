@@ -14,9 +14,9 @@ from p2pnet.peering.dial_policy import (
     REDIAL_MAX_S,
     SETTLED_S,
     Candidate,
+    DialEvent,
+    DialPhase,
     DialPolicy,
-    Happening,
-    Phase,
     choose,
     is_lower,
 )
@@ -88,8 +88,8 @@ def test_names_are_ordered_by_group_and_number() -> None:
 
 
 def test_every_happening_has_a_next_phase_in_every_phase() -> None:
-    assert set(NEXT) == set(product(Phase, Happening))
-    assert set(NEXT.values()) == set(Phase)
+    assert set(NEXT) == set(product(DialPhase, DialEvent))
+    assert set(NEXT.values()) == set(DialPhase)
 
 
 def test_the_lower_name_dials_at_once_and_the_higher_after_a_second() -> None:
@@ -105,7 +105,7 @@ def test_the_higher_name_waits_on_while_links_come_up_but_not_for_ever() -> None
     some, now = dialler("node-5"), 0
     some.want(["node-2", "node-9"], unlinked, 0)
     assert some.start_due(0) == ["node-9"]
-    while some.phase("node-2") is Phase.WAITING:
+    while some.phase("node-2") is DialPhase.WAITING:
         now += NS // 2
         some.up("node-9", now)
         some.start_due(now)
@@ -166,7 +166,7 @@ def test_a_link_the_peer_dialled_ends_the_wait() -> None:
     some.want(["node-2"], unlinked, 0)
     some.up("node-2", 1)
     assert some.start_due(5 * NS) == []
-    assert some.phase("node-2") is Phase.LINKED
+    assert some.phase("node-2") is DialPhase.LINKED
 
 
 def test_only_so_many_dials_are_in_progress_at_a_time() -> None:
@@ -209,7 +209,7 @@ def test_a_new_leaf_is_shown_by_a_new_connection_to_everyone_linked() -> None:
     some.renew("node-0", 0)
     assert some.start_due(0) == ["node-2"]
     some.failed("node-2", 0)
-    assert some.phase("node-2") is Phase.LINKED
+    assert some.phase("node-2") is DialPhase.LINKED
     assert "node-2" in some.start_due(NS)
     some.up("node-2", NS)
     some.settled("node-2")
@@ -240,5 +240,5 @@ def test_an_unlinked_wanted_peer_always_has_a_dial_ahead_or_in_progress(steps: l
         elif step in ("want", "unwant"):
             wanted = step == "want"
             some.want(["node-2"] if wanted else [], unlinked, now)
-        if some.phase("node-2") in (Phase.WAITING, Phase.DIALLING):
+        if some.phase("node-2") in (DialPhase.WAITING, DialPhase.DIALLING):
             assert dialling or some.next_wakeup() is not None

@@ -17,7 +17,7 @@ from p2pnet.model import limits
 from p2pnet.model.config import read_node_config
 from p2pnet.model.errors import LimitError, SpecError
 from p2pnet.model.events import Event, EventKind
-from p2pnet.model.records import Answer, Ask
+from p2pnet.model.records import RecordsReply, RecordsRequest
 from p2pnet.model.registry import Member, Membership, Registry, Removed
 from p2pnet.model.routes import ROUTE_HELLO, ROUTE_RECORDS, Hello
 from p2pnet.node.service import Service
@@ -270,12 +270,12 @@ async def test_somebody_elses_record_is_not_taken_as_ones_own(bench: Bench) -> N
     other = await serve(bench, "node-1", [f"127.0.0.1:{ports[0]}"], port=ports[1])
     await until(linked_with(node, "node-1"), "node-1 has joined")
     thief = await greet(bench, "node-2")
-    reply = await thief.request(ROUTE_RECORDS, msgspec.msgpack.encode(Ask(b"", {})))
-    records = msgspec.msgpack.decode(reply.payload, type=Answer).records
+    reply = await thief.request(ROUTE_RECORDS, msgspec.msgpack.encode(RecordsRequest(b"", {})))
+    records = msgspec.msgpack.decode(reply.payload, type=RecordsReply).records
     assert len(records) == 2
     for record in records:
         assert len(record) <= limits.RECORD_BYTES_MAX
-        await thief.request(ROUTE_RECORDS, msgspec.msgpack.encode(Ask(record)))
+        await thief.request(ROUTE_RECORDS, msgspec.msgpack.encode(RecordsRequest(record)))
     refused = await bench.until_event("node-0", EventKind.REFUSED, is_of_records)
     assert (refused.peer, "in place of one of node-2" in refused.detail) == ("node-2", True)
     assert node.state().wanted == ["node-1"]
@@ -292,7 +292,7 @@ async def greet(bench: Bench, name: str) -> Connection:
 
     def answer(connection: Connection, message: Message) -> None:
         if message.header == ROUTE_RECORDS:
-            message.reply(msgspec.msgpack.encode(Answer()))
+            message.reply(msgspec.msgpack.encode(RecordsReply()))
         else:
             say_nothing(connection, message)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from p2pnet.model import limits
 from p2pnet.model.errors import LimitError
 from p2pnet.model.ids import member_uri
-from p2pnet.model.records import Answer, Ask, Record
+from p2pnet.model.records import Record, RecordsReply, RecordsRequest
 from p2pnet.model.routes import ROUTE_RECORDS
 from p2pnet.peering import clock, record_exchange
 from p2pnet.peering.discovery import RecordTable
@@ -52,7 +52,7 @@ class FakeConnection:
     """Keeps what is asked; `answer` answers the oldest question."""
 
     def __init__(self) -> None:
-        self.asked: list[Ask] = []
+        self.asked: list[RecordsRequest] = []
         self.exchanges: list[FakeExchange] = []
         self.waiting: list[Callable[[Any], None]] = []
         self.ended: tuple[int, str] | None = None
@@ -62,13 +62,13 @@ class FakeConnection:
         assert header == ROUTE_RECORDS
         if self.full:
             raise LimitError("too many wait")
-        self.asked.append(msgspec.msgpack.decode(payload, type=Ask))
+        self.asked.append(msgspec.msgpack.decode(payload, type=RecordsRequest))
         self.waiting.append(done)
         self.exchanges.append(FakeExchange())
         return self.exchanges[-1]
 
     def answer(self, *records: bytes, more: bool = False, raw: bytes | None = None) -> None:
-        payload = msgspec.msgpack.encode(Answer(list(records), more)) if raw is None else raw
+        payload = msgspec.msgpack.encode(RecordsReply(list(records), more)) if raw is None else raw
         self.waiting.pop(0)(FakeMessage(payload))
 
     def close(self, code: int, reason: str) -> None:
@@ -152,7 +152,7 @@ async def test_who_dialled_before_the_node_could_speak_is_told_and_asked_as_well
     stage = Stage(started=False)
     peer = stage.link("node-1")
     assert peer.asked == []
-    assert stage.hears("node-1", peer, msgspec.msgpack.encode(Ask(record("node-1"), {}))).replies
+    assert stage.hears("node-1", peer, msgspec.msgpack.encode(RecordsRequest(record("node-1"), {}))).replies
     stage.start()
     assert (len(peer.asked), peer.asked[0].known is not None) == (1, True)
     assert stage.exchange._timer is not None
@@ -231,20 +231,20 @@ async def test_answers_of_a_former_connection_are_left_alone(stage: Stage) -> No
 async def test_an_asker_gets_what_it_lacks_and_ones_own_record(stage: Stage) -> None:
     peer = stage.link("node-1")
     peer.answer(record("node-2"))
-    asked = stage.hears("node-1", peer, msgspec.msgpack.encode(Ask(record("node-1"), {"node-1": (7, 0)})))
-    answer = msgspec.msgpack.decode(asked.replies[0], type=Answer)
+    asked = stage.hears("node-1", peer, msgspec.msgpack.encode(RecordsRequest(record("node-1"), {"node-1": (7, 0)})))
+    answer = msgspec.msgpack.decode(asked.replies[0], type=RecordsReply)
     assert (len(answer.records), answer.more) == (2, False)
     assert stage.table.wanted == ["node-1", "node-2"]
-    told = stage.hears("node-1", peer, msgspec.msgpack.encode(Ask(record("node-1", 1))))
-    assert msgspec.msgpack.decode(told.replies[0], type=Answer) == Answer()
+    told = stage.hears("node-1", peer, msgspec.msgpack.encode(RecordsRequest(record("node-1", 1))))
+    assert msgspec.msgpack.decode(told.replies[0], type=RecordsReply) == RecordsReply()
 
 
 async def test_who_asks_too_often_gets_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "mono_ns", lambda: 5 * clock.NS)
     peer = stage.link("node-1")
-    question = msgspec.msgpack.encode(Ask(b"", {}))
+    question = msgspec.msgpack.encode(RecordsRequest(b"", {}))
     answers = [
-        msgspec.msgpack.decode(stage.hears("node-1", peer, question).replies[0], type=Answer).records
+        msgspec.msgpack.decode(stage.hears("node-1", peer, question).replies[0], type=RecordsReply).records
         for _ in range(3 * int(ANSWERS_PER_S))
     ]
     assert sum(bool(records) for records in answers) == 2 * int(ANSWERS_PER_S)
@@ -278,7 +278,7 @@ async def test_a_record_that_ends_cuts_its_link_and_a_stranger_is_cut_in_the_end
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known, mute = stage.link("node-1"), stage.link("node-2")
-    stage.hears("node-1", known, msgspec.msgpack.encode(Ask(record("node-1"))))
+    stage.hears("node-1", known, msgspec.msgpack.encode(RecordsRequest(record("node-1"))))
     stage.exchange.tick()
     assert stage.cuts == []
     monkeypatch.setattr(record_exchange, "UNKNOWN_S", -1.0)

@@ -17,7 +17,15 @@ from hypothesis import strategies as st
 from p2pnet.model import limits
 from p2pnet.model.errors import LimitError, MalformedError, RemoteError, SpecError, TrustError
 from p2pnet.model.ids import member_uri
-from p2pnet.model.records import ANSWER_BYTES_MAX, ASK_BYTES_MAX, RECORD_CONTEXT, Answer, Ask, Envelope, Record
+from p2pnet.model.records import (
+    ANSWER_BYTES_MAX,
+    ASK_BYTES_MAX,
+    RECORD_CONTEXT,
+    Envelope,
+    Record,
+    RecordsReply,
+    RecordsRequest,
+)
 from p2pnet.model.registry import Member, Membership, Registry, Removed
 from p2pnet.peering.discovery import RecordTable
 from p2pnet.peering.records import AHEAD_S, OwnRecord, RecordRefusedError, RecordStore, read_record, write_record
@@ -190,7 +198,7 @@ def test_any_bytes_give_a_record_or_a_typed_error_and_leave_no_trace(noise: Any)
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.binary(max_size=300), st.sampled_from([Ask, Answer, Envelope, Record]))
+@given(st.binary(max_size=300), st.sampled_from([RecordsRequest, RecordsReply, Envelope, Record]))
 def test_any_bytes_give_a_message_of_the_exchange_or_a_decode_error(noise: bytes, shape: type) -> None:
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
         assert isinstance(msgspec.msgpack.decode(noise, type=shape), shape)
@@ -198,14 +206,16 @@ def test_any_bytes_give_a_message_of_the_exchange_or_a_decode_error(noise: bytes
 
 def test_what_is_asked_and_answered_at_most_fits_its_route() -> None:
     known = {f"abcdefghijkl-{number:03}": (1 << 52, 1 << 52) for number in range(limits.RECORDS_MAX)}
-    assert len(msgspec.msgpack.encode(Ask(bytes(limits.RECORD_BYTES_MAX), known))) <= ASK_BYTES_MAX
-    full = Answer([bytes(limits.RECORD_BYTES_MAX)] * limits.RECORDS_PER_REPLY, more=True)
+    assert len(msgspec.msgpack.encode(RecordsRequest(bytes(limits.RECORD_BYTES_MAX), known))) <= ASK_BYTES_MAX
+    full = RecordsReply([bytes(limits.RECORD_BYTES_MAX)] * limits.RECORDS_PER_REPLY, more=True)
     assert len(msgspec.msgpack.encode(full)) <= ANSWER_BYTES_MAX
     with pytest.raises(msgspec.ValidationError):
-        msgspec.msgpack.decode(msgspec.msgpack.encode(Ask(b"", known | {"one-more": (0, 0)})), type=Ask)
+        msgspec.msgpack.decode(
+            msgspec.msgpack.encode(RecordsRequest(b"", known | {"one-more": (0, 0)})), type=RecordsRequest
+        )
     over = msgspec.msgpack.encode([[b""] * (limits.RECORDS_PER_REPLY + 1), False])
     with pytest.raises(msgspec.ValidationError):
-        msgspec.msgpack.decode(over, type=Answer)
+        msgspec.msgpack.decode(over, type=RecordsReply)
 
 
 # --- sizes ---

@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pnet.quic.errors import FrameError, MessageTooLarge
-from p2pnet.quic.framing import HEAD, Assembler, encode, whole
+from p2pnet.quic.framing import HEAD, MessageReader, encode, whole
 
 parts = st.binary(max_size=300)
 
 
-def assembler(cap: int = 1 << 20, *, empty_payload: bool = True, **caps: int) -> Assembler:
+def assembler(cap: int = 1 << 20, *, empty_payload: bool = True, **caps: int) -> MessageReader:
     table = {name.encode(): value for name, value in caps.items()}
-    return Assembler(
+    return MessageReader(
         lambda header: table.get(header, cap),
         announced_max=max([cap, *table.values()]),
         header_max=1024,
@@ -82,7 +82,7 @@ heads = st.builds(
 
 def outcome(pieces: list[bytes], *, reply: bool, empty_payload: bool) -> tuple[bytes, bytes, bytes] | str:
     """The message in these pieces, or the name of what is wrong with it; what it holds never exceeds what came."""
-    one = Assembler(
+    one = MessageReader(
         lambda header: 3 if header == b"b" else 100,
         announced_max=100,
         header_max=1024,
@@ -209,7 +209,7 @@ def test_a_flood_of_tiny_pieces_is_gathered() -> None:
     header_max=st.integers(0, 60),
 )
 def test_a_message_in_one_piece_is_judged_as_one_that_is_assembled(data: bytes, cap: int, header_max: int) -> None:
-    one = Assembler(lambda header: cap + len(header), announced_max=cap + 5, header_max=header_max)
+    one = MessageReader(lambda header: cap + len(header), announced_max=cap + 5, header_max=header_max)
     try:
         one.feed(data)
         assembled = one.finish()

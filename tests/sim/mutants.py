@@ -12,7 +12,7 @@ from unittest.mock import patch
 from p2pnet.broadcast import assembler, delivery, digest, manager, quota, receiver, relay, table
 from p2pnet.broadcast.artifact import all_parts
 from p2pnet.broadcast.expiry import Expiry
-from p2pnet.broadcast.table import Verdict
+from p2pnet.broadcast.table import UpdateVerdict
 
 Fault = Callable[..., Any]
 """A method of the core, sound or faulty."""
@@ -144,10 +144,10 @@ def drops_on_the_second_hop(original: Fault) -> Fault:
 def late_push_resurrects(original: Fault) -> Fault:
     """A tombstone keeps nothing off."""
 
-    def judge(self: Any, peer_rows: Any, slot: int, commit: int) -> Verdict:
+    def judge(self: Any, peer_rows: Any, slot: int, commit: int) -> UpdateVerdict:
         row = peer_rows.rows.get(slot)
         if row is not None and row.artifact is None:
-            return Verdict.REPLACES
+            return UpdateVerdict.REPLACES
         return original(self, peer_rows, slot, commit)
 
     return judge

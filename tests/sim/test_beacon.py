@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from p2pnet.broadcast import ArtifactId, BeaconClient, BroadcastSettings, Inspected
-from p2pnet.broadcast.beacon import Aggregate, Share
+from p2pnet.broadcast.beacon import Aggregate, BeaconShare
 from p2pnet.sim import Node, World
 
 HEIGHTS = 20
@@ -25,7 +25,7 @@ def height(node: Node) -> int:
     return client.height
 
 
-def held(node: Node, kind: type[Share | Aggregate]) -> list[Any]:
+def held(node: Node, kind: type[BeaconShare | Aggregate]) -> list[Any]:
     """The contents of this kind in its pool."""
     contents = (found.inspected.content for found in node.core.pool.validated.values())
     return [content for content in contents if isinstance(content, kind)]
@@ -103,6 +103,6 @@ def test_shares_go_no_further_than_to_the_signers_peers() -> None:
     world.link("a", "b")
     world.link("b", "c")
     world.run("10s")
-    signers = {name: {share.signer for share in held(node, Share)} for name, node in world.nodes.items()}
+    signers = {name: {share.signer for share in held(node, BeaconShare)} for name, node in world.nodes.items()}
     assert signers == {"a": {"a", "b"}, "b": {"a", "b", "c"}, "c": {"b", "c"}}
     assert {height(node) for node in world.nodes.values()} == {1}  # by b's aggregate, which is passed on

@@ -22,7 +22,7 @@ from p2pnet.model.agent import (
     ProcessesRequest,
     WardenReply,
 )
-from p2pnet.model.control import Refusal
+from p2pnet.model.control import ControlRefusal
 from p2pnet.model.ids import lab_uri
 from p2pnet.quic import Connection, HandshakeFailed
 
@@ -54,7 +54,7 @@ class Desk:
 
     async def refused(self, route: bytes, request: msgspec.Struct | bytes) -> str:
         reply = await self.ask(route, request)
-        assert isinstance(reply, Refusal)
+        assert isinstance(reply, ControlRefusal)
         return reply.message
 
     def _take(self, reply: WardenReply) -> dict[str, NodeProcess]:

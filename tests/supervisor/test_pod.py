@@ -15,7 +15,7 @@ from tests.node.kit import Bench, until_gone
 from tests.ports import free_port
 from tests.supervisor.podkit import PodProcess, pod_of
 
-from p2pnet.model.config import ClientSpec, NodeConfig
+from p2pnet.model.config import ClientConfig, NodeConfig
 from p2pnet.model.errors import SpecError
 from p2pnet.node.clients import try_clients
 from p2pnet.supervisor import pod, pod_health
@@ -26,7 +26,7 @@ BASE = b'{"subnet": "demo", "namespace": "lab", "seed": 7}'
 
 
 def test_a_node_answers_the_probes_through_its_pods_page() -> None:
-    [config] = pod.node_configs(pod.Pod(["next-4"], "next", "0.0.0.0"), BASE)
+    [config] = pod.node_configs(pod.PodMembers(["next-4"], "next", "0.0.0.0"), BASE)
     assert (config.name, config.group, config.subnet, config.namespace, config.seed) == (
         "next-4", "next", "demo", "lab", 7
     )  # fmt: skip
@@ -36,7 +36,7 @@ def test_a_node_answers_the_probes_through_its_pods_page() -> None:
 
 
 def test_packed_nodes_have_a_port_each_and_one_page_between_them() -> None:
-    configs = pod.node_configs(pod.Pod(["node-4", "node-5"], "node", "0.0.0.0"), BASE)
+    configs = pod.node_configs(pod.PodMembers(["node-4", "node-5"], "node", "0.0.0.0"), BASE)
     assert [config.port for config in configs] == [4100, 4101]
     assert [(config.health_host, config.health_port) for config in configs] == [
         ("127.0.0.1", 8081),
@@ -48,13 +48,15 @@ SEEDS = b'{"subnet": "demo", "discovery": "seeds", "seeds": ["demo-nodes.lab.svc
 
 
 def test_under_discovery_by_seeds_nodes_tell_others_the_pods_number() -> None:
-    configs = pod.node_configs(pod.Pod.read({"P2PNET_MEMBERS": "node-4,node-5", "P2PNET_ADDRESS": "10.1.2.3"}), SEEDS)
+    configs = pod.node_configs(
+        pod.PodMembers.read({"P2PNET_MEMBERS": "node-4,node-5", "P2PNET_ADDRESS": "10.1.2.3"}), SEEDS
+    )
     assert [config.advertise for config in configs] == [["10.1.2.3:4100"], ["10.1.2.3:4101"]]
-    [config] = pod.node_configs(pod.Pod(["node-4"], "node", "::", address="fd00::7"), SEEDS)
+    [config] = pod.node_configs(pod.PodMembers(["node-4"], "node", "::", address="fd00::7"), SEEDS)
     assert config.advertise == ["[fd00::7]:4100"]
-    [config] = pod.node_configs(pod.Pod(["node-4"], "node", "127.0.0.1"), SEEDS)
+    [config] = pod.node_configs(pod.PodMembers(["node-4"], "node", "127.0.0.1"), SEEDS)
     assert config.advertise == ["127.0.0.1:4100"]
-    [config] = pod.node_configs(pod.Pod(["node-4"], "node", "0.0.0.0", address="10.1.2.3"), BASE)
+    [config] = pod.node_configs(pod.PodMembers(["node-4"], "node", "0.0.0.0", address="10.1.2.3"), BASE)
     assert config.advertise == []
 
 
@@ -68,13 +70,13 @@ def test_a_pods_number_is_what_its_name_stands_for(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr(socket, "gethostname", lambda: "demo-node-0")
-    assert pod.own_address(pod.Pod(["node-0"], "node", "0.0.0.0")) == "10.1.2.9"
+    assert pod.own_address(pod.PodMembers(["node-0"], "node", "0.0.0.0")) == "10.1.2.9"
     for name in ("lonely", "nameless"):
         monkeypatch.setattr(socket, "gethostname", lambda name=name: name)
         with pytest.raises(SpecError, match="P2PNET_ADDRESS"):
-            pod.own_address(pod.Pod(["node-0"], "node", "0.0.0.0"))
+            pod.own_address(pod.PodMembers(["node-0"], "node", "0.0.0.0"))
     with pytest.raises(SpecError, match="P2PNET_ADDRESS"):
-        pod.own_address(pod.Pod(["node-0"], "node", "0.0.0.0", address="not.a.number"))
+        pod.own_address(pod.PodMembers(["node-0"], "node", "0.0.0.0", address="not.a.number"))
 
 
 def test_as_many_members_as_a_pod_may_have_are_asked_for_without_anyone_reading() -> None:
@@ -89,13 +91,13 @@ def test_as_many_members_as_a_pod_may_have_are_asked_for_without_anyone_reading(
 @pytest.mark.parametrize("members", ["", " , ", "a-0,a-0", "../a", ",".join(f"a-{n}" for n in range(101))])
 def test_members_that_will_not_do_are_refused_by_the_variables_name(members: str) -> None:
     with pytest.raises(SpecError, match="P2PNET_MEMBERS"):
-        pod.Pod.read({"P2PNET_MEMBERS": members})
+        pod.PodMembers.read({"P2PNET_MEMBERS": members})
 
 
 @pytest.mark.parametrize("base", [b"", b"[]", b'{"subnet": 3}', b'{"subnet": "demo", "colour": "red"}'])
 def test_a_base_that_is_no_node_config_is_refused_by_its_place(base: bytes) -> None:
     with pytest.raises(SpecError, match=r"config/node\.json"):
-        pod.node_configs(pod.Pod(["node-0"], "node", "0.0.0.0"), base)
+        pod.node_configs(pod.PodMembers(["node-0"], "node", "0.0.0.0"), base)
 
 
 CHAT = (
@@ -118,10 +120,10 @@ def test_mounted_modules_and_wheels_can_be_imported_by_a_pods_children(tmp_path:
         sys.path[:] = path
     assert environment["PYTHONPATH"].endswith(f"{tmp_path}:/before")
     settings = {"room": {"name": "a"}}
-    assert try_clients([ClientSpec("flat", "flat:Chat", settings)], environment=environment) == ""
-    assert try_clients([ClientSpec("chat", "chat:Chat", settings)], environment=environment) == ""
-    assert try_clients([ClientSpec("chat", settings=settings)], environment=environment) == ""
-    assert "no entry point 'char'" in try_clients([ClientSpec("char")], environment=environment)
+    assert try_clients([ClientConfig("flat", "flat:Chat", settings)], environment=environment) == ""
+    assert try_clients([ClientConfig("chat", "chat:Chat", settings)], environment=environment) == ""
+    assert try_clients([ClientConfig("chat", settings=settings)], environment=environment) == ""
+    assert "no entry point 'char'" in try_clients([ClientConfig("char")], environment=environment)
 
 
 def test_where_nothing_is_mounted_nothing_changes(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from p2pnet.model.errors import TrustError
-from p2pnet.trust import Authority, Bundle, Identity, Peer, verify
+from p2pnet.trust import Authority, Bundle, Identity, VerifiedPeer, verify
 
 NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -73,7 +73,7 @@ def odd_leaf(
 
 
 def test_a_leaf_of_the_authority_is_its_uri() -> None:
-    assert verify(CHAIN, BUNDLE, now=NOW) == Peer(URI, NOW + WEEK, LEAF.fingerprint)
+    assert verify(CHAIN, BUNDLE, now=NOW) == VerifiedPeer(URI, NOW + WEEK, LEAF.fingerprint)
 
 
 def test_the_odd_leaf_of_these_tests_is_admitted_when_nothing_is_odd_about_it() -> None:

@@ -50,7 +50,7 @@ class RunTicket(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress = Progress()
 
 
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+class TracedReceipt(msgspec.Struct, frozen=True, kw_only=True):
     """One node in a hop tree. `latency_ms` counts from the publication, `edge_ms` from the sender's own receipt."""
 
     node: str
@@ -130,7 +130,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     publisher: str | None
     nodes: int
     reached: int
-    receipts: list[Receipt]
+    receipts: list[TracedReceipt]
     """In the order of arrival; the publisher is not among them."""
     critical_path: list[str]
     """From the publisher to the last receipt."""
@@ -156,7 +156,7 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     file: str
 
 
-class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):
+class WithdrawnArtifact(msgspec.Struct, frozen=True, kw_only=True):
     """An artifact taken back; `held` nodes had it."""
 
     schema: str = "p2pnet.io/withdrawal/v1"
@@ -178,7 +178,7 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
     """Asked for, but already gone."""
 
 
-class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+class LoggedLine(msgspec.Struct, frozen=True, kw_only=True):
     """One line of one process; `time` in RFC 3339, empty for a line that carries none. `node`: whom it tells of, or `lab`."""
 
     schema: str = "p2pnet.io/log-line/v1"
@@ -193,7 +193,7 @@ class LogLines(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: str = "p2pnet.io/logs/v1"
     subnet: str
-    lines: list[LogLine]
+    lines: list[LoggedLine]
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -293,7 +293,7 @@ Document = (
     | KeptRuns
     | Trace
     | Fetched
-    | Withdrawal
+    | WithdrawnArtifact
     | Removal
     | LogLines
     | Examination

@@ -31,7 +31,7 @@ Answer: TypeAlias = tuple[Ping, Exception | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class ProbedPeer:
     """Whom to ask: the address as it was given, what it stands for, and the URI to be proved where that is known."""
 
     asked: str
@@ -66,11 +66,13 @@ class Prober:
             endpoint.close(CloseCode.DONE, "pinged")
             await endpoint.wait_closed()
 
-    async def probe(self, peers: Sequence[Peer], dialled: Callable[[int], None] = lambda _done: None) -> list[Answer]:
+    async def probe(
+        self, peers: Sequence[ProbedPeer], dialled: Callable[[int], None] = lambda _done: None
+    ) -> list[Answer]:
         """All of them, in their order; `dialled` hears how many handshakes have ended. Raises EndpointError."""
         done = 0
 
-        async def dial(peer: Peer) -> _Dialled | Exception:
+        async def dial(peer: ProbedPeer) -> _Dialled | Exception:
             nonlocal done
             async with at_once:
                 try:
@@ -88,7 +90,7 @@ class Prober:
         asking = (self._ask(peer, one, at_once) for peer, one in zip(peers, connected, strict=True))
         return await asyncio.gather(*asking)
 
-    async def _dial(self, peer: Peer) -> _Dialled:
+    async def _dial(self, peer: ProbedPeer) -> _Dialled:
         try:
             async with asyncio.timeout(self._timeout_s):
                 family, address = await _resolve(peer.host, peer.port)
@@ -105,7 +107,7 @@ class Prober:
             self._reaches[family] = (endpoint, Reachability(endpoint))
         return self._reaches[family]
 
-    async def _ask(self, peer: Peer, one: _Dialled | Exception, at_once: asyncio.Semaphore) -> Answer:
+    async def _ask(self, peer: ProbedPeer, one: _Dialled | Exception, at_once: asyncio.Semaphore) -> Answer:
         if isinstance(one, Exception):
             return Ping(address=peer.asked, node=peer.node, answered=False, error=str(one) or type(one).__name__), one
         connection = one.connection

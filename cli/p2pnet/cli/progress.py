@@ -24,7 +24,7 @@ UNHEARD = contextlib.suppress(OSError, ValueError)
 WIDE = 100  # columns from which on there is room for the whole bar
 
 
-class Listener(Protocol):
+class ProgressListener(Protocol):
     """Told what a command is doing; never asked anything."""
 
     def waiting(self, text: str) -> None:
@@ -40,7 +40,7 @@ class Listener(Protocol):
         """Nothing more follows; leave the terminal clean."""
 
 
-class Silence:
+class NoProgress:
     """Off a terminal, and in tests."""
 
     def waiting(self, text: str) -> None:
@@ -102,7 +102,7 @@ def counted(text: str, done: int, total: int, pace: list[str], *, beside: str = 
     return ", ".join([f"{text} {figures}", *pace, *([beside] if beside else [])])
 
 
-class Terminal:
+class TerminalProgress:
     """One live line on stderr: a spinner or a bar, with the seconds since the phase began."""
 
     def __init__(self, stream: TextIO, *, colour: bool, clock: Callable[[], float] = time.monotonic) -> None:
@@ -170,7 +170,7 @@ class Terminal:
         self._live = False
 
 
-class Plain:
+class PlainProgress:
     """On a terminal that cannot take a line back (TERM=dumb): a line now and then, without any control sequence."""
 
     def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -215,9 +215,9 @@ def clever_terminal() -> bool:
     return os.environ.get("TERM") != "dumb"
 
 
-def listener_for(stream: TextIO | None = None, *, quiet: bool, colour: bool) -> Listener:
+def listener_for(stream: TextIO | None = None, *, quiet: bool, colour: bool) -> ProgressListener:
     """A drawing one on a terminal, a plain one on a dumb terminal, unless `quiet`; else silence."""
     stream = sys.stderr if stream is None else stream
     if quiet or not stream.isatty():
-        return Silence()
-    return Terminal(stream, colour=colour) if clever_terminal() else Plain(stream)
+        return NoProgress()
+    return TerminalProgress(stream, colour=colour) if clever_terminal() else PlainProgress(stream)

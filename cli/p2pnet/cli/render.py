@@ -21,7 +21,7 @@ from p2pnet.cli.documents import (
     RunTicket,
     SubnetList,
     Trace,
-    Withdrawal,
+    WithdrawnArtifact,
 )
 from p2pnet.model.report import Report, Status
 
@@ -175,7 +175,7 @@ def _drawing(document: Document, width: int, now: float, *, ascii_only: bool, he
 
 
 def _draw_small(
-    document: RunTicket | Fetched | Withdrawal | Removal | LogLines | Examination | Installation,
+    document: RunTicket | Fetched | WithdrawnArtifact | Removal | LogLines | Examination | Installation,
 ) -> Any:
     from p2pnet.cli.drawing import others
 
@@ -184,7 +184,7 @@ def _draw_small(
             return others.draw_ticket(document)
         case Fetched():
             return others.draw_fetched(document)
-        case Withdrawal():
+        case WithdrawnArtifact():
             return others.draw_withdrawal(document)
         case Removal():
             return others.draw_removal(document)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from p2pnet.cli.documents import Document
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.outcome import Outcome
-from p2pnet.cli.progress import Listener, Silence, clever_terminal, listener_for
+from p2pnet.cli.progress import NoProgress, ProgressListener, clever_terminal, listener_for
 from p2pnet.cli.render import Output, render
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Session:
     target: Callable[[], "Target"]
     output: Output = Output.TABLE
     quiet: bool = False
-    listener: Listener = field(default_factory=Silence)
+    listener: ProgressListener = field(default_factory=NoProgress)
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
     stderr: TextIO = field(default_factory=lambda: sys.stderr)
     now: Callable[[], float] = time.time

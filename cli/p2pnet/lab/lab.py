@@ -17,15 +17,15 @@ from p2pnet.lab.nodes.clocks import Clocks, own_boot_id
 from p2pnet.lab.nodes.collector import Collector
 from p2pnet.lab.nodes.links import Links
 from p2pnet.lab.nodes.node_client import NodeRefusedError, NodeSilentError, ask_for
-from p2pnet.lab.nodes.silence import Contacts
+from p2pnet.lab.nodes.silence import NodeContacts
 from p2pnet.lab.nodes.status_poller import StatusPoller
 from p2pnet.lab.revision import RevisionCounter
 from p2pnet.lab.runs.artifacts import Artifacts
 from p2pnet.lab.runs.queue import RunQueue
 from p2pnet.lab.runs.runner import RunContext
 from p2pnet.lab.runs.uploads import Uploads
-from p2pnet.lab.status import Known, process_words, status_of
-from p2pnet.model.control import ROUTE_MEMBERS, MembersPush, MembersTaken, Peers
+from p2pnet.lab.status import StatusInputs, process_words, status_of
+from p2pnet.model.control import ROUTE_MEMBERS, MembersPush, MembersTaken, PeersReply
 from p2pnet.model.errors import SpecError
 from p2pnet.model.jobs import NodeAction
 from p2pnet.model.log_lines import ABOUT_NODES
@@ -52,7 +52,7 @@ class Lab:
         self.ground = ground
         self.version = _version()
         self.links = links or Links(ground, lambda node: ground.process(node).state in ("running", "unknown"))
-        self.contacts = Contacts(
+        self.contacts = NodeContacts(
             lambda node: self.links.problems.get(node, ""),
             lambda node: process_words(ground.process(node)),
             self._is_expected,
@@ -140,7 +140,7 @@ class Lab:
         groups = self.ground.groups()
         runs: list[RunSummary] = [run.summary() for run in self.runs.all()]
         return status_of(
-            Known(
+            StatusInputs(
                 name=self.paths.name, target=self.ground.target, seed=subnet.spec.seed,
                 ready_share=subnet.spec.ready.connected.ratio, membership=self.ground.membership, groups=groups,
                 processes={node: self.ground.process(node) for node in groups},
@@ -290,7 +290,7 @@ class Lab:
             self.links.kick(node)
         self.watch.stale(node, gone=gone or process.halted)
 
-    def _on_view(self, node: str, peers: Peers) -> None:
+    def _on_view(self, node: str, peers: PeersReply) -> None:
         self.contacts.heard(node)
         if peers.registry_version < self.ground.membership.registry.version and node not in self._pushing:
             self._spawn(self._push(node))

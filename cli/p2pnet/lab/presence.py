@@ -14,7 +14,7 @@ from typing import IO
 
 import msgspec
 
-from p2pnet.lab.http.server import Server
+from p2pnet.lab.http.server import LabServer
 from p2pnet.model.errors import P2pnetError
 from p2pnet.store.files import write_atomic
 from p2pnet.store.state import SOCKET_FALLBACK, LabRecord, SubnetPaths
@@ -29,7 +29,7 @@ log = logging.getLogger("p2pnet.lab")
 class Presence:
     """Keeps one lab findable. `given_up(reason)` is called when its directory is gone for good."""
 
-    def __init__(self, paths: SubnetPaths, server: Server, version: str) -> None:
+    def __init__(self, paths: SubnetPaths, server: LabServer, version: str) -> None:
         self._paths = paths
         self._server = server
         self._version = version

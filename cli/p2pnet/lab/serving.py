@@ -9,7 +9,7 @@ import signal
 
 from p2pnet.lab.backends.local import LocalBackend
 from p2pnet.lab.backends.pod import Mounts, PodBackend
-from p2pnet.lab.http.server import PodServer, Server
+from p2pnet.lab.http.server import LabServer, PodServer
 from p2pnet.lab.lab import Lab
 from p2pnet.lab.nodes.links import Links
 from p2pnet.lab.presence import Presence
@@ -37,7 +37,7 @@ async def serve_local(paths: SubnetPaths, subnet: Subnet) -> int:
     _close_open_runs(paths)
     lab = Lab(paths, LocalBackend(paths, subnet))
     _obey_signals(lab)
-    server = Server(lab, paths.socket())
+    server = LabServer(lab, paths.socket())
     await server.open()
     presence = Presence(paths, server, lab.version)
     keeping = asyncio.create_task(_stay(presence, lab), name="presence")

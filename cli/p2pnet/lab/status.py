@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from p2pnet.lab.backends.backend import Process
 from p2pnet.lab.nodes.silence import Silence
-from p2pnet.model.control import Peers
+from p2pnet.model.control import PeersReply
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import (
     CertificateCounts,
@@ -27,7 +27,7 @@ State = str
 
 
 @dataclass(frozen=True)
-class Known:
+class StatusInputs:
     """Everything a status is made of."""
 
     name: str
@@ -37,7 +37,7 @@ class Known:
     membership: Membership
     groups: Mapping[str, str]
     processes: Mapping[str, Process]
-    peers: Mapping[str, Peers]
+    peers: Mapping[str, PeersReply]
     leaves: Mapping[str, datetime]
     now: datetime
     runs: list[RunSummary] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Known:
     """When each node answered last, in Unix seconds."""
 
 
-def status_of(known: Known) -> Status:
+def status_of(known: StatusInputs) -> Status:
     """The status document."""
     everybody = known.membership.all_wanted()
     wanted = {name: everybody.get(name, []) for name in known.groups}
@@ -109,12 +109,12 @@ class _Edges:
     """How many edges of each node are not up."""
 
 
-def _is_absent(name: str, known: Known) -> bool:
+def _is_absent(name: str, known: StatusInputs) -> bool:
     process = known.processes.get(name, Process())
     return name not in known.peers or process.halted or process.state not in ("running", "unknown")
 
 
-def _member(name: str, group: str, known: Known, edges: _Edges, address: str) -> MemberStatus:
+def _member(name: str, group: str, known: StatusInputs, edges: _Edges, address: str) -> MemberStatus:
     process, peers, silence = known.processes.get(name, Process()), known.peers.get(name), known.silences.get(name)
     state: State = process.state
     detail = process.detail
@@ -149,7 +149,7 @@ def _lack(name: str, edges: _Edges) -> str:
     return "" if missing else "is not ready yet"
 
 
-def _silent_words(name: str, known: Known, silence: Silence, edges: _Edges) -> str:
+def _silent_words(name: str, known: StatusInputs, silence: Silence, edges: _Edges) -> str:
     """How long, and what tells a process that hangs from a way that is cut: what its process and its peers say."""
     parts = [f"silent for {max(0.0, known.now.timestamp() - silence.since):.0f} s"]
     parts += filter(None, (process_words(known.processes.get(name, Process())), silence.reason))
@@ -167,7 +167,7 @@ def process_words(process: Process) -> str:
     return f"its process{'' if process.pid is None else f' {process.pid}'} runs but does not answer"
 
 
-def _leaf_end(name: str, known: Known) -> datetime | None:
+def _leaf_end(name: str, known: StatusInputs) -> datetime | None:
     """When the leaf that a node really uses ends; of a node that is silent, the one it was given."""
     peers = known.peers.get(name)
     if peers is not None and peers.cert_not_after:
@@ -176,7 +176,7 @@ def _leaf_end(name: str, known: Known) -> datetime | None:
 
 
 def _conditions(
-    known: Known, members: list[MemberStatus], nodes: NodeCounts, links: LinkCounts, ends: list[datetime]
+    known: StatusInputs, members: list[MemberStatus], nodes: NodeCounts, links: LinkCounts, ends: list[datetime]
 ) -> list[Condition]:
     enough = links.up >= known.ready_share * links.expected if links.expected else nodes.ready == nodes.desired
     whole = nodes.connected == nodes.desired
@@ -202,7 +202,7 @@ def _conditions(
     ]
 
 
-def _is_broken(member: MemberStatus, known: Known) -> bool:
+def _is_broken(member: MemberStatus, known: StatusInputs) -> bool:
     """Whether it is in trouble. One that starts is not."""
     if member.state == "unknown":
         return member.silent_since is not None or known.processes.get(member.name, Process()).halted
@@ -224,7 +224,7 @@ def _links_words(links: LinkCounts, broken: list[MemberStatus]) -> str:
     return f"links {links.up}/{links.expected}{down}"
 
 
-def _waiting(known: Known, members: list[MemberStatus], nodes: NodeCounts, links: LinkCounts) -> str:
+def _waiting(known: StatusInputs, members: list[MemberStatus], nodes: NodeCounts, links: LinkCounts) -> str:
     """What stands between now and connected, in the order in which it has to come about."""
     if known.trouble or known.phase:
         return known.trouble or known.phase

@@ -6,11 +6,11 @@ from typing import Any
 
 import aiohttp
 
-from p2pnet.lab_client.http import ANSWER_S, CONNECT_S, READ_BYTES, Answer, Wire, body_of
+from p2pnet.lab_client.http import ANSWER_S, CONNECT_S, READ_BYTES, Response, Wire, body_of
 
 
-class AioAnswer:
-    """An `Answer` of aiohttp."""
+class AioResponse:
+    """An `Response` of aiohttp."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -21,16 +21,16 @@ class AioAnswer:
         return self._response.status
 
     def header(self, name: str) -> str:
-        """As `Answer.header`."""
+        """As `Response.header`."""
         return self._response.headers.get(name, "")
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """As `Answer.pieces`."""
+        """As `Response.pieces`."""
         async for piece in self._response.content.iter_any():
             yield piece
 
     async def read(self) -> bytes:
-        """As `Answer.read`."""
+        """As `Response.read`."""
         return await self._response.read()
 
 
@@ -54,7 +54,7 @@ class AioWire(Wire):
     async def open(
         self, method: str, path: str, *, json: object = None, data: bytes | None = None,
         query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[Answer]:  # fmt: skip
+    ) -> AsyncIterator[Response]:  # fmt: skip
         """As `Wire.open`."""
         options = self._options()
         body, kind = body_of(json, data)
@@ -66,7 +66,7 @@ class AioWire(Wire):
             ) as response:
                 if response.status >= 400:
                     raise self._refusal(response.status, await response.read(), f"{method} {path}")
-                yield AioAnswer(response)
+                yield AioResponse(response)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error) from error
 

@@ -20,7 +20,7 @@ READ_BYTES = 1 << 18  # taken from a socket at a time
 LINE_BYTES_MAX = 64 << 20  # one NDJSON line; the largest is a run with its report
 
 
-class Answer(Protocol):
+class Response(Protocol):
     """An HTTP response whose head is here."""
 
     @property
@@ -55,7 +55,7 @@ class Wire(ABC):
     def open(
         self, method: str, path: str, *, json: object = None, data: bytes | None = None,
         query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None,
-    ) -> AbstractAsyncContextManager[Answer]:  # fmt: skip
+    ) -> AbstractAsyncContextManager[Response]:  # fmt: skip
         """A response below 400, to be read inside the block."""
 
     async def ask(

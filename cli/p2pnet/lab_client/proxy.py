@@ -11,7 +11,7 @@ import msgspec
 
 from p2pnet.lab_client.aio import AioWire
 from p2pnet.lab_client.errors import ProblemError
-from p2pnet.lab_client.http import Answer
+from p2pnet.lab_client.http import Response
 from p2pnet.lab_client.kube import Kube, KubeError
 from p2pnet.model.errors import TargetError
 from p2pnet.model.jobs import TOKEN_HEADER, Problem
@@ -74,7 +74,7 @@ class ProxyWire(KubeWire):
     async def open(
         self, method: str, path: str, *, json: object = None, data: bytes | None = None,
         query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[Answer]:  # fmt: skip
+    ) -> AsyncIterator[Response]:  # fmt: skip
         """As `Wire.open`. Raises LabAwayError when the lab stays away."""
         deadline, pause_s = time.monotonic() + self.retry_s, RETRY_FIRST_S
         async with contextlib.AsyncExitStack() as stack:

@@ -12,14 +12,14 @@ from urllib.parse import urlencode
 
 import h11
 
-from p2pnet.lab_client.http import ANSWER_S, CONNECT_S, READ_BYTES, Answer, Wire, body_of
+from p2pnet.lab_client.http import ANSWER_S, CONNECT_S, READ_BYTES, Response, Wire, body_of
 from p2pnet.model.errors import TargetError
 
 HEAD_BYTES_MAX = 64 << 10  # of status line and headers
 
 
-class UnixAnswer:
-    """An `Answer` that is read from its own connection."""
+class UnixResponse:
+    """An `Response` that is read from its own connection."""
 
     def __init__(
         self, state: h11.Connection, reader: asyncio.StreamReader, unreachable: Callable[[BaseException], TargetError]
@@ -37,7 +37,7 @@ class UnixAnswer:
         return self._head.status_code
 
     def header(self, name: str) -> str:
-        """As `Answer.header`."""
+        """As `Response.header`."""
         return self._headers.get(name.lower().encode(), b"").decode("latin-1")
 
     async def begin(self) -> None:
@@ -48,7 +48,7 @@ class UnixAnswer:
                 self._head, self._headers = event, dict(event.headers)
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """As `Answer.pieces`."""
+        """As `Response.pieces`."""
         while True:
             event = await self._next()
             if isinstance(event, h11.Data):
@@ -57,7 +57,7 @@ class UnixAnswer:
                 return
 
     async def read(self) -> bytes:
-        """As `Answer.read`."""
+        """As `Response.read`."""
         return b"".join([piece async for piece in self.pieces()])
 
     async def _next(self) -> object:
@@ -84,7 +84,7 @@ class UnixWire(Wire):
     async def open(
         self, method: str, path: str, *, json: object = None, data: bytes | None = None,
         query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[Answer]:  # fmt: skip
+    ) -> AsyncIterator[Response]:  # fmt: skip
         """As `Wire.open`."""
         body, kind = body_of(json, data)
         request = h11.Request(
@@ -112,7 +112,7 @@ class UnixWire(Wire):
 
     async def _send(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: h11.Request, body: bytes
-    ) -> UnixAnswer:
+    ) -> UnixResponse:
         state = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
         writer.write(state.send(request) or b"")
         if body:
@@ -126,6 +126,6 @@ class UnixWire(Wire):
             raise self._unreachable(error) from error
         except OSError:
             pass
-        answer = UnixAnswer(state, reader, self._unreachable)
+        answer = UnixResponse(state, reader, self._unreachable)
         await answer.begin()
         return answer

@@ -25,7 +25,7 @@ COLLECT_BYTES_MAX = 4 << 20  # larger artifacts are only heard of
 BODIES_KEPT = 200  # of its own and of peers, to be said again
 
 
-class Known(msgspec.Struct):
+class LiarKnowledge(msgspec.Struct):
     """An artifact a liar has heard of."""
 
     size: int
@@ -63,7 +63,7 @@ class Liar:
         self.client = client_maker(client)(name)
         self.peers: dict[str, int] = {}
         """The connections in use, by peer."""
-        self.known: dict[ArtifactId, Known] = {}
+        self.known: dict[ArtifactId, LiarKnowledge] = {}
         self.own: list[ArtifactId] = []
         """Valid artifacts of its own making, among `known`."""
         self.slots: dict[ArtifactId, int] = {}
@@ -151,7 +151,7 @@ class Liar:
         made = self.client.make("lie", data, nonce=self.rng.randbytes(16), now=self.context.wall, keep_s=keep_s)
         key = self.client.inspect(made).key
         artifact = wire.identify(self.client.name, made, key)
-        self.known[artifact] = Known(len(made), key, made, wire.split(made))
+        self.known[artifact] = LiarKnowledge(len(made), key, made, wire.split(made))
         self.own.append(artifact)
         return artifact
 
@@ -211,7 +211,7 @@ class Liar:
         if entry.artifact is None or entry.artifact in self.known:
             return
         parts = {} if entry.data is None else wire.split(entry.data)
-        self.known[entry.artifact] = Known(entry.size, entry.key, entry.data, parts)
+        self.known[entry.artifact] = LiarKnowledge(entry.size, entry.key, entry.data, parts)
         if entry.data is None and entry.size <= COLLECT_BYTES_MAX:
             for part in range(part_count(entry.size)):
                 self.ask(peer, entry.artifact, part)

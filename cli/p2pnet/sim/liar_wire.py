@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from p2pnet.broadcast.artifact import all_parts, artifact_id, id_prefix, part_count, part_list
 from p2pnet.broadcast.wire import (
-    Kind,
-    Status,
+    EntryKind,
+    UpdateStatus,
     decode_digest,
     decode_fetch,
     decode_fetch_answer,
@@ -22,9 +22,16 @@ from p2pnet.model.errors import MalformedError
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import PART_BYTES, UPDATE_BATCH_BYTES
 
-STATUSES = len(Status)
+STATUSES = len(UpdateStatus)
 OK, UNWANTED, ADVERTISE, BUSY, MALFORMED = (
-    int(status) for status in (Status.OK, Status.UNWANTED, Status.ADVERTISE, Status.BUSY, Status.MALFORMED)
+    int(status)
+    for status in (
+        UpdateStatus.OK,
+        UpdateStatus.UNWANTED,
+        UpdateStatus.ADVERTISE,
+        UpdateStatus.BUSY,
+        UpdateStatus.MALFORMED,
+    )
 )
 
 
@@ -69,9 +76,9 @@ def read_updates(client: str, body: bytes) -> list[Heard]:
     found = []
     for entry in entries:
         content = body[entry.start : entry.end]
-        if entry.kind == Kind.ADVERT:
+        if entry.kind == EntryKind.ADVERT:
             found.append(Heard(ArtifactId(content), entry.size, None, entry.key))
-        elif entry.kind == Kind.PUSH:
+        elif entry.kind == EntryKind.PUSH:
             found.append(Heard(identify(client, content, entry.key), entry.size, content, entry.key))
         else:
             found.append(Heard(None, 0, None, b""))

@@ -125,7 +125,7 @@ class Host(Protocol):
         """The answer to a request of ours; None: it failed on the way or took too long."""
 
 
-class Carrier(Protocol):
+class PortCarrier(Protocol):
     """What carries messages between ports."""
 
     def carry(self, request: SimRequest) -> None:
@@ -145,7 +145,7 @@ class Port:
 
     def __init__(
         self,
-        carrier: Carrier,
+        carrier: PortCarrier,
         timeline: Timeline,
         host: Host,
         name: str,

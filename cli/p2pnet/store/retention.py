@@ -37,7 +37,7 @@ class Limits:
     bytes: int | None = KEEP_BYTES
 
 
-class Removed(msgspec.Struct, frozen=True):
+class RemovedRuns(msgspec.Struct, frozen=True):
     """What limits, and people, have removed from this state directory so far."""
 
     runs: int = 0
@@ -81,7 +81,7 @@ def apply(state: State, limits: Limits, now: float) -> list[RunHead]:
     gone = [head for head in surplus(list_heads(state), limits) if remove(state, head.run)]
     if gone:
         before = read_removed(state)
-        told = Removed(
+        told = RemovedRuns(
             before.runs + len(gone), before.bytes + sum(head.bytes for head in gone), now,
             [*before.ids, *(head.run for head in gone)][-REMOVED_IDS_MAX:],
         )  # fmt: skip
@@ -111,12 +111,12 @@ def remember(state: State, runs: Sequence[str]) -> None:
     write_atomic(_removed_file(state), msgspec.json.encode(told))
 
 
-def read_removed(state: State) -> Removed:
+def read_removed(state: State) -> RemovedRuns:
     """What was removed so far; nothing, where that is not known."""
     try:
-        return msgspec.json.decode(_removed_file(state).read_bytes(), type=Removed)
+        return msgspec.json.decode(_removed_file(state).read_bytes(), type=RemovedRuns)
     except (OSError, msgspec.DecodeError):
-        return Removed()
+        return RemovedRuns()
 
 
 def kept_bytes(state: State) -> int:

@@ -22,7 +22,7 @@ from p2pnet.broadcast.effects import Cancel, Fetch
 from p2pnet.broadcast.pool import Pool
 from p2pnet.broadcast.quota import Quota
 from p2pnet.broadcast.sender import Sender
-from p2pnet.broadcast.table import FAILURES_MAX, Source, Table
+from p2pnet.broadcast.table import FAILURES_MAX, SupplierState, Table
 from p2pnet.broadcast.task import Ask, Supplier, Task
 from p2pnet.broadcast.wire import (
     FIRST_PARTS_MAX,
@@ -50,7 +50,7 @@ MISSES_MAX = 8  # of those who wait for room in one line: so many may find too l
 DRY_NS = 30 * SECOND  # how long a task lives without a path to what it lacks
 
 
-Complete = Callable[[Task, bytes, Source], None]
+Complete = Callable[[Task, bytes, SupplierState], None]
 """(task, encoded artifact, the source that completed it)."""
 
 
@@ -65,7 +65,7 @@ class Assembler:
         prefix: bytes,
         *,
         complete: Complete,
-        arrived: Callable[[Task, Source], None],
+        arrived: Callable[[Task, SupplierState], None],
         ended: Callable[[ArtifactId], None],
     ) -> None:
         """`arrived`: some, not all parts are here. `ended`: a task has given up."""
@@ -104,7 +104,7 @@ class Assembler:
 
     # Tasks
 
-    def want(self, artifact: ArtifactId, *, row: Source | None = None) -> bool:
+    def want(self, artifact: ArtifactId, *, row: SupplierState | None = None) -> bool:
         """Start a task, or let it know of a new source; whether there is one now. `row`: what a peer has just announced: a
         task that found no path starts again only when it shows more than was seen then.
         """
@@ -240,14 +240,14 @@ class Assembler:
             if not self._ask(task, chosen, part) or self._suppliers[chosen.peer].is_full:
                 usable.remove(chosen)
 
-    def _is_path(self, task: Task, source: Source) -> bool:
+    def _is_path(self, task: Task, source: SupplierState) -> bool:
         """Whether the source is connected, has not failed for good, and declared the right size."""
         supplier = self._suppliers.get(source.peer)
         if supplier is None or _is_hopeless(source) or source.connection != supplier.connection:
             return False
         return not task.part_list or (source.size == task.size and source.key == task.key)
 
-    def _usable(self, task: Task) -> list[Source]:
+    def _usable(self, task: Task) -> list[SupplierState]:
         """The sources that may be asked now."""
         now = self._context.now
         return [
@@ -259,7 +259,7 @@ class Assembler:
             and not self._suppliers[source.peer].is_full
         ]
 
-    def _best(self, task: Task, sources: list[Source]) -> Source | None:
+    def _best(self, task: Task, sources: list[SupplierState]) -> SupplierState | None:
         """The one with the fewest failures, then the least time until an answer; ties by chance.
 
         An unknown latency counts as the mean of the known ones. A source that holds everything is spared while others hold
@@ -269,7 +269,7 @@ class Assembler:
             return sources[0] if sources else None
         known = [latency for source in sources if (latency := self._suppliers[source.peer].latency_ns) is not None]
         unknown = sum(known) / len(known) if known else 1.0
-        best: Source | None = None
+        best: SupplierState | None = None
         best_score: tuple[int, float, float] | None = None
         for source in sources:
             supplier = self._suppliers[source.peer]
@@ -382,7 +382,7 @@ class Assembler:
 
     # Asking
 
-    def _ask(self, task: Task, source: Source, part: int | None, *, is_hedge: bool = False) -> bool:
+    def _ask(self, task: Task, source: SupplierState, part: int | None, *, is_hedge: bool = False) -> bool:
         """Send one request, if the source's quota has room for it."""
         context, supplier = self._context, self._suppliers[source.peer]
         most = self._charge(task, source, part)
@@ -407,7 +407,7 @@ class Assembler:
         context.effects.append(Fetch(ask.token, source.peer, supplier.connection, body, supplier.timeout_s))
         return True
 
-    def _charge(self, task: Task, source: Source, part: int | None) -> int | None:
+    def _charge(self, task: Task, source: SupplierState, part: int | None) -> int | None:
         """How many parts the source may send now; None: no room."""
         quota, artifact, peer = self._quota, task.artifact, source.peer
         if source.complete:
@@ -533,7 +533,7 @@ class Assembler:
         task.unasked &= task.lacking
         task.delivered[peer] = task.delivered.get(peer, 0) + len(content)
 
-    def _finish(self, task: Task, source: Source) -> None:
+    def _finish(self, task: Task, source: SupplierState) -> None:
         self.drop(task.artifact)
         for peer, size in task.delivered.items():
             self._quota.charge(task.artifact, peer, size)
@@ -581,12 +581,12 @@ def _take_first(line: dict[ArtifactId, None]) -> ArtifactId:
     return artifact
 
 
-def _is_hopeless(source: Source) -> bool:
+def _is_hopeless(source: SupplierState) -> bool:
     """Whether it is not asked any more: wrong content, or nothing at all for long."""
     return source.closed or source.failures >= FAILURES_MAX
 
 
-class Server:
+class PartServer:
     """Answers to peers' fetches, from the validated pool, and of what was offered in part whatever has arrived."""
 
     __slots__ = ("_assembler", "_context", "_pool", "_sender", "_table")

@@ -34,7 +34,7 @@ _SIGNATURE_BYTES = 16
 _ARTIFACT_BYTES_MAX = 64 * 1024
 
 
-class Share(msgspec.Struct, array_like=True, frozen=True, tag="s"):
+class BeaconShare(msgspec.Struct, array_like=True, frozen=True, tag="s"):
     """One node's word on a height."""
 
     height: int
@@ -51,7 +51,7 @@ class Aggregate(msgspec.Struct, array_like=True, frozen=True, tag="a"):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Share | Aggregate).decode
+_decode = msgspec.msgpack.Decoder(BeaconShare | Aggregate).decode
 
 
 class BeaconClient:
@@ -110,7 +110,7 @@ class BeaconClient:
             raise MalformedError(f"not a beacon artifact: {error}") from error
         if not 0 < content.height < 1 << 63:
             raise MalformedError(f"not a beacon artifact: height {content.height}")
-        kind = SHARE if isinstance(content, Share) else AGGREGATE
+        kind = SHARE if isinstance(content, BeaconShare) else AGGREGATE
         return Inspected(size=len(data), key=_key(kind, content.height), height=content.height, content=content)
 
     def bouncer(self, artifact: ArtifactId, key: bytes, size: int) -> Bounce:  # noqa: ARG002 - the key says it all
@@ -157,7 +157,7 @@ class BeaconClient:
 
     def _count(self, artifact: Artifact, shares: dict[int, dict[str, bytes]]) -> None:
         content = artifact.inspected.content
-        if isinstance(content, Share):
+        if isinstance(content, BeaconShare):
             shares[content.height][content.signer] = content.signature
         elif isinstance(content, Aggregate):
             self.height = max(self.height, content.height)
@@ -167,11 +167,11 @@ class BeaconClient:
         if height > self.heights or height <= self._signed or now < self._signed_at + (self.tick_s or 0.0) - 1e-6:
             return []
         self._signed, self._signed_at = height, now
-        return [AddToValidated(_encode(Share(height, self.node, self._signature(height, self.node))))]
+        return [AddToValidated(_encode(BeaconShare(height, self.node, self._signature(height, self.node))))]
 
     def _fault_of(self, artifact: Artifact) -> str:
         content = artifact.inspected.content
-        if isinstance(content, Share):
+        if isinstance(content, BeaconShare):
             return "" if content.signature == self._signature(content.height, content.signer) else "wrong signature"
         if not isinstance(content, Aggregate):
             return "neither share nor aggregate"

@@ -12,7 +12,7 @@ import msgspec
 
 from p2pnet.broadcast import inputs
 from p2pnet.broadcast.artifact import id_prefix
-from p2pnet.broadcast.assembler import Assembler, Server
+from p2pnet.broadcast.assembler import Assembler, PartServer
 from p2pnet.broadcast.client import Client, ClientCalls, ClientRaisedError
 from p2pnet.broadcast.context import SECOND, Context, Timer
 from p2pnet.broadcast.digest import Digests
@@ -24,7 +24,7 @@ from p2pnet.broadcast.quota import Quota
 from p2pnet.broadcast.receiver import Receiver
 from p2pnet.broadcast.relay import Relay
 from p2pnet.broadcast.sender import Sender
-from p2pnet.broadcast.table import Source, Table
+from p2pnet.broadcast.table import SupplierState, Table
 from p2pnet.broadcast.task import Task
 from p2pnet.broadcast.wire import next_hop
 from p2pnet.model.config import BroadcastSettings
@@ -83,7 +83,7 @@ class Broadcast:
             arrived=self._parts_arrived,
             ended=self._relay.end_partial,
         )
-        self._server = Server(context, self._table, self.pool, self._sender, self._assembler)
+        self._server = PartServer(context, self._table, self.pool, self._sender, self._assembler)
         self._manager = PoolManager(
             context,
             calls,
@@ -335,14 +335,14 @@ class Broadcast:
     def _fetch_received(self, fetch: inputs.FetchReceived) -> None:
         self._context.effects.append(AnswerFetch(fetch.token, self._server.answer(fetch.body)))
 
-    def _parts_arrived(self, task: Task, source: Source) -> None:
+    def _parts_arrived(self, task: Task, source: SupplierState) -> None:
         """Some parts of an artifact are here: peers may have them."""
         if task.artifact in self._sender.active:
             self._sender.more_parts(task.artifact, task.here)
         else:
             self._relay.partial(task.artifact, task.key, task.size, next_hop(source.hop), task.here)
 
-    def _completed(self, task: Task, data: bytes, source: Source) -> None:
+    def _completed(self, task: Task, data: bytes, source: SupplierState) -> None:
         """All parts are here. What is not taken after all is neither kept nor offered."""
         artifact, hop = task.artifact, next_hop(source.hop)
         if not self._manager.expiry.is_refused(artifact):

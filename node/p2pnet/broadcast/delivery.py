@@ -1,6 +1,6 @@
 """Delivery of slot updates: batches out, answers in, failures again, per peer. What a slot holds is the sender's matter.
 
-A slot is, at one peer on one connection, in one of the states of `State`, or in none: nothing is owed. `NEXT` says what
+A slot is, at one peer on one connection, in one of the states of `DeliveryState`, or in none: nothing is owed. `NEXT` says what
 every event makes of it; what has no line there changes nothing.
 """
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from p2pnet.broadcast.context import MS, SECOND, Context, Timer
 from p2pnet.broadcast.effects import Cancel, SendSynced, SendUpdates
 from p2pnet.broadcast.table import Table
-from p2pnet.broadcast.wire import PREFIX_BYTES, Status, decode_statuses, encode_advert, encode_empty, encode_push
+from p2pnet.broadcast.wire import PREFIX_BYTES, UpdateStatus, decode_statuses, encode_advert, encode_empty, encode_push
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
@@ -23,10 +23,10 @@ RETRY_MOST_NS = 60 * SECOND
 PROGRESS_FIRST_NS = 20 * MS  # between two words about the parts of one artifact; doubled after each
 REQUESTS_PER_PEER = 64  # half of the streams a peer grants; what waits meanwhile travels in fuller batches
 _BATCH_ENTRIES_MAX = UPDATE_BATCH_BYTES // PREFIX_BYTES
-_ALL_MALFORMED = bytes([Status.MALFORMED])
+_ALL_MALFORMED = bytes([UpdateStatus.MALFORMED])
 
 
-class State(IntEnum):
+class DeliveryState(IntEnum):
     """Of one slot's update at one peer."""
 
     DUE = 1  # to be written
@@ -35,7 +35,7 @@ class State(IntEnum):
     SUPPRESSED = 4  # the peer holds it: a current, complete row says so
 
 
-class Happening(Enum):
+class DeliveryEvent(Enum):
     """What can happen to it."""
 
     MARKED = "marked"  # the slot has new content, or the peer a new connection
@@ -50,35 +50,35 @@ class Happening(Enum):
     FREED = "freed"  # the slot has no content any more
 
 
-NEXT: dict[tuple[State | None, Happening], State | None] = {
-    (None, Happening.MARKED): State.DUE,
-    (None, Happening.HELD): None,
-    (State.DUE, Happening.WRITTEN): State.FLYING,
-    (State.DUE, Happening.HELD): State.SUPPRESSED,
-    (State.DUE, Happening.FREED): None,
-    (State.FLYING, Happening.MARKED): State.DUE,
-    (State.FLYING, Happening.ACCEPTED): None,
-    (State.FLYING, Happening.FAILED): State.PAUSED,
-    (State.FLYING, Happening.ADVERTISE): State.DUE,
-    (State.FLYING, Happening.MALFORMED): None,
-    (State.FLYING, Happening.FREED): None,
-    (State.PAUSED, Happening.MARKED): State.DUE,
-    (State.PAUSED, Happening.RESUMED): State.DUE,
-    (State.PAUSED, Happening.HELD): State.SUPPRESSED,
-    (State.PAUSED, Happening.FREED): None,
-    (State.SUPPRESSED, Happening.MARKED): State.DUE,
-    (State.SUPPRESSED, Happening.ROW_ENDED): State.DUE,
-    (State.SUPPRESSED, Happening.FREED): None,
+NEXT: dict[tuple[DeliveryState | None, DeliveryEvent], DeliveryState | None] = {
+    (None, DeliveryEvent.MARKED): DeliveryState.DUE,
+    (None, DeliveryEvent.HELD): None,
+    (DeliveryState.DUE, DeliveryEvent.WRITTEN): DeliveryState.FLYING,
+    (DeliveryState.DUE, DeliveryEvent.HELD): DeliveryState.SUPPRESSED,
+    (DeliveryState.DUE, DeliveryEvent.FREED): None,
+    (DeliveryState.FLYING, DeliveryEvent.MARKED): DeliveryState.DUE,
+    (DeliveryState.FLYING, DeliveryEvent.ACCEPTED): None,
+    (DeliveryState.FLYING, DeliveryEvent.FAILED): DeliveryState.PAUSED,
+    (DeliveryState.FLYING, DeliveryEvent.ADVERTISE): DeliveryState.DUE,
+    (DeliveryState.FLYING, DeliveryEvent.MALFORMED): None,
+    (DeliveryState.FLYING, DeliveryEvent.FREED): None,
+    (DeliveryState.PAUSED, DeliveryEvent.MARKED): DeliveryState.DUE,
+    (DeliveryState.PAUSED, DeliveryEvent.RESUMED): DeliveryState.DUE,
+    (DeliveryState.PAUSED, DeliveryEvent.HELD): DeliveryState.SUPPRESSED,
+    (DeliveryState.PAUSED, DeliveryEvent.FREED): None,
+    (DeliveryState.SUPPRESSED, DeliveryEvent.MARKED): DeliveryState.DUE,
+    (DeliveryState.SUPPRESSED, DeliveryEvent.ROW_ENDED): DeliveryState.DUE,
+    (DeliveryState.SUPPRESSED, DeliveryEvent.FREED): None,
 }
 
-AFTER: dict[int, Happening] = {
-    Status.OK: Happening.ACCEPTED,
-    Status.HAVE: Happening.ACCEPTED,
-    Status.UNWANTED: Happening.ACCEPTED,
-    Status.ADVERTISE: Happening.ADVERTISE,
-    Status.BUSY: Happening.FAILED,
-    Status.LIMIT: Happening.FAILED,
-    Status.MALFORMED: Happening.MALFORMED,
+AFTER: dict[int, DeliveryEvent] = {
+    UpdateStatus.OK: DeliveryEvent.ACCEPTED,
+    UpdateStatus.HAVE: DeliveryEvent.ACCEPTED,
+    UpdateStatus.UNWANTED: DeliveryEvent.ACCEPTED,
+    UpdateStatus.ADVERTISE: DeliveryEvent.ADVERTISE,
+    UpdateStatus.BUSY: DeliveryEvent.FAILED,
+    UpdateStatus.LIMIT: DeliveryEvent.FAILED,
+    UpdateStatus.MALFORMED: DeliveryEvent.MALFORMED,
 }
 
 
@@ -212,7 +212,7 @@ def batches(due: Iterable[tuple[int, bool]], contents: dict[int, Content]) -> It
 _NO_BATCH = Batch([], [], urgent=False)
 
 
-class Outbox:
+class PeerOutbox:
     """One peer, one connection: how far each slot's update has come."""
 
     __slots__ = (
@@ -222,7 +222,7 @@ class Outbox:
     def __init__(self, peer: str, connection: int) -> None:
         self.peer = peer
         self.connection = connection
-        self.states: dict[int, State] = {}
+        self.states: dict[int, DeliveryState] = {}
         """Slot -> state; a slot without one is owed nothing."""
         self.due: dict[int, bool] = {}
         """The slots in state DUE, in order -> with its bytes, if it may be pushed."""
@@ -245,20 +245,20 @@ class Outbox:
         """`synced` is to be said, and may be."""
         return self.owed is not None and not self.owed
 
-    def step(self, slot: int, happening: Happening, *, push: bool = False) -> State | None:
+    def step(self, slot: int, happening: DeliveryEvent, *, push: bool = False) -> DeliveryState | None:
         """The state of this slot's update after this; `push`: where it becomes DUE, with its bytes."""
         before = self.states.get(slot)
         after = NEXT.get((before, happening), before)
-        if after is State.DUE:
-            if before is not State.DUE or happening is Happening.MARKED:
+        if after is DeliveryState.DUE:
+            if before is not DeliveryState.DUE or happening is DeliveryEvent.MARKED:
                 self.due[slot] = push
-        elif before is State.DUE:
+        elif before is DeliveryState.DUE:
             self.due.pop(slot, None)
         if after is None:
             self.states.pop(slot, None)
         else:
             self.states[slot] = after
-        if after is None or after is State.SUPPRESSED:
+        if after is None or after is DeliveryState.SUPPRESSED:
             self.attempts.pop(slot, None)
             if self.owed is not None:
                 self.owed.discard(slot)
@@ -272,11 +272,11 @@ class Delivery:
         self._context = context
         self._table = table
         self._contents = contents
-        self.boxes: dict[str, Outbox] = {}
-        self._requests: dict[int, tuple[Outbox, Batch]] = {}
+        self.boxes: dict[str, PeerOutbox] = {}
+        self._requests: dict[int, tuple[PeerOutbox, Batch]] = {}
         self._fresh: dict[int, bool] = {}  # due to every peer alike: batched once for all of them
-        self._dirty: dict[str, Outbox] = {}
-        self._retries: dict[int, tuple[Outbox, list[Item]]] = {}
+        self._dirty: dict[str, PeerOutbox] = {}
+        self._retries: dict[int, tuple[PeerOutbox, list[Item]]] = {}
 
     # What is due
 
@@ -294,13 +294,13 @@ class Delivery:
                 content.include(box.peer)
                 self.mark(box, content, push=False)
 
-    def mark(self, box: Outbox, content: Content, *, push: bool) -> None:
+    def mark(self, box: PeerOutbox, content: Content, *, push: bool) -> None:
         """Due to one peer; unless the peer holds it, which leaves at most an older row to be replaced, by an advert."""
         slot, artifact = content.slot, content.artifact
         held = artifact is not None and content.complete and self._table.holds(box.peer, artifact)
-        box.step(slot, Happening.MARKED, push=push and not held)
+        box.step(slot, DeliveryEvent.MARKED, push=push and not held)
         if held and slot not in box.reached:
-            box.step(slot, Happening.HELD)
+            box.step(slot, DeliveryEvent.HELD)
             self._suppressed()
         self._touch(box)
 
@@ -314,18 +314,18 @@ class Delivery:
         if slot in box.reached:
             if slot in box.due:
                 box.due[slot] = False
-        elif box.states.get(slot) in {State.DUE, State.PAUSED}:
-            box.step(slot, Happening.HELD)
+        elif box.states.get(slot) in {DeliveryState.DUE, DeliveryState.PAUSED}:
+            box.step(slot, DeliveryEvent.HELD)
             self._suppressed()
             self._touch(box)
 
     def row_ended(self, peer: str, content: Content, *, push: bool) -> None:
         """A row of the peer ended: a suppressed update is due, unless another row still has the id."""
         box = self.boxes.get(peer)
-        if box is None or box.states.get(content.slot) is not State.SUPPRESSED or content.artifact is None:
+        if box is None or box.states.get(content.slot) is not DeliveryState.SUPPRESSED or content.artifact is None:
             return
         if not self._table.holds(peer, content.artifact):
-            box.step(content.slot, Happening.ROW_ENDED, push=push)
+            box.step(content.slot, DeliveryEvent.ROW_ENDED, push=push)
             self._context.count("due_when_row_ended")
             self._touch(box)
 
@@ -333,7 +333,7 @@ class Delivery:
         """The slot's content changes: nothing of the old one is due, and a lone large push of it is reset."""
         self._fresh.pop(slot, None)
         for box in self.boxes.values():
-            if box.step(slot, Happening.FREED) is None and box.owed is not None:
+            if box.step(slot, DeliveryEvent.FREED) is None and box.owed is not None:
                 box.owed.discard(slot)
             token = box.lone.pop(slot, None)
             if token is not None:
@@ -347,15 +347,15 @@ class Delivery:
 
     # Peers
 
-    def connect(self, peer: str, connection: int) -> Outbox:
+    def connect(self, peer: str, connection: int) -> PeerOutbox:
         """A new outbox. Mark what is active, then say `owe_synced`."""
         self.disconnect(peer)
         self._spread_fresh()
-        box = self.boxes[peer] = Outbox(peer, connection)
+        box = self.boxes[peer] = PeerOutbox(peer, connection)
         self._touch(box)
         return box
 
-    def owe_synced(self, box: Outbox) -> None:
+    def owe_synced(self, box: PeerOutbox) -> None:
         """`synced` is said when what is due now was answered."""
         box.owed = set(box.due)
 
@@ -385,7 +385,7 @@ class Delivery:
                     or not self._fresh.keys().isdisjoint(box.states)
                 ):
                     for slot, push in self._fresh.items():
-                        box.step(slot, Happening.MARKED, push=push)
+                        box.step(slot, DeliveryEvent.MARKED, push=push)
                     self._dirty[box.peer] = box
                 else:
                     for batch in shared:
@@ -418,9 +418,9 @@ class Delivery:
         box.groups.discard(group)
         for slot, commit, push in items:
             content = self._contents.get(slot)
-            if content is not None and content.commit == commit and box.states.get(slot) is State.PAUSED:
+            if content is not None and content.commit == commit and box.states.get(slot) is DeliveryState.PAUSED:
                 held = content.artifact is not None and self._table.holds(box.peer, content.artifact)
-                box.step(slot, Happening.RESUMED, push=push and not held)
+                box.step(slot, DeliveryEvent.RESUMED, push=push and not held)
                 self._context.count("send_retries")
                 self._context.count("sent_again_after_failure")
         self._touch(box)
@@ -455,7 +455,7 @@ class Delivery:
         self._context.count("suppressed")
         self._context.count("suppressed_by_row")
 
-    def _touch(self, box: Outbox) -> None:
+    def _touch(self, box: PeerOutbox) -> None:
         self._dirty[box.peer] = box
         self._context.soon = True
 
@@ -465,17 +465,17 @@ class Delivery:
             fresh, self._fresh = self._fresh, {}
             for box in self.boxes.values():
                 for slot, push in fresh.items():
-                    box.step(slot, Happening.MARKED, push=push)
+                    box.step(slot, DeliveryEvent.MARKED, push=push)
                 self._dirty[box.peer] = box
 
-    def _flush_box(self, box: Outbox) -> None:
+    def _flush_box(self, box: PeerOutbox) -> None:
         while box.due and box.flying < REQUESTS_PER_PEER:
             batch = next(batches(list(islice(box.due.items(), _BATCH_ENTRIES_MAX)), self._contents))
             self._send(box, batch)
         if box.is_settled:
             self.say_synced(box.peer)
 
-    def _send(self, box: Outbox, batch: Batch) -> None:
+    def _send(self, box: PeerOutbox, batch: Batch) -> None:
         context = self._context
         token = context.token()
         self._requests[token] = (box, batch)
@@ -483,7 +483,7 @@ class Delivery:
         for item in batch.items:
             slot = item.slot
             box.reached.add(slot)
-            box.states[slot] = State.FLYING  # as the table says of DUE and WRITTEN
+            box.states[slot] = DeliveryState.FLYING  # as the table says of DUE and WRITTEN
             box.due.pop(slot, None)
         if batch.lone:
             box.lone[batch.items[0].slot] = token
@@ -491,32 +491,32 @@ class Delivery:
         context.counters["sent_requests"] += 1
         context.effects.append(SendUpdates(token, box.peer, box.connection, batch.body, batch.urgent))
 
-    def _settle_all(self, box: Outbox, batch: Batch) -> None:
+    def _settle_all(self, box: PeerOutbox, batch: Batch) -> None:
         """Every update was taken, and none asks for more than its state."""
         states, contents = box.states, self._contents
         for slot, commit, _ in batch.items:
             content = contents.get(slot)
-            if content is not None and content.commit == commit and states.get(slot) is State.FLYING:
+            if content is not None and content.commit == commit and states.get(slot) is DeliveryState.FLYING:
                 del states[slot]  # as the table says of FLYING and ACCEPTED
                 self._context.counters["delivered"] += 1
             elif content is not None:
                 self._context.count("content_changed_on_its_way")
 
-    def _settle(self, box: Outbox, batch: Batch, body: bytes | None) -> None:
+    def _settle(self, box: PeerOutbox, batch: Batch, body: bytes | None) -> None:
         """Per update, what its answer says; answers to content that has changed since say nothing."""
         again: list[Item] = []
         for item, status in zip(batch.items, self._read(batch, body), strict=True):
             slot, commit, push = item
             content = self._contents.get(slot)
-            if content is None or content.commit != commit or box.states.get(slot) is not State.FLYING:
+            if content is None or content.commit != commit or box.states.get(slot) is not DeliveryState.FLYING:
                 if content is not None:
                     self._context.count("content_changed_on_its_way")
                 continue
-            happening = Happening.FAILED if status is None else AFTER[status]
-            if happening is Happening.ADVERTISE and not push:
-                happening = Happening.FAILED
+            happening = DeliveryEvent.FAILED if status is None else AFTER[status]
+            if happening is DeliveryEvent.ADVERTISE and not push:
+                happening = DeliveryEvent.FAILED
             box.step(slot, happening)
-            if happening is Happening.FAILED:
+            if happening is DeliveryEvent.FAILED:
                 again.append(item)
                 box.attempts[slot] = box.attempts.get(slot, 0) + 1
             else:
@@ -524,20 +524,20 @@ class Delivery:
         if again:
             self._pause(box, again)
 
-    def _settled(self, box: Outbox, content: Content, status: int | None) -> None:
-        if status == Status.MALFORMED:
+    def _settled(self, box: PeerOutbox, content: Content, status: int | None) -> None:
+        if status == UpdateStatus.MALFORMED:
             self._context.count("given_up")
             self._context.emit_about(EventKind.GIVEN_UP, content.artifact, box.peer, content.hop, detail="malformed")
-        elif status == Status.ADVERTISE:
+        elif status == UpdateStatus.ADVERTISE:
             self._context.count("advertise_instead_obeyed")
         else:
             self._context.count("delivered")
             if content.artifact is None:
                 box.reached.discard(content.slot)
-            elif status in {Status.HAVE, Status.UNWANTED}:
+            elif status in {UpdateStatus.HAVE, UpdateStatus.UNWANTED}:
                 content.done.add(box.peer)
 
-    def _pause(self, box: Outbox, again: list[Item]) -> None:
+    def _pause(self, box: PeerOutbox, again: list[Item]) -> None:
         attempts = max(box.attempts[item.slot] for item in again)
         group = self._context.token()
         self._retries[group] = (box, again)
@@ -548,7 +548,7 @@ class Delivery:
     def _read(self, batch: Batch, body: bytes | None) -> list[int] | list[None]:
         """What the answer says to each update; a lost or senseless answer is a failure of all."""
         if body == _ALL_MALFORMED:  # a peer that cannot read the request cannot count its updates
-            return [int(Status.MALFORMED)] * len(batch.items)
+            return [int(UpdateStatus.MALFORMED)] * len(batch.items)
         if body is not None:
             try:
                 return list(decode_statuses(body, len(batch.items)))

@@ -17,7 +17,7 @@ from p2pnet.broadcast.table import Table
 from p2pnet.broadcast.wire import (
     DIGEST_BYTES,
     DIGEST_IDS_MAX,
-    Status,
+    UpdateStatus,
     decode_digest,
     decode_statuses,
     encode_digest,
@@ -55,7 +55,7 @@ class PeerDigest:
         """What this node has told it of itself."""
 
 
-class Message:
+class DigestMessage:
     """One message on its way."""
 
     __slots__ = ("ids", "known", "lack", "number", "peer")
@@ -85,7 +85,7 @@ class Digests:
         self._number = 0
         self._private: dict[ArtifactId, None] = {}
         self._digest: bytes | None = None
-        self._messages: dict[int, Message] = {}
+        self._messages: dict[int, DigestMessage] = {}
         self._neighbours: frozenset[str] | None = None
         self._wide = False  # a difference was found: compare with everybody until it is settled
         self._lack_since = 0
@@ -168,7 +168,7 @@ class Digests:
         try:
             request = decode_digest(body)
         except MalformedError:
-            self._context.effects.append(AnswerDigest(token, bytes([Status.MALFORMED])))
+            self._context.effects.append(AnswerDigest(token, bytes([UpdateStatus.MALFORMED])))
             return
         known = self._peers.get(peer)
         same = request.digest == self.digest()
@@ -183,15 +183,15 @@ class Digests:
                 ):
                     self._context.timers.cancel(Timer.DIGEST, None)
         if not request.ids:
-            answer = bytes([Status.OK if same else Status.ADVERTISE])
+            answer = bytes([UpdateStatus.OK if same else UpdateStatus.ADVERTISE])
         else:
             answer = bytes([self._status(artifact, is_unwanted) for artifact in request.ids])
         self._context.effects.append(AnswerDigest(token, answer))
 
-    def _status(self, artifact: ArtifactId, is_unwanted: Callable[[ArtifactId], bool]) -> Status:
+    def _status(self, artifact: ArtifactId, is_unwanted: Callable[[ArtifactId], bool]) -> UpdateStatus:
         if self._pool.holds(artifact):
-            return Status.HAVE
-        return Status.UNWANTED if is_unwanted(artifact) else Status.ADVERTISE
+            return UpdateStatus.HAVE
+        return UpdateStatus.UNWANTED if is_unwanted(artifact) else UpdateStatus.ADVERTISE
 
     # Messages out
 
@@ -235,13 +235,13 @@ class Digests:
             wanted = [
                 (artifact, message.known)
                 for artifact, status in zip(message.ids, statuses, strict=True)
-                if status == Status.ADVERTISE and artifact in self._held
+                if status == UpdateStatus.ADVERTISE and artifact in self._held
             ]
             context.count("listed_id_unknown_there", len(wanted))
             if wanted and not self._wide:
                 self._wide = True
                 self._wake(context.now)
-        elif statuses[0] == Status.OK:
+        elif statuses[0] == UpdateStatus.OK:
             context.count("digests_same")
             peer.settled = max(peer.settled, message.number)
         else:
@@ -253,7 +253,7 @@ class Digests:
         return wanted
 
     @staticmethod
-    def _read(message: Message, body: bytes) -> bytes | None:
+    def _read(message: DigestMessage, body: bytes) -> bytes | None:
         try:
             return decode_statuses(body, max(1, len(message.ids)))
         except MalformedError:
@@ -280,7 +280,7 @@ class Digests:
         token = context.token()
         peer.open = True
         peer.not_before = context.now + PERIOD_NS
-        self._messages[token] = Message(peer, name, number, ids, lack=self._lacks_links)
+        self._messages[token] = DigestMessage(peer, name, number, ids, lack=self._lacks_links)
         context.count("digests")
         body = encode_digest(self.digest(), ids, lacks_links=self._lacks_links)
         context.effects.append(SendDigest(token, name, peer.connection, body))

@@ -26,7 +26,7 @@ from p2pnet.broadcast.pool import (
 from p2pnet.broadcast.quota import Quota
 from p2pnet.broadcast.relay import Relay
 from p2pnet.broadcast.sender import Sender
-from p2pnet.broadcast.wire import Status
+from p2pnet.broadcast.wire import UpdateStatus
 from p2pnet.model.errors import LocalError, MalformedError
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
@@ -149,13 +149,13 @@ class PoolManager:
         peer: str,
         hop: int,
         delivered: Mapping[str, int],
-    ) -> Status:
+    ) -> UpdateStatus:
         """A whole artifact of this id is here: charged to those who delivered it, and shown to the client."""
         context = self._context
         if inspected.expires <= context.wall:
             context.count("expired_on_arrival")
             self._refuse(artifact, context.wall + AFTERLIFE_S, peer)
-            return Status.UNWANTED
+            return UpdateStatus.UNWANTED
         for deliverer, size in delivered.items():
             self._quota.charge(artifact, deliverer, size)
         self._pool.unvalidated[artifact] = Artifact(
@@ -166,7 +166,7 @@ class PoolManager:
         context.count("received")
         context.count("received_bytes", inspected.size)
         context.emit(EventKind.RECEIVED, artifact, peer, hop, inspected.size)
-        return Status.OK
+        return UpdateStatus.OK
 
     # Out
 

@@ -11,8 +11,8 @@ from p2pnet.broadcast.manager import PoolManager
 from p2pnet.broadcast.pool import Pool
 from p2pnet.broadcast.quota import Quota
 from p2pnet.broadcast.sender import Sender
-from p2pnet.broadcast.table import PeerRows, Table, Verdict
-from p2pnet.broadcast.wire import Entry, Kind, Status, decode_updates, next_hop
+from p2pnet.broadcast.table import PeerRows, Table, UpdateVerdict
+from p2pnet.broadcast.wire import Entry, EntryKind, UpdateStatus, decode_updates, next_hop
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
@@ -21,8 +21,8 @@ from p2pnet.model.limits import ENVELOPE_BYTES_MAX
 TURN_BYTES_PER_PEER = 256 * 1024  # of update requests in one turn; the rest waits behind the other peers
 INBOX_BYTES_PER_PEER = 4 * 1024 * 1024  # that wait; more is answered busy
 STASH_SOON_NS = 100 * MS  # between two looks, after the client has run, at what the bouncer may want later
-_MALFORMED = bytes([Status.MALFORMED])
-_PUSH, _ADVERT, _EMPTY = int(Kind.PUSH), int(Kind.ADVERT), int(Kind.EMPTY)
+_MALFORMED = bytes([UpdateStatus.MALFORMED])
+_PUSH, _ADVERT, _EMPTY = int(EntryKind.PUSH), int(EntryKind.ADVERT), int(EntryKind.EMPTY)
 
 
 class Inbox:
@@ -195,29 +195,29 @@ class Receiver:
     def _update(self, peer: str, peer_rows: PeerRows, entry: Entry, body: bytes) -> int:
         context = self._context
         verdict = self._table.judge(peer_rows, entry.slot, entry.commit)
-        if verdict is Verdict.STALE:
+        if verdict is UpdateVerdict.STALE:
             context.count("rows_stale")
             context.count("tombstone_met" if peer_rows.rows[entry.slot].artifact is None else "stale_update")
-            return Status.OK
-        if verdict is Verdict.LIMIT:
+            return UpdateStatus.OK
+        if verdict is UpdateVerdict.LIMIT:
             context.count("rows_over_limit")
             context.count("row_limit_met")
-            return Status.LIMIT
+            return UpdateStatus.LIMIT
         if entry.size > self._bytes_max:
             context.count("updates_malformed")
             context.emit_about(EventKind.REJECTED, None, peer, entry.hop, entry.size, "too large")
-            return Status.MALFORMED
+            return UpdateStatus.MALFORMED
         if entry.kind == _EMPTY:
             self._put(peer, entry, None, verdict)
-            return Status.OK
+            return UpdateStatus.OK
         try:
             if entry.kind == _ADVERT:
                 return self._advert(peer, entry, ArtifactId(body[entry.start : entry.end]), verdict)
             return self._push(peer, entry, body[entry.start : entry.end], verdict)
         except ClientRaisedError:  # nothing was applied: the peer sends it again later
-            return Status.BUSY
+            return UpdateStatus.BUSY
 
-    def _advert(self, peer: str, entry: Entry, artifact: ArtifactId, verdict: Verdict) -> int:
+    def _advert(self, peer: str, entry: Entry, artifact: ArtifactId, verdict: UpdateVerdict) -> int:
         context = self._context
         if artifact in self._assembler.tasks:
             self._put(peer, entry, artifact, verdict)
@@ -225,7 +225,7 @@ class Receiver:
             if len(self._table.holders[artifact]) > 1:
                 context.count("two_holders_at_once")
             self._assembler.want(artifact)
-            return Status.OK
+            return UpdateStatus.OK
         status, wanted = self._ask_whether_wanted(artifact, entry)
         self._put(peer, entry, artifact, verdict)
         if wanted and self._assembler.want(artifact, row=self._table.peers[peer].sources[artifact]):
@@ -233,7 +233,7 @@ class Receiver:
             context.emit_about(EventKind.ADVERTISED, artifact, peer, entry.hop)
         return status
 
-    def _push(self, peer: str, entry: Entry, data: bytes, verdict: Verdict) -> int:
+    def _push(self, peer: str, entry: Entry, data: bytes, verdict: UpdateVerdict) -> int:
         context = self._context
         context.counters["updates_with_artifact"] += 1
         parts = part_list(data)
@@ -241,31 +241,31 @@ class Receiver:
         status, wanted = self._ask_whether_wanted(artifact, entry)
         if not wanted:
             self._put(peer, entry, artifact, verdict)
-            if status == Status.HAVE:
+            if status == UpdateStatus.HAVE:
                 self._duplicate(artifact, peer, entry.hop)
             return status
         fetched = artifact in self._assembler.tasks
         if not self._quota.has_room(peer, entry.size):
             context.count("updates_postponed")
             context.count("advertise_instead_answered")
-            return Status.ADVERTISE
+            return UpdateStatus.ADVERTISE
         inspected = self._manager.inspect(artifact, entry.key, data, peer, next_hop(entry.hop))
         self._put(peer, entry, artifact, verdict)
         if inspected is None:
             self._manager.end_task(artifact)
-            return Status.MALFORMED
+            return UpdateStatus.MALFORMED
         self._stash.pop(artifact, None)
         if fetched:
             context.count("push_completed_a_fetch")
             self._assembler.drop(artifact)
         hop = next_hop(entry.hop)
         status = self._manager.insert(artifact, data, parts, inspected, peer, hop, {peer: len(data)})
-        if status != Status.OK:
+        if status != UpdateStatus.OK:
             self._manager.end_task(artifact)
         return status
 
-    def _put(self, peer: str, entry: Entry, artifact: ArtifactId | None, verdict: Verdict) -> None:
-        self._context.counters["rows_new" if verdict is Verdict.NEW else "rows_overwritten"] += 1
+    def _put(self, peer: str, entry: Entry, artifact: ArtifactId | None, verdict: UpdateVerdict) -> None:
+        self._context.counters["rows_new" if verdict is UpdateVerdict.NEW else "rows_overwritten"] += 1
         old = self._table.put(
             peer, entry.slot, entry.commit, artifact, have=entry.have, size=entry.size, hop=entry.hop, key=entry.key
         )  # fmt: skip
@@ -280,20 +280,20 @@ class Receiver:
     def _ask_whether_wanted(self, artifact: ArtifactId, entry: Entry) -> tuple[int, bool]:
         """The status to answer, and whether the bytes are wanted now. Raises ClientRaisedError."""
         if self._pool.holds(artifact):
-            return Status.HAVE, False
+            return UpdateStatus.HAVE, False
         if self._manager.expiry.is_refused(artifact):
             self._context.count("purged_id_met")
-            return Status.UNWANTED, False
+            return UpdateStatus.UNWANTED, False
         bounce = self._calls.bouncer(artifact, entry.key, entry.size)
         if bounce is Bounce.WANTS:
-            return Status.OK, True
+            return UpdateStatus.OK, True
         if bounce is Bounce.UNWANTED:
             self._context.count("unwanted_answered")
-            return Status.UNWANTED, False
+            return UpdateStatus.UNWANTED, False
         if artifact not in self._stash:
             self._stash[artifact] = None
             self._context.count("tasks_stashed")
-        return Status.OK, False
+        return UpdateStatus.OK, False
 
     def _duplicate(self, artifact: ArtifactId, peer: str, hop: int) -> None:
         found = self._pool.validated.get(artifact) or self._pool.unvalidated[artifact]
@@ -303,6 +303,6 @@ class Receiver:
 
 def _busy(body: bytes) -> bytes:
     try:
-        return bytes([Status.BUSY]) * len(decode_updates(body))
+        return bytes([UpdateStatus.BUSY]) * len(decode_updates(body))
     except MalformedError:
         return _MALFORMED

@@ -3,7 +3,7 @@
 from collections import deque
 
 from p2pnet.broadcast.context import MS, Context, Timer
-from p2pnet.broadcast.delivery import Content, Delivery, Outbox, State
+from p2pnet.broadcast.delivery import Content, Delivery, DeliveryState, PeerOutbox
 from p2pnet.broadcast.table import Table
 from p2pnet.model.ids import ArtifactId, CommitId, Slot
 
@@ -73,7 +73,7 @@ class Sender:
         self._progress: dict[int, int] = {}  # partial slot -> the parts to tell of at the end of its pause
 
     @property
-    def boxes(self) -> dict[str, Outbox]:
+    def boxes(self) -> dict[str, PeerOutbox]:
         """The connected peers."""
         return self.delivery.boxes
 
@@ -159,7 +159,11 @@ class Sender:
     def again(self, artifact: ArtifactId, peer: str) -> None:
         """A peer does not know what has a slot here: announce it to that peer, too or anew."""
         content, box = self.active.get(artifact), self.boxes.get(peer)
-        if content is None or box is None or slot_state(box, content) in {State.DUE, State.FLYING, State.PAUSED}:
+        if (
+            content is None
+            or box is None
+            or slot_state(box, content) in {DeliveryState.DUE, DeliveryState.FLYING, DeliveryState.PAUSED}
+        ):
             return
         content.include(peer)
         content.done.discard(peer)
@@ -168,7 +172,7 @@ class Sender:
         ):  # its row there has the same commit id: a newer one, for all that are still owed it
             content.renew(self.slots.commit(), content.have)
             for other in self.boxes.values():
-                if slot_state(other, content) in {State.FLYING, State.PAUSED}:
+                if slot_state(other, content) in {DeliveryState.FLYING, DeliveryState.PAUSED}:
                     self.delivery.mark(other, content, push=False)
         self.delivery.mark(box, content, push=self._resend_pushes)
 
@@ -218,7 +222,7 @@ class Sender:
         for box in self.boxes.values():
             peer = box.peer
             hears = content.is_for(peer) and peer not in done and (hearers is None or peer in hearers)
-            if hears or slot_state(box, content) in {State.DUE, State.FLYING, State.PAUSED}:
+            if hears or slot_state(box, content) in {DeliveryState.DUE, DeliveryState.FLYING, DeliveryState.PAUSED}:
                 self.delivery.mark(box, content, push=content.push is not None)
 
     # Peers
@@ -248,6 +252,6 @@ class Sender:
             self.delivery.row_ended(peer, content, push=self._resend_pushes)
 
 
-def slot_state(box: Outbox, content: Content) -> State | None:
+def slot_state(box: PeerOutbox, content: Content) -> DeliveryState | None:
     """How far a slot's update has come at one peer."""
     return box.states.get(content.slot)

@@ -27,7 +27,7 @@ class Row(msgspec.Struct, gc=False):
     complete: bool
 
 
-class Source(msgspec.Struct, gc=False):
+class SupplierState(msgspec.Struct, gc=False):
     """A peer that announces an artifact, in one slot or more. The assembler keeps its view of the peer for this id here."""
 
     peer: str
@@ -63,10 +63,10 @@ class PeerRows:
         self.connection = 0
         """The current one; 0: none."""
         self.rows: dict[int, Row] = {}
-        self.sources: dict[ArtifactId, Source] = {}
+        self.sources: dict[ArtifactId, SupplierState] = {}
 
 
-class Verdict(Enum):
+class UpdateVerdict(Enum):
     """What the table says to an update before it is applied."""
 
     NEW = "new"
@@ -83,7 +83,7 @@ class Table:
     def __init__(self, slots_per_peer: int) -> None:
         self._limit = slots_per_peer
         self.peers: dict[str, PeerRows] = {}
-        self.holders: dict[ArtifactId, dict[str, Source]] = {}
+        self.holders: dict[ArtifactId, dict[str, SupplierState]] = {}
 
     def connect(self, peer: str, connection: int) -> None:
         """From now on only this connection counts."""
@@ -102,13 +102,13 @@ class Table:
         peer_rows = self.peers.get(peer)
         return peer_rows is not None and peer_rows.connection == connection
 
-    def judge(self, peer_rows: PeerRows, slot: int, commit: int) -> Verdict:
+    def judge(self, peer_rows: PeerRows, slot: int, commit: int) -> UpdateVerdict:
         """What would become of an update on the current connection."""
         row = peer_rows.rows.get(slot)
         if row is not None:
             newer = (peer_rows.connection, commit) > (row.connection, row.commit)
-            return Verdict.REPLACES if newer else Verdict.STALE
-        return Verdict.NEW if slot < self._limit else Verdict.LIMIT
+            return UpdateVerdict.REPLACES if newer else UpdateVerdict.STALE
+        return UpdateVerdict.NEW if slot < self._limit else UpdateVerdict.LIMIT
 
     def put(
         self,
@@ -130,7 +130,7 @@ class Table:
         if artifact is not None:  # first add, then remove: the same id again must not end its task
             source = peer_rows.sources.get(artifact)
             if source is None:
-                source = Source(peer, connection, 0, 0, size, hop, key, 0)
+                source = SupplierState(peer, connection, 0, 0, size, hop, key, 0)
                 peer_rows.sources[artifact] = source
                 self.holders.setdefault(artifact, {})[peer] = source
             elif source.connection != connection:

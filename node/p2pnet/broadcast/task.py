@@ -2,7 +2,7 @@
 
 from p2pnet.broadcast.artifact import all_parts, part_count
 from p2pnet.broadcast.context import MS, SECOND
-from p2pnet.broadcast.table import Source
+from p2pnet.broadcast.table import SupplierState
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import FETCH_STREAMS_PER_PEER
 
@@ -139,7 +139,7 @@ class Ask:
     )
 
     def __init__(
-        self, token: int, task: Task, source: Source, supplier: Supplier, *, part: int | None, now: int
+        self, token: int, task: Task, source: SupplierState, supplier: Supplier, *, part: int | None, now: int
     ) -> None:
         self.token = token
         self.task = task

@@ -14,7 +14,7 @@ from p2pnet.model.ids import ARTIFACT_ID_BYTES, ArtifactId
 from p2pnet.model.limits import ARTIFACT_BYTES_MAX, ENVELOPE_BYTES_MAX, PART_BYTES, UPDATE_BATCH_BYTES
 
 
-class Kind(IntEnum):
+class EntryKind(IntEnum):
     """What a slot update carries."""
 
     PUSH = 0
@@ -24,7 +24,7 @@ class Kind(IntEnum):
     """Reserved for a share of an artifact's parts; no version sends it yet, and whoever does is malformed."""
 
 
-class Status(IntEnum):
+class UpdateStatus(IntEnum):
     """A receiver's word on one update or listed id. All but `BUSY`, `LIMIT` and `ADVERTISE` settle an update."""
 
     OK = 0
@@ -57,8 +57,8 @@ class Entry(NamedTuple):
 _PREFIX = Struct(">IIQBBIHB")
 PREFIX_BYTES = _PREFIX.size
 HOP_MAX = 255  # saturates; gates nothing
-_STATUSES = frozenset(Status)
-_PUSH, _ADVERT, _EMPTY = int(Kind.PUSH), int(Kind.ADVERT), int(Kind.EMPTY)
+_STATUSES = frozenset(UpdateStatus)
+_PUSH, _ADVERT, _EMPTY = int(EntryKind.PUSH), int(EntryKind.ADVERT), int(EntryKind.EMPTY)
 
 
 def next_hop(hop: int) -> int:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from p2pnet.model.control import Refusal
+from p2pnet.model.control import ControlRefusal
 
 ROUTE_ACT = b"/warden/act"
 ROUTE_PROCESSES = b"/warden/processes"
@@ -60,4 +60,4 @@ class Processes(msgspec.Struct, frozen=True, tag="processes"):
     nodes: list[NodeProcess]
 
 
-WardenReply = Processes | Refusal
+WardenReply = Processes | ControlRefusal

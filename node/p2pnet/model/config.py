@@ -32,7 +32,7 @@ class BroadcastSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         return limits.PART_BYTES + 1 if self.full_mesh else limits.PUSH_BELOW_BYTES
 
 
-class ClientSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class ClientConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One client of the broadcast, see `Client` in the Subnet document."""
 
     name: str = "blob"
@@ -76,7 +76,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     seed: int = 42
     idle_s: float = limits.IDLE_S
     broadcast: BroadcastSettings = BroadcastSettings()
-    clients: list[ClientSpec] = msgspec.field(default_factory=lambda: [ClientSpec()])
+    clients: list[ClientConfig] = msgspec.field(default_factory=lambda: [ClientConfig()])
     event_ring: int = limits.EVENT_RING
 
 

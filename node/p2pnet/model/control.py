@@ -1,6 +1,7 @@
 """The lab's words with a node: msgpack payloads of the `/control/*` routes, each a request and its reply on one stream.
 
-Only a leaf whose URI is exactly the subnet's `/lab` may use them. Every reply is either the shape named here or a `Refusal`.
+Only a leaf whose URI is exactly the subnet's `/lab` may use them. Every reply is either the shape named here or a
+`ControlRefusal`.
 """
 
 import msgspec
@@ -17,7 +18,7 @@ ROUTE_MEMBERS = b"/control/members"
 ROUTE_CLOCK = b"/control/clock"
 
 
-class Refusal(msgspec.Struct, frozen=True, tag="refusal"):
+class ControlRefusal(msgspec.Struct, frozen=True, tag="refusal"):
     """The node could not do it. `code`: unknown-client | unknown-artifact | too-large | no-slot | older-version |
     bad-request | not-yet.
     """
@@ -44,7 +45,7 @@ class InjectRequest(msgspec.Struct, frozen=True):
 class Injected(msgspec.Struct, frozen=True, tag="injected"):
     """One result per item, in order: the artifact id (32 bytes) or a Refusal."""
 
-    results: list[bytes | Refusal]
+    results: list[bytes | ControlRefusal]
 
 
 class GetRequest(msgspec.Struct, frozen=True):
@@ -112,7 +113,7 @@ class PeerState(msgspec.Struct, frozen=True):
     address: str = ""
 
 
-class Peers(msgspec.Struct, frozen=True, tag="peers"):
+class PeersReply(msgspec.Struct, frozen=True, tag="peers"):
     """A node's state. UDP byte counters cover the whole incarnation and leave the lab's connections out."""
 
     name: str
@@ -163,4 +164,4 @@ class Clock(msgspec.Struct, frozen=True, tag="clock"):
     boot_id: str
 
 
-ControlReply = Injected | Got | Withdrawn | Events | Peers | MembersTaken | Clock | Refusal
+ControlReply = Injected | Got | Withdrawn | Events | PeersReply | MembersTaken | Clock | ControlRefusal

@@ -47,7 +47,7 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
     chain: list[bytes]
 
 
-class Ask(msgspec.Struct, frozen=True, array_like=True):
+class RecordsRequest(msgspec.Struct, frozen=True, array_like=True):
     """One's own record, and a question: the Envelopes that are newer than these, by node name. None asks for nothing."""
 
     record: Annotated[bytes, Meta(max_length=limits.RECORD_BYTES_MAX)]
@@ -55,7 +55,7 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     """(incarnation, sequence) of what the asker has, its own record included."""
 
 
-class Answer(msgspec.Struct, frozen=True, array_like=True):
+class RecordsReply(msgspec.Struct, frozen=True, array_like=True):
     """Envelopes the asker did not have; `more` when not all fit."""
 
     records: Annotated[

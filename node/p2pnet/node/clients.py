@@ -17,7 +17,7 @@ from typing import IO, Any, cast
 import msgspec
 
 from p2pnet.broadcast import Broadcast, Client
-from p2pnet.model.config import ClientSpec, NodeConfig
+from p2pnet.model.config import ClientConfig, NodeConfig
 from p2pnet.model.errors import LocalError, SpecError
 from p2pnet.model.ids import CLIENT_NAME
 from p2pnet.model.limits import KIB
@@ -34,7 +34,7 @@ _METHODS = ("make", "inspect", "on_state_change", "bouncer", "is_urgent", "relay
 
 
 def load_clients(
-    specs: Sequence[ClientSpec], tell: Callable[[str], None] = lambda _place: None, *, node: str = ""
+    specs: Sequence[ClientConfig], tell: Callable[[str], None] = lambda _place: None, *, node: str = ""
 ) -> list[Client]:
     """The clients of `node`, in order; `tell` hears of each before it is loaded. Raises SpecError naming its place."""
     clients = []
@@ -45,7 +45,7 @@ def load_clients(
     return clients
 
 
-def load_client(spec: ClientSpec, place: str = "client", *, node: str = "") -> Client:
+def load_client(spec: ClientConfig, place: str = "client", *, node: str = "") -> Client:
     """One client, named as the config says. Its class is called with the settings and, where it takes a `node`, with this
     node's name. Raises SpecError: `<place>.class: what is wrong`, or .name, or .settings.
     """
@@ -131,7 +131,7 @@ def _words(error: BaseException) -> str:
 
 
 def try_clients(
-    specs: Sequence[ClientSpec], *, environment: Mapping[str, str] | None = None, within_s: float = TRIAL_S
+    specs: Sequence[ClientConfig], *, environment: Mapping[str, str] | None = None, within_s: float = TRIAL_S
 ) -> str:
     """What keeps nodes of this Python from running these clients, with its place in the document; empty: nothing.
 
@@ -181,7 +181,7 @@ def main() -> int:
         os.write(out, " ".join(line.split()).encode() + b"\n")
 
     try:
-        load_clients(msgspec.json.decode(sys.stdin.buffer.read(), type=list[ClientSpec]), tell)
+        load_clients(msgspec.json.decode(sys.stdin.buffer.read(), type=list[ClientConfig]), tell)
     except SpecError as error:
         tell(str(error))
         return EXIT_REFUSED

@@ -24,6 +24,7 @@ from p2pnet.model.control import (
     ROUTE_WITHDRAW,
     Clock,
     ClockRequest,
+    ControlRefusal,
     ControlReply,
     Events,
     EventsRequest,
@@ -34,9 +35,8 @@ from p2pnet.model.control import (
     InjectRequest,
     MembersPush,
     MembersTaken,
-    Peers,
+    PeersReply,
     PeersRequest,
-    Refusal,
     Withdrawn,
     WithdrawRequest,
 )
@@ -77,7 +77,7 @@ class Controlled(Protocol):
     def drivers(self) -> dict[str, Driver]:
         """By client name."""
 
-    def state(self) -> Peers:
+    def state(self) -> PeersReply:
         """How it is."""
 
     def take_membership(self, membership: Membership) -> bool:
@@ -116,10 +116,10 @@ class Control:
             return
         handler = self._handlers.get(message.header)
         if handler is None:
-            _reply(message, Refusal("bad-request", f"no such route: {message.header[:80]!r}"))
+            _reply(message, ControlRefusal("bad-request", f"no such route: {message.header[:80]!r}"))
             return
         request = _decode(message, handler[0])
-        _reply(message, request if isinstance(request, Refusal) else handler[1](request))
+        _reply(message, request if isinstance(request, ControlRefusal) else handler[1](request))
 
     def stop(self) -> None:
         """Answer all long polls with what there is; nothing waits from here on."""
@@ -135,7 +135,7 @@ class Control:
             return _unknown_client(request.client)
         return Injected([self._inject_one(driver, item) for item in request.items])
 
-    def _inject_one(self, driver: Driver, item: InjectItem) -> bytes | Refusal:
+    def _inject_one(self, driver: Driver, item: InjectItem) -> bytes | ControlRefusal:
         if (known := self._nonces.get(item.nonce)) is not None:
             return known
         try:
@@ -143,12 +143,14 @@ class Control:
                 item.name, item.data, nonce=item.nonce, now=wall_ns() / NS, keep_s=self._node.keep_s()
             )
         except LocalError as error:
-            return Refusal("bad-request", str(error))
+            return ControlRefusal("bad-request", str(error))
         except Exception as error:  # a user's class: its mistake is answered, not the node's end
             log.exception("client %s: make failed", driver.name)
-            return Refusal("bad-request", f"client {driver.name}: make failed: {type(error).__name__}: {error}")
+            return ControlRefusal("bad-request", f"client {driver.name}: make failed: {type(error).__name__}: {error}")
         if not isinstance(encoded, bytes):
-            return Refusal("bad-request", f"client {driver.name}: make returned {type(encoded).__name__}, not bytes")
+            return ControlRefusal(
+                "bad-request", f"client {driver.name}: make returned {type(encoded).__name__}, not bytes"
+            )
         result = driver.publish(encoded, len(item.data))
         if isinstance(result, bytes):
             self._nonces[item.nonce] = result
@@ -161,13 +163,15 @@ class Control:
         if driver is None:
             return _unknown_client(request.client)
         if request.offset < 0 or not 0 <= request.length <= limits.GET_RANGE_BYTES:
-            return Refusal("bad-request", f"a range has at most {limits.GET_RANGE_BYTES} bytes and no negative offset")
+            return ControlRefusal(
+                "bad-request", f"a range has at most {limits.GET_RANGE_BYTES} bytes and no negative offset"
+            )
         pool = driver.broadcast.pool
         found = driver.broadcast.user_bytes(ArtifactId(request.artifact))
         if found is None:
             if ArtifactId(request.artifact) in pool.unvalidated:
-                return Refusal("not-yet", "the client has not validated it")
-            return Refusal("unknown-artifact", f"no artifact {request.artifact.hex()} in the validated pool")
+                return ControlRefusal("not-yet", "the client has not validated it")
+            return ControlRefusal("unknown-artifact", f"no artifact {request.artifact.hex()} in the validated pool")
         name, view = found
         return Got(name=name, size=len(view), data=bytes(view[request.offset : request.offset + request.length]))
 
@@ -176,7 +180,7 @@ class Control:
         if driver is None:
             return _unknown_client(request.client)
         if len(request.artifact) != ARTIFACT_ID_BYTES:
-            return Refusal("bad-request", f"an artifact id has {ARTIFACT_ID_BYTES} bytes")
+            return ControlRefusal("bad-request", f"an artifact id has {ARTIFACT_ID_BYTES} bytes")
         artifact = ArtifactId(request.artifact)
         held = artifact in driver.broadcast.pool.validated
         driver.feed(Withdraw(artifact))
@@ -184,13 +188,13 @@ class Control:
 
     # --- the node ---
 
-    def _peers(self, _request: PeersRequest) -> Peers:
+    def _peers(self, _request: PeersRequest) -> PeersReply:
         return self._node.state()
 
     def _members(self, request: MembersPush) -> ControlReply:
         offered = request.membership.registry.version
         if not self._node.take_membership(request.membership) and offered < self._node.registry_version():
-            return Refusal("older-version", f"version {offered} is older than {self._node.registry_version()}")
+            return ControlRefusal("older-version", f"version {offered} is older than {self._node.registry_version()}")
         return MembersTaken(self._node.registry_version())
 
     def _clock(self, _request: ClockRequest) -> Clock:
@@ -200,7 +204,7 @@ class Control:
 
     def _events(self, message: Message) -> None:
         request = _decode(message, EventsRequest)
-        if isinstance(request, Refusal):
+        if isinstance(request, ControlRefusal):
             _reply(message, request)
         elif request.wait_ms <= 0 or self._stopping or self._ring.has_news(request.cursor, request.incarnation):
             _reply(message, self._read(request))
@@ -257,7 +261,7 @@ class _LongPoll:
 
 def refuse(message: Message) -> None:
     """Answer a peer that asks for the lab's routes, or for none there is."""
-    _reply(message, Refusal("bad-request", "no such route for a peer"))
+    _reply(message, ControlRefusal("bad-request", "no such route for a peer"))
 
 
 def _reply(message: Message, reply: ControlReply) -> None:
@@ -269,8 +273,8 @@ def _decode(message: Message, shape: type[Any]) -> Any:
     try:
         return msgspec.msgpack.decode(message.payload, type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return Refusal("bad-request", f"not a {shape.__name__}: {error}")
+        return ControlRefusal("bad-request", f"not a {shape.__name__}: {error}")
 
 
-def _unknown_client(name: str) -> Refusal:
-    return Refusal("unknown-client", f"this node runs no client {name[:80]!r}")
+def _unknown_client(name: str) -> ControlRefusal:
+    return ControlRefusal("unknown-client", f"this node runs no client {name[:80]!r}")

@@ -43,7 +43,7 @@ from p2pnet.broadcast.inputs import (
 )
 from p2pnet.broadcast.wire import FETCH_ANSWER_BYTES_MAX
 from p2pnet.model import limits
-from p2pnet.model.control import Refusal
+from p2pnet.model.control import ControlRefusal
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.routes import route_digest, route_fetch, route_synced, route_update
 from p2pnet.node.client_executor import runs_of
@@ -88,7 +88,7 @@ class Driver:
         self._open: dict[int, Exchange | None] = {}
         """Our requests without an answer; None while one is being started."""
         self._timeouts: dict[int, asyncio.TimerHandle] = {}
-        self._publishing: list[bytes | Refusal] = []
+        self._publishing: list[bytes | ControlRefusal] = []
         self._update, self._fetch, self._synced, self._digest = (
             route(client.name) for route in (route_update, route_fetch, route_synced, route_digest)
         )
@@ -106,12 +106,14 @@ class Driver:
         self._inputs.append(item)
         self._soon()
 
-    def publish(self, data: bytes, size: int) -> bytes | Refusal:
+    def publish(self, data: bytes, size: int) -> bytes | ControlRefusal:
         """Publish one encoded artifact now: its id, or why not. What follows from it waits for the end of the turn."""
         self._publishing = []
         self._handle(Publish(data, size), mono_ns(), wall_ns() / NS)
         self._soon()
-        return self._publishing[0] if self._publishing else Refusal("bad-request", "the broadcast gave no answer")
+        return (
+            self._publishing[0] if self._publishing else ControlRefusal("bad-request", "the broadcast gave no answer")
+        )
 
     def peer_up(self, peer: str, connection: Connection) -> None:
         """A link is in use."""
@@ -229,7 +231,7 @@ class Driver:
             case Published(artifact):
                 self._publishing.append(artifact)
             case PublishRefused(code, message):
-                self._publishing.append(Refusal(code, message))
+                self._publishing.append(ControlRefusal(code, message))
             case Emit():
                 self._emit(effect)
 

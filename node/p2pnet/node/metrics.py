@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from p2pnet.broadcast import Broadcast
-from p2pnet.model.control import Peers
+from p2pnet.model.control import PeersReply
 from p2pnet.model.events import EventKind
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -21,7 +21,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Measured(Protocol):
     """What a node lets metrics and health see of itself."""
 
-    def state(self) -> Peers:
+    def state(self) -> PeersReply:
         """As answered to the lab."""
 
     def event_counts(self) -> dict[EventKind, int]:

@@ -12,7 +12,7 @@ from p2pnet.broadcast import Broadcast
 from p2pnet.broadcast.inputs import MembersChanged
 from p2pnet.model.addresses import address_text
 from p2pnet.model.config import NodeConfig
-from p2pnet.model.control import Peers as PeersReply
+from p2pnet.model.control import PeersReply
 from p2pnet.model.errors import LocalError, P2pnetError, TrustError
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import lab_uri, member_uri

@@ -3,11 +3,10 @@
 import os
 
 from p2pnet.model.addresses import address_text
-from p2pnet.model.control import Peers as PeersReply
-from p2pnet.model.control import PeerState
+from p2pnet.model.control import PeersReply, PeerState
 from p2pnet.node.events import EventRing
 from p2pnet.peering.clock import cpu_s
-from p2pnet.peering.discovery import Discovery
+from p2pnet.peering.discovery import PeerDirectory
 from p2pnet.peering.peers import Peers
 from p2pnet.peering.registry import in_order
 from p2pnet.quic import Connection
@@ -20,7 +19,7 @@ def describe(
     name: str,
     *,
     ring: EventRing,
-    registry: Discovery,
+    registry: PeerDirectory,
     peers: Peers,
     identity: Identity,
     started_ns: int,

@@ -18,7 +18,7 @@ from p2pnet.model.errors import P2pnetError, SpecError, TrustError
 from p2pnet.model.routes import ROUTE_RECORDS
 from p2pnet.peering import clock
 from p2pnet.peering.dial_policy import nobody
-from p2pnet.peering.discovery import Discovery, RecordTable
+from p2pnet.peering.discovery import PeerDirectory, RecordTable
 from p2pnet.peering.peers import Peers
 from p2pnet.peering.rates import Rate
 from p2pnet.peering.record_exchange import RecordExchange
@@ -50,7 +50,7 @@ class Bootstrap:
     at_once: Callable[[str], bool] = staticmethod(nobody)
     """For the `Dialler`."""
 
-    def __init__(self, discovery: Discovery) -> None:
+    def __init__(self, discovery: PeerDirectory) -> None:
         self.discovery = discovery
 
     def start(self, peers: Peers, address: Address) -> None:

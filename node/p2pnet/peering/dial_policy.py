@@ -91,7 +91,7 @@ def choose(held: Candidate | None, new: Candidate, *, lower: bool) -> Choice:
 # --- When to dial ---
 
 
-class Phase(StrEnum):
+class DialPhase(StrEnum):
     """Where this node stands with a peer it wants."""
 
     WAITING = "waiting"
@@ -100,7 +100,7 @@ class Phase(StrEnum):
     LINKED = "linked"
 
 
-class Happening(StrEnum):
+class DialEvent(StrEnum):
     """What can happen to a wanted peer."""
 
     DUE = "due"
@@ -112,25 +112,25 @@ class Happening(StrEnum):
     """It is no more."""
 
 
-NEXT: dict[tuple[Phase, Happening], Phase] = {
-    (Phase.WAITING, Happening.DUE): Phase.DIALLING,
-    (Phase.WAITING, Happening.FAILED): Phase.WAITING,  # of a dial that a link had overtaken
-    (Phase.WAITING, Happening.UP): Phase.LINKED,
-    (Phase.WAITING, Happening.DOWN): Phase.WAITING,
-    (Phase.DIALLING, Happening.DUE): Phase.DIALLING,
-    (Phase.DIALLING, Happening.FAILED): Phase.WAITING,
-    (Phase.DIALLING, Happening.UP): Phase.LINKED,
-    (Phase.DIALLING, Happening.DOWN): Phase.DIALLING,  # the dial in progress is the redial
-    (Phase.LINKED, Happening.DUE): Phase.LINKED,
-    (Phase.LINKED, Happening.FAILED): Phase.LINKED,
-    (Phase.LINKED, Happening.UP): Phase.LINKED,
-    (Phase.LINKED, Happening.DOWN): Phase.WAITING,
+NEXT: dict[tuple[DialPhase, DialEvent], DialPhase] = {
+    (DialPhase.WAITING, DialEvent.DUE): DialPhase.DIALLING,
+    (DialPhase.WAITING, DialEvent.FAILED): DialPhase.WAITING,  # of a dial that a link had overtaken
+    (DialPhase.WAITING, DialEvent.UP): DialPhase.LINKED,
+    (DialPhase.WAITING, DialEvent.DOWN): DialPhase.WAITING,
+    (DialPhase.DIALLING, DialEvent.DUE): DialPhase.DIALLING,
+    (DialPhase.DIALLING, DialEvent.FAILED): DialPhase.WAITING,
+    (DialPhase.DIALLING, DialEvent.UP): DialPhase.LINKED,
+    (DialPhase.DIALLING, DialEvent.DOWN): DialPhase.DIALLING,  # the dial in progress is the redial
+    (DialPhase.LINKED, DialEvent.DUE): DialPhase.LINKED,
+    (DialPhase.LINKED, DialEvent.FAILED): DialPhase.LINKED,
+    (DialPhase.LINKED, DialEvent.UP): DialPhase.LINKED,
+    (DialPhase.LINKED, DialEvent.DOWN): DialPhase.WAITING,
 }
 
 
 @dataclass(slots=True)
 class _Wanted:
-    phase: Phase
+    phase: DialPhase
     due_ns: int
     backoff_s: float = 0.0
     up_ns: int = 0
@@ -141,7 +141,7 @@ class _Wanted:
 
 
 class DialPolicy:
-    """The peers this node wants, each in a `Phase`; says whom to dial now and when to ask again.
+    """The peers this node wants, each in a `DialPhase`; says whom to dial now and when to ask again.
 
     `chance` gives numbers in [0, 1): back-offs are drawn from the upper half of their length, so that a hundred nodes
     that lost the same peer do not come back in step. `rate` bounds the dials where addresses are others' word; peers for
@@ -175,9 +175,9 @@ class DialPolicy:
             if name in self._wanted:
                 continue
             if linked(name):
-                self._wanted[name] = _Wanted(Phase.LINKED, 0, up_ns=now_ns)
+                self._wanted[name] = _Wanted(DialPhase.LINKED, 0, up_ns=now_ns)
             else:
-                self._wanted[name] = _Wanted(Phase.WAITING, 0)
+                self._wanted[name] = _Wanted(DialPhase.WAITING, 0)
                 self._first_wait(name, now_ns)
 
     def start_due(self, now_ns: int) -> list[str]:
@@ -188,7 +188,7 @@ class DialPolicy:
                 break
             due, _, name = heappop(self._heap)
             peer = self._wanted.get(name)
-            if peer is None or peer.due_ns != due or (peer.phase is not Phase.WAITING and not peer.renew):
+            if peer is None or peer.due_ns != due or (peer.phase is not DialPhase.WAITING and not peer.renew):
                 continue
             if name in self._in_progress:  # the former dial has not ended yet; one at a time
                 self._wait(name, REDIAL_FIRST_S, now_ns)
@@ -198,7 +198,7 @@ class DialPolicy:
                 continue
             if self._rate is not None:
                 self._rate.take(now_ns)
-            peer.phase = NEXT[peer.phase, Happening.DUE]
+            peer.phase = NEXT[peer.phase, DialEvent.DUE]
             self._in_progress.add(name)
             started.append(name)
         return started
@@ -219,8 +219,8 @@ class DialPolicy:
         peer = self._wanted.get(name)
         if peer is None:
             return
-        peer.phase = NEXT[peer.phase, Happening.FAILED]
-        if peer.phase is Phase.WAITING or peer.renew:
+        peer.phase = NEXT[peer.phase, DialEvent.FAILED]
+        if peer.phase is DialPhase.WAITING or peer.renew:
             peer.backoff_s = min(REDIAL_MAX_S, peer.backoff_s * 2 or REDIAL_FIRST_S)
             peer.patient_until_ns = 0
             self._wait(name, peer.backoff_s * (0.5 + self._chance() / 2), now_ns)
@@ -233,15 +233,15 @@ class DialPolicy:
         """A link with `name` is in use."""
         peer = self._wanted.get(name)
         if peer is not None:
-            peer.phase, peer.up_ns, peer.renew = NEXT[peer.phase, Happening.UP], now_ns, False
+            peer.phase, peer.up_ns, peer.renew = NEXT[peer.phase, DialEvent.UP], now_ns, False
             self._last_up_ns = now_ns
 
     def down(self, name: str, now_ns: int) -> None:
         """The link with `name` is no more, and none replaces it."""
         peer = self._wanted.get(name)
-        if peer is None or peer.phase is not Phase.LINKED:
+        if peer is None or peer.phase is not DialPhase.LINKED:
             return
-        peer.phase = NEXT[peer.phase, Happening.DOWN]
+        peer.phase = NEXT[peer.phase, DialEvent.DOWN]
         if now_ns - peer.up_ns >= SETTLED_S * NS:
             peer.backoff_s = 0.0
         backoff_s = peer.backoff_s
@@ -252,16 +252,16 @@ class DialPolicy:
     def renew(self, name: str, now_ns: int) -> None:
         """Dial `name` although it is linked: this node shows a new leaf, which the present connection does not carry."""
         peer = self._wanted.get(name)
-        if peer is not None and peer.phase is Phase.LINKED and not peer.renew:
+        if peer is not None and peer.phase is DialPhase.LINKED and not peer.renew:
             peer.renew = True
             self._wait(name, 0.0, now_ns)
 
     def wants_dial(self, name: str) -> bool:
         """Whether a dial that was to be started is still called for: a link may have come up since."""
         peer = self._wanted.get(name)
-        return peer is not None and (peer.phase is Phase.DIALLING or peer.renew)
+        return peer is not None and (peer.phase is DialPhase.DIALLING or peer.renew)
 
-    def phase(self, name: str) -> Phase | None:
+    def phase(self, name: str) -> DialPhase | None:
         """Where this node stands with `name`; None when it does not want it."""
         peer = self._wanted.get(name)
         return peer.phase if peer else None

@@ -8,7 +8,7 @@ from p2pnet.model.addresses import address_text
 from p2pnet.model.errors import P2pnetError, TrustError
 from p2pnet.peering.clock import delay_s, mono_ns
 from p2pnet.peering.dial_policy import DialPolicy
-from p2pnet.peering.discovery import Discovery
+from p2pnet.peering.discovery import PeerDirectory
 from p2pnet.peering.pacing import Pacer
 from p2pnet.peering.refusals import Refusals
 from p2pnet.quic import CloseCode, Connection, Endpoint
@@ -26,7 +26,7 @@ class Dialer:
         self,
         table: DialPolicy,
         *,
-        discovery: Discovery,
+        discovery: PeerDirectory,
         refusals: Refusals,
         pacer: Pacer,
         greet: Greet,

@@ -13,7 +13,7 @@ from p2pnet.peering.records import RecordStore
 from p2pnet.peering.registry import RegistryTable, in_order
 
 
-class Discovery(Protocol):
+class PeerDirectory(Protocol):
     """See `registry.RegistryTable` for the meaning of each."""
 
     @property
@@ -48,7 +48,7 @@ class Discovery(Protocol):
 
 
 class RecordTable:
-    """The book of records and the deny list as a `Discovery`: a full mesh of all whose record is in force."""
+    """The book of records and the deny list as a `PeerDirectory`: a full mesh of all whose record is in force."""
 
     def __init__(self, name: str, trust_domain: str, namespace: str, subnet: str) -> None:
         self._name = name
@@ -59,7 +59,7 @@ class RecordTable:
 
     @property
     def version(self) -> int:
-        """See `Discovery`."""
+        """See `PeerDirectory`."""
         return self._denied.version
 
     @property
@@ -69,7 +69,7 @@ class RecordTable:
 
     @property
     def members(self) -> frozenset[str]:
-        """See `Discovery`: this node and whose record is in force."""
+        """See `PeerDirectory`: this node and whose record is in force."""
         return self.book.names | {self._name}
 
     def offer(self, membership: Membership) -> bool:
@@ -87,23 +87,23 @@ class RecordTable:
         self.wanted = [] if self.gone else in_order(self.book.names)
 
     def name_of(self, uri: str) -> str | None:
-        """See `Discovery`."""
+        """See `PeerDirectory`."""
         return self._denied.name_of(uri)
 
     def refusal(self, uri: str) -> str | None:
-        """See `Discovery`: also who has no record yet is admitted, for a link is where records come from."""
+        """See `PeerDirectory`: also who has no record yet is admitted, for a link is where records come from."""
         return self._denied.refusal(uri)
 
     def wants(self, name: str, their_version: int) -> bool:
-        """See `Discovery`."""
+        """See `PeerDirectory`."""
         return self._denied.wants(name, their_version)
 
     def addresses(self, name: str) -> list[tuple[str, int]]:
-        """See `Discovery`: in the peer's own words."""
+        """See `PeerDirectory`: in the peer's own words."""
         record = self.book.record(name)
         parsed = (parse_address(text) for text in record.addresses) if record else ()
         return [address for address in parsed if address is not None]
 
     def uri_of(self, name: str) -> str | None:
-        """See `Discovery`."""
+        """See `PeerDirectory`."""
         return member_uri(*self._scope, name) if name in self.book.names else None

@@ -55,7 +55,7 @@ class LinkLog:
             del self._lost_ns[name]
 
 
-class Listener(Protocol):
+class PeerListener(Protocol):
     """Who wants to know about links: the node's service."""
 
     def link_up(self, name: str, connection: Connection) -> None:
@@ -69,7 +69,7 @@ class Listener(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Link:
+class PeerLink:
     """The connection in use with a peer."""
 
     name: str

@@ -11,9 +11,9 @@ from p2pnet.model.routes import ROUTE_HELLO, Hello
 from p2pnet.peering.clock import NS, mono_ns
 from p2pnet.peering.dial_policy import Candidate, Choice, DialPolicy, choose, is_lower, nobody
 from p2pnet.peering.dialer import Dialer
-from p2pnet.peering.discovery import Discovery
+from p2pnet.peering.discovery import PeerDirectory
 from p2pnet.peering.hello import CROSSED, NO_EDGE, PROTOCOL, HelloRefusedError, read_hello, write_hello
-from p2pnet.peering.links import EARLY_MAX, STRANGERS_PER_PEER, Link, LinkLog, Listener, PendingConnection
+from p2pnet.peering.links import EARLY_MAX, STRANGERS_PER_PEER, LinkLog, PeerLink, PeerListener, PendingConnection
 from p2pnet.peering.pacing import Pacer
 from p2pnet.peering.rates import Rate
 from p2pnet.peering.refusals import EventLog, Refusals
@@ -26,16 +26,16 @@ LINGER_S = 1.0
 
 
 class Peers:
-    """Obeys `DialPolicy` and `choose`; asks its `Discovery` whom to take."""
+    """Obeys `DialPolicy` and `choose`; asks its `PeerDirectory` whom to take."""
 
     def __init__(
         self,
         name: str,
         *,
-        registry: Discovery,
+        registry: PeerDirectory,
         ring: EventLog,
         refusals: Refusals,
-        listener: Listener,
+        listener: PeerListener,
         chance: Callable[[], float],
         pacer: Pacer | None = None,
         rate: Rate | None = None,
@@ -56,7 +56,7 @@ class Peers:
         self._loop = asyncio.get_running_loop()
         self._closing = False
         self._log = LinkLog()
-        self.links: dict[str, Link] = {}
+        self.links: dict[str, PeerLink] = {}
         self.last_linked_ns: int | None = None
         """When there last was a link; None before the first."""
         self._dialler = DialPolicy(name, chance, rate=rate, at_once=at_once)
@@ -220,7 +220,7 @@ class Peers:
         if self._choose(stranger, new) == "keep":
             connection.close(CloseCode.REPLACED, CROSSED)
             return
-        self.links[name] = Link(name, connection, new)
+        self.links[name] = PeerLink(name, connection, new)
         self._dials_known[name] = new.dial
         self.last_linked_ns = new.since_ns
         self._dialler.up(name, new.since_ns)

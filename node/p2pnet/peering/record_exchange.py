@@ -14,7 +14,7 @@ from functools import partial
 import msgspec
 
 from p2pnet.model.errors import MalformedError, P2pnetError, TrustError
-from p2pnet.model.records import ANSWER_BYTES_MAX, Answer, Ask
+from p2pnet.model.records import ANSWER_BYTES_MAX, RecordsReply, RecordsRequest
 from p2pnet.model.routes import ROUTE_RECORDS
 from p2pnet.peering import clock
 from p2pnet.peering.discovery import RecordTable
@@ -179,7 +179,7 @@ class RecordExchange:
         known = {**self._book.known(), self._name: own.order} if line.pull else None
         pull, line.pull = line.pull, False
         done = partial(self._answered, name, line, own.order, pull)
-        ask = msgspec.msgpack.encode(Ask(own.envelope, known))
+        ask = msgspec.msgpack.encode(RecordsRequest(own.envelope, known))
         try:
             line.asking = line.connection.start_request(ROUTE_RECORDS, ask, done, reply_bytes_max=ANSWER_BYTES_MAX)
             line.asked_ns = clock.mono_ns()
@@ -192,7 +192,7 @@ class RecordExchange:
             return
         line.told = told
         try:
-            answer = msgspec.msgpack.decode(result.payload, type=Answer)
+            answer = msgspec.msgpack.decode(result.payload, type=RecordsReply)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self._misspoken(name, line.connection, f"not an answer about records: {error}")
             return
@@ -206,7 +206,7 @@ class RecordExchange:
     def message(self, name: str, connection: Connection, message: Message) -> None:
         """A question of a peer. Bytes that are none end the link."""
         try:
-            ask = msgspec.msgpack.decode(message.payload, type=Ask)
+            ask = msgspec.msgpack.decode(message.payload, type=RecordsRequest)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self._misspoken(name, connection, f"not a question about records: {error}")
             return
@@ -215,13 +215,13 @@ class RecordExchange:
         if message.wants_reply:
             message.reply(msgspec.msgpack.encode(self._answer(name, ask)))
 
-    def _answer(self, name: str, ask: Ask) -> Answer:
+    def _answer(self, name: str, ask: RecordsRequest) -> RecordsReply:
         line, own = self._lines.get(name), self._own
         if ask.known is None or own is None or line is None or not line.answers.take(clock.mono_ns()):
-            return Answer()
+            return RecordsReply()
         page, more = self._book.newer(ask.known, clock.utc_now(), self._chance())
         mine = [own.envelope] if own.order > ask.known.get(self._name, (0, -1)) else []
-        return Answer(mine + page, more)
+        return RecordsReply(mine + page, more)
 
     def _take(self, teller: str, envelopes: list[bytes], *, of: str = "") -> bool:
         """Whether any was news. Those that cannot be used are passed over: they cost whoever sent them a line in the log."""

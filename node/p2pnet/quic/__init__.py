@@ -6,7 +6,7 @@ only importer of aioquic; nothing of aioquic shows through.
 
 from p2pnet.model.errors import LimitError, LocalError, MalformedError, P2pnetError, RemoteError, TrustError
 from p2pnet.quic.addresses import Address
-from p2pnet.quic.bootstrap_cache import BootstrapCache, Dialler
+from p2pnet.quic.bootstrap_cache import BootstrapCache, Connector
 from p2pnet.quic.connection import Connection
 from p2pnet.quic.dispatch import Egress
 from p2pnet.quic.endpoint import Endpoint, OnMessage, OnRefused
@@ -53,10 +53,10 @@ __all__ = [
     "CloseReason",
     "Connection",
     "ConnectionLost",
+    "Connector",
     "Datagram",
     "Deadlock",
     "DeliveryFailed",
-    "Dialler",
     "Done",
     "Egress",
     "Endpoint",

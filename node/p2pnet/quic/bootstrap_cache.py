@@ -29,7 +29,7 @@ REBOOTSTRAP = Retry(budget_s=600.0)
 """How long, and how often, `rebootstrap` tries where it is told nothing else."""
 
 
-class Dialler(Protocol):
+class Connector(Protocol):
     """What it takes of an Endpoint to bootstrap."""
 
     address: Address
@@ -90,7 +90,7 @@ class BootstrapCache:
         self._unwritten = 0
 
     async def bootstrap(
-        self, endpoint: Dialler, *, expect: str | None = None, new: bool = False, timeout_s: float = 10.0
+        self, endpoint: Connector, *, expect: str | None = None, new: bool = False, timeout_s: float = 10.0
     ) -> Connection:
         """A connection to the first contact that answers, which is remembered; no other one stays connected.
 
@@ -119,7 +119,7 @@ class BootstrapCache:
 
     async def rebootstrap(
         self,
-        endpoint: Dialler,
+        endpoint: Connector,
         *,
         retry: Retry | None = None,
         expect: str | None = None,

@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 
 from p2pnet.model.errors import TrustError
 from p2pnet.quic.addresses import Address, readable
-from p2pnet.quic.engine import Datagram, Engine, Happening, Stream, failure_of
+from p2pnet.quic.engine import Datagram, Engine, FlowEvent, Stream, failure_of
 from p2pnet.quic.errors import (
     CloseCode,
     CloseReason,
@@ -26,7 +26,7 @@ from p2pnet.quic.framing import Parts, encode
 from p2pnet.quic.ledger import Ledger
 from p2pnet.quic.mailbox import Mailbox
 from p2pnet.quic.message import Message
-from p2pnet.quic.requests import URGENT, Done, Exchange, Outbox, ReceiveStream, Sending, SendStream
+from p2pnet.quic.requests import URGENT, Done, Exchange, ReceiveStream, Sending, SendStream, StreamOutbox
 from p2pnet.quic.retry import Retry
 from p2pnet.quic.settings import Settings
 from p2pnet.quic.trust import PeerName, Trust
@@ -123,7 +123,7 @@ class Connection:
         self.engine = make_engine(self._admit)
         self.ledger = Ledger(self.settings.connection_window_bytes, credit=self.engine.credit, grant=self.engine.grant)
         self.mailbox = Mailbox(self)
-        self.outbox = Outbox(self, self.lost)
+        self.outbox = StreamOutbox(self, self.lost)
         self.marked = False
         self.heard_at = traffic.clock()
         """When the peer was last heard, in the endpoint's time."""
@@ -135,7 +135,7 @@ class Connection:
         self._chain: list[bytes] = []
         self._refusal: TrustError | None = None
         self._established = False
-        self._events: list[tuple[Happening, Stream, int]] = []
+        self._events: list[tuple[FlowEvent, Stream, int]] = []
         self._callbacks: list[Callable[[Connection], None]] = []
         self._cids: set[bytes] = set()
         self._reset_token: bytes | None = None
@@ -542,13 +542,13 @@ class Connection:
         while events and not self.closed:
             kind, stream, code = events.pop()
             owner = stream.owner
-            if kind is Happening.READABLE:
+            if kind is FlowEvent.READABLE:
                 self.mailbox.read(stream)
             elif owner is None:
                 continue
-            elif kind is Happening.SENT:
+            elif kind is FlowEvent.SENT:
                 self.tell(owner.on_sent)
-            elif kind is Happening.RESET:
+            elif kind is FlowEvent.RESET:
                 self.tell(owner.on_reset, code)
             else:
                 self.tell(owner.on_stopped, code)

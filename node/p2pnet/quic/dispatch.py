@@ -15,9 +15,9 @@ from p2pnet.quic.connection import Connection
 from p2pnet.quic.engine import (
     RESET_TOKEN_BYTES,
     Admission,
+    Admittance,
     Configurations,
     Datagram,
-    Decision,
     Engine,
     Gate,
     Resets,
@@ -49,7 +49,7 @@ class Owner(Protocol):
     def ended(self, connection: Connection, failure: Exception | None) -> None:
         """It is over; `failure` when it never was established."""
 
-    def incoming(self, address: Any) -> Decision:
+    def incoming(self, address: Any) -> Admittance:
         """What to do with a stranger at this address."""
 
     def find(self, address: Any) -> list[Connection]:

@@ -17,10 +17,10 @@ from p2pnet.quic.addresses import Address, numeric, readable, resolve
 from p2pnet.quic.bootstrap_cache import BootstrapCache
 from p2pnet.quic.connection import Connection
 from p2pnet.quic.dispatch import Dispatcher, Egress
-from p2pnet.quic.engine import Datagram, Decision
+from p2pnet.quic.engine import Admittance, Datagram
 from p2pnet.quic.errors import BadAddress, CloseCode, EndpointClosed, EndpointError, QuicError, check_code
 from p2pnet.quic.message import Message
-from p2pnet.quic.pool import Pool, race
+from p2pnet.quic.pool import ConnectionPool, race
 from p2pnet.quic.retry import Retry
 from p2pnet.quic.settings import Settings
 from p2pnet.quic.socket import Transport, UdpSocket
@@ -79,7 +79,7 @@ class Endpoint:
             listens=listens,
         )
         self._transport = transport
-        self._pool = Pool(self.loop, self._dispatcher.dial)
+        self._pool = ConnectionPool(self.loop, self._dispatcher.dial)
         self._accepted: dict[Connection, None] = {}  # oldest first
         self._accepting: deque[asyncio.Future[Connection]] = deque()
         self.closing: asyncio.Future[Exception] = self.loop.create_future()
@@ -367,15 +367,15 @@ class Endpoint:
         if not connection.dialled and isinstance(failure, TrustError | QuicError) and self.on_refused is not None:
             connection.tell(self.on_refused, connection.address, failure)
 
-    def incoming(self, address: Any) -> Decision:
+    def incoming(self, address: Any) -> Admittance:
         """What to do with a stranger at this address."""
         if self.on_incoming is None:
-            return Decision.ACCEPT
+            return Admittance.ACCEPT
         try:
-            return Decision(self.on_incoming(readable(address)))
+            return Admittance(self.on_incoming(readable(address)))
         except Exception as error:  # noqa: BLE001  # the owner's mistake, reported; nobody gets in by it
             self.loop.call_exception_handler({"message": "on_incoming failed", "exception": error})
-            return Decision.IGNORE
+            return Admittance.IGNORE
 
     def find(self, address: Any) -> list[Connection]:
         """Live connections with the peer at this address."""

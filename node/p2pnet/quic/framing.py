@@ -63,7 +63,7 @@ def whole(
     return header, data[dst_at:body], data[body:]
 
 
-class Assembler:
+class MessageReader:
     """Collects one inbound message. Feed it what arrives in order; it raises as soon as a rule is broken.
 
     `cap(header)` gives the payload bytes allowed once the header is known, `announced_max` bounds it before that.

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from p2pnet.quic.engine import Engine, Stream
 from p2pnet.quic.errors import FrameError, MessageTooLarge, StreamCode
-from p2pnet.quic.framing import Assembler, Parts, encode, whole
+from p2pnet.quic.framing import MessageReader, Parts, encode, whole
 from p2pnet.quic.ledger import Claim, Ledger
 from p2pnet.quic.message import Message, Source
 from p2pnet.quic.settings import Settings
@@ -55,7 +55,7 @@ class Incoming:
     def __init__(self, mailbox: "Mailbox", stream: Stream) -> None:
         self._mailbox = mailbox
         self._stream = stream
-        self._assembler: Assembler | None = None  # made for what does not come in one piece
+        self._assembler: MessageReader | None = None  # made for what does not come in one piece
         self._over = False  # nothing more of the message is taken
         self._claim: Claim | None = None
         self._held = 0
@@ -270,10 +270,10 @@ class Mailbox:
         settings = self.carrier.settings
         return whole(data, settings.cap, announced_max=self._announced_max, header_max=settings.header_bytes_max)
 
-    def assembler(self) -> Assembler:
+    def assembler(self) -> MessageReader:
         """One for an inbound message."""
         settings = self.carrier.settings
-        return Assembler(
+        return MessageReader(
             settings.cap,
             announced_max=self._announced_max,
             header_max=settings.header_bytes_max,

@@ -12,7 +12,7 @@ from p2pnet.quic.errors import CloseCode, HandshakeFailed
 _Key = tuple[Any, str | None]
 
 
-class Dial:
+class DialInProgress:
     """One handshake we began and everybody who waits for it. It outlives its first caller, not its last."""
 
     def __init__(self, connection: Connection, key: _Key) -> None:
@@ -21,7 +21,7 @@ class Dial:
         self.waiters: list[asyncio.Future[Connection]] = []
 
 
-class Pool:
+class ConnectionPool:
     """Finds a live connection, joins a dial, or starts one with `dial(raw address, expect, timeout_s)`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, dial: Callable[[Any, str | None, float], Connection]) -> None:
@@ -29,8 +29,8 @@ class Pool:
         self._dial = dial
         self._live: dict[Any, list[Connection]] = {}
         self._places: dict[Connection, Any] = {}
-        self._joinable: dict[_Key, Dial] = {}
-        self._dials: dict[Connection, Dial] = {}
+        self._joinable: dict[_Key, DialInProgress] = {}
+        self._dials: dict[Connection, DialInProgress] = {}
         self._holders: dict[Connection, int] = {}  # of dialled ones: how often handed out and not given back
         self.dialled = 0
         """Handshakes begun here."""
@@ -113,12 +113,12 @@ class Pool:
                 if not waiter.done():
                     waiter.set_exception(error)
 
-    def _join(self, raw: Any, expect: str | None, *, new: bool, timeout_s: float) -> Dial:
+    def _join(self, raw: Any, expect: str | None, *, new: bool, timeout_s: float) -> DialInProgress:
         key = (remote(raw), expect)
         dial = None if new else self._joinable.get(key)
         if dial is None:
             self.dialled += 1
-            dial = Dial(self._dial(raw, expect, timeout_s), key)
+            dial = DialInProgress(self._dial(raw, expect, timeout_s), key)
             self._dials[dial.connection] = dial
             if not new:
                 self._joinable[key] = dial
@@ -138,7 +138,7 @@ class Pool:
         if not rest:
             del self._live[place]
 
-    def _take(self, connection: Connection) -> Dial | None:
+    def _take(self, connection: Connection) -> DialInProgress | None:
         dial = self._dials.pop(connection, None)
         if dial is not None and self._joinable.get(dial.key) is dial:
             del self._joinable[dial.key]

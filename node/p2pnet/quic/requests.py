@@ -16,7 +16,7 @@ from p2pnet.quic.errors import (
     StreamLost,
     stream_error,
 )
-from p2pnet.quic.framing import HEAD_BYTES, Assembler, Parts, whole
+from p2pnet.quic.framing import HEAD_BYTES, MessageReader, Parts, whole
 from p2pnet.quic.ledger import Claim
 from p2pnet.quic.mailbox import Carrier
 from p2pnet.quic.message import Message
@@ -33,7 +33,7 @@ class Outgoing:
     uni = True
     __slots__ = ("_arrival", "_finish", "_outbox", "_pieces", "_stream", "priority", "sent", "waits")
 
-    def __init__(self, outbox: "Outbox", pieces: list[bytes], priority: int, finish: Done) -> None:
+    def __init__(self, outbox: "StreamOutbox", pieces: list[bytes], priority: int, finish: Done) -> None:
         self._outbox = outbox
         self._pieces = pieces
         self._stream: Stream | None = None
@@ -160,7 +160,7 @@ class Exchange(Outgoing):
 
     def __init__(
         self,
-        outbox: "Outbox",
+        outbox: "StreamOutbox",
         pieces: list[bytes],
         priority: int,
         finish: Done,
@@ -169,7 +169,7 @@ class Exchange(Outgoing):
         large_reply: bool,
     ) -> None:
         super().__init__(outbox, pieces, priority, finish)
-        self._assembler: Assembler | None = None  # made for what does not come in one piece
+        self._assembler: MessageReader | None = None  # made for what does not come in one piece
         self._reply_max = reply_bytes_max
         self._expected = HEAD_BYTES + reply_bytes_max if large_reply else 0
         self._claim: Claim | None = None
@@ -217,9 +217,9 @@ class Exchange(Outgoing):
         header_max = self._outbox.carrier.settings.header_bytes_max
         return whole(data, self._cap, announced_max=self._reply_max, header_max=header_max)
 
-    def _make_assembler(self) -> Assembler:
+    def _make_assembler(self) -> MessageReader:
         carrier = self._outbox.carrier
-        return Assembler(
+        return MessageReader(
             self._cap,
             announced_max=self._reply_max,
             header_max=carrier.settings.header_bytes_max,
@@ -243,7 +243,7 @@ class Exchange(Outgoing):
             ledger.settle(claim)
 
 
-class Outbox:
+class StreamOutbox:
     """The outbound side of a connection: messages that wait until the peer, and we, allow another stream."""
 
     __slots__ = ("_dead", "_order", "_waiting", "carrier", "lost", "unsent")
@@ -324,7 +324,7 @@ class Outbox:
 class SendStream:
     """Our half of a stream that will be opened with the first bytes: qp2p's way to send one message."""
 
-    def __init__(self, outbox: Outbox, *, uni: bool) -> None:
+    def __init__(self, outbox: StreamOutbox, *, uni: bool) -> None:
         self._outbox = outbox
         self._uni = uni
         self._priority = 0

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from p2pnet.model import limits
-from p2pnet.model.config import ClientSpec
+from p2pnet.model.config import ClientConfig
 from p2pnet.model.ids import member_name, member_order
-from p2pnet.subnet.spec import DEFAULT_GROUP, Fault, Rule, Spec, Subnet, Topology, TopologyKind
+from p2pnet.subnet.spec import DEFAULT_GROUP, FaultSpec, RuleSpec, Spec, Subnet, TopologyKind, TopologySpec
 
 FULL_TO = 50  # nodes up to which the default topology is a full mesh
 FULL_MAX = (
@@ -44,9 +44,9 @@ def members(subnet: Subnet) -> list[tuple[str, str]]:
     return sorted(named, key=lambda member: member_order(member[0]))
 
 
-def client_specs(subnet: Subnet) -> list[ClientSpec]:
+def client_specs(subnet: Subnet) -> list[ClientConfig]:
     """The clients of every node, as its config has them."""
-    return [ClientSpec(client.name, client.class_ or "", dict(client.settings)) for client in subnet.spec.clients]
+    return [ClientConfig(client.name, client.class_ or "", dict(client.settings)) for client in subnet.spec.clients]
 
 
 def topology_of(subnet: Subnet) -> TopologyPlan:
@@ -56,7 +56,7 @@ def topology_of(subnet: Subnet) -> TopologyPlan:
     """
     written = subnet.spec.topology
     if written is None:
-        written = Topology(kind="full" if subnet.node_count <= FULL_TO else "random-regular")
+        written = TopologySpec(kind="full" if subnet.node_count <= FULL_TO else "random-regular")
     others = max(1, subnet.node_count - 1)
     degree = written.degree or min(DEGREE_DEFAULT.get(written.kind, others), others)
     return TopologyPlan(written.kind, degree, [(a, b) for a, b in written.edges])
@@ -199,14 +199,16 @@ def _broadcast(spec: Spec) -> Iterator[Mistake]:
 def _rules(subnet: Subnet) -> Iterator[Mistake]:
     spec = subnet.spec
     yield from _twice("spec.faults", (fault.name for fault in spec.faults))
-    places: list[tuple[str, Rule]] = [(f"spec.network.rules[{i}]", rule) for i, rule in enumerate(spec.network.rules)]
+    places: list[tuple[str, RuleSpec]] = [
+        (f"spec.network.rules[{i}]", rule) for i, rule in enumerate(spec.network.rules)
+    ]
     places += [(f"spec.faults[{i}]", fault) for i, fault in enumerate(spec.faults)]
     for path, rule in places:
         for key, selector in (("from", rule.from_), ("to", rule.to)):
             mistake = _selector(subnet, selector)
             if mistake:
                 yield f"{path}.{key}", mistake
-        if isinstance(rule, Fault):
+        if isinstance(rule, FaultSpec):
             if not (rule.shapes or rule.block or rule.pause):
                 yield path, "does nothing: give it a shape, block or pause"
             if rule.pause and (rule.shapes or rule.block or rule.to != "*"):

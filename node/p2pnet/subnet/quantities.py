@@ -71,7 +71,7 @@ class Quantity(str):
         return {"type": "string", "pattern": cls.pattern, "maxLength": _TEXT_CHARS_MAX}
 
 
-class Duration(Quantity):
+class DurationText(Quantity):
     """`90ms`, `30s`, `10m`, `2h`, `7d`."""
 
     __slots__ = ()
@@ -88,7 +88,7 @@ class Duration(Quantity):
         return _seconds(self)
 
 
-class Size(Quantity):
+class SizeText(Quantity):
     """`64KiB`, `128Mi`, `1MB`."""
 
     __slots__ = ()
@@ -105,7 +105,7 @@ class Size(Quantity):
         return units.parse_size(self)
 
 
-class Bandwidth(Quantity):
+class BandwidthText(Quantity):
     """`50Mbit`, per second."""
 
     __slots__ = ()
@@ -122,7 +122,7 @@ class Bandwidth(Quantity):
         return units.parse_bandwidth(self)
 
 
-class Share(Quantity):
+class ShareText(Quantity):
     """`0.2%`."""
 
     __slots__ = ()

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from p2pnet.model import limits
 from p2pnet.model.ids import CLIENT_NAME, GROUP_NAME, SUBNET_NAME
-from p2pnet.subnet.quantities import Bandwidth, Document, Duration, Share, Size, check_settings
+from p2pnet.subnet.quantities import BandwidthText, Document, DurationText, ShareText, SizeText, check_settings
 
 API_VERSION = "p2pnet.io/v1alpha1"
 DEFAULT_GROUP = "node"
@@ -27,7 +27,7 @@ def _read_push_below(value: object) -> int | Literal["auto"]:
     """`auto`, a number of bytes, or a size with its unit; all are of user payload."""
     if value == "auto":
         return "auto"
-    size = value if isinstance(value, int) and not isinstance(value, bool) else Size.read(value).bytes
+    size = value if isinstance(value, int) and not isinstance(value, bool) else SizeText.read(value).bytes
     if not 0 <= size <= limits.ARTIFACT_BYTES_MAX:
         raise PydanticCustomError("push_below", "write auto, or a size between 0 and 128Mi")
     return size
@@ -40,7 +40,7 @@ def _check_amount(value: object) -> object:
 
 
 def _check_storage(value: str) -> str:
-    return value if value == "emptyDir" else Size.read(value)
+    return value if value == "emptyDir" else SizeText.read(value)
 
 
 def _check_labels(labels: dict[str, str]) -> dict[str, str]:
@@ -74,7 +74,7 @@ Identifier = Annotated[int, Field(ge=0, lt=1 << 32)]
 Amount = Annotated[Any, AfterValidator(_check_amount), WithJsonSchema({"x-kubernetes-int-or-string": True})]
 
 
-class Resources(Document):
+class ResourcesSpec(Document):
     """Kubernetes resource requests and limits."""
 
     requests: Annotated[dict[Text, Amount], Field(max_length=16)] = {}
@@ -183,10 +183,10 @@ class Toleration(Document):
     """Seconds for which NoExecute is tolerated, e.g. 60. Default: for ever."""
 
 
-class Pod(Document):
+class PodSpec(Document):
     """What of a pod is the user's business; the cluster targets only. An edit replaces the pods one after the other."""
 
-    resources: Resources = Resources()
+    resources: ResourcesSpec = ResourcesSpec()
     """Requests and limits of each node pod, e.g. {limits: {memory: 1Gi}}. Default: 20m and 64Mi for each node in the pod."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """When the image is pulled: Always, IfNotPresent or Never. Default: IfNotPresent."""
@@ -221,7 +221,7 @@ class Pod(Document):
     privilege escalation, a root file system that cannot be written, no capability."""
 
 
-class Group(Document):
+class GroupSpec(Document):
     """Nodes alike, in addition to group `node`."""
 
     name: Annotated[str, Field(pattern=f"^{GROUP_NAME.pattern}$")]
@@ -234,7 +234,7 @@ class Group(Document):
     """Words for selectors of rules and faults, e.g. {region: eu}; group and node are set by p2pnet. Default: none."""
     env: Annotated[dict[Text, Annotated[str, Field(max_length=4096)]], Field(max_length=64)] = {}
     """Environment of the group's nodes, e.g. {P2PNET_LOG_LEVEL: debug}. Default: none."""
-    pod: Pod | None = None
+    pod: PodSpec | None = None
     """The group's pods, in the place of spec.pod as a whole, e.g. {nodeSelector: {disk: ssd}}. Default: spec.pod."""
     behaviour: Behaviour = "honest"
     """What the group's nodes do wrong, e.g. silent. Default: honest."""
@@ -251,7 +251,7 @@ class EdgesFrom(Document):
     """File that the command line inlines, e.g. edges.txt. Default: none."""
 
 
-class Topology(Document):
+class TopologySpec(Document):
     """Who should be connected to whom."""
 
     kind: TopologyKind = "full"
@@ -265,7 +265,7 @@ class Topology(Document):
     """With kind edges: where the pairs stand instead, e.g. {configMap: my-edges}. Default: none."""
 
 
-class Discovery(Document):
+class DiscoverySpec(Document):
     """How nodes learn of each other."""
 
     mode: Literal["registry", "seeds"] = "registry"
@@ -273,14 +273,14 @@ class Discovery(Document):
     changes."""
 
 
-class Identity(Document):
+class IdentitySpec(Document):
     """Who vouches for nodes, and for how long."""
 
     trust_domain: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9._]*[a-z0-9])?$", max_length=253)] = "p2pnet"
     """Trust domain of the nodes' SPIFFE ids, e.g. testing. Default: p2pnet. Never changes."""
-    ttl: Duration = Duration("7d")
+    ttl: DurationText = DurationText("7d")
     """How long a certificate of a node lives, with its unit, 15m to 3650d, e.g. 24h. Default: 7d."""
-    renew_before: Duration | None = None
+    renew_before: DurationText | None = None
     """How long before its end a certificate is renewed, with its unit, e.g. 8h. Default: a third of ttl."""
     issuer: Literal["builtin", "certManager"] = "builtin"
     """Who issues: builtin, an authority of the subnet's own, or certManager. Default: builtin. Never changes."""
@@ -294,14 +294,14 @@ class Identity(Document):
         return self.ttl.seconds / 3 if self.renew_before is None else self.renew_before.seconds
 
 
-class Broadcast(Document):
+class BroadcastSpec(Document):
     """Settings of the broadcast layer, the same for every client."""
 
     push_below: Annotated[
         int | Literal["auto"],
         PlainValidator(_read_push_below),
         WithJsonSchema(
-            {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^auto$|{Size.pattern}"}]}
+            {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^auto$|{SizeText.pattern}"}]}
         ),
     ] = "auto"
     """Bytes of user payload, or a size with its unit, e.g. 4KiB: a smaller artifact is pushed inside its update; 0 pushes
@@ -310,9 +310,9 @@ class Broadcast(Document):
     """Whether nodes pass on what they got: none, auto, advert or push. Default: auto, none in a full mesh."""
     slots_per_peer: Annotated[int, Field(ge=1, le=100_000)] = limits.SLOTS_PER_PEER
     """Number of slots, so of artifacts that live at a time, for each peer and client, e.g. 1000. Default: 10000."""
-    artifact_bytes_max: Size = Size("128Mi")
+    artifact_bytes_max: SizeText = SizeText("128Mi")
     """The largest artifact, a size with its unit, 1B to 128Mi, e.g. 16MiB. Default: 128Mi."""
-    keep: Duration = Duration("10m")
+    keep: DurationText = DurationText("10m")
     """How long a blob lives after its creation, with its unit, 1s to 30d, e.g. 1h. Default: 10m."""
 
     @property
@@ -321,7 +321,7 @@ class Broadcast(Document):
         return None if self.push_below == "auto" else self.push_below
 
 
-class Client(Document):
+class ClientSpec(Document):
     """A client of the broadcast: one of ours, or of the entry point group `p2pnet.clients`, by its name; or a `class`."""
 
     name: Annotated[str, Field(pattern=f"^{CLIENT_NAME.pattern}$")]
@@ -332,20 +332,20 @@ class Client(Document):
     """JSON values, handed to the class as keyword arguments, e.g. {threshold: 4}. Default: none."""
 
 
-class Shape(Document):
+class ShapeSpec(Document):
     """What a link does to packets. What is left out, it does not do."""
 
-    latency: Duration | None = None
+    latency: DurationText | None = None
     """One-way delay, with its unit, e.g. 90ms. Default: none."""
-    jitter: Duration | None = None
+    jitter: DurationText | None = None
     """How far the delay varies, with its unit, e.g. 5ms. Default: none."""
-    loss: Share | None = None
+    loss: ShareText | None = None
     """Share of packets that are lost, e.g. 0.2%. Default: none."""
-    duplication: Share | None = None
+    duplication: ShareText | None = None
     """Share of packets that arrive twice, e.g. 0.1%. Default: none."""
-    reorder: Share | None = None
+    reorder: ShareText | None = None
     """Share of packets that overtake others, e.g. 1%. Default: none."""
-    bandwidth: Bandwidth | None = None
+    bandwidth: BandwidthText | None = None
     """Bits per second at most, with their unit, e.g. 50Mbit. Default: no limit."""
 
     @property
@@ -355,7 +355,7 @@ class Shape(Document):
         return self.bandwidth is not None or any(one is not None and one.number > 0 for one in values)
 
 
-class Rule(Shape):
+class RuleSpec(ShapeSpec):
     """A shape for the packets from some nodes to some others, one way.
 
     A selector is `*`, a node's name, or `key=value` parts joined by commas, over the groups' labels, `group` and `node`.
@@ -367,16 +367,16 @@ class Rule(Shape):
     """Selector of the nodes that receive, e.g. node-3. Default: *, every node."""
 
 
-class Network(Document):
+class NetworkSpec(Document):
     """The links of a healthy subnet. The last rule that matches decides, else the default."""
 
-    default: Shape = Shape()
+    default: ShapeSpec = ShapeSpec()
     """What links do for which no rule stands, e.g. {latency: 10ms}. Default: nothing."""
-    rules: Annotated[list[Rule], Field(max_length=64)] = []
+    rules: Annotated[list[RuleSpec], Field(max_length=64)] = []
     """Links that do otherwise, e.g. [{from: region=eu, to: region=us, latency: 90ms}]. Default: none."""
 
 
-class Fault(Rule):
+class FaultSpec(RuleSpec):
     """A shape, a one-way block, or a pause of the nodes in `from`, on top of the network, by a name to clear it by."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
@@ -387,21 +387,21 @@ class Fault(Rule):
     """Whether the nodes in from stand still, e.g. true. Default: false."""
 
 
-class Ready(Document):
+class ReadySpec(Document):
     """When `up` calls the subnet ready: this share of edges up, within this time."""
 
-    connected: Share = Share("100%")
+    connected: ShareText = ShareText("100%")
     """Share of edges that are up, e.g. 95%. Default: 100%."""
-    within: Duration = Duration("120s")
+    within: DurationText = DurationText("120s")
     """Time for it, with its unit, 1s to 1d, e.g. 5m. Default: 120s."""
 
 
-class Lab(Document):
+class LabSpec(Document):
     """The lab's pod; the cluster targets only."""
 
     storage: Annotated[Text, AfterValidator(_check_storage)] = "emptyDir"
     """Where runs are kept: emptyDir, or the size of a claim with its unit, e.g. 1Gi. Default: emptyDir."""
-    resources: Resources = Resources()
+    resources: ResourcesSpec = ResourcesSpec()
     """Requests and limits of the lab's pod, e.g. {requests: {cpu: 200m}}. Default: 20m and 64Mi."""
 
 
@@ -412,40 +412,40 @@ def _default_nodes(validated: dict[str, Any]) -> int:
 class Spec(Document):
     """What is wanted."""
 
-    groups: Annotated[list[Group], Field(max_length=16)] = []
+    groups: Annotated[list[GroupSpec], Field(max_length=16)] = []
     """Nodes in addition to group node, e.g. [{name: eu, nodes: 4, labels: {region: eu}}]; at most 500 nodes in all. Default:
     none."""
     nodes: Annotated[int, Field(default_factory=_default_nodes, ge=0, le=SIMULATED_NODES_MAX)]
     """Number of nodes of group node, which kubectl scale changes, e.g. 20. Default: 3, or 0 when groups are given."""
     image: Text | None = None
     """Image of nodes and lab, e.g. registry.example/p2pnet-node:1. Default: the published one of the operator's version."""
-    topology: Topology | None = None
+    topology: TopologySpec | None = None
     """Who should be connected to whom, e.g. {kind: random-regular, degree: 8}. Default: a full mesh to 50 nodes, else
     random-regular of degree 8."""
-    discovery: Discovery = Discovery()
+    discovery: DiscoverySpec = DiscoverySpec()
     """How nodes learn of each other, e.g. {mode: seeds}. Default: {mode: registry}."""
-    identity: Identity = Identity()
+    identity: IdentitySpec = IdentitySpec()
     """Who vouches for nodes, and for how long, e.g. {ttl: 24h}. Default: an authority of the subnet's own, for 7d."""
-    broadcast: Broadcast = Broadcast()
+    broadcast: BroadcastSpec = BroadcastSpec()
     """Settings of the broadcast layer, e.g. {keep: 1h}. Default: as its fields say."""
-    clients: Annotated[list[Client], Field(min_length=1, max_length=8)] = [Client(name="blob")]
+    clients: Annotated[list[ClientSpec], Field(min_length=1, max_length=8)] = [ClientSpec(name="blob")]
     """The clients of every node, e.g. [{name: blob}, {name: chat, class: "chat:Chat"}]. Default: [{name: blob}]."""
-    network: Network = Network()
+    network: NetworkSpec = NetworkSpec()
     """What the links of a healthy subnet do, e.g. {default: {latency: 10ms}}. Default: nothing."""
-    faults: Annotated[list[Fault], Field(max_length=64)] = []
+    faults: Annotated[list[FaultSpec], Field(max_length=64)] = []
     """What is wrong with links and nodes, e.g. [{name: cut, from: node-0, block: true}]. Default: nothing."""
-    ready: Ready = Ready()
+    ready: ReadySpec = ReadySpec()
     """When the subnet counts as connected, e.g. {connected: 95%}. Default: {connected: 100%, within: 120s}."""
     nodes_per_pod: Annotated[int, Field(ge=1, le=100)] = 1
     """Number of nodes that share a pod, or a process on one machine, e.g. 5. Default: 1. Never changes."""
-    pod: Pod = Pod()
+    pod: PodSpec = PodSpec()
     """What of the pods is the user's business, e.g. {nodeSelector: {disk: ssd}}; the lab's pod too, but for resources. Default:
     restricted pods without extras."""
-    lab: Lab = Lab()
+    lab: LabSpec = LabSpec()
     """The lab's pod, e.g. {storage: 1Gi}. Default: {storage: emptyDir}."""
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 42
     """Number from which topology and choices are drawn, e.g. 7. Default: 42. Never changes."""
-    ttl: Duration | None = None
+    ttl: DurationText | None = None
     """How long the subnet lives from its creation on, with its unit, at least 1m, e.g. 2h. Default: until it is deleted."""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from p2pnet.subnet.checks import topology_of
-from p2pnet.subnet.spec import Group, Pod, Subnet
+from p2pnet.subnet.spec import GroupSpec, PodSpec, Subnet
 
 IGNORED = "p2pnet.io/ignored"
 """Annotation of a document out of which fields were taken: a line `path: why` for each."""
@@ -106,7 +106,7 @@ def _remove(document: Any, way: list[str | int]) -> None:
         del part[way[-1]]
 
 
-def _of_groups(key: str, used: Callable[[Group], object]) -> Callable[[Subnet], list[str]]:
+def _of_groups(key: str, used: Callable[[GroupSpec], object]) -> Callable[[Subnet], list[str]]:
     return lambda subnet: [
         f"spec.groups[{index}].{key}" for index, group in enumerate(subnet.spec.groups) if used(group)
     ]
@@ -130,7 +130,7 @@ FEATURES: dict[str, Callable[[Subnet], list[str]]] = {
     "image": _when("spec.image", lambda subnet: subnet.spec.image),
     "groups.image": _of_groups("image", lambda group: group.image),
     "groups.env": _of_groups("env", lambda group: group.env),
-    "groups.pod": _of_groups("pod", lambda group: group.pod not in (None, Pod())),
+    "groups.pod": _of_groups("pod", lambda group: group.pod not in (None, PodSpec())),
     "groups.behaviour": _of_groups("behaviour", lambda group: group.behaviour != "honest"),
     "topology.sparse": _when("spec.topology", lambda subnet: not topology_of(subnet).full),
     "topology.edgesFrom": _when(

@@ -19,7 +19,7 @@ import uvloop
 from p2pnet.model import limits
 from p2pnet.model.addresses import address_text
 from p2pnet.model.agent import ROUTE_ACT, ROUTE_PROCESSES, Act, NodeProcess, Processes, ProcessesRequest, WardenReply
-from p2pnet.model.control import Refusal
+from p2pnet.model.control import ControlRefusal
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.node.identity import WATCH_S, IdentityWatch
@@ -93,7 +93,7 @@ class Requests:
                 self._answer_poll(poll)
         for number in [number for number in self._acts if number <= table.done]:
             why = table.refused.get(number)
-            _reply(self._acts.pop(number), self.processes if why is None else Refusal("bad-request", why))
+            _reply(self._acts.pop(number), self.processes if why is None else ControlRefusal("bad-request", why))
 
     def message(self, _connection: Connection, message: Message) -> None:
         """A request of the lab."""
@@ -102,26 +102,26 @@ class Requests:
         elif message.header == ROUTE_PROCESSES:
             self._poll(message)
         else:
-            _reply(message, Refusal("bad-request", f"no such route: {message.header[:80]!r}"))
+            _reply(message, ControlRefusal("bad-request", f"no such route: {message.header[:80]!r}"))
 
     def _act(self, message: Message) -> None:
         try:
             act = msgspec.msgpack.decode(message.payload, type=Act)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            _reply(message, Refusal("bad-request", f"not an Act: {error}"))
+            _reply(message, ControlRefusal("bad-request", f"not an Act: {error}"))
             return
         if act.name not in self.nodes:
-            _reply(message, Refusal("bad-request", f"this pod has no node {act.name[:80]!r}"))
+            _reply(message, ControlRefusal("bad-request", f"this pod has no node {act.name[:80]!r}"))
             return
         if len(self._acts) >= WAITERS_MAX:
-            _reply(message, Refusal("bad-request", f"{WAITERS_MAX} requests wait for the nursery already"))
+            _reply(message, ControlRefusal("bad-request", f"{WAITERS_MAX} requests wait for the nursery already"))
             return
         self._number += 1
         line = msgspec.json.encode(AgentRequest(self._number, act)) + b"\n"
         try:
             os.write(self._asks_fd, line)  # whole or not at all: far below what a pipe takes in one piece
         except OSError as error:
-            _reply(message, Refusal("bad-request", f"the nursery does not listen: {error.strerror}"))
+            _reply(message, ControlRefusal("bad-request", f"the nursery does not listen: {error.strerror}"))
             return
         log.info("the lab asks: %s %s", act.action, act.name)
         self._acts[self._number] = message
@@ -130,7 +130,7 @@ class Requests:
         try:
             request = msgspec.msgpack.decode(message.payload, type=ProcessesRequest)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            _reply(message, Refusal("bad-request", f"not a ProcessesRequest: {error}"))
+            _reply(message, ControlRefusal("bad-request", f"not a ProcessesRequest: {error}"))
             return
         now = self.processes
         if request.after != now.version or request.wait_ms <= 0 or len(self._polls) >= WAITERS_MAX:

@@ -28,7 +28,7 @@ from p2pnet.node.parent import die_with_parent
 from p2pnet.node.process import EXIT_FAULT, EXIT_OK, EXIT_ORPHAN, asked_to_stop, exit_code_of, log_to
 from p2pnet.node.service import Service
 from p2pnet.peering.pacing import Pacer
-from p2pnet.supervisor.packs import Order, Report, read_lines
+from p2pnet.supervisor.packs import PackOrder, PackReport, read_lines
 
 ORDER_BYTES_MAX = 1 << 16
 SOCKETS_PER_READ = 16
@@ -92,9 +92,9 @@ class Pack:
             return
         self._unread += data
         for line in read_lines(self._unread):
-            self._obey(msgspec.json.decode(line, type=Order))
+            self._obey(msgspec.json.decode(line, type=PackOrder))
 
-    def _obey(self, order: Order) -> None:
+    def _obey(self, order: PackOrder) -> None:
         if order.op == "start":
             sock = socket.socket(fileno=self._sockets.popleft())
             stop = self._stops[order.name] = asyncio.Event()
@@ -104,7 +104,7 @@ class Pack:
         elif (known := self._stops.get(order.name)) is not None:
             known.set()
 
-    async def _live(self, order: Order, sock: socket.socket, stop: asyncio.Event) -> None:
+    async def _live(self, order: PackOrder, sock: socket.socket, stop: asyncio.Event) -> None:
         """One node from start to end; what goes wrong with it is its own."""
         code = EXIT_FAULT
         self._pacer.join()
@@ -122,20 +122,20 @@ class Pack:
                 self._pacer.leave()
                 if self._stops.get(order.name) is stop:
                     del self._stops[order.name]
-                self._say(Report("ended", order.name, code))
+                self._say(PackReport("ended", order.name, code))
 
-    async def _serve(self, order: Order, sock: socket.socket, stop: asyncio.Event) -> None:
+    async def _serve(self, order: PackOrder, sock: socket.socket, stop: asyncio.Event) -> None:
         path = Path(order.config)
         config = read_node_config(path)
         service = await Service.start(config, path.parent, sock, self._pacer)
         where = address_text(*service.address)
         log.info("%s serves on %s as %s, in pack %d", config.name, where, service.incarnation, os.getpid())
-        self._say(Report("serves", order.name))
+        self._say(PackReport("serves", order.name))
         await stop.wait()
         log.info("%s stops", config.name)
         await service.stop()
 
-    def _say(self, report: Report) -> None:
+    def _say(self, report: PackReport) -> None:
         # A pack that ends speaks by its exit; a nursery that is gone or does not read is no reason to wait.
         if not self._closing:
             with contextlib.suppress(OSError):

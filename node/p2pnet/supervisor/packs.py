@@ -26,7 +26,7 @@ CHANNEL_BYTES = 1 << 20
 """Asked of the kernel for orders a paused pack has not read; all orders of a hundred nodes are a tenth of it."""
 
 
-class Order(msgspec.Struct, frozen=True):
+class PackOrder(msgspec.Struct, frozen=True):
     """One line to a pack. A start comes with the node's socket; the n-th start belongs to the n-th socket."""
 
     op: Literal["start", "stop"]
@@ -35,7 +35,7 @@ class Order(msgspec.Struct, frozen=True):
     log: str = ""
 
 
-class Report(msgspec.Struct, frozen=True):
+class PackReport(msgspec.Struct, frozen=True):
     """One line from a pack."""
 
     event: Literal["serves", "ended"]
@@ -53,7 +53,7 @@ def read_lines(unread: bytearray) -> Iterator[bytes]:
 
 
 @dataclass(slots=True, eq=False)
-class Pack:
+class PackProcess:
     """One live process."""
 
     name: str
@@ -84,7 +84,7 @@ class Packs:
         self._death_fd = death_fd
         self._on_ready = on_ready
         self._on_ended = on_ended
-        self._packs: dict[str, Pack] = {}
+        self._packs: dict[str, PackProcess] = {}
 
     def start(self, node: Kept) -> int:
         """Start a node in its pack, the pack itself if it does not run; its pid. Raises OSError."""
@@ -92,13 +92,13 @@ class Packs:
         assert node.log is not None  # noqa: S101
         pack = self._packs.get(node.pack) or self._fork(node.pack, node.log)
         pack.starting.add(node.name)
-        self._tell(pack, Order("start", node.name, str(node.config), str(node.log)), [node.sock.fileno()])
+        self._tell(pack, PackOrder("start", node.name, str(node.config), str(node.log)), [node.sock.fileno()])
         return pack.pid
 
     def stop(self, node: Kept) -> None:
         """Ask a node to stop in good order; `on_ended` follows."""
         if (pack := self._packs.get(node.pack)) is not None:
-            self._tell(pack, Order("stop", node.name), [])
+            self._tell(pack, PackOrder("stop", node.name), [])
 
     def dismiss(self, name: str) -> None:
         """End a pack that has no nodes any more: it goes when its channel closes."""
@@ -111,7 +111,7 @@ class Packs:
             self._read(pack)
             self._drop(pack)
 
-    def _fork(self, name: str, log_path: Path) -> Pack:
+    def _fork(self, name: str, log_path: Path) -> PackProcess:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with theirs:
             ours.setblocking(False)
@@ -121,11 +121,11 @@ class Packs:
             except OSError:
                 ours.close()
                 raise
-        pack = self._packs[name] = Pack(name, pid, ours)
+        pack = self._packs[name] = PackProcess(name, pid, ours)
         self._selector.register(ours, selectors.EVENT_READ, lambda: self._read(pack))
         return pack
 
-    def _tell(self, pack: Pack, order: Order, fds: list[int]) -> None:
+    def _tell(self, pack: PackProcess, order: PackOrder, fds: list[int]) -> None:
         line = msgspec.json.encode(order) + b"\n"
         try:
             sent = socket.send_fds(pack.channel, [line], fds)
@@ -138,7 +138,7 @@ class Packs:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pack.pid, 9)
 
-    def _read(self, pack: Pack) -> None:
+    def _read(self, pack: PackProcess) -> None:
         try:
             while data := pack.channel.recv(1 << 16):
                 pack.unread += data
@@ -147,11 +147,11 @@ class Packs:
         except OSError:
             data = b""
         for line in read_lines(pack.unread):
-            self._take(pack, msgspec.json.decode(line, type=Report))
+            self._take(pack, msgspec.json.decode(line, type=PackReport))
         if not data:
             self._drop(pack)
 
-    def _take(self, pack: Pack, report: Report) -> None:
+    def _take(self, pack: PackProcess, report: PackReport) -> None:
         pack.starting.discard(report.name)
         if report.event == "serves":
             pack.serving.append(report.name)
@@ -164,7 +164,7 @@ class Packs:
             for name in told:
                 self._on_ready(name)
 
-    def _drop(self, pack: Pack) -> None:
+    def _drop(self, pack: PackProcess) -> None:
         if self._packs.get(pack.name) is pack:
             del self._packs[pack.name]
         with contextlib.suppress(KeyError, ValueError):

@@ -40,7 +40,7 @@ MEMBERS_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Pod:
+class PodMembers:
     """What the operator tells a pod about itself."""
 
     members: list[str]
@@ -54,7 +54,7 @@ class Pod:
     """Of the pod; its members answer behind it, on the ports that follow."""
 
     @classmethod
-    def read(cls, environment: Mapping[str, str], **ports: int) -> "Pod":
+    def read(cls, environment: Mapping[str, str], **ports: int) -> "PodMembers":
         """From P2PNET_MEMBERS (`node-0,node-1`), P2PNET_GROUP, P2PNET_HOST and P2PNET_ADDRESS.
 
         Raises SpecError naming the variable.
@@ -70,7 +70,7 @@ class Pod:
         )
 
 
-def node_configs(pod: Pod, base: bytes, mounts: Path = MOUNTS) -> list[NodeConfig]:
+def node_configs(pod: PodMembers, base: bytes, mounts: Path = MOUNTS) -> list[NodeConfig]:
     """The config of each member: the subnet's base, and on top of it what is the member's own. Raises SpecError."""
     where = mounts / "config" / "node.json"
     try:
@@ -89,7 +89,7 @@ def node_configs(pod: Pod, base: bytes, mounts: Path = MOUNTS) -> list[NodeConfi
         raise SpecError(f"{where}: not the base of a node config: {error}") from error
 
 
-def _own(pod: Pod, index: int, name: str, mounts: Path) -> dict[str, Any]:
+def _own(pod: PodMembers, index: int, name: str, mounts: Path) -> dict[str, Any]:
     return {
         "name": name,
         "group": pod.group,
@@ -103,7 +103,7 @@ def _own(pod: Pod, index: int, name: str, mounts: Path) -> dict[str, Any]:
     }
 
 
-def own_address(pod: Pod) -> str:
+def own_address(pod: PodMembers) -> str:
     """The IP address at which others reach the pod. Raises SpecError when nobody has told it."""
     try:
         bound = ipaddress.ip_address(pod.host)
@@ -150,7 +150,7 @@ def take_code(folder: Path, environment: MutableMapping[str, str]) -> None:
         environment["PYTHONPATH"] = os.pathsep.join([*found, *filter(None, [environment.get("PYTHONPATH")])])
 
 
-def warden_post(pod: Pod, configs: Sequence[NodeConfig]) -> agent.Post:
+def warden_post(pod: PodMembers, configs: Sequence[NodeConfig]) -> agent.Post:
     """Where and as whom the pod's warden serves: with the leaf of the first node, on the port below its."""
     first = configs[0]
     return agent.Post(
@@ -161,7 +161,7 @@ def warden_post(pod: Pod, configs: Sequence[NodeConfig]) -> agent.Post:
     )  # fmt: skip
 
 
-def serve(pod: Pod, configs: Sequence[NodeConfig], run: Path, log: Path) -> int:
+def serve(pod: PodMembers, configs: Sequence[NodeConfig], run: Path, log: Path) -> int:
     """Be the nursery of these nodes until SIGTERM; the exit code."""
     how = choose_start()
     child.warm_up()
@@ -185,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--health-port", type=int, default=HEALTH_PORT, help="of the pod's page (%(default)s)")
     options = parser.parse_args(arguments)
     try:
-        pod = Pod.read(os.environ, udp_port=options.udp_port, health_port=options.health_port)
+        pod = PodMembers.read(os.environ, udp_port=options.udp_port, health_port=options.health_port)
         base = options.mounts / "config" / "node.json"
         configs = node_configs(pod, base.read_bytes(), options.mounts)
         write_configs(configs, options.run)

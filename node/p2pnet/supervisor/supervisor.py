@@ -12,7 +12,6 @@ import contextlib
 import os
 import selectors
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -306,9 +305,7 @@ class Supervisor:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a nursery on this process's stdin and stdout; the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m p2pnet.supervisor", description="Keeps p2pnet node processes."
-    )
+    parser = argparse.ArgumentParser(prog="python -m p2pnet.supervisor", description="Keeps p2pnet node processes.")
     parser.add_argument("--start", choices=("fork", "spawn"), default=choose_start(), help="how nodes are started")
     options = parser.parse_args(arguments)
     parent = os.getppid()
@@ -317,7 +314,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.start == "fork":
         child.warm_up()
     return Supervisor(options.start).run()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,7 +4,7 @@ Called by quic (verify, Identity), node (Identity), and by lab and operator (Aut
 """
 
 from p2pnet.trust.authority import AUTHORITY_TTL, Authority
-from p2pnet.trust.bundle import PARSING_FAILS, Bundle, Peer, verify
+from p2pnet.trust.bundle import PARSING_FAILS, Bundle, VerifiedPeer, verify
 from p2pnet.trust.identity import BUNDLE_FILE, CHAIN_FILE, KEY_FILE, LAB_BUNDLE_FILE, Identity, identity_files
 from p2pnet.trust.leaf import BACKDATE, Leaf
 from p2pnet.trust.signature import sign, signed_by
@@ -21,7 +21,7 @@ __all__ = [
     "Bundle",
     "Identity",
     "Leaf",
-    "Peer",
+    "VerifiedPeer",
     "identity_files",
     "sign",
     "signed_by",

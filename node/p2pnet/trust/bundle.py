@@ -37,7 +37,7 @@ PARSING_FAILS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class VerifiedPeer:
     """Who a verified chain is: its one URI, the end of its validity (of the whole chain) and the leaf's SHA-256 in hex.
 
     The fingerprint names the bytes that were shown, not the peer: a signature can be encoded in more than one way.
@@ -62,7 +62,9 @@ class Bundle:
         self.fingerprints = tuple(unique)
         """SHA-256 of each authority's DER, in hex, in order."""
         self.store = Store(list(self.authorities))
-        self._verified: dict[bytes, tuple[Peer, datetime]] = {}  # by digest of the chain: who, and valid from when
+        self._verified: dict[
+            bytes, tuple[VerifiedPeer, datetime]
+        ] = {}  # by digest of the chain: who, and valid from when
 
     @classmethod
     def from_pem(cls, pem: bytes) -> "Bundle":
@@ -77,12 +79,12 @@ class Bundle:
         """The bundle as a PEM text."""
         return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in self.authorities)
 
-    def recall(self, digest: bytes, now: datetime) -> Peer | None:
+    def recall(self, digest: bytes, now: datetime) -> VerifiedPeer | None:
         """Who the chain with this digest is, if it was vouched for before and none of it is out of its time at `now`."""
         peer, starts = self._verified.get(digest, (None, now))
         return peer if peer is not None and starts < now < peer.not_after else None
 
-    def remember(self, digest: bytes, peer: Peer, starts: datetime) -> None:
+    def remember(self, digest: bytes, peer: VerifiedPeer, starts: datetime) -> None:
         """The chain was verified: all of it is valid from `starts` until the peer's `not_after`."""
         while len(self._verified) >= VERIFIED_MAX:
             del self._verified[next(iter(self._verified))]
@@ -91,7 +93,7 @@ class Bundle:
 
 def verify(
     chain_der: Sequence[bytes], bundle: Bundle, *, now: datetime, reserved: Mapping[str, Bundle] = _NOTHING
-) -> Peer:
+) -> VerifiedPeer:
     """Who this chain (leaf first) is, if the bundle vouches for it at `now` (aware). Raises TrustError, whatever the bytes.
 
     The leaf must carry both extended key usages and exactly one URI. A URI in `reserved` is vouched for by the bundle
@@ -118,7 +120,7 @@ def verify(
         judge = reserved.get(uri, bundle)
         chain = _check_chain(certificates, judge, now.astimezone(UTC))
         starts, ends = max(one.not_valid_before_utc for one in chain), min(one.not_valid_after_utc for one in chain)
-        peer = Peer(uri, ends, certificates[0].fingerprint(hashes.SHA256()).hex())
+        peer = VerifiedPeer(uri, ends, certificates[0].fingerprint(hashes.SHA256()).hex())
     except PARSING_FAILS as error:
         raise TrustError("malformed", f"the peer's certificate cannot be read: {error}") from error
     judge.remember(digest, peer, starts)

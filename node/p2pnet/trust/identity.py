@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from p2pnet.model.errors import SpecError
-from p2pnet.trust.bundle import Bundle, Peer, verify
+from p2pnet.trust.bundle import Bundle, VerifiedPeer, verify
 from p2pnet.trust.leaf import Leaf
 
 CHAIN_FILE = "tls.crt"
@@ -143,7 +143,7 @@ class Identity:
             raise SpecError(f"the leaf must carry exactly one URI, it has {len(uris)}")
         return uris[0]
 
-    def verify(self, *, now: datetime) -> Peer:
+    def verify(self, *, now: datetime) -> VerifiedPeer:
         """What peers with the same bundle will make of this identity at `now`. Raises TrustError."""
         return verify(self.chain_der, self.bundle, now=now)
 

@@ -21,7 +21,7 @@ from p2pnet.operator.kube.client import KubernetesCluster
 from p2pnet.operator.kube.leader import Leadership, LeadershipLostError
 from p2pnet.operator.kube.queue import Key, Workers
 from p2pnet.operator.metrics import Metrics
-from p2pnet.operator.settings import Settings
+from p2pnet.operator.settings import OperatorSettings
 from p2pnet.operator.subnet.crd import crd
 from p2pnet.operator.subnet.lab import HttpLabs
 from p2pnet.operator.subnet.lab_watcher import LabWatcher
@@ -36,7 +36,7 @@ ENDING_S = 12.0  # below the pod's grace period; an end takes a second, and a fi
 STUCK_S = 600.0  # a look that takes longer will never end; not even an API server that is away makes one so long
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: OperatorSettings) -> None:
     """Run until SIGTERM. Raises TargetError when the CRD is missing or the Lease is lost."""
     metrics = Metrics()
     cluster = await KubernetesCluster.connect(on_request=metrics.request)
@@ -74,7 +74,7 @@ async def check_crd(cluster: Cluster, namespaces: tuple[str, ...], *, patience_s
 
 
 @asynccontextmanager
-async def _leading(cluster: KubernetesCluster, settings: Settings, metrics: Metrics) -> AsyncIterator[None]:
+async def _leading(cluster: KubernetesCluster, settings: OperatorSettings, metrics: Metrics) -> AsyncIterator[None]:
     """Hold the Lease meanwhile, if there is one. Losing it ends the process at once: nothing more may be written."""
     if not settings.leader_election:
         metrics.leading(True)
@@ -104,7 +104,7 @@ async def _keep(leadership: Leadership) -> None:
         os._exit(1)  # a clean end would take seconds, in which two would act
 
 
-async def _operate(cluster: Cluster, settings: Settings, metrics: Metrics, health: Health) -> None:
+async def _operate(cluster: Cluster, settings: OperatorSettings, metrics: Metrics, health: Health) -> None:
     ears = LabWatcher(HttpLabs())
     reconciler = Reconciler(cluster, HttpLabs(), image=settings.node_image, metrics=metrics, ears=ears)
     workers = Workers(lambda key: metrics.watched(key, reconciler.reconcile), workers=settings.workers)
@@ -188,7 +188,7 @@ def main(arguments: list[str]) -> int:
 
 def _run() -> int:
     try:
-        settings = Settings.read()
+        settings = OperatorSettings.read()
         logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
         _quieten()
         asyncio.run(run(settings))

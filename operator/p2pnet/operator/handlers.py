@@ -8,7 +8,7 @@ from typing import Any
 
 import kopf
 
-from p2pnet.operator.kube.api import CHILDREN, SUBNET, Kind
+from p2pnet.operator.kube.api import CHILDREN, SUBNET, ResourceKind
 from p2pnet.operator.kube.desired import digest
 from p2pnet.operator.kube.queue import Key, Workers
 from p2pnet.operator.subnet.context import MANAGED_BY, MANAGER, SUBNET_LABEL
@@ -58,7 +58,7 @@ def register(registry: kopf.OperatorRegistry, triggers: Triggers) -> None:
         _watch(registry, kind, triggers)
 
 
-def _watch(registry: kopf.OperatorRegistry, kind: Kind, triggers: Triggers) -> None:
+def _watch(registry: kopf.OperatorRegistry, kind: ResourceKind, triggers: Triggers) -> None:
     version = kind.api.rpartition("/")[2]
 
     @kopf.on.event(

@@ -14,16 +14,16 @@ from p2pnet.operator.kube.api import (
     SECRET,
     SERVICE,
     SUBNET,
-    Kind,
+    ResourceKind,
 )
 
 NAME = "p2pnet-operator"
 
 
-class Right(NamedTuple):
+class PolicyRule(NamedTuple):
     """Verbs on one resource, and what for."""
 
-    kind: Kind
+    kind: ResourceKind
     verbs: tuple[str, ...]
     why: str
     subresource: str = ""
@@ -38,23 +38,23 @@ class Right(NamedTuple):
 _LOOK = ("get", "list", "watch")
 
 RIGHTS = (
-    Right(SUBNET, (*_LOOK, "delete"), "what is wanted; delete for ttl"),
-    Right(SUBNET, ("patch",), "conditions and counts", "status"),
-    Right(POD, ("list", "watch", "create", "patch", "delete"), "nodes and lab; patch for labels that were lost"),
-    Right(SECRET, ("list", "watch", "create", "patch", "delete"), "authority, leaves, token"),
-    Right(CONFIG_MAP, (*_LOOK, "create", "patch"), "registry and config; get for edgesFrom"),
-    Right(SERVICE, ("list", "watch", "create", "patch"), "names of nodes, the lab's door"),
-    Right(CLAIM, ("list", "create", "patch"), "the lab's runs"),
-    Right(BUDGET, ("list", "watch", "create", "patch", "delete"), "how many pods an eviction may take"),
-    Right(POLICY, ("list", "watch", "create", "patch"), "who may speak to nodes"),
-    Right(EVENT, ("create",), "transitions"),
+    PolicyRule(SUBNET, (*_LOOK, "delete"), "what is wanted; delete for ttl"),
+    PolicyRule(SUBNET, ("patch",), "conditions and counts", "status"),
+    PolicyRule(POD, ("list", "watch", "create", "patch", "delete"), "nodes and lab; patch for labels that were lost"),
+    PolicyRule(SECRET, ("list", "watch", "create", "patch", "delete"), "authority, leaves, token"),
+    PolicyRule(CONFIG_MAP, (*_LOOK, "create", "patch"), "registry and config; get for edgesFrom"),
+    PolicyRule(SERVICE, ("list", "watch", "create", "patch"), "names of nodes, the lab's door"),
+    PolicyRule(CLAIM, ("list", "create", "patch"), "the lab's runs"),
+    PolicyRule(BUDGET, ("list", "watch", "create", "patch", "delete"), "how many pods an eviction may take"),
+    PolicyRule(POLICY, ("list", "watch", "create", "patch"), "who may speak to nodes"),
+    PolicyRule(EVENT, ("create",), "transitions"),
 )
 """In every namespace with Subnets. Server-side apply of a new object needs create and patch."""
 
-CERT_MANAGER_RIGHTS = (Right(CERTIFICATE, ("list", "create", "patch", "delete"), "nodes' leaves of an Issuer"),)
+CERT_MANAGER_RIGHTS = (PolicyRule(CERTIFICATE, ("list", "create", "patch", "delete"), "nodes' leaves of an Issuer"),)
 """Beside RIGHTS, where Subnets may name an Issuer. Not asked for at start: cert-manager need not be there."""
 
-LEASE_RIGHTS = (Right(LEASE, ("get", "create", "patch"), "which replica acts"),)
+LEASE_RIGHTS = (PolicyRule(LEASE, ("get", "create", "patch"), "which replica acts"),)
 """In the operator's own namespace, with two replicas."""
 
 
@@ -84,7 +84,7 @@ def tester_role(namespace: str, subnet: str) -> dict[str, Any]:
     return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rules}
 
 
-def _role(kind: str, metadata: dict[str, str], rights: tuple[Right, ...]) -> dict[str, Any]:
+def _role(kind: str, metadata: dict[str, str], rights: tuple[PolicyRule, ...]) -> dict[str, Any]:
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": metadata,
         "rules": [right.rule for right in rights],

@@ -10,7 +10,7 @@ from p2pnet.model.errors import SpecError
 
 
 @dataclass(frozen=True)
-class Settings:
+class OperatorSettings:
     """What the chart sets. Each field names its variable."""
 
     namespaces: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class Settings:
     """P2PNET_LOG_LEVEL"""
 
     @classmethod
-    def read(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+    def read(cls, environment: Mapping[str, str] = os.environ) -> "OperatorSettings":
         """The settings in the environment. Raises SpecError for a number that is none."""
 
         def text(name: str, default: str = "") -> str:

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from p2pnet.lab.backends.backend import Process
-from p2pnet.lab.nodes.silence import SILENT_S, Contacts, Silence
+from p2pnet.lab.nodes.silence import SILENT_S, NodeContacts, Silence
 from p2pnet.lab.runs.runner import troubles
-from p2pnet.lab.status import Known, status_of
-from p2pnet.model.control import Peers, PeerState
+from p2pnet.lab.status import StatusInputs, status_of
+from p2pnet.model.control import PeersReply, PeerState
 from p2pnet.model.jobs import LogLine
 from p2pnet.model.registry import Member, Membership, Registry
 from p2pnet.model.report import Status
@@ -22,7 +22,7 @@ class Hands:
     def __init__(self) -> None:
         self.now = 1000.0
         self.counts = True
-        self.contacts = Contacts(
+        self.contacts = NodeContacts(
             lambda _node: "idle 0x0", lambda _node: "its process 7 runs", lambda _node: self.counts, lambda: self.now
         )
 
@@ -80,7 +80,7 @@ def status(
 ) -> Status:  # fmt: skip
     members = [Member(name, f"spiffe://{name}", ["127.0.0.1:1"]) for name in NODES]
     views = {
-        name: Peers(
+        name: PeersReply(
             name, "i", "b", 1, 1, NODES,
             [PeerState(o, 1, 0.1, 0, 0) for o in NODES
              if o != name and (linked is None or frozenset((o, name)) in linked)],
@@ -89,7 +89,7 @@ def status(
         for name in answer
     }  # fmt: skip
     return status_of(
-        Known(
+        StatusInputs(
             name="demo", target="local", seed=1, ready_share=1.0, membership=Membership(Registry(1, members)),
             groups=dict.fromkeys(NODES, "node"), peers=views, leaves={}, now=NOW, phase=phase,
             processes={name: Process("running", 7) for name in NODES} | (processes or {}),

@@ -9,7 +9,7 @@ import pytest
 
 from p2pnet.lab_client import LabClient, ProblemError
 from p2pnet.measure import load_of
-from p2pnet.model.control import Refusal
+from p2pnet.model.control import ControlRefusal
 from p2pnet.model.jobs import Payload, RunRequest, RunState
 from p2pnet.store import archive, retention
 from p2pnet.subnet.document import load_subnet, to_document
@@ -155,7 +155,7 @@ async def test_a_run_can_be_followed_as_a_stream(desk):
 
 async def test_a_refused_artifact_makes_the_run_invalid_and_names_why(desk, nodes):
     for node in nodes.nodes.values():
-        node.refuses = Refusal("no-slot", "all 10000 slots are taken")
+        node.refuses = ControlRefusal("no-slot", "all 10000 slots are taken")
     ended = await finished(desk, generated(within_s=60))
     assert ended.report.verdict == "invalid"
     assert any("no-slot" in reason for reason in ended.report.invalid)

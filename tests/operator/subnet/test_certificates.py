@@ -11,7 +11,7 @@ from tests.operator.kit import NAMESPACE, NOW, World, site
 from p2pnet.operator.kube.api import EVENT, POD, SECRET, SUBNET, meta, name_of
 from p2pnet.operator.kube.encoding import decoded, encoded
 from p2pnet.operator.subnet import leaves
-from p2pnet.operator.subnet.certificates import NEXT, Holdings, Phase
+from p2pnet.operator.subnet.certificates import NEXT, HeldCertificates, RotationPhase
 from p2pnet.trust import Authority, Bundle, Identity, verify
 
 DAY = timedelta(days=1)
@@ -47,12 +47,12 @@ async def steady(**spec: object) -> World:
 
 def test_phases_follow_each_other_in_one_circle() -> None:
     old, new = Authority.create("a", now=NOW), Authority.create("b", now=NOW)
-    holdings = Holdings(old.certificate_pem, old)
+    holdings = HeldCertificates(old.certificate_pem, old)
     bundles = []
-    for phase in (Phase.STEADY, Phase.TRUSTING, Phase.ISSUING):
+    for phase in (RotationPhase.STEADY, RotationPhase.TRUSTING, RotationPhase.ISSUING):
         assert holdings.phase is phase
         bundles.append(holdings.bundle.fingerprints)
-        holdings = holdings.advanced(new if phase is Phase.STEADY else None)
+        holdings = holdings.advanced(new if phase is RotationPhase.STEADY else None)
         assert holdings.phase is NEXT[phase]
     assert bundles == [(old.fingerprint,), (old.fingerprint, new.fingerprint), (new.fingerprint, old.fingerprint)]
     assert holdings.bundle.fingerprints == (new.fingerprint,)

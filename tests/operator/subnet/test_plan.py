@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.operator.kit import IMAGE, NAMESPACE, NOW, site
 
-from p2pnet.model.config import ClientSpec, NodeConfig
+from p2pnet.model.config import ClientConfig, NodeConfig
 from p2pnet.model.errors import SpecError
 from p2pnet.model.registry import Membership, Registry, Removed
 from p2pnet.operator.kube.api import BUDGET, POD, Object, meta, name_of
@@ -170,7 +170,7 @@ def test_clients_reach_the_nodes_with_class_and_settings_as_they_were_written() 
     clients = [{"name": "blob"}, {"name": "chat", "class": "mypkg.chat:Chat", "settings": settings}]
     written = json.loads(configmaps.config_map(site(nodes=2, clients=clients))["data"]["node.json"])
     config = msgspec.convert({**written, "name": "node-0"}, NodeConfig)
-    assert config.clients == [ClientSpec("blob"), ClientSpec("chat", "mypkg.chat:Chat", settings)]
+    assert config.clients == [ClientConfig("blob"), ClientConfig("chat", "mypkg.chat:Chat", settings)]
 
 
 def test_mounted_code_reaches_the_nodes_of_its_groups_and_nobody_else() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 from tests.quic.engine.packet import Packet
 
-from p2pnet.quic.engine import Happening, Stream, Windows
+from p2pnet.quic.engine import FlowEvent, Stream, Windows
 from p2pnet.quic.engine.flow import FlowControl
 
 WINDOWS = Windows(connection=8_000, uni=1_000, inbound=2_000, reply=1_500, streams=4, gaps=3)
@@ -240,7 +240,7 @@ def test_a_reset_throws_away_what_came_and_is_told_once() -> None:
     stream = flow.streams[0]
     for _ in range(2):
         flow.on_reset(QuicFrameType.RESET_STREAM, 0, 7, 1_000)
-    assert flow.happenings == [(Happening.RESET, stream, 7)]
+    assert flow.happenings == [(FlowEvent.RESET, stream, 7)]
     assert (flow.held_bytes, flow.gaps, flow.max_data.used) == (0, 0, 1_000)
     with pytest.raises(QuicConnectionError) as error:
         flow.on_reset(QuicFrameType.RESET_STREAM, 0, 7, 1_001)
@@ -331,7 +331,7 @@ def test_a_reader_is_called_once_until_it_reads() -> None:
     flow = server()
     data(flow, 0, 1)
     data(flow, 0, 1, 1)
-    assert [kind for kind, _, _ in flow.happenings] == [Happening.READABLE]
+    assert [kind for kind, _, _ in flow.happenings] == [FlowEvent.READABLE]
     take(flow, flow.streams[0])
     data(flow, 0, 1, 2)
     assert len(flow.happenings) == 2

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from p2pnet.quic.engine import Windows
 from p2pnet.quic.engine.packets import Sealer, ack_frame, unseal, varint
 from p2pnet.quic.engine.short import read_frames
-from p2pnet.quic.engine.transport import Transport
+from p2pnet.quic.engine.transport import PacketTransport
 
 SUITES = list(CipherSuite)[:3]
 NUMBERS = st.integers(0, (1 << 62) - 1)
@@ -213,7 +213,7 @@ def ranges_of(numbers: set[int]) -> RangeSet:
 def effects(payload: bytes, read: str) -> tuple[list[Any], Any]:
     """What a connection is told of these frames, and how that ended."""
     told: list[Any] = []
-    connection: Any = Transport(
+    connection: Any = PacketTransport(
         configuration=QuicConfiguration(is_client=True),
         windows=Windows(connection=1 << 20, uni=1 << 16, inbound=1 << 16, reply=1 << 16, streams=10, gaps=100),
         largest_datagram=1_452,

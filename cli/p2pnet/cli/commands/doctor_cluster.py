@@ -5,14 +5,13 @@ import base64
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from p2pnet.lab_client.kube import Kube, KubeError
-
 from p2pnet.cli.documents import Check, Examination
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.targets import installation
 from p2pnet.cli.targets.cluster import ClusterTarget
 from p2pnet.cli.targets.cluster_view import name_of, trouble_of
+from p2pnet.lab_client.kube import Kube, KubeError
 
 REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 OPERATOR_LABELS = "app.kubernetes.io/name=p2pnet,app.kubernetes.io/component=operator"
@@ -20,7 +19,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Right:
+class Permission:
     """What this person must be allowed to do, and for which verbs of p2pnet."""
 
     verb: str
@@ -34,15 +33,15 @@ class Right:
 
 
 RIGHTS = (
-    Right("list", "subnets", "status", group="p2pnet.io"),
-    Right("get", "subnets", "every verb", group="p2pnet.io"),
-    Right("create", "subnets", "up", group="p2pnet.io"),
-    Right("patch", "subnets", "up", group="p2pnet.io"),
-    Right("delete", "subnets", "down", group="p2pnet.io"),
-    Right("list", "pods", "up, status, logs, down"),
-    Right("get", "pods", "logs", subresource="log"),
-    Right("get", "secrets", "inject, trace, get: the lab's token"),
-    *(Right(verb, "services", "inject, trace, get: the lab", subresource="proxy") for verb in ("get", "create")),
+    Permission("list", "subnets", "status", group="p2pnet.io"),
+    Permission("get", "subnets", "every verb", group="p2pnet.io"),
+    Permission("create", "subnets", "up", group="p2pnet.io"),
+    Permission("patch", "subnets", "up", group="p2pnet.io"),
+    Permission("delete", "subnets", "down", group="p2pnet.io"),
+    Permission("list", "pods", "up, status, logs, down"),
+    Permission("get", "pods", "logs", subresource="log"),
+    Permission("get", "secrets", "inject, trace, get: the lab's token"),
+    *(Permission(verb, "services", "inject, trace, get: the lab", subresource="proxy") for verb in ("get", "create")),
 )
 
 
@@ -103,7 +102,7 @@ def _rights(kube: Kube) -> tuple[str, str, str]:
     return "failed", f"missing in namespace {kube.namespace}: {found}", "ask for a Role with these verbs"
 
 
-def _may(kube: Kube, right: Right) -> bool:
+def _may(kube: Kube, right: Permission) -> bool:
     attributes = {
         "namespace": kube.namespace, "verb": right.verb, "group": right.group, "resource": right.resource,
         "subresource": right.subresource,

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from p2pnet.cli.documents import LogLine, LogLines
+from p2pnet.cli.documents import LoggedLine, LogLines
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.naming import choose_artifact, choose_run
 from p2pnet.cli.outcome import Outcome
@@ -52,7 +52,7 @@ async def run(options: Options, session: Session) -> Outcome:
     session.interrupted_note = ""
     session.todo = f"name one of those, or leave --node out; p2pnet status {options.name} lists the nodes"
     target = session.target()
-    lines: list[LogLine] = []
+    lines: list[LoggedLine] = []
     artifact = None
     if options.artifact is not None:
         artifact = await choose_artifact(options.artifact, target, options.name)
@@ -133,5 +133,5 @@ def _check_expression(expression: str) -> None:
         ) from None
 
 
-def _document_line(line: jobs.LogLine) -> LogLine:
-    return LogLine(time=stamp(line.t) if line.t else "", node=line.node, level=line.level, line=line.line)
+def _document_line(line: jobs.LogLine) -> LoggedLine:
+    return LoggedLine(time=stamp(line.t) if line.t else "", node=line.node, level=line.level, line=line.line)

@@ -7,7 +7,7 @@ from pathlib import Path
 from p2pnet.cli.documents import Pings
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.outcome import Outcome
-from p2pnet.cli.probing import Answer, Peer, Prober
+from p2pnet.cli.probing import Answer, ProbedPeer, Prober
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
 from p2pnet.model.addresses import address_text, parse_address
@@ -39,10 +39,10 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PingPlan:
     """Whom to ask, and who we are to them."""
 
-    peers: list[Peer]
+    peers: list[ProbedPeer]
     trust: Trust
     trusted: str
     """In words: whom it is that a peer has to be vouched for by."""
@@ -90,13 +90,13 @@ def _check(options: Options) -> None:
         )
 
 
-def _plan(options: Options, session: Session) -> Plan:
+def _plan(options: Options, session: Session) -> PingPlan:
     asked = tuple(dict.fromkeys(options.addresses))
     if options.anyone:
-        return Plan(list(map(_stranger, asked)), Trust.anyone(), "anyone")
+        return PingPlan(list(map(_stranger, asked)), Trust.anyone(), "anyone")
     if options.bundle is not None:
         peers = list(map(_stranger, asked))
-        return Plan(peers, _by_bundle(options.bundle, options.cert, options.key), str(options.bundle))
+        return PingPlan(peers, _by_bundle(options.bundle, options.cert, options.key), str(options.bundle))
     target = session.target()
     if target.kind != "local":
         raise CommandError(
@@ -108,17 +108,17 @@ def _plan(options: Options, session: Session) -> Plan:
     paths = _running(name, target)
     peers = _members_meant(asked, _members(paths), name)
     trust = Trust.subnet(FixedIdentity(Identity.read(paths.lab_identity)))
-    return Plan(peers, trust, f"subnet {name}", subnet=name)
+    return PingPlan(peers, trust, f"subnet {name}", subnet=name)
 
 
-def _stranger(asked: str) -> Peer:
+def _stranger(asked: str) -> ProbedPeer:
     """Somebody known by an address alone."""
     address = parse_address(asked)
     if address is None:
         raise CommandError(
             f"{asked!r} is no address", where=WHERE, todo="write HOST:PORT or [IPV6]:PORT, the port from 1 to 65535"
         )
-    return Peer(asked, *address)
+    return ProbedPeer(asked, *address)
 
 
 def _by_bundle(bundle: Path, cert: Path | None, key: Path | None) -> Trust:
@@ -196,7 +196,7 @@ def _members(paths: SubnetPaths) -> list[Member]:
     return read_membership(paths.members).registry.members
 
 
-def _members_meant(asked: Iterable[str], members: Sequence[Member], subnet: str) -> list[Peer]:
+def _members_meant(asked: Iterable[str], members: Sequence[Member], subnet: str) -> list[ProbedPeer]:
     """By name or address, all without any; an address that is no member's may be anybody the subnet's authority vouches for."""
     names = {member.name: member for member in members}
     by_address = {address: member for member in members for address in member.addresses}
@@ -208,14 +208,14 @@ def _members_meant(asked: Iterable[str], members: Sequence[Member], subnet: str)
                 f"{subnet} has no node {one!r}", where=WHERE, todo=f"one of {some(names, SHOWN)}, or HOST:PORT"
             )
         peer = _stranger(member.addresses[0] if member and one == member.name else one)
-        peers.append(Peer(one, peer.host, peer.port, member.name, member.uri) if member else peer)
+        peers.append(ProbedPeer(one, peer.host, peer.port, member.name, member.uri) if member else peer)
     return peers
 
 
 # --- what came of it ---
 
 
-def _failure(answers: Sequence[Answer], options: Options, plan: Plan) -> CommandError | None:
+def _failure(answers: Sequence[Answer], options: Options, plan: PingPlan) -> CommandError | None:
     silent = [(peer, *answer) for peer, answer in zip(plan.peers, answers, strict=True) if answer[1] is not None]
     if not silent:
         return None
@@ -229,7 +229,7 @@ def _failure(answers: Sequence[Answer], options: Options, plan: Plan) -> Command
     return CommandError(what, where=where, todo=_todo(first, error, options, plan), exit_code=ExitCode.NOT_FOUND)
 
 
-def _todo(peer: Peer, error: Exception | None, options: Options, plan: Plan) -> str:
+def _todo(peer: ProbedPeer, error: Exception | None, options: Options, plan: PingPlan) -> str:
     match error:
         case BadAddress():
             return "check the name, and that this machine has an address of its family"
@@ -249,7 +249,7 @@ def _todo(peer: Peer, error: Exception | None, options: Options, plan: Plan) -> 
             return f"see that a peer listens there and that UDP gets through; --timeout {2 * options.timeout_s:g}s waits longer"
 
 
-def _us(options: Options, plan: Plan) -> str:
+def _us(options: Options, plan: PingPlan) -> str:
     if plan.subnet:
         return f"the lab of {plan.subnet}"
     return "peers without a certificate" if options.cert is None else f"the leaf in {options.cert}"

@@ -3,7 +3,7 @@
 import contextlib
 from dataclasses import dataclass
 
-from p2pnet.cli.documents import Receipt, Trace
+from p2pnet.cli.documents import Trace, TracedReceipt
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.naming import choose_artifact, telling_artifact
 from p2pnet.cli.outcome import Outcome
@@ -93,8 +93,8 @@ def document_of(tree: HopTree, run_file: RunFile) -> Trace:
     )
 
 
-def _receipt(node: HopNode) -> Receipt:
-    return Receipt(
+def _receipt(node: HopNode) -> TracedReceipt:
+    return TracedReceipt(
         node=node.node,
         sender=node.parent or None,
         hop=node.hop,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from p2pnet.cli.documents import Withdrawal
+from p2pnet.cli.documents import WithdrawnArtifact
 from p2pnet.cli.naming import choose_artifact
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
@@ -26,7 +26,7 @@ async def run(options: Options, session: Session) -> Outcome:
         answer = await desk.withdrawal(prefix)
     if answer.silent:
         session.note(f"could not be asked: {', '.join(answer.silent)}")
-    document = Withdrawal(
+    document = WithdrawnArtifact(
         subnet=options.name,
         artifact=answer.artifact,
         held=len(answer.held),

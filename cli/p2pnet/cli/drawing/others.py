@@ -3,7 +3,7 @@
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from p2pnet.cli.documents import Examination, Fetched, Installation, LogLines, Removal, RunTicket, Withdrawal
+from p2pnet.cli.documents import Examination, Fetched, Installation, LogLines, Removal, RunTicket, WithdrawnArtifact
 from p2pnet.cli.drawing import text
 from p2pnet.cli.failure import clean
 from p2pnet.model.log_lines import ABOUT_NODES, parts_of
@@ -25,7 +25,7 @@ def draw_fetched(fetched: Fetched) -> RenderableType:
     )
 
 
-def draw_withdrawal(withdrawal: Withdrawal) -> RenderableType:
+def draw_withdrawal(withdrawal: WithdrawnArtifact) -> RenderableType:
     """How many nodes let go of it."""
     return Text(f"{withdrawal.artifact[:16]} withdrawn: {text.plural(withdrawal.held, 'node')} held it")
 

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from p2pnet.cli.documents import Receipt, Trace
+from p2pnet.cli.documents import Trace, TracedReceipt
 from p2pnet.cli.drawing import text
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.units import format_size
@@ -62,7 +62,7 @@ def _unreached(trace: Trace) -> list[str]:
 
 
 def _tree(trace: Trace, *, ascii_only: bool) -> Tree:
-    children: dict[str | None, list[Receipt]] = defaultdict(list)
+    children: dict[str | None, list[TracedReceipt]] = defaultdict(list)
     for receipt in trace.receipts:
         # an orphan's sender is not known to have had it (its events were lost): below the root, and marked
         children[None if receipt.orphan else receipt.sender].append(receipt)
@@ -83,18 +83,18 @@ def _tree(trace: Trace, *, ascii_only: bool) -> Tree:
     return root
 
 
-def _most_telling(receipts: list[Receipt]) -> list[Receipt]:
+def _most_telling(receipts: list[TracedReceipt]) -> list[TracedReceipt]:
     """The critical one and the slowest; order of arrival is kept."""
     ranked = sorted(receipts, key=lambda one: (not one.critical, -(one.latency_ms or 0.0)))[:CHILDREN_SHOWN]
     return [receipt for receipt in receipts if receipt in ranked]
 
 
-def _span(receipts: list[Receipt]) -> str:
+def _span(receipts: list[TracedReceipt]) -> str:
     times = [receipt.latency_ms for receipt in receipts if receipt.latency_ms is not None] or [0.0]
     return f"{text.milliseconds(min(times))} to {text.milliseconds(max(times))}"
 
 
-def _label(receipt: Receipt, trace: Trace, *, ascii_only: bool) -> Text:
+def _label(receipt: TracedReceipt, trace: Trace, *, ascii_only: bool) -> Text:
     edge = "" if receipt.edge_ms is None else f"+{text.milliseconds(receipt.edge_ms)}"
     line = Text.assemble((receipt.node, "bold magenta" if receipt.critical else ""), f"  {edge}")
     if receipt.hop > 1 and receipt.latency_ms is not None:

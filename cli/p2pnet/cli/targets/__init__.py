@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from p2pnet.cli.failure import CommandError
-from p2pnet.cli.progress import Listener
+from p2pnet.cli.progress import ProgressListener
 from p2pnet.cli.session import On
 
 if TYPE_CHECKING:
@@ -66,13 +66,13 @@ class Target(Protocol):
     def place(self, subnet: "Subnet") -> None:
         """Go where the document says it belongs."""
 
-    def hold(self, name: str, listener: Listener) -> AbstractAsyncContextManager[None]:
+    def hold(self, name: str, listener: ProgressListener) -> AbstractAsyncContextManager[None]:
         """Keep other commands from starting or removing this subnet meanwhile."""
 
-    async def start(self, subnet: "Subnet", listener: Listener, *, timeout_s: float) -> None:
+    async def start(self, subnet: "Subnet", listener: ProgressListener, *, timeout_s: float) -> None:
         """Start it; returns when its lab answers. Only under `hold`."""
 
-    async def remove(self, name: str, listener: Listener) -> bool:
+    async def remove(self, name: str, listener: ProgressListener) -> bool:
         """Stop it and remove everything but its runs; whether there was anything. Only under `hold`."""
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from p2pnet.cli.failure import CommandError, ExitCode
-from p2pnet.cli.progress import Listener
+from p2pnet.cli.progress import ProgressListener
 from p2pnet.cli.targets import Sight
 from p2pnet.cli.targets.cluster_lab import ClusterLab
 from p2pnet.cli.targets.cluster_view import ROLE_LABEL, SUBNET_LABEL, Object, document_of, name_of
@@ -143,19 +143,19 @@ class ClusterTarget:
         self.kube.namespace = str(named)
 
     @contextlib.asynccontextmanager
-    async def hold(self, name: str, listener: Listener) -> AsyncIterator[None]:
+    async def hold(self, name: str, listener: ProgressListener) -> AsyncIterator[None]:
         """Nothing to hold: the API server orders writes."""
         del name, listener
         yield
 
-    async def start(self, subnet: Subnet, listener: Listener, *, timeout_s: float) -> None:
+    async def start(self, subnet: Subnet, listener: ProgressListener, *, timeout_s: float) -> None:
         """Apply the document; a former subnet of that name that is still going is waited for."""
         del timeout_s
         await self._until_gone(subnet.name, listener, ended=True)
         listener.waiting("the API server")
         await asyncio.to_thread(self._apply, to_document(subnet))
 
-    async def remove(self, name: str, listener: Listener) -> bool:
+    async def remove(self, name: str, listener: ProgressListener) -> bool:
         """Keep copies of its runs, delete it, wait until its pods are gone too."""
         with contextlib.suppress(P2pnetError, TimeoutError):
             listener.waiting("copies of its runs")
@@ -163,7 +163,7 @@ class ClusterTarget:
         was = await asyncio.to_thread(self.kube.delete, self._path(name))
         return await self._until_gone(name, listener) or was
 
-    async def _until_gone(self, name: str, listener: Listener, *, ended: bool = False) -> bool:
+    async def _until_gone(self, name: str, listener: ProgressListener, *, ended: bool = False) -> bool:
         """Whether there was anything to wait for. With `ended`, an object that is not being deleted is none."""
         deadline, was = time.monotonic() + GONE_S, False
         while True:

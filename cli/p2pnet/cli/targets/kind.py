@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from p2pnet.lab_client.kube import Kube
-
 from p2pnet.cli.failure import CommandError, ExitCode
-from p2pnet.cli.progress import Listener
+from p2pnet.cli.progress import ProgressListener
 from p2pnet.cli.targets import Sight, installation
 from p2pnet.cli.targets.cluster import ClusterTarget
+from p2pnet.lab_client.kube import Kube
 from p2pnet.store import State
 from p2pnet.subnet.document import Subnet
 
@@ -23,7 +22,7 @@ REPOSITORY = Path(__file__).parents[4]
 TAIL_LINES = 3
 
 
-class Runner(Protocol):
+class CommandRunner(Protocol):
     """How commands are run: the seam for tests."""
 
     def has(self, program: str) -> bool:
@@ -33,15 +32,15 @@ class Runner(Protocol):
         """What a command says on stdout. CommandError (exit 3) when it fails."""
 
 
-class Shell:
-    """A `Runner` on this machine."""
+class ShellRunner:
+    """A `CommandRunner` on this machine."""
 
     def has(self, program: str) -> bool:
         """By PATH."""
         return shutil.which(program) is not None
 
     def run(self, words: Sequence[str]) -> str:
-        """As `Runner.run`."""
+        """As `CommandRunner.run`."""
         done = subprocess.run(list(words), capture_output=True, text=True, check=False)  # noqa: S603 words of ours
         if done.returncode:
             said = "; ".join((done.stderr or done.stdout).strip().splitlines()[-TAIL_LINES:])
@@ -60,14 +59,19 @@ class KindTarget(ClusterTarget):
     kind = "kind"
 
     def __init__(
-        self, state: State, *, namespace: str | None = None, runner: Runner | None = None, source: Path = REPOSITORY
+        self,
+        state: State,
+        *,
+        namespace: str | None = None,
+        runner: CommandRunner | None = None,
+        source: Path = REPOSITORY,
     ) -> None:
         """`source`: the repository to build images from, where it is one. CommandError (exit 3) without docker or kind."""
         self.state = state
         self._namespace = namespace
         self._namespace_given = namespace is not None
         self._opened: Kube | None = None
-        self._runner = runner or Shell()
+        self._runner = runner or ShellRunner()
         self._source = source
         missing = [tool for tool in TOOLS if not self._runner.has(tool)]
         if missing:
@@ -112,12 +116,12 @@ class KindTarget(ClusterTarget):
         else:
             self._namespace = self._namespace or subnet.metadata.namespace
 
-    async def start(self, subnet: Subnet, listener: Listener, *, timeout_s: float) -> None:
+    async def start(self, subnet: Subnet, listener: ProgressListener, *, timeout_s: float) -> None:
         """Make the cluster, build and load the images, install the operator: what is not there yet. Then apply."""
         await self._prepare(listener)
         await super().start(subnet, listener, timeout_s=timeout_s)
 
-    async def remove(self, name: str, listener: Listener) -> bool:
+    async def remove(self, name: str, listener: ProgressListener) -> bool:
         """The subnet alone: the cluster stays for the next one."""
         return await super().remove(name, listener) if self._ready() else False
 
@@ -126,7 +130,7 @@ class KindTarget(ClusterTarget):
         if self._ready():
             await super().collect(name)
 
-    async def _prepare(self, listener: Listener) -> None:
+    async def _prepare(self, listener: ProgressListener) -> None:
         if not self._exists():
             listener.waiting(f"kind cluster {NAME}")
             await self._run("kind", "create", "cluster", "--name", NAME, "--wait", "120s")

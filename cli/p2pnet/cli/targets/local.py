@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from p2pnet.cli.failure import CommandError, ExitCode
-from p2pnet.cli.progress import Listener
+from p2pnet.cli.progress import ProgressListener
 from p2pnet.cli.targets import Sight
 from p2pnet.cli.targets.spawning import check_room, spawn
 from p2pnet.cli.targets.stopping import gone, stop
@@ -205,7 +205,7 @@ class LocalTarget:
         """Here, whatever namespace it names."""
 
     @contextlib.asynccontextmanager
-    async def hold(self, name: str, listener: Listener) -> AsyncIterator[None]:
+    async def hold(self, name: str, listener: ProgressListener) -> AsyncIterator[None]:
         """The lock of the subnet; waits up to 30 s, asking often rather than blocking: Ctrl-C must work."""
         paths = self.state.subnet(name)
         deadline = time.monotonic() + LOCK_WAIT_S
@@ -225,7 +225,7 @@ class LocalTarget:
                     await asyncio.sleep(POLL_S)
             yield
 
-    async def start(self, subnet: "Subnet", listener: Listener, *, timeout_s: float) -> None:
+    async def start(self, subnet: "Subnet", listener: ProgressListener, *, timeout_s: float) -> None:
         """Write the document, start the lab in a session of its own, wait until its socket answers."""
         from p2pnet.subnet.document import to_document
 
@@ -262,7 +262,7 @@ class LocalTarget:
                 )
             await asyncio.sleep(POLL_S)
 
-    async def _end_lab(self, paths: SubnetPaths, listener: Listener) -> LabRecord | None:
+    async def _end_lab(self, paths: SubnetPaths, listener: ProgressListener) -> LabRecord | None:
         """Stop the lab, waiting for one that is still starting to be known; its record. Only under `hold`."""
         deadline = time.monotonic() + LAB_KNOWN_S
         while (record := paths.live_lab()) is None and paths.lab_exists() and time.monotonic() < deadline:
@@ -281,7 +281,7 @@ class LocalTarget:
             )
         return record
 
-    async def remove(self, name: str, listener: Listener) -> bool:
+    async def remove(self, name: str, listener: ProgressListener) -> bool:
         """Ask the lab to stop; if it does not, signals. Then remove the directory and the socket."""
         paths = self.state.subnet(name)
         record = await self._end_lab(paths, listener) or paths.read_record()

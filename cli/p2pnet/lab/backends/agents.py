@@ -23,7 +23,7 @@ from p2pnet.model.agent import (
     ProcessesRequest,
     WardenReply,
 )
-from p2pnet.model.control import Refusal
+from p2pnet.model.control import ControlRefusal
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.log_lines import ABOUT_NODES
 from p2pnet.quic import Connection, Endpoint, Settings, Trust
@@ -48,7 +48,7 @@ about_nodes = logging.getLogger(ABOUT_NODES)
 
 
 @dataclass(frozen=True, slots=True)
-class Pod:
+class AgentPod:
     """Where a warden is, whose leaf it shows, and what it watches."""
 
     name: str
@@ -59,7 +59,7 @@ class Pod:
 
 @dataclass(slots=True)
 class _Ward:
-    pod: Pod
+    pod: AgentPod
     version: str = ""
     nodes: dict[str, NodeProcess] = field(default_factory=dict)
     silent: str = ""
@@ -108,7 +108,7 @@ class Agents:
             self._endpoint.close(0, "the lab stops")
             await self._endpoint.wait_closed()
 
-    def follow(self, pods: Mapping[str, Pod]) -> None:
+    def follow(self, pods: Mapping[str, AgentPod]) -> None:
         """These are the pods; new ones are asked."""
         for name in [name for name, ward in self._wards.items() if pods.get(name) != ward.pod]:
             ward = self._wards.pop(name)
@@ -220,7 +220,7 @@ class Agents:
             reply = self._decoder.decode(message.payload)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise TargetError(f"its answer is none: {error}") from error
-        if isinstance(reply, Refusal):
+        if isinstance(reply, ControlRefusal):
             raise SpecError(reply.message)
         return reply
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from p2pnet.lab.backends.agents import Agents, Pod
+from p2pnet.lab.backends.agents import AgentPod, Agents
 from p2pnet.lab.backends.backend import Action, Process
 from p2pnet.model.addresses import parse_address
 from p2pnet.model.agent import PORT_BELOW
@@ -228,10 +228,10 @@ class PodBackend:
             hint = f"kubectl get pod {self._pod(node)} -n {self._namespace}; deleted, the operator makes it again"
             raise TargetError(str(error), hint=hint) from error
 
-    def _pods(self) -> dict[str, Pod]:
+    def _pods(self) -> dict[str, AgentPod]:
         """Every pod whose members have addresses, with the place of its warden."""
         per_pod = self.subnet.spec.nodes_per_pod
-        pods: dict[str, Pod] = {}
+        pods: dict[str, AgentPod] = {}
         for member in self.membership.registry.members:
             if not member.addresses:
                 continue
@@ -245,7 +245,7 @@ class PodBackend:
             uri = member_uri(self.subnet.spec.identity.trust_domain, self._namespace, self.subnet.name, first)
             name = self._pod(member.name)
             nodes = (*pods[name].nodes, member.name) if name in pods else (member.name,)
-            pods[name] = Pod(name, (host, port - offset - PORT_BELOW), uri, nodes)
+            pods[name] = AgentPod(name, (host, port - offset - PORT_BELOW), uri, nodes)
         return pods
 
     def _pod(self, node: str) -> str:

@@ -29,7 +29,7 @@ def application(lab: Lab) -> web.Application:
     return app
 
 
-class Server:
+class LabServer:
     """Serves a lab on a unix socket that only its owner may open."""
 
     def __init__(self, lab: Lab, path: Path) -> None:

@@ -4,7 +4,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from p2pnet.model.control import ControlReply, Refusal
+from p2pnet.model.control import ControlRefusal, ControlReply
 from p2pnet.model.errors import RemoteError
 
 Reply = TypeVar("Reply")
@@ -21,9 +21,9 @@ class NodeSilentError(RemoteError):
 
 
 class NodeRefusedError(RemoteError):
-    """A node that answered with a `Refusal`."""
+    """A node that answered with a `ControlRefusal`."""
 
-    def __init__(self, node: str, refusal: Refusal) -> None:
+    def __init__(self, node: str, refusal: ControlRefusal) -> None:
         super().__init__(f"{node} refused: {refusal.code}: {refusal.message}")
         self.node = node
         self.refusal = refusal
@@ -48,8 +48,10 @@ async def ask_for(
 ) -> Reply:
     """The node's reply of this shape. Raises NodeSilentError, and NodeRefusedError for a refusal or another shape."""
     reply = await gateway.ask(node, route, request, timeout_s=timeout_s)
-    if isinstance(reply, Refusal):
+    if isinstance(reply, ControlRefusal):
         raise NodeRefusedError(node, reply)
     if not isinstance(reply, shape):
-        raise NodeRefusedError(node, Refusal("bad-request", f"answered {route.decode()} with {type(reply).__name__}"))
+        raise NodeRefusedError(
+            node, ControlRefusal("bad-request", f"answered {route.decode()} with {type(reply).__name__}")
+        )
     return reply

@@ -14,7 +14,7 @@ log = logging.getLogger(ABOUT_NODES)
 
 
 @dataclass(slots=True)
-class Contact:
+class NodeContact:
     """What the lab has heard of one node. Unix seconds."""
 
     heard: float | None = None
@@ -35,7 +35,7 @@ class Silence:
     """Why the lab could not ask it."""
 
 
-class Contacts:
+class NodeContacts:
     """Fed by those who ask nodes.
 
     `reason(node)` says why one could not be asked, `process(node)` how its process is, `counts(node)` whether an answer is
@@ -53,11 +53,11 @@ class Contacts:
         self._process = process
         self._counts = counts
         self._now = now
-        self._contacts: dict[str, Contact] = {}
+        self._contacts: dict[str, NodeContact] = {}
 
     def heard(self, node: str) -> None:
         """It answered."""
-        contact = self._contacts.setdefault(node, Contact())
+        contact = self._contacts.setdefault(node, NodeContact())
         now = self._now()
         if contact.told:
             log.info("%s: answers again after %.1f s of silence", node, now - (contact.unanswered or now))
@@ -65,7 +65,7 @@ class Contacts:
 
     def silent(self, node: str, asked: float) -> None:
         """It was asked then and did not answer."""
-        contact = self._contacts.setdefault(node, Contact())
+        contact = self._contacts.setdefault(node, NodeContact())
         if contact.unanswered is None:
             contact.unanswered = asked
         silence = self.silence(node)

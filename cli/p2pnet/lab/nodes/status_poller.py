@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from p2pnet.lab.nodes.node_client import NodeClient, NodeRefusedError, NodeSilentError, ask_for
-from p2pnet.model.control import ROUTE_PEERS, Peers, PeersRequest
+from p2pnet.model.control import ROUTE_PEERS, PeersReply, PeersRequest
 from p2pnet.model.events import Collected, EventKind, Gap
 
 CONVERGING_S = 0.25
@@ -28,9 +28,9 @@ class StatusPoller:
         self._kick = asyncio.Event()
         self._stale: set[str] = set()
         self._task: asyncio.Task[None] | None = None
-        self.views: dict[str, Peers] = {}
+        self.views: dict[str, PeersReply] = {}
         """What each node said when last asked."""
-        self.on_view: Callable[[str, Peers], None] = lambda _node, _peers: None
+        self.on_view: Callable[[str, PeersReply], None] = lambda _node, _peers: None
         self.on_silent: Callable[[str, float], None] = lambda _node, _asked: None
         """Called with a node that did not answer, and when it was asked, in Unix seconds."""
 
@@ -72,7 +72,7 @@ class StatusPoller:
     async def _look(self, node: str) -> None:
         asked = time.time()
         try:
-            peers = await ask_for(self._gateway, node, ROUTE_PEERS, PeersRequest(), Peers, timeout_s=LOOK_S)
+            peers = await ask_for(self._gateway, node, ROUTE_PEERS, PeersRequest(), PeersReply, timeout_s=LOOK_S)
         except (NodeSilentError, NodeRefusedError):
             self.views.pop(node, None)
             self.on_silent(node, asked)

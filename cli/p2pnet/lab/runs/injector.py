@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from p2pnet.lab.nodes.node_client import NodeClient, NodeSilentError, ask_for
 from p2pnet.lab.runs.plan import NONCE_BYTES, Planned, take_batch
 from p2pnet.model import limits
-from p2pnet.model.control import ROUTE_INJECT, Injected, InjectItem, InjectRequest, Refusal
+from p2pnet.model.control import ROUTE_INJECT, ControlRefusal, Injected, InjectItem, InjectRequest
 from p2pnet.model.errors import P2pnetError
 
 INJECT_S = 30.0  # plus a second per MiB
@@ -73,9 +73,9 @@ class Injector:
         reply = await self._ask(node, request, timeout_s)
         if len(reply.results) != len(batch):
             raise InjectionRefusedError(f"{node} answered {len(reply.results)} of {len(batch)} artifacts")
-        refused: list[Refusal] = []
+        refused: list[ControlRefusal] = []
         for planned, result in zip(batch, reply.results, strict=True):
-            if isinstance(result, Refusal):
+            if isinstance(result, ControlRefusal):
                 refused.append(result)
             else:
                 self._on_published(planned, result.hex())

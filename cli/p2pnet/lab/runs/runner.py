@@ -17,7 +17,7 @@ from p2pnet.lab.runs.report_files import draw
 from p2pnet.lab.runs.reporting import report_of
 from p2pnet.lab.runs.run import Run
 from p2pnet.lab.runs.uploads import Uploads
-from p2pnet.model.control import ROUTE_PEERS, Peers, PeersRequest
+from p2pnet.model.control import ROUTE_PEERS, PeersReply, PeersRequest
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.events import Gap
 from p2pnet.model.jobs import LogLine
@@ -65,8 +65,8 @@ class Runner:
     def __init__(self, world: RunContext, run: Run) -> None:
         self._world = world
         self._run = run
-        self._before: dict[str, Peers] = {}
-        self._after: dict[str, Peers] = {}
+        self._before: dict[str, PeersReply] = {}
+        self._after: dict[str, PeersReply] = {}
         self._silent: set[str] = set()
         self._clock_bound_ms = 0.0
         self._logs_begun: dict[str, int] = {}
@@ -212,10 +212,12 @@ class Runner:
 
     # --- looking ---
 
-    async def _look(self) -> dict[str, Peers]:
-        async def one(node: str) -> Peers | None:
+    async def _look(self) -> dict[str, PeersReply]:
+        async def one(node: str) -> PeersReply | None:
             try:
-                return await ask_for(self._world.gateway, node, ROUTE_PEERS, PeersRequest(), Peers, timeout_s=LOOK_S)
+                return await ask_for(
+                    self._world.gateway, node, ROUTE_PEERS, PeersRequest(), PeersReply, timeout_s=LOOK_S
+                )
             except (NodeSilentError, NodeRefusedError):
                 return None
 

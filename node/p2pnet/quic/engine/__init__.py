@@ -1,8 +1,8 @@
 """QUIC without sockets and clocks, and the only room that knows aioquic."""
 
 from p2pnet.quic.engine.engine import ERROR_CODE_MAX, Datagram, Engine, failure_of
-from p2pnet.quic.engine.flow import Happening, Windows
-from p2pnet.quic.engine.gate import RESET_TOKEN_BYTES, Admission, Decision, Gate, Resets, destination_cid
+from p2pnet.quic.engine.flow import FlowEvent, Windows
+from p2pnet.quic.engine.gate import RESET_TOKEN_BYTES, Admission, Admittance, Gate, Resets, destination_cid
 from p2pnet.quic.engine.streams import Stream
 from p2pnet.quic.engine.tls import Configurations
 
@@ -10,12 +10,12 @@ __all__ = [
     "ERROR_CODE_MAX",
     "RESET_TOKEN_BYTES",
     "Admission",
+    "Admittance",
     "Configurations",
     "Datagram",
-    "Decision",
     "Engine",
+    "FlowEvent",
     "Gate",
-    "Happening",
     "Resets",
     "Stream",
     "Windows",

@@ -12,10 +12,10 @@ from aioquic.quic.events import ConnectionIdIssued, ConnectionIdRetired, Connect
 from aioquic.quic.packet import QuicErrorCode
 
 from p2pnet.model.errors import P2pnetError, TrustError
-from p2pnet.quic.engine.flow import Happening, Windows
+from p2pnet.quic.engine.flow import FlowEvent, Windows
 from p2pnet.quic.engine.streams import Stream
 from p2pnet.quic.engine.tls import REFUSAL_ALERTS, Admit, Configurations
-from p2pnet.quic.engine.transport import Transport
+from p2pnet.quic.engine.transport import PacketTransport
 from p2pnet.quic.errors import CloseCode, CloseReason, HandshakeFailed
 from p2pnet.quic.settings import Settings
 
@@ -49,7 +49,7 @@ class Engine:
         original_cid: bytes | None = None,
         retry_cid: bytes | None = None,
     ) -> None:
-        self._quic = Transport(
+        self._quic = PacketTransport(
             configuration=configurations.get(is_client=is_client),
             windows=windows,
             largest_datagram=settings.max_datagram_bytes,
@@ -129,7 +129,7 @@ class Engine:
         if at is not None and now >= at - _TIMER_EARLY_S:
             quic.handle_timer(max(now, at) + _ROUNDING_S)
 
-    def take_events(self) -> list[tuple[Happening, Stream, int]]:
+    def take_events(self) -> list[tuple[FlowEvent, Stream, int]]:
         """What happened to streams since the last call, in order, each with the code it came with."""
         quic = self._quic
         while quic._events and (event := quic.next_event()) is not None:

@@ -28,7 +28,7 @@ _SERVER = 1  # bits of a stream's id (RFC 9000 section 2.1): who opened it,
 _UNI = 2  # and whether only the opener sends
 
 
-class Happening(IntEnum):
+class FlowEvent(IntEnum):
     """What may happen to a stream."""
 
     READABLE = 1
@@ -76,7 +76,7 @@ class FlowControl:
         self.peer = PeerLimits()
         self.streams: dict[int, Stream] = {}
         """Those with a half that is not over, by id."""
-        self.happenings: list[tuple[Happening, Stream, int]] = []
+        self.happenings: list[tuple[FlowEvent, Stream, int]] = []
         """What happened to streams, in order, each with the code it came with; the reader takes the list away."""
         self.credited = 0
         """Stream bytes that have left memory for good."""
@@ -199,7 +199,7 @@ class FlowControl:
                 raise violation(QuicErrorCode.PROTOCOL_VIOLATION, frame_type, "Too many gaps")
         if changed and not stream.noted:
             stream.noted = True
-            self.happenings.append((Happening.READABLE, stream, 0))
+            self.happenings.append((FlowEvent.READABLE, stream, 0))
         if receiver.is_finished and stream.sender.is_finished:
             self.settle(stream)
 
@@ -215,13 +215,13 @@ class FlowControl:
         self.max_data.used += newly
         if ended:
             self._discard(stream, gaps)
-            self.happenings.append((Happening.RESET, stream, code))
+            self.happenings.append((FlowEvent.RESET, stream, code))
         self.settle(stream)
 
     def on_sent(self, stream: Stream) -> None:
         """Our half is over: the peer has acknowledged all of it, or its reset."""
         if stream.sender.reset_code is None:
-            self.happenings.append((Happening.SENT, stream, 0))
+            self.happenings.append((FlowEvent.SENT, stream, 0))
         self.settle(stream)
 
     def stop(self, stream: Stream, code: int) -> None:

@@ -39,7 +39,7 @@ _RESET_BYTES_MAX = 42
 _RESETS_PER_S = 100.0  # and as many at once; beyond, the peers' idle timers judge
 
 
-class Decision(Enum):
+class Admittance(Enum):
     """What an endpoint's owner may say of a stranger."""
 
     ACCEPT = "accept"
@@ -109,7 +109,7 @@ class Gate:
         *,
         resets: Resets,
         chance: Callable[[int], bytes],
-        decide: Callable[[Any], Decision],
+        decide: Callable[[Any], Admittance],
         make_room: Callable[[Any], bool],
     ) -> None:
         self._settings = settings
@@ -152,9 +152,9 @@ class Gate:
     ) -> Admission | None:
         settings = self._settings
         decision = self._decide(address)
-        if decision is Decision.IGNORE:
+        if decision is Admittance.IGNORE:
             return None
-        if decision is Decision.REFUSE:
+        if decision is Admittance.REFUSE:
             self._refuse(header, address)
             return None
         original, retry_cid = header.destination_cid, None
@@ -168,7 +168,7 @@ class Gate:
                 return None
             retry_cid = header.destination_cid
         elif (
-            decision is Decision.RETRY
+            decision is Admittance.RETRY
             or handshakes >= settings.handshakes_max // 4
             or not self._initials.spend(now)
         ):  # fmt: skip

@@ -35,7 +35,7 @@ from aioquic.quic.packet import (
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketSpace
 
-from p2pnet.quic.engine.flow import ROOM_MIN, FlowControl, Happening, PeerLimits, Windows, violation
+from p2pnet.quic.engine.flow import ROOM_MIN, FlowControl, FlowEvent, PeerLimits, Windows, violation
 from p2pnet.quic.engine.handshake import Handshake
 from p2pnet.quic.engine.mtu import BASE, PathMtu
 from p2pnet.quic.engine.recovery import Recovery
@@ -54,7 +54,7 @@ if (_aioquic := logging.getLogger("quic")).level == logging.NOTSET:
     _aioquic.setLevel(logging.ERROR)  # it warns of each mistake of each stranger; ends of connections are told here
 
 
-class Transport(Handshake):
+class PacketTransport(Handshake):
     """A QuicConnection that keeps to its windows; what happens to streams is noted in `flow`, not raised as events."""
 
     _streams: dict[int, Any]  # the same object as the flow control's, as are the limits: aioquic reads them
@@ -248,7 +248,7 @@ class Transport(Handshake):
         stream = self.flow.find(frame_type, stream_id)
         # RFC 9000 section 3.5: the answer is a reset with the same code.
         if self.sending.reset(stream, code):
-            self.flow.happenings.append((Happening.STOPPED, stream, code))
+            self.flow.happenings.append((FlowEvent.STOPPED, stream, code))
 
     def _handle_max_stream_data_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         position = buf.tell()

@@ -10,7 +10,7 @@ Object = dict[str, Any]
 FIELD_MANAGER = "p2pnet-operator"
 
 
-class Kind(NamedTuple):
+class ResourceKind(NamedTuple):
     """One kind: `api` is `v1` or `group/version`."""
 
     api: str
@@ -31,17 +31,17 @@ class Kind(NamedTuple):
         return "/".join(parts)
 
 
-SUBNET = Kind("p2pnet.io/v1alpha1", "Subnet", "subnets")
-POD = Kind("v1", "Pod", "pods")
-SECRET = Kind("v1", "Secret", "secrets")
-CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
-SERVICE = Kind("v1", "Service", "services")
-CLAIM = Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
-EVENT = Kind("v1", "Event", "events")
-BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
-POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
-CERTIFICATE = Kind("cert-manager.io/v1", "Certificate", "certificates")
-LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+SUBNET = ResourceKind("p2pnet.io/v1alpha1", "Subnet", "subnets")
+POD = ResourceKind("v1", "Pod", "pods")
+SECRET = ResourceKind("v1", "Secret", "secrets")
+CONFIG_MAP = ResourceKind("v1", "ConfigMap", "configmaps")
+SERVICE = ResourceKind("v1", "Service", "services")
+CLAIM = ResourceKind("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+EVENT = ResourceKind("v1", "Event", "events")
+BUDGET = ResourceKind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+POLICY = ResourceKind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+CERTIFICATE = ResourceKind("cert-manager.io/v1", "Certificate", "certificates")
+LEASE = ResourceKind("coordination.k8s.io/v1", "Lease", "leases")
 
 CHILDREN = (SECRET, CONFIG_MAP, SERVICE, BUDGET, POLICY, POD)
 """What a Subnet always owns; a claim is listed only when one is wanted, certificates only where cert-manager issues."""
@@ -92,31 +92,31 @@ class BusyError(ApiError):
 class Cluster(Protocol):
     """What the operator asks of an API server. Objects are raw; a missing object is None, everything else an ApiError."""
 
-    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+    async def get(self, kind: ResourceKind, namespace: str, name: str) -> Object | None:
         """One object."""
         ...
 
-    async def find(self, kind: Kind, namespace: str = "", selector: str = "") -> list[Object]:
+    async def find(self, kind: ResourceKind, namespace: str = "", selector: str = "") -> list[Object]:
         """All objects with these labels; `namespace` empty is every namespace."""
         ...
 
-    async def names(self, kind: Kind, namespace: str) -> list[Object]:
+    async def names(self, kind: ResourceKind, namespace: str) -> list[Object]:
         """Only the metadata of all objects of a namespace, whatever their labels."""
         ...
 
-    async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
+    async def create(self, kind: ResourceKind, namespace: str, body: Object) -> Object:
         """Make an object that must not exist. Raises ConflictError when it does."""
         ...
 
-    async def apply(self, kind: Kind, namespace: str, body: Object, subresource: str = "") -> Object:
+    async def apply(self, kind: ResourceKind, namespace: str, body: Object, subresource: str = "") -> Object:
         """Server-side apply of a whole intent, forced. With `metadata.uid` it never makes a new object."""
         ...
 
-    async def patch(self, kind: Kind, namespace: str, name: str, body: Object) -> Object:
+    async def patch(self, kind: ResourceKind, namespace: str, name: str, body: Object) -> Object:
         """JSON merge patch. With `metadata.resourceVersion` a ConflictError when somebody wrote since."""
         ...
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
+    async def delete(self, kind: ResourceKind, namespace: str, name: str, uid: str) -> bool:
         """Delete exactly the object with this uid; False when it is gone. Raises ConflictError when another one is there."""
         ...
 

@@ -24,8 +24,8 @@ from p2pnet.operator.kube.api import (  # fmt: skip
     ConflictError,
     EndingError,
     ForbiddenError,
-    Kind,
     Object,
+    ResourceKind,
 )
 
 CONNECT_S = 5.0
@@ -90,7 +90,7 @@ class KubernetesCluster:
         """Close all connections."""
         await self._api.close()
 
-    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+    async def get(self, kind: ResourceKind, namespace: str, name: str) -> Object | None:
         """As `Cluster.get`."""
         try:
             return await self._ask("GET", kind, kind.path(namespace, name))
@@ -99,31 +99,31 @@ class KubernetesCluster:
                 return None
             raise
 
-    async def find(self, kind: Kind, namespace: str = "", selector: str = "") -> list[Object]:
+    async def find(self, kind: ResourceKind, namespace: str = "", selector: str = "") -> list[Object]:
         """As `Cluster.find`."""
         return await self._pages(kind, namespace, {"labelSelector": selector} if selector else {})
 
-    async def names(self, kind: Kind, namespace: str) -> list[Object]:
+    async def names(self, kind: ResourceKind, namespace: str) -> list[Object]:
         """As `Cluster.names`."""
         return await self._pages(kind, namespace, {}, accept=_METADATA_ONLY)
 
-    async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
+    async def create(self, kind: ResourceKind, namespace: str, body: Object) -> Object:
         """As `Cluster.create`."""
         query = {"fieldManager": FIELD_MANAGER}
         return await self._ask("POST", kind, kind.path(namespace), query=query, body=body)
 
-    async def apply(self, kind: Kind, namespace: str, body: Object, subresource: str = "") -> Object:
+    async def apply(self, kind: ResourceKind, namespace: str, body: Object, subresource: str = "") -> Object:
         """As `Cluster.apply`."""
         path = kind.path(namespace, body["metadata"]["name"], subresource)
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         return await self._ask("PATCH", kind, path, query=query, body=body, content_type=_APPLY)
 
-    async def patch(self, kind: Kind, namespace: str, name: str, body: Object) -> Object:
+    async def patch(self, kind: ResourceKind, namespace: str, name: str, body: Object) -> Object:
         """As `Cluster.patch`."""
         query = {"fieldManager": FIELD_MANAGER}
         return await self._ask("PATCH", kind, kind.path(namespace, name), query=query, body=body, content_type=_MERGE)
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> bool:
+    async def delete(self, kind: ResourceKind, namespace: str, name: str, uid: str) -> bool:
         """As `Cluster.delete`."""
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         try:
@@ -135,7 +135,7 @@ class KubernetesCluster:
         return True
 
     async def _pages(
-        self, kind: Kind, namespace: str, query: dict[str, str], accept: str = "application/json"
+        self, kind: ResourceKind, namespace: str, query: dict[str, str], accept: str = "application/json"
     ) -> list[Object]:
         found: list[Object] = []
         query = {**query, "limit": str(PAGE)}
@@ -148,7 +148,7 @@ class KubernetesCluster:
             query["continue"] = more
 
     async def _ask(
-        self, method: str, kind: Kind, path: str, *, query: dict[str, str] | None = None, body: Object | None = None,
+        self, method: str, kind: ResourceKind, path: str, *, query: dict[str, str] | None = None, body: Object | None = None,
         content_type: str = "application/json", accept: str = "application/json",
     ) -> Object:  # fmt: skip
         what = f"{method} {kind.plural}"

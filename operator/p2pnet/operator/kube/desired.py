@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from p2pnet.operator.kube.api import CLAIM, Kind, Object, annotations_of
+from p2pnet.operator.kube.api import CLAIM, Object, ResourceKind, annotations_of
 from p2pnet.operator.subnet.context import HASH
 
 HASH_CHARS = 16
@@ -68,7 +68,7 @@ def contains(observed: Any, intent: Any) -> bool:
 class Create:
     """Make what must not exist yet: pods, and secrets that are drawn once."""
 
-    kind: Kind
+    kind: ResourceKind
     body: Object
 
 
@@ -76,7 +76,7 @@ class Create:
 class Apply:
     """Server-side apply of a whole intent."""
 
-    kind: Kind
+    kind: ResourceKind
     body: Object
 
 
@@ -84,7 +84,7 @@ class Apply:
 class Patch:
     """Change an object only if nobody else has since it was read."""
 
-    kind: Kind
+    kind: ResourceKind
     name: str
     body: Object
 
@@ -93,7 +93,7 @@ class Patch:
 class Delete:
     """Delete exactly this object; `why` is for the log."""
 
-    kind: Kind
+    kind: ResourceKind
     name: str
     uid: str
     why: str

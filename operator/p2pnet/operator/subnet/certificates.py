@@ -40,7 +40,7 @@ REPLACED = "p2pnet.io/replaced"
 REPLACE_BEFORE = timedelta(days=30)
 
 
-class Phase(StrEnum):
+class RotationPhase(StrEnum):
     """How far a replacement is."""
 
     STEADY = "Steady"
@@ -48,12 +48,16 @@ class Phase(StrEnum):
     ISSUING = "Issuing"
 
 
-NEXT = {Phase.STEADY: Phase.TRUSTING, Phase.TRUSTING: Phase.ISSUING, Phase.ISSUING: Phase.STEADY}
+NEXT = {
+    RotationPhase.STEADY: RotationPhase.TRUSTING,
+    RotationPhase.TRUSTING: RotationPhase.ISSUING,
+    RotationPhase.ISSUING: RotationPhase.STEADY,
+}
 """The one order in which phases follow."""
 
 
 @dataclass(frozen=True)
-class Holdings:
+class HeldCertificates:
     """What the authority's Secret holds. `issuer` is None when its key is lost and the next one is not trusted yet."""
 
     current_pem: bytes
@@ -63,11 +67,11 @@ class Holdings:
     replaced: str = ""
 
     @property
-    def phase(self) -> Phase:
+    def phase(self) -> RotationPhase:
         """Told by what is there."""
         if self.following is not None:
-            return Phase.TRUSTING
-        return Phase.ISSUING if self.previous_pem else Phase.STEADY
+            return RotationPhase.TRUSTING
+        return RotationPhase.ISSUING if self.previous_pem else RotationPhase.STEADY
 
     @cached_property
     def bundle(self) -> Bundle:
@@ -85,25 +89,25 @@ class Holdings:
         """Of the authority in `ca.crt`."""
         return Bundle.from_pem(self.current_pem).fingerprints[0]
 
-    def advanced(self, new: Authority | None = None) -> "Holdings":
+    def advanced(self, new: Authority | None = None) -> "HeldCertificates":
         """The holdings of the next phase; `new` is the authority a replacement begins with."""
         match self.phase:
-            case Phase.STEADY:
+            case RotationPhase.STEADY:
                 return replace(self, following=new)
-            case Phase.TRUSTING:
-                return Holdings(
+            case RotationPhase.TRUSTING:
+                return HeldCertificates(
                     self.following.certificate_pem if self.following else b"",
                     self.following, previous_pem=self.current_pem, replaced=self.replaced,
                 )  # fmt: skip
-            case Phase.ISSUING:
+            case RotationPhase.ISSUING:
                 return replace(self, previous_pem=b"")
 
 
 @dataclass(frozen=True)
-class Decision:
+class CertificateDecision:
     """What to issue with, the one write that must come before anything else, and what to tell."""
 
-    holdings: Holdings | None
+    holdings: HeldCertificates | None
     write: Action | None = None
     trouble: tuple[str, str] | None = None
     """Reason and message for Degraded."""
@@ -113,7 +117,7 @@ class Decision:
     """Reason and message of an event worth telling once."""
 
 
-def decide(site: SubnetContext, observed: Observed, now: datetime) -> Decision:
+def decide(site: SubnetContext, observed: Observed, now: datetime) -> CertificateDecision:
     """What to do about the authority now: at most one step."""
     secret = observed.of(SECRET).get(site.authority)
     asked = site.annotations.get(FORCE_REPLACE, "")
@@ -124,59 +128,67 @@ def decide(site: SubnetContext, observed: Observed, now: datetime) -> Decision:
         holdings = _read(site, secret, observed)
     except SpecError as error:
         if asked in ("", handled):
-            return Decision(None, trouble=("AuthorityDamaged", f"Secret {site.authority}: {error}"))
+            return CertificateDecision(None, trouble=("AuthorityDamaged", f"Secret {site.authority}: {error}"))
         return _recovered(site, observed, asked, now, secret)
     if holdings.not_after <= now:
         return _written(site, secret, _fresh(site, now, handled), ("AuthorityReplaced", "the authority had ended"))
     return _step(site, observed, secret, holdings, now)
 
 
-def _without_secret(site: SubnetContext, observed: Observed, asked: str, now: datetime) -> Decision:
+def _without_secret(site: SubnetContext, observed: Observed, asked: str, now: datetime) -> CertificateDecision:
     if not _node_pods(observed):
         holdings = _fresh(site, now, asked)  # nobody trusts anything yet
-        return Decision(holdings, Create(SECRET, _body(site, holdings)))
+        return CertificateDecision(holdings, Create(SECRET, _body(site, holdings)))
     if asked not in ("", str((observed.status.get("authority") or {}).get("replaced", ""))):
         return _recovered(site, observed, asked, now, None)
-    return Decision(
+    return CertificateDecision(
         None, trouble=("AuthorityLost", f"Secret {site.authority} is gone while nodes trust it: restore it")
     )
 
 
-def _step(site: SubnetContext, observed: Observed, secret: Object, holdings: Holdings, now: datetime) -> Decision:
+def _step(
+    site: SubnetContext, observed: Observed, secret: Object, holdings: HeldCertificates, now: datetime
+) -> CertificateDecision:
     match holdings.phase:
-        case Phase.STEADY:
+        case RotationPhase.STEADY:
             asked = site.annotations.get(FORCE_REPLACE, "")
             if asked in ("", holdings.replaced) and holdings.not_after - now > REPLACE_BEFORE:
-                return Decision(holdings)
+                return CertificateDecision(holdings)
             begun = replace(holdings, replaced=asked or holdings.replaced).advanced(
                 Authority.create(_common_name(site), now=now)
             )
             return _written(site, secret, begun, ("AuthorityReplacing", "nodes learn of the new authority"))
-        case Phase.TRUSTING:
+        case RotationPhase.TRUSTING:
             behind = lagging_trust(site, observed, holdings.bundle)
             told = "all trust the new authority"
-        case Phase.ISSUING:
+        case RotationPhase.ISSUING:
             behind = lagging_leaves(site, observed, holdings.current_pem)
             told = "all show leaves of the new authority"
     if behind:
-        return Decision(holdings, waiting=f"replacing the authority ({holdings.phase}): waiting for {some(behind, 5)}")
+        return CertificateDecision(
+            holdings, waiting=f"replacing the authority ({holdings.phase}): waiting for {some(behind, 5)}"
+        )
     return _written(site, secret, holdings.advanced(), ("AuthorityReplacing", told))
 
 
-def _recovered(site: SubnetContext, observed: Observed, asked: str, now: datetime, secret: Object | None) -> Decision:
+def _recovered(
+    site: SubnetContext, observed: Observed, asked: str, now: datetime, secret: Object | None
+) -> CertificateDecision:
     """A new authority where the old one's key is lost: beside the certificate the nodes still trust, if one is found."""
     known = _trusted_by_nodes(site, observed)
     new = Authority.create(_common_name(site), now=now)
     holdings = (
-        Holdings(known, None, new, replaced=asked) if known else Holdings(new.certificate_pem, new, replaced=asked)
+        HeldCertificates(known, None, new, replaced=asked)
+        if known
+        else HeldCertificates(new.certificate_pem, new, replaced=asked)
     )
     note = ("AuthorityReplacing", "the old authority's key is lost; a new one was made")
     if secret is None:
-        return Decision(holdings, Create(SECRET, _body(site, holdings)), note=note)
+        return CertificateDecision(holdings, Create(SECRET, _body(site, holdings)), note=note)
     return _written(site, secret, holdings, note)
 
 
-def _read(site: SubnetContext, secret: Object, observed: Observed) -> Holdings:
+def _read(site: SubnetContext, secret: Object, observed: Observed) -> HeldCertificates:
     """What the Secret holds. Raises SpecError when it cannot be used."""
     data = decoded(secret)
     current = data.get("ca.crt", b"")
@@ -190,18 +202,20 @@ def _read(site: SubnetContext, secret: Object, observed: Observed) -> Holdings:
     previous = data.get("previous.crt", b"")
     if previous:
         Bundle.from_pem(previous)
-    return Holdings(current, issuer, following, previous, annotations_of(secret).get(REPLACED, ""))
+    return HeldCertificates(current, issuer, following, previous, annotations_of(secret).get(REPLACED, ""))
 
 
-def _written(site: SubnetContext, secret: Object, holdings: Holdings, note: tuple[str, str]) -> Decision:
+def _written(
+    site: SubnetContext, secret: Object, holdings: HeldCertificates, note: tuple[str, str]
+) -> CertificateDecision:
     body = _body(site, holdings)
     gone = {key: None for key in decoded(secret) if key not in body["data"]}
     metadata = {"annotations": body["metadata"]["annotations"], "resourceVersion": meta(secret).get("resourceVersion")}
     patch = Patch(SECRET, site.authority, {"metadata": metadata, "data": {**body["data"], **gone}})
-    return Decision(holdings, patch, note=note)
+    return CertificateDecision(holdings, patch, note=note)
 
 
-def _body(site: SubnetContext, holdings: Holdings) -> Object:
+def _body(site: SubnetContext, holdings: HeldCertificates) -> Object:
     data = {"ca.crt": holdings.current_pem}
     if holdings.issuer is not None:
         data["ca.key"] = holdings.issuer.key_pem
@@ -215,9 +229,9 @@ def _body(site: SubnetContext, holdings: Holdings) -> Object:
     )
 
 
-def _fresh(site: SubnetContext, now: datetime, replaced: str) -> Holdings:
+def _fresh(site: SubnetContext, now: datetime, replaced: str) -> HeldCertificates:
     authority = Authority.create(_common_name(site), now=now)
-    return Holdings(authority.certificate_pem, authority, replaced=replaced)
+    return HeldCertificates(authority.certificate_pem, authority, replaced=replaced)
 
 
 def _common_name(site: SubnetContext) -> str:

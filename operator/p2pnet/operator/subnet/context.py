@@ -10,7 +10,7 @@ from p2pnet.model.agent import PORT_BELOW
 from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import Status
-from p2pnet.operator.kube.api import SUBNET, Kind, Object, annotations_of, name_of, owned_by
+from p2pnet.operator.kube.api import SUBNET, Object, ResourceKind, annotations_of, name_of, owned_by
 from p2pnet.subnet.document import Subnet, members
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -175,7 +175,7 @@ class SubnetContext:
         """The identity of the lab."""
         return lab_uri(self.subnet.spec.identity.trust_domain, self.namespace, self.name)
 
-    def object(self, kind: Kind, name: str, **parts: Any) -> Object:
+    def object(self, kind: ResourceKind, name: str, **parts: Any) -> Object:
         """An object of this subnet: its metadata, and the parts given. `role` and `group` become labels."""
         labels = self.labels(parts.pop("role", ""), parts.pop("group", ""))
         metadata: Object = {
@@ -196,7 +196,7 @@ class Observed:
     """What there is: the Subnet object, its children by kind and name, and what its lab says (None: not reached)."""
 
     subnet: Object
-    children: dict[Kind, dict[str, Object]] = field(default_factory=dict)
+    children: dict[ResourceKind, dict[str, Object]] = field(default_factory=dict)
     lab: Status | None = None
     lab_trouble: str = ""
     lab_members: Membership | None = None
@@ -204,7 +204,7 @@ class Observed:
     issuer_trouble: tuple[str, str] | None = None
     """Why cert-manager's Certificates cannot be seen: reason and message for Degraded."""
 
-    def of(self, kind: Kind) -> dict[str, Object]:
+    def of(self, kind: ResourceKind) -> dict[str, Object]:
         """Children of a kind by name."""
         return self.children.get(kind, {})
 

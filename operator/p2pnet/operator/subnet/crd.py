@@ -9,7 +9,7 @@ from typing import Any
 
 from p2pnet.model import limits
 from p2pnet.operator.kube.api import SUBNET
-from p2pnet.operator.subnet.crd_rules import RULES, Check
+from p2pnet.operator.subnet.crd_rules import RULES, CelRule
 from p2pnet.subnet.document import subnet_json_schema
 
 Schema = dict[str, Any]
@@ -92,7 +92,7 @@ def root_schema() -> Schema:
     }
 
 
-def _validation(check: Check) -> Schema:
+def _validation(check: CelRule) -> Schema:
     """A check as the API server has it: words that hold a value are computed, with others beside them should that fail."""
     made: Schema = {"rule": check.rule, "message": check.message}
     if check.words:

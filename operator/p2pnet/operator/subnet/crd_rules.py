@@ -30,11 +30,11 @@ from p2pnet.subnet.checks import (
     LEAF_TTL_MIN_S,
     SUBNET_TTL_MIN_S,
 )
-from p2pnet.subnet.quantities import Share, Size
+from p2pnet.subnet.quantities import ShareText, SizeText
 from p2pnet.subnet.spec import OWNED_PREFIXES
 
 
-class Check(NamedTuple):
+class CelRule(NamedTuple):
     """One rule. `words` is CEL for the message where values belong into it; `path` the field it is about, below its place."""
 
     rule: str
@@ -78,140 +78,142 @@ _LOSSY = " || ".join(f"(has(self.{key}) && self.{key}.matches('[1-9]'))"
 _SHAPES = f"({_LOSSY} || has(self.bandwidth))"
 _BLOCKS, _PAUSES = "(has(self.block) && self.block)", "(has(self.pause) && self.pause)"
 _NOT_OWNED = " && ".join(f"!key.startsWith('{prefix}/')" for prefix in OWNED_PREFIXES)
-_OWNED = Check(f"self.all(key, {_NOT_OWNED})", f"keys of {', '.join(OWNED_PREFIXES)} are set by p2pnet; choose others")
+_OWNED = CelRule(
+    f"self.all(key, {_NOT_OWNED})", f"keys of {', '.join(OWNED_PREFIXES)} are set by p2pnet; choose others"
+)
 _PODS: tuple[tuple[str, ...], ...] = (("pod",), ("groups", "[]", "pod"))
 
-RULES: dict[tuple[str, ...], list[Check]] = {
+RULES: dict[tuple[str, ...], list[CelRule]] = {
     (): [
-        Check(
+        CelRule(
             f"{_TOTAL} >= 1 && {_TOTAL} <= {limits.NODES_MAX}",
             f"a subnet has 1 to {limits.NODES_MAX} nodes in all groups", path=".nodes",
         ),
-        Check(
+        CelRule(
             f"!{_SHAPED} || {_SHAPE} != 'full' || {_TOTAL} <= {FULL_MAX}",
             f"full is for up to {FULL_MAX} nodes: try random-regular", path=".topology.kind",
         ),
-        Check(
+        CelRule(
             f"!{_DEGREE} || {_SHAPE} in ['full', 'edges'] || {_TOTAL} <= 1 || self.topology.degree < {_TOTAL}",
             "so many peers each need more nodes than there are", path=".topology.degree",
         ),
-        Check(
+        CelRule(
             f"!{_REGULAR} || self.topology.degree >= {_TOTAL} || ({_TOTAL} * self.topology.degree) % 2 == 0",
             "nodes x degree is an odd number of ends: make one of the two even", path=".topology.degree",
         ),
-        Check(
+        CelRule(
             f"!{_REGULAR} || self.topology.degree >= 2 || {_TOTAL} <= 2 || {_TOTAL} % 2 == 1",
             "1 peer each leaves pairs: a connected graph needs at least 2", path=".topology.degree",
         ),
-        Check(
+        CelRule(
             f"!{_SPARSE} || !has(self.broadcast) || !has(self.broadcast.relay) || self.broadcast.relay != 'none'",
             "none with a sparse topology: only a publisher's peers would get it",
             f"'none with the sparse topology ' + {_SPARSE_KIND} + ': only a publisher\\'s peers would get it'",
             ".broadcast.relay",
         ),
-        Check(
+        CelRule(
             f"!{_SPARSE} || self.discovery.mode != 'seeds'",
             "seeds with a sparse topology: edges need the registry",
             f"'seeds with the sparse topology ' + {_SPARSE_KIND} + ': edges need the registry'", ".discovery.mode",
         ),
     ],
     ("groups", "[]"): [
-        Check("self.name != 'node'", "'node' is the group of spec.nodes; choose another name", path=".name"),
-        Check(
+        CelRule("self.name != 'node'", "'node' is the group of spec.nodes; choose another name", path=".name"),
+        CelRule(
             "!has(self.labels) || !('group' in self.labels || 'node' in self.labels)",
             "is set by p2pnet; choose another label", path=".labels",
         ),
     ],
     ("topology",): [
-        Check(
+        CelRule(
             f"{_NOT_AN_EDGE_KIND} || !has(self.edges) || size(self.edges) == 0",
             "edges belong to kind edges",
             f"'contradicts kind ' + {_KIND} + ': edges belong to kind edges'", ".edges",
         ),
-        Check(
+        CelRule(
             f"{_NOT_AN_EDGE_KIND} || !has(self.edgesFrom)",
             "edges belong to kind edges",
             f"'contradicts kind ' + {_KIND} + ': edges belong to kind edges'", ".edgesFrom",
         ),
-        Check(
+        CelRule(
             f"!has(self.degree) || !({_KIND} in ['full', 'edges'])",
             "a full mesh and given edges have no degree",
             f"'contradicts kind ' + {_KIND} + ', which has no degree'", ".degree",
         ),
-        Check(
+        CelRule(
             f"!has(self.degree) || !({_KIND} in ['ring', 'small-world']) || self.degree % 2 == 0",
             "a ring and a small world have as many peers on either side: make degree even",
             f"'a ' + {_KIND} + ' has as many peers on either side: make degree even'", ".degree",
         ),
-        Check(
+        CelRule(
             "!has(self.edges) || size(self.edges) == 0 || !has(self.edgesFrom)",
             "contradicts edges: give one of the two", path=".edgesFrom",
         ),
-        Check(
+        CelRule(
             "!has(self.edgesFrom) || has(self.edgesFrom.configMap) != has(self.edgesFrom.file)",
             "name either a configMap or a file", path=".edgesFrom",
         ),
     ],
     ("topology", "edges", "[]"): [
-        Check("self[0] != self[1]", "cannot be its own peer", "self[0] + ' cannot be its own peer'"),
+        CelRule("self[0] != self[1]", "cannot be its own peer", "self[0] + ' cannot be its own peer'"),
     ],
     ("identity",): [
-        Check(
+        CelRule(
             "(self.issuer == 'certManager') == has(self.issuerRef)",
             "belongs to issuer certManager, and certManager needs it", path=".issuerRef",
         ),
-        Check(
+        CelRule(
             f"!has(self.renewBefore) || ({_seconds('self.renewBefore')} > 0.0"
             f" && {_seconds('self.renewBefore')} < {_seconds(_TTL)})",
             "more than nothing and less than ttl",
             f"self.renewBefore + ': more than nothing and less than ttl, ' + {_TTL}", ".renewBefore",
         ),
-        Check(
+        CelRule(
             f"self.issuer != 'certManager' || {_seconds(_TTL)} >= {CERT_MANAGER_TTL_MIN_S}.0",
             "cert-manager issues for 1h at least", f"{_TTL} + ': cert-manager issues for 1h at least'", ".ttl",
         ),
-        Check(
+        CelRule(
             "self.issuer != 'certManager' || !has(self.renewBefore)"
             f" || {_seconds('self.renewBefore')} >= {CERT_MANAGER_RENEW_MIN_S}.0",
             "cert-manager wants 5m at least", "self.renewBefore + ': cert-manager wants 5m at least'", ".renewBefore",
         ),
     ],
     ("identity", "ttl"): [
-        Check(_between(_seconds("self"), LEAF_TTL_MIN_S, LEAF_TTL_MAX_S), "a leaf lives from 15m to 3650d",
+        CelRule(_between(_seconds("self"), LEAF_TTL_MIN_S, LEAF_TTL_MAX_S), "a leaf lives from 15m to 3650d",
               "self + ': a leaf lives from 15m to 3650d'"),
     ],
     ("broadcast", "artifactBytesMax"): [
-        Check(_between(_bytes("self"), 1, limits.ARTIFACT_BYTES_MAX), "from 1B to 128Mi", "self + ': from 1B to 128Mi'"),
+        CelRule(_between(_bytes("self"), 1, limits.ARTIFACT_BYTES_MAX), "from 1B to 128Mi", "self + ': from 1B to 128Mi'"),
     ],
     ("broadcast", "keep"): [
-        Check(_between(_seconds("self"), 1, 30 * 86_400), "from 1s to 30d", "self + ': from 1s to 30d'"),
+        CelRule(_between(_seconds("self"), 1, 30 * 86_400), "from 1s to 30d", "self + ': from 1s to 30d'"),
     ],
     ("broadcast", "pushBelow"): [
-        Check(
+        CelRule(
             f"type(self) == int ? self >= 0 && self <= {limits.ARTIFACT_BYTES_MAX} :"
-            f" (self == 'auto' || (self.matches(r'{Size.pattern}')"
+            f" (self == 'auto' || (self.matches(r'{SizeText.pattern}')"
             f" && {_bytes('self')} <= {float(limits.ARTIFACT_BYTES_MAX)!r}))",
             "write auto, or a size between 0 and 128Mi",
         ),
     ],
     ("faults", "[]"): [
-        Check(f"{_SHAPES} || {_BLOCKS} || {_PAUSES}", "does nothing: give it a shape, block or pause"),
-        Check(
+        CelRule(f"{_SHAPES} || {_BLOCKS} || {_PAUSES}", "does nothing: give it a shape, block or pause"),
+        CelRule(
             f"!{_PAUSES} || !({_SHAPES} || {_BLOCKS} || (has(self.to) && self.to != '*'))",
             "stands alone with from: a paused node has no links to shape", path=".pause",
         ),
     ],
-    ("ready", "within"): [Check(_between(_seconds("self"), 1, 86_400), "from 1s to 1d", "self + ': from 1s to 1d'")],
+    ("ready", "within"): [CelRule(_between(_seconds("self"), 1, 86_400), "from 1s to 1d", "self + ': from 1s to 1d'")],
     ("ready", "connected"): [
-        Check(
-            f"self.matches(r'{Share.pattern}') && double(self.find('^[0-9]+([.][0-9]+)?')) <= 100.0",
+        CelRule(
+            f"self.matches(r'{ShareText.pattern}') && double(self.find('^[0-9]+([.][0-9]+)?')) <= 100.0",
             "write a share between 0% and 100%",
         ),
     ],
     ("lab", "storage"): [
-        Check(f"self == 'emptyDir' || self.matches(r'{Size.pattern}')", "write emptyDir, or a size like 1Gi"),
+        CelRule(f"self == 'emptyDir' || self.matches(r'{SizeText.pattern}')", "write emptyDir, or a size like 1Gi"),
     ],
-    ("ttl",): [Check(f"{_seconds('self')} >= {SUBNET_TTL_MIN_S}.0", "at least 1m", "self + ': at least 1m'")],
+    ("ttl",): [CelRule(f"{_seconds('self')} >= {SUBNET_TTL_MIN_S}.0", "at least 1m", "self + ': at least 1m'")],
     **{(*place, key): [_OWNED] for place in _PODS for key in ("labels", "annotations")},
 }  # fmt: skip
 """Path in the spec, `[]` for the items of a list -> its checks."""

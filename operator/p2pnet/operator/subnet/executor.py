@@ -15,8 +15,8 @@ from p2pnet.operator.kube.api import (  # fmt: skip
     Cluster,
     ConflictError,
     ForbiddenError,
-    Kind,
     Object,
+    ResourceKind,
     meta,
     name_of,
     owned_by,
@@ -75,7 +75,7 @@ class Executor:
     def _is_authority(self, action: Action) -> bool:
         return action.kind == SECRET and _name(action) == self._site.authority
 
-    def _spoilt(self, action: Action, taken: set[tuple[Kind, str]]) -> bool:
+    def _spoilt(self, action: Action, taken: set[tuple[ResourceKind, str]]) -> bool:
         """Whether the action's object is another's, or a pod that would mount another's."""
         if (action.kind, _name(action)) in taken:
             return True
@@ -149,13 +149,13 @@ class Executor:
         self.trouble = self.trouble or Trouble(reason, str(error))
         self.failure = self.failure or error
 
-    async def _taken(self, actions: Sequence[Action]) -> set[tuple[Kind, str]]:
+    async def _taken(self, actions: Sequence[Action]) -> set[tuple[ResourceKind, str]]:
         """What would be made but stands there already, and is not ours. Raises ConflictError after giving ours its labels."""
-        new: dict[Kind, dict[str, Create | Apply]] = {}
+        new: dict[ResourceKind, dict[str, Create | Apply]] = {}
         for action in actions:
             if isinstance(action, Create | Apply) and _name(action) not in self._observed.of(action.kind):
                 new.setdefault(action.kind, {})[_name(action)] = action
-        taken: set[tuple[Kind, str]] = set()
+        taken: set[tuple[ResourceKind, str]] = set()
         for kind, wanted in new.items():
             for found in await self._cluster.names(kind, self._site.namespace):
                 action_there = wanted.get(name_of(found))
@@ -169,7 +169,7 @@ class Executor:
             self.trouble = Trouble("NameConflict", f"not of this Subnet, and left alone: {named}")
         return taken
 
-    async def _relabel(self, kind: Kind, found: Object, labels: dict[str, str]) -> None:
+    async def _relabel(self, kind: ResourceKind, found: Object, labels: dict[str, str]) -> None:
         body = {"metadata": {"labels": labels, "resourceVersion": meta(found).get("resourceVersion")}}
         await self._cluster.patch(kind, self._site.namespace, name_of(found), body)
         raise ConflictError(409, "Relabelled", "had lost its labels", what=f"{kind.plural} {name_of(found)}")

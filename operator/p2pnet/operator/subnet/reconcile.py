@@ -32,7 +32,7 @@ from p2pnet.operator.kube.api import (  # fmt: skip
 from p2pnet.operator.kube.queue import Key
 from p2pnet.operator.metrics import Metrics
 from p2pnet.operator.subnet import events, issuer, lab, reading, status
-from p2pnet.operator.subnet.certificates import Decision
+from p2pnet.operator.subnet.certificates import CertificateDecision
 from p2pnet.operator.subnet.context import Observed, SubnetContext, config_map_of
 from p2pnet.operator.subnet.executor import Executor, split
 from p2pnet.operator.subnet.lab import Labs
@@ -128,7 +128,7 @@ class Reconciler:
         made = plan(site, observed, now)
         actor = Executor(self._cluster, site, observed)
         if site.paused:
-            made.decision = Decision(None, trouble=made.decision.trouble)
+            made.decision = CertificateDecision(None, trouble=made.decision.trouble)
             if made.membership != read_membership(observed.of(CONFIG_MAP).get(site.members_map)):
                 made.membership = None  # nobody writes it while paused
                 observed.lab_trouble = observed.lab_trouble or "paused: the members of this document are not written"

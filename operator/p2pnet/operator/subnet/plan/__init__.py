@@ -17,8 +17,8 @@ from p2pnet.operator.kube.api import (  # fmt: skip
     POLICY,
     SECRET,
     SERVICE,
-    Kind,
     Object,
+    ResourceKind,
     meta,
     name_of,
     uid_of,
@@ -26,7 +26,7 @@ from p2pnet.operator.kube.api import (  # fmt: skip
 from p2pnet.operator.kube.desired import Action, Apply, Create, Delete, Patch, contains, stamped, stands
 from p2pnet.operator.subnet import certificates as authority
 from p2pnet.operator.subnet import rolling
-from p2pnet.operator.subnet.certificates import REPLACE_BEFORE, Decision
+from p2pnet.operator.subnet.certificates import REPLACE_BEFORE, CertificateDecision
 from p2pnet.operator.subnet.context import ROLE_LABEL, Observed, SubnetContext
 from p2pnet.operator.subnet.plan import certificates, certmanager, configmaps, pods, policies, services
 from p2pnet.operator.subnet.plan.podstates import state_of
@@ -40,7 +40,7 @@ class Plan:
     """Actions in the order in which they must happen, and everything the status is made of."""
 
     actions: list[Action] = field(default_factory=list)
-    decision: Decision = field(default_factory=lambda: Decision(None))
+    decision: CertificateDecision = field(default_factory=lambda: CertificateDecision(None))
     issued: certificates.Issued = field(default_factory=certificates.Issued)
     membership: Membership | None = None
     pods: list[PodState] = field(default_factory=list)
@@ -80,7 +80,7 @@ def _objects(site: SubnetContext, observed: Observed, made: Plan, now: datetime)
         # Drawn once: a second operator must not overwrite it, unless it is there and empty.
         exists = site.token in observed.of(SECRET)
         actions.append(Apply(SECRET, token) if exists else Create(SECRET, token))
-    wanted: list[tuple[Kind, Object | None]] = []
+    wanted: list[tuple[ResourceKind, Object | None]] = []
     gathered = certmanager.gather(site, observed, now) if site.cert_manager else None
     if gathered is not None:
         actions += certmanager.actions(site, observed)
@@ -168,7 +168,7 @@ def _leftovers(site: SubnetContext, observed: Observed, made: Plan) -> list[Acti
     return actions
 
 
-def _delete(kind: Kind, thing: Object | None, why: str) -> list[Action]:
+def _delete(kind: ResourceKind, thing: Object | None, why: str) -> list[Action]:
     if thing is None or meta(thing).get("deletionTimestamp"):
         return []
     return [Delete(kind, name_of(thing), uid_of(thing), why)]

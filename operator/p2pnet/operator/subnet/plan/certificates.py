@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from p2pnet.operator.kube.api import SECRET, Object, annotations_of
 from p2pnet.operator.kube.encoding import decoded, encoded
 from p2pnet.operator.subnet import leaves
-from p2pnet.operator.subnet.certificates import Holdings
+from p2pnet.operator.subnet.certificates import HeldCertificates
 from p2pnet.operator.subnet.context import FORCE_RENEW, Observed, Placed, SubnetContext
 from p2pnet.operator.subnet.plan import certmanager
 from p2pnet.operator.subnet.plan.certmanager import Gathered
@@ -35,7 +35,7 @@ class Issued:
 
 
 def issue(
-    site: SubnetContext, observed: Observed, holdings: Holdings, now: datetime, gathered: Gathered | None = None
+    site: SubnetContext, observed: Observed, holdings: HeldCertificates, now: datetime, gathered: Gathered | None = None
 ) -> Issued:
     """Every Secret with leaves of the subnet's own authority: those that may stay stay, the others are issued.
 
@@ -61,7 +61,7 @@ def issue(
     return result
 
 
-def of_cert_manager(site: SubnetContext, gathered: Gathered, holdings: Holdings | None) -> Issued:
+def of_cert_manager(site: SubnetContext, gathered: Gathered, holdings: HeldCertificates | None) -> Issued:
     """What cert-manager has issued. Nodes start once they know whom to believe as the lab, too."""
     result = Issued(ends=gathered.ends, issued=len(gathered.held))
     if holdings is not None and gathered.authorities:
@@ -110,7 +110,13 @@ class _Wanted:
 
 
 def _fill(
-    site: SubnetContext, existing: Object | None, holdings: Holdings, now: datetime, *, result: Issued, wanted: _Wanted
+    site: SubnetContext,
+    existing: Object | None,
+    holdings: HeldCertificates,
+    now: datetime,
+    *,
+    result: Issued,
+    wanted: _Wanted,
 ) -> None:
     forced = site.annotations.get(FORCE_RENEW, "")
     renewed = annotations_of(existing).get(RENEWED, "") if existing else forced
@@ -138,7 +144,7 @@ def _fill(
     _keep(site, result, wanted, {**{k: v for k, v in held.items() if k in _names(wanted)}, **data}, forced)
 
 
-def _acceptable(chain: bytes, key: bytes, uri: str, holdings: Holdings) -> leaves.Facts | None:
+def _acceptable(chain: bytes, key: bytes, uri: str, holdings: HeldCertificates) -> leaves.Facts | None:
     """The facts of a leaf that may stay: of the one that issues (or, when none can, of any that is trusted), for this URI."""
     by = holdings.issuer.certificate_pem if holdings.issuer is not None else holdings.bundle.pem
     found = leaves.facts(chain, key, by) if chain and key else None

@@ -15,7 +15,7 @@ from p2pnet.operator.subnet.context import (
 )
 from p2pnet.operator.subnet.plan import certmanager
 from p2pnet.operator.subnet.plan.configmaps import DENIED_KEY, MEMBERS_KEY
-from p2pnet.subnet.spec import ContainerSecurity, Pod, PodSecurity
+from p2pnet.subnet.spec import ContainerSecurity, PodSecurity, PodSpec
 
 USER = 65532  # nonroot, of the image
 CONFIG_HASH = "p2pnet.io/config-hash"
@@ -104,14 +104,14 @@ def lab_pod(site: SubnetContext) -> Object:
     return stamped(_with_metadata(pod, settings))
 
 
-def _with_metadata(pod: Object, settings: Pod) -> Object:
+def _with_metadata(pod: Object, settings: PodSpec) -> Object:
     """The pod with the user's labels and annotations below ours."""
     metadata = pod["metadata"]
     extra = {key: {**getattr(settings, key), **metadata[key]} for key in ("labels", "annotations")}
     return {**pod, "metadata": {**metadata, **extra}}
 
 
-def _spec(settings: Pod, container: Object, volumes: list[Object], nodes: int) -> Object:
+def _spec(settings: PodSpec, container: Object, volumes: list[Object], nodes: int) -> Object:
     container |= {
         "imagePullPolicy": settings.image_pull_policy,
         "terminationMessagePolicy": "FallbackToLogsOnError",  # what a pod says at its end, its status can say too
@@ -141,7 +141,7 @@ def _written(context: PodSecurity | ContainerSecurity | None, ours: Object) -> O
     return dict(ours) if context is None else context.model_dump(by_alias=True, exclude_unset=True)
 
 
-def _resources(settings: Pod, nodes: int) -> Object:
+def _resources(settings: PodSpec, nodes: int) -> Object:
     """Requests always: without any, the first pods to be evicted."""
     requests = {"cpu": f"{NODE_CPU_MILLI * nodes}m", "memory": f"{NODE_MEMORY_MI * nodes}Mi"}
     written: Object = {"requests": {**requests, **settings.resources.requests}}
