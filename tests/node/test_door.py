@@ -13,7 +13,7 @@ from p2pnet.model.control import ROUTE_PEERS, ControlReply, PeersReply, PeersReq
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.events import Event, EventKind
 from p2pnet.model.ids import lab_uri, member_uri
-from p2pnet.model.routes import ROUTE_HELLO, Hello
+from p2pnet.model.peer_messages import ROUTE_HELLO, Hello
 from p2pnet.node.service import Service
 from p2pnet.quic import Connection, Reachability
 from p2pnet.trust import Authority

@@ -17,9 +17,8 @@ from p2pnet.model import limits
 from p2pnet.model.config import read_node_config
 from p2pnet.model.errors import LimitError, SpecError
 from p2pnet.model.events import Event, EventKind
-from p2pnet.model.records import RecordsReply, RecordsRequest
+from p2pnet.model.peer_messages import ROUTE_HELLO, ROUTE_RECORDS, Hello, RecordsReply, RecordsRequest
 from p2pnet.model.registry import Member, Membership, Registry, Removed
-from p2pnet.model.routes import ROUTE_HELLO, ROUTE_RECORDS, Hello
 from p2pnet.node.service import Service
 from p2pnet.peering import record_exchange
 from p2pnet.peering.hello import PROTOCOL, write_hello

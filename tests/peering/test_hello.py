@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnet.model.routes import Hello
+from p2pnet.model.peer_messages import Hello
 from p2pnet.peering.hello import HelloRefusedError, read_hello, write_hello
 
 

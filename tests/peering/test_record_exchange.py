@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from p2pnet.model import limits
 from p2pnet.model.errors import LimitError
 from p2pnet.model.ids import member_uri
-from p2pnet.model.records import Record, RecordsReply, RecordsRequest
-from p2pnet.model.routes import ROUTE_RECORDS
+from p2pnet.model.peer_messages import ROUTE_RECORDS, Record, RecordsReply, RecordsRequest
 from p2pnet.peering import clock, record_exchange
 from p2pnet.peering.discovery import RecordTable
 from p2pnet.peering.record_exchange import ANSWERS_PER_S, PULL_FIRST_S, PULL_MAX_S, RecordExchange

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from p2pnet.model import limits
 from p2pnet.model.errors import LimitError, MalformedError, RemoteError, SpecError, TrustError
 from p2pnet.model.ids import member_uri
-from p2pnet.model.records import (
+from p2pnet.model.peer_messages import (
     ANSWER_BYTES_MAX,
     ASK_BYTES_MAX,
     RECORD_CONTEXT,

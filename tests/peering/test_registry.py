@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnet.model.addresses import parse_address
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import member_uri
 from p2pnet.model.registry import Member, Membership, Registry, Removed
+from p2pnet.model.text import parse_address
 from p2pnet.peering.registry import RegistryTable, read_membership
 
 SCOPE = ("p2pnet", "local", "demo")

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pnet.model import limits
-from p2pnet.model.addresses import parse_address
 from p2pnet.model.errors import SpecError
+from p2pnet.model.text import parse_address
 from p2pnet.peering.clock import NS
 from p2pnet.peering.dial_policy import DIALS_MAX, DialPolicy
 from p2pnet.peering.rates import Rate

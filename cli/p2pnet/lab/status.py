@@ -17,7 +17,7 @@ from p2pnet.model.report import (
     RunSummary,
     Status,
 )
-from p2pnet.model.sentences import some
+from p2pnet.model.text import some
 from p2pnet.trust import Identity
 
 NAMED_MAX = 5  # nodes named in a message; more are counted

@@ -45,7 +45,7 @@ from p2pnet.broadcast.wire import FETCH_ANSWER_BYTES_MAX
 from p2pnet.model import limits
 from p2pnet.model.control import ControlRefusal
 from p2pnet.model.errors import P2pnetError
-from p2pnet.model.routes import route_digest, route_fetch, route_synced, route_update
+from p2pnet.model.peer_messages import route_digest, route_fetch, route_synced, route_update
 from p2pnet.node.client_executor import runs_of
 from p2pnet.node.events import EventRing
 from p2pnet.peering.clock import NS, delay_s, mono_ns, wall_ns

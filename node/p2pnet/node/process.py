@@ -11,10 +11,10 @@ from pathlib import Path
 
 import uvloop
 
-from p2pnet.model.addresses import address_text
 from p2pnet.model.config import NodeConfig, read_node_config
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.log_lines import UtcFormatter
+from p2pnet.model.text import address_text
 from p2pnet.node.service import Service
 from p2pnet.quic import EndpointError
 

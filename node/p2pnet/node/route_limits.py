@@ -3,8 +3,15 @@
 from collections.abc import Iterable
 
 from p2pnet.model import limits
-from p2pnet.model.records import ASK_BYTES_MAX
-from p2pnet.model.routes import ROUTE_HELLO, ROUTE_RECORDS, route_digest, route_fetch, route_synced, route_update
+from p2pnet.model.peer_messages import (
+    ASK_BYTES_MAX,
+    ROUTE_HELLO,
+    ROUTE_RECORDS,
+    route_digest,
+    route_fetch,
+    route_synced,
+    route_update,
+)
 from p2pnet.node.control import ROUTE_CAPS
 from p2pnet.quic import Settings
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from p2pnet.broadcast import Broadcast
 from p2pnet.broadcast.inputs import MembersChanged
-from p2pnet.model.addresses import address_text
 from p2pnet.model.config import NodeConfig
 from p2pnet.model.control import PeersReply
 from p2pnet.model.errors import LocalError, P2pnetError, TrustError
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.registry import Membership
+from p2pnet.model.text import address_text
 from p2pnet.node.clients import is_ours, load_clients, make_broadcast
 from p2pnet.node.control import Control, refuse
 from p2pnet.node.driver import Driver

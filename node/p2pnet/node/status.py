@@ -2,8 +2,8 @@
 
 import os
 
-from p2pnet.model.addresses import address_text
 from p2pnet.model.control import PeersReply, PeerState
+from p2pnet.model.text import address_text
 from p2pnet.node.events import EventRing
 from p2pnet.peering.clock import cpu_s
 from p2pnet.peering.discovery import PeerDirectory

@@ -12,10 +12,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from p2pnet.model import limits
-from p2pnet.model.addresses import address_text, parse_address
 from p2pnet.model.config import NodeConfig
 from p2pnet.model.errors import P2pnetError, SpecError, TrustError
-from p2pnet.model.routes import ROUTE_RECORDS
+from p2pnet.model.peer_messages import ROUTE_RECORDS
+from p2pnet.model.text import address_text, parse_address
 from p2pnet.peering import clock
 from p2pnet.peering.dial_policy import nobody
 from p2pnet.peering.discovery import PeerDirectory, RecordTable

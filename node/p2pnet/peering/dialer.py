@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Container, Iterable
 
 from p2pnet.model import limits
-from p2pnet.model.addresses import address_text
 from p2pnet.model.errors import P2pnetError, TrustError
+from p2pnet.model.text import address_text
 from p2pnet.peering.clock import delay_s, mono_ns
 from p2pnet.peering.dial_policy import DialPolicy
 from p2pnet.peering.discovery import PeerDirectory

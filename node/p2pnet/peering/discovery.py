@@ -6,9 +6,9 @@ themselves and takes from a list only whom to deny.
 
 from typing import Protocol
 
-from p2pnet.model.addresses import parse_address
 from p2pnet.model.ids import member_uri
 from p2pnet.model.registry import Membership, Registry
+from p2pnet.model.text import parse_address
 from p2pnet.peering.records import RecordStore
 from p2pnet.peering.registry import RegistryTable, in_order
 

@@ -3,7 +3,7 @@
 import msgspec
 
 from p2pnet.model.errors import RemoteError
-from p2pnet.model.routes import Hello
+from p2pnet.model.peer_messages import Hello
 
 PROTOCOL = 1
 

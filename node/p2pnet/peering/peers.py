@@ -7,7 +7,7 @@ from collections.abc import Callable
 from p2pnet.model import limits
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.events import EventKind
-from p2pnet.model.routes import ROUTE_HELLO, Hello
+from p2pnet.model.peer_messages import ROUTE_HELLO, Hello
 from p2pnet.peering.clock import NS, mono_ns
 from p2pnet.peering.dial_policy import Candidate, Choice, DialPolicy, choose, is_lower, nobody
 from p2pnet.peering.dialer import Dialer

@@ -14,8 +14,7 @@ from functools import partial
 import msgspec
 
 from p2pnet.model.errors import MalformedError, P2pnetError, TrustError
-from p2pnet.model.records import ANSWER_BYTES_MAX, RecordsReply, RecordsRequest
-from p2pnet.model.routes import ROUTE_RECORDS
+from p2pnet.model.peer_messages import ANSWER_BYTES_MAX, ROUTE_RECORDS, RecordsReply, RecordsRequest
 from p2pnet.peering import clock
 from p2pnet.peering.discovery import RecordTable
 from p2pnet.peering.rates import Rate

@@ -14,7 +14,7 @@ import msgspec
 
 from p2pnet.model import limits
 from p2pnet.model.errors import LimitError, MalformedError, RemoteError, TrustError
-from p2pnet.model.records import RECORD_CONTEXT, Envelope, Record
+from p2pnet.model.peer_messages import RECORD_CONTEXT, Envelope, Record
 from p2pnet.trust import BACKDATE, Bundle, Identity, sign, signed_by, verify
 
 AHEAD_S = limits.RECORD_S + BACKDATE.total_seconds()

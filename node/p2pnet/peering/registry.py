@@ -4,10 +4,10 @@ from pathlib import Path
 
 import msgspec
 
-from p2pnet.model.addresses import parse_address
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import member_order, node_of_uri
 from p2pnet.model.registry import MEMBERSHIP_BYTES_MAX, Member, Membership, Registry
+from p2pnet.model.text import parse_address
 
 
 class RegistryTable:

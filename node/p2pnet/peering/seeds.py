@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from p2pnet.model import limits
-from p2pnet.model.addresses import parse_address
 from p2pnet.model.errors import SpecError
+from p2pnet.model.text import parse_address
 from p2pnet.peering.clock import NS
 
 Address = tuple[str, int]

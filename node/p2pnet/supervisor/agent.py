@@ -17,11 +17,11 @@ import msgspec
 import uvloop
 
 from p2pnet.model import limits
-from p2pnet.model.addresses import address_text
 from p2pnet.model.agent import ROUTE_ACT, ROUTE_PROCESSES, Act, NodeProcess, Processes, ProcessesRequest, WardenReply
 from p2pnet.model.control import ControlRefusal
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.ids import lab_uri, member_uri
+from p2pnet.model.text import address_text
 from p2pnet.node.identity import WATCH_S, IdentityWatch
 from p2pnet.node.process import exit_code_of, log_to
 from p2pnet.peering import clock

@@ -21,9 +21,9 @@ from typing import TextIO
 import msgspec
 import uvloop
 
-from p2pnet.model.addresses import address_text
 from p2pnet.model.config import read_node_config
 from p2pnet.model.errors import P2pnetError
+from p2pnet.model.text import address_text
 from p2pnet.node.parent import die_with_parent
 from p2pnet.node.process import EXIT_FAULT, EXIT_OK, EXIT_ORPHAN, asked_to_stop, exit_code_of, log_to
 from p2pnet.node.service import Service

@@ -16,10 +16,10 @@ from typing import Any
 
 import msgspec
 
-from p2pnet.model.addresses import address_text
 from p2pnet.model.agent import PORT_BELOW
 from p2pnet.model.config import NodeConfig, write_node_config
 from p2pnet.model.errors import P2pnetError, SpecError
+from p2pnet.model.text import address_text
 from p2pnet.node.clients import try_clients
 from p2pnet.node.parent import choose_start
 from p2pnet.quic.hosts import ANY, loopback

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from p2pnet.model.agent import ORDERED, NodeProcess, State
-from p2pnet.model.signals import signal_name
+from p2pnet.model.text import signal_name
 
 Op = Literal["bind", "start", "stop", "restart", "kill", "pause", "resume", "quit"]
 

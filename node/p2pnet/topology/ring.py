@@ -1,10 +1,18 @@
-"""A set of edges, each at its own point of one ring: what stands at or after a point changes little when edges do."""
+"""A ring of points drawn by hashing, and a set of edges on it: what stands at or after a point changes little when edges do."""
 
 from bisect import bisect_left, insort
 from collections.abc import Callable
+from hashlib import blake2b
 
-from p2pnet.topology.chance import point
 from p2pnet.topology.graphs import Edge
+
+POINTS = 1 << 64
+"""Points are 0 <= point < POINTS."""
+
+
+def point(*words: object) -> int:
+    """A point on the ring of 2^64, spread evenly over different words."""
+    return int.from_bytes(blake2b("\x1f".join(map(str, words)).encode(), digest_size=8).digest(), "big")
 
 
 class Ring:

@@ -5,10 +5,9 @@ from collections.abc import Iterable, Sequence
 
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import member_order
-from p2pnet.topology.chance import POINTS, point
 from p2pnet.topology.graphs import Edge, is_connected
-from p2pnet.topology.layered import layered
-from p2pnet.topology.regular import grown
+from p2pnet.topology.random_regular import grown, layered
+from p2pnet.topology.ring import POINTS, point
 
 KINDS = ("full", "random-regular", "ring", "small-world", "edges")
 

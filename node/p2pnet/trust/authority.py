@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
@@ -12,7 +13,23 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from p2pnet.model.errors import SpecError
-from p2pnet.trust.leaf import BACKDATE, Leaf
+
+BACKDATE = timedelta(minutes=10)
+"""Leaves and authorities start this long in the past: clocks of a cluster differ by seconds, of laptops by minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """PEM texts and what they say. `chain_pem` holds the leaf first; the key is unencrypted PKCS 8."""
+
+    chain_pem: bytes
+    key_pem: bytes
+    uri: str
+    not_before: datetime
+    not_after: datetime
+    fingerprint: str
+    """SHA-256 of the leaf's DER, in hex."""
+
 
 AUTHORITY_TTL = timedelta(days=3650)
 """What lab and operator give an authority: longer than any testnet, for rotation is a deliberate act."""

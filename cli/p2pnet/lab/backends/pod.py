@@ -15,11 +15,11 @@ import msgspec
 
 from p2pnet.lab.backends.agents import AgentPod, Agents
 from p2pnet.lab.backends.backend import Action, Process
-from p2pnet.model.addresses import parse_address
 from p2pnet.model.agent import PORT_BELOW
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.registry import MEMBERSHIP_BYTES_MAX, Membership, Registry
+from p2pnet.model.text import parse_address
 from p2pnet.quic.hosts import ANY
 from p2pnet.subnet.document import Subnet, load_subnet
 from p2pnet.trust import Identity

@@ -1,11 +1,4 @@
-"""Discovery by seeds: what a node says about itself, signed, and how nodes ask each other for it. msgpack arrays.
-
-A record on the wire is an `Envelope` of at most RECORD_BYTES_MAX bytes: [body, signature, chain]. `body` is a `Record` in
-msgpack; `signature` is made with the leaf's key over RECORD_CONTEXT + body (ECDSA with SHA-256, or Ed25519); `chain` is
-the leaf and its intermediates in DER. The URI a record is about is its leaf's and stands nowhere else: a record about
-somebody else than its signer cannot be written, and long names are paid for once. Of two records of one URI the one with
-the higher (incarnation, sequence) counts.
-"""
+"""What nodes say to each other: routes, the hello that opens a link, and records of peer exchange. msgpack."""
 
 from typing import Annotated
 
@@ -13,6 +6,45 @@ import msgspec
 from msgspec import Meta
 
 from p2pnet.model import limits
+
+ROUTE_HELLO = b"/hello"
+ROUTE_RECORDS = b"/records"
+"""Peer exchange under discovery by seeds: a `records.Ask` and its `records.Answer`, on a link."""
+
+
+def route_update(client: str) -> bytes:
+    """Slot updates, as framed by `broadcast.wire`; the answer is one status per update."""
+    return b"/" + client.encode() + b"/update"
+
+
+def route_fetch(client: str) -> bytes:
+    """Part list and parts, a bitmap of the parts that are here, or `gone`."""
+    return b"/" + client.encode() + b"/fetch"
+
+
+def route_synced(client: str) -> bytes:
+    """All of the sender's active slots have been answered on this connection."""
+    return b"/" + client.encode() + b"/synced"
+
+
+def route_digest(client: str) -> bytes:
+    """A digest of the ids held, and ids listed; the answer is one status per id, or one."""
+    return b"/" + client.encode() + b"/digest"
+
+
+class Hello(msgspec.Struct, frozen=True):
+    """First words of both ends: who, which start of it, which protocol. The reply is a Hello too, or `refused` says why."""
+
+    name: str
+    incarnation: str
+    protocol: int = 1
+    registry_version: int = 0
+    refused: str = ""
+    dial: str = ""
+    """The dialler's: names this dial, random."""
+    knows: str = ""
+    """The dialler's: the dial behind the latest link it knows with this peer; such a link cannot have crossed this dial."""
+
 
 RECORD_CONTEXT = b"p2pnet record 1\0"
 """What is signed begins with it: a signature made for anything else is none for a record."""

@@ -1,17 +1,51 @@
-"""Random regular graphs for members that come and go anywhere in the order, as nodes of several groups do.
-
-A layer is a cycle through all nodes in the order of their points (an odd degree adds one layer of pairs); a node more
-sits down between two others on every layer and disturbs nobody else. Two layers may want the same edge: the second
-copy is swapped with an edge nearby. The first layer is never touched, so the graph is connected. (Law & Siu,
-Distributed construction of random expander networks, 2003, build expanders of Hamiltonian cycles.)
-"""
+"""Random regular graphs, connected, that change little when members come or go."""
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-from p2pnet.topology.chance import point
 from p2pnet.topology.graphs import Edge
-from p2pnet.topology.ring import Ring
+from p2pnet.topology.ring import Ring, point
+
+
+def grown(names: Sequence[str], degree: int, seed: int) -> list[Edge]:
+    """Edges that give every node exactly `degree` peers; connected.
+
+    `names` in the order of arrival. Needs 2 <= degree < len(names), and an even number of nodes for an odd degree.
+    """
+    ring = Ring(seed)
+    first = degree + 1
+    for a, b in combinations(names[:first], 2):
+        ring.add(a, b)
+    if degree % 2 == 0:
+        for name in names[first:]:
+            _seat(ring, name, degree // 2, seed)
+    else:
+        for one, other in zip(names[first::2], names[first + 1 :: 2], strict=True):
+            _seat(ring, one, degree // 2, seed)
+            _seat(ring, other, degree // 2, seed, avoid=one)
+            ring.add(one, other)
+    return ring.edges
+
+
+def _seat(ring: Ring, name: str, count: int, seed: int, avoid: str = "") -> None:
+    """Put a node into the middle of `count` edges that share no end (with each other, nor with `avoid`).
+
+    They exist: a node left over by a greatest set of such edges has all its peers, at least `2 * count` of them,
+    among the ends of the set.
+    """
+    taken = {avoid}
+    chosen: list[Edge] = []
+    for turn in range(count):
+        edge = ring.first(point(seed, "seat", name, turn), lambda edge: not taken.intersection(edge))
+        if edge is None:
+            raise AssertionError("a regular graph always has such an edge")
+        chosen.append(edge)
+        taken.update(edge)
+    for a, b in chosen:
+        ring.remove(a, b)
+        ring.add(a, name)
+        ring.add(name, b)
+
 
 ATTEMPTS_MAX = 32  # with other points each; small dense graphs may need a few
 
