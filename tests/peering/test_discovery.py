@@ -21,7 +21,7 @@ from p2pnet.model.peer_messages import ROUTE_HELLO, ROUTE_RECORDS, Hello, Record
 from p2pnet.model.registry import Member, Membership, Registry, Removed
 from p2pnet.node.service import Service
 from p2pnet.peering import record_exchange
-from p2pnet.peering.hello import PROTOCOL, write_hello
+from p2pnet.peering.peers import PROTOCOL, write_hello
 from p2pnet.quic import CloseCode, Connection, Message
 
 NAMES = [f"node-{number}" for number in range(5)]

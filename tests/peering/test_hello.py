@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pnet.model.peer_messages import Hello
-from p2pnet.peering.hello import HelloRefusedError, read_hello, write_hello
+from p2pnet.peering.peers import HelloRefusedError, read_hello, write_hello
 
 
 @given(st.text(max_size=30), st.text(max_size=30), st.integers(0, 100), st.integers(0, 2**40), st.text(max_size=30))

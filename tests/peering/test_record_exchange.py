@@ -16,7 +16,7 @@ from p2pnet.model.errors import LimitError
 from p2pnet.model.ids import member_uri
 from p2pnet.model.peer_messages import ROUTE_RECORDS, Record, RecordsReply, RecordsRequest
 from p2pnet.peering import clock, record_exchange
-from p2pnet.peering.discovery import RecordTable
+from p2pnet.peering.discovery import RecordDirectory
 from p2pnet.peering.record_exchange import ANSWERS_PER_S, PULL_FIRST_S, PULL_MAX_S, RecordExchange
 from p2pnet.peering.records import OwnRecord, write_record
 from p2pnet.quic import CloseCode, ConnectionLost, FixedIdentity
@@ -97,7 +97,7 @@ class Stage:
     """An exchange of node-0 with everything around it."""
 
     def __init__(self, *, started: bool = True) -> None:
-        self.table = RecordTable("node-0", *SCOPE)
+        self.table = RecordDirectory("node-0", *SCOPE)
         self.refusals = Notes()
         self.changes = 0
         self.cuts: list[tuple[str, str]] = []
@@ -139,7 +139,8 @@ async def test_a_link_is_told_the_own_record_and_asked_for_the_others(stage: Sta
     assert ask.known is not None
     assert list(ask.known) == ["node-0"]
     assert (
-        RecordTable("node-9", *SCOPE).book.offer(ask.record, identity("node-0").bundle, now=clock.utc_now()) == "node-0"
+        RecordDirectory("node-9", *SCOPE).book.offer(ask.record, identity("node-0").bundle, now=clock.utc_now())
+        == "node-0"
     )
     peer.answer(record("node-1"), record("node-2"))
     assert stage.table.wanted == ["node-1", "node-2"]

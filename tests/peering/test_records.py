@@ -27,7 +27,7 @@ from p2pnet.model.peer_messages import (
     RecordsRequest,
 )
 from p2pnet.model.registry import Member, Membership, Registry, Removed
-from p2pnet.peering.discovery import RecordTable
+from p2pnet.peering.discovery import RecordDirectory
 from p2pnet.peering.records import AHEAD_S, OwnRecord, RecordRefusedError, RecordStore, read_record, write_record
 from p2pnet.trust import BACKDATE, Authority, Identity, sign
 
@@ -61,7 +61,7 @@ def record(
 
 
 def book(name: str = "node-0") -> RecordStore:
-    return RecordTable(name, *SCOPE).book
+    return RecordDirectory(name, *SCOPE).book
 
 
 # --- what is taken ---
@@ -345,7 +345,7 @@ def table(*, members: list[str] | None = None, removed: list[str] | None = None,
 
 
 def test_a_member_list_gives_no_members_no_addresses_and_no_edges() -> None:
-    known = RecordTable("node-0", *SCOPE)
+    known = RecordDirectory("node-0", *SCOPE)
     assert known.offer(Membership(table(members=NAMES).registry, edges=[("node-1", "node-2")]))
     assert not known.offer(table(members=NAMES))
     assert known.wanted == []
@@ -357,7 +357,7 @@ def test_a_member_list_gives_no_members_no_addresses_and_no_edges() -> None:
 
 
 def test_whose_record_is_in_force_is_wanted_at_its_own_addresses() -> None:
-    known = RecordTable("node-0", *SCOPE)
+    known = RecordDirectory("node-0", *SCOPE)
     for name in ("node-5", "node-1"):
         known.book.offer(record(name, 5), BUNDLE, now=NOW)
     known.refresh()
@@ -367,7 +367,7 @@ def test_whose_record_is_in_force_is_wanted_at_its_own_addresses() -> None:
 
 
 def test_whom_the_list_removes_is_dropped_and_refused_until_a_newer_one_ends_it() -> None:
-    known = RecordTable("node-0", *SCOPE)
+    known = RecordDirectory("node-0", *SCOPE)
     known.book.offer(record("node-1"), BUNDLE, now=NOW)
     known.refresh()
     known.offer(table(removed=["node-1"], version=2))
@@ -381,7 +381,7 @@ def test_whom_the_list_removes_is_dropped_and_refused_until_a_newer_one_ends_it(
 
 
 def test_a_node_that_was_removed_itself_wants_nobody() -> None:
-    known = RecordTable("node-0", *SCOPE)
+    known = RecordDirectory("node-0", *SCOPE)
     known.book.offer(record("node-1"), BUNDLE, now=NOW)
     known.offer(table(removed=["node-0"]))
     assert known.wanted == []

@@ -10,7 +10,7 @@ from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import member_uri
 from p2pnet.model.registry import Member, Membership, Registry, Removed
 from p2pnet.model.text import parse_address
-from p2pnet.peering.registry import RegistryTable, read_membership
+from p2pnet.peering.discovery import RegistryDirectory, read_membership
 
 SCOPE = ("p2pnet", "local", "demo")
 
@@ -26,8 +26,8 @@ def membership(
     return Membership(Registry(version, members, [Removed(uri(name), version) for name in removed]), edges)
 
 
-def table(*memberships: Membership, name: str = "node-0") -> RegistryTable:
-    made = RegistryTable(name, *SCOPE)
+def table(*memberships: Membership, name: str = "node-0") -> RegistryDirectory:
+    made = RegistryDirectory(name, *SCOPE)
     for one in memberships:
         made.offer(one)
     return made

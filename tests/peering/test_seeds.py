@@ -9,7 +9,7 @@ from p2pnet.model.errors import SpecError
 from p2pnet.model.text import parse_address
 from p2pnet.peering.clock import NS
 from p2pnet.peering.dial_policy import DIALS_MAX, DialPolicy
-from p2pnet.peering.rates import Rate
+from p2pnet.peering.pacing import Rate
 from p2pnet.peering.seeds import (
     SEED_AGAIN_ALONE_MAX_S,
     SEED_AGAIN_MAX_S,

@@ -15,12 +15,12 @@ from tests.supervisor.podkit import PodProcess, pod_of
 from p2pnet.model.agent import (
     ROUTE_ACT,
     ROUTE_PROCESSES,
-    Act,
     Action,
+    AgentReply,
     NodeProcess,
+    ProcessAction,
     Processes,
     ProcessesRequest,
-    WardenReply,
 )
 from p2pnet.model.control import ControlRefusal
 from p2pnet.model.ids import lab_uri
@@ -36,13 +36,13 @@ class Desk:
         self.connection = connection
         self.seen = Processes("", [])
 
-    async def ask(self, route: bytes, request: msgspec.Struct | bytes) -> WardenReply:
+    async def ask(self, route: bytes, request: msgspec.Struct | bytes) -> AgentReply:
         payload = request if isinstance(request, bytes) else msgspec.msgpack.encode(request)
         reply = await self.connection.request(route, payload, timeout_s=20)
-        return msgspec.msgpack.decode(reply.payload, type=WardenReply)
+        return msgspec.msgpack.decode(reply.payload, type=AgentReply)
 
     async def act(self, name: str, action: Action) -> dict[str, NodeProcess]:
-        return self._take(await self.ask(ROUTE_ACT, Act(name, action)))
+        return self._take(await self.ask(ROUTE_ACT, ProcessAction(name, action)))
 
     async def until(self, test: Callable[[dict[str, NodeProcess]], bool]) -> dict[str, NodeProcess]:
         """The processes once they are like this, told as they change."""
@@ -57,7 +57,7 @@ class Desk:
         assert isinstance(reply, ControlRefusal)
         return reply.message
 
-    def _take(self, reply: WardenReply) -> dict[str, NodeProcess]:
+    def _take(self, reply: AgentReply) -> dict[str, NodeProcess]:
         assert isinstance(reply, Processes), reply
         self.seen = reply
         return {node.name: node for node in reply.nodes}
@@ -158,7 +158,7 @@ async def test_only_the_subnets_lab_is_heard(bench: Bench, tmp_path: Path, name:
 
 async def test_what_cannot_be_done_is_refused_in_words(bench: Bench, tmp_path: Path) -> None:
     async with pod_and_desk(bench, tmp_path, "node-0") as (_pod, desk):
-        assert "no node 'node-7'" in await desk.refused(ROUTE_ACT, Act("node-7", "kill"))
+        assert "no node 'node-7'" in await desk.refused(ROUTE_ACT, ProcessAction("node-7", "kill"))
         assert "not an Act" in await desk.refused(
             ROUTE_ACT, msgspec.msgpack.encode({"name": "node-0", "action": "quit"})
         )

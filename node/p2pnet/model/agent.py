@@ -36,7 +36,7 @@ class NodeProcess(msgspec.Struct, frozen=True):
     """How the process before this one ended; empty: there was none."""
 
 
-class Act(msgspec.Struct, frozen=True):
+class ProcessAction(msgspec.Struct, frozen=True):
     """Restart the node, or kill (it starts again), pause or resume its process and so all nodes that share it.
 
     Answered once it is done, with the processes as they then are.
@@ -60,4 +60,4 @@ class Processes(msgspec.Struct, frozen=True, tag="processes"):
     nodes: list[NodeProcess]
 
 
-WardenReply = Processes | ControlRefusal
+AgentReply = Processes | ControlRefusal

@@ -3,7 +3,7 @@
 Times are integer nanoseconds of whatever clock the caller lives by; chance is a function that gives 0 <= x < 1.
 """
 
-from p2pnet.netem.link import Chance, Link, LinkCounters
+from p2pnet.netem.link import Link, LinkCounters, Rng
 from p2pnet.netem.shape import CLEAR, LinkShape, combined
 
-__all__ = ["CLEAR", "Chance", "Link", "LinkCounters", "LinkShape", "combined"]
+__all__ = ["CLEAR", "Link", "LinkCounters", "LinkShape", "Rng", "combined"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from p2pnet.netem.shape import CLEAR, LinkShape
 
-Chance = Callable[[], float]
+Rng = Callable[[], float]
 """0 <= x < 1, evenly; drawn only for what the shape leaves to chance."""
 
 HOLD_S_MIN = 0.001  # how far a reordered packet is held back at least, on a link without delay
@@ -52,7 +52,7 @@ class Link:
             # A new path: nothing behind waits for what is under way on the old one, so healing is at once.
             self._shape, self._free_ns, self._last_ns = shape, 0, 0
 
-    def send(self, size: int, now_ns: int, chance: Chance) -> list[int]:
+    def send(self, size: int, now_ns: int, chance: Rng) -> list[int]:
         """When a packet of `size` bytes, offered at `now_ns`, departs to the other end: no time if it never does, two
         if it is duplicated. Never before `now_ns`; in the order sent, except for reordered packets.
         """
@@ -92,7 +92,7 @@ class Link:
         self._free_ns = max(now_ns, self._free_ns) + math.ceil(size * 8 * _NS / bandwidth)
         return self._free_ns
 
-    def _departure(self, sent_ns: int, chance: Chance) -> int:
+    def _departure(self, sent_ns: int, chance: Rng) -> int:
         shape = self._shape
         delay_s = shape.delay_s
         if shape.jitter_s:

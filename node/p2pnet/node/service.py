@@ -25,11 +25,11 @@ from p2pnet.node.identity import IdentityWatch, what_changed
 from p2pnet.node.route_limits import settings_of
 from p2pnet.node.status import describe
 from p2pnet.peering import clock
-from p2pnet.peering.bootstrap import joining_of
+from p2pnet.peering.bootstrap import make_bootstrap
+from p2pnet.peering.discovery import read_membership
 from p2pnet.peering.pacing import Pacer
 from p2pnet.peering.peers import Peers
 from p2pnet.peering.refusals import Refusals
-from p2pnet.peering.registry import read_membership
 from p2pnet.quic import CloseCode, Connection, Endpoint, Message, Reachability, Trust
 from p2pnet.trust import Identity
 
@@ -68,7 +68,7 @@ class Service:
         self.ring = EventRing(self.incarnation, clock.boot_id(), config.event_ring)
         self._refusals = Refusals(self.ring)
         chance = random.SystemRandom().random
-        self._joining = joining_of(
+        self._joining = make_bootstrap(
             config, identity=self._identity, refusals=self._refusals, chance=chance, changed=self._members_changed
         )
         self.registry = self._joining.discovery

@@ -6,9 +6,8 @@ from p2pnet.model.control import PeersReply, PeerState
 from p2pnet.model.text import address_text
 from p2pnet.node.events import EventRing
 from p2pnet.peering.clock import cpu_s
-from p2pnet.peering.discovery import PeerDirectory
+from p2pnet.peering.discovery import PeerDirectory, in_order
 from p2pnet.peering.peers import Peers
-from p2pnet.peering.registry import in_order
 from p2pnet.quic import Connection
 from p2pnet.trust import Identity
 

@@ -18,13 +18,12 @@ from p2pnet.model.peer_messages import ROUTE_RECORDS
 from p2pnet.model.text import address_text, parse_address
 from p2pnet.peering import clock
 from p2pnet.peering.dial_policy import nobody
-from p2pnet.peering.discovery import PeerDirectory, RecordTable
+from p2pnet.peering.discovery import PeerDirectory, RecordDirectory, RegistryDirectory
+from p2pnet.peering.pacing import Rate
 from p2pnet.peering.peers import Peers
-from p2pnet.peering.rates import Rate
 from p2pnet.peering.record_exchange import RecordExchange
 from p2pnet.peering.records import OwnRecord
 from p2pnet.peering.refusals import Refusals
-from p2pnet.peering.registry import RegistryTable
 from p2pnet.peering.seeds import Address, SeedTable, parse_seeds
 from p2pnet.quic import Connection, IdentitySource, Message
 
@@ -77,7 +76,7 @@ class Bootstrap:
         return False
 
 
-def joining_of(
+def make_bootstrap(
     config: NodeConfig,
     *,
     identity: IdentitySource,
@@ -88,7 +87,7 @@ def joining_of(
     """The config's way; `changed()` is called when `discovery` knows others. Raises SpecError."""
     scope = (config.trust_domain, config.namespace, config.subnet)
     if config.discovery == "registry":
-        return Bootstrap(RegistryTable(config.name, *scope))
+        return Bootstrap(RegistryDirectory(config.name, *scope))
     if not RECORD_S_MIN <= config.record_s <= limits.RECORD_S:
         raise SpecError(f"record_s: {config.record_s:g} s is not from {RECORD_S_MIN:g} to {limits.RECORD_S:g}")
     if len(config.advertise) > limits.RECORD_ADDRESSES_MAX:
@@ -110,7 +109,7 @@ class SeedBootstrap(Bootstrap):
         changed: Callable[[], None],
     ) -> None:
         """Raises SpecError for seeds that are none."""
-        self._table = RecordTable(config.name, *scope)
+        self._table = RecordDirectory(config.name, *scope)
         super().__init__(self._table)
         self._config = config
         self._names = parse_seeds(config.seeds)

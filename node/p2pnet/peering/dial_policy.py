@@ -13,7 +13,7 @@ from typing import Literal
 from p2pnet.model import limits
 from p2pnet.model.ids import member_order
 from p2pnet.peering.clock import NS
-from p2pnet.peering.rates import Rate
+from p2pnet.peering.pacing import Rate
 
 HIGHER_WAITS_S = 1.0
 HIGHER_WAITS_MAX_S = 10.0

@@ -1,11 +1,31 @@
-"""When the next dial may begin: dials of one process take turns while its loop is late, for a crowd of handshakes only
-makes all of them slow, and slow ones are retransmitted, given up and dialled again from the other side.
-
-The measure is the loop's own lag, not how long a handshake takes: a far peer is no reason to wait, a busy machine is.
-"""
+"""How often something may happen, and when the next dial may begin."""
 
 import asyncio
 from collections import deque
+
+from p2pnet.peering.clock import NS
+
+
+class Rate:
+    """`per_s` in the long run, `burst` at once."""
+
+    def __init__(self, per_s: float, burst: int) -> None:
+        self._gap_ns = NS / per_s
+        self._burst = burst
+        self._full_ns = 0.0
+        """When the bucket is full again."""
+
+    def take(self, now_ns: int) -> bool:
+        """Take a permit if there is one."""
+        if self.due_ns(now_ns) > now_ns:
+            return False
+        self._full_ns = max(self._full_ns, now_ns) + self._gap_ns
+        return True
+
+    def due_ns(self, now_ns: int) -> int:
+        """When there is a permit: `now_ns` if there is one now."""
+        return max(now_ns, int(self._full_ns - (self._burst - 1) * self._gap_ns))
+
 
 PROBE_S = 0.01
 """How often the lag is measured while somebody waits."""

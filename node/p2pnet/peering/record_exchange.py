@@ -16,8 +16,8 @@ import msgspec
 from p2pnet.model.errors import MalformedError, P2pnetError, TrustError
 from p2pnet.model.peer_messages import ANSWER_BYTES_MAX, ROUTE_RECORDS, RecordsReply, RecordsRequest
 from p2pnet.peering import clock
-from p2pnet.peering.discovery import RecordTable
-from p2pnet.peering.rates import Rate
+from p2pnet.peering.discovery import RecordDirectory
+from p2pnet.peering.pacing import Rate
 from p2pnet.peering.records import Order, OwnRecord, RecordRefusedError
 from p2pnet.peering.refusals import Refusals
 from p2pnet.quic import CloseCode, Connection, Exchange, IdentitySource, Message
@@ -51,12 +51,12 @@ class _Line:
 
 
 class RecordExchange:
-    """Keeps the book of a `RecordTable` filled, and the peers' books with this node."""
+    """Keeps the book of a `RecordDirectory` filled, and the peers' books with this node."""
 
     def __init__(
         self,
         name: str,
-        table: RecordTable,
+        table: RecordDirectory,
         *,
         identity: IdentitySource,
         refusals: Refusals,

@@ -17,7 +17,15 @@ import msgspec
 import uvloop
 
 from p2pnet.model import limits
-from p2pnet.model.agent import ROUTE_ACT, ROUTE_PROCESSES, Act, NodeProcess, Processes, ProcessesRequest, WardenReply
+from p2pnet.model.agent import (
+    ROUTE_ACT,
+    ROUTE_PROCESSES,
+    AgentReply,
+    NodeProcess,
+    ProcessAction,
+    Processes,
+    ProcessesRequest,
+)
 from p2pnet.model.control import ControlRefusal
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.ids import lab_uri, member_uri
@@ -106,7 +114,7 @@ class Requests:
 
     def _act(self, message: Message) -> None:
         try:
-            act = msgspec.msgpack.decode(message.payload, type=Act)
+            act = msgspec.msgpack.decode(message.payload, type=ProcessAction)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             _reply(message, ControlRefusal("bad-request", f"not an Act: {error}"))
             return
@@ -213,7 +221,7 @@ class _Refused:
             log.warning("refused %s: %s", address_text(*address), error)
 
 
-def _reply(message: Message, reply: WardenReply) -> None:
+def _reply(message: Message, reply: AgentReply) -> None:
     if message.wants_reply:
         message.reply(msgspec.msgpack.encode(reply))
 

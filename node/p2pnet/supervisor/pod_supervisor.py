@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from p2pnet.model.agent import Act, NodeProcess
+from p2pnet.model.agent import NodeProcess, ProcessAction
 from p2pnet.node.parent import Start, close_all_but, die_with_parent, reset_signals
 from p2pnet.supervisor.pipes import Lines
 from p2pnet.supervisor.supervisor import Supervisor
@@ -30,7 +30,7 @@ class AgentRequest(msgspec.Struct, frozen=True):
     """A line from the warden, under a number that grows."""
 
     number: int
-    act: Act
+    act: ProcessAction
 
 
 class ProcessTable(msgspec.Struct, frozen=True):

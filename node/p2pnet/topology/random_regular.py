@@ -4,15 +4,15 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from p2pnet.topology.graphs import Edge
-from p2pnet.topology.ring import Ring, point
+from p2pnet.topology.ring import EdgeRing, point
 
 
-def grown(names: Sequence[str], degree: int, seed: int) -> list[Edge]:
+def grow_at_end(names: Sequence[str], degree: int, seed: int) -> list[Edge]:
     """Edges that give every node exactly `degree` peers; connected.
 
     `names` in the order of arrival. Needs 2 <= degree < len(names), and an even number of nodes for an odd degree.
     """
-    ring = Ring(seed)
+    ring = EdgeRing(seed)
     first = degree + 1
     for a, b in combinations(names[:first], 2):
         ring.add(a, b)
@@ -27,7 +27,7 @@ def grown(names: Sequence[str], degree: int, seed: int) -> list[Edge]:
     return ring.edges
 
 
-def _seat(ring: Ring, name: str, count: int, seed: int, avoid: str = "") -> None:
+def _seat(ring: EdgeRing, name: str, count: int, seed: int, avoid: str = "") -> None:
     """Put a node into the middle of `count` edges that share no end (with each other, nor with `avoid`).
 
     They exist: a node left over by a greatest set of such edges has all its peers, at least `2 * count` of them,
@@ -50,7 +50,7 @@ def _seat(ring: Ring, name: str, count: int, seed: int, avoid: str = "") -> None
 ATTEMPTS_MAX = 32  # with other points each; small dense graphs may need a few
 
 
-def layered(names: Sequence[str], degree: int, seed: int) -> list[Edge]:
+def grow_anywhere(names: Sequence[str], degree: int, seed: int) -> list[Edge]:
     """Edges that give every node exactly `degree` peers; connected. Same needs as `regular.grown`."""
     count = len(names)
     if 2 * degree < count:
@@ -70,7 +70,7 @@ def _sparse(names: Sequence[str], degree: int, seed: int) -> set[Edge]:
 
 def _attempt(names: Sequence[str], degree: int, seed: int) -> set[Edge] | None:
     found: set[Edge] = set()
-    ring = Ring(seed)
+    ring = EdgeRing(seed)
     twice: list[Edge] = []
     for layer in range((degree + 1) // 2):
         order = sorted(names, key=lambda name, layer=layer: point(seed, "layer", layer, name))  # type: ignore[misc]
@@ -84,7 +84,7 @@ def _attempt(names: Sequence[str], degree: int, seed: int) -> set[Edge] | None:
     return found if all(_swap(edge, found, ring, seed) for edge in twice) else None
 
 
-def _swap(edge: Edge, found: set[Edge], ring: Ring, seed: int) -> bool:
+def _swap(edge: Edge, found: set[Edge], ring: EdgeRing, seed: int) -> bool:
     """Give both ends of a second copy a peer each, from the two ends of another edge, which goes."""
     a, b = edge
 

@@ -15,7 +15,7 @@ def point(*words: object) -> int:
     return int.from_bytes(blake2b("\x1f".join(map(str, words)).encode(), digest_size=8).digest(), "big")
 
 
-class Ring:
+class EdgeRing:
     """The edges in the order of their points."""
 
     def __init__(self, seed: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import member_order
 from p2pnet.topology.graphs import Edge, is_connected
-from p2pnet.topology.random_regular import grown, layered
+from p2pnet.topology.random_regular import grow_anywhere, grow_at_end
 from p2pnet.topology.ring import POINTS, point
 
 KINDS = ("full", "random-regular", "ring", "small-world", "edges")
@@ -64,7 +64,7 @@ def _random_regular(names: Sequence[str], degree: int, seed: int) -> list[Edge]:
     members = sorted((member_order(name), name) for name in names)
     one_group = len({group for (group, _), _ in members}) == 1
     # One group grows at its end only; of several, each may grow, which is in the middle of any order.
-    build = grown if one_group else layered
+    build = grow_at_end if one_group else grow_anywhere
     return build([name for _, name in members], degree, seed)
 
 

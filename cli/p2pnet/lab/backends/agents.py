@@ -17,11 +17,11 @@ from p2pnet.model.agent import (
     ORDERED,
     ROUTE_ACT,
     ROUTE_PROCESSES,
-    Act,
+    AgentReply,
     NodeProcess,
+    ProcessAction,
     Processes,
     ProcessesRequest,
-    WardenReply,
 )
 from p2pnet.model.control import ControlRefusal
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
@@ -88,7 +88,7 @@ class Agents:
         self._wards: dict[str, _Ward] = {}
         self._pod_of: dict[str, str] = {}
         self._dials = asyncio.Semaphore(DIALS_MAX)
-        self._decoder: msgspec.msgpack.Decoder[WardenReply] = msgspec.msgpack.Decoder(WardenReply)
+        self._decoder: msgspec.msgpack.Decoder[AgentReply] = msgspec.msgpack.Decoder(AgentReply)
 
     async def open(self) -> None:
         """Bind an endpoint that only dials."""
@@ -153,7 +153,7 @@ class Agents:
         ward.acting += 1
         try:
             connection = await self._connect(ward)
-            self._take(ward, await self._ask(connection, ROUTE_ACT, Act(node, action), ANSWER_S))
+            self._take(ward, await self._ask(connection, ROUTE_ACT, ProcessAction(node, action), ANSWER_S))
         except SpecError:
             raise
         except (P2pnetError, OSError, TimeoutError) as error:
