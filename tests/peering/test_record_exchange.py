@@ -103,7 +103,7 @@ class Stage:
         self.cuts: list[tuple[str, str]] = []
         self.exchange = RecordExchange(
             "node-0", self.table, identity=FixedIdentity(identity("node-0")), refusals=self.refusals,
-            chance=lambda: 0.5, changed=self._changed, cut=lambda *cut: self.cuts.append(cut),
+            rng=lambda: 0.5, changed=self._changed, cut=lambda *cut: self.cuts.append(cut),
         )  # fmt: skip
         if started:
             self.start()
@@ -139,7 +139,7 @@ async def test_a_link_is_told_the_own_record_and_asked_for_the_others(stage: Sta
     assert ask.known is not None
     assert list(ask.known) == ["node-0"]
     assert (
-        RecordDirectory("node-9", *SCOPE).book.offer(ask.record, identity("node-0").bundle, now=clock.utc_now())
+        RecordDirectory("node-9", *SCOPE).records.offer(ask.record, identity("node-0").bundle, now=clock.utc_now())
         == "node-0"
     )
     peer.answer(record("node-1"), record("node-2"))

@@ -61,7 +61,7 @@ def record(
 
 
 def book(name: str = "node-0") -> RecordStore:
-    return RecordDirectory(name, *SCOPE).book
+    return RecordDirectory(name, *SCOPE).records
 
 
 # --- what is taken ---
@@ -293,7 +293,7 @@ def test_another_bundle_drops_whom_it_does_not_vouch_for() -> None:
     ).bundle
     held.offer(record("node-1"), both, now=NOW)
     held.offer(record("node-2", authority=STRANGER), both, now=NOW)
-    assert held.judge(BUNDLE, now=NOW) == ["node-2"]
+    assert held.recheck(BUNDLE, now=NOW) == ["node-2"]
     assert held.names == {"node-1"}
 
 
@@ -359,7 +359,7 @@ def test_a_member_list_gives_no_members_no_addresses_and_no_edges() -> None:
 def test_whose_record_is_in_force_is_wanted_at_its_own_addresses() -> None:
     known = RecordDirectory("node-0", *SCOPE)
     for name in ("node-5", "node-1"):
-        known.book.offer(record(name, 5), BUNDLE, now=NOW)
+        known.records.offer(record(name, 5), BUNDLE, now=NOW)
     known.refresh()
     assert known.wanted == ["node-1", "node-5"]
     assert known.members == {"node-0", "node-1", "node-5"}
@@ -368,21 +368,21 @@ def test_whose_record_is_in_force_is_wanted_at_its_own_addresses() -> None:
 
 def test_whom_the_list_removes_is_dropped_and_refused_until_a_newer_one_ends_it() -> None:
     known = RecordDirectory("node-0", *SCOPE)
-    known.book.offer(record("node-1"), BUNDLE, now=NOW)
+    known.records.offer(record("node-1"), BUNDLE, now=NOW)
     known.refresh()
     known.offer(table(removed=["node-1"], version=2))
     assert known.wanted == []
     assert known.refusal(uri("node-1")) is not None
-    assert known.book.offer(record("node-1", 1), BUNDLE, now=NOW) == ""
+    assert known.records.offer(record("node-1", 1), BUNDLE, now=NOW) == ""
     assert not known.offer(table(version=1))
     known.offer(table(members=["node-1"], removed=["node-1"], version=3))
     assert known.refusal(uri("node-1")) is None
-    assert known.book.offer(record("node-1", 2), BUNDLE, now=NOW) == "node-1"
+    assert known.records.offer(record("node-1", 2), BUNDLE, now=NOW) == "node-1"
 
 
 def test_a_node_that_was_removed_itself_wants_nobody() -> None:
     known = RecordDirectory("node-0", *SCOPE)
-    known.book.offer(record("node-1"), BUNDLE, now=NOW)
+    known.records.offer(record("node-1"), BUNDLE, now=NOW)
     known.offer(table(removed=["node-0"]))
     assert known.wanted == []
     assert not known.wants("node-1", 1)

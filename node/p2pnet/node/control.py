@@ -7,7 +7,7 @@ out of the byte counters.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import msgspec
@@ -42,24 +42,36 @@ from p2pnet.model.control import (
 )
 from p2pnet.model.errors import LocalError
 from p2pnet.model.ids import ARTIFACT_ID_BYTES, ArtifactId
+from p2pnet.model.peer_messages import (
+    ASK_BYTES_MAX,
+    ROUTE_HELLO,
+    ROUTE_RECORDS,
+    route_digest,
+    route_fetch,
+    route_synced,
+    route_update,
+)
 from p2pnet.model.registry import MEMBERSHIP_BYTES_MAX, Membership
 from p2pnet.node.driver import Driver
 from p2pnet.node.events import EventRing
 from p2pnet.peering.clock import NS, read_clock, wall_ns
-from p2pnet.quic import Connection, Message
+from p2pnet.quic import Connection, Message, Settings
 
 WAIT_MS_MAX = 60_000
 """The longest a long poll may last."""
 GATHER_S = 0.02
 """Between the first event of a long poll and its answer: one answer for a burst, not one per event."""
 REQUEST_BYTES_MAX = 4 * limits.KIB
+"""Any other request of the lab, a hello, a fetch, a synced, and whatever goes to a route that does not exist."""
+DIGEST_REQUEST_BYTES_MAX = 20 * limits.KIB
+"""A digest and the most ids that may be listed with it."""
 INJECT_BYTES_MAX = limits.ARTIFACT_BYTES_MAX + limits.MIB
 NONCES_REMEMBERED = 20_000
 """Results of injections by nonce: a lab that lost the answer asks again and gets the same one."""
 
 log = logging.getLogger("p2pnet.node")
 
-ROUTE_CAPS = {
+ROUTE_LIMITS = {
     ROUTE_INJECT: INJECT_BYTES_MAX,
     ROUTE_MEMBERS: MEMBERSHIP_BYTES_MAX,
     ROUTE_GET: REQUEST_BYTES_MAX,
@@ -70,7 +82,7 @@ ROUTE_CAPS = {
 }
 
 
-class Controlled(Protocol):
+class ControlledNode(Protocol):
     """What the lab may see and change of a node."""
 
     @property
@@ -93,7 +105,7 @@ class Controlled(Protocol):
 class Control:
     """Decodes, asks the node, replies. Everything but a long poll is answered in the turn it came."""
 
-    def __init__(self, node: Controlled, ring: EventRing) -> None:
+    def __init__(self, node: ControlledNode, ring: EventRing) -> None:
         self._node = node
         self._ring = ring
         self._loop = asyncio.get_running_loop()
@@ -257,6 +269,23 @@ class _LongPoll:
         if self._waiter is not None:
             self._ring.forget(self._waiter)
         self._ended(self)
+
+
+def endpoint_settings(idle_s: float, clients: Iterable[str]) -> Settings:
+    """Settings of the endpoint of a node with these clients: the longest request of each route, in bytes of payload.
+
+    quic checks them before a body is read, so that no route can be used to fill memory.
+    """
+    names = list(clients)
+    small = [ROUTE_HELLO, *map(route_fetch, names), *map(route_synced, names)]
+    route_limits = {
+        **ROUTE_LIMITS,
+        ROUTE_RECORDS: ASK_BYTES_MAX,
+        **dict.fromkeys(small, REQUEST_BYTES_MAX),
+        **dict.fromkeys(map(route_digest, names), DIGEST_REQUEST_BYTES_MAX),
+        **dict.fromkeys(map(route_update, names), limits.UPDATE_BODY_BYTES_MAX),
+    }
+    return Settings(idle_s=idle_s, message_bytes_max=REQUEST_BYTES_MAX, route_caps=route_limits)
 
 
 def refuse(message: Message) -> None:

@@ -1,4 +1,9 @@
-"""Who a node's peers are and where: the questions its other parts ask, whoever told it."""
+"""Who a node's peers are and where: a `PeerDirectory`, whatever it learns from.
+
+`RegistryDirectory` is given versioned lists (a boot file, then the lab's pushes): a certificate admits, the registry
+removes, an older version never overrides a newer. `RecordDirectory` learns from the peers' signed records, and takes
+from a list only whom to deny.
+"""
 
 from pathlib import Path
 from typing import Protocol
@@ -13,103 +18,45 @@ from p2pnet.peering.records import RecordStore
 
 
 class PeerDirectory(Protocol):
-    """See `registry.RegistryTable` for the meaning of each."""
+    """The peers of one node, and where to dial them. No I/O, no clock."""
 
     @property
     def version(self) -> int:
-        """Of the membership in force; 0 before the first."""
+        """Version of the membership in force; 0 before the first."""
 
     @property
     def members(self) -> frozenset[str]:
-        """Names of those known to belong."""
+        """Names of the nodes known to belong."""
 
     @property
     def wanted(self) -> list[str]:
-        """Peers this node should be connected to."""
+        """Peers this node should be connected to, in (group, number) order. Empty while this node itself is removed."""
 
     def offer(self, membership: Membership) -> bool:
-        """Take a membership if it is newer than the one in force."""
+        """Take a membership if it is newer than the one in force. Says whether it did."""
 
     def name_of(self, uri: str) -> str | None:
-        """The node name in a URI of exactly this subnet."""
+        """The node name in a URI of exactly this subnet, else None."""
 
     def refusal(self, uri: str) -> str | None:
-        """Why a peer with a valid leaf is not admitted."""
+        """Why a peer with a valid leaf for `uri` is not admitted; None admits it, also one the directory does not know."""
 
     def wants(self, name: str, their_version: int) -> bool:
-        """Whether a peer that says hello may become a link."""
+        """Whether a peer that says hello may become a link. `their_version`: of the membership the peer has in force.
+
+        A full mesh takes everyone admitted; in a sparse one an edge is needed; a removed node takes nobody. Unless the
+        peer knows a newer membership than this node: then it may well be right, and the next version decides.
+        """
 
     def addresses(self, name: str) -> list[tuple[str, int]]:
-        """Where to dial a peer."""
+        """Where to dial a peer, best first; entries that are no `host:port` are left out."""
 
     def uri_of(self, name: str) -> str | None:
-        """A wanted peer's URI."""
-
-
-class RecordDirectory:
-    """The book of records and the deny list as a `PeerDirectory`: a full mesh of all whose record is in force."""
-
-    def __init__(self, name: str, trust_domain: str, namespace: str, subnet: str) -> None:
-        self._name = name
-        self._scope = (trust_domain, namespace, subnet)
-        self._denied = RegistryDirectory(name, *self._scope)
-        self.book = RecordStore(name, self._denied.name_of)
-        self.wanted: list[str] = []
-
-    @property
-    def version(self) -> int:
-        """See `PeerDirectory`."""
-        return self._denied.version
-
-    @property
-    def gone(self) -> bool:
-        """This node itself is removed."""
-        return self._denied.gone
-
-    @property
-    def members(self) -> frozenset[str]:
-        """See `PeerDirectory`: this node and whose record is in force."""
-        return self.book.names | {self._name}
-
-    def offer(self, membership: Membership) -> bool:
-        """Take its version and whom it denies. Members, their addresses and edges are left unread."""
-        listed = {member.uri for member in membership.registry.members}
-        removed = [one for one in membership.registry.removed if one.uri not in listed]
-        if not self._denied.offer(Membership(Registry(membership.registry.version, [], removed))):
-            return False
-        self.book.deny(one.uri for one in removed)
-        self.refresh()
-        return True
-
-    def refresh(self) -> None:
-        """The book has changed."""
-        self.wanted = [] if self.gone else in_order(self.book.names)
-
-    def name_of(self, uri: str) -> str | None:
-        """See `PeerDirectory`."""
-        return self._denied.name_of(uri)
-
-    def refusal(self, uri: str) -> str | None:
-        """See `PeerDirectory`: also who has no record yet is admitted, for a link is where records come from."""
-        return self._denied.refusal(uri)
-
-    def wants(self, name: str, their_version: int) -> bool:
-        """See `PeerDirectory`."""
-        return self._denied.wants(name, their_version)
-
-    def addresses(self, name: str) -> list[tuple[str, int]]:
-        """See `PeerDirectory`: in the peer's own words."""
-        record = self.book.record(name)
-        parsed = (parse_address(text) for text in record.addresses) if record else ()
-        return [address for address in parsed if address is not None]
-
-    def uri_of(self, name: str) -> str | None:
-        """See `PeerDirectory`."""
-        return member_uri(*self._scope, name) if name in self.book.names else None
+        """A wanted peer's URI; None for a name that is not known."""
 
 
 class RegistryDirectory:
-    """The newest membership this node has been given, and the questions asked of it. No I/O, no clock."""
+    """The newest membership this node has been given, as a `PeerDirectory`."""
 
     def __init__(self, name: str, trust_domain: str, namespace: str, subnet: str) -> None:
         self._name = name
@@ -118,23 +65,22 @@ class RegistryDirectory:
         self._members: dict[str, Member] = {}
         self._removed: set[str] = set()
         self.gone = False
-        """This node itself is removed."""
+        """Whether this node itself is removed."""
         self.wanted: list[str] = []
-        """Peers this node should be connected to, in registry order. Empty while this node itself is removed."""
         self._wanted: frozenset[str] = frozenset()
 
     @property
     def version(self) -> int:
-        """Of the registry in force; 0 before the first."""
+        """See `PeerDirectory`."""
         return self.membership.registry.version
 
     @property
     def members(self) -> frozenset[str]:
-        """Names of the registry's members."""
+        """See `PeerDirectory`."""
         return frozenset(self._members)
 
     def offer(self, membership: Membership) -> bool:
-        """Take a membership unless it is older than, or the same version as, the one in force. Says whether it did."""
+        """See `PeerDirectory`."""
         if membership.registry.version <= self.version:
             return False
         self.membership = membership
@@ -149,11 +95,11 @@ class RegistryDirectory:
         return True
 
     def name_of(self, uri: str) -> str | None:
-        """The node name in a URI of exactly this subnet, else None."""
+        """See `PeerDirectory`."""
         return node_of_uri(uri, *self._scope)
 
     def refusal(self, uri: str) -> str | None:
-        """Why a peer with a valid leaf for `uri` is not admitted; None admits it, also one the registry does not know."""
+        """See `PeerDirectory`."""
         name = self.name_of(uri)
         if name is None:
             return f"{uri or 'no name'} is no node of this subnet"
@@ -167,29 +113,87 @@ class RegistryDirectory:
         return None
 
     def wants(self, name: str, their_version: int) -> bool:
-        """Whether a peer that says hello may become a link.
-
-        A full mesh takes everyone admitted; in a sparse one an edge is needed; a removed node takes nobody. Unless the
-        peer knows a newer registry than this node: then it may well be right, and the next version decides.
-        """
+        """See `PeerDirectory`."""
         if their_version > self.version:
             return True
         return not self.gone and (name in self._wanted or self.membership.edges is None)
 
     def addresses(self, name: str) -> list[tuple[str, int]]:
-        """Where to dial a member; entries that are no `host:port` are left out."""
+        """See `PeerDirectory`."""
         member = self._members.get(name)
         parsed = (parse_address(text) for text in member.addresses) if member else ()
         return [address for address in parsed if address is not None]
 
     def uri_of(self, name: str) -> str | None:
-        """A member's URI, None for a name the registry does not have."""
+        """See `PeerDirectory`."""
         member = self._members.get(name)
         return member.uri if member else None
 
 
+class RecordDirectory:
+    """The record store and a deny list as a `PeerDirectory`: a full mesh of all whose record is in force."""
+
+    def __init__(self, name: str, trust_domain: str, namespace: str, subnet: str) -> None:
+        self._name = name
+        self._scope = (trust_domain, namespace, subnet)
+        self._denied = RegistryDirectory(name, *self._scope)
+        self.records = RecordStore(name, self._denied.name_of)
+        self.wanted: list[str] = []
+
+    @property
+    def version(self) -> int:
+        """See `PeerDirectory`."""
+        return self._denied.version
+
+    @property
+    def gone(self) -> bool:
+        """Whether this node itself is removed."""
+        return self._denied.gone
+
+    @property
+    def members(self) -> frozenset[str]:
+        """See `PeerDirectory`: this node and all whose record is in force."""
+        return self.records.names | {self._name}
+
+    def offer(self, membership: Membership) -> bool:
+        """Take its version and whom it denies. Members, their addresses and edges are left unread."""
+        listed = {member.uri for member in membership.registry.members}
+        removed = [one for one in membership.registry.removed if one.uri not in listed]
+        if not self._denied.offer(Membership(Registry(membership.registry.version, [], removed))):
+            return False
+        self.records.deny(one.uri for one in removed)
+        self.refresh()
+        return True
+
+    def refresh(self) -> None:
+        """The record store has changed."""
+        self.wanted = [] if self.gone else in_order(self.records.names)
+
+    def name_of(self, uri: str) -> str | None:
+        """See `PeerDirectory`."""
+        return self._denied.name_of(uri)
+
+    def refusal(self, uri: str) -> str | None:
+        """See `PeerDirectory`: a peer without a record is admitted too, for a link is where records come from."""
+        return self._denied.refusal(uri)
+
+    def wants(self, name: str, their_version: int) -> bool:
+        """See `PeerDirectory`."""
+        return self._denied.wants(name, their_version)
+
+    def addresses(self, name: str) -> list[tuple[str, int]]:
+        """See `PeerDirectory`: as the peer's own record says."""
+        record = self.records.record(name)
+        parsed = (parse_address(text) for text in record.addresses) if record else ()
+        return [address for address in parsed if address is not None]
+
+    def uri_of(self, name: str) -> str | None:
+        """See `PeerDirectory`."""
+        return member_uri(*self._scope, name) if name in self.records.names else None
+
+
 def read_membership(path: Path) -> Membership:
-    """The boot copy. Raises SpecError naming the file."""
+    """The boot copy of a node's membership: JSON. Raises SpecError naming the file."""
     try:
         data = path.read_bytes()
         if len(data) > MEMBERSHIP_BYTES_MAX:
