@@ -121,30 +121,30 @@ class Bench:
 
     def __init__(self, subnet: SubnetDir) -> None:
         self.subnet = subnet
-        self.nurseries: list[NurseryClient] = []
+        self.supervisors: list[SupervisorProcess] = []
         self._lab: Endpoint | None = None
         self._endpoints: list[Endpoint] = []
         self._connections: dict[str, Connection] = {}
 
-    async def nursery(self, *options: str) -> "NurseryClient":
-        nursery = await NurseryClient.start(*options)
-        self.nurseries.append(nursery)
-        return nursery
+    async def supervisor(self, *options: str) -> "SupervisorProcess":
+        supervisor = await SupervisorProcess.start(*options)
+        self.supervisors.append(supervisor)
+        return supervisor
 
     async def up(
         self, names: Sequence[str], *, edges: list[tuple[str, str]] | None = None, **settings: Any
-    ) -> "NurseryClient":
-        """A nursery with these nodes started, ready and connected with all they want."""
-        nursery = await self.nursery()
-        await self.bind(nursery, names)
+    ) -> "SupervisorProcess":
+        """A supervisor with these nodes started, ready and connected with all they want."""
+        supervisor = await self.supervisor()
+        await self.bind(supervisor, names)
         self.subnet.write_members(self.subnet.membership(1, names, edges=edges))
         for name in names:
-            nursery.ask(op="start", name=name, config=str(self.subnet.write_node(name, **settings)))
+            supervisor.ask(op="start", name=name, config=str(self.subnet.write_node(name, **settings)))
         for name in names:
-            await nursery.event("ready", name)
+            await supervisor.event("ready", name)
         for name in names:
             await self.until_connected(name)
-        return nursery
+        return supervisor
 
     async def serve(self, name: str, **settings: Any) -> Service:
         """A node in this process."""
@@ -153,10 +153,10 @@ class Bench:
         self.subnet.ports[name] = service.address[1]
         return service
 
-    async def bind(self, nursery: "NurseryClient", names: Iterable[str]) -> None:
+    async def bind(self, supervisor: "SupervisorProcess", names: Iterable[str]) -> None:
         for name in names:
-            nursery.ask(op="bind", name=name, host="127.0.0.1", port=self.subnet.ports.get(name, 0))
-            self.subnet.ports[name] = (await nursery.event("bound", name))["port"]
+            supervisor.ask(op="bind", name=name, host="127.0.0.1", port=self.subnet.ports.get(name, 0))
+            self.subnet.ports[name] = (await supervisor.event("bound", name))["port"]
 
     async def until_connected(self, name: str) -> PeersReply:
         async def connected() -> PeersReply | None:
@@ -251,15 +251,15 @@ class Bench:
         raise AssertionError(f"{name}: no {kind} came")
 
     async def close(self) -> None:
-        for nursery in self.nurseries:
-            await nursery.kill()
+        for supervisor in self.supervisors:
+            await supervisor.kill()
         for endpoint in self._endpoints:
             endpoint.close()
             await endpoint.wait_closed()
 
 
-class NurseryClient:
-    """A nursery process and its JSON lines."""
+class SupervisorProcess:
+    """A supervisor process and its JSON lines."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
@@ -269,13 +269,13 @@ class NurseryClient:
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls, *options: str) -> "NurseryClient":
+    async def start(cls, *options: str) -> "SupervisorProcess":
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "p2pnet.supervisor", *options, stdin=-1, stdout=-1
         )
-        nursery = cls(process)
-        await nursery.event("nursery")
-        return nursery
+        supervisor = cls(process)
+        await supervisor.event("supervisor")
+        return supervisor
 
     def ask(self, **request: Any) -> None:
         assert self.process.stdin is not None

@@ -1,4 +1,4 @@
-"""`python -m p2pnet.node CONFIG` without a nursery: how it ends."""
+"""`python -m p2pnet.node CONFIG` without a supervisor: how it ends."""
 
 import asyncio
 import signal

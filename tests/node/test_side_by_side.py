@@ -91,7 +91,7 @@ async def test_a_client_that_is_stuck_raises_or_is_flooded_slows_no_other(
 
     One that computes takes half of its node's only interpreter, and all nodes share the machine's cores.
     """
-    nursery = await bench.up(NAMES, clients=clients)
+    supervisor = await bench.up(NAMES, clients=clients)
     await rounds(bench, 0)  # the first ones wait for imports and slow starts
     clean = await rounds(bench, ROUNDS)
 
@@ -109,9 +109,9 @@ async def test_a_client_that_is_stuck_raises_or_is_flooded_slows_no_other(
         assert (pool["dkg"], pool["ecdsa"]) == (0, 0)
     started = time.monotonic()
     for name in NAMES:
-        nursery.ask(op="stop", name=name)
+        supervisor.ask(op="stop", name=name)
     for name in NAMES:
-        await nursery.event("stopped", name)
+        await supervisor.event("stopped", name)
     assert time.monotonic() - started < 8, "a stuck client holds up no stop"
 
 

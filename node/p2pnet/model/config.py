@@ -52,7 +52,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     group: str = "node"
     host: str = "127.0.0.1"
     port: int = 0
-    """UDP. 0 takes a free one; ignored when the nursery hands over a bound socket."""
+    """UDP. 0 takes a free one; ignored when the supervisor hands over a bound socket."""
     health_host: str = "127.0.0.1"
     health_port: int | None = None
     """TCP port of /healthz, /readyz and /metrics; 0 takes a free one, None serves none."""

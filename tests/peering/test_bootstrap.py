@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.node.kit import Bench, NurseryClient, say_nothing, until
+from tests.node.kit import Bench, SupervisorProcess, say_nothing, until
 from tests.ports import free_port
 
 from p2pnet.model import limits
@@ -40,24 +40,24 @@ def write_list(bench: Bench, version: int, removed: Iterable[str] = (), members:
 
 
 async def start(
-    bench: Bench, nursery: NurseryClient, names: Sequence[str], seeds: Sequence[str], **settings: Any
+    bench: Bench, supervisor: SupervisorProcess, names: Sequence[str], seeds: Sequence[str], **settings: Any
 ) -> None:
     """Bind and start these nodes; each is told of the seeds alone."""
-    await bench.bind(nursery, [name for name in names if name not in bench.subnet.ports])
+    await bench.bind(supervisor, [name for name in names if name not in bench.subnet.ports])
     for name in names:
         config = bench.subnet.write_node(name, discovery="seeds", seeds=names_of(seeds, bench), **settings)
-        nursery.ask(op="start", name=name, config=str(config))
+        supervisor.ask(op="start", name=name, config=str(config))
     for name in names:
-        await nursery.event("ready", name)
+        await supervisor.event("ready", name)
 
 
-async def up(bench: Bench, names: Sequence[str], seeds: Sequence[str], **settings: Any) -> NurseryClient:
+async def up(bench: Bench, names: Sequence[str], seeds: Sequence[str], **settings: Any) -> SupervisorProcess:
     write_list(bench, 1, members=names)
-    nursery = await bench.nursery()
-    await bench.bind(nursery, names)
-    await start(bench, nursery, names, seeds, **settings)
+    supervisor = await bench.supervisor()
+    await bench.bind(supervisor, names)
+    await start(bench, supervisor, names, seeds, **settings)
     await until_meshed(bench, names)
-    return nursery
+    return supervisor
 
 
 async def until_meshed(bench: Bench, names: Sequence[str]) -> None:
@@ -80,35 +80,35 @@ async def test_nodes_told_of_one_seed_end_connected_with_all_and_deliver(bench: 
 
 
 async def test_a_late_joiner_is_found_by_all_and_gets_what_is_in_the_pools(bench: Bench) -> None:
-    nursery = await up(bench, NAMES[:3], ["node-0"])
+    supervisor = await up(bench, NAMES[:3], ["node-0"])
     [artifact] = await bench.inject("node-1", b"before")
-    await start(bench, nursery, ["node-3"], ["node-0"])
+    await start(bench, supervisor, ["node-3"], ["node-0"])
     await until_meshed(bench, NAMES[:4])
     assert await bench.until_held("node-3", artifact) == b"before"
 
 
 async def test_parts_that_never_met_meet_through_a_seed_that_comes_late(bench: Bench) -> None:
     write_list(bench, 1)
-    nursery = await bench.nursery()
-    await bench.bind(nursery, NAMES[:4])
-    await start(bench, nursery, ["node-2", "node-3"], ["node-2", "node-0"])
+    supervisor = await bench.supervisor()
+    await bench.bind(supervisor, NAMES[:4])
+    await start(bench, supervisor, ["node-2", "node-3"], ["node-2", "node-0"])
     await until_meshed(bench, ["node-2", "node-3"])
-    await start(bench, nursery, ["node-0", "node-1"], ["node-0"])
+    await start(bench, supervisor, ["node-0", "node-1"], ["node-0"])
     await until_meshed(bench, NAMES[:4])
 
 
 async def test_seeds_that_are_killed_come_back_and_serve_newcomers_again(bench: Bench) -> None:
     seeds = ["node-0", "node-1"]
-    nursery = await up(bench, NAMES[:4], seeds)
+    supervisor = await up(bench, NAMES[:4], seeds)
     for name in seeds:
-        os.kill(nursery.pid(name), signal.SIGKILL)
+        os.kill(supervisor.pid(name), signal.SIGKILL)
     for name in seeds:
-        await nursery.event("exited", name)
+        await supervisor.event("exited", name)
         bench.forget(name)
     for name in seeds:
-        await nursery.event("ready", name)
+        await supervisor.event("ready", name)
     await until_meshed(bench, NAMES[:4])
-    await start(bench, nursery, ["node-4"], seeds)
+    await start(bench, supervisor, ["node-4"], seeds)
     await until_meshed(bench, NAMES)
 
 
@@ -132,12 +132,12 @@ async def test_a_node_that_falls_silent_is_dropped_when_its_record_ends_and_take
     bench: Bench,
 ) -> None:
     names = NAMES[:3]
-    nursery = await up(bench, names, ["node-0"], record_s=4.0, idle_s=60.0)
-    nursery.ask(op="pause", name="node-2")
+    supervisor = await up(bench, names, ["node-0"], record_s=4.0, idle_s=60.0)
+    supervisor.ask(op="pause", name="node-2")
     down = await bench.until_event("node-1", EventKind.PEER_DOWN, lambda event: event.peer == "node-2")
     assert "its record has ended" in down.detail
     assert (await bench.peers("node-1")).wanted == ["node-0"]
-    nursery.ask(op="resume", name="node-2")
+    supervisor.ask(op="resume", name="node-2")
     await until_meshed(bench, names)
 
 
