@@ -41,6 +41,7 @@ from p2pnet.model.control import (
 )
 from p2pnet.model.events import Event, EventKind
 from p2pnet.model.ids import lab_uri, member_uri
+from p2pnet.model.peer_messages import ROUTE_HELLO, Hello
 from p2pnet.model.registry import Member, Membership, Registry, Removed
 from p2pnet.node.service import Service
 from p2pnet.quic import Connection, ConnectionLost, Endpoint, Message, Settings, Trust
@@ -365,3 +366,32 @@ def send_signal(pid: int, number: signal.Signals) -> None:
 
 def refusal(reply: object) -> str:
     return expect(ControlRefusal, reply).code
+
+
+async def say_hello(connection: Connection, name: str, incarnation: str = "cafe") -> Hello:
+    reply = await connection.request(ROUTE_HELLO, msgspec.msgpack.encode(Hello(name, incarnation)), timeout_s=5)
+    return msgspec.msgpack.decode(reply.payload, type=Hello)
+
+
+async def ask_state(connection: Connection) -> ControlReply:
+    reply = await connection.request(ROUTE_PEERS, msgspec.msgpack.encode(PeersRequest()), timeout_s=5)
+    return read_reply(reply.payload)
+
+
+async def run_node(config: Path) -> asyncio.subprocess.Process:
+    """A node without a supervisor."""
+    return await asyncio.create_subprocess_exec(sys.executable, "-m", "p2pnet.node", str(config), stderr=-1)
+
+
+async def port_of(process: asyncio.subprocess.Process) -> int:
+    """Where it says that it serves."""
+    assert process.stderr is not None
+    line = (await process.stderr.readline()).decode()
+    assert " serves on " in line, line
+    return int(line.split(" serves on ")[1].split()[0].rpartition(":")[2])
+
+
+async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
+    """Its exit code, and what it wrote to stderr."""
+    _, words = await asyncio.wait_for(process.communicate(), 15)
+    return process.returncode, words.decode()

@@ -59,9 +59,9 @@ async def test_a_node_that_wants_peers_is_unready_until_it_has_one(bench: Bench,
 async def test_a_node_that_lost_all_peers_is_unready_after_30_s_only(bench: Bench) -> None:
     service, _ = await start(bench, ["node-0", "node-1"])
     try:
-        service._peers.last_linked_ns = mono_ns() - 29_000_000_000
+        service.peers.last_linked_ns = mono_ns() - 29_000_000_000
         assert service.unready() == ""
-        service._peers.last_linked_ns = mono_ns() - 31_000_000_000
+        service.peers.last_linked_ns = mono_ns() - 31_000_000_000
         assert service.unready() == "no peer for 30 s"
     finally:
         await service.stop()

@@ -20,6 +20,7 @@ from p2pnet.peering.dial_policy import (
     choose,
     is_lower,
 )
+from p2pnet.peering.pacing import Rate
 
 
 def dialer(name: str = "node-1", rng: float = 1.0) -> DialPolicy:
@@ -242,3 +243,19 @@ def test_an_unlinked_wanted_peer_always_has_a_dial_ahead_or_in_progress(steps: l
             some.want(["node-2"] if wanted else [], unlinked, now)
         if some.phase("node-2") in (DialPhase.WAITING, DialPhase.DIALLING):
             assert dialling or some.next_wakeup() is not None
+
+
+def test_a_dialer_with_a_rate_waits_for_it_without_being_woken_in_vain() -> None:
+    dialer = DialPolicy("node-0", lambda: 0.5, rate=Rate(2.0, 3))
+    dialer.want([f"node-{number}" for number in range(1, 9)], lambda _: False, 0)
+    assert len(dialer.start_due(0)) == 3 < DIALS_MAX
+    due = dialer.next_wakeup()
+    assert due == NS // 2
+    assert len(dialer.start_due(due)) == 1
+    assert dialer.next_wakeup() == NS
+
+
+def test_the_higher_name_dials_a_seed_at_once() -> None:
+    dialer = DialPolicy("node-5", lambda: 0.5, at_once={"node-2"}.__contains__)
+    dialer.want(["node-1", "node-2", "node-9"], lambda _: False, 0)
+    assert set(dialer.start_due(0)) == {"node-2", "node-9"}

@@ -155,7 +155,7 @@ async def test_who_dialled_before_the_node_could_speak_is_told_and_asked_as_well
     assert stage.hears("node-1", peer, msgspec.msgpack.encode(RecordsRequest(record("node-1"), {}))).replies
     stage.start()
     assert (len(peer.asked), peer.asked[0].known is not None) == (1, True)
-    assert stage.exchange._timer is not None
+    assert stage.exchange.is_pulling
     stage.exchange.stop()
 
 
@@ -178,14 +178,14 @@ async def test_questions_come_more_and_more_seldom_while_there_is_no_news(stage:
     peer.answer(record("node-1"))
     gaps = []
     for _ in range(8):
-        stage.exchange._pull()
-        gaps.append(stage.exchange._gap_s)
+        stage.exchange.pull()
+        gaps.append(stage.exchange.gap_s)
         peer.answer()
     assert gaps == sorted(gaps)
     assert gaps[-1] == PULL_MAX_S
-    stage.exchange._pull()
+    stage.exchange.pull()
     peer.answer(record("node-2"))
-    assert stage.exchange._gap_s == PULL_FIRST_S
+    assert stage.exchange.gap_s == PULL_FIRST_S
 
 
 async def test_one_question_at_a_time_and_what_is_newer_follows_it(stage: Stage) -> None:

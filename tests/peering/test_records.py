@@ -3,8 +3,7 @@
 import contextlib
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from functools import cache
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -13,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.peering.recordkit import AUTHORITY, BUNDLE, NOW, NOW_S, SCOPE, identity, record, uri
 
 from p2pnet.model import limits
 from p2pnet.model.errors import LimitError, MalformedError, RemoteError, SpecError, TrustError
@@ -26,38 +26,13 @@ from p2pnet.model.peer_messages import (
     RecordsReply,
     RecordsRequest,
 )
-from p2pnet.model.registry import Member, Membership, Registry, Removed
 from p2pnet.peering.discovery import RecordDirectory
 from p2pnet.peering.records import AHEAD_S, OwnRecord, RecordRefusedError, RecordStore, read_record, write_record
 from p2pnet.trust import BACKDATE, Authority, Identity, sign
 
-NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
-NOW_S = int(NOW.timestamp())
-SCOPE = ("p2pnet", "local", "demo")
-AUTHORITY = Authority.create("demo", now=NOW, ttl=timedelta(days=30))
 AUTHORITY_OF_LONG = Authority.create("p2pnet " + "n" * 57, now=NOW, ttl=timedelta(days=30))
 STRANGER = Authority.create("stranger", now=NOW, ttl=timedelta(days=30))
 NAMES = [f"node-{number}" for number in range(6)]
-
-
-def uri(name: str) -> str:
-    return member_uri(*SCOPE, name)
-
-
-@cache
-def identity(name: str, authority: Authority = AUTHORITY, life: timedelta = timedelta(hours=2)) -> Identity:
-    return Identity.of(authority.issue(uri(name), now=NOW, ttl=life), AUTHORITY.certificate_pem)
-
-
-BUNDLE = identity("node-0").bundle
-
-
-@cache
-def record(
-    name: str, sequence: int = 0, *, incarnation: int = 7, life_s: float = 600, authority: Authority = AUTHORITY
-) -> bytes:
-    written = Record(incarnation, sequence, int(NOW_S + life_s), [f"10.0.0.{sequence % 250}:4100"])
-    return write_record(written, identity(name, authority))
 
 
 def book(name: str = "node-0") -> RecordStore:
@@ -337,55 +312,6 @@ def test_pages_bring_an_asker_everything_it_lacks_and_end(seed: int, per_reply: 
 
 
 # --- who belongs ---
-
-
-def table(*, members: list[str] | None = None, removed: list[str] | None = None, version: int = 1) -> Membership:
-    listed = [Member(name, uri(name), ["10.9.9.9:4100"]) for name in members or []]
-    return Membership(Registry(version, listed, [Removed(uri(name), version) for name in removed or []]))
-
-
-def test_a_member_list_gives_no_members_no_addresses_and_no_edges() -> None:
-    known = RecordDirectory("node-0", *SCOPE)
-    assert known.offer(Membership(table(members=NAMES).registry, edges=[("node-1", "node-2")]))
-    assert not known.offer(table(members=NAMES))
-    assert known.wanted == []
-    assert known.members == frozenset({"node-0"})
-    assert known.version == 1
-    assert (known.addresses("node-1"), known.uri_of("node-1")) == ([], None)
-    assert known.refusal(uri("node-1")) is None
-    assert known.wants("node-1", 0)
-
-
-def test_whose_record_is_in_force_is_wanted_at_its_own_addresses() -> None:
-    known = RecordDirectory("node-0", *SCOPE)
-    for name in ("node-5", "node-1"):
-        known.records.offer(record(name, 5), BUNDLE, now=NOW)
-    known.refresh()
-    assert known.wanted == ["node-1", "node-5"]
-    assert known.members == {"node-0", "node-1", "node-5"}
-    assert (known.addresses("node-5"), known.uri_of("node-5")) == ([("10.0.0.5", 4100)], uri("node-5"))
-
-
-def test_whom_the_list_removes_is_dropped_and_refused_until_a_newer_one_ends_it() -> None:
-    known = RecordDirectory("node-0", *SCOPE)
-    known.records.offer(record("node-1"), BUNDLE, now=NOW)
-    known.refresh()
-    known.offer(table(removed=["node-1"], version=2))
-    assert known.wanted == []
-    assert known.refusal(uri("node-1")) is not None
-    assert known.records.offer(record("node-1", 1), BUNDLE, now=NOW) == ""
-    assert not known.offer(table(version=1))
-    known.offer(table(members=["node-1"], removed=["node-1"], version=3))
-    assert known.refusal(uri("node-1")) is None
-    assert known.records.offer(record("node-1", 2), BUNDLE, now=NOW) == "node-1"
-
-
-def test_a_node_that_was_removed_itself_wants_nobody() -> None:
-    known = RecordDirectory("node-0", *SCOPE)
-    known.records.offer(record("node-1"), BUNDLE, now=NOW)
-    known.offer(table(removed=["node-0"]))
-    assert known.wanted == []
-    assert not known.wants("node-1", 1)
 
 
 def test_the_context_keeps_other_signatures_out() -> None:

@@ -8,8 +8,6 @@ from p2pnet.model import limits
 from p2pnet.model.errors import SpecError
 from p2pnet.model.text import parse_address
 from p2pnet.peering.clock import NS
-from p2pnet.peering.dial_policy import DIALS_MAX, DialPolicy
-from p2pnet.peering.pacing import Rate
 from p2pnet.peering.seeds import (
     SEED_AGAIN_ALONE_MAX_S,
     SEED_AGAIN_MAX_S,
@@ -109,37 +107,6 @@ def test_seeds_are_addresses_or_refused_by_their_place(texts: list[str]) -> None
     else:
         with pytest.raises(SpecError, match=r"^seeds(\[\d+\])?: "):
             parse_seeds(texts)
-
-
-@given(st.lists(st.integers(0, NS // 2), max_size=60), st.integers(1, 50), st.integers(1, 10))
-def test_a_rate_gives_its_burst_and_then_its_pace(steps: list[int], per_s: int, burst: int) -> None:
-    rate, now, taken = Rate(per_s, burst), 0, 0
-    for step in steps:
-        now += step
-        due = rate.due_ns(now)
-        if rate.take(now):
-            assert due == now
-            taken += 1
-        else:
-            assert due > now
-            assert rate.due_ns(due) == due
-    assert taken <= burst + now / NS * per_s + 1
-
-
-def test_a_dialer_with_a_rate_waits_for_it_without_being_woken_in_vain() -> None:
-    dialer = DialPolicy("node-0", lambda: 0.5, rate=Rate(2.0, 3))
-    dialer.want([f"node-{number}" for number in range(1, 9)], lambda _: False, 0)
-    assert len(dialer.start_due(0)) == 3 < DIALS_MAX
-    due = dialer.next_wakeup()
-    assert due == NS // 2
-    assert len(dialer.start_due(due)) == 1
-    assert dialer.next_wakeup() == NS
-
-
-def test_the_higher_name_dials_a_seed_at_once() -> None:
-    dialer = DialPolicy("node-5", lambda: 0.5, at_once={"node-2"}.__contains__)
-    dialer.want(["node-1", "node-2", "node-9"], lambda _: False, 0)
-    assert set(dialer.start_due(0)) == {"node-2", "node-9"}
 
 
 def test_seeds_of_both_ip_families_are_tried_in_turn_and_neither_crowds_the_other_out() -> None:

@@ -75,9 +75,13 @@ def is_ours(client: Client) -> bool:
 
 
 def make_broadcast(config: NodeConfig, client: Client, incarnation: str) -> Broadcast:
-    """The broadcast of one client at this node, with a generator of its own: no two starts draw the same back-offs."""
-    chance = random.Random(f"{config.seed}/{config.name}/{client.name}/{incarnation}")
-    return Broadcast(client, config.name, config.broadcast, chance)
+    """The broadcast of one client at this node."""
+    return Broadcast(client, config.name, config.broadcast, broadcast_rng(config, client, incarnation))
+
+
+def broadcast_rng(config: NodeConfig, client: Client, incarnation: str) -> random.Random:
+    """Randomness of one broadcast. The incarnation is part of its seed: no two starts draw the same back-offs."""
+    return random.Random(f"{config.seed}/{config.name}/{client.name}/{incarnation}")
 
 
 def _find(target: str, place: str) -> Callable[..., Any]:

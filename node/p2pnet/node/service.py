@@ -71,7 +71,7 @@ class Service:
             config, identity=self._identity, refusals=self._refusals, rng=rng, changed=self._members_changed
         )
         self.directory = self._bootstrap.directory
-        self._peers = Peers(
+        self.peers = Peers(
             config.name,
             directory=self.directory,
             events=self.ring,
@@ -85,7 +85,7 @@ class Service:
         self.drivers: dict[str, Driver] = {}
         for client in load_clients(config.clients, node=config.name):
             broadcast = make_broadcast(config, client, self.incarnation)
-            driver = Driver(broadcast, client, self.ring, self._peers.connection, inline=is_ours(client))
+            driver = Driver(broadcast, client, self.ring, self.peers.connection, inline=is_ours(client))
             self.drivers[client.name] = driver
         self._routes = {route: handler for driver in self.drivers.values() for route, handler in driver.routes.items()}
         self._routes.update(self._bootstrap.routes)
@@ -121,8 +121,8 @@ class Service:
         try:
             if config.health_port is not None:
                 await service._serve_health(config.health_host, config.health_port)
-            service._peers.start(service._endpoint)
-            service._bootstrap.start(service._peers, service.address)
+            service.peers.start(service._endpoint)
+            service._bootstrap.start(service.peers, service.address)
         except (OSError, LocalError):
             await service.stop()
             raise
@@ -140,7 +140,7 @@ class Service:
         """Unready, stop accepting, drain, close with a reason."""
         self._stopping = True
         self._bootstrap.stop()
-        self._peers.stop()
+        self.peers.stop()
         if self._ticker is not None:
             self._ticker.cancel()
         if self._endpoint is not None:
@@ -173,13 +173,13 @@ class Service:
 
     def _on_connection(self, connection: Connection) -> None:
         if connection.uri != self._lab_uri:
-            self._peers.accepted(connection)
+            self.peers.accepted(connection)
 
     def _on_message(self, connection: Connection, message: Message) -> None:
         if connection.uri == self._lab_uri:
             self._control.message(connection, message)
         else:
-            self._peers.message(connection, message)
+            self.peers.message(connection, message)
 
     def _on_refused(self, address: tuple[str, int], error: P2pnetError) -> None:
         kind = error.kind if isinstance(error, TrustError) else "handshake"
@@ -218,8 +218,8 @@ class Service:
         return True
 
     def _members_changed(self) -> None:
-        self._peers.directory_changed()
-        members = self.directory.members | frozenset(self._peers.links)
+        self.peers.directory_changed()
+        members = self.directory.members | frozenset(self.peers.links)
         for driver in self.drivers.values():
             driver.feed(MembersChanged(members))
 
@@ -233,7 +233,7 @@ class Service:
 
     def state(self) -> PeersReply:
         """See `ControlledNode` and `MeasuredNode`."""
-        sent, received = self._peers.udp_bytes()
+        sent, received = self.peers.udp_bytes()
         identity = self._identity.current
         return PeersReply(
             name=self._config.name,
@@ -242,7 +242,7 @@ class Service:
             pid=os.getpid(),
             registry_version=self.directory.version,
             wanted=self.directory.wanted,
-            peers=[_peer_state(name, self._peers.links[name].connection) for name in in_order(set(self._peers.links))],
+            peers=[_peer_state(name, self.peers.links[name].connection) for name in in_order(set(self.peers.links))],
             udp_sent=sent,
             udp_received=received,
             cpu_s=clock.cpu_s(),
@@ -260,12 +260,12 @@ class Service:
 
     def unready(self) -> str:
         """See `MeasuredNode`: a node is ready when it is bound, its leaf is valid and it has joined (see ALONE_S)."""
-        last = self._peers.last_linked_ns
+        last = self.peers.last_linked_ns
         if self._stopping or self._endpoint is None:
             return "stopping" if self._stopping else "not bound"
         if self._identity.current.not_after <= clock.utc_now():
             return "the leaf has expired"
-        if self._peers.links or not (self.directory.wanted or self._bootstrap.awaits(joined=last is not None)):
+        if self.peers.links or not (self.directory.wanted or self._bootstrap.awaits(joined=last is not None)):
             return ""
         if last is None:
             return "no peer yet"
@@ -294,7 +294,7 @@ class Service:
         self._lag_s = max(0.0, loop.time() - self._tick_due_s) if self._tick_due_s else 0.0
         self._tick_due_s = loop.time() + TICK_S
         self._ticker = loop.call_later(TICK_S, self._tick)
-        self._peers.close_late()
+        self.peers.close_late()
         self._bootstrap.tick()
         problem = self._identity.problem
         self._identity.look(clock.utc_now(), self._identity_changed)
@@ -309,7 +309,7 @@ class Service:
             self._endpoint.identity_changed()
         self._bootstrap.identity_changed(what)
         if "leaf" in what:
-            self._peers.leaf_changed()
+            self.peers.leaf_changed()
 
 
 def _peer_state(name: str, connection: Connection) -> PeerState:

@@ -77,7 +77,8 @@ class RecordExchange:
         self._links: dict[str, _RecordLink] = {}
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._gap_s = PULL_FIRST_S
+        self.gap_s = PULL_FIRST_S
+        """Seconds until `pull` is due next, before a random quarter more or less."""
         self._pulls = Rate(1 / PULL_FIRST_S, 2)
 
     def start(self, own: OwnRecord) -> None:
@@ -151,16 +152,22 @@ class RecordExchange:
 
     # --- asking ---
 
+    @property
+    def is_pulling(self) -> bool:
+        """Whether a next question is planned."""
+        return self._timer is not None
+
     def _pull_in(self, gap_s: float) -> None:
-        self._gap_s = gap_s
+        self.gap_s = gap_s
         due_s = self._loop.time() + gap_s * (0.75 + self._rng() / 2)
         if self._timer is not None:
             if self._timer.when() <= due_s:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(due_s, self._pull) if self._own is not None else None
+        self._timer = self._loop.call_at(due_s, self.pull) if self._own is not None else None
 
-    def _pull(self) -> None:
+    def pull(self) -> None:
+        """Ask a random peer for others' records, and again later: called by the timer."""
         self._timer = None
         names = list(self._links)
         if not names:
@@ -168,7 +175,7 @@ class RecordExchange:
         chosen = names[int(self._rng() * len(names))]
         self._links[chosen].pull = True
         self._ask(chosen)
-        self._pull_in(min(PULL_MAX_S, self._gap_s * 2))
+        self._pull_in(min(PULL_MAX_S, self.gap_s * 2))
 
     def _ask(self, name: str) -> None:
         """Send the peer the own record if it lacks it, ask it for others' if that is due; one question at a time."""

@@ -62,9 +62,8 @@ class Bundle:
         self.fingerprints = tuple(unique)
         """SHA-256 of each authority's DER, in hex, in order."""
         self.store = Store(list(self.authorities))
-        self._verified: dict[
-            bytes, tuple[VerifiedPeer, datetime]
-        ] = {}  # by digest of the chain: who, and valid from when
+        self._verified: dict[bytes, tuple[VerifiedPeer, datetime]] = {}
+        """By digest of the chain: who it is, and from when it is valid."""
 
     @classmethod
     def from_pem(cls, pem: bytes) -> "Bundle":
@@ -78,6 +77,11 @@ class Bundle:
     def pem(self) -> bytes:
         """The bundle as a PEM text."""
         return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in self.authorities)
+
+    @property
+    def remembered(self) -> int:
+        """How many chains it remembers to vouch for, at most VERIFIED_MAX."""
+        return len(self._verified)
 
     def recall(self, digest: bytes, now: datetime) -> VerifiedPeer | None:
         """Who the chain with this digest is, if it was vouched for before and none of it is out of its time at `now`."""
@@ -118,7 +122,7 @@ def verify(
         certificates = [x509.load_der_x509_certificate(der) for der in chain_der]
         uri = _check_leaf(certificates[0])
         judge = reserved.get(uri, bundle)
-        chain = _check_chain(certificates, judge, now.astimezone(UTC))
+        chain = check_chain(certificates, judge, now.astimezone(UTC))
         starts, ends = max(one.not_valid_before_utc for one in chain), min(one.not_valid_after_utc for one in chain)
         peer = VerifiedPeer(uri, ends, certificates[0].fingerprint(hashes.SHA256()).hex())
     except PARSING_FAILS as error:
@@ -152,7 +156,7 @@ def _check_leaf(leaf: x509.Certificate) -> str:
     return uris[0]
 
 
-def _check_chain(certificates: list[x509.Certificate], bundle: Bundle, now: datetime) -> list[x509.Certificate]:
+def check_chain(certificates: list[x509.Certificate], bundle: Bundle, now: datetime) -> list[x509.Certificate]:
     """The verified chain from leaf to authority, or TrustError: of the wrong time if that is why, else untrusted."""
     verifier = PolicyBuilder().store(bundle.store).time(now).max_chain_depth(_INTERMEDIATES_MAX).build_client_verifier()
     try:

@@ -5,12 +5,13 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.peering.recordkit import BUNDLE, NOW, record
 
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import member_uri
 from p2pnet.model.registry import Member, Membership, Registry, Removed
 from p2pnet.model.text import parse_address
-from p2pnet.peering.discovery import RegistryDirectory, read_membership
+from p2pnet.peering.discovery import RecordDirectory, RegistryDirectory, read_membership
 
 SCOPE = ("p2pnet", "local", "demo")
 
@@ -130,3 +131,52 @@ def test_a_boot_copy_is_read_and_a_broken_one_names_its_file(tmp_path: Path) -> 
         read_membership(path)
     with pytest.raises(SpecError, match=r"absent\.json"):
         read_membership(tmp_path / "absent.json")
+
+
+def member_list(*, members: list[str] | None = None, removed: list[str] | None = None, version: int = 1) -> Membership:
+    listed = [Member(name, uri(name), ["10.9.9.9:4100"]) for name in members or []]
+    return Membership(Registry(version, listed, [Removed(uri(name), version) for name in removed or []]))
+
+
+def test_a_member_list_gives_no_members_no_addresses_and_no_edges() -> None:
+    known = RecordDirectory("node-0", *SCOPE)
+    assert known.offer(Membership(member_list(members=["node-1", "node-2"]).registry, edges=[("node-1", "node-2")]))
+    assert not known.offer(member_list(members=["node-1", "node-2"]))
+    assert known.wanted == []
+    assert known.members == frozenset({"node-0"})
+    assert known.version == 1
+    assert (known.addresses("node-1"), known.uri_of("node-1")) == ([], None)
+    assert known.refusal(uri("node-1")) is None
+    assert known.wants("node-1", 0)
+
+
+def test_whose_record_is_in_force_is_wanted_at_its_own_addresses() -> None:
+    known = RecordDirectory("node-0", *SCOPE)
+    for name in ("node-5", "node-1"):
+        known.records.offer(record(name, 5), BUNDLE, now=NOW)
+    known.refresh()
+    assert known.wanted == ["node-1", "node-5"]
+    assert known.members == {"node-0", "node-1", "node-5"}
+    assert (known.addresses("node-5"), known.uri_of("node-5")) == ([("10.0.0.5", 4100)], uri("node-5"))
+
+
+def test_whom_the_list_removes_is_dropped_and_refused_until_a_newer_one_ends_it() -> None:
+    known = RecordDirectory("node-0", *SCOPE)
+    known.records.offer(record("node-1"), BUNDLE, now=NOW)
+    known.refresh()
+    known.offer(member_list(removed=["node-1"], version=2))
+    assert known.wanted == []
+    assert known.refusal(uri("node-1")) is not None
+    assert known.records.offer(record("node-1", 1), BUNDLE, now=NOW) == ""
+    assert not known.offer(member_list(version=1))
+    known.offer(member_list(members=["node-1"], removed=["node-1"], version=3))
+    assert known.refusal(uri("node-1")) is None
+    assert known.records.offer(record("node-1", 2), BUNDLE, now=NOW) == "node-1"
+
+
+def test_under_records_a_node_that_was_removed_itself_wants_nobody() -> None:
+    known = RecordDirectory("node-0", *SCOPE)
+    known.records.offer(record("node-1"), BUNDLE, now=NOW)
+    known.offer(member_list(removed=["node-0"]))
+    assert known.wanted == []
+    assert not known.wants("node-1", 1)
