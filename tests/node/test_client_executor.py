@@ -23,7 +23,7 @@ from p2pnet.model.config import ClientConfig
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
 from p2pnet.node import client_executor
-from p2pnet.node.client_executor import runs_of
+from p2pnet.node.client_executor import make_executor
 from p2pnet.node.events import EventRing
 
 ID = ArtifactId(bytes(32))
@@ -51,7 +51,7 @@ class World:
         self.answers: list[ClientAnswered] = []
         self.news = asyncio.Event()
         broadcast = cast("Broadcast", self)
-        self.runs = runs_of(broadcast, self.client, self.ring, self.take, inline=inline)
+        self.runs = make_executor(broadcast, self.client, self.ring, self.take, inline=inline)
 
     def take(self, answer: ClientAnswered) -> None:
         self.answers.append(answer)

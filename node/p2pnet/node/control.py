@@ -1,8 +1,8 @@
-"""The lab's words with this node: the routes of `model.control`, for a leaf whose URI is exactly the subnet's lab.
+"""What the lab may ask of this node: the routes of `model.control`, for a leaf whose URI is exactly the subnet's lab.
 
-Where `lab-ca.crt` stands beside the node's leaf, that authority must have issued it: whoever else issues leaves for nodes
-gets no control by one for the lab. The lab is no peer: it says no hello, is in no registry, and its connections are left
-out of the byte counters.
+Where `lab-ca.crt` stands beside the node's leaf, that authority must have issued the lab's leaf: whoever issues leaves for
+nodes gains no control by issuing one for the lab. The lab is no peer: it says no hello, is in no registry, and its
+connections are left out of the byte counters.
 """
 
 import asyncio
@@ -52,13 +52,13 @@ from p2pnet.model.peer_messages import (
     route_update,
 )
 from p2pnet.model.registry import MEMBERSHIP_BYTES_MAX, Membership
-from p2pnet.node.driver import Driver
+from p2pnet.node.driver import BroadcastDriver
 from p2pnet.node.events import EventRing
 from p2pnet.peering.clock import NS, read_clock, wall_ns
 from p2pnet.quic import Connection, Message, Settings
 
 WAIT_MS_MAX = 60_000
-"""The longest a long poll may last."""
+"""Longest duration of a long poll."""
 GATHER_S = 0.02
 """Between the first event of a long poll and its answer: one answer for a burst, not one per event."""
 REQUEST_BYTES_MAX = 4 * limits.KIB
@@ -66,8 +66,9 @@ REQUEST_BYTES_MAX = 4 * limits.KIB
 DIGEST_REQUEST_BYTES_MAX = 20 * limits.KIB
 """A digest and the most ids that may be listed with it."""
 INJECT_BYTES_MAX = limits.ARTIFACT_BYTES_MAX + limits.MIB
+"""One item of the largest size, or 1 MiB of smaller ones, with their names."""
 NONCES_REMEMBERED = 20_000
-"""Results of injections by nonce: a lab that lost the answer asks again and gets the same one."""
+"""Results of injections kept by nonce: a lab that lost the answer asks again and gets the same one."""
 
 log = logging.getLogger("p2pnet.node")
 
@@ -86,24 +87,24 @@ class ControlledNode(Protocol):
     """What the lab may see and change of a node."""
 
     @property
-    def drivers(self) -> dict[str, Driver]:
+    def drivers(self) -> dict[str, BroadcastDriver]:
         """By client name."""
 
     def state(self) -> PeersReply:
-        """How it is."""
+        """The node's state now."""
 
     def take_membership(self, membership: Membership) -> bool:
         """Put a newer registry in force; False when it is not newer."""
 
     def registry_version(self) -> int:
-        """Of the one in force."""
+        """Version of the registry in force."""
 
     def keep_s(self) -> float:
-        """How long a published artifact lives."""
+        """Life of a published artifact, seconds."""
 
 
 class Control:
-    """Decodes, asks the node, replies. Everything but a long poll is answered in the turn it came."""
+    """Decodes requests, asks the node, replies: within the loop turn, except for long polls."""
 
     def __init__(self, node: ControlledNode, ring: EventRing) -> None:
         self._node = node
@@ -134,7 +135,7 @@ class Control:
         _reply(message, request if isinstance(request, ControlRefusal) else handler[1](request))
 
     def stop(self) -> None:
-        """Answer all long polls with what there is; nothing waits from here on."""
+        """Answer all long polls with what there is; later ones are answered at once."""
         self._stopping = True
         for poll in list(self._polls):
             poll.answer()
@@ -147,7 +148,7 @@ class Control:
             return _unknown_client(request.client)
         return Injected([self._inject_one(driver, item) for item in request.items])
 
-    def _inject_one(self, driver: Driver, item: InjectItem) -> bytes | ControlRefusal:
+    def _inject_one(self, driver: BroadcastDriver, item: InjectItem) -> bytes | ControlRefusal:
         if (known := self._nonces.get(item.nonce)) is not None:
             return known
         try:
@@ -156,7 +157,7 @@ class Control:
             )
         except LocalError as error:
             return ControlRefusal("bad-request", str(error))
-        except Exception as error:  # a user's class: its mistake is answered, not the node's end
+        except Exception as error:  # a user's class: its mistake is answered, and does not end the node
             log.exception("client %s: make failed", driver.name)
             return ControlRefusal("bad-request", f"client {driver.name}: make failed: {type(error).__name__}: {error}")
         if not isinstance(encoded, bytes):
@@ -218,7 +219,7 @@ class Control:
         request = _decode(message, EventsRequest)
         if isinstance(request, ControlRefusal):
             _reply(message, request)
-        elif request.wait_ms <= 0 or self._stopping or self._ring.has_news(request.cursor, request.incarnation):
+        elif request.wait_ms <= 0 or self._stopping or self._ring.has_new(request.cursor, request.incarnation):
             _reply(message, self._read(request))
         else:
             poll = _LongPoll(
@@ -232,7 +233,7 @@ class Control:
 
 
 class _LongPoll:
-    """One events request that waits: for the first event and then GATHER_S more, or for its time to end."""
+    """A request for events that waits for the first one and then GATHER_S more, or until its time is over."""
 
     def __init__(
         self,
@@ -249,17 +250,17 @@ class _LongPoll:
         self.over = False
         message.on_cancel = lambda _: self._end()
         self._timer = loop.call_later(min(request.wait_ms, WAIT_MS_MAX) / 1000, self.answer)
-        self._waiter = ring.wait(self._news)
-        if self._waiter is None:  # too many wait already: an empty answer makes it ask again
+        self._waiter = ring.wait(self._on_event)
+        if self._waiter is None:  # too many wait already: an empty answer makes the lab ask again
             self.answer()
 
     def answer(self) -> None:
-        """Whatever there is, now."""
+        """Answer with what there is now."""
         self._end()
         if not self._message.cancelled:
             _reply(self._message, self._read(self._request))
 
-    def _news(self) -> None:
+    def _on_event(self) -> None:
         self._timer.cancel()
         self._timer = self._loop.call_later(GATHER_S, self.answer)
 
@@ -289,7 +290,7 @@ def endpoint_settings(idle_s: float, clients: Iterable[str]) -> Settings:
 
 
 def refuse(message: Message) -> None:
-    """Answer a peer that asks for the lab's routes, or for none there is."""
+    """Answer a peer that asks for a route of the lab, or for one that does not exist."""
     _reply(message, ControlRefusal("bad-request", "no such route for a peer"))
 
 

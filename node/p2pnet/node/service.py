@@ -19,9 +19,9 @@ from p2pnet.model.registry import Membership
 from p2pnet.model.text import address_text
 from p2pnet.node.clients import is_ours, load_clients, make_broadcast
 from p2pnet.node.control import Control, endpoint_settings, refuse
-from p2pnet.node.driver import Driver
+from p2pnet.node.driver import BroadcastDriver
 from p2pnet.node.events import EventRing
-from p2pnet.node.identity import IdentityWatch, what_changed
+from p2pnet.node.identity import IdentityFiles, what_changed
 from p2pnet.peering import clock
 from p2pnet.peering.bootstrap import make_bootstrap
 from p2pnet.peering.discovery import in_order, read_membership
@@ -56,7 +56,7 @@ class Service:
         scope = (config.trust_domain, config.namespace, config.subnet)
         self._lab_uri = lab_uri(*scope)
         boot_copy = read_membership(folder / config.members_file)
-        self._identity = IdentityWatch(
+        self._identity = IdentityFiles(
             folder / config.identity_dir,
             member_uri(*scope, config.name),
             now=clock.utc_now(),
@@ -82,10 +82,10 @@ class Service:
             rate=self._bootstrap.rate,
             at_once=self._bootstrap.at_once,
         )
-        self.drivers: dict[str, Driver] = {}
+        self.drivers: dict[str, BroadcastDriver] = {}
         for client in load_clients(config.clients, node=config.name):
             broadcast = make_broadcast(config, client, self.incarnation)
-            driver = Driver(broadcast, client, self.ring, self.peers.connection, inline=is_ours(client))
+            driver = BroadcastDriver(broadcast, client, self.ring, self.peers.connection, inline=is_ours(client))
             self.drivers[client.name] = driver
         self._routes = {route: handler for driver in self.drivers.values() for route, handler in driver.routes.items()}
         self._routes.update(self._bootstrap.routes)
@@ -297,7 +297,7 @@ class Service:
         self.peers.close_late()
         self._bootstrap.tick()
         problem = self._identity.problem
-        self._identity.look(clock.utc_now(), self._identity_changed)
+        self._identity.reload(clock.utc_now(), self._identity_changed)
         if self._identity.problem not in ("", problem):
             log.warning("keeping the present identity: %s", self._identity.problem)
 

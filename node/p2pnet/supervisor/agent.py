@@ -30,7 +30,7 @@ from p2pnet.model.control import ControlRefusal
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.text import address_text
-from p2pnet.node.identity import WATCH_S, IdentityWatch
+from p2pnet.node.identity import CHECK_S, IdentityFiles
 from p2pnet.node.process import exit_code_of, log_to
 from p2pnet.peering import clock
 from p2pnet.quic import Connection, Endpoint, Message, Settings, Trust
@@ -184,7 +184,7 @@ async def serve(config: AgentConfig, tables_fd: int, requests_fd: int) -> None:
     os.set_blocking(requests_fd, False)
     routes = AgentRoutes(requests_fd)
     TableReader(tables_fd, routes)
-    identity = IdentityWatch(
+    identity = IdentityFiles(
         config.identity_dir, member_uri(*config.scope, config.node), now=clock.utc_now(), name=config.identity_name
     )  # fmt: skip
     lab = lab_uri(*config.scope)
@@ -202,9 +202,9 @@ async def serve(config: AgentConfig, tables_fd: int, requests_fd: int) -> None:
     page = PodHealth(config.health_ports, routes.paused)
     await page.start(config.host, config.health_port)
     while True:
-        await asyncio.sleep(WATCH_S)
+        await asyncio.sleep(CHECK_S)
         problem = identity.problem
-        identity.look(clock.utc_now(), lambda _old, _new: endpoint.identity_changed())
+        identity.reload(clock.utc_now(), lambda _old, _new: endpoint.identity_changed())
         if identity.problem not in ("", problem):
             log.warning("keeping the present identity: %s", identity.problem)
 

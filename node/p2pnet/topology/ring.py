@@ -1,4 +1,8 @@
-"""A ring of points drawn by hashing, and a set of edges on it: what stands at or after a point changes little when edges do."""
+"""A ring of points, drawn by hashing instead of a generator, and a set of edges on it.
+
+The same arguments give the same point, whatever else was drawn before: one node more changes the points of no other. The
+first edge at or after a point changes little when edges come and go. Both keep a growing graph as it was.
+"""
 
 from bisect import bisect_left, insort
 from collections.abc import Callable
@@ -11,12 +15,12 @@ POINTS = 1 << 64
 
 
 def point(*words: object) -> int:
-    """A point on the ring of 2^64, spread evenly over different words."""
+    """A point on the ring of 2^64, evenly spread over different arguments."""
     return int.from_bytes(blake2b("\x1f".join(map(str, words)).encode(), digest_size=8).digest(), "big")
 
 
 class EdgeRing:
-    """The edges in the order of their points."""
+    """A set of edges, each at a point of its own."""
 
     def __init__(self, seed: int) -> None:
         self._entries: list[tuple[int, Edge]] = []
@@ -24,7 +28,7 @@ class EdgeRing:
 
     @property
     def edges(self) -> list[Edge]:
-        """All edges."""
+        """All edges, in the order of their points."""
         return [edge for _, edge in self._entries]
 
     def add(self, a: str, b: str) -> None:
@@ -36,7 +40,7 @@ class EdgeRing:
         del self._entries[bisect_left(self._entries, self._entry(a, b))]
 
     def first(self, start: int, wanted: Callable[[Edge], bool]) -> Edge | None:
-        """The first edge wanted, at or after the point `start` and round the ring; None when there is none."""
+        """The first edge wanted, at or after the point `start` and on around the ring; None when there is none."""
         begin = bisect_left(self._entries, (start, ("", "")))
         count = len(self._entries)
         found = (self._entries[(begin + step) % count][1] for step in range(count))

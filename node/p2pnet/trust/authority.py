@@ -1,4 +1,4 @@
-"""The authority of a subnet: makes itself, issues leaves. Its key never leaves lab or operator."""
+"""The certificate authority of a subnet, and the leaves it issues. Its key never leaves lab or operator."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -18,9 +18,16 @@ BACKDATE = timedelta(minutes=10)
 """Leaves and authorities start this long in the past: clocks of a cluster differ by seconds, of laptops by minutes."""
 
 
+AUTHORITY_TTL = timedelta(days=3650)
+"""Life of an authority made by lab or operator: longer than any testnet, for rotating one is a deliberate act."""
+
+_COMMON_NAME_CHARS_MAX = 64  # X.520: ub-common-name
+_BOTH_USAGES = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH])
+
+
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """PEM texts and what they say. `chain_pem` holds the leaf first; the key is unencrypted PKCS 8."""
+    """The certificate of one node or lab with its key, as just issued. `chain_pem`: leaf first; `key_pem`: unencrypted PKCS 8."""
 
     chain_pem: bytes
     key_pem: bytes
@@ -29,13 +36,6 @@ class Leaf:
     not_after: datetime
     fingerprint: str
     """SHA-256 of the leaf's DER, in hex."""
-
-
-AUTHORITY_TTL = timedelta(days=3650)
-"""What lab and operator give an authority: longer than any testnet, for rotation is a deliberate act."""
-
-_COMMON_NAME_CHARS_MAX = 64  # X.520: ub-common-name
-_BOTH_USAGES = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH])
 
 
 class Authority:
@@ -76,7 +76,7 @@ class Authority:
 
     @cached_property
     def certificate_pem(self) -> bytes:
-        """What a bundle holds."""
+        """The certificate as PEM, as a bundle holds it."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     @property
@@ -91,7 +91,7 @@ class Authority:
 
     @property
     def not_after(self) -> datetime:
-        """When the authority, and every leaf of it, ends (aware, UTC)."""
+        """When the authority, and with it every leaf it issued, ends (aware, UTC)."""
         return self.certificate.not_valid_after_utc
 
     def issue(
@@ -135,7 +135,7 @@ class Authority:
         )
 
     def _key_identifier(self) -> x509.AuthorityKeyIdentifier:
-        """Tells two authorities of one name apart while both are in a bundle."""
+        """Lets a verifier tell two authorities of one name apart while both are in a bundle (RFC 5280, 4.2.1.1)."""
         subject_key = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
         return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(subject_key.value)
 
