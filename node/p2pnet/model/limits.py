@@ -1,4 +1,4 @@
-"""Every bound that more than one floor needs, with its unit and its reason. A floor's own bounds stand beside their use."""
+"""Bounds that more than one floor needs, with unit and reason. A bound of one floor stands where it is used."""
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -36,8 +36,8 @@ NAME_CHARS_MAX = 253
 
 # Discovery by seeds
 RECORD_BYTES_MAX = 1 * KIB  # one record with its chain: a leaf of P-256 is 500 to 900 bytes, by the length of its names
-RECORD_S = 600.0  # longest life of a record, so of a silent peer's place in the others' books
-RECORDS_MAX = 2 * NODES_MAX  # records a node keeps: nodes that were replaced stand beside those that are
+RECORD_S = 600.0  # longest life of a record, so a silent peer is forgotten after it
+RECORDS_MAX = 2 * NODES_MAX  # records a node keeps: those of replaced nodes last beside those of present ones
 RECORDS_PER_REPLY = 60  # of 1 KiB each: a reply of 64 KiB
 RECORD_ADDRESSES_MAX = 4  # in one record: both families, inside and outside
 RECORD_ADDRESS_CHARS_MAX = 300  # a DNS name of 253 characters with its port

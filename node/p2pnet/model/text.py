@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 def parse_address(text: str) -> tuple[str, int] | None:
-    """`host:port` or `[v6]:port` as a pair; None when it is neither."""
+    """`host:port` or `[v6]:port` as (host, port); None for any other text."""
     host, colon, port = text.rpartition(":")
     if not colon or not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 1 << 16:
         return None
@@ -13,15 +13,16 @@ def parse_address(text: str) -> tuple[str, int] | None:
 
 
 def address_text(host: str, port: int) -> str:
-    """What `parse_address` reads."""
+    """`host:port`, an IPv6 address in brackets: what `parse_address` reads."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-MOST = 8
+NAMES_SHOWN = 8
+"""Default of `some`: more are counted."""
 
 
-def some(names: Iterable[str], most: int = MOST) -> str:
-    """`a, b, c and 3 more`."""
+def some(names: Iterable[str], most: int = NAMES_SHOWN) -> str:
+    """Names in a sentence: `a, b, c and 3 more`."""
     listed = list(names)
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
     return ", ".join(listed[:most]) + more

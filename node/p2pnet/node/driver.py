@@ -107,7 +107,7 @@ class BroadcastDriver:
         self._soon()
 
     def publish(self, data: bytes, size: int) -> bytes | ControlRefusal:
-        """Publish one encoded artifact now, `size` being its user's bytes: its id, or why not. Updates leave at the end of the turn."""
+        """Publish one encoded artifact of `size` user's bytes: its id, or why not. Updates leave at the end of the turn."""
         self._publishing = []
         self._handle(Publish(data, size), mono_ns(), wall_ns() / NS)
         self._soon()
