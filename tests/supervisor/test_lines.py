@@ -118,7 +118,7 @@ def test_a_closed_far_end_is_noticed_when_reading() -> None:
     bench = Bench()
     os.close(bench.far_out)
     bench.turn()
-    assert bench.pipes.gone
+    assert bench.pipes.closed
     bench.pipes.close()
     os.close(bench.far_in)
     bench.selector.close()

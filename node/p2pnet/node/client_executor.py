@@ -97,6 +97,7 @@ class _Threaded:
 
     def start(self, changes: list[Change]) -> None:
         if self._thread is None:
+            # Process-wide, but only once a user's client runs: with clients of ours alone no thread computes.
             sys.setswitchinterval(SWITCH_S)
             # In the context of its node: in a pack that decides to whose log the client's log lines go.
             work = contextvars.copy_context().run
@@ -105,6 +106,7 @@ class _Threaded:
             )
             self._thread.start()
         self._stuck = self._loop.call_later(STUCK_S, self._slow_calls.stuck)
+        # A snapshot: the loop changes the pool while the thread reads.
         self._calls.put((changes, self._broadcast.pool.snapshot()))
 
     def stop(self) -> None:
@@ -136,13 +138,14 @@ def _call(client: Client, changes: list[Change], pool: PoolView) -> ClientAnswer
     started, actions, failed = mono_ns(), [], ""
     try:
         actions = _checked(client.on_state_change(changes, pool, wall_ns() / NS))
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # SystemExit too: `sys.exit()` in a client must not end the node
         failed = f"{type(error).__name__}: {error}"[:FAILED_CHARS_MAX]
         log.exception("client %s: on_state_change failed", client.name)
     return ClientAnswered(actions, mono_ns() - started, failed)
 
 
 def _checked(answer: object) -> list[ChangeAction]:
+    # Checked here, where it can be blamed on the client, not deep in the broadcast.
     if not isinstance(answer, list):
         raise TypeError(f"on_state_change returned {type(answer).__name__}, not a list of change actions")
     for action in answer:

@@ -65,6 +65,7 @@ def load_client(spec: ClientConfig, place: str = "client", *, node: str = "") ->
     except (Exception, SystemExit) as error:
         raise SpecError(f"{place}.class: {target} cannot be made: {_words(error)}") from error
     _check(client, target, place)
+    # One class may serve several clients of a config, each under the name given there.
     try:
         client.name = spec.name
     except AttributeError as error:

@@ -150,7 +150,7 @@ class Control:
 
     def _inject_one(self, driver: BroadcastDriver, item: InjectItem) -> bytes | ControlRefusal:
         if (known := self._nonces.get(item.nonce)) is not None:
-            return known
+            return known  # the lab asks again after a lost answer: the artifact must not be published twice
         try:
             encoded = driver.client.make(
                 item.name, item.data, nonce=item.nonce, now=wall_ns() / NS, keep_s=self._node.keep_s()
@@ -167,7 +167,7 @@ class Control:
         result = driver.publish(encoded, len(item.data))
         if isinstance(result, bytes):
             self._nonces[item.nonce] = result
-            if len(self._nonces) > NONCES_REMEMBERED:
+            if len(self._nonces) > NONCES_REMEMBERED:  # dicts keep their order: the first is the oldest
                 del self._nonces[next(iter(self._nonces))]
         return result
 
@@ -195,7 +195,7 @@ class Control:
         if len(request.artifact) != ARTIFACT_ID_BYTES:
             return ControlRefusal("bad-request", f"an artifact id has {ARTIFACT_ID_BYTES} bytes")
         artifact = ArtifactId(request.artifact)
-        held = artifact in driver.broadcast.pool.validated
+        held = artifact in driver.broadcast.pool.validated  # asked before the withdrawal, which may run at once
         driver.feed(Withdraw(artifact))
         return Withdrawn(held)
 
@@ -206,6 +206,7 @@ class Control:
 
     def _members(self, request: MembersPush) -> ControlReply:
         offered = request.membership.registry.version
+        # The version in force once more is no error: the lab repeats a push whose answer it lost.
         if not self._node.take_membership(request.membership) and offered < self._node.registry_version():
             return ControlRefusal("older-version", f"version {offered} is older than {self._node.registry_version()}")
         return MembersTaken(self._node.registry_version())

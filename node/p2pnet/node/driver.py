@@ -147,7 +147,7 @@ class BroadcastDriver:
         self.feed(FetchReceived(peer, connection.id, self._remember(message), message.payload))
 
     def _on_synced(self, peer: str, connection: Connection, message: Message) -> None:
-        message.reply(b"")
+        message.reply(b"")  # an acknowledgement: the core has nothing to add
         self.feed(SyncedReceived(peer, connection.id))
 
     def _on_digest(self, peer: str, connection: Connection, message: Message) -> None:
@@ -168,6 +168,7 @@ class BroadcastDriver:
 
     def _turn(self) -> None:
         now, wall = mono_ns(), wall_ns() / NS
+        # One reading of the clocks per turn: to the core everything in it happens at the same time.
         for _ in range(WAKES_PER_TURN):
             while self._inputs:
                 self._handle(self._inputs.popleft(), now, wall)
@@ -190,7 +191,7 @@ class BroadcastDriver:
 
     def _set_timer(self) -> None:
         due = self.broadcast.next_wakeup()
-        if due == self._timer_ns:
+        if due == self._timer_ns:  # most turns change nothing: a timer costs more than this comparison
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -252,6 +253,7 @@ class BroadcastDriver:
         if connection is None:
             self._ended(token, answered, None)
             return
+        # Before the request is started: its answer may come within `start_request`, and `_done` looks here.
         self._open[token] = None
         done = partial(self._done, token, answered)
         try:
@@ -266,6 +268,7 @@ class BroadcastDriver:
         self._ended(token, answered, None if isinstance(result, Exception) else result.payload)
 
     def _timed_out(self, token: int) -> None:
+        # Cancelling reports nothing by itself, so the core is told here that no answer comes.
         self._cancel(token)
         self.feed(FetchAnswered(token, None))
 

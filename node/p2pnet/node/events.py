@@ -53,6 +53,7 @@ class EventRing:
         self.cursor += 1
         self.counts[kind] += 1
         if self._waiters:
+            # Taken out before they are called: a waiter may wait again.
             waiters, self._waiters = list(self._waiters.values()), {}
             for waiter in waiters:
                 waiter()

@@ -82,6 +82,7 @@ class PageServer:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - asyncio calls this in a task
         if len(self._connections) >= CONNECTIONS_MAX:
+            # Aborted without an answer: writing one would let clients hold more than the bound.
             writer.transport.abort()
             return
         self._connections.add(task)
@@ -106,7 +107,7 @@ class PageServer:
                 return
             if request is None:
                 return
-            _answer(http, writer, await self._page(request), body=request.method != b"HEAD")
+            _answer(http, writer, await self._page(request), body=request.method != b"HEAD")  # RFC 9110, 9.3.2
             async with asyncio.timeout(IDLE_S):
                 await writer.drain()
             if http.our_state is h11.DONE and http.their_state is h11.DONE:

@@ -40,9 +40,10 @@ class IdentityFiles:
             self.problem = str(error)  # most likely in the middle of a replacement: the next call tries again
             return
         finally:
+            # The stamp from before the read: files replaced during it are seen as changed next time.
             self._seen = stamp
         self.problem = ""
-        if new != self.current:
+        if new != self.current:  # touched files with the same content change nothing
             old, self.current = self.current, new
             self.version += 1
             changed(old, new)

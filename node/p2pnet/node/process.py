@@ -82,6 +82,7 @@ async def _serve(
     service = await Service.start(config, folder, sock)
     log.info("%s serves on %s as %s", config.name, address_text(*service.address), service.incarnation)
     if ready_fd is not None:
+        # After `start`: whoever reads the byte may rely on the node being bound.
         os.write(ready_fd, b"r")
         os.close(ready_fd)
     await asked.wait()

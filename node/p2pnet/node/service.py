@@ -66,6 +66,7 @@ class Service:
         self._started_ns = clock.mono_ns()
         self.ring = EventRing(self.incarnation, clock.boot_id(), config.event_ring)
         self._refusals = Refusals(self.ring)
+        # From the system, not from the config's seed: nodes with equal seeds must not back off in step.
         rng = random.SystemRandom().random
         self._bootstrap = make_bootstrap(
             config, identity=self._identity, refusals=self._refusals, rng=rng, changed=self._members_changed
@@ -82,11 +83,7 @@ class Service:
             rate=self._bootstrap.rate,
             at_once=self._bootstrap.at_once,
         )
-        self.drivers: dict[str, BroadcastDriver] = {}
-        for client in load_clients(config.clients, node=config.name):
-            broadcast = make_broadcast(config, client, self.incarnation)
-            driver = BroadcastDriver(broadcast, client, self.ring, self.peers.connection, inline=is_ours(client))
-            self.drivers[client.name] = driver
+        self.drivers = self._make_drivers()
         self._routes = {route: handler for driver in self.drivers.values() for route, handler in driver.routes.items()}
         self._routes.update(self._bootstrap.routes)
         self._control = Control(self, self.ring)
@@ -97,6 +94,16 @@ class Service:
         self._lag_s = 0.0
         self._stopping = False
         self.take_membership(boot_copy)
+
+    def _make_drivers(self) -> dict[str, BroadcastDriver]:
+        """A broadcast with its driver per client, by name: clients share links and process, nothing else."""
+        drivers = {}
+        for client in load_clients(self._config.clients, node=self._config.name):
+            broadcast = make_broadcast(self._config, client, self.incarnation)
+            drivers[client.name] = BroadcastDriver(
+                broadcast, client, self.ring, self.peers.connection, inline=is_ours(client)
+            )
+        return drivers
 
     @classmethod
     async def start(
@@ -139,6 +146,7 @@ class Service:
     async def stop(self) -> None:
         """Unready, stop accepting, drain, close with a reason."""
         self._stopping = True
+        # Dialling ends first, so that no link comes up while the endpoint drains.
         self._bootstrap.stop()
         self.peers.stop()
         if self._ticker is not None:
@@ -219,6 +227,7 @@ class Service:
 
     def _members_changed(self) -> None:
         self.peers.directory_changed()
+        # With those linked: a peer that this node's list does not know yet is admitted all the same.
         members = self.directory.members | frozenset(self.peers.links)
         for driver in self.drivers.values():
             driver.feed(MembersChanged(members))
@@ -306,6 +315,7 @@ class Service:
         log.info("new identity in use: %s", what)
         self.ring.add(clock.mono_ns(), EventKind.IDENTITY, detail=what)
         if self._endpoint is not None:
+            # Connections of peers that the new bundle does not vouch for are closed here.
             self._endpoint.identity_changed()
         self._bootstrap.identity_changed(what)
         if "leaf" in what:

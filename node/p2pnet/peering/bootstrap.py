@@ -17,7 +17,7 @@ from p2pnet.model.errors import P2pnetError, SpecError, TrustError
 from p2pnet.model.peer_messages import ROUTE_RECORDS
 from p2pnet.model.text import address_text, parse_address
 from p2pnet.peering import clock
-from p2pnet.peering.dial_policy import nobody
+from p2pnet.peering.dial_policy import no_peer
 from p2pnet.peering.discovery import PeerDirectory, RecordDirectory, RegistryDirectory
 from p2pnet.peering.pacing import Rate
 from p2pnet.peering.peers import Peers
@@ -48,7 +48,7 @@ class Bootstrap:
     """Handlers of peers' messages, by route."""
     rate: Rate | None = None
     """Bound on dials, see `DialPolicy`; None: unbounded."""
-    at_once: Callable[[str], bool] = staticmethod(nobody)
+    at_once: Callable[[str], bool] = staticmethod(no_peer)
     """Peers to dial without waiting, see `DialPolicy`."""
 
     def __init__(self, directory: PeerDirectory) -> None:
@@ -143,7 +143,7 @@ class SeedBootstrap(Bootstrap):
             raise SpecError(
                 f"advertise: nobody can dial {advertised[0][0]}; name the host:port at which others reach this node"
             )
-        self._own.update((*advertised, address))
+        self._own.update((*advertised, address))  # seeds that are this node itself are not dialled
         self._peers = peers
         if ":" in address[0]:
             self._family = socket.AF_UNSPEC if _is_wildcard(address[0]) else socket.AF_INET6
@@ -169,6 +169,7 @@ class SeedBootstrap(Bootstrap):
         """See `Bootstrap`."""
         self._exchange.link_down(name)
         if self._peers is not None and not self._peers.links:
+            # Alone again: dial all seeds, and look their names up anew, for they may lead elsewhere now.
             self._seeds.all_due(clock.mono_ns())
             self._lookup_ns = 0
             self._advance()
@@ -186,7 +187,7 @@ class SeedBootstrap(Bootstrap):
 
     def awaits(self, *, joined: bool) -> bool:
         """See `Bootstrap`: a seed other than this node itself, or a node whose record has ended without being removed."""
-        if joined or self._record_directory.gone:
+        if joined or self._record_directory.is_removed:
             return bool(self._record_directory.records.lost)
         return len(self._seeds) > 0 or not self._seeds.resolved(self._names)
 
@@ -202,13 +203,13 @@ class SeedBootstrap(Bootstrap):
             for seed in self._names:
                 self._look_up(seed, now)
         due = self._seeds.next_wakeup()
-        if due is not None and due <= now and not self._record_directory.gone:
+        if due is not None and due <= now and not self._record_directory.is_removed:
             for address in self._seeds.start_due(self._known(self._peers), self._peers.links, now):
                 self._spawn(self._dial(self._peers, address))
             due = self._seeds.next_wakeup()
         if self._timer is not None:
             self._timer.cancel()
-        wakeup = self._lookup_ns if due is None or self._record_directory.gone else min(due, self._lookup_ns)
+        wakeup = self._lookup_ns if due is None or self._record_directory.is_removed else min(due, self._lookup_ns)
         self._timer = self._loop.call_later(clock.delay_s(wakeup), self._advance)
 
     def _known(self, peers: Peers) -> set[Address]:

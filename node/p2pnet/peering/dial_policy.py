@@ -33,7 +33,7 @@ CROSSED_S = limits.HANDSHAKE_S
 """Two dials can have crossed only while one may still have been in its handshake when the other's link came up."""
 
 
-def nobody(_name: str) -> bool:
+def no_peer(_name: str) -> bool:
     """The default `at_once`: no peer is dialled ahead of its turn."""
     return False
 
@@ -156,7 +156,7 @@ class DialPolicy:
         rng: Callable[[], float],
         *,
         rate: Rate | None = None,
-        at_once: Callable[[str], bool] = nobody,
+        at_once: Callable[[str], bool] = no_peer,
     ) -> None:
         self._name = name
         self._rng = rng
@@ -190,6 +190,7 @@ class DialPolicy:
                 break
             due, _, name = heappop(self._heap)
             peer = self._wanted.get(name)
+            # Entries are never removed from the heap: one that is not the peer's present due time is outdated.
             if peer is None or peer.due_ns != due or (peer.phase is not DialPhase.WAITING and not peer.renew):
                 continue
             if name in self._in_progress:  # the former dial has not ended yet; one at a time
@@ -224,7 +225,7 @@ class DialPolicy:
         peer.phase = NEXT[peer.phase, DialEvent.FAILED]
         if peer.phase is DialPhase.WAITING or peer.renew:
             peer.backoff_s = min(REDIAL_MAX_S, peer.backoff_s * 2 or REDIAL_FIRST_S)
-            peer.patient_until_ns = 0
+            peer.patient_until_ns = 0  # it tried once: from here on its own back-off decides
             self._wait(name, peer.backoff_s * (0.5 + self._rng() / 2), now_ns)
 
     def settled(self, name: str) -> None:
@@ -244,6 +245,7 @@ class DialPolicy:
         if peer is None or peer.phase is not DialPhase.LINKED:
             return
         peer.phase = NEXT[peer.phase, DialEvent.DOWN]
+        # After a short-lived link the back-off goes on where it was.
         if now_ns - peer.up_ns >= SETTLED_S * NS:
             peer.backoff_s = 0.0
         backoff_s = peer.backoff_s

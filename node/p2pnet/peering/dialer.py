@@ -97,6 +97,7 @@ class Dialer:
             del self._seed_dials[address]
 
     async def _dial(self, name: str) -> None:
+        # Unless it is cancelled, a dial ends with exactly one of `failed` and `settled`: without, the peer is never redialled.
         await self._wait_for_seed_dial(name)
         await self._pacer.turn()
         try:
@@ -117,6 +118,7 @@ class Dialer:
         addresses, uri = self._directory.addresses(name), self._directory.uri_of(name)
         if not addresses or uri is None:
             raise OSError(f"{name} has no address")
+        # Read before the connection is made: a link that comes up meanwhile did cross this dial.
         knows = self._latest_dials.get(name, "")
         await self._open_link(name, await self._connect_any(addresses, uri), knows)
 
@@ -132,7 +134,7 @@ class Dialer:
             try:
                 return await self._connect(address, uri)
             except (P2pnetError, OSError):
-                continue
+                continue  # the error of the last address is the one reported
         return await self._connect(addresses[-1], uri)
 
     async def _connect(self, address: Address, uri: str | None) -> Connection:

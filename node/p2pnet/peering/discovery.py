@@ -64,7 +64,7 @@ class RegistryDirectory:
         self.membership = Membership(Registry(version=0))
         self._members: dict[str, Member] = {}
         self._removed: set[str] = set()
-        self.gone = False
+        self.is_removed = False
         """Whether this node itself is removed."""
         self.wanted: list[str] = []
         self._wanted: frozenset[str] = frozenset()
@@ -89,8 +89,8 @@ class RegistryDirectory:
         listed = {member.uri for member in membership.registry.members}
         self._removed = {entry.uri for entry in membership.registry.removed} - listed
         own = self._members.get(self._name)
-        self.gone = own is None and any(self.name_of(uri) == self._name for uri in self._removed)
-        self.wanted = [] if self.gone else membership.wanted(self._name)
+        self.is_removed = own is None and any(self.name_of(uri) == self._name for uri in self._removed)
+        self.wanted = [] if self.is_removed else membership.wanted(self._name)
         self._wanted = frozenset(self.wanted)
         return True
 
@@ -114,9 +114,9 @@ class RegistryDirectory:
 
     def wants(self, name: str, their_version: int) -> bool:
         """See `PeerDirectory`."""
-        if their_version > self.version:
+        if their_version > self.version:  # it may know of an edge that this node is still to be told of
             return True
-        return not self.gone and (name in self._wanted or self.membership.edges is None)
+        return not self.is_removed and (name in self._wanted or self.membership.edges is None)
 
     def addresses(self, name: str) -> list[tuple[str, int]]:
         """See `PeerDirectory`."""
@@ -146,9 +146,9 @@ class RecordDirectory:
         return self._denied.version
 
     @property
-    def gone(self) -> bool:
+    def is_removed(self) -> bool:
         """Whether this node itself is removed."""
-        return self._denied.gone
+        return self._denied.is_removed
 
     @property
     def members(self) -> frozenset[str]:
@@ -167,7 +167,7 @@ class RecordDirectory:
 
     def refresh(self) -> None:
         """The record store has changed."""
-        self.wanted = [] if self.gone else in_order(self.records.names)
+        self.wanted = [] if self.is_removed else in_order(self.records.names)
 
     def name_of(self, uri: str) -> str | None:
         """See `PeerDirectory`."""

@@ -83,7 +83,7 @@ class Pacer:
     def done(self) -> None:
         """A dial that had its turn has ended."""
         self._running -= 1
-        if not self._late:
+        if not self._late:  # a late loop gets credit from the next probe only
             self._credit = min(BURST, self._credit + 1)
         self._admit()
 

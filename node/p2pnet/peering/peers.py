@@ -18,7 +18,7 @@ from p2pnet.model.errors import P2pnetError, RemoteError
 from p2pnet.model.events import EventKind
 from p2pnet.model.peer_messages import ROUTE_HELLO, Hello
 from p2pnet.peering.clock import NS, mono_ns
-from p2pnet.peering.dial_policy import Candidate, Choice, DialPolicy, choose, is_lower, nobody
+from p2pnet.peering.dial_policy import Candidate, Choice, DialPolicy, choose, is_lower, no_peer
 from p2pnet.peering.dialer import Dialer
 from p2pnet.peering.discovery import PeerDirectory
 from p2pnet.peering.pacing import Pacer, Rate
@@ -100,7 +100,7 @@ class Peers:
         rng: Callable[[], float],
         pacer: Pacer | None = None,
         rate: Rate | None = None,
-        at_once: Callable[[str], bool] = nobody,
+        at_once: Callable[[str], bool] = no_peer,
     ) -> None:
         """`rng`, `rate` and `at_once` are the `DialPolicy`'s."""
         self._name = name
@@ -114,8 +114,7 @@ class Peers:
         """By peer: the dial behind the latest link with it, also when that is gone."""
         self._ended_bytes = (0, 0)
         """UDP payload sent and received by connections that have ended."""
-        self._loop = asyncio.get_running_loop()
-        self._closing = False
+        self._loop, self._closing = asyncio.get_running_loop(), False
         self._log = LinkLog()
         self.links: dict[str, PeerLink] = {}
         self.last_linked_ns: int | None = None
@@ -157,6 +156,7 @@ class Peers:
 
     def directory_changed(self) -> None:
         """Close links of nodes that were removed, or without an edge; dial whom the directory wants now."""
+        # Copies of the tables: closing a connection may change them at once.
         for link in list(self.links.values()):
             if (reason := self._directory.refusal(link.connection.uri)) is not None:
                 link.connection.close(CloseCode.REMOVED, reason)
@@ -174,7 +174,7 @@ class Peers:
             link.connection.close(CloseCode.REMOVED, reason)
 
     def leaf_changed(self) -> None:
-        """Connect anew to everyone, make before break: present connections end with the former leaf."""
+        """Connect anew to everyone, make before break: present connections were verified with the former leaf."""
         for name in self.links:
             self._policy.renew(name, mono_ns())
         self.dialer.start_due()
@@ -191,6 +191,7 @@ class Peers:
     async def _open_link(self, name: str, connection: Connection, knows: str) -> None:
         """Say hello on a connection this node dialled, and make it a link; see `dialer.OpenLink`."""
         pending = self._track(name, connection)
+        # Random, not counted: the peer compares names of dials over restarts of either side.
         pending.dial, pending.knows = os.urandom(4).hex(), knows
         mine = write_hello(self._hello(dial=pending.dial, knows=knows))
         try:
@@ -211,6 +212,7 @@ class Peers:
         """An authenticated connection of a node of this subnet, dialled by it."""
         name = self._directory.name_of(connection.uri)
         same = [pending for pending in self._pending.values() if pending.name == name]
+        # Bounded per peer, so that one with a valid leaf cannot fill memory with connections that never say hello.
         if name is None or self._closing or len(same) >= PENDING_PER_PEER_MAX:
             connection.close(CloseCode.TOO_MANY, "too many connections without a hello")
             return
@@ -291,11 +293,13 @@ class Peers:
             self._events.add(new.since_ns, EventKind.PEER_DOWN, peer=name, detail="replaced")
             if held.candidate.incarnation != new.incarnation:
                 self._log.replaced(name)
+        # Down and up carry one time: to readers of events there is no moment without a link.
         self._events.add(new.since_ns, EventKind.PEER_UP, peer=name, detail=hello.incarnation)
         self._listener.link_up(name, connection)
         if held is not None:
             # The peer may not have read our hello yet: closing at once would leave it without a link for a moment.
             self._loop.call_later(LINGER_S, held.connection.close, CloseCode.REPLACED, "replaced by a newer connection")
+        # After link_up: the broadcast must know the connection before its messages.
         for message in pending.early:
             self._listener.peer_message(name, connection, message)
 
@@ -306,7 +310,7 @@ class Peers:
             self._ended_bytes = (sent + connection.sent_bytes, received + connection.received_bytes)
         link = self.links.get(self._directory.name_of(connection.uri) or "")
         if link is None or link.connection is not connection:
-            return
+            return  # a replaced or pending connection: the link in use is not affected
         now = mono_ns()
         del self.links[link.name]
         self.last_linked_ns = now

@@ -127,7 +127,7 @@ class RecordExchange:
         if ended:
             self._changed()
         for name in ended:
-            self._cut(name, "its record has ended")
+            self._cut(name, "its record has ended")  # a peer without a record in force is no member any more
         if self._own is not None and self._own.due(now, self._records.echo):
             self._sign()
         late, unknown = clock.mono_ns() - int(ASK_S * clock.NS), clock.mono_ns() - int(UNKNOWN_S * clock.NS)
@@ -182,6 +182,7 @@ class RecordExchange:
         link, own = self._links[name], self._own
         if own is None or link.asking is not None or not (link.pull or link.acked < own.order):
             return
+        # The own record is listed as known, or every peer would send it back.
         known = {**self._records.known(), self._name: own.order} if link.pull else None
         pull, link.pull = link.pull, False
         done = partial(self._answered, name, link, own.order, pull)

@@ -57,6 +57,7 @@ def write_record(record: Record, identity: Identity) -> bytes:
 
 def read_record(envelope: bytes, bundle: Bundle, *, now: datetime) -> SignedRecord:
     """The record in an envelope, whichever node it is about. Raises MalformedError, TrustError or RecordRefusedError."""
+    # Cheap checks first: anybody with a valid leaf may send records.
     if len(envelope) > limits.RECORD_BYTES_MAX:
         raise MalformedError(f"a record of {len(envelope)} bytes: at most {limits.RECORD_BYTES_MAX}")
     try:
@@ -133,6 +134,7 @@ class RecordStore:
         if record.expiry > now.timestamp() + AHEAD_S:
             raise RecordRefusedError(f"the record of {name} ends in more than {AHEAD_S:.0f} s")
         if name == self._name:
+            # A record of ours from before a restart: the own record must be signed with a higher order.
             self.echo = max(self.echo, record.order)
             return ""
         held = self._held.get(name)
@@ -147,6 +149,7 @@ class RecordStore:
     def expire(self, now: datetime) -> list[str]:
         """Drop records that have ended; the names of their nodes."""
         ended = self._drop(name for name, held in self._held.items() if held.ends_s <= now.timestamp())
+        # Bounded too: names come from the network.
         self.lost.update(ended[: limits.RECORDS_MAX - len(self.lost)])
         return ended
 

@@ -75,6 +75,7 @@ class SeedTable:
     def found(self, seed: Address, addresses: Iterable[Address], now_ns: int) -> None:
         """The addresses a seed resolves to now, in place of those it did before."""
         self._found[seed] = frozenset(address for address in addresses if address not in self._own)
+        # Alternating before the cut, or addresses of one family could crowd out all of the other.
         everything = in_turn(frozenset().union(*self._found.values()))[: limits.SEED_ADDRESSES_MAX]
         for address in self._seeds.keys() - set(everything):
             del self._seeds[address]

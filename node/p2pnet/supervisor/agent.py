@@ -117,6 +117,7 @@ class AgentRoutes:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             _reply(message, ControlRefusal("bad-request", f"not a ProcessAction: {error}"))
             return
+        # Refused here, before the supervisor: what it is sent always names a node of the pod.
         if action.name not in self.nodes:
             _reply(message, ControlRefusal("bad-request", f"this pod has no node {action.name[:80]!r}"))
             return

@@ -64,7 +64,7 @@ class AgentProcess:
 
     def advance(self, now_s: float) -> None:
         """See `Companion`."""
-        if self._pipes is not None and self._pipes.gone:
+        if self._pipes is not None and self._pipes.closed:
             self._end()
         if self._start_due_s is not None and self._start_due_s <= now_s:
             self._start(now_s)

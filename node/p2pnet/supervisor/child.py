@@ -59,7 +59,7 @@ def warm_up() -> None:
     """
     for module in WARM:
         importlib.import_module(module)
-    gc.collect()
+    gc.collect()  # before the freeze, or garbage would be kept for ever
     gc.freeze()
 
 
@@ -71,6 +71,7 @@ def start(how: Start, launch: Launch) -> int:
 def fork(run: Callable[[], int], fds: Sequence[int], log: Path | None = None) -> int:
     """Fork a child that ends with what `run` returns; its pid. Without a `log` it keeps stdout and stderr. Raises OSError."""
     parent = os.getpid()
+    # What is buffered would be written twice, by parent and child.
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
@@ -82,6 +83,7 @@ def fork(run: Callable[[], int], fds: Sequence[int], log: Path | None = None) ->
 def _run_child(run: Callable[[], int], fds: Sequence[int], log: Path | None, parent: int) -> NoReturn:
     code = EXIT_FAULT
     try:
+        # First: a parent that dies from here on takes the child along.
         die_with_parent(parent)
         reset_signals()
         if log is not None:

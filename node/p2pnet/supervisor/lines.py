@@ -99,13 +99,13 @@ def read_lines(unread: bytearray) -> Iterator[bytes]:
 class LinePipes:
     """A pipe to read lines from and one to write events to, on the supervisor's selector; neither blocks the supervisor.
 
-    `gone` turns true when the other side has closed either pipe.
+    `closed` turns true when the other side has closed either pipe.
     """
 
     def __init__(
         self, selector: selectors.BaseSelector, in_fd: int, out_fd: int, on_line: Callable[[bytes], None]
     ) -> None:
-        self.gone = False
+        self.closed = False
         self._selector = selector
         self._in, self._out = in_fd, out_fd
         self._on_line = on_line
@@ -128,7 +128,7 @@ class LinePipes:
 
     def close(self) -> None:
         """Stop reading, and close both pipes."""
-        self.gone = True
+        self.closed = True
         self._watch_writable(wanted=False)
         if self._reading:
             self._reading = False
@@ -139,7 +139,7 @@ class LinePipes:
     def finish(self) -> None:
         """Send what is left, waiting for the reader: nothing sends it once the process has ended."""
         os.set_blocking(self._out, True)
-        if not self.gone:
+        if not self.closed:
             self._write()
 
     def _start_reading(self) -> None:
@@ -148,11 +148,11 @@ class LinePipes:
             self._selector.register(self._in, selectors.EVENT_READ, self._read)
 
     def _read(self) -> None:
-        if self.gone:  # closed by a callback of this same select
+        if self.closed:  # closed by a callback of this same select
             return
         data = os.read(self._in, 1 << 16)
         if not data:
-            self.gone = True
+            self.closed = True
             return
         self._unread += data
         for line in read_lines(self._unread):
@@ -163,7 +163,7 @@ class LinePipes:
             self.send("refused", message=f"a line longer than {LINE_BYTES_MAX} bytes")
 
     def _write(self) -> None:
-        if self.gone:
+        if self.closed:
             return
         try:
             while self._unsent:
@@ -171,7 +171,7 @@ class LinePipes:
         except BlockingIOError:
             pass
         except BrokenPipeError:
-            self.gone = True
+            self.closed = True
             self._unsent.clear()
         self._watch_writable(wanted=bool(self._unsent))
         if len(self._unsent) > BACKLOG_BYTES_MAX and self._reading:

@@ -85,6 +85,7 @@ class Pack:
             data, fds, _, _ = socket.recv_fds(self._channel, ORDER_BYTES_MAX, SOCKETS_PER_READ)
         except BlockingIOError:
             return
+        # Descriptors may arrive ahead of their lines, never behind them: they are queued in order.
         self._sockets.extend(fds)
         if not data:
             self._loop.remove_reader(self._channel)

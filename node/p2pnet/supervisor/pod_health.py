@@ -78,7 +78,7 @@ async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path:
             http.receive_data(await reader.read(READ_BYTES))
         elif isinstance(event, h11.Response):
             status = event.status_code
-        elif isinstance(event, h11.Data) and len(body) < ANSWER_BYTES_MAX:
+        elif isinstance(event, h11.Data) and len(body) < ANSWER_BYTES_MAX:  # the rest is dropped
             body += event.data
         elif not isinstance(event, h11.Data | h11.InformationalResponse):
             return status, body.decode(errors="replace")

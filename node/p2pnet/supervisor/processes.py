@@ -106,6 +106,7 @@ class Singles:
             os.close(ready)
             raise
         finally:
+            # Only the child holds the write end: its end of file is the child's end.
             os.close(ready_write)
         node.ready_fd = ready
         self._selector.register(ready, selectors.EVENT_READ, lambda: self._read(node, ready))
@@ -215,6 +216,7 @@ class Packs:
             sent = 0
         except OSError:  # it is dying; its end is reported when it is reaped
             return
+        # A part of a line cannot be taken back, and a paused pack with a full buffer has stopped taking orders.
         if sent != len(line):
             log.error("pack %s (%d) reads no orders and is killed", pack.name, pack.pid)
             with contextlib.suppress(ProcessLookupError):
@@ -241,6 +243,7 @@ class Packs:
             if report.name in pack.serving:
                 pack.serving.remove(report.name)
             self._on_ended(report.name, pack.pid, report.code)
+        # All together: while others of the pack start, those that serve share its CPU with them.
         if not pack.starting:
             ready, pack.serving = pack.serving, []
             for name in ready:

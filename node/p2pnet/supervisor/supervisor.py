@@ -68,6 +68,7 @@ class Supervisor:
         }
         self._death_read, self._death_write = os.pipe()
         self._wake_read, wake_write = os.pipe()
+        # Signals are written to this pipe (signal.set_wakeup_fd), so that one during select is not missed.
         os.set_blocking(self._wake_read, False)
         os.set_blocking(wake_write, False)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
@@ -82,16 +83,17 @@ class Supervisor:
     def run(self) -> int:
         """Until asked to quit and all are gone (0), or until nobody reads or writes the pipes any more (1)."""
         self.tell("supervisor", pid=os.getpid())
-        while not self._pipes.gone and not (self._quitting and not self._nodes):
+        while not self._pipes.closed and not (self._quitting and not self._nodes):
             for key, _ in self.selector.select(self._timeout()):
                 key.data()
             now_s = time.monotonic()
             self._do_due(now_s)
             if self.companion is not None:
                 self.companion.advance(now_s)
+        # Nothing outlives the supervisor, and events told so far still reach the lab.
         self._end_all()
         self._pipes.finish()
-        return 1 if self._pipes.gone else 0
+        return 1 if self._pipes.closed else 0
 
     def processes(self) -> list[NodeProcess]:
         """All nodes, in the order they were bound."""
@@ -140,7 +142,7 @@ class Supervisor:
     def _start(self, node: SupervisedNode, request: Request) -> None:
         node.config = Path(request.config)
         node.log = Path(request.log) if request.log else node.config.with_name("node.log")
-        if node.pid is None:
+        if node.pid is None:  # a running process stays in its pack
             node.pack = request.pack
         node.wanted = True
         if node.stopping or self._quitting:
@@ -171,6 +173,7 @@ class Supervisor:
 
     def _kill(self, node: SupervisedNode, request: Request) -> None:
         for other in self._of_same_process(node):
+            # Those that share the process are revived with it, except for nodes that are being stopped.
             other.wanted = request.revive and other.config is not None and not other.stopping
             other.order = "kill"
         if node.pid is not None:
