@@ -20,14 +20,14 @@ Action = Literal["restart", "kill", "pause", "resume"]
 ORDERED = "as ordered"
 """Part of the sentence about a process that ended or was stopped by an order of ours, see `supervisor.table`."""
 
-State = Literal["starting", "running", "restarting", "paused", "stopped", "unknown"]
+ProcessState = Literal["starting", "running", "restarting", "paused", "stopped", "unknown"]
 
 
 class NodeProcess(msgspec.Struct, frozen=True):
     """A node's process as its supervisor knows it. `running`: it serves; `unknown`: somebody else stopped it by a signal."""
 
     name: str
-    state: State
+    state: ProcessState
     restarts: int = 0
     """Starts that replaced a process that had ended by itself or by a kill."""
     starts: int = 0

@@ -4,7 +4,7 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from p2pnet.model.agent import ORDERED, NodeProcess, State
+from p2pnet.model.agent import ORDERED, NodeProcess, ProcessState
 from p2pnet.model.text import signal_name
 
 BACKOFF_FIRST_S = 0.2
@@ -103,7 +103,7 @@ class SupervisedNode:
 
     def process(self) -> NodeProcess:
         """Its process as the lab is told of it."""
-        state: State = "restarting" if self.wanted else "stopped"
+        state: ProcessState = "restarting" if self.wanted else "stopped"
         detail = self.ending
         if self.pid is not None:
             state = "paused" if self.paused else "running" if self.serves else "starting"
