@@ -1,6 +1,5 @@
 """The book of records: what is taken, what is refused, what ends; whatever comes and in whatever order."""
 
-import contextlib
 import random
 from collections.abc import Callable
 from datetime import timedelta
@@ -18,13 +17,9 @@ from p2pnet.model import limits
 from p2pnet.model.errors import LimitError, MalformedError, RemoteError, SpecError, TrustError
 from p2pnet.model.ids import member_uri
 from p2pnet.model.peer_messages import (
-    ANSWER_BYTES_MAX,
-    ASK_BYTES_MAX,
     RECORD_CONTEXT,
     Envelope,
     Record,
-    RecordsReply,
-    RecordsRequest,
 )
 from p2pnet.peering.discovery import RecordDirectory
 from p2pnet.peering.records import AHEAD_S, OwnRecord, RecordRefusedError, RecordStore, read_record, write_record
@@ -170,27 +165,6 @@ def test_any_bytes_give_a_record_or_a_typed_error_and_leave_no_trace(noise: Any)
     else:
         # an ECDSA signature can be written in more than one way, a chain too; what it says cannot be changed
         assert (name, held.record("node-1")) == ("node-1", read_record(record("node-1"), BUNDLE, now=NOW).record)
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.binary(max_size=300), st.sampled_from([RecordsRequest, RecordsReply, Envelope, Record]))
-def test_any_bytes_give_a_message_of_the_exchange_or_a_decode_error(noise: bytes, shape: type) -> None:
-    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-        assert isinstance(msgspec.msgpack.decode(noise, type=shape), shape)
-
-
-def test_what_is_asked_and_answered_at_most_fits_its_route() -> None:
-    known = {f"abcdefghijkl-{number:03}": (1 << 52, 1 << 52) for number in range(limits.RECORDS_MAX)}
-    assert len(msgspec.msgpack.encode(RecordsRequest(bytes(limits.RECORD_BYTES_MAX), known))) <= ASK_BYTES_MAX
-    full = RecordsReply([bytes(limits.RECORD_BYTES_MAX)] * limits.RECORDS_PER_REPLY, more=True)
-    assert len(msgspec.msgpack.encode(full)) <= ANSWER_BYTES_MAX
-    with pytest.raises(msgspec.ValidationError):
-        msgspec.msgpack.decode(
-            msgspec.msgpack.encode(RecordsRequest(b"", known | {"one-more": (0, 0)})), type=RecordsRequest
-        )
-    over = msgspec.msgpack.encode([[b""] * (limits.RECORDS_PER_REPLY + 1), False])
-    with pytest.raises(msgspec.ValidationError):
-        msgspec.msgpack.decode(over, type=RecordsReply)
 
 
 # --- sizes ---

@@ -9,8 +9,8 @@ from p2pnet.model.control import Clock
 NS = 1_000_000_000
 """Nanoseconds per second."""
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_TIME_NAMESPACE = Path("/proc/self/ns/time_for_children")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+TIME_NAMESPACE = Path("/proc/self/ns/time_for_children")
 
 
 def mono_ns() -> int:
@@ -48,12 +48,12 @@ def boot_id() -> str:
     one function: they compare what it gives.
     """
     try:
-        boot = _BOOT_ID.read_text().strip()
+        boot = BOOT_ID.read_text().strip()
     except OSError:
         return ""
     try:
         # A container may run in a time namespace of its own, with another CLOCK_MONOTONIC (time_namespaces(7)).
-        return f"{boot}/{_TIME_NAMESPACE.readlink()}"
+        return f"{boot}/{TIME_NAMESPACE.readlink()}"
     except OSError:  # a kernel without time namespaces has one clock
         return boot
 
