@@ -102,7 +102,7 @@ class Stage:
         self.changes = 0
         self.cuts: list[tuple[str, str]] = []
         self.exchange = RecordExchange(
-            "node-0", self.table, identity=FixedIdentity(identity("node-0")), refusals=self.refusals,
+            "node-0", self.table.records, identity=FixedIdentity(identity("node-0")), refusals=self.refusals,
             rng=lambda: 0.5, changed=self._changed, cut=lambda *cut: self.cuts.append(cut),
         )  # fmt: skip
         if started:

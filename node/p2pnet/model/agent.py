@@ -11,7 +11,9 @@ import msgspec
 from p2pnet.model.control import ControlRefusal
 
 ROUTE_ACT = b"/agent/act"
+"""A `ProcessAction`."""
 ROUTE_PROCESSES = b"/agent/processes"
+"""A `ProcessesRequest`."""
 
 PORT_BELOW = 1
 """The agent's UDP port is this far below the one of its pod's first node: 4099 in a cluster."""

@@ -6,7 +6,9 @@ The limits of all groups above it count too. Sources: Documentation/admin-guide/
 from pathlib import Path
 
 PROC = Path("/proc")
+"""Where the kernel shows processes."""
 CGROUPS = Path("/sys/fs/cgroup")
+"""Where control groups are mounted."""
 UNLIMITED_BYTES = 1 << 60  # version 1 writes "no limit" as a number near 2**63
 
 

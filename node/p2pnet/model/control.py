@@ -10,12 +10,19 @@ from p2pnet.model.events import Event
 from p2pnet.model.registry import Membership
 
 ROUTE_INJECT = b"/control/inject"
+"""An `InjectRequest`; the reply is `Injected`."""
 ROUTE_GET = b"/control/get"
+"""A `GetRequest`; the reply is `Got`."""
 ROUTE_WITHDRAW = b"/control/withdraw"
+"""A `WithdrawRequest`; the reply is `Withdrawn`."""
 ROUTE_EVENTS = b"/control/events"
+"""An `EventsRequest`; the reply is `Events`."""
 ROUTE_PEERS = b"/control/peers"
+"""A `PeersRequest`; the reply is `PeersReply`."""
 ROUTE_MEMBERS = b"/control/members"
+"""A `MembersPush`; the reply is `MembersTaken`."""
 ROUTE_CLOCK = b"/control/clock"
+"""A `ClockRequest`; the reply is `Clock`."""
 
 
 class ControlRefusal(msgspec.Struct, frozen=True, tag="refusal"):

@@ -27,6 +27,7 @@ SUBNET_NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 GROUP_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
 CLIENT_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")  # part of routes, metric labels and artifact ids
 DEFAULT_CLIENT = "blob"
+"""The client of a subnet whose document names none."""
 
 
 def member_uri(trust_domain: str, namespace: str, subnet: str, node: str) -> str:

@@ -5,7 +5,9 @@ import re
 from datetime import UTC, datetime
 
 STAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:\d\d)?")
+"""The time at the start of a line, in the spellings of common loggers."""
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+"""Names of levels, least first."""
 ABOUT_NODES = "p2pnet.lab.nodes"
 """Logger of the lab's lines about one node: the message begins with the node's name and a colon."""
 _LEVEL = re.compile(rf" ({'|'.join(LEVELS)}) ([\w.]+): ")

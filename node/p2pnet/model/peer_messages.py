@@ -15,6 +15,7 @@ from msgspec import Meta
 from p2pnet.model import limits
 
 ROUTE_HELLO = b"/hello"
+"""A `Hello`, first on every connection between nodes; the reply is a `Hello`."""
 ROUTE_RECORDS = b"/records"
 """Peer exchange under discovery by seeds: a `RecordsRequest` and its `RecordsReply`, on a link."""
 

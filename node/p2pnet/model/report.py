@@ -9,7 +9,9 @@ from p2pnet.model.ids import DEFAULT_CLIENT
 Verdict = Literal["pass", "fail", "invalid"]
 RunStateName = Literal["queued", "running", "finished", "cancelled"]
 RUN_OPEN = ("queued", "running")
+"""States of runs that are not over."""
 RUN_ENDED = ("finished", "cancelled")
+"""States of runs that are over."""
 
 
 class Reach(msgspec.Struct, frozen=True):

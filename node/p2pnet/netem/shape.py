@@ -56,6 +56,7 @@ class LinkShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
 
 CLEAR = LinkShape()
+"""The shape that does nothing."""
 
 
 def combined(shapes: Iterable[LinkShape]) -> LinkShape:

@@ -25,6 +25,7 @@ from p2pnet.model.limits import KIB
 ENTRY_POINTS = "p2pnet.clients"
 """Group of entry points, by which an installed package offers clients."""
 EXIT_REFUSED = 2
+"""Exit code of a trial whose clients cannot be used."""
 ALL_LOADED = "all of them"
 """Last line of a trial that went well."""
 LINE_BYTES_MAX = 8 * KIB

@@ -26,7 +26,9 @@ HEAD_BYTES_MAX = 8192
 IDLE_S = 15.0
 """How long a connection may take to its next whole request."""
 READ_BYTES = 4096
+"""Read from a connection at a time."""
 PLAIN = "text/plain; charset=utf-8"
+"""Content type of the other pages."""
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 """Content type of Prometheus' text format."""
 

@@ -19,6 +19,7 @@ from p2pnet.node.service import Service
 from p2pnet.quic import EndpointError
 
 EXIT_OK = 0
+"""Stopped as asked."""
 EXIT_CONFIG = 2
 """Config or identity cannot be used."""
 EXIT_ADDRESS = 3

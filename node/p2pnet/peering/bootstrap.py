@@ -121,7 +121,7 @@ class SeedBootstrap(Bootstrap):
         self._own: set[Address] = set()
         self._seeds = SeedTable(self._own, rng)
         self._exchange = RecordExchange(
-            config.name, self._record_directory, identity=identity, refusals=refusals, rng=rng,
+            config.name, self._record_directory.records, identity=identity, refusals=refusals, rng=rng,
             changed=self._records_changed, cut=self._cut,
         )  # fmt: skip
         self._peers: Peers | None = None

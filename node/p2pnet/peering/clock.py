@@ -10,7 +10,9 @@ NS = 1_000_000_000
 """Nanoseconds per second."""
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+"""Random for each boot of a Linux kernel (random(4))."""
 TIME_NAMESPACE = Path("/proc/self/ns/time_for_children")
+"""Names the time namespace of this process (time_namespaces(7))."""
 
 
 def mono_ns() -> int:

@@ -20,9 +20,11 @@ HIGHER_WAITS_S = 1.0
 HIGHER_WAITS_MAX_S = 10.0
 """While links keep coming up the higher name waits longer: on a busy machine the lower's dials take over a second."""
 MANY_PEERS = 10
+"""Wanted peers from which on the higher name waits longer."""
 PER_PEER_WAITS_S = 0.02
 """Added per wanted peer from the tenth on: among many, a lower name's first dials go to others."""
 REDIAL_FIRST_S = 0.2
+"""Back-off after the first failed dial; it doubles with each one."""
 REDIAL_MAX_S = 3.0
 """Back-off after a failed dial: doubling from the first to the second."""
 SETTLED_S = 3.0

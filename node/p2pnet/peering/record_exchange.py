@@ -16,9 +16,8 @@ import msgspec
 from p2pnet.model.errors import MalformedError, P2pnetError, TrustError
 from p2pnet.model.peer_messages import ANSWER_BYTES_MAX, ROUTE_RECORDS, RecordsReply, RecordsRequest
 from p2pnet.peering import clock
-from p2pnet.peering.discovery import RecordDirectory
 from p2pnet.peering.pacing import Rate
-from p2pnet.peering.records import Order, OwnRecord, RecordRefusedError
+from p2pnet.peering.records import Order, OwnRecord, RecordRefusedError, RecordStore
 from p2pnet.peering.refusals import Refusals
 from p2pnet.quic import CloseCode, Connection, Exchange, IdentitySource, Message
 
@@ -52,12 +51,12 @@ class _RecordLink:
 
 
 class RecordExchange:
-    """Keeps the record store of a `RecordDirectory` filled, and those of the peers with this node's record."""
+    """Keeps a node's record store filled, and those of its peers with this node's record."""
 
     def __init__(
         self,
         name: str,
-        directory: RecordDirectory,
+        records: RecordStore,
         *,
         identity: IdentitySource,
         refusals: Refusals,
@@ -67,7 +66,7 @@ class RecordExchange:
     ) -> None:
         """`changed()` is called when the record store has changed; `cut(name, reason)` ends a link."""
         self._name = name
-        self._records = directory.records
+        self._records = records
         self._identity = identity
         self._refusals = refusals
         self._rng = rng

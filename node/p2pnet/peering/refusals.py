@@ -8,6 +8,7 @@ from p2pnet.peering.clock import NS, mono_ns
 EVENTS_PER_S = 20
 """Beyond this, refusals are only counted: whoever dials in vain all day must not push other events out of the ring."""
 DETAIL_CHARS_MAX = 500
+"""Longest text of an event: peers' names and reasons are part of it."""
 
 
 class EventLog(Protocol):

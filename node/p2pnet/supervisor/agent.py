@@ -38,11 +38,13 @@ from p2pnet.supervisor.lines import AgentRequest, ProcessTable, read_lines
 from p2pnet.supervisor.pod_health import PodHealth
 
 REQUEST_BYTES_MAX = 4 * limits.KIB
+"""Longest request of the lab."""
 CONNECTIONS_MAX = 16
 """There is one lab; one that was replaced leaves connections that stay until they are idle for long enough."""
 WAITERS_MAX = 64
 """Long polls, and likewise actions not yet executed, at a time."""
 WAIT_MS_MAX = 60_000
+"""Longest duration of a long poll."""
 REFUSALS_LOGGED_S = 1.0
 """At most one refused handshake is logged per so many seconds."""
 

@@ -19,6 +19,7 @@ from p2pnet.supervisor.supervisor import Supervisor
 from p2pnet.supervisor.table import BACKOFF_MAX_S
 
 BACKOFF_FIRST_S = 0.2
+"""Before the second start; doubled to BACKOFF_MAX_S."""
 SETTLED_S = 60.0
 """An agent that lived as long as this starts its back-off anew."""
 

@@ -31,7 +31,9 @@ from p2pnet.peering.pacing import Pacer
 from p2pnet.supervisor.lines import PackOrder, PackReport, read_lines
 
 ORDER_BYTES_MAX = 1 << 16
+"""Read from the channel at a time."""
 SOCKETS_PER_READ = 16
+"""Descriptors taken with one read; a hundred starts at once need several reads."""
 GC_ALLOCATIONS = 20_000
 """Threshold of the garbage collector's first generation: connections make many objects, hardly ever in cycles."""
 

@@ -35,7 +35,9 @@ RUN = Path("/run/p2pnet")
 LOG = Path("/proc/self/fd/2")
 """Opened by every node itself: a descriptor shared with the supervisor would be non-blocking, as the supervisor's is."""
 UDP_PORT = 4100
+"""Of the pod's first node."""
 HEALTH_PORT = 8080
+"""TCP, of the pod's health page."""
 MEMBERS_MAX = 100
 """Nodes of one pod; spec.nodesPerPod has the same bound. Requests for them fit a pipe unread: 100 x 2 x 200 bytes < 64 KiB."""
 

@@ -15,7 +15,9 @@ from p2pnet.quic.hosts import loopback
 ASK_S = 2.0
 """How long a node's answer may take; probes of the kubelet wait longer."""
 ANSWER_BYTES_MAX = 1 << 20
+"""Kept of a node's answer: its metrics are far below."""
 READ_BYTES = 1 << 16
+"""Read from a node at a time."""
 
 Answer = tuple[int, str]
 """HTTP status (0: no answer) and text."""

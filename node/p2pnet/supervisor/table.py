@@ -8,7 +8,9 @@ from p2pnet.model.agent import ORDERED, NodeProcess, ProcessState
 from p2pnet.model.text import signal_name
 
 BACKOFF_FIRST_S = 0.2
+"""Before the second start of a node that died young."""
 BACKOFF_MAX_S = 10.0
+"""Longest back-off: it doubles from the first."""
 SETTLED_S = 10.0
 """A node that lived as long as this starts its back-off anew."""
 STOP_S = 10.0

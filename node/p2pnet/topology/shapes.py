@@ -10,6 +10,7 @@ from p2pnet.topology.random_regular import grow_anywhere, grow_at_end
 from p2pnet.topology.ring import POINTS, point
 
 KINDS = ("full", "random-regular", "ring", "small-world", "edges")
+"""Values of `spec.topology.kind`."""
 
 
 def edges(

@@ -19,8 +19,11 @@ from p2pnet.trust.bundle import Bundle, VerifiedPeer, verify
 _ECDSA = ec.ECDSA(hashes.SHA256())
 
 CHAIN_FILE = "tls.crt"
+"""Certificate chain, leaf first, PEM."""
 KEY_FILE = "tls.key"
+"""The leaf's private key, PEM."""
 BUNDLE_FILE = "ca.crt"
+"""The authorities that peers are checked against, PEM."""
 LAB_BUNDLE_FILE = "lab-ca.crt"
 """Present when another authority issues the nodes' leaves: the subnet's own, which alone vouches for the lab."""
 
