@@ -28,7 +28,7 @@ async def refused(node: Service) -> Event:
 @pytest.mark.parametrize(
     ("case", "kind"),
     [
-        ("stranger", "untrusted"),
+        ("foreign", "untrusted"),
         ("same names, another authority", "untrusted"),
         ("another subnet's", "wrong-name"),
         ("another namespace's", "wrong-name"),
@@ -44,7 +44,7 @@ async def test_a_certificate_that_does_not_admit_is_refused_and_reported(
     other = Authority.create("demo", now=subnet.now, ttl=timedelta(days=1))
     uri = subnet.uri("node-1")
     identities = {
-        "stranger": lambda: subnet.identity("spiffe://elsewhere/x", authority=other),
+        "foreign": lambda: subnet.identity("spiffe://elsewhere/x", authority=other),
         "same names, another authority": lambda: subnet.identity(uri, authority=other),
         "another subnet's": lambda: subnet.identity(member_uri(SCOPE[0], SCOPE[1], "other", "node-1")),
         "another namespace's": lambda: subnet.identity(member_uri(SCOPE[0], "other", SCOPE[2], "node-1")),

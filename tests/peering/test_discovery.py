@@ -75,7 +75,7 @@ def test_a_removed_node_is_refused_until_a_newer_version_lists_it_again() -> Non
 
 
 @pytest.mark.parametrize(
-    "stranger",
+    "foreign",
     [
         "",
         "spiffe://p2pnet/ns/local/subnet/demo/lab",
@@ -87,8 +87,8 @@ def test_a_removed_node_is_refused_until_a_newer_version_lists_it_again() -> Non
         "spiffe://p2pnet/ns/local/subnet/demo/node/node-0",
     ],
 )
-def test_strangers_the_lab_and_oneself_are_no_peers(stranger: str) -> None:
-    assert table(membership(1, ["node-0", "node-1"])).refusal(stranger) is not None
+def test_foreigners_the_lab_and_oneself_are_no_peers(foreign: str) -> None:
+    assert table(membership(1, ["node-0", "node-1"])).refusal(foreign) is not None
 
 
 def test_a_name_with_another_registered_uri_is_refused() -> None:

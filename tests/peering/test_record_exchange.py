@@ -274,7 +274,7 @@ def test_any_bytes_give_one_answer_or_the_end_of_the_link_and_no_growth(payload:
     asyncio.run(scene())
 
 
-async def test_a_record_that_ends_cuts_its_link_and_a_stranger_is_cut_in_the_end(
+async def test_a_record_that_ends_cuts_its_link_and_a_peer_without_one_is_cut_in_the_end(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known, mute = stage.link("node-1"), stage.link("node-2")

@@ -1,4 +1,4 @@
-"""The book of records: what is taken, what is refused, what ends; whatever comes and in whatever order."""
+"""The store of records: what is taken, what is refused, what ends; whatever comes and in whatever order."""
 
 import random
 from collections.abc import Callable
@@ -26,11 +26,11 @@ from p2pnet.peering.records import AHEAD_S, OwnRecord, RecordRefusedError, Recor
 from p2pnet.trust import BACKDATE, Authority, Identity, sign
 
 AUTHORITY_OF_LONG = Authority.create("p2pnet " + "n" * 57, now=NOW, ttl=timedelta(days=30))
-STRANGER = Authority.create("stranger", now=NOW, ttl=timedelta(days=30))
+FOREIGN = Authority.create("foreign", now=NOW, ttl=timedelta(days=30))
 NAMES = [f"node-{number}" for number in range(6)]
 
 
-def book(name: str = "node-0") -> RecordStore:
+def store(name: str = "node-0") -> RecordStore:
     return RecordDirectory(name, *SCOPE).records
 
 
@@ -43,7 +43,7 @@ ORDERS = st.tuples(st.sampled_from(NAMES), st.integers(1, 3), st.integers(0, 4))
 @settings(max_examples=50, deadline=None)
 @given(st.lists(ORDERS, max_size=12))
 def test_whatever_the_order_the_highest_incarnation_and_sequence_counts(offers: list[tuple[str, int, int]]) -> None:
-    held = book("node-9")
+    held = store("node-9")
     best: dict[str, tuple[int, int]] = {}
     for name, incarnation, sequence in offers:
         news = held.offer(record(name, sequence, incarnation=incarnation), BUNDLE, now=NOW)
@@ -53,7 +53,7 @@ def test_whatever_the_order_the_highest_incarnation_and_sequence_counts(offers: 
 
 
 def test_ones_own_record_is_not_kept_and_a_newer_one_under_ones_name_is_outdone() -> None:
-    held = book("node-0")
+    held = store("node-0")
     own = OwnRecord(["127.0.0.1:4100"], 600, NOW - timedelta(hours=1))
     own.sign(identity("node-0"), NOW, held.echo)
     assert not own.due(NOW, held.echo)
@@ -65,7 +65,7 @@ def test_ones_own_record_is_not_kept_and_a_newer_one_under_ones_name_is_outdone(
     own.sign(identity("node-0"), NOW, held.echo)
     assert own.order > ((NOW_S + 99) * 1000, 3)
     assert not own.due(NOW, held.echo)
-    assert book("node-1").offer(own.envelope, BUNDLE, now=NOW) == "node-0"
+    assert store("node-1").offer(own.envelope, BUNDLE, now=NOW) == "node-0"
 
 
 def test_ones_own_record_is_due_at_half_its_life_and_never_longer_than_allowed() -> None:
@@ -103,7 +103,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], type[RemoteError], str]] = {
         lambda: forged("node-1", body=other_body(), signature=sign(identity("node-1"), other_body())),
         RecordRefusedError, "not signed",
     ),
-    "of a stranger's authority": (lambda: record("node-1", authority=STRANGER), TrustError, "vouches"),
+    "of a stranger's authority": (lambda: record("node-1", authority=FOREIGN), TrustError, "vouches"),
     "without a chain": (lambda: forged("node-1", chain=[]), TrustError, "no certificate"),
     "ended": (lambda: record("node-1", life_s=0), RecordRefusedError, "has ended"),
     "that lives too long": (lambda: record("node-1", life_s=AHEAD_S + 1), RecordRefusedError, "ends in more than"),
@@ -124,7 +124,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], type[RemoteError], str]] = {
 @pytest.mark.parametrize("why", REFUSED)
 def test_a_record_is_refused(why: str) -> None:
     make, error, words = REFUSED[why]
-    held = book()
+    held = store()
     with pytest.raises(error, match=words):
         held.offer(make(), BUNDLE, now=NOW)
     assert held.known() == {}
@@ -142,12 +142,12 @@ def test_records_of_other_subnets_and_of_the_lab_are_refused(foreign: str) -> No
     leaf = Identity.of(AUTHORITY.issue(foreign, now=NOW, ttl=timedelta(hours=1)), AUTHORITY.certificate_pem)
     envelope = write_record(Record(1, 0, NOW_S + 60, ["10.0.0.1:4100"]), leaf)
     with pytest.raises(RecordRefusedError, match="in place of"):
-        book().offer(envelope, BUNDLE, now=NOW)
+        store().offer(envelope, BUNDLE, now=NOW)
 
 
 def test_a_record_in_place_of_the_peers_own_is_refused() -> None:
     with pytest.raises(RecordRefusedError, match="in place of one of node-2"):
-        book().offer(record("node-1"), BUNDLE, now=NOW, of="node-2")
+        store().offer(record("node-1"), BUNDLE, now=NOW, of="node-2")
 
 
 @settings(max_examples=200, deadline=None)
@@ -157,7 +157,7 @@ def test_any_bytes_give_a_record_or_a_typed_error_and_leave_no_trace(noise: Any)
         place, piece = noise
         good = record("node-1")
         noise = good[:place] + piece + good[place + len(piece) :]
-    held = book()
+    held = store()
     try:
         name = held.offer(noise, BUNDLE, now=NOW)
     except RemoteError:
@@ -205,7 +205,7 @@ def test_a_key_that_cannot_sign_records_is_named() -> None:
 @given(st.floats(-2000, 2000))
 @settings(deadline=None, max_examples=60)
 def test_a_record_counts_until_it_ends_and_its_signers_clock_may_be_ahead_by_what_a_leaf_allows(life_s: float) -> None:
-    held = book()
+    held = store()
     try:
         taken = held.offer(record("node-1", life_s=life_s), BUNDLE, now=NOW) == "node-1"
     except RecordRefusedError:
@@ -214,7 +214,7 @@ def test_a_record_counts_until_it_ends_and_its_signers_clock_may_be_ahead_by_wha
 
 
 def test_records_end_with_their_time_or_with_their_leaf_and_are_remembered_as_lost() -> None:
-    held = book()
+    held = store()
     short = identity("node-2", life=timedelta(seconds=100))
     held.offer(record("node-1", life_s=300), BUNDLE, now=NOW)
     held.offer(write_record(Record(1, 0, NOW_S + 300, ["a:1"]), short), BUNDLE, now=NOW)
@@ -228,20 +228,20 @@ def test_records_end_with_their_time_or_with_their_leaf_and_are_remembered_as_lo
 
 
 def test_a_record_that_has_ended_is_not_handed_on() -> None:
-    held = book()
+    held = store()
     held.offer(record("node-1", life_s=60), BUNDLE, now=NOW)
     assert held.newer({}, NOW + timedelta(seconds=59), 0.0) == ([record("node-1", life_s=60)], False)
     assert held.newer({}, NOW + timedelta(seconds=60), 0.0) == ([], False)
 
 
 def test_another_bundle_drops_whom_it_does_not_vouch_for() -> None:
-    held = book()
+    held = store()
     both = Identity.of(
         AUTHORITY.issue(uri("node-0"), now=NOW, ttl=timedelta(hours=1)),
-        AUTHORITY.certificate_pem + STRANGER.certificate_pem,
+        AUTHORITY.certificate_pem + FOREIGN.certificate_pem,
     ).bundle
     held.offer(record("node-1"), both, now=NOW)
-    held.offer(record("node-2", authority=STRANGER), both, now=NOW)
+    held.offer(record("node-2", authority=FOREIGN), both, now=NOW)
     assert held.recheck(BUNDLE, now=NOW) == ["node-2"]
     assert held.names == {"node-1"}
 
@@ -249,9 +249,9 @@ def test_another_bundle_drops_whom_it_does_not_vouch_for() -> None:
 # --- bounds ---
 
 
-def test_the_book_is_bounded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_is_bounded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "RECORDS_MAX", 3)
-    held = book("node-9")
+    held = store("node-9")
     for name in NAMES[:3]:
         held.offer(record(name), BUNDLE, now=NOW)
     with pytest.raises(RecordRefusedError, match="no room for the record of node-3: 3 are kept"):
@@ -268,7 +268,7 @@ def test_the_book_is_bounded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
 @given(st.integers(0, 2**32), st.integers(2, 4))
 def test_pages_bring_an_asker_everything_it_lacks_and_end(seed: int, per_reply: int) -> None:
     chance = random.Random(seed).random
-    full, asker = book("node-9"), book("node-8")
+    full, asker = store("node-9"), store("node-8")
     for name in NAMES:
         full.offer(record(name, 1), BUNDLE, now=NOW)
         if chance() < 0.3:
@@ -292,4 +292,4 @@ def test_the_context_keeps_other_signatures_out() -> None:
     body = other_body()
     mine = identity("node-1")
     right = msgspec.msgpack.encode(Envelope(body, sign(mine, RECORD_CONTEXT + body), list(mine.chain_der)))
-    assert book().offer(right, BUNDLE, now=NOW) == "node-1"
+    assert store().offer(right, BUNDLE, now=NOW) == "node-1"

@@ -32,7 +32,7 @@ GET_RANGE_BYTES = 1 * MIB  # of an artifact in one answer to the lab
 UPLOAD_PART_BYTES = 1 * MIB  # one request of an upload: what a broken connection costs
 RUN_ARTIFACTS_MAX = 100_000  # artifacts of one run
 DRAIN_S = 10.0  # a node that was asked to stop is gone by then
-NAME_CHARS_MAX = 253  # of a file name or DNS name
+NAME_CHARS_MAX = 253  # of a name or text in a document: as long as a DNS name may be
 
 # Discovery by seeds
 RECORD_BYTES_MAX = 1 * KIB  # one record with its chain: a leaf of P-256 is 500 to 900 bytes, by the length of its names
