@@ -103,7 +103,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], type[RemoteError], str]] = {
         lambda: forged("node-1", body=other_body(), signature=sign(identity("node-1"), other_body())),
         RecordRefusedError, "not signed",
     ),
-    "of a stranger's authority": (lambda: record("node-1", authority=FOREIGN), TrustError, "vouches"),
+    "of another authority": (lambda: record("node-1", authority=FOREIGN), TrustError, "vouches"),
     "without a chain": (lambda: forged("node-1", chain=[]), TrustError, "no certificate"),
     "ended": (lambda: record("node-1", life_s=0), RecordRefusedError, "has ended"),
     "that lives too long": (lambda: record("node-1", life_s=AHEAD_S + 1), RecordRefusedError, "ends in more than"),
@@ -267,11 +267,11 @@ def test_the_store_is_bounded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> No
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 4))
 def test_pages_bring_an_asker_everything_it_lacks_and_end(seed: int, per_reply: int) -> None:
-    chance = random.Random(seed).random
+    rng = random.Random(seed).random
     full, asker = store("node-9"), store("node-8")
     for name in NAMES:
         full.offer(record(name, 1), BUNDLE, now=NOW)
-        if chance() < 0.3:
+        if rng() < 0.3:
             asker.offer(record(name), BUNDLE, now=NOW)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limits, "RECORDS_PER_REPLY", per_reply)
@@ -279,7 +279,7 @@ def test_pages_bring_an_asker_everything_it_lacks_and_end(seed: int, per_reply: 
         while more:
             asked += 1
             assert asked <= -(-len(NAMES) // (per_reply - 1))
-            page, more = full.newer(asker.known(), NOW, chance())
+            page, more = full.newer(asker.known(), NOW, rng())
             assert len(page) <= per_reply - 1
             assert all(asker.offer(envelope, BUNDLE, now=NOW) for envelope in page)
     assert asker.known() == full.known()

@@ -87,13 +87,13 @@ def test_no_certificate_is_refused() -> None:
 
 
 def test_a_leaf_of_another_authority_with_the_same_name_is_untrusted() -> None:
-    stranger = Authority.create("demo", now=NOW)
-    assert refusal(chain(stranger.issue(URI, now=NOW, ttl=WEEK).chain_pem)) == "untrusted"
+    foreign = Authority.create("demo", now=NOW)
+    assert refusal(chain(foreign.issue(URI, now=NOW, ttl=WEEK).chain_pem)) == "untrusted"
 
 
 def test_a_foreign_authority_in_the_chain_vouches_for_nothing() -> None:
-    stranger = Authority.create("demo", now=NOW)
-    assert refusal(chain(stranger.issue(URI, now=NOW, ttl=WEEK).chain_pem + stranger.certificate_pem)) == "untrusted"
+    foreign = Authority.create("demo", now=NOW)
+    assert refusal(chain(foreign.issue(URI, now=NOW, ttl=WEEK).chain_pem + foreign.certificate_pem)) == "untrusted"
 
 
 def test_a_leaf_signed_by_a_leaf_is_untrusted() -> None:
