@@ -138,7 +138,7 @@ class Pods:
 
 
 def ports_of_a_pod(nodes: int) -> list[int]:
-    """For its nodes; the one below is free too: its warden's."""
+    """For its nodes; the one below is free too: its agent's."""
     first = ports_in_a_row(1 + nodes)
     return list(range(first + 1, first + 1 + nodes))
 
