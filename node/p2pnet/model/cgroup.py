@@ -26,6 +26,7 @@ class Cgroups:
             _free(group, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
             for group in self._memory
         ]
+        # A group is limited by all groups above it: the tightest one counts.
         return min((one for one in free if one is not None), default=None)
 
     def cpus(self) -> float | None:

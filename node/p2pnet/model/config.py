@@ -93,6 +93,7 @@ def read_node_config(path: Path) -> NodeConfig:
 
 def write_node_config(path: Path, config: NodeConfig) -> None:
     """Write the config as JSON, replacing the file in one step."""
+    # A node that starts meanwhile reads the old file or the new one, never half of one.
     temporary = path.with_suffix(".new")
     temporary.write_bytes(msgspec.json.format(msgspec.json.encode(config)))
     temporary.replace(path)

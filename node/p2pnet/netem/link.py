@@ -61,6 +61,7 @@ class Link:
         if shape.blocked:
             counters.blocked += 1
             return []
+        # Before the loss: a packet lost on the way has used its bandwidth.
         sent_ns = self._serialized(size, now_ns)
         if sent_ns is None:
             counters.overflowed += 1

@@ -131,6 +131,7 @@ class Service:
             service.peers.start(service._endpoint)
             service._bootstrap.start(service.peers, service.address)
         except (OSError, LocalError):
+            # The socket is bound already, and whoever tries again needs its port.
             await service.stop()
             raise
         service._tick()
@@ -302,7 +303,7 @@ class Service:
         loop = asyncio.get_running_loop()
         self._lag_s = max(0.0, loop.time() - self._tick_due_s) if self._tick_due_s else 0.0
         self._tick_due_s = loop.time() + TICK_S
-        self._ticker = loop.call_later(TICK_S, self._tick)
+        self._ticker = loop.call_later(TICK_S, self._tick)  # first: an error below must not end the ticking
         self.peers.close_late()
         self._bootstrap.tick()
         problem = self._identity.problem

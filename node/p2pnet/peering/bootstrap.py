@@ -145,6 +145,7 @@ class SeedBootstrap(Bootstrap):
             )
         self._own.update((*advertised, address))  # seeds that are this node itself are not dialled
         self._peers = peers
+        # An IPv4 socket sends to IPv4 addresses only, one bound to `::` to both families.
         if ":" in address[0]:
             self._family = socket.AF_UNSPEC if _is_wildcard(address[0]) else socket.AF_INET6
         self._exchange.start(
@@ -203,6 +204,7 @@ class SeedBootstrap(Bootstrap):
             for seed in self._names:
                 self._look_up(seed, now)
         due = self._seeds.next_wakeup()
+        # A removed node dials nobody; look-ups go on, for a newer list may take it back.
         if due is not None and due <= now and not self._record_directory.is_removed:
             for address in self._seeds.start_due(self._known(self._peers), self._peers.links, now):
                 self._spawn(self._dial(self._peers, address))

@@ -83,6 +83,7 @@ def choose(held: Candidate | None, new: Candidate, *, lower: bool) -> Choice:
     """Whether `new` replaces the connection held. `lower`: this node's name is the lower one."""
     if held is None:
         return "replace"
+    # Both ends see the same facts, so both choose the same connection without asking each other.
     held_by_lower = held.ours == lower
     crossed = new.knows != held.dial and new.since_ns - held.since_ns <= CROSSED_S * NS
     return CHOICES[

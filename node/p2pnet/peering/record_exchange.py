@@ -100,8 +100,9 @@ class RecordExchange:
         """A link is in use, perhaps in place of a former one."""
         former = self._links.pop(name, None)
         if former is not None and former.asking is not None:
-            former.asking.cancel()
+            former.asking.cancel()  # the new connection is asked instead
         now = clock.mono_ns()
+        # Not every new link is asked: a node that gets a hundred at once would be sent a hundred copies.
         self._links[name] = _RecordLink(connection, now, pull=self._pulls.take(now))
         self._ask(name)
         self._pull_in(PULL_FIRST_S)

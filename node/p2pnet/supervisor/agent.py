@@ -204,6 +204,7 @@ async def serve(config: AgentConfig, tables_fd: int, requests_fd: int) -> None:
     )  # fmt: skip
     page = PodHealth(config.health_ports, routes.paused)
     await page.start(config.host, config.health_port)
+    # A Secret is replaced under a running pod: the agent takes the new leaf without a restart, as nodes do.
     while True:
         await asyncio.sleep(CHECK_S)
         problem = identity.problem

@@ -170,9 +170,10 @@ class LinePipes:
                 del self._unsent[: os.write(self._out, self._unsent)]
         except BlockingIOError:
             pass
-        except BrokenPipeError:
+        except BrokenPipeError:  # the other side is gone: nobody reads these
             self.closed = True
             self._unsent.clear()
+        # Only while something waits: a pipe is nearly always writable, and the loop would spin.
         self._watch_writable(wanted=bool(self._unsent))
         if len(self._unsent) > BACKLOG_BYTES_MAX and self._reading:
             self._reading = False

@@ -32,6 +32,7 @@ class PodHealth(PageServer):
         self._paused = paused
 
     async def _healthz(self) -> Page:
+        # A paused node could not answer, and is as it was told to be: it is not asked.
         return self._verdict(await self._ask("/healthz", set(self._nodes) - self._paused()))
 
     async def _readyz(self) -> Page:

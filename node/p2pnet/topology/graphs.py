@@ -51,7 +51,7 @@ def _distances(start: str, peers: dict[str, list[str]]) -> dict[str, int]:
     """Hops from `start` to every node it reaches: a breadth-first search."""
     distances = {start: 0}
     reached = [start]
-    for name in reached:
+    for name in reached:  # grows while it is walked: the queue of the search
         for peer in peers[name]:
             if peer not in distances:
                 distances[peer] = distances[name] + 1

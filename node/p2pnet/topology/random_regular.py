@@ -31,6 +31,7 @@ def grow_at_end(names: Sequence[str], degree: int, seed: int) -> list[Edge]:
         for name in names[first:]:
             _insert(ring, name, degree // 2, seed)
     else:
+        # Two at a time: with one node more the sum of odd degrees would be odd.
         for one, other in zip(names[first::2], names[first + 1 :: 2], strict=True):
             _insert(ring, one, degree // 2, seed)
             _insert(ring, other, degree // 2, seed, avoid=one)
@@ -94,7 +95,7 @@ def _attempt(names: Sequence[str], degree: int, seed: int) -> set[Edge] | None:
                 twice.append(edge)
                 continue
             found.add(edge)
-            if layer:
+            if layer:  # the first layer is never swapped: it keeps the graph connected
                 ring.add(*edge)
     return found if all(_swap(edge, found, ring, seed) for edge in twice) else None
 

@@ -39,6 +39,7 @@ def edges(
                 given += _lattice(names, degree)
             case _:
                 given += _lattice(names, degree) + _shortcuts(names, seed)
+    # Each edge one way round and all in the members' order, so that equal topologies are equal lists.
     order = {name: index for index, name in enumerate(names)}
     unique = {(a, b) if order[a] < order[b] else (b, a) for a, b in given}
     found = sorted(unique, key=lambda edge: (order[edge[0]], order[edge[1]]))

@@ -22,6 +22,7 @@ AUTHORITY_TTL = timedelta(days=3650)
 """Life of an authority made by lab or operator: longer than any testnet, for rotating one is a deliberate act."""
 
 _COMMON_NAME_CHARS_MAX = 64  # X.520: ub-common-name
+# Every node is client and server at once.
 _BOTH_USAGES = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH])
 
 
@@ -50,6 +51,7 @@ class Authority:
         """A new self-signed authority, valid from 10 minutes before `now` (aware) until `now + ttl`."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = _common_name(common_name)
+        # Path length 0: a stolen leaf can never issue another one.
         builder = (
             _validity(_builder(name, name, key.public_key()), now, now + ttl)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -107,6 +109,7 @@ class Authority:
 
         It never outlives its authority. Raises SpecError for a bad URI, address or an authority that has ended.
         """
+        # Without a fraction, as X.509 times are: what is reported is what the certificate says.
         not_after = min(now + ttl, self.not_after).replace(microsecond=0)
         if not_after <= now:
             raise SpecError(f"the authority ended at {self.not_after:%Y-%m-%d %H:%M:%S} UTC: rotate it")

@@ -90,7 +90,7 @@ class Bundle:
 
     def remember(self, digest: bytes, peer: VerifiedPeer, starts: datetime) -> None:
         """The chain was verified: all of it is valid from `starts` until the peer's `not_after`."""
-        while len(self._verified) >= VERIFIED_MAX:
+        while len(self._verified) >= VERIFIED_MAX:  # the oldest goes: dicts keep their order
             del self._verified[next(iter(self._verified))]
         self._verified[digest] = (peer, starts)
 
@@ -113,6 +113,7 @@ def verify(
         raise TrustError(
             "malformed", f"the peer's chain is longer than {CHAIN_CERTIFICATES_MAX} certificates or 32 KiB"
         )
+    # Before parsing: a peer that dials again costs one SHA-256, not a verification.
     digest = _digest(chain_der)
     for judge in (bundle, *reserved.values()):
         known = judge.recall(digest, now)
@@ -121,6 +122,7 @@ def verify(
     try:
         certificates = [x509.load_der_x509_certificate(der) for der in chain_der]
         uri = _check_leaf(certificates[0])
+        # The name alone decides who must vouch for it; whether somebody does is checked next.
         judge = reserved.get(uri, bundle)
         chain = check_chain(certificates, judge, now.astimezone(UTC))
         starts, ends = max(one.not_valid_before_utc for one in chain), min(one.not_valid_after_utc for one in chain)

@@ -79,6 +79,7 @@ class Identity:
         A reader in between sees a key that is not the leaf's, and keeps the identity it had (see `check`).
         """
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The chain last: until it is there the new key does not fit, and readers keep what they have.
         files = {BUNDLE_FILE: self.bundle_pem, KEY_FILE: self.key_pem, CHAIN_FILE: self.chain_pem}
         if self.lab_bundle_pem:
             files = {LAB_BUNDLE_FILE: self.lab_bundle_pem, **files}
@@ -87,6 +88,7 @@ class Identity:
         for name, data in files.items():
             temporary = directory / f".{name}.new"
             temporary.unlink(missing_ok=True)
+            # Created with its mode: after a chmod there would have been a moment in which others could read the key.
             with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(data)
             temporary.replace(directory / name)
