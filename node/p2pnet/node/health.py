@@ -112,7 +112,7 @@ class PageServer:
             _answer(http, writer, await self._page(request), body=request.method != b"HEAD")  # RFC 9110, 9.3.2
             async with asyncio.timeout(IDLE_S):
                 await writer.drain()
-            # Keep-alive: probes and scrapes come every few seconds on one connection.
+            # Keep-alive: a Prometheus scrapes over one connection.
             if http.our_state is h11.DONE and http.their_state is h11.DONE:
                 http.start_next_cycle()
 

@@ -51,7 +51,7 @@ class Authority:
         """A new self-signed authority, valid from 10 minutes before `now` (aware) until `now + ttl`."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = _common_name(common_name)
-        # Path length 0: a stolen leaf can never issue another one.
+        # Path length 0: no other authority below this one.
         builder = (
             _validity(_builder(name, name, key.public_key()), now, now + ttl)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
