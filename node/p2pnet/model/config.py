@@ -74,7 +74,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     record_s: float = limits.RECORD_S
     """Life of this node's record in seconds, at most RECORD_S: how long others keep it after it falls silent."""
     seed: int = 42
-    """Of the broadcast's randomness, with names and incarnation."""
+    """Seeds the broadcast's randomness, together with names and incarnation."""
     idle_s: float = limits.IDLE_S
     broadcast: BroadcastSettings = BroadcastSettings()
     clients: list[ClientConfig] = msgspec.field(default_factory=lambda: [ClientConfig()])

@@ -25,7 +25,7 @@ CLIENT_SLOW_NS = 20_000_000
 STUCK_S = 5.0
 """A call on a thread that has not returned by then is reported while it lasts."""
 FAILED_CHARS_MAX = 500
-"""Of an exception's text in an event."""
+"""Longest text of an exception in an event."""
 SWITCH_S = 0.0001
 """Interpreter switch interval: how long a client that computes may keep the interpreter from the loop. With Python's own
 5 ms, four nodes on two cores whose client never stops computing had 9 times the usual latencies; with this, twice."""

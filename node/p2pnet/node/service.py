@@ -90,8 +90,7 @@ class Service:
         self._endpoint: Endpoint | None = None
         self._health: HealthPage | None = None
         self._ticker: asyncio.TimerHandle | None = None
-        self._tick_due_s = 0.0
-        self._lag_s = 0.0
+        self._tick_due_s = self._lag_s = 0.0
         self._stopping = False
         self.take_membership(boot_copy)
 

@@ -35,7 +35,7 @@ RUN = Path("/run/p2pnet")
 LOG = Path("/proc/self/fd/2")
 """Opened by every node itself: a descriptor shared with the supervisor would be non-blocking, as the supervisor's is."""
 UDP_PORT = 4100
-"""Of the pod's first node."""
+"""UDP port of the pod's first node."""
 HEALTH_PORT = 8080
 """TCP, of the pod's health page."""
 MEMBERS_MAX = 100
