@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from p2pnet.measure import HopNode, HopTree
-from p2pnet.model.sentences import some
+from p2pnet.model.text import some
 from p2pnet.model.units import format_size
 from p2pnet.present.markup import Content, Markup, tag
 from p2pnet.present.tables import headings, scrolled
