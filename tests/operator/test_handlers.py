@@ -79,7 +79,7 @@ def test_only_event_handlers_are_registered() -> None:
 
 @pytest.mark.parametrize(
     ("library", "modules"),
-    [("kopf", {"handlers.py", "__main__.py"}), ("kubernetes", {"cluster.py"}), ("prometheus_client", {"metrics.py"})],
+    [("kopf", {"handlers.py", "__main__.py"}), ("kubernetes", {"client.py"}), ("prometheus_client", {"metrics.py"})],
 )
 def test_each_library_has_its_place(library: str, modules: set[str]) -> None:
     found = set()

@@ -98,7 +98,7 @@ def test_the_json_schema_has_the_same_descriptions() -> None:
     defs = subnet_json_schema()["$defs"]
     for name, part in defs["Spec"]["properties"].items():
         assert SPEC["properties"][name]["description"] == part["description"]
-    for name, part in defs["Pod"]["properties"].items():
+    for name, part in defs["PodSpec"]["properties"].items():
         assert SPEC["properties"]["pod"]["properties"][name]["description"] == part["description"]
 
 
