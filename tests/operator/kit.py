@@ -11,25 +11,24 @@ from typing import Any, TypeVar
 from p2pnet.model.errors import TargetError
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import CertificateCounts, LinkCounts, MemberStatus, NodeCounts, RunSummary, Status
-from p2pnet.operator.kube import times
-from p2pnet.operator.kube.api import (  # fmt: skip
+from p2pnet.operator.kube.api import (
     CONFIG_MAP,
     EVENT,
     POD,
     SECRET,
-    SUBNET,
     ApiError,
     BusyError,
     ConflictError,
     ForbiddenError,
     Object,
     ResourceKind,
+    decoded,
     meta,
     name_of,
+    time_text,
 )
-from p2pnet.operator.kube.encoding import decoded
 from p2pnet.operator.kube.queue import Key
-from p2pnet.operator.subnet.context import Observed, SubnetContext
+from p2pnet.operator.subnet.context import SUBNET, Observed, SubnetContext
 from p2pnet.operator.subnet.leaves import short
 from p2pnet.operator.subnet.plan.configmaps import read_membership
 from p2pnet.operator.subnet.reading import site_of
@@ -136,7 +135,7 @@ class Api:
                 raise ConflictError(409, "Conflict", "uid mismatch")
             self.deletions.append((kind, name, uid))
             if self.graceful and kind == POD:
-                meta(found)["deletionTimestamp"] = times.text(self.now())
+                meta(found)["deletionTimestamp"] = time_text(self.now())
             else:
                 del self.objects[(kind, namespace, name)]
             return True
@@ -156,7 +155,7 @@ class Api:
         version = next(self._versions)
         meta(stored).update(
             namespace=namespace, uid=f"uid-{version}", resourceVersion=str(version), generation=1,
-            creationTimestamp=times.text(self.now()),
+            creationTimestamp=time_text(self.now()),
         )  # fmt: skip
         if kind.kind == "Service":  # servers add to what they are given
             stored["spec"]["sessionAffinity"] = "None"
@@ -303,7 +302,7 @@ class World:
         return moved
 
     def set_ready(self, pod: Object, *, ready: bool = True, **more: Any) -> None:
-        since = times.text(self.now - timedelta(seconds=5))
+        since = time_text(self.now - timedelta(seconds=5))
         condition = {"type": "Ready", "status": "True" if ready else "False", "lastTransitionTime": since}
         pod["status"] = {**(pod.get("status") or {}), "phase": "Running", "conditions": [condition], **more}
 
@@ -410,7 +409,7 @@ def site(
     """A Subnet in its place, without any world."""
     metadata = {
         "name": name, "namespace": NAMESPACE, "uid": "uid-0", "generation": 1, "annotations": annotations or {},
-        "creationTimestamp": times.text(created),
+        "creationTimestamp": time_text(created),
     }  # fmt: skip
     return site_of({"apiVersion": SUBNET.api, "kind": "Subnet", "metadata": metadata, "spec": spec}, IMAGE)
 

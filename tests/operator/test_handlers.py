@@ -12,10 +12,11 @@ import p2pnet.operator
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.operator import handlers, rbac
 from p2pnet.operator.__main__ import check_crd, main
-from p2pnet.operator.kube.api import CHILDREN, EVENT, POD, SECRET, SUBNET, ApiError, BusyError, ResourceKind
+from p2pnet.operator.kube.api import EVENT, POD, SECRET, ApiError, BusyError, ResourceKind
 from p2pnet.operator.kube.queue import Key, Workers
 from p2pnet.operator.metrics import Metrics
 from p2pnet.operator.settings import OperatorSettings
+from p2pnet.operator.subnet.context import CHILDREN, SUBNET
 
 FOLDER = Path(p2pnet.operator.__file__).parent
 

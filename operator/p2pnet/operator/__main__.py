@@ -16,12 +16,13 @@ import yaml
 from p2pnet.model.errors import P2pnetError, TargetError
 from p2pnet.operator import handlers, rbac
 from p2pnet.operator.health import Health
-from p2pnet.operator.kube.api import SUBNET, ApiError, BusyError, Cluster
+from p2pnet.operator.kube.api import ApiError, BusyError, Cluster
 from p2pnet.operator.kube.client import KubernetesCluster
 from p2pnet.operator.kube.leader import Leadership, LeadershipLostError
 from p2pnet.operator.kube.queue import Key, Workers
 from p2pnet.operator.metrics import Metrics
 from p2pnet.operator.settings import OperatorSettings
+from p2pnet.operator.subnet.context import SUBNET
 from p2pnet.operator.subnet.crd import crd
 from p2pnet.operator.subnet.lab import HttpLabs
 from p2pnet.operator.subnet.lab_watcher import LabWatcher

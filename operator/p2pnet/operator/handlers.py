@@ -8,10 +8,10 @@ from typing import Any
 
 import kopf
 
-from p2pnet.operator.kube.api import CHILDREN, SUBNET, ResourceKind
+from p2pnet.operator.kube.api import MANAGED_BY, MANAGER, ResourceKind
 from p2pnet.operator.kube.desired import digest
 from p2pnet.operator.kube.queue import Key, Workers
-from p2pnet.operator.subnet.context import MANAGED_BY, MANAGER, SUBNET_LABEL
+from p2pnet.operator.subnet.context import CHILDREN, SUBNET, SUBNET_LABEL
 
 SILENCE_S = 70.0  # a watch that says nothing for so long is dead: bookmarks come every minute
 OURS = f"{MANAGED_BY}={MANAGER}"

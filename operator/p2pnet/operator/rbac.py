@@ -13,9 +13,9 @@ from p2pnet.operator.kube.api import (
     POLICY,
     SECRET,
     SERVICE,
-    SUBNET,
     ResourceKind,
 )
+from p2pnet.operator.subnet.context import SUBNET
 
 NAME = "p2pnet-operator"
 

@@ -11,9 +11,10 @@ from aiohttp import web
 from kubernetes.aio import client
 
 from p2pnet.operator.kube import client as module
-from p2pnet.operator.kube.api import POD, SECRET, SUBNET, ApiError, BusyError, ConflictError, ForbiddenError
+from p2pnet.operator.kube.api import POD, SECRET, ApiError, BusyError, ConflictError, ForbiddenError
 from p2pnet.operator.kube.client import KubernetesCluster
 from p2pnet.operator.kube.leader import LeadershipLostError
+from p2pnet.operator.subnet.context import SUBNET
 
 
 class Server:

@@ -15,15 +15,15 @@ from p2pnet.operator.kube.api import (
     EVENT,
     POD,
     SECRET,
-    SUBNET,
     ApiError,
     ConflictError,
     annotations_of,
+    decoded,
     meta,
     name_of,
     uid_of,
 )
-from p2pnet.operator.kube.encoding import decoded
+from p2pnet.operator.subnet.context import SUBNET
 from p2pnet.operator.subnet.leaves import readable_authorities
 from p2pnet.operator.subnet.plan import certmanager
 from p2pnet.subnet.document import load_subnet

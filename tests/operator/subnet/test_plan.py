@@ -14,8 +14,8 @@ from p2pnet.model.config import ClientConfig, NodeConfig
 from p2pnet.model.errors import SpecError
 from p2pnet.model.registry import Membership, Registry, Removed
 from p2pnet.operator.kube.api import BUDGET, POD, Object, meta, name_of
-from p2pnet.operator.kube.desired import Create, contains, stamped, stands
-from p2pnet.operator.subnet.context import HASH, Observed
+from p2pnet.operator.kube.desired import HASH, Create, contains, stamped, stands
+from p2pnet.operator.subnet.context import Observed
 from p2pnet.operator.subnet.plan import configmaps, plan, pods, policies, services, wanted_pods
 from p2pnet.subnet.document import load_subnet
 from p2pnet.topology import is_connected

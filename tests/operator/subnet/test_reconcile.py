@@ -8,10 +8,8 @@ from tests.operator.kit import KEY, NAMESPACE, NOW, Killed, World, counted
 
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import LinkCounts, RunSummary
-from p2pnet.operator.kube import times
-from p2pnet.operator.kube.api import (  # fmt: skip
+from p2pnet.operator.kube.api import (
     BUDGET,
-    CHILDREN,
     CLAIM,
     CONFIG_MAP,
     EVENT,
@@ -19,7 +17,6 @@ from p2pnet.operator.kube.api import (  # fmt: skip
     POLICY,
     SECRET,
     SERVICE,
-    SUBNET,
     ApiError,
     BusyError,
     ConflictError,
@@ -27,12 +24,15 @@ from p2pnet.operator.kube.api import (  # fmt: skip
     ForbiddenError,
     Object,
     annotations_of,
+    decoded,
+    encoded,
     meta,
     name_of,
+    parse_time,
+    time_text,
 )
-from p2pnet.operator.kube.encoding import decoded, encoded
 from p2pnet.operator.subnet import reading
-from p2pnet.operator.subnet.context import SubnetContext
+from p2pnet.operator.subnet.context import CHILDREN, SUBNET, SubnetContext
 from p2pnet.operator.subnet.plan.configmaps import read_membership
 from p2pnet.subnet.document import digest_of
 from p2pnet.trust import Identity
@@ -298,7 +298,7 @@ async def test_a_live_edit_replaces_no_pod() -> None:
     world.api.edit(SUBNET, "demo", ready={"connected": "90%"}, ttl="3d", identity={"ttl": "2d"}, nodes=5)
     await world.converge()
     assert before.items() <= pods_of(world).items()
-    assert world.status["expiresAt"] == times.text(NOW + timedelta(days=3))
+    assert world.status["expiresAt"] == time_text(NOW + timedelta(days=3))
 
 
 async def test_a_rolling_edit_replaces_every_pod_within_its_budget() -> None:
@@ -616,7 +616,7 @@ async def test_a_broken_subnet_makes_few_events_and_moves_no_transition_time() -
     assert counted(world.api)["Event"] - events <= 3
     assert world.condition("Degraded") == ("True", "CrashLoop")
     first = next(one for one in world.status["conditions"] if one["type"] == "Degraded")["lastTransitionTime"]
-    assert times.parse(first) < world.now - timedelta(minutes=10)
+    assert parse_time(first) < world.now - timedelta(minutes=10)
 
 
 async def test_into_a_namespace_that_is_being_deleted_nothing_is_made_and_nothing_is_said_loudly(

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from tests.operator.kit import NOW, site
 
 from p2pnet.model.report import CertificateCounts, LinkCounts, NodeCounts, RunSummary, Status
-from p2pnet.operator.kube import times
-from p2pnet.operator.kube.api import CONFIG_MAP, POD, Object
+from p2pnet.operator.kube.api import CONFIG_MAP, POD, Object, earliest, parse_time, time_text
 from p2pnet.operator.subnet import events, status
 from p2pnet.operator.subnet.context import Observed
 from p2pnet.operator.subnet.plan import configmaps, plan, wanted_pods
@@ -33,11 +32,11 @@ def observed(ready: int, lab: Status | None = None, old: Object | None = None) -
     where = site(nodes=3)
     listed = configmaps.membership(where, Observed({"status": {"registryVersion": VERSION - 1}}, {}))
     pods = wanted_pods(where)
-    since = times.text(NOW - timedelta(hours=1))
+    since = time_text(NOW - timedelta(hours=1))
     for index, pod in enumerate(pods.values()):
         condition = {"type": "Ready", "status": str(index < ready), "lastTransitionTime": since}
         pod["status"] = {"phase": "Running", "conditions": [condition]}
-        pod["metadata"]["creationTimestamp"] = since if index < ready else times.text(NOW)
+        pod["metadata"]["creationTimestamp"] = since if index < ready else time_text(NOW)
     maps = {where.members_map: configmaps.members_map(where, listed)}
     return Observed({"metadata": {"name": "demo"}, "status": old or {}}, {POD: pods, CONFIG_MAP: maps}, lab)
 
@@ -95,7 +94,7 @@ def test_all_conditions_are_there_and_their_time_moves_only_with_a_flip(
     old = {one["type"]: one for one in before["conditions"]}
     for one in after["conditions"]:
         flipped = one["status"] != old[one["type"]]["status"]
-        assert (one["lastTransitionTime"] == times.text(NOW)) is flipped
+        assert (one["lastTransitionTime"] == time_text(NOW)) is flipped
         assert one["observedGeneration"] == 1
     assert found(after, "Degraded")[0] == "True"
 
@@ -169,7 +168,7 @@ def test_what_a_container_said_last_is_the_trouble() -> None:
 
 def test_only_what_people_wait_for_becomes_an_event() -> None:
     def one(kind: str, truth: str, reason: str) -> Object:
-        return {"type": kind, "status": truth, "reason": reason, "message": "", "lastTransitionTime": times.text(NOW)}
+        return {"type": kind, "status": truth, "reason": reason, "message": "", "lastTransitionTime": time_text(NOW)}
 
     told = events.of_flips(
         [one("Ready", "False", "Creating"), one("Connected", "True", "LinksUp"), one("Ready", "True", "Connected"),
@@ -192,7 +191,7 @@ def test_a_ttl_counts_from_creation() -> None:
 
 
 def test_moments_that_are_none_are_none() -> None:
-    assert times.parse("2030-01-01T12:00:00Z") == NOW
-    assert times.parse("soon") is None
-    assert times.parse(None) is None
-    assert times.earliest(None, NOW, None) == NOW
+    assert parse_time("2030-01-01T12:00:00Z") == NOW
+    assert parse_time("soon") is None
+    assert parse_time(None) is None
+    assert earliest(None, NOW, None) == NOW

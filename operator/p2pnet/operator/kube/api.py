@@ -1,5 +1,9 @@
-"""The API server as the operator sees it: kinds, the `Cluster` protocol, and what can go wrong. No client library here."""
+"""The API server as the operator sees it: kinds, the `Cluster` protocol, its errors, and helpers to read objects. Pure."""
 
+import base64
+import binascii
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 from p2pnet.model.errors import TargetError
@@ -7,7 +11,10 @@ from p2pnet.model.errors import TargetError
 Object = dict[str, Any]
 """A Kubernetes object as JSON values."""
 
-FIELD_MANAGER = "p2pnet-operator"
+MANAGER = "p2pnet-operator"
+"""The operator's name: as field manager, as value of `MANAGED_BY`, of its Lease, its roles and as source of its events."""
+MANAGED_BY = "app.kubernetes.io/managed-by"
+"""Label of every object that the operator makes; watches select by it."""
 
 
 class ResourceKind(NamedTuple):
@@ -31,7 +38,6 @@ class ResourceKind(NamedTuple):
         return "/".join(parts)
 
 
-SUBNET = ResourceKind("p2pnet.io/v1alpha1", "Subnet", "subnets")
 POD = ResourceKind("v1", "Pod", "pods")
 SECRET = ResourceKind("v1", "Secret", "secrets")
 CONFIG_MAP = ResourceKind("v1", "ConfigMap", "configmaps")
@@ -42,9 +48,6 @@ BUDGET = ResourceKind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"
 POLICY = ResourceKind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 CERTIFICATE = ResourceKind("cert-manager.io/v1", "Certificate", "certificates")
 LEASE = ResourceKind("coordination.k8s.io/v1", "Lease", "leases")
-
-CHILDREN = (SECRET, CONFIG_MAP, SERVICE, BUDGET, POLICY, POD)
-"""What a Subnet always owns; a claim is listed only when one is wanted, certificates only where cert-manager issues."""
 
 
 class ApiError(TargetError):
@@ -145,3 +148,37 @@ def annotations_of(thing: Object) -> dict[str, str]:
 def owned_by(thing: Object, uid: str) -> bool:
     """Whether the object belongs to the owner with this uid."""
     return any(owner.get("uid") == uid for owner in meta(thing).get("ownerReferences") or [])
+
+
+def encoded(data: Mapping[str, bytes]) -> dict[str, str]:
+    """Bytes as a Secret's `data` holds them."""
+    return {key: base64.b64encode(value).decode() for key, value in data.items()}
+
+
+def decoded(secret: Object | None) -> dict[str, bytes]:
+    """A Secret's `data` as bytes; what is no base64 is left out, as if it were missing."""
+    found = {}
+    for key, value in ((secret or {}).get("data") or {}).items():
+        try:
+            found[key] = base64.b64decode(value, validate=True)
+        except (binascii.Error, ValueError, TypeError):
+            continue
+    return found
+
+
+def parse_time(text: object) -> datetime | None:
+    """An RFC 3339 moment; None for anything else."""
+    try:
+        return datetime.fromisoformat(str(text)).astimezone(UTC) if text else None
+    except ValueError:
+        return None
+
+
+def time_text(moment: datetime) -> str:
+    """RFC 3339 with whole seconds, as the API server writes it."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def earliest(*moments: datetime | None) -> datetime | None:
+    """The first of those that are."""
+    return min((moment for moment in moments if moment is not None), default=None)

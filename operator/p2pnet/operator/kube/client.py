@@ -18,7 +18,7 @@ from kubernetes.aio import config as untyped_config
 
 from p2pnet.model.errors import TargetError
 from p2pnet.operator.kube.api import (  # fmt: skip
-    FIELD_MANAGER,
+    MANAGER,
     ApiError,
     BusyError,
     ConflictError,
@@ -109,18 +109,18 @@ class KubernetesCluster:
 
     async def create(self, kind: ResourceKind, namespace: str, body: Object) -> Object:
         """As `Cluster.create`."""
-        query = {"fieldManager": FIELD_MANAGER}
+        query = {"fieldManager": MANAGER}
         return await self._ask("POST", kind, kind.path(namespace), query=query, body=body)
 
     async def apply(self, kind: ResourceKind, namespace: str, body: Object, subresource: str = "") -> Object:
         """As `Cluster.apply`."""
         path = kind.path(namespace, body["metadata"]["name"], subresource)
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        query = {"fieldManager": MANAGER, "force": "true"}
         return await self._ask("PATCH", kind, path, query=query, body=body, content_type=_APPLY)
 
     async def patch(self, kind: ResourceKind, namespace: str, name: str, body: Object) -> Object:
         """As `Cluster.patch`."""
-        query = {"fieldManager": FIELD_MANAGER}
+        query = {"fieldManager": MANAGER}
         return await self._ask("PATCH", kind, kind.path(namespace, name), query=query, body=body, content_type=_MERGE)
 
     async def delete(self, kind: ResourceKind, namespace: str, name: str, uid: str) -> bool:
@@ -154,7 +154,7 @@ class KubernetesCluster:
         what = f"{method} {kind.plural}"
         if method != "GET":
             self.guard()
-        headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": FIELD_MANAGER}
+        headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": MANAGER}
         url = self._api.configuration.host + path + (f"?{urlencode(query)}" if query else "")
         code = "error"
         try:

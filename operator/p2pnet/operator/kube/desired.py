@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from p2pnet.operator.kube.api import CLAIM, Object, ResourceKind, annotations_of
-from p2pnet.operator.subnet.context import HASH
 
+HASH = "p2pnet.io/spec-hash"
+"""Annotation: digest of what the object was made from."""
 HASH_CHARS = 16
 
 

@@ -10,19 +10,33 @@ from p2pnet.model.agent import PORT_BELOW
 from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import Status
-from p2pnet.operator.kube.api import SUBNET, Object, ResourceKind, annotations_of, name_of, owned_by
+from p2pnet.operator.kube.api import (
+    BUDGET,
+    CONFIG_MAP,
+    MANAGED_BY,
+    MANAGER,
+    POD,
+    POLICY,
+    SECRET,
+    SERVICE,
+    Object,
+    ResourceKind,
+    annotations_of,
+    name_of,
+    owned_by,
+)
 from p2pnet.subnet.document import Subnet, members
 
-MANAGED_BY = "app.kubernetes.io/managed-by"
-MANAGER = "p2pnet-operator"
+SUBNET = ResourceKind("p2pnet.io/v1alpha1", "Subnet", "subnets")
+CHILDREN = (SECRET, CONFIG_MAP, SERVICE, BUDGET, POLICY, POD)
+"""Kinds a Subnet always owns; a claim is listed only when one is wanted, certificates only where cert-manager issues."""
+
 EVERYWHERE = "::"
 """The host on which nodes listen: every address, of both IP families; IPv4 alone where the kernel has no IPv6."""
 SUBNET_LABEL = "p2pnet.io/subnet"
 GROUP_LABEL = "p2pnet.io/group"
 ROLE_LABEL = "p2pnet.io/role"
 
-HASH = "p2pnet.io/spec-hash"
-"""Annotation: what the object was made from."""
 PAUSED = "p2pnet.io/paused"
 """Annotation of a Subnet: `"true"` and nothing is changed, only reported."""
 FORCE_RENEW = "p2pnet.io/force-renew"

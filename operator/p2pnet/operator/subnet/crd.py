@@ -8,7 +8,7 @@ those that never change: a default makes the API server notice when one of these
 from typing import Any
 
 from p2pnet.model import limits
-from p2pnet.operator.kube.api import SUBNET
+from p2pnet.operator.subnet.context import SUBNET
 from p2pnet.operator.subnet.crd_rules import RULES, CelRule
 from p2pnet.subnet.document import subnet_json_schema
 

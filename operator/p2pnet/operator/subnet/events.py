@@ -4,11 +4,10 @@ import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from p2pnet.operator.kube import times
-from p2pnet.operator.kube.api import EVENT, SUBNET, ApiError, Cluster, Object, meta, name_of, uid_of
+from p2pnet.operator.kube.api import EVENT, MANAGER, ApiError, Cluster, Object, meta, name_of, time_text, uid_of
 from p2pnet.operator.kube.desired import digest
 from p2pnet.operator.subnet import status
-from p2pnet.operator.subnet.context import MANAGER, SubnetContext
+from p2pnet.operator.subnet.context import SUBNET, SubnetContext
 from p2pnet.operator.subnet.plan import Plan
 
 _TOLD = {"Ready", "Degraded", "Paused", "CertificatesReady"}
@@ -48,7 +47,7 @@ def of_plan(site: SubnetContext, made: Plan, now: datetime) -> list[Told]:
     end = status.expires_at(site)
     # Once per end, and within a minute or two of its time: at rest somebody looks every minute.
     if end is not None and status.expiring(site, now) and end - now > status.EXPIRY_WARNING * 0.85:
-        told.append(Told("Expiring", f"the ttl ends at {times.text(end)}", times.text(end), warning=True))
+        told.append(Told("Expiring", f"the ttl ends at {time_text(end)}", time_text(end), warning=True))
     return told
 
 
@@ -61,7 +60,7 @@ async def post(cluster: Cluster, subnet: Object, told: list[Told]) -> None:
 
 def _body(subnet: Object, told: Told) -> Object:
     namespace, name = str(meta(subnet)["namespace"]), name_of(subnet)
-    moment = times.text(datetime.now(UTC))
+    moment = time_text(datetime.now(UTC))
     return {
         "apiVersion": EVENT.api, "kind": EVENT.kind,
         "metadata": {"name": f"{name}.{digest([uid_of(subnet), told.reason, told.since])}", "namespace": namespace},

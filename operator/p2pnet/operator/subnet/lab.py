@@ -11,8 +11,7 @@ from p2pnet.model.errors import TargetError
 from p2pnet.model.jobs import Revision
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import Status
-from p2pnet.operator.kube.api import POD, SECRET, Object
-from p2pnet.operator.kube.encoding import decoded
+from p2pnet.operator.kube.api import POD, SECRET, Object, decoded
 from p2pnet.operator.subnet.context import LAB_PORT, Observed, SubnetContext
 from p2pnet.operator.subnet.plan.podstates import ready_since
 

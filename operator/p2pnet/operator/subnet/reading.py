@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from p2pnet.model.errors import SpecError
-from p2pnet.operator.kube import times
-from p2pnet.operator.kube.api import Object, annotations_of, meta, owned_by, uid_of
+from p2pnet.operator.kube.api import Object, annotations_of, meta, owned_by, parse_time, uid_of
 from p2pnet.operator.subnet.context import SubnetContext
 from p2pnet.operator.subnet.plan.configmaps import DOCUMENT_KEY
 from p2pnet.subnet.document import Subnet, load_subnet, unsupported
@@ -39,7 +38,7 @@ def _placed(thing: Object, subnet: Subnet, image: str) -> SubnetContext:
     return SubnetContext(
         subnet, str(metadata["namespace"]), str(metadata.get("uid", "")), image,
         generation=int(metadata.get("generation", 1)), annotations=annotations_of(thing),
-        created=times.parse(metadata.get("creationTimestamp")),
+        created=parse_time(metadata.get("creationTimestamp")),
     )  # fmt: skip
 
 

@@ -13,18 +13,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from p2pnet.model.errors import P2pnetError, SpecError
-from p2pnet.operator.kube import times
-from p2pnet.operator.kube.api import (  # fmt: skip
-    CHILDREN,
+from p2pnet.operator.kube.api import (
     CLAIM,
     CONFIG_MAP,
     POD,
     SECRET,
-    SUBNET,
     ApiError,
     Cluster,
     EndingError,
     Object,
+    earliest,
     meta,
     name_of,
     uid_of,
@@ -33,7 +31,7 @@ from p2pnet.operator.kube.queue import Key
 from p2pnet.operator.metrics import Metrics
 from p2pnet.operator.subnet import events, issuer, lab, reading, status
 from p2pnet.operator.subnet.certificates import CertificateDecision
-from p2pnet.operator.subnet.context import Observed, SubnetContext, config_map_of
+from p2pnet.operator.subnet.context import CHILDREN, SUBNET, Observed, SubnetContext, config_map_of
 from p2pnet.operator.subnet.executor import Executor, split
 from p2pnet.operator.subnet.lab import Labs
 from p2pnet.operator.subnet.lab_watcher import LabWatcher
@@ -150,7 +148,7 @@ class Reconciler:
             raise actor.failure
         end = status.expires_at(site)
         ends = [end - status.EXPIRY_WARNING, end] if end else []
-        due = times.earliest(made.due, *(moment for moment in ends if moment > now))
+        due = earliest(made.due, *(moment for moment in ends if moment > now))
         measuring = self._measuring(key, observed, news, now)
         there = lab.address_of(site, observed)
         if self._ears is not None and there is not None and observed.lab is not None and observed.lab.news:

@@ -5,17 +5,8 @@ from datetime import datetime, timedelta
 
 from p2pnet.model.report import RUN_ENDED, RUN_OPEN, Status
 from p2pnet.model.sentences import some
-from p2pnet.operator.kube import times
-from p2pnet.operator.kube.api import POD, Object, meta
-from p2pnet.operator.subnet.context import (
-    GROUP_LABEL,
-    MANAGED_BY,
-    MANAGER,
-    ROLE_LABEL,
-    SUBNET_LABEL,
-    Observed,
-    SubnetContext,
-)
+from p2pnet.operator.kube.api import MANAGED_BY, MANAGER, POD, Object, meta, time_text
+from p2pnet.operator.subnet.context import GROUP_LABEL, ROLE_LABEL, SUBNET_LABEL, Observed, SubnetContext
 from p2pnet.operator.subnet.plan import Plan
 from p2pnet.operator.subnet.pod_trouble import trouble_of
 
@@ -74,9 +65,9 @@ def status_of(
     elif observed.status.get("registryVersion"):
         status["registryVersion"] = observed.status["registryVersion"]
     if made.issued.ends:
-        status["certificates"]["earliestExpiry"] = times.text(min(made.issued.ends))
+        status["certificates"]["earliestExpiry"] = time_text(min(made.issued.ends))
     if expires_at(site) is not None:
-        status["expiresAt"] = times.text(expires_at(site) or now)
+        status["expiresAt"] = time_text(expires_at(site) or now)
     verdicts = _verdicts(site, observed, made, trouble, now)
     judged = set(CONDITIONS)
     if refused is not None:
@@ -252,7 +243,7 @@ def _authority(observed: Observed, made: Plan) -> Object:
         return {"authority": old} if old else {}
     return {
         "authority": {
-            "fingerprint": holdings.fingerprint, "notAfter": times.text(holdings.not_after),
+            "fingerprint": holdings.fingerprint, "notAfter": time_text(holdings.not_after),
             "phase": str(holdings.phase), "replaced": holdings.replaced,
         }
     }  # fmt: skip
@@ -277,7 +268,7 @@ def _merged(
         merged.append(
             {
                 "type": kind, "status": status, "reason": reason, "message": message[:_MESSAGE_CHARS_MAX],
-                "lastTransitionTime": since or times.text(now), "observedGeneration": known,
+                "lastTransitionTime": since or time_text(now), "observedGeneration": known,
             }
         )  # fmt: skip
     return merged

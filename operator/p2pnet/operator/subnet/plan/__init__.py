@@ -8,7 +8,6 @@ from datetime import datetime
 
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import RUN_OPEN
-from p2pnet.operator.kube import times
 from p2pnet.operator.kube.api import (  # fmt: skip
     BUDGET,
     CLAIM,
@@ -19,6 +18,7 @@ from p2pnet.operator.kube.api import (  # fmt: skip
     SERVICE,
     Object,
     ResourceKind,
+    earliest,
     meta,
     name_of,
     uid_of,
@@ -187,4 +187,4 @@ def _due(made: Plan, now: datetime) -> datetime | None:
     holdings = made.decision.holdings
     replaced = holdings.not_after - REPLACE_BEFORE if holdings else None
     moments = [*made.issued.renewals, rolling.next_look(made.pods, now), replaced]
-    return times.earliest(*(moment for moment in moments if moment is not None and moment > now))
+    return earliest(*(moment for moment in moments if moment is not None and moment > now))

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from p2pnet.operator.kube.api import SECRET, Object, annotations_of
-from p2pnet.operator.kube.encoding import decoded, encoded
+from p2pnet.operator.kube.api import SECRET, Object, annotations_of, decoded, encoded
 from p2pnet.operator.subnet import leaves
 from p2pnet.operator.subnet.certificates import HeldCertificates
 from p2pnet.operator.subnet.context import FORCE_RENEW, Observed, Placed, SubnetContext

@@ -14,10 +14,20 @@ from types import MappingProxyType
 from cryptography import x509
 
 from p2pnet.model.errors import SpecError
-from p2pnet.operator.kube import times
-from p2pnet.operator.kube.api import CERTIFICATE, POD, SECRET, Object, meta, name_of, owned_by, uid_of
+from p2pnet.operator.kube.api import (
+    CERTIFICATE,
+    POD,
+    SECRET,
+    Object,
+    decoded,
+    encoded,
+    meta,
+    name_of,
+    owned_by,
+    parse_time,
+    uid_of,
+)
 from p2pnet.operator.kube.desired import Action, Apply, Create, Delete, Patch, stamped, stands
-from p2pnet.operator.kube.encoding import decoded, encoded
 from p2pnet.operator.subnet import leaves
 from p2pnet.operator.subnet.context import ISSUED_FOR, ROLE_LABEL, Observed, Placed, SubnetContext
 from p2pnet.operator.subnet.leaves import Facts
@@ -276,7 +286,7 @@ def _stuck(there: Object | None, now: datetime) -> Trouble | None:
     ready = conditions.get("Ready") or {}
     failed = (conditions.get("Issuing") or {}).get("status") == "False"
     last = conditions["Issuing"] if failed else ready
-    since = times.parse(ready.get("lastTransitionTime") or meta(there).get("creationTimestamp"))
+    since = parse_time(ready.get("lastTransitionTime") or meta(there).get("creationTimestamp"))
     if since is None or now - since < ISSUED_WITHIN:
         return None
     said = f"{last.get('message') or last.get('reason')}" if last else "cert-manager says nothing: does it run?"

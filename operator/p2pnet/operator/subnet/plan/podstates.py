@@ -2,9 +2,8 @@
 
 from datetime import datetime
 
-from p2pnet.operator.kube import times
-from p2pnet.operator.kube.api import Object, annotations_of, meta
-from p2pnet.operator.subnet.context import HASH
+from p2pnet.operator.kube.api import Object, annotations_of, meta, parse_time
+from p2pnet.operator.kube.desired import HASH
 from p2pnet.operator.subnet.rolling import PodState
 
 
@@ -32,11 +31,11 @@ def ready_since(pod: Object) -> datetime | None:
 def unready_since(pod: Object) -> datetime | None:
     """When a pod that is not ready ceased to be, or was made; None when it is ready."""
     status, since = _readiness(pod)
-    return None if status == "True" else since or times.parse(meta(pod).get("creationTimestamp"))
+    return None if status == "True" else since or parse_time(meta(pod).get("creationTimestamp"))
 
 
 def _readiness(pod: Object) -> tuple[str, datetime | None]:
     for condition in (pod.get("status") or {}).get("conditions") or []:
         if condition.get("type") == "Ready":
-            return str(condition.get("status")), times.parse(condition.get("lastTransitionTime"))
+            return str(condition.get("status")), parse_time(condition.get("lastTransitionTime"))
     return "Unknown", None
