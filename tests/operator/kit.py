@@ -29,8 +29,8 @@ from p2pnet.operator.kube.api import (
 )
 from p2pnet.operator.kube.queue import Key
 from p2pnet.operator.subnet.context import SUBNET, Observed, SubnetContext
-from p2pnet.operator.subnet.leaves import short
 from p2pnet.operator.subnet.plan.configmaps import read_membership
+from p2pnet.operator.subnet.plan.leaves import short
 from p2pnet.operator.subnet.reading import site_of
 from p2pnet.operator.subnet.reconcile import Reconciler
 from p2pnet.subnet.document import digest_of, load_subnet

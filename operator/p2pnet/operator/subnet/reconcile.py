@@ -30,12 +30,12 @@ from p2pnet.operator.kube.api import (
 from p2pnet.operator.kube.queue import Key
 from p2pnet.operator.metrics import Metrics
 from p2pnet.operator.subnet import events, issuer, lab, reading, status
-from p2pnet.operator.subnet.certificates import CertificateDecision
 from p2pnet.operator.subnet.context import CHILDREN, SUBNET, Observed, SubnetContext, config_map_of
 from p2pnet.operator.subnet.executor import Executor, split
 from p2pnet.operator.subnet.lab import Labs
 from p2pnet.operator.subnet.lab_watcher import LabWatcher
 from p2pnet.operator.subnet.plan import Plan, plan
+from p2pnet.operator.subnet.plan.authority import CertificateDecision
 from p2pnet.operator.subnet.plan.configmaps import document, read_membership
 from p2pnet.operator.subnet.status import Trouble
 from p2pnet.subnet.document import digest_of

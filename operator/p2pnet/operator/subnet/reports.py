@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from p2pnet.model.report import MemberStatus
 from p2pnet.operator.kube.api import POD, SECRET, decoded
 from p2pnet.operator.subnet.context import Observed, SubnetContext
-from p2pnet.operator.subnet.leaves import Facts, facts, short
+from p2pnet.operator.subnet.plan.leaves import Facts, facts, short
 from p2pnet.trust import BUNDLE_FILE, LAB_BUNDLE_FILE, Bundle
 
 LAB = "the lab"

@@ -24,13 +24,11 @@ from p2pnet.operator.kube.api import (  # fmt: skip
     uid_of,
 )
 from p2pnet.operator.kube.desired import Action, Apply, Create, Delete, Patch, contains, stamped, stands
-from p2pnet.operator.subnet import certificates as authority
-from p2pnet.operator.subnet import rolling
-from p2pnet.operator.subnet.certificates import REPLACE_BEFORE, CertificateDecision
 from p2pnet.operator.subnet.context import ROLE_LABEL, Observed, SubnetContext
-from p2pnet.operator.subnet.plan import certificates, certmanager, configmaps, pods, policies, services
+from p2pnet.operator.subnet.plan import authority, certmanager, configmaps, pods, policies, rollout, secrets, services
+from p2pnet.operator.subnet.plan.authority import REPLACE_BEFORE, CertificateDecision
 from p2pnet.operator.subnet.plan.podstates import state_of
-from p2pnet.operator.subnet.rolling import PodState, Rollout
+from p2pnet.operator.subnet.plan.rollout import PodState, Rollout
 
 __all__ = ["Plan", "plan", "wanted_pods"]
 
@@ -41,7 +39,7 @@ class Plan:
 
     actions: list[Action] = field(default_factory=list)
     decision: CertificateDecision = field(default_factory=lambda: CertificateDecision(None))
-    issued: certificates.Issued = field(default_factory=certificates.Issued)
+    issued: secrets.Issued = field(default_factory=secrets.Issued)
     membership: Membership | None = None
     pods: list[PodState] = field(default_factory=list)
     rollout: Rollout = field(default_factory=Rollout)
@@ -75,7 +73,7 @@ def wanted_pods(site: SubnetContext) -> dict[str, Object]:
 
 def _objects(site: SubnetContext, observed: Observed, made: Plan, now: datetime) -> list[Action]:
     actions: list[Action] = []
-    token = certificates.token(site, observed)
+    token = secrets.token(site, observed)
     if token is not None:
         # Drawn once: a second operator must not overwrite it, unless it is there and empty.
         exists = site.token in observed.of(SECRET)
@@ -88,9 +86,9 @@ def _objects(site: SubnetContext, observed: Observed, made: Plan, now: datetime)
         made.decision = replace(made.decision, trouble=trouble, waiting=made.decision.waiting or gathered.waiting)
     holdings = made.decision.holdings
     made.issued = (
-        certificates.issue(site, observed, holdings, now, gathered)
+        secrets.issue(site, observed, holdings, now, gathered)
         if holdings
-        else certificates.standing(site, observed, now, gathered)
+        else secrets.standing(site, observed, now, gathered)
     )
     wanted += [(SECRET, body) for body in made.issued.bodies]
     assert made.membership is not None  # noqa: S101 - plan() has just set it
@@ -110,7 +108,7 @@ def _objects(site: SubnetContext, observed: Observed, made: Plan, now: datetime)
 def _pods(site: SubnetContext, observed: Observed, made: Plan, now: datetime) -> list[Action]:
     wanted, there = wanted_pods(site), observed.of(POD)
     made.pods = [state_of(name, body, there.get(name)) for name, body in wanted.items()]
-    made.rollout = rolling.decide(made.pods, policies.unavailable_max(len(wanted)), now)
+    made.rollout = rollout.decide(made.pods, policies.unavailable_max(len(wanted)), now)
     lab = pods.lab_pod(site)
     lab_state = state_of(site.lab, lab, there.get(site.lab))
     missing = {name: body for name, body in {site.lab: lab, **wanted}.items() if name not in there}
@@ -186,5 +184,5 @@ def _by_ordinal(name: str) -> tuple[int, str]:
 def _due(made: Plan, now: datetime) -> datetime | None:
     holdings = made.decision.holdings
     replaced = holdings.not_after - REPLACE_BEFORE if holdings else None
-    moments = [*made.issued.renewals, rolling.next_look(made.pods, now), replaced]
+    moments = [*made.issued.renewals, rollout.next_look(made.pods, now), replaced]
     return earliest(*(moment for moment in moments if moment is not None and moment > now))

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from p2pnet.operator.kube.api import Object, annotations_of, meta, parse_time
 from p2pnet.operator.kube.desired import HASH
-from p2pnet.operator.subnet.rolling import PodState
+from p2pnet.operator.subnet.plan.rollout import PodState
 
 
 def state_of(name: str, wanted: Object, pod: Object | None) -> PodState:

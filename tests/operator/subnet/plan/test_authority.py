@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tests.operator.kit import NAMESPACE, NOW, World, site
 
 from p2pnet.operator.kube.api import EVENT, POD, SECRET, decoded, encoded, meta, name_of
-from p2pnet.operator.subnet import leaves
-from p2pnet.operator.subnet.certificates import NEXT, HeldCertificates, RotationPhase
 from p2pnet.operator.subnet.context import SUBNET
+from p2pnet.operator.subnet.plan import leaves
+from p2pnet.operator.subnet.plan.authority import NEXT, HeldCertificates, RotationPhase
 from p2pnet.trust import Authority, Bundle, Identity, verify
 
 DAY = timedelta(days=1)

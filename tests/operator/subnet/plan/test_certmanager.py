@@ -24,8 +24,8 @@ from p2pnet.operator.kube.api import (
     uid_of,
 )
 from p2pnet.operator.subnet.context import SUBNET
-from p2pnet.operator.subnet.leaves import readable_authorities
 from p2pnet.operator.subnet.plan import certmanager
+from p2pnet.operator.subnet.plan.leaves import readable_authorities
 from p2pnet.subnet.document import load_subnet
 from p2pnet.trust import Bundle, Identity
 

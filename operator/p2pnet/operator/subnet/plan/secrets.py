@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from p2pnet.operator.kube.api import SECRET, Object, annotations_of, decoded, encoded
-from p2pnet.operator.subnet import leaves
-from p2pnet.operator.subnet.certificates import HeldCertificates
 from p2pnet.operator.subnet.context import FORCE_RENEW, Observed, Placed, SubnetContext
-from p2pnet.operator.subnet.plan import certmanager
+from p2pnet.operator.subnet.plan import certmanager, leaves
+from p2pnet.operator.subnet.plan.authority import HeldCertificates
 from p2pnet.operator.subnet.plan.certmanager import Gathered
 
 TOKEN_BYTES = 32
