@@ -13,7 +13,7 @@ from p2pnet.model.registry import Membership
 from p2pnet.model.report import Status
 from p2pnet.operator.kube.api import POD, SECRET, Object, decoded
 from p2pnet.operator.subnet.context import LAB_PORT, Observed, SubnetContext
-from p2pnet.operator.subnet.plan.podstates import ready_since
+from p2pnet.operator.subnet.plan.rollout import ready_since
 
 ANSWER_S = 3.0
 NEWS_S = 60.0

@@ -16,7 +16,7 @@ from p2pnet.model.registry import Membership, Registry, Removed
 from p2pnet.operator.kube.api import BUDGET, POD, Object, meta, name_of
 from p2pnet.operator.kube.desired import HASH, Create, contains, stamped, stands
 from p2pnet.operator.subnet.context import Observed
-from p2pnet.operator.subnet.plan import configmaps, plan, pods, policies, services, wanted_pods
+from p2pnet.operator.subnet.plan import configmaps, plan, pods, rollout, wanted_pods
 from p2pnet.subnet.document import load_subnet
 from p2pnet.topology import is_connected
 
@@ -228,16 +228,16 @@ def test_one_groups_new_image_rolls_that_group_alone() -> None:
 
 
 def test_the_budget_is_a_number_of_pods_and_a_single_pod_has_none() -> None:
-    assert policies.budget(site(nodes=1)) is None
-    assert policies.budget(site(nodes=8, nodesPerPod=8)) is None
-    budget = policies.budget(site(nodes=50))
+    assert rollout.budget(site(nodes=1)) is None
+    assert rollout.budget(site(nodes=8, nodesPerPod=8)) is None
+    budget = rollout.budget(site(nodes=50))
     assert budget is not None
     assert budget["spec"]["minAvailable"] == 45
     assert "maxUnavailable" not in budget["spec"]
 
 
 def test_nodes_are_reached_by_the_subnet_wardens_by_the_lab_and_the_labs_door_by_all() -> None:
-    spec = policies.policy(site(nodes=9, nodesPerPod=3))["spec"]
+    spec = pods.policy(site(nodes=9, nodesPerPod=3))["spec"]
     assert spec["ingress"][0] == {
         "from": [{"podSelector": {"matchLabels": site(nodes=1).labels()}}],
         "ports": [{"protocol": "UDP", "port": 4100, "endPort": 4102}],
@@ -251,16 +251,16 @@ def test_nodes_are_reached_by_the_subnet_wardens_by_the_lab_and_the_labs_door_by
 
 
 def test_names_are_published_before_nodes_are_ready() -> None:
-    spec = services.nodes_service(site(nodes=1))["spec"]
+    spec = pods.nodes_service(site(nodes=1))["spec"]
     assert spec["publishNotReadyAddresses"] is True
     assert spec["clusterIP"] == "None"
-    lab = services.lab_service(site(nodes=1))
+    lab = pods.lab_service(site(nodes=1))
     assert (name_of(lab), lab["spec"]["ports"][0]["name"], lab["spec"]["ports"][0]["port"]) == ("demo-lab", "http", 80)
 
 
 def test_everything_listens_and_is_reached_on_both_families_of_addresses() -> None:
     where = site(nodes=1)
-    for service in (services.nodes_service(where), services.lab_service(where)):
+    for service in (pods.nodes_service(where), pods.lab_service(where)):
         assert service["spec"]["ipFamilyPolicy"] == "PreferDualStack"
     config = configmaps.node_config(where)
     assert (config["host"], config["health_host"]) == ("::", "::")
@@ -317,7 +317,7 @@ def test_a_plan_is_a_function() -> None:
 
 
 def test_an_intent_stands_when_nothing_of_it_was_edited_and_nothing_is_to_go() -> None:
-    budget = policies.budget(site(nodes=5))
+    budget = rollout.budget(site(nodes=5))
     assert budget is not None
     intent = stamped(budget)
     there = json.loads(json.dumps(intent))

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.operator.kit import NOW
 
-from p2pnet.operator.subnet.plan.podstates import unready_since
-from p2pnet.operator.subnet.plan.rollout import MIN_READY, STALLED_AFTER, PodState, decide, next_look
+from p2pnet.operator.subnet.plan.rollout import MIN_READY, STALLED_AFTER, PodState, decide, next_look, unready_since
 
 LONG_AGO = NOW - timedelta(hours=1)
 

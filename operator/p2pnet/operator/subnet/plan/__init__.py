@@ -25,10 +25,9 @@ from p2pnet.operator.kube.api import (  # fmt: skip
 )
 from p2pnet.operator.kube.desired import Action, Apply, Create, Delete, Patch, contains, stamped, stands
 from p2pnet.operator.subnet.context import ROLE_LABEL, Observed, SubnetContext
-from p2pnet.operator.subnet.plan import authority, certmanager, configmaps, pods, policies, rollout, secrets, services
+from p2pnet.operator.subnet.plan import authority, certmanager, configmaps, pods, rollout, secrets
 from p2pnet.operator.subnet.plan.authority import REPLACE_BEFORE, CertificateDecision
-from p2pnet.operator.subnet.plan.podstates import state_of
-from p2pnet.operator.subnet.plan.rollout import PodState, Rollout
+from p2pnet.operator.subnet.plan.rollout import PodState, Rollout, state_of
 
 __all__ = ["Plan", "plan", "wanted_pods"]
 
@@ -94,8 +93,8 @@ def _objects(site: SubnetContext, observed: Observed, made: Plan, now: datetime)
     assert made.membership is not None  # noqa: S101 - plan() has just set it
     wanted += [
         (CONFIG_MAP, configmaps.config_map(site)), (CONFIG_MAP, configmaps.members_map(site, made.membership)),
-        (SERVICE, services.nodes_service(site)), (SERVICE, services.lab_service(site)),
-        (POLICY, policies.policy(site)), (BUDGET, policies.budget(site)), (CLAIM, services.lab_claim(site)),
+        (SERVICE, pods.nodes_service(site)), (SERVICE, pods.lab_service(site)),
+        (POLICY, pods.policy(site)), (BUDGET, rollout.budget(site)), (CLAIM, pods.lab_claim(site)),
     ]  # fmt: skip
     for kind, body in wanted:
         if body is not None:
@@ -108,7 +107,7 @@ def _objects(site: SubnetContext, observed: Observed, made: Plan, now: datetime)
 def _pods(site: SubnetContext, observed: Observed, made: Plan, now: datetime) -> list[Action]:
     wanted, there = wanted_pods(site), observed.of(POD)
     made.pods = [state_of(name, body, there.get(name)) for name, body in wanted.items()]
-    made.rollout = rollout.decide(made.pods, policies.unavailable_max(len(wanted)), now)
+    made.rollout = rollout.decide(made.pods, rollout.unavailable_max(len(wanted)), now)
     lab = pods.lab_pod(site)
     lab_state = state_of(site.lab, lab, there.get(site.lab))
     missing = {name: body for name, body in {site.lab: lab, **wanted}.items() if name not in there}
@@ -160,7 +159,7 @@ def _leftovers(site: SubnetContext, observed: Observed, made: Plan) -> list[Acti
         for name, secret in observed.of(SECRET).items():
             if _role(secret) == "node" and name not in wanted and name not in there:
                 actions += _delete(SECRET, secret, "its pod is gone")
-    if policies.budget(site) is None:
+    if rollout.budget(site) is None:
         for budget in observed.of(BUDGET).values():
             actions += _delete(BUDGET, budget, "one pod needs none")
     return actions

@@ -29,7 +29,7 @@ from p2pnet.operator.kube.api import POD, SECRET, Object, annotations_of, decode
 from p2pnet.operator.kube.desired import Action, Create, Patch
 from p2pnet.operator.subnet.context import FORCE_REPLACE, ROLE_LABEL, Observed, SubnetContext
 from p2pnet.operator.subnet.plan import leaves
-from p2pnet.operator.subnet.reports import lagging_leaves, lagging_trust
+from p2pnet.operator.subnet.plan.leaves import lagging_leaves, lagging_trust
 from p2pnet.trust import BUNDLE_FILE, LAB_BUNDLE_FILE, Authority, Bundle
 
 MARK = "p2pnet.io/authority"

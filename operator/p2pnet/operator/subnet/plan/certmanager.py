@@ -30,8 +30,7 @@ from p2pnet.operator.kube.api import (
 from p2pnet.operator.kube.desired import Action, Apply, Create, Delete, Patch, stamped, stands
 from p2pnet.operator.subnet.context import ISSUED_FOR, ROLE_LABEL, Observed, Placed, SubnetContext
 from p2pnet.operator.subnet.plan import leaves
-from p2pnet.operator.subnet.plan.leaves import Facts
-from p2pnet.operator.subnet.reports import lagging_renewals
+from p2pnet.operator.subnet.plan.leaves import Facts, lagging_renewals
 from p2pnet.trust import BUNDLE_FILE, LAB_BUNDLE_FILE, Bundle
 
 ISSUED_WITHIN = timedelta(minutes=1)

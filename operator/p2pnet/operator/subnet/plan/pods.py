@@ -1,6 +1,10 @@
-"""The pods: nodes and the lab. Bare, restricted, each with Secrets of its own. Pure."""
+"""The pods of nodes and lab, how they are found (Services) and who may speak to them (NetworkPolicy). Pure.
 
-from p2pnet.operator.kube.api import POD, Object
+Pods are bare and fit the restricted profile; each mounts Secrets of its own.
+"""
+
+from p2pnet.model.units import parse_size
+from p2pnet.operator.kube.api import CLAIM, POD, POLICY, SERVICE, Object
 from p2pnet.operator.kube.desired import digest, stamped
 from p2pnet.operator.subnet.context import (
     EVERYWHERE,
@@ -33,6 +37,7 @@ CONTAINER_SECURITY: Object = {
     "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
 }  # fmt: skip
 """What a namespace that enforces the restricted profile asks for."""
+BOTH_FAMILIES = "PreferDualStack"  # IPv4 and IPv6 where the cluster has both, else the one it has
 
 
 def node_pod(site: SubnetContext, placed: Placed, config_hash: str) -> Object:
@@ -102,6 +107,59 @@ def lab_pod(site: SubnetContext) -> Object:
     annotations = {CONFIG_HASH: digest([site.subnet.spec.identity.trust_domain])}
     pod = site.object(POD, site.lab, spec=_spec(settings, container, volumes, 1), annotations=annotations, role="lab")
     return stamped(_with_metadata(pod, settings))
+
+
+def lab_claim(site: SubnetContext) -> Object | None:
+    """The claim that keeps the lab's runs, when one is asked for."""
+    storage = site.subnet.spec.lab.storage
+    if storage == "emptyDir":
+        return None
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": str(parse_size(storage))}}}
+    return site.object(CLAIM, site.lab, spec=spec, role="lab")
+
+
+def nodes_service(site: SubnetContext) -> Object:
+    """The headless Service that gives each node pod its DNS name.
+
+    Addresses that are not ready are published: the first node could otherwise be found by nobody.
+    """
+    ports = [
+        {"name": "health", "port": HEALTH_PORT, "targetPort": HEALTH_PORT, "protocol": "TCP"},
+        {"name": "quic", "port": PORT_BASE, "targetPort": PORT_BASE, "protocol": "UDP"},
+        {"name": "warden", "port": WARDEN_PORT, "targetPort": WARDEN_PORT, "protocol": "UDP"},
+    ]
+    spec = {
+        "clusterIP": "None", "publishNotReadyAddresses": True, "selector": site.labels("node"), "ports": ports,
+        "type": "ClusterIP", "ipFamilyPolicy": BOTH_FAMILIES,
+    }  # fmt: skip
+    return site.object(SERVICE, site.nodes_service, spec=spec, role="node")
+
+
+def lab_service(site: SubnetContext) -> Object:
+    """The lab's `/v1`, as the API server's proxy finds it."""
+    ports = [{"name": "http", "port": 80, "targetPort": LAB_PORT, "protocol": "TCP"}]
+    spec = {"selector": site.labels("lab"), "ports": ports, "type": "ClusterIP", "ipFamilyPolicy": BOTH_FAMILIES}
+    return site.object(SERVICE, site.lab, spec=spec, role="lab")
+
+
+def policy(site: SubnetContext) -> Object:
+    """Who may open a connection to pods of the subnet.
+
+    The lab's port is open to all, for a request through the API server comes from an address no selector matches; its
+    token guards it. The health port serves kubelet and Prometheus and tells nothing secret.
+    """
+    last = PORT_BASE + site.subnet.spec.nodes_per_pod - 1
+    quic = {"protocol": "UDP", "port": PORT_BASE, **({"endPort": last} if last > PORT_BASE else {})}
+    peers = [{"podSelector": {"matchLabels": site.labels()}}]
+    # Who may kill and pause nodes: the lab alone, and that by its leaf too.
+    lab = [{"podSelector": {"matchLabels": site.labels("lab")}}]
+    warden = {"protocol": "UDP", "port": WARDEN_PORT}
+    doors = [{"protocol": "TCP", "port": LAB_PORT}, {"protocol": "TCP", "port": HEALTH_PORT}]
+    spec = {
+        "podSelector": {"matchLabels": site.labels()}, "policyTypes": ["Ingress"],
+        "ingress": [{"from": peers, "ports": [quic]}, {"from": lab, "ports": [warden]}, {"ports": doors}],
+    }  # fmt: skip
+    return site.object(POLICY, site.name, spec=spec)
 
 
 def _with_metadata(pod: Object, settings: PodSpec) -> Object:

@@ -1,8 +1,15 @@
-"""Which pods to replace next, so that never more than a budget is away. A pure decision; whoever asks deletes them."""
+"""Which pods to replace next, and how many may be away at once: by a rolling update, and by an eviction. Pure.
+
+`decide` is a function of the pods' states; `state_of` reads these from the pods themselves.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from p2pnet.operator.kube.api import BUDGET, Object, annotations_of, meta, parse_time
+from p2pnet.operator.kube.desired import HASH
+from p2pnet.operator.subnet.context import SubnetContext
 
 MIN_READY = timedelta(seconds=3)  # a pod counts as available this long after it became ready
 STALLED_AFTER = timedelta(seconds=600)  # a current pod that is unready for so long ends the rollout
@@ -70,3 +77,57 @@ def next_look(pods: Iterable[PodState], now: datetime) -> datetime | None:
 
 def _stalled(pod: PodState, now: datetime) -> bool:
     return pod.ready_since is None and pod.unready_since is not None and now - pod.unready_since >= STALLED_AFTER
+
+
+def state_of(name: str, wanted: Object, pod: Object | None) -> PodState:
+    """A wanted pod as it stands."""
+    if pod is None:
+        return PodState(name, exists=False)
+    status = pod.get("status") or {}
+    return PodState(
+        name,
+        outdated=annotations_of(pod).get(HASH) != annotations_of(wanted).get(HASH),
+        ended=status.get("phase") in ("Failed", "Succeeded"),
+        terminating=bool(meta(pod).get("deletionTimestamp")),
+        ready_since=ready_since(pod),
+        unready_since=unready_since(pod),
+    )
+
+
+def ready_since(pod: Object) -> datetime | None:
+    """When the pod became ready; None when it is not."""
+    status, since = _readiness(pod)
+    return (since or datetime.fromtimestamp(0).astimezone()) if status == "True" else None
+
+
+def unready_since(pod: Object) -> datetime | None:
+    """When a pod that is not ready ceased to be, or was made; None when it is ready."""
+    status, since = _readiness(pod)
+    return None if status == "True" else since or parse_time(meta(pod).get("creationTimestamp"))
+
+
+def _readiness(pod: Object) -> tuple[str, datetime | None]:
+    for condition in (pod.get("status") or {}).get("conditions") or []:
+        if condition.get("type") == "Ready":
+            return str(condition.get("status")), parse_time(condition.get("lastTransitionTime"))
+    return "Unknown", None
+
+
+def unavailable_max(pods: int) -> int:
+    """How many of so many pods may be away at once, by us or by an eviction: a tenth, at least one."""
+    return max(1, pods // 10)
+
+
+def budget(site: SubnetContext) -> Object | None:
+    """The disruption budget; none for a single pod, which it would only keep a machine from draining.
+
+    An integer: for pods of a controller the API server does not know, only that is allowed.
+    """
+    pods = len(site.placement)
+    if pods <= 1:
+        return None
+    spec = {
+        "minAvailable": pods - unavailable_max(pods), "selector": {"matchLabels": site.labels("node")},
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+    }  # fmt: skip
+    return site.object(BUDGET, site.nodes_service, spec=spec, role="node")
