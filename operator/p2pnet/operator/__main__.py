@@ -24,8 +24,7 @@ from p2pnet.operator.metrics import Metrics
 from p2pnet.operator.settings import OperatorSettings
 from p2pnet.operator.subnet.context import SUBNET
 from p2pnet.operator.subnet.crd import crd
-from p2pnet.operator.subnet.lab import HttpLabs
-from p2pnet.operator.subnet.lab_watcher import LabWatcher
+from p2pnet.operator.subnet.lab import HttpLabs, LabWatcher
 from p2pnet.operator.subnet.reconcile import Reconciler
 
 log = logging.getLogger("p2pnet.operator")

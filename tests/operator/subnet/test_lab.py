@@ -1,4 +1,4 @@
-"""The operator asks a lab with its token, and does not wait for one that is silent."""
+"""The operator asks a lab with its token, waits for no silent one, and looks at once where a lab has something new."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,14 +7,17 @@ from typing import Any
 import msgspec
 import pytest
 from aiohttp import web
-from tests.operator.kit import World
+from tests.operator.kit import KEY, World
 
 from p2pnet.lab_client import ProblemError
 from p2pnet.model.errors import TargetError
 from p2pnet.model.registry import Membership, Registry
 from p2pnet.model.report import CertificateCounts, LinkCounts, NodeCounts, Status
 from p2pnet.operator.kube.api import POD
+from p2pnet.operator.kube.queue import Key
 from p2pnet.operator.subnet import lab
+from p2pnet.operator.subnet.lab import LabWatcher
+from p2pnet.operator.subnet.reconcile import Reconciler
 
 SUMMARY = Status(
     name="demo",
@@ -26,7 +29,7 @@ SUMMARY = Status(
 
 
 @pytest.fixture
-async def door() -> AsyncIterator[tuple[str, list[Any]]]:
+async def lab_server() -> AsyncIterator[tuple[str, list[Any]]]:
     seen: list[Any] = []
 
     async def handle(request: web.Request) -> web.Response:
@@ -49,8 +52,8 @@ async def door() -> AsyncIterator[tuple[str, list[Any]]]:
     await runner.cleanup()
 
 
-async def test_the_summary_is_read_and_members_are_given_with_the_token(door: tuple[str, list[Any]]) -> None:
-    address, seen = door
+async def test_the_summary_is_read_and_members_are_given_with_the_token(lab_server: tuple[str, list[Any]]) -> None:
+    address, seen = lab_server
     assert await lab.HttpLabs().summary(address, "secret") == SUMMARY
     await lab.HttpLabs().push_members(address, "secret", Membership(Registry(7)))
     assert seen == [Membership(Registry(7))]
@@ -59,10 +62,10 @@ async def test_the_summary_is_read_and_members_are_given_with_the_token(door: tu
 
 
 async def test_a_silent_or_absent_lab_is_a_target_error_in_time(
-    door: tuple[str, list[Any]], monkeypatch: pytest.MonkeyPatch
+    lab_server: tuple[str, list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lab, "ANSWER_S", 0.2)
-    address, seen = door
+    address, seen = lab_server
     seen.append("hang")
     with pytest.raises(TargetError):
         await lab.HttpLabs().summary(address, "secret")
@@ -84,3 +87,93 @@ async def test_only_a_ready_lab_with_an_address_is_asked() -> None:
     assert (lab.address_of(world.site(), world.observed()) or ("", ""))[0] == "[fd00::1]:8090"
     pod["status"]["podIP"] = ""
     assert lab.address_of(world.site(), world.observed()) is None
+
+
+class Lab:
+    """Answers when told to."""
+
+    def __init__(self) -> None:
+        self.asked: asyncio.Queue[str] = asyncio.Queue()
+        self.answers: asyncio.Queue[str | Exception] = asyncio.Queue()
+
+    async def news(self, address: str, token: str, after: str) -> str:
+        assert (address, token) == ("10.0.0.1:8090", "secret")
+        self.asked.put_nowait(after)
+        answer = await self.answers.get()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+async def lab() -> Lab:
+    return Lab()
+
+
+@pytest.fixture
+async def woken() -> asyncio.Queue[Key]:
+    return asyncio.Queue()
+
+
+@pytest.fixture
+async def ears(lab: Lab, woken: asyncio.Queue[Key]) -> AsyncIterator[LabWatcher]:
+    ears = LabWatcher(lab, pause_s=0.0)
+    ears.wake = woken.put_nowait
+    yield ears
+    await ears.close()
+
+
+async def test_news_wake_once_and_a_minute_without_any_asks_again(
+    lab: Lab, ears: LabWatcher, woken: asyncio.Queue[Key]
+) -> None:
+    ears.listen(KEY, "10.0.0.1:8090", "secret", "a.1")
+    lab.answers.put_nowait("a.1")
+    for _ in range(2):
+        assert await asyncio.wait_for(lab.asked.get(), 5) == "a.1"
+    assert woken.empty()
+    lab.answers.put_nowait("a.2")
+    assert await asyncio.wait_for(woken.get(), 5) == KEY
+    assert lab.asked.empty(), "the look that follows says what to wait for next"
+
+
+async def test_listening_for_the_same_is_one_question_and_for_something_newer_another(
+    lab: Lab, ears: LabWatcher
+) -> None:
+    ears.listen(KEY, "10.0.0.1:8090", "secret", "a.1")
+    assert await asyncio.wait_for(lab.asked.get(), 5) == "a.1"
+    ears.listen(KEY, "10.0.0.1:8090", "secret", "a.1")
+    ears.listen(KEY, "10.0.0.1:8090", "secret", "a.2")
+    assert await asyncio.wait_for(lab.asked.get(), 5) == "a.2"
+    assert lab.asked.empty()
+
+
+async def test_a_lab_that_is_gone_is_left_to_the_next_look(
+    lab: Lab, ears: LabWatcher, woken: asyncio.Queue[Key]
+) -> None:
+    ears.listen(KEY, "10.0.0.1:8090", "secret", "a.1")
+    lab.answers.put_nowait(TargetError("the lab is silent"))
+    await asyncio.wait_for(lab.asked.get(), 5)
+    ears.forget(KEY)
+    ears.listen(KEY, "10.0.0.1:8090", "secret", "a.1")
+    assert await asyncio.wait_for(lab.asked.get(), 5) == "a.1"
+    assert woken.empty()
+
+
+async def test_a_look_listens_to_the_lab_it_has_seen_and_forgets_one_whose_subnet_is_gone() -> None:
+    heard: list[object] = []
+
+    class Listening(LabWatcher):
+        def listen(self, key: Key, address: str, token: str, after: str) -> None:
+            heard.append((key, after))
+
+        def forget(self, key: Key) -> None:
+            heard.append(("forgotten", key))
+
+    world = World(nodes=2)
+    world.lab.news_version = "b.3"
+    world.operator = Reconciler(world.api, world.lab, image="some:1", now=lambda: world.now, ears=Listening(world.lab))
+    await world.converge()
+    assert set(heard) == {(KEY, "b.3")}
+    del world.api.objects[next(place for place in world.api.objects if place[0].kind == "Subnet")]
+    await world.look()
+    assert heard[-1] == ("forgotten", KEY)

@@ -1,22 +1,31 @@
-"""The operator's words with a lab: its summary, and the member list it should spread. Short waits: a lab may be gone."""
+"""How the operator speaks to labs: their summaries, the member list they should spread, and when a summary has changed.
+
+Timeouts are short: a lab may be gone. `LabWatcher` holds one long poll per lab, so that a Subnet whose lab has something new
+is reconciled at once rather than at the next resync; at rest that is one request a minute.
+"""
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import aiohttp
 
 from p2pnet.lab_client.aio import AioWire
-from p2pnet.model.errors import TargetError
+from p2pnet.model.errors import P2pnetError, TargetError
 from p2pnet.model.jobs import Revision
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import Status
 from p2pnet.operator.kube.api import POD, SECRET, Object, decoded
+from p2pnet.operator.kube.queue import Key
 from p2pnet.operator.subnet.context import LAB_PORT, Observed, SubnetContext
 from p2pnet.operator.subnet.plan.rollout import ready_since
 
 ANSWER_S = 3.0
 NEWS_S = 60.0
+PAUSE_S = 1.0
+"""Before each question: a subnet in uproar is looked at no more often than while it converges."""
 TOKEN_HEADER = "X-P2pnet-Token"  # noqa: S105 - the name of a header
 
 
@@ -97,3 +106,49 @@ class HttpLabs:
             raise TargetError(f"the lab at {address} is silent") from error
         finally:
             await wire.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ear:
+    address: str
+    after: str
+    task: asyncio.Task[None]
+
+
+class LabWatcher:
+    """`wake(key)` is called when the lab of that Subnet has news."""
+
+    def __init__(self, labs: Labs, *, pause_s: float = PAUSE_S) -> None:
+        self.wake: Callable[[Key], None] = lambda _key: None
+        self._labs = labs
+        self._pause_s = pause_s
+        self._ears: dict[Key, _Ear] = {}
+
+    def listen(self, key: Key, address: str, token: str, after: str) -> None:
+        """Wait for news beyond version `after`. A lab that stops answering is for the next look to find out."""
+        ear = self._ears.get(key)
+        if ear is not None and (ear.address, ear.after) == (address, after) and not ear.task.done():
+            return
+        self.forget(key)
+        task = asyncio.create_task(self._hear(key, address, token, after), name=f"news of {key.namespace}/{key.name}")
+        self._ears[key] = _Ear(address, after, task)
+
+    def forget(self, key: Key) -> None:
+        """Listen no more."""
+        if (ear := self._ears.pop(key, None)) is not None:
+            ear.task.cancel()
+
+    async def close(self) -> None:
+        """Listen to nobody."""
+        tasks = [ear.task for ear in self._ears.values()]
+        for key in list(self._ears):
+            self.forget(key)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _hear(self, key: Key, address: str, token: str, after: str) -> None:
+        with contextlib.suppress(P2pnetError):
+            while True:
+                await asyncio.sleep(self._pause_s)
+                if await self._labs.news(address, token, after) != after:
+                    self.wake(key)
+                    return

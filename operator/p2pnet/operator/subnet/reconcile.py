@@ -32,8 +32,7 @@ from p2pnet.operator.metrics import Metrics
 from p2pnet.operator.subnet import events, issuer, lab, reading, status
 from p2pnet.operator.subnet.context import CHILDREN, SUBNET, Observed, SubnetContext, config_map_of
 from p2pnet.operator.subnet.executor import Executor, split
-from p2pnet.operator.subnet.lab import Labs
-from p2pnet.operator.subnet.lab_watcher import LabWatcher
+from p2pnet.operator.subnet.lab import Labs, LabWatcher
 from p2pnet.operator.subnet.plan import Plan, plan
 from p2pnet.operator.subnet.plan.authority import CertificateDecision
 from p2pnet.operator.subnet.plan.configmaps import document, read_membership
