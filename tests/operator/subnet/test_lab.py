@@ -89,7 +89,7 @@ async def test_only_a_ready_lab_with_an_address_is_asked() -> None:
     assert lab.address_of(world.site(), world.observed()) is None
 
 
-class Lab:
+class ScriptedLab:
     """Answers when told to."""
 
     def __init__(self) -> None:
@@ -106,8 +106,8 @@ class Lab:
 
 
 @pytest.fixture
-async def lab() -> Lab:
-    return Lab()
+async def scripted() -> ScriptedLab:
+    return ScriptedLab()
 
 
 @pytest.fixture
@@ -116,46 +116,46 @@ async def woken() -> asyncio.Queue[Key]:
 
 
 @pytest.fixture
-async def ears(lab: Lab, woken: asyncio.Queue[Key]) -> AsyncIterator[LabWatcher]:
-    ears = LabWatcher(lab, pause_s=0.0)
+async def ears(scripted: ScriptedLab, woken: asyncio.Queue[Key]) -> AsyncIterator[LabWatcher]:
+    ears = LabWatcher(scripted, pause_s=0.0)
     ears.wake = woken.put_nowait
     yield ears
     await ears.close()
 
 
 async def test_news_wake_once_and_a_minute_without_any_asks_again(
-    lab: Lab, ears: LabWatcher, woken: asyncio.Queue[Key]
+    scripted: ScriptedLab, ears: LabWatcher, woken: asyncio.Queue[Key]
 ) -> None:
     ears.listen(KEY, "10.0.0.1:8090", "secret", "a.1")
-    lab.answers.put_nowait("a.1")
+    scripted.answers.put_nowait("a.1")
     for _ in range(2):
-        assert await asyncio.wait_for(lab.asked.get(), 5) == "a.1"
+        assert await asyncio.wait_for(scripted.asked.get(), 5) == "a.1"
     assert woken.empty()
-    lab.answers.put_nowait("a.2")
+    scripted.answers.put_nowait("a.2")
     assert await asyncio.wait_for(woken.get(), 5) == KEY
-    assert lab.asked.empty(), "the look that follows says what to wait for next"
+    assert scripted.asked.empty(), "the look that follows says what to wait for next"
 
 
 async def test_listening_for_the_same_is_one_question_and_for_something_newer_another(
-    lab: Lab, ears: LabWatcher
+    scripted: ScriptedLab, ears: LabWatcher
 ) -> None:
     ears.listen(KEY, "10.0.0.1:8090", "secret", "a.1")
-    assert await asyncio.wait_for(lab.asked.get(), 5) == "a.1"
+    assert await asyncio.wait_for(scripted.asked.get(), 5) == "a.1"
     ears.listen(KEY, "10.0.0.1:8090", "secret", "a.1")
     ears.listen(KEY, "10.0.0.1:8090", "secret", "a.2")
-    assert await asyncio.wait_for(lab.asked.get(), 5) == "a.2"
-    assert lab.asked.empty()
+    assert await asyncio.wait_for(scripted.asked.get(), 5) == "a.2"
+    assert scripted.asked.empty()
 
 
 async def test_a_lab_that_is_gone_is_left_to_the_next_look(
-    lab: Lab, ears: LabWatcher, woken: asyncio.Queue[Key]
+    scripted: ScriptedLab, ears: LabWatcher, woken: asyncio.Queue[Key]
 ) -> None:
     ears.listen(KEY, "10.0.0.1:8090", "secret", "a.1")
-    lab.answers.put_nowait(TargetError("the lab is silent"))
-    await asyncio.wait_for(lab.asked.get(), 5)
+    scripted.answers.put_nowait(TargetError("the lab is silent"))
+    await asyncio.wait_for(scripted.asked.get(), 5)
     ears.forget(KEY)
     ears.listen(KEY, "10.0.0.1:8090", "secret", "a.1")
-    assert await asyncio.wait_for(lab.asked.get(), 5) == "a.1"
+    assert await asyncio.wait_for(scripted.asked.get(), 5) == "a.1"
     assert woken.empty()
 
 

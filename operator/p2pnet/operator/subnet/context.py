@@ -25,7 +25,8 @@ from p2pnet.operator.kube.api import (
     name_of,
     owned_by,
 )
-from p2pnet.subnet.document import Subnet, members
+from p2pnet.subnet.members import members
+from p2pnet.subnet.spec import Subnet
 
 SUBNET = ResourceKind("p2pnet.io/v1alpha1", "Subnet", "subnets")
 CHILDREN = (SECRET, CONFIG_MAP, SERVICE, BUDGET, POLICY, POD)

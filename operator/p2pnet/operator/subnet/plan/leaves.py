@@ -14,7 +14,7 @@ from p2pnet.model.errors import SpecError, TrustError
 from p2pnet.model.report import MemberStatus
 from p2pnet.operator.kube.api import POD, SECRET, decoded
 from p2pnet.operator.subnet.context import Observed, SubnetContext
-from p2pnet.subnet.document import Subnet
+from p2pnet.subnet.spec import Subnet
 from p2pnet.trust import BACKDATE, BUNDLE_FILE, LAB_BUNDLE_FILE, Bundle, Identity
 
 FINGERPRINT_CHARS = 16  # of SHA-256 in hex, in reports: enough to tell leaves of one subnet apart
