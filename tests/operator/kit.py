@@ -31,7 +31,7 @@ from p2pnet.operator.kube.queue import Key
 from p2pnet.operator.subnet.context import SUBNET, Observed, SubnetContext
 from p2pnet.operator.subnet.plan.configmaps import read_membership
 from p2pnet.operator.subnet.plan.leaves import short
-from p2pnet.operator.subnet.reading import site_of
+from p2pnet.operator.subnet.reading import context_of
 from p2pnet.operator.subnet.reconcile import Reconciler
 from p2pnet.subnet.document import digest_of, load_subnet
 from p2pnet.trust import Bundle, Identity
@@ -198,22 +198,22 @@ class Api:
         return copy.deepcopy(result)
 
 
-def _without(found: Any, before: Any, intent: Any) -> Any:
+def _without(found: Any, before: Any, desired: Any) -> Any:
     """What was applied before and is not any more goes."""
     if not isinstance(found, dict) or not isinstance(before, dict):
         return found
     kept = {}
     for key, value in found.items():
-        if key in before and (not isinstance(intent, dict) or key not in intent):
+        if key in before and (not isinstance(desired, dict) or key not in desired):
             continue
-        kept[key] = _without(value, before.get(key), (intent or {}).get(key)) if key in before else value
+        kept[key] = _without(value, before.get(key), (desired or {}).get(key)) if key in before else value
     return kept
 
 
-def _merge(found: Any, intent: Any) -> Any:
-    if isinstance(found, dict) and isinstance(intent, dict):
-        return {**found, **{key: _merge(found.get(key), value) for key, value in intent.items()}}
-    return copy.deepcopy(intent)
+def _merge(found: Any, desired: Any) -> Any:
+    if isinstance(found, dict) and isinstance(desired, dict):
+        return {**found, **{key: _merge(found.get(key), value) for key, value in desired.items()}}
+    return copy.deepcopy(desired)
 
 
 def _merge_patch(found: Any, patch: Any) -> Any:
@@ -260,8 +260,8 @@ class World:
         found = next(one for one in self.status["conditions"] if one["type"] == kind)
         return found["status"], found["reason"]
 
-    def site(self) -> SubnetContext:
-        return site_of(self.subnet, IMAGE)
+    def context(self) -> SubnetContext:
+        return context_of(self.subnet, IMAGE)
 
     def observed(self) -> Observed:
         kinds = {kind for kind, _, _ in self.api.objects} - {SUBNET, EVENT}
@@ -347,22 +347,22 @@ class FakeLab:
             raise TargetError("the lab is silent")
         if self.stuck is not None:
             return self.stuck
-        site = world.site()
+        context = world.context()
         if self.auto_mount:
             for pod in world.api.all(POD):
                 self.mount(name_of(pod))
         there = {name_of(pod) for pod in world.api.all(POD) if (pod.get("status") or {}).get("phase") == "Running"}
         members = [
             self._member(name, placed.group, placed.pod)
-            for placed in site.placement if placed.pod in there for name in placed.members
+            for placed in context.placements if placed.pod in there for name in placed.members
         ]  # fmt: skip
-        written = read_membership(world.api.objects.get((CONFIG_MAP, NAMESPACE, site.members_map)))
+        written = read_membership(world.api.objects.get((CONFIG_MAP, NAMESPACE, context.members_map)))
         known = max([one.registry.version for one in self.pushed], default=written.registry.version if written else 0)
         edges = written.edge_count() if written else 0
-        up = edges if len(members) == len(site.members) else 0
-        lab = self.mounted.get(site.lab, {})
+        up = edges if len(members) == len(context.members) else 0
+        lab = self.mounted.get(context.lab, {})
         return Status(
-            name=site.name, target="cluster", nodes=NodeCounts(len(site.members), len(members), len(members), len(members)),
+            name=context.name, target="cluster", nodes=NodeCounts(len(context.members), len(members), len(members), len(members)),
             links=self.links or LinkCounts(edges, up), certificates=CertificateCounts(len(members), None), members=members,
             document=digest_of(load_subnet(self.document)) if self.document else self.mounted_document,
             registry_version=known, runs=self.runs, news=self.news_version, trusted=_trusted(lab), leaf=_leaf(lab, "tls"),
@@ -403,7 +403,7 @@ def _leaf(held: dict[str, bytes], stem: str) -> str:
     return short(Identity(held[f"{stem}.crt"], held[f"{stem}.key"], held["ca.crt"]).fingerprint)
 
 
-def site(
+def subnet_context(
     name: str = "demo", annotations: dict[str, str] | None = None, created: datetime = NOW, **spec: Any
 ) -> SubnetContext:
     """A Subnet in its place, without any world."""
@@ -411,7 +411,7 @@ def site(
         "name": name, "namespace": NAMESPACE, "uid": "uid-0", "generation": 1, "annotations": annotations or {},
         "creationTimestamp": time_text(created),
     }  # fmt: skip
-    return site_of({"apiVersion": SUBNET.api, "kind": "Subnet", "metadata": metadata, "spec": spec}, IMAGE)
+    return context_of({"apiVersion": SUBNET.api, "kind": "Subnet", "metadata": metadata, "spec": spec}, IMAGE)
 
 
 def counted(api: Api) -> Counter[str]:

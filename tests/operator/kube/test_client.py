@@ -47,9 +47,9 @@ async def server() -> AsyncIterator[Server]:
     app.router.add_route("*", "/{path:.*}", found.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    found.port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+    context = web.TCPSite(runner, "127.0.0.1", 0)
+    await context.start()
+    found.port = context._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
     yield found
     await runner.cleanup()
 

@@ -46,9 +46,9 @@ async def lab_server() -> AsyncIterator[tuple[str, list[Any]]]:
     app.router.add_route("*", "/{path:.*}", handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    yield f"127.0.0.1:{site._server.sockets[0].getsockname()[1]}", seen
+    context = web.TCPSite(runner, "127.0.0.1", 0)
+    await context.start()
+    yield f"127.0.0.1:{context._server.sockets[0].getsockname()[1]}", seen
     await runner.cleanup()
 
 
@@ -76,17 +76,17 @@ async def test_a_silent_or_absent_lab_is_a_target_error_in_time(
 async def test_only_a_ready_lab_with_an_address_is_asked() -> None:
     world = World(nodes=2)
     await world.look()
-    assert lab.address_of(world.site(), world.observed()) is None
+    assert lab.address_of(world.context(), world.observed()) is None
     await world.converge()
-    found = lab.address_of(world.site(), world.observed())
+    found = lab.address_of(world.context(), world.observed())
     assert found is not None
     assert found[0].endswith(":8090")
     assert len(found[1]) == 64
     pod = world.api.one(POD, "demo-lab")
     pod["status"]["podIP"] = "fd00::1"
-    assert (lab.address_of(world.site(), world.observed()) or ("", ""))[0] == "[fd00::1]:8090"
+    assert (lab.address_of(world.context(), world.observed()) or ("", ""))[0] == "[fd00::1]:8090"
     pod["status"]["podIP"] = ""
-    assert lab.address_of(world.site(), world.observed()) is None
+    assert lab.address_of(world.context(), world.observed()) is None
 
 
 class ScriptedLab:

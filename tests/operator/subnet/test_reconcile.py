@@ -50,23 +50,23 @@ def pods_of(world: World) -> dict[str, str]:
 
 def check_whole(world: World) -> None:
     """Exactly the objects of the spec, all of them the Subnet's, all leaves of one authority."""
-    site = world.site()
-    pods = {placed.pod for placed in site.placement}
+    context = world.context()
+    pods = {placed.pod for placed in context.placements}
     assert {name_of(one) for one in world.api.all(POD)} == {*pods, "demo-lab"}
     assert {name_of(one) for one in world.api.all(SECRET)} == {*pods, "demo-lab", "demo-ca", "demo-lab-token"}
     for kind in CHILDREN:
         for one in world.api.all(kind):
             owner = meta(one)["ownerReferences"][0]
-            assert (owner["uid"], owner["controller"]) == (site.uid, True)
+            assert (owner["uid"], owner["controller"]) == (context.uid, True)
             assert "finalizers" not in meta(one)
     authority = decoded(world.api.one(SECRET, "demo-ca"))["ca.crt"]
-    for placed in site.placement:
+    for placed in context.placements:
         held = decoded(world.api.one(SECRET, placed.pod))
         assert set(held) == {"ca.crt", *(f"{name}.{end}" for name in placed.members for end in ("crt", "key"))}
         for name in placed.members:
             peer = Identity(held[f"{name}.crt"], held[f"{name}.key"], authority).verify(now=world.now)
-            assert peer.uri == site.uri(name)
-    assert [one.name for one in members_of(world).registry.members] == [name for name, _ in site.members]
+            assert peer.uri == context.uri(name)
+    assert [one.name for one in members_of(world).registry.members] == [name for name, _ in context.members]
 
 
 async def test_a_subnet_becomes_ready_in_three_looks_and_few_writes() -> None:
@@ -274,7 +274,7 @@ async def test_the_registrys_version_never_goes_back_when_its_configmap_is_delet
     world.api.remove(CONFIG_MAP, "demo-members")
     await world.converge()
     after = members_of(world)
-    assert [one.uri for one in before.registry.removed] == [world.site().uri("node-4")]
+    assert [one.uri for one in before.registry.removed] == [world.context().uri("node-4")]
     if silent:
         assert after.registry.version == before.registry.version + 1
     else:
@@ -440,7 +440,7 @@ async def test_an_edited_document_is_given_to_the_lab_at_once_and_once() -> None
     world = World(nodes=2)
     await world.converge()
     assert world.lab.document is None, "a lab that tells no document is given none"
-    world.lab.mounted_document = digest_of(world.site().subnet)
+    world.lab.mounted_document = digest_of(world.context().subnet)
     await world.look()
     assert world.lab.document is None
     world.api.edit(SUBNET, "demo", ttl="2h")
@@ -720,13 +720,13 @@ async def test_what_waits_to_be_told_is_told_within_seconds_also_when_nothing_el
 
 async def test_a_document_is_checked_once_and_again_after_every_edit(monkeypatch: pytest.MonkeyPatch) -> None:
     checked = []
-    plain = reading.site_of
+    plain = reading.context_of
 
     def check(thing: Object, image: str) -> SubnetContext:
         checked.append(name_of(thing))
         return plain(thing, image)
 
-    monkeypatch.setattr(reading, "site_of", check)
+    monkeypatch.setattr(reading, "context_of", check)
     world = World(nodes=2)
     await world.converge()
     await world.look(5)

@@ -5,14 +5,14 @@ from datetime import timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.operator.kit import NOW, site
+from tests.operator.kit import NOW, subnet_context
 
 from p2pnet.model.report import CertificateCounts, LinkCounts, NodeCounts, RunSummary, Status
 from p2pnet.operator.kube.api import CONFIG_MAP, POD, Object, earliest, parse_time, time_text
 from p2pnet.operator.subnet import events, status
 from p2pnet.operator.subnet.context import Observed
 from p2pnet.operator.subnet.plan import configmaps, plan, wanted_pods
-from p2pnet.operator.subnet.status import CONDITIONS, Trouble
+from p2pnet.operator.subnet.status import CONDITIONS, SubnetProblem
 
 VERSION = 4
 """Of the member list that the subnets here have."""
@@ -27,15 +27,15 @@ def lab_status(up: int, expected: int, *, connected: int = 0, runs: list[RunSumm
 
 def observed(ready: int, lab: Status | None = None, old: Object | None = None) -> Observed:
     """Three pods, the first `ready` of them so for an hour, and the member list that the lab has."""
-    where = site(nodes=3)
-    listed = configmaps.membership(where, Observed({"status": {"registryVersion": VERSION - 1}}, {}))
-    pods = wanted_pods(where)
+    context = subnet_context(nodes=3)
+    listed = configmaps.membership(context, Observed({"status": {"registryVersion": VERSION - 1}}, {}))
+    pods = wanted_pods(context)
     since = time_text(NOW - timedelta(hours=1))
     for index, pod in enumerate(pods.values()):
         condition = {"type": "Ready", "status": str(index < ready), "lastTransitionTime": since}
         pod["status"] = {"phase": "Running", "conditions": [condition]}
         pod["metadata"]["creationTimestamp"] = since if index < ready else time_text(NOW)
-    maps = {where.members_map: configmaps.members_map(where, listed)}
+    maps = {context.members_map: configmaps.members_map(context, listed)}
     return Observed({"metadata": {"name": "demo"}, "status": old or {}}, {POD: pods, CONFIG_MAP: maps}, lab)
 
 
@@ -44,10 +44,10 @@ def found(news: Object, kind: str) -> tuple[str, str]:
     return one["status"], one["reason"]
 
 
-def status_now(seen: Observed, trouble: Trouble | None = None, **spec: object) -> Object:
-    where = site(nodes=3, **spec)
+def status_now(seen: Observed, problem: SubnetProblem | None = None, **spec: object) -> Object:
+    context = subnet_context(nodes=3, **spec)
     seen.children.setdefault(POD, {})
-    return status.status_of(where, seen, plan(where, seen, NOW), trouble, NOW)
+    return status.status_of(context, seen, plan(context, seen, NOW), problem, NOW)
 
 
 def test_ready_needs_pods_certificates_and_links() -> None:
@@ -87,8 +87,8 @@ def test_all_conditions_are_there_and_their_time_moves_only_with_a_flip(
     assert [one["type"] for one in before["conditions"]] == list(CONDITIONS)
     for one in before["conditions"]:
         one["lastTransitionTime"] = "2029-12-31T00:00:00Z"
-    trouble = Trouble("Quota", "pods=2") if broken else None
-    after = status_now(observed(second, None if again is None else lab_status(again, 3), old=before), trouble)
+    problem = SubnetProblem("Quota", "pods=2") if broken else None
+    after = status_now(observed(second, None if again is None else lab_status(again, 3), old=before), problem)
     old = {one["type"]: one for one in before["conditions"]}
     for one in after["conditions"]:
         flipped = one["status"] != old[one["type"]]["status"]
@@ -100,13 +100,13 @@ def test_all_conditions_are_there_and_their_time_moves_only_with_a_flip(
 def test_a_refused_spec_keeps_the_counts_and_says_what_is_wrong() -> None:
     good = status_now(observed(3, lab_status(3, 3)))
     subnet = {"metadata": {"name": "demo", "generation": 7}, "status": good}
-    news = status.refused_status(subnet, Trouble("InvalidSpec", "spec.nodes: no"), NOW)
+    news = status.refused_status(subnet, SubnetProblem("InvalidSpec", "spec.nodes: no"), NOW)
     assert (news["ready"], news["observedGeneration"]) == ("3/3", 7)
     assert found(news, "Degraded") == ("True", "InvalidSpec")
     assert generations(news) == {
         "Ready": 7, "Progressing": 7, "Degraded": 7, "CertificatesReady": 1, "Connected": 1, "Paused": 1,
     }, "nobody has judged certificates and links of a document that was refused"  # fmt: skip
-    fresh = status.refused_status({"metadata": {"name": "demo"}}, Trouble("InvalidSpec", "x"), NOW)
+    fresh = status.refused_status({"metadata": {"name": "demo"}}, SubnetProblem("InvalidSpec", "x"), NOW)
     assert found(fresh, "Connected") == ("Unknown", "NotLookedYet")
 
 
@@ -116,7 +116,7 @@ def generations(news: Object) -> dict[str, int]:
 
 def test_links_among_former_members_say_nothing_about_those_wanted_now() -> None:
     seen = observed(3, lab_status(3, 3, connected=3))
-    larger = site(nodes=9)
+    larger = subnet_context(nodes=9)
     news = status.status_of(larger, seen, plan(larger, seen, NOW), None, NOW)
     assert found(news, "Connected") == ("Unknown", "LabOutdated")
     assert found(news, "Ready")[0] != "True"
@@ -125,9 +125,11 @@ def test_links_among_former_members_say_nothing_about_those_wanted_now() -> None
 
 def test_what_is_kept_up_of_a_former_document_is_not_said_of_the_refused_one() -> None:
     good = status_now(observed(3, lab_status(3, 3)))
-    where = dataclasses.replace(site(nodes=3), generation=8)
+    context = dataclasses.replace(subnet_context(nodes=3), generation=8)
     seen = observed(3, lab_status(3, 3), old=good)
-    news = status.status_of(where, seen, plan(where, seen, NOW), None, NOW, refused=Trouble("InvalidSpec", "x"))
+    news = status.status_of(
+        context, seen, plan(context, seen, NOW), None, NOW, refused=SubnetProblem("InvalidSpec", "x")
+    )
     assert news["observedGeneration"] == 8, "it has been looked at"
     assert found(news, "Connected") == ("True", "LinksUp")
     assert generations(news) == {
@@ -151,10 +153,10 @@ def test_only_what_people_wait_for_becomes_an_event() -> None:
 
 
 def test_a_subnet_is_deleted_when_its_ttl_is_over_and_no_run_is_open() -> None:
-    where = site(nodes=1, ttl="1h")
-    assert not status.expired(where, None, NOW + timedelta(minutes=59))
-    assert status.expired(where, None, NOW + timedelta(minutes=60))
-    assert not status.expired(site(nodes=1), None, NOW + timedelta(days=9999))
+    context = subnet_context(nodes=1, ttl="1h")
+    assert not status.expired(context, None, NOW + timedelta(minutes=59))
+    assert status.expired(context, None, NOW + timedelta(minutes=60))
+    assert not status.expired(subnet_context(nodes=1), None, NOW + timedelta(days=9999))
 
 
 def test_moments_that_are_none_are_none() -> None:

@@ -22,7 +22,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_CHARS]
 
 
-def stamped(body: Object) -> Object:
+def with_hash(body: Object) -> Object:
     """The intent with the hash of itself as an annotation. Values of a Secret stay out of it, their names do not."""
     hashed = {key: value for key, value in body.items() if key != "data" or body.get("kind") != "Secret"}
     if body.get("kind") == "Secret":
@@ -32,37 +32,37 @@ def stamped(body: Object) -> Object:
     return {**body, "metadata": {**body["metadata"], "annotations": annotations}}
 
 
-def stands(intent: Object, observed: Object | None) -> bool:
+def up_to_date(desired: Object, observed: Object | None) -> bool:
     """Whether a write would change nothing.
 
     The hash tells whether the intent is the one applied last (so nothing has to be taken away), the comparison
     whether somebody edited it since. What others added beside it is theirs.
     """
-    if observed is None or annotations_of(observed).get(HASH) != annotations_of(intent).get(HASH):
+    if observed is None or annotations_of(observed).get(HASH) != annotations_of(desired).get(HASH):
         return False
-    if intent["kind"] == CLAIM.kind:
+    if desired["kind"] == CLAIM.kind:
         return True  # the server writes amounts in its own way, and a claim cannot change but grow
-    metadata = {key: value for key, value in intent["metadata"].items() if key != "ownerReferences"}
+    metadata = {key: value for key, value in desired["metadata"].items() if key != "ownerReferences"}
     # A list's items come without apiVersion and kind; and it is ours already, else it were not observed.
-    told = {key: value for key, value in intent.items() if key not in ("apiVersion", "kind")}
+    told = {key: value for key, value in desired.items() if key not in ("apiVersion", "kind")}
     return contains(observed, {**told, "metadata": metadata})
 
 
-def contains(observed: Any, intent: Any) -> bool:
+def contains(observed: Any, desired: Any) -> bool:
     """Whether every value of the intent stands in what is observed; lists are compared place by place, selectors as a whole."""
-    if isinstance(intent, dict):
+    if isinstance(desired, dict):
         return isinstance(observed, dict) and all(
             observed.get(key) == value if key in _WHOLE else contains(observed.get(key), value)
-            for key, value in intent.items()
+            for key, value in desired.items()
             if value not in (None, {}, [])
         )
-    if isinstance(intent, list):
+    if isinstance(desired, list):
         return (
             isinstance(observed, list)
-            and len(observed) == len(intent)
-            and all(contains(a, b) for a, b in zip(observed, intent, strict=True))
+            and len(observed) == len(desired)
+            and all(contains(a, b) for a, b in zip(observed, desired, strict=True))
         )
-    return bool(observed == intent)
+    return bool(observed == desired)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ HEALTH_PORT = 8080
 LAB_PORT = 8090
 
 
-class Placed(NamedTuple):
+class PodPlacement(NamedTuple):
     """A node pod and the members it runs."""
 
     pod: str
@@ -74,7 +74,7 @@ class SubnetContext:
     generation: int = 1
     annotations: Mapping[str, str] = field(default_factory=dict)
     created: datetime | None = None
-    worked_out: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    cache: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """What follows from all this and costs something to find: for those who look again. Nobody changes what is in it."""
 
     @property
@@ -93,14 +93,14 @@ class SubnetContext:
         return members(self.subnet)
 
     @cached_property
-    def placement(self) -> list[Placed]:
+    def placements(self) -> list[PodPlacement]:
         """Every node pod, in member order."""
         per_pod = self.subnet.spec.nodes_per_pod
         names: dict[str, list[str]] = {}
         for name, group in self.members:
             names.setdefault(group, []).append(name)
         return [
-            Placed(f"{self.name}-{group}-{ordinal}", group, ordinal, tuple(mine[ordinal * per_pod :][:per_pod]))
+            PodPlacement(f"{self.name}-{group}-{ordinal}", group, ordinal, tuple(mine[ordinal * per_pod :][:per_pod]))
             for group, mine in names.items()
             for ordinal in range(-(-len(mine) // per_pod))
         ]
@@ -213,10 +213,10 @@ class Observed:
     subnet: Object
     children: dict[ResourceKind, dict[str, Object]] = field(default_factory=dict)
     lab: Status | None = None
-    lab_trouble: str = ""
+    lab_problem: str = ""
     lab_members: Membership | None = None
     """What the lab holds; asked only when the ConfigMap with the registry is gone or unreadable."""
-    issuer_trouble: tuple[str, str] | None = None
+    issuer_problem: tuple[str, str] | None = None
     """Why cert-manager's Certificates cannot be seen: reason and message for Degraded."""
 
     def of(self, kind: ResourceKind) -> dict[str, Object]:

@@ -38,13 +38,13 @@ def of_flips(flips: list[Object]) -> list[Told]:
     ]  # fmt: skip
 
 
-def of_plan(site: SubnetContext, made: Plan, now: datetime) -> list[Told]:
+def of_plan(context: SubnetContext, planned: Plan, now: datetime) -> list[Told]:
     """What the plan itself is worth telling: steps of an authority's replacement, and the end of a ttl."""
     told = []
-    if made.decision.note is not None and made.decision.holdings is not None:
-        holdings = made.decision.holdings
-        told.append(Told(*made.decision.note, since=f"{holdings.phase} {holdings.fingerprint}"))
-    end = expires_at(site.subnet, site.created)
+    if planned.decision.note is not None and planned.decision.held is not None:
+        held = planned.decision.held
+        told.append(Told(*planned.decision.note, since=f"{held.phase} {held.fingerprint}"))
+    end = expires_at(context.subnet, context.created)
     # Once per end, and within a minute or two of its time: at rest somebody looks every minute.
     if end is not None and WARNING * 0.85 < end - now <= WARNING:
         told.append(Told("Expiring", f"the ttl ends at {time_text(end)}", time_text(end), warning=True))

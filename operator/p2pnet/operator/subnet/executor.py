@@ -25,7 +25,7 @@ from p2pnet.operator.kube.api import (  # fmt: skip
 from p2pnet.operator.kube.desired import Action, Apply, Create, Delete, Patch
 from p2pnet.operator.subnet.context import Observed, SubnetContext
 from p2pnet.operator.subnet.plan.certmanager import mounted_by
-from p2pnet.operator.subnet.status import Trouble
+from p2pnet.operator.subnet.status import SubnetProblem
 
 AT_ONCE = 8  # writes of one kind under way; more only queue up in the API server
 
@@ -33,12 +33,12 @@ AT_ONCE = 8  # writes of one kind under way; more only queue up in the API serve
 class Executor:
     """Acts for one Subnet. What could not be done is in `trouble`; `failure` is to be raised once that has been told."""
 
-    def __init__(self, cluster: Cluster, site: SubnetContext, observed: Observed) -> None:
+    def __init__(self, cluster: Cluster, context: SubnetContext, observed: Observed) -> None:
         self._cluster = cluster
-        self._site = site
+        self._context = context
         self._observed = observed
         self._room = asyncio.Semaphore(AT_ONCE)
-        self.trouble: Trouble | None = None
+        self.problem: SubnetProblem | None = None
         self.failure: ApiError | None = None
         self.halted = False
         """Whether the authority could not be written: nothing that follows from it may be."""
@@ -51,7 +51,7 @@ class Executor:
         become `trouble`, and the rest is done.
         """
         taken = await self._taken(actions)
-        if (SECRET, self._site.authority) in taken:
+        if (SECRET, self._context.authority) in taken:
             self.halted = True
         left = [action for action in actions if not self._spoilt(action, taken)]
         for _, group in groupby(left, key=lambda action: (type(action), action.kind)):
@@ -68,12 +68,12 @@ class Executor:
 
     async def seek_authority(self) -> None:
         """Look for an authority that is only missing because it lost its labels. Raises ConflictError when it was."""
-        for found in await self._cluster.names(SECRET, self._site.namespace):
-            if name_of(found) == self._site.authority and owned_by(found, self._site.uid):
-                await self._relabel(SECRET, found, self._site.labels("authority"))
+        for found in await self._cluster.names(SECRET, self._context.namespace):
+            if name_of(found) == self._context.authority and owned_by(found, self._context.uid):
+                await self._relabel(SECRET, found, self._context.labels("authority"))
 
     def _is_authority(self, action: Action) -> bool:
-        return action.kind == SECRET and _name(action) == self._site.authority
+        return action.kind == SECRET and _name(action) == self._context.authority
 
     def _spoilt(self, action: Action, taken: set[tuple[ResourceKind, str]]) -> bool:
         """Whether the action's object is another's, or a pod that would mount another's."""
@@ -85,7 +85,7 @@ class Executor:
             return False
         if any((SECRET, name) in taken for name in mounted_by(action.body)):
             return True
-        token = (SECRET, self._site.token) in taken and _name(action) == self._site.lab
+        token = (SECRET, self._context.token) in taken and _name(action) == self._context.lab
         return token or (SECRET, _name(action)) in taken or any(kind == CONFIG_MAP for kind, _ in taken)
 
     async def _together(self, waiting: list[Action]) -> None:
@@ -111,7 +111,7 @@ class Executor:
                 await self._refused(action, error)
 
     async def _do(self, action: Action) -> None:
-        namespace = self._site.namespace
+        namespace = self._context.namespace
         match action:
             case Create(kind, body):
                 await self._cluster.create(kind, namespace, body)
@@ -142,11 +142,11 @@ class Executor:
             self._note("Refused", error)
             return
         found = self._observed.of(action.kind)[_name(action)]
-        await self._cluster.delete(action.kind, self._site.namespace, name_of(found), uid_of(found))
+        await self._cluster.delete(action.kind, self._context.namespace, name_of(found), uid_of(found))
         raise ConflictError(error.status, error.reason, "was immutable, and is made again", what=error.what)
 
     def _note(self, reason: str, error: ApiError) -> None:
-        self.trouble = self.trouble or Trouble(reason, str(error))
+        self.problem = self.problem or SubnetProblem(reason, str(error))
         self.failure = self.failure or error
 
     async def _taken(self, actions: Sequence[Action]) -> set[tuple[ResourceKind, str]]:
@@ -157,21 +157,21 @@ class Executor:
                 new.setdefault(action.kind, {})[_name(action)] = action
         taken: set[tuple[ResourceKind, str]] = set()
         for kind, wanted in new.items():
-            for found in await self._cluster.names(kind, self._site.namespace):
+            for found in await self._cluster.names(kind, self._context.namespace):
                 action_there = wanted.get(name_of(found))
                 if action_there is None:
                     continue
-                if self._site.owns(found):
+                if self._context.owns(found):
                     await self._relabel(kind, found, meta(action_there.body)["labels"])
                 taken.add((kind, name_of(found)))
         if taken:
             named = ", ".join(sorted(f"{kind.kind} {name}" for kind, name in taken)[:5])
-            self.trouble = Trouble("NameConflict", f"not of this Subnet, and left alone: {named}")
+            self.problem = SubnetProblem("NameConflict", f"not of this Subnet, and left alone: {named}")
         return taken
 
     async def _relabel(self, kind: ResourceKind, found: Object, labels: dict[str, str]) -> None:
         body = {"metadata": {"labels": labels, "resourceVersion": meta(found).get("resourceVersion")}}
-        await self._cluster.patch(kind, self._site.namespace, name_of(found), body)
+        await self._cluster.patch(kind, self._context.namespace, name_of(found), body)
         raise ConflictError(409, "Relabelled", "had lost its labels", what=f"{kind.plural} {name_of(found)}")
 
 
@@ -180,10 +180,10 @@ def split(actions: Sequence[Action]) -> tuple[list[Action], list[Action]]:
     return [one for one in actions if not isinstance(one, Delete)], [one for one in actions if isinstance(one, Delete)]
 
 
-def _same_ports(found: Object, intent: Object) -> bool:
+def _same_ports(found: Object, desired: Object) -> bool:
     ports = [
         {(one.get("port"), one.get("protocol")) for one in thing["spec"].get("ports") or []}
-        for thing in (found, intent)
+        for thing in (found, desired)
     ]
     return ports[0] == ports[1]
 

@@ -10,16 +10,16 @@ _MISSING = (
 _FORBIDDEN = "the operator may not see Certificates: set the chart's certManager.enabled"
 
 
-async def observe(cluster: Cluster, site: SubnetContext, observed: Observed) -> None:
+async def observe(cluster: Cluster, context: SubnetContext, observed: Observed) -> None:
     """Add the Subnet's Certificates to `observed`, or why there are none to be seen. Raises ApiError for what will pass."""
     try:
-        found = await cluster.find(CERTIFICATE, site.namespace, site.selector)
+        found = await cluster.find(CERTIFICATE, context.namespace, context.selector)
     except ForbiddenError as error:
-        observed.issuer_trouble = ("Forbidden", f"{_FORBIDDEN} ({error})")
+        observed.issuer_problem = ("Forbidden", f"{_FORBIDDEN} ({error})")
         return
     except ApiError as error:
         if error.status != 404:
             raise
-        observed.issuer_trouble = ("CertManagerMissing", _MISSING)
+        observed.issuer_problem = ("CertManagerMissing", _MISSING)
         return
-    observed.children[CERTIFICATE] = {name_of(one): one for one in found if site.owns(one)}
+    observed.children[CERTIFICATE] = {name_of(one): one for one in found if context.owns(one)}

@@ -53,10 +53,10 @@ class Labs(Protocol):
         ...
 
 
-def address_of(site: SubnetContext, observed: Observed) -> tuple[str, str] | None:
+def address_of(context: SubnetContext, observed: Observed) -> tuple[str, str] | None:
     """(`host:port`, token) of a lab that is ready, by its pod's address: no name has to be known for that."""
-    pod = observed.of(POD).get(site.lab)
-    token = decoded(observed.of(SECRET).get(site.token)).get("token", b"")
+    pod = observed.of(POD).get(context.lab)
+    token = decoded(observed.of(SECRET).get(context.token)).get("token", b"")
     if pod is None or not token or ready_since(pod) is None:
         return None
     ip = str((pod.get("status") or {}).get("podIP") or "")

@@ -16,7 +16,7 @@ class UnsupportedError(SpecError):
     """The document is right, and this target cannot honour part of it."""
 
 
-def site_of(thing: Object, image: str, edges: list[list[str]] | None = None) -> SubnetContext:
+def context_of(thing: Object, image: str, edges: list[list[str]] | None = None) -> SubnetContext:
     """The Subnet in its place; `edges` stand in for an `edgesFrom`. Raises SpecError with the paths that are wrong."""
     return _placed(thing, _subnet(thing, edges), image)
 

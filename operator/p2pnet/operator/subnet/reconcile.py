@@ -36,7 +36,7 @@ from p2pnet.operator.subnet.lab import Labs, LabWatcher
 from p2pnet.operator.subnet.plan import Plan, plan
 from p2pnet.operator.subnet.plan.authority import CertificateDecision
 from p2pnet.operator.subnet.plan.configmaps import document, read_membership
-from p2pnet.operator.subnet.status import Trouble
+from p2pnet.operator.subnet.status import SubnetProblem
 from p2pnet.subnet.document import digest_of
 from p2pnet.subnet.expiry import WARNING, expires_at
 from p2pnet.subnet.members import parse_edges
@@ -60,17 +60,17 @@ class _Memory:
     report: object = None
     """The last report that was seen, and when that began, in Unix seconds."""
     report_at: float = float("-inf")
-    site: SubnetContext | None = None
+    context: SubnetContext | None = None
     document: Object | None = None
     """What `site` was read from."""
 
-    def site_of(self, subnet: Object, image: str) -> SubnetContext:
+    def context_of(self, subnet: Object, image: str) -> SubnetContext:
         """The document, checked; that of the look before, and all that was worked out of it, unless somebody edited."""
         words = ("uid", "generation", "annotations")
         document = {"spec": subnet.get("spec"), **{word: meta(subnet).get(word) for word in words}}
-        if self.site is None or document != self.document:
-            self.site, self.document = reading.site_of(subnet, image), document
-        return self.site
+        if self.context is None or document != self.document:
+            self.context, self.document = reading.context_of(subnet, image), document
+        return self.context
 
 
 class Reconciler:
@@ -98,113 +98,113 @@ class Reconciler:
             self._forget(key)  # the garbage collector does the rest
             return None
         try:
-            return await self._bring_about(key, subnet, await self._site(key, subnet))
+            return await self._bring_about(key, subnet, await self._context(key, subnet))
         except EndingError:
             log.info("%s/%s: its namespace is being deleted; nothing more is made there", *key)
             return EndingError.wait_s_max
         except SpecError as error:
             reason = "Unsupported" if isinstance(error, reading.UnsupportedError) else "InvalidSpec"
-            return await self._refuse(key, subnet, Trouble(reason, str(error)))
+            return await self._refuse(key, subnet, SubnetProblem(reason, str(error)))
 
-    async def _refuse(self, key: Key, subnet: Object, refused: Trouble) -> float | None:
+    async def _refuse(self, key: Key, subnet: Object, refused: SubnetProblem) -> float | None:
         """The document will not do: say so, and keep up what the last one that did has brought about."""
         written = await self._cluster.get(CONFIG_MAP, key.namespace, config_map_of(key.name))
-        site = reading.last_good(subnet, written, self._image)
-        if site is not None:
+        context = reading.last_good(subnet, written, self._image)
+        if context is not None:
             with contextlib.suppress(SpecError):  # another version of the operator may have thought it good
-                return await self._bring_about(key, subnet, site, refused)
+                return await self._bring_about(key, subnet, context, refused)
         await self._tell(key, subnet, status.refused_status(subnet, refused, self._now()))
         return REST_S if reading.edges_reference(subnet) else None
 
     async def _bring_about(
-        self, key: Key, subnet: Object, site: SubnetContext, refused: Trouble | None = None
+        self, key: Key, subnet: Object, context: SubnetContext, refused: SubnetProblem | None = None
     ) -> float:
-        observed = await self._observe(site, subnet)
-        if not site.paused and status.expired(site, observed.lab, self._now()):
-            await self._cluster.delete(SUBNET, key.namespace, key.name, site.uid)
+        observed = await self._observe(context, subnet)
+        if not context.paused and status.expired(context, observed.lab, self._now()):
+            await self._cluster.delete(SUBNET, key.namespace, key.name, context.uid)
             return CONVERGING_S
         now = self._now()
-        made = plan(site, observed, now)
-        actor = Executor(self._cluster, site, observed)
-        if site.paused:
-            made.decision = CertificateDecision(None, trouble=made.decision.trouble)
-            if made.membership != read_membership(observed.of(CONFIG_MAP).get(site.members_map)):
-                made.membership = None  # nobody writes it while paused
-                observed.lab_trouble = observed.lab_trouble or "paused: the members of this document are not written"
+        planned = plan(context, observed, now)
+        actor = Executor(self._cluster, context, observed)
+        if context.paused:
+            planned.decision = CertificateDecision(None, problem=planned.decision.problem)
+            if planned.membership != read_membership(observed.of(CONFIG_MAP).get(context.members_map)):
+                planned.membership = None  # nobody writes it while paused
+                observed.lab_problem = observed.lab_problem or "paused: the members of this document are not written"
         else:
-            if site.authority not in observed.of(SECRET) and made.decision.trouble is not None:
+            if context.authority not in observed.of(SECRET) and planned.decision.problem is not None:
                 await actor.seek_authority()
-            changes, deletions = split(made.actions)
+            changes, deletions = split(planned.actions)
             await actor.obey(changes)
-            await self._push(site, observed, made)
+            await self._push(context, observed, planned)
             if not actor.halted:
                 await actor.obey(deletions)
-        news = status.status_of(site, observed, made, actor.trouble, now, refused=refused)
+        news = status.status_of(context, observed, planned, actor.problem, now, refused=refused)
         waits = await self._tell(key, observed.subnet, news)
-        if not site.paused:
-            await events.post(self._cluster, observed.subnet, events.of_plan(site, made, now))
+        if not context.paused:
+            await events.post(self._cluster, observed.subnet, events.of_plan(context, planned, now))
         if self._metrics is not None:
-            self._metrics.subnet(key, news, made.issued.ends)
+            self._metrics.subnet(key, news, planned.issued.ends)
         if actor.failure is not None:
             raise actor.failure
-        end = expires_at(site.subnet, site.created)
+        end = expires_at(context.subnet, context.created)
         ends = [end - WARNING, end] if end else []
-        due = earliest(made.due, *(moment for moment in ends if moment > now))
+        due = earliest(planned.due, *(moment for moment in ends if moment > now))
         measuring = self._measuring(key, observed, news, now)
-        there = lab.address_of(site, observed)
+        there = lab.address_of(context, observed)
         if self._ears is not None and there is not None and observed.lab is not None and observed.lab.news:
             self._ears.listen(key, *there, observed.lab.news)
         pause = self._pause(key, news, due, quiet=not actor.writes and not waits, measuring=measuring, now=now)
         return min(pause, COUNTS_EVERY_S) if waits else pause
 
-    async def _site(self, key: Key, subnet: Object) -> SubnetContext:
+    async def _context(self, key: Key, subnet: Object) -> SubnetContext:
         reference = reading.edges_reference(subnet)
         if reference is None:
-            return self._memories.setdefault(key, _Memory()).site_of(subnet, self._image)
+            return self._memories.setdefault(key, _Memory()).context_of(subnet, self._image)
         name, entry = reference
         found = await self._cluster.get(CONFIG_MAP, str(meta(subnet)["namespace"]), name)
         text = ((found or {}).get("data") or {}).get(entry)
         if text is None:
             raise SpecError(f"spec.topology.edgesFrom: there is no key {entry!r} in a ConfigMap {name!r}")
-        return reading.site_of(subnet, self._image, parse_edges(text, f"ConfigMap {name}"))
+        return reading.context_of(subnet, self._image, parse_edges(text, f"ConfigMap {name}"))
 
-    async def _observe(self, site: SubnetContext, subnet: Object) -> Observed:
-        kinds = CHILDREN if site.subnet.spec.lab.storage == "emptyDir" else (*CHILDREN, CLAIM)
-        lists = await asyncio.gather(*(self._cluster.find(kind, site.namespace, site.selector) for kind in kinds))
+    async def _observe(self, context: SubnetContext, subnet: Object) -> Observed:
+        kinds = CHILDREN if context.subnet.spec.lab.storage == "emptyDir" else (*CHILDREN, CLAIM)
+        lists = await asyncio.gather(*(self._cluster.find(kind, context.namespace, context.selector) for kind in kinds))
         children = {
-            kind: {name_of(one): one for one in found if site.owns(one)}
+            kind: {name_of(one): one for one in found if context.owns(one)}
             for kind, found in zip(kinds, lists, strict=True)
         }
         observed = Observed(subnet, children)
-        if site.cert_manager:
-            await issuer.observe(self._cluster, site, observed)
-        there = lab.address_of(site, observed)
+        if context.cert_manager:
+            await issuer.observe(self._cluster, context, observed)
+        there = lab.address_of(context, observed)
         if there is None:
-            observed.lab_trouble = "the lab's pod is " + ("not ready" if site.lab in children[POD] else "not there")
+            observed.lab_problem = "the lab's pod is " + ("not ready" if context.lab in children[POD] else "not there")
             return observed
         try:
             observed.lab = await self._labs.summary(*there)
-            if read_membership(observed.of(CONFIG_MAP).get(site.members_map)) is None:
+            if read_membership(observed.of(CONFIG_MAP).get(context.members_map)) is None:
                 observed.lab_members = await self._labs.members(*there)
         except P2pnetError as error:
-            observed.lab_trouble = str(error)
+            observed.lab_problem = str(error)
         return observed
 
-    async def _push(self, site: SubnetContext, observed: Observed, made: Plan) -> None:
+    async def _push(self, context: SubnetContext, observed: Observed, planned: Plan) -> None:
         """Give the lab what is newer, before pods go: mounted files come late. What fails is tried again at the next look."""
-        there, known = lab.address_of(site, observed), observed.lab
-        if there is None or known is None or made.membership is None:
+        there, known = lab.address_of(context, observed), observed.lab
+        if there is None or known is None or planned.membership is None:
             return
         try:
-            newer = known.registry_version < made.membership.registry.version
+            newer = known.registry_version < planned.membership.registry.version
             if newer:
-                await self._labs.push_members(*there, made.membership)
-            if known.document not in ("", digest_of(site.subnet)):
-                await self._labs.push_document(*there, document(site))
+                await self._labs.push_members(*there, planned.membership)
+            if known.document not in ("", digest_of(context.subnet)):
+                await self._labs.push_document(*there, document(context))
             if newer:  # what it said before was about the former members
                 observed.lab = await self._labs.summary(*there)
         except P2pnetError as error:
-            observed.lab_trouble = f"the lab did not take members or document: {error}"
+            observed.lab_problem = f"the lab did not take members or document: {error}"
 
     async def _tell(self, key: Key, subnet: Object, news: Object) -> bool:
         """Write the status if it says something new; True when that waits a little, for only counts have changed."""

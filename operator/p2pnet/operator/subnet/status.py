@@ -20,7 +20,7 @@ Verdict = tuple[Truth, str, str]
 
 
 @dataclass(frozen=True)
-class Trouble:
+class SubnetProblem:
     """Why the Subnet is Degraded, beside what its pods say: the first of these that is known is told."""
 
     reason: str
@@ -28,75 +28,75 @@ class Trouble:
 
 
 def status_of(
-    site: SubnetContext,
+    context: SubnetContext,
     observed: Observed,
-    made: Plan,
-    trouble: Trouble | None,
+    planned: Plan,
+    problem: SubnetProblem | None,
     now: datetime,
     *,
-    refused: Trouble | None = None,
+    refused: SubnetProblem | None = None,
 ) -> Object:
     """The whole status of a Subnet that could be planned; `refused` says why a newer document was not."""
     lab = observed.lab
-    ready = [pod for pod in made.pods if pod.exists and not pod.terminating and pod.ready_since is not None]
-    members = {placed.pod: len(placed.members) for placed in site.placement}
+    ready = [pod for pod in planned.pods if pod.exists and not pod.terminating and pod.ready_since is not None]
+    members = {placed.pod: len(placed.members) for placed in context.placements}
     counts = {
-        "desired": len(site.members),
+        "desired": len(context.members),
         "ready": sum(members[pod.name] for pod in ready),
-        "connected": lab.nodes.connected if lab and _knows_members(observed, made) else 0,
+        "connected": lab.nodes.connected if lab and _knows_members(observed, planned) else 0,
     }
-    main = [pod for pod in made.pods if pod.name.startswith(f"{site.name}-node-")]
+    main = [pod for pod in planned.pods if pod.name.startswith(f"{context.name}-node-")]
     status: Object = {
-        "observedGeneration": site.generation,
+        "observedGeneration": context.generation,
         "ready": f"{counts['ready']}/{counts['desired']}",
         "nodes": counts,
         "replicas": sum(members[pod.name] for pod in main if pod.exists),
         "readyReplicas": sum(members[pod.name] for pod in ready if pod in main),
         "updatedReplicas": sum(members[pod.name] for pod in main if pod.exists and not pod.outdated),
-        "selector": f"{SUBNET_LABEL}={site.name},{GROUP_LABEL}=node,{ROLE_LABEL}=node,{MANAGED_BY}={MANAGER}",
-        "certificates": {"issued": made.issued.issued},
-        **_of_lab(site, observed, made),
-        **_authority(observed, made),
+        "selector": f"{SUBNET_LABEL}={context.name},{GROUP_LABEL}=node,{ROLE_LABEL}=node,{MANAGED_BY}={MANAGER}",
+        "certificates": {"issued": planned.issued.issued},
+        **_of_lab(context, observed, planned),
+        **_authority(observed, planned),
     }
-    if made.membership is not None:
-        status["registryVersion"] = made.membership.registry.version
+    if planned.membership is not None:
+        status["registryVersion"] = planned.membership.registry.version
     elif observed.status.get("registryVersion"):
         status["registryVersion"] = observed.status["registryVersion"]
-    if made.issued.ends:
-        status["certificates"]["earliestExpiry"] = time_text(min(made.issued.ends))
-    end = expires_at(site.subnet, site.created)
+    if planned.issued.ends:
+        status["certificates"]["earliestExpiry"] = time_text(min(planned.issued.ends))
+    end = expires_at(context.subnet, context.created)
     if end is not None:
         status["expiresAt"] = time_text(end)
-    verdicts = _verdicts(site, observed, made, trouble, now)
+    verdicts = _verdicts(context, observed, planned, problem, now)
     judged = set(CONDITIONS)
     if refused is not None:
         moving = {"Progressing": verdicts["Progressing"]} if verdicts["Progressing"][0] else {}
         verdicts |= _refused(refused) | moving
         judged = {"Paused", *_refused(refused)}
-    status["conditions"] = _merged(observed.status, verdicts, site.generation, now, judged=judged)
+    status["conditions"] = _merged(observed.status, verdicts, context.generation, now, judged=judged)
     return status
 
 
-def refused_status(subnet: Object, trouble: Trouble, now: datetime) -> Object:
+def refused_status(subnet: Object, problem: SubnetProblem, now: datetime) -> Object:
     """The status of a Subnet that cannot be planned: the old one, with Degraded and what follows from it."""
     generation = int(meta(subnet).get("generation", 0))
     old = dict(subnet.get("status") or {})
-    verdicts = _refused(trouble)
+    verdicts = _refused(problem)
     conditions = _merged(old, verdicts, generation, now, judged=set(verdicts))
     return {**old, "observedGeneration": generation, "conditions": conditions}
 
 
-def _refused(trouble: Trouble) -> dict[str, Verdict]:
+def _refused(problem: SubnetProblem) -> dict[str, Verdict]:
     return {
-        "Degraded": (True, trouble.reason, trouble.message),
-        "Ready": (False, trouble.reason, trouble.message),
-        "Progressing": (False, trouble.reason, "nothing is changed until the spec is right"),
+        "Degraded": (True, problem.reason, problem.message),
+        "Ready": (False, problem.reason, problem.message),
+        "Progressing": (False, problem.reason, "nothing is changed until the spec is right"),
     }
 
 
-def expired(site: SubnetContext, lab: Status | None, now: datetime) -> bool:
+def expired(context: SubnetContext, lab: Status | None, now: datetime) -> bool:
     """Whether the subnet is to be deleted now: an open run keeps it for up to half an hour more."""
-    end = expires_at(site.subnet, site.created)
+    end = expires_at(context.subnet, context.created)
     return end is not None and is_expired(end - now, busy=open_run(lab))
 
 
@@ -120,12 +120,12 @@ def settled(status: Object) -> bool:
 
 
 def _verdicts(
-    site: SubnetContext, observed: Observed, made: Plan, trouble: Trouble | None, now: datetime
+    context: SubnetContext, observed: Observed, planned: Plan, problem: SubnetProblem | None, now: datetime
 ) -> dict[str, Verdict]:
-    degraded = _degraded(observed, made, trouble)
-    connected = _connected(site, observed, made)
-    certificates = _certificates(site, made, now)
-    waiting = _waiting(made)
+    degraded = _degraded(observed, planned, problem)
+    connected = _connected(context, observed, planned)
+    certificates = _certificates(context, planned, now)
+    waiting = _waiting(planned)
     ready: Verdict
     if waiting is not None and waiting[0] in ("Creating", "NotReady"):
         ready = (False, *waiting)
@@ -134,80 +134,80 @@ def _verdicts(
     else:
         ready = (True, "Connected", "")
     progressing: Verdict = (True, *waiting) if waiting else (False, "AsWanted", "")
-    if made.rollout.stalled:
-        progressing = (False, "RolloutStalled", f"not ready in time: {some(made.rollout.stalled, 5)}")
-    paused: Verdict = (site.paused, "Annotated" if site.paused else "NotPaused", "")
+    if planned.rollout.stalled:
+        progressing = (False, "RolloutStalled", f"not ready in time: {some(planned.rollout.stalled, 5)}")
+    paused: Verdict = (context.paused, "Annotated" if context.paused else "NotPaused", "")
     return {
         "Ready": ready, "Progressing": progressing, "Degraded": degraded, "CertificatesReady": certificates,
         "Connected": connected, "Paused": paused,
     }  # fmt: skip
 
 
-def _waiting(made: Plan) -> tuple[str, str] | None:
+def _waiting(planned: Plan) -> tuple[str, str] | None:
     """What stands between now and rest, in the order in which it has to come about."""
-    missing = [pod.name for pod in made.pods if not pod.exists]
+    missing = [pod.name for pod in planned.pods if not pod.exists]
     if missing:
         return "Creating", f"pods to be created: {some(missing, 5)}"
-    unready = [pod.name for pod in made.pods if pod.ready_since is None or pod.terminating]
-    if unready and not made.rollout.outdated:
+    unready = [pod.name for pod in planned.pods if pod.ready_since is None or pod.terminating]
+    if unready and not planned.rollout.outdated:
         return "NotReady", f"pods not ready: {some(unready, 5)}"
-    if made.rollout.outdated:
-        return "RollingUpdate", f"{made.rollout.outdated} pods to be replaced"
-    if made.surplus:
-        return "Scaling", f"pods to go: {some(made.surplus, 5)}"
-    if made.decision.waiting:
-        return "ReplacingAuthority", made.decision.waiting
+    if planned.rollout.outdated:
+        return "RollingUpdate", f"{planned.rollout.outdated} pods to be replaced"
+    if planned.surplus:
+        return "Scaling", f"pods to go: {some(planned.surplus, 5)}"
+    if planned.decision.waiting:
+        return "ReplacingAuthority", planned.decision.waiting
     return None
 
 
-def _degraded(observed: Observed, made: Plan, trouble: Trouble | None) -> Verdict:
-    if trouble is not None:
-        return True, trouble.reason, trouble.message
-    if made.decision.trouble is not None:
-        return (True, *made.decision.trouble)
+def _degraded(observed: Observed, planned: Plan, problem: SubnetProblem | None) -> Verdict:
+    if problem is not None:
+        return True, problem.reason, problem.message
+    if planned.decision.problem is not None:
+        return (True, *planned.decision.problem)
     found = commonest_problem(observed.of(POD).values())
     if found is not None:
         return (True, *found)
-    if made.rollout.stalled:
-        return True, "RolloutStalled", f"not ready in time: {some(made.rollout.stalled, 5)}"
+    if planned.rollout.stalled:
+        return True, "RolloutStalled", f"not ready in time: {some(planned.rollout.stalled, 5)}"
     return False, "Healthy", ""
 
 
-def _knows_members(observed: Observed, made: Plan) -> bool:
+def _knows_members(observed: Observed, planned: Plan) -> bool:
     """Whether the lab's counts are of the members wanted now, not of those before an edit."""
-    wanted = made.membership.registry.version if made.membership else None
+    wanted = planned.membership.registry.version if planned.membership else None
     return observed.lab is not None and wanted is not None and observed.lab.registry_version == wanted
 
 
-def _connected(site: SubnetContext, observed: Observed, made: Plan) -> Verdict:
+def _connected(context: SubnetContext, observed: Observed, planned: Plan) -> Verdict:
     lab = observed.lab
     if lab is None:
-        return None, "LabUnreachable", observed.lab_trouble or "the lab has not been reached yet"
-    if not _knows_members(observed, made):
-        return None, "LabOutdated", observed.lab_trouble or "the lab has not heard of these members yet"
+        return None, "LabUnreachable", observed.lab_problem or "the lab has not been reached yet"
+    if not _knows_members(observed, planned):
+        return None, "LabOutdated", observed.lab_problem or "the lab has not heard of these members yet"
     links = lab.links
-    enough = links.up >= site.subnet.spec.ready.connected.ratio * links.expected
-    if not links.expected and len(site.members) > 1:
+    enough = links.up >= context.subnet.spec.ready.connected.ratio * links.expected
+    if not links.expected and len(context.members) > 1:
         enough = False  # a lab that knows no edges yet says nothing about them
     return enough, "LinksUp" if enough else "LinksMissing", f"links {links.up}/{links.expected}"
 
 
-def _certificates(site: SubnetContext, made: Plan, now: datetime) -> Verdict:
-    desired, issued = len(site.members), made.issued.issued
-    ended = sum(end <= now for end in made.issued.ends)
-    if made.decision.trouble is not None:
-        return (False, *made.decision.trouble)
+def _certificates(context: SubnetContext, planned: Plan, now: datetime) -> Verdict:
+    desired, issued = len(context.members), planned.issued.issued
+    ended = sum(end <= now for end in planned.issued.ends)
+    if planned.decision.problem is not None:
+        return (False, *planned.decision.problem)
     if issued < desired or ended:
         return False, "Issuing", f"certificates {issued}/{desired}" + (f", {ended} expired" if ended else "")
     return True, "Issued", f"certificates {issued}/{desired}"
 
 
-def _of_lab(site: SubnetContext, observed: Observed, made: Plan) -> Object:
+def _of_lab(context: SubnetContext, observed: Observed, planned: Plan) -> Object:
     """The columns CONNECTED, REACH and P95: what the lab says, else what it said last of a run."""
     found: Object = {}
     lab = observed.lab
-    known = lab is not None and _knows_members(observed, made)
-    found["connected"] = f"{lab.nodes.connected}/{len(site.members)}" if lab and known else "?"
+    known = lab is not None and _knows_members(observed, planned)
+    found["connected"] = f"{lab.nodes.connected}/{len(context.members)}" if lab and known else "?"
     last = observed.status.get("lastReport")
     for run in lab.runs if lab else []:
         if run.state in RUN_ENDED:
@@ -220,15 +220,15 @@ def _of_lab(site: SubnetContext, observed: Observed, made: Plan) -> Object:
     return {**found, **({"lastReport": last} if last else {})}
 
 
-def _authority(observed: Observed, made: Plan) -> Object:
-    holdings = made.decision.holdings
-    if holdings is None:
+def _authority(observed: Observed, planned: Plan) -> Object:
+    held = planned.decision.held
+    if held is None:
         old = observed.status.get("authority")
         return {"authority": old} if old else {}
     return {
         "authority": {
-            "fingerprint": holdings.fingerprint, "notAfter": time_text(holdings.not_after),
-            "phase": str(holdings.phase), "replaced": holdings.replaced,
+            "fingerprint": held.fingerprint, "notAfter": time_text(held.not_after),
+            "phase": str(held.phase), "replaced": held.replaced,
         }
     }  # fmt: skip
 

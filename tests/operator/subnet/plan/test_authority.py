@@ -6,7 +6,7 @@ from itertools import combinations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.operator.kit import NAMESPACE, NOW, World, site
+from tests.operator.kit import NAMESPACE, NOW, World, subnet_context
 
 from p2pnet.operator.kube.api import EVENT, POD, SECRET, decoded, encoded, meta, name_of
 from p2pnet.operator.subnet.context import SUBNET
@@ -20,7 +20,7 @@ DAY = timedelta(days=1)
 def identities(world: World) -> dict[str, Identity]:
     """What the running nodes use now: as their pods have loaded it."""
     found = {}
-    for placed in world.site().placement:
+    for placed in world.context().placements:
         held = world.lab.mounted.get(placed.pod) or {}
         for name in placed.members:
             if f"{name}.crt" in held:
@@ -47,15 +47,15 @@ async def steady(**spec: object) -> World:
 
 def test_phases_follow_each_other_in_one_circle() -> None:
     old, new = Authority.create("a", now=NOW), Authority.create("b", now=NOW)
-    holdings = HeldCertificates(old.certificate_pem, old)
+    held = HeldCertificates(old.certificate_pem, old)
     bundles = []
     for phase in (RotationPhase.STEADY, RotationPhase.TRUSTING, RotationPhase.ISSUING):
-        assert holdings.phase is phase
-        bundles.append(holdings.bundle.fingerprints)
-        holdings = holdings.advanced(new if phase is RotationPhase.STEADY else None)
-        assert holdings.phase is NEXT[phase]
+        assert held.phase is phase
+        bundles.append(held.bundle.fingerprints)
+        held = held.advanced(new if phase is RotationPhase.STEADY else None)
+        assert held.phase is NEXT[phase]
     assert bundles == [(old.fingerprint,), (old.fingerprint, new.fingerprint), (new.fingerprint, old.fingerprint)]
-    assert holdings.bundle.fingerprints == (new.fingerprint,)
+    assert held.bundle.fingerprints == (new.fingerprint,)
 
 
 async def test_an_authority_is_replaced_in_three_phases_gated_on_what_nodes_report() -> None:
@@ -186,7 +186,7 @@ async def test_without_an_authority_a_pod_comes_back_as_long_as_its_leaves_hold(
     assert {name_of(pod) for pod in world.api.all(POD)} >= {"demo-node-1", "demo-lab"}
     assert "demo-node-2" not in {name_of(one) for kind in (POD, SECRET) for one in world.api.all(kind)}
     assert world.condition("Degraded") == ("True", "AuthorityLost")
-    assert world.status["certificates"]["issued"] == len(world.site().members) - 1
+    assert world.status["certificates"]["issued"] == len(world.context().members) - 1
     world.now += timedelta(days=8)
     world.api.remove(POD, "demo-node-1")
     await world.look()
@@ -264,12 +264,12 @@ async def test_a_damaged_authority_is_replaced_when_asked() -> None:
 async def test_a_leaf_that_is_not_of_this_node_and_authority_is_issued_anew(wrong: str) -> None:
     world = await steady()
     own = Authority.load(authority_of(world)["ca.crt"], authority_of(world)["ca.key"])
-    uri = world.site().uri("node-1")
+    uri = world.context().uri("node-1")
     match wrong:
         case "another authority's":
             leaf = Authority.create("stranger", now=NOW).issue(uri, now=NOW, ttl=DAY)
         case "another node's":
-            leaf = own.issue(world.site().uri("node-0"), now=NOW, ttl=DAY)
+            leaf = own.issue(world.context().uri("node-0"), now=NOW, ttl=DAY)
         case "another key":
             leaf = own.issue(uri, now=NOW, ttl=DAY)
         case _:
@@ -349,10 +349,10 @@ def test_a_leaf_just_issued_is_never_due_and_one_that_could_be_longer_is_in_time
     ttl: int, share: float, end: int, fingerprint: str
 ) -> None:
     before = max(1, int(ttl * share))
-    subnet = site(nodes=1, identity={"ttl": f"{ttl}s", "renewBefore": f"{before}s"}).subnet
+    subnet = subnet_context(nodes=1, identity={"ttl": f"{ttl}s", "renewBefore": f"{before}s"}).subnet
     authority_end = NOW + timedelta(seconds=end)
     not_after = min(NOW + timedelta(seconds=ttl), authority_end)
-    leaf = leaves.Facts("spiffe://x", NOW, not_after, fingerprint)
+    leaf = leaves.LeafFacts("spiffe://x", NOW, not_after, fingerprint)
     due = leaves.renew_at(leaf, subnet)
     if not_after == NOW + timedelta(seconds=ttl):
         assert NOW < due < not_after

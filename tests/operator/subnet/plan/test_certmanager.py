@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.operator.cert_manager import CertManager
-from tests.operator.kit import FAULTS, NAMESPACE, Killed, World, site
+from tests.operator.kit import FAULTS, NAMESPACE, Killed, World, subnet_context
 
 from p2pnet.model.errors import SpecError
 from p2pnet.operator import rbac
@@ -57,8 +57,8 @@ def names(world: World, kind: Any, role: str = "node") -> set[str]:
 
 
 def test_a_certificate_asks_for_exactly_what_a_node_needs() -> None:
-    place = site(nodes=3, identity=ISSUER | {"ttl": "36h", "renewBefore": "90m"})
-    body = certmanager.certificate(place, place.placement[1], "node-1")
+    place = subnet_context(nodes=3, identity=ISSUER | {"ttl": "36h", "renewBefore": "90m"})
+    body = certmanager.certificate(place, place.placements[1], "node-1")
     assert body == {
         "apiVersion": "cert-manager.io/v1",
         "kind": "Certificate",
@@ -118,7 +118,7 @@ async def test_pods_start_when_their_leaves_are_there_and_read_them_as_in_every_
     held = files(world, "demo-node-1")
     assert set(held) == {"node-1.crt", "node-1.key", "ca.crt", "lab-ca.crt"}
     identity = Identity(held["node-1.crt"], held["node-1.key"], held["ca.crt"], held["lab-ca.crt"])
-    assert identity.verify(now=world.now).uri == world.site().uri("node-1")
+    assert identity.verify(now=world.now).uri == world.context().uri("node-1")
     assert identity.bundle.fingerprints == (issuer.authority("ours").fingerprint,)
     own = decoded(world.api.one(SECRET, "demo-ca"))["ca.crt"]
     assert identity.lab_bundle.fingerprints == Bundle.from_pem(own).fingerprints
@@ -132,7 +132,7 @@ async def test_the_lab_trusts_both_and_shows_a_leaf_of_the_subnets_own_authority
     await settle(world, issuer)
     lab = files(world, "demo-lab")
     own = decoded(world.api.one(SECRET, "demo-ca"))["ca.crt"]
-    assert Identity(lab["tls.crt"], lab["tls.key"], own).verify(now=world.now).uri == world.site().lab_uri
+    assert Identity(lab["tls.crt"], lab["tls.key"], own).verify(now=world.now).uri == world.context().lab_uri
     wanted = {*Bundle.from_pem(own).fingerprints, issuer.authority("ours").fingerprint}
     assert set(Bundle.from_pem(lab["ca.crt"]).fingerprints) == wanted
 
@@ -464,4 +464,4 @@ async def test_secrets_say_for_which_subnet_they_were_made() -> None:
     await settle(world, issuer)
     secret = world.api.one(SECRET, "demo-node-0")
     assert annotations_of(secret)["p2pnet.io/subnet-uid"] == uid_of(world.subnet)
-    assert not world.site().owns({"metadata": {**meta(secret), "ownerReferences": [], "name": "copy"}})
+    assert not world.context().owns({"metadata": {**meta(secret), "ownerReferences": [], "name": "copy"}})

@@ -23,7 +23,7 @@ from p2pnet.operator.kube.api import (  # fmt: skip
     name_of,
     uid_of,
 )
-from p2pnet.operator.kube.desired import Action, Apply, Create, Delete, Patch, contains, stamped, stands
+from p2pnet.operator.kube.desired import Action, Apply, Create, Delete, Patch, contains, up_to_date, with_hash
 from p2pnet.operator.subnet.context import ROLE_LABEL, Observed, SubnetContext
 from p2pnet.operator.subnet.plan import authority, certmanager, configmaps, pods, rollout, secrets
 from p2pnet.operator.subnet.plan.authority import REPLACE_BEFORE, CertificateDecision
@@ -48,75 +48,79 @@ class Plan:
     """When to look again though nothing happened."""
 
 
-def plan(site: SubnetContext, observed: Observed, now: datetime) -> Plan:
+def plan(context: SubnetContext, observed: Observed, now: datetime) -> Plan:
     """Everything to do now. Doing all of it and planning again gives nothing to do, once the pods are ready."""
-    made = Plan(decision=authority.decide(site, observed, now))
-    if made.decision.write is not None:
-        made.actions.append(made.decision.write)
-    made.membership = configmaps.membership(site, observed)
-    made.actions += _objects(site, observed, made, now)
-    made.actions += _pods(site, observed, made, now)
-    made.actions += _leftovers(site, observed, made)
-    made.due = _due(made, now)
-    return made
+    planned = Plan(decision=authority.decide(context, observed, now))
+    if planned.decision.write is not None:
+        planned.actions.append(planned.decision.write)
+    planned.membership = configmaps.membership(context, observed)
+    planned.actions += _objects(context, observed, planned, now)
+    planned.actions += _pods(context, observed, planned, now)
+    planned.actions += _leftovers(context, observed, planned)
+    planned.due = _due(planned, now)
+    return planned
 
 
-def wanted_pods(site: SubnetContext) -> dict[str, Object]:
+def wanted_pods(context: SubnetContext) -> dict[str, Object]:
     """Every node pod as it should be, by name, in member order."""
-    if "pods" not in site.worked_out:
-        config_hash = configmaps.rolling_hash(site)
-        site.worked_out["pods"] = {placed.pod: pods.node_pod(site, placed, config_hash) for placed in site.placement}
-    found: dict[str, Object] = site.worked_out["pods"]
+    if "pods" not in context.cache:
+        config_hash = configmaps.rolling_hash(context)
+        context.cache["pods"] = {
+            placed.pod: pods.node_pod(context, placed, config_hash) for placed in context.placements
+        }
+    found: dict[str, Object] = context.cache["pods"]
     return found
 
 
-def _objects(site: SubnetContext, observed: Observed, made: Plan, now: datetime) -> list[Action]:
+def _objects(context: SubnetContext, observed: Observed, planned: Plan, now: datetime) -> list[Action]:
     actions: list[Action] = []
-    token = secrets.token(site, observed)
+    token = secrets.token(context, observed)
     if token is not None:
         # Drawn once: a second operator must not overwrite it, unless it is there and empty.
-        exists = site.token in observed.of(SECRET)
+        exists = context.token in observed.of(SECRET)
         actions.append(Apply(SECRET, token) if exists else Create(SECRET, token))
     wanted: list[tuple[ResourceKind, Object | None]] = []
-    gathered = certmanager.gather(site, observed, now) if site.cert_manager else None
-    if gathered is not None:
-        actions += certmanager.actions(site, observed)
-        trouble = made.decision.trouble or gathered.trouble
-        made.decision = replace(made.decision, trouble=trouble, waiting=made.decision.waiting or gathered.waiting)
-    holdings = made.decision.holdings
-    made.issued = (
-        secrets.issue(site, observed, holdings, now, gathered)
-        if holdings
-        else secrets.standing(site, observed, now, gathered)
+    from_issuer = certmanager.gather(context, observed, now) if context.cert_manager else None
+    if from_issuer is not None:
+        actions += certmanager.actions(context, observed)
+        problem = planned.decision.problem or from_issuer.problem
+        planned.decision = replace(
+            planned.decision, problem=problem, waiting=planned.decision.waiting or from_issuer.waiting
+        )
+    held = planned.decision.held
+    planned.issued = (
+        secrets.issue(context, observed, held, now, from_issuer)
+        if held
+        else secrets.standing(context, observed, now, from_issuer)
     )
-    wanted += [(SECRET, body) for body in made.issued.bodies]
-    assert made.membership is not None  # noqa: S101 - plan() has just set it
+    wanted += [(SECRET, body) for body in planned.issued.bodies]
+    assert planned.membership is not None  # noqa: S101 - plan() has just set it
     wanted += [
-        (CONFIG_MAP, configmaps.config_map(site)), (CONFIG_MAP, configmaps.members_map(site, made.membership)),
-        (SERVICE, pods.nodes_service(site)), (SERVICE, pods.lab_service(site)),
-        (POLICY, pods.policy(site)), (BUDGET, rollout.budget(site)), (CLAIM, pods.lab_claim(site)),
+        (CONFIG_MAP, configmaps.config_map(context)), (CONFIG_MAP, configmaps.members_map(context, planned.membership)),
+        (SERVICE, pods.nodes_service(context)), (SERVICE, pods.lab_service(context)),
+        (POLICY, pods.policy(context)), (BUDGET, rollout.budget(context)), (CLAIM, pods.lab_claim(context)),
     ]  # fmt: skip
     for kind, body in wanted:
         if body is not None:
-            intent = stamped(body)
-            if not stands(intent, observed.of(kind).get(name_of(intent))):
-                actions.append(Apply(kind, intent))
+            desired = with_hash(body)
+            if not up_to_date(desired, observed.of(kind).get(name_of(desired))):
+                actions.append(Apply(kind, desired))
     return actions
 
 
-def _pods(site: SubnetContext, observed: Observed, made: Plan, now: datetime) -> list[Action]:
-    wanted, there = wanted_pods(site), observed.of(POD)
-    made.pods = [state_of(name, body, there.get(name)) for name, body in wanted.items()]
-    made.rollout = rollout.decide(made.pods, rollout.unavailable_max(len(wanted)), now)
-    lab = pods.lab_pod(site)
-    lab_state = state_of(site.lab, lab, there.get(site.lab))
-    missing = {name: body for name, body in {site.lab: lab, **wanted}.items() if name not in there}
+def _pods(context: SubnetContext, observed: Observed, planned: Plan, now: datetime) -> list[Action]:
+    wanted, there = wanted_pods(context), observed.of(POD)
+    planned.pods = [state_of(name, body, there.get(name)) for name, body in wanted.items()]
+    planned.rollout = rollout.decide(planned.pods, rollout.unavailable_max(len(wanted)), now)
+    lab = pods.lab_pod(context)
+    lab_state = state_of(context.lab, lab, there.get(context.lab))
+    missing = {name: body for name, body in {context.lab: lab, **wanted}.items() if name not in there}
     # The lab first: a kubelet starts pods as they come, and only the lab can tell how the others are.
-    actions: list[Action] = [Create(POD, body) for name, body in missing.items() if name in made.issued.complete]
+    actions: list[Action] = [Create(POD, body) for name, body in missing.items() if name in planned.issued.complete]
     actions += _labels([*wanted.values(), lab], there)
-    if lab_state.ended or (lab_state.outdated and _lab_may_go(lab_state, observed, made)):
-        actions += _delete(POD, there.get(site.lab), "ended" if lab_state.ended else "outdated")
-    for name in made.rollout.delete:
+    if lab_state.ended or (lab_state.outdated and _lab_may_go(lab_state, observed, planned)):
+        actions += _delete(POD, there.get(context.lab), "ended" if lab_state.ended else "outdated")
+    for name in planned.rollout.delete:
         actions += _delete(POD, there.get(name), "replaced")
     return actions
 
@@ -133,33 +137,33 @@ def _labels(wanted: list[Object], there: dict[str, Object]) -> list[Action]:
     return actions
 
 
-def _lab_may_go(lab: PodState, observed: Observed, made: Plan) -> bool:
+def _lab_may_go(lab: PodState, observed: Observed, planned: Plan) -> bool:
     """Whether to replace the lab now: not in somebody's run, and last, for an image that fails must not end the measuring."""
     if observed.lab is not None and any(run.state in RUN_OPEN for run in observed.lab.runs):
         return False
-    nodes_done = all(pod.exists and not pod.outdated and pod.ready_since is not None for pod in made.pods)
+    nodes_done = all(pod.exists and not pod.outdated and pod.ready_since is not None for pod in planned.pods)
     return nodes_done or lab.ready_since is None
 
 
-def _leftovers(site: SubnetContext, observed: Observed, made: Plan) -> list[Action]:
+def _leftovers(context: SubnetContext, observed: Observed, planned: Plan) -> list[Action]:
     """Pods beyond what is wanted, highest first, then the Secrets of pods that are gone, then what has no use any more."""
-    wanted = {placed.pod for placed in site.placement}
+    wanted = {placed.pod for placed in context.placements}
     there = observed.of(POD)
-    made.surplus = sorted(
+    planned.surplus = sorted(
         (name for name, pod in there.items() if _role(pod) == "node" and name not in wanted),
         key=_by_ordinal,
         reverse=True,
     )
     actions: list[Action] = []
-    for name in made.surplus:
+    for name in planned.surplus:
         actions += _delete(POD, there[name], "surplus")
-    if site.cert_manager:
-        actions += certmanager.leftovers(site, observed)
+    if context.cert_manager:
+        actions += certmanager.leftovers(context, observed)
     else:
         for name, secret in observed.of(SECRET).items():
             if _role(secret) == "node" and name not in wanted and name not in there:
                 actions += _delete(SECRET, secret, "its pod is gone")
-    if rollout.budget(site) is None:
+    if rollout.budget(context) is None:
         for budget in observed.of(BUDGET).values():
             actions += _delete(BUDGET, budget, "one pod needs none")
     return actions
@@ -180,8 +184,8 @@ def _by_ordinal(name: str) -> tuple[int, str]:
     return (int(ordinal) if ordinal.isdigit() else -1, name)
 
 
-def _due(made: Plan, now: datetime) -> datetime | None:
-    holdings = made.decision.holdings
-    replaced = holdings.not_after - REPLACE_BEFORE if holdings else None
-    moments = [*made.issued.renewals, rollout.next_look(made.pods, now), replaced]
+def _due(planned: Plan, now: datetime) -> datetime | None:
+    held = planned.decision.held
+    replaced = held.not_after - REPLACE_BEFORE if held else None
+    moments = [*planned.issued.renewals, rollout.next_look(planned.pods, now), replaced]
     return earliest(*(moment for moment in moments if moment is not None and moment > now))

@@ -106,9 +106,9 @@ class HeldCertificates:
 class CertificateDecision:
     """What to issue with, the one write that must come before anything else, and what to tell."""
 
-    holdings: HeldCertificates | None
+    held: HeldCertificates | None
     write: Action | None = None
-    trouble: tuple[str, str] | None = None
+    problem: tuple[str, str] | None = None
     """Reason and message for Degraded."""
     waiting: str = ""
     """What the replacement waits for."""
@@ -116,85 +116,87 @@ class CertificateDecision:
     """Reason and message of an event worth telling once."""
 
 
-def decide(site: SubnetContext, observed: Observed, now: datetime) -> CertificateDecision:
+def decide(context: SubnetContext, observed: Observed, now: datetime) -> CertificateDecision:
     """What to do about the authority now: at most one step."""
-    secret = observed.of(SECRET).get(site.authority)
-    asked = site.annotations.get(FORCE_REPLACE, "")
+    secret = observed.of(SECRET).get(context.authority)
+    asked = context.annotations.get(FORCE_REPLACE, "")
     if secret is None:
-        return _without_secret(site, observed, asked, now)
+        return _without_secret(context, observed, asked, now)
     handled = annotations_of(secret).get(REPLACED, "")
     try:
-        holdings = _read(site, secret, observed)
+        held = _read(context, secret, observed)
     except SpecError as error:
         if asked in ("", handled):
-            return CertificateDecision(None, trouble=("AuthorityDamaged", f"Secret {site.authority}: {error}"))
-        return _recovered(site, observed, asked, now, secret)
-    if holdings.not_after <= now:
-        return _written(site, secret, _fresh(site, now, handled), ("AuthorityReplaced", "the authority had ended"))
-    return _step(site, observed, secret, holdings, now)
+            return CertificateDecision(None, problem=("AuthorityDamaged", f"Secret {context.authority}: {error}"))
+        return _recovered(context, observed, asked, now, secret)
+    if held.not_after <= now:
+        return _written(
+            context, secret, _fresh(context, now, handled), ("AuthorityReplaced", "the authority had ended")
+        )
+    return _step(context, observed, secret, held, now)
 
 
-def _without_secret(site: SubnetContext, observed: Observed, asked: str, now: datetime) -> CertificateDecision:
+def _without_secret(context: SubnetContext, observed: Observed, asked: str, now: datetime) -> CertificateDecision:
     if not _node_pods(observed):
-        holdings = _fresh(site, now, asked)  # nobody trusts anything yet
-        return CertificateDecision(holdings, Create(SECRET, _body(site, holdings)))
+        held = _fresh(context, now, asked)  # nobody trusts anything yet
+        return CertificateDecision(held, Create(SECRET, _body(context, held)))
     if asked not in ("", str((observed.status.get("authority") or {}).get("replaced", ""))):
-        return _recovered(site, observed, asked, now, None)
+        return _recovered(context, observed, asked, now, None)
     return CertificateDecision(
-        None, trouble=("AuthorityLost", f"Secret {site.authority} is gone while nodes trust it: restore it")
+        None, problem=("AuthorityLost", f"Secret {context.authority} is gone while nodes trust it: restore it")
     )
 
 
 def _step(
-    site: SubnetContext, observed: Observed, secret: Object, holdings: HeldCertificates, now: datetime
+    context: SubnetContext, observed: Observed, secret: Object, held: HeldCertificates, now: datetime
 ) -> CertificateDecision:
-    match holdings.phase:
+    match held.phase:
         case RotationPhase.STEADY:
-            asked = site.annotations.get(FORCE_REPLACE, "")
-            if asked in ("", holdings.replaced) and holdings.not_after - now > REPLACE_BEFORE:
-                return CertificateDecision(holdings)
-            begun = replace(holdings, replaced=asked or holdings.replaced).advanced(
-                Authority.create(_common_name(site), now=now)
+            asked = context.annotations.get(FORCE_REPLACE, "")
+            if asked in ("", held.replaced) and held.not_after - now > REPLACE_BEFORE:
+                return CertificateDecision(held)
+            begun = replace(held, replaced=asked or held.replaced).advanced(
+                Authority.create(_common_name(context), now=now)
             )
-            return _written(site, secret, begun, ("AuthorityReplacing", "nodes learn of the new authority"))
+            return _written(context, secret, begun, ("AuthorityReplacing", "nodes learn of the new authority"))
         case RotationPhase.TRUSTING:
-            behind = lagging_trust(site, observed, holdings.bundle)
+            behind = lagging_trust(context, observed, held.bundle)
             told = "all trust the new authority"
         case RotationPhase.ISSUING:
-            behind = lagging_leaves(site, observed, holdings.current_pem)
+            behind = lagging_leaves(context, observed, held.current_pem)
             told = "all show leaves of the new authority"
     if behind:
         return CertificateDecision(
-            holdings, waiting=f"replacing the authority ({holdings.phase}): waiting for {some(behind, 5)}"
+            held, waiting=f"replacing the authority ({held.phase}): waiting for {some(behind, 5)}"
         )
-    return _written(site, secret, holdings.advanced(), ("AuthorityReplacing", told))
+    return _written(context, secret, held.advanced(), ("AuthorityReplacing", told))
 
 
 def _recovered(
-    site: SubnetContext, observed: Observed, asked: str, now: datetime, secret: Object | None
+    context: SubnetContext, observed: Observed, asked: str, now: datetime, secret: Object | None
 ) -> CertificateDecision:
     """A new authority where the old one's key is lost: beside the certificate the nodes still trust, if one is found."""
-    known = _trusted_by_nodes(site, observed)
-    new = Authority.create(_common_name(site), now=now)
-    holdings = (
+    known = _trusted_by_nodes(context, observed)
+    new = Authority.create(_common_name(context), now=now)
+    held = (
         HeldCertificates(known, None, new, replaced=asked)
         if known
         else HeldCertificates(new.certificate_pem, new, replaced=asked)
     )
     note = ("AuthorityReplacing", "the old authority's key is lost; a new one was made")
     if secret is None:
-        return CertificateDecision(holdings, Create(SECRET, _body(site, holdings)), note=note)
-    return _written(site, secret, holdings, note)
+        return CertificateDecision(held, Create(SECRET, _body(context, held)), note=note)
+    return _written(context, secret, held, note)
 
 
-def _read(site: SubnetContext, secret: Object, observed: Observed) -> HeldCertificates:
+def _read(context: SubnetContext, secret: Object, observed: Observed) -> HeldCertificates:
     """What the Secret holds. Raises SpecError when it cannot be used."""
     data = decoded(secret)
     current = data.get("ca.crt", b"")
     fingerprints = Bundle.from_pem(current).fingerprints
     following = Authority.load(data["next.crt"], data.get("next.key", b"")) if data.get("next.crt") else None
     issuer = Authority.load(current, data.get("ca.key", b"")) if data.get("ca.key") or following is None else None
-    known = _trusted_by_nodes(site, observed)
+    known = _trusted_by_nodes(context, observed)
     marked = annotations_of(secret).get(MARK, "") == fingerprints[0]
     if known and not marked and fingerprints[0] not in Bundle.from_pem(known).fingerprints:
         raise SpecError("holds another authority than the nodes trust")
@@ -205,45 +207,45 @@ def _read(site: SubnetContext, secret: Object, observed: Observed) -> HeldCertif
 
 
 def _written(
-    site: SubnetContext, secret: Object, holdings: HeldCertificates, note: tuple[str, str]
+    context: SubnetContext, secret: Object, held: HeldCertificates, note: tuple[str, str]
 ) -> CertificateDecision:
-    body = _body(site, holdings)
+    body = _body(context, held)
     gone = {key: None for key in decoded(secret) if key not in body["data"]}
     metadata = {"annotations": body["metadata"]["annotations"], "resourceVersion": meta(secret).get("resourceVersion")}
-    patch = Patch(SECRET, site.authority, {"metadata": metadata, "data": {**body["data"], **gone}})
-    return CertificateDecision(holdings, patch, note=note)
+    patch = Patch(SECRET, context.authority, {"metadata": metadata, "data": {**body["data"], **gone}})
+    return CertificateDecision(held, patch, note=note)
 
 
-def _body(site: SubnetContext, holdings: HeldCertificates) -> Object:
-    data = {"ca.crt": holdings.current_pem}
-    if holdings.issuer is not None:
-        data["ca.key"] = holdings.issuer.key_pem
-    if holdings.following is not None:
-        data |= {"next.crt": holdings.following.certificate_pem, "next.key": holdings.following.key_pem}
-    if holdings.previous_pem:
-        data["previous.crt"] = holdings.previous_pem
-    annotations = {MARK: holdings.fingerprint, REPLACED: holdings.replaced}
-    return site.object(
-        SECRET, site.authority, type="Opaque", annotations=annotations, data=encoded(data), role="authority"
+def _body(context: SubnetContext, held: HeldCertificates) -> Object:
+    data = {"ca.crt": held.current_pem}
+    if held.issuer is not None:
+        data["ca.key"] = held.issuer.key_pem
+    if held.following is not None:
+        data |= {"next.crt": held.following.certificate_pem, "next.key": held.following.key_pem}
+    if held.previous_pem:
+        data["previous.crt"] = held.previous_pem
+    annotations = {MARK: held.fingerprint, REPLACED: held.replaced}
+    return context.object(
+        SECRET, context.authority, type="Opaque", annotations=annotations, data=encoded(data), role="authority"
     )
 
 
-def _fresh(site: SubnetContext, now: datetime, replaced: str) -> HeldCertificates:
-    authority = Authority.create(_common_name(site), now=now)
+def _fresh(context: SubnetContext, now: datetime, replaced: str) -> HeldCertificates:
+    authority = Authority.create(_common_name(context), now=now)
     return HeldCertificates(authority.certificate_pem, authority, replaced=replaced)
 
 
-def _common_name(site: SubnetContext) -> str:
-    return f"p2pnet {site.namespace}/{site.name}"
+def _common_name(context: SubnetContext) -> str:
+    return f"p2pnet {context.namespace}/{context.name}"
 
 
 def _node_pods(observed: Observed) -> list[Object]:
     return [pod for pod in observed.of(POD).values() if (meta(pod).get("labels") or {}).get(ROLE_LABEL) == "node"]
 
 
-def _trusted_by_nodes(site: SubnetContext, observed: Observed) -> bytes:
+def _trusted_by_nodes(context: SubnetContext, observed: Observed) -> bytes:
     """Every authority that nodes judge the lab by and that can be read in their Secrets."""
-    role, file = ("trust", LAB_BUNDLE_FILE) if site.cert_manager else ("node", BUNDLE_FILE)
+    role, file = ("trust", LAB_BUNDLE_FILE) if context.cert_manager else ("node", BUNDLE_FILE)
     found: dict[bytes, None] = {}
     for secret in observed.of(SECRET).values():
         if (meta(secret).get("labels") or {}).get(ROLE_LABEL) == role:

@@ -27,10 +27,10 @@ from p2pnet.operator.kube.api import (
     parse_time,
     uid_of,
 )
-from p2pnet.operator.kube.desired import Action, Apply, Create, Delete, Patch, stamped, stands
-from p2pnet.operator.subnet.context import ISSUED_FOR, ROLE_LABEL, Observed, Placed, SubnetContext
+from p2pnet.operator.kube.desired import Action, Apply, Create, Delete, Patch, up_to_date, with_hash
+from p2pnet.operator.subnet.context import ISSUED_FOR, ROLE_LABEL, Observed, PodPlacement, SubnetContext
 from p2pnet.operator.subnet.plan import leaves
-from p2pnet.operator.subnet.plan.leaves import Facts, lagging_renewals
+from p2pnet.operator.subnet.plan.leaves import LeafFacts, lagging_renewals
 from p2pnet.trust import BUNDLE_FILE, LAB_BUNDLE_FILE, Bundle
 
 ISSUED_WITHIN = timedelta(minutes=1)
@@ -42,21 +42,21 @@ TRUSTED_MAX = 12
 USAGES = ["digital signature", "server auth", "client auth"]
 CERT, KEY = "tls.crt", "tls.key"
 
-Trouble = tuple[str, str]
+SubnetProblem = tuple[str, str]
 """Reason and message for Degraded."""
 
 
 @dataclass
-class Gathered:
+class IssuerLeaves:
     """What cert-manager has issued, as far as it fits."""
 
-    held: dict[str, Facts] = field(default_factory=dict)
+    held: dict[str, LeafFacts] = field(default_factory=dict)
     """Member -> its leaf."""
     complete: set[str] = field(default_factory=set)
     """Pods whose members all have one that holds."""
     authorities: bytes = b""
     """Whom peers are checked against: of the leaves that are there, and of former ones somebody may still show."""
-    trouble: Trouble | None = None
+    problem: SubnetProblem | None = None
     trusting: bool = False
     """Whether the Secret with the bundles is there already."""
     waiting: str = ""
@@ -68,84 +68,84 @@ class Gathered:
         return [one.not_after for one in self.held.values()]
 
 
-def gather(site: SubnetContext, observed: Observed, now: datetime) -> Gathered:
+def gather(context: SubnetContext, observed: Observed, now: datetime) -> IssuerLeaves:
     """Read every member's Secret."""
-    result = Gathered(trouble=observed.issuer_trouble, trusting=site.trust in observed.of(SECRET))
+    result = IssuerLeaves(problem=observed.issuer_problem, trusting=context.trust in observed.of(SECRET))
     found: dict[str, bytes] = {}
-    for member in (member for placed in site.placement for member in placed.members):
-        data = decoded(observed.of(SECRET).get(site.certificate(member)))
+    for member in (member for placed in context.placements for member in placed.members):
+        data = decoded(observed.of(SECRET).get(context.certificate(member)))
         if not (data.get(CERT) and data.get(KEY)):
-            stuck = _stuck(observed.of(CERTIFICATE).get(site.certificate(member)), now)
-            result.trouble = result.trouble or stuck
+            stuck = _stuck(observed.of(CERTIFICATE).get(context.certificate(member)), now)
+            result.problem = result.problem or stuck
             continue
-        judged = _judged(site, member, data)
-        if isinstance(judged, Facts):
+        judged = _judged(context, member, data)
+        if isinstance(judged, LeafFacts):
             result.held[member] = judged
             found |= _authorities(data[BUNDLE_FILE])
         else:
-            result.trouble = result.trouble or judged
+            result.problem = result.problem or judged
     if len(found) > ISSUERS_MAX:
-        result.trouble = result.trouble or (
+        result.problem = result.problem or (
             "TooManyAuthorities", f"the nodes' leaves come with {len(found)} authorities, at most {ISSUERS_MAX} are trusted",
         )  # fmt: skip
-        result.authorities = b"".join(_trusted(site, observed).values())
+        result.authorities = b"".join(_trusted(context, observed).values())
         return result
-    _settle_trust(site, observed, result, found)
+    _settle_trust(context, observed, result, found)
     alive = {member for member, leaf in result.held.items() if leaf.not_after > now}
-    result.complete = {placed.pod for placed in site.placement if alive.issuperset(placed.members)}
+    result.complete = {placed.pod for placed in context.placements if alive.issuperset(placed.members)}
     return result
 
 
-def wanted(site: SubnetContext) -> dict[str, tuple[Object, Object]]:
+def wanted(context: SubnetContext) -> dict[str, tuple[Object, Object]]:
     """Name -> Certificate and, for cert-manager to fill, its Secret."""
     return {
-        site.certificate(member): (certificate(site, placed, member), _empty_secret(site, placed, member))
-        for placed in site.placement
+        context.certificate(member): (certificate(context, placed, member), _empty_secret(context, placed, member))
+        for placed in context.placements
         for member in placed.members
     }
 
 
-def certificate(site: SubnetContext, placed: Placed, member: str) -> Object:
+def certificate(context: SubnetContext, placed: PodPlacement, member: str) -> Object:
     """The Certificate of a member: an EC P-256 key, drawn anew with every renewal, for exactly its URI."""
-    identity = site.subnet.spec.identity
-    name = site.certificate(member)
+    identity = context.subnet.spec.identity
+    name = context.certificate(member)
     spec = {
         "secretName": name,
-        "secretTemplate": {"labels": site.labels("node", placed.group), "annotations": {ISSUED_FOR: site.uid}},
+        "secretTemplate": {"labels": context.labels("node", placed.group), "annotations": {ISSUED_FOR: context.uid}},
         "issuerRef": {
             "name": identity.issuer_ref.name if identity.issuer_ref else "", "kind": "Issuer", "group": CERTIFICATE.group,
         },
-        "uris": [site.uri(member)],
-        "dnsNames": [site.host(placed.pod)],
+        "uris": [context.uri(member)],
+        "dnsNames": [context.host(placed.pod)],
         "usages": USAGES,
         "privateKey": {"algorithm": "ECDSA", "size": 256, "encoding": "PKCS8", "rotationPolicy": "Always"},
         "duration": go_duration(identity.ttl.seconds),
         "renewBefore": go_duration(identity.renew_before_seconds),
         "revisionHistoryLimit": 1,
     }  # fmt: skip
-    return site.object(CERTIFICATE, name, spec=spec, role="node", group=placed.group)
+    return context.object(CERTIFICATE, name, spec=spec, role="node", group=placed.group)
 
 
-def actions(site: SubnetContext, observed: Observed) -> list[Action]:
+def actions(context: SubnetContext, observed: Observed) -> list[Action]:
     """Secrets first: a name that is somebody else's must not become a Certificate, for cert-manager would overwrite it."""
     secrets: list[Action] = []
     asked: list[Action] = []
-    for name, (body, secret) in wanted(site).items():
+    for name, (body, secret) in wanted(context).items():
         there = observed.of(CERTIFICATE).get(name)
         held = observed.of(SECRET).get(name)
         if held is None:
             secrets.append(Create(SECRET, secret))
-        elif owners := _missing_owners(site, held, there):
+        elif owners := _missing_owners(context, held, there):
             metadata = {"ownerReferences": owners, "resourceVersion": meta(held).get("resourceVersion")}
             secrets.append(Patch(SECRET, name, {"metadata": metadata}))
-        if not stands(stamped(body), there):
-            asked.append(Apply(CERTIFICATE, stamped(body)))
-    return secrets + asked if observed.issuer_trouble is None else []
+        if not up_to_date(with_hash(body), there):
+            asked.append(Apply(CERTIFICATE, with_hash(body)))
+    return secrets + asked if observed.issuer_problem is None else []
 
 
-def leftovers(site: SubnetContext, observed: Observed) -> list[Action]:
+def leftovers(context: SubnetContext, observed: Observed) -> list[Action]:
     """Certificates of members that are not wanted; and once no pod mounts it, and nobody would make it again, the Secret."""
-    names = wanted(site)
+    names = wanted(context)
     certificates = observed.of(CERTIFICATE)
     mounted = {name for pod in observed.of(POD).values() for name in mounted_by(pod)}
     gone: list[Action] = [
@@ -162,18 +162,18 @@ def leftovers(site: SubnetContext, observed: Observed) -> list[Action]:
     return gone
 
 
-def trust(site: SubnetContext, gathered: Gathered, own: Bundle) -> Object:
+def trust(context: SubnetContext, from_issuer: IssuerLeaves, own: Bundle) -> Object:
     """The Secret with both bundles: peers are checked against the Issuer's authority, the lab against the subnet's own."""
-    data = encoded({BUNDLE_FILE: gathered.authorities, LAB_BUNDLE_FILE: own.pem})
-    return site.object(SECRET, site.trust, type="Opaque", data=data, role="trust")
+    data = encoded({BUNDLE_FILE: from_issuer.authorities, LAB_BUNDLE_FILE: own.pem})
+    return context.object(SECRET, context.trust, type="Opaque", data=data, role="trust")
 
 
-def volume_sources(site: SubnetContext, placed: Placed) -> list[Object]:
+def volume_sources(context: SubnetContext, placed: PodPlacement) -> list[Object]:
     """A pod's identity folder, of several Secrets: as a node reads it in every mode."""
     bundles = [{"key": file, "path": file} for file in (BUNDLE_FILE, LAB_BUNDLE_FILE)]
     return [
-        {"secret": {"name": site.trust, "items": bundles}},
-        *({"secret": {"name": site.certificate(member), "items": [
+        {"secret": {"name": context.trust, "items": bundles}},
+        *({"secret": {"name": context.certificate(member), "items": [
             {"key": CERT, "path": f"{member}.crt"}, {"key": KEY, "path": f"{member}.key"},
         ]}} for member in placed.members),
     ]  # fmt: skip
@@ -192,12 +192,12 @@ def go_duration(seconds: float) -> str:
     return f"{minutes // 60}h{minutes % 60}m{rest}s"
 
 
-def _empty_secret(site: SubnetContext, placed: Placed, member: str) -> Object:
-    body = site.object(
-        SECRET, site.certificate(member), type="kubernetes.io/tls", data={CERT: "", KEY: ""},
-        annotations={ISSUED_FOR: site.uid}, role="node", group=placed.group,
+def _empty_secret(context: SubnetContext, placed: PodPlacement, member: str) -> Object:
+    body = context.object(
+        SECRET, context.certificate(member), type="kubernetes.io/tls", data={CERT: "", KEY: ""},
+        annotations={ISSUED_FOR: context.uid}, role="node", group=placed.group,
     )  # fmt: skip
-    body["metadata"]["ownerReferences"] = [_lesser(site.owner)]
+    body["metadata"]["ownerReferences"] = [_lesser(context.owner)]
     return body
 
 
@@ -206,10 +206,10 @@ def _lesser(owner: Object) -> Object:
     return {**owner, "controller": False, "blockOwnerDeletion": False}
 
 
-def _missing_owners(site: SubnetContext, secret: Object, there: Object | None) -> list[Object]:
+def _missing_owners(context: SubnetContext, secret: Object, there: Object | None) -> list[Object]:
     """All owners the Secret should have, if one of them is missing."""
     owners = list(meta(secret).get("ownerReferences") or [])
-    add = [] if owned_by(secret, site.uid) else [_lesser(site.owner)]
+    add = [] if owned_by(secret, context.uid) else [_lesser(context.owner)]
     if there is not None and not owned_by(secret, uid_of(there)):
         # A Certificate that was made anew: its predecessor owns nothing any more.
         owners = [one for one in owners if one.get("kind") != CERTIFICATE.kind]
@@ -221,9 +221,9 @@ def _missing_owners(site: SubnetContext, secret: Object, there: Object | None) -
     return owners + add if add else []
 
 
-def _judged(site: SubnetContext, member: str, data: Mapping[str, bytes]) -> Facts | Trouble:
+def _judged(context: SubnetContext, member: str, data: Mapping[str, bytes]) -> LeafFacts | SubnetProblem:
     """The leaf in a Secret, or why no node can use it."""
-    secret, issuer = site.certificate(member), site.subnet.spec.identity.issuer_ref
+    secret, issuer = context.certificate(member), context.subnet.spec.identity.issuer_ref
     if not _authorities(data.get(BUNDLE_FILE, b"")):
         return "IssuerWithoutAuthority", (
             f"Secret {secret}: Issuer {issuer.name if issuer else ''} gives no ca.crt with an authority to check peers"
@@ -232,8 +232,8 @@ def _judged(site: SubnetContext, member: str, data: Mapping[str, bytes]) -> Fact
     found = leaves.examined(data[CERT], data[KEY], data[BUNDLE_FILE])
     if isinstance(found, str):
         return "LeafUnfit", f"Secret {secret}: {found}"
-    if found.uri != site.uri(member):
-        return "LeafUnfit", f"Secret {secret}: is for {found.uri} instead of {site.uri(member)}"
+    if found.uri != context.uri(member):
+        return "LeafUnfit", f"Secret {secret}: is for {found.uri} instead of {context.uri(member)}"
     return found
 
 
@@ -259,11 +259,11 @@ def _is_authority(certificate: x509.Certificate) -> bool:
         return False
 
 
-def _settle_trust(site: SubnetContext, observed: Observed, result: Gathered, found: dict[str, bytes]) -> None:
+def _settle_trust(context: SubnetContext, observed: Observed, result: IssuerLeaves, found: dict[str, bytes]) -> None:
     """The bundle for peers: an authority of former leaves stays in it until every running node shows its present one."""
-    former = {one: pem for one, pem in _trusted(site, observed).items() if one not in found}
-    behind = lagging_renewals(site, observed, result.held) if former else []
-    missing = len(result.held) < len(site.members)
+    former = {one: pem for one, pem in _trusted(context, observed).items() if one not in found}
+    behind = lagging_renewals(context, observed, result.held) if former else []
+    missing = len(result.held) < len(context.members)
     if former and (behind or missing):
         result.waiting = "the Issuer's authority changes: waiting for new leaves" + (
             f" of {behind[0]}" if behind else ""
@@ -272,12 +272,12 @@ def _settle_trust(site: SubnetContext, observed: Observed, result: Gathered, fou
     result.authorities = b"".join(found[one] for one in sorted(found))
 
 
-def _trusted(site: SubnetContext, observed: Observed) -> Mapping[str, bytes]:
+def _trusted(context: SubnetContext, observed: Observed) -> Mapping[str, bytes]:
     """Whom the nodes check peers against now."""
-    return _authorities(decoded(observed.of(SECRET).get(site.trust)).get(BUNDLE_FILE, b""))
+    return _authorities(decoded(observed.of(SECRET).get(context.trust)).get(BUNDLE_FILE, b""))
 
 
-def _stuck(there: Object | None, now: datetime) -> Trouble | None:
+def _stuck(there: Object | None, now: datetime) -> SubnetProblem | None:
     """Why a Certificate is not issued, when that takes too long."""
     if there is None:
         return None

@@ -23,7 +23,7 @@ _SLACK = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class LeafFacts:
     """What a leaf says, once it is known to be of its issuer and to fit its key."""
 
     uri: str
@@ -32,14 +32,14 @@ class Facts:
     fingerprint: str
 
 
-def facts(chain_pem: bytes, key_pem: bytes, issuer_pem: bytes) -> Facts | None:
+def facts(chain_pem: bytes, key_pem: bytes, issuer_pem: bytes) -> LeafFacts | None:
     """The facts of a leaf that one of these authorities issued, whatever the time is; None for anything else."""
     found = examined(chain_pem, key_pem, issuer_pem)
-    return found if isinstance(found, Facts) else None
+    return found if isinstance(found, LeafFacts) else None
 
 
 @lru_cache(maxsize=8192)  # 500 leaves are parsed once, not every time somebody looks
-def examined(chain_pem: bytes, key_pem: bytes, issuer_pem: bytes) -> Facts | str:
+def examined(chain_pem: bytes, key_pem: bytes, issuer_pem: bytes) -> LeafFacts | str:
     """The facts of a leaf that one of these authorities issued, whatever the time is, or what is wrong with it."""
     identity = Identity(chain_pem, key_pem, issuer_pem)
     try:
@@ -48,10 +48,10 @@ def examined(chain_pem: bytes, key_pem: bytes, issuer_pem: bytes) -> Facts | str
     except (SpecError, TrustError) as error:
         return str(error)
     issued = identity.certificates[0].not_valid_before_utc + BACKDATE
-    return Facts(peer.uri, issued, identity.not_after, identity.fingerprint)
+    return LeafFacts(peer.uri, issued, identity.not_after, identity.fingerprint)
 
 
-def renew_at(leaf: Facts, subnet: Subnet) -> datetime:
+def renew_at(leaf: LeafFacts, subnet: Subnet) -> datetime:
     """When a leaf is due: `renewBefore` before its end, sooner or later by up to a tenth of that, by its own chance."""
     before = subnet.spec.identity.renew_before_seconds
     chance = int(hashlib.sha256(leaf.fingerprint.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF
@@ -61,7 +61,7 @@ def renew_at(leaf: Facts, subnet: Subnet) -> datetime:
     return max(due, leaf.issued + (plain - leaf.issued) / 2)
 
 
-def is_due(leaf: Facts, subnet: Subnet, authority_end: datetime, now: datetime) -> bool:
+def is_due(leaf: LeafFacts, subnet: Subnet, authority_end: datetime, now: datetime) -> bool:
     """Whether to issue another one now: it is time, or `ttl` was made shorter than what is left of it.
 
     Not if the next one could not live longer: an authority's end is every leaf's end.
@@ -93,53 +93,53 @@ def short(fingerprint: str) -> str:
 LAB = "the lab"
 
 
-def lagging_trust(site: SubnetContext, observed: Observed, bundle: Bundle) -> list[str]:
+def lagging_trust(context: SubnetContext, observed: Observed, bundle: Bundle) -> list[str]:
     """Who does not trust the whole bundle yet: a Secret without it, or a running node or lab that does not report it."""
     wanted = {short(one) for one in bundle.fingerprints}
     told = _by_member(observed)
     behind = [
         member
-        for placed in site.placement
+        for placed in context.placements
         for member in placed.members
-        if _stale(site, observed, placed.pod, bundle)
+        if _stale(context, observed, placed.pod, bundle)
         or (_started(observed, placed.pod) and not (member in told and wanted <= set(told[member].trusted)))
     ]
-    if _started(observed, site.lab) and not (observed.lab and wanted <= set(observed.lab.trusted)):
+    if _started(observed, context.lab) and not (observed.lab and wanted <= set(observed.lab.trusted)):
         behind.append(LAB)
     return behind
 
 
-def lagging_leaves(site: SubnetContext, observed: Observed, issuer_pem: bytes) -> list[str]:
+def lagging_leaves(context: SubnetContext, observed: Observed, issuer_pem: bytes) -> list[str]:
     """Who should show a leaf of this authority and does not yet, in its Secret or, when running, in its own words."""
     told = {name: status.leaf for name, status in _by_member(observed).items()}
     behind = []
-    for placed in [] if site.cert_manager else site.placement:
+    for placed in [] if context.cert_manager else context.placements:
         for member in placed.members:
             leaf = _leaf(observed, placed.pod, member, issuer_pem)
             shown = not _started(observed, placed.pod) or (leaf and told.get(member) == short(leaf.fingerprint))
-            if leaf is None or leaf.uri != site.uri(member) or not shown:
+            if leaf is None or leaf.uri != context.uri(member) or not shown:
                 behind.append(member)
-    lab = _leaf(observed, site.lab, "tls", issuer_pem)
+    lab = _leaf(observed, context.lab, "tls", issuer_pem)
     if lab is None or (
-        _started(observed, site.lab) and not (observed.lab and observed.lab.leaf == short(lab.fingerprint))
+        _started(observed, context.lab) and not (observed.lab and observed.lab.leaf == short(lab.fingerprint))
     ):
         behind.append(LAB)
     return behind
 
 
-def lagging_renewals(site: SubnetContext, observed: Observed, held: Mapping[str, Facts]) -> list[str]:
+def lagging_renewals(context: SubnetContext, observed: Observed, held: Mapping[str, LeafFacts]) -> list[str]:
     """Which running members do not show the leaf that their Secret holds."""
     told = {name: status.leaf for name, status in _by_member(observed).items()}
     return [
         member
-        for placed in site.placement
+        for placed in context.placements
         if _started(observed, placed.pod)
         for member in placed.members
         if member not in held or told.get(member) != short(held[member].fingerprint)
     ]
 
 
-def _leaf(observed: Observed, secret: str, stem: str, issuer_pem: bytes) -> Facts | None:
+def _leaf(observed: Observed, secret: str, stem: str, issuer_pem: bytes) -> LeafFacts | None:
     data = decoded(observed.of(SECRET).get(secret))
     return facts(data.get(f"{stem}.crt", b""), data.get(f"{stem}.key", b""), issuer_pem)
 
@@ -150,8 +150,8 @@ def _started(observed: Observed, pod: str) -> bool:
     return found is not None and (found.get("status") or {}).get("phase") == "Running"
 
 
-def _stale(site: SubnetContext, observed: Observed, pod: str, bundle: Bundle) -> bool:
-    secret, file = (site.trust, LAB_BUNDLE_FILE) if site.cert_manager else (pod, BUNDLE_FILE)
+def _stale(context: SubnetContext, observed: Observed, pod: str, bundle: Bundle) -> bool:
+    secret, file = (context.trust, LAB_BUNDLE_FILE) if context.cert_manager else (pod, BUNDLE_FILE)
     found = observed.of(SECRET).get(secret)
     return found is not None and decoded(found).get(file) != bundle.pem
 

@@ -5,7 +5,7 @@ Pods are bare and fit the restricted profile; each mounts Secrets of its own.
 
 from p2pnet.model.units import parse_size
 from p2pnet.operator.kube.api import CLAIM, POD, POLICY, SERVICE, Object
-from p2pnet.operator.kube.desired import digest, stamped
+from p2pnet.operator.kube.desired import digest, with_hash
 from p2pnet.operator.subnet.context import (
     EVERYWHERE,
     HEALTH_PORT,
@@ -14,7 +14,7 @@ from p2pnet.operator.subnet.context import (
     ROLE_LABEL,
     SUBNET_LABEL,
     WARDEN_PORT,
-    Placed,
+    PodPlacement,
     SubnetContext,
 )
 from p2pnet.operator.subnet.plan import certmanager
@@ -40,11 +40,11 @@ CONTAINER_SECURITY: Object = {
 BOTH_FAMILIES = "PreferDualStack"  # IPv4 and IPv6 where the cluster has both, else the one it has
 
 
-def node_pod(site: SubnetContext, placed: Placed, config_hash: str) -> Object:
+def node_pod(context: SubnetContext, placed: PodPlacement, config_hash: str) -> Object:
     """The pod of some members, with the hash that tells an outdated one; `config_hash` is the `rolling_hash` of the site."""
-    group = next((one for one in site.subnet.spec.groups if one.name == placed.group), None)
-    settings = (group.pod if group else None) or site.subnet.spec.pod
-    image = (group.image if group else None) or site.subnet.spec.image or site.image
+    group = next((one for one in context.subnet.spec.groups if one.name == placed.group), None)
+    settings = (group.pod if group else None) or context.subnet.spec.pod
+    image = (group.image if group else None) or context.subnet.spec.image or context.image
     ours = {
         "P2PNET_MEMBERS": ",".join(placed.members), "P2PNET_GROUP": placed.group, "P2PNET_HOST": EVERYWHERE,
         "TMPDIR": NODE_STATE,
@@ -54,7 +54,7 @@ def node_pod(site: SubnetContext, placed: Placed, config_hash: str) -> Object:
         "env": _env({**(group.env if group else {}), **ours}),
         "ports": [
             *({"name": f"quic-{i}", "containerPort": PORT_BASE + i, "protocol": "UDP"}
-              for i in range(min(site.subnet.spec.nodes_per_pod, len(placed.members)))),
+              for i in range(min(context.subnet.spec.nodes_per_pod, len(placed.members)))),
             {"name": "warden", "containerPort": WARDEN_PORT, "protocol": "UDP"},
             {"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"},
         ],
@@ -65,31 +65,31 @@ def node_pod(site: SubnetContext, placed: Placed, config_hash: str) -> Object:
         ),
     }  # fmt: skip
     volumes = [
-        _config_map("config", site.config_map), _members(site),
-        _identity(site, placed), {"name": "run", "emptyDir": {}},
+        _config_map("config", context.config_map), _members(context),
+        _identity(context, placed), {"name": "run", "emptyDir": {}},
     ]  # fmt: skip
     if settings.code is not None:
         volumes.append(_config_map("code", settings.code.config_map))
         container["volumeMounts"] = [*container["volumeMounts"], *_mounts({"code": CODE}, {})]
-    extra = {"hostname": placed.pod, "subdomain": site.nodes_service, "topologySpreadConstraints": _spread(site)}
+    extra = {"hostname": placed.pod, "subdomain": context.nodes_service, "topologySpreadConstraints": _spread(context)}
     spec = _spec(settings, container, volumes, len(placed.members)) | extra
     annotations = {CONFIG_HASH: config_hash}
-    pod = site.object(POD, placed.pod, spec=spec, annotations=annotations, role="node", group=placed.group)
-    return stamped(_with_metadata(pod, settings))
+    pod = context.object(POD, placed.pod, spec=spec, annotations=annotations, role="node", group=placed.group)
+    return with_hash(_with_metadata(pod, settings))
 
 
-def lab_pod(site: SubnetContext) -> Object:
+def lab_pod(context: SubnetContext) -> Object:
     """The lab's pod."""
-    spec = site.subnet.spec
+    spec = context.subnet.spec
     settings = spec.pod.model_copy(update={"resources": spec.lab.resources})
     env = {
         "P2PNET_STATE": LAB_STATE,
-        "P2PNET_NAMESPACE": site.namespace,
-        "P2PNET_SUBNET": site.name,
+        "P2PNET_NAMESPACE": context.namespace,
+        "P2PNET_SUBNET": context.name,
         "TMPDIR": LAB_STATE,
     }
     container = {
-        "name": "lab", "image": spec.image or site.image, "command": ["python", "-m", "p2pnet.lab", "--pod"],
+        "name": "lab", "image": spec.image or context.image, "command": ["python", "-m", "p2pnet.lab", "--pod"],
         "env": _env(env), "ports": [{"name": "http", "containerPort": LAB_PORT, "protocol": "TCP"}],
         **_probes(LAB_PORT, ready="/healthz"),
         "volumeMounts": _mounts(
@@ -98,27 +98,29 @@ def lab_pod(site: SubnetContext) -> Object:
             {"state": LAB_STATE},
         ),
     }  # fmt: skip
-    claimed: Object = {"persistentVolumeClaim": {"claimName": site.lab}}
+    claimed: Object = {"persistentVolumeClaim": {"claimName": context.lab}}
     state = {"name": "state", **({"emptyDir": {}} if spec.lab.storage == "emptyDir" else claimed)}
     volumes = [
-        _secret("identity", site.lab), _secret("token", site.token), _config_map("members", site.members_map),
-        _config_map("spec", site.config_map), state,
+        _secret("identity", context.lab), _secret("token", context.token), _config_map("members", context.members_map),
+        _config_map("spec", context.config_map), state,
     ]  # fmt: skip
-    annotations = {CONFIG_HASH: digest([site.subnet.spec.identity.trust_domain])}
-    pod = site.object(POD, site.lab, spec=_spec(settings, container, volumes, 1), annotations=annotations, role="lab")
-    return stamped(_with_metadata(pod, settings))
+    annotations = {CONFIG_HASH: digest([context.subnet.spec.identity.trust_domain])}
+    pod = context.object(
+        POD, context.lab, spec=_spec(settings, container, volumes, 1), annotations=annotations, role="lab"
+    )
+    return with_hash(_with_metadata(pod, settings))
 
 
-def lab_claim(site: SubnetContext) -> Object | None:
+def lab_claim(context: SubnetContext) -> Object | None:
     """The claim that keeps the lab's runs, when one is asked for."""
-    storage = site.subnet.spec.lab.storage
+    storage = context.subnet.spec.lab.storage
     if storage == "emptyDir":
         return None
     spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": str(parse_size(storage))}}}
-    return site.object(CLAIM, site.lab, spec=spec, role="lab")
+    return context.object(CLAIM, context.lab, spec=spec, role="lab")
 
 
-def nodes_service(site: SubnetContext) -> Object:
+def nodes_service(context: SubnetContext) -> Object:
     """The headless Service that gives each node pod its DNS name.
 
     Addresses that are not ready are published: the first node could otherwise be found by nobody.
@@ -129,37 +131,37 @@ def nodes_service(site: SubnetContext) -> Object:
         {"name": "warden", "port": WARDEN_PORT, "targetPort": WARDEN_PORT, "protocol": "UDP"},
     ]
     spec = {
-        "clusterIP": "None", "publishNotReadyAddresses": True, "selector": site.labels("node"), "ports": ports,
+        "clusterIP": "None", "publishNotReadyAddresses": True, "selector": context.labels("node"), "ports": ports,
         "type": "ClusterIP", "ipFamilyPolicy": BOTH_FAMILIES,
     }  # fmt: skip
-    return site.object(SERVICE, site.nodes_service, spec=spec, role="node")
+    return context.object(SERVICE, context.nodes_service, spec=spec, role="node")
 
 
-def lab_service(site: SubnetContext) -> Object:
+def lab_service(context: SubnetContext) -> Object:
     """The lab's `/v1`, as the API server's proxy finds it."""
     ports = [{"name": "http", "port": 80, "targetPort": LAB_PORT, "protocol": "TCP"}]
-    spec = {"selector": site.labels("lab"), "ports": ports, "type": "ClusterIP", "ipFamilyPolicy": BOTH_FAMILIES}
-    return site.object(SERVICE, site.lab, spec=spec, role="lab")
+    spec = {"selector": context.labels("lab"), "ports": ports, "type": "ClusterIP", "ipFamilyPolicy": BOTH_FAMILIES}
+    return context.object(SERVICE, context.lab, spec=spec, role="lab")
 
 
-def policy(site: SubnetContext) -> Object:
+def policy(context: SubnetContext) -> Object:
     """Who may open a connection to pods of the subnet.
 
     The lab's port is open to all, for a request through the API server comes from an address no selector matches; its
     token guards it. The health port serves kubelet and Prometheus and tells nothing secret.
     """
-    last = PORT_BASE + site.subnet.spec.nodes_per_pod - 1
+    last = PORT_BASE + context.subnet.spec.nodes_per_pod - 1
     quic = {"protocol": "UDP", "port": PORT_BASE, **({"endPort": last} if last > PORT_BASE else {})}
-    peers = [{"podSelector": {"matchLabels": site.labels()}}]
+    peers = [{"podSelector": {"matchLabels": context.labels()}}]
     # Who may kill and pause nodes: the lab alone, and that by its leaf too.
-    lab = [{"podSelector": {"matchLabels": site.labels("lab")}}]
+    lab = [{"podSelector": {"matchLabels": context.labels("lab")}}]
     warden = {"protocol": "UDP", "port": WARDEN_PORT}
     doors = [{"protocol": "TCP", "port": LAB_PORT}, {"protocol": "TCP", "port": HEALTH_PORT}]
     spec = {
-        "podSelector": {"matchLabels": site.labels()}, "policyTypes": ["Ingress"],
+        "podSelector": {"matchLabels": context.labels()}, "policyTypes": ["Ingress"],
         "ingress": [{"from": peers, "ports": [quic]}, {"from": lab, "ports": [warden]}, {"ports": doors}],
     }  # fmt: skip
-    return site.object(POLICY, site.name, spec=spec)
+    return context.object(POLICY, context.name, spec=spec)
 
 
 def _with_metadata(pod: Object, settings: PodSpec) -> Object:
@@ -194,9 +196,9 @@ def _spec(settings: PodSpec, container: Object, volumes: list[Object], nodes: in
     return spec | {key: name for key, name in classes.items() if name}
 
 
-def _written(context: PodSecurity | ContainerSecurity | None, ours: Object) -> Object:
+def _written(security: PodSecurity | ContainerSecurity | None, ours: Object) -> Object:
     """A security context as the user wrote it, an empty one too; without any, ours."""
-    return dict(ours) if context is None else context.model_dump(by_alias=True, exclude_unset=True)
+    return dict(ours) if security is None else security.model_dump(by_alias=True, exclude_unset=True)
 
 
 def _resources(settings: PodSpec, nodes: int) -> Object:
@@ -222,8 +224,8 @@ def _probes(port: int, ready: str) -> Object:
     }
 
 
-def _spread(site: SubnetContext) -> list[Object]:
-    selector = {"matchLabels": {SUBNET_LABEL: site.name, ROLE_LABEL: "node"}}
+def _spread(context: SubnetContext) -> list[Object]:
+    selector = {"matchLabels": {SUBNET_LABEL: context.name, ROLE_LABEL: "node"}}
     return [
         {
             "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
@@ -247,19 +249,19 @@ def _config_map(volume: str, name: str) -> Object:
     return {"name": volume, "configMap": {"name": name}}
 
 
-def _members(site: SubnetContext) -> Object:
+def _members(context: SubnetContext) -> Object:
     """What nodes may know of the member list: under discovery by seeds no addresses."""
-    volume = _config_map("members", site.members_map)
-    if site.subnet.spec.discovery.mode == "seeds":
+    volume = _config_map("members", context.members_map)
+    if context.subnet.spec.discovery.mode == "seeds":
         volume["configMap"]["items"] = [{"key": DENIED_KEY, "path": MEMBERS_KEY}]
     return volume
 
 
-def _identity(site: SubnetContext, placed: Placed) -> Object:
+def _identity(context: SubnetContext, placed: PodPlacement) -> Object:
     """`<node>.crt` and `<node>.key` per member, and whom to trust: one Secret of ours, or several of cert-manager's."""
-    if not site.cert_manager:
+    if not context.cert_manager:
         return _secret("identity", placed.pod)
-    projected = {"sources": certmanager.volume_sources(site, placed), "defaultMode": 0o440}
+    projected = {"sources": certmanager.volume_sources(context, placed), "defaultMode": 0o440}
     return {"name": "identity", "projected": projected}
 
 

@@ -118,16 +118,16 @@ def unavailable_max(pods: int) -> int:
     return max(1, pods // 10)
 
 
-def budget(site: SubnetContext) -> Object | None:
+def budget(context: SubnetContext) -> Object | None:
     """The disruption budget; none for a single pod, which it would only keep a machine from draining.
 
     An integer: for pods of a controller the API server does not know, only that is allowed.
     """
-    pods = len(site.placement)
+    pods = len(context.placements)
     if pods <= 1:
         return None
     spec = {
-        "minAvailable": pods - unavailable_max(pods), "selector": {"matchLabels": site.labels("node")},
+        "minAvailable": pods - unavailable_max(pods), "selector": {"matchLabels": context.labels("node")},
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
     }  # fmt: skip
-    return site.object(BUDGET, site.nodes_service, spec=spec, role="node")
+    return context.object(BUDGET, context.nodes_service, spec=spec, role="node")
