@@ -29,9 +29,9 @@ from p2pnet.operator.kube.api import (
 )
 from p2pnet.operator.kube.queue import Key
 from p2pnet.operator.subnet.context import SUBNET, Observed, SubnetContext
+from p2pnet.operator.subnet.observe import context_of
 from p2pnet.operator.subnet.plan.configmaps import read_membership
 from p2pnet.operator.subnet.plan.leaves import short
-from p2pnet.operator.subnet.reading import context_of
 from p2pnet.operator.subnet.reconcile import Reconciler
 from p2pnet.subnet.document import digest_of, load_subnet
 from p2pnet.trust import Bundle, Identity
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 NAMESPACE = "lab-of-ada"
-KEY = Key(NAMESPACE, "demo")
+KEY = Key(SUBNET, NAMESPACE, "demo")
 IMAGE = "p2pnet-node:test"
 
 
@@ -235,7 +235,7 @@ class World:
         self.now = NOW
         self.api = Api(lambda: self.now)
         self.lab = FakeLab(self)
-        self.key = Key(NAMESPACE, name)
+        self.key = Key(SUBNET, NAMESPACE, name)
         body = {
             "apiVersion": SUBNET.api,
             "kind": "Subnet",
@@ -267,7 +267,7 @@ class World:
         kinds = {kind for kind, _, _ in self.api.objects} - {SUBNET, EVENT}
         return Observed(self.subnet, {kind: {name_of(one): one for one in self.api.all(kind)} for kind in kinds})
 
-    async def look(self, times_: int = 1) -> float | None:
+    async def reconcile(self, times_: int = 1) -> float | None:
         again = None
         for _ in range(times_):
             again = await self.operator.reconcile(self.key)
@@ -321,7 +321,7 @@ class FakeLab:
         """Pushed last; the ConfigMap's has not got there."""
         self.asked = 0
         self.runs: list[RunSummary] = []
-        self.news_version = ""
+        self.revision_now = ""
         self.mounted_document = ""
         """Digest of the document mounted when the lab started; empty: it reports none."""
         self.links: LinkCounts | None = None
@@ -365,7 +365,7 @@ class FakeLab:
             name=context.name, target="cluster", nodes=NodeCounts(len(context.members), len(members), len(members), len(members)),
             links=self.links or LinkCounts(edges, up), certificates=CertificateCounts(len(members), None), members=members,
             document=digest_of(load_subnet(self.document)) if self.document else self.mounted_document,
-            registry_version=known, runs=self.runs, news=self.news_version, trusted=_trusted(lab), leaf=_leaf(lab, "tls"),
+            registry_version=known, runs=self.runs, news=self.revision_now, trusted=_trusted(lab), leaf=_leaf(lab, "tls"),
         )  # fmt: skip
 
     def _member(self, name: str, group: str, pod: str) -> MemberStatus:
@@ -375,8 +375,8 @@ class FakeLab:
             trusted=_trusted(held), leaf=_leaf(held, name),
         )  # fmt: skip
 
-    async def news(self, address: str, token: str, after: str) -> str:
-        return self.news_version
+    async def revision(self, address: str, token: str, after: str) -> str:
+        return self.revision_now
 
     async def members(self, address: str, token: str) -> Membership:
         if self.silent or not self.pushed:

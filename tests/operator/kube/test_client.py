@@ -159,7 +159,7 @@ async def test_a_process_that_slept_while_it_waited_for_a_connection_writes_noth
     trace = aiohttp.TraceConfig()
     settings.trace_configs = [trace]
     api = KubernetesCluster(client.ApiClient(configuration=settings))
-    api.watch(trace)
+    api.guard_connections(trace)
     if warm:
         await api.get(POD, "ns", "x")
     asked = 0

@@ -4,7 +4,7 @@ import pytest
 from tests.operator.kit import NOW, Api
 
 from p2pnet.operator.kube.api import LEASE, ConflictError
-from p2pnet.operator.kube.leader import LEASE_S, Leadership, LeadershipLostError, Move, Seen, decide
+from p2pnet.operator.kube.leader import LEASE_S, Leadership, LeadershipLostError, LeaseAction, SeenLease, decide
 
 
 class Clock:
@@ -20,13 +20,13 @@ def lease(holder: str | None, version: str = "1") -> dict[str, object]:
 
 
 def test_a_lease_is_taken_renewed_or_waited_for() -> None:
-    assert decide(None, "a", None, 0) is Move.TAKE
-    assert decide(lease(None), "a", None, 0) is Move.TAKE
-    assert decide(lease("a"), "a", None, 0) is Move.RENEW
-    assert decide(lease("b"), "a", None, 1e9) is Move.WAIT, "nobody knows yet how long it has been silent"
-    assert decide(lease("b", "2"), "a", Seen("1", 0), 1e9) is Move.WAIT, "it has just been renewed"
-    assert decide(lease("b"), "a", Seen("1", 0), LEASE_S - 1) is Move.WAIT
-    assert decide(lease("b"), "a", Seen("1", 0), LEASE_S) is Move.TAKE
+    assert decide(None, "a", None, 0) is LeaseAction.TAKE
+    assert decide(lease(None), "a", None, 0) is LeaseAction.TAKE
+    assert decide(lease("a"), "a", None, 0) is LeaseAction.RENEW
+    assert decide(lease("b"), "a", None, 1e9) is LeaseAction.WAIT, "nobody knows yet how long it has been silent"
+    assert decide(lease("b", "2"), "a", SeenLease("1", 0), 1e9) is LeaseAction.WAIT, "it has just been renewed"
+    assert decide(lease("b"), "a", SeenLease("1", 0), LEASE_S - 1) is LeaseAction.WAIT
+    assert decide(lease("b"), "a", SeenLease("1", 0), LEASE_S) is LeaseAction.TAKE
 
 
 async def test_a_follower_takes_over_from_a_silent_leader_and_not_from_a_living_one() -> None:

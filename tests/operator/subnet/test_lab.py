@@ -75,7 +75,7 @@ async def test_a_silent_or_absent_lab_is_a_target_error_in_time(
 
 async def test_only_a_ready_lab_with_an_address_is_asked() -> None:
     world = World(nodes=2)
-    await world.look()
+    await world.reconcile()
     assert lab.address_of(world.context(), world.observed()) is None
     await world.converge()
     found = lab.address_of(world.context(), world.observed())
@@ -96,7 +96,7 @@ class ScriptedLab:
         self.asked: asyncio.Queue[str] = asyncio.Queue()
         self.answers: asyncio.Queue[str | Exception] = asyncio.Queue()
 
-    async def news(self, address: str, token: str, after: str) -> str:
+    async def revision(self, address: str, token: str, after: str) -> str:
         assert (address, token) == ("10.0.0.1:8090", "secret")
         self.asked.put_nowait(after)
         answer = await self.answers.get()
@@ -116,17 +116,17 @@ async def woken() -> asyncio.Queue[Key]:
 
 
 @pytest.fixture
-async def ears(scripted: ScriptedLab, woken: asyncio.Queue[Key]) -> AsyncIterator[LabWatcher]:
-    ears = LabWatcher(scripted, pause_s=0.0)
-    ears.wake = woken.put_nowait
-    yield ears
-    await ears.close()
+async def watcher(scripted: ScriptedLab, woken: asyncio.Queue[Key]) -> AsyncIterator[LabWatcher]:
+    watcher = LabWatcher(scripted, pause_s=0.0)
+    watcher.on_change = woken.put_nowait
+    yield watcher
+    await watcher.close()
 
 
 async def test_news_wake_once_and_a_minute_without_any_asks_again(
-    scripted: ScriptedLab, ears: LabWatcher, woken: asyncio.Queue[Key]
+    scripted: ScriptedLab, watcher: LabWatcher, woken: asyncio.Queue[Key]
 ) -> None:
-    ears.listen(KEY, "10.0.0.1:8090", "secret", "a.1")
+    watcher.watch(KEY, "10.0.0.1:8090", "secret", "a.1")
     scripted.answers.put_nowait("a.1")
     for _ in range(2):
         assert await asyncio.wait_for(scripted.asked.get(), 5) == "a.1"
@@ -137,24 +137,24 @@ async def test_news_wake_once_and_a_minute_without_any_asks_again(
 
 
 async def test_listening_for_the_same_is_one_question_and_for_something_newer_another(
-    scripted: ScriptedLab, ears: LabWatcher
+    scripted: ScriptedLab, watcher: LabWatcher
 ) -> None:
-    ears.listen(KEY, "10.0.0.1:8090", "secret", "a.1")
+    watcher.watch(KEY, "10.0.0.1:8090", "secret", "a.1")
     assert await asyncio.wait_for(scripted.asked.get(), 5) == "a.1"
-    ears.listen(KEY, "10.0.0.1:8090", "secret", "a.1")
-    ears.listen(KEY, "10.0.0.1:8090", "secret", "a.2")
+    watcher.watch(KEY, "10.0.0.1:8090", "secret", "a.1")
+    watcher.watch(KEY, "10.0.0.1:8090", "secret", "a.2")
     assert await asyncio.wait_for(scripted.asked.get(), 5) == "a.2"
     assert scripted.asked.empty()
 
 
 async def test_a_lab_that_is_gone_is_left_to_the_next_look(
-    scripted: ScriptedLab, ears: LabWatcher, woken: asyncio.Queue[Key]
+    scripted: ScriptedLab, watcher: LabWatcher, woken: asyncio.Queue[Key]
 ) -> None:
-    ears.listen(KEY, "10.0.0.1:8090", "secret", "a.1")
+    watcher.watch(KEY, "10.0.0.1:8090", "secret", "a.1")
     scripted.answers.put_nowait(TargetError("the lab is silent"))
     await asyncio.wait_for(scripted.asked.get(), 5)
-    ears.forget(KEY)
-    ears.listen(KEY, "10.0.0.1:8090", "secret", "a.1")
+    watcher.forget(KEY)
+    watcher.watch(KEY, "10.0.0.1:8090", "secret", "a.1")
     assert await asyncio.wait_for(scripted.asked.get(), 5) == "a.1"
     assert woken.empty()
 
@@ -162,18 +162,20 @@ async def test_a_lab_that_is_gone_is_left_to_the_next_look(
 async def test_a_look_listens_to_the_lab_it_has_seen_and_forgets_one_whose_subnet_is_gone() -> None:
     heard: list[object] = []
 
-    class Listening(LabWatcher):
-        def listen(self, key: Key, address: str, token: str, after: str) -> None:
+    class RecordingWatcher(LabWatcher):
+        def watch(self, key: Key, address: str, token: str, after: str) -> None:
             heard.append((key, after))
 
         def forget(self, key: Key) -> None:
             heard.append(("forgotten", key))
 
     world = World(nodes=2)
-    world.lab.news_version = "b.3"
-    world.operator = Reconciler(world.api, world.lab, image="some:1", now=lambda: world.now, ears=Listening(world.lab))
+    world.lab.revision_now = "b.3"
+    world.operator = Reconciler(
+        world.api, world.lab, image="some:1", now=lambda: world.now, lab_watcher=RecordingWatcher(world.lab)
+    )
     await world.converge()
     assert set(heard) == {(KEY, "b.3")}
     del world.api.objects[next(place for place in world.api.objects if place[0].kind == "Subnet")]
-    await world.look()
+    await world.reconcile()
     assert heard[-1] == ("forgotten", KEY)

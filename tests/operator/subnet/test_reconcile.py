@@ -31,7 +31,7 @@ from p2pnet.operator.kube.api import (
     parse_time,
     time_text,
 )
-from p2pnet.operator.subnet import reading
+from p2pnet.operator.subnet import observe
 from p2pnet.operator.subnet.context import CHILDREN, SUBNET, SubnetContext
 from p2pnet.operator.subnet.plan.configmaps import read_membership
 from p2pnet.subnet.document import digest_of
@@ -85,7 +85,7 @@ async def test_at_rest_there_are_few_reads_and_no_write() -> None:
     await world.converge()
     writes, reads = len(world.api.writes), world.api.reads
     for _ in range(20):
-        again = await world.look()
+        again = await world.reconcile()
         assert again is not None
         assert 50 <= again <= 70
         world.now += timedelta(minutes=1)
@@ -111,7 +111,7 @@ async def killed_again_and_again(world: World, every: int) -> int:
         before = len(world.api.writes)
         world.api.kill_after = before + every
         try:
-            await world.look()
+            await world.reconcile()
         except Killed:
             kills += 1
             world.start()
@@ -217,7 +217,7 @@ async def test_an_object_of_somebody_else_is_left_alone_and_named(kind, name) ->
     foreign = {"apiVersion": "v1", "kind": kind.kind, "metadata": {"name": name, "labels": {"mine": "yes"}}, "spec": {}}
     world.api.put(kind, NAMESPACE, foreign)
     before = world.api.one(kind, name)
-    await world.look(3)
+    await world.reconcile(3)
     assert world.api.one(kind, name) == before
     assert world.condition("Degraded") == ("True", "NameConflict")
     mounted = {volume.get("secret", {}).get("secretName") for pod in world.api.all(POD)
@@ -308,7 +308,7 @@ async def test_a_rolling_edit_replaces_every_pod_within_its_budget() -> None:
     before = pods_of(world)
     world.api.edit(SUBNET, "demo", clients=[{"name": "blob"}], broadcast={"keep": "5m"})
     for _ in range(60):
-        await world.look()
+        await world.reconcile()
         ready = sum(
             not meta(pod).get("deletionTimestamp") and pod.get("status", {}).get("phase") == "Running"
             for pod in world.api.all(POD) if name_of(pod) != "demo-lab"
@@ -328,7 +328,7 @@ async def test_a_rollout_of_a_bad_image_stops_at_its_budget_and_a_right_one_goes
     await world.converge()
     world.api.edit(SUBNET, "demo", image="none:1")
     for _ in range(5):
-        await world.look()
+        await world.reconcile()
         for pod in world.api.all(POD):
             if "status" not in pod and pod["spec"]["containers"][0]["image"] == "none:1":
                 waiting = {
@@ -341,7 +341,7 @@ async def test_a_rollout_of_a_bad_image_stops_at_its_budget_and_a_right_one_goes
     assert len(ready) >= 9
     assert world.condition("Degraded") == ("True", "ImagePull")
     world.now += timedelta(minutes=11)
-    await world.look()
+    await world.reconcile()
     assert world.condition("Progressing") == ("False", "RolloutStalled")
     world.api.edit(SUBNET, "demo", image="some:2")
     await world.converge()
@@ -355,7 +355,7 @@ async def test_the_lab_is_replaced_once_the_nodes_are_and_never_for_an_image_tha
     before = pods_of(world)["demo-lab"]
     world.api.edit(SUBNET, "demo", image="none:1")
     for _ in range(5):
-        await world.look()
+        await world.reconcile()
         world.now += timedelta(seconds=6)
     assert pods_of(world)["demo-lab"] == before
     world.api.edit(SUBNET, "demo", image="some:2")
@@ -381,7 +381,7 @@ async def test_a_paused_subnet_is_watched_and_not_touched() -> None:
     world.api.remove(POD, "demo-node-1")
     world.api.edit(SUBNET, "demo", nodes=5)
     before = len(world.api.writes)
-    await world.look(3)
+    await world.reconcile(3)
     assert {name for _, _, name in world.api.writes[before:] if not name.startswith("demo.")} == {"demo/status"}
     assert world.condition("Paused") == ("True", "Annotated")
     assert world.status["ready"] == "2/5"
@@ -392,7 +392,7 @@ async def test_a_paused_subnet_is_watched_and_not_touched() -> None:
 
 async def test_a_paused_subnet_that_never_ran_gets_no_authority() -> None:
     world = World(annotations={"p2pnet.io/paused": "true"}, nodes=3)
-    await world.look(3)
+    await world.reconcile(3)
     assert counted(world.api)["Secret"] == 0
     assert "authority" not in world.status
 
@@ -401,16 +401,16 @@ async def test_a_ttl_ends_a_subnet_after_its_run_and_warns_before() -> None:
     world = World(nodes=3, ttl="1h")
     await world.converge()
     world.now = NOW + timedelta(minutes=50, seconds=1)
-    await world.look()
+    await world.reconcile()
     assert [one["reason"] for one in world.api.all(EVENT)].count("Expiring") == 1
     world.lab.runs = [RunSummary("r1", "running")]
     world.now = NOW + timedelta(minutes=61)
-    await world.look()
+    await world.reconcile()
     assert world.subnet
     world.lab.runs = [RunSummary("r1", "finished", "pass", 1, 1.0, 12.5)]
-    await world.look()
+    await world.reconcile()
     assert (SUBNET, NAMESPACE, "demo") not in world.api.objects
-    assert await world.look() is None
+    assert await world.reconcile() is None
 
 
 async def test_an_endless_run_keeps_a_subnet_half_an_hour_at_most() -> None:
@@ -418,7 +418,7 @@ async def test_an_endless_run_keeps_a_subnet_half_an_hour_at_most() -> None:
     await world.converge()
     world.lab.runs = [RunSummary("r1", "running")]
     world.now = NOW + timedelta(minutes=91)
-    await world.look()
+    await world.reconcile()
     assert (SUBNET, NAMESPACE, "demo") not in world.api.objects
 
 
@@ -430,7 +430,7 @@ async def test_an_endless_run_keeps_a_subnet_half_an_hour_at_most() -> None:
 async def test_a_wrong_spec_is_named_by_its_path_and_nothing_else_happens(spec: dict[str, object], words: str) -> None:
     world = World(**spec)
     for _ in range(50):
-        assert await world.look() is None
+        assert await world.reconcile() is None
     assert world.condition("Degraded") == ("True", "InvalidSpec")
     assert any(words in one["message"] for one in world.status["conditions"])
     assert counted(world.api) == {"Subnet": 1, "Event": 1}
@@ -441,15 +441,15 @@ async def test_an_edited_document_is_given_to_the_lab_at_once_and_once() -> None
     await world.converge()
     assert world.lab.document is None, "a lab that tells no document is given none"
     world.lab.mounted_document = digest_of(world.context().subnet)
-    await world.look()
+    await world.reconcile()
     assert world.lab.document is None
     world.api.edit(SUBNET, "demo", ttl="2h")
-    await world.look()
+    await world.reconcile()
     assert world.lab.document is not None
     assert world.lab.document["spec"]["ttl"] == "2h"
     assert world.lab.document["metadata"] == {"name": "demo", "namespace": NAMESPACE}
     pushed = world.lab.document
-    await world.look()
+    await world.reconcile()
     assert world.lab.document is pushed
 
 
@@ -458,7 +458,7 @@ async def test_a_subnet_made_wrong_keeps_its_pods() -> None:
     await world.converge()
     before = pods_of(world)
     world.api.edit(SUBNET, "demo", nodes=0)
-    await world.look()
+    await world.reconcile()
     assert pods_of(world) == before
     assert world.status["observedGeneration"] == 2
     assert world.condition("Ready") == ("False", "InvalidSpec")
@@ -470,7 +470,7 @@ async def test_a_subnet_made_wrong_is_kept_up_as_its_last_good_document_has_it()
     before = pods_of(world)
     world.api.edit(SUBNET, "demo", nodes=0)
     world.api.edit(SUBNET, "demo", nodes=5, identity={"ttl": "1m"})
-    await world.look()
+    await world.reconcile()
     gone = world.api.objects.pop((POD, NAMESPACE, "demo-node-1"))
     await world.converge()
     after = pods_of(world)
@@ -485,7 +485,7 @@ async def test_a_subnet_made_wrong_is_kept_up_as_its_last_good_document_has_it()
     writes = len(world.api.writes)
     for _ in range(3):
         world.now += timedelta(minutes=1)
-        await world.look()
+        await world.reconcile()
     assert len(world.api.writes) == writes, "nothing is written at rest"
     world.api.edit(SUBNET, "demo", nodes=4, identity=None)
     await world.converge()
@@ -495,13 +495,13 @@ async def test_a_subnet_made_wrong_is_kept_up_as_its_last_good_document_has_it()
 
 async def test_a_field_the_cluster_cannot_honour_is_unsupported() -> None:
     world = World(groups=[{"name": "next", "nodes": 2, "behaviour": "slow"}])
-    await world.look()
+    await world.reconcile()
     assert world.condition("Degraded") == ("True", "Unsupported")
 
 
 async def test_edges_are_read_from_a_configmap() -> None:
     world = World(nodes=3, topology={"kind": "edges", "edgesFrom": {"configMap": "plan"}})
-    await world.look()
+    await world.reconcile()
     assert world.condition("Degraded") == ("True", "InvalidSpec")
     text = "node-0 node-1  # first\n\nnode-1 node-2\n"
     world.api.put(CONFIG_MAP, NAMESPACE, {"kind": "ConfigMap", "metadata": {"name": "plan"}, "data": {"edges": text}})
@@ -515,7 +515,7 @@ async def test_a_lab_that_does_not_answer_leaves_the_pods_alone() -> None:
     before = pods_of(world)
     world.lab.silent = True
     world.now += timedelta(minutes=1)
-    again = await world.look()
+    again = await world.reconcile()
     assert again is not None
     assert again <= 30
     assert world.condition("Connected") == ("Unknown", "LabUnreachable")
@@ -532,7 +532,7 @@ async def test_after_scaling_nothing_is_connected_before_the_lab_speaks_of_the_n
     world.lab.stuck = await world.lab.summary("", "")  # a lab that takes its time, and speaks of five meanwhile
     world.api.edit(SUBNET, "demo", nodes=9)
     for _ in range(5):
-        await world.look()
+        await world.reconcile()
         world.kubelet()
         assert world.condition("Connected") == ("Unknown", "LabOutdated")
         assert world.condition("Ready")[0] != "True"
@@ -551,7 +551,7 @@ async def test_a_paused_subnet_that_is_scaled_writes_once_and_is_not_connected()
     world.api.edit(SUBNET, "demo", nodes=5)
     await world.converge()
     before = len(world.api.writes)
-    await world.look(5)
+    await world.reconcile(5)
     assert len(world.api.writes) == before
     assert world.status["registryVersion"] == version
     assert world.condition("Connected") == ("Unknown", "LabOutdated")
@@ -575,7 +575,7 @@ async def test_a_missing_right_is_named_and_retried_later() -> None:
         else None
     )
     with pytest.raises(ForbiddenError):
-        await world.look()
+        await world.reconcile()
     assert world.condition("Degraded") == ("True", "Forbidden")
     world.api.fault = lambda *_: None
     await world.converge()
@@ -590,7 +590,7 @@ async def test_a_quota_and_a_refused_pod_have_reasons_of_their_own() -> None:
         world = World(nodes=3)
         world.api.fault = lambda verb, kind, _, error=error: error if (verb, kind) == ("create", POD) else None  # type: ignore[misc]
         with pytest.raises(ApiError):
-            await world.look()
+            await world.reconcile()
         assert world.condition("Degraded") == ("True", reason)
 
 
@@ -598,7 +598,7 @@ async def test_no_leaf_is_issued_by_an_authority_that_could_not_be_written() -> 
     world = World(nodes=3)
     world.api.fault = lambda _, kind, name: ForbiddenError(403, "Forbidden", "no") if name == "demo-ca" else None
     with pytest.raises(ForbiddenError):
-        await world.look()
+        await world.reconcile()
     assert {name_of(one) for one in world.api.all(SECRET)} <= {"demo-lab-token"}
     assert counted(world.api)["Pod"] == 0
 
@@ -611,7 +611,7 @@ async def test_a_broken_subnet_makes_few_events_and_moves_no_transition_time() -
         waiting = {"name": "node", "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}}
         world.set_ready(pod, ready=False, containerStatuses=[waiting])
     for _ in range(100):
-        await world.look()
+        await world.reconcile()
         world.now += timedelta(seconds=7)
     assert counted(world.api)["Event"] - events <= 3
     assert world.condition("Degraded") == ("True", "CrashLoop")
@@ -629,7 +629,7 @@ async def test_into_a_namespace_that_is_being_deleted_nothing_is_made_and_nothin
         EndingError(403, "Forbidden", "because it is being terminated") if verb == "create" and kind == POD else None
     )
     before = len(world.api.writes)
-    assert await world.look() == 60
+    assert await world.reconcile() == 60
     assert len(world.api.writes) == before
     assert not [one for one in caplog.records if one.levelname != "INFO"]
 
@@ -639,7 +639,7 @@ async def test_a_deleted_subnet_is_left_to_the_garbage_collector() -> None:
     await world.converge()
     meta(world.subnet)["deletionTimestamp"] = "2030-01-01T12:10:00Z"
     before = len(world.api.writes)
-    assert await world.look() is None
+    assert await world.reconcile() is None
     assert len(world.api.writes) == before
     assert "finalizers" not in meta(world.subnet)
 
@@ -679,7 +679,7 @@ async def test_a_lab_with_a_claim_keeps_it() -> None:
     assert claim["spec"]["resources"]["requests"]["storage"] == "1000000000"
     claim["spec"]["resources"]["requests"]["storage"] = "1G"  # as a server writes it
     before = len(world.api.writes)
-    await world.look(2)
+    await world.reconcile(2)
     assert len(world.api.writes) == before
 
 
@@ -687,7 +687,7 @@ async def test_a_new_subnet_of_an_old_name_waits_for_the_old_ones_objects_to_go(
     world = World(nodes=2)
     await world.converge()
     meta(world.subnet)["uid"] = "another"
-    await world.look(2)
+    await world.reconcile(2)
     assert world.condition("Degraded") == ("True", "NameConflict")
     assert not world.api.deletions
 
@@ -707,12 +707,12 @@ async def test_what_waits_to_be_told_is_told_within_seconds_also_when_nothing_el
     await world.converge()
     world.api.annotate("demo", force_replace="once")
     for _ in range(4):  # all phases within a moment, and no condition ever flips
-        again = await world.look()
+        again = await world.reconcile()
     assert world.status["authority"]["phase"] == "Trusting"
     assert again is not None
     assert again <= 5
     world.now += timedelta(seconds=5)
-    again = await world.look()
+    again = await world.reconcile()
     assert world.status["authority"]["phase"] == "Steady"
     assert again is not None
     assert again > 50
@@ -720,19 +720,19 @@ async def test_what_waits_to_be_told_is_told_within_seconds_also_when_nothing_el
 
 async def test_a_document_is_checked_once_and_again_after_every_edit(monkeypatch: pytest.MonkeyPatch) -> None:
     checked = []
-    plain = reading.context_of
+    plain = observe.context_of
 
     def check(thing: Object, image: str) -> SubnetContext:
         checked.append(name_of(thing))
         return plain(thing, image)
 
-    monkeypatch.setattr(reading, "context_of", check)
+    monkeypatch.setattr(observe, "context_of", check)
     world = World(nodes=2)
     await world.converge()
-    await world.look(5)
+    await world.reconcile(5)
     assert len(checked) == 1
     world.api.annotate("demo", paused="true")
-    await world.look(2)
+    await world.reconcile(2)
     assert len(checked) == 2
     assert world.condition("Paused") == ("True", "Annotated")
     world.api.annotate("demo", paused="false")
@@ -746,14 +746,14 @@ async def test_an_open_run_and_fresh_figures_are_looked_at_every_two_seconds() -
     world = World(nodes=3)
     await world.converge()
     world.now += timedelta(minutes=1)
-    assert await world.look() > 50
+    assert await world.reconcile() > 50
     world.lab.runs = [RunSummary("r1", "running")]
-    assert await world.look() == 2
+    assert await world.reconcile() == 2
     world.now += timedelta(seconds=2)
     world.lab.runs = [RunSummary("r1", "finished", "pass", 1, 1.0, 12.5)]
-    assert await world.look() == 2
+    assert await world.reconcile() == 2
     assert world.status["lastReport"]["p95"] == "12.5 ms"
     world.now += timedelta(seconds=20)
-    assert await world.look() == 2
+    assert await world.reconcile() == 2
     world.now += timedelta(seconds=20)
-    assert await world.look() > 50
+    assert await world.reconcile() > 50

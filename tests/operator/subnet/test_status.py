@@ -9,10 +9,10 @@ from tests.operator.kit import NOW, subnet_context
 
 from p2pnet.model.report import CertificateCounts, LinkCounts, NodeCounts, RunSummary, Status
 from p2pnet.operator.kube.api import CONFIG_MAP, POD, Object, earliest, parse_time, time_text
-from p2pnet.operator.subnet import events, status
-from p2pnet.operator.subnet.context import Observed
+from p2pnet.operator.subnet import status
+from p2pnet.operator.subnet.context import Observed, SubnetProblem
 from p2pnet.operator.subnet.plan import configmaps, plan, wanted_pods
-from p2pnet.operator.subnet.status import CONDITIONS, SubnetProblem
+from p2pnet.operator.subnet.status import CONDITIONS
 
 VERSION = 4
 """Of the member list that the subnets here have."""
@@ -39,8 +39,8 @@ def observed(ready: int, lab: Status | None = None, old: Object | None = None) -
     return Observed({"metadata": {"name": "demo"}, "status": old or {}}, {POD: pods, CONFIG_MAP: maps}, lab)
 
 
-def found(news: Object, kind: str) -> tuple[str, str]:
-    one = next(one for one in news["conditions"] if one["type"] == kind)
+def found(new: Object, kind: str) -> tuple[str, str]:
+    one = next(one for one in new["conditions"] if one["type"] == kind)
     return one["status"], one["reason"]
 
 
@@ -60,18 +60,18 @@ def test_ready_needs_pods_certificates_and_links() -> None:
 
 def test_columns_show_counts_and_the_last_report() -> None:
     runs = [RunSummary("r1", "finished", "pass", 1, 1.0, 12.345), RunSummary("r2", "running")]
-    news = status_now(observed(2, lab_status(3, 3, connected=2, runs=runs)))
-    assert (news["ready"], news["connected"]) == ("2/3", "2/3")
-    assert news["lastReport"] == {
+    new = status_now(observed(2, lab_status(3, 3, connected=2, runs=runs)))
+    assert (new["ready"], new["connected"]) == ("2/3", "2/3")
+    assert new["lastReport"] == {
         "run": "r1",
         "state": "finished",
         "verdict": "pass",
         "reach": "100%",
         "p95": "12.35 ms",
     }
-    assert (news["replicas"], news["readyReplicas"]) == (3, 2)
-    later = status_now(observed(2, None, old=news))
-    assert later["lastReport"] == news["lastReport"], "a lab that is away takes no report with it"
+    assert (new["replicas"], new["readyReplicas"]) == (3, 2)
+    later = status_now(observed(2, None, old=new))
+    assert later["lastReport"] == new["lastReport"], "a lab that is away takes no report with it"
     assert later["connected"] == "?"
 
 
@@ -100,39 +100,39 @@ def test_all_conditions_are_there_and_their_time_moves_only_with_a_flip(
 def test_a_refused_spec_keeps_the_counts_and_says_what_is_wrong() -> None:
     good = status_now(observed(3, lab_status(3, 3)))
     subnet = {"metadata": {"name": "demo", "generation": 7}, "status": good}
-    news = status.refused_status(subnet, SubnetProblem("InvalidSpec", "spec.nodes: no"), NOW)
-    assert (news["ready"], news["observedGeneration"]) == ("3/3", 7)
-    assert found(news, "Degraded") == ("True", "InvalidSpec")
-    assert generations(news) == {
+    new = status.refused_status(subnet, SubnetProblem("InvalidSpec", "spec.nodes: no"), NOW)
+    assert (new["ready"], new["observedGeneration"]) == ("3/3", 7)
+    assert found(new, "Degraded") == ("True", "InvalidSpec")
+    assert generations(new) == {
         "Ready": 7, "Progressing": 7, "Degraded": 7, "CertificatesReady": 1, "Connected": 1, "Paused": 1,
     }, "nobody has judged certificates and links of a document that was refused"  # fmt: skip
     fresh = status.refused_status({"metadata": {"name": "demo"}}, SubnetProblem("InvalidSpec", "x"), NOW)
     assert found(fresh, "Connected") == ("Unknown", "NotLookedYet")
 
 
-def generations(news: Object) -> dict[str, int]:
-    return {one["type"]: one["observedGeneration"] for one in news["conditions"]}
+def generations(new: Object) -> dict[str, int]:
+    return {one["type"]: one["observedGeneration"] for one in new["conditions"]}
 
 
 def test_links_among_former_members_say_nothing_about_those_wanted_now() -> None:
     seen = observed(3, lab_status(3, 3, connected=3))
     larger = subnet_context(nodes=9)
-    news = status.status_of(larger, seen, plan(larger, seen, NOW), None, NOW)
-    assert found(news, "Connected") == ("Unknown", "LabOutdated")
-    assert found(news, "Ready")[0] != "True"
-    assert (news["connected"], news["nodes"]["connected"]) == ("?", 0)
+    new = status.status_of(larger, seen, plan(larger, seen, NOW), None, NOW)
+    assert found(new, "Connected") == ("Unknown", "LabOutdated")
+    assert found(new, "Ready")[0] != "True"
+    assert (new["connected"], new["nodes"]["connected"]) == ("?", 0)
 
 
 def test_what_is_kept_up_of_a_former_document_is_not_said_of_the_refused_one() -> None:
     good = status_now(observed(3, lab_status(3, 3)))
     context = dataclasses.replace(subnet_context(nodes=3), generation=8)
     seen = observed(3, lab_status(3, 3), old=good)
-    news = status.status_of(
+    new = status.status_of(
         context, seen, plan(context, seen, NOW), None, NOW, refused=SubnetProblem("InvalidSpec", "x")
     )
-    assert news["observedGeneration"] == 8, "it has been looked at"
-    assert found(news, "Connected") == ("True", "LinksUp")
-    assert generations(news) == {
+    assert new["observedGeneration"] == 8, "it has been looked at"
+    assert found(new, "Connected") == ("True", "LinksUp")
+    assert generations(new) == {
         "Ready": 8, "Progressing": 8, "Degraded": 8, "Paused": 8, "CertificatesReady": 1, "Connected": 1,
     }  # fmt: skip
 
@@ -141,11 +141,11 @@ def test_only_what_people_wait_for_becomes_an_event() -> None:
     def one(kind: str, truth: str, reason: str) -> Object:
         return {"type": kind, "status": truth, "reason": reason, "message": "", "lastTransitionTime": time_text(NOW)}
 
-    told = events.of_flips(
+    events = status.transition_events(
         [one("Ready", "False", "Creating"), one("Connected", "True", "LinksUp"), one("Ready", "True", "Connected"),
          one("Degraded", "True", "CrashLoop"), one("Degraded", "False", "Healthy"), one("Paused", "True", "Annotated")]
     )  # fmt: skip
-    assert [(event.reason, event.warning) for event in told] == [
+    assert [(event.reason, event.warning) for event in events] == [
         ("Connected", False),
         ("CrashLoop", True),
         ("Annotated", False),
@@ -154,9 +154,9 @@ def test_only_what_people_wait_for_becomes_an_event() -> None:
 
 def test_a_subnet_is_deleted_when_its_ttl_is_over_and_no_run_is_open() -> None:
     context = subnet_context(nodes=1, ttl="1h")
-    assert not status.expired(context, None, NOW + timedelta(minutes=59))
-    assert status.expired(context, None, NOW + timedelta(minutes=60))
-    assert not status.expired(subnet_context(nodes=1), None, NOW + timedelta(days=9999))
+    assert not status.has_expired(context, None, NOW + timedelta(minutes=59))
+    assert status.has_expired(context, None, NOW + timedelta(minutes=60))
+    assert not status.has_expired(subnet_context(nodes=1), None, NOW + timedelta(days=9999))
 
 
 def test_moments_that_are_none_are_none() -> None:

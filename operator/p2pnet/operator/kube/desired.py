@@ -1,4 +1,7 @@
-"""Intents: objects as they should be, and whether what stands there already says so. Pure; this is what makes rest quiet."""
+"""Desired objects, whether an observed one is up to date, and the actions that make it so. Pure.
+
+An object that is up to date is not written: that is what keeps an operator at rest from writing at all.
+"""
 
 import hashlib
 import json
@@ -8,12 +11,11 @@ from typing import Any
 from p2pnet.operator.kube.api import CLAIM, Object, ResourceKind, annotations_of
 
 HASH = "p2pnet.io/spec-hash"
-"""Annotation: digest of what the object was made from."""
+"""Annotation: digest of the desired object that was applied last."""
 HASH_CHARS = 16
 
-
-_WHOLE = {"selector", "podSelector"}
-"""A selector that asks for more means somebody else: here nothing of others may stand beside."""
+_EXACT = {"selector", "podSelector"}
+"""Fields that must be equal: with one label more a selector would select other objects."""
 
 
 def digest(value: Any) -> str:
@@ -23,7 +25,7 @@ def digest(value: Any) -> str:
 
 
 def with_hash(body: Object) -> Object:
-    """The intent with the hash of itself as an annotation. Values of a Secret stay out of it, their names do not."""
+    """The desired object with a hash of itself as an annotation; of a Secret the hash covers the keys, not the values."""
     hashed = {key: value for key, value in body.items() if key != "data" or body.get("kind") != "Secret"}
     if body.get("kind") == "Secret":
         hashed["data"] = sorted(body.get("data") or {})
@@ -35,24 +37,24 @@ def with_hash(body: Object) -> Object:
 def up_to_date(desired: Object, observed: Object | None) -> bool:
     """Whether a write would change nothing.
 
-    The hash tells whether the intent is the one applied last (so nothing has to be taken away), the comparison
-    whether somebody edited it since. What others added beside it is theirs.
+    The hash tells whether the same object was applied last (so no field has to be removed), the comparison whether
+    anybody has changed it since. Fields that others added are left to them.
     """
     if observed is None or annotations_of(observed).get(HASH) != annotations_of(desired).get(HASH):
         return False
     if desired["kind"] == CLAIM.kind:
-        return True  # the server writes amounts in its own way, and a claim cannot change but grow
+        return True  # the server rewrites quantities, and a claim cannot be changed except to grow
     metadata = {key: value for key, value in desired["metadata"].items() if key != "ownerReferences"}
-    # A list's items come without apiVersion and kind; and it is ours already, else it were not observed.
-    told = {key: value for key, value in desired.items() if key not in ("apiVersion", "kind")}
-    return contains(observed, {**told, "metadata": metadata})
+    # Items of a list come without apiVersion and kind; and owners were checked when the object was observed.
+    rest = {key: value for key, value in desired.items() if key not in ("apiVersion", "kind")}
+    return contains(observed, {**rest, "metadata": metadata})
 
 
 def contains(observed: Any, desired: Any) -> bool:
-    """Whether every value of the intent stands in what is observed; lists are compared place by place, selectors as a whole."""
+    """Whether the observed value has every desired one: lists are compared item by item, selectors as a whole."""
     if isinstance(desired, dict):
         return isinstance(observed, dict) and all(
-            observed.get(key) == value if key in _WHOLE else contains(observed.get(key), value)
+            observed.get(key) == value if key in _EXACT else contains(observed.get(key), value)
             for key, value in desired.items()
             if value not in (None, {}, [])
         )
@@ -67,7 +69,7 @@ def contains(observed: Any, desired: Any) -> bool:
 
 @dataclass(frozen=True)
 class Create:
-    """Make what must not exist yet: pods, and secrets that are drawn once."""
+    """Create an object that must not exist yet: a pod, or a Secret with random content."""
 
     kind: ResourceKind
     body: Object
@@ -75,7 +77,7 @@ class Create:
 
 @dataclass(frozen=True)
 class Apply:
-    """Server-side apply of a whole intent."""
+    """Server-side apply of a whole desired object."""
 
     kind: ResourceKind
     body: Object
@@ -83,7 +85,7 @@ class Apply:
 
 @dataclass(frozen=True)
 class Patch:
-    """Change an object only if nobody else has since it was read."""
+    """Merge patch, refused when the object was written since it was read (`metadata.resourceVersion` in the body)."""
 
     kind: ResourceKind
     name: str
@@ -92,7 +94,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Delete:
-    """Delete exactly this object; `why` is for the log."""
+    """Delete the object with this uid; `why` is for the log."""
 
     kind: ResourceKind
     name: str

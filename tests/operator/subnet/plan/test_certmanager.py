@@ -141,7 +141,7 @@ async def test_at_rest_nothing_is_written() -> None:
     world, issuer = world_of()
     await settle(world, issuer)
     before = len(world.api.writes)
-    await world.look(5)
+    await world.reconcile(5)
     assert len(world.api.writes) == before
 
 
@@ -153,7 +153,7 @@ async def test_an_operator_killed_after_every_kth_write_still_gets_there(every: 
         for _ in range(60):
             world.api.kill_after = len(world.api.writes) + every
             with contextlib.suppress(Killed, ConflictError):
-                await world.look()
+                await world.reconcile()
             world.start()
             issuer.issue()
             world.kubelet()
@@ -221,12 +221,12 @@ async def test_a_leaf_that_is_its_own_authority_is_none() -> None:
 
 async def test_a_certificate_that_is_not_issued_is_told_after_a_minute_in_cert_managers_words() -> None:
     world, issuer = world_of()
-    await world.look()
+    await world.reconcile()
     issuer.tell("demo-node-0", ready=False, message="Referenced Issuer not found")
-    await world.look()
+    await world.reconcile()
     assert world.condition("Degraded") == ("False", "Healthy")
     world.now += certmanager.ISSUED_WITHIN + timedelta(seconds=1)
-    await world.look()
+    await world.reconcile()
     assert world.condition("Degraded") == ("True", "CertificateNotIssued")
     [degraded] = [one for one in world.status["conditions"] if one["type"] == "Degraded"]
     assert "Referenced Issuer not found" in degraded["message"]
@@ -252,12 +252,12 @@ async def test_a_cluster_without_cert_manager_is_degraded_and_serves_as_soon_as_
 
     with monkeypatch.context() as patched:
         patched.setattr(world.api, "find", missing)
-        again = await world.look()
+        again = await world.reconcile()
         assert world.condition("Degraded") == ("True", reason)
         assert again is not None
         assert again <= 30
         writes = len(world.api.writes)
-        await world.look()
+        await world.reconcile()
         assert len(world.api.writes) == writes
     await settle(world, issuer)
     assert world.condition("Ready") == ("True", "Connected")
@@ -323,7 +323,7 @@ async def test_more_authorities_than_a_bundle_may_hold_are_told_and_nothing_is_f
     for number in range(8):
         world.api.one(CERTIFICATE, f"demo-node-{number}")["spec"]["issuerRef"]["name"] = f"issuer-{number}"
     issuer.issue()
-    await world.look()
+    await world.reconcile()
     assert world.condition("Degraded") == ("True", "TooManyAuthorities")
     assert not world.api.all(POD)
 
@@ -348,10 +348,10 @@ async def test_a_lost_authority_of_the_lab_is_found_in_what_nodes_trust() -> Non
     await settle(world, issuer)
     old = readable_authorities([files(world, "demo-node-0")["lab-ca.crt"]])
     world.api.remove(SECRET, "demo-ca")
-    await world.look()
+    await world.reconcile()
     assert world.condition("Degraded") == ("True", "AuthorityLost")
     world.api.annotate("demo", force_replace="again")
-    await world.look()
+    await world.reconcile()
     held = decoded(world.api.one(SECRET, "demo-ca"))
     assert held["ca.crt"] == old, "nodes learn of the new one beside the old one, not beside the Issuer's"
 
@@ -416,7 +416,7 @@ async def test_scaling_down_deletes_certificates_at_once_and_secrets_after_their
     await settle(world, issuer)
     world.api.graceful = True
     world.api.edit(SUBNET, "demo", nodes=2)
-    await world.look()
+    await world.reconcile()
     assert names(world, CERTIFICATE) == {"demo-node-0", "demo-node-1"}
     assert {"demo-node-2", "demo-node-3"} <= names(world, SECRET), "their pods are still ending"
     await settle(world, issuer)
@@ -427,10 +427,10 @@ async def test_a_secret_of_somebody_else_is_not_handed_to_cert_manager() -> None
     world, issuer = world_of(2)
     foreign = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "demo-node-1"}, "data": {"password": "eA=="}}
     world.api.put(SECRET, NAMESPACE, foreign)
-    await world.look()
+    await world.reconcile()
     assert world.condition("Degraded") == ("True", "NameConflict")
     issuer.issue()
-    await world.look(3)
+    await world.reconcile(3)
     assert names(world, CERTIFICATE) == {"demo-node-0"}
     assert world.api.one(SECRET, "demo-node-1")["data"] == {"password": "eA=="}
 
@@ -439,9 +439,9 @@ async def test_bundles_of_somebody_else_are_not_mounted() -> None:
     world, issuer = world_of(2)
     foreign = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "demo-trust"}, "data": {"ca.crt": "eA=="}}
     world.api.put(SECRET, NAMESPACE, foreign)
-    await world.look()
+    await world.reconcile()
     issuer.issue()
-    await world.look(3)
+    await world.reconcile(3)
     assert world.condition("Degraded") == ("True", "NameConflict")
     assert not names(world, POD)
     assert world.api.one(SECRET, "demo-trust")["data"] == {"ca.crt": "eA=="}

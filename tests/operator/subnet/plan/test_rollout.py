@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.operator.kit import NOW
 
-from p2pnet.operator.subnet.plan.rollout import MIN_READY, STALLED_AFTER, PodState, decide, next_look, unready_since
+from p2pnet.operator.subnet.plan.rollout import MIN_READY, STALLED_AFTER, PodState, decide, next_change, unready_since
 
 LONG_AGO = NOW - timedelta(hours=1)
 
@@ -42,14 +42,14 @@ def test_a_pod_that_has_ended_is_replaced_whether_outdated_or_not() -> None:
 def test_a_pod_just_become_ready_does_not_count_yet() -> None:
     fresh = PodState("b", ready_since=NOW - MIN_READY / 2, unready_since=NOW)
     assert decide([healthy("a", outdated=True), fresh], 1, NOW).delete == ()
-    assert next_look([fresh], NOW) == NOW + MIN_READY / 2
+    assert next_change([fresh], NOW) == NOW + MIN_READY / 2
     assert decide([healthy("a", outdated=True), fresh], 1, NOW + MIN_READY).delete == ("a",)
 
 
 def test_outdated_pods_just_become_ready_serve_and_are_not_taken_away_together() -> None:
     fresh = [PodState(name, outdated=True, ready_since=NOW - MIN_READY / 2, unready_since=NOW) for name in "abc"]
     assert decide(fresh, 1, NOW).delete == ()
-    assert next_look(fresh, NOW) == NOW + MIN_READY / 2
+    assert next_change(fresh, NOW) == NOW + MIN_READY / 2
     assert decide(fresh, 1, NOW + MIN_READY).delete == ("c",)
 
 
@@ -88,7 +88,7 @@ def test_whatever_stands_there_available_pods_lost_stay_within_the_budget(pods: 
     named = [PodState(**{**{slot: getattr(pod, slot) for slot in PodState.__dataclass_fields__}, "name": f"p{index}"})
              for index, pod in enumerate(pods)]  # fmt: skip
     decision = decide(named, budget, NOW)
-    available = {pod.name for pod in named if pod.available(NOW)}
+    available = {pod.name for pod in named if pod.is_available(NOW)}
     serving = {pod.name for pod in named if pod.ready_since is not None and pod.exists and not pod.ended}
     lost = serving & set(decision.delete)
     assert len(lost) <= max(0, budget - (len(named) - len(available)))

@@ -1,8 +1,9 @@
-"""What should be, from what is wanted and what there is: `plan(site, observed, now) -> Plan`. Pure but for drawn keys.
+"""What to do about a Subnet: `plan(context, observed, now) -> Plan`. Pure but for the keys that are generated.
 
-Called by `p2pnet.operator.subnet.reconcile`; the command line may read it too, to say what an edit would do.
+Besides the operator the command line uses it, for `p2pnet render`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -34,27 +35,29 @@ __all__ = ["Plan", "plan", "wanted_pods"]
 
 @dataclass
 class Plan:
-    """Actions in the order in which they must happen, and everything the status is made of."""
+    """The actions in the order they are to be executed, and what the status is made of."""
 
     actions: list[Action] = field(default_factory=list)
     decision: CertificateDecision = field(default_factory=lambda: CertificateDecision(None))
-    issued: secrets.Issued = field(default_factory=secrets.Issued)
+    issued: secrets.IssuedSecrets = field(default_factory=secrets.IssuedSecrets)
     membership: Membership | None = None
     pods: list[PodState] = field(default_factory=list)
     rollout: Rollout = field(default_factory=Rollout)
     surplus: list[str] = field(default_factory=list)
-    """Pods that are not wanted any more and still there."""
+    """Pods that exist and are not desired any more."""
     due: datetime | None = None
-    """When to look again though nothing happened."""
+    """When to plan again though nothing changed."""
 
 
 def plan(context: SubnetContext, observed: Observed, now: datetime) -> Plan:
-    """Everything to do now. Doing all of it and planning again gives nothing to do, once the pods are ready."""
+    """All that is to be done now. When it has been done and the pods are ready, another plan has no actions."""
     planned = Plan(decision=authority.decide(context, observed, now))
     if planned.decision.write is not None:
         planned.actions.append(planned.decision.write)
     planned.membership = configmaps.membership(context, observed)
-    planned.actions += _objects(context, observed, planned, now)
+    planned.actions += _token(context, observed)
+    planned.actions += _certificates(context, observed, planned, now)
+    planned.actions += _objects(context, observed, planned.membership)
     planned.actions += _pods(context, observed, planned, now)
     planned.actions += _leftovers(context, observed, planned)
     planned.due = _due(planned, now)
@@ -62,7 +65,7 @@ def plan(context: SubnetContext, observed: Observed, now: datetime) -> Plan:
 
 
 def wanted_pods(context: SubnetContext) -> dict[str, Object]:
-    """Every node pod as it should be, by name, in member order."""
+    """The desired node pods by name, in member order."""
     if "pods" not in context.cache:
         config_hash = configmaps.rolling_hash(context)
         context.cache["pods"] = {
@@ -72,40 +75,47 @@ def wanted_pods(context: SubnetContext) -> dict[str, Object]:
     return found
 
 
-def _objects(context: SubnetContext, observed: Observed, planned: Plan, now: datetime) -> list[Action]:
-    actions: list[Action] = []
+def _token(context: SubnetContext, observed: Observed) -> list[Action]:
     token = secrets.token(context, observed)
-    if token is not None:
-        # Drawn once: a second operator must not overwrite it, unless it is there and empty.
-        exists = context.token in observed.of(SECRET)
-        actions.append(Apply(SECRET, token) if exists else Create(SECRET, token))
-    wanted: list[tuple[ResourceKind, Object | None]] = []
-    from_issuer = certmanager.gather(context, observed, now) if context.cert_manager else None
+    if token is None:
+        return []
+    # Create, for it is random: a second operator must not overwrite it. Apply only if somebody has emptied it.
+    return [Apply(SECRET, token) if context.token in observed.of(SECRET) else Create(SECRET, token)]
+
+
+def _certificates(context: SubnetContext, observed: Observed, planned: Plan, now: datetime) -> list[Action]:
+    """Sets `issued`, and adds to the decision what cert-manager's leaves call for."""
+    actions: list[Action] = []
+    from_issuer = certmanager.read_leaves(context, observed, now) if context.cert_manager else None
     if from_issuer is not None:
         actions += certmanager.actions(context, observed)
-        problem = planned.decision.problem or from_issuer.problem
+        decision = planned.decision
         planned.decision = replace(
-            planned.decision, problem=problem, waiting=planned.decision.waiting or from_issuer.waiting
+            decision,
+            problem=decision.problem or from_issuer.problem,
+            waiting=decision.waiting or from_issuer.waiting,
         )
     held = planned.decision.held
     planned.issued = (
         secrets.issue(context, observed, held, now, from_issuer)
         if held
-        else secrets.standing(context, observed, now, from_issuer)
+        else secrets.keep(context, observed, now, from_issuer)
     )
-    wanted += [(SECRET, body) for body in planned.issued.bodies]
-    assert planned.membership is not None  # noqa: S101 - plan() has just set it
-    wanted += [
-        (CONFIG_MAP, configmaps.config_map(context)), (CONFIG_MAP, configmaps.members_map(context, planned.membership)),
+    return actions + _applied(observed, [(SECRET, body) for body in planned.issued.bodies])
+
+
+def _objects(context: SubnetContext, observed: Observed, membership: Membership) -> list[Action]:
+    return _applied(observed, [
+        (CONFIG_MAP, configmaps.config_map(context)), (CONFIG_MAP, configmaps.members_map(context, membership)),
         (SERVICE, pods.nodes_service(context)), (SERVICE, pods.lab_service(context)),
         (POLICY, pods.policy(context)), (BUDGET, rollout.budget(context)), (CLAIM, pods.lab_claim(context)),
-    ]  # fmt: skip
-    for kind, body in wanted:
-        if body is not None:
-            desired = with_hash(body)
-            if not up_to_date(desired, observed.of(kind).get(name_of(desired))):
-                actions.append(Apply(kind, desired))
-    return actions
+    ])  # fmt: skip
+
+
+def _applied(observed: Observed, wanted: Iterable[tuple[ResourceKind, Object | None]]) -> list[Action]:
+    """Apply each object that is not up to date."""
+    desired = [(kind, with_hash(body)) for kind, body in wanted if body is not None]
+    return [Apply(kind, one) for kind, one in desired if not up_to_date(one, observed.of(kind).get(name_of(one)))]
 
 
 def _pods(context: SubnetContext, observed: Observed, planned: Plan, now: datetime) -> list[Action]:
@@ -115,7 +125,7 @@ def _pods(context: SubnetContext, observed: Observed, planned: Plan, now: dateti
     lab = pods.lab_pod(context)
     lab_state = state_of(context.lab, lab, there.get(context.lab))
     missing = {name: body for name, body in {context.lab: lab, **wanted}.items() if name not in there}
-    # The lab first: a kubelet starts pods as they come, and only the lab can tell how the others are.
+    # The lab first: the kubelet starts pods in this order, and only the lab can report how the others are.
     actions: list[Action] = [Create(POD, body) for name, body in missing.items() if name in planned.issued.complete]
     actions += _labels([*wanted.values(), lab], there)
     if lab_state.ended or (lab_state.outdated and _lab_may_go(lab_state, observed, planned)):
@@ -126,7 +136,7 @@ def _pods(context: SubnetContext, observed: Observed, planned: Plan, now: dateti
 
 
 def _labels(wanted: list[Object], there: dict[str, Object]) -> list[Action]:
-    """Labels that somebody took from a pod, or changed: Services and budgets find pods by them."""
+    """Restore labels that somebody removed or changed: Services and budgets select pods by them."""
     actions: list[Action] = []
     for body in wanted:
         pod = there.get(name_of(body))
@@ -138,7 +148,7 @@ def _labels(wanted: list[Object], there: dict[str, Object]) -> list[Action]:
 
 
 def _lab_may_go(lab: PodState, observed: Observed, planned: Plan) -> bool:
-    """Whether to replace the lab now: not in somebody's run, and last, for an image that fails must not end the measuring."""
+    """Whether the lab may be replaced now: not during a run, and last, so that an image that fails leaves a lab to measure."""
     if observed.lab is not None and any(run.state in RUN_OPEN for run in observed.lab.runs):
         return False
     nodes_done = all(pod.exists and not pod.outdated and pod.ready_since is not None for pod in planned.pods)
@@ -146,7 +156,7 @@ def _lab_may_go(lab: PodState, observed: Observed, planned: Plan) -> bool:
 
 
 def _leftovers(context: SubnetContext, observed: Observed, planned: Plan) -> list[Action]:
-    """Pods beyond what is wanted, highest first, then the Secrets of pods that are gone, then what has no use any more."""
+    """Delete surplus pods, highest ordinal first, then Secrets of pods that are gone, then a budget that is not desired."""
     wanted = {placed.pod for placed in context.placements}
     there = observed.of(POD)
     planned.surplus = sorted(
@@ -165,7 +175,7 @@ def _leftovers(context: SubnetContext, observed: Observed, planned: Plan) -> lis
                 actions += _delete(SECRET, secret, "its pod is gone")
     if rollout.budget(context) is None:
         for budget in observed.of(BUDGET).values():
-            actions += _delete(BUDGET, budget, "one pod needs none")
+            actions += _delete(BUDGET, budget, "a single pod needs none")
     return actions
 
 
@@ -187,5 +197,5 @@ def _by_ordinal(name: str) -> tuple[int, str]:
 def _due(planned: Plan, now: datetime) -> datetime | None:
     held = planned.decision.held
     replaced = held.not_after - REPLACE_BEFORE if held else None
-    moments = [*planned.issued.renewals, rollout.next_look(planned.pods, now), replaced]
+    moments = [*planned.issued.renewals, rollout.next_change(planned.pods, now), replaced]
     return earliest(*(moment for moment in moments if moment is not None and moment > now))

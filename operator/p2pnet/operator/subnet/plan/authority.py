@@ -1,21 +1,21 @@
-"""Who vouches for the nodes: the built-in authority, and its replacement while everybody stays connected.
+"""The subnet's own authority, and its replacement in three phases during which all nodes stay connected. Pure.
 
-The authority lives in the Secret `<subnet>-ca`, never mounted, and the phase of a replacement is what that Secret holds,
-so a killed operator goes on where it was; each step is one write, refused when somebody else wrote since:
+The authority is in the Secret `<subnet>-ca`, which is never mounted. What that Secret holds is the phase of a replacement,
+so that an operator that was killed goes on where it was. Each step is one write, refused when the Secret was written since:
 
     Steady    ca.crt ca.key                      one authority, it issues, it is the bundle
     Trusting  ca.crt ca.key next.crt next.key    the old one issues, the bundle holds both
     Issuing   ca.crt ca.key previous.crt         the new one issues, the bundle holds both
 
-Where cert-manager issues the nodes' leaves, this authority issues the lab's alone, and nodes judge the lab by it alone.
-Trusting ends when every running node and the lab report both authorities; Issuing when all show a leaf of the new one.
+Trusting ends when every running node and the lab report both authorities; Issuing when all use a leaf of the new one.
+With `issuer: certManager` this authority issues the lab's leaf alone, and nodes use it only to check the lab.
 
-What happens to an authority that is
-- about to end (30 days) or asked for (annotation `force-replace`): replaced in these phases;
-- ended: replaced at once, for nobody trusts it any more;
-- deleted, damaged, or another one than the nodes trust, while node pods exist: nothing is issued, and Degraded says
-  so; a pod that goes comes back as long as the leaves in its Secret hold. Restore the Secret with its metadata, or set
-  `force-replace`: then the nodes learn of the new one first, from their Secrets, beside the old certificate found there.
+An authority that
+- expires within 30 days, or is to be replaced (annotation `force-replace`), goes through these phases;
+- has expired is replaced at once, for nobody trusts it any more;
+- was deleted, is damaged, or is not the one the nodes trust, while node pods exist: nothing is issued, and Degraded says so;
+  a pod that is lost comes back while the leaves in its Secret are valid. Remedy: restore the Secret with its metadata, or set
+  `force-replace`; then a new authority is distributed beside the old certificate found in the nodes' Secrets.
 """
 
 from dataclasses import dataclass, replace
@@ -27,20 +27,20 @@ from p2pnet.model.errors import SpecError
 from p2pnet.model.sentences import some
 from p2pnet.operator.kube.api import POD, SECRET, Object, annotations_of, decoded, encoded, meta
 from p2pnet.operator.kube.desired import Action, Create, Patch
-from p2pnet.operator.subnet.context import FORCE_REPLACE, ROLE_LABEL, Observed, SubnetContext
+from p2pnet.operator.subnet.context import FORCE_REPLACE, ROLE_LABEL, Observed, SubnetContext, SubnetProblem
 from p2pnet.operator.subnet.plan import leaves
 from p2pnet.operator.subnet.plan.leaves import lagging_leaves, lagging_trust
 from p2pnet.trust import BUNDLE_FILE, LAB_BUNDLE_FILE, Authority, Bundle
 
 MARK = "p2pnet.io/authority"
-"""Annotation of the authority's Secret: fingerprint of `ca.crt` as the operator wrote it."""
+"""Annotation of the authority's Secret: fingerprint of `ca.crt` as written by the operator."""
 REPLACED = "p2pnet.io/replaced"
-"""Annotation of the authority's Secret: the value of `force-replace` that has been obeyed."""
+"""Annotation of the authority's Secret: the value of `force-replace` it was last replaced for."""
 REPLACE_BEFORE = timedelta(days=30)
 
 
 class RotationPhase(StrEnum):
-    """How far a replacement is."""
+    """The phase of a replacement."""
 
     STEADY = "Steady"
     TRUSTING = "Trusting"
@@ -52,12 +52,12 @@ NEXT = {
     RotationPhase.TRUSTING: RotationPhase.ISSUING,
     RotationPhase.ISSUING: RotationPhase.STEADY,
 }
-"""The one order in which phases follow."""
+"""The only order of phases."""
 
 
 @dataclass(frozen=True)
 class HeldCertificates:
-    """What the authority's Secret holds. `issuer` is None when its key is lost and the next one is not trusted yet."""
+    """What the authority's Secret holds. `issuer` is None while the key is lost and the next authority is not trusted yet."""
 
     current_pem: bytes
     issuer: Authority | None
@@ -67,29 +67,29 @@ class HeldCertificates:
 
     @property
     def phase(self) -> RotationPhase:
-        """Told by what is there."""
+        """The phase, which follows from what is there."""
         if self.following is not None:
             return RotationPhase.TRUSTING
         return RotationPhase.ISSUING if self.previous_pem else RotationPhase.STEADY
 
     @cached_property
     def bundle(self) -> Bundle:
-        """Everything nodes should trust now, the issuer first."""
+        """All authorities that nodes should trust now, the issuer first."""
         following = self.following.certificate_pem if self.following else b""
         return Bundle.from_pem(self.current_pem + following + self.previous_pem)
 
     @cached_property
     def not_after(self) -> datetime:
-        """When the first authority of the bundle ends."""
+        """When the current authority expires."""
         return min(one.not_valid_after_utc for one in Bundle.from_pem(self.current_pem).authorities)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the authority in `ca.crt`."""
+        """SHA-256 fingerprint of the authority in `ca.crt`."""
         return Bundle.from_pem(self.current_pem).fingerprints[0]
 
     def advanced(self, new: Authority | None = None) -> "HeldCertificates":
-        """The holdings of the next phase; `new` is the authority a replacement begins with."""
+        """The content of the Secret in the next phase; `new` is the authority that a replacement begins with."""
         match self.phase:
             case RotationPhase.STEADY:
                 return replace(self, following=new)
@@ -104,20 +104,19 @@ class HeldCertificates:
 
 @dataclass(frozen=True)
 class CertificateDecision:
-    """What to issue with, the one write that must come before anything else, and what to tell."""
+    """The authority to issue with, the one write that must come first, and what status and events say."""
 
     held: HeldCertificates | None
     write: Action | None = None
-    problem: tuple[str, str] | None = None
-    """Reason and message for Degraded."""
+    problem: SubnetProblem | None = None
     waiting: str = ""
-    """What the replacement waits for."""
+    """What the next phase of a replacement waits for."""
     note: tuple[str, str] | None = None
-    """Reason and message of an event worth telling once."""
+    """Reason and message of an event."""
 
 
 def decide(context: SubnetContext, observed: Observed, now: datetime) -> CertificateDecision:
-    """What to do about the authority now: at most one step."""
+    """What to do about the authority now: at most one step of a replacement."""
     secret = observed.of(SECRET).get(context.authority)
     asked = context.annotations.get(FORCE_REPLACE, "")
     if secret is None:
@@ -127,7 +126,9 @@ def decide(context: SubnetContext, observed: Observed, now: datetime) -> Certifi
         held = _read(context, secret, observed)
     except SpecError as error:
         if asked in ("", handled):
-            return CertificateDecision(None, problem=("AuthorityDamaged", f"Secret {context.authority}: {error}"))
+            return CertificateDecision(
+                None, problem=SubnetProblem("AuthorityDamaged", f"Secret {context.authority}: {error}")
+            )
         return _recovered(context, observed, asked, now, secret)
     if held.not_after <= now:
         return _written(
@@ -138,12 +139,13 @@ def decide(context: SubnetContext, observed: Observed, now: datetime) -> Certifi
 
 def _without_secret(context: SubnetContext, observed: Observed, asked: str, now: datetime) -> CertificateDecision:
     if not _node_pods(observed):
-        held = _fresh(context, now, asked)  # nobody trusts anything yet
+        held = _fresh(context, now, asked)  # no node trusts an authority yet
         return CertificateDecision(held, Create(SECRET, _body(context, held)))
     if asked not in ("", str((observed.status.get("authority") or {}).get("replaced", ""))):
         return _recovered(context, observed, asked, now, None)
     return CertificateDecision(
-        None, problem=("AuthorityLost", f"Secret {context.authority} is gone while nodes trust it: restore it")
+        None,
+        problem=SubnetProblem("AuthorityLost", f"Secret {context.authority} is gone while nodes trust it: restore it"),
     )
 
 
@@ -161,21 +163,21 @@ def _step(
             return _written(context, secret, begun, ("AuthorityReplacing", "nodes learn of the new authority"))
         case RotationPhase.TRUSTING:
             behind = lagging_trust(context, observed, held.bundle)
-            told = "all trust the new authority"
+            done = "all trust the new authority"
         case RotationPhase.ISSUING:
             behind = lagging_leaves(context, observed, held.current_pem)
-            told = "all show leaves of the new authority"
+            done = "all show leaves of the new authority"
     if behind:
         return CertificateDecision(
             held, waiting=f"replacing the authority ({held.phase}): waiting for {some(behind, 5)}"
         )
-    return _written(context, secret, held.advanced(), ("AuthorityReplacing", told))
+    return _written(context, secret, held.advanced(), ("AuthorityReplacing", done))
 
 
 def _recovered(
     context: SubnetContext, observed: Observed, asked: str, now: datetime, secret: Object | None
 ) -> CertificateDecision:
-    """A new authority where the old one's key is lost: beside the certificate the nodes still trust, if one is found."""
+    """A new authority in place of one whose key is lost, beside the certificate that nodes still trust, if one is found."""
     known = _trusted_by_nodes(context, observed)
     new = Authority.create(_common_name(context), now=now)
     held = (
@@ -244,7 +246,7 @@ def _node_pods(observed: Observed) -> list[Object]:
 
 
 def _trusted_by_nodes(context: SubnetContext, observed: Observed) -> bytes:
-    """Every authority that nodes judge the lab by and that can be read in their Secrets."""
+    """PEM of the authorities in the nodes' Secrets against which they check the lab."""
     role, file = ("trust", LAB_BUNDLE_FILE) if context.cert_manager else ("node", BUNDLE_FILE)
     found: dict[bytes, None] = {}
     for secret in observed.of(SECRET).values():

@@ -7,13 +7,13 @@ from p2pnet.model.units import parse_size
 from p2pnet.operator.kube.api import CLAIM, POD, POLICY, SERVICE, Object
 from p2pnet.operator.kube.desired import digest, with_hash
 from p2pnet.operator.subnet.context import (
+    AGENT_PORT,
     EVERYWHERE,
     HEALTH_PORT,
     LAB_PORT,
     PORT_BASE,
     ROLE_LABEL,
     SUBNET_LABEL,
-    WARDEN_PORT,
     PodPlacement,
     SubnetContext,
 )
@@ -21,10 +21,10 @@ from p2pnet.operator.subnet.plan import certmanager
 from p2pnet.operator.subnet.plan.configmaps import DENIED_KEY, MEMBERS_KEY
 from p2pnet.subnet.spec import ContainerSecurity, PodSecurity, PodSpec
 
-USER = 65532  # nonroot, of the image
+USER = 65532  # "nonroot" in the image
 CONFIG_HASH = "p2pnet.io/config-hash"
-STOP_S = 30  # nodes are gone after 10
-NODE_CPU_MILLI = 20  # requested per node when nothing is said; a node at rest takes less
+STOP_S = 30  # grace period; nodes end within 10 s
+NODE_CPU_MILLI = 20  # request per node where the document has none; a node at rest uses less
 NODE_MEMORY_MI = 64
 LAB_STATE = "/var/lib/p2pnet"
 NODE_STATE = "/run/p2pnet"
@@ -36,26 +36,26 @@ POD_SECURITY: Object = {
 CONTAINER_SECURITY: Object = {
     "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
 }  # fmt: skip
-"""What a namespace that enforces the restricted profile asks for."""
-BOTH_FAMILIES = "PreferDualStack"  # IPv4 and IPv6 where the cluster has both, else the one it has
+"""What the pod security standard `restricted` demands."""
+BOTH_FAMILIES = "PreferDualStack"  # IPv4 and IPv6 where the cluster has both
 
 
 def node_pod(context: SubnetContext, placed: PodPlacement, config_hash: str) -> Object:
-    """The pod of some members, with the hash that tells an outdated one; `config_hash` is the `rolling_hash` of the site."""
+    """The pod of some members. `config_hash` (see `rolling_hash`) is an annotation, so that a change makes pods outdated."""
     group = next((one for one in context.subnet.spec.groups if one.name == placed.group), None)
     settings = (group.pod if group else None) or context.subnet.spec.pod
     image = (group.image if group else None) or context.subnet.spec.image or context.image
-    ours = {
+    own_env = {
         "P2PNET_MEMBERS": ",".join(placed.members), "P2PNET_GROUP": placed.group, "P2PNET_HOST": EVERYWHERE,
         "TMPDIR": NODE_STATE,
     }  # fmt: skip
     container = {
         "name": "node", "image": image, "command": ["python", "-m", "p2pnet.supervisor.pod"],
-        "env": _env({**(group.env if group else {}), **ours}),
+        "env": _env({**(group.env if group else {}), **own_env}),
         "ports": [
             *({"name": f"quic-{i}", "containerPort": PORT_BASE + i, "protocol": "UDP"}
               for i in range(min(context.subnet.spec.nodes_per_pod, len(placed.members)))),
-            {"name": "warden", "containerPort": WARDEN_PORT, "protocol": "UDP"},
+            {"name": "agent", "containerPort": AGENT_PORT, "protocol": "UDP"},
             {"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"},
         ],
         **_probes(HEALTH_PORT, ready="/readyz"),
@@ -112,7 +112,7 @@ def lab_pod(context: SubnetContext) -> Object:
 
 
 def lab_claim(context: SubnetContext) -> Object | None:
-    """The claim that keeps the lab's runs, when one is asked for."""
+    """The claim that keeps the lab's runs; None with `emptyDir`."""
     storage = context.subnet.spec.lab.storage
     if storage == "emptyDir":
         return None
@@ -123,12 +123,12 @@ def lab_claim(context: SubnetContext) -> Object | None:
 def nodes_service(context: SubnetContext) -> Object:
     """The headless Service that gives each node pod its DNS name.
 
-    Addresses that are not ready are published: the first node could otherwise be found by nobody.
+    It publishes addresses that are not ready, too: a node becomes ready by peers that have found it.
     """
     ports = [
         {"name": "health", "port": HEALTH_PORT, "targetPort": HEALTH_PORT, "protocol": "TCP"},
         {"name": "quic", "port": PORT_BASE, "targetPort": PORT_BASE, "protocol": "UDP"},
-        {"name": "warden", "port": WARDEN_PORT, "targetPort": WARDEN_PORT, "protocol": "UDP"},
+        {"name": "agent", "port": AGENT_PORT, "targetPort": AGENT_PORT, "protocol": "UDP"},
     ]
     spec = {
         "clusterIP": "None", "publishNotReadyAddresses": True, "selector": context.labels("node"), "ports": ports,
@@ -138,34 +138,34 @@ def nodes_service(context: SubnetContext) -> Object:
 
 
 def lab_service(context: SubnetContext) -> Object:
-    """The lab's `/v1`, as the API server's proxy finds it."""
+    """The Service of the lab's `/v1`, for requests through the API server's proxy."""
     ports = [{"name": "http", "port": 80, "targetPort": LAB_PORT, "protocol": "TCP"}]
     spec = {"selector": context.labels("lab"), "ports": ports, "type": "ClusterIP", "ipFamilyPolicy": BOTH_FAMILIES}
     return context.object(SERVICE, context.lab, spec=spec, role="lab")
 
 
 def policy(context: SubnetContext) -> Object:
-    """Who may open a connection to pods of the subnet.
+    """The NetworkPolicy: who may open connections to pods of the subnet.
 
-    The lab's port is open to all, for a request through the API server comes from an address no selector matches; its
-    token guards it. The health port serves kubelet and Prometheus and tells nothing secret.
+    The lab's HTTP port is open to all, guarded by its token: requests through the API server's proxy come from addresses
+    that no selector matches. So is the health port, for kubelet and Prometheus; it tells nothing secret.
     """
     last = PORT_BASE + context.subnet.spec.nodes_per_pod - 1
     quic = {"protocol": "UDP", "port": PORT_BASE, **({"endPort": last} if last > PORT_BASE else {})}
     peers = [{"podSelector": {"matchLabels": context.labels()}}]
-    # Who may kill and pause nodes: the lab alone, and that by its leaf too.
+    # Only the lab may reach the agent, which kills and pauses nodes; the agent checks its leaf, too.
     lab = [{"podSelector": {"matchLabels": context.labels("lab")}}]
-    warden = {"protocol": "UDP", "port": WARDEN_PORT}
-    doors = [{"protocol": "TCP", "port": LAB_PORT}, {"protocol": "TCP", "port": HEALTH_PORT}]
+    agent = {"protocol": "UDP", "port": AGENT_PORT}
+    open_ports = [{"protocol": "TCP", "port": LAB_PORT}, {"protocol": "TCP", "port": HEALTH_PORT}]
     spec = {
         "podSelector": {"matchLabels": context.labels()}, "policyTypes": ["Ingress"],
-        "ingress": [{"from": peers, "ports": [quic]}, {"from": lab, "ports": [warden]}, {"ports": doors}],
+        "ingress": [{"from": peers, "ports": [quic]}, {"from": lab, "ports": [agent]}, {"ports": open_ports}],
     }  # fmt: skip
     return context.object(POLICY, context.name, spec=spec)
 
 
 def _with_metadata(pod: Object, settings: PodSpec) -> Object:
-    """The pod with the user's labels and annotations below ours."""
+    """The pod with the user's labels and annotations; ours win."""
     metadata = pod["metadata"]
     extra = {key: {**getattr(settings, key), **metadata[key]} for key in ("labels", "annotations")}
     return {**pod, "metadata": {**metadata, **extra}}
@@ -174,7 +174,7 @@ def _with_metadata(pod: Object, settings: PodSpec) -> Object:
 def _spec(settings: PodSpec, container: Object, volumes: list[Object], nodes: int) -> Object:
     container |= {
         "imagePullPolicy": settings.image_pull_policy,
-        "terminationMessagePolicy": "FallbackToLogsOnError",  # what a pod says at its end, its status can say too
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # the last line of its log explains a crash in the status
         "resources": _resources(settings, nodes),
         "securityContext": _written(settings.container_security_context, CONTAINER_SECURITY),
     }  # fmt: skip
@@ -197,12 +197,12 @@ def _spec(settings: PodSpec, container: Object, volumes: list[Object], nodes: in
 
 
 def _written(security: PodSecurity | ContainerSecurity | None, ours: Object) -> Object:
-    """A security context as the user wrote it, an empty one too; without any, ours."""
+    """A security context as the user wrote it, an empty one included; without any, ours."""
     return dict(ours) if security is None else security.model_dump(by_alias=True, exclude_unset=True)
 
 
 def _resources(settings: PodSpec, nodes: int) -> Object:
-    """Requests always: without any, the first pods to be evicted."""
+    """Resources, always with requests: pods without are the first to be evicted."""
     requests = {"cpu": f"{NODE_CPU_MILLI * nodes}m", "memory": f"{NODE_MEMORY_MI * nodes}Mi"}
     written: Object = {"requests": {**requests, **settings.resources.requests}}
     for key, limit in settings.resources.limits.items():
@@ -216,7 +216,7 @@ def _probes(port: int, ready: str) -> Object:
     def probe(path: str, **timing: int) -> Object:
         return {"httpGet": {"path": path, "port": port, "scheme": "HTTP"}, "timeoutSeconds": 5, **timing}
 
-    # Liveness is a heartbeat of the process alone: a subnet that lost its peers must not be restarted as a whole.
+    # Liveness means that the process answers, no more: when all peers are lost a restart of every pod would not help.
     return {
         "startupProbe": probe("/healthz", periodSeconds=1, failureThreshold=120),
         "livenessProbe": probe("/healthz", periodSeconds=10, failureThreshold=6),
@@ -250,7 +250,7 @@ def _config_map(volume: str, name: str) -> Object:
 
 
 def _members(context: SubnetContext) -> Object:
-    """What nodes may know of the member list: under discovery by seeds no addresses."""
+    """The member list for nodes; with discovery by seeds without addresses."""
     volume = _config_map("members", context.members_map)
     if context.subnet.spec.discovery.mode == "seeds":
         volume["configMap"]["items"] = [{"key": DENIED_KEY, "path": MEMBERS_KEY}]
@@ -258,7 +258,7 @@ def _members(context: SubnetContext) -> Object:
 
 
 def _identity(context: SubnetContext, placed: PodPlacement) -> Object:
-    """`<node>.crt` and `<node>.key` per member, and whom to trust: one Secret of ours, or several of cert-manager's."""
+    """The identity folder: `<node>.crt` and `<node>.key` per member and the bundle, of our Secret or several of cert-manager."""
     if not context.cert_manager:
         return _secret("identity", placed.pod)
     projected = {"sources": certmanager.volume_sources(context, placed), "defaultMode": 0o440}
@@ -266,5 +266,5 @@ def _identity(context: SubnetContext, placed: PodPlacement) -> Object:
 
 
 def _secret(volume: str, name: str) -> Object:
-    # Whole, without subPath: only so does a renewed leaf reach a running pod.
+    # Without subPath: with it a renewed leaf would not reach a running pod.
     return {"name": volume, "secret": {"secretName": name, "defaultMode": 0o440}}

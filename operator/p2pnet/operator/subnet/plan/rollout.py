@@ -1,4 +1,4 @@
-"""Which pods to replace next, and how many may be away at once: by a rolling update, and by an eviction. Pure.
+"""Rolling updates of node pods: which to replace next, and how many may be away at once, by us or by an eviction. Pure.
 
 `decide` is a function of the pods' states; `state_of` reads these from the pods themselves.
 """
@@ -11,26 +11,28 @@ from p2pnet.operator.kube.api import BUDGET, Object, annotations_of, meta, parse
 from p2pnet.operator.kube.desired import HASH
 from p2pnet.operator.subnet.context import SubnetContext
 
-MIN_READY = timedelta(seconds=3)  # a pod counts as available this long after it became ready
-STALLED_AFTER = timedelta(seconds=600)  # a current pod that is unready for so long ends the rollout
+MIN_READY = timedelta(
+    seconds=3
+)  # a pod is available this long after it became ready: one that fails at once must not pass
+STALLED_AFTER = timedelta(seconds=600)  # a new pod that is unready for this long stops the rollout
 
 
 @dataclass(frozen=True)
 class PodState:
-    """A wanted pod as it stands; missing ones are `exists=False`. In order: the first is replaced last."""
+    """The state of a desired pod; `exists=False` for a missing one."""
 
     name: str
     exists: bool = True
     outdated: bool = False
     ended: bool = False
-    """Its phase is Failed or Succeeded: it will not come back by itself."""
+    """Its phase is Failed or Succeeded: the kubelet does not start it again."""
     terminating: bool = False
     ready_since: datetime | None = None
     unready_since: datetime | None = None
-    """When it was made or, later, was last ready; only of pods that are not ready."""
+    """When it was created or, later, was last ready; None of pods that are ready."""
 
-    def available(self, now: datetime) -> bool:
-        """Ready, for long enough, and not on its way out."""
+    def is_available(self, now: datetime) -> bool:
+        """Whether it has been ready for MIN_READY and is not ending."""
         return (
             self.exists and not self.terminating and not self.ended
             and self.ready_since is not None and now - self.ready_since >= MIN_READY
@@ -39,7 +41,7 @@ class PodState:
 
 @dataclass(frozen=True)
 class Rollout:
-    """Names to delete now, whether pods are still to be replaced, and the new pods that do not become ready."""
+    """Pods to delete now, how many are outdated, and the new pods that do not become ready."""
 
     delete: tuple[str, ...] = ()
     outdated: int = 0
@@ -47,28 +49,28 @@ class Rollout:
 
 
 def decide(pods: Iterable[PodState], budget: int, now: datetime) -> Rollout:
-    """The next deletions of a rolling update.
+    """The next deletions of a rolling update. `pods` are in member order; the last one is replaced first.
 
-    Ended pods, and outdated ones that are not ready anyway, cost nothing: all at once. Ready outdated ones only once they
-    are available and while fewer than `budget` of the wanted pods are away, highest first, and not while a new pod is
-    stalled: one that has just become ready serves, though it does not count yet.
+    Ended pods, and outdated ones that are not ready, are all deleted at once: nothing is lost. Ready outdated ones are
+    deleted once they are available and while fewer than `budget` of the desired pods are away, and not while a new pod is
+    stalled. One that has just become ready serves, though it does not count as available yet.
     """
     wanted = list(pods)
     here = [pod for pod in wanted if pod.exists and not pod.terminating]
     stalled = tuple(pod.name for pod in here if not pod.outdated and _stalled(pod, now))
     free = [pod.name for pod in here if pod.ended or (pod.outdated and pod.ready_since is None)]
-    away = sum(not pod.available(now) for pod in wanted)
+    away = sum(not pod.is_available(now) for pod in wanted)
     room = 0 if stalled else max(0, budget - away)
-    costly = [pod.name for pod in reversed(here) if pod.outdated and pod.available(now)]
+    costly = [pod.name for pod in reversed(here) if pod.outdated and pod.is_available(now)]
     return Rollout((*free, *costly[:room]), sum(pod.outdated for pod in here), stalled)
 
 
-def next_look(pods: Iterable[PodState], now: datetime) -> datetime | None:
-    """When a pod that is ready becomes available, or one that is not becomes stalled: nobody else tells."""
+def next_change(pods: Iterable[PodState], now: datetime) -> datetime | None:
+    """When a ready pod becomes available, or one that is not becomes stalled: no watch event announces either."""
     moments = []
     for pod in pods:
         if pod.exists and not pod.terminating:
-            if pod.ready_since is not None and not pod.available(now):
+            if pod.ready_since is not None and not pod.is_available(now):
                 moments.append(pod.ready_since + MIN_READY)
             elif pod.ready_since is None and pod.unready_since is not None and not _stalled(pod, now):
                 moments.append(pod.unready_since + STALLED_AFTER)
@@ -80,7 +82,7 @@ def _stalled(pod: PodState, now: datetime) -> bool:
 
 
 def state_of(name: str, wanted: Object, pod: Object | None) -> PodState:
-    """A wanted pod as it stands."""
+    """The state of a desired pod (`wanted`), from the observed one."""
     if pod is None:
         return PodState(name, exists=False)
     status = pod.get("status") or {}
@@ -101,7 +103,7 @@ def ready_since(pod: Object) -> datetime | None:
 
 
 def unready_since(pod: Object) -> datetime | None:
-    """When a pod that is not ready ceased to be, or was made; None when it is ready."""
+    """When a pod that is not ready was last ready or was created; None when it is ready."""
     status, since = _readiness(pod)
     return None if status == "True" else since or parse_time(meta(pod).get("creationTimestamp"))
 
@@ -114,14 +116,14 @@ def _readiness(pod: Object) -> tuple[str, datetime | None]:
 
 
 def unavailable_max(pods: int) -> int:
-    """How many of so many pods may be away at once, by us or by an eviction: a tenth, at least one."""
+    """How many of `pods` may be away at once, by a rolling update or an eviction: a tenth, at least one."""
     return max(1, pods // 10)
 
 
 def budget(context: SubnetContext) -> Object | None:
-    """The disruption budget; none for a single pod, which it would only keep a machine from draining.
+    """The PodDisruptionBudget; None for a single pod: with one its machine could never be drained.
 
-    An integer: for pods of a controller the API server does not know, only that is allowed.
+    `minAvailable` is an integer: a share needs a scale subresource of the pods' controller, which bare pods lack.
     """
     pods = len(context.placements)
     if pods <= 1:

@@ -1,10 +1,9 @@
-"""The Secrets with leaves of the subnet's own authority, per pod and of the lab, and the lab's token.
+"""The Secrets of pods: leaves of the subnet's own authority, and the lab's token. Pure but for the keys that are generated.
 
-Pure but for the keys that are drawn.
+With `issuer: certManager` the nodes' leaves come from `certmanager`, and the lab's leaf is the only one issued here.
 """
 
 import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -16,119 +15,118 @@ from p2pnet.operator.subnet.plan.certmanager import IssuerLeaves
 
 TOKEN_BYTES = 32
 RENEWED = "p2pnet.io/renewed"
-"""Annotation of a Secret with leaves: the value of `force-renew` that has been obeyed."""
+"""Annotation of a Secret with leaves: the value of `force-renew` they were last renewed for."""
 
 
 @dataclass
-class Issued:
-    """Secrets as they should be, the pods whose leaves are all there, and how long the leaves last."""
+class IssuedSecrets:
+    """The desired Secrets with leaves, and what is known of the leaves."""
 
     bodies: list[Object] = field(default_factory=list)
     complete: set[str] = field(default_factory=set)
-    ends: list[datetime] = field(default_factory=list)
+    """Pods all of whose leaves exist: they may be created."""
+    expiries: list[datetime] = field(default_factory=list)
+    """Ends of the nodes' leaves."""
     renewals: list[datetime] = field(default_factory=list)
+    """When leaves are due to be renewed."""
     renewed: int = 0
+    """Leaves issued just now."""
     issued: int = 0
-    """Leaves that are there, of nodes alone."""
+    """Nodes that have a leaf."""
+
+
+@dataclass(frozen=True)
+class _LeafSecret:
+    """A Secret with leaves, as it should be: of a node pod (`placed`) or the lab."""
+
+    name: str
+    leaves: dict[str, tuple[str, str]]
+    """File stem -> (URI, DNS name)."""
+    placed: PodPlacement | None = None
+    also_trusted: bytes = b""
+    """PEM of authorities besides the subnet's own."""
+
+    @property
+    def files(self) -> set[str]:
+        """Keys of the Secret with certificates and private keys."""
+        return {f"{stem}.{suffix}" for stem in self.leaves for suffix in ("crt", "key")}
 
 
 def issue(
-    context: SubnetContext,
-    observed: Observed,
-    held: HeldCertificates,
-    now: datetime,
-    from_issuer: IssuerLeaves | None = None,
-) -> Issued:
-    """Every Secret with leaves of the subnet's own authority: those that may stay stay, the others are issued.
-
-    With leaves that cert-manager has issued (`gathered`), the lab's leaf is the only one of our own.
-    """
-    result = Issued() if from_issuer is None else of_cert_manager(context, from_issuer, held)
-    for placed in context.placements if from_issuer is None else []:
-        wanted = {member: (context.uri(member), context.host(placed.pod)) for member in placed.members}
-        _fill(
-            context,
-            observed.of(SECRET).get(placed.pod),
-            held,
-            now,
-            result=result,
-            wanted=_Wanted(placed.pod, wanted, placed),
-        )
-    lab_host = f"{context.lab}.{context.namespace}.svc"
-    beside = from_issuer.authorities if from_issuer else b""
-    of_lab = _Wanted(context.lab, {"tls": (context.lab_uri, lab_host)}, beside=beside)
-    _fill(context, observed.of(SECRET).get(context.lab), held, now, result=result, wanted=of_lab)
+    context: SubnetContext, observed: Observed, held: HeldCertificates, now: datetime, from_issuer: IssuerLeaves | None = None
+) -> IssuedSecrets:  # fmt: skip
+    """The Secrets with leaves of the subnet's own authority: leaves that may stay are kept, the others issued anew."""
+    result = IssuedSecrets() if from_issuer is None else _from_issuer(context, from_issuer, held)
+    wanted = [] if from_issuer is not None else [_node_secret(context, placed) for placed in context.placements]
+    wanted.append(_lab_secret(context, from_issuer.authorities if from_issuer else b""))
+    for secret in wanted:
+        _add(context, observed.of(SECRET).get(secret.name), held, now, secret=secret, result=result)
     if from_issuer is not None and not from_issuer.authorities:
-        result.complete.discard(context.lab)  # a lab that starts before would wait for its kubelet to bring them
+        # A lab that started now would get the Issuer's authorities only when its kubelet updates the mounted files.
+        result.complete.discard(context.lab)
     return result
 
 
-def of_cert_manager(context: SubnetContext, from_issuer: IssuerLeaves, held: HeldCertificates | None) -> Issued:
-    """What cert-manager has issued. Nodes start once they know whom to believe as the lab, too."""
-    result = Issued(ends=from_issuer.ends, issued=len(from_issuer.held))
-    if held is not None and from_issuer.authorities:
-        result.bodies = [certmanager.trust(context, from_issuer, held.bundle)]
-    if result.bodies or from_issuer.trusting:
-        result.complete = set(from_issuer.complete)
-    return result
-
-
-def standing(
+def keep(
     context: SubnetContext, observed: Observed, now: datetime, from_issuer: IssuerLeaves | None = None
-) -> Issued:
-    """What there is while nobody can issue: pods whose leaves still hold may come back, and nothing is written."""
-    result = Issued() if from_issuer is None else of_cert_manager(context, from_issuer, None)
-    places = [
-        (placed.pod, {member: context.uri(member) for member in placed.members})
-        for placed in (context.placements if from_issuer is None else [])
-    ]
-    for pod, wanted in [*places, (context.lab, {"tls": context.lab_uri})]:
-        stored = decoded(observed.of(SECRET).get(pod))
-        found = [leaves.facts(stored.get(f"{stem}.crt", b""), stored.get(f"{stem}.key", b""), stored.get("ca.crt", b""))
-                 for stem in wanted]  # fmt: skip
-        good = [leaf for leaf, uri in zip(found, wanted.values(), strict=True) if leaf and leaf.uri == uri]
-        if pod != context.lab:
-            result.issued += len(good)
-            result.ends += [leaf.not_after for leaf in good]
-        if len(good) == len(wanted) and all(leaf.not_after > now for leaf in good):
-            result.complete.add(pod)
+) -> IssuedSecrets:
+    """What there is while no authority can issue: pods whose leaves are valid may be created again; nothing is written."""
+    result = IssuedSecrets() if from_issuer is None else _from_issuer(context, from_issuer, None)
+    wanted = [] if from_issuer is not None else [_node_secret(context, placed) for placed in context.placements]
+    for secret in (*wanted, _lab_secret(context)):
+        stored = decoded(observed.of(SECRET).get(secret.name))
+        valid = [
+            leaf for stem, (uri, _) in secret.leaves.items()
+            if (leaf := _leaf(stored, stem, stored.get("ca.crt", b""))) is not None and leaf.uri == uri
+        ]  # fmt: skip
+        if secret.placed is not None:
+            result.issued += len(valid)
+            result.expiries += [leaf.not_after for leaf in valid]
+        if len(valid) == len(secret.leaves) and all(leaf.not_after > now for leaf in valid):
+            result.complete.add(secret.name)
     return result
 
 
 def token(context: SubnetContext, observed: Observed) -> Object | None:
-    """The lab's token, when there is none."""
+    """The Secret with a new token for the lab, when there is none."""
     if decoded(observed.of(SECRET).get(context.token)).get("token"):
         return None
     data = encoded({"token": secrets.token_hex(TOKEN_BYTES).encode()})
     return context.object(SECRET, context.token, type="Opaque", data=data, role="lab")
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    secret: str
-    leaves: dict[str, tuple[str, str]]
-    """File stem -> (URI, DNS name)."""
-    placed: PodPlacement | None = None
-    beside: bytes = b""
-    """Other authorities whose leaves are met."""
+def _from_issuer(context: SubnetContext, from_issuer: IssuerLeaves, held: HeldCertificates | None) -> IssuedSecrets:
+    """The nodes' leaves of cert-manager. Pods may start once the Secret with both bundles is there or planned, too."""
+    result = IssuedSecrets(expiries=from_issuer.expiries, issued=len(from_issuer.leaves))
+    if held is not None and from_issuer.authorities:
+        result.bodies = [certmanager.trust(context, from_issuer, held.bundle)]
+    if result.bodies or from_issuer.has_trust:
+        result.complete = set(from_issuer.complete)
+    return result
 
 
-def _fill(
-    context: SubnetContext,
-    existing: Object | None,
-    held: HeldCertificates,
-    now: datetime,
-    *,
-    result: Issued,
-    wanted: _Wanted,
-) -> None:
+def _node_secret(context: SubnetContext, placed: PodPlacement) -> _LeafSecret:
+    wanted = {member: (context.uri(member), context.host(placed.pod)) for member in placed.members}
+    return _LeafSecret(placed.pod, wanted, placed)
+
+
+def _lab_secret(context: SubnetContext, also_trusted: bytes = b"") -> _LeafSecret:
+    host = f"{context.lab}.{context.namespace}.svc"
+    return _LeafSecret(context.lab, {"tls": (context.lab_uri, host)}, also_trusted=also_trusted)
+
+
+def _add(
+    context: SubnetContext, existing: Object | None, held: HeldCertificates, now: datetime,
+    *, secret: _LeafSecret, result: IssuedSecrets,
+) -> None:  # fmt: skip
+    """Add one Secret to the result: its leaves as they are stored, or new ones where they are due."""
     forced = context.annotations.get(FORCE_RENEW, "")
     renewed = annotations_of(existing).get(RENEWED, "") if existing else forced
     stored = decoded(existing)
-    data = {"ca.crt": held.bundle.pem + wanted.beside}
-    for stem, (uri, host) in wanted.leaves.items():
+    data = {"ca.crt": held.bundle.pem + secret.also_trusted}
+    for stem, (uri, host) in secret.leaves.items():
         chain, key = stored.get(f"{stem}.crt", b""), stored.get(f"{stem}.key", b"")
-        found = _acceptable(chain, key, uri, held)
+        found = _acceptable(stored, stem, uri, held)
         due = found is None or forced not in ("", renewed) or leaves.is_due(found, context.subnet, held.not_after, now)
         if due and held.issuer is not None:
             ttl = timedelta(seconds=context.subnet.spec.identity.ttl.seconds)
@@ -137,40 +135,32 @@ def _fill(
             found = leaves.LeafFacts(uri, now, leaf.not_after, leaf.fingerprint)
             result.renewed += 1
         if found is None:
-            break  # nobody can issue it now: the pod waits, what stands in its Secret stays
+            break  # it cannot be issued now: the pod waits, and what is in its Secret stays
         data |= {f"{stem}.crt": chain, f"{stem}.key": key}
         result.renewals.append(leaves.renew_at(found, context.subnet))
-        if wanted.placed is not None:
-            result.ends.append(found.not_after)
+        if secret.placed is not None:
+            result.expiries.append(found.not_after)
             result.issued += 1
     else:
-        result.complete.add(wanted.secret)
-    _keep(context, result, wanted, {**{k: v for k, v in stored.items() if k in _names(wanted)}, **data}, forced)
+        result.complete.add(secret.name)
+    kept = {name: value for name, value in stored.items() if name in secret.files}
+    result.bodies.append(_body(context, secret, {**kept, **data}, forced))
 
 
-def _acceptable(chain: bytes, key: bytes, uri: str, held: HeldCertificates) -> leaves.LeafFacts | None:
-    """The facts of a leaf that may stay: of the one that issues (or, when none can, of any that is trusted), for this URI."""
+def _acceptable(stored: dict[str, bytes], stem: str, uri: str, held: HeldCertificates) -> leaves.LeafFacts | None:
+    """The leaf that is stored, if it may stay: of the authority that issues (when none can, of any trusted one), for this URI."""
     by = held.issuer.certificate_pem if held.issuer is not None else held.bundle.pem
-    found = leaves.facts(chain, key, by) if chain and key else None
+    found = _leaf(stored, stem, by)
     return found if found is not None and found.uri == uri else None
 
 
-def _names(wanted: _Wanted) -> Iterator[str]:
-    for stem in wanted.leaves:
-        yield f"{stem}.crt"
-        yield f"{stem}.key"
+def _leaf(stored: dict[str, bytes], stem: str, issuer_pem: bytes) -> leaves.LeafFacts | None:
+    chain, key = stored.get(f"{stem}.crt", b""), stored.get(f"{stem}.key", b"")
+    return leaves.facts(chain, key, issuer_pem) if chain and key else None
 
 
-def _keep(context: SubnetContext, result: Issued, wanted: _Wanted, data: dict[str, bytes], forced: str) -> None:
-    role, group = ("node", wanted.placed.group) if wanted.placed else ("lab", "")
-    result.bodies.append(
-        context.object(
-            SECRET,
-            wanted.secret,
-            type="Opaque",
-            data=encoded(data),
-            annotations={RENEWED: forced},
-            role=role,
-            group=group,
-        )
+def _body(context: SubnetContext, secret: _LeafSecret, data: dict[str, bytes], forced: str) -> Object:
+    role, group = ("node", secret.placed.group) if secret.placed else ("lab", "")
+    return context.object(
+        SECRET, secret.name, type="Opaque", data=encoded(data), annotations={RENEWED: forced}, role=role, group=group
     )
