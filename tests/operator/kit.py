@@ -28,7 +28,7 @@ from p2pnet.operator.kube.api import (
     time_text,
 )
 from p2pnet.operator.kube.queue import Key
-from p2pnet.operator.subnet.context import SUBNET, Observed, SubnetContext
+from p2pnet.operator.subnet.context import CHILDREN, SUBNET, Observed, SubnetContext
 from p2pnet.operator.subnet.observe import context_of
 from p2pnet.operator.subnet.plan.configmaps import read_membership
 from p2pnet.operator.subnet.plan.leaves import short
@@ -420,3 +420,39 @@ def counted(api: Api) -> Counter[str]:
 
 
 FAULTS = {"busy": BusyError(503, "Busy", "later"), "forbidden": ForbiddenError(403, "Forbidden", "no")}
+
+
+def members_of(world: World) -> Membership:
+    found = read_membership(world.api.one(CONFIG_MAP, "demo-members"))
+    assert found is not None
+    return found
+
+
+def pods_of(world: World) -> dict[str, str]:
+    return {name_of(pod): meta(pod)["uid"] for pod in world.api.all(POD)}
+
+
+def check_whole(world: World) -> None:
+    """Exactly the objects of the spec, all of them the Subnet's, all leaves of one authority."""
+    context = world.context()
+    pods = {placed.pod for placed in context.placements}
+    assert {name_of(one) for one in world.api.all(POD)} == {*pods, "demo-lab"}
+    assert {name_of(one) for one in world.api.all(SECRET)} == {*pods, "demo-lab", "demo-ca", "demo-lab-token"}
+    for kind in CHILDREN:
+        for one in world.api.all(kind):
+            owner = meta(one)["ownerReferences"][0]
+            assert (owner["uid"], owner["controller"]) == (context.uid, True)
+            assert "finalizers" not in meta(one)
+    authority = decoded(world.api.one(SECRET, "demo-ca"))["ca.crt"]
+    for placed in context.placements:
+        held = decoded(world.api.one(SECRET, placed.pod))
+        assert set(held) == {"ca.crt", *(f"{name}.{end}" for name in placed.members for end in ("crt", "key"))}
+        for name in placed.members:
+            peer = Identity(held[f"{name}.crt"], held[f"{name}.key"], authority).verify(now=world.now)
+            assert peer.uri == context.uri(name)
+    assert [one.name for one in members_of(world).registry.members] == [name for name, _ in context.members]
+
+
+def container(pod: Object) -> Object:
+    found: Object = pod["spec"]["containers"][0]
+    return found

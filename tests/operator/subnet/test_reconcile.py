@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from tests.operator.kit import KEY, NAMESPACE, NOW, Killed, World, counted
+from tests.operator.kit import NAMESPACE, NOW, Killed, World, check_whole, counted, members_of, pods_of
 
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import LinkCounts, RunSummary
@@ -17,56 +17,16 @@ from p2pnet.operator.kube.api import (
     POLICY,
     SECRET,
     SERVICE,
-    ApiError,
-    BusyError,
     ConflictError,
-    EndingError,
-    ForbiddenError,
-    Object,
     annotations_of,
     decoded,
-    encoded,
     meta,
     name_of,
     parse_time,
     time_text,
 )
-from p2pnet.operator.subnet import observe
-from p2pnet.operator.subnet.context import CHILDREN, SUBNET, SubnetContext
-from p2pnet.operator.subnet.plan.configmaps import read_membership
+from p2pnet.operator.subnet.context import SUBNET
 from p2pnet.subnet.document import digest_of
-from p2pnet.trust import Identity
-
-
-def members_of(world: World) -> Membership:
-    found = read_membership(world.api.one(CONFIG_MAP, "demo-members"))
-    assert found is not None
-    return found
-
-
-def pods_of(world: World) -> dict[str, str]:
-    return {name_of(pod): meta(pod)["uid"] for pod in world.api.all(POD)}
-
-
-def check_whole(world: World) -> None:
-    """Exactly the objects of the spec, all of them the Subnet's, all leaves of one authority."""
-    context = world.context()
-    pods = {placed.pod for placed in context.placements}
-    assert {name_of(one) for one in world.api.all(POD)} == {*pods, "demo-lab"}
-    assert {name_of(one) for one in world.api.all(SECRET)} == {*pods, "demo-lab", "demo-ca", "demo-lab-token"}
-    for kind in CHILDREN:
-        for one in world.api.all(kind):
-            owner = meta(one)["ownerReferences"][0]
-            assert (owner["uid"], owner["controller"]) == (context.uid, True)
-            assert "finalizers" not in meta(one)
-    authority = decoded(world.api.one(SECRET, "demo-ca"))["ca.crt"]
-    for placed in context.placements:
-        held = decoded(world.api.one(SECRET, placed.pod))
-        assert set(held) == {"ca.crt", *(f"{name}.{end}" for name in placed.members for end in ("crt", "key"))}
-        for name in placed.members:
-            peer = Identity(held[f"{name}.crt"], held[f"{name}.key"], authority).verify(now=world.now)
-            assert peer.uri == context.uri(name)
-    assert [one.name for one in members_of(world).registry.members] == [name for name, _ in context.members]
 
 
 async def test_a_subnet_becomes_ready_in_three_looks_and_few_writes() -> None:
@@ -143,20 +103,6 @@ async def test_kills_while_scaling_rolling_and_replacing_the_authority_leave_not
     assert images == {"other:2"}
 
 
-async def test_writes_that_time_out_after_they_were_done_make_no_duplicates() -> None:
-    world = World(nodes=5)
-    turn = iter(range(10_000))
-
-    def late(*_: object) -> BusyError | None:
-        error = BusyError(0, "Unreachable", "timed out")
-        error.late = True  # type: ignore[attr-defined]
-        return error if next(turn) % 3 == 1 else None
-
-    world.api.fault = late
-    await world.converge(200)
-    check_whole(world)
-
-
 async def test_a_pod_that_was_deleted_comes_back_and_the_others_stay() -> None:
     world = World(nodes=4)
     await world.converge()
@@ -170,65 +116,6 @@ async def test_a_pod_that_was_deleted_comes_back_and_the_others_stay() -> None:
     check_whole(world)
     after = pods_of(world)
     assert {name for name in before if before[name] != after[name]} == {"demo-node-2", "demo-lab"}
-
-
-async def test_edits_by_hand_are_taken_back_and_what_others_added_stays() -> None:
-    world = World(nodes=3)
-    await world.converge()
-    meta(world.api.one(SERVICE, "demo-nodes"))["labels"]["team"] = "ada"
-    world.api.one(SERVICE, "demo-nodes")["spec"]["ports"][0]["port"] = 1
-    world.api.one(CONFIG_MAP, "demo-config")["data"]["node.json"] = "{}"
-    world.api.one(BUDGET, "demo-nodes")["spec"]["minAvailable"] = 0
-    world.api.one(SECRET, "demo-node-0")["data"]["node-0.crt"] = "bm9uZQ=="
-    del meta(world.api.one(POD, "demo-node-1"))["labels"]["p2pnet.io/role"]
-    await world.converge()
-    check_whole(world)
-    assert world.api.one(SERVICE, "demo-nodes")["spec"]["ports"][0]["port"] == 8080
-    assert meta(world.api.one(SERVICE, "demo-nodes"))["labels"]["team"] == "ada"
-    assert world.api.one(BUDGET, "demo-nodes")["spec"]["minAvailable"] == 2
-    assert meta(world.api.one(POD, "demo-node-1"))["labels"]["p2pnet.io/role"] == "node"
-
-
-async def test_objects_that_lost_all_labels_are_known_again_and_not_made_twice() -> None:
-    world = World(nodes=3)
-    await world.converge()
-    uids = pods_of(world)
-    authority = decoded(world.api.one(SECRET, "demo-ca"))
-    for kind, name in [(POD, "demo-node-1"), (SECRET, "demo-ca"), (SECRET, "demo-node-2"), (SECRET, "demo-lab-token")]:
-        meta(world.api.one(kind, name))["labels"] = {}
-    await world.converge()
-    check_whole(world)
-    assert pods_of(world) == uids
-    assert decoded(world.api.one(SECRET, "demo-ca")) == authority
-
-
-@pytest.mark.parametrize(
-    ("kind", "name"),
-    [
-        (SECRET, "demo-node-1"),
-        (SECRET, "demo-ca"),
-        (POD, "demo-node-1"),
-        (CONFIG_MAP, "demo-config"),
-        (SERVICE, "demo-lab"),
-    ],
-)
-async def test_an_object_of_somebody_else_is_left_alone_and_named(kind, name) -> None:
-    world = World(nodes=3)
-    foreign = {"apiVersion": "v1", "kind": kind.kind, "metadata": {"name": name, "labels": {"mine": "yes"}}, "spec": {}}
-    world.api.put(kind, NAMESPACE, foreign)
-    before = world.api.one(kind, name)
-    await world.reconcile(3)
-    assert world.api.one(kind, name) == before
-    assert world.condition("Degraded") == ("True", "NameConflict")
-    mounted = {volume.get("secret", {}).get("secretName") for pod in world.api.all(POD)
-               for volume in pod["spec"].get("volumes", [])}  # fmt: skip
-    assert name not in mounted or kind != SECRET
-    if name == "demo-ca":
-        assert counted(world.api)["Secret"] == 1 + ("demo-lab-token" in {name_of(one) for one in world.api.all(SECRET)})
-    world.api.remove(kind, name)
-    await world.converge()
-    check_whole(world)
-    assert world.condition("Degraded") == ("False", "Healthy")
 
 
 async def test_scaling_down_takes_the_highest_first_and_the_registry_knows_before() -> None:
@@ -422,20 +309,6 @@ async def test_an_endless_run_keeps_a_subnet_half_an_hour_at_most() -> None:
     assert (SUBNET, NAMESPACE, "demo") not in world.api.objects
 
 
-@pytest.mark.parametrize(
-    ("spec", "words"),
-    [({"nodes": 0}, "a subnet has 1 to 500"), ({"nodes": 3, "identity": {"ttl": "1m"}}, "spec.identity.ttl"),
-     ({"nodes": 3, "typo": 1}, "spec.typo")],
-)  # fmt: skip
-async def test_a_wrong_spec_is_named_by_its_path_and_nothing_else_happens(spec: dict[str, object], words: str) -> None:
-    world = World(**spec)
-    for _ in range(50):
-        assert await world.reconcile() is None
-    assert world.condition("Degraded") == ("True", "InvalidSpec")
-    assert any(words in one["message"] for one in world.status["conditions"])
-    assert counted(world.api) == {"Subnet": 1, "Event": 1}
-
-
 async def test_an_edited_document_is_given_to_the_lab_at_once_and_once() -> None:
     world = World(nodes=2)
     await world.converge()
@@ -451,79 +324,6 @@ async def test_an_edited_document_is_given_to_the_lab_at_once_and_once() -> None
     pushed = world.lab.document
     await world.reconcile()
     assert world.lab.document is pushed
-
-
-async def test_a_subnet_made_wrong_keeps_its_pods() -> None:
-    world = World(nodes=3)
-    await world.converge()
-    before = pods_of(world)
-    world.api.edit(SUBNET, "demo", nodes=0)
-    await world.reconcile()
-    assert pods_of(world) == before
-    assert world.status["observedGeneration"] == 2
-    assert world.condition("Ready") == ("False", "InvalidSpec")
-
-
-async def test_a_subnet_made_wrong_is_kept_up_as_its_last_good_document_has_it() -> None:
-    world = World(nodes=3)
-    await world.converge()
-    before = pods_of(world)
-    world.api.edit(SUBNET, "demo", nodes=0)
-    world.api.edit(SUBNET, "demo", nodes=5, identity={"ttl": "1m"})
-    await world.reconcile()
-    gone = world.api.objects.pop((POD, NAMESPACE, "demo-node-1"))
-    await world.converge()
-    after = pods_of(world)
-    assert after.keys() == before.keys()
-    assert {name for name in after if after[name] != before[name]} == {name_of(gone)}
-    assert world.condition("Degraded") == ("True", "InvalidSpec")
-    assert world.condition("Ready") == ("False", "InvalidSpec")
-    assert "spec.identity.ttl" in next(
-        one["message"] for one in world.status["conditions"] if one["type"] == "Degraded"
-    )
-    assert world.status["ready"] == "3/3"
-    writes = len(world.api.writes)
-    for _ in range(3):
-        world.now += timedelta(minutes=1)
-        await world.reconcile()
-    assert len(world.api.writes) == writes, "nothing is written at rest"
-    world.api.edit(SUBNET, "demo", nodes=4, identity=None)
-    await world.converge()
-    assert len(pods_of(world)) == 4 + 1
-    assert world.condition("Degraded") == ("False", "Healthy")
-
-
-async def test_a_field_the_cluster_cannot_honour_is_unsupported() -> None:
-    world = World(groups=[{"name": "next", "nodes": 2, "behaviour": "slow"}])
-    await world.reconcile()
-    assert world.condition("Degraded") == ("True", "Unsupported")
-
-
-async def test_edges_are_read_from_a_configmap() -> None:
-    world = World(nodes=3, topology={"kind": "edges", "edgesFrom": {"configMap": "plan"}})
-    await world.reconcile()
-    assert world.condition("Degraded") == ("True", "InvalidSpec")
-    text = "node-0 node-1  # first\n\nnode-1 node-2\n"
-    world.api.put(CONFIG_MAP, NAMESPACE, {"kind": "ConfigMap", "metadata": {"name": "plan"}, "data": {"edges": text}})
-    await world.operator.reconcile(KEY)
-    assert members_of(world).edges == [("node-0", "node-1"), ("node-1", "node-2")]
-
-
-async def test_a_lab_that_does_not_answer_leaves_the_pods_alone() -> None:
-    world = World(nodes=3)
-    await world.converge()
-    before = pods_of(world)
-    world.lab.silent = True
-    world.now += timedelta(minutes=1)
-    again = await world.reconcile()
-    assert again is not None
-    assert again <= 30
-    assert world.condition("Connected") == ("Unknown", "LabUnreachable")
-    assert world.condition("Ready") == ("Unknown", "LabUnreachable")
-    assert pods_of(world) == before
-    world.lab.silent = False
-    await world.converge()
-    assert world.condition("Ready") == ("True", "Connected")
 
 
 async def test_after_scaling_nothing_is_connected_before_the_lab_speaks_of_the_new_members() -> None:
@@ -567,42 +367,6 @@ async def test_links_below_the_share_wanted_are_not_ready() -> None:
     assert world.condition("Connected") == ("True", "LinksUp")
 
 
-async def test_a_missing_right_is_named_and_retried_later() -> None:
-    world = World(nodes=3)
-    world.api.fault = lambda verb, kind, _: (
-        ForbiddenError(403, "Forbidden", "cannot create pods", what="POST pods")
-        if (verb, kind) == ("create", POD)
-        else None
-    )
-    with pytest.raises(ForbiddenError):
-        await world.reconcile()
-    assert world.condition("Degraded") == ("True", "Forbidden")
-    world.api.fault = lambda *_: None
-    await world.converge()
-    check_whole(world)
-
-
-async def test_a_quota_and_a_refused_pod_have_reasons_of_their_own() -> None:
-    for error, reason in [
-        (ForbiddenError(403, "Forbidden", "exceeded quota: pods=2"), "Quota"),
-        (ApiError(422, "Invalid", "memory: must be less than or equal to limit"), "Refused"),
-    ]:
-        world = World(nodes=3)
-        world.api.fault = lambda verb, kind, _, error=error: error if (verb, kind) == ("create", POD) else None  # type: ignore[misc]
-        with pytest.raises(ApiError):
-            await world.reconcile()
-        assert world.condition("Degraded") == ("True", reason)
-
-
-async def test_no_leaf_is_issued_by_an_authority_that_could_not_be_written() -> None:
-    world = World(nodes=3)
-    world.api.fault = lambda _, kind, name: ForbiddenError(403, "Forbidden", "no") if name == "demo-ca" else None
-    with pytest.raises(ForbiddenError):
-        await world.reconcile()
-    assert {name_of(one) for one in world.api.all(SECRET)} <= {"demo-lab-token"}
-    assert counted(world.api)["Pod"] == 0
-
-
 async def test_a_broken_subnet_makes_few_events_and_moves_no_transition_time() -> None:
     world = World(nodes=3)
     await world.converge()
@@ -617,21 +381,6 @@ async def test_a_broken_subnet_makes_few_events_and_moves_no_transition_time() -
     assert world.condition("Degraded") == ("True", "CrashLoop")
     first = next(one for one in world.status["conditions"] if one["type"] == "Degraded")["lastTransitionTime"]
     assert parse_time(first) < world.now - timedelta(minutes=10)
-
-
-async def test_into_a_namespace_that_is_being_deleted_nothing_is_made_and_nothing_is_said_loudly(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    world = World(nodes=3)
-    await world.converge()
-    world.api.remove(POD, "demo-node-1")
-    world.api.fault = lambda verb, kind, _: (
-        EndingError(403, "Forbidden", "because it is being terminated") if verb == "create" and kind == POD else None
-    )
-    before = len(world.api.writes)
-    assert await world.reconcile() == 60
-    assert len(world.api.writes) == before
-    assert not [one for one in caplog.records if one.levelname != "INFO"]
 
 
 async def test_a_deleted_subnet_is_left_to_the_garbage_collector() -> None:
@@ -656,20 +405,6 @@ async def test_packed_pods_hold_the_leaves_of_their_members() -> None:
     await world.converge()
     check_whole(world)
     assert counted(world.api)["PodDisruptionBudget"] == 0
-
-
-async def test_two_operators_at_once_make_everything_once() -> None:
-    import asyncio
-
-    world = World(nodes=5)
-    first = world.operator
-    world.start()
-    for _ in range(6):
-        results = await asyncio.gather(first.reconcile(KEY), world.operator.reconcile(KEY), return_exceptions=True)
-        assert all(isinstance(one, float | ConflictError) for one in results)
-        world.kubelet()
-        world.now += timedelta(seconds=6)
-    check_whole(world)
 
 
 async def test_a_lab_with_a_claim_keeps_it() -> None:
@@ -698,10 +433,6 @@ async def test_annotations_on_the_subnet_are_left_alone() -> None:
     assert annotations_of(world.subnet) == {"mine": "1"}
 
 
-def test_base64_that_is_none_counts_as_missing() -> None:
-    assert decoded({"data": {"a": "%%%", **encoded({"b": b"x"})}}) == {"b": b"x"}
-
-
 async def test_what_waits_to_be_told_is_told_within_seconds_also_when_nothing_else_is_to_do() -> None:
     world = World(nodes=2)
     await world.converge()
@@ -716,30 +447,6 @@ async def test_what_waits_to_be_told_is_told_within_seconds_also_when_nothing_el
     assert world.status["authority"]["phase"] == "Steady"
     assert again is not None
     assert again > 50
-
-
-async def test_a_document_is_checked_once_and_again_after_every_edit(monkeypatch: pytest.MonkeyPatch) -> None:
-    checked = []
-    plain = observe.context_of
-
-    def check(thing: Object, image: str) -> SubnetContext:
-        checked.append(name_of(thing))
-        return plain(thing, image)
-
-    monkeypatch.setattr(observe, "context_of", check)
-    world = World(nodes=2)
-    await world.converge()
-    await world.reconcile(5)
-    assert len(checked) == 1
-    world.api.annotate("demo", paused="true")
-    await world.reconcile(2)
-    assert len(checked) == 2
-    assert world.condition("Paused") == ("True", "Annotated")
-    world.api.annotate("demo", paused="false")
-    world.api.edit(SUBNET, "demo", nodes=3)
-    await world.converge()
-    assert len(checked) == 3
-    assert len(pods_of(world)) == 4
 
 
 async def test_an_open_run_and_fresh_figures_are_looked_at_every_two_seconds() -> None:

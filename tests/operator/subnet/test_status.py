@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.operator.kit import NOW, subnet_context
 
 from p2pnet.model.report import CertificateCounts, LinkCounts, NodeCounts, RunSummary, Status
-from p2pnet.operator.kube.api import CONFIG_MAP, POD, Object, earliest, parse_time, time_text
+from p2pnet.operator.kube.api import CONFIG_MAP, POD, Object, time_text
 from p2pnet.operator.subnet import status
 from p2pnet.operator.subnet.context import Observed, SubnetProblem
 from p2pnet.operator.subnet.plan import configmaps, plan, wanted_pods
@@ -157,10 +157,3 @@ def test_a_subnet_is_deleted_when_its_ttl_is_over_and_no_run_is_open() -> None:
     assert not status.has_expired(context, None, NOW + timedelta(minutes=59))
     assert status.has_expired(context, None, NOW + timedelta(minutes=60))
     assert not status.has_expired(subnet_context(nodes=1), None, NOW + timedelta(days=9999))
-
-
-def test_moments_that_are_none_are_none() -> None:
-    assert parse_time("2030-01-01T12:00:00Z") == NOW
-    assert parse_time("soon") is None
-    assert parse_time(None) is None
-    assert earliest(None, NOW, None) == NOW
