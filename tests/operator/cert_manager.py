@@ -1,4 +1,4 @@
-"""What cert-manager's controllers do with Certificates, in the operator's small world: Secrets filled, statuses told."""
+"""What cert-manager's controllers do with Certificates, in the operator's small world: Secrets filled, statuses written."""
 
 from datetime import timedelta
 

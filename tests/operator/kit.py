@@ -1,4 +1,4 @@
-"""A small API server in memory, a kubelet and a lab beside it, and a clock that stands still: the operator's world in tests."""
+"""An API server in memory, with a kubelet, a lab and a clock that only tests move: the operator's world in tests."""
 
 import copy
 import itertools
@@ -273,9 +273,9 @@ class World:
             again = await self.operator.reconcile(self.key)
         return again
 
-    async def converge(self, looks: int = 60, *, kubelet: bool = True) -> int:
-        """Look, with the kubelet at work between, until a look writes nothing; how many looks that took."""
-        for count in range(1, looks + 1):
+    async def converge(self, limit: int = 60, *, kubelet: bool = True) -> int:
+        """Reconcile, with the kubelet at work between, until nothing is written any more; how many reconciliations that took."""
+        for count in range(1, limit + 1):
             before = len(self.api.writes)
             try:
                 await self.operator.reconcile(self.key)
@@ -285,7 +285,7 @@ class World:
             self.now += timedelta(seconds=6)
             if len(self.api.writes) == before and not moved:
                 return count
-        raise AssertionError(f"not at rest after {looks} looks: {self.api.writes[-5:]}")
+        raise AssertionError(f"not at rest after {limit} reconciliations: {self.api.writes[-5:]}")
 
     def kubelet(self, *, ready: bool = True) -> bool:
         """Start what was created, end what is terminating; whether anything moved."""
@@ -326,7 +326,7 @@ class FakeLab:
         """Digest of the document mounted when the lab started; empty: it reports none."""
         self.links: LinkCounts | None = None
         self.stuck: Status | None = None
-        """What it goes on saying, whatever it is told."""
+        """A status that it goes on reporting, whatever is pushed to it."""
 
     def mount(self, pod: str) -> None:
         """The pod reads its identity now: a Secret, or parts of several."""

@@ -42,7 +42,7 @@ async def test_a_server_that_is_busy_at_the_start_is_asked_again_for_a_while() -
     assert asked == 1
 
 
-def test_wrong_words_are_answered_with_the_right_ones(capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments_are_answered_with_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["what"]) == 2
     assert "crd" in capsys.readouterr().err
     assert main(["rbac"]) == 0

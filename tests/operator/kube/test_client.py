@@ -126,7 +126,7 @@ async def test_a_namespace_that_is_going_is_no_missing_right(server: Server, api
         await api.create(POD, "ns", {"metadata": {"name": "x"}})
 
 
-async def test_silence_and_a_closed_door_end_in_time(
+async def test_a_silent_server_and_a_closed_port_are_errors_in_time(
     server: Server, api: KubernetesCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "ANSWER_S", 0.2)
@@ -154,7 +154,7 @@ async def test_nothing_is_written_without_the_guards_leave(server: Server, api: 
 
 
 @pytest.mark.parametrize("warm", [False, True])
-async def test_a_process_that_slept_while_it_waited_for_a_connection_writes_nothing(server: Server, warm: bool) -> None:
+async def test_a_process_stopped_while_it_waited_for_a_connection_writes_nothing(server: Server, warm: bool) -> None:
     settings = client.Configuration(host=f"http://127.0.0.1:{server.port}")  # type: ignore[attr-defined]
     trace = aiohttp.TraceConfig()
     settings.trace_configs = [trace]

@@ -36,7 +36,7 @@ async def test_writes_that_time_out_after_they_were_done_make_no_duplicates() ->
     check_whole(world)
 
 
-async def test_edits_by_hand_are_taken_back_and_what_others_added_stays() -> None:
+async def test_edits_by_hand_are_reverted_and_what_others_added_stays() -> None:
     world = World(nodes=3)
     await world.converge()
     meta(world.api.one(SERVICE, "demo-nodes"))["labels"]["team"] = "ada"
@@ -53,7 +53,7 @@ async def test_edits_by_hand_are_taken_back_and_what_others_added_stays() -> Non
     assert meta(world.api.one(POD, "demo-node-1"))["labels"]["p2pnet.io/role"] == "node"
 
 
-async def test_objects_that_lost_all_labels_are_known_again_and_not_made_twice() -> None:
+async def test_objects_that_lost_all_labels_get_them_back_and_are_not_created_twice() -> None:
     world = World(nodes=3)
     await world.converge()
     uids = pods_of(world)
@@ -131,7 +131,7 @@ async def test_no_leaf_is_issued_by_an_authority_that_could_not_be_written() -> 
     assert counted(world.api)["Pod"] == 0
 
 
-async def test_into_a_namespace_that_is_being_deleted_nothing_is_made_and_nothing_is_said_loudly(
+async def test_in_a_namespace_that_is_being_deleted_nothing_is_created_and_nothing_logged_as_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     world = World(nodes=3)

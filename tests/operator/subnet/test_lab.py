@@ -1,4 +1,4 @@
-"""The operator asks a lab with its token, waits for no silent one, and looks at once where a lab has something new."""
+"""The operator asks a lab with its token, does not wait for a silent one, and reconciles at once when a lab reports a change."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -90,7 +90,7 @@ async def test_only_a_ready_lab_with_an_address_is_asked() -> None:
 
 
 class ScriptedLab:
-    """Answers when told to."""
+    """Answers as the test scripts it."""
 
     def __init__(self) -> None:
         self.asked: asyncio.Queue[str] = asyncio.Queue()
@@ -123,7 +123,7 @@ async def watcher(scripted: ScriptedLab, woken: asyncio.Queue[Key]) -> AsyncIter
     await watcher.close()
 
 
-async def test_news_wake_once_and_a_minute_without_any_asks_again(
+async def test_a_new_revision_triggers_once_and_a_minute_without_one_asks_again(
     scripted: ScriptedLab, watcher: LabWatcher, woken: asyncio.Queue[Key]
 ) -> None:
     watcher.watch(KEY, "10.0.0.1:8090", "secret", "a.1")
@@ -133,10 +133,10 @@ async def test_news_wake_once_and_a_minute_without_any_asks_again(
     assert woken.empty()
     scripted.answers.put_nowait("a.2")
     assert await asyncio.wait_for(woken.get(), 5) == KEY
-    assert scripted.asked.empty(), "the look that follows says what to wait for next"
+    assert scripted.asked.empty(), "the reconciliation that follows says what to wait for next"
 
 
-async def test_listening_for_the_same_is_one_question_and_for_something_newer_another(
+async def test_watching_for_the_same_revision_is_one_request_and_for_a_newer_one_another(
     scripted: ScriptedLab, watcher: LabWatcher
 ) -> None:
     watcher.watch(KEY, "10.0.0.1:8090", "secret", "a.1")
@@ -147,7 +147,7 @@ async def test_listening_for_the_same_is_one_question_and_for_something_newer_an
     assert scripted.asked.empty()
 
 
-async def test_a_lab_that_is_gone_is_left_to_the_next_look(
+async def test_a_lab_that_is_gone_is_left_to_the_next_reconciliation(
     scripted: ScriptedLab, watcher: LabWatcher, woken: asyncio.Queue[Key]
 ) -> None:
     watcher.watch(KEY, "10.0.0.1:8090", "secret", "a.1")
@@ -159,7 +159,7 @@ async def test_a_lab_that_is_gone_is_left_to_the_next_look(
     assert woken.empty()
 
 
-async def test_a_look_listens_to_the_lab_it_has_seen_and_forgets_one_whose_subnet_is_gone() -> None:
+async def test_a_reconciliation_watches_the_lab_it_has_reached_and_forgets_that_of_a_deleted_subnet() -> None:
     heard: list[object] = []
 
     class RecordingWatcher(LabWatcher):

@@ -20,7 +20,9 @@ from p2pnet.operator.subnet.context import SUBNET, SubnetContext
     [({"nodes": 0}, "a subnet has 1 to 500"), ({"nodes": 3, "identity": {"ttl": "1m"}}, "spec.identity.ttl"),
      ({"nodes": 3, "typo": 1}, "spec.typo")],
 )  # fmt: skip
-async def test_a_wrong_spec_is_named_by_its_path_and_nothing_else_happens(spec: dict[str, object], words: str) -> None:
+async def test_an_invalid_spec_is_named_by_its_path_and_nothing_else_happens(
+    spec: dict[str, object], words: str
+) -> None:
     world = World(**spec)
     for _ in range(50):
         assert await world.reconcile() is None
@@ -29,7 +31,7 @@ async def test_a_wrong_spec_is_named_by_its_path_and_nothing_else_happens(spec: 
     assert counted(world.api) == {"Subnet": 1, "Event": 1}
 
 
-async def test_a_subnet_made_wrong_keeps_its_pods() -> None:
+async def test_a_subnet_with_an_invalid_edit_keeps_its_pods() -> None:
     world = World(nodes=3)
     await world.converge()
     before = pods_of(world)
@@ -40,7 +42,7 @@ async def test_a_subnet_made_wrong_keeps_its_pods() -> None:
     assert world.condition("Ready") == ("False", "InvalidSpec")
 
 
-async def test_a_subnet_made_wrong_is_kept_up_as_its_last_good_document_has_it() -> None:
+async def test_a_subnet_with_an_invalid_edit_is_kept_as_its_last_good_document_has_it() -> None:
     world = World(nodes=3)
     await world.converge()
     before = pods_of(world)

@@ -1,4 +1,4 @@
-"""A Subnet comes about whatever happens on the way, and then nobody writes any more."""
+"""A Subnet converges whatever happens on the way, and then nothing is written any more."""
 
 from datetime import timedelta
 
@@ -29,7 +29,7 @@ from p2pnet.operator.subnet.context import SUBNET
 from p2pnet.subnet.document import digest_of
 
 
-async def test_a_subnet_becomes_ready_in_three_looks_and_few_writes() -> None:
+async def test_a_subnet_becomes_ready_in_three_reconciliations_and_few_writes() -> None:
     world = World(nodes=50)
     assert await world.converge() <= 4
     check_whole(world)
@@ -433,11 +433,11 @@ async def test_annotations_on_the_subnet_are_left_alone() -> None:
     assert annotations_of(world.subnet) == {"mine": "1"}
 
 
-async def test_what_waits_to_be_told_is_told_within_seconds_also_when_nothing_else_is_to_do() -> None:
+async def test_a_postponed_status_is_written_within_seconds_though_nothing_else_is_to_do() -> None:
     world = World(nodes=2)
     await world.converge()
     world.api.annotate("demo", force_replace="once")
-    for _ in range(4):  # all phases within a moment, and no condition ever flips
+    for _ in range(4):  # all phases within a moment, and no condition changes
         again = await world.reconcile()
     assert world.status["authority"]["phase"] == "Trusting"
     assert again is not None
@@ -449,7 +449,7 @@ async def test_what_waits_to_be_told_is_told_within_seconds_also_when_nothing_el
     assert again > 50
 
 
-async def test_an_open_run_and_fresh_figures_are_looked_at_every_two_seconds() -> None:
+async def test_a_subnet_with_an_open_or_recent_run_is_reconciled_every_two_seconds() -> None:
     world = World(nodes=3)
     await world.converge()
     world.now += timedelta(minutes=1)

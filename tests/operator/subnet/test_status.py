@@ -1,4 +1,4 @@
-"""What people read: six conditions, always, whose times move only when they flip."""
+"""A Subnet's status has six conditions, counts and columns, and events for what people wait for."""
 
 import dataclasses
 from datetime import timedelta
@@ -80,7 +80,7 @@ def test_columns_show_counts_and_the_last_report() -> None:
     first=st.integers(0, 3), second=st.integers(0, 3), up=st.none() | st.integers(0, 3), again=st.none() | st.integers(0, 3),
     broken=st.booleans(),
 )  # fmt: skip
-def test_all_conditions_are_there_and_their_time_moves_only_with_a_flip(
+def test_all_conditions_are_there_and_their_time_moves_only_with_their_status(
     first: int, second: int, up: int | None, again: int | None, broken: bool
 ) -> None:
     before = status_now(observed(first, None if up is None else lab_status(up, 3)))
@@ -123,14 +123,14 @@ def test_links_among_former_members_say_nothing_about_those_wanted_now() -> None
     assert (new["connected"], new["nodes"]["connected"]) == ("?", 0)
 
 
-def test_what_is_kept_up_of_a_former_document_is_not_said_of_the_refused_one() -> None:
+def test_conditions_of_the_document_in_force_are_not_reported_for_the_refused_one() -> None:
     good = status_now(observed(3, lab_status(3, 3)))
     context = dataclasses.replace(subnet_context(nodes=3), generation=8)
     seen = observed(3, lab_status(3, 3), old=good)
     new = status.status_of(
         context, seen, plan(context, seen, NOW), None, NOW, refused=SubnetProblem("InvalidSpec", "x")
     )
-    assert new["observedGeneration"] == 8, "it has been looked at"
+    assert new["observedGeneration"] == 8, "it has been judged"
     assert found(new, "Connected") == ("True", "LinksUp")
     assert generations(new) == {
         "Ready": 8, "Progressing": 8, "Degraded": 8, "Paused": 8, "CertificatesReady": 1, "Connected": 1,

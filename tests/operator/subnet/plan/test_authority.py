@@ -100,7 +100,7 @@ async def test_a_node_that_does_not_report_keeps_the_old_authority_in_force() ->
     assert set(authority_of(world)) == {"ca.crt", "ca.key", "next.crt", "next.key"}
 
 
-async def test_a_pod_that_is_still_pending_holds_nobody_up() -> None:
+async def test_a_pending_pod_does_not_hold_up_a_replacement() -> None:
     world = await steady()
     world.api.one(POD, "demo-node-3")["status"] = {"phase": "Pending"}
     world.api.annotate("demo", force_replace="1")
@@ -162,7 +162,7 @@ async def test_an_authority_that_has_ended_is_replaced_at_once() -> None:
     assert any(one["reason"] == "AuthorityReplaced" for one in world.api.all(EVENT))
 
 
-async def test_a_deleted_authority_is_told_and_not_quietly_made_again() -> None:
+async def test_a_deleted_authority_is_reported_and_not_created_anew() -> None:
     world = await steady()
     before = {name: decoded(world.api.one(SECRET, name)) for name in ("demo-node-0", "demo-lab")}
     world.api.remove(SECRET, "demo-ca")
@@ -193,7 +193,7 @@ async def test_without_an_authority_a_pod_comes_back_as_long_as_its_leaves_hold(
     assert "demo-node-1" not in {name_of(pod) for pod in world.api.all(POD)}, "a leaf that has ended serves nobody"
 
 
-async def test_a_deleted_authority_is_replaced_when_asked_and_nobody_is_cut_off() -> None:
+async def test_a_deleted_authority_is_replaced_when_asked_and_all_nodes_stay_connected() -> None:
     world = await steady()
     old = authority_of(world)["ca.crt"]
     world.api.remove(SECRET, "demo-ca")
@@ -225,7 +225,7 @@ async def test_a_deleted_authority_without_any_pod_is_made_again() -> None:
 @pytest.mark.parametrize("damage", ["no key", "no certificate", "another key", "garbage", "another authority"])
 async def test_a_damaged_or_foreign_authority_issues_nothing(damage: str) -> None:
     world = await steady()
-    stranger = Authority.create("stranger", now=NOW)
+    foreign = Authority.create("foreign", now=NOW)
     secret = world.api.one(SECRET, "demo-ca")
     good = dict(secret["data"])
     match damage:
@@ -234,11 +234,11 @@ async def test_a_damaged_or_foreign_authority_issues_nothing(damage: str) -> Non
         case "no certificate":
             del secret["data"]["ca.crt"]
         case "another key":
-            secret["data"]["ca.key"] = encoded({"k": stranger.key_pem})["k"]
+            secret["data"]["ca.key"] = encoded({"k": foreign.key_pem})["k"]
         case "garbage":
             secret["data"]["ca.crt"] = "AAAA"
         case _:
-            secret["data"] = encoded({"ca.crt": stranger.certificate_pem, "ca.key": stranger.key_pem})
+            secret["data"] = encoded({"ca.crt": foreign.certificate_pem, "ca.key": foreign.key_pem})
     before = decoded(world.api.one(SECRET, "demo-node-0"))
     await world.reconcile(2)
     assert world.condition("Degraded") == ("True", "AuthorityDamaged")
@@ -267,7 +267,7 @@ async def test_a_leaf_that_is_not_of_this_node_and_authority_is_issued_anew(wron
     uri = world.context().uri("node-1")
     match wrong:
         case "another authority's":
-            leaf = Authority.create("stranger", now=NOW).issue(uri, now=NOW, ttl=DAY)
+            leaf = Authority.create("foreign", now=NOW).issue(uri, now=NOW, ttl=DAY)
         case "another node's":
             leaf = own.issue(world.context().uri("node-0"), now=NOW, ttl=DAY)
         case "another key":

@@ -176,7 +176,7 @@ async def test_a_packed_pod_mounts_the_leaves_of_all_its_members() -> None:
     }  # fmt: skip
 
 
-async def test_a_leaf_for_somebody_else_starts_no_pod_and_is_named() -> None:
+async def test_a_leaf_with_another_uri_starts_no_pod_and_is_named() -> None:
     world, issuer = world_of()
     issuer.uris["demo-node-1"] = "spiffe://p2pnet/ns/elsewhere/subnet/demo/node/node-1"
     await settle(world, issuer)
@@ -219,7 +219,7 @@ async def test_a_leaf_that_is_its_own_authority_is_none() -> None:
     assert world.condition("Degraded") == ("True", "IssuerWithoutAuthority")
 
 
-async def test_a_certificate_that_is_not_issued_is_told_after_a_minute_in_cert_managers_words() -> None:
+async def test_a_certificate_that_is_not_issued_is_reported_after_a_minute_with_cert_managers_message() -> None:
     world, issuer = world_of()
     await world.reconcile()
     issuer.tell("demo-node-0", ready=False, message="Referenced Issuer not found")
@@ -289,7 +289,7 @@ async def test_a_renewal_is_cert_managers_and_changes_nothing_of_ours() -> None:
     assert world.condition("Ready") == ("True", "Connected")
 
 
-async def test_while_the_issuers_authority_changes_leaves_of_both_are_believed() -> None:
+async def test_while_the_issuers_authority_changes_leaves_of_both_are_trusted() -> None:
     world, issuer = world_of()
     await settle(world, issuer)
     old, pods = issuer.authority("ours"), {name_of(pod): uid_of(pod) for pod in world.api.all(POD)}
@@ -317,7 +317,7 @@ async def test_while_the_issuers_authority_changes_leaves_of_both_are_believed()
     assert {name_of(pod): uid_of(pod) for pod in world.api.all(POD)} == pods
 
 
-async def test_more_authorities_than_a_bundle_may_hold_are_told_and_nothing_is_forgotten() -> None:
+async def test_more_authorities_than_a_bundle_may_hold_are_reported_and_the_bundle_stays() -> None:
     world, issuer = world_of(8)
     await world.converge()
     for number in range(8):

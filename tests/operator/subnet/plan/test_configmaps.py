@@ -15,10 +15,10 @@ from p2pnet.topology import is_connected
 EMPTY = Observed({})
 
 
-def test_under_discovery_by_seeds_nodes_are_told_of_the_service_and_of_no_addresses() -> None:
+def test_with_discovery_by_seeds_nodes_get_the_service_and_no_addresses() -> None:
     context = subnet_context(nodes=3, nodesPerPod=2, discovery={"mode": "seeds"})
-    told = json.loads(configmaps.config_map(context)["data"]["node.json"])
-    assert (told["discovery"], told["seeds"]) == ("seeds", [f"demo-nodes.{NAMESPACE}.svc:4100"])
+    config = json.loads(configmaps.config_map(context)["data"]["node.json"])
+    assert (config["discovery"], config["seeds"]) == ("seeds", [f"demo-nodes.{NAMESPACE}.svc:4100"])
     before = configmaps.membership(context, EMPTY)
     gone = Removed("spiffe://p2pnet/x", 1)
     members = configmaps.members_map(context, Membership(Registry(2, before.registry.members, [gone])))["data"]
@@ -56,7 +56,7 @@ def test_the_lab_reads_the_document_itself() -> None:
     assert (subnet.name, subnet.metadata.namespace, subnet.spec.ready.connected) == ("demo", NAMESPACE, "90%")
 
 
-def test_a_sparse_subnets_edges_stand_in_the_registry_and_connect_everybody() -> None:
+def test_a_sparse_subnets_edges_are_in_the_member_list_and_connect_all_nodes() -> None:
     membership = configmaps.membership(subnet_context(nodes=60), EMPTY)
     assert membership.edges is not None
     assert is_connected([one.name for one in membership.registry.members], membership.edges)

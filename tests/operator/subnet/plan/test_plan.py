@@ -111,7 +111,7 @@ def test_the_longest_names_stay_within_a_label() -> None:
     assert len(context.placements) == 500
 
 
-def test_a_plan_is_a_function() -> None:
+def test_the_same_document_gives_the_same_plan() -> None:
     assert hashes(nodes=3) == hashes(nodes=3)
     assert configmaps.membership(subnet_context(nodes=70), EMPTY) == configmaps.membership(
         subnet_context(nodes=70), EMPTY

@@ -71,7 +71,7 @@ def test_metadata_classes_and_security_contexts_of_the_document_reach_nodes_and_
         assert pod["spec"]["automountServiceAccountToken"] is False
 
 
-def test_a_groups_pod_stands_in_the_place_of_the_subnets() -> None:
+def test_a_groups_pod_settings_replace_the_subnets() -> None:
     context = subnet_context(
         nodes=1, pod=EXTRAS, groups=[{"name": "next", "nodes": 1, "pod": {"labels": {"team": "other"}}}]
     )
@@ -97,7 +97,7 @@ def test_what_is_not_the_users_to_set_or_cannot_be_is_refused_by_its_path(pod: d
         subnet_context(nodes=1, pod=pod)
 
 
-def test_mounted_code_reaches_the_nodes_of_its_groups_and_nobody_else() -> None:
+def test_code_is_mounted_in_the_nodes_of_its_groups_alone() -> None:
     group = {"name": "next", "nodes": 1, "pod": {"code": {"configMap": "chat-2"}}}
     context = subnet_context(
         nodes=1, pod={"code": {"configMap": "chat-1"}}, groups=[group, {"name": "old", "nodes": 1, "pod": {}}]
@@ -110,7 +110,7 @@ def test_mounted_code_reaches_the_nodes_of_its_groups_and_nobody_else() -> None:
         assert "code" not in [volume["name"] for volume in pod["spec"]["volumes"]]
 
 
-def test_nodes_are_reached_by_the_subnet_wardens_by_the_lab_and_the_labs_door_by_all() -> None:
+def test_the_policy_opens_nodes_to_the_subnet_agents_to_the_lab_and_the_lab_to_all() -> None:
     spec = pods.policy(subnet_context(nodes=9, nodesPerPod=3))["spec"]
     assert spec["ingress"][0] == {
         "from": [{"podSelector": {"matchLabels": subnet_context(nodes=1).labels()}}],

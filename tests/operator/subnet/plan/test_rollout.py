@@ -84,7 +84,7 @@ PODS = st.builds(
 
 
 @given(st.lists(PODS, max_size=12), st.integers(1, 12))
-def test_whatever_stands_there_available_pods_lost_stay_within_the_budget(pods: list[PodState], budget: int) -> None:
+def test_whatever_pods_there_are_those_lost_stay_within_the_budget(pods: list[PodState], budget: int) -> None:
     named = [PodState(**{**{slot: getattr(pod, slot) for slot in PodState.__dataclass_fields__}, "name": f"p{index}"})
              for index, pod in enumerate(pods)]  # fmt: skip
     decision = decide(named, budget, NOW)
@@ -98,7 +98,7 @@ def test_whatever_stands_there_available_pods_lost_stay_within_the_budget(pods: 
 
 @settings(max_examples=40, deadline=None)
 @given(count=st.integers(1, 12), budget=st.integers(1, 4), seconds=st.lists(st.integers(1, 30), min_size=1, max_size=5))
-def test_a_rollout_ends_with_everybody_new(count: int, budget: int, seconds: list[int]) -> None:
+def test_a_rollout_ends_with_every_pod_replaced(count: int, budget: int, seconds: list[int]) -> None:
     now, pods, starts = NOW, [healthy(f"p{index}", outdated=True) for index in range(count)], 0
     for _ in range(60 * count):
         for name in decide(pods, budget, now).delete:
