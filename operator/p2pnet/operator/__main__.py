@@ -46,6 +46,7 @@ async def run(settings: OperatorSettings) -> None:
         if settings.metrics_port:
             metrics.serve(settings.metrics_port)
         health = Health()
+        # Before the Lease is held: a replica that waits for it is alive, too.
         async with health.serving(settings.health_port):
             await check_crds(cluster, settings.namespaces)
             async with _leading(cluster, settings, metrics):
@@ -186,6 +187,7 @@ async def _resync(
             metrics.listed()
             for thing in found:
                 workers.add(Key(kind, thing["metadata"]["namespace"], thing["metadata"]["name"]))
+        # Spread: operators that started together do not list together.
         await asyncio.sleep(RESYNC_S * random.uniform(0.9, 1.1))
 
 

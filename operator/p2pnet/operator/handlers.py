@@ -80,11 +80,11 @@ def configure(settings: kopf.OperatorSettings, controllers: Sequence[Controller]
     settings.posting.enabled = False  # the operator writes its own events, on transitions
     for kind in _children(controllers):  # selected by the server: Secrets of others never reach this process
         settings.watching.label_selectors[kind.plural] = SELECTOR
-    settings.watching.chunk_size = 500
+    settings.watching.chunk_size = 500  # objects per page of a LIST: bounds memory
     settings.watching.connect_timeout = 5
     settings.watching.inactivity_timeout = SILENCE_S
     settings.networking.request_timeout = 30
-    settings.networking.connect_timeout = 5
+    settings.networking.connect_timeout = 5  # an address that drops packets must not cost minutes
     settings.networking.enforce_retry_after = True
     # A quarter of an hour of errors, then the process ends and is started again; longer would hide a missing right.
     settings.networking.error_backoffs = [1, 2, 5, 10] + [15] * 56

@@ -92,6 +92,7 @@ class Metrics:
             result = "conflict"
             raise
         except ApiError as error:
+            # A used-up quota is the user's matter; a missing right is the installation's, and has an alert.
             result = "forbidden" if isinstance(error, ForbiddenError) and not error.quota else "api"
             raise
         else:

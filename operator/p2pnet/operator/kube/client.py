@@ -37,6 +37,7 @@ config: Any = untyped_config
 
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
+# Names, labels and owners alone: no value of anybody's Secret reaches this process.
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
 OnRequest = Callable[[str, str, str], None]
@@ -65,7 +66,7 @@ class KubernetesCluster:
         except config.ConfigException as error:
             hint = "set KUBECONFIG, or run in a pod with a service account"
             raise TargetError(f"no way to an API server: {error}", hint=hint) from error
-        settings.connection_pool_maxsize = CONNECTIONS_MAX
+        settings.connection_pool_maxsize = CONNECTIONS_MAX  # bounds what 500 pods may open at once
         trace = aiohttp.TraceConfig()
         settings.trace_configs = [trace]
         connected = cls(client.ApiClient(configuration=settings), on_request=on_request)
@@ -115,7 +116,7 @@ class KubernetesCluster:
     async def apply(self, kind: ResourceKind, namespace: str, body: Object, subresource: str = "") -> Object:
         """As `Cluster.apply`."""
         path = kind.path(namespace, body["metadata"]["name"], subresource)
-        query = {"fieldManager": MANAGER, "force": "true"}
+        query = {"fieldManager": MANAGER, "force": "true"}  # forced: fields of ours that others changed are taken back
         return await self._ask("PATCH", kind, path, query=query, body=body, content_type=_APPLY)
 
     async def patch(self, kind: ResourceKind, namespace: str, name: str, body: Object) -> Object:
@@ -125,12 +126,13 @@ class KubernetesCluster:
 
     async def delete(self, kind: ResourceKind, namespace: str, name: str, uid: str) -> bool:
         """As `Cluster.delete`."""
+        # By uid: an object that was created anew under the same name stays.
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         try:
             await self._ask("DELETE", kind, kind.path(namespace, name), body=body)
         except ApiError as error:
             if error.status == 404:
-                return False
+                return False  # it is gone, which was the aim
             raise
         return True
 

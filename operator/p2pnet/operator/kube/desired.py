@@ -28,6 +28,7 @@ def with_hash(body: Object) -> Object:
     """The desired object with a hash of itself as an annotation; of a Secret the hash covers the keys, not the values."""
     hashed = {key: value for key, value in body.items() if key != "data" or body.get("kind") != "Secret"}
     if body.get("kind") == "Secret":
+        # Keys alone: a hash of secret values does not belong into an annotation, which more people may read.
         hashed["data"] = sorted(body.get("data") or {})
     metadata = {key: value for key, value in body["metadata"].items() if key != "ownerReferences"}
     annotations = {**(metadata.get("annotations") or {}), HASH: digest({**hashed, "metadata": metadata})}
@@ -56,7 +57,7 @@ def contains(observed: Any, desired: Any) -> bool:
         return isinstance(observed, dict) and all(
             observed.get(key) == value if key in _EXACT else contains(observed.get(key), value)
             for key, value in desired.items()
-            if value not in (None, {}, [])
+            if value not in (None, {}, [])  # the server drops empty values
         )
     if isinstance(desired, list):
         return (

@@ -51,7 +51,7 @@ def decide(lease: Object | None, me: str, seen: SeenLease | None, now: float) ->
     if holder == me:
         return LeaseAction.RENEW
     if seen is None or seen.version != meta(lease).get("resourceVersion"):
-        return LeaseAction.WAIT
+        return LeaseAction.WAIT  # counting begins with the first sight of a version
     expired = now - seen.at >= float(spec.get("leaseDurationSeconds") or LEASE_S)
     return LeaseAction.TAKE if expired else LeaseAction.WAIT
 
@@ -91,6 +91,7 @@ class Leadership:
     async def release(self) -> None:
         """Give the Lease back, so that another replica need not wait until it expires."""
         if self._clock() - self._renewed <= RENEW_WITHIN_S:
+            # Emptied, not deleted: the operator has no right to delete Leases.
             body = {"spec": {"holderIdentity": None}}
             try:
                 lease = await self._cluster.get(LEASE, self._namespace, MANAGER)

@@ -74,6 +74,7 @@ class Schedule:
 
     def waiting(self, now: float) -> int:
         """How many keys are due and not being reconciled; safe to call from another thread."""
+        # A copy, for the metrics thread: the loop may add keys meanwhile.
         return sum(entry.is_due(now) for entry in list(self._entries.values()))
 
     def add(self, key: Key, now: float, *, delay: float = DEBOUNCE_S, urgent: bool = False) -> None:
@@ -85,6 +86,7 @@ class Schedule:
         if urgent:
             entry.failures, entry.not_before = 0, entry.retry_after
         due = max(now + delay, entry.not_before)
+        # Never later than planned, and never inside a back-off.
         entry.due = due if entry.due is None else min(due, max(entry.due, entry.not_before))
 
     def take(self, now: float) -> Key | None:
@@ -92,6 +94,7 @@ class Schedule:
         ready = [(entry.due, key) for key, entry in self._entries.items() if entry.is_due(now)]
         if not ready:
             return None
+        # By due time, then key: nothing waits forever behind an object that is always due.
         key = min(ready, key=lambda pair: (pair[0], pair[1]))[1]
         entry = self._entries[key]
         entry.due, entry.running = None, True
@@ -104,7 +107,7 @@ class Schedule:
         if again is not None:
             self.add(key, now, delay=again)
         elif entry.due is None:
-            del self._entries[key]
+            del self._entries[key]  # else keys of deleted objects would pile up
 
     def failed(
         self, key: Key, now: float, *, at_least: float = 0.0, at_most: float = BACKOFF_MAX_S, progress: bool = False
@@ -183,7 +186,7 @@ class Workers:
                 continue
             try:
                 again = await self._reconcile[key.kind](key)
-            except Exception as error:
+            except Exception as error:  # a bug met with one object must not stop the others
                 wait = self._failed(key, error)
                 log.warning("%s: %s; again in %.0f s", key, error, wait, exc_info=not _is_expected(error))
             else:

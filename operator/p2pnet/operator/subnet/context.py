@@ -110,7 +110,7 @@ class SubnetContext:
         return [
             PodPlacement(f"{self.name}-{group}-{ordinal}", group, ordinal, tuple(mine[ordinal * per_pod :][:per_pod]))
             for group, mine in names.items()
-            for ordinal in range(-(-len(mine) // per_pod))
+            for ordinal in range(-(-len(mine) // per_pod))  # rounded up: the last pod may hold fewer
         ]
 
     @property
@@ -187,6 +187,7 @@ class SubnetContext:
 
     def port(self, member: str) -> int:
         """UDP port of a member."""
+        # Members of a pod share its address and are told apart by port.
         return PORT_BASE + int(member.rpartition("-")[2]) % self.subnet.spec.nodes_per_pod
 
     def uri(self, member: str) -> str:

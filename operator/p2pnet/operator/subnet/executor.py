@@ -88,6 +88,7 @@ class Executor:
         if any((SECRET, name) in taken for name in mounted_by(action.body)):
             return True
         token = (SECRET, self._context.token) in taken and _name(action) == self._context.lab
+        # Every pod mounts both ConfigMaps.
         return token or (SECRET, _name(action)) in taken or any(kind == CONFIG_MAP for kind, _ in taken)
 
     async def _together(self, actions: list[Action]) -> None:
@@ -95,6 +96,7 @@ class Executor:
             for action in actions:  # deletions keep their order: the highest ordinal first
                 await self._try(action)
             return
+        # All are awaited before an error is raised: no write may be under way when the next plan is made.
         results = await asyncio.gather(*(self._try(action) for action in actions), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
@@ -129,6 +131,7 @@ class Executor:
                         "spec": {"ports": body["spec"]["ports"]},
                     }
                     await self._cluster.patch(kind, namespace, name_of(body), whole)
+                # With the uid an object that was deleted meanwhile is not created by accident.
                 await self._cluster.apply(kind, namespace, {**body, "metadata": {**meta(body), "uid": uid_of(found)}})
             case Patch(kind, name, body):
                 await self._cluster.patch(kind, namespace, name, body)
@@ -160,6 +163,7 @@ class Executor:
                 new.setdefault(action.kind, {})[_name(action)] = action
         taken: set[tuple[ResourceKind, str]] = set()
         for kind, wanted in new.items():
+            # Without a selector: objects of others have none of our labels, and ours may have lost them.
             for found in await self._cluster.names(kind, self._context.namespace):
                 action_there = wanted.get(name_of(found))
                 if action_there is None:

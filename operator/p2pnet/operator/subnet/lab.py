@@ -128,8 +128,9 @@ class LabWatcher:
         poll = self._polls.get(key)
         if poll is not None and (poll.address, poll.after) == (address, after) and not poll.task.done():
             return
-        self.forget(key)
+        self.forget(key)  # the former poll waits for an older revision
         task = asyncio.create_task(self._wait(key, address, token, after), name=f"lab of {key}")
+        # Kept, or the loop might drop the task: it holds only weak references.
         self._polls[key] = _Poll(address, after, task)
 
     def forget(self, key: Key) -> None:

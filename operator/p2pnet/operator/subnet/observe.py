@@ -87,7 +87,9 @@ class Observer:
     async def observe(self, context: SubnetContext, subnet: Object) -> Observed:
         """List the children of a Subnet and ask its lab. Raises ApiError; a lab that cannot be reached is no error."""
         kinds = CHILDREN if context.subnet.spec.lab.storage == "emptyDir" else (*CHILDREN, CLAIM)
+        # One LIST per kind, at the same time: together they take one round trip.
         lists = await asyncio.gather(*(self._cluster.find(kind, context.namespace, context.selector) for kind in kinds))
+        # A label is not ownership: anybody may set it.
         children = {
             kind: {name_of(one): one for one in found if context.owns(one)}
             for kind, found in zip(kinds, lists, strict=True)
@@ -131,6 +133,7 @@ class Observer:
             return
         try:
             observed.lab = await self._labs.summary(*address)
+            # The lab has the only other copy of who was removed.
             if read_membership(observed.of(CONFIG_MAP).get(context.members_map)) is None:
                 observed.lab_members = await self._labs.members(*address)
         except P2pnetError as error:

@@ -128,6 +128,7 @@ class Reconciler:
             await post_events(self._cluster, SUBNET, observed.subnet, status.plan_events(context, planned, now))
         if self._metrics is not None:
             self._metrics.subnet(key, new, planned.issued.expiries)
+        # After the status is written: people should read why before the back-off begins.
         if executor.failure is not None:
             raise executor.failure
         self._watch_lab(key, context, observed)
@@ -175,6 +176,7 @@ class Reconciler:
             return True
         body = {
             "apiVersion": SUBNET.api, "kind": SUBNET.kind, "status": new,
+            # With the uid the status never reaches a namesake that was created meanwhile.
             "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid_of(subnet)},
         }  # fmt: skip
         try:
@@ -201,10 +203,12 @@ class Reconciler:
         if self._is_measuring(key, observed, new, now):
             pause = CONVERGING_S
         elif status.is_settled(new):
-            pause = REST_S * random.uniform(0.9, 1.1)
+            pause = REST_S * random.uniform(0.9, 1.1)  # spread: Subnets created together are not reconciled together
         else:
+            # Every 2 s for the first 20 s without a change, then more and more rarely.
             pause = min(STUCK_S, CONVERGING_S * 1.25 ** max(0, history.unchanged - 10))
         if due is not None:
+            # A moment that has passed meanwhile must not cause a busy loop.
             pause = min(pause, max(0.1, (due - now).total_seconds()))
         return pause
 

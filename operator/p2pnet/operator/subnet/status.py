@@ -101,6 +101,7 @@ def _counts(context: SubnetContext, observed: Observed, planned: Plan) -> Object
     """Nodes by state, and what the scale subresource reads, which covers the group `node` alone."""
     ready = [pod for pod in planned.pods if pod.exists and not pod.terminating and pod.ready_since is not None]
     members = {placed.pod: len(placed.members) for placed in context.placements}
+    # `kubectl scale` sets spec.nodes, which is the size of that group.
     scaled = [pod for pod in planned.pods if pod.name.startswith(f"{context.name}-node-")]
     lab = observed.lab
     nodes = {
@@ -139,6 +140,7 @@ def _lab_columns(context: SubnetContext, observed: Observed, planned: Plan) -> O
     known = lab is not None and _lab_is_current(observed, planned)
     found["connected"] = f"{lab.nodes.connected}/{len(context.members)}" if lab and known else "?"
     last = observed.status.get("lastReport")
+    # Runs come oldest first: the last one that ended stays.
     for run in lab.runs if lab else []:
         if run.state in RUN_ENDED:
             last = {

@@ -55,6 +55,7 @@ def plan(context: SubnetContext, observed: Observed, now: datetime) -> Plan:
     if planned.decision.write is not None:
         planned.actions.append(planned.decision.write)
     planned.membership = configmaps.membership(context, observed)
+    # What pods mount comes before pods: the kubelet retries a missing mount only after a while.
     planned.actions += _token(context, observed)
     planned.actions += _certificates(context, observed, planned, now)
     planned.actions += _objects(context, observed, planned.membership)
@@ -128,6 +129,7 @@ def _pods(context: SubnetContext, observed: Observed, planned: Plan, now: dateti
     # The lab first: the kubelet starts pods in this order, and only the lab can report how the others are.
     actions: list[Action] = [Create(POD, body) for name, body in missing.items() if name in planned.issued.complete]
     actions += _labels([*wanted.values(), lab], there)
+    # An ended lab measures nothing: replaced at once, whatever runs.
     if lab_state.ended or (lab_state.outdated and _lab_may_go(lab_state, observed, planned)):
         actions += _delete(POD, there.get(context.lab), "ended" if lab_state.ended else "outdated")
     for name in planned.rollout.delete:
@@ -191,7 +193,7 @@ def _role(thing: Object) -> str:
 
 def _by_ordinal(name: str) -> tuple[int, str]:
     ordinal = name.rpartition("-")[2]
-    return (int(ordinal) if ordinal.isdigit() else -1, name)
+    return (int(ordinal) if ordinal.isdigit() else -1, name)  # as a number: node-10 comes after node-9
 
 
 def _due(planned: Plan, now: datetime) -> datetime | None:

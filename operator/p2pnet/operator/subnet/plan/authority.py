@@ -199,6 +199,7 @@ def _read(context: SubnetContext, secret: Object, observed: Observed) -> HeldCer
     following = Authority.load(data["next.crt"], data.get("next.key", b"")) if data.get("next.crt") else None
     issuer = Authority.load(current, data.get("ca.key", b"")) if data.get("ca.key") or following is None else None
     known = _trusted_by_nodes(context, observed)
+    # A Secret somebody restored from elsewhere carries no mark of ours: then it must match what nodes trust.
     marked = annotations_of(secret).get(MARK, "") == fingerprints[0]
     if known and not marked and fingerprints[0] not in Bundle.from_pem(known).fingerprints:
         raise SpecError("holds another authority than the nodes trust")
@@ -212,7 +213,7 @@ def _written(
     context: SubnetContext, secret: Object, held: HeldCertificates, note: tuple[str, str]
 ) -> CertificateDecision:
     body = _body(context, held)
-    gone = {key: None for key in decoded(secret) if key not in body["data"]}
+    gone = {key: None for key in decoded(secret) if key not in body["data"]}  # in a merge patch null removes a key
     metadata = {"annotations": body["metadata"]["annotations"], "resourceVersion": meta(secret).get("resourceVersion")}
     patch = Patch(SECRET, context.authority, {"metadata": metadata, "data": {**body["data"], **gone}})
     return CertificateDecision(held, patch, note=note)

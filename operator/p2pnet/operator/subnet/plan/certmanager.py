@@ -85,6 +85,7 @@ def read_leaves(context: SubnetContext, observed: Observed, now: datetime) -> Is
         result.problem = result.problem or SubnetProblem(
             "TooManyAuthorities", f"the nodes' leaves come with {len(found)} authorities, at most {ISSUERS_MAX} are trusted",
         )  # fmt: skip
+        # The bundle stays as it is: to drop an authority would cut nodes off.
         result.authorities = b"".join(_trusted(context, observed).values())
         return result
     _settle_trust(context, observed, result, found)
@@ -118,7 +119,7 @@ def certificate(context: SubnetContext, placed: PodPlacement, member: str) -> Ob
         "privateKey": {"algorithm": "ECDSA", "size": 256, "encoding": "PKCS8", "rotationPolicy": "Always"},
         "duration": go_duration(identity.ttl.seconds),
         "renewBefore": go_duration(identity.renew_before_seconds),
-        "revisionHistoryLimit": 1,
+        "revisionHistoryLimit": 1,  # else cert-manager keeps every CertificateRequest
     }  # fmt: skip
     return context.object(CERTIFICATE, name, spec=spec, role="node", group=placed.group)
 
@@ -267,6 +268,7 @@ def _settle_trust(context: SubnetContext, observed: Observed, result: IssuerLeav
             f" of {behind[0]}" if behind else ""
         )
         found = {**dict(list(former.items())[: TRUSTED_MAX - len(found)]), **found}
+    # Sorted: the same set gives the same text, and the Secret is not written again.
     result.authorities = b"".join(found[one] for one in sorted(found))
 
 

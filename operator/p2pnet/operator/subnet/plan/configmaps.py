@@ -90,4 +90,4 @@ def rolling_hash(context: SubnetContext) -> str:
 
 
 def _json(value: Mapping[str, object]) -> str:
-    return msgspec.json.encode(value, order="deterministic").decode()
+    return msgspec.json.encode(value, order="deterministic").decode()  # the text is hashed

@@ -47,9 +47,11 @@ def examined(chain_pem: bytes, key_pem: bytes, issuer_pem: bytes) -> LeafFacts |
     identity = Identity(chain_pem, key_pem, issuer_pem)
     try:
         identity.check()
+        # At its last second, so that expired leaves are examined, too.
         peer = identity.verify(now=identity.not_after - timedelta(seconds=1))
     except (SpecError, TrustError) as error:
         return str(error)
+    # Leaves start in the past, for nodes whose clocks are slow.
     issued = identity.certificates[0].not_valid_before_utc + BACKDATE
     return LeafFacts(peer.uri, issued, identity.not_after, identity.fingerprint)
 

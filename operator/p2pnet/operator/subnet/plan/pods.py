@@ -68,6 +68,7 @@ def node_pod(context: SubnetContext, placed: PodPlacement, config_hash: str) -> 
         _config_map("config", context.config_map), _members(context),
         _identity(context, placed), {"name": "run", "emptyDir": {}},
     ]  # fmt: skip
+    # User code of clients, importable in the nodes of this group alone.
     if settings.code is not None:
         volumes.append(_config_map("code", settings.code.config_map))
         container["volumeMounts"] = [*container["volumeMounts"], *_mounts({"code": CODE}, {})]
@@ -179,6 +180,7 @@ def _spec(settings: PodSpec, container: Object, volumes: list[Object], nodes: in
         "securityContext": _written(settings.container_security_context, CONTAINER_SECURITY),
     }  # fmt: skip
     spec: Object = {
+        # Nodes never speak to the API server, and need no variable for each Service of the namespace.
         "automountServiceAccountToken": False, "enableServiceLinks": False, "restartPolicy": "Always",
         "terminationGracePeriodSeconds": STOP_S, "containers": [container], "volumes": volumes,
         "securityContext": _written(settings.security_context, POD_SECURITY),
@@ -218,6 +220,7 @@ def _probes(port: int, ready: str) -> Object:
 
     # Liveness means that the process answers, no more: when all peers are lost a restart of every pod would not help.
     return {
+        # Two minutes to start: a packed pod on a busy machine takes long.
         "startupProbe": probe("/healthz", periodSeconds=1, failureThreshold=120),
         "livenessProbe": probe("/healthz", periodSeconds=10, failureThreshold=6),
         "readinessProbe": probe(ready, periodSeconds=2, failureThreshold=3),
@@ -228,6 +231,7 @@ def _spread(context: SubnetContext) -> list[Object]:
     selector = {"matchLabels": {SUBNET_LABEL: context.name, ROLE_LABEL: "node"}}
     return [
         {
+            # Spread over machines where there are several; on a single one all share it.
             "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
             "labelSelector": selector,
         }

@@ -58,6 +58,7 @@ def decide(pods: Iterable[PodState], budget: int, now: datetime) -> Rollout:
     wanted = list(pods)
     here = [pod for pod in wanted if pod.exists and not pod.terminating]
     stalled = tuple(pod.name for pod in here if not pod.outdated and _stalled(pod, now))
+    # A pod that serves nobody counts as away already: to delete it costs nothing of the budget.
     free = [pod.name for pod in here if pod.ended or (pod.outdated and pod.ready_since is None)]
     away = sum(not pod.is_available(now) for pod in wanted)
     room = 0 if stalled else max(0, budget - away)
@@ -130,6 +131,6 @@ def budget(context: SubnetContext) -> Object | None:
         return None
     spec = {
         "minAvailable": pods - unavailable_max(pods), "selector": {"matchLabels": context.labels("node")},
-        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",  # a pod that is not ready must not block a drain
     }  # fmt: skip
     return context.object(BUDGET, context.nodes_service, spec=spec, role="node")
