@@ -14,7 +14,7 @@ from tests.cluster.proxy import Fault, Proxy, uid_required
 from tests.cluster.witness import Witness, until_right
 
 WITHIN_S = 120.0
-QUICK = {"cluster.ANSWER_S": 2.0}
+QUICK = {"kube.client.ANSWER_S": 2.0}
 """An answer that never comes is missed sooner."""
 
 FAULTS: dict[str, Callable[[random.Random], Fault]] = {
