@@ -46,9 +46,8 @@ async def lab_server() -> AsyncIterator[tuple[str, list[Any]]]:
     app.router.add_route("*", "/{path:.*}", handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    context = web.TCPSite(runner, "127.0.0.1", 0)
-    await context.start()
-    yield f"127.0.0.1:{context._server.sockets[0].getsockname()[1]}", seen
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"127.0.0.1:{runner.addresses[0][1]}", seen
     await runner.cleanup()
 
 
