@@ -18,7 +18,7 @@ from tests.cluster.witness import Witness, check_right
 
 AFTER_RESTART_S = 60.0
 """Four times what it may take on a machine that does nothing else."""
-QUICK = {"rolling.MIN_READY": 0.3, "reconcile.CONVERGING_S": 0.5}
+QUICK = {"subnet.plan.rollout.MIN_READY": 0.3, "subnet.reconcile.CONVERGING_S": 0.5}
 """What a test of ten seconds cannot wait for, shortened."""
 
 

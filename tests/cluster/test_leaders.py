@@ -10,9 +10,9 @@ from tests.cluster.process import Operator
 from tests.cluster.proxy import Proxy, uid_required
 from tests.cluster.witness import Witness, check_right
 
-QUICK = {"leader.LEASE_S": 3, "leader.RENEW_WITHIN_S": 2, "leader.RETRY_S": 0.4}
+QUICK = {"kube.leader.LEASE_S": 3, "kube.leader.RENEW_WITHIN_S": 2, "kube.leader.RETRY_S": 0.4}
 """A lease that runs out while a test waits."""
-REAL = {"leader.LEASE_S": 15, "leader.RENEW_WITHIN_S": 10, "leader.RETRY_S": 2}
+REAL = {"kube.leader.LEASE_S": 15, "kube.leader.RENEW_WITHIN_S": 10, "kube.leader.RETRY_S": 2}
 SLACK_S = 15.0
 """For a busy machine."""
 
@@ -50,7 +50,10 @@ def test_when_the_leader_is_killed_the_other_follows_and_goes_on(control: Contro
                 one.kill()
                 began = time.monotonic()
                 until(lambda: holder(place) == "two", "the other follows", 60, every_s=0.1)
-                assert time.monotonic() - began <= lease["leader.LEASE_S"] + 2 * lease["leader.RETRY_S"] + SLACK_S
+                assert (
+                    time.monotonic() - began
+                    <= lease["kube.leader.LEASE_S"] + 2 * lease["kube.leader.RETRY_S"] + SLACK_S
+                )
                 demo.until_ready(9)
                 demo.edit(nodes=2)
                 demo.until_ready(2)
@@ -64,7 +67,7 @@ def test_when_the_leader_is_killed_the_other_follows_and_goes_on(control: Contro
             until(
                 lambda: holder(place) == "one",
                 "a lease given back is taken at once",
-                lease["leader.LEASE_S"],
+                lease["kube.leader.LEASE_S"],
                 every_s=0.1,
             )
 

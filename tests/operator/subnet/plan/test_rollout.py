@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.operator.kit import NOW
 
-from p2pnet.operator.subnet.plan.podstates import unready_since
-from p2pnet.operator.subnet.rolling import MIN_READY, STALLED_AFTER, PodState, decide, next_look
+from p2pnet.operator.subnet.plan.rollout import MIN_READY, STALLED_AFTER, PodState, decide, next_change, unready_since
 
 LONG_AGO = NOW - timedelta(hours=1)
 
@@ -43,14 +42,14 @@ def test_a_pod_that_has_ended_is_replaced_whether_outdated_or_not() -> None:
 def test_a_pod_just_become_ready_does_not_count_yet() -> None:
     fresh = PodState("b", ready_since=NOW - MIN_READY / 2, unready_since=NOW)
     assert decide([healthy("a", outdated=True), fresh], 1, NOW).delete == ()
-    assert next_look([fresh], NOW) == NOW + MIN_READY / 2
+    assert next_change([fresh], NOW) == NOW + MIN_READY / 2
     assert decide([healthy("a", outdated=True), fresh], 1, NOW + MIN_READY).delete == ("a",)
 
 
 def test_outdated_pods_just_become_ready_serve_and_are_not_taken_away_together() -> None:
     fresh = [PodState(name, outdated=True, ready_since=NOW - MIN_READY / 2, unready_since=NOW) for name in "abc"]
     assert decide(fresh, 1, NOW).delete == ()
-    assert next_look(fresh, NOW) == NOW + MIN_READY / 2
+    assert next_change(fresh, NOW) == NOW + MIN_READY / 2
     assert decide(fresh, 1, NOW + MIN_READY).delete == ("c",)
 
 
@@ -85,11 +84,11 @@ PODS = st.builds(
 
 
 @given(st.lists(PODS, max_size=12), st.integers(1, 12))
-def test_whatever_stands_there_available_pods_lost_stay_within_the_budget(pods: list[PodState], budget: int) -> None:
+def test_whatever_pods_there_are_those_lost_stay_within_the_budget(pods: list[PodState], budget: int) -> None:
     named = [PodState(**{**{slot: getattr(pod, slot) for slot in PodState.__dataclass_fields__}, "name": f"p{index}"})
              for index, pod in enumerate(pods)]  # fmt: skip
     decision = decide(named, budget, NOW)
-    available = {pod.name for pod in named if pod.available(NOW)}
+    available = {pod.name for pod in named if pod.is_available(NOW)}
     serving = {pod.name for pod in named if pod.ready_since is not None and pod.exists and not pod.ended}
     lost = serving & set(decision.delete)
     assert len(lost) <= max(0, budget - (len(named) - len(available)))
@@ -99,7 +98,7 @@ def test_whatever_stands_there_available_pods_lost_stay_within_the_budget(pods: 
 
 @settings(max_examples=40, deadline=None)
 @given(count=st.integers(1, 12), budget=st.integers(1, 4), seconds=st.lists(st.integers(1, 30), min_size=1, max_size=5))
-def test_a_rollout_ends_with_everybody_new(count: int, budget: int, seconds: list[int]) -> None:
+def test_a_rollout_ends_with_every_pod_replaced(count: int, budget: int, seconds: list[int]) -> None:
     now, pods, starts = NOW, [healthy(f"p{index}", outdated=True) for index in range(count)], 0
     for _ in range(60 * count):
         for name in decide(pods, budget, now).delete:

@@ -6,12 +6,12 @@ from itertools import combinations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.operator.kit import NAMESPACE, NOW, World, site
+from tests.operator.kit import NAMESPACE, NOW, World, subnet_context
 
-from p2pnet.operator.kube.api import EVENT, POD, SECRET, SUBNET, meta, name_of
-from p2pnet.operator.kube.encoding import decoded, encoded
-from p2pnet.operator.subnet import leaves
-from p2pnet.operator.subnet.certificates import NEXT, HeldCertificates, RotationPhase
+from p2pnet.operator.kube.api import EVENT, POD, SECRET, decoded, encoded, meta, name_of
+from p2pnet.operator.subnet.context import SUBNET
+from p2pnet.operator.subnet.plan import leaves
+from p2pnet.operator.subnet.plan.authority import NEXT, HeldCertificates, RotationPhase
 from p2pnet.trust import Authority, Bundle, Identity, verify
 
 DAY = timedelta(days=1)
@@ -20,7 +20,7 @@ DAY = timedelta(days=1)
 def identities(world: World) -> dict[str, Identity]:
     """What the running nodes use now: as their pods have loaded it."""
     found = {}
-    for placed in world.site().placement:
+    for placed in world.context().placements:
         held = world.lab.mounted.get(placed.pod) or {}
         for name in placed.members:
             if f"{name}.crt" in held:
@@ -47,15 +47,15 @@ async def steady(**spec: object) -> World:
 
 def test_phases_follow_each_other_in_one_circle() -> None:
     old, new = Authority.create("a", now=NOW), Authority.create("b", now=NOW)
-    holdings = HeldCertificates(old.certificate_pem, old)
+    held = HeldCertificates(old.certificate_pem, old)
     bundles = []
     for phase in (RotationPhase.STEADY, RotationPhase.TRUSTING, RotationPhase.ISSUING):
-        assert holdings.phase is phase
-        bundles.append(holdings.bundle.fingerprints)
-        holdings = holdings.advanced(new if phase is RotationPhase.STEADY else None)
-        assert holdings.phase is NEXT[phase]
+        assert held.phase is phase
+        bundles.append(held.bundle.fingerprints)
+        held = held.advanced(new if phase is RotationPhase.STEADY else None)
+        assert held.phase is NEXT[phase]
     assert bundles == [(old.fingerprint,), (old.fingerprint, new.fingerprint), (new.fingerprint, old.fingerprint)]
-    assert holdings.bundle.fingerprints == (new.fingerprint,)
+    assert held.bundle.fingerprints == (new.fingerprint,)
 
 
 async def test_an_authority_is_replaced_in_three_phases_gated_on_what_nodes_report() -> None:
@@ -65,7 +65,7 @@ async def test_an_authority_is_replaced_in_three_phases_gated_on_what_nodes_repo
     world.api.annotate("demo", force_replace="1")
     phases = []
     for turn in range(40):
-        await world.look()
+        await world.reconcile()
         phases.append(world.status["authority"]["phase"])
         if turn % 3 == 0:  # one pod after the other reads its Secret
             names = [name_of(pod) for pod in world.api.all(POD)]
@@ -90,7 +90,7 @@ async def test_a_node_that_does_not_report_keeps_the_old_authority_in_force() ->
     world = await steady()
     world.api.annotate("demo", force_replace="1")
     for _ in range(10):
-        await world.look()
+        await world.reconcile()
         for pod in ("demo-node-0", "demo-node-1", "demo-node-2", "demo-lab"):
             world.lab.mount(pod)
         world.now += timedelta(seconds=6)
@@ -100,12 +100,12 @@ async def test_a_node_that_does_not_report_keeps_the_old_authority_in_force() ->
     assert set(authority_of(world)) == {"ca.crt", "ca.key", "next.crt", "next.key"}
 
 
-async def test_a_pod_that_is_still_pending_holds_nobody_up() -> None:
+async def test_a_pending_pod_does_not_hold_up_a_replacement() -> None:
     world = await steady()
     world.api.one(POD, "demo-node-3")["status"] = {"phase": "Pending"}
     world.api.annotate("demo", force_replace="1")
     for _ in range(12):
-        await world.look()
+        await world.reconcile()
         for pod in ("demo-node-0", "demo-node-1", "demo-node-2", "demo-lab"):
             world.lab.mount(pod)
         world.now += timedelta(seconds=6)
@@ -119,7 +119,7 @@ async def test_a_lab_that_is_silent_holds_a_replacement_up() -> None:
     world.lab.silent = True
     world.api.annotate("demo", force_replace="1")
     for _ in range(5):
-        await world.look()
+        await world.reconcile()
         world.now += timedelta(seconds=6)
     assert world.status["authority"]["phase"] == "Trusting"
 
@@ -127,10 +127,10 @@ async def test_a_lab_that_is_silent_holds_a_replacement_up() -> None:
 async def test_nodes_that_join_during_a_replacement_get_along_with_all() -> None:
     world = await steady()
     world.api.annotate("demo", force_replace="1")
-    await world.look()
+    await world.reconcile()
     world.api.edit(SUBNET, "demo", nodes=6)
     for turn in range(30):
-        await world.look()
+        await world.reconcile()
         world.kubelet()
         if turn % 2:
             for pod in world.api.all(POD):
@@ -154,7 +154,7 @@ async def test_an_authority_about_to_end_is_replaced_by_itself() -> None:
 async def test_an_authority_that_has_ended_is_replaced_at_once() -> None:
     world = await steady()
     world.now = NOW + 3651 * DAY
-    await world.look()
+    await world.reconcile()
     assert set(authority_of(world)) == {"ca.crt", "ca.key"}
     for pod in world.api.all(POD):
         world.lab.mount(name_of(pod))
@@ -162,12 +162,12 @@ async def test_an_authority_that_has_ended_is_replaced_at_once() -> None:
     assert any(one["reason"] == "AuthorityReplaced" for one in world.api.all(EVENT))
 
 
-async def test_a_deleted_authority_is_told_and_not_quietly_made_again() -> None:
+async def test_a_deleted_authority_is_reported_and_not_created_anew() -> None:
     world = await steady()
     before = {name: decoded(world.api.one(SECRET, name)) for name in ("demo-node-0", "demo-lab")}
     world.api.remove(SECRET, "demo-ca")
     for _ in range(3):
-        await world.look()
+        await world.reconcile()
         world.now += timedelta(seconds=6)
     assert (SECRET, NAMESPACE, "demo-ca") not in world.api.objects
     assert world.condition("Degraded") == ("True", "AuthorityLost")
@@ -182,25 +182,25 @@ async def test_without_an_authority_a_pod_comes_back_as_long_as_its_leaves_hold(
     world.api.remove(POD, "demo-lab")
     world.api.remove(POD, "demo-node-2")
     world.api.remove(SECRET, "demo-node-2")
-    await world.look(2)
+    await world.reconcile(2)
     assert {name_of(pod) for pod in world.api.all(POD)} >= {"demo-node-1", "demo-lab"}
     assert "demo-node-2" not in {name_of(one) for kind in (POD, SECRET) for one in world.api.all(kind)}
     assert world.condition("Degraded") == ("True", "AuthorityLost")
-    assert world.status["certificates"]["issued"] == len(world.site().members) - 1
+    assert world.status["certificates"]["issued"] == len(world.context().members) - 1
     world.now += timedelta(days=8)
     world.api.remove(POD, "demo-node-1")
-    await world.look()
+    await world.reconcile()
     assert "demo-node-1" not in {name_of(pod) for pod in world.api.all(POD)}, "a leaf that has ended serves nobody"
 
 
-async def test_a_deleted_authority_is_replaced_when_asked_and_nobody_is_cut_off() -> None:
+async def test_a_deleted_authority_is_replaced_when_asked_and_all_nodes_stay_connected() -> None:
     world = await steady()
     old = authority_of(world)["ca.crt"]
     world.api.remove(SECRET, "demo-ca")
-    await world.look()
+    await world.reconcile()
     world.api.annotate("demo", force_replace="lost it")
     for turn in range(30):
-        await world.look()
+        await world.reconcile()
         if turn % 4 == 3:
             for pod in world.api.all(POD):
                 world.lab.mount(name_of(pod))
@@ -225,7 +225,7 @@ async def test_a_deleted_authority_without_any_pod_is_made_again() -> None:
 @pytest.mark.parametrize("damage", ["no key", "no certificate", "another key", "garbage", "another authority"])
 async def test_a_damaged_or_foreign_authority_issues_nothing(damage: str) -> None:
     world = await steady()
-    stranger = Authority.create("stranger", now=NOW)
+    foreign = Authority.create("foreign", now=NOW)
     secret = world.api.one(SECRET, "demo-ca")
     good = dict(secret["data"])
     match damage:
@@ -234,13 +234,13 @@ async def test_a_damaged_or_foreign_authority_issues_nothing(damage: str) -> Non
         case "no certificate":
             del secret["data"]["ca.crt"]
         case "another key":
-            secret["data"]["ca.key"] = encoded({"k": stranger.key_pem})["k"]
+            secret["data"]["ca.key"] = encoded({"k": foreign.key_pem})["k"]
         case "garbage":
             secret["data"]["ca.crt"] = "AAAA"
         case _:
-            secret["data"] = encoded({"ca.crt": stranger.certificate_pem, "ca.key": stranger.key_pem})
+            secret["data"] = encoded({"ca.crt": foreign.certificate_pem, "ca.key": foreign.key_pem})
     before = decoded(world.api.one(SECRET, "demo-node-0"))
-    await world.look(2)
+    await world.reconcile(2)
     assert world.condition("Degraded") == ("True", "AuthorityDamaged")
     assert decoded(world.api.one(SECRET, "demo-node-0")) == before
     secret["data"] = good
@@ -264,12 +264,12 @@ async def test_a_damaged_authority_is_replaced_when_asked() -> None:
 async def test_a_leaf_that_is_not_of_this_node_and_authority_is_issued_anew(wrong: str) -> None:
     world = await steady()
     own = Authority.load(authority_of(world)["ca.crt"], authority_of(world)["ca.key"])
-    uri = world.site().uri("node-1")
+    uri = world.context().uri("node-1")
     match wrong:
         case "another authority's":
-            leaf = Authority.create("stranger", now=NOW).issue(uri, now=NOW, ttl=DAY)
+            leaf = Authority.create("foreign", now=NOW).issue(uri, now=NOW, ttl=DAY)
         case "another node's":
-            leaf = own.issue(world.site().uri("node-0"), now=NOW, ttl=DAY)
+            leaf = own.issue(world.context().uri("node-0"), now=NOW, ttl=DAY)
         case "another key":
             leaf = own.issue(uri, now=NOW, ttl=DAY)
         case _:
@@ -278,7 +278,7 @@ async def test_a_leaf_that_is_not_of_this_node_and_authority_is_issued_anew(wron
     data["node-1.crt"] = encoded({"c": leaf.chain_pem})["c"]
     if wrong != "another key":
         data["node-1.key"] = encoded({"k": leaf.key_pem})["k"]
-    await world.look()
+    await world.reconcile()
     held = decoded(world.api.one(SECRET, "demo-node-1"))
     assert held["node-1.crt"] != leaf.chain_pem
     found = leaves.facts(held["node-1.crt"], held["node-1.key"], own.certificate_pem)
@@ -294,7 +294,7 @@ async def test_leaves_are_renewed_in_time_each_at_its_own_moment_and_no_pod_rest
     last = {name: one.fingerprint for name, one in identities(world).items()}
     for hour in range(0, 24 * 14, 4):
         world.now = NOW + timedelta(hours=hour)
-        await world.look()
+        await world.reconcile()
         for pod in world.api.all(POD):
             world.lab.mount(name_of(pod))
         found = {name: one.fingerprint for name, one in identities(world).items()}
@@ -316,7 +316,7 @@ async def test_force_renew_renews_every_leaf_once() -> None:
     after = {name: one.fingerprint for name, one in identities(world).items()}
     assert not set(before.values()) & set(after.values())
     writes = len(world.api.writes)
-    await world.look(5)
+    await world.reconcile(5)
     assert len(world.api.writes) == writes
 
 
@@ -349,10 +349,10 @@ def test_a_leaf_just_issued_is_never_due_and_one_that_could_be_longer_is_in_time
     ttl: int, share: float, end: int, fingerprint: str
 ) -> None:
     before = max(1, int(ttl * share))
-    subnet = site(nodes=1, identity={"ttl": f"{ttl}s", "renewBefore": f"{before}s"}).subnet
+    subnet = subnet_context(nodes=1, identity={"ttl": f"{ttl}s", "renewBefore": f"{before}s"}).subnet
     authority_end = NOW + timedelta(seconds=end)
     not_after = min(NOW + timedelta(seconds=ttl), authority_end)
-    leaf = leaves.Facts("spiffe://x", NOW, not_after, fingerprint)
+    leaf = leaves.LeafFacts("spiffe://x", NOW, not_after, fingerprint)
     due = leaves.renew_at(leaf, subnet)
     if not_after == NOW + timedelta(seconds=ttl):
         assert NOW < due < not_after

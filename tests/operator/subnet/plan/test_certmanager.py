@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.operator.cert_manager import CertManager
-from tests.operator.kit import FAULTS, NAMESPACE, Killed, World, site
+from tests.operator.kit import FAULTS, NAMESPACE, Killed, World, subnet_context
 
 from p2pnet.model.errors import SpecError
 from p2pnet.operator import rbac
@@ -15,17 +15,17 @@ from p2pnet.operator.kube.api import (
     EVENT,
     POD,
     SECRET,
-    SUBNET,
     ApiError,
     ConflictError,
     annotations_of,
+    decoded,
     meta,
     name_of,
     uid_of,
 )
-from p2pnet.operator.kube.encoding import decoded
-from p2pnet.operator.subnet.leaves import readable_authorities
+from p2pnet.operator.subnet.context import SUBNET
 from p2pnet.operator.subnet.plan import certmanager
+from p2pnet.operator.subnet.plan.leaves import readable_authorities
 from p2pnet.subnet.document import load_subnet
 from p2pnet.trust import Bundle, Identity
 
@@ -57,8 +57,8 @@ def names(world: World, kind: Any, role: str = "node") -> set[str]:
 
 
 def test_a_certificate_asks_for_exactly_what_a_node_needs() -> None:
-    place = site(nodes=3, identity=ISSUER | {"ttl": "36h", "renewBefore": "90m"})
-    body = certmanager.certificate(place, place.placement[1], "node-1")
+    place = subnet_context(nodes=3, identity=ISSUER | {"ttl": "36h", "renewBefore": "90m"})
+    body = certmanager.certificate(place, place.placements[1], "node-1")
     assert body == {
         "apiVersion": "cert-manager.io/v1",
         "kind": "Certificate",
@@ -118,7 +118,7 @@ async def test_pods_start_when_their_leaves_are_there_and_read_them_as_in_every_
     held = files(world, "demo-node-1")
     assert set(held) == {"node-1.crt", "node-1.key", "ca.crt", "lab-ca.crt"}
     identity = Identity(held["node-1.crt"], held["node-1.key"], held["ca.crt"], held["lab-ca.crt"])
-    assert identity.verify(now=world.now).uri == world.site().uri("node-1")
+    assert identity.verify(now=world.now).uri == world.context().uri("node-1")
     assert identity.bundle.fingerprints == (issuer.authority("ours").fingerprint,)
     own = decoded(world.api.one(SECRET, "demo-ca"))["ca.crt"]
     assert identity.lab_bundle.fingerprints == Bundle.from_pem(own).fingerprints
@@ -132,7 +132,7 @@ async def test_the_lab_trusts_both_and_shows_a_leaf_of_the_subnets_own_authority
     await settle(world, issuer)
     lab = files(world, "demo-lab")
     own = decoded(world.api.one(SECRET, "demo-ca"))["ca.crt"]
-    assert Identity(lab["tls.crt"], lab["tls.key"], own).verify(now=world.now).uri == world.site().lab_uri
+    assert Identity(lab["tls.crt"], lab["tls.key"], own).verify(now=world.now).uri == world.context().lab_uri
     wanted = {*Bundle.from_pem(own).fingerprints, issuer.authority("ours").fingerprint}
     assert set(Bundle.from_pem(lab["ca.crt"]).fingerprints) == wanted
 
@@ -141,7 +141,7 @@ async def test_at_rest_nothing_is_written() -> None:
     world, issuer = world_of()
     await settle(world, issuer)
     before = len(world.api.writes)
-    await world.look(5)
+    await world.reconcile(5)
     assert len(world.api.writes) == before
 
 
@@ -153,7 +153,7 @@ async def test_an_operator_killed_after_every_kth_write_still_gets_there(every: 
         for _ in range(60):
             world.api.kill_after = len(world.api.writes) + every
             with contextlib.suppress(Killed, ConflictError):
-                await world.look()
+                await world.reconcile()
             world.start()
             issuer.issue()
             world.kubelet()
@@ -176,7 +176,7 @@ async def test_a_packed_pod_mounts_the_leaves_of_all_its_members() -> None:
     }  # fmt: skip
 
 
-async def test_a_leaf_for_somebody_else_starts_no_pod_and_is_named() -> None:
+async def test_a_leaf_with_another_uri_starts_no_pod_and_is_named() -> None:
     world, issuer = world_of()
     issuer.uris["demo-node-1"] = "spiffe://p2pnet/ns/elsewhere/subnet/demo/node/node-1"
     await settle(world, issuer)
@@ -219,14 +219,14 @@ async def test_a_leaf_that_is_its_own_authority_is_none() -> None:
     assert world.condition("Degraded") == ("True", "IssuerWithoutAuthority")
 
 
-async def test_a_certificate_that_is_not_issued_is_told_after_a_minute_in_cert_managers_words() -> None:
+async def test_a_certificate_that_is_not_issued_is_reported_after_a_minute_with_cert_managers_message() -> None:
     world, issuer = world_of()
-    await world.look()
+    await world.reconcile()
     issuer.tell("demo-node-0", ready=False, message="Referenced Issuer not found")
-    await world.look()
+    await world.reconcile()
     assert world.condition("Degraded") == ("False", "Healthy")
     world.now += certmanager.ISSUED_WITHIN + timedelta(seconds=1)
-    await world.look()
+    await world.reconcile()
     assert world.condition("Degraded") == ("True", "CertificateNotIssued")
     [degraded] = [one for one in world.status["conditions"] if one["type"] == "Degraded"]
     assert "Referenced Issuer not found" in degraded["message"]
@@ -252,12 +252,12 @@ async def test_a_cluster_without_cert_manager_is_degraded_and_serves_as_soon_as_
 
     with monkeypatch.context() as patched:
         patched.setattr(world.api, "find", missing)
-        again = await world.look()
+        again = await world.reconcile()
         assert world.condition("Degraded") == ("True", reason)
         assert again is not None
         assert again <= 30
         writes = len(world.api.writes)
-        await world.look()
+        await world.reconcile()
         assert len(world.api.writes) == writes
     await settle(world, issuer)
     assert world.condition("Ready") == ("True", "Connected")
@@ -289,7 +289,7 @@ async def test_a_renewal_is_cert_managers_and_changes_nothing_of_ours() -> None:
     assert world.condition("Ready") == ("True", "Connected")
 
 
-async def test_while_the_issuers_authority_changes_leaves_of_both_are_believed() -> None:
+async def test_while_the_issuers_authority_changes_leaves_of_both_are_trusted() -> None:
     world, issuer = world_of()
     await settle(world, issuer)
     old, pods = issuer.authority("ours"), {name_of(pod): uid_of(pod) for pod in world.api.all(POD)}
@@ -317,13 +317,13 @@ async def test_while_the_issuers_authority_changes_leaves_of_both_are_believed()
     assert {name_of(pod): uid_of(pod) for pod in world.api.all(POD)} == pods
 
 
-async def test_more_authorities_than_a_bundle_may_hold_are_told_and_nothing_is_forgotten() -> None:
+async def test_more_authorities_than_a_bundle_may_hold_are_reported_and_the_bundle_stays() -> None:
     world, issuer = world_of(8)
     await world.converge()
     for number in range(8):
         world.api.one(CERTIFICATE, f"demo-node-{number}")["spec"]["issuerRef"]["name"] = f"issuer-{number}"
     issuer.issue()
-    await world.look()
+    await world.reconcile()
     assert world.condition("Degraded") == ("True", "TooManyAuthorities")
     assert not world.api.all(POD)
 
@@ -348,10 +348,10 @@ async def test_a_lost_authority_of_the_lab_is_found_in_what_nodes_trust() -> Non
     await settle(world, issuer)
     old = readable_authorities([files(world, "demo-node-0")["lab-ca.crt"]])
     world.api.remove(SECRET, "demo-ca")
-    await world.look()
+    await world.reconcile()
     assert world.condition("Degraded") == ("True", "AuthorityLost")
     world.api.annotate("demo", force_replace="again")
-    await world.look()
+    await world.reconcile()
     held = decoded(world.api.one(SECRET, "demo-ca"))
     assert held["ca.crt"] == old, "nodes learn of the new one beside the old one, not beside the Issuer's"
 
@@ -416,7 +416,7 @@ async def test_scaling_down_deletes_certificates_at_once_and_secrets_after_their
     await settle(world, issuer)
     world.api.graceful = True
     world.api.edit(SUBNET, "demo", nodes=2)
-    await world.look()
+    await world.reconcile()
     assert names(world, CERTIFICATE) == {"demo-node-0", "demo-node-1"}
     assert {"demo-node-2", "demo-node-3"} <= names(world, SECRET), "their pods are still ending"
     await settle(world, issuer)
@@ -427,10 +427,10 @@ async def test_a_secret_of_somebody_else_is_not_handed_to_cert_manager() -> None
     world, issuer = world_of(2)
     foreign = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "demo-node-1"}, "data": {"password": "eA=="}}
     world.api.put(SECRET, NAMESPACE, foreign)
-    await world.look()
+    await world.reconcile()
     assert world.condition("Degraded") == ("True", "NameConflict")
     issuer.issue()
-    await world.look(3)
+    await world.reconcile(3)
     assert names(world, CERTIFICATE) == {"demo-node-0"}
     assert world.api.one(SECRET, "demo-node-1")["data"] == {"password": "eA=="}
 
@@ -439,9 +439,9 @@ async def test_bundles_of_somebody_else_are_not_mounted() -> None:
     world, issuer = world_of(2)
     foreign = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "demo-trust"}, "data": {"ca.crt": "eA=="}}
     world.api.put(SECRET, NAMESPACE, foreign)
-    await world.look()
+    await world.reconcile()
     issuer.issue()
-    await world.look(3)
+    await world.reconcile(3)
     assert world.condition("Degraded") == ("True", "NameConflict")
     assert not names(world, POD)
     assert world.api.one(SECRET, "demo-trust")["data"] == {"ca.crt": "eA=="}
@@ -464,4 +464,4 @@ async def test_secrets_say_for_which_subnet_they_were_made() -> None:
     await settle(world, issuer)
     secret = world.api.one(SECRET, "demo-node-0")
     assert annotations_of(secret)["p2pnet.io/subnet-uid"] == uid_of(world.subnet)
-    assert not world.site().owns({"metadata": {**meta(secret), "ownerReferences": [], "name": "copy"}})
+    assert not world.context().owns({"metadata": {**meta(secret), "ownerReferences": [], "name": "copy"}})
