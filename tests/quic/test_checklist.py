@@ -266,11 +266,11 @@ async def test_every_connection_leaves_a_qlog(world: World, until: Until, tmp_pa
 async def test_a_connection_counts_what_its_path_does_to_it(world: World) -> None:
     server = await world.endpoint("node-1", on_message=world.echo)
     client = await world.endpoint()
-    chance = random.Random(1)
+    rng = random.Random(1)
     with Relay(server.address) as path:
         connection: Any = await client.connect(path.address)
         assert connection.counters()["lost_packets_total"] == 0
-        path.drop = lambda _data, to_server: to_server and chance.random() < 0.05
+        path.drop = lambda _data, to_server: to_server and rng.random() < 0.05
         await connection.request(b"/x", b"x" * 1_000_000)
         counters = connection.counters()
     assert counters["lost_packets_total"] > 0

@@ -52,7 +52,7 @@ class Endpoint:
         *,
         clock: Callable[[], float] = time.monotonic,
         utc_now: Callable[[], datetime] = _utc_now,
-        chance: Callable[[int], bytes] = os.urandom,
+        random_bytes: Callable[[int], bytes] = os.urandom,
         reset_key: bytes | None = None,
         listens: bool = True,
     ) -> None:
@@ -74,7 +74,7 @@ class Endpoint:
             self,
             clock=clock,
             utc_now=utc_now,
-            chance=chance,
+            random_bytes=random_bytes,
             reset_key=reset_key or _reset_key(trust, transport.address),
             listens=listens,
         )
@@ -106,7 +106,7 @@ class Endpoint:
         reset_key: bytes | None = None,
         clock: Callable[[], float] = time.monotonic,
         utc_now: Callable[[], datetime] = _utc_now,
-        chance: Callable[[int], bytes] = os.urandom,
+        random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> "Endpoint":
         """An endpoint on exactly this address, or on the bound UDP socket or transport given (which it then owns).
 
@@ -114,7 +114,7 @@ class Endpoint:
         authenticated; without it they wait for `accept`. on_message gets every inbound message; without it they wait
         for `Connection.messages`. on_incoming says "accept", "retry", "refuse" or "ignore" of a stranger's address,
         before any work is done for it. reset_key (32 bytes) proves after a restart that this is the same endpoint;
-        without one it follows from the trust's private key. clock (seconds, monotonic), utc_now and chance (random
+        without one it follows from the trust's private key. clock (seconds, monotonic), utc_now and random_bytes (random
         bytes) are the system's. Raises EndpointError when it cannot bind.
         """
         settings = settings or Settings()
@@ -136,7 +136,7 @@ class Endpoint:
             settings,
             clock=clock,
             utc_now=utc_now,
-            chance=chance,
+            random_bytes=random_bytes,
             reset_key=reset_key,
             listens=listens,
         )
@@ -365,7 +365,7 @@ class Endpoint:
         self._accepted.pop(connection, None)
         self._pool.remove(connection, failure)
         if not connection.dialled and isinstance(failure, TrustError | QuicError) and self.on_refused is not None:
-            connection.tell(self.on_refused, connection.address, failure)
+            connection.notify(self.on_refused, connection.address, failure)
 
     def incoming(self, address: Any) -> Admittance:
         """What to do with a stranger at this address."""
@@ -381,7 +381,7 @@ class Endpoint:
         """Live connections with the peer at this address."""
         return self._pool.at(address)
 
-    def quiet(self) -> None:
+    def all_disposed(self) -> None:
         """No connection has anything to say any more; the last words may still wait in a full socket."""
         if self._transport.congested:
             self.loop.call_later(_POLL_S, self._quiet_at_last)
@@ -420,7 +420,7 @@ class Endpoint:
     def _offer(self, connection: Connection) -> None:
         """An inbound connection is established."""
         if self.on_connection is not None:
-            connection.tell(self.on_connection, connection)
+            connection.notify(self.on_connection, connection)
         elif len(self._accepted) >= self.settings.accept_queue_max:
             connection.close(CloseCode.TOO_MANY, "nobody accepts connections here")
         else:
@@ -442,7 +442,7 @@ class Endpoint:
 
     def _quiet_at_last(self) -> None:
         if not self._gone.done():  # CLOSE_S bounds this
-            self.quiet()
+            self.all_disposed()
 
     def _cut(self) -> None:
         if self._gone.done():

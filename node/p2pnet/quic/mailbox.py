@@ -40,8 +40,8 @@ class Carrier(Protocol):
     def encoded(self, header: bytes, dst: bytes, payload: Parts) -> list[bytes]:
         """The pieces of a message of ours. Raises MessageTooLarge, FrameError for one that may not be sent."""
 
-    def tell(self, callback: Callable[..., None], *arguments: Any) -> bool:
-        """Call an owner's callback; False when it raised, which has been reported."""
+    def notify(self, callback: Callable[..., None], *arguments: Any) -> bool:
+        """Call a user's callback; False when it raised, which has been reported."""
 
 
 class Incoming:
@@ -200,7 +200,7 @@ class Incoming:
         # Its handler is at work until it has answered, or dropped, the message: it counts among the peer's streams.
         self._mailbox.carrier.engine.hold(self._stream)
         if self.on_cancel is not None:
-            self._mailbox.carrier.tell(self.on_cancel, message)
+            self._mailbox.carrier.notify(self.on_cancel, message)
 
     def _done(self) -> None:
         self.answered = True
@@ -240,7 +240,7 @@ class Mailbox:
         if ended and stream.uni:
             # A sender waits for this acknowledgement; a requester is told by the reply.
             carrier.engine.acknowledge_now()
-        carrier.tell(stream.owner.on_data, pieces, ended)
+        stream.owner.on_data(pieces, ended)
 
     async def messages(self) -> AsyncIterator[Message]:
         """Inbound messages, when no `on_message` takes them; ends with the connection.
@@ -299,13 +299,13 @@ class Mailbox:
             self.wake()
             return
         self.carrier.ledger.free(held)
-        if not self.carrier.tell(self.on_message, self.carrier.source, message) and message.wants_reply:
+        if not self.carrier.notify(self.on_message, self.carrier.source, message) and message.wants_reply:
             message.refuse(StreamCode.FAILED)
 
     def malformed(self, error: FrameError | MessageTooLarge) -> None:
         """A stream was stopped for what was on it."""
         if self.on_malformed is not None:
-            self.carrier.tell(self.on_malformed, self.carrier.source, error)
+            self.carrier.notify(self.on_malformed, self.carrier.source, error)
 
     def wake(self) -> None:
         """There is something for whoever reads `messages`, or the end."""

@@ -72,7 +72,7 @@ class MemoryNetwork:
         """The largest IP packet, headers included; a larger one vanishes without a word. May change at any time."""
         self.on_send: OnSend | None = None
         """Sees every datagram before anything befalls it."""
-        self._chance = random.Random(seed)
+        self._rng = random.Random(seed)
         self._transports: dict[Address, MemoryTransport] = {}
         self._paths: dict[tuple[Address, Address], Link] = {}
         self._cuts: set[frozenset[Address]] = set()
@@ -146,7 +146,7 @@ class MemoryNetwork:
     def _depart(self, source: "MemoryTransport", receiver: "MemoryTransport", data: bytes) -> None:
         path = self._paths.setdefault((source.address, receiver.address), Link())
         path.shape = self.shape
-        times = path.send(len(data) + _IP_AND_UDP_BYTES[source.family], self._now_ns(), self._chance.random)
+        times = path.send(len(data) + _IP_AND_UDP_BYTES[source.family], self._now_ns(), self._rng.random)
         self._counters["lost"] += not times
         for at in times:
             if receiver.queued >= QUEUE_DATAGRAMS_MAX or receiver.queued_bytes + len(data) > QUEUE_BYTES_MAX:
@@ -184,7 +184,7 @@ class MemoryNetwork:
             else:
                 due.setdefault(receiver, {}).setdefault(source, deque()).append(data)
         receivers = list(due)
-        self._chance.shuffle(receivers)
+        self._rng.shuffle(receivers)
         for receiver in receivers:
             batch = self._mixed(due[receiver])
             self._counters["delivered" if receiver.receive(batch) else "unreachable"] += len(batch)
@@ -195,7 +195,7 @@ class MemoryNetwork:
         batch: list[Datagram] = []
         waiting = list(flows.items())
         while waiting:
-            index = self._chance.randrange(len(waiting)) if len(waiting) > 1 else 0
+            index = self._rng.randrange(len(waiting)) if len(waiting) > 1 else 0
             source, datagrams = waiting[index]
             batch.append((datagrams.popleft(), source.system_address))
             if not datagrams:

@@ -138,7 +138,7 @@ class Outgoing:
         self._void()
         self._arrive(result if isinstance(result, Exception) else None)
         if finish is not None:
-            finish(result)
+            self._outbox.carrier.notify(finish, result)
 
 
 class Sending(Outgoing):

@@ -12,6 +12,7 @@ from aioquic.quic.events import ConnectionIdIssued, ConnectionIdRetired, Connect
 from aioquic.quic.packet import QuicErrorCode
 
 from p2pnet.model.errors import P2pnetError, TrustError
+from p2pnet.quic.engine import short
 from p2pnet.quic.engine.flow import FlowEvent, Windows
 from p2pnet.quic.engine.streams import Stream
 from p2pnet.quic.engine.tls import REFUSAL_ALERTS, Admit, Configurations
@@ -44,7 +45,7 @@ class Engine:
         is_client: bool,
         admit: Admit,
         ask_client: bool,
-        chance: Callable[[int], bytes],
+        random_bytes: Callable[[int], bytes],
         reset_token: Callable[[bytes], bytes],
         original_cid: bytes | None = None,
         retry_cid: bytes | None = None,
@@ -55,7 +56,7 @@ class Engine:
             largest_datagram=settings.max_datagram_bytes,
             admit=admit,
             ask_client=ask_client,
-            chance=chance,
+            random_bytes=random_bytes,
             reset_token=reset_token,
             original_destination_connection_id=original_cid,
             retry_source_connection_id=retry_cid,
@@ -78,13 +79,16 @@ class Engine:
         self._quic.connect(address, now=now)
 
     def receive(self, data: bytes, address: Any, now: float) -> None:
-        """One datagram of the peer's. `take_events` tells what it changed."""
+        """Take one datagram of the peer's. `take_events` tells what it changed."""
         quic = self._quic
         quic.now = now
-        if quic._close_event is None:  # after a fatal frame nothing of the same turn counts
+        if quic._close_event is not None:  # after a fatal frame nothing else of the same loop turn counts
+            if quic.is_closing:
+                quic.hear_close(data)
+        elif quic.takes_short_way_in(data, address):
+            short.receive(quic, data, now)
+        else:
             quic.receive_datagram(data, address, now)
-        elif quic.is_closing:
-            quic.hear_close(data)
 
     def datagrams(self, now: float) -> list[Datagram]:
         """What may leave now."""
@@ -103,9 +107,9 @@ class Engine:
         return self._quic.has_more
 
     @property
-    def happened(self) -> int:
+    def events_waiting(self) -> int:
         """How much `take_events` would return."""
-        return len(self._flow.happenings)
+        return len(self._flow.events)
 
     @property
     def has_data(self) -> bool:
@@ -139,8 +143,8 @@ class Engine:
                 self.old_cids.append(event.connection_id)
             elif isinstance(event, HandshakeCompleted):
                 self.complete = True
-        happenings, self._flow.happenings = self._flow.happenings, []
-        return happenings
+        found, self._flow.events = self._flow.events, []
+        return found
 
     # Streams
 

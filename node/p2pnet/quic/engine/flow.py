@@ -8,6 +8,7 @@ into packets here, and again when a packet is lost. Nothing here knows of parsin
 from dataclasses import dataclass
 from enum import IntEnum
 
+from aioquic.buffer import UINT_VAR_MAX
 from aioquic.quic.connection import (
     STOP_SENDING_FRAME_CAPACITY,
     Limit,
@@ -76,7 +77,7 @@ class FlowControl:
         self.peer = PeerLimits()
         self.streams: dict[int, Stream] = {}
         """Those with a half that is not over, by id."""
-        self.happenings: list[tuple[FlowEvent, Stream, int]] = []
+        self.events: list[tuple[FlowEvent, Stream, int]] = []
         """What happened to streams, in order, each with the code it came with; the reader takes the list away."""
         self.credited = 0
         """Stream bytes that have left memory for good."""
@@ -179,12 +180,18 @@ class FlowControl:
         return int(self.max_data.used) - self.credited
 
     def on_data(self, frame_type: int, stream_id: int, offset: int, data: bytes) -> None:
-        """Take a STREAM frame. Raises QuicConnectionError for one beyond a window, StreamFinishedError for a late one."""
+        """Take what a STREAM frame holds.
+
+        Raises QuicConnectionError for one beyond a window, StreamFinishedError when the stream is not known any more.
+        """
+        end = offset + len(data)
+        if end > UINT_VAR_MAX:
+            raise violation(QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, "offset + length cannot exceed 2^62 - 1")
         stream = self.streams.get(stream_id)
         if stream is None or stream_id & 3 == self._send_only:
             stream = self._find_readable(frame_type, stream_id)
         receiver = stream.receiver
-        newly = self._newly_received(stream, offset + len(data), frame_type)
+        newly = self._newly_received(stream, end, frame_type)
         gaps = receiver.gaps
         try:
             changed = receiver.handle_data(offset, data, fin=frame_type & 1 == 1)
@@ -199,7 +206,7 @@ class FlowControl:
                 raise violation(QuicErrorCode.PROTOCOL_VIOLATION, frame_type, "Too many gaps")
         if changed and not stream.noted:
             stream.noted = True
-            self.happenings.append((FlowEvent.READABLE, stream, 0))
+            self.events.append((FlowEvent.READABLE, stream, 0))
         if receiver.is_finished and stream.sender.is_finished:
             self.settle(stream)
 
@@ -215,13 +222,13 @@ class FlowControl:
         self.max_data.used += newly
         if ended:
             self._discard(stream, gaps)
-            self.happenings.append((FlowEvent.RESET, stream, code))
+            self.events.append((FlowEvent.RESET, stream, code))
         self.settle(stream)
 
     def on_sent(self, stream: Stream) -> None:
         """Our half is over: the peer has acknowledged all of it, or its reset."""
         if stream.sender.reset_code is None:
-            self.happenings.append((FlowEvent.SENT, stream, 0))
+            self.events.append((FlowEvent.SENT, stream, 0))
         self.settle(stream)
 
     def stop(self, stream: Stream, code: int) -> None:

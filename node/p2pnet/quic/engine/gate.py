@@ -67,12 +67,12 @@ class Resets:
         """What proves that it was really us who had the connection with this cid."""
         return hmac.digest(self._key, cid, hashlib.sha256)[:RESET_TOKEN_BYTES]
 
-    def answer(self, data: bytes, chance: Callable[[int], bytes]) -> bytes | None:
+    def answer(self, data: bytes, random_bytes: Callable[[int], bytes]) -> bytes | None:
         """A reset for this short-header datagram; None when it is too short: two ends must not reset each other's."""
         size = min(len(data) - 1, _RESET_BYTES_MAX)
         if data[0] & 0xC0 != 0x40 or size < _RESET_BYTES_MIN:
             return None
-        noise = chance(size - RESET_TOKEN_BYTES)
+        noise = random_bytes(size - RESET_TOKEN_BYTES)
         return bytes([0x40 | noise[0] & 0x3F]) + noise[1:] + self.token(data[1 : 1 + CID_BYTES])
 
 
@@ -108,14 +108,14 @@ class Gate:
         send: Callable[[list[tuple[bytes, Any]]], None],
         *,
         resets: Resets,
-        chance: Callable[[int], bytes],
+        random_bytes: Callable[[int], bytes],
         decide: Callable[[Any], Admittance],
         make_room: Callable[[Any], bool],
     ) -> None:
         self._settings = settings
         self._send = send
         self._resets = resets
-        self._chance = chance
+        self._random_bytes = random_bytes
         self._decide = decide
         self._make_room = make_room
         self._tokens = QuicRetryTokenHandler()
@@ -182,14 +182,14 @@ class Gate:
         return Admission(header.destination_cid, original, retry_cid)
 
     def _reset(self, data: bytes, address: Any, now: float) -> None:
-        answer = self._resets.answer(data, self._chance)
+        answer = self._resets.answer(data, self._random_bytes)
         if answer is not None and self._answers.spend(now):
             self.resets += 1
             self._send([(answer, address)])
 
     def _retry(self, header: QuicHeader, address: Any, now: float) -> None:
         self.retries += 1
-        cid = self._chance(CID_BYTES)
+        cid = self._random_bytes(CID_BYTES)
         token = self._tokens.create_token(
             address=address,
             original_destination_connection_id=header.destination_cid,

@@ -96,7 +96,7 @@ def read_frames(quic: Quic, payload: bytes, now: float) -> bool:
             except IndexError:
                 raise _cut_short(kind) from None
             try:
-                quic.on_stream_data(kind, stream_id, offset, payload[start:at])
+                quic.flow.on_data(kind, stream_id, offset, payload[start:at])
             except StreamFinishedError:
                 continue  # we know the stream no more
         elif kind == ACK:

@@ -15,7 +15,6 @@ from typing import Any
 from aioquic import tls
 from aioquic._buffer import Buffer
 from aioquic._crypto import CryptoError
-from aioquic.buffer import UINT_VAR_MAX
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import (
     END_STATES,
@@ -32,15 +31,16 @@ from aioquic.quic.packet import (
     QuicStreamFrame,
     pull_quic_transport_parameters,
 )
-from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
+from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketSpace
 
+from p2pnet.quic.engine.control import control_due, mtu_probe_due, new_builder, probe_mtu, write_control
 from p2pnet.quic.engine.flow import ROOM_MIN, FlowControl, FlowEvent, PeerLimits, Windows, violation
 from p2pnet.quic.engine.handshake import Handshake
 from p2pnet.quic.engine.mtu import BASE, PathMtu
 from p2pnet.quic.engine.recovery import Recovery
 from p2pnet.quic.engine.sending import SendQueue
-from p2pnet.quic.engine.short import receive, write
+from p2pnet.quic.engine.short import write
 from p2pnet.quic.engine.tls import CID_BYTES, Admit
 
 CRYPTO_PENDING_MAX = 64 * 1024  # out-of-order handshake bytes of one stranger
@@ -68,7 +68,7 @@ class PacketTransport(Handshake):
         largest_datagram: int,
         admit: Admit,
         ask_client: bool,
-        chance: Callable[[int], bytes],
+        random_bytes: Callable[[int], bytes],
         reset_token: Callable[[bytes], bytes],
         original_destination_connection_id: bytes | None = None,
         retry_source_connection_id: bytes | None = None,
@@ -99,7 +99,7 @@ class PacketTransport(Handshake):
         """The peer acknowledged nothing for the idle time."""
         self.close_heard = False
         """The peer has said that it knows of the end, or ended it itself."""
-        self._chance = chance
+        self._random_bytes = random_bytes
         self._reset_token = reset_token
         self._echo_close = False
         self._key_phase_began = 0
@@ -170,20 +170,20 @@ class PacketTransport(Handshake):
 
     # Packets that come
 
-    def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
-        """As aioquic, with a short way for what nearly all datagrams are: one 1-RTT packet on the path in use."""
-        if (
+    def takes_short_way_in(self, data: bytes, address: Any) -> bool:
+        """Whether a datagram is what nearly all are: one 1-RTT packet on the path in use, for `short.receive`."""
+        return (
             self._handshake_confirmed
             and len(data) > 1 + CID_BYTES
             and data[0] & 0xC0 == 0x40  # short header, fixed bit
             and data[1 : 1 + CID_BYTES] == self.host_cid
-            and self._network_paths[0].addr == addr
+            and self._network_paths[0].addr == address
             and self._network_paths[0].is_validated
             and self._quic_logger is None
-            and self._close_event is None
-        ):
-            receive(self, data, now)
-            return
+        )
+
+    def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
+        """As aioquic; on another path recovery and the search for the MTU start anew (RFC 9000 section 9.4)."""
         path = self._network_paths[0] if self._network_paths else None
         super().receive_datagram(data, addr, now)
         if path is not None and self._network_paths[0] is not path:
@@ -226,12 +226,6 @@ class PacketTransport(Handshake):
         if self._quic_logger is not None and context.quic_logger_frames is not None:
             frame = QuicStreamFrame(offset=offset, data=data, fin=bool(frame_type & 1))
             context.quic_logger_frames.append(self._quic_logger.encode_stream_frame(frame, stream_id=stream_id))
-        self.on_stream_data(frame_type, stream_id, offset, data)
-
-    def on_stream_data(self, frame_type: int, stream_id: int, offset: int, data: bytes) -> None:
-        """Take what a STREAM frame holds. Raises as `FlowControl.on_data`."""
-        if offset + len(data) > UINT_VAR_MAX:
-            raise violation(QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, "offset + length cannot exceed 2^62 - 1")
         self.flow.on_data(frame_type, stream_id, offset, data)
 
     def _handle_reset_stream_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
@@ -248,7 +242,7 @@ class PacketTransport(Handshake):
         stream = self.flow.find(frame_type, stream_id)
         # RFC 9000 section 3.5: the answer is a reset with the same code.
         if self.sending.reset(stream, code):
-            self.flow.happenings.append((FlowEvent.STOPPED, stream, code))
+            self.flow.events.append((FlowEvent.STOPPED, stream, code))
 
     def _handle_max_stream_data_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         position = buf.tell()
@@ -289,7 +283,7 @@ class PacketTransport(Handshake):
         self._pacing_at = None
         self.has_more = False
         if self._takes_short_way():
-            datagrams = super().datagrams_to_send(now) if self._control_due() and self._has_room() else []
+            datagrams = super().datagrams_to_send(now) if control_due(self) and self._has_room() else []
             if self._pacing_at is None:
                 datagrams += write(self, now)
         elif self._echo_close:
@@ -299,8 +293,8 @@ class PacketTransport(Handshake):
             datagrams = super().datagrams_to_send(now)
         else:
             datagrams = []
-        if self._mtu_probe_due(now) and (size := self.mtu.probe(now)) is not None:
-            datagrams += self._probe_mtu(size, now)
+        if mtu_probe_due(self, now) and (size := self.mtu.probe(now)) is not None:
+            datagrams += probe_mtu(self, size, now)
         return datagrams
 
     def _wants_to_send(self, now: float) -> bool:
@@ -318,23 +312,7 @@ class PacketTransport(Handshake):
         ack_at = self.space.ack_at
         if ack_at is not None and ack_at <= now:
             return True
-        return self._has_room() and (bool(self.sending.queues) or self.flow.limits_due() or self._control_due())
-
-    def _control_due(self) -> bool:
-        """Whether there is anything to say that is none of those."""
-        flow, path = self.flow, self._network_paths[0]
-        if (
-            self._probe_pending
-            or self._ping_pending
-            or flow.stops_due
-            or self._handshake_done_pending
-            or self._retire_connection_ids
-            or path.remote_challenges
-            or not path.is_validated
-            or not self._crypto_streams[tls.Epoch.ONE_RTT].sender.buffer_is_empty
-        ):
-            return True
-        return not all([one.was_sent for one in self._host_cids])  # noqa: C419  # a list of three is faster
+        return self._has_room() and (bool(self.sending.queues) or self.flow.limits_due() or control_due(self))
 
     def _takes_short_way(self) -> bool:
         """Whether what is left when there is nothing else to say may leave past aioquic's builder.
@@ -361,7 +339,7 @@ class PacketTransport(Handshake):
         loss.app_limited = False
         direct = self._takes_short_way()
         while self._has_application_data(now):
-            if direct and not self._control_due():
+            if direct and not control_due(self):
                 return
             if space.ack_at is None or space.ack_at > now:
                 self._pacing_at = pacer.next_send_time(now=now)
@@ -376,7 +354,7 @@ class PacketTransport(Handshake):
             if space.ack_at is not None:
                 self._write_ack_frame(builder=builder, space=space, now=now)
             if self._handshake_complete:
-                self._write_control(builder, network_path, space, now)
+                write_control(self, builder, network_path, space, now)
             self.sending.write(builder)
             if builder.packet_is_empty:
                 return
@@ -384,48 +362,6 @@ class PacketTransport(Handshake):
         # Nothing more to say although the window has room: its size proves nothing (RFC 9002 section 7.8).
         flight = loss.bytes_in_flight + builder._flight_bytes
         loss.app_limited = loss.congestion_window - flight >= self._max_datagram_size
-
-    def _write_control(
-        self, builder: QuicPacketBuilder, path: QuicNetworkPath, space: QuicPacketSpace, now: float
-    ) -> None:
-        """Everything that is no stream data, in aioquic's order. Stops the packet when there is no room."""
-        if path.remote_challenges or not path.is_validated:
-            self._write_path_validation(builder, path, now)
-        if self._handshake_done_pending:
-            self._write_handshake_done_frame(builder=builder)
-            self._handshake_done_pending = False
-        for connection_id in self._host_cids:
-            if not connection_id.was_sent:
-                self._write_new_connection_id_frame(builder=builder, connection_id=connection_id)
-        while self._retire_connection_ids:
-            self._write_retire_connection_id_frame(builder=builder, sequence_number=self._retire_connection_ids[0])
-            self._retire_connection_ids.pop(0)
-        self.flow.write_limits(builder)
-        if self._ping_pending:
-            self._write_ping_frame(builder, self._ping_pending)
-            self._ping_pending.clear()
-        if self._probe_pending:
-            self._write_ping_frame(builder, comment="probe")
-            self._probe_pending = False
-        crypto_stream = self._crypto_streams[tls.Epoch.ONE_RTT]
-        if not crypto_stream.sender.buffer_is_empty:
-            self._write_crypto_frame(builder=builder, space=space, stream=crypto_stream)
-
-    def _write_path_validation(self, builder: QuicPacketBuilder, path: QuicNetworkPath, now: float) -> None:
-        """PATH_CHALLENGE for a path that is new to us, PATH_RESPONSE for one that is new to the peer."""
-        if not (path.is_validated or path.local_challenge_sent):
-            self._write_path_challenge_frame(builder=builder, network_path=path)
-            if path.validation_deadline is None:
-                # RFC 9000 section 8.2.4: three times the larger of the PTOs of the old path and a new one.
-                pto = max(self._loss.get_probe_timeout(), 2 * self._configuration.initial_rtt)
-                path.validation_deadline = now + 3 * pto
-        if path.remote_challenges:
-            # An answer is as large as RFC 9000 section 8.2.2 asks, not as the path would carry.
-            builder._buffer_capacity = min(builder._buffer_capacity, BASE)
-            builder._flight_capacity = min(builder._flight_capacity, BASE)
-        while path.remote_challenges:
-            self._write_path_response_frame(builder=builder, challenge=path.remote_challenges[0])
-            path.remote_challenges.popleft()
 
     def _send_probing_frames(self, network_path: QuicNetworkPath, now: float) -> list[tuple[bytes, Any]]:
         """As aioquic; on a path of which nothing is known no larger than all carry, and not beyond the window."""
@@ -438,53 +374,12 @@ class PacketTransport(Handshake):
         finally:
             self._max_datagram_size = size
 
-    def _builder(self, size: int) -> QuicPacketBuilder:
-        return QuicPacketBuilder(
-            host_cid=self.host_cid,
-            is_client=self._is_client,
-            max_datagram_size=size,
-            packet_number=self._packet_number,
-            peer_cid=self._peer_cid.cid,
-            quic_logger=self._quic_logger,
-            spin_bit=self._spin_bit,
-            version=self._version or 0,
-        )
-
     # The path's MTU
 
     def _follow_mtu(self) -> None:
         if self._max_datagram_size != self.mtu.size:
             self._max_datagram_size = self.mtu.size
             self._loss.set_datagram_bytes(self.mtu.size)
-
-    def _mtu_probe_due(self, now: float) -> bool:
-        at = self.mtu.next_at
-        return (
-            at is not None
-            and at <= now
-            and self._handshake_confirmed
-            and self._state not in END_STATES
-            and self._close_event is None
-            and self._network_paths[0].is_validated
-            and self._loss.congestion_window - self._loss.bytes_in_flight >= self._max_datagram_size
-        )
-
-    def _probe_mtu(self, size: int, now: float) -> list[tuple[bytes, Any]]:
-        """One packet of PING and PADDING that fills `size` bytes (RFC 9000 section 14.4)."""
-        builder = self._builder(size)
-        builder.start_packet(QuicPacketType.ONE_RTT, self.keys)
-        builder.start_frame(
-            QuicFrameType.PING, handler=self._on_mtu_probe_delivery, handler_args=(size, builder.packet_number)
-        )
-        builder._datagram_needs_padding = True
-        path = self._network_paths[0]
-        return self._flush_builder(builder=builder, network_path=path, peer_cid=self._peer_cid.cid, now=now)
-
-    def _on_mtu_probe_delivery(self, delivery: QuicDeliveryState, size: int, number: int) -> None:
-        if delivery is QuicDeliveryState.ACKED:
-            self.mtu.on_probe_acked(size, number, self.now)
-        else:
-            self.mtu.on_probe_lost(size, number, self.now)
 
     # Handshake and connection ids
 
@@ -503,16 +398,16 @@ class PacketTransport(Handshake):
     def _name_first_cid(self) -> None:
         """Aioquic draws cids and tokens from the system; here chance is an argument, and tokens follow from cids."""
         first = self._host_cids[0]
-        first.cid = self._chance(CID_BYTES)
+        first.cid = self._random_bytes(CID_BYTES)
         if not self._is_client:
             first.stateless_reset_token = self._reset_token(first.cid)
         self.host_cid = self._local_initial_source_connection_id = first.cid
         if self._is_client:
-            self._peer_cid.cid = self._original_destination_connection_id = self._chance(CID_BYTES)
+            self._peer_cid.cid = self._original_destination_connection_id = self._random_bytes(CID_BYTES)
 
     def _replenish_connection_ids(self) -> None:
         while len(self._host_cids) < min(CONNECTION_CIDS, self._remote_active_connection_id_limit):
-            cid = self._chance(CID_BYTES)
+            cid = self._random_bytes(CID_BYTES)
             self._host_cids.append(QuicConnectionId(cid, self._host_cid_seq, self._reset_token(cid)))
             self._host_cid_seq += 1
 
@@ -574,7 +469,7 @@ class PacketTransport(Handshake):
         self.close_heard = True
 
     def _answer_close(self, now: float) -> list[tuple[bytes, Any]]:
-        builder = self._builder(BASE)
+        builder = new_builder(self, BASE)
         builder.start_packet(QuicPacketType.ONE_RTT, self.keys)
         self._write_connection_close_frame(
             builder=builder,
