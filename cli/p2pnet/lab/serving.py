@@ -19,7 +19,7 @@ from p2pnet.quic.hosts import ANY
 from p2pnet.store import archive, logs
 from p2pnet.store.files import write_atomic
 from p2pnet.store.state import SubnetPaths
-from p2pnet.subnet.document import Subnet
+from p2pnet.subnet.spec import Subnet
 
 log = logging.getLogger("p2pnet.lab")
 
