@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from p2pnet.broadcast import assembler, delivery, digest, manager, quota, receiver, relay, table
+from p2pnet.broadcast import assembler, delivery, digest, manager, quota, receiver, relay, sources, table
 from p2pnet.broadcast.artifact import all_parts
 from p2pnet.broadcast.expiry import Expiry
 from p2pnet.broadcast.table import UpdateVerdict
@@ -209,7 +209,7 @@ PLANTED: dict[str, tuple[object, str, Callable[[Fault], Fault]]] = {
     "V9": (Expiry, "refuse", v9_garbage_evicts_refusals),
     "V10": (assembler.Assembler, "_failed", v10_asks_again_at_once),
     "V11": (manager.PoolManager, "_drop", v11_keeps_what_is_withdrawn_in_the_slot_queue),
-    "V12": (assembler, "_is_hopeless", v12_silent_liars_pin_tasks),
+    "V12": (sources, "is_given_up", v12_silent_liars_pin_tasks),
     "drop-on-the-second-hop": (relay.Relay, "validated", drops_on_the_second_hop),
     "resurrecting-late-push": (table.Table, "judge", late_push_resurrects),
     "synced-before-the-answers": (delivery.Delivery, "owe_synced", synced_before_the_answers),

@@ -23,7 +23,7 @@ from p2pnet.sim.liar import Liar, Manner
 from p2pnet.sim.manners import MANNERS
 from p2pnet.sim.node import Node
 from p2pnet.sim.port import HEADER_BYTES
-from p2pnet.sim.quiet import NotQuiet
+from p2pnet.sim.promise import NotQuiet
 from p2pnet.sim.record import NodeEvent
 from p2pnet.sim.world import World
 

@@ -8,6 +8,7 @@ wants no more of an artifact, or was told not to pass it on, is no path for it.
 from collections.abc import Collection, Iterable, Iterator
 
 from p2pnet.broadcast import Artifact, Bounce, Pending
+from p2pnet.model.errors import P2pnetError
 from p2pnet.model.ids import ArtifactId
 from p2pnet.sim.context import SimContext
 from p2pnet.sim.incarnation import ClientRun, Incarnation
@@ -15,10 +16,29 @@ from p2pnet.sim.liar import Liar
 from p2pnet.sim.network import SimLink
 from p2pnet.sim.node import Node
 from p2pnet.sim.port import End, SimRequest
-from p2pnet.sim.quiet import describe
 from p2pnet.sim.timeline import Timeline
 
 EXPIRY_SLACK_S = 0.001  # rounding between the wall's seconds and the timeline's nanoseconds
+
+_LINES_MAX = 20  # of an error's text; `pending` has them all
+
+
+class NotQuiet(P2pnetError):  # noqa: N818 - the name people write
+    """The world still had something to do when its time was up. `pending`: what, by node."""
+
+    def __init__(self, seconds: float, pending: dict[str, list[Pending]]) -> None:
+        lines = [f"{node}: {describe(what)}" for node, left in pending.items() for what in left]
+        more = [f"and {len(lines) - _LINES_MAX} more"] if len(lines) > _LINES_MAX else []
+        super().__init__("\n".join([f"not quiet {seconds:g} s after the start", *lines[:_LINES_MAX], *more]))
+        self.pending = pending
+
+
+def describe(what: Pending) -> str:
+    """`task 1f0c2b9a (from node-3): 2 parts are missing`."""
+    artifact = "" if what.artifact is None else f" {what.artifact.hex()[:8]}"
+    peer = f" (with {what.peer})" if what.peer else ""
+    detail = f": {what.detail}" if what.detail else ""
+    return f"{what.kind}{artifact}{peer}{detail}"
 
 
 class Promise:

@@ -19,9 +19,8 @@ from p2pnet.sim.links import LinkOptions, link_numbers
 from p2pnet.sim.manners import MANNERS
 from p2pnet.sim.network import SimLink
 from p2pnet.sim.node import Node
-from p2pnet.sim.promise import Promise, on_their_way
+from p2pnet.sim.promise import NotQuiet, Promise, on_their_way
 from p2pnet.sim.quantities import NS, Bandwidth, Duration, Size, bits_per_second, byte_count, nanoseconds
-from p2pnet.sim.quiet import NotQuiet
 from p2pnet.topology import edges
 
 

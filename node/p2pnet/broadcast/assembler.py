@@ -9,39 +9,32 @@ its source. A task without a path to what it lacks ends with everything it held,
 from collections.abc import Callable
 
 from p2pnet.broadcast.artifact import (
-    all_parts,
     is_part,
     is_part_list,
     part_count,
-    part_numbers,
     pick_part,
     rarest,
 )
 from p2pnet.broadcast.context import MS, SECOND, Context, Timer
 from p2pnet.broadcast.effects import Cancel, Fetch
-from p2pnet.broadcast.pool import Pool
+from p2pnet.broadcast.inputs import FetchAnswered
 from p2pnet.broadcast.quota import Quota
-from p2pnet.broadcast.sender import Sender
+from p2pnet.broadcast.sources import Sources
 from p2pnet.broadcast.table import FAILURES_MAX, SupplierState, Table
 from p2pnet.broadcast.task import Ask, Supplier, Task
 from p2pnet.broadcast.wire import (
     FIRST_PARTS_MAX,
     FetchAnswer,
     FetchStatus,
-    decode_fetch,
     decode_fetch_answer,
     encode_fetch,
     encode_first_fetch,
-    encode_gone,
-    encode_have,
-    encode_parts,
 )
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import PART_BYTES
 
-SHARED_ABOVE_PARTS = 2  # so few parts are given to every asker
 ASKS_PER_TASK = 64  # in flight; several peers' streams
 FAILED_FIRST_NS = 250 * MS  # before the same source is asked again; another one is asked at once
 FAILED_MOST_NS = 60 * SECOND
@@ -77,7 +70,7 @@ class Assembler:
         self._arrived = arrived
         self._ended = ended
         self.tasks: dict[ArtifactId, Task] = {}
-        self._suppliers: dict[str, Supplier] = {}
+        self._sources = Sources(context, table)
         self._asks: dict[int, Ask] = {}
         self._ready: dict[ArtifactId, None] = {}  # to be looked at when the turn ends
         self._freed: dict[str, None] = {}  # peers of which a request ended: a stream is free
@@ -89,11 +82,11 @@ class Assembler:
     def connect(self, peer: str, connection: int) -> None:
         """The peer may be asked, on this connection."""
         self.disconnect(peer)
-        self._suppliers[peer] = Supplier(peer, connection)
+        self._sources.suppliers[peer] = Supplier(peer, connection)
 
     def disconnect(self, peer: str) -> None:
         """What the peer owed is asked of others."""
-        supplier = self._suppliers.pop(peer, None)
+        supplier = self._sources.suppliers.pop(peer, None)
         if supplier is None:
             return
         for ask in list(supplier.asks.values()):
@@ -134,7 +127,7 @@ class Assembler:
             self._cancel(ask)
         self._ready.pop(artifact, None)
         for peer in task.waits:
-            supplier = self._suppliers.get(peer)
+            supplier = self._sources.suppliers.get(peer)
             if supplier is not None:
                 supplier.waiting.pop(artifact, None)
                 supplier.begun.pop(artifact, None)
@@ -178,9 +171,11 @@ class Assembler:
         owing = {other.source.peer for other in task.asks.values() if other.part == ask.part}
         wanted = 0 if ask.part is None else 1 << ask.part
         usable = [
-            source for source in self._usable(task) if source.peer not in owing and source.have & wanted == wanted
+            source
+            for source in self._sources.usable(task)
+            if source.peer not in owing and source.have & wanted == wanted
         ]
-        source = self._best(task, usable)
+        source = self._sources.best(task, usable)
         if source is None or not self._ask(task, source, ask.part, is_hedge=True):
             self._context.timers.set(Timer.HEDGE, token, self._context.now + ask.supplier.hedge_after_ns())
             return
@@ -213,18 +208,20 @@ class Assembler:
             self._context.timers.cancel(Timer.DRY, artifact)
 
     def _ask_first(self, task: Task) -> None:
-        usable = self._usable(task)
+        usable = self._sources.usable(task)
         while usable:
-            source = self._best(task, usable)
+            source = self._sources.best(task, usable)
             if source is None or self._ask(task, source, None):
                 return
             usable.remove(source)
 
     def _ask_parts(self, task: Task) -> None:
         """The rarest part that somebody with a free stream holds, again and again."""
-        usable = self._usable(task)
+        usable = self._sources.usable(task)
         held = [
-            source.have for source in self._table.holders.get(task.artifact, {}).values() if self._is_path(task, source)
+            source.have
+            for source in self._table.holders.get(task.artifact, {}).values()
+            if self._sources.is_path(task, source)
         ]
         while usable and len(task.asks) < ASKS_PER_TASK:
             offered = 0
@@ -234,51 +231,11 @@ class Assembler:
             if not offered:
                 return
             part = pick_part(rarest(offered, held), self._context.rng)
-            chosen = self._best(task, [source for source in usable if source.have >> part & 1])
+            chosen = self._sources.best(task, [source for source in usable if source.have >> part & 1])
             if chosen is None:
                 return
-            if not self._ask(task, chosen, part) or self._suppliers[chosen.peer].is_full:
+            if not self._ask(task, chosen, part) or self._sources.suppliers[chosen.peer].is_full:
                 usable.remove(chosen)
-
-    def _is_path(self, task: Task, source: SupplierState) -> bool:
-        """Whether the source is connected, has not failed for good, and declared the right size."""
-        supplier = self._suppliers.get(source.peer)
-        if supplier is None or _is_hopeless(source) or source.connection != supplier.connection:
-            return False
-        return not task.part_list or (source.size == task.size and source.key == task.key)
-
-    def _usable(self, task: Task) -> list[SupplierState]:
-        """The sources that may be asked now."""
-        now = self._context.now
-        return [
-            source
-            for source in self._table.holders.get(task.artifact, {}).values()
-            if self._is_path(task, source)
-            and source.have
-            and source.not_before <= now
-            and not self._suppliers[source.peer].is_full
-        ]
-
-    def _best(self, task: Task, sources: list[SupplierState]) -> SupplierState | None:
-        """The one with the fewest failures, then the least time until an answer; ties by chance.
-
-        An unknown latency counts as the mean of the known ones. A source that holds everything is spared while others hold
-        the same parts: it alone has the rest.
-        """
-        if len(sources) < 2:
-            return sources[0] if sources else None
-        known = [latency for source in sources if (latency := self._suppliers[source.peer].latency_ns) is not None]
-        unknown = sum(known) / len(known) if known else 1.0
-        best: SupplierState | None = None
-        best_score: tuple[int, float, float] | None = None
-        for source in sources:
-            supplier = self._suppliers[source.peer]
-            latency = unknown if supplier.latency_ns is None else supplier.latency_ns
-            pace = latency * (1 + len(supplier.asks)) * (2 if task.part_list and source.complete else 1)
-            score = (supplier.failures + source.failures, pace, self._context.rng.random())
-            if best_score is None or score < best_score:
-                best, best_score = source, score
-        return best
 
     def _wait(self, task: Task) -> None:
         """It could ask for more: have it looked at again when a stream, room or a failed source is there."""
@@ -288,9 +245,9 @@ class Assembler:
             self._quota.discharge(task.artifact)  # nothing is on its way: the room is for those that ask
         for source in self._table.holders.get(task.artifact, {}).values():
             offers = source.have & task.unasked if task.part_list else source.have
-            if not offers or not self._is_path(task, source):
+            if not offers or not self._sources.is_path(task, source):
                 continue
-            supplier = self._suppliers[source.peer]
+            supplier = self._sources.suppliers[source.peer]
             if source.not_before > self._context.now:
                 later = source.not_before if later is None else min(later, source.not_before)
             elif supplier.is_full:
@@ -305,22 +262,18 @@ class Assembler:
             self._context.timers.set(Timer.FETCH, task.artifact, later)
         if path:
             self._context.timers.cancel(Timer.DRY, task.artifact)
-        elif not (task.delivered or crowded) or not self._has_hope(task):
+        elif not (task.delivered or crowded) or not self._sources.may_recover(task):
             self._end(task, "last_source_left")
         elif not self._context.timers.is_set(Timer.DRY, task.artifact):
             if not crowded:
                 self._quota.keep_passing(task.artifact, task.delivered)
             self._context.timers.set(Timer.DRY, task.artifact, self._context.now + DRY_NS)
 
-    def _has_hope(self, task: Task) -> bool:
-        """Somebody announces it that may yet have more, or be connected again."""
-        return not all(map(_is_hopeless, self._table.holders.get(task.artifact, {}).values()))
-
     def _let_in(self, peer: str) -> None:
         """A stream or room of a peer is free: those who wait longest ask. Of two streams that become free, those that have begun
         get one first, the others the other.
         """
-        supplier = self._suppliers.get(peer)
+        supplier = self._sources.suppliers.get(peer)
         if supplier is None:
             self._let_in_line(peer, None, (False, True))
             return
@@ -372,7 +325,9 @@ class Assembler:
         self._context.count("passing_bytes_evicted")
         task = self.tasks[artifact]
         sources = self._table.holders.get(artifact, {}).values()
-        if not any(self._is_path(task, source) and source.have & (task.lacking or source.have) for source in sources):
+        if not any(
+            self._sources.is_path(task, source) and source.have & (task.lacking or source.have) for source in sources
+        ):
             self._end(task, "task_without_path_ended")
             return
         self.drop(artifact)
@@ -384,13 +339,13 @@ class Assembler:
 
     def _ask(self, task: Task, source: SupplierState, part: int | None, *, is_hedge: bool = False) -> bool:
         """Send one request, if the source's quota has room for it."""
-        context, supplier = self._context, self._suppliers[source.peer]
+        context, supplier = self._context, self._sources.suppliers[source.peer]
         most = self._charge(task, source, part)
         if most is None:
             self._quota.wait(task.artifact, source.peer, passing=not source.complete)
             context.count("task_waited_for_quota")
             return False
-        if self._suppliers.get(source.peer) is not supplier or task.artifact not in self.tasks:
+        if self._sources.suppliers.get(source.peer) is not supplier or task.artifact not in self.tasks:
             return False
         ask = Ask(context.token(), task, source, supplier, part=part, now=context.now)
         ask.most = most
@@ -451,9 +406,9 @@ class Assembler:
 
     # Answers
 
-    def answered(self, token: int, body: bytes | None) -> None:
-        """The reply to a Fetch, or None when it failed on the way."""
-        ask = self._asks.get(token)
+    def answered(self, answered: FetchAnswered) -> None:
+        """Take the reply to a fetch, or its failure."""
+        ask, body = self._asks.get(answered.token), answered.body
         if ask is None:
             return
         self._forget(ask)
@@ -579,69 +534,3 @@ def _take_first(line: dict[ArtifactId, None]) -> ArtifactId:
     artifact = next(iter(line))
     del line[artifact]
     return artifact
-
-
-def _is_hopeless(source: SupplierState) -> bool:
-    """Whether it is not asked any more: wrong content, or nothing at all for long."""
-    return source.closed or source.failures >= FAILURES_MAX
-
-
-class PartServer:
-    """Answers to peers' fetches, from the validated pool, and of what was offered in part whatever has arrived."""
-
-    __slots__ = ("_assembler", "_context", "_pool", "_sender", "_table")
-
-    def __init__(self, context: Context, table: Table, pool: Pool, sender: Sender, assembler: Assembler) -> None:
-        self._context = context
-        self._table = table
-        self._pool = pool
-        self._sender = sender
-        self._assembler = assembler
-
-    def answer(self, body: bytes) -> list[bytes]:
-        """What a question deserves, in pieces; a malformed one is about nothing we have."""
-        try:
-            request = decode_fetch(body)
-        except MalformedError:
-            return encode_gone()
-        artifact = request.artifact
-        offered = artifact in self._sender.active
-        found = self._pool.get(artifact) or (self._pool.unvalidated.get(artifact) if offered else None)
-        task = self._assembler.tasks.get(artifact) if offered and found is None else None
-        if found is not None:
-            size, parts, have = len(found.data), found.parts, all_parts(len(found.data))
-        elif task is not None and task.part_list:
-            size, parts, have = task.size, task.part_list, task.here
-        else:
-            return encode_gone()
-        if request.parts:
-            numbers = [number for number in request.parts if have >> number & 1]
-            parts = b""
-        else:
-            numbers = self._choose(artifact, size, have, request.most)
-        if not numbers and not parts:
-            return encode_have(have, size)
-        self._context.count("fetches_served")
-        self._context.count("parts_served", len(numbers))
-        if task is not None:
-            return encode_parts(parts, [(n, bytes(task.parts[n] or b"")) for n in numbers])
-        data = found.data if found is not None else b""
-        return encode_parts(parts, [(n, data[n * PART_BYTES : (n + 1) * PART_BYTES]) for n in numbers])
-
-    def _choose(self, artifact: ArtifactId, size: int, have: int, most: int) -> list[int]:
-        """Parts for somebody who has none: to every asker others, and so many that all of them together get each part
-        once; then they have something to give each other.
-        """
-        content, count = self._sender.active.get(artifact), part_count(size)
-        if content is None:
-            return part_numbers(have)[:most]
-        holders = self._table.holders.get(artifact, {}).values()
-        served = len(content.done.union(source.peer for source in holders if source.complete))
-        askers = max(1, len(self._sender.boxes) - served)
-        share = min(most, count if count <= SHARED_ABOVE_PARTS else -(-count // askers))
-        numbers = part_numbers(have)
-        start = next((i for i, number in enumerate(numbers) if number >= content.cursor), 0)
-        chosen = (numbers[start:] + numbers[:start])[:share]
-        if chosen:
-            content.cursor = (chosen[-1] + 1) % count
-        return sorted(chosen)

@@ -12,7 +12,7 @@ import msgspec
 
 from p2pnet.broadcast import inputs
 from p2pnet.broadcast.artifact import id_prefix
-from p2pnet.broadcast.assembler import Assembler, PartServer
+from p2pnet.broadcast.assembler import Assembler
 from p2pnet.broadcast.client import Client, ClientCalls, ClientRaisedError
 from p2pnet.broadcast.context import SECOND, Context, Timer
 from p2pnet.broadcast.digest import Digests
@@ -24,6 +24,7 @@ from p2pnet.broadcast.quota import Quota
 from p2pnet.broadcast.receiver import Receiver
 from p2pnet.broadcast.relay import Relay
 from p2pnet.broadcast.sender import Sender
+from p2pnet.broadcast.serving import PartServer
 from p2pnet.broadcast.table import SupplierState, Table
 from p2pnet.broadcast.task import Task
 from p2pnet.broadcast.wire import next_hop
@@ -121,12 +122,12 @@ class Broadcast:
             inputs.Purge: self._purge,
             inputs.PeerUp: self._peer_up,
             inputs.PeerDown: self._peer_down,
-            inputs.UpdatesReceived: lambda got: self._receiver.updates(got.peer, got.connection, got.token, got.body),
-            inputs.UpdatesAnswered: lambda got: self._sender.delivery.answered(got.token, got.body),
+            inputs.UpdatesReceived: self._receiver.updates,
+            inputs.UpdatesAnswered: self._sender.delivery.answered,
             inputs.FetchReceived: self._fetch_received,
-            inputs.FetchAnswered: lambda got: self._assembler.answered(got.token, got.body),
+            inputs.FetchAnswered: self._assembler.answered,
             inputs.SyncedReceived: self._synced_received,
-            inputs.SyncedAnswered: lambda got: self._sender.delivery.synced_answered(got.token, ok=got.ok),
+            inputs.SyncedAnswered: self._sender.delivery.synced_answered,
             inputs.DigestReceived: self._digest_received,
             inputs.DigestAnswered: self._digest_answered,
             inputs.MembersChanged: self._members_changed,

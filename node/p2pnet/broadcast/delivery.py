@@ -4,23 +4,21 @@ A slot is, at one peer on one connection, in one of the states of `DeliveryState
 every event makes of it; what has no line there changes nothing.
 """
 
-from collections.abc import Iterable, Iterator
 from enum import Enum, IntEnum
 from itertools import islice
-from typing import NamedTuple
 
+from p2pnet.broadcast.content import Batch, Content, UpdateItem, batches
 from p2pnet.broadcast.context import MS, SECOND, Context, Timer
 from p2pnet.broadcast.effects import Cancel, SendSynced, SendUpdates
+from p2pnet.broadcast.inputs import SyncedAnswered, UpdatesAnswered
 from p2pnet.broadcast.table import Table
-from p2pnet.broadcast.wire import PREFIX_BYTES, UpdateStatus, decode_statuses, encode_advert, encode_empty, encode_push
+from p2pnet.broadcast.wire import PREFIX_BYTES, UpdateStatus, decode_statuses
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.events import EventKind
-from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import UPDATE_BATCH_BYTES
 
 RETRY_FIRST_NS = 250 * MS
 RETRY_MOST_NS = 60 * SECOND
-PROGRESS_FIRST_NS = 20 * MS  # between two words about the parts of one artifact; doubled after each
 REQUESTS_PER_PEER = 64  # half of the streams a peer grants; what waits meanwhile travels in fuller batches
 _BATCH_ENTRIES_MAX = UPDATE_BATCH_BYTES // PREFIX_BYTES
 _ALL_MALFORMED = bytes([UpdateStatus.MALFORMED])
@@ -80,133 +78,6 @@ AFTER: dict[int, DeliveryEvent] = {
     UpdateStatus.LIMIT: DeliveryEvent.FAILED,
     UpdateStatus.MALFORMED: DeliveryEvent.MALFORMED,
 }
-
-
-class Content:
-    """What a slot holds now, and its entries, each encoded once for all peers."""
-
-    __slots__ = (
-        "_advert", "artifact", "audience", "commit", "cursor", "done", "have", "hearers", "hop", "key", "pause_ns", "push",
-        "push_bytes", "size", "slot", "urgent",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        slot: int,
-        commit: int,
-        artifact: ArtifactId | None,
-        *,
-        data: bytes | None = None,
-        size: int = 0,
-        hop: int = 0,
-        key: bytes = b"",
-        urgent: bool = False,
-        have: int | None = None,
-        audience: set[str] | None = None,
-    ) -> None:
-        self.slot = slot
-        self.commit = commit
-        self.artifact = artifact
-        """None: empty."""
-        self.size = size
-        self.hop = hop
-        self.key = key
-        self.urgent = urgent
-        self.have = have
-        """The parts this node holds so far; None: all."""
-        self.audience = audience
-        """The peers it is for; None: all."""
-        self.done: set[str] = set()
-        """Peers that said they have it or want none of it: more parts are no news to them."""
-        self.hearers: set[str] | None = None
-        """Who hears of more parts; None: everybody it is for."""
-        self.pause_ns = PROGRESS_FIRST_NS
-        """Until the next word about its parts."""
-        self.cursor = 0
-        """The part that is given out next to whoever asks for any."""
-        self.push = None if data is None else encode_push(slot, commit, hop, data, key)
-        """The entry with the bytes; None: it is never pushed."""
-        self.push_bytes = 0 if self.push is None else sum(map(len, self.push))
-        self._advert = b""
-
-    @property
-    def complete(self) -> bool:
-        """Whether this node holds all of it."""
-        return self.have is None
-
-    @property
-    def advert(self) -> bytes:
-        """The entry with the id only, or the empty one."""
-        if not self._advert:
-            if self.artifact is None:
-                self._advert = encode_empty(self.slot, self.commit)
-            else:
-                self._advert = encode_advert(
-                    self.slot, self.commit, self.hop, self.size, self.artifact, key=self.key, have=self.have
-                )
-        return self._advert
-
-    def is_for(self, peer: str) -> bool:
-        """Whether this peer is to have it."""
-        return self.audience is None or peer in self.audience
-
-    def include(self, peer: str) -> None:
-        """It is for this peer too."""
-        if self.audience is not None:
-            self.audience.add(peer)
-
-    def renew(self, commit: int, have: int | None) -> None:
-        """It is to be announced anew, with these parts. A push entry still has the old commit: it is not pushed again."""
-        self.commit, self.have, self._advert, self.push = commit, have, b"", None
-
-
-class Item(NamedTuple):
-    """One update in a request."""
-
-    slot: int
-    commit: int
-    push: bool
-
-
-class Batch:
-    """One request's worth of entries; shared by all peers that are due the same."""
-
-    __slots__ = ("all_ok", "body", "is_plain", "items", "lone", "urgent")
-
-    def __init__(self, body: list[bytes], items: list[Item], *, urgent: bool, plain: bool = True) -> None:
-        self.body = body
-        self.items = items
-        self.urgent = urgent
-        self.lone = len(body) > len(items)
-        """A single large push, written in two pieces: worth a reset."""
-        self.is_plain = plain and not self.lone
-        """Nothing but the states changes when all of it was taken."""
-        self.all_ok = bytes(len(items))
-
-
-def batches(due: Iterable[tuple[int, bool]], contents: dict[int, Content]) -> Iterator[Batch]:
-    """The entries of these (slot, push?) in as few requests as the bound on their length allows, in order."""
-    body: list[bytes] = []
-    items: list[Item] = []
-    size, urgent, plain = 0, False, True
-    for slot, push in due:
-        content = contents[slot]
-        pushed = content.push if push else None
-        item = Item(slot, content.commit, pushed is not None)
-        if pushed is not None and content.push_bytes > UPDATE_BATCH_BYTES:
-            yield Batch(pushed, [item], urgent=content.urgent)
-            continue
-        entry = content.advert if pushed is None else pushed[0]
-        if size + len(entry) > UPDATE_BATCH_BYTES:
-            yield Batch(body, items, urgent=urgent, plain=plain)
-            body, items, size, urgent, plain = [], [], 0, False, True
-        body.append(entry)
-        items.append(item)
-        size += len(entry)
-        urgent |= content.urgent
-        plain &= content.artifact is not None and content.have is None
-    if items:
-        yield Batch(body, items, urgent=urgent, plain=plain)
 
 
 _NO_BATCH = Batch([], [], urgent=False)
@@ -276,7 +147,7 @@ class Delivery:
         self._requests: dict[int, tuple[PeerOutbox, Batch]] = {}
         self._fresh: dict[int, bool] = {}  # due to every peer alike: batched once for all of them
         self._dirty: dict[str, PeerOutbox] = {}
-        self._retries: dict[int, tuple[PeerOutbox, list[Item]]] = {}
+        self._retries: dict[int, tuple[PeerOutbox, list[UpdateItem]]] = {}
 
     # What is due
 
@@ -396,9 +267,9 @@ class Delivery:
             for box in dirty.values():
                 self._flush_box(box)
 
-    def answered(self, token: int, body: bytes | None) -> None:
-        """The reply to a request, or None when it failed on the way."""
-        request = self._requests.pop(token, None)
+    def answered(self, answered: UpdatesAnswered) -> None:
+        """Take the reply to a request of updates, or its failure."""
+        request, body = self._requests.pop(answered.token, None), answered.body
         if request is None:
             return
         box, batch = request
@@ -438,13 +309,13 @@ class Delivery:
             self._context.count("synced_after_retry")
         self._context.effects.append(SendSynced(token, peer, box.connection))
 
-    def synced_answered(self, token: int, *, ok: bool) -> None:
-        """The reply to `synced`; it is said again after a failure, while the connection lives."""
-        request = self._requests.pop(token, None)
+    def synced_answered(self, answered: SyncedAnswered) -> None:
+        """Take the reply to `synced`; after a failure it is sent again, while the connection lives."""
+        request = self._requests.pop(answered.token, None)
         if request is None:
             return
         box = request[0]
-        if not ok:
+        if not answered.ok:
             box.sync_attempts += 1
             pause = self._context.backoff(box.sync_attempts, RETRY_FIRST_NS, RETRY_MOST_NS)
             self._context.timers.set(Timer.SYNCED, box.peer, self._context.now + pause)
@@ -504,7 +375,7 @@ class Delivery:
 
     def _settle(self, box: PeerOutbox, batch: Batch, body: bytes | None) -> None:
         """Per update, what its answer says; answers to content that has changed since say nothing."""
-        again: list[Item] = []
+        again: list[UpdateItem] = []
         for item, status in zip(batch.items, self._read(batch, body), strict=True):
             slot, commit, push = item
             content = self._contents.get(slot)
@@ -537,7 +408,7 @@ class Delivery:
             elif status in {UpdateStatus.HAVE, UpdateStatus.UNWANTED}:
                 content.done.add(box.peer)
 
-    def _pause(self, box: PeerOutbox, again: list[Item]) -> None:
+    def _pause(self, box: PeerOutbox, again: list[UpdateItem]) -> None:
         attempts = max(box.attempts[item.slot] for item in again)
         group = self._context.token()
         self._retries[group] = (box, again)

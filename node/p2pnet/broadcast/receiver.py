@@ -7,6 +7,7 @@ from p2pnet.broadcast.assembler import Assembler
 from p2pnet.broadcast.client import Bounce, ClientCalls, ClientRaisedError
 from p2pnet.broadcast.context import MS, Context, Timer
 from p2pnet.broadcast.effects import AnswerUpdates
+from p2pnet.broadcast.inputs import UpdatesReceived
 from p2pnet.broadcast.manager import PoolManager
 from p2pnet.broadcast.pool import Pool
 from p2pnet.broadcast.quota import Quota
@@ -78,8 +79,9 @@ class Receiver:
 
     # Requests
 
-    def updates(self, peer: str, connection: int, token: int, body: bytes) -> None:
-        """One request; answered now, or after the other peers' requests of this turn."""
+    def updates(self, received: UpdatesReceived) -> None:
+        """Handle one request; it is answered now, or after the other peers' requests of this loop turn."""
+        peer, connection, token, body = received.peer, received.connection, received.token, received.body
         context = self._context
         if not self._table.is_current(peer, connection):
             context.count("updates_dropped")

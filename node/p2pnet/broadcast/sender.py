@@ -2,8 +2,9 @@
 
 from collections import deque
 
+from p2pnet.broadcast.content import Content
 from p2pnet.broadcast.context import MS, Context, Timer
-from p2pnet.broadcast.delivery import Content, Delivery, DeliveryState, PeerOutbox
+from p2pnet.broadcast.delivery import Delivery, DeliveryState, PeerOutbox
 from p2pnet.broadcast.table import Table
 from p2pnet.model.ids import ArtifactId, CommitId, Slot
 
