@@ -36,7 +36,7 @@ class ScriptedCore:
             self.due = None
         return done + self.answers.get(type(what), lambda _: [])(what)
 
-    def next_wakeup(self, *, lifetimes: bool = True) -> int | None:
+    def next_wakeup(self, *, expiries: bool = True) -> int | None:
         return self.due
 
     def pending(self) -> list[Any]:

@@ -163,7 +163,7 @@ class Incarnation:
         if waiting:
             self._soon()
         self._set_timer(now)
-        self._judge(restless=core.next_wakeup(lifetimes=False) is not None)
+        self._judge(restless=core.next_wakeup(expiries=False) is not None)
 
     def _handle(self, what: inputs.Input) -> None:
         context = self.context

@@ -130,7 +130,7 @@ class Node:
         if life is None:
             return []
         found = list(life.core.pending())
-        due = life.core.next_wakeup(lifetimes=False)
+        due = life.core.next_wakeup(expiries=False)
         if due is not None and not found:
             found.append(Pending("wake", detail=f"due {due / NS:g} s after the start"))
         if life.paused and life.waiting:

@@ -20,8 +20,22 @@ class Content:
     """What a slot holds now, and its entries, each encoded once for all peers."""
 
     __slots__ = (
-        "_advert", "artifact", "audience", "commit", "cursor", "done", "have", "hearers", "hop", "key", "pause_ns", "push",
-        "push_bytes", "size", "slot", "urgent",
+        "_advert",
+        "artifact",
+        "audience",
+        "commit",
+        "cursor",
+        "done",
+        "have",
+        "hop",
+        "key",
+        "pause_ns",
+        "progress_peers",
+        "push",
+        "push_bytes",
+        "size",
+        "slot",
+        "urgent",
     )  # fmt: skip
 
     def __init__(
@@ -41,25 +55,25 @@ class Content:
         self.slot = slot
         self.commit = commit
         self.artifact = artifact
-        """None: empty."""
+        """None: the slot is announced empty."""
         self.size = size
         self.hop = hop
         self.key = key
         self.urgent = urgent
         self.have = have
-        """The parts this node holds so far; None: all."""
+        """Bitmap of the parts this node holds so far; None: all of them."""
         self.audience = audience
-        """The peers it is for; None: all."""
+        """The peers it is announced to; None: all."""
         self.done: set[str] = set()
-        """Peers that said they have it or want none of it: more parts are no news to them."""
-        self.hearers: set[str] | None = None
-        """Who hears of more parts; None: everybody it is for."""
+        """Peers that answered `have` or `unwanted`: they are not told of more parts."""
+        self.progress_peers: set[str] | None = None
+        """The peers that are told of more parts; None: the whole audience."""
         self.pause_ns = PROGRESS_FIRST_NS
-        """Until the next word about its parts."""
+        """Pause before the next announcement of its parts, in nanoseconds."""
         self.cursor = 0
-        """The part that is given out next to whoever asks for any."""
+        """Number of the part that is given next to a peer that asks for any."""
         self.push = None if data is None else encode_push(slot, commit, hop, data, key)
-        """The entry with the bytes; None: it is never pushed."""
+        """The entry with the bytes, in one piece or two; None: it is never pushed."""
         self.push_bytes = 0 if self.push is None else sum(map(len, self.push))
         self._advert = b""
 
@@ -70,7 +84,7 @@ class Content:
 
     @property
     def advert(self) -> bytes:
-        """The entry with the id only, or the empty one."""
+        """The entry with the id only, or the empty entry; encoded on first use."""
         if not self._advert:
             if self.artifact is None:
                 self._advert = encode_empty(self.slot, self.commit)
@@ -81,21 +95,24 @@ class Content:
         return self._advert
 
     def is_for(self, peer: str) -> bool:
-        """Whether this peer is to have it."""
+        """Whether this peer is in its audience."""
         return self.audience is None or peer in self.audience
 
     def include(self, peer: str) -> None:
-        """It is for this peer too."""
+        """Add the peer to its audience."""
         if self.audience is not None:
             self.audience.add(peer)
 
     def renew(self, commit: int, have: int | None) -> None:
-        """It is to be announced anew, with these parts. A push entry still has the old commit: it is not pushed again."""
+        """Announce it anew under this commit id, with these parts.
+
+        It is not pushed again: the push entry is encoded with the old commit id, and is not worth a second encoding.
+        """
         self.commit, self.have, self._advert, self.push = commit, have, b"", None
 
 
 class UpdateItem(NamedTuple):
-    """One update in a request."""
+    """One update of a request, as its sender remembers it."""
 
     slot: int
     commit: int
@@ -103,7 +120,7 @@ class UpdateItem(NamedTuple):
 
 
 class Batch:
-    """One request's worth of entries; shared by all peers that are due the same."""
+    """The body of one update request and what is in it; shared by all peers that are due the same."""
 
     __slots__ = ("all_ok", "body", "is_plain", "items", "lone", "urgent")
 
@@ -112,14 +129,18 @@ class Batch:
         self.items = items
         self.urgent = urgent
         self.lone = len(body) > len(items)
-        """A single large push, written in two pieces: worth a reset."""
+        """A single large push: it is written in two pieces, and reset when it is withdrawn on its way."""
         self.is_plain = plain and not self.lone
-        """Nothing but the states changes when all of it was taken."""
+        """When every update of it was answered OK, nothing changes but the delivery states."""
         self.all_ok = bytes(len(items))
+        """The answer that says so."""
 
 
 def batches(due: Iterable[tuple[int, bool]], contents: dict[int, Content]) -> Iterator[Batch]:
-    """The entries of these (slot, push?) in as few requests as the bound on their length allows, in order."""
+    """Gather the entries of these slots, in order, into as few requests as `UPDATE_BATCH_BYTES` allows.
+
+    `due`: (slot, whether to push its bytes). A push above that bound travels alone.
+    """
     body: list[bytes] = []
     items: list[UpdateItem] = []
     size, urgent, plain = 0, False, True

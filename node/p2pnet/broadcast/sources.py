@@ -17,14 +17,14 @@ class Sources:
         """By name, every connected peer."""
 
     def is_path(self, task: Task, source: SupplierState) -> bool:
-        """Whether the source is connected, has not failed for good, and declared the right size."""
+        """Whether the source may deliver parts: it is connected, is not given up, and declared the right size and key."""
         supplier = self.suppliers.get(source.peer)
         if supplier is None or is_given_up(source) or source.connection != supplier.connection:
             return False
         return not task.part_list or (source.size == task.size and source.key == task.key)
 
     def usable(self, task: Task) -> list[SupplierState]:
-        """The sources that may be asked now."""
+        """The sources of a task that may be asked now: not paused, and with a free stream."""
         now = self._context.now
         return [
             source
@@ -36,10 +36,10 @@ class Sources:
         ]
 
     def best(self, task: Task, sources: list[SupplierState]) -> SupplierState | None:
-        """The one with the fewest failures, then the least time until an answer; ties by chance.
+        """The source with the fewest failures, then the least expected time until an answer; ties by chance.
 
-        An unknown latency counts as the mean of the known ones. A source that holds everything is spared while others hold
-        the same parts: it alone has the rest.
+        An unknown latency counts as the mean of the known ones: neither fast nor slow. A source that holds everything is
+        spared while others hold the same parts, for it alone has the rest.
         """
         if len(sources) < 2:
             return sources[0] if sources else None
@@ -50,14 +50,14 @@ class Sources:
         for source in sources:
             supplier = self.suppliers[source.peer]
             latency = unknown if supplier.latency_ns is None else supplier.latency_ns
-            pace = latency * (1 + len(supplier.asks)) * (2 if task.part_list and source.complete else 1)
+            pace = latency * (1 + len(supplier.requests)) * (2 if task.part_list and source.complete else 1)
             score = (supplier.failures + source.failures, pace, self._context.rng.random())
             if best_score is None or score < best_score:
                 best, best_score = source, score
         return best
 
     def may_recover(self, task: Task) -> bool:
-        """Somebody announces it that may yet have more, or be connected again."""
+        """Whether any source that announces the artifact is not given up: it may get more parts, or connect again."""
         return not all(map(is_given_up, self._table.holders.get(task.artifact, {}).values()))
 
 
