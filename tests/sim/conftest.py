@@ -77,7 +77,7 @@ def give(node: Node, *what: effects.Effect) -> None:
     """Have its core do this now."""
     core: Any = node.core
     core.soon = list(what)
-    node._life.do(inputs.Wake())
+    node._incarnation.do(inputs.Wake())
 
 
 def update(node: Node, peer: str, size: int = 100, connection: int = 1) -> int:
