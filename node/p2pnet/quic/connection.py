@@ -193,7 +193,7 @@ class Connection:
         """Gauges and totals of this connection, by a name that ends in its unit."""
         return {
             **self.engine.counters(),
-            "held_bytes": self.engine.held_bytes + self.ledger.owed,
+            "held_bytes": self.engine.held_bytes + self.ledger.unacknowledged,
             "sent_bytes_total": self.sent_bytes,
             "received_bytes_total": self.received_bytes,
         }

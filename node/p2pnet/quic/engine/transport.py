@@ -1,8 +1,7 @@
-"""aioquic's connection with bounds: packets and frames, the path, the handshake, the end.
+"""aioquic's connection with bounds: which of its packets and frames are handled how, connection ids, and the end.
 
-Its streams are kept by `FlowControl` and sent by `SendQueue`; frames about them are parsed here and handed over, and
-what these two have to say is put into packets in the order given here. aioquic is pinned to its minor version for what
-is overridden.
+Streams are kept by `FlowControl` and sent by `SendQueue`: frames about them are parsed here and passed on to these two. What is
+sent is put into packets in the order of `_write_application`. aioquic is pinned to its minor version for what is overridden.
 """
 
 # ruff: noqa: SLF001  # the loss recovery and the ciphers of our own connection
@@ -43,19 +42,26 @@ from p2pnet.quic.engine.sending import SendQueue
 from p2pnet.quic.engine.short import write
 from p2pnet.quic.engine.tls import CID_BYTES, Admit
 
-CRYPTO_PENDING_MAX = 64 * 1024  # out-of-order handshake bytes of one stranger
-CRYPTO_PIECES_MAX = 64  # and the pieces they may be in: keeping them in order costs time by their number
-CONNECTION_CIDS = 3  # of ours that a peer may hold: one in use, two to move to
-PROBE_TIMEOUT_MAX_S = 3.0  # as far as idle and closing times go
-SEQUENCE_NUMBERS_MAX = 64  # of a peer's cids that are remembered
+CRYPTO_PENDING_MAX = 64 * 1024
+"""Out-of-order handshake bytes kept of an unauthenticated peer."""
+CRYPTO_PIECES_MAX = 64
+"""Pieces that these bytes may be in: keeping them in order takes time in proportion to their number."""
+CONNECTION_CIDS = 3
+"""Connection ids of ours that a peer may have: one in use, two to move to."""
+PROBE_TIMEOUT_MAX_S = 3.0
+"""The probe timeout counts at most so much in idle and closing times, for a peer can lengthen it by its delays."""
+SEQUENCE_NUMBERS_MAX = 64
+"""Sequence numbers of the peer's connection ids that are remembered."""
 _PEER_LIMITS = tuple(one.name for one in fields(PeerLimits))
 
 if (_aioquic := logging.getLogger("quic")).level == logging.NOTSET:
-    _aioquic.setLevel(logging.ERROR)  # it warns of each mistake of each stranger; ends of connections are told here
+    _aioquic.setLevel(
+        logging.ERROR
+    )  # it warns of every mistake of every peer; how connections end is reported by `Engine.end`
 
 
 class PacketTransport(Handshake):
-    """A QuicConnection that keeps to its windows; what happens to streams is noted in `flow`, not raised as events."""
+    """A QuicConnection that enforces its windows; stream events are noted in `flow`."""
 
     _streams: dict[int, Any]  # the same object as the flow control's, as are the limits: aioquic reads them
     _loss: Recovery
@@ -84,21 +90,21 @@ class PacketTransport(Handshake):
         self.sending = SendQueue(self.flow.peer, self.flow.on_sent, self._quic_logger)
         self.mtu = PathMtu(largest=largest_datagram)
         self.space = QuicPacketSpace(is_application_data=True)
-        """The application's packets: once there are keys, aioquic's own, without its dictionary."""
+        """The packet number space of 1-RTT packets; aioquic's own, once the connection is initialised."""
         self.keys = CryptoPair()
-        """Theirs, likewise."""
+        """The keys of 1-RTT packets, likewise."""
         self.now = 0.0
-        """The caller's time, for what aioquic does not hand on."""
+        """The time of the present call, where aioquic does not pass it on; monotonic seconds."""
         self.heard_at = -1.0
-        """When a packet of the short way was last received, in the caller's time."""
+        """When a packet was last received by the short way."""
         self.has_more = False
-        """The last flight was full: more may leave at once."""
+        """Whether the last flight was full: more may leave at once."""
         self.unacknowledged = 0
-        """Packets that came the short way and ask for an acknowledgement, since the last one was planned."""
+        """Ack-eliciting packets received by the short way since an acknowledgement was last planned."""
         self.unheard = False
-        """The peer acknowledged nothing for the idle time."""
+        """Whether the connection ended because the peer acknowledged nothing for the idle time."""
         self.close_heard = False
-        """The peer has said that it knows of the end, or ended it itself."""
+        """Whether the peer is known to know of the end."""
         self._random_bytes = random_bytes
         self._reset_token = reset_token
         self._echo_close = False
@@ -122,16 +128,16 @@ class PacketTransport(Handshake):
         )
         self._name_first_cid()
 
-    # What the engine asks
+    # For the engine
 
     def acknowledge_now(self) -> None:
-        """Do not wait out the delay for the acknowledgement that is due."""
+        """Send the acknowledgement that is due without its delay."""
         space = self.space
         if space.ack_at is not None:
             space.ack_at = 0.0
 
     def handle_timer(self, now: float) -> None:
-        """As aioquic; a peer that talks but acknowledges nothing is given up like a silent one."""
+        """As aioquic; a peer that sends but acknowledges nothing is given up like a silent one."""
         super().handle_timer(now)
         if (
             self._handshake_confirmed
@@ -143,7 +149,7 @@ class PacketTransport(Handshake):
             self.close(QuicErrorCode.NO_ERROR, QuicFrameType.PADDING, "the peer acknowledges nothing")
 
     def renew_keys(self, after_packets: int) -> None:
-        """Start new keys when so many packets were sent under the present ones (RFC 9001 section 6.6).
+        """Update the keys after so many packets under the present ones (RFC 9001 section 6.6).
 
         Not before one of those was acknowledged (section 6.1).
         """
@@ -156,14 +162,14 @@ class PacketTransport(Handshake):
             self.request_key_update()
 
     def too_big(self, size: int) -> None:
-        """The system does not take datagrams of this size for the present path: they never left."""
+        """The system refuses datagrams of this size on the present path: those in flight never left."""
         self.mtu.on_too_big(size, self.now)
         space = self.space
         gone = [packet for packet in space.sent_packets.values() if packet.sent_bytes == size]
         self._loss._on_packets_lost(congestion_event=False, now=self.now, packets=gone, space=space)
 
     def end_trace(self) -> None:
-        """Write the qlog file, if there is one, also when the end of the closing period is not waited for."""
+        """Write the qlog file, if there is one: aioquic would do so only at the end of the closing period."""
         if self._quic_logger is not None and self._configuration.quic_logger is not None:
             self._configuration.quic_logger.end_trace(self._quic_logger)
             self._quic_logger = None
@@ -200,8 +206,8 @@ class PacketTransport(Handshake):
         super()._handle_ack_frame(context, frame_type, buf)
 
     def check_acknowledged(self, frame_type: int, largest: int) -> None:
-        """Raises for the number of a packet that was never sent."""
-        # aioquic would believe it, and take every packet from then on for lost. It numbers all spaces in one row.
+        """Check the largest number that a peer acknowledges. Raises QuicConnectionError if it was never sent."""
+        # aioquic would believe it, and take every packet from then on for lost. It numbers all spaces in one sequence.
         if largest >= self._packet_number:
             raise violation(QuicErrorCode.PROTOCOL_VIOLATION, frame_type, "Acknowledged a packet never sent")
 
@@ -210,7 +216,7 @@ class PacketTransport(Handshake):
         end = buf.pull_uint_var() + buf.pull_uint_var()
         buf.seek(position)
         receiver = self._crypto_streams[context.epoch].receiver
-        # aioquic would let each stranger make it allocate half a megabyte per epoch, in as many pieces as it likes.
+        # aioquic would let an unauthenticated peer make it allocate half a megabyte per epoch, in any number of pieces.
         if end - receiver.starting_offset() > CRYPTO_PENDING_MAX or len(receiver._ranges) > CRYPTO_PIECES_MAX:
             raise violation(QuicErrorCode.CRYPTO_BUFFER_EXCEEDED, frame_type, "too much crypto buffering")
         super()._handle_crypto_frame(context, frame_type, buf)
@@ -267,19 +273,19 @@ class PacketTransport(Handshake):
         self._learn_peer_limits()
 
     def _learn_peer_limits(self) -> None:
-        """Hand on what aioquic has read of the peer's limits."""
+        """Copy the peer's limits, which aioquic has read, into the flow control."""
         for name in _PEER_LIMITS:
             setattr(self.flow.peer, name, getattr(self, f"_remote_{name}"))
 
     # Packets that leave
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
-        """As aioquic, the short way where there is one, with a probe of the path's MTU when one is due.
+        """As aioquic, but by the short way where it applies, and with a probe of the path's MTU when one is due.
 
         Up to a flight of packets; `has_more` says whether another may follow at once.
         """
         self._follow_mtu()
-        # What held a packet back is over; left in the past, this time would make the timer ring without end.
+        # The packet that pacing held back may leave now; left in the past, this time would make the timer ring without end.
         self._pacing_at = None
         self.has_more = False
         if self._takes_short_way():
@@ -298,7 +304,7 @@ class PacketTransport(Handshake):
         return datagrams
 
     def _wants_to_send(self, now: float) -> bool:
-        """Whether aioquic could find anything to say: building a packet in vain is dear."""
+        """Whether aioquic would have anything to send: building an empty packet is expensive."""
         if self._state in END_STATES:
             return False
         if self._close_pending or not self._handshake_confirmed or len(self._network_paths) > 1:
@@ -315,10 +321,10 @@ class PacketTransport(Handshake):
         return self._has_room() and (bool(self.sending.queues) or self.flow.limits_due() or control_due(self))
 
     def _takes_short_way(self) -> bool:
-        """Whether what is left when there is nothing else to say may leave past aioquic's builder.
+        """Whether packets without control frames may be built by `short.write`.
 
-        The builder notes frames for qlog, counts bytes on paths that are not validated, and while a STOP_SENDING is not
-        acknowledged it goes with every packet.
+        aioquic's builder is needed to note frames for a qlog, to count bytes on paths that are not validated, and while a
+        STOP_SENDING is not acknowledged, for that goes with every packet.
         """
         return (
             self._handshake_confirmed
@@ -346,11 +352,11 @@ class PacketTransport(Handshake):
                 if self._pacing_at is not None:
                     return
             builder.start_packet(QuicPacketType.ONE_RTT, crypto)
-            # Before the acknowledgement, and with each until one is heard: a sender must not take a refused message
-            # for a delivered one.
+            # Before the acknowledgement, and with every packet until one is acknowledged: else the peer could take a refused
+            # message for a delivered one.
             if self.flow.stops:
                 self.flow.write_stops(builder)
-            # An acknowledgement travels with whatever leaves: that spares the timer and the packet of its own.
+            # An acknowledgement goes with whatever leaves: that saves a timer and a packet of its own.
             if space.ack_at is not None:
                 self._write_ack_frame(builder=builder, space=space, now=now)
             if self._handshake_complete:
@@ -359,12 +365,12 @@ class PacketTransport(Handshake):
             if builder.packet_is_empty:
                 return
             pacer.update_after_send(now=now)
-        # Nothing more to say although the window has room: its size proves nothing (RFC 9002 section 7.8).
+        # Nothing more to send although the window has room: it must not grow now (RFC 9002 section 7.8).
         flight = loss.bytes_in_flight + builder._flight_bytes
         loss.app_limited = loss.congestion_window - flight >= self._max_datagram_size
 
     def _send_probing_frames(self, network_path: QuicNetworkPath, now: float) -> list[tuple[bytes, Any]]:
-        """As aioquic; on a path of which nothing is known no larger than all carry, and not beyond the window."""
+        """As aioquic, but in datagrams that every path carries, and not beyond the congestion window."""
         if self._loss.bytes_in_flight > self._loss.congestion_window:
             network_path.remote_challenges.clear()
             return []
@@ -389,14 +395,14 @@ class PacketTransport(Handshake):
 
     def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
         super()._parse_transport_parameters(data, from_session_ticket)
-        # aioquic reads the peer's limit on what it can take in one datagram, and forgets it.
+        # aioquic reads the peer's max_udp_payload_size, and ignores it.
         limit = pull_quic_transport_parameters(Buffer(data=data)).max_udp_payload_size
         if limit is not None:
             self.mtu.limit(limit)
         self._learn_peer_limits()
 
     def _name_first_cid(self) -> None:
-        """Aioquic draws cids and tokens from the system; here chance is an argument, and tokens follow from cids."""
+        """Draw the first connection ids from `random_bytes`, and not as aioquic from the system; reset tokens follow from them."""
         first = self._host_cids[0]
         first.cid = self._random_bytes(CID_BYTES)
         if not self._is_client:
@@ -420,7 +426,7 @@ class PacketTransport(Handshake):
             self.change_connection_id()
 
     def _forget_old_sequence_numbers(self) -> None:
-        """Aioquic remembers every number a peer ever gave to a cid: below the ones in use, none is new any more."""
+        """Forget sequence numbers below those in use, of which none can be new; aioquic would remember all for ever."""
         if len(self._peer_cid_sequence_numbers) <= SEQUENCE_NUMBERS_MAX:
             return
         reserved = [path.peer_cid for path in self._network_paths if path.peer_cid is not None]
@@ -439,21 +445,21 @@ class PacketTransport(Handshake):
 
     @property
     def is_closing(self) -> bool:
-        """We have said that it ends, and wait for the peer to know."""
+        """Whether this end has sent a close, and waits until the peer knows of it."""
         return self._state is QuicConnectionState.CLOSING
 
     def close_application(self, code: int, text: str) -> None:
-        """The owner's end, in the owner's code."""
+        """Close with an application error code."""
         super().close(error_code=code, frame_type=None, reason_phrase=text)
 
     def close(
         self, error_code: int = QuicErrorCode.NO_ERROR, frame_type: int | None = None, reason_phrase: str = ""
     ) -> None:
-        """QUIC's end: aioquic, which cannot always name the frame at fault, would pass it off as the owner's."""
+        """As aioquic, but always with a frame type: without one, aioquic would send it as the application's close."""
         super().close(error_code, QuicFrameType.PADDING if frame_type is None else frame_type, reason_phrase)
 
     def hear_close(self, data: bytes) -> None:
-        """While closing: take note of a CONNECTION_CLOSE of the peer's, all that matters now."""
+        """While closing, look for a CONNECTION_CLOSE in a datagram of the peer's: nothing else matters any more."""
         if len(data) <= 1 + CID_BYTES or data[0] & 0xC0 != 0x40:
             return
         try:
@@ -492,5 +498,5 @@ class PacketTransport(Handshake):
         self._close_at = now + self._three_probe_timeouts()
 
     def _three_probe_timeouts(self) -> float:
-        """RFC 9000 sections 10.1 and 10.2; a peer has a say in them, by its delays, so they have an end."""
+        """The least idle time and the closing period (RFC 9000 sections 10.1 and 10.2), bounded by PROBE_TIMEOUT_MAX_S."""
         return 3 * min(self._loss.get_probe_timeout(), PROBE_TIMEOUT_MAX_S)
