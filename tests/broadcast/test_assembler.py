@@ -62,7 +62,7 @@ def test_parts_are_fetched_several_at_a_time(net: "Net") -> None:
     assert b.holds(artifact)
 
 
-def test_no_peer_is_asked_on_more_than_its_streams_and_a_stranger_on_a_few() -> None:
+def test_no_peer_is_asked_on_more_than_its_streams_and_a_new_one_on_a_few() -> None:
     script, mades = Script(bytes_max=1 << 30), [Made(4 * BIG, nonce=n) for n in range(3)]
     script.up("p")
     rounds = [of(script.updates("p", *(made.advert(n, n) for n, made in enumerate(mades))), effects.Fetch)]

@@ -106,7 +106,7 @@ def test_whatever_is_in_the_file_what_is_read_can_be_dialled(tmp_path_factory: A
         assert 0 < port < 65_536
 
 
-def test_two_spellings_of_an_address_are_one_contact(tmp_path: Path) -> None:
+def test_two_spellings_of_an_address_are_one_entry(tmp_path: Path) -> None:
     path = tmp_path / "cache"
     path.write_text(json.dumps([["0:0:0:0:0:0:0:1", 1], ["Seed.Example", 1], ["::0001", 1]]))
     cache = BootstrapCache(path, fixed=[("fd00::0:1", 2), ("FD00::1", 2)])
@@ -158,8 +158,8 @@ def test_a_directory_one_may_not_read_is_an_empty_cache(tmp_path: Path) -> None:
 
 WRITER = """
 import pathlib, sys
-from p2pnet.quic import Contacts
-cache = Contacts(pathlib.Path(sys.argv[1]))
+from p2pnet.quic import BootstrapCache
+cache = BootstrapCache(pathlib.Path(sys.argv[1]))
 for port in range(1, 301):
     cache.reached((sys.argv[2], port))
     cache.write()
@@ -236,7 +236,7 @@ async def test_many_addresses_race_a_few_at_a_time_and_the_fixed_ones_in_the_fir
     assert sorted(tried) == sorted(cache.addresses())
 
 
-async def test_without_a_contact_there_is_nothing_to_bootstrap_from(tmp_path: Path) -> None:
+async def test_without_an_address_there_is_nothing_to_bootstrap_from(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no address"):
         await cache_of(tmp_path, 0).bootstrap(Dialler())
     itself = cache_of(tmp_path, 1, fixed=1)
@@ -248,7 +248,7 @@ async def test_without_a_contact_there_is_nothing_to_bootstrap_from(tmp_path: Pa
     assert dialler.races == [[("10.0.1.1", 1)]]
 
 
-async def test_a_contact_reached_by_its_name_is_not_cached_by_its_number(tmp_path: Path) -> None:
+async def test_an_address_reached_by_its_name_is_not_cached_by_its_number(tmp_path: Path) -> None:
     class Resolving(Dialler):
         async def connect_any(self, addresses: Any, **options: Any) -> Any:
             return Connected(("192.0.2.7", 1)), {}
@@ -262,10 +262,10 @@ async def test_real_addresses_one_is_reached_among_dead_ones_and_no_other_stays(
     world: World, until: Until, tmp_path: Path
 ) -> None:
     servers = [await world.endpoint(f"node-{number}") for number in range(1, 6)]
-    stranger = await world.endpoint("node-9", trust=world.trust(world.expired("node-9")))
+    outsider = await world.endpoint("node-9", trust=world.trust(world.expired("node-9")))
     client = await world.endpoint()
     cache = BootstrapCache(tmp_path / "cache", [server.address for server in servers[3:]])
-    for address in [*DEAD, stranger.address, *(server.address for server in servers[:3])]:
+    for address in [*DEAD, outsider.address, *(server.address for server in servers[:3])]:
         cache.reached(address)
     connection = await cache.bootstrap(client, timeout_s=5)
     assert not connection.closed
@@ -279,9 +279,9 @@ async def test_real_addresses_one_is_reached_among_dead_ones_and_no_other_stays(
 
 
 async def test_real_addresses_that_all_fail_give_every_error(world: World, tmp_path: Path) -> None:
-    stranger = await world.endpoint("node-9", trust=world.trust(world.expired("node-9")))
+    outsider = await world.endpoint("node-9", trust=world.trust(world.expired("node-9")))
     client = await world.endpoint()
-    cache = BootstrapCache(tmp_path / "cache", [stranger.address, *DEAD[:2]])
+    cache = BootstrapCache(tmp_path / "cache", [outsider.address, *DEAD[:2]])
     with pytest.raises(ExceptionGroup, match="no address answered") as failed:
         await cache.bootstrap(client, timeout_s=0.3)
     assert sorted(type(one).__name__ for one in failed.value.exceptions) == [*["HandshakeFailed"] * 2, "TrustError"]
@@ -356,7 +356,7 @@ def test_rebootstrap_learns_what_another_process_has_written_and_tries_it_first(
     assert dialler.races[-1][0] == ("10.0.0.7", 7)
 
 
-def test_rebootstrap_without_a_contact_fails_at_once(tmp_path: Path) -> None:
+def test_rebootstrap_without_an_address_fails_at_once(tmp_path: Path) -> None:
     async def scenario() -> None:
         with pytest.raises(ValueError, match="no address"):
             await cache_of(tmp_path, 0).rebootstrap(Dialler())
@@ -398,7 +398,7 @@ class Subnet:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_after_a_partition_exactly_one_contact_is_connected(seed: int, tmp_path: Path) -> None:
+def test_after_a_partition_exactly_one_address_is_connected(seed: int, tmp_path: Path) -> None:
     async def scenario() -> None:
         subnet = Subnet(seed=seed, delay_s=0.01)
         client, *servers = await subnet.grow(9)
@@ -427,7 +427,7 @@ def test_after_a_partition_exactly_one_contact_is_connected(seed: int, tmp_path:
     run_virtual(scenario())
 
 
-def test_a_contact_that_answers_late_wins_when_the_others_are_gone(tmp_path: Path) -> None:
+def test_an_address_that_answers_late_wins_when_the_others_are_gone(tmp_path: Path) -> None:
     async def scenario() -> None:
         subnet = Subnet(delay_s=0.01)
         client, *servers = await subnet.grow(4)

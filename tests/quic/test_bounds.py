@@ -246,7 +246,7 @@ async def test_a_full_endpoint_says_so_at_once(world: World) -> None:
         await server.connect(client.address, new=True)
 
 
-async def test_above_the_ration_strangers_must_prove_their_address(world: World) -> None:
+async def test_above_the_rate_clients_must_prove_their_address(world: World) -> None:
     settings = Settings(initials_burst=3, initials_per_s=0.001)
     server = await world.endpoint("node-1", settings=settings, on_message=world.echo)
     client = await world.endpoint()
@@ -255,7 +255,7 @@ async def test_above_the_ration_strangers_must_prove_their_address(world: World)
     assert (await connections[-1].request(b"/x", b"proved")).payload == b"proved"
 
 
-async def test_a_spoofed_flood_creates_no_state_beyond_the_ration(world: World) -> None:
+async def test_a_spoofed_flood_creates_no_state_beyond_the_rate(world: World) -> None:
     server = await world.endpoint("node-1", settings=Settings(initials_burst=10, initials_per_s=0.001))
     client = await world.endpoint()
     caught: list[bytes] = []

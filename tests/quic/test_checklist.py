@@ -71,9 +71,9 @@ async def test_an_endpoint_that_only_dials_is_asked_and_answered_but_not_dialled
     connection = await client.connect(server.address)
     assert (await connection.request(b"/x", b"there")).payload == b"there"
     assert (await server.connections[0].request(b"/x", b"and back")).payload == b"and back"
-    stranger = await world.endpoint("node-2")
+    outsider = await world.endpoint("node-2")
     with pytest.raises(HandshakeFailed) as error:
-        await stranger.connect(client.address, timeout_s=0.3)
+        await outsider.connect(client.address, timeout_s=0.3)
     assert error.value.kind == "timeout"
     assert client.connections == [connection]
 

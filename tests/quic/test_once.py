@@ -453,7 +453,7 @@ class Island:
         return AtLeastOnce(await self.bind("node-0", "10.0.0.2"))
 
 
-def test_a_peer_killed_without_a_farewell_gets_the_message_after_its_restart() -> None:
+def test_a_peer_killed_without_a_close_gets_the_message_after_its_restart() -> None:
     async def scenario() -> None:
         island = Island(delay_s=0.02)
         there, here = await island.receiver(), await island.sender()

@@ -104,7 +104,7 @@ async def test_a_close_through_a_full_socket_reaches_the_peer(world: World, unti
 
 
 @pytest.mark.parametrize("lost", range(3))
-def test_a_lost_farewell_is_said_again(lost: int) -> None:
+def test_lost_close_packets_are_sent_again(lost: int) -> None:
     async def scenario(world: VirtualWorld) -> None:
         (server,) = await world.servers(1)
         client = await world.endpoint("node-0", settings=Settings(idle_s=60))
