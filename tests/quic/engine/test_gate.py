@@ -1,4 +1,4 @@
-"""Strangers, and those on the path: no packet of theirs locks anybody out, costs much, or is sent on to somebody else."""
+"""Unauthenticated peers, and attackers on the path: no packet of theirs locks others out, costs much, or is forwarded."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class ReceiveSide:
     def _keep(self, start: int, data: bytes) -> None:
         """Keep out-of-order data: only what has come, never the gap before it, and nothing twice.
 
-        Data that follows a piece is appended to it; pieces are never joined, for an attacker could have long ones moved for little.
+        Data that follows a piece is appended to it; pieces are never joined: an attacker could have long ones moved for little.
         """
         early = self._early
         index = bisect_right(early, start, key=_start) - 1

@@ -402,7 +402,7 @@ class PacketTransport(Handshake):
         self._learn_peer_limits()
 
     def _name_first_cid(self) -> None:
-        """Draw the first connection ids from `random_bytes`, and not as aioquic from the system; reset tokens follow from them."""
+        """Draw the first connection ids from `random_bytes`, not from the system as aioquic; reset tokens follow from them."""
         first = self._host_cids[0]
         first.cid = self._random_bytes(CID_BYTES)
         if not self._is_client:
