@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 
 from p2pnet.model.errors import TrustError
 from p2pnet.quic.addresses import Address, readable
+from p2pnet.quic.connection_index import ConnectionIndex, IndexEntries
 from p2pnet.quic.engine import Datagram, Engine, FlowEvent, Stream, failure_of
 from p2pnet.quic.errors import (
     CloseCode,
@@ -28,7 +29,6 @@ from p2pnet.quic.mailbox import Mailbox
 from p2pnet.quic.message import Message
 from p2pnet.quic.requests import URGENT, Done, Exchange, ReceiveStream, Sending, SendStream, StreamOutbox
 from p2pnet.quic.retry import Retry
-from p2pnet.quic.routes import ConnectionRoutes, RoutingTable
 from p2pnet.quic.settings import Settings
 from p2pnet.quic.trust import PeerName, Trust
 
@@ -41,7 +41,7 @@ class DispatcherHooks(Protocol):
 
     owner: Any
     """The endpoint."""
-    routes: RoutingTable
+    index: ConnectionIndex
     loop: asyncio.AbstractEventLoop
     settings: Settings
     trust: Trust
@@ -68,7 +68,7 @@ class DispatcherHooks(Protocol):
         """The connection is closed or lost; `failure` only if it was never established."""
 
     def disposed(self, connection: Any) -> None:
-        """The connection sends nothing any more, not even close packets, and its routes are gone."""
+        """The connection sends nothing any more, not even close packets, and its index entries are gone."""
 
 
 class Connection:
@@ -76,10 +76,36 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
-        "_callbacks", "_chain", "_close_packets", "_deadline", "_established", "_events", "_expect", "_halted", "_refusal",
-        "_routes", "_timer", "close_reason", "dialled", "dispatcher", "empty_payloads", "engine", "first_address", "heard_at",
-        "id", "ledger", "loop", "mailbox", "marked", "on_closed", "outbox", "peer", "raw_address", "received_bytes",
-        "sent_bytes", "settings",
+        "_callbacks",
+        "_chain",
+        "_close_packets",
+        "_deadline",
+        "_established",
+        "_events",
+        "_expect",
+        "_halted",
+        "_index_entries",
+        "_refusal",
+        "_timer",
+        "close_reason",
+        "dialled",
+        "dispatcher",
+        "empty_payloads",
+        "engine",
+        "first_address",
+        "heard_at",
+        "id",
+        "ledger",
+        "loop",
+        "mailbox",
+        "marked",
+        "on_closed",
+        "outbox",
+        "peer",
+        "raw_address",
+        "received_bytes",
+        "sent_bytes",
+        "settings",
     )  # fmt: skip
 
     def __init__(
@@ -128,7 +154,7 @@ class Connection:
         self._established = False
         self._events: list[tuple[FlowEvent, Stream, int]] = []
         self._callbacks: list[Callable[[Connection], None]] = []
-        self._routes = ConnectionRoutes(dispatcher.routes, self)
+        self._index_entries = IndexEntries(dispatcher.index, self)
         self._timer = ConnectionTimer(self.loop, self._ring)
         self._deadline: float | None = self.heard_at + self.settings.handshake_s  # then of the peer's certificate
         self._halted = False
@@ -365,13 +391,13 @@ class Connection:
         now = self.dispatcher.clock()
         self._deadline = now + max(timeout_s, self.settings.handshake_s)
         self.engine.dial(self.first_address, now)
-        self._routes.follow(self.engine)
+        self._index_entries.follow(self.engine)
         self.touch()
 
     def accept(self, cid: bytes) -> None:
         """Begin the handshake as its server: datagrams for `cid`, the client's choice, are this connection's."""
         self.engine.new_cids.append(cid)
-        self._routes.follow(self.engine)
+        self._index_entries.follow(self.engine)
 
     def readmit(self) -> None:
         """Verify a live peer's chain again, after the bundle or the registry changed; close if it is admitted no more."""
@@ -397,15 +423,15 @@ class Connection:
             self.dispatcher.transmit(self, packets.datagrams)
 
     def process(self, now: float) -> None:
-        """Act on what the datagrams of this loop turn brought: routes, handshake, address, stream events, the end."""
+        """Act on what the datagrams of this loop turn brought: connection ids, handshake, address, stream events, the end."""
         if self._halted:
             return
         engine = self.engine
         events = engine.take_events()
         if events:
             self._events.extend(events)
-        if engine.new_cids or engine.old_cids or engine.reset_token is not self._routes.reset_token:
-            self._routes.follow(engine)
+        if engine.new_cids or engine.old_cids or engine.reset_token is not self._index_entries.reset_token:
+            self._index_entries.follow(engine)
         if not self._established and (engine.confirmed if self.dialled else engine.complete):
             self._establish(now)
         if self._established:
@@ -619,9 +645,9 @@ class Connection:
         self._finish(CloseReason("idle", 0, "the handshake took too long"))
 
     def _dispose(self) -> None:
-        """Give up timer and routes: nothing is sent or received on this connection any more."""
+        """Give up timer and index entries: nothing is sent or received on this connection any more."""
         self.stop()
-        self._routes.end()
+        self._index_entries.end()
         if not self.closed:
             self._finish(self.engine.end(None if self._established else self._refusal))
         self.dispatcher.disposed(self)

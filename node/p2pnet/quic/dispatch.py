@@ -15,6 +15,7 @@ from p2pnet.model.errors import LimitError
 from p2pnet.model.ids import ConnectionId
 from p2pnet.quic.addresses import host_of, remote
 from p2pnet.quic.connection import Connection
+from p2pnet.quic.connection_index import ConnectionIndex
 from p2pnet.quic.engine import (
     RESET_TOKEN_BYTES,
     Admission,
@@ -27,7 +28,6 @@ from p2pnet.quic.engine import (
     destination_cid,
 )
 from p2pnet.quic.ledger import windows
-from p2pnet.quic.routes import RoutingTable
 from p2pnet.quic.settings import Settings
 from p2pnet.quic.socket import Transport
 from p2pnet.quic.trust import Trust
@@ -94,7 +94,7 @@ class Dispatcher:
         self.listens = listens
         self.egress: Egress | None = None
         self.transport = transport
-        self.routes = RoutingTable()
+        self.index = ConnectionIndex()
         self.handshakes: dict[Connection, None] = {}
         """Connections not established yet, dialled or accepted; oldest first."""
         self.live: dict[int, Connection] = {}
@@ -206,7 +206,7 @@ class Dispatcher:
         for connection in list(self._undisposed):
             connection.stop()
         self._undisposed.clear()
-        self.routes.clear()
+        self.index.clear()
         self._held.clear()
         self._configurations.close()
         self.transport.close()
@@ -229,22 +229,18 @@ class Dispatcher:
         finally:
             self._in_turn = False
 
-    def on_datagrams(self, datagrams: list[Datagram]) -> None:
-        """Take what one read of the socket brought, in order of arrival."""
-        if self._held:
-            self._held += datagrams  # behind those for which the next loop turn is already scheduled
-        else:
-            self._held = datagrams
-            self._take_turn()
-
-    # Private
-
-    def _take_turn(self) -> None:
+    def on_datagrams(self, datagrams: list[Datagram] | None = None) -> None:
         """Feed datagrams to their connections, let these act, and flush: at once, or after the tasks that were woken.
 
-        Data that is ready leaves at once. Mere acknowledgements wait for the tasks woken just now: what they send next
+        `datagrams`: what one read of the socket brought, in order of arrival; None: go on with those held since the last loop
+        turn. Data that is ready leaves at once. Mere acknowledgements wait for the tasks woken just now: what they send next
         then shares a packet with them.
         """
+        if datagrams is not None:
+            if self._held:
+                self._held += datagrams  # behind those for which the next loop turn is already scheduled
+                return
+            self._held = datagrams
         self._in_turn = eager = True
         try:
             now = self.clock()
@@ -265,16 +261,18 @@ class Dispatcher:
                     self._scheduled = True
                     self.loop.call_soon(self.flush)
             if self._held:
-                self.loop.call_soon(self._take_turn)
+                self.loop.call_soon(self.on_datagrams)
+
+    # Private
 
     def _feed(self, now: float) -> dict[Connection, None]:
         """Give datagrams to their connections until there is enough to act on; the connections that got any."""
         held, self._held = self._held, []
         enough = len(held) - HELD_DATAGRAMS_MAX
-        routes = self.routes.by_cid
+        by_cid = self.index.by_cid
         touched: dict[Connection, None] = {}
         for index, (data, address) in enumerate(held, 1):
-            connection = routes.get(destination_cid(data)) or self._begin(data, address, now)
+            connection = by_cid.get(destination_cid(data)) or self._begin(data, address, now)
             if connection is None:
                 continue
             try:
@@ -323,7 +321,7 @@ class Dispatcher:
                 del self._pending[host]
 
     def _begin(self, data: bytes, address: Any, now: float) -> Connection | None:
-        """The connection that this datagram begins, which is for none in the routing table; None if it begins none."""
+        """The connection that this datagram begins, which is for none in the index; None if it begins none."""
         if self._is_reset(data, address) or self.draining or self._closing or not self.listens:
             return None
         admission = self.gate.judge(
@@ -347,7 +345,7 @@ class Dispatcher:
         """Whether this is a stateless reset (RFC 9000 section 10.3), from the address of its connection; acts on it."""
         if len(data) <= RESET_TOKEN_BYTES or data[0] & 0xC0 != 0x40:
             return False
-        connection = self.routes.by_reset_token.get(data[-RESET_TOKEN_BYTES:])
+        connection = self.index.by_reset_token.get(data[-RESET_TOKEN_BYTES:])
         if connection is None or remote(address) != remote(connection.raw_address):
             return False
         connection.peer_reset()

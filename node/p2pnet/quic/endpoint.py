@@ -67,6 +67,8 @@ class Endpoint:
         self.trust = trust
         self.settings = settings
         self.on_message: OnMessage | None = None
+        self.handlers: dict[bytes, OnMessage] = {}
+        """Header -> called in place of `on_message` with messages that have exactly this header, on every connection."""
         self.on_connection: Callable[[Connection], None] | None = None
         self.on_incoming: Callable[[Address], str] | None = None
         self.on_refused: OnRefused | None = None
@@ -359,6 +361,7 @@ class Endpoint:
     def established(self, connection: Connection) -> None:
         """The handshake is complete: pool the connection, and offer it if it is inbound."""
         connection.on_message = self.on_message
+        connection.mailbox.handlers = self.handlers
         connection.on_malformed = self.on_malformed
         self._pool.add(connection, connection.raw_address)
         if not connection.dialled:

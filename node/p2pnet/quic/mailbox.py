@@ -2,7 +2,7 @@
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 
 from p2pnet.quic.engine import Engine, Stream
@@ -84,23 +84,31 @@ class Incoming:
             mailbox.carrier.ledger.free(count)
             return
         self._held += count
-        reader = self._reader
-        if reader is None:
-            if ended and len(pieces) == 1 and (parts := mailbox.whole(pieces[0])) is not None:
-                self._deliver(*parts)
+        reader, parts = self._reader, None
+        if reader is None and ended and len(pieces) == 1:
+            parts = mailbox.whole(pieces[0])
+        if parts is None:
+            reader = reader or mailbox.reader()
+            try:
+                for piece in pieces:
+                    reader.feed(piece)
+                parts = reader.finish() if ended else None
+            except (FrameError, MessageTooLarge) as error:
+                self._fail(error)
                 return
-            reader = self._reader = mailbox.reader()
-        try:
-            for piece in pieces:
-                reader.feed(piece)
-            if ended:
-                self._deliver(*reader.finish())
-                return
-        except (FrameError, MessageTooLarge) as error:
-            self._fail(error)
+        if parts is None:
+            self._reader = reader
+            if reader is not None and self._claim is None and reader.total > self._stream.max_stream_data_local:
+                self._claim = mailbox.carrier.ledger.claim(reader.total, self._widen)
             return
-        if self._claim is None and reader.total > self._stream.max_stream_data_local:
-            self._claim = mailbox.carrier.ledger.claim(reader.total, self._widen)
+        self._over, self._reader = True, None
+        self._release_claim()
+        two_way = not self._stream.uni
+        message = Message(mailbox.carrier.source, *parts, self if two_way else None)
+        if two_way:
+            self._message = weakref.ref(message)
+        held, self._held = self._held, 0
+        mailbox.deliver(message, held)
 
     def on_reset(self, code: int) -> None:
         """The peer gave up its message before it was whole."""
@@ -160,17 +168,6 @@ class Incoming:
             self._mailbox.carrier.engine.widen(self._stream, reader.total)
             self._mailbox.carrier.touch()
 
-    def _deliver(self, header: bytes, dst: bytes, payload: bytes) -> None:
-        self._over, self._reader = True, None
-        self._release_claim()
-        mailbox = self._mailbox
-        two_way = not self._stream.uni
-        message = Message(mailbox.carrier.source, header, dst, payload, self if two_way else None)
-        if two_way:
-            self._message = weakref.ref(message)
-        held, self._held = self._held, 0
-        mailbox.deliver(message, held)
-
     def _fail(self, error: FrameError | MessageTooLarge) -> None:
         carrier = self._mailbox.carrier
         code = StreamCode.TOO_LARGE if isinstance(error, MessageTooLarge) else StreamCode.MALFORMED
@@ -228,6 +225,8 @@ class Mailbox:
         self.carrier = carrier
         self.on_message: Callable[[Any, Message], None] | None = None
         """Called with the connection and each inbound message; None: messages wait for `messages()`."""
+        self.handlers: Mapping[bytes, Callable[[Any, Message], None]] = {}
+        """See `Endpoint.handlers`."""
         self.on_malformed: Callable[[Any, Exception], None] | None = None
         """Called with the connection and the FrameError or MessageTooLarge for which a stream was stopped."""
         self._announced_max = carrier.settings.announced_bytes_max
@@ -292,25 +291,26 @@ class Mailbox:
 
     def deliver(self, message: Message, held: int) -> None:
         """Deliver a whole message of `held` bytes, or hold it back while too many replies are unacknowledged."""
-        if self._held_back or (self.carrier.ledger.replies_full and message.wants_reply):
+        carrier = self.carrier
+        if self._held_back or (carrier.ledger.replies_full and message.wants_reply):
             self._held_back.append((message, held))
-        else:
-            self._hand_over(message, held)
-
-    def resume(self) -> None:
-        """A reply was acknowledged: deliver messages that were held back."""
-        while self._held_back and not self.carrier.ledger.replies_full and not self.carrier.closed:
-            self._hand_over(*self._held_back.pop(0))
-
-    def _hand_over(self, message: Message, held: int) -> None:
-        if self.on_message is None:
+            return
+        handler = self.handlers.get(message.header, self.on_message)
+        if handler is None:
             self._waiting.append((message, held))
             self._withhold()
             self.wake()
             return
-        self.carrier.ledger.free(held)
-        if not self.carrier.notify(self.on_message, self.carrier.source, message) and message.wants_reply:
+        carrier.ledger.free(held)
+        if not carrier.notify(handler, carrier.source, message) and message.wants_reply:
             message.refuse(StreamCode.FAILED)
+
+    def resume(self) -> None:
+        """A reply was acknowledged: deliver messages that were held back, in order, as far as replies have room again."""
+        held_back, self._held_back = self._held_back, []
+        while held_back and not self.carrier.ledger.replies_full and not self.carrier.closed:
+            self.deliver(*held_back.pop(0))
+        self._held_back = held_back + self._held_back
 
     def malformed(self, error: FrameError | MessageTooLarge) -> None:
         """A stream was stopped because of this error."""

@@ -147,7 +147,7 @@ class AtLeastOnce:
         rest = endpoint.on_message
         if rest is not None:
             self._rest: Callable[[Connection, Message], None] = rest
-            endpoint.on_message = self._on_message
+            endpoint.handlers[ROUTE_ONCE] = self._on_message
 
     async def send(
         self,
@@ -197,7 +197,7 @@ class AtLeastOnce:
     # Private
 
     def _on_message(self, connection: Connection, message: Message) -> None:
-        if message.header != ROUTE_ONCE or not message.wants_reply:
+        if not message.wants_reply:  # sent by something else than AtLeastOnce
             self._rest(connection, message)
             return
         parsed = _parse(message)

@@ -1,11 +1,10 @@
 """Reachability: which address a peer sees, and whether others can dial it; by echo, a fresh dial, and a dial back.
 
-Its two routes are answered before the endpoint's `on_message` is called.
+Its two routes are handlers of the endpoint: `on_message` does not see their messages.
 """
 
 import ipaddress
 import logging
-from collections.abc import Callable
 from typing import Any
 
 from p2pnet.model.addresses import address_text
@@ -28,13 +27,13 @@ _ADDRESS_BYTES_MAX = 64
 
 
 class Reachability:
-    """Adds the routes of echo and dial-back to an endpoint. Make it before anything connects; a peer needs one to answer."""
+    """Adds the routes of echo and dial-back to an endpoint; a peer needs one to answer."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._rest: Callable[[Connection, Message], None] | None = endpoint.on_message
         self._dialled_back: dict[str, float] = {}
-        endpoint.on_message = self._on_message
+        endpoint.handlers[ROUTE_ECHO] = self._on_echo
+        endpoint.handlers[ROUTE_DIAL_BACK] = self._on_dial_back
 
     async def seen_address(self, connection: Connection) -> Address:
         """This endpoint's address as the peer sees it. Raises QuicError, FrameError for an answer that is no address."""
@@ -69,17 +68,15 @@ class Reachability:
             log.warning("configured as %s, but a peer sees %s", address_text(*public), address_text(*seen))
         return public
 
-    def _on_message(self, connection: Connection, message: Message) -> None:
-        if message.header == ROUTE_ECHO and message.wants_reply:
+    def _on_echo(self, connection: Connection, message: Message) -> None:
+        if message.wants_reply:
             host, port = connection.address
             message.reply(f"{host} {port}".encode())
-        elif message.header == ROUTE_DIAL_BACK and message.wants_reply:
-            self._on_dial_back(connection, message)
-        elif self._rest is not None:
-            self._rest(connection, message)
 
     def _on_dial_back(self, connection: Connection, message: Message) -> None:
         """Dial only the host that asks, and not often: else a peer could make this node attack others."""
+        if not message.wants_reply:
+            return
         now = self._endpoint.clock()
         host = connection.address[0]
         self._dialled_back = {peer: at for peer, at in self._dialled_back.items() if now - at < DIAL_BACK_EVERY_S}

@@ -1,7 +1,7 @@
 """Which connection an arriving datagram belongs to: by its connection id, or by a reset token at its end.
 
-One `RoutingTable` per endpoint. Each connection keeps its own entries up to date through a `ConnectionRoutes`, so that none is
-left behind when it ends, however many ids it has used up (RFC 9000 sections 5.1 and 10.3).
+One `ConnectionIndex` per endpoint. Each connection keeps its own entries up to date through its `IndexEntries`, so that none is
+left behind when it ends, however many ids it has used (RFC 9000 sections 5.1 and 10.3).
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from p2pnet.quic.engine import Engine
 
 
-class RoutingTable:
+class ConnectionIndex:
     """The entries of all connections of one endpoint. Values are `connection.Connection`."""
 
     __slots__ = ("by_cid", "by_reset_token")
@@ -26,12 +26,12 @@ class RoutingTable:
         self.by_reset_token.clear()
 
 
-class ConnectionRoutes:
+class IndexEntries:
     """One connection's entries in the table."""
 
     __slots__ = ("_cids", "_connection", "_table", "reset_token")
 
-    def __init__(self, table: RoutingTable, connection: Any) -> None:
+    def __init__(self, table: ConnectionIndex, connection: Any) -> None:
         self._table = table
         self._connection = connection
         self._cids: set[bytes] = set()
