@@ -101,6 +101,7 @@ class Assembler:
         for request in list(supplier.requests.values()):
             self._forget(request)
             self._put_back(request)
+        # Also those without a request to this peer: they may have waited for it alone.
         for artifact in self._table.peers[peer].sources if peer in self._table.peers else ():
             self._look_again(artifact)
 
@@ -115,6 +116,7 @@ class Assembler:
         if artifact not in self.tasks:
             if row is not None and not row.complete and not row.have & ~self._exhausted.get(artifact, 0):
                 return False
+            # It gets another chance, and a clean record.
             if self._exhausted.pop(artifact, None) is not None:
                 self._context.count("restarted_by_new_row")
             self.tasks[artifact] = Task(artifact)
@@ -132,6 +134,7 @@ class Assembler:
         task = self.tasks.pop(artifact, None)
         if task is None:
             return
+        # Timers of a task that is gone would call for an id that is not there.
         self._context.timers.cancel(Timer.FETCH, artifact)
         self._context.timers.cancel(Timer.NO_PATH, artifact)
         for request in list(task.requests.values()):
@@ -149,6 +152,7 @@ class Assembler:
         self._postponed[artifact] = attempts = self._postponed.get(artifact, 0) + 1
         later = self._context.now + self._context.backoff(attempts, FAILED_FIRST_NS, FAILED_MOST_NS)
         for source in self._table.holders.get(artifact, {}).values():
+            # At every source: the client raises for what stands in the artifact, whoever serves it.
             source.not_before = later
         self.want(artifact)
 
@@ -159,6 +163,7 @@ class Assembler:
 
     def flush(self) -> None:
         """Send the requests that are possible now. Tasks that wait for a stream or quota come before new ones."""
+        # Pumping one task may free a stream or quota for another.
         while self._ready or self._freed or self._quota.has_relieved:
             freed, self._freed = self._freed, {}
             for peer in (*freed, *self._quota.relieved()):
@@ -238,9 +243,11 @@ class Assembler:
             offered = 0
             for source in usable:
                 offered |= source.have
+            # Parts that are requested already come, or become due again when their request fails.
             offered &= task.unasked
             if not offered:
                 return
+            # At random among the rarest: equal peers would otherwise all fetch the same part first.
             part = pick_part(rarest(offered, held), self._context.rng)
             chosen = self._sources.best(task, [source for source in usable if source.have >> part & 1])
             if chosen is None:
@@ -366,11 +373,13 @@ class Assembler:
         request.is_hedge = is_hedge
         self._requests[request.token] = task.requests[request.token] = supplier.requests[request.token] = request
         if part is None:
+            # As many parts as quota allows travel with the list, for most artifacts all of them.
             body = encode_first_fetch(task.artifact, most)
         else:
             body = encode_fetch(task.artifact, [part])
             task.unasked &= ~(1 << part)
         context.counters["fetches"] += 1
+        # Set with the request: whether it will be late depends on this peer's pace alone.
         context.timers.set(Timer.HEDGE, request.token, context.now + supplier.hedge_after_ns())
         context.effects.append(Fetch(request.token, source.peer, supplier.connection, body, supplier.timeout_s))
         return True
@@ -419,6 +428,7 @@ class Assembler:
     def _put_back(self, request: PartRequest) -> None:
         """Make the request's part due again, unless it has arrived or is requested from another source."""
         task, part = request.task, request.part
+        # Firm quota stays: it was reserved for the whole artifact.
         if request.quota_bytes:
             self._quota.give_back(task.artifact, request.source.peer, request.quota_bytes)
         if part is not None and not any(other.part == part for other in task.requests.values()):
@@ -455,6 +465,7 @@ class Assembler:
             self._failed(request, "gone")
         elif request.part is None:
             self._read_first(request, answer)
+        # Exactly what was asked for: anything else is an attempt to use quota that was not taken.
         elif answer.part_list or [number for number, _ in answer.parts] != [request.part]:
             self._failed(request, "malformed answer", close=True)
         else:
@@ -469,6 +480,7 @@ class Assembler:
             self._failed(request, "wrong content", close=True)
             return
         if not task.part_list:
+            # Other first requests are of no use any more: the list is here.
             for other in list(task.requests.values()):
                 self._overtake(other)
             task.begin(request.size, source.key, parts)
@@ -490,6 +502,7 @@ class Assembler:
             request.source.failures = 0
             if request.is_hedge:
                 self._context.count("hedge_won")
+            # A peer may send fewer parts than were allowed with the list.
             unused = request.quota_bytes - len(parts) * PART_BYTES
             if unused > 0:
                 self._quota.give_back(task.artifact, request.source.peer, unused)
@@ -511,6 +524,7 @@ class Assembler:
     def _finish(self, task: Task, source: SupplierState) -> None:
         self.drop(task.artifact)
         for peer, size in task.delivered.items():
+            # From here on the bytes are kept, until the client has judged the artifact.
             self._quota.use(task.artifact, peer, size)
         if len(task.delivered) > 1:
             self._context.count("parts_from_several_peers")
@@ -520,8 +534,10 @@ class Assembler:
 
     def _give_up(self, supplier: Supplier) -> None:
         """Give up a silent peer as a source of every artifact it announces."""
+        # Half: a new announcement of this peer is tried, but not six times again.
         supplier.silent = SILENT_MAX // 2
         for artifact, source in self._table.peers[supplier.peer].sources.items():
+            # Only a new announcement of the artifact makes the source usable again.
             source.failures = FAILURES_MAX
             if artifact in self.tasks:
                 self._look_again(artifact)

@@ -148,6 +148,7 @@ class BeaconClient:
             self._count(artifact, shares)
         for height in sorted(shares):
             if height > self.height and len(shares[height]) >= self.threshold:
+                # Sorted and cut: nodes with the same shares make the same aggregate, byte for byte.
                 signers = sorted(shares[height])[: self.threshold]
                 actions.append(AddToValidated(_encode(Aggregate(height, self._value(height, signers), signers))))
                 self.height = height
@@ -176,6 +177,7 @@ class BeaconClient:
             return "" if content.signature == self._signature(content.height, content.signer) else "wrong signature"
         if not isinstance(content, Aggregate):
             return "neither share nor aggregate"
+        # A set: one signer counted twice must not make an aggregate.
         if len(set(content.signers)) < self.threshold or len(content.signers) > SIGNERS_MAX:
             return f"{len(set(content.signers))} signers are no {self.threshold}"
         return "" if content.value == self._value(content.height, content.signers) else "wrong value"

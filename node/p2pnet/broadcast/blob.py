@@ -91,6 +91,7 @@ class BlobClient:
             if change.kind is not ChangeKind.INSERTED or (artifact := unvalidated.get(change.artifact)) is None:
                 continue
             created = artifact.inspected.content
+            # Expired on its way: nobody's fault, so it is not reported.
             if artifact.inspected.expires <= now:
                 actions.append(RemoveFromUnvalidated(artifact.id))
             elif not isinstance(created, float) or created > latest:

@@ -126,5 +126,6 @@ class ClientCalls:
 
     def _failed(self, method: str, error: Exception) -> ClientRaisedError:
         detail = f"{method}: {type(error).__name__}: {error}"
+        # A user's exception may have any text: it must not fill the event log.
         self.raised(detail[:500])
         return ClientRaisedError(detail)

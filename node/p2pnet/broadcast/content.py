@@ -148,10 +148,12 @@ def batches(due: Iterable[tuple[int, bool]], contents: dict[int, Content]) -> It
         content = contents[slot]
         pushed = content.push if push else None
         item = UpdateItem(slot, content.commit, pushed is not None)
+        # Alone, so that it can be reset without losing other updates.
         if pushed is not None and content.push_bytes > UPDATE_BATCH_BYTES:
             yield Batch(pushed, [item], urgent=content.urgent)
             continue
         entry = content.advert if pushed is None else pushed[0]
+        # A receiver refuses a longer request of several entries: it would have to decode it in one go.
         if size + len(entry) > UPDATE_BATCH_BYTES:
             yield Batch(body, items, urgent=urgent, plain=plain)
             body, items, size, urgent, plain = [], [], 0, False, True

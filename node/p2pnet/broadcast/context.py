@@ -127,6 +127,7 @@ class Timers:
     def next(self, *, lasting: bool = True) -> int | None:
         """When the first timer fires, None if none is set; `lasting` False leaves out EXPIRE and TICK."""
         heap, armed = self._heap, self._armed
+        # Void: unset, or set anew for another time.
         while heap and armed.get(heap[0][2]) != heap[0][0]:
             heappop(heap)
         first = heap[0][0] if heap else None
@@ -238,5 +239,7 @@ class Context:
 
     def backoff(self, attempts: int, first_ns: int, most_ns: int) -> int:
         """Nanoseconds to wait after the `attempts`-th failure in a row: doubled each time, jittered by 25 %."""
+        # Bounded before it is shifted: attempts have no end.
         pause = min(most_ns, first_ns << min(attempts - 1, 32))
+        # Jitter: peers that failed together must not all come back together.
         return int(pause * self.rng.uniform(0.75, 1.25))

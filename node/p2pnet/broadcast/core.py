@@ -158,6 +158,7 @@ class Broadcast:
         context.now, context.wall = now, wall
         effects: list[Effect] = []
         context.effects = effects
+        # A table, not a match: this is called for every message of every peer.
         self._handlers[type(what)](what)
         return effects
 
@@ -278,6 +279,7 @@ class Broadcast:
 
     def _peer_up(self, up: inputs.PeerUp) -> None:
         peer = up.peer
+        # A driver may report a connection twice.
         if self._table.is_current(peer, up.connection):
             return
         if peer in self._sender.boxes:
@@ -358,6 +360,7 @@ class Broadcast:
             self._sender.more_parts(artifact, task.here)
         else:
             self._quota.release(artifact)
+            # What was announced in part must not be announced for ever.
             self._relay.end_partial(artifact)
 
     def _digest_received(self, digest: inputs.DigestReceived) -> None:
@@ -408,13 +411,17 @@ class Broadcast:
     def _wake(self, _: Wake) -> None:
         context = self._context
         context.soon = False
+        # Timers first: what they make due leaves with this Wake.
         for timer, key in context.timers.due(context.now):
             self._timers[timer](key)
+        # Then requests that waited, tasks, slots, and last the updates: each may make something due for the next.
         self._receiver.next_turn()
         self._assembler.flush()
         self._manager.drain()
         self._sender.delivery.flush()
+        # After everything that may change the pool, so that one run sees all of it.
         self._run_client()
+        # Only waiting requests need another Wake at once.
         context.soon = self._receiver.is_waiting
 
     def _expire(self, _: None) -> None:

@@ -169,6 +169,7 @@ class Delivery:
         """A slot has new content: make it due to its audience, pushed if it has a push entry."""
         push = content.push is not None
         self._context.soon = True
+        # No peer shows it: it is due to all alike, and batched once for all.
         if content.audience is None and content.artifact not in self._table.holders:
             self._fresh[content.slot] = push
             return
@@ -194,6 +195,7 @@ class Delivery:
         slot, box = content.slot, self.boxes.get(peer)
         if box is None or not content.complete:
             return
+        # The peer differs from the others now.
         if slot in self._fresh:
             self._spread_fresh()
         if slot in box.reached:
@@ -254,6 +256,7 @@ class Delivery:
         for group in box.groups:
             del self._retries[group]
             self._context.timers.cancel(Timer.RETRY, group)
+        # The driver answers them with a failure; the new connection starts from the slots, not from these.
         for token in [token for token, (other, _) in self._requests.items() if other is box]:
             del self._requests[token]
 
@@ -290,6 +293,7 @@ class Delivery:
         box.in_flight -= 1
         if batch.lone:
             box.lone.pop(batch.items[0].slot, None)
+        # Nearly every answer: checked first, and without decoding.
         if body == batch.all_ok and batch.is_plain and not box.attempts and box.before_synced is None:
             self._settle_all(box, batch)
         else:
@@ -303,6 +307,7 @@ class Delivery:
         box.groups.discard(group)
         for slot, commit, push in items:
             content = self._contents.get(slot)
+            # Anything else has been replaced, freed or marked anew during the pause.
             if content is not None and content.commit == commit and box.states.get(slot) is DeliveryState.PAUSED:
                 held = content.artifact is not None and self._table.holds(box.peer, content.artifact)
                 box.step(slot, DeliveryEvent.RESUMED, push=push and not held)
@@ -398,6 +403,7 @@ class Delivery:
                     self._context.count("content_changed_on_its_way")
                 continue
             event = DeliveryEvent.FAILED if status is None else AFTER[status]
+            # The peer asks for an advert in answer to one: not an answer that helps, so try again later.
             if event is DeliveryEvent.ADVERTISE and not push:
                 event = DeliveryEvent.FAILED
             box.step(slot, event)
@@ -423,6 +429,7 @@ class Delivery:
                 content.done.add(box.peer)
 
     def _pause(self, box: PeerOutbox, again: list[UpdateItem]) -> None:
+        # One timer for all that failed together: the longest pause of any.
         attempts = max(box.attempts[item.slot] for item in again)
         group = self._context.token()
         self._retries[group] = (box, again)

@@ -108,6 +108,7 @@ class Digests:
     def forget(self, artifact: ArtifactId) -> None:
         """The artifact is not held any more."""
         self._held.pop(artifact, None)
+        # Compacted when most of it is old: the cost is spread over as many changes.
         if len(self._log) > 2 * len(self._held) + 100:
             self._log = [entry for entry in self._log if self._held.get(entry[2]) == entry[0]]
 
@@ -180,6 +181,7 @@ class Digests:
                 known.lacks_links, self._neighbours = request.lacks_links, None
                 self._wake(self._context.now)
             if same:
+                # Equal digests: everything held so far is settled at once.
                 known.settled = self._number
                 if all(
                     self._due(name, other) is None for name, other in self._peers.items() if self._is_compared(name)
@@ -269,6 +271,7 @@ class Digests:
         for number_of, since, artifact in self._unsettled(peer):
             if since + PERIOD_NS > self._context.now or len(ids) == DIGEST_IDS_MAX:
                 break
+            # Everything up to here is settled if the answer wants none of the listed ids.
             number = number_of
             if self._held.get(artifact) == number_of and not self._table.holds(name, artifact):
                 ids.append(artifact)
@@ -313,6 +316,7 @@ class Digests:
         return (self._log[i] for i in range(start, len(self._log)))
 
     def _is_compared(self, name: str) -> bool:
+        # A node without all links cannot trust the ring: its neighbours there may be the missing ones.
         if len(self._peers) <= ALL_PEERS_MAX or self._wide or self._lacks_links:
             return True
         if self._neighbours is None:

@@ -50,6 +50,7 @@ class Expiry:
         if until != FOREVER:
             self._push(until, artifact)
         if len(of_culprit) > (REFUSED_PER_PEER_MAX if culprit else self.refused_max):
+            # The oldest: dicts keep the order of insertion.
             self._unrefuse(next(iter(of_culprit)))
             self.evicted += 1
 
@@ -73,6 +74,7 @@ class Expiry:
         expired = []
         while (at := self.next()) is not None and at <= wall:
             _, artifact = heappop(self._heap)
+            # The entry was the end of a refusal, not of an artifact.
             if artifact in self._refused:
                 self._unrefuse(artifact)
             else:
@@ -83,6 +85,7 @@ class Expiry:
     def _push(self, at: float, artifact: ArtifactId) -> None:
         heappush(self._heap, (at, artifact))
         if len(self._heap) > 2 * (len(self._ends) + len(self._refused)) + 1000:
+            # Lazy deletion: dead entries are dropped when they are most of the heap.
             self._heap = [entry for entry in self._heap if self._is_live(*entry)]
             heapify(self._heap)
 

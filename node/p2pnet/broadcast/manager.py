@@ -89,12 +89,14 @@ class PoolManager:
         inspected = self._inspect_own(data)
         parts = part_list(data)
         artifact = artifact_id(self._prefix, inspected.key, len(data), parts)
+        # Publishing it again would be refused by every peer that has heard of its removal.
         if self.expiry.is_refused(artifact):
             raise PublicationRefusedError("malformed", "this artifact was withdrawn or has expired")
         if artifact in self._pool.validated:
             context.count("publications_duplicate")
             self._sender.slots.commit()
             return artifact
+        # First come first served: a free slot belongs to what waits already.
         room = self._sender.room_for(artifact) and not self._queue
         if not room and len(self._queue) >= PUBLICATIONS_QUEUED_MAX:
             context.count("publications_refused")
@@ -134,6 +136,7 @@ class PoolManager:
         except MalformedError as error:
             self._reject(artifact, peer, hop, len(data), str(error))
             return None
+        # Peers decide by the announced key: under another one an artifact could get past their bouncers.
         if inspected.key != key:
             self._reject(artifact, peer, hop, inspected.size, "announced under another key")
         elif inspected.size > self._context.settings.artifact_bytes_max:
@@ -289,6 +292,7 @@ class PoolManager:
         else:
             found = self._pool.unvalidated.pop(artifact, None)
             self._quota.release(artifact)
+            # The client is told which section it has left.
             change = change and ChangeKind.DROPPED
         if artifact in self._queue:
             del self._queue[artifact]
@@ -325,5 +329,6 @@ class PoolManager:
         if at is None:
             self._context.timers.cancel(Timer.EXPIRE, None)
             return
+        # One nanosecond more: by rounding, nothing might have expired yet when the timer fires.
         wait = int(max(0.0, at - self._context.wall) * SECOND) + 1
         self._context.timers.set(Timer.EXPIRE, None, self._context.now + wait)

@@ -74,6 +74,7 @@ class Quota:
             return []
         others = peer_quota.total - peer_quota.passing.get(artifact, 0)
         firm = others - (peer_quota.passing_bytes - peer_quota.passing.get(artifact, 0))
+        # Only passing bytes give way; firm ones end by themselves.
         if firm and firm + size > self.limit:
             return None
         victims: list[ArtifactId] = []

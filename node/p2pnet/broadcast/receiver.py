@@ -94,6 +94,7 @@ class Receiver:
             context.count("update_of_replaced_connection")
             context.effects.append(AnswerUpdates(token, b""))
             return
+        # A new loop turn has begun without a Wake: drivers pass the same time for all inputs of one.
         if context.now != self._used_at:
             self._used, self._used_at = {}, context.now
         used = self._used.get(peer, 0)
@@ -103,6 +104,7 @@ class Receiver:
             return
         context.count("turn_share_used")
         inbox = self._inboxes.setdefault(peer, Inbox())
+        # One request alone is always taken: it may be larger than the bound.
         if inbox.waiting and inbox.size + len(body) > INBOX_BYTES_PER_PEER:
             context.count("updates_busy")
             context.effects.append(AnswerUpdates(token, _busy(body)))
@@ -211,6 +213,7 @@ class Receiver:
             context.count("rows_over_limit")
             context.count("row_limit_met")
             return UpdateStatus.LIMIT
+        # Refused by its declared size, before anything is hashed or fetched.
         if entry.size > self._bytes_max:
             context.count("updates_malformed")
             context.emit_about(EventKind.REJECTED, None, peer, entry.hop, entry.size, "too large")
@@ -244,6 +247,8 @@ class Receiver:
     def _push(self, peer: str, entry: Entry, data: bytes, verdict: UpdateVerdict) -> int:
         context = self._context
         context.counters["updates_with_artifact"] += 1
+        # Hashing is the first cost of a push: it comes after the table and the size, and before the bouncer, which
+        # needs the id.
         parts = part_list(data)
         artifact = artifact_id(self._prefix, entry.key, entry.size, parts)
         status, wanted = self._ask_whether_wanted(artifact, entry)
@@ -253,6 +258,7 @@ class Receiver:
                 self._duplicate(artifact, peer, entry.hop)
             return status
         fetched = artifact in self._assembler.tasks
+        # Nothing is applied: the advert that follows makes the row.
         if not self._quota.has_room(peer, entry.size):
             context.count("updates_postponed")
             context.count("advertise_instead_answered")
@@ -282,6 +288,7 @@ class Receiver:
                 self._context.count("same_id_in_two_slots")
             if entry.have is None:
                 self._sender.row_begun(peer, artifact)
+        # After the new row is in: its artifact may be the old one in another slot.
         if old is not None and old != artifact:
             self._row_ended(peer, old)
 

@@ -111,6 +111,7 @@ class Sender:
             if old.complete or have is not None:
                 self._context.count("publications_duplicate")
                 return True
+            # The complete artifact takes the slot of the partial one: receivers see one row change.
             slot, audience, done = old.slot, old.audience, old.done
             self._forget_progress(slot)
             self.delivery.clear(slot)
@@ -120,6 +121,7 @@ class Sender:
             if taken is None:
                 return False
             slot = taken
+            # Re-used in time: the new content replaces the row, and no empty is sent.
             if slot in self._freed_at:
                 self._context.count("slot_reused")
         content = Content(
@@ -184,6 +186,7 @@ class Sender:
         """Announce those slots empty that were freed EMPTY_AFTER_NS ago and not taken again."""
         while self._freed and self._freed[0][0] <= self._context.now:
             at, slot = self._freed.popleft()
+            # The slot was taken again, or freed again later.
             if self._freed_at.get(slot) != at:
                 continue
             del self._freed_at[slot]

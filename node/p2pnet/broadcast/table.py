@@ -112,6 +112,7 @@ class Table:
         """What an update on the current connection would do."""
         row = peer_rows.rows.get(slot)
         if row is not None:
+            # Connection ids are local and growing: a restarted sender counts commits from 0 again.
             newer = (peer_rows.connection, commit) > (row.connection, row.commit)
             return UpdateVerdict.REPLACES if newer else UpdateVerdict.STALE
         return UpdateVerdict.NEW if slot < self._limit else UpdateVerdict.LIMIT
@@ -143,9 +144,11 @@ class Table:
                 peer_rows.sources[artifact] = source
                 self.holders.setdefault(artifact, {})[peer] = source
             elif source.connection != connection:
+                # What it said on an older connection may not hold any more.
                 source.connection, source.complete_rows, source.have = connection, 0, 0
                 source.closed, source.failures = False, 0
             source.size, source.hop, source.key, source.not_before = size, hop, key, 0
+            # One more attempt: an announcement is a promise to serve.
             source.failures = min(source.failures, FAILURES_MAX - 1)
             source.have = all_parts(size) if have is None else source.have | have
             source.rows += 1

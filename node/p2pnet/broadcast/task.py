@@ -74,9 +74,11 @@ class Supplier:
         """A useful answer came. The window grows while answers come about as fast as the fastest one did."""
         self.latency_ns = took_ns if self.latency_ns is None else self.latency_ns + (took_ns - self.latency_ns) / 4
         self.best_ns = took_ns if not self.best_ns else min(self.best_ns, took_ns)
+        # Halved, not cleared: a peer that fails every other time stays behind one that never does.
         self.failures //= 2
         self.silent = 0
         self.timeout_s = max(TIMEOUT_FIRST_S, self.timeout_s / 2)
+        # As in delay-based congestion control: growing times mean that requests queue at the peer.
         if took_ns <= 2 * self.best_ns:
             self.window = min(FETCH_STREAMS_PER_PEER, self.window + 1)
         elif took_ns > 4 * self.best_ns:
@@ -85,6 +87,7 @@ class Supplier:
     def failed(self, *, lost: bool, waited_ns: int = 0) -> None:
         """A request failed: `lost` without an answer after this wait, or with a useless one."""
         self.failures += 1
+        # A request that failed early was cut off by a lost connection, not ignored.
         self.silent += lost and waited_ns >= TIMEOUT_FIRST_S * SECOND
         if lost:
             self.window = max(1, self.window // 2)

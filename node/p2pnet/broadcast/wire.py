@@ -98,6 +98,7 @@ def decode_updates(body: bytes) -> list[Entry]:
         entry = _decode_entry(body, start, total)
         entries.append(entry)
         start = entry.end
+    # The bound on batches bounds the work of one request.
     if not entries or (len(entries) > 1 and total > UPDATE_BATCH_BYTES):
         raise MalformedError(f"update: {len(entries)} entries in {total} bytes")
     return entries
@@ -128,6 +129,7 @@ def _decode_entry(body: bytes, start: int, total: int) -> Entry:
     if bitmap:
         have = int.from_bytes(body[start : start + bitmap], "little")
         start += bitmap
+        # Bits beyond the last part would make a source of parts that do not exist.
         if have > all_parts(size):
             raise MalformedError(f"update: a bitmap names parts that {size} bytes do not have")
     return Entry(slot, commit, kind, hop, size, have, key, start, end)
@@ -254,6 +256,7 @@ def _split_parts(body: memoryview, count: int, size: int) -> list[tuple[int, mem
         end = start + part_length(size, number)
         parts.append((number, body[start:end]))
         start = end
+    # Nothing may be left over, and no part may come twice.
     if start != len(body) or len(dict(parts)) != count:
         raise MalformedError(f"fetch answer: {count} different parts are no {len(body)} bytes")
     return parts

@@ -64,6 +64,7 @@ class BootstrapCache:
         address = _canonical(address)
         if address in self._fixed:
             return
+        # Popped and set again: dicts keep insertion order, and the newest address stands last.
         is_new = self._known.pop(address, 0) == 0
         self._known[address] = None
         self._trim()
@@ -86,6 +87,7 @@ class BootstrapCache:
         try:
             with os.fdopen(handle, "w") as file:
                 json.dump(list(self._known), file)
+            # Atomic on one file system, hence the temporary file beside the real one.
             temporary.replace(self._path)
         except OSError:
             temporary.unlink(missing_ok=True)
@@ -165,6 +167,7 @@ def _read(path: Path) -> list[Address]:
         if not path.is_file():
             return []
         with path.open("rb") as file:
+            # One byte more than allowed tells a file that is too large, whatever its size.
             data = file.read(FILE_BYTES_MAX + 1)
         entries = json.loads(data) if len(data) <= FILE_BYTES_MAX else None
     except (OSError, ValueError, RecursionError):

@@ -236,6 +236,7 @@ class Connection:
         check_code(code)
         if self.closed:
             return
+        # Not flushed here: everything closed in one loop turn leaves together.
         self.engine.close(int(code), reason)
         self._finish(CloseReason("local", int(code), reason))
 
@@ -290,8 +291,10 @@ class Connection:
         def late() -> None:
             if not answer.done():
                 exchange.cancel()
+                # The exchange was cancelled first, so its own callback cannot set another result.
                 answer.set_exception(RequestTimeout(f"no reply to {header[:64]!r} within {timeout_s:g} s"))
 
+        # A plain timer: asyncio.timeout would cancel and uncancel the task, and costs more.
         timer = self.loop.call_later(timeout_s, late)
         try:
             return await answer
@@ -390,6 +393,7 @@ class Connection:
         """Begin the handshake as its client; its deadline is the longer of `timeout_s` and `Settings.handshake_s`."""
         now = self.dispatcher.clock()
         self._deadline = now + max(timeout_s, self.settings.handshake_s)
+        # The deadline is set before: a dial to an address that drops everything must end too.
         self.engine.dial(self.first_address, now)
         self._index_entries.follow(self.engine)
         self.touch()
@@ -401,11 +405,13 @@ class Connection:
 
     def readmit(self) -> None:
         """Verify a live peer's chain again, after the bundle or the registry changed; close if it is admitted no more."""
+        # A server that asks for no certificates has no chain to verify again.
         if self.closed or not self._established or not (self.dialled or self.dispatcher.trust.asks_client):
             return
         try:
             self._admit(self._chain)
         except TrustError as error:
+            # The peer learns which of the two it is: after a renewal a new dial may succeed, after a removal it cannot.
             self.close(CloseCode.EXPIRED if error.kind == "expired" else CloseCode.REFUSED, str(error))
 
     def receive(self, data: bytes, address: Any, now: float) -> None:
@@ -432,6 +438,7 @@ class Connection:
             self._events.extend(events)
         if engine.new_cids or engine.old_cids or engine.reset_token is not self._index_entries.reset_token:
             self._index_entries.follow(engine)
+        # A client is only established when the server has confirmed: before, its certificate may still be refused.
         if not self._established and (engine.confirmed if self.dialled else engine.complete):
             self._establish(now)
         if self._established:
@@ -439,8 +446,10 @@ class Connection:
                 self.raw_address = engine.address
                 self.dispatcher.moved(self)
             self._handle_events()
+            # Finished streams, or a MAX_STREAMS, may have made room for messages that wait.
             if not self.closed and self.outbox.waits:
                 self.outbox.start_waiting()
+        # Last, so that what arrived with the close, or before it, is still delivered.
         if engine.ending and not self.closed:
             self._finish(engine.end(None if self._established else self._refusal))
 
@@ -559,6 +568,7 @@ class Connection:
         self.dispatcher.ended(self, failure)
         # Streams that have finished already may have owners that have not heard of it, even of events of this loop turn.
         self._events.extend(self.engine.take_events())
+        # By identity: a stream with waiting events may be among the open ones too.
         streams = {id(stream): stream for stream in self.engine.streams.values()}
         streams.update((id(stream), stream) for _, stream, _ in self._events)
         self._events.clear()
@@ -570,6 +580,7 @@ class Connection:
             outgoing.on_lost()
         self.mailbox.wake()
         callbacks, self._callbacks = self._callbacks, []
+        # Never synchronously: `close` may have been called from inside another callback of the same owner.
         self.loop.call_soon(self._notify_closed, callbacks)
         self.dispatcher.mark(self)
 
@@ -593,6 +604,7 @@ class Connection:
             return None
         if self.closed:
             return at if self._close_packets is None else min(at, self._close_packets.next_at)
+        # Compared with the engine's time first: nearly always that is earlier.
         if self._deadline is not None and self._deadline < at:
             at = min(self._deadline, now + _FAR_S)
         if self._established and (ping_at := self._ping_at()) is not None:
@@ -630,6 +642,7 @@ class Connection:
                 self._expire()
             ping_at = self._ping_at() if self._established else None
             if ping_at is not None and now >= ping_at and not self.closed:
+                # Only after silence: traffic proves that the peer is alive without a ping.
                 self.engine.ping()
                 self.heard_at = (
                     now  # the next ping follows a third of the idle time later, whatever becomes of this one

@@ -153,6 +153,7 @@ class Dispatcher:
     def transmit_raw(self, connection: Connection, datagrams: list[Datagram]) -> None:
         """Send these without asking `egress`: for what it held back, when its time has come."""
         if datagrams:
+            # Counted here, behind egress: what it drops was never sent.
             connection.sent_bytes += sum(len(data) for data, _ in datagrams)
             self.transport.send(datagrams)
 
@@ -186,6 +187,7 @@ class Dispatcher:
 
         Raises LimitError when `connections_max` are open.
         """
+        # Pending handshakes count: they become connections without asking again.
         if len(self.live) + len(self.handshakes) >= self.settings.connections_max:
             raise LimitError(f"{self.settings.connections_max} connections are open: connections_max")
         connection = self._make(address, dialled=True, expect=expect)
@@ -216,9 +218,11 @@ class Dispatcher:
         self._scheduled = False
         self._in_turn = True
         now = self.clock()
+        # What had more to send than one flight goes on together with what is new.
         self._dirty += self._later
         self._later = []
         try:
+            # Flushing may mark others: a callback of one connection may write on another.
             while self._dirty:
                 dirty, self._dirty = self._dirty, []
                 for connection in dirty:
@@ -250,6 +254,7 @@ class Dispatcher:
                     connection.process(now)
                 except Exception as error:  # noqa: BLE001  # reported by crash; other connections must not suffer
                     connection.crash(error)
+                # Also without events: there is at least an acknowledgement to send or to plan.
                 self.mark(connection)
                 eager = eager or connection.engine.has_data
         finally:
@@ -276,6 +281,8 @@ class Dispatcher:
             if connection is None:
                 continue
             try:
+                # A dialler keeps answering from its one socket address; only servers bound to every address need the
+                # local one.
                 connection.receive(data, remote(address) if connection.dialled else address, now)
             except Exception as error:  # noqa: BLE001  # as above
                 connection.crash(error)
@@ -324,6 +331,7 @@ class Dispatcher:
         """The connection that this datagram begins, which is for none in the index; None if it begins none."""
         if self._is_reset(data, address) or self.draining or self._closing or not self.listens:
             return None
+        # After the cheap tests: judging may cost a decryption and a token.
         admission = self.gate.judge(
             data,
             address,
@@ -358,6 +366,7 @@ class Dispatcher:
         """
         host = host_of(address)
         greedy, count = self._pending.most_common(1)[0]
+        # Oldest first, so the one most likely to be dead goes first.
         silent_since = self.clock() - EVICT_AFTER_S
         for connection in self.handshakes:
             if connection.dialled:

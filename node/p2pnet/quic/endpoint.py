@@ -150,6 +150,7 @@ class Endpoint:
             reset_key=reset_key,
             listens=listens,
         )
+        # Set after the constructor, which has started the socket: nothing is read before the loop runs again.
         endpoint.on_message = on_message
         endpoint.on_connection = on_connection
         endpoint.on_incoming = on_incoming
@@ -173,6 +174,7 @@ class Endpoint:
         `expect`: the exact URI that the peer must prove. `new`: always dial. Raises TrustError when this end refuses the
         peer, HandshakeFailed when the peer refuses, is silent or full, BadAddress, EndpointClosed, LimitError.
         """
+        # Failing here is better than a check that anybody would pass.
         if expect is not None and self.trust.kind == "anyone":
             raise LocalError("Trust.anyone proves no name: `expect` cannot be asked for")
 
@@ -204,6 +206,7 @@ class Endpoint:
         async def attempt(address: Address) -> Connection:
             return await self.connect(address, expect=expect, new=new, timeout_s=timeout_s, retry=retry)
 
+        # Losers are given back, not closed: another caller may have joined the same dial.
         return await race(addresses, attempt, self._pool.give_back)
 
     async def bootstrap(
@@ -241,6 +244,7 @@ class Endpoint:
                 self._accepting.remove(waiter)
             elif not waiter.cancelled() and waiter.exception() is None and not waiter.result().closed:
                 # Cancelled in the loop turn in which it got a connection: that is for the next who accepts.
+                # To the front of the queue, where it was taken from.
                 self._accepted = {waiter.result(): None, **self._accepted}
                 self._serve()
             raise
@@ -322,6 +326,7 @@ class Endpoint:
         if self.closing.done():
             return
         closed = EndpointClosed("the endpoint is closed")
+        # Before anything else: whoever is woken below must find the endpoint closed.
         self.closing.set_result(closed)
         self._pool.abandon(closed)
         while self._accepting:
@@ -329,6 +334,7 @@ class Endpoint:
             if not waiter.done():
                 waiter.set_exception(closed)
         if self._dispatcher.close(code, reason):
+            # Kept until the peers have heard: the owner may drop its last reference now.
             _lingering.add(self)
             self._linger = self.loop.call_later(CLOSE_S, self._cut)
         else:
@@ -373,6 +379,7 @@ class Endpoint:
 
     def ended(self, connection: Connection, failure: Exception | None) -> None:
         """The connection is closed or lost: remove it from pool and queue before any callback can see it there."""
+        # Nobody may accept a connection that is already closed.
         self._accepted.pop(connection, None)
         self._pool.remove(connection, failure)
         if not connection.dialled and isinstance(failure, TrustError | QuicError) and self.on_refused is not None:
@@ -407,6 +414,7 @@ class Endpoint:
         if raw is not None:
             return raw
         try:
+            # The system's resolver has a timeout of its own, but it may be a minute.
             async with asyncio.timeout(timeout_s):  # a silent name server keeps nobody longer than a silent peer
                 return await self._unless_closed(resolve(address, self._transport.family, self.loop))
         except TimeoutError as error:

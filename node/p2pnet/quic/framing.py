@@ -104,6 +104,7 @@ class MessageReader:
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream. Raises FrameError or MessageTooLarge, after which nothing more may be fed."""
         self.received += len(data)
+        # The first piece is kept as it is: most messages have no other.
         if len(data) >= _SMALL_PIECE_BYTES or not self._pieces:
             if self._loose:
                 self._gather()
@@ -112,6 +113,7 @@ class MessageReader:
             self._loose += data
             if len(self._loose) >= _GATHER_BYTES:
                 self._gather()
+        # Once both are read, only the length has to be watched.
         if not self._route_read:
             self._check()
         if self.total and self.received > self.total:
@@ -130,6 +132,7 @@ class MessageReader:
         dst = self._front(body)[skip:body] if self.dst_length else b""
         if len(pieces) == 1:
             return self.header, dst, pieces[0][body:]
+        # Drop the pieces that held nothing but head, header and destination.
         while body and len(pieces[0]) <= body:
             body -= len(pieces.pop(0))
             if not pieces:

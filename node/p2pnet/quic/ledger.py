@@ -98,12 +98,14 @@ class Ledger:
     def _serve(self) -> None:
         while self._waiting:
             claim = self._waiting[0]
+            # Alone it is admitted whatever its size, or a message of more than the room would wait for ever.
             if self.set_aside and self.set_aside + claim.size > self._room:
                 return
             self._waiting.pop(0)
             self.set_aside += claim.size
             claim.granted = True
             self._tell()
+            # After the grant: it writes MAX_STREAM_DATA, which is of no use without MAX_DATA.
             claim.ready()
 
     def _tell(self) -> None:

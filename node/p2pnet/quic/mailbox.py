@@ -200,6 +200,7 @@ class Incoming:
         if self.cancelled or self.answered:
             return
         self.cancelled = True
+        # A weak reference: a handler that drops the message has finished with it.
         message = None if self._message is None else self._message()
         if message is None:
             return
@@ -213,6 +214,7 @@ class Incoming:
         self.answered = True
         if self._stream.counts:
             self._stream.counts = False
+            # Held by `Engine.hold` because its handler was still at work: only now may the peer open another.
             if self._stream.is_finished:
                 self._mailbox.carrier.engine.return_stream()
                 self._mailbox.carrier.touch()
@@ -244,7 +246,9 @@ class Mailbox:
                 carrier.engine.stop(stream, StreamCode.UNWANTED)
                 carrier.engine.reset(stream, StreamCode.UNWANTED)
                 return
+            # The stream is opened by its first frame; its owner is only made when there is something to read.
             stream.owner = Incoming(self, stream)
+        # Taken at once, credited later: the bytes count as held until the handler has the message.
         pieces, ended = carrier.engine.read(stream)
         if ended and stream.uni:
             # The sender awaits this acknowledgement; a requester awaits the reply, which carries it.

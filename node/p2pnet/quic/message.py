@@ -71,6 +71,7 @@ class Message:
     @property
     def wants_reply(self) -> bool:
         """Whether it came on a bidirectional stream and has not been answered."""
+        # Also false after `refuse`, and after the stream was reset for a broken rule.
         return self._stream is not None and not self._stream.answered
 
     @property

@@ -80,6 +80,7 @@ class Window:
         known = self._senders.get(sender, {})
         outcome = known.get(mark)
         if outcome is not None:
+            # Used again: to the end of the order, where what is forgotten last stands.
             self._senders[sender] = self._senders.pop(sender)
             known[mark] = known.pop(mark)
         return outcome
@@ -206,12 +207,14 @@ class AtLeastOnce:
             return
         mark, inner = parsed
         settings = self._endpoint.settings
+        # The caps of the inner message: they were not known when the envelope was read.
         if (
             len(inner.payload) > settings.cap(inner.header)
             or max(len(inner.header), len(inner.dst)) > settings.header_bytes_max
         ):
             message.refuse(StreamCode.TOO_LARGE)
             return
+        # The proven identity first: an instance is only as secret as its bytes.
         sender = connection.uri or connection.peer.fingerprint or mark[:_INSTANCE_BYTES].hex()
         outcome = self._window.outcome(sender, mark)
         if outcome is not None:
@@ -219,6 +222,7 @@ class AtLeastOnce:
         else:
             outcome = self._handle(connection, inner)
             self._counts[outcome.decode()] += 1
+            # A busy message was not handled: its repetition must be.
             if outcome != BUSY:
                 self._window.remember(sender, mark, outcome)
         message.reply(outcome)

@@ -53,12 +53,14 @@ class ConnectionPool:
         one dial get the same error.
         """
         if not new and (found := self.find(raw, expect)) is not None:
+            # Inbound connections are not counted: nobody who dialled may close them.
             if found in self._holders:
                 self._holders[found] += 1
             return found
         dial = self._join(raw, expect, new=new, timeout_s=timeout_s)
         waiter: asyncio.Future[Connection] = self._loop.create_future()
         dial.waiters.append(waiter)
+        # For this caller only: others that joined may be more patient.
         timer = self._loop.call_later(timeout_s, _give_up, waiter, readable(raw), timeout_s)
         try:
             return await waiter
@@ -69,6 +71,7 @@ class ConnectionPool:
         finally:
             timer.cancel()
             dial.waiters.remove(waiter)
+            # The last caller gave up, or everyone gave the result back in the same loop turn.
             if not dial.waiters and not self._holders.get(dial.connection):
                 dial.connection.close(CloseCode.DONE, "nobody waits for this connection any more")
 
@@ -115,6 +118,7 @@ class ConnectionPool:
                     waiter.set_exception(error)
 
     def _join(self, raw: Any, expect: str | None, *, new: bool, timeout_s: float) -> DialInProgress:
+        # Dials with another `expect` are not joined: their certificates are judged differently.
         key = (remote(raw), expect)
         dial = None if new else self._joinable.get(key)
         if dial is None:
@@ -157,6 +161,7 @@ async def race(
     and the winner's too if the race itself is cancelled. Raises the ExceptionGroup of all errors when every attempt fails,
     ValueError for no address.
     """
+    # dict.fromkeys drops duplicates and keeps the order, which decides ties.
     tasks = {asyncio.ensure_future(_as_coroutine(attempt, one)): one for one in dict.fromkeys(addresses)}
     if not tasks:
         raise ValueError("no address to connect to")

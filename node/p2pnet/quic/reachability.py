@@ -84,6 +84,7 @@ class Reachability:
         if host in self._dialled_back or len(digits) > 5 or not digits.isdigit() or not 0 < int(digits) < 65_536:
             message.refuse(StreamCode.UNWANTED)
             return
+        # By host, not by peer: one host could have many identities.
         self._dialled_back[host] = now
         task = self._endpoint.loop.create_task(self._dial_back((host, int(digits)), connection.uri or None))
         task.add_done_callback(lambda done: message.reply(b"yes" if not done.cancelled() and done.result() else b"no"))
@@ -91,6 +92,7 @@ class Reachability:
     async def _dial_back(self, address: Address, expect: str | None) -> bool:
         own = self._endpoint
         try:
+            # A socket of its own, with a port that our packets have opened nowhere.
             probe = await Endpoint.bind((own.address[0], 0), trust=own.trust, settings=own.settings)
             async with probe:
                 await _ask_echo(await probe.connect(address, expect=expect, timeout_s=ANSWER_S))

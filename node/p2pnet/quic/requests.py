@@ -74,6 +74,7 @@ class Outgoing:
         if self._stream is not None:
             self._drop(StreamCode.CANCELLED)
         elif self.waits:
+            # It stays in the heap until there are many such: removing it now would take time in proportion to the heap.
             self._outbox.cancelled(self)
         self._arrive(StreamLost(StreamCode.CANCELLED))
 
@@ -85,6 +86,7 @@ class Outgoing:
             raise self._outbox.lost() or StreamLost(StreamCode.CANCELLED)
         if self._arrival is None:
             self._arrival = self._outbox.carrier.loop.create_future()
+        # Shared by all that wait: one that is cancelled must not cancel it for the others.
         await asyncio.shield(self._arrival)
 
     # From the connection
@@ -124,6 +126,7 @@ class Outgoing:
     def _drop(self, code: int) -> None:
         stream, carrier = self._stream, self._outbox.carrier
         if stream is not None and not carrier.closed:
+            # Both halves: the peer need neither read the rest nor answer.
             carrier.engine.reset(stream, code)
             carrier.engine.stop(stream, code)
             carrier.touch()
@@ -139,6 +142,7 @@ class Outgoing:
             arrival.exception()  # mark it as retrieved: nobody need await it
 
     def _end(self, result: Message | Exception) -> None:
+        # Cleared before the call: what it calls may cancel this very message.
         finish, self._finish = self._finish, None
         self._pieces = []
         self._discard()
@@ -177,6 +181,7 @@ class Exchange(Outgoing):
         super().__init__(outbox, pieces, priority, finish)
         self._reader: MessageReader | None = None  # made for replies that do not come in one piece
         self._reply_max = reply_bytes_max
+        # Only a caller that names a size expects one; claims for every small reply would starve the large ones.
         self._expected = HEAD_BYTES + reply_bytes_max if large_reply else 0
         self._claim: Claim | None = None
         self._held = 0
@@ -236,6 +241,7 @@ class Exchange(Outgoing):
     def _widen(self) -> None:
         stream = self._stream
         if stream is not None and not self.done:
+            # The real size where it is known by now: less than expected, mostly.
             announced = 0 if self._reader is None else self._reader.total
             self._outbox.carrier.engine.widen(stream, announced or self._expected)
             self._outbox.carrier.touch()
@@ -274,6 +280,7 @@ class StreamOutbox:
         """Open a stream for this message now, or when one may be opened. Raises LimitError when too many wait."""
         carrier = self.carrier
         if carrier.closed:
+            # Later: a caller does not expect its callback to run before its call has returned.
             carrier.loop.call_soon(outgoing.on_lost)
             return
         if carrier.draining:
@@ -288,6 +295,7 @@ class StreamOutbox:
         if len(waiting) - self._dead[uni] >= carrier.settings.opens_queued_max:
             raise LimitError(f"{len(waiting)} streams wait for the peer already: opens_queued_max")
         outgoing.waits = True
+        # The order breaks ties, so that equal priorities are served first come first served.
         heapq.heappush(waiting, (-outgoing.priority, next(self._order), outgoing))
 
     def cancelled(self, outgoing: Outgoing) -> None:

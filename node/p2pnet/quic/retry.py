@@ -59,6 +59,7 @@ class Retry:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.budget_s
         last: list[Exception] = []
+        # Not armed for the first attempt, which may take as long as it would without a schedule.
         limit = asyncio.timeout(None)
 
         def stop(_future: object) -> None:
@@ -77,6 +78,7 @@ class Retry:
                             raise
                         last[:] = [error]
                     if until is None or not until.done():
+                        # From the second attempt on the budget interrupts.
                         limit.reschedule(deadline)
                     await asyncio.sleep(wait)
         except TimeoutError:
@@ -84,6 +86,7 @@ class Retry:
                 raise
             if until is not None and until.done():
                 raise until.result() from (last[0] if last else None)
+            # The last attempt's error says more than that time is over.
             raise last[0] from None
         finally:
             if until is not None:

@@ -111,6 +111,7 @@ class UdpSocket:
         """System calls that sent: far fewer than datagrams where the kernel segments."""
         sock.setblocking(False)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            # Default buffers hold a few dozen large datagrams: a burst would be lost while the loop is busy.
             sock.setsockopt(socket.SOL_SOCKET, option, buffer_bytes)
         linux = sys.platform == "linux"
         self._gso = linux and segmentation
@@ -147,6 +148,7 @@ class UdpSocket:
         """Begin to read."""
         self._on_datagrams = on_datagrams
         self._on_too_big = on_too_big
+        # A plain reader: asyncio's datagram transport makes a call per datagram and knows no GRO.
         self._loop.add_reader(self._sock, self._read)
 
     def close(self) -> None:
@@ -196,6 +198,7 @@ class UdpSocket:
         """The end of the run from `index` that one call may send: one address and size, only the last datagram shorter."""
         stop = index + 1
         first, address = datagrams[index]
+        # A run of one needs no control message.
         if not self._gso or stop == len(datagrams) or address in self._unsegmented:
             return stop
         size = len(first)
@@ -297,6 +300,7 @@ class UdpSocket:
         space = _CONTROL_BYTES if self._gro or self._everywhere else 0
         for _ in range(READS_PER_TURN):
             try:
+                # Into one buffer for all reads: a new one of 64 KiB per read would cost more than the read.
                 size, control, _flags, address = self._sock.recvmsg_into([self._buffer], space)
             except (BlockingIOError, InterruptedError):
                 break
@@ -316,6 +320,7 @@ class UdpSocket:
                 (bytes(self._view[start : min(start + segment, size)]), address) for start in range(0, size, segment)
             )
         if received:
+            # Once for all reads of this wake-up, so that they are answered together.
             self._on_datagrams(received)
 
 

@@ -99,6 +99,7 @@ class Engine:
             if quic._close_event is not None:
                 quic._close_end()
             return []
+        # Before building: a flight must not go on under keys that are due for a change.
         quic.renew_keys(self._key_update_packets)
         return quic.datagrams_to_send(now)
 
@@ -132,6 +133,7 @@ class Engine:
         quic.now = now
         at = quic.get_timer()
         if at is not None and now >= at - _TIMER_EARLY_S:
+            # Never earlier than aioquic's own time, or it would find nothing due and ask for the same again.
             quic.handle_timer(max(now, at) + _ROUNDING_S)
 
     def take_events(self) -> list[tuple[FlowEvent, Stream, int]]:
@@ -162,6 +164,7 @@ class Engine:
         last = len(pieces) - 1
         for index, piece in enumerate(pieces):
             stream.sender.write(piece, end_stream=end and index == last)
+        # Queued also for an end alone, which has no bytes.
         self._sending.add(stream)
 
     def read(self, stream: Stream) -> tuple[list[bytes], bool]:
@@ -328,8 +331,10 @@ class Engine:
             return CloseReason("refused", CloseCode.REFUSED, str(refusal))
         if event.frame_type is None:
             return CloseReason("application", code, text)
+        # A TLS alert about our certificate: the peer's verdict, not a fault of the transport.
         if code - _CRYPTO_ERRORS in REFUSAL_ALERTS:
             return CloseReason("refused", CloseCode.REFUSED, text)
+        # aioquic has no code for its idle timeout, only this text.
         if self._quic.unheard or (self.terminated and text == "Idle timeout"):
             return CloseReason("idle", code, text)
         return CloseReason("transport", code, text)

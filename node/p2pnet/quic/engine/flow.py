@@ -164,10 +164,12 @@ class FlowControl:
         """Forget a stream if both its halves are over, and let the peer open another in place of one of its own."""
         if not (stream.receiver.is_finished and stream.sender.is_finished):
             return
+        # Both halves may end in one packet, which settles the stream twice.
         if self.streams.pop(stream.stream_id, None) is None:
             return
         if stream.stream_id & _SERVER == self._ours:
             self.exchanges -= not stream.uni
+        # Held streams are returned by `return_stream` instead.
         elif not stream.counts:
             self.return_stream(uni=stream.uni)
 
@@ -203,10 +205,12 @@ class FlowControl:
         self.max_data.used += newly
         if receiver.stop_code is not None:
             self._discard(stream, gaps)
+        # Gaps are limited over all streams: one piece on each of many streams costs as much as many on one.
         elif receiver.gaps != gaps:
             self.gaps += receiver.gaps - gaps
             if self.gaps > self.windows.gaps:
                 raise violation(QuicErrorCode.PROTOCOL_VIOLATION, frame_type, "Too many gaps")
+        # Noted once until it is read: a hundred frames of one read are one event.
         if changed and not stream.noted:
             stream.noted = True
             self.events.append((FlowEvent.READABLE, stream, 0))
@@ -240,6 +244,7 @@ class FlowControl:
         if not stream.receiver.stop(code):
             return
         self._discard(stream, gaps)
+        # Beyond, the stop is not sent at all: the reset of the other half, or the acknowledgement, tells the peer.
         if len(self.stops) < STOPS_REPEATED_MAX:
             self.stops[stream.stream_id] = code
             self.stops_due[stream.stream_id] = None
@@ -300,6 +305,7 @@ class FlowControl:
         before = len(frames)
         window = self.windows.connection
         target = self.credited + window + self.extra
+        # An eighth of the window: fewer, larger steps would stall a fast sender, smaller ones cost frames.
         if target - self.max_data.sent >= window // 8:
             self._add_limit(self.max_data, target, frames, callbacks)
         uni = self._allowed[True] - self.withheld_streams
@@ -353,6 +359,7 @@ class FlowControl:
 
     def _on_limit_delivery(self, delivery: QuicDeliveryState, limit: Limit) -> None:
         if delivery is not QuicDeliveryState.ACKED:
+            # Due again; the present value is sent then, not the lost one.
             limit.sent = 0
 
     def _on_stream_limit_delivery(self, delivery: QuicDeliveryState, stream: Stream) -> None:

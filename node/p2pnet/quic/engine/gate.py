@@ -122,6 +122,7 @@ class Gate:
         self._random_bytes = random_bytes
         self._decide = decide
         self._make_room = make_room
+        # Its key is made anew with each start: tokens of an earlier start are refused, and their clients dial again.
         self._tokens = QuicRetryTokenHandler()
         self._initials = TokenBucket(settings.initials_per_s, float(settings.initials_burst))
         self._answers = TokenBucket(_RESETS_PER_S, _RESETS_PER_S)
@@ -143,8 +144,10 @@ class Gate:
         if header.version is None:
             self._reset(data, address, now)
             return None
+        # RFC 9000 section 14.1: a client's Initial fills 1,200 bytes, so that answers amplify nothing.
         if len(data) < SMALLEST_MAX_DATAGRAM_SIZE:
             return None
+        # Answered statelessly; never a Version Negotiation in answer to one (RFC 9000 section 6.1).
         if header.version not in VERSIONS:
             if header.packet_type is not QuicPacketType.VERSION_NEGOTIATION:
                 answer = encode_quic_version_negotiation(header.destination_cid, header.source_cid, list(VERSIONS))
@@ -176,6 +179,7 @@ class Gate:
             retry_cid = header.destination_cid
         elif (
             decision is Admittance.RETRY
+            # Under load everybody must prove an address, before the places run out.
             or handshakes >= settings.handshakes_max // 4
             or not self._initials.take(now)
         ):  # fmt: skip
@@ -230,6 +234,7 @@ class Gate:
         )
         builder.start_packet(QuicPacketType.INITIAL, crypto)
         buf = builder.start_frame(QuicFrameType.TRANSPORT_CLOSE, capacity=TRANSPORT_CLOSE_FRAME_CAPACITY)
+        # CONNECTION_CLOSE: code, frame type, length of an empty reason.
         buf.push_uint_var(code)
         buf.push_uint_var(QuicFrameType.PADDING)
         buf.push_uint_var(0)

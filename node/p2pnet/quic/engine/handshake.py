@@ -71,6 +71,7 @@ class Handshake(QuicConnection):
         epochs = (tls.Epoch.INITIAL, tls.Epoch.HANDSHAKE, tls.Epoch.ONE_RTT)
         self._crypto_streams = {epoch: QuicStream() for epoch in epochs}
         self._spaces = {epoch: _space(epoch) for epoch in epochs}
+        # The recovery was made before the spaces.
         self._loss.spaces = list(self._spaces.values())
 
     def _key_pair(self, kind: type[CryptoPair], name: str) -> CryptoPair:
@@ -88,6 +89,7 @@ class Handshake(QuicConnection):
 
     def _push_crypto_data(self) -> None:
         super()._push_crypto_data()
+        # What TLS wrote has been copied into the crypto streams.
         self._crypto_buffers.clear()
 
     def _discard_epoch(self, epoch: tls.Epoch) -> None:

@@ -124,6 +124,7 @@ class PathMtu:
         """A probe was declared lost. That may be chance, until it happens MAX_PROBES times."""
         if size != self._candidate or not self._in_flight or number < self._first_number:
             return
+        # Counted per size: three of one size mean that this size is too large, not that the path is bad.
         self._losses += 1
         self._in_flight = False
         self._due = now

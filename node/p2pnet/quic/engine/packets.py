@@ -127,6 +127,7 @@ def unseal(crypto: CryptoPair, data: bytes, at: int, expected: int) -> tuple[int
     sample = data[at + _SAMPLE_AT : at + _SAMPLE_AT + _SAMPLE_BYTES]
     mask = hp._mask(sample) if hp._is_chacha20 else hp._encryptor.update(sample)
     first = data[0] ^ (mask[0] & 0x1F)
+    # Another key phase: aioquic derives the next keys, or the pair tries the previous ones.
     if (first >> 2 & 1) != recv.key_phase:
         plain, payload, number = crypto.decrypt_packet(data, at, expected)
         return plain[0], number, payload

@@ -167,11 +167,13 @@ class Recovery(QuicPacketRecovery):
     def start_anew(self) -> None:
         """Forget what was learned about the old path: the connection has moved to another."""
         control = self._control()
+        # What is in flight on the old path is still counted when it is acknowledged or lost.
         control.bytes_in_flight = self._cc.bytes_in_flight
         self._cc = control
         self._pacer = _BurstPacer(max_datagram_size=self._datagram_bytes)
         self._rtt_initialized = False
         self._rtt_latest = self._rtt_smoothed = self._rtt_variance = 0.0
+        # As in a new recovery: a shorter old path must not lower the new one's minimum.
         self._rtt_min = math.inf
         self._pto_count = 0
 
@@ -186,6 +188,7 @@ class Recovery(QuicPacketRecovery):
         control = self._cc
         space.sent_packets[packet.packet_number] = packet
         if packet.is_ack_eliciting:
+            # Nothing was waiting: the wait begins with this packet.
             if not control.bytes_in_flight:
                 self.waiting_since = packet.sent_time or 0.0
             space.ack_eliciting_in_flight += 1
@@ -236,6 +239,7 @@ class Recovery(QuicPacketRecovery):
         newest = newly[-1]
         if newest.packet_number == largest and eliciting:
             self._measure_rtt(now - (newest.sent_time or 0.0), min(ack_delay, self.max_ack_delay), now)
+        # After the acknowledged ones were taken out: only what is left can be lost.
         self._detect_loss(now=now, space=space)
         if self.peer_completed_address_validation:
             self._pto_count = 0
@@ -296,6 +300,7 @@ class Recovery(QuicPacketRecovery):
             return
         if congestion_event:
             # What is larger than the path is known to carry was a probe, or sent before the path shrank.
+            # A probe is the only packet larger than the path is known to carry.
             probes = [one for one in packets if one.sent_bytes > self._datagram_bytes]
             if probes:
                 super()._on_packets_lost(congestion_event=False, now=now, packets=probes, space=space)

@@ -40,6 +40,7 @@ class SendQueue:
 
     def add(self, stream: Stream) -> None:
         """The stream has something to send."""
+        # Once in the queue is enough: it sends whatever there is when it comes first.
         if stream.queued:
             return
         stream.queued = True
@@ -119,9 +120,11 @@ class SendQueue:
         head = varint(stream.stream_id)
         if start:
             head += varint(start)
+        # Three bytes: the frame type and a length of two.
         stop = min(stop, start + room - len(head) - 3, start + FRAME_DATA_MAX)
         data, fin = sender.take(start, stop)
         if fresh:
+            # Only new bytes count against the peer's limit, repeated ones did before.
             self._used += stop - start
         head = _STREAM[fin | 2 if start else fin] + head + (len(data) | 0x4000).to_bytes(2, "big")
         frames += (head, data)

@@ -59,16 +59,20 @@ def receive(quic: Quic, data: bytes, now: float) -> None:
     """Handle one datagram that `PacketTransport.takes_short_way_in` has accepted."""
     space = quic.space
     try:
+        # Authenticated before anything in it is believed, its number included.
         first, number, payload = unseal(quic.keys, data, 1 + CID_BYTES, space.expected_packet_number)
     except CryptoError:
         return
+    # A duplicate: acknowledging it again would tell nothing new.
     if number <= space.largest_received_packet and number in space.received_packets:
         return
+    # RFC 9000 section 17.3.1: reserved bits, checked after the packet protection was removed.
     if first & 0x18:
         quic.close(QuicErrorCode.PROTOCOL_VIOLATION, QuicFrameType.PADDING, "Reserved bits must be zero")
         return
     if number > space.expected_packet_number:
         space.expected_packet_number = number + 1
+    # RFC 9000 section 17.4: the spin bit, for observers of the path.
     if number > quic._spin_highest_pn:
         spin = first & 0x20 != 0
         quic._spin_bit = not spin if quic._is_client else spin
@@ -135,6 +139,7 @@ def write(quic: Quic, now: float) -> list[tuple[bytes, Any]]:
     control.app_limited = False
     if not _may_write(quic, space, now):
         return datagrams
+    # Once per flight: keys, connection id and spin bit do not change within it.
     sealer = Sealer(quic.keys, quic._peer_cid.cid, spin=quic._spin_bit)
     most = quic._max_datagram_size
     flight = min(FLIGHT_PACKETS, FLIGHT_BYTES // most)
@@ -159,10 +164,12 @@ def write(quic: Quic, now: float) -> list[tuple[bytes, Any]]:
         quic._packet_number = number + 1
         packet: Any = SentPacket(number, len(data), now, callbacks, eliciting=eliciting)
         loss.on_packet_sent(packet=packet, space=space)
+        # Not on short paths, where pacing is off.
         if pacer.packet_time is not None:
             pacer.update_after_send(now=now)
         datagrams.append((data, address))
         path.bytes_sent += len(data)
+        # RFC 9000 section 10.1: the first ack-eliciting packet since something was received restarts the idle timer.
         if eliciting and not quic._ack_eliciting_sent_since_receipt:
             quic._close_at = now + quic._idle_timeout()
             quic._ack_eliciting_sent_since_receipt = True
@@ -214,6 +221,7 @@ def _take_ack(quic: Quic, payload: bytes, at: int, now: float) -> int:
     except ValueError as error:
         raise violation(QuicErrorCode.FRAME_ENCODING_ERROR, ACK, str(error)) from error
     quic.check_acknowledged(ACK, ranges[-1].stop - 1)
+    # Any acknowledged 1-RTT packet proves it (RFC 9002 section 6.2.2.1).
     quic._loss.peer_completed_address_validation = True
     quic._loss.on_ack_received(
         ack_rangeset=ranges,
@@ -233,8 +241,10 @@ def _note_received(quic: Quic, space: QuicPacketSpace, number: int, now: float, 
     if number > before:
         space.largest_received_packet = number
         space.largest_received_time = now
+    # Ranges of numbers: what an ACK frame is written from.
     space.ack_queue.add(number)
     space.received_packets.add(number)
+    # The oldest range is dropped: a peer that skips numbers must not make the frame grow without end.
     if len(space.ack_queue) > MAX_ACK_RANGES:
         space.ack_queue.shift()
     if eliciting:

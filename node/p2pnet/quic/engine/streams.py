@@ -58,6 +58,7 @@ class ReceiveSide:
             if end > position:
                 self.pieces.append(data if start == position else data[position - start :])
                 self.position = end
+                # Out-of-order pieces may follow directly now.
                 if self._early:
                     self._catch_up()
         elif data:
@@ -212,6 +213,7 @@ class SendSide:
             again = False
         pieces = self._pieces
         if len(pieces) == 1:
+            # A whole small message leaves without a copy.
             data = pieces[0] if stop - start == self._size else pieces[0][start:stop]
         else:
             data = self._cut(start, stop) if stop > start else b""
@@ -227,6 +229,7 @@ class SendSide:
         """A frame was acknowledged; whether all of this half is acknowledged now."""
         if self.reset_code is not None or self.is_finished:
             return False
+        # The common case: acknowledged in order, without a set of ranges.
         if self._acked is None and start <= self._acked_to:
             self._acked_to = max(self._acked_to, stop)
         elif stop > start:

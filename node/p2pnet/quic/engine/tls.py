@@ -64,6 +64,7 @@ class JudgingContext(tls.Context):
         self.certificate = configuration.certificate
         self.certificate_chain = configuration.certificate_chain
         self.certificate_private_key = configuration.private_key
+        # aioquic has no public way to ask for a client certificate.
         self._request_client_certificate = ask_client
         # aioquic makes one key per group and sends all; two groups everybody speaks save a third of the handshake.
         self._supported_groups = [tls.Group.X25519, tls.Group.SECP256R1]
@@ -121,6 +122,7 @@ class Configurations:
         """The configuration for a connection that begins now."""
         key = (self._trust.version, is_client)
         if key not in self._made:
+            # Both kinds are dropped together: they hold the old certificate and key.
             if self._made and next(iter(self._made))[0] != key[0]:
                 self._made.clear()
             self._made[key] = self._make(is_client=is_client)
@@ -158,6 +160,7 @@ class Configurations:
             configuration.certificate_chain = list(identity.certificates[1:])
             configuration.private_key = identity.private_key
         if settings.key_log is not None:
+            # One file for all connections of the endpoint, also after the identity has changed.
             configuration.secrets_log_file = self._key_log = self._key_log or settings.key_log.open("a")
         if settings.qlog_dir is not None:
             from aioquic.quic.logger import QuicFileLogger  # only when asked for

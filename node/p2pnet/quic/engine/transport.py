@@ -110,6 +110,7 @@ class PacketTransport(Handshake):
         self._echo_close = False
         self._key_phase_began = 0
         self._local_active_connection_id_limit = CONNECTION_CIDS
+        # aioquic's frame handlers look streams and limits up under these names.
         self._streams = self.flow.streams
         self._local_max_data = self.flow.max_data
         self._local_max_streams_bidi = self.flow.max_streams_bidi
@@ -247,6 +248,7 @@ class PacketTransport(Handshake):
         self._assert_stream_can_send(frame_type, stream_id)
         stream = self.flow.find(frame_type, stream_id)
         # RFC 9000 section 3.5: the answer is a reset with the same code.
+        # A repeated STOP_SENDING, or one for a finished half, is no event.
         if self.sending.reset(stream, code):
             self.flow.events.append((FlowEvent.STOPPED, stream, code))
 
@@ -384,6 +386,7 @@ class PacketTransport(Handshake):
 
     def _follow_mtu(self) -> None:
         if self._max_datagram_size != self.mtu.size:
+            # aioquic builds every packet up to this.
             self._max_datagram_size = self.mtu.size
             self._loss.set_datagram_bytes(self.mtu.size)
 
