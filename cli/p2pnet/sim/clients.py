@@ -24,6 +24,7 @@ def client_maker(client: ClientLike) -> Callable[[str], Client]:
     if isinstance(client, str):
         return _calling(_find(client))
     if not isinstance(client, type) and hasattr(client, "on_state_change"):
+        # A restarted node must not find the state of its former incarnation.
         return lambda _: copy.deepcopy(cast("Client", client))
     if not callable(client):
         raise SpecError(f"{client!r} is no client: it has no method on_state_change, and makes none when it is called")

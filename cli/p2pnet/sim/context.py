@@ -64,6 +64,7 @@ class TraceDigest:
             size = sum(map(len, body)) if type(body) is list else len(body or b"")
         elif kind is Emit:
             code, size = _EVENT_CODES[what.kind], what.bytes
+        # Numbers and ids only, so that the digest is the same whatever Python makes of names and sets.
         line = _LINE.pack(now, node, code, size)
         self._hash.update(line + what.artifact if has_artifact and what.artifact else line)
 
@@ -107,6 +108,7 @@ class SimContext:
         if event.kind is EventKind.REMOVED:
             self.payloads.pop(artifact, None)
         elif event.kind in {EventKind.VALIDATED, EventKind.PUBLISHED} and (found := pool.validated.get(artifact)):
+            # The first node to have it provides the copy.
             found.data = self.payloads.setdefault(artifact, found.data)
 
     def rng(self, node: str, incarnation: int, purpose: str) -> Random:

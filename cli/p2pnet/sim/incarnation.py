@@ -151,6 +151,7 @@ class Incarnation:
             self._hold()
             return
         now, core, waiting = self.context.timeline.now, self.core, self._inputs
+        # Before the inputs: a core that spins must be stopped although each of its turns ends.
         self._count_turn(now)
         for _ in range(WAKES_PER_TURN):
             while waiting:
@@ -169,6 +170,7 @@ class Incarnation:
         context = self.context
         now = context.timeline.now
         context.inputs += 1
+        # Before it is handled: if the core raises, the trace shows what it was given.
         context.trace.add(now, self._number, what)
         try:
             answer = self.core.handle(what, now, context.wall)
@@ -189,6 +191,7 @@ class Incarnation:
         if due != self._timer:
             self._timer = due
             if due is not None:
+                # Planned calls cannot be taken back: one that comes too early finds another time in `_timer`.
                 self.context.timeline.at(max(due, now), Incarnation._on_timer, self)
 
     def _on_timer(self) -> None:
@@ -252,6 +255,7 @@ class Incarnation:
         self.record.client_told(effect.changes)
         if self._client_delay_ns:
             timeline = self.context.timeline
+            # The snapshot is taken now, as a node's thread gets it, and the answer comes later.
             timeline.send(timeline.now + self._client_delay_ns, _finish_run, ClientRun(self, effect.changes))
         else:
             self._inputs.append(self.call_client(effect.changes, self.core.pool, self.context.wall))

@@ -216,6 +216,7 @@ class Liar:
     def _hear(self, peer: str, entry: wire.Heard) -> None:
         if entry.artifact is None or entry.artifact in self.known:
             return
+        # Pushed artifacts are known at once, announced ones are fetched.
         parts = {} if entry.data is None else wire.split(entry.data)
         self.known[entry.artifact] = LiarKnowledge(entry.size, entry.key, entry.data, parts)
         if entry.data is None and entry.size <= COLLECT_BYTES_MAX:
@@ -226,9 +227,11 @@ class Liar:
         if len(self.bodies) < BODIES_KEPT:
             self.bodies.append(body)
         else:
+            # A random one goes, so that old requests are kept for long as well.
             self.bodies[self.rng.randrange(BODIES_KEPT)] = body
 
     def _plan(self) -> None:
+        # Irregular, so that its acts meet every phase of the protocol.
         least, most = ACT_NS
         at = self.context.timeline.now + least + int(self.rng.random() * (most - least))
         self.context.timeline.send(at, Liar._act, self)

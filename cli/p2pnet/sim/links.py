@@ -37,6 +37,7 @@ class LinkNumbers(msgspec.Struct, frozen=True, gc=False):
             taken = max(0, taken + round(self.jitter_ns * (2 * rng.random() - 1)))
         if self.loss:
             again = max(2 * RETRANSMISSION_RTTS * self.delay_ns, RETRANSMISSION_NS)
+            # A retransmission may be lost again.
             while rng.random() < self.loss:
                 taken += again
         return taken

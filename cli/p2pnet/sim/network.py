@@ -116,6 +116,7 @@ class SimNetwork:
     def connect(self, link: SimLink, *, at_once: bool = False) -> None:
         """Bring up a new connection, whatever else there is; `at_once`: without a handshake."""
         one, other = self.ports.get(link.a), self.ports.get(link.b)
+        # Whatever is missing dials again when it is there: `heal`, `restart` and `members` do.
         if link.is_cut or one is None or other is None or not {link.a, link.b} <= self.members:
             return
         self._serial += 1
@@ -143,6 +144,7 @@ class SimNetwork:
         if port.dead or not connection.alive or end.state is not EndState.NEW:
             return
         held = port.in_use.get(end.peer)
+        # Ends come up at different times: a newer connection may have been first.
         if held is not None and held.connection.serial > connection.serial:
             self._close_replaced(end)
             return
@@ -154,6 +156,7 @@ class SimNetwork:
         connection = end.connection
         if connection.alive:
             link = self.find(end.port.name, end.peer)
+            # At once, so that no message is sent on it, although its ends notice later.
             link.connections.remove(connection)
             self._lose(connection)
         else:
@@ -179,6 +182,7 @@ class SimNetwork:
         if lost or numbers.lost_answers:
             draw = port.rng.random()
             if draw < lost + numbers.lost_answers:
+                # Its sender is told by `Port.fail` at a time of its own, whether the request arrives or not.
                 request.fails = True
                 least, most = REQUEST_FAILS_NS
                 notified_at = self.timeline.now + least + int(port.rng.random() * (most - least))
@@ -210,6 +214,7 @@ class SimNetwork:
         if was_reset or not end.connection.alive or end.port.dead or end.state is EndState.DOWN:
             return
         if end.state is EndState.NEW:
+            # As QUIC delivers data that arrives right after the handshake: when the application has the connection.
             end.early.append(request)
         else:
             end.port.owner.requested(request)

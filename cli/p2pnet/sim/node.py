@@ -156,6 +156,7 @@ class Node:
         self._incarnation = incarnation = Incarnation(context, self.plan, self.record, self.incarnations)
         context.network.attach(incarnation.port)
         self.tell_members(context.network.members)
+        # A process that was down when something was withdrawn must not bring it back.
         for artifact in context.withdrawn:
             incarnation.feed(inputs.Withdraw(artifact))
             self.record.dropped.add(artifact)

@@ -199,9 +199,11 @@ class Port:
         request = self.open[token] = SimRequest(self, end, route, token, _joined(body))
         if timeout_ns:
             request.is_timed = True
+            # A request with a timeout keeps the world from being quiet: its answer, or the timeout, will come.
             self._timeline.flying += 1
             self._timeline.at(self._timeline.now + timeout_ns, Port._time_out, request)
         if end is None:
+            # Not at once: a driver does not expect an answer while it is asking.
             self._timeline.send(self._timeline.now, Port.fail, request)
         else:
             self._carrier.carry(request)
@@ -248,6 +250,7 @@ class Port:
         now = self._timeline.now
         if self.up is None:
             return now
+        # A queue without a bound: QUIC's congestion control is not modelled, so nothing is lost here.
         self._up_free = max(now, self._up_free) + _transmission_ns(size, self.up)
         return self._up_free
 
@@ -270,10 +273,12 @@ class Port:
         peer = end.peer
         replaced = self.in_use.get(peer)
         if replaced is not None:
+            # It still delivers what is on its way, until it closes.
             replaced.state = EndState.OLD
         self.in_use[peer] = self.by_id[end.id] = end
         end.state = EndState.UP
         self.owner.peer_up(peer, end.id)
+        # After peer_up, which must come first.
         early, end.early = end.early, []
         for request in early:
             self.owner.requested(request)
@@ -287,6 +292,7 @@ class Port:
         end.state = EndState.DOWN
         end.early = []
         self.by_id.pop(end.id, None)
+        # The order of these is an accident on real nodes too: a core must cope with both.
         peer_first = self.rng.random() < 0.5
         if is_used:
             del self.in_use[end.peer]

@@ -55,6 +55,7 @@ class Promise:
         """One sentence for each violation; [] when the promise is kept. What is pending because of a liar is no violation."""
         found = list(self._left_over())
         for artifact, holders in self._holders().items():
+            # All hold it: the common case, and no walk is needed.
             if len(holders) < len(self._nodes):
                 found += self._missing(artifact, holders)
         found += [
@@ -90,6 +91,7 @@ class Promise:
         """Nodes that lack an artifact: found by a walk over live links from the nodes that hold and relay it."""
         known = {node.name: node.core.pool.validated[artifact] for node in holders}
         sample = next(iter(known.values()))
+        # Grows while it is walked: a breadth-first search.
         walk = [node.name for node in holders if self._passes_on(node, known[node.name])]
         seen = set(known)
         for name in walk:
@@ -100,6 +102,7 @@ class Promise:
                 seen.add(peer)
                 if _is_excused(node, sample):
                     continue
+                # Who lacks it would have passed it on: nodes behind it lack it for the same reason, and are named too.
                 walk.append(peer)
                 where = "holds it" if name in known else "should hold it too"
                 what = "has not judged" if artifact in node.core.pool.unvalidated else "does not hold"
@@ -109,6 +112,7 @@ class Promise:
         """Whether a node's peers may expect an artifact from it: it does not wait for a slot, and is its own or relayed."""
         if node.name not in self._waiting:
             self._waiting[node.name] = frozenset(node.core.waiting_for_slot())
+        # Not announced yet, so it is owed to nobody.
         if artifact.id in self._waiting[node.name]:
             return False
         if not artifact.peer:

@@ -32,6 +32,7 @@ class Timeline:
     def at(self, when: int, call: Call, what: Any) -> None:
         """Plan `call(what)` for this time; the world may be quiet before."""
         self._sequence += 1
+        # The sequence number breaks ties: calls and objects are never compared.
         heappush(self._heap, (when, self._sequence, call, what, 0))
 
     def send(self, when: int, call: Call, what: Any) -> None:
@@ -56,6 +57,7 @@ class Timeline:
         with _rare_collections():
             while self.flying or self.restless:
                 if not heap or heap[0][0] > limit:
+                    # Time has passed even though nothing happened: the next `settle` goes on from here.
                     self.now = limit
                     return False
                 self.now, _, call, what, counts = heappop(heap)

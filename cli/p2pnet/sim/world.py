@@ -65,6 +65,7 @@ class World:
         with the shipped clients. Raises LocalError for a name that is taken.
         """
         self._check_new(name)
+        # Everything that can be wrong raises here, where the node is made, not when it starts.
         plan = NodePlan(
             name,
             len(self.nodes) + len(self.liars),
@@ -131,6 +132,7 @@ class World:
         a degree that these nodes cannot have.
         """
         names = [*self.nodes, *self.liars]
+        # The function that real subnets use, so that the same seed gives the same graph.
         found = edges("random-regular", names, degree=degree, seed=self.seed) or []
         self._full_mesh = False
         for node in self.nodes.values():
