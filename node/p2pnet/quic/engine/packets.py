@@ -21,7 +21,7 @@ from cryptography.exceptions import InvalidTag
 TAG_BYTES = 16
 """The same for every AEAD of QUIC v1 and v2."""
 NUMBER_BYTES = 2
-"""Of a packet number as it is sent: so up to 32,768 packets may be in flight."""
+"""The length of a packet number as it is sent: up to 32,768 packets may be in flight."""
 _SAMPLE_AT = 4  # bytes after the start of the packet number (RFC 9001 section 5.4.2)
 _SAMPLE_BYTES = 16
 ACK = 0x02
