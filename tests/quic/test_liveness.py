@@ -83,7 +83,7 @@ class Full:
 @pytest.mark.parametrize("closes", ["connection", "endpoint"])
 async def test_a_close_through_a_full_socket_reaches_the_peer(world: World, until: Until, closes: str) -> None:
     connection, other = await world.pair(Settings(idle_s=60))
-    endpoint = connection.host
+    endpoint = connection.endpoint
     transport = endpoint._transport
     full = transport._sock = Full(transport._sock)
     full.room = False
@@ -104,7 +104,7 @@ async def test_a_close_through_a_full_socket_reaches_the_peer(world: World, unti
 
 
 @pytest.mark.parametrize("lost", range(3))
-def test_a_lost_farewell_is_said_again(lost: int) -> None:
+def test_lost_close_packets_are_sent_again(lost: int) -> None:
     async def scenario(world: VirtualWorld) -> None:
         (server,) = await world.servers(1)
         client = await world.endpoint("node-0", settings=Settings(idle_s=60))
@@ -141,10 +141,10 @@ async def test_qlog_is_written_however_the_connection_ends(
     elif closes == "peer":
         other.close()
     elif closes == "drain":
-        await connection.host.drain(1)
+        await connection.endpoint.drain(1)
     elif closes == "unheard":
-        connection.host.egress = other.host.egress = lambda _connection, _datagrams: []
-    for endpoint in (connection.host, other.host):
+        connection.endpoint.egress = other.endpoint.egress = lambda _connection, _datagrams: []
+    for endpoint in (connection.endpoint, other.endpoint):
         endpoint.close()
         await endpoint.wait_closed()
     files = list(tmp_path.glob("*.qlog"))

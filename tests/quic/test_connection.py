@@ -52,13 +52,13 @@ async def test_leaving_the_block_closes_the_connection(world: World, until: Unti
 
 async def test_a_silent_peer_is_given_up_after_the_idle_time(world: World, until: Until) -> None:
     connection, other = await world.pair(Settings(idle_s=0.4))
-    connection.host.egress = lambda _connection, _datagrams: []
-    other.host.egress = lambda _connection, _datagrams: []
+    connection.endpoint.egress = lambda _connection, _datagrams: []
+    other.endpoint.egress = lambda _connection, _datagrams: []
     started = time.monotonic()
     await until(lambda: connection.closed and other.closed)
     assert 0.3 < time.monotonic() - started < 1.4
     assert connection.close_reason.kind == "idle"
-    assert not other.host.connections
+    assert not other.endpoint.connections
     with pytest.raises(ConnectionLost):
         await connection.request(b"/x", b"x")
 
@@ -86,7 +86,7 @@ async def test_an_idle_connection_costs_few_packets(world: World) -> None:
 
 async def test_closing_an_endpoint_ends_everything_on_it(world: World, until: Until) -> None:
     connection, other = await world.pair()
-    server = other.host
+    server = other.endpoint
     assert server.try_accept() is other
     waiting = asyncio.ensure_future(server.accept())
     await asyncio.sleep(0)
@@ -96,7 +96,7 @@ async def test_closing_an_endpoint_ends_everything_on_it(world: World, until: Un
     with pytest.raises(EndpointClosed):
         await waiting
     with pytest.raises(EndpointClosed):
-        await server.connect(connection.host.address)
+        await server.connect(connection.endpoint.address)
     await server.wait_closed()
 
 
@@ -105,7 +105,7 @@ async def test_a_drain_finishes_what_is_in_flight(world: World, until: Until) ->
     connection, other = await world.pair(on_message=lambda _connection, message: held.append(message))
     request = asyncio.ensure_future(connection.request(b"/x", b"slow"))
     await until(lambda: held)
-    drain = asyncio.ensure_future(other.host.drain(5))
+    drain = asyncio.ensure_future(other.endpoint.drain(5))
     await asyncio.sleep(0.05)
     assert not drain.done()
     held[0].reply(b"finished")
@@ -121,7 +121,7 @@ async def test_a_drain_gives_up_when_its_time_is_over(world: World, until: Until
     request = asyncio.ensure_future(connection.request(b"/x", b"never"))
     await until(lambda: held)
     started = time.monotonic()
-    await other.host.drain(0.1)
+    await other.endpoint.drain(0.1)
     assert time.monotonic() - started < 1
     with pytest.raises(ConnectionLost):
         await request
@@ -150,15 +150,15 @@ async def test_bytes_are_counted_alike_at_both_ends(world: World, until: Until) 
     await until(lambda: connection.sent_bytes == other.received_bytes)
     await until(lambda: other.sent_bytes == connection.received_bytes)
     assert connection.sent_bytes > 100_000
-    assert connection.host.sent_bytes == connection.sent_bytes
-    assert connection.host.received_bytes == connection.received_bytes
+    assert connection.endpoint.sent_bytes == connection.sent_bytes
+    assert connection.endpoint.received_bytes == connection.received_bytes
 
 
 async def test_the_id_survives_a_change_of_port(world: World, until: Until) -> None:
     connection, other = await world.pair()
     number = other.id
     relocated = await world.endpoint("node-0")
-    client = connection.host
+    client = connection.endpoint
 
     def through_another_socket(_connection: Any, datagrams: Any) -> Any:
         relocated._transport.send(datagrams)
@@ -175,7 +175,7 @@ async def test_the_id_survives_a_change_of_port(world: World, until: Until) -> N
 
 async def test_a_lost_close_is_repeated_when_the_peer_goes_on(world: World, until: Until) -> None:
     connection, other = await world.pair()
-    server = other.host
+    server = other.endpoint
     server.egress = lambda _connection, _datagrams: []
     other.close(CloseCode.REMOVED, "cut")
     await asyncio.sleep(0.01)
@@ -192,8 +192,8 @@ async def test_a_lossy_path_loses_no_message(world: World) -> None:
     def lossy(_connection: Any, datagrams: Any) -> Any:
         return [one for one in datagrams if next(counter) % 7]
 
-    connection.host.egress = lossy
-    other.host.egress = lossy
+    connection.endpoint.egress = lossy
+    other.endpoint.egress = lossy
     payloads = [bytes([number]) * 60_000 for number in range(20)]
     replies = await asyncio.gather(*(connection.request(b"/x", one) for one in payloads))
     assert [one.payload for one in replies] == payloads
@@ -211,7 +211,7 @@ async def test_a_draining_endpoint_begins_and_takes_nothing_new(world: World, un
     connection, other = await world.pair(on_message=lambda _connection, message: held.append(message))
     request = asyncio.ensure_future(connection.request(b"/x", b"slow"))
     await until(lambda: held)
-    drain = asyncio.ensure_future(other.host.drain(5))
+    drain = asyncio.ensure_future(other.endpoint.drain(5))
     await asyncio.sleep(0)
     with pytest.raises(StreamLost):
         await connection.request(b"/x", b"too late")
@@ -226,12 +226,12 @@ async def test_a_mistake_in_the_program_costs_one_connection(world: World, until
     reported: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context["exception"]))
     connection, other = await world.pair()
-    well = await (await world.endpoint("node-2")).connect(other.host.address)
+    well = await (await world.endpoint("node-2")).connect(other.endpoint.address)
 
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("a bug")
 
-    other.engine._quic.on_stream_data = fail
+    other.engine._quic.flow.on_data = fail
     with pytest.raises(ConnectionLost):
         await connection.request(b"/x", b"x")
     assert other.closed
@@ -241,7 +241,7 @@ async def test_a_mistake_in_the_program_costs_one_connection(world: World, until
 
 
 async def test_an_endpoint_may_be_closed_from_a_callback(world: World, until: Until) -> None:
-    connection, other = await world.pair(on_message=lambda one, _message: one.host.close())
+    connection, other = await world.pair(on_message=lambda one, _message: one.endpoint.close())
     with pytest.raises(ConnectionLost):
         await connection.request(b"/x", b"x")
     assert other.closed

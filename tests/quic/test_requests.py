@@ -269,3 +269,12 @@ async def test_a_handlers_mistake_hurts_no_other_stream(world: World) -> None:
     assert error.value.code == StreamCode.FAILED
     assert (await connection.request(b"/x", b"good")).payload == b"well"
     assert isinstance(reported[0]["exception"], ValueError)
+
+
+async def test_a_message_whose_header_has_a_handler_of_its_own_goes_there_alone(world: World) -> None:
+    connection, other = await world.pair()
+    handled: list[bytes] = []
+    other.endpoint.handlers[b"/echo"] = lambda _connection, message: handled.append(message.payload)
+    await connection.send(b"/echo", b"", b"one")
+    await connection.send(b"/rest", b"", b"two")
+    assert (handled, [message.payload for message in world.received]) == ([b"one"], [b"two"])

@@ -1,4 +1,4 @@
-"""The cache of contacts, and the way into the network by it: at the start, and again after a partition."""
+"""The bootstrap cache: how addresses are kept, and how a node joins the network by them, at the start and after a partition."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.quic.conftest import World
 
 from p2pnet.quic import BootstrapCache, Endpoint, EndpointClosed, FixedIdentity, HandshakeFailed, Retry, Trust
-from p2pnet.quic.bootstrap_cache import CONTACTS_MAX, FILE_BYTES_MAX, RACE_MAX
+from p2pnet.quic.bootstrap_cache import ADDRESSES_MAX, FILE_BYTES_MAX, RACE_MAX
 from p2pnet.quic.memory import MemoryNetwork, run_virtual
 
 if TYPE_CHECKING:
@@ -46,12 +46,12 @@ DEAD = [("127.0.0.1", port) for port in range(9, 14)]
     ids=lambda damage: repr(damage[:12]),
 )
 def test_a_damaged_file_is_an_empty_cache_and_is_mended_by_the_next_write(tmp_path: Path, damage: bytes) -> None:
-    path = tmp_path / "contacts"
+    path = tmp_path / "cache"
     path.write_bytes(damage)
-    contacts = BootstrapCache(path)
-    assert contacts.addresses() == []
-    contacts.reached(("127.0.0.1", 1))
-    contacts.write()
+    cache = BootstrapCache(path)
+    assert cache.addresses() == []
+    cache.reached(("127.0.0.1", 1))
+    cache.write()
     assert BootstrapCache(path).addresses() == [("127.0.0.1", 1)]
 
 
@@ -86,7 +86,7 @@ def test_a_damaged_file_is_an_empty_cache_and_is_mended_by_the_next_write(tmp_pa
     ids=repr,
 )
 def test_an_entry_that_is_no_address_is_dropped_and_the_others_kept(tmp_path: Path, nonsense: Any) -> None:
-    path = tmp_path / "contacts"
+    path = tmp_path / "cache"
     path.write_text(json.dumps([["10.0.0.1", 1], nonsense, ["::1", 65_535]]))
     assert BootstrapCache(path).addresses() == [("::1", 65_535), ("10.0.0.1", 1)]
 
@@ -98,7 +98,7 @@ def test_an_entry_that_is_no_address_is_dropped_and_the_others_kept(tmp_path: Pa
     )
 )
 def test_whatever_is_in_the_file_what_is_read_can_be_dialled(tmp_path_factory: Any, data: bytes) -> None:
-    path = tmp_path_factory.mktemp("any") / "contacts"
+    path = tmp_path_factory.mktemp("any") / "cache"
     path.write_bytes(data)
     for host, port in BootstrapCache(path).addresses():
         assert isinstance(host, str)
@@ -106,18 +106,18 @@ def test_whatever_is_in_the_file_what_is_read_can_be_dialled(tmp_path_factory: A
         assert 0 < port < 65_536
 
 
-def test_two_spellings_of_an_address_are_one_contact(tmp_path: Path) -> None:
-    path = tmp_path / "contacts"
+def test_two_spellings_of_an_address_are_one_entry(tmp_path: Path) -> None:
+    path = tmp_path / "cache"
     path.write_text(json.dumps([["0:0:0:0:0:0:0:1", 1], ["Seed.Example", 1], ["::0001", 1]]))
-    contacts = BootstrapCache(path, fixed=[("fd00::0:1", 2), ("FD00::1", 2)])
-    assert contacts.addresses() == [("seed.example", 1), ("::1", 1), ("fd00::1", 2)]
-    contacts.reached(("::0:1", 1))
-    contacts.reached(("fd00:0::1", 2))
-    assert contacts.addresses() == [("::1", 1), ("seed.example", 1), ("fd00::1", 2)]
+    cache = BootstrapCache(path, fixed=[("fd00::0:1", 2), ("FD00::1", 2)])
+    assert cache.addresses() == [("seed.example", 1), ("::1", 1), ("fd00::1", 2)]
+    cache.reached(("::0:1", 1))
+    cache.reached(("fd00:0::1", 2))
+    assert cache.addresses() == [("::1", 1), ("seed.example", 1), ("fd00::1", 2)]
 
 
 def test_the_newest_two_hundred_of_a_longer_file_are_kept(tmp_path: Path) -> None:
-    path = tmp_path / "contacts"
+    path = tmp_path / "cache"
     path.write_text(json.dumps([["10.0.0.1", port] for port in range(1, 1_001)]))
     ports = [port for _, port in BootstrapCache(path).addresses()]
     assert ports == list(range(1_000, 800, -1))
@@ -125,60 +125,60 @@ def test_the_newest_two_hundred_of_a_longer_file_are_kept(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("kind", ["directory", "below a file", "pipe", "device"])
 def test_a_path_that_is_no_file_is_an_empty_cache(tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
-    path = tmp_path / "contacts"
+    path = tmp_path / "cache"
     if kind == "directory":
         path.mkdir()
         (path / "full").touch()
     elif kind == "below a file":
         path.touch()
-        path = path / "contacts"
+        path = path / "cache"
     elif kind == "pipe":
         os.mkfifo(path)
     else:
         path.symlink_to("/dev/zero")
-    contacts = BootstrapCache(path)
-    assert contacts.addresses() == []
+    cache = BootstrapCache(path)
+    assert cache.addresses() == []
     if kind in ("pipe", "device"):
         return
     for port in range(1, 11):
-        contacts.reached(("127.0.0.1", port))
+        cache.reached(("127.0.0.1", port))
     assert "cannot be written" in caplog.text
-    assert len(contacts.addresses()) == 10
+    assert len(cache.addresses()) == 10
     with pytest.raises(OSError):
-        contacts.write()
-    assert [one.name for one in tmp_path.iterdir()] == ["contacts"]
+        cache.write()
+    assert [one.name for one in tmp_path.iterdir()] == ["cache"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_directory_one_may_not_read_is_an_empty_cache(tmp_path: Path) -> None:
     folder = tmp_path / "closed"
     folder.mkdir(mode=0o000)
-    assert BootstrapCache(folder / "contacts").addresses() == []
+    assert BootstrapCache(folder / "cache").addresses() == []
 
 
 WRITER = """
 import pathlib, sys
-from p2pnet.quic import Contacts
-contacts = Contacts(pathlib.Path(sys.argv[1]))
+from p2pnet.quic import BootstrapCache
+cache = BootstrapCache(pathlib.Path(sys.argv[1]))
 for port in range(1, 301):
-    contacts.reached((sys.argv[2], port))
-    contacts.write()
+    cache.reached((sys.argv[2], port))
+    cache.write()
 """
 
 
 def test_two_processes_that_write_at_once_leave_one_whole_list(tmp_path: Path) -> None:
-    path = tmp_path / "contacts"
+    path = tmp_path / "cache"
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, path, host]) for host in ("10.0.0.1", "10.0.0.2")]
     seen = 0
     while any(writer.poll() is None for writer in writers):
         if path.exists():
             entries = json.loads(path.read_bytes())
-            assert 0 < len(entries) <= CONTACTS_MAX
+            assert 0 < len(entries) <= ADDRESSES_MAX
             seen += 1
     assert [writer.returncode for writer in writers] == [0, 0]
     assert seen
-    assert len(BootstrapCache(path).addresses()) == CONTACTS_MAX
-    assert [one.name for one in tmp_path.iterdir()] == ["contacts"]
+    assert len(BootstrapCache(path).addresses()) == ADDRESSES_MAX
+    assert [one.name for one in tmp_path.iterdir()] == ["cache"]
 
 
 # At the start
@@ -207,40 +207,40 @@ class Connected:
         self.address = address
 
 
-def cache(path: Path, count: int, fixed: int = 0) -> BootstrapCache:
-    contacts = BootstrapCache(path / "contacts", [("10.0.1.1", port) for port in range(1, fixed + 1)])
+def cache_of(path: Path, count: int, fixed: int = 0) -> BootstrapCache:
+    cache = BootstrapCache(path / "cache", [("10.0.1.1", port) for port in range(1, fixed + 1)])
     for port in range(1, count + 1):
-        contacts.reached(("10.0.0.1", port))
-    return contacts
+        cache.reached(("10.0.0.1", port))
+    return cache
 
 
-async def test_the_cache_is_tried_newest_first_and_the_fixed_contacts_last(tmp_path: Path) -> None:
-    contacts = cache(tmp_path, 3, fixed=2)
+async def test_the_cache_is_tried_newest_first_and_the_fixed_addresses_last(tmp_path: Path) -> None:
+    cache = cache_of(tmp_path, 3, fixed=2)
     dialler = Dialler(("10.0.0.1", 2))
-    connection = await contacts.bootstrap(dialler, expect="spiffe://x", timeout_s=3)
+    connection = await cache.bootstrap(dialler, expect="spiffe://x", timeout_s=3)
     assert dialler.races == [[("10.0.0.1", 3), ("10.0.0.1", 2), ("10.0.0.1", 1), ("10.0.1.1", 1), ("10.0.1.1", 2)]]
     assert dialler.options == {"expect": "spiffe://x", "new": False, "timeout_s": 3}
     assert connection.address == ("10.0.0.1", 2)
-    assert contacts.addresses()[:3] == [("10.0.0.1", 2), ("10.0.0.1", 3), ("10.0.0.1", 1)]
+    assert cache.addresses()[:3] == [("10.0.0.1", 2), ("10.0.0.1", 3), ("10.0.0.1", 1)]
 
 
-async def test_many_contacts_race_a_few_at_a_time_and_the_fixed_ones_in_the_first_race(tmp_path: Path) -> None:
-    contacts = cache(tmp_path, 100, fixed=2)
+async def test_many_addresses_race_a_few_at_a_time_and_the_fixed_ones_in_the_first_race(tmp_path: Path) -> None:
+    cache = cache_of(tmp_path, 100, fixed=2)
     dialler = Dialler()
     with pytest.raises(ExceptionGroup) as failed:
-        await contacts.bootstrap(dialler)
+        await cache.bootstrap(dialler)
     assert len(failed.value.exceptions) == 102
     assert [len(one) for one in dialler.races] == [RACE_MAX + 2, RACE_MAX, RACE_MAX, 100 - 3 * RACE_MAX]
     assert ("10.0.1.1", 1) in dialler.races[0]
     tried = [one for race in dialler.races for one in race]
-    assert sorted(tried) == sorted(contacts.addresses())
+    assert sorted(tried) == sorted(cache.addresses())
 
 
-async def test_without_a_contact_there_is_nothing_to_bootstrap_from(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no contact"):
-        await cache(tmp_path, 0).bootstrap(Dialler())
-    itself = cache(tmp_path, 1, fixed=1)
-    with pytest.raises(ValueError, match="no contact"):
+async def test_without_an_address_there_is_nothing_to_bootstrap_from(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no address"):
+        await cache_of(tmp_path, 0).bootstrap(Dialler())
+    itself = cache_of(tmp_path, 1, fixed=1)
+    with pytest.raises(ValueError, match="no address"):
         await BootstrapCache(tmp_path / "x", [("10.0.1.1", 1)]).bootstrap(Dialler(address=("10.0.1.1", 1)))
     dialler = Dialler(address=("10.0.0.1", 1))
     with pytest.raises(ExceptionGroup):
@@ -248,42 +248,42 @@ async def test_without_a_contact_there_is_nothing_to_bootstrap_from(tmp_path: Pa
     assert dialler.races == [[("10.0.1.1", 1)]]
 
 
-async def test_a_contact_reached_by_its_name_is_not_cached_by_its_number(tmp_path: Path) -> None:
+async def test_an_address_reached_by_its_name_is_not_cached_by_its_number(tmp_path: Path) -> None:
     class Resolving(Dialler):
         async def connect_any(self, addresses: Any, **options: Any) -> Any:
             return Connected(("192.0.2.7", 1)), {}
 
-    contacts = BootstrapCache(tmp_path / "contacts", [("seed.example", 1)])
-    await contacts.bootstrap(Resolving())
-    assert contacts.addresses() == [("seed.example", 1)]
+    cache = BootstrapCache(tmp_path / "cache", [("seed.example", 1)])
+    await cache.bootstrap(Resolving())
+    assert cache.addresses() == [("seed.example", 1)]
 
 
-async def test_real_contacts_one_is_reached_among_dead_ones_and_no_other_stays(
+async def test_real_addresses_one_is_reached_among_dead_ones_and_no_other_stays(
     world: World, until: Until, tmp_path: Path
 ) -> None:
     servers = [await world.endpoint(f"node-{number}") for number in range(1, 6)]
-    stranger = await world.endpoint("node-9", trust=world.trust(world.expired("node-9")))
+    outsider = await world.endpoint("node-9", trust=world.trust(world.expired("node-9")))
     client = await world.endpoint()
-    contacts = BootstrapCache(tmp_path / "contacts", [server.address for server in servers[3:]])
-    for address in [*DEAD, stranger.address, *(server.address for server in servers[:3])]:
-        contacts.reached(address)
-    connection = await contacts.bootstrap(client, timeout_s=5)
+    cache = BootstrapCache(tmp_path / "cache", [server.address for server in servers[3:]])
+    for address in [*DEAD, outsider.address, *(server.address for server in servers[:3])]:
+        cache.reached(address)
+    connection = await cache.bootstrap(client, timeout_s=5)
     assert not connection.closed
     await until(lambda: client.counters()["handshakes"] == 0)
     await until(lambda: sum(len(server.connections) for server in servers) == 1)
     assert len(client.connections) == 1
     assert not client.connections[0].closed
     if connection.address in [server.address for server in servers[:3]]:
-        assert contacts.addresses()[0] == connection.address
-    assert await contacts.bootstrap(client) is connection
+        assert cache.addresses()[0] == connection.address
+    assert await cache.bootstrap(client) is connection
 
 
-async def test_real_contacts_that_all_fail_give_every_error(world: World, tmp_path: Path) -> None:
-    stranger = await world.endpoint("node-9", trust=world.trust(world.expired("node-9")))
+async def test_real_addresses_that_all_fail_give_every_error(world: World, tmp_path: Path) -> None:
+    outsider = await world.endpoint("node-9", trust=world.trust(world.expired("node-9")))
     client = await world.endpoint()
-    contacts = BootstrapCache(tmp_path / "contacts", [stranger.address, *DEAD[:2]])
-    with pytest.raises(ExceptionGroup, match="no contact answered") as failed:
-        await contacts.bootstrap(client, timeout_s=0.3)
+    cache = BootstrapCache(tmp_path / "cache", [outsider.address, *DEAD[:2]])
+    with pytest.raises(ExceptionGroup, match="no address answered") as failed:
+        await cache.bootstrap(client, timeout_s=0.3)
     assert sorted(type(one).__name__ for one in failed.value.exceptions) == [*["HandshakeFailed"] * 2, "TrustError"]
     assert not client.connections
 
@@ -292,8 +292,8 @@ async def test_connections_that_were_there_before_are_no_losers(world: World, tm
     servers = [await world.endpoint(f"node-{number}") for number in range(1, 4)]
     client = await world.endpoint()
     before = [await client.connect(server.address) for server in servers]
-    contacts = BootstrapCache(tmp_path / "contacts", [server.address for server in servers])
-    assert await contacts.bootstrap(client) in before
+    cache = BootstrapCache(tmp_path / "cache", [server.address for server in servers])
+    assert await cache.bootstrap(client) in before
     await asyncio.sleep(0.05)
     assert client.connections == before
     assert client.counters()["dialled_total"] == 3
@@ -302,27 +302,27 @@ async def test_connections_that_were_there_before_are_no_losers(world: World, tm
 async def test_a_closed_endpoint_bootstraps_no_more(world: World, tmp_path: Path) -> None:
     client = await world.endpoint()
     client.close()
-    contacts = BootstrapCache(tmp_path / "contacts", DEAD)
+    cache = BootstrapCache(tmp_path / "cache", DEAD)
     with pytest.raises(EndpointClosed):
-        await contacts.bootstrap(client)
+        await cache.bootstrap(client)
     with pytest.raises(EndpointClosed):
-        await asyncio.wait_for(contacts.rebootstrap(client), 5)
+        await asyncio.wait_for(cache.rebootstrap(client), 5)
 
 
 # After a partition
 
 
 def test_rebootstrap_tries_until_one_answers(tmp_path: Path) -> None:
-    contacts = cache(tmp_path, 3)
+    cache = cache_of(tmp_path, 3)
     dialler = Dialler()
 
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
         loop.call_later(300, setattr, dialler, "alive", [("10.0.0.1", 1)])
-        connection = await contacts.rebootstrap(dialler)
+        connection = await cache.rebootstrap(dialler)
         assert connection.address == ("10.0.0.1", 1)
         assert 300 <= loop.time() <= 300 + 15 * 1.3
-        assert contacts.addresses()[0] == ("10.0.0.1", 1)
+        assert cache.addresses()[0] == ("10.0.0.1", 1)
         assert dialler.options["new"] is True
 
     run_virtual(scenario())
@@ -330,11 +330,11 @@ def test_rebootstrap_tries_until_one_answers(tmp_path: Path) -> None:
 
 
 def test_rebootstrap_gives_up_at_the_end_of_its_budget_with_the_last_errors(tmp_path: Path) -> None:
-    contacts = cache(tmp_path, 3)
+    cache = cache_of(tmp_path, 3)
 
     async def scenario() -> None:
         with pytest.raises(ExceptionGroup) as failed:
-            await contacts.rebootstrap(Dialler(), retry=Retry(budget_s=60))
+            await cache.rebootstrap(Dialler(), retry=Retry(budget_s=60))
         assert len(failed.value.exceptions) == 3
         assert 40 < asyncio.get_running_loop().time() <= 60
 
@@ -342,11 +342,11 @@ def test_rebootstrap_gives_up_at_the_end_of_its_budget_with_the_last_errors(tmp_
 
 
 def test_rebootstrap_learns_what_another_process_has_written_and_tries_it_first(tmp_path: Path) -> None:
-    ours = cache(tmp_path, 3)
+    ours = cache_of(tmp_path, 3)
     dialler = Dialler(("10.0.0.7", 7))
 
     async def scenario() -> None:
-        theirs = BootstrapCache(tmp_path / "contacts")
+        theirs = BootstrapCache(tmp_path / "cache")
         theirs.reached(("10.0.0.7", 7))
         asyncio.get_running_loop().call_later(5, theirs.write)
         assert (await ours.rebootstrap(dialler)).address == ("10.0.0.7", 7)
@@ -356,10 +356,10 @@ def test_rebootstrap_learns_what_another_process_has_written_and_tries_it_first(
     assert dialler.races[-1][0] == ("10.0.0.7", 7)
 
 
-def test_rebootstrap_without_a_contact_fails_at_once(tmp_path: Path) -> None:
+def test_rebootstrap_without_an_address_fails_at_once(tmp_path: Path) -> None:
     async def scenario() -> None:
-        with pytest.raises(ValueError, match="no contact"):
-            await cache(tmp_path, 0).rebootstrap(Dialler())
+        with pytest.raises(ValueError, match="no address"):
+            await cache_of(tmp_path, 0).rebootstrap(Dialler())
         assert asyncio.get_running_loop().time() == 0.0
 
     run_virtual(scenario())
@@ -398,20 +398,20 @@ class Subnet:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_after_a_partition_exactly_one_contact_is_connected(seed: int, tmp_path: Path) -> None:
+def test_after_a_partition_exactly_one_address_is_connected(seed: int, tmp_path: Path) -> None:
     async def scenario() -> None:
         subnet = Subnet(seed=seed, delay_s=0.01)
         client, *servers = await subnet.grow(9)
-        contacts = BootstrapCache(tmp_path / f"contacts-{seed}", [servers[-1].address])
+        cache = BootstrapCache(tmp_path / f"cache-{seed}", [servers[-1].address])
         for server in servers[:-1]:
-            contacts.reached(server.address)
-        first = await contacts.bootstrap(client)
+            cache.reached(server.address)
+        first = await cache.bootstrap(client)
         await asyncio.sleep(1)
         subnet.cut(client)
         await asyncio.sleep(30)
         assert first.closed
         assert not client.connections
-        again = asyncio.ensure_future(contacts.rebootstrap(client))
+        again = asyncio.ensure_future(cache.rebootstrap(client))
         await asyncio.sleep(60)
         assert not again.done()
         subnet.heal(client)
@@ -427,15 +427,15 @@ def test_after_a_partition_exactly_one_contact_is_connected(seed: int, tmp_path:
     run_virtual(scenario())
 
 
-def test_a_contact_that_answers_late_wins_when_the_others_are_gone(tmp_path: Path) -> None:
+def test_an_address_that_answers_late_wins_when_the_others_are_gone(tmp_path: Path) -> None:
     async def scenario() -> None:
         subnet = Subnet(delay_s=0.01)
         client, *servers = await subnet.grow(4)
         for server in servers[1:]:
             server.close()
-        contacts = BootstrapCache(tmp_path / "contacts", [server.address for server in servers])
+        cache = BootstrapCache(tmp_path / "cache", [server.address for server in servers])
         subnet.network.disconnect(client.address, servers[0].address)
-        dial = asyncio.ensure_future(contacts.bootstrap(client))
+        dial = asyncio.ensure_future(cache.bootstrap(client))
         await asyncio.sleep(3)
         subnet.network.reconnect(client.address, servers[0].address)
         connection = await dial

@@ -38,7 +38,7 @@ async def test_both_ends_learn_each_others_uri(world: World) -> None:
     assert connection.not_after > datetime.now(UTC)
 
 
-async def test_a_stranger_of_another_authority_is_refused(world: World, until: Until) -> None:
+async def test_a_peer_of_another_authority_is_refused(world: World, until: Until) -> None:
     stranger = world.identity("node-0", authority=Authority.create("other", now=datetime.now(UTC)))
     error = await refusal(world, world.trust(stranger))
     assert isinstance(error, HandshakeFailed)

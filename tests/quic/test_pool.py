@@ -20,28 +20,28 @@ DEAD = ("127.0.0.1", 9)
 
 async def test_the_peer_sees_the_listening_port(world: World) -> None:
     connection, other = await world.pair()
-    assert other.address == connection.host.address
+    assert other.address == connection.endpoint.address
     assert other.dialled is False
     assert connection.dialled is True
 
 
 async def test_a_second_connect_reuses_the_connection(world: World) -> None:
     connection, other = await world.pair()
-    assert await connection.host.connect(other.host.address) is connection
-    assert await connection.host.connect(other.host.address, expect=world.uri("node-1")) is connection
-    assert connection.host.counters()["dialled_total"] == 1
+    assert await connection.endpoint.connect(other.endpoint.address) is connection
+    assert await connection.endpoint.connect(other.endpoint.address, expect=world.uri("node-1")) is connection
+    assert connection.endpoint.counters()["dialled_total"] == 1
 
 
 async def test_an_inbound_connection_is_reused_too(world: World) -> None:
     connection, other = await world.pair()
-    assert await other.host.connect(connection.host.address) is other
+    assert await other.endpoint.connect(connection.endpoint.address) is other
 
 
 async def test_new_dials_anew(world: World) -> None:
     connection, other = await world.pair()
-    fresh = await connection.host.connect(other.host.address, new=True)
+    fresh = await connection.endpoint.connect(other.endpoint.address, new=True)
     assert fresh is not connection
-    assert len(other.host.connections) == 2
+    assert len(other.endpoint.connections) == 2
 
 
 async def test_fifty_connects_at_once_share_one_handshake(world: World) -> None:
@@ -88,18 +88,18 @@ async def test_the_leaders_error_reaches_all(world: World) -> None:
 async def test_a_closed_connection_leaves_the_pool_before_anybody_is_told(world: World, until: Until) -> None:
     connection, other = await world.pair()
     found: list[object] = []
-    connection.on_closed = lambda one: found.append(one.host._pool.find(one.address))
+    connection.on_closed = lambda one: found.append(one.endpoint._pool.find(one.address))
     other.close()
     await until(lambda: found)
     assert found == [None]
-    assert (await connection.host.connect(other.host.address)).id > connection.id
+    assert (await connection.endpoint.connect(other.endpoint.address)).id > connection.id
 
 
 async def test_a_refused_stream_does_not_evict_the_connection(world: World) -> None:
     connection, other = await world.pair(on_message=lambda _connection, message: message.refuse(0x23))
     with pytest.raises(Exception, match="threw the stream away"):
         await connection.request(b"/x", b"x")
-    assert await connection.host.connect(other.host.address) is connection
+    assert await connection.endpoint.connect(other.endpoint.address) is connection
 
 
 async def test_a_dead_address_fails_within_the_timeout(world: World) -> None:
@@ -209,8 +209,8 @@ async def test_a_restarted_peer_is_dialled_again(world: World, until: Until) -> 
     connection, other = await world.pair()
     from p2pnet.quic import Endpoint
 
-    server = other.host
+    server = other.endpoint
     server.close()
     await until(lambda: connection.closed)
     world.endpoints.append(await Endpoint.bind(server.address, trust=server.trust))
-    assert (await connection.host.connect(server.address)).id != connection.id
+    assert (await connection.endpoint.connect(server.address)).id != connection.id

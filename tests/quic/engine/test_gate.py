@@ -1,4 +1,4 @@
-"""Strangers, and those on the path: no packet of theirs locks anybody out, costs much, or is sent on to somebody else."""
+"""Unauthenticated peers, and attackers on the path: no packet of theirs locks others out, costs much, or is forwarded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.quic.frames import PADDING, PING, crypto
 from tests.quic.outsiders import (
     Middle,
     Mob,
-    Stranger,
+    RawClient,
     cids,
     client_hello,
     initial,
@@ -110,24 +110,24 @@ async def test_many_hosts_that_never_end_their_handshakes_take_no_more_than_the_
 
 
 async def test_initials_that_cannot_be_decrypted_begin_no_handshake(server: Endpoint) -> None:
-    with Stranger(server.address) as stranger:
+    with RawClient(server.address) as raw_client:
         for _ in range(50):
             data = bytearray(initial(crypto(client_hello(b"12345678")), source_cid=b"12345678"))
             data[-1] ^= 1
-            stranger.send(bytes(data))
+            raw_client.send(bytes(data))
         await asyncio.sleep(0.2)
         assert server.counters()["handshakes"] == 0
-        assert sum(map(len, stranger.heard)) <= 50 * SMALL_BYTES
+        assert sum(map(len, raw_client.heard)) <= 50 * SMALL_BYTES
 
 
 async def test_a_first_connection_id_has_at_least_eight_bytes(server: Endpoint) -> None:
     """RFC 9000 section 7.2."""
-    with Stranger(server.address) as stranger:
+    with RawClient(server.address) as raw_client:
         begun = 0
         for count in (0, 1, 2, 7, 8, 9, 20):
             source = os.urandom(8)
             hello = crypto(client_hello(source))
-            answers = await stranger.ask(initial(hello, destination_cid=os.urandom(count), source_cid=source), 0.15)
+            answers = await raw_client.ask(initial(hello, destination_cid=os.urandom(count), source_cid=source), 0.15)
             begun += count >= 8
             assert bool(answers) == (count >= 8), count
             assert server.counters()["handshakes"] == begun
@@ -135,11 +135,11 @@ async def test_a_first_connection_id_has_at_least_eight_bytes(server: Endpoint) 
 
 async def test_an_unproved_address_is_sent_at_most_three_times_what_came_from_it(server: Endpoint) -> None:
     """RFC 9000 section 8.1; nothing is answered, so all that follows is repetition."""
-    with Stranger(server.address) as stranger:
+    with RawClient(server.address) as raw_client:
         source = os.urandom(8)
-        await stranger.ask(initial(crypto(client_hello(source)), source_cid=source), 2.5)
-        assert stranger.heard
-        assert sum(map(len, stranger.heard)) <= 3 * SMALL_BYTES
+        await raw_client.ask(initial(crypto(client_hello(source)), source_cid=source), 2.5)
+        assert raw_client.heard
+        assert sum(map(len, raw_client.heard)) <= 3 * SMALL_BYTES
 
 
 FIRST = {
@@ -164,21 +164,21 @@ FIRST = {
 async def test_no_first_packet_is_worth_more_than_its_size(server: Endpoint, what: str) -> None:
     data = FIRST[what]
     waits = what == "long message"  # the rest of it may come
-    with Stranger(server.address) as stranger:
-        answers = await stranger.ask(data, 0.1)
+    with RawClient(server.address) as raw_client:
+        answers = await raw_client.ask(data, 0.1)
         assert sum(map(len, answers)) <= 3 * len(data)
         assert len(answers) <= 3
         assert server.counters()["handshakes"] <= waits
 
 
-async def test_crumbs_of_a_strangers_handshake_do_not_stop_the_loop(world: World) -> None:
+async def test_crumbs_of_a_pending_handshake_do_not_stop_the_loop(world: World) -> None:
     async with under_attack(world) as scene:
         await scene.victim.mark()
-        with Stranger(scene.victim.address) as stranger:
+        with RawClient(scene.victim.address) as raw_client:
             one, other = os.urandom(8), os.urandom(8)
             for number in range(170):
                 crumbs = b"".join(crypto(b"x", 2 * (number * 185 + n) + 1) for n in range(185))
-                stranger.send(initial(crumbs, destination_cid=one, source_cid=other, number=number))
+                raw_client.send(initial(crumbs, destination_cid=one, source_cid=other, number=number))
                 await asyncio.sleep(0.001)
             figures = await scene.victim.figures()
         assert figures.turn_cpu_s < TURN_CPU_S
@@ -188,11 +188,11 @@ async def test_crumbs_of_a_strangers_handshake_do_not_stop_the_loop(world: World
 async def test_noise_reaches_nobody(world: World, server: Endpoint) -> None:
     rng = random.Random(7)
     async with beside(await world.endpoint("node-2"), server.address) as honest:
-        with Stranger(server.address) as stranger:
+        with RawClient(server.address) as raw_client:
             for number in range(3_000):
                 data = rng.randbytes(rng.choice([0, 1, 2, 5, 20, 21, 40, 100, 1_200, 1_400]))
                 first = rng.choice([b"", b"\x40", b"\xc0\x00\x00\x00\x01\x08", b"\xd0\x6b\x33\x43\xcf\x14", b"\x00"])
-                stranger.send(first + data)
+                raw_client.send(first + data)
                 if number % 20 == 0:
                     await asyncio.sleep(0.002)
             await asyncio.sleep(0.1)
@@ -204,33 +204,33 @@ async def test_noise_reaches_nobody(world: World, server: Endpoint) -> None:
 
 
 async def test_a_packet_of_a_lost_connection_is_answered_by_a_shorter_reset(server: Endpoint) -> None:
-    with Stranger(server.address) as stranger:
+    with RawClient(server.address) as raw_client:
         cid = os.urandom(8)
         tokens = set()
         for size in (*range(9, 60), 100, 1_200):
-            answers = await stranger.ask(b"\x40" + cid + os.urandom(size - 9), 0.02)
+            answers = await raw_client.ask(b"\x40" + cid + os.urandom(size - 9), 0.02)
             for answer in answers:
                 assert RESET_BYTES_MIN <= len(answer) < size
                 assert answer[0] & 0xC0 == 0x40
                 tokens.add(answer[-16:])
         assert len(tokens) == 1  # of one connection id, always the same
-        answers = await stranger.ask(b"\x40" + os.urandom(1_199), 0.05)
+        answers = await raw_client.ask(b"\x40" + os.urandom(1_199), 0.05)
         assert [one[-16:] for one in answers] != [*tokens]
 
 
-async def test_resets_are_rationed(server: Endpoint) -> None:
-    with Stranger(server.address) as stranger:
+async def test_the_rate_of_resets_is_limited(server: Endpoint) -> None:
+    with RawClient(server.address) as raw_client:
         for number in range(PROBES):
-            stranger.send(b"\x40" + os.urandom(80))
+            raw_client.send(b"\x40" + os.urandom(80))
             if number % 20 == 0:
                 await asyncio.sleep(0.001)
         await asyncio.sleep(0.2)
-        assert 0 < len(stranger.heard) < PROBES // 4
+        assert 0 < len(raw_client.heard) < PROBES // 4
 
 
 async def test_two_endpoints_do_not_reset_each_other_for_ever(world: World, server: Endpoint) -> None:
     other = await world.endpoint("node-2")
-    with Stranger(server.address) as left, Stranger(other.address) as right:
+    with RawClient(server.address) as left, RawClient(other.address) as right:
         left.on_datagram, right.on_datagram = right.send, left.send
         left.send(b"\x40" + os.urandom(1_199))
         await asyncio.sleep(0.3)
