@@ -6,7 +6,7 @@ RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 # Python compiles what is imported when it is; compiling all of a Kubernetes client takes longer than fetching it.
 INSTALL := install --quiet --no-compile --disable-pip-version-check
-BUILD := 'pip>=25.1' 'hatchling>=1.27'
+BUILD := 'pip>=25.1' 'hatchling>=1.27' 'hatch-vcs>=0.5'
 UNIT := not soak and not cluster and not e2e
 
 .PHONY: help install dev demo unit test lint format bench bench-sim bench-quic bench-rivals soak clean

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from p2pnet.model.errors import SpecError
+from p2pnet.model.images import NODE_IMAGE, image_tag
 
 
 @dataclass(frozen=True)
@@ -60,4 +61,4 @@ class Settings:
 
 def default_image() -> str:
     """The node image of this version, under the chart's name for it."""
-    return f"p2pnet/p2pnet-node:{metadata.version('p2pnet')}"
+    return f"{NODE_IMAGE}:{image_tag(metadata.version('p2pnet'))}"
