@@ -9,7 +9,7 @@ INSTALL := install --quiet --no-compile --disable-pip-version-check
 BUILD := 'pip>=25.1' 'hatchling>=1.27' 'hatch-vcs>=0.5'
 UNIT := not soak and not cluster and not e2e
 
-.PHONY: help install dev demo unit test lint format bench bench-sim bench-quic bench-rivals soak clean
+.PHONY: help install dev demo unit e2e cluster coverage test lint format bench bench-sim bench-quic bench-rivals soak clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,21 @@ demo: $(RUNTIME)  ## ten nodes, real files, the report, a hop tree, and down aga
 
 unit: $(DEV)  ## the tests without a cluster and without whole subnets: minutes
 	$(BIN)/python -m pytest -m "$(UNIT)"
+
+e2e: $(DEV)  ## the tests with whole subnets of this machine
+	$(BIN)/python -m pytest -m e2e
+
+cluster: $(DEV)  ## the tests with a real Kubernetes, which they build and start: tests/cluster/README.md
+	$(BIN)/python -m pytest -m cluster
+
+# coverage.py's quick way of counting needs Python 3.12; older ones take theirs.
+coverage: $(DEV)  ## the unit tests, and whether each room is covered as far as it was
+	$(BIN)/python -m coverage erase
+	COVERAGE_CORE=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') \
+	  $(BIN)/python -m coverage run -m pytest -m "$(UNIT)"
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage json --quiet
+	$(BIN)/python -m tests.room_coverage coverage.json
 
 test: $(DEV)  ## every test
 	$(BIN)/python -m pytest
@@ -62,7 +77,7 @@ soak: $(DEV)  ## the long sweeps, whole
 	$(BIN)/python -m pytest -m soak --timeout 3600
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* coverage.json dist build
 
 bench-rivals: $(DEV)  ## the same loads beside gossipsub in one run (needs cargo)
 	$(BIN)/python -m tests.bench.rivals
