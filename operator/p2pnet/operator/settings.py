@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from p2pnet.model.errors import SpecError
+from p2pnet.model.images import NODE_IMAGE, image_tag
 
 
 @dataclass(frozen=True)
@@ -59,5 +60,5 @@ class OperatorSettings:
 
 
 def default_image() -> str:
-    """The published node image of the operator's own version."""
-    return f"p2pnet/p2pnet-node:{metadata.version('p2pnet')}"
+    """The node image of this version, under the chart's name for it."""
+    return f"{NODE_IMAGE}:{image_tag(metadata.version('p2pnet'))}"

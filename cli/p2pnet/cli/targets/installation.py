@@ -1,8 +1,9 @@
 """The operator in a cluster: install.yaml applied, waited for, and taken away again. Blocks: call it from a thread."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
-from importlib import resources
+from importlib import metadata, resources
 from typing import Any
 
 import yaml
@@ -10,6 +11,7 @@ import yaml
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.targets.cluster_view import Object, name_of
 from p2pnet.lab_client.kube import Kube, KubeError
+from p2pnet.model.images import UNRELEASED, image_tag
 
 CRD = "CustomResourceDefinition"
 CRD_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/subnets.p2pnet.io"
@@ -27,6 +29,8 @@ PLURALS = {
     "NetworkPolicy": ("networkpolicies", True), "Deployment": ("deployments", True), "Service": ("services", True),
     "PodDisruptionBudget": ("poddisruptionbudgets", True), "ConfigMap": ("configmaps", True),
 }  # fmt: skip
+VERSIONS = re.compile(rf'((?:image|value): p2pnet/[\w-]+:|app\.kubernetes\.io/version: "?){UNRELEASED}\b')
+"""Where install.yaml names a version: it is rendered from the working tree, and released with it as it is."""
 FIRST = ("Namespace", CRD)
 """What the others need."""
 
@@ -34,6 +38,7 @@ FIRST = ("Namespace", CRD)
 def manifest(operator_image: str | None = None, node_image: str | None = None) -> list[Object]:
     """The objects of install.yaml, in the order in which to apply them, with these images instead of its own."""
     text = resources.files("p2pnet.cli").joinpath("install.yaml").read_text(encoding="utf-8")
+    text = VERSIONS.sub(rf"\g<1>{image_tag(metadata.version('p2pnet'))}", text)
     found = [one for one in yaml.safe_load_all(text) if one]
     for container in _containers(found):
         container["image"] = operator_image or container["image"]
