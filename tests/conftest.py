@@ -1,6 +1,9 @@
 """What every test of the house lives by."""
 
+import os
 import signal
+import sys
+from pathlib import Path
 
 from hypothesis import settings
 
@@ -11,3 +14,10 @@ settings.load_profile("house")
 # A shell starts background jobs with Ctrl-C ignored, and so would every process be that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Where no bytecode may lie beside the sources, each of the hundreds of processes that tests start would compile them anew.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(
+        Path(__file__).parents[1] / ".pytest_cache" / "bytecode"
+    )
