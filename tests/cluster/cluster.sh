@@ -73,7 +73,7 @@ compile() { # NAME LINKER-FLAGS...: only when its sources are not those it was l
   shift
   made_of=$(cat "$HERE/$name"/{main.go,go.mod,go.sum} | sha256sum)
   newer "$name" "$made_of" && return
-  nice -n 19 go build -C "$HERE/$name" -trimpath -buildvcs=false -o "$BIN/$name" -ldflags "$*" .
+  nice -n 5 go build -C "$HERE/$name" -trimpath -buildvcs=false -o "$BIN/$name" -ldflags "$*" .
   stamp "$name" "$made_of"
 }
 
@@ -110,7 +110,7 @@ images() {
   # A machine may trust an authority of its own for its package index; the build must, too.
   [ -e $CERTIFICATES ] && options+=(--volume "$CERTIFICATES:$CERTIFICATES:ro" --build-arg "PIP_CERT=$CERTIFICATES")
   for target in node operator; do
-    nice -n 19 buildah bud -q --layers "${options[@]}" --build-arg BASE_IMAGE=localhost/p2pnet-base:bookworm \
+    buildah bud -q --layers "${options[@]}" --build-arg BASE_IMAGE=localhost/p2pnet-base:bookworm \
       --target "$target" -t "localhost/p2pnet-$target:test" -f "$REPOSITORY/Dockerfile" "$REPOSITORY" >/dev/null
   done
 }
