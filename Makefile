@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Of `make test`: one more than cores, for whoever tests in a cluster waits more than works.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 
 .PHONY: help install demo test lint format bench bench-sim bench-quic bench-rivals soak clean
 
@@ -21,7 +23,7 @@ demo: $(STAMP)  ## ten nodes, real files, the report, a hop tree, and down again
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
 test: $(STAMP)  ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -p tests.workers -n $(WORKERS)
 
 lint: $(STAMP)  ## style, types and floors
 	$(BIN)/ruff check .
