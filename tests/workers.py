@@ -1,7 +1,7 @@
 """How `make test` divides the tests among processes (pytest-xdist): loaded by `-p tests.workers`.
 
-A worker that begins a group ends it, so that what a group shares is made once: the real cluster is one group, the control
-plane without machines is another, and each other file is one by itself.
+A worker that begins a group ends it, so that what a group shares is made once: the files of tests/cluster share a real
+cluster, those of its control_plane one without machines; each other file is a group by itself.
 """
 
 from pathlib import PurePosixPath
@@ -11,8 +11,8 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import NodeManager
 
-LONGEST = ("cluster", "control plane")
-"""Groups that begin at once, as they last longest; they mostly wait, and leave the cores to the others."""
+SHARING = {"tests/cluster": "cluster", "tests/cluster/control_plane": "control plane"}
+"""Folders whose files are one group. These last longest and begin first; they mostly wait, which leaves the cores to others."""
 
 NodeManager.EXIT_TIMEOUT = 20  # seconds after Ctrl-C: a cluster is taken down in less, but not in the 10 of xdist
 
@@ -20,9 +20,7 @@ NodeManager.EXIT_TIMEOUT = 20  # seconds after Ctrl-C: a cluster is taken down i
 def group(nodeid: str) -> str:
     """The group of a test."""
     file = PurePosixPath(nodeid.partition("::")[0])
-    if file.is_relative_to("tests/cluster/control_plane"):
-        return "control plane"
-    return "cluster" if file.is_relative_to("tests/cluster") else str(file)
+    return SHARING.get(str(file.parent), str(file))
 
 
 class ByGroup(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
@@ -41,4 +39,5 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByGroup
 @pytest.hookimpl(trylast=True)  # after pytest-randomly, whose order holds within groups and among those not named
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first."""
-    items.sort(key=lambda item: LONGEST.index(group(item.nodeid)) if group(item.nodeid) in LONGEST else len(LONGEST))
+    first = list(SHARING.values())
+    items.sort(key=lambda item: first.index(group(item.nodeid)) if group(item.nodeid) in first else len(first))
