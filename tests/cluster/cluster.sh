@@ -309,7 +309,7 @@ kill_node() { # kubelet, runtime, containers and network, at once
 }
 
 kill_containers() { # of one node's folder
-  ps -eo pid=,args= | awk -v socket="$1/containerd.sock" '/containerd-shim-runc-v2/ && index($0, socket) {print $1}' |
+  ps -ww -eo pid=,args= | awk -v socket="$1/containerd.sock" '/[c]ontainerd-shim-runc-v2/ && index($0, socket) {print $1}' |
     while read -r shim; do
       pkill -9 -P "$shim" || true
       kill -9 "$shim" 2>/dev/null || true
