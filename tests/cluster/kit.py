@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import ExitStack
@@ -54,14 +55,21 @@ class Cluster:
         """`cluster.sh WORDS`; raises AssertionError with its words when it fails."""
         if words[0] == "down":
             self.close()
-        done = subprocess.run(
-            ["bash", str(SCRIPT), *words],
-            input=text,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=self._environment,
-        )
+        # Ctrl-C ends a worker soon: a `down` that it has begun goes on, as neither a signal nor a pipe without reader ends it.
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            done = subprocess.run(
+                ["bash", str(SCRIPT), *words],
+                input=text,
+                stdout=out,
+                stderr=err,
+                text=True,
+                check=False,
+                env=self._environment,
+                start_new_session=words[0] == "down",
+            )
+            for stream in (out, err):
+                stream.seek(0)
+            done.stdout, done.stderr = out.read(), err.read()
         if check and done.returncode:
             raise AssertionError(f"{' '.join(words)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done
