@@ -8,6 +8,8 @@ DEV := $(VENV)/.dev
 INSTALL := install --quiet --no-compile --disable-pip-version-check
 BUILD := 'pip>=25.1' 'hatchling>=1.27' 'hatch-vcs>=0.5'
 UNIT := not soak and not cluster and not e2e
+# Of `make test`: one more than cores, for whoever tests in a cluster waits more than works.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 
 .PHONY: help install dev demo unit e2e cluster coverage test lint format bench bench-sim bench-quic bench-rivals soak clean
 
@@ -52,7 +54,7 @@ coverage: $(DEV)  ## the unit tests, and whether each room is covered as far as 
 	$(BIN)/python -m tests.room_coverage coverage.json
 
 test: $(DEV)  ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -p tests.workers -n $(WORKERS)
 
 lint: $(DEV)  ## style, types and floors
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import yaml
 
@@ -50,9 +51,8 @@ def readme() -> str:
     text = (CHART / "README.md").read_text()
     values = (CHART / "values.yaml").read_text()
     (head, _), (_, tail) = text.split(VALUES[0]), text.split(VALUES[1])
-    rows = [
-        f"| `{name}` | `{default}` | {comment} |\n" for name, default, comment in _values(yaml.compose(values), values)
-    ]
+    tree = cast("yaml.MappingNode", yaml.compose(values))
+    rows = [f"| `{name}` | `{default}` | {comment} |\n" for name, default, comment in _values(tree, values)]
     return "".join((head, VALUES[0], "| value | default | meaning |\n| --- | --- | --- |\n", *rows, VALUES[1], tail))
 
 

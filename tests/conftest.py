@@ -1,6 +1,8 @@
 """What every test of the house lives by."""
 
+import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,3 +26,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in MARKED:
             item.add_marker(folder)
+
+
+# Where no bytecode may lie beside the sources, each of the hundreds of processes that tests start would compile them anew.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(
+        Path(__file__).parents[1] / ".pytest_cache" / "bytecode"
+    )

@@ -165,9 +165,11 @@ def test_a_right_taken_at_run_time_is_named_and_given_back_it_goes_on_by_itself(
             return found["reason"] == "Forbidden" and 'cannot create resource "pods"' in found["message"]
 
         until(named, "the condition names the right that is missing", every_s=0.1)
-        page = metrics(control, PORT)
-        assert 'p2pnet_api_requests_total{code="403",resource="pods",verb="post"}' in page
-        assert 'p2pnet_reconcile_total{result="forbidden"}' in page
+        assert 'p2pnet_api_requests_total{code="403",resource="pods",verb="post"}' in metrics(control, PORT)
+        forbidden = (
+            'p2pnet_reconcile_total{result="forbidden"}'  # counted when the look ends that has written the condition
+        )
+        until(lambda: forbidden in metrics(control, PORT), "the look is counted", every_s=0.1)
         place.patch("roles", "p2pnet-served", {"rules": granted("served")})
         demo.until_ready(3)
         assert (operator.starts, operator.running) == (1, True)
