@@ -106,5 +106,5 @@ def test_what_ended_by_itself_is_gone_and_remembered_unless_somebody_works_on_it
         assert paths.root.exists()
     serving._take_down(paths, "its ttl of 1h is over")
     assert not paths.root.exists()
-    assert paths.read_epitaph() == "its ttl of 1h is over"
+    assert paths.read_end_reason() == "its ttl of 1h is over"
     assert state.names() == []

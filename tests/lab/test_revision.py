@@ -2,8 +2,7 @@
 
 import asyncio
 
-from p2pnet.lab.lab import Lab
-from p2pnet.lab.revision import RevisionCounter
+from p2pnet.lab.lab import Lab, RevisionCounter
 from p2pnet.lab_client import LabClient
 from p2pnet.model.jobs import Payload, RunRequest
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime
@@ -17,9 +18,7 @@ from p2pnet.lab.nodes.clocks import Clocks, own_boot_id
 from p2pnet.lab.nodes.collector import Collector
 from p2pnet.lab.nodes.links import Links
 from p2pnet.lab.nodes.node_client import NodeRefusedError, NodeSilentError, ask_for
-from p2pnet.lab.nodes.silence import NodeContacts
-from p2pnet.lab.nodes.status_poller import StatusPoller
-from p2pnet.lab.revision import RevisionCounter
+from p2pnet.lab.nodes.status_poller import NodeContacts, StatusPoller
 from p2pnet.lab.runs.artifacts import Artifacts
 from p2pnet.lab.runs.queue import RunQueue
 from p2pnet.lab.runs.runner import RunContext
@@ -344,3 +343,40 @@ def _version() -> str:
         return version("p2pnet")
     except PackageNotFoundError:
         return "0"
+
+
+class RevisionCounter:
+    """Versions are of one lab process: another one's are all different."""
+
+    def __init__(self) -> None:
+        self._boot = os.urandom(4).hex()
+        self._turn = 0
+        self._seen: object = None
+        self._changed = asyncio.Event()
+
+    @property
+    def version(self) -> str:
+        """Now."""
+        return f"{self._boot}.{self._turn}"
+
+    def touch(self) -> None:
+        """Something is different."""
+        self._turn += 1
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def see(self, thing: object) -> None:
+        """This is how it is: news when it was another way before."""
+        if thing != self._seen:
+            self._seen = thing
+            self.touch()
+
+    async def beyond(self, after: str, within_s: float) -> str:
+        """The version, once it is another than `after`, at the latest in so many seconds."""
+        if self.version == after:
+            try:
+                async with asyncio.timeout(within_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+        return self.version

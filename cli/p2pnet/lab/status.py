@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from p2pnet.lab.backends.backend import Process
-from p2pnet.lab.nodes.silence import Silence
+from p2pnet.lab.nodes.status_poller import Silence
 from p2pnet.model.control import PeersReply
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import (

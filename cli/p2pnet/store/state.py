@@ -214,7 +214,7 @@ class SubnetPaths:
         return _is_held(self.lab_lock)
 
     @property
-    def epitaph(self) -> Path:
+    def end_reason(self) -> Path:
         """Why the subnet ended by itself; outlives the directory, until it is started again."""
         return self.state.subnets / f".{self.name}.ended"
 
@@ -261,10 +261,10 @@ class SubnetPaths:
         except (OSError, msgspec.DecodeError):
             return None
 
-    def read_epitaph(self) -> str:
+    def read_end_reason(self) -> str:
         """Why the subnet ended by itself, or empty."""
         try:
-            return self.epitaph.read_text(encoding="utf-8", errors="replace").strip()
+            return self.end_reason.read_text(encoding="utf-8", errors="replace").strip()
         except OSError:
             return ""
 

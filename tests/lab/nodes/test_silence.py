@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from p2pnet.lab.backends.backend import Process
-from p2pnet.lab.nodes.silence import SILENT_S, NodeContacts, Silence
+from p2pnet.lab.nodes.status_poller import SILENT_S, NodeContacts, Silence
 from p2pnet.lab.runs.runner import troubles
 from p2pnet.lab.status import StatusInputs, status_of
 from p2pnet.model.control import PeersReply, PeerState

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from p2pnet.lab_client import LabClient, ProblemError
-from p2pnet.measure import load_of
+from p2pnet.measure import load_of, unmeasured
 from p2pnet.model.control import ControlRefusal
 from p2pnet.model.jobs import Payload, RunRequest, RunState
 from p2pnet.store import archive, retention
@@ -90,7 +90,7 @@ async def test_a_run_cut_short_by_its_labs_death_still_says_its_load_and_what_wa
     file, _ = archive.read_run(state, ended.run)
     cut = archive.close_invalid(state, msgspec.structs.replace(file, ignored=["spec.ttl: why"]), "the lab died")
     assert (cut.load.rate_per_s, cut.load.count, cut.ignored) == (100.0, 3, ["spec.ttl: why"])
-    nothing = archive.unmeasured(file, ["the disk was full"])
+    nothing = unmeasured(file, ["the disk was full"])
     assert nothing.load == load_of(file)
 
 

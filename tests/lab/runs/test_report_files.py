@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from p2pnet.lab.runs import report_files
+from p2pnet.lab.runs import recorder as report_files
 from p2pnet.lab.runs.recorder import Recorder
+from p2pnet.measure import unmeasured
 from p2pnet.model.jobs import RunFile, RunRequest
-from p2pnet.store.archive import unmeasured
 
 RUN = RunFile(
     run="r-1", subnet="demo", target="local", seed=1, request=RunRequest([]), created_at=1.0, nodes=["node-0"], version="0"

@@ -8,7 +8,7 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from p2pnet.lab.http import files, runs, subnet
+from p2pnet.lab.http import runs, subnet
 from p2pnet.lab.http.common import BODY_BYTES_MAX, LAB, Handler, answer, problems
 from p2pnet.lab.lab import Lab
 from p2pnet.model.errors import TargetError
@@ -24,7 +24,7 @@ def application(lab: Lab) -> web.Application:
     """All routes of `/v1`."""
     app = web.Application(middlewares=[problems], client_max_size=BODY_BYTES_MAX)
     app[LAB] = lab
-    for table in (subnet.routes, runs.routes, files.routes):
+    for table in (subnet.routes, runs.routes):
         app.add_routes(table)
     return app
 

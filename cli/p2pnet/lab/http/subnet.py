@@ -1,19 +1,22 @@
-"""/v1: the subnet itself. Its summary, members, document, nodes, certificates, events, logs and end."""
+"""/v1: the subnet itself. Its summary, members, document, nodes, certificates, metrics, events, logs and end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, cast
 
 import msgspec
 from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
-from p2pnet.lab import metrics
 from p2pnet.lab.http.common import HEARTBEAT_S, LAB, answer, body, flag, number, stream
 from p2pnet.lab.lab import Lab
 from p2pnet.model.control import MembersTaken
 from p2pnet.model.errors import TargetError
 from p2pnet.model.jobs import LogLine, NodeAction, Revision, Rotation
 from p2pnet.model.registry import Membership
+from p2pnet.model.report import Status
 from p2pnet.store.logs import LogQuery, ends_of, follow, read_all
 from p2pnet.subnet.document import digest_of, load_subnet, to_document
 
@@ -97,8 +100,8 @@ async def stop(request: web.Request) -> web.Response:
 @routes.get("/v1/metrics")
 async def prometheus(request: web.Request) -> web.Response:
     """For Prometheus."""
-    data = metrics.render(request.app[LAB].status())
-    return web.Response(body=data, headers={"Content-Type": metrics.CONTENT_TYPE})
+    data = metrics_text(request.app[LAB].status())
+    return web.Response(body=data, headers={"Content-Type": METRICS_TYPE})
 
 
 @routes.get("/v1/faults")
@@ -168,3 +171,33 @@ async def _events(lab: Lab, cursor: int) -> AsyncIterator[list[msgspec.Struct]]:
         some, cursor = lab.collector.since(cursor)
         if some or not await lab.collector.grown(cursor, min(1.0, HEARTBEAT_S)):
             yield cast("list[msgspec.Struct]", some)
+
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class _OfStatus(Collector):
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        status = self._status
+        nodes = GaugeMetricFamily("p2pnet_lab_nodes", "Nodes by how far they are.", labels=["state"])
+        for state in ("desired", "running", "ready", "connected"):
+            nodes.add_metric([state], getattr(status.nodes, state))
+        links = GaugeMetricFamily("p2pnet_lab_links", "Links wanted, and authenticated at both ends.", labels=["state"])
+        links.add_metric(["expected"], status.links.expected)
+        links.add_metric(["up"], status.links.up)
+        runs = GaugeMetricFamily("p2pnet_lab_runs", "Runs of this lab by state.", labels=["state"])
+        for name in ("queued", "running", "finished", "cancelled"):
+            runs.add_metric([name], sum(run.state == name for run in status.runs))
+        restarts = GaugeMetricFamily("p2pnet_lab_restarts", "Restarts of nodes that ended, summed.")
+        restarts.add_metric([], sum(member.restarts for member in status.members))
+        return [nodes, links, runs, restarts]
+
+
+def metrics_text(status: Status) -> bytes:
+    """The exposition text."""
+    registry = CollectorRegistry()
+    registry.register(_OfStatus(status))
+    return generate_latest(registry)

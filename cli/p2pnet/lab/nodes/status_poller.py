@@ -1,21 +1,21 @@
-"""Keeps looking at the nodes: fast while they connect, slow at rest, at once when something says so."""
+"""How the nodes are: what each said when last asked, and which do not answer."""
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from p2pnet.lab.nodes.node_client import NodeClient, NodeRefusedError, NodeSilentError, ask_for
 from p2pnet.model.control import ROUTE_PEERS, PeersReply, PeersRequest
 from p2pnet.model.events import Collected, EventKind, Gap
+from p2pnet.model.log_lines import ABOUT_NODES
 
 CONVERGING_S = 0.25
 REST_S = 5.0
 LOOKS_PER_S = 100.0  # of all nodes together
 LOOK_S = 2.0
 TELLING = frozenset({EventKind.PEER_UP, EventKind.PEER_DOWN, EventKind.MEMBERS, EventKind.IDENTITY})
-
-log = logging.getLogger(__name__)
 
 
 class StatusPoller:
@@ -95,3 +95,94 @@ class StatusPoller:
                 await asyncio.sleep(0.05)  # events of this kind come in crowds
             except TimeoutError:
                 pass
+
+
+SILENT_S = 5.0
+"""A node that has not answered for so long counts as silent; a shorter pause is a busy machine."""
+
+about_nodes = logging.getLogger(ABOUT_NODES)
+
+
+@dataclass(slots=True)
+class NodeContact:
+    """What the lab has heard of one node. Unix seconds."""
+
+    heard: float | None = None
+    """When it answered last; None: it never has."""
+    unanswered: float | None = None
+    """When it was asked first without an answer since."""
+    told: bool = False
+    """Whether the silence has been logged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """For the status: of a node that does not answer."""
+
+    since: float
+    """Unix seconds: when it was asked first without an answer since."""
+    reason: str = ""
+    """Why the lab could not ask it."""
+
+
+class NodeContacts:
+    """Fed by those who ask nodes.
+
+    `reason(node)` says why one could not be asked, `process(node)` how its process is, `counts(node)` whether an answer is
+    to be expected of it at all: not of one that is paused or starting. `now` gives Unix seconds.
+    """
+
+    def __init__(
+        self,
+        reason: Callable[[str], str] = lambda _node: "",
+        process: Callable[[str], str] = lambda _node: "",
+        counts: Callable[[str], bool] = lambda _node: True,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._reason = reason
+        self._process = process
+        self._counts = counts
+        self._now = now
+        self._contacts: dict[str, NodeContact] = {}
+
+    def heard(self, node: str) -> None:
+        """It answered."""
+        contact = self._contacts.setdefault(node, NodeContact())
+        now = self._now()
+        if contact.told:
+            about_nodes.info("%s: answers again after %.1f s of silence", node, now - (contact.unanswered or now))
+        contact.heard, contact.unanswered, contact.told = now, None, False
+
+    def silent(self, node: str, asked: float) -> None:
+        """It was asked then and did not answer."""
+        contact = self._contacts.setdefault(node, NodeContact())
+        if contact.unanswered is None:
+            contact.unanswered = asked
+        silence = self.silence(node)
+        if silence is not None and not contact.told and self._counts(node):
+            contact.told = True
+            seconds = f"silent for {self._now() - silence.since:.0f} s"
+            about_nodes.warning("%s: %s", node, "; ".join(filter(None, (seconds, self._process(node), silence.reason))))
+
+    def changed(self, node: str, *, gone: bool) -> None:
+        """Its process ended or starts (`gone`), which is no silence but known and told elsewhere; or it serves."""
+        contact = self._contacts.get(node)
+        if contact is not None and (gone or not contact.told):
+            contact.unanswered, contact.told = None, False
+
+    def keep(self, nodes: set[str]) -> None:
+        """Forget everybody else."""
+        for node in self._contacts.keys() - nodes:
+            del self._contacts[node]
+
+    def last_heard(self, node: str) -> float | None:
+        """Unix seconds; None: never."""
+        contact = self._contacts.get(node)
+        return contact.heard if contact else None
+
+    def silence(self, node: str) -> Silence | None:
+        """Of a node that has not answered for SILENT_S; None for others."""
+        contact = self._contacts.get(node)
+        if contact is None or contact.unanswered is None or self._now() - contact.unanswered < SILENT_S:
+            return None
+        return Silence(contact.unanswered, self._reason(node))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from p2pnet.lab.runs.plan import plan
+from p2pnet.lab.runs.injector import plan
 from p2pnet.lab.runs.recorder import Recorder, new_run_folder
 from p2pnet.lab.runs.run import Run
 from p2pnet.lab.runs.runner import RunContext, Runner
@@ -159,7 +159,7 @@ class RunQueue:
         """Take no more runs; end the open ones as invalid for this reason."""
         self._closed = reason
         for run in self.open():
-            run.spoil(reason)
+            run.invalidate(reason)
         for run in self.open():
             await self._ended(run)
         self._idle.set()

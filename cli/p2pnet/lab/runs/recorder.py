@@ -1,6 +1,7 @@
-"""A run on disk, as it happens: run.json, events.ndjson, summary.json, papers. A disk that refuses is said, never raised."""
+"""A run on disk, as it happens: run.json, events.ndjson, summary.json, report files. A failing disk is recorded, never raised."""
 
 import contextlib
+import logging
 import os
 import random
 import time
@@ -10,11 +11,13 @@ from typing import BinaryIO
 
 import msgspec
 
+from p2pnet.measure import hop_tree
 from p2pnet.model.errors import TargetError
 from p2pnet.model.events import Collected
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import Report
-from p2pnet.store.archive import EVENTS_FILE, pretty
+from p2pnet.present import to_html, to_junit
+from p2pnet.store.archive import EVENTS_FILE, has_events, iter_events, pretty
 from p2pnet.store.files import sync_directory, write_atomic
 from p2pnet.store.heads import RUN_FILE, SUMMARY_FILE
 from p2pnet.store.state import State
@@ -134,3 +137,25 @@ class Recorder:
 
 def _is_hex(text: str) -> bool:
     return bool(text) and all(letter in "0123456789abcdef" for letter in text)
+
+
+HTML_FILE = "report.html"
+JUNIT_FILE = "junit.xml"
+
+log = logging.getLogger(__name__)
+
+
+def draw(folder: Path, run: RunFile, report: Report) -> dict[str, bytes]:
+    """The papers by file name; none when they cannot be drawn, for a run's result does not hang on its looks.
+
+    Reads the run's events: not for the event loop's thread.
+    """
+    try:
+        tree = None
+        if report.slowest and has_events(folder):
+            tree = hop_tree(report.slowest, iter_events(folder, report.slowest), run.nodes)
+        papers = {HTML_FILE: to_html(report, run, tree), JUNIT_FILE: to_junit(report)}
+    except Exception:
+        log.exception("run %s: its report could not be drawn", run.run)
+        return {}
+    return {name: text.encode() for name, text in papers.items()}

@@ -11,18 +11,18 @@ from typing import Any
 from p2pnet.lab.nodes.clocks import Clocks
 from p2pnet.lab.nodes.collector import Collector
 from p2pnet.lab.nodes.node_client import NodeClient, NodeRefusedError, NodeSilentError, ask_for
-from p2pnet.lab.runs.injector import InjectionRefusedError, Injector
-from p2pnet.lab.runs.plan import Planned, generated
-from p2pnet.lab.runs.report_files import draw
-from p2pnet.lab.runs.reporting import report_of
+from p2pnet.lab.runs.injector import InjectionRefusedError, Injector, Planned, generated
+from p2pnet.lab.runs.recorder import draw
 from p2pnet.lab.runs.run import Run
 from p2pnet.lab.runs.uploads import Uploads
+from p2pnet.measure import facts_of, unmeasured
 from p2pnet.model.control import ROUTE_PEERS, PeersReply, PeersRequest
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.events import Gap
 from p2pnet.model.jobs import LogLine
 from p2pnet.model.log_lines import parts_of
-from p2pnet.store.archive import LOGS_FILE, unmeasured
+from p2pnet.model.report import Report
+from p2pnet.store.archive import LOGS_FILE
 from p2pnet.store.logs import ends_of, write_run
 from p2pnet.store.state import State
 
@@ -83,7 +83,7 @@ class Runner:
                 await self._until_ending(self._publish_and_wait(), self._keep_clocks())
                 await self._look_after()
         except Exception as error:
-            run.spoil(f"a bug of p2pnet ended the run: {type(error).__name__}: {error}")
+            run.invalidate(f"a bug of p2pnet ended the run: {type(error).__name__}: {error}")
             raise
         finally:
             collector.remove(run)
@@ -138,7 +138,7 @@ class Runner:
             self._check_sizes()
             await injector.run()
         except (InjectionRefusedError, NodeSilentError, NodeRefusedError, P2pnetError) as error:
-            run.spoil(f"not everything could be published: {error}")
+            run.invalidate(f"not everything could be published: {error}")
             return
         finally:
             run.late_s = injector.late_s
@@ -183,7 +183,7 @@ class Runner:
         run.publishing = False
         boots = world.collector.boot_ids()
         if world.clocks.unmeasured & boots.keys():
-            run.spoil("the clock offset of some nodes could not be measured")
+            run.invalidate("the clock offset of some nodes could not be measured")
         if len(names := world.clients()) > 1:
             run.notes.append(f"bytes sent are those of all clients ({', '.join(names)})")
         await asyncio.to_thread(run.recorder.end_events)
@@ -254,3 +254,16 @@ def troubles(warnings: list[LogLine], ordered: set[str], command: str) -> list[s
     notes = [f"{node}: {said[0]}" + _and_more(len(said) - 1, command) for node, said in first.items()]
     rest = len(notes) - TROUBLES_SHOWN
     return notes if rest <= 0 else [*notes[:TROUBLES_SHOWN], f"{rest} more nodes had troubles: {command}"]
+
+
+def report_of(run: Run, *, sent: int | None, packed: bool, clock_bound_ms: float) -> Report:
+    """The report of a run that ends now. `sent`: growth of all nodes' UDP byte counters, None when it is not known."""
+    notes = list(run.notes)
+    if sent is None and run.open:
+        notes.append("bytes sent are unknown: a node was silent or restarted during the run")
+    facts = facts_of(
+        run.file, asked=run.total, sent=sent, clock_bound_ms=clock_bound_ms, invalid=run.invalid, notes=notes,
+        unknown_nodes=run.unknown_nodes, packed=packed, state="cancelled" if run.cancelled else "finished",
+        late_s=run.late_s,
+    )  # fmt: skip
+    return run.measure.report(facts)
