@@ -35,7 +35,9 @@ from p2pnet.model.report import (
 )
 from p2pnet.store import State
 from p2pnet.store.heads import RunHead
-from p2pnet.subnet.document import Subnet, default_subnet, load_subnet, members, to_document
+from p2pnet.subnet.document import default_subnet, load_subnet, to_document
+from p2pnet.subnet.members import members
+from p2pnet.subnet.spec import Subnet
 
 NOW = 1_795_292_000.0  # 2026-11-21T20:13:20Z
 

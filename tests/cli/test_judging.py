@@ -1,15 +1,15 @@
-"""The pure parts: what an edit changes, what a machine can hold, when a subnet is ready, what is still awaited."""
+"""The pure parts: what a machine can hold, when a subnet is ready, what is still awaited."""
 
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import pytest
 
-from p2pnet.cli import edits, estimate
+from p2pnet.cli import estimate
 from p2pnet.cli.targets.waiting import awaited, blockers, is_ready
 from p2pnet.model.report import LinkCounts, Status
-from p2pnet.subnet.document import Subnet, load_subnet
+from p2pnet.subnet.document import load_subnet
+from p2pnet.subnet.spec import Subnet
 
 
 def subnet(**spec: Any) -> Subnet:
@@ -21,44 +21,6 @@ def subnet(**spec: Any) -> Subnet:
             "spec": {"nodes": 3, **spec},
         }
     )
-
-
-EDITS = [
-    ({}, {}, []),
-    ({}, {"seed": 42}, []),  # a default written out
-    ({}, {"topology": {"kind": "full"}}, []),
-    ({}, {"nodes": 5}, ["spec.nodes"]),
-    ({}, {"seed": 7}, ["spec.seed"]),
-    ({}, {"topology": {"kind": "ring"}}, ["spec.topology"]),
-    ({}, {"ready": {"connected": "90%"}, "ttl": "2h"}, ["spec.ready", "spec.ttl"]),
-    ({}, {"identity": {"ttl": "1d", "trustDomain": "x"}}, ["spec.identity.trustDomain", "spec.identity.ttl"]),
-    (
-        {"groups": [{"name": "next", "nodes": 2}]},
-        {"groups": [{"name": "next", "nodes": 3, "labels": {"region": "eu"}}]},
-        ["spec.groups[next].nodes", "spec.groups[next].labels"],
-    ),
-    ({}, {"groups": [{"name": "next", "nodes": 2}]}, ["spec.groups[next]"]),
-    ({}, {"broadcast": {"keep": "1m"}}, ["spec.broadcast"]),
-]
-
-
-@pytest.mark.parametrize(("old", "new", "paths"), EDITS)
-def test_an_edit_is_the_paths_whose_meaning_differs(old: Any, new: Any, paths: list[str]) -> None:
-    assert edits.changed(subnet(**old), subnet(**new)) == paths
-
-
-@pytest.mark.parametrize(
-    ("path", "live"),
-    [
-        ("spec.nodes", True), ("spec.groups[next].nodes", True), ("spec.groups[next].labels", False),
-        ("spec.network", True), ("spec.faults", True), ("spec.ready", True), ("spec.ttl", True),
-        ("spec.identity.ttl", True), ("spec.identity.renewBefore", True), ("spec.identity.trustDomain", False),
-        ("spec.image", False), ("spec.topology", False), ("spec.seed", False), ("spec.nodesPerPod", False),
-        ("spec.discovery", False), ("spec.broadcast", False), ("spec.clients", False), ("spec.pod", False),
-    ],
-)  # fmt: skip
-def test_what_is_live_is_what_the_design_lists(path: str, live: bool) -> None:
-    assert edits.is_live(path) is live
 
 
 def test_a_machine_refuses_only_what_is_hopeless() -> None:

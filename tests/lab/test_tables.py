@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnet.lab.edits import merged
 from p2pnet.lab.nodes.clocks import offset_of
 from p2pnet.lab.nodes.collector import NodeCursor
 from p2pnet.lab.runs.injector import BATCH_BYTES_MAX, generated, plan, take_batch
@@ -117,10 +116,6 @@ def test_run_ids_sort_by_time_and_are_nobody_elses():
         names = [new_run_folder(state, 1_795_291_200.0 + i // 20, rng).name for i in range(60)]
     assert names == sorted(set(names))
     assert all(len(name) == len("r-20261121-201530-3f") for name in names)
-
-
-def test_merge_patches_replace_merge_and_remove():
-    assert merged({"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"b": 3, "c": None}, "d": [2]}) == {"a": {"b": 3}, "d": [2]}
 
 
 def test_lines_without_a_time_carry_the_one_before_them():

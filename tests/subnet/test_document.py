@@ -10,16 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pnet.model.errors import SpecError
-from p2pnet.subnet.document import (
-    API_VERSION,
-    Subnet,
-    default_subnet,
-    load_subnet,
-    members,
-    subnet_json_schema,
-    to_document,
-    topology_of,
-)
+from p2pnet.subnet.document import default_subnet, load_subnet, subnet_json_schema, to_document
+from p2pnet.subnet.members import members, topology_of
+from p2pnet.subnet.spec import API_VERSION, Subnet
 
 WHOLE = """
 apiVersion: p2pnet.io/v1alpha1

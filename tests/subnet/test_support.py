@@ -5,19 +5,9 @@ from typing import Any
 import pytest
 
 from p2pnet.model.errors import SpecError
-from p2pnet.subnet.document import (
-    API_VERSION,
-    IGNORED,
-    Subnet,
-    default_subnet,
-    honoured,
-    ignored,
-    in_force,
-    load_subnet,
-    to_document,
-    unsupported,
-)
-from p2pnet.subnet.support import FEATURES, REFUSED
+from p2pnet.subnet.document import default_subnet, honoured, in_force, load_subnet, to_document
+from p2pnet.subnet.spec import API_VERSION, Subnet
+from p2pnet.subnet.support import FEATURES, IGNORED, REFUSED, ignored, unsupported
 
 
 def subnet(**spec: Any) -> Subnet:

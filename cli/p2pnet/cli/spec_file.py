@@ -8,8 +8,11 @@ from typing import Any
 
 from p2pnet.cli.failure import CommandError
 from p2pnet.model.errors import SpecError
-from p2pnet.subnet.document import Subnet, honoured, load_subnet, to_document, unsupported
+from p2pnet.subnet.document import honoured, load_subnet, to_document
+from p2pnet.subnet.members import parse_edges
 from p2pnet.subnet.reading import find_subnet, named
+from p2pnet.subnet.spec import Subnet
+from p2pnet.subnet.support import unsupported
 
 
 def read_spec(path: Path, *, name: str | None = None, note: Callable[[str], None] = lambda _text: None) -> Subnet:
@@ -108,17 +111,8 @@ def _wrong(error: SpecError, label: str) -> CommandError:
 
 def _edges(path: Path) -> list[list[str]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        return parse_edges(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise unreadable(path, error) from None
-    edges = []
-    for number, line in enumerate(lines, start=1):
-        words = line.partition("#")[0].split()
-        if not words:
-            continue
-        if len(words) != 2:
-            raise CommandError(
-                f"line {number} is no edge: {line.strip()[:60]!r}", where=str(path), todo="write `a b`, one edge a line"
-            )
-        edges.append(words)
-    return edges
+    except SpecError as error:
+        raise CommandError(str(error), where=str(path), todo="write `a b`, one edge a line") from None

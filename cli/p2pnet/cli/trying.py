@@ -8,7 +8,8 @@ from p2pnet.cli.failure import CommandError
 from p2pnet.cli.progress import ProgressListener
 from p2pnet.cli.targets.spawning import environment
 from p2pnet.node.clients import try_clients
-from p2pnet.subnet.document import Subnet, client_specs
+from p2pnet.subnet.node_config import client_configs
+from p2pnet.subnet.spec import Subnet
 
 _PLACE = re.compile(r"spec\.clients\[\d+\]\.(\w+)")
 
@@ -16,7 +17,7 @@ _PLACE = re.compile(r"spec\.clients\[\d+\]\.(\w+)")
 async def check_clients(subnet: Subnet, listener: ProgressListener) -> None:
     """CommandError (exit 2) naming the first client that nodes of this Python could not run. At most half a minute."""
     listener.waiting("its clients to be tried")
-    why = await asyncio.to_thread(try_clients, client_specs(subnet), environment=environment())
+    why = await asyncio.to_thread(try_clients, client_configs(subnet), environment=environment())
     if why:
         place = _PLACE.match(why)
         raise CommandError(

@@ -23,7 +23,8 @@ from p2pnet.model.jobs import Problem
 from p2pnet.model.log_lines import UtcFormatter
 from p2pnet.store.files import write_atomic
 from p2pnet.store.state import State, SubnetPaths
-from p2pnet.subnet.document import Subnet, load_subnet
+from p2pnet.subnet.document import load_subnet
+from p2pnet.subnet.spec import Subnet
 
 POD_STATE = Path("/var/lib/p2pnet")
 POD_LISTEN = "[::]:8090"  # every address, of both IP families

@@ -10,10 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from p2pnet.lab import edits
 from p2pnet.lab.backends import local_files
 from p2pnet.lab.backends.backend import Backend
-from p2pnet.lab.lifetime import Lifetime
 from p2pnet.lab.nodes.clocks import Clocks, own_boot_id
 from p2pnet.lab.nodes.collector import Collector
 from p2pnet.lab.nodes.links import Links
@@ -32,7 +30,11 @@ from p2pnet.model.registry import Membership
 from p2pnet.model.report import RUN_ENDED, RUN_OPEN, MemberStatus, RunSummary, Status
 from p2pnet.store import logs
 from p2pnet.store.state import SubnetPaths
-from p2pnet.subnet.document import Subnet, ignored, in_force, to_document
+from p2pnet.subnet.document import in_force, to_document
+from p2pnet.subnet.edits import edited
+from p2pnet.subnet.expiry import ExpiryTimer, is_expired, is_expiring
+from p2pnet.subnet.spec import Subnet
+from p2pnet.subnet.support import ignored
 from p2pnet.trust import Identity
 
 UPKEEP_S = 10.0
@@ -77,7 +79,7 @@ class Lab:
         self.failed = False
         self.phase = "the lab starts"
         self.trouble = ""
-        self.lifetime = Lifetime()
+        self.expiry = ExpiryTimer(time.monotonic, time.time)
         self.expired = False
         self._warned = False
         self._edit_lock = asyncio.Lock()
@@ -146,7 +148,7 @@ class Lab:
                 peers=dict(self.watch.views),
                 leaves=self.ground.leaves(), now=datetime.now(UTC),
                 runs=_last_ended(runs) + [run for run in runs if run.state in RUN_OPEN],
-                up_since=self.lifetime.since, expires_at=self._expires_at(), packed=self.world.packed(),
+                up_since=self.expiry.since, expires_at=self._expires_at(), packed=self.world.packed(),
                 trouble=self.trouble, phase=self.phase, own=self._own(),
                 silences={node: silence for node in groups if (silence := self.contacts.silence(node)) is not None},
                 heard={node: heard for node in groups if (heard := self.contacts.last_heard(node)) is not None},
@@ -182,7 +184,7 @@ class Lab:
 
     def _expires_at(self) -> datetime | None:
         ttl_s = self._ttl_s()
-        return None if ttl_s is None else datetime.fromtimestamp(self.lifetime.ends_at(ttl_s), UTC)
+        return None if ttl_s is None else datetime.fromtimestamp(self.expiry.ends_at(ttl_s), UTC)
 
     def _ttl_s(self) -> float | None:
         """Only where nobody else ends it: in a cluster the operator counts, from the object's creation."""
@@ -210,7 +212,7 @@ class Lab:
     async def edit(self, change: dict[str, Any]) -> dict[str, Any]:
         """Apply a live edit; the document now in force. Raises SpecError."""
         async with self._edit_lock:
-            subnet = edits.edited(self.ground.subnet, change, self.ground.target)
+            subnet = edited(self.ground.subnet, change, self.ground.target)
             document = to_document(subnet)
             if self.phase:
                 raise SpecError(f"the subnet is not up yet ({self.phase}): edit it when it is")
@@ -324,10 +326,10 @@ class Lab:
         ttl_s, ttl = self._ttl_s(), self.ground.subnet.spec.ttl
         if ttl_s is None:
             return
-        if self.lifetime.is_over(ttl_s, busy=bool(self.runs.open())):
+        if is_expired(self.expiry.left(ttl_s), busy=bool(self.runs.open())):
             self.expired = True
             self.stop(f"its ttl of {ttl} is over")
-        elif not self.lifetime.is_ending(ttl_s):
+        elif not is_expiring(self.expiry.left(ttl_s)):
             self._warned = False  # an edit gave it more time
         elif not self._warned:
             self._warned = True

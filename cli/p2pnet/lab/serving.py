@@ -23,7 +23,7 @@ from p2pnet.quic.hosts import ANY
 from p2pnet.store import archive, logs
 from p2pnet.store.files import write_atomic
 from p2pnet.store.state import SOCKET_FALLBACK, LabRecord, SubnetPaths
-from p2pnet.subnet.document import Subnet
+from p2pnet.subnet.spec import Subnet
 
 CHECK_S = 1.0  # between two checks that commands can still find this lab
 MISSING_CHECKS = 3  # in a row without the subnet's directory: a command that replaces it makes it again at once

@@ -18,6 +18,7 @@ from p2pnet.model.report import (
     Status,
 )
 from p2pnet.model.sentences import some
+from p2pnet.subnet.expiry import is_expiring
 from p2pnet.trust import Identity
 
 NAMED_MAX = 5  # nodes named in a message; more are counted
@@ -187,7 +188,7 @@ def _conditions(
     certificates = f"certificates {len(ends)}/{nodes.desired}" + (f", {len(expired)} expired" if expired else "")
     broken = [member for member in members if _is_broken(member, known)]
     what = known.trouble or "; ".join([_complaint(member) for member in broken[:NAMED_MAX]] + _more(broken))
-    expiring = known.expires_at is not None and (known.expires_at - known.now).total_seconds() < 600
+    expiring = known.expires_at is not None and is_expiring(known.expires_at - known.now)
     return [
         _condition("Ready", ready, "Connected" if ready else "Waiting", "" if ready else waiting),
         _condition("Connected", whole, "AllLinksUp" if whole else "LinksMissing", _links_words(links, broken)),

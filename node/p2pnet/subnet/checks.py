@@ -1,19 +1,16 @@
-"""What the shapes of the Subnet document cannot say: its contradictions, and who its members and edges are."""
+"""What the shapes of the Subnet document cannot say: its contradictions. Pure."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from p2pnet.model import limits
-from p2pnet.model.config import ClientConfig
 from p2pnet.model.ids import member_name, member_order
-from p2pnet.subnet.spec import DEFAULT_GROUP, FaultSpec, RuleSpec, Spec, Subnet, TopologyKind, TopologySpec
+from p2pnet.subnet.members import TopologyPlan, members, topology_of
+from p2pnet.subnet.spec import DEFAULT_GROUP, FaultSpec, RuleSpec, Spec, Subnet
 
-FULL_TO = 50  # nodes up to which the default topology is a full mesh
 FULL_MAX = (
     200  # live nodes a full mesh may have: 19,900 links are minutes of handshakes, and every node pings 199 peers
 )
 FULL_SIMULATED_MAX = 1_000
-DEGREE_DEFAULT = {"random-regular": 8, "ring": 2, "small-world": 4}
 CERT_MANAGER_TTL_MIN_S = 3600  # both are cert-manager's own bounds: its webhook refuses less
 CERT_MANAGER_RENEW_MIN_S = 5 * 60
 LEAF_TTL_MIN_S = 15 * 60  # a shorter leaf would be renewed all the time, and clocks differ by minutes
@@ -22,44 +19,6 @@ SUBNET_TTL_MIN_S = 60
 
 Mistake = tuple[str, str]
 """Path in the document, and what is wrong there."""
-
-
-class TopologyPlan(NamedTuple):
-    """A topology with its defaults filled in, as `p2pnet.topology.edges` takes it."""
-
-    kind: TopologyKind
-    degree: int
-    edges: list[tuple[str, str]]
-
-    @property
-    def full(self) -> bool:
-        """Every node is every node's peer."""
-        return self.kind == "full"
-
-
-def members(subnet: Subnet) -> list[tuple[str, str]]:
-    """(name, group) of every member, ordered by (group, i)."""
-    sizes = {DEFAULT_GROUP: subnet.spec.nodes, **{group.name: group.nodes for group in subnet.spec.groups}}
-    named = [(member_name(group, index), group) for group, size in sizes.items() for index in range(size)]
-    return sorted(named, key=lambda member: member_order(member[0]))
-
-
-def client_specs(subnet: Subnet) -> list[ClientConfig]:
-    """The clients of every node, as its config has them."""
-    return [ClientConfig(client.name, client.class_ or "", dict(client.settings)) for client in subnet.spec.clients]
-
-
-def topology_of(subnet: Subnet) -> TopologyPlan:
-    """The topology meant: full to 50 nodes and random-regular above when none is given; a kind's default degree.
-
-    A default degree that so few nodes cannot have is one they can: all others.
-    """
-    written = subnet.spec.topology
-    if written is None:
-        written = TopologySpec(kind="full" if subnet.node_count <= FULL_TO else "random-regular")
-    others = max(1, subnet.node_count - 1)
-    degree = written.degree or min(DEGREE_DEFAULT.get(written.kind, others), others)
-    return TopologyPlan(written.kind, degree, [(a, b) for a, b in written.edges])
 
 
 def contradictions(subnet: Subnet, nodes_max: int) -> list[Mistake]:

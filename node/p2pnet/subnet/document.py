@@ -1,7 +1,6 @@
-"""The Subnet document: what a person writes, the same on every target. This module is its door.
+"""The Subnet document, read and written: from text or JSON values to a checked `Subnet`, and back.
 
-Imported by lab, operator, sim and cli; never by a node, which starts without pydantic. Shapes stand in `subnet_spec`,
-what shapes cannot say in `subnet_checks`, what a target cannot do yet in `subnet_support`.
+Shapes stand in `spec`, what shapes cannot say in `checks`, what a target cannot do in `support`.
 """
 
 import hashlib
@@ -16,33 +15,11 @@ from pydantic_core import ErrorDetails
 
 from p2pnet.model import limits
 from p2pnet.model.errors import SpecError
-from p2pnet.model.ids import client_among
-from p2pnet.subnet.checks import TopologyPlan, client_specs, contradictions, members, topology_of
+from p2pnet.subnet.checks import contradictions
 from p2pnet.subnet.quantities import Document
 from p2pnet.subnet.reading import find_subnet
 from p2pnet.subnet.spec import API_VERSION, Subnet
 from p2pnet.subnet.support import IGNORED, ignored, unsupported, without_fields
-
-__all__ = [
-    "API_VERSION",
-    "IGNORED",
-    "Subnet",
-    "TopologyPlan",
-    "client_among",
-    "client_specs",
-    "default_subnet",
-    "digest_of",
-    "honoured",
-    "ignored",
-    "in_force",
-    "kept_annotations",
-    "load_subnet",
-    "members",
-    "subnet_json_schema",
-    "to_document",
-    "topology_of",
-    "unsupported",
-]
 
 ERRORS_SHOWN_MAX = 10
 PLACES_SHOWN_MAX = 3

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from p2pnet.subnet.checks import topology_of
+from p2pnet.subnet.members import topology_of
 from p2pnet.subnet.spec import GroupSpec, PodSpec, Subnet
 
 IGNORED = "p2pnet.io/ignored"

@@ -3,7 +3,6 @@
 import dataclasses
 from datetime import timedelta
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.operator.kit import NOW, site
@@ -14,7 +13,6 @@ from p2pnet.operator.kube.api import CONFIG_MAP, POD, Object
 from p2pnet.operator.subnet import events, status
 from p2pnet.operator.subnet.context import Observed
 from p2pnet.operator.subnet.plan import configmaps, plan, wanted_pods
-from p2pnet.operator.subnet.pod_trouble import trouble_of
 from p2pnet.operator.subnet.status import CONDITIONS, Trouble
 
 VERSION = 4
@@ -138,35 +136,6 @@ def test_what_is_kept_up_of_a_former_document_is_not_said_of_the_refused_one() -
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("part", "reason"),
-    [({"containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull"}}}]}, "ImagePull"),
-     ({"containerStatuses": [{"state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}, "CrashLoop"),
-     ({"containerStatuses": [{"state": {"waiting": {"reason": "CreateContainerConfigError"}}}]}, "PodConfig"),
-     ({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]}, "Unschedulable"),
-     ({"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}, None), ({}, None)],
-)  # fmt: skip
-def test_a_pods_trouble_has_a_word(part: Object, reason: str | None) -> None:
-    trouble = trouble_of([{"metadata": {"name": "demo-node-0"}, "status": part}] * 3)
-    assert (trouble[0] if trouble else None) == reason
-    if trouble:
-        assert trouble[1].startswith("3 pods, such as demo-node-0")
-    leaving = {"metadata": {"name": "x", "deletionTimestamp": "2030-01-01T00:00:00Z"}, "status": part}
-    assert trouble_of([leaving]) is None
-
-
-def test_what_a_container_said_last_is_the_trouble() -> None:
-    said = "2026-11-28 WARNING x\nspec.clients[0].class: chat cannot be imported: ModuleNotFoundError\n\n"
-    container = {
-        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 20s"}},
-        "lastState": {"terminated": {"exitCode": 2, "message": said}},
-    }
-    pod = {"metadata": {"name": "demo-node-0"}, "status": {"containerStatuses": [container]}}
-    assert trouble_of([pod]) == (
-        "CrashLoop", "demo-node-0: spec.clients[0].class: chat cannot be imported: ModuleNotFoundError"
-    )  # fmt: skip
-
-
 def test_only_what_people_wait_for_becomes_an_event() -> None:
     def one(kind: str, truth: str, reason: str) -> Object:
         return {"type": kind, "status": truth, "reason": reason, "message": "", "lastTransitionTime": times.text(NOW)}
@@ -182,12 +151,10 @@ def test_only_what_people_wait_for_becomes_an_event() -> None:
     ]
 
 
-def test_a_ttl_counts_from_creation() -> None:
+def test_a_subnet_is_deleted_when_its_ttl_is_over_and_no_run_is_open() -> None:
     where = site(nodes=1, ttl="1h")
-    assert status.expires_at(where) == NOW + timedelta(hours=1)
     assert not status.expired(where, None, NOW + timedelta(minutes=59))
     assert status.expired(where, None, NOW + timedelta(minutes=60))
-    assert status.expiring(where, NOW + timedelta(minutes=50))
     assert not status.expired(site(nodes=1), None, NOW + timedelta(days=9999))
 
 

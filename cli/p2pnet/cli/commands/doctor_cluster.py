@@ -10,8 +10,9 @@ from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.targets import installation
 from p2pnet.cli.targets.cluster import ClusterTarget
-from p2pnet.cli.targets.cluster_view import name_of, trouble_of
+from p2pnet.cli.targets.cluster_view import name_of
 from p2pnet.lab_client.kube import Kube, KubeError
+from p2pnet.subnet.pods import why_not_up
 
 REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 OPERATOR_LABELS = "app.kubernetes.io/name=p2pnet,app.kubernetes.io/component=operator"
@@ -130,7 +131,7 @@ def _operator(kube: Kube) -> tuple[str, str, str]:
     image = one["spec"]["template"]["spec"]["containers"][0].get("image", "")
     if int((one.get("status") or {}).get("readyReplicas") or 0) > 0:
         return "ok", f"{name}, {image}", ""
-    why = next(filter(None, map(trouble_of, pods)), "it is starting")
+    why = next(filter(None, map(why_not_up, pods)), "it is starting")
     return "failed", f"{name} is not ready: {why}", todo
 
 

@@ -2,11 +2,10 @@
 
 import asyncio
 import time
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2pnet.cli import edits, estimate
+from p2pnet.cli import estimate
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.machine import this_machine
 from p2pnet.cli.outcome import Outcome
@@ -18,7 +17,10 @@ from p2pnet.cli.trying import check_clients
 from p2pnet.lab_client import ProblemError
 from p2pnet.model.errors import SpecError
 from p2pnet.model.report import Status
-from p2pnet.subnet.document import Subnet, default_subnet, load_subnet, members, to_document, topology_of
+from p2pnet.subnet import edits
+from p2pnet.subnet.document import default_subnet, load_subnet, to_document
+from p2pnet.subnet.members import edge_count, process_count
+from p2pnet.subnet.spec import Subnet
 
 DEFAULT_NAME = "demo"
 DEFAULT_NODES = 10
@@ -117,7 +119,7 @@ async def _apply(subnet: Subnet, target: Target, session: Session, within_s: flo
         session.listener.milestone("lab" if target.kind == "local" else "applied")
         return "is up"
     paths = edits.changed(current, subnet)
-    frozen = [path for path in paths if not edits.is_live(path, target.kind)]
+    frozen = edits.refused(paths, target.kind)
     if frozen:
         raise CommandError(
             f"{subnet.name} is up and cannot take this edit while it is: {', '.join(frozen)}",
@@ -158,8 +160,8 @@ async def _current(name: str, target: Target) -> tuple[Subnet | None, bool]:
 def _refuse_hopeless(subnet: Subnet, target: Target, within_s: float) -> None:
     if target.kind != "local":
         return  # what a cluster's machines can hold, its scheduler knows
-    processes = _process_count(subnet)
-    why = estimate.hopeless(subnet.node_count, _edge_count(subnet), within_s, this_machine(), processes=processes)
+    processes = process_count(subnet)
+    why = estimate.hopeless(subnet.node_count, edge_count(subnet), within_s, this_machine(), processes=processes)
     if why:
         raise CommandError(
             why,
@@ -167,21 +169,6 @@ def _refuse_hopeless(subnet: Subnet, target: Target, within_s: float) -> None:
             todo="fewer nodes, a sparser spec.topology, more nodes to a process (spec.nodesPerPod),"
             " or a longer spec.ready.within or --timeout",
         )
-
-
-def _process_count(subnet: Subnet) -> int:
-    """Packs hold nodes of one group."""
-    groups = Counter(group for _, group in members(subnet))
-    return sum(-(-size // subnet.spec.nodes_per_pod) for size in groups.values())
-
-
-def _edge_count(subnet: Subnet) -> int:
-    count, plan = subnet.node_count, topology_of(subnet)
-    if plan.full:
-        return count * (count - 1) // 2
-    if plan.kind == "edges":
-        return len(plan.edges)
-    return count * min(plan.degree, count - 1) // 2
 
 
 def _ready(status: Status, subnet: Subnet) -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from p2pnet.model.jobs import RunFile
     from p2pnet.store import State
     from p2pnet.store.heads import RunHead
-    from p2pnet.subnet.document import Subnet
+    from p2pnet.subnet.spec import Subnet
 
 OFFERED = (On.LOCAL, On.CLUSTER, On.KIND)
 LOCAL_NAMESPACE = "local"

@@ -21,7 +21,8 @@ from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.jobs import RunFile
 from p2pnet.store import State
 from p2pnet.store.heads import RunHead
-from p2pnet.subnet.document import Subnet, kept_annotations, to_document
+from p2pnet.subnet.document import kept_annotations, to_document
+from p2pnet.subnet.spec import Subnet
 
 API = "/apis/p2pnet.io/v1alpha1"
 POLL_S = 0.5

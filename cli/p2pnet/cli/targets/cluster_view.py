@@ -7,7 +7,11 @@ from typing import Any
 import msgspec
 
 from p2pnet.model.report import CertificateCounts, Condition, LinkCounts, MemberStatus, NodeCounts, Status
-from p2pnet.subnet.document import Subnet, ignored, kept_annotations, load_subnet, members, topology_of
+from p2pnet.subnet.document import kept_annotations, load_subnet
+from p2pnet.subnet.members import edge_count, members, pack_of, topology_of
+from p2pnet.subnet.pods import why_not_up
+from p2pnet.subnet.spec import Subnet
+from p2pnet.subnet.support import ignored
 
 Object = dict[str, Any]
 
@@ -15,7 +19,6 @@ LAB_AWAY = "LabAway"
 ROLLOUT = "Rollout"
 """Conditions of ours: while one is True a subnet is not ready, whatever the counts say."""
 SUBNET_LABEL = "p2pnet.io/subnet"
-WORDS_MAX = 160  # of what a container runtime says
 ROLE_LABEL = "p2pnet.io/role"
 
 
@@ -28,19 +31,11 @@ def document_of(thing: Object) -> Subnet:
     return load_subnet({"apiVersion": thing["apiVersion"], "kind": thing["kind"], "metadata": metadata, "spec": spec})
 
 
-def edge_count(subnet: Subnet) -> int:
-    """How many edges the document asks for."""
-    count, plan = subnet.node_count, topology_of(subnet)
-    if plan.full:
-        return count * (count - 1) // 2
-    return len(plan.edges) if plan.kind == "edges" else count * min(plan.degree, count - 1) // 2
-
-
 def status_without_lab(thing: Object, pods: list[Object], why: str) -> Status:
     """The Status of a subnet whose lab does not answer, because of `why`. Raises SpecError for a document that is none."""
     subnet, told = document_of(thing), thing.get("status") or {}
     wanted = subnet.node_count - 1 if topology_of(subnet).full else 0
-    lines = [_member(name, group, _pod_of(subnet, name, group), pods, wanted) for name, group in members(subnet)]
+    lines = [_member(name, group, _pod_of(subnet, name), pods, wanted) for name, group in members(subnet)]
     certificates = told.get("certificates") or {}
     status = Status(
         name=subnet.name, target="cluster", seed=subnet.spec.seed, packed=subnet.spec.nodes_per_pod > 1,
@@ -74,7 +69,7 @@ def with_cluster(status: Status, thing: Object, pods: list[Object]) -> Status:
     lines = status.members
     if pods:
         subnet = document_of(thing)
-        lines = [_with_pod(line, _pod_of(subnet, line.name, line.group), pods) for line in status.members]
+        lines = [_with_pod(line, _pod_of(subnet, line.name), pods) for line in status.members]
     return msgspec.structs.replace(
         status, conditions=list(conditions.values()), members=lines, expires_at=told.get("expiresAt"),
         certificates=_certificates(status, told),
@@ -106,25 +101,6 @@ def _rollout(thing: Object) -> str:
 # --- pods ---
 
 
-def trouble_of(pod: Object) -> str:
-    """Why a pod is not up, in its own words; empty when nothing is wrong."""
-    status = pod.get("status") or {}
-    if _meta(pod).get("deletionTimestamp"):
-        return "its pod is ending"
-    for container in status.get("containerStatuses") or []:
-        state = container.get("state") or {}
-        waiting = state.get("waiting") or {}
-        if waiting.get("reason") and waiting["reason"] != "ContainerCreating":
-            return f"{waiting['reason']}: {str(waiting.get('message') or 'no further word')[:WORDS_MAX]}"
-        ended = state.get("terminated") or {}
-        if ended:
-            return f"ended with exit code {ended.get('exitCode')}: {ended.get('reason') or 'no reason'}"
-    for one in status.get("conditions") or []:
-        if one.get("type") == "PodScheduled" and one.get("status") == "False":
-            return f"pending, {one.get('reason')}: {one.get('message') or 'no machine fits'}"
-    return "its pod is being created" if status.get("phase") == "Pending" else ""
-
-
 def is_ready(pod: Object) -> bool:
     """Whether the pod's readiness holds."""
     conditions = (pod.get("status") or {}).get("conditions") or []
@@ -136,8 +112,8 @@ def name_of(thing: Object) -> str:
     return str(_meta(thing).get("name", ""))
 
 
-def _pod_of(subnet: Subnet, member: str, group: str) -> str:
-    return f"{subnet.name}-{group}-{int(member.rpartition('-')[2]) // subnet.spec.nodes_per_pod}"
+def _pod_of(subnet: Subnet, member: str) -> str:
+    return f"{subnet.name}-{pack_of(subnet, member)}"
 
 
 def _member(name: str, group: str, pod_name: str, pods: list[Object], wanted: int) -> MemberStatus:
@@ -154,7 +130,7 @@ def _with_pod(line: MemberStatus, pod_name: str, pods: list[Object]) -> MemberSt
         return line
     status = pod.get("status") or {}
     restarts = sum(int(one.get("restartCount") or 0) for one in status.get("containerStatuses") or [])
-    detail, state = trouble_of(pod), line.state
+    detail, state = why_not_up(pod), line.state
     if state == "starting" and not detail:  # the lab is away: the pod alone knows
         detail = ""
         state = "ready" if is_ready(pod) else "running"

@@ -13,7 +13,7 @@ from p2pnet.cli.targets import Sight, installation
 from p2pnet.cli.targets.cluster import ClusterTarget
 from p2pnet.lab_client.kube import Kube
 from p2pnet.store import State
-from p2pnet.subnet.document import Subnet
+from p2pnet.subnet.spec import Subnet
 
 NAME = "p2pnet"
 CONTEXT = f"kind-{NAME}"

@@ -28,7 +28,7 @@ from p2pnet.store.heads import RunHead
 from p2pnet.store.state import LabRecord
 
 if TYPE_CHECKING:
-    from p2pnet.subnet.document import Subnet  # it costs 70 ms to import: where documents are read, and nowhere else
+    from p2pnet.subnet.spec import Subnet
 
 LOCK_WAIT_S = 30.0
 LAB_KNOWN_S = 30.0  # from a lab's first step to its record, on a loaded machine

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from p2pnet.model.registry import Membership
-from p2pnet.subnet.document import Subnet
+from p2pnet.subnet.spec import Subnet
 from p2pnet.trust import Identity
 
 ProcessState = Literal["starting", "running", "restarting", "paused", "stopped", "failed", "unknown"]

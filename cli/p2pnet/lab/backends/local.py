@@ -13,7 +13,8 @@ from p2pnet.model.errors import SpecError
 from p2pnet.model.registry import Membership, Registry
 from p2pnet.quic.hosts import loopback
 from p2pnet.store.state import SubnetPaths
-from p2pnet.subnet.document import Subnet
+from p2pnet.subnet.members import pack_of
+from p2pnet.subnet.spec import Subnet
 from p2pnet.trust import Authority, Identity
 
 log = logging.getLogger(__name__)
@@ -149,15 +150,18 @@ class LocalBackend:
                 await self._issue(node, datetime.now(UTC))
                 configs[node] = local_files.write_config(self.subnet, self._paths, node, nodes[node], self._ports)
             for node, config in configs.items():  # in one go: a pack is ready when all it was asked for are
-                name = local_files.pack_of(self.subnet, node)
-                self._nursery.start(node, config, self._paths.node(node).log, name)
+                self._nursery.start(node, config, self._paths.node(node).log, self._pack_of(node))
 
     def _packs(self, nodes: Iterable[str]) -> list[list[str]]:
         """These nodes, those of one process together."""
         packs: dict[str, list[str]] = {}
         for node in nodes:
-            packs.setdefault(local_files.pack_of(self.subnet, node) or node, []).append(node)
+            packs.setdefault(self._pack_of(node) or node, []).append(node)
         return list(packs.values())
+
+    def _pack_of(self, node: str) -> str:
+        """The pack a node lives in; empty without packing."""
+        return pack_of(self.subnet, node) if self.subnet.spec.nodes_per_pod > 1 else ""
 
     # --- processes ---
 
@@ -177,8 +181,8 @@ class LocalBackend:
 
     def mates(self, node: str) -> list[str]:
         """See `Ground`."""
-        pack = local_files.pack_of(self.subnet, node)
-        return [one for one in self.groups() if one == node or (pack and local_files.pack_of(self.subnet, one) == pack)]
+        pack = self._pack_of(node)
+        return [one for one in self.groups() if one == node or (pack and self._pack_of(one) == pack)]
 
     def log_files(self) -> dict[str, Path]:
         """See `Ground`."""

@@ -5,16 +5,17 @@ from pathlib import Path
 
 import msgspec
 
-from p2pnet import topology
 from p2pnet.model.addresses import address_text
-from p2pnet.model.config import BroadcastSettings, NodeConfig, write_node_config
+from p2pnet.model.config import NodeConfig, write_node_config
 from p2pnet.model.errors import SpecError
-from p2pnet.model.ids import lab_uri, member_order, member_uri
-from p2pnet.model.registry import Member, Membership, Registry, Removed
+from p2pnet.model.ids import lab_uri, member_uri
+from p2pnet.model.registry import Member, Membership
 from p2pnet.quic.hosts import loopback
 from p2pnet.store.files import private_directory, write_atomic
 from p2pnet.store.state import SubnetPaths
-from p2pnet.subnet.document import Subnet, client_specs, members, topology_of
+from p2pnet.subnet.members import edges_of, members, next_membership
+from p2pnet.subnet.node_config import node_config
+from p2pnet.subnet.spec import Subnet
 from p2pnet.trust import Authority, Identity
 
 SEEDS = 3
@@ -25,13 +26,6 @@ NAMESPACE = "local"
 def groups_of(subnet: Subnet) -> dict[str, str]:
     """Group by node, in member order."""
     return {name: group for name, group, *_ in members(subnet)}
-
-
-def pack_of(subnet: Subnet, node: str) -> str:
-    """The pack a node lives in, as pods are named: its group and the number of the pack there; empty without packing."""
-    per_pack = subnet.spec.nodes_per_pod
-    group, index = member_order(node)
-    return f"{group}-{index // per_pack}" if per_pack > 1 else ""
 
 
 def uri_of(subnet: Subnet, node: str) -> str:
@@ -69,45 +63,17 @@ def issue(authority: Authority, uri: str, folder: Path, *, now: datetime, ttl_s:
 
 
 def membership_of(subnet: Subnet, ports: dict[str, int], before: Membership | None) -> Membership:
-    """The member list of a document, one version above `before`, which also says who was removed since."""
-    version = before.registry.version + 1 if before else 1
+    """The member list of a document, with the addresses of this machine; see `next_membership`."""
     listed = [Member(name, uri_of(subnet, name), [address_text(loopback(), ports[name])]) for name in groups_of(subnet)]
-    uris = {member.uri for member in listed}
-    removed = {one.uri: one for one in (before.registry.removed if before else []) if one.uri not in uris}
-    for member in before.registry.members if before else []:
-        if member.uri not in uris:
-            removed[member.uri] = Removed(member.uri, version)
-    return Membership(Registry(version, listed, list(removed.values())), edges_of(subnet))
-
-
-def edges_of(subnet: Subnet) -> list[tuple[str, str]] | None:
-    """The edges a document asks for; None for a full mesh."""
-    plan = topology_of(subnet)
-    names = list(groups_of(subnet))
-    return topology.edges(plan.kind, names, degree=plan.degree, seed=subnet.spec.seed, extra_edges=plan.edges)
-
-
-def seeds_of(subnet: Subnet, ports: dict[str, int]) -> list[str]:
-    """The seeds of every node: none where the registry says it all."""
-    if subnet.spec.discovery.mode == "registry":
-        return []
-    return [address_text(loopback(), ports[node]) for node in list(groups_of(subnet))[:SEEDS]]
+    return next_membership(listed, edges_of(subnet), before)
 
 
 def config_of(subnet: Subnet, paths: SubnetPaths, node: str, group: str, ports: dict[str, int]) -> NodeConfig:
     """What a node is told before it starts."""
-    spec = subnet.spec
-    return NodeConfig(
-        name=node, subnet=subnet.name, trust_domain=spec.identity.trust_domain, namespace=NAMESPACE, group=group,
-        host=loopback(), identity_dir=str(paths.node(node).identity), members_file=str(paths.members), seed=spec.seed,
-        broadcast=BroadcastSettings(
-            push_below=spec.broadcast.push_below_bytes, relay=spec.broadcast.relay,
-            slots_per_peer=spec.broadcast.slots_per_peer,
-            artifact_bytes_max=spec.broadcast.artifact_bytes_max.bytes, keep_s=spec.broadcast.keep.seconds,
-            full_mesh=topology_of(subnet).full,
-        ),
-        clients=client_specs(subnet),
-        discovery=spec.discovery.mode, seeds=seeds_of(subnet, ports),
+    return node_config(
+        subnet, name=node, namespace=NAMESPACE, group=group, host=loopback(),
+        seeds=[address_text(loopback(), ports[one]) for one in list(groups_of(subnet))[:SEEDS]],
+        identity_dir=str(paths.node(node).identity), members_file=str(paths.members),
     )  # fmt: skip
 
 

@@ -21,7 +21,8 @@ from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.registry import MEMBERSHIP_BYTES_MAX, Membership, Registry
 from p2pnet.quic.hosts import ANY
-from p2pnet.subnet.document import Subnet, load_subnet
+from p2pnet.subnet.document import load_subnet
+from p2pnet.subnet.spec import Subnet
 from p2pnet.trust import Identity
 
 MOUNTS = Path("/etc/p2pnet")

@@ -18,12 +18,11 @@ from p2pnet.lab.runs.run import Run
 from p2pnet.lab.runs.runner import RunContext, Runner
 from p2pnet.measure import expectations
 from p2pnet.model.errors import LimitError, SpecError, TargetError
-from p2pnet.model.ids import check_label
+from p2pnet.model.ids import check_label, client_among
 from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.model.units import format_size
 from p2pnet.store import archive, retention
 from p2pnet.store.state import State
-from p2pnet.subnet.document import client_among
 
 QUEUE_MAX = 100
 SHARED_MAX = 8  # shared runs at a time

@@ -11,7 +11,8 @@ from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import Status
 from p2pnet.operator.kube.api import SUBNET, Object, ResourceKind, annotations_of, name_of, owned_by
-from p2pnet.subnet.document import Subnet, members
+from p2pnet.subnet.members import members
+from p2pnet.subnet.spec import Subnet
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "p2pnet-operator"

@@ -11,18 +11,11 @@ from p2pnet.model import limits
 from p2pnet.operator.kube.api import SUBNET
 from p2pnet.operator.subnet.crd_rules import RULES, CelRule
 from p2pnet.subnet.document import subnet_json_schema
+from p2pnet.subnet.edits import immutable_fields
 
 Schema = dict[str, Any]
 
 NAME_CHARS_MAX = 40
-IMMUTABLE: dict[tuple[str, ...], object] = {
-    ("identity", "trustDomain"): "p2pnet",
-    ("identity", "issuer"): "builtin",
-    ("discovery", "mode"): "registry",
-    ("nodesPerPod",): 1,
-    ("seed",): 42,
-}
-"""Path in the spec -> its default."""
 ITEMS = "[]"
 """A step of a path: the items of a list."""
 MAP_LISTS: tuple[tuple[str, ...], ...] = (("groups",), ("clients",), ("faults",))
@@ -64,7 +57,7 @@ def root_schema() -> Schema:
     _at(spec, ("groups",))["items"]["properties"]["nodes"]["maximum"] = limits.NODES_MAX
     for names in MAP_LISTS:
         _at(spec, names).update({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]})
-    for path, value in IMMUTABLE.items():
+    for path, value in immutable_fields().items():
         _at(spec, path)["default"] = value
         said = f"{'.'.join(path)} cannot be changed: make another subnet"
         _at(spec, path)["x-kubernetes-validations"] = [{"rule": "self == oldSelf", "message": said}]

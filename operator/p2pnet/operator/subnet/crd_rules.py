@@ -25,11 +25,11 @@ from p2pnet.subnet.checks import (
     CERT_MANAGER_RENEW_MIN_S,
     CERT_MANAGER_TTL_MIN_S,
     FULL_MAX,
-    FULL_TO,
     LEAF_TTL_MAX_S,
     LEAF_TTL_MIN_S,
     SUBNET_TTL_MIN_S,
 )
+from p2pnet.subnet.members import FULL_TO
 from p2pnet.subnet.quantities import ShareText, SizeText
 from p2pnet.subnet.spec import OWNED_PREFIXES
 

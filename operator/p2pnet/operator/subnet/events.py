@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from p2pnet.operator.kube import times
 from p2pnet.operator.kube.api import EVENT, SUBNET, ApiError, Cluster, Object, meta, name_of, uid_of
 from p2pnet.operator.kube.desired import digest
-from p2pnet.operator.subnet import status
 from p2pnet.operator.subnet.context import MANAGER, SubnetContext
 from p2pnet.operator.subnet.plan import Plan
+from p2pnet.subnet.expiry import WARNING, expires_at
 
 _TOLD = {"Ready", "Degraded", "Paused", "CertificatesReady"}
 _BAD = {("Degraded", "True"), ("CertificatesReady", "False")}
@@ -45,9 +45,9 @@ def of_plan(site: SubnetContext, made: Plan, now: datetime) -> list[Told]:
     if made.decision.note is not None and made.decision.holdings is not None:
         holdings = made.decision.holdings
         told.append(Told(*made.decision.note, since=f"{holdings.phase} {holdings.fingerprint}"))
-    end = status.expires_at(site)
+    end = expires_at(site.subnet, site.created)
     # Once per end, and within a minute or two of its time: at rest somebody looks every minute.
-    if end is not None and status.expiring(site, now) and end - now > status.EXPIRY_WARNING * 0.85:
+    if end is not None and WARNING * 0.85 < end - now <= WARNING:
         told.append(Told("Expiring", f"the ttl ends at {times.text(end)}", times.text(end), warning=True))
     return told
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from p2pnet.model.errors import SpecError, TrustError
-from p2pnet.subnet.document import Subnet
+from p2pnet.subnet.spec import Subnet
 from p2pnet.trust import BACKDATE, Bundle, Identity
 
 FINGERPRINT_CHARS = 16  # of SHA-256 in hex, in reports: enough to tell leaves of one subnet apart

@@ -8,7 +8,9 @@ from p2pnet.operator.kube import times
 from p2pnet.operator.kube.api import Object, annotations_of, meta, owned_by, uid_of
 from p2pnet.operator.subnet.context import SubnetContext
 from p2pnet.operator.subnet.plan.configmaps import DOCUMENT_KEY
-from p2pnet.subnet.document import Subnet, load_subnet, unsupported
+from p2pnet.subnet.document import load_subnet
+from p2pnet.subnet.spec import Subnet
+from p2pnet.subnet.support import unsupported
 
 
 class UnsupportedError(SpecError):
@@ -48,18 +50,6 @@ def edges_reference(thing: Object) -> tuple[str, str] | None:
     topology = (thing.get("spec") or {}).get("topology") or {}
     found = topology.get("edgesFrom") or {}
     return (str(found["configMap"]), str(found.get("key", "edges"))) if found.get("configMap") else None
-
-
-def parse_edges(text: str, where: str) -> list[list[str]]:
-    """The edges in a ConfigMap's text: `a b` a line, `#` begins a comment. Raises SpecError."""
-    edges = []
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.partition("#")[0].split()
-        if words and len(words) != 2:
-            raise SpecError(f"spec.topology.edgesFrom: {where} line {number}: write two nodes, like node-0 node-1")
-        if words:
-            edges.append(words)
-    return edges
 
 
 def _subnet(thing: Object, edges: list[list[str]] | None) -> Subnet:

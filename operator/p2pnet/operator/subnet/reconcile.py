@@ -41,6 +41,8 @@ from p2pnet.operator.subnet.plan import Plan, plan
 from p2pnet.operator.subnet.plan.configmaps import document, read_membership
 from p2pnet.operator.subnet.status import Trouble
 from p2pnet.subnet.document import digest_of
+from p2pnet.subnet.expiry import WARNING, expires_at
+from p2pnet.subnet.members import parse_edges
 
 log = logging.getLogger(__name__)
 
@@ -148,8 +150,8 @@ class Reconciler:
             self._metrics.subnet(key, news, made.issued.ends)
         if actor.failure is not None:
             raise actor.failure
-        end = status.expires_at(site)
-        ends = [end - status.EXPIRY_WARNING, end] if end else []
+        end = expires_at(site.subnet, site.created)
+        ends = [end - WARNING, end] if end else []
         due = times.earliest(made.due, *(moment for moment in ends if moment > now))
         measuring = self._measuring(key, observed, news, now)
         there = lab.address_of(site, observed)
@@ -167,7 +169,7 @@ class Reconciler:
         text = ((found or {}).get("data") or {}).get(entry)
         if text is None:
             raise SpecError(f"spec.topology.edgesFrom: there is no key {entry!r} in a ConfigMap {name!r}")
-        return reading.site_of(subnet, self._image, reading.parse_edges(text, f"ConfigMap {name}"))
+        return reading.site_of(subnet, self._image, parse_edges(text, f"ConfigMap {name}"))
 
     async def _observe(self, site: SubnetContext, subnet: Object) -> Observed:
         kinds = CHILDREN if site.subnet.spec.lab.storage == "emptyDir" else (*CHILDREN, CLAIM)

@@ -1,7 +1,7 @@
 """What a Subnet's status says, from what was planned and seen. Pure: `now` is an argument, nothing is asked."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from p2pnet.model.report import RUN_ENDED, RUN_OPEN, Status
 from p2pnet.model.sentences import some
@@ -17,12 +17,10 @@ from p2pnet.operator.subnet.context import (
     SubnetContext,
 )
 from p2pnet.operator.subnet.plan import Plan
-from p2pnet.operator.subnet.pod_trouble import trouble_of
+from p2pnet.subnet.expiry import expires_at, is_expired
+from p2pnet.subnet.pods import commonest_problem
 
 CONDITIONS = ("Ready", "Progressing", "Degraded", "CertificatesReady", "Connected", "Paused")
-EXPIRY_WARNING = timedelta(minutes=10)
-RUN_GRACE = timedelta(minutes=30)
-"""How long an open run keeps a subnet that has outlived its ttl."""
 _MESSAGE_CHARS_MAX = 1024
 
 Truth = bool | None
@@ -75,8 +73,9 @@ def status_of(
         status["registryVersion"] = observed.status["registryVersion"]
     if made.issued.ends:
         status["certificates"]["earliestExpiry"] = times.text(min(made.issued.ends))
-    if expires_at(site) is not None:
-        status["expiresAt"] = times.text(expires_at(site) or now)
+    end = expires_at(site.subnet, site.created)
+    if end is not None:
+        status["expiresAt"] = times.text(end)
     verdicts = _verdicts(site, observed, made, trouble, now)
     judged = set(CONDITIONS)
     if refused is not None:
@@ -104,30 +103,15 @@ def _refused(trouble: Trouble) -> dict[str, Verdict]:
     }
 
 
-def expires_at(site: SubnetContext) -> datetime | None:
-    """When the subnet's ttl is over."""
-    if site.subnet.spec.ttl is None or site.created is None:
-        return None
-    return site.created + timedelta(seconds=site.subnet.spec.ttl.seconds)
-
-
 def expired(site: SubnetContext, lab: Status | None, now: datetime) -> bool:
     """Whether the subnet is to be deleted now: an open run keeps it for up to half an hour more."""
-    end = expires_at(site)
-    if end is None or now < end:
-        return False
-    return not open_run(lab) or now >= end + RUN_GRACE
+    end = expires_at(site.subnet, site.created)
+    return end is not None and is_expired(end - now, busy=open_run(lab))
 
 
 def open_run(lab: Status | None) -> bool:
     """Whether the lab has a run that goes on or waits."""
     return lab is not None and any(run.state in RUN_OPEN for run in lab.runs)
-
-
-def expiring(site: SubnetContext, now: datetime) -> bool:
-    """Whether the warning is due."""
-    end = expires_at(site)
-    return end is not None and now >= end - EXPIRY_WARNING
 
 
 def flips(old: Object, new: Object) -> list[Object]:
@@ -190,7 +174,7 @@ def _degraded(observed: Observed, made: Plan, trouble: Trouble | None) -> Verdic
         return True, trouble.reason, trouble.message
     if made.decision.trouble is not None:
         return (True, *made.decision.trouble)
-    found = trouble_of(observed.of(POD).values())
+    found = commonest_problem(observed.of(POD).values())
     if found is not None:
         return (True, *found)
     if made.rollout.stalled:

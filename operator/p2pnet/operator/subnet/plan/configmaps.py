@@ -4,24 +4,23 @@ from collections.abc import Mapping
 
 import msgspec
 
-from p2pnet import topology
-from p2pnet.model.config import BroadcastSettings, NodeConfig
-from p2pnet.model.registry import Member, Membership, Registry, Removed
+from p2pnet.model.registry import Member, Membership, Registry
 from p2pnet.operator.kube.api import CONFIG_MAP, Object
 from p2pnet.operator.kube.desired import digest
 from p2pnet.operator.subnet.context import EVERYWHERE, HEALTH_PORT, PORT_BASE, Observed, SubnetContext
-from p2pnet.subnet.document import client_specs, kept_annotations, to_document, topology_of
+from p2pnet.subnet.document import kept_annotations, to_document
+from p2pnet.subnet.members import edges_of, next_membership
+from p2pnet.subnet.node_config import node_config as nodes_config
 
 MEMBERS_KEY = "members.json"
 DENIED_KEY = "denied.json"
 """The member list without its members, for nodes that find each other by seeds: whom to refuse, and nothing more."""
 CONFIG_KEY = "node.json"
 DOCUMENT_KEY = "subnet.json"
-REMOVED_MAX = 2_000  # the newest; an older one's leaf and pod are long gone
 
 
 def membership(site: SubnetContext, observed: Observed) -> Membership:
-    """The registry and edges of the document: a new version only when something in it changed.
+    """The registry and edges of the document.
 
     Versions never go back, also when somebody deletes the ConfigMap: status and lab remember. Who was removed is known to
     the lab too; only without either are they forgotten, and kept out by the end of their leaves alone.
@@ -34,22 +33,8 @@ def membership(site: SubnetContext, observed: Observed) -> Membership:
     order = {name: index for index, (name, _) in enumerate(site.members)}
     listed.sort(key=lambda member: order[member.name])
     before = read_membership(observed.of(CONFIG_MAP).get(site.members_map)) or observed.lab_members
-    edges = edges_of(site)
-    known = [before.registry.version if before else 0, int(observed.status.get("registryVersion") or 0)]
-    known.append(observed.lab.registry_version if observed.lab else 0)
-    version = max(known)
-    if before is not None and before.registry.version == version and _same(before, listed, edges):
-        return before
-    version += 1
-    uris = {member.uri for member in listed}
-    gone = {one.uri: one for one in (before.registry.removed if before else [])}
-    gone |= {one.uri: Removed(one.uri, version) for one in (before.registry.members if before else [])}
-    removed = sorted((one for one in gone.values() if one.uri not in uris), key=lambda one: one.version)
-    return Membership(Registry(version, listed, removed[-REMOVED_MAX:]), edges)
-
-
-def _same(before: Membership, members: list[Member], edges: list[tuple[str, str]] | None) -> bool:
-    return before.registry.members == members and before.edges == edges
+    known = [int(observed.status.get("registryVersion") or 0), observed.lab.registry_version if observed.lab else 0]
+    return next_membership(listed, edges_of(site.subnet), before, max(known))
 
 
 def read_membership(config_map: Object | None) -> Membership | None:
@@ -58,13 +43,6 @@ def read_membership(config_map: Object | None) -> Membership | None:
         return msgspec.json.decode((config_map or {})["data"][MEMBERS_KEY], type=Membership)
     except (KeyError, TypeError, msgspec.DecodeError):
         return None
-
-
-def edges_of(site: SubnetContext) -> list[tuple[str, str]] | None:
-    """The edges the document asks for; None for a full mesh. Raises SpecError."""
-    plan = topology_of(site.subnet)
-    names = [name for name, _ in site.members]
-    return topology.edges(plan.kind, names, degree=plan.degree, seed=site.subnet.spec.seed, extra_edges=plan.edges)
 
 
 def members_map(site: SubnetContext, members: Membership) -> Object:
@@ -90,21 +68,12 @@ def document(site: SubnetContext) -> Object:
 
 def node_config(site: SubnetContext) -> dict[str, object]:
     """A `NodeConfig` without its name."""
-    spec = site.subnet.spec
-    config = NodeConfig(
-        name="", subnet=site.name, trust_domain=spec.identity.trust_domain, namespace=site.namespace, host=EVERYWHERE,
-        health_host=EVERYWHERE, health_port=HEALTH_PORT, identity_dir="/etc/p2pnet/identity",
-        members_file=f"/etc/p2pnet/members/{MEMBERS_KEY}", seed=spec.seed,
-        broadcast=BroadcastSettings(
-            push_below=spec.broadcast.push_below_bytes, relay=spec.broadcast.relay,
-            slots_per_peer=spec.broadcast.slots_per_peer,
-            artifact_bytes_max=spec.broadcast.artifact_bytes_max.bytes, keep_s=spec.broadcast.keep.seconds,
-            full_mesh=topology_of(site.subnet).full,
-        ),
-        clients=client_specs(site.subnet),
-        discovery=spec.discovery.mode,
+    config = nodes_config(
+        site.subnet, name="", namespace=site.namespace, host=EVERYWHERE,
         # One port: the first node of every pod has it, and a pod's nodes live and die together.
-        seeds=[f"{site.nodes_service}.{site.namespace}.svc:{PORT_BASE}"] if spec.discovery.mode == "seeds" else [],
+        seeds=[f"{site.nodes_service}.{site.namespace}.svc:{PORT_BASE}"],
+        health_host=EVERYWHERE, health_port=HEALTH_PORT, identity_dir="/etc/p2pnet/identity",
+        members_file=f"/etc/p2pnet/members/{MEMBERS_KEY}",
     )  # fmt: skip
     built: dict[str, object] = msgspec.to_builtins(config)
     return {key: value for key, value in built.items() if key != "name"}

@@ -1,4 +1,4 @@
-"""A subnet's `ttl`: counted on the clock that does not jump, warned of, stretched by a run, changed by an edit."""
+"""A subnet's `ttl` in its lab: warned of, stretched by a run, changed by an edit."""
 
 import asyncio
 
@@ -7,10 +7,10 @@ import pytest
 from p2pnet.lab import lab as lab_module
 from p2pnet.lab import serving
 from p2pnet.lab.lab import Lab
-from p2pnet.lab.lifetime import EXTENSION_S, Lifetime
 from p2pnet.lab_client import LabClient
 from p2pnet.lab_client.client import wait_until_up
 from p2pnet.model.jobs import Payload, RunRequest
+from p2pnet.subnet.expiry import ExpiryTimer
 
 
 class Hands:
@@ -18,7 +18,7 @@ class Hands:
 
     def __init__(self) -> None:
         self.steady, self.wall = 1_000.0, 1_795_292_000.0
-        self.lifetime = Lifetime(lambda: self.steady, lambda: self.wall)
+        self.expiry = ExpiryTimer(lambda: self.steady, lambda: self.wall)
 
     def pass_(self, seconds: float) -> None:
         self.steady += seconds
@@ -37,35 +37,10 @@ def document() -> dict:
     return {"apiVersion": "p2pnet.io/v1alpha1", "kind": "Subnet", "metadata": {"name": "demo"}, "spec": spec}
 
 
-def test_a_wall_clock_that_jumps_neither_ends_a_subnet_nor_keeps_it(hands):
-    for jump in (+86_400.0, -2 * 86_400.0):
-        hands.wall += jump
-        assert not hands.lifetime.is_over(3600, busy=False)
-        assert hands.lifetime.left_s(3600) == 3600
-    hands.steady += 3600
-    assert hands.lifetime.is_over(3600, busy=False)
-
-
-def test_the_end_is_told_by_the_wall_clock_of_now(hands):
-    assert hands.lifetime.ends_at(3600) == hands.lifetime.since + 3600
-    hands.pass_(60.3)
-    assert hands.lifetime.ends_at(3600) == hands.lifetime.since + 3600
-    hands.wall += 86_400
-    assert hands.lifetime.ends_at(3600) == pytest.approx(hands.wall + 3600 - 60.3)
-
-
-def test_a_run_has_half_an_hour_more(hands):
-    hands.pass_(3600 + EXTENSION_S - 1)
-    assert hands.lifetime.is_over(3600, busy=False)
-    assert not hands.lifetime.is_over(3600, busy=True)
-    hands.pass_(1)
-    assert hands.lifetime.is_over(3600, busy=True)
-
-
 async def test_ten_minutes_before_its_end_a_subnet_says_so_and_an_edit_gives_it_more(
     hands: Hands, lab: Lab, desk: LabClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lab.lifetime = hands.lifetime
+    lab.expiry = hands.expiry
     await wait_until_up(desk, timeout_s=5)
     hands.pass_(3001)
     while "its ttl of 1h is over at" not in caplog.text:
@@ -84,7 +59,7 @@ async def test_ten_minutes_before_its_end_a_subnet_says_so_and_an_edit_gives_it_
 
 
 async def test_a_subnet_whose_ttl_is_over_waits_for_its_run(hands: Hands, lab: Lab, desk: LabClient, nodes) -> None:
-    lab.lifetime = hands.lifetime
+    lab.expiry = hands.expiry
     nodes.gate.clear()
     run = await desk.start_run(RunRequest(payloads=[Payload("x", size=10)], within_s=30), key="k")
     hands.pass_(3601)
