@@ -1,4 +1,4 @@
-"""The whole local stack, driven as a person would: real labs, nurseries and nodes in a state directory of their own."""
+"""The whole local stack, driven as a person would: real labs, supervisors and nodes in a state directory of their own."""
 
 import json
 import os

@@ -53,7 +53,7 @@ def test_scaling_adds_and_removes_nodes_and_leaves_the_others_alone(demo: Demo) 
 def test_a_node_that_dies_comes_back_inside_its_pod(demo: Demo) -> None:
     before = demo.uids()
     demo.kubectl("exec", "demo-node-1", "--", "python", "-c", KILL_NODE)
-    until(lambda: '"restarts":1' in demo.kubectl("logs", "demo-node-1"), "the nursery has restarted it")
+    until(lambda: '"restarts":1' in demo.kubectl("logs", "demo-node-1"), "the supervisor has restarted it")
     demo.until_ready(3)
     assert demo.uids() == before
     assert demo.restarts() == 1, "of the node, of no container"

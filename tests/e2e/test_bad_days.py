@@ -111,18 +111,18 @@ def test_a_lab_killed_at_any_step_of_up_is_told_of_and_started_again(person: Any
     is_up(person)
 
 
-@pytest.mark.parametrize("victim", ["nursery", "lab"])
+@pytest.mark.parametrize("victim", ["supervisor", "lab"])
 def test_nothing_outlives_a_killed_parent_and_its_run_is_invalid(person: Any, until: Until, victim: str) -> None:
     person.run("up", "demo", "--nodes", "2", inside=True)
     lab = person.lab("demo")
-    [nursery] = person.children(lab)
+    [supervisor] = person.children(lab)
     with person.start("inject", "demo", "--size", "1KiB", "--count", "2000", "--rate", "50/s") as injecting:
         run = until(lambda: next((person.state / "runs").glob("r-*"), None)).name
         events = person.state / "runs" / run / "events.ndjson"
         until(
             lambda: events.exists() and events.stat().st_size > EVENTS_OF_A_WHILE
         )  # whoever started it has long heard so
-        kill(lab if victim == "lab" else nursery)
+        kill(lab if victim == "lab" else supervisor)
         _, err = injecting.communicate(timeout=40)
 
     assert injecting.returncode == 5, err

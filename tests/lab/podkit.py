@@ -18,11 +18,11 @@ from tests.ports import free_port, ports_in_a_row
 from p2pnet.lab.backends.pod import Mounts
 from p2pnet.lab_client import LabClient
 from p2pnet.lab_client.aio import AioWire
-from p2pnet.model.addresses import address_text
 from p2pnet.model.config import NodeConfig, write_node_config
 from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.jobs import TOKEN_HEADER
 from p2pnet.model.registry import Member, Membership, Registry, Removed
+from p2pnet.model.text import address_text
 from p2pnet.trust import Authority, Identity
 
 UP_S = 40.0
@@ -138,7 +138,7 @@ class Pods:
 
 
 def ports_of_a_pod(nodes: int) -> list[int]:
-    """For its nodes; the one below is free too: its warden's."""
+    """For its nodes; the one below is free too: its agent's."""
     first = ports_in_a_row(1 + nodes)
     return list(range(first + 1, first + 1 + nodes))
 

@@ -1,4 +1,4 @@
-"""A real lab with a real nursery and real nodes, from the outside: as the command line sees it."""
+"""A real lab with a real supervisor and real nodes, from the outside: as the command line sees it."""
 
 import asyncio
 import contextlib

@@ -125,7 +125,7 @@ def node_process(pods: Pods, index: int) -> int:
 
 
 def holds(pid: int, udp: str) -> bool:
-    """Whether a process has this UDP port's socket; a pod's warden has another."""
+    """Whether a process has this UDP port's socket; a pod's agent has another."""
     inodes = {line.split()[9] for line in Path("/proc/net/udp").read_text().splitlines() if udp in line}
     links = [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]
     return any(f"socket:[{inode}]" in links for inode in inodes)

@@ -1,4 +1,4 @@
-"""A link does to packets what its shape says, with time and chance from outside."""
+"""A link does to packets what its shape says, with time and randomness from outside."""
 
 import math
 from collections.abc import Callable
@@ -19,7 +19,7 @@ def always(value: float) -> Callable[[], float]:
 
 
 def never_asked() -> float:
-    pytest.fail("chance was asked where nothing is left to it")
+    pytest.fail("a random number was drawn where nothing is random")
 
 
 shapes = st.builds(
@@ -48,8 +48,8 @@ def test_delay_is_the_same_for_every_packet() -> None:
 
 
 def test_jitter_varies_the_delay_either_way_and_never_below_nothing() -> None:
-    for chance, expected in ((0.0, 10), (0.5, 20), (0.999_999_9, 30)):
-        [departs] = Link(LinkShape(delay_s=0.02, jitter_s=0.01)).send(PACKET, 0, always(chance))
+    for drawn, expected in ((0.0, 10), (0.5, 20), (0.999_999_9, 30)):
+        [departs] = Link(LinkShape(delay_s=0.02, jitter_s=0.01)).send(PACKET, 0, always(drawn))
         assert departs == pytest.approx(expected * MS, abs=10)
     assert Link(LinkShape(delay_s=0.001, jitter_s=0.01)).send(PACKET, 0, always(0.0)) == [0]
 

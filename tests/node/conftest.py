@@ -1,4 +1,4 @@
-"""Makes `tests.node.kit` importable and hands out subnets on disk, labs and nurseries that end with the test."""
+"""Makes `tests.node.kit` importable and hands out subnets on disk, labs and supervisors that end with the test."""
 
 import sys
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from p2pnet.node.service import Service
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    """A subnet on disk with its lab; nodes and nurseries started through it are gone afterwards."""
+    """A subnet on disk with its lab; nodes and supervisors started through it are gone afterwards."""
     made = Bench(SubnetDir(tmp_path))
     try:
         yield made

@@ -41,6 +41,7 @@ from p2pnet.model.control import (
 )
 from p2pnet.model.events import Event, EventKind
 from p2pnet.model.ids import lab_uri, member_uri
+from p2pnet.model.peer_messages import ROUTE_HELLO, Hello
 from p2pnet.model.registry import Member, Membership, Registry, Removed
 from p2pnet.node.service import Service
 from p2pnet.quic import Connection, ConnectionLost, Endpoint, Message, Settings, Trust
@@ -121,30 +122,30 @@ class Bench:
 
     def __init__(self, subnet: SubnetDir) -> None:
         self.subnet = subnet
-        self.nurseries: list[NurseryClient] = []
+        self.supervisors: list[SupervisorProcess] = []
         self._lab: Endpoint | None = None
         self._endpoints: list[Endpoint] = []
         self._connections: dict[str, Connection] = {}
 
-    async def nursery(self, *options: str) -> "NurseryClient":
-        nursery = await NurseryClient.start(*options)
-        self.nurseries.append(nursery)
-        return nursery
+    async def supervisor(self, *options: str) -> "SupervisorProcess":
+        supervisor = await SupervisorProcess.start(*options)
+        self.supervisors.append(supervisor)
+        return supervisor
 
     async def up(
         self, names: Sequence[str], *, edges: list[tuple[str, str]] | None = None, **settings: Any
-    ) -> "NurseryClient":
-        """A nursery with these nodes started, ready and connected with all they want."""
-        nursery = await self.nursery()
-        await self.bind(nursery, names)
+    ) -> "SupervisorProcess":
+        """A supervisor with these nodes started, ready and connected with all they want."""
+        supervisor = await self.supervisor()
+        await self.bind(supervisor, names)
         self.subnet.write_members(self.subnet.membership(1, names, edges=edges))
         for name in names:
-            nursery.ask(op="start", name=name, config=str(self.subnet.write_node(name, **settings)))
+            supervisor.ask(op="start", name=name, config=str(self.subnet.write_node(name, **settings)))
         for name in names:
-            await nursery.event("ready", name)
+            await supervisor.event("ready", name)
         for name in names:
             await self.until_connected(name)
-        return nursery
+        return supervisor
 
     async def serve(self, name: str, **settings: Any) -> Service:
         """A node in this process."""
@@ -153,10 +154,10 @@ class Bench:
         self.subnet.ports[name] = service.address[1]
         return service
 
-    async def bind(self, nursery: "NurseryClient", names: Iterable[str]) -> None:
+    async def bind(self, supervisor: "SupervisorProcess", names: Iterable[str]) -> None:
         for name in names:
-            nursery.ask(op="bind", name=name, host="127.0.0.1", port=self.subnet.ports.get(name, 0))
-            self.subnet.ports[name] = (await nursery.event("bound", name))["port"]
+            supervisor.ask(op="bind", name=name, host="127.0.0.1", port=self.subnet.ports.get(name, 0))
+            self.subnet.ports[name] = (await supervisor.event("bound", name))["port"]
 
     async def until_connected(self, name: str) -> PeersReply:
         async def connected() -> PeersReply | None:
@@ -251,15 +252,15 @@ class Bench:
         raise AssertionError(f"{name}: no {kind} came")
 
     async def close(self) -> None:
-        for nursery in self.nurseries:
-            await nursery.kill()
+        for supervisor in self.supervisors:
+            await supervisor.kill()
         for endpoint in self._endpoints:
             endpoint.close()
             await endpoint.wait_closed()
 
 
-class NurseryClient:
-    """A nursery process and its JSON lines."""
+class SupervisorProcess:
+    """A supervisor process and its JSON lines."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
@@ -269,13 +270,13 @@ class NurseryClient:
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls, *options: str) -> "NurseryClient":
+    async def start(cls, *options: str) -> "SupervisorProcess":
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "p2pnet.supervisor", *options, stdin=-1, stdout=-1
         )
-        nursery = cls(process)
-        await nursery.event("nursery")
-        return nursery
+        supervisor = cls(process)
+        await supervisor.event("supervisor")
+        return supervisor
 
     def ask(self, **request: Any) -> None:
         assert self.process.stdin is not None
@@ -365,3 +366,32 @@ def send_signal(pid: int, number: signal.Signals) -> None:
 
 def refusal(reply: object) -> str:
     return expect(ControlRefusal, reply).code
+
+
+async def say_hello(connection: Connection, name: str, incarnation: str = "cafe") -> Hello:
+    reply = await connection.request(ROUTE_HELLO, msgspec.msgpack.encode(Hello(name, incarnation)), timeout_s=5)
+    return msgspec.msgpack.decode(reply.payload, type=Hello)
+
+
+async def ask_state(connection: Connection) -> ControlReply:
+    reply = await connection.request(ROUTE_PEERS, msgspec.msgpack.encode(PeersRequest()), timeout_s=5)
+    return read_reply(reply.payload)
+
+
+async def run_node(config: Path) -> asyncio.subprocess.Process:
+    """A node without a supervisor."""
+    return await asyncio.create_subprocess_exec(sys.executable, "-m", "p2pnet.node", str(config), stderr=-1)
+
+
+async def port_of(process: asyncio.subprocess.Process) -> int:
+    """Where it says that it serves."""
+    assert process.stderr is not None
+    line = (await process.stderr.readline()).decode()
+    assert " serves on " in line, line
+    return int(line.split(" serves on ")[1].split()[0].rpartition(":")[2])
+
+
+async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
+    """Its exit code, and what it wrote to stderr."""
+    _, words = await asyncio.wait_for(process.communicate(), 15)
+    return process.returncode, words.decode()

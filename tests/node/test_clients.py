@@ -10,7 +10,7 @@ import pytest
 from p2pnet.broadcast import BlobClient
 from p2pnet.model.config import ClientConfig, NodeConfig
 from p2pnet.model.errors import LimitError, SpecError
-from p2pnet.node.clients import is_ours, load_client, load_clients, make_broadcast, try_clients
+from p2pnet.node.clients import broadcast_rng, is_ours, load_client, load_clients, try_clients
 
 HERE = "tests.node.test_clients"
 
@@ -99,10 +99,10 @@ def test_a_client_that_cannot_be_had_is_named_by_its_place_in_the_document(spec:
         load_clients([ClientConfig(), spec])
 
 
-def test_no_two_starts_draw_the_same_chances() -> None:
+def test_no_two_starts_draw_the_same_numbers() -> None:
     config = NodeConfig(name="node-0", subnet="demo")
-    one, again, other = (make_broadcast(config, BlobClient(), start) for start in ("a", "a", "b"))
-    assert one._context.rng.random() == again._context.rng.random() != other._context.rng.random()
+    one, again, other = (broadcast_rng(config, BlobClient(), start) for start in ("a", "a", "b"))
+    assert one.random() == again.random() != other.random()
 
 
 class Code:

@@ -4,7 +4,7 @@ import os
 
 import msgspec
 import pytest
-from tests.node.kit import Bench, expect, refusal
+from tests.node.kit import SCOPE, Bench, ask_state, expect, read_reply, refusal, say_hello
 
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.control import (
@@ -12,6 +12,7 @@ from p2pnet.model.control import (
     ROUTE_GET,
     ROUTE_INJECT,
     ROUTE_MEMBERS,
+    ROUTE_PEERS,
     ROUTE_WITHDRAW,
     Clock,
     ClockRequest,
@@ -21,9 +22,12 @@ from p2pnet.model.control import (
     InjectItem,
     InjectRequest,
     MembersPush,
+    PeersReply,
     WithdrawRequest,
 )
+from p2pnet.model.errors import P2pnetError
 from p2pnet.model.events import EventKind
+from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.node.service import Service
 from p2pnet.peering.clock import mono_ns, wall_ns
 
@@ -98,3 +102,27 @@ async def test_both_clocks_are_read_together(bench: Bench, node: Service) -> Non
     assert mono <= clock.mono_ns <= mono_ns()
     assert abs((clock.wall_ns - wall) - (clock.mono_ns - mono)) < 1_000_000
     assert clock.boot_id == node.state().boot_id
+
+
+async def test_the_labs_routes_are_for_the_lab_alone(bench: Bench, node: Service) -> None:
+    member = await bench.dial("node-0", bench.subnet.identity(bench.subnet.uri("node-1")))
+    await say_hello(member, "node-1")
+    assert refusal(await ask_state(member)) == "bad-request"
+    almost = member_uri(SCOPE[0], SCOPE[1], SCOPE[2], "lab")
+    fake = await bench.dial("node-0", bench.subnet.identity(almost))
+    await say_hello(fake, "lab")
+    assert refusal(await ask_state(fake)) == "bad-request"
+    lab = await bench.dial("node-0", bench.subnet.lab_identity())
+    state = await ask_state(lab)
+    assert isinstance(state, PeersReply)
+    assert {peer.name for peer in state.peers} == {"node-1", "lab"}
+    with pytest.raises(P2pnetError):
+        await bench.dial("node-0", bench.subnet.identity(lab_uri(SCOPE[0], SCOPE[1], "other")))
+
+
+async def test_what_the_lab_says_wrongly_is_answered_with_a_reason(bench: Bench, node: Service) -> None:
+    lab = await bench.dial("node-0", bench.subnet.lab_identity())
+    for route, payload in ((b"/control/none", b""), (ROUTE_PEERS, b"\xc1"), (b"/control/events", b"\x93")):
+        reply = await lab.request(route, payload)
+        assert refusal(read_reply(reply.payload)) == "bad-request"
+    assert not lab.closed

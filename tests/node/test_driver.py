@@ -37,7 +37,7 @@ from p2pnet.model.control import ControlRefusal
 from p2pnet.model.errors import LimitError
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
-from p2pnet.node.driver import Driver
+from p2pnet.node.driver import BroadcastDriver
 from p2pnet.node.events import EventRing
 from p2pnet.peering.clock import mono_ns
 from p2pnet.quic import Connection, Message, RequestTimeout
@@ -125,7 +125,7 @@ class World:
         self.core = Core(script)
         self.line = Line()
         self.ring = EventRing("a1", "boot")
-        self.driver = Driver(
+        self.driver = BroadcastDriver(
             cast("Broadcast", self.core),
             client or BlobClient(),
             self.ring,

@@ -51,11 +51,11 @@ def test_a_reader_of_another_incarnation_starts_over() -> None:
     assert (events.incarnation, events.missed, events.cursor) == ("a1", 0, 4)
 
 
-def test_news_for_another_incarnation_need_no_wait() -> None:
+def test_events_of_another_incarnation_need_no_wait() -> None:
     ring = EventRing("a1", "boot")
-    assert ring.has_news(0, "former")
-    assert not ring.has_news(0, "a1")
-    assert not ring.has_news(0)
+    assert ring.has_new(0, "former")
+    assert not ring.has_new(0, "a1")
+    assert not ring.has_new(0)
 
 
 def test_a_waiter_is_called_once_at_the_next_event() -> None:

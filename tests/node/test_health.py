@@ -59,9 +59,9 @@ async def test_a_node_that_wants_peers_is_unready_until_it_has_one(bench: Bench,
 async def test_a_node_that_lost_all_peers_is_unready_after_30_s_only(bench: Bench) -> None:
     service, _ = await start(bench, ["node-0", "node-1"])
     try:
-        service._peers.last_linked_ns = mono_ns() - 29_000_000_000
+        service.peers.last_linked_ns = mono_ns() - 29_000_000_000
         assert service.unready() == ""
-        service._peers.last_linked_ns = mono_ns() - 31_000_000_000
+        service.peers.last_linked_ns = mono_ns() - 31_000_000_000
         assert service.unready() == "no peer for 30 s"
     finally:
         await service.stop()
@@ -142,7 +142,7 @@ async def test_a_health_port_in_use_keeps_the_node_from_starting(bench: Bench) -
 
 def test_what_nodes_are_forked_from_has_imported_no_web_server() -> None:
     code = (
-        "import sys, p2pnet.node.__main__; from p2pnet.node import nursery_child; nursery_child.warm_up();"
+        "import sys, p2pnet.node.__main__; from p2pnet.supervisor import child; child.warm_up();"
         "sys.exit(' '.join({'aiohttp', 'prometheus_client'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -5,7 +5,7 @@ import pytest
 from tests.node.kit import SubnetDir
 
 from p2pnet.model.errors import SpecError
-from p2pnet.node.identity import IdentityWatch, what_changed
+from p2pnet.node.identity import IdentityFiles, what_changed
 from p2pnet.trust import Authority, Identity
 
 
@@ -14,14 +14,14 @@ def subnet(tmp_path: Path) -> SubnetDir:
     return SubnetDir(tmp_path)
 
 
-def watch(subnet: SubnetDir) -> tuple[IdentityWatch, Path, list[str]]:
+def watch(subnet: SubnetDir) -> tuple[IdentityFiles, Path, list[str]]:
     directory = subnet.folder / "identity"
     subnet.identity(subnet.uri("node-0")).write(directory)
-    return IdentityWatch(directory, subnet.uri("node-0"), now=subnet.now), directory, []
+    return IdentityFiles(directory, subnet.uri("node-0"), now=subnet.now), directory, []
 
 
-def look(watched: IdentityWatch, subnet: SubnetDir, changes: list[str]) -> None:
-    watched.look(subnet.now, lambda old, new: changes.append(what_changed(old, new)))
+def look(watched: IdentityFiles, subnet: SubnetDir, changes: list[str]) -> None:
+    watched.reload(subnet.now, lambda old, new: changes.append(what_changed(old, new)))
 
 
 def test_files_that_stay_as_they_are_change_nothing(subnet: SubnetDir) -> None:
@@ -81,7 +81,7 @@ def test_an_identity_that_does_not_fit_is_not_taken(subnet: SubnetDir, wrong: st
 
 def test_a_node_without_a_usable_identity_does_not_start(subnet: SubnetDir) -> None:
     with pytest.raises(SpecError, match=r"tls\.crt"):
-        IdentityWatch(subnet.folder / "absent", subnet.uri("node-0"), now=subnet.now)
+        IdentityFiles(subnet.folder / "absent", subnet.uri("node-0"), now=subnet.now)
     _, directory, _ = watch(subnet)
     with pytest.raises(SpecError, match="this node is"):
-        IdentityWatch(directory, subnet.uri("node-1"), now=subnet.now)
+        IdentityFiles(directory, subnet.uri("node-1"), now=subnet.now)

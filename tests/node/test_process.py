@@ -1,37 +1,18 @@
-"""`python -m p2pnet.node CONFIG` without a nursery: how it ends."""
+"""`python -m p2pnet.node CONFIG` without a supervisor: how it ends."""
 
 import asyncio
 import signal
 import socket
-import sys
 import time
-from pathlib import Path
 
-from tests.node.kit import Bench
-
-
-async def run(config: Path) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(sys.executable, "-m", "p2pnet.node", str(config), stderr=-1)
-
-
-async def port_of(process: asyncio.subprocess.Process) -> int:
-    """Where it says that it serves."""
-    assert process.stderr is not None
-    line = (await process.stderr.readline()).decode()
-    assert " serves on " in line, line
-    return int(line.split(" serves on ")[1].split()[0].rpartition(":")[2])
-
-
-async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
-    _, words = await asyncio.wait_for(process.communicate(), 15)
-    return process.returncode, words.decode()
+from tests.node.kit import Bench, ended, port_of, run_node
 
 
 async def test_asked_by_sigterm_it_ends_with_0_without_waiting_for_the_labs_long_poll(bench: Bench) -> None:
     bench.subnet.ports["node-0"] = 1
     bench.subnet.write_members(bench.subnet.membership(1, ["node-0"]))
     config = bench.subnet.write_node("node-0", port=0)
-    process = await run(config)
+    process = await run_node(config)
     bench.subnet.ports["node-0"] = await port_of(process)
     # a long poll of the lab is open when the signal comes
     state = await bench.peers("node-0")
@@ -46,7 +27,7 @@ async def test_asked_by_sigterm_it_ends_with_0_without_waiting_for_the_labs_long
 
 async def test_a_config_that_cannot_be_used_ends_it_with_2_and_a_sentence(bench: Bench) -> None:
     bench.subnet.folder.joinpath("node.json").write_text('{"name": "node-0"}')
-    code, words = await ended(await run(bench.subnet.folder / "node.json"))
+    code, words = await ended(await run_node(bench.subnet.folder / "node.json"))
     assert code == 2
     assert "node.json" in words
     assert "Traceback" not in words
@@ -57,6 +38,6 @@ async def test_an_address_in_use_ends_it_with_3(bench: Bench) -> None:
     bench.subnet.write_members(bench.subnet.membership(1, ["node-0"]))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
-        code, words = await ended(await run(bench.subnet.write_node("node-0", port=taken.getsockname()[1])))
+        code, words = await ended(await run_node(bench.subnet.write_node("node-0", port=taken.getsockname()[1])))
     assert code == 3
     assert "Traceback" not in words

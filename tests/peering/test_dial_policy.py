@@ -20,10 +20,11 @@ from p2pnet.peering.dial_policy import (
     choose,
     is_lower,
 )
+from p2pnet.peering.pacing import Rate
 
 
-def dialler(name: str = "node-1", chance: float = 1.0) -> DialPolicy:
-    return DialPolicy(name, lambda: chance)
+def dialer(name: str = "node-1", rng: float = 1.0) -> DialPolicy:
+    return DialPolicy(name, lambda: rng)
 
 
 def unlinked(_name: str) -> bool:
@@ -45,7 +46,7 @@ def test_a_different_incarnation_replaces_whoever_dialled(ours_held: bool, ours_
 
 
 @pytest.mark.parametrize(("ours", "lower"), list(product((True, False), repeat=2)))
-def test_the_same_diallers_newer_replaces(ours: bool, lower: bool) -> None:
+def test_the_same_dialers_newer_replaces(ours: bool, lower: bool) -> None:
     assert choose(Candidate("one", ours, 0), Candidate("one", ours, 5), lower=lower) == "replace"
 
 
@@ -93,7 +94,7 @@ def test_every_happening_has_a_next_phase_in_every_phase() -> None:
 
 
 def test_the_lower_name_dials_at_once_and_the_higher_after_a_second() -> None:
-    some = dialler("node-1")
+    some = dialer("node-1")
     some.want(["node-0", "node-2"], unlinked, 0)
     assert some.start_due(0) == ["node-2"]
     assert some.next_wakeup() == NS
@@ -102,7 +103,7 @@ def test_the_lower_name_dials_at_once_and_the_higher_after_a_second() -> None:
 
 
 def test_the_higher_name_waits_on_while_links_come_up_but_not_for_ever() -> None:
-    some, now = dialler("node-5"), 0
+    some, now = dialer("node-5"), 0
     some.want(["node-2", "node-9"], unlinked, 0)
     assert some.start_due(0) == ["node-9"]
     while some.phase("node-2") is DialPhase.WAITING:
@@ -113,7 +114,7 @@ def test_the_higher_name_waits_on_while_links_come_up_but_not_for_ever() -> None
 
 
 def test_a_failed_dial_is_repeated_from_200_ms_to_3_s_without_end() -> None:
-    some, now, gaps = dialler(), 0, []
+    some, now, gaps = dialer(), 0, []
     some.want(["node-2"], unlinked, now)
     for _ in range(12):
         assert some.start_due(now) == ["node-2"]
@@ -127,8 +128,8 @@ def test_a_failed_dial_is_repeated_from_200_ms_to_3_s_without_end() -> None:
 
 
 @given(st.floats(0, 1, exclude_max=True))
-def test_chance_shortens_a_back_off_by_at_most_half(chance: float) -> None:
-    some = dialler(chance=chance)
+def test_chance_shortens_a_back_off_by_at_most_half(rng: float) -> None:
+    some = dialer(rng=rng)
     some.want(["node-2"], unlinked, 0)
     some.start_due(0)
     some.failed("node-2", 0)
@@ -138,7 +139,7 @@ def test_chance_shortens_a_back_off_by_at_most_half(chance: float) -> None:
 
 
 def test_a_lost_link_that_had_settled_is_dialled_at_once_by_the_lower_name() -> None:
-    some = dialler()
+    some = dialer()
     some.want(["node-2"], unlinked, 0)
     some.start_due(0)
     some.up("node-2", 0)
@@ -149,7 +150,7 @@ def test_a_lost_link_that_had_settled_is_dialled_at_once_by_the_lower_name() -> 
 
 
 def test_a_link_that_flaps_is_not_dialled_in_a_tight_loop() -> None:
-    some, now, dials = dialler(), 0, 0
+    some, now, dials = dialer(), 0, 0
     some.want(["node-2"], unlinked, 0)
     while now < 30 * NS:
         for name in some.start_due(now):
@@ -162,7 +163,7 @@ def test_a_link_that_flaps_is_not_dialled_in_a_tight_loop() -> None:
 
 
 def test_a_link_the_peer_dialled_ends_the_wait() -> None:
-    some = dialler("node-5")
+    some = dialer("node-5")
     some.want(["node-2"], unlinked, 0)
     some.up("node-2", 1)
     assert some.start_due(5 * NS) == []
@@ -170,7 +171,7 @@ def test_a_link_the_peer_dialled_ends_the_wait() -> None:
 
 
 def test_only_so_many_dials_are_in_progress_at_a_time() -> None:
-    some = dialler("node-0")
+    some = dialer("node-0")
     some.want([f"node-{i}" for i in range(1, 40)], unlinked, 0)
     first = some.start_due(0)
     assert len(first) == DIALS_MAX
@@ -182,7 +183,7 @@ def test_only_so_many_dials_are_in_progress_at_a_time() -> None:
 
 
 def test_a_peer_no_longer_wanted_is_not_dialled_again() -> None:
-    some = dialler()
+    some = dialer()
     some.want(["node-2"], unlinked, 0)
     some.start_due(0)
     some.want([], unlinked, 0)
@@ -192,7 +193,7 @@ def test_a_peer_no_longer_wanted_is_not_dialled_again() -> None:
 
 
 def test_a_peer_wanted_again_while_its_former_dial_lasts_is_dialled_afterwards() -> None:
-    some = dialler()
+    some = dialer()
     some.want(["node-2"], unlinked, 0)
     some.start_due(0)
     some.want([], unlinked, 0)
@@ -203,7 +204,7 @@ def test_a_peer_wanted_again_while_its_former_dial_lasts_is_dialled_afterwards()
 
 
 def test_a_new_leaf_is_shown_by_a_new_connection_to_everyone_linked() -> None:
-    some = dialler()
+    some = dialer()
     some.want(["node-0", "node-2"], lambda name: name == "node-2", 0)
     some.renew("node-2", 0)
     some.renew("node-0", 0)
@@ -222,7 +223,7 @@ def test_a_new_leaf_is_shown_by_a_new_connection_to_everyone_linked() -> None:
     )
 )
 def test_an_unlinked_wanted_peer_always_has_a_dial_ahead_or_in_progress(steps: list[tuple[str, int]]) -> None:
-    some, now, dialling, wanted = dialler(), 0, False, True
+    some, now, dialling, wanted = dialer(), 0, False, True
     some.want(["node-2"], unlinked, 0)
     for step, seconds in steps:
         now += seconds * NS
@@ -242,3 +243,19 @@ def test_an_unlinked_wanted_peer_always_has_a_dial_ahead_or_in_progress(steps: l
             some.want(["node-2"] if wanted else [], unlinked, now)
         if some.phase("node-2") in (DialPhase.WAITING, DialPhase.DIALLING):
             assert dialling or some.next_wakeup() is not None
+
+
+def test_a_dialer_with_a_rate_waits_for_it_without_being_woken_in_vain() -> None:
+    dialer = DialPolicy("node-0", lambda: 0.5, rate=Rate(2.0, 3))
+    dialer.want([f"node-{number}" for number in range(1, 9)], lambda _: False, 0)
+    assert len(dialer.start_due(0)) == 3 < DIALS_MAX
+    due = dialer.next_wakeup()
+    assert due == NS // 2
+    assert len(dialer.start_due(due)) == 1
+    assert dialer.next_wakeup() == NS
+
+
+def test_the_higher_name_dials_a_seed_at_once() -> None:
+    dialer = DialPolicy("node-5", lambda: 0.5, at_once={"node-2"}.__contains__)
+    dialer.want(["node-1", "node-2", "node-9"], lambda _: False, 0)
+    assert set(dialer.start_due(0)) == {"node-2", "node-9"}

@@ -4,9 +4,12 @@ import asyncio
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from p2pnet.peering import pacing
-from p2pnet.peering.pacing import Pacer
+from p2pnet.peering.clock import NS
+from p2pnet.peering.pacing import Pacer, Rate
 
 
 async def begun(pacer: Pacer, dials: int) -> tuple[list[int], list[asyncio.Task[None]]]:
@@ -76,3 +79,18 @@ async def test_a_wait_that_is_cancelled_gives_its_turn_to_the_next() -> None:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert had == [0, 1, 2, 5]
+
+
+@given(st.lists(st.integers(0, NS // 2), max_size=60), st.integers(1, 50), st.integers(1, 10))
+def test_a_rate_gives_its_burst_and_then_its_pace(steps: list[int], per_s: int, burst: int) -> None:
+    rate, now, taken = Rate(per_s, burst), 0, 0
+    for step in steps:
+        now += step
+        due = rate.due_ns(now)
+        if rate.take(now):
+            assert due == now
+            taken += 1
+        else:
+            assert due > now
+            assert rate.due_ns(due) == due
+    assert taken <= burst + now / NS * per_s + 1

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from p2pnet.model import limits
 from p2pnet.model.errors import LimitError
 from p2pnet.model.ids import member_uri
-from p2pnet.model.records import Record, RecordsReply, RecordsRequest
-from p2pnet.model.routes import ROUTE_RECORDS
+from p2pnet.model.peer_messages import ROUTE_RECORDS, Record, RecordsReply, RecordsRequest
 from p2pnet.peering import clock, record_exchange
-from p2pnet.peering.discovery import RecordTable
+from p2pnet.peering.discovery import RecordDirectory
 from p2pnet.peering.record_exchange import ANSWERS_PER_S, PULL_FIRST_S, PULL_MAX_S, RecordExchange
 from p2pnet.peering.records import OwnRecord, write_record
 from p2pnet.quic import CloseCode, ConnectionLost, FixedIdentity
@@ -98,13 +97,13 @@ class Stage:
     """An exchange of node-0 with everything around it."""
 
     def __init__(self, *, started: bool = True) -> None:
-        self.table = RecordTable("node-0", *SCOPE)
+        self.table = RecordDirectory("node-0", *SCOPE)
         self.refusals = Notes()
         self.changes = 0
         self.cuts: list[tuple[str, str]] = []
         self.exchange = RecordExchange(
-            "node-0", self.table, identity=FixedIdentity(identity("node-0")), refusals=self.refusals,
-            chance=lambda: 0.5, changed=self._changed, cut=lambda *cut: self.cuts.append(cut),
+            "node-0", self.table.records, identity=FixedIdentity(identity("node-0")), refusals=self.refusals,
+            rng=lambda: 0.5, changed=self._changed, cut=lambda *cut: self.cuts.append(cut),
         )  # fmt: skip
         if started:
             self.start()
@@ -140,7 +139,8 @@ async def test_a_link_is_told_the_own_record_and_asked_for_the_others(stage: Sta
     assert ask.known is not None
     assert list(ask.known) == ["node-0"]
     assert (
-        RecordTable("node-9", *SCOPE).book.offer(ask.record, identity("node-0").bundle, now=clock.utc_now()) == "node-0"
+        RecordDirectory("node-9", *SCOPE).records.offer(ask.record, identity("node-0").bundle, now=clock.utc_now())
+        == "node-0"
     )
     peer.answer(record("node-1"), record("node-2"))
     assert stage.table.wanted == ["node-1", "node-2"]
@@ -155,7 +155,7 @@ async def test_who_dialled_before_the_node_could_speak_is_told_and_asked_as_well
     assert stage.hears("node-1", peer, msgspec.msgpack.encode(RecordsRequest(record("node-1"), {}))).replies
     stage.start()
     assert (len(peer.asked), peer.asked[0].known is not None) == (1, True)
-    assert stage.exchange._timer is not None
+    assert stage.exchange.is_pulling
     stage.exchange.stop()
 
 
@@ -178,14 +178,14 @@ async def test_questions_come_more_and_more_seldom_while_there_is_no_news(stage:
     peer.answer(record("node-1"))
     gaps = []
     for _ in range(8):
-        stage.exchange._pull()
-        gaps.append(stage.exchange._gap_s)
+        stage.exchange.pull()
+        gaps.append(stage.exchange.gap_s)
         peer.answer()
     assert gaps == sorted(gaps)
     assert gaps[-1] == PULL_MAX_S
-    stage.exchange._pull()
+    stage.exchange.pull()
     peer.answer(record("node-2"))
-    assert stage.exchange._gap_s == PULL_FIRST_S
+    assert stage.exchange.gap_s == PULL_FIRST_S
 
 
 async def test_one_question_at_a_time_and_what_is_newer_follows_it(stage: Stage) -> None:
@@ -274,7 +274,7 @@ def test_any_bytes_give_one_answer_or_the_end_of_the_link_and_no_growth(payload:
     asyncio.run(scene())
 
 
-async def test_a_record_that_ends_cuts_its_link_and_a_stranger_is_cut_in_the_end(
+async def test_a_record_that_ends_cuts_its_link_and_a_peer_without_one_is_cut_in_the_end(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known, mute = stage.link("node-1"), stage.link("node-2")

@@ -1,10 +1,8 @@
-"""The book of records: what is taken, what is refused, what ends; whatever comes and in whatever order."""
+"""The store of records: what is taken, what is refused, what ends; whatever comes and in whatever order."""
 
-import contextlib
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from functools import cache
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -13,55 +11,27 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.peering.recordkit import AUTHORITY, BUNDLE, NOW, NOW_S, SCOPE, identity, record, uri
 
 from p2pnet.model import limits
 from p2pnet.model.errors import LimitError, MalformedError, RemoteError, SpecError, TrustError
 from p2pnet.model.ids import member_uri
-from p2pnet.model.records import (
-    ANSWER_BYTES_MAX,
-    ASK_BYTES_MAX,
+from p2pnet.model.peer_messages import (
     RECORD_CONTEXT,
     Envelope,
     Record,
-    RecordsReply,
-    RecordsRequest,
 )
-from p2pnet.model.registry import Member, Membership, Registry, Removed
-from p2pnet.peering.discovery import RecordTable
+from p2pnet.peering.discovery import RecordDirectory
 from p2pnet.peering.records import AHEAD_S, OwnRecord, RecordRefusedError, RecordStore, read_record, write_record
 from p2pnet.trust import BACKDATE, Authority, Identity, sign
 
-NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
-NOW_S = int(NOW.timestamp())
-SCOPE = ("p2pnet", "local", "demo")
-AUTHORITY = Authority.create("demo", now=NOW, ttl=timedelta(days=30))
 AUTHORITY_OF_LONG = Authority.create("p2pnet " + "n" * 57, now=NOW, ttl=timedelta(days=30))
-STRANGER = Authority.create("stranger", now=NOW, ttl=timedelta(days=30))
+FOREIGN = Authority.create("foreign", now=NOW, ttl=timedelta(days=30))
 NAMES = [f"node-{number}" for number in range(6)]
 
 
-def uri(name: str) -> str:
-    return member_uri(*SCOPE, name)
-
-
-@cache
-def identity(name: str, authority: Authority = AUTHORITY, life: timedelta = timedelta(hours=2)) -> Identity:
-    return Identity.of(authority.issue(uri(name), now=NOW, ttl=life), AUTHORITY.certificate_pem)
-
-
-BUNDLE = identity("node-0").bundle
-
-
-@cache
-def record(
-    name: str, sequence: int = 0, *, incarnation: int = 7, life_s: float = 600, authority: Authority = AUTHORITY
-) -> bytes:
-    written = Record(incarnation, sequence, int(NOW_S + life_s), [f"10.0.0.{sequence % 250}:4100"])
-    return write_record(written, identity(name, authority))
-
-
-def book(name: str = "node-0") -> RecordStore:
-    return RecordTable(name, *SCOPE).book
+def store(name: str = "node-0") -> RecordStore:
+    return RecordDirectory(name, *SCOPE).records
 
 
 # --- what is taken ---
@@ -73,7 +43,7 @@ ORDERS = st.tuples(st.sampled_from(NAMES), st.integers(1, 3), st.integers(0, 4))
 @settings(max_examples=50, deadline=None)
 @given(st.lists(ORDERS, max_size=12))
 def test_whatever_the_order_the_highest_incarnation_and_sequence_counts(offers: list[tuple[str, int, int]]) -> None:
-    held = book("node-9")
+    held = store("node-9")
     best: dict[str, tuple[int, int]] = {}
     for name, incarnation, sequence in offers:
         news = held.offer(record(name, sequence, incarnation=incarnation), BUNDLE, now=NOW)
@@ -83,7 +53,7 @@ def test_whatever_the_order_the_highest_incarnation_and_sequence_counts(offers: 
 
 
 def test_ones_own_record_is_not_kept_and_a_newer_one_under_ones_name_is_outdone() -> None:
-    held = book("node-0")
+    held = store("node-0")
     own = OwnRecord(["127.0.0.1:4100"], 600, NOW - timedelta(hours=1))
     own.sign(identity("node-0"), NOW, held.echo)
     assert not own.due(NOW, held.echo)
@@ -95,7 +65,7 @@ def test_ones_own_record_is_not_kept_and_a_newer_one_under_ones_name_is_outdone(
     own.sign(identity("node-0"), NOW, held.echo)
     assert own.order > ((NOW_S + 99) * 1000, 3)
     assert not own.due(NOW, held.echo)
-    assert book("node-1").offer(own.envelope, BUNDLE, now=NOW) == "node-0"
+    assert store("node-1").offer(own.envelope, BUNDLE, now=NOW) == "node-0"
 
 
 def test_ones_own_record_is_due_at_half_its_life_and_never_longer_than_allowed() -> None:
@@ -133,7 +103,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], type[RemoteError], str]] = {
         lambda: forged("node-1", body=other_body(), signature=sign(identity("node-1"), other_body())),
         RecordRefusedError, "not signed",
     ),
-    "of a stranger's authority": (lambda: record("node-1", authority=STRANGER), TrustError, "vouches"),
+    "of another authority": (lambda: record("node-1", authority=FOREIGN), TrustError, "vouches"),
     "without a chain": (lambda: forged("node-1", chain=[]), TrustError, "no certificate"),
     "ended": (lambda: record("node-1", life_s=0), RecordRefusedError, "has ended"),
     "that lives too long": (lambda: record("node-1", life_s=AHEAD_S + 1), RecordRefusedError, "ends in more than"),
@@ -154,7 +124,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], type[RemoteError], str]] = {
 @pytest.mark.parametrize("why", REFUSED)
 def test_a_record_is_refused(why: str) -> None:
     make, error, words = REFUSED[why]
-    held = book()
+    held = store()
     with pytest.raises(error, match=words):
         held.offer(make(), BUNDLE, now=NOW)
     assert held.known() == {}
@@ -172,12 +142,12 @@ def test_records_of_other_subnets_and_of_the_lab_are_refused(foreign: str) -> No
     leaf = Identity.of(AUTHORITY.issue(foreign, now=NOW, ttl=timedelta(hours=1)), AUTHORITY.certificate_pem)
     envelope = write_record(Record(1, 0, NOW_S + 60, ["10.0.0.1:4100"]), leaf)
     with pytest.raises(RecordRefusedError, match="in place of"):
-        book().offer(envelope, BUNDLE, now=NOW)
+        store().offer(envelope, BUNDLE, now=NOW)
 
 
 def test_a_record_in_place_of_the_peers_own_is_refused() -> None:
     with pytest.raises(RecordRefusedError, match="in place of one of node-2"):
-        book().offer(record("node-1"), BUNDLE, now=NOW, of="node-2")
+        store().offer(record("node-1"), BUNDLE, now=NOW, of="node-2")
 
 
 @settings(max_examples=200, deadline=None)
@@ -187,7 +157,7 @@ def test_any_bytes_give_a_record_or_a_typed_error_and_leave_no_trace(noise: Any)
         place, piece = noise
         good = record("node-1")
         noise = good[:place] + piece + good[place + len(piece) :]
-    held = book()
+    held = store()
     try:
         name = held.offer(noise, BUNDLE, now=NOW)
     except RemoteError:
@@ -195,27 +165,6 @@ def test_any_bytes_give_a_record_or_a_typed_error_and_leave_no_trace(noise: Any)
     else:
         # an ECDSA signature can be written in more than one way, a chain too; what it says cannot be changed
         assert (name, held.record("node-1")) == ("node-1", read_record(record("node-1"), BUNDLE, now=NOW).record)
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.binary(max_size=300), st.sampled_from([RecordsRequest, RecordsReply, Envelope, Record]))
-def test_any_bytes_give_a_message_of_the_exchange_or_a_decode_error(noise: bytes, shape: type) -> None:
-    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-        assert isinstance(msgspec.msgpack.decode(noise, type=shape), shape)
-
-
-def test_what_is_asked_and_answered_at_most_fits_its_route() -> None:
-    known = {f"abcdefghijkl-{number:03}": (1 << 52, 1 << 52) for number in range(limits.RECORDS_MAX)}
-    assert len(msgspec.msgpack.encode(RecordsRequest(bytes(limits.RECORD_BYTES_MAX), known))) <= ASK_BYTES_MAX
-    full = RecordsReply([bytes(limits.RECORD_BYTES_MAX)] * limits.RECORDS_PER_REPLY, more=True)
-    assert len(msgspec.msgpack.encode(full)) <= ANSWER_BYTES_MAX
-    with pytest.raises(msgspec.ValidationError):
-        msgspec.msgpack.decode(
-            msgspec.msgpack.encode(RecordsRequest(b"", known | {"one-more": (0, 0)})), type=RecordsRequest
-        )
-    over = msgspec.msgpack.encode([[b""] * (limits.RECORDS_PER_REPLY + 1), False])
-    with pytest.raises(msgspec.ValidationError):
-        msgspec.msgpack.decode(over, type=RecordsReply)
 
 
 # --- sizes ---
@@ -256,7 +205,7 @@ def test_a_key_that_cannot_sign_records_is_named() -> None:
 @given(st.floats(-2000, 2000))
 @settings(deadline=None, max_examples=60)
 def test_a_record_counts_until_it_ends_and_its_signers_clock_may_be_ahead_by_what_a_leaf_allows(life_s: float) -> None:
-    held = book()
+    held = store()
     try:
         taken = held.offer(record("node-1", life_s=life_s), BUNDLE, now=NOW) == "node-1"
     except RecordRefusedError:
@@ -265,7 +214,7 @@ def test_a_record_counts_until_it_ends_and_its_signers_clock_may_be_ahead_by_wha
 
 
 def test_records_end_with_their_time_or_with_their_leaf_and_are_remembered_as_lost() -> None:
-    held = book()
+    held = store()
     short = identity("node-2", life=timedelta(seconds=100))
     held.offer(record("node-1", life_s=300), BUNDLE, now=NOW)
     held.offer(write_record(Record(1, 0, NOW_S + 300, ["a:1"]), short), BUNDLE, now=NOW)
@@ -279,30 +228,30 @@ def test_records_end_with_their_time_or_with_their_leaf_and_are_remembered_as_lo
 
 
 def test_a_record_that_has_ended_is_not_handed_on() -> None:
-    held = book()
+    held = store()
     held.offer(record("node-1", life_s=60), BUNDLE, now=NOW)
     assert held.newer({}, NOW + timedelta(seconds=59), 0.0) == ([record("node-1", life_s=60)], False)
     assert held.newer({}, NOW + timedelta(seconds=60), 0.0) == ([], False)
 
 
 def test_another_bundle_drops_whom_it_does_not_vouch_for() -> None:
-    held = book()
+    held = store()
     both = Identity.of(
         AUTHORITY.issue(uri("node-0"), now=NOW, ttl=timedelta(hours=1)),
-        AUTHORITY.certificate_pem + STRANGER.certificate_pem,
+        AUTHORITY.certificate_pem + FOREIGN.certificate_pem,
     ).bundle
     held.offer(record("node-1"), both, now=NOW)
-    held.offer(record("node-2", authority=STRANGER), both, now=NOW)
-    assert held.judge(BUNDLE, now=NOW) == ["node-2"]
+    held.offer(record("node-2", authority=FOREIGN), both, now=NOW)
+    assert held.recheck(BUNDLE, now=NOW) == ["node-2"]
     assert held.names == {"node-1"}
 
 
 # --- bounds ---
 
 
-def test_the_book_is_bounded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_is_bounded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "RECORDS_MAX", 3)
-    held = book("node-9")
+    held = store("node-9")
     for name in NAMES[:3]:
         held.offer(record(name), BUNDLE, now=NOW)
     with pytest.raises(RecordRefusedError, match="no room for the record of node-3: 3 are kept"):
@@ -318,11 +267,11 @@ def test_the_book_is_bounded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 4))
 def test_pages_bring_an_asker_everything_it_lacks_and_end(seed: int, per_reply: int) -> None:
-    chance = random.Random(seed).random
-    full, asker = book("node-9"), book("node-8")
+    rng = random.Random(seed).random
+    full, asker = store("node-9"), store("node-8")
     for name in NAMES:
         full.offer(record(name, 1), BUNDLE, now=NOW)
-        if chance() < 0.3:
+        if rng() < 0.3:
             asker.offer(record(name), BUNDLE, now=NOW)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limits, "RECORDS_PER_REPLY", per_reply)
@@ -330,7 +279,7 @@ def test_pages_bring_an_asker_everything_it_lacks_and_end(seed: int, per_reply: 
         while more:
             asked += 1
             assert asked <= -(-len(NAMES) // (per_reply - 1))
-            page, more = full.newer(asker.known(), NOW, chance())
+            page, more = full.newer(asker.known(), NOW, rng())
             assert len(page) <= per_reply - 1
             assert all(asker.offer(envelope, BUNDLE, now=NOW) for envelope in page)
     assert asker.known() == full.known()
@@ -339,57 +288,8 @@ def test_pages_bring_an_asker_everything_it_lacks_and_end(seed: int, per_reply: 
 # --- who belongs ---
 
 
-def table(*, members: list[str] | None = None, removed: list[str] | None = None, version: int = 1) -> Membership:
-    listed = [Member(name, uri(name), ["10.9.9.9:4100"]) for name in members or []]
-    return Membership(Registry(version, listed, [Removed(uri(name), version) for name in removed or []]))
-
-
-def test_a_member_list_gives_no_members_no_addresses_and_no_edges() -> None:
-    known = RecordTable("node-0", *SCOPE)
-    assert known.offer(Membership(table(members=NAMES).registry, edges=[("node-1", "node-2")]))
-    assert not known.offer(table(members=NAMES))
-    assert known.wanted == []
-    assert known.members == frozenset({"node-0"})
-    assert known.version == 1
-    assert (known.addresses("node-1"), known.uri_of("node-1")) == ([], None)
-    assert known.refusal(uri("node-1")) is None
-    assert known.wants("node-1", 0)
-
-
-def test_whose_record_is_in_force_is_wanted_at_its_own_addresses() -> None:
-    known = RecordTable("node-0", *SCOPE)
-    for name in ("node-5", "node-1"):
-        known.book.offer(record(name, 5), BUNDLE, now=NOW)
-    known.refresh()
-    assert known.wanted == ["node-1", "node-5"]
-    assert known.members == {"node-0", "node-1", "node-5"}
-    assert (known.addresses("node-5"), known.uri_of("node-5")) == ([("10.0.0.5", 4100)], uri("node-5"))
-
-
-def test_whom_the_list_removes_is_dropped_and_refused_until_a_newer_one_ends_it() -> None:
-    known = RecordTable("node-0", *SCOPE)
-    known.book.offer(record("node-1"), BUNDLE, now=NOW)
-    known.refresh()
-    known.offer(table(removed=["node-1"], version=2))
-    assert known.wanted == []
-    assert known.refusal(uri("node-1")) is not None
-    assert known.book.offer(record("node-1", 1), BUNDLE, now=NOW) == ""
-    assert not known.offer(table(version=1))
-    known.offer(table(members=["node-1"], removed=["node-1"], version=3))
-    assert known.refusal(uri("node-1")) is None
-    assert known.book.offer(record("node-1", 2), BUNDLE, now=NOW) == "node-1"
-
-
-def test_a_node_that_was_removed_itself_wants_nobody() -> None:
-    known = RecordTable("node-0", *SCOPE)
-    known.book.offer(record("node-1"), BUNDLE, now=NOW)
-    known.offer(table(removed=["node-0"]))
-    assert known.wanted == []
-    assert not known.wants("node-1", 1)
-
-
 def test_the_context_keeps_other_signatures_out() -> None:
     body = other_body()
     mine = identity("node-1")
     right = msgspec.msgpack.encode(Envelope(body, sign(mine, RECORD_CONTEXT + body), list(mine.chain_der)))
-    assert book().offer(right, BUNDLE, now=NOW) == "node-1"
+    assert store().offer(right, BUNDLE, now=NOW) == "node-1"

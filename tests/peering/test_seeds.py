@@ -5,16 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pnet.model import limits
-from p2pnet.model.addresses import parse_address
 from p2pnet.model.errors import SpecError
+from p2pnet.model.text import parse_address
 from p2pnet.peering.clock import NS
-from p2pnet.peering.dial_policy import DIALS_MAX, DialPolicy
-from p2pnet.peering.rates import Rate
 from p2pnet.peering.seeds import (
     SEED_AGAIN_ALONE_MAX_S,
     SEED_AGAIN_MAX_S,
+    SEED_CHECK_S,
     SEED_DIALS_MAX,
-    SEED_LOOK_S,
     SeedTable,
     parse_seeds,
 )
@@ -45,14 +43,14 @@ def test_found_seeds_are_dialled_at_once_a_few_at_a_time_and_never_oneself() -> 
     assert another not in first
 
 
-def test_a_seed_that_leads_to_somebody_known_is_left_to_the_dialler() -> None:
+def test_a_seed_that_leads_to_somebody_known_is_left_to_the_dialer() -> None:
     seeds = table(3)
     [_, known, linked] = addresses(3)
     assert seeds.start_due({known}, set(), 0) == [linked]
     seeds.answered(linked, "node-2", 0)
-    assert seeds.start_due({known}, {"node-2"}, int(SEED_LOOK_S * NS)) == []
+    assert seeds.start_due({known}, {"node-2"}, int(SEED_CHECK_S * NS)) == []
     # neither is known any more
-    later = int(2 * SEED_LOOK_S * NS)
+    later = int(2 * SEED_CHECK_S * NS)
     assert set(seeds.start_due(set(), set(), later)) == {known, linked}
 
 
@@ -77,7 +75,7 @@ def test_when_the_last_link_is_gone_all_seeds_are_due() -> None:
         for address in seeds.start_due(set(), set(), 1 << 62):
             seeds.failed(address, 0, alone=False)
     assert seeds.start_due(set(), set(), NS) == []
-    seeds.lonely(NS)
+    seeds.all_due(NS)
     assert len(seeds.start_due(set(), set(), NS)) == 2
 
 
@@ -109,37 +107,6 @@ def test_seeds_are_addresses_or_refused_by_their_place(texts: list[str]) -> None
     else:
         with pytest.raises(SpecError, match=r"^seeds(\[\d+\])?: "):
             parse_seeds(texts)
-
-
-@given(st.lists(st.integers(0, NS // 2), max_size=60), st.integers(1, 50), st.integers(1, 10))
-def test_a_rate_gives_its_burst_and_then_its_pace(steps: list[int], per_s: int, burst: int) -> None:
-    rate, now, taken = Rate(per_s, burst), 0, 0
-    for step in steps:
-        now += step
-        due = rate.due_ns(now)
-        if rate.take(now):
-            assert due == now
-            taken += 1
-        else:
-            assert due > now
-            assert rate.due_ns(due) == due
-    assert taken <= burst + now / NS * per_s + 1
-
-
-def test_a_dialler_with_a_rate_waits_for_it_without_being_woken_in_vain() -> None:
-    dialler = DialPolicy("node-0", lambda: 0.5, rate=Rate(2.0, 3))
-    dialler.want([f"node-{number}" for number in range(1, 9)], lambda _: False, 0)
-    assert len(dialler.start_due(0)) == 3 < DIALS_MAX
-    due = dialler.next_wakeup()
-    assert due == NS // 2
-    assert len(dialler.start_due(due)) == 1
-    assert dialler.next_wakeup() == NS
-
-
-def test_the_higher_name_dials_a_seed_at_once() -> None:
-    dialler = DialPolicy("node-5", lambda: 0.5, at_once={"node-2"}.__contains__)
-    dialler.want(["node-1", "node-2", "node-9"], lambda _: False, 0)
-    assert set(dialler.start_due(0)) == {"node-2", "node-9"}
 
 
 def test_seeds_of_both_ip_families_are_tried_in_turn_and_neither_crowds_the_other_out() -> None:

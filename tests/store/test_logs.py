@@ -75,7 +75,7 @@ def test_a_lab_that_was_killed_is_known_by_what_it_did_not_say(tmp_path):
         ('{"event":"exited","name":"node-1","code":-9,"order":"kill"}', "INFO", "node-1"),
         ('{"event":"halted","name":"node-1"}', "WARNING", "node-1"),
         ('{"event":"ready","name":"node-0","pid":7}', "INFO", "node-0"),
-        ('{"event":"nursery","pid":1}', "INFO", "node-0 node-1"),
+        ('{"event":"supervisor","pid":1}', "INFO", "node-0 node-1"),
         ('{"event":"half a l', "INFO", "node-0 node-1"),
     ],
 )

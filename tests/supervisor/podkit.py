@@ -18,16 +18,16 @@ from p2pnet.trust import Identity
 
 
 class PodProcess:
-    """The launcher of some members; the warden's port is the one below the first member's."""
+    """The launcher of some members; the agent's port is the one below the first member's."""
 
     def __init__(self, bench: Bench, root: Path, names: Sequence[str]) -> None:
         self.bench = bench
         self.root = root
         self.names = names
-        self.warden_port = ports_in_a_row(1 + len(names))
+        self.agent_port = ports_in_a_row(1 + len(names))
         self.page = ports_in_a_row(1 + len(names))
         for offset, name in enumerate(names, 1):
-            bench.subnet.ports[name] = self.warden_port + offset
+            bench.subnet.ports[name] = self.agent_port + offset
         self._process: asyncio.subprocess.Process | None = None
         self.out = self.err = b""
 
@@ -51,7 +51,7 @@ class PodProcess:
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "p2pnet.supervisor.pod", "--mounts", self.root / "mounts", "--run", self.root / "run",
-            "--udp-port", str(self.warden_port + 1), "--health-port", str(self.page),
+            "--udp-port", str(self.agent_port + 1), "--health-port", str(self.page),
             env=os.environ | {"P2PNET_MEMBERS": ",".join(self.names), "P2PNET_HOST": "127.0.0.1"},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a pod's warden lets the lab do with the pod's processes, with real ones."""
+"""What a pod's agent lets the lab do with the pod's processes, with real ones."""
 
 import asyncio
 import os
@@ -15,12 +15,12 @@ from tests.supervisor.podkit import PodProcess, pod_of
 from p2pnet.model.agent import (
     ROUTE_ACT,
     ROUTE_PROCESSES,
-    Act,
     Action,
+    AgentReply,
     NodeProcess,
+    ProcessAction,
     Processes,
     ProcessesRequest,
-    WardenReply,
 )
 from p2pnet.model.control import ControlRefusal
 from p2pnet.model.ids import lab_uri
@@ -29,20 +29,20 @@ from p2pnet.quic import Connection, HandshakeFailed
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="pods are Linux")
 
 
-class Desk:
-    """The lab's end of a connection with a warden."""
+class LabClient:
+    """The lab's end of a connection with an agent."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.seen = Processes("", [])
 
-    async def ask(self, route: bytes, request: msgspec.Struct | bytes) -> WardenReply:
+    async def ask(self, route: bytes, request: msgspec.Struct | bytes) -> AgentReply:
         payload = request if isinstance(request, bytes) else msgspec.msgpack.encode(request)
         reply = await self.connection.request(route, payload, timeout_s=20)
-        return msgspec.msgpack.decode(reply.payload, type=WardenReply)
+        return msgspec.msgpack.decode(reply.payload, type=AgentReply)
 
     async def act(self, name: str, action: Action) -> dict[str, NodeProcess]:
-        return self._take(await self.ask(ROUTE_ACT, Act(name, action)))
+        return self._take(await self.ask(ROUTE_ACT, ProcessAction(name, action)))
 
     async def until(self, test: Callable[[dict[str, NodeProcess]], bool]) -> dict[str, NodeProcess]:
         """The processes once they are like this, told as they change."""
@@ -57,34 +57,34 @@ class Desk:
         assert isinstance(reply, ControlRefusal)
         return reply.message
 
-    def _take(self, reply: WardenReply) -> dict[str, NodeProcess]:
+    def _take(self, reply: AgentReply) -> dict[str, NodeProcess]:
         assert isinstance(reply, Processes), reply
         self.seen = reply
         return {node.name: node for node in reply.nodes}
 
 
-async def desk_of(bench: Bench, pod: PodProcess) -> Desk:
+async def lab_of(bench: Bench, pod: PodProcess) -> LabClient:
     endpoint = await bench.endpoint(bench.subnet.lab_identity())
     uri = bench.subnet.uri(pod.names[0])
-    return Desk(await endpoint.connect(("127.0.0.1", pod.warden_port), expect=uri, new=True))
+    return LabClient(await endpoint.connect(("127.0.0.1", pod.agent_port), expect=uri, new=True))
 
 
 @asynccontextmanager
-async def pod_and_desk(bench: Bench, root: Path, *names: str) -> AsyncIterator[tuple[PodProcess, Desk]]:
+async def pod_and_lab(bench: Bench, root: Path, *names: str) -> AsyncIterator[tuple[PodProcess, LabClient]]:
     async with pod_of(bench, root, *names) as pod:
-        yield pod, await desk_of(bench, pod)
+        yield pod, await lab_of(bench, pod)
 
 
-async def test_a_paused_node_stands_still_without_harm_to_its_pod_and_goes_on_when_resumed(
+async def test_a_paused_node_stops_without_harm_to_its_pod_and_continues_when_resumed(
     bench: Bench, tmp_path: Path
 ) -> None:
-    async with pod_and_desk(bench, tmp_path, "node-0") as (pod, desk):
+    async with pod_and_lab(bench, tmp_path, "node-0") as (pod, lab):
         pid = (await bench.peers("node-0")).pid
-        assert (await desk.act("node-0", "pause"))["node-0"].state == "paused"
-        await until(lambda: stands_still(pid), "the process is stopped")
+        assert (await lab.act("node-0", "pause"))["node-0"].state == "paused"
+        await until(lambda: is_stopped(pid), "the process is stopped")
         assert await pod.says("/healthz", 200)
         assert await pod.says("/readyz", 503)
-        resumed = (await desk.act("node-0", "resume"))["node-0"]
+        resumed = (await lab.act("node-0", "resume"))["node-0"]
         assert (resumed.state, resumed.restarts) == ("running", 0)
         assert (await bench.peers("node-0")).pid == pid
         await pod.until_says("/readyz", 200)
@@ -93,53 +93,53 @@ async def test_a_paused_node_stands_still_without_harm_to_its_pod_and_goes_on_wh
 
 
 async def test_a_killed_node_comes_back_and_is_counted(bench: Bench, tmp_path: Path) -> None:
-    async with pod_and_desk(bench, tmp_path, "node-0") as (_pod, desk):
+    async with pod_and_lab(bench, tmp_path, "node-0") as (_pod, lab):
         pid = (await bench.peers("node-0")).pid
-        await desk.act("node-0", "pause")  # a stopped process can be killed too
-        await desk.act("node-0", "kill")
-        killed = await desk.until(lambda nodes: nodes["node-0"].restarts == 1)
+        await lab.act("node-0", "pause")  # a stopped process can be killed too
+        await lab.act("node-0", "kill")
+        killed = await lab.until(lambda nodes: nodes["node-0"].restarts == 1)
         assert killed["node-0"].state in ("restarting", "starting", "running")
-        await desk.until(lambda nodes: nodes["node-0"].state == "running")
+        await lab.until(lambda nodes: nodes["node-0"].state == "running")
         bench.forget("node-0")
         assert (await bench.peers("node-0")).pid != pid
         assert not alive(pid)
 
 
 async def test_a_restart_is_in_good_order_and_at_once(bench: Bench, tmp_path: Path) -> None:
-    async with pod_and_desk(bench, tmp_path, "node-0") as (pod, desk):
-        await desk.act("node-0", "restart")
-        await desk.until(lambda nodes: nodes["node-0"].starts == 2 and nodes["node-0"].state == "running")
+    async with pod_and_lab(bench, tmp_path, "node-0") as (pod, lab):
+        await lab.act("node-0", "restart")
+        await lab.until(lambda nodes: nodes["node-0"].starts == 2 and nodes["node-0"].state == "running")
         assert await pod.end() == 0
         assert b'"code":0,"restarts":1,"restart_in_s":0.0' in pod.out
 
 
 async def test_a_kill_and_a_pause_hit_all_nodes_of_a_packed_pod(bench: Bench, tmp_path: Path) -> None:
-    async with pod_and_desk(bench, tmp_path, "node-0", "node-1") as (_pod, desk):
-        paused = await desk.act("node-1", "pause")
+    async with pod_and_lab(bench, tmp_path, "node-0", "node-1") as (_pod, lab):
+        paused = await lab.act("node-1", "pause")
         assert {node.state for node in paused.values()} == {"paused"}
-        await desk.act("node-0", "kill")
-        back = await desk.until(lambda nodes: all(node.state == "running" for node in nodes.values()))
+        await lab.act("node-0", "kill")
+        back = await lab.until(lambda nodes: all(node.state == "running" for node in nodes.values()))
         assert [node.restarts for node in back.values()] == [1, 1]
 
 
-async def test_a_warden_that_dies_comes_back_and_knows_what_is(bench: Bench, tmp_path: Path) -> None:
-    async with pod_and_desk(bench, tmp_path, "node-0") as (pod, desk):
+async def test_a_agent_that_dies_comes_back_and_knows_the_processes(bench: Bench, tmp_path: Path) -> None:
+    async with pod_and_lab(bench, tmp_path, "node-0") as (pod, lab):
         node = (await bench.peers("node-0")).pid
-        await desk.act("node-0", "pause")
-        [warden] = children(pod.process.pid) - {node}
-        os.kill(warden, signal.SIGKILL)
+        await lab.act("node-0", "pause")
+        [agent] = children(pod.process.pid) - {node}
+        os.kill(agent, signal.SIGKILL)
         await until(lambda: pod.says("/healthz", 200), "the page is back")
-        fresh = await desk_of(bench, pod)
+        fresh = await lab_of(bench, pod)
         assert (await fresh.until(lambda _: True))["node-0"].state == "paused"
         assert (await fresh.act("node-0", "resume"))["node-0"].state == "running"
         assert await pod.end() == 0
-        assert b'"event":"warden-exited"' in pod.out
+        assert b'"event":"agent-exited"' in pod.out
         await until_gone([node])
 
 
 async def test_nothing_outlives_a_killed_launcher(bench: Bench, tmp_path: Path) -> None:
-    async with pod_and_desk(bench, tmp_path, "node-0") as (pod, desk):
-        await desk.act("node-0", "pause")
+    async with pod_and_lab(bench, tmp_path, "node-0") as (pod, lab):
+        await lab.act("node-0", "pause")
         left = children(pod.process.pid)
         assert len(left) == 2
         pod.process.kill()
@@ -148,26 +148,26 @@ async def test_nothing_outlives_a_killed_launcher(bench: Bench, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["node-0", "node-9"])
-async def test_only_the_subnets_lab_is_heard(bench: Bench, tmp_path: Path, name: str) -> None:
+async def test_only_the_subnets_lab_is_admitted(bench: Bench, tmp_path: Path, name: str) -> None:
     async with pod_of(bench, tmp_path, "node-0") as pod:
         for uri in (bench.subnet.uri(name), lab_uri("p2pnet", "local", "other"), lab_uri("p2pnet", "other", "demo")):
             endpoint = await bench.endpoint(bench.subnet.identity(uri))
             with pytest.raises(HandshakeFailed, match="is not admitted"):
-                await endpoint.connect(("127.0.0.1", pod.warden_port))
+                await endpoint.connect(("127.0.0.1", pod.agent_port))
 
 
-async def test_what_cannot_be_done_is_refused_in_words(bench: Bench, tmp_path: Path) -> None:
-    async with pod_and_desk(bench, tmp_path, "node-0") as (_pod, desk):
-        assert "no node 'node-7'" in await desk.refused(ROUTE_ACT, Act("node-7", "kill"))
-        assert "not an Act" in await desk.refused(
+async def test_what_cannot_be_done_is_refused_with_a_reason(bench: Bench, tmp_path: Path) -> None:
+    async with pod_and_lab(bench, tmp_path, "node-0") as (_pod, lab):
+        assert "no node 'node-7'" in await lab.refused(ROUTE_ACT, ProcessAction("node-7", "kill"))
+        assert "not a ProcessAction" in await lab.refused(
             ROUTE_ACT, msgspec.msgpack.encode({"name": "node-0", "action": "quit"})
         )
-        assert "not an Act" in await desk.refused(ROUTE_ACT, b"\xc1")
-        assert "not a ProcessesRequest" in await desk.refused(ROUTE_PROCESSES, b"x")
-        assert "no such route" in await desk.refused(b"/control/inject", b"")
+        assert "not a ProcessAction" in await lab.refused(ROUTE_ACT, b"\xc1")
+        assert "not a ProcessesRequest" in await lab.refused(ROUTE_PROCESSES, b"x")
+        assert "no such route" in await lab.refused(b"/control/inject", b"")
 
 
-async def stands_still(pid: int) -> bool:
+async def is_stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 

@@ -1,4 +1,4 @@
-"""What a node pod's launcher makes of its environment and mounts, and what its health page says of several nodes."""
+"""What PID 1 of a node pod makes of its environment and mounts, and what it does with real nodes."""
 
 import os
 import signal
@@ -8,20 +8,15 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from aiohttp import web
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.node.kit import Bench, until_gone
-from tests.ports import free_port
 from tests.supervisor.podkit import PodProcess, pod_of
 
 from p2pnet.model.config import ClientConfig, NodeConfig
 from p2pnet.model.errors import SpecError
 from p2pnet.node.clients import try_clients
 from p2pnet.supervisor import pod, pod_health
-from p2pnet.supervisor.table import read_request
+from p2pnet.supervisor.lines import read_request
 
-Sample = tuple[str, dict[str, str], int]
 BASE = b'{"subnet": "demo", "namespace": "lab", "seed": 7}'
 
 
@@ -47,7 +42,7 @@ def test_packed_nodes_have_a_port_each_and_one_page_between_them() -> None:
 SEEDS = b'{"subnet": "demo", "discovery": "seeds", "seeds": ["demo-nodes.lab.svc:4100"]}'
 
 
-def test_under_discovery_by_seeds_nodes_tell_others_the_pods_number() -> None:
+def test_under_discovery_by_seeds_nodes_advertise_the_pods_ip_address() -> None:
     configs = pod.node_configs(
         pod.PodMembers.read({"P2PNET_MEMBERS": "node-4,node-5", "P2PNET_ADDRESS": "10.1.2.3"}), SEEDS
     )
@@ -60,7 +55,7 @@ def test_under_discovery_by_seeds_nodes_tell_others_the_pods_number() -> None:
     assert config.advertise == []
 
 
-def test_a_pods_number_is_what_its_name_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pods_ip_address_is_what_its_name_resolves_to(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"demo-node-0": ["127.0.1.1", "10.1.2.9"], "lonely": ["127.0.1.1"]}
 
     def getaddrinfo(host: str, port: None, **_: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
@@ -79,7 +74,7 @@ def test_a_pods_number_is_what_its_name_stands_for(monkeypatch: pytest.MonkeyPat
         pod.own_address(pod.PodMembers(["node-0"], "node", "0.0.0.0", address="not.a.number"))
 
 
-def test_as_many_members_as_a_pod_may_have_are_asked_for_without_anyone_reading() -> None:
+def test_the_requests_for_the_most_members_of_a_pod_fit_a_pipe_that_nobody_reads() -> None:
     names = [f"abcdefghijkl-{number}" for number in range(400, 400 + pod.MEMBERS_MAX)]
     configs = [NodeConfig(name=name, subnet="demo") for name in names]
     lines = pod.requests(configs, pod.RUN, pod.LOG)
@@ -89,7 +84,7 @@ def test_as_many_members_as_a_pod_may_have_are_asked_for_without_anyone_reading(
 
 
 @pytest.mark.parametrize("members", ["", " , ", "a-0,a-0", "../a", ",".join(f"a-{n}" for n in range(101))])
-def test_members_that_will_not_do_are_refused_by_the_variables_name(members: str) -> None:
+def test_members_that_cannot_be_used_are_refused_by_the_variables_name(members: str) -> None:
     with pytest.raises(SpecError, match="P2PNET_MEMBERS"):
         pod.PodMembers.read({"P2PNET_MEMBERS": members})
 
@@ -133,7 +128,7 @@ def test_where_nothing_is_mounted_nothing_changes(tmp_path: Path) -> None:
     assert (sys.path, environment) == (path, {})
 
 
-async def test_a_pod_whose_client_will_not_do_says_so_and_ends(bench: Bench, tmp_path: Path) -> None:
+async def test_a_pod_whose_client_cannot_be_loaded_says_so_and_ends(bench: Bench, tmp_path: Path) -> None:
     chat = {"name": "chat", "class": "chat:Chat", "settings": {"room": 1}}
     process = PodProcess(bench, tmp_path, ["node-0"])
     process.write(clients=[{"name": "blob"}, chat])
@@ -151,89 +146,6 @@ async def test_a_pod_runs_a_client_that_is_mounted(bench: Bench, tmp_path: Path)
     async with process.running():
         [artifact] = await bench.inject("node-0", b"hello", client="chat")
         assert await bench.until_held("node-1", artifact, client="chat") == b"hello"
-
-
-LABELS = st.dictionaries(st.from_regex(r"[a-z]{1,4}", fullmatch=True), st.sampled_from(["x", "y"]), max_size=2)
-SAMPLES = st.lists(st.tuples(st.sampled_from(["a_total", "b", "c"]), LABELS, st.integers(0, 9)), max_size=8)
-
-
-@given(pages=st.dictionaries(st.sampled_from(["node-0", "node-1", "node-2"]), SAMPLES))
-def test_the_union_of_expositions_keeps_every_sample_once_and_families_together(
-    pages: dict[str, list[Sample]],
-) -> None:
-    texts = {node: exposition(samples) for node, samples in pages.items()}
-    lines = pod_health.union(texts).splitlines()
-    samples = [line for line in lines if not line.startswith("#")]
-    assert len(samples) == sum(map(len, pages.values()))
-    assert all('{node="' in line for line in samples)
-    heads = [line for line in lines if line.startswith("#")]
-    assert len(heads) == len(set(heads))
-    families = [line.partition("{")[0] for line in samples]
-    assert [family for family, before in zip(families, [None, *families], strict=False) if family != before] == list(
-        dict.fromkeys(families)
-    )
-
-
-def exposition(samples: list[Sample]) -> str:
-    lines = []
-    for family in ("a_total", "b", "c"):
-        mine = [(labels, value) for name, labels, value in samples if name == family]
-        if mine:
-            lines.append(f"# TYPE {family} gauge")
-        for labels, value in mine:
-            inside = ",".join(f'{key}="{text}"' for key, text in labels.items())
-            lines.append(f"{family}{{{inside}}} {value}" if inside else f"{family} {value}")
-    return "".join(f"{line}\n" for line in lines)
-
-
-async def test_a_pod_is_ready_when_all_its_nodes_are_and_healthy_while_one_stands_still() -> None:
-    said = {"node-0": 200, "node-1": 503}
-    ports = {name: free_port() for name in said}
-    runners = {name: await serve(ports[name], name, said) for name in said}
-    paused: set[str] = set()
-    page = pod_health.PodHealth(ports, lambda: paused)
-    _, port = await page.start("127.0.0.1", 0)
-    assert await pod_health.ask(port, "/readyz") == (503, "node-1: node-1\n")
-    said["node-1"] = 200
-    assert await pod_health.ask(port, "/readyz") == (200, "ok\n")
-    await runners.pop("node-0").cleanup()
-    status, text = await pod_health.ask(port, "/healthz")
-    assert status == 503
-    assert "node-0: no answer" in text
-    paused.add("node-0")
-    assert await pod_health.ask(port, "/healthz") == (200, "ok\n")
-    assert await pod_health.ask(port, "/readyz") == (503, "node-0: it is paused\n")
-    await page.stop()
-    assert (await pod_health.ask(port, "/healthz"))[0] == 0
-    for runner in runners.values():
-        await runner.cleanup()
-
-
-async def serve(port: int, name: str, said: dict[str, int]) -> web.AppRunner:
-    async def handler(_request: web.Request) -> web.Response:
-        return web.Response(status=said[name], text=f"{name}\n")
-
-    app = web.Application()
-    app.add_routes([web.get("/{path}", handler)])
-    return await serve_app(port, app)
-
-
-async def serve_app(port: int, app: web.Application) -> web.AppRunner:
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    return runner
-
-
-async def test_the_metrics_of_a_lone_node_come_as_they_are() -> None:
-    port, said = free_port(), {"node-0": 200}
-    runner = await serve(port, "p2pnet_node_ready 1.0", said)
-    page = pod_health.PodHealth({"node-0": port}, set)
-    said["p2pnet_node_ready 1.0"] = 200
-    _, there = await page.start("127.0.0.1", 0)
-    assert await pod_health.ask(there, "/metrics") == (200, "p2pnet_node_ready 1.0\n")
-    await page.stop()
-    await runner.cleanup()
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="pods are Linux")

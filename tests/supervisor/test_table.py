@@ -2,18 +2,18 @@ import socket
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from p2pnet.supervisor.table import BACKOFF_MAX_S, SETTLED_S, Kept, Request, exit_words, read_request
+from p2pnet.supervisor.table import BACKOFF_MAX_S, SETTLED_S, SupervisedNode, exit_text
 
 
-def kept(*, wanted: bool = True) -> Kept:
-    return Kept("node-0", socket.socket(socket.AF_INET, socket.SOCK_DGRAM), Path("/x"), Path("/y"), wanted=wanted)
+def supervised(*, wanted: bool = True) -> SupervisedNode:
+    return SupervisedNode(
+        "node-0", socket.socket(socket.AF_INET, socket.SOCK_DGRAM), Path("/x"), Path("/y"), wanted=wanted
+    )
 
 
 def test_a_node_that_dies_young_waits_from_200_ms_doubled_to_10_s() -> None:
-    node, now, waits = kept(), 0.0, []
+    node, now, waits = supervised(), 0.0, []
     with node.sock:
         for pid in range(1, 10):
             node.started(pid, now)
@@ -29,56 +29,29 @@ def test_a_node_that_dies_young_waits_from_200_ms_doubled_to_10_s() -> None:
 
 
 def test_a_node_that_lived_long_enough_waits_only_shortly() -> None:
-    node = kept()
+    node = supervised()
     with node.sock:
         node.backoff_s = 6.4
         node.started(1, 0.0)
         assert node.ended(SETTLED_S) == pytest.approx(0.2)
 
 
-def test_a_restart_that_was_asked_for_waits_not_at_all() -> None:
-    node = kept()
+def test_a_restart_that_was_asked_for_does_not_wait() -> None:
+    node = supervised()
     with node.sock:
         node.started(1, 0.0)
-        node.hurry = True
+        node.start_at_once = True
         assert node.ended(0.1) == 0.0
         node.started(2, 0.1)
-        assert not node.hurry
+        assert not node.start_at_once
 
 
 def test_a_node_that_is_not_wanted_any_more_is_not_started_again() -> None:
-    node = kept(wanted=False)
+    node = supervised(wanted=False)
     with node.sock:
         node.started(1, 0.0)
         assert node.ended(5.0) is None
         assert (node.restarts, node.start_due_s, node.pid) == (0, None, None)
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        (b"{", "truncated"),
-        (b"[]", "object"),
-        (b'{"op":"dance","name":"node-0"}', "dance"),
-        (b'{"op":"stop"}', "needs a name"),
-        (b'{"op":"start","name":"node-0"}', "needs a config"),
-        (b'{"op":"bind","name":"node-0","port":70000}', "no port"),
-        (b'{"op":"bind","name":"node-0","port":"x"}', "port"),
-    ],
-)
-def test_a_bad_request_is_told_what_is_wrong_with_it(line: bytes, words: str) -> None:
-    wrong = read_request(line)
-    assert isinstance(wrong, str)
-    assert words in wrong
-
-
-def test_a_request_may_say_more_than_the_nursery_understands() -> None:
-    assert read_request(b'{"op":"kill","name":"a-0","revive":false,"why":1}') == Request("kill", "a-0", revive=False)
-
-
-@given(st.binary(max_size=80))
-def test_any_line_is_a_request_or_a_sentence(line: bytes) -> None:
-    assert isinstance(read_request(line), Request | str)
 
 
 @pytest.mark.parametrize(
@@ -100,17 +73,17 @@ def test_any_line_is_a_request_or_a_sentence(line: bytes) -> None:
         (1, {}, "ended with code 1: by itself"),
     ],
 )
-def test_how_a_process_ended_is_said_with_whose_doing_it_was(code: int, how: dict, words: str) -> None:
-    assert exit_words(code, **how) == words
+def test_the_text_about_an_end_names_signal_or_code_and_whose_doing_it_was(code: int, how: dict, words: str) -> None:
+    assert exit_text(code, **how) == words
 
 
-def test_a_process_that_somebody_stopped_is_neither_paused_nor_running() -> None:
-    node = kept()
+def test_a_process_that_somebody_else_stopped_is_neither_paused_nor_running() -> None:
+    node = supervised()
     with node.sock:
         node.started(7, 0.0)
         node.serves, node.halted = True, 19
-        told = node.process()
-        assert told.state == "unknown"
-        assert told.detail == "process 7 is stopped by SIGSTOP, which nobody here ordered (kill -CONT 7)"
-        node.runs()
+        process = node.process()
+        assert process.state == "unknown"
+        assert process.detail == "process 7 is stopped by SIGSTOP, which nobody here ordered (kill -CONT 7)"
+        node.continues()
         assert node.process().state == "running"

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from p2pnet.model.errors import SpecError
-from p2pnet.trust import Authority, Bundle, Identity
+from p2pnet.trust import Authority, Identity
 
 NOW = datetime(2030, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 URI = "spiffe://p2pnet/ns/local/subnet/demo/node/node-0"
@@ -97,21 +97,3 @@ def test_damage_and_other_kinds_of_keys_are_refused() -> None:
     for cert_pem, key_pem in ((b"", made.key_pem), (made.certificate_pem, b"x"), (made.certificate_pem, edward)):
         with pytest.raises(SpecError, match="not an authority"):
             Authority.load(cert_pem, key_pem)
-
-
-def test_a_bundle_names_each_authority_once_and_is_written_as_it_was_read() -> None:
-    one, other = Authority.create("a", now=NOW), Authority.create("b", now=NOW)
-    bundle = Bundle.from_pem(one.certificate_pem + other.certificate_pem + one.certificate_pem)
-    assert bundle.fingerprints == (one.fingerprint, other.fingerprint)
-    assert bundle.pem == one.certificate_pem + other.certificate_pem
-
-
-@pytest.mark.parametrize("pem", [b"", b"nothing", b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"])
-def test_a_bundle_without_a_readable_authority_is_an_error(pem: bytes) -> None:
-    with pytest.raises(SpecError, match="trust bundle"):
-        Bundle.from_pem(pem)
-
-
-def test_a_bundle_is_bounded() -> None:
-    with pytest.raises(SpecError, match="1 to 16"):
-        Bundle.from_pem(b"".join(Authority.create("a", now=NOW).certificate_pem for _ in range(17)))

@@ -10,7 +10,7 @@ PROCESS_CPU_S = 0.02  # to fork one and touch its pages
 PROCESS_BYTES = 14 << 20  # private memory of a process with one idle node, forked from a warm parent
 PACKED_BYTES = 400 << 10  # of one more node in it
 LINK_END_BYTES = 92 << 10  # an established QUIC connection at one end
-LAB_BYTES = 100 << 20  # the lab, and the nursery's warm pages
+LAB_BYTES = 100 << 20  # the lab, and the supervisor's warm pages
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.targets import Target
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.ids import ARTIFACT_TEXT_MIN
-from p2pnet.model.sentences import some
+from p2pnet.model.text import some
 from p2pnet.store import archive
 from p2pnet.store.heads import RunHead
 

@@ -12,8 +12,8 @@ from statistics import median
 from typing import Any, TypeAlias
 
 from p2pnet.cli.documents import Certificate, Ping, RoundTrip
-from p2pnet.model.addresses import address_text
 from p2pnet.model.errors import P2pnetError
+from p2pnet.model.text import address_text
 from p2pnet.quic import Address, BadAddress, CloseCode, Connection, ConnectionLost, Endpoint, Reachability, Trust
 
 DIALS_AT_ONCE = 16

@@ -4,6 +4,6 @@ It injects, collects events, keeps runs, and answers `/v1` on a unix socket. Onl
 else speaks to it through `p2pnet.lab_client`.
 
 Where to read: `lab` composes; `ground` is what a target must offer, `local` the one of this machine and `pod` the
-one of a cluster, where `wardens` reach processes; `gateway` and `links` reach the nodes; `collector` gathers events;
+one of a cluster, where `agents` reach processes; `gateway` and `links` reach the nodes; `collector` gathers events;
 `runs`, `run` and `runner` are the experiments; `http_*` the door.
 """

@@ -17,8 +17,8 @@ from p2pnet.lab.backends.pod import Mounts, PodBackend
 from p2pnet.lab.http.server import LabServer, PodServer
 from p2pnet.lab.lab import Lab
 from p2pnet.lab.nodes.links import Links
-from p2pnet.model.addresses import address_text
 from p2pnet.model.errors import P2pnetError, TargetError
+from p2pnet.model.text import address_text
 from p2pnet.quic.hosts import ANY
 from p2pnet.store import archive, logs
 from p2pnet.store.files import write_atomic

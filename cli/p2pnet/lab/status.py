@@ -17,7 +17,7 @@ from p2pnet.model.report import (
     RunSummary,
     Status,
 )
-from p2pnet.model.sentences import some
+from p2pnet.model.text import some
 from p2pnet.subnet.expiry import is_expiring
 from p2pnet.trust import Identity
 

@@ -6,7 +6,7 @@ from p2pnet.measure import HopTree
 from p2pnet.measure.wording import load_parts, offered
 from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.model.report import Report
-from p2pnet.model.sentences import some
+from p2pnet.model.text import some
 from p2pnet.model.units import format_duration, format_rate, format_size
 from p2pnet.present import tables
 from p2pnet.present.chart import cdf

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from p2pnet.measure import HopNode, HopTree
 from p2pnet.measure.wording import measured
 from p2pnet.model.report import NodeReceipts, Report
-from p2pnet.model.sentences import some
+from p2pnet.model.text import some
 from p2pnet.model.units import format_size
 from p2pnet.present.markup import Content, Markup, tag
 from p2pnet.present.words import (

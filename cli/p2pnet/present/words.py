@@ -9,7 +9,7 @@ from p2pnet.measure.report import BEHIND_SHARE
 from p2pnet.measure.wording import is_burst, measured
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.report import ExpectationResult, NodeReceipts, Report
-from p2pnet.model.sentences import some
+from p2pnet.model.text import some
 from p2pnet.model.units import format_duration, format_rate, format_size
 
 DASH = "\u2013"

@@ -1,7 +1,7 @@
-"""The lab's words with a pod's warden, who reaches the processes of the pod's nodes: msgpack payloads of `/warden/*`.
+"""What the lab and the agent of a pod say to each other about the processes of the pod's nodes: msgpack on `/agent/*`.
 
 Each is a request and its reply on one stream, for a leaf whose URI is exactly the subnet's `/lab`. Every reply is
-`Processes` or a `control.Refusal`.
+`Processes` or a `ControlRefusal`.
 """
 
 from typing import Literal
@@ -10,33 +10,36 @@ import msgspec
 
 from p2pnet.model.control import ControlRefusal
 
-ROUTE_ACT = b"/warden/act"
-ROUTE_PROCESSES = b"/warden/processes"
+ROUTE_ACT = b"/agent/act"
+"""A `ProcessAction`."""
+ROUTE_PROCESSES = b"/agent/processes"
+"""A `ProcessesRequest`."""
 
 PORT_BELOW = 1
-"""The warden's UDP port is this far below the one of its pod's first node: 4099 in a cluster."""
+"""The agent's UDP port is this far below the one of its pod's first node: 4099 in a cluster."""
 
 Action = Literal["restart", "kill", "pause", "resume"]
 ORDERED = "as ordered"
-"""Stands in the words about an end or a halt that somebody asked for here."""
+"""Part of the sentence about a process that ended or was stopped by an order of ours, see `supervisor.table`."""
 
-State = Literal["starting", "running", "restarting", "paused", "stopped", "unknown"]
+ProcessState = Literal["starting", "running", "restarting", "paused", "stopped", "unknown"]
 
 
 class NodeProcess(msgspec.Struct, frozen=True):
-    """A node's process as its nursery knows it. `running`: it said that it serves; `unknown`: somebody else stopped it."""
+    """A node's process as its supervisor knows it. `running`: it serves; `unknown`: somebody else stopped it by a signal."""
 
     name: str
-    state: State
+    state: ProcessState
     restarts: int = 0
     """Starts that replaced a process that had ended by itself or by a kill."""
     starts: int = 0
     detail: str = ""
+    """How the last process ended, while none runs; or who stopped the one that does."""
     ending: str = ""
     """How the process before this one ended; empty: there was none."""
 
 
-class Act(msgspec.Struct, frozen=True):
+class ProcessAction(msgspec.Struct, frozen=True):
     """Restart the node, or kill (it starts again), pause or resume its process and so all nodes that share it.
 
     Answered once it is done, with the processes as they then are.
@@ -47,17 +50,17 @@ class Act(msgspec.Struct, frozen=True):
 
 
 class ProcessesRequest(msgspec.Struct, frozen=True):
-    """The processes, as soon as they are not those of version `after`, at the latest in `wait_ms`."""
+    """Long poll: the processes, as soon as their version is not `after`, at the latest in `wait_ms`."""
 
     after: str = ""
     wait_ms: int = 0
 
 
 class Processes(msgspec.Struct, frozen=True, tag="processes"):
-    """All nodes of the pod. `version` differs whenever something else does, also between two wardens of a pod."""
+    """All nodes of the pod. `version` changes with every change, also from one agent of a pod to its next."""
 
     version: str
     nodes: list[NodeProcess]
 
 
-WardenReply = Processes | ControlRefusal
+AgentReply = Processes | ControlRefusal

@@ -1,33 +1,36 @@
-"""What the kernel's control groups let this process have, versions 1 and 2: memory, CPU, and how often it killed for memory.
+"""Limits of memory and CPU that control groups (versions 1 and 2) set on this process, and kills for want of memory.
 
-A limit of any group above counts too. Sources: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst of Linux.
+The limits of all groups above it count too. Sources: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst of Linux.
 """
 
 from pathlib import Path
 
 PROC = Path("/proc")
+"""Where the kernel shows processes."""
 CGROUPS = Path("/sys/fs/cgroup")
+"""Where control groups are mounted."""
 UNLIMITED_BYTES = 1 << 60  # version 1 writes "no limit" as a number near 2**63
 
 
 class Cgroups:
-    """The groups that this process is in, its own first, by controller."""
+    """The control groups of this process, its own first and then those above."""
 
     def __init__(self, proc: Path = PROC, cgroups: Path = CGROUPS) -> None:
         self._proc = proc
         self._unified, self._memory, self._cpu = _groups(proc, cgroups)
 
     def memory_free(self) -> int | None:
-        """Bytes that can still be had before a limit is met, files' cache given back; None without any limit."""
-        room = [_room(group, "memory.max", "memory.current", "inactive_file") for group in self._unified]
-        room += [
-            _room(group, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        """Bytes left before a limit is met, file cache counted as free; None without any limit."""
+        free = [_free(group, "memory.max", "memory.current", "inactive_file") for group in self._unified]
+        free += [
+            _free(group, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
             for group in self._memory
         ]
-        return min((one for one in room if one is not None), default=None)
+        # A group is limited by all groups above it: the tightest one counts.
+        return min((one for one in free if one is not None), default=None)
 
     def cpus(self) -> float | None:
-        """How many CPUs' worth of time may be used at once; None without a quota."""
+        """CPUs that may be used at a time; None without a quota."""
         quotas = [_cpu_max(group) for group in self._unified] + [_cfs_quota(group) for group in self._cpu]
         return min((one for one in quotas if one is not None), default=None)
 
@@ -36,14 +39,14 @@ class Cgroups:
         files = [group / "memory.events" for group in self._unified]
         files += [group / "memory.oom_control" for group in self._memory]
         for file in [*files, self._proc / "vmstat"]:
-            count = _words(file).get("oom_kill")
+            count = _counts(file).get("oom_kill")
             if count is not None:
                 return count
         return None
 
 
 class OomCounter:
-    """Tells whether the kernel killed somebody for want of memory, to be asked before and after a death."""
+    """Tells whether the kernel killed a process for want of memory, asked before and after a death."""
 
     def __init__(self, proc: Path = PROC, cgroups: Path = CGROUPS) -> None:
         self._groups = Cgroups(proc, cgroups)
@@ -82,12 +85,12 @@ def _upwards(root: Path, path: str) -> list[Path]:
     return [one for one in chain if one.is_dir()]
 
 
-def _room(group: Path, limit_file: str, usage_file: str, cache: str) -> int | None:
+def _free(group: Path, limit_file: str, usage_file: str, cache: str) -> int | None:
     limit = _number(group / limit_file)
     if limit is None or limit >= UNLIMITED_BYTES:
         return None
     used = _number(group / usage_file) or 0
-    return max(0, limit - max(0, used - _words(group / "memory.stat").get(cache, 0)))
+    return max(0, limit - max(0, used - _counts(group / "memory.stat").get(cache, 0)))
 
 
 def _cpu_max(group: Path) -> float | None:
@@ -111,7 +114,7 @@ def _number(file: Path) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def _words(file: Path) -> dict[str, int]:
+def _counts(file: Path) -> dict[str, int]:
     """A file of lines like `oom_kill 3`."""
     found = (line.split() for line in _text(file).splitlines())
     return {words[0]: int(words[1]) for words in found if len(words) == 2 and words[1].isdigit()}

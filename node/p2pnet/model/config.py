@@ -1,4 +1,4 @@
-"""What a node process is told before it starts: `NodeConfig`, JSON on disk, read with msgspec (no pydantic in a node)."""
+"""The config of a node process: `NodeConfig`, JSON on disk, read with msgspec (a node imports no pydantic)."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ class BroadcastSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     keep_s: float = 600.0
     """How long a blob lives after its creation."""
     full_mesh: bool = True
-    """What `relay: auto` needs to know: every node is every node's peer."""
+    """Whether every node is every node's peer; decides `relay: auto` and the default of `push_below`."""
 
     @property
     def push_limit(self) -> int:
@@ -52,28 +52,29 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     group: str = "node"
     host: str = "127.0.0.1"
     port: int = 0
-    """UDP. 0 takes a free one; ignored when the nursery hands over a bound socket."""
+    """UDP. 0 takes a free one; ignored when the supervisor passes a bound socket."""
     health_host: str = "127.0.0.1"
     health_port: int | None = None
     """TCP port of /healthz, /readyz and /metrics; 0 takes a free one, None serves none."""
     identity_dir: str = "identity"
-    """Holds tls.crt (leaf first, then its chain), tls.key and ca.crt (the bundle); watched for changes.
+    """Directory of tls.crt (leaf first, then its chain), tls.key and ca.crt (the bundle); checked for changes every second.
 
     With a lab-ca.crt in it, that alone vouches for the lab, and ca.crt for peers alone.
     """
     identity_name: str = "tls"
-    """What its .crt and .key are called: one folder may hold the leaves of several nodes of one pod."""
+    """Name of the .crt and .key files: one directory may hold the leaves of several nodes of one pod."""
     members_file: str = "members.json"
     """A `registry.Membership`; the boot copy. Under discovery by seeds only its version and `removed` are used."""
     discovery: Literal["registry", "seeds"] = "registry"
     """Who tells this node of its peers: the members file and the lab, or `seeds` and then the peers themselves."""
     seeds: list[str] = []
-    """`host:port` each, at most SEEDS_MAX. Every address a DNS name has is a seed; one's own is passed over."""
+    """`host:port` each, at most SEEDS_MAX. Every address of a DNS name is a seed, except this node's own."""
     advertise: list[str] = []
-    """`host:port` at which others dial this node, at most RECORD_ADDRESSES_MAX; empty: where it serves."""
+    """`host:port` at which others dial this node, at most RECORD_ADDRESSES_MAX; empty: the address it binds."""
     record_s: float = limits.RECORD_S
-    """How long others keep this node's record when it falls silent: at most RECORD_S. Renewed at half of it."""
+    """Life of this node's record in seconds, at most RECORD_S: how long others keep it after it falls silent."""
     seed: int = 42
+    """Seeds the broadcast's randomness, together with names and incarnation."""
     idle_s: float = limits.IDLE_S
     broadcast: BroadcastSettings = BroadcastSettings()
     clients: list[ClientConfig] = msgspec.field(default_factory=lambda: [ClientConfig()])
@@ -92,6 +93,7 @@ def read_node_config(path: Path) -> NodeConfig:
 
 def write_node_config(path: Path, config: NodeConfig) -> None:
     """Write the config as JSON, replacing the file in one step."""
+    # A node that starts meanwhile reads the old file or the new one, never half of one.
     temporary = path.with_suffix(".new")
     temporary.write_bytes(msgspec.json.format(msgspec.json.encode(config)))
     temporary.replace(path)

@@ -1,4 +1,4 @@
-"""The lab's words with a node: msgpack payloads of the `/control/*` routes, each a request and its reply on one stream.
+"""What the lab asks of a node: msgpack payloads of the `/control/*` routes, each a request and its reply on one stream.
 
 Only a leaf whose URI is exactly the subnet's `/lab` may use them. Every reply is either the shape named here or a
 `ControlRefusal`.
@@ -10,12 +10,19 @@ from p2pnet.model.events import Event
 from p2pnet.model.registry import Membership
 
 ROUTE_INJECT = b"/control/inject"
+"""An `InjectRequest`; the reply is `Injected`."""
 ROUTE_GET = b"/control/get"
+"""A `GetRequest`; the reply is `Got`."""
 ROUTE_WITHDRAW = b"/control/withdraw"
+"""A `WithdrawRequest`; the reply is `Withdrawn`."""
 ROUTE_EVENTS = b"/control/events"
+"""An `EventsRequest`; the reply is `Events`."""
 ROUTE_PEERS = b"/control/peers"
+"""A `PeersRequest`; the reply is `PeersReply`."""
 ROUTE_MEMBERS = b"/control/members"
+"""A `MembersPush`; the reply is `MembersTaken`."""
 ROUTE_CLOCK = b"/control/clock"
+"""A `ClockRequest`; the reply is `Clock`."""
 
 
 class ControlRefusal(msgspec.Struct, frozen=True, tag="refusal"):
@@ -28,7 +35,7 @@ class ControlRefusal(msgspec.Struct, frozen=True, tag="refusal"):
 
 
 class InjectItem(msgspec.Struct, frozen=True, array_like=True):
-    """One artifact to publish: the user's bytes under a name, with a 16-byte nonce that makes it one of a kind."""
+    """One artifact to publish: the user's bytes under a name, with a 16-byte nonce that makes it unique."""
 
     name: str
     data: bytes
@@ -36,14 +43,14 @@ class InjectItem(msgspec.Struct, frozen=True, array_like=True):
 
 
 class InjectRequest(msgspec.Struct, frozen=True):
-    """Publish these, in this order. One request carries at most 1 MiB of items, or a single larger one."""
+    """Publish these items in this order. One request carries at most 1 MiB of items, or a single larger one."""
 
     items: list[InjectItem]
     client: str = "blob"
 
 
 class Injected(msgspec.Struct, frozen=True, tag="injected"):
-    """One result per item, in order: the artifact id (32 bytes) or a Refusal."""
+    """One result per item, in order: the artifact id (32 bytes) or a ControlRefusal."""
 
     results: list[bytes | ControlRefusal]
 
@@ -58,7 +65,7 @@ class GetRequest(msgspec.Struct, frozen=True):
 
 
 class Got(msgspec.Struct, frozen=True, tag="got"):
-    """`size` is of the whole; `data` may be shorter than asked at the end."""
+    """The range asked for, shorter at the end; `size`: bytes of the whole artifact."""
 
     name: str
     size: int
@@ -66,7 +73,7 @@ class Got(msgspec.Struct, frozen=True, tag="got"):
 
 
 class WithdrawRequest(msgspec.Struct, frozen=True):
-    """Remove from the validated pool, whoever published it; the id stays unwanted until it would have expired."""
+    """Remove an artifact from the validated pool, whoever published it; its id stays refused until it would have expired."""
 
     artifact: bytes
     client: str = "blob"
@@ -79,7 +86,7 @@ class Withdrawn(msgspec.Struct, frozen=True, tag="withdrawn"):
 
 
 class EventsRequest(msgspec.Struct, frozen=True):
-    """Events from `cursor` (a seq) on. Waits up to `wait_ms` for the first one; `incarnation` empty = whichever lives."""
+    """Events from `cursor` (a seq) on. Waits up to `wait_ms` for the first one. `incarnation` empty: the present one."""
 
     cursor: int = 0
     incarnation: str = ""
@@ -88,18 +95,18 @@ class EventsRequest(msgspec.Struct, frozen=True):
 
 
 class Events(msgspec.Struct, frozen=True, tag="events"):
-    """`missed` events before the first one had left the ring (or belong to another incarnation: then `cursor` restarts)."""
+    """`missed`: events before the first one that had left the ring. For another incarnation all of this one's are returned."""
 
     incarnation: str
     boot_id: str
     events: list[Event]
     cursor: int
-    """Ask from here next."""
+    """The next request's `cursor`."""
     missed: int = 0
 
 
 class PeersRequest(msgspec.Struct, frozen=True):
-    """How is the node?"""
+    """Asks for the node's state."""
 
 
 class PeerState(msgspec.Struct, frozen=True):
@@ -114,7 +121,7 @@ class PeerState(msgspec.Struct, frozen=True):
 
 
 class PeersReply(msgspec.Struct, frozen=True, tag="peers"):
-    """A node's state. UDP byte counters cover the whole incarnation and leave the lab's connections out."""
+    """A node's state. UDP byte counters cover the whole incarnation and exclude the lab's connections."""
 
     name: str
     incarnation: str
@@ -141,7 +148,7 @@ class PeersReply(msgspec.Struct, frozen=True, tag="peers"):
 
 
 class MembersPush(msgspec.Struct, frozen=True):
-    """A newer registry; an older version is answered with a Refusal."""
+    """A newer registry; an older version is answered with a ControlRefusal."""
 
     membership: Membership
 
@@ -153,7 +160,7 @@ class MembersTaken(msgspec.Struct, frozen=True, tag="members"):
 
 
 class ClockRequest(msgspec.Struct, frozen=True):
-    """Read your clock."""
+    """Asks for the node's clocks."""
 
 
 class Clock(msgspec.Struct, frozen=True, tag="clock"):

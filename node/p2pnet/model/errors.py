@@ -1,12 +1,12 @@
 """The exceptions of p2pnet, by whose fault it is.
 
     P2pnetError
-    ├── LocalError          the caller's: raised at the caller
+    ├── LocalError          the caller's fault: raised at the caller
     │   ├── SpecError           what a person wrote is invalid or unsupported (exit 2)
     │   └── LimitError          a named bound would be exceeded
-    ├── RemoteError         a peer's: closes or answers that peer, never ends the node
+    ├── RemoteError         a peer's fault: closes or answers that peer, never ends the node
     │   ├── MalformedError      bytes that are no message
-    │   └── TrustError          a certificate that does not admit (its `kind` says why)
+    │   └── TrustError          a certificate that is refused (its `kind` says why)
     └── TargetError         a subnet, lab or cluster that is missing, unreachable or not ready (exits 3 and 4)
 
 QUIC's own errors stand in `p2pnet.quic.errors` and derive from these.
@@ -20,7 +20,7 @@ TrustRefusal = Literal[
 
 
 class P2pnetError(Exception):
-    """Root of all errors p2pnet raises on purpose."""
+    """Root of all errors that p2pnet raises deliberately."""
 
 
 class LocalError(P2pnetError):
@@ -44,7 +44,7 @@ class MalformedError(RemoteError):
 
 
 class TrustError(RemoteError):
-    """A peer's certificate does not admit it; `kind` is one of `TrustRefusal`."""
+    """A peer's certificate is refused; `kind` is one of `TrustRefusal`."""
 
     def __init__(self, kind: TrustRefusal, message: str) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""What nodes say happened. A node keeps a bounded ring of `Event`s per incarnation; the lab reads them by cursor."""
+"""Events of nodes. A node keeps a bounded ring of them per incarnation; the lab reads it by cursor."""
 
 from enum import StrEnum
 
@@ -17,12 +17,12 @@ class EventKind(StrEnum):
     REMOVED = "removed"  # left the validated pool: detail = withdrawn | expired | purged
     FETCH_FAILED = "fetch-failed"  # one source failed; detail says how
     GIVEN_UP = "given-up"  # an update a peer calls malformed: never silent
-    QUEUE_FULL = "queue-full"  # a publication found no slot and no room to wait
+    QUEUE_FULL = "queue-full"  # a publication found no free slot, and the queue for slots full
     PEER_UP = "peer-up"
     PEER_DOWN = "peer-down"  # detail = close reason
     REFUSED = "refused"  # a handshake, hello or record was refused; detail = why
-    CLIENT_SLOW = "client-slow"  # on_state_change took over 20 ms; bytes = microseconds taken
-    CLIENT_FAILED = "client-failed"  # one of a client's methods raised; detail says which, and what
+    CLIENT_SLOW = "client-slow"  # on_state_change took over 20 ms; bytes = microseconds it took
+    CLIENT_FAILED = "client-failed"  # a client's method raised; detail says which, and what
     IDENTITY = "identity"  # a new leaf or bundle is in use; detail says which
     MEMBERS = "members"  # a registry version is in force; bytes = version
 

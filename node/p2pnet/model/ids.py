@@ -19,28 +19,29 @@ ConnectionId = NewType("ConnectionId", int)
 
 RunId = NewType("RunId", str)
 
-LABEL_CHARS_MAX = 80  # of a run's label: it stands in a table
+LABEL_CHARS_MAX = 80  # of a run's label: it is a column of a table
 ARTIFACT_ID_BYTES = 32
-ARTIFACT_TEXT_MIN = 6  # hex characters of a prefix people may type instead of a whole id
+ARTIFACT_TEXT_MIN = 6  # hex characters of a prefix that may stand for a whole id: 16 million, so rarely ambiguous
 
 SUBNET_NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 GROUP_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
-CLIENT_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")  # it names routes, labels metrics and is hashed into ids
+CLIENT_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")  # part of routes, metric labels and artifact ids
 DEFAULT_CLIENT = "blob"
+"""The client of a subnet whose document names none."""
 
 
 def member_uri(trust_domain: str, namespace: str, subnet: str, node: str) -> str:
-    """The identity a node's leaf must carry, exactly."""
+    """The SPIFFE URI that a node's leaf must carry, exactly."""
     return f"spiffe://{trust_domain}/ns/{namespace}/subnet/{subnet}/node/{node}"
 
 
 def lab_uri(trust_domain: str, namespace: str, subnet: str) -> str:
-    """The one identity that may use a node's control routes."""
+    """The SPIFFE URI of the subnet's lab: the only identity that may use a node's control routes."""
     return f"spiffe://{trust_domain}/ns/{namespace}/subnet/{subnet}/lab"
 
 
 def node_of_uri(uri: str, trust_domain: str, namespace: str, subnet: str) -> str | None:
-    """The node name in a member URI of exactly this subnet, else None (a stranger, the lab, another subnet)."""
+    """The node name in a member URI of exactly this subnet, else None (the lab, another subnet, anything else)."""
     prefix = member_uri(trust_domain, namespace, subnet, "")
     name = uri[len(prefix) :] if uri.startswith(prefix) else ""
     return name if name and "/" not in name else None

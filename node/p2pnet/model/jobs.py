@@ -1,4 +1,4 @@
-"""Documents of the lab's `/v1`: what the desk asks for and what the lab answers. Errors are `Problem` with a 4xx or 5xx."""
+"""Documents of the lab's HTTP API `/v1`: requests and answers. Errors are a `Problem` with a 4xx or 5xx status."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ import msgspec
 from p2pnet.model.events import Collected
 from p2pnet.model.report import Report, RunStateName
 
-TOKEN_HEADER = "X-P2pnet-Token"  # noqa: S105 - the name of a header; a lab in a pod wants it with every request
+TOKEN_HEADER = "X-P2pnet-Token"  # noqa: S105 - a header's name; a lab in a pod requires it with every request
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -26,7 +26,7 @@ class UploadRequest(msgspec.Struct, frozen=True):
 
 
 class Upload(msgspec.Struct, frozen=True):
-    """`offset` bytes are on disk; send the next part from there."""
+    """An upload: `offset` bytes are on disk; send the next part from there."""
 
     upload: str
     name: str
@@ -57,13 +57,13 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     expect: list[str] = []
     shared: bool = False
     client: str = ""
-    """Whose artifacts they become; empty: the subnet's `blob`, or its first client. A run always names it."""
+    """The client that publishes; empty: the subnet's `blob`, or its first client. A run always names it."""
     label: str = ""
     """A name for the run, at most 80 characters."""
 
 
 class RunLabel(msgspec.Struct, frozen=True):
-    """What a run is to be called; empty: nothing."""
+    """A new label for a run; empty: none."""
 
     label: str
 
@@ -112,22 +112,22 @@ class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
     started_at: float | None = None
     finished_at: float | None = None
     artifacts: list[str] = []
-    """Ids in hex, in order of publication."""
+    """Artifact ids in hex, in order of publication."""
     names: list[str] = []
-    """Of the artifacts, in the same order."""
+    """Names of the artifacts, in the same order."""
     clock_bound_ms: float = 0.0
     unix_offset_s: float | None = None
     """Add it to an event's time for Unix seconds; None in a run of an older p2pnet."""
     context: str = ""
-    """Of a copy of a cluster's run: the cluster, by its name in the kubeconfig; empty: the run was made beside this file."""
+    """Set in a copy of a cluster's run: the cluster's name in the kubeconfig. Empty: the run was made on this machine."""
     namespace: str = ""
-    """Of such a copy too."""
+    """Set in such a copy: the subnet's namespace."""
     label: str = ""
-    """Its name among runs, first as it was asked for; a run with a label is not removed to make room."""
+    """Name of the run, at first as requested; a run with a label is not removed when old runs are."""
 
 
 class Revision(msgspec.Struct, frozen=True):
-    """`Status.news` as it now is."""
+    """Revision of the status now, see `Status.news`."""
 
     version: str
 
@@ -141,7 +141,7 @@ class RunList(msgspec.Struct, frozen=True):
 class ArtifactEvents(msgspec.Struct, frozen=True):
     """An artifact by its whole id in hex, the run that published it, and its events in time order.
 
-    A client's own product is of no run: `run.run` is empty then, and the events are those the lab still remembers.
+    An artifact that a client made by itself belongs to no run: `run.run` is empty, and the events are those the lab still has.
     """
 
     artifact: str
@@ -158,7 +158,7 @@ class Withdrawal(msgspec.Struct, frozen=True):
 
 
 class NodeAction(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What to do with a node's process. `run` names the run that orders it: what is lost by it is `unknown` there."""
+    """An action on a node's process. `run` names the run that orders it: receipts it costs are `unknown` there, not missed."""
 
     action: Literal["restart", "kill", "pause", "resume"]
     run: str = ""
@@ -177,4 +177,4 @@ class LogLine(msgspec.Struct, frozen=True):
     node: str
     line: str
     level: str = "INFO"
-    """DEBUG, INFO, WARNING, ERROR or CRITICAL; of a line without one that of the line before it."""
+    """DEBUG, INFO, WARNING, ERROR or CRITICAL; a line without a level has that of the line before it."""

@@ -1,24 +1,26 @@
-"""How every process of a subnet writes its log: `2026-11-29T00:01:02.345Z WARNING logger: message`, in UTC."""
+"""The log format of every process of a subnet: `2026-11-29T00:01:02.345Z WARNING logger: message`, in UTC."""
 
 import logging
 import re
 from datetime import UTC, datetime
 
 STAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:\d\d)?")
+"""The time at the start of a line, in the spellings of common loggers."""
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+"""Names of levels, least first."""
 ABOUT_NODES = "p2pnet.lab.nodes"
-"""The logger of a lab's words about one node: the message begins with its name and a colon."""
+"""Logger of the lab's lines about one node: the message begins with the node's name and a colon."""
 _LEVEL = re.compile(rf" ({'|'.join(LEVELS)}) ([\w.]+): ")
 
 
 class UtcFormatter(logging.Formatter):
-    """RFC 3339 with milliseconds: the order of lines is that of time in the hour that clocks are set back, too."""
+    """Stamps lines in RFC 3339 with milliseconds: UTC sorts correctly also in the hour that clocks are set back."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - of logging
-        """The record's time."""
+        """Called by logging for the record's time."""
         del datefmt
         return stamp(record.created)
 
@@ -40,7 +42,7 @@ def stamp_of(line: str) -> float | None:
 
 
 def parts_of(line: str) -> tuple[str, str, str] | None:
-    """Level, logger and message of a line written as here; None for any other."""
+    """Level, logger and message of a line in this format; None for any other."""
     match = STAMP.match(line)
     level = _LEVEL.match(line, match.end()) if match else None
     return (level.group(1), level.group(2), line[level.end() :]) if level else None

@@ -1,4 +1,4 @@
-"""Who belongs: the registry, and with it the edges a topology asks for. Written by lab or operator, read by nodes."""
+"""The registry (who belongs to a subnet) and the edges of its topology. Written by lab or operator, read by nodes."""
 
 import msgspec
 
@@ -21,7 +21,7 @@ class Removed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The versioned list. An older version never overrides a newer one."""
+    """The versioned list of members. An older version never overrides a newer one."""
 
     version: int
     members: list[Member] = []
@@ -29,7 +29,7 @@ class Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Membership(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Registry and edges together: the boot file of a node, and what the lab pushes.
+    """Registry and edges together: a node's boot copy, and what the lab pushes to nodes.
 
     `edges` None means a full mesh: every member is a wanted peer of every other.
     """
@@ -59,7 +59,7 @@ class Membership(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
         return {name: sorted(mine, key=order.__getitem__) for name, mine in peers.items()}
 
     def edge_count(self) -> int:
-        """How many edges are wanted between current members."""
+        """Number of wanted edges between current members."""
         names = {member.name for member in self.registry.members}
         if self.edges is None:
             return len(names) * (len(names) - 1) // 2

@@ -1,4 +1,4 @@
-"""Quantities as people write them: `90ms`, `64KiB`, `2/s`, `50Mbit`, `0.2%`. A bare number where a unit belongs is an error."""
+"""Quantities as people write them: `90ms`, `64KiB`, `2/s`, `50Mbit`, `0.2%`. A number without its unit is an error."""
 
 import re
 from decimal import Decimal

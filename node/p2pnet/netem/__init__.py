@@ -1,9 +1,9 @@
-"""The one link model: a packet's size, the time and chance in, its departures out. Sans-IO; used by node and sim alike.
+"""The one network model: a packet's size, the time and a source of randomness in, its departures out. Sans-IO.
 
-Times are integer nanoseconds of whatever clock the caller lives by; chance is a function that gives 0 <= x < 1.
+Times are integer nanoseconds of whatever clock the caller uses; randomness is a function that gives 0 <= x < 1.
 """
 
-from p2pnet.netem.link import Chance, Link, LinkCounters
+from p2pnet.netem.link import Link, LinkCounters, Rng
 from p2pnet.netem.shape import CLEAR, LinkShape, combined
 
-__all__ = ["CLEAR", "Chance", "Link", "LinkCounters", "LinkShape", "combined"]
+__all__ = ["CLEAR", "Link", "LinkCounters", "LinkShape", "Rng", "combined"]

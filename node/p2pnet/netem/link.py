@@ -1,4 +1,4 @@
-"""One direction of one link, packet by packet."""
+"""One direction of one link: when each packet departs, if it does."""
 
 import math
 from collections.abc import Callable
@@ -6,17 +6,18 @@ from dataclasses import dataclass
 
 from p2pnet.netem.shape import CLEAR, LinkShape
 
-Chance = Callable[[], float]
-"""0 <= x < 1, evenly; drawn only for what the shape leaves to chance."""
+Rng = Callable[[], float]
+"""0 <= x < 1, uniform; called only for what the shape makes random."""
 
-HOLD_S_MIN = 0.001  # how far a reordered packet is held back at least, on a link without delay
+HOLD_S_MIN = 0.001
+"""Least time a reordered packet is held back, on a link without delay."""
 
 _NS = 1_000_000_000
 
 
 @dataclass(slots=True)
 class LinkCounters:
-    """What became of the packets: passed + lost + overflowed + blocked = all that were sent."""
+    """Packets by what became of them: passed + lost + overflowed + blocked = all that were sent."""
 
     passed: int = 0
     lost: int = 0
@@ -43,16 +44,16 @@ class Link:
 
     @property
     def shape(self) -> LinkShape:
-        """What it does now."""
+        """The shape in force."""
         return self._shape
 
     @shape.setter
     def shape(self, shape: LinkShape) -> None:
         if shape != self._shape:
-            # A new path: nothing behind waits for what is under way on the old one, so healing is at once.
+            # As a new path: packets do not queue behind those of the old shape, so a healed link is healed at once.
             self._shape, self._free_ns, self._last_ns = shape, 0, 0
 
-    def send(self, size: int, now_ns: int, chance: Chance) -> list[int]:
+    def send(self, size: int, now_ns: int, rng: Rng) -> list[int]:
         """When a packet of `size` bytes, offered at `now_ns`, departs to the other end: no time if it never does, two
         if it is duplicated. Never before `now_ns`; in the order sent, except for reordered packets.
         """
@@ -60,23 +61,24 @@ class Link:
         if shape.blocked:
             counters.blocked += 1
             return []
+        # Before the loss: a packet lost on the way has used its bandwidth.
         sent_ns = self._serialized(size, now_ns)
         if sent_ns is None:
             counters.overflowed += 1
             return []
-        if shape.loss and chance() < shape.loss:
+        if shape.loss and rng() < shape.loss:
             counters.lost += 1
             return []
-        departs_ns = self._departure(sent_ns, chance)
+        departs_ns = self._departure(sent_ns, rng)
         counters.passed += 1
         counters.bytes_passed += size
-        if shape.duplication and chance() < shape.duplication:
+        if shape.duplication and rng() < shape.duplication:
             counters.duplicated += 1
             return [departs_ns, departs_ns]
         return [departs_ns]
 
     def backlog_bytes(self, now_ns: int) -> int:
-        """What waits for the bandwidth now."""
+        """Bytes that wait for the bandwidth now."""
         if self.shape.bandwidth_bps is None:
             return 0
         return int(max(0, self._free_ns - now_ns) * self.shape.bandwidth_bps / (8 * _NS))
@@ -92,16 +94,16 @@ class Link:
         self._free_ns = max(now_ns, self._free_ns) + math.ceil(size * 8 * _NS / bandwidth)
         return self._free_ns
 
-    def _departure(self, sent_ns: int, chance: Chance) -> int:
+    def _departure(self, sent_ns: int, rng: Rng) -> int:
         shape = self._shape
         delay_s = shape.delay_s
         if shape.jitter_s:
-            delay_s = max(0.0, delay_s + shape.jitter_s * (2 * chance() - 1))
+            delay_s = max(0.0, delay_s + shape.jitter_s * (2 * rng() - 1))
         departs_ns = sent_ns + round(delay_s * _NS)
-        if shape.reorder and chance() < shape.reorder:
+        if shape.reorder and rng() < shape.reorder:
             # Held back and left out of the order: the packets behind it do not wait.
             self.counters.reordered += 1
             hold_s = max(HOLD_S_MIN, shape.delay_s, shape.jitter_s)
-            return departs_ns + math.ceil(hold_s * (0.5 + chance() / 2) * _NS)
+            return departs_ns + math.ceil(hold_s * (0.5 + rng() / 2) * _NS)
         self._last_ns = max(departs_ns, self._last_ns)
         return self._last_ns

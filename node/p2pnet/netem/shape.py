@@ -1,4 +1,4 @@
-"""What a link does to packets, and how several orders to one link add up."""
+"""What a link does to packets, and how several shapes of one link add up."""
 
 import math
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ class LinkShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
     delay_s: float = 0.0
     jitter_s: float = 0.0
-    """Each packet's delay varies evenly by up to this, either way, and never below 0. Order is kept."""
+    """Each packet's delay varies uniformly by up to this, either way, but not below 0. Order is kept."""
     loss: float = 0.0
     """Probability; a lost packet has used its bandwidth."""
     duplication: float = 0.0
@@ -26,10 +26,11 @@ class LinkShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     reorder: float = 0.0
     """Probability that a packet is held back, so that those behind overtake it."""
     bandwidth_bps: float | None = None
-    """Bits per second; None has no end."""
+    """Bits per second; None: unlimited."""
     queue_bytes: int = QUEUE_BYTES
-    """What may wait for the bandwidth; a packet that finds no room is dropped."""
+    """Bytes that may wait for the bandwidth; a packet that does not fit is dropped (drop-tail)."""
     blocked: bool = False
+    """Every packet is dropped."""
 
     def __post_init__(self) -> None:
         """Check the bounds."""
@@ -55,10 +56,11 @@ class LinkShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
 
 CLEAR = LinkShape()
+"""The shape that does nothing."""
 
 
 def combined(shapes: Iterable[LinkShape]) -> LinkShape:
-    """What several orders to one link amount to, in any order: delays add up, losses are independent of each other,
+    """The effect of several shapes on one link, whatever their order: delays add up, losses are independent of each other,
     the narrowest bandwidth (with its queue) rules, one block blocks.
     """
     every = list(shapes)

@@ -1,11 +1,8 @@
-"""Floor 3, the node process: one `Broadcast` per client on one QUIC endpoint, and the nursery that keeps such processes.
+"""Floor 4, the node process: one `Broadcast` per client on one QUIC endpoint.
 
-Started as `python -m p2pnet.node CONFIG` or forked by `python -m p2pnet.supervisor`; nobody imports it but its tests
-and whoever tries clients out (`clients`), and the lab never does: it speaks the nursery's JSON lines and the control
-routes of `p2pnet.model.control`.
+Started as `python -m p2pnet.node CONFIG` or forked by `python -m p2pnet.supervisor`. Only `supervisor` imports it, and
+`cli` its `clients`, to try a user's classes out; the lab never does: it speaks the control routes of `p2pnet.model.control`.
 
-What to read in which order: `service` (what a node is made of), `peers` and `dialling` (who is connected), `driver`
-(the broadcast's shell), `clients` and `client_runs` (what a user brings), `control` (the lab's words), `process` (a
-process's life), `nursery` (who keeps processes), and for pods `pod` (what runs first), `nursery_warden` and `warden` (who
-answers for processes there).
+Read `service` first (what a node is made of), then `driver` (the broadcast's shell), `clients` and `client_executor` (what
+a user brings), `control` (what the lab may ask) and `process` (start, signals, exit code).
 """

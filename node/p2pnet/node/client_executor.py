@@ -1,7 +1,7 @@
-"""How a client's `on_state_change` is called: ours within the turn, a user's on a thread of its own.
+"""How a client's `on_state_change` is called: p2pnet's own within the loop turn, a user's on a thread of its own.
 
-So one that is stuck, slow or raises holds up neither the loop nor any other client. At most one call of a client is open,
-for a core asks for no second one before it has the first one's answer.
+So one that is stuck, slow or raises blocks neither the loop nor any other client. At most one call of a client is open:
+the broadcast asks for a second one only after it has the first one's answer.
 """
 
 import asyncio
@@ -21,13 +21,14 @@ from p2pnet.node.events import EventRing
 from p2pnet.peering.clock import NS, mono_ns, wall_ns
 
 CLIENT_SLOW_NS = 20_000_000
-"""A call that takes longer is reported: on the loop it holds up the node."""
+"""A call that takes longer is reported: on the loop it delays the whole node."""
 STUCK_S = 5.0
-"""A call on a thread that has not returned by then is reported while it goes on."""
+"""A call on a thread that has not returned by then is reported while it lasts."""
 FAILED_CHARS_MAX = 500
+"""Longest text of an exception in an event."""
 SWITCH_S = 0.0001
-"""How long a client that computes may keep the interpreter from the loop. Python's own 5 ms, at every turn, add up: on two
-cores, with four nodes whose client never stops computing, latencies were 9 times the usual ones; with this, twice."""
+"""Interpreter switch interval: how long a client that computes may keep the interpreter from the loop. With Python's own
+5 ms, four nodes on two cores whose client never stops computing had 9 times the usual latencies; with this, twice."""
 
 log = logging.getLogger("p2pnet.node")
 
@@ -35,23 +36,27 @@ Answer = Callable[[ClientAnswered], None]
 
 
 class ClientExecutor(Protocol):
-    """Runs one client. Both methods are called on the loop."""
+    """Runs one client's calls. Both methods are called on the loop."""
 
     def start(self, changes: list[Change]) -> None:
-        """Call it; the answer comes in this turn or in a later one."""
+        """Call the client; `Answer` is called in this loop turn or a later one."""
 
     def stop(self) -> None:
-        """No answer is wanted any more. Returns at once, whatever the client is doing."""
+        """Drop any answer still to come. Returns at once, whatever the client is doing."""
 
 
-def runs_of(broadcast: Broadcast, client: Client, ring: EventRing, answer: Answer, *, inline: bool) -> ClientExecutor:
-    """The way to run this client: `inline` for one known to be quick."""
-    reporting = _Reporting(client.name, ring, "on the loop" if inline else "on its own thread")
+def make_executor(
+    broadcast: Broadcast, client: Client, ring: EventRing, answer: Answer, *, inline: bool
+) -> ClientExecutor:
+    """An executor for this client: on the loop if `inline`, for one known to be quick; else on a thread."""
+    slow_calls = _SlowCalls(client.name, ring, "on the loop" if inline else "on its own thread")
     kind = _Inline if inline else _Threaded
-    return kind(broadcast, client, reporting, answer)
+    return kind(broadcast, client, slow_calls, answer)
 
 
-class _Reporting:
+class _SlowCalls:
+    """Reports slow calls as events, and stuck ones in the log too."""
+
     def __init__(self, name: str, ring: EventRing, where: str) -> None:
         self._name, self._ring, self._where = name, ring, where
 
@@ -68,12 +73,12 @@ class _Reporting:
 
 
 class _Inline:
-    def __init__(self, broadcast: Broadcast, client: Client, reporting: _Reporting, answer: Answer) -> None:
-        self._broadcast, self._client, self._reporting, self._answer = broadcast, client, reporting, answer
+    def __init__(self, broadcast: Broadcast, client: Client, slow_calls: _SlowCalls, answer: Answer) -> None:
+        self._broadcast, self._client, self._slow_calls, self._answer = broadcast, client, slow_calls, answer
 
     def start(self, changes: list[Change]) -> None:
         answered = _call(self._client, changes, self._broadcast.pool)
-        self._reporting.answered(answered)
+        self._slow_calls.answered(answered)
         self._answer(answered)
 
     def stop(self) -> None:
@@ -81,63 +86,66 @@ class _Inline:
 
 
 class _Threaded:
-    """The thread begins with the first call and ends with `stop`, or with the process if the client never returns."""
+    """The thread starts with the first call and ends with `stop`, or with the process if the client never returns."""
 
-    def __init__(self, broadcast: Broadcast, client: Client, reporting: _Reporting, answer: Answer) -> None:
-        self._broadcast, self._client, self._reporting, self._answer = broadcast, client, reporting, answer
+    def __init__(self, broadcast: Broadcast, client: Client, slow_calls: _SlowCalls, answer: Answer) -> None:
+        self._broadcast, self._client, self._slow_calls, self._answer = broadcast, client, slow_calls, answer
         self._loop = asyncio.get_running_loop()
-        self._orders: SimpleQueue[tuple[list[Change], Pool] | None] = SimpleQueue()
+        self._calls: SimpleQueue[tuple[list[Change], Pool] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._stuck: asyncio.TimerHandle | None = None
 
     def start(self, changes: list[Change]) -> None:
         if self._thread is None:
+            # Process-wide, but only once a user's client runs: with clients of ours alone no thread computes.
             sys.setswitchinterval(SWITCH_S)
-            # In the context of its node: in a pack, that decides whose log the client's words go to.
+            # In the context of its node: in a pack that decides to whose log the client's log lines go.
             work = contextvars.copy_context().run
             self._thread = threading.Thread(
                 target=work, args=(self._work,), name=f"client {self._client.name}", daemon=True
             )
             self._thread.start()
-        self._stuck = self._loop.call_later(STUCK_S, self._reporting.stuck)
-        self._orders.put((changes, self._broadcast.pool.snapshot()))
+        self._stuck = self._loop.call_later(STUCK_S, self._slow_calls.stuck)
+        # A snapshot: the loop changes the pool while the thread reads.
+        self._calls.put((changes, self._broadcast.pool.snapshot()))
 
     def stop(self) -> None:
-        self._rest()
-        self._orders.put(None)
+        self._cancel_stuck_timer()
+        self._calls.put(None)
 
-    def _rest(self) -> None:
+    def _cancel_stuck_timer(self) -> None:
         if self._stuck is not None:
             self._stuck.cancel()
             self._stuck = None
 
     def _work(self) -> None:
-        while (order := self._orders.get()) is not None:
-            answered = _call(self._client, *order)
-            order = None  # what the snapshot holds may leave the pool while nothing is asked
+        while (call := self._calls.get()) is not None:
+            answered = _call(self._client, *call)
+            call = None  # or its snapshot would keep artifacts alive until the next call
             try:
-                self._loop.call_soon_threadsafe(self._take, answered)
+                self._loop.call_soon_threadsafe(self._finish, answered)
             except RuntimeError:  # the loop has ended
                 return
 
-    def _take(self, answered: ClientAnswered) -> None:
-        self._rest()
-        self._reporting.answered(answered)
+    def _finish(self, answered: ClientAnswered) -> None:
+        self._cancel_stuck_timer()
+        self._slow_calls.answered(answered)
         self._answer(answered)
 
 
 def _call(client: Client, changes: list[Change], pool: PoolView) -> ClientAnswered:
-    """What it answers, or how it failed: a user's mistake costs this call alone."""
+    """One call: its change actions, or how it failed. A user's mistake costs this call alone."""
     started, actions, failed = mono_ns(), [], ""
     try:
         actions = _checked(client.on_state_change(changes, pool, wall_ns() / NS))
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # SystemExit too: `sys.exit()` in a client must not end the node
         failed = f"{type(error).__name__}: {error}"[:FAILED_CHARS_MAX]
         log.exception("client %s: on_state_change failed", client.name)
     return ClientAnswered(actions, mono_ns() - started, failed)
 
 
 def _checked(answer: object) -> list[ChangeAction]:
+    # Checked here, where it can be blamed on the client, not deep in the broadcast.
     if not isinstance(answer, list):
         raise TypeError(f"on_state_change returned {type(answer).__name__}, not a list of change actions")
     for action in answer:

@@ -1,7 +1,7 @@
-"""From a client in the config to an object that can be run: one of ours, an entry point, or a class by its name.
+"""Loads the clients of a config: p2pnet's own, an entry point, or a class by its name.
 
-Errors name the place in the Subnet document. Whoever is about to start nodes has `try_clients` load them first, in a process
-of its own (`python -m p2pnet.node.clients`), for a user's module may hang, print and exit as it likes.
+Errors name the place in the Subnet document. Before nodes are started, `try_clients` loads their clients in a process of its
+own (`python -m p2pnet.node.clients`), for a user's module may hang, print or exit.
 """
 
 import importlib
@@ -23,24 +23,28 @@ from p2pnet.model.ids import CLIENT_NAME
 from p2pnet.model.limits import KIB
 
 ENTRY_POINTS = "p2pnet.clients"
+"""Group of entry points, by which an installed package offers clients."""
 EXIT_REFUSED = 2
+"""Exit code of a trial whose clients cannot be used."""
 ALL_LOADED = "all of them"
+"""Last line of a trial that went well."""
 LINE_BYTES_MAX = 8 * KIB
+"""Read of the end of a trial's output."""
 TRIAL_S = 30.0
-"""Importing torch takes 10 s on a slow machine."""
+"""Longest trial: importing torch takes 10 s on a slow machine."""
 _OURS = {"blob": "p2pnet.broadcast.blob:BlobClient", "beacon": "p2pnet.broadcast.beacon:BeaconClient"}
-"""Without a look at every installed package's metadata: that costs each node's start 10 ms."""
+"""Not entry points: reading every installed package's metadata would cost each node's start 10 ms."""
 _METHODS = ("make", "inspect", "on_state_change", "bouncer", "is_urgent", "relay")
 
 
 def load_clients(
-    specs: Sequence[ClientConfig], tell: Callable[[str], None] = lambda _place: None, *, node: str = ""
+    specs: Sequence[ClientConfig], on_place: Callable[[str], None] = lambda _place: None, *, node: str = ""
 ) -> list[Client]:
-    """The clients of `node`, in order; `tell` hears of each before it is loaded. Raises SpecError naming its place."""
+    """The clients of `node`, in order. `on_place(place)` is called before each is loaded. Raises SpecError naming its place."""
     clients = []
     for index, spec in enumerate(specs):
         place = f"spec.clients[{index}]"
-        tell(place)
+        on_place(place)
         clients.append(load_client(spec, place, node=node))
     return clients
 
@@ -62,6 +66,7 @@ def load_client(spec: ClientConfig, place: str = "client", *, node: str = "") ->
     except (Exception, SystemExit) as error:
         raise SpecError(f"{place}.class: {target} cannot be made: {_words(error)}") from error
     _check(client, target, place)
+    # One class may serve several clients of a config, each under the name given there.
     try:
         client.name = spec.name
     except AttributeError as error:
@@ -70,18 +75,22 @@ def load_client(spec: ClientConfig, place: str = "client", *, node: str = "") ->
 
 
 def is_ours(client: Client) -> bool:
-    """Whether p2pnet ships its class: it is known to be quick, and needs no thread of its own."""
+    """Whether its class is p2pnet's own: known to be quick, so it needs no thread of its own."""
     return type(client).__module__.startswith("p2pnet.broadcast.")
 
 
 def make_broadcast(config: NodeConfig, client: Client, incarnation: str) -> Broadcast:
-    """The broadcast of one client at this node, with a generator of its own: no two starts draw the same back-offs."""
-    chance = random.Random(f"{config.seed}/{config.name}/{client.name}/{incarnation}")
-    return Broadcast(client, config.name, config.broadcast, chance)
+    """The broadcast of one client at this node."""
+    return Broadcast(client, config.name, config.broadcast, broadcast_rng(config, client, incarnation))
+
+
+def broadcast_rng(config: NodeConfig, client: Client, incarnation: str) -> random.Random:
+    """Randomness of one broadcast. The incarnation is part of its seed: no two starts draw the same back-offs."""
+    return random.Random(f"{config.seed}/{config.name}/{client.name}/{incarnation}")
 
 
 def _find(target: str, place: str) -> Callable[..., Any]:
-    """What makes the client."""
+    """The class, or another callable that makes the client."""
     module_name, colon, class_name = target.partition(":")
     if not colon or not module_name or not class_name:
         raise SpecError(f"{place}.class: {target!r} is not of the form module:Class")
@@ -98,7 +107,7 @@ def _find(target: str, place: str) -> Callable[..., Any]:
 
 
 def _takes_node(make: Callable[..., Any]) -> bool:
-    """Whether it has a parameter of this name."""
+    """Whether it has a parameter named `node`."""
     code = getattr(getattr(make, "__init__", None), "__code__", None) or getattr(make, "__code__", None)
     return code is not None and "node" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
@@ -116,7 +125,7 @@ def _check(client: object, target: str, place: str) -> None:
 
 
 def _entry_point(name: str, place: str) -> str:
-    from importlib.metadata import entry_points  # csv, email and more: for those who bring clients of their own
+    from importlib.metadata import entry_points  # imports csv, email and more: only where clients are not p2pnet's own
 
     for point in entry_points(group=ENTRY_POINTS, name=name):
         return point.value
@@ -133,20 +142,20 @@ def _words(error: BaseException) -> str:
 def try_clients(
     specs: Sequence[ClientConfig], *, environment: Mapping[str, str] | None = None, within_s: float = TRIAL_S
 ) -> str:
-    """What keeps nodes of this Python from running these clients, with its place in the document; empty: nothing.
+    """Why nodes of this Python could not run these clients, with the place in the document; empty: they could.
 
-    Blocks while a process loads them, at most `within_s`; ours are not tried.
+    Blocks while a process loads them, at most `within_s` seconds; p2pnet's own are not tried.
     """
     if all(not spec.class_ and spec.name in _OURS and not spec.settings for spec in specs):
         return ""
-    import tempfile  # lzma, bz2 and more: no node needs it
+    import tempfile  # imports lzma, bz2 and more, which no node needs
 
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as said:
-        given.write(msgspec.json.encode(list(specs)))
-        given.seek(0)
+    with tempfile.TemporaryFile() as specs_file, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        specs_file.write(msgspec.json.encode(list(specs)))
+        specs_file.seek(0)
         command = [sys.executable, "-m", "p2pnet.node.clients"]
-        # Files, not pipes: a grandchild may hold those open for ever.
-        trial = subprocess.Popen(command, stdin=given, stdout=told, stderr=said, env=environment, cwd="/")  # noqa: S603
+        # Files, not pipes: a grandchild may keep pipes open for ever.
+        trial = subprocess.Popen(command, stdin=specs_file, stdout=out, stderr=err, env=environment, cwd="/")  # noqa: S603
         try:
             code = trial.wait(within_s)
         except subprocess.TimeoutExpired:
@@ -154,14 +163,14 @@ def try_clients(
         finally:
             trial.kill()
             trial.wait()
-        last = _last_line(told) or "spec.clients[0]"
+        last = _last_line(out) or "spec.clients[0]"
         if code is None:
             return f"{last}.class: loading it takes longer than {within_s:g} s"
         if code == EXIT_REFUSED and ": " in last:
             return last
         if code == 0 and last == ALL_LOADED:
             return ""
-        return f"{last}.class: loading it ends the process, with code {code}: {_last_line(said) or 'it says nothing'}"
+        return f"{last}.class: loading it ends the process, with code {code}: {_last_line(err) or 'it says nothing'}"
 
 
 def _last_line(file: IO[bytes]) -> str:
@@ -175,21 +184,21 @@ def main() -> int:
     """Clients as JSON on stdin; a line on stdout for each before it is loaded, and one for how it ended. 0, or 2: refused."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it, whatever a module does about KeyboardInterrupt
     out = os.dup(1)
-    os.dup2(2, 1)  # what a module prints while it is imported is no word of ours
+    os.dup2(2, 1)  # what a module prints while it is imported goes to stderr
 
-    def tell(line: str) -> None:
+    def write_line(line: str) -> None:
         os.write(out, " ".join(line.split()).encode() + b"\n")
 
     try:
-        load_clients(msgspec.json.decode(sys.stdin.buffer.read(), type=list[ClientConfig]), tell)
+        load_clients(msgspec.json.decode(sys.stdin.buffer.read(), type=list[ClientConfig]), write_line)
     except SpecError as error:
-        tell(str(error))
+        write_line(str(error))
         return EXIT_REFUSED
-    tell(ALL_LOADED)
+    write_line(ALL_LOADED)
     return 0
 
 
 if __name__ == "__main__":
     code = main()
     sys.stderr.flush()
-    os._exit(code)  # whatever threads a module has started
+    os._exit(code)  # at once, whatever threads a module has started

@@ -1,13 +1,13 @@
-"""The lab's words with this node: the routes of `model.control`, for a leaf whose URI is exactly the subnet's lab.
+"""What the lab may ask of this node: the routes of `model.control`, for a leaf whose URI is exactly the subnet's lab.
 
-Where `lab-ca.crt` stands beside the node's leaf, that authority must have issued it: whoever else issues leaves for nodes
-gets no control by one for the lab. The lab is no peer: it says no hello, is in no registry, and its connections are left
-out of the byte counters.
+Where `lab-ca.crt` stands beside the node's leaf, that authority must have issued the lab's leaf: whoever issues leaves for
+nodes gains no control by issuing one for the lab. The lab is no peer: it says no hello, is in no registry, and its
+connections are left out of the byte counters.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import msgspec
@@ -42,24 +42,37 @@ from p2pnet.model.control import (
 )
 from p2pnet.model.errors import LocalError
 from p2pnet.model.ids import ARTIFACT_ID_BYTES, ArtifactId
+from p2pnet.model.peer_messages import (
+    ASK_BYTES_MAX,
+    ROUTE_HELLO,
+    ROUTE_RECORDS,
+    route_digest,
+    route_fetch,
+    route_synced,
+    route_update,
+)
 from p2pnet.model.registry import MEMBERSHIP_BYTES_MAX, Membership
-from p2pnet.node.driver import Driver
+from p2pnet.node.driver import BroadcastDriver
 from p2pnet.node.events import EventRing
 from p2pnet.peering.clock import NS, read_clock, wall_ns
-from p2pnet.quic import Connection, Message
+from p2pnet.quic import Connection, Message, Settings
 
 WAIT_MS_MAX = 60_000
-"""The longest a long poll may last."""
+"""Longest duration of a long poll."""
 GATHER_S = 0.02
 """Between the first event of a long poll and its answer: one answer for a burst, not one per event."""
 REQUEST_BYTES_MAX = 4 * limits.KIB
+"""Any other request of the lab, a hello, a fetch, a synced, and whatever goes to a route that does not exist."""
+DIGEST_REQUEST_BYTES_MAX = 20 * limits.KIB
+"""A digest and the most ids that may be listed with it."""
 INJECT_BYTES_MAX = limits.ARTIFACT_BYTES_MAX + limits.MIB
+"""One item of the largest size, or 1 MiB of smaller ones, with their names."""
 NONCES_REMEMBERED = 20_000
-"""Results of injections by nonce: a lab that lost the answer asks again and gets the same one."""
+"""Results of injections kept by nonce: a lab that lost the answer asks again and gets the same one."""
 
 log = logging.getLogger("p2pnet.node")
 
-ROUTE_CAPS = {
+ROUTE_LIMITS = {
     ROUTE_INJECT: INJECT_BYTES_MAX,
     ROUTE_MEMBERS: MEMBERSHIP_BYTES_MAX,
     ROUTE_GET: REQUEST_BYTES_MAX,
@@ -70,30 +83,30 @@ ROUTE_CAPS = {
 }
 
 
-class Controlled(Protocol):
+class ControlledNode(Protocol):
     """What the lab may see and change of a node."""
 
     @property
-    def drivers(self) -> dict[str, Driver]:
+    def drivers(self) -> dict[str, BroadcastDriver]:
         """By client name."""
 
     def state(self) -> PeersReply:
-        """How it is."""
+        """The node's state now."""
 
     def take_membership(self, membership: Membership) -> bool:
         """Put a newer registry in force; False when it is not newer."""
 
     def registry_version(self) -> int:
-        """Of the one in force."""
+        """Version of the registry in force."""
 
     def keep_s(self) -> float:
-        """How long a published artifact lives."""
+        """Life of a published artifact, seconds."""
 
 
 class Control:
-    """Decodes, asks the node, replies. Everything but a long poll is answered in the turn it came."""
+    """Decodes requests, asks the node, replies: within the loop turn, except for long polls."""
 
-    def __init__(self, node: Controlled, ring: EventRing) -> None:
+    def __init__(self, node: ControlledNode, ring: EventRing) -> None:
         self._node = node
         self._ring = ring
         self._loop = asyncio.get_running_loop()
@@ -122,7 +135,7 @@ class Control:
         _reply(message, request if isinstance(request, ControlRefusal) else handler[1](request))
 
     def stop(self) -> None:
-        """Answer all long polls with what there is; nothing waits from here on."""
+        """Answer all long polls with what there is; later ones are answered at once."""
         self._stopping = True
         for poll in list(self._polls):
             poll.answer()
@@ -135,16 +148,16 @@ class Control:
             return _unknown_client(request.client)
         return Injected([self._inject_one(driver, item) for item in request.items])
 
-    def _inject_one(self, driver: Driver, item: InjectItem) -> bytes | ControlRefusal:
+    def _inject_one(self, driver: BroadcastDriver, item: InjectItem) -> bytes | ControlRefusal:
         if (known := self._nonces.get(item.nonce)) is not None:
-            return known
+            return known  # the lab asks again after a lost answer: the artifact must not be published twice
         try:
             encoded = driver.client.make(
                 item.name, item.data, nonce=item.nonce, now=wall_ns() / NS, keep_s=self._node.keep_s()
             )
         except LocalError as error:
             return ControlRefusal("bad-request", str(error))
-        except Exception as error:  # a user's class: its mistake is answered, not the node's end
+        except Exception as error:  # a user's class: its mistake is answered, and does not end the node
             log.exception("client %s: make failed", driver.name)
             return ControlRefusal("bad-request", f"client {driver.name}: make failed: {type(error).__name__}: {error}")
         if not isinstance(encoded, bytes):
@@ -154,7 +167,7 @@ class Control:
         result = driver.publish(encoded, len(item.data))
         if isinstance(result, bytes):
             self._nonces[item.nonce] = result
-            if len(self._nonces) > NONCES_REMEMBERED:
+            if len(self._nonces) > NONCES_REMEMBERED:  # dicts keep their order: the first is the oldest
                 del self._nonces[next(iter(self._nonces))]
         return result
 
@@ -182,7 +195,7 @@ class Control:
         if len(request.artifact) != ARTIFACT_ID_BYTES:
             return ControlRefusal("bad-request", f"an artifact id has {ARTIFACT_ID_BYTES} bytes")
         artifact = ArtifactId(request.artifact)
-        held = artifact in driver.broadcast.pool.validated
+        held = artifact in driver.broadcast.pool.validated  # asked before the withdrawal, which may run at once
         driver.feed(Withdraw(artifact))
         return Withdrawn(held)
 
@@ -193,6 +206,7 @@ class Control:
 
     def _members(self, request: MembersPush) -> ControlReply:
         offered = request.membership.registry.version
+        # The version in force once more is no error: the lab repeats a push whose answer it lost.
         if not self._node.take_membership(request.membership) and offered < self._node.registry_version():
             return ControlRefusal("older-version", f"version {offered} is older than {self._node.registry_version()}")
         return MembersTaken(self._node.registry_version())
@@ -206,7 +220,7 @@ class Control:
         request = _decode(message, EventsRequest)
         if isinstance(request, ControlRefusal):
             _reply(message, request)
-        elif request.wait_ms <= 0 or self._stopping or self._ring.has_news(request.cursor, request.incarnation):
+        elif request.wait_ms <= 0 or self._stopping or self._ring.has_new(request.cursor, request.incarnation):
             _reply(message, self._read(request))
         else:
             poll = _LongPoll(
@@ -220,7 +234,7 @@ class Control:
 
 
 class _LongPoll:
-    """One events request that waits: for the first event and then GATHER_S more, or for its time to end."""
+    """A request for events that waits for the first one and then GATHER_S more, or until its time is over."""
 
     def __init__(
         self,
@@ -237,17 +251,17 @@ class _LongPoll:
         self.over = False
         message.on_cancel = lambda _: self._end()
         self._timer = loop.call_later(min(request.wait_ms, WAIT_MS_MAX) / 1000, self.answer)
-        self._waiter = ring.wait(self._news)
-        if self._waiter is None:  # too many wait already: an empty answer makes it ask again
+        self._waiter = ring.wait(self._on_event)
+        if self._waiter is None:  # too many wait already: an empty answer makes the lab ask again
             self.answer()
 
     def answer(self) -> None:
-        """Whatever there is, now."""
+        """Answer with what there is now."""
         self._end()
         if not self._message.cancelled:
             _reply(self._message, self._read(self._request))
 
-    def _news(self) -> None:
+    def _on_event(self) -> None:
         self._timer.cancel()
         self._timer = self._loop.call_later(GATHER_S, self.answer)
 
@@ -259,8 +273,25 @@ class _LongPoll:
         self._ended(self)
 
 
+def endpoint_settings(idle_s: float, clients: Iterable[str]) -> Settings:
+    """Settings of the endpoint of a node with these clients: the longest request of each route, in bytes of payload.
+
+    quic checks them before a body is read, so that no route can be used to fill memory.
+    """
+    names = list(clients)
+    small = [ROUTE_HELLO, *map(route_fetch, names), *map(route_synced, names)]
+    route_limits = {
+        **ROUTE_LIMITS,
+        ROUTE_RECORDS: ASK_BYTES_MAX,
+        **dict.fromkeys(small, REQUEST_BYTES_MAX),
+        **dict.fromkeys(map(route_digest, names), DIGEST_REQUEST_BYTES_MAX),
+        **dict.fromkeys(map(route_update, names), limits.UPDATE_BODY_BYTES_MAX),
+    }
+    return Settings(idle_s=idle_s, message_bytes_max=REQUEST_BYTES_MAX, route_caps=route_limits)
+
+
 def refuse(message: Message) -> None:
-    """Answer a peer that asks for the lab's routes, or for none there is."""
+    """Answer a peer that asks for a route of the lab, or for one that does not exist."""
     _reply(message, ControlRefusal("bad-request", "no such route for a peer"))
 
 

@@ -1,7 +1,7 @@
-"""The shell around one `Broadcast`: what happens on connections becomes inputs, effects become requests and replies.
+"""The asyncio shell around one `Broadcast`: what happens on connections becomes inputs, effects become requests and replies.
 
-It decides nothing. Inputs of one loop turn are handled together, effects obeyed at once, so that updates to one peer
-batch; there is one timer, for the core's next wake-up; no task and no future per request.
+It decides nothing. Inputs of one loop turn are handled together and effects executed at once, so that updates to one peer
+batch. There is one timer, for the core's next wake-up, and no task or future per request.
 """
 
 import asyncio
@@ -45,21 +45,21 @@ from p2pnet.broadcast.wire import FETCH_ANSWER_BYTES_MAX
 from p2pnet.model import limits
 from p2pnet.model.control import ControlRefusal
 from p2pnet.model.errors import P2pnetError
-from p2pnet.model.routes import route_digest, route_fetch, route_synced, route_update
-from p2pnet.node.client_executor import runs_of
+from p2pnet.model.peer_messages import route_digest, route_fetch, route_synced, route_update
+from p2pnet.node.client_executor import make_executor
 from p2pnet.node.events import EventRing
 from p2pnet.peering.clock import NS, delay_s, mono_ns, wall_ns
 from p2pnet.quic import Connection, Exchange, Message
 
 WAKES_PER_TURN = 4
-"""A client's answer may be due at once, and batches after it; whatever asks for more waits for the next turn."""
+"""Most wake-ups of the core per loop turn: a client's answer and the batches after it need two; more wait for the next turn."""
 ANSWER_BYTES_MAX = 64 * limits.KIB
-"""Statuses of one batch of updates; a batch of 16 KiB has a few hundred entries."""
+"""Longest reply with statuses: a batch of updates of 16 KiB has a few hundred entries."""
 
 log = logging.getLogger("p2pnet.node")
 
 
-class Driver:
+class BroadcastDriver:
     """Drives one client's broadcast. All methods are called on the loop; the client is run there too if it is `inline`."""
 
     def __init__(
@@ -76,17 +76,17 @@ class Driver:
         self.client = client
         self._ring = ring
         self._connection_of = connection_of
-        self._runs = runs_of(broadcast, client, ring, self.feed, inline=inline)
+        self._executor = make_executor(broadcast, client, ring, self.feed, inline=inline)
         self._loop = asyncio.get_running_loop()
         self._inputs: deque[Input] = deque()
         self._turn_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns: int | None = None
         self._tokens = 0
-        self._asked: dict[int, Message] = {}
-        """Requests of peers the core has not answered."""
+        self._unanswered: dict[int, Message] = {}
+        """Requests of peers that the core has not answered, by token."""
         self._open: dict[int, Exchange | None] = {}
-        """Our requests without an answer; None while one is being started."""
+        """Our requests without an answer, by token; None while one is being started."""
         self._timeouts: dict[int, asyncio.TimerHandle] = {}
         self._publishing: list[bytes | ControlRefusal] = []
         self._update, self._fetch, self._synced, self._digest = (
@@ -99,15 +99,15 @@ class Driver:
             self._digest: self._on_digest,
         }
 
-    # --- ways in ---
+    # --- inputs ---
 
     def feed(self, item: Input) -> None:
-        """Have this handled in this loop turn, together with whatever else comes in it."""
+        """Queue an input: it is handled in this loop turn, together with all others of it."""
         self._inputs.append(item)
         self._soon()
 
     def publish(self, data: bytes, size: int) -> bytes | ControlRefusal:
-        """Publish one encoded artifact now: its id, or why not. What follows from it waits for the end of the turn."""
+        """Publish one encoded artifact of `size` user's bytes: its id, or why not. Updates leave at the end of the turn."""
         self._publishing = []
         self._handle(Publish(data, size), mono_ns(), wall_ns() / NS)
         self._soon()
@@ -120,17 +120,17 @@ class Driver:
         self.feed(PeerUp(peer, connection.id))
 
     def peer_down(self, peer: str, connection: Connection) -> None:
-        """It has ended."""
+        """A link has ended."""
         self.feed(PeerDown(peer, connection.id))
 
     def stop(self) -> None:
-        """Handle nothing more."""
+        """Handle no more inputs."""
         if self._timer is not None:
             self._timer.cancel()
         for timeout in self._timeouts.values():
             timeout.cancel()
-        self._runs.stop()
-        self._turn_due = True  # whatever is fed from here on stays where it is
+        self._executor.stop()
+        self._turn_due = True  # nothing that is fed from here on schedules a turn
         self._inputs.clear()
 
     def _soon(self) -> None:
@@ -141,40 +141,41 @@ class Driver:
     # --- peers' requests ---
 
     def _on_updates(self, peer: str, connection: Connection, message: Message) -> None:
-        self.feed(UpdatesReceived(peer, connection.id, self._keep(message), message.payload))
+        self.feed(UpdatesReceived(peer, connection.id, self._remember(message), message.payload))
 
     def _on_fetch(self, peer: str, connection: Connection, message: Message) -> None:
-        self.feed(FetchReceived(peer, connection.id, self._keep(message), message.payload))
+        self.feed(FetchReceived(peer, connection.id, self._remember(message), message.payload))
 
     def _on_synced(self, peer: str, connection: Connection, message: Message) -> None:
-        message.reply(b"")
+        message.reply(b"")  # an acknowledgement: the core has nothing to add
         self.feed(SyncedReceived(peer, connection.id))
 
     def _on_digest(self, peer: str, connection: Connection, message: Message) -> None:
-        self.feed(DigestReceived(peer, connection.id, self._keep(message), message.payload))
+        self.feed(DigestReceived(peer, connection.id, self._remember(message), message.payload))
 
-    def _keep(self, message: Message) -> int:
+    def _remember(self, message: Message) -> int:
         self._tokens += 1
         token = self._tokens
-        self._asked[token] = message
+        self._unanswered[token] = message
         return token
 
     def _answer(self, token: int, body: bytes | list[bytes]) -> None:
-        message = self._asked.pop(token, None)
+        message = self._unanswered.pop(token, None)
         if message is not None and not message.cancelled:
             message.reply(body)
 
-    # --- a turn ---
+    # --- one loop turn ---
 
     def _turn(self) -> None:
         now, wall = mono_ns(), wall_ns() / NS
+        # One reading of the clocks per turn: to the core everything in it happens at the same time.
         for _ in range(WAKES_PER_TURN):
             while self._inputs:
                 self._handle(self._inputs.popleft(), now, wall)
             due = self.broadcast.next_wakeup()
             if due is None or due > now:
                 break
-            self._inputs.append(Wake())  # what the inputs left for the end of the turn: updates in batches
+            self._inputs.append(Wake())  # the inputs left something for the end of the turn: updates, in batches
         self._turn_due = False
         if self._inputs:
             self._soon()
@@ -183,14 +184,14 @@ class Driver:
     def _handle(self, item: Input, now: int, wall: float) -> None:
         try:
             for effect in self.broadcast.handle(item, now, wall):
-                self._obey(effect)
+                self._execute(effect)
         except Exception:
-            # A fault of ours: it may cost what this input would have done, never the turns to come.
+            # A fault of p2pnet: it may cost what this input would have done, never the inputs after it.
             log.exception("client %s: %s failed", self.name, type(item).__name__)
 
     def _set_timer(self) -> None:
         due = self.broadcast.next_wakeup()
-        if due == self._timer_ns:
+        if due == self._timer_ns:  # most turns change nothing: a timer costs more than this comparison
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -201,7 +202,7 @@ class Driver:
         self._timer = self._timer_ns = None
         self.feed(Wake())
 
-    def _obey(self, effect: Effect) -> None:
+    def _execute(self, effect: Effect) -> None:
         match effect:
             case SendUpdates(token, _, connection, body, urgent):
                 self._ask(
@@ -227,7 +228,7 @@ class Driver:
             case AnswerFetch(token, parts):
                 self._answer(token, parts)
             case RunClient(changes):
-                self._runs.start(changes)
+                self._executor.start(changes)
             case Published(artifact):
                 self._publishing.append(artifact)
             case PublishRefused(code, message):
@@ -252,11 +253,12 @@ class Driver:
         if connection is None:
             self._ended(token, answered, None)
             return
+        # Before the request is started: its answer may come within `start_request`, and `_done` looks here.
         self._open[token] = None
         done = partial(self._done, token, answered)
         try:
             exchange = connection.start_request(route, body, done, urgent=urgent, reply_bytes_max=reply_bytes_max)
-        except P2pnetError:  # it was closed in this very turn
+        except P2pnetError:  # the connection was closed in this loop turn
             self._ended(token, answered, None)
             return
         if token in self._open:
@@ -266,6 +268,7 @@ class Driver:
         self._ended(token, answered, None if isinstance(result, Exception) else result.payload)
 
     def _timed_out(self, token: int) -> None:
+        # Cancelling reports nothing by itself, so the core is told here that no answer comes.
         self._cancel(token)
         self.feed(FetchAnswered(token, None))
 

@@ -1,4 +1,4 @@
-"""The bounded ring of a node's events: written by the node's own loop, read by cursor, every loss counted."""
+"""The bounded ring of a node's events: written by its loop, read by cursor, every lost event counted."""
 
 from collections import Counter, deque
 from collections.abc import Callable
@@ -17,8 +17,8 @@ Waiter = Callable[[], None]
 class EventRing:
     """The last `capacity` events of one incarnation. `cursor` is the seq of the event that comes next.
 
-    `add` never blocks and never fails: when the ring is full its oldest event leaves, and a reader that had not got so
-    far is told how many it missed.
+    `add` never blocks and never fails: when the ring is full its oldest event is dropped, and a reader that had not read
+    it is told how many it missed.
     """
 
     def __init__(self, incarnation: str, boot_id: str, capacity: int = limits.EVENT_RING) -> None:
@@ -26,7 +26,7 @@ class EventRing:
         self.boot_id = boot_id
         self.cursor = 0
         self.counts: Counter[EventKind] = Counter()
-        """How many of each kind there ever were, also those that have left the ring."""
+        """Events of each kind since the start, dropped ones included."""
         self._events: deque[Event] = deque(maxlen=max(1, capacity))
         self._waiters: dict[int, Waiter] = {}
         self._waiter_ids = 0
@@ -48,24 +48,25 @@ class EventRing:
         size: int = 0,
         detail: str = "",
     ) -> None:
-        """Append one event and wake everyone who waits."""
+        """Append one event and call all waiters. `size` becomes the event's `bytes`."""
         self._events.append(Event(self.cursor, mono_ns, kind, client, artifact, peer, hop, size, detail))
         self.cursor += 1
         self.counts[kind] += 1
         if self._waiters:
+            # Taken out before they are called: a waiter may wait again.
             waiters, self._waiters = list(self._waiters.values()), {}
             for waiter in waiters:
                 waiter()
 
     def read(self, cursor: int, incarnation: str = "", limit: int = limits.EVENTS_PER_READ) -> Events:
-        """Events from `cursor` on. Asked about another incarnation, it starts over with all it has of this one."""
+        """At most `limit` events from `cursor` on; asked about another incarnation, from the first one still in the ring."""
         if incarnation not in ("", self.incarnation):
             cursor = 0
         cursor = min(max(cursor, 0), self.cursor)
         start = max(cursor, self.first)
         limit = min(max(limit, 0), limits.EVENTS_PER_READ)
         offset = start - self.first
-        # islice walks from the near end of a deque only; a reader that keeps up reads the far one, so count from there
+        # islice walks a deque from its start; a reader that keeps up reads the end, so that is walked backwards
         if offset > len(self._events) // 2:
             tail = list(islice(reversed(self._events), len(self._events) - offset))
             tail.reverse()
@@ -80,7 +81,7 @@ class EventRing:
             missed=start - cursor,
         )
 
-    def has_news(self, cursor: int, incarnation: str = "") -> bool:
+    def has_new(self, cursor: int, incarnation: str = "") -> bool:
         """Whether `read` with these arguments would return anything new."""
         return cursor < self.cursor or incarnation not in ("", self.incarnation)
 
@@ -93,5 +94,5 @@ class EventRing:
         return self._waiter_ids
 
     def forget(self, handle: int) -> None:
-        """The waiter behind `handle` waits no longer; unknown handles are fine."""
+        """Drop the waiter of `handle`; unknown handles are ignored."""
         self._waiters.pop(handle, None)

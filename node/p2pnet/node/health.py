@@ -1,31 +1,61 @@
 """Plain HTTP for probes and scrapes: `/healthz`, `/readyz`, `/metrics`. No control on it.
 
 h11 reads and writes the messages, asyncio carries them: importing a whole web server would cost each pod's start more
-CPU than all of QUIC. With `pod_health`, the only importer of h11.
+CPU than all of QUIC. prometheus_client is imported here only, and when the first scrape comes.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol
 
 import h11
 
+from p2pnet.broadcast import Broadcast
+from p2pnet.model.control import PeersReply
+from p2pnet.model.events import EventKind
 from p2pnet.quic.hosts import listener
 
 if TYPE_CHECKING:
-    from p2pnet.node.metrics import Measured
+    from prometheus_client import Metric
+    from prometheus_client.core import GaugeMetricFamily
 
 CONNECTIONS_MAX = 16
-"""At once; one more is closed unheard. A kubelet and a Prometheus need two."""
+"""Connections at a time; one more is closed at once. A kubelet and a Prometheus need two."""
 HEAD_BYTES_MAX = 8192
-"""Of a request's line and headers."""
+"""Longest request line with headers."""
 IDLE_S = 15.0
-"""For the next whole request on a connection."""
+"""How long a connection may take to its next whole request."""
 READ_BYTES = 4096
+"""Read from a connection at a time."""
 PLAIN = "text/plain; charset=utf-8"
+"""Content type of the other pages."""
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
+"""Content type of Prometheus' text format."""
 
 Page = tuple[int, str, bytes]
 """HTTP status, content type, body."""
+
+
+class MeasuredNode(Protocol):
+    """What health page and metrics read of a node."""
+
+    def state(self) -> PeersReply:
+        """The node's state, as answered to the lab."""
+
+    def event_counts(self) -> dict[EventKind, int]:
+        """Events of this incarnation by kind."""
+
+    def broadcasts(self) -> dict[str, Broadcast]:
+        """By client name."""
+
+    def loop_lag_s(self) -> float:
+        """Seconds by which the loop's last tick was late."""
+
+    def refusals(self) -> int:
+        """Handshakes, hellos and records refused since the start."""
+
+    def unready(self) -> str:
+        """Why the node is not ready; empty when it is."""
 
 
 class PageServer:
@@ -54,6 +84,7 @@ class PageServer:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - asyncio calls this in a task
         if len(self._connections) >= CONNECTIONS_MAX:
+            # Aborted without an answer: writing one would let clients hold more than the bound.
             writer.transport.abort()
             return
         self._connections.add(task)
@@ -66,7 +97,7 @@ class PageServer:
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Requests of one connection, until it asks for its end, is silent, or says what is no HTTP."""
+        """Requests of one connection, until the client closes, is idle, or sends what is not HTTP."""
         http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
         while http.our_state is not h11.MUST_CLOSE:
             try:
@@ -78,9 +109,10 @@ class PageServer:
                 return
             if request is None:
                 return
-            _answer(http, writer, await self._page(request), body=request.method != b"HEAD")
+            _answer(http, writer, await self._page(request), body=request.method != b"HEAD")  # RFC 9110, 9.3.2
             async with asyncio.timeout(IDLE_S):
                 await writer.drain()
+            # Keep-alive: a Prometheus scrapes over one connection.
             if http.our_state is h11.DONE and http.their_state is h11.DONE:
                 http.start_next_cycle()
 
@@ -95,12 +127,12 @@ class PageServer:
 
 
 class HealthPage(PageServer):
-    """A node's own."""
+    """The pages of one node."""
 
-    def __init__(self, node: "Measured") -> None:
+    def __init__(self, node: MeasuredNode) -> None:
         super().__init__(
             {
-                "/healthz": lambda: (200, PLAIN, b"ok\n"),  # that this answers at all is the health: the loop turns
+                "/healthz": lambda: (200, PLAIN, b"ok\n"),  # an answer at all means that the loop turns
                 "/readyz": self._readyz,
                 "/metrics": self._metrics,
             }
@@ -112,9 +144,7 @@ class HealthPage(PageServer):
         return (503 if why else 200), PLAIN, f"{why or 'ok'}\n".encode()
 
     def _metrics(self) -> Page:
-        from p2pnet.node.metrics import CONTENT_TYPE, exposition  # prometheus_client for those who are scraped
-
-        return 200, CONTENT_TYPE, exposition(self._node)
+        return 200, METRICS, exposition(self._node)
 
 
 async def _next_request(http: h11.Connection, reader: asyncio.StreamReader) -> h11.Request | None:
@@ -130,7 +160,7 @@ async def _next_request(http: h11.Connection, reader: asyncio.StreamReader) -> h
             return request
         elif isinstance(event, h11.Data):
             raise h11.RemoteProtocolError("requests here have no body", error_status_hint=413)
-        else:  # closed, or what only a server of more than GET would hear
+        else:  # closed, or an event that a server of GET alone has no use for
             return None
 
 
@@ -142,8 +172,67 @@ def _answer(
     if close:
         headers.append(("connection", "close"))
     if http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
-        return  # what came was so wrong that no answer fits
+        return  # the request was too malformed for any answer
     writer.write(http.send(h11.Response(status_code=status, headers=headers)) or b"")
     if body:
         writer.write(http.send(h11.Data(data=text)) or b"")
     writer.write(http.send(h11.EndOfMessage()) or b"")
+
+
+def exposition(node: MeasuredNode) -> bytes:
+    """The metrics page in Prometheus' text format: read from the node now, so that nothing is counted twice."""
+    from prometheus_client import CollectorRegistry, generate_latest  # imported by nodes that are scraped, not by all
+    from prometheus_client.registry import Collector
+
+    class NodeCollector(Collector):
+        def collect(self) -> "Iterator[Metric]":
+            return _families(node)
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(NodeCollector())
+    return generate_latest(registry)
+
+
+def _families(node: MeasuredNode) -> "Iterator[Metric]":
+    """The node's state as metric families. Labels are bounded: event kinds, client names, directions; never peers."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    state = node.state()
+    yield _gauge("ready", "1 while the node is ready", float(state.ready))
+    yield _gauge("peers", "Links in use", len(state.peers))
+    yield _gauge("peers_wanted", "Peers this node should be connected to", len(state.wanted))
+    yield _gauge("registry_version", "Version of the registry in force", state.registry_version)
+    yield _gauge("certificate_not_after_seconds", "End of the leaf, Unix time", state.cert_not_after)
+    yield _gauge("loop_lag_seconds", "How late the event loop's last tick was", node.loop_lag_s())
+    udp = CounterMetricFamily(
+        "p2pnet_node_udp_bytes", "UDP payload exchanged with peers, the lab left out", labels=["direction"]
+    )
+    udp.add_metric(["sent"], state.udp_sent)
+    udp.add_metric(["received"], state.udp_received)
+    yield udp
+    events = CounterMetricFamily("p2pnet_node_events", "Events by kind", labels=["kind"])
+    counts = node.event_counts()
+    for kind in EventKind:
+        events.add_metric([kind.value], counts.get(kind, 0))
+    yield events
+    pools = GaugeMetricFamily("p2pnet_node_pool_artifacts", "Artifacts in the validated pool", labels=["client"])
+    for client, size in state.pool.items():
+        pools.add_metric([client], size)
+    yield pools
+    counters = CounterMetricFamily("p2pnet_broadcast", "Counts of the broadcast by name", labels=["client", "what"])
+    gauges = GaugeMetricFamily("p2pnet_broadcast_now", "What the broadcast has now", labels=["client", "what"])
+    for client, broadcast in node.broadcasts().items():
+        for what, count in broadcast.counters.items():
+            counters.add_metric([client, what], count)
+        for what, count in broadcast.gauges().items():
+            gauges.add_metric([client, what], count)
+    yield counters
+    yield gauges
+    yield CounterMetricFamily("p2pnet_node_refused", "Handshakes and hellos refused", value=node.refusals())
+    yield CounterMetricFamily("p2pnet_node_cpu_seconds", "CPU used, user and system", value=state.cpu_s)
+
+
+def _gauge(name: str, help_text: str, value: float) -> "GaugeMetricFamily":
+    from prometheus_client.core import GaugeMetricFamily
+
+    return GaugeMetricFamily(f"p2pnet_node_{name}", help_text, value=value)

@@ -1,4 +1,4 @@
-"""The node's identity on disk: read at start, watched, replaced only by one whose key, leaf, name and chain fit together."""
+"""The node's identity on disk: read at start, checked for changes, replaced only by one whose parts fit together."""
 
 import os
 from collections.abc import Callable
@@ -8,13 +8,13 @@ from pathlib import Path
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.trust import LAB_BUNDLE_FILE, Identity, identity_files
 
-WATCH_S = 1.0
-"""How often the directory is looked at: four stats, far below any certificate's life."""
+CHECK_S = 1.0
+"""How often the files are checked for changes: four stats, and far more often than any certificate is renewed."""
 
 _Stamp = tuple[tuple[int, int, int], ...]
 
 
-class IdentityWatch:
+class IdentityFiles:
     """An `IdentitySource` for the endpoint: `current` is always whole, `version` grows with every replacement."""
 
     def __init__(self, directory: Path, uri: str, *, now: datetime, name: str = "tls") -> None:
@@ -29,20 +29,21 @@ class IdentityWatch:
         self.problem = ""
         """Why the newest files are not in use; empty when they are."""
 
-    def look(self, now: datetime, changed: Callable[[Identity, Identity], None]) -> None:
-        """Take the files if they changed and fit; calls `changed(old, new)` then. Files that do not fit stay a `problem`."""
+    def reload(self, now: datetime, changed: Callable[[Identity, Identity], None]) -> None:
+        """Use the files if they changed and fit; then `changed(old, new)` is called. Files that do not fit become a `problem`."""
         stamp = self._stamp()
         if stamp == self._seen and not self.problem:
             return
         try:
             new = self._read(now)
         except SpecError as error:
-            self.problem = str(error)  # halfway through a replacement, most likely: the next look tries again
+            self.problem = str(error)  # most likely in the middle of a replacement: the next call tries again
             return
         finally:
+            # The stamp from before the read: files replaced during it are seen as changed next time.
             self._seen = stamp
         self.problem = ""
-        if new != self.current:
+        if new != self.current:  # touched files with the same content change nothing
             old, self.current = self.current, new
             self.version += 1
             changed(old, new)
@@ -62,7 +63,7 @@ class IdentityWatch:
 
 
 def what_changed(old: Identity, new: Identity) -> str:
-    """Words for the event: `leaf`, `bundle` or `leaf and bundle`."""
+    """What differs, for the event: `leaf`, `bundle` or `leaf and bundle`."""
     leaf = "leaf" if old.chain_pem != new.chain_pem or old.key_pem != new.key_pem else ""
     bundles = (old.bundle_pem, old.lab_bundle_pem) != (new.bundle_pem, new.lab_bundle_pem)
     bundle = "bundle" if bundles else ""

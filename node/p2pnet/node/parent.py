@@ -1,7 +1,7 @@
-"""Nothing outlives its parent: death pipes everywhere, the parent-death signal on Linux. And how a node process starts.
+"""What a process owes to its parent: it must not outlive it, and it starts with nothing of it but what it is given.
 
-A death pipe is one nobody writes to: the parent holds its write end, so that its read end shows end-of-file when the
-parent is gone, however it went. A stopped process reads no pipe, hence the signal.
+Death pipes work everywhere: the parent holds the write end and never writes, so that the read end shows end-of-file when
+the parent is gone, however it went. A stopped process reads no pipe, hence the parent-death signal on Linux.
 """
 
 import ctypes
@@ -26,7 +26,7 @@ def choose_start(platform: str = sys.platform) -> Start:
 def die_with_parent(parent: int, platform: str = sys.platform) -> None:
     """Have the kernel kill this process when `parent` dies; on Linux only. Ends it now if the parent is already gone.
 
-    The kernel means the parent's *thread* that made us: a parent must start children from a thread that stays.
+    The kernel watches the parent's *thread* that forked (PR_SET_PDEATHSIG(2const)): it must be one that stays.
     """
     if not platform.startswith("linux"):
         return

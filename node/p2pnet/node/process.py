@@ -1,4 +1,4 @@
-"""The life of one node process: loop, signals, parent, exit code. `__main__` and the nursery's forks both come here."""
+"""The life of one node process: loop, signals, parent, exit code. Used by `__main__` and by the supervisor's forks."""
 
 import asyncio
 import logging
@@ -11,22 +11,23 @@ from pathlib import Path
 
 import uvloop
 
-from p2pnet.model.addresses import address_text
 from p2pnet.model.config import NodeConfig, read_node_config
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.log_lines import UtcFormatter
+from p2pnet.model.text import address_text
 from p2pnet.node.service import Service
 from p2pnet.quic import EndpointError
 
 EXIT_OK = 0
+"""Stopped as asked."""
 EXIT_CONFIG = 2
-"""What a person wrote, or the identity, cannot be used."""
+"""Config or identity cannot be used."""
 EXIT_ADDRESS = 3
-"""The address cannot be had."""
+"""The address cannot be bound."""
 EXIT_ORPHAN = 4
 """The parent is gone."""
 EXIT_FAULT = 70
-"""A fault of ours."""
+"""A fault of p2pnet."""
 EXIT_S = 9.5
 """From SIGTERM to a hard exit: the promise is 10 s, whatever hangs."""
 
@@ -36,13 +37,13 @@ log = logging.getLogger("p2pnet.node")
 def run(
     config_path: Path, *, socket_fd: int | None = None, ready_fd: int | None = None, death_fd: int | None = None
 ) -> int:
-    """Be a node until told to stop; the exit code. The descriptors are the nursery's, see `nursery_child.Birth`."""
+    """Run a node until it is asked to stop; the exit code. Descriptors: see `supervisor.processes.NodeLaunch`."""
     log_to(logging.StreamHandler(sys.stderr))
     try:
         config = read_node_config(config_path)
         sock = socket.socket(fileno=socket_fd) if socket_fd is not None else None
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_live(config, config_path.parent, sock, ready_fd, death_fd))
+            return runner.run(_serve(config, config_path.parent, sock, ready_fd, death_fd))
     except (P2pnetError, OSError) as error:
         return exit_code_of(error)
 
@@ -55,7 +56,7 @@ def log_to(handler: logging.Handler) -> None:
 
 
 def exit_code_of(error: P2pnetError | OSError) -> int:
-    """What a node exits with that this kept from starting. Logs it: a sentence for people, a traceback would hide it."""
+    """Exit code of a node that could not start for this error. Logs the error as a sentence: a traceback would hide it."""
     if isinstance(error, P2pnetError):
         log.error("%s", error)
         return EXIT_ADDRESS if isinstance(error, EndpointError) else EXIT_CONFIG
@@ -63,25 +64,26 @@ def exit_code_of(error: P2pnetError | OSError) -> int:
     return EXIT_ADDRESS
 
 
-def asked_to_stop(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
-    """Set by the first SIGTERM or SIGINT; EXIT_S later the process ends, whatever hangs."""
+def stop_on_signals(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
+    """An event set by the first SIGTERM or SIGINT; EXIT_S later the process exits, whatever hangs."""
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _once(asked, loop))
     return asked
 
 
-async def _live(
+async def _serve(
     config: NodeConfig, folder: Path, sock: socket.socket | None, ready_fd: int | None, death_fd: int | None
 ) -> int:
     loop = asyncio.get_running_loop()
-    asked = asked_to_stop(loop)
+    asked = stop_on_signals(loop)
     if death_fd is not None:
-        # Not a stop in good order: whoever would wait for one is gone, and so are all the peers.
+        # At once: whoever would wait for an orderly stop is gone, and so are all the peers.
         loop.add_reader(death_fd, os._exit, EXIT_ORPHAN)
     service = await Service.start(config, folder, sock)
     log.info("%s serves on %s as %s", config.name, address_text(*service.address), service.incarnation)
     if ready_fd is not None:
+        # After `start`: whoever reads the byte may rely on the node being bound.
         os.write(ready_fd, b"r")
         os.close(ready_fd)
     await asked.wait()
@@ -91,7 +93,7 @@ async def _live(
 
 
 def _once(asked: asyncio.Event, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
-    """A second signal is as good as the first."""
+    """A handler that ignores every signal after the first."""
 
     def handler() -> None:
         if not asked.is_set():

@@ -10,26 +10,24 @@ from typing import TYPE_CHECKING
 
 from p2pnet.broadcast import Broadcast
 from p2pnet.broadcast.inputs import MembersChanged
-from p2pnet.model.addresses import address_text
 from p2pnet.model.config import NodeConfig
-from p2pnet.model.control import PeersReply
+from p2pnet.model.control import PeersReply, PeerState
 from p2pnet.model.errors import LocalError, P2pnetError, TrustError
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.registry import Membership
+from p2pnet.model.text import address_text
 from p2pnet.node.clients import is_ours, load_clients, make_broadcast
-from p2pnet.node.control import Control, refuse
-from p2pnet.node.driver import Driver
+from p2pnet.node.control import Control, endpoint_settings, refuse
+from p2pnet.node.driver import BroadcastDriver
 from p2pnet.node.events import EventRing
-from p2pnet.node.identity import IdentityWatch, what_changed
-from p2pnet.node.route_limits import settings_of
-from p2pnet.node.status import describe
+from p2pnet.node.identity import IdentityFiles, what_changed
 from p2pnet.peering import clock
-from p2pnet.peering.bootstrap import joining_of
+from p2pnet.peering.bootstrap import make_bootstrap
+from p2pnet.peering.discovery import in_order, read_membership
 from p2pnet.peering.pacing import Pacer
 from p2pnet.peering.peers import Peers
 from p2pnet.peering.refusals import Refusals
-from p2pnet.peering.registry import read_membership
 from p2pnet.quic import CloseCode, Connection, Endpoint, Message, Reachability, Trust
 from p2pnet.trust import Identity
 
@@ -39,25 +37,26 @@ if TYPE_CHECKING:
 log = logging.getLogger("p2pnet.node")
 
 TICK_S = 1.0
-"""How often the node looks at its identity, at late hellos and at its own lag."""
+"""How often the node checks its identity's files, pending connections, records and its own lag."""
 ALONE_S = 30.0
 """A node that once had a link is unready after this long without any."""
 DRAIN_S = 3.0
-"""What is in flight at a stop gets this long: a paused peer must not hold up a restart."""
-LAST_WORDS_S = 0.1
-"""For the lab to get the last events."""
+"""Requests in flight at a stop get this long: a paused peer must not delay a restart."""
+FINAL_EVENTS_S = 0.1
+"""For the lab to read the last events before its connections are closed."""
+_FINGERPRINT_CHARS = 16  # hex digits shown of a SHA-256
 
 
 class Service:
-    """One node. `start` serves, `stop` ends it in good order; in between it is moved by the loop alone."""
+    """One node. `start` serves, `stop` ends it in good order; in between everything happens in callbacks of the loop."""
 
     def __init__(self, config: NodeConfig, folder: Path, pacer: Pacer | None = None) -> None:
-        """Read what is on disk. Raises SpecError."""
+        """Read identity and boot copy from `folder`, load the clients. Raises SpecError."""
         self._config = config
         scope = (config.trust_domain, config.namespace, config.subnet)
         self._lab_uri = lab_uri(*scope)
         boot_copy = read_membership(folder / config.members_file)
-        self._identity = IdentityWatch(
+        self._identity = IdentityFiles(
             folder / config.identity_dir,
             member_uri(*scope, config.name),
             now=clock.utc_now(),
@@ -67,43 +66,49 @@ class Service:
         self._started_ns = clock.mono_ns()
         self.ring = EventRing(self.incarnation, clock.boot_id(), config.event_ring)
         self._refusals = Refusals(self.ring)
-        chance = random.SystemRandom().random
-        self._joining = joining_of(
-            config, identity=self._identity, refusals=self._refusals, chance=chance, changed=self._members_changed
+        # From the system, not from the config's seed: nodes with equal seeds must not back off in step.
+        rng = random.SystemRandom().random
+        self._bootstrap = make_bootstrap(
+            config, identity=self._identity, refusals=self._refusals, rng=rng, changed=self._members_changed
         )
-        self.registry = self._joining.discovery
-        self._peers = Peers(
+        self.directory = self._bootstrap.directory
+        self.peers = Peers(
             config.name,
-            registry=self.registry,
-            ring=self.ring,
+            directory=self.directory,
+            events=self.ring,
             refusals=self._refusals,
             listener=self,
-            chance=chance,
+            rng=rng,
             pacer=pacer,
-            rate=self._joining.rate,
-            at_once=self._joining.at_once,
+            rate=self._bootstrap.rate,
+            at_once=self._bootstrap.at_once,
         )
-        self.drivers: dict[str, Driver] = {}
-        for client in load_clients(config.clients, node=config.name):
-            broadcast = make_broadcast(config, client, self.incarnation)
-            driver = Driver(broadcast, client, self.ring, self._peers.connection, inline=is_ours(client))
-            self.drivers[client.name] = driver
-        self._routes = {route: take for driver in self.drivers.values() for route, take in driver.routes.items()}
-        self._routes.update(self._joining.routes)
+        self.drivers = self._make_drivers()
+        self._routes = {route: handler for driver in self.drivers.values() for route, handler in driver.routes.items()}
+        self._routes.update(self._bootstrap.routes)
         self._control = Control(self, self.ring)
         self._endpoint: Endpoint | None = None
         self._health: HealthPage | None = None
         self._ticker: asyncio.TimerHandle | None = None
-        self._tick_due_s = 0.0
-        self._lag_s = 0.0
+        self._tick_due_s = self._lag_s = 0.0
         self._stopping = False
         self.take_membership(boot_copy)
+
+    def _make_drivers(self) -> dict[str, BroadcastDriver]:
+        """A broadcast with its driver per client, by name: clients share links and process, nothing else."""
+        drivers = {}
+        for client in load_clients(self._config.clients, node=self._config.name):
+            broadcast = make_broadcast(self._config, client, self.incarnation)
+            drivers[client.name] = BroadcastDriver(
+                broadcast, client, self.ring, self.peers.connection, inline=is_ours(client)
+            )
+        return drivers
 
     @classmethod
     async def start(
         cls, config: NodeConfig, folder: Path, sock: socket.socket | None = None, pacer: Pacer | None = None
     ) -> "Service":
-        """Bind and join; the nodes of one loop share a pacer.
+        """Bind, serve and dial; the nodes of one loop share a pacer.
 
         Raises SpecError for what is on disk, OSError or LocalError for an address not to be had.
         """
@@ -112,26 +117,26 @@ class Service:
             (config.host, config.port),
             trust=Trust.subnet(service._identity, service._admits, lab=service._lab_uri),
             sock=sock,
-            settings=settings_of(config.idle_s, service.drivers),
+            settings=endpoint_settings(config.idle_s, service.drivers),
             on_message=service._on_message,
             on_connection=service._on_connection,
             on_refused=service._on_refused,
         )
-        Reachability(
-            service._endpoint
-        )  # whoever is admitted may ask for the echo: before it says hello, and the lab too
+        # Whoever is admitted may ask for the echo: before its hello, and the lab too.
+        Reachability(service._endpoint)
         try:
             if config.health_port is not None:
-                await service._open_page(config.health_host, config.health_port)
-            service._peers.start(service._endpoint)
-            service._joining.start(service._peers, service.address)
+                await service._serve_health(config.health_host, config.health_port)
+            service.peers.start(service._endpoint)
+            service._bootstrap.start(service.peers, service.address)
         except (OSError, LocalError):
+            # The socket is bound already, and whoever tries again needs its port.
             await service.stop()
             raise
         service._tick()
         return service
 
-    async def _open_page(self, host: str, port: int) -> None:
+    async def _serve_health(self, host: str, port: int) -> None:
         from p2pnet.node.health import HealthPage  # h11 only where it is asked for
 
         self._health = HealthPage(self)
@@ -141,141 +146,154 @@ class Service:
     async def stop(self) -> None:
         """Unready, stop accepting, drain, close with a reason."""
         self._stopping = True
-        self._joining.stop()
-        self._peers.stop()
+        # Dialling ends first, so that no link comes up while the endpoint drains.
+        self._bootstrap.stop()
+        self.peers.stop()
         if self._ticker is not None:
             self._ticker.cancel()
         if self._endpoint is not None:
-            await self._part_with_lab(self._endpoint)
+            await self._close_lab_connections(self._endpoint)
             await self._endpoint.drain(DRAIN_S)
         for driver in self.drivers.values():
             driver.stop()
         if self._health is not None:
             await self._health.stop()
 
-    async def _part_with_lab(self, endpoint: Endpoint) -> None:
-        """Its long polls never end by themselves: answer them, and have it ask no more."""
+    async def _close_lab_connections(self, endpoint: Endpoint) -> None:
+        """Answer the lab's long polls, which would not end by themselves, and close once it could read the answers."""
         self._control.stop()
         labs = [connection for connection in endpoint.connections if connection.uri == self._lab_uri]
         if labs:
-            await asyncio.sleep(LAST_WORDS_S)
+            await asyncio.sleep(FINAL_EVENTS_S)
         for connection in labs:
             connection.close(CloseCode.SHUTTING_DOWN, "shutting down")
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where it serves."""
+        """Host and UDP port where it serves."""
         assert self._endpoint is not None  # noqa: S101 - `start` binds before anybody has a Service
         return self._endpoint.address
 
     # --- the endpoint's callbacks ---
 
     def _admits(self, uri: str) -> str | None:
-        return None if uri == self._lab_uri else self.registry.refusal(uri)
+        return None if uri == self._lab_uri else self.directory.refusal(uri)
 
     def _on_connection(self, connection: Connection) -> None:
         if connection.uri != self._lab_uri:
-            self._peers.accepted(connection)
+            self.peers.accepted(connection)
 
     def _on_message(self, connection: Connection, message: Message) -> None:
         if connection.uri == self._lab_uri:
             self._control.message(connection, message)
         else:
-            self._peers.message(connection, message)
+            self.peers.message(connection, message)
 
     def _on_refused(self, address: tuple[str, int], error: P2pnetError) -> None:
         kind = error.kind if isinstance(error, TrustError) else "handshake"
         self._refusals.note(kind, f"{error} (from {address_text(*address)})")
 
-    # --- the peers' listener ---
+    # --- as the `PeerListener` ---
 
     def link_up(self, name: str, connection: Connection) -> None:
-        """See `links.Listener`."""
-        self._joining.link_up(name, connection)
+        """See `PeerListener`."""
+        self._bootstrap.link_up(name, connection)
         for driver in self.drivers.values():
             driver.peer_up(name, connection)
 
     def link_down(self, name: str, connection: Connection) -> None:
-        """See `links.Listener`."""
-        self._joining.link_down(name)
+        """See `PeerListener`."""
+        self._bootstrap.link_down(name)
         for driver in self.drivers.values():
             driver.peer_down(name, connection)
 
     def peer_message(self, name: str, connection: Connection, message: Message) -> None:
-        """See `links.Listener`."""
-        take = self._routes.get(message.header)
-        if take is None:
+        """See `PeerListener`."""
+        handler = self._routes.get(message.header)
+        if handler is None:
             refuse(message)
         else:
-            take(name, connection, message)
+            handler(name, connection, message)
 
-    # --- the lab's requests ---
+    # --- as the `ControlledNode` ---
 
     def take_membership(self, membership: Membership) -> bool:
-        """See `control.Controlled`."""
-        if not self.registry.offer(membership):
+        """See `ControlledNode`."""
+        if not self.directory.offer(membership):
             return False
-        self.ring.add(clock.mono_ns(), EventKind.MEMBERS, size=self.registry.version)
+        self.ring.add(clock.mono_ns(), EventKind.MEMBERS, size=self.directory.version)
         self._members_changed()
         return True
 
     def _members_changed(self) -> None:
-        self._peers.registry_changed()
-        members = self.registry.members | frozenset(self._peers.links)
+        self.peers.directory_changed()
+        # With those linked: a peer that this node's list does not know yet is admitted all the same.
+        members = self.directory.members | frozenset(self.peers.links)
         for driver in self.drivers.values():
             driver.feed(MembersChanged(members))
 
     def registry_version(self) -> int:
-        """See `control.Controlled`."""
-        return self.registry.version
+        """See `ControlledNode`."""
+        return self.directory.version
 
     def keep_s(self) -> float:
-        """See `control.Controlled`."""
+        """See `ControlledNode`."""
         return self._config.broadcast.keep_s
 
     def state(self) -> PeersReply:
-        """See `control.Controlled` and `metrics.Measured`."""
-        return describe(
-            self._config.name,
-            ring=self.ring,
-            registry=self.registry,
-            peers=self._peers,
-            identity=self._identity.current,
-            started_ns=self._started_ns,
+        """See `ControlledNode` and `MeasuredNode`."""
+        sent, received = self.peers.udp_bytes()
+        identity = self._identity.current
+        return PeersReply(
+            name=self._config.name,
+            incarnation=self.incarnation,
+            boot_id=self.ring.boot_id,
+            pid=os.getpid(),
+            registry_version=self.directory.version,
+            wanted=self.directory.wanted,
+            peers=[_peer_state(name, self.peers.links[name].connection) for name in in_order(set(self.peers.links))],
+            udp_sent=sent,
+            udp_received=received,
+            cpu_s=clock.cpu_s(),
+            cert_not_after=identity.not_after.timestamp(),
+            started_mono_ns=self._started_ns,
+            event_cursor=self.ring.cursor,
             ready=not self.unready(),
             pool={name: len(driver.broadcast.pool.validated) for name, driver in self.drivers.items()},
-            address=self.address,
+            address=address_text(*self.address),
+            trusted=[fingerprint[:_FINGERPRINT_CHARS] for fingerprint in identity.trusted],
+            leaf=identity.fingerprint[:_FINGERPRINT_CHARS],
         )
 
     # --- probes and metrics ---
 
     def unready(self) -> str:
-        """Why the node is not ready; empty when it is: bound, leaf valid, joined."""
-        last = self._peers.last_linked_ns
+        """See `MeasuredNode`: a node is ready when it is bound, its leaf is valid and it has joined (see ALONE_S)."""
+        last = self.peers.last_linked_ns
         if self._stopping or self._endpoint is None:
             return "stopping" if self._stopping else "not bound"
         if self._identity.current.not_after <= clock.utc_now():
             return "the leaf has expired"
-        if self._peers.links or not (self.registry.wanted or self._joining.awaits(joined=last is not None)):
+        if self.peers.links or not (self.directory.wanted or self._bootstrap.awaits(joined=last is not None)):
             return ""
         if last is None:
             return "no peer yet"
         return f"no peer for {ALONE_S:.0f} s" if clock.mono_ns() - last > ALONE_S * clock.NS else ""
 
     def event_counts(self) -> dict[EventKind, int]:
-        """See `metrics.Measured`."""
+        """See `MeasuredNode`."""
         return self.ring.counts
 
     def broadcasts(self) -> dict[str, Broadcast]:
-        """See `metrics.Measured`."""
+        """See `MeasuredNode`."""
         return {name: driver.broadcast for name, driver in self.drivers.items()}
 
     def loop_lag_s(self) -> float:
-        """See `metrics.Measured`."""
+        """See `MeasuredNode`."""
         return self._lag_s
 
     def refusals(self) -> int:
-        """See `metrics.Measured`."""
+        """See `MeasuredNode`."""
         return self._refusals.total
 
     # --- once a second ---
@@ -284,11 +302,11 @@ class Service:
         loop = asyncio.get_running_loop()
         self._lag_s = max(0.0, loop.time() - self._tick_due_s) if self._tick_due_s else 0.0
         self._tick_due_s = loop.time() + TICK_S
-        self._ticker = loop.call_later(TICK_S, self._tick)
-        self._peers.sweep()
-        self._joining.tick()
+        self._ticker = loop.call_later(TICK_S, self._tick)  # first: an error below must not end the ticking
+        self.peers.close_late()
+        self._bootstrap.tick()
         problem = self._identity.problem
-        self._identity.look(clock.utc_now(), self._identity_changed)
+        self._identity.reload(clock.utc_now(), self._identity_changed)
         if self._identity.problem not in ("", problem):
             log.warning("keeping the present identity: %s", self._identity.problem)
 
@@ -297,7 +315,19 @@ class Service:
         log.info("new identity in use: %s", what)
         self.ring.add(clock.mono_ns(), EventKind.IDENTITY, detail=what)
         if self._endpoint is not None:
+            # Connections of peers that the new bundle does not vouch for are closed here.
             self._endpoint.identity_changed()
-        self._joining.identity_changed(what)
+        self._bootstrap.identity_changed(what)
         if "leaf" in what:
-            self._peers.leaf_changed()
+            self.peers.leaf_changed()
+
+
+def _peer_state(name: str, connection: Connection) -> PeerState:
+    return PeerState(
+        name=name,
+        connection=connection.id,
+        rtt_ms=connection.rtt_s * 1000,
+        sent=connection.sent_bytes,
+        received=connection.received_bytes,
+        address=address_text(*connection.address[:2]),
+    )

@@ -1,7 +1,7 @@
-"""How a node comes to know its peers. `Bootstrap` is the registry's way: it has been told. `SeedBootstrap` asks around.
+"""How a node comes to know its peers: `Bootstrap` for discovery by registry, `SeedBootstrap` for discovery by seeds.
 
-Seeds are addresses whose owners show when they answer. A DNS name is looked up again and again, and every address it has
-is a seed: a headless Service names all pods of a subnet. What follows on a link is `exchange`'s.
+A seed is an address; who is there shows when it answers. A DNS name is looked up again and again, and every address it has
+is a seed: a headless Service names all pods of a subnet. What follows on a link is done by `record_exchange`.
 """
 
 import asyncio
@@ -12,92 +12,93 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from p2pnet.model import limits
-from p2pnet.model.addresses import address_text, parse_address
 from p2pnet.model.config import NodeConfig
 from p2pnet.model.errors import P2pnetError, SpecError, TrustError
-from p2pnet.model.routes import ROUTE_RECORDS
+from p2pnet.model.peer_messages import ROUTE_RECORDS
+from p2pnet.model.text import address_text, parse_address
 from p2pnet.peering import clock
-from p2pnet.peering.dial_policy import nobody
-from p2pnet.peering.discovery import PeerDirectory, RecordTable
+from p2pnet.peering.dial_policy import no_peer
+from p2pnet.peering.discovery import PeerDirectory, RecordDirectory, RegistryDirectory
+from p2pnet.peering.pacing import Rate
 from p2pnet.peering.peers import Peers
-from p2pnet.peering.rates import Rate
 from p2pnet.peering.record_exchange import RecordExchange
 from p2pnet.peering.records import OwnRecord
 from p2pnet.peering.refusals import Refusals
-from p2pnet.peering.registry import RegistryTable
 from p2pnet.peering.seeds import Address, SeedTable, parse_seeds
 from p2pnet.quic import Connection, IdentitySource, Message
 
 LOOKUP_S = 15.0
+"""Between two look-ups of a seed's name while this node has links."""
 LOOKUP_ALONE_S = 1.0
-"""Between two look-ups of a seed's name, with links and without."""
+"""Between two look-ups of a seed's name while it has none."""
 DIALS_PER_S = 50.0
-"""Of addresses that peers told of: a record that names somebody else's door must not make a subnet break it down."""
+"""Dials of addresses from records: one that names somebody else's address must not turn a subnet into a flood of dials."""
 RECORD_S_MIN = 4.0
-"""Records are looked after once a second, and signed anew at half their life."""
+"""Shortest life of a record: records are checked once a second, and signed anew at half their life."""
 
 log = logging.getLogger("p2pnet.node")
 
-Take = Callable[[str, Connection, Message], None]
+PeerRoute = Callable[[str, Connection, Message], None]
 
 
 class Bootstrap:
-    """For a node whose registry says it all: nothing to do."""
+    """Discovery by registry: the directory is told of everybody, so there is nothing to do."""
 
-    routes: Mapping[bytes, Take] = {}
-    """Messages of peers that are for it."""
+    routes: Mapping[bytes, PeerRoute] = {}
+    """Handlers of peers' messages, by route."""
     rate: Rate | None = None
-    at_once: Callable[[str], bool] = staticmethod(nobody)
-    """For the `Dialler`."""
+    """Bound on dials, see `DialPolicy`; None: unbounded."""
+    at_once: Callable[[str], bool] = staticmethod(no_peer)
+    """Peers to dial without waiting, see `DialPolicy`."""
 
-    def __init__(self, discovery: PeerDirectory) -> None:
-        self.discovery = discovery
+    def __init__(self, directory: PeerDirectory) -> None:
+        self.directory = directory
 
     def start(self, peers: Peers, address: Address) -> None:
-        """Join: this node serves at `address`. Raises SpecError or LimitError."""
+        """Begin: this node serves at `address`. Raises SpecError or LimitError."""
 
     def stop(self) -> None:
-        """Look for nobody any more."""
+        """Look up and ask nobody any more."""
 
     def link_up(self, name: str, connection: Connection) -> None:
-        """See `links.Listener`."""
+        """See `PeerListener`."""
 
     def link_down(self, name: str) -> None:
-        """See `links.Listener`."""
+        """See `PeerListener`."""
 
     def tick(self) -> None:
         """Called about every second."""
 
     def identity_changed(self, what: str) -> None:
-        """See `identity.what_changed`."""
+        """The identity was replaced; `what` holds `leaf`, `bundle` or both."""
 
     def awaits(self, *, joined: bool) -> bool:
-        """Whether there should be peers that `discovery` does not know. `joined`: there has been a link."""
+        """Whether peers may exist that `directory` does not know. `joined`: there has been a link."""
         del joined
         return False
 
 
-def joining_of(
+def make_bootstrap(
     config: NodeConfig,
     *,
     identity: IdentitySource,
     refusals: Refusals,
-    chance: Callable[[], float],
+    rng: Callable[[], float],
     changed: Callable[[], None],
 ) -> Bootstrap:
-    """The config's way; `changed()` is called when `discovery` knows others. Raises SpecError."""
+    """The discovery that the config asks for. `changed()` is called when its directory has changed. Raises SpecError."""
     scope = (config.trust_domain, config.namespace, config.subnet)
     if config.discovery == "registry":
-        return Bootstrap(RegistryTable(config.name, *scope))
+        return Bootstrap(RegistryDirectory(config.name, *scope))
     if not RECORD_S_MIN <= config.record_s <= limits.RECORD_S:
         raise SpecError(f"record_s: {config.record_s:g} s is not from {RECORD_S_MIN:g} to {limits.RECORD_S:g}")
     if len(config.advertise) > limits.RECORD_ADDRESSES_MAX:
         raise SpecError(f"advertise: {len(config.advertise)} addresses, at most {limits.RECORD_ADDRESSES_MAX}")
-    return SeedBootstrap(config, scope, identity=identity, refusals=refusals, chance=chance, changed=changed)
+    return SeedBootstrap(config, scope, identity=identity, refusals=refusals, rng=rng, changed=changed)
 
 
 class SeedBootstrap(Bootstrap):
-    """See the module. Made on the loop."""
+    """Discovery by seeds: look-ups, dials of seeds, and the records that follow on links. Made on the loop."""
 
     def __init__(
         self,
@@ -106,48 +107,51 @@ class SeedBootstrap(Bootstrap):
         *,
         identity: IdentitySource,
         refusals: Refusals,
-        chance: Callable[[], float],
+        rng: Callable[[], float],
         changed: Callable[[], None],
     ) -> None:
-        """Raises SpecError for seeds that are none."""
-        self._table = RecordTable(config.name, *scope)
-        super().__init__(self._table)
+        """Raises SpecError for seeds that are no `host:port`."""
+        self._record_directory = RecordDirectory(config.name, *scope)
+        super().__init__(self._record_directory)
         self._config = config
         self._names = parse_seeds(config.seeds)
         self._refusals = refusals
-        self._chance = chance
+        self._rng = rng
         self._changed = changed
         self._own: set[Address] = set()
-        self._seeds = SeedTable(self._own, chance)
+        self._seeds = SeedTable(self._own, rng)
         self._exchange = RecordExchange(
-            config.name, self._table, identity=identity, refusals=refusals, chance=chance,
-            changed=self._book_changed, cut=self._cut,
+            config.name, self._record_directory.records, identity=identity, refusals=refusals, rng=rng,
+            changed=self._records_changed, cut=self._cut,
         )  # fmt: skip
         self._peers: Peers | None = None
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._looking: set[Address] = set()
+        self._lookups: set[Address] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._lookup_ns = 0
         self._family = socket.AF_INET
-        """Of seeds' addresses that this node can dial; AF_UNSPEC: of both."""
+        """Address family of seeds that this node can dial; AF_UNSPEC: both."""
         self.routes = {ROUTE_RECORDS: self._exchange.message}
         self.rate = Rate(DIALS_PER_S, int(DIALS_PER_S))
         self.at_once = self._is_seed
 
     def start(self, peers: Peers, address: Address) -> None:
         """See `Bootstrap`."""
-        told = [self._parsed(text) for text in self._config.advertise] or [address]
-        if any(_is_wildcard(host) for host, _ in told):
+        advertised = [self._parsed(text) for text in self._config.advertise] or [address]
+        if any(_is_wildcard(host) for host, _ in advertised):
             raise SpecError(
-                f"advertise: nobody can dial {told[0][0]}; name the host:port at which others reach this node"
+                f"advertise: nobody can dial {advertised[0][0]}; name the host:port at which others reach this node"
             )
-        self._own.update((*told, address))
+        self._own.update((*advertised, address))  # seeds that are this node itself are not dialled
         self._peers = peers
+        # An IPv4 socket sends to IPv4 addresses only, one bound to `::` to both families.
         if ":" in address[0]:
             self._family = socket.AF_UNSPEC if _is_wildcard(address[0]) else socket.AF_INET6
-        self._exchange.start(OwnRecord([address_text(*one) for one in told], self._config.record_s, clock.utc_now()))
-        self._turn()
+        self._exchange.start(
+            OwnRecord([address_text(*one) for one in advertised], self._config.record_s, clock.utc_now())
+        )
+        self._advance()
 
     def stop(self) -> None:
         """See `Bootstrap`."""
@@ -166,9 +170,10 @@ class SeedBootstrap(Bootstrap):
         """See `Bootstrap`."""
         self._exchange.link_down(name)
         if self._peers is not None and not self._peers.links:
-            self._seeds.lonely(clock.mono_ns())
+            # Alone again: dial all seeds, and look their names up anew, for they may lead elsewhere now.
+            self._seeds.all_due(clock.mono_ns())
             self._lookup_ns = 0
-            self._turn()
+            self._advance()
 
     def tick(self) -> None:
         """See `Bootstrap`."""
@@ -182,15 +187,15 @@ class SeedBootstrap(Bootstrap):
             self._exchange.leaf_changed()
 
     def awaits(self, *, joined: bool) -> bool:
-        """See `Bootstrap`: a seed that is not this node itself, or somebody whose record has ended."""
-        if joined or self._table.gone:
-            return bool(self._table.book.lost)
+        """See `Bootstrap`: a seed other than this node itself, or a node whose record has ended without being removed."""
+        if joined or self._record_directory.is_removed:
+            return bool(self._record_directory.records.lost)
         return len(self._seeds) > 0 or not self._seeds.resolved(self._names)
 
     # --- seeds ---
 
-    def _turn(self) -> None:
-        """Look up and dial what is due, set the one timer for the next."""
+    def _advance(self) -> None:
+        """Look up and dial what is due, set the one timer for what is next."""
         if self._peers is None:
             return
         now = clock.mono_ns()
@@ -199,24 +204,27 @@ class SeedBootstrap(Bootstrap):
             for seed in self._names:
                 self._look_up(seed, now)
         due = self._seeds.next_wakeup()
-        if due is not None and due <= now and not self._table.gone:
+        # A removed node dials nobody; look-ups go on, for a newer list may take it back.
+        if due is not None and due <= now and not self._record_directory.is_removed:
             for address in self._seeds.start_due(self._known(self._peers), self._peers.links, now):
                 self._spawn(self._dial(self._peers, address))
             due = self._seeds.next_wakeup()
         if self._timer is not None:
             self._timer.cancel()
-        wakeup = self._lookup_ns if due is None or self._table.gone else min(due, self._lookup_ns)
-        self._timer = self._loop.call_later(clock.delay_s(wakeup), self._turn)
+        wakeup = self._lookup_ns if due is None or self._record_directory.is_removed else min(due, self._lookup_ns)
+        self._timer = self._loop.call_later(clock.delay_s(wakeup), self._advance)
 
     def _known(self, peers: Peers) -> set[Address]:
-        known = {address for name in self._table.wanted for address in self._table.addresses(name)}
+        known = {
+            address for name in self._record_directory.wanted for address in self._record_directory.addresses(name)
+        }
         return known | {(link.connection.address[0], link.connection.address[1]) for link in peers.links.values()}
 
     def _look_up(self, seed: Address, now_ns: int) -> None:
         if _is_numeric(seed[0]):
             self._seeds.found(seed, [seed], now_ns)
-        elif seed not in self._looking:  # a name server that does not answer is not asked twice at a time
-            self._looking.add(seed)
+        elif seed not in self._lookups:  # one question at a time: a name server may not answer
+            self._lookups.add(seed)
             self._spawn(self._ask_name_server(seed))
 
     async def _ask_name_server(self, seed: Address) -> None:
@@ -229,27 +237,27 @@ class SeedBootstrap(Bootstrap):
             found = [(_plain(str(answer[4][0])), port) for answer in answers]
             self._seeds.found(seed, list(dict.fromkeys(found)), clock.mono_ns())
         finally:
-            self._looking.discard(seed)
-        self._turn()
+            self._lookups.discard(seed)
+        self._advance()
 
     async def _dial(self, peers: Peers, address: Address) -> None:
         try:
-            name = await peers.dials.seed(address)
+            name = await peers.dialer.dial_seed(address)
         except (P2pnetError, OSError) as error:
             if isinstance(error, TrustError):
                 self._refusals.note(error.kind, f"the seed {address_text(*address)}: {error}")
             self._seeds.failed(address, clock.mono_ns(), alone=not peers.links)
         else:
             self._seeds.answered(address, name, clock.mono_ns())
-        self._turn()
+        self._advance()
 
     def _is_seed(self, name: str) -> bool:
-        return any(address in self._seeds for address in self._table.addresses(name))
+        return any(address in self._seeds for address in self._record_directory.addresses(name))
 
-    # --- the book ---
+    # --- records ---
 
-    def _book_changed(self) -> None:
-        self._table.refresh()
+    def _records_changed(self) -> None:
+        self._record_directory.refresh()
         self._changed()
 
     def _cut(self, name: str, reason: str) -> None:
@@ -269,7 +277,7 @@ class SeedBootstrap(Bootstrap):
 
 
 def _plain(host: str) -> str:
-    """IPv4 as IPv4, however the resolver tells it: so are links' addresses told."""
+    """An IPv4-mapped IPv6 address as IPv4, as addresses of links are written."""
     return host.removeprefix("::ffff:") if "." in host else host
 
 

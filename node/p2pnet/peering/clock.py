@@ -1,4 +1,4 @@
-"""The node's clocks: CLOCK_MONOTONIC for everything measured, the wall clock for what people date. Read nowhere else."""
+"""A process's clocks: CLOCK_MONOTONIC for everything measured, the wall clock for dates. Nodes read clocks here only."""
 
 import time
 from datetime import UTC, datetime
@@ -7,10 +7,12 @@ from pathlib import Path
 from p2pnet.model.control import Clock
 
 NS = 1_000_000_000
-"""Nanoseconds of a second."""
+"""Nanoseconds per second."""
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_TIME_NAMESPACE = Path("/proc/self/ns/time_for_children")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+"""Random for each boot of a Linux kernel (random(4))."""
+TIME_NAMESPACE = Path("/proc/self/ns/time_for_children")
+"""Names the time namespace of this process (time_namespaces(7))."""
 
 
 def mono_ns() -> int:
@@ -29,7 +31,10 @@ def utc_now() -> datetime:
 
 
 def delay_s(due_ns: int) -> float:
-    """Seconds until `due_ns` on the monotonic clock, up to the next millisecond: uvloop rounds, and early is in vain."""
+    """Seconds until `due_ns` on the monotonic clock, rounded up to whole milliseconds.
+
+    uvloop rounds to milliseconds, and a timer that fires early finds nothing due.
+    """
     return max(0, -((mono_ns() - due_ns) // 1_000_000)) / 1000
 
 
@@ -39,16 +44,18 @@ def cpu_s() -> float:
 
 
 def boot_id() -> str:
-    """What two processes must have in common for their monotonic clocks to be one: boot and, on Linux, time namespace.
+    """Names the monotonic clock of this process: processes with equal boot ids share it. Boot and, on Linux, time namespace.
 
-    Empty where the system names no boot: then nobody shares a clock with this node, and offsets are measured.
+    Empty where the system names no boot: then no clock is shared, and the lab measures offsets. Node and lab use this
+    one function: they compare what it gives.
     """
     try:
-        boot = _BOOT_ID.read_text().strip()
+        boot = BOOT_ID.read_text().strip()
     except OSError:
         return ""
     try:
-        return f"{boot}/{_TIME_NAMESPACE.readlink()}"
+        # A container may run in a time namespace of its own, with another CLOCK_MONOTONIC (time_namespaces(7)).
+        return f"{boot}/{TIME_NAMESPACE.readlink()}"
     except OSError:  # a kernel without time namespaces has one clock
         return boot
 

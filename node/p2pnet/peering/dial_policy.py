@@ -1,4 +1,4 @@
-"""Who dials whom and when, and which of two connections stays: tables and arithmetic, no I/O. `peers` obeys them.
+"""Who dials whom and when, and which of two connections stays. Tables and arithmetic, no I/O; `peers` and `dialer` execute them.
 
 Either side may dial while unconnected, the lower name at once, the higher after a second or to a seed: usually one dial
 per pair, and still a link when only one side can reach the other.
@@ -13,16 +13,20 @@ from typing import Literal
 from p2pnet.model import limits
 from p2pnet.model.ids import member_order
 from p2pnet.peering.clock import NS
-from p2pnet.peering.rates import Rate
+from p2pnet.peering.pacing import Rate
 
 HIGHER_WAITS_S = 1.0
+"""How long the higher name leaves the dial to the lower one."""
 HIGHER_WAITS_MAX_S = 10.0
-"""While links keep coming up the higher name waits on: on a busy machine the lower's dials take longer than a second."""
-CROWD_FROM = 10
-CROWD_WAITS_S = 0.02
-"""More for every wanted peer from the tenth on: among many, a lower name's first dials are for others."""
+"""While links keep coming up the higher name waits longer: on a busy machine the lower's dials take over a second."""
+MANY_PEERS = 10
+"""Wanted peers from which on the higher name waits longer."""
+PER_PEER_WAITS_S = 0.02
+"""Added per wanted peer from the tenth on: among many, a lower name's first dials go to others."""
 REDIAL_FIRST_S = 0.2
+"""Back-off after the first failed dial; it doubles with each one."""
 REDIAL_MAX_S = 3.0
+"""Back-off after a failed dial: doubling from the first to the second."""
 SETTLED_S = 3.0
 """A link that lived as long as this starts its back-off anew when it is lost; a flapping one does not."""
 DIALS_MAX = 8
@@ -31,8 +35,8 @@ CROSSED_S = limits.HANDSHAKE_S
 """Two dials can have crossed only while one may still have been in its handshake when the other's link came up."""
 
 
-def nobody(_name: str) -> bool:
-    """True of no peer."""
+def no_peer(_name: str) -> bool:
+    """The default `at_once`: no peer is dialled ahead of its turn."""
     return False
 
 
@@ -46,10 +50,10 @@ def is_lower(name: str, other: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A connection whose hellos are fine, as far as the choice goes."""
+    """What `choose` needs to know of a connection whose hellos are through."""
 
     incarnation: str
-    """The peer's."""
+    """The peer's: one start of it."""
     ours: bool
     """Whether this node dialled it."""
     since_ns: int
@@ -64,14 +68,14 @@ Choice = Literal["keep", "replace"]
 
 CHOICES: dict[tuple[bool, bool, bool], Choice] = {
     # (same incarnation, same dialler, the dials crossed and the held one is the lower name's)
-    (False, False, False): "replace",  # the peer was restarted: whatever leads to its former life is dead
+    (False, False, False): "replace",  # the peer was restarted: connections of its former incarnation are dead
     (False, False, True): "replace",
     (False, True, False): "replace",
     (False, True, True): "replace",
-    (True, True, False): "replace",  # who dials again has lost the former one, whatever we believe
+    (True, True, False): "replace",  # whoever dials again has lost the former one, even if we did not notice
     (True, True, True): "replace",
     (True, False, False): "replace",  # crossed and the new one is the lower name's; or dialled in view of the held one
-    (True, False, True): "keep",  # both ends come to this by themselves, so one connection is left
+    (True, False, True): "keep",  # both ends decide this alike, so exactly one connection is left
 }
 
 
@@ -79,6 +83,7 @@ def choose(held: Candidate | None, new: Candidate, *, lower: bool) -> Choice:
     """Whether `new` replaces the connection held. `lower`: this node's name is the lower one."""
     if held is None:
         return "replace"
+    # Both ends see the same facts, so both choose the same connection without asking each other.
     held_by_lower = held.ours == lower
     crossed = new.knows != held.dial and new.since_ns - held.since_ns <= CROSSED_S * NS
     return CHOICES[
@@ -92,7 +97,7 @@ def choose(held: Candidate | None, new: Candidate, *, lower: bool) -> Choice:
 
 
 class DialPhase(StrEnum):
-    """Where this node stands with a peer it wants."""
+    """State of this node's effort to be connected with a wanted peer."""
 
     WAITING = "waiting"
     """A dial is due at a known time."""
@@ -105,22 +110,22 @@ class DialEvent(StrEnum):
 
     DUE = "due"
     FAILED = "failed"
-    """The dial, its hello included, came to nothing."""
+    """The dial, or the hello after it, failed."""
     UP = "up"
     """A link is in use, whoever dialled."""
     DOWN = "down"
-    """It is no more."""
+    """The link has ended and none replaces it."""
 
 
 NEXT: dict[tuple[DialPhase, DialEvent], DialPhase] = {
     (DialPhase.WAITING, DialEvent.DUE): DialPhase.DIALLING,
-    (DialPhase.WAITING, DialEvent.FAILED): DialPhase.WAITING,  # of a dial that a link had overtaken
+    (DialPhase.WAITING, DialEvent.FAILED): DialPhase.WAITING,  # a dial that a link had overtaken
     (DialPhase.WAITING, DialEvent.UP): DialPhase.LINKED,
     (DialPhase.WAITING, DialEvent.DOWN): DialPhase.WAITING,
     (DialPhase.DIALLING, DialEvent.DUE): DialPhase.DIALLING,
     (DialPhase.DIALLING, DialEvent.FAILED): DialPhase.WAITING,
     (DialPhase.DIALLING, DialEvent.UP): DialPhase.LINKED,
-    (DialPhase.DIALLING, DialEvent.DOWN): DialPhase.DIALLING,  # the dial in progress is the redial
+    (DialPhase.DIALLING, DialEvent.DOWN): DialPhase.DIALLING,  # the dial in progress serves as the redial
     (DialPhase.LINKED, DialEvent.DUE): DialPhase.LINKED,
     (DialPhase.LINKED, DialEvent.FAILED): DialPhase.LINKED,
     (DialPhase.LINKED, DialEvent.UP): DialPhase.LINKED,
@@ -143,21 +148,21 @@ class _Wanted:
 class DialPolicy:
     """The peers this node wants, each in a `DialPhase`; says whom to dial now and when to ask again.
 
-    `chance` gives numbers in [0, 1): back-offs are drawn from the upper half of their length, so that a hundred nodes
-    that lost the same peer do not come back in step. `rate` bounds the dials where addresses are others' word; peers for
-    whom `at_once` is true are dialled without waiting for them to do so.
+    `rng` gives numbers in [0, 1): back-offs are drawn from the upper half of their length, so that a hundred nodes
+    that lost the same peer do not dial it in step. `rate` bounds the dials where addresses come from others' records;
+    peers for whom `at_once` is true are dialled without leaving them the first dial.
     """
 
     def __init__(
         self,
         name: str,
-        chance: Callable[[], float],
+        rng: Callable[[], float],
         *,
         rate: Rate | None = None,
-        at_once: Callable[[str], bool] = nobody,
+        at_once: Callable[[str], bool] = no_peer,
     ) -> None:
         self._name = name
-        self._chance = chance
+        self._rng = rng
         self._rate = rate
         self._at_once = at_once
         self._not_before_ns = 0
@@ -167,7 +172,7 @@ class DialPolicy:
         self._last_up_ns: int | None = None
 
     def want(self, names: Iterable[str], linked: Callable[[str], bool], now_ns: int) -> None:
-        """These peers from now on and no others. A dial in progress to one that left ends by itself."""
+        """These peers from now on and no others. A dial in progress to another one ends by itself."""
         keep = dict.fromkeys(names)
         for name in [name for name in self._wanted if name not in keep]:
             del self._wanted[name]
@@ -188,6 +193,7 @@ class DialPolicy:
                 break
             due, _, name = heappop(self._heap)
             peer = self._wanted.get(name)
+            # Entries are never removed from the heap: one that is not the peer's present due time is outdated.
             if peer is None or peer.due_ns != due or (peer.phase is not DialPhase.WAITING and not peer.renew):
                 continue
             if name in self._in_progress:  # the former dial has not ended yet; one at a time
@@ -214,7 +220,7 @@ class DialPolicy:
         return max(self._heap[0][0], self._not_before_ns)
 
     def failed(self, name: str, now_ns: int) -> None:
-        """The dial to `name` came to nothing."""
+        """The dial to `name` failed."""
         self._in_progress.discard(name)
         peer = self._wanted.get(name)
         if peer is None:
@@ -222,11 +228,11 @@ class DialPolicy:
         peer.phase = NEXT[peer.phase, DialEvent.FAILED]
         if peer.phase is DialPhase.WAITING or peer.renew:
             peer.backoff_s = min(REDIAL_MAX_S, peer.backoff_s * 2 or REDIAL_FIRST_S)
-            peer.patient_until_ns = 0
-            self._wait(name, peer.backoff_s * (0.5 + self._chance() / 2), now_ns)
+            peer.patient_until_ns = 0  # it tried once: from here on its own back-off decides
+            self._wait(name, peer.backoff_s * (0.5 + self._rng() / 2), now_ns)
 
     def settled(self, name: str) -> None:
-        """The dial to `name` has ended and gave a link, or gave way to one."""
+        """The dial to `name` has ended with a link, its own or another one."""
         self._in_progress.discard(name)
 
     def up(self, name: str, now_ns: int) -> None:
@@ -237,11 +243,12 @@ class DialPolicy:
             self._last_up_ns = now_ns
 
     def down(self, name: str, now_ns: int) -> None:
-        """The link with `name` is no more, and none replaces it."""
+        """The link with `name` has ended, and none replaces it."""
         peer = self._wanted.get(name)
         if peer is None or peer.phase is not DialPhase.LINKED:
             return
         peer.phase = NEXT[peer.phase, DialEvent.DOWN]
+        # After a short-lived link the back-off goes on where it was.
         if now_ns - peer.up_ns >= SETTLED_S * NS:
             peer.backoff_s = 0.0
         backoff_s = peer.backoff_s
@@ -250,7 +257,7 @@ class DialPolicy:
         self._first_wait(name, now_ns, backoff_s)
 
     def renew(self, name: str, now_ns: int) -> None:
-        """Dial `name` although it is linked: this node shows a new leaf, which the present connection does not carry."""
+        """Dial `name` although it is linked: this node has a new leaf, which the present connection does not carry."""
         peer = self._wanted.get(name)
         if peer is not None and peer.phase is DialPhase.LINKED and not peer.renew:
             peer.renew = True
@@ -262,7 +269,7 @@ class DialPolicy:
         return peer is not None and (peer.phase is DialPhase.DIALLING or peer.renew)
 
     def phase(self, name: str) -> DialPhase | None:
-        """Where this node stands with `name`; None when it does not want it."""
+        """The phase of `name`; None when it is not wanted."""
         peer = self._wanted.get(name)
         return peer.phase if peer else None
 
@@ -271,11 +278,11 @@ class DialPolicy:
             self._wait(name, at_least_s, now_ns)
             return
         self._wanted[name].patient_until_ns = now_ns + int(HIGHER_WAITS_MAX_S * NS)
-        crowd_s = max(0, len(self._wanted) - CROWD_FROM) * CROWD_WAITS_S
-        self._wait(name, max(at_least_s, HIGHER_WAITS_S + crowd_s), now_ns)
+        extra_s = max(0, len(self._wanted) - MANY_PEERS) * PER_PEER_WAITS_S
+        self._wait(name, max(at_least_s, HIGHER_WAITS_S + extra_s), now_ns)
 
     def _patience(self, peer: _Wanted, now_ns: int) -> float:
-        """How many seconds more to leave a dial to the peer: a second after the latest link came up, within bounds."""
+        """Seconds more to leave a dial to the peer: until a second after the latest link came up, within bounds."""
         if self._last_up_ns is None:
             return 0.0
         until = min(peer.patient_until_ns, self._last_up_ns + int(HIGHER_WAITS_S * NS))
@@ -284,5 +291,5 @@ class DialPolicy:
     def _wait(self, name: str, delay_s: float, now_ns: int) -> None:
         peer = self._wanted[name]
         peer.due_ns = now_ns + int(delay_s * NS)
-        # Peers that are due together are dialled in any order: everybody at once at the same few, it took far longer.
-        heappush(self._heap, (peer.due_ns, self._chance(), name))
+        # Random among peers due together: where all nodes dialled in one order, all met at the same few and took far longer.
+        heappush(self._heap, (peer.due_ns, self._rng(), name))

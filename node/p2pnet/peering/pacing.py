@@ -1,22 +1,46 @@
-"""When the next dial may begin: dials of one process take turns while its loop is late, for a crowd of handshakes only
-makes all of them slow, and slow ones are retransmitted, given up and dialled again from the other side.
+"""Bounds on how often: `Rate` is a token bucket with time as an argument, `Pacer` spaces the dials of one event loop.
 
-The measure is the loop's own lag, not how long a handshake takes: a far peer is no reason to wait, a busy machine is.
+Dials of one process wait for each other while its loop is late: many handshakes at once only make all of them slow, and
+slow ones are retransmitted, given up and dialled again from the other side. The measure is the loop's own lag, not how
+long a handshake takes: a far peer is no reason to wait, a busy machine is.
 """
 
 import asyncio
 from collections import deque
 
+from p2pnet.peering.clock import NS
+
 PROBE_S = 0.01
-"""How often the lag is measured while somebody waits."""
+"""How often the loop's lag is measured while a dial waits."""
 LAG_MAX_S = 0.02
-"""A loop later than this has enough to do."""
+"""A loop later than this is busy."""
 BURST = 2
-"""Dials begun per probe of a loop that is in time."""
+"""Dials that may begin per probe of a loop that is not late."""
 NODES_PER_DIAL = 8
-"""A late loop still has one dial in progress, and one more for each so many of its nodes: answers take a few turns."""
+"""A late loop still has one dial in progress, and one more per so many of its nodes: answers take a few loop turns."""
 STARVED_S = 2.0
-"""A dial begins this long after the latest one, however late the loop is: one that hangs must not hold up the rest."""
+"""A dial begins this long after the latest one, however late the loop is: one that hangs must not block the rest."""
+
+
+class Rate:
+    """A token bucket: `per_s` in the long run, `burst` at once. No clock: `now_ns` is an argument."""
+
+    def __init__(self, per_s: float, burst: int) -> None:
+        self._gap_ns = NS / per_s
+        self._burst = burst
+        self._full_ns = 0.0
+        """When the bucket is full again."""
+
+    def take(self, now_ns: int) -> bool:
+        """Take a permit if there is one."""
+        if self.due_ns(now_ns) > now_ns:
+            return False
+        self._full_ns = max(self._full_ns, now_ns) + self._gap_ns
+        return True
+
+    def due_ns(self, now_ns: int) -> int:
+        """When there is a permit: `now_ns` if there is one now."""
+        return max(now_ns, int(self._full_ns - (self._burst - 1) * self._gap_ns))
 
 
 class Pacer:
@@ -38,11 +62,11 @@ class Pacer:
         self._nodes += 1
 
     def leave(self) -> None:
-        """One fewer."""
+        """One node fewer."""
         self._nodes -= 1
 
     async def turn(self) -> None:
-        """Returns when this dial may begin; first come, first served. A cancelled wait owes no `done`."""
+        """Return when this dial may begin; first come, first served. A wait that is cancelled must not be followed by `done`."""
         if not self._queue and self._allowed():
             self._begin()
             return
@@ -59,7 +83,7 @@ class Pacer:
     def done(self) -> None:
         """A dial that had its turn has ended."""
         self._running -= 1
-        if not self._late:
+        if not self._late:  # a late loop gets credit from the next probe only
             self._credit = min(BURST, self._credit + 1)
         self._admit()
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from p2pnet.model.addresses import address_text
+from p2pnet.model.text import address_text
 from p2pnet.quic.addresses import Address, readable, remote
 from p2pnet.quic.connection import Connection
 from p2pnet.quic.errors import CloseCode, HandshakeFailed

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from p2pnet.model.addresses import address_text
+from p2pnet.model.text import address_text
 from p2pnet.quic.addresses import Address
 from p2pnet.quic.connection import Connection
 from p2pnet.quic.endpoint import Endpoint

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from p2pnet.model.addresses import address_text
+from p2pnet.model.text import address_text
 from p2pnet.quic.addresses import Address, readable
 from p2pnet.quic.engine import Datagram
 from p2pnet.quic.errors import EndpointError

@@ -14,7 +14,7 @@ import yaml
 
 from p2pnet.model import limits
 from p2pnet.model.errors import SpecError
-from p2pnet.model.sentences import some
+from p2pnet.model.text import some
 
 DOCUMENT_BYTES_MAX = 2 * limits.MIB  # 10,000 edges are 300 KiB; etcd takes 1.5 MiB
 VALUES_MAX = 500_000  # with every alias written out; 10,000 edges are 30,000

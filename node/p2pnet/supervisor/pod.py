@@ -1,7 +1,7 @@
-"""`python -m p2pnet.supervisor.pod`: what runs first in a node pod. It writes its members' configs and then is their nursery.
+"""`python -m p2pnet.supervisor.pod`: PID 1 of a node pod. It writes the configs of its nodes and then is their supervisor.
 
 As PID 1 it reaps, forwards SIGTERM and restarts nodes that die, so that a crash costs milliseconds and no pod. The
-nursery's events and the nodes' own words go to the pod's log.
+supervisor's events and the nodes' logs go to the pod's log.
 """
 
 import argparse
@@ -16,42 +16,45 @@ from typing import Any
 
 import msgspec
 
-from p2pnet.model.addresses import address_text
 from p2pnet.model.agent import PORT_BELOW
 from p2pnet.model.config import NodeConfig, write_node_config
 from p2pnet.model.errors import P2pnetError, SpecError
+from p2pnet.model.text import address_text
 from p2pnet.node.clients import try_clients
 from p2pnet.node.parent import choose_start
 from p2pnet.quic.hosts import ANY, loopback
 from p2pnet.supervisor import agent, child
-from p2pnet.supervisor.pod_supervisor import PodSupervisor
-from p2pnet.supervisor.table import Request
+from p2pnet.supervisor.agent_process import AgentProcess
+from p2pnet.supervisor.lines import Request
+from p2pnet.supervisor.supervisor import Supervisor
 
 MOUNTS = Path("/etc/p2pnet")
-"""Read-only: `config/node.json`, `members/members.json`, `identity/{<node>.crt,<node>.key,ca.crt}`, `code/` if there is any."""
+"""Read-only: `config/node.json`, `members/members.json`, `identity/{<node>.crt,<node>.key,ca.crt}`, perhaps `code/`."""
 RUN = Path("/run/p2pnet")
 """Writable: `<node>/node.json`."""
 LOG = Path("/proc/self/fd/2")
-"""Opened anew by every node: a descriptor shared with the nursery would be non-blocking, as the nursery's is."""
+"""Opened by every node itself: a descriptor shared with the supervisor would be non-blocking, as the supervisor's is."""
 UDP_PORT = 4100
+"""UDP port of the pod's first node."""
 HEALTH_PORT = 8080
+"""TCP, of the pod's health page."""
 MEMBERS_MAX = 100
-"""Of one pod; spec.nodesPerPod has the same bound. Their requests fit a pipe unread: 100 x 2 x 200 bytes < 64 KiB."""
+"""Nodes of one pod; spec.nodesPerPod has the same bound. Requests for them fit a pipe unread: 100 x 2 x 200 bytes < 64 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class PodMembers:
-    """What the operator tells a pod about itself."""
+    """The nodes of a pod and its addresses, as the operator sets them in the environment."""
 
     members: list[str]
     group: str
     host: str
     address: str = ""
-    """IP address at which others reach the pod; empty: `host`, or what the pod's own name stands for."""
+    """IP address at which others reach the pod; empty: `host`, or what the pod's own name resolves to."""
     udp_port: int = UDP_PORT
-    """Of the first member; the others follow. The warden's is the one below."""
+    """UDP port of the first node; those of the others follow. The agent's is the one below."""
     health_port: int = HEALTH_PORT
-    """Of the pod; its members answer behind it, on the ports that follow."""
+    """TCP port of the pod's health page; those of its nodes follow, on the loopback address."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str], **ports: int) -> "PodMembers":
@@ -76,7 +79,7 @@ def node_configs(pod: PodMembers, base: bytes, mounts: Path = MOUNTS) -> list[No
     try:
         common = msgspec.json.decode(base, type=dict[str, Any])
         if common.get("discovery") == "seeds":
-            # The pod's number, not its name: a record has no room for both a long name and a leaf that carries it.
+            # The pod's IP address, not its name: a record has no room for both a long name and a leaf that carries it.
             ports = range(pod.udp_port, pod.udp_port + len(pod.members))
             advertised = [[address_text(own_address(pod), port)] for port in ports]
         else:
@@ -95,7 +98,7 @@ def _own(pod: PodMembers, index: int, name: str, mounts: Path) -> dict[str, Any]
         "group": pod.group,
         "host": pod.host,
         "port": pod.udp_port + index,
-        "health_host": loopback(),  # for the warden, who answers the probes: a paused node could not
+        "health_host": loopback(),  # for the agent, which answers the probes: a paused node could not
         "health_port": pod.health_port + 1 + index,
         "identity_dir": str(mounts / "identity"),
         "identity_name": name,
@@ -104,7 +107,7 @@ def _own(pod: PodMembers, index: int, name: str, mounts: Path) -> dict[str, Any]
 
 
 def own_address(pod: PodMembers) -> str:
-    """The IP address at which others reach the pod. Raises SpecError when nobody has told it."""
+    """The IP address at which others reach the pod. Raises SpecError when it cannot be found."""
     try:
         bound = ipaddress.ip_address(pod.host)
         if pod.address:
@@ -123,7 +126,7 @@ def own_address(pod: PodMembers) -> str:
 
 
 def requests(configs: Sequence[NodeConfig], run: Path, log: Path) -> bytes:
-    """What the nursery is asked to do: bind and start every node; several share one process."""
+    """Lines for the supervisor: bind and start every node; several share one process."""
     lines = []
     pack = "pod" if len(configs) > 1 else ""
     for config in configs:
@@ -150,10 +153,10 @@ def take_code(folder: Path, environment: MutableMapping[str, str]) -> None:
         environment["PYTHONPATH"] = os.pathsep.join([*found, *filter(None, [environment.get("PYTHONPATH")])])
 
 
-def warden_post(pod: PodMembers, configs: Sequence[NodeConfig]) -> agent.Post:
-    """Where and as whom the pod's warden serves: with the leaf of the first node, on the port below its."""
+def agent_config(pod: PodMembers, configs: Sequence[NodeConfig]) -> agent.AgentConfig:
+    """The agent of the pod: with the leaf of the first node, on the UDP port below that node's."""
     first = configs[0]
-    return agent.Post(
+    return agent.AgentConfig(
         (first.trust_domain, first.namespace, first.subnet), first.name, Path(first.identity_dir),
         first.identity_name, pod.host,
         pod.udp_port - PORT_BELOW, pod.health_port,
@@ -162,19 +165,21 @@ def warden_post(pod: PodMembers, configs: Sequence[NodeConfig]) -> agent.Post:
 
 
 def serve(pod: PodMembers, configs: Sequence[NodeConfig], run: Path, log: Path) -> int:
-    """Be the nursery of these nodes until SIGTERM; the exit code."""
+    """Supervise these nodes until SIGTERM; the exit code."""
     how = choose_start()
     child.warm_up()
     reader, writer = os.pipe()
-    os.write(writer, requests(configs, run, log))  # and never closed: the nursery would take that for its lab's end
-    # A description of stdout that is the nursery's alone, for it makes it non-blocking.
+    os.write(writer, requests(configs, run, log))  # and never closed: to the supervisor that means that its lab is gone
+    # Opened anew, for the supervisor makes it non-blocking: a duplicate of stdout would make that of others so too.
     events = os.open("/proc/self/fd/1", os.O_WRONLY | os.O_APPEND)
-    post = warden_post(pod, configs)
-    return PodSupervisor(how, reader, events, lambda tables, asks: agent.run(post, tables, asks)).run()
+    config = agent_config(pod, configs)
+    supervisor = Supervisor(how, reader, events)
+    AgentProcess(supervisor, lambda tables, requests: agent.run(config, tables, requests))
+    return supervisor.run()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse and run; the exit code: 0 stopped, 2 the pod was told something that will not do."""
+    """Parse and run; the exit code: 0 stopped, 2 environment, mounts or clients cannot be used."""
     parser = argparse.ArgumentParser(
         prog="python -m p2pnet.supervisor.pod",
         description="The nodes of one pod: P2PNET_MEMBERS, P2PNET_GROUP, P2PNET_HOST, P2PNET_ADDRESS.",
@@ -191,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_configs(configs, options.run)
         take_code(options.mounts / "code", os.environ)
         if why := try_clients(configs[0].clients):
-            raise SpecError(why)  # rather than that every node says so, again and again
+            raise SpecError(why)  # once, rather than in every node's log at every restart
     except (P2pnetError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2

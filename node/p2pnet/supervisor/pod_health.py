@@ -1,7 +1,7 @@
-"""The health page of a pod: the union of its nodes', in the warden's process.
+"""The health page of a pod, made of those of its nodes, in the agent's process.
 
-Healthy when every node's loop turns or stands still because it was told to: a node that is paused must not have its pod
-restarted for that. Ready when every node is; metrics of several nodes carry a `node` label.
+Healthy when every node's loop turns, except in nodes that are paused: those must not have their pod restarted. Ready when
+every node is; metrics of several nodes carry a `node` label.
 """
 
 import asyncio
@@ -9,21 +9,22 @@ from collections.abc import Callable, Mapping
 
 import h11
 
-from p2pnet.node.health import PLAIN, Page, PageServer
+from p2pnet.node.health import METRICS, PLAIN, Page, PageServer
 from p2pnet.quic.hosts import loopback
 
 ASK_S = 2.0
-"""For a node's answer; probes of the kubelet wait longer."""
+"""How long a node's answer may take; probes of the kubelet wait longer."""
 ANSWER_BYTES_MAX = 1 << 20
+"""Kept of a node's answer: its metrics are far below."""
 READ_BYTES = 1 << 16
-METRICS = "text/plain; version=0.0.4; charset=utf-8"
+"""Read from a node at a time."""
 
 Answer = tuple[int, str]
 """HTTP status (0: no answer) and text."""
 
 
 class PodHealth(PageServer):
-    """The page over nodes that answer on these ports of the loopback address; `paused` gives those that stand still."""
+    """The pages of nodes that answer on these ports of the loopback address; `paused` gives the names of paused ones."""
 
     def __init__(self, nodes: Mapping[str, int], paused: Callable[[], set[str]]) -> None:
         super().__init__({"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics})
@@ -31,6 +32,7 @@ class PodHealth(PageServer):
         self._paused = paused
 
     async def _healthz(self) -> Page:
+        # A paused node could not answer, and is as it was told to be: it is not asked.
         return self._verdict(await self._ask("/healthz", set(self._nodes) - self._paused()))
 
     async def _readyz(self) -> Page:
@@ -55,7 +57,7 @@ class PodHealth(PageServer):
 
 
 async def ask(port: int, path: str) -> Answer:
-    """What a page on the loopback address says."""
+    """GET a page on the loopback address."""
     try:
         async with asyncio.timeout(ASK_S):
             reader, writer = await asyncio.open_connection(loopback(), port)
@@ -72,17 +74,17 @@ async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path:
     headers = [("host", "localhost"), ("connection", "close")]
     writer.write(http.send(h11.Request(method="GET", target=path, headers=headers)) or b"")
     writer.write(http.send(h11.EndOfMessage()) or b"")
-    status, said = 0, bytearray()
+    status, body = 0, bytearray()
     while True:
         event = http.next_event()
         if event is h11.NEED_DATA:
             http.receive_data(await reader.read(READ_BYTES))
         elif isinstance(event, h11.Response):
             status = event.status_code
-        elif isinstance(event, h11.Data) and len(said) < ANSWER_BYTES_MAX:
-            said += event.data
+        elif isinstance(event, h11.Data) and len(body) < ANSWER_BYTES_MAX:  # the rest is dropped
+            body += event.data
         elif not isinstance(event, h11.Data | h11.InformationalResponse):
-            return status, said.decode(errors="replace")
+            return status, body.decode(errors="replace")
 
 
 def union(pages: Mapping[str, str]) -> str:

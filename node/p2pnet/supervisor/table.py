@@ -1,65 +1,32 @@
-"""What the nursery knows about each node, and its words with the lab: JSON lines, requests in, events out. No I/O."""
+"""What the supervisor knows about each node: its socket, its process, what was ordered, when the next start is due. No I/O."""
 
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-import msgspec
-
-from p2pnet.model.agent import ORDERED, NodeProcess, State
-from p2pnet.model.signals import signal_name
-
-Op = Literal["bind", "start", "stop", "restart", "kill", "pause", "resume", "quit"]
+from p2pnet.model.agent import ORDERED, NodeProcess, ProcessState
+from p2pnet.model.text import signal_name
 
 BACKOFF_FIRST_S = 0.2
+"""Before the second start of a node that died young."""
 BACKOFF_MAX_S = 10.0
+"""Longest back-off: it doubles from the first."""
 SETTLED_S = 10.0
 """A node that lived as long as this starts its back-off anew."""
 STOP_S = 10.0
 """From SIGTERM to SIGKILL; the node itself promises to be gone by then."""
-EXIT_WORDS = {
+EXIT_REASONS = {
     2: "its config or identity cannot be used",
     3: "its address cannot be had",
     4: "its parent was gone",
     70: "a fault of p2pnet",
 }
-"""What a node means by its exit code, see `process`; more stands in its log."""
-
-
-class Request(msgspec.Struct, frozen=True):
-    """One line on the nursery's stdin."""
-
-    op: Op
-    name: str = ""
-    host: str = "127.0.0.1"
-    port: int = 0
-    config: str = ""
-    log: str = ""
-    """Of the node's stdout and stderr; default `node.log` beside the config."""
-    revive: bool = True
-    pack: str = ""
-    """Of a start: the process to share with all nodes that name the same; empty: one of its own."""
-
-
-def read_request(line: bytes) -> Request | str:
-    """The request in a line, or what is wrong with it."""
-    try:
-        request = msgspec.json.decode(line, type=Request)
-    except msgspec.DecodeError as error:
-        return str(error)
-    if request.op != "quit" and not request.name:
-        return f"{request.op} needs a name"
-    if request.op == "start" and not request.config:
-        return "start needs a config"
-    if not 0 <= request.port < 1 << 16:
-        return f"{request.port} is no port"
-    return request
+"""What a node means by its exit code, see `node.process`; more stands in its log."""
 
 
 @dataclass(slots=True)
-class Kept:
-    """One node the nursery keeps: its socket lives from `bind` to `stop`, its processes come and go."""
+class SupervisedNode:
+    """One node: its socket lives from `bind` to `stop`, its processes come and go."""
 
     name: str
     sock: socket.socket
@@ -68,55 +35,56 @@ class Kept:
     pack: str = ""
     """The pack it lives in; empty: its process is its own."""
     pid: int | None = None
-    """Of its process while it lives there: several nodes of a pack have the same."""
+    """Pid of its process while it runs: the nodes of a pack have the same."""
     starts: int = 0
     restarts: int = 0
     """Starts that replaced a process that had ended by itself or by a kill."""
     wanted: bool = False
     """Whether a process that ends is to be replaced."""
     stopping: bool = False
-    """Whether `stop` has been asked; `stopped` is owed."""
+    """Whether `stop` has been asked; a `stopped` event follows."""
     serves: bool = False
-    """Whether its process has said that it does."""
+    """Whether its process has reported that it serves."""
     paused: bool = False
-    """Whether it stands still because that was asked."""
+    """Whether it is stopped because that was ordered."""
     pause_asked: bool = False
-    """Whether a pause was the last word about that: somebody else may have let it run meanwhile."""
+    """Whether a pause was the last order of its kind: somebody else may have let it run meanwhile."""
     halted: int = 0
     """The signal with which somebody else stopped it; 0: nobody did."""
     order: str = ""
-    """What was asked that ends its present process: `kill`, `stop` or `restart`; empty: nothing."""
+    """What was ordered that ends its present process: `kill`, `stop` or `restart`; empty: nothing."""
     forced: bool = False
     """Whether it had to be killed because it did not stop when asked."""
     ending: str = ""
     """How its last process ended; empty: none has."""
-    hurry: bool = False
-    """Whether the next start is due at once: the node was asked to restart."""
-    born_s: float = 0.0
+    start_at_once: bool = False
+    """Whether the next start waits for no back-off: the node was asked to restart."""
+    started_s: float = 0.0
+    """Monotonic seconds, as all times here."""
     backoff_s: float = 0.0
     start_due_s: float | None = None
     kill_due_s: float | None = None
     ready_fd: int | None = field(default=None, repr=False)
-    """Read end of the pipe on which its process says it serves."""
+    """Read end of the pipe on which its process reports that it serves."""
 
     def started(self, pid: int, now_s: float) -> None:
         """A process of it runs."""
-        self.pid, self.born_s, self.starts = pid, now_s, self.starts + 1
+        self.pid, self.started_s, self.starts = pid, now_s, self.starts + 1
         self.start_due_s = self.kill_due_s = None
-        self.hurry = self.serves = self.forced = False
+        self.start_at_once = self.serves = self.forced = False
         self.order = ""
-        self.runs()
+        self.continues()
 
-    def runs(self) -> None:
-        """It does not stand still, whoever had stopped it."""
+    def continues(self) -> None:
+        """It is not stopped any more, whoever had stopped it."""
         self.paused = self.pause_asked = False
         self.halted = 0
 
     def ended(self, now_s: float) -> float | None:
-        """Its process is gone. In how many seconds the next one starts; None when none shall."""
+        """Its process is gone. Seconds to the next start; None when there will be none."""
         self.pid = self.kill_due_s = None
         self.serves = False
-        self.runs()
+        self.continues()
         if not self.wanted:
             return None
         self.restarts += 1
@@ -124,10 +92,10 @@ class Kept:
 
     def wait(self, now_s: float) -> float:
         """Plan the next start: 0.2 s doubled to 10 s, afresh after 10 s of life; a restart asked for is due at once."""
-        if self.hurry:
+        if self.start_at_once:
             delay = 0.0
         else:
-            lived = now_s - self.born_s
+            lived = now_s - self.started_s
             self.backoff_s = (
                 BACKOFF_FIRST_S if lived >= SETTLED_S else min(BACKOFF_MAX_S, self.backoff_s * 2 or BACKOFF_FIRST_S)
             )
@@ -136,22 +104,22 @@ class Kept:
         return delay
 
     def process(self) -> NodeProcess:
-        """Its process, for those who watch."""
-        state: State = "restarting" if self.wanted else "stopped"
+        """Its process as the lab is told of it."""
+        state: ProcessState = "restarting" if self.wanted else "stopped"
         detail = self.ending
         if self.pid is not None:
             state = "paused" if self.paused else "running" if self.serves else "starting"
             state = "unknown" if self.halted else state
-            detail = halted_words(self.halted, self.pid) if self.halted else ""
+            detail = halted_text(self.halted, self.pid) if self.halted else ""
         return NodeProcess(self.name, state, self.restarts, self.starts, detail, self.ending)
 
 
-def halted_words(number: int, pid: int | None) -> str:
-    """What is said of a process that somebody stopped."""
+def halted_text(number: int, pid: int | None) -> str:
+    """Sentence about a process that somebody stopped with the signal `number`."""
     return f"process {pid} is stopped by {signal_name(number)}, which nobody here ordered (kill -CONT {pid})"
 
 
-def exit_words(code: int, *, order: str = "", forced: bool = False, out_of_memory: bool = False) -> str:
+def exit_text(code: int, *, order: str = "", forced: bool = False, out_of_memory: bool = False) -> str:
     """How a process ended and whose doing it was. `code` is negative for a signal."""
     how = f"ended with signal {-code} ({signal_name(-code)})" if code < 0 else f"ended with code {code}"
     if forced:
@@ -160,4 +128,4 @@ def exit_words(code: int, *, order: str = "", forced: bool = False, out_of_memor
         return f"{how}, {ORDERED} ({order})"
     if out_of_memory:
         return f"{how}: out of memory, killed by the kernel"
-    return f"{how}, which nobody here ordered" if code < 0 else f"{how}: {EXIT_WORDS.get(code, 'by itself')}"
+    return f"{how}, which nobody here ordered" if code < 0 else f"{how}: {EXIT_REASONS.get(code, 'by itself')}"

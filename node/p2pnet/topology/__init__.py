@@ -1,4 +1,4 @@
-"""Members, shape and seed in, edges out. Pure: the same arguments give the same edges, on every machine.
+"""Members, topology kind and seed in, edges out. Pure: the same arguments give the same edges, on every machine.
 
 Called by lab, operator and sim; nodes are told their edges and never compute them.
 """

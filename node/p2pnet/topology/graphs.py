@@ -1,8 +1,9 @@
-"""Questions about a graph: is it connected, how wide is it, how many peers has a node."""
+"""Properties of a graph: whether it is connected, its diameter, its degrees."""
 
 from collections.abc import Iterable, Sequence
 
 Edge = tuple[str, str]
+"""Two node names."""
 
 
 def is_connected(names: Sequence[str], edges: Iterable[Edge] | None) -> bool:
@@ -15,7 +16,7 @@ def is_connected(names: Sequence[str], edges: Iterable[Edge] | None) -> bool:
 def diameter(names: Sequence[str], edges: Iterable[Edge] | None) -> int:
     """The greatest number of hops between two nodes. Raises ValueError for a graph in pieces.
 
-    One breadth-first walk per node: quick to some thousand nodes.
+    One breadth-first search per node: seconds for some thousand nodes.
     """
     if edges is None:
         return min(1, max(0, len(names) - 1))
@@ -47,9 +48,10 @@ def _peers(names: Sequence[str], edges: Iterable[Edge]) -> dict[str, list[str]]:
 
 
 def _distances(start: str, peers: dict[str, list[str]]) -> dict[str, int]:
+    """Hops from `start` to every node it reaches: a breadth-first search."""
     distances = {start: 0}
     reached = [start]
-    for name in reached:
+    for name in reached:  # grows while it is walked: the queue of the search
         for peer in peers[name]:
             if peer not in distances:
                 distances[peer] = distances[name] + 1

@@ -1,14 +1,27 @@
-"""A set of edges, each at its own point of one ring: what stands at or after a point changes little when edges do."""
+"""A ring of points, drawn by hashing instead of a generator, and a set of edges on it.
+
+The same arguments give the same point, whatever else was drawn before: one node more changes the points of no other. The
+first edge at or after a point changes little when edges come and go. Both keep a growing graph as it was.
+"""
 
 from bisect import bisect_left, insort
 from collections.abc import Callable
+from hashlib import blake2b
 
-from p2pnet.topology.chance import point
 from p2pnet.topology.graphs import Edge
 
+POINTS = 1 << 64
+"""Points are 0 <= point < POINTS."""
 
-class Ring:
-    """The edges in the order of their points."""
+
+def point(*words: object) -> int:
+    """A point on the ring of 2^64, evenly spread over different arguments."""
+    # Joined by a separator that no name contains: ("a", "bc") and ("ab", "c") differ.
+    return int.from_bytes(blake2b("\x1f".join(map(str, words)).encode(), digest_size=8).digest(), "big")
+
+
+class EdgeRing:
+    """A set of edges, each at a point of its own."""
 
     def __init__(self, seed: int) -> None:
         self._entries: list[tuple[int, Edge]] = []
@@ -16,7 +29,7 @@ class Ring:
 
     @property
     def edges(self) -> list[Edge]:
-        """All edges."""
+        """All edges, in the order of their points."""
         return [edge for _, edge in self._entries]
 
     def add(self, a: str, b: str) -> None:
@@ -28,7 +41,7 @@ class Ring:
         del self._entries[bisect_left(self._entries, self._entry(a, b))]
 
     def first(self, start: int, wanted: Callable[[Edge], bool]) -> Edge | None:
-        """The first edge wanted, at or after the point `start` and round the ring; None when there is none."""
+        """The first edge wanted, at or after the point `start` and on around the ring; None when there is none."""
         begin = bisect_left(self._entries, (start, ("", "")))
         count = len(self._entries)
         found = (self._entries[(begin + step) % count][1] for step in range(count))

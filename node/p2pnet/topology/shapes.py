@@ -1,27 +1,27 @@
-"""The shapes a Subnet can ask for, as edges between names."""
+"""The topology kinds of a Subnet document, as edges between node names."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import member_order
-from p2pnet.topology.chance import POINTS, point
 from p2pnet.topology.graphs import Edge, is_connected
-from p2pnet.topology.layered import layered
-from p2pnet.topology.regular import grown
+from p2pnet.topology.random_regular import grow_anywhere, grow_at_end
+from p2pnet.topology.ring import POINTS, point
 
 KINDS = ("full", "random-regular", "ring", "small-world", "edges")
+"""Values of `spec.topology.kind`."""
 
 
 def edges(
     kind: str, names: Sequence[str], *, degree: int = 0, seed: int = 0, extra_edges: Iterable[Edge] = ()
 ) -> list[Edge] | None:
-    """The edges of a shape between these members, connected, each once, in an order of their own; None is a full mesh.
+    """The edges of a topology between these members: connected, each once, sorted by the order of `names`; None is a full mesh.
 
-    `degree` is of random-regular (exact), ring and small-world (even; of its lattice). `extra_edges` are those of kind
-    `edges`, and are added to any other sparse kind. One node more or less changes few edges of each node. Raises
-    SpecError for a shape these members cannot have: an odd number of nodes x degree, a degree of as many peers as there
-    are nodes, edges of unknown nodes or that leave the graph in pieces.
+    `degree`: peers of every node, exact for random-regular, even for ring and for the lattice of small-world; other kinds
+    ignore it. `extra_edges`: the edges of kind `edges`; added to every other sparse kind. One node more or less changes few
+    edges of each node. Raises SpecError for what these members cannot have: an odd number of nodes x degree, a degree of as
+    many peers as there are nodes, edges of unknown nodes, edges that leave the graph in pieces.
     """
     if kind not in KINDS:
         raise SpecError(f"topology kind {kind!r}: one of {' '.join(KINDS)}")
@@ -39,6 +39,7 @@ def edges(
                 given += _lattice(names, degree)
             case _:
                 given += _lattice(names, degree) + _shortcuts(names, seed)
+    # Each edge one way round and all in the members' order, so that equal topologies are equal lists.
     order = {name: index for index, name in enumerate(names)}
     unique = {(a, b) if order[a] < order[b] else (b, a) for a, b in given}
     found = sorted(unique, key=lambda edge: (order[edge[0]], order[edge[1]]))
@@ -64,8 +65,8 @@ def _random_regular(names: Sequence[str], degree: int, seed: int) -> list[Edge]:
         return [(names[0], names[1])]
     members = sorted((member_order(name), name) for name in names)
     one_group = len({group for (group, _), _ in members}) == 1
-    # One group grows at its end only; of several, each may grow, which is in the middle of any order.
-    build = grown if one_group else layered
+    # One group grows at its end only; of several groups each may grow, which is in the middle of any order.
+    build = grow_at_end if one_group else grow_anywhere
     return build([name for _, name in members], degree, seed)
 
 
@@ -82,14 +83,14 @@ def _checked(given: Iterable[Edge], names: Sequence[str]) -> list[Edge]:
 
 
 def _lattice(names: Sequence[str], degree: int) -> list[Edge]:
-    """Every node and its next `degree / 2` in the order of the names, round and round."""
+    """Every node with the next `degree / 2` in the order of the names, as a ring."""
     count = len(names)
-    reach = range(1, max(1, degree // 2) + 1)
-    return [(name, names[(index + step) % count]) for index, name in enumerate(names) for step in reach if step < count]
+    steps = range(1, max(1, degree // 2) + 1)
+    return [(name, names[(index + step) % count]) for index, name in enumerate(names) for step in steps if step < count]
 
 
 def _shortcuts(names: Sequence[str], seed: int) -> list[Edge]:
-    """One long edge for every second node, by chance, to the node that stands next on a ring of points.
+    """One long edge for about every second node, to the node that follows a random point on a ring of the nodes.
 
     Newman & Watts' variant: shortcuts are added and no lattice edge is taken away, so the graph stays connected.
     """

@@ -3,11 +3,18 @@
 Called by quic (verify, Identity), node (Identity), and by lab and operator (Authority), who alone hold authority keys.
 """
 
-from p2pnet.trust.authority import AUTHORITY_TTL, Authority
+from p2pnet.trust.authority import AUTHORITY_TTL, BACKDATE, Authority, Leaf
 from p2pnet.trust.bundle import PARSING_FAILS, Bundle, VerifiedPeer, verify
-from p2pnet.trust.identity import BUNDLE_FILE, CHAIN_FILE, KEY_FILE, LAB_BUNDLE_FILE, Identity, identity_files
-from p2pnet.trust.leaf import BACKDATE, Leaf
-from p2pnet.trust.signature import sign, signed_by
+from p2pnet.trust.identity import (
+    BUNDLE_FILE,
+    CHAIN_FILE,
+    KEY_FILE,
+    LAB_BUNDLE_FILE,
+    Identity,
+    identity_files,
+    sign,
+    signed_by,
+)
 
 __all__ = [
     "AUTHORITY_TTL",

@@ -1,7 +1,8 @@
-"""The authority of a subnet: makes itself, issues leaves. Its key never leaves lab or operator."""
+"""The certificate authority of a subnet, and the leaves it issues. Its key never leaves lab or operator."""
 
 import ipaddress
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
@@ -12,13 +13,30 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from p2pnet.model.errors import SpecError
-from p2pnet.trust.leaf import BACKDATE, Leaf
+
+BACKDATE = timedelta(minutes=10)
+"""Leaves and authorities start this long in the past: clocks of a cluster differ by seconds, of laptops by minutes."""
+
 
 AUTHORITY_TTL = timedelta(days=3650)
-"""What lab and operator give an authority: longer than any testnet, for rotation is a deliberate act."""
+"""Life of an authority made by lab or operator: longer than any testnet, for rotating one is a deliberate act."""
 
 _COMMON_NAME_CHARS_MAX = 64  # X.520: ub-common-name
+# Every node is client and server at once.
 _BOTH_USAGES = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH])
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """The certificate of one node or lab with its key, as just issued. `chain_pem`: leaf first; `key_pem`: unencrypted PKCS 8."""
+
+    chain_pem: bytes
+    key_pem: bytes
+    uri: str
+    not_before: datetime
+    not_after: datetime
+    fingerprint: str
+    """SHA-256 of the leaf's DER, in hex."""
 
 
 class Authority:
@@ -33,6 +51,7 @@ class Authority:
         """A new self-signed authority, valid from 10 minutes before `now` (aware) until `now + ttl`."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = _common_name(common_name)
+        # Path length 0: no other authority below this one.
         builder = (
             _validity(_builder(name, name, key.public_key()), now, now + ttl)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -59,7 +78,7 @@ class Authority:
 
     @cached_property
     def certificate_pem(self) -> bytes:
-        """What a bundle holds."""
+        """The certificate as PEM, as a bundle holds it."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     @property
@@ -74,7 +93,7 @@ class Authority:
 
     @property
     def not_after(self) -> datetime:
-        """When the authority, and every leaf of it, ends (aware, UTC)."""
+        """When the authority, and with it every leaf it issued, ends (aware, UTC)."""
         return self.certificate.not_valid_after_utc
 
     def issue(
@@ -90,6 +109,7 @@ class Authority:
 
         It never outlives its authority. Raises SpecError for a bad URI, address or an authority that has ended.
         """
+        # Without a fraction, as X.509 times are: what is reported is what the certificate says.
         not_after = min(now + ttl, self.not_after).replace(microsecond=0)
         if not_after <= now:
             raise SpecError(f"the authority ended at {self.not_after:%Y-%m-%d %H:%M:%S} UTC: rotate it")
@@ -118,7 +138,7 @@ class Authority:
         )
 
     def _key_identifier(self) -> x509.AuthorityKeyIdentifier:
-        """Tells two authorities of one name apart while both are in a bundle."""
+        """Lets a verifier tell two authorities of one name apart while both are in a bundle (RFC 5280, 4.2.1.1)."""
         subject_key = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
         return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(subject_key.value)
 

@@ -1,4 +1,4 @@
-"""The trust bundle and the one question asked of it: does this chain admit, and whom? Runs once per handshake."""
+"""The trust bundle, and `verify`: whom a certificate chain identifies, if the bundle vouches for it."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,10 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 
 from p2pnet.model.errors import SpecError, TrustError
 
-BUNDLE_AUTHORITIES_MAX = 16  # a rotation holds two; a chain of handovers never needs more
+BUNDLE_AUTHORITIES_MAX = 16  # during a rotation it holds two; several handovers in a row never need more
 CHAIN_CERTIFICATES_MAX = 5  # leaf and intermediates of one peer
 CHAIN_BYTES_MAX = 32 * 1024  # DER of one peer's chain; ours are about 600 bytes
-VERIFIED_MAX = 1_024  # chains that a bundle remembers to vouch for, at 500 bytes each: as many peers as dial again
+VERIFIED_MAX = 1_024  # chains a bundle remembers, about 500 bytes each: twice the nodes of the largest subnet
 _INTERMEDIATES_MAX = 3  # between leaf and authority
 _NOTHING: Mapping[str, "Bundle"] = MappingProxyType({})
 
@@ -31,14 +31,14 @@ PARSING_FAILS = (
     x509.DuplicateExtension,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
-    CryptographyDeprecationWarning,  # how damage not yet refused is said; raised where warnings are errors
+    CryptographyDeprecationWarning,  # for damage that is not refused yet; raised where warnings are errors
 )
-"""What reading a damaged or strange certificate may raise."""
+"""What reading a damaged or unusual certificate may raise."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedPeer:
-    """Who a verified chain is: its one URI, the end of its validity (of the whole chain) and the leaf's SHA-256 in hex.
+    """Whom a verified chain identifies: its one URI, the end of validity of the whole chain, the leaf's SHA-256 in hex.
 
     The fingerprint names the bytes that were shown, not the peer: a signature can be encoded in more than one way.
     """
@@ -51,7 +51,7 @@ class VerifiedPeer:
 class Bundle:
     """One or several authorities, all trusted alike: during a rotation the old and the new.
 
-    It remembers the chains it vouched for: peers dial again far oftener than they are issued a new leaf.
+    It remembers the chains it verified: peers dial again far more often than they get a new leaf.
     """
 
     def __init__(self, authorities: Sequence[x509.Certificate]) -> None:
@@ -62,9 +62,8 @@ class Bundle:
         self.fingerprints = tuple(unique)
         """SHA-256 of each authority's DER, in hex, in order."""
         self.store = Store(list(self.authorities))
-        self._verified: dict[
-            bytes, tuple[VerifiedPeer, datetime]
-        ] = {}  # by digest of the chain: who, and valid from when
+        self._verified: dict[bytes, tuple[VerifiedPeer, datetime]] = {}
+        """By digest of the chain: who it is, and from when it is valid."""
 
     @classmethod
     def from_pem(cls, pem: bytes) -> "Bundle":
@@ -79,14 +78,19 @@ class Bundle:
         """The bundle as a PEM text."""
         return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in self.authorities)
 
+    @property
+    def remembered(self) -> int:
+        """How many chains it remembers to vouch for, at most VERIFIED_MAX."""
+        return len(self._verified)
+
     def recall(self, digest: bytes, now: datetime) -> VerifiedPeer | None:
-        """Who the chain with this digest is, if it was vouched for before and none of it is out of its time at `now`."""
+        """Whom the chain with this digest identifies, if it was verified before and is valid at `now`; else None."""
         peer, starts = self._verified.get(digest, (None, now))
         return peer if peer is not None and starts < now < peer.not_after else None
 
     def remember(self, digest: bytes, peer: VerifiedPeer, starts: datetime) -> None:
         """The chain was verified: all of it is valid from `starts` until the peer's `not_after`."""
-        while len(self._verified) >= VERIFIED_MAX:
+        while len(self._verified) >= VERIFIED_MAX:  # the oldest goes: dicts keep their order
             del self._verified[next(iter(self._verified))]
         self._verified[digest] = (peer, starts)
 
@@ -94,14 +98,14 @@ class Bundle:
 def verify(
     chain_der: Sequence[bytes], bundle: Bundle, *, now: datetime, reserved: Mapping[str, Bundle] = _NOTHING
 ) -> VerifiedPeer:
-    """Who this chain (leaf first) is, if the bundle vouches for it at `now` (aware). Raises TrustError, whatever the bytes.
+    """Whom this chain (leaf first) identifies, if the bundle vouches for it at `now` (aware). Raises TrustError for all else.
 
     The leaf must carry both extended key usages and exactly one URI. A URI in `reserved` is vouched for by the bundle
-    that stands there, and by that one alone. The x509 *client* verifier serves in both directions: peers are known by
+    named there, and by that one alone. The x509 *client* verifier serves in both directions: peers are known by
     their URI, which the server verifier does not look at.
 
-    A chain that the same bundle has vouched for is verified no more while all of it is valid: nothing but time could
-    change the answer.
+    A chain that the same bundle has verified is not verified again while all of it is valid: only time could change the
+    answer.
     """
     if not chain_der:
         raise TrustError("no-certificate", "the peer showed no certificate")
@@ -109,6 +113,7 @@ def verify(
         raise TrustError(
             "malformed", f"the peer's chain is longer than {CHAIN_CERTIFICATES_MAX} certificates or 32 KiB"
         )
+    # Before parsing: a peer that dials again costs one SHA-256, not a verification.
     digest = _digest(chain_der)
     for judge in (bundle, *reserved.values()):
         known = judge.recall(digest, now)
@@ -117,8 +122,9 @@ def verify(
     try:
         certificates = [x509.load_der_x509_certificate(der) for der in chain_der]
         uri = _check_leaf(certificates[0])
+        # The name alone decides who must vouch for it; whether somebody does is checked next.
         judge = reserved.get(uri, bundle)
-        chain = _check_chain(certificates, judge, now.astimezone(UTC))
+        chain = check_chain(certificates, judge, now.astimezone(UTC))
         starts, ends = max(one.not_valid_before_utc for one in chain), min(one.not_valid_after_utc for one in chain)
         peer = VerifiedPeer(uri, ends, certificates[0].fingerprint(hashes.SHA256()).hex())
     except PARSING_FAILS as error:
@@ -128,13 +134,13 @@ def verify(
 
 
 def _digest(chain_der: Sequence[bytes]) -> bytes:
-    """Of the very bytes, and of where each certificate ends."""
+    """SHA-256 over the bytes and over where each certificate ends: a chain cut elsewhere is another chain."""
     sizes = b"".join(len(der).to_bytes(4, "big") for der in chain_der)
     return hashlib.sha256(len(chain_der).to_bytes(1, "big") + sizes + b"".join(chain_der)).digest()
 
 
 def _check_leaf(leaf: x509.Certificate) -> str:
-    """Usages and name: the leaf's one URI."""
+    """The leaf's one URI. Raises TrustError for wrong usages or another number of URIs."""
     try:
         usages = set(leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     except x509.ExtensionNotFound:
@@ -152,13 +158,13 @@ def _check_leaf(leaf: x509.Certificate) -> str:
     return uris[0]
 
 
-def _check_chain(certificates: list[x509.Certificate], bundle: Bundle, now: datetime) -> list[x509.Certificate]:
-    """The verified chain from leaf to authority, or TrustError: of the wrong time if that is why, else untrusted."""
+def check_chain(certificates: list[x509.Certificate], bundle: Bundle, now: datetime) -> list[x509.Certificate]:
+    """The verified chain from leaf to authority. Raises TrustError: expired or not-yet-valid if the leaf is, else untrusted."""
     verifier = PolicyBuilder().store(bundle.store).time(now).max_chain_depth(_INTERMEDIATES_MAX).build_client_verifier()
     try:
         return verifier.verify(certificates[0], certificates[1:]).chain
     except VerificationError as error:
-        # The verifier's own words for a wrong time are no contract; dates are.
+        # The texts of the verifier's errors are no contract, so the leaf's dates decide which refusal it is.
         leaf = certificates[0]
         if now > leaf.not_valid_after_utc:
             ended = f"{leaf.not_valid_after_utc:%Y-%m-%d %H:%M:%S}"

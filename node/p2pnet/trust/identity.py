@@ -1,4 +1,4 @@
-"""An identity: the files a node or lab shows itself with, and reads again when they change."""
+"""An identity: certificate chain, key and trust bundle of a node or lab, as files; and signatures with its key."""
 
 import os
 from dataclasses import dataclass
@@ -7,19 +7,25 @@ from functools import cached_property
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from p2pnet.model.errors import SpecError
+from p2pnet.trust.authority import Leaf
 from p2pnet.trust.bundle import Bundle, VerifiedPeer, verify
-from p2pnet.trust.leaf import Leaf
+
+_ECDSA = ec.ECDSA(hashes.SHA256())
 
 CHAIN_FILE = "tls.crt"
+"""Certificate chain, leaf first, PEM."""
 KEY_FILE = "tls.key"
+"""The leaf's private key, PEM."""
 BUNDLE_FILE = "ca.crt"
+"""The authorities that peers are checked against, PEM."""
 LAB_BUNDLE_FILE = "lab-ca.crt"
-"""Where somebody else's authority issues the nodes' leaves: the subnet's own, which alone vouches for the lab."""
+"""Present when another authority issues the nodes' leaves: the subnet's own, which alone vouches for the lab."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +36,11 @@ class Identity:
     key_pem: bytes
     bundle_pem: bytes
     lab_bundle_pem: bytes = b""
-    """Whom alone the lab is checked against; empty: the same bundle as for peers."""
+    """The only authorities the lab is checked against; empty: the same as for peers."""
 
     @classmethod
     def of(cls, leaf: Leaf, bundle_pem: bytes) -> "Identity":
-        """A leaf just issued, with the bundle it will meet peers with."""
+        """A leaf just issued, with the bundle to check peers against."""
         return cls(leaf.chain_pem, leaf.key_pem, bundle_pem)
 
     @classmethod
@@ -70,9 +76,10 @@ class Identity:
     def write(self, directory: Path) -> None:
         """Write the files, each replaced in one step; the key is readable by its owner only.
 
-        A reader in between sees a key that is not the leaf's, and keeps what it had.
+        A reader in between sees a key that is not the leaf's, and keeps the identity it had (see `check`).
         """
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The chain last: until it is there the new key does not fit, and readers keep what they have.
         files = {BUNDLE_FILE: self.bundle_pem, KEY_FILE: self.key_pem, CHAIN_FILE: self.chain_pem}
         if self.lab_bundle_pem:
             files = {LAB_BUNDLE_FILE: self.lab_bundle_pem, **files}
@@ -81,6 +88,7 @@ class Identity:
         for name, data in files.items():
             temporary = directory / f".{name}.new"
             temporary.unlink(missing_ok=True)
+            # Created with its mode: after a chmod there would have been a moment in which others could read the key.
             with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(data)
             temporary.replace(directory / name)
@@ -113,7 +121,7 @@ class Identity:
 
     @property
     def trusted(self) -> tuple[str, ...]:
-        """SHA-256 of every authority trusted in anything, in hex."""
+        """SHA-256 in hex of every authority trusted, for peers or for the lab."""
         return tuple(dict.fromkeys((*self.bundle.fingerprints, *self.lab_bundle.fingerprints)))
 
     @cached_property
@@ -133,7 +141,7 @@ class Identity:
 
     @cached_property
     def uri(self) -> str:
-        """The one URI of the leaf, whoever vouches for it. Raises SpecError when it has not exactly one."""
+        """The one URI of the leaf, not verified. Raises SpecError when it has not exactly one."""
         try:
             names = self.certificates[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         except (ValueError, x509.ExtensionNotFound) as error:
@@ -144,13 +152,38 @@ class Identity:
         return uris[0]
 
     def verify(self, *, now: datetime) -> VerifiedPeer:
-        """What peers with the same bundle will make of this identity at `now`. Raises TrustError."""
+        """Whom peers with the same bundle will see in this identity at `now`. Raises TrustError."""
         return verify(self.chain_der, self.bundle, now=now)
 
 
 def identity_files(name: str = "tls") -> tuple[str, str, str]:
-    """Chain, key and bundle file of the identity called `name`; the bundle is everybody's."""
+    """Names of the chain, key and bundle file of the identity `name`; all identities of a folder share the bundle."""
     return f"{name}.crt", f"{name}.key", BUNDLE_FILE
+
+
+def sign(identity: Identity, data: bytes) -> bytes:
+    """A signature over `data`: ECDSA with SHA-256, or Ed25519. Raises SpecError for a key of another kind."""
+    key = identity.private_key
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return key.sign(data, _ECDSA)
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return key.sign(data)
+    raise SpecError(f"the key of {identity.uri} is neither of an elliptic curve nor Ed25519: issue an ECDSA P-256 leaf")
+
+
+def signed_by(leaf_der: bytes, data: bytes, signature: bytes) -> bool:
+    """Whether the key of this leaf (already verified) made the signature; False for any other bytes, never an error."""
+    try:
+        key = x509.load_der_x509_certificate(leaf_der).public_key()
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signature, data, _ECDSA)
+        elif isinstance(key, ed25519.Ed25519PublicKey):
+            key.verify(signature, data)
+        else:
+            return False
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError):
+        return False
+    return True
 
 
 def _read(path: Path, shown: Path) -> bytes:

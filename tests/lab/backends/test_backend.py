@@ -1,4 +1,4 @@
-"""The local ground: what it provisions, when it renews, what it does with a nursery of its own."""
+"""The local ground: what it provisions, when it renews, what it does with a supervisor of its own."""
 
 import asyncio
 import socket
@@ -98,27 +98,27 @@ async def test_leaves_are_renewed_when_due_and_only_then(paths):
     assert await ground.renew(NOW + timedelta(minutes=12), everything=True) == ["node-0", "node-1"]
 
 
-async def test_a_nursery_binds_and_takes_another_port_when_one_is_in_use():
+async def test_a_supervisor_binds_and_takes_another_port_when_one_is_in_use():
     changed: list[str] = []
     lost: list[str] = []
-    nursery = SupervisorClient(changed.append, lost.append)
-    await nursery.open()
+    supervisor = SupervisorClient(changed.append, lost.append)
+    await supervisor.open()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
-        port = await nursery.bind("node-0", "127.0.0.1", taken.getsockname()[1])
+        port = await supervisor.bind("node-0", "127.0.0.1", taken.getsockname()[1])
         assert port not in (0, taken.getsockname()[1])
-    assert nursery.process("node-9") == Process()
-    await nursery.stop("node-0")
-    await nursery.close()
+    assert supervisor.process("node-9") == Process()
+    await supervisor.stop("node-0")
+    await supervisor.close()
     assert lost == []
 
 
-async def test_a_nursery_that_dies_is_noticed():
+async def test_a_supervisor_that_dies_is_noticed():
     lost: asyncio.Queue[str] = asyncio.Queue()
-    nursery = SupervisorClient(lambda _node: None, lost.put_nowait)
-    await nursery.open()
-    await nursery.bind("node-0", "127.0.0.1", 0)
-    assert nursery._child is not None
-    nursery._child.kill()
-    assert "nursery ended" in await asyncio.wait_for(lost.get(), 10)
-    await nursery.close()
+    supervisor = SupervisorClient(lambda _node: None, lost.put_nowait)
+    await supervisor.open()
+    await supervisor.bind("node-0", "127.0.0.1", 0)
+    assert supervisor._child is not None
+    supervisor._child.kill()
+    assert "supervisor ended" in await asyncio.wait_for(lost.get(), 10)
+    await supervisor.close()

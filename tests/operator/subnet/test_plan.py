@@ -236,7 +236,7 @@ def test_the_budget_is_a_number_of_pods_and_a_single_pod_has_none() -> None:
     assert "maxUnavailable" not in budget["spec"]
 
 
-def test_nodes_are_reached_by_the_subnet_wardens_by_the_lab_and_the_labs_door_by_all() -> None:
+def test_nodes_are_reached_by_the_subnet_agents_by_the_lab_and_the_labs_door_by_all() -> None:
     spec = policies.policy(site(nodes=9, nodesPerPod=3))["spec"]
     assert spec["ingress"][0] == {
         "from": [{"podSelector": {"matchLabels": site(nodes=1).labels()}}],

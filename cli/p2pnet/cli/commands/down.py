@@ -13,7 +13,7 @@ from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.report import RUN_OPEN
-from p2pnet.model.sentences import some
+from p2pnet.model.text import some
 from p2pnet.store import archive
 
 DEFAULT_NAME = "demo"

@@ -16,7 +16,7 @@ from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
 from p2pnet.lab_client import Downloaded, LabClient, ProblemError
 from p2pnet.model.errors import SpecError
-from p2pnet.model.sentences import some
+from p2pnet.model.text import some
 from p2pnet.store import archive
 
 

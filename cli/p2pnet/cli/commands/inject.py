@@ -21,7 +21,7 @@ from p2pnet.measure import artifacts_asked, expectations
 from p2pnet.model import limits
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.jobs import Payload, RunRequest, RunState
-from p2pnet.model.sentences import some
+from p2pnet.model.text import some
 from p2pnet.model.units import format_size
 
 DEFAULT_SIZE = 64 * limits.KIB

@@ -10,7 +10,7 @@ from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import installation
 from p2pnet.cli.targets.cluster import ClusterTarget
-from p2pnet.model.sentences import some
+from p2pnet.model.text import some
 
 SHOWN = 8
 

@@ -10,11 +10,10 @@ from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.probing import Answer, ProbedPeer, Prober
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
-from p2pnet.model.addresses import address_text, parse_address
 from p2pnet.model.errors import SpecError, TrustError
 from p2pnet.model.registry import Member
-from p2pnet.model.sentences import some
-from p2pnet.peering.registry import read_membership
+from p2pnet.model.text import address_text, parse_address, some
+from p2pnet.peering.discovery import read_membership
 from p2pnet.quic import BadAddress, FixedIdentity, HandshakeFailed, Trust
 from p2pnet.store import SubnetPaths
 from p2pnet.trust import Bundle, Identity

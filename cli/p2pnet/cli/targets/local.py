@@ -21,7 +21,7 @@ from p2pnet.lab_client import LabClient
 from p2pnet.model.cgroup import Cgroups, OomCounter
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.jobs import RunFile
-from p2pnet.model.signals import signal_name
+from p2pnet.model.text import signal_name
 from p2pnet.store import State, SubnetPaths, archive, logs, processes
 from p2pnet.store.files import write_atomic
 from p2pnet.store.heads import RunHead

@@ -4,7 +4,7 @@ import math
 
 from p2pnet.model.ids import member_order
 from p2pnet.model.report import MemberStatus, Status
-from p2pnet.model.sentences import some
+from p2pnet.model.text import some
 
 BLOCKERS_SHOWN = 5
 WORDS_MAX = 160  # of what a container runtime says about an image

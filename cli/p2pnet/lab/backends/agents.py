@@ -1,6 +1,6 @@
-"""The lab's words with the wardens of pods: the processes of nodes there, and what to do with them.
+"""The lab's words with the agents of pods: the processes of nodes there, and what to do with them.
 
-A warden is asked when something is to be done, when one of its nodes is silent, and for as long as one of its nodes
+An agent is asked when something is to be done, when one of its nodes is silent, and for as long as one of its nodes
 does not run; a subnet at rest costs no connection with any.
 """
 
@@ -17,11 +17,11 @@ from p2pnet.model.agent import (
     ORDERED,
     ROUTE_ACT,
     ROUTE_PROCESSES,
-    Act,
+    AgentReply,
     NodeProcess,
+    ProcessAction,
     Processes,
     ProcessesRequest,
-    WardenReply,
 )
 from p2pnet.model.control import ControlRefusal
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
@@ -49,7 +49,7 @@ about_nodes = logging.getLogger(ABOUT_NODES)
 
 @dataclass(frozen=True, slots=True)
 class AgentPod:
-    """Where a warden is, whose leaf it shows, and what it watches."""
+    """Where an agent is, whose leaf it shows, and what it watches."""
 
     name: str
     address: tuple[str, int]
@@ -58,7 +58,7 @@ class AgentPod:
 
 
 @dataclass(slots=True)
-class _Ward:
+class _AgentState:
     pod: AgentPod
     version: str = ""
     nodes: dict[str, NodeProcess] = field(default_factory=dict)
@@ -85,10 +85,10 @@ class Agents:
         self._on_process = on_process
         self._host = host
         self._endpoint: Endpoint | None = None
-        self._wards: dict[str, _Ward] = {}
+        self._agents: dict[str, _AgentState] = {}
         self._pod_of: dict[str, str] = {}
         self._dials = asyncio.Semaphore(DIALS_MAX)
-        self._decoder: msgspec.msgpack.Decoder[WardenReply] = msgspec.msgpack.Decoder(WardenReply)
+        self._decoder: msgspec.msgpack.Decoder[AgentReply] = msgspec.msgpack.Decoder(AgentReply)
 
     async def open(self) -> None:
         """Bind an endpoint that only dials."""
@@ -101,7 +101,7 @@ class Agents:
 
     async def close(self) -> None:
         """Ask nobody any more."""
-        tasks = [ward.task for ward in self._wards.values() if ward.task is not None]
+        tasks = [agent.task for agent in self._agents.values() if agent.task is not None]
         self.follow({})
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._endpoint is not None:
@@ -110,17 +110,17 @@ class Agents:
 
     def follow(self, pods: Mapping[str, AgentPod]) -> None:
         """These are the pods; new ones are asked."""
-        for name in [name for name, ward in self._wards.items() if pods.get(name) != ward.pod]:
-            ward = self._wards.pop(name)
-            if ward.later is not None:
-                ward.later.cancel()
-            if ward.task is not None:
-                ward.task.cancel()
+        for name in [name for name, agent in self._agents.items() if pods.get(name) != agent.pod]:
+            agent = self._agents.pop(name)
+            if agent.later is not None:
+                agent.later.cancel()
+            if agent.task is not None:
+                agent.task.cancel()
         self._pod_of = {node: pod.name for pod in pods.values() for node in pod.nodes}
         for name, pod in pods.items():
-            if name not in self._wards:
-                self._wards[name] = _Ward(pod)
-                self._look(self._wards[name])
+            if name not in self._agents:
+                self._agents[name] = _AgentState(pod)
+                self._look(self._agents[name])
 
     def identity_changed(self) -> None:
         """The lab has another leaf."""
@@ -129,84 +129,86 @@ class Agents:
 
     def process(self, node: str) -> Process:
         """The node's process as last told."""
-        ward = self._wards.get(self._pod_of.get(node, ""))
-        if ward is None or (told := ward.nodes.get(node)) is None:
-            return Process(detail=f"its pod does not answer: {ward.silent}" if ward is not None and ward.silent else "")
+        agent = self._agents.get(self._pod_of.get(node, ""))
+        if agent is None or (told := agent.nodes.get(node)) is None:
+            return Process(
+                detail=f"its pod does not answer: {agent.silent}" if agent is not None and agent.silent else ""
+            )
         return Process(told.state, None, told.restarts, told.detail, halted=told.state == "unknown")
 
     def doubt(self, node: str) -> None:
-        """The node is silent: ask its warden how it is."""
-        ward = self._wards.get(self._pod_of.get(node, ""))
+        """The node is silent: ask its agent how it is."""
+        agent = self._agents.get(self._pod_of.get(node, ""))
         loop = asyncio.get_running_loop()
-        if ward is None or ward.later is not None:
+        if agent is None or agent.later is not None:
             return
-        if loop.time() >= ward.content_until_s:
-            self._look(ward)
+        if loop.time() >= agent.content_until_s:
+            self._look(agent)
         else:  # it may have ended and begun again since the last look, and be well when the next silence comes
-            ward.later = loop.call_at(ward.content_until_s, self._look_again, ward)
+            agent.later = loop.call_at(agent.content_until_s, self._look_again, agent)
 
     async def act(self, node: str, action: Action) -> None:
-        """Done when this returns. Raises SpecError for what its warden refuses, TargetError for one that is silent."""
-        ward = self._wards.get(self._pod_of.get(node, ""))
-        if ward is None:
+        """Done when this returns. Raises SpecError for what its agent refuses, TargetError for one that is silent."""
+        agent = self._agents.get(self._pod_of.get(node, ""))
+        if agent is None:
             raise TargetError(f"{node}: no pod of it is known yet")
-        ward.acting += 1
+        agent.acting += 1
         try:
-            connection = await self._connect(ward)
-            self._take(ward, await self._ask(connection, ROUTE_ACT, Act(node, action), ANSWER_S))
+            connection = await self._connect(agent)
+            self._take(agent, await self._ask(connection, ROUTE_ACT, ProcessAction(node, action), ANSWER_S))
         except SpecError:
             raise
         except (P2pnetError, OSError, TimeoutError) as error:
-            raise TargetError(f"{node}: its pod {ward.pod.name} does not answer: {_why(error)}") from error
+            raise TargetError(f"{node}: its pod {agent.pod.name} does not answer: {_why(error)}") from error
         finally:
-            ward.acting -= 1
-            ward.acted = True
-            self._look(ward)
+            agent.acting -= 1
+            agent.acted = True
+            self._look(agent)
 
     # --- one pod ---
 
-    def _look_again(self, ward: _Ward) -> None:
-        ward.later = None
-        self._look(ward)
+    def _look_again(self, agent: _AgentState) -> None:
+        agent.later = None
+        self._look(agent)
 
-    def _look(self, ward: _Ward) -> None:
-        if self._endpoint is not None and ward.task is None:
-            ward.task = asyncio.create_task(self._mind(ward), name=f"warden of {ward.pod.name}")
+    def _look(self, agent: _AgentState) -> None:
+        if self._endpoint is not None and agent.task is None:
+            agent.task = asyncio.create_task(self._mind(agent), name=f"agent of {agent.pod.name}")
 
-    async def _mind(self, ward: _Ward) -> None:
+    async def _mind(self, agent: _AgentState) -> None:
         """Ask until all its nodes run, or until it has been silent for too long."""
         try:
             for attempt in range(TRIES):
                 try:
-                    await self._watch(ward)
+                    await self._watch(agent)
                 except (P2pnetError, OSError, TimeoutError) as error:
-                    self._lost(ward, _why(error))
+                    self._lost(agent, _why(error))
                     await asyncio.sleep(0.5 * 2**attempt)
                 else:
                     return
         finally:
-            ward.task = None
+            agent.task = None
 
-    async def _watch(self, ward: _Ward) -> None:
+    async def _watch(self, agent: _AgentState) -> None:
         async with self._dials:
-            connection = await self._connect(ward)
+            connection = await self._connect(agent)
         moved, wait_s = False, 0.0
         while True:
-            before = ward.version
+            before = agent.version
             request = ProcessesRequest(before, round(wait_s * 1000))
-            self._take(ward, await self._ask(connection, ROUTE_PROCESSES, request, wait_s + ANSWER_S))
-            steady, quiet = ward.steady(), wait_s > 0 and ward.version == before
-            moved, ward.acted = moved or ward.acted or not steady, False
-            if steady and not ward.acting and (quiet or not moved):
+            self._take(agent, await self._ask(connection, ROUTE_PROCESSES, request, wait_s + ANSWER_S))
+            steady, quiet = agent.steady(), wait_s > 0 and agent.version == before
+            moved, agent.acted = moved or agent.acted or not steady, False
+            if steady and not agent.acting and (quiet or not moved):
                 connection.close(0, "all nodes run")
-                ward.content_until_s = asyncio.get_running_loop().time() + CONTENT_S
+                agent.content_until_s = asyncio.get_running_loop().time() + CONTENT_S
                 return
             wait_s = LINGER_S if steady else WAIT_S
 
-    async def _connect(self, ward: _Ward) -> Connection:
+    async def _connect(self, agent: _AgentState) -> Connection:
         if self._endpoint is None:
             raise TargetError("the lab has not started yet")
-        return await self._endpoint.connect(ward.pod.address, expect=ward.pod.uri, timeout_s=DIAL_S)
+        return await self._endpoint.connect(agent.pod.address, expect=agent.pod.uri, timeout_s=DIAL_S)
 
     async def _ask(
         self, connection: Connection, route: bytes, request: msgspec.Struct, timeout_s: float
@@ -224,23 +226,23 @@ class Agents:
             raise SpecError(reply.message)
         return reply
 
-    def _take(self, ward: _Ward, told: Processes) -> None:
-        old, ward.version, ward.silent = ward.nodes, told.version, ""
-        new = {node.name: node for node in told.nodes if node.name in ward.pod.nodes}
+    def _take(self, agent: _AgentState, told: Processes) -> None:
+        old, agent.version, agent.silent = agent.nodes, told.version, ""
+        new = {node.name: node for node in told.nodes if node.name in agent.pod.nodes}
         for name, node in new.items():
             if name in old:
                 _log_change(old[name], node)
         started = [name for name, node in new.items() if name in old and _started_anew(old[name], node)]
         if started:  # between two looks: who is connected with the former process must hear of its end
-            ward.nodes = old | {name: NodeProcess(name, "starting", new[name].restarts) for name in started}
+            agent.nodes = old | {name: NodeProcess(name, "starting", new[name].restarts) for name in started}
             self._tell(started)
-        ward.nodes = new
+        agent.nodes = new
         self._tell([name for name, node in new.items() if name in started or old.get(name) != node])
 
-    def _lost(self, ward: _Ward, why: str) -> None:
-        if ward.silent != why:
-            log.info("the warden of %s does not answer: %s", ward.pod.name, why)
-        known, ward.nodes, ward.version, ward.silent = list(ward.nodes), {}, "", why
+    def _lost(self, agent: _AgentState, why: str) -> None:
+        if agent.silent != why:
+            log.info("the agent of %s does not answer: %s", agent.pod.name, why)
+        known, agent.nodes, agent.version, agent.silent = list(agent.nodes), {}, "", why
         self._tell(known)
 
     def _tell(self, nodes: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The ground of the local target: processes under a nursery, identities and ports in the state directory."""
+"""The ground of the local target: processes under a supervisor, identities and ports in the state directory."""
 
 import asyncio
 import logging
@@ -31,7 +31,7 @@ class LocalBackend:
         self.on_process: Callable[[str], None] = lambda _node: None
         self.on_lost: Callable[[str], None] = lambda _reason: None
         self._paths = paths
-        self._nursery = SupervisorClient(self._tell_process, self._tell_lost)
+        self._supervisor = SupervisorClient(self._tell_process, self._tell_lost)
         self._authority: Authority | None = None
         self._identity: Identity | None = None
         self._version = 0
@@ -43,14 +43,14 @@ class LocalBackend:
         now = datetime.now(UTC)
         self._authority = await asyncio.to_thread(local_files.open_authority, self._paths, now)
         await self._renew_own(now)
-        await self._nursery.open()
+        await self._supervisor.open()
         self._ports = local_files.read_ports(self._paths)
         self.membership = local_files.read_membership(self._paths) or self.membership
         await self._add(local_files.groups_of(self.subnet))
 
     async def close(self) -> None:
         """See `Ground`."""
-        await self._nursery.close()
+        await self._supervisor.close()
 
     # --- identity ---
 
@@ -126,7 +126,7 @@ class LocalBackend:
 
     async def retire(self, nodes: set[str]) -> None:
         """See `Ground`."""
-        await asyncio.gather(*(self._nursery.stop(node) for node in nodes))
+        await asyncio.gather(*(self._supervisor.stop(node) for node in nodes))
         for node in nodes:
             self._leaves.pop(node, None)
             await asyncio.to_thread(local_files.forget_node, self._paths, node)
@@ -134,7 +134,7 @@ class LocalBackend:
     async def _add(self, nodes: dict[str, str]) -> None:
         """Nodes not running yet: everything they need, the new member list, then their processes."""
         for node in nodes:
-            self._ports[node] = await self._nursery.bind(node, loopback(), self._ports.get(node, 0))
+            self._ports[node] = await self._supervisor.bind(node, loopback(), self._ports.get(node, 0))
         if nodes:
             local_files.write_ports(self._paths, self._ports)
         before = self.membership if self.membership.registry.version else None
@@ -150,7 +150,7 @@ class LocalBackend:
                 await self._issue(node, datetime.now(UTC))
                 configs[node] = local_files.write_config(self.subnet, self._paths, node, nodes[node], self._ports)
             for node, config in configs.items():  # in one go: a pack is ready when all it was asked for are
-                self._nursery.start(node, config, self._paths.node(node).log, self._pack_of(node))
+                self._supervisor.start(node, config, self._paths.node(node).log, self._pack_of(node))
 
     def _packs(self, nodes: Iterable[str]) -> list[list[str]]:
         """These nodes, those of one process together."""
@@ -172,12 +172,12 @@ class LocalBackend:
         self.on_lost(reason)
 
     def process(self, node: str) -> Process:
-        """See `Ground`; a member that the nursery has not been told of yet is about to be."""
-        process = self._nursery.process(node)
+        """See `Ground`; a member that the supervisor has not been told of yet is about to be."""
+        process = self._supervisor.process(node)
         return process if process != Process() else Process("starting")
 
     def doubt(self, node: str) -> None:
-        """Nothing: the nursery tells everything by itself."""
+        """Nothing: the supervisor tells everything by itself."""
 
     def mates(self, node: str) -> list[str]:
         """See `Ground`."""
@@ -192,4 +192,4 @@ class LocalBackend:
         """See `Ground`."""
         if node not in self.groups():
             raise SpecError(f"there is no node {node!r}; the members are {', '.join(self.groups())}")
-        self._nursery.act(node, action)
+        self._supervisor.act(node, action)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import msgspec
 
-from p2pnet.model.addresses import address_text
 from p2pnet.model.config import NodeConfig, write_node_config
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.registry import Member, Membership
+from p2pnet.model.text import address_text
 from p2pnet.quic.hosts import loopback
 from p2pnet.store.files import private_directory, write_atomic
 from p2pnet.store.state import SubnetPaths

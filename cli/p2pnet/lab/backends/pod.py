@@ -1,7 +1,7 @@
 """The ground of a lab in a pod: everything is mounted, nothing is made. The operator writes it, this only reads.
 
 Nodes are pods of their own: their leaves and logs are Kubernetes' business, their processes are reached through the
-wardens of their pods.
+agents of their pods.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ import msgspec
 
 from p2pnet.lab.backends.agents import AgentPod, Agents
 from p2pnet.lab.backends.backend import Action, Process
-from p2pnet.model.addresses import parse_address
 from p2pnet.model.agent import PORT_BELOW
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.registry import MEMBERSHIP_BYTES_MAX, Membership, Registry
+from p2pnet.model.text import parse_address
 from p2pnet.quic.hosts import ANY
 from p2pnet.subnet.document import load_subnet
 from p2pnet.subnet.spec import Subnet
@@ -63,7 +63,7 @@ class PodBackend:
     target = "cluster"
 
     def __init__(self, mounts: Mounts, namespace: str, *, host: str = ANY) -> None:
-        """Read the document; `host` is the address to dial wardens from. Raises SpecError."""
+        """Read the document; `host` is the address to dial agents from. Raises SpecError."""
         self._mounts = mounts
         self._namespace = namespace
         self._mounted = _read_bytes(mounts.document)
@@ -73,18 +73,18 @@ class PodBackend:
         self.on_lost: Callable[[str], None] = lambda _reason: None
         self._identity: Identity | None = None
         self._version = 0
-        self._wardens = Agents(self, self._tell_process, host=host)
+        self._agents = Agents(self, self._tell_process, host=host)
 
     async def start(self) -> None:
         """Read identity and members. Raises SpecError: the pod starts again, and perhaps they are there by then."""
         self._take_identity(datetime.now(UTC))
-        await self._wardens.open()
+        await self._agents.open()
         self._take_file(_read_members(self._mounts.members))
-        self._wardens.follow(self._pods())
+        self._agents.follow(self._pods())
 
     async def close(self) -> None:
-        """Nodes outlive their lab: only the words with their wardens end."""
-        await self._wardens.close()
+        """Nodes outlive their lab: only the words with their agents end."""
+        await self._agents.close()
 
     # --- identity ---
 
@@ -119,9 +119,9 @@ class PodBackend:
         try:
             await asyncio.to_thread(self._take_files, now)
         finally:
-            self._wardens.follow(self._pods())
+            self._agents.follow(self._pods())
             if self._version != before:
-                self._wardens.identity_changed()
+                self._agents.identity_changed()
         return []
 
     def _take_files(self, now: datetime) -> None:
@@ -172,7 +172,7 @@ class PodBackend:
     async def adopt(self, membership: Membership) -> bool:
         """See `Ground`."""
         taken = self._take_file(membership)
-        self._wardens.follow(self._pods())
+        self._agents.follow(self._pods())
         return taken
 
     def _take_file(self, membership: Membership) -> bool:
@@ -204,12 +204,12 @@ class PodBackend:
         self.on_process(node)
 
     def process(self, node: str) -> Process:
-        """See `Ground`: as its warden told last; unknown when that is silent."""
-        return self._wardens.process(node)
+        """See `Ground`: as its agent told last; unknown when that is silent."""
+        return self._agents.process(node)
 
     def doubt(self, node: str) -> None:
         """See `Ground`."""
-        self._wardens.doubt(node)
+        self._agents.doubt(node)
 
     def log_files(self) -> dict[str, Path]:
         """None: pods' logs are Kubernetes'."""
@@ -224,13 +224,13 @@ class PodBackend:
         if node not in self.groups():
             raise SpecError(f"there is no node {node!r}; the members are {', '.join(self.groups())}")
         try:
-            await self._wardens.act(node, action)
+            await self._agents.act(node, action)
         except TargetError as error:
             hint = f"kubectl get pod {self._pod(node)} -n {self._namespace}; deleted, the operator makes it again"
             raise TargetError(str(error), hint=hint) from error
 
     def _pods(self) -> dict[str, AgentPod]:
-        """Every pod whose members have addresses, with the place of its warden."""
+        """Every pod whose members have addresses, with the place of its agent."""
         per_pod = self.subnet.spec.nodes_per_pod
         pods: dict[str, AgentPod] = {}
         for member in self.membership.registry.members:

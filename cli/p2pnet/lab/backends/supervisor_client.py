@@ -1,4 +1,4 @@
-"""The lab's end of the nursery's pipes: JSON lines out and in, and the table of processes they tell of."""
+"""The lab's end of the supervisor's pipes: JSON lines out and in, and the table of processes they tell of."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ about_nodes = logging.getLogger(ABOUT_NODES)
 
 
 class SupervisorEvent(msgspec.Struct, frozen=True):
-    """One line from the nursery."""
+    """One line from the supervisor."""
 
     event: str
     name: str = ""
@@ -54,7 +54,7 @@ class _Node:
 
 
 class SupervisorClient:
-    """Starts the nursery and speaks with it. When its pipe closes, `on_lost` is told and all processes are gone."""
+    """Starts the supervisor and speaks with it. When its pipe closes, `on_lost` is told and all processes are gone."""
 
     def __init__(self, on_process: Callable[[str], None], on_lost: Callable[[str], None]) -> None:
         self._on_process = on_process
@@ -70,10 +70,10 @@ class SupervisorClient:
         self._child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "p2pnet.supervisor", stdin=PIPE, stdout=PIPE, limit=LINE_BYTES_MAX
         )
-        self._reader = asyncio.create_task(self._read(self._child), name="nursery")
+        self._reader = asyncio.create_task(self._read(self._child), name="supervisor")
 
     async def close(self) -> None:
-        """All nodes end, then the nursery; by force if it must be."""
+        """All nodes end, then the supervisor; by force if it must be."""
         self._closing = True
         child = self._child
         if child is None:
@@ -82,7 +82,7 @@ class SupervisorClient:
         try:
             await asyncio.wait_for(child.wait(), STOP_S)
         except TimeoutError:
-            log.warning("the nursery did not end in %s s and is killed; its nodes die with it", STOP_S)
+            log.warning("the supervisor did not end in %s s and is killed; its nodes die with it", STOP_S)
             with contextlib.suppress(ProcessLookupError):
                 child.kill()
             await child.wait()
@@ -140,7 +140,7 @@ class SupervisorClient:
         return [] if pid is None else [node for node, kept in self._nodes.items() if kept.process.pid == pid]
 
     def _woken(self, nodes: list[str]) -> None:
-        """The nursery resumes a paused process before it asks anything of it."""
+        """The supervisor resumes a paused process before it asks anything of it."""
         for node in nodes:
             if (now := self.process(node)).state == "paused" or now.halted:
                 self._set(node, replace(now, state="running", detail="", halted=False))
@@ -157,7 +157,7 @@ class SupervisorClient:
     def _tell(self, request: dict[str, object]) -> None:
         if self._child is None or self._child.stdin is None or self._child.stdin.is_closing():
             if not self._closing:
-                raise TargetError("the nursery is gone, and with it all nodes")
+                raise TargetError("the supervisor is gone, and with it all nodes")
             return
         self._child.stdin.write(msgspec.json.encode(request) + b"\n")
 
@@ -169,28 +169,28 @@ class SupervisorClient:
                 try:
                     self._take(decoder.decode(line))
                 except msgspec.DecodeError:
-                    log.warning("the nursery said something odd: %r", line[:200])
+                    log.warning("the supervisor said something odd: %r", line[:200])
         await child.wait()
         self._all_gone()
 
     def _all_gone(self) -> None:
         for node, kept in self._nodes.items():
             if kept.bound is not None and not kept.bound.done():
-                kept.bound.set_exception(TargetError("the nursery ended while a node was being bound"))
+                kept.bound.set_exception(TargetError("the supervisor ended while a node was being bound"))
             if kept.stopped is not None:
                 kept.stopped.set()
-            kept.process = Process("stopped", None, kept.process.restarts, "the nursery is gone")
+            kept.process = Process("stopped", None, kept.process.restarts, "the supervisor is gone")
             self._on_process(node)
         if not self._closing:
             code = self._child.returncode if self._child else None
             why = ": out of memory, killed by the kernel" if code == -signal.SIGKILL and self._oom.grew() else ""
-            self._on_lost(f"the nursery ended by itself (code {code}){why}, and with it all nodes")
+            self._on_lost(f"the supervisor ended by itself (code {code}){why}, and with it all nodes")
 
     def _take(self, event: SupervisorEvent) -> None:
         kept = self._nodes.get(event.name)
         if kept is None:
             if event.event in ("refused", "error"):
-                log.error("nursery: %s %s", event.event, event.message)
+                log.error("supervisor: %s %s", event.event, event.message)
             return
         match event.event:
             case "bound" | "error" if kept.bound is not None and not kept.bound.done():
@@ -199,7 +199,7 @@ class SupervisorClient:
                 else:
                     kept.bound.set_exception(OSError(event.errno, event.message))
             case "refused" | "error":
-                log.error("nursery: %s: %s", event.name, event.message)
+                log.error("supervisor: %s: %s", event.name, event.message)
                 if event.event == "error":
                     self._set(event.name, replace(kept.process, state="failed", detail=event.message))
             case _:

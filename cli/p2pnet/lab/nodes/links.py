@@ -8,11 +8,11 @@ import msgspec
 
 from p2pnet.lab.nodes.node_client import ASK_S, NodeSilentError
 from p2pnet.model import limits
-from p2pnet.model.addresses import parse_address
 from p2pnet.model.control import ControlReply
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.log_lines import ABOUT_NODES
 from p2pnet.model.registry import Member
+from p2pnet.model.text import parse_address
 from p2pnet.quic import CloseCode, CloseReason, Connection, Endpoint, Settings, Trust
 from p2pnet.quic.hosts import loopback
 from p2pnet.quic.trust import IdentitySource

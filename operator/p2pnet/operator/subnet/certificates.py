@@ -24,7 +24,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from p2pnet.model.errors import SpecError
-from p2pnet.model.sentences import some
+from p2pnet.model.text import some
 from p2pnet.operator.kube.api import POD, SECRET, Object, annotations_of, meta
 from p2pnet.operator.kube.desired import Action, Create, Patch
 from p2pnet.operator.kube.encoding import decoded, encoded

@@ -34,7 +34,7 @@ ISSUED_FOR = "p2pnet.io/subnet-uid"
 """Annotation of a Secret that cert-manager fills: the Subnet's uid, for it may have made the Secret itself, without an owner."""
 
 PORT_BASE = 4100
-WARDEN_PORT = PORT_BASE - PORT_BELOW
+AGENT_PORT = PORT_BASE - PORT_BELOW
 """UDP: where the lab reaches the processes of a node pod."""
 HEALTH_PORT = 8080
 LAB_PORT = 8090

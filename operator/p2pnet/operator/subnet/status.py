@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from p2pnet.model.report import RUN_ENDED, RUN_OPEN, Status
-from p2pnet.model.sentences import some
+from p2pnet.model.text import some
 from p2pnet.operator.kube import times
 from p2pnet.operator.kube.api import POD, Object, meta
 from p2pnet.operator.subnet.context import (

@@ -3,13 +3,13 @@
 from p2pnet.operator.kube.api import POD, Object
 from p2pnet.operator.kube.desired import digest, stamped
 from p2pnet.operator.subnet.context import (
+    AGENT_PORT,
     EVERYWHERE,
     HEALTH_PORT,
     LAB_PORT,
     PORT_BASE,
     ROLE_LABEL,
     SUBNET_LABEL,
-    WARDEN_PORT,
     Placed,
     SubnetContext,
 )
@@ -50,7 +50,7 @@ def node_pod(site: SubnetContext, placed: Placed, config_hash: str) -> Object:
         "ports": [
             *({"name": f"quic-{i}", "containerPort": PORT_BASE + i, "protocol": "UDP"}
               for i in range(min(site.subnet.spec.nodes_per_pod, len(placed.members)))),
-            {"name": "warden", "containerPort": WARDEN_PORT, "protocol": "UDP"},
+            {"name": "agent", "containerPort": AGENT_PORT, "protocol": "UDP"},
             {"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"},
         ],
         **_probes(HEALTH_PORT, ready="/readyz"),

@@ -1,7 +1,7 @@
 """How many node pods may be away at once, and who may speak to them. Pure."""
 
 from p2pnet.operator.kube.api import BUDGET, POLICY, Object
-from p2pnet.operator.subnet.context import HEALTH_PORT, LAB_PORT, PORT_BASE, WARDEN_PORT, SubnetContext
+from p2pnet.operator.subnet.context import AGENT_PORT, HEALTH_PORT, LAB_PORT, PORT_BASE, SubnetContext
 
 
 def unavailable_max(pods: int) -> int:
@@ -35,10 +35,10 @@ def policy(site: SubnetContext) -> Object:
     peers = [{"podSelector": {"matchLabels": site.labels()}}]
     # Who may kill and pause nodes: the lab alone, and that by its leaf too.
     lab = [{"podSelector": {"matchLabels": site.labels("lab")}}]
-    warden = {"protocol": "UDP", "port": WARDEN_PORT}
+    agent = {"protocol": "UDP", "port": AGENT_PORT}
     doors = [{"protocol": "TCP", "port": LAB_PORT}, {"protocol": "TCP", "port": HEALTH_PORT}]
     spec = {
         "podSelector": {"matchLabels": site.labels()}, "policyTypes": ["Ingress"],
-        "ingress": [{"from": peers, "ports": [quic]}, {"from": lab, "ports": [warden]}, {"ports": doors}],
+        "ingress": [{"from": peers, "ports": [quic]}, {"from": lab, "ports": [agent]}, {"ports": doors}],
     }  # fmt: skip
     return site.object(POLICY, site.name, spec=spec)

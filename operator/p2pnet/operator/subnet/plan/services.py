@@ -2,7 +2,7 @@
 
 from p2pnet.model.units import parse_size
 from p2pnet.operator.kube.api import CLAIM, SERVICE, Object
-from p2pnet.operator.subnet.context import HEALTH_PORT, LAB_PORT, PORT_BASE, WARDEN_PORT, SubnetContext
+from p2pnet.operator.subnet.context import AGENT_PORT, HEALTH_PORT, LAB_PORT, PORT_BASE, SubnetContext
 
 BOTH_FAMILIES = "PreferDualStack"  # IPv4 and IPv6 where the cluster has both, else the one it has
 
@@ -15,7 +15,7 @@ def nodes_service(site: SubnetContext) -> Object:
     ports = [
         {"name": "health", "port": HEALTH_PORT, "targetPort": HEALTH_PORT, "protocol": "TCP"},
         {"name": "quic", "port": PORT_BASE, "targetPort": PORT_BASE, "protocol": "UDP"},
-        {"name": "warden", "port": WARDEN_PORT, "targetPort": WARDEN_PORT, "protocol": "UDP"},
+        {"name": "agent", "port": AGENT_PORT, "targetPort": AGENT_PORT, "protocol": "UDP"},
     ]
     spec = {
         "clusterIP": "None", "publishNotReadyAddresses": True, "selector": site.labels("node"), "ports": ports,

@@ -4,10 +4,14 @@ import asyncio
 import os
 import signal
 import time
+from datetime import timedelta
 
 from tests.node.kit import Bench, alive, until
 
 from p2pnet.model.events import EventKind
+from p2pnet.node.service import Service
+from p2pnet.quic import CloseCode
+from p2pnet.trust import Authority, Identity
 
 
 async def test_three_nodes_connect_and_deliver_what_was_injected(bench: Bench) -> None:
@@ -47,16 +51,16 @@ async def test_lab_traffic_is_left_out_of_the_byte_counters(bench: Bench) -> Non
 
 async def test_a_killed_node_comes_back_on_its_port_and_catches_up(bench: Bench) -> None:
     names = ["node-0", "node-1", "node-2"]
-    nursery = await bench.up(names)
+    supervisor = await bench.up(names)
     before = await bench.peers("node-1")
     [first] = await bench.inject("node-0", b"before")
     await bench.until_held("node-1", first)
-    os.kill(nursery.pid("node-1"), signal.SIGKILL)
-    gone = await nursery.event("exited", "node-1")
+    os.kill(supervisor.pid("node-1"), signal.SIGKILL)
+    gone = await supervisor.event("exited", "node-1")
     assert (gone["code"], gone["restarts"]) == (-signal.SIGKILL, 1)
     bench.forget("node-1")
     [second] = await bench.inject("node-0", b"while it was away")
-    await nursery.event("ready", "node-1")
+    await supervisor.event("ready", "node-1")
     assert await bench.until_held("node-1", first) == b"before"
     assert await bench.until_held("node-1", second) == b"while it was away"
     after = await bench.peers("node-1")
@@ -66,14 +70,14 @@ async def test_a_killed_node_comes_back_on_its_port_and_catches_up(bench: Bench)
 
 
 async def test_a_late_joiner_gets_what_is_in_the_pools(bench: Bench) -> None:
-    nursery = await bench.up(["node-0", "node-1"])
+    supervisor = await bench.up(["node-0", "node-1"])
     artifacts = await bench.inject("node-0", *(os.urandom(size) for size in (10, 2_000, 200_000)))
-    await bench.bind(nursery, ["node-2"])
+    await bench.bind(supervisor, ["node-2"])
     grown = bench.subnet.membership(2, ["node-0", "node-1", "node-2"])
     bench.subnet.write_members(grown)
     assert await bench.push("node-0", grown) == 2
-    nursery.ask(op="start", name="node-2", config=str(bench.subnet.write_node("node-2")))
-    await nursery.event("ready", "node-2")
+    supervisor.ask(op="start", name="node-2", config=str(bench.subnet.write_node("node-2")))
+    await supervisor.event("ready", "node-2")
     for artifact in artifacts:
         assert await bench.until_held("node-2", artifact) == await bench.get("node-0", artifact)
     # node-1 has the old registry: a valid leaf that it does not know is admitted all the same
@@ -81,20 +85,20 @@ async def test_a_late_joiner_gets_what_is_in_the_pools(bench: Bench) -> None:
 
 
 async def test_a_paused_node_does_not_slow_the_others_and_catches_up_when_resumed(bench: Bench) -> None:
-    nursery = await bench.up(["node-0", "node-1", "node-2"], idle_s=15.0)
-    nursery.ask(op="pause", name="node-2")
+    supervisor = await bench.up(["node-0", "node-1", "node-2"], idle_s=15.0)
+    supervisor.ask(op="pause", name="node-2")
     started = time.monotonic()
     artifacts = await bench.inject("node-0", *(os.urandom(20_000) for _ in range(20)))
     for artifact in artifacts:
         await bench.until_held("node-1", artifact)
     assert time.monotonic() - started < 5
-    nursery.ask(op="resume", name="node-2")
+    supervisor.ask(op="resume", name="node-2")
     for artifact in artifacts:
         await bench.until_held("node-2", artifact)
 
 
 async def test_a_withdrawn_artifact_leaves_the_pool_and_does_not_come_back(bench: Bench) -> None:
-    nursery = await bench.up(["node-0", "node-1"])
+    supervisor = await bench.up(["node-0", "node-1"])
     [artifact] = await bench.inject("node-0", b"regretted")
     await bench.until_held("node-1", artifact)
     assert await bench.withdraw("node-0", artifact)
@@ -102,10 +106,10 @@ async def test_a_withdrawn_artifact_leaves_the_pool_and_does_not_come_back(bench
     removed = await bench.until_event("node-0", EventKind.REMOVED)
     assert (removed.artifact, removed.detail) == (artifact.hex(), "withdrawn")
     assert await bench.withdraw("node-1", artifact)
-    nursery.ask(op="kill", name="node-1")
-    await nursery.event("exited", "node-1")
+    supervisor.ask(op="kill", name="node-1")
+    await supervisor.event("exited", "node-1")
     bench.forget("node-1")
-    await nursery.event("ready", "node-1")
+    await supervisor.event("ready", "node-1")
     await bench.until_connected("node-1")
     assert (await bench.peers("node-1")).pool == {"blob": 0}
 
@@ -145,11 +149,11 @@ async def test_a_sparse_topology_connects_its_edges_only(bench: Bench) -> None:
 
 
 async def test_a_stopped_node_leaves_in_good_order(bench: Bench) -> None:
-    nursery = await bench.up(["node-0", "node-1"])
-    pid, started = nursery.pid("node-1"), time.monotonic()
-    nursery.ask(op="stop", name="node-1")
-    exited = await nursery.event("exited", "node-1")
-    await nursery.event("stopped", "node-1")
+    supervisor = await bench.up(["node-0", "node-1"])
+    pid, started = supervisor.pid("node-1"), time.monotonic()
+    supervisor.ask(op="stop", name="node-1")
+    exited = await supervisor.event("exited", "node-1")
+    await supervisor.event("stopped", "node-1")
     assert (exited["code"], exited["restart_in_s"], alive(pid)) == (0, None, False)
     assert time.monotonic() - started < 10
     down = await bench.until_event("node-0", EventKind.PEER_DOWN)
@@ -168,3 +172,52 @@ async def test_a_long_poll_answers_when_something_happens_and_when_its_time_is_o
     events = await waiting
     assert (events.events[0].kind, events.events[0].artifact) == (EventKind.PUBLISHED, artifact.hex())
     assert time.monotonic() - started < 10
+
+
+async def test_a_new_leaf_is_shown_to_everyone_without_a_gap(bench: Bench) -> None:
+    await bench.up(["node-0", "node-1"])
+    before = {name: (await bench.peers(name)) for name in ("node-0", "node-1")}
+    bench.subnet.identity(bench.subnet.uri("node-1")).write(bench.subnet.folder / "node-1" / "identity")
+    event = await bench.until_event("node-1", EventKind.IDENTITY)
+    assert event.detail == "leaf"
+    for name in ("node-0", "node-1"):
+
+        async def renewed(name: str = name) -> bool:
+            return [peer.connection for peer in (await bench.peers(name)).peers] > [
+                peer.connection for peer in before[name].peers
+            ]
+
+        await until(renewed, f"{name} has a newer connection")
+        events = (await bench.events(name, before[name].event_cursor)).events
+        ends = [(event.kind, event.mono_ns) for event in events if event.kind.startswith("peer-")]
+        # the old link ends in the very moment the new one is in use
+        assert [kind for kind, _ in ends] == [EventKind.PEER_DOWN, EventKind.PEER_UP]
+        assert ends[0][1] == ends[1][1]
+        assert not [event for event in events if event.kind is EventKind.REFUSED]
+    [artifact] = await bench.inject("node-0", b"over the new connection")
+    assert await bench.until_held("node-1", artifact) == b"over the new connection"
+
+
+async def test_a_peer_whose_authority_left_the_bundle_is_cut(bench: Bench, node: Service) -> None:
+    subnet, folder = bench.subnet, bench.subnet.folder / "node-0" / "identity"
+    new = Authority.create("next", now=subnet.now, ttl=timedelta(days=1))
+    both = subnet.authority.certificate_pem + new.certificate_pem
+    leaf = new.issue(subnet.uri("node-0"), now=subnet.now, ttl=timedelta(hours=1))
+    connection = await bench.dial("node-0", subnet.identity(subnet.uri("node-1")))
+    # first both are trusted, then the former no longer
+    Identity(leaf.chain_pem, leaf.key_pem, both).write(folder)
+
+    async def trusts(count: int) -> bool:
+        return len(node.state().trusted) == count
+
+    await until(lambda: trusts(2), "both authorities are trusted")
+    assert not connection.closed
+    Identity(leaf.chain_pem, leaf.key_pem, new.certificate_pem).write(folder)
+    await until(lambda: trusts(1), "the former authority is out")
+
+    async def cut() -> bool:
+        return connection.closed
+
+    await until(cut, "the connection is closed")
+    assert connection.close_reason is not None
+    assert connection.close_reason.code == CloseCode.REFUSED

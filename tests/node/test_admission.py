@@ -1,22 +1,21 @@
 """Who is let in: real handshakes against a real node, and what the node says of them."""
 
 import ssl
-from datetime import timedelta
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
-import msgspec
 import pytest
 from aioquic.asyncio.client import connect
 from aioquic.quic.configuration import QuicConfiguration
-from tests.node.kit import SCOPE, Bench, read_reply, refusal, until
+from tests.node.kit import SCOPE, Bench, ask_state, say_hello, until
 
-from p2pnet.model.control import ROUTE_PEERS, ControlReply, PeersReply, PeersRequest
+from p2pnet.model.control import PeersReply
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.events import Event, EventKind
 from p2pnet.model.ids import lab_uri, member_uri
-from p2pnet.model.routes import ROUTE_HELLO, Hello
 from p2pnet.node.service import Service
 from p2pnet.quic import Connection, Reachability
-from p2pnet.trust import Authority
+from p2pnet.trust import Authority, Identity
 
 
 async def refused(node: Service) -> Event:
@@ -29,7 +28,7 @@ async def refused(node: Service) -> Event:
 @pytest.mark.parametrize(
     ("case", "kind"),
     [
-        ("stranger", "untrusted"),
+        ("foreign", "untrusted"),
         ("same names, another authority", "untrusted"),
         ("another subnet's", "wrong-name"),
         ("another namespace's", "wrong-name"),
@@ -45,7 +44,7 @@ async def test_a_certificate_that_does_not_admit_is_refused_and_reported(
     other = Authority.create("demo", now=subnet.now, ttl=timedelta(days=1))
     uri = subnet.uri("node-1")
     identities = {
-        "stranger": lambda: subnet.identity("spiffe://elsewhere/x", authority=other),
+        "foreign": lambda: subnet.identity("spiffe://elsewhere/x", authority=other),
         "same names, another authority": lambda: subnet.identity(uri, authority=other),
         "another subnet's": lambda: subnet.identity(member_uri(SCOPE[0], SCOPE[1], "other", "node-1")),
         "another namespace's": lambda: subnet.identity(member_uri(SCOPE[0], "other", SCOPE[2], "node-1")),
@@ -106,40 +105,6 @@ async def test_another_incarnation_replaces_the_former(bench: Bench, node: Servi
     assert [peer.name for peer in node.state().peers] == ["node-1"]
 
 
-async def test_the_labs_routes_are_for_the_lab_alone(bench: Bench, node: Service) -> None:
-    member = await bench.dial("node-0", bench.subnet.identity(bench.subnet.uri("node-1")))
-    await say_hello(member, "node-1")
-    assert refusal(await ask_peers(member)) == "bad-request"
-    almost = member_uri(SCOPE[0], SCOPE[1], SCOPE[2], "lab")
-    fake = await bench.dial("node-0", bench.subnet.identity(almost))
-    await say_hello(fake, "lab")
-    assert refusal(await ask_peers(fake)) == "bad-request"
-    lab = await bench.dial("node-0", bench.subnet.lab_identity())
-    state = await ask_peers(lab)
-    assert isinstance(state, PeersReply)
-    assert {peer.name for peer in state.peers} == {"node-1", "lab"}
-    with pytest.raises(P2pnetError):
-        await bench.dial("node-0", bench.subnet.identity(lab_uri(SCOPE[0], SCOPE[1], "other")))
-
-
-async def test_what_the_lab_says_wrongly_is_answered_with_a_reason(bench: Bench, node: Service) -> None:
-    lab = await bench.dial("node-0", bench.subnet.lab_identity())
-    for route, payload in ((b"/control/none", b""), (ROUTE_PEERS, b"\xc1"), (b"/control/events", b"\x93")):
-        reply = await lab.request(route, payload)
-        assert refusal(read_reply(reply.payload)) == "bad-request"
-    assert not lab.closed
-
-
-async def say_hello(connection: Connection, name: str, incarnation: str = "cafe") -> Hello:
-    reply = await connection.request(ROUTE_HELLO, msgspec.msgpack.encode(Hello(name, incarnation)), timeout_s=5)
-    return msgspec.msgpack.decode(reply.payload, type=Hello)
-
-
-async def ask_peers(connection: Connection) -> ControlReply:
-    reply = await connection.request(ROUTE_PEERS, msgspec.msgpack.encode(PeersRequest()), timeout_s=5)
-    return read_reply(reply.payload)
-
-
 @pytest.mark.parametrize("who", ["lab", "peer"])
 async def test_whoever_is_admitted_is_told_the_address_it_is_seen_at(bench: Bench, node: Service, who: str) -> None:
     subnet = bench.subnet
@@ -148,3 +113,85 @@ async def test_whoever_is_admitted_is_told_the_address_it_is_seen_at(bench: Benc
     endpoint = await bench.endpoint(identity)
     connection = await endpoint.connect(node.address, expect=subnet.uri("node-0"))
     assert await Reachability(endpoint).seen_address(connection) == endpoint.address
+
+
+LAB = lab_uri(*SCOPE)
+
+
+class Issued:
+    """A node whose leaf is of `issuer`, in a subnet with an authority of its own."""
+
+    def __init__(self, bench: Bench, issuer: Authority) -> None:
+        self.bench = bench
+        self.own = bench.subnet.authority
+        self.issuer = issuer
+
+    def identity(self, uri: str, authority: Authority) -> Identity:
+        """A leaf of one of the two, for somebody who trusts both."""
+        leaf = authority.issue(uri, now=self.bench.subnet.now, ttl=timedelta(hours=1))
+        return Identity.of(leaf, self.own.certificate_pem + self.issuer.certificate_pem)
+
+    def node_identity(self, issuer: Authority) -> Identity:
+        leaf = self.identity(self.bench.subnet.uri("node-0"), issuer)
+        return Identity(leaf.chain_pem, leaf.key_pem, issuer.certificate_pem, self.own.certificate_pem)
+
+    async def dial(self, uri: str, authority: Authority) -> Connection:
+        return await self.bench.dial("node-0", self.identity(uri, authority))
+
+
+@pytest.fixture
+def issued(bench: Bench) -> Issued:
+    return Issued(bench, Authority.create("issuer", now=datetime.now(UTC)))
+
+
+@pytest.fixture
+async def issued_node(issued: Issued) -> AsyncIterator[Service]:
+    bench = issued.bench
+    bench.subnet.ports |= {"node-0": 0, "node-1": 1}
+    bench.subnet.write_members(bench.subnet.membership(1, ["node-0", "node-1"]))
+    issued.node_identity(issued.issuer).write(bench.subnet.folder / "node-0" / "identity")
+    service = await bench.serve("node-0")
+    yield service
+    await service.stop()
+
+
+async def test_the_lab_is_believed_by_the_subnets_own_authority_alone(issued: Issued, issued_node: Service) -> None:
+    lab = await issued.dial(LAB, issued.own)
+    state = await ask_state(lab)
+    assert isinstance(state, PeersReply)
+    assert set(state.trusted) == {one.fingerprint[: len(state.trusted[0])] for one in (issued.issuer, issued.own)}
+    with pytest.raises(P2pnetError, match="no authority of the bundle vouches"):
+        await issued.dial(LAB, issued.issuer)
+
+
+async def test_a_peer_is_believed_by_the_issuer_alone(issued: Issued, issued_node: Service) -> None:
+    peer = await issued.dial(issued.bench.subnet.uri("node-1"), issued.issuer)
+    assert not peer.closed
+    with pytest.raises(P2pnetError, match="no authority of the bundle vouches"):
+        await issued.dial(issued.bench.subnet.uri("node-1"), issued.own)
+
+
+async def test_without_an_issuer_of_its_own_one_authority_vouches_for_both(bench: Bench) -> None:
+    bench.subnet.ports |= {"node-0": 0, "node-1": 1}
+    bench.subnet.write_members(bench.subnet.membership(1, ["node-0", "node-1"]))
+    node = await bench.serve("node-0")
+    await bench.dial("node-0", bench.subnet.lab_identity())
+    await bench.dial("node-0", bench.subnet.identity(bench.subnet.uri("node-1")))
+    await node.stop()
+
+
+async def test_whoever_poses_as_the_lab_is_cut_when_the_lab_gets_an_authority_of_its_own(
+    issued: Issued, issued_node: Service
+) -> None:
+    peer = await issued.dial(issued.bench.subnet.uri("node-1"), issued.issuer)
+    lab = await issued.dial(LAB, issued.own)
+    other = Authority.create("other", now=datetime.now(UTC))
+    changed = issued.node_identity(issued.issuer)
+    folder = issued.bench.subnet.folder / "node-0" / "identity"
+    Identity(changed.chain_pem, changed.key_pem, changed.bundle_pem, other.certificate_pem).write(folder)
+
+    async def cut() -> bool:
+        return lab.closed
+
+    await until(cut, "the lab's connection is closed")
+    assert not peer.closed

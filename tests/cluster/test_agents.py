@@ -1,4 +1,4 @@
-"""Processes of nodes in pods, paused, resumed and killed through the API server's proxy, the lab and the pod's warden."""
+"""Processes of nodes in pods, paused, resumed and killed through the API server's proxy, the lab and the pod's agent."""
 
 import json
 import sys

@@ -1,17 +1,19 @@
-"""Whom a chain admits: exactly its one URI, and only while all of it holds."""
+"""Whom a chain admits: exactly its one URI, only while all of it is valid; a bundle that remembers is no less strict."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from p2pnet.model.errors import TrustError
-from p2pnet.trust import Authority, Bundle, Identity, VerifiedPeer, verify
+from p2pnet.model.errors import SpecError, TrustError
+from p2pnet.trust import Authority, Bundle, Identity, VerifiedPeer, bundle, verify
 
 NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -41,9 +43,9 @@ def chain(leaf_pem: bytes) -> list[bytes]:
     return [one.public_bytes(serialization.Encoding.DER) for one in x509.load_pem_x509_certificates(leaf_pem)]
 
 
-def refusal(chain_der: list[bytes], bundle: Bundle = BUNDLE, now: datetime = NOW) -> str:
+def refusal(chain_der: list[bytes], judge: Bundle = BUNDLE, now: datetime = NOW, **reserved: Any) -> str:
     with pytest.raises(TrustError) as caught:
-        verify(chain_der, bundle, now=now)
+        verify(chain_der, judge, now=now, **reserved)
     return caught.value.kind
 
 
@@ -84,14 +86,14 @@ def test_no_certificate_is_refused() -> None:
     assert refusal([]) == "no-certificate"
 
 
-def test_a_leaf_of_a_stranger_with_the_same_name_is_untrusted() -> None:
-    stranger = Authority.create("demo", now=NOW)
-    assert refusal(chain(stranger.issue(URI, now=NOW, ttl=WEEK).chain_pem)) == "untrusted"
+def test_a_leaf_of_another_authority_with_the_same_name_is_untrusted() -> None:
+    foreign = Authority.create("demo", now=NOW)
+    assert refusal(chain(foreign.issue(URI, now=NOW, ttl=WEEK).chain_pem)) == "untrusted"
 
 
-def test_a_strangers_authority_in_the_chain_vouches_for_nothing() -> None:
-    stranger = Authority.create("demo", now=NOW)
-    assert refusal(chain(stranger.issue(URI, now=NOW, ttl=WEEK).chain_pem + stranger.certificate_pem)) == "untrusted"
+def test_a_foreign_authority_in_the_chain_vouches_for_nothing() -> None:
+    foreign = Authority.create("demo", now=NOW)
+    assert refusal(chain(foreign.issue(URI, now=NOW, ttl=WEEK).chain_pem + foreign.certificate_pem)) == "untrusted"
 
 
 def test_a_leaf_signed_by_a_leaf_is_untrusted() -> None:
@@ -191,3 +193,131 @@ def _key(pem: bytes) -> ec.EllipticCurvePrivateKey:
     key = serialization.load_pem_private_key(pem, None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     return key
+
+
+def test_a_bundle_names_each_authority_once_and_is_written_as_it_was_read() -> None:
+    one, other = Authority.create("a", now=NOW), Authority.create("b", now=NOW)
+    bundle = Bundle.from_pem(one.certificate_pem + other.certificate_pem + one.certificate_pem)
+    assert bundle.fingerprints == (one.fingerprint, other.fingerprint)
+    assert bundle.pem == one.certificate_pem + other.certificate_pem
+
+
+@pytest.mark.parametrize("pem", [b"", b"nothing", b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"])
+def test_a_bundle_without_a_readable_authority_is_an_error(pem: bytes) -> None:
+    with pytest.raises(SpecError, match="trust bundle"):
+        Bundle.from_pem(pem)
+
+
+def test_a_bundle_is_bounded() -> None:
+    with pytest.raises(SpecError, match="1 to 16"):
+        Bundle.from_pem(b"".join(Authority.create("a", now=NOW).certificate_pem for _ in range(17)))
+
+
+DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
+
+
+AUTHORITY_DER = AUTHORITY.certificate.public_bytes(Encoding.DER)
+
+
+def new_chain(uri: str = URI, *, authority: Authority = AUTHORITY, ttl: timedelta = WEEK) -> list[bytes]:
+    """A new leaf, as its holder shows it."""
+    return list(Identity.of(authority.issue(uri, now=NOW, ttl=ttl), authority.certificate_pem).chain_der)
+
+
+def fresh(*authorities: Authority) -> Bundle:
+    """A bundle that remembers nobody."""
+    return Bundle.from_pem(b"".join(one.certificate_pem for one in authorities or (AUTHORITY,)))
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The chains whose signatures were looked at."""
+    seen: list[Any] = []
+    check = bundle.check_chain
+
+    def note(certificates: Any, judge: Bundle, now: datetime) -> Any:
+        seen.append(certificates)
+        return check(certificates, judge, now)
+
+    monkeypatch.setattr(bundle, "check_chain", note)
+    return seen
+
+
+def test_a_chain_is_verified_once_and_is_the_same_peer_afterwards(checked: list[Any]) -> None:
+    judge, shown = fresh(), new_chain()
+    first = verify(shown, judge, now=NOW)
+    assert verify(list(shown), judge, now=NOW + DAY) == first
+    assert len(checked) == 1
+
+
+def test_a_chain_that_is_remembered_still_ends_when_its_time_does() -> None:
+    judge, shown = fresh(), new_chain(ttl=DAY)
+    assert verify(shown, judge, now=NOW).not_after == NOW + DAY
+    assert verify(shown, judge, now=NOW + DAY - SECOND).uri == URI
+    assert refusal(shown, judge, NOW + DAY + SECOND) == "expired"
+    assert verify(shown, judge, now=NOW).uri == URI
+
+
+def test_a_chain_that_is_remembered_is_not_valid_before_its_time() -> None:
+    judge, shown = fresh(), new_chain()
+    verify(shown, judge, now=NOW)
+    assert refusal(shown, judge, NOW - DAY) == "not-yet-valid"
+
+
+def test_an_authority_that_has_ended_vouches_for_nobody_it_remembers() -> None:
+    short = Authority.create("demo", now=NOW, ttl=DAY)
+    judge = fresh(short)
+    shown = new_chain(authority=short, ttl=timedelta(hours=23))
+    assert verify(shown, judge, now=NOW).uri == URI
+    assert refusal(shown, judge, NOW + WEEK) in {"expired", "untrusted"}
+
+
+def test_no_bundle_knows_what_another_has_verified(checked: list[Any]) -> None:
+    shown, other = new_chain(), Authority.create("other", now=NOW)
+    verify(shown, fresh(), now=NOW)
+    verify(shown, fresh(AUTHORITY, other), now=NOW)
+    assert len(checked) == 2
+    assert refusal(shown, fresh(other), NOW) == "untrusted"
+
+
+def test_a_name_that_is_reserved_later_is_judged_by_its_own_bundle(checked: list[Any]) -> None:
+    judge, other, shown = fresh(), Authority.create("issuer", now=NOW), new_chain()
+    verify(shown, judge, now=NOW)
+    own = fresh(other)
+    assert refusal(shown, judge, NOW, reserved={URI: own}) == "untrusted"
+    theirs = new_chain(authority=other)
+    for _ in range(2):
+        assert verify(theirs, judge, now=NOW, reserved={URI: own}).uri == URI
+    assert len(checked) == 3
+    assert refusal(theirs, judge, NOW) == "untrusted"
+
+
+def test_a_refused_chain_is_refused_as_often_as_it_is_shown(checked: list[Any]) -> None:
+    judge, shown = fresh(), new_chain(authority=Authority.create("demo", now=NOW))
+    for _ in range(3):
+        assert refusal(shown, judge, NOW) == "untrusted"
+    assert len(checked) == 3
+
+
+def test_the_same_bytes_cut_elsewhere_are_another_new_chain(checked: list[Any]) -> None:
+    judge, shown = fresh(), new_chain()
+    both = [shown[0], AUTHORITY_DER]
+    assert verify(both, judge, now=NOW).uri == URI
+    assert refusal([shown[0] + AUTHORITY_DER], judge, NOW) == "malformed"
+    assert refusal([b"", shown[0], AUTHORITY_DER], judge, NOW) == "malformed"
+    assert refusal([AUTHORITY_DER, shown[0]], judge, NOW) == "wrong-usage"
+    assert len(checked) == 1
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch, checked: list[Any]) -> None:
+    monkeypatch.setattr(bundle, "VERIFIED_MAX", 4)
+    judge = fresh()
+    shown = [new_chain(f"{URI}{number}") for number in range(6)]
+    for one in shown:
+        verify(one, judge, now=NOW)
+    assert judge.remembered == 4
+    verify(shown[5], judge, now=NOW)
+    assert len(checked) == 6
+    verify(shown[0], judge, now=NOW)
+    assert len(checked) == 7
+    assert judge.remembered == 4

@@ -154,17 +154,3 @@ def test_what_cannot_be_is_said(kind: str, count: int, degree: int, extra: Edges
 def test_two_members_of_one_name_are_refused() -> None:
     with pytest.raises(SpecError, match="same name"):
         edges("full", ["node-0", "node-0"])
-
-
-def test_questions_about_a_full_mesh_need_no_edges() -> None:
-    assert is_connected(nodes(4), None)
-    assert diameter(nodes(4), None) == 1
-    assert diameter(nodes(1), None) == 0
-    assert degree_range(nodes(4), None) == (3, 3)
-
-
-def test_a_graph_in_pieces_has_no_diameter() -> None:
-    assert not is_connected(nodes(3), [("node-0", "node-1")])
-    assert degree_range(nodes(3), [("node-0", "node-1")]) == (0, 1)
-    with pytest.raises(ValueError, match="pieces"):
-        diameter(nodes(3), [("node-0", "node-1")])
