@@ -48,8 +48,8 @@ async def test_a_socket_that_was_removed_comes_back_private_and_answers(kept, ru
             assert server.path.is_relative_to(runtime)
             assert stat.S_IMODE(server.path.stat().st_mode) == 0o600
             assert stat.S_IMODE(server.path.parent.stat().st_mode) == 0o700
-            async with LabClient.unix(record.socket) as desk:
-                assert (await desk.summary()).name == "demo"
+            async with LabClient.unix(record.socket) as lab_client:
+                assert (await lab_client.summary()).name == "demo"
             assert (await before.summary()).name == "demo"  # who is connected already notices nothing
 
 
@@ -62,8 +62,8 @@ async def test_a_lab_whose_runtime_directory_ends_with_the_session_moves_and_say
     record = paths.read_record()
     assert not record.socket.startswith(str(runtime) + "/")
     assert len(record.socket.encode()) < 104
-    async with LabClient.unix(record.socket) as desk:
-        await desk.summary()
+    async with LabClient.unix(record.socket) as lab_client:
+        await lab_client.summary()
 
 
 async def test_a_record_and_a_lock_that_were_removed_come_back(kept):

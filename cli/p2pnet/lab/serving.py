@@ -158,7 +158,7 @@ async def serve_pod(paths: SubnetPaths, mounts: Mounts, namespace: str, listen: 
     paths.make()
     backend = PodBackend(mounts, namespace, host=ANY)
     _close_open_runs(paths)
-    lab = Lab(paths, backend, Links(backend, lambda _node: True, host=ANY))
+    lab = Lab(paths, backend, Links(backend.identity, lambda _node: True, host=ANY))
     _stop_on_signals(lab)
     server = PodServer(lab, mounts.token)
     try:

@@ -228,7 +228,7 @@ def close_invalid(state: State, run: RunFile, reason: str) -> Report:
     with contextlib.suppress(OSError):
         write_atomic(folder / SUMMARY_FILE, pretty(report), durable=True)
         write_atomic(folder / RUN_FILE, pretty(ended), durable=True)
-        settle(folder)
+        compact(folder)
     return report
 
 
@@ -273,7 +273,7 @@ def compress_events(folder: Path) -> bool:
     return True
 
 
-def settle(folder: Path) -> None:
+def compact(folder: Path) -> None:
     """Everything a run needs once it has ended. Raises OSError; the run is whole all the same."""
     try:
         for left in folder.glob(f".{COMPRESSED_FILE}.*.new"):  # of a process that was killed
@@ -283,13 +283,13 @@ def settle(folder: Path) -> None:
         refresh_head(folder)
 
 
-def settle_forgotten(state_dir: State | Path, *, most: int) -> list[str]:
+def compact_leftover(state_dir: State | Path, *, most: int) -> list[str]:
     """Settle at most so many ended runs whose lab did not get so far, or was older than this; which. Raises OSError."""
     state = _state(state_dir)
     plain = (head.run for head in list_heads(state) if head.ended and (state.run(head.run) / EVENTS_FILE).is_file())
     runs = list(itertools.islice(plain, most))
     for run in runs:
-        settle(state.run(run))
+        compact(state.run(run))
     return runs
 
 

@@ -238,6 +238,10 @@ class SubnetPaths:
         private_directory(self.root)
         return self
 
+    def write_document(self, document: Mapping[str, object]) -> None:
+        """Replace the Subnet document, durably. Raises OSError."""
+        write_atomic(self.document, msgspec.json.format(msgspec.json.encode(document)), durable=True)
+
     def read_record(self) -> LabRecord | None:
         """The lab's record; None when there is none or it is damaged."""
         try:

@@ -17,6 +17,11 @@ from p2pnet.model.jobs import Payload, RunRequest
 NONCE_BYTES = 16
 BATCH_BYTES_MAX = limits.MIB - 64 * limits.KIB  # of a control request that may carry 1 MiB; the rest is its frame
 ITEM_OVERHEAD_BYTES = 48  # nonce, lengths and msgpack heads of one item
+INJECT_S = 30.0  # plus a second per MiB
+RETRIES = 2  # of a request whose link was lost; safe, for a node recognises what it has published by the nonces
+RETRY_S = 0.3
+RETRY_WITHIN_S = 5.0  # a request that failed later than this timed out, and another attempt would too
+OFF_LOOP_BYTES = limits.MIB  # batches from this size on are generated or read in a thread, off the event loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +42,9 @@ class Planned:
 
 
 def plan(request: RunRequest, nodes: list[str], seed: int, sizes: Mapping[str, int]) -> list[Planned]:
-    """Every artifact in order of publication; `sizes` gives the bytes of uploads. Raises SpecError.
+    """Every artifact in order of publication; `sizes`: bytes by upload. Raises SpecError.
 
-    Rounds of all payloads, `count` times; with publisher `all` every node makes each of them its own.
+    All payloads in turn, `count` times over; with publisher `all` every node publishes each of them.
     """
     total = check(request, nodes)
     rng = random.Random(f"p2pnet publishers {seed}")
@@ -51,12 +56,12 @@ def plan(request: RunRequest, nodes: list[str], seed: int, sizes: Mapping[str, i
                 index = len(planned)
                 due = index / request.rate if request.rate else 0.0
                 planned.append(Planned(index, payload.name, size, publisher, due, payload))
-    assert len(planned) == total  # noqa: S101 - the check and the loop say the same
+    assert len(planned) == total  # noqa: S101 - else what `check` bounds is not what is made
     return planned
 
 
 def check(request: RunRequest, nodes: list[str]) -> int:
-    """How many artifacts the request makes. Raises SpecError naming what is wrong with it."""
+    """How many artifacts the request publishes. Raises SpecError naming what is wrong with it."""
     if not nodes:
         raise SpecError("the subnet has no nodes: nothing can be published")
     if not request.payloads:
@@ -88,7 +93,7 @@ def generated(seed: int, index: int, size: int) -> bytes:
 
 
 def take_batch(queue: list[Planned], start: int, elapsed_s: float) -> list[Planned]:
-    """From `queue[start:]`, what is due and fits into one control request; at least one."""
+    """The longest batch from `queue[start]` on that is due and fits into one control request; at least one artifact."""
     batch = [queue[start]]
     cost = queue[start].cost
     for planned in queue[start + 1 :]:
@@ -105,25 +110,22 @@ def _publishers(publisher: str, nodes: list[str], rng: random.Random) -> list[st
     return [nodes[rng.randrange(len(nodes))] if publisher == "random" else publisher]
 
 
-INJECT_S = 30.0  # plus a second per MiB
-RETRIES = 2  # of a request whose link was lost: by their nonces a node knows artifacts it has published already
-RETRY_S = 0.3
-RETRY_WITHIN_S = 5.0  # a request that was silent for longer is not asked again
-OFF_LOOP_BYTES = limits.MIB  # from here on bytes are made or read in a thread
-
-
 class InjectionRefusedError(P2pnetError):
-    """A node would not publish: the run is invalid, and this says why."""
+    """A node refused to publish: the run is invalid for this reason."""
 
 
 class Injector:
-    """One worker per publisher, each in order and with one request at a time: a slow publisher delays only itself."""
+    """Publishes planned artifacts when they are due, with one worker per publisher: a slow one delays only itself.
+
+    A worker keeps the order and has one request under way. `load` gives an artifact's bytes, `on_published` is called
+    with its id in hex.
+    """
 
     def __init__(
-        self, gateway: NodeClient, planned: Sequence[Planned], *, client: str, load: Callable[[Planned], bytes],
+        self, node_client: NodeClient, planned: Sequence[Planned], *, client: str, load: Callable[[Planned], bytes],
         on_published: Callable[[Planned, str], None],
     ) -> None:  # fmt: skip
-        self._gateway = gateway
+        self._node_client = node_client
         self._client = client
         self._load = load
         self._on_published = on_published
@@ -132,10 +134,10 @@ class Injector:
             self._queues.setdefault(item.publisher, []).append(item)
         self._start_s = 0.0
         self.late_s = 0.0
-        """The most that a request left after an artifact in it was due."""
+        """The longest that an artifact was sent after it was due."""
 
     async def run(self) -> None:
-        """Until everything is published. Raises InjectionRefusedError or NodeSilentError at the first that is not."""
+        """Publish everything. Raises InjectionRefusedError or NodeSilentError for the first that cannot be."""
         self._start_s = time.monotonic()
         workers = [asyncio.create_task(self._publish_all(queue)) for queue in self._queues.values()]
         try:
@@ -183,13 +185,13 @@ class Injector:
         for _ in range(RETRIES):
             asked_s = time.monotonic()
             try:
-                return await ask_for(self._gateway, node, ROUTE_INJECT, request, Injected, timeout_s=timeout_s)
+                return await ask_for(self._node_client, node, ROUTE_INJECT, request, Injected, timeout_s=timeout_s)
             except NodeSilentError:
                 if time.monotonic() - asked_s > RETRY_WITHIN_S:
                     raise
                 await asyncio.sleep(RETRY_S)
-        return await ask_for(self._gateway, node, ROUTE_INJECT, request, Injected, timeout_s=timeout_s)
+        return await ask_for(self._node_client, node, ROUTE_INJECT, request, Injected, timeout_s=timeout_s)
 
     def _items(self, batch: list[Planned]) -> list[InjectItem]:
-        # The nonce makes every artifact one of a kind: the same bytes injected twice are two artifacts.
+        # The nonce makes every artifact unique: the same bytes injected twice are two artifacts.
         return [InjectItem(planned.name, self._load(planned), os.urandom(NONCE_BYTES)) for planned in batch]
