@@ -1,4 +1,4 @@
-"""A lab without any network: fake nodes behind the gateway protocol, a fake ground under them."""
+"""A lab without any network: fake nodes behind the node_client protocol, a fake backend under them."""
 
 import asyncio
 import hashlib
@@ -14,8 +14,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from p2pnet.lab.backends.backend import Process
-from p2pnet.lab.backends.local_files import groups_of, membership_of
+from p2pnet.lab.backends.backend import LabIdentity, Process
+from p2pnet.lab.backends.local import groups_of, membership_of
 from p2pnet.lab.http.server import LabServer
 from p2pnet.lab.lab import Lab
 from p2pnet.lab.nodes import collector
@@ -40,7 +40,6 @@ from p2pnet.model.control import (
     Withdrawn,
     WithdrawRequest,
 )  # fmt: skip
-from p2pnet.model.errors import SpecError
 from p2pnet.model.events import Event, EventKind
 from p2pnet.store import State
 from p2pnet.subnet.document import load_subnet
@@ -102,7 +101,7 @@ class FakeNodes:
         for name in self.nodes.keys() - {member.name for member in members}:
             del self.nodes[name]
 
-    def kick(self, node: str) -> None: ...
+    def dial_now(self, node: str) -> None: ...
 
     def drop(self, node: str) -> None: ...
 
@@ -181,7 +180,7 @@ class FakeNodes:
         )  # fmt: skip
 
 
-class FakeGround:
+class FakeBackend:
     target = "local"
 
     def __init__(self, subnet) -> None:
@@ -191,7 +190,7 @@ class FakeGround:
         self.acts: list[tuple[str, str]] = []
         self.states: dict[str, Process] = {}
         self.retired: set[str] = set()
-        self.version = 1
+        self.identity = LabIdentity()
         self.logs: dict[str, Path] = {}
         self.nodes: FakeNodes | None = None
 
@@ -211,19 +210,15 @@ class FakeGround:
     def leaves(self):
         return {node: datetime.now(UTC) + timedelta(days=1) for node in self.groups()}
 
-    @property
-    def current(self):
-        raise SpecError("a fake has no identity")
-
     def log_files(self):
         return self.logs
 
-    def mates(self, node):
+    def nodes_sharing_process(self, node):
         return [node]
 
-    def doubt(self, node): ...
+    def check_process(self, node): ...
 
-    async def act(self, node, action):
+    async def execute(self, node, action):
         self.acts.append((node, action))
         if action in ("restart", "kill"):
             self.nodes.nodes[node].restart()
@@ -245,8 +240,8 @@ class FakeGround:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is on a network here: look and settle quickly."""
     monkeypatch.setattr(runner, "SETTLE_S", 0.02)
-    monkeypatch.setattr(runner, "FIRST_LOOK_S", 0.2)
-    monkeypatch.setattr(runner, "LOOK_S", 0.3)
+    monkeypatch.setattr(runner, "BEFORE_S", 0.2)
+    monkeypatch.setattr(runner, "ANSWER_S", 0.3)
     monkeypatch.setattr(collector, "SILENT_PAUSE_S", 0.02)
     monkeypatch.setattr(collector, "WAIT_MS", 200)
     monkeypatch.setattr(collector, "READ_PAUSE_MIN_S", 0.005)
@@ -270,20 +265,20 @@ async def nodes() -> FakeNodes:
 @pytest.fixture
 async def lab(state: State, document: dict, nodes: FakeNodes) -> AsyncIterator[Lab]:
     """A lab of three fake nodes, started."""
-    ground = FakeGround(load_subnet(document))
-    ground.nodes = nodes
-    lab = Lab(state.subnet("demo").make(), ground, nodes)
+    backend = FakeBackend(load_subnet(document))
+    backend.nodes = nodes
+    lab = Lab(state.subnet("demo").make(), backend, nodes)
     await lab.start()
     yield lab
     await lab.close()
 
 
 @pytest.fixture
-async def desk(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LabClient]:
-    """A desk at that lab, over a real socket."""
+async def lab_client(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LabClient]:
+    """A lab_client at that lab, over a real socket."""
     socket = tmp_path_factory.mktemp("s") / "lab.sock"
     server = LabServer(lab, socket)
     await server.open()
-    async with LabClient.unix(socket) as desk:
-        yield desk
+    async with LabClient.unix(socket) as lab_client:
+        yield lab_client
     await server.close()

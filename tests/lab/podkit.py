@@ -144,11 +144,11 @@ def ports_of_a_pod(nodes: int) -> list[int]:
 
 
 @contextlib.asynccontextmanager
-async def desk_at(port: int, token: str = TOKEN, at: str = "127.0.0.1") -> AsyncIterator[LabClient]:
+async def client_at(port: int, token: str = TOKEN, at: str = "127.0.0.1") -> AsyncIterator[LabClient]:
     async with LabClient(
         AioWire(aiohttp.TCPConnector(), f"http://{address_text(at, port)}", "the lab", {TOKEN_HEADER: token})
-    ) as desk:
-        yield desk
+    ) as lab_client:
+        yield lab_client
 
 
 async def until_answers(pods: Pods, port: int, at: str = "127.0.0.1") -> None:
@@ -164,8 +164,8 @@ async def until_answers(pods: Pods, port: int, at: str = "127.0.0.1") -> None:
             await asyncio.sleep(0.05)
 
 
-async def until_connected(desk: LabClient, nodes: int, pods: Pods) -> None:
+async def until_connected(lab_client: LabClient, nodes: int, pods: Pods) -> None:
     deadline = time.monotonic() + UP_S
-    while (status := await desk.summary()).nodes.connected != nodes or status.nodes.desired != nodes:
+    while (status := await lab_client.summary()).nodes.connected != nodes or status.nodes.desired != nodes:
         assert time.monotonic() < deadline, (status, pods.log())
         await asyncio.sleep(0.1)

@@ -38,10 +38,10 @@ def document() -> dict:
 
 
 async def test_ten_minutes_before_its_end_a_subnet_says_so_and_an_edit_gives_it_more(
-    hands: Hands, lab: Lab, desk: LabClient, caplog: pytest.LogCaptureFixture
+    hands: Hands, lab: Lab, lab_client: LabClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     lab.expiry = hands.expiry
-    await wait_until_up(desk, timeout_s=5)
+    await wait_until_up(lab_client, timeout_s=5)
     hands.pass_(3001)
     while "its ttl of 1h is over at" not in caplog.text:
         await asyncio.sleep(0.01)
@@ -49,7 +49,7 @@ async def test_ten_minutes_before_its_end_a_subnet_says_so_and_an_edit_gives_it_
     assert caplog.text.count("its ttl of 1h is over at") == 1
     assert not lab.expired
 
-    await desk.patch_spec({"spec": {"ttl": "2h"}})
+    await lab_client.patch_spec({"spec": {"ttl": "2h"}})
     hands.pass_(3600)
     await asyncio.sleep(0.1)
     assert not lab.stopping.is_set()
@@ -58,16 +58,18 @@ async def test_ten_minutes_before_its_end_a_subnet_says_so_and_an_edit_gives_it_
     assert (lab.expired, lab.stop_reason) == (True, "its ttl of 2h is over")
 
 
-async def test_a_subnet_whose_ttl_is_over_waits_for_its_run(hands: Hands, lab: Lab, desk: LabClient, nodes) -> None:
+async def test_a_subnet_whose_ttl_is_over_waits_for_its_run(
+    hands: Hands, lab: Lab, lab_client: LabClient, nodes
+) -> None:
     lab.expiry = hands.expiry
     nodes.gate.clear()
-    run = await desk.start_run(RunRequest(payloads=[Payload("x", size=10)], within_s=30), key="k")
+    run = await lab_client.start_run(RunRequest(payloads=[Payload("x", size=10)], within_s=30), key="k")
     hands.pass_(3601)
     await asyncio.sleep(0.1)
     assert not lab.stopping.is_set()
 
     nodes.gate.set()
-    async for state in desk.follow(run.run):
+    async for state in lab_client.follow(run.run):
         last = state
     assert last.report.verdict == "pass"
     await asyncio.wait_for(lab.stopping.wait(), 5)
@@ -81,5 +83,5 @@ def test_what_ended_by_itself_is_gone_and_remembered_unless_somebody_works_on_it
         assert paths.root.exists()
     serving._take_down(paths, "its ttl of 1h is over")
     assert not paths.root.exists()
-    assert paths.read_epitaph() == "its ttl of 1h is over"
+    assert paths.read_end_reason() == "its ttl of 1h is over"
     assert state.names() == []

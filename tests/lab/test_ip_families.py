@@ -4,7 +4,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from tests.lab.podkit import Pods, desk_at, until_answers, until_connected
+from tests.lab.podkit import Pods, client_at, until_answers, until_connected
 
 from p2pnet.model.jobs import Payload, RunRequest
 
@@ -29,15 +29,15 @@ async def test_pods_and_their_lab_work_whatever_the_ip_family(
         port = pods.start_lab()
         for lab in labs:
             await until_answers(pods, port, lab)
-        async with desk_at(port, at=labs[0]) as desk:
-            await until_connected(desk, 2, pods)
+        async with client_at(port, at=labs[0]) as lab_client:
+            await until_connected(lab_client, 2, pods)
             request = RunRequest([Payload("x", size=100_000)], publisher="node-0")
-            run = await desk.start_run(request, key="one")
-            ended = [state async for state in desk.follow(run.run)][-1]
+            run = await lab_client.start_run(request, key="one")
+            ended = [state async for state in lab_client.follow(run.run)][-1]
             assert ended.report is not None
             assert ended.report.verdict == "pass", (ended.report.invalid, pods.log())
-            await desk.node_action("node-1", "restart")  # through its agent
-            written = [line async for line in desk.logs(node="node-1")]
+            await lab_client.node_action("node-1", "restart")  # through its agent
+            written = [line async for line in lab_client.logs(node="node-1")]
             assert any("restart ordered" in line.line for line in written)
     finally:
         pods.end()

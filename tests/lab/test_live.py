@@ -42,18 +42,18 @@ class Live:
             )  # fmt: skip
 
     @contextlib.asynccontextmanager
-    async def desk(self) -> AsyncIterator[LabClient]:
+    async def lab_client(self) -> AsyncIterator[LabClient]:
         deadline = time.monotonic() + UP_S
         while (record := self.paths.live_lab()) is None or not Path(record.socket).exists():
             assert time.monotonic() < deadline, self.paths.lab_log.read_text()
             assert self.process.poll() is None, self.paths.lab_log.read_text()
             await asyncio.sleep(0.05)
-        async with LabClient.unix(record.socket) as desk:
-            yield desk
+        async with LabClient.unix(record.socket) as lab_client:
+            yield lab_client
 
-    async def up(self, desk: LabClient) -> None:
-        status = await wait_until_up(desk, timeout_s=UP_S)
-        assert status is not None, (await desk.summary(), self.paths.lab_log.read_text())
+    async def up(self, lab_client: LabClient) -> None:
+        status = await wait_until_up(lab_client, timeout_s=UP_S)
+        assert status is not None, (await lab_client.summary(), self.paths.lab_log.read_text())
 
     def family(self) -> list[psutil.Process]:
         lab = psutil.Process(self.process.pid)
@@ -76,42 +76,42 @@ def live(tmp_path: Path) -> Iterator[Live]:
     live.end()
 
 
-async def run(desk: LabClient, request: RunRequest, key: str) -> RunState:
-    started = await desk.start_run(request, key=key)
-    return [state async for state in desk.follow(started.run)][-1]
+async def run(lab_client: LabClient, request: RunRequest, key: str) -> RunState:
+    started = await lab_client.start_run(request, key=key)
+    return [state async for state in lab_client.follow(started.run)][-1]
 
 
 async def test_three_nodes_take_an_upload_a_burst_and_an_edit_and_stop_in_good_order(live, tmp_path):
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(os.urandom(300_000))
-    async with live.desk() as desk:
-        await live.up(desk)
-        sent = await desk.upload(photo, "photo.jpg")
-        first = await run(desk, RunRequest([Payload("photo.jpg", upload=sent)], publisher="node-0"), "a")
+    async with live.lab_client() as lab_client:
+        await live.up(lab_client)
+        sent = await lab_client.upload(photo, "photo.jpg")
+        first = await run(lab_client, RunRequest([Payload("photo.jpg", upload=sent)], publisher="node-0"), "a")
         assert (first.report.verdict, first.report.invalid, first.report.reach.delivered) == ("pass", [], 2)
         assert first.report.bytes.sent >= 600_000
         assert first.report.clock_bound_ms == 0
 
         artifact = first.report.artifact_ids[0]
-        got = await desk.get(artifact[:10])
+        got = await lab_client.get(artifact[:10])
         assert got.node != "node-0"
         assert (got.name, got.data) == ("photo.jpg", photo.read_bytes())
-        whole, file, events = await desk.artifact_events(artifact[:8])
+        whole, file, events = await lab_client.artifact_events(artifact[:8])
         assert (whole, file.run) == (artifact, first.run)
         assert {event.node for event in events if event.kind == "validated"} >= {"node-1", "node-2"}
         assert events[0].kind == "published"
-        assert await desk.withdraw(artifact) == 3
+        assert await lab_client.withdraw(artifact) == 3
 
-        burst = await run(desk, RunRequest([Payload("x", size=200)], count=500, seed=1), "b")
+        burst = await run(lab_client, RunRequest([Payload("x", size=200)], count=500, seed=1), "b")
         assert burst.report.verdict == "pass", burst.report
         assert burst.report.duplicates_per_delivery == 0
 
-        await desk.patch_spec({"spec": {"nodes": 4}})
-        await until(desk, nodes=4, links=6)
+        await lab_client.patch_spec({"spec": {"nodes": 4}})
+        await until(lab_client, nodes=4, links=6)
         family = live.family()
         socket = Path(live.paths.read_record().socket)
         assert socket.stat().st_mode & 0o777 == 0o600
-        await desk.stop()
+        await lab_client.stop()
         assert await asyncio.to_thread(live.process.wait, 20) == 0
     assert not socket.exists()
     assert not live.paths.record.exists()
@@ -120,12 +120,14 @@ async def test_three_nodes_take_an_upload_a_burst_and_an_edit_and_stop_in_good_o
 
 
 async def test_killing_the_lab_leaves_nothing_running_and_its_run_is_invalid(live):
-    async with live.desk() as desk:
-        await live.up(desk)
-        await desk.node_action("node-2", "pause")
+    async with live.lab_client() as lab_client:
+        await live.up(lab_client)
+        await lab_client.node_action("node-2", "pause")
         # With a node that stands still this run cannot end by itself.
-        started = await desk.start_run(RunRequest([Payload("x", size=10)], publisher="node-0", within_s=600), key="k")
-        async for state in desk.follow(started.run):
+        started = await lab_client.start_run(
+            RunRequest([Payload("x", size=10)], publisher="node-0", within_s=600), key="k"
+        )
+        async for state in lab_client.follow(started.run):
             if state.progress.delivered:
                 break
         family = live.family()
@@ -134,7 +136,7 @@ async def test_killing_the_lab_leaves_nothing_running_and_its_run_is_invalid(liv
         live.process.wait()
         assert psutil.wait_procs(family, timeout=15)[1] == []
         with pytest.raises(TargetError) as caught:
-            await desk.summary()
+            await lab_client.summary()
     assert caught.value.exit_code == 3
     assert live.paths.live_lab() is None
     assert archive.invalidate_open_runs(live.state, "demo", "its lab is gone") == [started.run]
@@ -144,22 +146,22 @@ async def test_killing_the_lab_leaves_nothing_running_and_its_run_is_invalid(liv
 
 
 async def test_killed_restarted_paused_and_rotated_nodes_come_back(live):
-    async with live.desk() as desk:
-        await live.up(desk)
+    async with live.lab_client() as lab_client:
+        await live.up(lab_client)
         before = Identity.read(live.paths.node("node-1").identity)
-        assert await desk.rotate() == ["node-0", "node-1", "node-2"]
+        assert await lab_client.rotate() == ["node-0", "node-1", "node-2"]
         assert Identity.read(live.paths.node("node-1").identity).fingerprint != before.fingerprint
-        pid = (await desk.node_action("node-1", "kill")).pid
-        while (member := (await desk.summary()).members[1]).pid in (None, pid):
+        pid = (await lab_client.node_action("node-1", "kill")).pid
+        while (member := (await lab_client.summary()).members[1]).pid in (None, pid):
             await asyncio.sleep(0.05)
         assert member.restarts >= 1
-        await until(desk, nodes=3, links=3)
-        assert (await desk.node_action("node-2", "pause")).state == "paused"
-        assert (await desk.node_action("node-2", "resume")).state != "paused"
-        await until(desk, nodes=3, links=3)
-        after = await run(desk, RunRequest([Payload("x", size=10)], publisher="node-1", within_s=10), "k")
+        await until(lab_client, nodes=3, links=3)
+        assert (await lab_client.node_action("node-2", "pause")).state == "paused"
+        assert (await lab_client.node_action("node-2", "resume")).state != "paused"
+        await until(lab_client, nodes=3, links=3)
+        after = await run(lab_client, RunRequest([Payload("x", size=10)], publisher="node-1", within_s=10), "k")
         assert (after.report.verdict, after.report.invalid) == ("pass", [])
-        lines = [line async for line in desk.logs(node="node-1")]
+        lines = [line async for line in lab_client.logs(node="node-1")]
         assert {line.node for line in lines} == {"node-1"}
         os.kill(live.process.pid, signal.SIGTERM)
         assert await asyncio.to_thread(live.process.wait, 20) == 0
@@ -174,51 +176,51 @@ def packed(tmp_path: Path) -> Iterator[Live]:
 
 
 async def test_packs_share_a_process_die_as_one_come_back_and_grow_and_shrink_without_harm(packed):
-    async with packed.desk() as desk:
-        await packed.up(desk)
-        before = await desk.summary()
+    async with packed.lab_client() as lab_client:
+        await packed.up(lab_client)
+        before = await lab_client.summary()
         assert before.packed
         packs = [{member.pid for member in before.members[first : first + 4]} for first in (0, 4, 8)]
         assert [len(pids) for pids in packs] == [1, 1, 1]
         assert len(set.union(*packs)) == 3
-        report = (await run(desk, RunRequest([Payload("x", size=5000)], count=5), "a")).report
+        report = (await run(lab_client, RunRequest([Payload("x", size=5000)], count=5), "a")).report
         assert (report.verdict, report.packed, report.reach.delivered) == ("pass", True, 55)
 
-        await desk.node_action("node-5", "pause")
-        assert [member.name for member in (await desk.summary()).members if member.state == "paused"] == [
+        await lab_client.node_action("node-5", "pause")
+        assert [member.name for member in (await lab_client.summary()).members if member.state == "paused"] == [
             "node-4", "node-5", "node-6", "node-7"
         ]  # fmt: skip
-        await desk.node_action("node-7", "resume")
-        await until(desk, nodes=12, links=66)
+        await lab_client.node_action("node-7", "resume")
+        await until(lab_client, nodes=12, links=66)
 
-        await desk.node_action("node-5", "kill")
-        await restarted(desk, {"node-4", "node-5", "node-6", "node-7"})
-        await until(desk, nodes=12, links=66)
-        after = await desk.summary()
+        await lab_client.node_action("node-5", "kill")
+        await restarted(lab_client, {"node-4", "node-5", "node-6", "node-7"})
+        await until(lab_client, nodes=12, links=66)
+        after = await lab_client.summary()
         assert [member.address for member in after.members] == [member.address for member in before.members]
         assert {member.name for member in after.members if member.restarts} == {"node-4", "node-5", "node-6", "node-7"}
 
-        await desk.patch_spec({"spec": {"nodes": 14}})
-        await until(desk, nodes=14, links=91)
-        grown = (await desk.summary()).members
+        await lab_client.patch_spec({"spec": {"nodes": 14}})
+        await until(lab_client, nodes=14, links=91)
+        grown = (await lab_client.summary()).members
         assert grown[12].pid == grown[13].pid not in {member.pid for member in grown[:12]}
-        await desk.patch_spec({"spec": {"nodes": 10}})
-        await until(desk, nodes=10, links=45)
-        await desk.patch_spec({"spec": {"nodes": 11}})
-        await until(desk, nodes=11, links=55)
-        shrunk = (await desk.summary()).members
+        await lab_client.patch_spec({"spec": {"nodes": 10}})
+        await until(lab_client, nodes=10, links=45)
+        await lab_client.patch_spec({"spec": {"nodes": 11}})
+        await until(lab_client, nodes=11, links=55)
+        shrunk = (await lab_client.summary()).members
         assert [member.pid for member in shrunk[:10]] == [member.pid for member in after.members[:10]]
         assert shrunk[10].pid == shrunk[9].pid
         family = packed.family()
         assert len(family) == 5
-        await desk.stop()
+        await lab_client.stop()
         assert await asyncio.to_thread(packed.process.wait, 20) == 0
     assert psutil.wait_procs(family, timeout=5)[1] == []
 
 
-async def restarted(desk: LabClient, nodes: set[str]) -> None:
+async def restarted(lab_client: LabClient, nodes: set[str]) -> None:
     deadline = time.monotonic() + UP_S
-    while {member.name for member in (await desk.summary()).members if member.restarts} < nodes:
+    while {member.name for member in (await lab_client.summary()).members if member.restarts} < nodes:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.05)
 
@@ -231,10 +233,10 @@ async def test_a_lab_without_a_document_says_why(tmp_path):
     assert "no subnet demo" in live.paths.read_problem().error
 
 
-async def until(desk: LabClient, *, nodes: int, links: int) -> None:
+async def until(lab_client: LabClient, *, nodes: int, links: int) -> None:
     deadline = time.monotonic() + UP_S
     while True:
-        status = await desk.summary()
+        status = await lab_client.summary()
         if (status.nodes.connected, status.links.up) == (nodes, links):
             return
         assert time.monotonic() < deadline, status

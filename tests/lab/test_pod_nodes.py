@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.lab.podkit import UP_S, Pods, desk_at, until_answers, until_connected
+from tests.lab.podkit import UP_S, Pods, client_at, until_answers, until_connected
 
 from p2pnet.lab_client import LabClient, ProblemError
 from p2pnet.model.report import MemberStatus
@@ -21,22 +21,22 @@ Members = dict[str, MemberStatus]
 
 @asynccontextmanager
 async def desk_over(pods: Pods) -> AsyncIterator[LabClient]:
-    """A desk at the lab of a connected subnet."""
+    """A lab_client at the lab of a connected subnet."""
     try:
         for first in range(0, len(pods.ports), pods.per_pod):
             pods.start_pod(first)
         port = pods.start_lab()
         await until_answers(pods, port)
-        async with desk_at(port) as desk:
-            await until_connected(desk, len(pods.ports), pods)
-            yield desk
+        async with client_at(port) as lab_client:
+            await until_connected(lab_client, len(pods.ports), pods)
+            yield lab_client
     finally:
         pods.end()
 
 
-async def until(desk: LabClient, pods: Pods, test: Callable[[Members], bool]) -> Members:
+async def until(lab_client: LabClient, pods: Pods, test: Callable[[Members], bool]) -> Members:
     deadline = time.monotonic() + UP_S
-    while not test(members := {one.name: one for one in (await desk.summary()).members}):
+    while not test(members := {one.name: one for one in (await lab_client.summary()).members}):
         assert time.monotonic() < deadline, (members, pods.log())
         await asyncio.sleep(0.05)
     return members
@@ -44,46 +44,46 @@ async def until(desk: LabClient, pods: Pods, test: Callable[[Members], bool]) ->
 
 async def test_a_node_in_a_pod_is_paused_resumed_killed_and_restarted_by_the_lab(tmp_path: Path) -> None:
     pods = Pods(tmp_path, nodes=2)
-    async with desk_over(pods) as desk:
-        paused = await desk.node_action("node-1", "pause")
+    async with desk_over(pods) as lab_client:
+        paused = await lab_client.node_action("node-1", "pause")
         assert (paused.state, paused.pid) == ("paused", None)
-        status = await desk.summary()
+        status = await lab_client.summary()
         assert [one.message for one in status.conditions if one.type == "Degraded"] == ["node-1 paused"]
-        assert (await desk.node_action("node-1", "resume")).state != "paused"
-        await until_connected(desk, 2, pods)
+        assert (await lab_client.node_action("node-1", "resume")).state != "paused"
+        await until_connected(lab_client, 2, pods)
 
-        await desk.node_action("node-1", "kill")
-        await until(desk, pods, lambda members: members["node-1"].restarts == 1)
-        await until_connected(desk, 2, pods)
-        await desk.node_action("node-0", "restart")
-        await until(desk, pods, lambda members: members["node-0"].restarts == 1)
-        await until_connected(desk, 2, pods)
+        await lab_client.node_action("node-1", "kill")
+        await until(lab_client, pods, lambda members: members["node-1"].restarts == 1)
+        await until_connected(lab_client, 2, pods)
+        await lab_client.node_action("node-0", "restart")
+        await until(lab_client, pods, lambda members: members["node-0"].restarts == 1)
+        await until_connected(lab_client, 2, pods)
         with pytest.raises(ProblemError, match="no node 'node-7'"):
-            await desk.node_action("node-7", "kill")
+            await lab_client.node_action("node-7", "kill")
 
 
 async def test_a_node_that_dies_by_itself_is_counted_too(tmp_path: Path) -> None:
     pods = Pods(tmp_path, nodes=2)
-    async with desk_over(pods) as desk:
+    async with desk_over(pods) as lab_client:
         os.kill(node_process(pods, 0), signal.SIGKILL)
-        await until(desk, pods, lambda members: members["node-0"].restarts == 1)
-        await until_connected(desk, 2, pods)
+        await until(lab_client, pods, lambda members: members["node-0"].restarts == 1)
+        await until_connected(lab_client, 2, pods)
 
 
 async def test_a_node_in_a_pod_that_somebody_stops_is_not_called_paused(tmp_path: Path) -> None:
     pods = Pods(tmp_path, nodes=2)
-    async with desk_over(pods) as desk:
+    async with desk_over(pods) as lab_client:
         node = node_process(pods, 0)
         os.kill(node, signal.SIGSTOP)
-        members = await until(desk, pods, lambda members: "SIGSTOP" in members["node-0"].detail)
+        members = await until(lab_client, pods, lambda members: "SIGSTOP" in members["node-0"].detail)
         assert members["node-0"].state == "unknown"
         assert members["node-1"].detail == ""
         os.kill(node, signal.SIGCONT)
-        await until_connected(desk, 2, pods)
+        await until_connected(lab_client, 2, pods)
         os.kill(node, signal.SIGKILL)
-        await until(desk, pods, lambda members: members["node-0"].restarts == 1)
-        await until_connected(desk, 2, pods)
-        written = [(line.level, line.line) for line in [line async for line in desk.logs(node="node-0")]]
+        await until(lab_client, pods, lambda members: members["node-0"].restarts == 1)
+        await until_connected(lab_client, 2, pods)
+        written = [(line.level, line.line) for line in [line async for line in lab_client.logs(node="node-0")]]
         for words in (
             "is stopped by SIGSTOP, which nobody here ordered",
             "ended with signal 9 (SIGKILL), which nobody",
@@ -93,24 +93,24 @@ async def test_a_node_in_a_pod_that_somebody_stops_is_not_called_paused(tmp_path
 
 async def test_a_pause_hits_all_nodes_of_a_packed_pod_and_no_other(tmp_path: Path) -> None:
     pods = Pods(tmp_path, nodes=3, per_pod=2)
-    async with desk_over(pods) as desk:
-        await desk.node_action("node-1", "pause")
-        members = {one.name: one.state for one in (await desk.summary()).members}
+    async with desk_over(pods) as lab_client:
+        await lab_client.node_action("node-1", "pause")
+        members = {one.name: one.state for one in (await lab_client.summary()).members}
         assert (members["node-0"], members["node-1"]) == ("paused", "paused")
         assert members["node-2"] != "paused"
-        await desk.node_action("node-0", "kill")
-        back = await until(desk, pods, lambda members: members["node-0"].restarts == 1)
+        await lab_client.node_action("node-0", "kill")
+        back = await until(lab_client, pods, lambda members: members["node-0"].restarts == 1)
         assert [back[name].restarts for name in ("node-0", "node-1", "node-2")] == [1, 1, 0]
-        await until_connected(desk, 3, pods)
+        await until_connected(lab_client, 3, pods)
 
 
 async def test_a_pod_that_does_not_answer_is_named_with_the_command_that_helps(tmp_path: Path) -> None:
     pods = Pods(tmp_path, nodes=2)
-    async with desk_over(pods) as desk:
+    async with desk_over(pods) as lab_client:
         pods.processes["pod-1"].kill()
         pods.processes["pod-1"].wait()
         with pytest.raises(ProblemError, match="its pod demo-node-1 does not answer") as caught:
-            await desk.node_action("node-1", "restart")
+            await lab_client.node_action("node-1", "restart")
         assert caught.value.exit_code == 3
         assert "kubectl get pod demo-node-1 -n lab-7" in caught.value.hint
 

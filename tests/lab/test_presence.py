@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from p2pnet.lab import presence as module
+from p2pnet.lab import serving as module
 from p2pnet.lab.http.server import LabServer
 from p2pnet.lab.lab import Lab
-from p2pnet.lab.presence import Presence
+from p2pnet.lab.serving import Presence
 from p2pnet.lab_client import LabClient
 from p2pnet.store import State, SubnetPaths
 
@@ -42,14 +42,14 @@ async def test_a_socket_that_was_removed_comes_back_private_and_answers(kept, ru
         await before.summary()
         for damage in (server.path.unlink, lambda: shutil.rmtree(server.path.parent)):
             damage()
-            await presence.look()
+            await presence.check()
             record = paths.read_record()
             assert Path(record.socket) == server.path
             assert server.path.is_relative_to(runtime)
             assert stat.S_IMODE(server.path.stat().st_mode) == 0o600
             assert stat.S_IMODE(server.path.parent.stat().st_mode) == 0o700
-            async with LabClient.unix(record.socket) as desk:
-                assert (await desk.summary()).name == "demo"
+            async with LabClient.unix(record.socket) as lab_client:
+                assert (await lab_client.summary()).name == "demo"
             assert (await before.summary()).name == "demo"  # who is connected already notices nothing
 
 
@@ -58,25 +58,25 @@ async def test_a_lab_whose_runtime_directory_ends_with_the_session_moves_and_say
     monkeypatch.setattr(module, "SOCKET_FALLBACK", {"XDG_RUNTIME_DIR": str(runtime.parent)})
     shutil.rmtree(runtime)
     runtime.write_text("no directory can be made here")
-    await presence.look()
+    await presence.check()
     record = paths.read_record()
     assert not record.socket.startswith(str(runtime) + "/")
     assert len(record.socket.encode()) < 104
-    async with LabClient.unix(record.socket) as desk:
-        await desk.summary()
+    async with LabClient.unix(record.socket) as lab_client:
+        await lab_client.summary()
 
 
 async def test_a_record_and_a_lock_that_were_removed_come_back(kept):
     presence, server, paths = kept
     before = paths.read_record()
     paths.record.unlink()
-    await presence.look()
+    await presence.check()
     assert paths.read_record() == before
     assert paths.live_lab().socket == str(server.path)
     assert paths.lab_exists()
     paths.lab_lock.unlink()
     assert not paths.lab_exists()
-    await presence.look()
+    await presence.check()
     assert paths.lab_exists()
     with paths.lab_lock.open() as other, pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -96,7 +96,7 @@ async def test_the_socket_of_another_lab_is_left_alone(kept, lab):
 
 async def test_a_lab_whose_directory_was_removed_ends(kept, monkeypatch):
     presence, _, paths = kept
-    monkeypatch.setattr(module, "LOOK_S", 0.0)
+    monkeypatch.setattr(module, "CHECK_S", 0.0)
     shutil.rmtree(paths.root)
     assert "was removed" in await presence.keep()
 

@@ -13,8 +13,8 @@ from p2pnet.model.jobs import Payload, RunRequest
 from p2pnet.model.report import Status
 
 
-async def test_the_summary_counts_what_is_connected(desk):
-    status = await wait_until_up(desk, timeout_s=5)
+async def test_the_summary_counts_what_is_connected(lab_client):
+    status = await wait_until_up(lab_client, timeout_s=5)
     assert isinstance(status, Status)
     assert (status.nodes.desired, status.nodes.connected, status.links.expected, status.links.up) == (3, 3, 3, 3)
     assert status.certificates.issued == 3
@@ -24,16 +24,16 @@ async def test_the_summary_counts_what_is_connected(desk):
     }  # fmt: skip
 
 
-async def test_an_edit_of_the_size_is_live_and_pushed_and_written(desk, lab, nodes, state):
-    await wait_until_up(desk, timeout_s=5)
-    document = await desk.patch_spec({"spec": {"nodes": 5}})
+async def test_an_edit_of_the_size_is_live_and_pushed_and_written(lab_client, lab, nodes, state):
+    await wait_until_up(lab_client, timeout_s=5)
+    document = await lab_client.patch_spec({"spec": {"nodes": 5}})
     assert document["spec"]["nodes"] == 5
-    assert json.loads(state.subnet("demo").document.read_text()) == document == await desk.spec()
-    status = await wait_until_up(desk, timeout_s=5)
+    assert json.loads(state.subnet("demo").document.read_text()) == document == await lab_client.spec()
+    status = await wait_until_up(lab_client, timeout_s=5)
     assert status.nodes.desired == 5
-    await desk.patch_spec({**document, "spec": {"nodes": 2}})
-    assert lab.ground.retired == {"node-2", "node-3", "node-4"}
-    membership = await desk.members()
+    await lab_client.patch_spec({**document, "spec": {"nodes": 2}})
+    assert lab.backend.retired == {"node-2", "node-3", "node-4"}
+    membership = await lab_client.members()
     assert [member.name for member in membership.registry.members] == ["node-0", "node-1"]
     assert len(membership.registry.removed) == 3
     while nodes.nodes["node-0"].version != membership.registry.version:
@@ -51,70 +51,70 @@ async def test_an_edit_of_the_size_is_live_and_pushed_and_written(desk, lab, nod
         ({"metadata": {"name": "other"}}, "metadata.name"),
     ],
 )
-async def test_an_edit_that_is_not_live_is_refused_by_its_path(desk, change, words):
+async def test_an_edit_that_is_not_live_is_refused_by_its_path(lab_client, change, words):
     with pytest.raises(ProblemError, match=words) as caught:
-        await desk.patch_spec(change)
+        await lab_client.patch_spec(change)
     assert caught.value.exit_code == 2
 
 
-async def test_actions_reach_the_ground_and_unknown_ones_do_not(desk, lab):
+async def test_actions_reach_the_ground_and_unknown_ones_do_not(lab_client, lab):
     for action in ("restart", "kill", "pause", "resume"):
-        await desk.node_action("node-1", action)
-    assert [action for _, action in lab.ground.acts] == ["restart", "kill", "pause", "resume"]
+        await lab_client.node_action("node-1", action)
+    assert [action for _, action in lab.backend.acts] == ["restart", "kill", "pause", "resume"]
     with pytest.raises(ProblemError):
-        await desk.node_action("node-1", "explode")
+        await lab_client.node_action("node-1", "explode")
 
 
-async def test_logs_are_merged_filtered_and_followed(desk, lab, tmp_path):
+async def test_logs_are_merged_filtered_and_followed(lab_client, lab, tmp_path):
     for name, stamps in (("node-0", (1, 4)), ("node-1", (2, 3))):
-        lab.ground.logs[name] = tmp_path / f"{name}.log"
-        lab.ground.logs[name].write_text("".join(f"2026-11-21 10:00:0{s},000 INFO x: line {s}\n" for s in stamps))
-    lines = [line async for line in desk.logs()]
+        lab.backend.logs[name] = tmp_path / f"{name}.log"
+        lab.backend.logs[name].write_text("".join(f"2026-11-21 10:00:0{s},000 INFO x: line {s}\n" for s in stamps))
+    lines = [line async for line in lab_client.logs()]
     assert [line.line[-1] for line in lines] == ["1", "2", "3", "4"]
-    assert [line.line[-1] async for line in desk.logs(tail=2)] == ["3", "4"]
-    assert [line.line[-1] async for line in desk.logs(node="node-1", grep="line [34]")] == ["3"]
+    assert [line.line[-1] async for line in lab_client.logs(tail=2)] == ["3", "4"]
+    assert [line.line[-1] async for line in lab_client.logs(node="node-1", grep="line [34]")] == ["3"]
     with pytest.raises(ProblemError, match="regular expression"):
-        [line async for line in desk.logs(grep="(")]
-    follower = desk.logs(tail=1, follow=True)
+        [line async for line in lab_client.logs(grep="(")]
+    follower = lab_client.logs(tail=1, follow=True)
     assert (await anext(follower)).line.endswith("4")
     await asyncio.sleep(0.05)
-    with lab.ground.logs["node-0"].open("a") as file:
+    with lab.backend.logs["node-0"].open("a") as file:
         file.write("2026-11-21 10:00:09,000 INFO x: line 9\n")
     assert (await asyncio.wait_for(anext(follower), 5)).line.endswith("9")
     await follower.aclose()
 
 
-async def test_events_stream_from_a_cursor(desk):
-    started = await desk.start_run(RunRequest([Payload("x", size=1)], count=2), key="k")
-    state = [one async for one in desk.follow(started.run)][-1]
-    events = desk.events()
+async def test_events_stream_from_a_cursor(lab_client):
+    started = await lab_client.start_run(RunRequest([Payload("x", size=1)], count=2), key="k")
+    state = [one async for one in lab_client.follow(started.run)][-1]
+    events = lab_client.events()
     seen = [await anext(events) for _ in range(8)]
     await events.aclose()
     assert {event.artifact for event in seen} == set(state.report.artifact_ids)
 
 
-async def test_metrics_are_for_prometheus(desk, lab):
-    await wait_until_up(desk, timeout_s=5)
-    async with desk._wire.open("GET", "/v1/metrics") as response:
+async def test_metrics_are_for_prometheus(lab_client, lab):
+    await wait_until_up(lab_client, timeout_s=5)
+    async with lab_client._wire.open("GET", "/v1/metrics") as response:
         text = (await response.read()).decode()
     assert 'p2pnet_lab_links{state="up"} 3.0' in text
 
 
-async def test_unknown_routes_and_broken_bodies_are_problems(desk):
+async def test_unknown_routes_and_broken_bodies_are_problems(lab_client):
     for method, path, data in (("GET", "/v1/nothing", None), ("POST", "/v1/runs", b"{"), ("POST", "/v1/runs", b"\xff")):
         with pytest.raises(ProblemError) as caught:
-            await desk._wire.ask(method, path, dict, data=data)
+            await lab_client._wire.ask(method, path, dict, data=data)
         assert caught.value.exit_code == 2
 
 
-async def test_a_bug_of_ours_is_exit_70(desk, lab, monkeypatch, caplog):
+async def test_a_bug_of_ours_is_exit_70(lab_client, lab, monkeypatch, caplog):
     monkeypatch.setattr(lab, "status", lambda: 1 / 0)
     with pytest.raises(ProblemError) as caught:
-        await desk.summary()
+        await lab_client.summary()
     assert caught.value.exit_code == 70
 
 
-async def test_the_socket_is_its_owners_alone(desk, lab):
-    socket = Path(desk._wire._path)
+async def test_the_socket_is_its_owners_alone(lab_client, lab):
+    socket = Path(lab_client._wire._path)
     assert stat.S_ISSOCK(socket.stat().st_mode)
     assert not (socket.stat().st_mode | socket.parent.stat().st_mode) & 0o077

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pnet.lab.nodes.clocks import offset_of
-from p2pnet.lab.nodes.cursors import NodeCursor
-from p2pnet.lab.runs.plan import BATCH_BYTES_MAX, generated, plan, take_batch
+from p2pnet.lab.nodes.collector import NodeCursor
+from p2pnet.lab.runs.injector import BATCH_BYTES_MAX, generated, plan, take_batch
 from p2pnet.lab.runs.recorder import new_run_folder
 from p2pnet.model.control import Events
 from p2pnet.model.errors import SpecError

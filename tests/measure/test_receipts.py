@@ -3,7 +3,7 @@
 from random import Random
 from typing import Any
 
-from p2pnet.measure import Publication, ReceiptRow, Receipts, RunMeasure, publications
+from p2pnet.measure import Publication, ReceiptRow, Receipts, RunFacts, RunMeasure, publications
 from p2pnet.model.events import Collected, EventKind
 
 NODES = ["node-0", "node-1", "node-2", "eu-0"]
@@ -72,7 +72,7 @@ def test_the_rows_are_those_of_the_report() -> None:
     for made in events[:40]:
         measure.published(made.artifact, made.node, made.t_ns, 9)
     measure.feed(events)
-    report = measure.report(run="r", subnet="s", target="local", seed=1, within_s=0.5, unknown_nodes=["eu-0"])
+    report = measure.report(RunFacts(run="r", subnet="s", target="local", seed=1, within_s=0.5, unknown_nodes=["eu-0"]))
     found = rows(artifacts, events, deadline_ns=39 * MS + 500 * MS, unknown_nodes=["eu-0"])
     assert len(found) == report.reach.expected
     assert sum(row.state == "received" for row in found) == report.reach.delivered

@@ -140,7 +140,7 @@ def test_events_stay_as_they_are_when_they_cannot_be_compressed(state, monkeypat
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
-            archive.settle(folder)
+            archive.compact(folder)
     assert {path.name for path in folder.iterdir()} == {"events.ndjson", "run.json", "summary.json", "head.json"}
 
 
@@ -226,10 +226,10 @@ def test_runs_whose_lab_was_killed_before_it_had_compressed_them_are_compressed_
     folders = [put(state, number) for number in range(1, 5)]
     open_run = put(state, 5, how="running", summary=False)
     (folders[0] / ".events.ndjson.gz.77.new").write_bytes(b"half")
-    archive.settle(folders[3])
-    assert archive.settle_forgotten(state, most=2) == [folder.name for folder in folders[:2]]
-    assert archive.settle_forgotten(state, most=2) == [folders[2].name]
-    assert archive.settle_forgotten(state, most=2) == []
+    archive.compact(folders[3])
+    assert archive.compact_leftover(state, most=2) == [folder.name for folder in folders[:2]]
+    assert archive.compact_leftover(state, most=2) == [folders[2].name]
+    assert archive.compact_leftover(state, most=2) == []
     assert (open_run / "events.ndjson").exists()
     assert sorted(path.name for path in folders[0].iterdir()) == [
         "events.ndjson.gz", "head.json", "run.json", "summary.json",

@@ -1,9 +1,9 @@
-"""Floor 3, the lab: the experiment desk of one live subnet, `python -m p2pnet.lab --state DIR --name NAME`.
+"""Floor 6, the lab: the experiment server of one live subnet, `python -m p2pnet.lab --state DIR --name NAME`.
 
-It injects, collects events, keeps runs, and answers `/v1` on a unix socket. Only its own process imports it; everybody
-else speaks to it through `p2pnet.lab_client`.
+It publishes artifacts, collects events, executes runs, and answers `/v1` on a unix socket or in a pod. Only its own
+process imports it; everybody else speaks to it through `p2pnet.lab_client`.
 
-Where to read: `lab` composes; `ground` is what a target must offer, `local` the one of this machine and `pod` the
-one of a cluster, where `agents` reach processes; `gateway` and `links` reach the nodes; `collector` gathers events;
-`runs`, `run` and `runner` are the experiments; `http_*` the door.
+Where to read: `serving` is its life, `lab` composes its parts, `status` computes the status document. `backends` is where
+nodes run: on this machine (`local`) or in pods (`pod`). `nodes` is what the lab keeps with each node: links, clocks,
+events, state. `runs` are the experiments; `http` the routes.
 """

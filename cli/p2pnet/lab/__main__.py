@@ -1,7 +1,7 @@
-"""`python -m p2pnet.lab`: the lab of one subnet, until told to stop.
+"""`python -m p2pnet.lab`: the lab of one subnet, until it is told to stop.
 
-Of the local target with `--state DIR --name NAME`; of a cluster, in its pod, with `--pod`, where everything else is
-mounted or stands in the environment.
+`--state DIR --name NAME` for the local target; `--pod` in a cluster, where everything else is mounted or in the
+environment.
 """
 
 import argparse
@@ -33,16 +33,16 @@ log = logging.getLogger("p2pnet.lab")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse and run; the exit code: 0 stopped, 2 a document or state that will not do, 3 nodes cannot be kept, 70 a bug."""
+    """Parse and run. Exit code: 0 stopped, 2 a bad document or state directory, 3 nodes cannot be kept running, 70 a bug."""
     parser = _parser()
     options = parser.parse_args(arguments)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(UtcFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("quic").setLevel(logging.WARNING)  # aioquic tells every handshake
+    logging.getLogger("quic").setLevel(logging.WARNING)  # aioquic logs every handshake
     os.umask(0o077)
     if options.lock_fd is not None:
-        os.set_inheritable(options.lock_fd, False)  # this process alone
+        os.set_inheritable(options.lock_fd, False)  # held by this process alone: nodes must not keep a dead lab's lock
     environment_state = Path(os.environ.get("P2PNET_STATE") or POD_STATE) if options.pod else None
     root = options.state or environment_state
     name = options.name or (os.environ.get("P2PNET_SUBNET") if options.pod else None)
@@ -55,11 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if options.pod:
         _log_to_file(paths)
-    return _told(paths, (lambda: _run_pod(paths, options)) if options.pod else (lambda: _run_local(paths)))
+    return _reported(paths, (lambda: _run_pod(paths, options)) if options.pod else (lambda: _run_local(paths)))
 
 
 def _log_to_file(paths: SubnetPaths) -> None:
-    """Beside the pod's log, which the lab cannot read: for its runs. Kept short as every log is, see `desk.logs.rotate`."""
+    """Log to a file too, for runs to keep: the lab cannot read its pod's log. `store.logs.rotate` bounds its length."""
     try:
         paths.make()
         handler = logging.FileHandler(paths.lab_log, encoding="utf-8", errors="replace")
@@ -97,8 +97,8 @@ def _run_pod(paths: SubnetPaths, options: Namespace) -> int:
     return uvloop.run(serve_pod(paths, Mounts(options.mounts), namespace, options.listen))
 
 
-def _told(paths: SubnetPaths, work: Callable[[], int]) -> int:
-    """The exit code of `work`; a failure is also written where `up` looks for it."""
+def _reported(paths: SubnetPaths, work: Callable[[], int]) -> int:
+    """The exit code of `work`; a failure is logged, and written where `up` looks for it."""
     try:
         return work()
     except TargetError as error:
@@ -120,7 +120,7 @@ def _read_document(paths: SubnetPaths) -> Subnet:
 
 
 def _failed(paths: SubnetPaths, problem: Problem) -> int:
-    """Say why, where `up` looks for it."""
+    """Log a failure and write it where `up` looks for it; returns its exit code."""
     log.error("%s", problem.error)
     with contextlib.suppress(OSError):
         write_atomic(paths.problem, msgspec.json.encode(problem))

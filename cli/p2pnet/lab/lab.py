@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime
@@ -9,266 +10,257 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from p2pnet.lab.backends import local_files
 from p2pnet.lab.backends.backend import Backend
-from p2pnet.lab.nodes.clocks import Clocks, own_boot_id
+from p2pnet.lab.nodes.clocks import Clocks
 from p2pnet.lab.nodes.collector import Collector
 from p2pnet.lab.nodes.links import Links
 from p2pnet.lab.nodes.node_client import NodeRefusedError, NodeSilentError, ask_for
-from p2pnet.lab.nodes.silence import NodeContacts
-from p2pnet.lab.nodes.status_poller import StatusPoller
-from p2pnet.lab.revision import RevisionCounter
+from p2pnet.lab.nodes.status_poller import Liveness, StatusPoller
 from p2pnet.lab.runs.artifacts import Artifacts
 from p2pnet.lab.runs.queue import RunQueue
 from p2pnet.lab.runs.runner import RunContext
 from p2pnet.lab.runs.uploads import Uploads
-from p2pnet.lab.status import StatusInputs, process_words, status_of
+from p2pnet.lab.status import StatusInputs, process_text, status_of
 from p2pnet.model.control import ROUTE_MEMBERS, MembersPush, MembersTaken, PeersReply
 from p2pnet.model.errors import SpecError
 from p2pnet.model.jobs import NodeAction
 from p2pnet.model.log_lines import ABOUT_NODES
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import RUN_ENDED, RUN_OPEN, MemberStatus, RunSummary, Status
+from p2pnet.peering.clock import boot_id
 from p2pnet.store import logs
 from p2pnet.store.state import SubnetPaths
-from p2pnet.subnet.document import in_force, to_document
+from p2pnet.subnet.document import to_document
 from p2pnet.subnet.edits import edited
 from p2pnet.subnet.expiry import ExpiryTimer, is_expired, is_expiring
-from p2pnet.subnet.spec import Subnet
 from p2pnet.subnet.support import ignored
-from p2pnet.trust import Identity
 
-UPKEEP_S = 10.0
-ROTATE_S = 2.0
-RUNS_SHOWN = 10
+UPKEEP_S = 10.0  # between two looks at certificates and the ttl
+ROTATE_S = 2.0  # between two looks at the lengths of logs
+RUNS_SHOWN = 10  # ended runs in the status; the archive lists all
+FLUSH_S = 1.0  # a node that is about to end has so long to hand over its events
 
 log = logging.getLogger(__name__)
 about_nodes = logging.getLogger(ABOUT_NODES)
 
 
 class Lab:
-    """A live subnet's experiment desk. Needs a running event loop."""
+    """The experiment server of one live subnet: composes its parts and routes what happens between them.
 
-    def __init__(self, paths: SubnetPaths, ground: Backend, links: Links | None = None) -> None:
+    Needs a running event loop.
+    """
+
+    def __init__(self, paths: SubnetPaths, backend: Backend, links: Links | None = None) -> None:
         self.paths = paths
-        self.ground = ground
+        self.backend = backend
         self.version = _version()
-        self.links = links or Links(ground, lambda node: ground.process(node).state in ("running", "unknown"))
-        self.contacts = NodeContacts(
+        self.links = links or Links(backend.identity, self._is_expected)
+        self.liveness = Liveness(
             lambda node: self.links.problems.get(node, ""),
-            lambda node: process_words(ground.process(node)),
+            lambda node: process_text(backend.process(node)),
             self._is_expected,
         )
-        self.collector = Collector(self.links, self.contacts.heard)
-        self.watch = StatusPoller(self.links, self.nodes, self._settled)
+        self.collector = Collector(self.links, self.liveness.heard)
+        self.poller = StatusPoller(self.links, self.nodes, self._settled)
         self.uploads = Uploads(paths.uploads)
-        self.world = RunContext(
-            gateway=self.links, collector=self.collector, clocks=Clocks(self.links, own_boot_id()),
-            uploads=self.uploads, state=paths.state, subnet=paths.name, target=ground.target, version=self.version,
-            nodes=self.nodes, spec=lambda: in_force(ground.subnet, ground.target), seed=lambda: ground.subnet.spec.seed,
-            artifact_bytes_max=lambda: ground.subnet.spec.broadcast.artifact_bytes_max.bytes,
-            packed=lambda: ground.subnet.spec.nodes_per_pod > 1, paused=self._paused,
-            ignored=lambda: ignored(ground.subnet, ground.target),
-            clients=lambda: [client.name for client in ground.subnet.spec.clients], logs=self.log_files,
+        self.context = RunContext(
+            node_client=self.links, collector=self.collector, clocks=Clocks(self.links, boot_id()),
+            uploads=self.uploads, state=paths.state, name=paths.name, target=backend.target, version=self.version,
+            nodes=self.nodes, subnet=lambda: backend.subnet, paused=self._paused, logs=self.log_files,
         )  # fmt: skip
-        self.runs = RunQueue(self.world)
-        self.news = RevisionCounter()
-        self.runs.on_change = self.news.touch
-        self.artifacts = Artifacts(self.world, self.runs)
+        self.runs = RunQueue(self.context)
+        self.revision = RevisionCounter()
+        self.runs.on_change = self.revision.touch
+        self.artifacts = Artifacts(self.context, self.runs)
         self.stopping = asyncio.Event()
+        """Set when the lab is to end, see `stop`."""
         self.stop_reason = ""
         self.failed = False
+        """Whether the lab ends because the backend can keep no node alive."""
         self.phase = "the lab starts"
-        self.trouble = ""
+        """What is still to be done before nodes can be asked; empty afterwards."""
+        self.problem = ""
+        """What the last upkeep could not do; empty: all was done."""
         self.expiry = ExpiryTimer(time.monotonic, time.time)
         self.expired = False
+        """Whether the lab ends because the subnet's ttl is over."""
         self._warned = False
         self._edit_lock = asyncio.Lock()
         self._pushing: set[str] = set()
+        """Nodes to which the member list is on its way."""
         self._tasks: set[asyncio.Task[None]] = set()
 
-    # --- life ---
+    # --- start and end ---
 
     async def start(self) -> None:
-        """Nodes up, links kept, events gathered. Raises P2pnetError."""
+        """Start all nodes, keep links with them and gather their events. Raises P2pnetError."""
         self.uploads.open()
-        self.ground.on_process = self._on_process
-        self.ground.on_lost = self._on_lost
-        self.links.on_up = self.watch.stale
+        self.backend.on_process = self._on_process
+        self.backend.on_lost = self._on_lost
+        self.links.on_up = self.poller.stale
         self.links.on_down = self._on_link_down
-        self.watch.on_view = self._on_view
-        self.watch.on_silent = self._on_silent
-        self.collector.add(self.watch)
+        self.poller.on_view = self._on_view
+        self.poller.on_unanswered = self._on_unanswered
+        self.collector.add(self.poller)
         self.phase = "issuing certificates and starting nodes"
-        await self.ground.start()
+        await self.backend.start()
         await self.links.open()
         self.phase = ""
         self._follow()
-        self.watch.start()
+        self.poller.start()
         self._spawn(self._upkeep())
         self._spawn(self._keep_logs_short())
 
     def stop(self, reason: str) -> None:
-        """Order the end."""
+        """Order the end; the first reason counts. `serving` then closes the lab."""
         self.stop_reason = self.stop_reason or reason
         self.stopping.set()
-        self.news.touch()
+        self.revision.touch()
 
     async def close(self) -> None:
-        """Open runs end as invalid, nodes end, links are closed."""
+        """End open runs as invalid, then the nodes, then the links."""
         await self.runs.close(f"the lab ended during the run: {self.stop_reason or 'it was told to'}")
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.collector.close()
-        await self.watch.close()
+        await self.poller.close()
         await self.links.close()
-        await self.ground.close()
+        await self.backend.close()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    # --- what is ---
+    # --- state ---
 
     def nodes(self) -> list[str]:
-        """Members, in order."""
-        return list(self.ground.groups())
+        """Names of the members, in member order."""
+        return list(self.backend.groups())
 
     def status(self) -> Status:
-        """The status document."""
-        subnet = self.ground.subnet
-        groups = self.ground.groups()
+        """The status document now."""
+        subnet = self.backend.subnet
+        groups = self.backend.groups()
         runs: list[RunSummary] = [run.summary() for run in self.runs.all()]
         return status_of(
             StatusInputs(
-                name=self.paths.name, target=self.ground.target, seed=subnet.spec.seed,
-                ready_share=subnet.spec.ready.connected.ratio, membership=self.ground.membership, groups=groups,
-                processes={node: self.ground.process(node) for node in groups},
-                peers=dict(self.watch.views),
-                leaves=self.ground.leaves(), now=datetime.now(UTC),
+                name=self.paths.name, target=self.backend.target, seed=subnet.spec.seed,
+                ready_share=subnet.spec.ready.connected.ratio, membership=self.backend.membership, groups=groups,
+                processes={node: self.backend.process(node) for node in groups}, peers=dict(self.poller.views),
+                leaves=self.backend.leaves(), now=datetime.now(UTC),
                 runs=_last_ended(runs) + [run for run in runs if run.state in RUN_OPEN],
-                up_since=self.expiry.since, expires_at=self._expires_at(), packed=self.world.packed(),
-                trouble=self.trouble, phase=self.phase, own=self._own(),
-                silences={node: silence for node in groups if (silence := self.contacts.silence(node)) is not None},
-                heard={node: heard for node in groups if (heard := self.contacts.last_heard(node)) is not None},
-                ignored=ignored(subnet, self.ground.target),
+                up_since=self.expiry.since, expires_at=self._expires_at(), packed=self.context.packed,
+                problem=self.problem, phase=self.phase, own=self.backend.identity.known,
+                unresponsive={node: found for node in groups if (found := self.liveness.unresponsive(node)) is not None},
+                heard={node: heard for node in groups if (heard := self.liveness.last_heard(node)) is not None},
+                ignored=ignored(subnet, self.backend.target),
             )
         )  # fmt: skip
 
     def log_files(self) -> dict[str, Path]:
-        """The lab's log, and those of nodes that are written to files."""
-        return {logs.LAB: self.paths.lab_log, **self.ground.log_files()}
+        """Paths by node of the logs on this machine, the lab's own among them."""
+        return {logs.LAB: self.paths.lab_log, **self.backend.log_files()}
 
     def member(self, node: str) -> MemberStatus:
-        """One node's line of the status."""
+        """One member's entry of the status."""
         return next(member for member in self.status().members if member.name == node)
 
     def wall_s(self) -> float:
-        """Add this to seconds of the lab's monotonic clock for Unix seconds."""
+        """Offset of the wall clock: added to seconds of the lab's monotonic clock it gives Unix seconds."""
         return time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
 
-    def _own(self) -> Identity | None:
-        try:
-            return self.ground.current
-        except SpecError:
-            return None  # before the ground is started
-
     def _settled(self) -> bool:
+        """Whether all nodes are connected; changes of that raise the revision of the status."""
         status = self.status()
-        self.news.see((status.nodes.connected, status.links.up))
+        self.revision.observe((status.nodes.connected, status.links.up))
         return status.nodes.connected == status.nodes.desired
 
     def _paused(self) -> set[str]:
-        return {node for node in self.nodes() if self.ground.process(node).state == "paused"}
+        return {node for node in self.nodes() if self.backend.process(node).state == "paused"}
 
     def _expires_at(self) -> datetime | None:
         ttl_s = self._ttl_s()
         return None if ttl_s is None else datetime.fromtimestamp(self.expiry.ends_at(ttl_s), UTC)
 
     def _ttl_s(self) -> float | None:
-        """Only where nobody else ends it: in a cluster the operator counts, from the object's creation."""
-        ttl = self.ground.subnet.spec.ttl if self.ground.target == "local" else None
+        """The ttl that this lab enforces: a local subnet's. In a cluster the operator does, from the object's creation."""
+        ttl = self.backend.subnet.spec.ttl if self.backend.target == "local" else None
         return None if ttl is None else ttl.seconds
 
-    # --- what is done ---
+    # --- commands ---
 
-    async def act(self, node: str, action: NodeAction) -> MemberStatus:
-        """Act on a node's process, on behalf of a run if it names one. Raises SpecError."""
+    async def execute(self, node: str, action: NodeAction) -> MemberStatus:
+        """Restart, kill, pause or resume a node's process, on behalf of a run if one is named. Raises SpecError."""
         hit = [node]
         if action.action != "restart" and node in self.nodes():
-            hit = self.ground.mates(node)
+            hit = self.backend.nodes_sharing_process(node)
         if action.run:
             self.runs.get(action.run).ordered.update(hit)
         if action.action != "resume" and node in self.nodes():
-            await self.collector.flush(hit, timeout_s=1.0)  # what they have done so far shall not die with them
+            await self.collector.flush(hit, timeout_s=FLUSH_S)  # their events are lost with the process
         by = f"by run {action.run}" if action.run else "through the lab's HTTP"
         about_nodes.info("%s: %s ordered %s", node, action.action, by)
-        await self.ground.act(node, action.action)
+        await self.backend.execute(node, action.action)
         for one in hit:
-            self.watch.stale(one, gone=action.action in ("restart", "kill"))
+            self.poller.stale(one, gone=action.action in ("restart", "kill"))
         return self.member(node)
 
     async def edit(self, change: dict[str, Any]) -> dict[str, Any]:
         """Apply a live edit; the document now in force. Raises SpecError."""
         async with self._edit_lock:
-            subnet = edited(self.ground.subnet, change, self.ground.target)
+            subnet = edited(self.backend.subnet, change, self.backend.target)
             document = to_document(subnet)
             if self.phase:
                 raise SpecError(f"the subnet is not up yet ({self.phase}): edit it when it is")
-            await self._apply(subnet)
-            await asyncio.to_thread(local_files.write_document, self.paths, document)
+            await self._spread(await self.backend.edit(subnet))
+            await asyncio.to_thread(self.paths.write_document, document)
             return document
 
     async def take_members(self, membership: Membership) -> int:
-        """Take a member list made elsewhere and push it on; the version now in force. Raises SpecError."""
+        """Take a newer member list from the operator and push it to the nodes; the version in force. Raises SpecError."""
         async with self._edit_lock:
             before = set(self.nodes())
-            if await self.ground.adopt(membership):
+            if await self.backend.adopt(membership):
                 await self._spread(before - set(self.nodes()))
-        return self.ground.membership.registry.version
-
-    async def _apply(self, subnet: Subnet) -> None:
-        await self._spread(await self.ground.edit(subnet))
+        return self.backend.membership.registry.version
 
     async def _spread(self, leaving: set[str]) -> None:
-        """The ground has another member list: read, link and tell those of it; `leaving` are no members any more."""
+        """The backend has a new member list: follow its nodes and push it to them; `leaving` are members no more."""
         if leaving:
-            await self.collector.flush(leaving, timeout_s=1.0)
+            await self.collector.flush(leaving, timeout_s=FLUSH_S)
         self._follow()
-        await asyncio.gather(*(self._push(node) for node in self.nodes() if node in self.watch.views))
-        # After the push: peers that are told first cut the link themselves, and say so, instead of redialling it.
-        await self.ground.retire(leaving)
-        self.watch.stale(next(iter(self.nodes()), ""))
+        await asyncio.gather(*(self._push(node) for node in self.nodes() if node in self.poller.views))
+        # After the push: peers that know of a removal cut the link themselves, with its reason, instead of redialling it.
+        await self.backend.retire(leaving)
+        self.poller.stale(next(iter(self.nodes()), ""))
 
-    async def rotate(self) -> list[str]:
-        """New leaves for all nodes and for the lab, now."""
-        return await self._renew(everything=True)
-
-    async def _renew(self, *, everything: bool = False) -> list[str]:
-        version_before, members_before = self.ground.version, self.ground.membership
+    async def renew(self, *, everything: bool = False) -> list[str]:
+        """Renew the leaves that are due, or all of them, the lab's own too; the nodes that got one. Raises SpecError."""
+        version_before, members_before = self.backend.identity.version, self.backend.membership
         nodes_before = set(self.nodes())
-        renewed = await self.ground.renew(datetime.now(UTC), everything=everything)
-        if self.ground.membership is not members_before:
+        renewed = await self.backend.renew(datetime.now(UTC), everything=everything)
+        if self.backend.membership is not members_before:
             await self._spread(nodes_before - set(self.nodes()))
-        if self.ground.version != version_before:
+        if self.backend.identity.version != version_before:
             self.links.identity_changed()
         return renewed
 
-    # --- what happens ---
+    # --- what parts report ---
 
     def _is_expected(self, node: str) -> bool:
-        """Whether the node should answer: its process is not known to start, to stand still or to be gone."""
-        return self.ground.process(node).state in ("running", "unknown")
+        """Whether the node should answer: its process is not known to be starting, paused or gone."""
+        return self.backend.process(node).state in ("running", "unknown")
 
-    def _on_silent(self, node: str, asked: float) -> None:
-        self.contacts.silent(node, asked)
-        self.ground.doubt(node)
+    def _on_unanswered(self, node: str, asked: float) -> None:
+        self.liveness.unanswered(node, asked)
+        self.backend.check_process(node)
 
     def _follow(self) -> None:
-        self.contacts.keep(set(self.nodes()))
-        self.links.follow(self.ground.membership.registry.members)
+        """Watch, link and read exactly the members."""
+        self.liveness.keep(set(self.nodes()))
+        self.links.follow(self.backend.membership.registry.members)
         self.collector.follow(self.nodes())
 
     def _on_lost(self, reason: str) -> None:
@@ -276,33 +268,33 @@ class Lab:
         self.stop(reason)
 
     def _on_link_down(self, node: str) -> None:
-        """Its process may have ended, and a new one answer before it is missed."""
-        self.watch.stale(node, gone=True)
-        self.ground.doubt(node)
+        # Its process may have ended and a new one answer before the next poll: what it told is out of date in any case.
+        self.poller.stale(node, gone=True)
+        self.backend.check_process(node)
 
     def _on_process(self, node: str) -> None:
-        process = self.ground.process(node)
+        process = self.backend.process(node)
         state = process.state
         gone = state in ("starting", "restarting", "stopped", "failed")
         if gone or state == "running":
-            self.contacts.changed(node, gone=gone)
+            self.liveness.changed(node, gone=gone)
         if gone:
             self.links.drop(node)
         else:
-            self.links.kick(node)
-        self.watch.stale(node, gone=gone or process.halted)
+            self.links.dial_now(node)
+        self.poller.stale(node, gone=gone or process.halted)
 
     def _on_view(self, node: str, peers: PeersReply) -> None:
-        self.contacts.heard(node)
-        if peers.registry_version < self.ground.membership.registry.version and node not in self._pushing:
+        self.liveness.heard(node)
+        if peers.registry_version < self.backend.membership.registry.version and node not in self._pushing:
             self._spawn(self._push(node))
 
     async def _push(self, node: str) -> None:
         self._pushing.add(node)
         try:
-            await ask_for(self.links, node, ROUTE_MEMBERS, MembersPush(self.ground.membership), MembersTaken)
+            await ask_for(self.links, node, ROUTE_MEMBERS, MembersPush(self.backend.membership), MembersTaken)
         except (NodeSilentError, NodeRefusedError) as error:
-            log.info("%s has not taken the member list yet: %s", node, error)  # the next view says so again
+            log.info("%s has not taken the member list yet: %s", node, error)  # tried again at the next poll
         finally:
             self._pushing.discard(node)
 
@@ -316,22 +308,22 @@ class Lab:
         while True:
             await asyncio.sleep(UPKEEP_S)
             try:
-                await self._renew()
-                self.trouble = ""
+                await self.renew()
+                self.problem = ""
             except (OSError, SpecError) as error:
-                self.trouble = f"certificates cannot be renewed: {error}"
-                log.error("%s", self.trouble)  # noqa: TRY400 - a sentence for people
-            self._mind_ttl()
+                self.problem = f"certificates cannot be renewed: {error}"
+                log.error("%s", self.problem)  # noqa: TRY400 - a sentence for people
+            self._check_ttl()
 
-    def _mind_ttl(self) -> None:
-        ttl_s, ttl = self._ttl_s(), self.ground.subnet.spec.ttl
+    def _check_ttl(self) -> None:
+        ttl_s, ttl = self._ttl_s(), self.backend.subnet.spec.ttl
         if ttl_s is None:
             return
         if is_expired(self.expiry.left(ttl_s), busy=bool(self.runs.open())):
             self.expired = True
             self.stop(f"its ttl of {ttl} is over")
         elif not is_expiring(self.expiry.left(ttl_s)):
-            self._warned = False  # an edit gave it more time
+            self._warned = False  # an edit has extended the ttl since the warning
         elif not self._warned:
             self._warned = True
             log.warning("its ttl of %s is over at %s; a live edit of spec.ttl gives it more", ttl, self._expires_at())
@@ -346,3 +338,43 @@ def _version() -> str:
         return version("p2pnet")
     except PackageNotFoundError:
         return "0"
+
+
+class RevisionCounter:
+    """The revision of the status, for long polls: a text that changes when a run or a link does.
+
+    Revisions begin with a random part of their own in each lab process: another lab's are all different.
+    """
+
+    def __init__(self) -> None:
+        self._boot = os.urandom(4).hex()
+        self._count = 0
+        self._seen: object = None
+        self._changed = asyncio.Event()
+
+    @property
+    def current(self) -> str:
+        """The revision now."""
+        return f"{self._boot}.{self._count}"
+
+    def touch(self) -> None:
+        """Begin a new revision."""
+        self._count += 1
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def observe(self, value: object) -> None:
+        """Begin a new revision if this value differs from the one observed last."""
+        if value != self._seen:
+            self._seen = value
+            self.touch()
+
+    async def wait_past(self, after: str, within_s: float) -> str:
+        """The revision, as soon as it is not `after`; after `within_s` seconds whatever it is."""
+        if self.current == after:
+            try:
+                async with asyncio.timeout(within_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+        return self.current

@@ -1,31 +1,126 @@
-"""A lab's life around its server: started, kept until told to stop, ended in good order. For `__main__`."""
+"""A lab's life around its server: started, kept findable, ended in good order. For `__main__`."""
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
 import shutil
 import signal
+import time
+from typing import IO
+
+import msgspec
 
 from p2pnet.lab.backends.local import LocalBackend
 from p2pnet.lab.backends.pod import Mounts, PodBackend
 from p2pnet.lab.http.server import LabServer, PodServer
 from p2pnet.lab.lab import Lab
 from p2pnet.lab.nodes.links import Links
-from p2pnet.lab.presence import Presence
-from p2pnet.model.errors import TargetError
+from p2pnet.model.errors import P2pnetError, TargetError
 from p2pnet.model.text import address_text
 from p2pnet.quic.hosts import ANY
 from p2pnet.store import archive, logs
 from p2pnet.store.files import write_atomic
-from p2pnet.store.state import SubnetPaths
+from p2pnet.store.state import SOCKET_FALLBACK, LabRecord, SubnetPaths
 from p2pnet.subnet.spec import Subnet
+
+CHECK_S = 1.0  # between two checks that commands can still find this lab
+MISSING_CHECKS = 3  # in a row without the subnet's directory: a command that replaces it makes it again at once
 
 log = logging.getLogger("p2pnet.lab")
 
 
+class Presence:
+    """Keeps a local lab findable: its socket, record and lock are made again when somebody removes them.
+
+    A logout takes $XDG_RUNTIME_DIR away and cleaners of /tmp remove sockets, but a lab outlives the session that started
+    it. A lab whose whole directory is removed was given up, and ends.
+    """
+
+    def __init__(self, paths: SubnetPaths, server: LabServer, version: str) -> None:
+        self._paths = paths
+        self._server = server
+        self._version = version
+        self._record: LabRecord | None = None
+        self._lock: IO[str] | None = None
+        self._missing = 0
+        self._problem = ""
+
+    def announce(self) -> None:
+        """Write the record; written again it keeps the time of the start. Raises OSError."""
+        if self._record is None:
+            self._record = self._paths.write_record(self._server.path, self._version, now=time.time())
+            return
+        self._record = msgspec.structs.replace(self._record, socket=str(self._server.path))
+        write_atomic(self._paths.record, msgspec.json.encode(self._record))
+
+    def close(self) -> None:
+        """Release a lock that was made again; idempotent."""
+        if self._lock is not None:
+            with contextlib.suppress(OSError):
+                self._lock.close()
+            self._lock = None
+
+    async def keep(self) -> str:
+        """Check once a second and repair; returns the reason why the lab should end."""
+        while True:
+            await asyncio.sleep(CHECK_S)
+            try:
+                await self.check()
+                self._problem = ""
+            except (OSError, P2pnetError) as error:
+                if str(error) != self._problem:
+                    self._problem = str(error)
+                    log.warning("commands may not find this lab: %s", error)
+            if self._missing >= MISSING_CHECKS:
+                return f"its directory {self._paths.root} was removed"
+
+    async def check(self) -> None:
+        """Repair what is missing. Raises TargetError, OSError for what cannot be repaired."""
+        if not self._paths.root.is_dir():
+            self._missing += 1
+            return
+        self._missing = 0
+        if not self._server.reachable:
+            await self._restore_socket()
+        record = self._paths.read_record()
+        if record is None or record.pid != os.getpid() or record.socket != str(self._server.path):
+            self.announce()
+            log.warning("%s was written again: it was missing or another lab's", self._paths.record)
+        self._hold_lock()
+
+    async def _restore_socket(self) -> None:
+        """Listen where a new lab would; below /tmp where that directory cannot be made any more."""
+        lost, last = self._server.path, None
+        for environment in (os.environ, SOCKET_FALLBACK):
+            try:
+                await self._server.restore(self._paths.socket(environment))
+                break
+            except (OSError, P2pnetError) as error:
+                last = error
+        else:
+            raise last or OSError(f"{lost} cannot be made again")
+        self.announce()
+        log.warning("the socket %s was removed; listening at %s", lost, self._server.path)
+
+    def _hold_lock(self) -> None:
+        """Make and lock a removed lock file anew: of the removed one nobody else can see that it is held."""
+        path = self._paths.lab_lock
+        if path.exists():
+            return
+        lock = path.open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise
+        self.close()
+        self._lock = lock
+
+
 async def serve_local(paths: SubnetPaths, subnet: Subnet) -> int:
-    """The lab of the local target, on its unix socket; the exit code. Raises P2pnetError, OSError."""
+    """Run the lab of the local target on its unix socket; returns the exit code. Raises P2pnetError, OSError."""
     if paths.live_lab() is not None:
         raise TargetError(f"subnet {paths.name} has a lab already", exit_code=2)
     paths.make()
@@ -36,11 +131,11 @@ async def serve_local(paths: SubnetPaths, subnet: Subnet) -> int:
         )
     _close_open_runs(paths)
     lab = Lab(paths, LocalBackend(paths, subnet))
-    _obey_signals(lab)
+    _stop_on_signals(lab)
     server = LabServer(lab, paths.socket())
     await server.open()
     presence = Presence(paths, server, lab.version)
-    keeping = asyncio.create_task(_stay(presence, lab), name="presence")
+    keeping = asyncio.create_task(_keep_present(presence, lab), name="presence")
     try:
         presence.announce()
         await _until_stopped(lab)
@@ -58,22 +153,13 @@ async def serve_local(paths: SubnetPaths, subnet: Subnet) -> int:
     return 0
 
 
-async def _stay(presence: Presence, lab: Lab) -> None:
-    """Ends the lab that cannot be found any more; a bug here must not leave it behind in silence."""
-    try:
-        lab.stop(await presence.keep())
-    except Exception as error:
-        log.exception("the lab cannot keep its place")
-        lab.stop(f"it cannot keep its place: {error}")
-
-
 async def serve_pod(paths: SubnetPaths, mounts: Mounts, namespace: str, listen: tuple[str, int]) -> int:
-    """The lab of a subnet in a cluster, on TCP; the exit code. Raises P2pnetError, OSError."""
+    """Run the lab of a subnet in a cluster, on TCP; returns the exit code. Raises P2pnetError, OSError."""
     paths.make()
-    ground = PodBackend(mounts, namespace, host=ANY)
+    backend = PodBackend(mounts, namespace, host=ANY)
     _close_open_runs(paths)
-    lab = Lab(paths, ground, Links(ground, lambda _node: True, host=ANY))
-    _obey_signals(lab)
+    lab = Lab(paths, backend, Links(backend.identity, lambda _node: True, host=ANY))
+    _stop_on_signals(lab)
     server = PodServer(lab, mounts.token)
     try:
         host, port = await server.open(*listen)
@@ -85,10 +171,19 @@ async def serve_pod(paths: SubnetPaths, mounts: Mounts, namespace: str, listen: 
     return 0
 
 
+async def _keep_present(presence: Presence, lab: Lab) -> None:
+    """Stop a lab that cannot be found any more; a bug in here stops it too, or it would run on unseen."""
+    try:
+        lab.stop(await presence.keep())
+    except Exception as error:
+        log.exception("the lab cannot stay findable")
+        lab.stop(f"it cannot stay findable: {error}")
+
+
 def _take_down(paths: SubnetPaths, reason: str) -> None:
-    """Remove the subnet as `down` does, unless a command is at work on it, and leave a word for who asks for it."""
+    """Remove the subnet as `down` does, unless a command is at work on it, and leave the reason for later commands."""
     with contextlib.suppress(TargetError), paths.lock(wait_s=0.0):
-        write_atomic(paths.epitaph, reason.encode())
+        write_atomic(paths.end_reason, reason.encode())
         logs.keep(paths)
         shutil.rmtree(paths.root)
 
@@ -98,7 +193,7 @@ def _close_open_runs(paths: SubnetPaths) -> None:
         log.warning("run %s was left open by a former lab and is invalid", run)
 
 
-def _obey_signals(lab: Lab) -> None:
+def _stop_on_signals(lab: Lab) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lab.stop, f"it got {signal.Signals(number).name}")

@@ -1,11 +1,11 @@
-"""The status of a subnet out of what is known about its parts. Pure: nothing here asks anybody."""
+"""The status document of a subnet, computed from what is known about its parts. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from p2pnet.lab.backends.backend import Process
-from p2pnet.lab.nodes.silence import Silence
+from p2pnet.lab.nodes.status_poller import Unresponsive
 from p2pnet.model.control import PeersReply
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import (
@@ -29,31 +29,37 @@ State = str
 
 @dataclass(frozen=True)
 class StatusInputs:
-    """Everything a status is made of."""
+    """Everything a status is computed from. Mappings are by node."""
 
     name: str
     target: str
     seed: int
     ready_share: float
+    """The share of wanted links, 0 to 1, from which on the subnet counts as ready."""
     membership: Membership
     groups: Mapping[str, str]
+    """All members, in member order."""
     processes: Mapping[str, Process]
     peers: Mapping[str, PeersReply]
+    """What nodes that answer reported last."""
     leaves: Mapping[str, datetime]
+    """When leaves end that the backend has issued."""
     now: datetime
     runs: list[RunSummary] = field(default_factory=list)
     up_since: float | None = None
+    """Unix seconds."""
     expires_at: datetime | None = None
     packed: bool = False
-    trouble: str = ""
+    problem: str = ""
+    """What the lab itself could not do; empty: nothing."""
     phase: str = ""
-    """What the lab is still doing before nodes can be asked, e.g. issuing certificates."""
+    """What the lab is still doing before nodes can be asked, e.g. issuing certificates; empty afterwards."""
     ignored: list[str] = field(default_factory=list)
     """Fields of the document that are not in force, and why."""
     own: Identity | None = None
-    """The lab's."""
-    silences: Mapping[str, Silence] = field(default_factory=dict)
-    """Nodes that do not answer the lab."""
+    """The lab's identity."""
+    unresponsive: Mapping[str, Unresponsive] = field(default_factory=dict)
+    """Nodes that do not answer, see `Liveness.unresponsive`."""
     heard: Mapping[str, float] = field(default_factory=dict)
     """When each node answered last, in Unix seconds."""
 
@@ -63,12 +69,12 @@ def status_of(known: StatusInputs) -> Status:
     everybody = known.membership.all_wanted()
     wanted = {name: everybody.get(name, []) for name in known.groups}
     addresses = {one.name: one.addresses[0] for one in known.membership.registry.members if one.addresses}
-    said = {name: {peer.name for peer in peers.peers} for name, peers in known.peers.items()}
-    up = {name: _peers_up(name, wanted[name], said) for name in known.groups}
+    reported = {name: {peer.name for peer in peers.peers} for name, peers in known.peers.items()}
+    up = {name: _peers_up(name, wanted[name], reported) for name in known.groups}
     absent = {name for name in known.groups if _is_absent(name, known)}
     lacks = {name: len(wanted[name]) - len(up[name]) for name in known.groups}
     members = [
-        _member(name, group, known, _Edges(wanted[name], up[name], absent, said, lacks), addresses.get(name, ""))
+        _member(name, group, known, _Edges(wanted[name], up[name], absent, reported, lacks), addresses.get(name, ""))
         for name, group in known.groups.items()
     ]
     links = LinkCounts(known.membership.edge_count(), sum(map(len, up.values())) // 2)
@@ -90,10 +96,10 @@ def status_of(known: StatusInputs) -> Status:
     )  # fmt: skip
 
 
-def _peers_up(name: str, wanted: list[str], said: Mapping[str, set[str]]) -> list[str]:
-    """The wanted peers with whom the edge is authenticated at both ends; `said`: the peers each node tells of."""
-    mine = said.get(name, set())
-    return [other for other in wanted if other in mine and name in said.get(other, set())]
+def _peers_up(name: str, wanted: list[str], reported: Mapping[str, set[str]]) -> list[str]:
+    """The wanted peers whose link both ends report as authenticated; `reported`: peers by node."""
+    mine = reported.get(name, set())
+    return [other for other in wanted if other in mine and name in reported.get(other, set())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +109,11 @@ class _Edges:
     wanted: list[str]
     up: list[str]
     absent: set[str]
-    """Nodes of the subnet that are no peers of anybody now; what ails them is said with them, once."""
-    said: Mapping[str, set[str]]
-    """The peers each node tells of."""
+    """Nodes of the subnet that cannot be anybody's peers now: their own details say why, once."""
+    reported: Mapping[str, set[str]]
+    """Peers by node, as each node reports them."""
     lacks: Mapping[str, int]
-    """How many edges of each node are not up."""
+    """By node, how many of its edges are not up."""
 
 
 def _is_absent(name: str, known: StatusInputs) -> bool:
@@ -116,7 +122,7 @@ def _is_absent(name: str, known: StatusInputs) -> bool:
 
 
 def _member(name: str, group: str, known: StatusInputs, edges: _Edges, address: str) -> MemberStatus:
-    process, peers, silence = known.processes.get(name, Process()), known.peers.get(name), known.silences.get(name)
+    process, peers, found = known.processes.get(name, Process()), known.peers.get(name), known.unresponsive.get(name)
     state: State = process.state
     detail = process.detail
     if process.state in ("running", "unknown", "starting") and peers is not None and not process.halted:
@@ -125,51 +131,51 @@ def _member(name: str, group: str, known: StatusInputs, edges: _Edges, address: 
             state, detail = "connected", ""
         elif not detail:
             detail = _lack(name, edges)
-    elif process.state in ("running", "unknown") and silence is not None:
-        state, detail = "unknown", _silent_words(name, known, silence, edges)
+    elif process.state in ("running", "unknown") and found is not None:
+        state, detail = "unknown", _silence_text(name, known, found, edges)
     else:
-        silence = None
+        found = None
     ends, heard = _leaf_end(name, known), known.heard.get(name)
     return MemberStatus(
         name=name, group=group, state=state, address=address, peers=len(peers.peers) if peers else 0,  # type: ignore[arg-type]
         restarts=process.restarts, cert_not_after=_rfc3339(ends) if ends else None, pid=process.pid,
         wanted=len(edges.wanted), detail=detail,
-        silent_since=_rfc3339_of(silence.since) if silence is not None and peers is None else None,
+        silent_since=_rfc3339_of(found.since) if found is not None and peers is None else None,
         last_heard=None if heard is None else _rfc3339_of(heard),
         trusted=peers.trusted if peers else [], leaf=peers.leaf if peers else "",
     )  # fmt: skip
 
 
 def _lack(name: str, edges: _Edges) -> str:
-    """What a node waits for that answers and is not connected. A missing edge is told of by the end that lacks more."""
+    """What a node that answers still lacks to be connected. A missing edge is reported by the end that lacks more."""
     missing = [other for other in edges.wanted if other not in edges.up]
     mine = edges.lacks[name]
-    strange = [other for other in missing if other not in edges.absent and edges.lacks.get(other, 0) <= mine]
-    if strange:
-        return f"no link with {_names(strange)}"
+    unexplained = [other for other in missing if other not in edges.absent and edges.lacks.get(other, 0) <= mine]
+    if unexplained:
+        return f"no link with {_names(unexplained)}"
     return "" if missing else "is not ready yet"
 
 
-def _silent_words(name: str, known: StatusInputs, silence: Silence, edges: _Edges) -> str:
-    """How long, and what tells a process that hangs from a way that is cut: what its process and its peers say."""
-    parts = [f"silent for {max(0.0, known.now.timestamp() - silence.since):.0f} s"]
-    parts += filter(None, (process_words(known.processes.get(name, Process())), silence.reason))
-    asked = [other for other in edges.wanted if other in edges.said]
-    linked = sum(name in edges.said[other] for other in asked)
+def _silence_text(name: str, known: StatusInputs, found: Unresponsive, edges: _Edges) -> str:
+    """For how long a node is silent, with what tells a hanging process from a cut network: its process and its peers."""
+    parts = [f"silent for {max(0.0, known.now.timestamp() - found.since):.0f} s"]
+    parts += filter(None, (process_text(known.processes.get(name, Process())), found.reason))
+    asked = [other for other in edges.wanted if other in edges.reported]
+    linked = sum(name in edges.reported[other] for other in asked)
     if asked:
         parts.append(f"{linked} of {len(asked)} peers still have a link with it")
     return "; ".join(parts)
 
 
-def process_words(process: Process) -> str:
-    """What is known of the process of a node that is silent; empty: nothing."""
+def process_text(process: Process) -> str:
+    """What is known of the process of a node that does not answer; empty: nothing."""
     if process.detail or process.state != "running":
         return process.detail
     return f"its process{'' if process.pid is None else f' {process.pid}'} runs but does not answer"
 
 
 def _leaf_end(name: str, known: StatusInputs) -> datetime | None:
-    """When the leaf that a node really uses ends; of a node that is silent, the one it was given."""
+    """When the leaf ends that a node reports to use; for a silent node, the one it was given last."""
     peers = known.peers.get(name)
     if peers is not None and peers.cert_not_after:
         return datetime.fromtimestamp(peers.cert_not_after, UTC)
@@ -187,11 +193,11 @@ def _conditions(
     issued = len(ends) == nodes.desired and not expired
     certificates = f"certificates {len(ends)}/{nodes.desired}" + (f", {len(expired)} expired" if expired else "")
     broken = [member for member in members if _is_broken(member, known)]
-    what = known.trouble or "; ".join([_complaint(member) for member in broken[:NAMED_MAX]] + _more(broken))
+    what = known.problem or "; ".join([_problem_of(member) for member in broken[:NAMED_MAX]] + _more(broken))
     expiring = known.expires_at is not None and is_expiring(known.expires_at - known.now)
     return [
         _condition("Ready", ready, "Connected" if ready else "Waiting", "" if ready else waiting),
-        _condition("Connected", whole, "AllLinksUp" if whole else "LinksMissing", _links_words(links, broken)),
+        _condition("Connected", whole, "AllLinksUp" if whole else "LinksMissing", _links_text(links, broken)),
         _condition("CertificatesReady", issued, "Issued" if issued else "Issuing", certificates),
         _condition("Progressing", not whole, "AsWanted" if whole else "Converging", "" if whole else waiting),
         _condition("Degraded", bool(what), "Trouble" if what else "Healthy", what),
@@ -204,13 +210,13 @@ def _conditions(
 
 
 def _is_broken(member: MemberStatus, known: StatusInputs) -> bool:
-    """Whether it is in trouble. One that starts is not."""
+    """Whether the node counts as degraded. A starting node does not."""
     if member.state == "unknown":
         return member.silent_since is not None or known.processes.get(member.name, Process()).halted
     return member.state in ("restarting", "failed", "stopped", "paused")
 
 
-def _complaint(member: MemberStatus) -> str:
+def _problem_of(member: MemberStatus) -> str:
     if member.state == "unknown":
         return f"{member.name} {member.detail}"
     return f"{member.name} {member.state}"
@@ -220,15 +226,15 @@ def _more(broken: list[MemberStatus]) -> list[str]:
     return [f"and {len(broken) - NAMED_MAX} more"] if len(broken) > NAMED_MAX else []
 
 
-def _links_words(links: LinkCounts, broken: list[MemberStatus]) -> str:
+def _links_text(links: LinkCounts, broken: list[MemberStatus]) -> str:
     down = f"; {_names([member.name for member in broken])} not there" if broken and links.up < links.expected else ""
     return f"links {links.up}/{links.expected}{down}"
 
 
 def _waiting(known: StatusInputs, members: list[MemberStatus], nodes: NodeCounts, links: LinkCounts) -> str:
-    """What stands between now and connected, in the order in which it has to come about."""
-    if known.trouble or known.phase:
-        return known.trouble or known.phase
+    """What is missing until all nodes are connected: first that all answer, then their links."""
+    if known.problem or known.phase:
+        return known.problem or known.phase
     silent = [member.name for member in members if member.state not in ("running", "ready", "connected")]
     if silent:
         return f"nodes {nodes.running}/{nodes.desired} answer; waiting for {_names(silent)}"

@@ -4,6 +4,6 @@ For cli and operator. `kube` and `kubeconfig` are how a person's kubeconfig reac
 """
 
 from p2pnet.lab_client.client import Downloaded, LabClient
-from p2pnet.lab_client.errors import ProblemError
+from p2pnet.lab_client.http import ProblemError
 
 __all__ = ["Downloaded", "LabClient", "ProblemError"]

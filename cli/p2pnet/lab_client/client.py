@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 
-from p2pnet.lab_client.errors import ProblemError
-from p2pnet.lab_client.http import Wire
+from p2pnet.lab_client.http import ProblemError, Wire
 from p2pnet.model import limits
 from p2pnet.model.control import MembersTaken
 from p2pnet.model.errors import SpecError

@@ -10,8 +10,7 @@ import aiohttp
 import msgspec
 
 from p2pnet.lab_client.aio import AioWire
-from p2pnet.lab_client.errors import ProblemError
-from p2pnet.lab_client.http import Response
+from p2pnet.lab_client.http import ProblemError, Response
 from p2pnet.lab_client.kube import Kube, KubeError
 from p2pnet.model.errors import TargetError
 from p2pnet.model.jobs import TOKEN_HEADER, Problem

@@ -4,10 +4,8 @@ Called by lab and sim (RunMeasure, which learns as events come in), scenario (ex
 """
 
 from p2pnet.measure.expectations import DEFAULT_EXPECTATION, METRICS, Expectation, parse
-from p2pnet.measure.load import artifacts_asked, load_of
 from p2pnet.measure.receipts import Publication, ReceiptRow, Receipts, publications
-from p2pnet.measure.report import most_telling
-from p2pnet.measure.runs import RunMeasure
+from p2pnet.measure.report import RunFacts, RunMeasure, artifacts_asked, facts_of, load_of, most_telling, unmeasured
 from p2pnet.measure.tree import HopNode, HopTree, hop_tree
 
 __all__ = [
@@ -19,11 +17,14 @@ __all__ = [
     "Publication",
     "ReceiptRow",
     "Receipts",
+    "RunFacts",
     "RunMeasure",
     "artifacts_asked",
+    "facts_of",
     "hop_tree",
     "load_of",
     "most_telling",
     "parse",
     "publications",
+    "unmeasured",
 ]

@@ -1,16 +1,21 @@
-"""From the journeys of a run's artifacts to its report: the arithmetic of the contract, and the verdict."""
+"""Events in, report out: the journeys of a run's artifacts, the arithmetic of the report contract, and the verdict.
+
+`RunMeasure` learns as events come in; `RunMeasure.report` counts every receipt once, judges the expectations and gives
+the `Report`. What events cannot tell (who asked for what, how well clocks are known) is in `RunFacts`.
+"""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from p2pnet.measure.expectations import all_of
-from p2pnet.measure.journeys import Journey
-from p2pnet.measure.statistics import distribution, finite, percentile, ratio
 from p2pnet.measure.wording import measured
+from p2pnet.model.events import Collected, EventKind
+from p2pnet.model.ids import DEFAULT_CLIENT
+from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import (
     ByteCost,
     ExpectationResult,
@@ -24,39 +29,192 @@ from p2pnet.model.report import (
 )
 from p2pnet.model.units import format_duration, format_rate
 
-_NS_PER_MS = 1e6
+MISSED = math.inf
+"""The latency of a receipt that never came."""
 BEHIND_SHARE = 0.95  # a run that published at less than this share of its rate did not keep it,
 BEHIND_S = 0.02  # unless its last publication came no later than this: two artifacts say little about a rate
-LATE_S = 0.1  # a publication that much after it was due is said, though the rate be kept on the whole
+LATE_S = 0.1  # a publication this much after it was due is noted even when the rate was kept on the whole
+_NS_PER_MS = 1e6
 _SHARES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99, "max": 100}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """What the events cannot say; see `RunMeasure.report`."""
+    """What a report says that events cannot tell. Fields that have the names of `Report`'s are copied to it."""
 
     run: str
     subnet: str
     target: str
     seed: int
-    asked: int
-    expect: tuple[str, ...]
-    within_s: float | None
-    sent: int | None
-    clock_bound_ms: float
-    invalid: tuple[str, ...]
-    notes: tuple[str, ...]
-    unknown_nodes: frozenset[str]
-    shared: bool
-    packed: bool
-    digest: str | None
-    started_at: float
-    duration_s: float | None
-    state: str
-    client: str
-    load: Load | None
-    late_s: float
-    ignored: tuple[str, ...]
+    asked: int | None = None
+    """How many artifacts were asked for; None: as many as were published. One never published makes the run invalid."""
+    expect: Sequence[str] = ()
+    """Expressions, as `expectations.parse` reads them."""
+    within_s: float | None = None
+    """A receipt later than this after the last publication is a miss; None: none is."""
+    sent: int | None = None
+    """Growth of the nodes' UDP byte counters; None: not known."""
+    clock_bound_ms: float = 0.0
+    invalid: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    unknown_nodes: Collection[str] = ()
+    """Nodes whose missing receipts were lost to a fault that the run ordered."""
+    shared: bool = False
+    packed: bool = False
+    digest: str | None = None
+    started_at: float = 0.0
+    """Unix seconds."""
+    duration_s: float | None = None
+    """None: from the first publication to the last receipt."""
+    state: str = "finished"
+    client: str = DEFAULT_CLIENT
+    label: str = ""
+    load: Load | None = None
+    """What was offered."""
+    late_s: float = 0.0
+    """The longest that a publication was asked for after it was due."""
+    ignored: Sequence[str] = ()
+    """Fields of the document that were not in force."""
+
+
+def facts_of(run: RunFile, **more: Any) -> RunFacts:
+    """What run.json tells of a run; `more`: fields of `RunFacts` that it does not tell, or that replace what it does."""
+    request = run.request
+    told: dict[str, Any] = {
+        "run": run.run, "subnet": run.subnet, "target": run.target, "seed": run.seed, "label": run.label,
+        "expect": request.expect, "within_s": request.within_s, "shared": request.shared,
+        "client": request.client or DEFAULT_CLIENT, "load": load_of(run), "ignored": run.ignored,
+        "clock_bound_ms": run.clock_bound_ms, "started_at": run.started_at or run.created_at,
+    }  # fmt: skip
+    return RunFacts(**{**told, **more})
+
+
+def load_of(run: RunFile) -> Load:
+    """What a run was asked to publish."""
+    request = run.request
+    return Load(
+        rate_per_s=request.rate, publisher=request.publisher, within_s=request.within_s, seed=run.seed,
+        client=request.client or DEFAULT_CLIENT,
+        count=artifacts_asked(
+            count=request.count, payloads=len(request.payloads), publisher=request.publisher, nodes=len(run.nodes)
+        ),
+    )  # fmt: skip
+
+
+def artifacts_asked(*, count: int, payloads: int, publisher: str, nodes: int) -> int:
+    """How many artifacts come of `payloads` things to publish, each `count` times, by one node or by all `nodes`."""
+    return count * payloads * (nodes if publisher == "all" else 1)
+
+
+def most_telling(report: Report) -> str:
+    """The artifact to look at first: the one that missed most nodes, else the slowest; empty when nothing was published."""
+    return report.slowest or next(iter(report.artifact_ids), "")
+
+
+# --- measuring ---
+
+
+class Receipt(NamedTuple):
+    """The first validation of an artifact at a node, in any of its incarnations."""
+
+    t_ns: int
+    hop: int
+    peer: str
+
+
+@dataclass(slots=True)
+class Journey:
+    """One artifact: its publication, once known, and its receipts by node (the publisher's own validation among them)."""
+
+    publisher: str = ""
+    t_ns: int = 0
+    size: int = 0
+    published: bool = False
+    receipts: dict[str, Receipt] = field(default_factory=dict)
+    duplicates: int = 0
+    duplicate_bytes: int = 0
+
+    def delivered(self) -> Iterator[tuple[str, Receipt]]:
+        """The receipts that count: all but the publisher's."""
+        return ((node, receipt) for node, receipt in self.receipts.items() if node != self.publisher)
+
+
+class RunMeasure:
+    """The measurement of one run over these nodes: who has which artifact, since when, by which way.
+
+    Events may come in any order, a receipt before its publication too. Time is the run's one axis, `Collected.t_ns`.
+    Events of nodes outside the run are not looked at.
+    """
+
+    def __init__(self, nodes: Sequence[str]) -> None:
+        self.nodes = list(nodes)
+        self.delivered = 0
+        """Receipts of artifacts whose publisher is known, the publishers' own left out."""
+        self._members = frozenset(nodes)
+        self._journeys: dict[str, Journey] = {}
+        self._artifacts = 0
+        self._received = dict.fromkeys(nodes, 0)
+        self._own = dict.fromkeys(nodes, 0)
+
+    def announce(self, artifact: str, publisher: str) -> None:
+        """Who publishes an artifact (id in hex). The first word counts; from here on its receipts do, too."""
+        journey = self._journey(artifact)
+        if journey.publisher:
+            return
+        journey.publisher = publisher
+        self._artifacts += 1
+        if publisher in self._own:
+            self._own[publisher] += 1
+        for node, _ in journey.delivered():
+            self._received[node] += 1
+            self.delivered += 1
+
+    def published(self, artifact: str, node: str, t_ns: int, size: int) -> None:
+        """An artifact of `size` user's bytes was published by `node`. The first word counts."""
+        self.announce(artifact, node)
+        journey = self._journeys[artifact]
+        if not journey.published:
+            journey.t_ns, journey.size, journey.published = t_ns, size, True
+
+    def feed(self, events: Iterable[Collected]) -> None:
+        """Take in events: `validated` and `duplicate` count, all others are left aside."""
+        members, journeys = self._members, self._journeys
+        for event in events:
+            kind = event.kind
+            if kind is not EventKind.VALIDATED and kind is not EventKind.DUPLICATE:
+                continue
+            node = event.node
+            if node not in members or not event.artifact:
+                continue
+            journey = journeys.get(event.artifact) or self._journey(event.artifact)
+            if kind is EventKind.DUPLICATE:
+                journey.duplicates += 1
+                journey.duplicate_bytes += event.bytes
+                continue
+            known = journey.receipts.get(node)
+            if known is None:
+                if journey.publisher and node != journey.publisher:
+                    self._received[node] += 1
+                    self.delivered += 1
+            elif known.t_ns <= event.t_ns:
+                continue
+            journey.receipts[node] = Receipt(event.t_ns, event.hop, event.peer)
+
+    def lacking(self, node: str) -> int:
+        """How many of the artifacts whose publisher is known a node of the run has not received; its own not counted."""
+        return self._artifacts - self._own[node] - self._received[node]
+
+    def report(self, facts: RunFacts) -> Report:
+        """The report of the run as measured so far. Raises SpecError for an expectation that cannot be read."""
+        journeys = {artifact: one for artifact, one in self._journeys.items() if one.published}
+        ordered = dict(sorted(journeys.items(), key=lambda item: (item[1].t_ns, item[0])))
+        return _assemble(self.nodes, ordered, facts)
+
+    def _journey(self, artifact: str) -> Journey:
+        return self._journeys.setdefault(artifact, Journey())
+
+
+# --- counting ---
 
 
 class Counted(NamedTuple):
@@ -141,19 +299,37 @@ class Tally:
         return ratio(amount, self.seconds) if self.seconds > 0 else None
 
 
-def assemble(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunFacts) -> Report:
+def unmeasured(run: RunFile, reasons: Sequence[str], *, state: str = "finished") -> Report:
+    """The report of a run that measured nothing, and why: always invalid, no expectation judged."""
+    facts = facts_of(run, invalid=reasons, state=state)
+    return msgspec.structs.replace(_blank(run.nodes, facts), artifacts=len(run.artifacts), artifact_ids=run.artifacts)
+
+
+def _blank(nodes: Sequence[str], facts: RunFacts) -> Report:
+    """The report of these facts before anything is measured."""
+    return Report(
+        run=facts.run, subnet=facts.subnet, target=facts.target, seed=facts.seed, nodes=len(nodes), artifacts=0,
+        verdict="invalid", reach=Reach(0, 0, None), latency_ms=Latency(None, None, None, None, None),
+        hops=Hops(None, None), duplicates_per_delivery=None, bytes=ByteCost(0, None, None),
+        clock_bound_ms=facts.clock_bound_ms, invalid=list(facts.invalid), packed=facts.packed, digest=facts.digest,
+        started_at=facts.started_at, shared=facts.shared, state=facts.state, client=facts.client, label=facts.label,
+        load=facts.load, ignored=list(facts.ignored),
+        unknown_nodes=[node for node in nodes if node in facts.unknown_nodes],
+    )  # fmt: skip
+
+
+def _assemble(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunFacts) -> Report:
     """The report of the journeys (in order of publication) among these nodes."""
-    tally = count(nodes, journeys, facts)
+    tally = _tally(nodes, journeys, facts)
     results, reasons = _judge(tally, facts)
     invalid = [*facts.invalid, *_invalid(len(journeys), tally, facts), *reasons]
     latencies = [one.latency_ms for one in tally.receipts]
     hops = sorted(one.hop for one in tally.receipts)
     delivered = len(tally.receipts)
     at = {name: percentile(latencies, share, tally.known) for name, share in _SHARES.items()}
-    duration_s = tally.seconds if facts.duration_s is None else facts.duration_s
     hop_p50, hop_max = percentile(hops, 50), percentile(hops, 100)
-    return Report(
-        run=facts.run, subnet=facts.subnet, target=facts.target, seed=facts.seed, nodes=len(nodes),
+    return msgspec.structs.replace(
+        _blank(nodes, facts),
         artifacts=len(journeys),
         verdict="invalid" if invalid else "pass" if all(result.ok for result in results) else "fail",
         reach=Reach(tally.expected, delivered, ratio(delivered, tally.known)),
@@ -161,17 +337,21 @@ def assemble(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunFa
         hops=Hops(None if hop_p50 is None else int(hop_p50), None if hop_max is None else int(hop_max)),
         duplicates_per_delivery=tally.value("duplicates"),
         bytes=ByteCost(tally.payload, facts.sent, tally.value("bytes")),
-        clock_bound_ms=facts.clock_bound_ms, expectations=results, invalid=invalid, unknown=tally.unknown,
-        artifact_ids=list(journeys), packed=facts.packed, digest=facts.digest,
+        expectations=results,
+        invalid=invalid,
+        unknown=tally.unknown,
+        artifact_ids=list(journeys),
         publishers=sorted({journey.publisher for journey in journeys.values()}),
         payload_bytes=sum(journey.size for journey in journeys.values()),
-        duration_s=duration_s, started_at=facts.started_at, per_node=_per_node(nodes, journeys, tally),
-        cdf_ms=distribution(latencies), negative_latencies=tally.negative, shared=facts.shared,
-        notes=[*facts.notes, *_notes(at, tally, facts)], state=facts.state, slowest=tally.slowest,
-        client=facts.client, load=_load(tally, facts), ignored=list(facts.ignored),
+        duration_s=tally.seconds if facts.duration_s is None else facts.duration_s,
+        per_node=_per_node(nodes, journeys, tally),
+        cdf_ms=distribution(latencies),
+        negative_latencies=tally.negative,
+        notes=[*facts.notes, *_notes(at, tally, facts)],
+        load=_load(tally, facts),
         throughput=Throughput(tally.value("throughput"), tally.value("rate")),
-        unknown_nodes=[node for node in nodes if node in facts.unknown_nodes],
-    )  # fmt: skip
+        slowest=tally.slowest,
+    )
 
 
 def _load(tally: Tally, facts: RunFacts) -> Load | None:
@@ -181,16 +361,11 @@ def _load(tally: Tally, facts: RunFacts) -> Load | None:
     return msgspec.structs.replace(facts.load, published_per_s=tally.published_per_s)
 
 
-def most_telling(report: Report) -> str:
-    """The artifact to look at first: the one that missed most nodes, else the slowest; empty when nothing was published."""
-    return report.slowest or next(iter(report.artifact_ids), "")
-
-
-def count(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunFacts) -> Tally:
+def _tally(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunFacts) -> Tally:
     """Count every receipt once; one later than `within_s` after the last publication is a miss."""
     tally = Tally(sent=facts.sent, artifacts=len(journeys))
     members = frozenset(nodes)
-    silent = facts.unknown_nodes & members
+    silent = members.intersection(facts.unknown_nodes)
     published = [journey.t_ns for journey in journeys.values()]
     tally.first_ns = min(published, default=0)
     tally.last_ns = tally.last_published_ns = max(published, default=0)
@@ -241,7 +416,7 @@ def _judge(tally: Tally, facts: RunFacts) -> tuple[list[ExpectationResult], list
 
 def _invalid(published: int, tally: Tally, facts: RunFacts) -> list[str]:
     reasons = []
-    if published < facts.asked:
+    if facts.asked is not None and published < facts.asked:
         reasons.append(f"{facts.asked - published} of {facts.asked} artifacts have no publication on record")
     if tally.known <= 0:
         what = "no artifact was published" if not published else "no receipt was expected"
@@ -299,3 +474,35 @@ def _per_node(nodes: Sequence[str], journeys: Mapping[str, Journey], tally: Tall
         )
         for node, here in got.items()
     ]
+
+
+# --- statistics over receipts that may be missing ---
+
+
+def percentile(arrived: Sequence[float], share: int, expected: int | None = None) -> float | None:
+    """The nearest-rank percentile (`share` in percent, 0 to 100) of `expected` values of which `arrived` (sorted) came.
+
+    A value that did not come is infinite: with 9 of 10 arrived, p90 is the slowest and p95 is infinite. None when
+    nothing was expected. No interpolation: the result is a latency that somebody really had.
+    """
+    count = len(arrived) if expected is None else expected
+    if count <= 0:
+        return None
+    rank = max(1, -(-share * count // 100))
+    return arrived[rank - 1] if rank <= len(arrived) else MISSED
+
+
+def finite(value: float | None) -> float | None:
+    """The value as JSON can say it: infinite is null."""
+    return None if value is None or math.isinf(value) else value
+
+
+def ratio(part: float, whole: float) -> float | None:
+    """What part of the whole, or None when there is no whole."""
+    return part / whole if whole else None
+
+
+def distribution(arrived: Sequence[float]) -> list[float]:
+    """The latencies at 0, 5 ... 100 % of those that arrived (sorted); empty when none did."""
+    points = (percentile(arrived, share) for share in range(0, 101, 5))
+    return [point for point in points if point is not None]

@@ -10,9 +10,9 @@ from p2pnet.model.text import some
 from p2pnet.model.units import format_duration, format_rate, format_size
 from p2pnet.present import tables
 from p2pnet.present.chart import cdf
-from p2pnet.present.journey import journey
 from p2pnet.present.markup import Content, Markup, join, tag
 from p2pnet.present.style import sheet
+from p2pnet.present.tables import journey
 from p2pnet.present.words import (
     DASH,
     NOT_IN_FORCE,

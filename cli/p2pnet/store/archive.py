@@ -20,9 +20,9 @@ import msgspec
 
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import Collected, EventKind
-from p2pnet.model.ids import ARTIFACT_TEXT_MIN, DEFAULT_CLIENT, check_label
+from p2pnet.model.ids import ARTIFACT_TEXT_MIN, check_label
 from p2pnet.model.jobs import RunFile
-from p2pnet.model.report import ByteCost, Hops, Latency, Reach, Report
+from p2pnet.model.report import Report
 from p2pnet.store import heads
 from p2pnet.store.files import write_atomic
 from p2pnet.store.heads import RunHead, read_head, refresh_head
@@ -228,7 +228,7 @@ def close_invalid(state: State, run: RunFile, reason: str) -> Report:
     with contextlib.suppress(OSError):
         write_atomic(folder / SUMMARY_FILE, pretty(report), durable=True)
         write_atomic(folder / RUN_FILE, pretty(ended), durable=True)
-        settle(folder)
+        compact(folder)
     return report
 
 
@@ -273,7 +273,7 @@ def compress_events(folder: Path) -> bool:
     return True
 
 
-def settle(folder: Path) -> None:
+def compact(folder: Path) -> None:
     """Everything a run needs once it has ended. Raises OSError; the run is whole all the same."""
     try:
         for left in folder.glob(f".{COMPRESSED_FILE}.*.new"):  # of a process that was killed
@@ -283,19 +283,19 @@ def settle(folder: Path) -> None:
         refresh_head(folder)
 
 
-def settle_forgotten(state_dir: State | Path, *, most: int) -> list[str]:
+def compact_leftover(state_dir: State | Path, *, most: int) -> list[str]:
     """Settle at most so many ended runs whose lab did not get so far, or was older than this; which. Raises OSError."""
     state = _state(state_dir)
     plain = (head.run for head in list_heads(state) if head.ended and (state.run(head.run) / EVENTS_FILE).is_file())
     runs = list(itertools.islice(plain, most))
     for run in runs:
-        settle(state.run(run))
+        compact(state.run(run))
     return runs
 
 
 def _measured(run: RunFile, events: Path, reason: str) -> tuple[RunFile, Report]:
     """The report of what a run's events tell, and the run with the artifacts that they add to those it names."""
-    from p2pnet.measure import RunMeasure, load_of  # only for runs whose lab died
+    from p2pnet.measure import RunMeasure, facts_of, unmeasured  # only for runs whose lab died
 
     measure, published = RunMeasure(run.nodes), []
     for event in iter_events(events):
@@ -309,26 +309,7 @@ def _measured(run: RunFile, events: Path, reason: str) -> tuple[RunFile, Report]
     run = msgspec.structs.replace(run, artifacts=run.artifacts + more, names=run.names + [name] * len(more))
     if not published:
         return run, unmeasured(run, [reason])
-    return run, measure.report(
-        run=run.run, subnet=run.subnet, target=run.target, seed=run.seed, expect=run.request.expect,
-        within_s=run.request.within_s, invalid=[reason], shared=run.request.shared,
-        started_at=run.started_at or run.created_at, client=run.request.client or DEFAULT_CLIENT,
-        load=load_of(run), ignored=run.ignored,
-    )  # fmt: skip
-
-
-def unmeasured(run: RunFile, reasons: list[str], *, state: str = "finished") -> Report:
-    """The report of a run that measured nothing, and why."""
-    from p2pnet.measure import load_of
-
-    return Report(
-        run=run.run, subnet=run.subnet, target=run.target, seed=run.seed, nodes=len(run.nodes),
-        artifacts=len(run.artifacts), verdict="invalid", reach=Reach(0, 0, None),
-        latency_ms=Latency(None, None, None, None, None), hops=Hops(None, None), duplicates_per_delivery=None,
-        bytes=ByteCost(0, None, None), clock_bound_ms=run.clock_bound_ms, invalid=reasons,
-        artifact_ids=list(run.artifacts), started_at=run.started_at or run.created_at, shared=run.request.shared,
-        state=state, client=run.request.client or DEFAULT_CLIENT, label=run.label, load=load_of(run), ignored=run.ignored,
-    )  # fmt: skip
+    return run, measure.report(facts_of(run, invalid=[reason]))
 
 
 def pretty(document: msgspec.Struct) -> bytes:

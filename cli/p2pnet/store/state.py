@@ -214,7 +214,7 @@ class SubnetPaths:
         return _is_held(self.lab_lock)
 
     @property
-    def epitaph(self) -> Path:
+    def end_reason(self) -> Path:
         """Why the subnet ended by itself; outlives the directory, until it is started again."""
         return self.state.subnets / f".{self.name}.ended"
 
@@ -237,6 +237,10 @@ class SubnetPaths:
         self.state.runs.mkdir(parents=True, exist_ok=True)
         private_directory(self.root)
         return self
+
+    def write_document(self, document: Mapping[str, object]) -> None:
+        """Replace the Subnet document, durably. Raises OSError."""
+        write_atomic(self.document, msgspec.json.format(msgspec.json.encode(document)), durable=True)
 
     def read_record(self) -> LabRecord | None:
         """The lab's record; None when there is none or it is damaged."""
@@ -261,10 +265,10 @@ class SubnetPaths:
         except (OSError, msgspec.DecodeError):
             return None
 
-    def read_epitaph(self) -> str:
+    def read_end_reason(self) -> str:
         """Why the subnet ended by itself, or empty."""
         try:
-            return self.epitaph.read_text(encoding="utf-8", errors="replace").strip()
+            return self.end_reason.read_text(encoding="utf-8", errors="replace").strip()
         except OSError:
             return ""
 

@@ -1,4 +1,4 @@
-"""The local ground: what it provisions, when it renews, what it does with a supervisor of its own."""
+"""The local backend: what it provisions, when it renews, what it does with a supervisor of its own."""
 
 import asyncio
 import socket
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from p2pnet.lab.backends import local_files
+from p2pnet.lab.backends import local
 from p2pnet.lab.backends.backend import Process
 from p2pnet.lab.backends.local import LocalBackend
 from p2pnet.lab.backends.supervisor_client import SupervisorClient
@@ -29,17 +29,17 @@ def paths(state):
 
 
 def test_an_authority_is_kept_in_private_until_it_nears_its_end(paths):
-    first = local_files.open_authority(paths, NOW)
-    assert local_files.open_authority(paths, NOW).fingerprint == first.fingerprint
+    first = local.open_authority(paths, NOW)
+    assert local.open_authority(paths, NOW).fingerprint == first.fingerprint
     assert paths.authority.stat().st_mode & 0o777 == 0o700
     assert (paths.authority / "ca.key").stat().st_mode & 0o777 == 0o600
     later = first.not_after - timedelta(days=1)
-    assert local_files.open_authority(paths, later).fingerprint != first.fingerprint
+    assert local.open_authority(paths, later).fingerprint != first.fingerprint
 
 
 def test_a_leaf_names_its_node_and_is_accepted_under_the_bundle(paths):
-    authority, folder = local_files.open_authority(paths, NOW), paths.node("node-0").identity
-    local_files.issue(authority, local_files.uri_of(subnet(), "node-0"), folder, now=NOW, ttl_s=3600)
+    authority, folder = local.open_authority(paths, NOW), paths.node("node-0").identity
+    local.issue(authority, local.uri_of(subnet(), "node-0"), folder, now=NOW, ttl_s=3600)
     identity = Identity.read(folder)
     peer = verify(identity.chain_der, Bundle.from_pem(authority.certificate_pem), now=NOW)
     assert peer.uri == "spiffe://p2pnet/ns/local/subnet/demo/node/node-0"
@@ -48,9 +48,9 @@ def test_a_leaf_names_its_node_and_is_accepted_under_the_bundle(paths):
 
 def test_a_member_list_grows_by_versions_and_remembers_who_was_removed():
     ports = {f"node-{i}": 4000 + i for i in range(5)}
-    first = local_files.membership_of(subnet(nodes=5), ports, None)
-    second = local_files.membership_of(subnet(nodes=3), ports, first)
-    third = local_files.membership_of(subnet(nodes=4), ports, second)
+    first = local.membership_of(subnet(nodes=5), ports, None)
+    second = local.membership_of(subnet(nodes=3), ports, first)
+    third = local.membership_of(subnet(nodes=4), ports, second)
     assert [one.registry.version for one in (first, second, third)] == [1, 2, 3]
     assert [one.uri[-6:] for one in second.registry.removed] == ["node-3", "node-4"]
     assert [(one.uri[-6:], one.version) for one in third.registry.removed] == [("node-4", 2)]
@@ -60,14 +60,14 @@ def test_a_member_list_grows_by_versions_and_remembers_who_was_removed():
 
 def test_sparse_topologies_come_as_edges():
     ports = {f"node-{i}": 4000 + i for i in range(6)}
-    membership = local_files.membership_of(subnet(nodes=6, topology={"kind": "ring"}), ports, None)
+    membership = local.membership_of(subnet(nodes=6, topology={"kind": "ring"}), ports, None)
     assert membership.edge_count() == 6
     assert len(membership.wanted("node-0")) == 2
 
 
 def test_a_node_config_says_what_the_document_says(paths):
     document = subnet(nodes=2, seed=7, broadcast={"pushBelow": 0, "keep": "1m"})
-    config = read_node_config(local_files.write_config(document, paths, "node-1", "node", {"node-0": 1, "node-1": 2}))
+    config = read_node_config(local.write_config(document, paths, "node-1", "node", {"node-0": 1, "node-1": 2}))
     assert (config.name, config.subnet, config.seed, config.namespace) == ("node-1", "demo", 7, "local")
     assert (config.broadcast.push_below, config.broadcast.keep_s, config.broadcast.full_mesh) == (0, 60.0, True)
 
@@ -76,26 +76,25 @@ def test_under_discovery_by_seeds_the_first_nodes_are_everybodys_seeds(paths):
     ports = {f"node-{i}": 4000 + i for i in range(5)}
     seeds = {"discovery": {"mode": "seeds"}}
     for count, expected in ((5, [4000, 4001, 4002]), (2, [4000, 4001])):
-        written = local_files.write_config(subnet(nodes=count, **seeds), paths, "node-1", "node", ports)
+        written = local.write_config(subnet(nodes=count, **seeds), paths, "node-1", "node", ports)
         config = read_node_config(written)
         assert (config.discovery, config.seeds) == ("seeds", [f"127.0.0.1:{port}" for port in expected])
-    config = read_node_config(local_files.write_config(subnet(nodes=5), paths, "node-1", "node", ports))
+    config = read_node_config(local.write_config(subnet(nodes=5), paths, "node-1", "node", ports))
     assert (config.discovery, config.seeds) == ("registry", [])
 
 
 async def test_leaves_are_renewed_when_due_and_only_then(paths):
-    ground = LocalBackend(paths, subnet(nodes=2, identity={"ttl": "15m", "renewBefore": "5m"}))
-    ground._authority = local_files.open_authority(paths, NOW)
-    await ground._renew_own(NOW)
-    for node in ground.groups():
-        await ground._issue(node, NOW)
-    assert await ground.renew(NOW + timedelta(minutes=9)) == []
-    assert ground.version == 1
-    assert await ground.renew(NOW + timedelta(minutes=11)) == ["node-0", "node-1"]
-    assert ground.version == 2
-    assert ground.leaves()["node-0"] == NOW + timedelta(minutes=26)
-    assert await ground.renew(NOW + timedelta(minutes=12)) == []
-    assert await ground.renew(NOW + timedelta(minutes=12), everything=True) == ["node-0", "node-1"]
+    backend = LocalBackend(paths, subnet(nodes=2, identity={"ttl": "15m", "renewBefore": "5m"}))
+    await backend.open_authority(NOW)
+    for node in backend.groups():
+        await backend.issue_leaf(node, NOW)
+    assert await backend.renew(NOW + timedelta(minutes=9)) == []
+    assert backend.identity.version == 1
+    assert await backend.renew(NOW + timedelta(minutes=11)) == ["node-0", "node-1"]
+    assert backend.identity.version == 2
+    assert backend.leaves()["node-0"] == NOW + timedelta(minutes=26)
+    assert await backend.renew(NOW + timedelta(minutes=12)) == []
+    assert await backend.renew(NOW + timedelta(minutes=12), everything=True) == ["node-0", "node-1"]
 
 
 async def test_a_supervisor_binds_and_takes_another_port_when_one_is_in_use():

@@ -60,7 +60,7 @@ def test_a_sample_that_proves_a_close_one_wrong_replaces_it():
 
 
 async def test_two_machines_share_one_axis_and_the_report_tells_its_bound(
-    lab, desk, nodes, monkeypatch: pytest.MonkeyPatch
+    lab, lab_client, nodes, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(runner, "CLOCKS_S", 0.05)
     for name, boot, skew in (
@@ -72,10 +72,10 @@ async def test_two_machines_share_one_axis_and_the_report_tells_its_bound(
         nodes.nodes[name].restart()
     for node in nodes.nodes:
         await lab.collector.flush([node])
-    state = await desk.start_run(RunRequest([Payload("x", size=10)], count=6, rate=30, publisher="all"), key="k")
-    *_, last = [state async for state in desk.follow(state.run)]
+    state = await lab_client.start_run(RunRequest([Payload("x", size=10)], count=6, rate=30, publisher="all"), key="k")
+    *_, last = [state async for state in lab_client.follow(state.run)]
     report = last.report
     assert (report.verdict, report.invalid) == ("pass", [])
     assert 0 < report.clock_bound_ms < 50
     assert report.latency_ms.max < 5_000  # and not hours
-    assert lab.world.clocks.bound_ms({"one": ["node-0"], "other": ["node-1"]}) > 0
+    assert lab.context.clocks.bound_ms({"one": ["node-0"], "other": ["node-1"]}) > 0

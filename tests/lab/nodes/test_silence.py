@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from p2pnet.lab.backends.backend import Process
-from p2pnet.lab.nodes.silence import SILENT_S, NodeContacts, Silence
-from p2pnet.lab.runs.runner import troubles
+from p2pnet.lab.nodes.status_poller import SILENT_S, Liveness, Unresponsive
+from p2pnet.lab.runs.runner import notes_about_nodes
 from p2pnet.lab.status import StatusInputs, status_of
 from p2pnet.model.control import PeersReply, PeerState
 from p2pnet.model.jobs import LogLine
@@ -22,7 +22,7 @@ class Hands:
     def __init__(self) -> None:
         self.now = 1000.0
         self.counts = True
-        self.contacts = NodeContacts(
+        self.liveness = Liveness(
             lambda _node: "idle 0x0", lambda _node: "its process 7 runs", lambda _node: self.counts, lambda: self.now
         )
 
@@ -33,26 +33,26 @@ def hands() -> Hands:
 
 
 def test_a_node_is_silent_when_it_has_not_answered_for_a_while(hands):
-    hands.contacts.heard("a")
+    hands.liveness.heard("a")
     hands.now += 60  # nobody asked
-    assert hands.contacts.silence("a") is None
-    hands.contacts.silent("a", 1058.0)
-    assert hands.contacts.silence("a") is None
+    assert hands.liveness.unresponsive("a") is None
+    hands.liveness.unanswered("a", 1058.0)
+    assert hands.liveness.unresponsive("a") is None
     hands.now += SILENT_S
-    assert hands.contacts.silence("a") == Silence(1058.0, "idle 0x0")
-    assert hands.contacts.last_heard("a") == 1000.0
-    hands.contacts.heard("a")
-    assert hands.contacts.silence("a") is None
+    assert hands.liveness.unresponsive("a") == Unresponsive(1058.0, "idle 0x0")
+    assert hands.liveness.last_heard("a") == 1000.0
+    hands.liveness.heard("a")
+    assert hands.liveness.unresponsive("a") is None
 
 
 def test_a_silence_is_logged_once_with_its_end_and_how_long_it_was(hands, caplog):
     caplog.set_level(logging.INFO)
-    hands.contacts.heard("a")
+    hands.liveness.heard("a")
     for _ in range(20):
-        hands.contacts.silent("a", hands.now)
+        hands.liveness.unanswered("a", hands.now)
         hands.now += 1
-    hands.contacts.heard("a")
-    hands.contacts.heard("a")
+    hands.liveness.heard("a")
+    hands.liveness.heard("a")
     assert [(one.levelname, one.message) for one in caplog.records] == [
         ("WARNING", "a: silent for 5 s; its process 7 runs; idle 0x0"), ("INFO", "a: answers again after 20.0 s of silence"),
     ]  # fmt: skip
@@ -62,13 +62,13 @@ def test_who_is_paused_starts_or_is_gone_is_not_silent_in_the_log(hands, caplog)
     caplog.set_level(logging.INFO)
     hands.counts = False
     for _ in range(20):
-        hands.contacts.silent("a", hands.now)
+        hands.liveness.unanswered("a", hands.now)
         hands.now += 1
-    hands.contacts.changed("a", gone=True)
-    hands.contacts.heard("a")
+    hands.liveness.changed("a", gone=True)
+    hands.liveness.heard("a")
     assert caplog.records == []
-    hands.contacts.keep(set())
-    assert hands.contacts.last_heard("a") is None
+    hands.liveness.keep(set())
+    assert hands.liveness.last_heard("a") is None
 
 
 # --- the status ---
@@ -93,7 +93,7 @@ def status(
             name="demo", target="local", seed=1, ready_share=1.0, membership=Membership(Registry(1, members)),
             groups=dict.fromkeys(NODES, "node"), peers=views, leaves={}, now=NOW, phase=phase,
             processes={name: Process("running", 7) for name in NODES} | (processes or {}),
-            silences={name: Silence(NOW.timestamp() - ago, "idle 0x0") for name, ago in (silent or {}).items()},
+            unresponsive={name: Unresponsive(NOW.timestamp() - ago, "idle 0x0") for name, ago in (silent or {}).items()},
             heard={name: NOW.timestamp() - 1 for name in answer},
         )
     )  # fmt: skip
@@ -168,9 +168,9 @@ def test_a_report_notes_what_happened_to_nodes_unless_its_run_ordered_it():
         return LogLine(1.0, node, f"2026-11-29T00:20:33.250Z WARNING p2pnet.lab.nodes: {node}: {text}", "WARNING")
 
     said = [warned("a", "stopped: by SIGSTOP"), warned("b", "killed"), warned("a", "silent for 6 s")]
-    assert troubles(said, {"b"}, "p2pnet logs demo --run r") == [
+    assert notes_about_nodes(said, {"b"}, "p2pnet logs demo --run r") == [
         "a: stopped: by SIGSTOP (and 1 more warning: p2pnet logs demo --run r)"
     ]
-    many = troubles([warned(f"n{index}", "x") for index in range(9)], set(), "LOGS")
+    many = notes_about_nodes([warned(f"n{index}", "x") for index in range(9)], set(), "LOGS")
     assert len(many) == 6
-    assert many[-1] == "4 more nodes had troubles: LOGS"
+    assert many[-1] == "4 more nodes had problems: LOGS"

@@ -65,7 +65,7 @@ def invalidate(state: State, run: str, reason: str) -> None:
 def _settle(state: State, run: str) -> None:
     """Keep the copy small, and all runs within the limits. A disk or a setting that does not let us is no error here."""
     with contextlib.suppress(OSError, SpecError):
-        archive.settle(state.run(run))
+        archive.compact(state.run(run))
         retention.apply(state, retention.limits_of(os.environ), time.time())
 
 

@@ -141,7 +141,7 @@ class LocalTarget:
     def _absent(self, name: str) -> CommandError:
         others = self.names()
         here = f" (there: {', '.join(others[:8])})" if others else ""
-        ended = self.state.subnet(name).read_epitaph()
+        ended = self.state.subnet(name).read_end_reason()
         return CommandError(
             f"there is no subnet {name} any more: {ended}" if ended else f"there is no subnet {name}{here}",
             where=str(self.state.subnets),
@@ -238,7 +238,7 @@ class LocalTarget:
             logs.keep(paths)
             shutil.rmtree(paths.root)  # another document: nothing of the old one may leak into it
         paths.make()
-        for stale in (paths.record, paths.problem, paths.epitaph):
+        for stale in (paths.record, paths.problem, paths.end_reason):
             stale.unlink(missing_ok=True)
         write_atomic(paths.document, document, durable=True)
         listener.waiting("the lab")

@@ -1,1 +1,1 @@
-"""Where a lab's nodes run: as processes of this machine, or in pods."""
+"""Where a lab's nodes run: in processes of this machine, or in pods."""

@@ -1,7 +1,7 @@
-"""The lab's words with the agents of pods: the processes of nodes there, and what to do with them.
+"""The lab's client of the agents of pods: the state of node processes there, and actions on them.
 
-An agent is asked when something is to be done, when one of its nodes is silent, and for as long as one of its nodes
-does not run; a subnet at rest costs no connection with any.
+An agent is asked when an action is due, when one of its nodes does not answer, and for as long as one of its nodes does
+not run; a subnet at rest costs no connection with any agent.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from p2pnet.model.agent import (
     Processes,
     ProcessesRequest,
 )
+from p2pnet.model.backoff import next_wait
 from p2pnet.model.control import ControlRefusal
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.log_lines import ABOUT_NODES
@@ -31,16 +32,13 @@ from p2pnet.quic.trust import IdentitySource
 
 DIAL_S = 5.0
 ANSWER_S = 5.0
-WAIT_S = 20.0
-"""Of a long poll while a node does not run."""
-LINGER_S = 12.0
-"""How long a connection is kept while all nodes run, after something was done: a node may take 10 s to stop."""
-CONTENT_S = 5.0
-"""How long the word that all nodes run is enough."""
-DIALS_MAX = 16
-"""At a time: the pods of a starting subnet are asked one after the other."""
-TRIES = 5
-"""In a row, half a second doubled between them; who is silent for longer is asked when there is a new reason."""
+WAIT_S = 20.0  # a long poll while a node does not run
+LINGER_S = 12.0  # a long poll while all run, after an action or a change: a node may take 10 s to stop
+FRESH_S = 5.0  # how long the answer that all nodes run is good enough not to ask again
+DIALS_MAX = 16  # at a time: the pods of a starting subnet are asked one after the other
+TRIES = 5  # in a row; an agent that stays silent is asked again when there is a new reason
+RETRY_FIRST_S = 0.5
+RETRY_MAX_S = 8.0
 REPLY_BYTES_MAX = 64 * limits.KIB
 
 log = logging.getLogger(__name__)
@@ -49,36 +47,41 @@ about_nodes = logging.getLogger(ABOUT_NODES)
 
 @dataclass(frozen=True, slots=True)
 class AgentPod:
-    """Where an agent is, whose leaf it shows, and what it watches."""
+    """A pod as its agent is reached."""
 
     name: str
     address: tuple[str, int]
+    """Of the agent: host and UDP port."""
     uri: str
+    """The identity that the agent must show."""
     nodes: tuple[str, ...]
+    """Nodes whose processes the agent knows."""
 
 
 @dataclass(slots=True)
 class _AgentState:
     pod: AgentPod
     version: str = ""
+    """Version of the answer that `nodes` are from; empty: none."""
     nodes: dict[str, NodeProcess] = field(default_factory=dict)
     silent: str = ""
-    """Why it did not answer last."""
-    acting: int = 0
-    acted: bool = False
-    """Whether something was done since it was watched last: what follows from that is still to come."""
-    content_until_s: float = 0.0
-    """Of the loop's clock: a node that is silent though its process runs is no reason to ask before then."""
+    """Why it did not answer last; empty: it answered."""
+    executing: int = 0
+    """Actions under way."""
+    executed: bool = False
+    """Whether an action ended since the last answer: its effects on processes are still to come."""
+    fresh_until_s: float = 0.0
+    """Loop time: a node that does not answer though its process runs is no reason to ask again before then."""
     later: asyncio.TimerHandle | None = None
-    """The look that was put off until then."""
+    """A question put off until then."""
     task: asyncio.Task[None] | None = None
 
-    def steady(self) -> bool:
+    def all_run(self) -> bool:
         return all(node.state == "running" for node in self.nodes.values())
 
 
 class Agents:
-    """`on_process(node)` is called when a node's process has changed."""
+    """The processes of all pods as their agents report them; `on_process(node)` is called when one has changed."""
 
     def __init__(self, identity: IdentitySource, on_process: Callable[[str], None], *, host: str) -> None:
         self._identity = identity
@@ -87,11 +90,11 @@ class Agents:
         self._endpoint: Endpoint | None = None
         self._agents: dict[str, _AgentState] = {}
         self._pod_of: dict[str, str] = {}
-        self._dials = asyncio.Semaphore(DIALS_MAX)
+        self._dial_slots = asyncio.Semaphore(DIALS_MAX)
         self._decoder: msgspec.msgpack.Decoder[AgentReply] = msgspec.msgpack.Decoder(AgentReply)
 
     async def open(self) -> None:
-        """Bind an endpoint that only dials."""
+        """Bind an endpoint that only dials. Raises OSError."""
         self._endpoint = await Endpoint.bind(
             (self._host, 0),
             trust=Trust.subnet(self._identity, lambda _uri: None),  # each dial expects one name exactly
@@ -100,7 +103,7 @@ class Agents:
         )
 
     async def close(self) -> None:
-        """Ask nobody any more."""
+        """End all questions and connections."""
         tasks = [agent.task for agent in self._agents.values() if agent.task is not None]
         self.follow({})
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -109,7 +112,7 @@ class Agents:
             await self._endpoint.wait_closed()
 
     def follow(self, pods: Mapping[str, AgentPod]) -> None:
-        """These are the pods; new ones are asked."""
+        """Know these pods, by name, and no others; new ones are asked at once."""
         for name in [name for name, agent in self._agents.items() if pods.get(name) != agent.pod]:
             agent = self._agents.pop(name)
             if agent.later is not None:
@@ -123,12 +126,12 @@ class Agents:
                 self._look(self._agents[name])
 
     def identity_changed(self) -> None:
-        """The lab has another leaf."""
+        """Use the lab's new leaf for new connections."""
         if self._endpoint is not None:
             self._endpoint.identity_changed()
 
     def process(self, node: str) -> Process:
-        """The node's process as last told."""
+        """The node's process as last reported; `unknown`, with the reason, while its agent does not answer."""
         agent = self._agents.get(self._pod_of.get(node, ""))
         if agent is None or (told := agent.nodes.get(node)) is None:
             return Process(
@@ -136,23 +139,23 @@ class Agents:
             )
         return Process(told.state, None, told.restarts, told.detail, halted=told.state == "unknown")
 
-    def doubt(self, node: str) -> None:
-        """The node is silent: ask its agent how it is."""
+    def check_process(self, node: str) -> None:
+        """Ask the agent of a node that does not answer, now or when its last answer is no longer fresh."""
         agent = self._agents.get(self._pod_of.get(node, ""))
         loop = asyncio.get_running_loop()
         if agent is None or agent.later is not None:
             return
-        if loop.time() >= agent.content_until_s:
+        if loop.time() >= agent.fresh_until_s:
             self._look(agent)
-        else:  # it may have ended and begun again since the last look, and be well when the next silence comes
-            agent.later = loop.call_at(agent.content_until_s, self._look_again, agent)
+        else:  # not dropped: the process may have ended and started again unseen since the last answer
+            agent.later = loop.call_at(agent.fresh_until_s, self._look_again, agent)
 
-    async def act(self, node: str, action: Action) -> None:
-        """Done when this returns. Raises SpecError for what its agent refuses, TargetError for one that is silent."""
+    async def execute(self, node: str, action: Action) -> None:
+        """Execute an action; it is done when this returns. Raises SpecError when refused, TargetError without answer."""
         agent = self._agents.get(self._pod_of.get(node, ""))
         if agent is None:
             raise TargetError(f"{node}: no pod of it is known yet")
-        agent.acting += 1
+        agent.executing += 1
         try:
             connection = await self._connect(agent)
             self._take(agent, await self._ask(connection, ROUTE_ACT, ProcessAction(node, action), ANSWER_S))
@@ -161,8 +164,8 @@ class Agents:
         except (P2pnetError, OSError, TimeoutError) as error:
             raise TargetError(f"{node}: its pod {agent.pod.name} does not answer: {_why(error)}") from error
         finally:
-            agent.acting -= 1
-            agent.acted = True
+            agent.executing -= 1
+            agent.executed = True
             self._look(agent)
 
     # --- one pod ---
@@ -173,37 +176,40 @@ class Agents:
 
     def _look(self, agent: _AgentState) -> None:
         if self._endpoint is not None and agent.task is None:
-            agent.task = asyncio.create_task(self._mind(agent), name=f"agent of {agent.pod.name}")
+            agent.task = asyncio.create_task(self._poll_retrying(agent), name=f"agent of {agent.pod.name}")
 
-    async def _mind(self, agent: _AgentState) -> None:
-        """Ask until all its nodes run, or until it has been silent for too long."""
+    async def _poll_retrying(self, agent: _AgentState) -> None:
+        """Ask until all its nodes run, or until it has not answered for TRIES times in a row."""
+        wait_s = 0.0
         try:
-            for attempt in range(TRIES):
+            for _ in range(TRIES):
                 try:
-                    await self._watch(agent)
+                    await self._poll(agent)
                 except (P2pnetError, OSError, TimeoutError) as error:
                     self._lost(agent, _why(error))
-                    await asyncio.sleep(0.5 * 2**attempt)
+                    wait_s = next_wait(wait_s, RETRY_FIRST_S, RETRY_MAX_S)
+                    await asyncio.sleep(wait_s)
                 else:
                     return
         finally:
             agent.task = None
 
-    async def _watch(self, agent: _AgentState) -> None:
-        async with self._dials:
+    async def _poll(self, agent: _AgentState) -> None:
+        """Long polls over one connection, until all nodes run and nothing is about to change."""
+        async with self._dial_slots:
             connection = await self._connect(agent)
         moved, wait_s = False, 0.0
         while True:
             before = agent.version
             request = ProcessesRequest(before, round(wait_s * 1000))
             self._take(agent, await self._ask(connection, ROUTE_PROCESSES, request, wait_s + ANSWER_S))
-            steady, quiet = agent.steady(), wait_s > 0 and agent.version == before
-            moved, agent.acted = moved or agent.acted or not steady, False
-            if steady and not agent.acting and (quiet or not moved):
+            all_run, unchanged = agent.all_run(), wait_s > 0 and agent.version == before
+            moved, agent.executed = moved or agent.executed or not all_run, False
+            if all_run and not agent.executing and (unchanged or not moved):
                 connection.close(0, "all nodes run")
-                agent.content_until_s = asyncio.get_running_loop().time() + CONTENT_S
+                agent.fresh_until_s = asyncio.get_running_loop().time() + FRESH_S
                 return
-            wait_s = LINGER_S if steady else WAIT_S
+            wait_s = LINGER_S if all_run else WAIT_S
 
     async def _connect(self, agent: _AgentState) -> Connection:
         if self._endpoint is None:
@@ -216,7 +222,7 @@ class Agents:
         try:
             message = await connection.request(route, msgspec.msgpack.encode(request), timeout_s=timeout_s)
         except (P2pnetError, TimeoutError):
-            connection.close(0, "no answer in time")  # the next question goes to whoever is there by then
+            connection.close(0, "no answer in time")  # a new connection reaches the agent that has replaced this one
             raise
         try:
             reply = self._decoder.decode(message.payload)
@@ -227,31 +233,32 @@ class Agents:
         return reply
 
     def _take(self, agent: _AgentState, told: Processes) -> None:
+        """Put an answer in place of the last one, and report what has changed."""
         old, agent.version, agent.silent = agent.nodes, told.version, ""
         new = {node.name: node for node in told.nodes if node.name in agent.pod.nodes}
         for name, node in new.items():
             if name in old:
                 _log_change(old[name], node)
         started = [name for name, node in new.items() if name in old and _started_anew(old[name], node)]
-        if started:  # between two looks: who is connected with the former process must hear of its end
+        if started:  # between two answers: links with the former process must be dropped, so report its end first
             agent.nodes = old | {name: NodeProcess(name, "starting", new[name].restarts) for name in started}
-            self._tell(started)
+            self._notify(started)
         agent.nodes = new
-        self._tell([name for name, node in new.items() if name in started or old.get(name) != node])
+        self._notify([name for name, node in new.items() if name in started or old.get(name) != node])
 
     def _lost(self, agent: _AgentState, why: str) -> None:
         if agent.silent != why:
             log.info("the agent of %s does not answer: %s", agent.pod.name, why)
         known, agent.nodes, agent.version, agent.silent = list(agent.nodes), {}, "", why
-        self._tell(known)
+        self._notify(known)
 
-    def _tell(self, nodes: list[str]) -> None:
+    def _notify(self, nodes: list[str]) -> None:
         for node in nodes:
             self._on_process(node)
 
 
 def _log_change(old: NodeProcess, new: NodeProcess) -> None:
-    """What happened to a node's process between two looks, as the supervisor of its pod tells it."""
+    """Log what happened to a node's process between two answers."""
     if (old.starts, old.ending) != (new.starts, new.ending) and new.ending:
         level = logging.INFO if ORDERED in new.ending else logging.WARNING
         again = f"; start {new.starts}" if new.starts != old.starts else ""

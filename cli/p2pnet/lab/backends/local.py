@@ -1,111 +1,82 @@
-"""The ground of the local target: processes under a supervisor, identities and ports in the state directory."""
+"""The backend of the local target: processes under a supervisor; authority, leaves, ports and configs in the state directory.
+
+Which file is where is said by `store.state`.
+"""
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from p2pnet.lab.backends import local_files
-from p2pnet.lab.backends.backend import Action, Process
+import msgspec
+
+from p2pnet.lab.backends.backend import Action, LabIdentity, Process
 from p2pnet.lab.backends.supervisor_client import SupervisorClient
+from p2pnet.model.config import NodeConfig, write_node_config
 from p2pnet.model.errors import SpecError
-from p2pnet.model.registry import Membership, Registry
+from p2pnet.model.ids import lab_uri, member_uri
+from p2pnet.model.registry import Member, Membership, Registry
+from p2pnet.model.text import address_text
 from p2pnet.quic.hosts import loopback
+from p2pnet.store.files import private_directory, write_atomic
 from p2pnet.store.state import SubnetPaths
-from p2pnet.subnet.members import pack_of
+from p2pnet.subnet.members import edges_of, members, next_membership, pack_of
+from p2pnet.subnet.node_config import node_config
 from p2pnet.subnet.spec import Subnet
 from p2pnet.trust import Authority, Identity
 
-log = logging.getLogger(__name__)
+NAMESPACE = "local"  # in URIs of local identities, where a cluster's have the Kubernetes namespace
+SEEDS = 3  # nodes, the first of the document, that are every node's seeds under discovery by seeds
+AUTHORITY_LEFT_MIN = timedelta(days=30)  # an authority with less to live is replaced: leaves must not outlive it
 
 
 class LocalBackend:
-    """See `ground.Ground`."""
+    """See `Backend`."""
 
     target = "local"
 
     def __init__(self, paths: SubnetPaths, subnet: Subnet) -> None:
         self.subnet = subnet
         self.membership = Membership(Registry(0))
+        self.identity = LabIdentity()
         self.on_process: Callable[[str], None] = lambda _node: None
         self.on_lost: Callable[[str], None] = lambda _reason: None
         self._paths = paths
-        self._supervisor = SupervisorClient(self._tell_process, self._tell_lost)
+        # Looked up at each call, for the lab sets the two callbacks after construction.
+        self._supervisor = SupervisorClient(
+            lambda node: self.on_process(node),  # noqa: PLW0108
+            lambda reason: self.on_lost(reason),  # noqa: PLW0108
+        )
         self._authority: Authority | None = None
-        self._identity: Identity | None = None
-        self._version = 0
         self._ports: dict[str, int] = {}
         self._leaves: dict[str, datetime] = {}
 
     async def start(self) -> None:
-        """Authority, leaves, ports, members, configs, processes: in that order."""
-        now = datetime.now(UTC)
-        self._authority = await asyncio.to_thread(local_files.open_authority, self._paths, now)
-        await self._renew_own(now)
+        """See `Backend`: authority, own leaf, supervisor, then `_add` for all nodes."""
+        await self.open_authority(datetime.now(UTC))
         await self._supervisor.open()
-        self._ports = local_files.read_ports(self._paths)
-        self.membership = local_files.read_membership(self._paths) or self.membership
-        await self._add(local_files.groups_of(self.subnet))
+        self._ports = _read_ports(self._paths)
+        self.membership = _read_membership(self._paths) or self.membership
+        await self._add(groups_of(self.subnet))
+
+    async def open_authority(self, now: datetime) -> None:
+        """Read or make the subnet's authority, and issue the lab's own leaf."""
+        self._authority = await asyncio.to_thread(open_authority, self._paths, now)
+        await self._renew_own(now)
 
     async def close(self) -> None:
-        """See `Ground`."""
+        """See `Backend`."""
         await self._supervisor.close()
-
-    # --- identity ---
-
-    @property
-    def current(self) -> Identity:
-        """See `Ground`."""
-        if self._identity is None:
-            raise SpecError("the lab has no identity before its ground is started")
-        return self._identity
-
-    @property
-    def version(self) -> int:
-        """See `Ground`."""
-        return self._version
-
-    def leaves(self) -> dict[str, datetime]:
-        """See `Ground`."""
-        return dict(self._leaves)
-
-    async def renew(self, now: datetime, *, everything: bool = False) -> list[str]:
-        """See `Ground`."""
-        before_s = self.subnet.spec.identity.renew_before_seconds
-
-        def due(not_after: datetime) -> bool:
-            return everything or (not_after - now).total_seconds() <= before_s
-
-        renewed = [node for node, not_after in self._leaves.items() if due(not_after)]
-        for node in renewed:
-            await self._issue(node, now)
-        if due(self.current.not_after):
-            await self._renew_own(now)
-        return renewed
-
-    async def _issue(self, node: str, now: datetime) -> None:
-        folder, uri = self._paths.node(node).identity, local_files.uri_of(self.subnet, node)
-        self._leaves[node] = (await self._issue_to(folder, uri, now)).not_after
-
-    async def _renew_own(self, now: datetime) -> None:
-        self._identity = await self._issue_to(self._paths.lab_identity, local_files.uri_of_lab(self.subnet), now)
-        self._version += 1
-
-    async def _issue_to(self, folder: Path, uri: str, now: datetime) -> Identity:
-        assert self._authority is not None  # noqa: S101 - `start` makes it first
-        ttl_s = self.subnet.spec.identity.ttl.seconds
-        return await asyncio.to_thread(local_files.issue, self._authority, uri, folder, now=now, ttl_s=ttl_s)
 
     # --- members ---
 
     def groups(self) -> dict[str, str]:
-        """See `Ground`."""
-        return local_files.groups_of(self.subnet)
+        """See `Backend`."""
+        return groups_of(self.subnet)
 
     async def edit(self, subnet: Subnet) -> set[str]:
-        """See `Ground`."""
-        old, new = local_files.groups_of(self.subnet), local_files.groups_of(subnet)
+        """See `Backend`."""
+        old, new = groups_of(self.subnet), groups_of(subnet)
         before, self.subnet = self.subnet, subnet
         try:
             await self._add({name: group for name, group in new.items() if name not in old})
@@ -114,42 +85,43 @@ class LocalBackend:
             raise
         return set(old) - set(new)
 
+    async def retire(self, nodes: set[str]) -> None:
+        """See `Backend`. Their keys are removed, so that nobody is that node any more; their logs stay."""
+        await asyncio.gather(*(self._supervisor.stop(node) for node in nodes))
+        for node in nodes:
+            self._leaves.pop(node, None)
+            await asyncio.to_thread(_remove_identity, self._paths, node)
+
     async def adopt(self, membership: Membership) -> bool:
-        """Refused: this ground makes the list."""
+        """See `Backend`."""
         del membership
         raise SpecError("the member list is this lab's own: edit the document instead")
 
     def adopt_document(self, subnet: Subnet) -> None:
-        """Refused: here it is edited."""
+        """See `Backend`."""
         del subnet
         raise SpecError("the document is this lab's own: PATCH it")
 
-    async def retire(self, nodes: set[str]) -> None:
-        """See `Ground`."""
-        await asyncio.gather(*(self._supervisor.stop(node) for node in nodes))
-        for node in nodes:
-            self._leaves.pop(node, None)
-            await asyncio.to_thread(local_files.forget_node, self._paths, node)
-
     async def _add(self, nodes: dict[str, str]) -> None:
-        """Nodes not running yet: everything they need, the new member list, then their processes."""
+        """Start these nodes (group by name): sockets, the new member list, leaves and configs, then the processes."""
         for node in nodes:
             self._ports[node] = await self._supervisor.bind(node, loopback(), self._ports.get(node, 0))
         if nodes:
-            local_files.write_ports(self._paths, self._ports)
+            write_atomic(self._paths.ports, msgspec.json.format(msgspec.json.encode(self._ports)))
         before = self.membership if self.membership.registry.version else None
-        self.membership = local_files.membership_of(self.subnet, self._ports, before)
-        local_files.write_membership(self._paths, self.membership)
+        self.membership = membership_of(self.subnet, self._ports, before)
+        write_atomic(self._paths.members, msgspec.json.encode(self.membership))
         if self.subnet.spec.discovery.mode == "seeds":
             for node, group in self.groups().items():  # a node that is started again must not look for seeds that left
                 if node not in nodes:
-                    local_files.write_config(self.subnet, self._paths, node, group, self._ports)
+                    write_config(self.subnet, self._paths, node, group, self._ports)
         for pack in self._packs(nodes):
             configs = {}
             for node in pack:
-                await self._issue(node, datetime.now(UTC))
-                configs[node] = local_files.write_config(self.subnet, self._paths, node, nodes[node], self._ports)
-            for node, config in configs.items():  # in one go: a pack is ready when all it was asked for are
+                await self.issue_leaf(node, datetime.now(UTC))
+                configs[node] = write_config(self.subnet, self._paths, node, nodes[node], self._ports)
+            # All starts of a pack in one go: it reports ready once all nodes it was asked for serve.
+            for node, config in configs.items():
                 self._supervisor.start(node, config, self._paths.node(node).log, self._pack_of(node))
 
     def _packs(self, nodes: Iterable[str]) -> list[list[str]]:
@@ -160,36 +132,148 @@ class LocalBackend:
         return list(packs.values())
 
     def _pack_of(self, node: str) -> str:
-        """The pack a node lives in; empty without packing."""
+        """The pack a node lives in; empty where each node has a process of its own."""
         return pack_of(self.subnet, node) if self.subnet.spec.nodes_per_pod > 1 else ""
+
+    # --- identities ---
+
+    def leaves(self) -> dict[str, datetime]:
+        """See `Backend`."""
+        return dict(self._leaves)
+
+    async def renew(self, now: datetime, *, everything: bool = False) -> list[str]:
+        """See `Backend`."""
+        before_s = self.subnet.spec.identity.renew_before_seconds
+
+        def due(not_after: datetime) -> bool:
+            return everything or (not_after - now).total_seconds() <= before_s
+
+        renewed = [node for node, not_after in self._leaves.items() if due(not_after)]
+        for node in renewed:
+            await self.issue_leaf(node, now)
+        if due(self.identity.current.not_after):
+            await self._renew_own(now)
+        return renewed
+
+    async def issue_leaf(self, node: str, now: datetime) -> None:
+        """Give a node a new leaf, in the folder where it notices it."""
+        folder, uri = self._paths.node(node).identity, uri_of(self.subnet, node)
+        self._leaves[node] = (await self._issue_to(folder, uri, now)).not_after
+
+    async def _renew_own(self, now: datetime) -> None:
+        uri = lab_uri(self.subnet.spec.identity.trust_domain, NAMESPACE, self.subnet.name)
+        self.identity.replace(await self._issue_to(self._paths.lab_identity, uri, now))
+
+    async def _issue_to(self, folder: Path, uri: str, now: datetime) -> Identity:
+        assert self._authority is not None  # noqa: S101 - `open_authority` comes first
+        ttl_s = self.subnet.spec.identity.ttl.seconds
+        return await asyncio.to_thread(issue, self._authority, uri, folder, now=now, ttl_s=ttl_s)
 
     # --- processes ---
 
-    def _tell_process(self, node: str) -> None:
-        self.on_process(node)
-
-    def _tell_lost(self, reason: str) -> None:
-        self.on_lost(reason)
-
     def process(self, node: str) -> Process:
-        """See `Ground`; a member that the supervisor has not been told of yet is about to be."""
+        """See `Backend`; a member that the supervisor has not been told of yet is about to start."""
         process = self._supervisor.process(node)
         return process if process != Process() else Process("starting")
 
-    def doubt(self, node: str) -> None:
-        """Nothing: the supervisor tells everything by itself."""
+    def check_process(self, node: str) -> None:
+        """See `Backend`: the supervisor reports every change by itself."""
 
-    def mates(self, node: str) -> list[str]:
-        """See `Ground`."""
+    def nodes_sharing_process(self, node: str) -> list[str]:
+        """See `Backend`."""
         pack = self._pack_of(node)
         return [one for one in self.groups() if one == node or (pack and self._pack_of(one) == pack)]
 
-    def log_files(self) -> dict[str, Path]:
-        """See `Ground`."""
-        return {node: self._paths.node(node).log for node in self.groups()}
-
-    async def act(self, node: str, action: Action) -> None:
-        """See `Ground`."""
+    async def execute(self, node: str, action: Action) -> None:
+        """See `Backend`."""
         if node not in self.groups():
             raise SpecError(f"there is no node {node!r}; the members are {', '.join(self.groups())}")
-        self._supervisor.act(node, action)
+        self._supervisor.execute(node, action)
+
+    def log_files(self) -> dict[str, Path]:
+        """See `Backend`."""
+        return {node: self._paths.node(node).log for node in self.groups()}
+
+
+# --- what a document means on this machine ---
+
+
+def groups_of(subnet: Subnet) -> dict[str, str]:
+    """Group by node, in member order."""
+    return dict(members(subnet))
+
+
+def uri_of(subnet: Subnet, node: str) -> str:
+    """The identity of a node."""
+    return member_uri(subnet.spec.identity.trust_domain, NAMESPACE, subnet.name, node)
+
+
+def membership_of(subnet: Subnet, ports: dict[str, int], before: Membership | None) -> Membership:
+    """The member list of a document, with the addresses of this machine; see `next_membership`."""
+    listed = [Member(name, uri_of(subnet, name), [address_text(loopback(), ports[name])]) for name in groups_of(subnet)]
+    return next_membership(listed, edges_of(subnet), before)
+
+
+def config_of(subnet: Subnet, paths: SubnetPaths, node: str, group: str, ports: dict[str, int]) -> NodeConfig:
+    """What a node is told before it starts."""
+    return node_config(
+        subnet, name=node, namespace=NAMESPACE, group=group, host=loopback(),
+        seeds=[address_text(loopback(), ports[one]) for one in list(groups_of(subnet))[:SEEDS]],
+        identity_dir=str(paths.node(node).identity), members_file=str(paths.members),
+    )  # fmt: skip
+
+
+# --- files ---
+
+
+def open_authority(paths: SubnetPaths, now: datetime) -> Authority:
+    """The subnet's authority: the one on disk while it has long enough to live, else a new one. Raises OSError."""
+    folder = private_directory(paths.authority)
+    certificate, key = folder / "ca.crt", folder / "ca.key"
+    try:
+        authority = Authority.load(certificate.read_bytes(), key.read_bytes())
+    except (OSError, SpecError):
+        authority = None
+    if authority is not None and authority.not_after - now > AUTHORITY_LEFT_MIN:
+        return authority
+    authority = Authority.create(f"p2pnet {paths.name}", now=now)
+    write_atomic(key, authority.key_pem, mode=0o600)
+    write_atomic(certificate, authority.certificate_pem)
+    return authority
+
+
+def issue(authority: Authority, uri: str, folder: Path, *, now: datetime, ttl_s: float) -> Identity:
+    """A new leaf for `uri`, written to `folder`. Raises OSError."""
+    leaf = authority.issue(uri, now=now, ttl=timedelta(seconds=ttl_s), ip_addresses=[loopback()])
+    identity = Identity.of(leaf, authority.certificate_pem)
+    identity.write(private_directory(folder))
+    return identity
+
+
+def write_config(subnet: Subnet, paths: SubnetPaths, node: str, group: str, ports: dict[str, int]) -> Path:
+    """Write a node's config; returns its path. Raises OSError."""
+    files = paths.node(node)
+    private_directory(files.root)
+    write_node_config(files.config, config_of(subnet, paths, node, group, ports))
+    return files.config
+
+
+def _read_ports(paths: SubnetPaths) -> dict[str, int]:
+    """UDP ports chosen by an earlier lab, by node: nodes keep their addresses over a restart."""
+    try:
+        return msgspec.json.decode(paths.ports.read_bytes(), type=dict[str, int])
+    except (OSError, msgspec.DecodeError):
+        return {}
+
+
+def _read_membership(paths: SubnetPaths) -> Membership | None:
+    """The member list on disk; None when there is none or it is damaged."""
+    try:
+        return msgspec.json.decode(paths.members.read_bytes(), type=Membership)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _remove_identity(paths: SubnetPaths, node: str) -> None:
+    for file in paths.node(node).identity.glob("*"):
+        file.unlink(missing_ok=True)

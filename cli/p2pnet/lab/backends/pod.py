@@ -1,7 +1,7 @@
-"""The ground of a lab in a pod: everything is mounted, nothing is made. The operator writes it, this only reads.
+"""The backend of a lab in a pod: it makes nothing and reads what the operator mounts.
 
-Nodes are pods of their own: their leaves and logs are Kubernetes' business, their processes are reached through the
-agents of their pods.
+Nodes are pods of their own: Kubernetes has their leaves and logs, and their processes are reached through the agents of
+their pods.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from p2pnet.lab.backends.agents import AgentPod, Agents
-from p2pnet.lab.backends.backend import Action, Process
+from p2pnet.lab.backends.backend import Action, LabIdentity, Process
 from p2pnet.model.agent import PORT_BELOW
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.ids import lab_uri, member_uri
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Mounts:
-    """Where things are mounted."""
+    """Paths of what the operator mounts into the lab's pod."""
 
     root: Path = MOUNTS
 
@@ -53,12 +53,12 @@ class Mounts:
 
     @property
     def token(self) -> Path:
-        """What every request must carry."""
+        """The token that every HTTP request must carry."""
         return self.root / "token" / "token"
 
 
 class PodBackend:
-    """See `ground.Ground`. Mounted files change under it; `renew` takes what is new and fits."""
+    """See `Backend`. Mounted files change while the lab runs; `renew` puts those in force that are new and fit."""
 
     target = "cluster"
 
@@ -71,41 +71,29 @@ class PodBackend:
         self.membership = Membership(Registry(0))
         self.on_process: Callable[[str], None] = lambda _node: None
         self.on_lost: Callable[[str], None] = lambda _reason: None
-        self._identity: Identity | None = None
-        self._version = 0
-        self._agents = Agents(self, self._tell_process, host=host)
+        self.identity = LabIdentity()
+        # Looked up at each call, for the lab sets the callback after construction.
+        self._agents = Agents(self.identity, lambda node: self.on_process(node), host=host)  # noqa: PLW0108
 
     async def start(self) -> None:
-        """Read identity and members. Raises SpecError: the pod starts again, and perhaps they are there by then."""
+        """Read identity and members. Raises SpecError where they are missing: the pod is started again until they are there."""
         self._take_identity(datetime.now(UTC))
         await self._agents.open()
-        self._take_file(_read_members(self._mounts.members))
+        self._take_members()
         self._agents.follow(self._pods())
 
     async def close(self) -> None:
-        """Nodes outlive their lab: only the words with their agents end."""
+        """Close the connections with agents; nodes outlive their lab."""
         await self._agents.close()
 
-    # --- identity ---
-
-    @property
-    def current(self) -> Identity:
-        """See `Ground`."""
-        if self._identity is None:
-            raise SpecError("the lab has no identity before its ground is started")
-        return self._identity
-
-    @property
-    def version(self) -> int:
-        """See `Ground`."""
-        return self._version
+    # --- identities ---
 
     def leaves(self) -> dict[str, datetime]:
-        """None: nodes tell which they use."""
+        """See `Backend`: none is known here, nodes report which they use."""
         return {}
 
     async def renew(self, now: datetime, *, everything: bool = False) -> list[str]:
-        """Take what is new of the mounted files. Raises SpecError for one that does not fit: the old one stays in force."""
+        """Put new mounted files in force. Raises SpecError for a file that does not fit: the former one stays in force."""
         if everything and self.subnet.spec.identity.issuer == "certManager":
             raise SpecError(
                 f"leaves are cert-manager's here: cmctl renew -n {self._namespace} -l p2pnet.io/subnet={self.subnet.name}"
@@ -115,16 +103,17 @@ class PodBackend:
                 "leaves are the operator's here: kubectl annotate --overwrite subnet"
                 f" {self.subnet.name} -n {self._namespace} p2pnet.io/force-renew=$(date +%s)"
             )
-        before = self._version
+        before = self.identity.version
         try:
             await asyncio.to_thread(self._take_files, now)
         finally:
             self._agents.follow(self._pods())
-            if self._version != before:
+            if self.identity.version != before:
                 self._agents.identity_changed()
         return []
 
     def _take_files(self, now: datetime) -> None:
+        """Take each of the three; a bad one does not keep the others from being taken."""
         problems = []
         takes: list[Callable[[], object]] = [lambda: self._take_identity(now), self._take_document, self._take_members]
         for take in takes:
@@ -137,7 +126,7 @@ class PodBackend:
 
     def _take_identity(self, now: datetime) -> None:
         identity = Identity.read(self._mounts.identity)
-        if self._identity is not None and identity == self._identity:
+        if identity == self.identity.known:
             return
         wanted = lab_uri(self.subnet.spec.identity.trust_domain, self._namespace, self.subnet.name)
         if identity.uri != wanted:
@@ -146,12 +135,11 @@ class PodBackend:
             identity.verify(now=now)
         except P2pnetError as error:
             raise SpecError(f"{self._mounts.identity}: {error}") from error
-        self._identity = identity
-        self._version += 1
+        self.identity.replace(identity)
         log.info("identity in use: valid until %s", identity.not_after)
 
     def _take_document(self) -> None:
-        # A mounted file is up to two minutes late: only when it changes is it news beside what the operator pushed.
+        # The kubelet updates mounted files up to two minutes late: an unchanged one is older than what the operator pushed.
         mounted = _read_bytes(self._mounts.document)
         if mounted != self._mounted:
             self._mounted = mounted
@@ -161,21 +149,21 @@ class PodBackend:
         return load_subnet(text, str(self._mounts.document))
 
     def _take_members(self) -> None:
-        self._take_file(_read_members(self._mounts.members))
+        self._take_newer(_read_members(self._mounts.members))
 
     # --- members ---
 
     def groups(self) -> dict[str, str]:
-        """See `Ground`: what the registry says, which is what nodes are told."""
+        """See `Backend`; by the registry, for that is what nodes are told."""
         return {member.name: member.name.rpartition("-")[0] for member in self.membership.registry.members}
 
     async def adopt(self, membership: Membership) -> bool:
-        """See `Ground`."""
-        taken = self._take_file(membership)
+        """See `Backend`."""
+        taken = self._take_newer(membership)
         self._agents.follow(self._pods())
         return taken
 
-    def _take_file(self, membership: Membership) -> bool:
+    def _take_newer(self, membership: Membership) -> bool:
         if membership.registry.version <= self.membership.registry.version:
             return False
         self.membership = membership
@@ -183,54 +171,51 @@ class PodBackend:
         return True
 
     async def edit(self, subnet: Subnet) -> set[str]:
-        """Refused: the Subnet object decides."""
+        """See `Backend`. Always raises SpecError: in a cluster the Subnet object is edited."""
         raise SpecError(
             f"the document of {subnet.name} is the Subnet object's: p2pnet up --on cluster -f FILE, or"
             f" kubectl edit subnet {subnet.name} -n {self._namespace}"
         )
 
     def adopt_document(self, subnet: Subnet) -> None:
-        """See `Ground`."""
+        """See `Backend`."""
         if subnet.name != self.subnet.name:
             raise SpecError(f"metadata.name: this subnet is {self.subnet.name}, not {subnet.name}")
         self.subnet = subnet
 
     async def retire(self, nodes: set[str]) -> None:
-        """Nothing: the operator ends pods."""
+        """See `Backend`: nothing to do, the operator ends pods."""
 
     # --- processes ---
 
-    def _tell_process(self, node: str) -> None:
-        self.on_process(node)
-
     def process(self, node: str) -> Process:
-        """See `Ground`: as its agent told last; unknown when that is silent."""
+        """See `Backend`: as its agent reported last; unknown while that does not answer."""
         return self._agents.process(node)
 
-    def doubt(self, node: str) -> None:
-        """See `Ground`."""
-        self._agents.doubt(node)
+    def check_process(self, node: str) -> None:
+        """See `Backend`."""
+        self._agents.check_process(node)
 
     def log_files(self) -> dict[str, Path]:
-        """None: pods' logs are Kubernetes'."""
+        """See `Backend`: pods log to Kubernetes."""
         return {}
 
-    def mates(self, node: str) -> list[str]:
-        """See `Ground`: the nodes of its pod."""
+    def nodes_sharing_process(self, node: str) -> list[str]:
+        """See `Backend`: the nodes of its pod."""
         return [other for other in self.groups() if self._pod(other) == self._pod(node)]
 
-    async def act(self, node: str, action: Action) -> None:
-        """See `Ground`. Raises TargetError, with the kubectl command that helps, for a pod that does not answer."""
+    async def execute(self, node: str, action: Action) -> None:
+        """See `Backend`. Raises TargetError, with the kubectl command that helps, for a pod that does not answer."""
         if node not in self.groups():
             raise SpecError(f"there is no node {node!r}; the members are {', '.join(self.groups())}")
         try:
-            await self._agents.act(node, action)
+            await self._agents.execute(node, action)
         except TargetError as error:
             hint = f"kubectl get pod {self._pod(node)} -n {self._namespace}; deleted, the operator makes it again"
             raise TargetError(str(error), hint=hint) from error
 
     def _pods(self) -> dict[str, AgentPod]:
-        """Every pod whose members have addresses, with the place of its agent."""
+        """Pods by name, of all members that have addresses."""
         per_pod = self.subnet.spec.nodes_per_pod
         pods: dict[str, AgentPod] = {}
         for member in self.membership.registry.members:
@@ -241,6 +226,7 @@ class PodBackend:
                 continue
             host, port = address
             group, _, number = member.name.rpartition("-")
+            # The nodes of a pod have ports in a row, and its agent shows the leaf of the first one.
             offset = int(number) % per_pod
             first = f"{group}-{int(number) - offset}"
             uri = member_uri(self.subnet.spec.identity.trust_domain, self._namespace, self.subnet.name, first)

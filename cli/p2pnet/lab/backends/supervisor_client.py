@@ -1,4 +1,4 @@
-"""The lab's end of the supervisor's pipes: JSON lines out and in, and the table of processes they tell of."""
+"""The lab's client of the local supervisor: JSON lines over its pipes, and the table of processes that it reports."""
 
 import asyncio
 import contextlib
@@ -20,14 +20,14 @@ from p2pnet.model.errors import TargetError
 from p2pnet.model.log_lines import ABOUT_NODES
 
 STOP_S = 15.0  # a node is gone 10 s after it was asked to stop
-LINE_BYTES_MAX = 1 << 20
+LINE_BYTES_MAX = 1 << 20  # one event
 
 log = logging.getLogger(__name__)
 about_nodes = logging.getLogger(ABOUT_NODES)
 
 
 class SupervisorEvent(msgspec.Struct, frozen=True):
-    """One line from the supervisor."""
+    """One line from the supervisor; fields that an event does not have keep their defaults."""
 
     event: str
     name: str = ""
@@ -40,9 +40,9 @@ class SupervisorEvent(msgspec.Struct, frozen=True):
     message: str = ""
     errno: int = 0
     how: str = ""
-    """Of an end or a halt: in words, and whose doing it was."""
+    """`exited` and `halted` events: how it came about, in words."""
     order: str = ""
-    """Of an end: what was asked that led to it; empty: nothing."""
+    """`exited` events: the order that led to it; empty: the process ended by itself."""
     oom: bool = False
 
 
@@ -50,11 +50,17 @@ class SupervisorEvent(msgspec.Struct, frozen=True):
 class _Node:
     process: Process
     bound: asyncio.Future[int] | None = None
+    """The port, while the socket is being bound."""
     stopped: asyncio.Event | None = None
+    """Set when the node has ended for good; None: no stop was ordered."""
 
 
 class SupervisorClient:
-    """Starts the supervisor and speaks with it. When its pipe closes, `on_lost` is told and all processes are gone."""
+    """Starts the supervisor and orders processes from it.
+
+    `on_process(node)` is called when a process has changed; `on_lost(reason)` when the supervisor has ended by itself,
+    and with it all nodes.
+    """
 
     def __init__(self, on_process: Callable[[str], None], on_lost: Callable[[str], None]) -> None:
         self._on_process = on_process
@@ -66,19 +72,19 @@ class SupervisorClient:
         self._oom = OomCounter()
 
     async def open(self) -> None:
-        """Start it. Its own log goes where the lab's goes."""
+        """Start the supervisor; it logs to the lab's stderr. Raises OSError."""
         self._child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "p2pnet.supervisor", stdin=PIPE, stdout=PIPE, limit=LINE_BYTES_MAX
         )
         self._reader = asyncio.create_task(self._read(self._child), name="supervisor")
 
     async def close(self) -> None:
-        """All nodes end, then the supervisor; by force if it must be."""
+        """End all nodes, then the supervisor; by force after STOP_S."""
         self._closing = True
         child = self._child
         if child is None:
             return
-        self._tell({"op": "quit"})
+        self._send({"op": "quit"})
         try:
             await asyncio.wait_for(child.wait(), STOP_S)
         except TimeoutError:
@@ -90,7 +96,7 @@ class SupervisorClient:
             await self._reader
 
     async def bind(self, node: str, host: str, port: int) -> int:
-        """Bind the node's socket: to `port`, or to a free one when that is 0 or taken. The port it got."""
+        """Bind the node's UDP socket to `port`, or to a free one when that is 0 or taken; the port. Raises TargetError."""
         try:
             return await self._bind(node, host, port)
         except OSError as error:
@@ -102,45 +108,48 @@ class SupervisorClient:
     async def _bind(self, node: str, host: str, port: int) -> int:
         kept = self._nodes.setdefault(node, _Node(Process("starting")))
         kept.bound = asyncio.get_running_loop().create_future()
-        self._tell({"op": "bind", "name": node, "host": host, "port": port})
+        self._send({"op": "bind", "name": node, "host": host, "port": port})
         return await kept.bound
 
     def start(self, node: str, config: Path, node_log: Path, pack: str = "") -> None:
-        """Keep this node alive from now on: in a process of its own, or in the one of its pack."""
+        """Keep this node running from now on: in a process of its own, or in the one of its pack."""
         self._set(node, Process("starting"))
-        self._tell({"op": "start", "name": node, "config": str(config), "log": str(node_log), "pack": pack})
+        self._send({"op": "start", "name": node, "config": str(config), "log": str(node_log), "pack": pack})
 
     async def stop(self, node: str) -> None:
-        """End it for good; returns when it is gone."""
+        """End the node for good; returns when it is gone, or after STOP_S."""
         kept = self._nodes.get(node)
         if kept is None:
             return
         kept.stopped = asyncio.Event()
-        self._woken(self._sharing(kept.process.pid))
-        self._tell({"op": "stop", "name": node})
+        self._mark_resumed(self._sharing(kept.process.pid))
+        self._send({"op": "stop", "name": node})
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(kept.stopped.wait(), STOP_S)
         self._nodes.pop(node, None)
 
-    def act(self, node: str, action: Action) -> None:
-        """Restart the node, or kill (it is started again), pause or resume its process and with it its pack."""
+    def execute(self, node: str, action: Action) -> None:
+        """Restart the node, or kill (it is started again), pause or resume its process and with it its pack.
+
+        Raises TargetError when the supervisor is gone.
+        """
         request: dict[str, object] = {"op": action, "name": node}
         if action == "kill":
             request["revive"] = True
-        self._tell(request)
+        self._send(request)
         sharing = self._sharing(self.process(node).pid)
         if action == "pause":
             for one in sharing:
                 self._set(one, replace(self.process(one), state="paused", detail="paused by the lab", halted=False))
         elif action != "kill":
-            self._woken(sharing)
+            self._mark_resumed(sharing)
 
     def _sharing(self, pid: int | None) -> list[str]:
         """The nodes of a live process."""
         return [] if pid is None else [node for node, kept in self._nodes.items() if kept.process.pid == pid]
 
-    def _woken(self, nodes: list[str]) -> None:
-        """The supervisor resumes a paused process before it asks anything of it."""
+    def _mark_resumed(self, nodes: list[str]) -> None:
+        # The supervisor resumes a paused process before it signals it to stop or restart, and reports no change of that.
         for node in nodes:
             if (now := self.process(node)).state == "paused" or now.halted:
                 self._set(node, replace(now, state="running", detail="", halted=False))
@@ -154,7 +163,7 @@ class SupervisorClient:
         self._nodes.setdefault(node, _Node(process)).process = process
         self._on_process(node)
 
-    def _tell(self, request: dict[str, object]) -> None:
+    def _send(self, request: dict[str, object]) -> None:
         if self._child is None or self._child.stdin is None or self._child.stdin.is_closing():
             if not self._closing:
                 raise TargetError("the supervisor is gone, and with it all nodes")
@@ -169,11 +178,12 @@ class SupervisorClient:
                 try:
                     self._take(decoder.decode(line))
                 except msgspec.DecodeError:
-                    log.warning("the supervisor said something odd: %r", line[:200])
+                    log.warning("the supervisor sent a line that is no event: %r", line[:200])
         await child.wait()
         self._all_gone()
 
     def _all_gone(self) -> None:
+        """The supervisor has ended: so have all processes, and whoever waits for one of them is released."""
         for node, kept in self._nodes.items():
             if kept.bound is not None and not kept.bound.done():
                 kept.bound.set_exception(TargetError("the supervisor ended while a node was being bound"))
@@ -203,7 +213,7 @@ class SupervisorClient:
                 if event.event == "error":
                     self._set(event.name, replace(kept.process, state="failed", detail=event.message))
             case _:
-                _say(event)
+                _log_event(event)
                 if (now := _after(event, kept.process)) is not None:
                     self._set(event.name, now)
                 if event.event == "stopped" and kept.stopped is not None:
@@ -211,7 +221,7 @@ class SupervisorClient:
 
 
 def _after(event: SupervisorEvent, was: Process) -> Process | None:
-    """The process after what happened; None when that changes nothing here."""
+    """The process after an event; None when the event changes nothing here."""
     match event.event:
         case "started":
             return Process("starting", event.pid, was.restarts)
@@ -226,11 +236,10 @@ def _after(event: SupervisorEvent, was: Process) -> Process | None:
         case "stopped":
             return Process("stopped", None, was.restarts)
         case _:
-            return None  # a pause or its end, which `act` has noted
+            return None  # `paused` and `resumed`: `execute` has noted them already
 
 
-def _say(event: SupervisorEvent) -> None:
-    """Write it into the log."""
+def _log_event(event: SupervisorEvent) -> None:
     match event.event:
         case "started" if event.starts > 1:
             about_nodes.info("%s: started again as process %s (start %d)", event.name, event.pid, event.starts)

@@ -1,1 +1,1 @@
-"""The lab's HTTP API under /v1, as docs/architecture.md describes it."""
+"""The lab's HTTP API under `/v1`: `server` listens, the other modules are its routes."""

@@ -1,4 +1,4 @@
-"""What all routes of `/v1` share: JSON in and out, errors as Problems, NDJSON streams with a heartbeat."""
+"""Shared by all routes of `/v1`: JSON in and out, errors as `Problem` documents, NDJSON streams with a heartbeat."""
 
 import asyncio
 import logging
@@ -18,16 +18,15 @@ from p2pnet.model.errors import LimitError, P2pnetError, SpecError, TargetError
 from p2pnet.model.jobs import Problem
 
 LAB = web.AppKey("lab", Lab)
-BODY_BYTES_MAX = 8 << 20
-HEARTBEAT_S = 10.0
-WAIT_MS_MAX = 30_000
+BODY_BYTES_MAX = 8 << 20  # of a request: as large as a member list may be
+HEARTBEAT_S = 10.0  # of silence in a stream before an empty line shows that the lab is there
+WAIT_MS_MAX = 30_000  # of a long poll for a run
 
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 log = logging.getLogger(__name__)
 
-# Exception -> (HTTP status, exit code); the first that fits counts.
 STATUS: list[tuple[type[P2pnetError], int, int]] = [
     (UnknownRunError, 404, 2),
     (UnknownUploadError, 404, 2),
@@ -39,11 +38,12 @@ STATUS: list[tuple[type[P2pnetError], int, int]] = [
     (NodeSilentError, 503, 3),
     (NodeRefusedError, 502, 3),
 ]
+"""Exception, HTTP status, exit code of the command line; the first that fits counts, so subclasses come first."""
 
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every error is a Problem: whose fault it is decides the exit code."""
+    """Answer every error with a `Problem`; the exception's class decides status and exit code."""
     try:
         return await handler(request)
     except web.HTTPException as error:
@@ -63,12 +63,12 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 def answer(document: object, status: int = 200) -> web.Response:
-    """JSON."""
+    """A response with the document as JSON."""
     return web.Response(body=msgspec.json.encode(document), status=status, content_type="application/json")
 
 
 async def body(request: web.Request, shape: type[T]) -> T:
-    """The request's JSON. Raises SpecError."""
+    """The request's body as JSON of this shape. Raises SpecError."""
     data = await request.read()
     try:
         return msgspec.json.decode(data, type=shape)
@@ -77,7 +77,7 @@ async def body(request: web.Request, shape: type[T]) -> T:
 
 
 def number(request: web.Request, key: str, default: int, *, most: int = 1 << 62) -> int:
-    """A whole number of the query. Raises SpecError."""
+    """A whole number in the query, at most `most`; `default` where it is missing. Raises SpecError."""
     text = request.query.get(key)
     if text is None:
         return default
@@ -87,22 +87,25 @@ def number(request: web.Request, key: str, default: int, *, most: int = 1 << 62)
 
 
 def flag(request: web.Request, key: str) -> bool:
-    """Whether the query says yes."""
+    """Whether a flag of the query is set: `1`, `true`, `yes` or without a value."""
     return request.query.get(key, "0").lower() in ("1", "true", "yes", "")
 
 
 async def stream(request: web.Request, lines: AsyncIterator[list[msgspec.Struct]]) -> web.StreamResponse:
-    """NDJSON as it comes; an empty line every 10 s of silence. Ends with the iterator, the reader or the lab."""
+    """Stream NDJSON as it comes, with an empty line after 10 s of silence; `lines` must yield (`[]` too) to be asked.
+
+    Ends with the iterator, with the reader, or when the lab stops.
+    """
     lab = request.app[LAB]
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
     await response.prepare(request)
-    encoder, said_s = msgspec.json.Encoder(), time.monotonic()
+    encoder, written_s = msgspec.json.Encoder(), time.monotonic()
     try:
         async for some in lines:
             text = b"".join(encoder.encode(line) + b"\n" for line in some)
-            if text or time.monotonic() - said_s >= HEARTBEAT_S:
+            if text or time.monotonic() - written_s >= HEARTBEAT_S:
                 await response.write(text or b"\n")
-                said_s = time.monotonic()
+                written_s = time.monotonic()
             if lab.stopping.is_set() or request.transport is None or request.transport.is_closing():
                 break
         await response.write_eof()

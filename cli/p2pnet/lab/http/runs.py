@@ -1,6 +1,8 @@
-"""/v1/runs: ask for runs, follow them, cancel them."""
+"""Routes of `/v1` about experiments: uploads (bytes into the lab), runs, and artifacts (bytes out of the nodes)."""
 
 import asyncio
+import re
+import urllib.parse
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,18 +10,23 @@ import msgspec
 from aiohttp import web
 
 from p2pnet.lab.http.common import HEARTBEAT_S, LAB, WAIT_MS_MAX, answer, body, flag, number, stream
+from p2pnet.lab.nodes.node_client import NodeRefusedError, NodeSilentError
 from p2pnet.lab.runs.queue import UnknownRunError
 from p2pnet.lab.runs.run import Run
-from p2pnet.model.jobs import RunLabel, RunList, RunRequest
+from p2pnet.model import limits
+from p2pnet.model.errors import SpecError
+from p2pnet.model.jobs import RunLabel, RunList, RunRequest, UploadRequest
 from p2pnet.model.report import RUN_ENDED
 from p2pnet.store.archive import EVENTS_FILE, READ_BYTES, RUN_FILES, has_events, open_events
 
 routes = web.RouteTableDef()
 
+RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})")
+
 
 @routes.post("/v1/runs")
 async def submit(request: web.Request) -> web.Response:
-    """202 and the run; 200 when the idempotency key is known already."""
+    """Create a run: 202 and its state, or 200 when the idempotency key is known already."""
     asked = await body(request, RunRequest)
     run, new = request.app[LAB].runs.submit(asked, request.headers.get("Idempotency-Key", ""))
     return answer(run.snapshot(), 202 if new else 200)
@@ -27,13 +34,13 @@ async def submit(request: web.Request) -> web.Response:
 
 @routes.get("/v1/runs")
 async def all_runs(request: web.Request) -> web.Response:
-    """Runs of this lab, oldest first."""
+    """Answer with the runs of this lab, oldest first."""
     return answer(RunList([run.snapshot() for run in request.app[LAB].runs.all()]))
 
 
 @routes.get("/v1/runs/{run}")
 async def one_run(request: web.Request) -> web.StreamResponse:
-    """The run now; with cursor and wait_ms, once it has changed; with stream=1, every change until it has ended."""
+    """Answer with a run's state; with cursor and wait_ms once it has changed; with stream=1 each state until the end."""
     run = request.app[LAB].runs.get(request.match_info["run"])
     cursor = number(request, "cursor", 0)
     if flag(request, "stream") if "stream" in request.query else "ndjson" in request.headers.get("Accept", ""):
@@ -43,7 +50,7 @@ async def one_run(request: web.Request) -> web.StreamResponse:
 
 @routes.get("/v1/runs/{run}/files/{file}")
 async def file(request: web.Request) -> web.StreamResponse:
-    """A file of the run's directory as it is now: for those who keep a copy."""
+    """Answer with a file of the run's directory as it is now, for clients that keep a copy."""
     name, run = request.match_info["file"], request.app[LAB].runs.get(request.match_info["run"])
     folder = run.recorder.folder
     run.recorder.flush()
@@ -57,21 +64,21 @@ async def file(request: web.Request) -> web.StreamResponse:
 @routes.post("/v1/runs/{run}/cancel")
 @routes.delete("/v1/runs/{run}")
 async def cancel(request: web.Request) -> web.Response:
-    """The run, ended."""
+    """End a run; answer with its state once it has ended."""
     run = await request.app[LAB].runs.cancel(request.match_info["run"])
     return answer(run.snapshot())
 
 
 @routes.patch("/v1/runs/{run}")
 async def label(request: web.Request) -> web.Response:
-    """The run with another label."""
+    """Give a run another label; answer with its state."""
     asked = await body(request, RunLabel)
     runs, run = request.app[LAB].runs, request.match_info["run"]
     return answer(runs.label(run, asked.label).snapshot())
 
 
 async def _events(request: web.Request, folder: Path) -> web.StreamResponse:
-    """Events that are compressed on disk, as they were written."""
+    """Stream a run's events, in plain form though they are compressed on disk."""
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
     await response.prepare(request)
     with await asyncio.to_thread(open_events, folder) as file:
@@ -89,3 +96,92 @@ async def _changes(run: Run, cursor: int) -> AsyncIterator[list[msgspec.Struct]]
         if ended:
             return
         cursor = state.cursor
+
+
+@routes.post("/v1/uploads")
+async def announce(request: web.Request) -> web.Response:
+    """Begin an upload; answer with its id, to which parts are sent."""
+    return answer(request.app[LAB].uploads.announce(await body(request, UploadRequest)), 201)
+
+
+@routes.get("/v1/uploads/{upload}")
+async def progress(request: web.Request) -> web.Response:
+    """Answer with how much of an upload is here, which is where its next part begins."""
+    return answer(request.app[LAB].uploads.state(request.match_info["upload"]))
+
+
+@routes.put("/v1/uploads/{upload}")
+@routes.patch("/v1/uploads/{upload}")
+async def append(request: web.Request) -> web.Response:
+    """Append a part at `offset`; 409 when the upload so far ends elsewhere."""
+    upload, offset = request.match_info["upload"], number(request, "offset", 0)
+    data = await request.read()
+    return answer(await asyncio.to_thread(request.app[LAB].uploads.append, upload, offset, data))
+
+
+@routes.get("/v1/artifacts/{artifact}/events")
+async def events(request: web.Request) -> web.Response:
+    """Answer with an artifact's run and events."""
+    return answer(await request.app[LAB].artifacts.events(request.match_info["artifact"]))
+
+
+@routes.delete("/v1/artifacts/{artifact}")
+async def withdraw(request: web.Request) -> web.Response:
+    """Remove an artifact from every node; answer with the nodes that held it."""
+    return answer(await request.app[LAB].artifacts.withdraw(request.match_info["artifact"]))
+
+
+@routes.get("/v1/artifacts/{artifact}", allow_head=False)
+async def download(request: web.Request) -> web.StreamResponse:
+    """Answer with an artifact's bytes as one node holds them, whole or a Range (RFC 9110).
+
+    X-P2pnet-Node names the node, X-P2pnet-Size is the size of the whole.
+    """
+    artifacts = request.app[LAB].artifacts
+    first, last = _range(request)
+    found, node, got = await artifacts.locate(request.match_info["artifact"], request.query.get("node") or None)
+    end = got.size if last is None else min(last + 1, got.size)
+    headers = {
+        "Content-Type": "application/octet-stream", "Accept-Ranges": "bytes", "X-P2pnet-Node": node,
+        "X-P2pnet-Name": urllib.parse.quote(got.name), "X-P2pnet-Size": str(got.size), "X-P2pnet-Artifact": found.artifact,
+    }  # fmt: skip
+    if first >= end:
+        return web.Response(body=b"", headers=headers)
+    partial = first > 0 or end < got.size
+    if partial:
+        headers["Content-Range"] = f"bytes {first}-{end - 1}/{got.size}"
+    response = web.StreamResponse(status=206 if partial else 200, headers=headers)
+    response.content_length = end - first
+    offset = first
+    while offset < end:
+        try:
+            data = (await artifacts.read(found, node, offset, min(end - offset, limits.GET_RANGE_BYTES))).data
+        except (NodeSilentError, NodeRefusedError):
+            if not response.prepared:
+                raise
+            break  # the connection is closed below: the reader sees fewer bytes than announced
+        if not data:
+            break
+        if not response.prepared:
+            await response.prepare(request)
+        await response.write(data)
+        offset += len(data)
+    if offset < end:
+        if not response.prepared:
+            raise NodeSilentError(node, "its bytes ended early")
+        response.force_close()
+        if request.transport is not None:
+            request.transport.close()
+        return response
+    await response.write_eof()
+    return response
+
+
+def _range(request: web.Request) -> tuple[int, int | None]:
+    text = request.headers.get("Range")
+    if text is None:
+        return 0, None
+    match = RANGE.fullmatch(text)
+    if match is None or (match[2] and int(match[2]) < int(match[1])):
+        raise SpecError(f"Range {text!r}: one range, like bytes=0-1048575")
+    return int(match[1]), int(match[2]) if match[2] else None

@@ -8,7 +8,7 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from p2pnet.lab.http import files, runs, subnet
+from p2pnet.lab.http import runs, subnet
 from p2pnet.lab.http.common import BODY_BYTES_MAX, LAB, Handler, answer, problems
 from p2pnet.lab.lab import Lab
 from p2pnet.model.errors import TargetError
@@ -16,15 +16,16 @@ from p2pnet.model.jobs import TOKEN_HEADER, Problem
 from p2pnet.quic.hosts import listener
 from p2pnet.store.state import make_socket_directory
 
-SHUTDOWN_S = 2.0
+SHUTDOWN_S = 2.0  # for answers under way when the lab stops
 TOKEN_BYTES_MAX = 4096
+PROBE_S = 0.5  # for another lab to accept a connection at our socket
 
 
 def application(lab: Lab) -> web.Application:
-    """All routes of `/v1`."""
+    """The HTTP application of a lab: all routes of `/v1`."""
     app = web.Application(middlewares=[problems], client_max_size=BODY_BYTES_MAX)
     app[LAB] = lab
-    for table in (subnet.routes, runs.routes, files.routes):
+    for table in (subnet.routes, runs.routes):
         app.add_routes(table)
     return app
 
@@ -36,8 +37,8 @@ class LabServer:
         self.path = path
         self._runner = web.AppRunner(application(lab), access_log=None, shutdown_timeout=SHUTDOWN_S)
         self._site: web.UnixSite | None = None
-        self._made: tuple[int, int] | None = None
-        """Device and inode of our socket's file."""
+        self._file_id: tuple[int, int] | None = None
+        """Device and inode of our socket's file; None before it is made."""
 
     async def open(self) -> None:
         """Listen. Raises TargetError (exit 2) when another process listens there."""
@@ -49,29 +50,29 @@ class LabServer:
 
     async def _listen(self) -> None:
         self.path.unlink(missing_ok=True)
-        # The directory is 0700, so nobody can come in between bind and chmod.
+        # The directory is 0700: nobody else can connect between bind and chmod.
         self._site = web.UnixSite(self._runner, str(self.path))
         await self._site.start()
         self.path.chmod(0o600)
-        self._made = _identity(self.path)
+        self._file_id = _file_id(self.path)
 
     @property
     def reachable(self) -> bool:
-        """Whether the socket's file is there and ours."""
-        return self._made is not None and _identity(self.path) == self._made
+        """Whether the socket's file exists and is ours."""
+        return self._file_id is not None and _file_id(self.path) == self._file_id
 
     async def restore(self, path: Path) -> None:
-        """Listen again, at `path`, for the socket's file has vanished; answers under way go on. Raises TargetError, OSError."""
+        """Listen at `path` after the socket's file was removed; answers under way go on. Raises TargetError, OSError."""
         make_socket_directory(path.parent)
         if self._site is not None:
-            with contextlib.suppress(RuntimeError):  # it was stopped by a former try
+            with contextlib.suppress(RuntimeError):  # an earlier attempt has stopped it already
                 await self._site.stop()
             self._site = None
         self.path = path
         await self._listen()
 
     async def close(self) -> None:
-        """Stop listening; the socket's file is removed."""
+        """Stop listening and remove the socket's file."""
         await self._runner.cleanup()
         with contextlib.suppress(OSError):
             if self.reachable:
@@ -79,7 +80,7 @@ class LabServer:
 
 
 class PodServer:
-    """Serves a lab on TCP: `/healthz` for anybody, everything else for who shows the token in the mounted file."""
+    """Serves a lab on TCP: `/healthz` to everybody, all other routes to requests with the token of the mounted file."""
 
     def __init__(self, lab: Lab, token: Path) -> None:
         app = application(lab)
@@ -88,7 +89,7 @@ class PodServer:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
 
     async def open(self, host: str, port: int) -> tuple[str, int]:
-        """Listen; the address really bound. Raises OSError."""
+        """Listen; returns the address bound. Raises OSError."""
         await self._runner.setup()
         await web.SockSite(self._runner, listener(host, port)).start()
         bound = self._runner.addresses[0]
@@ -100,19 +101,19 @@ class PodServer:
 
 
 async def _healthz(_request: web.Request) -> web.Response:
-    # That this answers at all is the health: the loop turns.
+    # Liveness is that this answers at all: the event loop turns.
     return web.Response(text="ok\n")
 
 
 def _guard(token: Path) -> Middleware:
-    """Nobody passes without the token; while its file cannot be read, nobody at all."""
+    """Middleware that refuses requests without the token, and all of them while its file cannot be read."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path == "/healthz":
             return await handler(request)
         shown = request.headers.get(TOKEN_HEADER, "").encode(errors="surrogateescape")
-        wanted = _read_token(token)  # every time: the file is small, and follows the Secret
+        wanted = _read_token(token)  # each time: the kubelet replaces the file when the Secret changes
         if not wanted or not hmac.compare_digest(shown, wanted):
             hint = "the token stands in the Secret SUBNET-lab-token, under the key token"
             return answer(Problem(f"the header {TOKEN_HEADER} is missing or wrong", hint, exit_code=3), 401)
@@ -129,7 +130,7 @@ def _read_token(path: Path) -> bytes:
         return b""
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _file_id(path: Path) -> tuple[int, int] | None:
     try:
         stat = path.lstat()
     except OSError:
@@ -139,7 +140,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _answers(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(0.5)
+        probe.settimeout(PROBE_S)
         try:
             probe.connect(str(path))
         except OSError:

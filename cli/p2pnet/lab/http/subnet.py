@@ -1,125 +1,130 @@
-"""/v1: the subnet itself. Its summary, members, document, nodes, certificates, events, logs and end."""
+"""Routes of `/v1` about the subnet itself: status, members, document, nodes, certificates, metrics, events, logs, stop."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, cast
 
 import msgspec
 from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
-from p2pnet.lab import metrics
 from p2pnet.lab.http.common import HEARTBEAT_S, LAB, answer, body, flag, number, stream
 from p2pnet.lab.lab import Lab
 from p2pnet.model.control import MembersTaken
 from p2pnet.model.errors import TargetError
 from p2pnet.model.jobs import LogLine, NodeAction, Revision, Rotation
 from p2pnet.model.registry import Membership
+from p2pnet.model.report import Status
 from p2pnet.store.logs import LogQuery, ends_of, follow, read_all
 from p2pnet.subnet.document import digest_of, load_subnet, to_document
 
 routes = web.RouteTableDef()
 
-LINES_PER_WRITE = 500
-NEWS_MS_MAX = 60_000
+LINES_PER_WRITE = 500  # of logs: what is encoded between two turns of the event loop
+REVISION_WAIT_MS_MAX = 60_000
+STOP_DELAY_S = 0.05  # after `stop` is answered: time for the answer to leave
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @routes.get("/v1/summary")
 async def summary(request: web.Request) -> web.Response:
-    """The status document."""
+    """Answer with the status document."""
     lab = request.app[LAB]
-    more = {"document": digest_of(lab.ground.subnet), "news": lab.news.version}
+    more = {"document": digest_of(lab.backend.subnet), "news": lab.revision.current}
     return answer(msgspec.structs.replace(lab.status(), **more))
 
 
 @routes.get("/v1/news")
-async def news(request: web.Request) -> web.Response:
-    """The version of the summary, as soon as it is another than `after`."""
-    wait_s = number(request, "wait_ms", 0, most=NEWS_MS_MAX) / 1000
-    return answer(Revision(await request.app[LAB].news.beyond(request.query.get("after", ""), wait_s)))
+async def revision(request: web.Request) -> web.Response:
+    """Long poll: answer with the revision of the status, as soon as it is not `after`, at the latest after `wait_ms`."""
+    wait_s = number(request, "wait_ms", 0, most=REVISION_WAIT_MS_MAX) / 1000
+    return answer(Revision(await request.app[LAB].revision.wait_past(request.query.get("after", ""), wait_s)))
 
 
 @routes.get("/v1/members")
 async def members(request: web.Request) -> web.Response:
-    """Registry and edges in force."""
-    return answer(request.app[LAB].ground.membership)
+    """Answer with the registry and edges in force."""
+    return answer(request.app[LAB].backend.membership)
 
 
 @routes.post("/v1/members")
 async def take_members(request: web.Request) -> web.Response:
-    """A newer registry, where the lab does not make it; the version now in force."""
+    """Take a newer registry from the operator; answer with the version in force."""
     membership = await body(request, Membership)
     return answer(MembersTaken(await request.app[LAB].take_members(membership)))
 
 
 @routes.get("/v1/spec")
 async def spec(request: web.Request) -> web.Response:
-    """The Subnet document in force; TargetError once the lab has been told to end, for it is in force no more."""
+    """Answer with the Subnet document in force; TargetError once the lab is to end, for it is in force no more."""
     lab = request.app[LAB]
     if lab.stop_reason:
         raise TargetError(f"the lab of {lab.paths.name} stops: {lab.stop_reason}")
-    return answer(to_document(request.app[LAB].ground.subnet))
+    return answer(to_document(request.app[LAB].backend.subnet))
 
 
 @routes.put("/v1/spec")
 async def take_spec(request: web.Request) -> web.Response:
-    """A document checked elsewhere, where the lab is not asked whether it may be edited; the one now in force."""
+    """Put a document in force that the operator has checked; answer with it."""
     subnet = load_subnet(await body(request, dict[str, Any]))
-    request.app[LAB].ground.adopt_document(subnet)
-    return answer(to_document(request.app[LAB].ground.subnet))
+    request.app[LAB].backend.adopt_document(subnet)
+    return answer(to_document(request.app[LAB].backend.subnet))
 
 
 @routes.patch("/v1/spec")
 async def edit(request: web.Request) -> web.Response:
-    """A live edit: a whole document, or a merge patch."""
+    """Apply a live edit, a whole document or a merge patch; answer with the document in force."""
     return answer(await request.app[LAB].edit(await body(request, dict[str, Any])))
 
 
 @routes.post("/v1/nodes/{node}")
-async def act(request: web.Request) -> web.Response:
-    """Restart, kill, pause or resume a node."""
-    return answer(await request.app[LAB].act(request.match_info["node"], await body(request, NodeAction)))
+async def execute(request: web.Request) -> web.Response:
+    """Restart, kill, pause or resume a node; answer with its entry of the status."""
+    return answer(await request.app[LAB].execute(request.match_info["node"], await body(request, NodeAction)))
 
 
 @routes.post("/v1/rotate")
 async def rotate(request: web.Request) -> web.Response:
-    """New leaves for everybody."""
-    return answer(Rotation(await request.app[LAB].rotate()))
+    """Issue new leaves for all nodes and the lab."""
+    return answer(Rotation(await request.app[LAB].renew(everything=True)))
 
 
 @routes.post("/v1/stop")
 async def stop(request: web.Request) -> web.Response:
-    """The end, once this is answered; whoever asks for the document meanwhile is told."""
+    """Stop the lab once this is answered; questions for the document are refused from now on."""
     request.app[LAB].stop_reason = "the subnet was taken down"
-    asyncio.get_running_loop().call_later(0.05, request.app[LAB].stop, "the subnet was taken down")
+    asyncio.get_running_loop().call_later(STOP_DELAY_S, request.app[LAB].stop, "the subnet was taken down")
     return answer({"stopping": True}, 202)
 
 
 @routes.get("/v1/metrics")
 async def prometheus(request: web.Request) -> web.Response:
-    """For Prometheus."""
-    data = metrics.render(request.app[LAB].status())
-    return web.Response(body=data, headers={"Content-Type": metrics.CONTENT_TYPE})
+    """Answer with the metrics of the subnet."""
+    data = metrics_text(request.app[LAB].status())
+    return web.Response(body=data, headers={"Content-Type": METRICS_TYPE})
 
 
 @routes.get("/v1/faults")
 async def faults(request: web.Request) -> web.Response:
-    """Faults in force."""
+    """Answer with the faults in force."""
     return answer(request.app[LAB].status().faults)
 
 
 @routes.get("/v1/events")
 async def events(request: web.Request) -> web.StreamResponse:
-    """The subnet's events from `cursor` on, as they come."""
+    """Stream the subnet's events from `cursor` on, as they come."""
     return await stream(request, _events(request.app[LAB], number(request, "cursor", 0)))
 
 
 @routes.get("/v1/logs")
 async def logs(request: web.Request) -> web.StreamResponse:
-    """Log lines by time; with follow=1 also those to come."""
+    """Stream log lines in time order; with follow=1 also those to come."""
     lab, query = request.app[LAB], request.query
     artifact = query.get("artifact")
     if artifact:
-        artifact = (await lab.artifacts.meant(artifact)).artifact
+        artifact = (await lab.artifacts.resolve(artifact)).artifact
     tail = number(request, "tail", 0) if "tail" in query else None
     since = number(request, "since_ms", 0) / 1000 if "since_ms" in query else None
     asked = LogQuery(query.get("node") or None, artifact, query.get("grep") or None, tail, since)
@@ -127,7 +132,7 @@ async def logs(request: web.Request) -> web.StreamResponse:
     ends = ends_of(files)
     past = await asyncio.to_thread(read_all, files, asked, ends, members=lab.nodes())
     if artifact:
-        past = sorted([*past, *await _told(lab, artifact, asked)], key=lambda line: line.t)
+        past = sorted([*past, *await _event_lines(lab, artifact, asked)], key=lambda line: line.t)
     return await stream(request, _lines(lab, asked, past, ends, on=flag(request, "follow")))
 
 
@@ -141,14 +146,16 @@ async def _lines(
             yield cast("list[msgspec.Struct]", some)
 
 
-async def _told(lab: Lab, artifact: str, query: LogQuery) -> list[LogLine]:
-    """An artifact's events as lines: nodes do not log what they already tell as events."""
+async def _event_lines(lab: Lab, artifact: str, query: LogQuery) -> list[LogLine]:
+    """An artifact's events as log lines: nodes do not log what they report as events."""
     found = await lab.artifacts.events(artifact)
     wall_s = lab.wall_s()
     matches = LogQuery(grep=query.grep).matcher()
     lines = [
         LogLine(
-            wall_s + event.t_ns / 1e9, event.node, _sentence(event.kind, artifact, event.peer, event.hop, event.detail)
+            wall_s + event.t_ns / 1e9,
+            event.node,
+            _event_text(event.kind, artifact, event.peer, event.hop, event.detail),
         )
         for event in found.events
         if query.node in (None, event.node)
@@ -156,7 +163,7 @@ async def _told(lab: Lab, artifact: str, query: LogQuery) -> list[LogLine]:
     return [line for line in lines if matches(line)]
 
 
-def _sentence(kind: str, artifact: str, peer: str, hop: int, detail: str) -> str:
+def _event_text(kind: str, artifact: str, peer: str, hop: int, detail: str) -> str:
     parts = [f"event {kind} artifact={artifact[:12]}"]
     parts += [f"peer={peer} hop={hop}"] if peer else []
     parts += [detail] if detail else []
@@ -168,3 +175,30 @@ async def _events(lab: Lab, cursor: int) -> AsyncIterator[list[msgspec.Struct]]:
         some, cursor = lab.collector.since(cursor)
         if some or not await lab.collector.grown(cursor, min(1.0, HEARTBEAT_S)):
             yield cast("list[msgspec.Struct]", some)
+
+
+class _StatusMetrics(Collector):
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        status = self._status
+        nodes = GaugeMetricFamily("p2pnet_lab_nodes", "Nodes by how far they are.", labels=["state"])
+        for state in ("desired", "running", "ready", "connected"):
+            nodes.add_metric([state], getattr(status.nodes, state))
+        links = GaugeMetricFamily("p2pnet_lab_links", "Links wanted, and authenticated at both ends.", labels=["state"])
+        links.add_metric(["expected"], status.links.expected)
+        links.add_metric(["up"], status.links.up)
+        runs = GaugeMetricFamily("p2pnet_lab_runs", "Runs of this lab by state.", labels=["state"])
+        for name in ("queued", "running", "finished", "cancelled"):
+            runs.add_metric([name], sum(run.state == name for run in status.runs))
+        restarts = GaugeMetricFamily("p2pnet_lab_restarts", "Restarts of nodes that ended, summed.")
+        restarts.add_metric([], sum(member.restarts for member in status.members))
+        return [nodes, links, runs, restarts]
+
+
+def metrics_text(status: Status) -> bytes:
+    """A status in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(_StatusMetrics(status))
+    return generate_latest(registry)

@@ -1,1 +1,1 @@
-"""What the lab keeps with the nodes: links, clocks, events, and how they are."""
+"""What the lab keeps with its nodes: links, clocks, events, and how they are."""

@@ -1,61 +1,61 @@
-"""Bringing the nodes' clocks onto the lab's: nothing to do on one boot, a measured offset with its bound elsewhere."""
+"""The offsets of the nodes' clocks from the lab's: 0 within one boot, measured with an error bound elsewhere.
+
+The sample with the shortest round trip counts (as in NTP, RFC 5905): half of it bounds the error.
+"""
 
 import asyncio
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from p2pnet.lab.nodes.node_client import NodeClient, NodeRefusedError, NodeSilentError, ask_for
 from p2pnet.model.control import ROUTE_CLOCK, Clock, ClockRequest
 
-SAMPLES = 8  # of which the one with the shortest way counts
-DRIFT = 200e-6  # seconds per second two crystals may part, both ends together
-
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_TIME_NAMESPACE = Path("/proc/self/ns/time_for_children")
+SAMPLES = 8  # per measurement, of which the one with the shortest round trip counts
+DRIFT = 200e-6  # seconds per second by which two clocks may drift apart: 100 ppm for each crystal
 
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """Add `ns` to a clock of that boot to be on the lab's; true within `error_ns` when it was taken, at `taken_ns`."""
+    """Added to a clock of another boot, `ns` gives the lab's; true within `error_ns` when taken, at `taken_ns` (lab)."""
 
     ns: int
     error_ns: int
     taken_ns: int
 
     def bound_ns(self, now_ns: int) -> float:
-        """How wrong it may be now."""
+        """The error bound now: it grows with the age of the sample."""
         return self.error_ns + DRIFT * abs(now_ns - self.taken_ns)
 
 
 def offset_of(sent_ns: int, theirs_ns: int, answered_ns: int) -> Offset:
-    """One sample: they read their clock somewhere between our asking and their answer's coming."""
+    """The offset that one question tells: the node read its clock at some time between question and answer."""
     return Offset((sent_ns + answered_ns) // 2 - theirs_ns, (answered_ns - sent_ns + 1) // 2, answered_ns)
 
 
 def better(sample: Offset, known: Offset) -> bool:
-    """Whether a new sample replaces a known one: it is the closer one by now, or proves it wrong (a clock stood still)."""
+    """Whether a new sample replaces a known one: its bound is smaller by now, or it contradicts it (a clock was halted)."""
     bound_ns = known.bound_ns(sample.taken_ns)
     return sample.error_ns <= bound_ns or abs(sample.ns - known.ns) > sample.error_ns + bound_ns
 
 
 class Clocks:
-    """Offsets by boot id. A boot that is the lab's own has offset 0 and bound 0."""
+    """Offsets by boot id (see `peering.clock.boot_id`). The lab's own boot has offset 0 and bound 0."""
 
-    def __init__(self, gateway: NodeClient, own_boot_id: str) -> None:
-        self._gateway = gateway
+    def __init__(self, node_client: NodeClient, own_boot_id: str) -> None:
+        self._node_client = node_client
         self._own = own_boot_id
         self._offsets: dict[str, Offset] = {}
         self.unmeasured: set[str] = set()
+        """Boots of which no node answered."""
 
     async def measure(self, boots: dict[str, list[str]]) -> dict[str, int]:
-        """Measure the boots that are not ours again, by one node each; the offsets in force, in nanoseconds."""
+        """Measure all boots but the lab's own, by one node each; all known offsets in nanoseconds. `boots`: nodes by boot."""
         foreign = {boot: nodes for boot, nodes in boots.items() if boot != self._own}
         await asyncio.gather(*(self._measure(boot, nodes) for boot, nodes in foreign.items()))
         return {boot: offset.ns for boot, offset in self._offsets.items()}
 
     def bound_ms(self, boots: dict[str, list[str]]) -> float:
-        """The worst bound over these boots."""
+        """The largest error bound over these boots, in milliseconds."""
         now = time.monotonic_ns()
         known = [self._offsets[boot].bound_ns(now) for boot in boots if boot in self._offsets]
         return max(known, default=0.0) / 1e6
@@ -66,7 +66,7 @@ class Clocks:
             try:
                 for _ in range(SAMPLES):
                     sent = time.monotonic_ns()
-                    clock = await ask_for(self._gateway, node, ROUTE_CLOCK, ClockRequest(), Clock)
+                    clock = await ask_for(self._node_client, node, ROUTE_CLOCK, ClockRequest(), Clock)
                     sample = offset_of(sent, clock.mono_ns, time.monotonic_ns())
                     if best is None or better(sample, best):
                         best = sample
@@ -78,15 +78,3 @@ class Clocks:
         else:
             self.unmeasured.discard(boot)
             self._offsets[boot] = best
-
-
-def own_boot_id() -> str:
-    """The boot and time namespace of this process, as nodes name theirs; empty where the system names none."""
-    try:
-        boot = _BOOT_ID.read_text().strip()
-    except OSError:
-        return ""
-    try:
-        return f"{boot}/{_TIME_NAMESPACE.readlink()}"
-    except OSError:
-        return boot

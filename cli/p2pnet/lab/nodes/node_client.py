@@ -1,4 +1,4 @@
-"""How the lab asks nodes things: the protocol, so that runs and collection can be tried without any network."""
+"""How the lab asks nodes: a protocol, which lets runs and collection be tested without a network. `links` implements it."""
 
 from typing import Protocol, TypeVar
 
@@ -9,11 +9,11 @@ from p2pnet.model.errors import RemoteError
 
 Reply = TypeVar("Reply")
 
-ASK_S = 5.0
+ANSWER_S = 5.0
 
 
 class NodeSilentError(RemoteError):
-    """A node that is not connected, or did not answer in time."""
+    """A node that is not connected, did not answer in time, or whose answer cannot be read."""
 
     def __init__(self, node: str, why: str) -> None:
         super().__init__(f"{node} does not answer: {why}")
@@ -21,7 +21,7 @@ class NodeSilentError(RemoteError):
 
 
 class NodeRefusedError(RemoteError):
-    """A node that answered with a `ControlRefusal`."""
+    """A node that answered with a `ControlRefusal`, or with another shape than the route has."""
 
     def __init__(self, node: str, refusal: ControlRefusal) -> None:
         super().__init__(f"{node} refused: {refusal.code}: {refusal.message}")
@@ -30,24 +30,26 @@ class NodeRefusedError(RemoteError):
 
 
 class NodeClient(Protocol):
-    """One question to one node."""
+    """Asks one node one question over its control routes."""
 
-    async def ask(self, node: str, route: bytes, request: msgspec.Struct, *, timeout_s: float = ASK_S) -> ControlReply:
-        """The node's reply. Raises NodeSilentError."""
+    async def ask(
+        self, node: str, route: bytes, request: msgspec.Struct, *, timeout_s: float = ANSWER_S
+    ) -> ControlReply:
+        """The node's reply, a refusal too. Raises NodeSilentError."""
         ...
 
 
 async def ask_for(
-    gateway: NodeClient,
+    node_client: NodeClient,
     node: str,
     route: bytes,
     request: msgspec.Struct,
     shape: type[Reply],
     *,
-    timeout_s: float = ASK_S,
+    timeout_s: float = ANSWER_S,
 ) -> Reply:
     """The node's reply of this shape. Raises NodeSilentError, and NodeRefusedError for a refusal or another shape."""
-    reply = await gateway.ask(node, route, request, timeout_s=timeout_s)
+    reply = await node_client.ask(node, route, request, timeout_s=timeout_s)
     if isinstance(reply, ControlRefusal):
         raise NodeRefusedError(node, reply)
     if not isinstance(reply, shape):

@@ -1,1 +1,1 @@
-"""The runs of a lab: asked for, in line, measured, recorded, reported."""
+"""The runs of a lab: queued, planned, published, measured, recorded, reported."""

@@ -1,4 +1,4 @@
-"""Single artifacts of a live subnet: which one is meant, its bytes at some node, taking it back."""
+"""Single artifacts of a live subnet: found by the beginning of their id, read from nodes, withdrawn from all."""
 
 import asyncio
 import time
@@ -20,94 +20,97 @@ NOT_HELD = frozenset({"unknown-artifact", "unknown-client", "not-yet"})
 
 
 class NotHeldError(P2pnetError):
-    """No node asked holds these bytes: exit 1."""
+    """No node that was asked holds the artifact (exit 1)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Meant:
-    """The artifact that a prefix means; `run` is None for one that no run of this state directory published."""
+class FoundArtifact:
+    """An artifact by its whole id in hex."""
 
     artifact: str
     run: RunFile | None
+    """The run that published it; None: no run of this state directory did."""
     clients: tuple[str, ...]
-    """In whose pool it is: one client, or all of them when neither a run nor an event tells."""
+    """The client whose pool has it; all clients when neither a run nor an event tells which."""
 
 
 class Artifacts:
-    """Finds and moves single artifacts."""
+    """Finds, reads and withdraws single artifacts."""
 
-    def __init__(self, world: RunContext, runs: RunQueue) -> None:
-        self._world = world
+    def __init__(self, context: RunContext, runs: RunQueue) -> None:
+        self._context = context
         self._runs = runs
 
     @property
-    def _gateway(self) -> NodeClient:
-        return self._world.gateway
+    def _node_client(self) -> NodeClient:
+        return self._context.node_client
 
-    async def meant(self, prefix: str) -> Meant:
-        """Raises SpecError when nothing, or more than one artifact, begins so. A whole id is taken at its word.
+    async def resolve(self, prefix: str) -> FoundArtifact:
+        """The one artifact whose id begins with `prefix`. Raises SpecError when none or several do.
 
-        Sought among what runs published, then among what nodes said of late: a client's own products are of no run.
+        Searched among what runs published, then among the latest events, for artifacts that clients make themselves
+        belong to no run. A whole id that is in neither is taken as it is.
         """
         text = archive.check_prefix(prefix)
         files = [run.file for run in self._runs.all()]
         if not any(artifact.startswith(text) for file in files for artifact in file.artifacts):
             known = {file.run for file in files}
-            old = await asyncio.to_thread(archive.runs_with, self._world.state, self._world.subnet, text)
+            old = await asyncio.to_thread(archive.runs_with, self._context.state, self._context.name, text)
             files += [file for file in old if file.run not in known]
         if not any(artifact.startswith(text) for file in files for artifact in file.artifacts):
-            told = {event.artifact: event.client for event in self._world.collector.of_artifact(text)}
+            told = {event.artifact: event.client for event in self._context.collector.of_artifact(text)}
             if len(told) == 1:
                 [(artifact, client)] = told.items()
-                return Meant(artifact, None, (client,))
+                return FoundArtifact(artifact, None, (client,))
             if len(told) > 1:
                 raise SpecError(f"{text} is ambiguous: {len(told)} artifacts begin with it; give more of the id")
             if len(text) == WHOLE_ID_CHARS:
-                return Meant(text, None, tuple(self._world.clients()))
+                return FoundArtifact(text, None, tuple(self._context.clients))
         artifact, run = archive.match_artifact(files, text)
-        return Meant(artifact, run, (run.request.client or DEFAULT_CLIENT,))
+        return FoundArtifact(artifact, run, (run.request.client or DEFAULT_CLIENT,))
 
     async def events(self, prefix: str) -> ArtifactEvents:
         """The artifact's run and events. Raises SpecError."""
-        meant = await self.meant(prefix)
-        if meant.run is None:
-            told = self._world.collector.of_artifact(meant.artifact)
+        found = await self.resolve(prefix)
+        if found.run is None:
+            told = self._context.collector.of_artifact(found.artifact)
             if not told:
-                raise SpecError(f"no run published artifact {meant.artifact}, and no node said a word of it of late")
-            return ArtifactEvents(meant.artifact, self._no_run(meant), told)
+                raise SpecError(f"no run published artifact {found.artifact}, and no node told of it of late")
+            return ArtifactEvents(found.artifact, self._placeholder_run(found), told)
         for run in self._runs.open():
-            if run.id == meant.run.run:
+            if run.id == found.run.run:
                 run.recorder.flush()
-        events = await asyncio.to_thread(archive.read_events, self._world.state, meant.run.run, meant.artifact)
-        return ArtifactEvents(meant.artifact, meant.run, events)
+        events = await asyncio.to_thread(archive.read_events, self._context.state, found.run.run, found.artifact)
+        return ArtifactEvents(found.artifact, found.run, events)
 
-    def _no_run(self, meant: Meant) -> RunFile:
-        """What stands in for the run of a client's own product."""
-        world = self._world
+    def _placeholder_run(self, found: FoundArtifact) -> RunFile:
+        """In place of the run of an artifact that belongs to none: its id is empty."""
+        context = self._context
         return RunFile(
-            run="", subnet=world.subnet, target=world.target, seed=world.seed(), created_at=time.time(),
-            request=RunRequest([], client=meant.clients[0]), nodes=world.nodes(), version=world.version,
-            state="finished", artifacts=[meant.artifact], names=[""],
+            run="", subnet=context.name, target=context.target, seed=context.seed, created_at=time.time(),
+            request=RunRequest([], client=found.clients[0]), nodes=context.nodes(), version=context.version,
+            state="finished", artifacts=[found.artifact], names=[""],
         )  # fmt: skip
 
-    async def locate(self, prefix: str, node: str | None) -> tuple[Meant, str, Got]:
-        """The artifact, who serves it, and its first bytes: `node`, or a holder that is not the publisher if there is one.
+    async def locate(self, prefix: str, node: str | None) -> tuple[FoundArtifact, str, Got]:
+        """The artifact, the node that serves it, and its first byte.
 
-        Raises SpecError, NotHeldError, NodeSilentError (of a node asked by name).
+        The node is `node`, else a holder other than the publisher where there is one: only its bytes have travelled.
+        Raises SpecError, NotHeldError, NodeSilentError (for a node asked by name).
         """
-        meant = await self.meant(prefix)
-        nodes = self._world.nodes()
+        found = await self.resolve(prefix)
+        nodes = self._context.nodes()
         if node is not None and node not in nodes:
             raise SpecError(f"there is no node {node!r}; the members are {', '.join(nodes)}")
-        publisher = await self._publisher(meant)
+        publisher = await self._publisher(found)
         order = (
             [node] if node is not None else [n for n in nodes if n != publisher] + [n for n in nodes if n == publisher]
         )
         for one in order:
-            for client in meant.clients:
+            for client in found.clients:
                 try:
-                    found = replace(meant, clients=(client,))
-                    return found, one, await self.read(found, one, 0, 1)
+                    one_pool = replace(found, clients=(client,))
+                    return one_pool, one, await self.read(one_pool, one, 0, 1)
                 except NodeRefusedError as error:
                     if error.refusal.code not in NOT_HELD:
                         raise
@@ -117,47 +120,47 @@ class Artifacts:
                     break
         where = f"{node} does not hold" if node is not None else "no node holds"
         raise NotHeldError(
-            f"{where} {meant.artifact[:16]}: it never arrived, was withdrawn, expired, or its holders ended"
+            f"{where} {found.artifact[:16]}: it never arrived, was withdrawn, expired, or its holders ended"
         )
 
-    async def read(self, meant: Meant, node: str, offset: int, length: int) -> Got:
-        """At most 1 MiB of it from one node. Raises NodeSilentError, NodeRefusedError."""
-        [client] = meant.clients  # as `locate` found out
-        request = GetRequest(bytes.fromhex(meant.artifact), offset, min(length, limits.GET_RANGE_BYTES), client)
-        return await ask_for(self._gateway, node, ROUTE_GET, request, Got, timeout_s=15)
+    async def read(self, found: FoundArtifact, node: str, offset: int, length: int) -> Got:
+        """At most 1 MiB of it from one node; `found` as `locate` gave it. Raises NodeSilentError, NodeRefusedError."""
+        [client] = found.clients
+        request = GetRequest(bytes.fromhex(found.artifact), offset, min(length, limits.GET_RANGE_BYTES), client)
+        return await ask_for(self._node_client, node, ROUTE_GET, request, Got, timeout_s=15)
 
     async def withdraw(self, prefix: str) -> Withdrawal:
-        """Take it back at every node."""
-        meant = await self.meant(prefix)
+        """Remove it from every node; which held it, and which could not be asked. Raises SpecError."""
+        found = await self.resolve(prefix)
 
         async def one(node: str) -> bool | None:
             held = False
-            for client in meant.clients:
-                request = WithdrawRequest(bytes.fromhex(meant.artifact), client)
+            for client in found.clients:
+                request = WithdrawRequest(bytes.fromhex(found.artifact), client)
                 try:
-                    held |= (await ask_for(self._gateway, node, ROUTE_WITHDRAW, request, Withdrawn)).held
+                    held |= (await ask_for(self._node_client, node, ROUTE_WITHDRAW, request, Withdrawn)).held
                 except NodeRefusedError:
                     continue
                 except NodeSilentError:
                     return None
             return held
 
-        nodes = self._world.nodes()
+        nodes = self._context.nodes()
         answers = dict(zip(nodes, await asyncio.gather(*map(one, nodes)), strict=True))
         return Withdrawal(
-            meant.artifact,
+            found.artifact,
             [node for node, held in answers.items() if held],
             [node for node, held in answers.items() if held is None],
         )
 
-    async def _publisher(self, meant: Meant) -> str:
-        if meant.run is None:
-            told = self._world.collector.of_artifact(meant.artifact)
+    async def _publisher(self, found: FoundArtifact) -> str:
+        if found.run is None:
+            told = self._context.collector.of_artifact(found.artifact)
             return next((event.node for event in told if event.kind is EventKind.PUBLISHED), "")
-        publisher = meant.run.request.publisher
+        publisher = found.run.request.publisher
         if publisher not in ("random", "all"):
             return publisher
-        live = {run.id: run for run in self._runs.all()}.get(meant.run.run)
+        live = {run.id: run for run in self._runs.all()}.get(found.run.run)
         if live is not None:
-            return live.publisher_of(meant.artifact)
-        return ""  # of a former lab: its pools are gone as well
+            return live.publisher_of(found.artifact)
+        return ""  # published under a former lab: local pools are gone with it, so it does not matter

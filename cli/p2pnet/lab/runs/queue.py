@@ -1,4 +1,4 @@
-"""The runs of a lab as jobs: asked for once by key, one measured at a time, the others visibly in line."""
+"""The runs of a lab as jobs: created once per idempotency key, one measured at a time, the others queued visibly."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from p2pnet.lab.runs.plan import plan
+from p2pnet.lab.runs.injector import plan
 from p2pnet.lab.runs.recorder import Recorder, new_run_folder
 from p2pnet.lab.runs.run import Run
 from p2pnet.lab.runs.runner import RunContext, Runner
@@ -24,52 +24,56 @@ from p2pnet.model.units import format_size
 from p2pnet.store import archive, retention
 from p2pnet.store.state import State
 
-QUEUE_MAX = 100
+QUEUE_MAX = 100  # waiting runs
 SHARED_MAX = 8  # shared runs at a time
 KEPT_MAX = 1_000  # ended runs kept in memory; the archive has all
-KEY_CHARS_MAX = 200
-SETTLE_WAIT_S = 60.0  # how long an ended run waits for others to end before it is compressed beside them
-FORGOTTEN_MAX = 5  # older runs that are compressed with one that ends
-SETTLING_S = 30.0  # how long a lab that stops waits for ended runs to be compressed
+KEY_CHARS_MAX = 200  # of an idempotency key
+COMPACT_WAIT_S = 60.0  # how long an ended run waits for others to end before it is compressed beside them
+LEFTOVER_MAX = 5  # runs that an earlier lab left uncompressed and that are compressed with one that ends
+COMPACTING_S = 30.0  # how long a lab that stops waits for ended runs to be compressed
 
 log = logging.getLogger(__name__)
 
 
 class KeyReusedError(SpecError):
-    """An idempotency key that came with another request before."""
+    """An idempotency key that was used with another request before."""
 
 
 class UnknownRunError(SpecError):
-    """A run id that is none of this lab's."""
+    """A run id that this lab does not know."""
 
 
 class RunQueue:
-    """Takes requests for runs and sees to it that they are run."""
+    """Takes requests for runs and executes them: measured runs one after the other, shared runs at once."""
 
-    def __init__(self, world: RunContext) -> None:
-        self._world = world
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
         self._runs: dict[str, Run] = {}
+        """By id, oldest first."""
         self._keys: dict[str, str] = {}
+        """Run id by idempotency key."""
         self._queue: deque[Run] = deque()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._measured: Run | None = None
+        """The run that is not shared and has started."""
         self._closed = ""
-        self._settling: set[asyncio.Task[None]] = set()
+        """Why no more runs are taken; empty: they are."""
+        self._compacting: set[asyncio.Task[None]] = set()
         """Runs that have ended and are being compressed."""
         self._idle = asyncio.Event()
         """Set while no run is open, and for good when no more are taken."""
-        self._looked_ns = 0
-        """When the directory of all runs had last changed, as far as was looked."""
+        self._checked_ns = 0
+        """Modification time of the directory of all runs when it was last checked for removed runs."""
         self.on_change: Callable[[], None] = lambda: None
-        """Called when a run has been taken, and when one has ended."""
-        # Not the run's seed: the ids of two labs that share a state directory should differ.
+        """Called when a run has been created, and when one has ended."""
+        # Not seeded: the ids of two labs that share a state directory should differ.
         self._rng = random.Random()
 
-    # --- asking ---
+    # --- creating ---
 
     def submit(self, request: RunRequest, key: str) -> tuple[Run, bool]:
         """The run of this key, and whether it is new. Raises SpecError, LimitError, TargetError (exit 2)."""
-        client, label = client_among(self._world.clients(), request.client), check_label(request.label)
+        client, label = client_among(self._context.clients, request.client), check_label(request.label)
         request = msgspec.structs.replace(request, client=client, label=label)
         known = self._keys.get(key) if key else None
         if known is not None:
@@ -77,7 +81,7 @@ class RunQueue:
             if run.file.request != request:
                 raise KeyReusedError(f"the idempotency key {key!r} belongs to run {known}, which is another request")
             return run, False
-        self._check_room(request, key)
+        self._check_limits(request, key)
         run = self._make(request)
         self._runs[run.id] = run
         self._idle.clear()
@@ -87,12 +91,12 @@ class RunQueue:
             self._start(run)
         else:
             self._queue.append(run)
-            self._advance()
+            self._start_next()
         self._forget_old()
         self.on_change()
         return run, True
 
-    def _check_room(self, request: RunRequest, key: str) -> None:
+    def _check_limits(self, request: RunRequest, key: str) -> None:
         if self._closed:
             raise TargetError(self._closed)
         if len(key) > KEY_CHARS_MAX:
@@ -103,30 +107,31 @@ class RunQueue:
             raise LimitError(f"{SHARED_MAX} shared runs are on already")
 
     def _make(self, request: RunRequest) -> Run:
-        world, now, nodes = self._world, time.time(), self._world.nodes()
+        context, now, nodes = self._context, time.time(), self._context.nodes()
         for expression in request.expect:
             expectations.parse(expression)
-        seed = world.seed() if request.seed is None else request.seed
+        seed = context.seed if request.seed is None else request.seed
         uploads = _uploads_of(request)
-        sizes = world.uploads.take(uploads)
+        sizes = context.uploads.take(uploads)
         try:
             planned = plan(request, nodes, seed, sizes)
-            folder = new_run_folder(world.state, now, self._rng)
+            folder = new_run_folder(context.state, now, self._rng)
             file = RunFile(
-                run=folder.name, subnet=world.subnet, target=world.target, seed=seed, request=request, created_at=now,
-                nodes=nodes, version=world.version, spec=world.spec(), label=request.label, ignored=world.ignored(),
+                run=folder.name, subnet=context.name, target=context.target, seed=seed, request=request, created_at=now,
+                nodes=nodes, version=context.version, spec=context.document, label=request.label,
+                ignored=context.ignored,
             )  # fmt: skip
             run = Run(file, planned, Recorder(folder))
             run.recorder.save(file)
             if run.recorder.failed:
-                shutil.rmtree(folder, ignore_errors=True)  # a run that never began leaves nothing
+                shutil.rmtree(folder, ignore_errors=True)  # a run that never began leaves no trace
                 raise TargetError(run.recorder.failed, exit_code=2, hint="free some space and inject again")
         except BaseException:
-            world.uploads.release(uploads)
+            context.uploads.release(uploads)
             raise
         return run
 
-    # --- looking ---
+    # --- reading ---
 
     def get(self, run_id: str) -> Run:
         """A run of this lab. Raises SpecError."""
@@ -137,7 +142,7 @@ class RunQueue:
         return run
 
     def all(self) -> list[Run]:
-        """Oldest first; without those that were removed from the disk since."""
+        """All runs, oldest first, except those that were removed from the disk since."""
         self._forget_removed()
         return list(self._runs.values())
 
@@ -148,7 +153,7 @@ class RunQueue:
     # --- ending ---
 
     async def cancel(self, run_id: str, reason: str = "cancelled") -> Run:
-        """End a run; returns once it has ended. One that had ended stays as it is."""
+        """End a run as cancelled; returns once it has ended. A run that had ended stays as it is. Raises SpecError."""
         run = self.get(run_id)
         run.cancel(reason)
         await self._ended(run)
@@ -158,41 +163,41 @@ class RunQueue:
         """Take no more runs; end the open ones as invalid for this reason."""
         self._closed = reason
         for run in self.open():
-            run.spoil(reason)
+            run.invalidate(reason)
         for run in self.open():
             await self._ended(run)
         self._idle.set()
-        await self.settled()
+        await self.compacted()
 
-    async def _settle(self, run: Run) -> None:
-        """Once no run is on that it could disturb, or after a while in any case."""
+    async def _compact(self, run: Run) -> None:
+        """Compress an ended run once no open run can be disturbed by it, at the latest after COMPACT_WAIT_S."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), SETTLE_WAIT_S)
-        await asyncio.to_thread(_settle, self._world.state, run.id)
+            await asyncio.wait_for(self._idle.wait(), COMPACT_WAIT_S)
+        await asyncio.to_thread(_compact_and_retain, self._context.state, run.id)
 
-    async def settled(self) -> None:
-        """Wait until what ended runs left behind is small; for a bounded time."""
-        if self._settling:
-            await asyncio.wait(self._settling, timeout=SETTLING_S)
+    async def compacted(self) -> None:
+        """Wait until all ended runs are compressed, at most COMPACTING_S."""
+        if self._compacting:
+            await asyncio.wait(self._compacting, timeout=COMPACTING_S)
 
     async def _ended(self, run: Run) -> None:
         if run in self._queue:
             self._queue.remove(run)
-            self._start(run)  # with its end already ordered: it writes its report and is done
-            self._place()
+            self._start(run)  # its end is ordered already: it only writes its report
+            self._update_positions()
         task = self._tasks.get(run.id)
         if task is not None:
             await asyncio.wait([task])
 
-    # --- the line ---
+    # --- the queue ---
 
-    def _advance(self) -> None:
+    def _start_next(self) -> None:
         if self._measured is None and self._queue:
             self._measured = self._queue.popleft()
             self._start(self._measured)
-        self._place()
+        self._update_positions()
 
-    def _place(self) -> None:
+    def _update_positions(self) -> None:
         for position, run in enumerate(self._queue, start=1):
             ahead = f"run {self._measured.id}" if self._measured else "its turn"
             if run.queue_position != position or run.waiting_for != ahead:
@@ -203,28 +208,32 @@ class RunQueue:
         self._tasks[run.id] = asyncio.create_task(self._run(run), name=f"run {run.id}")
 
     async def _run(self, run: Run) -> None:
-        beside = [other.id for other in self._runs.values() if other is not run and other.state == "running"]
-        if beside and not run.file.request.shared:
-            run.notes.append(f"shared run {', '.join(beside)} was on at the same time")
-        for other in self._runs.values():
-            if other is not run and other.state == "running" and not other.file.request.shared:
-                other.notes.append(f"shared run {run.id} was on at the same time")
+        self._note_overlap(run)
         try:
-            await Runner(self._world, run).go()
+            await Runner(self._context, run).execute()
         except Exception:
             log.exception("run %s", run.id)
         finally:
-            self._world.uploads.release(_uploads_of(run.file.request))
+            self._context.uploads.release(_uploads_of(run.file.request))
             self._tasks.pop(run.id, None)
             if run is self._measured:
                 self._measured = None
-                self._advance()
+                self._start_next()
             self.on_change()
             if not self.open():
                 self._idle.set()
-            settling = asyncio.create_task(self._settle(run))
-            self._settling.add(settling)
-            settling.add_done_callback(self._settling.discard)
+            settling = asyncio.create_task(self._compact(run))
+            self._compacting.add(settling)
+            settling.add_done_callback(self._compacting.discard)
+
+    def _note_overlap(self, run: Run) -> None:
+        """Note in measured runs which shared runs go on beside them; shared runs are marked as such anyway."""
+        running = [other for other in self._runs.values() if other is not run and other.state == "running"]
+        if running and not run.file.request.shared:
+            run.notes.append(f"shared run {', '.join(other.id for other in running)} was on at the same time")
+        for other in running:
+            if not other.file.request.shared:
+                other.notes.append(f"shared run {run.id} was on at the same time")
 
     def label(self, run_id: str, label: str) -> Run:
         """Give a run another label. Raises SpecError; TargetError (exit 2) when the disk refuses it."""
@@ -234,21 +243,21 @@ class RunQueue:
             run.recorder.save(run.file)
             return run
         try:
-            archive.set_label(self._world.state, run_id, text)
+            archive.set_label(self._context.state, run_id, text)
         except OSError as error:
             raise TargetError(f"the label cannot be written: {error.strerror}", exit_code=2) from error
         run.update(label=text)
         return run
 
     def _forget_removed(self) -> None:
-        """People and limits remove ended runs from the disk: look, whenever the directory of all runs has changed."""
+        """Forget ended runs whose directories are gone (removed by people or by retention), if any may be."""
         try:
-            changed_ns = self._world.state.runs.stat().st_mtime_ns
+            changed_ns = self._context.state.runs.stat().st_mtime_ns
         except OSError:
             return
-        if changed_ns == self._looked_ns:
+        if changed_ns == self._checked_ns:
             return
-        self._looked_ns = changed_ns
+        self._checked_ns = changed_ns
         for run in list(self._runs.values()):
             if not run.open and not run.recorder.folder.exists():
                 del self._runs[run.id]
@@ -261,11 +270,11 @@ class RunQueue:
         self._keys = {key: run_id for key, run_id in self._keys.items() if run_id in self._runs}
 
 
-def _settle(state: State, run: str) -> None:
-    """What an ended run leaves behind, made small; and what is beyond the limits, removed. Blocks."""
+def _compact_and_retain(state: State, run: str) -> None:
+    """Compress an ended run and a few left over, then remove the runs beyond the retention limits. Blocks."""
     try:
-        archive.settle(state.run(run))
-        archive.settle_forgotten(state, most=FORGOTTEN_MAX)
+        archive.compact(state.run(run))
+        archive.compact_leftover(state, most=LEFTOVER_MAX)
         limits = retention.limits_of(os.environ)
         gone = retention.apply(state, limits, time.time())
     except SpecError as error:

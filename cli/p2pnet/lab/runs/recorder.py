@@ -1,6 +1,7 @@
-"""A run on disk, as it happens: run.json, events.ndjson, summary.json, papers. A disk that refuses is said, never raised."""
+"""A run on disk, as it happens: run.json, events.ndjson, summary.json, report files. A failing disk is recorded, never raised."""
 
 import contextlib
+import logging
 import os
 import random
 import time
@@ -10,23 +11,30 @@ from typing import BinaryIO
 
 import msgspec
 
+from p2pnet.measure import hop_tree
 from p2pnet.model.errors import TargetError
 from p2pnet.model.events import Collected
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import Report
-from p2pnet.store.archive import EVENTS_FILE, pretty
+from p2pnet.present import to_html, to_junit
+from p2pnet.store.archive import EVENTS_FILE, has_events, iter_events, pretty
 from p2pnet.store.files import sync_directory, write_atomic
 from p2pnet.store.heads import RUN_FILE, SUMMARY_FILE
 from p2pnet.store.state import State
 
+HTML_FILE = "report.html"
+JUNIT_FILE = "junit.xml"
 BUFFER_BYTES = 256 << 10
-FLUSH_S = 1.0  # how old an event may be before it is in the file
+FLUSH_S = 1.0  # the age at which an event must be in the file: what a killed lab loses at most
+SUFFIX_DIGITS = slice(18, None)  # of a run's directory, behind r-20261121-201530-
+
+log = logging.getLogger(__name__)
 
 _encoder = msgspec.json.Encoder()
 
 
 def new_run_folder(state: State, now: float, rng: random.Random) -> Path:
-    """Make the directory of a new run; its name is the run's id, sorts by time and is nobody else's.
+    """Make the directory of a new run; its name is the run's id, sorts by time and is unique in this state directory.
 
     Raises TargetError (exit 2) when the state directory cannot take it.
     """
@@ -34,13 +42,14 @@ def new_run_folder(state: State, now: float, rng: random.Random) -> Path:
     suffix = rng.randrange(0x10, 0x80)
     try:
         state.runs.mkdir(parents=True, exist_ok=True)
-        taken = [int(path.name[18:], 16) for path in state.runs.glob(f"r-{stamp}-*") if _is_hex(path.name[18:])]
+        suffixes = [path.name[SUFFIX_DIGITS] for path in state.runs.glob(f"r-{stamp}-*")]
+        taken = [int(text, 16) for text in suffixes if _is_hex(text)]
         suffix = max([suffix, *(number + 1 for number in taken)])
         while True:
             folder = state.runs / f"r-{stamp}-{suffix:02x}"
             try:
                 folder.mkdir()
-            except FileExistsError:
+            except FileExistsError:  # another lab of this state directory was faster
                 suffix += 1
                 continue
             return folder
@@ -51,13 +60,14 @@ def new_run_folder(state: State, now: float, rng: random.Random) -> Path:
 
 
 class Recorder:
-    """Writes one run's files. After the first failure it writes no more events, and `on_failure` has been told."""
+    """Writes one run's files. After the first failure, of which `on_failure` is told, it writes no more events."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.failed = ""
-        self.papers: dict[str, bytes] = {}
-        """The report on paper, by file name; written when the run ends."""
+        """Why the disk refused; empty: it did not."""
+        self.report_files: dict[str, bytes] = {}
+        """Renderings of the report by file name, written when the run ends."""
         self.on_failure: Callable[[str], None] = lambda _why: None
         self._file: BinaryIO | None = None
         self._flushed_s = 0.0
@@ -82,7 +92,7 @@ class Recorder:
             self._fail(error)
 
     def flush(self) -> None:
-        """What was taken can be read."""
+        """Make readable what was appended."""
         if self._file is not None:
             try:
                 self._file.flush()
@@ -97,7 +107,7 @@ class Recorder:
             self._fail(error)
 
     def end_events(self) -> None:
-        """Everything taken is on disk, or the failure is known."""
+        """Close the events file, durably; a failure is then known."""
         if self._file is not None:
             try:
                 self._file.flush()
@@ -107,7 +117,10 @@ class Recorder:
             self._close()
 
     def end(self, run: RunFile, report: Report) -> None:
-        """Write the report, then the run as ended, both durable; then the papers, which can be drawn again any time."""
+        """Write the report, then the run as ended, both durably: run.json says that the rest is there.
+
+        The report files come last and may fail: they can be rendered again at any time.
+        """
         try:
             write_atomic(self.folder / SUMMARY_FILE, pretty(report), durable=True)
             write_atomic(self.folder / RUN_FILE, pretty(run), durable=True)
@@ -115,9 +128,9 @@ class Recorder:
         except OSError as error:
             self._fail(error)
             return
-        for name, paper in self.papers.items():
+        for name, data in self.report_files.items():
             with contextlib.suppress(OSError):
-                write_atomic(self.folder / name, paper)
+                write_atomic(self.folder / name, data)
 
     def _fail(self, error: OSError) -> None:
         self._close()
@@ -130,6 +143,22 @@ class Recorder:
         if file is not None:
             with contextlib.suppress(OSError):
                 file.close()
+
+
+def render_report_files(folder: Path, run: RunFile, report: Report) -> dict[str, bytes]:
+    """The report as HTML and JUnit, by file name; none when rendering fails, for a run's result does not depend on it.
+
+    Reads the run's events: call it in a thread.
+    """
+    try:
+        tree = None
+        if report.slowest and has_events(folder):
+            tree = hop_tree(report.slowest, iter_events(folder, report.slowest), run.nodes)
+        texts = {HTML_FILE: to_html(report, run, tree), JUNIT_FILE: to_junit(report)}
+    except Exception:
+        log.exception("run %s: its report files could not be rendered", run.run)
+        return {}
+    return {name: text.encode() for name, text in texts.items()}
 
 
 def _is_hex(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""One run as the lab knows it: its state for those who follow, its artifacts, receipts and losses as events come in."""
+"""One run while it is queued or running: its state for followers, and its artifacts, receipts and losses as events come in."""
 
 import asyncio
 import time
@@ -6,61 +6,61 @@ from collections.abc import Sequence
 
 import msgspec
 
-from p2pnet.lab.runs.plan import Planned
+from p2pnet.lab.runs.injector import Planned
 from p2pnet.lab.runs.recorder import Recorder
 from p2pnet.measure import RunMeasure
 from p2pnet.model.events import Collected, EventKind, Gap
 from p2pnet.model.jobs import Progress, RunFile, RunState
 from p2pnet.model.report import RUN_OPEN, Report, RunStateName, RunSummary
 
-CHANGE_S = 0.05  # followers hear of progress at most this often
-EARLY_EVENTS_MAX = 500_000  # events of artifacts whose ids are still on their way from the publisher
+CHANGE_S = 0.05  # followers are told of progress at most this often
+EARLY_EVENTS_MAX = 500_000  # events of artifacts whose ids have not come back from the publisher yet
 
 
 class Run:
-    """A sink of events with a state that can be followed. `runner` moves it through its phases."""
+    """A sink of events with a state that can be followed. `runner.Runner` moves it through its phases."""
 
-    def __init__(self, file: RunFile, planned: Sequence[Planned], folder: Recorder) -> None:
+    def __init__(self, file: RunFile, planned: Sequence[Planned], recorder: Recorder) -> None:
         self.file = file
         self.planned = planned
         self.total = len(planned)
-        self.recorder = folder
-        folder.on_failure = self.spoil
+        self.recorder = recorder
+        recorder.on_failure = self.invalidate
         self.measure = RunMeasure(list(file.nodes))
         self.report: Report | None = None
         self.state: RunStateName = "queued"
         self.waiting_for = ""
         self.queue_position = 0
         self.invalid: list[str] = []
+        """Why the run is invalid; empty while it is valid."""
         self.notes: list[str] = []
         self.ordered: set[str] = set()
-        """Nodes that this run itself ordered a fault for."""
+        """Nodes for which this run itself ordered a fault."""
         self.unknown_nodes: set[str] = set()
+        """Of those, the nodes that lost events by it: receipts they lack are unknown, not missed."""
         self.absent: dict[str, str] = {}
-        """Nodes that were silent when the run began, with the incarnation they had."""
+        """Incarnation by node, of the nodes that were silent when the run began."""
         self.ending = asyncio.Event()
-        """Set when there is no point in going on: cancelled, invalid beyond doubt, the lab stops."""
+        """Set when going on is pointless: the run is cancelled or invalid, or the lab stops."""
         self.complete = asyncio.Event()
         """Set when every receipt is in."""
         self.cancelled = False
         self.publishing = True
+        """Whether ids of artifacts may still be on their way from publishers."""
         self.late_s = 0.0
-        """The most that a publication was asked for after it was due."""
-        self._sizes: dict[str, int] = {}
-        self._order: list[Planned] = []
-        """What was published, in the order of `file.artifacts`."""
-        self._own = dict.fromkeys(file.nodes, 0)
-        self._masks: dict[str, int] = {}
-        self._bits = {node: 1 << index for index, node in enumerate(file.nodes)}
-        self.received = dict.fromkeys(file.nodes, 0)
-        self._delivered = 0
+        """The longest that a publication was asked for after it was due."""
+        self._published: dict[str, Planned] = {}
+        """By artifact id, in the order of `file.artifacts`."""
         self._early: dict[str, list[Collected]] = {}
+        """Events of artifacts that may yet turn out to be this run's, by artifact."""
         self._early_count = 0
         self._cursor = 1
         self._changed = asyncio.Event()
         self._change_due = False
-        self._started_mono = 0.0
-        self._ended_mono = 0.0
+        self._started_s = 0.0
+        """Monotonic; 0 until the run starts."""
+        self._last_progress: Progress | None = None
+        """Set when the run has ended."""
 
     # --- for those who follow ---
 
@@ -81,18 +81,20 @@ class Run:
 
     def snapshot(self) -> RunState:
         """The state now."""
-        ended = self._ended_mono or time.monotonic()
-        progress = Progress(
-            published=len(self._sizes), artifacts=self.total, delivered=self._delivered, expected=self.expected,
-            elapsed_s=ended - self._started_mono if self._started_mono else 0.0,
-            waiting_for=self.waiting_for if self.open else "", queue_position=self.queue_position,
-        )  # fmt: skip
+        progress = self._last_progress or self._progress(self.waiting_for)
         return RunState(
             self.id, self.state, self.file.request, self.file.created_at, progress, self.report, self._cursor
         )
 
+    def _progress(self, waiting_for: str) -> Progress:
+        return Progress(
+            published=len(self._published), artifacts=self.total, delivered=self.measure.delivered,
+            expected=self.expected, elapsed_s=time.monotonic() - self._started_s if self._started_s else 0.0,
+            waiting_for=waiting_for, queue_position=self.queue_position,
+        )  # fmt: skip
+
     def summary(self) -> RunSummary:
-        """One line."""
+        """The run in one line of the status."""
         report = self.report
         return RunSummary(
             run=self.id, state=self.state, verdict=report.verdict if report else None, artifacts=self.total,
@@ -101,13 +103,13 @@ class Run:
         )  # fmt: skip
 
     def touch(self) -> None:
-        """Something followers want to know has changed."""
+        """Tell followers that the state has changed."""
         self._cursor += 1
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def changed(self, cursor: int, timeout_s: float) -> RunState:
-        """The state once it is past `cursor` or the run has ended, or after `timeout_s` as it is."""
+        """The state, as soon as it is past `cursor` or the run has ended; after `timeout_s` whatever it is."""
         deadline = time.monotonic() + timeout_s
         while self.open and self._cursor <= cursor and (left := deadline - time.monotonic()) > 0:
             try:
@@ -116,11 +118,11 @@ class Run:
                 break
         return self.snapshot()
 
-    # --- its life ---
+    # --- from start to end ---
 
     def start(self, now: float) -> None:
-        """It is on."""
-        self.state, self.queue_position, self._started_mono = "running", 0, time.monotonic()
+        """The run starts; `now` in Unix seconds."""
+        self.state, self.queue_position, self._started_s = "running", 0, time.monotonic()
         self.update(
             state="running", started_at=now, unix_offset_s=time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
         )
@@ -129,140 +131,118 @@ class Run:
         self.touch()
 
     def end(self, report: Report, now: float) -> None:
-        """It is over, as the report says; on disk before anybody hears of it."""
+        """The run has ended with this report; it is on disk before followers are told. `now` in Unix seconds."""
         state: RunStateName = "cancelled" if self.cancelled else "finished"
-        self._ended_mono = time.monotonic()
+        self._last_progress = self._progress("")
         self.update(state=state, finished_at=now, clock_bound_ms=report.clock_bound_ms)
         self.recorder.end(self.file, report)
         if self.recorder.failed and self.recorder.failed not in report.invalid:
-            # Even the report did not fit on the disk: those who follow must hear it all the same.
+            # Not even the report could be written: followers must be told through the lab.
             report = msgspec.structs.replace(report, verdict="invalid", invalid=[*report.invalid, self.recorder.failed])
         self.report, self.state = report, state
-        # An ended run stays for those who ask; what it was measured with does not.
+        # Ended runs are kept in memory, up to `queue.KEPT_MAX`; the receipts they were measured with would fill it.
         self._early.clear()
-        self._masks.clear()
         self.planned, self.measure = (), RunMeasure(self.file.nodes)
         self.touch()
 
     def update(self, **fields: object) -> None:
-        """Change run.json's contents; the recorder saves them."""
+        """Change fields of run.json; `recorder.save` writes them."""
         self.file = msgspec.structs.replace(self.file, **fields)
 
-    def spoil(self, reason: str, *, stop: bool = True) -> None:
-        """The run is invalid, because. With `stop` it also ends as soon as it can."""
+    def invalidate(self, reason: str, *, stop: bool = True) -> None:
+        """Mark the run invalid for this reason; with `stop` it also ends as soon as it can."""
         if reason not in self.invalid:
             self.invalid.append(reason)
         if stop:
             self.ending.set()
-        self._soon()
+        self._touch_soon()
 
     def cancel(self, reason: str) -> None:
-        """End it as cancelled."""
+        """End the run as cancelled, if it is open."""
         if self.open:
             self.cancelled = True
-            self.spoil(reason)
+            self.invalidate(reason)
 
     def published(self, planned: Planned, artifact: str) -> None:
-        """A publisher took an artifact: its id."""
-        self._sizes[artifact] = planned.size
-        self._own[planned.publisher] += 1
-        self._masks[artifact] = self._bits.get(planned.publisher, 0)
-        self._order.append(planned)
+        """A publisher took what was planned and gave it this id (hex)."""
+        self._published[artifact] = planned
+        self.measure.announce(artifact, planned.publisher)
         self.file.artifacts.append(artifact)
         self.file.names.append(planned.name)
         early = self._early.pop(artifact, None)
         if early:
             self._early_count -= len(early)
             self._keep(early)
-        self._soon()
+        self._touch_soon()
 
     def publishing_is_over(self) -> None:
-        """No id is on its way any more: events of other artifacts are none of this run's."""
+        """All ids are known: events of other artifacts belong to other runs."""
         self.publishing = False
         self._early.clear()
-        self.recorder.save(self.file)  # with the ids, so that a lab that dies from here on loses none of them
+        self.recorder.save(self.file)  # with the ids: a lab that dies from here on loses none of them
         self._check_complete()
 
-    # --- a sink ---
+    # --- sink of events, see `collector.Sink` ---
 
     def take(self, events: list[Collected]) -> None:
-        """Keep what belongs to this run; see `Collector`."""
+        """Keep the events that belong to this run."""
         if self.state != "running":
             return
         mine, client = [], self.file.request.client
         for event in events:
-            if not event.artifact or event.artifact in self._sizes:
+            if not event.artifact or event.artifact in self._published:
                 mine.append(event)
-            elif self.publishing and event.client == client:  # other clients may be busy: they fill no room here
+            elif self.publishing and event.client == client:  # other clients' events must not count against the bound
                 self._early.setdefault(event.artifact, []).append(event)
                 self._early_count += 1
         if self._early_count > EARLY_EVENTS_MAX:
             self._early.clear()
             self._early_count = 0
-            self.spoil(f"more than {EARLY_EVENTS_MAX} events came before the ids of their artifacts")
+            self.invalidate(f"more than {EARLY_EVENTS_MAX} events came before the ids of their artifacts")
         if mine:
             self._keep(mine)
 
     def lost(self, gap: Gap) -> None:
-        """Events of a node are lost for good: does it matter here?"""
+        """Events of a node are lost for good: whether that makes the run invalid, or receipts unknown, or neither."""
         node = gap.node
-        if self.state != "running" or node not in self._bits:
+        if self.state != "running" or node not in self.measure.nodes:
             return
         if self.absent.get(node) == gap.incarnation:
-            return  # it had been silent since before the run began, and did nothing in it
+            return  # the node was silent before the run began and took no part in it
         if node in self.ordered:
             self.unknown_nodes.add(node)
             return
         what = f"{node}: {'an unknown number of' if gap.missed is None else gap.missed} events lost ({gap.reason})"
-        if gap.missed is None and not self.publishing and self.received[node] == self._due(node):
-            # All its receipts were in; what it may still have counted are duplicates.
+        if gap.missed is None and not self.publishing and self.measure.lacking(node) == 0:
+            # All its receipts had come: only duplicates can be missing from its count.
             self.notes.append(f"{what}, after all its receipts were in: its duplicates may be short")
         else:
-            self.spoil(what, stop=False)
+            self.invalidate(what, stop=False)
 
     def publisher_of(self, artifact: str) -> str:
-        """Who published it, or empty."""
-        return next(
-            (one.publisher for one, known in zip(self._order, self.file.artifacts, strict=True) if known == artifact),
-            "",
-        )
-
-    def missing(self) -> dict[str, int]:
-        """Nodes that lack receipts, with how many."""
-        return {node: lack for node in self.file.nodes if (lack := self._due(node) - self.received[node]) > 0}
-
-    def _due(self, node: str) -> int:
-        return len(self._sizes) - self._own[node]
+        """The node that published an artifact of this run; empty for any other."""
+        planned = self._published.get(artifact)
+        return planned.publisher if planned is not None else ""
 
     def _keep(self, events: list[Collected]) -> None:
         for event in events:
             if event.kind is EventKind.PUBLISHED:
-                self.measure.published(event.artifact, event.node, event.t_ns, self._sizes[event.artifact])
-            elif event.kind is EventKind.VALIDATED:
-                self._receipt(event)
+                self.measure.published(event.artifact, event.node, event.t_ns, self._published[event.artifact].size)
         self.measure.feed(events)
         self.recorder.events(events)
         self._check_complete()
-        self._soon()
-
-    def _receipt(self, event: Collected) -> None:
-        bit = self._bits.get(event.node, 0)
-        mask = self._masks[event.artifact]
-        if bit and not mask & bit:
-            self._masks[event.artifact] = mask | bit
-            self.received[event.node] += 1
-            self._delivered += 1
+        self._touch_soon()
 
     def _check_complete(self) -> None:
-        if not self.publishing and self._delivered >= len(self._sizes) * (len(self.file.nodes) - 1):
+        if not self.publishing and self.measure.delivered >= len(self._published) * (len(self.file.nodes) - 1):
             self.complete.set()
 
-    def _soon(self) -> None:
+    def _touch_soon(self) -> None:
         if not self._change_due:
             self._change_due = True
-            asyncio.get_running_loop().call_later(CHANGE_S, self._change)
+            asyncio.get_running_loop().call_later(CHANGE_S, self._touch_now)
 
-    def _change(self) -> None:
+    def _touch_now(self) -> None:
         self._change_due = False
         if self.open:
             self.touch()

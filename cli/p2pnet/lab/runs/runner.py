@@ -1,4 +1,4 @@
-"""The phases of a run: look, publish, wait, settle, look again, report."""
+"""The phases of a run: read the nodes, publish, wait for receipts, let traffic settle, read the nodes again, report."""
 
 import asyncio
 import contextlib
@@ -11,106 +11,143 @@ from typing import Any
 from p2pnet.lab.nodes.clocks import Clocks
 from p2pnet.lab.nodes.collector import Collector
 from p2pnet.lab.nodes.node_client import NodeClient, NodeRefusedError, NodeSilentError, ask_for
-from p2pnet.lab.runs.injector import InjectionRefusedError, Injector
-from p2pnet.lab.runs.plan import Planned, generated
-from p2pnet.lab.runs.report_files import draw
-from p2pnet.lab.runs.reporting import report_of
+from p2pnet.lab.runs.injector import InjectionRefusedError, Injector, Planned, generated
+from p2pnet.lab.runs.recorder import render_report_files
 from p2pnet.lab.runs.run import Run
 from p2pnet.lab.runs.uploads import Uploads
+from p2pnet.measure import facts_of, unmeasured
 from p2pnet.model.control import ROUTE_PEERS, PeersReply, PeersRequest
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.events import Gap
 from p2pnet.model.jobs import LogLine
 from p2pnet.model.log_lines import parts_of
-from p2pnet.store.archive import LOGS_FILE, unmeasured
+from p2pnet.model.report import Report
+from p2pnet.store.archive import LOGS_FILE
 from p2pnet.store.logs import ends_of, write_run
 from p2pnet.store.state import State
+from p2pnet.subnet.document import in_force
+from p2pnet.subnet.spec import Subnet
+from p2pnet.subnet.support import ignored
 
-TROUBLES_SHOWN = 5  # nodes, in the notes of a report
-SETTLE_S = 0.2  # after the last receipt: duplicates on their way, and the acknowledgements that byte counters see
-FIRST_LOOK_S = 1.0
-LOOK_S = 3.0
+NODES_NOTED_MAX = 5  # in the notes of a report
+SETTLE_S = 0.2  # after the last receipt: for duplicates under way, and acknowledgements that byte counters include
+BEFORE_S = 1.0  # for nodes to answer before the run: silent ones are known from then on
+ANSWER_S = 3.0
 CLOCKS_S = 10.0  # between measurements of the clocks while a run goes on: a bound grows by 2 ms meanwhile
 
 
 @dataclass
 class RunContext:
-    """What a run needs of the lab and of the subnet. The functions give what is so now."""
+    """What runs need of the lab and of its subnet. Callables and methods tell what holds now."""
 
-    gateway: NodeClient
+    node_client: NodeClient
     collector: Collector
     clocks: Clocks
     uploads: Uploads
     state: State
-    subnet: str
+    name: str
+    """The subnet's name."""
     target: str
     version: str
+    """Of p2pnet, for run.json."""
     nodes: Callable[[], list[str]]
-    spec: Callable[[], dict[str, Any]]
-    seed: Callable[[], int]
-    artifact_bytes_max: Callable[[], int]
-    packed: Callable[[], bool]
-    paused: Callable[[], set[str]] = set
-    ignored: Callable[[], list[str]] = list
-    """Fields of the document that are not in force, and why."""
-    clients: Callable[[], list[str]] = lambda: ["blob"]
-    """Names, in the document's order."""
-    logs: Callable[[], dict[str, Path]] = dict
-    """The files of the subnet's processes, by node."""
+    """Names of the members, in member order."""
+    subnet: Callable[[], Subnet]
+    """The document in force."""
+    paused: Callable[[], set[str]]
+    """Nodes whose processes the lab has paused."""
+    logs: Callable[[], dict[str, Path]]
+    """Paths of the logs on this machine, by node."""
+
+    @property
+    def artifact_bytes_max(self) -> int:
+        """The largest artifact that nodes take."""
+        return self.subnet().spec.broadcast.artifact_bytes_max.bytes
+
+    @property
+    def seed(self) -> int:
+        """The seed of runs that ask for none."""
+        return self.subnet().spec.seed
+
+    @property
+    def packed(self) -> bool:
+        """Whether several nodes share a process."""
+        return self.subnet().spec.nodes_per_pod > 1
+
+    @property
+    def clients(self) -> list[str]:
+        """Names of the artifact clients, in the document's order."""
+        return [client.name for client in self.subnet().spec.clients]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The part of the document that this target honours, for run.json."""
+        return in_force(self.subnet(), self.target)
+
+    @property
+    def ignored(self) -> list[str]:
+        """Fields of the document that are not in force, `path: why`."""
+        return ignored(self.subnet(), self.target)
 
 
 class Runner:
-    """Takes one run from its start to its report. Never raises for what happens to the run: that is in the report."""
+    """Takes one run from its start to its report. What goes wrong with the run is in its report, not raised."""
 
-    def __init__(self, world: RunContext, run: Run) -> None:
-        self._world = world
+    def __init__(self, context: RunContext, run: Run) -> None:
+        self._context = context
         self._run = run
         self._before: dict[str, PeersReply] = {}
         self._after: dict[str, PeersReply] = {}
+        """What nodes reported before and after the run, for the growth of their byte counters."""
         self._silent: set[str] = set()
+        """Nodes that did not answer when last read."""
         self._clock_bound_ms = 0.0
+        """The largest clock bound seen during the run."""
         self._logs_begun: dict[str, int] = {}
+        """Lengths of the logs at the start, by node."""
 
-    async def go(self) -> None:
-        """All phases. When it returns the run has ended, on disk too."""
-        run, collector = self._run, self._world.collector
-        self._logs_begun = ends_of(self._world.logs())
+    async def execute(self) -> None:
+        """Go through all phases. When this returns the run has ended, on disk too. Raises for bugs only."""
+        run, collector = self._run, self._context.collector
+        self._logs_begun = ends_of(self._context.logs())
         run.start(time.time())
         collector.add(run)
         try:
             if not run.ending.is_set():
-                await self._look_before()
+                await self._read_before()
                 await self._until_ending(self._publish_and_wait(), self._keep_clocks())
-                await self._look_after()
+                await self._read_after()
         except Exception as error:
-            run.spoil(f"a bug of p2pnet ended the run: {type(error).__name__}: {error}")
+            run.invalidate(f"a bug of p2pnet ended the run: {type(error).__name__}: {error}")
             raise
         finally:
             collector.remove(run)
             await self._end()
 
-    async def _until_ending(self, work: Coroutine[Any, Any, None], beside: Coroutine[Any, Any, None]) -> None:
+    async def _until_ending(self, work: Coroutine[Any, Any, None], background: Coroutine[Any, Any, None]) -> None:
+        """Run `work` until it ends or the run is told to end, and `background` for as long."""
         task, ending = asyncio.create_task(work), asyncio.create_task(self._run.ending.wait())
-        besides = asyncio.create_task(beside)
+        beside = asyncio.create_task(background)
         try:
             await asyncio.wait((task, ending), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for one in (task, ending, besides):
+            for one in (task, ending, beside):
                 one.cancel()
-            await asyncio.gather(besides, return_exceptions=True)
+            await asyncio.gather(beside, return_exceptions=True)
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
     # --- phases ---
 
-    async def _look_before(self) -> None:
-        run, world = self._run, self._world
+    async def _read_before(self) -> None:
+        """Read what nodes did before the run, so that it is not counted; note who is silent; measure clocks."""
+        run, context = self._run, self._context
         run.waiting_for = "a first look at the nodes"
-        silent = set(await world.collector.flush(run.file.nodes, timeout_s=FIRST_LOOK_S))
-        run.absent = {node: world.collector.incarnation(node) for node in silent}
+        silent = set(await context.collector.flush(run.file.nodes, timeout_s=BEFORE_S))
+        run.absent = {node: context.collector.incarnation(node) for node in silent}
         self._silent = silent
-        world.collector.offsets_ns = await world.clocks.measure(world.collector.boot_ids())
-        self._before = await self._look()
+        context.collector.offsets_ns = await context.clocks.measure(context.collector.boot_ids())
+        self._before = await self._ask_all()
 
     async def _keep_clocks(self) -> None:
         while True:
@@ -118,19 +155,19 @@ class Runner:
             await self._measure_clocks()
 
     async def _measure_clocks(self) -> None:
-        """Measure again; how wrong the offsets may have become that were in force until now counts for the report."""
-        world = self._world
-        boots = world.collector.boot_ids()
-        self._clock_bound_ms = max(self._clock_bound_ms, world.clocks.bound_ms(boots))
-        world.collector.offsets_ns = await world.clocks.measure(boots)
+        """Measure again; the report states the bound that the offsets had reached until now."""
+        context = self._context
+        boots = context.collector.boot_ids()
+        self._clock_bound_ms = max(self._clock_bound_ms, context.clocks.bound_ms(boots))
+        context.collector.offsets_ns = await context.clocks.measure(boots)
 
     async def _publish_and_wait(self) -> None:
         run = self._run
         injector = Injector(
-            self._world.gateway,
+            self._context.node_client,
             run.planned,
             client=run.file.request.client,
-            load=self._load,
+            load=self._bytes_of,
             on_published=run.published,
         )
         run.waiting_for = "publications"
@@ -138,7 +175,7 @@ class Runner:
             self._check_sizes()
             await injector.run()
         except (InjectionRefusedError, NodeSilentError, NodeRefusedError, P2pnetError) as error:
-            run.spoil(f"not everything could be published: {error}")
+            run.invalidate(f"not everything could be published: {error}")
             return
         finally:
             run.late_s = injector.late_s
@@ -148,55 +185,58 @@ class Runner:
             await asyncio.wait_for(run.complete.wait(), run.file.request.within_s)
 
     def _check_sizes(self) -> None:
-        bound = self._world.artifact_bytes_max()
+        bound = self._context.artifact_bytes_max
         large = next((planned for planned in self._run.planned if planned.size > bound), None)
         if large is not None:
             raise InjectionRefusedError(
                 f"too-large: {large.name} has {large.size} bytes, spec.broadcast.artifactBytesMax is {bound}"
             )
 
-    async def _look_after(self) -> None:
-        run, world = self._run, self._world
+    async def _read_after(self) -> None:
+        """Read the last events and counters; a node that does not answer any more has lost events for this run."""
+        run, context = self._run, self._context
         run.waiting_for = "the last events"
         if not run.publishing:
             await asyncio.sleep(SETTLE_S)
-        there = [node for node in run.file.nodes if node not in run.absent]
+        present = [node for node in run.file.nodes if node not in run.absent]
         silent = await asyncio.gather(
-            world.collector.flush(there, timeout_s=LOOK_S), world.collector.flush(run.absent, timeout_s=FIRST_LOOK_S)
+            context.collector.flush(present, timeout_s=ANSWER_S),
+            context.collector.flush(run.absent, timeout_s=BEFORE_S),
         )
         self._silent = {node for nodes in silent for node in nodes}
-        self._after = await self._look()
+        self._after = await self._ask_all()
         await self._measure_clocks()
         for node in sorted(self._silent):
             self._judge_silence(node)
 
     def _judge_silence(self, node: str) -> None:
-        run, world = self._run, self._world
-        incarnation = world.collector.incarnation(node)
-        if node in world.paused() and run.absent.get(node) == incarnation:
-            return  # stood still all the time: what it has not received is a miss, and known
+        run, context = self._run, self._context
+        incarnation = context.collector.incarnation(node)
+        if node in context.paused() and run.absent.get(node) == incarnation:
+            return  # paused throughout: it did nothing, and what it has not received is a known miss
         run.absent.pop(node, None)
         run.lost(Gap(node, incarnation, None, "silent at the end of the run"))
 
     async def _end(self) -> None:
-        run, world = self._run, self._world
+        """Write what is left, make the report and end the run with it; a run without a report ends invalid."""
+        run, context = self._run, self._context
         run.publishing = False
-        boots = world.collector.boot_ids()
-        if world.clocks.unmeasured & boots.keys():
-            run.spoil("the clock offset of some nodes could not be measured")
-        if len(names := world.clients()) > 1:
+        boots = context.collector.boot_ids()
+        if context.clocks.unmeasured & boots.keys():
+            run.invalidate("the clock offset of some nodes could not be measured")
+        if len(names := context.clients) > 1:
             run.notes.append(f"bytes sent are those of all clients ({', '.join(names)})")
         await asyncio.to_thread(run.recorder.end_events)
         await asyncio.to_thread(self._keep_logs)
         try:
             report = report_of(
-                run, sent=self._sent(), packed=world.packed(),
-                clock_bound_ms=max(self._clock_bound_ms, world.clocks.bound_ms(boots)),
+                run, sent=self._sent(), packed=context.packed,
+                clock_bound_ms=max(self._clock_bound_ms, context.clocks.bound_ms(boots)),
             )  # fmt: skip
         except Exception as error:
             run.end(unmeasured(run.file, [*run.invalid, f"no report could be made: {error}"]), time.time())
             raise
-        run.recorder.papers = await asyncio.to_thread(draw, run.recorder.folder, run.file, report)
+        run.recorder.report_files = await asyncio.to_thread(render_report_files, run.recorder.folder, run.file, report)
         run.end(report, time.time())
 
     def _keep_logs(self) -> None:
@@ -204,19 +244,21 @@ class Runner:
         since = run.file.started_at or run.file.created_at
         try:
             warnings = write_run(
-                run.recorder.folder / LOGS_FILE, self._world.logs(), self._logs_begun, since, time.time()
+                run.recorder.folder / LOGS_FILE, self._context.logs(), self._logs_begun, since, time.time()
             )
-            run.notes += troubles(warnings, run.ordered, f"p2pnet logs {self._world.subnet} --run {run.id}")
-        except OSError as error:  # a run is no less valid for it
+            run.notes += notes_about_nodes(warnings, run.ordered, f"p2pnet logs {self._context.name} --run {run.id}")
+        except OSError as error:  # logs are a help, not a measurement: the run stays valid
             run.notes.append(f"the logs could not be kept with the run: {error.strerror}")
 
-    # --- looking ---
+    # --- nodes and bytes ---
 
-    async def _look(self) -> dict[str, PeersReply]:
+    async def _ask_all(self) -> dict[str, PeersReply]:
+        """The state of every node that answers, by node."""
+
         async def one(node: str) -> PeersReply | None:
             try:
                 return await ask_for(
-                    self._world.gateway, node, ROUTE_PEERS, PeersRequest(), PeersReply, timeout_s=LOOK_S
+                    self._context.node_client, node, ROUTE_PEERS, PeersRequest(), PeersReply, timeout_s=ANSWER_S
                 )
             except (NodeSilentError, NodeRefusedError):
                 return None
@@ -226,7 +268,7 @@ class Runner:
         return {node: peers for node, peers in zip(nodes, found, strict=True) if peers is not None}
 
     def _sent(self) -> int | None:
-        """Growth of all UDP counters; None when one node's cannot be known."""
+        """Growth of all nodes' UDP byte counters; None when one node's is unknown. Covers other runs' traffic too."""
         total = 0
         for node in self._run.file.nodes:
             before, after = self._before.get(node), self._after.get(node)
@@ -235,22 +277,35 @@ class Runner:
             total += after.udp_sent - before.udp_sent
         return total
 
-    def _load(self, planned: Planned) -> bytes:
+    def _bytes_of(self, planned: Planned) -> bytes:
         if planned.payload.upload:
-            return self._world.uploads.read(planned.payload.upload)
+            return self._context.uploads.read(planned.payload.upload)
         return generated(self._run.file.seed, planned.index, planned.size)
+
+
+def notes_about_nodes(warnings: list[LogLine], ordered: set[str], command: str) -> list[str]:
+    """A note for each node with warnings in the log, except those that the run ordered; `command` shows all warnings."""
+    texts: dict[str, list[str]] = {}
+    for line in warnings:
+        if line.node not in ordered and (parts := parts_of(line.line)) is not None:
+            texts.setdefault(line.node, []).append(parts[2].partition(": ")[2])
+    notes = [f"{node}: {found[0]}" + _and_more(len(found) - 1, command) for node, found in texts.items()]
+    rest = len(notes) - NODES_NOTED_MAX
+    return notes if rest <= 0 else [*notes[:NODES_NOTED_MAX], f"{rest} more nodes had problems: {command}"]
 
 
 def _and_more(count: int, command: str) -> str:
     return f" (and {count} more warning{'s' if count > 1 else ''}: {command})" if count else ""
 
 
-def troubles(warnings: list[LogLine], ordered: set[str], command: str) -> list[str]:
-    """A note for each node that something happened to which this run did not order; `command` shows the rest."""
-    first: dict[str, list[str]] = {}
-    for line in warnings:
-        if line.node not in ordered and (parts := parts_of(line.line)) is not None:
-            first.setdefault(line.node, []).append(parts[2].partition(": ")[2])
-    notes = [f"{node}: {said[0]}" + _and_more(len(said) - 1, command) for node, said in first.items()]
-    rest = len(notes) - TROUBLES_SHOWN
-    return notes if rest <= 0 else [*notes[:TROUBLES_SHOWN], f"{rest} more nodes had troubles: {command}"]
+def report_of(run: Run, *, sent: int | None, packed: bool, clock_bound_ms: float) -> Report:
+    """The report of a run that ends now. `sent`: growth of all nodes' UDP byte counters, None when it is not known."""
+    notes = list(run.notes)
+    if sent is None and run.open:
+        notes.append("bytes sent are unknown: a node was silent or restarted during the run")
+    facts = facts_of(
+        run.file, asked=run.total, sent=sent, clock_bound_ms=clock_bound_ms, invalid=run.invalid, notes=notes,
+        unknown_nodes=run.unknown_nodes, packed=packed, state="cancelled" if run.cancelled else "finished",
+        late_s=run.late_s,
+    )  # fmt: skip
+    return run.measure.report(facts)

@@ -11,16 +11,16 @@ from p2pnet.model.errors import LimitError, SpecError, TargetError
 from p2pnet.model.jobs import Upload, UploadRequest
 from p2pnet.store.files import private_directory
 
-UPLOADS_MAX = 1_000
-KEEP_S = 3600.0  # an upload that nobody added to or used for so long makes room
+UPLOADS_MAX = 1_000  # kept at a time
+KEEP_S = 3600.0  # an upload unused for so long is removed when another one needs its place
 
 
 class OffsetError(SpecError):
-    """A part that does not begin where the upload ends."""
+    """A part that does not begin where the upload so far ends."""
 
 
 class UnknownUploadError(SpecError):
-    """An upload id that is none of this lab's."""
+    """An upload id that this lab does not know."""
 
 
 @dataclass(slots=True)
@@ -29,12 +29,15 @@ class _Spooled:
     size: int
     path: Path
     touched_s: float
+    """Monotonic time of the last use."""
     offset: int = 0
+    """Bytes on disk so far."""
     users: int = 0
+    """Open runs that need it."""
 
 
 class Uploads:
-    """The spool directory. Nothing survives a restart of the lab: an upload belongs to one lab's life."""
+    """The spool directory. Uploads do not survive a restart of the lab."""
 
     def __init__(self, directory: Path, *, bytes_max: int = limits.ARTIFACT_BYTES_MAX) -> None:
         self._directory = directory
@@ -42,13 +45,13 @@ class Uploads:
         self._known: dict[str, _Spooled] = {}
 
     def open(self) -> None:
-        """Begin with an empty spool."""
+        """Make the directory, empty. Raises OSError."""
         private_directory(self._directory)
         for left in self._directory.iterdir():
             left.unlink(missing_ok=True)
 
     def announce(self, request: UploadRequest) -> Upload:
-        """A new upload, empty. Raises SpecError, LimitError, TargetError (exit 2) when the disk refuses."""
+        """Begin an upload. Raises SpecError, LimitError, TargetError (exit 2) when the disk refuses."""
         if not 0 <= request.size <= self._bytes_max:
             raise LimitError(
                 f"{request.name}: {request.size} bytes; an artifact has at most {self._bytes_max} in this subnet"
@@ -66,12 +69,12 @@ class Uploads:
         return self.state(upload)
 
     def state(self, upload: str) -> Upload:
-        """How far it is. Raises SpecError when there is no such upload."""
+        """How much of an upload is here. Raises UnknownUploadError."""
         spooled = self._spooled(upload)
         return Upload(upload, spooled.name, spooled.size, spooled.offset)
 
     def append(self, upload: str, offset: int, part: bytes) -> Upload:
-        """Write the next part. Raises OffsetError when it is not the next, LimitError when it is too much."""
+        """Write the next part. Raises OffsetError for another part, LimitError for one too large, UnknownUploadError."""
         spooled = self._spooled(upload)
         if offset != spooled.offset:
             raise OffsetError(f"upload {upload}: the next part begins at {spooled.offset}, not at {offset}")
@@ -88,7 +91,7 @@ class Uploads:
         return self.state(upload)
 
     def take(self, uploads: set[str]) -> dict[str, int]:
-        """Keep these until `release`; their sizes. Raises SpecError for one that is unknown or not whole."""
+        """Keep these uploads until `release`; their sizes by id. Raises SpecError for one that is unknown or incomplete."""
         sizes = {}
         for upload in uploads:
             spooled = self._spooled(upload)
@@ -100,13 +103,13 @@ class Uploads:
         return sizes
 
     def release(self, uploads: set[str]) -> None:
-        """A run needs them no more; they stay for another one until they are old."""
+        """A run needs them no more; they stay for others until they have been unused for KEEP_S."""
         for upload in uploads & self._known.keys():
             self._known[upload].users -= 1
             self._known[upload].touched_s = time.monotonic()
 
     def read(self, upload: str) -> bytes:
-        """All bytes. Raises TargetError when the disk lost them."""
+        """All bytes of an upload. Raises UnknownUploadError, TargetError when the disk has lost them."""
         spooled = self._spooled(upload)
         try:
             data = spooled.path.read_bytes()

@@ -1,12 +1,15 @@
 """What a run's events amount to: the arithmetic of the report, and its verdict."""
 
+import math
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnet.measure import RunMeasure
+from p2pnet.measure import RunFacts, RunMeasure, most_telling
+from p2pnet.measure.report import MISSED, distribution, finite, percentile, ratio
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.report import Load, Report
 
@@ -43,7 +46,7 @@ def measured(events: list[Collected], *artifacts: str) -> RunMeasure:
 
 
 def report(measure: RunMeasure, *expect: str, **known: Any) -> Report:
-    return measure.report(run="r", subnet="demo", target="local", seed=42, expect=expect, **known)
+    return measure.report(RunFacts(run="r", subnet="demo", target="local", seed=42, expect=expect, **known))
 
 
 def test_a_whole_delivery_passes_by_default() -> None:
@@ -66,7 +69,7 @@ def test_a_missing_receipt_is_infinite_and_fails() -> None:
     assert got.verdict == "fail"
     assert [result.ok for result in got.expectations] == [False, True, False]
     assert (got.latency_ms.p50, got.latency_ms.p99, got.latency_ms.max) == (20.0, None, None)
-    assert measured(delivered()[:3]).missing(A) == ["node-4"]
+    assert [measured(delivered()[:3]).lacking(node) for node in NODES] == [0, 0, 0, 0, 1]
 
 
 def test_nobody_got_it_is_a_failure_and_not_a_vacuous_pass() -> None:
@@ -87,7 +90,7 @@ def test_a_subnet_of_one_measures_nothing() -> None:
 
 
 def test_an_artifact_without_a_publication_on_record_is_invalid() -> None:
-    got = report(measured(delivered()), artifacts=2)
+    got = report(measured(delivered()), asked=2)
     assert got.verdict == "invalid"
     assert "1 of 2 artifacts" in got.invalid[0]
 
@@ -161,7 +164,7 @@ def test_invalid_outranks_failed_and_passed() -> None:
 def test_the_publishers_own_validation_is_no_receipt() -> None:
     measure = measured([validated("node-0", 0.1), *delivered()])
     assert report(measure).reach.delivered == 4
-    assert measure.progress() == (4, 4)
+    assert measure.delivered == 4
 
 
 def test_the_first_validation_in_any_incarnation_is_the_receipt() -> None:
@@ -178,10 +181,10 @@ def test_events_of_nodes_outside_the_run_are_left_aside() -> None:
 def test_a_receipt_may_come_before_the_word_of_its_publication() -> None:
     measure = RunMeasure(NODES)
     measure.feed([*delivered(), validated("node-0", 0)])
-    assert measure.progress() == (0, 0)
+    assert measure.delivered == 0
     measure.published(A, "node-0", 0, 1_000)
     measure.published(A, "node-3", 7, 9)  # the first word counts
-    assert measure.progress() == (4, 4)
+    assert measure.delivered == 4
     assert report(measure).verdict == "pass"
 
 
@@ -260,6 +263,99 @@ def test_the_order_in_which_events_come_does_not_matter(events: list[tuple[int, 
     shuffled = list(made)
     Random(seed).shuffle(shuffled)
     one, other = measured(made), measured(shuffled)
-    assert one.progress() == other.progress()
+    assert one.delivered == other.delivered
     assert report(one) == report(other)
     assert report(one).reach.delivered == len({node for node, _, twice in events if node and not twice})
+
+
+# --- which artifact tells most ---
+
+
+def told(known: dict[str, Any] | None = None, **receipts_ms: list[int]) -> Report:
+    """A report of artifacts, each published by node-0 and received by the others after so many milliseconds."""
+    measure = RunMeasure(NODES[:3])
+    for index, (artifact, times) in enumerate(receipts_ms.items()):
+        start = index * 10**9
+        measure.published(artifact, "node-0", start, 9)
+        measure.feed(
+            Collected(node, "i", 0, start + ms * 10**6, EventKind.VALIDATED, "blob", artifact, NODES[0], 1)
+            for node, ms in zip(NODES[1:3], times, strict=False)
+        )
+    return report(measure, **(known or {}))
+
+
+def test_the_artifact_whose_last_receipt_took_longest_tells_most() -> None:
+    assert most_telling(told(aa=[50, 60], bb=[10, 90], cc=[70, 80])) == "bb"
+
+
+def test_a_receipt_that_never_came_outdoes_every_latency() -> None:
+    assert most_telling(told(aa=[900, 950], bb=[1], cc=[1, 999])) == "bb"
+
+
+def test_the_artifact_that_missed_most_nodes_outdoes_one_that_missed_fewer() -> None:
+    assert most_telling(told(aa=[900], bb=[], cc=[950])) == "bb"
+
+
+def test_a_receipt_after_the_end_of_the_run_is_a_miss_here_too() -> None:
+    assert most_telling(told({"within_s": 0.5}, aa=[1, 2], bb=[1, 700], cc=[3, 4])) == "bb"
+
+
+def test_a_receipt_lost_to_an_ordered_fault_is_no_miss() -> None:
+    assert most_telling(told({"unknown_nodes": ["node-2"]}, aa=[9], bb=[30, 20])) == "bb"
+
+
+def test_a_run_without_artifacts_has_none_that_tells_anything() -> None:
+    assert most_telling(told()) == ""
+
+
+# --- statistics: percentiles are latencies somebody had, and a miss is infinite ---
+
+latencies = st.lists(st.floats(-10, 1e6), max_size=50).map(sorted)
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0, 1), (1, 1), (10, 1), (11, 2), (50, 5), (90, 9), (95, 10), (100, 10)]
+)
+def test_the_nearest_rank_is_taken_without_interpolation(share: int, expected: int) -> None:
+    assert percentile([float(value) for value in range(1, 11)], share) == expected
+
+
+def test_a_miss_counts_as_infinite() -> None:
+    nine_of_ten = [float(value) for value in range(1, 10)]
+    assert percentile(nine_of_ten, 90, 10) == 9
+    assert percentile(nine_of_ten, 95, 10) == MISSED
+    assert percentile([], 50, 10) == MISSED
+
+
+def test_of_nothing_expected_there_is_no_percentile() -> None:
+    assert percentile([], 50) is None
+    assert percentile([], 50, 0) is None
+
+
+def test_infinite_is_printed_null() -> None:
+    assert finite(MISSED) is None
+    assert finite(None) is None
+    assert finite(1.5) == 1.5
+    assert ratio(1, 0) is None
+    assert ratio(1, 2) == 0.5
+
+
+@given(latencies, st.integers(0, 20))
+def test_percentiles_grow_and_are_values_that_came(arrived: list[float], missing: int) -> None:
+    expected = len(arrived) + missing
+    points = [percentile(arrived, share, expected) for share in range(101)]
+    if not expected:
+        assert points == [None] * 101
+        return
+    values = [point for point in points if point is not None]
+    assert values == sorted(values)
+    assert all(value in arrived or math.isinf(value) for value in values)
+    assert math.isinf(values[-1]) == bool(missing)
+
+
+@given(latencies)
+def test_a_distribution_goes_from_the_first_to_the_last_in_twenty_steps(arrived: list[float]) -> None:
+    points = distribution(arrived)
+    assert len(points) == (21 if arrived else 0)
+    if arrived:
+        assert (points[0], points[-1]) == (arrived[0], arrived[-1])
