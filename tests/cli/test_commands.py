@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from p2pnet.cli.commands import doctor, down, get, inject, logs, report, status, trace, up, withdraw
 from p2pnet.cli.documents import Fetched, LogLines, Removal, RunTicket, SubnetList, Trace, WithdrawnArtifact
 from p2pnet.cli.exit_handling import run_command
 from p2pnet.cli.failure import CommandError
@@ -23,7 +22,8 @@ from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.render import Output, render
 from p2pnet.cli.report_files import ReportFiles
 from p2pnet.cli.session import Session
-from p2pnet.cli.targets.spawning import FREE_BYTES_MIN
+from p2pnet.cli.targets.lab_process import FREE_BYTES_MIN
+from p2pnet.cli.verbs import doctor, down, get, inject, logs, report, status, trace, up, withdraw
 from p2pnet.lab_client.kube import Kube
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.jobs import LogLine, RunFile, RunRequest, RunState

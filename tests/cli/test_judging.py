@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from p2pnet.cli import edits, estimate
-from p2pnet.cli.targets.waiting import awaited, blockers, is_ready
+from p2pnet.cli.targets.readiness import awaited, blockers, is_ready
 from p2pnet.model.report import LinkCounts, Status
 from p2pnet.subnet.document import Subnet, load_subnet
 

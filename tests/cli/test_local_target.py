@@ -16,7 +16,7 @@ import pytest
 
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.progress import NoProgress
-from p2pnet.cli.targets import local, spawning, stopping
+from p2pnet.cli.targets import lab_process, local, stopping
 from p2pnet.cli.targets.local import LocalTarget
 from p2pnet.model.cgroup import Cgroups, OomCounter
 from p2pnet.model.jobs import Problem, RunFile, RunRequest
@@ -138,12 +138,12 @@ async def test_waiting_for_the_lock_can_be_interrupted(place: LocalTarget) -> No
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """A lab that does what `code` does; it finds its subnet's directory in sys.argv[1]."""
-    plain = spawning.spawn
+    plain = lab_process.spawn
 
     def spawn(root: Path, paths: Any) -> Any:
         with paths.lab_log.open("ab") as log:
             process = subprocess.Popen([sys.executable, "-c", code, str(paths.root)], stdout=log, stderr=log)
-        spawning.spawned.append(process)
+        lab_process.spawned.append(process)
         return process
 
     assert callable(plain)

@@ -10,13 +10,13 @@ from typing import Any
 import jsonschema
 import pytest
 
-from p2pnet.cli.commands import ls
-from p2pnet.cli.commands.schema import schema_of
 from p2pnet.cli.documents import SubnetLine
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.listing import subnet_lines
 from p2pnet.cli.render import Output, render
 from p2pnet.cli.session import On, Session
+from p2pnet.cli.verbs import ls
+from p2pnet.cli.verbs.schema import schema_of
 
 HERE = [SubnetLine(name="demo", target="local", state="up", desired=3, connected=3)]
 THERE = [SubnetLine(name="demo", target="cluster", state="up", context="staging", namespace="team")]

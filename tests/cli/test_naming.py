@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from p2pnet.cli.coercion import counted_back
-from p2pnet.cli.commands import report, trace
 from p2pnet.cli.failure import CommandError
-from p2pnet.cli.naming import choose_artifact, choose_run, telling_artifact
+from p2pnet.cli.resolve import choose_artifact, choose_run, telling_artifact
 from p2pnet.cli.session import Session
+from p2pnet.cli.verbs import report, trace
 from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.model.report import Report
 from p2pnet.store import archive

@@ -15,13 +15,13 @@ import jsonschema
 import msgspec
 import pytest
 
-from p2pnet.cli.commands import ping
-from p2pnet.cli.commands.schema import schema_of
 from p2pnet.cli.documents import Ping, Pings, RoundTrip
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.render import Output, render
 from p2pnet.cli.session import Session
+from p2pnet.cli.verbs import ping
+from p2pnet.cli.verbs.schema import schema_of
 from p2pnet.model.registry import Member, Membership, Registry
 from p2pnet.quic import Connection, Endpoint, FixedIdentity, Reachability, Trust
 from p2pnet.trust import Authority, Bundle, Identity

@@ -33,8 +33,7 @@ from p2pnet.cli.documents import (
     TracedReceipt,
     WithdrawnArtifact,
 )
-from p2pnet.cli.drawing import text
-from p2pnet.cli.render import Output, render
+from p2pnet.cli.render import Output, render, text
 from p2pnet.model.report import ExpectationResult, Latency, Load, NodeReceipts, Reach, Report, Status, Throughput
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 from p2pnet.cli import asking
-from p2pnet.cli.commands import runs
-from p2pnet.cli.commands.runs import Options
-from p2pnet.cli.commands.schema import schema_of
 from p2pnet.cli.documents import KeptRuns
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.render import Output, render
 from p2pnet.cli.session import Session
+from p2pnet.cli.verbs import runs
+from p2pnet.cli.verbs.runs import Options
+from p2pnet.cli.verbs.schema import schema_of
 from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.model.report import Report
 from p2pnet.store import archive, retention
@@ -228,7 +228,7 @@ def test_without_any_run_the_list_is_empty_and_a_subnet_without_one_is_named(p2p
 
 
 def test_a_label_of_an_injection_is_in_the_request(p2pnet: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    from p2pnet.cli.commands import inject
+    from p2pnet.cli.verbs import inject
 
     seen: list[Any] = []
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from p2pnet.cli.commands import inject
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.session import Session
 from p2pnet.cli.spooling import STDIN, STREAMS_MAX, check_sources, spooled
+from p2pnet.cli.verbs import inject
 from p2pnet.subnet.document import load_subnet
 
 

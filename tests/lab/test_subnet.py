@@ -6,9 +6,9 @@ import stat
 from pathlib import Path
 
 import pytest
-from p2pnet.lab_client.client import wait_until_up
 
 from p2pnet.lab_client import ProblemError
+from p2pnet.lab_client.client import wait_until_up
 from p2pnet.model.jobs import Payload, RunRequest
 from p2pnet.model.report import Status
 

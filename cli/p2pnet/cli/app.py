@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from p2pnet.cli import completing
+from p2pnet.cli import shell_completion
 from p2pnet.cli.coercion import QuickCommand, QuickGroup
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.outcome import Outcome
@@ -120,7 +120,7 @@ def _shared(about: About) -> dict[str, tuple[Any, Any]]:
     shared = dict(_ALWAYS)
     for name, text in _PLACES[about].items():
         kind, typed, metavar = _TYPED[name]
-        complete = completing.contexts if name == "context" else None
+        complete = shell_completion.contexts if name == "context" else None
         option = typer.Option(*typed, metavar=metavar, help=text, show_default=False, autocompletion=complete)
         shared[name] = (Annotated[kind, option], None)
     return shared

@@ -6,7 +6,7 @@ import sys
 
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.progress import ProgressListener
-from p2pnet.cli.targets.spawning import environment
+from p2pnet.cli.targets.lab_process import environment
 from p2pnet.node.clients import try_clients
 from p2pnet.subnet.document import Subnet, client_specs
 

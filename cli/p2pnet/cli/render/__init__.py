@@ -145,27 +145,27 @@ def _table(
 def _drawing(document: Document, width: int, now: float, *, ascii_only: bool, height: int | None) -> Any:
     match document:
         case Report():
-            from p2pnet.cli.drawing import report
+            from p2pnet.cli.render import report
 
             return report.draw(document, width, ascii_only=ascii_only)
         case Status():
-            from p2pnet.cli.drawing import status
+            from p2pnet.cli.render import status
 
             return status.draw(document, width, now, None if height is None else height - 1)
         case SubnetList():
-            from p2pnet.cli.drawing import status
+            from p2pnet.cli.render import status
 
             return status.draw_list(document, now)
         case Trace():
-            from p2pnet.cli.drawing import trace
+            from p2pnet.cli.render import trace
 
             return trace.draw(document, width, ascii_only=ascii_only)
         case Pings():
-            from p2pnet.cli.drawing import ping
+            from p2pnet.cli.render import ping
 
             return ping.draw(document, width, now)
         case KeptRuns():
-            from p2pnet.cli.drawing import runs
+            from p2pnet.cli.render import runs
 
             return runs.draw(document, width, now)
         case JsonSchema() | Objects():
@@ -177,23 +177,23 @@ def _drawing(document: Document, width: int, now: float, *, ascii_only: bool, he
 def _draw_small(
     document: RunTicket | Fetched | WithdrawnArtifact | Removal | LogLines | Examination | Installation,
 ) -> Any:
-    from p2pnet.cli.drawing import others
+    from p2pnet.cli.render import brief
 
     match document:
         case RunTicket():
-            return others.draw_ticket(document)
+            return brief.draw_ticket(document)
         case Fetched():
-            return others.draw_fetched(document)
+            return brief.draw_fetched(document)
         case WithdrawnArtifact():
-            return others.draw_withdrawal(document)
+            return brief.draw_withdrawal(document)
         case Removal():
-            return others.draw_removal(document)
+            return brief.draw_removal(document)
         case LogLines():
-            return others.draw_logs(document)
+            return brief.draw_logs(document)
         case Examination():
-            return others.draw_examination(document)
+            return brief.draw_examination(document)
         case Installation():
-            return others.draw_installation(document)
+            return brief.draw_installation(document)
     assert_never(document)
 
 

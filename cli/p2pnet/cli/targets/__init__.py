@@ -11,7 +11,7 @@ from p2pnet.cli.progress import ProgressListener
 from p2pnet.cli.session import On
 
 if TYPE_CHECKING:
-    from p2pnet.cli.targets.cluster import ClusterTarget
+    from p2pnet.cli.targets.cluster.target import ClusterTarget
     from p2pnet.cli.targets.local import LocalTarget
     from p2pnet.lab_client import LabClient
     from p2pnet.model.jobs import RunFile
@@ -105,7 +105,7 @@ def find(
             tell(found.where)
             return found
         case On.KIND:
-            from p2pnet.cli.targets.kind import KindTarget
+            from p2pnet.cli.targets.cluster.kind import KindTarget
 
             kind = KindTarget(_local().state, namespace=namespace)
             tell(kind.where)
@@ -158,7 +158,7 @@ def _local() -> "LocalTarget":
 
 
 def _cluster(context: str | None, namespace: str | None) -> "ClusterTarget":
-    from p2pnet.cli.targets.cluster import ClusterTarget
+    from p2pnet.cli.targets.cluster.target import ClusterTarget
     from p2pnet.lab_client.kube import Kube
     from p2pnet.store.state import State
 

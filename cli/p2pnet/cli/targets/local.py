@@ -15,7 +15,7 @@ import msgspec
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.progress import ProgressListener
 from p2pnet.cli.targets import Sight
-from p2pnet.cli.targets.spawning import check_room, spawn
+from p2pnet.cli.targets.lab_process import check_room, spawn
 from p2pnet.cli.targets.stopping import gone, stop
 from p2pnet.lab_client import LabClient
 from p2pnet.model.cgroup import Cgroups, OomCounter

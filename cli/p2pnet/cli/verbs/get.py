@@ -8,10 +8,10 @@ from pathlib import Path
 
 from p2pnet.cli.documents import Fetched
 from p2pnet.cli.failure import CommandError, ExitCode
-from p2pnet.cli.naming import choose_artifact
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.output_file import OutputFile, descriptor_of
 from p2pnet.cli.render import Output
+from p2pnet.cli.resolve import choose_artifact
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
 from p2pnet.lab_client import Downloaded, LabClient, ProblemError

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from p2pnet.cli.documents import Trace, TracedReceipt
 from p2pnet.cli.failure import CommandError, ExitCode
-from p2pnet.cli.naming import choose_artifact, telling_artifact
 from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.resolve import choose_artifact, telling_artifact
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
 from p2pnet.measure import HopNode, HopTree, hop_tree

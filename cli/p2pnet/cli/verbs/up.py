@@ -13,7 +13,7 @@ from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.spec_file import check_name, read_spec, supported, with_nodes
 from p2pnet.cli.targets import Target
-from p2pnet.cli.targets.waiting import awaited, blockers, is_ready
+from p2pnet.cli.targets.readiness import awaited, blockers, is_ready
 from p2pnet.cli.trying import check_clients
 from p2pnet.lab_client import ProblemError
 from p2pnet.model.errors import SpecError

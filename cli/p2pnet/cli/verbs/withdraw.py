@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from p2pnet.cli.documents import WithdrawnArtifact
-from p2pnet.cli.naming import choose_artifact
 from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.resolve import choose_artifact
 from p2pnet.cli.session import Session
 
 

@@ -9,7 +9,7 @@ from p2pnet.cli.documents import Objects
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.spec_file import read_spec, supported
-from p2pnet.cli.targets import installation
+from p2pnet.cli.targets.cluster import installation
 from p2pnet.subnet.document import Subnet, kept_annotations, to_document
 
 NO_UID = "00000000-0000-0000-0000-000000000000"

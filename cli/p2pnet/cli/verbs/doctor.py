@@ -17,7 +17,7 @@ from p2pnet.cli.machine import this_machine
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
-from p2pnet.cli.targets.spawning import FREE_BYTES_MIN
+from p2pnet.cli.targets.lab_process import FREE_BYTES_MIN
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.units import format_size
 from p2pnet.store import archive
@@ -34,8 +34,8 @@ async def run(session: Session) -> Outcome:
     """Exit 3 when something is in the way, 0 with warnings."""
     target = session.target()
     if target.kind != "local":
-        from p2pnet.cli.commands import doctor_cluster
-        from p2pnet.cli.targets.cluster import ClusterTarget
+        from p2pnet.cli.targets.cluster.target import ClusterTarget
+        from p2pnet.cli.verbs import doctor_cluster
 
         assert isinstance(target, ClusterTarget)  # noqa: S101 - there is no third
         return await doctor_cluster.run(target)

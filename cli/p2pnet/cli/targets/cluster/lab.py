@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 from p2pnet.cli.failure import CommandError, ExitCode
-from p2pnet.cli.targets import cluster_copies, cluster_logs
-from p2pnet.cli.targets.cluster_view import Object, status_without_lab, with_cluster
+from p2pnet.cli.targets.cluster import copies, logs
+from p2pnet.cli.targets.cluster.status import Object, status_without_lab, with_cluster
 from p2pnet.cli.threads import in_daemon
 from p2pnet.lab_client import LabClient, ProblemError
 from p2pnet.lab_client.kube import Kube, KubeError
@@ -39,7 +39,7 @@ class ClusterLab(LabClient):
         self._kube = kube
         self._name = name
         self._state = state
-        self._place = cluster_copies.Place(kube.context, kube.namespace)
+        self._place = copies.Place(kube.context, kube.namespace)
         self._look = look
         self._pods = pods
         self._apply = apply
@@ -154,7 +154,7 @@ class ClusterLab(LabClient):
         return self._invalid(run_id, "its lab was replaced during the run, and knows nothing of it")
 
     def _invalid(self, run_id: str, why: str) -> CommandError:
-        cluster_copies.invalidate(self._state, run_id, why)
+        copies.invalidate(self._state, run_id, why)
         return CommandError(
             f"run {run_id} is invalid: {why}",
             where=f"context {self._kube.context}, namespace {self._kube.namespace}, subnet {self._name}",
@@ -166,17 +166,17 @@ class ClusterLab(LabClient):
         """As `LabClient.start_run`; from here on this machine knows of the run, whatever becomes of its lab."""
         started = await super().start_run(request, key=key)
         with contextlib.suppress(P2pnetError):  # who follows the run gets to know in any case
-            await cluster_copies.copy(self, self._state, started.run, self._place, (archive.RUN_FILE,))
+            await copies.copy(self, self._state, started.run, self._place, (archive.RUN_FILE,))
         return started
 
     async def keep(self, run_id: str) -> None:
         """Copy an ended run into the state directory of this user."""
-        await cluster_copies.copy(self, self._state, run_id, self._place)
+        await copies.copy(self, self._state, run_id, self._place)
 
     async def collect(self) -> None:
         """Copy every ended run of the lab that is not on this machine, and what is known of those that go on."""
         for state in await self.runs():
-            await cluster_copies.collect(self, self._state, state, self._place)
+            await copies.collect(self, self._state, state, self._place)
 
     async def logs(
         self, *, node: str | None = None, artifact: str | None = None, grep: str | None = None, follow: bool = False,
@@ -192,7 +192,7 @@ class ClusterLab(LabClient):
                 artifact = (await self.artifact_events(artifact))[0]
         await in_daemon(self._look)
         pods = await in_daemon(self._pods)
-        reader = cluster_logs.PodLogs(self._kube, LogQuery(node, artifact, grep, since=since))
+        reader = logs.PodLogs(self._kube, LogQuery(node, artifact, grep, since=since))
         async with reader:
             past = await reader.read(pods)
             for line in sorted([*past, *events], key=lambda line: line.t):

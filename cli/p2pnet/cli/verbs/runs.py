@@ -12,8 +12,8 @@ import msgspec
 from p2pnet.cli.asking import agreed
 from p2pnet.cli.documents import KeptRun, KeptRuns, KeptWithin
 from p2pnet.cli.failure import CommandError, ExitCode
-from p2pnet.cli.naming import no_runs, pick_run
 from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.resolve import no_runs, pick_run
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
 from p2pnet.lab_client import ProblemError

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.following import after_loss, follow, outcome_of, report_of
-from p2pnet.cli.naming import choose_run
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.report_files import ReportFiles, check, write
+from p2pnet.cli.resolve import choose_run
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
 from p2pnet.model.errors import P2pnetError, TargetError

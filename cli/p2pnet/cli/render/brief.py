@@ -4,8 +4,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from p2pnet.cli.documents import Examination, Fetched, Installation, LogLines, Removal, RunTicket, WithdrawnArtifact
-from p2pnet.cli.drawing import text
 from p2pnet.cli.failure import clean
+from p2pnet.cli.render import text
 from p2pnet.model.log_lines import ABOUT_NODES, parts_of
 from p2pnet.model.units import format_size
 

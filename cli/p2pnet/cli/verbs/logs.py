@@ -9,10 +9,10 @@ from pathlib import Path
 
 from p2pnet.cli.documents import LoggedLine, LogLines
 from p2pnet.cli.failure import CommandError, ExitCode
-from p2pnet.cli.naming import choose_artifact, choose_run
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.reader import while_read
 from p2pnet.cli.render import Output
+from p2pnet.cli.resolve import choose_artifact, choose_run
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
 from p2pnet.model import jobs

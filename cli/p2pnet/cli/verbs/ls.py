@@ -72,7 +72,7 @@ def _is_configured() -> bool:
 def _of_cluster(options: Options, session: Session) -> list[SubnetLine]:
     """Blocks, for as long as plugins, logins and servers take."""
     on = session.on if session.on in (On.CLUSTER, On.KIND) else On.CLUSTER
-    from p2pnet.cli.targets.cluster import API, ClusterTarget
+    from p2pnet.cli.targets.cluster.target import API, ClusterTarget
 
     target = find(on, session.namespace, session.context, verb="ls", tell=session.remark)
     assert isinstance(target, ClusterTarget)  # noqa: S101 it was asked for

@@ -127,7 +127,7 @@ def contexts(_ctx: typer.Context, _incomplete: str) -> Iterator[Offer]:
 @_safe
 def kinds(_ctx: typer.Context, _incomplete: str) -> Iterable[Offer]:
     """Of documents with a schema."""
-    from p2pnet.cli.commands.schema import KINDS
+    from p2pnet.cli.verbs.schema import KINDS
 
     return [(kind, "") for kind in KINDS]
 

@@ -7,7 +7,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from p2pnet.cli.documents import Trace, TracedReceipt
-from p2pnet.cli.drawing import text
+from p2pnet.cli.render import text
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.units import format_size
 

@@ -5,12 +5,11 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Self, TypeAlias
 
+from p2pnet.cli.failure import CommandError
+from p2pnet.cli.targets.cluster.status import ROLE_LABEL, Object, name_of
+from p2pnet.cli.threads import in_daemon
 from p2pnet.lab_client.kube import Kube, KubeError
 from p2pnet.lab_client.proxy import KubeWire
-
-from p2pnet.cli.failure import CommandError
-from p2pnet.cli.targets.cluster_view import ROLE_LABEL, Object, name_of
-from p2pnet.cli.threads import in_daemon
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.jobs import LogLine
 from p2pnet.model.log_lines import parts_of

@@ -8,8 +8,8 @@ from p2pnet.cli.documents import Installation
 from p2pnet.cli.failure import CommandError
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
-from p2pnet.cli.targets import installation
-from p2pnet.cli.targets.cluster import ClusterTarget
+from p2pnet.cli.targets.cluster import installation
+from p2pnet.cli.targets.cluster.target import ClusterTarget
 from p2pnet.model.sentences import some
 
 SHOWN = 8

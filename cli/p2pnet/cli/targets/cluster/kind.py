@@ -9,8 +9,9 @@ from typing import Protocol
 
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.progress import ProgressListener
-from p2pnet.cli.targets import Sight, installation
-from p2pnet.cli.targets.cluster import ClusterTarget
+from p2pnet.cli.targets import Sight
+from p2pnet.cli.targets.cluster import installation
+from p2pnet.cli.targets.cluster.target import ClusterTarget
 from p2pnet.lab_client.kube import Kube
 from p2pnet.store import State
 from p2pnet.subnet.document import Subnet

@@ -11,8 +11,8 @@ from typing import Any
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.progress import ProgressListener
 from p2pnet.cli.targets import Sight
-from p2pnet.cli.targets.cluster_lab import ClusterLab
-from p2pnet.cli.targets.cluster_view import ROLE_LABEL, SUBNET_LABEL, Object, document_of, name_of
+from p2pnet.cli.targets.cluster.lab import ClusterLab
+from p2pnet.cli.targets.cluster.status import ROLE_LABEL, SUBNET_LABEL, Object, document_of, name_of
 from p2pnet.cli.threads import in_daemon
 from p2pnet.lab_client import LabClient
 from p2pnet.lab_client.kube import Kube, KubeError

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from p2pnet.cli.documents import Check, Examination
 from p2pnet.cli.failure import CommandError, ExitCode
 from p2pnet.cli.outcome import Outcome
-from p2pnet.cli.targets import installation
-from p2pnet.cli.targets.cluster import ClusterTarget
-from p2pnet.cli.targets.cluster_view import name_of, trouble_of
+from p2pnet.cli.targets.cluster import installation
+from p2pnet.cli.targets.cluster.status import name_of, trouble_of
+from p2pnet.cli.targets.cluster.target import ClusterTarget
 from p2pnet.lab_client.kube import Kube, KubeError
 
 REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"

@@ -6,10 +6,10 @@ from importlib import resources
 from typing import Any
 
 import yaml
-from p2pnet.lab_client.kube import Kube, KubeError
 
 from p2pnet.cli.failure import CommandError, ExitCode
-from p2pnet.cli.targets.cluster_view import Object, name_of
+from p2pnet.cli.targets.cluster.status import Object, name_of
+from p2pnet.lab_client.kube import Kube, KubeError
 
 CRD = "CustomResourceDefinition"
 CRD_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/subnets.p2pnet.io"
