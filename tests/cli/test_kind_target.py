@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.cli.fake_kube import FakeKube
 
-from p2pnet.cli.failure import CommandError
+from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.progress import NoProgress
 from p2pnet.cli.targets.cluster import installation
 from p2pnet.cli.targets.cluster.kind import KindTarget, ShellRunner

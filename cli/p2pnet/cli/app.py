@@ -15,8 +15,8 @@ import typer
 
 from p2pnet.cli import shell_completion
 from p2pnet.cli.coercion import QuickCommand, QuickGroup
-from p2pnet.cli.failure import CommandError, ExitCode
-from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import On, Session, cannot_write_stdout
 
@@ -246,7 +246,7 @@ def _usage(error: typer.TyperException, words: list[str]) -> int:
     failure = CommandError(
         error.format_message().replace("Value error, ", "").rstrip("."),
         where=shlex.join(["p2pnet", *words]),
-        todo=f"{path} --help",
+        next_step=f"{path} --help",
     )
     sys.stderr.write("\n".join(failure.lines()) + "\n")
     return failure.exit_code

@@ -8,7 +8,8 @@ import contextlib
 import re
 
 from p2pnet.cli.coercion import counted_back
-from p2pnet.cli.failure import CommandError, ExitCode
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.targets import Target
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.ids import ARTIFACT_TEXT_MIN
@@ -38,7 +39,7 @@ def no_runs(target: Target, name: str) -> CommandError:
     return CommandError(
         f"there is no {'subnet' if absent else 'run of'} {name}",
         where=str(target.state.runs),
-        todo=f"p2pnet {'up' if absent else 'inject'} {name}",
+        next_step=f"p2pnet {'up' if absent else 'inject'} {name}",
         exit_code=ExitCode.NOT_FOUND if absent else ExitCode.USAGE,
     )
 
@@ -56,20 +57,20 @@ def pick_run(word: str, runs: list[RunHead], target: Target, name: str | None) -
     recent = some([run.run for run in reversed(runs)], SHOWN)
     if found:
         raise CommandError(
-            f"several runs are meant by {word}", where=str(target.state.runs), todo=f"one of {_candidates(found)}"
+            f"several runs are meant by {word}", where=str(target.state.runs), next_step=f"one of {_candidates(found)}"
         )
     folder = target.state.run(word)
     if archive.RUN_ID.fullmatch(word) and folder.is_dir():
         raise CommandError(
             f"run {word} is damaged: its {archive.RUN_FILE} cannot be read, or is of another subnet",
             where=str(folder / archive.RUN_FILE),
-            todo=f"name another run; the latest: {recent}",
+            next_step=f"name another run; the latest: {recent}",
         )
     count = f"; it has {len(runs)}" if counted_back(word) is not None else ""
     raise CommandError(
         f"{name or 'this machine'} has no run {word}{count}",
         where=str(target.state.runs),
-        todo=f"one of the latest: {recent}" if recent else "p2pnet inject NAME",
+        next_step=f"one of the latest: {recent}" if recent else "p2pnet inject NAME",
     )
 
 
@@ -116,7 +117,7 @@ async def choose_artifact(word: str, target: Target, name: str) -> str:
             f"{word!r} is no artifact id (at least {ARTIFACT_TEXT_MIN} and at most 64 hex digits), and no artifact of"
             f" {name} has that name",
             where=f"runs of {name} in {target.state.runs}",
-            todo=f"p2pnet report {name} -o json lists the artifact ids of its latest run; or say latest",
+            next_step=f"p2pnet report {name} -o json lists the artifact ids of its latest run; or say latest",
         )
     return found
 
@@ -134,7 +135,7 @@ def _by_order(back: int, target: Target, name: str) -> str:
     raise CommandError(
         f"runs of {name} published only {back - left} artifacts",
         where=str(target.state.runs),
-        todo=f"p2pnet runs {name} lists them",
+        next_step=f"p2pnet runs {name} lists them",
     )
 
 
@@ -148,7 +149,7 @@ def _by_name(word: str, target: Target, name: str) -> str | None:
         raise CommandError(
             f"{len(found)} artifacts of {name} are named {word}",
             where=str(target.state.runs),
-            todo=f"one of {some(latest_first, SHOWN)}",
+            next_step=f"one of {some(latest_first, SHOWN)}",
         )
     return next(iter(found), None)
 
@@ -169,5 +170,5 @@ async def telling_artifact(target: Target, name: str) -> str:
     raise CommandError(
         f"no run of {name} has published anything and ended",
         where=str(target.state.runs),
-        todo=f"p2pnet inject {name}, or name an artifact",
+        next_step=f"p2pnet inject {name}, or name an artifact",
     )

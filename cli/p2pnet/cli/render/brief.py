@@ -4,8 +4,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from p2pnet.cli.documents import Examination, Fetched, Installation, LogLines, Removal, RunTicket, WithdrawnArtifact
-from p2pnet.cli.failure import clean
 from p2pnet.cli.render import text
+from p2pnet.cli.terminal import clean
 from p2pnet.model.log_lines import ABOUT_NODES, parts_of
 from p2pnet.model.units import format_size
 
@@ -74,7 +74,7 @@ def draw_examination(examination: Examination) -> RenderableType:
     drawn = text.table("CHECK", "RESULT", "FOUND")
     for check in examination.checks:
         found = Text(check.found)
-        if check.todo:
-            found.append(f"\n{check.todo}", style="dim")
+        if check.next_step:
+            found.append(f"\n{check.next_step}", style="dim")
         drawn.add_row(check.name, Text(check.result, style=CHECK_STYLE[check.result]), found)
     return drawn

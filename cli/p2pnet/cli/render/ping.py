@@ -5,8 +5,8 @@ from rich.table import Table
 from rich.text import Text
 
 from p2pnet.cli.documents import Ping, Pings
-from p2pnet.cli.failure import clean
 from p2pnet.cli.render import text
+from p2pnet.cli.terminal import clean
 
 ROWS_MAX = 30
 SLOWEST = 10

@@ -3,8 +3,8 @@
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from p2pnet.cli.failure import clean
 from p2pnet.cli.render import text
+from p2pnet.cli.terminal import clean
 from p2pnet.measure import most_telling
 from p2pnet.measure.wording import is_burst, load_parts, measured, offered, throughput_parts
 from p2pnet.model.ids import DEFAULT_CLIENT

@@ -5,8 +5,8 @@ from rich.table import Table
 from rich.text import Text
 
 from p2pnet.cli.documents import KeptRun, KeptRuns
-from p2pnet.cli.failure import clean
 from p2pnet.cli.render import text
+from p2pnet.cli.terminal import clean
 from p2pnet.model.units import format_duration, format_size
 
 VERDICT_STYLE = {"pass": "green", "fail": "red", "invalid": "magenta"}

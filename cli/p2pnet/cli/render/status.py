@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from p2pnet.cli.documents import SubnetList
-from p2pnet.cli.failure import clean
 from p2pnet.cli.render import text
+from p2pnet.cli.terminal import clean
 from p2pnet.model.ids import member_order
 from p2pnet.model.report import MemberStatus, Status
 from p2pnet.model.units import format_duration

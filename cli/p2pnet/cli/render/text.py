@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from p2pnet.cli.failure import clean
+from p2pnet.cli.terminal import clean
 from p2pnet.model.units import format_duration
 
 LABEL_CELLS = 9

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
+from p2pnet.cli.capacity import this_machine
 from p2pnet.cli.documents import Check, Examination
-from p2pnet.cli.failure import CommandError, ExitCode
-from p2pnet.cli.machine import this_machine
-from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
 from p2pnet.cli.targets.lab_process import FREE_BYTES_MIN
@@ -55,7 +55,7 @@ async def run(session: Session) -> Outcome:
         failure = CommandError(
             f"this machine cannot hold a subnet: {', '.join(failed)}",
             where="p2pnet doctor",
-            todo="do what stands under each failed check",
+            next_step="do what stands under each failed check",
             exit_code=ExitCode.NOT_FOUND,
         )
         return Outcome(Examination(checks=checks), exit_code=failure.exit_code, failure=failure)
@@ -68,11 +68,11 @@ def _told(name: str, probe: Callable[[], Check]) -> Check:
         return probe()
     except OSError as error:
         found = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        todo = "make it accessible, or set P2PNET_STATE to a directory of yours"
-        return Check(name=name, result="failed", found=found, todo=todo)
+        next_step = "make it accessible, or set P2PNET_STATE to a directory of yours"
+        return Check(name=name, result="failed", found=found, next_step=next_step)
     except P2pnetError as error:
-        todo = getattr(error, "hint", "") or "set P2PNET_STATE to a directory of yours"
-        return Check(name=name, result="failed", found=str(error), todo=todo)
+        next_step = getattr(error, "hint", "") or "set P2PNET_STATE to a directory of yours"
+        return Check(name=name, result="failed", found=str(error), next_step=next_step)
 
 
 def _python() -> Check:
@@ -85,7 +85,7 @@ def _python() -> Check:
         name="python",
         result="warning",
         found=f"{found}: {LIBRARIES} {version} is installed over files of p2pnet {metadata.version('p2pnet')}",
-        todo=f"pip uninstall {LIBRARIES}, then pip install --force-reinstall --no-deps p2pnet",
+        next_step=f"pip uninstall {LIBRARIES}, then pip install --force-reinstall --no-deps p2pnet",
     )
 
 
@@ -101,21 +101,21 @@ def _state_directory(root: Path) -> Check:
             name=name,
             result="failed",
             found=f"{root}: {error.strerror}",
-            todo="set P2PNET_STATE to a directory of yours",
+            next_step="set P2PNET_STATE to a directory of yours",
         )
     if free < FREE_BYTES_MIN:
         return Check(
             name=name,
             result="failed",
             found=f"{root}: {format_size(free)} free, {format_size(FREE_BYTES_MIN)} are needed",
-            todo="make room, or set P2PNET_STATE",
+            next_step="make room, or set P2PNET_STATE",
         )
     if free < FREE_DISK_BYTES:
         return Check(
             name=name,
             result="warning",
             found=f"{root}: {format_size(free)} free",
-            todo="make room, or set P2PNET_STATE",
+            next_step="make room, or set P2PNET_STATE",
         )
     return Check(name=name, result="ok", found=f"{root}: {format_size(free)} free")
 
@@ -126,7 +126,10 @@ def _sockets() -> Check:
         make_socket_directory(folder)
     except (P2pnetError, OSError) as error:
         return Check(
-            name="lab sockets", result="failed", found=str(error), todo="set XDG_RUNTIME_DIR to a directory of yours"
+            name="lab sockets",
+            result="failed",
+            found=str(error),
+            next_step="set XDG_RUNTIME_DIR to a directory of yours",
         )
     return Check(name="lab sockets", result="ok", found=str(folder))
 
@@ -144,7 +147,10 @@ def _loopback() -> Check:
             one.recvfrom(16)
     except OSError as error:
         return Check(
-            name=f"UDP on {host}", result="failed", found=str(error), todo="let UDP through on the loopback interface"
+            name=f"UDP on {host}",
+            result="failed",
+            found=str(error),
+            next_step="let UDP through on the loopback interface",
         )
     return Check(name=f"UDP on {host}", result="ok", found="a datagram came through")
 
@@ -153,7 +159,7 @@ def _open_files() -> Check:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     best = hard if hard != resource.RLIM_INFINITY else 1 << 20
     if best < OPEN_FILES:
-        return Check(name="open files", result="warning", found=f"at most {best}", todo=f"ulimit -n {OPEN_FILES}")
+        return Check(name="open files", result="warning", found=f"at most {best}", next_step=f"ulimit -n {OPEN_FILES}")
     return Check(name="open files", result="ok", found=f"{soft} now, {best} at most")
 
 
@@ -163,8 +169,8 @@ def _udp_buffers() -> Check:
     except (OSError, ValueError):
         return Check(name="UDP buffers", result="ok", found="not told by this system")
     if largest < UDP_BUFFER_BYTES:
-        todo = f"as root: sysctl -w net.core.rmem_max={4 * UDP_BUFFER_BYTES}"
-        return Check(name="UDP buffers", result="warning", found=f"at most {format_size(largest)}", todo=todo)
+        next_step = f"as root: sysctl -w net.core.rmem_max={4 * UDP_BUFFER_BYTES}"
+        return Check(name="UDP buffers", result="warning", found=f"at most {format_size(largest)}", next_step=next_step)
     return Check(name="UDP buffers", result="ok", found=f"at most {format_size(largest)}")
 
 
@@ -175,7 +181,7 @@ def _memory() -> Check:
     limits = " (limits of the control group)" if machine.confined else ""
     found = f"{format_size(machine.memory_bytes)} free, {machine.cores:g} cores{limits}"
     if machine.memory_bytes < FREE_MEMORY_BYTES:
-        return Check(name="memory", result="warning", found=found, todo="start fewer than ten nodes")
+        return Check(name="memory", result="warning", found=found, next_step="start fewer than ten nodes")
     return Check(name="memory", result="ok", found=found)
 
 
@@ -187,6 +193,6 @@ def _subnets(target: Target) -> Check:
     odd = [f"{name} is {sight}" for name, sight in sights.items() if sight in ("dead", "damaged")]
     up = sum(sight == "up" for sight in sights.values())
     if odd:
-        todo = "; ".join(f"p2pnet down {name}" for name, sight in sights.items() if sight in ("dead", "damaged"))
-        return Check(name="subnets", result="warning", found=f"{up} up, {', '.join(odd)}", todo=todo)
+        next_step = "; ".join(f"p2pnet down {name}" for name, sight in sights.items() if sight in ("dead", "damaged"))
+        return Check(name="subnets", result="warning", found=f"{up} up, {', '.join(odd)}", next_step=next_step)
     return Check(name="subnets", result="ok", found=f"{up} up")

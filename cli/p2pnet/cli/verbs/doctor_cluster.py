@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from p2pnet.cli.documents import Check, Examination
-from p2pnet.cli.failure import CommandError, ExitCode
-from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.targets.cluster import installation
 from p2pnet.cli.targets.cluster.status import name_of, trouble_of
 from p2pnet.cli.targets.cluster.target import ClusterTarget
@@ -54,7 +54,7 @@ async def run(target: ClusterTarget) -> Outcome:
     failure = CommandError(
         f"this cluster cannot hold a subnet: {', '.join(failed)}",
         where=target.where,
-        todo="do what stands under each failed check",
+        next_step="do what stands under each failed check",
         exit_code=ExitCode.NOT_FOUND,
     )
     return Outcome(Examination(checks=checks), exit_code=failure.exit_code, failure=failure)
@@ -77,10 +77,10 @@ def _examine(target: ClusterTarget) -> Iterator[Check]:
 def _guarded(name: str, probe: Callable[[], tuple[str, str, str]]) -> Check:
     """A check whose probe gives (result, what was found, what to do)."""
     try:
-        result, found, todo = probe()
+        result, found, next_step = probe()
     except KubeError as error:
-        result, found, todo = "failed", str(error), error.hint
-    return Check(name=name, result=result, found=found, todo=todo)  # type: ignore[arg-type] # one of the three
+        result, found, next_step = "failed", str(error), error.hint
+    return Check(name=name, result=result, found=found, next_step=next_step)  # type: ignore[arg-type] # one of the three
 
 
 def _server(kube: Kube) -> tuple[str, str, str]:
@@ -115,14 +115,14 @@ def _may(kube: Kube, right: Permission) -> bool:
 
 
 def _operator(kube: Kube) -> tuple[str, str, str]:
-    todo = f"kubectl get pods -A -l {OPERATOR_LABELS}"
+    next_step = f"kubectl get pods -A -l {OPERATOR_LABELS}"
     try:
         found = kube.find("/apis/apps/v1/deployments", OPERATOR_LABELS)
         pods = kube.find("/api/v1/pods", OPERATOR_LABELS)
     except KubeError as error:
         if error.status != 403:
             raise
-        return "warning", "you may not look at it", f"ask who may: {todo}"
+        return "warning", "you may not look at it", f"ask who may: {next_step}"
     if not found:
         return "failed", "there is none", f"p2pnet install --context {kube.context}"
     one = found[0]
@@ -131,7 +131,7 @@ def _operator(kube: Kube) -> tuple[str, str, str]:
     if int((one.get("status") or {}).get("readyReplicas") or 0) > 0:
         return "ok", f"{name}, {image}", ""
     why = next(filter(None, map(trouble_of, pods)), "it is starting")
-    return "failed", f"{name} is not ready: {why}", todo
+    return "failed", f"{name} is not ready: {why}", next_step
 
 
 def _tokens(target: ClusterTarget) -> tuple[str, str, str]:

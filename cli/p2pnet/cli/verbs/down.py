@@ -5,10 +5,10 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from p2pnet.cli.asking import agreed
 from p2pnet.cli.documents import Removal
-from p2pnet.cli.failure import CommandError, ExitCode
-from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.interaction import ask
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
 from p2pnet.model.errors import P2pnetError
@@ -42,14 +42,14 @@ async def run(options: Options, session: Session) -> Outcome:
             raise CommandError(
                 f"this removes {_named(runs)}, and nobody can be asked: standard input is no terminal",
                 where="p2pnet down",
-                todo=f"say yes: {' && '.join(f'p2pnet down {name} --yes' for name in present[:SHOWN])}",
+                next_step=f"say yes: {' && '.join(f'p2pnet down {name} --yes' for name in present[:SHOWN])}",
             )
         kept = "Open runs end invalid, ended ones are kept" if any(runs.values()) else "Runs are kept"
-        if not await agreed(f"Remove {_named(runs)}? {kept}.", session):
+        if not await ask(f"Remove {_named(runs)}? {kept}.", session):
             failure = CommandError(
                 "nothing was removed",
                 where=", ".join(present),
-                todo="answer y, or use --yes",
+                next_step="answer y, or use --yes",
                 exit_code=ExitCode.INTERRUPTED,
             )
             return Outcome(exit_code=failure.exit_code, failure=failure)
@@ -105,7 +105,7 @@ def _names(options: Options, target: Target) -> list[str]:
             raise CommandError(
                 f"both a name and --all: is it {options.name} or every subnet?",
                 where="p2pnet down",
-                todo="give one of the two",
+                next_step="give one of the two",
             )
         return target.names()
     if options.name is not None:
@@ -113,6 +113,6 @@ def _names(options: Options, target: Target) -> list[str]:
     names = target.names()
     if len(names) > 1 and DEFAULT_NAME not in names:
         raise CommandError(
-            f"which subnet? There are {', '.join(names[:8])}", where="p2pnet down", todo="name one, or use --all"
+            f"which subnet? There are {', '.join(names[:8])}", where="p2pnet down", next_step="name one, or use --all"
         )
     return [DEFAULT_NAME] if DEFAULT_NAME in names or not names else names

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2pnet.cli.documents import Fetched
-from p2pnet.cli.failure import CommandError, ExitCode
-from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.output_file import OutputFile, descriptor_of
 from p2pnet.cli.render import Output
 from p2pnet.cli.resolve import choose_artifact
@@ -35,13 +35,13 @@ class Options:
 
 async def run(options: Options, session: Session) -> Outcome:
     """The file is opened when the first bytes are here, and takes its name when the last are."""
-    session.todo = f"p2pnet report {options.name} -o json lists the artifact ids of its latest run"
+    session.next_step = f"p2pnet report {options.name} -o json lists the artifact ids of its latest run"
     target = session.target()
     if _is_stdout(options.file) and session.output is not Output.TABLE:
         raise CommandError(
             f"both the bytes and {session.output} on standard output",
             where=f"p2pnet get -O {options.file} -o {session.output}",
-            todo="give the bytes a file with -O FILE, or leave -o out",
+            next_step="give the bytes a file with -O FILE, or leave -o out",
         )
     prefix = await choose_artifact(options.artifact, target, options.name)
     async with target.desk(options.name) as desk:
@@ -75,7 +75,7 @@ def _whole_id(name: str, prefix: str, target: Target) -> str:
 async def _check_node(node: str, desk: LabClient) -> None:
     names = [member.name for member in (await desk.summary()).members]
     if node not in names:
-        raise CommandError(f"there is no node {node!r}", where=f"--node {node}", todo=f"one of {some(names)}")
+        raise CommandError(f"there is no node {node!r}", where=f"--node {node}", next_step=f"one of {some(names)}")
 
 
 async def _parts(options: Options, prefix: str, desk: LabClient, session: Session) -> AsyncGenerator[Downloaded, None]:
@@ -95,7 +95,7 @@ async def _parts(options: Options, prefix: str, desk: LabClient, session: Sessio
             raise CommandError(
                 f"{node} let go of the artifact after {offset} of {part.size} bytes",
                 where=f"{options.name} {prefix}",
-                todo="ask another node with --node",
+                next_step="ask another node with --node",
                 exit_code=ExitCode.EXPECTATION_FAILED,
             )
 
@@ -106,7 +106,7 @@ def _not_held(error: ProblemError, options: Options) -> Exception:
     return CommandError(
         str(error),
         where=f"{options.name} {options.artifact}" + (f" on {options.node}" if options.node else ""),
-        todo=error.hint or f"p2pnet trace {options.name} {options.artifact} shows who got it",
+        next_step=error.hint or f"p2pnet trace {options.name} {options.artifact} shows who got it",
         exit_code=ExitCode.EXPECTATION_FAILED,
     )
 
@@ -121,7 +121,9 @@ def _destination(options: Options, first: Downloaded, session: Session) -> Path 
     path = Path(Path(first.name).name.replace("\0", "") or "artifact")
     if path.exists():
         raise CommandError(
-            f"{path} exists already", where=str(path.absolute()), todo="say where to with -O FILE, or -O - for stdout"
+            f"{path} exists already",
+            where=str(path.absolute()),
+            next_step="say where to with -O FILE, or -O - for stdout",
         )
     return path
 
@@ -152,5 +154,7 @@ async def _write(file: OutputFile, path: Path, data: bytes) -> None:
         raise
     except OSError as error:
         raise CommandError(
-            f"cannot write {path}: {error.strerror}", where=f"-O {path}", todo="make room there, or name another file"
+            f"cannot write {path}: {error.strerror}",
+            where=f"-O {path}",
+            next_step="make room there, or name another file",
         ) from error

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from p2pnet.cli import report_files
 from p2pnet.cli.documents import RunTicket
-from p2pnet.cli.failure import CommandError
 from p2pnet.cli.following import after_loss, follow, outcome_of, report_of
-from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.report_files import ReportFiles
 from p2pnet.cli.session import Session
 from p2pnet.cli.spooling import STDIN, check_sources, spooled
@@ -101,15 +100,15 @@ def _check(options: Options) -> list[Path]:
             expectations.parse(expression)
         except SpecError as error:
             raise CommandError(
-                str(error), where="--expect", todo="write it like 'p95 <= 800ms' or 'reach >= 99%'"
+                str(error), where="--expect", next_step="write it like 'p95 <= 800ms' or 'reach >= 99%'"
             ) from None
     if options.files and options.size is not None:
         raise CommandError(
-            "both files and --size: what is to be published?", where="p2pnet inject", todo="give files, or a size"
+            "both files and --size: what is to be published?", where="p2pnet inject", next_step="give files, or a size"
         )
     if options.within_s > 86_400:
         raise CommandError(
-            "--within is more than a day", where=f"--within {options.within_s:g}s", todo="write 24h or less"
+            "--within is more than a day", where=f"--within {options.within_s:g}s", next_step="write 24h or less"
         )
     report_files.check(options.report_files)
     wanted = [*options.report_files.wanted()]
@@ -117,7 +116,7 @@ def _check(options: Options) -> list[Path]:
         raise CommandError(
             f"--no-wait ends before there is a report: {' '.join(wanted)} cannot be written",
             where="p2pnet inject",
-            todo=f"leave one of the two out, or later: p2pnet report {options.name} {wanted[0]} FILE",
+            next_step=f"leave one of the two out, or later: p2pnet report {options.name} {wanted[0]} FILE",
         )
     return check_sources(options.files)
 
@@ -130,7 +129,7 @@ def _client(options: Options, subnet: Subject) -> str:
         raise CommandError(
             str(error),
             where=f"--client {options.client}",
-            todo=f"one of {', '.join(subnet.clients)}; or add it to spec.clients",
+            next_step=f"one of {', '.join(subnet.clients)}; or add it to spec.clients",
         ) from None
 
 
@@ -146,20 +145,20 @@ def _check_against(options: Options, subnet: Subject, streams: list[Path]) -> No
                 f"{label} is {size} bytes ({format_size(size)}), above the limit of {bound} bytes"
                 f" ({format_size(bound)}) in spec.broadcast.artifactBytesMax",
                 where=f"Subnet {subnet.name}, spec.broadcast.artifactBytesMax: {subnet.artifact_bytes_max_text}",
-                todo="publish something smaller, or start the subnet with a higher limit",
+                next_step="publish something smaller, or start the subnet with a higher limit",
             )
     if options.publisher not in ("random", "all", *subnet.nodes):
         raise CommandError(
             f"there is no node {options.publisher!r}",
             where=f"--from {options.publisher}",
-            todo=f"one of {some(subnet.nodes)}, or random, or all",
+            next_step=f"one of {some(subnet.nodes)}, or random, or all",
         )
     total = _total(options, subnet)
     if total > limits.RUN_ARTIFACTS_MAX:
         raise CommandError(
             f"{total} artifacts are more than a run publishes, {limits.RUN_ARTIFACTS_MAX}",
             where=f"--count {options.count}",
-            todo="a lower --count, or several runs",
+            next_step="a lower --count, or several runs",
         )
 
 

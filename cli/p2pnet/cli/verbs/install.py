@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from p2pnet.cli.documents import Installation
-from p2pnet.cli.failure import CommandError
-from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets.cluster import installation
 from p2pnet.cli.targets.cluster.target import ClusterTarget
@@ -54,7 +53,7 @@ async def remove(options: Removing, session: Session) -> Outcome:
         raise CommandError(
             f"there are Subnets, which would go with it: {some(left, SHOWN)}",
             where=f"context {kube.context}",
-            todo="take them down first: p2pnet down NAME --on cluster -n NAMESPACE; or leave them and their pods: --orphan",
+            next_step="take them down first: p2pnet down NAME --on cluster -n NAMESPACE; or leave them and their pods: --orphan",
         )
     removed, absent = await asyncio.to_thread(
         installation.uninstall, kube, objects, session.listener.waiting, orphan=options.orphan
@@ -69,7 +68,7 @@ def _check_namespace(session: Session, objects: list[dict[str, Any]]) -> None:
         raise CommandError(
             f"this installs into namespace {namespace}, from where the operator serves all",
             where=f"-n {session.namespace}",
-            todo=f"leave -n out; for another namespace: helm install p2pnet charts/p2pnet -n {session.namespace}",
+            next_step=f"leave -n out; for another namespace: helm install p2pnet charts/p2pnet -n {session.namespace}",
         )
 
 
@@ -79,6 +78,6 @@ def _target(session: Session) -> ClusterTarget:
         raise CommandError(
             "an operator is installed in a cluster",
             where=f"target {target.kind}",
-            todo="leave --on out, or --on cluster",
+            next_step="leave --on out, or --on cluster",
         )
     return target

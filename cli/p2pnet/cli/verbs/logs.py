@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from p2pnet.cli.documents import LoggedLine, LogLines
-from p2pnet.cli.failure import CommandError, ExitCode
-from p2pnet.cli.outcome import Outcome
-from p2pnet.cli.reader import while_read
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.interaction import while_read
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.render import Output
 from p2pnet.cli.resolve import choose_artifact, choose_run
 from p2pnet.cli.session import Session
@@ -47,10 +47,10 @@ async def run(options: Options, session: Session) -> Outcome:
         raise CommandError(
             f"-o {session.output} is one document, --follow never ends",
             where="p2pnet logs",
-            todo="use -o ndjson with --follow",
+            next_step="use -o ndjson with --follow",
         )
     session.interrupted_note = ""
-    session.todo = f"name one of those, or leave --node out; p2pnet status {options.name} lists the nodes"
+    session.next_step = f"name one of those, or leave --node out; p2pnet status {options.name} lists the nodes"
     target = session.target()
     lines: list[LoggedLine] = []
     artifact = None
@@ -129,7 +129,7 @@ def _check_expression(expression: str) -> None:
         raise CommandError(
             f"{expression!r} is no regular expression: {error}",
             where="--grep",
-            todo="quote it, and escape what is meant literally",
+            next_step="quote it, and escape what is meant literally",
         ) from None
 
 

@@ -4,9 +4,8 @@ import asyncio
 from dataclasses import dataclass
 
 from p2pnet.cli.documents import SubnetLine, SubnetList
-from p2pnet.cli.failure import CommandError
 from p2pnet.cli.listing import subnet_lines
-from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import On, Session
 from p2pnet.cli.targets import find, is_plugin
@@ -54,7 +53,9 @@ async def run(options: Options, session: Session) -> Outcome:
 def _give_up(asking: "asyncio.Future[list[SubnetLine]]") -> list[SubnetLine]:
     asking.cancel()
     raise CommandError(
-        f"it has not answered within {CLUSTER_S:.0f} s", where="p2pnet ls", todo="p2pnet ls --on cluster waits for it"
+        f"it has not answered within {CLUSTER_S:.0f} s",
+        where="p2pnet ls",
+        next_step="p2pnet ls --on cluster waits for it",
     )
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2pnet.cli.documents import Pings
-from p2pnet.cli.failure import CommandError, ExitCode
-from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.probing import Answer, ProbedPeer, Prober
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
@@ -72,21 +72,21 @@ def _check(options: Options) -> None:
     ways = [name for name, value in given.items() if value is not None]
     if len(ways) > 1:
         raise CommandError(
-            f"{' and '.join(ways)} say different things about whom to trust", where=WHERE, todo="keep one of them"
+            f"{' and '.join(ways)} say different things about whom to trust", where=WHERE, next_step="keep one of them"
         )
     if (options.cert is None) != (options.key is None):
-        raise CommandError("--cert and --key belong together", where=WHERE, todo="name both files")
+        raise CommandError("--cert and --key belong together", where=WHERE, next_step="name both files")
     if options.cert is not None and options.bundle is None:
         raise CommandError(
             "--cert and --key say who we are, but nothing says who the peer has to be",
             where=WHERE,
-            todo="name the authorities' certificates with --bundle FILE",
+            next_step="name the authorities' certificates with --bundle FILE",
         )
     if not options.addresses and options.subnet is None:
         raise CommandError(
             "Missing argument 'ADDRESS...'",
             where=WHERE,
-            todo="p2pnet ping HOST:PORT, or --subnet NAME for all its nodes",
+            next_step="p2pnet ping HOST:PORT, or --subnet NAME for all its nodes",
         )
 
 
@@ -102,7 +102,7 @@ def _plan(options: Options, session: Session) -> PingPlan:
         raise CommandError(
             f"nodes of a subnet in a cluster ({target.kind}) are not reached from this machine",
             where=WHERE,
-            todo=f"ping their addresses from inside, with {WAYS.partition(', ')[2]}",
+            next_step=f"ping their addresses from inside, with {WAYS.partition(', ')[2]}",
         )
     name = options.subnet if options.subnet is not None else _subnet_of(asked, target)
     paths = _running(name, target)
@@ -116,7 +116,9 @@ def _stranger(asked: str) -> ProbedPeer:
     address = parse_address(asked)
     if address is None:
         raise CommandError(
-            f"{asked!r} is no address", where=WHERE, todo="write HOST:PORT or [IPV6]:PORT, the port from 1 to 65535"
+            f"{asked!r} is no address",
+            where=WHERE,
+            next_step="write HOST:PORT or [IPV6]:PORT, the port from 1 to 65535",
         )
     return ProbedPeer(asked, *address)
 
@@ -135,7 +137,9 @@ def _by_bundle(bundle: Path, cert: Path | None, key: Path | None) -> Trust:
         except SpecError as error:
             raise _unusable(path, error) from error
     if identity.private_key.public_key() != identity.certificates[0].public_key():
-        raise CommandError(f"{key} is not the key of the leaf in {cert}", where=WHERE, todo="name the leaf's own key")
+        raise CommandError(
+            f"{key} is not the key of the leaf in {cert}", where=WHERE, next_step="name the leaf's own key"
+        )
     return Trust.subnet(FixedIdentity(identity))
 
 
@@ -143,11 +147,11 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise CommandError("there is no such file", where=str(path), todo="check the path") from None
+        raise CommandError("there is no such file", where=str(path), next_step="check the path") from None
 
 
 def _unusable(path: Path, error: SpecError) -> CommandError:
-    return CommandError(str(error), where=str(path), todo="name a file in PEM form")
+    return CommandError(str(error), where=str(path), next_step="name a file in PEM form")
 
 
 # --- subnets of this machine ---
@@ -171,11 +175,11 @@ def _subnet_of(asked: Iterable[str], target: Target) -> str:
     shown = " ".join(asked)
     if having:
         raise CommandError(
-            f"{shown}: which subnet's, {' or '.join(having)}?", where=WHERE, todo=f"--subnet {having[0]}"
+            f"{shown}: which subnet's, {' or '.join(having)}?", where=WHERE, next_step=f"--subnet {having[0]}"
         )
     for one in asked:
         _stranger(one)  # says what an address looks like
-    raise CommandError(f"nothing says whom to trust at {shown}", where=WHERE, todo=WAYS)
+    raise CommandError(f"nothing says whom to trust at {shown}", where=WHERE, next_step=WAYS)
 
 
 def _running(name: str, target: Target) -> SubnetPaths:
@@ -186,7 +190,7 @@ def _running(name: str, target: Target) -> SubnetPaths:
         raise CommandError(
             f"{name} is {sight}: no node of it answers",
             where=str(target.state.subnet(name).lab_log),
-            todo=f"p2pnet up {name}",
+            next_step=f"p2pnet up {name}",
             exit_code=ExitCode.NOT_FOUND,
         )
     return target.state.subnet(name)
@@ -205,7 +209,7 @@ def _members_meant(asked: Iterable[str], members: Sequence[Member], subnet: str)
         member = names.get(one) or by_address.get(one)
         if member is None and parse_address(one) is None:
             raise CommandError(
-                f"{subnet} has no node {one!r}", where=WHERE, todo=f"one of {some(names, SHOWN)}, or HOST:PORT"
+                f"{subnet} has no node {one!r}", where=WHERE, next_step=f"one of {some(names, SHOWN)}, or HOST:PORT"
             )
         peer = _stranger(member.addresses[0] if member and one == member.name else one)
         peers.append(ProbedPeer(one, peer.host, peer.port, member.name, member.uri) if member else peer)
@@ -226,10 +230,12 @@ def _failure(answers: Sequence[Answer], options: Options, plan: PingPlan) -> Com
         names = [peer.node or peer.asked for peer, *_ in silent]
         what = f"{len(silent)} of {len(answers)} peers do not answer: {some(names, SHOWN)}"
     where = address_text(first.host, first.port) if len(silent) == 1 else WHERE
-    return CommandError(what, where=where, todo=_todo(first, error, options, plan), exit_code=ExitCode.NOT_FOUND)
+    return CommandError(
+        what, where=where, next_step=_next_step(first, error, options, plan), exit_code=ExitCode.NOT_FOUND
+    )
 
 
-def _todo(peer: ProbedPeer, error: Exception | None, options: Options, plan: PingPlan) -> str:
+def _next_step(peer: ProbedPeer, error: Exception | None, options: Options, plan: PingPlan) -> str:
     match error:
         case BadAddress():
             return "check the name, and that this machine has an address of its family"

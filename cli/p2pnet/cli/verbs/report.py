@@ -3,9 +3,8 @@
 import contextlib
 from dataclasses import dataclass, field
 
-from p2pnet.cli.failure import CommandError
 from p2pnet.cli.following import after_loss, follow, outcome_of, report_of
-from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.report_files import ReportFiles, check, write
 from p2pnet.cli.resolve import choose_run
 from p2pnet.cli.session import Session
@@ -37,9 +36,9 @@ async def run(options: Options, session: Session) -> Outcome:
 
 async def _report(options: Options, chosen: RunHead, target: Target, session: Session) -> Outcome:
     folder = target.state.run(chosen.run)
-    session.todo = f"its events may still be whole: {archive.events_file(folder)}; or name another run"
+    session.next_step = f"its events may still be whole: {archive.events_file(folder)}; or name another run"
     report = archive.read_run(target.state, chosen.run)[1]
-    session.todo = ""
+    session.next_step = ""
     if report is not None and chosen.ended:
         return outcome_of(report, target)
     session.interrupted_note = f"detached: run {chosen.run} goes on"

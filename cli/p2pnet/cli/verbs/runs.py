@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from p2pnet.cli.asking import agreed
 from p2pnet.cli.documents import KeptRun, KeptRuns, KeptWithin
-from p2pnet.cli.failure import CommandError, ExitCode
-from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.interaction import ask
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.resolve import no_runs, pick_run
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
@@ -81,7 +81,7 @@ def _check(options: Options) -> None:
     given = [option for option, value in asked.items() if value]
     if len(given) > 1:
         raise CommandError(
-            f"one thing at a time: {' and '.join(given)}", where="p2pnet runs", todo=f"give {given[0]} alone first"
+            f"one thing at a time: {' and '.join(given)}", where="p2pnet runs", next_step=f"give {given[0]} alone first"
         )
 
 
@@ -122,12 +122,12 @@ async def _label(options: Options, heads: list[RunHead], target: Target) -> Outc
         word, equals, text = given.partition("=")
         if not equals or not word:
             what = f"{given!r} {'names no run' if equals else 'gives no label'}"
-            raise CommandError(what, where=f"--set-label {given}", todo="write RUN=TEXT, like latest=baseline")
+            raise CommandError(what, where=f"--set-label {given}", next_step="write RUN=TEXT, like latest=baseline")
         try:
             head = pick_run(word, heads, target, options.name)
             wanted[head.run] = (head, check_label(text))
         except SpecError as error:
-            raise CommandError(str(error), where=f"--set-label {given}", todo="choose another text") from None
+            raise CommandError(str(error), where=f"--set-label {given}", next_step="choose another text") from None
     for head, text in wanted.values():
         if head.ended:
             archive.set_label(target.state, head.run, text)
@@ -180,7 +180,7 @@ async def _remove(doomed: list[RunHead], options: Options, target: Target, sessi
         raise CommandError(
             f"open, so not removed: {', '.join(going)}",
             where="--rm",
-            todo=f"p2pnet runs {name} --cancel {going[0]} first, or leave it out",
+            next_step=f"p2pnet runs {name} --cancel {going[0]} first, or leave it out",
         )
     if doomed and not options.yes:
         await _ask(doomed, session)
@@ -195,7 +195,7 @@ async def _remove(doomed: list[RunHead], options: Options, target: Target, sessi
             failure = CommandError(
                 f"run {head.run} cannot be removed: {error.strerror}",
                 where=str(target.state.run(head.run)),
-                todo="make it removable, then try again",
+                next_step="make it removable, then try again",
             )
             break
         if there:
@@ -216,14 +216,17 @@ async def _ask(doomed: list[RunHead], session: Session) -> None:
         raise CommandError(
             f"nobody can be asked: {what} ({size}) {'stay' if several else 'stays'}",
             where="p2pnet runs",
-            todo=f"say -y to remove {'them' if several else 'it'}",
+            next_step=f"say -y to remove {'them' if several else 'it'}",
         )
     session.interrupted_note = "interrupted: nothing was removed"
     labelled = sum(bool(head.label) for head in doomed)
     with_labels = f", {labelled} of them with a label" if labelled else ""
-    if not await agreed(f"Remove {what} ({size}{with_labels}) for good?", session):
+    if not await ask(f"Remove {what} ({size}{with_labels}) for good?", session):
         raise CommandError(
-            "nothing was removed", where="p2pnet runs", todo="answer y, or use --yes", exit_code=ExitCode.INTERRUPTED
+            "nothing was removed",
+            where="p2pnet runs",
+            next_step="answer y, or use --yes",
+            exit_code=ExitCode.INTERRUPTED,
         )
 
 
@@ -236,7 +239,7 @@ def _document(state: State, heads: Sequence[RunHead], matched: int, every: Seque
     try:
         limits = retention.limits_of(os.environ)
     except SpecError as error:
-        raise CommandError(str(error), where="environment", todo="correct it, or unset it") from None
+        raise CommandError(str(error), where="environment", next_step="correct it, or unset it") from None
     within = KeptWithin(
         runs=limits.runs, bytes=limits.bytes, removed_runs=removed.runs, removed_bytes=removed.bytes,
         last_removed_at=removed.last_at or None,

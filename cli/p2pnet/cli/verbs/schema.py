@@ -7,8 +7,7 @@ from typing import Any
 import msgspec
 
 from p2pnet.cli import documents
-from p2pnet.cli.failure import CommandError
-from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.session import Session
 from p2pnet.model.report import Report, Status
 
@@ -59,7 +58,7 @@ def schema_of(kind: str) -> dict[str, Any]:
         near = get_close_matches(kind, KINDS, n=1)
         guess = f", did you mean {near[0]}?" if near else ""
         raise CommandError(
-            f"no schema is named {kind!r}{guess}", where="p2pnet schema", todo=f"choose one of {', '.join(KINDS)}"
+            f"no schema is named {kind!r}{guess}", where="p2pnet schema", next_step=f"choose one of {', '.join(KINDS)}"
         )
     body = msgspec.json.schema(shape, schema_hook=_anything)
     name = body.pop("$ref").rpartition("/")[2]

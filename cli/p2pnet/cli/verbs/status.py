@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import msgspec
 
 from p2pnet.cli.documents import SubnetList
-from p2pnet.cli.failure import CommandError, ExitCode
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.interaction import while_read
 from p2pnet.cli.listing import subnet_lines
-from p2pnet.cli.outcome import Outcome
-from p2pnet.cli.reader import while_read
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
@@ -62,7 +62,7 @@ def _nothing(target: Target) -> CommandError:
     return CommandError(
         "there is no subnet",
         where=f"target {target.kind}",
-        todo="p2pnet up demo --nodes 10",
+        next_step="p2pnet up demo --nodes 10",
         exit_code=ExitCode.NOT_FOUND,
     )
 

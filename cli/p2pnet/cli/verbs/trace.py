@@ -4,8 +4,8 @@ import contextlib
 from dataclasses import dataclass
 
 from p2pnet.cli.documents import Trace, TracedReceipt
-from p2pnet.cli.failure import CommandError, ExitCode
-from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.resolve import choose_artifact, telling_artifact
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
@@ -27,7 +27,7 @@ class Options:
 
 async def run(options: Options, session: Session) -> Outcome:
     """Find the artifact, gather its events, draw its tree."""
-    session.todo = f"p2pnet report {options.name} -o json lists the artifact ids of its latest run"
+    session.next_step = f"p2pnet report {options.name} -o json lists the artifact ids of its latest run"
     target = session.target()
     if options.artifact is None:
         prefix = await telling_artifact(target, options.name)
@@ -58,7 +58,7 @@ def _archived(name: str, prefix: str, target: Target, session: Session) -> tuple
         raise CommandError(
             f"there is no subnet {name}, and no run of one",
             where=str(target.state.runs),
-            todo=f"p2pnet up {name}",
+            next_step=f"p2pnet up {name}",
             exit_code=ExitCode.NOT_FOUND,
         )
     artifact, run_file = archive.find_artifact(target.state, name, prefix)

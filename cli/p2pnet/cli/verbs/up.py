@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2pnet.cli import edits, estimate
-from p2pnet.cli.failure import CommandError, ExitCode
-from p2pnet.cli.machine import this_machine
-from p2pnet.cli.outcome import Outcome
+from p2pnet.cli import capacity, edits
+from p2pnet.cli.capacity import this_machine
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.spec_file import check_name, read_spec, supported, with_nodes
 from p2pnet.cli.targets import Target
@@ -122,7 +122,7 @@ async def _apply(subnet: Subnet, target: Target, session: Session, within_s: flo
         raise CommandError(
             f"{subnet.name} is up and cannot take this edit while it is: {', '.join(frozen)}",
             where=f"Subnet {subnet.name}",
-            todo=f"p2pnet down {subnet.name}, then up again{LIVE_EDITS if target.kind == 'local' else ''}",
+            next_step=f"p2pnet down {subnet.name}, then up again{LIVE_EDITS if target.kind == 'local' else ''}",
         )
     if not paths and not refused:
         return "is up already, nothing to change"
@@ -159,12 +159,12 @@ def _refuse_hopeless(subnet: Subnet, target: Target, within_s: float) -> None:
     if target.kind != "local":
         return  # what a cluster's machines can hold, its scheduler knows
     processes = _process_count(subnet)
-    why = estimate.hopeless(subnet.node_count, _edge_count(subnet), within_s, this_machine(), processes=processes)
+    why = capacity.too_much(subnet.node_count, _edge_count(subnet), within_s, this_machine(), processes=processes)
     if why:
         raise CommandError(
             why,
             where=f"Subnet {subnet.name}",
-            todo="fewer nodes, a sparser spec.topology, more nodes to a process (spec.nodesPerPod),"
+            next_step="fewer nodes, a sparser spec.topology, more nodes to a process (spec.nodesPerPod),"
             " or a longer spec.ready.within or --timeout",
         )
 
@@ -192,7 +192,7 @@ def _late(status: Status, subnet: Subnet, within_s: float) -> Outcome:
     failure = CommandError(
         f"{subnet.name} is not connected after {within_s:g} s: {awaited(status, subnet.node_count)}",
         where=blockers(status),
-        todo=f"p2pnet logs {subnet.name}; it goes on trying: p2pnet status {subnet.name} --watch",
+        next_step=f"p2pnet logs {subnet.name}; it goes on trying: p2pnet status {subnet.name} --watch",
         exit_code=ExitCode.NOT_READY,
     )
     return Outcome(status, exit_code=failure.exit_code, failure=failure)

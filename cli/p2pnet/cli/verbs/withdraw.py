@@ -18,7 +18,7 @@ class Options:
 
 async def run(options: Options, session: Session) -> Outcome:
     """Ask all nodes; say how many held it, and who could not be asked."""
-    session.todo = f"p2pnet report {options.name} -o json lists the artifact ids of its latest run"
+    session.next_step = f"p2pnet report {options.name} -o json lists the artifact ids of its latest run"
     target = session.target()
     prefix = await choose_artifact(options.artifact, target, options.name)
     async with target.desk(options.name) as desk:

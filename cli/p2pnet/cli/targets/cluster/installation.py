@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from p2pnet.cli.failure import CommandError, ExitCode
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.targets.cluster.status import Object, name_of
 from p2pnet.lab_client.kube import Kube, KubeError
 
@@ -105,7 +106,7 @@ def path_of(thing: Object) -> str:
         raise CommandError(
             f"install.yaml holds a {thing['kind']}, which this version does not know",
             where="p2pnet.cli/install.yaml",
-            todo="this is a bug: please report it",
+            next_step="this is a bug: please report it",
             exit_code=ExitCode.BUG,
         )
     plural, namespaced = PLURALS[thing["kind"]]
@@ -133,7 +134,7 @@ def _wait_established(kube: Kube, tell: Callable[[str], None], timeout_s: float)
             raise CommandError(
                 f"the definition of Subnets is not established after {timeout_s:.0f} s: {why}",
                 where=f"context {kube.context}",
-                todo="kubectl describe crd subnets.p2pnet.io",
+                next_step="kubectl describe crd subnets.p2pnet.io",
                 exit_code=ExitCode.NOT_READY,
             )
         tell("the definition of Subnets to be established")
@@ -153,7 +154,7 @@ def _wait_gone(kube: Kube, objects: list[Object], tell: Callable[[str], None]) -
                 raise CommandError(
                     f"{label(one)} is deleted, but still there after {GONE_S:.0f} s",
                     where=f"context {kube.context}",
-                    todo=f"kubectl describe {one['kind'].lower()} {name_of(one)}",
+                    next_step=f"kubectl describe {one['kind'].lower()} {name_of(one)}",
                     exit_code=ExitCode.NOT_READY,
                 )
             tell(f"{label(one)} to end")

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from p2pnet.cli.failure import CommandError, ExitCode
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.progress import ProgressListener
 from p2pnet.cli.targets import Sight
 from p2pnet.cli.targets.cluster import installation
@@ -48,7 +49,7 @@ class ShellRunner:
             raise CommandError(
                 f"{words[0]} failed: {said or f'exit code {done.returncode}'}",
                 where=" ".join(words),
-                todo=f"run it by hand; is {'docker running' if words[0] == 'docker' else 'the cluster healthy'}?",
+                next_step=f"run it by hand; is {'docker running' if words[0] == 'docker' else 'the cluster healthy'}?",
                 exit_code=ExitCode.NOT_FOUND,
             )
         return done.stdout
@@ -79,7 +80,7 @@ class KindTarget(ClusterTarget):
             raise CommandError(
                 f"missing on this machine: {' and '.join(missing)}",
                 where="--on kind",
-                todo="install it (https://kind.sigs.k8s.io), or use --on local or --on cluster",
+                next_step="install it (https://kind.sigs.k8s.io), or use --on local or --on cluster",
                 exit_code=ExitCode.NOT_FOUND,
             )
 
@@ -91,7 +92,7 @@ class KindTarget(ClusterTarget):
                 raise CommandError(
                     f"there is no kind cluster {NAME}",
                     where="--on kind",
-                    todo="p2pnet up demo --on kind makes it",
+                    next_step="p2pnet up demo --on kind makes it",
                     exit_code=ExitCode.NOT_FOUND,
                 )
             self._opened = Kube.open(CONTEXT, self._namespace)

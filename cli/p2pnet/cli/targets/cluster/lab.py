@@ -6,7 +6,8 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
-from p2pnet.cli.failure import CommandError, ExitCode
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.targets.cluster import copies, logs
 from p2pnet.cli.targets.cluster.status import Object, status_without_lab, with_cluster
 from p2pnet.cli.threads import in_daemon
@@ -158,7 +159,7 @@ class ClusterLab(LabClient):
         return CommandError(
             f"run {run_id} is invalid: {why}",
             where=f"context {self._kube.context}, namespace {self._kube.namespace}, subnet {self._name}",
-            todo=f"p2pnet inject {self._name} again",
+            next_step=f"p2pnet inject {self._name} again",
             exit_code=ExitCode.INVALID,
         )
 

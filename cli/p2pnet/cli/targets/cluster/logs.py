@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Self, TypeAlias
 
-from p2pnet.cli.failure import CommandError
+from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.targets.cluster.status import ROLE_LABEL, Object, name_of
 from p2pnet.cli.threads import in_daemon
 from p2pnet.lab_client.kube import Kube, KubeError

@@ -8,7 +8,8 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from p2pnet.cli.failure import CommandError, ExitCode
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.progress import ProgressListener
 from p2pnet.cli.targets import Sight
 from p2pnet.cli.targets.cluster.lab import ClusterLab
@@ -82,8 +83,10 @@ class ClusterTarget:
         try:
             return document_of(thing)
         except SpecError as error:
-            todo = f"correct it: kubectl edit subnet {name} -n {self.kube.namespace}"
-            raise CommandError(f"the document of {name} is wrong: {error}", where=self.where, todo=todo) from error
+            next_step = f"correct it: kubectl edit subnet {name} -n {self.kube.namespace}"
+            raise CommandError(
+                f"the document of {name} is wrong: {error}", where=self.where, next_step=next_step
+            ) from error
 
     def last_words(self, name: str) -> CommandError | None:
         """None: the operator goes on trying, whatever happens."""
@@ -138,7 +141,7 @@ class ClusterTarget:
             raise CommandError(
                 f"the command line says namespace {self.kube.namespace}, the file's metadata.namespace says {named}",
                 where=f"Subnet {subnet.name}",
-                todo="leave one of the two out, or make them the same",
+                next_step="leave one of the two out, or make them the same",
             )
         self.kube.namespace = str(named)
 
@@ -179,7 +182,7 @@ class ClusterTarget:
                 raise CommandError(
                     f"{name} is deleted, but after {GONE_S:.0f} s there still is {left}",
                     where=self.where,
-                    todo=f"kubectl describe pods -n {self.kube.namespace} -l {SUBNET_LABEL}={name}",
+                    next_step=f"kubectl describe pods -n {self.kube.namespace} -l {SUBNET_LABEL}={name}",
                     exit_code=ExitCode.NOT_READY,
                 )
             listener.waiting(f"{len(pods)} pods of {name} to end")
@@ -196,8 +199,8 @@ class ClusterTarget:
                 missing = f"namespaces {self.kube.namespace!r}" if "namespaces" in str(error) else ""
                 raise (self._no_namespace() if missing else self._not_installed()) from error
             if error.reason in BROKEN:
-                todo = "correct it; p2pnet schema subnet shows what is known"
-                raise CommandError(str(error), where=f"Subnet {name}, {self.where}", todo=todo) from error
+                next_step = "correct it; p2pnet schema subnet shows what is known"
+                raise CommandError(str(error), where=f"Subnet {name}, {self.where}", next_step=next_step) from error
             raise
 
     # --- the API server ---
@@ -237,7 +240,7 @@ class ClusterTarget:
         return CommandError(
             f"there is no subnet {name}{here}",
             where=self.where,
-            todo=f"p2pnet up {name} --on {self.kind}",
+            next_step=f"p2pnet up {name} --on {self.kind}",
             exit_code=ExitCode.NOT_FOUND,
         )
 
@@ -245,7 +248,7 @@ class ClusterTarget:
         return CommandError(
             f"p2pnet is not installed in context {self.kube.context}: it knows no Subnets",
             where=self.where,
-            todo=f"p2pnet install --context {self.kube.context}",
+            next_step=f"p2pnet install --context {self.kube.context}",
             exit_code=ExitCode.NOT_FOUND,
         )
 
@@ -253,6 +256,6 @@ class ClusterTarget:
         return CommandError(
             f"there is no namespace {self.kube.namespace}",
             where=self.where,
-            todo=f"kubectl create namespace {self.kube.namespace}",
+            next_step=f"kubectl create namespace {self.kube.namespace}",
             exit_code=ExitCode.NOT_FOUND,
         )
