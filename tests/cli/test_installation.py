@@ -6,7 +6,7 @@ from importlib import metadata
 
 import pytest
 
-from p2pnet.cli.targets.installation import images, manifest
+from p2pnet.cli.targets.cluster.installation import images, manifest
 
 
 @pytest.mark.parametrize(("version", "tag"), [("1.2.3", "1.2.3"), ("1.3.0rc1", "1.3.0rc1"), ("1.2.4.dev3", "dev")])
