@@ -268,7 +268,7 @@ def exported() -> set[str]:
     }
     names |= {f"{name}_total" for name in ("p2pnet_reconcile", "p2pnet_api_requests")}
     names |= {"p2pnet_reconcile_duration_seconds_bucket"}
-    for module in ("node/p2pnet/node/metrics.py", "cli/p2pnet/lab/metrics.py"):
+    for module in ("node/p2pnet/node/health.py", "cli/p2pnet/lab/http/subnet.py"):
         for constant in ast.walk(ast.parse((ROOT / module).read_text())):
             if isinstance(constant, ast.Constant) and isinstance(constant.value, str) and " " not in constant.value:
                 prefix = "" if constant.value.startswith("p2pnet_") else "p2pnet_node_"

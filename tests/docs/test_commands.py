@@ -15,8 +15,6 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
-    ROOT / ".github" / "CONTRIBUTING.md",
-    ROOT / "charts" / "p2pnet" / "README.md",
     ROOT / "charts" / "p2pnet" / "templates" / "NOTES.txt",
 ]
 SOURCES = [path for folder in ("cli", "operator", "node") for path in sorted((ROOT / folder).rglob("*.py"))]
