@@ -61,7 +61,7 @@ class Lab:
             self._is_expected,
         )
         self.collector = Collector(self.links, self.liveness.heard)
-        self.poller = StatusPoller(self.links, self.nodes, self._settled)
+        self.poller = StatusPoller(self.links, self.nodes, self.settled)
         self.uploads = Uploads(paths.uploads)
         self.context = RunContext(
             node_client=self.links, collector=self.collector, clocks=Clocks(self.links, boot_id()),
@@ -171,7 +171,7 @@ class Lab:
         """Offset of the wall clock: added to seconds of the lab's monotonic clock it gives Unix seconds."""
         return time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
 
-    def _settled(self) -> bool:
+    def settled(self) -> bool:
         """Whether all nodes are connected; changes of that raise the revision of the status."""
         status = self.status()
         self.revision.observe((status.nodes.connected, status.links.up))

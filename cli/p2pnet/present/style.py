@@ -1,4 +1,4 @@
-"""How the HTML report looks: two palettes and one sheet. Wide, narrow, dark and on paper."""
+"""The style sheet of the HTML report, with a light and a dark palette: for wide and narrow screens and for print."""
 
 LIGHT = {
     "page": "#f6f7f9",
@@ -27,7 +27,7 @@ DARK = {
 
 
 def sheet() -> str:
-    """The whole style sheet."""
+    """The style sheet as CSS text."""
     return f":root{{{_variables(LIGHT)}}}@media screen and (prefers-color-scheme:dark){{:root{{{_variables(DARK)}}}}}{_RULES}"
 
 

@@ -78,6 +78,13 @@ class SupervisorClient:
         )
         self._reader = asyncio.create_task(self._read(self._child), name="supervisor")
 
+    @property
+    def pid(self) -> int:
+        """The supervisor's process. Raises TargetError before `open`."""
+        if self._child is None:
+            raise TargetError("the supervisor has not been started")
+        return self._child.pid
+
     async def close(self) -> None:
         """End all nodes, then the supervisor; by force after STOP_S."""
         self._closing = True
