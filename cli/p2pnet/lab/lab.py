@@ -268,7 +268,7 @@ class Lab:
         self.stop(reason)
 
     def _on_link_down(self, node: str) -> None:
-        # Its process may have ended and a new one answer before the next poll: what it told is out of date in any case.
+        # Its process may have ended and a new one answer before the next poll: its view is out of date in any case.
         self.poller.stale(node, gone=True)
         self.backend.check_process(node)
 

@@ -105,13 +105,13 @@ class Kube:
 
     def tls(self) -> ssl.SSLContext:
         """Trusted authorities and the client certificate, for a connection of our own. Raises KubeError."""
-        told = self.configuration
+        settings = self.configuration
         try:
-            made = ssl.create_default_context(cafile=told.ssl_ca_cert or None, cadata=_text(told.ca_cert_data))
-            if not told.verify_ssl:
+            made = ssl.create_default_context(cafile=settings.ssl_ca_cert or None, cadata=_text(settings.ca_cert_data))
+            if not settings.verify_ssl:
                 made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
-            if told.cert_file:
-                made.load_cert_chain(told.cert_file, told.key_file or None)
+            if settings.cert_file:
+                made.load_cert_chain(settings.cert_file, settings.key_file or None)
         except (OSError, ValueError) as error:
             raise KubeError(f"the certificates of context {self.context} cannot be used: {error}") from error
         return made

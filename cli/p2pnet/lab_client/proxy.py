@@ -36,11 +36,11 @@ class KubeWire(AioWire):
 
     def _options(self) -> dict[str, Any]:
         """See `AioWire`. Blocks while a plugin renews a token."""
-        told = self._kube.configuration
+        configuration = self._kube.configuration
         return {
             "headers": self._kube.headers(),
-            **({"proxy": told.proxy} if told.proxy else {}),
-            **({"server_hostname": told.tls_server_name} if told.tls_server_name else {}),
+            **({"proxy": configuration.proxy} if configuration.proxy else {}),
+            **({"server_hostname": configuration.tls_server_name} if configuration.tls_server_name else {}),
         }
 
     def _refusal(self, status: int, body: bytes, request: str) -> Exception:

@@ -93,9 +93,9 @@ class Receipts:
         `deadline_ns`: a later receipt is a miss. `unknown_nodes`: nodes whose missing receipts are unknown, not missed.
         """
         unknown, senders = frozenset(unknown_nodes), list(self._senders)
-        nobody = Publication("", 0)
+        unpublished = Publication("", 0)
         for row, artifact in enumerate(self._artifacts):
-            publication = published.get(artifact, nobody)
+            publication = published.get(artifact, unpublished)
             for column, node in enumerate(self._nodes):
                 if node == publication.node:
                     continue

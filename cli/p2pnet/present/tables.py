@@ -110,7 +110,7 @@ def _node(node: NodeReceipts, marked: Mapping[str, str]) -> Markup:
 
 
 def _groups(per_node: Sequence[NodeReceipts]) -> Markup | None:
-    """The table of groups, told by the names (`eu-3` is of `eu`); None where there is only one."""
+    """The table of groups, by the names (`eu-3` is of `eu`); None where there is only one."""
     groups: dict[str, list[NodeReceipts]] = {}
     for node in per_node:
         groups.setdefault(node.node.rpartition("-")[0] or node.node, []).append(node)
@@ -236,7 +236,7 @@ def _row(depth: int, node: HopNode, last_ms: float) -> Markup:
 
 def _mark(meaning: str) -> Markup:
     """A meaning that colour shows, in text for screen readers."""
-    return tag("span", f" ({meaning})", class_="sight")
+    return tag("span", f" ({meaning})", class_="sr-only")
 
 
 def _deep(depth: int) -> str:

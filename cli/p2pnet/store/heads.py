@@ -35,7 +35,7 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     context: str = ""
     """The kubeconfig context that a copied run is from; empty: the run was made on this machine."""
     namespace: str = ""
-    """Of a copied run, too."""
+    """The namespace of that context's cluster; empty as well for a run of this machine."""
     verdict: Verdict | None = None
     reach: float | None = None
     p95_ms: float | None = None

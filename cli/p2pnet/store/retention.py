@@ -82,11 +82,11 @@ def apply(state: State, limits: Limits, now: float) -> list[RunHead]:
     gone = [head for head in surplus(list_heads(state), limits) if remove(state, head.run)]
     if gone:
         before = read_removed(state)
-        told = RemovedRuns(
+        record = RemovedRuns(
             before.runs + len(gone), before.bytes + sum(head.bytes for head in gone), now,
             [*before.ids, *(head.run for head in gone)][-REMOVED_IDS_MAX:],
         )  # fmt: skip
-        write_atomic(_removed_file(state), msgspec.json.encode(told))
+        write_atomic(_removed_file(state), msgspec.json.encode(record))
     return gone
 
 
@@ -108,8 +108,8 @@ def remove(state: State, run: str) -> bool:
 def remember(state: State, runs: Sequence[str]) -> None:
     """Record runs that a person removed, so that they are not copied again. Raises OSError."""
     before = read_removed(state)
-    told = msgspec.structs.replace(before, ids=[*before.ids, *runs][-REMOVED_IDS_MAX:])
-    write_atomic(_removed_file(state), msgspec.json.encode(told))
+    record = msgspec.structs.replace(before, ids=[*before.ids, *runs][-REMOVED_IDS_MAX:])
+    write_atomic(_removed_file(state), msgspec.json.encode(record))
 
 
 def read_removed(state: State) -> RemovedRuns:
