@@ -61,3 +61,8 @@ def test_what_carries_no_time_has_none(text):
 )
 def test_a_line_that_a_client_printed_has_no_level(text):
     assert parts_of(text) is None
+
+
+def test_lines_without_a_time_carry_the_one_before_them():
+    assert stamp_of("Traceback (most recent call last):") is None
+    assert stamp_of("2026-11-21 10:00:01,500 INFO x") - stamp_of("2026-11-21 10:00:01,000 INFO x") == 0.5

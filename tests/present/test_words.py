@@ -1,4 +1,4 @@
-"""The words all papers share: quantities, outliers, harmless text."""
+"""The words that all renderings of a report share: outliers, moments, harmless text."""
 
 from collections.abc import Callable
 
@@ -7,28 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2pnet.measure.wording import MISSING
 from p2pnet.model.report import NodeReceipts, Report
-from p2pnet.present.words import DASH, clean, instant, journey_sentence, milliseconds, outliers, percent
+from p2pnet.present.words import clean, instant, journey_sentence, outliers
 
 
 def nodes(*slowest: float | None) -> list[NodeReceipts]:
     return [NodeReceipts(f"node-{index}", int(ms is not None), 1, ms, ms) for index, ms in enumerate(slowest)]
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(None, DASH), (0.0, "0.0 ms"), (99.94, "99.9 ms"), (141.2, "141 ms"), (2312.0, "2.31 s"),
-     (65_000.0, "65.0 s"), (-2.0, "-2.0 ms"), (float("inf"), DASH)],
-)  # fmt: skip
-def test_a_latency_is_as_precise_as_its_size(value: float | None, text: str) -> None:
-    assert milliseconds(value) == text
-
-
-@pytest.mark.parametrize(
-    ("ratio", "text"), [(None, DASH), (1.0, "100%"), (0.99996, "99.9%"), (0.0, "0%"), (1e-9, "0.1%")]
-)
-def test_a_hundred_percent_is_all_and_nought_is_nothing(ratio: float | None, text: str) -> None:
-    assert percent(ratio) == text
 
 
 def test_a_subnet_of_equals_has_no_outliers() -> None:
@@ -66,7 +51,7 @@ def test_the_sentence_says_under_which_load(burst: Report, paced: Report) -> Non
 
 @pytest.mark.parametrize("unix_s", [0.0, 1e30, -1e30])
 def test_a_time_no_calendar_holds_is_a_dash(unix_s: float) -> None:
-    assert instant(unix_s) == DASH
+    assert instant(unix_s) == MISSING
 
 
 @given(st.text())

@@ -148,8 +148,8 @@ def test_a_zombie_and_a_dead_process_are_not_alive():
 def test_without_proc_the_start_time_comes_from_ps():
     if not Path("/bin/ps").exists():
         pytest.skip("no ps here")
-    assert processes._portable_start_time(os.getpid()) == processes._portable_start_time(os.getpid()) is not None
-    assert processes._portable_start_time(2**22 + 1) is None
+    assert processes.portable_start_time(os.getpid()) == processes.portable_start_time(os.getpid()) is not None
+    assert processes.portable_start_time(2**22 + 1) is None
 
 
 def test_a_lock_keeps_the_second_one_out_and_lets_it_in_after(tmp_path):

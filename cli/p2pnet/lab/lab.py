@@ -61,7 +61,7 @@ class Lab:
             self._is_expected,
         )
         self.collector = Collector(self.links, self.liveness.heard)
-        self.poller = StatusPoller(self.links, self.nodes, self._settled)
+        self.poller = StatusPoller(self.links, self.nodes, self.settled)
         self.uploads = Uploads(paths.uploads)
         self.context = RunContext(
             node_client=self.links, collector=self.collector, clocks=Clocks(self.links, boot_id()),
@@ -171,7 +171,7 @@ class Lab:
         """Offset of the wall clock: added to seconds of the lab's monotonic clock it gives Unix seconds."""
         return time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
 
-    def _settled(self) -> bool:
+    def settled(self) -> bool:
         """Whether all nodes are connected; changes of that raise the revision of the status."""
         status = self.status()
         self.revision.observe((status.nodes.connected, status.links.up))
@@ -268,7 +268,7 @@ class Lab:
         self.stop(reason)
 
     def _on_link_down(self, node: str) -> None:
-        # Its process may have ended and a new one answer before the next poll: what it told is out of date in any case.
+        # Its process may have ended and a new one answer before the next poll: its view is out of date in any case.
         self.poller.stale(node, gone=True)
         self.backend.check_process(node)
 

@@ -147,7 +147,7 @@ async def serve_local(paths: SubnetPaths, subnet: Subnet) -> int:
         presence.close()
         paths.record.unlink(missing_ok=True)
     if lab.expired:
-        _take_down(paths, lab.stop_reason)
+        take_down(paths, lab.stop_reason)
     if lab.failed:
         raise TargetError(lab.stop_reason)
     return 0
@@ -180,7 +180,7 @@ async def _keep_present(presence: Presence, lab: Lab) -> None:
         lab.stop(f"it cannot stay findable: {error}")
 
 
-def _take_down(paths: SubnetPaths, reason: str) -> None:
+def take_down(paths: SubnetPaths, reason: str) -> None:
     """Remove the subnet as `down` does, unless a command is at work on it, and leave the reason for later commands."""
     with contextlib.suppress(TargetError), paths.lock(wait_s=0.0):
         write_atomic(paths.end_reason, reason.encode())

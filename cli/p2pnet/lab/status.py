@@ -66,8 +66,8 @@ class StatusInputs:
 
 def status_of(known: StatusInputs) -> Status:
     """The status document."""
-    everybody = known.membership.all_wanted()
-    wanted = {name: everybody.get(name, []) for name in known.groups}
+    all_wanted = known.membership.all_wanted()
+    wanted = {name: all_wanted.get(name, []) for name in known.groups}
     addresses = {one.name: one.addresses[0] for one in known.membership.registry.members if one.addresses}
     reported = {name: {peer.name for peer in peers.peers} for name, peers in known.peers.items()}
     up = {name: _peers_up(name, wanted[name], reported) for name in known.groups}
@@ -109,7 +109,7 @@ class _Edges:
     wanted: list[str]
     up: list[str]
     absent: set[str]
-    """Nodes of the subnet that cannot be anybody's peers now: their own details say why, once."""
+    """Nodes of the subnet that cannot be peers now: only their own details say why."""
     reported: Mapping[str, set[str]]
     """Peers by node, as each node reports them."""
     lacks: Mapping[str, int]

@@ -10,7 +10,7 @@ from p2pnet.lab_client.http import ANSWER_S, CONNECT_S, READ_BYTES, Response, Wi
 
 
 class AioResponse:
-    """An `Response` of aiohttp."""
+    """A `Response` of aiohttp."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -71,5 +71,5 @@ class AioWire(Wire):
             raise self._unreachable(error) from error
 
     def _options(self) -> dict[str, Any]:
-        """More arguments for every request."""
+        """Further arguments of aiohttp for every request."""
         return {}

@@ -1,4 +1,4 @@
-"""`LabClient`: the lab's `/v1`, typed. One method per thing a person can ask of a live subnet."""
+"""`LabClient`: the lab's `/v1`, typed, with one method per question or command to a live subnet."""
 
 import asyncio
 import urllib.parse
@@ -34,11 +34,11 @@ from p2pnet.model.report import RUN_ENDED, MemberStatus, Status
 if TYPE_CHECKING:
     from p2pnet.lab_client.kube import Kube
 
-FOLLOW_WAIT_MS = 20_000
+FOLLOW_WAIT_MS = 20_000  # one long poll; below the idle timeouts of common proxies
 
 
 class Downloaded(msgspec.Struct, frozen=True):
-    """A range of an artifact's bytes as `node` holds them; `size` is of the whole."""
+    """A range of an artifact's bytes as `node` holds them; `size` is the whole artifact's."""
 
     name: str
     size: int
@@ -47,24 +47,25 @@ class Downloaded(msgspec.Struct, frozen=True):
 
 
 class LabClient:
-    """A session with one lab: `async with Desk.unix(socket) as desk`.
+    """A session with one lab: `async with LabClient.unix(socket) as client`.
 
     Raises TargetError (exit 3) when the lab is gone, ProblemError when it refuses.
     """
 
     def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+        self.wire = wire
+        """For requests that have no method here."""
 
     @classmethod
     def unix(cls, socket_path: Path | str) -> Self:
-        """A local lab, by its socket."""
+        """The client of a local lab, by its socket."""
         from p2pnet.lab_client.unix import UnixWire
 
         return cls(UnixWire(socket_path))
 
     @classmethod
     def proxied(cls, kube: "Kube", subnet: str, token: Callable[[], str]) -> Self:
-        """The lab of a subnet in a cluster, through the API server's proxy; see `proxy.ProxyWire`. Needs a running loop."""
+        """The client of a lab in a cluster, through the API server's proxy; see `proxy.ProxyWire`. Needs a running loop."""
         from p2pnet.lab_client.proxy import ProxyWire
 
         return cls(ProxyWire(kube, subnet, token))
@@ -73,41 +74,41 @@ class LabClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._wire.close()
+        await self.wire.close()
 
     async def summary(self) -> Status:
-        """The subnet now."""
-        return await self._wire.ask("GET", "/v1/summary", Status, within_s=self._wire.patience_s)
+        """The status of the subnet now."""
+        return await self.wire.ask("GET", "/v1/summary", Status, within_s=self.wire.patience_s)
 
     async def members(self) -> Membership:
         """The registry and edges in force."""
-        return await self._wire.ask("GET", "/v1/members", Membership)
+        return await self.wire.ask("GET", "/v1/members", Membership)
 
     async def push_members(self, membership: Membership) -> int:
-        """Give a lab that makes no list of its own a newer one; the version then in force."""
-        return (await self._wire.ask("POST", "/v1/members", MembersTaken, json=membership)).version
+        """Give a lab in a cluster a newer member list; the version then in force."""
+        return (await self.wire.ask("POST", "/v1/members", MembersTaken, json=membership)).version
 
     async def spec(self) -> dict[str, Any]:
         """The Subnet document in force."""
-        return await self._wire.ask("GET", "/v1/spec", dict[str, Any], within_s=self._wire.patience_s)
+        return await self.wire.ask("GET", "/v1/spec", dict[str, Any], within_s=self.wire.patience_s)
 
     async def written(self) -> dict[str, Any]:
-        """The document as people last wrote it, in force or not: what an edit is compared with."""
+        """The document as it was written last, in force or not: what an edit is compared with."""
         return await self.spec()
 
     async def patch_spec(self, document: dict[str, Any]) -> dict[str, Any]:
-        """Apply live edits: a whole Subnet document, or a merge patch of one. The document now in force."""
-        return await self._wire.ask("PATCH", "/v1/spec", dict[str, Any], json=document)
+        """Apply a live edit, a whole Subnet document or a merge patch of it; the document then in force."""
+        return await self.wire.ask("PATCH", "/v1/spec", dict[str, Any], json=document)
 
     async def put_spec(self, document: dict[str, Any]) -> dict[str, Any]:
-        """Have a lab that decides nothing take this document as the one in force, as its operator does."""
-        return await self._wire.ask("PUT", "/v1/spec", dict[str, Any], json=document)
+        """Put a document in force in a lab in a cluster, as its operator does; the document then in force."""
+        return await self.wire.ask("PUT", "/v1/spec", dict[str, Any], json=document)
 
     async def upload(self, path: Path, name: str, on_progress: Callable[[int, int], None] | None = None) -> str:
-        """Send a file in parts of 1 MiB; the upload's id, to be named in a `Payload`. Raises SpecError for the file."""
+        """Send a file in parts of 1 MiB; the id of the upload, for a `Payload`. Raises SpecError for an unreadable file."""
         try:
             size = _size_of(path)
-            state = await self._wire.ask("POST", "/v1/uploads", Upload, json=UploadRequest(name, size))
+            state = await self.wire.ask("POST", "/v1/uploads", Upload, json=UploadRequest(name, size))
             with path.open("rb") as file:
                 while state.offset < size:
                     file.seek(state.offset)
@@ -124,30 +125,30 @@ class LabClient:
     async def _send_part(self, state: Upload, part: bytes) -> Upload:
         path, query = f"/v1/uploads/{state.upload}", {"offset": str(state.offset)}
         try:
-            return await self._wire.ask("PUT", path, Upload, data=part, query=query)
+            return await self.wire.ask("PUT", path, Upload, data=part, query=query)
         except ProblemError as error:
             if error.status != 409:
                 raise
-            return await self._wire.ask("GET", path, Upload)  # it has another offset: go on from there
+            return await self.wire.ask("GET", path, Upload)  # a part was sent twice: go on where the lab is
 
     async def start_run(self, request: RunRequest, *, key: str) -> RunState:
-        """Ask for a run. The same `key` with the same request is the same run."""
-        return await self._wire.ask("POST", "/v1/runs", RunState, json=request, headers={"Idempotency-Key": key})
+        """Create a run. The same idempotency `key` with the same request is the same run."""
+        return await self.wire.ask("POST", "/v1/runs", RunState, json=request, headers={"Idempotency-Key": key})
 
     async def runs(self) -> list[RunState]:
         """Runs of this lab, oldest first."""
-        return (await self._wire.ask("GET", "/v1/runs", RunList)).runs
+        return (await self.wire.ask("GET", "/v1/runs", RunList)).runs
 
     async def run(self, run_id: str) -> RunState:
         """One run now."""
-        return await self._wire.ask("GET", f"/v1/runs/{_quote(run_id)}", RunState)
+        return await self.wire.ask("GET", f"/v1/runs/{_quote(run_id)}", RunState)
 
     async def follow(self, run_id: str, cursor: int = 0) -> AsyncIterator[RunState]:
-        """The run's states as they change; the last one is finished or cancelled."""
+        """The states of a run as they change; the last one is finished or cancelled."""
         while True:
             query = {"cursor": str(cursor), "wait_ms": str(FOLLOW_WAIT_MS)}
-            within_s = FOLLOW_WAIT_MS / 1000 + self._wire.patience_s
-            state = await self._wire.ask("GET", f"/v1/runs/{_quote(run_id)}", RunState, query=query, within_s=within_s)
+            within_s = FOLLOW_WAIT_MS / 1000 + self.wire.patience_s
+            state = await self.wire.ask("GET", f"/v1/runs/{_quote(run_id)}", RunState, query=query, within_s=within_s)
             ended = state.state in RUN_ENDED
             if ended or state.cursor > cursor:
                 yield state
@@ -156,35 +157,35 @@ class LabClient:
             cursor = state.cursor
 
     async def cancel(self, run_id: str) -> RunState:
-        """Stop a run; its state once it has ended. A run that had ended already stays as it is."""
-        return await self._wire.ask("POST", f"/v1/runs/{_quote(run_id)}/cancel", RunState)
+        """End a run; its state once it has ended. A run that had ended stays as it is."""
+        return await self.wire.ask("POST", f"/v1/runs/{_quote(run_id)}/cancel", RunState)
 
     async def label(self, run_id: str, label: str) -> RunState:
         """Give a run another label; an empty one takes it away."""
-        return await self._wire.ask("PATCH", f"/v1/runs/{_quote(run_id)}", RunState, json=RunLabel(label))
+        return await self.wire.ask("PATCH", f"/v1/runs/{_quote(run_id)}", RunState, json=RunLabel(label))
 
     async def run_file(self, run_id: str, file: str) -> AsyncIterator[bytes]:
         """A file of the run's directory, one of `archive.RUN_FILES`, in pieces. ProblemError (404) when it has none."""
-        async with self._wire.open("GET", f"/v1/runs/{_quote(run_id)}/files/{_quote(file)}") as response:
+        async with self.wire.open("GET", f"/v1/runs/{_quote(run_id)}/files/{_quote(file)}") as response:
             async for part in response.pieces():
                 yield part
 
     async def artifact_events(self, artifact_prefix: str) -> tuple[str, RunFile, list[Collected]]:
-        """The whole id, the run that published it, and its events in time order."""
-        found = await self._wire.ask("GET", f"/v1/artifacts/{_quote(artifact_prefix)}/events", ArtifactEvents)
+        """The whole id of an artifact, the run that published it, and its events in time order."""
+        found = await self.wire.ask("GET", f"/v1/artifacts/{_quote(artifact_prefix)}/events", ArtifactEvents)
         return found.artifact, found.run, found.events
 
     async def get(
         self, artifact: str, *, node: str | None = None, offset: int = 0, length: int = limits.GET_RANGE_BYTES
     ) -> Downloaded:
-        """A range of an artifact's bytes, from `node` or else from a holder that did not publish it.
+        """A range of an artifact's bytes, from `node`, else from a holder that did not publish it.
 
         Pass the `node` of the first answer on with the next range, so that all bytes come from one holder.
         """
         headers = {"Range": f"bytes={offset}-{offset + max(1, length) - 1}"}
         query = {"node": node} if node else {}
         path = f"/v1/artifacts/{_quote(artifact)}"
-        async with self._wire.open("GET", path, query=query, headers=headers) as response:
+        async with self.wire.open("GET", path, query=query, headers=headers) as response:
             data = await response.read()
             return Downloaded(
                 name=urllib.parse.unquote(response.header("X-P2pnet-Name")),
@@ -194,12 +195,12 @@ class LabClient:
             )
 
     async def withdraw(self, artifact: str) -> int:
-        """Take an artifact back from every node; how many held it."""
+        """Remove an artifact from every node; how many held it."""
         return len((await self.withdrawal(artifact)).held)
 
     async def withdrawal(self, artifact: str) -> Withdrawal:
         """As `withdraw`, with the names of the nodes."""
-        return await self._wire.ask("DELETE", f"/v1/artifacts/{_quote(artifact)}", Withdrawal)
+        return await self.wire.ask("DELETE", f"/v1/artifacts/{_quote(artifact)}", Withdrawal)
 
     async def logs(
         self, *, node: str | None = None, artifact: str | None = None, grep: str | None = None, follow: bool = False,
@@ -213,48 +214,48 @@ class LabClient:
         query["since_ms"] = None if since is None else str(int(since * 1000))
         asked = {key: value for key, value in query.items() if value is not None}
         asked["follow"] = "1" if follow else "0"
-        async with aclosing(self._wire.lines("/v1/logs", LogLine, asked)) as lines:
+        async with aclosing(self.wire.lines("/v1/logs", LogLine, asked)) as lines:
             async for line in lines:
                 yield line
 
     async def events(self, cursor: int = 0) -> AsyncGenerator[Collected, None]:
         """The subnet's events from `cursor` on, as they come, without end."""
-        async with aclosing(self._wire.lines("/v1/events", Collected, {"cursor": str(cursor)})) as events:
+        async with aclosing(self.wire.lines("/v1/events", Collected, {"cursor": str(cursor)})) as events:
             async for event in events:
                 yield event
 
     async def node_action(
         self, name: str, action: Literal["restart", "kill", "pause", "resume"], *, run: str = ""
     ) -> MemberStatus:
-        """Act on a node's process; `run` names the run that orders it, if one does."""
+        """Restart, kill, pause or resume a node; `run` names the run that orders it. The node's entry of the status."""
         request = NodeAction(action, run)
-        return await self._wire.ask("POST", f"/v1/nodes/{_quote(name)}", MemberStatus, json=request)
+        return await self.wire.ask("POST", f"/v1/nodes/{_quote(name)}", MemberStatus, json=request)
 
     async def rotate(self) -> list[str]:
         """Issue every node a new leaf now; the nodes' names."""
-        return (await self._wire.ask("POST", "/v1/rotate", Rotation)).nodes
+        return (await self.wire.ask("POST", "/v1/rotate", Rotation)).nodes
 
     async def stop(self) -> None:
-        """Stop the lab and all nodes; returns when the lab has taken the order."""
-        await self._wire.ask("POST", "/v1/stop", dict[str, Any])
+        """Stop the lab and all nodes; returns when the lab has accepted the order."""
+        await self.wire.ask("POST", "/v1/stop", dict[str, Any])
 
 
 def _quote(text: str) -> str:
     return urllib.parse.quote(text, safe="")
 
 
-async def wait_until_up(desk: LabClient, *, timeout_s: float, poll_s: float = 0.1) -> Status | None:
-    """The first summary in which the condition Ready is True; None when `timeout_s` passes before."""
+async def wait_until_up(client: LabClient, *, timeout_s: float, poll_s: float = 0.1) -> Status | None:
+    """The first status whose condition Ready is True; None when there is none within `timeout_s`."""
 
-    async def watch() -> Status:
+    async def poll() -> Status:
         while True:
-            status = await desk.summary()
+            status = await client.summary()
             if any(condition.type == "Ready" and condition.status == "True" for condition in status.conditions):
                 return status
             await asyncio.sleep(poll_s)
 
     try:
-        return await asyncio.wait_for(watch(), timeout_s)
+        return await asyncio.wait_for(poll(), timeout_s)
     except TimeoutError:
         return None
 

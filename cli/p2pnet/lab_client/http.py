@@ -1,4 +1,4 @@
-"""One request to a lab and what can go wrong with it, whatever carries it: `unix` on this machine, `aio` over TCP."""
+"""HTTP to a lab, whatever carries it (`unix` on this machine, `aio` over TCP): one request, its answer, its errors."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -13,7 +13,7 @@ from p2pnet.model.jobs import Problem
 
 
 class ProblemError(P2pnetError):
-    """The lab answered with a `Problem`; `exit_code` is the command line's."""
+    """The lab answered with a `Problem` document."""
 
     def __init__(self, problem: Problem, *, status: int = 0) -> None:
         super().__init__(problem.error)
@@ -22,7 +22,7 @@ class ProblemError(P2pnetError):
 
     @property
     def exit_code(self) -> int:
-        """The exit code the lab asks for."""
+        """The exit code of the command line."""
         return self.problem.exit_code
 
     @property
@@ -34,36 +34,36 @@ class ProblemError(P2pnetError):
 T = TypeVar("T")
 
 CONNECT_S = 5.0
-ANSWER_S = 60.0  # of silence; a lab that follows a run or a log says something every 10 s
+ANSWER_S = 60.0  # of silence: a stream of a lab has a heartbeat every 10 s
 READ_BYTES = 1 << 18  # taken from a socket at a time
 LINE_BYTES_MAX = 64 << 20  # one NDJSON line; the largest is a run with its report
 
 
 class Response(Protocol):
-    """An HTTP response whose head is here."""
+    """An HTTP response whose head has been read."""
 
     @property
     def status(self) -> int:
         """The status code."""
 
     def header(self, name: str) -> str:
-        """A header's value, or empty."""
+        """The value of a header; empty when it is missing."""
 
     def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The body as it comes."""
+        """The body in pieces, as they come."""
 
     async def read(self) -> bytes:
-        """The whole body, or what is left of it."""
+        """The whole body, or the rest of it."""
 
 
 class Wire(ABC):
-    """HTTP to one lab. Connection trouble is a TargetError (exit 3), a 4xx or 5xx a ProblemError."""
+    """HTTP to one lab. A failed connection is a TargetError (exit 3), a status of 400 and above a ProblemError."""
 
     patience_s = 10.0
-    """For answers that a lab has at hand."""
+    """How long an answer may take that a lab can give at once."""
 
     def __init__(self, where: str) -> None:
-        """`where`: the lab in words, for errors."""
+        """`where`: how errors call the lab."""
         self._where = where
 
     async def close(self) -> None:
@@ -75,14 +75,14 @@ class Wire(ABC):
         self, method: str, path: str, *, json: object = None, data: bytes | None = None,
         query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None,
     ) -> AbstractAsyncContextManager[Response]:  # fmt: skip
-        """A response below 400, to be read inside the block."""
+        """Send a request; the response, of a status below 400, is read inside the block."""
 
     async def ask(
         self, method: str, path: str, shape: type[T], *, json: object = None, data: bytes | None = None,
         query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None,
         within_s: float | None = None,
     ) -> T:  # fmt: skip
-        """One request whose answer is JSON of this shape, whole after `within_s` or the lab counts as silent."""
+        """The answer to one request, JSON of this shape. Raises TargetError when it is not whole after `within_s`."""
         try:
             async with (
                 asyncio.timeout(within_s),
@@ -100,7 +100,7 @@ class Wire(ABC):
             ) from error
 
     async def lines(self, path: str, shape: type[T], query: Mapping[str, str]) -> AsyncGenerator[T, None]:
-        """The NDJSON lines of an answer as they come; empty lines are heartbeats."""
+        """The NDJSON lines of an answer as they come; heartbeats (empty lines) are left out."""
         async with self.open("GET", path, query=query) as response, aclosing(response.pieces()) as pieces:
             rest = bytearray()
             async for piece in pieces:
@@ -113,21 +113,21 @@ class Wire(ABC):
                     if line.strip():
                         yield msgspec.json.decode(line, type=shape)
 
-    # --- what differs between ways to a lab ---
+    # --- overridden by transports ---
 
     def _refusal(self, status: int, body: bytes, request: str) -> Exception:
-        """The exception for an answer of 400 and above."""
+        """The exception for an answer with a status of 400 and above."""
         del request
         return ProblemError(_problem(status, body), status=status)
 
     def _unreachable(self, error: BaseException) -> TargetError:
-        """The error for nobody at the other end."""
+        """The exception for a lab that cannot be reached or does not answer."""
         hint = "start the subnet again: p2pnet up"
         return TargetError(f"the lab at {self._where} does not answer: {_words(error)}", hint=hint)
 
 
 def body_of(json: object, data: bytes | None) -> tuple[bytes, dict[str, str]]:
-    """The body of a request, and the headers that say what it is."""
+    """The body of a request as bytes, and its Content-Type header."""
     if json is not None:
         return msgspec.json.encode(json), {"Content-Type": "application/json"}
     return (b"", {}) if data is None else (data, {"Content-Type": "application/octet-stream"})

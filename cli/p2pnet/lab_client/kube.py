@@ -1,7 +1,7 @@
-"""A Kubernetes API server as the person at this command line may use it: kubeconfig, credentials, raw JSON.
+"""A Kubernetes API server with the rights of the person at this command line: kubeconfig, credentials, raw JSON.
 
-Of the client library this takes what kubeconfigs mean (contexts, exec plugins, tokens that are renewed, proxies) and
-the connection; its models would only cost time. Calls here block: in a loop, hand them to a thread.
+The client library reads the kubeconfig (contexts, exec plugins, renewed tokens, proxies) and makes the connection; its
+models are not used, for their import is slow. Calls block: under asyncio, make them in a thread.
 """
 
 import json
@@ -37,7 +37,7 @@ class KubeError(TargetError):
 
 
 class Kube:
-    """One context and namespace. Make it with `open`."""
+    """One context and namespace of a kubeconfig, made by `open`."""
 
     def __init__(self, configuration: Any, *, context: str, namespace: str) -> None:
         from kubernetes.client import rest
@@ -49,19 +49,19 @@ class Kube:
 
     @staticmethod
     def configured() -> bool:
-        """Whether there is any kubeconfig, or a service account: cheap, without the client library."""
+        """Whether there is a kubeconfig or a service account; does not import the client library."""
         return _any_file() or _in_cluster()
 
     @classmethod
     def open(cls, context: str | None = None, namespace: str | None = None) -> "Kube":
-        """The context given, else the current one; its namespace unless one is given. Raises KubeError (exit 3)."""
+        """Open a context, by default the current one, and a namespace, by default the context's. Raises KubeError (exit 3)."""
         import urllib3
         from kubernetes import config as untyped_config
         from kubernetes.client import Configuration
 
         config: Any = untyped_config
 
-        # A kubeconfig that says insecure-skip-tls-verify has been told so by its owner; kubectl says nothing either.
+        # insecure-skip-tls-verify is its owner's decision; kubectl does not warn about it either.
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         settings, login = Configuration(), ""
         try:
@@ -83,7 +83,7 @@ class Kube:
             return cls(settings, context=name, namespace=given)
         except TargetError:
             raise
-        except Exception as error:  # files of all kinds, and plugins: the library raises whatever they make it raise
+        except Exception as error:  # the library does not wrap what bad files and plugins raise
             raise _unusable(error, login) from error
 
     def elsewhere(self, namespace: str) -> "Kube":
@@ -96,7 +96,7 @@ class Kube:
         return str(self.configuration.host).rstrip("/")
 
     def headers(self) -> dict[str, str]:
-        """What proves who asks, fresh: a token may have been renewed. Raises KubeError when a plugin fails."""
+        """The Authorization header, read anew for a token that is renewed. Raises KubeError when a plugin fails."""
         try:
             found = self.configuration.auth_settings().get("BearerToken")
         except Exception as error:
@@ -104,14 +104,14 @@ class Kube:
         return {"Authorization": found["value"]} if found and found.get("value") else {}
 
     def tls(self) -> ssl.SSLContext:
-        """How to trust the server and what certificate to show it. Raises KubeError."""
-        told = self.configuration
+        """Trusted authorities and the client certificate, for a connection of our own. Raises KubeError."""
+        settings = self.configuration
         try:
-            made = ssl.create_default_context(cafile=told.ssl_ca_cert or None, cadata=_text(told.ca_cert_data))
-            if not told.verify_ssl:
+            made = ssl.create_default_context(cafile=settings.ssl_ca_cert or None, cadata=_text(settings.ca_cert_data))
+            if not settings.verify_ssl:
                 made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
-            if told.cert_file:
-                made.load_cert_chain(told.cert_file, told.key_file or None)
+            if settings.cert_file:
+                made.load_cert_chain(settings.cert_file, settings.key_file or None)
         except (OSError, ValueError) as error:
             raise KubeError(f"the certificates of context {self.context} cannot be used: {error}") from error
         return made
@@ -119,7 +119,7 @@ class Kube:
     # --- objects ---
 
     def get(self, path: str) -> Object | None:
-        """An object; None when it, or its kind, is not there."""
+        """An object; None when it, or its kind, does not exist. Raises KubeError."""
         try:
             return self.ask("GET", path)
         except KubeError as error:
@@ -128,7 +128,7 @@ class Kube:
             raise
 
     def find(self, path: str, selector: str = "") -> list[Object]:
-        """All objects of a collection with these labels. Raises KubeError (404 when there is no such kind)."""
+        """All objects of a collection that match a label selector. Raises KubeError (404 when the kind does not exist)."""
         query = {"limit": str(PAGE), **({"labelSelector": selector} if selector else {})}
         found: list[Object] = []
         while True:
@@ -140,12 +140,12 @@ class Kube:
             query["continue"] = more
 
     def apply(self, path: str, body: Object) -> Object:
-        """Server-side apply of a whole intent, forced."""
+        """Server-side apply of all the fields this manager owns, taking over conflicting ones. Raises KubeError."""
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         return self.ask("PATCH", path, query=query, body=body, content_type=APPLY)
 
     def delete(self, path: str) -> bool:
-        """Delete in the background; False when it is gone already."""
+        """Delete an object in the background; False when it does not exist. Raises KubeError."""
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         try:
             self.ask("DELETE", path, body=body)
@@ -172,12 +172,12 @@ class Kube:
                 timeout=urllib3.Timeout(connect=min(CONNECT_S, timeout_s), read=timeout_s),
             )  # fmt: skip
             data = response.data
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:  # ValueError: a URL or token that is none
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:  # ValueError: an invalid URL or token
             raise self.unreachable(error) from error
         return self.read(response.status, data, f"{method.lower()} {path}")
 
     def read(self, status: int, data: bytes, what: str) -> Object:
-        """The object in an answer. Raises the KubeError in it."""
+        """The object in an answer; `what` is the request, for errors. Raises KubeError for a refusal."""
         answer = _object(data)
         if status < 300:
             return answer
@@ -191,20 +191,20 @@ class Kube:
         raise KubeError(said, status=status, reason=reason, hint=hint)
 
     def unreachable(self, error: BaseException) -> KubeError:
-        """The error for a server that does not answer."""
+        """The exception for a server that does not answer."""
         words = str(getattr(error, "reason", None) or error) or type(error).__name__
         return KubeError(f"the API server of context {self.context} at {self.server} does not answer: {words}")
 
 
 def _auth_provider(found: kubeconfig.Kubeconfig, context: str) -> str:
-    """The one that the user of a context logs in with, empty without."""
+    """The auth-provider with which the user of a context logs in; empty: none."""
     user, _ = found.users.get(str(found.contexts[context][0].get("user")), ({}, None))
     provider = user.get("auth-provider")
     return str(provider.get("name") or "") if isinstance(provider, Mapping) else ""
 
 
 def _unusable(error: Exception, login: str) -> KubeError:
-    """The error for a kubeconfig that cannot be used, with its place."""
+    """The exception for a kubeconfig that cannot be used; `login`: its auth-provider, or empty."""
     place = os.environ.get("KUBECONFIG") or "~/.kube/config"
     words = " ".join(str(error).split()) or "no word why"
     if isinstance(error, ImportError):
@@ -235,7 +235,7 @@ def _kubeconfig_exists() -> bool:
 def _any_file() -> bool:
     try:
         return any(file.is_file() for file in kubeconfig.files_of(os.environ))
-    except OSError:  # a home that is locked
+    except OSError:  # a home directory that may not be read
         return False
 
 

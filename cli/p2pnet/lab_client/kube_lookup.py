@@ -1,8 +1,8 @@
-"""Whether a Subnet is in the current context of the kubeconfig, asked aside of work on this machine.
+"""Whether a Subnet exists in the kubeconfig's current context, for commands that were given no target.
 
-Nobody asked for a cluster then, so it may neither delay that work nor speak in it: a bound on the answer, no login and no
-plugin while NAME is on this machine, and no client library, which alone takes half a second to import. Plugins and proxies
-are asked in a process of their own that is killed when its time is over.
+The user did not ask for a cluster, so the question must not delay work on this machine nor print anything: the answer has
+a time limit, nothing logs in or runs a plugin while the subnet is on this machine, and the client library, whose import
+takes half a second, is used only where a plugin or proxy needs it, in a process that is killed when its time is over.
 """
 
 import base64
@@ -26,23 +26,23 @@ from p2pnet.lab_client import kubeconfig
 from p2pnet.model.errors import TargetError
 
 BESIDE_S = 0.5
-"""How long the cluster may take to say that a subnet of this machine is there, too."""
+"""How long the question may take when the subnet is on this machine."""
 INSTEAD_S = 5.0
-"""How long it may take when the subnet is not on this machine."""
+"""How long it may take otherwise."""
 ANSWER_BYTES_MAX = 1 << 20
 _COLLECTION = "/apis/p2pnet.io/v1alpha1/namespaces/{namespace}/subnets"
 _PROXIES = ("https_proxy", "http_proxy", "all_proxy")
 _ASIDE = ("exec", "auth-provider", "as", "as-user-extra")
-"""What in a user of a kubeconfig needs the client library."""
+"""Keys of a kubeconfig's user that need the client library."""
 
 
 class UnknownError(TargetError):
-    """It cannot be said: the text says why."""
+    """The question cannot be answered, for the reason in the text."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """A way to an API server that needs nothing but what stands in the kubeconfig."""
+    """Access to an API server with nothing but the entries of a kubeconfig."""
 
     context: str
     namespace: str
@@ -50,13 +50,13 @@ class Access:
     user: Mapping[str, Any]
     cluster_folder: Path
     user_folder: Path
-    """What relative paths in the entries are relative to."""
+    """Relative paths in an entry start from its folder."""
 
 
 def is_there(name: str | None, *, beside: bool) -> bool:
-    """Whether the current context and namespace has this Subnet, or any without a name.
+    """Whether the current context and namespace has this Subnet, or with name None any Subnet.
 
-    `beside`: the subnet is on this machine, so the answer matters less than its time. Raises UnknownError.
+    `beside`: the subnet is on this machine too, so the time limit is the shorter one. Raises UnknownError.
     """
     try:
         access = plain_access(os.environ)
@@ -70,12 +70,12 @@ def is_there(name: str | None, *, beside: bool) -> bool:
 
 
 def plain_access(environment: Mapping[str, str]) -> Access | None:
-    """The current context; None when it takes the client library to use it. Raises KubeconfigError and UnknownError."""
+    """The current context; None when it needs the client library. Raises KubeconfigError, UnknownError."""
     if any(environment.get(one) or environment.get(one.upper()) for one in _PROXIES):
         return None
     found = kubeconfig.read(environment)
     if not found.contexts and not found.current:
-        return None  # a service account of this pod, then
+        return None  # perhaps a pod with a service account, which the client library knows
     if found.current not in found.contexts:
         raise UnknownError(f"the kubeconfig {found.text} has no current context")
     context = found.contexts[found.current][0]
@@ -88,19 +88,19 @@ def plain_access(environment: Mapping[str, str]) -> Access | None:
 
 
 def _bounded(question: Callable[[], bool], within_s: float, whom: str) -> bool:
-    """The answer, in a thread that is left alone when it takes too long: names are looked up without any bound."""
+    """The answer of `question`, in a thread that is abandoned after `within_s`: DNS look-ups cannot be bounded otherwise."""
     answers: list[bool | Exception] = []
 
     def ask() -> None:
         try:
             answers.append(question())
-        except Exception as error:  # noqa: BLE001 - handed to who asked
+        except Exception as error:  # noqa: BLE001 - raised by the caller below
             answers.append(error)
 
     thread = threading.Thread(target=ask, name="cluster-aside", daemon=True)
     thread.start()
     thread.join(within_s)
-    if not answers or isinstance(answers[0], TimeoutError):  # whichever of the two bounds came first
+    if not answers or isinstance(answers[0], TimeoutError):  # the socket's own timeout may come first
         raise UnknownError(f"{whom} did not answer within {within_s:g} s")
     if isinstance(answers[0], Exception):
         raise UnknownError(f"{whom} cannot be asked: {answers[0]}") from answers[0]
@@ -153,7 +153,7 @@ def _connection(access: Access, host: str, port: int | None, *, secure: bool) ->
 
 @contextlib.contextmanager
 def _file(folder: Path, entry: Mapping[str, Any], key: str) -> Iterator[str | None]:
-    """The path of a PEM of an entry: ssl reads files alone. None when there is none."""
+    """The path of a PEM file of an entry, made from inline data where needed, for ssl reads only files; None: there is none."""
     data = entry.get(f"{key}-data")
     if not data:
         yield str(folder / str(entry[key])) if entry.get(key) else None
@@ -179,7 +179,7 @@ def _headers(access: Access) -> dict[str, str]:
 
 
 def _in_process(name: str | None) -> bool:
-    """The answer of the client library, in a process that is killed with its plugins when its time is over."""
+    """The answer of the client library, from a process that is killed with its plugins after INSTEAD_S."""
     process = subprocess.Popen(  # noqa: S603 - ourselves
         [sys.executable, "-P", "-m", "p2pnet.lab_client.kube_lookup", *([name] if name else [])],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
@@ -204,7 +204,7 @@ def _in_process(name: str | None) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Answer for `_in_process`: a line of JSON on stdout."""
+    """The process of `_in_process`: prints its answer as JSON."""
     from p2pnet.lab_client.kube import Kube, KubeError
 
     try:

@@ -1,4 +1,4 @@
-"""What stands in the kubeconfig: files merged as kubectl merges them, where the first word about a thing counts."""
+"""The kubeconfig: all its files merged as kubectl does, where the first entry of a name counts."""
 
 import os
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ _KINDS = ("clusters", "users", "contexts")
 
 
 class KubeconfigError(TargetError):
-    """A file of it cannot be read; the text names it."""
+    """A kubeconfig file that cannot be read; the text names it."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, hint=HINT)
@@ -31,12 +31,12 @@ class Kubeconfig:
 
     @property
     def text(self) -> str:
-        """The files, as KUBECONFIG has them."""
+        """The paths as the variable KUBECONFIG lists them."""
         return os.pathsep.join(map(str, self.files))
 
 
 def files_of(environment: Mapping[str, str]) -> tuple[Path, ...]:
-    """The files, there or not; none for a user without a home."""
+    """Paths of the kubeconfig files, existing or not; none for a user without a home directory."""
     listed = environment.get("KUBECONFIG")
     if listed:
         return tuple(Path(file).expanduser() for file in listed.split(os.pathsep) if file)
@@ -47,7 +47,7 @@ def files_of(environment: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def read(environment: Mapping[str, str]) -> Kubeconfig:
-    """All files that are there, merged. Raises KubeconfigError."""
+    """All existing files, merged. Raises KubeconfigError."""
     files = files_of(environment)
     merged = Kubeconfig(files)
     current = ""
@@ -65,7 +65,7 @@ def read(environment: Mapping[str, str]) -> Kubeconfig:
 
 
 def _mapping(file: Path) -> Mapping[str, Any]:
-    """One file; empty when it is not there."""
+    """The content of one file; empty when it does not exist."""
     import yaml
 
     try:

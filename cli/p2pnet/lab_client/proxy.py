@@ -1,4 +1,4 @@
-"""HTTP through a Kubernetes API server: to a lab behind its Service, or to the server itself. For `client` and targets."""
+"""HTTP through a Kubernetes API server: to a lab behind its Service, or to the server itself."""
 
 import asyncio
 import contextlib
@@ -12,17 +12,18 @@ import msgspec
 from p2pnet.lab_client.aio import AioWire
 from p2pnet.lab_client.http import ProblemError, Response
 from p2pnet.lab_client.kube import Kube, KubeError
+from p2pnet.model.backoff import next_wait
 from p2pnet.model.errors import TargetError
 from p2pnet.model.jobs import TOKEN_HEADER, Problem
 
-RETRY_S = 15.0  # a lab that starts anew is back by then
+RETRY_S = 15.0  # a lab that is restarted is back by then
 RETRY_FIRST_S = 0.2
 RETRY_MAX_S = 2.0
-AWAY = (502, 503, 504)
+AWAY = (502, 503, 504)  # statuses of a proxy that does not reach the lab
 
 
 class LabAwayError(TargetError):
-    """The API server is there, the lab behind it is not."""
+    """The API server answers, the lab behind it does not."""
 
 
 class KubeWire(AioWire):
@@ -34,16 +35,16 @@ class KubeWire(AioWire):
         self._kube = kube
 
     def _options(self) -> dict[str, Any]:
-        """Everything a request needs beside itself. Reads tokens that plugins renew: blocks for them."""
-        told = self._kube.configuration
+        """See `AioWire`. Blocks while a plugin renews a token."""
+        configuration = self._kube.configuration
         return {
             "headers": self._kube.headers(),
-            **({"proxy": told.proxy} if told.proxy else {}),
-            **({"server_hostname": told.tls_server_name} if told.tls_server_name else {}),
+            **({"proxy": configuration.proxy} if configuration.proxy else {}),
+            **({"server_hostname": configuration.tls_server_name} if configuration.tls_server_name else {}),
         }
 
     def _refusal(self, status: int, body: bytes, request: str) -> Exception:
-        """The exception for an answer of 400 and above that the API server itself gave."""
+        """The exception for a refusal of the API server itself."""
         try:
             self._kube.read(status, body, request)
         except KubeError as error:
@@ -55,9 +56,9 @@ class KubeWire(AioWire):
 
 
 class ProxyWire(KubeWire):
-    """A `Wire` to a lab through the API server's proxy. While the lab is away, 502 and 503, it asks again.
+    """A `Wire` to a lab through the API server's proxy, which retries while the lab is away.
 
-    That is safe: what was not delivered has not been done, runs have idempotency keys and uploads offsets.
+    Retrying is safe: a request that did not arrive was not executed, runs have idempotency keys and uploads offsets.
     """
 
     patience_s = 2 * RETRY_S
@@ -75,7 +76,7 @@ class ProxyWire(KubeWire):
         query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Response]:  # fmt: skip
         """As `Wire.open`. Raises LabAwayError when the lab stays away."""
-        deadline, pause_s = time.monotonic() + self.retry_s, RETRY_FIRST_S
+        deadline, wait_s = time.monotonic() + self.retry_s, 0.0
         async with contextlib.AsyncExitStack() as stack:
             while True:
                 asked = super().open(method, path, json=json, data=data, query=query, headers=headers)
@@ -83,10 +84,10 @@ class ProxyWire(KubeWire):
                     response = await stack.enter_async_context(asked)
                     break
                 except LabAwayError:
-                    if time.monotonic() + pause_s > deadline:
+                    wait_s = next_wait(wait_s, RETRY_FIRST_S, RETRY_MAX_S)
+                    if time.monotonic() + wait_s > deadline:
                         raise
-                await asyncio.sleep(pause_s)
-                pause_s = min(RETRY_MAX_S, pause_s * 2)
+                await asyncio.sleep(wait_s)
             yield response
 
     def _options(self) -> dict[str, Any]:
@@ -97,7 +98,7 @@ class ProxyWire(KubeWire):
         try:
             return ProblemError(msgspec.json.decode(body, type=Problem), status=status)
         except msgspec.DecodeError:
-            pass  # it is the proxy that speaks
+            pass  # not the lab but the proxy has refused
         refusal = super()._refusal(status, body, request)
         if status not in (*AWAY, 404) or not isinstance(refusal, KubeError):
             return refusal

@@ -1,7 +1,7 @@
 """`Wire` over a unix socket, by h11 on asyncio's streams: for labs of this machine.
 
-One connection per request: on one machine it costs a fifth of a millisecond, and nothing is ever sent into a connection
-that a lab has just closed. aiohttp would do the same and cost every command 0.15 s to import.
+One connection per request: it costs a fifth of a millisecond here, and no request meets a connection that the lab has
+just closed. aiohttp would do as well, but its import would take 0.15 s of every command.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ HEAD_BYTES_MAX = 64 << 10  # of status line and headers
 
 
 class UnixResponse:
-    """An `Response` that is read from its own connection."""
+    """A `Response` read from a connection of its own."""
 
     def __init__(
         self, state: h11.Connection, reader: asyncio.StreamReader, unreachable: Callable[[BaseException], TargetError]
@@ -33,7 +33,7 @@ class UnixResponse:
     @property
     def status(self) -> int:
         """The status code."""
-        assert self._head is not None  # noqa: S101 - `begin` comes first
+        assert self._head is not None  # noqa: S101 - read by `begin`
         return self._head.status_code
 
     def header(self, name: str) -> str:
@@ -41,7 +41,7 @@ class UnixResponse:
         return self._headers.get(name.lower().encode(), b"").decode("latin-1")
 
     async def begin(self) -> None:
-        """Read the head."""
+        """Read status line and headers. Raises TargetError."""
         while self._head is None:
             event = await self._next()
             if isinstance(event, h11.Response):
@@ -61,7 +61,7 @@ class UnixResponse:
         return b"".join([piece async for piece in self.pieces()])
 
     async def _next(self) -> object:
-        """The next event of the connection. Raises TargetError for silence, an end too early and what is no HTTP."""
+        """The next h11 event. Raises TargetError for silence, an early end of the connection, and bytes that are no HTTP."""
         try:
             while (event := self._state.next_event()) is h11.NEED_DATA:
                 async with asyncio.timeout(ANSWER_S):
@@ -78,7 +78,7 @@ class UnixWire(Wire):
 
     def __init__(self, socket_path: Path | str) -> None:
         super().__init__(str(socket_path))
-        self._path = str(socket_path)
+        self.path = str(socket_path)
 
     @contextlib.asynccontextmanager
     async def open(
@@ -101,12 +101,12 @@ class UnixWire(Wire):
                 raise self._refusal(answer.status, await answer.read(), f"{method} {path}")
             yield answer
         finally:
-            writer.transport.abort()  # what a stopped lab has not taken yet is not waited for
+            writer.transport.abort()  # at once: a paused lab reads nothing, and closing would wait for it
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         try:
             async with asyncio.timeout(CONNECT_S):
-                return await asyncio.open_unix_connection(self._path, limit=READ_BYTES)
+                return await asyncio.open_unix_connection(self.path, limit=READ_BYTES)
         except (TimeoutError, OSError) as error:
             raise self._unreachable(error) from error
 
@@ -118,7 +118,7 @@ class UnixWire(Wire):
         if body:
             writer.write(state.send(h11.Data(body)) or b"")
         state.send(h11.EndOfMessage())
-        # A lab that refuses a body may answer before it has taken all of it: what it says counts.
+        # A lab that refuses a body may answer and close before it has read all of it: its answer counts.
         try:
             async with asyncio.timeout(ANSWER_S):
                 await writer.drain()

@@ -1,6 +1,6 @@
-"""Events in, report out: reach, latency, hops, duplicates and cost of a run, its expectations, and hop trees. Pure.
+"""Floor 1, events in, report out: reach, latency, hops, duplicates and cost of a run, its expectations, and hop trees. Pure.
 
-Called by lab and sim (RunMeasure, which learns as events come in), scenario (expectations) and cli (hop_tree).
+Called by the lab (`RunMeasure`, which learns as events come in), scenarios (`expectations`) and cli (`hop_tree`).
 """
 
 from p2pnet.measure.expectations import DEFAULT_EXPECTATION, METRICS, Expectation, parse

@@ -1,4 +1,4 @@
-"""Expectations: `p95 <= 800ms`, `reach >= 99% within 60s`, `throughput >= 5MB/s`. Read once, judged on what was measured."""
+"""Expectations: `p95 <= 800ms`, `reach >= 99% within 60s`, `throughput >= 5MB/s`. Parsed once, judged on measured values."""
 
 import math
 import operator
@@ -12,7 +12,7 @@ from p2pnet.model.report import ExpectationResult
 from p2pnet.model.units import parse_duration, parse_rate, parse_share, parse_throughput
 
 DEFAULT_EXPECTATION = "reach == 100%"
-"""What is judged in every run whose own expectations say nothing about reach."""
+"""Judged in every run whose own expectations do not mention reach."""
 
 EXPRESSION_CHARS_MAX = 200
 
@@ -31,8 +31,8 @@ METRICS: dict[str, Kind] = {
     "throughput": "throughput",
     "rate": "rate",
 }
-"""What can be expected, and how its value is written. `hops` is the greatest; `bytes` and `duplicates` are per delivery;
-`throughput` is in payload bytes, `rate` in artifacts, both per second: see `model.report.Throughput`.
+"""Metric -> how its value is written. `hops` is the largest; `bytes` and `duplicates` are per delivery; `throughput` counts
+payload bytes and `rate` artifacts per second: see `model.report.Throughput`.
 """
 
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
@@ -50,7 +50,7 @@ _WANTED: dict[Kind, str] = {
     "throughput": "bytes per second with their unit, like 5MB/s or 64KiB/s",
     "rate": "artifacts per time above zero, like 4/s or 30/m",
 }
-_TIMELESS = {"duplicates", "bytes", "throughput", "rate"}  # of the whole run, not by receipt
+_TIMELESS = {"duplicates", "bytes", "throughput", "rate"}  # of the whole run, so `within` has no meaning
 _TOKEN = re.compile(r"\s*([^\s<>=!]+)")
 _COMPARISON = re.compile(r"\s*([<>=!]+)")
 _VALUE = re.compile(r"\s*([0-9.]+(?:\s*(?!within\b)[^\s0-9.]+)?|\S+)")
@@ -65,18 +65,18 @@ _READ: dict[Kind, Callable[[str], float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """One expectation, read. `threshold` is in the metric's base unit: milliseconds, a ratio, bytes or artifacts per
-    second, or the number itself.
-    """
+    """One parsed expectation."""
 
     expr: str
+    """The expression as it was written."""
     metric: str
     operator: str
     threshold: float
+    """In the metric's base unit: milliseconds, a ratio, bytes or artifacts per second, or the number itself."""
     scale: float
     """Base units in one unit of the expression: 1000 for `s`, 0.01 for `%`."""
     within_s: float | None = None
-    """A receipt later than this after its publication counts as missed here."""
+    """A receipt later than this after its publication counts as missed for this expectation."""
 
     @property
     def kind(self) -> Kind:
@@ -84,15 +84,15 @@ class Expectation:
         return METRICS[self.metric]
 
     def holds(self, value: float) -> bool:
-        """Whether a value (base unit, may be infinite) is as expected."""
+        """Whether a value (in the base unit, may be infinite) is as expected."""
         return _OPERATORS[self.operator](value, self.threshold)
 
     def could_flip(self, value: float, low: float, high: float) -> bool:
-        """Whether a value known only to lie between `low` and `high` could as well be judged the other way."""
+        """Whether another value between `low` and `high`, the bounds of its error, would be judged differently."""
         return len({self.holds(one) for one in (low, value, high)}) > 1
 
     def evaluate(self, value: float | None) -> ExpectationResult:
-        """The verdict on a measured value in the base unit; None was not measured and never holds."""
+        """The result for a measured value in the base unit; None (not measured) never holds."""
         if value is None:
             return ExpectationResult(self.expr, None, ok=False)
         shown = None if math.isinf(value) else round(value / self.scale, 9)
@@ -100,13 +100,13 @@ class Expectation:
 
 
 def all_of(expressions: Iterable[str]) -> list[Expectation]:
-    """What a run is judged by: these, and the default unless one of them names reach. Raises SpecError as `parse`."""
+    """The expectations of a run: these, and the default unless one of them mentions reach. Raises SpecError as `parse`."""
     read = [parse(one) for one in expressions]
     return read if any(one.metric == "reach" for one in read) else [*read, parse(DEFAULT_EXPECTATION)]
 
 
 def parse(expr: str) -> Expectation:
-    """The expectation in a text like `p95 <= 800ms within 60s`. Raises SpecError naming the place and what is allowed."""
+    """Parse a text like `p95 <= 800ms within 60s`. Raises SpecError naming the place and what is allowed there."""
     text = expr.strip()
     if len(text) > EXPRESSION_CHARS_MAX:
         raise SpecError(f"an expectation has at most {EXPRESSION_CHARS_MAX} characters, this one {len(text)}")
@@ -122,7 +122,7 @@ def parse(expr: str) -> Expectation:
 
 
 def _take(pattern: re.Pattern[str], text: str, at: int) -> tuple[str, int, int]:
-    """The next token, where it starts and where it ends; an empty one where the text has none."""
+    """The next token, its start and its end; empty where the text does not match."""
     match = pattern.match(text, at)
     if match:
         return match[1], match.start(1), match.end()

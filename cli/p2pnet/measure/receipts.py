@@ -1,4 +1,4 @@
-"""Every receipt of a run by itself: who got which artifact when, from whom. Packed, for runs of a hundred thousand artifacts."""
+"""Every single receipt of a run: who got which artifact when, from whom. Packed, for runs of a hundred thousand artifacts."""
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,21 +14,21 @@ ReceiptState = Literal["received", "missed", "unknown"]
 
 
 class Publication(NamedTuple):
-    """Who published an artifact, and when on the run's axis."""
+    """Who published an artifact, and when on the run's time axis."""
 
     node: str
     t_ns: int
 
 
 class ReceiptRow(NamedTuple):
-    """What one node got of one artifact; the publisher has no row. What is not known is None or empty."""
+    """What one node got of one artifact; the publisher has no row. Unknown fields are None or empty."""
 
     artifact: str
     publisher: str
     node: str
     published_ns: int | None
     latency_ms: float | None
-    """Of a receipt that came too late too: its state is `missed`."""
+    """Also set for a receipt that came too late, whose state is `missed`."""
     hop: int | None
     sender: str
     bytes: int | None
@@ -37,7 +37,7 @@ class ReceiptRow(NamedTuple):
 
 
 def publications(events: Iterable[Collected]) -> dict[str, Publication]:
-    """By artifact, in the order of publication; the first word on each counts."""
+    """Publications by artifact, in time order; the first event of each artifact counts."""
     found: dict[str, Publication] = {}
     for event in events:
         if event.kind is EventKind.PUBLISHED and event.artifact:
@@ -46,7 +46,7 @@ def publications(events: Iterable[Collected]) -> dict[str, Publication]:
 
 
 class Receipts:
-    """The receipts of some artifacts at the nodes of a run; 20 bytes for each pair of the two."""
+    """The receipts of some artifacts at the nodes of a run, in 20 bytes for each pair of artifact and node."""
 
     def __init__(self, nodes: Sequence[str], artifacts: Sequence[str]) -> None:
         self._nodes = list(nodes)
@@ -60,10 +60,10 @@ class Receipts:
         self._bytes = array("I", [0]) * cells
         self._duplicates = array("I", [0]) * cells
         self._senders = {"": 0}
-        """Number by name: a node that is no member of the run may have sent too."""
+        """Index by name; grows, for nodes that are not of the run may send too."""
 
     def feed(self, events: Iterable[Collected]) -> None:
-        """Take in events, in any order; of other artifacts and nodes they are left aside."""
+        """Take in events, in any order; those of other artifacts and nodes are ignored."""
         rows, columns, width = self._rows, self._columns, len(self._nodes)
         for event in events:
             kind = event.kind
@@ -88,14 +88,14 @@ class Receipts:
         deadline_ns: int | None = None,
         unknown_nodes: Iterable[str] = (),
     ) -> Iterator[ReceiptRow]:
-        """By artifact, in the order given, and node, in the run's order.
+        """A row for each artifact, in the order given, and node, in the run's order.
 
-        `deadline_ns`: a receipt later than that is a miss. `unknown_nodes`: where one that never came is neither.
+        `deadline_ns`: a later receipt is a miss. `unknown_nodes`: nodes whose missing receipts are unknown, not missed.
         """
         unknown, senders = frozenset(unknown_nodes), list(self._senders)
-        nobody = Publication("", 0)
+        unpublished = Publication("", 0)
         for row, artifact in enumerate(self._artifacts):
-            publication = published.get(artifact, nobody)
+            publication = published.get(artifact, unpublished)
             for column, node in enumerate(self._nodes):
                 if node == publication.node:
                     continue

@@ -80,13 +80,13 @@ class RunFacts:
 def facts_of(run: RunFile, **more: Any) -> RunFacts:
     """What run.json tells of a run; `more`: fields of `RunFacts` that it does not tell, or that replace what it does."""
     request = run.request
-    told: dict[str, Any] = {
+    known: dict[str, Any] = {
         "run": run.run, "subnet": run.subnet, "target": run.target, "seed": run.seed, "label": run.label,
         "expect": request.expect, "within_s": request.within_s, "shared": request.shared,
         "client": request.client or DEFAULT_CLIENT, "load": load_of(run), "ignored": run.ignored,
         "clock_bound_ms": run.clock_bound_ms, "started_at": run.started_at or run.created_at,
     }  # fmt: skip
-    return RunFacts(**{**told, **more})
+    return RunFacts(**{**known, **more})
 
 
 def load_of(run: RunFile) -> Load:
@@ -228,19 +228,25 @@ class Counted(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """All receipts of a run, counted once; every number of the report comes from here."""
+    """All receipts of a run, counted once; every number of the report is computed from here."""
 
     receipts: list[Counted] = field(default_factory=list)
-    """By latency."""
+    """Sorted by latency."""
     expected: int = 0
     unknown: int = 0
+    """Expected receipts that nothing is known of, see `RunFacts.unknown_nodes`."""
     late: int = 0
+    """Receipts after the end of the run: they count as missed."""
     payload: int = 0
+    """User's bytes, summed over receipts."""
     duplicates: int = 0
     sent: int | None = None
     negative: int = 0
+    """Receipts before their publication, as far as the clocks tell."""
     first_ns: int = 0
+    """Time of the first publication."""
     last_ns: int = 0
+    """Time of the last publication or receipt."""
     artifacts: int = 0
     last_published_ns: int = 0
     slowest: str = ""
@@ -248,17 +254,17 @@ class Tally:
 
     @property
     def known(self) -> int:
-        """Receipts that either came or did not; the unknown ones are neither."""
+        """Expected receipts without the unknown ones."""
         return self.expected - self.unknown
 
     @property
     def seconds(self) -> float:
-        """From the first publication to the last receipt."""
+        """The time from the first publication to the last receipt."""
         return (self.last_ns - self.first_ns) / 1e9
 
     @property
     def published_per_s(self) -> float | None:
-        """The rate of publications; None of fewer than two."""
+        """The rate of publications; None for fewer than two."""
         return ratio(self.artifacts - 1, (self.last_published_ns - self.first_ns) / 1e9) if self.artifacts > 1 else None
 
     def value(self, metric: str, within_s: float | None = None) -> float | None:
@@ -283,7 +289,7 @@ class Tally:
                 return percentile([one.latency_ms for one in counted], _SHARES[metric], self.known)
 
     def bounds(self, metric: str, value: float, bound_ms: float) -> tuple[float, float]:
-        """Between what a value must lie when clocks are known to `bound_ms` on either side."""
+        """The bounds within which the true value lies when clocks are known to `bound_ms`."""
         if metric in _SHARES:
             return value - bound_ms, value + bound_ms
         if metric not in ("throughput", "rate") or not value:
@@ -293,7 +299,7 @@ class Tally:
         return value * seconds / (seconds + bound_s), high
 
     def _per_second(self, amount: float) -> float | None:
-        """0 when nothing came of what was expected; None where there was nothing to measure."""
+        """An amount per second; 0 when no expected receipt came, None when none was expected or no time passed."""
         if not self.receipts:
             return 0.0 if self.known > 0 else None
         return ratio(amount, self.seconds) if self.seconds > 0 else None
@@ -329,33 +335,25 @@ def _assemble(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunF
     at = {name: percentile(latencies, share, tally.known) for name, share in _SHARES.items()}
     hop_p50, hop_max = percentile(hops, 50), percentile(hops, 100)
     return msgspec.structs.replace(
-        _blank(nodes, facts),
-        artifacts=len(journeys),
+        _blank(nodes, facts), artifacts=len(journeys), artifact_ids=list(journeys), slowest=tally.slowest,
         verdict="invalid" if invalid else "pass" if all(result.ok for result in results) else "fail",
-        reach=Reach(tally.expected, delivered, ratio(delivered, tally.known)),
-        latency_ms=Latency(**{name: finite(value) for name, value in at.items()}),
+        expectations=results, invalid=invalid, notes=[*facts.notes, *_notes(at, tally, facts)],
+        reach=Reach(tally.expected, delivered, ratio(delivered, tally.known)), unknown=tally.unknown,
+        latency_ms=Latency(**{name: finite(value) for name, value in at.items()}), cdf_ms=distribution(latencies),
+        negative_latencies=tally.negative,
         hops=Hops(None if hop_p50 is None else int(hop_p50), None if hop_max is None else int(hop_max)),
         duplicates_per_delivery=tally.value("duplicates"),
         bytes=ByteCost(tally.payload, facts.sent, tally.value("bytes")),
-        expectations=results,
-        invalid=invalid,
-        unknown=tally.unknown,
-        artifact_ids=list(journeys),
         publishers=sorted({journey.publisher for journey in journeys.values()}),
         payload_bytes=sum(journey.size for journey in journeys.values()),
         duration_s=tally.seconds if facts.duration_s is None else facts.duration_s,
+        throughput=Throughput(tally.value("throughput"), tally.value("rate")), load=_load(tally, facts),
         per_node=_per_node(nodes, journeys, tally),
-        cdf_ms=distribution(latencies),
-        negative_latencies=tally.negative,
-        notes=[*facts.notes, *_notes(at, tally, facts)],
-        load=_load(tally, facts),
-        throughput=Throughput(tally.value("throughput"), tally.value("rate")),
-        slowest=tally.slowest,
-    )
+    )  # fmt: skip
 
 
 def _load(tally: Tally, facts: RunFacts) -> Load | None:
-    """What was offered, with the rate that was kept where one was asked for."""
+    """The offered load, with the rate of publications where one was asked for."""
     if facts.load is None or facts.load.rate_per_s is None:
         return facts.load
     return msgspec.structs.replace(facts.load, published_per_s=tally.published_per_s)
@@ -396,7 +394,7 @@ def _tally(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunFact
 
 
 def _judge(tally: Tally, facts: RunFacts) -> tuple[list[ExpectationResult], list[str]]:
-    """Every expectation's result, and why some cannot be judged."""
+    """The result of every expectation, and the reasons why some cannot be judged."""
     results: list[ExpectationResult] = []
     reasons: list[str] = []
     for expectation in all_of(facts.expect):
@@ -443,7 +441,7 @@ def _notes(at: Mapping[str, float | None], tally: Tally, facts: RunFacts) -> lis
 
 
 def _behind(tally: Tally, facts: RunFacts) -> list[str]:
-    """Whether a paced run could not keep its rate: then its latencies are those of another load."""
+    """A note if a paced run did not keep its rate, for its latencies are then those of another load."""
     wanted, kept = facts.load.rate_per_s if facts.load else None, tally.published_per_s
     if wanted is None or kept is None:
         return []
@@ -455,7 +453,7 @@ def _behind(tally: Tally, facts: RunFacts) -> list[str]:
 
 
 def _per_node(nodes: Sequence[str], journeys: Mapping[str, Journey], tally: Tally) -> list[NodeReceipts]:
-    """What each node got, over the receipts that came: its misses show in `received` against `expected`."""
+    """What each node got; percentiles are over the receipts that came, its misses are `expected` less `received`."""
     got: dict[str, list[Counted]] = {node: [] for node in nodes}
     for one in tally.receipts:  # by latency, so each node's list is too
         got[one.node].append(one)
@@ -483,7 +481,7 @@ def percentile(arrived: Sequence[float], share: int, expected: int | None = None
     """The nearest-rank percentile (`share` in percent, 0 to 100) of `expected` values of which `arrived` (sorted) came.
 
     A value that did not come is infinite: with 9 of 10 arrived, p90 is the slowest and p95 is infinite. None when
-    nothing was expected. No interpolation: the result is a latency that somebody really had.
+    nothing was expected. No interpolation: the result is a latency that a receipt really had.
     """
     count = len(arrived) if expected is None else expected
     if count <= 0:
@@ -493,12 +491,12 @@ def percentile(arrived: Sequence[float], share: int, expected: int | None = None
 
 
 def finite(value: float | None) -> float | None:
-    """The value as JSON can say it: infinite is null."""
+    """The value for JSON, which has no infinity: None for it."""
     return None if value is None or math.isinf(value) else value
 
 
 def ratio(part: float, whole: float) -> float | None:
-    """What part of the whole, or None when there is no whole."""
+    """`part / whole`; None when `whole` is 0."""
     return part / whole if whole else None
 
 

@@ -1,4 +1,4 @@
-"""The hop tree of one artifact: who got it from whom, which way took longest, and who never got it."""
+"""The hop tree of one artifact: who got it from whom, which path took longest, and who never got it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,22 +8,23 @@ from p2pnet.model.events import Collected, EventKind
 
 @dataclass(frozen=True, slots=True)
 class HopNode:
-    """One receipt. `parent` is the source that completed the artifact at this node, as the node says."""
+    """One receipt."""
 
     node: str
     parent: str
-    """Empty when the node did not say."""
+    """The peer that completed the artifact at this node, as the node reports; empty: it reported none."""
     hop: int
     t_ns: int
     latency_ms: float | None
-    """Since the publication; None when no publication is on record."""
+    """Since the publication; None when that is not on record."""
     edge_ms: float | None
-    """Since the parent had it; None for an orphan."""
+    """Since the parent's own receipt; None for an orphan."""
     bytes: int = 0
     duplicates: int = 0
     orphan: bool = False
-    """Its parent has no receipt of its own on record, or only a later one: it hangs on nothing."""
+    """Its parent has no receipt on record, or only a later one: it cannot be attached to the tree."""
     critical: bool = False
+    """Whether it is on the critical path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,30 +38,30 @@ class HopTree:
     nodes: list[HopNode]
     """In the order of arrival; the publisher is not among them."""
     critical_path: list[str]
-    """From the publisher (or the orphan it can be followed to) to the last receipt."""
+    """Nodes from the publisher (or an orphan) to the last receipt."""
     unreached: list[str]
-    """In the order of the names given."""
+    """Nodes without a receipt, in the order of the names given."""
     duplicates: int
     duplicate_bytes: int
 
     def children(self, node: str) -> list[HopNode]:
-        """Those who got it from `node`, in the order of arrival; orphans are nobody's."""
+        """The receipts from `node`, in the order of arrival, without orphans."""
         return [one for one in self.nodes if one.parent == node and not one.orphan]
 
     @property
     def orphans(self) -> list[HopNode]:
-        """Receipts whose parent is not known to have had the artifact before."""
+        """Receipts whose parent is not known to have had the artifact before them."""
         return [one for one in self.nodes if one.orphan]
 
     @property
     def hops_max(self) -> int | None:
-        """The greatest hop on record."""
+        """The largest hop on record; None without receipts."""
         return max((one.hop for one in self.nodes), default=None)
 
 
 @dataclass(slots=True)
 class _Gathered:
-    """The events of one artifact, by what they say."""
+    """The events of one artifact by kind; mappings are by node."""
 
     published: Collected | None
     receipts: dict[str, Collected]
@@ -118,7 +119,7 @@ def _gather(artifact: str, events: Iterable[Collected], names: frozenset[str]) -
 
 
 def _is_orphan(receipt: Collected, had: dict[str, int]) -> bool:
-    """A parent without a receipt, or with a later one (it lost its first life's events): following it could go round."""
+    """Whether the parent has no receipt, or a later one (events of its first incarnation are lost): a cycle could follow."""
     return receipt.peer == receipt.node or had.get(receipt.peer, receipt.t_ns + 1) > receipt.t_ns
 
 
@@ -128,7 +129,7 @@ def _critical_path(arrived: list[Collected], receipts: dict[str, Collected], had
     path = [arrived[-1].node]
     while path[-1] in receipts and not _is_orphan(receipts[path[-1]], had):
         parent = receipts[path[-1]].peer
-        if parent in path:  # equal times all round: nobody can say who was first
+        if parent in path:  # a cycle of equal times: the order cannot be told
             break
         path.append(parent)
     return path[::-1]

@@ -1,15 +1,36 @@
-"""What every form of a report says in the same words: the load that was offered, the value that was measured. Pure."""
+"""Quantities and sentences that every rendering of a report shares: latency, share, offered load, measured value. Pure."""
 
+import math
 import re
 
 from p2pnet.model.report import ExpectationResult, Load, Report
 from p2pnet.model.units import format_duration, format_rate, format_size
 
+MISSING = "\N{EN DASH}"
+"""In place of a value that was not measured, or of a receipt that never came."""
 _UNIT = re.compile(r"[<>=!]\s*[0-9.]+\s*([A-Za-z%/]+)")
 
 
+def milliseconds(value: float | None, missing: str = MISSING) -> str:
+    """`0.4 ms`, `141 ms`, `2.31 s`; `missing` for None and infinite."""
+    if value is None or not math.isfinite(value):
+        return missing
+    if abs(value) >= 1000:
+        return f"{value / 1000:.2f} s" if abs(value) < 10_000 else f"{value / 1000:.1f} s"
+    return f"{value:.0f} ms" if abs(value) >= 100 else f"{value:.1f} ms"
+
+
+def percent(ratio: float | None, missing: str = MISSING) -> str:
+    """`99.5%`; `100%` only for all and `0%` only for nothing, never by rounding; `missing` for None."""
+    if ratio is None:
+        return missing
+    if ratio in {0.0, 1.0}:
+        return f"{ratio:.0%}"
+    return f"{min(max(ratio * 100, 0.1), 99.9):.1f}%"
+
+
 def measured(result: ExpectationResult) -> str:
-    """What was measured, in the unit of the expression; a miss is infinite, which no number shows."""
+    """The measured value in the unit of its expression; infinite (a miss) and unknown values in words."""
     if result.value is None:
         return "no finite value"
     unit = _UNIT.search(result.expr)
@@ -19,7 +40,7 @@ def measured(result: ExpectationResult) -> str:
 
 
 def is_burst(load: Load | None) -> bool:
-    """Whether several artifacts were published at once: their latencies hold the wait for each other."""
+    """Whether several artifacts were published at once: their latencies include the wait for each other."""
     return load is not None and load.rate_per_s is None and load.count > 1
 
 
@@ -32,12 +53,12 @@ def offered(load: Load) -> str:
 
 
 def kept(load: Load) -> str:
-    """`4.98/s published`; empty for what has no rate."""
+    """`4.98/s published`; empty for a load without a rate."""
     return "" if load.published_per_s is None else f"{format_rate(load.published_per_s)} published"
 
 
 def load_parts(load: Load) -> list[str]:
-    """The offered load whole, in parts of a line."""
+    """The whole offered load, as parts of a line."""
     within = "" if load.within_s is None else f"receipts within {format_duration(load.within_s)}"
     paced = f" ({kept(load)})" if kept(load) else ""
     parts = [f"{offered(load)}{paced}", f"from {load.publisher}", within, f"seed {load.seed}", f"client {load.client}"]
@@ -45,7 +66,7 @@ def load_parts(load: Load) -> list[str]:
 
 
 def throughput_parts(report: Report) -> list[str]:
-    """`payload 23.4 MiB/s`, `artifacts 4.95/s`; nothing where nothing was measured."""
+    """`payload 23.4 MiB/s`, `artifacts 4.95/s`; empty where nothing was measured."""
     octets, artifacts = report.throughput.payload_bytes_per_s, report.throughput.artifacts_per_s
     return [
         *([] if octets is None else [f"payload {format_size(octets)}/s"]),

@@ -1,4 +1,4 @@
-"""Floor 2, what a report looks like on paper: HTML, Markdown, JUnit, receipts as CSV. Takes a report, returns text.
+"""Floor 2, renderings of a report: HTML, Markdown, JUnit, receipts as CSV. Takes a report, returns text.
 
 Pure: no clock, no file. Called by lab (the files of a run) and cli (`report --html --md --junit --csv`).
 """

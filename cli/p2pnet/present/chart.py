@@ -1,24 +1,24 @@
-"""The latency of a run as a picture: which share of all receipts had come after how long. Inline SVG."""
+"""The latencies of a run as a chart: the share of all receipts that had come by a given time. Inline SVG."""
 
 import math
 from dataclasses import dataclass
 
 from p2pnet.measure import parse
+from p2pnet.measure.wording import milliseconds, percent
 from p2pnet.model.errors import SpecError
 from p2pnet.model.report import Report
 from p2pnet.present.markup import Markup, join, tag
-from p2pnet.present.words import milliseconds, percent
 
 WIDTH, HEIGHT = 480, 270
 LEFT, RIGHT, TOP, BOTTOM = 46, 24, 26, 44
 NAMED = (("p50", 0.5), ("p95", 0.95))
-"""Percentiles with a dot and a name: more of them would stand on each other."""
-REACH_FOR_LIMIT = 1.6  # an expectation's threshold is drawn when the axis need not grow more than this for it
+"""Percentiles with a dot and a label: more labels would overlap."""
+THRESHOLD_FACTOR = 1.6  # an expectation's threshold is drawn if it stretches the axis by no more than this
 
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """From milliseconds and shares to the picture's own units."""
+    """Converts milliseconds and shares to coordinates of the chart."""
 
     low_ms: float
     high_ms: float
@@ -32,7 +32,7 @@ class _Scale:
 
 
 def cdf(report: Report) -> Markup | None:
-    """The curve of a report, or None when no receipt came. It ends below the top where receipts are missing."""
+    """The cumulative curve of a report; None when no receipt came. It stays below 100 % where receipts are missing."""
     points = [ms for ms in report.cdf_ms if math.isfinite(ms)]
     if not points:
         return None
@@ -74,7 +74,7 @@ def _grid(scale: _Scale, step: float) -> Markup:
 def _curve(points: list[float], reach: float, scale: _Scale) -> Markup:
     last = max(1, len(points) - 1)
     places = [(scale.x(ms), scale.y(index / last * reach)) for index, ms in enumerate(points)]
-    # Nothing comes after the last receipt: the curve goes on level, below the top where some never came.
+    # After the last receipt the curve is level, below 100 % where some never came.
     places = [(places[0][0], scale.y(0.0)), *places, (WIDTH - RIGHT, places[-1][1])]
     line = " ".join(f"{x:g},{y:g}" for x, y in places)
     under = f"{line} {WIDTH - RIGHT},{scale.y(0.0):g} {places[0][0]:g},{scale.y(0.0):g}"
@@ -106,19 +106,19 @@ def _threshold(limit: tuple[str, float, bool], scale: _Scale) -> Markup:
 
 
 def _limit(report: Report, slowest_ms: float) -> tuple[str, float, bool] | None:
-    """The first expectation of a latency whose threshold lies within the picture, its threshold, whether it held."""
+    """The first latency expectation whose threshold fits into the chart: expression, threshold in ms, whether it held."""
     for result in report.expectations:
         try:
             expectation = parse(result.expr)
         except SpecError:
-            continue  # a scenario's, against another run
-        if expectation.kind == "latency" and expectation.threshold <= slowest_ms * REACH_FOR_LIMIT:
+            continue  # a scenario's comparison with another run
+        if expectation.kind == "latency" and expectation.threshold <= slowest_ms * THRESHOLD_FACTOR:
             return result.expr, expectation.threshold, result.ok
     return None
 
 
 def _step(least: float) -> float:
-    """The first of 1, 2, 5, 10, 20, 50 ... (and their tenths) that is no less."""
+    """The smallest of ..., 1, 2, 5, 10, 20, 50, ... that is at least `least`: the distance of marks on an axis."""
     power = 10.0 ** math.floor(math.log10(least))
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least * (1 - 1e-9))
 

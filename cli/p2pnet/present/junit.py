@@ -9,11 +9,11 @@ from p2pnet.model.report import ExpectationResult, Report
 from p2pnet.present.words import LATENCIES, clean, ignored_lines, journey_sentence
 
 VALID = "the run is valid"
-"""The test case of a run that judged no expectation, so that no reader takes its silence for a pass."""
+"""The test case of a run that judged no expectation: a suite without cases would be taken for a pass."""
 
 
 def to_junit(report: Report) -> str:
-    """A failed expectation is a `failure`; in an invalid run every case is an `error`, for invalid outranks failed."""
+    """JUnit XML: a failed expectation is a `failure`; in an invalid run every case is an `error`."""
     results = report.expectations or [ExpectationResult(VALID, None, ok=report.verdict == "pass")]
     invalid = report.verdict == "invalid"
     failures = 0 if invalid else sum(not result.ok for result in results)
@@ -95,5 +95,5 @@ def _started(unix_s: float) -> str:
 
 
 def _text(value: str) -> str:
-    """What XML 1.0 can hold."""
+    """Text without the characters that XML 1.0 forbids."""
     return clean(value)

@@ -1,12 +1,11 @@
-"""The report in Markdown, short: for `$GITHUB_STEP_SUMMARY`, a pull request's comment, a chat."""
+"""The report in Markdown, short: for `$GITHUB_STEP_SUMMARY`, a comment on a pull request, a chat."""
 
 import re
 
-from p2pnet.measure.wording import load_parts, measured, throughput_parts
+from p2pnet.measure.wording import MISSING, load_parts, measured, milliseconds, percent, throughput_parts
 from p2pnet.model.report import Report
 from p2pnet.model.units import format_size
 from p2pnet.present.words import (
-    DASH,
     LATENCIES,
     NOT_IN_FORCE,
     VERDICTS,
@@ -18,10 +17,8 @@ from p2pnet.present.words import (
     judged_first,
     latency_name,
     marks,
-    milliseconds,
     number,
     outliers,
-    percent,
     plural,
     times,
     verdict_sentence,
@@ -40,7 +37,7 @@ _LIVE = re.compile(r"@|://|www\.", re.IGNORECASE)
 
 
 def to_markdown(report: Report) -> str:
-    """GitHub-flavoured Markdown, at most some 60 KiB: what is left out is said."""
+    """GitHub-flavoured Markdown of at most some 60 KiB (GitHub's bound on a comment); what is left out is counted."""
     parts = [
         f"## {SIGNS[report.verdict]} {VERDICTS[report.verdict]}: run {code(report.run)} of {code(report.subnet)}",
         f"**{prose(verdict_sentence(report))}**",
@@ -59,25 +56,25 @@ def to_markdown(report: Report) -> str:
 
 
 def prose(text: str) -> str:
-    """One line of text that Markdown takes as text."""
+    """Text on one line, escaped so that Markdown shows it as it is."""
     line = " ".join(clean(text).split())
     if len(line) > LINE_CHARS_MAX:
         line = line[:LINE_CHARS_MAX] + "…"
-    if _LIVE.search(line):  # would become a link or call a person: no backslash stops that, a code span does
+    if _LIVE.search(line):  # a link or a mention of a person: only a code span prevents those, no backslash
         return code(line)
     return _SPECIAL.sub(r"\\\1", line.replace("&", "&amp;"))
 
 
 def code(text: str) -> str:
-    """A code span on one line, fit for a table."""
+    """A code span on one line, usable inside a table."""
     line = " ".join(clean(text).split())[:LINE_CHARS_MAX]
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
     pad = " " if line.startswith("`") or line.endswith("`") else ""
-    return f"{fence}{pad}{line}{pad}{fence}".replace("|", "\\|") if line else DASH
+    return f"{fence}{pad}{line}{pad}{fence}".replace("|", "\\|") if line else MISSING
 
 
 def _table(head: list[str], rows: list[list[str]], right: int = 0) -> str:
-    """A table whose last `right` columns stand to the right."""
+    """A table whose last `right` columns are aligned to the right."""
     rules = ["---"] * (len(head) - right) + ["--:"] * right
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, rules, *rows))
 
@@ -118,7 +115,7 @@ def _figures(report: Report) -> str:
         ["Hops", f"p50 {count(hops.p50)}, max {count(hops.max)}"],
         ["Duplicates", f"{number(report.duplicates_per_delivery)} per receipt"],
         ["Byte cost", cost],
-        ["Throughput", ", ".join(throughput_parts(report)) or DASH],
+        ["Throughput", ", ".join(throughput_parts(report)) or MISSING],
     ]
     return _table(["Figure", "Value"], rows)
 

@@ -1,4 +1,4 @@
-"""HTML that cannot be broken by what it shows: text is escaped unless it was made here."""
+"""HTML and SVG built so that content cannot break them: all text is escaped unless it was made here."""
 
 from collections.abc import Iterable
 from html import escape
@@ -7,7 +7,7 @@ from p2pnet.present.words import clean
 
 
 class Markup(str):
-    """Text that is HTML already. Only `tag`, `join` and constants of this package make it."""
+    """Text that is HTML already, and is not escaped. Only `tag`, `join` and constants of this package make it."""
 
     __slots__ = ()
 
@@ -19,7 +19,7 @@ _VOID = frozenset({"meta", "br", "col", "line", "path", "polyline", "rect", "cir
 
 
 def tag(name: str, /, *content: Content, **attributes: Attribute) -> Markup:
-    """`<name attributes>content</name>`. None and False leave out; `class_` is `class`, `aria_label` is `aria-label`."""
+    """`<name attributes>content</name>`; None and False are left out, `class_` becomes `class`, `aria_label` `aria-label`."""
     written = "".join(_attribute(key, value) for key, value in attributes.items())
     if name in _VOID and not content:
         return Markup(f"<{name}{written}/>" if name not in {"meta", "br", "col"} else f"<{name}{written}>")
@@ -27,7 +27,7 @@ def tag(name: str, /, *content: Content, **attributes: Attribute) -> Markup:
 
 
 def join(content: Iterable[Content], between: str = "") -> Markup:
-    """All of it, escaped where it is not markup; None is left out."""
+    """The parts joined, escaped where they are not markup; None is left out."""
     return Markup(between.join(_safe(one) for one in content if one is not None))
 
 

@@ -1,9 +1,9 @@
-"""The HTML report: one file that needs nothing else, not even a script, and can be mailed, archived and printed."""
+"""The HTML report: one self-contained file without scripts, to be mailed, archived and printed."""
 
 import msgspec
 
 from p2pnet.measure import HopTree
-from p2pnet.measure.wording import load_parts, offered
+from p2pnet.measure.wording import MISSING, load_parts, milliseconds, offered, percent
 from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.model.report import Report
 from p2pnet.model.text import some
@@ -14,7 +14,6 @@ from p2pnet.present.markup import Content, Markup, join, tag
 from p2pnet.present.style import sheet
 from p2pnet.present.tables import journey
 from p2pnet.present.words import (
-    DASH,
     NOT_IN_FORCE,
     VERDICTS,
     clock,
@@ -24,9 +23,7 @@ from p2pnet.present.words import (
     journey_sentence,
     latency_name,
     marks,
-    milliseconds,
     number,
-    percent,
     plural,
     times,
     verdict_sentence,
@@ -35,11 +32,11 @@ from p2pnet.present.words import (
 ARTIFACTS_MAX = 200
 LINES_MAX = 200
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-"""What a browser may load for this page: nothing."""
+"""Content Security Policy of the page: the browser loads nothing for it."""
 
 
 def to_html(report: Report, run: RunFile | None = None, tree: HopTree | None = None) -> str:
-    """The whole page. `run` adds names, versions and the spec; `tree` the way of one artifact, best the slowest."""
+    """The whole page. `run` adds names, versions and the spec; `tree` the hop tree of one artifact, best `Report.slowest`."""
     title = f"{VERDICTS[report.verdict]}: run {report.run} of {report.subnet}"
     head = tag(
         "head",
@@ -73,7 +70,7 @@ def _content(report: Report, run: RunFile | None, tree: HopTree | None) -> list[
 
 
 def _telling(tree: HopTree) -> str:
-    """Why this artifact of all is drawn: see `Report.slowest`."""
+    """The heading of the hop tree: which artifact it is, see `Report.slowest`."""
     return "The artifact that missed most nodes" if tree.unreached else "The slowest artifact"
 
 
@@ -108,7 +105,7 @@ def _tiles(report: Report) -> Markup:
         _tile("Byte cost", times(cost.ratio), f"{sent} for {format_size(cost.payload)} of payload"),
         _tile(
             "Throughput",
-            DASH if octets is None else f"{format_size(octets)}/s",
+            MISSING if octets is None else f"{format_size(octets)}/s",
             "of payload" if artifacts is None else f"of payload; {format_rate(artifacts)} artifacts",
         ),
         class_="tiles",
@@ -116,7 +113,7 @@ def _tiles(report: Report) -> Markup:
 
 
 def _under(report: Report) -> str:
-    """Under which load the latency was measured."""
+    """The load under which the latency was measured."""
     return f", {offered(report.load)}" if report.load and report.load.count > 1 else ""
 
 
@@ -167,11 +164,11 @@ def _facts(report: Report, run: RunFile | None) -> Markup:
 
 
 def _publishers(report: Report) -> str:
-    return some(report.publishers, 20) or DASH
+    return some(report.publishers, 20) or MISSING
 
 
 def _request(request: RunRequest) -> str:
-    """The run as it was ordered."""
+    """The run as it was asked for."""
     named = [
         f"{payload.name} ({format_size(payload.size)})" if payload.size else payload.name
         for payload in request.payloads
@@ -187,7 +184,7 @@ def _artifacts(report: Report, names: dict[str, str]) -> Markup | None:
     if not ids:
         return None
     rows = [
-        tag("tr", tag("th", one, scope="row", class_="mono"), tag("td", names.get(one, "") or DASH))
+        tag("tr", tag("th", one, scope="row", class_="mono"), tag("td", names.get(one, "") or MISSING))
         for one in ids[:ARTIFACTS_MAX]
     ]
     caption = "In the order of publication."

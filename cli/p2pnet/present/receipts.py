@@ -1,4 +1,4 @@
-"""Receipts as CSV: a row for each artifact and node, for spreadsheets and data frames."""
+"""Receipts as CSV, a row for each artifact and node: for spreadsheets and data frames."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ def csv_head() -> str:
 
 
 def csv_rows(rows: Iterable[ReceiptRow], names: Mapping[str, str], unix_offset_s: float | None) -> Iterator[str]:
-    """Some rows at a time. `names`: of artifacts, by id; `unix_offset_s`: from the run's clock to Unix seconds, if known."""
+    """CSV text of some rows at a time. `names`: by artifact id; `unix_offset_s`: added to run time gives Unix time, if known."""
     some: list[tuple[object, ...]] = []
     for row in rows:
         some.append(_cells(row, names.get(row.artifact, ""), unix_offset_s))

@@ -1,4 +1,4 @@
-"""How the HTML report looks: two palettes and one sheet. Wide, narrow, dark and on paper."""
+"""The style sheet of the HTML report, with a light and a dark palette: for wide and narrow screens and for print."""
 
 LIGHT = {
     "page": "#f6f7f9",
@@ -27,7 +27,7 @@ DARK = {
 
 
 def sheet() -> str:
-    """The whole style sheet."""
+    """The style sheet as CSS text."""
     return f":root{{{_variables(LIGHT)}}}@media screen and (prefers-color-scheme:dark){{:root{{{_variables(DARK)}}}}}{_RULES}"
 
 
@@ -100,7 +100,7 @@ svg.chart{display:block;width:100%;max-width:36rem;height:auto}
 .chart .named{fill:var(--ink);font-weight:600;paint-order:stroke;stroke:var(--card);stroke-width:4px}
 .chart .limit{stroke:var(--tone);stroke-width:1.5;stroke-dasharray:5 4}
 .chart .limit-name{fill:var(--tone)}
-.sight{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
+.sr-only{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 footer{color:var(--quiet);font-size:.8125rem;padding:0 .25rem}
 @media (max-width:44rem){
 main{padding:.75rem .6rem 2rem}

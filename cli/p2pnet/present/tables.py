@@ -4,44 +4,35 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from p2pnet.measure import HopNode, HopTree
-from p2pnet.measure.wording import measured
+from p2pnet.measure.wording import MISSING, measured, milliseconds
 from p2pnet.model.report import NodeReceipts, Report
 from p2pnet.model.text import some
 from p2pnet.model.units import format_size
 from p2pnet.present.markup import Content, Markup, tag
-from p2pnet.present.words import (
-    DASH,
-    LATENCIES,
-    count,
-    judged_first,
-    milliseconds,
-    outliers,
-    plural,
-    worst_first,
-)
+from p2pnet.present.words import LATENCIES, count, judged_first, outliers, plural, worst_first
 
 NODES_MAX = 100
 EXPECTATIONS_MAX = 200
 
 
 def scrolled(caption: str, head: Markup, rows: Sequence[Markup], label: str) -> Markup:
-    """A table that a narrow screen can move sideways, by keyboard too."""
+    """A table that can be scrolled sideways on a narrow screen, by keyboard too."""
     table = tag("table", tag("caption", caption), tag("thead", head), tag("tbody", *rows))
     return tag("div", table, class_="scroll", role="region", aria_label=label, tabindex=0)
 
 
 def headings(names: Mapping[str, str]) -> Markup:
-    """A row of column headings with their classes: `right` for numbers, `wide` for what a narrow screen leaves out."""
+    """A row of column headings by their classes: `right` for numbers, `wide` for columns that a narrow screen leaves out."""
     return tag("tr", *(tag("th", name, scope="col", class_=kind or None) for name, kind in names.items()))
 
 
 def badge(word: str, tone: str) -> Markup:
-    """A word in a frame of the colour of a verdict; the word says it too."""
+    """A word in a frame of a verdict's colour; the word alone says the same."""
     return tag("span", word, class_=f"badge is-{tone}")
 
 
 def expectations(report: Report) -> Markup:
-    """What was expected, what was measured."""
+    """The table of expectations and measured values."""
     results = judged_first(report)
     rows = [
         tag(
@@ -62,7 +53,7 @@ def expectations(report: Report) -> Markup:
 
 
 def percentiles(report: Report) -> Markup:
-    """Latency over all expected receipts, each with a bar against the slowest."""
+    """The table of latency percentiles over all expected receipts, with bars relative to the slowest."""
     values = {name: getattr(report.latency_ms, name) for name in LATENCIES}
     slowest = max((value for value in values.values() if value is not None), default=0.0)
     rows = [
@@ -76,7 +67,7 @@ def percentiles(report: Report) -> Markup:
     ]
     caption = "From publication to first validation, over all receipts expected."
     if None in values.values():
-        caption += f" A receipt that never came is infinite: {DASH}."
+        caption += f" A receipt that never came is infinite: {MISSING}."
     return scrolled(
         caption,
         headings({"Percentile": "", "Latency": "right", "Against the slowest": ""}),
@@ -86,7 +77,7 @@ def percentiles(report: Report) -> Markup:
 
 
 def nodes(report: Report) -> list[Content]:
-    """What each node got, the worst first; a word about each group where there are several."""
+    """The table of what each node got, the worst first; before it one of the groups where there are several."""
     marked = outliers(report.per_node, report.clock_bound_ms)
     ordered = sorted(worst_first(report.per_node), key=lambda node: node.node not in marked)
     caption = f"{plural(len(marked), 'node')} of {len(ordered):,} stand out." if marked else "No node stands out."
@@ -109,17 +100,17 @@ def _node(node: NodeReceipts, marked: Mapping[str, str]) -> Markup:
     return tag(
         "tr",
         tag("th", node.node, scope="row", class_="name"),
-        tag("td", badge(why, "invalid") if why else DASH) if marked else None,
+        tag("td", badge(why, "invalid") if why else MISSING) if marked else None,
         tag("td", f"{node.received:,} / {node.expected:,}", class_="right"),
         tag("td", milliseconds(node.p50_ms), class_="right"),
         tag("td", milliseconds(node.max_ms), class_="right"),
-        tag("td", node.slowest_from or DASH, class_="wide"),
+        tag("td", node.slowest_from or MISSING, class_="wide"),
         class_="stands-out" if why else None,
     )
 
 
 def _groups(per_node: Sequence[NodeReceipts]) -> Markup | None:
-    """By the group in the names (`eu-3` is of `eu`); None for a single one."""
+    """The table of groups, by the names (`eu-3` is of `eu`); None where there is only one."""
     groups: dict[str, list[NodeReceipts]] = {}
     for node in per_node:
         groups.setdefault(node.node.rpartition("-")[0] or node.node, []).append(node)
@@ -146,7 +137,7 @@ def _groups(per_node: Sequence[NodeReceipts]) -> Markup | None:
 
 def _span(values: list[float]) -> str:
     if not values:
-        return DASH
+        return MISSING
     low, high = milliseconds(min(values)), milliseconds(max(values))
     return low if low == high else f"{low} to {high}"
 
@@ -167,7 +158,7 @@ _COLUMNS = {
 
 
 def journey(tree: HopTree, name: str, *, late: bool) -> list[Content]:
-    """What a section about the tree holds. `late`: receipts may have come that the report counts as missed."""
+    """The section about one artifact's hop tree. `late`: some receipts may be ones that the report counts as missed."""
     content: list[Content] = [tag("p", *_facts(tree, name))]
     if len(tree.critical_path) > 1:
         content.append(tag("p", "Critical path: ", tag("strong", _path(tree.critical_path))))
@@ -215,10 +206,10 @@ def _root(tree: HopTree) -> Markup:
         tag("th", tree.publisher or "unknown", _mark("published"), scope="row", class_="name"),
         tag("td", "published", class_="wide"),
         tag("td", "0", class_="right"),
-        tag("td", DASH, class_="right"),
+        tag("td", MISSING, class_="right"),
         tag("td", milliseconds(0.0), class_="right"),
         tag("td", class_="wide"),
-        tag("td", DASH, class_="right wide"),
+        tag("td", MISSING, class_="right wide"),
         class_="critical" if tree.critical_path and tree.critical_path[0] == tree.publisher else None,
     )
 
@@ -235,17 +226,17 @@ def _row(depth: int, node: HopNode, last_ms: float) -> Markup:
         tag("th", name, scope="row", class_="name"),
         tag("td", *source, class_="wide"),
         tag("td", node.hop, class_="right"),
-        tag("td", DASH if node.edge_ms is None else f"+{milliseconds(node.edge_ms)}", class_="right"),
+        tag("td", MISSING if node.edge_ms is None else f"+{milliseconds(node.edge_ms)}", class_="right"),
         tag("td", milliseconds(node.latency_ms), class_="right"),
         tag("td", _bar(node, last_ms), class_="wide"),
-        tag("td", node.duplicates or DASH, class_="right wide"),
+        tag("td", node.duplicates or MISSING, class_="right wide"),
         class_="critical" if node.critical else None,
     )
 
 
 def _mark(meaning: str) -> Markup:
-    """For those who do not see the colour."""
-    return tag("span", f" ({meaning})", class_="sight")
+    """A meaning that colour shows, in text for screen readers."""
+    return tag("span", f" ({meaning})", class_="sr-only")
 
 
 def _deep(depth: int) -> str:
@@ -262,7 +253,7 @@ def _bar(node: HopNode, last_ms: float) -> Markup | None:
 
 
 def _rows(tree: HopTree) -> list[tuple[int, HopNode]]:
-    """Depth first, in the order of arrival; orphans stand at the first depth. Not recursive: a chain can be long."""
+    """Depth and receipt of each row, depth first in the order of arrival; orphans at depth 1. Not recursive: chains are long."""
     children: dict[str, list[HopNode]] = defaultdict(list)
     loose: list[HopNode] = []
     for node in tree.nodes:
@@ -280,7 +271,7 @@ def _rows(tree: HopTree) -> list[tuple[int, HopNode]]:
 
 
 def _kept(tree: HopTree, rows: list[tuple[int, HopNode]]) -> set[str]:
-    """The nodes to show: all, or the critical path and then the slowest with the way to them, as many as there is room."""
+    """The nodes to show: all, or ROWS_MAX at most, the critical path and then the slowest with the nodes leading to them."""
     nodes = {node.node: node for _, node in rows}
     if len(nodes) <= ROWS_MAX:
         return set(nodes)

@@ -1,4 +1,4 @@
-"""What all papers say alike: quantities as people read them, the verdict in a sentence, names made harmless."""
+"""Text that all renderings share: counts and moments, the verdict in a sentence, outliers, names made harmless."""
 
 import math
 import re
@@ -6,14 +6,11 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from p2pnet.measure.report import BEHIND_SHARE
-from p2pnet.measure.wording import is_burst, measured
+from p2pnet.measure.wording import MISSING, is_burst, measured, milliseconds
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.report import ExpectationResult, NodeReceipts, Report
 from p2pnet.model.text import some
 from p2pnet.model.units import format_duration, format_rate, format_size
-
-DASH = "\u2013"
-"""What stands where nothing was measured, or what never came."""
 
 VERDICTS = {"pass": "Pass", "fail": "Fail", "invalid": "Invalid"}
 NOT_IN_FORCE = "Ignored: not in force in this run"
@@ -31,37 +28,19 @@ def clean(text: str) -> str:
     return _HARMFUL.sub("\ufffd", text)
 
 
-def milliseconds(value: float | None) -> str:
-    """`0.4 ms`, `141 ms`, `2.31 s`; a dash for what never came."""
-    if value is None or not math.isfinite(value):
-        return DASH
-    if abs(value) >= 1000:
-        return f"{value / 1000:.2f} s" if abs(value) < 10_000 else f"{value / 1000:.1f} s"
-    return f"{value:.0f} ms" if abs(value) >= 100 else f"{value:.1f} ms"
-
-
-def percent(ratio: float | None) -> str:
-    """`100%` only when it is all and `0%` only when it is nothing."""
-    if ratio is None:
-        return DASH
-    if ratio in {0.0, 1.0}:
-        return f"{ratio:.0%}"
-    return f"{min(max(ratio * 100, 0.1), 99.9):.1f}%"
-
-
 def number(value: float | None, digits: int = 2) -> str:
-    """With so many digits after the point, or a dash."""
-    return DASH if value is None else f"{value:.{digits}f}"
+    """A number with so many digits after the point; a dash for None."""
+    return MISSING if value is None else f"{value:.{digits}f}"
 
 
 def times(ratio: float | None) -> str:
-    """`1.05x`, or a dash."""
-    return DASH if ratio is None else f"{ratio:.2f}x"
+    """`1.05x`; a dash for None."""
+    return MISSING if ratio is None else f"{ratio:.2f}x"
 
 
 def count(value: int | None) -> str:
-    """`1,234`, or a dash."""
-    return DASH if value is None else f"{value:,}"
+    """`1,234`; a dash for None."""
+    return MISSING if value is None else f"{value:,}"
 
 
 def plural(value: int, noun: str) -> str:
@@ -70,20 +49,20 @@ def plural(value: int, noun: str) -> str:
 
 
 def instant(unix_s: float) -> str:
-    """`2026-11-21 20:13:20 UTC`; a dash for none, or for one no calendar holds."""
+    """`2026-11-21 20:13:20 UTC`; a dash for 0 and for moments that no calendar has."""
     try:
-        return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if unix_s else DASH
+        return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if unix_s else MISSING
     except (OverflowError, OSError, ValueError):
-        return DASH
+        return MISSING
 
 
 def judged_first(report: Report) -> list[ExpectationResult]:
-    """The expectations that did not hold, then those that did, each in the order they were given."""
+    """The expectations that failed, then those that held, each in the order given."""
     return sorted(report.expectations, key=lambda result: result.ok)
 
 
 def verdict_sentence(report: Report) -> str:
-    """Why the verdict is what it is."""
+    """The reason for the verdict, in a sentence."""
     if report.verdict == "invalid":
         why = report.invalid[0] if report.invalid else "no reason was recorded"
         more = f" (and {plural(len(report.invalid) - 1, 'more reason')})" if len(report.invalid) > 1 else ""
@@ -99,7 +78,7 @@ def verdict_sentence(report: Report) -> str:
 
 
 def journey_sentence(report: Report) -> str:
-    """What was put in, who got it, and how fast."""
+    """What was published, who got it, and how fast, in a sentence."""
     each = f" of {format_size(report.payload_bytes / report.artifacts)}" if report.artifacts else ""
     start = ""
     if report.publishers:
@@ -129,12 +108,12 @@ def _pace(report: Report) -> str:
 
 
 def latency_name(report: Report) -> str:
-    """`Latency`; of a burst its name says so, for it holds the wait of the artifacts for each other."""
+    """`Latency`, or `Latency in a burst`: there it includes the wait of the artifacts for each other."""
     return "Latency in a burst" if is_burst(report.load) else "Latency"
 
 
 def marks(report: Report) -> Iterator[str]:
-    """What a reader must know before comparing this run with another."""
+    """What readers must know before they compare this run with another."""
     if report.label:
         yield f"label: {report.label}"
     if report.state != "finished":
@@ -148,26 +127,26 @@ def marks(report: Report) -> Iterator[str]:
 
 
 def ignored_lines(report: Report) -> list[str]:
-    """Each field that was asked for and not in force, in a line that can stand alone."""
+    """A line for each field that was asked for and not in force."""
     return [f"ignored: {field}" for field in report.ignored]
 
 
 def clock(report: Report) -> str:
-    """How well the nodes' clocks are known against each other."""
+    """The bound on the error between the nodes' clocks."""
     bound = report.clock_bound_ms
     return "±0 ms (one host)" if not bound else f"±{bound:.3f} ms"
 
 
 def duration(report: Report) -> str:
-    """From the first publication to the last receipt."""
+    """The time from the first publication to the last receipt."""
     return format_duration(report.duration_s)
 
 
 def outliers(nodes: Iterable[NodeReceipts], bound_ms: float = 0.0) -> dict[str, str]:
-    """The nodes that stand out, and by what: receipts that never came, or a slowest one far beyond the others'.
+    """The nodes that stand out, with the reason: missing receipts, or a slowest receipt far slower than other nodes'.
 
-    Far is Tukey's fence (a spread and a half above the upper quartile) and half as much again as the median, so that a
-    subnet of equals has no outliers; what clocks known to `bound_ms` could feign does not count.
+    Far is Tukey's fence (1.5 times the interquartile range above the upper quartile), at least half above the median, so
+    that nearly equal nodes have no outliers, and more than clocks known to `bound_ms` could account for.
     """
     nodes = list(nodes)
     slowest = sorted(node.max_ms for node in nodes if node.max_ms is not None)
@@ -188,5 +167,5 @@ def outliers(nodes: Iterable[NodeReceipts], bound_ms: float = 0.0) -> dict[str, 
 
 
 def worst_first(nodes: Iterable[NodeReceipts]) -> list[NodeReceipts]:
-    """By receipts missing, then by the slowest."""
+    """Sorted by missing receipts, then by the slowest receipt."""
     return sorted(nodes, key=lambda node: (node.received - node.expected, -(node.max_ms or 0.0)))

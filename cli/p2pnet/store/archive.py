@@ -1,6 +1,6 @@
-"""Runs on disk, read without any lab: `$STATE/runs/ID/{run.json, events.ndjson, summary.json}`.
+"""Runs on disk, read without a lab: `$STATE/runs/ID/{run.json, events.ndjson, summary.json}`.
 
-The events of an ended run are compressed, `events.ndjson.gz`; whoever reads events here need not know.
+The events of an ended run are compressed to `events.ndjson.gz`; the functions here read both forms.
 """
 
 import contextlib
@@ -32,18 +32,18 @@ RUN_FILE = heads.RUN_FILE
 SUMMARY_FILE = heads.SUMMARY_FILE
 EVENTS_FILE = "events.ndjson"
 LOGS_FILE = "logs.ndjson"
-"""What the subnet's processes logged while the run was on, see `logs.write_run`."""
+"""What the subnet's processes logged during the run, see `logs.write_run`."""
 COMPRESSED_FILE = "events.ndjson.gz"
 RUN_FILES = (COMPRESSED_FILE, EVENTS_FILE, LOGS_FILE, SUMMARY_FILE, "report.html", "junit.xml", RUN_FILE)
-"""What a run's directory may hold, in the order in which to copy it: `run.json` says that the others are there.
+"""The files of a run, in the order in which to copy them: `run.json` comes last, for it says that the others are there.
 
-Of the events one file is enough."""
+One of the two events files is enough."""
 RUN_ID = re.compile(r"[a-z0-9][-a-z0-9]{0,63}")
 READ_BYTES = 1 << 20  # of events at a time
-DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)
-UNPACK_BYTES = 1 << 16  # of compressed events at a time: so much is lost where a file is cut short
+DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)  # what reading a damaged events file raises
+UNPACK_BYTES = 1 << 16  # decompressed at a time: at most so much is lost at the end of a truncated file
 COMPRESSION = (
-    1  # of 1 to 9: events come out at a fifth of their size; the highest level gains a tenth for six times the work
+    1  # of 9 levels: events shrink to a fifth; the highest level would gain a tenth more at six times the work
 )
 HEX = re.compile(r"[0-9a-f]+")
 
@@ -53,7 +53,7 @@ _collected = msgspec.json.Decoder(Collected)
 
 
 def list_heads(state_dir: State | Path, subnet: str | None = None) -> list[RunHead]:
-    """All runs, or one subnet's, oldest first, in one line each; a directory without a readable run.json is passed over."""
+    """Heads of all runs or of one subnet's, oldest first; directories without a readable run.json are skipped."""
     state = _state(state_dir)
     try:
         folders = [entry for entry in state.runs.iterdir() if RUN_ID.fullmatch(entry.name)]
@@ -66,7 +66,7 @@ def list_heads(state_dir: State | Path, subnet: str | None = None) -> list[RunHe
 
 
 def read_run(state_dir: State | Path, run_id: str) -> tuple[RunFile, Report | None]:
-    """One run and its report, if it has ended. Raises SpecError when there is no such run or it is damaged."""
+    """A run and its report; None while it has not ended. Raises SpecError when the run does not exist or is damaged."""
     run = read_run_file(state_dir, run_id)
     summary = _folder(state_dir, run_id) / SUMMARY_FILE
     try:
@@ -79,7 +79,7 @@ def read_run(state_dir: State | Path, run_id: str) -> tuple[RunFile, Report | No
 
 
 def read_run_file(state_dir: State | Path, run_id: str) -> RunFile:
-    """As `read_run`, without the report."""
+    """A run without its report. Raises SpecError as `read_run`."""
     folder = _folder(state_dir, run_id)
     run = _read_run_file(folder)
     if run is None:
@@ -88,23 +88,23 @@ def read_run_file(state_dir: State | Path, run_id: str) -> RunFile:
 
 
 def read_events(state_dir: State | Path, run_id: str, artifact: str | None = None) -> list[Collected]:
-    """A run's events in time order, of one artifact (a whole id) or of all."""
+    """A run's events in time order, of one artifact (a whole id) or of all. Raises SpecError for an invalid run id."""
     events = list(iter_events(_folder(state_dir, run_id), artifact))
     events.sort(key=lambda event: (event.t_ns, event.node, event.seq))
     return events
 
 
 def iter_events(path: Path, artifact: str | None = None, kind: EventKind | None = None) -> Iterator[Collected]:
-    """The events of a run's directory, or of its events file, as they stand there, of one artifact or kind.
+    """The events of a run in file order, of one artifact or one kind; incomplete lines are skipped.
 
-    A line cut short is passed over.
+    `path`: the run's directory or its events file.
     """
     of_kind = f'"{kind}"'.encode() if kind is not None else b""
     wanted = artifact.encode() if artifact is not None else of_kind
     folder = path.parent if path.name in (EVENTS_FILE, COMPRESSED_FILE) else path
     with open_events(folder) as file:
         for line in _lines_with(file, wanted) if wanted else _lines(file):
-            if of_kind not in line:  # reading the rest of a line takes ten times as long
+            if of_kind not in line:  # decoding the line would take ten times as long as this test
                 continue
             try:
                 event = _collected.decode(line)
@@ -115,37 +115,40 @@ def iter_events(path: Path, artifact: str | None = None, kind: EventKind | None 
 
 
 def events_file(folder: Path) -> Path:
-    """Where a run's events are, compressed or not."""
+    """The path of a run's events, compressed or not."""
     packed = folder / COMPRESSED_FILE
     return packed if packed.is_file() and not (folder / EVENTS_FILE).is_file() else folder / EVENTS_FILE
 
 
 def has_events(folder: Path) -> bool:
-    """Whether a run's directory holds events, compressed or not."""
+    """Whether a run's directory has events, compressed or not."""
     return events_file(folder).is_file()
 
 
 def open_events(folder: Path) -> BinaryIO:
-    """The events, in their plain form. First the plain file: the other one is there before it goes."""
+    """A run's events in their plain form; empty when there are none.
+
+    The plain file is tried first: it is removed only after the compressed one is complete, so one of them is found.
+    """
     try:
         return (folder / EVENTS_FILE).open("rb")
     except FileNotFoundError:
         pass
     try:
-        packed = gzip.open(folder / COMPRESSED_FILE, "rb")  # noqa: SIM115 closed with the reader around it
+        packed = gzip.open(folder / COMPRESSED_FILE, "rb")  # noqa: SIM115 - closed with the reader around it
     except FileNotFoundError:
         return io.BytesIO()
     return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", packed), UNPACK_BYTES))
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """The lines, up to where a damaged file ends."""
+    """The lines of a file, as far as it can be read."""
     with contextlib.suppress(*DAMAGE):
         yield from file
 
 
 def _lines_with(file: BinaryIO, text: bytes) -> Iterator[bytes]:
-    """Those that hold a text, which they are searched for by the megabyte: a run may have hundreds of thousands."""
+    """The lines that contain a text, found by searching whole blocks: a run may have hundreds of thousands of lines."""
     rest = b""
     with contextlib.suppress(*DAMAGE):
         while block := file.read(READ_BYTES):
@@ -162,14 +165,14 @@ def _lines_with(file: BinaryIO, text: bytes) -> Iterator[bytes]:
 
 
 def find_artifact(state_dir: State | Path, subnet: str | None, prefix: str) -> tuple[str, RunFile]:
-    """The one artifact whose id begins with `prefix`, with its run. Raises SpecError when none or several do."""
+    """The one artifact whose id begins with `prefix`, and its run. Raises SpecError when none or several do."""
     return match_artifact(runs_with(state_dir, subnet, check_prefix(prefix)), prefix)
 
 
 def runs_with(state_dir: State | Path, subnet: str | None, text: str) -> list[RunFile]:
-    """The runs that published an artifact whose id or name begins with a text, oldest first; only these are read whole."""
+    """The runs that published an artifact whose id or name begins with `text`, oldest first; only these are decoded."""
     state, found = _state(state_dir), []
-    wanted = msgspec.json.encode(text)[:-1]  # as it stands in a run.json, from its quotation mark on
+    wanted = msgspec.json.encode(text)[:-1]  # as it is written in a run.json, with the opening quotation mark
     for head in list_heads(state, subnet):
         folder = state.run(head.run)
         try:
@@ -194,7 +197,7 @@ def match_artifact(runs: list[RunFile], prefix: str) -> tuple[str, RunFile]:
 
 
 def check_prefix(prefix: str) -> str:
-    """An artifact id or the beginning of one, lower case. Raises SpecError."""
+    """An artifact id or the beginning of one, in lower case. Raises SpecError."""
     text = prefix.strip().lower()
     if not HEX.fullmatch(text) or not ARTIFACT_TEXT_MIN <= len(text) <= 64:
         raise SpecError(f"{prefix!r} is no artifact id: at least {ARTIFACT_TEXT_MIN} and at most 64 hex digits")
@@ -202,10 +205,10 @@ def check_prefix(prefix: str) -> str:
 
 
 def invalidate_open_runs(state_dir: State | Path, subnet: str, reason: str) -> list[str]:
-    """Mark every queued or running run of a subnet finished and invalid, because its lab is gone; their ids.
+    """End every open run of a subnet whose lab is dead, as invalid; their ids.
 
-    Only for a subnet whose lab is known to be dead: a living lab writes the same files. Copies of a cluster's runs are
-    of another lab, whatever their subnet is called.
+    A living lab writes the same files, so it must be known to be dead. Copies of a cluster's runs belong to another lab,
+    whatever their subnet is called, and are left alone.
     """
     state = _state(state_dir)
     closed = []
@@ -220,7 +223,7 @@ def invalidate_open_runs(state_dir: State | Path, subnet: str, reason: str) -> l
 def close_invalid(state: State, run: RunFile, reason: str) -> Report:
     """End a run as invalid, with a report of what its events tell.
 
-    Where nothing can be written, on a full disk say, that is for the next one to do who looks at it.
+    Where it cannot be written (a full disk), the run stays open and the next command tries again.
     """
     folder = state.run(run.run)
     run, report = _measured(run, folder, reason)
@@ -233,13 +236,13 @@ def close_invalid(state: State, run: RunFile, reason: str) -> Report:
 
 
 def report_of_lost(state_dir: State | Path, run_id: str, reason: str) -> Report:
-    """The report of a run whose lab is gone: as it was written, else of what its events tell. Raises SpecError."""
+    """The report of a run whose lab is gone: the written one, else an invalid one from its events. Raises SpecError."""
     run, report = read_run(state_dir, run_id)
     return report or _measured(run, _folder(state_dir, run_id), reason)[1]
 
 
 def set_label(state_dir: State | Path, run_id: str, label: str) -> None:
-    """Give an ended run another label; an empty one takes it away. Raises SpecError, OSError."""
+    """Give an ended run another label; an empty one removes it. Raises SpecError, OSError."""
     folder = _folder(state_dir, run_id)
     run = read_run(state_dir, run_id)[0]
     labelled = msgspec.structs.replace(run, label=check_label(label))
@@ -248,9 +251,9 @@ def set_label(state_dir: State | Path, run_id: str, label: str) -> None:
 
 
 def compress_events(folder: Path) -> bool:
-    """Put the events of an ended run into a gzip file, which all readers take as well. Whether there was anything to do.
+    """Replace the events file of an ended run by a gzip file; whether there was one to replace.
 
-    The plain file goes when the other one is whole and on disk. Raises OSError: then the plain one stays.
+    The plain file is removed once the other one is durable. Raises OSError; the plain file then stays.
     """
     plain, packed = folder / EVENTS_FILE, folder / COMPRESSED_FILE
     if plain.is_symlink() or not plain.is_file():
@@ -258,13 +261,13 @@ def compress_events(folder: Path) -> bool:
     temporary = folder / f".{COMPRESSED_FILE}.{os.getpid()}.new"
     try:
         with plain.open("rb") as source, temporary.open("wb") as out:
-            # no name and no time inside: the same events are the same bytes
+            # Without name and time inside, equal events give equal bytes.
             with gzip.GzipFile("", "wb", COMPRESSION, out, mtime=0) as sink:
                 shutil.copyfileobj(source, sink, READ_BYTES)
             out.flush()
             os.fsync(out.fileno())
         temporary.replace(packed)
-    except FileNotFoundError:  # somebody else has done it meanwhile
+    except FileNotFoundError:  # another process has done it meanwhile
         return False
     finally:
         with contextlib.suppress(OSError):
@@ -274,9 +277,9 @@ def compress_events(folder: Path) -> bool:
 
 
 def compact(folder: Path) -> None:
-    """Everything a run needs once it has ended. Raises OSError; the run is whole all the same."""
+    """Compress an ended run and write its head. Raises OSError; the run is complete all the same."""
     try:
-        for left in folder.glob(f".{COMPRESSED_FILE}.*.new"):  # of a process that was killed
+        for left in folder.glob(f".{COMPRESSED_FILE}.*.new"):  # left by a process that was killed
             left.unlink(missing_ok=True)
         compress_events(folder)
     finally:
@@ -284,7 +287,7 @@ def compact(folder: Path) -> None:
 
 
 def compact_leftover(state_dir: State | Path, *, most: int) -> list[str]:
-    """Settle at most so many ended runs whose lab did not get so far, or was older than this; which. Raises OSError."""
+    """Compact at most `most` ended runs that their lab left uncompressed; their ids. Raises OSError."""
     state = _state(state_dir)
     plain = (head.run for head in list_heads(state) if head.ended and (state.run(head.run) / EVENTS_FILE).is_file())
     runs = list(itertools.islice(plain, most))
@@ -313,7 +316,7 @@ def _measured(run: RunFile, events: Path, reason: str) -> tuple[RunFile, Report]
 
 
 def pretty(document: msgspec.Struct) -> bytes:
-    """JSON for files that people open."""
+    """A document as indented JSON, for files that people open."""
     return msgspec.json.format(msgspec.json.encode(document)) + b"\n"
 
 

@@ -1,6 +1,6 @@
-"""What a list of runs shows of each, without reading whole runs: `head.json` beside `run.json`, made from it.
+"""Heads: what a list of runs shows of each, in `head.json`, so that listing need not read whole runs.
 
-A head is a copy: it counts only while it carries the stamp of the `run.json` beside it, and is made anew otherwise. A
+A head is made from the `run.json` beside it and holds while that has the same stamp; otherwise it is made anew. A
 directory whose `run.json` cannot be read is no run.
 """
 
@@ -33,19 +33,20 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     label: str = ""
     shared: bool = False
     context: str = ""
-    """Of a copy of a cluster's run; empty: the run was made beside this file."""
+    """The kubeconfig context that a copied run is from; empty: the run was made on this machine."""
     namespace: str = ""
+    """The namespace of that context's cluster; empty as well for a run of this machine."""
     verdict: Verdict | None = None
     reach: float | None = None
     p95_ms: float | None = None
     bytes: int = 0
-    """On disk, all files together."""
+    """Size on disk of all its files."""
     stamp: tuple[int, int] = (0, 0)
-    """Of `run.json`: when it was written, in nanoseconds, and its size."""
+    """Modification time (ns) and size of the `run.json` it was made from."""
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen to it."""
+        """Whether the run is finished or cancelled."""
         return self.state in RUN_ENDED
 
 
@@ -54,7 +55,7 @@ class _Request(msgspec.Struct):
 
 
 class _Run(msgspec.Struct):
-    """Of `RunFile`, what a head needs: the rest is skipped, not read."""
+    """The fields of `RunFile` that a head needs: msgspec skips the others without decoding them."""
 
     run: str
     subnet: str
@@ -80,7 +81,7 @@ class _Latency(msgspec.Struct, frozen=True):
 
 
 class _Summary(msgspec.Struct):
-    """Of `Report`, likewise."""
+    """The fields of `Report` that a head needs."""
 
     verdict: Verdict
     reach: _Ratio = _Ratio()
@@ -94,7 +95,7 @@ _summary = msgspec.json.Decoder(_Summary)
 
 
 def read_head(folder: Path) -> RunHead | None:
-    """The head of the run in a directory; None when there is no readable run."""
+    """The head of the run in a directory, made anew if it is out of date; None when there is no readable run."""
     stamp = _stamp(folder)
     if stamp is None:
         return None
@@ -106,7 +107,7 @@ def read_head(folder: Path) -> RunHead | None:
 
 
 def refresh_head(folder: Path) -> RunHead | None:
-    """Make the head anew from the run's files, and keep it if the run has ended. Where it cannot be kept, that is no error."""
+    """Make the head anew from the run's files, and write it if the run has ended; a failure to write is ignored."""
     head = _made(folder)
     if head is not None and head.ended:
         with contextlib.suppress(OSError):
@@ -115,7 +116,7 @@ def refresh_head(folder: Path) -> RunHead | None:
 
 
 def bytes_of(folder: Path) -> int:
-    """What a directory's files take."""
+    """The size of a directory's files together."""
     total = 0
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -125,7 +126,7 @@ def bytes_of(folder: Path) -> int:
 
 
 def _made(folder: Path) -> RunHead | None:
-    stamp = _stamp(folder)  # before the file is read: a newer one is met with a head that does not fit it
+    stamp = _stamp(folder)  # taken first: if the file is replaced meanwhile, the head is out of date, not wrong
     try:
         run = _run.decode((folder / RUN_FILE).read_bytes())
     except (OSError, msgspec.DecodeError):

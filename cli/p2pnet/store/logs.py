@@ -1,7 +1,7 @@
-"""The logs of a subnet's processes as one: merged by time, filtered, followed; of a dead or removed subnet what is kept.
+"""The logs of a subnet's processes as one: merged by time, filtered, followed, kept after the subnet is removed.
 
-`LAB` is the lab's own file, which also tells what happened to nodes: ends, halts, silences, links. Such a line counts as
-one of the node it names. Beside each file there may be its former part, `FILE.1`, see `rotate`.
+`LAB` is the lab's own file, which also reports on nodes (ends, halts, silences, links); such a line belongs to the node it
+names. Beside each file there may be its former part, `FILE.1`, see `rotate`.
 """
 
 import asyncio
@@ -23,20 +23,20 @@ from p2pnet.store.state import State, SubnetPaths
 
 LAB = "lab"
 FOLLOW_S = 0.2
-LINE_CHARS_MAX = 16_384
-TAIL_BYTES_PER_LINE = 512  # how far from its end a file is read when only the last lines are wanted
+LINE_CHARS_MAX = 16_384  # of a line that is shown; the rest is cut off
+TAIL_BYTES_PER_LINE = 512  # read from the end of a file for each of the last lines wanted
 ARTIFACT_CHARS = 12  # of an id, as logs shorten it
 LOG_BYTES_MAX = 4 << 20  # of one file before it is rotated; its former part is at most as long
 LOG_BYTES_MIN = 256 << 10
 LOGS_BYTES_MAX = 256 << 20  # of all files of a subnet together
-RUN_LOG_BYTES_MAX = 4 << 20
-WARNINGS_MAX = 1_000
-KEPT_SUBNETS_MAX = 20  # subnets that were taken down whose logs are kept; the oldest go first
+RUN_LOG_BYTES_MAX = 4 << 20  # kept with a run
+WARNINGS_MAX = 1_000  # that a run's report may draw on
+KEPT_SUBNETS_MAX = 20  # removed subnets whose logs are kept; the oldest are dropped first
 FORMER = ".1"
 AT_WORK = "the lab is at work"
+"""A lab logs this once it has started, and STOPS when it ends in good order: see `cut_short`."""
 STOPS = "the lab stops"
-
-EVENT_BEGINS = '{"event":"'
+EVENT_BEGINS = '{"event":"'  # a line that the supervisor of a pod wrote
 
 
 class _Event(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ _line = msgspec.json.Decoder(LogLine)
 
 @dataclass(frozen=True, slots=True)
 class LogQuery:
-    """What to show. `since` and `until` are Unix seconds."""
+    """Which lines are wanted; None: any. `since` and `until` are Unix seconds, `tail` counts the last lines."""
 
     node: str | None = None
     artifact: str | None = None
@@ -62,7 +62,7 @@ class LogQuery:
     until: float | None = None
 
     def matcher(self) -> Callable[[LogLine], bool]:
-        """Whether a line is wanted. Raises SpecError for a pattern that is none."""
+        """A function that says whether a line is wanted. Raises SpecError for an invalid regular expression."""
         try:
             pattern = re.compile(self.grep) if self.grep else None
         except re.error as error:
@@ -82,7 +82,7 @@ class LogQuery:
 
     @property
     def narrow(self) -> bool:
-        """Whether the last lines wanted may stand far from the end of a file."""
+        """Whether the last lines wanted may be far from the end of a file."""
         return bool(self.grep or self.artifact or self.node or self.since is not None or self.until is not None)
 
 
@@ -90,19 +90,19 @@ class LogQuery:
 
 
 def files_of(paths: SubnetPaths) -> dict[str, Path]:
-    """The files of a subnet that has a directory: the lab's, and those of nodes there are or were."""
+    """Existing log files of a subnet by node: the lab's, and those of present and former nodes."""
     nodes = sorted(path.parent.name for path in (paths.root / "nodes").glob("*/node.log"))
     found = {LAB: paths.lab_log, **{node: paths.node(node).log for node in nodes}}
     return {node: path for node, path in found.items() if path.exists()}
 
 
 def kept_files(state: State, name: str) -> dict[str, Path]:
-    """The files of a subnet that was taken down."""
+    """Log files of a removed subnet by node, see `keep`."""
     return {path.stem: path for path in sorted(_kept(state, name).glob("*.log"))}
 
 
 def keep(paths: SubnetPaths) -> None:
-    """Move a subnet's logs to where they outlive it, in place of those of its predecessor. Needs no room on the disk."""
+    """Move a subnet's logs to where they stay when it is removed, replacing those kept before. Works on a full disk."""
     files = files_of(paths)
     folder = _kept(paths.state, paths.name)
     if not files:
@@ -124,10 +124,10 @@ def _kept(state: State, name: str) -> Path:
 
 
 def rotate(files: dict[str, Path]) -> list[str]:
-    """Begin files anew that have become too long, keeping their last part as `FILE.1`; whose they were.
+    """Truncate files that have become too long, keeping their last part as `FILE.1`; the nodes whose files they were.
 
-    They are copied and cut, for processes go on writing to them, a node that hangs too: what one writes between the two
-    steps is lost. Where there is no room for the copy only the cut is made.
+    Copied and truncated, not renamed, for processes have them open: what is written between the two steps is lost. On a
+    full disk they are truncated without a copy.
     """
     bound = max(LOG_BYTES_MIN, min(LOG_BYTES_MAX, LOGS_BYTES_MAX // (2 * max(1, len(files)))))
     cut = []
@@ -139,7 +139,7 @@ def rotate(files: dict[str, Path]) -> list[str]:
         try:
             with path.open("rb") as file, former.open("wb") as copy:
                 file.seek(max(0, _size(path) - bound))
-                file.readline()  # a part of one, most likely
+                file.readline()  # most likely the rest of a line
                 shutil.copyfileobj(file, copy)
         except OSError:
             with contextlib.suppress(OSError):
@@ -153,16 +153,16 @@ def rotate(files: dict[str, Path]) -> list[str]:
 
 
 def ends_of(files: dict[str, Path]) -> dict[str, int]:
-    """How long each file is now: where `read_all` ends and `follow` begins."""
+    """The length of each file now, by node: where `read_all` ends and `follow` begins."""
     return {node: _size(path) for node, path in files.items()}
 
 
 def read_all(
     files: dict[str, Path], query: LogQuery, ends: dict[str, int], *, members: Iterable[str] = ()
 ) -> list[LogLine]:  # fmt: skip
-    """What the files hold up to `ends`, by time; the last `tail` lines of it.
+    """The wanted lines of the files up to `ends`, in time order; the last `tail` of them.
 
-    Raises SpecError for a node that is neither of the files nor of the `members`, who may log elsewhere.
+    Raises SpecError for a node that has no file and is none of the `members`, who may log elsewhere.
     """
     wanted = query.matcher()
     known = list(dict.fromkeys([*files, *members]))
@@ -178,7 +178,7 @@ def read_all(
 async def follow(
     files: Callable[[], dict[str, Path]], query: LogQuery, ends: dict[str, int]
 ) -> AsyncIterator[list[LogLine]]:
-    """What is written after `ends`, in the order in which it is seen; empty lists when there is nothing."""
+    """The wanted lines written after `ends`, as they are seen; an empty list when there is nothing new."""
     wanted = query.matcher()
     at = dict(ends)
     rest: dict[str, bytes] = {}
@@ -194,7 +194,7 @@ async def follow(
 
 
 def _lines(node: str, lines: Iterable[str]) -> Iterator[LogLine]:
-    """A traceback's lines belong to the line before them."""
+    """Parse lines of a node's file; lines without a time (a traceback's) take time and level of the line before."""
     last, level, subject = 0.0, "INFO", node
     for line in lines:
         if not line.strip():
@@ -206,7 +206,7 @@ def _lines(node: str, lines: Iterable[str]) -> Iterator[LogLine]:
 
 
 def about(line: str, node: str) -> tuple[str, str]:
-    """The level of a line in a file of `node`, and which node it tells of."""
+    """The level of a line in the file of `node`, and the node that it is about."""
     parts = parts_of(line)
     if parts is None:
         return _about_event(line, node) if line.startswith(EVENT_BEGINS) else ("INFO", node)
@@ -215,7 +215,7 @@ def about(line: str, node: str) -> tuple[str, str]:
 
 
 def _about_event(line: str, node: str) -> tuple[str, str]:
-    """Of a line that the supervisor of a pod wrote."""
+    """As `about`, for an event that the supervisor of a pod wrote."""
     try:
         event = _event.decode(line)
     except msgspec.DecodeError:
@@ -225,7 +225,7 @@ def _about_event(line: str, node: str) -> tuple[str, str]:
 
 
 def _chosen(files: dict[str, Path], query: LogQuery) -> dict[str, Path]:
-    """The node's, and the lab's, which tells of it too."""
+    """The files to read: of one node, its own and the lab's, which reports on it too."""
     if query.node is None:
         return files
     return {name: files[name] for name in (LAB, query.node) if name in files}
@@ -258,7 +258,7 @@ def _read_from(path: Path, offset: int) -> tuple[int, bytes]:
 
 
 def cut_short(lab_log: Path) -> str:
-    """When a lab wrote its last line that never said that it stops; empty where the last one did, or there was none."""
+    """The time of the last line of a lab that did not end in good order; empty where it did, or there was none."""
     text = _read_from(lab_log, max(0, _size(lab_log) - LOG_BYTES_MIN))[1].decode(errors="replace")
     if text.rfind(f": {AT_WORK}") <= text.rfind(f" {STOPS}: "):
         return ""
@@ -266,14 +266,14 @@ def cut_short(lab_log: Path) -> str:
     return stamps[-1] if stamps else ""
 
 
-# --- of a run ---
+# --- kept with a run ---
 
 
 def write_run(path: Path, files: dict[str, Path], begun: dict[str, int], since: float, until: float) -> list[LogLine]:
-    """Keep what was logged while a run was on, as NDJSON of `LogLine`; `begun`: how long the files were at its start.
+    """Write what was logged during a run as NDJSON of `LogLine`; the lab's warnings about nodes, at most WARNINGS_MAX.
 
-    At most RUN_LOG_BYTES_MAX; a cut is said in the last line. Returns what the lab warned of about nodes, at most
-    WARNINGS_MAX lines. Raises OSError.
+    `begun`: lengths of the files when the run started; `since` and `until` in Unix seconds. At most RUN_LOG_BYTES_MAX are
+    written; if lines are left out, the last one says so. Raises OSError.
     """
     warnings: list[LogLine] = []
     query = LogQuery(since=since, until=until)
@@ -298,7 +298,7 @@ def write_run(path: Path, files: dict[str, Path], begun: dict[str, int], since: 
 
 
 def read_run(path: Path, query: LogQuery) -> list[LogLine]:
-    """Lines that were kept with a run. Raises SpecError for a file that is none."""
+    """The wanted lines of those kept with a run. Raises SpecError when there are none or the file is damaged."""
     wanted = query.matcher()
     try:
         lines = [_line.decode(text) for text in path.read_bytes().splitlines() if text.strip()]
@@ -310,7 +310,7 @@ def read_run(path: Path, query: LogQuery) -> list[LogLine]:
 
 
 def _since(path: Path, offset: int) -> list[str]:
-    """What was written from there on; of a file that was begun anew since, all that is left."""
+    """What was written from an offset on; all that is left of a file that was rotated since."""
     if _size(path) < offset:
         return _text(path, None, _size(path))
     return _read_from(path, offset)[1].decode(errors="replace").splitlines()

@@ -1,4 +1,4 @@
-"""Is that process still the one that was written down? Pid and start time together, for pids are used again."""
+"""Whether a recorded process still runs: identified by pid and start time, for pids are reused."""
 
 import os
 import socket
@@ -11,13 +11,13 @@ LOCAL_PEERPID = 2  # macOS, sys/un.h; its level SOL_LOCAL is 0
 
 
 def start_time(pid: int) -> str | None:
-    """When a live process started, as an opaque text that differs between two holders of one pid. None: no such process."""
+    """When a live process started, as an opaque text that differs for another process of that pid; None: there is none."""
     if pid <= 0:
         return None
     stat = Path("/proc/self/stat")
     if stat.exists():
         return _linux_start_time(pid)
-    return _portable_start_time(pid)
+    return portable_start_time(pid)
 
 
 def pid_namespace() -> str:
@@ -29,12 +29,12 @@ def pid_namespace() -> str:
 
 
 def is_alive(pid: int, started: str) -> bool:
-    """Whether the process that once had this pid and start time still runs; a zombie does not."""
+    """Whether the process recorded with this pid and start time still runs; a zombie does not."""
     return bool(started) and start_time(pid) == started
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a signal or a debugger keeps this process from running. Only Linux says so."""
+    """Whether a process is stopped by a signal or a debugger; False where the system does not tell (only Linux does)."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -43,7 +43,7 @@ def is_stopped(pid: int) -> bool:
 
 
 def listener_pid(path: Path) -> int | None:
-    """The process that listens at a unix socket; None when nobody does, or the system does not tell."""
+    """The pid of the process that listens at a unix socket; None when none does, or the system does not tell."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(PROBE_S)
         try:
@@ -62,14 +62,15 @@ def _linux_start_time(pid: int) -> str | None:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
         return None
-    # The command, in parentheses, may hold anything; the fields after the last ")" are state, ppid, ... starttime.
+    # proc(5): the command, in parentheses, may hold any character; behind the last ")" come state, ppid, ... starttime.
     fields = text.rpartition(")")[2].split()
     if len(fields) < 20 or fields[0] in ("Z", "X"):
         return None
     return fields[19]
 
 
-def _portable_start_time(pid: int) -> str | None:
+def portable_start_time(pid: int) -> str | None:
+    """As `start_time`, by ps: for systems without /proc."""
     environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
     answer = subprocess.run(  # noqa: S603 - fixed words and a number
         ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)],

@@ -1,7 +1,7 @@
-"""How many runs are kept, and in how much room: the oldest are removed.
+"""Retention: how many runs are kept and how many bytes; the oldest are removed first.
 
-Applied by a lab when a run has ended, and by whoever copies a cluster's runs. Runs with a label, and runs that go on,
-are never removed by it; what was removed is written down for the next list of runs.
+Applied by a lab when a run has ended, and by commands that copy runs from a cluster. Runs with a label and open runs are
+never removed. What was removed is recorded, for lists of runs to mention it.
 """
 
 import contextlib
@@ -25,28 +25,29 @@ ENV_RUNS = "P2PNET_KEEP_RUNS"
 ENV_BYTES = "P2PNET_KEEP_BYTES"
 ALL = "all"
 REMOVED_FILE = ".removed.json"
-REMOVED_IDS_MAX = 2_000  # ids of removed runs that are remembered
+REMOVED_IDS_MAX = 2_000  # ids of removed runs that are recorded
 REMOVING = ".removing-"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many ended runs without a label, and how many bytes of all runs; None: no limit."""
+    """How many ended runs without a label are kept, and how many bytes of all runs; None: no limit."""
 
     runs: int | None = KEEP_RUNS
     bytes: int | None = KEEP_BYTES
 
 
 class RemovedRuns(msgspec.Struct, frozen=True):
-    """What limits, and people, have removed from this state directory so far."""
+    """What was removed from this state directory so far."""
 
     runs: int = 0
-    """By the limits, ever."""
+    """How many runs the limits have removed."""
     bytes: int = 0
+    """The size of those."""
     last_at: float = 0.0
-    """When the limits last removed something, in Unix seconds; 0: never."""
+    """When the limits last removed a run, in Unix seconds; 0: never."""
     ids: list[str] = []
-    """The latest that were removed, by whomever: a copy that was removed is not made again."""
+    """Ids of the latest removed runs, by the limits or by people: a removed copy is not copied again."""
 
 
 def limits_of(environ: Mapping[str, str]) -> Limits:
@@ -62,7 +63,7 @@ def limits_of(environ: Mapping[str, str]) -> Limits:
 
 
 def surplus(heads: Sequence[RunHead], limits: Limits) -> list[RunHead]:
-    """The runs beyond the limits, oldest first; never an open one, a labelled one, or the newest of all."""
+    """The runs beyond the limits, oldest first; never an open, a labelled or the newest one."""
     newest_first = sorted(heads, key=lambda head: (head.created_at, head.run), reverse=True)
     removable = [head for head in newest_first[1:] if head.ended and not head.label]
     spared = len(newest_first[:1]) if newest_first and newest_first[0].ended and not newest_first[0].label else 0
@@ -76,43 +77,43 @@ def surplus(heads: Sequence[RunHead], limits: Limits) -> list[RunHead]:
 
 
 def apply(state: State, limits: Limits, now: float) -> list[RunHead]:
-    """Remove what is beyond the limits; what was removed. Raises OSError when the disk refuses."""
+    """Remove the runs beyond the limits; their heads. `now` in Unix seconds. Raises OSError."""
     _finish_removals(state)
     gone = [head for head in surplus(list_heads(state), limits) if remove(state, head.run)]
     if gone:
         before = read_removed(state)
-        told = RemovedRuns(
+        record = RemovedRuns(
             before.runs + len(gone), before.bytes + sum(head.bytes for head in gone), now,
             [*before.ids, *(head.run for head in gone)][-REMOVED_IDS_MAX:],
         )  # fmt: skip
-        write_atomic(_removed_file(state), msgspec.json.encode(told))
+        write_atomic(_removed_file(state), msgspec.json.encode(record))
     return gone
 
 
 def remove(state: State, run: str) -> bool:
-    """Remove one run's directory: at once for every reader, whatever interrupts the rest. Whether it was there."""
+    """Remove one run; whether it existed. It vanishes for readers in one step, though deleting its files takes longer."""
     folder = state.run(run)
     doomed = state.runs / f"{REMOVING}{run}"
-    if doomed.exists():  # a removal that was interrupted, and a copy that was made again since
+    if doomed.exists():  # an interrupted removal, after which the run was copied again
         shutil.rmtree(doomed, ignore_errors=True)
     try:
         folder.rename(doomed)
     except FileNotFoundError:
         return False
-    with contextlib.suppress(FileNotFoundError):  # somebody else finishes it
+    with contextlib.suppress(FileNotFoundError):  # another process finishes it
         shutil.rmtree(doomed)
     return True
 
 
 def remember(state: State, runs: Sequence[str]) -> None:
-    """Write down runs that a person removed, so that no copy brings them back."""
+    """Record runs that a person removed, so that they are not copied again. Raises OSError."""
     before = read_removed(state)
-    told = msgspec.structs.replace(before, ids=[*before.ids, *runs][-REMOVED_IDS_MAX:])
-    write_atomic(_removed_file(state), msgspec.json.encode(told))
+    record = msgspec.structs.replace(before, ids=[*before.ids, *runs][-REMOVED_IDS_MAX:])
+    write_atomic(_removed_file(state), msgspec.json.encode(record))
 
 
 def read_removed(state: State) -> RemovedRuns:
-    """What was removed so far; nothing, where that is not known."""
+    """What was removed so far; empty where the record is missing or damaged."""
     try:
         return msgspec.json.decode(_removed_file(state).read_bytes(), type=RemovedRuns)
     except (OSError, msgspec.DecodeError):
@@ -120,7 +121,7 @@ def read_removed(state: State) -> RemovedRuns:
 
 
 def kept_bytes(state: State) -> int:
-    """What all runs take, those without a readable `run.json` too."""
+    """The size of all runs, those without a readable `run.json` too."""
     try:
         folders = [entry for entry in state.runs.iterdir() if RUN_ID.fullmatch(entry.name)]
     except OSError:

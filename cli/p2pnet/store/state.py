@@ -1,6 +1,6 @@
-"""Where p2pnet keeps things on this machine: paths of the state directory, the lock of a subnet, the record of its lab.
+"""The state directory of this user: which file is where, the lock of a subnet, the record of its lab.
 
-For the command line and the lab alike, so that both mean the same files.
+Used by the command line and the lab alike, so that both mean the same files.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ from p2pnet.store.files import private_directory, write_atomic
 
 SOCKET_PATH_BYTES_MAX = 103  # sun_path holds 104 bytes on macOS and the BSDs, with the zero at its end
 LOCK_POLL_S = 0.05
-HOLDER_CHARS_MAX = 80
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+HOLDER_CHARS_MAX = 80  # read from a lock file
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class LabRecord(msgspec.Struct, frozen=True):
@@ -36,21 +36,22 @@ class LabRecord(msgspec.Struct, frozen=True):
     socket: str
     version: str
     started_at: float
+    """Unix seconds."""
     oom_kills: int | None = None
-    """How many processes the kernel had killed for want of memory when it began, where that is counted."""
+    """The kernel's count of out-of-memory kills in its cgroup at the start; None where the system has no such count."""
     pid_namespace: str = ""
-    """In which its pid means it; empty where the system has none."""
+    """The PID namespace that `pid` belongs to; empty where the system has none."""
     lock: str = ""
-    """The file that it keeps locked while it lives, as whoever reads this sees it; not written down."""
+    """Path of the file that the lab keeps locked while it lives; set by the reader, not stored."""
 
     @property
     def foreign(self) -> bool:
-        """Whether it is in another PID namespace, a container's perhaps: its pid is then no process of ours."""
+        """Whether the lab is in another PID namespace (a container): its pid means nothing here."""
         return bool(self.pid_namespace) and self.pid_namespace != processes.pid_namespace()
 
     @property
     def alive(self) -> bool:
-        """Whether exactly this process still runs."""
+        """Whether the recorded process still runs; of a foreign one, whether its lock is held."""
         return _is_held(Path(self.lock)) if self.foreign else processes.is_alive(self.pid, self.start_time)
 
 
@@ -64,7 +65,7 @@ class State:
     def default(cls, environ: Mapping[str, str] | None = None) -> "State":
         """`$P2PNET_STATE`, else `$XDG_STATE_HOME/p2pnet`, else `~/.local/state/p2pnet`; always absolute.
 
-        Where no home is known (no HOME, no passwd entry), whoever then asks for a path gets a TargetError (exit 2).
+        Without a home directory (no HOME, no passwd entry) any path of the result raises TargetError (exit 2).
         """
         env = os.environ if environ is None else environ
         base = env.get("XDG_STATE_HOME") or ""
@@ -74,7 +75,7 @@ class State:
             # The XDG specification: a relative path is invalid and to be ignored.
             home = Path(base) if base.startswith("/") else Path(env.get("HOME") or Path.home()) / ".local" / "state"
         except RuntimeError:
-            return _Nowhere()
+            return _NoHomeState()
         return cls((home / "p2pnet").absolute())
 
     @property
@@ -88,11 +89,11 @@ class State:
         return self.root / "runs"
 
     def subnet(self, name: str) -> "SubnetPaths":
-        """The paths of one subnet, there or not. Raises SpecError for a name that is none."""
+        """The paths of one subnet, existing or not. Raises SpecError for an invalid name."""
         return SubnetPaths(self, check_subnet_name(name))
 
     def names(self) -> list[str]:
-        """Subnets that have a directory here, sorted."""
+        """Names of the subnets that have a directory, sorted."""
         try:
             entries = [entry.name for entry in self.subnets.iterdir() if entry.is_dir()]
         except OSError:
@@ -104,15 +105,15 @@ class State:
         return self.runs / run_id
 
 
-class _Nowhere(State):
-    """The state directory of a user without a home."""
+class _NoHomeState(State):
+    """The state directory of a user without a home directory: an error only when a path is needed."""
 
     def __init__(self) -> None:
-        """There is nothing to know."""
+        """No fields: `root` is a property."""
 
-    @property  # in place of a field: it is never there
+    @property
     def root(self) -> Path:
-        """Nowhere."""
+        """Always raises TargetError (exit 2)."""
         raise TargetError(
             f"no home directory is known for user {os.getuid()}",
             exit_code=2,
@@ -133,7 +134,7 @@ class NodePaths:
 
     @property
     def log(self) -> Path:
-        """What the node wrote to stdout and stderr."""
+        """What the node writes to stdout and stderr."""
         return self.root / "node.log"
 
     @property
@@ -166,12 +167,12 @@ class SubnetPaths:
 
     @property
     def problem(self) -> Path:
-        """Why the lab could not start: a `Problem`; absent when it did."""
+        """A `Problem`: why the lab could not start; missing when it did."""
         return self.root / "problem.json"
 
     @property
     def lab_log(self) -> Path:
-        """What the lab wrote to stdout and stderr."""
+        """What the lab writes to stdout and stderr."""
         return self.root / "lab.log"
 
     @property
@@ -201,21 +202,21 @@ class SubnetPaths:
 
     @property
     def lock_file(self) -> Path:
-        """Held by `up` and `down` while they act; outlives the directory."""
+        """Locked by commands while they change the subnet; stays when the directory is removed."""
         return self.state.subnets / f".{self.name}.lock"
 
     @property
     def lab_lock(self) -> Path:
-        """Locked by the lab's process for all its life, from before its first step."""
+        """Locked by the lab's process from its start to its end."""
         return self.state.subnets / f".{self.name}.lab"
 
     def lab_exists(self) -> bool:
-        """Whether a lab's process lives that may not have got as far as its record."""
+        """Whether a lab's process lives, which may not have written its record yet."""
         return _is_held(self.lab_lock)
 
     @property
     def end_reason(self) -> Path:
-        """Why the subnet ended by itself; outlives the directory, until it is started again."""
+        """Why the subnet ended by itself; stays when the directory is removed, until the subnet is started again."""
         return self.state.subnets / f".{self.name}.ended"
 
     @property
@@ -225,7 +226,7 @@ class SubnetPaths:
 
     @property
     def begun(self) -> bool:
-        """Whether there is more than the directory of an `up` that did not get as far as the document."""
+        """Whether `up` got at least as far as the document."""
         return self.document.exists() or self.lab_log.exists()
 
     def node(self, name: str) -> NodePaths:
@@ -233,7 +234,7 @@ class SubnetPaths:
         return NodePaths(self.root / "nodes" / name)
 
     def make(self) -> "SubnetPaths":
-        """Make the directories of this subnet."""
+        """Make the directories of this subnet; returns itself. Raises OSError."""
         self.state.runs.mkdir(parents=True, exist_ok=True)
         private_directory(self.root)
         return self
@@ -251,7 +252,7 @@ class SubnetPaths:
             return None
 
     def live_lab(self) -> LabRecord | None:
-        """The record of a lab that runs, else None. One whose record is lost or damaged is known by its socket."""
+        """The record of the lab if it runs, else None. A lab without a readable record is recognised by its socket."""
         record = self.read_record()
         if record is not None and record.alive:
             return record
@@ -259,21 +260,21 @@ class SubnetPaths:
         return None if pid is None else LabRecord(pid, processes.start_time(pid) or "", str(self.socket()), "", 0.0)
 
     def read_problem(self) -> Problem | None:
-        """Why the last start of the lab failed, if it did."""
+        """Why the last start of the lab failed; None when it did not."""
         try:
             return msgspec.json.decode(self.problem.read_bytes(), type=Problem)
         except (OSError, msgspec.DecodeError):
             return None
 
     def read_end_reason(self) -> str:
-        """Why the subnet ended by itself, or empty."""
+        """Why the subnet ended by itself; empty: it did not."""
         try:
             return self.end_reason.read_text(encoding="utf-8", errors="replace").strip()
         except OSError:
             return ""
 
     def write_record(self, socket: Path, version: str, *, now: float) -> LabRecord:
-        """Write down this process as the subnet's lab."""
+        """Record this process as the subnet's lab; `now` in Unix seconds. Raises OSError."""
         pid = os.getpid()
         start_time, kills = processes.start_time(pid) or "", Cgroups().oom_kills()
         record = LabRecord(pid, start_time, str(socket), version, now, kills, processes.pid_namespace())
@@ -282,9 +283,9 @@ class SubnetPaths:
 
     @contextlib.contextmanager
     def lock(self, *, wait_s: float = 30.0) -> Iterator[None]:
-        """Hold the subnet's lock. Raises TargetError (exit 2) when another command keeps it longer than `wait_s`.
+        """Hold the subnet's lock inside the block. Raises TargetError (exit 2) when it cannot be had within `wait_s`.
 
-        Where no file can be made for it (a full disk) the subnet's directory itself is locked: removing needs no room.
+        Where the lock file cannot be made (a full disk) the subnet's directory is locked instead, for `down` to work.
         """
         deadline = time.monotonic() + wait_s
         with self._open_lock() as descriptor:
@@ -311,7 +312,7 @@ class SubnetPaths:
             self.state.subnets.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.lock_file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            if error.errno not in NO_ROOM or not self.root.is_dir():
+            if error.errno not in NO_SPACE or not self.root.is_dir():
                 raise
             descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -320,17 +321,17 @@ class SubnetPaths:
             os.close(descriptor)
 
     def is_locked(self) -> bool:
-        """Whether a command works on this subnet now. Makes and keeps nothing."""
+        """Whether a command holds the subnet's lock now. Makes no file."""
         return _is_held(self.lock_file) or _is_held(self.root)
 
     def socket(self, environ: Mapping[str, str] | None = None) -> Path:
-        """Where a lab of this subnet listens: named by a hash of its directory, always under 104 bytes."""
+        """The socket of this subnet's lab: named by a hash of its directory, so that the path is always under 104 bytes."""
         digest = hashlib.blake2b(os.fsencode(self.root.absolute()), digest_size=8).hexdigest()
         return socket_directory(os.environ if environ is None else environ) / f"{digest}.sock"
 
 
 def _is_held(path: Path) -> bool:
-    """Whether another process holds the lock of a file or directory; one that is not there nobody holds."""
+    """Whether another process holds the lock of a file or directory; False when it does not exist."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -347,7 +348,7 @@ def _is_held(path: Path) -> bool:
 
 
 def _holder(lock_file: Path) -> str:
-    """` (process 12 on host)`: who wrote itself down last; a process of another container may have a number of ours."""
+    """` (process 12 on host)`: what the lock's holder wrote into it. The host tells containers apart, whose pids repeat."""
     with contextlib.suppress(OSError):
         if text := lock_file.read_text(encoding="utf-8", errors="replace")[:HOLDER_CHARS_MAX].strip():
             return f" (process {text})"
@@ -359,11 +360,11 @@ def _host() -> str:
 
 
 SOCKET_FALLBACK: Mapping[str, str] = {}
-"""An environment for `SubnetPaths.socket` by which it is below /tmp."""
+"""An environment for `SubnetPaths.socket` that puts it below /tmp."""
 
 
 def socket_directory(environ: Mapping[str, str]) -> Path:
-    """`$XDG_RUNTIME_DIR/p2pnet` where that is a directory of ours and short enough, else `/tmp/p2pnet-<uid>`."""
+    """`$XDG_RUNTIME_DIR/p2pnet` where that is writable and short enough, else `/tmp/p2pnet-<uid>`."""
     runtime = environ.get("XDG_RUNTIME_DIR") or ""
     name_bytes = len("/p2pnet/") + 16 + len(".sock")
     if (
@@ -376,7 +377,7 @@ def socket_directory(environ: Mapping[str, str]) -> Path:
 
 
 def make_socket_directory(path: Path) -> None:
-    """Make the socket's directory 0700. Raises TargetError when somebody else owns it."""
+    """Make the socket's directory, 0700. Raises TargetError (exit 2) when another user owns it, OSError."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.lstat().st_uid != os.getuid() or path.is_symlink():
         raise TargetError(

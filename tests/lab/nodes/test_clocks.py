@@ -4,8 +4,10 @@ import itertools
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from p2pnet.lab.nodes.clocks import SAMPLES, Clocks, Offset, better
+from p2pnet.lab.nodes.clocks import SAMPLES, Clocks, Offset, better, offset_of
 from p2pnet.lab.nodes.node_client import NodeSilentError
 from p2pnet.lab.runs import runner
 from p2pnet.model.control import Clock
@@ -79,3 +81,11 @@ async def test_two_machines_share_one_axis_and_the_report_tells_its_bound(
     assert 0 < report.clock_bound_ms < 50
     assert report.latency_ms.max < 5_000  # and not hours
     assert lab.context.clocks.bound_ms({"one": ["node-0"], "other": ["node-1"]}) > 0
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**12))
+def test_an_offset_is_true_within_its_bound(there, back, start, skew):
+    # We ask at `start`; they read after `there`; their clock is `skew` behind ours; the answer takes `back`.
+    offset = offset_of(start, start + there - skew, start + there + back)
+    assert abs(offset.ns - skew) <= offset.error_ns + 1
+    assert offset.bound_ns(offset.taken_ns + 10**9) >= offset.error_ns + 10**5

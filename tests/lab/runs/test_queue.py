@@ -148,7 +148,7 @@ async def test_followers_see_a_cursor_that_only_grows_and_an_end(lab_client):
 
 async def test_a_run_can_be_followed_as_a_stream(lab_client):
     started = await lab_client.start_run(generated(count=3, rate=20), key="k")
-    lines = [line async for line in lab_client._wire.lines(f"/v1/runs/{started.run}", RunState, {"stream": "1"})]
+    lines = [line async for line in lab_client.wire.lines(f"/v1/runs/{started.run}", RunState, {"stream": "1"})]
     assert lines[-1].state == "finished"
     assert lines[-1].report.verdict == "pass"
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from p2pnet.cli.terminal import clean
+from p2pnet.measure import wording
 from p2pnet.model.units import format_duration
 
 LABEL_CELLS = 9
@@ -17,23 +18,13 @@ DASH = "-"
 
 
 def milliseconds(value: float | None) -> str:
-    """`0.4 ms`, `141 ms`, `2.31 s`; a dash for what never arrived."""
-    if value is None:
-        return DASH
-    if abs(value) >= 10_000:
-        return f"{value / 1000:.1f} s"
-    if abs(value) >= 1000:
-        return f"{value / 1000:.2f} s"
-    return f"{value:.0f} ms" if abs(value) >= 100 else f"{value:.1f} ms"
+    """As `wording.milliseconds`, in ASCII."""
+    return wording.milliseconds(value, DASH)
 
 
 def percent(ratio: float | None) -> str:
-    """`100%` only when it is all; 99.96 % stays below."""
-    if ratio is None:
-        return DASH
-    if ratio in {0.0, 1.0}:
-        return f"{ratio:.0%}"
-    return f"{min(max(ratio * 100, 0.1), 99.9):.1f}%"
+    """As `wording.percent`, in ASCII."""
+    return wording.percent(ratio, DASH)
 
 
 def count(value: int | None) -> str:

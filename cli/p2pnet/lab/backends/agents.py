@@ -51,7 +51,7 @@ class AgentPod:
 
     name: str
     address: tuple[str, int]
-    """Of the agent: host and UDP port."""
+    """Host and UDP port of the agent."""
     uri: str
     """The identity that the agent must show."""
     nodes: tuple[str, ...]
@@ -133,11 +133,11 @@ class Agents:
     def process(self, node: str) -> Process:
         """The node's process as last reported; `unknown`, with the reason, while its agent does not answer."""
         agent = self._agents.get(self._pod_of.get(node, ""))
-        if agent is None or (told := agent.nodes.get(node)) is None:
+        if agent is None or (known := agent.nodes.get(node)) is None:
             return Process(
                 detail=f"its pod does not answer: {agent.silent}" if agent is not None and agent.silent else ""
             )
-        return Process(told.state, None, told.restarts, told.detail, halted=told.state == "unknown")
+        return Process(known.state, None, known.restarts, known.detail, halted=known.state == "unknown")
 
     def check_process(self, node: str) -> None:
         """Ask the agent of a node that does not answer, now or when its last answer is no longer fresh."""
@@ -232,10 +232,10 @@ class Agents:
             raise SpecError(reply.message)
         return reply
 
-    def _take(self, agent: _AgentState, told: Processes) -> None:
+    def _take(self, agent: _AgentState, answer: Processes) -> None:
         """Put an answer in place of the last one, and report what has changed."""
-        old, agent.version, agent.silent = agent.nodes, told.version, ""
-        new = {node.name: node for node in told.nodes if node.name in agent.pod.nodes}
+        old, agent.version, agent.silent = agent.nodes, answer.version, ""
+        new = {node.name: node for node in answer.nodes if node.name in agent.pod.nodes}
         for name, node in new.items():
             if name in old:
                 _log_change(old[name], node)

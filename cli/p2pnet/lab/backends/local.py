@@ -86,7 +86,7 @@ class LocalBackend:
         return set(old) - set(new)
 
     async def retire(self, nodes: set[str]) -> None:
-        """See `Backend`. Their keys are removed, so that nobody is that node any more; their logs stay."""
+        """See `Backend`. Their keys are removed, so that no process can be that node any more; their logs stay."""
         await asyncio.gather(*(self._supervisor.stop(node) for node in nodes))
         for node in nodes:
             self._leaves.pop(node, None)

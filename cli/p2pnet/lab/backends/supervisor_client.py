@@ -78,6 +78,13 @@ class SupervisorClient:
         )
         self._reader = asyncio.create_task(self._read(self._child), name="supervisor")
 
+    @property
+    def pid(self) -> int:
+        """The supervisor's process. Raises TargetError before `open`."""
+        if self._child is None:
+            raise TargetError("the supervisor has not been started")
+        return self._child.pid
+
     async def close(self) -> None:
         """End all nodes, then the supervisor; by force after STOP_S."""
         self._closing = True
@@ -102,7 +109,7 @@ class SupervisorClient:
         except OSError as error:
             if port == 0 or error.errno != errno.EADDRINUSE:
                 raise TargetError(f"{node}: cannot bind a UDP port: {error.strerror}", exit_code=2) from error
-            log.warning("%s: port %s is in use by somebody else; taking another", node, port)
+            log.warning("%s: port %s is in use by another process; taking another one", node, port)
             return await self.bind(node, host, 0)
 
     async def _bind(self, node: str, host: str, port: int) -> int:
@@ -183,7 +190,7 @@ class SupervisorClient:
         self._all_gone()
 
     def _all_gone(self) -> None:
-        """The supervisor has ended: so have all processes, and whoever waits for one of them is released."""
+        """The supervisor has ended: so have all processes, and waits for them end."""
         for node, kept in self._nodes.items():
             if kept.bound is not None and not kept.bound.done():
                 kept.bound.set_exception(TargetError("the supervisor ended while a node was being bound"))

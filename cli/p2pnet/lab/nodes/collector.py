@@ -99,8 +99,8 @@ class Collector:
     async def flush(self, nodes: Iterable[str], *, timeout_s: float = 3.0) -> list[str]:
         """Read all events that these nodes have now; the nodes that did not answer within `timeout_s`."""
         asked = list(nodes)
-        told = await asyncio.gather(*(self._drain(node, timeout_s) for node in asked))
-        return [node for node, answered in zip(asked, told, strict=True) if not answered]
+        answers = await asyncio.gather(*(self._drain(node, timeout_s) for node in asked))
+        return [node for node, answered in zip(asked, answers, strict=True) if not answered]
 
     async def _drain(self, node: str, timeout_s: float) -> bool:
         try:

@@ -58,12 +58,12 @@ class Artifacts:
             old = await asyncio.to_thread(archive.runs_with, self._context.state, self._context.name, text)
             files += [file for file in old if file.run not in known]
         if not any(artifact.startswith(text) for file in files for artifact in file.artifacts):
-            told = {event.artifact: event.client for event in self._context.collector.of_artifact(text)}
-            if len(told) == 1:
-                [(artifact, client)] = told.items()
+            clients = {event.artifact: event.client for event in self._context.collector.of_artifact(text)}
+            if len(clients) == 1:
+                [(artifact, client)] = clients.items()
                 return FoundArtifact(artifact, None, (client,))
-            if len(told) > 1:
-                raise SpecError(f"{text} is ambiguous: {len(told)} artifacts begin with it; give more of the id")
+            if len(clients) > 1:
+                raise SpecError(f"{text} is ambiguous: {len(clients)} artifacts begin with it; give more of the id")
             if len(text) == WHOLE_ID_CHARS:
                 return FoundArtifact(text, None, tuple(self._context.clients))
         artifact, run = archive.match_artifact(files, text)
@@ -73,10 +73,10 @@ class Artifacts:
         """The artifact's run and events. Raises SpecError."""
         found = await self.resolve(prefix)
         if found.run is None:
-            told = self._context.collector.of_artifact(found.artifact)
-            if not told:
-                raise SpecError(f"no run published artifact {found.artifact}, and no node told of it of late")
-            return ArtifactEvents(found.artifact, self._placeholder_run(found), told)
+            events = self._context.collector.of_artifact(found.artifact)
+            if not events:
+                raise SpecError(f"no run published artifact {found.artifact}, and no node reported on it lately")
+            return ArtifactEvents(found.artifact, self._placeholder_run(found), events)
         for run in self._runs.open():
             if run.id == found.run.run:
                 run.recorder.flush()
@@ -155,8 +155,8 @@ class Artifacts:
 
     async def _publisher(self, found: FoundArtifact) -> str:
         if found.run is None:
-            told = self._context.collector.of_artifact(found.artifact)
-            return next((event.node for event in told if event.kind is EventKind.PUBLISHED), "")
+            events = self._context.collector.of_artifact(found.artifact)
+            return next((event.node for event in events if event.kind is EventKind.PUBLISHED), "")
         publisher = found.run.request.publisher
         if publisher not in ("random", "all"):
             return publisher

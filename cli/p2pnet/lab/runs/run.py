@@ -37,7 +37,7 @@ class Run:
         self.ordered: set[str] = set()
         """Nodes for which this run itself ordered a fault."""
         self.unknown_nodes: set[str] = set()
-        """Of those, the nodes that lost events by it: receipts they lack are unknown, not missed."""
+        """Nodes that lost events by a fault this run ordered: receipts they lack are unknown, not missed."""
         self.absent: dict[str, str] = {}
         """Incarnation by node, of the nodes that were silent when the run began."""
         self.ending = asyncio.Event()

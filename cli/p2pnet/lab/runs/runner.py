@@ -49,7 +49,7 @@ class RunContext:
     """The subnet's name."""
     target: str
     version: str
-    """Of p2pnet, for run.json."""
+    """Version of p2pnet, for run.json."""
     nodes: Callable[[], list[str]]
     """Names of the members, in member order."""
     subnet: Callable[[], Subnet]

@@ -1,74 +1,16 @@
 """What a status says of nodes that do not answer: whose trouble it is, since when, and nothing of those that start."""
 
-import logging
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from p2pnet.lab.backends.backend import Process
-from p2pnet.lab.nodes.status_poller import SILENT_S, Liveness, Unresponsive
-from p2pnet.lab.runs.runner import notes_about_nodes
+from p2pnet.lab.nodes.status_poller import Unresponsive
 from p2pnet.lab.status import StatusInputs, status_of
 from p2pnet.model.control import PeersReply, PeerState
-from p2pnet.model.jobs import LogLine
 from p2pnet.model.registry import Member, Membership, Registry
 from p2pnet.model.report import Status
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 NODES = [f"node-{index}" for index in range(4)]
-
-
-class Hands:
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.counts = True
-        self.liveness = Liveness(
-            lambda _node: "idle 0x0", lambda _node: "its process 7 runs", lambda _node: self.counts, lambda: self.now
-        )
-
-
-@pytest.fixture
-def hands() -> Hands:
-    return Hands()
-
-
-def test_a_node_is_silent_when_it_has_not_answered_for_a_while(hands):
-    hands.liveness.heard("a")
-    hands.now += 60  # nobody asked
-    assert hands.liveness.unresponsive("a") is None
-    hands.liveness.unanswered("a", 1058.0)
-    assert hands.liveness.unresponsive("a") is None
-    hands.now += SILENT_S
-    assert hands.liveness.unresponsive("a") == Unresponsive(1058.0, "idle 0x0")
-    assert hands.liveness.last_heard("a") == 1000.0
-    hands.liveness.heard("a")
-    assert hands.liveness.unresponsive("a") is None
-
-
-def test_a_silence_is_logged_once_with_its_end_and_how_long_it_was(hands, caplog):
-    caplog.set_level(logging.INFO)
-    hands.liveness.heard("a")
-    for _ in range(20):
-        hands.liveness.unanswered("a", hands.now)
-        hands.now += 1
-    hands.liveness.heard("a")
-    hands.liveness.heard("a")
-    assert [(one.levelname, one.message) for one in caplog.records] == [
-        ("WARNING", "a: silent for 5 s; its process 7 runs; idle 0x0"), ("INFO", "a: answers again after 20.0 s of silence"),
-    ]  # fmt: skip
-
-
-def test_who_is_paused_starts_or_is_gone_is_not_silent_in_the_log(hands, caplog):
-    caplog.set_level(logging.INFO)
-    hands.counts = False
-    for _ in range(20):
-        hands.liveness.unanswered("a", hands.now)
-        hands.now += 1
-    hands.liveness.changed("a", gone=True)
-    hands.liveness.heard("a")
-    assert caplog.records == []
-    hands.liveness.keep(set())
-    assert hands.liveness.last_heard("a") is None
 
 
 # --- the status ---
@@ -161,16 +103,3 @@ def test_the_silence_of_a_node_in_a_pod_says_what_its_agent_says():
         "silent for 8 s; its pod does not answer: timeout; idle 0x0; 3 of 3 peers still have a link with it"
     )
     assert NOW - timedelta(seconds=8) == datetime.fromisoformat(found.members[3].silent_since or "")
-
-
-def test_a_report_notes_what_happened_to_nodes_unless_its_run_ordered_it():
-    def warned(node: str, text: str) -> LogLine:
-        return LogLine(1.0, node, f"2026-11-29T00:20:33.250Z WARNING p2pnet.lab.nodes: {node}: {text}", "WARNING")
-
-    said = [warned("a", "stopped: by SIGSTOP"), warned("b", "killed"), warned("a", "silent for 6 s")]
-    assert notes_about_nodes(said, {"b"}, "p2pnet logs demo --run r") == [
-        "a: stopped: by SIGSTOP (and 1 more warning: p2pnet logs demo --run r)"
-    ]
-    many = notes_about_nodes([warned(f"n{index}", "x") for index in range(9)], set(), "LOGS")
-    assert len(many) == 6
-    assert many[-1] == "4 more nodes had problems: LOGS"

@@ -4,11 +4,9 @@ import os
 
 import pytest
 
-from p2pnet.lab.runs import uploads as uploads_module
-from p2pnet.lab.runs.uploads import Uploads
+from p2pnet.lab.runs import queue
 from p2pnet.lab_client import ProblemError
 from p2pnet.model import limits
-from p2pnet.model.errors import LimitError
 from p2pnet.model.jobs import Payload, RunRequest, Upload, UploadRequest
 
 
@@ -47,7 +45,7 @@ async def test_a_file_goes_up_in_parts_and_comes_back_in_ranges(lab_client, phot
 
 
 async def test_an_interrupted_upload_goes_on_from_where_it_was(lab_client, photo):
-    wire = lab_client._wire
+    wire = lab_client.wire
     state = await wire.ask("POST", "/v1/uploads", Upload, json=UploadRequest("photo.jpg", 2_500_000))
     first = photo.read_bytes()[: 1 << 20]
     await wire.ask("PUT", f"/v1/uploads/{state.upload}", Upload, data=first, query={"offset": "0"})
@@ -70,7 +68,7 @@ async def test_an_empty_file_is_an_artifact_too(lab_client, tmp_path):
 
 async def test_a_file_over_the_bound_is_refused_before_a_byte_is_sent(lab, lab_client):
     with pytest.raises(ProblemError, match="at most"):
-        await lab_client._wire.ask(
+        await lab_client.wire.ask(
             "POST", "/v1/uploads", Upload, json=UploadRequest("large", limits.ARTIFACT_BYTES_MAX + 1)
         )
 
@@ -118,32 +116,10 @@ async def test_a_prefix_must_mean_one_artifact(lab_client, lab, photo):
     assert caught.value.exit_code == 2
 
 
-async def test_an_artifact_of_a_former_lab_is_found_in_the_archive(lab_client, lab, photo):
+async def test_an_artifact_whose_run_the_lab_has_forgotten_is_found_in_the_archive(lab_client, photo, monkeypatch):
     artifact = await published(lab_client, photo)
-    lab.runs._runs.clear()
+    monkeypatch.setattr(queue, "KEPT_MAX", 0)
+    await published(lab_client, photo)
     whole, file, events = await lab_client.artifact_events(artifact[:12])
     assert (whole, file.names) == (artifact, ["photo.jpg"])
     assert events == sorted(events, key=lambda event: event.t_ns)
-
-
-def test_old_uploads_make_room_and_used_ones_stay(tmp_path, monkeypatch):
-    spool = Uploads(tmp_path / "uploads")
-    spool.open()
-    old, used = (spool.announce(UploadRequest("f", 0)).upload for _ in range(2))
-    spool.take({used})
-    monkeypatch.setattr(uploads_module, "KEEP_S", -1.0)
-    spool.announce(UploadRequest("f", 0))
-    assert spool.read(used) == b""
-    with pytest.raises(uploads_module.UnknownUploadError):
-        spool.state(old)
-
-
-def test_parts_that_do_not_fit_are_refused(tmp_path):
-    spool = Uploads(tmp_path / "uploads")
-    spool.open()
-    upload = spool.announce(UploadRequest("f", 10)).upload
-    with pytest.raises(uploads_module.OffsetError):
-        spool.append(upload, 3, b"x")
-    with pytest.raises(LimitError):
-        spool.append(upload, 0, b"x" * 11)
-    assert spool.append(upload, 0, b"x" * 10).offset == 10

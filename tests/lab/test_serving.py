@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from p2pnet.lab import serving
 from p2pnet.lab import serving as module
 from p2pnet.lab.http.server import LabServer
 from p2pnet.lab.lab import Lab
@@ -103,3 +104,15 @@ async def test_a_lab_whose_directory_was_removed_ends(kept, monkeypatch):
 
 def test_a_state_without_a_runtime_directory_listens_below_tmp(tmp_path):
     assert State(tmp_path).subnet("demo").socket({}).is_relative_to("/tmp")
+
+
+def test_what_ended_by_itself_is_gone_and_remembered_unless_somebody_works_on_it(state):
+    paths = state.subnet("demo").make()
+    paths.document.write_text("{}")
+    with paths.lock():
+        serving.take_down(paths, "its ttl of 1h is over")
+        assert paths.root.exists()
+    serving.take_down(paths, "its ttl of 1h is over")
+    assert not paths.root.exists()
+    assert paths.read_end_reason() == "its ttl of 1h is over"
+    assert state.names() == []

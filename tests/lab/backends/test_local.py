@@ -1,15 +1,11 @@
 """The local backend: what it provisions, when it renews, what it does with a supervisor of its own."""
 
-import asyncio
-import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from p2pnet.lab.backends import local
-from p2pnet.lab.backends.backend import Process
 from p2pnet.lab.backends.local import LocalBackend
-from p2pnet.lab.backends.supervisor_client import SupervisorClient
 from p2pnet.model.config import read_node_config
 from p2pnet.subnet.document import load_subnet
 from p2pnet.trust import Bundle, Identity, verify
@@ -95,29 +91,3 @@ async def test_leaves_are_renewed_when_due_and_only_then(paths):
     assert backend.leaves()["node-0"] == NOW + timedelta(minutes=26)
     assert await backend.renew(NOW + timedelta(minutes=12)) == []
     assert await backend.renew(NOW + timedelta(minutes=12), everything=True) == ["node-0", "node-1"]
-
-
-async def test_a_supervisor_binds_and_takes_another_port_when_one_is_in_use():
-    changed: list[str] = []
-    lost: list[str] = []
-    supervisor = SupervisorClient(changed.append, lost.append)
-    await supervisor.open()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = await supervisor.bind("node-0", "127.0.0.1", taken.getsockname()[1])
-        assert port not in (0, taken.getsockname()[1])
-    assert supervisor.process("node-9") == Process()
-    await supervisor.stop("node-0")
-    await supervisor.close()
-    assert lost == []
-
-
-async def test_a_supervisor_that_dies_is_noticed():
-    lost: asyncio.Queue[str] = asyncio.Queue()
-    supervisor = SupervisorClient(lambda _node: None, lost.put_nowait)
-    await supervisor.open()
-    await supervisor.bind("node-0", "127.0.0.1", 0)
-    assert supervisor._child is not None
-    supervisor._child.kill()
-    assert "supervisor ended" in await asyncio.wait_for(lost.get(), 10)
-    await supervisor.close()

@@ -95,7 +95,7 @@ async def test_events_stream_from_a_cursor(lab_client):
 
 async def test_metrics_are_for_prometheus(lab_client, lab):
     await wait_until_up(lab_client, timeout_s=5)
-    async with lab_client._wire.open("GET", "/v1/metrics") as response:
+    async with lab_client.wire.open("GET", "/v1/metrics") as response:
         text = (await response.read()).decode()
     assert 'p2pnet_lab_links{state="up"} 3.0' in text
 
@@ -103,7 +103,7 @@ async def test_metrics_are_for_prometheus(lab_client, lab):
 async def test_unknown_routes_and_broken_bodies_are_problems(lab_client):
     for method, path, data in (("GET", "/v1/nothing", None), ("POST", "/v1/runs", b"{"), ("POST", "/v1/runs", b"\xff")):
         with pytest.raises(ProblemError) as caught:
-            await lab_client._wire.ask(method, path, dict, data=data)
+            await lab_client.wire.ask(method, path, dict, data=data)
         assert caught.value.exit_code == 2
 
 
@@ -115,6 +115,6 @@ async def test_a_bug_of_ours_is_exit_70(lab_client, lab, monkeypatch, caplog):
 
 
 async def test_the_socket_is_its_owners_alone(lab_client, lab):
-    socket = Path(lab_client._wire._path)
+    socket = Path(lab_client.wire.path)
     assert stat.S_ISSOCK(socket.stat().st_mode)
     assert not (socket.stat().st_mode | socket.parent.stat().st_mode) & 0o077

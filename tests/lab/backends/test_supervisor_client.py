@@ -1,0 +1,34 @@
+"""The lab's client of a real supervisor."""
+
+import asyncio
+import os
+import signal
+import socket
+
+from p2pnet.lab.backends.backend import Process
+from p2pnet.lab.backends.supervisor_client import SupervisorClient
+
+
+async def test_a_supervisor_binds_and_takes_another_port_when_one_is_in_use():
+    changed: list[str] = []
+    lost: list[str] = []
+    supervisor = SupervisorClient(changed.append, lost.append)
+    await supervisor.open()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = await supervisor.bind("node-0", "127.0.0.1", taken.getsockname()[1])
+        assert port not in (0, taken.getsockname()[1])
+    assert supervisor.process("node-9") == Process()
+    await supervisor.stop("node-0")
+    await supervisor.close()
+    assert lost == []
+
+
+async def test_a_supervisor_that_dies_is_noticed():
+    lost: asyncio.Queue[str] = asyncio.Queue()
+    supervisor = SupervisorClient(lambda _node: None, lost.put_nowait)
+    await supervisor.open()
+    await supervisor.bind("node-0", "127.0.0.1", 0)
+    os.kill(supervisor.pid, signal.SIGKILL)
+    assert "supervisor ended" in await asyncio.wait_for(lost.get(), 10)
+    await supervisor.close()

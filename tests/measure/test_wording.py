@@ -1,0 +1,21 @@
+"""Quantities as people read them."""
+
+import pytest
+
+from p2pnet.measure.wording import MISSING, milliseconds, percent
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, MISSING), (0.0, "0.0 ms"), (99.94, "99.9 ms"), (141.2, "141 ms"), (2312.0, "2.31 s"),
+     (65_000.0, "65.0 s"), (-2.0, "-2.0 ms"), (float("inf"), MISSING)],
+)  # fmt: skip
+def test_a_latency_is_as_precise_as_its_size(value: float | None, text: str) -> None:
+    assert milliseconds(value) == text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"), [(None, MISSING), (1.0, "100%"), (0.99996, "99.9%"), (0.0, "0%"), (1e-9, "0.1%")]
+)
+def test_a_hundred_percent_is_all_and_nought_is_nothing(ratio: float | None, text: str) -> None:
+    assert percent(ratio) == text
