@@ -4,14 +4,12 @@ id = BLAKE2b-256(tag, client name, key, size, hash of each 64 KiB part), so a pa
 part, and each part by itself. Size and parts are of the encoded artifact. A bitmap of parts is an int, bit i for part i.
 """
 
+from collections.abc import Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from p2pnet.model.ids import ARTIFACT_ID_BYTES, ArtifactId
 from p2pnet.model.limits import PART_BYTES
-
-if TYPE_CHECKING:
-    from random import Random
 
 HASH_BYTES = ARTIFACT_ID_BYTES
 KEY_BYTES_MAX = 32
@@ -98,7 +96,20 @@ def rarest(wanted: int, held: list[int]) -> int:
     return wanted
 
 
-def pick_part(parts: int, rng: "Random") -> int:
+class RandomSource(Protocol):
+    """What the broadcast draws from; `random.Random` is one."""
+
+    def random(self) -> float:
+        """At least 0 and below 1."""
+
+    def uniform(self, a: float, b: float) -> float:
+        """Between `a` and `b`."""
+
+    def sample(self, population: Sequence[Any], k: int) -> list[Any]:
+        """`k` different members of a population."""
+
+
+def pick_part(parts: int, rng: RandomSource) -> int:
     """The number of a random one of these parts (at least one); not evenly distributed, but cheap for large bitmaps."""
     above = parts >> (start := int(rng.random() * parts.bit_length()))
     if above:

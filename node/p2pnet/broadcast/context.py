@@ -3,15 +3,12 @@
 from collections.abc import Hashable, Iterator
 from enum import IntEnum
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING
 
+from p2pnet.broadcast.artifact import RandomSource
 from p2pnet.broadcast.effects import Effect, Emit
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
-
-if TYPE_CHECKING:
-    from random import Random
 
 MS = 1_000_000
 """Nanoseconds of a millisecond."""
@@ -174,7 +171,7 @@ class Context:
 
     __slots__ = ("_budgets", "counters", "effects", "now", "rng", "settings", "soon", "timers", "tokens", "wall")
 
-    def __init__(self, settings: BroadcastSettings, rng: "Random") -> None:
+    def __init__(self, settings: BroadcastSettings, rng: RandomSource) -> None:
         self.settings = settings
         self.rng = rng
         self.now = 0

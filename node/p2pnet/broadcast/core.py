@@ -6,12 +6,12 @@ driver's turn. A Wake too many does no harm.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from p2pnet.broadcast import inputs
-from p2pnet.broadcast.artifact import id_prefix
+from p2pnet.broadcast.artifact import RandomSource, id_prefix
 from p2pnet.broadcast.assembler import Assembler
 from p2pnet.broadcast.client import Client, ClientCalls, ClientRaisedError
 from p2pnet.broadcast.context import SECOND, Context, Timer
@@ -31,9 +31,6 @@ from p2pnet.broadcast.wire import next_hop
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import UNVALIDATED_BYTES_PER_PEER
-
-if TYPE_CHECKING:
-    from random import Random
 
 FORGET_NS = 60 * SECOND
 """How long the rows of an ended connection stay, in nanoseconds, unless `synced` on the next one ends them before."""
@@ -59,7 +56,7 @@ class Broadcast:
         client: Client,
         me: str,
         settings: BroadcastSettings,
-        rng: "Random",
+        rng: RandomSource,
         *,
         unvalidated_bytes_per_peer: int = UNVALIDATED_BYTES_PER_PEER,
     ) -> None:
