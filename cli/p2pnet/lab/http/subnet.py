@@ -23,7 +23,7 @@ from p2pnet.subnet.document import digest_of, load_subnet, to_document
 routes = web.RouteTableDef()
 
 LINES_PER_WRITE = 500  # of logs: what is encoded between two turns of the event loop
-REVISION_WAIT_MS_MAX = 60_000
+REVISION_WAIT_MS_MAX = 60_000  # of a long poll for a revision: below the idle timeouts of proxies on the way
 STOP_DELAY_S = 0.05  # after `stop` is answered: time for the answer to leave
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
