@@ -7,13 +7,14 @@ ARG PIP_CERT
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 RUN python3 -m venv /tools \
-    && /tools/bin/pip install --quiet "pip==26.3" "hatchling==1.33.0" \
+    && /tools/bin/pip install --quiet "pip==26.3" "hatchling==1.33.0" "hatch-vcs==0.5.0" \
     && python3 -m venv --without-pip /opt/p2pnet
 COPY pyproject.toml ./
 
 FROM tools AS wheel
+ARG VERSION=0.1.dev0
 COPY . ./
-RUN /tools/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheels .
+RUN SETUPTOOLS_SCM_PRETEND_VERSION="${VERSION}" /tools/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheels .
 
 # Dependencies before the wheel: they change less often, and what builds images keeps layers.
 FROM tools AS node-files
@@ -28,7 +29,7 @@ COPY --from=wheel /wheels /wheels
 RUN /tools/bin/pip --python /opt/p2pnet/bin/python install --quiet --no-deps /wheels/*.whl
 
 FROM ${BASE_IMAGE} AS runtime
-ARG VERSION=0.1.0
+ARG VERSION=0.1.dev0
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z
 ARG SOURCE=https://p2pnet.io

@@ -2,51 +2,84 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+# Python compiles what is imported when it is; compiling all of a Kubernetes client takes longer than fetching it.
+INSTALL := install --quiet --no-compile --disable-pip-version-check
+BUILD := 'pip>=25.1' 'hatchling>=1.27' 'hatch-vcs>=0.5'
+UNIT := not soak and not cluster and not e2e
+# Of `make test`: one more than cores, for whoever tests in a cluster waits more than works.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 
-.PHONY: help install demo test lint format bench bench-sim bench-quic bench-rivals soak clean
+.PHONY: help install dev demo unit e2e cluster coverage test lint format bench bench-sim bench-quic bench-rivals soak clean
 
 help:  ## what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-install: $(STAMP)  ## make .venv with .venv/bin/p2pnet
+install: $(RUNTIME)  ## make .venv with .venv/bin/p2pnet
 
-$(STAMP): pyproject.toml node/pyproject.toml node/dependencies.py
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable . --group dev
-	@touch $(STAMP)
+dev: $(DEV)  ## the same with the tools that test, lint and format need
 
-demo: $(STAMP)  ## ten nodes, real files, the report, a hop tree, and down again
+# pip of $(PYTHON) fills .venv, which takes a second; one without pip, or with an old one, gives .venv its own first.
+$(RUNTIME): pyproject.toml node/pyproject.toml node/dependencies.py
+	$(PYTHON) -m venv --without-pip $(VENV)
+	$(PYTHON) -m pip --python $(BIN)/python $(INSTALL) $(BUILD) 2>/dev/null || \
+	  { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip $(INSTALL) $(BUILD); }
+	$(BIN)/python -m pip $(INSTALL) --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): $(RUNTIME)
+	$(BIN)/python -m pip $(INSTALL) --group dev
+	@touch $@
+
+demo: $(RUNTIME)  ## ten nodes, real files, the report, a hop tree, and down again
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
-test: $(STAMP)  ## every test
-	$(BIN)/python -m pytest
+unit: $(DEV)  ## the tests without a cluster and without whole subnets: minutes
+	$(BIN)/python -m pytest -m "$(UNIT)"
 
-lint: $(STAMP)  ## style, types and floors
+e2e: $(DEV)  ## the tests with whole subnets of this machine
+	$(BIN)/python -m pytest -m e2e
+
+cluster: $(DEV)  ## the tests with a real Kubernetes, which they build and start: tests/cluster/README.md
+	$(BIN)/python -m pytest -m cluster
+
+# coverage.py's quick way of counting needs Python 3.12; older ones take theirs.
+coverage: $(DEV)  ## the unit tests, and whether each room is covered as far as it was
+	$(BIN)/python -m coverage erase
+	COVERAGE_CORE=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') \
+	  $(BIN)/python -m coverage run -m pytest -m "$(UNIT)"
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage json --quiet
+	$(BIN)/python -m tests.room_coverage coverage.json
+
+test: $(DEV)  ## every test
+	$(BIN)/python -m pytest -p tests.workers -n $(WORKERS)
+
+lint: $(DEV)  ## style, types and floors
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(STAMP)  ## put the code into its form
+format: $(DEV)  ## put the code into its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)  ## the figures of docs/performance.md, measured here and now
+bench: $(DEV)  ## the figures of docs/performance.md, measured here and now
 	$(BIN)/python -m tests.bench.nodes
 
-bench-sim: $(STAMP)  ## figures of the broadcast in virtual time: the same on every machine
+bench-sim: $(DEV)  ## figures of the broadcast in virtual time: the same on every machine
 	$(BIN)/python -m tests.bench.broadcast
 
-bench-quic: $(STAMP)  ## the QUIC layer beside aioquic and the real qp2p in one run (qp2p needs cargo)
+bench-quic: $(DEV)  ## the QUIC layer beside aioquic and the real qp2p in one run (qp2p needs cargo)
 	$(BIN)/python -m tests.bench.quic
 
-soak: $(STAMP)  ## the long sweeps, whole
+soak: $(DEV)  ## the long sweeps, whole
 	$(BIN)/python -m pytest -m soak --timeout 3600
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* coverage.json dist build
 
-bench-rivals: $(STAMP)  ## the same loads beside gossipsub in one run (needs cargo)
+bench-rivals: $(DEV)  ## the same loads beside gossipsub in one run (needs cargo)
 	$(BIN)/python -m tests.bench.rivals

@@ -1,19 +1,21 @@
-"""Writes what is made from the operator's own data: the chart's CRD and rights, and the wheel's install.yaml.
+"""Writes what is made from other files: the chart's CRD and rights, the table of its README, and the wheel's install.yaml.
 
 `python charts/generate.py` writes, `--check` only says what differs. install.yaml needs helm.
 """
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
+from typing import cast
 
 import yaml
 
+from p2pnet.model.images import UNRELEASED
 from p2pnet.operator.rbac import CERT_MANAGER_RIGHTS, LEASE_RIGHTS, RIGHTS, PolicyRule
 from p2pnet.operator.subnet.crd import crd
 
@@ -21,6 +23,9 @@ ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts" / "p2pnet"
 INSTALL = ROOT / "cli" / "p2pnet" / "cli" / "install.yaml"
 NAMESPACE = "p2pnet-system"
+VALUES = ("<!-- values: made by charts/generate.py -->\n", "<!-- end of values -->\n")
+"""What stands before and after the table in README.md."""
+LEFT_OUT = ("# Source: ", "helm.sh/chart: ")
 MADE = "# Made by charts/generate.py; do not edit.\n"
 
 
@@ -36,8 +41,34 @@ def made(helm_path: str | None) -> Iterator[tuple[Path, str]]:
     yield CHART / "files" / "crd.yaml", MADE + yaml.safe_dump(crd(), sort_keys=False, width=120)
     rights = {"served": RIGHTS, "certManager": CERT_MANAGER_RIGHTS, "lease": LEASE_RIGHTS}
     yield CHART / "files" / "rbac.yaml", MADE + "".join(_rights(key, some) for key, some in rights.items())
+    yield CHART / "README.md", readme()
     if helm_path is not None:
         yield INSTALL, install(helm_path)
+
+
+def readme() -> str:
+    """README.md with a row for each value: name, default, and the comment above it in values.yaml."""
+    text = (CHART / "README.md").read_text()
+    values = (CHART / "values.yaml").read_text()
+    (head, _), (_, tail) = text.split(VALUES[0]), text.split(VALUES[1])
+    tree = cast("yaml.MappingNode", yaml.compose(values))
+    rows = [f"| `{name}` | `{default}` | {comment} |\n" for name, default, comment in _values(tree, values)]
+    return "".join((head, VALUES[0], "| value | default | meaning |\n| --- | --- | --- |\n", *rows, VALUES[1], tail))
+
+
+def _values(tree: yaml.MappingNode, text: str, above: str = "") -> Iterator[tuple[str, str, str]]:
+    """Name, default and meaning; a group over several lines is its parts, unless it has a comment of its own."""
+    lines = text.splitlines()
+    for key, value in tree.value:
+        first = last = key.start_mark.line
+        while first and lines[first - 1].strip().startswith("#"):
+            first -= 1
+        comment = " ".join(line.strip().removeprefix("#").strip() for line in lines[first:last])
+        if comment or not isinstance(value, yaml.MappingNode):
+            default = json.dumps(yaml.SafeLoader("").construct_object(value, deep=True))
+            yield above + key.value, default, comment.replace("|", "\\|")
+        else:
+            yield from _values(value, text, f"{above}{key.value}.")
 
 
 def install(helm_path: str) -> str:
@@ -48,12 +79,12 @@ def install(helm_path: str) -> str:
     ).stdout  # fmt: skip
     labels = {
         "app.kubernetes.io/name": "p2pnet",
-        "app.kubernetes.io/version": metadata.version("p2pnet"),
+        "app.kubernetes.io/version": UNRELEASED,
         "pod-security.kubernetes.io/enforce": "restricted",
     }
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
-    kept = "\n".join(line.rstrip() for line in rendered.splitlines() if not line.startswith("# Source: "))
-    # helm signs what it manages; what kubectl applies is nobody's release
+    kept = "\n".join(line.rstrip() for line in rendered.splitlines() if not line.strip().startswith(LEFT_OUT))
+    # helm signs what it manages; what kubectl applies is no release of a chart
     return (
         MADE
         + yaml.safe_dump(namespace, sort_keys=False)

@@ -43,7 +43,7 @@ async def ask(endpoint: Endpoint, peer: Address) -> None:
 
 
 async def main(listen: Address, peers: list[Address]) -> None:
-    """Ask all peers at once, then serve. Leaving the block, by Ctrl-C too, closes every connection with a farewell."""
+    """Ask all peers at once, then serve. Leaving the block, by Ctrl-C too, closes every connection properly."""
     async with await Endpoint.bind(listen, trust=Trust.anyone(), on_message=answer) as endpoint:
         print(f"listening on {show(endpoint.address)}", flush=True)
         await asyncio.gather(*(ask(endpoint, peer) for peer in peers))

@@ -62,7 +62,7 @@ def test_parts_are_fetched_several_at_a_time(net: "Net") -> None:
     assert b.holds(artifact)
 
 
-def test_no_peer_is_asked_on_more_than_its_streams_and_a_stranger_on_a_few() -> None:
+def test_no_peer_is_asked_on_more_than_its_streams_and_a_new_one_on_a_few() -> None:
     script, mades = Script(bytes_max=1 << 30), [Made(4 * BIG, nonce=n) for n in range(3)]
     script.up("p")
     rounds = [of(script.updates("p", *(made.advert(n, n) for n, made in enumerate(mades))), effects.Fetch)]
@@ -208,7 +208,7 @@ def test_a_lone_liar_is_asked_once_and_nothing_is_inserted() -> None:
     script.later(300 * SECOND)
     assert len(of(script.log, effects.Fetch)) == 1
     assert not script.events(K.RECEIVED)
-    assert script.core.charged("p") == 0
+    assert script.core.quota_used("p") == 0
     assert script.core.at_rest
 
 
@@ -391,7 +391,7 @@ def test_a_task_whose_partial_sources_have_no_more_ends_after_30_s_and_starts_ag
     script.later(29 * SECOND)
     assert script.core.gauges()["tasks"] == 1
     script.later(2 * SECOND)
-    assert script.core.gauges()["tasks"] == script.core.gauges()["slots_in_use"] == script.core.charged("p") == 0
+    assert script.core.gauges()["tasks"] == script.core.gauges()["slots_in_use"] == script.core.quota_used("p") == 0
     assert not of(script.updates("p", made.advert(0, 1, have=0b001)), effects.Fetch)
     assert of(script.updates("p", made.advert(0, 2, have=0b011)), effects.Fetch)
     assert script.core.counters["restarted_by_new_row"] == 1
@@ -417,7 +417,7 @@ def test_a_task_ends_with_its_last_row_and_what_it_asked_is_cancelled() -> None:
     script.up("p")
     (fetch,) = of(script.updates("p", made.advert()), effects.Fetch)
     assert effects.Cancel(fetch.token) in script.updates("p", encode_empty(0, 1))
-    assert script.core.gauges()["tasks"] == script.core.charged("p") == 0
+    assert script.core.gauges()["tasks"] == script.core.quota_used("p") == 0
     assert not script.answer(fetch, made.answer(0, first=True))
 
 
@@ -452,7 +452,7 @@ def test_a_fetch_waits_for_room_and_goes_on_when_there_is_some(net: "Net") -> No
     most = 0
     for _ in range(300):
         net.run(0.005)
-        most = max(most, b.core.charged("a"))
+        most = max(most, b.core.quota_used("a"))
     assert all(b.holds(artifact) for artifact in ids)
     assert most <= 150_000
     assert b.core.counters["task_waited_for_quota"] > 0

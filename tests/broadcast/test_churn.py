@@ -48,7 +48,7 @@ def check(nodes: "list[Node]") -> None:
         assert gauges["tasks"] == gauges["unvalidated"] == gauges["stashed"] == 0
         assert gauges["slots_in_use"] <= gauges["validated"]
         assert gauges["publications_waiting"] == gauges["relays_waiting"] == 0
-        assert [node.core.charged(other.name) for other in nodes] == [0] * len(nodes)
+        assert [node.core.quota_used(other.name) for other in nodes] == [0] * len(nodes)
         assert node.core.pending() == []
         assert node.core.at_rest
     said = [len(node.log) for node in nodes]

@@ -145,7 +145,7 @@ def test_a_push_whose_client_raises_is_answered_busy_counted_reported_and_taken_
     assert script.core.counters["client_failures"] == 1
     (failed,) = script.events(K.CLIENT_FAILED)
     assert failed.detail == f"{method}: ValueError: as it was told"
-    assert script.core.gauges()["rows"] == script.core.charged("p") == 0
+    assert script.core.gauges()["rows"] == script.core.quota_used("p") == 0
     client.fails_in.clear()
     assert script.statuses("p", made.push()) == [UpdateStatus.OK]
     assert made.id in script.core.pool.validated
@@ -189,7 +189,7 @@ def test_a_fetched_artifact_whose_client_raises_is_fetched_again_after_a_pause(s
         open_now += of(done + script.later(2 * SECOND), effects.Fetch)
     assert script.core.counters["client_failures"] == 3
     assert made.id in script.core.pool.validated
-    assert script.core.charged("p") == script.core.gauges()["tasks"] == 0
+    assert script.core.quota_used("p") == script.core.gauges()["tasks"] == 0
 
 
 @pytest.mark.parametrize("method", ["inspect", "bouncer"])
@@ -210,7 +210,7 @@ def test_after_70_artifacts_whose_client_raised_a_peer_still_gets_others(net: "N
     assert all(b.holds(artifact) for artifact in fresh)
     net.run(120)
     assert set(b.core.pool.ids()) == {*ids, *fresh}
-    assert b.core.gauges()["tasks"] == b.core.charged("a") == 0
+    assert b.core.gauges()["tasks"] == b.core.quota_used("a") == 0
 
 
 @pytest.mark.parametrize("method", ["is_urgent", "relay"])

@@ -87,7 +87,7 @@ def test_large_artifacts_of_several_publishers_cross_a_sparse_net_at_once(net: "
     net.run(30)
     for node in nodes:
         assert set(node.core.pool.ids()) == set(ids)
-        assert sum(node.core.charged(peer) for peer in node.connections) == 0
+        assert sum(node.core.quota_used(peer) for peer in node.connections) == 0
 
 
 def test_a_slow_link_does_not_delay_the_other_peers(net: "Net") -> None:
@@ -257,7 +257,7 @@ def test_withdrawing_during_a_fetch_ends_it(net: "Net") -> None:
     net.run(2)
     assert b.core.gauges()["tasks"] == 0
     assert not b.holds(artifact)
-    assert b.core.charged("n0") == 0
+    assert b.core.quota_used("n0") == 0
 
 
 def test_withdrawing_at_the_publisher_during_a_fetch_ends_the_task_without_an_insert(net: "Net") -> None:
@@ -270,7 +270,7 @@ def test_withdrawing_at_the_publisher_during_a_fetch_ends_the_task_without_an_in
     net.run(2)
     assert b.core.gauges()["tasks"] == 0
     assert not b.seen(K.RECEIVED, artifact)
-    assert b.core.charged("n0") == 0
+    assert b.core.quota_used("n0") == 0
 
 
 # As the driver sees it
@@ -286,7 +286,7 @@ def test_an_idle_core_asks_for_no_wake_up_but_an_expiry() -> None:
     at = script.core.next_wakeup()
     assert at is not None
     assert at > 599 * SECOND
-    assert script.core.next_wakeup(lifetimes=False) is None
+    assert script.core.next_wakeup(expiries=False) is None
     assert script.core.at_rest
 
 
@@ -314,7 +314,7 @@ def test_what_is_pending_is_named_with_its_artifact_and_its_peer() -> None:
     assert found["task", large.id, ""] == "3 of 4 parts lacking"
     assert found["task", small.id, ""] == "no part list"
     assert ("bytes", large.id, "p") in found
-    assert "waits for room" in found.values()
+    assert "waits for quota" in found.values()
     assert "client" not in script.kinds_pending()
 
 

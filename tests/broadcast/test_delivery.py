@@ -20,8 +20,8 @@ STATES: list[DeliveryState | None] = [None, *DeliveryState]
 
 LEADS_TO: dict[DeliveryState | None, set[DeliveryState | None]] = {
     None: {None, DeliveryState.DUE},
-    DeliveryState.DUE: {DeliveryState.DUE, DeliveryState.FLYING, DeliveryState.SUPPRESSED, None},
-    DeliveryState.FLYING: {DeliveryState.FLYING, DeliveryState.DUE, DeliveryState.PAUSED, None},
+    DeliveryState.DUE: {DeliveryState.DUE, DeliveryState.IN_FLIGHT, DeliveryState.SUPPRESSED, None},
+    DeliveryState.IN_FLIGHT: {DeliveryState.IN_FLIGHT, DeliveryState.DUE, DeliveryState.PAUSED, None},
     DeliveryState.PAUSED: {DeliveryState.PAUSED, DeliveryState.DUE, DeliveryState.SUPPRESSED, None},
     DeliveryState.SUPPRESSED: {DeliveryState.SUPPRESSED, DeliveryState.DUE, None},
 }
@@ -52,10 +52,10 @@ def test_every_pair_of_state_and_happening_has_one_meaning(
     elif happening is H.RESUMED:
         assert following is (DeliveryState.DUE if state is DeliveryState.PAUSED else state)
     elif happening is H.WRITTEN:
-        assert following is (DeliveryState.FLYING if state is DeliveryState.DUE else state)
+        assert following is (DeliveryState.IN_FLIGHT if state is DeliveryState.DUE else state)
     else:  # an answer: it speaks of what is on its way only
         settled = {H.FAILED: DeliveryState.PAUSED, H.ADVERTISE: DeliveryState.DUE}.get(happening)
-        assert following is (settled if state is DeliveryState.FLYING else state)
+        assert following is (settled if state is DeliveryState.IN_FLIGHT else state)
 
 
 def test_the_table_names_no_line_that_changes_nothing_but_the_vacant_one() -> None:
@@ -77,14 +77,14 @@ def test_every_status_a_peer_may_answer_has_a_consequence() -> None:
 def test_exactly_the_slots_that_are_due_wait_to_be_written(steps: list[tuple[int, DeliveryEvent, bool]]) -> None:
     box = PeerOutbox("p", 1)
     states: dict[int, DeliveryState | None] = {}
-    box.owed = {0, 1, 2, 3}
+    box.before_synced = {0, 1, 2, 3}
     for slot, happening, push in steps:
         states[slot] = after(states.get(slot), happening)
         assert box.step(slot, happening, push=push) is states[slot]
         assert box.states == {slot: state for slot, state in states.items() if state is not None}
         assert set(box.due) == {slot for slot, state in states.items() if state is DeliveryState.DUE}
         if states[slot] in {None, DeliveryState.SUPPRESSED}:
-            assert slot not in box.owed
+            assert slot not in box.before_synced
             assert slot not in box.attempts
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnet.broadcast.expiry import AFTERLIFE_S, FOREVER, REFUSED_PER_PEER_MAX, Expiry
+from p2pnet.broadcast.expiry import FOREVER, REFUSED_AFTER_S, REFUSED_PER_PEER_MAX, Expiry
 from p2pnet.model.ids import ArtifactId
 
 
@@ -27,7 +27,7 @@ def test_an_artifact_expires_at_its_time_and_stays_unwanted_for_a_minute() -> No
     assert expiry.due(99.9) == []
     assert expiry.due(100.0) == [A]
     assert expiry.is_refused(A)
-    assert expiry.due(100.0 + AFTERLIFE_S) == []
+    assert expiry.due(100.0 + REFUSED_AFTER_S) == []
     assert not expiry.is_refused(A)
     assert expiry.next() is None
 
@@ -123,7 +123,7 @@ def test_any_story_agrees_with_a_plain_book_of_times(steps: list[tuple[str, int,
             due = expiry.due(now)
             assert sorted(due) == sorted(artifact for artifact, at in ends.items() if at <= now)
             assert [ends[artifact] for artifact in due] == sorted(ends[artifact] for artifact in due)
-            refused |= {artifact: (ends.pop(artifact) + AFTERLIFE_S, "") for artifact in due}
+            refused |= {artifact: (ends.pop(artifact) + REFUSED_AFTER_S, "") for artifact in due}
             refused = {artifact: word for artifact, word in refused.items() if word[0] > now}
         assert {artifact for artifact in map(id_of, range(9)) if expiry.is_refused(artifact)} == set(refused)
         times = [*ends.values(), *(at for at, _ in refused.values())]

@@ -58,7 +58,7 @@ def test_partial_holders_whose_source_died_end_their_tasks_hold_no_bytes_and_are
     said = [len(node.log) for node in (b, c)]
     for node in (b, c):
         assert node.core.gauges()["tasks"] == node.core.gauges()["slots_in_use"] == 0
-        assert [node.core.charged(peer) for peer in "abc"] == [0, 0, 0]
+        assert [node.core.quota_used(peer) for peer in "abc"] == [0, 0, 0]
         assert node.core.at_rest
     net.run(600)
     assert [len(node.log) for node in (b, c)] == said
@@ -86,7 +86,7 @@ def test_a_task_does_not_wait_for_room_that_it_takes_itself() -> None:
     done = script.updates("p", made.advert(have=0b1_1111_1111))
     until_quiet(script, done, made, serving=20)
     assert made.id in script.core.pool.validated
-    assert script.core.charged("p") == 0
+    assert script.core.quota_used("p") == 0
 
 
 def test_tasks_that_wait_for_each_others_room_end_in_turn_and_none_keeps_a_slot() -> None:
@@ -104,7 +104,7 @@ def test_tasks_that_wait_for_each_others_room_end_in_turn_and_none_keeps_a_slot(
     assert len(of(done, effects.Fetch)) == 3
     until_quiet(script, done, mades[1], serving=3)
     script.later(120 * SECOND)
-    assert script.core.gauges()["tasks"] == script.core.gauges()["slots_in_use"] == script.core.charged("relay") == 0
+    assert script.core.gauges()["tasks"] == script.core.gauges()["slots_in_use"] == script.core.quota_used("relay") == 0
     done = script.updates("relay", *(made.advert(n, 2) for n, made in enumerate(mades)))
     until_quiet(script, done, *mades, serving=40)
     assert set(script.core.pool.ids()) == {made.id for made in mades}
@@ -121,13 +121,13 @@ def test_a_liars_half_sent_artifacts_do_not_keep_an_honest_relays_own_from_arriv
         done = script.updates("relay", junk.advert(number, 0, have=0b1))
         for fetch in of(done, effects.Fetch):
             script.answer(fetch, junk.answer(0, first=True))
-    assert 0 < script.core.charged("relay") <= 100_000
+    assert 0 < script.core.quota_used("relay") <= 100_000
     (fetch,) = of(script.updates("relay", own.advert(60, 0)), effects.Fetch)
     while fetch is not None:
         done = serve(script, fetch, own)
         fetch = next((one for one in of(done, effects.Fetch) if decode_fetch(one.body).artifact == own.id), None)
     assert own.id in script.core.pool.validated
-    assert script.core.charged("relay") <= 200_000
+    assert script.core.quota_used("relay") <= 200_000
 
 
 def test_an_honest_relays_own_does_not_wait_for_room_behind_a_liars_parts() -> None:
@@ -182,7 +182,7 @@ def test_an_honest_relay_in_a_net_delivers_although_a_liar_sends_halves_through_
     assert end.holds(own)
     net.run(600)
     assert end.core.gauges()["tasks"] == 0
-    assert end.core.charged("relay") == 0
+    assert end.core.quota_used("relay") == 0
 
 
 def test_a_peer_that_gives_more_parts_than_it_was_asked_for_fills_no_more_room_than_its_quota() -> None:
@@ -226,7 +226,7 @@ def test_all_tasks_that_wait_for_room_wake_although_rows_are_overwritten_meanwhi
     until_quiet(script, done, *mades, *replaced, serving=1000)
     live = mades[:20] + replaced + mades[30:40] + mades[50:]
     assert set(script.core.pool.ids()) == {made.id for made in live}
-    assert script.core.charged("p") == 0
+    assert script.core.quota_used("p") == 0
 
 
 def test_tasks_wake_when_streams_room_and_sources_are_all_scarce_at_once(net: "Net") -> None:
@@ -319,7 +319,7 @@ def test_a_row_renewed_for_ever_by_a_peer_that_has_nothing_costs_one_question_ea
     assert len(of(script.log, effects.Fetch)) == 200
     script.later(60 * SECOND)
     assert script.core.at_rest
-    assert script.core.charged("p") == 0
+    assert script.core.quota_used("p") == 0
 
 
 @pytest.mark.parametrize("have", [None, 0b1111])
@@ -333,7 +333,7 @@ def test_silent_liars_cost_no_slot_no_task_and_no_byte_in_the_end(have: int | No
     script.later(120 * SECOND)
     gauges = script.core.gauges()
     assert (gauges["tasks"], gauges["slots_in_use"], gauges["unvalidated"]) == (0, 0, 0)
-    assert script.core.charged("liar") == script.core.charged("other") == 0
+    assert script.core.quota_used("liar") == script.core.quota_used("other") == 0
     assert gauges["rows"] == 10
     assert not script.kinds_pending() - {"timer"}
 
@@ -369,6 +369,6 @@ def test_a_client_that_never_decides_keeps_only_what_fits_each_deliverers_quota(
             made = Made(9_000, nonce=ord(peer) * 100 + number)
             script.updates(peer, made.push(number, number))
             script.later(5 * MS)
-    assert script.core.charged("p") <= 100_000
-    assert script.core.charged("q") <= 100_000
+    assert script.core.quota_used("p") <= 100_000
+    assert script.core.quota_used("q") <= 100_000
     assert len(script.core.pool.unvalidated) == 22

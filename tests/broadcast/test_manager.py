@@ -16,7 +16,7 @@ from p2pnet.broadcast import (
     inputs,
     make_blob,
 )
-from p2pnet.broadcast.expiry import AFTERLIFE_S
+from p2pnet.broadcast.expiry import REFUSED_AFTER_S
 from p2pnet.broadcast.manager import PUBLICATIONS_QUEUED_MAX
 from p2pnet.broadcast.wire import EntryKind, UpdateStatus, encode_empty
 from p2pnet.model.events import EventKind
@@ -169,7 +169,7 @@ def test_a_node_that_produces_what_it_is_just_fetching_keeps_and_announces_it(pr
         open_now = of(script.answer(first, made.answer(0, first=True)), effects.Fetch)
     done = produce(script, made)
     assert all(effects.Cancel(fetch.token) in done for fetch in open_now)
-    assert script.core.gauges()["tasks"] == script.core.charged("p") == 0
+    assert script.core.gauges()["tasks"] == script.core.quota_used("p") == 0
     assert made.id in script.core.pool.validated
     assert not script.core.pool.unvalidated
     last = [e for s in of(script.log, effects.SendUpdates) if s.peer == "q" for e in entries(s)][-1]
@@ -188,9 +188,9 @@ def test_a_node_that_produces_what_it_has_not_judged_yet_owes_nobody_a_byte(prod
     script, made = Script(Undecided()), Made(5000)
     script.up("p")
     script.updates("p", made.push())
-    assert script.core.charged("p") > 0
+    assert script.core.quota_used("p") > 0
     produce(script, made)
-    assert script.core.charged("p") == 0
+    assert script.core.quota_used("p") == 0
     assert list(script.core.pool.validated) == [made.id]
     assert not script.core.pool.unvalidated
     script.updates("p", encode_empty(0, 1))
@@ -217,7 +217,7 @@ def test_withdrawing_during_a_fetch_ends_it_and_what_was_offered_of_it() -> None
     done = script.turn(inputs.Withdraw(made.id))
     assert len(of(done, effects.Cancel)) == 3
     gauges = script.core.gauges()
-    assert (gauges["tasks"], gauges["slots_in_use"], script.core.charged("p")) == (0, 0, 0)
+    assert (gauges["tasks"], gauges["slots_in_use"], script.core.quota_used("p")) == (0, 0, 0)
     assert script.statuses("p", made.advert(0, 1)) == [UpdateStatus.UNWANTED]
 
 
@@ -239,7 +239,7 @@ def test_an_expired_artifact_leaves_and_stays_away_for_a_while() -> None:
     assert [(emit.artifact, emit.detail) for emit in script.events(K.REMOVED)] == [(made.id, "expired")]
     assert script.core.is_refused(made.id)
     assert script.statuses("p", made.advert(0, 1)) == [UpdateStatus.UNWANTED]
-    script.later(int(AFTERLIFE_S) * SECOND)
+    script.later(int(REFUSED_AFTER_S) * SECOND)
     assert not script.core.is_refused(made.id)
     assert script.core.at_rest
 
@@ -253,7 +253,7 @@ def test_a_fetch_of_what_expires_meanwhile_ends_at_its_end() -> None:
     for fetch in parts:
         script.answer(fetch, made.answer(fetch.body[-1]))
     gauges = script.core.gauges()
-    assert (gauges["tasks"], gauges["slots_in_use"], gauges["unvalidated"], script.core.charged("p")) == (0, 0, 0, 0)
+    assert (gauges["tasks"], gauges["slots_in_use"], gauges["unvalidated"], script.core.quota_used("p")) == (0, 0, 0, 0)
     assert script.core.is_refused(made.id)
 
 
@@ -289,7 +289,7 @@ def test_a_valid_artifact_moves_and_its_deliverer_is_charged_no_more() -> None:
     script.updates("p", made.push(hop=2))
     client_says(script, MoveToValidated(made.id))
     assert list(script.core.pool.validated) == [made.id]
-    assert script.core.charged("p") == 0
+    assert script.core.quota_used("p") == 0
     (valid,) = script.events(K.VALIDATED)
     assert (valid.peer, valid.hop, valid.bytes) == ("p", 3, 500)
 
@@ -300,7 +300,7 @@ def test_an_invalid_artifact_is_removed_reported_and_not_taken_again() -> None:
     script.updates("p", made.push())
     client_says(script, HandleInvalid(made.id, "bad signature"))
     assert [(emit.peer, emit.detail) for emit in script.events(K.REJECTED)] == [("p", "bad signature")]
-    assert script.core.charged("p") == 0
+    assert script.core.quota_used("p") == 0
     assert script.statuses("p", made.push(1, 1)) == [UpdateStatus.UNWANTED]
 
 
@@ -312,7 +312,7 @@ def test_what_the_client_does_not_need_is_removed_without_blame() -> None:
     assert not script.core.pool.holds(made.id)
     assert not script.events(K.REJECTED)
     assert script.core.is_refused(made.id)
-    assert script.core.charged("p") == 0
+    assert script.core.quota_used("p") == 0
 
 
 def test_a_purge_below_a_height_leaves_the_rest() -> None:

@@ -23,7 +23,7 @@ def whole(quota: Quota, artifact: ArtifactId, size: int, peer: str = "p") -> lis
     if victims is not None:
         for victim in victims:
             quota.release(victim)
-        quota.charge(artifact, peer, size)
+        quota.use(artifact, peer, size)
     return victims
 
 
@@ -137,12 +137,12 @@ def test_who_waits_leaves_the_line_with_its_task() -> None:
 
 def test_one_artifact_may_be_charged_to_several_deliverers() -> None:
     quota = Quota(LIMIT)
-    quota.charge(A, "p", 30)
-    quota.charge(A, "q", 40)
+    quota.use(A, "p", 30)
+    quota.use(A, "q", 40)
     assert [quota.held(peer) for peer in PEERS] == [30, 40]
     quota.release(A)
     assert [quota.held(peer) for peer in PEERS] == [0, 0]
-    assert not quota.charges()
+    assert not quota.uses()
 
 
 class QuotaMachine(RuleBasedStateMachine):
@@ -178,7 +178,7 @@ class QuotaMachine(RuleBasedStateMachine):
         room = self.quota.has_room(peer, size)
         assert room == (not self.held(peer) or self.held(peer) + size <= LIMIT)
         if room and (artifact, peer) not in self.firm:
-            self.quota.charge(artifact, peer, size)
+            self.quota.use(artifact, peer, size)
             self.passing.pop((artifact, peer), None)
             self.firm[artifact, peer] = size
 
@@ -198,7 +198,7 @@ class QuotaMachine(RuleBasedStateMachine):
         for victim in victims:
             assert self.passing[victim, peer] > 0
             self.end(victim)
-        self.quota.charge(artifact, peer, size)
+        self.quota.use(artifact, peer, size)
         self.passing.pop((artifact, peer), None)
         self.firm[artifact, peer] = size
 
@@ -251,11 +251,11 @@ class QuotaMachine(RuleBasedStateMachine):
         """Release returns to zero, and nothing is left."""
         for artifact in IDS:
             self.end(artifact)
-        assert not self.quota.charges()
+        assert not self.quota.uses()
         assert not self.quota.waiting()
         assert [self.quota.held(peer) for peer in PEERS] == [0, 0]
         self.quota.relieved()
-        assert not self.quota._accounts
+        assert not self.quota._by_peer
         assert not self.quota._waiting
 
 

@@ -64,7 +64,7 @@ def test_an_unvalidated_artifact_leaves_when_the_last_announcing_row_is_overwrit
     assert list(script.core.pool.unvalidated) == [made.id]
     script.updates("q", encode_empty(0, 1))
     assert not script.core.pool.unvalidated
-    assert script.core.charged("p") == 0
+    assert script.core.quota_used("p") == 0
     assert script.core.at_rest
 
 
@@ -180,7 +180,7 @@ def test_pushes_beyond_a_peers_quota_are_answered_advertise_instead_and_others_a
     script.up("q")
     statuses = [script.statuses("p", Made(900, nonce=i).push(i, i))[0] for i in range(10)]
     assert statuses == [UpdateStatus.OK] * 5 + [UpdateStatus.ADVERTISE] * 5
-    assert script.core.charged("p") <= 5000
+    assert script.core.quota_used("p") <= 5000
     assert script.statuses("q", Made(900, nonce=77).push()) == [UpdateStatus.OK]
     assert script.core.counters["updates_postponed"] == 5
 
@@ -273,7 +273,7 @@ def test_an_artifact_the_client_cannot_read_is_malformed_and_not_taken_again() -
     assert script.statuses("p", made.push(0, 0)) == [UpdateStatus.MALFORMED]
     assert script.statuses("p", made.push(1, 1)) == [UpdateStatus.UNWANTED]
     assert len(script.events(K.REJECTED)) == 1
-    assert script.core.charged("p") == 0
+    assert script.core.quota_used("p") == 0
     assert script.core.is_refused(made.id)
 
 
@@ -298,7 +298,7 @@ def test_an_artifact_from_the_future_is_rejected_with_its_reason() -> None:
     script.updates("p", made.push())
     assert [(emit.peer, "future" in emit.detail) for emit in script.events(K.REJECTED)] == [("p", True)]
     assert not script.core.pool.holds(made.id)
-    assert script.core.charged("p") == 0
+    assert script.core.quota_used("p") == 0
 
 
 def test_garbage_pushes_do_not_evict_the_refusal_of_what_was_withdrawn_here() -> None:
@@ -361,7 +361,7 @@ def test_maybe_later_keeps_no_bytes_and_fetches_when_it_turns_to_wants() -> None
     assert statuses == [UpdateStatus.OK] * 3
     script.later(5 * SECOND)
     gauges = script.core.gauges()
-    assert (gauges["stashed"], gauges["tasks"], gauges["unvalidated"], script.core.charged("p")) == (3, 0, 0, 0)
+    assert (gauges["stashed"], gauges["tasks"], gauges["unvalidated"], script.core.quota_used("p")) == (3, 0, 0, 0)
     client.says = Bounce.WANTS
     fetches = of(script.later(SECOND), effects.Fetch)
     assert len(fetches) == 3
@@ -431,7 +431,7 @@ def test_a_push_that_arrives_meanwhile_completes_the_task() -> None:
     done = script.updates("q", made.push())
     assert effects.Cancel(fetch.token) in done
     assert [emit.peer for emit in script.events(K.RECEIVED)] == ["q"]
-    assert script.core.gauges()["tasks"] == script.core.charged("p") == script.core.charged("q") == 0
+    assert script.core.gauges()["tasks"] == script.core.quota_used("p") == script.core.quota_used("q") == 0
     assert script.core.counters["push_completed_a_fetch"] == 1
 
 
@@ -452,4 +452,4 @@ def test_a_push_that_shows_a_fetch_to_be_vain_ends_it_with_what_was_offered_of_i
         script.turn(ok(sent))
     script.updates("p", encode_empty(0, 9))
     script.updates("q", encode_empty(0, 9))
-    assert not script.core.charged("p") + script.core.charged("q")
+    assert not script.core.quota_used("p") + script.core.quota_used("q")

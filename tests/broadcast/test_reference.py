@@ -24,7 +24,7 @@ def test_a_fetch_ends_when_its_only_source_is_no_member_any_more() -> None:
     (fetch,) = of(script.updates("p", made.advert()), effects.Fetch)
     done = script.turn(inputs.MembersChanged(frozenset({"me"})))
     assert [cancel.token for cancel in of(done, effects.Cancel)] == [fetch.token]
-    assert script.core.gauges()["tasks"] == script.core.charged("p") == 0
+    assert script.core.gauges()["tasks"] == script.core.quota_used("p") == 0
 
 
 def test_a_push_of_100_mb_is_taken() -> None:

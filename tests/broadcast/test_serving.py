@@ -82,7 +82,7 @@ def test_a_question_for_parts_that_are_not_there_is_answered_by_what_is() -> Non
     assert (answer.status, answer.have) == (FetchStatus.HAVE, 0b111)
 
 
-def test_a_stranger_to_an_artifact_answers_gone() -> None:
+def test_a_node_without_the_artifact_answers_gone() -> None:
     script, _ = holder(1)
     assert ask(script, Made(nonce=9)).status is FetchStatus.GONE
 

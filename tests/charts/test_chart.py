@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -231,17 +232,32 @@ def test_generated_files_are_what_the_generator_makes(helm: str, monkeypatch: py
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_wheels_install_yaml_is_valid_and_pins_its_own_version(version: str) -> None:
-    text = (ROOT / "cli" / "p2pnet" / "cli" / "install.yaml").read_text()
-    objects = list(yaml.safe_load_all(text))
+def test_the_wheels_install_yaml_is_valid(version: str) -> None:
+    objects = list(yaml.safe_load_all((ROOT / "cli" / "p2pnet" / "cli" / "install.yaml").read_text()))
     for thing in objects:
         kubernetes_validate.validate(thing, version, strict=True)
     assert objects[0]["kind"] == "Namespace"
-    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    project = re.search(r'^version = "(.+)"$', (ROOT / "node" / "pyproject.toml").read_text(), re.MULTILINE)
-    assert project is not None
-    assert chart["version"] == chart["appVersion"] == project.group(1)
-    assert f"p2pnet/p2pnet-operator:{chart['appVersion']}" in text
+
+
+@pytest.mark.parametrize(("version", "semver"), [("1.2.0", "1.2.0"), ("1.3.0rc1", "1.3.0-rc.1")])
+def test_the_chart_of_a_release_names_its_images(helm: str, tmp_path: Path, version: str, semver: str) -> None:
+    command = [str(ROOT / "charts" / "package.sh"), version, str(tmp_path)]
+    subprocess.run(command, env={**os.environ, "HELM": helm}, capture_output=True, check=True)
+    packed = str(tmp_path / f"p2pnet-{semver}.tgz")
+    text = subprocess.run([helm, "template", "p2pnet", packed], capture_output=True, text=True, check=True).stdout
+    assert set(re.findall(r"p2pnet/p2pnet-(?:operator|node):(\S+)", text)) == {version}
+    shown = subprocess.run([helm, "show", "chart", packed], capture_output=True, text=True, check=True).stdout
+    chart = yaml.safe_load(shown)
+    assert (chart["version"], chart["appVersion"]) == (semver, version)
+    assert re.findall(r"image: \S+:(\S+)", shown) == [version, version]
+    assert ("artifacthub.io/prerelease" in shown) == (version != semver)
+
+
+def test_every_value_is_explained_in_the_readme_and_known_to_the_schema() -> None:
+    rows = re.findall(r"^\| `(\S+)` \| `.*` \| (.*) \|$", (CHART / "README.md").read_text(), re.MULTILINE)
+    assert not [name for name, meaning in rows if not meaning]
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert {name.split(".")[0] for name, _ in rows} == set(schema["properties"]) - {"global"}
 
 
 def exported() -> set[str]:
@@ -252,7 +268,7 @@ def exported() -> set[str]:
     }
     names |= {f"{name}_total" for name in ("p2pnet_reconcile", "p2pnet_api_requests")}
     names |= {"p2pnet_reconcile_duration_seconds_bucket"}
-    for module in ("node/p2pnet/node/metrics.py", "cli/p2pnet/lab/metrics.py"):
+    for module in ("node/p2pnet/node/health.py", "cli/p2pnet/lab/http/subnet.py"):
         for constant in ast.walk(ast.parse((ROOT / module).read_text())):
             if isinstance(constant, ast.Constant) and isinstance(constant.value, str) and " " not in constant.value:
                 prefix = "" if constant.value.startswith("p2pnet_") else "p2pnet_node_"

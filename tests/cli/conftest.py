@@ -14,7 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.samples import sample_report
 
-from p2pnet.cli.failure import CommandError
+from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.progress import NoProgress, ProgressListener
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import Session
@@ -197,7 +197,7 @@ class FakeTarget:
     @contextlib.asynccontextmanager
     async def desk(self, name: str) -> AsyncIterator[LabClient]:
         if self.look(name) != "up":
-            raise CommandError(f"no {name}", where="here", todo=f"p2pnet up {name}", exit_code=3)
+            raise CommandError(f"no {name}", where="here", next_step=f"p2pnet up {name}", exit_code=3)
         yield cast("LabClient", self.fake)
 
     @contextlib.asynccontextmanager

@@ -15,7 +15,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.cli.fake_kube import BEARER, FakeKube
 
-from p2pnet.cli.targets import cluster, cluster_lab, installation
+from p2pnet.cli.targets.cluster import installation, target
+from p2pnet.cli.targets.cluster import lab as cluster_lab
 from p2pnet.lab_client import proxy
 from p2pnet.model.jobs import Problem, RunFile, RunRequest, RunState
 from p2pnet.model.registry import Member, Membership, Registry
@@ -31,7 +32,7 @@ def kube(tmp_path: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> Itera
     fake.start()
     monkeypatch.setenv("KUBECONFIG", str(fake.kubeconfig(tmp_path / "kubeconfig")))
     monkeypatch.setattr(proxy, "RETRY_FIRST_S", 0.01)
-    monkeypatch.setattr(cluster, "POLL_S", 0.02)
+    monkeypatch.setattr(target, "POLL_S", 0.02)
     monkeypatch.setattr(cluster_lab, "PAUSE_S", 0.02)
     monkeypatch.setattr(installation, "POLL_S", 0.01)
     yield fake
@@ -361,7 +362,7 @@ def test_a_run_that_was_left_alone_is_reported_as_invalid_when_its_lab_was_repla
 def test_a_lab_that_stays_away_is_exit_3_and_names_itself(
     kube: FakeKube, p2pnet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster.ClusterTarget._desk, "__kwdefaults__", {"retry_s": 0.05})
+    monkeypatch.setattr(target.ClusterTarget._desk, "__kwdefaults__", {"retry_s": 0.05})
     kube.add("demo")
     ended = p2pnet("withdraw", "demo", "abcdef123", "--on", "cluster")
     assert ended.code == 3

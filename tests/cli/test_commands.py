@@ -15,15 +15,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from p2pnet.cli.commands import doctor, down, get, inject, logs, report, status, trace, up, withdraw
 from p2pnet.cli.documents import Fetched, LogLines, Removal, RunTicket, SubnetList, Trace, WithdrawnArtifact
 from p2pnet.cli.exit_handling import run_command
-from p2pnet.cli.failure import CommandError
-from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.render import Output, render
 from p2pnet.cli.report_files import ReportFiles
 from p2pnet.cli.session import Session
-from p2pnet.cli.targets.spawning import FREE_BYTES_MIN
+from p2pnet.cli.targets.lab_process import FREE_BYTES_MIN
+from p2pnet.cli.verbs import doctor, down, get, inject, logs, report, status, trace, up, withdraw
 from p2pnet.lab_client.kube import Kube
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.jobs import LogLine, RunFile, RunRequest, RunState
@@ -159,10 +158,10 @@ class TestUp:
 
         assert outcome.exit_code == 4
         assert outcome.failure is not None
-        what, where, todo = outcome.failure.lines()
+        what, where, next_step = outcome.failure.lines()
         assert what.endswith("nodes ready 1/3, links 0/3")
         assert "node-1 starting (0/2 links, 2 restarts, exit code 1)" in where
-        assert "p2pnet logs demo" in todo
+        assert "p2pnet logs demo" in next_step
 
     async def test_no_wait_does_not(self, target: Any, session: Session, make_status: Callable[..., Status]) -> None:
         target.fake.statuses = [make_status(3, connected=0)]
@@ -329,13 +328,13 @@ class TestInject:
     async def test_a_publisher_that_is_no_node_is_refused_with_the_nodes_there_are(self, session: Session) -> None:
         with pytest.raises(CommandError, match="no node 'node-9'") as caught:
             await inject.run(inject.Options(name="demo", publisher="node-9"), session)
-        assert "node-0, node-1, node-2" in caught.value.todo
+        assert "node-0, node-1, node-2" in caught.value.next_step
 
     async def test_a_client_that_is_not_there_is_refused_with_those_that_are(self, session: Session) -> None:
         with pytest.raises(CommandError, match="no client 'chat'") as caught:
             await inject.run(inject.Options(name="demo", client="chat"), session)
         assert (caught.value.where, caught.value.exit_code) == ("--client chat", 2)
-        assert caught.value.todo.startswith("one of blob")
+        assert caught.value.next_step.startswith("one of blob")
 
     @pytest.mark.parametrize(
         ("clients", "asked", "client"),
@@ -393,7 +392,7 @@ class TestInject:
             target.sight = "dead"
             archived(target, run_file(report.run, state="running"))
             archive.invalidate_open_runs(target.state, "demo", "the lab died")
-            raise CommandError("the lab of demo is dead", where="lab.log", todo="up", exit_code=3)
+            raise CommandError("the lab of demo is dead", where="lab.log", next_step="up", exit_code=3)
 
         target.fake.follow = dying
 
@@ -435,7 +434,7 @@ class TestReport:
         with pytest.raises(CommandError, match="has no run r-9") as caught:
             await report_of(session, "r-9")
         assert caught.value.exit_code == 2
-        assert "r-1" in caught.value.todo
+        assert "r-1" in caught.value.next_step
 
 
 async def report_of(session: Session, run: str | None = None) -> Any:
@@ -545,7 +544,7 @@ class TestGet:
         with pytest.raises(CommandError, match="cannot write /dev/full: No space left") as caught:
             await get.run(get.Options(name="demo", artifact=ARTIFACT, file="/dev/full"), session)
 
-        assert "P2PNET_STATE" not in caught.value.todo
+        assert "P2PNET_STATE" not in caught.value.next_step
 
     async def test_bytes_and_a_document_do_not_share_stdout(self, target: Any, session: Session) -> None:
         session.output = Output.JSON
@@ -654,7 +653,7 @@ class TestTheRest:
             await down.run(down.Options(name="demo"), session)
 
         assert caught.value.exit_code == 2
-        assert caught.value.todo == "say yes: p2pnet down demo --yes"
+        assert caught.value.next_step == "say yes: p2pnet down demo --yes"
         assert target.removed == []
 
     async def test_an_open_run_is_named_before_its_subnet_is_removed(self, target: Any, session: Session) -> None:
@@ -813,10 +812,10 @@ class TestTheBoundary:
         session.stderr = Closed()
 
         async def work(_: Session) -> Any:
-            raise CommandError("a", where="b", todo="c", exit_code=5)
+            raise CommandError("a", where="b", next_step="c", exit_code=5)
 
         async def failed(_: Session) -> Outcome:
-            return Outcome(exit_code=1, failure=CommandError("a", where="b", todo="c"), next=("p2pnet up",))
+            return Outcome(exit_code=1, failure=CommandError("a", where="b", next_step="c"), next=("p2pnet up",))
 
         assert run_command(session, lambda: work) == 5
         assert run_command(session, lambda: failed) == 1
@@ -824,7 +823,7 @@ class TestTheBoundary:
     def test_quiet_leaves_out_hints_but_not_errors(self, session: Session) -> None:
         session.quiet = True
 
-        code, said = self.end(session, CommandError("a", where="b", todo="c"))
+        code, said = self.end(session, CommandError("a", where="b", next_step="c"))
 
         assert (code, said) == (2, "error: a\nwhere: b\n next: c\n")
 

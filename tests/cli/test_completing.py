@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from p2pnet.cli import completing
+from p2pnet.cli import shell_completion
 from p2pnet.cli.app import main
 from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.store import State, archive
@@ -113,7 +113,7 @@ def test_a_run_of_very_many_artifacts_offers_the_newest_few(kept: State, complet
     many = [f"{index:06x}" + "0" * 58 for index in range(20_000)]
     large = msgspec.structs.replace(file, artifacts=many, names=["generated-9"] * 20_000)
     (kept.run(RUNS[1][0]) / "run.json").write_bytes(archive.pretty(large))
-    assert len(complete("trace", "demo", "")) == completing.ARTIFACTS_MAX + 2
+    assert len(complete("trace", "demo", "")) == shell_completion.ARTIFACTS_MAX + 2
     assert complete("trace", "demo", "00000") == [artifact[:12] for artifact in many[15::-1]]
 
 

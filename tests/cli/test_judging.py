@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from p2pnet.cli import estimate
-from p2pnet.cli.targets.waiting import awaited, blockers, is_ready
+from p2pnet.cli import capacity
+from p2pnet.cli.targets.readiness import awaited, blockers, is_ready
 from p2pnet.model.report import LinkCounts, Status
 from p2pnet.subnet.document import load_subnet
 from p2pnet.subnet.spec import Subnet
@@ -24,26 +24,26 @@ def subnet(**spec: Any) -> Subnet:
 
 
 def test_a_machine_refuses_only_what_is_hopeless() -> None:
-    machine = estimate.Machine(cores=2, memory_bytes=8 << 30)
+    machine = capacity.Machine(cores=2, memory_bytes=8 << 30)
 
-    assert estimate.hopeless(10, 45, 120.0, machine) == ""
-    assert estimate.hopeless(50, 1225, 120.0, machine) == ""
-    assert estimate.hopeless(200, 800, 30.0, machine, processes=8) == ""
-    assert "more than the 60 s" in estimate.hopeless(200, 19_900, 60.0, machine)
-    small = estimate.Machine(cores=2, memory_bytes=4 << 30)
-    assert "GiB of memory" in estimate.hopeless(500, 2_000, 600.0, small)
-    assert estimate.hopeless(500, 2_000, 600.0, small, processes=10) == ""
-    assert estimate.hopeless(500, 2_000, 600.0, estimate.Machine(cores=2, memory_bytes=None)) == ""
+    assert capacity.too_much(10, 45, 120.0, machine) == ""
+    assert capacity.too_much(50, 1225, 120.0, machine) == ""
+    assert capacity.too_much(200, 800, 30.0, machine, processes=8) == ""
+    assert "more than the 60 s" in capacity.too_much(200, 19_900, 60.0, machine)
+    small = capacity.Machine(cores=2, memory_bytes=4 << 30)
+    assert "GiB of memory" in capacity.too_much(500, 2_000, 600.0, small)
+    assert capacity.too_much(500, 2_000, 600.0, small, processes=10) == ""
+    assert capacity.too_much(500, 2_000, 600.0, capacity.Machine(cores=2, memory_bytes=None)) == ""
     # one process has one loop, and so one core
-    assert "about 13 s" in estimate.hopeless(50, 1225, 10.0, machine, processes=1)
+    assert "about 13 s" in capacity.too_much(50, 1225, 10.0, machine, processes=1)
 
 
 def test_what_a_control_group_allows_is_all_there_is() -> None:
-    confined = estimate.Machine(cores=0.5, memory_bytes=200 << 20, confined=True)
+    confined = capacity.Machine(cores=0.5, memory_bytes=200 << 20, confined=True)
 
-    assert "200 MiB are free in this control group" in estimate.hopeless(30, 435, 120.0, confined)
-    assert "on 0.5 cores in this control group" in estimate.hopeless(30, 435, 5.0, confined)
-    assert estimate.hopeless(2, 1, 120.0, confined) == ""
+    assert "200 MiB are free in this control group" in capacity.too_much(30, 435, 120.0, confined)
+    assert "on 0.5 cores in this control group" in capacity.too_much(30, 435, 5.0, confined)
+    assert capacity.too_much(2, 1, 120.0, confined) == ""
 
 
 def test_ready_is_the_share_of_edges_between_the_nodes_wanted(make_status: Callable[..., Status]) -> None:

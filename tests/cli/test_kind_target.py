@@ -9,10 +9,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.cli.fake_kube import FakeKube
 
-from p2pnet.cli.failure import CommandError
+from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.progress import NoProgress
-from p2pnet.cli.targets import installation
-from p2pnet.cli.targets.kind import KindTarget, ShellRunner
+from p2pnet.cli.targets.cluster import installation
+from p2pnet.cli.targets.cluster.kind import KindTarget, ShellRunner
 from p2pnet.store import State
 from p2pnet.subnet.document import default_subnet
 

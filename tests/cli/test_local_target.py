@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from p2pnet.cli.failure import CommandError
+from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.progress import NoProgress
-from p2pnet.cli.targets import local, spawning, stopping
+from p2pnet.cli.targets import lab_process, local
 from p2pnet.cli.targets.local import LocalTarget
 from p2pnet.model.cgroup import Cgroups, OomCounter
 from p2pnet.model.jobs import Problem, RunFile, RunRequest
@@ -76,7 +76,7 @@ async def test_a_dead_lab_ends_its_open_runs_as_invalid_and_names_up(place: Loca
             pass
 
     assert caught.value.exit_code == 3
-    assert caught.value.todo == "p2pnet up demo"
+    assert caught.value.next_step == "p2pnet up demo"
     assert "r-1" in caught.value.what
     report = archive.read_run(place.state, "r-1")[1]
     assert report is not None
@@ -138,12 +138,12 @@ async def test_waiting_for_the_lock_can_be_interrupted(place: LocalTarget) -> No
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """A lab that does what `code` does; it finds its subnet's directory in sys.argv[1]."""
-    plain = spawning.spawn
+    plain = lab_process.spawn
 
     def spawn(root: Path, paths: Any) -> Any:
         with paths.lab_log.open("ab") as log:
             process = subprocess.Popen([sys.executable, "-c", code, str(paths.root)], stdout=log, stderr=log)
-        spawning.spawned.append(process)
+        lab_process.spawned.append(process)
         return process
 
     assert callable(plain)
@@ -177,7 +177,7 @@ async def test_a_lab_that_was_killed_is_said_to_be_and_by_what(
     with pytest.raises(CommandError) as caught:
         await place.start(default_subnet("demo", 3), NoProgress(), timeout_s=20)
     assert said in caught.value.what
-    assert ("memory" in caught.value.todo) == (number == 9 and kills)
+    assert ("memory" in caught.value.next_step) == (number == 9 and kills)
     assert caught.value.exit_code == 3
 
 
@@ -259,7 +259,7 @@ async def test_a_lab_that_says_why_is_believed(place: LocalTarget, monkeypatch: 
 
     with pytest.raises(CommandError) as caught:
         await place.start(default_subnet("demo", 3), NoProgress(), timeout_s=20)
-    assert (caught.value.what, caught.value.todo, caught.value.exit_code) == (
+    assert (caught.value.what, caught.value.next_step, caught.value.exit_code) == (
         "port 4100 is in use",
         "stop who uses it",
         2,
@@ -278,7 +278,7 @@ async def test_a_lab_that_is_silent_is_stopped_by_its_pid_alone(
     place: LocalTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made(place)
-    monkeypatch.setattr(stopping, "STOP_WAIT_S", 0.2)
+    monkeypatch.setattr(lab_process, "STOP_WAIT_S", 0.2)
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(60)")
     paths = place.state.subnet("demo")
     with socket.socket(socket.AF_UNIX) as mute:

@@ -10,13 +10,13 @@ from typing import Any
 import jsonschema
 import pytest
 
-from p2pnet.cli.commands import ls
-from p2pnet.cli.commands.schema import schema_of
 from p2pnet.cli.documents import SubnetLine
-from p2pnet.cli.failure import CommandError
 from p2pnet.cli.listing import subnet_lines
+from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.render import Output, render
 from p2pnet.cli.session import On, Session
+from p2pnet.cli.verbs import ls
+from p2pnet.cli.verbs.schema import schema_of
 
 HERE = [SubnetLine(name="demo", target="local", state="up", desired=3, connected=3)]
 THERE = [SubnetLine(name="demo", target="cluster", state="up", context="staging", namespace="team")]
@@ -66,7 +66,7 @@ async def test_one_target_alone_is_asked_when_it_is_named(world: Any, session: S
 
 async def test_a_cluster_that_is_away_is_said_and_hides_nothing(world: Any, session: Session) -> None:
     def away() -> list[SubnetLine]:
-        raise CommandError("the API server does not answer", where="there", todo="wait", exit_code=3)
+        raise CommandError("the API server does not answer", where="there", next_step="wait", exit_code=3)
 
     world.answer = staticmethod(away)
     outcome = await ls.run(ls.Options(), session)
@@ -116,7 +116,7 @@ async def test_one_json_document_waits_for_a_silent_cluster_as_long_as_is_said(
 async def test_a_subnet_whose_lab_runs_but_does_not_answer_is_silent_not_dead(target: Any) -> None:
     @contextlib.asynccontextmanager
     async def desk(name: str) -> AsyncIterator[Any]:
-        raise CommandError(f"the lab of {name} does not answer", where="there", todo="kill -CONT it", exit_code=3)
+        raise CommandError(f"the lab of {name} does not answer", where="there", next_step="kill -CONT it", exit_code=3)
         yield
 
     target.desk = desk

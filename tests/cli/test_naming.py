@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from p2pnet.cli.coercion import counted_back
-from p2pnet.cli.commands import report, trace
-from p2pnet.cli.failure import CommandError
-from p2pnet.cli.naming import choose_artifact, choose_run, telling_artifact
+from p2pnet.cli.outcome import CommandError
+from p2pnet.cli.resolve import choose_artifact, choose_run, telling_artifact
 from p2pnet.cli.session import Session
+from p2pnet.cli.verbs import report, trace
 from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.model.report import Report
 from p2pnet.store import archive
@@ -69,15 +69,15 @@ def test_a_word_that_means_no_run_or_several_is_refused_with_the_candidates(kept
     with pytest.raises(CommandError, match=said) as caught:
         choose_run(word, kept, "demo")
     assert caught.value.exit_code == 2
-    assert RUNS[0][0] in caught.value.todo
+    assert RUNS[0][0] in caught.value.next_step
 
 
 def test_a_label_that_two_runs_have_is_ambiguous(kept: Any) -> None:
     archive.set_label(kept.state, RUNS[0][0], "before")
     with pytest.raises(CommandError, match="several runs") as caught:
         choose_run("before", kept, "demo")
-    assert RUNS[0][0] in caught.value.todo
-    assert RUNS[1][0] in caught.value.todo
+    assert RUNS[0][0] in caught.value.next_step
+    assert RUNS[1][0] in caught.value.next_step
 
 
 @pytest.mark.parametrize(
@@ -133,12 +133,12 @@ def test_minus_one_is_a_run_on_the_command_line_and_still_a_value_after_an_optio
 
     async def keep(options: Any, session: Any) -> Any:
         seen.append(options)
-        raise CommandError("enough", where="here", todo="no more")
+        raise CommandError("enough", where="here", next_step="no more")
 
     monkeypatch.setattr(report, "run", keep)
     p2pnet("report", "demo", "-2", "--html", "-1", "-q")
     p2pnet("report", "demo", "--", "-3")
-    assert [(options.run, options.papers.html) for options in seen] == [("latest~1", Path("-1")), ("-3", None)]
+    assert [(options.run, options.report_files.html) for options in seen] == [("latest~1", Path("-1")), ("-3", None)]
     assert "No such option: -1" in p2pnet("status", "demo", "-1").err
     assert "No such option: -x" in p2pnet("report", "demo", "-x").err
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pnet.cli.failure import CommandError
+from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.output_file import OutputFile, descriptor_of, is_replaced
 
 

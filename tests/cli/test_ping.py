@@ -15,13 +15,12 @@ import jsonschema
 import msgspec
 import pytest
 
-from p2pnet.cli.commands import ping
-from p2pnet.cli.commands.schema import schema_of
 from p2pnet.cli.documents import Ping, Pings, RoundTrip
-from p2pnet.cli.failure import CommandError
-from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.render import Output, render
 from p2pnet.cli.session import Session
+from p2pnet.cli.verbs import ping
+from p2pnet.cli.verbs.schema import schema_of
 from p2pnet.model.registry import Member, Membership, Registry
 from p2pnet.quic import Connection, Endpoint, FixedIdentity, Reachability, Trust
 from p2pnet.trust import Authority, Bundle, Identity
@@ -139,7 +138,7 @@ async def test_several_are_asked_at_once_and_told_in_their_order(place: Place, p
     assert outcome.exit_code == outcome.failure.exit_code == 3
     assert outcome.failure.what == f"1 of 3 peers do not answer: {silent}"
     assert outcome.failure.where == silent
-    assert "--timeout 6s waits longer" in outcome.failure.todo
+    assert "--timeout 6s waits longer" in outcome.failure.next_step
     drawn = render(shown, Output.TABLE, width=80)
     assert all(len(line) <= 80 for line in drawn.splitlines())
     assert [json.loads(line)["address"] for line in render(shown, Output.NDJSON).splitlines()] == [first, silent, last]
@@ -156,7 +155,7 @@ async def test_whom_nobody_vouches_for_is_no_answer(place: Place, pinged: Pinged
     assert outcome.exit_code == 3
     assert outcome.failure is not None
     assert "does not answer" in outcome.failure.what
-    assert f"its certificate is none that {place.bundle} admits" in outcome.failure.todo
+    assert f"its certificate is none that {place.bundle} admits" in outcome.failure.next_step
 
 
 async def test_who_does_not_admit_us_says_so_and_what_would_help(place: Place, pinged: Pinged) -> None:
@@ -172,7 +171,7 @@ async def test_who_does_not_admit_us_says_so_and_what_would_help(place: Place, p
         assert outcome.exit_code == 3
         assert outcome.failure is not None
         assert "refused" in outcome.failure.what
-        assert f"it does not admit {us}" in outcome.failure.todo
+        assert f"it does not admit {us}" in outcome.failure.next_step
 
 
 async def test_anyone_meets_endpoints_of_qp2p_and_proves_nothing(
@@ -188,7 +187,7 @@ async def test_anyone_meets_endpoints_of_qp2p_and_proves_nothing(
     assert "not checked: trust is anyone" in render(document(outcome), Output.TABLE)
     assert "not authenticated" in caplog.text
     assert refused.failure is not None
-    assert "it asks for an identity" in refused.failure.todo
+    assert "it asks for an identity" in refused.failure.next_step
 
 
 async def test_a_name_that_means_nothing_is_a_peer_not_found(pinged: Pinged) -> None:
@@ -197,7 +196,7 @@ async def test_a_name_that_means_nothing_is_a_peer_not_found(pinged: Pinged) -> 
     assert outcome.exit_code == 3
     assert outcome.failure is not None
     assert "no-such-host.invalid" in outcome.failure.what
-    assert "check the name" in outcome.failure.todo
+    assert "check the name" in outcome.failure.next_step
 
 
 async def test_a_name_server_that_never_answers_keeps_nobody(pinged: Pinged, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,7 +287,8 @@ async def test_a_node_there_is_not_is_named_with_those_that_are(place: Place, ta
 
     assert caught.value.exit_code == 2
     assert (
-        caught.value.todo == "one of " + ", ".join(f"node-{index}" for index in range(8)) + " and 2 more, or HOST:PORT"
+        caught.value.next_step
+        == "one of " + ", ".join(f"node-{index}" for index in range(8)) + " and 2 more, or HOST:PORT"
     )
 
 
@@ -296,7 +296,9 @@ async def test_a_node_there_is_not_is_named_with_those_that_are(place: Place, ta
 async def test_a_subnet_that_is_not_up_has_no_nodes_to_ask(target: Any, pinged: Pinged, sight: str) -> None:
     target.sight = sight
     if sight == "absent":
-        target.subnet = lambda name: (_ for _ in ()).throw(CommandError("none", where="here", todo="up", exit_code=3))
+        target.subnet = lambda name: (_ for _ in ()).throw(
+            CommandError("none", where="here", next_step="up", exit_code=3)
+        )
 
     with pytest.raises(CommandError) as caught:
         await pinged("node-0", subnet="demo")
@@ -312,7 +314,7 @@ async def test_an_address_of_no_subnet_here_wants_to_know_whom_to_trust(
     with pytest.raises(CommandError, match=r"nothing says whom to trust at 10\.0\.0\.1:99") as caught:
         await pinged("10.0.0.1:99")
 
-    assert caught.value.todo == "--subnet NAME, --bundle FILE (with --cert and --key), or --anyone"
+    assert caught.value.next_step == "--subnet NAME, --bundle FILE (with --cert and --key), or --anyone"
 
 
 async def test_an_address_that_two_subnets_have_wants_the_name_of_one(

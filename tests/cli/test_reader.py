@@ -8,7 +8,7 @@ from typing import TextIO
 
 import pytest
 
-from p2pnet.cli.reader import is_gone, while_read
+from p2pnet.cli.interaction import is_gone, while_read
 
 
 async def _wait(stream: TextIO) -> None:

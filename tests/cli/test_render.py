@@ -33,8 +33,7 @@ from p2pnet.cli.documents import (
     TracedReceipt,
     WithdrawnArtifact,
 )
-from p2pnet.cli.drawing import text
-from p2pnet.cli.render import Output, render
+from p2pnet.cli.render import Output, render, text
 from p2pnet.model.report import ExpectationResult, Latency, Load, NodeReceipts, Reach, Report, Status, Throughput
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -150,7 +149,7 @@ def every_document(drawings: dict[str, Document]) -> list[Document]:
         WithdrawnArtifact(subnet="demo", artifact="3f" * 32, held=1, nodes=["node-1"]),
         Removal(removed=["demo"], absent=["other"]),
         LogLines(subnet="demo", lines=[LoggedLine(time="2026-11-21T20:13:20.000Z", node="node-1", line="ready")]),
-        Examination(checks=[Check(name="memory", result="warning", found="1 GiB", todo="buy more")]),
+        Examination(checks=[Check(name="memory", result="warning", found="1 GiB", next_step="buy more")]),
         Pings(
             trust="anyone", pings=[Ping(address="a:1", answered=True), Ping(address="b:1", answered=False, error="no")]
         ),

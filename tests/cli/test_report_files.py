@@ -10,8 +10,7 @@ import msgspec
 import pytest
 
 from p2pnet.cli import report_files
-from p2pnet.cli.failure import CommandError
-from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.output_file import OutputFile
 from p2pnet.cli.report_files import ReportFiles
 from p2pnet.cli.session import Session
@@ -160,11 +159,11 @@ def test_a_path_that_cannot_be_written_is_three_lines_and_exit_2(
     ended = p2pnet("report", "demo", "--html", str(tmp_path / path), "-q")
 
     assert ended.code == 2
-    what, where, todo = ended.err.splitlines()
+    what, where, next_step = ended.err.splitlines()
     assert what.startswith("error: cannot write")
     assert why in what
     assert where.startswith("where:")
-    assert todo.endswith("that can be written")
+    assert next_step.endswith("that can be written")
     assert [one.name for one in tmp_path.iterdir()] == ["state"]
 
 
@@ -239,7 +238,7 @@ async def test_a_link_stays_a_link(report: Report, session: Session, state: Stat
 async def test_without_a_report_there_is_nothing_to_write_and_that_is_said(
     session: Session, state: State, tmp_path: Path
 ) -> None:
-    outcome = Outcome(exit_code=5, failure=CommandError("lost", where="demo", todo="again", exit_code=5))
+    outcome = Outcome(exit_code=5, failure=CommandError("lost", where="demo", next_step="again", exit_code=5))
 
     assert await report_files.write(ReportFiles(md=tmp_path / "r.md"), outcome, state, session) == outcome
     assert isinstance(session.stderr, io.StringIO)

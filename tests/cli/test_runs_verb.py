@@ -8,14 +8,14 @@ import jsonschema
 import msgspec
 import pytest
 
-from p2pnet.cli import asking
-from p2pnet.cli.commands import runs
-from p2pnet.cli.commands.runs import Options
-from p2pnet.cli.commands.schema import schema_of
+from p2pnet.cli import interaction
 from p2pnet.cli.documents import KeptRuns
-from p2pnet.cli.failure import CommandError
+from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.render import Output, render
 from p2pnet.cli.session import Session
+from p2pnet.cli.verbs import runs
+from p2pnet.cli.verbs.runs import Options
+from p2pnet.cli.verbs.schema import schema_of
 from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.model.report import Report
 from p2pnet.store import archive, retention
@@ -117,7 +117,7 @@ async def test_an_open_run_is_never_removed_and_nothing_is_when_one_is_among_the
     with pytest.raises(CommandError, match=f"open, so not removed: {OPEN}") as caught:
         await runs.run(Options(name="demo", remove=(FAILED, OPEN), yes=True), session)
     assert caught.value.exit_code == 2
-    assert caught.value.todo == f"p2pnet runs demo --cancel {OPEN} first, or leave it out"
+    assert caught.value.next_step == f"p2pnet runs demo --cancel {OPEN} first, or leave it out"
     assert len(await listed(session)) == 5
 
 
@@ -149,7 +149,7 @@ async def test_off_a_terminal_removal_wants_yes_and_on_one_it_asks(
         async def read(answer: str = answer) -> str:
             return answer
 
-        monkeypatch.setattr(asking, "_read_line", read)
+        monkeypatch.setattr(interaction, "_read_line", read)
         if left == 5:
             with pytest.raises(CommandError, match="nothing was removed"):
                 await runs.run(Options(remove=(LATEST,)), session)
@@ -228,13 +228,13 @@ def test_without_any_run_the_list_is_empty_and_a_subnet_without_one_is_named(p2p
 
 
 def test_a_label_of_an_injection_is_in_the_request(p2pnet: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    from p2pnet.cli.commands import inject
+    from p2pnet.cli.verbs import inject
 
     seen: list[Any] = []
 
     async def keep(options: Any, session: Any) -> Any:
         seen.append(options)
-        raise CommandError("enough", where="here", todo="no more")
+        raise CommandError("enough", where="here", next_step="no more")
 
     monkeypatch.setattr(inject, "run", keep)
     p2pnet("inject", "demo", "--label", " before the fix ")

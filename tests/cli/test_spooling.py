@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from p2pnet.cli.commands import inject
-from p2pnet.cli.failure import CommandError
+from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.session import Session
 from p2pnet.cli.spooling import STDIN, STREAMS_MAX, check_sources, spooled
+from p2pnet.cli.verbs import inject
 from p2pnet.subnet.document import load_subnet
 
 
@@ -196,4 +196,4 @@ async def test_a_full_disk_names_the_place_and_the_setting(
     monkeypatch.setattr(Path, "open", full)
     with pytest.raises(CommandError, match="No space left on device") as caught:
         await read([fifo], session)
-    assert "TMPDIR" in caught.value.todo
+    assert "TMPDIR" in caught.value.next_step

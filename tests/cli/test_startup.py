@@ -150,7 +150,7 @@ def test_a_wrong_word_is_still_refused_in_typers_own_words(p2pnet: Callable[...,
 def test_right_words_of_every_kind_become_their_values(
     p2pnet: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from p2pnet.cli.commands import inject
+    from p2pnet.cli.verbs import inject
 
     chosen: list[Any] = []
 

@@ -9,7 +9,9 @@
 #   cluster.sh images             build localhost/p2pnet-{node,operator}:test from this repository
 #   cluster.sh load IMAGE...      give an image to every node
 #   cluster.sh exec COMMAND...    run a command in the cluster's network, with KUBECONFIG, kubectl and helm
+#   cluster.sh join N             one more machine, with the images that the others were given
 #   cluster.sh kill-node N        the machine N dies, at once
+#   cluster.sh forget N           nothing is left of the machine N, dead or alive
 #   cluster.sh down               leave nothing running, mounted or listed; logs stay until the next `up`
 #
 # Everything made stands in CLUSTER_HOME, default ${XDG_CACHE_HOME:-~/.cache}/p2pnet-cluster. CLUSTER_NAME, default
@@ -73,7 +75,7 @@ compile() { # NAME LINKER-FLAGS...: only when its sources are not those it was l
   shift
   made_of=$(cat "$HERE/$name"/{main.go,go.mod,go.sum} | sha256sum)
   newer "$name" "$made_of" && return
-  nice -n 19 go build -C "$HERE/$name" -trimpath -buildvcs=false -o "$BIN/$name" -ldflags "$*" .
+  nice -n 5 go build -C "$HERE/$name" -trimpath -buildvcs=false -o "$BIN/$name" -ldflags "$*" .
   stamp "$name" "$made_of"
 }
 
@@ -110,20 +112,23 @@ images() {
   # A machine may trust an authority of its own for its package index; the build must, too.
   [ -e $CERTIFICATES ] && options+=(--volume "$CERTIFICATES:$CERTIFICATES:ro" --build-arg "PIP_CERT=$CERTIFICATES")
   for target in node operator; do
-    nice -n 19 buildah bud -q --layers "${options[@]}" --build-arg BASE_IMAGE=localhost/p2pnet-base:bookworm \
+    buildah bud -q --layers "${options[@]}" --build-arg BASE_IMAGE=localhost/p2pnet-base:bookworm \
       --target "$target" -t "localhost/p2pnet-$target:test" -f "$REPOSITORY/Dockerfile" "$REPOSITORY" >/dev/null
   done
 }
 
 load() {
   local image file node
+  mkdir -p "$RUN/images" # kept there for machines that join
   for image in "$@"; do
-    file=$(mktemp -u --suffix .tar)
+    file=$RUN/images/${image//[\/:]/_}.tar
+    rm -f "$file" # an archive is not written twice
     buildah push -q --disable-compression "$image" "oci-archive:$file:$image"
-    for node in "$RUN"/node*/; do ctr -a "${node}containerd.sock" -n k8s.io images import "$file" >/dev/null; done
-    rm -f "$file"
+    for node in "$RUN"/node*/; do import "$node" "$file"; done
   done
 }
+
+import() { ctr -a "${1%/}/containerd.sock" -n k8s.io images import "$2" >/dev/null; } # FOLDER-OF-A-NODE ARCHIVE
 
 pause_image() { # the sandbox image, from nothing
   if ! buildah inspect localhost/pause:1 >/dev/null 2>&1; then
@@ -197,30 +202,49 @@ machines() {
   start 0 scheduler kube scheduler --kubeconfig="$KUBECONFIG" --leader-elect=false
   start 0 dns dns -conf Corefile
   for n in $(seq 0 $(($1 - 1))); do node "$n"; done
-  for n in $(seq 0 $(($1 - 1))); do
-    until_true 60 inside kubectl wait --for=condition=Ready "node/node$n" --timeout=1s
-  done
+  for n in $(seq 0 $(($1 - 1))); do ready "$n"; done
   pause_image
 }
 
+ready() { until_true 60 inside kubectl wait --for=condition=Ready "node/node$1" --timeout=1s; } # N
+
+join() { # N
+  local file
+  cd "$RUN"
+  wire "$1"
+  node "$1"
+  ready "$1"
+  for file in "$RUN"/images/*.tar; do import "$RUN/node$1" "$file"; done
+}
+
+forget() { # N
+  [ ! -e "/run/netns/$(namespace "$1")" ] || kill_node "$1"
+  inside kubectl delete node "node$1" --ignore-not-found >/dev/null
+  inside ip route del "10.244.$1.0/24" 2>/dev/null || true
+  rm -rf "$RUN/node$1"
+}
+
 network() { # node 0 holds the bridge "node0"; every further node hangs on it by a veth pair; nothing leads out
-  local n namespace
-  for n in $(seq 0 $(($1 > 0 ? $1 - 1 : 0))); do # a control plane without machines has a network, too
-    namespace=$(namespace "$n")
-    ip netns add "$namespace"
-    nsenter --net="/run/netns/$namespace" ip link set lo up
-    if [ "$n" = 0 ]; then
-      inside ip link add node0 type bridge # some kernels lack the dummy device; a bridge without ports serves
-    else
-      inside ip link add "to-node$n" type veth peer name "node$n"
-      inside ip link set "node$n" netns "$namespace"
-      inside ip link set "to-node$n" master node0 up
-      inside ip route add "10.244.$n.0/24" via "10.99.0.$((n + 1))"
-    fi
-    nsenter --net="/run/netns/$namespace" sh -ec "ip addr add 10.99.0.$((n + 1))/24 dev node$n; ip link set node$n up
-      sysctl -qw net.ipv4.ip_forward=1
-      ip route add default via 10.99.0.$([ "$n" = 0 ] && echo 254 || echo 1) dev node$n" # Kubernetes wants a default route
-  done
+  local n
+  for n in $(seq 0 $(($1 > 0 ? $1 - 1 : 0))); do wire "$n"; done # a control plane without machines has a network, too
+}
+
+wire() { # N
+  local n=$1 namespace
+  namespace=$(namespace "$n")
+  ip netns add "$namespace"
+  nsenter --net="/run/netns/$namespace" ip link set lo up
+  if [ "$n" = 0 ]; then
+    inside ip link add node0 type bridge # some kernels lack the dummy device; a bridge without ports serves
+  else
+    inside ip link add "to-node$n" type veth peer name "node$n"
+    inside ip link set "node$n" netns "$namespace"
+    inside ip link set "to-node$n" master node0 up
+    inside ip route add "10.244.$n.0/24" via "10.99.0.$((n + 1))"
+  fi
+  nsenter --net="/run/netns/$namespace" sh -ec "ip addr add 10.99.0.$((n + 1))/24 dev node$n; ip link set node$n up
+    sysctl -qw net.ipv4.ip_forward=1
+    ip route add default via 10.99.0.$([ "$n" = 0 ] && echo 254 || echo 1) dev node$n" # Kubernetes wants a default route
 }
 
 control_plane() { # NODES
@@ -285,7 +309,7 @@ kill_node() { # kubelet, runtime, containers and network, at once
 }
 
 kill_containers() { # of one node's folder
-  ps -eo pid=,args= | awk -v socket="$1/containerd.sock" '/containerd-shim-runc-v2/ && index($0, socket) {print $1}' |
+  ps -ww -eo pid=,args= | awk -v socket="$1/containerd.sock" '/[c]ontainerd-shim-runc-v2/ && index($0, socket) {print $1}' |
     while read -r shim; do
       pkill -9 -P "$shim" || true
       kill -9 "$shim" 2>/dev/null || true
@@ -322,7 +346,9 @@ case $command in
   build | base | images | down) locked "$command" ;;
   up) locked up "${1:-1}" ;;
   load) load "$@" ;;
+  join) locked join "$1" ;;
   kill-node) kill_node "$1" ;;
+  forget) locked forget "$1" ;;
   api) locked api "${1:-}" ;;
   exec) inside "$@" ;;
   *)

@@ -84,7 +84,7 @@ featureGates: {KubeletInUserNamespace: true}   # tolerates sysctls and rlimits i
 imageGCHighThresholdPercent: 100
 localStorageCapacityIsolation: false
 maxPods: 250
-syncFrequency: 5s                   # changed Secrets reach their pods when the kubelet looks next; 1m by default
+syncFrequency: 1s                   # changed Secrets reach their pods when the kubelet looks next; 1m by default
 podLogsDir: $2/pod-logs
 resolvConf: $RUN/resolv.conf
 END

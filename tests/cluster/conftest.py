@@ -20,7 +20,7 @@ BUILD_S = 3600
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.parent == Path(__file__).parent:
+        if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.timeout(BUILD_S))
 
 
@@ -86,12 +86,10 @@ def images(cluster: Cluster) -> Cluster:
 
 
 @pytest.fixture(scope="session")
-def operator(images: Cluster) -> Iterator[Cluster]:
-    """The cluster with the operator serving it, installed as a user would."""
+def operator(images: Cluster) -> Cluster:
+    """The cluster with the operator serving it, installed as a user would; it goes with the cluster."""
     images.install()
-    yield images
-    if os.environ.get(KEEP) != "1":
-        images.uninstall()
+    return images
 
 
 @pytest.fixture

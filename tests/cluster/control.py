@@ -111,7 +111,7 @@ class Control:
     ) -> Iterator[Operator]:  # fmt: skip
         """The operator as a process of the working tree, until the block ends.
 
-        `environment` names settings without P2PNET_; `values` sets constants, such as {"leader.LEASE_S": 3}; `warm` forks
+        `environment` names settings without P2PNET_; `values` sets constants, such as {"kube.leader.LEASE_S": 3}; `warm` forks
         it from a process that has imported everything, so that a start takes a moment.
         """
         with tempfile.TemporaryDirectory() as folder:

@@ -1,14 +1,15 @@
 """A Subnet in a namespace of its own, as a test sees and treats it."""
 
 import json
-import sys
-import tempfile
 from typing import Any
 
 from tests.cluster.kit import ROOT, Cluster, conditions, until
 
-KINDS = "pods,secrets,configmaps,services,poddisruptionbudgets,networkpolicies"
-"""Everything the operator makes for a Subnet."""
+KINDS = {
+    "pods": "pod", "secrets": "secret", "configmaps": "configmap", "services": "service",
+    "poddisruptionbudgets": "poddisruptionbudget.policy", "networkpolicies": "networkpolicy.networking.k8s.io",
+}  # fmt: skip
+"""Everything the operator makes for a Subnet, and what kubectl calls one of each."""
 
 
 class Demo:
@@ -28,11 +29,7 @@ class Demo:
 
     def p2pnet(self, *words: str, check: bool = True) -> Any:
         """What a command of the command line says as JSON."""
-        with tempfile.TemporaryDirectory() as state:
-            done = self.cluster.script(
-                "exec", "env", f"P2PNET_STATE={state}", sys.executable, "-m", "p2pnet.cli", *words,
-                "--on", "cluster", "--namespace", self.namespace, "-o", "json", check=check,
-            )  # fmt: skip
+        done = self.cluster.p2pnet(*words, "--on", "cluster", "--namespace", self.namespace, "-o", "json", check=check)
         return json.loads(done.stdout)
 
     def patch(self, spec: dict[str, Any]) -> None:
@@ -43,13 +40,16 @@ class Demo:
         self.kubectl("annotate", "--overwrite", "subnet", "demo", f"p2pnet.io/{key}={value}")
 
     def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.get("subnet", "demo").get("status", {})
+        found: dict[str, Any] = self.subnet().get("status", {})
         return found
+
+    def subnet(self) -> dict[str, Any]:
+        """The object."""
+        return self.cluster.object("subnets", self.namespace, "demo")
 
     def pods(self) -> list[Any]:
         """Of nodes."""
-        found: list[Any] = self.get("pods", "--selector", "p2pnet.io/role=node")
-        return found
+        return self.cluster.objects("pods", self.namespace, "p2pnet.io/role=node")
 
     def restarts(self) -> int:
         """Of all containers, and of nodes inside them."""
@@ -72,26 +72,29 @@ class Demo:
 
     def objects(self) -> set[str]:
         """Kind and name of everything that is the Subnet's."""
-        names = self.kubectl("get", KINDS, "--selector", "p2pnet.io/subnet=demo", "--output", "name")
-        return set(names.split())
+        return {
+            f"{kind}/{one['metadata']['name']}"
+            for plural, kind in KINDS.items()
+            for one in self.cluster.objects(plural, self.namespace, "p2pnet.io/subnet=demo")
+        }
 
     def until_pods(self, count: int) -> dict[str, str]:
         def there() -> dict[str, str]:
             found = self.uids()
             return found if len(found) == count else {}
 
-        return until(there, f"{count} pods are ready")
+        return until(there, f"{count} pods are ready", every_s=0.1)
 
     def until_ready(self, nodes: int) -> dict[str, Any]:
         def ready() -> dict[str, Any] | None:
-            subnet: dict[str, Any] = self.get("subnet", "demo")
+            subnet = self.subnet()
             status = subnet.get("status", {})
             current = status.get("observedGeneration") == subnet["metadata"]["generation"]
             all_there = status.get("nodes") == dict.fromkeys(("desired", "ready", "connected"), nodes)
             return subnet if current and all_there and conditions(subnet).get("Ready") == "True" else None
 
         try:
-            return until(ready, f"{nodes} nodes are ready and connected", within_s=180)
+            return until(ready, f"{nodes} nodes are ready and connected", within_s=180, every_s=0.1)
         except AssertionError:
             print(self.kubectl("get", "subnets,pods"), self.kubectl("describe", "subnet", "demo"))
             raise

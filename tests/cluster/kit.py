@@ -5,10 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
+
+from tests.cluster.inside import Inside
+from tests.cluster.server import Server, Thing
+from tests.cluster.shell import Shell
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("cluster.sh")
@@ -40,17 +46,30 @@ class Cluster:
 
     def __init__(self, name: str = "") -> None:
         self.name = name or os.environ.get("CLUSTER_NAME") or "p2pnet-cluster"
+        self._open = ExitStack()
+        self._inside: Inside | None = None
+        self._server: Server
+        self._shell: Shell | None = None
 
     def script(self, *words: str, text: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
         """`cluster.sh WORDS`; raises AssertionError with its words when it fails."""
-        done = subprocess.run(
-            ["bash", str(SCRIPT), *words],
-            input=text,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | {"CLUSTER_NAME": self.name},
-        )
+        if words[0] == "down":
+            self.close()
+        # Ctrl-C ends a worker soon: a `down` that it has begun goes on, as neither a signal nor a pipe without reader ends it.
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            done = subprocess.run(
+                ["bash", str(SCRIPT), *words],
+                input=text,
+                stdout=out,
+                stderr=err,
+                text=True,
+                check=False,
+                env=self._environment,
+                start_new_session=words[0] == "down",
+            )
+            for stream in (out, err):
+                stream.seek(0)
+            done.stdout, done.stderr = out.read(), err.read()
         if check and done.returncode:
             raise AssertionError(f"{' '.join(words)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done
@@ -73,6 +92,47 @@ class Cluster:
         """An object, or a list's items."""
         found = json.loads(self.kubectl("get", *words, "-o", "json"))
         return found["items"] if found.get("kind") == "List" else found
+
+    def object(self, plural: str, namespace: str, name: str) -> Thing:
+        """An object, without a process for it: a question that is asked again and again costs little."""
+        found = self._ask(lambda server: server.get(plural, namespace, name))
+        assert found is not None, f"no {plural}/{name} in {namespace}"
+        return found
+
+    def objects(self, plural: str, namespace: str, selector: str = "") -> list[Thing]:
+        """All with these labels, as cheaply."""
+        return self._ask(lambda server: server.find(plural, namespace, selector))
+
+    def _ask(self, question: Callable[[Server], Coroutine[Any, Any, T]]) -> T:
+        if self._inside is None:
+            kubeconfig = Path(self.run("sh", "-c", "echo $KUBECONFIG").strip())
+            self._inside = self._open.enter_context(Inside(self.name))
+            self._server = self._inside.do(self._connect(kubeconfig))
+            self._open.callback(lambda: self._inside.do(self._server.__aexit__(None, None, None)))
+        return self._inside.do(question(self._server))
+
+    @staticmethod
+    async def _connect(kubeconfig: Path) -> Server:
+        return await Server(kubeconfig).__aenter__()
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return os.environ | {"CLUSTER_NAME": self.name}
+
+    def p2pnet(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """`p2pnet WORDS` inside, with a state of its own; raises AssertionError with its words when it fails."""
+        if self._shell is None:
+            self._shell = Shell(["bash", str(SCRIPT), "exec"], self._environment)
+            self._open.callback(self._shell.close)
+        done = self._shell.run(*words)
+        if check and done.returncode:
+            raise AssertionError(f"p2pnet {' '.join(words)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def close(self) -> None:
+        """Let go of the connections to it. Idempotent."""
+        self._open.close()
+        self._inside = self._shell = None
 
     def apply(self, document: str | dict[str, Any] | Iterable[dict[str, Any]], namespace: str = "default") -> str:
         """Apply YAML text or objects."""

@@ -19,7 +19,7 @@ from p2pnet.model.errors import SpecError
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import CertificateCounts, LinkCounts, MemberStatus, NodeCounts, Status
 from p2pnet.operator.subnet.context import LAB_PORT
-from p2pnet.operator.subnet.leaves import short
+from p2pnet.operator.subnet.plan.leaves import short
 from p2pnet.trust import Bundle, Identity
 
 OURS = "app.kubernetes.io/managed-by=p2pnet-operator"

@@ -11,7 +11,7 @@ ACT = """
 import asyncio, json, sys
 from pathlib import Path
 import msgspec
-from p2pnet.cli.targets.cluster import ClusterTarget
+from p2pnet.cli.targets.cluster.target import ClusterTarget
 from p2pnet.lab_client import State
 from p2pnet.lab_client.kube import Kube
 

@@ -1,7 +1,6 @@
 """cert-manager issues the nodes' leaves: its own controllers do it here, and pods, kubelets and the collector are real."""
 
 import base64
-import json
 import re
 from collections.abc import Iterator
 
@@ -11,7 +10,7 @@ from tests.cluster.demo import Demo, whole
 from tests.cluster.inside import Inside
 from tests.cluster.issuing import CertManager
 from tests.cluster.kit import Cluster, conditions, until
-from tests.cluster.test_certificates import SERVED_S, injection, served
+from tests.cluster.test_certificates import SERVED_S, check_lossless, injection, served
 
 from p2pnet.model.control import ROUTE_PEERS, ControlReply, PeersReply, PeersRequest
 from p2pnet.model.errors import P2pnetError
@@ -130,15 +129,14 @@ def renewed_by_another_authority(demo: Demo, cert_manager: CertManager) -> None:
     before, pods = served(demo), demo.uids()
     old = [one for one in before["node-0"][1:] if one != demo.status()["authority"]["fingerprint"][:16]]
     new = cert_manager.issuer("ours").fingerprint[:16]
-    with injection(demo, 45) as reports:
+    with injection(demo) as reports:
         for name in sorted(cert_manager.certificates()):
             cert_manager.renew(name)
         until(
             lambda: all(leaf != before[name][0] for name, (leaf, *_) in served(demo).items()),
             "all show a new leaf", within_s=SERVED_S,
         )  # fmt: skip
-    [report] = reports
-    assert (report["reach"]["ratio"], report["verdict"]) == (1, "pass"), report
+    check_lossless(reports)
     until(
         lambda: all(new in words and old[0] not in words for words in served(demo).values()),
         "all trust the new authority and nobody the old one", within_s=2 * SERVED_S,
@@ -147,14 +145,14 @@ def renewed_by_another_authority(demo: Demo, cert_manager: CertManager) -> None:
     assert (demo.restarts(), demo.uids()) == (0, pods)
 
 
-def test_an_issuer_that_is_not_there_is_named_and_packed_pods_mount_the_leaves_of_all_their_nodes(
+def test_an_issuer_may_come_late_and_packed_pods_mount_the_leaves_of_all_their_nodes(
     operator: Cluster, namespace: str, cert_manager: CertManager
 ) -> None:
     cert_manager.define()
     with cert_manager.running():
         demo = Demo(operator, namespace, {"nodes": 3, "nodesPerPod": 2, **IDENTITY})
-        until(lambda: degraded(demo)[0] == "CertificateNotIssued", "the Subnet says what it waits for", within_s=150)
-        assert "Issuer ours" in degraded(demo)[1], json.dumps(demo.status())
+        until(lambda: len(cert_manager.certificates()) == 3, "leaves are asked for")
+        assert not demo.pods()
         cert_manager.issuer("ours")
         demo.until_ready(3)
         assert len(demo.pods()) == 2

@@ -1,11 +1,9 @@
-"""The cluster of these tests is a real one, and leaves no trace."""
+"""The cluster of these tests is a real one."""
 
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster.kit import NODE_IMAGE, Cluster, conditions, until
+from tests.cluster.kit import NODE_IMAGE, Cluster
 
 SERVER = (
     "import http.server, os; os.chdir('/etc');"
@@ -53,35 +51,3 @@ def test_a_pod_that_is_not_restricted_is_refused(images: Cluster, namespace: str
     pod = restricted_pod("rich", "python", "-c", "", hostNetwork=True)
     with pytest.raises(AssertionError, match="violates PodSecurity"):
         images.apply(pod, namespace)
-
-
-def test_a_cluster_leaves_nothing_behind(built: Cluster) -> None:
-    other = Cluster("p2pnet-trace")
-    other.script("down")
-    before = footprint()
-    try:
-        other.script("up", "2")
-        nodes = other.get("nodes")
-        assert [conditions(node)["Ready"] for node in nodes] == ["True", "True"]
-        assert other.pids()
-        assert footprint() != before
-    finally:
-        other.script("down")
-    assert footprint() == before
-    until(lambda: not other.pids(), "its processes are gone", within_s=20)
-
-
-def footprint() -> dict[str, set[str]]:
-    """What a cluster could leave on a machine: mounts, network namespaces, control groups, folders at fixed places."""
-    named = [path.name for path in Path("/run/netns").glob("*")]
-    fixed = ["/var/lib/kubelet", "/var/lib/cni", "/var/log/containers", "/var/log/pods", "/run/containerd"]
-    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    return {
-        "mounts": {mount for mount in mounts if "p2pnet-trace" in mount or "kubelet" in mount},
-        "namespaces": {name for name in named if name.startswith(("p2pnet-trace", "cni-"))},
-        "links": set(
-            subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout.split("\n")
-        ),
-        "groups": {str(path) for path in Path("/sys/fs/cgroup").rglob("*p2pnet-trace*")},
-        "folders": {str(path) for folder in fixed for path in Path(folder).glob("*")},
-    }

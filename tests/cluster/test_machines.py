@@ -6,35 +6,29 @@ from collections.abc import Iterator
 
 import pytest
 from tests.cluster.demo import Demo
-from tests.cluster.kit import NODE_IMAGE, OPERATOR_IMAGE, Cluster, until
+from tests.cluster.kit import Cluster, until
 
 DOOMED = "node1"
 HOST = "kubernetes.io/hostname"
 
 
-@pytest.fixture(scope="module")
-def machines(images: Cluster) -> Iterator[Cluster]:
-    """A cluster of two machines, for this file alone: one of them will not live. The operator runs on the other."""
-    del images  # they are built
-    two = Cluster("p2pnet-two")
-    two.script("down")
-    two.script("up", "2")
+@pytest.fixture
+def machines(operator: Cluster) -> Iterator[Cluster]:
+    """The cluster with one machine more, which will not live. The operator runs on the other."""
+    number = DOOMED.removeprefix("node")
+    operator.script("forget", number)  # what a killed session left
+    operator.script("join", number)
     try:
-        two.script("load", NODE_IMAGE, OPERATOR_IMAGE)
-        two.kubectl("cordon", DOOMED)
-        two.install()
-        two.kubectl("uncordon", DOOMED)
-        yield two
+        yield operator
     finally:
-        two.script("down")
+        operator.script("forget", number)
 
 
 @pytest.fixture
-def demo(machines: Cluster) -> Demo:
-    """Three nodes anywhere and one on the machine that will die; the lab is on the other."""
-    machines.kubectl("create", "namespace", "twins")
+def demo(machines: Cluster, namespace: str) -> Demo:
+    """Three nodes anywhere and one on the machine that will die."""
     far = {"name": "far", "nodes": 1, "pod": {"nodeSelector": {HOST: DOOMED}}}
-    made = Demo(machines, "twins", {"nodes": 3, "groups": [far]})
+    made = Demo(machines, namespace, {"nodes": 3, "groups": [far]})
     made.until_ready(4)
     return made
 

@@ -1,12 +1,10 @@
-"""What cert-manager's controllers do with Certificates, in the operator's small world: Secrets filled, statuses told."""
+"""What cert-manager's controllers do with Certificates, in the operator's small world: Secrets filled, statuses written."""
 
 from datetime import timedelta
 
 from tests.operator.kit import NAMESPACE, World
 
-from p2pnet.operator.kube import times
-from p2pnet.operator.kube.api import CERTIFICATE, SECRET, Object, meta, name_of
-from p2pnet.operator.kube.encoding import decoded, encoded
+from p2pnet.operator.kube.api import CERTIFICATE, SECRET, Object, decoded, encoded, meta, name_of, time_text
 from p2pnet.trust import Authority
 
 GO_UNITS = {"h": 3600, "m": 60, "s": 1}
@@ -68,7 +66,7 @@ class CertManager:
 
     def tell(self, name: str, *, ready: bool, message: str) -> None:
         """The Certificate's condition."""
-        since = times.text(self._world.now)
+        since = time_text(self._world.now)
         condition = {
             "type": "Ready", "status": str(ready), "reason": "x", "message": message, "lastTransitionTime": since,
         }  # fmt: skip

@@ -1,4 +1,4 @@
-"""A small API server in memory, a kubelet and a lab beside it, and a clock that stands still: the operator's world in tests."""
+"""An API server in memory, with a kubelet, a lab and a clock that only tests move: the operator's world in tests."""
 
 import copy
 import itertools
@@ -11,28 +11,27 @@ from typing import Any, TypeVar
 from p2pnet.model.errors import TargetError
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import CertificateCounts, LinkCounts, MemberStatus, NodeCounts, RunSummary, Status
-from p2pnet.operator.kube import times
-from p2pnet.operator.kube.api import (  # fmt: skip
+from p2pnet.operator.kube.api import (
     CONFIG_MAP,
     EVENT,
     POD,
     SECRET,
-    SUBNET,
     ApiError,
     BusyError,
     ConflictError,
     ForbiddenError,
     Object,
     ResourceKind,
+    decoded,
     meta,
     name_of,
+    time_text,
 )
-from p2pnet.operator.kube.encoding import decoded
 from p2pnet.operator.kube.queue import Key
-from p2pnet.operator.subnet.context import Observed, SubnetContext
-from p2pnet.operator.subnet.leaves import short
+from p2pnet.operator.subnet.context import CHILDREN, SUBNET, Observed, SubnetContext
+from p2pnet.operator.subnet.observe import context_of
 from p2pnet.operator.subnet.plan.configmaps import read_membership
-from p2pnet.operator.subnet.reading import site_of
+from p2pnet.operator.subnet.plan.leaves import short
 from p2pnet.operator.subnet.reconcile import Reconciler
 from p2pnet.subnet.document import digest_of, load_subnet
 from p2pnet.trust import Bundle, Identity
@@ -41,7 +40,7 @@ T = TypeVar("T")
 
 NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 NAMESPACE = "lab-of-ada"
-KEY = Key(NAMESPACE, "demo")
+KEY = Key(SUBNET, NAMESPACE, "demo")
 IMAGE = "p2pnet-node:test"
 
 
@@ -136,7 +135,7 @@ class Api:
                 raise ConflictError(409, "Conflict", "uid mismatch")
             self.deletions.append((kind, name, uid))
             if self.graceful and kind == POD:
-                meta(found)["deletionTimestamp"] = times.text(self.now())
+                meta(found)["deletionTimestamp"] = time_text(self.now())
             else:
                 del self.objects[(kind, namespace, name)]
             return True
@@ -156,7 +155,7 @@ class Api:
         version = next(self._versions)
         meta(stored).update(
             namespace=namespace, uid=f"uid-{version}", resourceVersion=str(version), generation=1,
-            creationTimestamp=times.text(self.now()),
+            creationTimestamp=time_text(self.now()),
         )  # fmt: skip
         if kind.kind == "Service":  # servers add to what they are given
             stored["spec"]["sessionAffinity"] = "None"
@@ -199,22 +198,22 @@ class Api:
         return copy.deepcopy(result)
 
 
-def _without(found: Any, before: Any, intent: Any) -> Any:
+def _without(found: Any, before: Any, desired: Any) -> Any:
     """What was applied before and is not any more goes."""
     if not isinstance(found, dict) or not isinstance(before, dict):
         return found
     kept = {}
     for key, value in found.items():
-        if key in before and (not isinstance(intent, dict) or key not in intent):
+        if key in before and (not isinstance(desired, dict) or key not in desired):
             continue
-        kept[key] = _without(value, before.get(key), (intent or {}).get(key)) if key in before else value
+        kept[key] = _without(value, before.get(key), (desired or {}).get(key)) if key in before else value
     return kept
 
 
-def _merge(found: Any, intent: Any) -> Any:
-    if isinstance(found, dict) and isinstance(intent, dict):
-        return {**found, **{key: _merge(found.get(key), value) for key, value in intent.items()}}
-    return copy.deepcopy(intent)
+def _merge(found: Any, desired: Any) -> Any:
+    if isinstance(found, dict) and isinstance(desired, dict):
+        return {**found, **{key: _merge(found.get(key), value) for key, value in desired.items()}}
+    return copy.deepcopy(desired)
 
 
 def _merge_patch(found: Any, patch: Any) -> Any:
@@ -236,7 +235,7 @@ class World:
         self.now = NOW
         self.api = Api(lambda: self.now)
         self.lab = FakeLab(self)
-        self.key = Key(NAMESPACE, name)
+        self.key = Key(SUBNET, NAMESPACE, name)
         body = {
             "apiVersion": SUBNET.api,
             "kind": "Subnet",
@@ -261,22 +260,22 @@ class World:
         found = next(one for one in self.status["conditions"] if one["type"] == kind)
         return found["status"], found["reason"]
 
-    def site(self) -> SubnetContext:
-        return site_of(self.subnet, IMAGE)
+    def context(self) -> SubnetContext:
+        return context_of(self.subnet, IMAGE)
 
     def observed(self) -> Observed:
         kinds = {kind for kind, _, _ in self.api.objects} - {SUBNET, EVENT}
         return Observed(self.subnet, {kind: {name_of(one): one for one in self.api.all(kind)} for kind in kinds})
 
-    async def look(self, times_: int = 1) -> float | None:
+    async def reconcile(self, times_: int = 1) -> float | None:
         again = None
         for _ in range(times_):
             again = await self.operator.reconcile(self.key)
         return again
 
-    async def converge(self, looks: int = 60, *, kubelet: bool = True) -> int:
-        """Look, with the kubelet at work between, until a look writes nothing; how many looks that took."""
-        for count in range(1, looks + 1):
+    async def converge(self, limit: int = 60, *, kubelet: bool = True) -> int:
+        """Reconcile, with the kubelet at work between, until nothing is written any more; how many reconciliations that took."""
+        for count in range(1, limit + 1):
             before = len(self.api.writes)
             try:
                 await self.operator.reconcile(self.key)
@@ -286,7 +285,7 @@ class World:
             self.now += timedelta(seconds=6)
             if len(self.api.writes) == before and not moved:
                 return count
-        raise AssertionError(f"not at rest after {looks} looks: {self.api.writes[-5:]}")
+        raise AssertionError(f"not at rest after {limit} reconciliations: {self.api.writes[-5:]}")
 
     def kubelet(self, *, ready: bool = True) -> bool:
         """Start what was created, end what is terminating; whether anything moved."""
@@ -303,7 +302,7 @@ class World:
         return moved
 
     def set_ready(self, pod: Object, *, ready: bool = True, **more: Any) -> None:
-        since = times.text(self.now - timedelta(seconds=5))
+        since = time_text(self.now - timedelta(seconds=5))
         condition = {"type": "Ready", "status": "True" if ready else "False", "lastTransitionTime": since}
         pod["status"] = {**(pod.get("status") or {}), "phase": "Running", "conditions": [condition], **more}
 
@@ -322,12 +321,12 @@ class FakeLab:
         """Pushed last; the ConfigMap's has not got there."""
         self.asked = 0
         self.runs: list[RunSummary] = []
-        self.news_version = ""
+        self.revision_now = ""
         self.mounted_document = ""
         """Digest of the document mounted when the lab started; empty: it reports none."""
         self.links: LinkCounts | None = None
         self.stuck: Status | None = None
-        """What it goes on saying, whatever it is told."""
+        """A status that it goes on reporting, whatever is pushed to it."""
 
     def mount(self, pod: str) -> None:
         """The pod reads its identity now: a Secret, or parts of several."""
@@ -348,25 +347,25 @@ class FakeLab:
             raise TargetError("the lab is silent")
         if self.stuck is not None:
             return self.stuck
-        site = world.site()
+        context = world.context()
         if self.auto_mount:
             for pod in world.api.all(POD):
                 self.mount(name_of(pod))
         there = {name_of(pod) for pod in world.api.all(POD) if (pod.get("status") or {}).get("phase") == "Running"}
         members = [
             self._member(name, placed.group, placed.pod)
-            for placed in site.placement if placed.pod in there for name in placed.members
+            for placed in context.placements if placed.pod in there for name in placed.members
         ]  # fmt: skip
-        written = read_membership(world.api.objects.get((CONFIG_MAP, NAMESPACE, site.members_map)))
+        written = read_membership(world.api.objects.get((CONFIG_MAP, NAMESPACE, context.members_map)))
         known = max([one.registry.version for one in self.pushed], default=written.registry.version if written else 0)
         edges = written.edge_count() if written else 0
-        up = edges if len(members) == len(site.members) else 0
-        lab = self.mounted.get(site.lab, {})
+        up = edges if len(members) == len(context.members) else 0
+        lab = self.mounted.get(context.lab, {})
         return Status(
-            name=site.name, target="cluster", nodes=NodeCounts(len(site.members), len(members), len(members), len(members)),
+            name=context.name, target="cluster", nodes=NodeCounts(len(context.members), len(members), len(members), len(members)),
             links=self.links or LinkCounts(edges, up), certificates=CertificateCounts(len(members), None), members=members,
             document=digest_of(load_subnet(self.document)) if self.document else self.mounted_document,
-            registry_version=known, runs=self.runs, news=self.news_version, trusted=_trusted(lab), leaf=_leaf(lab, "tls"),
+            registry_version=known, runs=self.runs, news=self.revision_now, trusted=_trusted(lab), leaf=_leaf(lab, "tls"),
         )  # fmt: skip
 
     def _member(self, name: str, group: str, pod: str) -> MemberStatus:
@@ -376,8 +375,8 @@ class FakeLab:
             trusted=_trusted(held), leaf=_leaf(held, name),
         )  # fmt: skip
 
-    async def news(self, address: str, token: str, after: str) -> str:
-        return self.news_version
+    async def revision(self, address: str, token: str, after: str) -> str:
+        return self.revision_now
 
     async def members(self, address: str, token: str) -> Membership:
         if self.silent or not self.pushed:
@@ -404,15 +403,15 @@ def _leaf(held: dict[str, bytes], stem: str) -> str:
     return short(Identity(held[f"{stem}.crt"], held[f"{stem}.key"], held["ca.crt"]).fingerprint)
 
 
-def site(
+def subnet_context(
     name: str = "demo", annotations: dict[str, str] | None = None, created: datetime = NOW, **spec: Any
 ) -> SubnetContext:
     """A Subnet in its place, without any world."""
     metadata = {
         "name": name, "namespace": NAMESPACE, "uid": "uid-0", "generation": 1, "annotations": annotations or {},
-        "creationTimestamp": times.text(created),
+        "creationTimestamp": time_text(created),
     }  # fmt: skip
-    return site_of({"apiVersion": SUBNET.api, "kind": "Subnet", "metadata": metadata, "spec": spec}, IMAGE)
+    return context_of({"apiVersion": SUBNET.api, "kind": "Subnet", "metadata": metadata, "spec": spec}, IMAGE)
 
 
 def counted(api: Api) -> Counter[str]:
@@ -421,3 +420,39 @@ def counted(api: Api) -> Counter[str]:
 
 
 FAULTS = {"busy": BusyError(503, "Busy", "later"), "forbidden": ForbiddenError(403, "Forbidden", "no")}
+
+
+def members_of(world: World) -> Membership:
+    found = read_membership(world.api.one(CONFIG_MAP, "demo-members"))
+    assert found is not None
+    return found
+
+
+def pods_of(world: World) -> dict[str, str]:
+    return {name_of(pod): meta(pod)["uid"] for pod in world.api.all(POD)}
+
+
+def check_whole(world: World) -> None:
+    """Exactly the objects of the spec, all of them the Subnet's, all leaves of one authority."""
+    context = world.context()
+    pods = {placed.pod for placed in context.placements}
+    assert {name_of(one) for one in world.api.all(POD)} == {*pods, "demo-lab"}
+    assert {name_of(one) for one in world.api.all(SECRET)} == {*pods, "demo-lab", "demo-ca", "demo-lab-token"}
+    for kind in CHILDREN:
+        for one in world.api.all(kind):
+            owner = meta(one)["ownerReferences"][0]
+            assert (owner["uid"], owner["controller"]) == (context.uid, True)
+            assert "finalizers" not in meta(one)
+    authority = decoded(world.api.one(SECRET, "demo-ca"))["ca.crt"]
+    for placed in context.placements:
+        held = decoded(world.api.one(SECRET, placed.pod))
+        assert set(held) == {"ca.crt", *(f"{name}.{end}" for name in placed.members for end in ("crt", "key"))}
+        for name in placed.members:
+            peer = Identity(held[f"{name}.crt"], held[f"{name}.key"], authority).verify(now=world.now)
+            assert peer.uri == context.uri(name)
+    assert [one.name for one in members_of(world).registry.members] == [name for name, _ in context.members]
+
+
+def container(pod: Object) -> Object:
+    found: Object = pod["spec"]["containers"][0]
+    return found

@@ -7,12 +7,18 @@ import pytest
 from tests.ports import free_port
 
 from p2pnet.model.errors import TargetError
-from p2pnet.operator.__main__ import STUCK_S, _alive
+from p2pnet.operator.__main__ import STUCK_S, check_alive
 from p2pnet.operator.health import Health
-from p2pnet.operator.kube.queue import Key, Workers
+from p2pnet.operator.kube.queue import Controller, Key, Workers
 from p2pnet.operator.metrics import Metrics
+from p2pnet.operator.subnet.context import CHILDREN, SUBNET, SUBNET_LABEL
 
-KEY = Key("default", "demo")
+
+async def reconcile(_key: Key) -> float | None:
+    return None
+
+
+CONTROLLER = Controller(SUBNET, CHILDREN, SUBNET_LABEL, reconcile)
 
 
 async def answer(port: int, host: str = "127.0.0.1", page: str = "healthz") -> tuple[int, str]:
@@ -23,10 +29,10 @@ async def answer(port: int, host: str = "127.0.0.1", page: str = "healthz") -> t
 async def test_a_replica_that_waits_for_the_lease_is_alive_and_one_that_acts_only_with_its_workers() -> None:
     health, port = Health(), free_port()
     metrics = Metrics()
-    workers = Workers(lambda _key: metrics.watched(KEY, look))
+    workers = Workers([metrics.measured(CONTROLLER)])
     async with health.serving(port, "127.0.0.1"):
-        assert await answer(port) == (200, "ok\n"), "it waits: the loop turns"
-        health.check = lambda: _alive(workers, metrics)
+        assert await answer(port) == (200, "ok\n"), "it waits: the event loop runs"
+        health.check = lambda: check_alive(workers, metrics)
         assert await answer(port) == (503, "the workers are stuck\n"), "they have not started"
         workers.start()
         assert await answer(port) == (200, "ok\n")
@@ -49,17 +55,13 @@ async def test_health_and_metrics_are_served_on_both_families_of_addresses() -> 
             assert (await answer(metrics_port, host, "metrics"))[0] == 200
 
 
-async def look(_key: Key) -> float | None:
-    return None
-
-
-def test_a_look_that_never_ends_is_no_life(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reconciliation_that_never_ends_counts_as_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
     class Stuck(Metrics):
-        longest_look_s = STUCK_S + 1
+        longest_running_s = STUCK_S + 1
 
     monkeypatch.setattr(Workers, "alive", True)
     with pytest.raises(TargetError, match="stuck"):
-        _alive(Workers(look), Stuck())
+        check_alive(Workers([CONTROLLER]), Stuck())
 
 
 async def test_without_a_port_nothing_is_served_and_a_port_in_use_is_an_error() -> None:

@@ -73,7 +73,7 @@ def cids(data: bytes) -> tuple[bytes, bytes]:
     return data[6:end], data[end + 1 : end + 1 + data[end]]
 
 
-class Stranger:
+class RawClient:
     """A UDP socket without a connection: sends what it is given, keeps what comes."""
 
     def __init__(self, remote: Address, source: str = "127.0.0.1") -> None:
@@ -116,7 +116,7 @@ class Stranger:
                     self.on_datagram(data)
 
 
-class Mob(Stranger):
+class Mob(RawClient):
     """Begins handshakes, answers Retry, and lets each hang: it answers no other packet of the server's."""
 
     def __init__(self, remote: Address, source: str = "127.0.0.1") -> None:

@@ -71,7 +71,7 @@ async def test_any_spelling_of_an_ipv6_address_is_dialled(world: World, spelling
 @needs_ipv6
 async def test_two_spellings_share_one_connection(world: World) -> None:
     connection, server = await dialled(world, LOOPBACK, LOOPBACK, LOOPBACK)
-    client = connection.host
+    client = connection.endpoint
     for spelling in (LONG, PADDED):
         assert await client.connect((spelling, server.address[1])) is connection
     assert client.counters()["dialled_total"] == 1
@@ -93,14 +93,14 @@ async def test_a_race_dials_an_address_once_however_it_is_spelled(world: World) 
 async def test_a_link_local_address_is_dialled_in_its_zone(world: World) -> None:
     connection, _ = await dialled(world, "::", str(link_local()), "::")
     await assert_works(connection)
-    assert await connection.host.connect(connection.address) is connection
+    assert await connection.endpoint.connect(connection.address) is connection
 
 
 async def test_a_name_is_dialled_at_its_address(world: World) -> None:
     connection, server = await dialled(world, "127.0.0.1", "localhost", "127.0.0.1")
     await assert_works(connection)
     assert connection.address == server.address
-    assert await connection.host.connect(server.address) is connection
+    assert await connection.endpoint.connect(server.address) is connection
 
 
 @needs_several

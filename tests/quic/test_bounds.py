@@ -117,7 +117,7 @@ async def test_an_offset_beyond_the_fixed_window_ends_the_connection(world: Worl
     await until(lambda: other.closed)
     assert other.close_reason.kind == "transport"
     assert rss() - before < 2 * MIB
-    await bystander(world, other.host.address)
+    await bystander(world, other.endpoint.address)
 
 
 async def test_highest_offsets_earn_no_credit(world: World) -> None:
@@ -134,7 +134,7 @@ async def test_crumbs_in_disorder_end_the_connection_before_they_fill_memory(wor
     forge(connection, [QuicStreamFrame(offset=2 * number, data=b"x") for number in range(1, 200)])
     await until(lambda: other.closed)
     assert "gaps" in other.close_reason.text
-    await bystander(world, other.host.address)
+    await bystander(world, other.endpoint.address)
 
 
 async def test_a_flood_of_streams_ends_the_connection(world: World, until: Until) -> None:
@@ -145,7 +145,7 @@ async def test_a_flood_of_streams_ends_the_connection(world: World, until: Until
     connection.touch()
     await until(lambda: other.closed)
     assert other.close_reason.kind == "transport"
-    await bystander(world, other.host.address)
+    await bystander(world, other.endpoint.address)
 
 
 async def test_half_messages_hold_only_what_came_and_go_with_their_connection(world: World, until: Until) -> None:
@@ -156,7 +156,7 @@ async def test_half_messages_hold_only_what_came_and_go_with_their_connection(wo
     connection.touch()
     await until(lambda: other.engine.held_bytes >= 128 * OWN)
     assert rss() - before < 40 * MIB
-    await bystander(world, other.host.address)
+    await bystander(world, other.endpoint.address)
     connection.close()
     await until(lambda: other.closed)
 
@@ -246,7 +246,7 @@ async def test_a_full_endpoint_says_so_at_once(world: World) -> None:
         await server.connect(client.address, new=True)
 
 
-async def test_above_the_ration_strangers_must_prove_their_address(world: World) -> None:
+async def test_above_the_rate_clients_must_prove_their_address(world: World) -> None:
     settings = Settings(initials_burst=3, initials_per_s=0.001)
     server = await world.endpoint("node-1", settings=settings, on_message=world.echo)
     client = await world.endpoint()
@@ -255,7 +255,7 @@ async def test_above_the_ration_strangers_must_prove_their_address(world: World)
     assert (await connections[-1].request(b"/x", b"proved")).payload == b"proved"
 
 
-async def test_a_spoofed_flood_creates_no_state_beyond_the_ration(world: World) -> None:
+async def test_a_spoofed_flood_creates_no_state_beyond_the_rate(world: World) -> None:
     server = await world.endpoint("node-1", settings=Settings(initials_burst=10, initials_per_s=0.001))
     client = await world.endpoint()
     caught: list[bytes] = []
@@ -276,9 +276,9 @@ async def test_a_spoofed_flood_creates_no_state_beyond_the_ration(world: World) 
 
 async def test_noise_is_ignored(world: World) -> None:
     connection, other = await world.pair()
-    server = other.host
-    client_raw = connection.host.address
-    cid = next(iter(other._cids))
+    server = other.endpoint
+    client_raw = connection.endpoint.address
+    cid = other.engine.cid
     initial = b"\xc3\x00\x00\x00\x01\x08" + os.urandom(8) + b"\x08" + os.urandom(8) + b"\x00\x44\xb0" + os.urandom(1200)
     server._dispatcher.on_datagrams([(initial, ("127.0.0.1", 9)), (initial, ("127.0.0.1", 9))])
     for data in (b"", b"\x00", b"\xff" * 1200, os.urandom(1300), b"\x40" + cid + os.urandom(40), b"\xc0" + bytes(30)):

@@ -71,9 +71,9 @@ async def test_an_endpoint_that_only_dials_is_asked_and_answered_but_not_dialled
     connection = await client.connect(server.address)
     assert (await connection.request(b"/x", b"there")).payload == b"there"
     assert (await server.connections[0].request(b"/x", b"and back")).payload == b"and back"
-    stranger = await world.endpoint("node-2")
+    outsider = await world.endpoint("node-2")
     with pytest.raises(HandshakeFailed) as error:
-        await stranger.connect(client.address, timeout_s=0.3)
+        await outsider.connect(client.address, timeout_s=0.3)
     assert error.value.kind == "timeout"
     assert client.connections == [connection]
 
@@ -266,11 +266,11 @@ async def test_every_connection_leaves_a_qlog(world: World, until: Until, tmp_pa
 async def test_a_connection_counts_what_its_path_does_to_it(world: World) -> None:
     server = await world.endpoint("node-1", on_message=world.echo)
     client = await world.endpoint()
-    chance = random.Random(1)
+    rng = random.Random(1)
     with Relay(server.address) as path:
         connection: Any = await client.connect(path.address)
         assert connection.counters()["lost_packets_total"] == 0
-        path.drop = lambda _data, to_server: to_server and chance.random() < 0.05
+        path.drop = lambda _data, to_server: to_server and rng.random() < 0.05
         await connection.request(b"/x", b"x" * 1_000_000)
         counters = connection.counters()
     assert counters["lost_packets_total"] > 0

@@ -84,7 +84,7 @@ def test_timers_of_a_sender_that_hears_nothing_any_more_ring_ever_more_rarely() 
         rings = Rings(world.loop)
         sending = asyncio.ensure_future(connection.send(b"/x", b"", b"x" * MIB))
         await asyncio.sleep(0.2)
-        world.network.disconnect(connection.host.address, other.host.address)
+        world.network.disconnect(connection.endpoint.address, other.endpoint.address)
         rings.count = 0
         await asyncio.sleep(59)
         assert not sending.done()
@@ -142,7 +142,7 @@ def test_another_path_begins_with_a_fresh_window_and_round_trip_time() -> None:
         await other.send(b"/x", b"", b"x" * MIB)
         assert other.counters()[WINDOW] > 10 * INITIAL_WINDOW
         assert (other.id, connection.id) == identity
-        assert other.host._pool.find(roaming.current.system_address) is other
+        assert other.endpoint._pool.find(roaming.current.system_address) is other
 
     play(scenario, delay_s=0.025)
 
@@ -157,7 +157,7 @@ def test_many_changes_of_address_while_a_large_message_flows_lose_nothing_of_it(
             roaming.move(world.network.transport((f"10.0.1.{number}", 0)))
         assert (await request).payload == payload
         assert not connection.closed
-        assert other.host.connections == [other]
+        assert other.endpoint.connections == [other]
 
     play(scenario, delay_s=0.01, limit_s=600)
 
@@ -187,7 +187,7 @@ def test_a_lost_flight_of_data_does_mean_congestion() -> None:
 
         def losing(source: Any, _destination: Any, data: bytes) -> bool:
             nonlocal lose
-            lose -= source == connection.host.address and len(data) > 1_000
+            lose -= source == connection.endpoint.address and len(data) > 1_000
             return not 0 <= lose < 3
 
         world.network.on_send = losing

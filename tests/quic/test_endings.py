@@ -139,7 +139,7 @@ def test_every_kind_of_wait_on_a_connection_ends_with_it(end: str) -> None:
             world.network.reconnect(client.address, server.address)
             server.connections[0].close()
         else:
-            connection.forgotten()
+            connection.peer_reset()
         results = await ended(world, [*waits, reader])
         assert results.pop() is None
         assert all(isinstance(one, ConnectionLost) for one in results), results

@@ -119,9 +119,9 @@ def test_a_draining_endpoint_begins_nothing_new() -> None:
         connection, other = await pair(world)
         request = asyncio.ensure_future(connection.request(b"/x", b"holds up the drain"))
         await asyncio.sleep(1)
-        drain = asyncio.ensure_future(other.host.drain(5))
+        drain = asyncio.ensure_future(other.endpoint.drain(5))
         await asyncio.sleep(0)
-        for work in (other.request(b"/x", b"x"), other.send(b"/x", b"", b"x"), other.host.connect(DEAD)):
+        for work in (other.request(b"/x", b"x"), other.send(b"/x", b"", b"x"), other.endpoint.connect(DEAD)):
             with pytest.raises(EndpointClosed):
                 await work
         await drain
@@ -297,12 +297,12 @@ async def fail_there(_world: VirtualWorld, _connection: Connection, other: Conne
 
 async def fall_silent(world: VirtualWorld, connection: Connection, other: Connection) -> None:
     """The path between is cut."""
-    world.network.disconnect(connection.host.address, other.host.address)
+    world.network.disconnect(connection.endpoint.address, other.endpoint.address)
 
 
 async def forget(world: VirtualWorld, _connection: Connection, other: Connection) -> None:
     """The peer is killed, and another with the same key takes its place: what it does not know, it resets."""
-    server = other.host
+    server = other.endpoint
     transport: Any = server._transport
     transport.close()
     await world.endpoint(
@@ -409,7 +409,7 @@ def test_what_a_draining_peer_does_not_want_any_more_is_a_lost_stream() -> None:
         connection, other = await pair(world)
         request = asyncio.ensure_future(connection.request(b"/x", b"holds up the drain"))
         await asyncio.sleep(1)
-        drain = asyncio.ensure_future(other.host.drain(5))
+        drain = asyncio.ensure_future(other.endpoint.drain(5))
         for work in (connection.send(b"/x", b"", b"x"), connection.request(b"/x", b"x")):
             with pytest.raises(StreamLost) as error:
                 await work

@@ -34,7 +34,7 @@ from tests.quic.frames import (
     streams,
     v,
 )
-from tests.quic.outsiders import Stranger
+from tests.quic.outsiders import RawClient
 from tests.quic.victims import MIB, REMEMBERED_BYTES, TURN_CPU_S, under_attack
 
 from p2pnet.quic import Settings
@@ -169,7 +169,7 @@ async def test_challenges_from_a_second_address_cost_no_more_the_more_there_are(
     async with under_attack(world) as scene:
         raw = await scene.dial()
         raw.acknowledges = False
-        with Stranger(scene.victim.address) as other:
+        with RawClient(scene.victim.address) as other:
 
             async def probe(count: int) -> None:
                 for _ in range(count):
@@ -190,7 +190,7 @@ async def test_a_peer_that_speaks_from_a_hundred_addresses_keeps_its_one_connect
         raw = await scene.dial()
         await scene.victim.mark()
         for _ in range(100):
-            with Stranger(scene.victim.address) as elsewhere:
+            with RawClient(scene.victim.address) as elsewhere:
                 elsewhere.send(raw.packet(PING, PADDING * 300))
                 await asyncio.sleep(0.003)
         raw.send(stream(0, message(5, sent=b"hello"), fin=True))

@@ -35,7 +35,7 @@ from tests.quic.frames import (
     stream,
     v,
 )
-from tests.quic.outsiders import Stranger, initial
+from tests.quic.outsiders import RawClient, initial
 from tests.quic.victims import MIB, under_attack
 
 from p2pnet.model.errors import P2pnetError
@@ -261,7 +261,7 @@ async def test_any_frames_from_a_server_give_a_reply_or_a_typed_end(world: World
 @lengths
 async def test_any_frames_in_initials_give_at_most_a_typed_end(world: World, count: int) -> None:
     async with under_attack(world, settings=SOON) as scene:
-        with Stranger(scene.victim.address) as stranger:
+        with RawClient(scene.victim.address) as stranger:
 
             async def case(rng: random.Random) -> None:
                 destination, source = (

@@ -283,10 +283,10 @@ async def test_in_a_full_mesh_every_small_message_comes_before_the_large_one_sen
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=whole) for seed in range(2, 12))])
 async def test_a_full_mesh_survives_loss_delay_a_partition_and_new_ports(world: World, until: Until, seed: int) -> None:
-    chance = random.Random(seed)
+    rng = random.Random(seed)
 
     def lossy(_data: bytes, _to_server: bool) -> bool:
-        return chance.random() < 0.02
+        return rng.random() < 0.02
 
     paths: dict[tuple[int, int], Relay] = {}
     mesh = Mesh(world, MIB)

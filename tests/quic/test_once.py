@@ -453,7 +453,7 @@ class Island:
         return AtLeastOnce(await self.bind("node-0", "10.0.0.2"))
 
 
-def test_a_peer_killed_without_a_farewell_gets_the_message_after_its_restart() -> None:
+def test_a_peer_killed_without_a_close_gets_the_message_after_its_restart() -> None:
     async def scenario() -> None:
         island = Island(delay_s=0.02)
         there, here = await island.receiver(), await island.sender()
@@ -498,28 +498,28 @@ def test_cancelling_a_send_ends_its_attempts() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_through_loss_cuts_and_closes_every_message_is_taken_exactly_once(seed: int) -> None:
     async def scenario() -> int:
-        chance = random.Random(seed)
+        rng = random.Random(seed)
         island = Island(seed=seed, delay_s=0.02, jitter_s=0.02, loss=0.05)
         there, here = await island.receiver(), await island.sender()
         ends = there.endpoint.address, here._endpoint.address
         retry = Retry(budget_s=600, rng=random.Random(seed))
 
         async def late(number: int) -> None:
-            await asyncio.sleep(chance.uniform(0, 200))
+            await asyncio.sleep(rng.uniform(0, 200))
             await here.send(there.endpoint.address, b"/x", b"", b"%d" % number, retry=retry)
 
         def closing(connection: Any, message: Message) -> None:
             there(connection, message)
-            if chance.random() < 0.1:  # before the answer has left
+            if rng.random() < 0.1:  # before the answer has left
                 connection.close(CloseCode.REPLACED, "trouble")
 
         there.deliveries._rest = closing
 
         async def trouble() -> None:
             for _ in range(6):
-                await asyncio.sleep(chance.uniform(5, 20))
+                await asyncio.sleep(rng.uniform(5, 20))
                 island.network.disconnect(*ends)
-                await asyncio.sleep(chance.uniform(1, 40))
+                await asyncio.sleep(rng.uniform(1, 40))
                 island.network.reconnect(*ends)
 
         await asyncio.gather(trouble(), *(late(number) for number in range(200)))

@@ -87,8 +87,8 @@ def slow(namespace: Namespace, interface: str = "right") -> None:
 async def in_the_middle(until: Until, sender: Any, moving: Awaitable[Any], happens: Callable[[], None]) -> Any:
     """Let this happen when the sender has sent about a quarter of 8 MiB, and wait for the end."""
     task = asyncio.ensure_future(moving)
-    before = sender.host.sent_bytes
-    await until(lambda: sender.host.sent_bytes - before > 2 * MIB, FOUND_S)
+    before = sender.endpoint.sent_bytes
+    await until(lambda: sender.endpoint.sent_bytes - before > 2 * MIB, FOUND_S)
     assert not task.done()
     happens()
     return await asyncio.wait_for(task, 60)
@@ -177,10 +177,10 @@ async def test_datagrams_leave_in_runs_whatever_the_mtu(world: World, rows: Rows
     connection, served = await ends(world, rows(link))
     await found(until, min(link - 28, 8_900), connection, served)
     for end in (connection, served):
-        calls = end.host.counters()["send_calls_total"]
+        calls = end.endpoint.counters()["send_calls_total"]
         packets = end.counters()["sent_packets_total"]
         await end.send(b"/much", b"", bytes(8 * MIB))
-        calls = end.host.counters()["send_calls_total"] - calls
+        calls = end.endpoint.counters()["send_calls_total"] - calls
         packets = end.counters()["sent_packets_total"] - packets
         assert packets > 8 * MIB / 9_000
         assert calls < packets / 3
@@ -339,7 +339,7 @@ async def test_a_nat_that_rebinds_in_the_middle_of_a_transfer_is_followed(
     assert served.address[0] == "10.77.1.9"
     assert served.address != mapped
     assert not connection.closed
-    assert await served.host.connect(served.address) is served
+    assert await served.endpoint.connect(served.address) is served
 
 
 async def test_a_client_whose_own_address_changes_keeps_its_connection(world: World, rows: Rows, until: Until) -> None:

@@ -1,4 +1,4 @@
-"""Echo, reachability, dial-back, and the cache of contacts."""
+"""Echo, reachability, dial-back, and the bootstrap cache."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_configured_parts_beat_seen_ones(world: World, caplog: pytest.LogC
     ]
 
 
-def test_contacts_are_written_after_ten_and_kept_newest_first(tmp_path: Path) -> None:
+def test_addresses_are_written_after_ten_and_kept_newest_first(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "contacts.json"
     contacts = BootstrapCache(path, fixed=[("10.0.0.1", 1)])
     for port in range(1, 10):
@@ -82,7 +82,7 @@ def test_contacts_are_written_after_ten_and_kept_newest_first(tmp_path: Path) ->
     assert ("10.0.0.1", 1) not in BootstrapCache(path).addresses()
 
 
-def test_contacts_are_at_most_two_hundred(tmp_path: Path) -> None:
+def test_addresses_are_at_most_two_hundred(tmp_path: Path) -> None:
     contacts = BootstrapCache(tmp_path / "c")
     for port in range(1, 301):
         contacts.reached(("127.0.0.1", port))
@@ -91,7 +91,7 @@ def test_contacts_are_at_most_two_hundred(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"7", b'["x", [1], ["h", "p"], ["ok", 1]]', b"\xff\xfe"])
-def test_a_damaged_file_of_contacts_is_tolerated(tmp_path: Path, damage: bytes) -> None:
+def test_a_damaged_file_of_addresses_is_tolerated(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "c"
     path.write_bytes(damage)
     assert BootstrapCache(path).addresses() in ([], [("ok", 1)])

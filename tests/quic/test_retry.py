@@ -140,7 +140,7 @@ def test_qp2ps_schedule_is_the_default(seed: int) -> None:
         interval = min(interval * 1.5, 15.0)
 
 
-def test_the_same_chance_gives_the_same_waits_and_another_gives_others() -> None:
+def test_the_same_seed_gives_the_same_waits_and_another_gives_others() -> None:
     def began(seed: int) -> list[float]:
         attempts = Attempts(CURABLE[0])
         run(Retry(rng=random.Random(seed)), attempts)

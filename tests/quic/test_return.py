@@ -39,7 +39,7 @@ class Peer:
         self.address: Address = (host, port)
 
     def kill(self) -> None:
-        """SIGKILL: it says no farewell."""
+        """SIGKILL: it sends no close."""
         self.process.kill()
         self.process.wait()
         self.process.stdout.close()

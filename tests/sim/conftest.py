@@ -36,7 +36,7 @@ class ScriptedCore:
             self.due = None
         return done + self.answers.get(type(what), lambda _: [])(what)
 
-    def next_wakeup(self, *, lifetimes: bool = True) -> int | None:
+    def next_wakeup(self, *, expiries: bool = True) -> int | None:
         return self.due
 
     def pending(self) -> list[Any]:
@@ -77,7 +77,7 @@ def give(node: Node, *what: effects.Effect) -> None:
     """Have its core do this now."""
     core: Any = node.core
     core.soon = list(what)
-    node._life.do(inputs.Wake())
+    node._incarnation.do(inputs.Wake())
 
 
 def update(node: Node, peer: str, size: int = 100, connection: int = 1) -> int:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from p2pnet.broadcast import assembler, delivery, digest, manager, quota, receiver, relay, table
+from p2pnet.broadcast import assembler, delivery, digest, manager, quota, receiver, relay, sources, table
 from p2pnet.broadcast.artifact import all_parts
 from p2pnet.broadcast.expiry import Expiry
 from p2pnet.broadcast.table import UpdateVerdict
@@ -56,10 +56,10 @@ def v4_charges_whoever_passes_on(original: Fault) -> Fault:
         if (
             held
             and held + source.size > self._quota.limit
-            and not self._quota._accounts[source.peer].firm.get(task.artifact)
+            and not self._quota._by_peer[source.peer].firm.get(task.artifact)
         ):
             return None
-        self._quota.charge(task.artifact, source.peer, source.size)
+        self._quota.use(task.artifact, source.peer, source.size)
         return 16 if part is None else 1
 
     return charge
@@ -154,10 +154,10 @@ def late_push_resurrects(original: Fault) -> Fault:
 
 
 def synced_before_the_answers(original: Fault) -> Fault:
-    def owe_synced(self: Any, box: Any) -> None:
-        box.owed = set()
+    def plan_synced(self: Any, box: Any) -> None:
+        box.before_synced = set()
 
-    return owe_synced
+    return plan_synced
 
 
 def suppressed_by_a_partial_row(original: Fault) -> Fault:
@@ -198,21 +198,21 @@ def digest_skips_one_id(original: Fault) -> Fault:
 
 
 PLANTED: dict[str, tuple[object, str, Callable[[Fault], Fault]]] = {
-    "V1": (assembler.Assembler, "_ask_parts", v1_asks_for_parts_nobody_has),
+    "V1": (assembler.Assembler, "_request_parts", v1_asks_for_parts_nobody_has),
     "V2": (digest.Digests, "add", v2_holds_for_ever),
-    "V3": (assembler.Assembler, "dry", v3_partial_rows_keep_a_task_alive),
-    "V4": (assembler.Assembler, "_charge", v4_charges_whoever_passes_on),
+    "V3": (assembler.Assembler, "end_without_path", v3_partial_rows_keep_a_task_alive),
+    "V4": (assembler.Assembler, "_take_quota", v4_charges_whoever_passes_on),
     "V5": (manager.PoolManager, "publish", v5_unannounces_its_own_product),
     "V6": (receiver.Receiver, "_answer", v6_leaves_a_request_unanswered),
     "V7": (quota.Quota, "wait", v7_forgets_who_waits_for_room),
-    "V8": (assembler.Assembler, "_let_in", v8_looks_at_every_task_each_time),
+    "V8": (assembler.Assembler, "_resume_waiting", v8_looks_at_every_task_each_time),
     "V9": (Expiry, "refuse", v9_garbage_evicts_refusals),
     "V10": (assembler.Assembler, "_failed", v10_asks_again_at_once),
     "V11": (manager.PoolManager, "_drop", v11_keeps_what_is_withdrawn_in_the_slot_queue),
-    "V12": (assembler, "_is_hopeless", v12_silent_liars_pin_tasks),
+    "V12": (sources, "is_given_up", v12_silent_liars_pin_tasks),
     "drop-on-the-second-hop": (relay.Relay, "validated", drops_on_the_second_hop),
     "resurrecting-late-push": (table.Table, "judge", late_push_resurrects),
-    "synced-before-the-answers": (delivery.Delivery, "owe_synced", synced_before_the_answers),
+    "synced-before-the-answers": (delivery.Delivery, "plan_synced", synced_before_the_answers),
     "suppressed-by-a-partial-row": (table.Table, "holds", suppressed_by_a_partial_row),
     "no-restart-after-re-advertise": (assembler.Assembler, "want", does_not_restart),
     "digest-skips-one-id": (digest.Digests, "digest", digest_skips_one_id),

@@ -114,7 +114,7 @@ def test_what_nobody_was_told_to_judge_is_missing():
     world.settle()
     c.core.pool.unvalidated[x] = c.core.pool.validated.pop(x)
     assert world.broken() == []
-    c.record.told.clear()
+    c.record.shown.clear()
     assert world.broken() == [f"c has not judged {x.hex()[:8]}: its peer b holds it"]
 
 

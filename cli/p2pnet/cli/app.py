@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from p2pnet.cli import completing
+from p2pnet.cli import shell_completion
 from p2pnet.cli.coercion import QuickCommand, QuickGroup
-from p2pnet.cli.failure import CommandError, ExitCode
-from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import On, Session, cannot_write_stdout
 
@@ -120,7 +120,7 @@ def _shared(about: About) -> dict[str, tuple[Any, Any]]:
     shared = dict(_ALWAYS)
     for name, text in _PLACES[about].items():
         kind, typed, metavar = _TYPED[name]
-        complete = completing.contexts if name == "context" else None
+        complete = shell_completion.contexts if name == "context" else None
         option = typer.Option(*typed, metavar=metavar, help=text, show_default=False, autocompletion=complete)
         shared[name] = (Annotated[kind, option], None)
     return shared
@@ -246,7 +246,7 @@ def _usage(error: typer.TyperException, words: list[str]) -> int:
     failure = CommandError(
         error.format_message().replace("Value error, ", "").rstrip("."),
         where=shlex.join(["p2pnet", *words]),
-        todo=f"{path} --help",
+        next_step=f"{path} --help",
     )
     sys.stderr.write("\n".join(failure.lines()) + "\n")
     return failure.exit_code

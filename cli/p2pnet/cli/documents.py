@@ -202,7 +202,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     result: CheckResult
     found: str
-    todo: str = ""
+    next_step: str = msgspec.field(default="", name="todo")
 
 
 class Examination(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,9 +14,10 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from p2pnet.cli.failure import CommandError, ExitCode
-from p2pnet.cli.outcome import Outcome
-from p2pnet.cli.session import Session, drop_stdout
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError, Outcome
+from p2pnet.cli.session import Session
+from p2pnet.cli.terminal import drop_stdout
 from p2pnet.model.errors import LocalError, P2pnetError, TargetError
 
 INTERRUPTS = (signal.SIGTERM, signal.SIGHUP)
@@ -54,7 +55,7 @@ def run_command(
         return ExitCode.OK
     except Exception as error:  # noqa: BLE001 this is the boundary
         session.listener.close()
-        failure = explain(error, session.todo) or _bug(error, verbose=verbose)
+        failure = explain(error, session.next_step) or _bug(error, verbose=verbose)
         session.say("\n".join(failure.lines()) + "\n")
         return failure.exit_code
 
@@ -104,31 +105,35 @@ def _interrupted(session: Session) -> int:
     return ExitCode.INTERRUPTED
 
 
-def explain(error: BaseException, todo: str = "") -> CommandError | None:
+def explain(error: BaseException, next_step: str = "") -> CommandError | None:
     """The failure behind an exception, or None for a bug of ours."""
     where = _command_line()
     match error:
         case CommandError():
             return error
         case TargetError():
-            return CommandError(str(error), where=where, todo=error.hint or "p2pnet status", exit_code=error.exit_code)
+            return CommandError(
+                str(error), where=where, next_step=error.hint or "p2pnet status", exit_code=error.exit_code
+            )
         case LocalError():
-            return CommandError(str(error), where=where, todo=todo or "correct it and try again; " + HINT_HELP)
+            return CommandError(
+                str(error), where=where, next_step=next_step or "correct it and try again; " + HINT_HELP
+            )
         case OSError() if error.errno in DISK_ERRORS:
             place = f"{error.filename}" if error.filename is not None else where
-            return CommandError(error.strerror or str(error), where=place, todo=DISK_ERRORS[error.errno])
+            return CommandError(error.strerror or str(error), where=place, next_step=DISK_ERRORS[error.errno])
         case P2pnetError():
-            return _remote(error, where, todo or HINT_HELP)
+            return _remote(error, where, next_step or HINT_HELP)
         case _:
             return None
 
 
-def _remote(error: P2pnetError, where: str, todo: str) -> CommandError:
+def _remote(error: P2pnetError, where: str, next_step: str) -> CommandError:
     """A lab's answer (`ProblemError`, told by its shape: importing the desk here costs every start 0.3 s), or a peer's."""
     code = getattr(error, "exit_code", ExitCode.NOT_FOUND)
     hint = getattr(error, "hint", "")
-    default = "this is a bug: see the log of the lab" if code == ExitCode.BUG else todo
-    return CommandError(str(error), where=where, todo=hint or default, exit_code=code)
+    default = "this is a bug: see the log of the lab" if code == ExitCode.BUG else next_step
+    return CommandError(str(error), where=where, next_step=hint or default, exit_code=code)
 
 
 def _command_line() -> str:
@@ -143,7 +148,7 @@ def _bug(error: BaseException, *, verbose: bool) -> CommandError:
     return CommandError(
         f"a bug in p2pnet: {type(error).__name__}: {error}",
         where=_keep(text) or _command_line(),
-        todo="please report it with that file; -v shows the traceback here",
+        next_step="please report it with that file; -v shows the traceback here",
         exit_code=ExitCode.BUG,
     )
 

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from p2pnet.cli.failure import CommandError, ExitCode
-from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets import Target
 from p2pnet.lab_client import LabClient
@@ -65,7 +65,7 @@ def after_loss(error: CommandError | TargetError, run: str, target: Target, name
     failure = CommandError(
         str(error) if f"run {run} is invalid" in str(error) else f"run {run} is invalid: {error}",
         where=error.where if isinstance(error, CommandError) else name,
-        todo=f"p2pnet up {name}, then inject again",
+        next_step=f"p2pnet up {name}, then inject again",
         exit_code=ExitCode.INVALID,
     )
     try:
@@ -87,7 +87,7 @@ def report_of(state: RunState, target: Target) -> Report:
         raise CommandError(
             f"run {state.run} ended ({state.state}) without a report",
             where=str(target.state.run(state.run)),
-            todo="look into the lab's log, then inject again",
+            next_step="look into the lab's log, then inject again",
             exit_code=ExitCode.INVALID,
         )
     return report

@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from p2pnet.cli import completing
+from p2pnet.cli import shell_completion
 from p2pnet.model import units
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import check_label, check_subnet_name
@@ -53,11 +53,14 @@ def _checked(parse: Callable[[str], T], text: str) -> T:
 
 
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="The subnet.", parser=subnet_name, autocompletion=completing.subnets)
+    str, typer.Argument(metavar="NAME", help="The subnet.", parser=subnet_name, autocompletion=shell_completion.subnets)
 ]
 ARTIFACT_HELP = "6 or more hex digits of its id, its file's name, latest, or -1, -2 back from there."
 Artifact = Annotated[
-    str, typer.Argument(metavar="ARTIFACT", help=ARTIFACT_HELP, show_default=False, autocompletion=completing.artifacts)
+    str,
+    typer.Argument(
+        metavar="ARTIFACT", help=ARTIFACT_HELP, show_default=False, autocompletion=shell_completion.artifacts
+    ),
 ]
 OptionalArtifact = Annotated[
     str | None,
@@ -65,7 +68,7 @@ OptionalArtifact = Annotated[
         metavar="ARTIFACT",
         help=f"{ARTIFACT_HELP}  [default: of the latest run one that was missed, else the slowest]",
         show_default=False,
-        autocompletion=completing.artifacts,
+        autocompletion=shell_completion.artifacts,
     ),
 ]
 Run = Annotated[
@@ -74,7 +77,7 @@ Run = Annotated[
         metavar="RUN",
         help="Its id or a beginning of it, its label, latest, or -1, -2 back from there.  [default: latest]",
         show_default=False,
-        autocompletion=completing.runs,
+        autocompletion=shell_completion.runs,
     ),
 ]
 Files = Annotated[
@@ -136,7 +139,7 @@ def name_argument(default: str) -> Any:
     """NAME of a verb that does without, and what it means then."""
     return typer.Argument(
         metavar="NAME", help=f"The subnet.  [default: {default}]", parser=subnet_name,
-        autocompletion=completing.subnets, show_default=False,
+        autocompletion=shell_completion.subnets, show_default=False,
     )  # fmt: skip
 
 
@@ -187,7 +190,7 @@ Publisher = Annotated[
         "--from",
         metavar="NODE|random|all",
         help="Who publishes; `all`: every node its own.",
-        autocompletion=completing.publishers,
+        autocompletion=shell_completion.publishers,
     ),
 ]
 Client = Annotated[
@@ -197,7 +200,7 @@ Client = Annotated[
         metavar="CLIENT",
         help="Whose artifacts they become.  [default: blob, else the first of spec.clients]",
         show_default=False,
-        autocompletion=completing.clients,
+        autocompletion=shell_completion.clients,
     ),
 ]
 Label = Annotated[

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Self
 
-from p2pnet.cli.failure import CommandError
+from p2pnet.cli.outcome import CommandError
 
 READER_POLL_S = 0.05  # for a FIFO's reader to come, and to read on
 DESCRIPTOR = re.compile(r"/(?:dev/fd|proc/self/fd)/([0-9]{1,9})")
@@ -38,7 +38,7 @@ class OutputFile:
         except OSError as error:
             raise CommandError(
                 f"cannot write {self._path}: {error.strerror}", where=str(self._path),
-                todo="name a file that can be written",
+                next_step="name a file that can be written",
             ) from None  # fmt: skip
         return self
 

@@ -2,14 +2,13 @@
 
 import contextlib
 import math
-import os
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol, TextIO
 
-from p2pnet.cli.failure import clean
+from p2pnet.cli.terminal import clean, takes_control_sequences
 from p2pnet.model.units import format_duration, format_rate, format_size
 
 DRAW_INTERVAL_S = 0.1
@@ -210,14 +209,9 @@ class PlainProgress:
                 self._stream.flush()
 
 
-def clever_terminal() -> bool:
-    """Whether a terminal knows how to erase and to colour: one that says it is dumb does not."""
-    return os.environ.get("TERM") != "dumb"
-
-
 def listener_for(stream: TextIO | None = None, *, quiet: bool, colour: bool) -> ProgressListener:
     """A drawing one on a terminal, a plain one on a dumb terminal, unless `quiet`; else silence."""
     stream = sys.stderr if stream is None else stream
     if quiet or not stream.isatty():
         return NoProgress()
-    return TerminalProgress(stream, colour=colour) if clever_terminal() else PlainProgress(stream)
+    return TerminalProgress(stream, colour=colour) if takes_control_sequences() else PlainProgress(stream)

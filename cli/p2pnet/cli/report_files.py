@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from p2pnet.cli.failure import CommandError
-from p2pnet.cli.outcome import Outcome
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.output_file import OutputFile, descriptor_of, is_replaced
-from p2pnet.cli.session import Session, drop_stdout
+from p2pnet.cli.session import Session
+from p2pnet.cli.terminal import drop_stdout
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import EventKind
 from p2pnet.model.jobs import RunFile
@@ -170,5 +170,5 @@ def _octets(text: str) -> bytes:
 
 
 def _unwritable(option: str, path: Path, why: str) -> CommandError:
-    todo = "let one paper have stdout" if path == STDOUT else "name a file that can be written"
-    return CommandError(f"cannot write {path}: {why}", where=f"{option} {path}", todo=todo)
+    next_step = "let one paper have stdout" if path == STDOUT else "name a file that can be written"
+    return CommandError(f"cannot write {path}: {why}", where=f"{option} {path}", next_step=next_step)

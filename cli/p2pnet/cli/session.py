@@ -1,8 +1,6 @@
 """What every command is given besides its own options: streams, target, state, a listener."""
 
 import contextlib
-import os
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -11,16 +9,21 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TextIO
 
 from p2pnet.cli.documents import Document
-from p2pnet.cli.failure import CommandError
-from p2pnet.cli.outcome import Outcome
-from p2pnet.cli.progress import NoProgress, ProgressListener, clever_terminal, listener_for
+from p2pnet.cli.outcome import CommandError, Outcome
+from p2pnet.cli.progress import NoProgress, ProgressListener, listener_for
 from p2pnet.cli.render import Output, render
+from p2pnet.cli.terminal import (
+    colours_wanted,
+    drop_stdout,
+    encodes_unicode,
+    takes_control_sequences,
+    terminal_height,
+    terminal_width,
+)
 
 if TYPE_CHECKING:
     from p2pnet.cli.targets import Target
 
-WIDTH_OFF_TERMINAL = 120
-HEIGHT_MIN = 5  # lines: in fewer nothing can be shown
 CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
 
@@ -47,7 +50,7 @@ class Session:
     resume: tuple[str, ...] = ()
     """Commands that continue what an interrupt left; a command sets it as soon as there is something to come back to."""
     interrupted_note: str = "interrupted"
-    todo: str = ""
+    next_step: str = ""
     """What to do about an error that brings no advice of its own."""
     namespace: str | None = None
     """`-n`, for those who need it without a target; so are the two below."""
@@ -66,14 +69,14 @@ class Session:
     def show(self, document: Document, *, clear: bool = False) -> None:
         """Draw a document on stdout now; `clear` begins at the top of a terminal, and fits it."""
         terminal = self.stdout.isatty()
-        fits = clear and terminal and clever_terminal()
+        fits = clear and terminal and takes_control_sequences()
         text = render(
             document,
             self.output,
             width=terminal_width(self.stdout),
             colour=terminal and colours_wanted(),
             now=self.now(),
-            ascii_only=not _speaks_unicode(self.stdout),
+            ascii_only=not encodes_unicode(self.stdout),
             height=terminal_height() if fits else None,
         )
         try:
@@ -134,32 +137,5 @@ def cannot_write_stdout(error: OSError) -> CommandError:
     return CommandError(
         f"the result cannot be written: {error.strerror}",
         where="stdout",
-        todo="make room where it goes; runs are kept: p2pnet report NAME",
+        next_step="make room where it goes; runs are kept: p2pnet report NAME",
     )
-
-
-def drop_stdout() -> None:
-    """Let what Python still holds for a stdout that cannot be written go nowhere, or its exit would say so again."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def colours_wanted() -> bool:
-    """NO_COLOR, when set to anything, and a dumb terminal mean no colours."""
-    return not os.environ.get("NO_COLOR") and clever_terminal()
-
-
-def terminal_height() -> int:
-    """LINES where set, else the terminal's."""
-    return max(HEIGHT_MIN, shutil.get_terminal_size((80, 24)).lines)
-
-
-def terminal_width(stream: TextIO) -> int:
-    """COLUMNS where set, else the terminal's, else what a log can bear."""
-    if not stream.isatty() and not os.environ.get("COLUMNS", "").isdigit():
-        return WIDTH_OFF_TERMINAL
-    return max(40, shutil.get_terminal_size((80, 24)).columns)
-
-
-def _speaks_unicode(stream: TextIO) -> bool:
-    return (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf")

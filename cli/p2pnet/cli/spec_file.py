@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from p2pnet.cli.failure import CommandError
+from p2pnet.cli.outcome import CommandError
 from p2pnet.model.errors import SpecError
 from p2pnet.subnet.document import honoured, load_subnet, to_document
 from p2pnet.subnet.members import parse_edges
@@ -27,7 +27,7 @@ def read_spec(path: Path, *, name: str | None = None, note: Callable[[str], None
         raise unreadable(path, error) from None
     if not text.strip():
         raise CommandError(
-            "the Subnet document is empty", where=label, todo="p2pnet schema subnet shows what belongs in it"
+            "the Subnet document is empty", where=label, next_step="p2pnet schema subnet shows what belongs in it"
         )
     try:
         found = find_subnet(text, name=name)
@@ -59,7 +59,7 @@ def check_name(name: str | None, subnet: Subnet, path: Path) -> None:
         raise CommandError(
             f"the command line says {name}, the file's metadata.name says {subnet.name}",
             where=str(path),
-            todo=f"leave the name out, or make them the same: p2pnet up {subnet.name} -f {path}",
+            next_step=f"leave the name out, or make them the same: p2pnet up {subnet.name} -f {path}",
         )
 
 
@@ -73,7 +73,7 @@ def supported(subnet: Subnet, target: str, *, ignore: bool) -> tuple[Subnet, lis
         raise CommandError(
             "; ".join(fields),
             where=f"Subnet {subnet.name}",
-            todo="remove what is named, or use --ignore-unsupported",
+            next_step="remove what is named, or use --ignore-unsupported",
         )
     try:
         left = honoured(subnet, target)
@@ -82,7 +82,7 @@ def supported(subnet: Subnet, target: str, *, ignore: bool) -> tuple[Subnet, lis
         raise CommandError(
             f"without {paths}, which would be ignored, the document is wrong: {error}",
             where=f"Subnet {subnet.name}",
-            todo="remove what is named, or write something that this target can honour",
+            next_step="remove what is named, or write something that this target can honour",
         ) from None
     return left, [f"ignored: {field}" for field in fields]
 
@@ -95,7 +95,7 @@ def unreadable(path: Path, error: OSError) -> CommandError:
         errno.EACCES: "it may not be read",
     }
     why = reasons.get(error.errno or 0, error.strerror or str(error))
-    return CommandError(f"cannot read {path}: {why}", where=str(path), todo="name a file that can be read")
+    return CommandError(f"cannot read {path}: {why}", where=str(path), next_step="name a file that can be read")
 
 
 def _load(document: Mapping[str, Any], label: str) -> Subnet:
@@ -106,7 +106,7 @@ def _load(document: Mapping[str, Any], label: str) -> Subnet:
 
 
 def _wrong(error: SpecError, label: str) -> CommandError:
-    return CommandError(str(error), where=label, todo="correct it; p2pnet schema subnet shows what is known")
+    return CommandError(str(error), where=label, next_step="correct it; p2pnet schema subnet shows what is known")
 
 
 def _edges(path: Path) -> list[list[str]]:
@@ -115,4 +115,4 @@ def _edges(path: Path) -> list[list[str]]:
     except OSError as error:
         raise unreadable(path, error) from None
     except SpecError as error:
-        raise CommandError(str(error), where=str(path), todo="write `a b`, one edge a line") from None
+        raise CommandError(str(error), where=str(path), next_step="write `a b`, one edge a line") from None

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from p2pnet.cli.failure import CommandError
+from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.session import Session
 from p2pnet.model.units import format_size
 
@@ -25,10 +25,12 @@ def check_sources(paths: Sequence[Path]) -> list[Path]:
     streams = [path for path in paths if _check(path)]
     for path in streams:
         if streams.count(path) > 1:
-            raise CommandError(f"{path} is named twice: it can be read once", where=str(path), todo="name it once")
+            raise CommandError(f"{path} is named twice: it can be read once", where=str(path), next_step="name it once")
     if len(streams) > STREAMS_MAX:
         raise CommandError(
-            f"{len(streams)} streams are more than a run takes, {STREAMS_MAX}", where="p2pnet inject", todo="use files"
+            f"{len(streams)} streams are more than a run takes, {STREAMS_MAX}",
+            where="p2pnet inject",
+            next_step="use files",
         )
     return streams
 
@@ -40,7 +42,7 @@ def _check(path: Path) -> bool:
             raise CommandError(
                 "stdin is a terminal: nothing is piped in",
                 where="p2pnet inject -",
-                todo="pipe something in, or name files",
+                next_step="pipe something in, or name files",
             )
         return True
     try:
@@ -48,7 +50,7 @@ def _check(path: Path) -> bool:
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(21, "is a directory", str(path))
         if stat.S_ISSOCK(mode):
-            raise CommandError(f"{path} is a socket", where=str(path), todo="name a file or a pipe")
+            raise CommandError(f"{path} is a socket", where=str(path), next_step="name a file or a pipe")
         if not stat.S_ISREG(mode):
             if not os.access(path, os.R_OK):
                 raise PermissionError(13, "permission denied", str(path))
@@ -82,7 +84,7 @@ async def _spool(path: Path, spool: Path, bytes_max: int, session: Session) -> P
     size = 0
     try:
         if os.isatty(source):
-            raise CommandError(f"{label} is a terminal", where=label, todo="name a file or a pipe")
+            raise CommandError(f"{label} is a terminal", where=label, next_step="name a file or a pipe")
         with spool.open("wb") as file:
             async for chunk in _chunks(source, label, session):
                 size += len(chunk)
@@ -91,14 +93,14 @@ async def _spool(path: Path, spool: Path, bytes_max: int, session: Session) -> P
                         f"{label} is more than {bytes_max} bytes ({format_size(bytes_max)}), the limit of"
                         " spec.broadcast.artifactBytesMax",
                         where=label,
-                        todo="publish something smaller, or start the subnet with a higher limit",
+                        next_step="publish something smaller, or start the subnet with a higher limit",
                     )
                 file.write(chunk)
     except OSError as error:
         raise CommandError(
             f"{label} cannot be read to disk: {error.strerror}",
             where=str(spool.parent),
-            todo="make room there, or set TMPDIR to another directory",
+            next_step="make room there, or set TMPDIR to another directory",
         ) from None
     finally:
         os.close(source)
@@ -156,5 +158,5 @@ def _unreadable(path: Path, error: OSError) -> CommandError:
 
 def _empty(label: str, where: str) -> CommandError:
     return CommandError(
-        f"{label} is empty: an artifact holds at least one byte", where=where, todo="give it some content"
+        f"{label} is empty: an artifact holds at least one byte", where=where, next_step="give it some content"
     )

@@ -4,9 +4,9 @@ import asyncio
 import re
 import sys
 
-from p2pnet.cli.failure import CommandError
+from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.progress import ProgressListener
-from p2pnet.cli.targets.spawning import environment
+from p2pnet.cli.targets.lab_process import environment
 from p2pnet.node.clients import try_clients
 from p2pnet.subnet.node_config import client_configs
 from p2pnet.subnet.spec import Subnet
@@ -21,11 +21,11 @@ async def check_clients(subnet: Subnet, listener: ProgressListener) -> None:
     if why:
         place = _PLACE.match(why)
         raise CommandError(
-            why, where=f"Subnet {subnet.name}, with {sys.executable}", todo=_todo(place[1] if place else "")
+            why, where=f"Subnet {subnet.name}, with {sys.executable}", next_step=_next_step(place[1] if place else "")
         )
 
 
-def _todo(key: str) -> str:
+def _next_step(key: str) -> str:
     if key == "settings":
         return "correct them: they are the keyword arguments of the class"
     return "correct it, and see that nodes can import it: install its package for that Python, or name its folder in PYTHONPATH"

@@ -1,4 +1,4 @@
-"""Floor 2, the broadcast in virtual time: thousands of nodes, one thread, one seed.
+"""The broadcast in virtual time: thousands of nodes, one thread, one seed.
 
 `World` runs real `Broadcast` cores and clients over a modelled network, to the nanosecond the same every time:
 
@@ -11,8 +11,8 @@
     world.settle()
     assert b.holds(x) and world.broken() == []
 
-A client of your own is tested as `world.node("a", client=MyClient)`. Messages, not packets, are what travels: each takes its
-turn on the sender's uplink and the receiver's downlink and, in between, its link's delay.
+A client of your own is tested as `world.node("a", client=MyClient)`. Messages, not packets, are simulated: each is serialised on
+the sender's uplink and the receiver's downlink and, in between, takes its link's delay.
 """
 
 from p2pnet.broadcast import Pending
@@ -23,7 +23,7 @@ from p2pnet.sim.liar import Liar, Manner
 from p2pnet.sim.manners import MANNERS
 from p2pnet.sim.node import Node
 from p2pnet.sim.port import HEADER_BYTES
-from p2pnet.sim.quiet import NotQuiet
+from p2pnet.sim.promise import NotQuiet
 from p2pnet.sim.record import NodeEvent
 from p2pnet.sim.world import World
 

@@ -1,4 +1,4 @@
-"""From what people write to clients of the broadcast: a fresh one for every incarnation of a node."""
+"""Clients of simulated nodes: from a name, class or object to a fresh client for every incarnation of a node."""
 
 import copy
 import importlib
@@ -14,16 +14,17 @@ ENTRY_POINTS = "p2pnet.clients"
 _OURS = {"blob": "p2pnet.broadcast.blob:BlobClient", "beacon": "p2pnet.broadcast.beacon:BeaconClient"}
 
 ClientLike = str | Callable[..., Client] | Client
-"""A name (`blob`, `beacon`, or one of the entry point group `p2pnet.clients`), `module:Class`, a class or anything else that
-makes one when it is called (with `node`, its node's name, where it takes that), or a client, of which every incarnation gets
-a deep copy."""
+"""How a node's client is named: `blob`, `beacon`, a name in the entry point group `p2pnet.clients`, `module:Class`, a class or
+other callable that makes a client (it is called with `node`, the node's name, if it has that parameter), or a client, of which
+every incarnation gets a deep copy."""
 
 
 def client_maker(client: ClientLike) -> Callable[[str], Client]:
-    """What makes a client for each incarnation of the node with that name. Raises SpecError for a name that leads nowhere."""
+    """A function from a node's name to a fresh client. Raises SpecError for a name that cannot be resolved."""
     if isinstance(client, str):
         return _calling(_find(client))
     if not isinstance(client, type) and hasattr(client, "on_state_change"):
+        # A restarted node must not find the state of its former incarnation.
         return lambda _: copy.deepcopy(cast("Client", client))
     if not callable(client):
         raise SpecError(f"{client!r} is no client: it has no method on_state_change, and makes none when it is called")

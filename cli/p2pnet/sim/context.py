@@ -1,4 +1,4 @@
-"""What all nodes of a world share, and what each is made of."""
+"""What all nodes of a world share: timeline, network, trace and payloads; and the plan from which a node is started."""
 
 from collections.abc import Callable
 from hashlib import blake2b
@@ -25,21 +25,21 @@ _EVENT_CODES = {kind: 128 + number for number, kind in enumerate(EventKind)}
 
 
 class NodePlan(msgspec.Struct, frozen=True):
-    """What every incarnation of a node is made of."""
+    """What every incarnation of one node is started from."""
 
     name: str
     number: int
-    """Among all of its world, in the order they were made."""
+    """Its number in its world, in the order nodes were made."""
     make_client: Callable[[str], Client]
-    """From the name of its node."""
+    """Given the node's name."""
     settings: BroadcastSettings
     quota: int
     """Bytes of the unvalidated pool per peer."""
     up: float | None
-    """Bits per second, as `down`; None: no limit."""
+    """Bandwidth of its access link in bits per second, as `down`; None: no limit."""
     down: float | None
     client_delay_ns: int
-    """How long a call of the client takes; 0: it is called within the turn."""
+    """How long a call of the client takes; 0: it is called within the node's turn."""
 
 
 class TraceDigest:
@@ -64,16 +64,17 @@ class TraceDigest:
             size = sum(map(len, body)) if type(body) is list else len(body or b"")
         elif kind is Emit:
             code, size = _EVENT_CODES[what.kind], what.bytes
+        # Numbers and ids only, so that the digest is the same whatever Python makes of names and sets.
         line = _LINE.pack(now, node, code, size)
         self._hash.update(line + what.artifact if has_artifact and what.artifact else line)
 
     def hex(self) -> str:
-        """So far."""
+        """The digest so far, in hex."""
         return self._hash.hexdigest()
 
 
 class SimContext:
-    """One per world."""
+    """Shared state of one world."""
 
     __slots__ = (
         "begin", "deliveries", "inputs", "network", "payloads", "seed", "timeline", "trace", "withdrawn",
@@ -82,33 +83,34 @@ class SimContext:
     def __init__(self, seed: int, begin: Callable[[], None]) -> None:
         self.seed = seed
         self.begin = begin
-        """Starts nodes and links that wait for the world to go on."""
+        """Starts the nodes and links that were made since the world last went on."""
         self.timeline = Timeline()
         self.network = SimNetwork(self.timeline)
         self.trace = TraceDigest(seed)
         self.inputs = 0
-        """Handled by all cores."""
+        """Inputs handled by all cores."""
         self.deliveries = Deliveries()
         self.payloads: dict[ArtifactId, bytes] = {}
-        """One copy of what is in validated pools: ten thousand nodes hold ten thousand equal ones otherwise."""
+        """One copy of every artifact in validated pools: ten thousand nodes would hold ten thousand equal ones."""
         self.withdrawn: dict[ArtifactId, None] = {}
-        """Taken back at every node; told to those that start later."""
+        """Artifacts withdrawn at every node; nodes that start later withdraw them too."""
 
     @property
     def wall(self) -> float:
-        """Unix seconds."""
+        """The time of day, in Unix seconds."""
         return EPOCH + self.timeline.now / NS
 
     def share_payload(self, event: Emit, pool: Pool) -> None:
-        """Have a pool hold the one copy of an artifact that has just come into it; an id vouches for its bytes."""
+        """Make a pool hold the shared copy of an artifact that has just entered it; equal ids mean equal bytes."""
         artifact = event.artifact
         if artifact is None:
             return
         if event.kind is EventKind.REMOVED:
             self.payloads.pop(artifact, None)
         elif event.kind in {EventKind.VALIDATED, EventKind.PUBLISHED} and (found := pool.validated.get(artifact)):
+            # The first node to have it provides the copy.
             found.data = self.payloads.setdefault(artifact, found.data)
 
     def rng(self, node: str, incarnation: int, purpose: str) -> Random:
-        """A generator of its own for every purpose: what one draws changes nothing for another."""
+        """A random generator for one purpose of one incarnation: what it draws changes nothing for others."""
         return Random(f"{self.seed}/{node}/{incarnation}/{purpose}")

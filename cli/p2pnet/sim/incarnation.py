@@ -1,7 +1,7 @@
 """One start of a node: a real `Broadcast` and its driver, which does in virtual time what `node.driver` does on a loop.
 
-Inputs of one virtual instant are handled together and effects obeyed at once; then the core is woken while it has something
-due, at most `WAKES_PER_TURN` times; whatever asks for more waits for the next turn.
+The inputs of one virtual instant are handled together, in a turn, and effects executed at once. Then the core is woken while it
+has something due, at most `WAKES_PER_TURN` times; whatever is still due waits for the next turn.
 """
 
 from collections import deque
@@ -18,15 +18,15 @@ from p2pnet.sim.record import NodeRecord
 
 WAKES_PER_TURN = 4
 TURNS_PER_INSTANT_MAX = 10_000
-"""A core that asks for more than this without letting time go on never stops asking."""
+"""A core that needs more turns than this at one instant is taken to need them without end."""
 
 
 class CoreFailedError(Exception):
-    """A core raised, or never lets time go on: a fault of the broadcast layer. What it raised is the cause."""
+    """A core raised, or needs turns without end at one instant: a fault of the broadcast layer. `__cause__`: what it raised."""
 
 
 class ClientRun:
-    """A call of `on_state_change` that takes its time."""
+    """A call of `on_state_change` in progress, with the pool and the time as they were when it began."""
 
     __slots__ = ("changes", "incarnation", "pool", "wall")
 
@@ -38,15 +38,15 @@ class ClientRun:
 
 
 class Incarnation:
-    """A host of the network. `count`: which start of its node this is, from 1."""
+    """One start of a node. `count`: which start of its node this is, from 1."""
 
     def __init__(self, context: SimContext, plan: NodePlan, record: NodeRecord, count: int) -> None:
         self.context = context
         self.name = name = plan.name
         self.client = plan.make_client(plan.name)
         self.record = record
-        chance = context.rng(name, count, "core")
-        self.core = Broadcast(self.client, name, plan.settings, chance, unvalidated_bytes_per_peer=plan.quota)
+        core_rng = context.rng(name, count, "core")
+        self.core = Broadcast(self.client, name, plan.settings, core_rng, unvalidated_bytes_per_peer=plan.quota)
         rng = context.rng(name, count, "network")
         self.port = Port(context.network, context.timeline, self, name, rng, up=plan.up, down=plan.down)
         self.nonces = context.rng(name, count, "nonces")
@@ -65,13 +65,13 @@ class Incarnation:
     # Ways in
 
     def feed(self, what: inputs.Input) -> None:
-        """Have this handled in this instant's turn."""
+        """Handle this input in this instant's turn, with whatever else comes in it."""
         if not self.port.dead:
             self._inputs.append(what)
             self._soon()
 
     def do(self, what: inputs.Input) -> None:
-        """Handle it now; what follows from it waits for the turn."""
+        """Handle this input now; its consequences wait for the turn."""
         self._handle(what)
         self._soon()
 
@@ -86,39 +86,39 @@ class Incarnation:
         return self._published
 
     def pause(self) -> None:
-        """No turn from here on."""
+        """Have no turns until `resume`; inputs wait."""
         self.paused = True
         self._hold()
 
     def resume(self) -> None:
-        """What came meanwhile is handled now."""
+        """Handle what came meanwhile, and go on."""
         self.paused = False
         self._release()
         self._soon()
 
     def stop(self) -> None:
-        """The process is gone."""
+        """The process has ended: drop its inputs."""
         self._release()
         self._inputs.clear()
         self._judge(restless=False)
 
     @property
     def waiting(self) -> int:
-        """Inputs that are not handled yet."""
+        """How many inputs are not handled yet."""
         return len(self._inputs)
 
-    # A host
+    # The owner of a port
 
     def peer_up(self, peer: str, connection: int) -> None:
-        """See `Host`."""
+        """See `PortOwner`."""
         self.feed(inputs.PeerUp(peer, connection))
 
     def peer_down(self, peer: str, connection: int) -> None:
-        """See `Host`."""
+        """See `PortOwner`."""
         self.feed(inputs.PeerDown(peer, connection))
 
     def requested(self, request: SimRequest) -> None:
-        """See `Host`."""
+        """See `PortOwner`."""
         end = request.at
         if request.route is Route.SYNCED:
             self.port.answer(request, b"")
@@ -129,7 +129,7 @@ class Incarnation:
         self.feed(_RECEIVED[request.route](end.peer, end.id, self._tokens, request.body))
 
     def answered(self, request: SimRequest, body: bytes | None) -> None:
-        """See `Host`."""
+        """See `PortOwner`."""
         if request.route is Route.SYNCED:
             self.feed(inputs.SyncedAnswered(request.token, body is not None))
         else:
@@ -151,6 +151,7 @@ class Incarnation:
             self._hold()
             return
         now, core, waiting = self.context.timeline.now, self.core, self._inputs
+        # Before the inputs: a core that spins must be stopped although each of its turns ends.
         self._count_turn(now)
         for _ in range(WAKES_PER_TURN):
             while waiting:
@@ -163,12 +164,13 @@ class Incarnation:
         if waiting:
             self._soon()
         self._set_timer(now)
-        self._judge(restless=core.next_wakeup(lifetimes=False) is not None)
+        self._judge(restless=core.next_wakeup(expiries=False) is not None)
 
     def _handle(self, what: inputs.Input) -> None:
         context = self.context
         now = context.timeline.now
         context.inputs += 1
+        # Before it is handled: if the core raises, the trace shows what it was given.
         context.trace.add(now, self._number, what)
         try:
             answer = self.core.handle(what, now, context.wall)
@@ -177,7 +179,7 @@ class Incarnation:
             raise CoreFailedError(f"{where}: {error!r}") from error
         for effect in answer:
             context.trace.add(now, self._number, effect)
-            self._obey[type(effect)](self, effect)
+            self._execute[type(effect)](self, effect)
 
     def _count_turn(self, now: int) -> None:
         self._turns, self._turns_at = self._turns + 1 if self._turns_at == now else 1, now
@@ -189,6 +191,7 @@ class Incarnation:
         if due != self._timer:
             self._timer = due
             if due is not None:
+                # Planned calls cannot be taken back: one that comes too early finds another time in `_timer`.
                 self.context.timeline.at(max(due, now), Incarnation._on_timer, self)
 
     def _on_timer(self) -> None:
@@ -202,7 +205,7 @@ class Incarnation:
             self.context.timeline.restless += 1 if restless else -1
 
     def _hold(self) -> None:
-        """A paused node with something to handle keeps the world from being quiet."""
+        """Count a paused node with inputs to handle among what keeps the world from being quiet."""
         if self.paused and self._inputs and not self._held:
             self._held = True
             self.context.timeline.flying += 1
@@ -252,12 +255,13 @@ class Incarnation:
         self.record.client_told(effect.changes)
         if self._client_delay_ns:
             timeline = self.context.timeline
+            # The snapshot is taken now, as a node's thread gets it, and the answer comes later.
             timeline.send(timeline.now + self._client_delay_ns, _finish_run, ClientRun(self, effect.changes))
         else:
             self._inputs.append(self.call_client(effect.changes, self.core.pool, self.context.wall))
 
     def call_client(self, changes: list[Change], pool: Pool, wall: float) -> inputs.ClientAnswered:
-        """What the client says to these changes; what it raises is part of the answer."""
+        """Call the client's `on_state_change`; what it raises becomes part of the answer."""
         try:
             actions = self.client.on_state_change(changes, pool, wall)
         except Exception as error:  # noqa: BLE001 - a user's client may raise anything
@@ -265,7 +269,7 @@ class Incarnation:
         self.record.client_did(actions)
         return inputs.ClientAnswered(actions, 0)
 
-    _obey: ClassVar[dict[type[effects.Effect], Callable[["Incarnation", Any], None]]] = {
+    _execute: ClassVar[dict[type[effects.Effect], Callable[["Incarnation", Any], None]]] = {
         effects.SendUpdates: _send_updates,
         effects.Fetch: _fetch,
         effects.SendSynced: _send_synced,

@@ -1,7 +1,7 @@
-"""A dishonest peer: it speaks the wire format over the same ports as a node, and decides for itself what to say.
+"""A dishonest peer: it speaks the wire format over the same ports as a node, but not by the rules of the protocol.
 
-It collects what honest peers announce, as an honest one would, and then does with it what its `Manner` says. A test makes a
-subclass, or calls `say`, `claim`, `push_to` and `ask` itself.
+It collects what honest peers announce, as an honest one would, and then acts and answers according to its `Manner`. A test
+makes a subclass, or calls `say`, `claim`, `push_to` and `ask` itself.
 """
 
 from collections.abc import Callable
@@ -20,9 +20,12 @@ from p2pnet.sim.quantities import NS
 if TYPE_CHECKING:
     from random import Random
 
-ACT_NS = (NS // 20, NS // 2)  # between two acts
-COLLECT_BYTES_MAX = 4 << 20  # larger artifacts are only heard of
-BODIES_KEPT = 200  # of its own and of peers, to be said again
+ACT_NS = (NS // 20, NS // 2)
+"""Least and most time between two acts, in nanoseconds."""
+COLLECT_BYTES_MAX = 4 << 20
+"""Larger artifacts are not fetched."""
+BODIES_KEPT = 200
+"""Update requests, its own and of peers, kept to be repeated."""
 
 
 class LiarKnowledge(msgspec.Struct):
@@ -32,26 +35,26 @@ class LiarKnowledge(msgspec.Struct):
     """Encoded bytes, as a peer declared."""
     key: bytes
     data: bytes | None
-    """None: not collected, or not yet."""
+    """The encoded artifact; None: it has not been fetched."""
     parts: dict[int, bytes]
-    """Collected so far."""
+    """The parts fetched so far, by number."""
 
 
 class Manner(msgspec.Struct, frozen=True):
-    """How to lie: each time, one of each is picked by chance."""
+    """How a liar behaves: for each occasion a choice of functions, of which one is picked at random each time."""
 
     acts: tuple[Callable[["Liar"], None], ...] = ()
-    """What to do of its own accord, every now and then."""
+    """Called from time to time, to do something unasked."""
     serves: tuple[Callable[["Liar", str, wire.Question], bytes | None], ...] = ()
-    """What to answer to a peer's fetch; None: nothing, ever."""
+    """The answer to a peer's fetch; None: it is never answered."""
     answers: tuple[Callable[["Liar", int], bytes | None], ...] = ()
-    """What to answer to an update of so many entries; None: nothing, ever."""
+    """The answer to an update request of so many entries; None: it is never answered."""
     digests: tuple[Callable[["Liar", int], bytes | None], ...] = ()
-    """What to answer to a digest that expects so many statuses; None: nothing, ever."""
+    """The answer to a digest that expects so many statuses; None: it is never answered."""
 
 
 class Liar:
-    """A host of the network. Made by `World.liar`."""
+    """A dishonest peer. Made by `World.liar`."""
 
     def __init__(
         self, context: SimContext, name: str, manner: Manner, rng: "Random", *, client: ClientLike, until_ns: int
@@ -62,16 +65,16 @@ class Liar:
         self.context = context
         self.client = client_maker(client)(name)
         self.peers: dict[str, int] = {}
-        """The connections in use, by peer."""
+        """Peer -> id of the connection in use."""
         self.known: dict[ArtifactId, LiarKnowledge] = {}
         self.own: list[ArtifactId] = []
         """Valid artifacts of its own making, among `known`."""
         self.slots: dict[ArtifactId, int] = {}
         """The slot in which each artifact is claimed."""
-        self.told: set[tuple[str, int, ArtifactId]] = set()
-        """What was claimed to which peer on which connection."""
+        self.claimed: set[tuple[str, int, ArtifactId]] = set()
+        """(peer, connection, artifact) of every claim so far."""
         self.bodies: list[bytes] = []
-        """Update requests, its own and of peers, that it may say again."""
+        """Update requests, its own and of peers, that it may repeat."""
         self.commit = 0
         self._until_ns = until_ns
         self._tokens = 0
@@ -84,35 +87,35 @@ class Liar:
 
     @property
     def is_acting(self) -> bool:
-        """It has not stopped yet."""
+        """Whether it still lies by itself."""
         return self.context.timeline.now < self._until_ns
 
     # To be overridden
 
     def act(self) -> None:
-        """Do something; called every now and then until it stops."""
+        """Do something unasked; called from time to time until it stops."""
         self.rng.choice(self.manner.acts)(self)
 
     def serve(self, peer: str, asked: wire.Question) -> bytes | None:
-        """The answer to a fetch; None: nothing, ever."""
+        """The answer to a fetch; None: it is never answered."""
         return self.rng.choice(self.manner.serves)(self, peer, asked) if self.manner.serves else wire.serve_nothing()
 
     def answer(self, peer: str, entries: list[wire.Heard]) -> bytes | None:  # noqa: ARG002 - for subclasses
-        """The answer to an update; None: nothing, ever."""
+        """The answer to an update request; None: it is never answered."""
         return self._lie(self.manner.answers, len(entries))
 
     def answer_digest(self, peer: str, body: bytes) -> bytes | None:  # noqa: ARG002 - for subclasses
-        """The answer to a digest; None: nothing, ever."""
+        """The answer to a digest; None: it is never answered."""
         return self._lie(self.manner.digests, wire.count_digest(body))
 
     # What it can do
 
     def stop(self) -> None:
-        """End its acting: it still serves in its manner, and takes what comes as it should."""
+        """Stop acting: it still serves fetches in its manner, and answers updates and digests properly."""
         self._until_ns = self.context.timeline.now
 
     def say(self, peer: str, body: bytes, route: Route = Route.UPDATES) -> int:
-        """Send a request on the connection in use with this peer; its token."""
+        """Send a request on the connection in use with this peer; the request's token."""
         self._tokens += 1
         self.port.ask(route, self._tokens, self.peers.get(peer, 0), body)
         if route is Route.UPDATES:
@@ -120,34 +123,37 @@ class Liar:
         return self._tokens
 
     def next_commit(self) -> int:
-        """Greater than all before."""
+        """A commit id greater than all before."""
         self.commit += 1
         return self.commit
 
     def claim(
         self, peer: str, artifacts: list[ArtifactId], *, size: int | None = None, have: int | None = None
     ) -> None:
-        """Announce these, each in a slot of its own. `size`: in place of the true one; `have`: only these parts (bits)."""
+        """Announce these artifacts, each in a slot of its own.
+
+        `size`: declared in place of the true one. `have`: bitmap of the parts it claims to hold; None: all.
+        """
         entries = []
         for artifact in artifacts:
             known = self.known[artifact]
             slot = self.slots.setdefault(artifact, len(self.slots))
             declared = known.size if size is None else size
             entries.append(wire.advert(slot, self.next_commit(), artifact, declared, known.key, have=have))
-            self.told.add((peer, self.peers.get(peer, 0), artifact))
+            self.claimed.add((peer, self.peers.get(peer, 0), artifact))
         for body in wire.batches(entries):
             self.say(peer, body)
 
     def push_to(self, peer: str, data: bytes, slot: int = 0) -> None:
-        """Push these bytes."""
+        """Push these bytes as an artifact."""
         self.say(peer, wire.push(slot, self.next_commit(), data))
 
     def ask(self, peer: str, artifact: ArtifactId, part: int) -> None:
-        """Fetch a part, and keep it when it comes."""
+        """Fetch a part, to be kept in `known`."""
         self._collecting[self.say(peer, wire.question(artifact, part), Route.FETCH)] = (artifact, part)
 
     def make(self, data: bytes, keep_s: float = 3600.0) -> ArtifactId:
-        """A valid artifact of its own around these bytes, known to nobody else."""
+        """Make a valid artifact of these bytes, which no peer knows yet."""
         made = self.client.make("lie", data, nonce=self.rng.randbytes(16), now=self.context.wall, keep_s=keep_s)
         key = self.client.inspect(made).key
         artifact = wire.identify(self.client.name, made, key)
@@ -155,19 +161,19 @@ class Liar:
         self.own.append(artifact)
         return artifact
 
-    # A host
+    # The owner of a port
 
     def peer_up(self, peer: str, connection: int) -> None:
-        """See `Host`."""
+        """See `PortOwner`."""
         self.peers[peer] = connection
 
     def peer_down(self, peer: str, connection: int) -> None:
-        """See `Host`."""
+        """See `PortOwner`."""
         if self.peers.get(peer) == connection:
             del self.peers[peer]
 
     def requested(self, request: SimRequest) -> None:
-        """See `Host`."""
+        """See `PortOwner`."""
         peer, answer = request.at.peer, b""
         match request.route:
             case Route.UPDATES:
@@ -187,7 +193,7 @@ class Liar:
             self.port.answer(request, reply)
 
     def answered(self, request: SimRequest, body: bytes | None) -> None:
-        """See `Host`."""
+        """See `PortOwner`."""
         artifact, part = self._collecting.pop(request.token, (None, 0))
         if artifact is None or body is None:
             return
@@ -202,7 +208,7 @@ class Liar:
     # Inside
 
     def _lie(self, lies: tuple[Callable[["Liar", int], bytes | None], ...], count: int) -> bytes | None:
-        """One of these by chance, as long as it acts; the proper answer where there are none, and after."""
+        """The answer of one of these functions, picked at random; the proper one if there are none or it has stopped."""
         if not lies or not self.is_acting:
             return bytes([wire.OK]) * count
         return self.rng.choice(lies)(self, count)
@@ -210,6 +216,7 @@ class Liar:
     def _hear(self, peer: str, entry: wire.Heard) -> None:
         if entry.artifact is None or entry.artifact in self.known:
             return
+        # Pushed artifacts are known at once, announced ones are fetched.
         parts = {} if entry.data is None else wire.split(entry.data)
         self.known[entry.artifact] = LiarKnowledge(entry.size, entry.key, entry.data, parts)
         if entry.data is None and entry.size <= COLLECT_BYTES_MAX:
@@ -220,9 +227,11 @@ class Liar:
         if len(self.bodies) < BODIES_KEPT:
             self.bodies.append(body)
         else:
+            # A random one goes, so that old requests are kept for long as well.
             self.bodies[self.rng.randrange(BODIES_KEPT)] = body
 
     def _plan(self) -> None:
+        # Irregular, so that its acts meet every phase of the protocol.
         least, most = ACT_NS
         at = self.context.timeline.now + least + int(self.rng.random() * (most - least))
         self.context.timeline.send(at, Liar._act, self)

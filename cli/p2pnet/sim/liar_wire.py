@@ -1,4 +1,4 @@
-"""All that a liar knows of the wire format: the honest one, from `broadcast.wire`, as a liar wants to use it."""
+"""The wire format for liars: thin wrappers of `broadcast.wire` that also encode what no honest peer would send."""
 
 from typing import NamedTuple
 
@@ -39,13 +39,13 @@ class Heard(NamedTuple):
     """One entry of a peer's update."""
 
     artifact: ArtifactId | None
-    """None: an empty."""
+    """None: the entry is an empty."""
     size: int
     """Encoded bytes."""
     data: bytes | None
-    """None: an advert."""
+    """The encoded artifact; None: the entry is an advert."""
     key: bytes
-    """The client's own."""
+    """The client's key."""
 
 
 class Question(NamedTuple):
@@ -54,7 +54,7 @@ class Question(NamedTuple):
     artifact: ArtifactId
     wants_list: bool
     parts: list[int]
-    """Asked for by number; none with the part list."""
+    """Numbers of the parts asked for; empty when the part list is."""
     most: int
     """How many parts may come with the part list."""
 
@@ -68,7 +68,7 @@ def identify(client: str, data: bytes, key: bytes = b"") -> ArtifactId:
 
 
 def read_updates(client: str, body: bytes) -> list[Heard]:
-    """The entries of an update request; none of a malformed one."""
+    """The entries of an update request; [] for a malformed one."""
     try:
         entries = decode_updates(body)
     except MalformedError:
@@ -88,24 +88,24 @@ def read_updates(client: str, body: bytes) -> list[Heard]:
 def advert(
     slot: int, commit: int, artifact: ArtifactId, size: int, key: bytes = b"", *, have: int | None = None
 ) -> bytes:
-    """An entry that claims to hold it, or only the parts whose bits are set in `have`."""
+    """An entry that claims to hold an artifact, or only the parts whose bits are set in `have`."""
     return encode_advert(
         slot, commit, 0, size, artifact, key=key, have=None if have is None else have & all_parts(size)
     )
 
 
 def push(slot: int, commit: int, data: bytes, key: bytes = b"") -> bytes:
-    """An entry with these bytes."""
+    """An entry with the bytes of an artifact."""
     return b"".join(encode_push(slot, commit, 0, data, key))
 
 
 def empty(slot: int, commit: int) -> bytes:
-    """An entry that ends a slot."""
+    """An entry that ends whatever a slot held."""
     return encode_empty(slot, commit)
 
 
 def batches(entries: list[bytes]) -> list[bytes]:
-    """These entries in as few requests as an honest peer takes."""
+    """The bodies of as few update requests as an honest peer would use for these entries."""
     bodies = [b""]
     for entry in entries:
         if bodies[-1] and len(bodies[-1]) + len(entry) > UPDATE_BATCH_BYTES:
@@ -118,12 +118,12 @@ def batches(entries: list[bytes]) -> list[bytes]:
 
 
 def question(artifact: ArtifactId, part: int) -> bytes:
-    """A fetch of one part."""
+    """A request for one part."""
     return encode_fetch(artifact, [part])
 
 
 def read_question(body: bytes) -> Question | None:
-    """None for a malformed one."""
+    """The fetch in these bytes; None for a malformed one."""
     try:
         asked = decode_fetch(body)
     except MalformedError:
@@ -132,7 +132,7 @@ def read_question(body: bytes) -> Question | None:
 
 
 def read_part(body: bytes, size: int, part: int) -> bytes | None:
-    """The part with this number in the answer of a peer that was asked for it."""
+    """The part with this number in an answer; None: it is not there."""
     try:
         answer = decode_fetch_answer(body, size)
     except MalformedError:
@@ -141,7 +141,7 @@ def read_part(body: bytes, size: int, part: int) -> bytes | None:
 
 
 def serve(asked: Question, size: int, list_of_parts: bytes, parts: dict[int, bytes]) -> bytes:
-    """An answer with this part list and those of the parts asked for that are among these, true or not."""
+    """An answer with this part list, and those parts asked for that are among `parts`; nothing is checked."""
     wanted = sorted(parts)[: asked.most] if asked.wants_list else [number for number in asked.parts if number in parts]
     if not asked.wants_list and not wanted:
         return serve_later(size, sum(1 << number for number in parts))
@@ -151,22 +151,22 @@ def serve(asked: Question, size: int, list_of_parts: bytes, parts: dict[int, byt
 
 
 def serve_later(size: int, have: int = 0) -> bytes:
-    """An answer that has none of it yet, but the parts whose bits are set in `have`."""
+    """An answer that the parts asked for are not here yet, but those whose bits are set in `have` are."""
     return b"".join(encode_have(have & all_parts(size), size))
 
 
 def serve_nothing() -> bytes:
-    """An answer that has it no more."""
+    """An answer that nothing of the artifact is here."""
     return b"".join(encode_gone())
 
 
 def split(data: bytes) -> dict[int, bytes]:
-    """The parts of an artifact, by number."""
+    """The parts of an encoded artifact, by number."""
     return {part: data[part * PART_BYTES : (part + 1) * PART_BYTES] for part in range(part_count(len(data)))}
 
 
 def true_list(data: bytes) -> bytes:
-    """The part list of an artifact."""
+    """The part list of an encoded artifact."""
     return part_list(data)
 
 

@@ -1,4 +1,4 @@
-"""What a link between two nodes is like: its delay, jitter and losses, message by message."""
+"""Properties of a link between two nodes: delay, jitter and losses, drawn for each message."""
 
 from typing import TYPE_CHECKING, TypedDict
 
@@ -10,38 +10,41 @@ from p2pnet.sim.quantities import NS, Duration, Share, nanoseconds, share
 if TYPE_CHECKING:
     from random import Random
 
-RETRANSMISSION_NS = NS // 5  # what a loss costs at least: QUIC's probe timeout of a short path
+RETRANSMISSION_NS = NS // 5
+"""Least delay that a loss causes, in nanoseconds: QUIC's probe timeout on a short path."""
 RETRANSMISSION_RTTS = 2
+"""Round trips of delay that a loss causes on a longer one."""
 
 
 class LinkNumbers(msgspec.Struct, frozen=True, gc=False):
-    """One link, both directions. Immutable and shared by all links that are alike."""
+    """The properties of a link, the same in both directions. Immutable, so equal links share one."""
 
     delay_ns: int
-    """One way."""
+    """One-way delay."""
     jitter_ns: int
-    """A message takes so much more or less, evenly spread, each by itself: they overtake each other."""
+    """Each message takes up to so much more or less, evenly distributed: messages overtake each other."""
     loss: float
-    """Share of messages lost once more: QUIC sends them again, so they are late and never missing."""
+    """Probability that a message is lost. QUIC sends it again, so it is late, never missing."""
     lost_requests: float
-    """Share of requests that fail on the way: their sender is told, their receiver never sees them."""
+    """Share of requests that fail on the way: their sender is told so, their receiver never sees them."""
     lost_answers: float
     """Share of requests that arrive and are answered, while their sender is told that they failed."""
 
     def latency_ns(self, rng: "Random") -> int:
-        """How long one message is on the way, its serialisation left out."""
+        """How long one message is on its way, without its serialisation on access links."""
         taken = self.delay_ns
         if self.jitter_ns:
             taken = max(0, taken + round(self.jitter_ns * (2 * rng.random() - 1)))
         if self.loss:
             again = max(2 * RETRANSMISSION_RTTS * self.delay_ns, RETRANSMISSION_NS)
+            # A retransmission may be lost again.
             while rng.random() < self.loss:
                 taken += again
         return taken
 
 
 class LinkOptions(TypedDict, total=False):
-    """What people may say of a link; what is left out has the defaults of `link_numbers`."""
+    """The keyword arguments of `World.link`; those left out have the defaults of `link_numbers`."""
 
     delay: Duration
     jitter: Duration
@@ -57,7 +60,7 @@ def link_numbers(
     lost_requests: Share = 0.0,
     lost_answers: Share = 0.0,
 ) -> LinkNumbers:
-    """A link as people describe it. Raises SpecError naming what is wrong."""
+    """Parse the properties of a link. Raises SpecError, which names the value that is wrong."""
     numbers = LinkNumbers(
         nanoseconds(delay), nanoseconds(jitter), share(loss), share(lost_requests), share(lost_answers)
     )

@@ -1,4 +1,4 @@
-"""How liars lie: a table of manners, made of small functions that each break one rule."""
+"""`MANNERS`, the kinds of liars: a table made of small functions, each of which breaks one rule of the protocol."""
 
 from itertools import chain
 
@@ -17,26 +17,26 @@ FLOOD_PER_ACT = 200
 
 
 def claim(liar: Liar) -> None:
-    """Announce to everybody whatever it has heard of and not announced yet, as if it held it."""
+    """Announce to every peer whatever it has heard of and not announced yet, as if it held it."""
     for peer in list(liar.peers):
         _claim_new(liar, peer, list(liar.known))
 
 
 def claim_in_part(liar: Liar) -> None:
-    """Announce something as held in part, by chance which."""
+    """Announce a random artifact as held in part, with a random bitmap."""
     if liar.known:
         artifact = liar.rng.choice(list(liar.known))
         liar.claim(_peer(liar), [artifact], have=liar.rng.getrandbits(2_048))
 
 
 def claim_to_some(liar: Liar) -> None:
-    """The same, to half of the peers per artifact."""
+    """As `claim`, but each artifact to half of the peers only."""
     for peer in list(liar.peers):
         _claim_new(liar, peer, [artifact for artifact in liar.known if _is_chosen(artifact, peer)])
 
 
 def claim_wrong_size(liar: Liar) -> None:
-    """Announce something with a size it does not have."""
+    """Announce a random artifact with a wrong size."""
     if liar.known:
         artifact = liar.rng.choice(list(liar.known))
         size = liar.rng.choice((1, 70_000, 1_000_000, liar.known[artifact].size + 1))
@@ -44,7 +44,7 @@ def claim_wrong_size(liar: Liar) -> None:
 
 
 def publish_to_some(liar: Liar) -> None:
-    """Make a valid artifact and push or announce it to some peers alone."""
+    """Make a valid artifact, and push or announce it to half of the peers only."""
     artifact = liar.make(liar.rng.randbytes(liar.rng.choice((10, 2_000, 150_000))))
     data = liar.known[artifact].data or b""
     for peer in list(liar.peers):
@@ -56,7 +56,7 @@ def publish_to_some(liar: Liar) -> None:
 
 
 def flood(liar: Liar) -> None:
-    """Announce ids of nothing, in any slot there may be and some there may not."""
+    """Announce random ids, in random slots, some of them above the limit."""
     sizes = (1, 1_000, 70_000, 200_000, 128 << 20)
     entries = [
         wire.advert(
@@ -73,7 +73,7 @@ def flood(liar: Liar) -> None:
 
 
 def say_garbage(liar: Liar) -> None:
-    """Send bytes that mean nothing."""
+    """Send random bytes as a request."""
     route = liar.rng.choice((Route.UPDATES, Route.UPDATES, Route.FETCH, Route.DIGEST))
     liar.say(_peer(liar), liar.rng.randbytes(liar.rng.randrange(1, 200)), route)
 
@@ -84,17 +84,17 @@ def push_garbage(liar: Liar) -> None:
 
 
 def say_empty(liar: Liar) -> None:
-    """End a slot, whatever stands in it."""
+    """Announce a random slot as empty."""
     liar.say(_peer(liar), wire.empty(liar.rng.randrange(len(liar.slots) + 2), liar.next_commit()))
 
 
 def say_synced(liar: Liar) -> None:
-    """Say `synced` whatever is still owed."""
+    """Send `synced`, whatever has not been answered yet."""
     liar.say(_peer(liar), b"", Route.SYNCED)
 
 
 def say_again(liar: Liar) -> None:
-    """Repeat an update request, its own or somebody's, byte for byte."""
+    """Repeat an earlier update request, its own or a peer's, byte for byte."""
     if liar.bodies:
         liar.say(_peer(liar), liar.rng.choice(liar.bodies))
 
@@ -119,7 +119,7 @@ def flap(liar: Liar) -> None:
 
 
 def serve_truth(liar: Liar, _: str, asked: wire.Question) -> bytes:
-    """What an honest holder answers; all that was ever collected, withdrawn or not."""
+    """The answer of an honest holder, also for artifacts that have been withdrawn."""
     known = liar.known.get(asked.artifact)
     if known is None or known.data is None:
         return wire.serve_nothing()
@@ -127,7 +127,7 @@ def serve_truth(liar: Liar, _: str, asked: wire.Question) -> bytes:
 
 
 def serve_half(liar: Liar, _: str, asked: wire.Question) -> bytes:
-    """The true part list and every second part; of the others, "not yet", for ever."""
+    """The true part list and every second part; for the others "not yet", for ever."""
     known = liar.known.get(asked.artifact)
     if known is None or known.data is None:
         return wire.serve_nothing()
@@ -136,12 +136,12 @@ def serve_half(liar: Liar, _: str, asked: wire.Question) -> bytes:
 
 
 def serve_some(liar: Liar, peer: str, asked: wire.Question) -> bytes:
-    """The truth to half of the peers per artifact, nothing to the others."""
+    """As `serve_truth` for half of the peers, different ones for each artifact; `gone` for the others."""
     return serve_truth(liar, peer, asked) if _is_chosen(asked.artifact, peer) else wire.serve_nothing()
 
 
 def serve_wrong_bytes(liar: Liar, _: str, asked: wire.Question) -> bytes:
-    """A part list and parts of the right length, full of noise."""
+    """A random part list, and random parts of the right length."""
     known = liar.known.get(asked.artifact)
     size = 10 if known is None else known.size
     parts = {number: liar.rng.randbytes(max(0, min(PART_BYTES, size - number * PART_BYTES))) for number in asked.parts}
@@ -149,13 +149,13 @@ def serve_wrong_bytes(liar: Liar, _: str, asked: wire.Question) -> bytes:
 
 
 def serve_later(liar: Liar, _: str, asked: wire.Question) -> bytes:
-    """Always "not yet", of no part or of any."""
+    """Always "not yet", with an empty or a random bitmap."""
     known = liar.known.get(asked.artifact)
     return wire.serve_later(10 if known is None else known.size, liar.rng.choice((0, liar.rng.getrandbits(2_048))))
 
 
 def serve_garbage(liar: Liar, _: str, asked: wire.Question) -> bytes:  # noqa: ARG001 - whatever it is
-    """Bytes that mean nothing."""
+    """Random bytes."""
     return liar.rng.randbytes(liar.rng.randrange(40))
 
 
@@ -164,7 +164,7 @@ def serve_silence(liar: Liar, _: str, asked: wire.Question) -> None:
 
 
 def serve_gone(liar: Liar, _: str, asked: wire.Question) -> bytes:  # noqa: ARG001 - whatever it is
-    """It never had it."""
+    """`gone`."""
     return wire.serve_nothing()
 
 
@@ -172,37 +172,37 @@ def serve_gone(liar: Liar, _: str, asked: wire.Question) -> bytes:  # noqa: ARG0
 
 
 def say_ok(_: Liar, count: int) -> bytes:
-    """Taken."""
+    """OK for every entry."""
     return bytes([wire.OK]) * count
 
 
 def say_busy(_: Liar, count: int) -> bytes:
-    """Come again."""
+    """BUSY for every entry."""
     return bytes([wire.BUSY]) * count
 
 
 def say_unwanted(_: Liar, count: int) -> bytes:
-    """Not interested."""
+    """UNWANTED for every entry."""
     return bytes([wire.UNWANTED]) * count
 
 
 def say_malformed(_: Liar, count: int) -> bytes:  # noqa: ARG001 - whatever they are
-    """Cannot be read."""
+    """MALFORMED for the whole request."""
     return bytes([wire.MALFORMED])
 
 
 def say_anything(liar: Liar, count: int) -> bytes:
-    """A status by chance for each."""
+    """A random status for every entry."""
     return bytes(liar.rng.randrange(wire.STATUSES) for _ in range(count))
 
 
 def say_noise(liar: Liar, count: int) -> bytes:  # noqa: ARG001 - whatever they are
-    """Bytes that mean nothing."""
+    """Random bytes."""
     return liar.rng.randbytes(liar.rng.randrange(5))
 
 
 def say_advertise(_: Liar, count: int) -> bytes:
-    """No room, or not known here: as an advert, please."""
+    """ADVERTISE for every entry or listed id."""
     return bytes([wire.ADVERTISE]) * count
 
 
@@ -223,7 +223,7 @@ MANNERS: dict[str, Manner] = {
     "replay": Manner((claim, say_again), (serve_truth,)),
     "refuse-acks": Manner((), (serve_gone,), (say_busy, say_unwanted, say_nothing)),
 }
-"""By name. Each is one kind of dishonesty, whole; `random` is all of them at once."""
+"""By name; each is one kind of dishonesty, and `random` all of them at once."""
 MANNERS["random"] = Manner(
     (
         *dict.fromkeys(chain.from_iterable(manner.acts for manner in MANNERS.values())),
@@ -240,12 +240,12 @@ def _peer(liar: Liar) -> str:
 
 
 def _is_chosen(artifact: ArtifactId, peer: str) -> bool:
-    """The same half of the peers every time."""
+    """Whether the peer is in the half of the peers that is chosen for this artifact, the same every time."""
     return (artifact[0] + sum(peer.encode())) % 2 == 0
 
 
 def _claim_new(liar: Liar, peer: str, artifacts: list[ArtifactId]) -> None:
     connection = liar.peers[peer]
-    new = [artifact for artifact in artifacts if (peer, connection, artifact) not in liar.told]
+    new = [artifact for artifact in artifacts if (peer, connection, artifact) not in liar.claimed]
     if new:
         liar.claim(peer, new[:CLAIMS_PER_ACT])

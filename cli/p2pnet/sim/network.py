@@ -1,4 +1,4 @@
-"""The network between ports: links that are up, cut or waiting for a node, and the messages on them."""
+"""The network between ports: links that are up, cut or waiting for a node, their connections, and the messages on them."""
 
 from collections.abc import Callable, Iterator
 
@@ -8,11 +8,17 @@ from p2pnet.sim.port import HEADER_BYTES, End, EndState, Port, SimConnection, Si
 from p2pnet.sim.quantities import NS
 from p2pnet.sim.timeline import Timeline
 
-SKEW_NS = NS // 20  # after the handshake, an end comes into use within this time
-LOSS_NOTICED_NS = NS // 2  # an end notices a cut within this time
-CRASH_NOTICED_NS = (NS // 2, 15 * NS)  # a crash is noticed by the idle timeout
-REPLACED_CLOSES_NS = NS  # after the first of its ends was replaced
-REQUEST_FAILS_NS = (NS // 20, NS + NS // 20)  # when the sender of a lost request or answer is told
+# In nanoseconds; (least, most) where a time is drawn between two.
+SKEW_NS = NS // 20
+"""An end comes into use at most this long after the handshake: the two ends do not at the same time."""
+LOSS_NOTICED_NS = NS // 2
+"""An end notices a cut at most this long after it."""
+CRASH_NOTICED_NS = (NS // 2, 15 * NS)
+"""Peers notice a crash by their idle timeout."""
+REPLACED_CLOSES_NS = NS
+"""A connection closes this long after the first of its ends was replaced."""
+REQUEST_FAILS_NS = (NS // 20, NS + NS // 20)
+"""After this time the sender of a lost request, or of one whose answer was lost, is told that it failed."""
 
 
 class SimLink:
@@ -26,10 +32,10 @@ class SimLink:
         self.numbers = numbers
         self.is_cut = False
         self.connections: list[SimConnection] = []
-        """Alive, oldest first."""
+        """Its live connections, oldest first: more than one while one replaces another."""
 
     def other(self, name: str) -> str:
-        """Who is at the other end."""
+        """The node at the other end."""
         return self.b if name == self.a else self.a
 
 
@@ -40,18 +46,18 @@ class SimNetwork:
         self.timeline = timeline
         self.ports: dict[str, Port] = {}
         self.links: dict[str, dict[str, SimLink]] = {}
-        """By either end, then the other."""
+        """By one end, then by the other; each link stands there twice."""
         self.members: frozenset[str] = frozenset()
-        """Only their links come up."""
+        """The registry's members: only their links come up."""
         self.bytes_sent = 0
-        """Bodies of requests and answers; `HEADER_BYTES` of each are left out."""
+        """Bytes of all request and answer bodies, without `HEADER_BYTES` of each."""
         self._all_links: list[SimLink] = []
         self._serial = 0
 
     # Links
 
     def link(self, a: str, b: str, numbers: LinkNumbers) -> SimLink:
-        """Have these two linked; a link there is already gets these numbers for its next messages."""
+        """Link two nodes; a link that exists already gets these properties for its next messages."""
         link = self.links.get(a, {}).get(b)
         if link is None:
             link = SimLink(a, b, numbers)
@@ -70,11 +76,11 @@ class SimNetwork:
         return link
 
     def all_links(self) -> Iterator[SimLink]:
-        """Each once, in the order they were made."""
+        """Every link once, in the order they were made."""
         return iter(self._all_links)
 
     def links_of(self, name: str) -> Iterator[SimLink]:
-        """In the order they were made."""
+        """The links of one node, in the order they were made."""
         return iter(self.links.get(name, {}).values())
 
     def peers_up(self, name: str) -> list[str]:
@@ -85,11 +91,11 @@ class SimNetwork:
     # Ports
 
     def attach(self, port: Port) -> None:
-        """A new incarnation is there."""
+        """A new incarnation has started."""
         self.ports[port.name] = port
 
     def detach(self, port: Port) -> None:
-        """It is gone without a word: its peers notice by their idle timeout, or when its next incarnation turns up."""
+        """An incarnation has crashed: its peers notice by their idle timeout, or when its next incarnation connects."""
         del self.ports[port.name]
         port.die()
         for link in self.links_of(port.name):
@@ -110,6 +116,7 @@ class SimNetwork:
     def connect(self, link: SimLink, *, at_once: bool = False) -> None:
         """Bring up a new connection, whatever else there is; `at_once`: without a handshake."""
         one, other = self.ports.get(link.a), self.ports.get(link.b)
+        # Whatever is missing dials again when it is there: `heal`, `restart` and `members` do.
         if link.is_cut or one is None or other is None or not {link.a, link.b} <= self.members:
             return
         self._serial += 1
@@ -123,11 +130,11 @@ class SimNetwork:
                 self._after((handshake, handshake + SKEW_NS), end, self._come_up)
 
     def redial(self, link: SimLink) -> None:
-        """Dial with a handshake; a way to plan it on the timeline."""
+        """As `dial` with a handshake, in the form that the timeline can call."""
         self.dial(link)
 
     def close(self, link: SimLink) -> None:
-        """End all its connections; both ends notice at times of their own."""
+        """End all connections of a link; each of its ends notices at a time of its own."""
         for connection in link.connections:
             self._lose(connection)
         link.connections = []
@@ -137,6 +144,7 @@ class SimNetwork:
         if port.dead or not connection.alive or end.state is not EndState.NEW:
             return
         held = port.in_use.get(end.peer)
+        # Ends come up at different times: a newer connection may have been first.
         if held is not None and held.connection.serial > connection.serial:
             self._close_replaced(end)
             return
@@ -148,6 +156,7 @@ class SimNetwork:
         connection = end.connection
         if connection.alive:
             link = self.find(end.port.name, end.peer)
+            # At once, so that no message is sent on it, although its ends notice later.
             link.connections.remove(connection)
             self._lose(connection)
         else:
@@ -165,25 +174,26 @@ class SimNetwork:
     # Messages
 
     def carry(self, request: SimRequest) -> None:
-        """See `Carrier`."""
+        """See `PortCarrier`."""
         port, numbers = request.port, request.at.connection.numbers
         size = len(request.body)
         self.bytes_sent += size
         lost = numbers.lost_requests
         if lost or numbers.lost_answers:
-            chance = port.rng.random()
-            if chance < lost + numbers.lost_answers:
+            draw = port.rng.random()
+            if draw < lost + numbers.lost_answers:
+                # Its sender is told by `Port.fail` at a time of its own, whether the request arrives or not.
                 request.fails = True
                 least, most = REQUEST_FAILS_NS
-                told = self.timeline.now + least + int(port.rng.random() * (most - least))
-                self.timeline.send(told, Port.fail, request)
-            if chance < lost:
+                notified_at = self.timeline.now + least + int(port.rng.random() * (most - least))
+                self.timeline.send(notified_at, Port.fail, request)
+            if draw < lost:
                 return
         arrives = port.leaves_at(size + HEADER_BYTES) + numbers.latency_ns(port.rng)
         self.timeline.send(arrives, self._arrive, request)
 
     def carry_back(self, request: SimRequest, body: bytes) -> None:
-        """See `Carrier`."""
+        """See `PortCarrier`."""
         port = request.at.port
         size = len(body)
         self.bytes_sent += size
@@ -204,9 +214,10 @@ class SimNetwork:
         if was_reset or not end.connection.alive or end.port.dead or end.state is EndState.DOWN:
             return
         if end.state is EndState.NEW:
+            # As QUIC delivers data that arrives right after the handshake: when the application has the connection.
             end.early.append(request)
         else:
-            end.port.host.requested(request)
+            end.port.owner.requested(request)
 
     def _arrive_back(self, request: SimRequest) -> None:
         at = request.port.arrived_at(len(request.answer or b"") + HEADER_BYTES, request.at.port)
@@ -216,7 +227,11 @@ class SimNetwork:
             self._deliver_back(request)
 
     def _deliver_back(self, request: SimRequest) -> None:
-        answer, request.answer, request.body = request.answer, None, b""  # its timeout is still planned, and keeps it
+        answer, request.answer, request.body = (
+            request.answer,
+            None,
+            b"",
+        )  # the timeline keeps the request until its timeout
         if request.at.connection.alive and not request.fails:
             request.port.finish(request, answer)
 

@@ -1,4 +1,4 @@
-"""A node of a world, as its user sees it: publish, purge, crash, restart, look."""
+"""A node of a world, as a test uses it: publish, purge, crash, restart, and look at its state."""
 
 from collections import deque
 
@@ -15,7 +15,7 @@ from p2pnet.sim.record import NodeEvent, NodeRecord
 
 
 class Node:
-    """Made by `World.node`. It starts when the world goes on, or when somebody looks at its core or publishes."""
+    """A simulated node. Made by `World.node`; it starts when the world goes on, or when its core is first used."""
 
     def __init__(self, context: SimContext, plan: NodePlan, *, has_own_settings: bool) -> None:
         self.name = plan.name
@@ -25,46 +25,46 @@ class Node:
         self.record = NodeRecord(plan.name, context.deliveries)
         self._context = context
         self._has_own_settings = has_own_settings
-        self._life: Incarnation | None = None
+        self._incarnation: Incarnation | None = None
 
     def __repr__(self) -> str:
         return f"<Node {self.name}>"
 
-    # What its user does
+    # Actions
 
     def publish(self, data: bytes, *, keep: Duration = "1h", name: str = "file") -> ArtifactId:
-        """Publish these bytes for so long; the artifact's id.
+        """Publish these bytes, to expire after `keep`; the artifact's id.
 
         Raises PublicationRefusedError (a LocalError) when all slots are taken, or the artifact is too large or malformed.
         """
-        life = self._alive()
-        made = life.client.make(
-            name, data, nonce=life.nonces.randbytes(16), now=self._context.wall, keep_s=nanoseconds(keep) / NS
+        incarnation = self._alive()
+        made = incarnation.client.make(
+            name, data, nonce=incarnation.nonces.randbytes(16), now=self._context.wall, keep_s=nanoseconds(keep) / NS
         )
-        return life.publish(made, len(data))
+        return incarnation.publish(made, len(data))
 
     def purge(self, artifact: ArtifactId) -> None:
-        """Remove it here as its client would: silently, and for good. Nothing for an artifact that is not here."""
-        life = self._alive()
-        if life.core.pool.holds(artifact):
+        """Remove an artifact here as the client would: it is not taken again. No effect if it is not here."""
+        incarnation = self._alive()
+        if incarnation.core.pool.holds(artifact):
             self.record.dropped.add(artifact)
-        life.do(inputs.Purge(artifact))
+        incarnation.do(inputs.Purge(artifact))
 
     def withdraw(self, artifact: ArtifactId) -> None:
-        """Take it back here, whoever published it. See `World.withdraw` for all nodes."""
+        """Withdraw an artifact here, whoever published it. See `World.withdraw` for all nodes."""
         self._alive().do(inputs.Withdraw(artifact))
         self.record.dropped.add(artifact)
 
     def crash(self) -> None:
-        """End the process without a word: memory gone, peers notice by their idle timeout. Nothing if it is down already."""
+        """End the process as SIGKILL does: peers notice by their idle timeout. No effect if it is down already."""
         self._context.begin()
-        life, self._life = self._life, None
-        if life is not None:
-            life.stop()
-            self._context.network.detach(life.port)
+        incarnation, self._incarnation = self._incarnation, None
+        if incarnation is not None:
+            incarnation.stop()
+            self._context.network.detach(incarnation.port)
 
     def restart(self) -> None:
-        """Start a new incarnation, which dials all its links; a process that still runs is crashed before."""
+        """Start a new incarnation, which dials all its links; a process that still runs crashes first."""
         self.crash()
         self.start()
         network = self._context.network
@@ -72,23 +72,23 @@ class Node:
             network.dial(link)
 
     def pause(self) -> None:
-        """Stop the process as SIGSTOP does: what comes waits. Its connections stay up."""
+        """Stop the process as SIGSTOP does: what arrives waits, and its connections stay up."""
         self._alive(paused=True).pause()
 
     def resume(self) -> None:
         """Go on after a `pause`."""
         self._alive(paused=True).resume()
 
-    # What there is to see
+    # State
 
     @property
     def is_up(self) -> bool:
-        """Its process runs, or is paused."""
-        return self._life is not None
+        """Whether its process exists, running or paused."""
+        return self._incarnation is not None
 
     @property
     def settings(self) -> BroadcastSettings:
-        """Of its broadcast."""
+        """The settings of its broadcast."""
         return self.plan.settings
 
     @property
@@ -103,16 +103,16 @@ class Node:
 
     @property
     def counters(self) -> dict[str, int]:
-        """What the core counts, by name."""
+        """The counters of its core, by name."""
         return self.core.counters
 
     @property
     def events(self) -> deque[NodeEvent]:
-        """What its broadcast reported, oldest first, over all incarnations: the last 100,000."""
+        """The last 100,000 events of its broadcast, oldest first, over all incarnations."""
         return self.record.events
 
     def holds(self, artifact: ArtifactId) -> bool:
-        """Whether it is in the validated pool; a node that is down holds nothing."""
+        """Whether the artifact is in its validated pool; a node that is down holds nothing."""
         return self.is_up and self.core.pool.get(artifact) is not None
 
     def held(self) -> list[ArtifactId]:
@@ -120,55 +120,56 @@ class Node:
         return self.core.pool.ids() if self.is_up else []
 
     def peers(self) -> list[str]:
-        """Those it has a connection with that both use."""
+        """The peers whose connection with it is in use at both ends."""
         self._context.begin()
         return self._context.network.peers_up(self.name)
 
     def pending(self) -> list[Pending]:
-        """What its core still has to do or to wait for."""
-        life = self._life
-        if life is None:
+        """What its core still has to do or waits for."""
+        incarnation = self._incarnation
+        if incarnation is None:
             return []
-        found = list(life.core.pending())
-        due = life.core.next_wakeup(lifetimes=False)
+        found = list(incarnation.core.pending())
+        due = incarnation.core.next_wakeup(expiries=False)
         if due is not None and not found:
             found.append(Pending("wake", detail=f"due {due / NS:g} s after the start"))
-        if life.paused and life.waiting:
-            found.append(Pending("wake", detail=f"paused, with {life.waiting} inputs to handle"))
+        if incarnation.paused and incarnation.waiting:
+            found.append(Pending("wake", detail=f"paused, with {incarnation.waiting} inputs to handle"))
         return found
 
-    # What the world does
+    # For the world
 
     def prefer(self, *, full_mesh: bool) -> None:
-        """The world's shape, for a node without settings of its own. Raises LocalError when it runs with another one."""
+        """Set the world's topology for a node without settings of its own. Raises LocalError if it runs with another one."""
         if self._has_own_settings or self.settings.full_mesh == full_mesh:
             return
-        if self._life is not None:
+        if self._incarnation is not None:
             raise LocalError(f"node {self.name} has started: give the world its shape before, or the node its settings")
         settings = msgspec.structs.replace(self.settings, full_mesh=full_mesh)
         self.plan = msgspec.structs.replace(self.plan, settings=settings)
 
     def start(self) -> None:
-        """Start an incarnation; its links are not dialled."""
+        """Start an incarnation, without dialling its links."""
         context = self._context
         self.incarnations += 1
         self.record.forget()
-        self._life = life = Incarnation(context, self.plan, self.record, self.incarnations)
-        context.network.attach(life.port)
+        self._incarnation = incarnation = Incarnation(context, self.plan, self.record, self.incarnations)
+        context.network.attach(incarnation.port)
         self.tell_members(context.network.members)
+        # A process that was down when something was withdrawn must not bring it back.
         for artifact in context.withdrawn:
-            life.feed(inputs.Withdraw(artifact))
+            incarnation.feed(inputs.Withdraw(artifact))
             self.record.dropped.add(artifact)
 
     def tell_members(self, members: frozenset[str]) -> None:
-        """The registry's members now."""
-        if self._life is not None:
-            self._life.feed(inputs.MembersChanged(members))
+        """The registry's members have changed to these."""
+        if self._incarnation is not None:
+            self._incarnation.feed(inputs.MembersChanged(members))
 
     def _alive(self, *, paused: bool = False) -> Incarnation:
         self._context.begin()
-        if self._life is None:
+        if self._incarnation is None:
             raise LocalError(f"node {self.name} is down")
-        if self._life.paused and not paused:
+        if self._incarnation.paused and not paused:
             raise LocalError(f"node {self.name} is paused")
-        return self._life
+        return self._incarnation

@@ -1,6 +1,6 @@
-"""One incarnation's place in the network: its access link, its ends of connections, its requests that have no answer yet.
+"""A port: one incarnation's access link, its ends of connections, and its requests that have no answer yet.
 
-A connection has two ends that come up, and notice its loss, at times of their own. An end is
+A connection has two ends, which come up, and notice its loss, at different times. The states of an end are
 
     NEW -> UP -> OLD -> DOWN      the peer's next connection came into use first; this one closes soon
            UP -> DOWN             lost, and noticed
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from random import Random
 
 HEADER_BYTES = 60
-"""Modelled: what IP, UDP and QUIC put around one message. It takes time on an access link; `bytes_sent` leaves it out."""
+"""What IP, UDP and QUIC add to one message, modelled: it takes time on access links, but does not count in `bytes_sent`."""
 
 
 class Route(Enum):
-    """What a request is about."""
+    """The kind of a request."""
 
     UPDATES = "updates"
     FETCH = "fetch"
@@ -48,20 +48,20 @@ class End:
         self.port = port
         self.connection = connection
         self.id = port.next_id()
-        """Local to this incarnation, growing from 1."""
+        """The connection's id at this incarnation, growing from 1."""
         self.state = EndState.NEW
         self.early: list[SimRequest] = []
-        """Requests that arrived before this end was in use."""
+        """Requests that arrived before this end came up."""
         self.other: End
 
     @property
     def peer(self) -> str:
-        """Who is at the other end."""
+        """The node at the other end."""
         return self.other.port.name
 
 
 class SimConnection:
-    """A connection between two incarnations. `serial` grows with every connection of a world."""
+    """A connection between two incarnations. `serial` grows with every connection of the world."""
 
     __slots__ = ("alive", "ends", "numbers", "serial")
 
@@ -69,37 +69,37 @@ class SimConnection:
         self.numbers = numbers
         self.serial = serial
         self.alive = True
-        """Whether anything still arrives on it."""
+        """Whether messages still arrive on it."""
         first, second = End(one, self), End(other, self)
         first.other, second.other = second, first
         self.ends = (first, second)
 
     @property
     def is_up(self) -> bool:
-        """Alive, and in use at both ends."""
+        """Whether it is alive, and in use at both ends."""
         return self.alive and all(end.state is EndState.UP for end in self.ends)
 
 
 class SimRequest:
-    """A request on its way, then its answer."""
+    """A request, and later its answer, on the way."""
 
     __slots__ = ("answer", "body", "end", "fails", "is_timed", "port", "reset_at", "route", "token")
 
     def __init__(self, port: "Port", end: End | None, route: Route, token: int, body: bytes) -> None:
         self.port = port
         self.end = end
-        """The sender's; None: it named a connection that is gone."""
+        """The sender's end; None: the connection had ended before it was sent."""
         self.route = route
         self.token = token
-        """The sender's name for it."""
+        """The sender's number for it."""
         self.body = body
         self.answer: bytes | None = None
         self.reset_at: int | None = None
-        """When its sender's reset is where it goes; None: it was not reset."""
+        """When the sender's reset arrives at the receiver; None: it was not reset."""
         self.fails = False
-        """Its answer, if there is one, is lost."""
+        """Its answer will be lost."""
         self.is_timed = False
-        """Its sender gives up waiting some time."""
+        """It has a timeout."""
 
     @property
     def at(self) -> End:
@@ -109,45 +109,61 @@ class SimRequest:
         return self.end.other
 
 
-class Host(Protocol):
-    """Who is behind a port: a node's driver, or a liar."""
+class PortOwner(Protocol):
+    """What a port calls: the driver of a node, or a liar."""
 
     def peer_up(self, peer: str, connection: int) -> None:
-        """A connection is in use; it may replace a former one, for which no `peer_down` comes."""
+        """A connection is in use; it may replace an earlier one, for which `peer_down` is not called."""
 
     def peer_down(self, peer: str, connection: int) -> None:
         """The connection in use has ended."""
 
     def requested(self, request: SimRequest) -> None:
-        """A peer's request has arrived, on a connection that is in use or was until it was replaced."""
+        """A peer's request has arrived, on the connection in use or on the one it has replaced."""
 
     def answered(self, request: SimRequest, body: bytes | None) -> None:
-        """The answer to a request of ours; None: it failed on the way or took too long."""
+        """The answer to a request of this port; None: it failed on the way or timed out."""
 
 
 class PortCarrier(Protocol):
-    """What carries messages between ports."""
+    """What a port uses of the network."""
 
     def carry(self, request: SimRequest) -> None:
-        """Take a request to the other end of its connection."""
+        """Deliver a request to the other end of its connection."""
 
     def carry_back(self, request: SimRequest, body: bytes) -> None:
-        """Take its answer back."""
+        """Deliver an answer to the sender of its request."""
 
 
 class Port:
-    """`up` and `down` in bits per second, None: no limit. An access link serves one message after the other, whoever the peer."""
+    """One incarnation's place in the network.
+
+    `up` and `down`: bandwidth of its access link in bits per second; None: no limit. Each direction serves one message after
+    the other, whichever peer it is for.
+    """
 
     __slots__ = (
-        "_carrier", "_down_free", "_ids", "_timeline", "_up_free", "by_id", "dead", "down", "host", "in_use", "name", "open",
-        "rng", "up",
+        "_carrier",
+        "_down_free",
+        "_ids",
+        "_timeline",
+        "_up_free",
+        "by_id",
+        "dead",
+        "down",
+        "in_use",
+        "name",
+        "open",
+        "owner",
+        "rng",
+        "up",
     )  # fmt: skip
 
     def __init__(
         self,
         carrier: PortCarrier,
         timeline: Timeline,
-        host: Host,
+        owner: PortOwner,
         name: str,
         rng: "Random",
         *,
@@ -156,7 +172,7 @@ class Port:
     ) -> None:
         self._carrier = carrier
         self._timeline = timeline
-        self.host = host
+        self.owner = owner
         self.name = name
         self.rng = rng
         self.up = up
@@ -165,27 +181,29 @@ class Port:
         self._ids = 0
         self.by_id: dict[int, End] = {}
         self.in_use: dict[str, End] = {}
-        """By peer."""
+        """By peer, the end of the connection in use."""
         self.open: dict[int, SimRequest] = {}
         """Requests without an answer, by token."""
         self.dead = False
 
     def next_id(self) -> int:
-        """Of a connection."""
+        """A new connection id."""
         self._ids += 1
         return self._ids
 
-    # Requests of the host
+    # Requests of the owner
 
     def ask(self, route: Route, token: int, connection: int, body: bytes | list[bytes], timeout_ns: int = 0) -> None:
-        """Send a request; `Host.answered` is called once, unless it is cancelled. `timeout_ns` 0: wait for ever."""
+        """Send a request; `PortOwner.answered` is called once, unless it is cancelled. `timeout_ns` 0: no timeout."""
         end = self.by_id.get(connection)
         request = self.open[token] = SimRequest(self, end, route, token, _joined(body))
         if timeout_ns:
             request.is_timed = True
+            # A request with a timeout keeps the world from being quiet: its answer, or the timeout, will come.
             self._timeline.flying += 1
             self._timeline.at(self._timeline.now + timeout_ns, Port._time_out, request)
         if end is None:
+            # Not at once: a driver does not expect an answer while it is asking.
             self._timeline.send(self._timeline.now, Port.fail, request)
         else:
             self._carrier.carry(request)
@@ -196,28 +214,28 @@ class Port:
             self._carrier.carry_back(request, _joined(body))
 
     def cancel(self, token: int) -> None:
-        """Reset a request that has no answer yet; a reset may overtake it, or come too late."""
+        """Reset a request that has no answer yet; the reset may overtake it, or arrive too late."""
         request = self._forget(token)
         if request is not None and request.end is not None:
             request.reset_at = self._timeline.now + request.end.connection.numbers.latency_ns(self.rng)
 
     @staticmethod
     def fail(request: SimRequest) -> None:
-        """It failed on the way."""
+        """A request failed on its way."""
         request.port.finish(request, None)
 
     def finish(self, request: SimRequest, body: bytes | None) -> None:
-        """Hand over the answer, unless it comes too late."""
+        """Pass the answer to the owner, unless the request was cancelled or has timed out."""
         if self.open.get(request.token) is request:
             self._forget(request.token)
-            self.host.answered(request, body)
+            self.owner.answered(request, body)
 
     @staticmethod
     def _time_out(request: SimRequest) -> None:
         port = request.port
         if port.open.get(request.token) is request:
             port.cancel(request.token)
-            port.host.answered(request, None)
+            port.owner.answered(request, None)
 
     def _forget(self, token: int) -> SimRequest | None:
         request = self.open.pop(token, None)
@@ -228,17 +246,18 @@ class Port:
     # The access link
 
     def leaves_at(self, size: int) -> int:
-        """When the last bit of a message of so many bytes has left, if it is sent now."""
+        """When the last bit of a message of `size` bytes leaves, if it is sent now."""
         now = self._timeline.now
         if self.up is None:
             return now
+        # A queue without a bound: QUIC's congestion control is not modelled, so nothing is lost here.
         self._up_free = max(now, self._up_free) + _transmission_ns(size, self.up)
         return self._up_free
 
     def arrived_at(self, size: int, sender: "Port") -> int:
-        """When the last bit of a message is here, if it could be by now: others may be before it.
+        """When the last bit of a message that could be here by now really arrives: others may be served before it.
 
-        It began to come in while it was still leaving its sender.
+        It began to arrive while it was still leaving its sender, so two equal links take the time of one.
         """
         now = self._timeline.now
         if self.down is None:
@@ -250,39 +269,42 @@ class Port:
     # Connections
 
     def bring_up(self, end: End) -> End | None:
-        """Use this connection from now on; the end it replaces, if any."""
+        """Use this connection from now on; the end of the one it replaces, if any."""
         peer = end.peer
         replaced = self.in_use.get(peer)
         if replaced is not None:
+            # It still delivers what is on its way, until it closes.
             replaced.state = EndState.OLD
         self.in_use[peer] = self.by_id[end.id] = end
         end.state = EndState.UP
-        self.host.peer_up(peer, end.id)
+        self.owner.peer_up(peer, end.id)
+        # After peer_up, which must come first.
         early, end.early = end.early, []
         for request in early:
-            self.host.requested(request)
+            self.owner.requested(request)
         return replaced
 
     def notice_loss(self, end: End) -> None:
-        """Its requests fail; the peer is down, unless another connection is in use. Which comes first is left to chance."""
+        """The connection is lost: its requests fail, and the peer is down unless another one is in use, in random order."""
         if end.state is EndState.DOWN:
             return
         is_used = self.in_use.get(end.peer) is end
         end.state = EndState.DOWN
         end.early = []
         self.by_id.pop(end.id, None)
+        # The order of these is an accident on real nodes too: a core must cope with both.
         peer_first = self.rng.random() < 0.5
         if is_used:
             del self.in_use[end.peer]
             if peer_first:
-                self.host.peer_down(end.peer, end.id)
+                self.owner.peer_down(end.peer, end.id)
         for request in [request for request in self.open.values() if request.end is end]:
             self.finish(request, None)
         if is_used and not peer_first:
-            self.host.peer_down(end.peer, end.id)
+            self.owner.peer_down(end.peer, end.id)
 
     def die(self) -> None:
-        """The process is gone: nothing is told to it any more."""
+        """The process has ended: call its owner no more."""
         self.dead = True
         for token in list(self.open):
             self._forget(token)

@@ -1,13 +1,14 @@
-"""What the broadcast promises, checked in a world: what is missing, and what should not be there, as sentences.
+"""The promise of the broadcast, checked in a world: what is missing, what should not be there and what is not at rest.
 
 Everything in the validated pool of one honest node reaches every honest node that is connected with it through honest nodes,
-unless that node itself wants no more of it; nothing withdrawn or expired is anywhere; nothing is left to do. A node that
-wants no more of an artifact, or was told not to pass it on, is no path for it.
+unless that node refuses it; nothing withdrawn or expired is anywhere; nothing is left to do. A node that refuses an artifact, or
+does not relay it, is no path for it.
 """
 
 from collections.abc import Collection, Iterable, Iterator
 
 from p2pnet.broadcast import Artifact, Bounce, Pending
+from p2pnet.model.errors import P2pnetError
 from p2pnet.model.ids import ArtifactId
 from p2pnet.sim.context import SimContext
 from p2pnet.sim.incarnation import ClientRun, Incarnation
@@ -15,14 +16,34 @@ from p2pnet.sim.liar import Liar
 from p2pnet.sim.network import SimLink
 from p2pnet.sim.node import Node
 from p2pnet.sim.port import End, SimRequest
-from p2pnet.sim.quiet import describe
 from p2pnet.sim.timeline import Timeline
 
-EXPIRY_SLACK_S = 0.001  # rounding between the wall's seconds and the timeline's nanoseconds
+EXPIRY_SLACK_S = 0.001
+"""For rounding between Unix seconds and the timeline's nanoseconds."""
+
+_LINES_MAX = 20  # of an error's text; its `pending` has them all
+
+
+class NotQuiet(P2pnetError):  # noqa: N818 - the name people write
+    """The world still had something to do when its time was over. `pending`: what, by node."""
+
+    def __init__(self, seconds: float, pending: dict[str, list[Pending]]) -> None:
+        lines = [f"{node}: {describe(what)}" for node, left in pending.items() for what in left]
+        more = [f"and {len(lines) - _LINES_MAX} more"] if len(lines) > _LINES_MAX else []
+        super().__init__("\n".join([f"not quiet {seconds:g} s after the start", *lines[:_LINES_MAX], *more]))
+        self.pending = pending
+
+
+def describe(what: Pending) -> str:
+    """One line, like `task 1f0c2b9a (with node-3): 2 of 5 parts lacking`."""
+    artifact = "" if what.artifact is None else f" {what.artifact.hex()[:8]}"
+    peer = f" (with {what.peer})" if what.peer else ""
+    detail = f": {what.detail}" if what.detail else ""
+    return f"{what.kind}{artifact}{peer}{detail}"
 
 
 class Promise:
-    """Of one world, as it stands now. `nodes`: the honest ones that run."""
+    """The promise in one world as it is now. `nodes`: the honest ones that run."""
 
     def __init__(self, context: SimContext, nodes: Iterable[Node]) -> None:
         self._context = context
@@ -31,9 +52,10 @@ class Promise:
         self._waiting: dict[str, frozenset[ArtifactId]] = {}
 
     def broken(self, pending: dict[str, list[Pending]], liars: Collection[str]) -> list[str]:
-        """What it misses; empty when it is kept. What a liar owes to somebody is nobody else's fault."""
+        """One sentence for each violation; [] when the promise is kept. What is pending because of a liar is no violation."""
         found = list(self._left_over())
         for artifact, holders in self._holders().items():
+            # All hold it: the common case, and no walk is needed.
             if len(holders) < len(self._nodes):
                 found += self._missing(artifact, holders)
         found += [
@@ -52,7 +74,7 @@ class Promise:
         return holders
 
     def _left_over(self) -> Iterator[str]:
-        """What is in a pool and must not be."""
+        """Artifacts in a pool that were withdrawn or have expired."""
         latest = self._context.wall - EXPIRY_SLACK_S
         withdrawn = self._context.withdrawn
         for node in self._nodes.values():
@@ -66,9 +88,10 @@ class Promise:
                         yield f"{node.name} holds {_short(artifact)}, which expired {late:.3g} s ago"
 
     def _missing(self, artifact: ArtifactId, holders: list[Node]) -> Iterator[str]:
-        """Walk from whoever holds it and passes it on, over links that are up, to those that should hold it and do not."""
+        """Nodes that lack an artifact: found by a walk over live links from the nodes that hold and relay it."""
         known = {node.name: node.core.pool.validated[artifact] for node in holders}
         sample = next(iter(known.values()))
+        # Grows while it is walked: a breadth-first search.
         walk = [node.name for node in holders if self._passes_on(node, known[node.name])]
         seen = set(known)
         for name in walk:
@@ -79,15 +102,17 @@ class Promise:
                 seen.add(peer)
                 if _is_excused(node, sample):
                     continue
+                # Who lacks it would have passed it on: nodes behind it lack it for the same reason, and are named too.
                 walk.append(peer)
                 where = "holds it" if name in known else "should hold it too"
                 what = "has not judged" if artifact in node.core.pool.unvalidated else "does not hold"
                 yield f"{peer} {what} {_short(artifact)}: its peer {name} {where}"
 
     def _passes_on(self, node: Node, artifact: Artifact) -> bool:
-        """Whether its peers may expect it: not while it waits for a slot, and of a peer's artifact not where relaying ends."""
+        """Whether a node's peers may expect an artifact from it: it does not wait for a slot, and is its own or relayed."""
         if node.name not in self._waiting:
             self._waiting[node.name] = frozenset(node.core.waiting_for_slot())
+        # Not announced yet, so it is owed to nobody.
         if artifact.id in self._waiting[node.name]:
             return False
         if not artifact.peer:
@@ -101,12 +126,12 @@ class Promise:
 
 
 def on_their_way(timeline: Timeline) -> Iterator[tuple[str, Pending]]:
-    """What keeps the world itself busy, soonest first: whose it is, and what."""
+    """What is planned on the timeline and keeps the world from being quiet, soonest first, as (node, what)."""
     return map(_on_its_way, timeline.in_flight())
 
 
 def _on_its_way(what: object) -> tuple[str, Pending]:
-    """Whose it is, and what."""
+    """The node that one planned call belongs to, and what it is."""
     if isinstance(what, SimRequest):
         sender, receiver = what.port.name, what.at.port.name if what.end is not None else ""
         if what.answer is None:
@@ -126,14 +151,14 @@ def _on_its_way(what: object) -> tuple[str, Pending]:
 
 
 def _is_excused(node: Node, artifact: Artifact) -> bool:
-    """Whether this node, by its user's or its client's will, need not hold it."""
+    """Whether this node need not hold the artifact: its user or its client has refused it."""
     record, inspected = node.record, artifact.inspected
     if artifact.id in record.dropped or artifact.size > node.settings.artifact_bytes_max:
         return True
     if record.purged_below is not None and inspected.height is not None and inspected.height < record.purged_below:
         return True
     if artifact.id in node.core.pool.unvalidated:
-        return artifact.id in record.told
+        return artifact.id in record.shown
     return node.client.bouncer(artifact.id, inspected.key, len(artifact.data)) is not Bounce.WANTS
 
 

@@ -1,4 +1,4 @@
-"""What people write, as the integers of the simulation: with a unit as everywhere in p2pnet, or a bare number."""
+"""Quantities as people write them, with a unit or as a bare number, parsed into the integers of the simulation."""
 
 import math
 
@@ -18,7 +18,7 @@ Share = str | float
 
 
 def nanoseconds(value: Duration) -> int:
-    """Raises SpecError for what is no duration or a negative one."""
+    """Parse a duration. Raises SpecError for what is none, or negative."""
     seconds = parse_duration(value) if isinstance(value, str) else value
     if not 0 <= seconds < math.inf:
         raise SpecError(f"{value!r} is no duration: a number with its unit, like 250ms, or seconds from 0 on")
@@ -26,7 +26,7 @@ def nanoseconds(value: Duration) -> int:
 
 
 def bits_per_second(value: Bandwidth | None) -> float | None:
-    """None is no limit. Raises SpecError for what is no bandwidth or not above zero."""
+    """Parse a bandwidth; None: no limit. Raises SpecError for what is none, or not above zero."""
     if value is None:
         return None
     bits = parse_bandwidth(value) if isinstance(value, str) else value
@@ -36,7 +36,7 @@ def bits_per_second(value: Bandwidth | None) -> float | None:
 
 
 def byte_count(value: Size) -> int:
-    """Raises SpecError for what is no size or a negative one."""
+    """Parse a size. Raises SpecError for what is none, or negative."""
     size = parse_size(value) if isinstance(value, str) else value
     if size < 0:
         raise SpecError(f"{value!r} is no size: a number with its unit, like 400kB, or bytes from 0 on")
@@ -44,7 +44,7 @@ def byte_count(value: Size) -> int:
 
 
 def share(value: Share) -> float:
-    """Raises SpecError for what is no share."""
+    """Parse a share, as a number between 0 and 1. Raises SpecError for what is none."""
     found = parse_share(value) if isinstance(value, str) else value
     if not 0 <= found <= 1:
         raise SpecError(f"{value!r} is no share: a percentage like 2%, or a number between 0 and 1")

@@ -1,4 +1,4 @@
-"""What is written down of a run: each node's events, who got which artifact when, and what a node wanted no more of."""
+"""What is recorded of a run: each node's events, when it got which artifact, and what it refused."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from p2pnet.sim.quantities import NS
 
 
 class NodeEvent(msgspec.Struct, frozen=True, gc=False):
-    """One thing that a node's broadcast told its driver, as `model.events` names them."""
+    """One event of a node's broadcast; `kind` is one of `model.events`."""
 
     time: float
     """Seconds since the start of the world."""
@@ -24,26 +24,29 @@ class NodeEvent(msgspec.Struct, frozen=True, gc=False):
     peer: str
     hop: int
     size: int
-    """What `bytes` is of the kind: of an artifact, its user's payload."""
+    """The event's `bytes`: of an artifact, its user's payload."""
     detail: str
 
 
 class Deliveries:
-    """Of all nodes. Times are nanoseconds since the start of the world."""
+    """When artifacts were published and validated, at all nodes. Times are nanoseconds since the start of the world."""
 
     __slots__ = ("published", "validated")
 
     def __init__(self) -> None:
         self.published: dict[ArtifactId, int] = {}
-        """When each artifact was first published."""
+        """Artifact -> when it was first published."""
         self.validated: dict[ArtifactId, dict[str, int]] = {}
-        """When each node first validated it."""
+        """Artifact -> node -> when the node first validated it."""
 
 
 class NodeRecord:
-    """Of one node. `events` outlive an incarnation, the rest does not: a new one has forgotten what it refused."""
+    """What is recorded of one node.
 
-    __slots__ = ("_deliveries", "_name", "dropped", "events", "purged_below", "told")
+    `events` outlive an incarnation; the rest does not, for a new incarnation has forgotten what the last one refused.
+    """
+
+    __slots__ = ("_deliveries", "_name", "dropped", "events", "purged_below", "shown")
 
     def __init__(self, name: str, deliveries: Deliveries) -> None:
         self._name = name
@@ -52,16 +55,16 @@ class NodeRecord:
         self.forget()
 
     def forget(self) -> None:
-        """A new incarnation begins."""
+        """A new incarnation starts."""
         self.dropped: set[ArtifactId] = set()
-        """Removed or refused by this node, its user or its client: the promise does not hold for them here."""
-        self.told: set[ArtifactId] = set()
-        """What the client was told stands in the unvalidated pool."""
+        """Artifacts removed or refused by this node, its user or its client: the promise does not hold for them here."""
+        self.shown: set[ArtifactId] = set()
+        """Unvalidated artifacts that the client was told of."""
         self.purged_below: int | None = None
-        """Heights below are of no use to the client."""
+        """The client has purged all lower heights."""
 
     def emitted(self, effect: Emit, now: int) -> None:
-        """The broadcast reports something."""
+        """Record an event of the broadcast."""
         kind, artifact = effect.kind, effect.artifact
         self.events.append(NodeEvent(now / NS, kind, artifact, effect.peer, effect.hop, effect.bytes, effect.detail))
         if artifact is None:
@@ -74,11 +77,11 @@ class NodeRecord:
             self.dropped.add(artifact)
 
     def client_told(self, changes: Iterable[Change]) -> None:
-        """The client is called with these."""
-        self.told.update(change.artifact for change in changes if change.kind is ChangeKind.INSERTED)
+        """Record the changes with which the client is called."""
+        self.shown.update(change.artifact for change in changes if change.kind is ChangeKind.INSERTED)
 
     def client_did(self, actions: Iterable[ChangeAction]) -> None:
-        """The client answered this."""
+        """Record the change actions that the client returned."""
         for action in actions:
             if isinstance(action, HandleInvalid | RemoveFromUnvalidated):
                 self.dropped.add(action.artifact)

@@ -1,7 +1,4 @@
-"""Virtual time: one heap of what will happen, in integer nanoseconds.
-
-What falls on one instant happens in the order in which it was planned.
-"""
+"""Virtual time: one heap of planned calls, in integer nanoseconds. Calls of one instant happen in the order they were planned."""
 
 import gc
 from collections.abc import Callable, Iterator
@@ -23,28 +20,29 @@ class Timeline:
         self.now = 0
         """Nanoseconds since the start."""
         self.flying = 0
-        """What keeps the world from being quiet: messages on their way, turns, answers that a timeout waits for."""
+        """Planned calls that keep the world from being quiet: messages on their way, turns, requests with a timeout."""
         self.restless = 0
-        """Nodes whose core has a wake-up due that is more than an expiry or a client's own tick."""
+        """Nodes whose core has a wake-up due other than an expiry or a client's tick."""
 
     @property
     def is_quiet(self) -> bool:
-        """Nothing is on its way and no node has anything left to do."""
+        """Whether nothing is on its way and no node has anything left to do."""
         return not self.flying and not self.restless
 
     def at(self, when: int, call: Call, what: Any) -> None:
-        """`call(what)` then; the world may be quiet meanwhile."""
+        """Plan `call(what)` for this time; the world may be quiet before."""
         self._sequence += 1
+        # The sequence number breaks ties: calls and objects are never compared.
         heappush(self._heap, (when, self._sequence, call, what, 0))
 
     def send(self, when: int, call: Call, what: Any) -> None:
-        """`call(what)` then; the world is not quiet before."""
+        """Plan `call(what)` for this time; the world is not quiet before."""
         self._sequence += 1
         self.flying += 1
         heappush(self._heap, (when, self._sequence, call, what, 1))
 
     def run(self, until: int) -> None:
-        """Let time go on to this instant; what is planned for the instant itself happens too."""
+        """Let time pass until this instant; calls planned for the instant itself happen too."""
         heap = self._heap
         with _rare_collections():
             while heap and heap[0][0] <= until:
@@ -54,11 +52,12 @@ class Timeline:
         self.now = until
 
     def run_until_quiet(self, limit: int) -> bool:
-        """Let time go on until the world is quiet, at most to this instant; whether it is."""
+        """Let time pass until the world is quiet, at most until this instant; whether it is quiet."""
         heap = self._heap
         with _rare_collections():
             while self.flying or self.restless:
                 if not heap or heap[0][0] > limit:
+                    # Time has passed even though nothing happened: the next `settle` goes on from here.
                     self.now = limit
                     return False
                 self.now, _, call, what, counts = heappop(heap)
@@ -73,7 +72,7 @@ class Timeline:
 
 @contextmanager
 def _rare_collections() -> Iterator[None]:
-    """A large world is millions of objects in no cycle: a search for cycles at Python's usual pace costs a third of the time."""
+    """Search for reference cycles rarely: a large world is millions of objects in none, and that took a third of the time."""
     before = gc.get_threshold()
     gc.set_threshold(100_000, 20, 20)
     try:

@@ -19,9 +19,8 @@ from p2pnet.sim.links import LinkOptions, link_numbers
 from p2pnet.sim.manners import MANNERS
 from p2pnet.sim.network import SimLink
 from p2pnet.sim.node import Node
-from p2pnet.sim.promise import Promise, on_their_way
+from p2pnet.sim.promise import NotQuiet, Promise, on_their_way
 from p2pnet.sim.quantities import NS, Bandwidth, Duration, Size, bits_per_second, byte_count, nanoseconds
-from p2pnet.sim.quiet import NotQuiet
 from p2pnet.topology import edges
 
 
@@ -35,7 +34,7 @@ class World:
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
         self.nodes: dict[str, Node] = {}
-        """The honest ones, by name, in the order they were made."""
+        """The honest nodes by name, in the order they were made."""
         self.liars: dict[str, Liar] = {}
         self._context = SimContext(seed, self._begin)
         self._network = self._context.network
@@ -45,7 +44,7 @@ class World:
         self._new_links: list[SimLink] = []
         self._full_mesh = True
 
-    # Who and what there is
+    # Nodes and links
 
     def node(
         self,
@@ -58,14 +57,15 @@ class World:
         down: Bandwidth | None = None,
         client_delay: Duration = 0,
     ) -> Node:
-        """A node, and a member from now on.
+        """Make a node, which is a member from now on.
 
         `client`: see `ClientLike`. `settings`: by default those of a full mesh, or of a sparse world after `regular`.
         `quota`: bytes a peer may have in the unvalidated pool. `up`, `down`: its access link, shared by all its peers; None:
-        no limit. `client_delay`: how long a call of the client takes; 0 calls it within the turn, as the node does with the
-        shipped ones. Raises LocalError for a name that is taken.
+        no limit. `client_delay`: how long a call of the client takes; 0 calls it within the node's turn, as a real node does
+        with the shipped clients. Raises LocalError for a name that is taken.
         """
         self._check_new(name)
+        # Everything that can be wrong raises here, where the node is made, not when it starts.
         plan = NodePlan(
             name,
             len(self.nodes) + len(self.liars),
@@ -92,10 +92,10 @@ class World:
         until: Duration = 60,
         kind: type[Liar] = Liar,
     ) -> Liar:
-        """A member that speaks the protocol and breaks it: see `MANNERS`. It acts until that time, then only reacts.
+        """Make a dishonest member, which speaks the wire format but breaks the protocol: see `MANNERS`.
 
-        `client`: whose artifacts it lies about. `kind`: a class of your own. Raises LocalError for a
-        name that is taken or a manner there is not.
+        It acts by itself until `until`, then only answers. `client`: the client whose artifacts it lies about. `kind`: a class
+        of your own. Raises LocalError for a name that is taken or an unknown manner.
         """
         self._check_new(name)
         if manner not in MANNERS:
@@ -107,10 +107,11 @@ class World:
         return liar
 
     def link(self, a: str, b: str, **link: Unpack[LinkOptions]) -> None:
-        """Have two nodes linked, both directions alike: `delay` one way ("50ms"), `jitter` ("0ms"), `loss` (late delivery),
-        `lost_requests` and `lost_answers` (shares of requests that fail on the way, before or after they arrive).
+        """Link two nodes, with the same properties in both directions.
 
-        A pair that has a link keeps it, with these numbers. Raises LocalError for nodes there are not.
+        `delay`: one way ("50ms"). `jitter`: "0ms". `loss`: share of messages delivered late. `lost_requests`, `lost_answers`:
+        shares of requests that fail, before or after they arrive. An existing link gets these properties. Raises LocalError
+        for unknown nodes.
         """
         numbers = link_numbers(**link)
         self._check_there(a)
@@ -120,17 +121,18 @@ class World:
         self._new_links.append(self._network.link(a, b, numbers))
 
     def full_mesh(self, **link: Unpack[LinkOptions]) -> None:
-        """Link everybody with everybody."""
+        """Link every pair of nodes."""
         for a, b in combinations([*self.nodes, *self.liars], 2):
             self.link(a, b, **link)
 
     def regular(self, degree: int, **link: Unpack[LinkOptions]) -> None:
-        """Link everybody with `degree` others: a connected graph, by chance of the seed.
+        """Link every node with `degree` others: a random connected graph, which follows from the seed.
 
-        Nodes without settings of their own, and those made later, take the world for sparse. Raises SpecError for a degree
-        that these nodes cannot have.
+        Nodes without settings of their own, and those made later, get the settings of a sparse topology. Raises SpecError for
+        a degree that these nodes cannot have.
         """
         names = [*self.nodes, *self.liars]
+        # The function that real subnets use, so that the same seed gives the same graph.
         found = edges("random-regular", names, degree=degree, seed=self.seed) or []
         self._full_mesh = False
         for node in self.nodes.values():
@@ -139,7 +141,7 @@ class World:
             self.link(a, b, **link)
 
     def members(self, names: Iterable[str]) -> None:
-        """The registry's members from now on: links to others close, links among them come up again."""
+        """Change the registry's members to these: links of other nodes close, links among members come up."""
         self._begin()
         given = list(names)
         for name in given:
@@ -157,38 +159,38 @@ class World:
                 self._network.dial(link)
 
     def remove(self, name: str) -> None:
-        """Take a node out of the members; its process goes on, without links."""
+        """Remove a node from the members; its process goes on, without links."""
         self.members([member for member in self._members if member != name])
 
     def links(self) -> list[tuple[str, str]]:
-        """Every pair that was linked, in the order they were."""
+        """Every pair that was linked, in the order they were linked."""
         return [(link.a, link.b) for link in self._network.all_links()]
 
     # What happens to links
 
     def cut(self, a: str, b: str) -> None:
-        """Nothing gets from one to the other any more, and both notice within half a second."""
+        """Cut the link between two nodes: nothing arrives any more, and both notice within half a second."""
         self._begin()
         link = self._network.find(a, b)
         link.is_cut = True
         self._network.close(link)
 
     def heal(self, a: str, b: str) -> None:
-        """A new connection comes up after a `cut`; a pair that is linked is left alone."""
+        """Undo a `cut`: a new connection comes up. No effect on a link that is up."""
         self._begin()
         link = self._network.find(a, b)
         link.is_cut = False
         self._network.dial(link)
 
     def replace(self, a: str, b: str) -> None:
-        """A new connection comes up without the old one's end; that closes a second later. Nothing for a pair that is down."""
+        """Bring up a second connection of a link; the old one closes a second later. No effect if either node is down."""
         self._begin()
         self._network.connect(self._network.find(a, b))
 
-    # What users do at all nodes
+    # All nodes
 
     def withdraw(self, artifact: ArtifactId) -> None:
-        """Take an artifact back at every node; those that are down are told when they start."""
+        """Withdraw an artifact at every node; those that are down do so when they start."""
         self._begin()
         self._context.withdrawn[artifact] = None
         for node in self._running():
@@ -198,51 +200,51 @@ class World:
 
     @property
     def now(self) -> float:
-        """Seconds since the start."""
+        """Virtual seconds since the start."""
         return self._timeline.now / NS
 
     def run(self, duration: Duration) -> None:
-        """Let so much time pass. What a core raises comes out here, with a note of node and input."""
+        """Let this much time pass. Raises CoreFailedError, naming node and input, when a core raises."""
         self._begin()
         self._timeline.run(self._timeline.now + nanoseconds(duration))
 
     def settle(self, limit: Duration = "1h") -> None:
-        """Let time pass until nothing is due: no message on its way, no core with a timer other than expiries and ticks.
+        """Let time pass until nothing is due: no message on its way, no timer of a core but expiries and ticks.
 
-        Raises NotQuiet, naming what is left, when that takes longer than `limit`.
+        Raises NotQuiet, naming what is left, when that takes longer than `limit`, and CoreFailedError as `run`.
         """
         self._begin()
         if not self._timeline.run_until_quiet(self._timeline.now + nanoseconds(limit)):
             raise NotQuiet(self.now, self.pending())
 
-    # What there is to see
+    # State
 
     @property
     def inputs(self) -> int:
-        """Handled by all cores so far."""
+        """Inputs handled by all cores so far."""
         return self._context.inputs
 
     @property
     def bytes_sent(self) -> int:
-        """Bodies of all requests and answers so far, without modelled headers (`HEADER_BYTES` each)."""
+        """Bytes of all request and answer bodies so far, without modelled headers (`HEADER_BYTES` each)."""
         return self._network.bytes_sent
 
     def digest(self) -> str:
-        """Hex of a hash over the seed and all inputs and effects so far: equal for equal runs."""
+        """A hash, in hex, over the seed and all inputs and effects so far: equal for equal runs."""
         return self._context.trace.hex()
 
     def delivered(self, artifact: ArtifactId) -> dict[str, float]:
-        """By node, how many seconds after its publication it was first validated there; the publisher is not among them."""
+        """Node -> seconds from an artifact's publication until the node first validated it, without the publisher."""
         published = self._context.deliveries.published.get(artifact, 0)
         validated = self._context.deliveries.validated.get(artifact, {})
         return {name: (at - published) / NS for name, at in validated.items()}
 
     def latencies(self, artifact: ArtifactId) -> list[float]:
-        """The seconds of `delivered`, ascending."""
+        """The values of `delivered`, ascending."""
         return sorted(self.delivered(artifact).values())
 
     def pending(self) -> dict[str, list[Pending]]:
-        """What is left to do, by node: tasks, rows of dead connections, timers, bytes, messages on their way. {} when quiet."""
+        """What is left to do, by node: tasks, rows of ended connections, timers, bytes, messages on their way; {} when quiet."""
         self._begin()
         found = {node.name: node.pending() for node in self._running()}
         for name, left in on_their_way(self._timeline):
@@ -250,7 +252,7 @@ class World:
         return {name: left for name, left in found.items() if left}
 
     def broken(self) -> list[str]:
-        """What the promise of the broadcast misses now, as sentences; [] when it is kept. Ask when the world has settled."""
+        """Violations of the broadcast's promise now, as sentences; [] when it is kept. Call it when the world has settled."""
         self._begin()
         return Promise(self._context, self._running()).broken(self.pending(), self.liars)
 
@@ -273,7 +275,7 @@ class World:
             node.tell_members(self._network.members)
 
     def _begin(self) -> None:
-        """Start what is new. At the very start, links are up at once, and everybody has handled that."""
+        """Start new nodes and links. At the start of the world links come up at once, without a handshake."""
         if not self._new_nodes and not self._new_links and len(self._network.members) == len(self._members):
             return
         if len(self._network.members) != len(self._members):

@@ -1,7 +1,7 @@
 """The Internet Computer's broadcast layer, sans-IO: slots, tables, fetching, pools, clients. Time and chance are arguments.
 
-For drivers: `node` runs it over QUIC, `sim` in virtual time. Both give it inputs and obey its effects. For people who bring
-a client of their own: everything that it takes and returns is listed here.
+Drivers pass it inputs and execute its effects: `node` over QUIC, `sim` in virtual time. Whoever writes a client of their own
+finds everything that it takes and returns listed here.
 """
 
 from p2pnet.broadcast.beacon import BeaconClient

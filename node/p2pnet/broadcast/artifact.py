@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from random import Random
 
 HASH_BYTES = ARTIFACT_ID_BYTES
-KEY_BYTES_MAX = 32  # of the client's own, in every advert
+KEY_BYTES_MAX = 32
+"""The client's key travels in every advert."""
 _TAG = b"p2pnet artifact 2"
 
 
 def id_prefix(client: str) -> bytes:
-    """What every id of this client's artifacts is hashed over first."""
+    """The bytes that are hashed first for every id of this client's artifacts: ids of different clients never meet."""
     name = client.encode()
     return _TAG + len(name).to_bytes(1, "big") + name
 
@@ -31,7 +32,7 @@ def artifact_id(prefix: bytes, key: bytes, size: int, parts: bytes) -> ArtifactI
 
 
 def is_part_list(artifact: ArtifactId, prefix: bytes, key: bytes, size: int, parts: bytes) -> bool:
-    """Whether `parts` is the part list of exactly this artifact, and `key` and `size` are its own."""
+    """Whether `parts`, `key` and `size` are this artifact's own: they hash to its id."""
     return len(parts) == HASH_BYTES * part_count(size) and artifact_id(prefix, key, size, parts) == artifact
 
 
@@ -49,12 +50,12 @@ def part_length(size: int, part: int) -> int:
 
 
 def hash_part(part: bytes | memoryview) -> bytes:
-    """32 bytes."""
+    """The 32-byte hash of one part, as it stands in part lists."""
     return blake2b(part, digest_size=HASH_BYTES).digest()
 
 
 def part_list(data: bytes) -> bytes:
-    """The hashes of all parts, one after the other."""
+    """The part list of an encoded artifact: the hashes of all its parts, concatenated."""
     if len(data) <= PART_BYTES:
         return blake2b(data, digest_size=HASH_BYTES).digest()
     view = memoryview(data)
@@ -62,7 +63,7 @@ def part_list(data: bytes) -> bytes:
 
 
 def is_part(parts: bytes, size: int, part: int, data: bytes | memoryview) -> bool:
-    """Whether `data` is the part with this number under a part list that was checked."""
+    """Whether `data` is the part with this number, according to a part list that was checked."""
     start = part * HASH_BYTES
     return len(data) == part_length(size, part) and hash_part(data) == parts[start : start + HASH_BYTES]
 
@@ -81,7 +82,7 @@ def bitmap_bytes(size: int) -> int:
 
 
 def rarest(wanted: int, held: list[int]) -> int:
-    """Those of the `wanted` parts that the fewest of the bitmaps `held` have.
+    """The bitmap of those `wanted` parts that the fewest of the bitmaps `held` have.
 
     The counts are kept as bit planes, plane i for their bit i: the cost grows with the bitmaps, not with the parts.
     """
@@ -98,7 +99,7 @@ def rarest(wanted: int, held: list[int]) -> int:
 
 
 def pick_part(parts: int, rng: "Random") -> int:
-    """The number of one of these parts (at least one), by chance."""
+    """The number of a random one of these parts (at least one); not evenly distributed, but cheap for large bitmaps."""
     above = parts >> (start := int(rng.random() * parts.bit_length()))
     if above:
         return start + (above & -above).bit_length() - 1

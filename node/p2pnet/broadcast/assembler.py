@@ -1,61 +1,60 @@
-"""The assembler: one task per id, whose parts come from every peer that announces some of them.
+"""The assembler: one task per artifact id, which collects the artifact's parts from all peers that announce some of them.
 
-A task first asks one source for the part list and parts of that source's choice, and checks the list against the id; then it
-asks for parts, the rarest first, several at a time and of several peers, each only for what it said it holds, and checks each
-by itself. A source that fails is left for the next one at once; a slow part is asked of a second source; wrong content closes
-its source. A task without a path to what it lacks ends with everything it held, and starts again when somebody has more.
+A task first asks one source for the part list, with parts of that source's choice, and checks the list against the id. Then it
+requests the missing parts, the rarest first, several at a time from several peers, each only for what it said it holds, and
+checks each part by itself. After a failure the next source is asked at once; a slow part is requested from a second source;
+wrong content closes its source. A task without a path to its missing parts ends with everything it held, and starts again
+when a peer announces more.
 """
 
 from collections.abc import Callable
 
 from p2pnet.broadcast.artifact import (
-    all_parts,
     is_part,
     is_part_list,
     part_count,
-    part_numbers,
     pick_part,
     rarest,
 )
 from p2pnet.broadcast.context import MS, SECOND, Context, Timer
 from p2pnet.broadcast.effects import Cancel, Fetch
-from p2pnet.broadcast.pool import Pool
+from p2pnet.broadcast.inputs import FetchAnswered
 from p2pnet.broadcast.quota import Quota
-from p2pnet.broadcast.sender import Sender
+from p2pnet.broadcast.sources import Sources
 from p2pnet.broadcast.table import FAILURES_MAX, SupplierState, Table
-from p2pnet.broadcast.task import Ask, Supplier, Task
+from p2pnet.broadcast.task import PartRequest, Supplier, Task
 from p2pnet.broadcast.wire import (
     FIRST_PARTS_MAX,
     FetchAnswer,
     FetchStatus,
-    decode_fetch,
     decode_fetch_answer,
     encode_fetch,
     encode_first_fetch,
-    encode_gone,
-    encode_have,
-    encode_parts,
 )
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import PART_BYTES
 
-SHARED_ABOVE_PARTS = 2  # so few parts are given to every asker
-ASKS_PER_TASK = 64  # in flight; several peers' streams
-FAILED_FIRST_NS = 250 * MS  # before the same source is asked again; another one is asked at once
+REQUESTS_PER_TASK = 64
+"""Requests of one task in flight, over all peers."""
+FAILED_FIRST_NS = 250 * MS
+"""First pause before a failed source is asked again, in nanoseconds; doubled each time. Another source is asked at once."""
 FAILED_MOST_NS = 60 * SECOND
-SILENT_MAX = 6  # requests to one peer without an answer, none of use between: all it has announced is given up
-MISSES_MAX = 8  # of those who wait for room in one line: so many may find too little before the rest waits on
-DRY_NS = 30 * SECOND  # how long a task lives without a path to what it lacks
+SILENT_MAX = 6
+"""Requests in a row that timed out at one peer: then every task gives it up, instead of each losing the time by itself."""
+MISSES_MAX = 8
+"""Waiting tasks that may find too little quota in one go before the rest goes on waiting: it bounds the work per freed byte."""
+NO_PATH_NS = 30 * SECOND
+"""How long a task lives without a path to its missing parts: a holder may well come back."""
 
 
 Complete = Callable[[Task, bytes, SupplierState], None]
-"""(task, encoded artifact, the source that completed it)."""
+"""Called with the task, the encoded artifact and the source that completed it."""
 
 
 class Assembler:
-    """All tasks of one Broadcast."""
+    """The fetch tasks of one Broadcast."""
 
     def __init__(
         self,
@@ -68,7 +67,10 @@ class Assembler:
         arrived: Callable[[Task, SupplierState], None],
         ended: Callable[[ArtifactId], None],
     ) -> None:
-        """`arrived`: some, not all parts are here. `ended`: a task has given up."""
+        """`prefix`: of ids, see `artifact.id_prefix`.
+
+        `complete`, `arrived` and `ended` are called when all parts of a task are here, some are, and when it has given up.
+        """
         self._context = context
         self._table = table
         self._quota = quota
@@ -77,40 +79,44 @@ class Assembler:
         self._arrived = arrived
         self._ended = ended
         self.tasks: dict[ArtifactId, Task] = {}
-        self._suppliers: dict[str, Supplier] = {}
-        self._asks: dict[int, Ask] = {}
-        self._ready: dict[ArtifactId, None] = {}  # to be looked at when the turn ends
-        self._freed: dict[str, None] = {}  # peers of which a request ended: a stream is free
-        self._exhausted: dict[ArtifactId, int] = {}  # what tasks that ended without a path had seen offered
-        self._put_off: dict[ArtifactId, int] = {}  # how often the client could not even look at it
+        self._sources = Sources(context, table)
+        self._requests: dict[int, PartRequest] = {}
+        self._ready: dict[ArtifactId, None] = {}  # tasks to look at in `flush`
+        self._freed: dict[str, None] = {}  # peers with a free stream, since a request ended
+        self._exhausted: dict[ArtifactId, int] = {}  # bitmap of the parts seen by a task that ended without a path
+        self._postponed: dict[ArtifactId, int] = {}  # how often the client raised when it was shown the artifact
 
     # Peers
 
     def connect(self, peer: str, connection: int) -> None:
-        """The peer may be asked, on this connection."""
+        """Requests to the peer go out on this connection from now on."""
         self.disconnect(peer)
-        self._suppliers[peer] = Supplier(peer, connection)
+        self._sources.suppliers[peer] = Supplier(peer, connection)
 
     def disconnect(self, peer: str) -> None:
-        """What the peer owed is asked of others."""
-        supplier = self._suppliers.pop(peer, None)
+        """The connection ended: what was requested on it is requested from other peers."""
+        supplier = self._sources.suppliers.pop(peer, None)
         if supplier is None:
             return
-        for ask in list(supplier.asks.values()):
-            self._forget(ask)
-            self._put_back(ask)
+        for request in list(supplier.requests.values()):
+            self._forget(request)
+            self._put_back(request)
+        # Also those without a request to this peer: they may have waited for it alone.
         for artifact in self._table.peers[peer].sources if peer in self._table.peers else ():
             self._look_again(artifact)
 
     # Tasks
 
     def want(self, artifact: ArtifactId, *, row: SupplierState | None = None) -> bool:
-        """Start a task, or let it know of a new source; whether there is one now. `row`: what a peer has just announced: a
-        task that found no path starts again only when it shows more than was seen then.
+        """Start a task, or look again at the one there is; whether there is one now.
+
+        `row`: what a peer has just announced. A task that ended without a path starts again only when this shows parts that
+        were not announced then; else a peer could make it start, and end, without end.
         """
         if artifact not in self.tasks:
             if row is not None and not row.complete and not row.have & ~self._exhausted.get(artifact, 0):
                 return False
+            # It gets another chance, and a clean record.
             if self._exhausted.pop(artifact, None) is not None:
                 self._context.count("restarted_by_new_row")
             self.tasks[artifact] = Task(artifact)
@@ -119,72 +125,77 @@ class Assembler:
         return True
 
     def source_changed(self, artifact: ArtifactId) -> None:
-        """A peer announces the artifact no more, or another way; what it owes may still come."""
+        """A peer no longer announces the artifact, or announces other parts; requests to it go on."""
         if artifact in self.tasks:
             self._look_again(artifact)
 
     def drop(self, artifact: ArtifactId) -> None:
-        """End a task, complete or not, and what was charged for it."""
+        """End a task, complete or not: cancel its requests and release its quota. Idempotent."""
         task = self.tasks.pop(artifact, None)
         if task is None:
             return
+        # Timers of a task that is gone would call for an id that is not there.
         self._context.timers.cancel(Timer.FETCH, artifact)
-        self._context.timers.cancel(Timer.DRY, artifact)
-        for ask in list(task.asks.values()):
-            self._cancel(ask)
+        self._context.timers.cancel(Timer.NO_PATH, artifact)
+        for request in list(task.requests.values()):
+            self._cancel(request)
         self._ready.pop(artifact, None)
         for peer in task.waits:
-            supplier = self._suppliers.get(peer)
+            supplier = self._sources.suppliers.get(peer)
             if supplier is not None:
                 supplier.waiting.pop(artifact, None)
                 supplier.begun.pop(artifact, None)
         self._quota.release(artifact)
 
-    def put_off(self, artifact: ArtifactId) -> None:
-        """The client raised when it was shown the artifact: fetch it again after a pause."""
-        self._put_off[artifact] = attempts = self._put_off.get(artifact, 0) + 1
+    def postpone(self, artifact: ArtifactId) -> None:
+        """Fetch the artifact again after a pause: the client raised when it was shown it."""
+        self._postponed[artifact] = attempts = self._postponed.get(artifact, 0) + 1
         later = self._context.now + self._context.backoff(attempts, FAILED_FIRST_NS, FAILED_MOST_NS)
         for source in self._table.holders.get(artifact, {}).values():
+            # At every source: the client raises for what stands in the artifact, whoever serves it.
             source.not_before = later
         self.want(artifact)
 
     def forget(self, artifact: ArtifactId) -> None:
-        """Nobody announces it any more."""
+        """No peer announces the artifact any more: drop what was remembered about failed attempts."""
         self._exhausted.pop(artifact, None)
-        self._put_off.pop(artifact, None)
+        self._postponed.pop(artifact, None)
 
     def flush(self) -> None:
-        """Ask for what can be asked for now; those that wait come before those whose turn has just come."""
+        """Send the requests that are possible now. Tasks that wait for a stream or quota come before new ones."""
+        # Pumping one task may free a stream or quota for another.
         while self._ready or self._freed or self._quota.has_relieved:
             freed, self._freed = self._freed, {}
             for peer in (*freed, *self._quota.relieved()):
-                self._let_in(peer)
+                self._resume_waiting(peer)
             ready, self._ready = self._ready, {}
             for artifact in ready:
                 self._pump(artifact)
 
     def retry(self, artifact: ArtifactId) -> None:
-        """A source of this task may be asked again."""
+        """A source's pause after a failure is over."""
         self._look_again(artifact)
 
-    def dry(self, artifact: ArtifactId) -> None:
-        """The task has had no path to what it lacks for long."""
+    def end_without_path(self, artifact: ArtifactId) -> None:
+        """End a task that has had no path to its missing parts for `NO_PATH_NS`."""
         self._end(self.tasks[artifact], "task_without_path_ended")
 
     def hedge(self, token: int) -> None:
-        """An answer is late: ask another source too."""
-        ask = self._asks[token]
-        task = ask.task
-        owing = {other.source.peer for other in task.asks.values() if other.part == ask.part}
-        wanted = 0 if ask.part is None else 1 << ask.part
+        """The answer to this request is late: send the same request to a second source."""
+        request = self._requests[token]
+        task = request.task
+        owing = {other.source.peer for other in task.requests.values() if other.part == request.part}
+        wanted = 0 if request.part is None else 1 << request.part
         usable = [
-            source for source in self._usable(task) if source.peer not in owing and source.have & wanted == wanted
+            source
+            for source in self._sources.usable(task)
+            if source.peer not in owing and source.have & wanted == wanted
         ]
-        source = self._best(task, usable)
-        if source is None or not self._ask(task, source, ask.part, is_hedge=True):
-            self._context.timers.set(Timer.HEDGE, token, self._context.now + ask.supplier.hedge_after_ns())
+        source = self._sources.best(task, usable)
+        if source is None or not self._request(task, source, request.part, is_hedge=True):
+            self._context.timers.set(Timer.HEDGE, token, self._context.now + request.supplier.hedge_after_ns())
             return
-        ask.hedged = True
+        request.hedged = True
         self._context.count("fetch_hedges")
         self._context.count("hedge_sent")
 
@@ -195,102 +206,66 @@ class Assembler:
         self._context.soon = True
 
     def _pump(self, artifact: ArtifactId) -> None:
-        """Ask for as much as sources, streams and quota allow; else register with whatever it waits for."""
+        """Request as much as sources, streams and quota allow; register with whatever the rest waits for."""
         task = self.tasks.get(artifact)
         if task is None:
             return
         self._context.counters["tasks_looked_at"] += 1
         if not task.part_list:
-            if not task.asks:
-                self._ask_first(task)
+            if not task.requests:
+                self._request_first(task)
         else:
-            self._ask_parts(task)
+            self._request_parts(task)
         if artifact not in self.tasks:
             return
-        if (task.unasked if task.part_list else not task.asks) and len(task.asks) < ASKS_PER_TASK:
+        if (task.unasked if task.part_list else not task.requests) and len(task.requests) < REQUESTS_PER_TASK:
             self._wait(task)
         else:
-            self._context.timers.cancel(Timer.DRY, artifact)
+            self._context.timers.cancel(Timer.NO_PATH, artifact)
 
-    def _ask_first(self, task: Task) -> None:
-        usable = self._usable(task)
+    def _request_first(self, task: Task) -> None:
+        usable = self._sources.usable(task)
         while usable:
-            source = self._best(task, usable)
-            if source is None or self._ask(task, source, None):
+            source = self._sources.best(task, usable)
+            if source is None or self._request(task, source, None):
                 return
             usable.remove(source)
 
-    def _ask_parts(self, task: Task) -> None:
-        """The rarest part that somebody with a free stream holds, again and again."""
-        usable = self._usable(task)
+    def _request_parts(self, task: Task) -> None:
+        """Request the rarest part that a source with a free stream holds, until there is none or enough are in flight."""
+        usable = self._sources.usable(task)
         held = [
-            source.have for source in self._table.holders.get(task.artifact, {}).values() if self._is_path(task, source)
+            source.have
+            for source in self._table.holders.get(task.artifact, {}).values()
+            if self._sources.is_path(task, source)
         ]
-        while usable and len(task.asks) < ASKS_PER_TASK:
+        while usable and len(task.requests) < REQUESTS_PER_TASK:
             offered = 0
             for source in usable:
                 offered |= source.have
+            # Parts that are requested already come, or become due again when their request fails.
             offered &= task.unasked
             if not offered:
                 return
+            # At random among the rarest: equal peers would otherwise all fetch the same part first.
             part = pick_part(rarest(offered, held), self._context.rng)
-            chosen = self._best(task, [source for source in usable if source.have >> part & 1])
+            chosen = self._sources.best(task, [source for source in usable if source.have >> part & 1])
             if chosen is None:
                 return
-            if not self._ask(task, chosen, part) or self._suppliers[chosen.peer].is_full:
+            if not self._request(task, chosen, part) or self._sources.suppliers[chosen.peer].is_full:
                 usable.remove(chosen)
 
-    def _is_path(self, task: Task, source: SupplierState) -> bool:
-        """Whether the source is connected, has not failed for good, and declared the right size."""
-        supplier = self._suppliers.get(source.peer)
-        if supplier is None or _is_hopeless(source) or source.connection != supplier.connection:
-            return False
-        return not task.part_list or (source.size == task.size and source.key == task.key)
-
-    def _usable(self, task: Task) -> list[SupplierState]:
-        """The sources that may be asked now."""
-        now = self._context.now
-        return [
-            source
-            for source in self._table.holders.get(task.artifact, {}).values()
-            if self._is_path(task, source)
-            and source.have
-            and source.not_before <= now
-            and not self._suppliers[source.peer].is_full
-        ]
-
-    def _best(self, task: Task, sources: list[SupplierState]) -> SupplierState | None:
-        """The one with the fewest failures, then the least time until an answer; ties by chance.
-
-        An unknown latency counts as the mean of the known ones. A source that holds everything is spared while others hold
-        the same parts: it alone has the rest.
-        """
-        if len(sources) < 2:
-            return sources[0] if sources else None
-        known = [latency for source in sources if (latency := self._suppliers[source.peer].latency_ns) is not None]
-        unknown = sum(known) / len(known) if known else 1.0
-        best: SupplierState | None = None
-        best_score: tuple[int, float, float] | None = None
-        for source in sources:
-            supplier = self._suppliers[source.peer]
-            latency = unknown if supplier.latency_ns is None else supplier.latency_ns
-            pace = latency * (1 + len(supplier.asks)) * (2 if task.part_list and source.complete else 1)
-            score = (supplier.failures + source.failures, pace, self._context.rng.random())
-            if best_score is None or score < best_score:
-                best, best_score = source, score
-        return best
-
     def _wait(self, task: Task) -> None:
-        """It could ask for more: have it looked at again when a stream, room or a failed source is there."""
+        """Register the task with what it waits for: a free stream, quota, or the end of a source's pause."""
         later: int | None = None
-        path, crowded = bool(task.asks), False
-        if not (task.asks or task.delivered):
-            self._quota.discharge(task.artifact)  # nothing is on its way: the room is for those that ask
+        path, crowded = bool(task.requests), False
+        if not (task.requests or task.delivered):
+            self._quota.free(task.artifact)  # nothing is in flight or here: others can use its quota meanwhile
         for source in self._table.holders.get(task.artifact, {}).values():
             offers = source.have & task.unasked if task.part_list else source.have
-            if not offers or not self._is_path(task, source):
+            if not offers or not self._sources.is_path(task, source):
                 continue
-            supplier = self._suppliers[source.peer]
+            supplier = self._sources.suppliers[source.peer]
             if source.not_before > self._context.now:
                 later = source.not_before if later is None else min(later, source.not_before)
             elif supplier.is_full:
@@ -298,47 +273,45 @@ class Assembler:
                 line[task.artifact] = task.waits[source.peer] = None
                 self._context.count("task_waited_for_stream")
             elif not source.complete:
-                crowded = True  # its parts wait for room, which those that have it may never give back
+                crowded = True  # its parts wait for quota that other tasks may never give back
                 continue
             path = True
         if later is not None:
             self._context.timers.set(Timer.FETCH, task.artifact, later)
         if path:
-            self._context.timers.cancel(Timer.DRY, task.artifact)
-        elif not (task.delivered or crowded) or not self._has_hope(task):
+            self._context.timers.cancel(Timer.NO_PATH, task.artifact)
+        elif not (task.delivered or crowded) or not self._sources.may_recover(task):
             self._end(task, "last_source_left")
-        elif not self._context.timers.is_set(Timer.DRY, task.artifact):
+        elif not self._context.timers.is_set(Timer.NO_PATH, task.artifact):
             if not crowded:
                 self._quota.keep_passing(task.artifact, task.delivered)
-            self._context.timers.set(Timer.DRY, task.artifact, self._context.now + DRY_NS)
+            self._context.timers.set(Timer.NO_PATH, task.artifact, self._context.now + NO_PATH_NS)
 
-    def _has_hope(self, task: Task) -> bool:
-        """Somebody announces it that may yet have more, or be connected again."""
-        return not all(map(_is_hopeless, self._table.holders.get(task.artifact, {}).values()))
+    def _resume_waiting(self, peer: str) -> None:
+        """A stream or quota of this peer is free: the tasks that have waited longest may request again.
 
-    def _let_in(self, peer: str) -> None:
-        """A stream or room of a peer is free: those who wait longest ask. Of two streams that become free, those that have begun
-        get one first, the others the other.
+        Of two streams that become free, one goes first to tasks that have parts of this peer already, the other to the rest:
+        so tasks that have begun come to an end, and others are not starved by them.
         """
-        supplier = self._suppliers.get(peer)
+        supplier = self._sources.suppliers.get(peer)
         if supplier is None:
-            self._let_in_line(peer, None, (False, True))
+            self._resume_line(peer, None, (False, True))
             return
         supplier.begun_first = not supplier.begun_first
         if supplier.begun_first:
-            self._let_in_begun(supplier)
-        self._let_in_line(peer, supplier, (False, None, True))
-        self._let_in_begun(supplier)
+            self._resume_begun(supplier)
+        self._resume_line(peer, supplier, (False, None, True))
+        self._resume_begun(supplier)
 
-    def _let_in_begun(self, supplier: Supplier) -> None:
-        """They have room reserved, or what passes; each asks, and stands at the end again if it wants more."""
+    def _resume_begun(self, supplier: Supplier) -> None:
+        """Tasks that have parts of this peer; each requests once, and waits at the end of the line again if it wants more."""
         for _ in range(len(supplier.begun)):
             if supplier.is_full or not supplier.begun:
                 return
             self._pump(_take_first(supplier.begun))
 
-    def _let_in_line(self, peer: str, supplier: Supplier | None, lines: tuple[bool | None, ...]) -> None:
-        """First those that wait for room to be reserved, then for a stream, then those whose parts would pass."""
+    def _resume_line(self, peer: str, supplier: Supplier | None, lines: tuple[bool | None, ...]) -> None:
+        """Resume tasks of these waiting lines, one line after the other; see `_first_in`."""
         for line in lines:
             misses = 0
             while misses < MISSES_MAX and not (supplier is not None and supplier.is_full):
@@ -349,7 +322,7 @@ class Assembler:
                 misses = misses + 1 if self._quota.is_waiting(artifact, peer) else 0
 
     def _first_in(self, line: bool | None, peer: str, supplier: Supplier | None) -> ArtifactId | None:
-        """Who waits longest, taken off: for room (`line`: whether its parts would pass), or (None) for a stream."""
+        """Take the longest waiting task off a line: False: for reserved quota, True: for passing quota, None: for a stream."""
         if line is not None:
             return self._quota.first_waiting(peer, passing=line)
         if supplier is None or not supplier.waiting:
@@ -368,11 +341,13 @@ class Assembler:
         self._ended(task.artifact)
 
     def _evict(self, artifact: ArtifactId) -> None:
-        """Give up what has arrived of an artifact, for the room it takes; if it has a path, begin again when there is room."""
+        """Drop the parts of an artifact for the quota they use; if it has a path, it begins again when there is quota."""
         self._context.count("passing_bytes_evicted")
         task = self.tasks[artifact]
         sources = self._table.holders.get(artifact, {}).values()
-        if not any(self._is_path(task, source) and source.have & (task.lacking or source.have) for source in sources):
+        if not any(
+            self._sources.is_path(task, source) and source.have & (task.lacking or source.have) for source in sources
+        ):
             self._end(task, "task_without_path_ended")
             return
         self.drop(artifact)
@@ -380,35 +355,40 @@ class Assembler:
         self.tasks[artifact] = Task(artifact)
         self._look_again(artifact)
 
-    # Asking
+    # Requests
 
-    def _ask(self, task: Task, source: SupplierState, part: int | None, *, is_hedge: bool = False) -> bool:
-        """Send one request, if the source's quota has room for it."""
-        context, supplier = self._context, self._suppliers[source.peer]
-        most = self._charge(task, source, part)
+    def _request(self, task: Task, source: SupplierState, part: int | None, *, is_hedge: bool = False) -> bool:
+        """Send one request (`part` None: for the part list); False when the source has no quota left for the answer."""
+        context, supplier = self._context, self._sources.suppliers[source.peer]
+        most = self._take_quota(task, source, part)
         if most is None:
             self._quota.wait(task.artifact, source.peer, passing=not source.complete)
             context.count("task_waited_for_quota")
             return False
-        if self._suppliers.get(source.peer) is not supplier or task.artifact not in self.tasks:
+        if self._sources.suppliers.get(source.peer) is not supplier or task.artifact not in self.tasks:
             return False
-        ask = Ask(context.token(), task, source, supplier, part=part, now=context.now)
-        ask.most = most
-        ask.charged = 0 if source.complete else most * PART_BYTES
-        ask.is_hedge = is_hedge
-        self._asks[ask.token] = task.asks[ask.token] = supplier.asks[ask.token] = ask
+        request = PartRequest(context.token(), task, source, supplier, part=part, now=context.now)
+        request.most = most
+        request.quota_bytes = 0 if source.complete else most * PART_BYTES
+        request.is_hedge = is_hedge
+        self._requests[request.token] = task.requests[request.token] = supplier.requests[request.token] = request
         if part is None:
+            # As many parts as quota allows travel with the list, for most artifacts all of them.
             body = encode_first_fetch(task.artifact, most)
         else:
             body = encode_fetch(task.artifact, [part])
             task.unasked &= ~(1 << part)
         context.counters["fetches"] += 1
-        context.timers.set(Timer.HEDGE, ask.token, context.now + supplier.hedge_after_ns())
-        context.effects.append(Fetch(ask.token, source.peer, supplier.connection, body, supplier.timeout_s))
+        # Set with the request: whether it will be late depends on this peer's pace alone.
+        context.timers.set(Timer.HEDGE, request.token, context.now + supplier.hedge_after_ns())
+        context.effects.append(Fetch(request.token, source.peer, supplier.connection, body, supplier.timeout_s))
         return True
 
-    def _charge(self, task: Task, source: SupplierState, part: int | None) -> int | None:
-        """How many parts the source may send now; None: no room."""
+    def _take_quota(self, task: Task, source: SupplierState, part: int | None) -> int | None:
+        """Take quota for one request: how many parts the source may send, or None when it has to wait.
+
+        A source that holds the whole artifact gets quota for all of it at once, so that what was begun can end.
+        """
         quota, artifact, peer = self._quota, task.artifact, source.peer
         if source.complete:
             victims = quota.reserve(artifact, peer, source.size)
@@ -416,117 +396,125 @@ class Assembler:
                 return None
             for victim in victims:
                 self._evict(victim)
-            quota.charge(artifact, peer, source.size)
+            quota.use(artifact, peer, source.size)
             return FIRST_PARTS_MAX if part is None else 1
         most = 1 if part is not None else min(FIRST_PARTS_MAX, source.have.bit_count())
         while most and not quota.pass_on(artifact, peer, most * PART_BYTES):
             most //= 2
         return most or None
 
-    def _forget(self, ask: Ask) -> None:
-        self._context.timers.cancel(Timer.HEDGE, ask.token)
-        del self._asks[ask.token], ask.task.asks[ask.token], ask.supplier.asks[ask.token]
-        if ask.supplier.waiting or ask.supplier.begun or self._quota.is_waited_for(ask.supplier.peer):
-            self._freed[ask.supplier.peer] = None
+    def _forget(self, request: PartRequest) -> None:
+        self._context.timers.cancel(Timer.HEDGE, request.token)
+        del (
+            self._requests[request.token],
+            request.task.requests[request.token],
+            request.supplier.requests[request.token],
+        )
+        if request.supplier.waiting or request.supplier.begun or self._quota.is_waited_for(request.supplier.peer):
+            self._freed[request.supplier.peer] = None
             self._context.soon = True
 
-    def _cancel(self, ask: Ask) -> None:
-        self._forget(ask)
-        self._context.effects.append(Cancel(ask.token))
+    def _cancel(self, request: PartRequest) -> None:
+        self._forget(request)
+        self._context.effects.append(Cancel(request.token))
 
-    def _overtake(self, ask: Ask) -> None:
-        """What it asks for has come from elsewhere; a source that was late besides is asked after others from now on."""
-        if ask.hedged:
-            ask.supplier.failed(lost=False)
-        self._cancel(ask)
-        self._put_back(ask)
+    def _overtake(self, request: PartRequest) -> None:
+        """Cancel a request whose part has come from elsewhere; a source that was late is asked after others from now on."""
+        if request.hedged:
+            request.supplier.failed(lost=False)
+        self._cancel(request)
+        self._put_back(request)
 
-    def _put_back(self, ask: Ask) -> None:
-        """The part is to be asked for again, unless it is here or somebody else owes it."""
-        task, part = ask.task, ask.part
-        if ask.charged:
-            self._quota.give_back(task.artifact, ask.source.peer, ask.charged)
-        if part is not None and not any(other.part == part for other in task.asks.values()):
+    def _put_back(self, request: PartRequest) -> None:
+        """Make the request's part due again, unless it has arrived or is requested from another source."""
+        task, part = request.task, request.part
+        # Firm quota stays: it was reserved for the whole artifact.
+        if request.quota_bytes:
+            self._quota.give_back(task.artifact, request.source.peer, request.quota_bytes)
+        if part is not None and not any(other.part == part for other in task.requests.values()):
             task.unasked |= task.lacking & 1 << part
 
     # Answers
 
-    def answered(self, token: int, body: bytes | None) -> None:
-        """The reply to a Fetch, or None when it failed on the way."""
-        ask = self._asks.get(token)
-        if ask is None:
+    def answered(self, answered: FetchAnswered) -> None:
+        """Take the reply to a fetch, or its failure."""
+        request, body = self._requests.get(answered.token), answered.body
+        if request is None:
             return
-        self._forget(ask)
+        self._forget(request)
         if body is None:
-            self._failed(ask, "no answer", lost=True)
+            self._failed(request, "no answer", lost=True)
         else:
             try:
-                answer = decode_fetch_answer(body, ask.size)
+                answer = decode_fetch_answer(body, request.size)
             except MalformedError:
-                self._failed(ask, "malformed answer", close=True)
+                self._failed(request, "malformed answer", close=True)
             else:
-                self._read(ask, answer)
-        self._look_again(ask.task.artifact)
+                self._read(request, answer)
+        self._look_again(request.task.artifact)
 
-    def _read(self, ask: Ask, answer: FetchAnswer) -> None:
-        source = ask.source
+    def _read(self, request: PartRequest, answer: FetchAnswer) -> None:
+        source = request.source
         if answer.status is FetchStatus.HAVE:
             self._context.count("source_answered_have")
             source.have = answer.have
-            self._failed(ask, "has not got it")
+            self._failed(request, "has not got it")
         elif answer.status is FetchStatus.GONE:
             self._context.count("source_gone")
             source.have = 0
-            self._failed(ask, "gone")
-        elif ask.part is None:
-            self._read_first(ask, answer)
-        elif answer.part_list or [number for number, _ in answer.parts] != [ask.part]:
-            self._failed(ask, "malformed answer", close=True)
+            self._failed(request, "gone")
+        elif request.part is None:
+            self._read_first(request, answer)
+        # Exactly what was asked for: anything else is an attempt to use quota that was not taken.
+        elif answer.part_list or [number for number, _ in answer.parts] != [request.part]:
+            self._failed(request, "malformed answer", close=True)
         else:
-            self._take(ask, answer.parts)
+            self._take(request, answer.parts)
 
-    def _read_first(self, ask: Ask, answer: FetchAnswer) -> None:
-        task, source, parts = ask.task, ask.source, bytes(answer.part_list)
-        if len(answer.parts) > ask.most:
-            self._failed(ask, "malformed answer", close=True)
+    def _read_first(self, request: PartRequest, answer: FetchAnswer) -> None:
+        task, source, parts = request.task, request.source, bytes(answer.part_list)
+        if len(answer.parts) > request.most:
+            self._failed(request, "malformed answer", close=True)
             return
-        if not is_part_list(task.artifact, self._prefix, source.key, ask.size, parts):
-            self._failed(ask, "wrong content", close=True)
+        if not is_part_list(task.artifact, self._prefix, source.key, request.size, parts):
+            self._failed(request, "wrong content", close=True)
             return
         if not task.part_list:
-            for other in list(task.asks.values()):
+            # Other first requests are of no use any more: the list is here.
+            for other in list(task.requests.values()):
                 self._overtake(other)
-            task.begin(ask.size, source.key, parts)
+            task.begin(request.size, source.key, parts)
             if source.complete and len(answer.parts) < min(FIRST_PARTS_MAX, part_count(task.size)):
-                # It gives others what it did not give here: for one more round trip they are asked, not it.
-                source.not_before = 2 * self._context.now - ask.sent_at
-        self._take(ask, answer.parts)
+                # It gives other askers the parts it did not give here: ask those peers for one round trip, not the source.
+                source.not_before = 2 * self._context.now - request.sent_at
+        self._take(request, answer.parts)
 
-    def _take(self, ask: Ask, parts: list[tuple[int, memoryview]]) -> None:
-        """Parts of an answer: each is checked by itself; wrong content closes the source, whatever came before."""
-        task = ask.task
+    def _take(self, request: PartRequest, parts: list[tuple[int, memoryview]]) -> None:
+        """Check each part of an answer and keep it; wrong content closes the source, whatever came before it."""
+        task = request.task
         for number, content in parts:
             if not is_part(task.part_list, task.size, number, content):
-                self._failed(ask, "wrong content", close=True)
+                self._failed(request, "wrong content", close=True)
                 break
-            self._place(ask, number, content)
+            self._place(request, number, content)
         else:
-            ask.supplier.succeeded(self._context.now - ask.sent_at)
-            ask.source.failures = 0
-            if ask.is_hedge:
+            request.supplier.succeeded(self._context.now - request.sent_at)
+            request.source.failures = 0
+            if request.is_hedge:
                 self._context.count("hedge_won")
-            unused = ask.charged - len(parts) * PART_BYTES
+            # A peer may send fewer parts than were allowed with the list.
+            unused = request.quota_bytes - len(parts) * PART_BYTES
             if unused > 0:
-                self._quota.give_back(task.artifact, ask.source.peer, unused)
+                self._quota.give_back(task.artifact, request.source.peer, unused)
         if not task.lacking and task.artifact in self.tasks:
-            self._finish(task, ask.source)
+            self._finish(task, request.source)
         elif parts and task.artifact in self.tasks:
-            self._arrived(task, ask.source)
+            self._arrived(task, request.source)
 
-    def _place(self, ask: Ask, number: int, content: memoryview) -> None:
-        task, peer = ask.task, ask.source.peer
+    def _place(self, request: PartRequest, number: int, content: memoryview) -> None:
+        task, peer = request.task, request.source.peer
         self._context.counters["fetched_bytes"] += len(content)
-        for other in [other for other in task.asks.values() if other.part == number]:
+        for other in [other for other in task.requests.values() if other.part == number]:
             self._overtake(other)
         task.parts[number] = content
         task.lacking &= ~(1 << number)
@@ -536,7 +524,8 @@ class Assembler:
     def _finish(self, task: Task, source: SupplierState) -> None:
         self.drop(task.artifact)
         for peer, size in task.delivered.items():
-            self._quota.charge(task.artifact, peer, size)
+            # From here on the bytes are kept, until the client has judged the artifact.
+            self._quota.use(task.artifact, peer, size)
         if len(task.delivered) > 1:
             self._context.count("parts_from_several_peers")
         data = b"".join(filter(None, task.parts))
@@ -544,104 +533,40 @@ class Assembler:
         self._complete(task, data, source)
 
     def _give_up(self, supplier: Supplier) -> None:
-        """A peer that answers nothing loses every task, not only the time of each."""
+        """Give up a silent peer as a source of every artifact it announces."""
+        # Half: a new announcement of this peer is tried, but not six times again.
         supplier.silent = SILENT_MAX // 2
         for artifact, source in self._table.peers[supplier.peer].sources.items():
+            # Only a new announcement of the artifact makes the source usable again.
             source.failures = FAILURES_MAX
             if artifact in self.tasks:
                 self._look_again(artifact)
         self._context.count("silent_peer_given_up")
 
-    def _failed(self, ask: Ask, why: str, *, lost: bool = False, close: bool = False) -> None:
-        source, context = ask.source, self._context
+    def _failed(self, request: PartRequest, why: str, *, lost: bool = False, close: bool = False) -> None:
+        source, context = request.source, self._context
         source.failures += 1
         if close:
             context.count("wrong_content")
             source.closed = True
         elif source.failures >= FAILURES_MAX:
             context.count("source_given_up")
-        if len(self._table.holders.get(ask.task.artifact, ())) > 1:
+        if len(self._table.holders.get(request.task.artifact, ())) > 1:
             context.count("another_source_after_failure")
         source.not_before = context.now + context.backoff(source.failures, FAILED_FIRST_NS, FAILED_MOST_NS)
-        ask.supplier.failed(lost=lost, waited_ns=context.now - ask.sent_at)
-        if ask.supplier.silent >= SILENT_MAX:
-            self._give_up(ask.supplier)
+        request.supplier.failed(lost=lost, waited_ns=context.now - request.sent_at)
+        if request.supplier.silent >= SILENT_MAX:
+            self._give_up(request.supplier)
         context.counters["fetch_errors"] += 1
-        context.emit_about(EventKind.FETCH_FAILED, ask.task.artifact, source.peer, detail=why)
-        self._put_back(ask)
-        if not any(other.source is source for other in ask.task.asks.values()):
-            # Nothing is on its way from there: who holds room and waits for another's must not hold up a third.
-            self._quota.shrink(ask.task.artifact, source.peer, ask.task.delivered.get(source.peer, 0))
+        context.emit_about(EventKind.FETCH_FAILED, request.task.artifact, source.peer, detail=why)
+        self._put_back(request)
+        if not any(other.source is source for other in request.task.requests.values()):
+            # Nothing is in flight from there: a task must not keep quota of one peer while it waits for another's.
+            self._quota.shrink(request.task.artifact, source.peer, request.task.delivered.get(source.peer, 0))
 
 
 def _take_first(line: dict[ArtifactId, None]) -> ArtifactId:
-    """Who waits longest, taken off the line (which is not empty)."""
+    """Remove and return the first id of a line that is not empty."""
     artifact = next(iter(line))
     del line[artifact]
     return artifact
-
-
-def _is_hopeless(source: SupplierState) -> bool:
-    """Whether it is not asked any more: wrong content, or nothing at all for long."""
-    return source.closed or source.failures >= FAILURES_MAX
-
-
-class PartServer:
-    """Answers to peers' fetches, from the validated pool, and of what was offered in part whatever has arrived."""
-
-    __slots__ = ("_assembler", "_context", "_pool", "_sender", "_table")
-
-    def __init__(self, context: Context, table: Table, pool: Pool, sender: Sender, assembler: Assembler) -> None:
-        self._context = context
-        self._table = table
-        self._pool = pool
-        self._sender = sender
-        self._assembler = assembler
-
-    def answer(self, body: bytes) -> list[bytes]:
-        """What a question deserves, in pieces; a malformed one is about nothing we have."""
-        try:
-            request = decode_fetch(body)
-        except MalformedError:
-            return encode_gone()
-        artifact = request.artifact
-        offered = artifact in self._sender.active
-        found = self._pool.get(artifact) or (self._pool.unvalidated.get(artifact) if offered else None)
-        task = self._assembler.tasks.get(artifact) if offered and found is None else None
-        if found is not None:
-            size, parts, have = len(found.data), found.parts, all_parts(len(found.data))
-        elif task is not None and task.part_list:
-            size, parts, have = task.size, task.part_list, task.here
-        else:
-            return encode_gone()
-        if request.parts:
-            numbers = [number for number in request.parts if have >> number & 1]
-            parts = b""
-        else:
-            numbers = self._choose(artifact, size, have, request.most)
-        if not numbers and not parts:
-            return encode_have(have, size)
-        self._context.count("fetches_served")
-        self._context.count("parts_served", len(numbers))
-        if task is not None:
-            return encode_parts(parts, [(n, bytes(task.parts[n] or b"")) for n in numbers])
-        data = found.data if found is not None else b""
-        return encode_parts(parts, [(n, data[n * PART_BYTES : (n + 1) * PART_BYTES]) for n in numbers])
-
-    def _choose(self, artifact: ArtifactId, size: int, have: int, most: int) -> list[int]:
-        """Parts for somebody who has none: to every asker others, and so many that all of them together get each part
-        once; then they have something to give each other.
-        """
-        content, count = self._sender.active.get(artifact), part_count(size)
-        if content is None:
-            return part_numbers(have)[:most]
-        holders = self._table.holders.get(artifact, {}).values()
-        served = len(content.done.union(source.peer for source in holders if source.complete))
-        askers = max(1, len(self._sender.boxes) - served)
-        share = min(most, count if count <= SHARED_ABOVE_PARTS else -(-count // askers))
-        numbers = part_numbers(have)
-        start = next((i for i, number in enumerate(numbers) if number >= content.cursor), 0)
-        chosen = (numbers[start:] + numbers[:start])[:share]
-        if chosen:
-            content.cursor = (chosen[-1] + 1) % count
-        return sorted(chosen)

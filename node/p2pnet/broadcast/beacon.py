@@ -1,6 +1,6 @@
-"""The worked example of a consensus-like client: nodes sign shares of a height, whoever has enough makes the aggregate, and
-everybody purges what lies below it.
+"""`beacon`, the worked example of a consensus-like client.
 
+Nodes sign shares of a height, whoever has enough of them makes the aggregate, and everybody purges what lies below it.
 A share is {height, signer, signature}, an aggregate {height, value, signers}; both are msgpack arrays. The signature stands in
 for a threshold signature: a keyed hash that every node can check. The key in adverts is the kind and the height, so that
 bouncer and relay judge an artifact that is not here yet.
@@ -28,14 +28,15 @@ from p2pnet.model.ids import ArtifactId
 
 SHARE, AGGREGATE = b"s", b"a"
 HEIGHT_BYTES = 8
-AHEAD_MAX = 10  # heights above one's own that are taken at once; higher ones may be wanted later
+AHEAD_MAX = 10
+"""Heights above this node's own whose shares are taken at once; higher ones may be wanted later."""
 SIGNERS_MAX = 500
 _SIGNATURE_BYTES = 16
 _ARTIFACT_BYTES_MAX = 64 * 1024
 
 
 class BeaconShare(msgspec.Struct, array_like=True, frozen=True, tag="s"):
-    """One node's word on a height."""
+    """One node's signature of a height."""
 
     height: int
     signer: str
@@ -43,7 +44,7 @@ class BeaconShare(msgspec.Struct, array_like=True, frozen=True, tag="s"):
 
 
 class Aggregate(msgspec.Struct, array_like=True, frozen=True, tag="a"):
-    """Enough nodes' word on a height; `value` follows from their signatures."""
+    """The aggregate of enough nodes' shares of a height; `value` follows from their signatures."""
 
     height: int
     value: bytes
@@ -55,10 +56,10 @@ _decode = msgspec.msgpack.Decoder(BeaconShare | Aggregate).decode
 
 
 class BeaconClient:
-    """Makes a chain of values, one a height.
+    """The client of a chain of values, one for each height.
 
     `node`: this node's name, which signs. `threshold`: how many shares make an aggregate. `heights`: the last height this node
-    signs. `interval_s`: the least time between two of its shares. `group_key`: what all nodes of the beacon know.
+    signs. `interval_s`: the least time between two of its shares. `group_key`: the secret shared by all nodes of the beacon.
     """
 
     name = "beacon"
@@ -114,7 +115,7 @@ class BeaconClient:
         return Inspected(size=len(data), key=_key(kind, content.height), height=content.height, content=content)
 
     def bouncer(self, artifact: ArtifactId, key: bytes, size: int) -> Bounce:  # noqa: ARG002 - the key says it all
-        """See `Client`: below this node's height nothing is of use, far above it not yet."""
+        """See `Client`: artifacts below this node's height are unwanted, shares far above it are not wanted yet."""
         kind, height = _read_key(key)
         if size > _ARTIFACT_BYTES_MAX or height < self.height or (kind == SHARE and height == self.height):
             return Bounce.UNWANTED
@@ -122,17 +123,17 @@ class BeaconClient:
         return Bounce.MAYBE_LATER if far else Bounce.WANTS
 
     def is_urgent(self, artifact: ArtifactId, inspected: Inspected) -> bool:  # noqa: ARG002 - all alike
-        """See `Client`: everybody waits for it."""
+        """See `Client`: always, for every node waits for these."""
         return True
 
     def relay(self, artifact: ArtifactId, key: bytes) -> Relay | None:  # noqa: ARG002 - the key says it all
-        """See `Client`: a share goes from its signer to everybody, an aggregate is passed on."""
+        """See `Client`: shares are not relayed, for their signer sends them to everybody; aggregates are."""
         return "none" if _read_key(key)[0] == SHARE else None
 
     # What follows from it
 
     def on_state_change(self, changes: list[Change], pool: PoolView, now: float) -> list[ChangeAction]:  # noqa: ARG002
-        """See `Client`: judges what is new, aggregates what is enough, purges what is old, and signs the next height."""
+        """See `Client`: validates new artifacts, aggregates shares, purges lower heights, and signs the next one."""
         actions: list[ChangeAction] = []
         shares: dict[int, dict[str, bytes]] = defaultdict(dict)
         for artifact in pool.validated.values():
@@ -147,6 +148,7 @@ class BeaconClient:
             self._count(artifact, shares)
         for height in sorted(shares):
             if height > self.height and len(shares[height]) >= self.threshold:
+                # Sorted and cut: nodes with the same shares make the same aggregate, byte for byte.
                 signers = sorted(shares[height])[: self.threshold]
                 actions.append(AddToValidated(_encode(Aggregate(height, self._value(height, signers), signers))))
                 self.height = height
@@ -175,6 +177,7 @@ class BeaconClient:
             return "" if content.signature == self._signature(content.height, content.signer) else "wrong signature"
         if not isinstance(content, Aggregate):
             return "neither share nor aggregate"
+        # A set: one signer counted twice must not make an aggregate.
         if len(set(content.signers)) < self.threshold or len(content.signers) > SIGNERS_MAX:
             return f"{len(set(content.signers))} signers are no {self.threshold}"
         return "" if content.value == self._value(content.height, content.signers) else "wrong value"
@@ -197,7 +200,7 @@ def _key(kind: bytes, height: int) -> bytes:
 
 
 def _read_key(key: bytes) -> tuple[bytes, int]:
-    """Kind and height in a key; anything else is of height 0, which nobody wants."""
+    """Kind and height in a key; of a malformed one height 0, which nobody wants."""
     if len(key) != 1 + HEIGHT_BYTES or key[:1] not in {SHARE, AGGREGATE}:
         return SHARE, 0
     return key[:1], int.from_bytes(key[1:], "big")

@@ -1,4 +1,4 @@
-"""The client of injected files: a blob is {created, expires, nonce, name, bytes} as a msgpack array, valid until it expires."""
+"""`blob`, the client of injected files: {created, expires, nonce, name, bytes} as a msgpack array, valid until it expires."""
 
 from typing import Annotated
 
@@ -19,16 +19,19 @@ from p2pnet.model.errors import LimitError, MalformedError
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import ENVELOPE_BYTES_MAX, NAME_CHARS_MAX
 
-NONCE_BYTES = 16  # makes the same file injected twice two artifacts
-CLOCK_BOUND_S = 30.0  # how far a publisher's clock may run ahead of a receiver's
-KEEP_S_MAX = 7 * 86_400.0  # a blob pins a slot at its publisher as long as it lives
+NONCE_BYTES = 16
+"""The nonce makes the same file injected twice two artifacts."""
+CLOCK_BOUND_S = 30.0
+"""How far a publisher's clock may run ahead of a receiver's, in seconds."""
+KEEP_S_MAX = 7 * 86_400.0
+"""A blob takes a slot at its publisher until it expires, so that must not be never."""
 
 
 class Blob(msgspec.Struct, array_like=True, frozen=True):
     """An injected file. `data` is a view into the encoded artifact."""
 
     created: float
-    """Unix seconds, like `expires`."""
+    """Unix seconds, as `expires`."""
     expires: float
     nonce: Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
     name: Annotated[str, msgspec.Meta(max_length=NAME_CHARS_MAX)]
@@ -40,11 +43,11 @@ _decode = msgspec.msgpack.Decoder(Blob).decode
 
 
 def make_blob(name: str, data: bytes, nonce: bytes, created: float, expires: float) -> bytes:
-    """An encoded blob. Raises LimitError when name, nonce or lifetime break a bound."""
+    """Encode a blob; times in Unix seconds. Raises LimitError when name, nonce or time to live break a bound."""
     if len(nonce) != NONCE_BYTES:
         raise LimitError(f"a nonce of {len(nonce)} bytes: it has {NONCE_BYTES}")
     if not created <= expires <= created + KEEP_S_MAX:
-        raise LimitError(f"a blob that lives {expires - created:g} s: at most {KEEP_S_MAX:g} s")
+        raise LimitError(f"a blob that expires after {expires - created:g} s: at most {KEEP_S_MAX:g} s")
     encoded = _encode((created, expires, nonce, name, data))
     if len(name) > NAME_CHARS_MAX or len(encoded) - len(data) > ENVELOPE_BYTES_MAX:
         raise LimitError(f"a name of {len(name)} characters: at most {NAME_CHARS_MAX}, and 900 bytes")
@@ -52,20 +55,20 @@ def make_blob(name: str, data: bytes, nonce: bytes, created: float, expires: flo
 
 
 def read_blob(encoded: bytes) -> Blob:
-    """The blob in these bytes; nothing large is copied. Raises MalformedError."""
+    """Decode a blob; its data is not copied. Raises MalformedError."""
     try:
         blob = _decode(encoded)
     except msgspec.DecodeError as error:
         raise MalformedError(f"not a blob: {error}") from error
     if not 0 <= blob.created <= blob.expires <= blob.created + KEEP_S_MAX:
-        raise MalformedError("not a blob: its lifetime is out of bounds")
+        raise MalformedError("not a blob: its expiry is out of bounds")
     if len(encoded) - len(blob.data) > ENVELOPE_BYTES_MAX:
         raise MalformedError("not a blob: its envelope is too large")
     return blob
 
 
 class BlobClient:
-    """Takes every blob that has not expired and was not made in the future."""
+    """The client that validates every blob which has not expired and was not created in the future."""
 
     name = "blob"
     tick_s: float | None = None
@@ -77,7 +80,7 @@ class BlobClient:
     def inspect(self, data: bytes) -> Inspected:
         """See `Client`."""
         blob = read_blob(data)
-        size = len(blob.data)  # they stand last
+        size = len(blob.data)  # the last field of the array
         return Inspected(size=size, expires=blob.expires, name=blob.name, start=len(data) - size, content=blob.created)
 
     def on_state_change(self, changes: list[Change], pool: PoolView, now: float) -> list[ChangeAction]:
@@ -88,6 +91,7 @@ class BlobClient:
             if change.kind is not ChangeKind.INSERTED or (artifact := unvalidated.get(change.artifact)) is None:
                 continue
             created = artifact.inspected.content
+            # Expired on its way: nobody's fault, so it is not reported.
             if artifact.inspected.expires <= now:
                 actions.append(RemoveFromUnvalidated(artifact.id))
             elif not isinstance(created, float) or created > latest:

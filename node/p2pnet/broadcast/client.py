@@ -1,4 +1,4 @@
-"""What an application of the broadcast is: a `Client`. A user's own is a class with these methods."""
+"""`Client`: an application of the broadcast, such as the shipped `blob` and `beacon`, or a user's own class."""
 
 from enum import Enum
 from typing import Literal, Protocol
@@ -10,58 +10,65 @@ from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
 
 Relay = Literal["none", "auto", "advert", "push"]
-FAILURES_REPORTED = 20  # of one client at once, and one a second; what is left out is counted
+FAILURES_REPORTED = 20
+"""Failures of one client reported at once, then one a second; what is left out is counted."""
 
 
 class Bounce(Enum):
-    """A bouncer's word on an id."""
+    """What a bouncer decides about an id."""
 
     UNWANTED = "unwanted"
+    """The artifact is not taken; the peer does not send it again."""
     MAYBE_LATER = "maybe_later"
-    """Pushed bytes are dropped; it is asked again after the client has run."""
+    """Pushed bytes are dropped; the bouncer is asked again after the client has run."""
     WANTS = "wants"
+    """The artifact is taken, or fetched if it was only advertised."""
 
 
 class Client(Protocol):
-    """One application.
+    """One application of the broadcast.
 
-    `on_state_change` is called from one thread at a time and keeps no reference to the pool; a user's own client runs it on
-    a worker thread, while `inspect`, `bouncer`, `is_urgent` and `relay` may be called on the node's loop: they are cheap, and
-    read nothing that `on_state_change` leaves half done. What a method raises is reported, and never ends the node.
+    `on_state_change` is called from one thread at a time and must keep no reference to the pool. For a user's own client that
+    is a worker thread, while `inspect`, `bouncer`, `is_urgent` and `relay` may be called on the node's loop meanwhile: they
+    must be cheap, and read nothing that `on_state_change` leaves half done. What a method raises is reported, and never ends
+    the node.
     """
 
     name: str
-    """Letters only: it names routes and is hashed into ids. Fixed before a Broadcast is made of it."""
+    """Letters only: it names routes and is hashed into ids. It must not change once a Broadcast is made of the client."""
 
     @property
     def tick_s(self) -> float | None:
-        """Run this often even if nothing changed; None: only on changes."""
+        """Seconds after which to call `on_state_change` even if nothing changed; None: only on changes."""
 
     def make(self, name: str, data: bytes, *, nonce: bytes, now: float, keep_s: float) -> bytes:
-        """An encoded artifact around a user's bytes. `now` in Unix seconds. Raises LocalError."""
+        """Encode a user's bytes as an artifact that lives for `keep_s` seconds. Raises LocalError.
+
+        `nonce`: 16 bytes that make the same bytes published twice two artifacts. `now`: Unix seconds.
+        """
 
     def inspect(self, data: bytes) -> Inspected:
-        """What stands in an encoded artifact. Cheap; raises MalformedError."""
+        """Read an encoded artifact without validating it; cheap. Raises MalformedError."""
 
     def on_state_change(self, changes: list[Change], pool: PoolView, now: float) -> list[ChangeAction]:
-        """What to do about the changes since the last call. `now` in Unix seconds. Changes nothing by itself."""
+        """Decide what to do about the changes since the last call. `now`: Unix seconds. It must not change the pool itself."""
 
     def bouncer(self, artifact: ArtifactId, key: bytes, size: int) -> Bounce:
-        """Whether to take an artifact of `size` encoded bytes, whose publisher gave it `key`. Cheap and pure."""
+        """Whether to take an artifact of `size` encoded bytes with this key of its publisher's. Cheap and pure."""
 
     def is_urgent(self, artifact: ArtifactId, inspected: Inspected) -> bool:
-        """Whether to push this own product at any size."""
+        """Whether to push this artifact of this node's own at any size, and before others."""
 
     def relay(self, artifact: ArtifactId, key: bytes) -> Relay | None:
-        """How to pass on a peer's artifact; None: as the subnet's settings say."""
+        """How to relay a peer's artifact; None: as the subnet's settings say."""
 
 
 class ClientRaisedError(Exception):
-    """A client's method raised; it is counted and reported already."""
+    """A method of the client raised; that has been counted and reported."""
 
 
 class ClientCalls:
-    """The client as the core calls it: what it raises becomes `ClientRaisedError`, or the most careful answer."""
+    """The client as the core calls it: what it raises becomes `ClientRaisedError`, or the most careful answer there is."""
 
     __slots__ = ("_budget", "_client", "_context")
 
@@ -77,7 +84,7 @@ class ClientCalls:
         return None if tick_s is None else int(tick_s * SECOND)
 
     def inspect(self, data: bytes) -> Inspected:
-        """Raises MalformedError and ClientRaisedError."""
+        """As `Client.inspect`. Raises MalformedError and ClientRaisedError."""
         try:
             return self._client.inspect(data)
         except MalformedError:
@@ -86,14 +93,14 @@ class ClientCalls:
             raise self._failed("inspect", error) from error
 
     def bouncer(self, artifact: ArtifactId, key: bytes, size: int) -> Bounce:
-        """Raises ClientRaisedError."""
+        """As `Client.bouncer`. Raises ClientRaisedError."""
         try:
             return self._client.bouncer(artifact, key, size)
         except Exception as error:
             raise self._failed("bouncer", error) from error
 
     def is_urgent(self, artifact: ArtifactId, inspected: Inspected) -> bool:
-        """False when it raises."""
+        """As `Client.is_urgent`; False when that raises."""
         try:
             return self._client.is_urgent(artifact, inspected)
         except Exception as error:  # noqa: BLE001 - a user's code may raise anything
@@ -101,7 +108,7 @@ class ClientCalls:
             return False
 
     def relay(self, artifact: ArtifactId, key: bytes) -> Relay | None:
-        """As the settings say when it raises."""
+        """As `Client.relay`; None, so what the settings say, when that raises."""
         try:
             return self._client.relay(artifact, key)
         except Exception as error:  # noqa: BLE001 - as above
@@ -119,5 +126,6 @@ class ClientCalls:
 
     def _failed(self, method: str, error: Exception) -> ClientRaisedError:
         detail = f"{method}: {type(error).__name__}: {error}"
+        # A user's exception may have any text: it must not fill the event log.
         self.raised(detail[:500])
         return ClientRaisedError(detail)

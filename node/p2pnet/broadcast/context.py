@@ -1,4 +1,4 @@
-"""What the parts of one Broadcast share: the time, the way out, counters, events and timers."""
+"""What the parts of one Broadcast share: the time of the present input, the effects so far, counters, events and timers."""
 
 from collections.abc import Hashable, Iterator
 from enum import IntEnum
@@ -13,7 +13,8 @@ from p2pnet.model.ids import ArtifactId
 if TYPE_CHECKING:
     from random import Random
 
-MS = 1_000_000  # nanoseconds
+MS = 1_000_000
+"""Nanoseconds of a millisecond."""
 SECOND = 1_000 * MS
 
 COUNTERS = (
@@ -56,37 +57,39 @@ BRANCHES = (
 )  # fmt: skip
 """Rare states: counted like the rest, so that tests can say which of them were never reached."""
 
-EVENTS_PER_PEER = 200  # about one peer's misbehaviour at once; what is left out is counted
+EVENTS_PER_PEER = 200
+"""Events about one peer's misbehaviour that may come at once; what is left out is counted."""
 EVENTS_PER_PEER_S = 20.0
-DUPLICATES_PER_PEER = 20_000  # the same for whole payloads that were held already: each has cost its sender a payload
+DUPLICATES_PER_PEER = 20_000
+"""The same for duplicate payloads: more, for each has cost its sender a whole payload."""
 DUPLICATES_PER_PEER_S = 2_000.0
 
 
 class Timer(IntEnum):
-    """Every reason to wake up."""
+    """Every reason to wake up, with the key that tells timers of one kind apart."""
 
-    RETRY = 0  # updates that failed are due again; key: a number of their group
+    RETRY = 0  # updates that failed are due again; key: the number of their group
     EMPTY = 1  # freed slots have not been re-used for 50 ms
     SYNCED = 2  # `synced` failed on the way; key: peer
-    HEDGE = 3  # a fetch is slow; key: its token
+    HEDGE = 3  # the answer to a part request is late; key: its token
     FETCH = 4  # a source of a task may be asked again; key: artifact id
-    DRY = 5  # a task has had no path to its missing parts for long; key: artifact id
-    STASH = 6  # ask the bouncer again about what it may want later
+    NO_PATH = 5  # a task has had no path to its missing parts for long; key: artifact id
+    STASH = 6  # ask the bouncer again about ids that it may want later
     FORGET = 7  # rows of a peer's ended connections end; key: peer
-    PROGRESS = 8  # more parts of a partial artifact are here: say so; key: slot
-    DIGEST = 9  # compare digests
-    CLIENT = 10  # the client raised: call it again
-    EXPIRE = 11  # the first artifact, or refusal of one, ends
-    TICK = 12  # the client asked to be run now and then
+    PROGRESS = 8  # more parts of a partial artifact are to be announced; key: slot
+    DIGEST = 9  # compare digests with some peers
+    CLIENT = 10  # call a client again that raised
+    EXPIRE = 11  # the first artifact expires, or the first refusal ends
+    TICK = 12  # run a client that asked to be run periodically
 
 
 _LASTING = (Timer.EXPIRE, Timer.TICK)
 
 
 class Timers:
-    """Named and keyed, in one heap with lazy deletion: an entry counts only while it is what `_armed` says.
+    """Timers by kind and key, in one heap with lazy deletion: a heap entry counts only while `_armed` has the same time.
 
-    EXPIRE and TICK stand apart: they come while a node is at rest.
+    EXPIRE and TICK are kept apart: they also run while a node is at rest.
     """
 
     __slots__ = ("_armed", "_heap", "_lasting", "_sequence")
@@ -98,7 +101,7 @@ class Timers:
         self._sequence = 0
 
     def set(self, kind: Timer, key: Hashable, at_ns: int) -> None:
-        """Fire at this time; an earlier setting under the same name is void."""
+        """Fire at this time, in monotonic nanoseconds, in place of any earlier setting of the same timer."""
         if kind in _LASTING:
             self._lasting[kind] = at_ns
             return
@@ -108,22 +111,23 @@ class Timers:
         heappush(self._heap, (at_ns, self._sequence, name))
 
     def cancel(self, kind: Timer, key: Hashable) -> None:
-        """Nothing happens when it is not set."""
+        """Unset the timer, if it is set."""
         self._armed.pop((kind, key), None)
         if kind in _LASTING:
             self._lasting.pop(kind, None)
 
     def is_set(self, kind: Timer, key: Hashable) -> bool:
-        """Whether it will fire."""
+        """Whether the timer is set."""
         return (kind, key) in self._armed or kind in self._lasting
 
     def armed(self) -> list[tuple[Timer, Hashable]]:
-        """Names of all that are set, those that come at rest left out."""
+        """All timers that are set, without EXPIRE and TICK."""
         return list(self._armed)
 
     def next(self, *, lasting: bool = True) -> int | None:
-        """When the first one fires; `lasting` False leaves out those that come at rest."""
+        """When the first timer fires, None if none is set; `lasting` False leaves out EXPIRE and TICK."""
         heap, armed = self._heap, self._armed
+        # Void: unset, or set anew for another time.
         while heap and armed.get(heap[0][2]) != heap[0][0]:
             heappop(heap)
         first = heap[0][0] if heap else None
@@ -133,7 +137,7 @@ class Timers:
         return first
 
     def due(self, now: int) -> Iterator[tuple[Timer, Hashable]]:
-        """Names of the timers whose time has come, each disarmed before it is given."""
+        """The timers whose time has come, each unset before it is yielded."""
         while (at := self.next(lasting=False)) is not None and at <= now:
             name = heappop(self._heap)[2]
             del self._armed[name]
@@ -145,7 +149,7 @@ class Timers:
 
 
 class EventBudget:
-    """Events about one peer's doing: a token bucket, so that no peer fills the ring."""
+    """A token bucket for events that one peer can cause at will, so that no peer fills the event log."""
 
     __slots__ = ("_at", "_most", "_per_s", "_tokens")
 
@@ -166,7 +170,7 @@ class EventBudget:
 
 
 class Context:
-    """One per Broadcast; `now` and `wall` are those of the input being handled."""
+    """Shared state of one Broadcast; `now`, `wall` and `effects` belong to the input being handled."""
 
     __slots__ = ("_budgets", "counters", "effects", "now", "rng", "settings", "soon", "timers", "tokens", "wall")
 
@@ -181,17 +185,17 @@ class Context:
         self.timers = Timers()
         self.counters: dict[str, int] = dict.fromkeys(COUNTERS + BRANCHES, 0)
         self.soon = False
-        """Something waits for the end of this turn: the driver's next Wake."""
+        """Something has to be done at the end of this loop turn: the driver shall pass a Wake."""
         self.tokens = 0
         self._budgets: dict[tuple[str, bool], EventBudget] = {}
 
     def token(self) -> int:
-        """Unique per Broadcast and process."""
+        """A new number, unique per Broadcast."""
         self.tokens += 1
         return self.tokens
 
     def count(self, what: str, n: int = 1) -> None:
-        """One more of a name in COUNTERS or BRANCHES."""
+        """Add to a counter in COUNTERS or BRANCHES."""
         self.counters[what] += n
 
     def emit(  # noqa: PLR0917 - as in Emit; called for every artifact, where keywords cost
@@ -203,7 +207,7 @@ class Context:
         size: int = 0,
         detail: str = "",
     ) -> None:
-        """An event, at its place among this turn's effects."""
+        """Add an event to the effects."""
         self.effects.append(Emit(kind, artifact, peer, hop, size, detail))
 
     def emit_about(  # noqa: PLR0917 - as `emit`
@@ -215,7 +219,7 @@ class Context:
         size: int = 0,
         detail: str = "",
     ) -> None:
-        """An event that a peer can cause at will: within its budget, else only counted."""
+        """Add an event that a peer can cause at will, as far as the peer's budget goes; else only count it."""
         duplicate = kind is EventKind.DUPLICATE
         budget = self._budgets.get((peer, duplicate))
         if budget is None:
@@ -229,11 +233,13 @@ class Context:
             self.counters["events_left_out"] += 1
 
     def forget_peer(self, peer: str) -> None:
-        """A peer that is gone for good starts anew when it comes again."""
+        """Drop the budgets of a peer that has no rows and no connection."""
         self._budgets.pop((peer, False), None)
         self._budgets.pop((peer, True), None)
 
     def backoff(self, attempts: int, first_ns: int, most_ns: int) -> int:
-        """Nanoseconds to wait after the `attempts`-th failure: doubled each time, give or take a quarter."""
+        """Nanoseconds to wait after the `attempts`-th failure in a row: doubled each time, jittered by 25 %."""
+        # Bounded before it is shifted: attempts have no end.
         pause = min(most_ns, first_ns << min(attempts - 1, 32))
+        # Jitter: peers that failed together must not all come back together.
         return int(pause * self.rng.uniform(0.75, 1.25))

@@ -1,8 +1,8 @@
-"""`Broadcast`: one client's broadcast at one node. It decides; its driver (`node` or `sim`) obeys.
+"""`Broadcast`: one client's broadcast at one node. It decides; its driver (in `node` or `sim`) executes the effects.
 
-A driver hands over every input of its turn with `handle`, does what the effects say, and then, whenever `next_wakeup()` is
-not later than now, hands over a `Wake`: that ends the turn. Updates leave, and the client is run, only at a Wake: so they are
-batched by the driver's turn. A Wake that comes for nothing does no harm.
+A driver passes every input of one loop turn to `handle`, executes the effects, and then, whenever `next_wakeup()` is not later
+than now, passes a `Wake`: that ends the turn. Updates leave, and the client is run, only at a Wake, so they are batched by the
+driver's turn. A Wake too many does no harm.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import msgspec
 
 from p2pnet.broadcast import inputs
 from p2pnet.broadcast.artifact import id_prefix
-from p2pnet.broadcast.assembler import Assembler, PartServer
+from p2pnet.broadcast.assembler import Assembler
 from p2pnet.broadcast.client import Client, ClientCalls, ClientRaisedError
 from p2pnet.broadcast.context import SECOND, Context, Timer
 from p2pnet.broadcast.digest import Digests
@@ -24,6 +24,7 @@ from p2pnet.broadcast.quota import Quota
 from p2pnet.broadcast.receiver import Receiver
 from p2pnet.broadcast.relay import Relay
 from p2pnet.broadcast.sender import Sender
+from p2pnet.broadcast.serving import PartServer
 from p2pnet.broadcast.table import SupplierState, Table
 from p2pnet.broadcast.task import Task
 from p2pnet.broadcast.wire import next_hop
@@ -34,13 +35,15 @@ from p2pnet.model.limits import UNVALIDATED_BYTES_PER_PEER
 if TYPE_CHECKING:
     from random import Random
 
-FORGET_NS = 60 * SECOND  # rows of an ended connection end so much later, unless `synced` ends them before
-CLIENT_AGAIN_FIRST_NS = SECOND // 4  # before a client that raised is called again
+FORGET_NS = 60 * SECOND
+"""How long the rows of an ended connection stay, in nanoseconds, unless `synced` on the next one ends them before."""
+CLIENT_AGAIN_FIRST_NS = SECOND // 4
+"""First pause before a client that raised is called again, in nanoseconds; doubled each time."""
 CLIENT_AGAIN_MOST_NS = 60 * SECOND
 
 
 class Pending(msgspec.Struct, frozen=True):
-    """One thing that is not done. `kind`: task | row | bytes | timer | client | request | wake."""
+    """One thing a node still has to do or waits for. `kind`: task | row | bytes | timer | client | request | wake."""
 
     kind: str
     artifact: ArtifactId | None = None
@@ -49,10 +52,7 @@ class Pending(msgspec.Struct, frozen=True):
 
 
 class Broadcast:
-    """Composes table, receiver, assembler, pool manager, relay, digests and sender.
-
-    `me` is this node's name, `rng` its own generator.
-    """
+    """One client's broadcast, composed of table, receiver, assembler, pool manager, relay, digests and sender."""
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class Broadcast:
         *,
         unvalidated_bytes_per_peer: int = UNVALIDATED_BYTES_PER_PEER,
     ) -> None:
+        """`me`: this node's name. `rng`: a generator that nothing else draws from."""
         self.client = client
         self.me = me
         self.settings = settings
@@ -121,12 +122,12 @@ class Broadcast:
             inputs.Purge: self._purge,
             inputs.PeerUp: self._peer_up,
             inputs.PeerDown: self._peer_down,
-            inputs.UpdatesReceived: lambda got: self._receiver.updates(got.peer, got.connection, got.token, got.body),
-            inputs.UpdatesAnswered: lambda got: self._sender.delivery.answered(got.token, got.body),
+            inputs.UpdatesReceived: self._receiver.updates,
+            inputs.UpdatesAnswered: self._sender.delivery.answered,
             inputs.FetchReceived: self._fetch_received,
-            inputs.FetchAnswered: lambda got: self._assembler.answered(got.token, got.body),
+            inputs.FetchAnswered: self._assembler.answered,
             inputs.SyncedReceived: self._synced_received,
-            inputs.SyncedAnswered: lambda got: self._sender.delivery.synced_answered(got.token, ok=got.ok),
+            inputs.SyncedAnswered: self._sender.delivery.synced_answered,
             inputs.DigestReceived: self._digest_received,
             inputs.DigestAnswered: self._digest_answered,
             inputs.MembersChanged: self._members_changed,
@@ -137,12 +138,12 @@ class Broadcast:
     def _timer_handlers(self) -> dict[Timer, Callable[[Any], None]]:
         return {
             Timer.RETRY: self._sender.delivery.retry,
-            Timer.EMPTY: lambda _: self._sender.say_empty(),
-            Timer.SYNCED: self._sender.delivery.say_synced,
+            Timer.EMPTY: lambda _: self._sender.announce_empty(),
+            Timer.SYNCED: self._sender.delivery.send_synced,
             Timer.HEDGE: self._assembler.hedge,
             Timer.FETCH: self._assembler.retry,
-            Timer.DRY: self._assembler.dry,
-            Timer.STASH: lambda _: self._receiver.look_at_stash(),
+            Timer.NO_PATH: self._assembler.end_without_path,
+            Timer.STASH: lambda _: self._receiver.retry_stash(),
             Timer.FORGET: self._forget_older_rows,
             Timer.PROGRESS: self._sender.tell_progress,
             Timer.DIGEST: lambda _: self._digests.exchange(),
@@ -152,30 +153,31 @@ class Broadcast:
         }
 
     def handle(self, what: Input, now: int, wall: float) -> list[Effect]:
-        """What follows from an input. `now`: monotonic nanoseconds, `wall`: Unix seconds."""
+        """Handle one input; the effects to execute, in order. `now`: monotonic nanoseconds, `wall`: Unix seconds."""
         context = self._context
         context.now, context.wall = now, wall
         effects: list[Effect] = []
         context.effects = effects
+        # A table, not a match: this is called for every message of every peer.
         self._handlers[type(what)](what)
         return effects
 
-    def next_wakeup(self, *, lifetimes: bool = True) -> int | None:
-        """When the next Wake is due, in monotonic nanoseconds; None: never. Look again after every `handle`.
+    def next_wakeup(self, *, expiries: bool = True) -> int | None:
+        """When the next Wake is due, in monotonic nanoseconds; None: never. Ask again after every `handle`.
 
-        `lifetimes` False: as if neither expiries nor the client's ticks were coming; None then means that it is at rest.
+        `expiries` False leaves out expiries and the client's ticks; None then means that the node is at rest.
         """
-        return self._context.now if self._context.soon else self._context.timers.next(lasting=lifetimes)
+        return self._context.now if self._context.soon else self._context.timers.next(lasting=expiries)
 
     # What a driver or an observer may read
 
     @property
     def counters(self) -> dict[str, int]:
-        """Monotonic counts by name (`context.COUNTERS` and `context.BRANCHES`)."""
+        """Counts since the start by name (`context.COUNTERS` and `context.BRANCHES`)."""
         return self._context.counters
 
     def gauges(self) -> dict[str, int]:
-        """What there is now, by name."""
+        """Present counts by name: slots, rows, tasks, artifacts, peers."""
         return {
             "slots_in_use": self._sender.slots.in_use,
             "slots_allocated": self._sender.slots.allocated,
@@ -195,7 +197,7 @@ class Broadcast:
         return None if found is None else (found.inspected.name, found.user_bytes)
 
     def waiting_for_slot(self) -> list[ArtifactId]:
-        """What is announced to nobody yet, for all slots are taken."""
+        """Artifacts that are announced to nobody yet, because all slots are taken."""
         return [*self._manager.queued, *self._relay.waiting]
 
     def is_refused(self, artifact: ArtifactId) -> bool:
@@ -203,7 +205,7 @@ class Broadcast:
         return self._manager.expiry.is_refused(artifact)
 
     def announcing(self, peer: str | None = None) -> list[ArtifactId]:
-        """What has a slot here, complete or not; for this peer, if one is named."""
+        """Artifacts that have a slot here, complete or not; only those announced to `peer`, if one is named."""
         active = self._sender.active
         return [artifact for artifact, content in active.items() if peer is None or content.is_for(peer)]
 
@@ -214,22 +216,22 @@ class Broadcast:
             return []
         return [row.artifact for row in rows.rows.values() if row.artifact and row.connection == rows.connection]
 
-    def charged(self, peer: str) -> int:
-        """Unvalidated bytes that a peer is charged with now."""
+    def quota_used(self, peer: str) -> int:
+        """Unvalidated bytes of this peer's quota that are in use now."""
         return self._quota.held(peer)
 
     def parts_here(self, artifact: ArtifactId) -> tuple[int, int] | None:
-        """(parts that have arrived, parts in all; 0: unknown) of an artifact that is being fetched; None: it is not."""
+        """(parts that have arrived, parts in all, 0 if unknown) of an artifact being fetched; None: it is not."""
         task = self._assembler.tasks.get(artifact)
         return None if task is None else (task.here.bit_count(), len(task.parts))
 
     @property
     def at_rest(self) -> bool:
-        """Nothing is due but what time alone brings: expiries, and the client's own ticks."""
-        return self.next_wakeup(lifetimes=False) is None and not self.pending()
+        """Whether nothing is left to do but expiries and the client's own ticks."""
+        return self.next_wakeup(expiries=False) is None and not self.pending()
 
     def pending(self) -> list[Pending]:
-        """What this node still has to do or to wait for; expiries, the client's ticks, and answers that peers owe left out."""
+        """What this node still has to do or waits for, without expiries, the client's ticks, and answers due from peers."""
         context, found = self._context, []
         for artifact, task in self._assembler.tasks.items():
             lacking = (
@@ -242,10 +244,10 @@ class Broadcast:
                 Pending("row", rows[slot].artifact, peer, "of an ended connection")
                 for slot in self._table.older_rows(peer)
             ]
-        for artifact, peer in self._quota.charges():
+        for artifact, peer in self._quota.uses():
             if artifact not in self.pool.unvalidated:
-                found.append(Pending("bytes", artifact, peer, f"{self._quota.held(peer)} bytes charged"))
-        found += [Pending("bytes", artifact, peer, "waits for room") for artifact, peer in self._quota.waiting()]
+                found.append(Pending("bytes", artifact, peer, f"{self._quota.held(peer)} bytes of its quota"))
+        found += [Pending("bytes", artifact, peer, "waits for quota") for artifact, peer in self._quota.waiting()]
         found += [Pending("timer", _id_in(key), detail=kind.name.lower()) for kind, key in context.timers.armed()]
         if self._client_run is not None or self._manager.changes:
             found.append(Pending("client"))
@@ -277,6 +279,7 @@ class Broadcast:
 
     def _peer_up(self, up: inputs.PeerUp) -> None:
         peer = up.peer
+        # A driver may report a connection twice.
         if self._table.is_current(peer, up.connection):
             return
         if peer in self._sender.boxes:
@@ -299,7 +302,7 @@ class Broadcast:
         self._arm_forgetting(peer)
 
     def _arm_forgetting(self, peer: str) -> None:
-        """Rows of ended connections end after a while, whatever the peer says."""
+        """Rows of ended connections end after FORGET_NS, whatever the peer says or leaves unsaid."""
         if self._table.older_rows(peer):
             self._context.timers.set(Timer.FORGET, peer, self._context.now + FORGET_NS)
         elif peer in self._table.peers and not self._table.peers[peer].connection:
@@ -315,7 +318,7 @@ class Broadcast:
             self._context.forget_peer(peer)
 
     def _members_changed(self, changed: inputs.MembersChanged) -> None:
-        """Peers that were members and are no more lose their rows at once, others when they are away."""
+        """End the rows of peers that are not members: at once if they were, else when they are not connected."""
         self._context.count("members_changed")
         before, self._members = self._members, changed.members
         for peer in list(self._table.peers):
@@ -336,20 +339,20 @@ class Broadcast:
         self._context.effects.append(AnswerFetch(fetch.token, self._server.answer(fetch.body)))
 
     def _parts_arrived(self, task: Task, source: SupplierState) -> None:
-        """Some parts of an artifact are here: peers may have them."""
+        """Some parts of an artifact are here: announce them."""
         if task.artifact in self._sender.active:
             self._sender.more_parts(task.artifact, task.here)
         else:
             self._relay.partial(task.artifact, task.key, task.size, next_hop(source.hop), task.here)
 
     def _completed(self, task: Task, data: bytes, source: SupplierState) -> None:
-        """All parts are here. What is not taken after all is neither kept nor offered."""
+        """All parts of an artifact are here: insert it. What the client or the pool refuses is neither kept nor announced."""
         artifact, hop = task.artifact, next_hop(source.hop)
         if not self._manager.expiry.is_refused(artifact):
             try:
                 inspected = self._manager.inspect(artifact, task.key, data, source.peer, hop)
             except ClientRaisedError:
-                self._assembler.put_off(artifact)
+                self._assembler.postpone(artifact)
                 inspected = None
             if inspected is not None:
                 self._manager.insert(artifact, data, task.part_list, inspected, source.peer, hop, task.delivered)
@@ -357,6 +360,7 @@ class Broadcast:
             self._sender.more_parts(artifact, task.here)
         else:
             self._quota.release(artifact)
+            # What was announced in part must not be announced for ever.
             self._relay.end_partial(artifact)
 
     def _digest_received(self, digest: inputs.DigestReceived) -> None:
@@ -376,7 +380,7 @@ class Broadcast:
         if answered.failed:
             self._calls.raised(f"on_state_change: {answered.failed}")
             self._client_failures += 1
-            self._manager.changes[:0] = changes  # it is told again
+            self._manager.changes[:0] = changes  # the next call gets them again
             pause = context.backoff(self._client_failures, CLIENT_AGAIN_FIRST_NS, CLIENT_AGAIN_MOST_NS)
             context.timers.set(Timer.CLIENT, None, context.now + pause)
             return
@@ -407,13 +411,17 @@ class Broadcast:
     def _wake(self, _: Wake) -> None:
         context = self._context
         context.soon = False
+        # Timers first: what they make due leaves with this Wake.
         for timer, key in context.timers.due(context.now):
             self._timers[timer](key)
+        # Then requests that waited, tasks, slots, and last the updates: each may make something due for the next.
         self._receiver.next_turn()
         self._assembler.flush()
         self._manager.drain()
         self._sender.delivery.flush()
+        # After everything that may change the pool, so that one run sees all of it.
         self._run_client()
+        # Only waiting requests need another Wake at once.
         context.soon = self._receiver.is_waiting
 
     def _expire(self, _: None) -> None:
@@ -422,5 +430,5 @@ class Broadcast:
 
 
 def _id_in(key: object) -> ArtifactId | None:
-    """The artifact a timer is about, where its key says so."""
+    """The artifact a timer is about, where its key is one."""
     return ArtifactId(key) if isinstance(key, bytes) else None

@@ -1,51 +1,51 @@
-"""Delivery of slot updates: batches out, answers in, failures again, per peer. What a slot holds is the sender's matter.
+"""Delivery of slot updates to peers: batches are sent, answers taken, failures retried. `sender` decides what a slot holds.
 
-A slot is, at one peer on one connection, in one of the states of `DeliveryState`, or in none: nothing is owed. `NEXT` says what
-every event makes of it; what has no line there changes nothing.
+At one peer, on one connection, a slot's update is in one of the states of `DeliveryState`, or in none: nothing is to be sent.
+`NEXT` is the state machine: an event without an entry there changes nothing.
 """
 
-from collections.abc import Iterable, Iterator
 from enum import Enum, IntEnum
 from itertools import islice
-from typing import NamedTuple
 
+from p2pnet.broadcast.content import Batch, Content, UpdateItem, batches
 from p2pnet.broadcast.context import MS, SECOND, Context, Timer
 from p2pnet.broadcast.effects import Cancel, SendSynced, SendUpdates
+from p2pnet.broadcast.inputs import SyncedAnswered, UpdatesAnswered
 from p2pnet.broadcast.table import Table
-from p2pnet.broadcast.wire import PREFIX_BYTES, UpdateStatus, decode_statuses, encode_advert, encode_empty, encode_push
+from p2pnet.broadcast.wire import PREFIX_BYTES, UpdateStatus, decode_statuses
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.events import EventKind
-from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import UPDATE_BATCH_BYTES
 
 RETRY_FIRST_NS = 250 * MS
+"""First pause after a failure, in nanoseconds; doubled each time, without end: a delivery is never abandoned silently."""
 RETRY_MOST_NS = 60 * SECOND
-PROGRESS_FIRST_NS = 20 * MS  # between two words about the parts of one artifact; doubled after each
-REQUESTS_PER_PEER = 64  # half of the streams a peer grants; what waits meanwhile travels in fuller batches
+REQUESTS_PER_PEER = 64
+"""Requests in flight to one peer, half of the streams it grants; what waits meanwhile travels in fuller batches."""
 _BATCH_ENTRIES_MAX = UPDATE_BATCH_BYTES // PREFIX_BYTES
 _ALL_MALFORMED = bytes([UpdateStatus.MALFORMED])
 
 
 class DeliveryState(IntEnum):
-    """Of one slot's update at one peer."""
+    """How far one slot's update has come at one peer."""
 
-    DUE = 1  # to be written
-    FLYING = 2  # written; no answer yet
+    DUE = 1  # to be sent
+    IN_FLIGHT = 2  # sent; no answer yet
     PAUSED = 3  # it failed, and is due again after a pause
-    SUPPRESSED = 4  # the peer holds it: a current, complete row says so
+    SUPPRESSED = 4  # not to be sent: a complete row of the peer's current connection shows the artifact
 
 
 class DeliveryEvent(Enum):
-    """What can happen to it."""
+    """What can happen to one slot's update at one peer."""
 
     MARKED = "marked"  # the slot has new content, or the peer a new connection
-    HELD = "held"  # a row of the peer begins that shows it complete
-    ROW_ENDED = "row ended"  # no row of the peer shows it any more
+    HELD = "held"  # a row of the peer begins that shows the artifact complete
+    ROW_ENDED = "row ended"  # no row of the peer shows the artifact any more
     WRITTEN = "written"
-    ACCEPTED = "accepted"  # ok, have or unwanted
-    FAILED = "failed"  # lost, busy or limit
-    ADVERTISE = "advertise"  # no room for the bytes there: as an advert
-    MALFORMED = "malformed"  # given up, and reported
+    ACCEPTED = "accepted"  # answered ok, have or unwanted
+    FAILED = "failed"  # lost, or answered busy or limit
+    ADVERTISE = "advertise"  # answered advertise-instead: the peer has no quota for the bytes
+    MALFORMED = "malformed"  # answered malformed: given up, and reported
     RESUMED = "resumed"  # the pause is over
     FREED = "freed"  # the slot has no content any more
 
@@ -53,15 +53,15 @@ class DeliveryEvent(Enum):
 NEXT: dict[tuple[DeliveryState | None, DeliveryEvent], DeliveryState | None] = {
     (None, DeliveryEvent.MARKED): DeliveryState.DUE,
     (None, DeliveryEvent.HELD): None,
-    (DeliveryState.DUE, DeliveryEvent.WRITTEN): DeliveryState.FLYING,
+    (DeliveryState.DUE, DeliveryEvent.WRITTEN): DeliveryState.IN_FLIGHT,
     (DeliveryState.DUE, DeliveryEvent.HELD): DeliveryState.SUPPRESSED,
     (DeliveryState.DUE, DeliveryEvent.FREED): None,
-    (DeliveryState.FLYING, DeliveryEvent.MARKED): DeliveryState.DUE,
-    (DeliveryState.FLYING, DeliveryEvent.ACCEPTED): None,
-    (DeliveryState.FLYING, DeliveryEvent.FAILED): DeliveryState.PAUSED,
-    (DeliveryState.FLYING, DeliveryEvent.ADVERTISE): DeliveryState.DUE,
-    (DeliveryState.FLYING, DeliveryEvent.MALFORMED): None,
-    (DeliveryState.FLYING, DeliveryEvent.FREED): None,
+    (DeliveryState.IN_FLIGHT, DeliveryEvent.MARKED): DeliveryState.DUE,
+    (DeliveryState.IN_FLIGHT, DeliveryEvent.ACCEPTED): None,
+    (DeliveryState.IN_FLIGHT, DeliveryEvent.FAILED): DeliveryState.PAUSED,
+    (DeliveryState.IN_FLIGHT, DeliveryEvent.ADVERTISE): DeliveryState.DUE,
+    (DeliveryState.IN_FLIGHT, DeliveryEvent.MALFORMED): None,
+    (DeliveryState.IN_FLIGHT, DeliveryEvent.FREED): None,
     (DeliveryState.PAUSED, DeliveryEvent.MARKED): DeliveryState.DUE,
     (DeliveryState.PAUSED, DeliveryEvent.RESUMED): DeliveryState.DUE,
     (DeliveryState.PAUSED, DeliveryEvent.HELD): DeliveryState.SUPPRESSED,
@@ -82,175 +82,58 @@ AFTER: dict[int, DeliveryEvent] = {
 }
 
 
-class Content:
-    """What a slot holds now, and its entries, each encoded once for all peers."""
-
-    __slots__ = (
-        "_advert", "artifact", "audience", "commit", "cursor", "done", "have", "hearers", "hop", "key", "pause_ns", "push",
-        "push_bytes", "size", "slot", "urgent",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        slot: int,
-        commit: int,
-        artifact: ArtifactId | None,
-        *,
-        data: bytes | None = None,
-        size: int = 0,
-        hop: int = 0,
-        key: bytes = b"",
-        urgent: bool = False,
-        have: int | None = None,
-        audience: set[str] | None = None,
-    ) -> None:
-        self.slot = slot
-        self.commit = commit
-        self.artifact = artifact
-        """None: empty."""
-        self.size = size
-        self.hop = hop
-        self.key = key
-        self.urgent = urgent
-        self.have = have
-        """The parts this node holds so far; None: all."""
-        self.audience = audience
-        """The peers it is for; None: all."""
-        self.done: set[str] = set()
-        """Peers that said they have it or want none of it: more parts are no news to them."""
-        self.hearers: set[str] | None = None
-        """Who hears of more parts; None: everybody it is for."""
-        self.pause_ns = PROGRESS_FIRST_NS
-        """Until the next word about its parts."""
-        self.cursor = 0
-        """The part that is given out next to whoever asks for any."""
-        self.push = None if data is None else encode_push(slot, commit, hop, data, key)
-        """The entry with the bytes; None: it is never pushed."""
-        self.push_bytes = 0 if self.push is None else sum(map(len, self.push))
-        self._advert = b""
-
-    @property
-    def complete(self) -> bool:
-        """Whether this node holds all of it."""
-        return self.have is None
-
-    @property
-    def advert(self) -> bytes:
-        """The entry with the id only, or the empty one."""
-        if not self._advert:
-            if self.artifact is None:
-                self._advert = encode_empty(self.slot, self.commit)
-            else:
-                self._advert = encode_advert(
-                    self.slot, self.commit, self.hop, self.size, self.artifact, key=self.key, have=self.have
-                )
-        return self._advert
-
-    def is_for(self, peer: str) -> bool:
-        """Whether this peer is to have it."""
-        return self.audience is None or peer in self.audience
-
-    def include(self, peer: str) -> None:
-        """It is for this peer too."""
-        if self.audience is not None:
-            self.audience.add(peer)
-
-    def renew(self, commit: int, have: int | None) -> None:
-        """It is to be announced anew, with these parts. A push entry still has the old commit: it is not pushed again."""
-        self.commit, self.have, self._advert, self.push = commit, have, b"", None
-
-
-class Item(NamedTuple):
-    """One update in a request."""
-
-    slot: int
-    commit: int
-    push: bool
-
-
-class Batch:
-    """One request's worth of entries; shared by all peers that are due the same."""
-
-    __slots__ = ("all_ok", "body", "is_plain", "items", "lone", "urgent")
-
-    def __init__(self, body: list[bytes], items: list[Item], *, urgent: bool, plain: bool = True) -> None:
-        self.body = body
-        self.items = items
-        self.urgent = urgent
-        self.lone = len(body) > len(items)
-        """A single large push, written in two pieces: worth a reset."""
-        self.is_plain = plain and not self.lone
-        """Nothing but the states changes when all of it was taken."""
-        self.all_ok = bytes(len(items))
-
-
-def batches(due: Iterable[tuple[int, bool]], contents: dict[int, Content]) -> Iterator[Batch]:
-    """The entries of these (slot, push?) in as few requests as the bound on their length allows, in order."""
-    body: list[bytes] = []
-    items: list[Item] = []
-    size, urgent, plain = 0, False, True
-    for slot, push in due:
-        content = contents[slot]
-        pushed = content.push if push else None
-        item = Item(slot, content.commit, pushed is not None)
-        if pushed is not None and content.push_bytes > UPDATE_BATCH_BYTES:
-            yield Batch(pushed, [item], urgent=content.urgent)
-            continue
-        entry = content.advert if pushed is None else pushed[0]
-        if size + len(entry) > UPDATE_BATCH_BYTES:
-            yield Batch(body, items, urgent=urgent, plain=plain)
-            body, items, size, urgent, plain = [], [], 0, False, True
-        body.append(entry)
-        items.append(item)
-        size += len(entry)
-        urgent |= content.urgent
-        plain &= content.artifact is not None and content.have is None
-    if items:
-        yield Batch(body, items, urgent=urgent, plain=plain)
-
-
 _NO_BATCH = Batch([], [], urgent=False)
 
 
 class PeerOutbox:
-    """One peer, one connection: how far each slot's update has come."""
+    """The delivery states of all slots at one peer, on one connection."""
 
     __slots__ = (
-        "attempts", "connection", "due", "flying", "groups", "lone", "owed", "peer", "reached", "states", "sync_attempts",
+        "attempts",
+        "before_synced",
+        "connection",
+        "due",
+        "groups",
+        "in_flight",
+        "lone",
+        "peer",
+        "reached",
+        "states",
+        "sync_attempts",
     )  # fmt: skip
 
     def __init__(self, peer: str, connection: int) -> None:
         self.peer = peer
         self.connection = connection
         self.states: dict[int, DeliveryState] = {}
-        """Slot -> state; a slot without one is owed nothing."""
+        """Slot -> state; for a slot without a state nothing is to be sent."""
         self.due: dict[int, bool] = {}
-        """The slots in state DUE, in order -> with its bytes, if it may be pushed."""
+        """Slots in state DUE, in the order they became so -> whether to push their bytes."""
         self.reached: set[int] = set()
-        """Slots of which an update was written: they need an empty when they end."""
+        """Slots of which any update was sent: the peer may have a row, so it needs an empty when the slot is freed."""
         self.attempts: dict[int, int] = {}
-        """Slots whose last attempt failed, and how many did."""
-        self.flying = 0
+        """Slot -> failures in a row, of slots whose last attempt failed."""
+        self.in_flight = 0
         """Requests without an answer."""
         self.lone: dict[int, int] = {}
-        """Slot -> token of its large push without an answer."""
+        """Slot -> token of its large push that has no answer yet."""
         self.groups: set[int] = set()
-        """Retries that wait for the end of their pause."""
-        self.owed: set[int] | None = set()
-        """Slots to be answered before `synced` can be said; None: it is said."""
+        """Numbers of the retries that wait for the end of their pause."""
+        self.before_synced: set[int] | None = set()
+        """Slots that must be answered before `synced` is sent; None: it was sent."""
         self.sync_attempts = 0
 
     @property
-    def is_settled(self) -> bool:
-        """`synced` is to be said, and may be."""
-        return self.owed is not None and not self.owed
+    def is_synced_due(self) -> bool:
+        """Whether `synced` has to be sent, and nothing has to be answered before."""
+        return self.before_synced is not None and not self.before_synced
 
-    def step(self, slot: int, happening: DeliveryEvent, *, push: bool = False) -> DeliveryState | None:
-        """The state of this slot's update after this; `push`: where it becomes DUE, with its bytes."""
+    def step(self, slot: int, event: DeliveryEvent, *, push: bool = False) -> DeliveryState | None:
+        """Apply an event to this slot's update; its new state. `push`: if it becomes DUE, with its bytes."""
         before = self.states.get(slot)
-        after = NEXT.get((before, happening), before)
+        after = NEXT.get((before, event), before)
         if after is DeliveryState.DUE:
-            if before is not DeliveryState.DUE or happening is DeliveryEvent.MARKED:
+            if before is not DeliveryState.DUE or event is DeliveryEvent.MARKED:
                 self.due[slot] = push
         elif before is DeliveryState.DUE:
             self.due.pop(slot, None)
@@ -260,42 +143,45 @@ class PeerOutbox:
             self.states[slot] = after
         if after is None or after is DeliveryState.SUPPRESSED:
             self.attempts.pop(slot, None)
-            if self.owed is not None:
-                self.owed.discard(slot)
+            if self.before_synced is not None:
+                self.before_synced.discard(slot)
         return after
 
 
 class Delivery:
-    """The outboxes of all connected peers, and the requests on their way."""
+    """The outboxes of all connected peers, and the update requests in flight."""
 
     def __init__(self, context: Context, table: Table, contents: dict[int, Content]) -> None:
         self._context = context
         self._table = table
         self._contents = contents
+        """`contents`: what each slot holds, kept by the sender."""
         self.boxes: dict[str, PeerOutbox] = {}
+        """By peer, of every connected one."""
         self._requests: dict[int, tuple[PeerOutbox, Batch]] = {}
-        self._fresh: dict[int, bool] = {}  # due to every peer alike: batched once for all of them
+        self._fresh: dict[int, bool] = {}  # slot -> push, due to every peer alike: batched once for all
         self._dirty: dict[str, PeerOutbox] = {}
-        self._retries: dict[int, tuple[PeerOutbox, list[Item]]] = {}
+        self._retries: dict[int, tuple[PeerOutbox, list[UpdateItem]]] = {}
 
     # What is due
 
     def announce(self, content: Content) -> None:
-        """A slot has new content: due to all it is for, with its bytes if it has any."""
+        """A slot has new content: make it due to its audience, pushed if it has a push entry."""
         push = content.push is not None
         self._context.soon = True
+        # No peer shows it: it is due to all alike, and batched once for all.
         if content.audience is None and content.artifact not in self._table.holders:
             self._fresh[content.slot] = push
             return
         for box in self.boxes.values():
             if content.is_for(box.peer):
                 self.mark(box, content, push=push)
-            elif content.slot in box.reached:  # its row there still has the slot's old content
+            elif content.slot in box.reached:  # the peer's row still shows the slot's old content
                 content.include(box.peer)
                 self.mark(box, content, push=False)
 
     def mark(self, box: PeerOutbox, content: Content, *, push: bool) -> None:
-        """Due to one peer; unless the peer holds it, which leaves at most an older row to be replaced, by an advert."""
+        """Make it due to one peer. If the peer holds it, it is suppressed, or an advert replaces the peer's older row."""
         slot, artifact = content.slot, content.artifact
         held = artifact is not None and content.complete and self._table.holds(box.peer, artifact)
         box.step(slot, DeliveryEvent.MARKED, push=push and not held)
@@ -305,10 +191,11 @@ class Delivery:
         self._touch(box)
 
     def held(self, peer: str, content: Content) -> None:
-        """The peer shows it complete: not due any more, or only as an advert. What is written already stays so."""
+        """The peer's rows now show it complete: suppress it, or advertise it. What is in flight goes on."""
         slot, box = content.slot, self.boxes.get(peer)
         if box is None or not content.complete:
             return
+        # The peer differs from the others now.
         if slot in self._fresh:
             self._spread_fresh()
         if slot in box.reached:
@@ -320,7 +207,7 @@ class Delivery:
             self._touch(box)
 
     def row_ended(self, peer: str, content: Content, *, push: bool) -> None:
-        """A row of the peer ended: a suppressed update is due, unless another row still has the id."""
+        """A row of the peer ended: a suppressed update becomes due, unless another row still shows the artifact."""
         box = self.boxes.get(peer)
         if box is None or box.states.get(content.slot) is not DeliveryState.SUPPRESSED or content.artifact is None:
             return
@@ -330,37 +217,37 @@ class Delivery:
             self._touch(box)
 
     def clear(self, slot: int) -> None:
-        """The slot's content changes: nothing of the old one is due, and a lone large push of it is reset."""
+        """The slot's content changes: nothing of the old one is due any more, and a large push of it is reset."""
         self._fresh.pop(slot, None)
         for box in self.boxes.values():
-            if box.step(slot, DeliveryEvent.FREED) is None and box.owed is not None:
-                box.owed.discard(slot)
+            if box.step(slot, DeliveryEvent.FREED) is None and box.before_synced is not None:
+                box.before_synced.discard(slot)
             token = box.lone.pop(slot, None)
             if token is not None:
                 del self._requests[token]
-                box.flying -= 1
+                box.in_flight -= 1
                 self._context.count("cancelled")
                 self._context.count("lone_push_reset")
                 self._context.effects.append(Cancel(token))
-            if box.due or box.is_settled:
+            if box.due or box.is_synced_due:
                 self._touch(box)
 
     # Peers
 
     def connect(self, peer: str, connection: int) -> PeerOutbox:
-        """A new outbox. Mark what is active, then say `owe_synced`."""
+        """Open an outbox for this connection. The caller marks the active slots in it, then calls `plan_synced`."""
         self.disconnect(peer)
         self._spread_fresh()
         box = self.boxes[peer] = PeerOutbox(peer, connection)
         self._touch(box)
         return box
 
-    def owe_synced(self, box: PeerOutbox) -> None:
-        """`synced` is said when what is due now was answered."""
-        box.owed = set(box.due)
+    def plan_synced(self, box: PeerOutbox) -> None:
+        """Have `synced` sent when everything that is due now was answered."""
+        box.before_synced = set(box.due)
 
     def disconnect(self, peer: str) -> None:
-        """Forget what was on the way; answers that still come are ignored."""
+        """Drop the peer's outbox; answers that still come are ignored."""
         box = self.boxes.pop(peer, None)
         if box is None:
             return
@@ -369,19 +256,20 @@ class Delivery:
         for group in box.groups:
             del self._retries[group]
             self._context.timers.cancel(Timer.RETRY, group)
+        # The driver answers them with a failure; the new connection starts from the slots, not from these.
         for token in [token for token, (other, _) in self._requests.items() if other is box]:
             del self._requests[token]
 
     # Requests
 
     def flush(self) -> None:
-        """Write what is due, as far as the bounds per peer allow."""
+        """Send what is due, as far as the bounds per peer allow."""
         if self._fresh:
             shared = list(batches(self._fresh.items(), self._contents))
             for box in self.boxes.values():
                 if (
                     box.due
-                    or box.flying + len(shared) > REQUESTS_PER_PEER
+                    or box.in_flight + len(shared) > REQUESTS_PER_PEER
                     or not self._fresh.keys().isdisjoint(box.states)
                 ):
                     for slot, push in self._fresh.items():
@@ -396,28 +284,30 @@ class Delivery:
             for box in dirty.values():
                 self._flush_box(box)
 
-    def answered(self, token: int, body: bytes | None) -> None:
-        """The reply to a request, or None when it failed on the way."""
-        request = self._requests.pop(token, None)
+    def answered(self, answered: UpdatesAnswered) -> None:
+        """Take the reply to a request of updates, or its failure."""
+        request, body = self._requests.pop(answered.token, None), answered.body
         if request is None:
             return
         box, batch = request
-        box.flying -= 1
+        box.in_flight -= 1
         if batch.lone:
             box.lone.pop(batch.items[0].slot, None)
-        if body == batch.all_ok and batch.is_plain and not box.attempts and box.owed is None:
+        # Nearly every answer: checked first, and without decoding.
+        if body == batch.all_ok and batch.is_plain and not box.attempts and box.before_synced is None:
             self._settle_all(box, batch)
         else:
             self._settle(box, batch, body)
-        if box.due or box.is_settled:
+        if box.due or box.is_synced_due:
             self._touch(box)
 
     def retry(self, group: int) -> None:
-        """The pause after a failure is over: what has not changed meanwhile is due again, as it is now."""
+        """The pause after a failure is over: slots whose content has not changed meanwhile are due again."""
         box, items = self._retries.pop(group)
         box.groups.discard(group)
         for slot, commit, push in items:
             content = self._contents.get(slot)
+            # Anything else has been replaced, freed or marked anew during the pause.
             if content is not None and content.commit == commit and box.states.get(slot) is DeliveryState.PAUSED:
                 held = content.artifact is not None and self._table.holds(box.peer, content.artifact)
                 box.step(slot, DeliveryEvent.RESUMED, push=push and not held)
@@ -427,10 +317,10 @@ class Delivery:
 
     # Synced
 
-    def say_synced(self, peer: str) -> None:
-        """All slots that were active when it connected were answered on this connection."""
+    def send_synced(self, peer: str) -> None:
+        """Tell the peer that all slots that were active when it connected were answered on this connection."""
         box = self.boxes[peer]
-        box.owed = None
+        box.before_synced = None
         token = self._context.token()
         self._requests[token] = (box, _NO_BATCH)
         self._context.count("synced")
@@ -438,13 +328,13 @@ class Delivery:
             self._context.count("synced_after_retry")
         self._context.effects.append(SendSynced(token, peer, box.connection))
 
-    def synced_answered(self, token: int, *, ok: bool) -> None:
-        """The reply to `synced`; it is said again after a failure, while the connection lives."""
-        request = self._requests.pop(token, None)
+    def synced_answered(self, answered: SyncedAnswered) -> None:
+        """Take the reply to `synced`; after a failure it is sent again, while the connection lives."""
+        request = self._requests.pop(answered.token, None)
         if request is None:
             return
         box = request[0]
-        if not ok:
+        if not answered.ok:
             box.sync_attempts += 1
             pause = self._context.backoff(box.sync_attempts, RETRY_FIRST_NS, RETRY_MOST_NS)
             self._context.timers.set(Timer.SYNCED, box.peer, self._context.now + pause)
@@ -460,7 +350,7 @@ class Delivery:
         self._context.soon = True
 
     def _spread_fresh(self) -> None:
-        """Give up batching once for all: from here on the peers differ."""
+        """Make the shared batch due at each peer by itself: the peers are about to differ."""
         if self._fresh:
             fresh, self._fresh = self._fresh, {}
             for box in self.boxes.values():
@@ -469,21 +359,21 @@ class Delivery:
                 self._dirty[box.peer] = box
 
     def _flush_box(self, box: PeerOutbox) -> None:
-        while box.due and box.flying < REQUESTS_PER_PEER:
+        while box.due and box.in_flight < REQUESTS_PER_PEER:
             batch = next(batches(list(islice(box.due.items(), _BATCH_ENTRIES_MAX)), self._contents))
             self._send(box, batch)
-        if box.is_settled:
-            self.say_synced(box.peer)
+        if box.is_synced_due:
+            self.send_synced(box.peer)
 
     def _send(self, box: PeerOutbox, batch: Batch) -> None:
         context = self._context
         token = context.token()
         self._requests[token] = (box, batch)
-        box.flying += 1
+        box.in_flight += 1
         for item in batch.items:
             slot = item.slot
             box.reached.add(slot)
-            box.states[slot] = DeliveryState.FLYING  # as the table says of DUE and WRITTEN
+            box.states[slot] = DeliveryState.IN_FLIGHT  # what `NEXT` has for DUE and WRITTEN, without the calls
             box.due.pop(slot, None)
         if batch.lone:
             box.lone[batch.items[0].slot] = token
@@ -492,31 +382,32 @@ class Delivery:
         context.effects.append(SendUpdates(token, box.peer, box.connection, batch.body, batch.urgent))
 
     def _settle_all(self, box: PeerOutbox, batch: Batch) -> None:
-        """Every update was taken, and none asks for more than its state."""
+        """Every update of a plain batch was answered OK: the fast path of `_settle`."""
         states, contents = box.states, self._contents
         for slot, commit, _ in batch.items:
             content = contents.get(slot)
-            if content is not None and content.commit == commit and states.get(slot) is DeliveryState.FLYING:
-                del states[slot]  # as the table says of FLYING and ACCEPTED
+            if content is not None and content.commit == commit and states.get(slot) is DeliveryState.IN_FLIGHT:
+                del states[slot]  # what `NEXT` has for IN_FLIGHT and ACCEPTED
                 self._context.counters["delivered"] += 1
             elif content is not None:
                 self._context.count("content_changed_on_its_way")
 
     def _settle(self, box: PeerOutbox, batch: Batch, body: bytes | None) -> None:
-        """Per update, what its answer says; answers to content that has changed since say nothing."""
-        again: list[Item] = []
+        """Apply the answer to each update; one to content that has changed since is ignored."""
+        again: list[UpdateItem] = []
         for item, status in zip(batch.items, self._read(batch, body), strict=True):
             slot, commit, push = item
             content = self._contents.get(slot)
-            if content is None or content.commit != commit or box.states.get(slot) is not DeliveryState.FLYING:
+            if content is None or content.commit != commit or box.states.get(slot) is not DeliveryState.IN_FLIGHT:
                 if content is not None:
                     self._context.count("content_changed_on_its_way")
                 continue
-            happening = DeliveryEvent.FAILED if status is None else AFTER[status]
-            if happening is DeliveryEvent.ADVERTISE and not push:
-                happening = DeliveryEvent.FAILED
-            box.step(slot, happening)
-            if happening is DeliveryEvent.FAILED:
+            event = DeliveryEvent.FAILED if status is None else AFTER[status]
+            # The peer asks for an advert in answer to one: not an answer that helps, so try again later.
+            if event is DeliveryEvent.ADVERTISE and not push:
+                event = DeliveryEvent.FAILED
+            box.step(slot, event)
+            if event is DeliveryEvent.FAILED:
                 again.append(item)
                 box.attempts[slot] = box.attempts.get(slot, 0) + 1
             else:
@@ -537,7 +428,8 @@ class Delivery:
             elif status in {UpdateStatus.HAVE, UpdateStatus.UNWANTED}:
                 content.done.add(box.peer)
 
-    def _pause(self, box: PeerOutbox, again: list[Item]) -> None:
+    def _pause(self, box: PeerOutbox, again: list[UpdateItem]) -> None:
+        # One timer for all that failed together: the longest pause of any.
         attempts = max(box.attempts[item.slot] for item in again)
         group = self._context.token()
         self._retries[group] = (box, again)
@@ -546,7 +438,7 @@ class Delivery:
         self._context.timers.set(Timer.RETRY, group, self._context.now + pause)
 
     def _read(self, batch: Batch, body: bytes | None) -> list[int] | list[None]:
-        """What the answer says to each update; a lost or senseless answer is a failure of all."""
+        """The status of each update in an answer; None for all when the answer is lost or malformed."""
         if body == _ALL_MALFORMED:  # a peer that cannot read the request cannot count its updates
             return [int(UpdateStatus.MALFORMED)] * len(batch.items)
         if body is not None:

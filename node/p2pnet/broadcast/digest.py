@@ -1,9 +1,9 @@
-"""Digests: how nodes that do not relay find out what one of them lacks.
+"""Digests: how nodes that do not relay find out that one of them lacks an artifact.
 
-In a full mesh an artifact's publisher serves every peer itself, and nobody passes it on: "somebody else must have it". That is
-wrong when a link is down, a publisher restarts, drops what others keep, or lies. So linked peers compare a digest of the ids
-each holds, at most once a second and only after a change. Where the digests differ, the ids that came since they last agreed
-are listed, and what the other does not know is advertised to it.
+In a full mesh an artifact's publisher serves every peer itself, and nobody relays it. That fails when a link is down, or when a
+publisher restarts, drops what others keep, or lies. So linked peers compare a digest of the ids each holds, at most once a
+second and only after a change. Where the digests differ, the ids that came since they last agreed are listed, and what the
+other does not know is advertised to it.
 """
 
 from bisect import bisect_right
@@ -25,38 +25,39 @@ from p2pnet.broadcast.wire import (
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.ids import ArtifactId
 
-PERIOD_NS = (
-    SECOND  # between two digests to one peer; also how long an artifact is held before its absence elsewhere counts
-)
+PERIOD_NS = SECOND
+"""Time between two digests to one peer, and for which an artifact is held before its absence at a peer counts: it may just be
+on its way there from its publisher."""
 RETRY_MOST_NS = 60 * SECOND
-NEIGHBOURS = (
-    2  # on each side of a ring of all nodes: while no link is missing, what one of them lacks travels on from there
-)
-ALL_PEERS_MAX = 2 * NEIGHBOURS  # so few are all compared with
+NEIGHBOURS = 2
+"""Peers compared with on each side of a ring of all nodes. While no link is missing that is enough: a difference spreads."""
+ALL_PEERS_MAX = 2 * NEIGHBOURS
+"""Up to so many peers are all compared with."""
 
 
 class PeerDigest:
-    """What is known of one peer on its current connection."""
+    """What was exchanged with one peer on its current connection."""
 
-    __slots__ = ("attempts", "connection", "lacks_links", "not_before", "open", "settled", "told_lack")
+    __slots__ = ("attempts", "connection", "lacks_links", "not_before", "open", "reported_lack", "settled")
 
     def __init__(self, connection: int) -> None:
         self.connection = connection
         self.settled = 0
-        """Of artifacts held up to this number it is known that the peer holds them, or wants none."""
+        """The peer holds, or wants none of, the artifacts that this node has held under numbers up to this one."""
         self.open = False
-        """A message is on its way."""
+        """A message to it has no answer yet."""
         self.not_before = 0
-        """Monotonic nanoseconds."""
+        """When the next message may leave, in monotonic nanoseconds."""
         self.attempts = 0
+        """Messages in a row that were lost."""
         self.lacks_links = False
-        """It says that it is not linked to every member."""
-        self.told_lack = False
-        """What this node has told it of itself."""
+        """The peer says that it is not linked to every member."""
+        self.reported_lack = False
+        """What this node last told it about its own links."""
 
 
 class DigestMessage:
-    """One message on its way."""
+    """One message that has no answer yet."""
 
     __slots__ = ("ids", "known", "lack", "number", "peer")
 
@@ -65,13 +66,15 @@ class DigestMessage:
         self.known = known
         """The peer's name."""
         self.number = number
-        """What it settles, if the answer is good."""
+        """The value of `PeerDigest.settled` if the answer shows no difference."""
         self.ids = ids
+        """The ids listed; none: only the digest was sent."""
         self.lack = lack
+        """Whether it says that this node lacks links."""
 
 
 class Digests:
-    """Compares what this node holds with what its peers hold. `offer(artifact, peer)` advertises one to one."""
+    """Compares what this node holds with what its peers hold."""
 
     def __init__(self, context: Context, table: Table, pool: Pool, me: str) -> None:
         self._context = context
@@ -81,7 +84,7 @@ class Digests:
         self._peers: dict[str, PeerDigest] = {}
         self._members: frozenset[str] = frozenset()
         self._held: dict[ArtifactId, int] = {}
-        self._log: list[tuple[int, int, ArtifactId]] = []  # (number, held since, id), some of them held no more
+        self._log: list[tuple[int, int, ArtifactId]] = []  # (number, held since, id); some are not held any more
         self._number = 0
         self._private: dict[ArtifactId, None] = {}
         self._digest: bytes | None = None
@@ -95,7 +98,7 @@ class Digests:
     # What is held
 
     def add(self, artifact: ArtifactId) -> None:
-        """This node holds it, and somebody may not."""
+        """This node holds an artifact that a peer may lack."""
         self._number += 1
         self._held[artifact] = self._number
         self._log.append((self._number, self._context.now, artifact))
@@ -103,13 +106,14 @@ class Digests:
             self._wake(self._context.now + PERIOD_NS)
 
     def forget(self, artifact: ArtifactId) -> None:
-        """It is not held any more."""
+        """The artifact is not held any more."""
         self._held.pop(artifact, None)
+        # Compacted when most of it is old: the cost is spread over as many changes.
         if len(self._log) > 2 * len(self._held) + 100:
             self._log = [entry for entry in self._log if self._held.get(entry[2]) == entry[0]]
 
     def keep_private(self, artifact: ArtifactId) -> None:
-        """Nobody passes it on: no digest counts it."""
+        """Leave an artifact that nobody relays out of the digests."""
         self._private[artifact] = None
 
     def changed(self, artifact: ArtifactId, *, gone: bool = False) -> None:
@@ -120,7 +124,7 @@ class Digests:
             self.forget(artifact)
 
     def digest(self) -> bytes:
-        """16 bytes over the ids of the validated pool, in order; those that nobody passes on left out."""
+        """16 bytes: BLAKE2b over the sorted ids of the validated pool, without those that nobody relays."""
         if self._digest is None:
             ids = sorted(artifact for artifact in self._pool.validated if artifact not in self._private)
             self._digest = blake2b(b"".join(ids), digest_size=DIGEST_BYTES).digest()
@@ -129,14 +133,14 @@ class Digests:
     # Peers
 
     def connect(self, peer: str, connection: int) -> None:
-        """Nothing is known of what it holds."""
+        """A new connection: nothing is known of what the peer holds."""
         self._peers[peer] = PeerDigest(connection)
         self._links_changed()
         if self._held:
             self._wake(self._context.now + PERIOD_NS)
 
     def disconnect(self, peer: str) -> None:
-        """Its answers no longer count."""
+        """The connection ended: answers that still come are ignored."""
         known = self._peers.pop(peer, None)
         if known is not None:
             for token in [token for token, message in self._messages.items() if message.peer is known]:
@@ -156,7 +160,7 @@ class Digests:
         if lacks != self._lacks_links:
             self._lacks_links = lacks
             self._lack_since = self._context.now
-        if len(self._peers) > ALL_PEERS_MAX and any(peer.told_lack != lacks for peer in self._peers.values()):
+        if len(self._peers) > ALL_PEERS_MAX and any(peer.reported_lack != lacks for peer in self._peers.values()):
             self._wake(self._lack_since + 2 * PERIOD_NS)
 
     # Messages in
@@ -164,7 +168,7 @@ class Digests:
     def received(
         self, peer: str, connection: int, token: int, body: bytes, is_unwanted: Callable[[ArtifactId], bool]
     ) -> None:
-        """Answer a peer's message; `is_unwanted`: whether this node wants nothing of an id."""
+        """Answer a peer's message; `is_unwanted` says whether this node refuses an id."""
         try:
             request = decode_digest(body)
         except MalformedError:
@@ -177,6 +181,7 @@ class Digests:
                 known.lacks_links, self._neighbours = request.lacks_links, None
                 self._wake(self._context.now)
             if same:
+                # Equal digests: everything held so far is settled at once.
                 known.settled = self._number
                 if all(
                     self._due(name, other) is None for name, other in self._peers.items() if self._is_compared(name)
@@ -196,7 +201,7 @@ class Digests:
     # Messages out
 
     def exchange(self) -> None:
-        """The time has come to compare with some peers."""
+        """Send digests to the peers with which a comparison is due."""
         now, soonest = self._context.now, None
         for name, peer in self._peers.items():
             due = self._due(name, peer)
@@ -212,7 +217,7 @@ class Digests:
             self._wide = False
 
     def answered(self, token: int, body: bytes | None) -> list[tuple[ArtifactId, str]]:
-        """The reply to a message, None when it was lost on the way: what is to be advertised, to whom."""
+        """Take the reply to a message, None if it was lost; the (artifact, peer) pairs to advertise."""
         message = self._messages.pop(token, None)
         if message is None:
             return []
@@ -225,10 +230,10 @@ class Digests:
             self._wake(peer.not_before)
             return []
         statuses = self._read(message, body)
-        if statuses is None:  # a peer that talks nonsense is asked again after the next change
-            peer.settled, peer.told_lack = self._number, message.lack
+        if statuses is None:  # after a malformed answer the peer is asked again after the next change
+            peer.settled, peer.reported_lack = self._number, message.lack
             return []
-        peer.attempts, peer.told_lack = 0, message.lack
+        peer.attempts, peer.reported_lack = 0, message.lack
         wanted: list[tuple[ArtifactId, str]] = []
         if message.ids:
             peer.settled = max(peer.settled, message.number)
@@ -260,12 +265,13 @@ class Digests:
             return None
 
     def _list(self, name: str, peer: PeerDigest) -> None:
-        """The digests differ: list what the peer does not show, as far as it has been held for long enough."""
+        """The digests differ: list the ids that the peer does not announce and that have been held for PERIOD_NS."""
         ids: list[ArtifactId] = []
         number = peer.settled
         for number_of, since, artifact in self._unsettled(peer):
             if since + PERIOD_NS > self._context.now or len(ids) == DIGEST_IDS_MAX:
                 break
+            # Everything up to here is settled if the answer wants none of the listed ids.
             number = number_of
             if self._held.get(artifact) == number_of and not self._table.holds(name, artifact):
                 ids.append(artifact)
@@ -288,8 +294,8 @@ class Digests:
     # Whom, and when
 
     def _due(self, name: str, peer: PeerDigest) -> int | None:
-        """When this peer is to be compared with; None: there is nothing to compare."""
-        if len(self._peers) > ALL_PEERS_MAX and peer.told_lack != self._lacks_links:
+        """When a comparison with this peer is due, in monotonic nanoseconds; None: there is nothing to compare."""
+        if len(self._peers) > ALL_PEERS_MAX and peer.reported_lack != self._lacks_links:
             return max(peer.not_before, self._lack_since + 2 * PERIOD_NS)
         if not self._is_compared(name) or self._is_settled(name, peer):
             return None
@@ -298,7 +304,7 @@ class Digests:
         return max(peer.not_before, since + lag)
 
     def _is_settled(self, name: str, peer: PeerDigest) -> bool:
-        """Whether the peer shows, or has settled, all that is held here; moves `settled` on over what it shows."""
+        """Whether the peer is known to hold all that is held here; advances `settled` over what it announces."""
         for number, _, artifact in self._unsettled(peer):
             if self._held.get(artifact) == number and not self._table.holds(name, artifact):
                 return False
@@ -310,6 +316,7 @@ class Digests:
         return (self._log[i] for i in range(start, len(self._log)))
 
     def _is_compared(self, name: str) -> bool:
+        # A node without all links cannot trust the ring: its neighbours there may be the missing ones.
         if len(self._peers) <= ALL_PEERS_MAX or self._wide or self._lacks_links:
             return True
         if self._neighbours is None:
@@ -317,7 +324,7 @@ class Digests:
         return name in self._neighbours
 
     def _ring(self) -> frozenset[str]:
-        """The nearest peers on either side of this node, in an order by chance that is the same everywhere."""
+        """The nearest peers on either side of this node, on a ring ordered by a hash of names: the same at every node."""
         if any(peer.lacks_links for peer in self._peers.values()):
             return frozenset(self._peers)
         ring = sorted([*self._peers, self._me], key=lambda name: (blake2b(name.encode(), digest_size=8).digest(), name))

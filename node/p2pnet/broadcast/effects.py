@@ -1,4 +1,4 @@
-"""Everything a `Broadcast` can ask of its driver: the one way out. Tokens are unique per Broadcast and process."""
+"""The effects of a `Broadcast`: everything it can ask of its driver. Tokens are unique per Broadcast and process."""
 
 import msgspec
 
@@ -8,7 +8,7 @@ from p2pnet.model.ids import ArtifactId
 
 
 class SendUpdates(msgspec.Struct, frozen=True):
-    """Send one request on `/<client>/update`; answer with `UpdatesAnswered`. The parts are concatenated on the wire."""
+    """Send one request on `/<client>/update`; `UpdatesAnswered` is due. The pieces of the body are concatenated on the wire."""
 
     token: int
     peer: str
@@ -18,7 +18,7 @@ class SendUpdates(msgspec.Struct, frozen=True):
 
 
 class Fetch(msgspec.Struct, frozen=True):
-    """Send one request on `/<client>/fetch`; answer with `FetchAnswered`, None after `timeout_s` (the driver cancels)."""
+    """Send one request on `/<client>/fetch`; `FetchAnswered` is due. The driver cancels it after `timeout_s`."""
 
     token: int
     peer: str
@@ -28,7 +28,7 @@ class Fetch(msgspec.Struct, frozen=True):
 
 
 class SendSynced(msgspec.Struct, frozen=True):
-    """Send one request on `/<client>/synced`; answer with `SyncedAnswered`."""
+    """Send one request on `/<client>/synced`; `SyncedAnswered` is due."""
 
     token: int
     peer: str
@@ -36,7 +36,7 @@ class SendSynced(msgspec.Struct, frozen=True):
 
 
 class SendDigest(msgspec.Struct, frozen=True):
-    """Send one request on `/<client>/digest`; answer with `DigestAnswered`."""
+    """Send one request on `/<client>/digest`; `DigestAnswered` is due."""
 
     token: int
     peer: str
@@ -45,7 +45,7 @@ class SendDigest(msgspec.Struct, frozen=True):
 
 
 class Cancel(msgspec.Struct, frozen=True):
-    """Reset the stream of a SendUpdates or Fetch that is still open. No answer is owed any more."""
+    """Reset the stream of a SendUpdates or Fetch that has no answer yet; none is due any more."""
 
     token: int
 
@@ -58,7 +58,7 @@ class AnswerUpdates(msgspec.Struct, frozen=True):
 
 
 class AnswerFetch(msgspec.Struct, frozen=True):
-    """Reply to `FetchReceived`. The parts are concatenated on the wire."""
+    """Reply to `FetchReceived`. The pieces of the body are concatenated on the wire."""
 
     token: int
     body: list[bytes]
@@ -72,26 +72,26 @@ class AnswerDigest(msgspec.Struct, frozen=True):
 
 
 class RunClient(msgspec.Struct, frozen=True):
-    """Call `client.on_state_change(changes, pool, now)` and answer with `ClientAnswered`. At most one is open at a time."""
+    """Call `client.on_state_change(changes, pool, now)`; `ClientAnswered` is due. At most one is open at a time."""
 
     changes: list[Change]
 
 
 class Published(msgspec.Struct, frozen=True):
-    """The artifact of this turn's `Publish` is in the validated pool under this id."""
+    """The artifact of the `Publish` being handled is in the validated pool under this id."""
 
     artifact: ArtifactId
 
 
 class PublishRefused(msgspec.Struct, frozen=True):
-    """This turn's `Publish` did not happen. `code`: no-slot | too-large | malformed."""
+    """The `Publish` being handled was refused. `code`: no-slot | too-large | malformed."""
 
     code: str
     message: str
 
 
 class Emit(msgspec.Struct, frozen=True, gc=False):
-    """Something worth an event; the driver adds sequence number and client name."""
+    """An event for the event log, see `model.events`; the driver adds sequence number and client name."""
 
     kind: EventKind
     artifact: ArtifactId | None = None

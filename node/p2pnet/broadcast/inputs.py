@@ -1,4 +1,7 @@
-"""Everything that can happen to a `Broadcast`: the one way in."""
+"""The inputs of a `Broadcast`: everything that can happen to it. `Broadcast.handle` takes one at a time.
+
+Wherever a peer's connection is named, it is by its id: local to this node, growing, and never used twice.
+"""
 
 import msgspec
 
@@ -7,7 +10,7 @@ from p2pnet.model.ids import ArtifactId
 
 
 class Publish(msgspec.Struct, frozen=True):
-    """This node's user wants an artifact published. Answered by one `Published` or `PublishRefused` in the same turn."""
+    """Publish an artifact of this node's user. The effects hold one `Published` or `PublishRefused`."""
 
     data: bytes
     """The encoded artifact, as the client made it."""
@@ -16,13 +19,13 @@ class Publish(msgspec.Struct, frozen=True):
 
 
 class Withdraw(msgspec.Struct, frozen=True):
-    """Remove from the pool, whoever published it; the id is unwanted until it would have expired."""
+    """Remove an artifact from the pool, whoever published it; its id is unwanted until it would have expired."""
 
     artifact: ArtifactId
 
 
 class Purge(msgspec.Struct, frozen=True):
-    """Remove from this node's pool as its client would: nobody else is told; the id is unwanted until it would have expired."""
+    """Remove an artifact as this node's client would: as `Withdraw`, but the client is not told of it."""
 
     artifact: ArtifactId
 
@@ -35,14 +38,14 @@ class PeerUp(msgspec.Struct, frozen=True):
 
 
 class PeerDown(msgspec.Struct, frozen=True):
-    """That connection has ended. Ignored when a newer one is already in use."""
+    """A connection to a peer has ended. Ignored when a newer one is already in use."""
 
     peer: str
     connection: int
 
 
 class UpdatesReceived(msgspec.Struct, frozen=True):
-    """A request on `/<client>/update`. Answered by one `AnswerUpdates` with the same token, now or in a later turn."""
+    """A peer's request on `/<client>/update`. One `AnswerUpdates` with the same token follows, now or in a later loop turn."""
 
     peer: str
     connection: int
@@ -58,7 +61,7 @@ class UpdatesAnswered(msgspec.Struct, frozen=True):
 
 
 class FetchReceived(msgspec.Struct, frozen=True):
-    """A request on `/<client>/fetch`. Answered by one `AnswerFetch` with the same token in the same turn."""
+    """A peer's request on `/<client>/fetch`. The effects hold one `AnswerFetch` with the same token."""
 
     peer: str
     connection: int
@@ -67,28 +70,28 @@ class FetchReceived(msgspec.Struct, frozen=True):
 
 
 class FetchAnswered(msgspec.Struct, frozen=True):
-    """The reply to a `Fetch`; `body` None: it failed on the way."""
+    """The reply to a `Fetch`; `body` None: it failed on the way, or took longer than its timeout."""
 
     token: int
     body: bytes | None
 
 
 class SyncedReceived(msgspec.Struct, frozen=True):
-    """The peer says that all its active slots were answered on this connection."""
+    """A peer's request on `/<client>/synced`: all its active slots were answered on this connection."""
 
     peer: str
     connection: int
 
 
 class SyncedAnswered(msgspec.Struct, frozen=True):
-    """The reply to a `SendSynced`; not `ok`: it failed on the way and is due again while the connection lives."""
+    """The reply to a `SendSynced`; not `ok`: it failed on the way, and is sent again while the connection lives."""
 
     token: int
     ok: bool
 
 
 class DigestReceived(msgspec.Struct, frozen=True):
-    """A request on `/<client>/digest`. Answered by one `AnswerDigest` with the same token in the same turn."""
+    """A peer's request on `/<client>/digest`. The effects hold one `AnswerDigest` with the same token."""
 
     peer: str
     connection: int
@@ -104,18 +107,18 @@ class DigestAnswered(msgspec.Struct, frozen=True):
 
 
 class MembersChanged(msgspec.Struct, frozen=True):
-    """The registry's members now. Rows of peers no longer among them end."""
+    """The registry's members have changed to these. Rows of peers that are no longer among them end."""
 
     members: frozenset[str]
 
 
 class ClientAnswered(msgspec.Struct, frozen=True):
-    """What `on_state_change` answered to a `RunClient`, and how long it took."""
+    """The answer to a `RunClient`: what `on_state_change` returned, and how long it took."""
 
     actions: list[ChangeAction]
     took_ns: int
     failed: str = ""
-    """What it raised; it is called again with the same changes after a pause."""
+    """What it raised; empty: nothing. It is called again with the same changes after a pause."""
 
 
 class Wake(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The pool manager: what enters and leaves the pool, whoever asked for it, and what follows from it."""
+"""The pool manager: everything that enters or leaves a pool, whoever asked for it, with its consequences for the other parts."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -8,7 +8,7 @@ from p2pnet.broadcast.assembler import Assembler
 from p2pnet.broadcast.client import ClientCalls, ClientRaisedError
 from p2pnet.broadcast.context import SECOND, Context, Timer
 from p2pnet.broadcast.digest import Digests
-from p2pnet.broadcast.expiry import AFTERLIFE_S, Expiry
+from p2pnet.broadcast.expiry import REFUSED_AFTER_S, Expiry
 from p2pnet.broadcast.pool import (
     AddToValidated,
     Artifact,
@@ -32,8 +32,10 @@ from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import ENVELOPE_BYTES_MAX
 
-PUBLICATIONS_QUEUED_MAX = 1_000  # that wait for a slot; one more is refused
-INVALID_S: Final = 600.0  # an id found invalid stays so; this bounds how long it is remembered
+PUBLICATIONS_QUEUED_MAX = 1_000
+"""Publications that may wait for a slot; one more is refused, and the refusal names `keep`."""
+INVALID_S: Final = 600.0
+"""Seconds for which an invalid id is refused. It stays invalid for ever; this bounds the memory a liar can make us use."""
 
 
 class PublicationRefusedError(LocalError):
@@ -45,7 +47,7 @@ class PublicationRefusedError(LocalError):
 
 
 class PoolManager:
-    """Writes the pool; nobody else does."""
+    """The only writer of the pool."""
 
     def __init__(
         self,
@@ -72,27 +74,29 @@ class PoolManager:
         self._queue: dict[ArtifactId, None] = {}
         self.expiry = Expiry()
         self.changes: list[Change] = []
-        """Since the client's last call."""
+        """Changes of the pool since the client was last called."""
 
     @property
     def queued(self) -> list[ArtifactId]:
-        """Publications that wait for a slot."""
+        """Publications that wait for a slot, oldest first."""
         return list(self._queue)
 
     # In
 
     def publish(self, data: bytes) -> ArtifactId:
-        """Own product: valid at once, and broadcast. Raises PublicationRefusedError."""
+        """Insert an encoded artifact of this node: it is valid at once, and broadcast. Raises PublicationRefusedError."""
         context = self._context
         inspected = self._inspect_own(data)
         parts = part_list(data)
         artifact = artifact_id(self._prefix, inspected.key, len(data), parts)
+        # Publishing it again would be refused by every peer that has heard of its removal.
         if self.expiry.is_refused(artifact):
             raise PublicationRefusedError("malformed", "this artifact was withdrawn or has expired")
         if artifact in self._pool.validated:
             context.count("publications_duplicate")
             self._sender.slots.commit()
             return artifact
+        # First come first served: a free slot belongs to what waits already.
         room = self._sender.room_for(artifact) and not self._queue
         if not room and len(self._queue) >= PUBLICATIONS_QUEUED_MAX:
             context.count("publications_refused")
@@ -118,7 +122,7 @@ class PoolManager:
         return artifact
 
     def _produced(self, artifact: ArtifactId) -> None:
-        """This node makes by itself what it was fetching, or had not judged yet: it needs neither any more."""
+        """This node has produced an artifact that it may be fetching or not have validated: end both."""
         if artifact in self._assembler.tasks:
             self._assembler.drop(artifact)
             self._context.count("produced_what_was_fetched")
@@ -126,12 +130,13 @@ class PoolManager:
             self._quota.release(artifact)
 
     def inspect(self, artifact: ArtifactId, key: bytes, data: bytes, peer: str, hop: int) -> Inspected | None:
-        """What stands in a peer's artifact; None: it is invalid, and its id refused. Raises ClientRaisedError."""
+        """What the client reads in a peer's artifact; None: it is invalid, and its id refused. Raises ClientRaisedError."""
         try:
             inspected = self._calls.inspect(data)
         except MalformedError as error:
             self._reject(artifact, peer, hop, len(data), str(error))
             return None
+        # Peers decide by the announced key: under another one an artifact could get past their bouncers.
         if inspected.key != key:
             self._reject(artifact, peer, hop, inspected.size, "announced under another key")
         elif inspected.size > self._context.settings.artifact_bytes_max:
@@ -150,14 +155,17 @@ class PoolManager:
         hop: int,
         delivered: Mapping[str, int],
     ) -> UpdateStatus:
-        """A whole artifact of this id is here: charged to those who delivered it, and shown to the client."""
+        """Insert a peer's whole artifact into the unvalidated pool, for the client to judge; the status to answer.
+
+        `delivered`: bytes by the peers that delivered them, whose quota they use.
+        """
         context = self._context
         if inspected.expires <= context.wall:
             context.count("expired_on_arrival")
-            self._refuse(artifact, context.wall + AFTERLIFE_S, peer)
+            self._refuse(artifact, context.wall + REFUSED_AFTER_S, peer)
             return UpdateStatus.UNWANTED
         for deliverer, size in delivered.items():
-            self._quota.charge(artifact, deliverer, size)
+            self._quota.use(artifact, deliverer, size)
         self._pool.unvalidated[artifact] = Artifact(
             id=artifact, data=data, parts=parts, inspected=inspected, peer=peer, hop=hop
         )  # fmt: skip
@@ -171,27 +179,27 @@ class PoolManager:
     # Out
 
     def end_task(self, artifact: ArtifactId) -> None:
-        """Give up a fetch that has not come to its end, and what was offered of it."""
+        """End a fetch that is not complete, and withdraw what was offered of it."""
         self._assembler.drop(artifact)
         self._relay.end_partial(artifact)
 
     def withdraw(self, artifact: ArtifactId) -> None:
-        """This node's user wants it gone; the id is unwanted until it would have expired."""
+        """Remove an artifact for this node's user; its id is unwanted until it would have expired."""
         found = self._pool.validated.get(artifact) or self._pool.unvalidated.get(artifact)
         expires = self._context.wall + self._context.settings.keep_s if found is None else found.inspected.expires
         self.end_task(artifact)
         self._drop(artifact, "withdrawn", ChangeKind.REMOVED)
-        self._refuse(artifact, expires + AFTERLIFE_S)
+        self._refuse(artifact, expires + REFUSED_AFTER_S)
 
     def lost(self, artifact: ArtifactId) -> None:
-        """Nobody announces it any more: what the client has not judged yet leaves."""
+        """No peer announces the artifact any more: remove it if the client has not validated it yet."""
         if artifact in self._pool.unvalidated:
             self._context.count("unvalidated_lost")
             self._drop(artifact, "", ChangeKind.DROPPED)
             self.expiry.forget(artifact)
 
     def expire(self) -> list[ArtifactId]:
-        """Remove what has expired; its id is unwanted for a while longer. The ids removed."""
+        """Remove expired artifacts, whose ids stay unwanted for a while; the ids removed."""
         expired = self.expiry.due(self._context.wall)
         for artifact in expired:
             self.end_task(artifact)
@@ -200,7 +208,7 @@ class PoolManager:
         return expired
 
     def apply(self, actions: list[ChangeAction]) -> None:
-        """What the client decided."""
+        """Apply the client's change actions, in order."""
         for action in actions:
             match action:
                 case MoveToValidated(artifact):
@@ -225,7 +233,7 @@ class PoolManager:
                         self._purge(artifact, self._pool.unvalidated)
 
     def drain(self) -> None:
-        """Slots may be free: publications that wait for one come first."""
+        """Give free slots to publications that wait for one, then to relays."""
         while self._queue and self._sender.slots.room:
             artifact = next(iter(self._queue))
             del self._queue[artifact]
@@ -272,10 +280,10 @@ class PoolManager:
         found = section.get(artifact)
         if found is not None:
             self._drop(artifact, "purged", None)
-            self._refuse(artifact, found.inspected.expires + AFTERLIFE_S)
+            self._refuse(artifact, found.inspected.expires + REFUSED_AFTER_S)
 
     def _drop(self, artifact: ArtifactId, detail: str, change: ChangeKind | None) -> None:
-        """Out of whichever section it is in, and off the wire."""
+        """Remove an artifact from its section of the pool, and end its announcement."""
         found = self._pool.validated.pop(artifact, None)
         if found is not None:
             self._context.count("removed")
@@ -284,6 +292,7 @@ class PoolManager:
         else:
             found = self._pool.unvalidated.pop(artifact, None)
             self._quota.release(artifact)
+            # The client is told which section it has left.
             change = change and ChangeKind.DROPPED
         if artifact in self._queue:
             del self._queue[artifact]
@@ -315,10 +324,11 @@ class PoolManager:
         self._arm()
 
     def _arm(self) -> None:
-        """Wake when the first life ends."""
+        """Set the timer for the first expiry."""
         at = self.expiry.next()
         if at is None:
             self._context.timers.cancel(Timer.EXPIRE, None)
             return
+        # One nanosecond more: by rounding, nothing might have expired yet when the timer fires.
         wait = int(max(0.0, at - self._context.wall) * SECOND) + 1
         self._context.timers.set(Timer.EXPIRE, None, self._context.now + wait)

@@ -1,4 +1,4 @@
-"""A client's pool (validated and unvalidated artifacts), what it is told of it and what it may ask of it."""
+"""A client's pool of validated and unvalidated artifacts, the changes reported to the client, and its change actions."""
 
 import math
 from collections.abc import Mapping
@@ -11,21 +11,22 @@ from p2pnet.model.ids import ArtifactId
 
 
 class Inspected(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a client reads in an encoded artifact without judging it."""
+    """What a client reads in an encoded artifact, without validating it."""
 
     size: int
     """Bytes of user payload."""
     key: bytes = b""
     """At most 32 bytes of the client's own (a height, a kind): part of the id, carried in every advert."""
     expires: float = math.inf
-    """Unix seconds."""
+    """Unix seconds; infinite: never."""
     height: int | None = None
-    """For clients that purge below a height."""
+    """For clients that purge below a height; None: it has none."""
     name: str = ""
+    """The user's name for it, such as a file name."""
     start: int = 0
-    """Where the user's bytes begin in the artifact."""
+    """Offset of the user's bytes in the encoded artifact."""
     content: object = None
-    """What the client itself wants to remember of it. No reference cycle may go through here."""
+    """Whatever the client wants to keep with it. It must not close a reference cycle: these structs are not collected."""
 
 
 class Artifact(msgspec.Struct, kw_only=True, eq=False, gc=False):
@@ -35,11 +36,12 @@ class Artifact(msgspec.Struct, kw_only=True, eq=False, gc=False):
     data: bytes
     """Encoded, as its publisher's client made it."""
     parts: bytes
-    """Part list."""
+    """Part list: the hashes of all parts."""
     inspected: Inspected
     peer: str = ""
-    """Who delivered it; empty: this node."""
+    """The peer that completed it; empty: this node published it."""
     hop: int = 0
+    """One more than at the peer that completed it; 0 at its publisher."""
 
     @property
     def size(self) -> int:
@@ -48,13 +50,13 @@ class Artifact(msgspec.Struct, kw_only=True, eq=False, gc=False):
 
     @property
     def user_bytes(self) -> memoryview:
-        """Without a copy."""
+        """The user's payload, as a view."""
         start = self.inspected.start
         return memoryview(self.data)[start : start + self.inspected.size]
 
 
 class ChangeKind(StrEnum):
-    """What happened in a pool."""
+    """How a pool changed."""
 
     INSERTED = "inserted"  # a peer's artifact is in the unvalidated section
     DROPPED = "dropped"  # it left the unvalidated section, not by this client's action
@@ -63,44 +65,45 @@ class ChangeKind(StrEnum):
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """One change since the client's last call, in order."""
+    """One change of the pool since the client was last called."""
 
     kind: ChangeKind
     artifact: ArtifactId
 
 
 class AddToValidated(msgspec.Struct, frozen=True):
-    """A product of this client: to be broadcast."""
+    """Publish an artifact of this client's own making."""
 
     data: bytes
+    """Encoded."""
 
 
 class MoveToValidated(msgspec.Struct, frozen=True, gc=False):
-    """It is valid."""
+    """An unvalidated artifact is valid."""
 
     artifact: ArtifactId
 
 
 class RemoveFromValidated(msgspec.Struct, frozen=True):
-    """No longer needed: the broadcast of it ends; the id is unwanted until it would have expired."""
+    """A validated artifact is no longer needed: end its broadcast; its id is unwanted until it would have expired."""
 
     artifact: ArtifactId
 
 
 class RemoveFromUnvalidated(msgspec.Struct, frozen=True):
-    """Not needed, and nobody's fault."""
+    """An unvalidated artifact is not needed; that is nobody's fault, so nothing is reported."""
 
     artifact: ArtifactId
 
 
 class PurgeBelow(msgspec.Struct, frozen=True):
-    """Remove everything of a lower height from both sections."""
+    """Remove all artifacts of a lower height from both sections."""
 
     height: int
 
 
 class HandleInvalid(msgspec.Struct, frozen=True):
-    """It is invalid: it is removed and reported, and its id not fetched again."""
+    """An unvalidated artifact is invalid: remove and report it, and do not fetch its id again."""
 
     artifact: ArtifactId
     reason: str
@@ -112,19 +115,19 @@ ChangeAction = (
 
 
 class PoolView(Protocol):
-    """What a client may read."""
+    """The pool as a client sees it: read only."""
 
     @property
     def validated(self) -> Mapping[ArtifactId, Artifact]:
-        """Own products, and what this client found valid."""
+        """This node's publications, and what the client found valid."""
 
     @property
     def unvalidated(self) -> Mapping[ArtifactId, Artifact]:
-        """What peers delivered and this client has not judged."""
+        """What peers delivered and the client has not judged yet."""
 
 
 class Pool:
-    """Both sections. Only the core writes; an id is in at most one of them."""
+    """Both sections; an id is in at most one of them. Only the pool manager writes."""
 
     __slots__ = ("unvalidated", "validated")
 
@@ -137,23 +140,23 @@ class Pool:
         self.unvalidated: dict[ArtifactId, Artifact] = {} if unvalidated is None else unvalidated
 
     def get(self, artifact: ArtifactId) -> Artifact | None:
-        """A validated artifact."""
+        """The validated artifact with this id."""
         return self.validated.get(artifact)
 
     def holds(self, artifact: ArtifactId) -> bool:
-        """In either section."""
+        """Whether it is in either section."""
         return artifact in self.validated or artifact in self.unvalidated
 
     def ids(self) -> list[ArtifactId]:
-        """Of the validated section, oldest first."""
+        """The validated ids, oldest first."""
         return list(self.validated)
 
     def snapshot(self) -> "Pool":
-        """As it is now, for a client on another thread: payloads are shared, the sections are not."""
+        """A copy of the sections, for a client on another thread; payloads are shared."""
         return Pool(dict(self.validated), dict(self.unvalidated))
 
     def below(self, height: int) -> list[ArtifactId]:
-        """Ids of both sections whose artifact has a lower height."""
+        """The ids in both sections whose artifact has a lower height."""
         return [
             artifact.id
             for section in (self.validated, self.unvalidated)

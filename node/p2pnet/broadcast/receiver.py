@@ -1,4 +1,7 @@
-"""Slot updates from peers: through the table and the bouncer into the pool or to the assembler. Turns are fair between peers."""
+"""The receiver: slot updates of peers, through the slot table and the bouncer, into the pool or to the assembler.
+
+Peers share each loop turn fairly: one that sends more than its share waits behind the others.
+"""
 
 from collections import deque
 
@@ -7,6 +10,7 @@ from p2pnet.broadcast.assembler import Assembler
 from p2pnet.broadcast.client import Bounce, ClientCalls, ClientRaisedError
 from p2pnet.broadcast.context import MS, Context, Timer
 from p2pnet.broadcast.effects import AnswerUpdates
+from p2pnet.broadcast.inputs import UpdatesReceived
 from p2pnet.broadcast.manager import PoolManager
 from p2pnet.broadcast.pool import Pool
 from p2pnet.broadcast.quota import Quota
@@ -18,15 +22,18 @@ from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import ENVELOPE_BYTES_MAX
 
-TURN_BYTES_PER_PEER = 256 * 1024  # of update requests in one turn; the rest waits behind the other peers
-INBOX_BYTES_PER_PEER = 4 * 1024 * 1024  # that wait; more is answered busy
-STASH_SOON_NS = 100 * MS  # between two looks, after the client has run, at what the bouncer may want later
+TURN_BYTES_PER_PEER = 256 * 1024
+"""Bytes of one peer's update requests handled in one loop turn; the rest waits behind the other peers'."""
+INBOX_BYTES_PER_PEER = 4 * 1024 * 1024
+"""Bytes of one peer's requests that may wait; more is answered busy."""
+STASH_SOON_NS = 100 * MS
+"""Pause before the bouncer is asked again about stashed ids, after the client has run: it bounds the cost of many short runs."""
 _MALFORMED = bytes([UpdateStatus.MALFORMED])
 _PUSH, _ADVERT, _EMPTY = int(EntryKind.PUSH), int(EntryKind.ADVERT), int(EntryKind.EMPTY)
 
 
 class Inbox:
-    """One peer's requests that wait for their turn."""
+    """One peer's requests that wait for the next loop turn, as (token, body), and their bytes."""
 
     __slots__ = ("size", "waiting")
 
@@ -36,7 +43,7 @@ class Inbox:
 
 
 class Receiver:
-    """The receiving side."""
+    """Handles peers' update requests, and what follows from the end of their rows."""
 
     def __init__(
         self,
@@ -68,24 +75,26 @@ class Receiver:
 
     @property
     def stashed(self) -> int:
-        """Ids the bouncer may want later."""
+        """How many ids the bouncer may want later."""
         return len(self._stash)
 
     @property
     def is_waiting(self) -> bool:
-        """Requests are left for the next turn."""
+        """Whether requests wait for the next loop turn."""
         return bool(self._inboxes)
 
     # Requests
 
-    def updates(self, peer: str, connection: int, token: int, body: bytes) -> None:
-        """One request; answered now, or after the other peers' requests of this turn."""
+    def updates(self, received: UpdatesReceived) -> None:
+        """Handle one request; it is answered now, or after the other peers' requests of this loop turn."""
+        peer, connection, token, body = received.peer, received.connection, received.token, received.body
         context = self._context
         if not self._table.is_current(peer, connection):
             context.count("updates_dropped")
             context.count("update_of_replaced_connection")
             context.effects.append(AnswerUpdates(token, b""))
             return
+        # A new loop turn has begun without a Wake: drivers pass the same time for all inputs of one.
         if context.now != self._used_at:
             self._used, self._used_at = {}, context.now
         used = self._used.get(peer, 0)
@@ -95,6 +104,7 @@ class Receiver:
             return
         context.count("turn_share_used")
         inbox = self._inboxes.setdefault(peer, Inbox())
+        # One request alone is always taken: it may be larger than the bound.
         if inbox.waiting and inbox.size + len(body) > INBOX_BYTES_PER_PEER:
             context.count("updates_busy")
             context.effects.append(AnswerUpdates(token, _busy(body)))
@@ -104,7 +114,7 @@ class Receiver:
         context.soon = True
 
     def next_turn(self) -> None:
-        """A new turn: every peer has its share again; what waits comes first, one request of each peer after another."""
+        """A new loop turn: every peer has its share again. Waiting requests come first, one of each peer after another."""
         self._used.clear()
         while self._inboxes:
             served = False
@@ -123,13 +133,13 @@ class Receiver:
                 return
 
     def disconnect(self, peer: str) -> None:
-        """Its connection ended: what waits came on it, and is sent again on the next one."""
+        """The peer's connection ended: drop its waiting requests, which it sends again on the next one."""
         self._inboxes.pop(peer, None)
 
     # Rows
 
     def rows_ended(self, peer: str, artifacts: list[ArtifactId]) -> None:
-        """Rows of the peer ended, each of which had one of these ids."""
+        """Rows of the peer that showed these artifacts have ended."""
         for artifact in artifacts:
             self._row_ended(peer, artifact)
 
@@ -149,13 +159,13 @@ class Receiver:
             self._manager.lost(artifact)
 
     def unstash(self, artifact: ArtifactId) -> None:
-        """It is here, or gone for good."""
+        """The artifact is here, or gone for good: ask the bouncer no more about it."""
         self._stash.pop(artifact, None)
 
     # What the bouncer may want later
 
-    def look_at_stash(self) -> None:
-        """Ask the bouncer again, about what each peer said of it: one of them may lie."""
+    def retry_stash(self) -> None:
+        """Ask the bouncer again about every stashed id, with the key and size of each source: one of them may lie."""
         for artifact in list(self._stash):
             if self._pool.holds(artifact):  # the client has produced it meanwhile
                 del self._stash[artifact]
@@ -172,7 +182,7 @@ class Receiver:
                 self._stash.pop(artifact, None)
 
     def client_ran(self) -> None:
-        """The bouncer may think otherwise now."""
+        """The client has run: the bouncer may answer otherwise now."""
         if self._stash and not self._context.timers.is_set(Timer.STASH, None):
             self._context.timers.set(Timer.STASH, None, self._context.now + STASH_SOON_NS)
 
@@ -203,6 +213,7 @@ class Receiver:
             context.count("rows_over_limit")
             context.count("row_limit_met")
             return UpdateStatus.LIMIT
+        # Refused by its declared size, before anything is hashed or fetched.
         if entry.size > self._bytes_max:
             context.count("updates_malformed")
             context.emit_about(EventKind.REJECTED, None, peer, entry.hop, entry.size, "too large")
@@ -236,6 +247,8 @@ class Receiver:
     def _push(self, peer: str, entry: Entry, data: bytes, verdict: UpdateVerdict) -> int:
         context = self._context
         context.counters["updates_with_artifact"] += 1
+        # Hashing is the first cost of a push: it comes after the table and the size, and before the bouncer, which
+        # needs the id.
         parts = part_list(data)
         artifact = artifact_id(self._prefix, entry.key, entry.size, parts)
         status, wanted = self._ask_whether_wanted(artifact, entry)
@@ -245,6 +258,7 @@ class Receiver:
                 self._duplicate(artifact, peer, entry.hop)
             return status
         fetched = artifact in self._assembler.tasks
+        # Nothing is applied: the advert that follows makes the row.
         if not self._quota.has_room(peer, entry.size):
             context.count("updates_postponed")
             context.count("advertise_instead_answered")
@@ -274,11 +288,12 @@ class Receiver:
                 self._context.count("same_id_in_two_slots")
             if entry.have is None:
                 self._sender.row_begun(peer, artifact)
+        # After the new row is in: its artifact may be the old one in another slot.
         if old is not None and old != artifact:
             self._row_ended(peer, old)
 
     def _ask_whether_wanted(self, artifact: ArtifactId, entry: Entry) -> tuple[int, bool]:
-        """The status to answer, and whether the bytes are wanted now. Raises ClientRaisedError."""
+        """The status to answer, and whether the artifact is wanted now. Raises ClientRaisedError."""
         if self._pool.holds(artifact):
             return UpdateStatus.HAVE, False
         if self._manager.expiry.is_refused(artifact):

@@ -1,4 +1,4 @@
-"""Passing on what peers delivered, as far as the client and the subnet's settings want it."""
+"""Relaying: whether and how artifacts that peers delivered are announced to other peers."""
 
 from typing import Literal
 
@@ -9,13 +9,14 @@ from p2pnet.broadcast.pool import Artifact, Pool
 from p2pnet.broadcast.sender import Sender
 from p2pnet.model.ids import ArtifactId
 
-Manner = Literal["none", "hold", "advert", "push"]
+RelayMode = Literal["none", "hold", "advert", "push"]
+"""none: tell nobody. hold: tell only whom the digests show to lack it. advert, push: announce it to all peers."""
 
 
 class Relay:
-    """Decides on every artifact of a peer that was validated; holds it, or offers it to the sender.
+    """Decides on every validated artifact of a peer whether to hold it or to offer it to the sender.
 
-    `auto` in a full mesh holds: the publisher serves every peer itself, and digests find what somebody lacks. What is held
+    In a full mesh `auto` holds: the publisher serves every peer itself, and digests find out what a peer lacks. What is held
     takes no slot, unless its parts were offered while they arrived.
     """
 
@@ -30,45 +31,45 @@ class Relay:
 
     @property
     def waiting(self) -> list[ArtifactId]:
-        """What waits for a slot."""
+        """Artifacts that wait for a slot."""
         return list(self._waiting)
 
     def published(self, artifact: Artifact) -> None:
-        """This node's own product is announced to everybody; if its peers pass it on to nobody, no digest may count it."""
-        self._count(artifact, self.manner(artifact.id, artifact.inspected.key))
+        """This node has published an artifact: decide whether digests count it. Peers that never relay it may lack it."""
+        self._count(artifact, self.mode(artifact.id, artifact.inspected.key))
 
-    def _count(self, artifact: Artifact, manner: Manner) -> None:
-        if manner == "none":
+    def _count(self, artifact: Artifact, mode: RelayMode) -> None:
+        if mode == "none":
             self._digests.keep_private(artifact.id)
         elif self._context.settings.full_mesh:
             self._digests.add(artifact.id)
 
     def validated(self, artifact: Artifact) -> None:
-        """A peer's artifact is valid."""
-        manner = self.manner(artifact.id, artifact.inspected.key)
-        self._count(artifact, manner)
-        if manner == "none":
+        """A peer's artifact is valid: relay it according to its mode."""
+        mode = self.mode(artifact.id, artifact.inspected.key)
+        self._count(artifact, mode)
+        if mode == "none":
             if artifact.id in self._sender.active:
                 self._sender.withdraw(artifact.id)
-        elif manner == "hold" and artifact.id not in self._sender.active:
+        elif mode == "hold" and artifact.id not in self._sender.active:
             self._context.count("relays_held")
         else:
             self._offer(artifact, None)
 
     def partial(self, artifact: ArtifactId, key: bytes, size: int, hop: int, have: int) -> None:
-        """The parts of an artifact begin to arrive: offer them."""
-        manner = self.manner(artifact, key)
-        if manner != "none" and self._sender.slots.room > self._reserve:
-            self._sender.offer(artifact, size, hop, key=key, have=have, few=manner == "hold")
+        """Some parts of an artifact are here: offer them, if relays may take a slot. `have`: bitmap."""
+        mode = self.mode(artifact, key)
+        if mode != "none" and self._sender.slots.room > self._reserve:
+            self._sender.offer(artifact, size, hop, key=key, have=have, few=mode == "hold")
 
     def end_partial(self, artifact: ArtifactId) -> None:
-        """What was offered in part will not become whole."""
+        """The fetch ended without all parts: withdraw what was offered of it."""
         content = self._sender.active.get(artifact)
         if content is not None and not content.complete:
             self._sender.withdraw(artifact)
 
     def offer_held(self, artifact: ArtifactId, peer: str) -> None:
-        """A peer does not know what is held here: advertise it to that peer."""
+        """The digests show that a peer lacks an artifact that is held here: advertise it to that peer."""
         self._context.count("relays_released")
         self._context.count("held_artifact_offered")
         if artifact in self._sender.active:
@@ -83,11 +84,11 @@ class Relay:
                 self._offer(found, {peer})
 
     def forget(self, artifact: ArtifactId) -> None:
-        """It left the pool."""
+        """The artifact left the pool."""
         self._waiting.pop(artifact, None)
 
     def drain(self) -> None:
-        """Slots may be free: offer what waits for one."""
+        """Offer artifacts that wait for a slot while there are free ones beyond the reserve."""
         while self._waiting and self._sender.slots.room > self._reserve:
             artifact, audience = next(iter(self._waiting.items()))
             del self._waiting[artifact]
@@ -95,8 +96,8 @@ class Relay:
             if found is not None:
                 self._offer(found, audience)
 
-    def manner(self, artifact: ArtifactId, key: bytes) -> Manner:
-        """What becomes of it here."""
+    def mode(self, artifact: ArtifactId, key: bytes) -> RelayMode:
+        """The mode for this artifact: the client's word, else the subnet's setting."""
         settings = self._context.settings
         match self._calls.relay(artifact, key) or settings.relay:
             case "auto":
@@ -114,6 +115,6 @@ class Relay:
             self._context.count("relay_waited_for_slot")
             return
         key = artifact.inspected.key
-        pushes = artifact.size < self._context.settings.push_limit and self.manner(artifact.id, key) == "push"
+        pushes = artifact.size < self._context.settings.push_limit and self.mode(artifact.id, key) == "push"
         data = artifact.data if pushes else None
         self._sender.offer(artifact.id, len(artifact.data), artifact.hop, key=key, data=data, audience=audience)

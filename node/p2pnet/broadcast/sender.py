@@ -1,19 +1,23 @@
-"""The sender: which slot each of this node's artifacts has, and what every peer is due for it."""
+"""The sender: which slot each of this node's artifacts has, and what is announced of it to whom."""
 
 from collections import deque
 
+from p2pnet.broadcast.content import Content
 from p2pnet.broadcast.context import MS, Context, Timer
-from p2pnet.broadcast.delivery import Content, Delivery, DeliveryState, PeerOutbox
+from p2pnet.broadcast.delivery import Delivery, DeliveryState, PeerOutbox
 from p2pnet.broadcast.table import Table
 from p2pnet.model.ids import ArtifactId, CommitId, Slot
 
-EMPTY_AFTER_NS = 50 * MS  # most slots are re-used at once, and re-use needs no empty
+EMPTY_AFTER_NS = 50 * MS
+"""How long a freed slot waits to be re-used before it is announced empty: most are re-used at once, which needs no empty."""
 PROGRESS_FACTOR = 2
-HEARERS = 4  # of a full mesh: everybody's every word to everybody would cost more than the parts
+"""By which the pause between two announcements of an artifact's parts grows."""
+PROGRESS_PEERS = 4
+"""Peers in a full mesh that are told of more parts of one artifact: to tell all of them would cost more than the parts."""
 
 
 class SlotSet:
-    """Numbers below `limit`, the most recently freed first: re-use replaces a receiver's row at no cost of an empty."""
+    """The slot numbers, all below `limit`. The most recently freed is taken first, so that it need not be announced empty."""
 
     __slots__ = ("_commit", "_free", "_next", "limit")
 
@@ -25,21 +29,21 @@ class SlotSet:
 
     @property
     def allocated(self) -> int:
-        """How many numbers were ever in use."""
+        """How many slots were ever in use."""
         return self._next
 
     @property
     def in_use(self) -> int:
-        """How many numbers are taken now."""
+        """How many slots are taken now."""
         return self._next - len(self._free)
 
     @property
     def room(self) -> int:
-        """How many more could be taken."""
+        """How many more slots could be taken."""
         return self.limit - self.in_use
 
     def take(self) -> Slot | None:
-        """A slot, or None when all are taken."""
+        """Take a slot; None when all are taken."""
         if self._free:
             return Slot(self._free.pop())
         if self._next >= self.limit:
@@ -52,33 +56,34 @@ class SlotSet:
         self._free.append(slot)
 
     def commit(self) -> CommitId:
-        """The id of this event; every event has one, even those that change nothing, counted from 0."""
+        """The next commit id, from 0; every change of any slot has one, also a call that turns out to change nothing."""
         self._commit += 1
         return CommitId(self._commit - 1)
 
 
 class Sender:
-    """Gives every offered artifact a slot, and has each peer told once per content and connection."""
+    """Gives every offered artifact a slot, and has its content delivered once to each peer and connection."""
 
     def __init__(self, context: Context, table: Table) -> None:
         self._context = context
         self._resend_pushes = context.settings.relay == "push"
         self.slots = SlotSet(context.settings.slots_per_peer)
         self.contents: dict[int, Content] = {}
-        """By slot: active ones, and empties until their slot is taken again."""
+        """By slot: the active ones, and empties until their slot is taken again."""
         self.active: dict[ArtifactId, Content] = {}
+        """By artifact: those that have a slot."""
         self.delivery = Delivery(context, table, self.contents)
-        self._freed: deque[tuple[int, int]] = deque()  # (when to say so, slot), oldest first
+        self._freed: deque[tuple[int, int]] = deque()  # (when to announce it empty, slot), oldest first
         self._freed_at: dict[int, int] = {}
-        self._progress: dict[int, int] = {}  # partial slot -> the parts to tell of at the end of its pause
+        self._progress: dict[int, int] = {}  # slot -> the parts to announce at the end of its pause
 
     @property
     def boxes(self) -> dict[str, PeerOutbox]:
-        """The connected peers."""
+        """The outboxes of the connected peers, by name."""
         return self.delivery.boxes
 
     def room_for(self, artifact: ArtifactId) -> bool:
-        """Whether an offer of it would find a slot."""
+        """Whether `offer` would find a slot for this artifact."""
         return artifact in self.active or self.slots.room > 0
 
     def offer(
@@ -94,10 +99,10 @@ class Sender:
         audience: set[str] | None = None,
         few: bool = False,
     ) -> bool:
-        """Announce an artifact of `size` encoded bytes to all peers or to an audience; with `data`, push it.
+        """Announce an artifact of `size` encoded bytes to all peers, or to an audience; whether it has a slot.
 
-        `have`: only these parts are here so far; `few`: only some peers, by chance, are told of more. An id that has a slot is
-        announced anew only when it was partial and is complete now. False: no slot is free.
+        `data`: push these bytes. `have`: bitmap, only these parts are here so far; `few`: of more parts tell only some peers,
+        chosen at random. An artifact that has a slot already is announced anew only if it was partial and is complete now.
         """
         commit = self.slots.commit()
         old = self.active.get(artifact)
@@ -106,6 +111,7 @@ class Sender:
             if old.complete or have is not None:
                 self._context.count("publications_duplicate")
                 return True
+            # The complete artifact takes the slot of the partial one: receivers see one row change.
             slot, audience, done = old.slot, old.audience, old.done
             self._forget_progress(slot)
             self.delivery.clear(slot)
@@ -115,6 +121,7 @@ class Sender:
             if taken is None:
                 return False
             slot = taken
+            # Re-used in time: the new content replaces the row, and no empty is sent.
             if slot in self._freed_at:
                 self._context.count("slot_reused")
         content = Content(
@@ -125,17 +132,17 @@ class Sender:
         self._context.count("publications")
         if have is not None:
             self._context.count("partial_offered")
-            if few and len(self.boxes) > HEARERS:
-                content.hearers = set(self._context.rng.sample(list(self.boxes), HEARERS))
+            if few and len(self.boxes) > PROGRESS_PEERS:
+                content.progress_peers = set(self._context.rng.sample(list(self.boxes), PROGRESS_PEERS))
         if old is None:
             self.delivery.announce(content)
         else:
-            content.hearers, content.done = old.hearers, done
+            content.progress_peers, content.done = old.progress_peers, done
             self._announce_more(content)
         return True
 
     def withdraw(self, artifact: ArtifactId) -> bool:
-        """Free the artifact's slot, if it has one."""
+        """Free the artifact's slot; whether it had one."""
         self.slots.commit()
         content = self.active.pop(artifact, None)
         if content is None:
@@ -157,29 +164,29 @@ class Sender:
         return True
 
     def again(self, artifact: ArtifactId, peer: str) -> None:
-        """A peer does not know what has a slot here: announce it to that peer, too or anew."""
+        """Announce an artifact that has a slot here to this peer, whose answer showed that it does not know it."""
         content, box = self.active.get(artifact), self.boxes.get(peer)
         if (
             content is None
             or box is None
-            or slot_state(box, content) in {DeliveryState.DUE, DeliveryState.FLYING, DeliveryState.PAUSED}
+            or slot_state(box, content) in {DeliveryState.DUE, DeliveryState.IN_FLIGHT, DeliveryState.PAUSED}
         ):
             return
         content.include(peer)
         content.done.discard(peer)
-        if (
-            content.slot in box.reached
-        ):  # its row there has the same commit id: a newer one, for all that are still owed it
+        if content.slot in box.reached:
+            # The peer would take the same commit id for stale: use a newer one, with everybody to whom it is still due.
             content.renew(self.slots.commit(), content.have)
             for other in self.boxes.values():
-                if slot_state(other, content) in {DeliveryState.FLYING, DeliveryState.PAUSED}:
+                if slot_state(other, content) in {DeliveryState.IN_FLIGHT, DeliveryState.PAUSED}:
                     self.delivery.mark(other, content, push=False)
         self.delivery.mark(box, content, push=self._resend_pushes)
 
-    def say_empty(self) -> None:
-        """The time has come for the oldest freed slots: those that were not taken again are announced empty."""
+    def announce_empty(self) -> None:
+        """Announce those slots empty that were freed EMPTY_AFTER_NS ago and not taken again."""
         while self._freed and self._freed[0][0] <= self._context.now:
             at, slot = self._freed.popleft()
+            # The slot was taken again, or freed again later.
             if self._freed_at.get(slot) != at:
                 continue
             del self._freed_at[slot]
@@ -196,7 +203,7 @@ class Sender:
     # Partial artifacts
 
     def more_parts(self, artifact: ArtifactId, have: int) -> None:
-        """More parts of an artifact that was offered in part are here: tell those that lack some, soon."""
+        """More parts of an artifact that was offered in part are here: announce them after its pause."""
         content = self.active.get(artifact)
         if content is None or content.have is None:
             return
@@ -206,7 +213,7 @@ class Sender:
         self._progress[content.slot] = have
 
     def tell_progress(self, slot: int) -> None:
-        """The pause between two words about one artifact's parts is over."""
+        """The pause is over: announce the parts of the artifact in this slot."""
         content = self.contents[slot]
         content.renew(self.slots.commit(), self._progress.pop(slot))
         self._context.count("progress")
@@ -217,41 +224,41 @@ class Sender:
             self._context.timers.cancel(Timer.PROGRESS, slot)
 
     def _announce_more(self, content: Content) -> None:
-        """More of it is here than was said: to all that hear of it, but those that need none; and to whom a word is owed yet."""
-        hearers, done = content.hearers, content.done
+        """Make the content due to the peers that are told of more parts and need some, and where it is due or in flight."""
+        progress_peers, done = content.progress_peers, content.done
         for box in self.boxes.values():
             peer = box.peer
-            hears = content.is_for(peer) and peer not in done and (hearers is None or peer in hearers)
-            if hears or slot_state(box, content) in {DeliveryState.DUE, DeliveryState.FLYING, DeliveryState.PAUSED}:
+            hears = content.is_for(peer) and peer not in done and (progress_peers is None or peer in progress_peers)
+            if hears or slot_state(box, content) in {DeliveryState.DUE, DeliveryState.IN_FLIGHT, DeliveryState.PAUSED}:
                 self.delivery.mark(box, content, push=content.push is not None)
 
     # Peers
 
     def connect(self, peer: str, connection: int) -> None:
-        """All active slots are due to this peer, as adverts unless the subnet's relay is `push`."""
+        """Make all active slots due to this peer, as adverts unless the subnet's relay is `push`."""
         box = self.delivery.connect(peer, connection)
         for content in self.active.values():
             content.done.discard(peer)
             if content.is_for(peer):
                 self.delivery.mark(box, content, push=self._resend_pushes)
-        self.delivery.owe_synced(box)
+        self.delivery.plan_synced(box)
         self._context.count("resent", len(box.due))
         if box.due:
             self._context.count("resent_after_reconnect")
 
     def row_begun(self, peer: str, artifact: ArtifactId) -> None:
-        """The peer now announces this artifact as complete: what is not written to it yet need not be."""
+        """The peer now announces this artifact as complete: an update of it that was not sent yet is suppressed."""
         content = self.active.get(artifact)
         if content is not None:
             self.delivery.held(peer, content)
 
     def row_ended(self, peer: str, artifact: ArtifactId) -> None:
-        """A row of the peer ended: a suppressed update is due, unless another row still has the id."""
+        """A row of the peer ended: a suppressed update becomes due, unless another row still shows the artifact."""
         content = self.active.get(artifact)
         if content is not None:
             self.delivery.row_ended(peer, content, push=self._resend_pushes)
 
 
 def slot_state(box: PeerOutbox, content: Content) -> DeliveryState | None:
-    """How far a slot's update has come at one peer."""
+    """The delivery state of a slot's content at one peer."""
     return box.states.get(content.slot)

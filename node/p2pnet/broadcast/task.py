@@ -1,4 +1,4 @@
-"""What the assembler keeps in mind: a task for each id on its way, a supplier for each peer, an ask for each request."""
+"""The assembler's state: a task per artifact being fetched, a supplier per connected peer, a part request per request."""
 
 from p2pnet.broadcast.artifact import all_parts, part_count
 from p2pnet.broadcast.context import MS, SECOND
@@ -7,20 +7,22 @@ from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import FETCH_STREAMS_PER_PEER
 
 TIMEOUT_FIRST_S = 15.0
+"""Seconds until a request without an answer has failed; doubled for each, for a slow link needs longer."""
 TIMEOUT_MOST_S = 120.0
 HEDGE_LEAST_NS = 250 * MS
+"""Bounds of the wait before a slow request is hedged, in nanoseconds."""
 HEDGE_MOST_NS = 4 * SECOND
 WINDOW_FIRST = 4
+"""Requests in flight to a peer of unknown pace."""
 
 
 class Supplier:
-    """One connected peer as a source: streams in use, pace, failures.
+    """One connected peer as a source of parts: its requests in flight, pace and failures.
 
-    The window keeps a slow peer from being asked for more than it can deliver in time.
+    The window bounds the requests in flight, so that a slow peer is not asked for more than it can deliver in time.
     """
 
     __slots__ = (
-        "asks",
         "begun",
         "begun_first",
         "best_ns",
@@ -28,6 +30,7 @@ class Supplier:
         "failures",
         "latency_ns",
         "peer",
+        "requests",
         "silent",
         "timeout_s",
         "waiting",
@@ -37,49 +40,54 @@ class Supplier:
     def __init__(self, peer: str, connection: int) -> None:
         self.peer = peer
         self.connection = connection
-        self.asks: dict[int, Ask] = {}
-        """By token: streams in use."""
+        self.requests: dict[int, PartRequest] = {}
+        """Requests in flight by token; each uses a stream."""
         self.window = WINDOW_FIRST
         self.latency_ns: float | None = None
-        """Smoothed; None: unknown, which is neither fast nor slow."""
+        """Smoothed time until an answer; None: unknown."""
         self.best_ns = 0
+        """The shortest time until an answer; 0: none yet."""
         self.failures = 0
-        """Recent ones: an answer halves them."""
+        """Recent failures; each useful answer halves them."""
         self.silent = 0
-        """Requests without an answer since the last answer of use."""
+        """Requests that timed out since the last useful answer."""
         self.timeout_s = TIMEOUT_FIRST_S
         self.begun: dict[ArtifactId, None] = {}
-        """Tasks that could use a stream, of which this peer has delivered something."""
+        """Tasks that wait for a stream and have parts of this peer already, longest waiting first."""
         self.begun_first = False
+        """Whether `begun` got the last free stream before `waiting`: they take turns."""
         self.waiting: dict[ArtifactId, None] = {}
-        """Other tasks that could use a stream, longest waiting first."""
+        """Other tasks that wait for a stream, longest waiting first."""
 
     @property
     def is_full(self) -> bool:
-        """No stream is free."""
-        return len(self.asks) >= self.window
+        """Whether as many requests are in flight as the window allows."""
+        return len(self.requests) >= self.window
 
     def hedge_after_ns(self) -> int:
-        """When an answer is late enough to ask another peer too."""
+        """Nanoseconds after which an answer is late enough to ask a second source too."""
         if self.latency_ns is None:
             return HEDGE_LEAST_NS if self.failures else HEDGE_MOST_NS // 2
         return int(min(HEDGE_MOST_NS, max(HEDGE_LEAST_NS, 4 * self.latency_ns)))
 
     def succeeded(self, took_ns: int) -> None:
-        """An answer of use. The window grows while answers come about as fast as the fastest one."""
+        """A useful answer came. The window grows while answers come about as fast as the fastest one did."""
         self.latency_ns = took_ns if self.latency_ns is None else self.latency_ns + (took_ns - self.latency_ns) / 4
         self.best_ns = took_ns if not self.best_ns else min(self.best_ns, took_ns)
+        # Halved, not cleared: a peer that fails every other time stays behind one that never does.
         self.failures //= 2
         self.silent = 0
         self.timeout_s = max(TIMEOUT_FIRST_S, self.timeout_s / 2)
+        # As in delay-based congestion control: growing times mean that requests queue at the peer.
         if took_ns <= 2 * self.best_ns:
             self.window = min(FETCH_STREAMS_PER_PEER, self.window + 1)
         elif took_ns > 4 * self.best_ns:
             self.window = max(WINDOW_FIRST, self.window - 1)
 
     def failed(self, *, lost: bool, waited_ns: int = 0) -> None:
-        """No answer (`lost`) after so long a wait, or one of no use."""
+        """A request failed: `lost` without an answer after this wait, or with a useless one."""
         self.failures += 1
+        # A request that failed early was cut off by a lost connection, not ignored.
         self.silent += lost and waited_ns >= TIMEOUT_FIRST_S * SECOND
         if lost:
             self.window = max(1, self.window // 2)
@@ -87,27 +95,39 @@ class Supplier:
 
 
 class Task:
-    """One id on its way."""
+    """One artifact being fetched."""
 
-    __slots__ = ("artifact", "asks", "delivered", "key", "lacking", "part_list", "parts", "size", "unasked", "waits")
+    __slots__ = (
+        "artifact",
+        "delivered",
+        "key",
+        "lacking",
+        "part_list",
+        "parts",
+        "requests",
+        "size",
+        "unasked",
+        "waits",
+    )
 
     def __init__(self, artifact: ArtifactId) -> None:
         self.artifact = artifact
         self.key = b""
         self.size = 0
-        """Known with the part list, like the key."""
+        """Encoded bytes; known, like the key, once the part list is."""
         self.part_list = b""
-        """Checked; empty: not known."""
+        """Checked against the id; empty: not known yet."""
         self.parts: list[memoryview | None] = []
+        """By number; None: not here."""
         self.lacking = 0
         """Bitmap of the parts that have not arrived."""
         self.unasked = 0
-        """Those of them that nobody owes."""
-        self.asks: dict[int, Ask] = {}
+        """Bitmap of the lacking parts that are not requested from anybody."""
+        self.requests: dict[int, PartRequest] = {}
         self.delivered: dict[str, int] = {}
-        """Bytes by peer."""
+        """Bytes of parts by the peer that delivered them."""
         self.waits: dict[str, None] = {}
-        """Peers in whose lines it has waited for a stream: taken off them all when it ends."""
+        """Peers in whose lines it waits, or has waited, for a stream; removed from all of them when it ends."""
 
     @property
     def here(self) -> int:
@@ -115,21 +135,21 @@ class Task:
         return all_parts(self.size) & ~self.lacking if self.part_list else 0
 
     def begin(self, size: int, key: bytes, part_list: bytes) -> None:
-        """The part list is known."""
+        """Take the checked part list: every part is lacking now."""
         self.size, self.key, self.part_list = size, key, part_list
         self.parts = [None] * part_count(size)
         self.lacking = self.unasked = all_parts(size)
 
 
-class Ask:
-    """One request in flight: for one part, or (`part` None) for the part list and some parts."""
+class PartRequest:
+    """One request in flight: for one part, or (`part` None) for the part list and parts of the source's choice."""
 
     __slots__ = (
-        "charged",
         "hedged",
         "is_hedge",
         "most",
         "part",
+        "quota_bytes",
         "sent_at",
         "size",
         "source",
@@ -149,8 +169,10 @@ class Ask:
         self.size = task.size if task.part_list else source.size
         self.sent_at = now
         self.most = 1
-        """Parts that may come."""
-        self.charged = 0
-        """Passing bytes that were charged for it."""
+        """Parts that may come with the answer."""
+        self.quota_bytes = 0
+        """Passing bytes of the source's quota that were taken for it."""
         self.hedged = False
+        """A second source was asked for the same."""
         self.is_hedge = False
+        """It is the second request for the same."""

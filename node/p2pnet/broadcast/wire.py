@@ -25,20 +25,20 @@ class EntryKind(IntEnum):
 
 
 class UpdateStatus(IntEnum):
-    """A receiver's word on one update or listed id. All but `BUSY`, `LIMIT` and `ADVERTISE` settle an update."""
+    """A receiver's answer to one update or listed id. All but `BUSY`, `LIMIT` and `ADVERTISE` settle an update."""
 
     OK = 0
     HAVE = 1
     UNWANTED = 2
     ADVERTISE = 3
-    """No room for the bytes now: send an advert instead. Of a listed id: not known here, advertise it."""
+    """No quota for the bytes now: send an advert instead. For a listed id: not known here, advertise it."""
     BUSY = 4
     LIMIT = 5
     MALFORMED = 6
 
 
 class Entry(NamedTuple):
-    """One update as received. Its content stays in the body, at [start:end], until somebody wants it."""
+    """One update as received. Its content stays in the body, at [start:end], until it is needed: most is not."""
 
     slot: int
     commit: int
@@ -47,7 +47,7 @@ class Entry(NamedTuple):
     size: int
     """Bytes of the encoded artifact; 0 for an empty."""
     have: int | None
-    """The parts its sender holds so far; None: all."""
+    """Bitmap of the parts its sender holds so far; None: all."""
     key: bytes
     start: int
     end: int
@@ -62,12 +62,12 @@ _PUSH, _ADVERT, _EMPTY = int(EntryKind.PUSH), int(EntryKind.ADVERT), int(EntryKi
 
 
 def next_hop(hop: int) -> int:
-    """The hop of whoever got it from a source at `hop`: one more, saturating at HOP_MAX."""
+    """The hop of a node that got an artifact from a source at `hop`: one more, at most HOP_MAX."""
     return min(hop + 1, HOP_MAX)
 
 
 def encode_push(slot: int, commit: int, hop: int, data: bytes, key: bytes = b"") -> list[bytes]:
-    """An entry with the artifact itself: one piece when it may share a request, else two, to spare a copy."""
+    """An entry with the artifact's bytes: in one piece if it may share a request, else in two, which saves a copy."""
     size = len(data)
     head = _PREFIX.pack(len(key) + size, slot, commit, _PUSH, hop, size, 0, len(key)) + key
     return [head + data] if len(head) + size <= UPDATE_BATCH_BYTES else [head, data]
@@ -76,7 +76,7 @@ def encode_push(slot: int, commit: int, hop: int, data: bytes, key: bytes = b"")
 def encode_advert(
     slot: int, commit: int, hop: int, size: int, artifact: ArtifactId, *, key: bytes = b"", have: int | None = None
 ) -> bytes:
-    """An entry with the id only. `have`: the sender holds only these parts so far."""
+    """An entry with the id only. `have`: bitmap, the sender holds only these parts so far."""
     bitmap = b"" if have is None else have.to_bytes(bitmap_bytes(size), "little")
     length = len(key) + len(bitmap) + ARTIFACT_ID_BYTES
     return _PREFIX.pack(length, slot, commit, _ADVERT, hop, size, len(bitmap), len(key)) + key + bitmap + artifact
@@ -90,7 +90,7 @@ def encode_empty(slot: int, commit: int) -> bytes:
 def decode_updates(body: bytes) -> list[Entry]:
     """The entries of an update request, at least one. A body above 16 KiB holds exactly one.
 
-    Raises MalformedError, whatever the place of the fault: an honest sender makes none.
+    Raises MalformedError for the whole request, wherever the fault is: an honest sender makes none.
     """
     entries: list[Entry] = []
     start, total = 0, len(body)
@@ -98,6 +98,7 @@ def decode_updates(body: bytes) -> list[Entry]:
         entry = _decode_entry(body, start, total)
         entries.append(entry)
         start = entry.end
+    # The bound on batches bounds the work of one request.
     if not entries or (len(entries) > 1 and total > UPDATE_BATCH_BYTES):
         raise MalformedError(f"update: {len(entries)} entries in {total} bytes")
     return entries
@@ -128,6 +129,7 @@ def _decode_entry(body: bytes, start: int, total: int) -> Entry:
     if bitmap:
         have = int.from_bytes(body[start : start + bitmap], "little")
         start += bitmap
+        # Bits beyond the last part would make a source of parts that do not exist.
         if have > all_parts(size):
             raise MalformedError(f"update: a bitmap names parts that {size} bytes do not have")
     return Entry(slot, commit, kind, hop, size, have, key, start, end)
@@ -142,7 +144,8 @@ def decode_statuses(body: bytes, expected: int) -> bytes:
 
 # Fetches
 
-FIRST_PARTS_MAX = 16  # that come with the part list
+FIRST_PARTS_MAX = 16
+"""Parts that may come with the part list: 1 MiB, a round trip saved for most artifacts."""
 PARTS_PER_FETCH = 16
 FETCH_ANSWER_BYTES_MAX = (
     HASH_BYTES * part_count(ARTIFACT_BYTES_MAX + ENVELOPE_BYTES_MAX) + (FIRST_PARTS_MAX + 1) * PART_BYTES
@@ -153,23 +156,24 @@ _ANSWER = Struct(">BIB")
 
 
 class FetchRequest(NamedTuple):
-    """One question on `/<client>/fetch`."""
+    """One request on `/<client>/fetch`."""
 
     artifact: ArtifactId
     parts: list[int]
-    """The parts asked for; none: the part list, and parts of the answerer's choice."""
+    """Numbers of the parts asked for; empty: the part list, with parts of the answerer's choice."""
     most: int
-    """With the part list: how many parts may come with it."""
+    """How many parts may come with the part list."""
 
 
 class FetchStatus(IntEnum):
-    """What is answered."""
+    """The kind of an answer to a fetch."""
 
     PARTS = 0
     """Parts, and the part list if it was asked for."""
     HAVE = 1
-    """None of these parts is here: a bitmap of those that are."""
+    """None of the parts asked for is here: a bitmap of those that are."""
     GONE = 2
+    """Nothing of the artifact is here."""
 
 
 class FetchAnswer(NamedTuple):
@@ -180,20 +184,21 @@ class FetchAnswer(NamedTuple):
     parts: list[tuple[int, memoryview]]
     """(number, bytes) of each."""
     have: int
+    """Bitmap, with status HAVE."""
 
 
 def encode_fetch(artifact: ArtifactId, parts: list[int]) -> bytes:
-    """A question for these parts, at most PARTS_PER_FETCH."""
+    """A request for these parts, at most PARTS_PER_FETCH."""
     return _FETCH.pack(artifact, len(parts), 0) + b"".join(map(_NUMBER.pack, parts))
 
 
 def encode_first_fetch(artifact: ArtifactId, most: int) -> bytes:
-    """A question for the part list and at most so many parts."""
+    """A request for the part list and at most `most` parts."""
     return _FETCH.pack(artifact, 0, most)
 
 
 def decode_fetch(body: bytes) -> FetchRequest:
-    """Raises MalformedError."""
+    """The request in these bytes. Raises MalformedError."""
     if len(body) < _FETCH.size:
         raise MalformedError(f"fetch: {len(body)} bytes are no question")
     artifact, count, most = _FETCH.unpack_from(body)
@@ -204,20 +209,20 @@ def decode_fetch(body: bytes) -> FetchRequest:
 
 
 def encode_parts(part_list: bytes, parts: list[tuple[int, bytes]]) -> list[bytes]:
-    """An answer with parts, each with its number, in pieces, to spare copies."""
+    """An answer with parts, each with its number; in pieces, which saves copies."""
     numbers = b"".join(_NUMBER.pack(number) for number, _ in parts)
     head = _ANSWER.pack(FetchStatus.PARTS, len(part_list), len(parts)) + part_list + numbers
     return [head, *(data for _, data in parts)]
 
 
 def encode_have(have: int, size: int) -> list[bytes]:
-    """An answer that only tells which parts are here."""
+    """An answer with status HAVE: which parts of an artifact of `size` bytes are here."""
     bitmap = have.to_bytes(bitmap_bytes(size), "little")
     return [_ANSWER.pack(FetchStatus.HAVE, len(bitmap), 0) + bitmap]
 
 
 def encode_gone() -> list[bytes]:
-    """An answer that nothing of it is here."""
+    """An answer with status GONE."""
     return [_ANSWER.pack(FetchStatus.GONE, 0, 0)]
 
 
@@ -251,6 +256,7 @@ def _split_parts(body: memoryview, count: int, size: int) -> list[tuple[int, mem
         end = start + part_length(size, number)
         parts.append((number, body[start:end]))
         start = end
+    # Nothing may be left over, and no part may come twice.
     if start != len(body) or len(dict(parts)) != count:
         raise MalformedError(f"fetch answer: {count} different parts are no {len(body)} bytes")
     return parts
@@ -259,14 +265,17 @@ def _split_parts(body: memoryview, count: int, size: int) -> list[tuple[int, mem
 # Digests
 
 DIGEST_BYTES = 16
-DIGEST_IDS_MAX = 500  # listed in one request: 16 KiB
+DIGEST_IDS_MAX = 500
+"""Ids listed in one request: 16 KiB."""
 _DIGEST = Struct(f">B{DIGEST_BYTES}s")
 _LACKS_LINKS = 1
 
 
 class DigestRequest(NamedTuple):
-    """One message on `/<client>/digest`. Its answer is one status per id listed; with none listed, one: OK, the
-    receiver's digest is the same, or ADVERTISE, it differs.
+    """One request on `/<client>/digest`.
+
+    The answer has one status per id listed. With none listed it has one: OK if the receiver's digest is the same, else
+    ADVERTISE.
     """
 
     digest: bytes
@@ -276,12 +285,12 @@ class DigestRequest(NamedTuple):
 
 
 def encode_digest(digest: bytes, ids: list[ArtifactId], *, lacks_links: bool) -> bytes:
-    """See `DigestRequest`."""
+    """The bytes of a `DigestRequest`."""
     return _DIGEST.pack(_LACKS_LINKS if lacks_links else 0, digest) + b"".join(ids)
 
 
 def decode_digest(body: bytes) -> DigestRequest:
-    """Raises MalformedError."""
+    """The request in these bytes. Raises MalformedError."""
     count, rest = divmod(len(body) - _DIGEST.size, ARTIFACT_ID_BYTES)
     if rest or not 0 <= count <= DIGEST_IDS_MAX or body[0] > _LACKS_LINKS:
         raise MalformedError(f"digest: {len(body)} bytes are no digest")

@@ -1,7 +1,7 @@
 """The qp2p layer: QUIC endpoints for peers, with mutual TLS, one message per stream, and bounds on everything.
 
-Called by node and lab, and a library by itself: whatever its public face takes, returns or raises is exported here. The
-only importer of aioquic; nothing of aioquic shows through.
+Used by nodes and labs, and a library by itself: whatever its public functions take, return or raise is exported here. It is the
+only importer of aioquic, and nothing of aioquic shows through.
 """
 
 from p2pnet.model.errors import LimitError, LocalError, MalformedError, P2pnetError, RemoteError, TrustError

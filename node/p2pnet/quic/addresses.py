@@ -1,7 +1,8 @@
-"""Addresses: what people write, what the system takes, and what is shown. They are compared as addresses, not as text.
+"""Addresses as people write them, and as the system takes them. They are compared as addresses, not as text.
 
-The system's form is Python's socket address, (host, port) or (host, port, flow, scope) with a numeric host, and behind
-it, on a socket bound to every address, the local one that a datagram came to: answers must leave from there.
+The system's form, also called raw, is Python's socket address: (host, port) or (host, port, flow, scope) with a numeric host.
+On a socket bound to every address it has one more element, the local address that a datagram came to: answers must leave from
+there, or the peer takes them for somebody else's.
 """
 
 import asyncio
@@ -12,11 +13,11 @@ from typing import Any
 from p2pnet.quic.errors import BadAddress
 
 Address = tuple[str, int]
-"""Host (a name, an IPv4 or IPv6 address, the latter perhaps with a zone) and UDP port."""
+"""(host, UDP port). The host is a name, an IPv4 address, or an IPv6 address that may have a zone, as in `fe80::1%eth0`."""
 
 
 def readable(raw: Any) -> Address:
-    """The system's form as people write it: IPv4 as IPv4, a link-local address with its zone."""
+    """A raw address as people write it: a mapped IPv4 address as IPv4, a link-local IPv6 address with its zone."""
     host, port = raw[0], raw[1]
     if ":" in host:
         if host.startswith("::ffff:") and "." in host:
@@ -27,9 +28,9 @@ def readable(raw: Any) -> Address:
 
 
 def numeric(address: Address, family: int) -> Any | None:
-    """The system's form of an address written in numbers; None for a name. Raises BadAddress.
+    """The raw form of a numeric address; None for a name. Raises BadAddress.
 
-    IPv4 addresses are reached from an IPv6 socket as mapped ones. An address that means "any" means this machine.
+    `family`: of the socket; an IPv6 socket reaches IPv4 addresses as mapped ones. The unspecified address means this machine.
     """
     host, port = address
     if not 0 < port < 65_536:
@@ -57,7 +58,7 @@ def numeric(address: Address, family: int) -> Any | None:
 
 
 async def resolve(address: Address, family: int, loop: asyncio.AbstractEventLoop) -> Any:
-    """The system's form of an address, asking for names. Raises BadAddress."""
+    """The raw form of an address; a name is resolved. Raises BadAddress."""
     raw = numeric(address, family)
     if raw is not None:
         return raw
@@ -71,17 +72,17 @@ async def resolve(address: Address, family: int, loop: asyncio.AbstractEventLoop
 
 
 def remote(raw: Any) -> Any:
-    """The system's form without the local address behind it: two of the same peer are equal."""
+    """A raw address without the local one behind it: those of the same peer are equal."""
     return raw[: 4 if ":" in raw[0] else 2]
 
 
 def host_of(raw: Any) -> Any:
-    """What tells hosts apart, whatever their ports."""
+    """What identifies the host of a raw address, whatever its port: (host, scope)."""
     return (raw[0], raw[3] if len(raw) > 3 else 0)
 
 
 def _bare(raw: Any) -> Any:
-    """Getaddrinfo may leave the zone in the text as well as in the number."""
+    """A raw address with the zone only in its scope: getaddrinfo may leave it in the text too."""
     return (raw[0].partition("%")[0], *raw[1:])
 
 

@@ -1,6 +1,6 @@
-"""The bootstrap cache: addresses of peers we once reached, newest first, in a file that may be lost or damaged.
+"""The bootstrap cache: addresses of peers that were reached before, kept in a file that may be lost or damaged.
 
-And the way into the network by it: a race over the contacts, again and again after a partition.
+`bootstrap` joins the network by a race of dials over these addresses; `rebootstrap` repeats that after a partition.
 """
 
 import asyncio
@@ -20,28 +20,31 @@ from p2pnet.quic.retry import Retry
 
 log = logging.getLogger(__name__)
 
-CONTACTS_MAX = 200
-WRITE_EVERY = 10  # new addresses
-RACE_MAX = 32  # dials at a time, of cached and of fixed contacts each: a race must not stall the loop with handshakes
-FILE_BYTES_MAX = 64 << 10  # 200 names of 253 characters, with their ports
+ADDRESSES_MAX = 200
+WRITE_EVERY = 10
+"""New addresses after which the file is written."""
+RACE_MAX = 32
+"""Dials at a time, of cached and of fixed addresses each: more handshakes at once would stall the loop."""
+FILE_BYTES_MAX = 64 << 10
+"""200 names of 253 characters, with their ports, fit into it."""
 _HOST_CHARS_MAX = 253
 REBOOTSTRAP = Retry(budget_s=600.0)
-"""How long, and how often, `rebootstrap` tries where it is told nothing else."""
+"""The default schedule of `rebootstrap`."""
 
 
 class Connector(Protocol):
-    """What it takes of an Endpoint to bootstrap."""
+    """What `bootstrap` uses of an Endpoint."""
 
     address: Address
 
     async def connect_any(
         self, addresses: Iterable[Address], *, expect: str | None = None, new: bool = False, timeout_s: float = 10.0
     ) -> tuple[Connection, dict[Address, Exception]]:
-        """The first that answers; no loser stays connected."""
+        """See `Endpoint.connect_any`."""
 
 
 class BootstrapCache:
-    """Remembers up to 200 addresses. Fixed contacts come last and are never written."""
+    """Remembers up to 200 addresses. `fixed` ones are tried after them, and never written to the file."""
 
     def __init__(self, path: Path, fixed: Iterable[Address] = ()) -> None:
         self._path = path
@@ -50,17 +53,18 @@ class BootstrapCache:
         self._unwritten = 0
 
     def addresses(self) -> list[Address]:
-        """In the order to try them: newest first, then the fixed ones."""
+        """All addresses in the order to try them: the cached ones, newest first, then the fixed ones."""
         return [*self._cached(), *self._fixed]
 
     def reached(self, address: Address) -> None:
-        """We dialled this peer and it answered; inbound peers prove nothing about reachability.
+        """Remember an address that was dialled and has answered; an inbound connection's proves nothing.
 
-        Every tenth new address writes the file; a cache that cannot be written is said in the log, and goes on.
+        Every tenth new address writes the file; a failure to write is logged.
         """
         address = _canonical(address)
         if address in self._fixed:
             return
+        # Popped and set again: dicts keep insertion order, and the newest address stands last.
         is_new = self._known.pop(address, 0) == 0
         self._known[address] = None
         self._trim()
@@ -70,12 +74,12 @@ class BootstrapCache:
                 self.write()
             except OSError as error:
                 self._unwritten = 0
-                log.warning("the cache of contacts cannot be written: %s", error)
+                log.warning("the bootstrap cache cannot be written: %s", error)
 
     def write(self) -> None:
-        """Write now, in one step: a reader sees the old file or the new one, whole. Raises OSError.
+        """Write the file now, atomically. Raises OSError.
 
-        Where several processes share a file, the last one's list stands.
+        If several processes share the file, the list of the last writer stays.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
@@ -83,6 +87,7 @@ class BootstrapCache:
         try:
             with os.fdopen(handle, "w") as file:
                 json.dump(list(self._known), file)
+            # Atomic on one file system, hence the temporary file beside the real one.
             temporary.replace(self._path)
         except OSError:
             temporary.unlink(missing_ok=True)
@@ -92,16 +97,16 @@ class BootstrapCache:
     async def bootstrap(
         self, endpoint: Connector, *, expect: str | None = None, new: bool = False, timeout_s: float = 10.0
     ) -> Connection:
-        """A connection to the first contact that answers, which is remembered; no other one stays connected.
+        """A connection to the first address that answers, which is remembered; no other one stays connected.
 
-        Races over the newest 32 cached and the first 32 fixed contacts, then over the next of both; `timeout_s` is for
-        each race. A pooled connection to a contact wins at once, unless `new`. Raises ValueError when there is no
-        contact at all, the ExceptionGroup of every contact's error when none answers, EndpointClosed.
+        Races over the newest 32 cached and the first 32 fixed addresses, then over the next of both; `timeout_s` is for each
+        race. A pooled connection wins at once, unless `new`. Raises ValueError when no address is known, the ExceptionGroup
+        of every address's error when none answers, EndpointClosed.
         """
         cached = [one for one in self._cached() if one != endpoint.address]
         fixed = [one for one in self._fixed if one != endpoint.address]
         if not cached and not fixed:
-            raise ValueError("no contact is known: nothing to bootstrap from")
+            raise ValueError("no address is known: nothing to bootstrap from")
         errors: list[Exception] = []
         for start in range(0, max(len(cached), len(fixed)), RACE_MAX):
             runners = cached[start : start + RACE_MAX] + fixed[start : start + RACE_MAX]
@@ -112,10 +117,10 @@ class BootstrapCache:
                 if closed := failed.subgroup(EndpointClosed):
                     raise closed.exceptions[0] from None
                 continue
-            if connection.address in runners:  # else a name was dialled: whose address this is, is its own affair
+            if connection.address in runners:  # else a name was dialled, which may resolve to another address next time
                 self.reached(connection.address)
             return connection
-        raise ExceptionGroup("no contact answered", errors)
+        raise ExceptionGroup("no address answered", errors)
 
     async def rebootstrap(
         self,
@@ -126,10 +131,10 @@ class BootstrapCache:
         timeout_s: float = 10.0,
         until: asyncio.Future[Exception] | None = None,
     ) -> Connection:
-        """Back into the network after all connections were lost: bootstrap until one answers or the budget ends.
+        """Join the network again after all connections were lost: `bootstrap` until an address answers or the budget ends.
 
-        Each attempt reads the cache again, for another process may know more, and dials anew: a pooled connection may
-        be as dead as the others. Raises what `bootstrap` does, and the result of `until` once that is done.
+        Each attempt reads the file again, which another process may have extended, and dials anew, for a pooled connection
+        may be as dead as the others. Raises as `bootstrap`, and the result of `until` once that is done.
         """
 
         async def attempt() -> Connection:
@@ -145,11 +150,11 @@ class BootstrapCache:
         return list(reversed(self._known))
 
     def _trim(self) -> None:
-        while len(self._known) > CONTACTS_MAX:
+        while len(self._known) > ADDRESSES_MAX:
             del self._known[next(iter(self._known))]
 
     def _refresh(self) -> None:
-        """What the file has and we have not comes first: all of ours have just failed."""
+        """Put addresses that only the file has first: all others have just failed."""
         for address in _read(self._path):
             if address not in self._known and address not in self._fixed:
                 self._known[address] = None
@@ -157,18 +162,19 @@ class BootstrapCache:
 
 
 def _read(path: Path) -> list[Address]:
-    """What is in the file that makes sense, oldest first; nothing when there is none or it is damaged."""
+    """The valid addresses in the file, oldest first; [] if it does not exist or is damaged."""
     try:
         if not path.is_file():
             return []
         with path.open("rb") as file:
+            # One byte more than allowed tells a file that is too large, whatever its size.
             data = file.read(FILE_BYTES_MAX + 1)
         entries = json.loads(data) if len(data) <= FILE_BYTES_MAX else None
     except (OSError, ValueError, RecursionError):
         return []
     if not isinstance(entries, list):
         return []
-    return list(dict.fromkeys(_canonical((one[0], one[1])) for one in entries if _is_address(one)))[-CONTACTS_MAX:]
+    return list(dict.fromkeys(_canonical((one[0], one[1])) for one in entries if _is_address(one)))[-ADDRESSES_MAX:]
 
 
 def _is_address(entry: Any) -> bool:
@@ -187,7 +193,7 @@ def _is_address(entry: Any) -> bool:
 
 
 def _canonical(address: Address) -> Address:
-    """One spelling for each address; names are kept, in lower case."""
+    """The one spelling of an address by which it is compared; names are kept, in lower case."""
     host, port = address
     try:
         return (str(ipaddress.ip_address(host)), port)

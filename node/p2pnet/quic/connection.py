@@ -1,17 +1,17 @@
-"""A live connection: an engine, a mailbox and an outbox, one timer, a beginning and an end.
+"""A live connection: composed of an engine, a mailbox and an outbox, from its handshake to its close.
 
-Everything here runs on the endpoint's loop, called by the endpoint once per turn; there is no task and no asyncio
-object per packet.
+Everything here runs on the endpoint's loop, called by the dispatcher once per loop turn. There is no task and no asyncio
+object per packet: those cost more than the packet itself.
 """
 
 import asyncio
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Any, Protocol, Self
 
 from p2pnet.model.errors import TrustError
 from p2pnet.quic.addresses import Address, readable
+from p2pnet.quic.connection_index import ConnectionIndex, IndexEntries
 from p2pnet.quic.engine import Datagram, Engine, FlowEvent, Stream, failure_of
 from p2pnet.quic.errors import (
     CloseCode,
@@ -24,6 +24,7 @@ from p2pnet.quic.errors import (
 )
 from p2pnet.quic.framing import Parts, encode
 from p2pnet.quic.ledger import Ledger
+from p2pnet.quic.liveness import TIMER_SLACK_S, ClosePackets, ConnectionTimer
 from p2pnet.quic.mailbox import Mailbox
 from p2pnet.quic.message import Message
 from p2pnet.quic.requests import URGENT, Done, Exchange, ReceiveStream, Sending, SendStream, StreamOutbox
@@ -31,16 +32,16 @@ from p2pnet.quic.retry import Retry
 from p2pnet.quic.settings import Settings
 from p2pnet.quic.trust import PeerName, Trust
 
-_TIMER_SLACK_S = 0.0005  # a timer this little early is not worth moving
-_FAREWELLS = 3  # a close is said so often of its own accord, and again in answer to so many of the peer's datagrams
-_FAR_S = 86_400.0  # beyond a day the timer rings in vain: event loops have no use for times that far off
+_FAR_S = 86_400.0
+"""The timer is never set further ahead: event loops refuse, or lose precision on, times that far off (a leaf of ten years)."""
 
 
-class Traffic(Protocol):
-    """What a connection needs of its endpoint."""
+class DispatcherHooks(Protocol):
+    """What a connection uses of the dispatcher of its endpoint."""
 
     owner: Any
-
+    """The endpoint."""
+    index: ConnectionIndex
     loop: asyncio.AbstractEventLoop
     settings: Settings
     trust: Trust
@@ -49,111 +50,95 @@ class Traffic(Protocol):
     utc_now: Callable[[], datetime]
 
     def mark(self, connection: Any) -> None:
-        """It has something to send this turn."""
+        """Flush this connection at the end of this loop turn: it has something to send."""
 
     def mark_later(self, connection: Any) -> None:
-        """It has more to send than one turn's worth."""
+        """Flush it in the next loop turn: it has more to send than one turn's flight."""
 
     def transmit(self, connection: Any, datagrams: list[Datagram]) -> None:
-        """Send these now."""
-
-    def route(self, cid: bytes, connection: Any) -> None:
-        """Datagrams for this cid are the connection's."""
-
-    def unroute(self, cid: bytes) -> None:
-        """No longer."""
-
-    def route_reset(self, token: bytes | None, connection: Any) -> None:
-        """A datagram that ends in this token says that the peer has forgotten the connection."""
-
-    def unroute_reset(self, token: bytes | None) -> None:
-        """No longer."""
+        """Hand these to the socket now."""
 
     def established(self, connection: Any) -> None:
-        """The handshake is complete, the peer is known."""
+        """The handshake is complete and the peer's certificate was admitted."""
 
     def moved(self, connection: Any) -> None:
-        """The peer speaks from another address now."""
+        """The peer's address has changed (RFC 9000 section 9)."""
 
     def ended(self, connection: Any, failure: Exception | None) -> None:
-        """It is over; `failure` when it never was established."""
+        """The connection is closed or lost; `failure` only if it was never established."""
 
-    def buried(self, connection: Any) -> None:
-        """Nothing leaves any more, and nothing that comes is for it."""
+    def disposed(self, connection: Any) -> None:
+        """The connection sends nothing any more, not even close packets, and its index entries are gone."""
 
 
 class Connection:
-    """One peer. Made by an Endpoint; all methods belong to its loop."""
+    """A connection with one peer. Made by an Endpoint; all methods must be called on its loop."""
 
     __slots__ = (
-        "__weakref__",
-        "_answers", "_callbacks", "_chain", "_cids", "_deadline", "_established", "_events", "_expect", "_farewell",
-        "_farewell_at", "_farewells", "_halted", "_refusal", "_reset_token", "_timer", "_timer_at", "close_reason",
-        "dialled", "empty_payloads", "engine", "first_address", "heard_at", "id", "ledger", "loop", "mailbox",
-        "marked", "on_closed", "outbox", "peer", "raw_address", "received_bytes", "sent_bytes", "settings",
-        "traffic",
+        "__weakref__", "_callbacks", "_chain", "_close_packets", "_deadline", "_established", "_events", "_expect",
+        "_halted", "_index_entries", "_refusal", "_timer", "close_reason", "dialled", "dispatcher", "empty_payloads",
+        "engine", "first_address", "heard_at", "id", "ledger", "loop", "mailbox", "marked", "on_closed", "outbox",
+        "peer", "raw_address", "received_bytes", "sent_bytes", "settings",
     )  # fmt: skip
 
     def __init__(
         self,
-        traffic: Traffic,
+        dispatcher: DispatcherHooks,
         make_engine: Callable[[Callable[[list[bytes]], None]], Engine],
         *,
         address: Any,
         dialled: bool,
         expect: str | None,
     ) -> None:
-        self.traffic = traffic
-        self.loop = traffic.loop
-        self.settings = traffic.settings
+        """`make_engine` is given the check of the peer's chain; `address` is in the transport's form, `expect` a URI."""
+        self.dispatcher = dispatcher
+        self.loop = dispatcher.loop
+        self.settings = dispatcher.settings
         self.dialled = dialled
         self.id = 0
-        """Unique on this machine's process, growing, the same over changes of address; 0 until established."""
+        """Unique within this process, growing, unchanged when the peer's address changes; 0 until established."""
         self.sent_bytes = 0
-        """UDP payload sent."""
+        """Bytes of UDP payload sent."""
         self.received_bytes = 0
-        """UDP payload received."""
+        """Bytes of UDP payload received."""
         self.close_reason: CloseReason | None = None
         self.peer = PeerName()
-        """Whom its certificate proved the peer to be."""
+        """The peer's identity, as its certificate proves it."""
         self.on_closed: Callable[[Connection], None] | None = None
-        """Called exactly once, from the loop, however the connection ended."""
+        """Called exactly once, from the loop, whatever ended the connection."""
         empties = self.settings.empty_payloads
-        self.empty_payloads = traffic.trust.kind != "anyone" if empties is None else empties
+        self.empty_payloads = dispatcher.trust.kind != "anyone" if empties is None else empties
+        """Whether messages may have an empty payload; qp2p allows none."""
         self.engine = make_engine(self._admit)
         self.ledger = Ledger(self.settings.connection_window_bytes, credit=self.engine.credit, grant=self.engine.grant)
         self.mailbox = Mailbox(self)
         self.outbox = StreamOutbox(self, self.lost)
         self.marked = False
-        self.heard_at = traffic.clock()
-        """When the peer was last heard, in the endpoint's time."""
+        """The dispatcher will flush it in this loop turn or the next."""
+        self.heard_at = dispatcher.clock()
+        """When a datagram of the peer's last arrived, in monotonic seconds of the endpoint's clock."""
         self.first_address = address
-        """Where the peer was at first, in the transport's form."""
+        """The peer's address during the handshake, in the transport's form."""
         self.raw_address = address
-        """Where it is now, in the transport's form."""
+        """The peer's present address, in the transport's form."""
         self._expect = expect
         self._chain: list[bytes] = []
         self._refusal: TrustError | None = None
         self._established = False
         self._events: list[tuple[FlowEvent, Stream, int]] = []
         self._callbacks: list[Callable[[Connection], None]] = []
-        self._cids: set[bytes] = set()
-        self._reset_token: bytes | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
-        self._deadline: float | None = self.heard_at + self.settings.handshake_s
+        self._index_entries = IndexEntries(dispatcher.index, self)
+        self._timer = ConnectionTimer(self.loop, self._ring)
+        self._deadline: float | None = self.heard_at + self.settings.handshake_s  # then of the peer's certificate
         self._halted = False
-        self._farewell: list[Datagram] = []
-        self._farewell_at = math.inf
-        self._farewells = 0
-        self._answers = 0
+        self._close_packets: ClosePackets | None = None
 
     # What the owner sees
 
     @property
-    def host(self) -> Any:
+    def endpoint(self) -> Any:
         """The endpoint it belongs to."""
-        return self.traffic.owner
+        return self.dispatcher.owner
 
     @property
     def uri(self) -> str:
@@ -162,7 +147,7 @@ class Connection:
 
     @property
     def not_after(self) -> datetime | None:
-        """When the peer's certificate ends, and with it the connection."""
+        """When the peer's certificate expires, and with it the connection; None where trust proves nothing."""
         return self.peer.not_after
 
     @property
@@ -182,12 +167,12 @@ class Connection:
 
     @property
     def busy(self) -> bool:
-        """Whether streams are open, or wait to be opened."""
+        """Whether streams are open, or messages wait for one."""
         return bool(self.engine.streams) or self.outbox.waits
 
     @property
     def on_message(self) -> Callable[[Any, Message], None] | None:
-        """Called with the connection and each inbound message; None: they wait for `messages`."""
+        """Called with the connection and each inbound message; None: messages wait for `messages()`."""
         return self.mailbox.on_message
 
     @on_message.setter
@@ -196,7 +181,7 @@ class Connection:
 
     @property
     def on_malformed(self) -> Callable[[Any, Exception], None] | None:
-        """Called with the connection and what was wrong with a stream, which has been stopped."""
+        """Called with the connection and the FrameError or MessageTooLarge for which a stream was stopped."""
         return self.mailbox.on_malformed
 
     @on_malformed.setter
@@ -204,10 +189,10 @@ class Connection:
         self.mailbox.on_malformed = callback
 
     def counters(self) -> dict[str, float]:
-        """Gauges and totals of this connection, by name, each with its unit."""
+        """Gauges and totals of this connection, by a name that ends in its unit."""
         return {
             **self.engine.counters(),
-            "held_bytes": self.engine.held_bytes + self.ledger.owed,
+            "held_bytes": self.engine.held_bytes + self.ledger.unacknowledged,
             "sent_bytes_total": self.sent_bytes,
             "received_bytes_total": self.received_bytes,
         }
@@ -224,6 +209,7 @@ class Connection:
         check_code(code)
         if self.closed:
             return
+        # Not flushed here: everything closed in one loop turn leaves together.
         self.engine.close(int(code), reason)
         self._finish(CloseReason("local", int(code), reason))
 
@@ -242,10 +228,11 @@ class Connection:
     def start_request(
         self, header: bytes, payload: Parts, done: Done, *, urgent: bool = False, reply_bytes_max: int | None = None
     ) -> Exchange:
-        """Ask; `done` gets the reply or the exception, exactly once, from the loop, unless the Exchange is cancelled.
+        """As `request`, without a task: `done` is called once, from the loop, with the reply or the exception.
 
-        A `reply_bytes_max` of one's own also says that the reply may well be that large: room is made at once.
-        Raises LimitError when too many requests wait already, FrameError or MessageTooLarge for what cannot be sent.
+        It is not called after `Exchange.cancel`. `reply_bytes_max`: payload bytes; naming it also says that the reply may
+        well be that large, so flow control makes room for it at once. Raises LimitError when too many requests wait
+        already, FrameError or MessageTooLarge for what cannot be sent.
         """
         exchange = Exchange(
             self.outbox,
@@ -267,9 +254,9 @@ class Connection:
         urgent: bool = False,
         reply_bytes_max: int | None = None,
     ) -> Message:
-        """Ask and await the reply. Raises RequestTimeout, StreamLost, MessageTooLarge, ConnectionLost.
+        """Send a request and await its reply. Raises RequestTimeout, StreamLost, MessageTooLarge, ConnectionLost.
 
-        Cancelling the await, or running out of time, resets the stream.
+        Cancelling the await, or running out of time, resets the stream: the peer sees that nobody waits.
         """
         answer: asyncio.Future[Message] = self.loop.create_future()
         exchange = self.start_request(header, payload, _fill(answer), urgent=urgent, reply_bytes_max=reply_bytes_max)
@@ -277,8 +264,10 @@ class Connection:
         def late() -> None:
             if not answer.done():
                 exchange.cancel()
+                # The exchange was cancelled first, so its own callback cannot set another result.
                 answer.set_exception(RequestTimeout(f"no reply to {header[:64]!r} within {timeout_s:g} s"))
 
+        # A plain timer: asyncio.timeout would cancel and uncancel the task, and costs more.
         timer = self.loop.call_later(timeout_s, late)
         try:
             return await answer
@@ -297,8 +286,8 @@ class Connection:
     ) -> None:
         """Send one message and await its arrival: every byte acknowledged by the peer's QUIC stack.
 
-        Higher priorities leave first. Raises StreamLost or MessageTooLarge if the peer threw the stream away, and
-        ConnectionLost. Cancelling the await resets the stream. What is sent again by `retry` may arrive twice.
+        Higher priorities leave first. Raises StreamLost or MessageTooLarge if the peer refused the stream, and
+        ConnectionLost. Cancelling the await resets the stream. What `retry` sends again may arrive twice.
         """
 
         async def attempt() -> None:
@@ -316,7 +305,7 @@ class Connection:
             await self._until_closed(schedule, attempt)
 
     def open_uni(self) -> SendStream:
-        """A stream of one's own for one message, as qp2p has it. The peer learns of it with the first bytes."""
+        """A stream for one message, as qp2p has it. The peer learns of it with its first bytes."""
         return SendStream(self.outbox, uni=True)
 
     def open_bi(self) -> tuple[SendStream, ReceiveStream]:
@@ -325,35 +314,35 @@ class Connection:
         return stream, ReceiveStream(stream)
 
     def messages(self) -> AsyncIterator[Message]:
-        """Inbound messages, when no `on_message` takes them; ends with the connection.
+        """Inbound messages in order of arrival, where no `on_message` is set; ends with the connection.
 
-        What is not taken holds back the peer: first its bytes, then its streams.
+        Messages that are not read hold back the peer by flow control: first its bytes, then its streams.
         """
         return self.mailbox.messages()
 
     def lost(self) -> ConnectionLost | None:
-        """The exception for operations the end of the connection cuts short; None while it lives."""
+        """The exception for operations that the end of the connection interrupts; None while it lives."""
         return None if self.close_reason is None else lost(self.close_reason)
 
     # For its parts
 
     @property
     def source(self) -> "Connection":
-        """Itself, as messages know it."""
+        """The connection as its messages know it: see `mailbox.Carrier`."""
         return self
 
     @property
     def draining(self) -> bool:
-        """Nothing new is begun or taken; what is in flight is finished."""
-        return self.traffic.draining
+        """Nothing new is begun or accepted; what is in flight is finished."""
+        return self.dispatcher.draining
 
     def touch(self) -> None:
-        """Something may have to leave this turn."""
+        """Flush the connection in this loop turn: it may have something to send."""
         if not self.marked:
-            self.traffic.mark(self)
+            self.dispatcher.mark(self)
 
-    def tell(self, callback: Callable[..., None], *arguments: Any) -> bool:
-        """Call an owner's callback: what it raises is the owner's fault, and reported; False then."""
+    def notify(self, callback: Callable[..., None], *arguments: Any) -> bool:
+        """Call a user's callback. What it raises is reported to the loop's exception handler; False then."""
         try:
             callback(*arguments)
         except (KeyboardInterrupt, SystemExit):
@@ -364,133 +353,135 @@ class Connection:
         return True
 
     def encoded(self, header: bytes, dst: bytes, payload: Parts) -> list[bytes]:
-        """The pieces of a message of ours. Raises MessageTooLarge, FrameError for one that may not be sent."""
+        """The pieces of one outbound message. Raises MessageTooLarge, FrameError for one that may not be sent."""
         pieces = encode(header, dst, payload, empty_payload=self.empty_payloads)
         size = sum(map(len, pieces))
         if size > self.settings.send_bytes_max:
             raise MessageTooLarge(f"a message of {size} bytes: this end sends at most {self.settings.send_bytes_max}")
         return pieces
 
-    # What the endpoint calls
+    # What the dispatcher and the endpoint call
 
     def dial(self, timeout_s: float) -> None:
-        """Begin the handshake; it may take this long, or as long as the settings say if that is more."""
-        now = self.traffic.clock()
+        """Begin the handshake as its client; its deadline is the longer of `timeout_s` and `Settings.handshake_s`."""
+        now = self.dispatcher.clock()
         self._deadline = now + max(timeout_s, self.settings.handshake_s)
+        # The deadline is set before: a dial to an address that drops everything must end too.
         self.engine.dial(self.first_address, now)
-        self._route()
+        self._index_entries.follow(self.engine)
         self.touch()
 
-    def start(self) -> None:
-        """A stranger's handshake has begun."""
-        self._route()
+    def accept(self, cid: bytes) -> None:
+        """Begin the handshake as its server: datagrams for `cid`, the client's choice, are this connection's."""
+        self.engine.new_cids.append(cid)
+        self._index_entries.follow(self.engine)
 
     def readmit(self) -> None:
-        """Judge a live peer again, after the bundle or the registry changed; close it if it is admitted no more."""
-        if self.closed or not self._established or not (self.dialled or self.traffic.trust.asks_client):
+        """Verify a live peer's chain again, after the bundle or the registry changed; close if it is admitted no more."""
+        # A server that asks for no certificates has no chain to verify again.
+        if self.closed or not self._established or not (self.dialled or self.dispatcher.trust.asks_client):
             return
         try:
             self._admit(self._chain)
         except TrustError as error:
+            # The peer learns which of the two it is: after a renewal a new dial may succeed, after a removal it cannot.
             self.close(CloseCode.EXPIRED if error.kind == "expired" else CloseCode.REFUSED, str(error))
 
     def receive(self, data: bytes, address: Any, now: float) -> None:
-        """One datagram of the peer's. `process` follows once per turn."""
+        """Take one datagram of the peer's. `process` must follow once per loop turn."""
         self.received_bytes += len(data)
         self.heard_at = now
         self.engine.receive(data, address, now)
         if not (self._established or self.dialled or self.engine.begun):
+            # A first datagram that cannot be read costs no state: whoever sent it need not exist.
             self._finish(CloseReason("transport", 0, "no packet that could be read"))
-            self._bury()
+            self._dispose()
             return
-        if self._farewell and self.closed and self._answers < _FAREWELLS and not self.engine.close_heard:
-            self._answers += 1  # the peer has not heard our close
-            self.traffic.transmit(self, self._farewell)
+        packets = self._close_packets
+        if packets is not None and not self.engine.close_heard and packets.answers():
+            self.dispatcher.transmit(self, packets.datagrams)
 
     def process(self, now: float) -> None:
-        """Act on what the datagrams of this turn brought."""
+        """Act on what the datagrams of this loop turn brought: connection ids, handshake, address, stream events, the end."""
         if self._halted:
             return
         engine = self.engine
         events = engine.take_events()
         if events:
             self._events.extend(events)
-        if engine.new_cids or engine.old_cids:
-            self._route()
-        if engine.reset_token is not self._reset_token:
-            self.traffic.unroute_reset(self._reset_token)
-            self._reset_token = engine.reset_token
-            self.traffic.route_reset(self._reset_token, self)
+        if engine.new_cids or engine.old_cids or engine.reset_token is not self._index_entries.reset_token:
+            self._index_entries.follow(engine)
+        # A client is only established when the server has confirmed: before, its certificate may still be refused.
         if not self._established and (engine.confirmed if self.dialled else engine.complete):
             self._establish(now)
         if self._established:
             if engine.address is not self.raw_address and engine.address != self.raw_address:
                 self.raw_address = engine.address
-                self.traffic.moved(self)
-            self._dispatch()
+                self.dispatcher.moved(self)
+            self._handle_events()
+            # Finished streams, or a MAX_STREAMS, may have made room for messages that wait.
             if not self.closed and self.outbox.waits:
                 self.outbox.start_waiting()
+        # Last, so that what arrived with the close, or before it, is still delivered.
         if engine.ending and not self.closed:
             self._finish(engine.end(None if self._established else self._refusal))
 
     def flush(self, now: float) -> None:
-        """Send what may leave now, and set the timer."""
+        """Send what may leave now, and set the timer for the rest."""
         self.marked = False
         if self._halted:
             return
         engine = self.engine
         datagrams = engine.datagrams(now)
         if datagrams:
-            if self.closed and not self._farewell:
-                self._farewell = datagrams
-                self._farewells = 1
-                self._farewell_at = now + engine.probe_timeout_s
-            self.traffic.transmit(self, datagrams)
+            if self.closed and self._close_packets is None:
+                self._close_packets = ClosePackets(datagrams, now, engine.probe_timeout_s)
+            self.dispatcher.transmit(self, datagrams)
             self.process(now)
             if engine.has_more and not self.closed:
-                # The peer works on this flight while the next is built, and others have their turn in between.
-                self.traffic.mark_later(self)
+                # The peer works on this flight while the next is built, and other connections are served in between.
+                self.dispatcher.mark_later(self)
                 return
-        # A dial that nobody answered has nobody to tell more than once.
+        # A dial that nobody answered has nobody to repeat its close packets to.
         if engine.terminated or (self.closed and (engine.close_heard or not engine.begun)):
-            self._bury()
+            self._dispose()
         else:
             self._arm(now)
 
-    def forgotten(self) -> None:
-        """A stateless reset: the peer does not know this connection, or has heard that it ended."""
+    def peer_reset(self) -> None:
+        """A stateless reset came: the peer does not know this connection, or has heard that it ended."""
         if not self.closed:
             self._finish(CloseReason("reset", 0, "the peer does not know this connection: it was restarted"))
-        self._bury()
+        self._dispose()
 
     def too_big(self, size: int) -> None:
-        """The system refused a datagram of this size."""
+        """The system refused a datagram of this many bytes (EMSGSIZE): the path is narrower than was thought."""
         if not self._established and not self.closed:
             text = f"the path does not carry datagrams of {size} bytes, which QUIC needs (RFC 9000 section 14)"
             self._finish(CloseReason("transport", 0, text))
-            self._bury()
+            self._dispose()
             return
         self.engine.too_big(size)
         self.touch()
 
     def stop(self) -> None:
-        """No timer and no packet any more: the endpoint's socket is going."""
+        """Set no timer and send no packet any more: the endpoint's socket is about to close."""
         self._halted = True
-        self._disarm()
+        self._timer.cancel()
         self.engine.end_trace()
 
     def crash(self, error: Exception) -> None:
-        """A packet of the peer's met a mistake in this program: it costs this connection only, and is reported."""
+        """An unexpected exception of this program: it costs this connection only, and is reported to the loop."""
         self.loop.call_exception_handler({"message": f"{self!r} failed", "exception": error})
         if self.closed:
-            self._bury()
+            self._dispose()
             return
         self._finish(self.engine.fail(f"{type(error).__name__}: {error}"))
 
     # Private
 
     async def _until_closed(self, schedule: Retry, attempt: Callable[[], Awaitable[None]]) -> None:
-        """Attempt on schedule; the end of the connection cuts a wait short."""
+        """Attempt on this schedule; the end of the connection interrupts attempts and waits."""
         end: asyncio.Future[Exception] = self.loop.create_future()
 
         def ended(_: Connection) -> None:
@@ -505,25 +496,14 @@ class Connection:
                 self._callbacks.remove(ended)
 
     def _admit(self, chain_der: list[bytes]) -> None:
-        """Judge the peer's chain, from inside the handshake. Raises TrustError."""
+        """Verify the peer's chain, called from inside the handshake. Raises TrustError."""
         self._chain = chain_der
-        traffic = self.traffic
+        hooks = self.dispatcher
         try:
-            self.peer = traffic.trust.admit(chain_der, expect=self._expect, dialled=self.dialled, now=traffic.utc_now())
+            self.peer = hooks.trust.admit(chain_der, expect=self._expect, dialled=self.dialled, now=hooks.utc_now())
         except TrustError as error:
             self._refusal = error
             raise
-
-    def _route(self) -> None:
-        engine = self.engine
-        for cid in engine.new_cids:
-            self._cids.add(cid)
-            self.traffic.route(cid, self)
-        for cid in engine.old_cids:
-            self._cids.discard(cid)
-            self.traffic.unroute(cid)
-        engine.new_cids.clear()
-        engine.old_cids.clear()
 
     def _establish(self, now: float) -> None:
         if self.closed:
@@ -532,13 +512,13 @@ class Connection:
         self.raw_address = self.engine.address
         self._deadline = None
         if self.peer.not_after is not None:
-            self._deadline = now + (self.peer.not_after - self.traffic.utc_now()).total_seconds()
-        self.traffic.established(self)
+            self._deadline = now + (self.peer.not_after - self.dispatcher.utc_now()).total_seconds()
+        self.dispatcher.established(self)
 
-    def _dispatch(self) -> None:
-        """Hand out what happened to streams. A callback may end the connection: then the rest is told so."""
+    def _handle_events(self) -> None:
+        """Pass each stream event to the stream's owner. A user's callback may close the connection: `_finish` does the rest."""
         events = self._events
-        events.reverse()  # so that the next one is cheap to take
+        events.reverse()  # so that the next one can be popped from the end
         while events and not self.closed:
             kind, stream, code = events.pop()
             owner = stream.owner
@@ -547,61 +527,57 @@ class Connection:
             elif owner is None:
                 continue
             elif kind is FlowEvent.SENT:
-                self.tell(owner.on_sent)
+                owner.on_sent()
             elif kind is FlowEvent.RESET:
-                self.tell(owner.on_reset, code)
+                owner.on_reset(code)
             else:
-                self.tell(owner.on_stopped, code)
+                owner.on_stopped(code)
 
     def _finish(self, reason: CloseReason) -> None:
-        nobody = self._established or not (self.dialled or self.engine.begun)
-        failure = None if nobody else failure_of(reason, self._refusal)
+        """The connection has ended: leave every table first, then fail what is in flight, then call `on_closed`."""
+        unreported = self._established or not (self.dialled or self.engine.begun)
+        failure = None if unreported else failure_of(reason, self._refusal)
         self.close_reason = reason
-        self.traffic.ended(self, failure)
-        # Streams that are over already may have owners who have not been told yet, also of what this turn brought.
+        self.dispatcher.ended(self, failure)
+        # Streams that have finished already may have owners that have not heard of it, even of events of this loop turn.
         self._events.extend(self.engine.take_events())
+        # By identity: a stream with waiting events may be among the open ones too.
         streams = {id(stream): stream for stream in self.engine.streams.values()}
         streams.update((id(stream), stream) for _, stream, _ in self._events)
         self._events.clear()
         self.ledger.clear()
         for stream in streams.values():
             if stream.owner is not None:
-                self.tell(stream.owner.on_lost)
+                stream.owner.on_lost()
         for outgoing in self.outbox.end():
-            self.tell(outgoing.on_lost)
+            outgoing.on_lost()
         self.mailbox.wake()
         callbacks, self._callbacks = self._callbacks, []
-        self.loop.call_soon(self._tell_closed, callbacks)
-        self.traffic.mark(self)
+        # Never synchronously: `close` may have been called from inside another callback of the same owner.
+        self.loop.call_soon(self._notify_closed, callbacks)
+        self.dispatcher.mark(self)
 
-    def _tell_closed(self, callbacks: "list[Callable[[Connection], None]]") -> None:
+    def _notify_closed(self, callbacks: "list[Callable[[Connection], None]]") -> None:
         if self.on_closed is not None:
             callbacks = [self.on_closed, *callbacks]
         for callback in callbacks:
-            self.tell(callback, self)
+            self.notify(callback, self)
 
     def _arm(self, now: float) -> None:
-        """One timer for all: moved only when it must ring earlier, a late one finds nothing to do and is set anew."""
         at = self._next(now)
         if at is None:
-            self._disarm()
-        else:
-            self._arm_at(at, now)
-
-    def _arm_at(self, at: float, now: float) -> None:
-        if self._timer is not None:
-            if at >= self._timer_at - _TIMER_SLACK_S:
-                return
             self._timer.cancel()
-        self._timer_at = at
-        self._timer = self.loop.call_later(max(0.0, at - now), self._ring)
+        else:
+            self._timer.set(at, now)
 
     def _next(self, now: float) -> float | None:
+        """When the connection has to act by itself, in monotonic seconds; None: never again."""
         at = self.engine.timer()
         if at is None:
             return None
         if self.closed:
-            return min(at, self._farewell_at)
+            return at if self._close_packets is None else min(at, self._close_packets.next_at)
+        # Compared with the engine's time first: nearly always that is earlier.
         if self._deadline is not None and self._deadline < at:
             at = min(self._deadline, now + _FAR_S)
         if self._established and (ping_at := self._ping_at()) is not None:
@@ -609,69 +585,63 @@ class Connection:
         return at
 
     def _ping_at(self) -> float | None:
+        """When to ping; None: never. Only the dialer does, after a third of the idle time, so that two may be lost."""
         if not (self.dialled and self.settings.keep_alive):
             return None
         return self.heard_at + self.engine.idle_s / 3
 
     def _ring(self) -> None:
-        self._timer = None
+        self._timer.rang()
         try:
-            now = self.traffic.clock()
+            now = self.dispatcher.clock()
             at = self._next(now)
-            if at is not None and now < at - _TIMER_SLACK_S:
-                self._arm_at(at, now)  # what it was set for need not be done any more
+            if at is not None and now < at - TIMER_SLACK_S:
+                self._timer.set(at, now)  # what it was set for need not be done any more
             else:
                 self._on_time(now)
-        except Exception as error:  # noqa: BLE001  # reported; without its timer the connection would never end
+        except Exception as error:  # noqa: BLE001  # reported by crash; without its timer the connection would never end
             self.crash(error)
 
     def _on_time(self, now: float) -> None:
         self.engine.on_timer(now)
         self.process(now)
         if self.closed:
-            if now >= self._farewell_at:
-                self._say_farewell(now)
+            packets = self._close_packets
+            if packets is not None and now >= packets.next_at:
+                self.dispatcher.transmit(self, packets.datagrams)
+                packets.repeated(now, self.engine.probe_timeout_s)
         else:
             if self._deadline is not None and now >= self._deadline:
                 self._expire()
             ping_at = self._ping_at() if self._established else None
             if ping_at is not None and now >= ping_at and not self.closed:
+                # Only after silence: traffic proves that the peer is alive without a ping.
                 self.engine.ping()
-                self.heard_at = now  # the next ping a third later, whatever becomes of this one
+                self.heard_at = (
+                    now  # the next ping follows a third of the idle time later, whatever becomes of this one
+                )
         self.flush(now)
 
-    def _say_farewell(self, now: float) -> None:
-        """Once more: the last one may have been lost, and the peer would wait out its idle time."""
-        self.traffic.transmit(self, self._farewell)
-        self._farewells += 1
-        again = self._farewells < _FAREWELLS
-        self._farewell_at = now + self.engine.probe_timeout_s if again else math.inf
-
     def _expire(self) -> None:
-        """The deadline has come: of the handshake, or of the peer's certificate."""
+        """The deadline has passed: the handshake's, or the peer certificate's."""
         if self._established:
             self.close(CloseCode.EXPIRED, "the peer's certificate has expired")
             return
         self.engine.give_up_handshake("handshake timeout")
         self._finish(CloseReason("idle", 0, "the handshake took too long"))
 
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _bury(self) -> None:
+    def _dispose(self) -> None:
+        """Give up timer and index entries: nothing is sent or received on this connection any more."""
         self.stop()
-        for cid in self._cids:
-            self.traffic.unroute(cid)
-        self._cids.clear()
-        self.traffic.unroute_reset(self._reset_token)
+        self._index_entries.end()
         if not self.closed:
             self._finish(self.engine.end(None if self._established else self._refusal))
-        self.traffic.buried(self)
+        self.dispatcher.disposed(self)
 
 
 def _fill(future: "asyncio.Future[Message]") -> Done:
+    """A callback that completes this future, unless its awaiter has gone."""
+
     def done(result: Message | Exception) -> None:
         if future.done():
             return

@@ -1,4 +1,7 @@
-"""Whose datagram is whose, and one flush per turn of the loop: the traffic of one endpoint."""
+"""The dispatcher of one endpoint: hands arriving datagrams to connections, makes new ones, and flushes once per loop turn.
+
+Why once: everything a loop turn brings about then leaves in as few packets, and as few system calls, as it fits into.
+"""
 
 import asyncio
 import itertools
@@ -12,6 +15,7 @@ from p2pnet.model.errors import LimitError
 from p2pnet.model.ids import ConnectionId
 from p2pnet.quic.addresses import host_of, remote
 from p2pnet.quic.connection import Connection
+from p2pnet.quic.connection_index import ConnectionIndex
 from p2pnet.quic.engine import (
     RESET_TOKEN_BYTES,
     Admission,
@@ -28,50 +32,56 @@ from p2pnet.quic.settings import Settings
 from p2pnet.quic.socket import Transport
 from p2pnet.quic.trust import Trust
 
-TURN_HAPPENINGS = 40  # messages that came, or have arrived, in one turn: then they are dealt with before more is read
-HELD_DATAGRAMS_MAX = 256  # that wait for the next turn; no more are read meanwhile than one turn brings
-EVICT_AFTER_S = 0.25  # of silence: a handshake that still lives speaks sooner, unless its host is starved of CPU
+TURN_EVENTS_MAX = 40
+"""Stream events of one connection in one loop turn, or connections that got a datagram: beyond, they are handled before more
+datagrams are, so that latency does not grow with the length of a burst."""
+HELD_DATAGRAMS_MAX = 256
+"""Datagrams that may wait for the next loop turn; no more are read meanwhile than one loop turn brings."""
+EVICT_AFTER_S = 0.25
+"""Seconds of silence after which a pending handshake may be evicted: one that still lives speaks sooner, unless its host is
+starved of CPU."""
 
 _ids = itertools.count(1)
 
 Egress = Callable[[Connection, list[Datagram]], list[Datagram]]
+"""Given a connection and the datagrams of one flush, returns those that may leave now."""
 
 
-class Owner(Protocol):
-    """What the traffic tells its endpoint, and asks it."""
+class EndpointHooks(Protocol):
+    """What the dispatcher reports to its endpoint, and asks of it."""
 
     def established(self, connection: Connection) -> None:
-        """The handshake is complete, the peer is known."""
+        """The handshake is complete and the peer's certificate was admitted."""
 
     def moved(self, connection: Connection) -> None:
-        """The peer speaks from another address now."""
+        """The peer's address has changed."""
 
     def ended(self, connection: Connection, failure: Exception | None) -> None:
-        """It is over; `failure` when it never was established."""
+        """The connection is closed or lost; `failure` only if it was never established."""
 
     def incoming(self, address: Any) -> Admittance:
-        """What to do with a stranger at this address."""
+        """What to do with a handshake that an unauthenticated peer begins from this address."""
 
     def find(self, address: Any) -> list[Connection]:
         """Live connections with the peer at this address."""
 
-    def quiet(self) -> None:
-        """No connection has anything to say any more."""
+    def all_disposed(self) -> None:
+        """The endpoint is closing, and its last connection has been disposed of."""
 
 
 class Dispatcher:
-    """The host of an endpoint's connections: makes them, feeds them, flushes them, buries them."""
+    """Makes, feeds, flushes and disposes of the connections of one endpoint. All methods belong to the loop."""
 
     def __init__(
         self,
         transport: Transport,
         trust: Trust,
         settings: Settings,
-        owner: Owner,
+        owner: EndpointHooks,
         *,
         clock: Callable[[], float],
         utc_now: Callable[[], datetime],
-        chance: Callable[[int], bytes] = os.urandom,
+        random_bytes: Callable[[int], bytes] = os.urandom,
         reset_key: bytes,
         listens: bool,
     ) -> None:
@@ -84,25 +94,26 @@ class Dispatcher:
         self.listens = listens
         self.egress: Egress | None = None
         self.transport = transport
-        self.handshakes: dict[Connection, None] = {}  # not established yet, dialled or not; oldest first
+        self.index = ConnectionIndex()
+        self.handshakes: dict[Connection, None] = {}
+        """Connections not established yet, dialled or accepted; oldest first."""
         self.live: dict[int, Connection] = {}
+        """Established connections by id, oldest first."""
         self.gate = Gate(
             settings,
             transport.send,
             resets=(resets := Resets(reset_key)),
-            chance=chance,
+            random_bytes=random_bytes,
             decide=owner.incoming,
             make_room=self._make_room,
         )
         self.owner = owner
-        self._chance = chance
+        self._random_bytes = random_bytes
         self._resets = resets
         self._configurations = Configurations(trust, settings)
         self._windows = windows(settings.connection_window_bytes, settings.streams_max, settings.gaps_max)
-        self._routes: dict[bytes, Connection] = {}
-        self._reset_tokens: dict[bytes, Connection] = {}
-        self._unburied: set[Connection] = set()
-        self._strangers: Counter[Any] = Counter()  # handshakes not dialled, by host
+        self._undisposed: set[Connection] = set()
+        self._pending: Counter[Any] = Counter()  # handshakes of unauthenticated clients, by host
         self._dirty: list[Connection] = []
         self._later: list[Connection] = []
         self._held: list[Datagram] = []
@@ -114,10 +125,10 @@ class Dispatcher:
         """Begin to receive."""
         self.transport.start(self.on_datagrams, self._on_too_big)
 
-    # For connections (see connection.Traffic)
+    # For connections (see connection.DispatcherHooks)
 
     def mark(self, connection: Connection) -> None:
-        """It has something to send this turn."""
+        """Flush this connection at the end of this loop turn."""
         if not connection.marked:
             connection.marked = True
             self._dirty.append(connection)
@@ -126,7 +137,7 @@ class Dispatcher:
                 self.loop.call_soon(self.flush)
 
     def mark_later(self, connection: Connection) -> None:
-        """It has more to send than one turn's worth: the rest leaves in the next."""
+        """Flush this connection in the next loop turn."""
         connection.marked = True
         self._later.append(connection)
         if not self._scheduled:
@@ -140,56 +151,43 @@ class Dispatcher:
         self.transmit_raw(connection, datagrams)
 
     def transmit_raw(self, connection: Connection, datagrams: list[Datagram]) -> None:
-        """Send these past `egress`: what it held back goes here when its time has come."""
+        """Send these without asking `egress`: for what it held back, when its time has come."""
         if datagrams:
+            # Counted here, behind egress: what it drops was never sent.
             connection.sent_bytes += sum(len(data) for data, _ in datagrams)
             self.transport.send(datagrams)
 
-    def route(self, cid: bytes, connection: Connection) -> None:
-        """Datagrams for this cid are the connection's."""
-        self._routes[cid] = connection
-
-    def unroute(self, cid: bytes) -> None:
-        """No longer."""
-        self._routes.pop(cid, None)
-
-    def route_reset(self, token: bytes | None, connection: Connection) -> None:
-        """A datagram that ends in this token says that the peer has forgotten the connection."""
-        if token is not None:
-            self._reset_tokens[token] = connection
-
-    def unroute_reset(self, token: bytes | None) -> None:
-        """No longer."""
-        if token is not None:
-            self._reset_tokens.pop(token, None)
-
     def established(self, connection: Connection) -> None:
-        """The handshake is complete, the peer is known."""
+        """The handshake is complete: give the connection its id."""
         self._leave_handshake(connection)
         connection.id = ConnectionId(next(_ids))
         self.live[connection.id] = connection
         self.owner.established(connection)
 
     def moved(self, connection: Connection) -> None:
-        """The peer speaks from another address now."""
+        """The peer's address has changed."""
         self.owner.moved(connection)
 
     def ended(self, connection: Connection, failure: Exception | None) -> None:
-        """The connection is over; out of every list before anybody is told."""
+        """The connection is closed or lost: remove it from every list before any callback can see it there."""
         self._leave_handshake(connection)
         self.live.pop(connection.id, None)
         self.owner.ended(connection, failure)
 
-    def buried(self, connection: Connection) -> None:
-        """Nothing leaves any more, and nothing that comes is for it."""
-        self._unburied.discard(connection)
-        if self._closing and not self._unburied:
-            self.owner.quiet()
+    def disposed(self, connection: Connection) -> None:
+        """The connection sends and receives nothing any more."""
+        self._undisposed.discard(connection)
+        if self._closing and not self._undisposed:
+            self.owner.all_disposed()
 
     # For the endpoint
 
     def dial(self, address: Any, expect: str | None, timeout_s: float) -> Connection:
-        """Begin a handshake. Raises LimitError when there are too many connections."""
+        """Begin a handshake with the peer at this address, which must prove the URI `expect`.
+
+        Raises LimitError when `connections_max` are open.
+        """
+        # Pending handshakes count: they become connections without asking again.
         if len(self.live) + len(self.handshakes) >= self.settings.connections_max:
             raise LimitError(f"{self.settings.connections_max} connections are open: connections_max")
         connection = self._make(address, dialled=True, expect=expect)
@@ -197,32 +195,34 @@ class Dispatcher:
         return connection
 
     def close(self, code: int, reason: str) -> bool:
-        """Close every connection; whether any of them still has to hear that its peer knows."""
+        """Close every connection; whether any of them still has close packets to repeat."""
         self._closing = True
-        self.transport.forget()  # the farewells must not wait behind what nobody will read
+        self.transport.forget()  # close packets must not wait behind data that nobody will read
         for connection in [*self.live.values(), *self.handshakes]:
             connection.close(code, reason)
         self.flush()
-        return bool(self._unburied)
+        return bool(self._undisposed)
 
     def cut(self) -> None:
-        """Nothing is sent or received any more."""
-        for connection in list(self._unburied):
+        """Close the socket: nothing is sent or received any more."""
+        for connection in list(self._undisposed):
             connection.stop()
-        self._unburied.clear()
-        self._routes.clear()
+        self._undisposed.clear()
+        self.index.clear()
         self._held.clear()
         self._configurations.close()
         self.transport.close()
 
     def flush(self) -> None:
-        """Send what this turn brought about."""
+        """Send what this loop turn brought about, for every marked connection."""
         self._scheduled = False
         self._in_turn = True
         now = self.clock()
+        # What had more to send than one flight goes on together with what is new.
         self._dirty += self._later
         self._later = []
         try:
+            # Flushing may mark others: a callback of one connection may write on another.
             while self._dirty:
                 dirty, self._dirty = self._dirty, []
                 for connection in dirty:
@@ -233,65 +233,62 @@ class Dispatcher:
         finally:
             self._in_turn = False
 
-    def on_datagrams(self, datagrams: list[Datagram]) -> None:
-        """What one read brought, in order."""
-        if self._held:
-            self._held += datagrams
-        else:
+    def on_datagrams(self, datagrams: list[Datagram] | None = None) -> None:
+        """Feed datagrams to their connections, let these act, and flush: at once, or after the tasks that were woken.
+
+        `datagrams`: what one read of the socket brought, in order of arrival; None: go on with those held since the last loop
+        turn. Data that is ready leaves at once. Mere acknowledgements wait for the tasks woken just now: what they send next
+        then shares a packet with them.
+        """
+        if datagrams is not None:
+            if self._held:
+                self._held += datagrams  # behind those for which the next loop turn is already scheduled
+                return
             self._held = datagrams
-            self._take_turn()
-
-    # Private
-
-    def _take_turn(self) -> None:
-        """Feed until there is something to go on with, act, and flush, now or after those who have been woken."""
         self._in_turn = eager = True
         try:
-            eager = self._take(self.clock())
+            now = self.clock()
+            eager = False
+            for connection in self._feed(now):
+                try:
+                    connection.process(now)
+                except Exception as error:  # noqa: BLE001  # reported by crash; other connections must not suffer
+                    connection.crash(error)
+                # Also without events: there is at least an acknowledgement to send or to plan.
+                self.mark(connection)
+                eager = eager or connection.engine.has_data
         finally:
             if eager or self._closing:
                 self.flush()
             else:
-                self._flush_soon()
+                self._in_turn = False
+                if not self._scheduled:
+                    self._scheduled = True
+                    self.loop.call_soon(self.flush)
             if self._held:
-                self.loop.call_soon(self._take_turn)
+                self.loop.call_soon(self.on_datagrams)
 
-    def _flush_soon(self) -> None:
-        """Those who were woken run first: what they ask next, and what there is to acknowledge, share a packet."""
-        self._in_turn = False
-        if not self._scheduled:
-            self._scheduled = True
-            self.loop.call_soon(self.flush)
-
-    def _take(self, now: float) -> bool:
-        """Feed and act; whether there is something to send that need not wait."""
-        eager = False
-        for connection in self._feed(now):
-            try:
-                connection.process(now)
-            except Exception as error:  # noqa: BLE001
-                connection.crash(error)
-            self.mark(connection)
-            eager = eager or connection.engine.has_data
-        return eager
+    # Private
 
     def _feed(self, now: float) -> dict[Connection, None]:
-        """Hand out datagrams; the connections that got any. The rest waits while peers and owners work on these."""
+        """Give datagrams to their connections until there is enough to act on; the connections that got any."""
         held, self._held = self._held, []
         enough = len(held) - HELD_DATAGRAMS_MAX
-        routes = self._routes
+        by_cid = self.index.by_cid
         touched: dict[Connection, None] = {}
         for index, (data, address) in enumerate(held, 1):
-            connection = routes.get(destination_cid(data)) or self._stranger(data, address, now)
+            connection = by_cid.get(destination_cid(data)) or self._begin(data, address, now)
             if connection is None:
                 continue
             try:
+                # A dialler keeps answering from its one socket address; only servers bound to every address need the
+                # local one.
                 connection.receive(data, remote(address) if connection.dialled else address, now)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001  # as above
                 connection.crash(error)
             touched[connection] = None
-            happened = max(connection.engine.happened, len(touched))
-            if happened >= TURN_HAPPENINGS and index > enough:
+            events = max(connection.engine.events_waiting, len(touched))
+            if events >= TURN_EVENTS_MAX and index > enough:
                 self._held = held[index:]
                 break
         return touched
@@ -307,7 +304,7 @@ class Dispatcher:
                 is_client=dialled,
                 admit=admit,
                 ask_client=self.trust.asks_client,
-                chance=self._chance,
+                random_bytes=self._random_bytes,
                 reset_token=self._resets.token,
                 original_cid=admission.original_cid if admission else None,
                 retry_cid=admission.retry_cid if admission else None,
@@ -315,9 +312,9 @@ class Dispatcher:
 
         connection = Connection(self, make_engine, address=address, dialled=dialled, expect=expect)
         self.handshakes[connection] = None
-        self._unburied.add(connection)
+        self._undisposed.add(connection)
         if not dialled:
-            self._strangers[host_of(address)] += 1
+            self._pending[host_of(address)] += 1
         return connection
 
     def _leave_handshake(self, connection: Connection) -> None:
@@ -326,19 +323,20 @@ class Dispatcher:
         del self.handshakes[connection]
         if not connection.dialled:
             host = host_of(connection.first_address)
-            self._strangers[host] -= 1
-            if not self._strangers[host]:
-                del self._strangers[host]
+            self._pending[host] -= 1
+            if not self._pending[host]:
+                del self._pending[host]
 
-    def _stranger(self, data: bytes, address: Any, now: float) -> Connection | None:
-        """The new connection a datagram begins, if it is for none that we know."""
+    def _begin(self, data: bytes, address: Any, now: float) -> Connection | None:
+        """The connection that this datagram begins, which is for none in the index; None if it begins none."""
         if self._is_reset(data, address) or self.draining or self._closing or not self.listens:
             return None
+        # After the cheap tests: judging may cost a decryption and a token.
         admission = self.gate.judge(
             data,
             address,
             now=now,
-            handshakes=self._strangers.total(),
+            handshakes=self._pending.total(),
             connections=len(self.live) + len(self.handshakes),
         )
         if admission is None or self._closing:  # the owner was asked, and may have closed the endpoint
@@ -348,36 +346,39 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001  # an identity that cannot be read, say: it costs this handshake only
             self.loop.call_exception_handler({"message": "no handshake can begin", "exception": error})
             return None
-        connection.engine.new_cids.append(admission.destination_cid)
-        connection.start()
+        connection.accept(admission.destination_cid)
         return connection
 
     def _is_reset(self, data: bytes, address: Any) -> bool:
-        """A datagram that ends in a token of the peer's says that it has forgotten the connection."""
+        """Whether this is a stateless reset (RFC 9000 section 10.3), from the address of its connection; acts on it."""
         if len(data) <= RESET_TOKEN_BYTES or data[0] & 0xC0 != 0x40:
             return False
-        connection = self._reset_tokens.get(data[-RESET_TOKEN_BYTES:])
+        connection = self.index.by_reset_token.get(data[-RESET_TOKEN_BYTES:])
         if connection is None or remote(address) != remote(connection.raw_address):
             return False
-        connection.forgotten()
+        connection.peer_reset()
         return True
 
     def _make_room(self, address: Any) -> bool:
-        """All places for handshakes are taken: end one that is silent, or one of a host that has more than its share."""
+        """Evict a pending handshake, one that is silent or of a host with more than its share; whether there was one.
+
+        Called when `handshakes_max` are pending: so no single host can keep all others out.
+        """
         host = host_of(address)
-        greedy, count = self._strangers.most_common(1)[0]
+        greedy, count = self._pending.most_common(1)[0]
+        # Oldest first, so the one most likely to be dead goes first.
         silent_since = self.clock() - EVICT_AFTER_S
         for connection in self.handshakes:
             if connection.dialled:
                 continue
             owner = host_of(connection.first_address)
-            if connection.heard_at < silent_since or (owner == greedy and count > self._strangers[host] + 1):
+            if connection.heard_at < silent_since or (owner == greedy and count > self._pending[host] + 1):
                 connection.close(0, "")
                 return True
         return False
 
     def _on_too_big(self, address: Any, size: int) -> None:
-        """The system refused a datagram of this size to this address."""
+        """The system refused a datagram of this many bytes to this address."""
         place = remote(address)
         for connection in [*self.owner.find(address), *self.handshakes]:
             if remote(connection.raw_address) == place:

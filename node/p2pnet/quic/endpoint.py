@@ -27,14 +27,18 @@ from p2pnet.quic.socket import Transport, UdpSocket
 from p2pnet.quic.trust import Trust
 
 OnMessage = Callable[[Connection, Message], None]
+"""Called with the connection and each inbound message."""
 OnRefused = Callable[[Address, TrustError | QuicError], None]
+"""Called with the address of a client whose handshake failed, and why."""
 T = TypeVar("T")
 
-CLOSE_S = 1.0  # a closed endpoint keeps its socket this long at most, to repeat to its peers that it is closed
+CLOSE_S = 1.0
+"""A closed endpoint keeps its socket at most this long, to repeat close packets."""
 _POLL_S = 0.01
 
 
-_lingering: "weakref.WeakSet[Endpoint]" = weakref.WeakSet()  # closed, their sockets not yet
+_lingering: "weakref.WeakSet[Endpoint]" = weakref.WeakSet()
+"""Closed endpoints whose sockets are still open: one of them gives up its address for a new one that wants it."""
 
 
 def _utc_now() -> datetime:
@@ -42,7 +46,10 @@ def _utc_now() -> datetime:
 
 
 class Endpoint:
-    """Bind one with `await Endpoint.bind(...)`. All callbacks come from its loop and must not block."""
+    """One UDP socket and all connections on it. Make one with `await Endpoint.bind(...)`.
+
+    All callbacks come from its loop and must not block.
+    """
 
     def __init__(
         self,
@@ -52,7 +59,7 @@ class Endpoint:
         *,
         clock: Callable[[], float] = time.monotonic,
         utc_now: Callable[[], datetime] = _utc_now,
-        chance: Callable[[int], bytes] = os.urandom,
+        random_bytes: Callable[[int], bytes] = os.urandom,
         reset_key: bytes | None = None,
         listens: bool = True,
     ) -> None:
@@ -60,12 +67,14 @@ class Endpoint:
         self.trust = trust
         self.settings = settings
         self.on_message: OnMessage | None = None
+        self.handlers: dict[bytes, OnMessage] = {}
+        """Header -> called in place of `on_message` with messages that have exactly this header, on every connection."""
         self.on_connection: Callable[[Connection], None] | None = None
         self.on_incoming: Callable[[Address], str] | None = None
         self.on_refused: OnRefused | None = None
         self.on_malformed: Callable[[Connection, Exception], None] | None = None
         self.address: Address = transport.address
-        """The real bound one."""
+        """The bound address."""
         self.clock = clock
         self._dispatcher = Dispatcher(
             transport,
@@ -74,7 +83,7 @@ class Endpoint:
             self,
             clock=clock,
             utc_now=utc_now,
-            chance=chance,
+            random_bytes=random_bytes,
             reset_key=reset_key or _reset_key(trust, transport.address),
             listens=listens,
         )
@@ -83,7 +92,7 @@ class Endpoint:
         self._accepted: dict[Connection, None] = {}  # oldest first
         self._accepting: deque[asyncio.Future[Connection]] = deque()
         self.closing: asyncio.Future[Exception] = self.loop.create_future()
-        """Done when the endpoint is closed and begins nothing more: with what then ends every wait."""
+        """Done when the endpoint is closed; its result is the EndpointClosed that ends every wait."""
         self._gone: asyncio.Future[None] = self.loop.create_future()  # the socket is closed
         self._linger: asyncio.TimerHandle | None = None
         self._dispatcher.start()
@@ -106,16 +115,17 @@ class Endpoint:
         reset_key: bytes | None = None,
         clock: Callable[[], float] = time.monotonic,
         utc_now: Callable[[], datetime] = _utc_now,
-        chance: Callable[[int], bytes] = os.urandom,
+        random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> "Endpoint":
-        """An endpoint on exactly this address, or on the bound UDP socket or transport given (which it then owns).
+        """An endpoint on exactly this address, or on the bound UDP socket or transport given, which it then owns.
 
-        listens: False for one that only dials; strangers are not answered. on_connection gets inbound connections,
-        authenticated; without it they wait for `accept`. on_message gets every inbound message; without it they wait
-        for `Connection.messages`. on_incoming says "accept", "retry", "refuse" or "ignore" of a stranger's address,
-        before any work is done for it. reset_key (32 bytes) proves after a restart that this is the same endpoint;
-        without one it follows from the trust's private key. clock (seconds, monotonic), utc_now and chance (random
-        bytes) are the system's. Raises EndpointError when it cannot bind.
+        listens: False for one that only dials and answers no handshakes. on_connection: called with inbound connections,
+        authenticated; without it they wait for `accept`. on_message: called with every inbound message; without it they wait
+        for `Connection.messages`. on_incoming: called with the address of a client before any work is done for it; returns
+        "accept", "retry", "refuse" or "ignore". on_refused: called when a client's handshake has failed. on_malformed: called
+        when a stream was stopped for what was on it. reset_key: 32 bytes that prove after a restart that this is the same
+        endpoint; by default derived from the trust's private key. clock (monotonic seconds), utc_now and random_bytes: the
+        system's. Raises EndpointError when it cannot bind.
         """
         settings = settings or Settings()
         if transport is None:
@@ -129,17 +139,18 @@ class Endpoint:
                 )
             except OSError as error:
                 bound.close()
-                raise EndpointError(f"this socket is of no use: {error}", error.errno) from error
+                raise EndpointError(f"this socket cannot be used: {error}", error.errno) from error
         endpoint = cls(
             transport,
             trust,
             settings,
             clock=clock,
             utc_now=utc_now,
-            chance=chance,
+            random_bytes=random_bytes,
             reset_key=reset_key,
             listens=listens,
         )
+        # Set after the constructor, which has started the socket: nothing is read before the loop runs again.
         endpoint.on_message = on_message
         endpoint.on_connection = on_connection
         endpoint.on_incoming = on_incoming
@@ -158,11 +169,12 @@ class Endpoint:
         timeout_s: float = 10.0,
         retry: Retry | None = None,
     ) -> Connection:
-        """A connection the server has confirmed: pooled if there is one, joined if one is being dialled.
+        """A connection that the server has confirmed: a pooled one, one being dialled already, or a new one.
 
-        `expect` is the exact URI the peer must prove; `new` always dials. Raises TrustError when we refuse the peer,
-        HandshakeFailed when it refuses us, is silent or full, BadAddress, EndpointClosed, LimitError.
+        `expect`: the exact URI that the peer must prove. `new`: always dial. Raises TrustError when this end refuses the
+        peer, HandshakeFailed when the peer refuses, is silent or full, BadAddress, EndpointClosed, LimitError.
         """
+        # Failing here is better than a check that anybody would pass.
         if expect is not None and self.trust.kind == "anyone":
             raise LocalError("Trust.anyone proves no name: `expect` cannot be asked for")
 
@@ -186,38 +198,39 @@ class Endpoint:
         timeout_s: float = 10.0,
         retry: Retry | None = None,
     ) -> tuple[Connection, dict[Address, Exception]]:
-        """The first of these that answers, and the errors of those that had failed by then; no loser stays connected.
+        """Race these addresses: the first connection, and the errors of those that had failed by then.
 
-        Raises ValueError for no address, ExceptionGroup when all fail.
+        No loser stays connected. Raises ValueError for no address, ExceptionGroup when all fail.
         """
 
         async def attempt(address: Address) -> Connection:
             return await self.connect(address, expect=expect, new=new, timeout_s=timeout_s, retry=retry)
 
+        # Losers are given back, not closed: another caller may have joined the same dial.
         return await race(addresses, attempt, self._pool.give_back)
 
     async def bootstrap(
-        self, contacts: BootstrapCache, *, expect: str | None = None, timeout_s: float = 10.0
+        self, cache: BootstrapCache, *, expect: str | None = None, timeout_s: float = 10.0
     ) -> Connection:
-        """A connection to the first of these contacts that answers, which is remembered there.
+        """A connection to the first address in the cache that answers, which is remembered there.
 
-        Raises ValueError when there is none to try, ExceptionGroup when all fail.
+        Raises ValueError when there is no address to try, ExceptionGroup when all fail.
         """
-        return await contacts.bootstrap(self, expect=expect, timeout_s=timeout_s)
+        return await cache.bootstrap(self, expect=expect, timeout_s=timeout_s)
 
     async def rebootstrap(
         self,
-        contacts: BootstrapCache,
+        cache: BootstrapCache,
         *,
         expect: str | None = None,
         timeout_s: float = 10.0,
         retry: Retry | None = None,
     ) -> Connection:
-        """As `bootstrap`, again and again within `retry`'s budget: after a partition, when every connection is lost."""
-        return await contacts.rebootstrap(self, expect=expect, timeout_s=timeout_s, retry=retry, until=self.closing)
+        """As `bootstrap`, repeated within `retry`'s budget: for use after a partition, when every connection is lost."""
+        return await cache.rebootstrap(self, expect=expect, timeout_s=timeout_s, retry=retry, until=self.closing)
 
     async def accept(self) -> Connection:
-        """The next inbound connection, when there is no `on_connection`. Raises EndpointClosed."""
+        """Await the next inbound connection, where no `on_connection` is set. Raises EndpointClosed."""
         if (ready := self.try_accept()) is not None:
             return ready
         if self.closing.done():
@@ -230,33 +243,34 @@ class Endpoint:
             if waiter in self._accepting:
                 self._accepting.remove(waiter)
             elif not waiter.cancelled() and waiter.exception() is None and not waiter.result().closed:
-                # Cancelled in the turn in which it was served: the connection is the next one's.
+                # Cancelled in the loop turn in which it got a connection: that is for the next who accepts.
+                # To the front of the queue, where it was taken from.
                 self._accepted = {waiter.result(): None, **self._accepted}
                 self._serve()
             raise
 
     def try_accept(self) -> Connection | None:
-        """The next inbound connection if one waits."""
+        """The next inbound connection; None if none waits."""
         connection = next(iter(self._accepted), None)
         if connection is not None:
             del self._accepted[connection]
         return connection
 
-    # What goes on
+    # State
 
     @property
     def connections(self) -> list[Connection]:
-        """All live ones, oldest first."""
+        """All live connections, oldest first."""
         return list(self._dispatcher.live.values())
 
     @property
     def draining(self) -> bool:
-        """Nothing new is begun or taken; what is in flight is finished."""
+        """Nothing new is begun or accepted; what is in flight is finished."""
         return self._dispatcher.draining
 
     @property
     def egress(self) -> Egress | None:
-        """If set, decides about each turn's datagrams: those it returns leave now, others it may `transmit_raw` later."""
+        """If set, called with each flush's datagrams: those it returns leave now, others it may `transmit_raw` later."""
         return self._dispatcher.egress
 
     @egress.setter
@@ -264,17 +278,17 @@ class Endpoint:
         self._dispatcher.egress = decide
 
     def transmit_raw(self, connection: Connection, datagrams: list[Datagram]) -> None:
-        """Send these past `egress`: what it held back goes here when its time has come."""
+        """Send these without asking `egress`: for what it held back, when its time has come."""
         self._dispatcher.transmit_raw(connection, datagrams)
 
     @property
     def sent_bytes(self) -> int:
-        """UDP payload this socket has sent."""
+        """Bytes of UDP payload this socket has sent."""
         return self._transport.sent_bytes
 
     @property
     def received_bytes(self) -> int:
-        """UDP payload this socket has received."""
+        """Bytes of UDP payload this socket has received."""
         return self._transport.received_bytes
 
     def counters(self) -> dict[str, int]:
@@ -294,9 +308,9 @@ class Endpoint:
         }
 
     def identity_changed(self) -> None:
-        """The identity source, its bundle, or whom `admits` admits has changed: judge every live peer again.
+        """The identity source, its bundle, or what `admits` decides has changed: verify every live peer again.
 
-        New handshakes use the new pair by themselves.
+        New handshakes use the new identity by themselves.
         """
         for connection in self.connections:
             connection.readmit()
@@ -304,14 +318,15 @@ class Endpoint:
     # Ending
 
     def close(self, code: int = CloseCode.SHUTTING_DOWN, reason: str = "endpoint closed") -> None:
-        """Close every connection, now; the socket follows when the peers have heard it, at most a second later.
+        """Close every connection now, and the socket when all peers have heard it, at most a second later.
 
-        Idempotent; `wait_closed` awaits that. Raises LocalError for no possible code.
+        Idempotent; `wait_closed` awaits the end. Raises LocalError for a code that QUIC cannot say.
         """
         check_code(code)
         if self.closing.done():
             return
         closed = EndpointClosed("the endpoint is closed")
+        # Before anything else: whoever is woken below must find the endpoint closed.
         self.closing.set_result(closed)
         self._pool.abandon(closed)
         while self._accepting:
@@ -319,23 +334,24 @@ class Endpoint:
             if not waiter.done():
                 waiter.set_exception(closed)
         if self._dispatcher.close(code, reason):
+            # Kept until the peers have heard: the owner may drop its last reference now.
             _lingering.add(self)
             self._linger = self.loop.call_later(CLOSE_S, self._cut)
         else:
             self._cut()
 
     async def drain(self, timeout_s: float) -> None:
-        """Accept and dial nothing more, finish the streams that are open (at most `timeout_s`), then close."""
+        """Accept and dial nothing more, finish the open streams within `timeout_s`, then close and await the end."""
         self._dispatcher.draining = True
         give_up = self.clock() + timeout_s
-        # Polled, for a drain is rare, and every stream would have to signal its end otherwise.
+        # Polled: a drain is rare, and otherwise every stream would have to signal its end.
         while self.clock() < give_up and any(one.busy for one in self.connections):  # noqa: ASYNC110
             await asyncio.sleep(_POLL_S)
         self.close()
         await self.wait_closed()
 
     async def wait_closed(self) -> None:
-        """After `close`: every `on_closed` has been called, every peer has been told, the socket is closed."""
+        """After `close`: return when every `on_closed` was called, every peer was told, and the socket is closed."""
         await asyncio.shield(self._gone)
         await asyncio.sleep(0)
 
@@ -346,29 +362,31 @@ class Endpoint:
         self.close()
         await self.wait_closed()
 
-    # From the traffic
+    # From the dispatcher (see dispatch.EndpointHooks)
 
     def established(self, connection: Connection) -> None:
-        """The handshake is complete, the peer is known."""
+        """The handshake is complete: pool the connection, and offer it if it is inbound."""
         connection.on_message = self.on_message
+        connection.mailbox.handlers = self.handlers
         connection.on_malformed = self.on_malformed
         self._pool.add(connection, connection.raw_address)
         if not connection.dialled:
             self._offer(connection)
 
     def moved(self, connection: Connection) -> None:
-        """The peer speaks from another address now."""
+        """The peer's address has changed."""
         self._pool.move(connection, connection.raw_address)
 
     def ended(self, connection: Connection, failure: Exception | None) -> None:
-        """The connection is over; out of pool and queue before anybody is told."""
+        """The connection is closed or lost: remove it from pool and queue before any callback can see it there."""
+        # Nobody may accept a connection that is already closed.
         self._accepted.pop(connection, None)
         self._pool.remove(connection, failure)
         if not connection.dialled and isinstance(failure, TrustError | QuicError) and self.on_refused is not None:
-            connection.tell(self.on_refused, connection.address, failure)
+            connection.notify(self.on_refused, connection.address, failure)
 
     def incoming(self, address: Any) -> Admittance:
-        """What to do with a stranger at this address."""
+        """What to do with a handshake that an unauthenticated peer begins from this address: `on_incoming` decides."""
         if self.on_incoming is None:
             return Admittance.ACCEPT
         try:
@@ -381,28 +399,29 @@ class Endpoint:
         """Live connections with the peer at this address."""
         return self._pool.at(address)
 
-    def quiet(self) -> None:
-        """No connection has anything to say any more; the last words may still wait in a full socket."""
+    def all_disposed(self) -> None:
+        """Every connection is disposed of: close the socket, once the datagrams that wait in it have left."""
         if self._transport.congested:
-            self.loop.call_later(_POLL_S, self._quiet_at_last)
+            self.loop.call_later(_POLL_S, self._retry_cut)
         else:
             self.loop.call_soon(self._cut)
 
     # Private
 
     async def _resolve(self, address: Address, timeout_s: float) -> Any:
-        """The transport's form of an address. Raises BadAddress, EndpointClosed."""
+        """The raw form of an address. Raises BadAddress, EndpointClosed."""
         raw = numeric(address, self._transport.family)
         if raw is not None:
             return raw
         try:
+            # The system's resolver has a timeout of its own, but it may be a minute.
             async with asyncio.timeout(timeout_s):  # a silent name server keeps nobody longer than a silent peer
                 return await self._unless_closed(resolve(address, self._transport.family, self.loop))
         except TimeoutError as error:
             raise BadAddress(f"{address[0]}: its name server does not answer in {timeout_s:g} s") from error
 
     async def _unless_closed(self, work: Awaitable[T]) -> T:
-        """Await it, but not beyond the end of the endpoint. Raises EndpointClosed."""
+        """Await this, but not beyond the end of the endpoint. Raises EndpointClosed."""
         task = asyncio.ensure_future(work)
         try:
             await asyncio.wait((task, self.closing), return_when=asyncio.FIRST_COMPLETED)
@@ -418,9 +437,9 @@ class Endpoint:
             raise EndpointClosed("the endpoint is closed, or closing")
 
     def _offer(self, connection: Connection) -> None:
-        """An inbound connection is established."""
+        """Offer an inbound connection to `on_connection`, or to `accept`."""
         if self.on_connection is not None:
-            connection.tell(self.on_connection, connection)
+            connection.notify(self.on_connection, connection)
         elif len(self._accepted) >= self.settings.accept_queue_max:
             connection.close(CloseCode.TOO_MANY, "nobody accepts connections here")
         else:
@@ -428,7 +447,7 @@ class Endpoint:
             self._serve()
 
     def _serve(self) -> None:
-        """Bring those who wait to accept together with what there is to accept."""
+        """Give waiting connections to waiting calls of `accept`."""
         while self._accepting and self._accepted:
             waiter = self._accepting.popleft()
             if not waiter.done():
@@ -437,12 +456,12 @@ class Endpoint:
                     waiter.set_result(connection)
 
     def give_way(self) -> None:
-        """Closed, but still telling its peers: another endpoint wants the address."""
+        """A closed endpoint that still repeats close packets gives up its socket: a new one wants the address."""
         self._cut()
 
-    def _quiet_at_last(self) -> None:
+    def _retry_cut(self) -> None:
         if not self._gone.done():  # CLOSE_S bounds this
-            self.quiet()
+            self.all_disposed()
 
     def _cut(self) -> None:
         if self._gone.done():
@@ -455,7 +474,7 @@ class Endpoint:
 
 
 def _bind(address: Address) -> socket.socket:
-    """A socket on this address; one of our own that was closed there gives way. Raises EndpointError."""
+    """A socket on this address; an endpoint of this loop that was closed there gives way. Raises EndpointError."""
     try:
         return UdpSocket.bind(address)
     except EndpointError as error:
@@ -469,10 +488,10 @@ def _bind(address: Address) -> socket.socket:
 
 
 def _reset_key(trust: Trust, address: Address) -> bytes:
-    """A key that is the same after a restart: from the private key, of which it tells nothing.
+    """The default reset key: the same after a restart, for it is a hash of the private key.
 
-    Without a lasting identity it follows from the address: whoever reads a connection's ids could then end it, as whoever
-    reads and writes them can anyhow where nobody proves who they are.
+    Without a lasting identity it is a hash of the address. Then whoever sees a connection's ids could end it; but where
+    nobody is authenticated, whoever is on the path can do so anyway.
     """
     secret = trust.secret or f"{address[0]}:{address[1]}".encode()
     return hashlib.sha256(b"p2pnet stateless reset" + secret).digest()

@@ -28,7 +28,7 @@ from p2pnet.model.errors import LocalError, MalformedError, RemoteError
 
 
 class CloseCode(IntEnum):
-    """Why an end closes a connection: the application error code on the wire."""
+    """Why an end closes a connection: the application error code of CONNECTION_CLOSE (RFC 9000 section 19.19)."""
 
     DONE = 0
     SHUTTING_DOWN = 0x10
@@ -43,7 +43,7 @@ class CloseCode(IntEnum):
 
 
 class StreamCode(IntEnum):
-    """Why an end resets or stops a stream: the application error code on the wire."""
+    """Why an end resets or stops a stream: the application error code of RESET_STREAM and STOP_SENDING."""
 
     CANCELLED = 0x20
     TOO_LARGE = 0x21
@@ -62,8 +62,8 @@ CloseKind = Literal["local", "application", "transport", "idle", "refused", "res
 class CloseReason:
     """How a connection ended. `code` is a CloseCode for local, application and refused, QUIC's own for transport.
 
-    local: this end closed it. application: the peer did. idle: nothing came for the idle time. refused: a certificate
-    did not admit. transport: QUIC itself gave up (a broken packet, a path lost). reset: the peer does not know this
+    local: this end closed it. application: the peer did. idle: nothing came for the idle time. refused: a certificate was
+    not admitted. transport: QUIC itself gave up (a broken packet, a path lost). reset: the peer does not know this
     connection, so it was restarted (RFC 9000 section 10.3).
     """
 
@@ -88,11 +88,11 @@ class ConnectionLost(QuicError):
 
 
 class Reset(ConnectionLost):
-    """The peer was restarted since, or has lost its state: a new connection may well succeed at once."""
+    """The peer was restarted and has forgotten the connection: a new one may well succeed at once."""
 
 
 class StreamLost(QuicError):
-    """The peer stopped or reset this stream; other streams are well."""
+    """The peer stopped or reset this stream, `code` says why; other streams go on."""
 
     def __init__(self, code: int) -> None:
         name = _NAMES.get(code, "unknown")
@@ -104,7 +104,11 @@ HandshakeFailure = Literal["timeout", "refused", "too-many", "closed", "protocol
 
 
 class HandshakeFailed(QuicError):
-    """No connection came about. refused: the peer does not admit us. too-many: it is full for now."""
+    """No connection was established.
+
+    timeout: no answer. refused: the peer does not admit us. too-many: it is full for now. closed: an end gave up first.
+    protocol: the peer broke the rules of QUIC or TLS.
+    """
 
     def __init__(self, kind: HandshakeFailure, text: str) -> None:
         super().__init__(f"handshake failed ({kind}): {text}")
@@ -113,7 +117,7 @@ class HandshakeFailed(QuicError):
 
 
 class MessageTooLarge(QuicError):
-    """A message over a cap. At the sender: the peer refused it, or it exceeds what framing can say."""
+    """A message over a cap. At its sender: the peer refused it, or it is longer than a message can be."""
 
 
 class RequestTimeout(QuicError):
@@ -124,7 +128,7 @@ FrameFault = Literal["version", "reserved", "truncated", "trailing", "empty"]
 
 
 class FrameError(MalformedError):
-    """Bytes on a stream that are no message."""
+    """Bytes on a stream that are no message; `kind` names the rule they break."""
 
     def __init__(self, kind: FrameFault, message: str) -> None:
         super().__init__(message)
@@ -132,7 +136,7 @@ class FrameError(MalformedError):
 
 
 class EndpointClosed(LocalError):
-    """The endpoint is closed, or closing: it opens and accepts nothing more."""
+    """The endpoint is closed, or draining: it opens and accepts nothing more."""
 
 
 class BadAddress(LocalError):
@@ -148,7 +152,7 @@ class EndpointError(LocalError):
 
 
 def lost(reason: CloseReason) -> ConnectionLost:
-    """The exception for operations that the end of their connection cut short."""
+    """The exception for operations that the end of their connection interrupted."""
     return Reset(reason) if reason.kind == "reset" else ConnectionLost(reason)
 
 

@@ -2,8 +2,9 @@
 
     [0:2] version = 2 · [2:6] header length · [6:10] destination length · [10:14] payload length · [14:16] reserved = 0
 
-All big-endian. The head is judged before anything after it is waited for, and again once the header (p2pnet's route)
-is read, for every route has its own cap. Pure: bytes in, a message or a typed error out.
+All big-endian. The lengths are checked as soon as the head is here, and the payload's again once the header (p2pnet's route) is,
+for every route has its own cap: a message that is too large is refused before its bytes have come. Pure: bytes in, a message or
+a typed error out.
 """
 
 import struct
@@ -15,21 +16,24 @@ HEAD = struct.Struct(">HIIIH")
 HEAD_BYTES = HEAD.size
 VERSION = 2
 LENGTH_MAX = (1 << 32) - 1
-JOIN_BELOW_BYTES = 16 * 1024  # smaller messages become one piece: a copy costs less than a seam
-_SMALL_PIECE_BYTES = 1024  # smaller pieces are gathered: 40 bytes of object for each byte would be a weapon
+JOIN_BELOW_BYTES = 16 * 1024
+"""Payloads up to this size are joined with their head into one piece: a copy costs less than another piece."""
+_SMALL_PIECE_BYTES = (
+    1024  # smaller pieces are gathered: an attacker could make us keep 40 bytes of object for each byte
+)
 _GATHER_BYTES = 64 * 1024
 
 Parts = bytes | Sequence[bytes]
-"""A payload: one piece, or several that are concatenated on the wire (shared ones are not copied per peer)."""
+"""A payload: one piece, or several that are concatenated on the wire. Pieces that many peers share are not copied for each."""
 
 
 def encode(
     header: bytes, dst: bytes, payload: Parts, *, empty_payload: bool = True, reply: bool = False
 ) -> list[bytes]:
-    """The pieces of one message, in order; large payload pieces are passed on as they are.
+    """The pieces of one encoded message, in order; large payload pieces are passed on without a copy.
 
-    Raises MessageTooLarge beyond 4 GiB of one part, FrameError("empty") for an empty payload where it is not allowed
-    (a message of nothing at all never is; a reply may be one where empty payloads are allowed).
+    Raises MessageTooLarge beyond 4 GiB of one part, FrameError("empty") for an empty payload where that is not allowed. A
+    message that is empty altogether never is, but a reply may be where empty payloads are allowed.
     """
     pieces = [payload] if isinstance(payload, bytes) else [bytes(piece) for piece in payload if piece]
     size = sum(map(len, pieces))
@@ -48,7 +52,7 @@ def whole(
 ) -> tuple[bytes, bytes, bytes] | None:
     """(header, destination, payload) of a message that came in one piece, as nearly every small one does.
 
-    None for any that an Assembler might refuse: it says what is wrong, or that nothing is.
+    None for one that a MessageReader might refuse: that decides, and raises the right error.
     """
     if len(data) < HEAD_BYTES:
         return None
@@ -64,9 +68,9 @@ def whole(
 
 
 class MessageReader:
-    """Collects one inbound message. Feed it what arrives in order; it raises as soon as a rule is broken.
+    """Collects one inbound message from the pieces of its stream; raises as soon as a rule is broken.
 
-    `cap(header)` gives the payload bytes allowed once the header is known, `announced_max` bounds it before that.
+    `cap(header)`: the payload bytes allowed once the header is known. `announced_max`: the bound before that.
     """
 
     __slots__ = (
@@ -93,13 +97,14 @@ class MessageReader:
         self._route_read = False
         self.received = 0
         self.total = 0
-        """Bytes of the whole message, head included; 0 until the head is read."""
+        """Bytes of the whole message with its head; 0 until the head is read."""
         self.header = b""
         self.header_length = self.dst_length = self.payload_length = 0
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes of the stream. Raises FrameError or MessageTooLarge; then nothing more may be fed."""
+        """Take the next bytes of the stream. Raises FrameError or MessageTooLarge, after which nothing more may be fed."""
         self.received += len(data)
+        # The first piece is kept as it is: most messages have no other.
         if len(data) >= _SMALL_PIECE_BYTES or not self._pieces:
             if self._loose:
                 self._gather()
@@ -108,8 +113,9 @@ class MessageReader:
             self._loose += data
             if len(self._loose) >= _GATHER_BYTES:
                 self._gather()
+        # Once both are read, only the length has to be watched.
         if not self._route_read:
-            self._judge()
+            self._check()
         if self.total and self.received > self.total:
             raise FrameError("trailing", f"{self.received - self.total} bytes follow the message")
 
@@ -126,6 +132,7 @@ class MessageReader:
         dst = self._front(body)[skip:body] if self.dst_length else b""
         if len(pieces) == 1:
             return self.header, dst, pieces[0][body:]
+        # Drop the pieces that held nothing but head, header and destination.
         while body and len(pieces[0]) <= body:
             body -= len(pieces.pop(0))
             if not pieces:
@@ -134,8 +141,8 @@ class MessageReader:
             pieces[0] = pieces[0][body:]
         return self.header, dst, b"".join(pieces)
 
-    def _judge(self) -> None:
-        """Check the head as soon as it is there, and the route's cap as soon as the header is."""
+    def _check(self) -> None:
+        """Check the head as soon as it is here, and the route's cap as soon as the header is."""
         if not self.total:
             if self.received < HEAD_BYTES:
                 return

@@ -4,17 +4,17 @@ import functools
 import socket
 
 ANY = "::"
-"""As a host to listen on: every address, IPv6 and IPv4; IPv4 alone where the system has no IPv6."""
+"""The host that means every address, IPv6 and IPv4; IPv4 alone where the system has no IPv6."""
 
 
 def listenable(host: str) -> str:
-    """The host as the system takes it."""
+    """The host to bind: 0.0.0.0 in place of ANY where the system has no dual-stack sockets."""
     return "0.0.0.0" if host == ANY and not socket.has_dualstack_ipv6() else host
 
 
 @functools.cache
 def loopback() -> str:
-    """127.0.0.1, or ::1 where loopback has no IPv4 address."""
+    """The loopback address: 127.0.0.1, or ::1 where loopback has no IPv4 address."""
     for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         try:
             with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -22,18 +22,18 @@ def loopback() -> str:
         except OSError:
             continue
         return host
-    return "127.0.0.1"  # whoever binds it is told what is wrong
+    return "127.0.0.1"  # binding it will raise the error that says what is wrong
 
 
 def listener(host: str, port: int) -> socket.socket:
-    """A TCP socket that listens. Raises OSError."""
+    """A listening TCP socket, for both IP families if `host` is ANY. Raises OSError."""
     host = listenable(host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, dualstack_ipv6=host == ANY)
 
 
 def bind_udp(host: str, port: int) -> socket.socket:
-    """A UDP socket bound to a numeric host. Raises OSError, OverflowError."""
+    """A UDP socket bound to a numeric host, for both IP families if that is ANY. Raises OSError, OverflowError."""
     host = listenable(host)
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
     try:

@@ -1,8 +1,8 @@
-"""The peer's messages: assembled within bounds, handed over or kept for a reader, and the replies to them."""
+"""The mailbox of a connection: the peer's messages, assembled within bounds and delivered, and the replies to them."""
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 
 from p2pnet.quic.engine import Engine, Stream
@@ -14,7 +14,7 @@ from p2pnet.quic.settings import Settings
 
 
 class Carrier(Protocol):
-    """What messages need of the connection that carries them."""
+    """What inbound and outbound messages use of their connection."""
 
     engine: Engine
     ledger: Ledger
@@ -24,7 +24,7 @@ class Carrier(Protocol):
 
     @property
     def draining(self) -> bool:
-        """Nothing new is begun or taken; what is in flight is finished."""
+        """Nothing new is begun or accepted; what is in flight is finished."""
 
     @property
     def closed(self) -> bool:
@@ -35,31 +35,40 @@ class Carrier(Protocol):
         """The connection, as messages know it."""
 
     def touch(self) -> None:
-        """Something may have to leave this turn."""
+        """Flush the connection in this loop turn."""
 
     def encoded(self, header: bytes, dst: bytes, payload: Parts) -> list[bytes]:
-        """The pieces of a message of ours. Raises MessageTooLarge, FrameError for one that may not be sent."""
+        """The pieces of one outbound message. Raises MessageTooLarge, FrameError for one that may not be sent."""
 
-    def tell(self, callback: Callable[..., None], *arguments: Any) -> bool:
-        """Call an owner's callback; False when it raised, which has been reported."""
+    def notify(self, callback: Callable[..., None], *arguments: Any) -> bool:
+        """Call a user's callback; False when it raised, which has been reported."""
 
 
 class Incoming:
-    """Owner of one stream the peer opened: assembles its message under the caps, delivers it, carries the reply."""
+    """The owner of one stream that the peer opened: reads its message under the caps, delivers it, sends the reply."""
 
     __slots__ = (
-        "_assembler", "_claim", "_held", "_mailbox", "_message", "_over", "_owed", "_stream", "answered", "cancelled",
+        "_claim",
+        "_held",
+        "_mailbox",
+        "_message",
+        "_over",
+        "_reader",
+        "_reply_bytes",
+        "_stream",
+        "answered",
+        "cancelled",
         "on_cancel",
     )  # fmt: skip
 
     def __init__(self, mailbox: "Mailbox", stream: Stream) -> None:
         self._mailbox = mailbox
         self._stream = stream
-        self._assembler: MessageReader | None = None  # made for what does not come in one piece
-        self._over = False  # nothing more of the message is taken
+        self._reader: MessageReader | None = None  # made for messages that do not come in one piece
+        self._over = False  # the message is whole or refused: further bytes are dropped
         self._claim: Claim | None = None
         self._held = 0
-        self._owed = 0
+        self._reply_bytes = 0
         self._message: weakref.ref[Message] | None = None
         self.answered = False
         self.cancelled = False
@@ -68,51 +77,59 @@ class Incoming:
     # From the connection
 
     def on_data(self, pieces: list[bytes], ended: bool) -> None:
-        """More of the message; at its end it is delivered, at the first broken rule the stream is stopped."""
+        """More of the message came: deliver it at its end, stop the stream at the first broken rule."""
         count = sum(map(len, pieces))
         mailbox = self._mailbox
         if self._over:
             mailbox.carrier.ledger.free(count)
             return
         self._held += count
-        assembler = self._assembler
-        if assembler is None:
-            if ended and len(pieces) == 1 and (parts := mailbox.whole(pieces[0])) is not None:
-                self._deliver(*parts)
+        reader, parts = self._reader, None
+        if reader is None and ended and len(pieces) == 1:
+            parts = mailbox.whole(pieces[0])
+        if parts is None:
+            reader = reader or mailbox.reader()
+            try:
+                for piece in pieces:
+                    reader.feed(piece)
+                parts = reader.finish() if ended else None
+            except (FrameError, MessageTooLarge) as error:
+                self._fail(error)
                 return
-            assembler = self._assembler = mailbox.assembler()
-        try:
-            for piece in pieces:
-                assembler.feed(piece)
-            if ended:
-                self._deliver(*assembler.finish())
-                return
-        except (FrameError, MessageTooLarge) as error:
-            self._fail(error)
+        if parts is None:
+            self._reader = reader
+            if reader is not None and self._claim is None and reader.total > self._stream.max_stream_data_local:
+                self._claim = mailbox.carrier.ledger.claim(reader.total, self._widen)
             return
-        if self._claim is None and assembler.total > self._stream.max_stream_data_local:
-            self._claim = mailbox.carrier.ledger.claim(assembler.total, self._room)
+        self._over, self._reader = True, None
+        self._release_claim()
+        two_way = not self._stream.uni
+        message = Message(mailbox.carrier.source, *parts, self if two_way else None)
+        if two_way:
+            self._message = weakref.ref(message)
+        held, self._held = self._held, 0
+        mailbox.deliver(message, held)
 
     def on_reset(self, code: int) -> None:
-        """The peer gave up before its message was whole."""
+        """The peer gave up its message before it was whole."""
         del code
-        self._void()
+        self._discard()
         self._mailbox.carrier.engine.reset(self._stream, StreamCode.CANCELLED)
         self._cancel()
 
     def on_stopped(self, code: int) -> None:
         """The requester does not want the reply any more."""
         del code
-        self._pay()
+        self._reply_over()
         self._cancel()
 
     def on_sent(self) -> None:
         """The reply has arrived."""
-        self._pay()
+        self._reply_over()
 
     def on_lost(self) -> None:
         """The connection has ended."""
-        self._over, self._assembler = True, None
+        self._over, self._reader = True, None
         self._cancel()
 
     # From the message
@@ -125,8 +142,8 @@ class Incoming:
             pieces = encode(header, b"", payload, empty_payload=carrier.empty_payloads, reply=True)
             carrier.engine.write(self._stream, pieces)
             carrier.touch()
-            self._owed = sum(map(len, pieces))
-            carrier.ledger.owe(self._owed)
+            self._reply_bytes = sum(map(len, pieces))
+            carrier.ledger.reply_queued(self._reply_bytes)
         self._done()
 
     def refuse(self, code: int) -> None:
@@ -138,95 +155,89 @@ class Incoming:
             self._mailbox.carrier.touch()
         self._done()
 
-    def forgotten(self) -> None:
-        """The handler is at work on it no more."""
+    def dropped(self) -> None:
+        """The handler has dropped a cancelled message; may be called from any thread."""
         self._mailbox.carrier.loop.call_soon_threadsafe(self._done)
 
     # Private
 
-    def _room(self) -> None:
-        """There is room for all of it now."""
-        assembler = self._assembler
-        if assembler is not None:
-            self._mailbox.carrier.engine.widen(self._stream, assembler.total)
+    def _widen(self) -> None:
+        """The whole message has been set aside in the ledger: let the peer send all of it."""
+        reader = self._reader
+        if reader is not None:
+            self._mailbox.carrier.engine.widen(self._stream, reader.total)
             self._mailbox.carrier.touch()
-
-    def _deliver(self, header: bytes, dst: bytes, payload: bytes) -> None:
-        self._over, self._assembler = True, None
-        self._settle()
-        mailbox = self._mailbox
-        two_way = not self._stream.uni
-        message = Message(mailbox.carrier.source, header, dst, payload, self if two_way else None)
-        if two_way:
-            self._message = weakref.ref(message)
-        held, self._held = self._held, 0
-        mailbox.deliver(message, held)
 
     def _fail(self, error: FrameError | MessageTooLarge) -> None:
         carrier = self._mailbox.carrier
         code = StreamCode.TOO_LARGE if isinstance(error, MessageTooLarge) else StreamCode.MALFORMED
-        self._void()
+        self._discard()
         self.answered = True
         carrier.engine.stop(self._stream, code)
         carrier.engine.reset(self._stream, code)
         carrier.touch()
         self._mailbox.malformed(error)
 
-    def _void(self) -> None:
-        """What came of the message is thrown away."""
-        self._over, self._assembler = True, None
+    def _discard(self) -> None:
+        """Throw away what has come of the message, and give up its claim."""
+        self._over, self._reader = True, None
         self._mailbox.carrier.ledger.free(self._held)
         self._held = 0
-        self._settle()
+        self._release_claim()
 
-    def _pay(self) -> None:
-        owed, self._owed = self._owed, 0
-        if owed:
-            self._mailbox.carrier.ledger.pay(owed)
+    def _reply_over(self) -> None:
+        count, self._reply_bytes = self._reply_bytes, 0
+        if count:
+            self._mailbox.carrier.ledger.reply_done(count)
             self._mailbox.resume()
 
-    def _settle(self) -> None:
+    def _release_claim(self) -> None:
         claim, self._claim = self._claim, None
         if claim is not None:
-            self._mailbox.carrier.ledger.settle(claim)
+            self._mailbox.carrier.ledger.release(claim)
 
     def _cancel(self) -> None:
         if self.cancelled or self.answered:
             return
         self.cancelled = True
+        # A weak reference: a handler that drops the message has finished with it.
         message = None if self._message is None else self._message()
         if message is None:
             return
-        # Its handler is at work until it has answered, or dropped, the message: it counts among the peer's streams.
+        # The handler works until it has answered or dropped the message: until then it counts among the peer's streams, or a
+        # peer could start any number of handlers by cancelling.
         self._mailbox.carrier.engine.hold(self._stream)
         if self.on_cancel is not None:
-            self._mailbox.carrier.tell(self.on_cancel, message)
+            self._mailbox.carrier.notify(self.on_cancel, message)
 
     def _done(self) -> None:
         self.answered = True
         if self._stream.counts:
             self._stream.counts = False
+            # Held by `Engine.hold` because its handler was still at work: only now may the peer open another.
             if self._stream.is_finished:
                 self._mailbox.carrier.engine.return_stream()
                 self._mailbox.carrier.touch()
 
 
 class Mailbox:
-    """The inbound side of a connection."""
+    """The inbound messages of a connection."""
 
     def __init__(self, carrier: Carrier) -> None:
         self.carrier = carrier
         self.on_message: Callable[[Any, Message], None] | None = None
-        """Called with the connection and each inbound message; None: they wait for `messages`."""
+        """Called with the connection and each inbound message; None: messages wait for `messages()`."""
+        self.handlers: Mapping[bytes, Callable[[Any, Message], None]] = {}
+        """See `Endpoint.handlers`."""
         self.on_malformed: Callable[[Any, Exception], None] | None = None
-        """Called with the connection and what was wrong with a stream, which has been stopped."""
+        """Called with the connection and the FrameError or MessageTooLarge for which a stream was stopped."""
         self._announced_max = carrier.settings.announced_bytes_max
         self._waiting: list[tuple[Message, int]] = []
-        self._held_back: list[tuple[Message, int]] = []  # requests, while too many replies are on their way
+        self._held_back: list[tuple[Message, int]] = []  # messages, while `Ledger.replies_full`; with their bytes
         self._readers: list[asyncio.Future[None]] = []
 
     def read(self, stream: Stream) -> None:
-        """Something came on a stream the peer opened."""
+        """Bytes, or the end, came on a stream; a new one of the peer's gets an `Incoming` as owner."""
         carrier = self.carrier
         if carrier.closed:
             return
@@ -235,17 +246,19 @@ class Mailbox:
                 carrier.engine.stop(stream, StreamCode.UNWANTED)
                 carrier.engine.reset(stream, StreamCode.UNWANTED)
                 return
+            # The stream is opened by its first frame; its owner is only made when there is something to read.
             stream.owner = Incoming(self, stream)
+        # Taken at once, credited later: the bytes count as held until the handler has the message.
         pieces, ended = carrier.engine.read(stream)
         if ended and stream.uni:
-            # A sender waits for this acknowledgement; a requester is told by the reply.
+            # The sender awaits this acknowledgement; a requester awaits the reply, which carries it.
             carrier.engine.acknowledge_now()
-        carrier.tell(stream.owner.on_data, pieces, ended)
+        stream.owner.on_data(pieces, ended)
 
     async def messages(self) -> AsyncIterator[Message]:
-        """Inbound messages, when no `on_message` takes them; ends with the connection.
+        """Inbound messages in order of arrival, where no `on_message` is set; ends with the connection.
 
-        What is not taken holds back the peer: first its bytes, then its streams.
+        Messages that are not read hold back the peer by flow control: first its bytes, then its streams.
         """
         carrier = self.carrier
         while True:
@@ -262,16 +275,16 @@ class Mailbox:
             try:
                 await waiter
             finally:
-                if waiter in self._readers:  # who gives up waiting is not kept
+                if waiter in self._readers:  # it was cancelled
                     self._readers.remove(waiter)
 
     def whole(self, data: bytes) -> tuple[bytes, bytes, bytes] | None:
-        """An inbound message that came in one piece; None for one that is to be assembled."""
+        """The parts of an inbound message that came in one piece; None: it needs a reader."""
         settings = self.carrier.settings
         return whole(data, settings.cap, announced_max=self._announced_max, header_max=settings.header_bytes_max)
 
-    def assembler(self) -> MessageReader:
-        """One for an inbound message."""
+    def reader(self) -> MessageReader:
+        """A reader for one inbound message, with this end's caps."""
         settings = self.carrier.settings
         return MessageReader(
             settings.cap,
@@ -281,34 +294,35 @@ class Mailbox:
         )
 
     def deliver(self, message: Message, held: int) -> None:
-        """A whole message has come, in so many bytes."""
-        if self._held_back or (self.carrier.ledger.indebted and message.wants_reply):
+        """Deliver a whole message of `held` bytes, or hold it back while too many replies are unacknowledged."""
+        carrier = self.carrier
+        if self._held_back or (carrier.ledger.replies_full and message.wants_reply):
             self._held_back.append((message, held))
-        else:
-            self._hand_over(message, held)
-
-    def resume(self) -> None:
-        """Some reply has arrived."""
-        while self._held_back and not self.carrier.ledger.indebted and not self.carrier.closed:
-            self._hand_over(*self._held_back.pop(0))
-
-    def _hand_over(self, message: Message, held: int) -> None:
-        if self.on_message is None:
+            return
+        handler = self.handlers.get(message.header, self.on_message)
+        if handler is None:
             self._waiting.append((message, held))
             self._withhold()
             self.wake()
             return
-        self.carrier.ledger.free(held)
-        if not self.carrier.tell(self.on_message, self.carrier.source, message) and message.wants_reply:
+        carrier.ledger.free(held)
+        if not carrier.notify(handler, carrier.source, message) and message.wants_reply:
             message.refuse(StreamCode.FAILED)
 
+    def resume(self) -> None:
+        """A reply was acknowledged: deliver messages that were held back, in order, as far as replies have room again."""
+        held_back, self._held_back = self._held_back, []
+        while held_back and not self.carrier.ledger.replies_full and not self.carrier.closed:
+            self.deliver(*held_back.pop(0))
+        self._held_back = held_back + self._held_back
+
     def malformed(self, error: FrameError | MessageTooLarge) -> None:
-        """A stream was stopped for what was on it."""
+        """A stream was stopped because of this error."""
         if self.on_malformed is not None:
-            self.carrier.tell(self.on_malformed, self.carrier.source, error)
+            self.carrier.notify(self.on_malformed, self.carrier.source, error)
 
     def wake(self) -> None:
-        """There is something for whoever reads `messages`, or the end."""
+        """Wake those that wait in `messages()`: a message is there, or the connection has ended."""
         readers, self._readers = self._readers, []
         for reader in readers:
             if not reader.done():

@@ -1,4 +1,4 @@
-"""A network in memory and a loop in virtual time: whole endpoints in a test, without sockets and without waiting.
+"""A network in memory and an event loop in virtual time, for tests of whole endpoints without sockets and without waiting.
 
     async def scenario() -> None:
         network = MemoryNetwork(seed=7, delay_s=0.02, loss=0.01)
@@ -11,9 +11,9 @@
 
     run_virtual(scenario())
 
-The same seed gives the same losses, and the same order and times of deliveries, while the endpoints send the same sizes
-at the same times. What they send holds random bytes (connection ids, keys, challenges), all of constant length except
-ECDSA's signatures; with Ed25519 leaves (`Trust.pinned`) every run of a seed is the same to the last datagram.
+The same seed gives the same losses, and the same order and times of deliveries, as long as the endpoints send the same sizes at
+the same times. What they send contains random bytes (connection ids, keys, challenges), all of constant length except ECDSA
+signatures; with Ed25519 leaves (`Trust.pinned`) every run of a seed is the same to the last datagram.
 """
 
 import asyncio
@@ -42,11 +42,15 @@ Ts = TypeVarTuple("Ts")
 OnSend = Callable[[Address, Address, bytes], bool | None]
 """Called with source, destination and payload; False loses the datagram."""
 
-MTU_BYTES = 65_535  # the largest IP packet
-QUEUE_DATAGRAMS_MAX = 8_192  # under way to one transport; beyond, they are lost, as in any full queue
+MTU_BYTES = 65_535
+"""The largest IP packet."""
+QUEUE_DATAGRAMS_MAX = 8_192
+"""Datagrams on their way to one transport; more are lost, as in any full queue."""
 QUEUE_BYTES_MAX = 64 << 20
-VIRTUAL_S_MAX = 86_400.0  # a test that waits for nothing, beside an endpoint that pings, must end
-TURNS_MAX = 100_000  # turns of the loop at one instant; beyond, something spins
+VIRTUAL_S_MAX = 86_400.0
+"""Default limit of a VirtualLoop: a test that waits in vain, beside an endpoint that pings for ever, must end."""
+TURNS_MAX = 100_000
+"""Loop turns at one instant, after which something is taken to spin."""
 
 _IP_AND_UDP_BYTES = {socket.AF_INET: 28, socket.AF_INET6: 48}
 _FIRST_PORT, _LAST_PORT = 49_152, 65_535  # those the system gives away, RFC 6335 section 6
@@ -55,7 +59,7 @@ _STUCK_TASKS_SHOWN = 8
 
 
 class MemoryNetwork:
-    """Carries datagrams between its transports. Belongs to one loop, real or virtual, whose time it lives by."""
+    """Carries datagrams between its transports. Belongs to one event loop, real or virtual, and uses that loop's time."""
 
     def __init__(
         self,
@@ -67,12 +71,12 @@ class MemoryNetwork:
         mtu_bytes: int = MTU_BYTES,
     ) -> None:
         self.shape = LinkShape(delay_s=delay_s, jitter_s=jitter_s, loss=loss)
-        """What each direction of each path does to a datagram, from now on; see `p2pnet.netem` for bandwidth and more."""
+        """What every path does to datagrams, in each direction; may be replaced at any time. See `p2pnet.netem`."""
         self.mtu_bytes = mtu_bytes
-        """The largest IP packet, headers included; a larger one vanishes without a word. May change at any time."""
+        """The largest IP packet, headers included; a larger one is lost silently. May change at any time."""
         self.on_send: OnSend | None = None
-        """Sees every datagram before anything befalls it."""
-        self._chance = random.Random(seed)
+        """Called with every datagram that is sent, before anything can happen to it."""
+        self._rng = random.Random(seed)
         self._transports: dict[Address, MemoryTransport] = {}
         self._paths: dict[tuple[Address, Address], Link] = {}
         self._cuts: set[frozenset[Address]] = set()
@@ -85,7 +89,7 @@ class MemoryNetwork:
         )
 
     def transport(self, address: Address = ("10.0.0.1", 0)) -> "MemoryTransport":
-        """A transport of this network at this address, for `Endpoint.bind`; port 0 takes a free one.
+        """A transport at this address, for `Endpoint.bind`; port 0 takes a free port.
 
         Raises EndpointError when the address is taken, BadAddress when it is no single IP address.
         """
@@ -102,7 +106,7 @@ class MemoryNetwork:
         return transport
 
     def disconnect(self, one: Address, other: Address) -> None:
-        """Carry nothing between these two any more, in either direction; what is under way is lost."""
+        """Carry nothing between these two addresses any more, in either direction; what is on its way is lost."""
         self._cuts.add(frozenset((_canonical(one), _canonical(other))))
 
     def reconnect(self, one: Address, other: Address) -> None:
@@ -110,13 +114,13 @@ class MemoryNetwork:
         self._cuts.discard(frozenset((_canonical(one), _canonical(other))))
 
     def counters(self) -> dict[str, int]:
-        """Datagrams, by what became of them: all others of `sent_total` are delivered, or under way."""
+        """Datagrams by what became of them, and those still under way."""
         return {f"{name}_total": count for name, count in self._counters.items()} | {"under_way": len(self._under_way)}
 
     # For transports
 
     def carry(self, source: "MemoryTransport", data: bytes, address: Any) -> None:
-        """One datagram from this transport."""
+        """Carry one datagram from this transport to this address."""
         self._counters["sent"] += 1
         destination = _canonical(address)
         if self.on_send is not None and self.on_send(source.address, destination, data) is False:
@@ -133,7 +137,7 @@ class MemoryNetwork:
             self._depart(source, receiver, data)
 
     def forget(self, transport: "MemoryTransport") -> None:
-        """It is closed: its address is free, its paths are gone."""
+        """A transport was closed: free its address and drop its paths."""
         del self._transports[transport.address]
         for path in [one for one in self._paths if transport.address in one]:
             del self._paths[path]
@@ -146,7 +150,7 @@ class MemoryNetwork:
     def _depart(self, source: "MemoryTransport", receiver: "MemoryTransport", data: bytes) -> None:
         path = self._paths.setdefault((source.address, receiver.address), Link())
         path.shape = self.shape
-        times = path.send(len(data) + _IP_AND_UDP_BYTES[source.family], self._now_ns(), self._chance.random)
+        times = path.send(len(data) + _IP_AND_UDP_BYTES[source.family], self._now_ns(), self._rng.random)
         self._counters["lost"] += not times
         for at in times:
             if receiver.queued >= QUEUE_DATAGRAMS_MAX or receiver.queued_bytes + len(data) > QUEUE_BYTES_MAX:
@@ -171,7 +175,7 @@ class MemoryNetwork:
         self._timer = asyncio.get_running_loop().call_at(at, self._deliver)
 
     def _deliver(self) -> None:
-        """Hand over what is due: one batch per receiver, the receivers in an order of the seed's choice."""
+        """Deliver what is due: one batch per receiver, the receivers in a random order."""
         self._timer = None
         due: dict[MemoryTransport, dict[MemoryTransport, deque[bytes]]] = {}
         now = self._now_ns() + _EARLY_NS
@@ -184,18 +188,18 @@ class MemoryNetwork:
             else:
                 due.setdefault(receiver, {}).setdefault(source, deque()).append(data)
         receivers = list(due)
-        self._chance.shuffle(receivers)
+        self._rng.shuffle(receivers)
         for receiver in receivers:
             batch = self._mixed(due[receiver])
             self._counters["delivered" if receiver.receive(batch) else "unreachable"] += len(batch)
         self._arm()
 
     def _mixed(self, flows: "dict[MemoryTransport, deque[bytes]]") -> list[Datagram]:
-        """One batch of several flows, each in its own order."""
+        """Merge several flows into one batch at random, each flow in its own order."""
         batch: list[Datagram] = []
         waiting = list(flows.items())
         while waiting:
-            index = self._chance.randrange(len(waiting)) if len(waiting) > 1 else 0
+            index = self._rng.randrange(len(waiting)) if len(waiting) > 1 else 0
             source, datagrams = waiting[index]
             batch.append((datagrams.popleft(), source.system_address))
             if not datagrams:
@@ -204,21 +208,21 @@ class MemoryNetwork:
 
 
 class MemoryTransport:
-    """Stands in place of an endpoint's UDP socket. Made by `MemoryNetwork.transport`."""
+    """Takes the place of an endpoint's UDP socket. Made by `MemoryNetwork.transport`."""
 
     congested = False
-    """Never: the network takes everything at once."""
+    """See `socket.Transport`; the network takes everything at once."""
 
     def __init__(self, network: MemoryNetwork, address: Address) -> None:
         self.address = address
         self.family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.system_address: Any = (*address, 0, 0) if self.family == socket.AF_INET6 else address
         self.dropped = 0
-        """None: what the network loses, it loses on the way."""
+        """See `socket.Transport`; always 0, for the network loses datagrams only on their way."""
         self.sent_bytes = 0
         self.received_bytes = 0
         self.queued = 0
-        """Datagrams under way to it."""
+        """Datagrams on their way to it."""
         self.queued_bytes = 0
         self._network = network
         self._on_datagrams: Callable[[list[Datagram]], None] | None = None
@@ -227,12 +231,12 @@ class MemoryTransport:
     def start(
         self, on_datagrams: Callable[[list[Datagram]], None], on_too_big: Callable[[Any, int], None] | None = None
     ) -> None:
-        """From now on this gets what arrives, a batch at a time, from the loop; nothing is refused for its size."""
+        """Call `on_datagrams` from now on with what arrives, one batch at a time; `on_too_big` is never called."""
         del on_too_big
         self._on_datagrams = on_datagrams
 
     def send(self, datagrams: Sequence[Datagram]) -> None:
-        """Send all, in order."""
+        """Send all datagrams, in order."""
         if self._closed:
             return
         for data, address in datagrams:
@@ -240,37 +244,37 @@ class MemoryTransport:
             self._network.carry(self, bytes(data), address)
 
     def receive(self, batch: list[Datagram]) -> bool:
-        """Whether somebody is there to take these."""
+        """Hand these to the endpoint; False if it has not started, or is closed."""
         if self._closed or self._on_datagrams is None:
             return False
         self.received_bytes += sum(len(data) for data, _ in batch)
         try:
             self._on_datagrams(batch)
-        except Exception as error:  # noqa: BLE001  # its own fault: other transports must get theirs
+        except Exception as error:  # noqa: BLE001  # reported; other transports must get their datagrams
             loop = asyncio.get_running_loop()
             loop.call_exception_handler({"message": f"exception in {self._on_datagrams!r}", "exception": error})
         return True
 
     def forget(self) -> None:
-        """Nothing waits here."""
+        """See `socket.Transport`; nothing ever waits here."""
 
     def close(self) -> None:
-        """Neither send nor receive any more; another transport may take the address. Idempotent."""
+        """Send and receive nothing any more; another transport may take the address. Idempotent."""
         if not self._closed:
             self._closed = True
             self._network.forget(self)
 
 
 class Deadlock(LocalError):  # noqa: N818  # named for what happened
-    """Nothing can happen any more in a loop in virtual time, or only the same for ever."""
+    """A loop in virtual time has nothing left to do but wait, or repeats itself without end."""
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An asyncio loop whose clock stands while anything is ready, and jumps to the next timer when nothing is.
+    """An asyncio loop whose clock stands still while anything is ready, and jumps to the next timer when nothing is.
 
-    Work in threads (`run_in_executor`) is awaited for real and takes no virtual time. Sockets are refused: nothing
-    real keeps pace with this clock. Raises Deadlock, out of `run_until_complete`, when nothing is ready and no timer is
-    set, after `limit_s` virtual seconds, and when 100,000 turns did not move the clock.
+    Work in threads (`run_in_executor`) is awaited in real time and takes no virtual time. Sockets are refused: nothing real
+    keeps pace with this clock. `run_until_complete` raises Deadlock when nothing is ready and no timer is set, after
+    `limit_s` virtual seconds, and when 100,000 loop turns did not move the clock.
     """
 
     def __init__(self, *, limit_s: float = VIRTUAL_S_MAX, started_at: datetime | None = None) -> None:
@@ -292,24 +296,24 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._started_at + timedelta(seconds=self._now)
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
-        """As any loop does; until the function returns the clock stands."""
+        """As in any loop; the clock stands still until the function returns."""
         future = super().run_in_executor(executor, func, *args)
         self._threads += 1
         future.add_done_callback(self._thread_done)
         return future
 
     async def shutdown_default_executor(self, *timeout: Any) -> None:
-        """As any loop does."""
-        self._threads += 1  # it waits for threads through one more
+        """As in any loop."""
+        self._threads += 1  # it waits for threads through one more thread
         try:
             await super().shutdown_default_executor(*timeout)
         finally:
             self._threads -= 1
 
     def advance(self, seconds: float | None) -> bool:
-        """Nothing is ready for so long, or for ever (None): go there. False if threads are at work and decide instead.
+        """Move the clock to the next timer, `seconds` ahead; None: no timer is set. For the loop's own selector.
 
-        For the loop's own selector. Raises Deadlock.
+        False while threads are at work: then what they do comes first. Raises Deadlock.
         """
         if self._threads:
             return False
@@ -324,7 +328,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return True
 
     def turn(self) -> None:
-        """Something is ready now. For the loop's own selector. Raises Deadlock."""
+        """Count a loop turn that does not move the clock. For the loop's own selector. Raises Deadlock."""
         self._turns += 1
         if self._turns > TURNS_MAX:
             self._turns = 0
@@ -334,7 +338,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._threads -= 1
 
     def _stuck(self) -> str:
-        """Where the tasks wait."""
+        """Where the tasks wait, for the text of a Deadlock."""
         lines = []
         for task in itertools.islice(asyncio.all_tasks(self), _STUCK_TASKS_SHOWN):
             for frame in task.get_stack(limit=1):
@@ -344,13 +348,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class _Jumper(selectors.DefaultSelector):
-    """The selector of a loop in virtual time: instead of waiting it moves the clock."""
+    """The selector of a VirtualLoop: instead of waiting it moves the clock."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__()
         self._loop = loop
         self.sealed = False
-        """The loop has registered its own pipe, by which threads wake it; nothing else may be."""
+        """Nothing may be registered any more: the loop has registered its own pipe, through which threads wake it."""
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         if self.sealed:
@@ -368,13 +372,13 @@ class _Jumper(selectors.DefaultSelector):
 
 
 def run_virtual(main: Coroutine[Any, Any, T], *, limit_s: float = VIRTUAL_S_MAX) -> T:
-    """Run this coroutine to its end in a VirtualLoop of its own, and return what it returns. Raises Deadlock."""
+    """Run a coroutine to its end in a VirtualLoop of its own; what it returns. Raises Deadlock."""
     with asyncio.Runner(loop_factory=partial(VirtualLoop, limit_s=limit_s)) as runner:
         return runner.run(main)
 
 
 def _canonical(address: Any) -> Address:
-    """Host and port of an address in the system's form. Raises BadAddress."""
+    """Host and port of a raw address, in one spelling. Raises BadAddress."""
     host, port = address[:2]
     try:
         return (str(ipaddress.ip_address(host)), port)

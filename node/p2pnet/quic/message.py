@@ -1,4 +1,4 @@
-"""An inbound message, and the answer to it."""
+"""An inbound message, and the reply to it."""
 
 import contextlib
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from p2pnet.quic.framing import Parts
 
 
 class Source(Protocol):
-    """The connection a message came on, as far as a message knows it."""
+    """The connection that a message came on, as its reader may use it."""
 
     id: int
 
@@ -21,7 +21,7 @@ class Source(Protocol):
 
     @property
     def not_after(self) -> datetime | None:
-        """When the peer's certificate ends."""
+        """When the peer's certificate expires; None where trust proves nothing."""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -33,7 +33,7 @@ class Source(Protocol):
 
 
 class ReplyStream(Protocol):
-    """The stream a request came on, as far as its message knows it."""
+    """The stream that a request came on, as its message uses it."""
 
     answered: bool
     cancelled: bool
@@ -45,12 +45,12 @@ class ReplyStream(Protocol):
     def refuse(self, code: int) -> None:
         """Reset our half instead of a reply."""
 
-    def forgotten(self) -> None:
-        """The message of a requester who gave up was dropped without an answer; may come from any thread."""
+    def dropped(self) -> None:
+        """The message was dropped without an answer after the requester had given up; may be called from any thread."""
 
 
 class Message:
-    """One message of a peer: (header, dst, payload), all bytes. On a bidirectional stream it wants a reply."""
+    """One message of a peer: header, destination and payload, all bytes. On a bidirectional stream it wants a reply."""
 
     __slots__ = ("__weakref__", "_stream", "connection", "dst", "header", "payload")
 
@@ -71,16 +71,17 @@ class Message:
     @property
     def wants_reply(self) -> bool:
         """Whether it came on a bidirectional stream and has not been answered."""
+        # Also false after `refuse`, and after the stream was reset for a broken rule.
         return self._stream is not None and not self._stream.answered
 
     @property
     def cancelled(self) -> bool:
-        """The requester gave up, or its connection ended, before the reply: it may be saved."""
+        """Whether the requester gave up, or its connection ended, before the reply: the work for it can be spared."""
         return self._stream is not None and self._stream.cancelled
 
     @property
     def on_cancel(self) -> "Callable[[Message], None] | None":
-        """Called once, from the loop, if the requester gives up, or is lost, before the reply."""
+        """Called once, from the loop, if the requester gives up or its connection ends before the reply."""
         return None if self._stream is None else self._stream.on_cancel
 
     @on_cancel.setter
@@ -89,18 +90,18 @@ class Message:
             self._stream.on_cancel = callback
 
     def reply(self, payload: Parts, header: bytes = b"") -> None:
-        """Answer, once; returns at once, the bytes leave with this turn of the loop. No effect when cancelled.
+        """Reply, once, without waiting: the bytes leave at the end of this loop turn. No effect when cancelled.
 
-        Raises LocalError for a message that wants no reply or already has one, MessageTooLarge beyond framing.
+        Raises LocalError for a message that wants no reply or already has one, MessageTooLarge as `framing.encode`.
         """
         if self._stream is None or self._stream.answered:
             raise LocalError("this message wants no reply, or has one")
         self._stream.answer(header, payload)
 
     def refuse(self, code: int = StreamCode.UNWANTED) -> None:
-        """Answer by resetting the stream with a StreamCode: the requester gets a StreamLost.
+        """Refuse to reply: reset the stream with this StreamCode, so that the requester gets a StreamLost.
 
-        Raises LocalError for no possible code.
+        Raises LocalError for a code that QUIC cannot say.
         """
         check_code(code)
         if self._stream is not None:
@@ -113,9 +114,9 @@ class Message:
         stream = self._stream
         if stream is not None and stream.cancelled and not stream.answered:
             with contextlib.suppress(Exception):  # the loop may be gone
-                stream.forgotten()
+                stream.dropped()
 
 
 def _short(part: bytes) -> str:
-    """Up to 8 bytes in full, else the first and last four, in hex: qp2p's way to show one."""
+    """A part in hex, as qp2p shows it: up to 8 bytes in full, else the first and the last four."""
     return part.hex() if len(part) <= 8 else f"{part[:4].hex()}..{part[-4:].hex()}"

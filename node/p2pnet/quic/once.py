@@ -1,13 +1,13 @@
-"""At-least-once sending: a message is sent again under the same id until its receiver's handler took it.
+"""At-least-once sending: a message is sent again under the same id until its receiver's handler has taken it.
 
     deliveries = AtLeastOnce(endpoint)                  # at both ends, before anything connects
     await deliveries.send(address, b"/order", b"", b"...")
 
 On the wire it is a request on a route of its own. Its payload, all big-endian:
 [0:16] the sender's instance (random), [16:24] the message's number, [24:28] header length, [28:32] destination length;
-then header, destination and payload. The reply is one of three words: taken, failed, busy.
+then header, destination and payload. The reply is `taken`, `failed` or `busy`.
 
-The receiver remembers ids in a bounded window; within it, a handler sees a message once, however often it was sent.
+The receiver remembers ids in a bounded window; within it a handler gets each message once, however often it was sent.
 """
 
 import itertools
@@ -27,10 +27,13 @@ from p2pnet.quic.message import Message
 from p2pnet.quic.retry import Retry, worth_retrying
 
 ROUTE_ONCE = b"/once"
-WINDOW_IDS = 4_096  # of one sender; at 400 messages a second a retry may be 10 s late
+WINDOW_IDS = 4_096
+"""Ids remembered of one sender: at 400 messages a second a retry may be 10 s late."""
 WINDOW_SENDERS = 1_024
-WINDOW_BYTES = 64 * MIB  # of all ids and senders together
+WINDOW_BYTES = 64 * MIB
+"""Estimated memory of all ids and senders together."""
 ATTEMPT_S = 10.0
+"""Default time of one attempt, for the dial and for the answer each."""
 
 TAKEN, FAILED, BUSY = b"taken", b"failed", b"busy"
 
@@ -39,13 +42,13 @@ _INSTANCE_BYTES = 16
 _ID_BYTES = _INSTANCE_BYTES + 8
 _ID_COST_BYTES = 200  # of an id in a dict: object, hash table and share of its slack, measured on 64-bit CPython
 _SENDER_COST_BYTES = 500
-_ANSWER_BYTES_MAX = 64  # room to tell an answer that is none of the three words
+_ANSWER_BYTES_MAX = 64  # enough to show an answer that is none of the three
 
 
 class DeliveryFailed(QuicError):  # noqa: N818  # named for what happened, as all of QUIC's
     """The receiver has the message, but its handler did not take it.
 
-    failed: it raised; the same id is not handled again. busy: it has no room now, and said so by a LimitError.
+    failed: the handler raised, and the same id is not handled again. busy: it raised LimitError, for it has no room now.
     """
 
     def __init__(self, kind: Literal["failed", "busy"], text: str) -> None:
@@ -54,7 +57,7 @@ class DeliveryFailed(QuicError):  # noqa: N818  # named for what happened, as al
 
 
 class Window:
-    """Which messages of which senders have been handled, and how that went. What was used longest ago is forgotten."""
+    """Which messages of which senders were handled, and with which outcome. The least recently used are forgotten first."""
 
     def __init__(self, *, ids: int = WINDOW_IDS, senders: int = WINDOW_SENDERS, bytes_max: int = WINDOW_BYTES) -> None:
         self._ids_max = ids
@@ -62,26 +65,28 @@ class Window:
         self._bytes_max = bytes_max
         self._senders: dict[str, dict[bytes, bytes]] = {}  # longest unused first, both
         self.held_bytes = 0
-        """What all of it costs, estimated."""
+        """Estimated memory of the window."""
         self.ids = 0
+        """Ids remembered now."""
         self.forgotten = 0
-        """Ids that fell out: repeated, they would be handled again."""
+        """Ids that were forgotten: their messages, if repeated, are handled again."""
 
     def __len__(self) -> int:
-        """How many senders are remembered."""
+        """The number of senders remembered."""
         return len(self._senders)
 
     def outcome(self, sender: str, mark: bytes) -> bytes | None:
-        """What was remembered of this id of this sender; None for one never handled, or forgotten."""
+        """The outcome of this sender's message with this id; None if it was never handled, or is forgotten."""
         known = self._senders.get(sender, {})
         outcome = known.get(mark)
         if outcome is not None:
+            # Used again: to the end of the order, where what is forgotten last stands.
             self._senders[sender] = self._senders.pop(sender)
             known[mark] = known.pop(mark)
         return outcome
 
     def remember(self, sender: str, mark: bytes, outcome: bytes) -> None:
-        """This id of this sender has been handled, with this outcome."""
+        """This sender's message with this id was handled, with this outcome."""
         known = self._senders.pop(sender, None)
         if known is None:
             known = {}
@@ -101,7 +106,7 @@ class Window:
             self._forget(next(iter(self._senders)))
 
     def _forget(self, sender: str) -> None:
-        """The sender's oldest id; and the sender, when it was the last."""
+        """Forget the sender's oldest id, and the sender if that was its last."""
         known = self._senders[sender]
         del known[next(iter(known))]
         self.forgotten += 1
@@ -113,12 +118,12 @@ class Window:
 
 
 class AtLeastOnce:
-    """Sends until taken, and takes each message once. Make it at both ends, before anything connects.
+    """At-least-once sending over one endpoint. Make it at both ends, before anything connects.
 
-    The receiver hands messages to the endpoint's `on_message` as it finds it, as messages that want no reply. One that
-    returns has taken the message. One that raises LimitError has no room: the sender tries again. One that raises
-    anything else has failed: the sender is told at once and does not try again, for half of the work may be done; nor
-    is the same id handled twice. An endpoint without `on_message` only sends.
+    The receiver calls the `on_message` that it finds on the endpoint, with messages that want no reply. If that returns, the
+    message is taken. If it raises LimitError, there is no room and the sender tries again. If it raises anything else, it has
+    failed: the sender is told at once and does not try again, for half of the work may be done, and the same id is not
+    handled again. An endpoint without `on_message` only sends.
 
     Ids count per sender, by the identity its certificate proves (URI, else fingerprint): nobody can use up another's.
     Where trust proves nothing they count per instance, whose 16 random bytes only sender and receiver know. A message
@@ -143,7 +148,7 @@ class AtLeastOnce:
         rest = endpoint.on_message
         if rest is not None:
             self._rest: Callable[[Connection, Message], None] = rest
-            endpoint.on_message = self._on_message
+            endpoint.handlers[ROUTE_ONCE] = self._on_message
 
     async def send(
         self,
@@ -156,13 +161,13 @@ class AtLeastOnce:
         timeout_s: float = ATTEMPT_S,
         retry: Retry | None = None,
     ) -> None:
-        """Send one message and await the word that the receiver's handler took it.
+        """Send one message and await the answer that the receiver's handler has taken it.
 
-        Silence, a lost connection, a peer that is restarting, draining or busy: sent again, by `retry` (else the
-        endpoint's, else the default), each attempt within `timeout_s` for the dial and for the answer. Raises the last
-        error when the budget ends; at once DeliveryFailed("failed"), MessageTooLarge, FrameError (the peer does not
-        know this route), TrustError, HandshakeFailed("refused"), BadAddress, EndpointClosed. Whatever it raises, the
-        message may have been taken, except where the error says that it cannot have left.
+        After silence or a lost connection, or while the peer is restarting, draining or busy, it is sent again on the schedule
+        `retry` (else the endpoint's, else the default); each attempt has `timeout_s` for the dial and for the answer. Raises
+        the last error when the schedule's budget ends, and at once DeliveryFailed("failed"), MessageTooLarge, FrameError (the
+        peer does not know this route), TrustError, HandshakeFailed("refused"), BadAddress, EndpointClosed. Whatever it raises,
+        the message may have been taken, except where the error says that it cannot have left.
         """
         envelope = _ENVELOPE.pack(self._instance, next(self._numbers), len(header), len(dst))
         body = [payload] if isinstance(payload, bytes) else payload
@@ -172,14 +177,14 @@ class AtLeastOnce:
             self._counts["attempts"] += 1
             connection = await self._endpoint.connect(address, expect=expect, timeout_s=timeout_s)
             reply = await connection.request(ROUTE_ONCE, parts, timeout_s=timeout_s, reply_bytes_max=_ANSWER_BYTES_MAX)
-            _judge(reply.payload)
+            _check_answer(reply.payload)
 
         self._counts["sent"] += 1
         schedule = retry or self._endpoint.settings.retry or Retry()
         await schedule.run(attempt, worth=_worth, until=self._endpoint.closing)
 
     def counters(self) -> dict[str, int]:
-        """Messages sent, and attempts at it; messages received, by their outcome; and what the window holds."""
+        """Messages sent and attempts made, messages received by their outcome, and the size of the window, by name."""
         counts = {f"{name}_total": count for name, count in self._counts.items()}
         window = self._window
         held = {
@@ -193,7 +198,7 @@ class AtLeastOnce:
     # Private
 
     def _on_message(self, connection: Connection, message: Message) -> None:
-        if message.header != ROUTE_ONCE or not message.wants_reply:
+        if not message.wants_reply:  # sent by something else than AtLeastOnce
             self._rest(connection, message)
             return
         parsed = _parse(message)
@@ -202,12 +207,14 @@ class AtLeastOnce:
             return
         mark, inner = parsed
         settings = self._endpoint.settings
+        # The caps of the inner message: they were not known when the envelope was read.
         if (
             len(inner.payload) > settings.cap(inner.header)
             or max(len(inner.header), len(inner.dst)) > settings.header_bytes_max
         ):
             message.refuse(StreamCode.TOO_LARGE)
             return
+        # The proven identity first: an instance is only as secret as its bytes.
         sender = connection.uri or connection.peer.fingerprint or mark[:_INSTANCE_BYTES].hex()
         outcome = self._window.outcome(sender, mark)
         if outcome is not None:
@@ -215,6 +222,7 @@ class AtLeastOnce:
         else:
             outcome = self._handle(connection, inner)
             self._counts[outcome.decode()] += 1
+            # A busy message was not handled: its repetition must be.
             if outcome != BUSY:
                 self._window.remember(sender, mark, outcome)
         message.reply(outcome)
@@ -231,7 +239,7 @@ class AtLeastOnce:
 
 
 def _parse(message: Message) -> tuple[bytes, Message] | None:
-    """The id and the message inside; None for bytes that are none."""
+    """The id and the inner message of an envelope; None if it is malformed."""
     payload = message.payload
     if len(payload) < _ENVELOPE.size:
         return None
@@ -246,7 +254,7 @@ def _parse(message: Message) -> tuple[bytes, Message] | None:
     return payload[:_ID_BYTES], inner
 
 
-def _judge(answer: bytes) -> None:
+def _check_answer(answer: bytes) -> None:
     if answer == BUSY:
         raise DeliveryFailed("busy", "the receiver has no room for the message now")
     if answer == FAILED:
@@ -256,11 +264,11 @@ def _judge(answer: bytes) -> None:
 
 
 def _worth(error: Exception) -> bool:
-    """More than for a plain send: the id makes another attempt safe, and a lost connection is dialled again."""
+    """Whether to send again: in more cases than a plain send, for the id makes that safe and every attempt may dial anew."""
     if isinstance(error, DeliveryFailed):
         return error.kind == "busy"
     if isinstance(error, StreamLost) and error.code == StreamCode.UNWANTED:
-        return True  # so a peer that drains refuses what is new
+        return True  # a draining peer refuses new streams with this code
     return isinstance(error, ConnectionLost) or worth_retrying(error)
 
 

@@ -1,4 +1,4 @@
-"""Connections by address, dials in progress that later callers join instead of dialling again, and races of dials."""
+"""The connection pool of an endpoint: live connections by address, dials in progress that callers join, and races of dials."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -13,7 +13,7 @@ _Key = tuple[Any, str | None]
 
 
 class DialInProgress:
-    """One handshake we began and everybody who waits for it. It outlives its first caller, not its last."""
+    """One handshake that was begun, and the callers that await it. It goes on as long as any of them waits."""
 
     def __init__(self, connection: Connection, key: _Key) -> None:
         self.connection = connection
@@ -31,48 +31,52 @@ class ConnectionPool:
         self._places: dict[Connection, Any] = {}
         self._joinable: dict[_Key, DialInProgress] = {}
         self._dials: dict[Connection, DialInProgress] = {}
-        self._holders: dict[Connection, int] = {}  # of dialled ones: how often handed out and not given back
+        self._holders: dict[Connection, int] = {}  # dialled connections -> callers that have it
         self.dialled = 0
-        """Handshakes begun here."""
+        """Handshakes begun."""
 
     def at(self, raw: Any) -> list[Connection]:
         """Live connections with the peer at this address, oldest first."""
         return self._live.get(remote(raw), [])
 
     def find(self, raw: Any, expect: str | None = None) -> Connection | None:
-        """The oldest live connection with this address, dialled or accepted, of that peer if one is expected."""
+        """The oldest live connection with this address, dialled or accepted; with the URI `expect`, if one is given."""
         for connection in self.at(raw):
             if not connection.closed and (expect is None or connection.uri == expect):
                 return connection
         return None
 
     async def connect(self, raw: Any, expect: str | None, *, new: bool, timeout_s: float) -> Connection:
-        """A connection to this address; one who turns out not to need it may give it back.
+        """A connection to this address: a live one, a dial in progress, or (`new`: always) a dial of its own.
 
-        Raises HandshakeFailed or TrustError; all who joined get the same.
+        Callers that turn out not to need it call `give_back`. Raises HandshakeFailed or TrustError; all callers that joined
+        one dial get the same error.
         """
         if not new and (found := self.find(raw, expect)) is not None:
+            # Inbound connections are not counted: nobody who dialled may close them.
             if found in self._holders:
                 self._holders[found] += 1
             return found
         dial = self._join(raw, expect, new=new, timeout_s=timeout_s)
         waiter: asyncio.Future[Connection] = self._loop.create_future()
         dial.waiters.append(waiter)
+        # For this caller only: others that joined may be more patient.
         timer = self._loop.call_later(timeout_s, _give_up, waiter, readable(raw), timeout_s)
         try:
             return await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self.give_back(waiter.result())  # cancelled in the turn in which it was served
+                self.give_back(waiter.result())  # cancelled in the loop turn in which it got the connection
             raise
         finally:
             timer.cancel()
             dial.waiters.remove(waiter)
+            # The last caller gave up, or everyone gave the result back in the same loop turn.
             if not dial.waiters and not self._holders.get(dial.connection):
                 dial.connection.close(CloseCode.DONE, "nobody waits for this connection any more")
 
     def give_back(self, connection: Connection, why: str = "nobody needs this connection any more") -> None:
-        """One who got it from `connect` does without; closed if it was dialled, and nobody else got it."""
+        """A caller does not need what `connect` returned: close it if it was dialled and no other caller has it."""
         holders = self._holders.get(connection)
         if holders is None:
             return
@@ -81,7 +85,7 @@ class ConnectionPool:
             connection.close(CloseCode.DONE, why)
 
     def add(self, connection: Connection, raw: Any) -> None:
-        """The connection is established; if it was dialled, those who wait get it."""
+        """The connection is established: callers that await its dial get it."""
         self._place(connection, raw)
         dial = self._take(connection)
         if dial is not None:
@@ -91,13 +95,13 @@ class ConnectionPool:
                 waiter.set_result(connection)
 
     def move(self, connection: Connection, raw: Any) -> None:
-        """Its peer speaks from another address now."""
+        """The peer's address has changed to `raw`."""
         if connection in self._places:
             self._displace(connection)
             self._place(connection, raw)
 
     def remove(self, connection: Connection, failure: Exception | None) -> None:
-        """The connection has ended, before anybody is told so; or its dial has failed."""
+        """The connection has ended, or its dial has failed with `failure`: remove it, and fail the callers that await it."""
         self._displace(connection)
         self._holders.pop(connection, None)
         dial = self._take(connection)
@@ -107,13 +111,14 @@ class ConnectionPool:
                     waiter.set_exception(failure or HandshakeFailed("closed", "the connection ended"))
 
     def abandon(self, error: Exception) -> None:
-        """Nobody gets anything any more."""
+        """The endpoint closes: fail every caller with this error."""
         for dial in self._dials.values():
             for waiter in dial.waiters:
                 if not waiter.done():
                     waiter.set_exception(error)
 
     def _join(self, raw: Any, expect: str | None, *, new: bool, timeout_s: float) -> DialInProgress:
+        # Dials with another `expect` are not joined: their certificates are judged differently.
         key = (remote(raw), expect)
         dial = None if new else self._joinable.get(key)
         if dial is None:
@@ -150,12 +155,13 @@ async def race(
     attempt: Callable[[Address], Awaitable[Connection]],
     give_back: Callable[[Connection, str], None],
 ) -> tuple[Connection, dict[Address, Exception]]:
-    """Attempt all at once, equal addresses once; returns the winner and the errors of those that had lost by then.
+    """Attempt all addresses at once, equal ones once; the winner's connection, and the errors of those that had lost by then.
 
-    Attempts still running are cancelled and awaited; what others that succeed in the same turn got is given back, and
-    what the winner got as well if the race itself is cancelled. Raises the ExceptionGroup of all errors when every one
-    fails, ValueError for no address.
+    Attempts still running are cancelled and awaited. Connections of others that succeed in the same loop turn are given back,
+    and the winner's too if the race itself is cancelled. Raises the ExceptionGroup of all errors when every attempt fails,
+    ValueError for no address.
     """
+    # dict.fromkeys drops duplicates and keeps the order, which decides ties.
     tasks = {asyncio.ensure_future(_as_coroutine(attempt, one)): one for one in dict.fromkeys(addresses)}
     if not tasks:
         raise ValueError("no address to connect to")
@@ -177,10 +183,10 @@ async def race(
                 give_back(winner.result(), "nobody needs this connection any more")
             raise
     errors = {tasks[one]: error for one in losers if not one.cancelled() and (error := one.exception()) is not None}
-    told = {address: error for address, error in errors.items() if isinstance(error, Exception)}
+    failures = {address: error for address, error in errors.items() if isinstance(error, Exception)}
     if winner is None:
-        raise ExceptionGroup("no address answered", list(told.values()))
-    return winner.result(), told
+        raise ExceptionGroup("no address answered", list(failures.values()))
+    return winner.result(), failures
 
 
 def _succeeded(task: "asyncio.Future[Connection]") -> bool:

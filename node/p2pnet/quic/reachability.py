@@ -1,11 +1,10 @@
-"""Who am I to others, and can they reach me: address echo, a fresh dial, and a dial back from another socket.
+"""Reachability: which address a peer sees, and whether others can dial it; by echo, a fresh dial, and a dial back.
 
-Served inside the endpoint, unseen by its `on_message`.
+Its two routes are handlers of the endpoint: `on_message` does not see their messages.
 """
 
 import ipaddress
 import logging
-from collections.abc import Callable
 from typing import Any
 
 from p2pnet.model.text import address_text
@@ -19,27 +18,29 @@ log = logging.getLogger(__name__)
 
 ROUTE_ECHO = b"/reach/echo"
 ROUTE_DIAL_BACK = b"/reach/dial-back"
-DIAL_BACK_EVERY_S = 5.0  # for one peer: nobody makes us knock at doors at will
+DIAL_BACK_EVERY_S = 5.0
+"""Least time between two dials back for one host: nobody may use this node to scan ports or to flood others."""
 ANSWER_S = 30.0
+"""How long to wait for an echo, or for a dial."""
 
 _ADDRESS_BYTES_MAX = 64
 
 
 class Reachability:
-    """Adds the two routes to an endpoint; make it before anything connects. Every bound peer needs one to answer."""
+    """Adds the routes of echo and dial-back to an endpoint; a peer needs one to answer."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._rest: Callable[[Connection, Message], None] | None = endpoint.on_message
         self._dialled_back: dict[str, float] = {}
-        endpoint.on_message = self._on_message
+        endpoint.handlers[ROUTE_ECHO] = self._on_echo
+        endpoint.handlers[ROUTE_DIAL_BACK] = self._on_dial_back
 
     async def seen_address(self, connection: Connection) -> Address:
-        """The address this peer sees us at. Raises QuicError, FrameError for an answer that is no address."""
+        """This endpoint's address as the peer sees it. Raises QuicError, FrameError for an answer that is no address."""
         return await _ask_echo(connection)
 
     async def is_reachable(self, address: Address, *, expect: str | None = None, timeout_s: float = ANSWER_S) -> None:
-        """Return if a fresh connection to this address works and answers sensibly; raise what failed otherwise."""
+        """Return if a fresh connection to this address can be made and answers an echo; else raise what failed."""
         connection = await self._endpoint.connect(address, expect=expect, new=True, timeout_s=timeout_s)
         try:
             await _ask_echo(connection)
@@ -47,9 +48,9 @@ class Reachability:
             connection.close(CloseCode.DONE, "reachable")
 
     async def dial_back(self, connection: Connection, port: int) -> bool:
-        """Whether this peer could reach us at our host, as it sees it, and this port, from a socket of its own.
+        """Whether the peer can dial this host, at the address it sees, and this port.
 
-        A new socket: a hole that our own packets punched would prove nothing.
+        It dials from a new socket: through a NAT mapping that our own packets have opened, success would prove nothing.
         """
         reply = await connection.request(ROUTE_DIAL_BACK, b"%d" % port, timeout_s=2 * ANSWER_S)
         return reply.payload == b"yes"
@@ -57,28 +58,25 @@ class Reachability:
     def public_address(
         self, seen: Address | None, *, external_ip: str | None = None, external_port: int | None = None
     ) -> Address:
-        """What to tell others: each part as configured, else as a peer sees it, else the local one.
+        """The address to tell others: host and port as configured, else as a peer sees them (`seen`), else the local ones.
 
-        Where what is configured differs from what a peer sees, that is said in the log: one of them is wrong, or there
-        is a translator of addresses between.
+        A difference between what is configured and what a peer sees is logged: one of them is wrong, or there is a NAT.
         """
         host, port = seen or self._endpoint.address
-        told = (external_ip or host, external_port or port)
-        if seen is not None and told != seen:
-            log.warning("configured as %s, but a peer sees %s", address_text(*told), address_text(*seen))
-        return told
+        public = (external_ip or host, external_port or port)
+        if seen is not None and public != seen:
+            log.warning("configured as %s, but a peer sees %s", address_text(*public), address_text(*seen))
+        return public
 
-    def _on_message(self, connection: Connection, message: Message) -> None:
-        if message.header == ROUTE_ECHO and message.wants_reply:
+    def _on_echo(self, connection: Connection, message: Message) -> None:
+        if message.wants_reply:
             host, port = connection.address
             message.reply(f"{host} {port}".encode())
-        elif message.header == ROUTE_DIAL_BACK and message.wants_reply:
-            self._on_dial_back(connection, message)
-        elif self._rest is not None:
-            self._rest(connection, message)
 
     def _on_dial_back(self, connection: Connection, message: Message) -> None:
-        """Dial only the host that asks, and not often: else anybody could aim us at anybody."""
+        """Dial only the host that asks, and not often: else a peer could make this node attack others."""
+        if not message.wants_reply:
+            return
         now = self._endpoint.clock()
         host = connection.address[0]
         self._dialled_back = {peer: at for peer, at in self._dialled_back.items() if now - at < DIAL_BACK_EVERY_S}
@@ -86,13 +84,15 @@ class Reachability:
         if host in self._dialled_back or len(digits) > 5 or not digits.isdigit() or not 0 < int(digits) < 65_536:
             message.refuse(StreamCode.UNWANTED)
             return
+        # By host, not by peer: one host could have many identities.
         self._dialled_back[host] = now
-        task = self._endpoint.loop.create_task(self._knock((host, int(digits)), connection.uri or None))
+        task = self._endpoint.loop.create_task(self._dial_back((host, int(digits)), connection.uri or None))
         task.add_done_callback(lambda done: message.reply(b"yes" if not done.cancelled() and done.result() else b"no"))
 
-    async def _knock(self, address: Address, expect: str | None) -> bool:
+    async def _dial_back(self, address: Address, expect: str | None) -> bool:
         own = self._endpoint
         try:
+            # A socket of its own, with a port that our packets have opened nowhere.
             probe = await Endpoint.bind((own.address[0], 0), trust=own.trust, settings=own.settings)
             async with probe:
                 await _ask_echo(await probe.connect(address, expect=expect, timeout_s=ANSWER_S))

@@ -1,4 +1,7 @@
-"""Streams we open: an Exchange asks and gets one reply, a Sending is one message that only has to arrive."""
+"""Outbound messages, each on a stream of its own: an Exchange awaits one reply, a Sending only has to arrive.
+
+The `StreamOutbox` of a connection keeps those for which the peer, or this end, does not allow another stream yet.
+"""
 
 import asyncio
 import heapq
@@ -21,14 +24,17 @@ from p2pnet.quic.ledger import Claim
 from p2pnet.quic.mailbox import Carrier
 from p2pnet.quic.message import Message
 
-URGENT = 1 << 16  # above whatever priorities qp2p's users give
+URGENT = 1 << 16
+"""Priority of urgent requests, above any that qp2p's users give."""
 
 Done = Callable[[Message | Exception], None]
+"""Called once with the outcome of an outbound message."""
 Lost = Callable[[], ConnectionLost | None]
+"""The exception for operations that the end of the connection interrupts; None while it lives."""
 
 
 class Outgoing:
-    """A message of ours on a stream of its own. Its `finish` is called exactly once, unless it is cancelled before."""
+    """An outbound message on a stream of its own. `finish` is called exactly once, unless it is cancelled before."""
 
     uni = True
     __slots__ = ("_arrival", "_finish", "_outbox", "_pieces", "_stream", "priority", "sent", "waits")
@@ -41,7 +47,7 @@ class Outgoing:
         self._arrival: asyncio.Future[None] | None = None
         self.priority = priority
         self.waits = False
-        """For a stream, in the outbox."""
+        """It waits in the outbox for a stream."""
         self.sent = False
         """The peer's QUIC stack has acknowledged every byte."""
 
@@ -51,7 +57,7 @@ class Outgoing:
         return self._finish is None
 
     def start(self, stream: Stream) -> None:
-        """A stream is there: send."""
+        """Send it on this stream."""
         self._stream = stream
         stream.owner = self
         pieces, self._pieces = self._pieces, []
@@ -59,32 +65,34 @@ class Outgoing:
         self._outbox.carrier.touch()
 
     def cancel(self) -> None:
-        """Give up: both halves of the stream are reset, never ended as if the message were whole. Idempotent."""
+        """Give up: reset both halves of the stream, so that the peer never takes the message for whole. Idempotent."""
         if self._finish is None:
             return
         self._finish = None
         self._pieces = []
-        self._void()
+        self._discard()
         if self._stream is not None:
             self._drop(StreamCode.CANCELLED)
         elif self.waits:
+            # It stays in the heap until there are many such: removing it now would take time in proportion to the heap.
             self._outbox.cancelled(self)
         self._arrive(StreamLost(StreamCode.CANCELLED))
 
     async def arrival(self) -> None:
-        """Until every byte is acknowledged. Raises what ended the stream before."""
+        """Return when every byte is acknowledged. Raises what ended the stream before that."""
         if self.sent:
             return
         if self._finish is None:
             raise self._outbox.lost() or StreamLost(StreamCode.CANCELLED)
         if self._arrival is None:
             self._arrival = self._outbox.carrier.loop.create_future()
+        # Shared by all that wait: one that is cancelled must not cancel it for the others.
         await asyncio.shield(self._arrival)
 
     # From the connection
 
     def on_data(self, pieces: list[bytes], ended: bool) -> None:
-        """Only an Exchange gets any."""
+        """Bytes of the peer's half: only an Exchange gets any."""
 
     def on_reset(self, code: int) -> None:
         """The peer refuses to answer."""
@@ -107,17 +115,18 @@ class Outgoing:
             self._end(reason)
 
     def fail(self, error: Exception) -> None:
-        """It cannot even begin."""
+        """It cannot begin, for this reason."""
         self._end(error)
 
     # Private
 
-    def _void(self) -> None:
-        """Nothing that came of an answer is kept."""
+    def _discard(self) -> None:
+        """Throw away what has come of a reply."""
 
     def _drop(self, code: int) -> None:
         stream, carrier = self._stream, self._outbox.carrier
         if stream is not None and not carrier.closed:
+            # Both halves: the peer need neither read the rest nor answer.
             carrier.engine.reset(stream, code)
             carrier.engine.stop(stream, code)
             carrier.touch()
@@ -130,33 +139,34 @@ class Outgoing:
             arrival.set_result(None)
         else:
             arrival.set_exception(error)
-            arrival.exception()  # nobody has to await it
+            arrival.exception()  # mark it as retrieved: nobody need await it
 
     def _end(self, result: Message | Exception) -> None:
+        # Cleared before the call: what it calls may cancel this very message.
         finish, self._finish = self._finish, None
         self._pieces = []
-        self._void()
+        self._discard()
         self._arrive(result if isinstance(result, Exception) else None)
         if finish is not None:
-            finish(result)
+            self._outbox.carrier.notify(finish, result)
 
 
 class Sending(Outgoing):
-    """A unidirectional message; finished when acknowledged, with itself as an empty Message."""
+    """A message on a unidirectional stream; finished with an empty Message when every byte is acknowledged."""
 
     __slots__ = ()
 
     def on_sent(self) -> None:
-        """All bytes are acknowledged: that is all there is to wait for."""
+        """All bytes are acknowledged: the message has arrived."""
         self.sent = True
         self._end(Message(self._outbox.carrier.source, b"", b"", b""))
 
 
 class Exchange(Outgoing):
-    """A request on a bidirectional stream; finished by its reply."""
+    """A request on a bidirectional stream; finished with its reply."""
 
     uni = False
-    __slots__ = ("_assembler", "_claim", "_expected", "_held", "_reply_max")
+    __slots__ = ("_claim", "_expected", "_held", "_reader", "_reply_max")
 
     def __init__(
         self,
@@ -169,40 +179,41 @@ class Exchange(Outgoing):
         large_reply: bool,
     ) -> None:
         super().__init__(outbox, pieces, priority, finish)
-        self._assembler: MessageReader | None = None  # made for what does not come in one piece
+        self._reader: MessageReader | None = None  # made for replies that do not come in one piece
         self._reply_max = reply_bytes_max
+        # Only a caller that names a size expects one; claims for every small reply would starve the large ones.
         self._expected = HEAD_BYTES + reply_bytes_max if large_reply else 0
         self._claim: Claim | None = None
         self._held = 0
 
     def start(self, stream: Stream) -> None:
-        """As any; room for a reply that will be large is asked for at once, which spares its sender a round trip."""
+        """As any; the room for a large reply is claimed at once, which saves its sender a round trip."""
         super().start(stream)
         if self._expected > stream.max_stream_data_local:
-            self._claim = self._outbox.carrier.ledger.claim(self._expected, self._room)
+            self._claim = self._outbox.carrier.ledger.claim(self._expected, self._widen)
 
     def on_data(self, pieces: list[bytes], ended: bool) -> None:
-        """More of the reply."""
+        """More of the reply came."""
         count = sum(map(len, pieces))
         carrier = self._outbox.carrier
         if self._finish is None:
             carrier.ledger.free(count)
             return
         self._held += count
-        assembler, stream = self._assembler, self._stream
-        if assembler is None:
+        reader, stream = self._reader, self._stream
+        if reader is None:
             if ended and len(pieces) == 1 and (parts := self._whole(pieces[0])) is not None:
                 self._end(Message(carrier.source, *parts))
                 return
-            assembler = self._assembler = self._make_assembler()
+            reader = self._reader = self._make_reader()
         try:
             for piece in pieces:
-                assembler.feed(piece)
+                reader.feed(piece)
             if not ended:
-                if stream is not None and assembler.total > stream.max_stream_data_local and self._claim is None:
-                    self._claim = carrier.ledger.claim(assembler.total, self._room)
+                if stream is not None and reader.total > stream.max_stream_data_local and self._claim is None:
+                    self._claim = carrier.ledger.claim(reader.total, self._widen)
                 return
-            reply = Message(carrier.source, *assembler.finish())
+            reply = Message(carrier.source, *reader.finish())
         except (FrameError, MessageTooLarge) as error:
             code = StreamCode.TOO_LARGE if isinstance(error, MessageTooLarge) else StreamCode.MALFORMED
             self._drop(code)
@@ -217,7 +228,7 @@ class Exchange(Outgoing):
         header_max = self._outbox.carrier.settings.header_bytes_max
         return whole(data, self._cap, announced_max=self._reply_max, header_max=header_max)
 
-    def _make_assembler(self) -> MessageReader:
+    def _make_reader(self) -> MessageReader:
         carrier = self._outbox.carrier
         return MessageReader(
             self._cap,
@@ -227,47 +238,49 @@ class Exchange(Outgoing):
             reply=True,
         )
 
-    def _room(self) -> None:
+    def _widen(self) -> None:
         stream = self._stream
         if stream is not None and not self.done:
-            announced = 0 if self._assembler is None else self._assembler.total
+            # The real size where it is known by now: less than expected, mostly.
+            announced = 0 if self._reader is None else self._reader.total
             self._outbox.carrier.engine.widen(stream, announced or self._expected)
             self._outbox.carrier.touch()
 
-    def _void(self) -> None:
+    def _discard(self) -> None:
         ledger = self._outbox.carrier.ledger
         ledger.free(self._held)
         self._held = 0
         claim, self._claim = self._claim, None
         if claim is not None:
-            ledger.settle(claim)
+            ledger.release(claim)
 
 
 class StreamOutbox:
-    """The outbound side of a connection: messages that wait until the peer, and we, allow another stream."""
+    """The outbound messages of a connection: those that wait until the peer, and this end, allow another stream."""
 
     __slots__ = ("_dead", "_order", "_waiting", "carrier", "lost", "unsent")
 
     def __init__(self, carrier: Carrier, lost: Lost) -> None:
         self.carrier = carrier
         self.lost = lost
-        """The exception for operations the end of the connection cuts short."""
-        # By whether streams are one-way:
+        """See `Lost`."""
+        # Indexed by whether streams are unidirectional:
         self._waiting: list[list[tuple[int, int, Outgoing]]] = [[], []]
         self._dead = [0, 0]  # cancelled while they waited, still in the heaps
         self._order = itertools.count()
         self.unsent: dict[SendStream, None] = {}
-        """Streams without a message as yet, whose reply somebody awaits."""
+        """Streams without a message yet whose reply somebody awaits."""
 
     @property
     def waits(self) -> bool:
-        """Whether something has no stream yet."""
+        """Whether any message waits for a stream."""
         return bool(self._waiting[True] or self._waiting[False])
 
     def begin(self, outgoing: Outgoing) -> None:
-        """Open its stream now, or when one may be opened. Raises LimitError when too many wait."""
+        """Open a stream for this message now, or when one may be opened. Raises LimitError when too many wait."""
         carrier = self.carrier
         if carrier.closed:
+            # Later: a caller does not expect its callback to run before its call has returned.
             carrier.loop.call_soon(outgoing.on_lost)
             return
         if carrier.draining:
@@ -282,10 +295,11 @@ class StreamOutbox:
         if len(waiting) - self._dead[uni] >= carrier.settings.opens_queued_max:
             raise LimitError(f"{len(waiting)} streams wait for the peer already: opens_queued_max")
         outgoing.waits = True
+        # The order breaks ties, so that equal priorities are served first come first served.
         heapq.heappush(waiting, (-outgoing.priority, next(self._order), outgoing))
 
     def cancelled(self, outgoing: Outgoing) -> None:
-        """One that waits will not be sent; the heap is cleared of such when they are the most of it."""
+        """A waiting message was cancelled; cancelled ones leave the heap when they are most of it."""
         uni = outgoing.uni
         self._dead[uni] += 1
         waiting = self._waiting[uni]
@@ -295,7 +309,7 @@ class StreamOutbox:
             self._dead[uni] = 0
 
     def start_waiting(self) -> None:
-        """Open streams for those that wait, the most urgent first."""
+        """Open streams for messages that wait, those of the highest priority first."""
         for uni in (True, False):
             waiting = self._waiting[uni]
             while waiting and (waiting[0][2].done or self._may_open(uni=uni)):
@@ -306,7 +320,7 @@ class StreamOutbox:
                     self._start(outgoing)
 
     def end(self) -> "list[Outgoing | SendStream]":
-        """The connection has ended: those that will never have a stream, in order."""
+        """The connection has ended: take everything that will never have a stream, in order."""
         unsent, self.unsent = self.unsent, {}
         everyone = [entry for heap in self._waiting for entry in heap]
         self._waiting = [[], []]
@@ -317,12 +331,12 @@ class StreamOutbox:
 
     def _may_open(self, *, uni: bool) -> bool:
         engine = self.carrier.engine
-        # The replies we wait for must fit into our own window as well, whatever the peer allows.
+        # The replies must fit into this end's window too, however many streams the peer allows.
         return engine.may_open(uni=uni) and (uni or engine.exchanges < self.carrier.settings.streams_max)
 
 
 class SendStream:
-    """Our half of a stream that will be opened with the first bytes: qp2p's way to send one message."""
+    """Our half of a stream, which is opened when its one message is sent: qp2p's interface."""
 
     def __init__(self, outbox: StreamOutbox, *, uni: bool) -> None:
         self._outbox = outbox
@@ -332,14 +346,14 @@ class SendStream:
         self.result: asyncio.Future[Message] = outbox.carrier.loop.create_future()
 
     def set_priority(self, priority: int) -> None:
-        """Higher leaves first; 0 by default. To be set before the message is sent."""
+        """Set the priority, 0 by default, before the message is sent; higher ones leave first."""
         self._priority = priority
 
     async def send_user_msg(self, header: bytes, dst: bytes, payload: Parts) -> None:
-        """Send the one message of this stream, end included, without waiting for its arrival.
+        """Send the one message of this stream, with its end, without waiting for its arrival.
 
-        Raises LocalError when one was sent already, or the stream was given up; MessageTooLarge, FrameError, LimitError,
-        after which another may be tried.
+        Raises LocalError when one was sent already, or the stream was reset; MessageTooLarge, FrameError or LimitError, after
+        which another message may be tried.
         """
         if self._outgoing is not None or self.result.done():
             raise LocalError("one message per stream: this one has been sent, or given up")
@@ -365,18 +379,18 @@ class SendStream:
             await self._outgoing.arrival()
 
     def reset(self) -> None:
-        """Give the stream up: the peer sees a reset, never an end; who awaits it gets a StreamLost."""
+        """Give up the stream: the peer sees a reset, never an end; whoever awaits it gets a StreamLost."""
         if self._outgoing is not None:
             self._outgoing.cancel()
         self._done(StreamLost(StreamCode.CANCELLED))
 
     def on_lost(self) -> None:
-        """The connection has ended before anything was sent."""
+        """The connection has ended before a message was sent."""
         if (reason := self._outbox.lost()) is not None:
             self._done(reason)
 
     def await_first(self) -> None:
-        """Somebody waits for the reply already: until a message is sent, the end of the connection is told here."""
+        """The reply is awaited before a message is sent: have the end of the connection reported here until then."""
         if self._outgoing is None and not self.result.done():
             self._outbox.unsent[self] = None
             self.on_lost()
@@ -387,18 +401,18 @@ class SendStream:
             return
         if isinstance(result, Exception):
             self.result.set_exception(result)
-            self.result.exception()  # whoever awaits it gets it; nobody has to
+            self.result.exception()  # mark it as retrieved: nobody need await it
         else:
             self.result.set_result(result)
 
 
 class ReceiveStream:
-    """The peer's half of a stream we opened: exactly one reply."""
+    """The peer's half of a stream that we opened: exactly one reply."""
 
     def __init__(self, stream: SendStream) -> None:
         self._stream = stream
 
     async def read(self) -> Message:
-        """The reply. Raises StreamLost, MessageTooLarge, FrameError or ConnectionLost."""
+        """Await the reply. Raises StreamLost, MessageTooLarge, FrameError or ConnectionLost."""
         self._stream.await_first()
         return await asyncio.shield(self._stream.result)

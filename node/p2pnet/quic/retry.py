@@ -1,4 +1,4 @@
-"""Trying again: exponential waits with jitter, within a budget. Time is the loop's, chance may be given."""
+"""Retries: exponential waits with jitter, within a budget of time. The clock is the loop's; the rng may be given."""
 
 import asyncio
 import random
@@ -12,16 +12,16 @@ from p2pnet.quic.errors import HandshakeFailed, RequestTimeout, StreamCode, Stre
 
 T = TypeVar("T")
 
-_CURABLE_HANDSHAKES = {"timeout", "too-many", "closed"}
+_TEMPORARY_FAILURES = {"timeout", "too-many", "closed"}
 
 
 @dataclass(frozen=True)
 class Retry:
-    """qp2p's schedule by default: 0.5 s, times 1.5 each, at most 15 s, give or take 30 %, all within 30 s.
+    """A schedule of waits; by default qp2p's: 0.5 s, times 1.5 each, at most 15 s, jittered by 30 %, all within 30 s.
 
-    The budget counts from the beginning of the first attempt and holds the last one too: an attempt still running at its
-    end is cancelled. Only the first is not: it may take as long as it would without a schedule. Raises LocalError for
-    values that make no schedule.
+    The budget counts from the start of the first attempt and includes the last one: an attempt still running at its end is
+    cancelled. Only the first is not: it may take as long as it would without a schedule. Raises LocalError for values that
+    make no schedule.
     """
 
     initial_s: float = 0.5
@@ -37,7 +37,7 @@ class Retry:
             raise LocalError(f"no schedule: {self}")
 
     def waits(self) -> Iterator[float]:
-        """The waits between attempts, in seconds, without end; the budget is the caller's to keep."""
+        """The waits between attempts, in seconds, without end: keeping to the budget is up to the caller."""
         interval = self.initial_s
         while True:
             yield interval * self.rng.uniform(1 - self.jitter, 1 + self.jitter)
@@ -50,19 +50,20 @@ class Retry:
         worth: Callable[[Exception], bool] | None = None,
         until: "asyncio.Future[Exception] | None" = None,
     ) -> T:
-        """Attempt until it succeeds, or fails for good, or the budget ends; then raises the last error.
+        """Attempt until it succeeds, fails permanently, or the budget ends; then raise the last error.
 
-        `worth` says which errors another attempt may cure; by default `worth_retrying`. When `until` is done, attempt
-        and wait are cut short and its result is raised: an endpoint closes, a connection ends. A send that is run again
-        may arrive twice: the receiver must be able to tell (see `AtLeastOnce`).
+        `worth` says after which errors to try again; by default `worth_retrying`. When `until` is done, attempt and wait are
+        interrupted and its result is raised: an endpoint closes, or a connection ends. A send that is retried may arrive
+        twice: the receiver must be able to tell (see `AtLeastOnce`).
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.budget_s
         last: list[Exception] = []
+        # Not armed for the first attempt, which may take as long as it would without a schedule.
         limit = asyncio.timeout(None)
 
         def stop(_future: object) -> None:
-            with suppress(RuntimeError):  # it is over meanwhile
+            with suppress(RuntimeError):  # the timeout has ended meanwhile
                 limit.reschedule(0.0)
 
         if until is not None:
@@ -77,6 +78,7 @@ class Retry:
                             raise
                         last[:] = [error]
                     if until is None or not until.done():
+                        # From the second attempt on the budget interrupts.
                         limit.reschedule(deadline)
                     await asyncio.sleep(wait)
         except TimeoutError:
@@ -84,6 +86,7 @@ class Retry:
                 raise
             if until is not None and until.done():
                 raise until.result() from (last[0] if last else None)
+            # The last attempt's error says more than that time is over.
             raise last[0] from None
         finally:
             if until is not None:
@@ -92,16 +95,15 @@ class Retry:
 
 
 def worth_retrying(error: Exception) -> bool:
-    """Whether another attempt at a connect, send or request may succeed: whether time alone may cure the error.
+    """Whether another attempt at a connect, send or request may succeed without anything being changed.
 
     Yes for a peer that is silent, full or restarting, an answer that did not come in time, a stream that the peer gave
-    up without a verdict on its message, and a full queue of ours (LimitError). No for verdicts (a certificate, a
-    message too large, malformed or unwanted), for the caller's mistakes, and for a lost connection: only a dial can
-    mend that.
+    up without rejecting its message, and a full queue of this end's (LimitError). No for rejections (a certificate, a
+    message too large, malformed or unwanted), for mistakes of the caller, and for a lost connection: that needs a dial.
     """
     if isinstance(error, HandshakeFailed):
-        return error.kind in _CURABLE_HANDSHAKES
+        return error.kind in _TEMPORARY_FAILURES
     if isinstance(error, StreamLost):
-        # Every other code of ours is a verdict; a foreign peer's says nothing, and qp2p tried again.
+        # Every other StreamCode rejects the message. A foreign peer's code says nothing: qp2p tries again then.
         return error.code == StreamCode.CANCELLED or error.code not in set(StreamCode)
     return isinstance(error, RequestTimeout | LimitError)

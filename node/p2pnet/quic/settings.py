@@ -1,4 +1,4 @@
-"""What an endpoint may be told when it is bound. Defaults are the bounds of `model.limits`."""
+"""The settings of an endpoint. The defaults are the bounds of `model.limits`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,73 +7,80 @@ from pathlib import Path
 from p2pnet.model import limits
 from p2pnet.quic.retry import Retry
 
-HEADER_BYTES_MAX = 64 * limits.KIB  # the triple's header and destination: routes and names, not content
-DATAGRAM_BYTES_MAX = 8_900  # fits jumbo Ethernet; beyond, a packet costs more time than it saves
-KEY_UPDATE_PACKETS = 1 << 21  # a quarter of what AES-GCM may encrypt under one key (RFC 9001 section 6.6)
+HEADER_BYTES_MAX = 64 * limits.KIB
+"""A message's header and destination are routes and names, not content."""
+DATAGRAM_BYTES_MAX = 8_900
+"""Fits jumbo Ethernet; a larger packet takes more time than it saves."""
+KEY_UPDATE_PACKETS = 1 << 21
+"""A quarter of what AES-GCM may encrypt under one key (RFC 9001 section 6.6)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All of it optional, each with its unit."""
+    """How an endpoint and its connections behave; every setting has a default, and its unit in its name."""
 
     idle_s: float | None = limits.IDLE_S
-    """Silence that ends a connection; the smaller of both ends counts. None: never."""
+    """Seconds of silence that end a connection; the smaller value of both ends counts. None: it is never ended by silence."""
     keep_alive: bool = True
-    """The dialer pings after a third of the idle time in silence."""
+    """The dialer pings after a third of the idle time without a datagram of the peer."""
     handshake_s: float = limits.HANDSHAKE_S
-    """How long a handshake may take, at either end."""
+    """Seconds that a handshake may take, at either end."""
 
     connection_window_bytes: int = limits.CONNECTION_WINDOW_BYTES
-    """What a connection holds of messages that are not whole, or wait, at most; and one message beside."""
+    """Bytes that a connection may hold of messages that are incomplete or wait; and one large message beside them."""
     streams_max: int = limits.STREAMS_MAX
-    """Streams a peer may have open, for each of the two kinds."""
+    """Streams that a peer may have open, of each of the two kinds."""
     opens_queued_max: int = 65_536
-    """Requests and sends of one connection that wait for the peer to allow another stream."""
+    """Requests and sends of one connection that may wait until the peer allows another stream."""
     gaps_max: int = 4_096
-    """Out-of-order pieces kept per connection; a loss leaves one, and a window of jumbo packets holds fewer."""
+    """Out-of-order pieces kept per connection: a loss leaves one, and a window of jumbo packets has fewer."""
     inbox_messages_max: int = 1_024
-    """Messages of one connection that wait for `messages()`; beyond, the peer gets no new streams."""
+    """Messages of one connection that may wait for `messages()`; beyond, the peer gets no new streams."""
 
     connections_max: int = limits.CONNECTIONS_MAX
     handshakes_max: int = limits.HANDSHAKES_MAX
     initials_per_s: float = 200.0
-    """New handshakes begun for unproven addresses; above it they are asked for a Retry token first."""
+    """Handshakes per second begun for addresses that are not validated; above it clients get a Retry first."""
     initials_burst: int = 128
+    """Handshakes that may begin at once beyond that rate."""
     accept_queue_max: int = 10_000
+    """Inbound connections that may wait for `accept`; more are closed."""
 
     message_bytes_max: int = limits.UPDATE_BODY_BYTES_MAX
-    """Payload of a message whose header is not in `route_caps`."""
+    """Payload bytes of an inbound message whose header is not in `route_caps`."""
     route_caps: Mapping[bytes, int] = field(default_factory=dict)
-    """Payload bytes by exact header; a cap may be above or below `message_bytes_max`."""
+    """Header -> payload bytes of an inbound message; a cap may be above or below `message_bytes_max`."""
     reply_bytes_max: int = limits.UPDATE_BODY_BYTES_MAX
+    """Payload bytes of a reply, unless the request says otherwise."""
     send_bytes_max: int = limits.UPDATE_BODY_BYTES_MAX + HEADER_BYTES_MAX
-    """A whole message of ours, head included: a larger one is refused before it is sent."""
+    """Bytes of a whole outbound message: a larger one is refused before it is sent."""
     header_bytes_max: int = HEADER_BYTES_MAX
-    """For the header and for the destination, each."""
+    """Bytes of the header, and of the destination."""
     empty_payloads: bool | None = None
-    """Whether a message may have an empty payload. None: yes, except under Trust.anyone, where qp2p's rule holds: no."""
+    """Whether a message may have an empty payload. None: yes, but no under Trust.anyone, as qp2p has it."""
 
     max_datagram_bytes: int = DATAGRAM_BYTES_MAX
-    """The largest a path is probed for; every path starts at 1,200, which all carry."""
+    """The largest datagram for which a path is probed; every path starts at 1,200 bytes, which all paths carry."""
     key_update_packets: int = KEY_UPDATE_PACKETS
-    """New keys after so many packets sent under the old ones."""
+    """Packets sent under one key before it is updated."""
     socket_buffer_bytes: int = 4 * limits.MIB
+    """Asked of the system for each direction of the socket; it may give less."""
     segmentation: bool = True
     """GSO and GRO where the kernel has them; False: one datagram per call, as on macOS."""
     congestion: str = "reno"
     """`reno` or `cubic`."""
     retry: Retry | None = None
-    """Used by `connect` where the call names none."""
+    """The schedule of connects and sends that name none; None: they are not retried."""
     key_log: Path | None = None
-    """Where to add the secrets of every connection, for Wireshark to read (SSLKEYLOGFILE's format): for diagnosis."""
+    """For diagnosis: a file to which the secrets of every connection are added, in SSLKEYLOGFILE's format for Wireshark."""
     qlog_dir: Path | None = None
-    """Where to write one qlog file per connection; costly, for diagnosis."""
+    """For diagnosis: a folder for one qlog file per connection; costly."""
 
     @property
     def announced_bytes_max(self) -> int:
-        """The largest payload any route takes: the bound before the route is known."""
+        """The largest cap of any route: the bound of a payload before its route is known."""
         return max(self.message_bytes_max, *self.route_caps.values()) if self.route_caps else self.message_bytes_max
 
     def cap(self, header: bytes) -> int:
-        """The payload bytes a message with this header may have."""
+        """The payload bytes that an inbound message with this header may have."""
         return self.route_caps.get(header, self.message_bytes_max)

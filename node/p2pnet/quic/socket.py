@@ -1,7 +1,7 @@
-"""One non-blocking UDP socket: read in batches with GRO, written in runs with GSO, one datagram a call where not.
+"""One non-blocking UDP socket: read in batches with GRO and written in runs with GSO, one datagram per call elsewhere.
 
-The cost of UDP is per system call and per wake-up. Whether the kernel can segment is hidden behind `send` and the
-callback: nobody above knows. Packets are never fragmented: what a path does not carry is lost, or refused at once.
+UDP costs per system call and per wake-up, far more than per byte. Whether the kernel can segment is hidden behind `send` and
+the callback. Packets are never fragmented: what a path does not carry is lost, or refused at once.
 """
 
 import asyncio
@@ -22,13 +22,18 @@ from p2pnet.quic.hosts import bind_udp
 
 log = logging.getLogger(__name__)
 
-READS_PER_TURN = 2  # of up to 64 KiB where the kernel gathers: then what they brought is answered, while more comes
+READS_PER_TURN = 2
+"""Reads per wake-up, of up to 64 KiB each with GRO: then what they brought is answered, while more arrives."""
 RUN_SEGMENTS_MAX = 44
+"""Datagrams in one sendmsg; Linux takes at most 64."""
 RUN_BYTES_MAX = 65_000
-BACKLOG_MAX = 8_192  # datagrams kept while the socket is full; beyond, they are lost, as on any full link
-UNSEGMENTED_MAX = 1_024  # peers remembered to whom the system does not segment
+"""Bytes in one sendmsg: it is one UDP datagram to the kernel until it is segmented."""
+BACKLOG_MAX = 8_192
+"""Datagrams kept while the socket is full; more are lost, as on any full link."""
+UNSEGMENTED_MAX = 1_024
+"""Addresses remembered for which the system does not segment."""
 
-# Numbers of Linux that Python's socket module does not name.
+# Linux constants that Python's socket module does not have.
 _UDP_SEGMENT = 103
 _UDP_GRO = 104
 _IP_PKTINFO = 8
@@ -45,11 +50,13 @@ _TOO_BIG = errno.EMSGSIZE
 _NO_SEGMENTATION = {errno.EINVAL, errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.EMSGSIZE}
 
 OnDatagrams = Callable[[list[Datagram]], None]
+"""Called with what one wake-up has read, in order of arrival."""
 OnTooBig = Callable[[Any, int], None]
+"""Called with the raw address and size of a datagram that the system refused for its size."""
 
 
 class Transport(Protocol):
-    """What an endpoint sends and receives through: a UDP socket, or something that behaves like one."""
+    """What an endpoint sends and receives datagrams through: a UDP socket, or something that behaves like one."""
 
     dropped: int
     """Datagrams that could not be sent."""
@@ -66,23 +73,23 @@ class Transport(Protocol):
 
     @property
     def congested(self) -> bool:
-        """What is sent now waits."""
+        """Whether datagrams sent now have to wait."""
 
     def start(self, on_datagrams: OnDatagrams, on_too_big: OnTooBig) -> None:
-        """Begin. `on_datagrams` gets what one turn brought, `on_too_big` the address and size of what was refused."""
+        """Begin to receive, and to call these two."""
 
     def send(self, datagrams: Sequence[Datagram]) -> None:
         """Send all, in order; what cannot leave now follows when it can, or is lost."""
 
     def forget(self) -> None:
-        """Whatever waits need not leave any more."""
+        """Drop datagrams that wait to be sent."""
 
     def close(self) -> None:
-        """Stop. Idempotent."""
+        """Send and receive nothing any more. Idempotent."""
 
 
 class UdpSocket:
-    """A real one."""
+    """A Transport over a real UDP socket."""
 
     def __init__(
         self, sock: socket.socket, loop: asyncio.AbstractEventLoop, *, buffer_bytes: int, segmentation: bool
@@ -104,6 +111,7 @@ class UdpSocket:
         """System calls that sent: far fewer than datagrams where the kernel segments."""
         sock.setblocking(False)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            # Default buffers hold a few dozen large datagrams: a burst would be lost while the loop is busy.
             sock.setsockopt(socket.SOL_SOCKET, option, buffer_bytes)
         linux = sys.platform == "linux"
         self._gso = linux and segmentation
@@ -113,7 +121,7 @@ class UdpSocket:
 
     @staticmethod
     def bind(address: Address) -> socket.socket:
-        """A new socket on exactly this address. Raises EndpointError, never takes another port."""
+        """A new socket on exactly this address, never another port. Raises EndpointError."""
         host, port = address
         try:
             return bind_udp(host, port)
@@ -123,7 +131,7 @@ class UdpSocket:
 
     @property
     def address(self) -> Address:
-        """The real bound address."""
+        """The bound address."""
         return readable(self._sock.getsockname())
 
     @property
@@ -133,13 +141,14 @@ class UdpSocket:
 
     @property
     def congested(self) -> bool:
-        """The system's buffer is full: what is sent now waits."""
+        """Whether the system's buffer is full, so that datagrams sent now have to wait."""
         return bool(self._backlog)
 
     def start(self, on_datagrams: OnDatagrams, on_too_big: OnTooBig) -> None:
         """Begin to read."""
         self._on_datagrams = on_datagrams
         self._on_too_big = on_too_big
+        # A plain reader: asyncio's datagram transport makes a call per datagram and knows no GRO.
         self._loop.add_reader(self._sock, self._read)
 
     def close(self) -> None:
@@ -156,10 +165,10 @@ class UdpSocket:
         self._sock.close()
 
     def __del__(self) -> None:
-        self._sock.close()  # of a loop that ended while peers were being told
+        self._sock.close()  # the loop may have ended while close packets were being repeated
 
     def send(self, datagrams: Sequence[Datagram]) -> None:
-        """Send all, in order; what the system cannot take now follows when it can."""
+        """Send all, in order; what the system cannot take now follows when it can, up to BACKLOG_MAX."""
         if self._closed:
             return
         if self._backlog:
@@ -180,15 +189,16 @@ class UdpSocket:
             index = stop
 
     def forget(self) -> None:
-        """Whatever waits need not leave any more."""
+        """Drop datagrams that wait to be sent."""
         if self._backlog:
             self._backlog.clear()
             self._loop.remove_writer(self._sock)
 
     def _run(self, datagrams: Sequence[Datagram], index: int) -> int:
-        """The end of the run that may leave in one call: one address, one size, only the last one shorter."""
+        """The end of the run from `index` that one call may send: one address and size, only the last datagram shorter."""
         stop = index + 1
         first, address = datagrams[index]
+        # A run of one needs no control message.
         if not self._gso or stop == len(datagrams) or address in self._unsegmented:
             return stop
         size = len(first)
@@ -220,7 +230,7 @@ class UdpSocket:
         self.sent_bytes += self._sock.sendmsg(pieces, control, 0, address)
 
     def _refused(self, datagrams: Sequence[Datagram], index: int, stop: int, error: OSError) -> None:
-        """The system did not take a run: perhaps it does not segment there, perhaps the datagrams are too large."""
+        """The system refused a run: it does not segment towards that address, or the datagrams are too large for the path."""
         if stop - index == 1:
             data, address = datagrams[index]
             self.dropped += 1
@@ -239,7 +249,7 @@ class UdpSocket:
                 self.dropped += 1
             except OSError as alone:
                 self._refused(datagrams, one, one + 1, alone)
-                if alone.errno == _TOO_BIG:  # so are the others: the path is narrower than was thought
+                if alone.errno == _TOO_BIG:  # so are the others, which have the same size
                     self.dropped += stop - one - 1
                     return
         if self.dropped == dropped and len(self._unsegmented) < UNSEGMENTED_MAX:
@@ -252,7 +262,7 @@ class UdpSocket:
         self.dropped += max(0, len(datagrams) - room)
 
     def _drain(self) -> None:
-        """The socket takes more."""
+        """The socket takes datagrams again."""
         waiting = list(self._backlog)
         self._backlog.clear()
         self._loop.remove_writer(self._sock)
@@ -280,7 +290,7 @@ class UdpSocket:
         return self._sock.getsockname()[0] in ("0.0.0.0", "::")
 
     def _ask_local(self) -> bool:
-        """Have each datagram say to which local address it came."""
+        """Ask the system for the local address that each datagram came to; whether it agrees."""
         if self.family == socket.AF_INET6:
             return self._set(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         return self._set(socket.IPPROTO_IP, _IP_PKTINFO, 1)
@@ -290,6 +300,7 @@ class UdpSocket:
         space = _CONTROL_BYTES if self._gro or self._everywhere else 0
         for _ in range(READS_PER_TURN):
             try:
+                # Into one buffer for all reads: a new one of 64 KiB per read would cost more than the read.
                 size, control, _flags, address = self._sock.recvmsg_into([self._buffer], space)
             except (BlockingIOError, InterruptedError):
                 break
@@ -309,11 +320,12 @@ class UdpSocket:
                 (bytes(self._view[start : min(start + segment, size)]), address) for start in range(0, size, segment)
             )
         if received:
+            # Once for all reads of this wake-up, so that they are answered together.
             self._on_datagrams(received)
 
 
 def _local(level: int, kind: int, data: bytes) -> tuple[int, int, bytes] | None:
-    """The control message by which an answer leaves from the address a datagram came to."""
+    """The control message with which an answer leaves from the address that a datagram came to; None for other messages."""
     if level == socket.IPPROTO_IP and kind == _IP_PKTINFO:
         _, local, _ = _PKTINFO_4.unpack(data[: _PKTINFO_4.size])
         return (level, kind, _PKTINFO_4.pack(0, local, bytes(4)))
@@ -325,4 +337,4 @@ def _local(level: int, kind: int, data: bytes) -> tuple[int, int, bytes] | None:
 
 
 def _ignore(*_: Any) -> None:
-    """Before the start, and after the end."""
+    """The callback before `start` and after `close`."""

@@ -1,4 +1,4 @@
-"""Who may connect: the trust policies of an endpoint. The verification itself lives in `p2pnet.trust`."""
+"""The trust policies of an endpoint: who may connect. Certificates are verified in `p2pnet.trust`."""
 
 import hashlib
 import logging
@@ -19,17 +19,18 @@ from p2pnet.trust import PARSING_FAILS, Bundle, Identity, verify
 log = logging.getLogger(__name__)
 
 ALPN = "p2pnet"
-SERVER_NAME = "p2pnet"  # sent, never checked: peers are known by their URI
+SERVER_NAME = "p2pnet"
+"""Sent in the handshake, never checked: peers are identified by their URI."""
 QP2P_SERVER_NAME = "maidsafe.net"
 _SELF_SIGNED_TTL = timedelta(days=365)
 
 
 class IdentitySource(Protocol):
-    """Where an endpoint finds its own leaf, key and bundle. They may change; `version` then grows."""
+    """The source of an endpoint's own leaf, key and bundle, which may change over time."""
 
     @property
     def current(self) -> Identity:
-        """The pair and bundle in force now."""
+        """The leaf, key and bundle in force now."""
 
     @property
     def version(self) -> int:
@@ -38,7 +39,7 @@ class IdentitySource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FixedIdentity:
-    """An IdentitySource for one that never changes."""
+    """An IdentitySource whose identity never changes."""
 
     current: Identity
     version: int = 1
@@ -46,7 +47,7 @@ class FixedIdentity:
 
 @dataclass(frozen=True, slots=True)
 class PeerName:
-    """Whom a handshake proved the peer to be. Under Trust.anyone: nobody, for ever."""
+    """The peer's identity as its certificate proves it; all empty under Trust.anyone."""
 
     uri: str = ""
     not_after: datetime | None = None
@@ -54,37 +55,37 @@ class PeerName:
 
 
 class Trust(ABC):
-    """A policy: which identity this end shows, what it asks of the other, and whom it admits."""
+    """A policy: which identity this end shows, whether it asks for the peer's, and whom it admits."""
 
     kind = "subnet"
     alpn: tuple[str, ...] | None = (ALPN,)
     server_name = SERVER_NAME
     asks_client = True
-    """A server end asks for, and requires, the client's certificate."""
+    """Whether a server end asks for, and requires, the client's certificate."""
 
     def __init__(self, identity: IdentitySource) -> None:
         self._identity = identity
 
     @property
     def identity(self) -> Identity:
-        """The pair shown from the next handshake on."""
+        """The identity shown from the next handshake on."""
         return self._identity.current
 
     @property
     def version(self) -> int:
-        """Changes when `identity` does."""
+        """A number that changes whenever `identity` does."""
         return self._identity.version
 
     @property
     def secret(self) -> bytes | None:
-        """Something only this identity knows, the same after a restart; None where there is no lasting identity."""
+        """Bytes that only this identity knows, the same after a restart; None where there is no lasting identity."""
         return self.identity.key_pem
 
     @abstractmethod
     def admit(self, chain_der: list[bytes], *, expect: str | None, dialled: bool, now: datetime) -> PeerName:
-        """Who the peer with this chain (leaf first) is. Raises TrustError when it is not admitted.
+        """Verify the peer's chain (DER, leaf first); the identity it proves. Raises TrustError when it is not admitted.
 
-        `expect` is the exact URI the dialer wants to reach; `dialled` is true at the dialer's end.
+        `expect`: the exact URI that the dialer wants to reach. `dialled`: whether this end dialled.
         """
 
     @staticmethod
@@ -93,23 +94,23 @@ class Trust(ABC):
     ) -> "Trust":
         """Mutual TLS under the identity's bundle. `admits(uri)` returns None, or the reason to refuse that peer.
 
-        `lab` is the URI that the identity's lab bundle alone vouches for.
+        `lab`: the URI that only the identity's lab bundle may vouch for.
         """
         return _Subnet(identity, admits, lab)
 
     @staticmethod
     def pinned(identity: IdentitySource, fingerprints: Iterable[str]) -> "Trust":
-        """Mutual TLS with pre-agreed leaves: SHA-256 fingerprints in hex, whoever issued them."""
+        """Mutual TLS with pre-agreed leaves, whoever issued them. `fingerprints`: SHA-256 in hex, colons allowed."""
         return _Pinned(identity, fingerprints)
 
     @staticmethod
     def authority(bundle: Bundle, identity: IdentitySource | None = None) -> "Trust":
-        """Servers are checked against `bundle`, clients are not asked. An end that is dialled needs an `identity`."""
+        """Servers are verified against `bundle`, clients show no certificate. An end that is dialled needs an `identity`."""
         return _Servers(bundle, identity)
 
     @staticmethod
     def anyone() -> "Trust":
-        """Encryption without identity, as qp2p has it. For interoperability only."""
+        """Encryption without authentication, as qp2p has it. For interoperability only."""
         log.warning("Trust.anyone: peers are not authenticated; anybody may read and pose as anybody")
         return _Anyone()
 
@@ -141,7 +142,9 @@ class _Pinned(Trust):
     def admit(self, chain_der: list[bytes], *, expect: str | None, dialled: bool, now: datetime) -> PeerName:
         if not chain_der:
             raise TrustError("no-certificate", "the peer showed no certificate")
-        fingerprint = hashlib.sha256(chain_der[0]).hexdigest()  # before anything of a stranger's is read
+        fingerprint = hashlib.sha256(
+            chain_der[0]
+        ).hexdigest()  # checked before anything of an unauthenticated peer is parsed
         if fingerprint not in self._fingerprints:
             raise TrustError("untrusted", f"the peer's certificate {fingerprint[:16]} is none of the agreed ones")
         try:
@@ -170,7 +173,7 @@ class _Servers(Trust):
 
     @property
     def secret(self) -> bytes | None:
-        """None without an identity of one's own."""
+        """See `Trust.secret`; None without an identity of its own."""
         return super().secret if self._lasting else None
 
     def admit(self, chain_der: list[bytes], *, expect: str | None, dialled: bool, now: datetime) -> PeerName:
@@ -193,7 +196,7 @@ class _Anyone(Trust):
 
     @property
     def secret(self) -> bytes | None:
-        """Nobody lasting."""
+        """See `Trust.secret`; there is none."""
         return None
 
     def admit(self, chain_der: list[bytes], *, expect: str | None, dialled: bool, now: datetime) -> PeerName:
@@ -211,7 +214,7 @@ def _uri(leaf: x509.Certificate) -> str:
 
 
 def _self_signed(bundle_pem: bytes) -> Identity:
-    """A fresh certificate for qp2p's server name, as every qp2p endpoint makes one."""
+    """A fresh self-signed certificate for qp2p's server name, as every qp2p endpoint makes one."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, QP2P_SERVER_NAME)])
     now = datetime.now(UTC)

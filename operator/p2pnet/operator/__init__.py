@@ -1,7 +1,9 @@
-"""Floor 3, the operator: Subnet -> pods. `python -m p2pnet.operator` runs it, `... crd` and `... rbac` print what it needs.
+"""The operator: Subnet resources -> pods in Kubernetes. `python -m p2pnet.operator` runs it.
 
-Where to read: `reconcile` is the one loop and reads as the list of what happens; `plan` says what should exist, `certificates`
-who vouches, `rolling` who is replaced next, `status` what to tell; all of these are functions of what was observed and
-`now`. `cluster` speaks to the API server, `lab` to the lab, `queue` decides when, `handlers` only enqueue. The command
-line may use `plan`; nobody imports the rest.
+`kube` is the Kubernetes layer and knows no resource of ours: API, client, work queue, leader election, desired objects.
+`subnet` reconciles Subnets: `observe` what there is, `plan` what to do (pure), `executor` does it, `status` reports (pure), and
+`reconcile` is the loop around them. `handlers` turns kopf's watch events into keys of the queue. `__main__` puts these together;
+another kind of resource needs a `Controller` there, a CRD and its rights in `rbac`.
+
+The command line uses `subnet.plan` for `p2pnet render`; nothing else is imported from outside.
 """

@@ -1,4 +1,4 @@
-"""`python -m p2pnet.operator [run | crd | rbac]`: run the operator, or print what the cluster must know before."""
+"""`python -m p2pnet.operator [run | crd | rbac]`: run the operator, or print the CRD or the role that it needs."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import kopf
@@ -16,66 +16,82 @@ import yaml
 from p2pnet.model.errors import P2pnetError, TargetError
 from p2pnet.operator import handlers, rbac
 from p2pnet.operator.health import Health
-from p2pnet.operator.kube.api import SUBNET, ApiError, BusyError, Cluster
+from p2pnet.operator.kube.api import ApiError, BusyError, Cluster, ResourceKind
 from p2pnet.operator.kube.client import KubernetesCluster
 from p2pnet.operator.kube.leader import Leadership, LeadershipLostError
-from p2pnet.operator.kube.queue import Key, Workers
+from p2pnet.operator.kube.queue import Controller, Key, Workers
 from p2pnet.operator.metrics import Metrics
 from p2pnet.operator.settings import OperatorSettings
+from p2pnet.operator.subnet.context import SUBNET
 from p2pnet.operator.subnet.crd import crd
-from p2pnet.operator.subnet.lab import HttpLabs
-from p2pnet.operator.subnet.lab_watcher import LabWatcher
+from p2pnet.operator.subnet.lab import HttpLabs, LabWatcher
 from p2pnet.operator.subnet.reconcile import Reconciler
 
 log = logging.getLogger("p2pnet.operator")
 
-PATIENCE_S = 60.0  # with an API server that is busy or away at the start; then the process ends and is started again
-ASK_AGAIN_S = 2.0
-RESYNC_S = 300.0  # every Subnet is looked at this often, whatever the watches missed
-ENDING_S = 12.0  # below the pod's grace period; an end takes a second, and a first process cannot be killed by itself
-STUCK_S = 600.0  # a look that takes longer will never end; not even an API server that is away makes one so long
+KINDS = (SUBNET,)
+"""Every kind of resource with a controller."""
+PATIENCE_S = 60.0  # at start, for an API server that is busy or away; then the process ends and is started again
+RETRY_S = 2.0
+RESYNC_S = 300.0  # every resource is reconciled this often, whatever the watches missed
+ENDING_S = 12.0  # below the pod's grace period; an orderly end takes about a second
+STUCK_S = 600.0  # a reconciliation that takes longer is hung: an API server that is away fails it much sooner
 
 
 async def run(settings: OperatorSettings) -> None:
-    """Run until SIGTERM. Raises TargetError when the CRD is missing or the Lease is lost."""
+    """Run until SIGTERM. Raises TargetError when a CRD is missing or the Lease is lost."""
     metrics = Metrics()
     cluster = await KubernetesCluster.connect(on_request=metrics.request)
     try:
         if settings.metrics_port:
             metrics.serve(settings.metrics_port)
         health = Health()
+        # Before the Lease is held: a replica that waits for it is alive, too.
         async with health.serving(settings.health_port):
-            await check_crd(cluster, settings.namespaces)
+            await check_crds(cluster, settings.namespaces)
             async with _leading(cluster, settings, metrics):
                 await _operate(cluster, settings, metrics, health)
     finally:
         await cluster.close()
 
 
-async def check_crd(cluster: Cluster, namespaces: tuple[str, ...], *, patience_s: float = PATIENCE_S) -> None:
-    """Raise TargetError unless Subnets can be listed: a CRD that comes later would never be seen.
+async def check_crds(
+    cluster: Cluster,
+    namespaces: tuple[str, ...],
+    *,
+    kinds: Sequence[ResourceKind] = KINDS,
+    patience_s: float = PATIENCE_S,
+) -> None:
+    """Raise TargetError unless every kind can be listed: a watch on a CRD that is installed later would never start.
 
-    A server that is busy or away is asked again until `patience_s` are over.
+    A server that is busy or away is asked again for `patience_s` seconds.
     """
     deadline_s = time.monotonic() + patience_s
-    for namespace in namespaces or ("",):
-        while True:
-            try:
-                await cluster.find(SUBNET, namespace)
-                break
-            except ApiError as error:
-                wait_s = (error.retry_after_s if isinstance(error, BusyError) else None) or ASK_AGAIN_S
-                if not isinstance(error, BusyError) or time.monotonic() + wait_s > deadline_s:
-                    crd = "install it first: python -m p2pnet.operator crd | kubectl apply -f -"
-                    hint = crd if error.status == 404 else ""
-                    raise TargetError(f"cannot list subnets.p2pnet.io: {error}", hint=hint) from error
-                log.warning("cannot list subnets.p2pnet.io yet: %s; again in %.0f s", error, wait_s)
+    for kind in kinds:
+        for namespace in namespaces or ("",):
+            await _check_crd(cluster, kind, namespace, deadline_s)
+
+
+async def _check_crd(cluster: Cluster, kind: ResourceKind, namespace: str, deadline_s: float) -> None:
+    resource = f"{kind.plural}.{kind.group}"
+    while True:
+        try:
+            await cluster.find(kind, namespace)
+        except ApiError as error:
+            wait_s = (error.retry_after_s if isinstance(error, BusyError) else None) or RETRY_S
+            if not isinstance(error, BusyError) or time.monotonic() + wait_s > deadline_s:
+                install = "install it first: python -m p2pnet.operator crd | kubectl apply -f -"
+                hint = install if error.status == 404 else ""
+                raise TargetError(f"cannot list {resource}: {error}", hint=hint) from error
+            log.warning("cannot list %s yet: %s; again in %.0f s", resource, error, wait_s)
             await asyncio.sleep(wait_s)
+        else:
+            return
 
 
 @asynccontextmanager
 async def _leading(cluster: KubernetesCluster, settings: OperatorSettings, metrics: Metrics) -> AsyncIterator[None]:
-    """Hold the Lease meanwhile, if there is one. Losing it ends the process at once: nothing more may be written."""
+    """Hold the Lease in the block, if replicas share one. Losing it ends the process at once: it must not write any more."""
     if not settings.leader_election:
         metrics.leading(True)
         yield
@@ -85,44 +101,45 @@ async def _leading(cluster: KubernetesCluster, settings: OperatorSettings, metri
     log.info("%s leads", settings.identity)
     cluster.guard = leadership.guard
     metrics.leading(True)
-    keeping = asyncio.create_task(_keep(leadership))
+    renewing = asyncio.create_task(_renew(leadership))
     try:
         yield
     finally:
-        keeping.cancel()
+        renewing.cancel()
         with suppress(asyncio.CancelledError):
-            await keeping
+            await renewing
         await leadership.release()
 
 
-async def _keep(leadership: Leadership) -> None:
+async def _renew(leadership: Leadership) -> None:
     try:
         await leadership.keep()
     except LeadershipLostError as error:
         log.critical("%s", error)
         logging.shutdown()
-        os._exit(1)  # a clean end would take seconds, in which two would act
+        os._exit(1)  # a clean end would take seconds, in which two replicas would act
 
 
 async def _operate(cluster: Cluster, settings: OperatorSettings, metrics: Metrics, health: Health) -> None:
-    ears = LabWatcher(HttpLabs())
-    reconciler = Reconciler(cluster, HttpLabs(), image=settings.node_image, metrics=metrics, ears=ears)
-    workers = Workers(lambda key: metrics.watched(key, reconciler.reconcile), workers=settings.workers)
+    labs = HttpLabs()
+    lab_watcher = LabWatcher(labs)
+    subnets = Reconciler(cluster, labs, image=settings.node_image, metrics=metrics, lab_watcher=lab_watcher)
+    controllers = [metrics.measured(subnets.controller)]
+    workers = Workers(controllers, workers=settings.workers)
     metrics.depth(lambda: workers.waiting)
-    registry = kopf.OperatorRegistry()
-    handlers.register(registry, handlers.Triggers(workers))
-    _credentials(registry)
-    kopf_settings = kopf.OperatorSettings()
-    handlers.configure(kopf_settings)
-    ears.wake = workers.add
+    lab_watcher.on_change = workers.add
+    registry, kopf_settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
+    handlers.register(registry, handlers.Triggers(workers, controllers), controllers)
+    handlers.configure(kopf_settings, controllers)
+    _register_login(registry)
     workers.start()
-    health.check = lambda: _alive(workers, metrics)
-    resync = asyncio.create_task(_resync(cluster, settings.namespaces, workers, metrics))
+    health.check = lambda: check_alive(workers, metrics)
+    resync = asyncio.create_task(_resync(cluster, settings.namespaces, controllers, workers, metrics))
 
     @kopf.on.cleanup(registry=registry)
     async def end(**_: object) -> None:
-        """Before kopf's own end, which gives whatever still runs five seconds."""
-        _end_for_sure()
+        """Stop our own tasks before kopf ends, which gives whatever still runs five seconds."""
+        _exit_soon()
         resync.cancel()
         await workers.stop()
 
@@ -134,48 +151,51 @@ async def _operate(cluster: Cluster, settings: OperatorSettings, metrics: Metric
     finally:
         resync.cancel()
         await workers.stop()
-        await ears.close()
+        await lab_watcher.close()
 
 
-def _end_for_sure() -> None:
-    """Have the process end soon, whatever hangs: a look that is cut off does no harm, a Lease that is kept does."""
+def _exit_soon() -> None:
+    """End the process soon, whatever hangs: a cancelled reconciliation does no harm, a Lease that is kept does."""
     timer = threading.Timer(ENDING_S, os._exit, [1])
     timer.daemon = True
     timer.start()
 
 
-def _credentials(registry: kopf.OperatorRegistry) -> None:
+def _register_login(registry: kopf.OperatorRegistry) -> None:
     @kopf.on.login(registry=registry)
     async def login(logger: kopf.Logger, settings: kopf.OperatorSettings, **_: object) -> kopf.ConnectionInfo | None:
         found = kopf.login_with_service_account(logger=logger, settings=settings)
         return found or kopf.login_with_kubeconfig(logger=logger, settings=settings)
 
 
-def _alive(workers: Workers, metrics: Metrics) -> None:
-    """For the liveness probe: raises when the workers are dead or stuck, never because the API server is away."""
-    if not workers.alive or metrics.longest_look_s > STUCK_S:
+def check_alive(workers: Workers, metrics: Metrics) -> None:
+    """For the liveness probe. Raises TargetError when workers are dead or hung, never because the API server is away."""
+    if not workers.alive or metrics.longest_running_s > STUCK_S:
         raise TargetError("the workers are stuck")
 
 
-async def _resync(cluster: Cluster, namespaces: tuple[str, ...], workers: Workers, metrics: Metrics) -> None:
+async def _resync(
+    cluster: Cluster, namespaces: tuple[str, ...], controllers: Sequence[Controller], workers: Workers, metrics: Metrics
+) -> None:
     while True:
-        for namespace in namespaces or ("",):
+        for kind, namespace in ((one.kind, place) for one in controllers for place in namespaces or ("",)):
             try:
-                found = await cluster.find(SUBNET, namespace)
+                found = await cluster.find(kind, namespace)
             except ApiError as error:
                 log.warning("%s", error)
                 continue
             metrics.listed()
-            for subnet in found:
-                workers.add(Key(subnet["metadata"]["namespace"], subnet["metadata"]["name"]))
+            for thing in found:
+                workers.add(Key(kind, thing["metadata"]["namespace"], thing["metadata"]["name"]))
+        # Spread: operators that started together do not list together.
         await asyncio.sleep(RESYNC_S * random.uniform(0.9, 1.1))
 
 
 def main(arguments: list[str]) -> int:
-    """The exit code: 0, 2 for wrong words, 3 for a cluster that cannot be worked with."""
+    """Run a command; the exit code: 0, 2 for wrong arguments or settings, 3 for a cluster that cannot be used."""
     match arguments:
         case ["crd"]:
-            print(yaml.safe_dump(crd(), sort_keys=False), end="")  # noqa: T201 - what was asked for
+            print(yaml.safe_dump(crd(), sort_keys=False), end="")  # noqa: T201 - the output of this command
         case ["rbac"]:
             print(yaml.safe_dump(rbac.role(cluster_wide=True), sort_keys=False), end="")  # noqa: T201
         case [] | ["run"]:
@@ -200,7 +220,7 @@ def _run() -> int:
 
 
 def _quieten() -> None:
-    """Kopf's debug log prints whole objects, Secrets too; and nobody wants a line per probe or event."""
+    """Silence kopf's debug log, which prints whole objects, Secrets too, and its lines per probe and event."""
     logging.getLogger("kopf").setLevel(max(logging.INFO, logging.getLogger().level))
     for name in ("kopf.activities.probe", "kopf.objects", "aiohttp.access"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""The rights the operator needs, no more: chart and tests are made from this, `python -m p2pnet.operator rbac` prints it."""
+"""The rights the operator needs, and no more. The chart's roles are generated from them."""
 
 from typing import Any, NamedTuple
 
@@ -9,19 +9,18 @@ from p2pnet.operator.kube.api import (
     CONFIG_MAP,
     EVENT,
     LEASE,
+    MANAGER,
     POD,
     POLICY,
     SECRET,
     SERVICE,
-    SUBNET,
     ResourceKind,
 )
-
-NAME = "p2pnet-operator"
+from p2pnet.operator.subnet.context import SUBNET
 
 
 class PolicyRule(NamedTuple):
-    """Verbs on one resource, and what for."""
+    """Verbs on one kind of resource, and what for."""
 
     kind: ResourceKind
     verbs: tuple[str, ...]
@@ -35,15 +34,15 @@ class PolicyRule(NamedTuple):
         return {"apiGroups": [self.kind.group], "resources": [resource], "verbs": list(self.verbs)}
 
 
-_LOOK = ("get", "list", "watch")
+_READ = ("get", "list", "watch")
 
 RIGHTS = (
-    PolicyRule(SUBNET, (*_LOOK, "delete"), "what is wanted; delete for ttl"),
+    PolicyRule(SUBNET, (*_READ, "delete"), "what is wanted; delete for ttl"),
     PolicyRule(SUBNET, ("patch",), "conditions and counts", "status"),
     PolicyRule(POD, ("list", "watch", "create", "patch", "delete"), "nodes and lab; patch for labels that were lost"),
     PolicyRule(SECRET, ("list", "watch", "create", "patch", "delete"), "authority, leaves, token"),
-    PolicyRule(CONFIG_MAP, (*_LOOK, "create", "patch"), "registry and config; get for edgesFrom"),
-    PolicyRule(SERVICE, ("list", "watch", "create", "patch"), "names of nodes, the lab's door"),
+    PolicyRule(CONFIG_MAP, (*_READ, "create", "patch"), "registry and config; get for edgesFrom"),
+    PolicyRule(SERVICE, ("list", "watch", "create", "patch"), "names of nodes, access to the lab"),
     PolicyRule(CLAIM, ("list", "create", "patch"), "the lab's runs"),
     PolicyRule(BUDGET, ("list", "watch", "create", "patch", "delete"), "how many pods an eviction may take"),
     PolicyRule(POLICY, ("list", "watch", "create", "patch"), "who may speak to nodes"),
@@ -52,26 +51,26 @@ RIGHTS = (
 """In every namespace with Subnets. Server-side apply of a new object needs create and patch."""
 
 CERT_MANAGER_RIGHTS = (PolicyRule(CERTIFICATE, ("list", "create", "patch", "delete"), "nodes' leaves of an Issuer"),)
-"""Beside RIGHTS, where Subnets may name an Issuer. Not asked for at start: cert-manager need not be there."""
+"""In addition, where Subnets may name an Issuer. Not checked at start: cert-manager need not be installed."""
 
 LEASE_RIGHTS = (PolicyRule(LEASE, ("get", "create", "patch"), "which replica acts"),)
-"""In the operator's own namespace, with two replicas."""
+"""In the operator's own namespace, when there are two replicas."""
 
 
 def role(*, cluster_wide: bool, namespace: str = "") -> dict[str, Any]:
     """The ClusterRole, or the Role of one watched namespace."""
-    metadata = {"name": NAME} if cluster_wide else {"name": NAME, "namespace": namespace}
+    metadata = {"name": MANAGER} if cluster_wide else {"name": MANAGER, "namespace": namespace}
     kind = "ClusterRole" if cluster_wide else "Role"
     return _role(kind, metadata, (*RIGHTS, *CERT_MANAGER_RIGHTS))
 
 
 def lease_role(namespace: str) -> dict[str, Any]:
     """The Role for the Lease."""
-    return _role("Role", {"name": f"{NAME}-lease", "namespace": namespace}, LEASE_RIGHTS)
+    return _role("Role", {"name": f"{MANAGER}-lease", "namespace": namespace}, LEASE_RIGHTS)
 
 
 def tester_role(namespace: str, subnet: str) -> dict[str, Any]:
-    """What a person needs to run experiments on one subnet: its lab's token and its lab's door, nothing else."""
+    """What a person needs to run experiments on one subnet: its lab's token and the way to its lab, nothing else."""
     rules = [
         {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [f"{subnet}-lab-token"], "verbs": ["get"]},
         {

@@ -7,34 +7,35 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from p2pnet.model.errors import SpecError
+from p2pnet.model.images import NODE_IMAGE, image_tag
 
 
 @dataclass(frozen=True)
 class OperatorSettings:
-    """What the chart sets. Each field names its variable."""
+    """The operator's settings, set by the chart. Each field names its environment variable."""
 
     namespaces: tuple[str, ...] = ()
-    """P2PNET_WATCH_NAMESPACES, comma separated; empty: all of them."""
+    """P2PNET_WATCH_NAMESPACES, comma separated; empty: all namespaces."""
     node_image: str = ""
     """P2PNET_NODE_IMAGE: the image of a Subnet that names none."""
     workers: int = 4
-    """P2PNET_WORKERS: Subnets looked at at the same time."""
+    """P2PNET_WORKERS: resources reconciled at the same time."""
     leader_election: bool = False
     """P2PNET_LEADER_ELECTION: `true` when several replicas run."""
     identity: str = ""
-    """P2PNET_POD_NAME: who this replica is; default its host name."""
+    """P2PNET_POD_NAME: this replica's name in the Lease; default its host name."""
     namespace: str = "default"
-    """P2PNET_POD_NAMESPACE: where the Lease is."""
+    """P2PNET_POD_NAMESPACE: the namespace of the Lease."""
     metrics_port: int = 8081
-    """P2PNET_METRICS_PORT; 0 serves none."""
+    """P2PNET_METRICS_PORT of /metrics; 0 serves none."""
     health_port: int = 8080
     """P2PNET_HEALTH_PORT of /healthz; 0 serves none."""
     log_level: str = "INFO"
-    """P2PNET_LOG_LEVEL"""
+    """P2PNET_LOG_LEVEL, a name of the logging module."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> "OperatorSettings":
-        """The settings in the environment. Raises SpecError for a number that is none."""
+        """Read the settings from the environment. Raises SpecError for a number that is none or out of range."""
 
         def text(name: str, default: str = "") -> str:
             return environment.get(f"P2PNET_{name}", "").strip() or default
@@ -60,4 +61,4 @@ class OperatorSettings:
 
 def default_image() -> str:
     """The node image of this version, under the chart's name for it."""
-    return f"p2pnet/p2pnet-node:{metadata.version('p2pnet')}"
+    return f"{NODE_IMAGE}:{image_tag(metadata.version('p2pnet'))}"

@@ -11,13 +11,15 @@ from aiohttp import web
 from kubernetes.aio import client
 
 from p2pnet.operator.kube import client as module
-from p2pnet.operator.kube.api import POD, SECRET, SUBNET, ApiError, BusyError, ConflictError, ForbiddenError
+from p2pnet.operator.kube.api import POD, SECRET, ApiError, BusyError, ConflictError, ForbiddenError
 from p2pnet.operator.kube.client import KubernetesCluster
 from p2pnet.operator.kube.leader import LeadershipLostError
+from p2pnet.operator.subnet.context import SUBNET
 
 
 class Server:
     def __init__(self) -> None:
+        self.port = 0
         self.requests: list[tuple[str, str, dict[str, str], dict[str, str], Any]] = []
         self.answers: list[tuple[int, Any, dict[str, str]]] = []
         self.hang = False
@@ -46,16 +48,15 @@ async def server() -> AsyncIterator[Server]:
     app.router.add_route("*", "/{path:.*}", found.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    found.port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    found.port = runner.addresses[0][1]
     yield found
     await runner.cleanup()
 
 
 @pytest.fixture
 async def api(server: Server) -> AsyncIterator[KubernetesCluster]:
-    settings = client.Configuration(host=f"http://127.0.0.1:{server.port}")  # type: ignore[attr-defined]
+    settings = client.Configuration(host=f"http://127.0.0.1:{server.port}")
     settings.api_key = {"BearerToken": "Bearer secret"}
     found = KubernetesCluster(client.ApiClient(configuration=settings))
     yield found
@@ -125,7 +126,7 @@ async def test_a_namespace_that_is_going_is_no_missing_right(server: Server, api
         await api.create(POD, "ns", {"metadata": {"name": "x"}})
 
 
-async def test_silence_and_a_closed_door_end_in_time(
+async def test_a_silent_server_and_a_closed_port_are_errors_in_time(
     server: Server, api: KubernetesCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "ANSWER_S", 0.2)
@@ -153,12 +154,12 @@ async def test_nothing_is_written_without_the_guards_leave(server: Server, api: 
 
 
 @pytest.mark.parametrize("warm", [False, True])
-async def test_a_process_that_slept_while_it_waited_for_a_connection_writes_nothing(server: Server, warm: bool) -> None:
-    settings = client.Configuration(host=f"http://127.0.0.1:{server.port}")  # type: ignore[attr-defined]
+async def test_a_process_stopped_while_it_waited_for_a_connection_writes_nothing(server: Server, warm: bool) -> None:
+    settings = client.Configuration(host=f"http://127.0.0.1:{server.port}")
     trace = aiohttp.TraceConfig()
     settings.trace_configs = [trace]
     api = KubernetesCluster(client.ApiClient(configuration=settings))
-    api.watch(trace)
+    api.guard_connections(trace)
     if warm:
         await api.get(POD, "ns", "x")
     asked = 0
@@ -178,7 +179,7 @@ async def test_a_process_that_slept_while_it_waited_for_a_connection_writes_noth
 
 async def test_every_request_is_counted(server: Server) -> None:
     seen: list[tuple[str, str, str]] = []
-    settings = client.Configuration(host=f"http://127.0.0.1:{server.port}")  # type: ignore[attr-defined]
+    settings = client.Configuration(host=f"http://127.0.0.1:{server.port}")
     api = KubernetesCluster(client.ApiClient(configuration=settings), on_request=lambda *words: seen.append(words))
     await api.get(POD, "ns", "x")
     await api.close()

@@ -4,7 +4,7 @@ import pytest
 from tests.operator.kit import NOW, Api
 
 from p2pnet.operator.kube.api import LEASE, ConflictError
-from p2pnet.operator.kube.leader import LEASE_S, Leadership, LeadershipLostError, Move, Seen, decide
+from p2pnet.operator.kube.leader import LEASE_S, Leadership, LeadershipLostError, LeaseAction, SeenLease, decide
 
 
 class Clock:
@@ -20,16 +20,16 @@ def lease(holder: str | None, version: str = "1") -> dict[str, object]:
 
 
 def test_a_lease_is_taken_renewed_or_waited_for() -> None:
-    assert decide(None, "a", None, 0) is Move.TAKE
-    assert decide(lease(None), "a", None, 0) is Move.TAKE
-    assert decide(lease("a"), "a", None, 0) is Move.RENEW
-    assert decide(lease("b"), "a", None, 1e9) is Move.WAIT, "nobody knows yet how long it has been silent"
-    assert decide(lease("b", "2"), "a", Seen("1", 0), 1e9) is Move.WAIT, "it has just been renewed"
-    assert decide(lease("b"), "a", Seen("1", 0), LEASE_S - 1) is Move.WAIT
-    assert decide(lease("b"), "a", Seen("1", 0), LEASE_S) is Move.TAKE
+    assert decide(None, "a", None, 0) is LeaseAction.TAKE
+    assert decide(lease(None), "a", None, 0) is LeaseAction.TAKE
+    assert decide(lease("a"), "a", None, 0) is LeaseAction.RENEW
+    assert decide(lease("b"), "a", None, 1e9) is LeaseAction.WAIT, "nobody knows yet how long it has been silent"
+    assert decide(lease("b", "2"), "a", SeenLease("1", 0), 1e9) is LeaseAction.WAIT, "it has just been renewed"
+    assert decide(lease("b"), "a", SeenLease("1", 0), LEASE_S - 1) is LeaseAction.WAIT
+    assert decide(lease("b"), "a", SeenLease("1", 0), LEASE_S) is LeaseAction.TAKE
 
 
-async def test_a_follower_takes_over_from_a_silent_leader_and_not_from_a_living_one() -> None:
+async def test_a_follower_takes_over_from_a_silent_leader_and_not_from_one_that_renews() -> None:
     clock, api = Clock(), Api(lambda: NOW)
     first, second = Leadership(api, "ns", "one", clock=clock), Leadership(api, "ns", "two", clock=clock)
     assert await first.step()
@@ -47,7 +47,7 @@ async def test_a_follower_takes_over_from_a_silent_leader_and_not_from_a_living_
     second.guard()
 
 
-async def test_a_leader_that_slept_writes_nothing_when_it_wakes() -> None:
+async def test_a_leader_that_was_stopped_writes_nothing_when_it_continues() -> None:
     clock = Clock()
     leadership = Leadership(Api(lambda: NOW), "ns", "one", clock=clock)
     with pytest.raises(LeadershipLostError):
@@ -59,7 +59,7 @@ async def test_a_leader_that_slept_writes_nothing_when_it_wakes() -> None:
         leadership.guard()
 
 
-async def test_two_that_reach_for_it_at_once_do_not_both_get_it() -> None:
+async def test_of_two_replicas_that_take_the_lease_at_once_one_gets_it() -> None:
     api = Api(lambda: NOW)
     await api.create(LEASE, "ns", {"metadata": {"name": "p2pnet-operator"}, "spec": {}})
     stale = await api.get(LEASE, "ns", "p2pnet-operator")

@@ -1,17 +1,17 @@
-"""Each Subnet is looked at soon, never twice at once, and less and less often while it fails."""
+"""Each object is reconciled soon, never twice at once, less and less often while it fails, and by the controller of its kind."""
 
 import asyncio
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnet.operator.kube.api import BusyError
-from p2pnet.operator.kube.queue import BACKOFF_MAX_S, DEBOUNCE_S, Key, Schedule, Workers
+from p2pnet.operator.kube.api import POD, SECRET, BusyError, ResourceKind
+from p2pnet.operator.kube.queue import BACKOFF_MAX_S, DEBOUNCE_S, Controller, Key, Schedule, Workers
 
-A, B = Key("ns", "a"), Key("ns", "b")
+A, B = Key(POD, "ns", "a"), Key(POD, "ns", "b")
 
 
-def test_many_events_make_one_look() -> None:
+def test_many_events_cause_one_reconciliation() -> None:
     schedule = Schedule()
     for index in range(50):
         schedule.add(A, index / 1000)
@@ -20,7 +20,7 @@ def test_many_events_make_one_look() -> None:
     assert schedule.take(DEBOUNCE_S) is None
 
 
-def test_an_event_during_a_look_brings_another_look_after_it() -> None:
+def test_an_event_during_a_reconciliation_causes_another_one_after_it() -> None:
     schedule = Schedule()
     schedule.add(A, 0, delay=0)
     assert schedule.take(0) == A
@@ -31,7 +31,7 @@ def test_an_event_during_a_look_brings_another_look_after_it() -> None:
 
 
 def test_a_failing_key_waits_longer_each_time_whatever_its_pods_do() -> None:
-    schedule = Schedule(chance=lambda: 0.5)
+    schedule = Schedule(rng=lambda: 0.5)
     waits, now, tries = [], 0.0, 0
     schedule.add(A, now, delay=0)
     while now < 3600:
@@ -45,8 +45,8 @@ def test_a_failing_key_waits_longer_each_time_whatever_its_pods_do() -> None:
     assert tries <= 21
 
 
-def test_an_edit_by_a_person_is_looked_at_at_once() -> None:
-    schedule = Schedule(chance=lambda: 0.5)
+def test_an_edit_by_a_person_is_reconciled_at_once() -> None:
+    schedule = Schedule(rng=lambda: 0.5)
     schedule.add(A, 0, delay=0)
     for _ in range(9):
         now = schedule.next_due() or 0
@@ -56,15 +56,15 @@ def test_an_edit_by_a_person_is_looked_at_at_once() -> None:
     assert schedule.take(now + 1 + DEBOUNCE_S) == A
 
 
-def test_a_server_that_says_when_to_come_back_is_obeyed() -> None:
-    schedule = Schedule(chance=lambda: 0.5)
+def test_a_pause_the_server_asks_for_is_kept() -> None:
+    schedule = Schedule(rng=lambda: 0.5)
     schedule.add(A, 0, delay=0)
     schedule.take(0)
     assert schedule.failed(A, 0, at_least=17) == 17
 
 
-def test_not_even_an_edit_shortens_what_the_server_said() -> None:
-    schedule = Schedule(chance=lambda: 0.5)
+def test_not_even_an_edit_shortens_the_servers_pause() -> None:
+    schedule = Schedule(rng=lambda: 0.5)
     schedule.add(A, 0, delay=0)
     schedule.take(0)
     schedule.failed(A, 0, at_least=17)
@@ -74,7 +74,7 @@ def test_not_even_an_edit_shortens_what_the_server_said() -> None:
 
 
 def test_a_failure_that_passes_by_itself_is_tried_again_within_its_own_bound() -> None:
-    schedule = Schedule(chance=lambda: 0.5)
+    schedule = Schedule(rng=lambda: 0.5)
     schedule.add(A, 0, delay=0)
     waits, now = [], 0.0
     for _ in range(8):
@@ -85,7 +85,7 @@ def test_a_failure_that_passes_by_itself_is_tried_again_within_its_own_bound() -
 
 
 def test_failures_with_progress_between_do_not_add_up() -> None:
-    schedule = Schedule(chance=lambda: 0.5)
+    schedule = Schedule(rng=lambda: 0.5)
     schedule.add(A, 0, delay=0)
     now = 0.0
     for _ in range(8):
@@ -102,7 +102,7 @@ def test_a_key_that_is_done_is_forgotten() -> None:
     assert schedule.next_due() is None
 
 
-def test_only_what_is_due_and_not_looked_at_waits() -> None:
+def test_only_what_is_due_and_not_running_waits() -> None:
     schedule = Schedule()
     schedule.add(A, 0, delay=0)
     schedule.add(B, 0, delay=60)
@@ -121,7 +121,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_no_event_is_ever_lost_and_nobody_is_looked_at_twice_at_once(steps: list[tuple[str, Key, float]]) -> None:
+def test_no_event_is_ever_lost_and_nothing_is_reconciled_twice_at_once(steps: list[tuple[str, Key, float]]) -> None:
     schedule, now = Schedule(), 0.0
     running: set[Key] = set()
     asked: set[Key] = set()
@@ -152,19 +152,19 @@ def test_no_event_is_ever_lost_and_nobody_is_looked_at_twice_at_once(steps: list
     assert asked <= found
 
 
-async def test_one_subnets_trouble_does_not_hold_up_another() -> None:
-    looked: list[Key] = []
+async def test_a_failing_object_does_not_hold_up_another() -> None:
+    reconciled: list[Key] = []
     reached = asyncio.Event()
 
-    async def look(key: Key) -> float | None:
-        looked.append(key)
+    async def reconcile(key: Key) -> float | None:
+        reconciled.append(key)
         if key == A:
             raise BusyError(503, "Busy", "later")
-        if looked.count(B) == 3:
+        if reconciled.count(B) == 3:
             reached.set()
         return 0.01
 
-    workers = Workers(look, workers=2)
+    workers = Workers([Controller(POD, (), "name", reconcile)], workers=2)
     workers.start()
     workers.add(A)
     workers.add(B)
@@ -178,7 +178,7 @@ async def test_an_unexpected_error_does_not_end_a_worker() -> None:
     tries = 0
     reached = asyncio.Event()
 
-    async def look(_: Key) -> float | None:
+    async def reconcile(_: Key) -> float | None:
         nonlocal tries
         tries += 1
         if tries == 1:
@@ -186,9 +186,32 @@ async def test_an_unexpected_error_does_not_end_a_worker() -> None:
         reached.set()
         return None
 
-    workers = Workers(look, workers=1)
+    workers = Workers([Controller(POD, (), "name", reconcile)], workers=1)
     workers.start()
     workers.add(A)
     await asyncio.wait_for(reached.wait(), 10)
     await workers.stop()
     assert not workers.alive
+
+
+async def test_each_kind_has_its_own_reconciler() -> None:
+    reconciled: list[tuple[str, Key]] = []
+    both = asyncio.Event()
+
+    def controller(kind: ResourceKind) -> Controller:
+        async def reconcile(key: Key) -> float | None:
+            reconciled.append((kind.kind, key))
+            if len(reconciled) == 2:
+                both.set()
+            return None
+
+        return Controller(kind, (), "name", reconcile)
+
+    workers = Workers([controller(POD), controller(SECRET)])
+    workers.start()
+    keys = [Key(POD, "ns", "a"), Key(SECRET, "ns", "a")]
+    for key in keys:
+        workers.add(key)
+    await asyncio.wait_for(both.wait(), 10)
+    await workers.stop()
+    assert sorted(reconciled) == [("Pod", keys[0]), ("Secret", keys[1])]

@@ -240,7 +240,7 @@ def test_a_reset_throws_away_what_came_and_is_told_once() -> None:
     stream = flow.streams[0]
     for _ in range(2):
         flow.on_reset(QuicFrameType.RESET_STREAM, 0, 7, 1_000)
-    assert flow.happenings == [(FlowEvent.RESET, stream, 7)]
+    assert flow.events == [(FlowEvent.RESET, stream, 7)]
     assert (flow.held_bytes, flow.gaps, flow.max_data.used) == (0, 0, 1_000)
     with pytest.raises(QuicConnectionError) as error:
         flow.on_reset(QuicFrameType.RESET_STREAM, 0, 7, 1_001)
@@ -324,17 +324,17 @@ def test_a_stream_opens_all_before_it() -> None:
     data(flow, 8, 1)
     assert list(flow.streams) == [0, 4, 8]
     assert all(one.max_stream_data_remote == 123 for one in flow.streams.values())
-    assert [stream.stream_id for _, stream, _ in flow.happenings] == [8]
+    assert [stream.stream_id for _, stream, _ in flow.events] == [8]
 
 
 def test_a_reader_is_called_once_until_it_reads() -> None:
     flow = server()
     data(flow, 0, 1)
     data(flow, 0, 1, 1)
-    assert [kind for kind, _, _ in flow.happenings] == [FlowEvent.READABLE]
+    assert [kind for kind, _, _ in flow.events] == [FlowEvent.READABLE]
     take(flow, flow.streams[0])
     data(flow, 0, 1, 2)
-    assert len(flow.happenings) == 2
+    assert len(flow.events) == 2
 
 
 class HonestPeer(RuleBasedStateMachine):

@@ -79,36 +79,36 @@ def test_buffers_of_tls_last_as_long_as_it_writes() -> None:
 # Late packets
 
 
-def damaged(chance: random.Random, data: bytes, cid: bytes) -> bytes:
+def damaged(rng: random.Random, data: bytes, cid: bytes) -> bytes:
     """The datagram as it was, or for another cid of the same connection, of version 2, cut short, or with a wrong bit."""
     out = bytearray(data)
-    if chance.random() < 0.5 and len(cid) == out[5]:
+    if rng.random() < 0.5 and len(cid) == out[5]:
         out[6 : 6 + len(cid)] = cid
-    if chance.random() < 0.3:
+    if rng.random() < 0.3:
         out[1:5] = V2.to_bytes(4, "big")
-        out[0] = 0xC0 | chance.randrange(0x40)
-    if chance.random() < 0.3:
-        out[chance.randrange(len(out))] ^= 1 << chance.randrange(8)
-    if chance.random() < 0.2:
-        del out[chance.randrange(1, len(out)) :]
+        out[0] = 0xC0 | rng.randrange(0x40)
+    if rng.random() < 0.3:
+        out[rng.randrange(len(out))] ^= 1 << rng.randrange(8)
+    if rng.random() < 0.2:
+        del out[rng.randrange(1, len(out)) :]
     return bytes(out)
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_handshake_packets_that_come_late_or_damaged_change_nothing(seed: int) -> None:
     async def scenario(world: VirtualWorld) -> None:
-        chance = random.Random(seed)
+        rng = random.Random(seed)
         seen: list[tuple[Any, Any, bytes]] = []
         world.network.on_send = lambda *datagram: seen.append(datagram)
         ends = await pair(world)
         world.network.on_send = None
-        to = {end.host.address: (end, end.host) for end in ends}
+        to = {end.endpoint.address: (end, end.endpoint) for end in ends}
         handshake = [one for one in seen if one[2][0] & LONG_HEADER]
         assert {destination for _, destination, _ in handshake} == set(to)
         for _ in range(300):
-            source, destination, data = chance.choice(handshake)
+            source, destination, data = rng.choice(handshake)
             end, endpoint = to[destination]
-            endpoint._dispatcher.on_datagrams([(damaged(chance, data, end.engine.cid), source)])
+            endpoint._dispatcher.on_datagrams([(damaged(rng, data, end.engine.cid), source)])
         await still_talk(world, *ends)
         assert [endpoint.counters()["connections"] for endpoint in world.endpoints] == [1, 1]
 
@@ -126,8 +126,8 @@ def test_a_close_in_a_late_initial_packet_of_anybodys_is_not_heard(version: int)
         first, source = cids(seen[0])
         close = b"\x1c" + encode_uint_var(0) + encode_uint_var(0) + encode_uint_var(0)
         forged = initial(close, destination_cid=first, source_cid=source, version=version, number=9)
-        dialer: Any = connection.host.address
-        other.host._dispatcher.on_datagrams([(forged, dialer)])
+        dialer: Any = connection.endpoint.address
+        other.endpoint._dispatcher.on_datagrams([(forged, dialer)])
         await still_talk(world, connection, other)
 
     play(scenario)

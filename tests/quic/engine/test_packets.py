@@ -219,7 +219,7 @@ def effects(payload: bytes, read: str) -> tuple[list[Any], Any]:
         largest_datagram=1_452,
         admit=lambda _chain: None,
         ask_client=False,
-        chance=os.urandom,
+        random_bytes=os.urandom,
         reset_token=lambda _cid: bytes(16),
     )
     space = QuicPacketSpace(is_application_data=True)

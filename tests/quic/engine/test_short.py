@@ -39,7 +39,7 @@ class Pair:
             is_client=original is None,
             admit=lambda _chain: None,
             ask_client=False,
-            chance=os.urandom,
+            random_bytes=os.urandom,
             reset_token=lambda _cid: bytes(16),
             original_cid=original,
         )

@@ -6,12 +6,12 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from p2pnet.cli.failure import CommandError
+from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.progress import ProgressListener
 from p2pnet.cli.session import On
 
 if TYPE_CHECKING:
-    from p2pnet.cli.targets.cluster import ClusterTarget
+    from p2pnet.cli.targets.cluster.target import ClusterTarget
     from p2pnet.cli.targets.local import LocalTarget
     from p2pnet.lab_client import LabClient
     from p2pnet.model.jobs import RunFile
@@ -88,7 +88,9 @@ def find(
     if clusters and on not in (None, On.CLUSTER, On.KIND):
         option = f"--context {context}" if context is not None else f"--namespace {namespace}"
         raise CommandError(
-            "contexts and namespaces belong to clusters", where=f"--on {on} {option}", todo="leave one of the two out"
+            "contexts and namespaces belong to clusters",
+            where=f"--on {on} {option}",
+            next_step="leave one of the two out",
         )
     if on is None and (clusters or is_plugin() or verb in OPERATING):
         on = On.CLUSTER
@@ -96,7 +98,9 @@ def find(
         case On.SIM:
             offered = ", ".join(OFFERED)
             raise CommandError(
-                f"target {on} is not offered by this version", where=f"--on {on}", todo=f"use one it offers: {offered}"
+                f"target {on} is not offered by this version",
+                where=f"--on {on}",
+                next_step=f"use one it offers: {offered}",
             )
         case On.LOCAL:
             return _local()
@@ -105,7 +109,7 @@ def find(
             tell(found.where)
             return found
         case On.KIND:
-            from p2pnet.cli.targets.kind import KindTarget
+            from p2pnet.cli.targets.cluster.kind import KindTarget
 
             kind = KindTarget(_local().state, namespace=namespace)
             tell(kind.where)
@@ -132,7 +136,7 @@ def _looked_up(name: str | None, verb: str, tell: Callable[[str], None]) -> Targ
         raise CommandError(
             f"{name} is on this machine and in {cluster.where}",
             where=f"p2pnet {verb} {name}",
-            todo="say which: --on local, or --on cluster",
+            next_step="say which: --on local, or --on cluster",
         )
     tell(cluster.where)
     return cluster
@@ -158,7 +162,7 @@ def _local() -> "LocalTarget":
 
 
 def _cluster(context: str | None, namespace: str | None) -> "ClusterTarget":
-    from p2pnet.cli.targets.cluster import ClusterTarget
+    from p2pnet.cli.targets.cluster.target import ClusterTarget
     from p2pnet.lab_client.kube import Kube
     from p2pnet.store.state import State
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from p2pnet.cli.failure import CommandError, ExitCode
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.progress import ProgressListener
 from p2pnet.cli.targets import Sight
-from p2pnet.cli.targets.spawning import check_room, spawn
-from p2pnet.cli.targets.stopping import gone, stop
+from p2pnet.cli.targets.lab_process import check_room, has_ended, spawn, stop
 from p2pnet.lab_client import LabClient
 from p2pnet.model.cgroup import Cgroups, OomCounter
 from p2pnet.model.errors import SpecError, TargetError
@@ -105,8 +105,8 @@ class LocalTarget:
             async with LabClient.unix(record.socket) as desk:
                 yield desk
         except TargetError as error:
-            # a killed process refuses us a moment before it is gone
-            if await gone(record, DEATH_WAIT_S):
+            # a killed process refuses us a moment before it is has_ended
+            if await has_ended(record, DEATH_WAIT_S):
                 raise self._dead(name) from error
             raise self._silent(name, record, error) from error
 
@@ -126,7 +126,7 @@ class LocalTarget:
                 raise CommandError(
                     f"another p2pnet command is starting or removing {name}",
                     where=str(self.state.subnet(name).lock_file),
-                    todo=f"try again in a moment: p2pnet status {name}",
+                    next_step=f"try again in a moment: p2pnet status {name}",
                     exit_code=ExitCode.NOT_FOUND,
                 )
             case "damaged":
@@ -145,7 +145,7 @@ class LocalTarget:
         return CommandError(
             f"there is no subnet {name} any more: {ended}" if ended else f"there is no subnet {name}{here}",
             where=str(self.state.subnets),
-            todo=f"p2pnet up {name}",
+            next_step=f"p2pnet up {name}",
             exit_code=ExitCode.NOT_FOUND,
         )
 
@@ -160,7 +160,7 @@ class LocalTarget:
         return CommandError(
             f"the lab of {name} is dead, and its nodes with it{why}{memory}{runs}",
             where=str(self.state.subnet(name).lab_log),
-            todo=f"p2pnet up {name}",
+            next_step=f"p2pnet up {name}",
             exit_code=ExitCode.NOT_FOUND,
         )
 
@@ -172,7 +172,7 @@ class LocalTarget:
             f"the lab of {name} runs (process {record.pid}) but does not answer"
             + (": the process is stopped" if stopped else f": {error}"),
             where=str(self.state.subnet(name).lab_log),
-            todo=(f"kill -CONT {record.pid}" if stopped else "try again") + f", or p2pnet down {name}",
+            next_step=(f"kill -CONT {record.pid}" if stopped else "try again") + f", or p2pnet down {name}",
             exit_code=ExitCode.NOT_FOUND,
         )
 
@@ -180,7 +180,7 @@ class LocalTarget:
         return CommandError(
             f"the lab of {name} runs in another PID namespace, a container perhaps, and its socket is not to be reached here",
             where=record.socket,
-            todo="ask for it where it was started, or share that directory with it",
+            next_step="ask for it where it was started, or share that directory with it",
             exit_code=ExitCode.NOT_FOUND,
         )
 
@@ -190,11 +190,11 @@ class LocalTarget:
         problem, started = paths.read_problem(), self._labs.get(name)
         if problem is None:
             return None if started is None or started.process.poll() is None else _stillborn(started, paths)
-        todo = problem.hint or f"read that log, then p2pnet up {name}"
-        return CommandError(problem.error, where=str(paths.lab_log), todo=todo, exit_code=problem.exit_code)
+        next_step = problem.hint or f"read that log, then p2pnet up {name}"
+        return CommandError(problem.error, where=str(paths.lab_log), next_step=next_step, exit_code=problem.exit_code)
 
     def made(self, run: RunFile | RunHead) -> bool:
-        """Any: who names no cluster may mean a copy of a cluster's run, whose subnet is gone."""
+        """Any: who names no cluster may mean a copy of a cluster's run, whose subnet is has_ended."""
         del run
         return True
 
@@ -219,7 +219,7 @@ class LocalTarget:
                         raise CommandError(
                             f"another p2pnet command has been working on {name} for {LOCK_WAIT_S:.0f} s",
                             where=str(paths.lock_file),
-                            todo=error.hint or "wait for it to end, then try again",
+                            next_step=error.hint or "wait for it to end, then try again",
                         ) from error
                     listener.waiting(f"another p2pnet command is working on {name}")
                     await asyncio.sleep(POLL_S)
@@ -257,7 +257,7 @@ class LocalTarget:
                 raise CommandError(
                     f"the lab of {paths.name} does not answer after {timeout_s:.0f} s",
                     where=str(paths.lab_log),
-                    todo=f"read that log; p2pnet down {paths.name}",
+                    next_step=f"read that log; p2pnet down {paths.name}",
                     exit_code=ExitCode.NOT_READY,
                 )
             await asyncio.sleep(POLL_S)
@@ -277,7 +277,7 @@ class LocalTarget:
             raise CommandError(
                 f"a lab of {paths.name} lives but is not known after {LAB_KNOWN_S:.0f} s",
                 where=str(paths.lab_lock),
-                todo=f"end it: fuser -k {paths.lab_lock}, then try again",
+                next_step=f"end it: fuser -k {paths.lab_lock}, then try again",
             )
         return record
 
@@ -307,7 +307,7 @@ def _damaged(paths: SubnetPaths, why: str) -> CommandError:
     return CommandError(
         f"the state of {paths.name} is damaged: {why}",
         where=str(paths.document),
-        todo=f"p2pnet down {paths.name}, then p2pnet up {paths.name}",
+        next_step=f"p2pnet down {paths.name}, then p2pnet up {paths.name}",
     )
 
 
@@ -341,7 +341,7 @@ def _stillborn(started: _Started, paths: SubnetPaths) -> CommandError:
             f"the lab of {paths.name} was killed ({name}) before it answered"
             + (": the kernel ended it for want of memory" if memory else ""),
             where=str(paths.lab_log),
-            todo=f"{'fewer nodes, or more memory (p2pnet doctor shows it)' if memory else 'find out by whom'};"
+            next_step=f"{'fewer nodes, or more memory (p2pnet doctor shows it)' if memory else 'find out by whom'};"
             f" then p2pnet up {paths.name}",
             exit_code=ExitCode.NOT_FOUND,
         )
@@ -356,6 +356,6 @@ def _stillborn(started: _Started, paths: SubnetPaths) -> CommandError:
     return CommandError(
         f"the lab of {paths.name} ended with exit code {process.returncode} before it answered: {last}",
         where=str(paths.lab_log),
-        todo=f"read that log, then p2pnet up {paths.name}",
+        next_step=f"read that log, then p2pnet up {paths.name}",
         exit_code=code,
     )

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from p2pnet.cli import completing, options
+from p2pnet.cli import options, shell_completion
 from p2pnet.cli.app import Command, verb
 
 
@@ -37,8 +37,8 @@ def inject(
 
     Follows them until every node has them; Ctrl-C leaves the run to go on.
     """
-    from p2pnet.cli.commands import inject as command
     from p2pnet.cli.report_files import ReportFiles
+    from p2pnet.cli.verbs import inject as command
 
     chosen = command.Options(
         name=name,
@@ -74,8 +74,8 @@ def report(
 
     Also after `down`; a run that goes on is followed to its end.
     """
-    from p2pnet.cli.commands import report as command
     from p2pnet.cli.report_files import ReportFiles
+    from p2pnet.cli.verbs import report as command
 
     report_files = ReportFiles(html=html, junit=junit, md=md, csv=csv)
     return partial(command.run, command.Options(name=name, run=run, report_files=report_files))
@@ -87,7 +87,7 @@ def trace(name: options.Name, artifact: options.OptionalArtifact = None) -> Comm
 
     Who got it from whom, and which way took longest.
     """
-    from p2pnet.cli.commands import trace as command
+    from p2pnet.cli.verbs import trace as command
 
     return partial(command.run, command.Options(name=name, artifact=artifact))
 
@@ -114,7 +114,7 @@ def get(
             metavar="NODE",
             help="Whose bytes.  [default: not the publisher's]",
             show_default=False,
-            autocompletion=completing.nodes,
+            autocompletion=shell_completion.nodes,
         ),
     ] = None,
 ) -> Command:
@@ -122,7 +122,7 @@ def get(
 
     The bytes as that node holds them; by default not the one that published it.
     """
-    from p2pnet.cli.commands import get as command
+    from p2pnet.cli.verbs import get as command
 
     return partial(command.run, command.Options(name=name, artifact=artifact, file=file, node=node))
 
@@ -133,6 +133,6 @@ def withdraw(name: options.Name, artifact: options.Artifact) -> Command:
 
     Every node lets go of it and does not want it again.
     """
-    from p2pnet.cli.commands import withdraw as command
+    from p2pnet.cli.verbs import withdraw as command
 
     return partial(command.run, command.Options(name=name, artifact=artifact))

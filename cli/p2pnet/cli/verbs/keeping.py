@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from p2pnet.cli import completing, options
+from p2pnet.cli import options, shell_completion
 from p2pnet.cli.app import Command, verb
 
 
@@ -39,7 +39,7 @@ def ls(
     On this machine and, where a cluster is configured, in its current namespace. Those here are shown even while the
     cluster does not answer.
     """
-    from p2pnet.cli.commands import ls as command
+    from p2pnet.cli.verbs import ls as command
 
     return partial(command.run, command.Options(every_namespace=every_namespace))
 
@@ -51,7 +51,7 @@ Remove = Annotated[
         metavar="RUN",
         help="Remove a run for good. Repeatable.",
         show_default=False,
-        autocompletion=completing.runs,
+        autocompletion=shell_completion.runs,
     ),
 ]
 Keep = Annotated[
@@ -71,7 +71,7 @@ Cancel = Annotated[
         metavar="RUN",
         help="End an open run. Repeatable.",
         show_default=False,
-        autocompletion=completing.runs,
+        autocompletion=shell_completion.runs,
     ),
 ]
 SetLabel = Annotated[
@@ -123,7 +123,7 @@ def runs(
 
     Newest first, of one subnet or of all; also after `down`. Label, cancel or remove some.
     """
-    from p2pnet.cli.commands import runs as command
+    from p2pnet.cli.verbs import runs as command
 
     chosen = command.Options(
         name=name,

@@ -30,7 +30,7 @@ def up(
 
     Waits until it is connected. On a subnet that is up, the edits that are live are applied.
     """
-    from p2pnet.cli.commands import up as command
+    from p2pnet.cli.verbs import up as command
 
     chosen = command.Options(
         name=name, file=file, nodes=nodes, timeout_s=timeout, wait=not no_wait, ignore_unsupported=ignore_unsupported
@@ -48,7 +48,7 @@ def status(
 
     Nodes, links, certificates, recent runs and faults; without NAME of the only subnet, or a list of all.
     """
-    from p2pnet.cli.commands import status as command
+    from p2pnet.cli.verbs import status as command
 
     return partial(command.run, command.Options(name=name, watch=watch))
 
@@ -64,6 +64,6 @@ def down(
 
     Its runs are kept. Ends well when it is already gone.
     """
-    from p2pnet.cli.commands import down as command
+    from p2pnet.cli.verbs import down as command
 
     return partial(command.run, command.Options(name=name, every=every, yes=yes))

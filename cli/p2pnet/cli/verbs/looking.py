@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from p2pnet.cli import completing, options
+from p2pnet.cli import options, shell_completion
 from p2pnet.cli.app import Command, verb
 
 
@@ -22,7 +22,7 @@ def logs(
             metavar="NODE",
             help="Lines of this node; `lab` for the lab's.",
             show_default=False,
-            autocompletion=completing.nodes,
+            autocompletion=shell_completion.nodes,
         ),
     ] = None,
     artifact: Annotated[
@@ -32,7 +32,7 @@ def logs(
             metavar="ID",
             help="Lines that name this artifact.",
             show_default=False,
-            autocompletion=completing.artifacts,
+            autocompletion=shell_completion.artifacts,
         ),
     ] = None,
     grep: Annotated[
@@ -45,7 +45,7 @@ def logs(
             metavar="RUN",
             help="What was logged while this run was on.",
             show_default=False,
-            autocompletion=completing.runs,
+            autocompletion=shell_completion.runs,
         ),
     ] = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new lines until Ctrl-C.")] = False,
@@ -55,7 +55,7 @@ def logs(
     Merged and sorted by time: what nodes wrote, and what happened to them (ends, stops, silences, lost links). Of a subnet
     that is dead or was taken down, what is kept.
     """
-    from p2pnet.cli.commands import logs as command
+    from p2pnet.cli.verbs import logs as command
 
     return partial(
         command.run, command.Options(name=name, node=node, artifact=artifact, grep=grep, follow=follow, run=run)
@@ -71,7 +71,7 @@ def ping(
             metavar="ADDRESS",
             help="HOST:PORT, [IPV6]:PORT, or with --subnet the name of a node; all its nodes without any.",
             show_default=False,
-            autocompletion=completing.nodes,
+            autocompletion=shell_completion.nodes,
         ),
     ] = None,
     subnet: Annotated[
@@ -82,7 +82,7 @@ def ping(
             parser=options.subnet_name,
             help="Ask nodes of this subnet, as its lab.  [default: the one that has them]",
             show_default=False,
-            autocompletion=completing.subnets,
+            autocompletion=shell_completion.subnets,
         ),
     ] = None,
     bundle: Annotated[
@@ -113,7 +113,7 @@ def ping(
 
     Whether they answer, how quickly, over what path, under which certificate, and where they see us.
     """
-    from p2pnet.cli.commands import ping as command
+    from p2pnet.cli.verbs import ping as command
 
     chosen = command.Options(
         addresses=tuple(addresses or ()),
@@ -134,7 +134,7 @@ def doctor() -> Command:
 
     Whether it can hold a subnet, and what to do where it cannot.
     """
-    from p2pnet.cli.commands import doctor as command
+    from p2pnet.cli.verbs import doctor as command
 
     return command.run
 
@@ -147,7 +147,7 @@ def schema(
             metavar="KIND",
             help="report, status, subnet, trace, ...",
             show_default=False,
-            autocompletion=completing.kinds,
+            autocompletion=shell_completion.kinds,
         ),
     ],
 ) -> Command:
@@ -155,7 +155,7 @@ def schema(
 
     Of a document that p2pnet prints or reads.
     """
-    from p2pnet.cli.commands import schema as command
+    from p2pnet.cli.verbs import schema as command
 
     return partial(command.run, command.Options(kind=kind))
 
@@ -177,6 +177,6 @@ def completion(
     For verbs, options, and the names of subnets, nodes, runs and artifacts. Changes no file: put it where your shell
     looks for such scripts, or source it.
     """
-    from p2pnet.cli.commands import completion as command
+    from p2pnet.cli.verbs import completion as command
 
     return partial(command.run, command.Options(shell.value))

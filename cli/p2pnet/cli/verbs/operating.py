@@ -30,7 +30,7 @@ def install(
 
     Applies what this version ships and waits until the cluster knows Subnets. Again over an older one: an upgrade.
     """
-    from p2pnet.cli.commands import install as command
+    from p2pnet.cli.verbs import install as command
 
     return partial(command.run, command.Options(operator_image, node_image, timeout))
 
@@ -44,7 +44,7 @@ def uninstall(
 
     Refuses while there are Subnets, which would go with it.
     """
-    from p2pnet.cli.commands import install as command
+    from p2pnet.cli.verbs import install as command
 
     return partial(command.remove, command.Removing(orphan))
 
@@ -59,6 +59,6 @@ def render(
 
     As the operator would make them; keys and certificates are left out.
     """
-    from p2pnet.cli.commands import render as command
+    from p2pnet.cli.verbs import render as command
 
     return partial(command.run, command.Options(file, ignore_unsupported=ignore_unsupported))

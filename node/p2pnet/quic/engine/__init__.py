@@ -1,4 +1,4 @@
-"""QUIC without sockets and clocks, and the only room that knows aioquic."""
+"""QUIC without sockets and clocks (sans-IO), and the only package that imports aioquic."""
 
 from p2pnet.quic.engine.engine import ERROR_CODE_MAX, Datagram, Engine, failure_of
 from p2pnet.quic.engine.flow import FlowEvent, Windows

@@ -1,7 +1,7 @@
-"""What a datagram for no known connection is worth: a handshake, a Retry, a refusal, a stateless reset, or nothing.
+"""The gate: how a datagram for no known connection is answered: by a handshake, a Retry, a refusal, a reset, or not at all.
 
-A spoofed Initial costs its sender nothing and a server two milliseconds and some state. So handshakes for unproven
-addresses are rationed; above the ration a stranger must first show, by echoing a token, that it is where it says.
+A spoofed Initial costs its sender nothing, and a server two milliseconds and some state. So the rate of handshakes for addresses
+that are not validated is limited; above it a client must first echo a token (RFC 9000 section 8.1.2).
 """
 
 import hashlib
@@ -32,15 +32,16 @@ from p2pnet.quic.engine.tls import CID_BYTES
 from p2pnet.quic.settings import Settings
 
 VERSIONS = [QuicProtocolVersion.VERSION_1, QuicProtocolVersion.VERSION_2]
-FIRST_CID_BYTES_MIN = 8  # RFC 9000 section 7.2: a client's choice of destination
+FIRST_CID_BYTES_MIN = 8
+"""The least length of the connection id that a client chooses for the server (RFC 9000 section 7.2)."""
 RESET_TOKEN_BYTES = 16
-_RESET_BYTES_MIN = 5 + RESET_TOKEN_BYTES  # RFC 9000 section 10.3: a shorter one is known for what it is
+_RESET_BYTES_MIN = 5 + RESET_TOKEN_BYTES  # RFC 9000 section 10.3: a shorter one does not look like an ordinary packet
 _RESET_BYTES_MAX = 42
-_RESETS_PER_S = 100.0  # and as many at once; beyond, the peers' idle timers judge
+_RESETS_PER_S = 100.0  # and as many at once; other peers notice by their idle timers
 
 
 class Admittance(Enum):
-    """What an endpoint's owner may say of a stranger."""
+    """What `on_incoming` may decide about a client that begins a handshake."""
 
     ACCEPT = "accept"
     RETRY = "retry"
@@ -50,7 +51,7 @@ class Admittance(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A handshake that may begin: the cids its server end must know."""
+    """A handshake that may begin, with the connection ids that its server end must know (RFC 9000 section 7.3)."""
 
     destination_cid: bytes
     original_cid: bytes
@@ -58,26 +59,29 @@ class Admission:
 
 
 class Resets:
-    """Stateless resets: how an end that has forgotten a connection says so (RFC 9000 section 10.3)."""
+    """Stateless resets, by which an end says that it has forgotten a connection (RFC 9000 section 10.3)."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
     def token(self, cid: bytes) -> bytes:
-        """What proves that it was really us who had the connection with this cid."""
+        """The reset token of this connection id: only who has the key can have made it."""
         return hmac.digest(self._key, cid, hashlib.sha256)[:RESET_TOKEN_BYTES]
 
-    def answer(self, data: bytes, chance: Callable[[int], bytes]) -> bytes | None:
-        """A reset for this short-header datagram; None when it is too short: two ends must not reset each other's."""
+    def answer(self, data: bytes, random_bytes: Callable[[int], bytes]) -> bytes | None:
+        """A reset in answer to a short-header datagram; None if that is too short.
+
+        It is shorter than the datagram, so that two ends cannot answer each other's resets for ever (section 10.3.3).
+        """
         size = min(len(data) - 1, _RESET_BYTES_MAX)
         if data[0] & 0xC0 != 0x40 or size < _RESET_BYTES_MIN:
             return None
-        noise = chance(size - RESET_TOKEN_BYTES)
-        return bytes([0x40 | noise[0] & 0x3F]) + noise[1:] + self.token(data[1 : 1 + CID_BYTES])
+        padding = random_bytes(size - RESET_TOKEN_BYTES)
+        return bytes([0x40 | padding[0] & 0x3F]) + padding[1:] + self.token(data[1 : 1 + CID_BYTES])
 
 
-class Ration:
-    """So many at once, refilled at so many a second."""
+class TokenBucket:
+    """A rate limit: `burst` at once, refilled at `per_s` a second."""
 
     def __init__(self, per_s: float, burst: float) -> None:
         self._per_s = per_s
@@ -85,8 +89,8 @@ class Ration:
         self._left = burst
         self._counted_at = 0.0
 
-    def spend(self, now: float) -> bool:
-        """Take one; whether there was one left."""
+    def take(self, now: float) -> bool:
+        """Take a token; False if none is left."""
         self._left = min(self._left + (now - self._counted_at) * self._per_s, self._burst)
         self._counted_at = now
         if self._left < 1.0:
@@ -96,10 +100,10 @@ class Ration:
 
 
 class Gate:
-    """Judges datagrams of strangers. `send` takes the few that it answers by itself.
+    """Decides about datagrams that belong to no connection.
 
-    `decide(address)` may overrule what would happen to a handshake; `make_room(address)` frees a place among the
-    handshakes where all are taken, and says whether it did.
+    `send` takes the stateless answers. `decide(address)` may overrule what would happen to a handshake. `make_room(address)`
+    evicts a pending handshake when there are too many, and returns whether it did.
     """
 
     def __init__(
@@ -108,36 +112,42 @@ class Gate:
         send: Callable[[list[tuple[bytes, Any]]], None],
         *,
         resets: Resets,
-        chance: Callable[[int], bytes],
+        random_bytes: Callable[[int], bytes],
         decide: Callable[[Any], Admittance],
         make_room: Callable[[Any], bool],
     ) -> None:
         self._settings = settings
         self._send = send
         self._resets = resets
-        self._chance = chance
+        self._random_bytes = random_bytes
         self._decide = decide
         self._make_room = make_room
+        # Its key is made anew with each start: tokens of an earlier start are refused, and their clients dial again.
         self._tokens = QuicRetryTokenHandler()
-        self._initials = Ration(settings.initials_per_s, float(settings.initials_burst))
-        self._answers = Ration(_RESETS_PER_S, _RESETS_PER_S)
+        self._initials = TokenBucket(settings.initials_per_s, float(settings.initials_burst))
+        self._answers = TokenBucket(_RESETS_PER_S, _RESETS_PER_S)
         self.retries = 0
         """Retry packets sent."""
         self.refused = 0
-        """Strangers turned away because the endpoint is full."""
+        """Handshakes refused because the endpoint is full, or `decide` said so."""
         self.resets = 0
         """Stateless resets sent."""
 
     def judge(self, data: bytes, address: Any, *, now: float, handshakes: int, connections: int) -> Admission | None:
-        """Whether this datagram, for no known connection, starts one. `now` is monotonic seconds."""
+        """The handshake that this datagram may begin; None: it was answered, or ignored.
+
+        `now`: monotonic seconds. `handshakes`, `connections`: how many there are now.
+        """
         header = _header(data)
         if header is None:
             return None
         if header.version is None:
             self._reset(data, address, now)
             return None
+        # RFC 9000 section 14.1: a client's Initial fills 1,200 bytes, so that answers amplify nothing.
         if len(data) < SMALLEST_MAX_DATAGRAM_SIZE:
             return None
+        # Answered statelessly; never a Version Negotiation in answer to one (RFC 9000 section 6.1).
         if header.version not in VERSIONS:
             if header.packet_type is not QuicPacketType.VERSION_NEGOTIATION:
                 answer = encode_quic_version_negotiation(header.destination_cid, header.source_cid, list(VERSIONS))
@@ -169,8 +179,9 @@ class Gate:
             retry_cid = header.destination_cid
         elif (
             decision is Admittance.RETRY
+            # Under load everybody must prove an address, before the places run out.
             or handshakes >= settings.handshakes_max // 4
-            or not self._initials.spend(now)
+            or not self._initials.take(now)
         ):  # fmt: skip
             self._retry(header, address, now)
             return None
@@ -182,14 +193,14 @@ class Gate:
         return Admission(header.destination_cid, original, retry_cid)
 
     def _reset(self, data: bytes, address: Any, now: float) -> None:
-        answer = self._resets.answer(data, self._chance)
-        if answer is not None and self._answers.spend(now):
+        answer = self._resets.answer(data, self._random_bytes)
+        if answer is not None and self._answers.take(now):
             self.resets += 1
             self._send([(answer, address)])
 
     def _retry(self, header: QuicHeader, address: Any, now: float) -> None:
         self.retries += 1
-        cid = self._chance(CID_BYTES)
+        cid = self._random_bytes(CID_BYTES)
         token = self._tokens.create_token(
             address=address,
             original_destination_connection_id=header.destination_cid,
@@ -210,7 +221,7 @@ class Gate:
         self._close(header, address, QuicErrorCode.CONNECTION_REFUSED)
 
     def _close(self, header: QuicHeader, address: Any, code: QuicErrorCode) -> None:
-        """Close without state: an Initial packet whose keys follow from the stranger's own cid."""
+        """Close without keeping state: an Initial packet whose keys follow from the client's own connection id."""
         crypto = CryptoPair()
         version = header.version or VERSIONS[0]
         crypto.setup_initial(cid=header.destination_cid, is_client=False, version=version)
@@ -223,6 +234,7 @@ class Gate:
         )
         builder.start_packet(QuicPacketType.INITIAL, crypto)
         buf = builder.start_frame(QuicFrameType.TRANSPORT_CLOSE, capacity=TRANSPORT_CLOSE_FRAME_CAPACITY)
+        # CONNECTION_CLOSE: code, frame type, length of an empty reason.
         buf.push_uint_var(code)
         buf.push_uint_var(QuicFrameType.PADDING)
         buf.push_uint_var(0)
@@ -231,7 +243,7 @@ class Gate:
 
 
 def destination_cid(data: bytes) -> bytes:
-    """The cid a datagram is for, without parsing the rest; empty for one too short."""
+    """The connection id that a datagram is for, without parsing the rest; empty if it is too short."""
     if not data:
         return b""
     if not data[0] & 0x80:

@@ -1,8 +1,7 @@
-"""The handshake of one connection, and what is left of it: TLS, keys and packet number spaces go when it is confirmed.
+"""The memory of a handshake: TLS, keys and packet number spaces are made on first use and freed when it is confirmed.
 
-aioquic keeps all of that for as long as the connection lives, and beforehand makes what few handshakes need: keys for
-every version, buffers of 16 KiB for three epochs, a table of bound methods. Idle, nine tenths of a connection would be
-its handshake. Here each thing is made on first use, and a connection without a handshake has none of it.
+aioquic keeps all of that as long as the connection lives, and makes what few handshakes need in advance: keys for every version,
+buffers of 16 KiB for three epochs, a table of bound methods. Nine tenths of an idle connection's memory would be its handshake.
 """
 
 # ruff: noqa: SLF001  # what aioquic's connection keeps; it is pinned to its minor version
@@ -25,14 +24,15 @@ from p2pnet.quic.engine.packets import KeyPair
 from p2pnet.quic.engine.recovery import ReceivedNumbers, Recovery
 from p2pnet.quic.engine.tls import HANDSHAKE_BYTES_MAX, Admit, JudgingContext
 
-FLIGHT_BYTES_MAX = 16 * 1024  # what TLS may say at once in one epoch: aioquic's own bound
+FLIGHT_BYTES_MAX = 16 * 1024
+"""What TLS may send at once in one epoch: aioquic's own bound."""
 
 # The frozen sets of epochs that frames may come in: four different ones, and aioquic makes 33 for each connection.
 aioquic_connection.EPOCHS = functools.cache(aioquic_connection.EPOCHS)
 
 
 class Handshake(QuicConnection):
-    """A QuicConnection that forgets its handshake."""
+    """A QuicConnection that frees the state of its handshake."""
 
     tls: Any
     _loss: Recovery
@@ -71,10 +71,11 @@ class Handshake(QuicConnection):
         epochs = (tls.Epoch.INITIAL, tls.Epoch.HANDSHAKE, tls.Epoch.ONE_RTT)
         self._crypto_streams = {epoch: QuicStream() for epoch in epochs}
         self._spaces = {epoch: _space(epoch) for epoch in epochs}
+        # The recovery was made before the spaces.
         self._loss.spaces = list(self._spaces.values())
 
     def _key_pair(self, kind: type[CryptoPair], name: str) -> CryptoPair:
-        """Keys that will come; a trace is told when they do."""
+        """A key pair without keys yet; a trace is informed when they are set."""
         if self._quic_logger is None:
             return kind()
         ours, theirs = ("client", "server") if self._is_client else ("server", "client")
@@ -88,6 +89,7 @@ class Handshake(QuicConnection):
 
     def _push_crypto_data(self) -> None:
         super()._push_crypto_data()
+        # What TLS wrote has been copied into the crypto streams.
         self._crypto_buffers.clear()
 
     def _discard_epoch(self, epoch: tls.Epoch) -> None:
@@ -109,7 +111,7 @@ class Handshake(QuicConnection):
             path.local_challenges, path.remote_challenges = Challenges(), Challenges()
 
     def _handle_padding_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
-        """As aioquic, which walks the padding byte by byte: a client's first datagram is mostly that."""
+        """As aioquic, which walks the padding byte by byte: a client's first datagram is mostly padding."""
         del frame_type
         position = buf.tell()
         rest = buf.data_slice(position, buf.capacity)
@@ -119,22 +121,22 @@ class Handshake(QuicConnection):
 
 
 class Challenges(list[bytes]):
-    """Of a path, for which aioquic has deques: there are few, and seldom."""
+    """The challenges of a path, in a list: aioquic's deques take 760 bytes each, and there are rarely any challenges."""
 
     __slots__ = ()
 
     def append(self, challenge: bytes) -> None:
-        """One more; the oldest goes when there are many."""
+        """Add one; the oldest is dropped when there are too many."""
         super().append(challenge)
         del self[:-MAX_REMOTE_CHALLENGES]
 
     def popleft(self) -> bytes:
-        """The oldest."""
+        """Remove and return the oldest."""
         return self.pop(0)
 
 
 class FrameHandlers:
-    """aioquic's table of methods by frame type, shared by all connections: a method is bound when it is looked up."""
+    """aioquic's table of handlers by frame type, one for all connections: a method is bound when it is looked up."""
 
     __slots__ = ("_connection",)
     _table: dict[int, tuple[str, frozenset[tls.Epoch]]] = {}  # noqa: RUF012  # one for all, filled by the first
@@ -145,13 +147,13 @@ class FrameHandlers:
             self._table.update({kind: (method.__name__, epochs) for kind, (method, epochs) in bound.items()})
 
     def __getitem__(self, frame_type: int) -> tuple[Callable[..., None], frozenset[tls.Epoch]]:
-        """The method and the epochs it is for. Raises KeyError for a type that is not known."""
+        """The handler, and the epochs in which the frame may come. Raises KeyError for an unknown type."""
         name, epochs = self._table[frame_type]
         return getattr(self._connection, name), epochs
 
 
 class Flight(dict[tls.Epoch, Buffer]):
-    """What TLS says now, by epoch: a buffer is made when TLS writes to it, and gone when that has been read."""
+    """What TLS wants to send, by epoch: a buffer is made when TLS writes to it, and freed when it has been read."""
 
     __slots__ = ()
 
@@ -161,7 +163,7 @@ class Flight(dict[tls.Epoch, Buffer]):
 
 
 class InitialKeys(dict[int, CryptoPair]):
-    """Keys of Initial packets by version: they follow from the cid that the client chose for the server."""
+    """Keys of Initial packets by version; they follow from the connection id that the client chose for the server."""
 
     __slots__ = ("_cid", "_is_client")
 
@@ -184,7 +186,7 @@ class _NoInitialKeys(dict[int, CryptoPair]):
 
 
 class _Never(CryptoContext):
-    """One direction of keys that nobody has, and many share: they must not get any."""
+    """One direction of NO_KEYS, which all connections share: it must never be given keys."""
 
     def setup(self, **_: Any) -> None:
         raise AssertionError("keys for an epoch that is over")
@@ -197,7 +199,7 @@ class _NoKeys(CryptoPair):
 
 
 class Afterwards:
-    """TLS after its handshake: all that may still come is a server's session ticket, which is read and not kept."""
+    """TLS after the handshake: all that may still come is a server's session ticket, which is parsed and dropped."""
 
     __slots__ = ("_pending", "alpn_negotiated", "state")
     early_data_accepted = False

@@ -1,9 +1,9 @@
-"""How large a datagram one path carries: the search of DPLPMTUD (RFC 8899) for QUIC (RFC 9000 section 14.3).
+"""The search for a path's MTU: DPLPMTUD (RFC 8899) for QUIC (RFC 9000 section 14.3).
 
-Sizes are bytes of UDP payload, times are monotonic seconds. Pure: the caller sends what `probe` names, as PING and
-PADDING in one datagram of its own, tells the outcome of that packet, and of no other, through `on_probe_acked` and
-`on_probe_lost`, and takes no loss of a probe for congestion (RFC 9000 section 14.4). `size` only ever rises by a probe
-that was acknowledged.
+Sizes are bytes of UDP payload, times are monotonic seconds. Pure: the caller sends a probe of the size that `probe` returns, as
+PING and PADDING in one datagram of its own, and reports the outcome of that packet, and of no other, to `on_probe_acked` or
+`on_probe_lost`. It must not take the loss of a probe for congestion (RFC 9000 section 14.4). `size` only ever rises when a probe
+is acknowledged.
 
     search       one size is probed at a time      acknowledged, or lost for good  -> search what is left between
                                                    nothing left worth a probe      -> complete
@@ -11,12 +11,18 @@ that was acknowledged.
     both         ordinary packets vanish           size = BASE                     -> search, the old size first
 """
 
-BASE = 1_200  # what every QUIC path carries (RFC 9000 section 14)
-TOLERANCE = 20  # bytes: a smaller gain is not worth three lost probes
-MAX_PROBES = 3  # losses of one size before it counts as too large (RFC 8899 section 5.1.2)
-RAISE_S = 600.0  # then a finished search looks whether the path has grown (RFC 8899 section 5.1.1)
-HOLE_PACKETS = 3  # lost in a row, larger than BASE, before the path is taken for a black hole
-HOLE_TIMEOUTS = 2  # probe timeouts in a row (RFC 9002 section 6.2) that mean the same
+BASE = 1_200
+"""What every QUIC path carries (RFC 9000 section 14)."""
+TOLERANCE = 20
+"""Bytes: a smaller gain is not worth three lost probes."""
+MAX_PROBES = 3
+"""Losses of one size before it counts as too large (RFC 8899 section 5.1.2)."""
+RAISE_S = 600.0
+"""After this time a finished search starts again, for the path may have grown (RFC 8899 section 5.1.1)."""
+HOLE_PACKETS = 3
+"""Packets larger than BASE lost in a row before the path is taken for a black hole (RFC 8899 section 4.3)."""
+HOLE_TIMEOUTS = 2
+"""Probe timeouts in a row (RFC 9002 section 6.2) that mean the same."""
 
 _LINKS = (
     9000,  # jumbo Ethernet
@@ -32,11 +38,11 @@ _LINKS = (
 )
 _HEADERS = (28, 48)  # of IPv4 and UDP, of IPv6 and UDP
 COMMON = tuple(sorted({link - headers for link in _LINKS for headers in _HEADERS}))
-"""Sizes that real paths have, exactly: tried before the numbers between them."""
+"""Sizes that real paths have: tried before the numbers between them."""
 
 
 def next_size(proven: int, ceiling: int) -> int | None:
-    """The size to probe between what a path is known to carry and the most it may; None when nothing is left to gain.
+    """The size to probe, between what a path is known to carry and the most it may carry; None when nothing can be gained.
 
     Halves the common sizes first, then looks just above one (most paths end there), then halves the numbers.
     """
@@ -51,18 +57,18 @@ def next_size(proven: int, ceiling: int) -> int | None:
 
 
 class PathMtu:
-    """The search on one connection's path. Start it when the handshake is confirmed.
+    """The search on one connection's path. It may send probes once the handshake is confirmed.
 
-    Numbers are packet numbers of the application's space: they tell what was sent after what.
+    Numbers are packet numbers of the application's space: they show which packet was sent after which.
     """
 
     __slots__ = ("_allowed", "_candidate", "_ceiling", "_due", "_fallen", "_first_number", "_in_flight", "_largest_proof",
                  "_losses", "_newest_proof", "_silent", "_suspects", "size")  # fmt: skip
 
     def __init__(self, *, largest: int) -> None:
-        """`largest` is the most to look for; below BASE it counts as BASE."""
+        """`largest`: the largest size to search for; below BASE it counts as BASE."""
         self.size = BASE
-        """What a datagram may have now."""
+        """The largest datagram that may be sent now."""
         self._allowed = max(BASE, largest)
         self._candidate = 0  # probed now or next; 0: none
         self._in_flight = False
@@ -70,7 +76,7 @@ class PathMtu:
         self.reset(0.0, 0)
 
     def reset(self, now: float, first_number: int) -> None:
-        """Another path: nothing is known of it, and packets numbered below `first_number` tell nothing about it."""
+        """Start anew on another path, about which packets numbered below `first_number` say nothing."""
         self.size = BASE
         self._first_number = first_number
         self._ceiling = self._allowed  # the most it may be
@@ -82,7 +88,7 @@ class PathMtu:
         self._try(self._ceiling, now)
 
     def limit(self, peer_max_udp_payload_size: int) -> None:
-        """The peer's transport parameter. Values below BASE are invalid (RFC 9000 section 18.2) and count as BASE."""
+        """Apply the peer's transport parameter. Values below BASE are invalid (RFC 9000 section 18.2) and count as BASE."""
         self._allowed = max(BASE, min(self._allowed, peer_max_udp_payload_size))
         self.size = min(self.size, self._allowed)
         self._ceiling = min(self._ceiling, self._allowed)
@@ -93,11 +99,11 @@ class PathMtu:
 
     @property
     def next_at(self) -> float | None:
-        """When to call `probe` again; a time already past means now. None: not before something else happens."""
+        """When to call `probe` next, perhaps in the past; None: not before something else happens."""
         return None if self._in_flight or self._silent else self._due
 
     def probe(self, now: float) -> int | None:
-        """The size of the probe to send now, if one is due. It is in flight from here on."""
+        """The size of the probe to send now, if one is due; it counts as in flight from then on."""
         if self._in_flight or self._silent or self._due is None or now < self._due:
             return None
         if not self._candidate:  # the raise timer
@@ -107,7 +113,7 @@ class PathMtu:
         return self._candidate
 
     def on_probe_acked(self, size: int, number: int, now: float) -> None:
-        """The path carries this size."""
+        """A probe was acknowledged: the path carries this size."""
         if not self.size < size == self._candidate or number < self._first_number:  # of a search that is over
             return
         self.size = size
@@ -115,9 +121,10 @@ class PathMtu:
         self._try(next_size(self.size, self._ceiling), now)
 
     def on_probe_lost(self, size: int, number: int, now: float) -> None:
-        """A probe was declared lost: perhaps by chance, until it happens MAX_PROBES times."""
+        """A probe was declared lost. That may be chance, until it happens MAX_PROBES times."""
         if size != self._candidate or not self._in_flight or number < self._first_number:
             return
+        # Counted per size: three of one size mean that this size is too large, not that the path is bad.
         self._losses += 1
         self._in_flight = False
         self._due = now
@@ -126,7 +133,7 @@ class PathMtu:
             self._try(next_size(self.size, self._ceiling), now)
 
     def on_too_big(self, size: int, now: float) -> None:
-        """The system refused a datagram of this size (EMSGSIZE), probe or not: it never left."""
+        """The system refused a datagram of this size (EMSGSIZE), probe or not."""
         if size <= BASE:  # no QUIC on such a path, and nothing smaller to offer
             return
         self._ceiling = min(self._ceiling, size - 1)
@@ -139,7 +146,7 @@ class PathMtu:
     # Black holes
 
     def on_packet_acked(self, size: int, number: int) -> None:
-        """An ordinary packet of the application's space arrived. Cheap: called for every one."""
+        """An ordinary packet of the application's space was acknowledged. Called for nearly every one, so it is cheap."""
         self._silent = False
         if size > BASE and number >= self._first_number:
             self._fallen = 0
@@ -148,7 +155,7 @@ class PathMtu:
     def on_packet_lost(self, size: int, number: int, now: float) -> None:
         """An ordinary packet of the application's space was declared lost.
 
-        Congestion loses packets of a size that others of that size, sent later, survive: those count for nothing.
+        It does not count if a packet as large, sent later, has arrived: then it was congestion that lost it.
         """
         if not BASE < size <= self.size or number < self._first_number:
             return
@@ -160,7 +167,7 @@ class PathMtu:
             self._fall(now)
 
     def on_timeouts(self, count: int, now: float) -> None:
-        """So many probe timeouts in a row: where whatever is sent is too large, nothing is ever declared lost."""
+        """There were `count` probe timeouts in a row. Where everything sent is too large, nothing is ever declared lost."""
         if count >= HOLE_TIMEOUTS and self.size > BASE:
             self._fall(now)
             self._silent = True
@@ -176,9 +183,9 @@ class PathMtu:
             self._suspects = [one for one in self._suspects if one[0] > number or one[1] > size]
 
     def _fall(self, now: float) -> None:
-        """Back to BASE at once. The old size is the first one probed: three losses may have been chance.
+        """Go back to BASE at once, and probe the old size first: the losses may have been chance.
 
-        Where that probe arrives and packets vanish again, none having arrived between, it is given up.
+        If that probe arrives and then packets vanish again, with none arriving in between, the old size is given up.
         """
         old, self.size = self.size, BASE
         self._suspects.clear()
@@ -190,7 +197,7 @@ class PathMtu:
         self._fallen = old
 
     def _try(self, size: int | None, now: float) -> None:
-        """Probe this size next, at once; without one the search is complete until the raise timer ends."""
+        """Probe this size next, at once; None: the search is complete until the raise timer ends."""
         self._losses = 0
         self._in_flight = False
         if size is not None and size > self.size:

@@ -1,8 +1,8 @@
-"""1-RTT packets as bytes (RFC 9000 sections 16, 17.3 and 19.3, RFC 9001 section 5): what nearly every packet is.
+"""1-RTT packets as bytes, which nearly all packets are (RFC 9000 sections 16, 17.3 and 19.3, RFC 9001 section 5).
 
-aioquic's builder and parser can do all packets, and make a hundred calls for each. Here the ciphers are taken out of
-aioquic's contexts once per flush, and a packet is joined, encrypted and masked as immutable bytes. Pure: the state of
-the connection is the caller's.
+aioquic's builder and parser handle all packets, with a hundred calls for each. Here the ciphers are taken out of aioquic's
+contexts once per flush, and a packet is joined, encrypted and masked as immutable bytes. Pure: the state of the connection is
+the caller's.
 """
 
 # ruff: noqa: SLF001  # the ciphers inside aioquic's contexts; aioquic is pinned to its minor version
@@ -18,21 +18,23 @@ from aioquic.quic.rangeset import RangeSet
 from aioquic.tls import Epoch
 from cryptography.exceptions import InvalidTag
 
-TAG_BYTES = 16  # of every AEAD of QUIC v1 and v2
-NUMBER_BYTES = 2  # of a packet number as sent: 32,768 packets may be in flight
+TAG_BYTES = 16
+"""The same for every AEAD of QUIC v1 and v2."""
+NUMBER_BYTES = 2
+"""The length of a packet number as it is sent: up to 32,768 packets may be in flight."""
 _SAMPLE_AT = 4  # bytes after the start of the packet number (RFC 9001 section 5.4.2)
 _SAMPLE_BYTES = 16
 ACK = 0x02
-STREAM = 0x08  # and its three lowest bits: an offset, a length, the end
+STREAM = 0x08  # its three lowest bits: has an offset, has a length, is the last
 
 _ACK_TYPE = bytes((ACK,))
 
-Told = tuple[Callable[..., None], tuple[Any, ...]]
-"""Called with the delivery state and these arguments when it is known what became of a packet."""
+OnDelivery = tuple[Callable[..., None], tuple[Any, ...]]
+"""A function, and the arguments it is called with, after the delivery state, when a packet is acknowledged or lost."""
 
 
 class SentPacket:
-    """What aioquic's recovery wants to know of a packet that was sent, as its QuicSentPacket, with less to make."""
+    """A packet that was sent, as aioquic's recovery needs it: its QuicSentPacket, but cheaper to make."""
 
     __slots__ = ("delivery_handlers", "in_flight", "is_ack_eliciting", "packet_number", "sent_bytes", "sent_time")
 
@@ -41,19 +43,21 @@ class SentPacket:
     is_crypto_packet = False
     quic_logger_frames = None
 
-    def __init__(self, number: int, size: int, sent_time: float, told: list[Told], *, eliciting: bool) -> None:
+    def __init__(
+        self, number: int, size: int, sent_time: float, callbacks: list[OnDelivery], *, eliciting: bool
+    ) -> None:
         self.packet_number = number
         self.sent_bytes = size
         self.sent_time = sent_time
-        self.delivery_handlers = told
+        self.delivery_handlers = callbacks
         self.in_flight = self.is_ack_eliciting = eliciting
 
 
 class KeyPair(CryptoPair):
-    """aioquic's pair of 1-RTT ciphers, which goes on reading what was sent under the keys before an update.
+    """aioquic's pair of 1-RTT ciphers, which after a key update still reads what was sent under the old keys.
 
-    aioquic takes up both new keys at once; what the peer sent before it saw the update would be lost (RFC 9001 section
-    6.3 lets an end keep the old keys).
+    aioquic replaces both keys at once, so what the peer sent before it saw the update would be lost; RFC 9001 section 6.3 lets
+    an end keep the old ones.
     """
 
     previous: CryptoContext | None = None
@@ -67,7 +71,7 @@ class KeyPair(CryptoPair):
     def decrypt_packet(
         self, packet: bytes, encrypted_offset: int, expected_packet_number: int
     ) -> tuple[bytes, bytes, int]:
-        """As aioquic's: header, frames and number."""
+        """As aioquic: the header, frames and number of a packet. Raises CryptoError."""
         previous = self.previous
         if previous is not None and previous.hp is not None and not packet[0] & 0x80:
             header, _ = previous.hp.remove(packet, encrypted_offset)
@@ -80,12 +84,12 @@ class KeyPair(CryptoPair):
 
 
 class Sealer:
-    """Protects packets with the present keys of one end, for one destination: good until either changes."""
+    """Protects packets with the present keys, for one connection id of the peer's; valid until either changes."""
 
     __slots__ = ("_cid", "_encrypt", "_first", "_header", "_iv", "_mask", "overhead")
 
     def __init__(self, crypto: CryptoPair, cid: bytes, *, spin: bool) -> None:
-        """As aioquic's pair, it takes up new keys first where an update was asked for."""
+        """Update the keys first if that was requested, as aioquic's pair does."""
         if crypto._update_key_requested:
             crypto._update_key("local_update")
         aead, hp = crypto.send.aead, crypto.send.hp
@@ -98,10 +102,10 @@ class Sealer:
         self._iv = aead._iv
         self._mask = _mask(hp)
         self.overhead = 1 + len(cid) + NUMBER_BYTES + TAG_BYTES
-        """Bytes a packet has beside its frames."""
+        """Bytes of a packet beside its frames."""
 
     def seal(self, number: int, payload: bytes) -> bytes:
-        """The packet with this number and these frames, of two bytes at least: the mask is a sample of them."""
+        """The packet with this number and these frames, at least two bytes: header protection samples them."""
         short = number & 0xFFFF
         header = self._header + short.to_bytes(NUMBER_BYTES, "big")
         sealed = self._encrypt((self._iv ^ number).to_bytes(12, "big"), payload, header)
@@ -111,9 +115,10 @@ class Sealer:
 
 
 def unseal(crypto: CryptoPair, data: bytes, at: int, expected: int) -> tuple[int, int, bytes]:
-    """The first byte, the number and the frames of a packet whose number is at `at` and perhaps `expected`.
+    """The unprotected first byte, the number and the frames of a packet whose number stands at `at`.
 
-    A packet under the peer's next keys makes them the present ones. Raises CryptoError for one that is not the peer's.
+    `expected`: the next number expected. A packet under the peer's next keys makes these the present ones. Raises CryptoError
+    for a packet that is not the peer's.
     """
     recv = crypto.recv
     aead, hp = recv.aead, recv.hp
@@ -122,6 +127,7 @@ def unseal(crypto: CryptoPair, data: bytes, at: int, expected: int) -> tuple[int
     sample = data[at + _SAMPLE_AT : at + _SAMPLE_AT + _SAMPLE_BYTES]
     mask = hp._mask(sample) if hp._is_chacha20 else hp._encryptor.update(sample)
     first = data[0] ^ (mask[0] & 0x1F)
+    # Another key phase: aioquic derives the next keys, or the pair tries the previous ones.
     if (first >> 2 & 1) != recv.key_phase:
         plain, payload, number = crypto.decrypt_packet(data, at, expected)
         return plain[0], number, payload
@@ -140,7 +146,7 @@ def unseal(crypto: CryptoPair, data: bytes, at: int, expected: int) -> tuple[int
 
 
 def varint(value: int) -> bytes:
-    """A variable-length integer, in as few bytes as it takes."""
+    """A variable-length integer in as few bytes as possible (RFC 9000 section 16)."""
     if value < 1 << 6:
         return value.to_bytes(1, "big")
     if value < 1 << 14:
@@ -151,7 +157,7 @@ def varint(value: int) -> bytes:
 
 
 def ack_frame(ranges: Sequence[range], delay: int) -> bytes:
-    """An ACK frame for these packet numbers, lowest range first; `delay` is encoded by the peer's exponent already."""
+    """An ACK frame for these packet numbers, lowest range first; `delay` is already scaled by our exponent."""
     last = ranges[-1]
     start = last.start
     if len(ranges) == 1:
@@ -163,9 +169,9 @@ def ack_frame(ranges: Sequence[range], delay: int) -> bytes:
     return b"".join(parts)
 
 
-def put(builder: QuicPacketBuilder, frames: list[bytes], told: list[Told]) -> None:
-    """Write frames, each given as its head and its data, into aioquic's packet, where there is room."""
-    for index, (handler, arguments) in enumerate(told):
+def put(builder: QuicPacketBuilder, frames: list[bytes], callbacks: list[OnDelivery]) -> None:
+    """Write frames, each given as head and data, into the packet of aioquic's builder, in which they must fit."""
+    for index, (handler, arguments) in enumerate(callbacks):
         head, data = frames[2 * index], frames[2 * index + 1]
         size = len(head) + len(data)
         buf = builder.start_frame(head[0], capacity=size, handler=handler, handler_args=arguments)
@@ -174,7 +180,10 @@ def put(builder: QuicPacketBuilder, frames: list[bytes], told: list[Told]) -> No
 
 
 def read_varint(payload: bytes, at: int) -> tuple[int, int]:
-    """The variable-length integer at `at`, and where it ends: perhaps beyond the payload. IndexError beyond its end."""
+    """The variable-length integer at `at`, and where it ends, perhaps beyond the payload.
+
+    Raises IndexError if it starts beyond the payload.
+    """
     first = payload[at]
     size = 1 << (first >> 6)
     if size == 1:
@@ -183,9 +192,9 @@ def read_varint(payload: bytes, at: int) -> tuple[int, int]:
 
 
 def read_stream_head(payload: bytes, at: int) -> tuple[int, int, int, int]:
-    """Of the STREAM frame at `at`: the stream's id, the offset, and where its data starts and stops in the payload.
+    """The stream id and offset of the STREAM frame at `at`, and where its data starts and stops in the payload.
 
-    Raises IndexError for one that is cut short.
+    Raises IndexError for a frame that is cut short.
     """
     kind, stream_id = payload[at], payload[at + 1]
     at += 2
@@ -213,9 +222,9 @@ def read_stream_head(payload: bytes, at: int) -> tuple[int, int, int, int]:
 
 
 def skip_numbers(payload: bytes, at: int, count: int) -> int:
-    """Where the frame at `at` ends, if its type, of one byte, is followed by so many integers: perhaps beyond the end.
+    """Where a frame of a one-byte type and `count` integers ends that starts at `at`, perhaps beyond the payload.
 
-    Raises IndexError for one that is cut short.
+    Raises IndexError for a frame that is cut short.
     """
     at += 1
     for _ in range(count):
@@ -224,9 +233,9 @@ def skip_numbers(payload: bytes, at: int, count: int) -> int:
 
 
 def read_ack(payload: bytes, at: int) -> tuple[RangeSet, int, int]:
-    """Of the ACK frame at `at`, without ECN counts: the numbers, the delay as encoded, and where the frame ends.
+    """The packet numbers and the unscaled delay in the ACK frame at `at`, without ECN counts, and where the frame ends.
 
-    Raises IndexError for one that is cut short, ValueError for one that names a number below zero.
+    Raises IndexError for a frame that is cut short, ValueError for one that contains a number below zero.
     """
     end, at = read_varint(payload, at + 1)
     delay, at = read_varint(payload, at)
@@ -248,5 +257,5 @@ def read_ack(payload: bytes, at: int) -> tuple[RangeSet, int, int]:
 
 
 def _mask(hp: HeaderProtection) -> Callable[[bytes], bytes]:
-    """Mask by sample: one call of the cipher, save for ChaCha20, whose nonce is the sample."""
+    """The function from sample to mask: one call of the cipher, but for ChaCha20, where the sample is the nonce."""
     return hp._mask if hp._is_chacha20 else hp._encryptor.update

@@ -1,7 +1,7 @@
-"""Loss recovery and congestion control as RFC 9002 has them, where aioquic does not.
+"""Loss recovery and congestion control according to RFC 9002, where aioquic deviates from it.
 
-The window grows only while it is what holds the sender back (section 7.8); a new path starts from nothing (RFC 9000
-section 9.4); datagrams that probe for a larger path MTU may be lost without meaning congestion (RFC 8899 section 3).
+The window grows only while it limits the sender (section 7.8), a new path starts without history (RFC 9000 section 9.4), and the
+loss of a probe for a larger path MTU is no sign of congestion (RFC 8899 section 3).
 """
 
 # ruff: noqa: SLF001  # aioquic's recovery has no public way to any of this; it is pinned to its minor version
@@ -20,8 +20,10 @@ from aioquic.tls import Epoch
 
 from p2pnet.quic.engine.mtu import PathMtu
 
-INITIAL_WINDOW_BYTES = 14_720  # RFC 9002 section 7.2, for datagrams of up to half of it
-QUIET_PACKETS_MAX = 16  # sent packets remembered that ask for no acknowledgement: a listener sends nothing else
+INITIAL_WINDOW_BYTES = 14_720
+"""RFC 9002 section 7.2, for datagrams of up to half of it."""
+QUIET_PACKETS_MAX = 16
+"""Sent packets remembered that are not ack-eliciting: an end that only receives sends nothing else."""
 _BURST_PACKETS = 64  # one sendmsg carries 44 datagrams
 _QUANTUM_S = 0.001  # as fine as an event loop's timers are
 _QUANTUM_PACKETS = 16
@@ -55,10 +57,10 @@ _CONTROLS: dict[str, Callable[..., Any]] = {"reno": _Reno, "cubic": _Cubic}
 
 
 class _BurstPacer(QuicPacketPacer):
-    """aioquic's pacer for a program that is woken by timers: it waits seldom, and then for a burst's worth.
+    """aioquic's pacer for a program that is woken by timers: it waits rarely, and then for the time of a burst.
 
-    Pacing spares the queues on a path (RFC 9002 section 7.7). Where the answer comes in less than three milliseconds
-    there are none worth it, and a timer is as coarse as the path is long; flights are all that limits bursts there.
+    Pacing spares the queues on a path (RFC 9002 section 7.7). On paths with a round trip below three milliseconds it is off:
+    there are no queues worth it, and timers are as coarse as the round trip. Only flights limit bursts there.
     """
 
     def next_send_time(self, now: float) -> float | None:  # type: ignore[override]  # None is what aioquic returns too
@@ -74,7 +76,7 @@ class _BurstPacer(QuicPacketPacer):
         if smoothed_rtt < _UNPACED_RTT_S:
             self.packet_time = None
             return
-        # A window in less than a round trip, as RFC 9002 section 7.7 has it: a sender that waits is not behind for it.
+        # 5/4 of a window per round trip (RFC 9002 section 7.7): so a sender can catch up after a late timer.
         super().update_rate(congestion_window * 5 // 4, smoothed_rtt)
         size = self._max_datagram_size
         rate = congestion_window * 5 / 4 / smoothed_rtt
@@ -83,9 +85,9 @@ class _BurstPacer(QuicPacketPacer):
 
 
 class ReceivedNumbers:
-    """The packet numbers that were received of the newest so many, a bit each; all before them count as received.
+    """Which of the newest packet numbers were received, as a bitmap; all older ones count as received.
 
-    aioquic's window of the same size is a set of up to 256 numbers: 24 KiB.
+    aioquic's window of the same size is a set of up to 256 numbers, which takes 24 KiB.
     """
 
     __slots__ = ("_bits", "_highest")
@@ -95,7 +97,7 @@ class ReceivedNumbers:
         self._highest = -1
 
     def add(self, number: int) -> None:
-        """This one was received."""
+        """A packet with this number was received."""
         ahead = number - self._highest
         if ahead <= 0:
             if ahead > -_NUMBERS:
@@ -110,7 +112,7 @@ class ReceivedNumbers:
 
 
 class Recovery(QuicPacketRecovery):
-    """The recovery of one connection; the search for its path's MTU hears what became of packets, probes apart."""
+    """The recovery of one connection. It reports to `mtu` which packets, other than its probes, were acknowledged or lost."""
 
     def __init__(
         self,
@@ -138,13 +140,13 @@ class Recovery(QuicPacketRecovery):
         self._pacer = _BurstPacer(max_datagram_size=datagram_bytes)
         self._quiet: list[tuple[QuicPacketSpace, int]] = []
         self.waiting_since = 0.0
-        """Since when nothing that is in flight has been acknowledged."""
+        """When a packet in flight was last acknowledged, or the first was sent, in monotonic seconds."""
         self.packets_sent = 0
         self.packets_lost = 0
 
     @property
     def app_limited(self) -> bool:
-        """Whether it is the sender who has no more to say, not the window that holds it back."""
+        """Whether the sender has nothing more to send, rather than the window limiting it."""
         return bool(self._cc.app_limited)
 
     @app_limited.setter
@@ -152,7 +154,7 @@ class Recovery(QuicPacketRecovery):
         self._cc.app_limited = value
 
     def set_datagram_bytes(self, size: int) -> None:
-        """Datagrams are now this large; before any loss, the initial window follows (RFC 9002 section 7.2)."""
+        """Datagrams have this size from now on; before any loss the initial window follows it (RFC 9002 section 7.2)."""
         control = self._cc
         if control.ssthresh is None:
             initial = min(K_INITIAL_WINDOW * size, max(INITIAL_WINDOW_BYTES, 2 * size))
@@ -163,27 +165,30 @@ class Recovery(QuicPacketRecovery):
             self._pacer.update_rate(control.congestion_window, self._rtt_smoothed)
 
     def start_anew(self) -> None:
-        """Another path: what was learned of the old one says nothing about it."""
+        """Forget what was learned about the old path: the connection has moved to another."""
         control = self._control()
+        # What is in flight on the old path is still counted when it is acknowledged or lost.
         control.bytes_in_flight = self._cc.bytes_in_flight
         self._cc = control
         self._pacer = _BurstPacer(max_datagram_size=self._datagram_bytes)
         self._rtt_initialized = False
         self._rtt_latest = self._rtt_smoothed = self._rtt_variance = 0.0
+        # As in a new recovery: a shorter old path must not lower the new one's minimum.
         self._rtt_min = math.inf
         self._pto_count = 0
 
     def keep_only(self, space: QuicPacketSpace) -> None:
-        """The other spaces are over: nothing of them is sent or acknowledged any more."""
+        """Drop all other packet number spaces: the handshake is over."""
         self.spaces = [space]
         self._quiet = [one for one in self._quiet if one[0] is space]
 
     def on_packet_sent(self, *, packet: QuicSentPacket, space: QuicPacketSpace) -> None:
-        """As aioquic, counted."""
+        """As aioquic; counts packets, and bounds the memory of those that are never acknowledged."""
         self.packets_sent += 1
         control = self._cc
         space.sent_packets[packet.packet_number] = packet
         if packet.is_ack_eliciting:
+            # Nothing was waiting: the wait begins with this packet.
             if not control.bytes_in_flight:
                 self.waiting_since = packet.sent_time or 0.0
             space.ack_eliciting_in_flight += 1
@@ -198,7 +203,7 @@ class Recovery(QuicPacketRecovery):
                 self._log_metrics_updated()
 
     def _remember_quiet(self, number: int, space: QuicPacketSpace) -> None:
-        """The peer need never acknowledge these: it must not be able to make us remember them all."""
+        """Remember a packet that is not ack-eliciting, and forget the oldest: the peer need never acknowledge any."""
         self._quiet.append((space, number))
         if len(self._quiet) > QUIET_PACKETS_MAX:
             oldest_space, oldest = self._quiet.pop(0)
@@ -213,9 +218,9 @@ class Recovery(QuicPacketRecovery):
             self._mtu.on_timeouts(self._pto_count, now)
 
     def reschedule_data(self, *, now: float, speed_up_handshake: bool = False) -> None:
-        """As aioquic for a handshake; once that is over a probe is a PING, and what is lost shows by its answer.
+        """As aioquic during the handshake; after it a probe is a PING, whose answer shows what was lost.
 
-        aioquic would repeat the oldest packet; quinn 0.9, and so qp2p, loses a message whose first frame comes twice.
+        aioquic would repeat the oldest packet, but quinn 0.9, and so qp2p, loses a message whose first frame comes twice.
         """
         crypto = any(packet.is_crypto_packet for space in self.spaces for packet in space.sent_packets.values())
         if not self.handshake_confirmed or crypto:
@@ -224,7 +229,7 @@ class Recovery(QuicPacketRecovery):
             self._send_probe()
 
     def on_ack_received(self, *, ack_rangeset: RangeSet, ack_delay: float, now: float, space: QuicPacketSpace) -> None:
-        """As aioquic (RFC 9002 appendix A.7), at the cost of what is newly acknowledged, not of all that is in flight."""
+        """As aioquic (RFC 9002 appendix A.7), in time proportional to the packets newly acknowledged, not to all in flight."""
         largest = ack_rangeset[-1].stop - 1
         space.largest_acked_packet = max(space.largest_acked_packet, largest)
         newly = _take(space.sent_packets, ack_rangeset)
@@ -234,6 +239,7 @@ class Recovery(QuicPacketRecovery):
         newest = newly[-1]
         if newest.packet_number == largest and eliciting:
             self._measure_rtt(now - (newest.sent_time or 0.0), min(ack_delay, self.max_ack_delay), now)
+        # After the acknowledged ones were taken out: only what is left can be lost.
         self._detect_loss(now=now, space=space)
         if self.peer_completed_address_validation:
             self._pto_count = 0
@@ -241,7 +247,7 @@ class Recovery(QuicPacketRecovery):
             self._log_metrics_updated(log_rtt=newest.packet_number == largest and eliciting)
 
     def _settle_acked(self, packets: list[QuicSentPacket], now: float, space: QuicPacketSpace) -> bool:
-        """Tell everybody concerned that these arrived; whether any of them had asked for an acknowledgement."""
+        """Report the arrival of these packets to all concerned; whether any of them was ack-eliciting."""
         eliciting = False
         arrived: dict[int, int] = {}  # the newest of each size
         for packet in packets:
@@ -261,7 +267,7 @@ class Recovery(QuicPacketRecovery):
         return eliciting
 
     def _measure_rtt(self, latest: float, ack_delay: float, now: float) -> None:
-        """RFC 9002 section 5.3, as aioquic has it."""
+        """Update the round-trip time, as aioquic does (RFC 9002 section 5.3)."""
         self._rtt_latest = max(latest, K_GRANULARITY)
         self._rtt_min = min(self._rtt_min, self._rtt_latest)
         if self._rtt_latest > self._rtt_min + ack_delay:
@@ -294,6 +300,7 @@ class Recovery(QuicPacketRecovery):
             return
         if congestion_event:
             # What is larger than the path is known to carry was a probe, or sent before the path shrank.
+            # A probe is the only packet larger than the path is known to carry.
             probes = [one for one in packets if one.sent_bytes > self._datagram_bytes]
             if probes:
                 super()._on_packets_lost(congestion_event=False, now=now, packets=probes, space=space)
@@ -313,7 +320,7 @@ class Recovery(QuicPacketRecovery):
 
 
 def _take(sent: dict[int, QuicSentPacket], ranges: Iterable[range]) -> list[QuicSentPacket]:
-    """Remove and return the packets whose numbers are in `ranges`: both are in order."""
+    """Remove and return the packets whose numbers are in `ranges`, in order; both are ascending."""
     taken: list[QuicSentPacket] = []
     for one in ranges:
         oldest = next(iter(sent), one.stop)

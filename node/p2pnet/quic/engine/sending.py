@@ -1,6 +1,6 @@
-"""The send queue: which stream's bytes leave next, within what the peer allows (RFC 9000 sections 2.3, 4 and 19.4, 19.8).
+"""The send queue: which stream's bytes leave next, within the peer's limits (RFC 9000 sections 2.3, 4, 19.4 and 19.8).
 
-aioquic walks every stream for each packet; here only streams with something to send are looked at.
+aioquic walks all streams for each packet; here only streams with something to send are looked at.
 """
 
 from collections import deque
@@ -11,34 +11,36 @@ from aioquic.quic.packet import QuicFrameType, QuicStreamFrame
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 
 from p2pnet.quic.engine.flow import ROOM_MIN, PeerLimits
-from p2pnet.quic.engine.packets import Told, put, varint
+from p2pnet.quic.engine.packets import OnDelivery, put, varint
 from p2pnet.quic.engine.streams import Stream
 
-FRAME_DATA_MAX = (1 << 14) - 1  # bytes of one frame: its length is written in two
+FRAME_DATA_MAX = (1 << 14) - 1
+"""Data bytes of one frame, whose length is written in two bytes."""
 # Frame types with a length, by whether the frame has an offset (2) and is the last (1); and RESET_STREAM.
 _STREAM = tuple(bytes((QuicFrameType.STREAM_BASE | 2 | bits,)) for bits in (0, 1, 4, 5))
 _RESET = bytes((QuicFrameType.RESET_STREAM,))
 
 
 class SendQueue:
-    """Streams with something to send: the most urgent first, equals in turn, a frame each.
+    """Streams with something to send: those of the highest priority first, equal ones round robin, a frame each.
 
-    `limits` may be raised at any time; `on_sent` is called with each stream whose half is over and acknowledged.
+    `limits` may be raised at any time. `on_sent` is called with each stream of which everything is acknowledged.
     """
 
     __slots__ = ("_blocked", "_limits", "_on_sent", "_quic_logger", "_used", "queues")
 
     def __init__(self, limits: PeerLimits, on_sent: Callable[[Stream], None], quic_logger: Any = None) -> None:
         self.queues: dict[int, deque[Stream]] = {}
-        """By priority, the highest first; none is empty."""
+        """Priority -> its streams in order, the highest priority first; none is empty."""
         self._limits = limits
         self._on_sent = on_sent
         self._quic_logger = quic_logger
         self._used = 0  # of the peer's max_data
-        self._blocked: dict[Stream, None] = {}  # have data, wait for the peer to raise it
+        self._blocked: dict[Stream, None] = {}  # streams with data that wait for a higher max_data
 
     def add(self, stream: Stream) -> None:
         """The stream has something to send."""
+        # Once in the queue is enough: it sends whatever there is when it comes first.
         if stream.queued:
             return
         stream.queued = True
@@ -50,37 +52,37 @@ class SendQueue:
         queue.append(stream)
 
     def reset(self, stream: Stream, code: int) -> bool:
-        """Give up our half of the stream; whether that was news."""
-        news = stream.sender.reset(code)
-        if news:
+        """Reset our half of the stream; False if that was done already, or the half is over."""
+        changed = stream.sender.reset(code)
+        if changed:
             self._blocked.pop(stream, None)
             self.add(stream)
-        return news
+        return changed
 
     def on_stream_credit(self, stream: Stream) -> None:
-        """The peer may take more on this stream."""
+        """The peer has raised the limit of this stream."""
         if not stream.sender.buffer_is_empty:
             self.add(stream)
 
     def on_connection_credit(self) -> None:
-        """The peer may take more on the connection as a whole."""
+        """The peer has raised the limit of the connection."""
         blocked, self._blocked = self._blocked, {}
         for stream in blocked:
             self.add(stream)
 
-    def fill(self, room: int, frames: list[bytes], told: list[Told]) -> int:
-        """Add frames of at most `room` bytes, each as its head and its data; the room that is left.
+    def fill(self, room: int, frames: list[bytes], callbacks: list[OnDelivery]) -> int:
+        """Add frames of at most `room` bytes in all, each as head and data; the bytes of `room` that are left.
 
-        `told` gets one for each: to be called when it is known what became of the packet.
+        `callbacks` gets one for each, to be called when the packet is acknowledged or lost.
         """
         while self.queues and room >= ROOM_MIN:
             priority, queue = next(iter(self.queues.items()))
             stream = queue.popleft()
             sender = stream.sender
             if sender.reset_pending:
-                room -= self._add_reset(stream, frames, told)
+                room -= self._add_reset(stream, frames, callbacks)
             elif not sender.buffer_is_empty:
-                room -= self._add_data(stream, room, frames, told)
+                room -= self._add_data(stream, room, frames, callbacks)
             if not sender.buffer_is_empty and stream.queued:
                 queue.append(stream)
                 continue
@@ -90,18 +92,18 @@ class SendQueue:
         return room
 
     def write(self, builder: QuicPacketBuilder) -> None:
-        """Fill aioquic's packet."""
+        """As `fill`, into the packet of aioquic's builder."""
         frames: list[bytes] = []
-        told: list[Told] = []
-        self.fill(builder.remaining_flight_space, frames, told)
-        put(builder, frames, told)
+        callbacks: list[OnDelivery] = []
+        self.fill(builder.remaining_flight_space, frames, callbacks)
+        put(builder, frames, callbacks)
         if self._quic_logger is not None and builder.quic_logger_frames is not None:
-            for data, (handler, arguments) in zip(frames[1::2], told, strict=True):
+            for data, (handler, arguments) in zip(frames[1::2], callbacks, strict=True):
                 if handler == self._on_data_delivery:
                     self._log(builder.quic_logger_frames, data, *arguments)
 
-    def _add_data(self, stream: Stream, room: int, frames: list[bytes], told: list[Told]) -> int:
-        """One STREAM frame; its bytes. Without credit the stream leaves the queue, and there is none."""
+    def _add_data(self, stream: Stream, room: int, frames: list[bytes], callbacks: list[OnDelivery]) -> int:
+        """Add one STREAM frame; its bytes. Without credit the stream leaves the queue, and 0 is returned."""
         sender = stream.sender
         start, stop = sender.next
         fresh = start < stop and start == sender.highest_offset  # repeated bytes need no credit
@@ -118,21 +120,23 @@ class SendQueue:
         head = varint(stream.stream_id)
         if start:
             head += varint(start)
+        # Three bytes: the frame type and a length of two.
         stop = min(stop, start + room - len(head) - 3, start + FRAME_DATA_MAX)
         data, fin = sender.take(start, stop)
         if fresh:
+            # Only new bytes count against the peer's limit, repeated ones did before.
             self._used += stop - start
         head = _STREAM[fin | 2 if start else fin] + head + (len(data) | 0x4000).to_bytes(2, "big")
         frames += (head, data)
-        told.append((self._on_data_delivery, (stream, start, stop, fin)))
+        callbacks.append((self._on_data_delivery, (stream, start, stop, fin)))
         return len(head) + len(data)
 
-    def _add_reset(self, stream: Stream, frames: list[bytes], told: list[Told]) -> int:
+    def _add_reset(self, stream: Stream, frames: list[bytes], callbacks: list[OnDelivery]) -> int:
         sender = stream.sender
         sender.reset_pending = False
         head = _RESET + varint(stream.stream_id) + varint(sender.reset_code or 0) + varint(sender.highest_offset)
         frames += (head, b"")
-        told.append((self._on_reset_delivery, (stream,)))
+        callbacks.append((self._on_reset_delivery, (stream,)))
         return len(head)
 
     def _log(self, log: list[Any], data: bytes, stream: Stream, start: int, _stop: int, fin: bool) -> None:

@@ -1,9 +1,8 @@
-"""One stream: its two halves as pure data. What a frame or an acknowledgement changed is said by what is returned.
+"""One stream: its two halves as pure data. Each method returns what the frame or acknowledgement it was given has changed.
 
-aioquic allocates the gap in front of data that comes too early, up to the window, without an event, and copies all that
-is written into a buffer without end. `ReceiveSide` keeps only what came and counts the pieces; `SendSide` cuts each
-frame from the message's own pieces when there is room in a packet, so nothing is fed ahead, and one payload may go to a
-thousand peers uncopied.
+aioquic allocates the gap in front of out-of-order data, up to the window, and copies all that is written into an unbounded
+buffer. `ReceiveSide` keeps only what has come, and counts the pieces. `SendSide` cuts each frame from the message's own pieces
+when there is room in a packet: nothing is buffered ahead, and one payload goes to a thousand peers without a copy.
 """
 
 from bisect import bisect_right
@@ -15,7 +14,7 @@ from aioquic.quic.stream import FinalSizeError
 
 
 class ReceiveSide:
-    """The peer's half of a stream: frames in, bytes in order out."""
+    """The peer's half of a stream: takes frames, gives bytes in order."""
 
     __slots__ = (
         "_early", "_final_size", "ended", "gaps", "handed", "highest_offset", "is_finished", "pieces", "position", "stop_code",
@@ -25,22 +24,22 @@ class ReceiveSide:
         self.highest_offset = 0
         self.is_finished = not readable
         self.pieces: list[bytes] = []
-        """In order, not yet taken."""
+        """Bytes in order that were not taken yet."""
         self.position = 0
         """Everything before this offset has come."""
         self.handed = 0
         """Bytes that were taken, or thrown away."""
         self.ended = False
-        """The peer has finished this half, and all of it has come."""
+        """The peer has ended this half, and all of it has come."""
         self.gaps = 0
-        """Pieces kept that came too early."""
+        """Out-of-order pieces kept."""
         self.stop_code: int | None = None
-        """What the peer was told when it was asked to stop."""
+        """The error code of our STOP_SENDING, if there was one."""
         self._early: list[tuple[int, bytearray]] = []
         self._final_size: int | None = None
 
     def handle_data(self, start: int, data: bytes, *, fin: bool) -> bool:
-        """Take one STREAM frame, whose bounds have been checked; whether there is anything new to take.
+        """Take one STREAM frame, whose bounds were checked; whether there is anything for `take`.
 
         Raises FinalSizeError for a frame that contradicts the size of the stream.
         """
@@ -59,6 +58,7 @@ class ReceiveSide:
             if end > position:
                 self.pieces.append(data if start == position else data[position - start :])
                 self.position = end
+                # Out-of-order pieces may follow directly now.
                 if self._early:
                     self._catch_up()
         elif data:
@@ -69,7 +69,7 @@ class ReceiveSide:
         return bool(self.pieces) or self.ended
 
     def handle_reset(self, *, final_size: int) -> bool:
-        """Take a RESET_STREAM; whether it ended this half. Raises FinalSizeError."""
+        """Take a RESET_STREAM frame; whether it has ended this half. Raises FinalSizeError."""
         if self._final_size is not None and final_size != self._final_size:
             raise FinalSizeError("Cannot change final size")
         if final_size < self.highest_offset:
@@ -89,9 +89,9 @@ class ReceiveSide:
         return pieces
 
     def stop(self, error_code: int = QuicErrorCode.NO_ERROR) -> bool:
-        """Take nothing more; whether the peer is to be told.
+        """Refuse this half; whether a STOP_SENDING has to be sent.
 
-        Also of use when all has come: told before the acknowledgement, the sender learns that it was refused.
+        Also useful when everything has come: if it arrives before the acknowledgement, the sender learns of the refusal.
         """
         if self.stop_code is not None or (self.is_finished and not self.ended):
             return False
@@ -132,9 +132,9 @@ class ReceiveSide:
         self.gaps = len(early)
 
     def _keep(self, start: int, data: bytes) -> None:
-        """Keep data that came too early: only what came, never the gap before it, and nothing twice.
+        """Keep out-of-order data: only what has come, never the gap before it, and nothing twice.
 
-        What follows a piece is added to it; a piece is never moved to join another, for it may be long.
+        Data that follows a piece is appended to it; pieces are never joined: an attacker could have long ones moved for little.
         """
         early = self._early
         index = bisect_right(early, start, key=_start) - 1
@@ -158,7 +158,7 @@ class ReceiveSide:
 
 
 class SendSide:
-    """Our half of a stream: pieces in, frames out, on demand."""
+    """Our half of a stream: takes pieces, gives the data of frames on demand."""
 
     __slots__ = (
         "_acked", "_acked_fin", "_acked_to", "_fin", "_fin_pending", "_lost", "_pieces", "_size", "_starts",
@@ -171,7 +171,7 @@ class SendSide:
         self.is_finished = not writable
         self.reset_pending = False
         self.reset_code: int | None = None
-        """Why this half was given up: by us, or because the peer asked to stop."""
+        """The error code with which this half was given up, by this end or on the peer's STOP_SENDING; None: it was not."""
         self._pieces: list[bytes] = []
         self._starts: list[int] = []
         self._size = 0
@@ -197,14 +197,14 @@ class SendSide:
 
     @property
     def next(self) -> tuple[int, int]:
-        """What the next frame would hold: its first offset, and one past the last of what could follow in one piece."""
+        """The range (start, stop) of offsets that the next frame may take from: lost data first, then new data."""
         lost = self._lost
         if lost is not None and len(lost):
             return lost[0].start, lost[0].stop
         return self.highest_offset, self._size
 
     def take(self, start: int, stop: int) -> tuple[bytes, bool]:
-        """The bytes from `start`, which `next` said, to `stop`, which is not beyond; and whether the half ends there."""
+        """The bytes from `start` to `stop`, within what `next` returned; and whether the half ends there."""
         lost = self._lost
         if lost is not None and len(lost):
             lost.subtract(start, stop)
@@ -213,6 +213,7 @@ class SendSide:
             again = False
         pieces = self._pieces
         if len(pieces) == 1:
+            # A whole small message leaves without a copy.
             data = pieces[0] if stop - start == self._size else pieces[0][start:stop]
         else:
             data = self._cut(start, stop) if stop > start else b""
@@ -225,9 +226,10 @@ class SendSide:
         return data, fin
 
     def handle_ack(self, start: int, stop: int, fin: bool) -> bool:
-        """A frame was acknowledged; whether all of this half is now."""
+        """A frame was acknowledged; whether all of this half is acknowledged now."""
         if self.reset_code is not None or self.is_finished:
             return False
+        # The common case: acknowledged in order, without a set of ranges.
         if self._acked is None and start <= self._acked_to:
             self._acked_to = max(self._acked_to, stop)
         elif stop > start:
@@ -240,7 +242,7 @@ class SendSide:
         return False
 
     def handle_loss(self, start: int, stop: int, fin: bool) -> bool:
-        """A frame is given up for lost; whether there is something to send again."""
+        """A frame was lost; whether there is something to send again."""
         if self.reset_code is not None or self.is_finished:
             return False
         if stop > start:
@@ -253,7 +255,7 @@ class SendSide:
         return True
 
     def handle_reset_delivery(self, *, acked: bool) -> bool:
-        """Our RESET_STREAM was acknowledged, or lost; whether it has to be sent again."""
+        """Our RESET_STREAM was acknowledged or lost; whether it has to be sent again."""
         if acked:
             self._finish()
         else:
@@ -261,7 +263,7 @@ class SendSide:
         return not acked
 
     def reset(self, error_code: int) -> bool:
-        """Give up this half; whether that has to be said: not once all is acknowledged or it is given up already."""
+        """Give up this half; whether a RESET_STREAM has to be sent: not if all is acknowledged or it is given up already."""
         if self.reset_code is not None or self.is_finished:
             return False
         self.reset_code = error_code
@@ -296,13 +298,13 @@ class SendSide:
         self._pieces = []
 
 
+# The halves that unidirectional streams do not have: over from the start, so that nothing is ever changed in them.
 _NO_RECEIVER = ReceiveSide(readable=False)
 _NO_SENDER = SendSide(writable=False)
-"""The halves that one-way streams do not have: over from the start, so that nothing is ever noted in them."""
 
 
 class Stream:
-    """Both halves, the place in the send queue, and the owner: whoever is told what becomes of it."""
+    """A stream: both halves, its state in the send queue, and its owner, who is called when something happens to it."""
 
     __slots__ = (
         "counts", "max_stream_data_local", "max_stream_data_remote", "noted", "owner", "priority", "queued",
@@ -314,23 +316,23 @@ class Stream:
         self.receiver = ReceiveSide() if readable else _NO_RECEIVER
         self.sender = SendSide() if writable else _NO_SENDER
         self.owner: Any = None
-        """For the user of the engine to set."""
+        """Set by the user of the engine."""
         self.priority = 0
         self.queued = False
         self.noted = False
         self.counts = False
-        """The peer opened it, and may open another only when somebody says so (`Engine.return_stream`)."""
+        """The peer opened it, and may open another in its place only after `Engine.return_stream`."""
         self.max_stream_data_local = local
         self.max_stream_data_remote = remote
 
     @property
     def uni(self) -> bool:
-        """Only its opener sends."""
+        """Whether it is unidirectional: only its opener sends (RFC 9000 section 2.1)."""
         return bool(self.stream_id & 2)
 
     @property
     def is_finished(self) -> bool:
-        """Both halves are over."""
+        """Whether both halves are over."""
         return self.receiver.is_finished and self.sender.is_finished
 
 

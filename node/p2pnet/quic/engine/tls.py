@@ -1,12 +1,10 @@
-"""TLS for aioquic as p2pnet needs it: both ends show a certificate, and a wrong one ends the handshake there and then.
+"""TLS for aioquic as p2pnet needs it: both ends show a certificate, and a wrong one ends the handshake at once.
 
-aioquic's server asks for a client certificate only through a private flag, accepts an empty list and checks no chain;
-its client would check a server against names p2pnet does not use. So both ends judge the chain here, right after the
-peer has proved to hold its key, and *before* the handshake completes: a server has no key to read application data
-with at that point, so nothing a stranger sends is ever handled.
+aioquic's server asks for a client certificate only through a private flag, accepts an empty list and verifies no chain; its
+client would check a server against names that p2pnet does not use. So both ends verify the chain here, right after the peer has
+proved that it has the key, and *before* the handshake completes: at that point a server has no key to read application data
+with, so nothing that an unauthenticated peer sends is ever handled.
 """
-
-# aioquic offers no public way to ask for a client certificate
 
 from collections.abc import Callable, Mapping
 from ssl import CERT_NONE
@@ -23,8 +21,9 @@ from p2pnet.quic.settings import Settings
 from p2pnet.quic.trust import Trust
 from p2pnet.trust import PARSING_FAILS
 
-HANDSHAKE_BYTES_MAX = 64 * 1024  # one TLS message being assembled; chains are at most half of that
-_REASON_CHARS_MAX = 200  # what a refused peer is told: it must fit one packet
+HANDSHAKE_BYTES_MAX = 64 * 1024
+"""Bytes of one TLS message; chains are at most half of that."""
+_REASON_CHARS_MAX = 200  # the reason that a refused peer gets must fit into one packet
 
 _ALERTS: Mapping[TrustRefusal, tls.AlertDescription] = {
     "no-certificate": tls.AlertDescription.certificate_required,
@@ -36,14 +35,14 @@ _ALERTS: Mapping[TrustRefusal, tls.AlertDescription] = {
     "malformed": tls.AlertDescription.bad_certificate,
 }
 REFUSAL_ALERTS = frozenset(_ALERTS.values())
-"""TLS alerts by which an end says: your certificate does not admit you."""
+"""TLS alerts that mean that the peer's certificate is not admitted."""
 
 Admit = Callable[[list[bytes]], None]
-"""Given the peer's chain (DER, leaf first), returns, or raises TrustError."""
+"""Called with the peer's chain (DER, leaf first); raises TrustError to refuse it."""
 
 
 class Refusal(tls.Alert):
-    """A TrustError on its way through aioquic, which closes the connection with its alert and words."""
+    """A TrustError as a TLS alert: aioquic closes the connection with its code and text."""
 
     def __init__(self, error: TrustError) -> None:
         super().__init__(str(error)[:_REASON_CHARS_MAX])
@@ -51,7 +50,7 @@ class Refusal(tls.Alert):
 
 
 class JudgingContext(tls.Context):
-    """A TLS context that asks `admit` about the peer's chain."""
+    """A TLS context in which `admit` verifies the peer's chain."""
 
     def __init__(self, configuration: QuicConfiguration, admit: Admit, *, ask_client: bool) -> None:
         super().__init__(
@@ -65,12 +64,13 @@ class JudgingContext(tls.Context):
         self.certificate = configuration.certificate
         self.certificate_chain = configuration.certificate_chain
         self.certificate_private_key = configuration.private_key
+        # aioquic has no public way to ask for a client certificate.
         self._request_client_certificate = ask_client
         # aioquic makes one key per group and sends all; two groups everybody speaks save a third of the handshake.
         self._supported_groups = [tls.Group.X25519, tls.Group.SECP256R1]
 
     def handle_message(self, input_data: bytes, output_buf: dict[tls.Epoch, Buffer]) -> None:
-        """As aioquic, but a stranger may not make us collect 16 MiB of one handshake message."""
+        """As aioquic, but an unauthenticated peer cannot make it collect 16 MiB of one handshake message."""
         if len(self._receive_buffer) + len(input_data) > HANDSHAKE_BYTES_MAX:
             raise tls.AlertDecodeError("handshake message too long")
         super().handle_message(input_data, output_buf)
@@ -90,17 +90,17 @@ class JudgingContext(tls.Context):
     def _server_handle_certificate(self, input_buf: Buffer) -> None:
         super()._server_handle_certificate(input_buf)
         if self._peer_certificate is None:
-            self._judge()
+            self._verify_chain()
 
     def _server_handle_certificate_verify(self, input_buf: Buffer) -> None:
         super()._server_handle_certificate_verify(input_buf)
-        self._judge()
+        self._verify_chain()
 
     def _client_handle_certificate_verify(self, input_buf: Buffer) -> None:
         super()._client_handle_certificate_verify(input_buf)
-        self._judge()
+        self._verify_chain()
 
-    def _judge(self) -> None:
+    def _verify_chain(self) -> None:
         leaf: Any = self._peer_certificate
         chain = [] if leaf is None else [leaf, *self._peer_certificate_chain]
         try:
@@ -110,7 +110,7 @@ class JudgingContext(tls.Context):
 
 
 class Configurations:
-    """aioquic's configuration for each end, rebuilt when the identity has changed."""
+    """aioquic's configurations for dialling and for accepting, rebuilt when the identity has changed."""
 
     def __init__(self, trust: Trust, settings: Settings) -> None:
         self._trust = trust
@@ -119,16 +119,17 @@ class Configurations:
         self._key_log: TextIO | None = None
 
     def get(self, *, is_client: bool) -> QuicConfiguration:
-        """The configuration for a connection that starts now."""
+        """The configuration for a connection that begins now."""
         key = (self._trust.version, is_client)
         if key not in self._made:
+            # Both kinds are dropped together: they hold the old certificate and key.
             if self._made and next(iter(self._made))[0] != key[0]:
                 self._made.clear()
             self._made[key] = self._make(is_client=is_client)
         return self._made[key]
 
     def close(self) -> None:
-        """No connection starts any more."""
+        """Close the key log: no connection begins any more."""
         if self._key_log is not None:
             self._key_log.close()
 
@@ -159,6 +160,7 @@ class Configurations:
             configuration.certificate_chain = list(identity.certificates[1:])
             configuration.private_key = identity.private_key
         if settings.key_log is not None:
+            # One file for all connections of the endpoint, also after the identity has changed.
             configuration.secrets_log_file = self._key_log = self._key_log or settings.key_log.open("a")
         if settings.qlog_dir is not None:
             from aioquic.quic.logger import QuicFileLogger  # only when asked for
@@ -168,6 +170,9 @@ class Configurations:
         return configuration
 
 
-INITIAL_RTT_S = 0.333  # RFC 9002's: on a machine full of handshakes aioquic's 0.1 sends most of their flights twice
-CID_BYTES = 8  # of all our connection ids
-NEVER_S = 10 * 365 * 86_400.0  # an idle time nobody will see the end of
+INITIAL_RTT_S = 0.333
+"""RFC 9002 section 6.2.2: on a machine full of handshakes aioquic's 0.1 would send most of their flights twice."""
+CID_BYTES = 8
+"""The length of all our connection ids."""
+NEVER_S = 10 * 365 * 86_400.0
+"""The idle time of connections that have none."""

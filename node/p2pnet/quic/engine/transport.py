@@ -1,8 +1,7 @@
-"""aioquic's connection with bounds: packets and frames, the path, the handshake, the end.
+"""aioquic's connection with bounds: which of its packets and frames are handled how, connection ids, and the end.
 
-Its streams are kept by `FlowControl` and sent by `SendQueue`; frames about them are parsed here and handed over, and
-what these two have to say is put into packets in the order given here. aioquic is pinned to its minor version for what
-is overridden.
+Streams are kept by `FlowControl` and sent by `SendQueue`: frames about them are parsed here and passed on to these two. What is
+sent is put into packets in the order of `_write_application`. aioquic is pinned to its minor version for what is overridden.
 """
 
 # ruff: noqa: SLF001  # the loss recovery and the ciphers of our own connection
@@ -15,7 +14,6 @@ from typing import Any
 from aioquic import tls
 from aioquic._buffer import Buffer
 from aioquic._crypto import CryptoError
-from aioquic.buffer import UINT_VAR_MAX
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import (
     END_STATES,
@@ -32,30 +30,38 @@ from aioquic.quic.packet import (
     QuicStreamFrame,
     pull_quic_transport_parameters,
 )
-from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
+from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketSpace
 
+from p2pnet.quic.engine.control import control_due, mtu_probe_due, new_builder, probe_mtu, write_control
 from p2pnet.quic.engine.flow import ROOM_MIN, FlowControl, FlowEvent, PeerLimits, Windows, violation
 from p2pnet.quic.engine.handshake import Handshake
 from p2pnet.quic.engine.mtu import BASE, PathMtu
 from p2pnet.quic.engine.recovery import Recovery
 from p2pnet.quic.engine.sending import SendQueue
-from p2pnet.quic.engine.short import receive, write
+from p2pnet.quic.engine.short import write
 from p2pnet.quic.engine.tls import CID_BYTES, Admit
 
-CRYPTO_PENDING_MAX = 64 * 1024  # out-of-order handshake bytes of one stranger
-CRYPTO_PIECES_MAX = 64  # and the pieces they may be in: keeping them in order costs time by their number
-CONNECTION_CIDS = 3  # of ours that a peer may hold: one in use, two to move to
-PROBE_TIMEOUT_MAX_S = 3.0  # as far as idle and closing times go
-SEQUENCE_NUMBERS_MAX = 64  # of a peer's cids that are remembered
+CRYPTO_PENDING_MAX = 64 * 1024
+"""Out-of-order handshake bytes kept of an unauthenticated peer."""
+CRYPTO_PIECES_MAX = 64
+"""Pieces that these bytes may be in: keeping them in order takes time in proportion to their number."""
+CONNECTION_CIDS = 3
+"""Connection ids of ours that a peer may have: one in use, two to move to."""
+PROBE_TIMEOUT_MAX_S = 3.0
+"""The probe timeout counts at most so much in idle and closing times, for a peer can lengthen it by its delays."""
+SEQUENCE_NUMBERS_MAX = 64
+"""Sequence numbers of the peer's connection ids that are remembered."""
 _PEER_LIMITS = tuple(one.name for one in fields(PeerLimits))
 
 if (_aioquic := logging.getLogger("quic")).level == logging.NOTSET:
-    _aioquic.setLevel(logging.ERROR)  # it warns of each mistake of each stranger; ends of connections are told here
+    _aioquic.setLevel(
+        logging.ERROR
+    )  # it warns of every mistake of every peer; how connections end is reported by `Engine.end`
 
 
 class PacketTransport(Handshake):
-    """A QuicConnection that keeps to its windows; what happens to streams is noted in `flow`, not raised as events."""
+    """A QuicConnection that enforces its windows; stream events are noted in `flow`."""
 
     _streams: dict[int, Any]  # the same object as the flow control's, as are the limits: aioquic reads them
     _loss: Recovery
@@ -68,7 +74,7 @@ class PacketTransport(Handshake):
         largest_datagram: int,
         admit: Admit,
         ask_client: bool,
-        chance: Callable[[int], bytes],
+        random_bytes: Callable[[int], bytes],
         reset_token: Callable[[bytes], bytes],
         original_destination_connection_id: bytes | None = None,
         retry_source_connection_id: bytes | None = None,
@@ -84,26 +90,27 @@ class PacketTransport(Handshake):
         self.sending = SendQueue(self.flow.peer, self.flow.on_sent, self._quic_logger)
         self.mtu = PathMtu(largest=largest_datagram)
         self.space = QuicPacketSpace(is_application_data=True)
-        """The application's packets: once there are keys, aioquic's own, without its dictionary."""
+        """The packet number space of 1-RTT packets; aioquic's own, once the connection is initialised."""
         self.keys = CryptoPair()
-        """Theirs, likewise."""
+        """The keys of 1-RTT packets, likewise."""
         self.now = 0.0
-        """The caller's time, for what aioquic does not hand on."""
+        """The time of the present call, where aioquic does not pass it on; monotonic seconds."""
         self.heard_at = -1.0
-        """When a packet of the short way was last received, in the caller's time."""
+        """When a packet was last received by the short way."""
         self.has_more = False
-        """The last flight was full: more may leave at once."""
+        """Whether the last flight was full: more may leave at once."""
         self.unacknowledged = 0
-        """Packets that came the short way and ask for an acknowledgement, since the last one was planned."""
+        """Ack-eliciting packets received by the short way since an acknowledgement was last planned."""
         self.unheard = False
-        """The peer acknowledged nothing for the idle time."""
+        """Whether the connection ended because the peer acknowledged nothing for the idle time."""
         self.close_heard = False
-        """The peer has said that it knows of the end, or ended it itself."""
-        self._chance = chance
+        """Whether the peer is known to know of the end."""
+        self._random_bytes = random_bytes
         self._reset_token = reset_token
         self._echo_close = False
         self._key_phase_began = 0
         self._local_active_connection_id_limit = CONNECTION_CIDS
+        # aioquic's frame handlers look streams and limits up under these names.
         self._streams = self.flow.streams
         self._local_max_data = self.flow.max_data
         self._local_max_streams_bidi = self.flow.max_streams_bidi
@@ -122,16 +129,16 @@ class PacketTransport(Handshake):
         )
         self._name_first_cid()
 
-    # What the engine asks
+    # For the engine
 
     def acknowledge_now(self) -> None:
-        """Do not wait out the delay for the acknowledgement that is due."""
+        """Send the acknowledgement that is due without its delay."""
         space = self.space
         if space.ack_at is not None:
             space.ack_at = 0.0
 
     def handle_timer(self, now: float) -> None:
-        """As aioquic; a peer that talks but acknowledges nothing is given up like a silent one."""
+        """As aioquic; a peer that sends but acknowledges nothing is given up like a silent one."""
         super().handle_timer(now)
         if (
             self._handshake_confirmed
@@ -143,7 +150,7 @@ class PacketTransport(Handshake):
             self.close(QuicErrorCode.NO_ERROR, QuicFrameType.PADDING, "the peer acknowledges nothing")
 
     def renew_keys(self, after_packets: int) -> None:
-        """Start new keys when so many packets were sent under the present ones (RFC 9001 section 6.6).
+        """Update the keys after so many packets under the present ones (RFC 9001 section 6.6).
 
         Not before one of those was acknowledged (section 6.1).
         """
@@ -156,34 +163,34 @@ class PacketTransport(Handshake):
             self.request_key_update()
 
     def too_big(self, size: int) -> None:
-        """The system does not take datagrams of this size for the present path: they never left."""
+        """The system refuses datagrams of this size on the present path: those in flight never left."""
         self.mtu.on_too_big(size, self.now)
         space = self.space
         gone = [packet for packet in space.sent_packets.values() if packet.sent_bytes == size]
         self._loss._on_packets_lost(congestion_event=False, now=self.now, packets=gone, space=space)
 
     def end_trace(self) -> None:
-        """Write the qlog file, if there is one, also when the end of the closing period is not waited for."""
+        """Write the qlog file, if there is one: aioquic would do so only at the end of the closing period."""
         if self._quic_logger is not None and self._configuration.quic_logger is not None:
             self._configuration.quic_logger.end_trace(self._quic_logger)
             self._quic_logger = None
 
     # Packets that come
 
-    def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
-        """As aioquic, with a short way for what nearly all datagrams are: one 1-RTT packet on the path in use."""
-        if (
+    def takes_short_way_in(self, data: bytes, address: Any) -> bool:
+        """Whether a datagram is what nearly all are: one 1-RTT packet on the path in use, for `short.receive`."""
+        return (
             self._handshake_confirmed
             and len(data) > 1 + CID_BYTES
             and data[0] & 0xC0 == 0x40  # short header, fixed bit
             and data[1 : 1 + CID_BYTES] == self.host_cid
-            and self._network_paths[0].addr == addr
+            and self._network_paths[0].addr == address
             and self._network_paths[0].is_validated
             and self._quic_logger is None
-            and self._close_event is None
-        ):
-            receive(self, data, now)
-            return
+        )
+
+    def receive_datagram(self, data: bytes, addr: Any, now: float) -> None:
+        """As aioquic; on another path recovery and the search for the MTU start anew (RFC 9000 section 9.4)."""
         path = self._network_paths[0] if self._network_paths else None
         super().receive_datagram(data, addr, now)
         if path is not None and self._network_paths[0] is not path:
@@ -200,8 +207,8 @@ class PacketTransport(Handshake):
         super()._handle_ack_frame(context, frame_type, buf)
 
     def check_acknowledged(self, frame_type: int, largest: int) -> None:
-        """Raises for the number of a packet that was never sent."""
-        # aioquic would believe it, and take every packet from then on for lost. It numbers all spaces in one row.
+        """Check the largest number that a peer acknowledges. Raises QuicConnectionError if it was never sent."""
+        # aioquic would believe it, and take every packet from then on for lost. It numbers all spaces in one sequence.
         if largest >= self._packet_number:
             raise violation(QuicErrorCode.PROTOCOL_VIOLATION, frame_type, "Acknowledged a packet never sent")
 
@@ -210,7 +217,7 @@ class PacketTransport(Handshake):
         end = buf.pull_uint_var() + buf.pull_uint_var()
         buf.seek(position)
         receiver = self._crypto_streams[context.epoch].receiver
-        # aioquic would let each stranger make it allocate half a megabyte per epoch, in as many pieces as it likes.
+        # aioquic would let an unauthenticated peer make it allocate half a megabyte per epoch, in any number of pieces.
         if end - receiver.starting_offset() > CRYPTO_PENDING_MAX or len(receiver._ranges) > CRYPTO_PIECES_MAX:
             raise violation(QuicErrorCode.CRYPTO_BUFFER_EXCEEDED, frame_type, "too much crypto buffering")
         super()._handle_crypto_frame(context, frame_type, buf)
@@ -226,12 +233,6 @@ class PacketTransport(Handshake):
         if self._quic_logger is not None and context.quic_logger_frames is not None:
             frame = QuicStreamFrame(offset=offset, data=data, fin=bool(frame_type & 1))
             context.quic_logger_frames.append(self._quic_logger.encode_stream_frame(frame, stream_id=stream_id))
-        self.on_stream_data(frame_type, stream_id, offset, data)
-
-    def on_stream_data(self, frame_type: int, stream_id: int, offset: int, data: bytes) -> None:
-        """Take what a STREAM frame holds. Raises as `FlowControl.on_data`."""
-        if offset + len(data) > UINT_VAR_MAX:
-            raise violation(QuicErrorCode.FRAME_ENCODING_ERROR, frame_type, "offset + length cannot exceed 2^62 - 1")
         self.flow.on_data(frame_type, stream_id, offset, data)
 
     def _handle_reset_stream_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
@@ -247,8 +248,9 @@ class PacketTransport(Handshake):
         self._assert_stream_can_send(frame_type, stream_id)
         stream = self.flow.find(frame_type, stream_id)
         # RFC 9000 section 3.5: the answer is a reset with the same code.
+        # A repeated STOP_SENDING, or one for a finished half, is no event.
         if self.sending.reset(stream, code):
-            self.flow.happenings.append((FlowEvent.STOPPED, stream, code))
+            self.flow.events.append((FlowEvent.STOPPED, stream, code))
 
     def _handle_max_stream_data_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         position = buf.tell()
@@ -273,23 +275,23 @@ class PacketTransport(Handshake):
         self._learn_peer_limits()
 
     def _learn_peer_limits(self) -> None:
-        """Hand on what aioquic has read of the peer's limits."""
+        """Copy the peer's limits, which aioquic has read, into the flow control."""
         for name in _PEER_LIMITS:
             setattr(self.flow.peer, name, getattr(self, f"_remote_{name}"))
 
     # Packets that leave
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
-        """As aioquic, the short way where there is one, with a probe of the path's MTU when one is due.
+        """As aioquic, but by the short way where it applies, and with a probe of the path's MTU when one is due.
 
         Up to a flight of packets; `has_more` says whether another may follow at once.
         """
         self._follow_mtu()
-        # What held a packet back is over; left in the past, this time would make the timer ring without end.
+        # The packet that pacing held back may leave now; left in the past, this time would make the timer ring without end.
         self._pacing_at = None
         self.has_more = False
         if self._takes_short_way():
-            datagrams = super().datagrams_to_send(now) if self._control_due() and self._has_room() else []
+            datagrams = super().datagrams_to_send(now) if control_due(self) and self._has_room() else []
             if self._pacing_at is None:
                 datagrams += write(self, now)
         elif self._echo_close:
@@ -299,12 +301,12 @@ class PacketTransport(Handshake):
             datagrams = super().datagrams_to_send(now)
         else:
             datagrams = []
-        if self._mtu_probe_due(now) and (size := self.mtu.probe(now)) is not None:
-            datagrams += self._probe_mtu(size, now)
+        if mtu_probe_due(self, now) and (size := self.mtu.probe(now)) is not None:
+            datagrams += probe_mtu(self, size, now)
         return datagrams
 
     def _wants_to_send(self, now: float) -> bool:
-        """Whether aioquic could find anything to say: building a packet in vain is dear."""
+        """Whether aioquic would have anything to send: building an empty packet is expensive."""
         if self._state in END_STATES:
             return False
         if self._close_pending or not self._handshake_confirmed or len(self._network_paths) > 1:
@@ -318,29 +320,13 @@ class PacketTransport(Handshake):
         ack_at = self.space.ack_at
         if ack_at is not None and ack_at <= now:
             return True
-        return self._has_room() and (bool(self.sending.queues) or self.flow.limits_due() or self._control_due())
-
-    def _control_due(self) -> bool:
-        """Whether there is anything to say that is none of those."""
-        flow, path = self.flow, self._network_paths[0]
-        if (
-            self._probe_pending
-            or self._ping_pending
-            or flow.stops_due
-            or self._handshake_done_pending
-            or self._retire_connection_ids
-            or path.remote_challenges
-            or not path.is_validated
-            or not self._crypto_streams[tls.Epoch.ONE_RTT].sender.buffer_is_empty
-        ):
-            return True
-        return not all([one.was_sent for one in self._host_cids])  # noqa: C419  # a list of three is faster
+        return self._has_room() and (bool(self.sending.queues) or self.flow.limits_due() or control_due(self))
 
     def _takes_short_way(self) -> bool:
-        """Whether what is left when there is nothing else to say may leave past aioquic's builder.
+        """Whether packets without control frames may be built by `short.write`.
 
-        The builder notes frames for qlog, counts bytes on paths that are not validated, and while a STOP_SENDING is not
-        acknowledged it goes with every packet.
+        aioquic's builder is needed to note frames for a qlog, to count bytes on paths that are not validated, and while a
+        STOP_SENDING is not acknowledged, for that goes with every packet.
         """
         return (
             self._handshake_confirmed
@@ -361,74 +347,32 @@ class PacketTransport(Handshake):
         loss.app_limited = False
         direct = self._takes_short_way()
         while self._has_application_data(now):
-            if direct and not self._control_due():
+            if direct and not control_due(self):
                 return
             if space.ack_at is None or space.ack_at > now:
                 self._pacing_at = pacer.next_send_time(now=now)
                 if self._pacing_at is not None:
                     return
             builder.start_packet(QuicPacketType.ONE_RTT, crypto)
-            # Before the acknowledgement, and with each until one is heard: a sender must not take a refused message
-            # for a delivered one.
+            # Before the acknowledgement, and with every packet until one is acknowledged: else the peer could take a refused
+            # message for a delivered one.
             if self.flow.stops:
                 self.flow.write_stops(builder)
-            # An acknowledgement travels with whatever leaves: that spares the timer and the packet of its own.
+            # An acknowledgement goes with whatever leaves: that saves a timer and a packet of its own.
             if space.ack_at is not None:
                 self._write_ack_frame(builder=builder, space=space, now=now)
             if self._handshake_complete:
-                self._write_control(builder, network_path, space, now)
+                write_control(self, builder, network_path, space, now)
             self.sending.write(builder)
             if builder.packet_is_empty:
                 return
             pacer.update_after_send(now=now)
-        # Nothing more to say although the window has room: its size proves nothing (RFC 9002 section 7.8).
+        # Nothing more to send although the window has room: it must not grow now (RFC 9002 section 7.8).
         flight = loss.bytes_in_flight + builder._flight_bytes
         loss.app_limited = loss.congestion_window - flight >= self._max_datagram_size
 
-    def _write_control(
-        self, builder: QuicPacketBuilder, path: QuicNetworkPath, space: QuicPacketSpace, now: float
-    ) -> None:
-        """Everything that is no stream data, in aioquic's order. Stops the packet when there is no room."""
-        if path.remote_challenges or not path.is_validated:
-            self._write_path_validation(builder, path, now)
-        if self._handshake_done_pending:
-            self._write_handshake_done_frame(builder=builder)
-            self._handshake_done_pending = False
-        for connection_id in self._host_cids:
-            if not connection_id.was_sent:
-                self._write_new_connection_id_frame(builder=builder, connection_id=connection_id)
-        while self._retire_connection_ids:
-            self._write_retire_connection_id_frame(builder=builder, sequence_number=self._retire_connection_ids[0])
-            self._retire_connection_ids.pop(0)
-        self.flow.write_limits(builder)
-        if self._ping_pending:
-            self._write_ping_frame(builder, self._ping_pending)
-            self._ping_pending.clear()
-        if self._probe_pending:
-            self._write_ping_frame(builder, comment="probe")
-            self._probe_pending = False
-        crypto_stream = self._crypto_streams[tls.Epoch.ONE_RTT]
-        if not crypto_stream.sender.buffer_is_empty:
-            self._write_crypto_frame(builder=builder, space=space, stream=crypto_stream)
-
-    def _write_path_validation(self, builder: QuicPacketBuilder, path: QuicNetworkPath, now: float) -> None:
-        """PATH_CHALLENGE for a path that is new to us, PATH_RESPONSE for one that is new to the peer."""
-        if not (path.is_validated or path.local_challenge_sent):
-            self._write_path_challenge_frame(builder=builder, network_path=path)
-            if path.validation_deadline is None:
-                # RFC 9000 section 8.2.4: three times the larger of the PTOs of the old path and a new one.
-                pto = max(self._loss.get_probe_timeout(), 2 * self._configuration.initial_rtt)
-                path.validation_deadline = now + 3 * pto
-        if path.remote_challenges:
-            # An answer is as large as RFC 9000 section 8.2.2 asks, not as the path would carry.
-            builder._buffer_capacity = min(builder._buffer_capacity, BASE)
-            builder._flight_capacity = min(builder._flight_capacity, BASE)
-        while path.remote_challenges:
-            self._write_path_response_frame(builder=builder, challenge=path.remote_challenges[0])
-            path.remote_challenges.popleft()
-
     def _send_probing_frames(self, network_path: QuicNetworkPath, now: float) -> list[tuple[bytes, Any]]:
-        """As aioquic; on a path of which nothing is known no larger than all carry, and not beyond the window."""
+        """As aioquic, but in datagrams that every path carries, and not beyond the congestion window."""
         if self._loss.bytes_in_flight > self._loss.congestion_window:
             network_path.remote_challenges.clear()
             return []
@@ -438,53 +382,13 @@ class PacketTransport(Handshake):
         finally:
             self._max_datagram_size = size
 
-    def _builder(self, size: int) -> QuicPacketBuilder:
-        return QuicPacketBuilder(
-            host_cid=self.host_cid,
-            is_client=self._is_client,
-            max_datagram_size=size,
-            packet_number=self._packet_number,
-            peer_cid=self._peer_cid.cid,
-            quic_logger=self._quic_logger,
-            spin_bit=self._spin_bit,
-            version=self._version or 0,
-        )
-
     # The path's MTU
 
     def _follow_mtu(self) -> None:
         if self._max_datagram_size != self.mtu.size:
+            # aioquic builds every packet up to this.
             self._max_datagram_size = self.mtu.size
             self._loss.set_datagram_bytes(self.mtu.size)
-
-    def _mtu_probe_due(self, now: float) -> bool:
-        at = self.mtu.next_at
-        return (
-            at is not None
-            and at <= now
-            and self._handshake_confirmed
-            and self._state not in END_STATES
-            and self._close_event is None
-            and self._network_paths[0].is_validated
-            and self._loss.congestion_window - self._loss.bytes_in_flight >= self._max_datagram_size
-        )
-
-    def _probe_mtu(self, size: int, now: float) -> list[tuple[bytes, Any]]:
-        """One packet of PING and PADDING that fills `size` bytes (RFC 9000 section 14.4)."""
-        builder = self._builder(size)
-        builder.start_packet(QuicPacketType.ONE_RTT, self.keys)
-        builder.start_frame(
-            QuicFrameType.PING, handler=self._on_mtu_probe_delivery, handler_args=(size, builder.packet_number)
-        )
-        builder._datagram_needs_padding = True
-        path = self._network_paths[0]
-        return self._flush_builder(builder=builder, network_path=path, peer_cid=self._peer_cid.cid, now=now)
-
-    def _on_mtu_probe_delivery(self, delivery: QuicDeliveryState, size: int, number: int) -> None:
-        if delivery is QuicDeliveryState.ACKED:
-            self.mtu.on_probe_acked(size, number, self.now)
-        else:
-            self.mtu.on_probe_lost(size, number, self.now)
 
     # Handshake and connection ids
 
@@ -494,25 +398,25 @@ class PacketTransport(Handshake):
 
     def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
         super()._parse_transport_parameters(data, from_session_ticket)
-        # aioquic reads the peer's limit on what it can take in one datagram, and forgets it.
+        # aioquic reads the peer's max_udp_payload_size, and ignores it.
         limit = pull_quic_transport_parameters(Buffer(data=data)).max_udp_payload_size
         if limit is not None:
             self.mtu.limit(limit)
         self._learn_peer_limits()
 
     def _name_first_cid(self) -> None:
-        """Aioquic draws cids and tokens from the system; here chance is an argument, and tokens follow from cids."""
+        """Draw the first connection ids from `random_bytes`, not from the system as aioquic; reset tokens follow from them."""
         first = self._host_cids[0]
-        first.cid = self._chance(CID_BYTES)
+        first.cid = self._random_bytes(CID_BYTES)
         if not self._is_client:
             first.stateless_reset_token = self._reset_token(first.cid)
         self.host_cid = self._local_initial_source_connection_id = first.cid
         if self._is_client:
-            self._peer_cid.cid = self._original_destination_connection_id = self._chance(CID_BYTES)
+            self._peer_cid.cid = self._original_destination_connection_id = self._random_bytes(CID_BYTES)
 
     def _replenish_connection_ids(self) -> None:
         while len(self._host_cids) < min(CONNECTION_CIDS, self._remote_active_connection_id_limit):
-            cid = self._chance(CID_BYTES)
+            cid = self._random_bytes(CID_BYTES)
             self._host_cids.append(QuicConnectionId(cid, self._host_cid_seq, self._reset_token(cid)))
             self._host_cid_seq += 1
 
@@ -525,7 +429,7 @@ class PacketTransport(Handshake):
             self.change_connection_id()
 
     def _forget_old_sequence_numbers(self) -> None:
-        """Aioquic remembers every number a peer ever gave to a cid: below the ones in use, none is new any more."""
+        """Forget sequence numbers below those in use, of which none can be new; aioquic would remember all for ever."""
         if len(self._peer_cid_sequence_numbers) <= SEQUENCE_NUMBERS_MAX:
             return
         reserved = [path.peer_cid for path in self._network_paths if path.peer_cid is not None]
@@ -544,21 +448,21 @@ class PacketTransport(Handshake):
 
     @property
     def is_closing(self) -> bool:
-        """We have said that it ends, and wait for the peer to know."""
+        """Whether this end has sent a close, and waits until the peer knows of it."""
         return self._state is QuicConnectionState.CLOSING
 
     def close_application(self, code: int, text: str) -> None:
-        """The owner's end, in the owner's code."""
+        """Close with an application error code."""
         super().close(error_code=code, frame_type=None, reason_phrase=text)
 
     def close(
         self, error_code: int = QuicErrorCode.NO_ERROR, frame_type: int | None = None, reason_phrase: str = ""
     ) -> None:
-        """QUIC's end: aioquic, which cannot always name the frame at fault, would pass it off as the owner's."""
+        """As aioquic, but always with a frame type: without one, aioquic would send it as the application's close."""
         super().close(error_code, QuicFrameType.PADDING if frame_type is None else frame_type, reason_phrase)
 
     def hear_close(self, data: bytes) -> None:
-        """While closing: take note of a CONNECTION_CLOSE of the peer's, all that matters now."""
+        """While closing, look for a CONNECTION_CLOSE in a datagram of the peer's: nothing else matters any more."""
         if len(data) <= 1 + CID_BYTES or data[0] & 0xC0 != 0x40:
             return
         try:
@@ -574,7 +478,7 @@ class PacketTransport(Handshake):
         self.close_heard = True
 
     def _answer_close(self, now: float) -> list[tuple[bytes, Any]]:
-        builder = self._builder(BASE)
+        builder = new_builder(self, BASE)
         builder.start_packet(QuicPacketType.ONE_RTT, self.keys)
         self._write_connection_close_frame(
             builder=builder,
@@ -597,5 +501,5 @@ class PacketTransport(Handshake):
         self._close_at = now + self._three_probe_timeouts()
 
     def _three_probe_timeouts(self) -> float:
-        """RFC 9000 sections 10.1 and 10.2; a peer has a say in them, by its delays, so they have an end."""
+        """The least idle time and the closing period (RFC 9000 sections 10.1 and 10.2), bounded by PROBE_TIMEOUT_MAX_S."""
         return 3 * min(self._loss.get_probe_timeout(), PROBE_TIMEOUT_MAX_S)

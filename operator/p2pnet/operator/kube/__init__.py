@@ -1,1 +1,1 @@
-"""The Kubernetes API for the operator: kinds, the client, desired objects, the work queue and the Lease."""
+"""The Kubernetes layer, generic over kinds: API, client, desired objects, work queue, Lease, conditions and events."""

@@ -1,5 +1,9 @@
-"""The API server as the operator sees it: kinds, the `Cluster` protocol, and what can go wrong. No client library here."""
+"""The API server as the operator sees it: kinds, the `Cluster` protocol, its errors, and helpers to read objects. Pure."""
 
+import base64
+import binascii
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 from p2pnet.model.errors import TargetError
@@ -7,11 +11,14 @@ from p2pnet.model.errors import TargetError
 Object = dict[str, Any]
 """A Kubernetes object as JSON values."""
 
-FIELD_MANAGER = "p2pnet-operator"
+MANAGER = "p2pnet-operator"
+"""The operator's name: as field manager, as value of `MANAGED_BY`, of its Lease, its roles and as source of its events."""
+MANAGED_BY = "app.kubernetes.io/managed-by"
+"""Label of every object that the operator makes; watches select by it."""
 
 
 class ResourceKind(NamedTuple):
-    """One kind: `api` is `v1` or `group/version`."""
+    """A kind of resource: `api` as in `apiVersion` (`v1` or `group/version`), `plural` as in URLs."""
 
     api: str
     kind: str
@@ -22,6 +29,11 @@ class ResourceKind(NamedTuple):
         """The API group; empty for the core."""
         return self.api.rpartition("/")[0]
 
+    @property
+    def version(self) -> str:
+        """The version without its group, such as `v1`."""
+        return self.api.rpartition("/")[2]
+
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
         """The URL path of a collection, or of an object and one of its subresources."""
         parts = ["/apis" if self.group else "/api", self.api]
@@ -31,7 +43,6 @@ class ResourceKind(NamedTuple):
         return "/".join(parts)
 
 
-SUBNET = ResourceKind("p2pnet.io/v1alpha1", "Subnet", "subnets")
 POD = ResourceKind("v1", "Pod", "pods")
 SECRET = ResourceKind("v1", "Secret", "secrets")
 CONFIG_MAP = ResourceKind("v1", "ConfigMap", "configmaps")
@@ -43,9 +54,6 @@ POLICY = ResourceKind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"
 CERTIFICATE = ResourceKind("cert-manager.io/v1", "Certificate", "certificates")
 LEASE = ResourceKind("coordination.k8s.io/v1", "Lease", "leases")
 
-CHILDREN = (SECRET, CONFIG_MAP, SERVICE, BUDGET, POLICY, POD)
-"""What a Subnet always owns; a claim is listed only when one is wanted, certificates only where cert-manager issues."""
-
 
 class ApiError(TargetError):
     """The API server refused: HTTP `status`, its `reason` word, and `verb resource` of what was asked."""
@@ -56,18 +64,18 @@ class ApiError(TargetError):
         self.reason = reason
         self.what = what
         self.progress = False
-        """Whether other things were written before: it is worth trying again soon."""
+        """Whether anything was written before the failure: the next attempt has less to do, and may come soon."""
 
 
 class ConflictError(ApiError):
-    """409: somebody else was first, or what was decided about is another one or going. Look again, decide again."""
+    """409: the object exists already, has been written since it was read, or is another one by now. Reconcile again."""
 
     wait_s_max = 5.0
-    """The longest pause before that: it is nobody's fault, and rarely lasts."""
+    """Longest back-off: a conflict rarely lasts."""
 
 
 class EndingError(ConflictError):
-    """The namespace is being deleted and takes nothing new. The Subnet goes with it: there is nothing left to do."""
+    """The namespace is being deleted and takes nothing new. The resource goes with it: there is nothing left to do."""
 
     wait_s_max = 60.0
 
@@ -82,42 +90,42 @@ class ForbiddenError(ApiError):
 
 
 class BusyError(ApiError):
-    """429 or 5xx, a timeout or no connection at all: try again, after `retry_after_s` if the server named one."""
+    """429 or 5xx, a timeout or no connection at all: try again, after `retry_after_s` seconds if the server named them."""
 
     retry_after_s: float | None = None
     wait_s_max = 20.0
-    """The longest pause before that, unless the server named one: an outage ends for all at once, and nobody tells."""
+    """Longest back-off: an outage ends for all resources at once, and no event announces it."""
 
 
 class Cluster(Protocol):
-    """What the operator asks of an API server. Objects are raw; a missing object is None, everything else an ApiError."""
+    """The requests the operator makes to an API server. Objects are raw JSON; a missing one is None, other failures ApiErrors."""
 
     async def get(self, kind: ResourceKind, namespace: str, name: str) -> Object | None:
-        """One object."""
+        """Read one object."""
         ...
 
     async def find(self, kind: ResourceKind, namespace: str = "", selector: str = "") -> list[Object]:
-        """All objects with these labels; `namespace` empty is every namespace."""
+        """List the objects that match a label selector; an empty `namespace` means all namespaces."""
         ...
 
     async def names(self, kind: ResourceKind, namespace: str) -> list[Object]:
-        """Only the metadata of all objects of a namespace, whatever their labels."""
+        """List only the metadata of all objects of a namespace, whatever their labels."""
         ...
 
     async def create(self, kind: ResourceKind, namespace: str, body: Object) -> Object:
-        """Make an object that must not exist. Raises ConflictError when it does."""
+        """Create an object. Raises ConflictError when it exists."""
         ...
 
     async def apply(self, kind: ResourceKind, namespace: str, body: Object, subresource: str = "") -> Object:
-        """Server-side apply of a whole intent, forced. With `metadata.uid` it never makes a new object."""
+        """Server-side apply of a whole desired object, forced. With `metadata.uid` it never creates a new one."""
         ...
 
     async def patch(self, kind: ResourceKind, namespace: str, name: str, body: Object) -> Object:
-        """JSON merge patch. With `metadata.resourceVersion` a ConflictError when somebody wrote since."""
+        """JSON merge patch (RFC 7386). With `metadata.resourceVersion` a ConflictError when the object was written since."""
         ...
 
     async def delete(self, kind: ResourceKind, namespace: str, name: str, uid: str) -> bool:
-        """Delete exactly the object with this uid; False when it is gone. Raises ConflictError when another one is there."""
+        """Delete the object with this uid; False when it is gone. Raises ConflictError when another one has its name."""
         ...
 
 
@@ -143,5 +151,39 @@ def annotations_of(thing: Object) -> dict[str, str]:
 
 
 def owned_by(thing: Object, uid: str) -> bool:
-    """Whether the object belongs to the owner with this uid."""
+    """Whether an ownerReference of the object names this uid."""
     return any(owner.get("uid") == uid for owner in meta(thing).get("ownerReferences") or [])
+
+
+def encoded(data: Mapping[str, bytes]) -> dict[str, str]:
+    """Bytes as a Secret's `data` holds them."""
+    return {key: base64.b64encode(value).decode() for key, value in data.items()}
+
+
+def decoded(secret: Object | None) -> dict[str, bytes]:
+    """A Secret's `data` as bytes; what is no base64 is left out, as if it were missing."""
+    found = {}
+    for key, value in ((secret or {}).get("data") or {}).items():
+        try:
+            found[key] = base64.b64decode(value, validate=True)
+        except (binascii.Error, ValueError, TypeError):
+            continue
+    return found
+
+
+def parse_time(text: object) -> datetime | None:
+    """An RFC 3339 moment; None for anything else."""
+    try:
+        return datetime.fromisoformat(str(text)).astimezone(UTC) if text else None
+    except ValueError:
+        return None
+
+
+def time_text(moment: datetime) -> str:
+    """RFC 3339 with whole seconds, as the API server writes it."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def earliest(*moments: datetime | None) -> datetime | None:
+    """The first of those that are."""
+    return min((moment for moment in moments if moment is not None), default=None)

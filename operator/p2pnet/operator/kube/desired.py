@@ -1,4 +1,7 @@
-"""Intents: objects as they should be, and whether what stands there already says so. Pure; this is what makes rest quiet."""
+"""Desired objects, whether an observed one is up to date, and the actions that make it so. Pure.
+
+An object that is up to date is not written: that is what keeps an operator at rest from writing at all.
+"""
 
 import hashlib
 import json
@@ -6,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from p2pnet.operator.kube.api import CLAIM, Object, ResourceKind, annotations_of
-from p2pnet.operator.subnet.context import HASH
 
+HASH = "p2pnet.io/spec-hash"
+"""Annotation: digest of the desired object that was applied last."""
 HASH_CHARS = 16
 
-
-_WHOLE = {"selector", "podSelector"}
-"""A selector that asks for more means somebody else: here nothing of others may stand beside."""
+_EXACT = {"selector", "podSelector"}
+"""Fields that must be equal: with one label more a selector would select other objects."""
 
 
 def digest(value: Any) -> str:
@@ -21,52 +24,53 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_CHARS]
 
 
-def stamped(body: Object) -> Object:
-    """The intent with the hash of itself as an annotation. Values of a Secret stay out of it, their names do not."""
+def with_hash(body: Object) -> Object:
+    """The desired object with a hash of itself as an annotation; of a Secret the hash covers the keys, not the values."""
     hashed = {key: value for key, value in body.items() if key != "data" or body.get("kind") != "Secret"}
     if body.get("kind") == "Secret":
+        # Keys alone: a hash of secret values does not belong into an annotation, which more people may read.
         hashed["data"] = sorted(body.get("data") or {})
     metadata = {key: value for key, value in body["metadata"].items() if key != "ownerReferences"}
     annotations = {**(metadata.get("annotations") or {}), HASH: digest({**hashed, "metadata": metadata})}
     return {**body, "metadata": {**body["metadata"], "annotations": annotations}}
 
 
-def stands(intent: Object, observed: Object | None) -> bool:
+def up_to_date(desired: Object, observed: Object | None) -> bool:
     """Whether a write would change nothing.
 
-    The hash tells whether the intent is the one applied last (so nothing has to be taken away), the comparison
-    whether somebody edited it since. What others added beside it is theirs.
+    The hash tells whether the same object was applied last (so no field has to be removed), the comparison whether
+    anybody has changed it since. Fields that others added are left to them.
     """
-    if observed is None or annotations_of(observed).get(HASH) != annotations_of(intent).get(HASH):
+    if observed is None or annotations_of(observed).get(HASH) != annotations_of(desired).get(HASH):
         return False
-    if intent["kind"] == CLAIM.kind:
-        return True  # the server writes amounts in its own way, and a claim cannot change but grow
-    metadata = {key: value for key, value in intent["metadata"].items() if key != "ownerReferences"}
-    # A list's items come without apiVersion and kind; and it is ours already, else it were not observed.
-    told = {key: value for key, value in intent.items() if key not in ("apiVersion", "kind")}
-    return contains(observed, {**told, "metadata": metadata})
+    if desired["kind"] == CLAIM.kind:
+        return True  # the server rewrites quantities, and a claim cannot be changed except to grow
+    metadata = {key: value for key, value in desired["metadata"].items() if key != "ownerReferences"}
+    # Items of a list come without apiVersion and kind; and owners were checked when the object was observed.
+    rest = {key: value for key, value in desired.items() if key not in ("apiVersion", "kind")}
+    return contains(observed, {**rest, "metadata": metadata})
 
 
-def contains(observed: Any, intent: Any) -> bool:
-    """Whether every value of the intent stands in what is observed; lists are compared place by place, selectors as a whole."""
-    if isinstance(intent, dict):
+def contains(observed: Any, desired: Any) -> bool:
+    """Whether the observed value has every desired one: lists are compared item by item, selectors as a whole."""
+    if isinstance(desired, dict):
         return isinstance(observed, dict) and all(
-            observed.get(key) == value if key in _WHOLE else contains(observed.get(key), value)
-            for key, value in intent.items()
-            if value not in (None, {}, [])
+            observed.get(key) == value if key in _EXACT else contains(observed.get(key), value)
+            for key, value in desired.items()
+            if value not in (None, {}, [])  # the server drops empty values
         )
-    if isinstance(intent, list):
+    if isinstance(desired, list):
         return (
             isinstance(observed, list)
-            and len(observed) == len(intent)
-            and all(contains(a, b) for a, b in zip(observed, intent, strict=True))
+            and len(observed) == len(desired)
+            and all(contains(a, b) for a, b in zip(observed, desired, strict=True))
         )
-    return bool(observed == intent)
+    return bool(observed == desired)
 
 
 @dataclass(frozen=True)
 class Create:
-    """Make what must not exist yet: pods, and secrets that are drawn once."""
+    """Create an object that must not exist yet: a pod, or a Secret with random content."""
 
     kind: ResourceKind
     body: Object
@@ -74,7 +78,7 @@ class Create:
 
 @dataclass(frozen=True)
 class Apply:
-    """Server-side apply of a whole intent."""
+    """Server-side apply of a whole desired object."""
 
     kind: ResourceKind
     body: Object
@@ -82,7 +86,7 @@ class Apply:
 
 @dataclass(frozen=True)
 class Patch:
-    """Change an object only if nobody else has since it was read."""
+    """Merge patch, refused when the object was written since it was read (`metadata.resourceVersion` in the body)."""
 
     kind: ResourceKind
     name: str
@@ -91,7 +95,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Delete:
-    """Delete exactly this object; `why` is for the log."""
+    """Delete the object with this uid; `why` is for the log."""
 
     kind: ResourceKind
     name: str

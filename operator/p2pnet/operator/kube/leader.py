@@ -1,4 +1,8 @@
-"""One of several replicas acts: a Lease says which. `decide` is pure; `Leadership` keeps the Lease and notices its loss."""
+"""Leader election: of several replicas one acts, and a Lease names it.
+
+`decide` is pure; `Leadership` acquires the Lease, renews it and notices its loss. The rules are those of client-go's
+leaderelection: a holder stops writing (10 s) well before another may take over (15 s), and only the local clock counts.
+"""
 
 import asyncio
 import logging
@@ -9,21 +13,20 @@ from datetime import UTC, datetime
 from enum import Enum
 
 from p2pnet.model.errors import TargetError
-from p2pnet.operator.kube.api import LEASE, ApiError, Cluster, Object, meta
+from p2pnet.operator.kube.api import LEASE, MANAGER, ApiError, Cluster, Object, meta
 
 log = logging.getLogger(__name__)
 
-NAME = "p2pnet-operator"
-LEASE_S = 15.0  # a silent holder is followed after this
-RENEW_WITHIN_S = 10.0  # a holder that could not renew for so long writes nothing any more
+LEASE_S = 15.0  # another replica may take a Lease that has not been renewed for this long
+RENEW_WITHIN_S = 10.0  # a holder that could not renew for this long stops writing; 5 s below, for requests in flight
 RETRY_S = 2.0
 
 
 class LeadershipLostError(TargetError):
-    """This replica may not write any more: end the process, the other one acts."""
+    """This replica must not write any more: the process has to end, for another replica may act."""
 
 
-class Move(Enum):
+class LeaseAction(Enum):
     """What to do about the Lease."""
 
     TAKE = "take"
@@ -32,28 +35,29 @@ class Move(Enum):
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A Lease as it was last seen to change. Only our own clock counts: holders' clocks may be off."""
+class SeenLease:
+    """The version of the Lease seen last, and when it was first seen, by our clock: other replicas' clocks may be off."""
 
     version: str
     at: float
 
 
-def decide(lease: Object | None, me: str, seen: Seen | None, now: float) -> Move:
-    """Renew what is ours; take what nobody holds, or what has not changed for its whole duration."""
+def decide(lease: Object | None, me: str, seen: SeenLease | None, now: float) -> LeaseAction:
+    """Renew our own Lease; take one that nobody holds, or that has not changed for its whole duration."""
     spec = (lease or {}).get("spec") or {}
     holder = spec.get("holderIdentity")
     if lease is None or not holder:
-        return Move.TAKE
+        return LeaseAction.TAKE
     if holder == me:
-        return Move.RENEW
+        return LeaseAction.RENEW
     if seen is None or seen.version != meta(lease).get("resourceVersion"):
-        return Move.WAIT
-    return Move.TAKE if now - seen.at >= float(spec.get("leaseDurationSeconds") or LEASE_S) else Move.WAIT
+        return LeaseAction.WAIT  # counting begins with the first sight of a version
+    expired = now - seen.at >= float(spec.get("leaseDurationSeconds") or LEASE_S)
+    return LeaseAction.TAKE if expired else LeaseAction.WAIT
 
 
 class Leadership:
-    """Gets the Lease and keeps it. `guard` raises once that has failed for 10 s, also after a long stop of the process."""
+    """Acquires and renews the Lease. `guard` raises once renewal has failed for 10 s, or the process was stopped as long."""
 
     def __init__(
         self, cluster: Cluster, namespace: str, me: str, *, clock: Callable[[], float] = time.monotonic
@@ -62,7 +66,7 @@ class Leadership:
         self._namespace = namespace
         self._me = me
         self._clock = clock
-        self._seen: Seen | None = None
+        self._seen: SeenLease | None = None
         self._renewed = float("-inf")
 
     def guard(self) -> None:
@@ -73,31 +77,32 @@ class Leadership:
     async def acquire(self) -> None:
         """Return once this replica holds the Lease."""
         while True:
-            if await self._safely():
+            if await self._try_step():
                 return
             await asyncio.sleep(RETRY_S)
 
     async def keep(self) -> None:
-        """Renew for as long as that works. Raises LeadershipLostError."""
+        """Renew the Lease until that fails for too long. Raises LeadershipLostError."""
         while True:
             await asyncio.sleep(RETRY_S)
-            await self._safely()
+            await self._try_step()
             self.guard()
 
     async def release(self) -> None:
-        """Give the Lease back, so that the other replica need not wait."""
+        """Give the Lease back, so that another replica need not wait until it expires."""
         if self._clock() - self._renewed <= RENEW_WITHIN_S:
+            # Emptied, not deleted: the operator has no right to delete Leases.
             body = {"spec": {"holderIdentity": None}}
             try:
-                lease = await self._cluster.get(LEASE, self._namespace, NAME)
+                lease = await self._cluster.get(LEASE, self._namespace, MANAGER)
                 if lease and (lease.get("spec") or {}).get("holderIdentity") == self._me:
                     body["metadata"] = {"resourceVersion": meta(lease).get("resourceVersion")}
-                    await self._cluster.patch(LEASE, self._namespace, NAME, body)
+                    await self._cluster.patch(LEASE, self._namespace, MANAGER, body)
             except ApiError as error:
-                log.info("the lease stays until it runs out: %s", error)
+                log.info("the lease stays until it expires: %s", error)
         self._renewed = float("-inf")
 
-    async def _safely(self) -> bool:
+    async def _try_step(self) -> bool:
         try:
             return await self.step()
         except ApiError as error:
@@ -105,28 +110,29 @@ class Leadership:
             return False
 
     async def step(self) -> bool:
-        """One look at the Lease; whether it is ours now. Raises ApiError, of which a conflict means another was faster."""
-        began = self._clock()  # the moment before asking: an answer that took 20 s proves nothing about now
-        lease = await self._cluster.get(LEASE, self._namespace, NAME)
-        move = decide(lease, self._me, self._seen, began)
+        """Read the Lease, then take or renew it if that is allowed; whether it is ours now.
+
+        Raises ApiError; a ConflictError means that another replica was faster.
+        """
+        began = self._clock()  # before the request: an answer that took 20 s proves nothing about now
+        lease = await self._cluster.get(LEASE, self._namespace, MANAGER)
+        action = decide(lease, self._me, self._seen, began)
         version = str(meta(lease or {}).get("resourceVersion", ""))
         if self._seen is None or self._seen.version != version:
-            self._seen = Seen(version, began)
-        if move is Move.WAIT:
+            self._seen = SeenLease(version, began)
+        if action is LeaseAction.WAIT:
             return False
         moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         spec: Object = {"holderIdentity": self._me, "leaseDurationSeconds": int(LEASE_S), "renewTime": moment}
-        if move is Move.TAKE:
+        if action is LeaseAction.TAKE:
             spec["acquireTime"] = moment
         if lease is None:
-            body = {
-                "apiVersion": LEASE.api,
-                "kind": LEASE.kind,
-                "metadata": {"name": NAME, "namespace": self._namespace},
-            }
-            await self._cluster.create(LEASE, self._namespace, {**body, "spec": spec})
+            metadata = {"name": MANAGER, "namespace": self._namespace}
+            body = {"apiVersion": LEASE.api, "kind": LEASE.kind, "metadata": metadata, "spec": spec}
+            await self._cluster.create(LEASE, self._namespace, body)
         else:
+            # With the version we have read: of two replicas that take it at once, one gets a ConflictError.
             patch = {"metadata": {"resourceVersion": version}, "spec": spec}
-            await self._cluster.patch(LEASE, self._namespace, NAME, patch)
+            await self._cluster.patch(LEASE, self._namespace, MANAGER, patch)
         self._renewed = began
         return True

@@ -1,1 +1,1 @@
-"""A Subnet resource: what it asks for, what stands there, what to do about it, and what its status says."""
+"""The reconciler of Subnets: observe, plan, execute, write the status; and their CustomResourceDefinition."""

@@ -1,4 +1,4 @@
-"""One Subnet in its place: names, labels, ports, addresses and identities of everything that belongs to it. Pure."""
+"""A Subnet in its namespace: names, labels, ports, addresses and identities of everything that belongs to it. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,37 +10,59 @@ from p2pnet.model.agent import PORT_BELOW
 from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import Status
-from p2pnet.operator.kube.api import SUBNET, Object, ResourceKind, annotations_of, name_of, owned_by
+from p2pnet.operator.kube.api import (
+    BUDGET,
+    CONFIG_MAP,
+    MANAGED_BY,
+    MANAGER,
+    POD,
+    POLICY,
+    SECRET,
+    SERVICE,
+    Object,
+    ResourceKind,
+    annotations_of,
+    name_of,
+    owned_by,
+)
 from p2pnet.subnet.members import members
 from p2pnet.subnet.spec import Subnet
 
-MANAGED_BY = "app.kubernetes.io/managed-by"
-MANAGER = "p2pnet-operator"
+SUBNET = ResourceKind("p2pnet.io/v1alpha1", "Subnet", "subnets")
+CHILDREN = (SECRET, CONFIG_MAP, SERVICE, BUDGET, POLICY, POD)
+"""Kinds a Subnet always owns; a claim is listed only when one is wanted, certificates only where cert-manager issues."""
+
 EVERYWHERE = "::"
-"""The host on which nodes listen: every address, of both IP families; IPv4 alone where the kernel has no IPv6."""
+"""Host on which nodes listen: all addresses of both IP families; IPv4 alone where the kernel has no IPv6."""
 SUBNET_LABEL = "p2pnet.io/subnet"
 GROUP_LABEL = "p2pnet.io/group"
 ROLE_LABEL = "p2pnet.io/role"
 
-HASH = "p2pnet.io/spec-hash"
-"""Annotation: what the object was made from."""
 PAUSED = "p2pnet.io/paused"
-"""Annotation of a Subnet: `"true"` and nothing is changed, only reported."""
+"""Annotation of a Subnet: `"true"` suspends all writes but those of the status."""
 FORCE_RENEW = "p2pnet.io/force-renew"
-"""Annotation of a Subnet: a value not seen before renews every leaf."""
+"""Annotation of a Subnet: each new value renews every leaf once."""
 FORCE_REPLACE = "p2pnet.io/force-replace"
-"""Annotation of a Subnet: a value not seen before replaces the authority."""
+"""Annotation of a Subnet: each new value replaces the authority once."""
 ISSUED_FOR = "p2pnet.io/subnet-uid"
-"""Annotation of a Secret that cert-manager fills: the Subnet's uid, for it may have made the Secret itself, without an owner."""
+"""Annotation of a Secret that cert-manager fills: the Subnet's uid; cert-manager creates Secrets without our owner."""
 
 PORT_BASE = 4100
+"""UDP port of a pod's first node."""
 AGENT_PORT = PORT_BASE - PORT_BELOW
-"""UDP: where the lab reaches the processes of a node pod."""
+"""UDP port of the agent of a node pod, through which the lab controls processes."""
 HEALTH_PORT = 8080
 LAB_PORT = 8090
 
 
-class Placed(NamedTuple):
+class SubnetProblem(NamedTuple):
+    """Why a Subnet is Degraded: the reason and message of that condition."""
+
+    reason: str
+    message: str
+
+
+class PodPlacement(NamedTuple):
     """A node pod and the members it runs."""
 
     pod: str
@@ -51,7 +73,7 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True)
 class SubnetContext:
-    """A checked Subnet with what its object says beside the spec. `image` is the one for who names none."""
+    """A checked Subnet document and what its object says besides. `image` is used where the document names none."""
 
     subnet: Subnet
     namespace: str
@@ -60,8 +82,8 @@ class SubnetContext:
     generation: int = 1
     annotations: Mapping[str, str] = field(default_factory=dict)
     created: datetime | None = None
-    worked_out: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
-    """What follows from all this and costs something to find: for those who look again. Nobody changes what is in it."""
+    cache: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """Derived values that are expensive, kept as long as the document is. Entries are never modified."""
 
     @property
     def name(self) -> str:
@@ -70,7 +92,7 @@ class SubnetContext:
 
     @property
     def paused(self) -> bool:
-        """Whether nothing may be changed."""
+        """Whether writes are suspended."""
         return self.annotations.get(PAUSED, "").lower() == "true"
 
     @cached_property
@@ -79,21 +101,21 @@ class SubnetContext:
         return members(self.subnet)
 
     @cached_property
-    def placement(self) -> list[Placed]:
+    def placements(self) -> list[PodPlacement]:
         """Every node pod, in member order."""
         per_pod = self.subnet.spec.nodes_per_pod
         names: dict[str, list[str]] = {}
         for name, group in self.members:
             names.setdefault(group, []).append(name)
         return [
-            Placed(f"{self.name}-{group}-{ordinal}", group, ordinal, tuple(mine[ordinal * per_pod :][:per_pod]))
+            PodPlacement(f"{self.name}-{group}-{ordinal}", group, ordinal, tuple(mine[ordinal * per_pod :][:per_pod]))
             for group, mine in names.items()
-            for ordinal in range(-(-len(mine) // per_pod))
+            for ordinal in range(-(-len(mine) // per_pod))  # rounded up: the last pod may hold fewer
         ]
 
     @property
     def owner(self) -> Object:
-        """The ownerReference of everything: the garbage collector clears up, no finalizer is needed."""
+        """The ownerReference of every child: with it the garbage collector deletes them, and no finalizer is needed."""
         return {
             "apiVersion": SUBNET.api, "kind": SUBNET.kind, "name": self.name, "uid": self.uid,
             "controller": True, "blockOwnerDeletion": True,
@@ -101,27 +123,27 @@ class SubnetContext:
 
     @property
     def selector(self) -> str:
-        """The label selector that finds everything of this subnet."""
+        """Label selector of all children."""
         return f"{MANAGED_BY}={MANAGER},{SUBNET_LABEL}={self.name}"
 
     @property
     def nodes_service(self) -> str:
-        """The headless Service, and the subdomain of the pods."""
+        """Name of the headless Service, which is the subdomain of node pods, too."""
         return f"{self.name}-nodes"
 
     @property
     def lab(self) -> str:
-        """The lab's pod, Service, Secret and claim."""
+        """Name of the lab's pod, Service, Secret with its leaf, and claim."""
         return f"{self.name}-lab"
 
     @property
     def authority(self) -> str:
-        """The Secret with the authority's key; never mounted."""
+        """Name of the Secret with the authority's key; never mounted."""
         return f"{self.name}-ca"
 
     @property
     def trust(self) -> str:
-        """The Secret with the bundles of nodes whose leaves are cert-manager's."""
+        """Name of the Secret with the bundles of nodes whose leaves cert-manager issues."""
         return f"{self.name}-trust"
 
     @property
@@ -130,54 +152,55 @@ class SubnetContext:
         return self.subnet.spec.identity.issuer == "certManager"
 
     def certificate(self, member: str) -> str:
-        """The Certificate of a member, and the Secret that cert-manager fills for it."""
+        """Name of a member's Certificate, and of the Secret that cert-manager fills for it."""
         return f"{self.name}-{member}"
 
     def owns(self, thing: Object) -> bool:
-        """Whether an object (its metadata are enough) is this Subnet's: by its owner, or made by cert-manager for it."""
-        told = annotations_of(thing)
-        named = told.get("cert-manager.io/certificate-name") == name_of(thing)
-        return owned_by(thing, self.uid) or (named and told.get(ISSUED_FOR) == self.uid)
+        """Whether an object (metadata suffice) belongs to this Subnet: by owner, or as a Secret of cert-manager for it."""
+        annotations = annotations_of(thing)
+        named = annotations.get("cert-manager.io/certificate-name") == name_of(thing)
+        return owned_by(thing, self.uid) or (named and annotations.get(ISSUED_FOR) == self.uid)
 
     @property
     def token(self) -> str:
-        """The Secret with the lab's token."""
+        """Name of the Secret with the lab's token."""
         return f"{self.name}-lab-token"
 
     @property
     def members_map(self) -> str:
-        """The ConfigMap with the registry."""
+        """Name of the ConfigMap with the member list."""
         return f"{self.name}-members"
 
     @property
     def config_map(self) -> str:
-        """The ConfigMap with the node config and the document."""
+        """Name of the ConfigMap with the node config and the document."""
         return config_map_of(self.name)
 
     def labels(self, role: str = "", group: str = "") -> dict[str, str]:
-        """The labels of an object."""
+        """The labels of a child."""
         wanted = {MANAGED_BY: MANAGER, SUBNET_LABEL: self.name, GROUP_LABEL: group, ROLE_LABEL: role}
         return {key: value for key, value in wanted.items() if value}
 
     def host(self, pod: str) -> str:
-        """The stable DNS name of a node pod."""
+        """DNS name of a node pod, the same after it is replaced."""
         return f"{pod}.{self.nodes_service}.{self.namespace}.svc"
 
     def port(self, member: str) -> int:
-        """The UDP port of a member."""
+        """UDP port of a member."""
+        # Members of a pod share its address and are told apart by port.
         return PORT_BASE + int(member.rpartition("-")[2]) % self.subnet.spec.nodes_per_pod
 
     def uri(self, member: str) -> str:
-        """The identity of a member."""
+        """SPIFFE URI of a member."""
         return member_uri(self.subnet.spec.identity.trust_domain, self.namespace, self.name, member)
 
     @property
     def lab_uri(self) -> str:
-        """The identity of the lab."""
+        """SPIFFE URI of the lab."""
         return lab_uri(self.subnet.spec.identity.trust_domain, self.namespace, self.name)
 
     def object(self, kind: ResourceKind, name: str, **parts: Any) -> Object:
-        """An object of this subnet: its metadata, and the parts given. `role` and `group` become labels."""
+        """A child with its metadata and the `parts` given, of which `role` and `group` become labels."""
         labels = self.labels(parts.pop("role", ""), parts.pop("group", ""))
         metadata: Object = {
             "name": name, "namespace": self.namespace, "labels": labels, "ownerReferences": [self.owner],
@@ -188,22 +211,23 @@ class SubnetContext:
 
 
 def config_map_of(name: str) -> str:
-    """The ConfigMap with the document in force of a Subnet of this name, which need not be known for it."""
+    """Name of the ConfigMap with the document in force of the Subnet of this name."""
     return f"{name}-config"
 
 
 @dataclass
 class Observed:
-    """What there is: the Subnet object, its children by kind and name, and what its lab says (None: not reached)."""
+    """What there is: the Subnet object, its children by kind and name, and its lab's summary (None: not reached)."""
 
     subnet: Object
     children: dict[ResourceKind, dict[str, Object]] = field(default_factory=dict)
     lab: Status | None = None
-    lab_trouble: str = ""
+    lab_problem: str = ""
+    """Why the lab says nothing, or nothing about these members."""
     lab_members: Membership | None = None
-    """What the lab holds; asked only when the ConfigMap with the registry is gone or unreadable."""
-    issuer_trouble: tuple[str, str] | None = None
-    """Why cert-manager's Certificates cannot be seen: reason and message for Degraded."""
+    """The lab's member list; read only when the ConfigMap with it is missing or damaged."""
+    issuer_problem: SubnetProblem | None = None
+    """Why cert-manager's Certificates cannot be listed."""
 
     def of(self, kind: ResourceKind) -> dict[str, Object]:
         """Children of a kind by name."""
@@ -211,5 +235,5 @@ class Observed:
 
     @property
     def status(self) -> Object:
-        """The status that stands in the Subnet."""
+        """The status as it is in the Subnet object."""
         return self.subnet.get("status") or {}

@@ -1,14 +1,14 @@
-"""The CustomResourceDefinition, made from the document's own model: one source for a shape. Pure.
+"""The CustomResourceDefinition, generated from the JSON Schema of the document's model. Pure.
 
-What JSON Schema and Kubernetes' structural schemas say differently is translated; what a schema cannot say stands here
-as CEL; what CEL cannot say within its cost limit is checked again in every reconcile. Unset fields stay unset, but for
-those that never change: a default makes the API server notice when one of these is taken away.
+The JSON Schema is translated into a structural schema of Kubernetes; checks that a schema cannot express are CEL rules
+(`crd_rules`), and those too expensive for CEL are made in every reconciliation. Defaults are left out except for immutable
+fields: with a default the API server refuses the removal of such a field, too.
 """
 
 from typing import Any
 
 from p2pnet.model import limits
-from p2pnet.operator.kube.api import SUBNET
+from p2pnet.operator.subnet.context import SUBNET
 from p2pnet.operator.subnet.crd_rules import RULES, CelRule
 from p2pnet.subnet.document import subnet_json_schema
 from p2pnet.subnet.edits import immutable_fields
@@ -17,9 +17,9 @@ Schema = dict[str, Any]
 
 NAME_CHARS_MAX = 40
 ITEMS = "[]"
-"""A step of a path: the items of a list."""
+"""Path step: the items of a list."""
 MAP_LISTS: tuple[tuple[str, ...], ...] = (("groups",), ("clients",), ("faults",))
-"""Lists whose entries are known by their name, which is there once."""
+"""Lists whose entries have unique names, by which the API server merges them."""
 
 
 def crd() -> Schema:
@@ -62,7 +62,7 @@ def root_schema() -> Schema:
         said = f"{'.'.join(path)} cannot be changed: make another subnet"
         _at(spec, path)["x-kubernetes-validations"] = [{"rule": "self == oldSelf", "message": said}]
         if len(path) > 1:
-            # whole, for the API server judges a default by the rules before it fills in what is inside
+            # of the parent, too: the API server checks a default against the rules before it fills in inner defaults
             _at(spec, path[:1]).setdefault("default", {})[path[1]] = value
     for place, checks in RULES.items():
         part = _at(spec, place)
@@ -86,17 +86,17 @@ def root_schema() -> Schema:
 
 
 def _validation(check: CelRule) -> Schema:
-    """A check as the API server has it: words that hold a value are computed, with others beside them should that fail."""
-    made: Schema = {"rule": check.rule, "message": check.message}
-    if check.words:
-        made["messageExpression"] = check.words
+    """A rule as the API server takes it: a message with values is an expression, with a fixed one should that fail."""
+    validation: Schema = {"rule": check.rule, "message": check.message}
+    if check.message_expression:
+        validation["messageExpression"] = check.message_expression
     if check.path:
-        made["fieldPath"] = check.path
-    return made
+        validation["fieldPath"] = check.path
+    return validation
 
 
 def structural(schema: Schema, defs: Schema) -> Schema:
-    """A JSON Schema of pydantic's as Kubernetes takes it: no references, no nulls, no defaults, no closed objects."""
+    """A JSON Schema of pydantic as a structural schema: without references, nulls, defaults and closed objects."""
     if "$ref" in schema:
         return structural(
             {**defs[schema["$ref"].rpartition("/")[2]], **{k: v for k, v in schema.items() if k != "$ref"}}, defs
@@ -107,14 +107,14 @@ def structural(schema: Schema, defs: Schema) -> Schema:
         return structural({**choices[0], **outer}, defs)
     described = {"description": " ".join(schema["description"].split())} if "description" in schema else {}
     if choices or schema.get("x-kubernetes-int-or-string"):
-        return {"x-kubernetes-int-or-string": True, **described}  # the one kind of choice the document has
+        return {"x-kubernetes-int-or-string": True, **described}  # a number or a string: the only union in the document
     found = {key: schema[key] for key in _KEPT if key in schema} | described
     if "const" in schema:
         found |= {"type": "string", "enum": [schema["const"]]}
     if schema.get("type") == "integer":
         found["format"] = "int64"
     if schema.get("type") == "string" and "enum" not in found:
-        found.setdefault("maxLength", limits.NAME_CHARS_MAX)  # CEL's cost is reckoned from bounds
+        found.setdefault("maxLength", limits.NAME_CHARS_MAX)  # CEL's cost is estimated from bounds
     if "items" in schema:
         found["items"] = structural(schema["items"], defs)
     if "properties" in schema:
@@ -217,7 +217,7 @@ STATUS: Schema = _object(
         "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"],
     },
 )  # fmt: skip
-"""Every field `status` writes: what is not here, the API server drops."""
+"""Every field that `status` writes; the API server drops all others."""
 
 COLUMNS = [
     {"name": "Ready", "type": "string", "jsonPath": ".status.ready"},

@@ -1,4 +1,4 @@
-"""What the API server refuses at `kubectl apply`, as CEL: of the checks in `model.subnet_checks` those that CEL can make.
+"""What the API server refuses at `kubectl apply`: those of the checks in `p2pnet.subnet.checks` that CEL can make.
 
 | check | where it is made |
 | --- | --- |
@@ -14,8 +14,8 @@
 | settings of clients: JSON of at most 64 KiB | reconcile: what is in a free object has no bound that CEL could reckon with |
 | edges in a ConfigMap (edgesFrom) | reconcile: the API server sees one object at a time |
 
-Words are those of the command line, values in them too; a test compares both. Bounds of lists and texts keep the cost
-within the API server's limit, which a test on a real one proves.
+Messages are those of the command line, with the same values; a test compares both. Bounds of lists and strings keep the
+cost within the API server's limit, which a test with a real one proves.
 """
 
 from typing import NamedTuple
@@ -35,22 +35,22 @@ from p2pnet.subnet.spec import OWNED_PREFIXES
 
 
 class CelRule(NamedTuple):
-    """One rule. `words` is CEL for the message where values belong into it; `path` the field it is about, below its place."""
+    """One rule. `message_expression` is CEL for a message with values in it; `path` the field below the rule's own path."""
 
     rule: str
     message: str
-    words: str = ""
+    message_expression: str = ""
     path: str = ""
 
 
 def _seconds(text: str) -> str:
-    """CEL for the seconds in a duration."""
+    """CEL expression: the seconds of a duration."""
     unit = "{'us': 0.000001, 'ms': 0.001, 's': 1.0, 'm': 60.0, 'h': 3600.0, 'd': 86400.0}"
     return f"double({text}.find('^[0-9]+([.][0-9]+)?')) * {unit}[{text}.find('[a-z]+$')]"
 
 
 def _bytes(text: str) -> str:
-    """CEL for the bytes in a size."""
+    """CEL expression: the bytes of a size."""
     unit = (
         "{'B': 1.0, 'KB': 1000.0, 'kB': 1000.0, 'MB': 1000000.0, 'GB': 1000000000.0, 'Ki': 1024.0, 'KiB': 1024.0,"
         " 'Mi': 1048576.0, 'MiB': 1048576.0, 'Gi': 1073741824.0, 'GiB': 1073741824.0}"

@@ -1,35 +1,42 @@
-"""The operator's words with a lab: its summary, and the member list it should spread. Short waits: a lab may be gone."""
+"""How the operator speaks to labs: their summaries, the member list they should spread, and when a summary has changed.
+
+Timeouts are short: a lab may be gone. `LabWatcher` holds one long poll per lab, so that a Subnet whose lab has something new
+is reconciled at once rather than at the next resync; at rest that is one request a minute.
+"""
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import aiohttp
 
 from p2pnet.lab_client.aio import AioWire
-from p2pnet.model.errors import TargetError
+from p2pnet.model.errors import P2pnetError, TargetError
 from p2pnet.model.jobs import Revision
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import Status
-from p2pnet.operator.kube.api import POD, SECRET, Object
-from p2pnet.operator.kube.encoding import decoded
+from p2pnet.operator.kube.api import POD, SECRET, Object, decoded
+from p2pnet.operator.kube.queue import Key
 from p2pnet.operator.subnet.context import LAB_PORT, Observed, SubnetContext
-from p2pnet.operator.subnet.plan.podstates import ready_since
+from p2pnet.operator.subnet.plan.rollout import ready_since
 
-ANSWER_S = 3.0
-NEWS_S = 60.0
+ANSWER_S = 3.0  # a lab answers at once or is away; a reconciliation must not wait for it
+POLL_S = 60.0  # how long a lab may keep a long poll open
+PAUSE_S = 1.0  # before each poll: a lab that changes all the time is asked no more often than while converging
 TOKEN_HEADER = "X-P2pnet-Token"  # noqa: S105 - the name of a header
 
 
 class Labs(Protocol):
-    """How labs are reached. All raise TargetError or ProblemError."""
+    """Requests to labs at `host:port`. All raise TargetError or ProblemError."""
 
     async def summary(self, address: str, token: str) -> Status:
-        """`GET /v1/summary` of the lab at `host:port`."""
+        """`GET /v1/summary`."""
         ...
 
-    async def news(self, address: str, token: str, after: str) -> str:
-        """`GET /v1/news`: the version of the summary, when it is not `after` any more, or a minute later."""
+    async def revision(self, address: str, token: str, after: str) -> str:
+        """`GET /v1/news`: the revision of the summary, as soon as it is not `after` any more, at the latest after a minute."""
         ...
 
     async def members(self, address: str, token: str) -> Membership:
@@ -45,10 +52,10 @@ class Labs(Protocol):
         ...
 
 
-def address_of(site: SubnetContext, observed: Observed) -> tuple[str, str] | None:
-    """(`host:port`, token) of a lab that is ready, by its pod's address: no name has to be known for that."""
-    pod = observed.of(POD).get(site.lab)
-    token = decoded(observed.of(SECRET).get(site.token)).get("token", b"")
+def address_of(context: SubnetContext, observed: Observed) -> tuple[str, str] | None:
+    """(`host:port`, token) of a lab that is ready. By the pod's IP: DNS may lag behind a new pod."""
+    pod = observed.of(POD).get(context.lab)
+    token = decoded(observed.of(SECRET).get(context.token)).get("token", b"")
     if pod is None or not token or ready_since(pod) is None:
         return None
     ip = str((pod.get("status") or {}).get("podIP") or "")
@@ -58,18 +65,18 @@ def address_of(site: SubnetContext, observed: Observed) -> tuple[str, str] | Non
 
 
 class HttpLabs:
-    """Labs over HTTP. A connection per question: a minute lies between them, and labs come and go."""
+    """`Labs` over HTTP, with a connection per request: a minute lies between requests, and labs come and go."""
 
     async def summary(self, address: str, token: str) -> Status:
         """As `Labs.summary`."""
         found: Status = await self._ask(address, token, "GET", "/v1/summary", Status)
         return found
 
-    async def news(self, address: str, token: str, after: str) -> str:
-        """As `Labs.news`."""
-        query = {"after": after, "wait_ms": f"{NEWS_S * 1000:.0f}"}
+    async def revision(self, address: str, token: str, after: str) -> str:
+        """As `Labs.revision`."""
+        query = {"after": after, "wait_ms": f"{POLL_S * 1000:.0f}"}
         found: Revision = await self._ask(
-            address, token, "GET", "/v1/news", Revision, query=query, within_s=NEWS_S + ANSWER_S
+            address, token, "GET", "/v1/news", Revision, query=query, within_s=POLL_S + ANSWER_S
         )
         return found.version
 
@@ -98,3 +105,50 @@ class HttpLabs:
             raise TargetError(f"the lab at {address} is silent") from error
         finally:
             await wire.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Poll:
+    address: str
+    after: str
+    task: asyncio.Task[None]
+
+
+class LabWatcher:
+    """One long poll per lab. `on_change(key)` is called when the summary of that Subnet's lab has changed."""
+
+    def __init__(self, labs: Labs, *, pause_s: float = PAUSE_S) -> None:
+        self.on_change: Callable[[Key], None] = lambda _key: None
+        self._labs = labs
+        self._pause_s = pause_s
+        self._polls: dict[Key, _Poll] = {}
+
+    def watch(self, key: Key, address: str, token: str, after: str) -> None:
+        """Wait for a revision beyond `after`. A lab that stops answering is left to the next reconciliation."""
+        poll = self._polls.get(key)
+        if poll is not None and (poll.address, poll.after) == (address, after) and not poll.task.done():
+            return
+        self.forget(key)  # the former poll waits for an older revision
+        task = asyncio.create_task(self._wait(key, address, token, after), name=f"lab of {key}")
+        # Kept, or the loop might drop the task: it holds only weak references.
+        self._polls[key] = _Poll(address, after, task)
+
+    def forget(self, key: Key) -> None:
+        """End the poll of this Subnet's lab."""
+        if (poll := self._polls.pop(key, None)) is not None:
+            poll.task.cancel()
+
+    async def close(self) -> None:
+        """End all polls."""
+        tasks = [poll.task for poll in self._polls.values()]
+        for key in list(self._polls):
+            self.forget(key)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _wait(self, key: Key, address: str, token: str, after: str) -> None:
+        with contextlib.suppress(P2pnetError):
+            while True:
+                await asyncio.sleep(self._pause_s)
+                if await self._labs.revision(address, token, after) != after:
+                    self.on_change(key)
+                    return

@@ -1,14 +1,14 @@
-"""What should be, from what is wanted and what there is: `plan(site, observed, now) -> Plan`. Pure but for drawn keys.
+"""What to do about a Subnet: `plan(context, observed, now) -> Plan`. Pure but for the keys that are generated.
 
-Called by `p2pnet.operator.subnet.reconcile`; the command line may read it too, to say what an edit would do.
+Besides the operator the command line uses it, for `p2pnet render`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import RUN_OPEN
-from p2pnet.operator.kube import times
 from p2pnet.operator.kube.api import (  # fmt: skip
     BUDGET,
     CLAIM,
@@ -19,113 +19,126 @@ from p2pnet.operator.kube.api import (  # fmt: skip
     SERVICE,
     Object,
     ResourceKind,
+    earliest,
     meta,
     name_of,
     uid_of,
 )
-from p2pnet.operator.kube.desired import Action, Apply, Create, Delete, Patch, contains, stamped, stands
-from p2pnet.operator.subnet import certificates as authority
-from p2pnet.operator.subnet import rolling
-from p2pnet.operator.subnet.certificates import REPLACE_BEFORE, CertificateDecision
+from p2pnet.operator.kube.desired import Action, Apply, Create, Delete, Patch, contains, up_to_date, with_hash
 from p2pnet.operator.subnet.context import ROLE_LABEL, Observed, SubnetContext
-from p2pnet.operator.subnet.plan import certificates, certmanager, configmaps, pods, policies, services
-from p2pnet.operator.subnet.plan.podstates import state_of
-from p2pnet.operator.subnet.rolling import PodState, Rollout
+from p2pnet.operator.subnet.plan import authority, certmanager, configmaps, pods, rollout, secrets
+from p2pnet.operator.subnet.plan.authority import REPLACE_BEFORE, CertificateDecision
+from p2pnet.operator.subnet.plan.rollout import PodState, Rollout, state_of
 
 __all__ = ["Plan", "plan", "wanted_pods"]
 
 
 @dataclass
 class Plan:
-    """Actions in the order in which they must happen, and everything the status is made of."""
+    """The actions in the order they are to be executed, and what the status is made of."""
 
     actions: list[Action] = field(default_factory=list)
     decision: CertificateDecision = field(default_factory=lambda: CertificateDecision(None))
-    issued: certificates.Issued = field(default_factory=certificates.Issued)
+    issued: secrets.IssuedSecrets = field(default_factory=secrets.IssuedSecrets)
     membership: Membership | None = None
     pods: list[PodState] = field(default_factory=list)
     rollout: Rollout = field(default_factory=Rollout)
     surplus: list[str] = field(default_factory=list)
-    """Pods that are not wanted any more and still there."""
+    """Pods that exist and are not desired any more."""
     due: datetime | None = None
-    """When to look again though nothing happened."""
+    """When to plan again though nothing changed."""
 
 
-def plan(site: SubnetContext, observed: Observed, now: datetime) -> Plan:
-    """Everything to do now. Doing all of it and planning again gives nothing to do, once the pods are ready."""
-    made = Plan(decision=authority.decide(site, observed, now))
-    if made.decision.write is not None:
-        made.actions.append(made.decision.write)
-    made.membership = configmaps.membership(site, observed)
-    made.actions += _objects(site, observed, made, now)
-    made.actions += _pods(site, observed, made, now)
-    made.actions += _leftovers(site, observed, made)
-    made.due = _due(made, now)
-    return made
+def plan(context: SubnetContext, observed: Observed, now: datetime) -> Plan:
+    """All that is to be done now. When it has been done and the pods are ready, another plan has no actions."""
+    planned = Plan(decision=authority.decide(context, observed, now))
+    if planned.decision.write is not None:
+        planned.actions.append(planned.decision.write)
+    planned.membership = configmaps.membership(context, observed)
+    # What pods mount comes before pods: the kubelet retries a missing mount only after a while.
+    planned.actions += _token(context, observed)
+    planned.actions += _certificates(context, observed, planned, now)
+    planned.actions += _objects(context, observed, planned.membership)
+    planned.actions += _pods(context, observed, planned, now)
+    planned.actions += _leftovers(context, observed, planned)
+    planned.due = _due(planned, now)
+    return planned
 
 
-def wanted_pods(site: SubnetContext) -> dict[str, Object]:
-    """Every node pod as it should be, by name, in member order."""
-    if "pods" not in site.worked_out:
-        config_hash = configmaps.rolling_hash(site)
-        site.worked_out["pods"] = {placed.pod: pods.node_pod(site, placed, config_hash) for placed in site.placement}
-    found: dict[str, Object] = site.worked_out["pods"]
+def wanted_pods(context: SubnetContext) -> dict[str, Object]:
+    """The desired node pods by name, in member order."""
+    if "pods" not in context.cache:
+        config_hash = configmaps.rolling_hash(context)
+        context.cache["pods"] = {
+            placed.pod: pods.node_pod(context, placed, config_hash) for placed in context.placements
+        }
+    found: dict[str, Object] = context.cache["pods"]
     return found
 
 
-def _objects(site: SubnetContext, observed: Observed, made: Plan, now: datetime) -> list[Action]:
+def _token(context: SubnetContext, observed: Observed) -> list[Action]:
+    token = secrets.token(context, observed)
+    if token is None:
+        return []
+    # Create, for it is random: a second operator must not overwrite it. Apply only if somebody has emptied it.
+    return [Apply(SECRET, token) if context.token in observed.of(SECRET) else Create(SECRET, token)]
+
+
+def _certificates(context: SubnetContext, observed: Observed, planned: Plan, now: datetime) -> list[Action]:
+    """Sets `issued`, and adds to the decision what cert-manager's leaves call for."""
     actions: list[Action] = []
-    token = certificates.token(site, observed)
-    if token is not None:
-        # Drawn once: a second operator must not overwrite it, unless it is there and empty.
-        exists = site.token in observed.of(SECRET)
-        actions.append(Apply(SECRET, token) if exists else Create(SECRET, token))
-    wanted: list[tuple[ResourceKind, Object | None]] = []
-    gathered = certmanager.gather(site, observed, now) if site.cert_manager else None
-    if gathered is not None:
-        actions += certmanager.actions(site, observed)
-        trouble = made.decision.trouble or gathered.trouble
-        made.decision = replace(made.decision, trouble=trouble, waiting=made.decision.waiting or gathered.waiting)
-    holdings = made.decision.holdings
-    made.issued = (
-        certificates.issue(site, observed, holdings, now, gathered)
-        if holdings
-        else certificates.standing(site, observed, now, gathered)
+    from_issuer = certmanager.read_leaves(context, observed, now) if context.cert_manager else None
+    if from_issuer is not None:
+        actions += certmanager.actions(context, observed)
+        decision = planned.decision
+        planned.decision = replace(
+            decision,
+            problem=decision.problem or from_issuer.problem,
+            waiting=decision.waiting or from_issuer.waiting,
+        )
+    held = planned.decision.held
+    planned.issued = (
+        secrets.issue(context, observed, held, now, from_issuer)
+        if held
+        else secrets.keep(context, observed, now, from_issuer)
     )
-    wanted += [(SECRET, body) for body in made.issued.bodies]
-    assert made.membership is not None  # noqa: S101 - plan() has just set it
-    wanted += [
-        (CONFIG_MAP, configmaps.config_map(site)), (CONFIG_MAP, configmaps.members_map(site, made.membership)),
-        (SERVICE, services.nodes_service(site)), (SERVICE, services.lab_service(site)),
-        (POLICY, policies.policy(site)), (BUDGET, policies.budget(site)), (CLAIM, services.lab_claim(site)),
-    ]  # fmt: skip
-    for kind, body in wanted:
-        if body is not None:
-            intent = stamped(body)
-            if not stands(intent, observed.of(kind).get(name_of(intent))):
-                actions.append(Apply(kind, intent))
-    return actions
+    return actions + _applied(observed, [(SECRET, body) for body in planned.issued.bodies])
 
 
-def _pods(site: SubnetContext, observed: Observed, made: Plan, now: datetime) -> list[Action]:
-    wanted, there = wanted_pods(site), observed.of(POD)
-    made.pods = [state_of(name, body, there.get(name)) for name, body in wanted.items()]
-    made.rollout = rolling.decide(made.pods, policies.unavailable_max(len(wanted)), now)
-    lab = pods.lab_pod(site)
-    lab_state = state_of(site.lab, lab, there.get(site.lab))
-    missing = {name: body for name, body in {site.lab: lab, **wanted}.items() if name not in there}
-    # The lab first: a kubelet starts pods as they come, and only the lab can tell how the others are.
-    actions: list[Action] = [Create(POD, body) for name, body in missing.items() if name in made.issued.complete]
+def _objects(context: SubnetContext, observed: Observed, membership: Membership) -> list[Action]:
+    return _applied(observed, [
+        (CONFIG_MAP, configmaps.config_map(context)), (CONFIG_MAP, configmaps.members_map(context, membership)),
+        (SERVICE, pods.nodes_service(context)), (SERVICE, pods.lab_service(context)),
+        (POLICY, pods.policy(context)), (BUDGET, rollout.budget(context)), (CLAIM, pods.lab_claim(context)),
+    ])  # fmt: skip
+
+
+def _applied(observed: Observed, wanted: Iterable[tuple[ResourceKind, Object | None]]) -> list[Action]:
+    """Apply each object that is not up to date."""
+    desired = [(kind, with_hash(body)) for kind, body in wanted if body is not None]
+    return [Apply(kind, one) for kind, one in desired if not up_to_date(one, observed.of(kind).get(name_of(one)))]
+
+
+def _pods(context: SubnetContext, observed: Observed, planned: Plan, now: datetime) -> list[Action]:
+    wanted, there = wanted_pods(context), observed.of(POD)
+    planned.pods = [state_of(name, body, there.get(name)) for name, body in wanted.items()]
+    planned.rollout = rollout.decide(planned.pods, rollout.unavailable_max(len(wanted)), now)
+    lab = pods.lab_pod(context)
+    lab_state = state_of(context.lab, lab, there.get(context.lab))
+    missing = {name: body for name, body in {context.lab: lab, **wanted}.items() if name not in there}
+    # The lab first: the kubelet starts pods in this order, and only the lab can report how the others are.
+    actions: list[Action] = [Create(POD, body) for name, body in missing.items() if name in planned.issued.complete]
     actions += _labels([*wanted.values(), lab], there)
-    if lab_state.ended or (lab_state.outdated and _lab_may_go(lab_state, observed, made)):
-        actions += _delete(POD, there.get(site.lab), "ended" if lab_state.ended else "outdated")
-    for name in made.rollout.delete:
+    # An ended lab measures nothing: replaced at once, whatever runs.
+    if lab_state.ended or (lab_state.outdated and _lab_may_go(lab_state, observed, planned)):
+        actions += _delete(POD, there.get(context.lab), "ended" if lab_state.ended else "outdated")
+    for name in planned.rollout.delete:
         actions += _delete(POD, there.get(name), "replaced")
     return actions
 
 
 def _labels(wanted: list[Object], there: dict[str, Object]) -> list[Action]:
-    """Labels that somebody took from a pod, or changed: Services and budgets find pods by them."""
+    """Restore labels that somebody removed or changed: Services and budgets select pods by them."""
     actions: list[Action] = []
     for body in wanted:
         pod = there.get(name_of(body))
@@ -136,35 +149,35 @@ def _labels(wanted: list[Object], there: dict[str, Object]) -> list[Action]:
     return actions
 
 
-def _lab_may_go(lab: PodState, observed: Observed, made: Plan) -> bool:
-    """Whether to replace the lab now: not in somebody's run, and last, for an image that fails must not end the measuring."""
+def _lab_may_go(lab: PodState, observed: Observed, planned: Plan) -> bool:
+    """Whether the lab may be replaced now: not during a run, and last, so that an image that fails leaves a lab to measure."""
     if observed.lab is not None and any(run.state in RUN_OPEN for run in observed.lab.runs):
         return False
-    nodes_done = all(pod.exists and not pod.outdated and pod.ready_since is not None for pod in made.pods)
+    nodes_done = all(pod.exists and not pod.outdated and pod.ready_since is not None for pod in planned.pods)
     return nodes_done or lab.ready_since is None
 
 
-def _leftovers(site: SubnetContext, observed: Observed, made: Plan) -> list[Action]:
-    """Pods beyond what is wanted, highest first, then the Secrets of pods that are gone, then what has no use any more."""
-    wanted = {placed.pod for placed in site.placement}
+def _leftovers(context: SubnetContext, observed: Observed, planned: Plan) -> list[Action]:
+    """Delete surplus pods, highest ordinal first, then Secrets of pods that are gone, then a budget that is not desired."""
+    wanted = {placed.pod for placed in context.placements}
     there = observed.of(POD)
-    made.surplus = sorted(
+    planned.surplus = sorted(
         (name for name, pod in there.items() if _role(pod) == "node" and name not in wanted),
         key=_by_ordinal,
         reverse=True,
     )
     actions: list[Action] = []
-    for name in made.surplus:
+    for name in planned.surplus:
         actions += _delete(POD, there[name], "surplus")
-    if site.cert_manager:
-        actions += certmanager.leftovers(site, observed)
+    if context.cert_manager:
+        actions += certmanager.leftovers(context, observed)
     else:
         for name, secret in observed.of(SECRET).items():
             if _role(secret) == "node" and name not in wanted and name not in there:
                 actions += _delete(SECRET, secret, "its pod is gone")
-    if policies.budget(site) is None:
+    if rollout.budget(context) is None:
         for budget in observed.of(BUDGET).values():
-            actions += _delete(BUDGET, budget, "one pod needs none")
+            actions += _delete(BUDGET, budget, "a single pod needs none")
     return actions
 
 
@@ -180,11 +193,11 @@ def _role(thing: Object) -> str:
 
 def _by_ordinal(name: str) -> tuple[int, str]:
     ordinal = name.rpartition("-")[2]
-    return (int(ordinal) if ordinal.isdigit() else -1, name)
+    return (int(ordinal) if ordinal.isdigit() else -1, name)  # as a number: node-10 comes after node-9
 
 
-def _due(made: Plan, now: datetime) -> datetime | None:
-    holdings = made.decision.holdings
-    replaced = holdings.not_after - REPLACE_BEFORE if holdings else None
-    moments = [*made.issued.renewals, rolling.next_look(made.pods, now), replaced]
-    return times.earliest(*(moment for moment in moments if moment is not None and moment > now))
+def _due(planned: Plan, now: datetime) -> datetime | None:
+    held = planned.decision.held
+    replaced = held.not_after - REPLACE_BEFORE if held else None
+    moments = [*planned.issued.renewals, rollout.next_change(planned.pods, now), replaced]
+    return earliest(*(moment for moment in moments if moment is not None and moment > now))

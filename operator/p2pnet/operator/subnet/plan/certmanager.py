@@ -1,8 +1,8 @@
-"""Nodes' leaves of a cert-manager Issuer: what is asked of it, and what it has issued so far. Pure; `now` is an argument.
+"""Nodes' leaves of a cert-manager Issuer: the Certificates to request, and what has been issued so far. Pure.
 
-One Certificate per member, and for each a Secret, made empty beforehand so that it has owners from the start: cert-manager
-fills it and renews it in place. Owners are the Subnet and the Certificate: a Secret goes when both are gone, so
-cert-manager is not there any more to make it again. Issuers and requests are other people's business.
+There is one Certificate per member, and a Secret for each, created empty beforehand so that it has owners from the start:
+cert-manager fills it and renews it in place. Its owners are the Subnet and the Certificate, so that it is deleted when both
+are gone: while the Certificate exists, cert-manager would create it again. Issuers and requests are not managed here.
 """
 
 from collections.abc import Mapping
@@ -14,129 +14,136 @@ from types import MappingProxyType
 from cryptography import x509
 
 from p2pnet.model.errors import SpecError
-from p2pnet.operator.kube import times
-from p2pnet.operator.kube.api import CERTIFICATE, POD, SECRET, Object, meta, name_of, owned_by, uid_of
-from p2pnet.operator.kube.desired import Action, Apply, Create, Delete, Patch, stamped, stands
-from p2pnet.operator.kube.encoding import decoded, encoded
-from p2pnet.operator.subnet import leaves
-from p2pnet.operator.subnet.context import ISSUED_FOR, ROLE_LABEL, Observed, Placed, SubnetContext
-from p2pnet.operator.subnet.leaves import Facts
-from p2pnet.operator.subnet.reports import lagging_renewals
+from p2pnet.operator.kube.api import (
+    CERTIFICATE,
+    POD,
+    SECRET,
+    Object,
+    decoded,
+    encoded,
+    meta,
+    name_of,
+    owned_by,
+    parse_time,
+    uid_of,
+)
+from p2pnet.operator.kube.desired import Action, Apply, Create, Delete, Patch, up_to_date, with_hash
+from p2pnet.operator.subnet.context import ISSUED_FOR, ROLE_LABEL, Observed, PodPlacement, SubnetContext, SubnetProblem
+from p2pnet.operator.subnet.plan import leaves
+from p2pnet.operator.subnet.plan.leaves import LeafFacts, lagging_renewals
 from p2pnet.trust import BUNDLE_FILE, LAB_BUNDLE_FILE, Bundle
 
 ISSUED_WITHIN = timedelta(minutes=1)
-"""A Certificate that is not ready for longer is Degraded: with an Issuer that works it takes seconds."""
+"""A Certificate that is not ready for longer makes the Subnet Degraded: an Issuer that works takes seconds."""
 ISSUERS_MAX = 6
-"""Authorities of the nodes' present leaves; a change of the Issuer's authority has two."""
+"""Limit of authorities of the nodes' present leaves; while the Issuer's authority changes there are two."""
 TRUSTED_MAX = 12
-"""With those of former leaves; the lab trusts them beside the subnet's own, and a bundle holds 16."""
+"""Limit with those of former leaves; the lab trusts them in addition to the subnet's own, and a bundle holds 16."""
 USAGES = ["digital signature", "server auth", "client auth"]
 CERT, KEY = "tls.crt", "tls.key"
 
-Trouble = tuple[str, str]
-"""Reason and message for Degraded."""
-
 
 @dataclass
-class Gathered:
-    """What cert-manager has issued, as far as it fits."""
+class IssuerLeaves:
+    """What cert-manager has issued, as far as nodes can use it."""
 
-    held: dict[str, Facts] = field(default_factory=dict)
+    leaves: dict[str, LeafFacts] = field(default_factory=dict)
     """Member -> its leaf."""
     complete: set[str] = field(default_factory=set)
-    """Pods whose members all have one that holds."""
+    """Pods whose members all have a leaf that has not expired."""
     authorities: bytes = b""
-    """Whom peers are checked against: of the leaves that are there, and of former ones somebody may still show."""
-    trouble: Trouble | None = None
-    trusting: bool = False
-    """Whether the Secret with the bundles is there already."""
+    """PEM of the authorities peers are checked against: those of the present leaves, and of former ones still in use."""
+    problem: SubnetProblem | None = None
+    has_trust: bool = False
+    """Whether the Secret with the bundles exists."""
     waiting: str = ""
     """What a change of the Issuer's authority waits for."""
 
     @property
-    def ends(self) -> list[datetime]:
-        """Of the leaves."""
-        return [one.not_after for one in self.held.values()]
+    def expiries(self) -> list[datetime]:
+        """Ends of the leaves."""
+        return [one.not_after for one in self.leaves.values()]
 
 
-def gather(site: SubnetContext, observed: Observed, now: datetime) -> Gathered:
-    """Read every member's Secret."""
-    result = Gathered(trouble=observed.issuer_trouble, trusting=site.trust in observed.of(SECRET))
+def read_leaves(context: SubnetContext, observed: Observed, now: datetime) -> IssuerLeaves:
+    """Read what cert-manager has issued from every member's Secret."""
+    result = IssuerLeaves(problem=observed.issuer_problem, has_trust=context.trust in observed.of(SECRET))
     found: dict[str, bytes] = {}
-    for member in (member for placed in site.placement for member in placed.members):
-        data = decoded(observed.of(SECRET).get(site.certificate(member)))
+    for member in (member for placed in context.placements for member in placed.members):
+        data = decoded(observed.of(SECRET).get(context.certificate(member)))
         if not (data.get(CERT) and data.get(KEY)):
-            stuck = _stuck(observed.of(CERTIFICATE).get(site.certificate(member)), now)
-            result.trouble = result.trouble or stuck
+            overdue = _overdue(observed.of(CERTIFICATE).get(context.certificate(member)), now)
+            result.problem = result.problem or overdue
             continue
-        judged = _judged(site, member, data)
-        if isinstance(judged, Facts):
-            result.held[member] = judged
+        examined = _examined(context, member, data)
+        if isinstance(examined, LeafFacts):
+            result.leaves[member] = examined
             found |= _authorities(data[BUNDLE_FILE])
         else:
-            result.trouble = result.trouble or judged
+            result.problem = result.problem or examined
     if len(found) > ISSUERS_MAX:
-        result.trouble = result.trouble or (
+        result.problem = result.problem or SubnetProblem(
             "TooManyAuthorities", f"the nodes' leaves come with {len(found)} authorities, at most {ISSUERS_MAX} are trusted",
         )  # fmt: skip
-        result.authorities = b"".join(_trusted(site, observed).values())
+        # The bundle stays as it is: to drop an authority would cut nodes off.
+        result.authorities = b"".join(_trusted(context, observed).values())
         return result
-    _settle_trust(site, observed, result, found)
-    alive = {member for member, leaf in result.held.items() if leaf.not_after > now}
-    result.complete = {placed.pod for placed in site.placement if alive.issuperset(placed.members)}
+    _settle_trust(context, observed, result, found)
+    alive = {member for member, leaf in result.leaves.items() if leaf.not_after > now}
+    result.complete = {placed.pod for placed in context.placements if alive.issuperset(placed.members)}
     return result
 
 
-def wanted(site: SubnetContext) -> dict[str, tuple[Object, Object]]:
-    """Name -> Certificate and, for cert-manager to fill, its Secret."""
+def wanted(context: SubnetContext) -> dict[str, tuple[Object, Object]]:
+    """Name -> (Certificate, its empty Secret) of every member."""
     return {
-        site.certificate(member): (certificate(site, placed, member), _empty_secret(site, placed, member))
-        for placed in site.placement
+        context.certificate(member): (certificate(context, placed, member), _empty_secret(context, placed, member))
+        for placed in context.placements
         for member in placed.members
     }
 
 
-def certificate(site: SubnetContext, placed: Placed, member: str) -> Object:
-    """The Certificate of a member: an EC P-256 key, drawn anew with every renewal, for exactly its URI."""
-    identity = site.subnet.spec.identity
-    name = site.certificate(member)
+def certificate(context: SubnetContext, placed: PodPlacement, member: str) -> Object:
+    """The Certificate of a member: for exactly its URI, with an EC P-256 key that changes with every renewal."""
+    identity = context.subnet.spec.identity
+    name = context.certificate(member)
     spec = {
         "secretName": name,
-        "secretTemplate": {"labels": site.labels("node", placed.group), "annotations": {ISSUED_FOR: site.uid}},
+        "secretTemplate": {"labels": context.labels("node", placed.group), "annotations": {ISSUED_FOR: context.uid}},
         "issuerRef": {
             "name": identity.issuer_ref.name if identity.issuer_ref else "", "kind": "Issuer", "group": CERTIFICATE.group,
         },
-        "uris": [site.uri(member)],
-        "dnsNames": [site.host(placed.pod)],
+        "uris": [context.uri(member)],
+        "dnsNames": [context.host(placed.pod)],
         "usages": USAGES,
         "privateKey": {"algorithm": "ECDSA", "size": 256, "encoding": "PKCS8", "rotationPolicy": "Always"},
         "duration": go_duration(identity.ttl.seconds),
         "renewBefore": go_duration(identity.renew_before_seconds),
-        "revisionHistoryLimit": 1,
+        "revisionHistoryLimit": 1,  # else cert-manager keeps every CertificateRequest
     }  # fmt: skip
-    return site.object(CERTIFICATE, name, spec=spec, role="node", group=placed.group)
+    return context.object(CERTIFICATE, name, spec=spec, role="node", group=placed.group)
 
 
-def actions(site: SubnetContext, observed: Observed) -> list[Action]:
-    """Secrets first: a name that is somebody else's must not become a Certificate, for cert-manager would overwrite it."""
+def actions(context: SubnetContext, observed: Observed) -> list[Action]:
+    """Create and update Secrets, then Certificates: cert-manager would overwrite a Secret of somebody else with that name."""
     secrets: list[Action] = []
     asked: list[Action] = []
-    for name, (body, secret) in wanted(site).items():
+    for name, (body, secret) in wanted(context).items():
         there = observed.of(CERTIFICATE).get(name)
         held = observed.of(SECRET).get(name)
         if held is None:
             secrets.append(Create(SECRET, secret))
-        elif owners := _missing_owners(site, held, there):
+        elif owners := _missing_owners(context, held, there):
             metadata = {"ownerReferences": owners, "resourceVersion": meta(held).get("resourceVersion")}
             secrets.append(Patch(SECRET, name, {"metadata": metadata}))
-        if not stands(stamped(body), there):
-            asked.append(Apply(CERTIFICATE, stamped(body)))
-    return secrets + asked if observed.issuer_trouble is None else []
+        if not up_to_date(with_hash(body), there):
+            asked.append(Apply(CERTIFICATE, with_hash(body)))
+    return secrets + asked if observed.issuer_problem is None else []
 
 
-def leftovers(site: SubnetContext, observed: Observed) -> list[Action]:
-    """Certificates of members that are not wanted; and once no pod mounts it, and nobody would make it again, the Secret."""
-    names = wanted(site)
+def leftovers(context: SubnetContext, observed: Observed) -> list[Action]:
+    """Delete Certificates of former members, and their Secrets once no pod mounts them and no Certificate brings them back."""
+    names = wanted(context)
     certificates = observed.of(CERTIFICATE)
     mounted = {name for pod in observed.of(POD).values() for name in mounted_by(pod)}
     gone: list[Action] = [
@@ -153,84 +160,85 @@ def leftovers(site: SubnetContext, observed: Observed) -> list[Action]:
     return gone
 
 
-def trust(site: SubnetContext, gathered: Gathered, own: Bundle) -> Object:
-    """The Secret with both bundles: peers are checked against the Issuer's authority, the lab against the subnet's own."""
-    data = encoded({BUNDLE_FILE: gathered.authorities, LAB_BUNDLE_FILE: own.pem})
-    return site.object(SECRET, site.trust, type="Opaque", data=data, role="trust")
+def trust(context: SubnetContext, from_issuer: IssuerLeaves, own: Bundle) -> Object:
+    """The Secret with both bundles: the Issuer's authorities to check peers against, and the subnet's own to check the lab."""
+    data = encoded({BUNDLE_FILE: from_issuer.authorities, LAB_BUNDLE_FILE: own.pem})
+    return context.object(SECRET, context.trust, type="Opaque", data=data, role="trust")
 
 
-def volume_sources(site: SubnetContext, placed: Placed) -> list[Object]:
-    """A pod's identity folder, of several Secrets: as a node reads it in every mode."""
+def volume_sources(context: SubnetContext, placed: PodPlacement) -> list[Object]:
+    """The Secrets that a pod's identity folder is projected from, with the same file names as with the builtin issuer."""
     bundles = [{"key": file, "path": file} for file in (BUNDLE_FILE, LAB_BUNDLE_FILE)]
     return [
-        {"secret": {"name": site.trust, "items": bundles}},
-        *({"secret": {"name": site.certificate(member), "items": [
+        {"secret": {"name": context.trust, "items": bundles}},
+        *({"secret": {"name": context.certificate(member), "items": [
             {"key": CERT, "path": f"{member}.crt"}, {"key": KEY, "path": f"{member}.key"},
         ]}} for member in placed.members),
     ]  # fmt: skip
 
 
 def mounted_by(pod: Object) -> list[str]:
-    """The Secrets that a pod mounts by projection."""
+    """Names of the Secrets that a pod mounts as a projected volume."""
     volumes = (pod.get("spec") or {}).get("volumes") or []
     sources = [source for volume in volumes for source in (volume.get("projected") or {}).get("sources") or []]
     return [source["secret"]["name"] for source in sources if "secret" in source]
 
 
 def go_duration(seconds: float) -> str:
-    """As Go writes it, so that what the API server keeps is what was sent: 90 minutes are `1h30m0s`."""
+    """A duration as Go prints it, so that the API server keeps what was sent: 90 minutes are `1h30m0s`."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60}h{minutes % 60}m{rest}s"
 
 
-def _empty_secret(site: SubnetContext, placed: Placed, member: str) -> Object:
-    body = site.object(
-        SECRET, site.certificate(member), type="kubernetes.io/tls", data={CERT: "", KEY: ""},
-        annotations={ISSUED_FOR: site.uid}, role="node", group=placed.group,
+def _empty_secret(context: SubnetContext, placed: PodPlacement, member: str) -> Object:
+    body = context.object(
+        SECRET, context.certificate(member), type="kubernetes.io/tls", data={CERT: "", KEY: ""},
+        annotations={ISSUED_FOR: context.uid}, role="node", group=placed.group,
     )  # fmt: skip
-    body["metadata"]["ownerReferences"] = [_lesser(site.owner)]
+    body["metadata"]["ownerReferences"] = [_not_controller(context.owner)]
     return body
 
 
-def _lesser(owner: Object) -> Object:
-    """An owner that is not the controller: a cert-manager that owns its Secrets makes its Certificate that."""
+def _not_controller(owner: Object) -> Object:
+    """An owner that is not the controller: a cert-manager that owns its Secrets makes its Certificate the controller."""
     return {**owner, "controller": False, "blockOwnerDeletion": False}
 
 
-def _missing_owners(site: SubnetContext, secret: Object, there: Object | None) -> list[Object]:
-    """All owners the Secret should have, if one of them is missing."""
+def _missing_owners(context: SubnetContext, secret: Object, there: Object | None) -> list[Object]:
+    """All owners the Secret should have if one of them is missing, else nothing."""
     owners = list(meta(secret).get("ownerReferences") or [])
-    add = [] if owned_by(secret, site.uid) else [_lesser(site.owner)]
+    add = [] if owned_by(secret, context.uid) else [_not_controller(context.owner)]
     if there is not None and not owned_by(secret, uid_of(there)):
-        # A Certificate that was made anew: its predecessor owns nothing any more.
+        # The Certificate was created anew: the reference to its predecessor is void.
         owners = [one for one in owners if one.get("kind") != CERTIFICATE.kind]
         add.append(
-            _lesser({
+            _not_controller({
                 "apiVersion": CERTIFICATE.api, "kind": CERTIFICATE.kind, "name": name_of(there), "uid": uid_of(there),
             })
         )  # fmt: skip
     return owners + add if add else []
 
 
-def _judged(site: SubnetContext, member: str, data: Mapping[str, bytes]) -> Facts | Trouble:
-    """The leaf in a Secret, or why no node can use it."""
-    secret, issuer = site.certificate(member), site.subnet.spec.identity.issuer_ref
+def _examined(context: SubnetContext, member: str, data: Mapping[str, bytes]) -> LeafFacts | SubnetProblem:
+    """The leaf in a member's Secret, or why no node can use it."""
+    secret, issuer = context.certificate(member), context.subnet.spec.identity.issuer_ref
     if not _authorities(data.get(BUNDLE_FILE, b"")):
-        return "IssuerWithoutAuthority", (
+        return SubnetProblem(
+            "IssuerWithoutAuthority",
             f"Secret {secret}: Issuer {issuer.name if issuer else ''} gives no ca.crt with an authority to check peers"
-            " against; Issuers of kind ca and vault do, acme and selfSigned do not"
+            " against; Issuers of kind ca and vault do, acme and selfSigned do not",
         )
     found = leaves.examined(data[CERT], data[KEY], data[BUNDLE_FILE])
     if isinstance(found, str):
-        return "LeafUnfit", f"Secret {secret}: {found}"
-    if found.uri != site.uri(member):
-        return "LeafUnfit", f"Secret {secret}: is for {found.uri} instead of {site.uri(member)}"
+        return SubnetProblem("LeafUnfit", f"Secret {secret}: {found}")
+    if found.uri != context.uri(member):
+        return SubnetProblem("LeafUnfit", f"Secret {secret}: is for {found.uri} instead of {context.uri(member)}")
     return found
 
 
-@lru_cache(maxsize=64)  # all nodes' Secrets carry the same one or two
+@lru_cache(maxsize=64)  # all Secrets of a subnet hold the same one or two texts
 def _authorities(pem: bytes) -> Mapping[str, bytes]:
-    """Fingerprint -> certificate of the authorities in a text: a leaf that signed itself is none."""
+    """Fingerprint -> PEM of the authorities in a PEM text; a self-signed leaf is none."""
     try:
         bundle = Bundle.from_pem(pem)
     except SpecError:
@@ -250,38 +258,40 @@ def _is_authority(certificate: x509.Certificate) -> bool:
         return False
 
 
-def _settle_trust(site: SubnetContext, observed: Observed, result: Gathered, found: dict[str, bytes]) -> None:
-    """The bundle for peers: an authority of former leaves stays in it until every running node shows its present one."""
-    former = {one: pem for one, pem in _trusted(site, observed).items() if one not in found}
-    behind = lagging_renewals(site, observed, result.held) if former else []
-    missing = len(result.held) < len(site.members)
+def _settle_trust(context: SubnetContext, observed: Observed, result: IssuerLeaves, found: dict[str, bytes]) -> None:
+    """Set the bundle for peers: an authority of former leaves stays in it until every running node uses its present leaf."""
+    former = {one: pem for one, pem in _trusted(context, observed).items() if one not in found}
+    behind = lagging_renewals(context, observed, result.leaves) if former else []
+    missing = len(result.leaves) < len(context.members)
     if former and (behind or missing):
         result.waiting = "the Issuer's authority changes: waiting for new leaves" + (
             f" of {behind[0]}" if behind else ""
         )
         found = {**dict(list(former.items())[: TRUSTED_MAX - len(found)]), **found}
+    # Sorted: the same set gives the same text, and the Secret is not written again.
     result.authorities = b"".join(found[one] for one in sorted(found))
 
 
-def _trusted(site: SubnetContext, observed: Observed) -> Mapping[str, bytes]:
-    """Whom the nodes check peers against now."""
-    return _authorities(decoded(observed.of(SECRET).get(site.trust)).get(BUNDLE_FILE, b""))
+def _trusted(context: SubnetContext, observed: Observed) -> Mapping[str, bytes]:
+    """The authorities that nodes check peers against now, by fingerprint."""
+    return _authorities(decoded(observed.of(SECRET).get(context.trust)).get(BUNDLE_FILE, b""))
 
 
-def _stuck(there: Object | None, now: datetime) -> Trouble | None:
-    """Why a Certificate is not issued, when that takes too long."""
+def _overdue(there: Object | None, now: datetime) -> SubnetProblem | None:
+    """Why a Certificate has not been issued for longer than ISSUED_WITHIN."""
     if there is None:
         return None
     conditions = {one.get("type"): one for one in (there.get("status") or {}).get("conditions") or []}
     ready = conditions.get("Ready") or {}
     failed = (conditions.get("Issuing") or {}).get("status") == "False"
     last = conditions["Issuing"] if failed else ready
-    since = times.parse(ready.get("lastTransitionTime") or meta(there).get("creationTimestamp"))
+    since = parse_time(ready.get("lastTransitionTime") or meta(there).get("creationTimestamp"))
     if since is None or now - since < ISSUED_WITHIN:
         return None
     said = f"{last.get('message') or last.get('reason')}" if last else "cert-manager says nothing: does it run?"
     issuer = ((there.get("spec") or {}).get("issuerRef") or {}).get("name")
-    return "CertificateNotIssued", (
+    return SubnetProblem(
+        "CertificateNotIssued",
         f"Certificate {name_of(there)}: not issued for {ISSUED_WITHIN.total_seconds():.0f} s: {said}; is there an Issuer"
-        f" {issuer} in this namespace, and ready? kubectl describe issuer,certificaterequest tells"
+        f" {issuer} in this namespace, and ready? kubectl describe issuer,certificaterequest tells",
     )

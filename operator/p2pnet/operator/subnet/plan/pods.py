@@ -1,7 +1,11 @@
-"""The pods: nodes and the lab. Bare, restricted, each with Secrets of its own. Pure."""
+"""The pods of nodes and lab, how they are found (Services) and who may speak to them (NetworkPolicy). Pure.
 
-from p2pnet.operator.kube.api import POD, Object
-from p2pnet.operator.kube.desired import digest, stamped
+Pods are bare and fit the restricted profile; each mounts Secrets of its own.
+"""
+
+from p2pnet.model.units import parse_size
+from p2pnet.operator.kube.api import CLAIM, POD, POLICY, SERVICE, Object
+from p2pnet.operator.kube.desired import digest, with_hash
 from p2pnet.operator.subnet.context import (
     AGENT_PORT,
     EVERYWHERE,
@@ -10,17 +14,17 @@ from p2pnet.operator.subnet.context import (
     PORT_BASE,
     ROLE_LABEL,
     SUBNET_LABEL,
-    Placed,
+    PodPlacement,
     SubnetContext,
 )
 from p2pnet.operator.subnet.plan import certmanager
 from p2pnet.operator.subnet.plan.configmaps import DENIED_KEY, MEMBERS_KEY
 from p2pnet.subnet.spec import ContainerSecurity, PodSecurity, PodSpec
 
-USER = 65532  # nonroot, of the image
+USER = 65532  # "nonroot" in the image
 CONFIG_HASH = "p2pnet.io/config-hash"
-STOP_S = 30  # nodes are gone after 10
-NODE_CPU_MILLI = 20  # requested per node when nothing is said; a node at rest takes less
+STOP_S = 30  # grace period; nodes end within 10 s
+NODE_CPU_MILLI = 20  # request per node where the document has none; a node at rest uses less
 NODE_MEMORY_MI = 64
 LAB_STATE = "/var/lib/p2pnet"
 NODE_STATE = "/run/p2pnet"
@@ -32,24 +36,25 @@ POD_SECURITY: Object = {
 CONTAINER_SECURITY: Object = {
     "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
 }  # fmt: skip
-"""What a namespace that enforces the restricted profile asks for."""
+"""What the pod security standard `restricted` demands."""
+BOTH_FAMILIES = "PreferDualStack"  # IPv4 and IPv6 where the cluster has both
 
 
-def node_pod(site: SubnetContext, placed: Placed, config_hash: str) -> Object:
-    """The pod of some members, with the hash that tells an outdated one; `config_hash` is the `rolling_hash` of the site."""
-    group = next((one for one in site.subnet.spec.groups if one.name == placed.group), None)
-    settings = (group.pod if group else None) or site.subnet.spec.pod
-    image = (group.image if group else None) or site.subnet.spec.image or site.image
-    ours = {
+def node_pod(context: SubnetContext, placed: PodPlacement, config_hash: str) -> Object:
+    """The pod of some members. `config_hash` (see `rolling_hash`) is an annotation, so that a change makes pods outdated."""
+    group = next((one for one in context.subnet.spec.groups if one.name == placed.group), None)
+    settings = (group.pod if group else None) or context.subnet.spec.pod
+    image = (group.image if group else None) or context.subnet.spec.image or context.image
+    own_env = {
         "P2PNET_MEMBERS": ",".join(placed.members), "P2PNET_GROUP": placed.group, "P2PNET_HOST": EVERYWHERE,
         "TMPDIR": NODE_STATE,
     }  # fmt: skip
     container = {
         "name": "node", "image": image, "command": ["python", "-m", "p2pnet.supervisor.pod"],
-        "env": _env({**(group.env if group else {}), **ours}),
+        "env": _env({**(group.env if group else {}), **own_env}),
         "ports": [
             *({"name": f"quic-{i}", "containerPort": PORT_BASE + i, "protocol": "UDP"}
-              for i in range(min(site.subnet.spec.nodes_per_pod, len(placed.members)))),
+              for i in range(min(context.subnet.spec.nodes_per_pod, len(placed.members)))),
             {"name": "agent", "containerPort": AGENT_PORT, "protocol": "UDP"},
             {"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"},
         ],
@@ -60,31 +65,32 @@ def node_pod(site: SubnetContext, placed: Placed, config_hash: str) -> Object:
         ),
     }  # fmt: skip
     volumes = [
-        _config_map("config", site.config_map), _members(site),
-        _identity(site, placed), {"name": "run", "emptyDir": {}},
+        _config_map("config", context.config_map), _members(context),
+        _identity(context, placed), {"name": "run", "emptyDir": {}},
     ]  # fmt: skip
+    # User code of clients, importable in the nodes of this group alone.
     if settings.code is not None:
         volumes.append(_config_map("code", settings.code.config_map))
         container["volumeMounts"] = [*container["volumeMounts"], *_mounts({"code": CODE}, {})]
-    extra = {"hostname": placed.pod, "subdomain": site.nodes_service, "topologySpreadConstraints": _spread(site)}
+    extra = {"hostname": placed.pod, "subdomain": context.nodes_service, "topologySpreadConstraints": _spread(context)}
     spec = _spec(settings, container, volumes, len(placed.members)) | extra
     annotations = {CONFIG_HASH: config_hash}
-    pod = site.object(POD, placed.pod, spec=spec, annotations=annotations, role="node", group=placed.group)
-    return stamped(_with_metadata(pod, settings))
+    pod = context.object(POD, placed.pod, spec=spec, annotations=annotations, role="node", group=placed.group)
+    return with_hash(_with_metadata(pod, settings))
 
 
-def lab_pod(site: SubnetContext) -> Object:
+def lab_pod(context: SubnetContext) -> Object:
     """The lab's pod."""
-    spec = site.subnet.spec
+    spec = context.subnet.spec
     settings = spec.pod.model_copy(update={"resources": spec.lab.resources})
     env = {
         "P2PNET_STATE": LAB_STATE,
-        "P2PNET_NAMESPACE": site.namespace,
-        "P2PNET_SUBNET": site.name,
+        "P2PNET_NAMESPACE": context.namespace,
+        "P2PNET_SUBNET": context.name,
         "TMPDIR": LAB_STATE,
     }
     container = {
-        "name": "lab", "image": spec.image or site.image, "command": ["python", "-m", "p2pnet.lab", "--pod"],
+        "name": "lab", "image": spec.image or context.image, "command": ["python", "-m", "p2pnet.lab", "--pod"],
         "env": _env(env), "ports": [{"name": "http", "containerPort": LAB_PORT, "protocol": "TCP"}],
         **_probes(LAB_PORT, ready="/healthz"),
         "volumeMounts": _mounts(
@@ -93,19 +99,74 @@ def lab_pod(site: SubnetContext) -> Object:
             {"state": LAB_STATE},
         ),
     }  # fmt: skip
-    claimed: Object = {"persistentVolumeClaim": {"claimName": site.lab}}
+    claimed: Object = {"persistentVolumeClaim": {"claimName": context.lab}}
     state = {"name": "state", **({"emptyDir": {}} if spec.lab.storage == "emptyDir" else claimed)}
     volumes = [
-        _secret("identity", site.lab), _secret("token", site.token), _config_map("members", site.members_map),
-        _config_map("spec", site.config_map), state,
+        _secret("identity", context.lab), _secret("token", context.token), _config_map("members", context.members_map),
+        _config_map("spec", context.config_map), state,
     ]  # fmt: skip
-    annotations = {CONFIG_HASH: digest([site.subnet.spec.identity.trust_domain])}
-    pod = site.object(POD, site.lab, spec=_spec(settings, container, volumes, 1), annotations=annotations, role="lab")
-    return stamped(_with_metadata(pod, settings))
+    annotations = {CONFIG_HASH: digest([context.subnet.spec.identity.trust_domain])}
+    pod = context.object(
+        POD, context.lab, spec=_spec(settings, container, volumes, 1), annotations=annotations, role="lab"
+    )
+    return with_hash(_with_metadata(pod, settings))
+
+
+def lab_claim(context: SubnetContext) -> Object | None:
+    """The claim that keeps the lab's runs; None with `emptyDir`."""
+    storage = context.subnet.spec.lab.storage
+    if storage == "emptyDir":
+        return None
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": str(parse_size(storage))}}}
+    return context.object(CLAIM, context.lab, spec=spec, role="lab")
+
+
+def nodes_service(context: SubnetContext) -> Object:
+    """The headless Service that gives each node pod its DNS name.
+
+    It publishes addresses that are not ready, too: a node becomes ready by peers that have found it.
+    """
+    ports = [
+        {"name": "health", "port": HEALTH_PORT, "targetPort": HEALTH_PORT, "protocol": "TCP"},
+        {"name": "quic", "port": PORT_BASE, "targetPort": PORT_BASE, "protocol": "UDP"},
+        {"name": "agent", "port": AGENT_PORT, "targetPort": AGENT_PORT, "protocol": "UDP"},
+    ]
+    spec = {
+        "clusterIP": "None", "publishNotReadyAddresses": True, "selector": context.labels("node"), "ports": ports,
+        "type": "ClusterIP", "ipFamilyPolicy": BOTH_FAMILIES,
+    }  # fmt: skip
+    return context.object(SERVICE, context.nodes_service, spec=spec, role="node")
+
+
+def lab_service(context: SubnetContext) -> Object:
+    """The Service of the lab's `/v1`, for requests through the API server's proxy."""
+    ports = [{"name": "http", "port": 80, "targetPort": LAB_PORT, "protocol": "TCP"}]
+    spec = {"selector": context.labels("lab"), "ports": ports, "type": "ClusterIP", "ipFamilyPolicy": BOTH_FAMILIES}
+    return context.object(SERVICE, context.lab, spec=spec, role="lab")
+
+
+def policy(context: SubnetContext) -> Object:
+    """The NetworkPolicy: who may open connections to pods of the subnet.
+
+    The lab's HTTP port is open to all, guarded by its token: requests through the API server's proxy come from addresses
+    that no selector matches. So is the health port, for kubelet and Prometheus; it tells nothing secret.
+    """
+    last = PORT_BASE + context.subnet.spec.nodes_per_pod - 1
+    quic = {"protocol": "UDP", "port": PORT_BASE, **({"endPort": last} if last > PORT_BASE else {})}
+    peers = [{"podSelector": {"matchLabels": context.labels()}}]
+    # Only the lab may reach the agent, which kills and pauses nodes; the agent checks its leaf, too.
+    lab = [{"podSelector": {"matchLabels": context.labels("lab")}}]
+    agent = {"protocol": "UDP", "port": AGENT_PORT}
+    open_ports = [{"protocol": "TCP", "port": LAB_PORT}, {"protocol": "TCP", "port": HEALTH_PORT}]
+    spec = {
+        "podSelector": {"matchLabels": context.labels()}, "policyTypes": ["Ingress"],
+        "ingress": [{"from": peers, "ports": [quic]}, {"from": lab, "ports": [agent]}, {"ports": open_ports}],
+    }  # fmt: skip
+    return context.object(POLICY, context.name, spec=spec)
 
 
 def _with_metadata(pod: Object, settings: PodSpec) -> Object:
-    """The pod with the user's labels and annotations below ours."""
+    """The pod with the user's labels and annotations; ours win."""
     metadata = pod["metadata"]
     extra = {key: {**getattr(settings, key), **metadata[key]} for key in ("labels", "annotations")}
     return {**pod, "metadata": {**metadata, **extra}}
@@ -114,11 +175,12 @@ def _with_metadata(pod: Object, settings: PodSpec) -> Object:
 def _spec(settings: PodSpec, container: Object, volumes: list[Object], nodes: int) -> Object:
     container |= {
         "imagePullPolicy": settings.image_pull_policy,
-        "terminationMessagePolicy": "FallbackToLogsOnError",  # what a pod says at its end, its status can say too
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # the last line of its log explains a crash in the status
         "resources": _resources(settings, nodes),
         "securityContext": _written(settings.container_security_context, CONTAINER_SECURITY),
     }  # fmt: skip
     spec: Object = {
+        # Nodes never speak to the API server, and need no variable for each Service of the namespace.
         "automountServiceAccountToken": False, "enableServiceLinks": False, "restartPolicy": "Always",
         "terminationGracePeriodSeconds": STOP_S, "containers": [container], "volumes": volumes,
         "securityContext": _written(settings.security_context, POD_SECURITY),
@@ -136,13 +198,13 @@ def _spec(settings: PodSpec, container: Object, volumes: list[Object], nodes: in
     return spec | {key: name for key, name in classes.items() if name}
 
 
-def _written(context: PodSecurity | ContainerSecurity | None, ours: Object) -> Object:
-    """A security context as the user wrote it, an empty one too; without any, ours."""
-    return dict(ours) if context is None else context.model_dump(by_alias=True, exclude_unset=True)
+def _written(security: PodSecurity | ContainerSecurity | None, ours: Object) -> Object:
+    """A security context as the user wrote it, an empty one included; without any, ours."""
+    return dict(ours) if security is None else security.model_dump(by_alias=True, exclude_unset=True)
 
 
 def _resources(settings: PodSpec, nodes: int) -> Object:
-    """Requests always: without any, the first pods to be evicted."""
+    """Resources, always with requests: pods without are the first to be evicted."""
     requests = {"cpu": f"{NODE_CPU_MILLI * nodes}m", "memory": f"{NODE_MEMORY_MI * nodes}Mi"}
     written: Object = {"requests": {**requests, **settings.resources.requests}}
     for key, limit in settings.resources.limits.items():
@@ -156,18 +218,20 @@ def _probes(port: int, ready: str) -> Object:
     def probe(path: str, **timing: int) -> Object:
         return {"httpGet": {"path": path, "port": port, "scheme": "HTTP"}, "timeoutSeconds": 5, **timing}
 
-    # Liveness is a heartbeat of the process alone: a subnet that lost its peers must not be restarted as a whole.
+    # Liveness means that the process answers, no more: when all peers are lost a restart of every pod would not help.
     return {
+        # Two minutes to start: a packed pod on a busy machine takes long.
         "startupProbe": probe("/healthz", periodSeconds=1, failureThreshold=120),
         "livenessProbe": probe("/healthz", periodSeconds=10, failureThreshold=6),
         "readinessProbe": probe(ready, periodSeconds=2, failureThreshold=3),
     }
 
 
-def _spread(site: SubnetContext) -> list[Object]:
-    selector = {"matchLabels": {SUBNET_LABEL: site.name, ROLE_LABEL: "node"}}
+def _spread(context: SubnetContext) -> list[Object]:
+    selector = {"matchLabels": {SUBNET_LABEL: context.name, ROLE_LABEL: "node"}}
     return [
         {
+            # Spread over machines where there are several; on a single one all share it.
             "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
             "labelSelector": selector,
         }
@@ -189,22 +253,22 @@ def _config_map(volume: str, name: str) -> Object:
     return {"name": volume, "configMap": {"name": name}}
 
 
-def _members(site: SubnetContext) -> Object:
-    """What nodes may know of the member list: under discovery by seeds no addresses."""
-    volume = _config_map("members", site.members_map)
-    if site.subnet.spec.discovery.mode == "seeds":
+def _members(context: SubnetContext) -> Object:
+    """The member list for nodes; with discovery by seeds without addresses."""
+    volume = _config_map("members", context.members_map)
+    if context.subnet.spec.discovery.mode == "seeds":
         volume["configMap"]["items"] = [{"key": DENIED_KEY, "path": MEMBERS_KEY}]
     return volume
 
 
-def _identity(site: SubnetContext, placed: Placed) -> Object:
-    """`<node>.crt` and `<node>.key` per member, and whom to trust: one Secret of ours, or several of cert-manager's."""
-    if not site.cert_manager:
+def _identity(context: SubnetContext, placed: PodPlacement) -> Object:
+    """The identity folder: `<node>.crt` and `<node>.key` per member and the bundle, of our Secret or several of cert-manager."""
+    if not context.cert_manager:
         return _secret("identity", placed.pod)
-    projected = {"sources": certmanager.volume_sources(site, placed), "defaultMode": 0o440}
+    projected = {"sources": certmanager.volume_sources(context, placed), "defaultMode": 0o440}
     return {"name": "identity", "projected": projected}
 
 
 def _secret(volume: str, name: str) -> Object:
-    # Whole, without subPath: only so does a renewed leaf reach a running pod.
+    # Without subPath: with it a renewed leaf would not reach a running pod.
     return {"name": volume, "secret": {"secretName": name, "defaultMode": 0o440}}

@@ -1,0 +1,90 @@
+"""Whether this machine can connect that many nodes in time: what it has, and what a subnet takes.
+
+An estimate, rough on purpose: it refuses only what cannot work.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pnet.model.cgroup import Cgroups
+from p2pnet.model.units import format_size
+
+LINK_CPU_S = 0.009  # a mutual handshake and both hellos, both ends together
+NODE_CPU_S = 0.03  # to issue its leaf, start it, and for the lab to get to know it
+PROCESS_CPU_S = 0.02  # to fork one and touch its pages
+PROCESS_BYTES = 14 << 20  # private memory of a process with one idle node, forked from a warm parent
+PACKED_BYTES = 400 << 10  # of one more node in it
+LINK_END_BYTES = 92 << 10  # an established QUIC connection at one end
+LAB_BYTES = 100 << 20  # the lab, and the supervisor's warm pages
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Cores and free memory. `memory_bytes` None: unknown, so no reason to refuse."""
+
+    cores: float
+    memory_bytes: int | None
+    confined: bool = False
+    """Whether a control group, of a container say, allows less than the machine has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a subnet takes until it is connected."""
+
+    cpu_s: float
+    memory_bytes: int
+
+
+def this_machine(groups: Cgroups | None = None) -> Machine:
+    """Cores this process may use, and memory that can be had without swapping, where the system says so."""
+    groups = groups or Cgroups()
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, allowed, free = groups.cpus(), groups.memory_free(), _free_memory()
+    known = [one for one in (allowed, free) if one is not None]
+    return Machine(
+        cores=affinity if quota is None else min(float(affinity), quota),
+        memory_bytes=min(known, default=None),
+        confined=(quota is not None and quota < affinity) or (allowed is not None and (free is None or allowed < free)),
+    )
+
+
+def cost(nodes: int, edges: int, processes: int) -> Cost:
+    """Of so many nodes with so many edges in so many processes."""
+    return Cost(
+        cpu_s=edges * LINK_CPU_S + nodes * NODE_CPU_S + processes * PROCESS_CPU_S,
+        memory_bytes=LAB_BYTES
+        + processes * PROCESS_BYTES
+        + (nodes - processes) * PACKED_BYTES
+        + 2 * edges * LINK_END_BYTES,
+    )
+
+
+def too_much(nodes: int, edges: int, within_s: float, machine: Machine, *, processes: int | None = None) -> str:
+    """Why it cannot work here, or empty. `processes`: fewer than nodes where they are packed."""
+    wanted = cost(nodes, edges, nodes if processes is None else processes)
+    seconds = wanted.cpu_s / min(machine.cores, nodes if processes is None else processes)
+    if seconds > within_s:
+        return (
+            f"{nodes} nodes with {edges} links need about {seconds:.0f} s on {machine.cores:g} cores{_whose(machine)},"
+            f" more than the {within_s:.0f} s they are given"
+        )
+    if machine.memory_bytes is not None and wanted.memory_bytes > machine.memory_bytes:
+        return (
+            f"{nodes} nodes with {edges} links need about {format_size(wanted.memory_bytes)} of memory,"
+            f" {format_size(machine.memory_bytes)} are free{_whose(machine)}"
+        )
+    return ""
+
+
+def _whose(machine: Machine) -> str:
+    return " in this control group" if machine.confined else ""
+
+
+def _free_memory() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), None)

@@ -1,1 +1,0 @@
-"""The work behind the verbs: `run(options, session) -> Outcome`. No drawing, no exit, no typer."""

@@ -1,0 +1,236 @@
+"""The status of a subnet as a person reads it. Up to 30 nodes every node has a row; above, groups and outliers do."""
+
+from collections import defaultdict
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from p2pnet.cli.documents import SubnetList
+from p2pnet.cli.render import text
+from p2pnet.cli.terminal import clean
+from p2pnet.model.ids import member_order
+from p2pnet.model.report import MemberStatus, Status
+from p2pnet.model.units import format_duration
+
+ROWS_MAX = 30  # more nodes than that no longer fit a screen
+OUTLIERS = 10
+WIDE = 110  # room for the group and the detail in the table itself
+RUNS_SHOWN = 5
+RUNS_SHOWN_LOW = 2  # in a window of less than TALL lines
+TALL = 30
+ROWS_MIN = 3  # nodes
+HEADING = 2  # lines above the rows of a table
+COLUMNS = ("NODE", "STATE", "PEERS", "RESTARTS", "LEAF", "PID", "ADDRESS", "GROUP", "DETAIL")
+WIDE_COLUMNS = ("GROUP", "DETAIL")  # only where there is something to tell, and room
+DROPPED_FIRST = ("PID", "ADDRESS", "LEAF")  # in a window that is too narrow
+GAP = 3  # between two columns
+NEGATIVE = ("Progressing", "Degraded", "Paused", "Expiring")  # conditions that are good when they are False
+REPEATED = ("Progressing", "Connected", "CertificatesReady")  # what the counts and Ready say already
+STATE_STYLE = {"connected": "green", "ready": "yellow", "failed": "red", "stopped": "red", "paused": "magenta"}
+
+
+def draw(status: Status, width: int, now: float, height: int | None = None) -> RenderableType:
+    """Counts first, then nodes, runs and faults; `now` is Unix seconds. With `height` lines at most, the odd nodes first."""
+    counts = _counts(status, width, now)
+    runs = RUNS_SHOWN if height is None or height >= TALL else RUNS_SHOWN_LOW
+    room = None if height is None else height - len(counts) - _lines_below(status, runs)
+    if room is not None and room < ROWS_MIN:  # the nodes say more than the runs do
+        runs, room = 0, height - len(counts) - _lines_below(status, 0) if height is not None else None
+    parts: list[RenderableType] = [*counts, ""]
+    if len(status.members) <= ROWS_MAX:
+        parts += _rows(status.members, width, now, room)
+    else:
+        parts += [_groups(status.members), *_outliers(status.members, width, now)]
+    if status.runs and runs:
+        parts += ["", _runs(status, now, runs)]
+    if status.faults:
+        parts += ["", _faults(status)]
+    return Group(*parts)
+
+
+def _lines_below(status: Status, runs: int) -> int:
+    """Lines of all but counts and node rows: gaps, headings, runs, faults."""
+    shown = min(runs, len(status.runs))
+    return (
+        1 + HEADING + (1 + HEADING + shown if shown else 0) + (1 + HEADING + len(status.faults) if status.faults else 0)
+    )
+
+
+def _rows(members: list[MemberStatus], width: int, now: float, room: int | None) -> list[RenderableType]:
+    """A row per node, or of as many as there is room for."""
+    if room is None or len(members) + len(_details(members, width)) <= room:
+        return [_members(members, width, now), *_details(members, width)]
+    shown = sorted(members, key=_oddity)[: max(ROWS_MIN, room - 1)]
+    left = len(members) - len(shown)
+    return [
+        _members(shown, width, now),
+        *([Text(f"and {left} more (without --watch: all)", style="dim")] if left else []),
+    ]
+
+
+def _oddity(member: MemberStatus) -> tuple[object, ...]:
+    """What is not as it should be comes first."""
+    return (member.state == "connected", -member.restarts, member_order(member.name))
+
+
+def draw_list(listing: SubnetList, now: float) -> RenderableType:
+    """One row per subnet."""
+    places = [line.context and f"{line.context}/{line.namespace}" for line in listing.subnets]
+    columns = ("SUBNET", "TARGET", *(["CONTEXT"] if any(places) else []), "STATE", "CONNECTED", "LINKS", "AGE")
+    drawn = text.table(*columns, right=("CONNECTED", "LINKS", "AGE"))
+    if not listing.subnets:
+        return Text("there is no subnet", style="dim")
+    for line, place in zip(listing.subnets, places, strict=True):
+        drawn.add_row(
+            line.name,
+            line.target,
+            *([clean(place or text.DASH)] if any(places) else []),
+            Text(line.state, style="green" if line.state == "up" else "red"),
+            text.DASH if line.desired is None else f"{line.connected}/{line.desired}",
+            text.DASH if line.links_expected is None else f"{line.links_up}/{line.links_expected}",
+            text.DASH if line.up_since is None else format_duration(max(0.0, now - line.up_since)),
+        )
+    return drawn
+
+
+def _counts(status: Status, width: int, now: float) -> list[Text]:
+    nodes, links, certificates = status.nodes, status.links, status.certificates
+    age = "" if status.up_since is None else f"up {format_duration(max(0.0, now - status.up_since))}"
+    expiry = text.until(certificates.earliest_expiry, now)
+    lines = [
+        *text.flow(
+            "subnet",
+            [
+                Text(status.name, style="bold cyan"),
+                status.target,
+                age,
+                "packed" if status.packed else "",
+                f"seed {status.seed}",
+            ],
+            width,
+        ),
+        *text.flow(
+            "nodes",
+            [_share(nodes.connected, nodes.desired, "connected"), f"{nodes.ready} ready", f"{nodes.running} running"],
+            width,
+        ),
+        *text.flow("links", [_share(links.up, links.expected, "up")], width),
+        *text.flow("leaves", [f"{certificates.issued} issued", f"first expires in {expiry}" if expiry else ""], width),
+    ]
+    for condition in status.conditions:
+        alarming = condition.status == "True" if condition.type in NEGATIVE else condition.status != "True"
+        if alarming and condition.type not in REPEATED:
+            why = ": ".join(filter(None, (condition.reason, condition.message)))
+            lines += text.flow("", [Text(f"{condition.type}={condition.status}", style="yellow"), why], width)
+    lines += text.ignored_lines(status.ignored, width)
+    if status.expires_at:
+        lines += text.flow("expires", [status.expires_at], width, style="yellow")
+    return lines
+
+
+def _share(part: int, whole: int, word: str) -> Text:
+    return Text(f"{part}/{whole} {word}", style="green" if part == whole else "yellow")
+
+
+def _members(members: list[MemberStatus], width: int, now: float) -> Table:
+    """A row per node; what a narrow window has no room for is left out, not broken: `-o json` has it."""
+    rows = [_cells(member, now) for member in sorted(members, key=lambda one: member_order(one.name))]
+    shown = [name for name in COLUMNS if name not in WIDE_COLUMNS]
+    if width >= WIDE and len({member.group for member in members}) > 1:
+        shown.append("GROUP")
+    if width >= WIDE and any(member.detail for member in members):
+        shown.append("DETAIL")
+    for name in DROPPED_FIRST:
+        if (
+            sum(max([len(name), *(row[name].cell_len for row in rows)]) for name in shown) + GAP * (len(shown) - 1)
+            > width
+        ):
+            shown.remove(name)
+    drawn = text.table(*shown, right=("PEERS", "RESTARTS", "LEAF", "PID"))
+    for row in rows:
+        drawn.add_row(*(row[name] for name in shown))
+    return drawn
+
+
+def _cells(member: MemberStatus, now: float) -> dict[str, Text]:
+    peers = f"{member.peers}/{member.wanted}" if member.wanted else str(member.peers)
+    values = (
+        Text(member.name),
+        Text(member.state, style=STATE_STYLE.get(member.state, "")),
+        Text(peers),
+        Text(str(member.restarts), style="yellow" if member.restarts else ""),
+        Text(text.until(member.cert_not_after, now) or text.DASH),
+        Text(text.count(member.pid)),
+        Text(member.address),
+        Text(member.group),
+        Text(clean(member.detail)),
+    )
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def _details(members: list[MemberStatus], width: int) -> list[Text]:
+    """Below a table that has no room for it: what is known about those that are not as they should be."""
+    if width >= WIDE:
+        return []
+    odd = [member for member in members if member.detail]
+    return [line for member in odd for line in text.flow(f"{member.name} ", [member.detail], width, style="yellow")]
+
+
+def _groups(members: list[MemberStatus]) -> Table:
+    grouped: dict[str, list[MemberStatus]] = defaultdict(list)
+    for member in members:
+        grouped[member.group].append(member)
+    drawn = text.table(
+        "GROUP", "NODES", "CONNECTED", "PEERS", "RESTARTS", right=("NODES", "CONNECTED", "PEERS", "RESTARTS")
+    )
+    for name, group in sorted(grouped.items()):
+        connected = sum(member.state == "connected" for member in group)
+        peers = [member.peers for member in group]
+        drawn.add_row(
+            name,
+            str(len(group)),
+            _share(connected, len(group), "").plain.strip(),
+            f"{min(peers)}-{max(peers)}",
+            str(sum(member.restarts for member in group)),
+        )
+    return drawn
+
+
+def _outliers(members: list[MemberStatus], width: int, now: float) -> list[RenderableType]:
+    odd = [member for member in members if member.state != "connected" or member.restarts]
+    odd.sort(key=_oddity)
+    if not odd:
+        return [Text("every node is connected, none was restarted", style="dim")]
+    parts: list[RenderableType] = ["", _members(odd[:OUTLIERS], width, now), *_details(odd[:OUTLIERS], width)]
+    if len(odd) > OUTLIERS:
+        parts.append(Text(f"and {len(odd) - OUTLIERS} more outliers (all nodes: -o json)", style="dim"))
+    return parts
+
+
+def _runs(status: Status, now: float, shown: int) -> Table:
+    drawn = text.table(
+        "RUN", "STATE", "VERDICT", "ARTIFACTS", "REACH", "P95", "AGE", right=("ARTIFACTS", "REACH", "P95", "AGE")
+    )
+    recent = sorted(status.runs, key=lambda run: run.started_at or now, reverse=True)
+    for run in recent[:shown]:
+        drawn.add_row(
+            Text(run.run, style="cyan"),
+            run.state + (" (shared)" if run.shared else ""),
+            run.verdict or text.DASH,
+            str(run.artifacts),
+            text.percent(run.reach),
+            text.milliseconds(run.p95_ms),
+            text.DASH if run.started_at is None else format_duration(max(0.0, now - run.started_at)),
+        )
+    return drawn
+
+
+def _faults(status: Status) -> Table:
+    drawn = text.table("FAULT", "SETTINGS")
+    for fault in status.faults:
+        settings = "  ".join(
+            f"{key}={value}" for key, value in fault.items() if key != "name" and value not in (None, "")
+        )
+        drawn.add_row(str(fault.get("name", "")), settings)
+    return drawn

@@ -1,0 +1,174 @@
+"""Which run, and which artifact, a word means. The one place that decides it, for every verb.
+
+A run: `latest`, `-1` (the same), `-2` or `latest~1` (the one before), its id or a unique beginning of it, its label.
+An artifact: `latest`, `-1` and so on by order of publication, 6 or more hex digits of its id, or the name of its file.
+"""
+
+import contextlib
+import re
+
+from p2pnet.cli.coercion import counted_back
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError
+from p2pnet.cli.targets import Target
+from p2pnet.model.errors import P2pnetError, SpecError
+from p2pnet.model.ids import ARTIFACT_TEXT_MIN
+from p2pnet.model.text import some
+from p2pnet.store import archive
+from p2pnet.store.heads import RunHead
+
+SHOWN = 5  # candidates in an error
+PREFIX = re.compile(rf"[0-9a-fA-F]{{{ARTIFACT_TEXT_MIN},64}}")
+ID_SHOWN = 12  # characters of an artifact's id
+
+
+# --- runs ---
+
+
+def runs_of(target: Target, name: str) -> list[RunHead]:
+    """The runs of a subnet, oldest first. CommandError when there are none."""
+    runs = [run for run in archive.list_heads(target.state, name) if target.made(run)]
+    if not runs:
+        raise no_runs(target, name)
+    return runs
+
+
+def no_runs(target: Target, name: str) -> CommandError:
+    """The error for a subnet without any run."""
+    absent = target.look(name) == "absent"
+    return CommandError(
+        f"there is no {'subnet' if absent else 'run of'} {name}",
+        where=str(target.state.runs),
+        next_step=f"p2pnet {'up' if absent else 'inject'} {name}",
+        exit_code=ExitCode.NOT_FOUND if absent else ExitCode.USAGE,
+    )
+
+
+def choose_run(word: str | None, target: Target, name: str) -> RunHead:
+    """The run of a subnet that a word means; the latest without one. CommandError (exit 2) for none or several."""
+    return pick_run(word or "latest", runs_of(target, name), target, name)
+
+
+def pick_run(word: str, runs: list[RunHead], target: Target, name: str | None) -> RunHead:
+    """The run among these, given oldest first, that a word means. CommandError (exit 2) for none or several."""
+    found = match_runs(word, runs)
+    if len(found) == 1:
+        return found[0]
+    recent = some([run.run for run in reversed(runs)], SHOWN)
+    if found:
+        raise CommandError(
+            f"several runs are meant by {word}", where=str(target.state.runs), next_step=f"one of {_candidates(found)}"
+        )
+    folder = target.state.run(word)
+    if archive.RUN_ID.fullmatch(word) and folder.is_dir():
+        raise CommandError(
+            f"run {word} is damaged: its {archive.RUN_FILE} cannot be read, or is of another subnet",
+            where=str(folder / archive.RUN_FILE),
+            next_step=f"name another run; the latest: {recent}",
+        )
+    count = f"; it has {len(runs)}" if counted_back(word) is not None else ""
+    raise CommandError(
+        f"{name or 'this machine'} has no run {word}{count}",
+        where=str(target.state.runs),
+        next_step=f"one of the latest: {recent}" if recent else "p2pnet inject NAME",
+    )
+
+
+def match_runs(word: str, runs: list[RunHead]) -> list[RunHead]:
+    """The runs (given oldest first) that a word may mean: one when it is clear."""
+    back = counted_back(word)
+    if back is not None:
+        return [runs[-1 - back]] if back < len(runs) else []
+    exact = [run for run in runs if run.run == word]
+    if exact or not word:
+        return exact
+    labelled = [run for run in runs if run.label == word]
+    return labelled or [run for run in runs if run.run.startswith((word, f"r-{word}"))]
+
+
+def _candidates(runs: list[RunHead]) -> str:
+    return some([run.run + (f" ({run.label})" if run.label else "") for run in reversed(runs)], SHOWN)
+
+
+# --- artifacts ---
+
+
+async def choose_artifact(word: str, target: Target, name: str) -> str:
+    """The whole id of the artifact that a word means, or the beginning of one that a lab may know better.
+
+    CommandError (exit 2) for a word that means none or several.
+    """
+    if PREFIX.fullmatch(word) and (target.kind == "local" or target.look(name) == "up"):
+        prefix = word.lower()
+        published = archive.runs_with(target.state, name, prefix)
+        if any(artifact.startswith(prefix) for run in published for artifact in run.artifacts):
+            return prefix  # clear or not: whoever looks it up says which there are
+        return _by_name(word, target, name) or prefix
+    with contextlib.suppress(P2pnetError):  # what is here already may be enough
+        await target.collect(name)
+    back = counted_back(word)
+    if back is not None:
+        return _by_order(back, target, name)
+    if PREFIX.fullmatch(word):
+        return word.lower()
+    found = _by_name(word, target, name)
+    if found is None:
+        raise CommandError(
+            f"{word!r} is no artifact id (at least {ARTIFACT_TEXT_MIN} and at most 64 hex digits), and no artifact of"
+            f" {name} has that name",
+            where=f"runs of {name} in {target.state.runs}",
+            next_step=f"p2pnet report {name} -o json lists the artifact ids of its latest run; or say latest",
+        )
+    return found
+
+
+def _by_order(back: int, target: Target, name: str) -> str:
+    """The artifact that is so many before the one published last."""
+    left = back
+    for head in reversed(runs_of(target, name)):
+        if not head.artifacts:
+            continue
+        artifacts = archive.read_run_file(target.state, head.run).artifacts
+        if left < len(artifacts):
+            return artifacts[-1 - left]
+        left -= len(artifacts)
+    raise CommandError(
+        f"runs of {name} published only {back - left} artifacts",
+        where=str(target.state.runs),
+        next_step=f"p2pnet runs {name} lists them",
+    )
+
+
+def _by_name(word: str, target: Target, name: str) -> str | None:
+    """The artifact made of a file of this name."""
+    found: dict[str, str] = {}
+    for run in archive.runs_with(target.state, name, word):
+        found |= {artifact: run.run for artifact, file in zip(run.artifacts, run.names, strict=False) if file == word}
+    if len(found) > 1:
+        latest_first = [f"{artifact[:ID_SHOWN]} ({run})" for artifact, run in reversed(found.items())]
+        raise CommandError(
+            f"{len(found)} artifacts of {name} are named {word}",
+            where=str(target.state.runs),
+            next_step=f"one of {some(latest_first, SHOWN)}",
+        )
+    return next(iter(found), None)
+
+
+async def telling_artifact(target: Target, name: str) -> str:
+    """The artifact that tells most about the latest run: one that missed a node, else the slowest."""
+    from p2pnet.measure import most_telling
+
+    with contextlib.suppress(P2pnetError):
+        await target.collect(name)
+    for head in reversed(runs_of(target, name)):
+        try:
+            report = archive.read_run(target.state, head.run)[1] if head.ended and head.artifacts else None
+        except SpecError:
+            continue  # damaged: `report` says how
+        if report is not None and (artifact := most_telling(report)):
+            return artifact
+    raise CommandError(
+        f"no run of {name} has published anything and ended",
+        where=str(target.state.runs),
+        next_step=f"p2pnet inject {name}, or name an artifact",
+    )

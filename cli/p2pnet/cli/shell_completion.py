@@ -1,0 +1,174 @@
+"""What a shell may complete a word to: names of subnets, nodes, runs, artifacts, clients, contexts, kinds.
+
+Everything comes from files of this machine, in a fraction of a second; no cluster and no lab is asked. Whatever goes wrong
+there is nothing to offer: a completion never prints an error. Light: `options` imports this.
+"""
+
+import contextlib
+import io
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+RUNS_MAX = 20  # runs offered, the newest
+ARTIFACTS_MAX = 50  # artifacts offered, the newest
+RUNS_READ_MAX = 100  # runs whose artifacts are read, the newest
+ARTIFACTS_READ_MAX = 50_000  # in all of them; so many take 40 ms
+ID_CHARS = 12  # of an artifact's id
+
+Offer = tuple[str, str]
+"""A word, and a few more that explain it."""
+Source = Callable[[typer.Context, str], Iterable[Offer]]
+
+
+def _safe(source: Source) -> Callable[[typer.Context, str], list[Offer]]:
+    """As typer asks for it: filtered by what is typed, and empty when anything goes wrong."""
+
+    def offer(ctx: typer.Context, incomplete: str) -> list[Offer]:
+        try:
+            return [one for one in source(ctx, incomplete) if one[0].startswith(incomplete)]
+        except Exception:  # noqa: BLE001 a person presses Tab: anything but silence would land in the line being typed
+            return []
+
+    offer.__doc__ = source.__doc__
+    return offer
+
+
+@_safe
+def subnets(_ctx: typer.Context, _incomplete: str) -> Iterable[Offer]:
+    """Of this machine, and those whose runs are kept; through kubectl those of clusters."""
+    from p2pnet.store import archive
+
+    state = _state()
+    heads = archive.list_heads(state)
+    if Path(sys.argv[0]).name.startswith("kubectl"):
+        found = {head.subnet: f"in {head.context}" for head in heads if head.context}
+    else:
+        found = {head.subnet: "its runs are kept" for head in heads}
+        found |= dict.fromkeys(state.names(), "on this machine")
+    return sorted(found.items())
+
+
+@_safe
+def nodes(ctx: typer.Context, _incomplete: str) -> Iterable[Offer]:
+    """Of the subnet that is named, or of the only one."""
+    return [(name, "") for name in _nodes(ctx)]
+
+
+@_safe
+def publishers(ctx: typer.Context, _incomplete: str) -> Iterable[Offer]:
+    """`random`, `all`, nodes."""
+    return [("random", "one node, by the seed"), ("all", "every node its own"), *((name, "") for name in _nodes(ctx))]
+
+
+@_safe
+def runs(ctx: typer.Context, incomplete: str) -> Iterable[Offer]:
+    """The newest of the subnet that is named: ids, labels of one word, `latest`."""
+    from p2pnet.store import archive
+
+    heads = archive.list_heads(_state(), _named(ctx))[::-1]
+    if heads:
+        yield "latest", heads[0].run
+    fitting = [head for head in heads if head.run.startswith(incomplete)] if incomplete else heads
+    for head in fitting[:RUNS_MAX]:
+        yield head.run, " ".join(filter(None, (head.verdict or head.state, head.label)))
+    for head in heads:
+        if head.label and not any(letter.isspace() for letter in head.label):
+            yield head.label, head.run
+
+
+@_safe
+def artifacts(ctx: typer.Context, incomplete: str) -> Iterable[Offer]:
+    """The newest of the subnet that is named: `latest`, names of files, beginnings of ids."""
+    from p2pnet.store import archive
+
+    state, name = _state(), _named(ctx)
+    published = [head for head in archive.list_heads(state, name) if head.artifacts][::-1]
+    found: dict[str, str] = {}
+    names: dict[str, int] = {}
+    left = ARTIFACTS_READ_MAX
+    for head in published[:RUNS_READ_MAX]:
+        if left <= 0:
+            break
+        left -= head.artifacts
+        run = archive.read_run_file(state, head.run)
+        for artifact, file in reversed(list(zip(run.artifacts, run.names, strict=False))):
+            names[file] = names.get(file, 0) + 1
+            if len(found) < ARTIFACTS_MAX and artifact.startswith(incomplete.lower()):
+                found[artifact if len(incomplete) > ID_CHARS else artifact[:ID_CHARS]] = file
+    latest = [("latest", "published last")] if published else []
+    files = [(file, "") for file, count in names.items() if count == 1 and not any(map(str.isspace, file))]
+    return [*latest, *files, *found.items()]
+
+
+@_safe
+def clients(ctx: typer.Context, _incomplete: str) -> Iterable[Offer]:
+    """Of the subnet that is named."""
+    import json
+
+    document = json.loads(_state().subnet(_subnet(ctx)).document.read_bytes())
+    return [(str(one["name"]), "") for one in document["spec"].get("clients") or [{"name": "blob"}]]
+
+
+@_safe
+def contexts(_ctx: typer.Context, _incomplete: str) -> Iterator[Offer]:
+    """Of the kubeconfig: without its client library, which takes long and may ask plugins."""
+    from p2pnet.lab_client import kubeconfig
+
+    for name, (context, _) in kubeconfig.read(os.environ).contexts.items():
+        yield name, str(context.get("cluster") or "")
+
+
+@_safe
+def kinds(_ctx: typer.Context, _incomplete: str) -> Iterable[Offer]:
+    """Of documents with a schema."""
+    from p2pnet.cli.verbs.schema import KINDS
+
+    return [(kind, "") for kind in KINDS]
+
+
+def _state() -> Any:
+    from p2pnet.store.state import State
+
+    return State.default()
+
+
+def _named(ctx: typer.Context) -> str | None:
+    """The subnet that is named. Behind an option that has no value yet, arguments are not sorted out."""
+    name = ctx.params.get("name") or ctx.params.get("subnet")
+    if not name and ctx.args and any(parameter.name == "name" for parameter in ctx.command.params):
+        name = ctx.args[0]
+    return str(name) if name else None
+
+
+def _subnet(ctx: typer.Context) -> str:
+    return _named(ctx) or str(_state().names()[0])
+
+
+def _nodes(ctx: typer.Context) -> list[str]:
+    import json
+
+    from p2pnet.model.ids import member_order
+
+    return sorted(json.loads(_state().subnet(_subnet(ctx)).ports.read_bytes()), key=member_order)
+
+
+def kubectl() -> None:
+    """`kubectl_complete-p2pnet WORD...`: what kubectl asks for the words after `kubectl p2pnet`, in its own form.
+
+    A line per word, with its explanation behind a tab, and last what the shell is to do: 4, no names of files; 0, those too.
+    """
+    from p2pnet.cli.app import COMPLETE, main
+
+    typed = shlex.join(["p2pnet", *sys.argv[1:]]).removesuffix("''")  # nothing typed yet is an empty word
+    os.environ |= {COMPLETE: "complete_fish", "_TYPER_COMPLETE_FISH_ACTION": "get-args", "_TYPER_COMPLETE_ARGS": typed}
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        main([])
+    words = said.getvalue().strip()
+    sys.stdout.write(f"{words}\n:4\n" if words else ":0\n")

@@ -1,0 +1,172 @@
+"""The operator in a cluster: install.yaml applied, waited for, and taken away again. Blocks: call it from a thread."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata, resources
+from typing import Any
+
+import yaml
+
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError
+from p2pnet.cli.targets.cluster.status import Object, name_of
+from p2pnet.lab_client.kube import Kube, KubeError
+from p2pnet.model.images import UNRELEASED, image_tag
+
+CRD = "CustomResourceDefinition"
+CRD_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/subnets.p2pnet.io"
+SUBNETS = "/apis/p2pnet.io/v1alpha1/subnets"
+NODE_IMAGE = "P2PNET_NODE_IMAGE"
+ESTABLISHED_S = 60.0
+GONE_S = 120.0
+POLL_S = 0.3
+
+# Kind -> (plural, whether it is in a namespace): what install.yaml is made of.
+PLURALS = {
+    "Namespace": ("namespaces", False), CRD: ("customresourcedefinitions", False),
+    "ClusterRole": ("clusterroles", False), "ClusterRoleBinding": ("clusterrolebindings", False),
+    "Role": ("roles", True), "RoleBinding": ("rolebindings", True), "ServiceAccount": ("serviceaccounts", True),
+    "NetworkPolicy": ("networkpolicies", True), "Deployment": ("deployments", True), "Service": ("services", True),
+    "PodDisruptionBudget": ("poddisruptionbudgets", True), "ConfigMap": ("configmaps", True),
+}  # fmt: skip
+VERSIONS = re.compile(rf'((?:image|value): p2pnet/[\w-]+:|app\.kubernetes\.io/version: "?){UNRELEASED}\b')
+"""Where install.yaml names a version: it is rendered from the working tree, and released with it as it is."""
+FIRST = ("Namespace", CRD)
+"""What the others need."""
+
+
+def manifest(operator_image: str | None = None, node_image: str | None = None) -> list[Object]:
+    """The objects of install.yaml, in the order in which to apply them, with these images instead of its own."""
+    text = resources.files("p2pnet.cli").joinpath("install.yaml").read_text(encoding="utf-8")
+    text = VERSIONS.sub(rf"\g<1>{image_tag(metadata.version('p2pnet'))}", text)
+    found = [one for one in yaml.safe_load_all(text) if one]
+    for container in _containers(found):
+        container["image"] = operator_image or container["image"]
+        for variable in container.get("env") or []:
+            if variable["name"] == NODE_IMAGE and node_image:
+                variable["value"] = node_image
+    return sorted(found, key=lambda one: FIRST.index(one["kind"]) if one["kind"] in FIRST else len(FIRST))
+
+
+def images(objects: list[Object]) -> tuple[str, str]:
+    """The operator's image and the nodes'."""
+    container = next(_containers(objects))
+    node = next(str(one["value"]) for one in container["env"] if one["name"] == NODE_IMAGE)
+    return str(container["image"]), node
+
+
+def install(kube: Kube, objects: list[Object], tell: Callable[[str], None], *, timeout_s: float) -> list[str]:
+    """Apply them all; wait until Subnets are known before the rest. What was applied. CommandError (exit 4), KubeError."""
+    done = []
+    for one in objects:
+        tell(label(one))
+        if one["kind"] == "Namespace" and _is_ending(kube.get(path_of(one))):
+            _wait_gone(kube, [one], tell)
+        kube.apply(path_of(one), one)
+        done.append(label(one))
+        if one["kind"] == CRD:
+            _wait_established(kube, tell, timeout_s)
+    return done
+
+
+def is_installed(kube: Kube) -> bool:
+    """Whether the cluster knows Subnets."""
+    return kube.get("/apis/p2pnet.io/v1alpha1") is not None
+
+
+def subnets_left(kube: Kube) -> list[str]:
+    """`namespace/name` of every Subnet in the cluster."""
+    try:
+        found = kube.find(SUBNETS)
+    except KubeError as error:
+        if error.status == 404:
+            return []
+        raise
+    return sorted(f"{one['metadata'].get('namespace')}/{name_of(one)}" for one in found)
+
+
+def uninstall(
+    kube: Kube, objects: list[Object], tell: Callable[[str], None], *, orphan: bool
+) -> tuple[list[str], list[str]]:
+    """Delete them all, last first; what was there and what was gone already.
+
+    `orphan`: Subnets, their definition and so their pods stay, and the namespace when Subnets live in it.
+    """
+    removed: list[str] = []
+    absent: list[str] = []
+    inhabited = {one.partition("/")[0] for one in subnets_left(kube)} if orphan else set()
+    for one in reversed(objects):
+        if orphan and (one["kind"] == CRD or (one["kind"] == "Namespace" and name_of(one) in inhabited)):
+            continue
+        tell(label(one))
+        (removed if kube.delete(path_of(one)) else absent).append(label(one))
+    _wait_gone(kube, [one for one in objects if one["kind"] in FIRST and label(one) in removed], tell)
+    return removed, absent
+
+
+def path_of(thing: Object) -> str:
+    """Where an object of install.yaml is. CommandError for a kind that is not in the table."""
+    if thing["kind"] not in PLURALS:
+        raise CommandError(
+            f"install.yaml holds a {thing['kind']}, which this version does not know",
+            where="p2pnet.cli/install.yaml",
+            next_step="this is a bug: please report it",
+            exit_code=ExitCode.BUG,
+        )
+    plural, namespaced = PLURALS[thing["kind"]]
+    parts = ["/apis" if "/" in thing["apiVersion"] else "/api", thing["apiVersion"]]
+    if namespaced:
+        parts += ["namespaces", thing["metadata"]["namespace"]]
+    return "/".join([*parts, plural, name_of(thing)])
+
+
+def label(thing: Object) -> str:
+    """`Deployment p2pnet-system/p2pnet`."""
+    namespace = thing["metadata"].get("namespace")
+    return f"{thing['kind']} {f'{namespace}/' if namespace else ''}{name_of(thing)}"
+
+
+def _wait_established(kube: Kube, tell: Callable[[str], None], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        found = kube.get(CRD_PATH) or {}
+        conditions = {one["type"]: one for one in (found.get("status") or {}).get("conditions") or []}
+        if conditions.get("Established", {}).get("status") == "True":
+            return
+        if time.monotonic() > deadline:
+            why = "; ".join(f"{one['type']}: {one.get('message')}" for one in conditions.values()) or "it says nothing"
+            raise CommandError(
+                f"the definition of Subnets is not established after {timeout_s:.0f} s: {why}",
+                where=f"context {kube.context}",
+                next_step="kubectl describe crd subnets.p2pnet.io",
+                exit_code=ExitCode.NOT_READY,
+            )
+        tell("the definition of Subnets to be established")
+        time.sleep(POLL_S)
+
+
+def _is_ending(thing: Object | None) -> bool:
+    return thing is not None and bool((thing.get("metadata") or {}).get("deletionTimestamp"))
+
+
+def _wait_gone(kube: Kube, objects: list[Object], tell: Callable[[str], None]) -> None:
+    """Namespace and definition end after what is in them: until then nothing can be installed again."""
+    deadline = time.monotonic() + GONE_S
+    for one in objects:
+        while kube.get(path_of(one)) is not None:
+            if time.monotonic() > deadline:
+                raise CommandError(
+                    f"{label(one)} is deleted, but still there after {GONE_S:.0f} s",
+                    where=f"context {kube.context}",
+                    next_step=f"kubectl describe {one['kind'].lower()} {name_of(one)}",
+                    exit_code=ExitCode.NOT_READY,
+                )
+            tell(f"{label(one)} to end")
+            time.sleep(POLL_S)
+
+
+def _containers(objects: list[Object]) -> Iterator[dict[str, Any]]:
+    for one in objects:
+        if one["kind"] == "Deployment":
+            yield from one["spec"]["template"]["spec"]["containers"]

@@ -1,0 +1,226 @@
+"""The desk of a subnet in a cluster: its lab through the API server's proxy, and what object and pods say beside it."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any
+
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError
+from p2pnet.cli.targets.cluster import copies, logs
+from p2pnet.cli.targets.cluster.status import Object, status_without_lab, with_cluster
+from p2pnet.cli.threads import in_daemon
+from p2pnet.lab_client import LabClient, ProblemError
+from p2pnet.lab_client.kube import Kube, KubeError
+from p2pnet.lab_client.proxy import RETRY_S, LabAwayError, ProxyWire
+from p2pnet.model.errors import P2pnetError
+from p2pnet.model.jobs import LogLine, RunRequest, RunState
+from p2pnet.model.report import RUN_ENDED, Status
+from p2pnet.store import State, archive
+from p2pnet.store.logs import LogQuery
+from p2pnet.subnet.document import kept_annotations
+
+FOLLOW_S = 90.0  # how long a run is followed while its lab is away: the operator has started another one by then
+PAUSE_S = 1.0
+LOOK_S = 3.0  # how often a follower looks whether the subnet is still there
+FORBIDDEN = 403
+
+
+class ClusterLab(LabClient):
+    """A `LabClient` whose summary never needs the lab, whose document is written to the object, and whose logs are the pods'."""
+
+    def __init__(
+        self, kube: Kube, name: str, state: State, *, token: Callable[[], str],
+        look: Callable[[], Object], pods: Callable[[], list[Object]], apply: Callable[[Object], None], retry_s: float = RETRY_S,
+    ) -> None:  # fmt: skip
+        """`look` gives the Subnet object, `pods` its pods, `apply` writes a document; all block."""
+        super().__init__(ProxyWire(kube, name, token, retry_s=retry_s))
+        self._quick = ProxyWire(kube, name, token, retry_s=0.0)
+        self._kube = kube
+        self._name = name
+        self._state = state
+        self._place = copies.Place(kube.context, kube.namespace)
+        self._look = look
+        self._pods = pods
+        self._apply = apply
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._quick.close()
+        await super().__aexit__()
+
+    async def summary(self) -> Status:
+        """The lab's, with what the cluster knows better; without a lab, the object's and the pods'."""
+        lab, why = None, ""
+        try:
+            lab = await self._quick.ask("GET", "/v1/summary", Status)
+        except (LabAwayError, KubeError) as error:
+            if isinstance(error, KubeError) and error.status != FORBIDDEN:
+                raise
+            why = str(error)
+        thing = await in_daemon(self._look)
+        if lab is None:
+            return status_without_lab(thing, await self._seen_pods(), why)
+        whole = lab.nodes.connected >= lab.nodes.desired
+        return with_cluster(lab, thing, [] if whole else await self._seen_pods())
+
+    async def _seen_pods(self) -> list[Object]:
+        """The pods; none for who may use the lab and nothing else."""
+        try:
+            return await in_daemon(self._pods)
+        except KubeError as error:
+            if error.status != FORBIDDEN:
+                raise
+            return []
+
+    async def spec(self) -> dict[str, Any]:
+        """The document in force, which the lab knows: the object's may be refused. The object's while the lab is away."""
+        try:
+            return await super().spec()
+        except LabAwayError:
+            return await self.written()
+
+    async def written(self) -> dict[str, Any]:
+        """The Subnet object's document."""
+        thing = await in_daemon(self._look)
+        metadata = {key: thing["metadata"][key] for key in ("name", "namespace")}
+        metadata |= kept_annotations(thing["metadata"].get("annotations"))
+        return {key: thing[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": metadata}
+
+    async def patch_spec(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Apply the whole document to the cluster."""
+        await asyncio.to_thread(self._apply, document)
+        return document
+
+    async def follow(self, run_id: str, cursor: int = 0) -> AsyncIterator[RunState]:
+        """As `LabClient.follow`; through restarts of the lab, and with a copy of the ended run on this machine.
+
+        CommandError (exit 5) as soon as the subnet is deleted, with its namespace or without.
+        """
+        uid = ""
+        with contextlib.suppress(KubeError, CommandError):  # what became of it is told in a moment
+            uid = await self._uid()  # before anything else: another subnet of its name may follow it
+        gone = asyncio.create_task(self._gone(uid))
+        try:
+            async for state in self._follow(run_id, cursor, gone):
+                yield state
+        finally:
+            gone.cancel()
+            await asyncio.gather(gone, return_exceptions=True)
+
+    async def _follow(self, run_id: str, cursor: int, gone: asyncio.Task[str]) -> AsyncGenerator[RunState, None]:
+        deadline = time.monotonic() + FOLLOW_S
+        while True:
+            try:
+                async for state in _until(gone, super().follow(run_id, cursor)):
+                    cursor, deadline = state.cursor, time.monotonic() + FOLLOW_S
+                    if state.state in RUN_ENDED:
+                        await self.keep(run_id)
+                    yield state
+            except ProblemError as error:
+                if error.status == 404:
+                    raise self._lost(run_id) from error
+                raise
+            except (LabAwayError, KubeError) as error:
+                if isinstance(error, KubeError) and error.status not in (0, 429):
+                    raise
+                if time.monotonic() > deadline:
+                    raise
+                cursor = 0  # another lab counts anew
+            else:
+                if not gone.done():
+                    return
+                raise self._invalid(run_id, gone.result())
+            await asyncio.wait({gone}, timeout=PAUSE_S)
+
+    async def _uid(self) -> str:
+        """Of the subnet as it is now, empty for one that is being deleted. Raises CommandError when there is none."""
+        found = (await in_daemon(self._look))["metadata"]
+        return "" if found.get("deletionTimestamp") else str(found.get("uid", "unknown"))
+
+    async def _gone(self, uid: str) -> str:
+        """Returns once the subnet of this uid is not there any more, with what became of it."""
+        while True:
+            with contextlib.suppress(KubeError):  # without the right to look, nobody can say
+                try:
+                    found = await self._uid()
+                except CommandError:
+                    return "its subnet was deleted"
+                if not found or uid not in ("", found):
+                    return "its subnet was deleted"
+                uid = found
+            await asyncio.sleep(LOOK_S)
+
+    def _lost(self, run_id: str) -> CommandError:
+        return self._invalid(run_id, "its lab was replaced during the run, and knows nothing of it")
+
+    def _invalid(self, run_id: str, why: str) -> CommandError:
+        copies.invalidate(self._state, run_id, why)
+        return CommandError(
+            f"run {run_id} is invalid: {why}",
+            where=f"context {self._kube.context}, namespace {self._kube.namespace}, subnet {self._name}",
+            next_step=f"p2pnet inject {self._name} again",
+            exit_code=ExitCode.INVALID,
+        )
+
+    async def start_run(self, request: RunRequest, *, key: str) -> RunState:
+        """As `LabClient.start_run`; from here on this machine knows of the run, whatever becomes of its lab."""
+        started = await super().start_run(request, key=key)
+        with contextlib.suppress(P2pnetError):  # who follows the run gets to know in any case
+            await copies.copy(self, self._state, started.run, self._place, (archive.RUN_FILE,))
+        return started
+
+    async def keep(self, run_id: str) -> None:
+        """Copy an ended run into the state directory of this user."""
+        await copies.copy(self, self._state, run_id, self._place)
+
+    async def collect(self) -> None:
+        """Copy every ended run of the lab that is not on this machine, and what is known of those that go on."""
+        for state in await self.runs():
+            await copies.collect(self, self._state, state, self._place)
+
+    async def logs(
+        self, *, node: str | None = None, artifact: str | None = None, grep: str | None = None, follow: bool = False,
+        tail: int | None = None, since: float | None = None,
+    ) -> AsyncGenerator[LogLine, None]:  # fmt: skip
+        """The pods' lines, the lab's among them, by time; for an artifact also its events, where the lab answers."""
+        del tail
+        events: list[LogLine] = []
+        if artifact:
+            with contextlib.suppress(P2pnetError):
+                told = super().logs(artifact=artifact, grep=grep)
+                events = [line async for line in told if node in (None, line.node)]
+                artifact = (await self.artifact_events(artifact))[0]
+        await in_daemon(self._look)
+        pods = await in_daemon(self._pods)
+        reader = logs.PodLogs(self._kube, LogQuery(node, artifact, grep, since=since))
+        async with reader:
+            past = await reader.read(pods)
+            for line in sorted([*past, *events], key=lambda line: line.t):
+                yield line
+            if follow:
+                async for line in reader.follow(self._pods_while_there):
+                    yield line
+
+    # --- that it is there ---
+
+    def _pods_while_there(self) -> list[Object]:
+        self._look()  # CommandError once it is gone
+        return self._pods()
+
+
+async def _until(gone: asyncio.Task[str], states: AsyncIterator[RunState]) -> AsyncGenerator[RunState, None]:
+    """The states, as long as the task is not done; it ends then, in the middle of a question if need be."""
+    while True:
+        upcoming = asyncio.ensure_future(anext(states, None))
+        try:
+            await asyncio.wait({upcoming, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not upcoming.done():
+                return
+            state = upcoming.result()
+        finally:
+            upcoming.cancel()
+            await asyncio.gather(upcoming, return_exceptions=True)
+        if state is None:
+            return
+        yield state

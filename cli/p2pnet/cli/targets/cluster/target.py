@@ -1,0 +1,262 @@
+"""Subnets of a Kubernetes cluster, one context and namespace: Subnet objects, brought about by the operator."""
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError
+from p2pnet.cli.progress import ProgressListener
+from p2pnet.cli.targets import Sight
+from p2pnet.cli.targets.cluster.lab import ClusterLab
+from p2pnet.cli.targets.cluster.status import ROLE_LABEL, SUBNET_LABEL, Object, document_of, name_of
+from p2pnet.cli.threads import in_daemon
+from p2pnet.lab_client import LabClient
+from p2pnet.lab_client.kube import Kube, KubeError
+from p2pnet.lab_client.proxy import RETRY_S, LabAwayError
+from p2pnet.model.errors import P2pnetError, SpecError
+from p2pnet.model.jobs import RunFile
+from p2pnet.store import State
+from p2pnet.store.heads import RunHead
+from p2pnet.subnet.document import kept_annotations, to_document
+from p2pnet.subnet.spec import Subnet
+
+API = "/apis/p2pnet.io/v1alpha1"
+POLL_S = 0.5
+GONE_S = 120.0  # for pods to end: nodes take 10 s, their grace is 30
+COLLECT_S = 20.0  # for the runs that nobody has copied yet, before their lab goes
+BROKEN = ("Invalid", "BadRequest")
+
+
+class ClusterTarget:
+    """The target `cluster`."""
+
+    kind = "cluster"
+
+    def __init__(self, state: State, kube: Kube, *, namespace_given: bool = False) -> None:
+        self.state = state
+        self._opened: Kube | None = kube
+        self._namespace_given = namespace_given
+
+    @property
+    def kube(self) -> Kube:
+        """The API server."""
+        assert self._opened is not None  # noqa: S101 - a subclass may open it later, and then first
+        return self._opened
+
+    @property
+    def where(self) -> str:
+        """In words."""
+        return f"context {self.kube.context}, namespace {self.kube.namespace}"
+
+    # --- what there is ---
+
+    def names(self) -> list[str]:
+        """Subnet objects of the namespace. CommandError (exit 3) where p2pnet is not installed."""
+        try:
+            return sorted(map(name_of, self.kube.find(self._path())))
+        except KubeError as error:
+            if error.status == 404:
+                raise self._not_installed() from error
+            raise
+
+    def place_of(self, name: str) -> tuple[str | None, str | None]:
+        """The same for all: one context, one namespace."""
+        del name
+        return self.kube.context, self.kube.namespace
+
+    def look(self, name: str) -> Sight:
+        """By the object alone: one that is being deleted counts as dead."""
+        thing = self._object(name)
+        if thing is None:
+            return "absent"
+        return "dead" if thing["metadata"].get("deletionTimestamp") else "up"
+
+    def subnet(self, name: str) -> Subnet:
+        """The object's document."""
+        thing = self._object(name)
+        if thing is None:
+            raise self._absent(name)
+        try:
+            return document_of(thing)
+        except SpecError as error:
+            next_step = f"correct it: kubectl edit subnet {name} -n {self.kube.namespace}"
+            raise CommandError(
+                f"the document of {name} is wrong: {error}", where=self.where, next_step=next_step
+            ) from error
+
+    def last_words(self, name: str) -> CommandError | None:
+        """None: the operator goes on trying, whatever happens."""
+        del name
+        return None
+
+    @contextlib.asynccontextmanager
+    async def desk(self, name: str) -> AsyncIterator[LabClient]:
+        """Through the API server's proxy."""
+        if await in_daemon(self._object, name) is None:
+            raise self._absent(name)
+        async with self._desk(name) as desk:
+            yield desk
+
+    def _desk(self, name: str, *, retry_s: float = RETRY_S) -> ClusterLab:
+        token: list[str] = []
+
+        def shown() -> str:
+            if not token:
+                token.append(self._token(name))
+            return token[0]
+
+        def look() -> Object:
+            thing = self._object(name)
+            if thing is None:
+                raise self._absent(name)
+            return thing
+
+        return ClusterLab(
+            self.kube, name, self.state, token=shown, look=look, pods=lambda: self._pods(name), apply=self._apply,
+            retry_s=retry_s,
+        )  # fmt: skip
+
+    async def collect(self, name: str) -> None:
+        """Copy the runs of a lab that answers into the state directory."""
+        if await in_daemon(self._object, name) is not None:
+            async with self._desk(name, retry_s=0.0) as desk:
+                await desk.collect()
+
+    def made(self, run: RunFile | RunHead) -> bool:
+        """Its copy names context and namespace."""
+        return self._opened is None or (run.context, run.namespace) == (self.kube.context, self.kube.namespace)
+
+    # --- what is done ---
+
+    def place(self, subnet: Subnet) -> None:
+        """Go to the namespace that a document names. CommandError (exit 2) when `-n` names another one."""
+        named = subnet.metadata.namespace
+        if named in (None, self.kube.namespace):
+            return
+        if self._namespace_given:
+            raise CommandError(
+                f"the command line says namespace {self.kube.namespace}, the file's metadata.namespace says {named}",
+                where=f"Subnet {subnet.name}",
+                next_step="leave one of the two out, or make them the same",
+            )
+        self.kube.namespace = str(named)
+
+    @contextlib.asynccontextmanager
+    async def hold(self, name: str, listener: ProgressListener) -> AsyncIterator[None]:
+        """Nothing to hold: the API server orders writes."""
+        del name, listener
+        yield
+
+    async def start(self, subnet: Subnet, listener: ProgressListener, *, timeout_s: float) -> None:
+        """Apply the document; a former subnet of that name that is still going is waited for."""
+        del timeout_s
+        await self._until_gone(subnet.name, listener, ended=True)
+        listener.waiting("the API server")
+        await asyncio.to_thread(self._apply, to_document(subnet))
+
+    async def remove(self, name: str, listener: ProgressListener) -> bool:
+        """Keep copies of its runs, delete it, wait until its pods are gone too."""
+        with contextlib.suppress(P2pnetError, TimeoutError):
+            listener.waiting("copies of its runs")
+            await asyncio.wait_for(self.collect(name), COLLECT_S)
+        was = await asyncio.to_thread(self.kube.delete, self._path(name))
+        return await self._until_gone(name, listener) or was
+
+    async def _until_gone(self, name: str, listener: ProgressListener, *, ended: bool = False) -> bool:
+        """Whether there was anything to wait for. With `ended`, an object that is not being deleted is none."""
+        deadline, was = time.monotonic() + GONE_S, False
+        while True:
+            thing = await in_daemon(self._object, name)
+            if ended and thing is not None and not thing["metadata"].get("deletionTimestamp"):
+                return was
+            pods = await in_daemon(self._pods, name)
+            if thing is None and not pods:
+                return was
+            was = True
+            if time.monotonic() > deadline:
+                left = ", ".join(map(name_of, pods[:5])) or f"the Subnet {name} itself"
+                raise CommandError(
+                    f"{name} is deleted, but after {GONE_S:.0f} s there still is {left}",
+                    where=self.where,
+                    next_step=f"kubectl describe pods -n {self.kube.namespace} -l {SUBNET_LABEL}={name}",
+                    exit_code=ExitCode.NOT_READY,
+                )
+            listener.waiting(f"{len(pods)} pods of {name} to end")
+            await asyncio.sleep(POLL_S)
+
+    def _apply(self, document: dict[str, Any]) -> None:
+        name = document["metadata"]["name"]
+        kept = kept_annotations(document["metadata"].get("annotations"))
+        body = {**document, "metadata": {"name": name, "namespace": self.kube.namespace, **kept}}
+        try:
+            self.kube.apply(self._path(name), body)
+        except KubeError as error:
+            if error.status == 404:
+                missing = f"namespaces {self.kube.namespace!r}" if "namespaces" in str(error) else ""
+                raise (self._no_namespace() if missing else self._not_installed()) from error
+            if error.reason in BROKEN:
+                next_step = "correct it; p2pnet schema subnet shows what is known"
+                raise CommandError(str(error), where=f"Subnet {name}, {self.where}", next_step=next_step) from error
+            raise
+
+    # --- the API server ---
+
+    def _path(self, name: str = "") -> str:
+        return f"{API}/namespaces/{self.kube.namespace}/subnets" + (f"/{name}" if name else "")
+
+    def _object(self, name: str) -> Object | None:
+        return self.kube.get(self._path(name))
+
+    def _pods(self, name: str) -> list[Object]:
+        selector = f"{SUBNET_LABEL}={name},{ROLE_LABEL} in (node,lab)"
+        return self.kube.find(f"/api/v1/namespaces/{self.kube.namespace}/pods", selector)
+
+    def _token(self, name: str) -> str:
+        secret = f"{name}-lab-token"
+        try:
+            found = self.kube.get(f"/api/v1/namespaces/{self.kube.namespace}/secrets/{secret}")
+        except KubeError as error:
+            if error.status == 403:
+                error.hint = f"ask for the right to get the Secret {secret}, which lets you speak to the lab"
+            raise
+        try:
+            token = base64.b64decode(((found or {}).get("data") or {}).get("token") or "").decode().strip()
+        except (binascii.Error, UnicodeDecodeError, ValueError):
+            token = ""
+        if not token:
+            raise LabAwayError(f"the lab of {name} has no token yet (Secret {secret})")
+        return token
+
+    def _absent(self, name: str) -> CommandError:
+        try:
+            others = self.names()
+        except KubeError:
+            others = []  # who may use one subnet may not see the others
+        here = f" (there: {', '.join(others[:8])})" if others else ""
+        return CommandError(
+            f"there is no subnet {name}{here}",
+            where=self.where,
+            next_step=f"p2pnet up {name} --on {self.kind}",
+            exit_code=ExitCode.NOT_FOUND,
+        )
+
+    def _not_installed(self) -> CommandError:
+        return CommandError(
+            f"p2pnet is not installed in context {self.kube.context}: it knows no Subnets",
+            where=self.where,
+            next_step=f"p2pnet install --context {self.kube.context}",
+            exit_code=ExitCode.NOT_FOUND,
+        )
+
+    def _no_namespace(self) -> CommandError:
+        return CommandError(
+            f"there is no namespace {self.kube.namespace}",
+            where=self.where,
+            next_step=f"kubectl create namespace {self.kube.namespace}",
+            exit_code=ExitCode.NOT_FOUND,
+        )

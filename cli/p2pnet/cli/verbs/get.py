@@ -1,0 +1,160 @@
+"""`get`: the bytes of an artifact as one node holds them, to a file or to stdout."""
+
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2pnet.cli.documents import Fetched
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError, Outcome
+from p2pnet.cli.output_file import OutputFile, descriptor_of
+from p2pnet.cli.render import Output
+from p2pnet.cli.resolve import choose_artifact
+from p2pnet.cli.session import Session
+from p2pnet.cli.targets import Target
+from p2pnet.lab_client import Downloaded, LabClient, ProblemError
+from p2pnet.model.errors import SpecError
+from p2pnet.model.text import some
+from p2pnet.store import archive
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """As on the command line; `file` `-` is stdout.
+
+    None: stdout, but the artifact's own name on a terminal, or where stdout is a document's.
+    """
+
+    name: str
+    artifact: str
+    file: str | None = None
+    node: str | None = None
+
+
+async def run(options: Options, session: Session) -> Outcome:
+    """The file is opened when the first bytes are here, and takes its name when the last are."""
+    session.next_step = f"p2pnet report {options.name} -o json lists the artifact ids of its latest run"
+    target = session.target()
+    if _is_stdout(options.file) and session.output is not Output.TABLE:
+        raise CommandError(
+            f"both the bytes and {session.output} on standard output",
+            where=f"p2pnet get -O {options.file} -o {session.output}",
+            next_step="give the bytes a file with -O FILE, or leave -o out",
+        )
+    prefix = await choose_artifact(options.artifact, target, options.name)
+    async with target.desk(options.name) as desk:
+        if options.node is not None:
+            await _check_node(options.node, desk)
+        async with aclosing(_parts(options, prefix, desk, session)) as parts:
+            first = await anext(parts)
+            path = _destination(options, first, session)
+            if path is None:
+                await _to_stdout(first, parts)
+                return Outcome()
+            await _to_file(path, first, parts)
+    document = Fetched(
+        subnet=options.name,
+        artifact=_whole_id(options.name, prefix, target),
+        name=first.name,
+        size=first.size,
+        node=first.node,
+        file=str(path),
+    )
+    return Outcome(document, next=(f"p2pnet trace {options.name} {prefix[:12]}",))
+
+
+def _whole_id(name: str, prefix: str, target: Target) -> str:
+    try:
+        return archive.find_artifact(target.state, name, prefix)[0]
+    except SpecError:
+        return prefix
+
+
+async def _check_node(node: str, desk: LabClient) -> None:
+    names = [member.name for member in (await desk.summary()).members]
+    if node not in names:
+        raise CommandError(f"there is no node {node!r}", where=f"--node {node}", next_step=f"one of {some(names)}")
+
+
+async def _parts(options: Options, prefix: str, desk: LabClient, session: Session) -> AsyncGenerator[Downloaded, None]:
+    """All ranges from one holder, at least one, the last one ending the artifact."""
+    offset, node = 0, options.node
+    while True:
+        try:
+            part = await desk.get(prefix, node=node, offset=offset)
+        except ProblemError as error:
+            raise _not_held(error, options) from error
+        node, offset = part.node or node, offset + len(part.data)
+        session.listener.progress(f"received from {node}", offset, part.size, octets=True)
+        yield part
+        if offset >= part.size:
+            return
+        if not part.data:
+            raise CommandError(
+                f"{node} let go of the artifact after {offset} of {part.size} bytes",
+                where=f"{options.name} {prefix}",
+                next_step="ask another node with --node",
+                exit_code=ExitCode.EXPECTATION_FAILED,
+            )
+
+
+def _not_held(error: ProblemError, options: Options) -> Exception:
+    if error.exit_code != ExitCode.EXPECTATION_FAILED:
+        return error
+    return CommandError(
+        str(error),
+        where=f"{options.name} {options.artifact}" + (f" on {options.node}" if options.node else ""),
+        next_step=error.hint or f"p2pnet trace {options.name} {options.artifact} shows who got it",
+        exit_code=ExitCode.EXPECTATION_FAILED,
+    )
+
+
+def _destination(options: Options, first: Downloaded, session: Session) -> Path | None:
+    documented = session.output is not Output.TABLE
+    if _is_stdout(options.file) or (options.file is None and not documented and not session.stdout.isatty()):
+        return None
+    if options.file is not None:
+        return Path(options.file)
+    # a name that came over the network never leaves this folder and never replaces anything
+    path = Path(Path(first.name).name.replace("\0", "") or "artifact")
+    if path.exists():
+        raise CommandError(
+            f"{path} exists already",
+            where=str(path.absolute()),
+            next_step="say where to with -O FILE, or -O - for stdout",
+        )
+    return path
+
+
+def _is_stdout(file: str | None) -> bool:
+    return file is not None and (file == "-" or descriptor_of(Path(file)) == 1)
+
+
+async def _to_stdout(first: Downloaded, parts: AsyncIterator[Downloaded]) -> None:
+    out = sys.stdout.buffer
+    out.write(first.data)
+    async for part in parts:
+        out.write(part.data)
+    out.flush()
+
+
+async def _to_file(path: Path, first: Downloaded, parts: AsyncIterator[Downloaded]) -> None:
+    async with OutputFile(path) as file:
+        await _write(file, path, first.data)
+        async for part in parts:
+            await _write(file, path, part.data)
+
+
+async def _write(file: OutputFile, path: Path, data: bytes) -> None:
+    try:
+        await file.write(data)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CommandError(
+            f"cannot write {path}: {error.strerror}",
+            where=f"-O {path}",
+            next_step="make room there, or name another file",
+        ) from error

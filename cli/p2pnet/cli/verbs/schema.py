@@ -1,0 +1,79 @@
+"""`schema`: the JSON Schemas of what p2pnet prints and reads, made from the shapes themselves."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import msgspec
+
+from p2pnet.cli import documents
+from p2pnet.cli.outcome import CommandError, Outcome
+from p2pnet.cli.session import Session
+from p2pnet.model.report import Report, Status
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+SHAPES: dict[str, type[msgspec.Struct]] = {
+    "report": Report,
+    "status": Status,
+    "trace": documents.Trace,
+    "run": documents.RunTicket,
+    "runs": documents.KeptRuns,
+    "kept-run": documents.KeptRun,
+    "subnets": documents.SubnetList,
+    "subnet-line": documents.SubnetLine,
+    "fetched": documents.Fetched,
+    "withdrawal": documents.WithdrawnArtifact,
+    "removal": documents.Removal,
+    "logs": documents.LogLines,
+    "log-line": documents.LoggedLine,
+    "doctor": documents.Examination,
+    "ping": documents.Pings,
+    "ping-answer": documents.Ping,
+    "installation": documents.Installation,
+}
+KINDS = (*SHAPES, "subnet")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """As on the command line."""
+
+    kind: str
+
+
+async def run(options: Options, session: Session) -> Outcome:
+    """The schema as a document; `session` has no say in it."""
+    del session
+    return Outcome(documents.JsonSchema(options.kind, schema_of(options.kind)))
+
+
+def schema_of(kind: str) -> dict[str, Any]:
+    """JSON Schema 2020-12. CommandError (exit 2) for a kind there is not."""
+    if kind == "subnet":
+        from p2pnet.subnet.document import subnet_json_schema
+
+        return subnet_json_schema()
+    shape = SHAPES.get(kind)
+    if shape is None:
+        near = get_close_matches(kind, KINDS, n=1)
+        guess = f", did you mean {near[0]}?" if near else ""
+        raise CommandError(
+            f"no schema is named {kind!r}{guess}", where="p2pnet schema", next_step=f"choose one of {', '.join(KINDS)}"
+        )
+    body = msgspec.json.schema(shape, schema_hook=_anything)
+    name = body.pop("$ref").rpartition("/")[2]
+    main = body["$defs"].pop(name)
+    main["properties"]["schema"] = {"const": _default(shape, "schema")}
+    main["required"] = list(main["properties"])  # nothing is left out when it is printed
+    rest = {"$defs": body["$defs"]} if body["$defs"] else {}
+    return {"$schema": DIALECT, "$id": f"https://p2pnet.io/schemas/{kind}.v1.json", **main, **rest}
+
+
+def _anything(kind: type) -> dict[str, Any]:
+    if kind is not object:
+        raise TypeError(f"no schema for {kind}")
+    return {"description": "any value"}
+
+
+def _default(shape: type[msgspec.Struct], name: str) -> Any:
+    return next(field.default for field in msgspec.structs.fields(shape) if field.name == name)

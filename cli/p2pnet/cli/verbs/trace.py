@@ -1,0 +1,106 @@
+"""`trace`: the hop tree of one artifact, from the lab while it lives and from the archive afterwards."""
+
+import contextlib
+from dataclasses import dataclass
+
+from p2pnet.cli.documents import Trace, TracedReceipt
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.outcome import CommandError, Outcome
+from p2pnet.cli.resolve import choose_artifact, telling_artifact
+from p2pnet.cli.session import Session
+from p2pnet.cli.targets import Target
+from p2pnet.measure import HopNode, HopTree, hop_tree
+from p2pnet.model.events import Collected
+from p2pnet.model.ids import DEFAULT_CLIENT
+from p2pnet.model.jobs import RunFile
+from p2pnet.store import archive
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """As on the command line."""
+
+    name: str
+    artifact: str | None = None
+    """The most telling one of the latest run without."""
+
+
+async def run(options: Options, session: Session) -> Outcome:
+    """Find the artifact, gather its events, draw its tree."""
+    session.next_step = f"p2pnet report {options.name} -o json lists the artifact ids of its latest run"
+    target = session.target()
+    if options.artifact is None:
+        prefix = await telling_artifact(target, options.name)
+    else:
+        prefix = await choose_artifact(options.artifact, target, options.name)
+    live = target.look(options.name) == "up"
+    if live:
+        async with target.desk(options.name) as desk:
+            artifact, run_file, events = await desk.artifact_events(prefix)
+    else:
+        with contextlib.suppress(CommandError):
+            async with target.desk(options.name):  # a dead lab's open runs end here
+                pass
+        artifact, run_file, events = _archived(options.name, prefix, target, session)
+    document = document_of(hop_tree(artifact, events, run_file.nodes), run_file)
+    if not live:
+        hint = f"p2pnet report {options.name} {run_file.run}"
+    elif document.unreached:
+        hint = f"p2pnet logs {options.name} --node {document.unreached[0]}"
+    else:
+        hint = f"p2pnet get {options.name} {artifact[:12]} -O FILE"
+    return Outcome(document, next=(hint,))
+
+
+def _archived(name: str, prefix: str, target: Target, session: Session) -> tuple[str, RunFile, list[Collected]]:
+    sight = target.look(name)
+    if not archive.list_heads(target.state, name) and sight == "absent":
+        raise CommandError(
+            f"there is no subnet {name}, and no run of one",
+            where=str(target.state.runs),
+            next_step=f"p2pnet up {name}",
+            exit_code=ExitCode.NOT_FOUND,
+        )
+    artifact, run_file = archive.find_artifact(target.state, name, prefix)
+    session.note(f"{name} is {'gone' if sight == 'absent' else sight}: this is from the archive of run {run_file.run}")
+    return artifact, run_file, archive.read_events(target.state, run_file.run, artifact)
+
+
+def document_of(tree: HopTree, run_file: RunFile) -> Trace:
+    """The hop tree with what the run knows about it."""
+    names = dict(zip(run_file.artifacts, run_file.names, strict=False))
+    latencies = [node.latency_ms for node in tree.nodes if node.latency_ms is not None]
+    return Trace(
+        subnet=run_file.subnet,
+        target=run_file.target,
+        run=run_file.run,
+        artifact=tree.artifact,
+        name=names.get(tree.artifact, ""),
+        size=tree.size,
+        publisher=tree.publisher,
+        nodes=len(run_file.nodes),
+        reached=len(tree.nodes),
+        receipts=[_receipt(node) for node in tree.nodes],
+        critical_path=tree.critical_path,
+        unreached=tree.unreached,
+        duplicates=tree.duplicates,
+        duplicate_bytes=tree.duplicate_bytes,
+        hops_max=tree.hops_max,
+        latency_ms_max=max(latencies, default=None),
+        state=run_file.state,
+        clock_bound_ms=run_file.clock_bound_ms,
+        client=run_file.request.client or DEFAULT_CLIENT,
+    )
+
+
+def _receipt(node: HopNode) -> TracedReceipt:
+    return TracedReceipt(
+        node=node.node,
+        sender=node.parent or None,
+        hop=node.hop,
+        latency_ms=node.latency_ms,
+        edge_ms=node.edge_ms,
+        critical=node.critical,
+        duplicates=node.duplicates,
+        orphan=node.orphan,
+    )

@@ -1,0 +1,48 @@
+"""What the operator does before it acts, and what its command line answers."""
+
+import pytest
+from tests.operator.kit import NOW, Api
+
+from p2pnet.model.errors import TargetError
+from p2pnet.operator.__main__ import check_crds, main
+from p2pnet.operator.kube.api import ApiError, BusyError
+
+
+async def test_a_missing_crd_ends_the_start_with_a_hint() -> None:
+    api = Api(lambda: NOW)
+    await check_crds(api, ())
+
+    async def missing(*_: object) -> list[dict[str, object]]:
+        raise ApiError(404, "NotFound", "no such resource")
+
+    api.find = missing  # type: ignore[assignment,method-assign]
+    with pytest.raises(TargetError, match="subnets") as raised:
+        await check_crds(api, ("a",))
+    assert "crd" in raised.value.hint
+
+
+async def test_a_server_that_is_busy_at_the_start_is_asked_again_for_a_while() -> None:
+    api, asked = Api(lambda: NOW), 0
+
+    async def busy_twice(*_: object) -> list[dict[str, object]]:
+        nonlocal asked
+        asked += 1
+        if asked > 2:
+            return []
+        error = BusyError(429, "TooManyRequests", "later")
+        error.retry_after_s = 0.001
+        raise error
+
+    api.find = busy_twice  # type: ignore[assignment,method-assign]
+    await check_crds(api, ())
+    assert asked == 3
+    asked = 0
+    with pytest.raises(TargetError, match="later"):
+        await check_crds(api, (), patience_s=0.0)
+    assert asked == 1
+
+
+def test_wrong_arguments_are_answered_with_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["what"]) == 2
+    assert "crd" in capsys.readouterr().err
+    assert main(["rbac"]) == 0

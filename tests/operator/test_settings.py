@@ -1,0 +1,16 @@
+"""The operator's settings are read from its environment."""
+
+import pytest
+
+from p2pnet.model.errors import SpecError
+from p2pnet.operator.settings import OperatorSettings
+
+
+def test_settings_come_from_the_environment_and_say_what_is_wrong() -> None:
+    found = OperatorSettings.read(
+        {"P2PNET_WATCH_NAMESPACES": "a, b", "P2PNET_WORKERS": "7", "P2PNET_LEADER_ELECTION": "true"}
+    )
+    assert (found.namespaces, found.workers, found.leader_election) == (("a", "b"), 7, True)
+    assert OperatorSettings.read({}).node_image.startswith("p2pnet/p2pnet-node:")
+    with pytest.raises(SpecError, match="P2PNET_WORKERS"):
+        OperatorSettings.read({"P2PNET_WORKERS": "many"})
