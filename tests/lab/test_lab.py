@@ -95,7 +95,7 @@ async def test_a_run_makes_a_revision_when_it_is_taken_and_when_it_has_ended(lab
     while not lab.settled():
         await asyncio.sleep(0.01)
     before = lab.revision.current
-    assert (await lab_client.summary()).news == before
+    assert (await lab_client.summary()).revision == before
     waiting = asyncio.create_task(lab.revision.wait_past(before, 20.0))
     run = await lab_client.start_run(RunRequest([Payload("x", size=100)]), key="k")
     taken = await waiting
