@@ -12,7 +12,7 @@ import asyncio, json, sys
 from pathlib import Path
 import msgspec
 from p2pnet.cli.targets.cluster.target import ClusterTarget
-from p2pnet.lab_client import State
+from p2pnet.store import State
 from p2pnet.lab_client.kube import Kube
 
 async def act(namespace, node, action):

@@ -1,4 +1,4 @@
-"""A subnet's `ttl` in its lab: warned of, stretched by a run, changed by an edit."""
+"""The lab as a whole: what ends it, and when the revision of its status changes."""
 
 import asyncio
 
@@ -74,28 +74,28 @@ async def test_a_subnet_whose_ttl_is_over_waits_for_its_run(
     await asyncio.wait_for(lab.stopping.wait(), 5)
 
 
-async def test_news_come_to_all_who_wait_and_to_who_missed_them() -> None:
-    news = RevisionCounter()
-    first = news.current
-    waiting = [asyncio.create_task(news.wait_past(first, 20.0)) for _ in range(3)]
+async def test_a_new_revision_reaches_all_who_wait_and_who_missed_it() -> None:
+    counter = RevisionCounter()
+    first = counter.current
+    waiting = [asyncio.create_task(counter.wait_past(first, 20.0)) for _ in range(3)]
     await asyncio.sleep(0)
-    news.touch()
-    assert await asyncio.gather(*waiting) == [news.current] * 3
-    assert news.current != first
-    assert await news.wait_past(first, 20.0) == news.current, "it is old news by now"
-    assert await news.wait_past(news.current, 0.0) == news.current
-    news.observe((3, 3))
-    seen = news.current
-    news.observe((3, 3))
-    assert news.current == seen
+    counter.touch()
+    assert await asyncio.gather(*waiting) == [counter.current] * 3
+    assert counter.current != first
+    assert await counter.wait_past(first, 20.0) == counter.current, "that revision is over"
+    assert await counter.wait_past(counter.current, 0.0) == counter.current
+    counter.observe((3, 3))
+    seen = counter.current
+    counter.observe((3, 3))
+    assert counter.current == seen
     assert RevisionCounter().current != RevisionCounter().current, "another lab has versions of its own"
 
 
-async def test_a_run_is_news_when_it_is_taken_and_when_it_has_ended(lab: Lab, lab_client: LabClient) -> None:
+async def test_a_run_makes_a_revision_when_it_is_taken_and_when_it_has_ended(lab: Lab, lab_client: LabClient) -> None:
     while not lab.settled():
         await asyncio.sleep(0.01)
     before = lab.revision.current
-    assert (await lab_client.summary()).news == before
+    assert (await lab_client.summary()).revision == before
     waiting = asyncio.create_task(lab.revision.wait_past(before, 20.0))
     run = await lab_client.start_run(RunRequest([Payload("x", size=100)]), key="k")
     taken = await waiting

@@ -1,4 +1,4 @@
-"""What a status says of nodes that do not answer: whose trouble it is, since when, and nothing of those that start."""
+"""What a status says of nodes that do not answer: whose problem it is, since when, and nothing of those that start."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -74,7 +74,7 @@ def test_a_process_stopped_by_somebody_is_told_at_once_and_is_not_called_paused(
     assert condition(paused, "Degraded") == ("True", "node-3 paused")
 
 
-def test_nodes_that_start_are_no_trouble():
+def test_nodes_that_start_are_no_problem():
     starting = {name: Process("starting") for name in NODES}
     found = status(starting, answer=[], silent=dict.fromkeys(NODES, 9.0))
     assert {one.state for one in found.members} == {"starting"}
@@ -90,7 +90,7 @@ def test_a_missing_link_is_told_of_by_the_end_that_lacks_more():
     assert details(status(linked=pairs)) == {"node-0": "no link with node-1", "node-1": "no link with node-0"}
 
 
-def test_many_troubled_nodes_are_counted_and_few_named():
+def test_many_degraded_nodes_are_counted_and_few_named():
     found = status({name: Process("restarting") for name in NODES}, answer=[])
     assert condition(found, "Degraded")[1] == "; ".join(f"{name} restarting" for name in NODES)
 

@@ -80,7 +80,7 @@ def test_nobody_reached_leaves_an_empty_tree() -> None:
 
 def test_events_of_other_artifacts_and_strangers_are_left_aside() -> None:
     other = Collected("node-1", "i", 0, 1, EventKind.VALIDATED, "blob", "bb" * 32, "node-0")
-    assert tree(PUBLISHED, other, receipt("stranger-0", "node-0", 105)).nodes == []
+    assert tree(PUBLISHED, other, receipt("outsider-0", "node-0", 105)).nodes == []
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 6), st.integers(0, 20)), max_size=30), st.booleans())

@@ -365,7 +365,7 @@ class FakeLab:
             name=context.name, target="cluster", nodes=NodeCounts(len(context.members), len(members), len(members), len(members)),
             links=self.links or LinkCounts(edges, up), certificates=CertificateCounts(len(members), None), members=members,
             document=digest_of(load_subnet(self.document)) if self.document else self.mounted_document,
-            registry_version=known, runs=self.runs, news=self.revision_now, trusted=_trusted(lab), leaf=_leaf(lab, "tls"),
+            registry_version=known, runs=self.runs, revision=self.revision_now, trusted=_trusted(lab), leaf=_leaf(lab, "tls"),
         )  # fmt: skip
 
     def _member(self, name: str, group: str, pod: str) -> MemberStatus:

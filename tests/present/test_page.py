@@ -109,8 +109,8 @@ def test_a_page_is_built_for_those_who_hear_it(report: Report, run_file: RunFile
 @pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])
 def test_every_colour_of_text_can_be_read_on_every_ground(palette: dict[str, str]) -> None:
     for ink in ("ink", "quiet", "accent", "pass", "fail", "invalid"):
-        for ground in ("page", "card"):
-            assert contrast(palette[ink], palette[ground]) >= 4.5, (ink, ground)
+        for background in ("page", "card"):
+            assert contrast(palette[ink], palette[background]) >= 4.5, (ink, background)
 
 
 def test_both_palettes_name_the_same_colours_and_the_sheet_uses_no_other(report: Report) -> None:

@@ -18,7 +18,7 @@ from p2pnet.model.errors import TargetError
 Object = dict[str, Any]
 """A Kubernetes object as JSON values."""
 
-FIELD_MANAGER = "p2pnet-cli"
+FIELD_MANAGER = "p2pnet-cli"  # of server-side apply; also the User-Agent
 CONNECT_S = 5.0
 ANSWER_S = 30.0
 PAGE = 500  # objects per LIST

@@ -29,7 +29,7 @@ BESIDE_S = 0.5
 """How long the question may take when the subnet is on this machine."""
 INSTEAD_S = 5.0
 """How long it may take otherwise."""
-ANSWER_BYTES_MAX = 1 << 20
+ANSWER_BYTES_MAX = 1 << 20  # one Subnet with its status fits many times
 _COLLECTION = "/apis/p2pnet.io/v1alpha1/namespaces/{namespace}/subnets"
 _PROXIES = ("https_proxy", "http_proxy", "all_proxy")
 _ASIDE = ("exec", "auth-provider", "as", "as-user-extra")

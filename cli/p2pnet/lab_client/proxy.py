@@ -18,7 +18,7 @@ from p2pnet.model.jobs import TOKEN_HEADER, Problem
 
 RETRY_S = 15.0  # a lab that is restarted is back by then
 RETRY_FIRST_S = 0.2
-RETRY_MAX_S = 2.0
+RETRY_MAX_S = 2.0  # a lab that is back is noticed within it
 AWAY = (502, 503, 504)  # statuses of a proxy that does not reach the lab
 
 

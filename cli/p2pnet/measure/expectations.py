@@ -14,7 +14,7 @@ from p2pnet.model.units import parse_duration, parse_rate, parse_share, parse_th
 DEFAULT_EXPECTATION = "reach == 100%"
 """Judged in every run whose own expectations do not mention reach."""
 
-EXPRESSION_CHARS_MAX = 200
+EXPRESSION_CHARS_MAX = 200  # the longest sensible one has some 40; results carry it everywhere
 
 Kind = Literal["latency", "share", "number", "throughput", "rate"]
 

@@ -26,6 +26,7 @@ from p2pnet.present.words import (
 )
 
 SIGNS = {"pass": "✅", "fail": "❌", "invalid": "⚠️"}
+# Together these keep the text under GitHub's 65,536 characters for a comment.
 EXPECTATIONS_MAX = 50
 LINES_MAX = 20
 LINE_CHARS_MAX = 400

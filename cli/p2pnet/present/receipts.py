@@ -12,7 +12,7 @@ COLUMNS = (
     "artifact", "name", "publisher", "node", "group", "published_at", "latency_ms", "hop", "sender", "bytes",
     "duplicates", "state",
 )  # fmt: skip
-ROWS_PER_PIECE = 1_000
+ROWS_PER_PIECE = 1_000  # some 150 KB of text at a time
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -11,7 +11,7 @@ from p2pnet.model.units import format_size
 from p2pnet.present.markup import Content, Markup, tag
 from p2pnet.present.words import LATENCIES, count, judged_first, outliers, plural, worst_first
 
-NODES_MAX = 100
+NODES_MAX = 100  # rows; a page must stay readable, the rest is in the JSON report
 EXPECTATIONS_MAX = 200
 
 

@@ -42,9 +42,8 @@ RUN_ID = re.compile(r"[a-z0-9][-a-z0-9]{0,63}")
 READ_BYTES = 1 << 20  # of events at a time
 DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)  # what reading a damaged events file raises
 UNPACK_BYTES = 1 << 16  # decompressed at a time: at most so much is lost at the end of a truncated file
-COMPRESSION = (
-    1  # of 9 levels: events shrink to a fifth; the highest level would gain a tenth more at six times the work
-)
+COMPRESSION = 1
+"""Of 9 levels: events shrink to a fifth; the highest would gain a tenth more at six times the work."""
 HEX = re.compile(r"[0-9a-f]+")
 
 _run_file = msgspec.json.Decoder(RunFile)

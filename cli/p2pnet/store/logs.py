@@ -22,12 +22,12 @@ from p2pnet.model.log_lines import ABOUT_NODES, parts_of, stamp_of
 from p2pnet.store.state import State, SubnetPaths
 
 LAB = "lab"
-FOLLOW_S = 0.2
+FOLLOW_S = 0.2  # between two looks at files that are followed
 LINE_CHARS_MAX = 16_384  # of a line that is shown; the rest is cut off
 TAIL_BYTES_PER_LINE = 512  # read from the end of a file for each of the last lines wanted
 ARTIFACT_CHARS = 12  # of an id, as logs shorten it
 LOG_BYTES_MAX = 4 << 20  # of one file before it is rotated; its former part is at most as long
-LOG_BYTES_MIN = 256 << 10
+LOG_BYTES_MIN = 256 << 10  # of one file, however many there are
 LOGS_BYTES_MAX = 256 << 20  # of all files of a subnet together
 RUN_LOG_BYTES_MAX = 4 << 20  # kept with a run
 WARNINGS_MAX = 1_000  # that a run's report may draw on

@@ -6,7 +6,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-PROBE_S = 0.5
+PROBE_S = 0.5  # for a listener at a unix socket to accept
 LOCAL_PEERPID = 2  # macOS, sys/un.h; its level SOL_LOCAL is 0
 
 

@@ -26,7 +26,7 @@ ENV_BYTES = "P2PNET_KEEP_BYTES"
 ALL = "all"
 REMOVED_FILE = ".removed.json"
 REMOVED_IDS_MAX = 2_000  # ids of removed runs that are recorded
-REMOVING = ".removing-"
+REMOVING = ".removing-"  # prefix of a run's directory while it is being deleted
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from p2pnet.store.files import private_directory, write_atomic
 SOCKET_PATH_BYTES_MAX = 103  # sun_path holds 104 bytes on macOS and the BSDs, with the zero at its end
 LOCK_POLL_S = 0.05
 HOLDER_CHARS_MAX = 80  # read from a lock file
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no file can be made, but files can be removed
 
 
 class LabRecord(msgspec.Struct, frozen=True):

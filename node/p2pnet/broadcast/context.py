@@ -6,6 +6,7 @@ from heapq import heappop, heappush
 
 from p2pnet.broadcast.artifact import RandomSource
 from p2pnet.broadcast.effects import Effect, Emit
+from p2pnet.model.backoff import wait_after
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
@@ -237,6 +238,6 @@ class Context:
     def backoff(self, attempts: int, first_ns: int, most_ns: int) -> int:
         """Nanoseconds to wait after the `attempts`-th failure in a row: doubled each time, jittered by 25 %."""
         # Bounded before it is shifted: attempts have no end.
-        pause = min(most_ns, first_ns << min(attempts - 1, 32))
+        pause = wait_after(attempts, first_ns, most_ns)
         # Jitter: peers that failed together must not all come back together.
         return int(pause * self.rng.uniform(0.75, 1.25))

@@ -127,9 +127,9 @@ class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Revision(msgspec.Struct, frozen=True):
-    """Revision of the status now, see `Status.news`."""
+    """Revision of the status now, see `Status.revision`."""
 
-    version: str
+    revision: str
 
 
 class RunList(msgspec.Struct, frozen=True):

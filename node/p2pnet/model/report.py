@@ -242,5 +242,5 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Fields of the document that are not in force, `path: why`: the target cannot honour them."""
     document: str = ""
     """Digest of the document in force, see `subnet.document.digest_of`. Empty: not reported."""
-    news: str = ""
+    revision: str = ""
     """Revision of this status, for long polls. Empty: this target offers none."""

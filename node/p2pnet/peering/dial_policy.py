@@ -11,6 +11,7 @@ from heapq import heappop, heappush
 from typing import Literal
 
 from p2pnet.model import limits
+from p2pnet.model.backoff import next_wait
 from p2pnet.model.ids import member_order
 from p2pnet.peering.clock import NS
 from p2pnet.peering.pacing import Rate
@@ -227,7 +228,7 @@ class DialPolicy:
             return
         peer.phase = NEXT[peer.phase, DialEvent.FAILED]
         if peer.phase is DialPhase.WAITING or peer.renew:
-            peer.backoff_s = min(REDIAL_MAX_S, peer.backoff_s * 2 or REDIAL_FIRST_S)
+            peer.backoff_s = next_wait(peer.backoff_s, REDIAL_FIRST_S, REDIAL_MAX_S)
             peer.patient_until_ns = 0  # it tried once: from here on its own back-off decides
             self._wait(name, peer.backoff_s * (0.5 + self._rng() / 2), now_ns)
 
@@ -253,7 +254,7 @@ class DialPolicy:
             peer.backoff_s = 0.0
         backoff_s = peer.backoff_s
         # Counts as a first failure already: a peer that drops every link at once is not dialled in a tight loop.
-        peer.backoff_s = min(REDIAL_MAX_S, peer.backoff_s * 2 or REDIAL_FIRST_S)
+        peer.backoff_s = next_wait(peer.backoff_s, REDIAL_FIRST_S, REDIAL_MAX_S)
         self._first_wait(name, now_ns, backoff_s)
 
     def renew(self, name: str, now_ns: int) -> None:

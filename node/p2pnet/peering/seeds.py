@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from p2pnet.model import limits
+from p2pnet.model.backoff import next_wait
 from p2pnet.model.errors import SpecError
 from p2pnet.model.text import parse_address
 from p2pnet.peering.clock import NS
@@ -126,7 +127,7 @@ class SeedTable:
         if seed is not None:
             most = SEED_AGAIN_ALONE_MAX_S if alone else SEED_AGAIN_MAX_S
             seed.in_progress, seed.leads_to = False, ""
-            seed.again_s = min(most, seed.again_s * 2 or SEED_AGAIN_S)
+            seed.again_s = next_wait(seed.again_s, SEED_AGAIN_S, most)
             seed.due_ns = now_ns + int(seed.again_s * (0.5 + self._rng() / 2) * NS)
 
     def all_due(self, now_ns: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from p2pnet.model.backoff import next_wait
 from p2pnet.supervisor import child
 from p2pnet.supervisor.lines import AgentRequest, LinePipes, Request
 from p2pnet.supervisor.supervisor import Supervisor
@@ -116,7 +117,7 @@ class AgentProcess:
     def _plan_start(self, now_s: float) -> float:
         """Plan the next start: 0.2 s doubled to 10 s, afresh after a minute of life. Seconds until then."""
         lived = now_s - self._started_s
-        doubled = min(BACKOFF_MAX_S, self._backoff_s * 2) or BACKOFF_FIRST_S
-        self._backoff_s = BACKOFF_FIRST_S if lived >= SETTLED_S else doubled
+        former_s = 0.0 if lived >= SETTLED_S else self._backoff_s
+        self._backoff_s = next_wait(former_s, BACKOFF_FIRST_S, BACKOFF_MAX_S)
         self._start_due_s = now_s + self._backoff_s
         return self._backoff_s

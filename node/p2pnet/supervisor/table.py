@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from p2pnet.model.agent import ORDERED, NodeProcess, ProcessState
+from p2pnet.model.backoff import next_wait
 from p2pnet.model.text import signal_name
 
 BACKOFF_FIRST_S = 0.2
@@ -96,9 +97,8 @@ class SupervisedNode:
             delay = 0.0
         else:
             lived = now_s - self.started_s
-            self.backoff_s = (
-                BACKOFF_FIRST_S if lived >= SETTLED_S else min(BACKOFF_MAX_S, self.backoff_s * 2 or BACKOFF_FIRST_S)
-            )
+            former_s = 0.0 if lived >= SETTLED_S else self.backoff_s
+            self.backoff_s = next_wait(former_s, BACKOFF_FIRST_S, BACKOFF_MAX_S)
             delay = self.backoff_s
         self.start_due_s = now_s + delay
         return delay

@@ -8,7 +8,7 @@ from tests.cluster.issuing import CertManager
 from tests.cluster.kit import conditions, until
 
 IDENTITY = {"issuer": "certManager", "issuerRef": {"name": "ours"}}
-SOON = {"plan.certmanager.ISSUED_WITHIN": 3}
+SOON = {"subnet.plan.certmanager.ISSUED_WITHIN": 3}
 """A test cannot wait for the minute that an Issuer may take."""
 
 

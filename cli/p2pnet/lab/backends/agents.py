@@ -30,7 +30,7 @@ from p2pnet.model.log_lines import ABOUT_NODES
 from p2pnet.quic import Connection, Endpoint, Settings, Trust
 from p2pnet.quic.trust import IdentitySource
 
-DIAL_S = 5.0
+DIAL_S = 5.0  # a pod that is there answers within milliseconds; a lost one must not hold a dial slot for long
 ANSWER_S = 5.0
 WAIT_S = 20.0  # a long poll while a node does not run
 LINGER_S = 12.0  # a long poll while all run, after an action or a change: a node may take 10 s to stop
@@ -39,7 +39,7 @@ DIALS_MAX = 16  # at a time: the pods of a starting subnet are asked one after t
 TRIES = 5  # in a row; an agent that stays silent is asked again when there is a new reason
 RETRY_FIRST_S = 0.5
 RETRY_MAX_S = 8.0
-REPLY_BYTES_MAX = 64 * limits.KIB
+REPLY_BYTES_MAX = 64 * limits.KIB  # a pod of some hundred nodes at 200 bytes each
 
 log = logging.getLogger(__name__)
 about_nodes = logging.getLogger(ABOUT_NODES)

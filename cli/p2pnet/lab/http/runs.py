@@ -11,6 +11,7 @@ from aiohttp import web
 
 from p2pnet.lab.http.common import HEARTBEAT_S, LAB, WAIT_MS_MAX, answer, body, flag, number, stream
 from p2pnet.lab.nodes.node_client import NodeRefusedError, NodeSilentError
+from p2pnet.lab.runs.artifacts import FoundArtifact
 from p2pnet.lab.runs.queue import UnknownRunError
 from p2pnet.lab.runs.run import Run
 from p2pnet.model import limits
@@ -152,29 +153,38 @@ async def download(request: web.Request) -> web.StreamResponse:
         headers["Content-Range"] = f"bytes {first}-{end - 1}/{got.size}"
     response = web.StreamResponse(status=206 if partial else 200, headers=headers)
     response.content_length = end - first
-    offset = first
-    while offset < end:
-        try:
-            data = (await artifacts.read(found, node, offset, min(end - offset, limits.GET_RANGE_BYTES))).data
-        except (NodeSilentError, NodeRefusedError):
-            if not response.prepared:
-                raise
-            break  # the connection is closed below: the reader sees fewer bytes than announced
-        if not data:
-            break
-        if not response.prepared:
-            await response.prepare(request)
-        await response.write(data)
-        offset += len(data)
-    if offset < end:
-        if not response.prepared:
-            raise NodeSilentError(node, "its bytes ended early")
+    if await _write_range(request, response, found, node, first=first, end=end) < end:
+        # Cut the connection: the reader sees fewer bytes than announced, and no answer that looks complete.
         response.force_close()
         if request.transport is not None:
             request.transport.close()
         return response
     await response.write_eof()
     return response
+
+
+async def _write_range(
+    request: web.Request, response: web.StreamResponse, found: FoundArtifact, node: str, *, first: int, end: int
+) -> int:
+    """Read bytes from the node and write them on; where they ended. Raises what the first read does."""
+    offset = first
+    while offset < end:
+        length = min(end - offset, limits.GET_RANGE_BYTES)
+        try:
+            data = (await request.app[LAB].artifacts.read(found, node, offset, length)).data
+        except (NodeSilentError, NodeRefusedError):
+            if not response.prepared:
+                raise
+            return offset
+        if not data:
+            break
+        if not response.prepared:
+            await response.prepare(request)
+        await response.write(data)
+        offset += len(data)
+    if not response.prepared:
+        raise NodeSilentError(node, "its bytes ended early")
+    return offset
 
 
 def _range(request: web.Request) -> tuple[int, int | None]:

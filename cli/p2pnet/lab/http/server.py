@@ -17,7 +17,7 @@ from p2pnet.quic.hosts import listener
 from p2pnet.store.state import make_socket_directory
 
 SHUTDOWN_S = 2.0  # for answers under way when the lab stops
-TOKEN_BYTES_MAX = 4096
+TOKEN_BYTES_MAX = 4096  # of the token's file
 PROBE_S = 0.5  # for another lab to accept a connection at our socket
 
 

@@ -23,7 +23,7 @@ from p2pnet.subnet.document import digest_of, load_subnet, to_document
 routes = web.RouteTableDef()
 
 LINES_PER_WRITE = 500  # of logs: what is encoded between two turns of the event loop
-REVISION_WAIT_MS_MAX = 60_000
+REVISION_WAIT_MS_MAX = 60_000  # of a long poll for a revision: below the idle timeouts of proxies on the way
 STOP_DELAY_S = 0.05  # after `stop` is answered: time for the answer to leave
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -32,11 +32,11 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 async def summary(request: web.Request) -> web.Response:
     """Answer with the status document."""
     lab = request.app[LAB]
-    more = {"document": digest_of(lab.backend.subnet), "news": lab.revision.current}
+    more = {"document": digest_of(lab.backend.subnet), "revision": lab.revision.current}
     return answer(msgspec.structs.replace(lab.status(), **more))
 
 
-@routes.get("/v1/news")
+@routes.get("/v1/revision")
 async def revision(request: web.Request) -> web.Response:
     """Long poll: answer with the revision of the status, as soon as it is not `after`, at the latest after `wait_ms`."""
     wait_s = number(request, "wait_ms", 0, most=REVISION_WAIT_MS_MAX) / 1000

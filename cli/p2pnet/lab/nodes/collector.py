@@ -19,7 +19,7 @@ WAIT_MS = 5_000  # long poll: how long a node withholds an empty answer
 WAIT_MARGIN_S = 5.0  # for the answer itself
 SILENT_PAUSE_S = 0.25  # before a node that did not answer is asked again
 READS_PER_S = 200.0  # of all nodes together while events flow: faster reads load the lab and find few events each
-READ_PAUSE_MIN_S = 0.03
+READ_PAUSE_MIN_S = 0.03  # after an answer: events come in crowds, and one read takes many
 PAST_MAX = 16  # ended incarnations remembered per node, so that a late answer of one changes nothing
 
 about_nodes = logging.getLogger(ABOUT_NODES)

@@ -19,8 +19,8 @@ from p2pnet.quic.hosts import loopback
 from p2pnet.quic.trust import IdentitySource
 
 DIAL_S = 10.0  # many nodes starting at once are slow to answer; a dial whose process ends is cancelled at once
-REDIAL_FIRST_S = 0.05
-REDIAL_MAX_S = 2.0
+REDIAL_FIRST_S = 0.05  # a node that has just started answers the second dial at the latest
+REDIAL_MAX_S = 2.0  # the longest that a node that is back is not noticed
 REPLY_BYTES_MAX = 16 * limits.MIB  # 5,000 events of 64 hex digits and names are 2 MiB; a range is 1 MiB
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from p2pnet.model.errors import RemoteError
 
 Reply = TypeVar("Reply")
 
-ANSWER_S = 5.0
+ANSWER_S = 5.0  # of a node that is busy, on a busy machine
 
 
 class NodeSilentError(RemoteError):

@@ -14,7 +14,7 @@ from p2pnet.model.log_lines import ABOUT_NODES
 CONVERGING_S = 0.25  # between two rounds while nodes still connect
 REST_S = 5.0  # between two rounds once all are connected and no event says otherwise
 POLLS_PER_S = 100.0  # of all nodes together: more would load large subnets
-ANSWER_S = 2.0
+ANSWER_S = 2.0  # shorter than the default: a node that hangs must not delay the view of the others
 CROWD_S = 0.05  # after an event that makes views stale: such events come in crowds
 SILENT_S = 5.0  # a node that has not answered for so long counts as silent; a shorter pause is a busy machine
 STALE_AFTER = frozenset({EventKind.PEER_UP, EventKind.PEER_DOWN, EventKind.MEMBERS, EventKind.IDENTITY})

@@ -16,7 +16,7 @@ from p2pnet.model.jobs import ArtifactEvents, RunFile, RunRequest, Withdrawal
 from p2pnet.store import archive
 
 WHOLE_ID_CHARS = 64
-NOT_HELD = frozenset({"unknown-artifact", "unknown-client", "not-yet"})
+NOT_HELD = frozenset({"unknown-artifact", "unknown-client", "not-yet"})  # refusals after which another node is asked
 
 
 class NotHeldError(P2pnetError):

@@ -19,7 +19,7 @@ BATCH_BYTES_MAX = limits.MIB - 64 * limits.KIB  # of a control request that may 
 ITEM_OVERHEAD_BYTES = 48  # nonce, lengths and msgpack heads of one item
 INJECT_S = 30.0  # plus a second per MiB
 RETRIES = 2  # of a request whose link was lost; safe, for a node recognises what it has published by the nonces
-RETRY_S = 0.3
+RETRY_S = 0.3  # a lost link is redialled within it
 RETRY_WITHIN_S = 5.0  # a request that failed later than this timed out, and another attempt would too
 OFF_LOOP_BYTES = limits.MIB  # batches from this size on are generated or read in a thread, off the event loop
 

@@ -24,7 +24,7 @@ from p2pnet.store.state import State
 
 HTML_FILE = "report.html"
 JUNIT_FILE = "junit.xml"
-BUFFER_BYTES = 256 << 10
+BUFFER_BYTES = 256 << 10  # some thousand events per write
 FLUSH_S = 1.0  # the age at which an event must be in the file: what a killed lab loses at most
 SUFFIX_DIGITS = slice(18, None)  # of a run's directory, behind r-20261121-201530-
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from p2pnet.model.backoff import wait_after
 from p2pnet.operator.kube.api import ResourceKind
 
 log = logging.getLogger(__name__)
@@ -120,7 +121,7 @@ class Schedule:
         entry = self._entries[key]
         entry.running = False
         entry.failures = 1 if progress else entry.failures + 1
-        wait = min(at_most, BACKOFF_FIRST_S * 2.0 ** min(entry.failures - 1, 20))  # 20: no overflow after days
+        wait = wait_after(entry.failures, BACKOFF_FIRST_S, at_most)
         wait = max(at_least, wait * (1 + BACKOFF_SPREAD * (2 * self._rng() - 1)))
         entry.not_before, entry.retry_after = now + wait, now + at_least
         entry.due = entry.not_before

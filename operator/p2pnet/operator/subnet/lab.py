@@ -36,7 +36,7 @@ class Labs(Protocol):
         ...
 
     async def revision(self, address: str, token: str, after: str) -> str:
-        """`GET /v1/news`: the revision of the summary, as soon as it is not `after` any more, at the latest after a minute."""
+        """`GET /v1/revision`: the revision of the status, as soon as it is not `after`, at the latest after a minute."""
         ...
 
     async def members(self, address: str, token: str) -> Membership:
@@ -76,9 +76,9 @@ class HttpLabs:
         """As `Labs.revision`."""
         query = {"after": after, "wait_ms": f"{POLL_S * 1000:.0f}"}
         found: Revision = await self._ask(
-            address, token, "GET", "/v1/news", Revision, query=query, within_s=POLL_S + ANSWER_S
+            address, token, "GET", "/v1/revision", Revision, query=query, within_s=POLL_S + ANSWER_S
         )
-        return found.version
+        return found.revision
 
     async def members(self, address: str, token: str) -> Membership:
         """As `Labs.members`."""

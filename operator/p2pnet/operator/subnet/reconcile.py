@@ -191,8 +191,8 @@ class Reconciler:
 
     def _watch_lab(self, key: Key, context: SubnetContext, observed: Observed) -> None:
         address = address_of(context, observed)
-        if self._lab_watcher is not None and address is not None and observed.lab is not None and observed.lab.news:
-            self._lab_watcher.watch(key, *address, observed.lab.news)
+        if self._lab_watcher is not None and address is not None and observed.lab is not None and observed.lab.revision:
+            self._lab_watcher.watch(key, *address, observed.lab.revision)
 
     def _pause(
         self, key: Key, new: Object, due: datetime | None, *, quiet: bool, observed: Observed, now: datetime
