@@ -14,12 +14,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.samples import sample_report
 
-from p2pnet.cli.outcome import CommandError
-from p2pnet.cli.progress import NoProgress, ProgressListener
+from p2pnet.cli.progress import NoProgress
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import Session
-from p2pnet.cli.targets import Sight
+from p2pnet.cli.targets.target import Presence, TargetName, TargetProgress
 from p2pnet.lab_client import Downloaded, LabClient, ProblemError
+from p2pnet.model.errors import TargetError
 from p2pnet.model.events import Collected
 from p2pnet.model.jobs import LogLine, Problem, Progress, RunFile, RunRequest, RunState, Withdrawal
 from p2pnet.model.registry import Member, Membership, Registry
@@ -88,7 +88,7 @@ def make_status() -> Callable[..., Status]:
 
 
 @dataclass
-class FakeDesk:
+class FakeLabClient:
     """Answers from its fields; keeps what it was asked."""
 
     statuses: list[Status]
@@ -163,56 +163,56 @@ class FakeDesk:
 class FakeTarget:
     """One subnet that is as it is told to be."""
 
-    kind = "local"
+    kind: TargetName = "local"
 
-    def __init__(self, desk: FakeDesk, state: State, sight: Sight = "up") -> None:
-        self.fake = desk
+    def __init__(self, client: FakeLabClient, state: State, presence: Presence = "up") -> None:
+        self.fake = client
         self.state = state
-        self.sight: Sight = sight
+        self.seen: Presence = presence
         self.started: list[Subnet] = []
         self.removed: list[str] = []
 
     def names(self) -> list[str]:
-        return [] if self.sight == "absent" else [self.fake.subnet.name]
+        return [] if self.seen == "absent" else [self.fake.subnet.name]
 
-    def place_of(self, name: str) -> tuple[str | None, str | None]:
+    def location(self) -> tuple[str | None, str | None]:
         return None, None
 
-    def look(self, name: str) -> Sight:
-        return self.sight if name == self.fake.subnet.name else "absent"
+    def presence(self, name: str) -> Presence:
+        return self.seen if name == self.fake.subnet.name else "absent"
 
     async def collect(self, name: str) -> None: ...
 
-    def made(self, run: RunFile | RunHead) -> bool:
+    def owns(self, run: RunFile | RunHead) -> bool:
         return run.subnet == self.fake.subnet.name
 
-    def place(self, subnet: Subnet) -> None: ...
+    def use_namespace(self, subnet: Subnet) -> None: ...
 
-    def last_words(self, name: str) -> CommandError | None:
+    def why_it_ended(self, name: str) -> TargetError | None:
         return None
 
     def subnet(self, name: str) -> Subnet:
         return self.fake.subnet
 
     @contextlib.asynccontextmanager
-    async def desk(self, name: str) -> AsyncIterator[LabClient]:
-        if self.look(name) != "up":
-            raise CommandError(f"no {name}", where="here", next_step=f"p2pnet up {name}", exit_code=3)
+    async def lab(self, name: str) -> AsyncIterator[LabClient]:
+        if self.presence(name) != "up":
+            raise TargetError(f"no {name}", where="here", hint=f"p2pnet up {name}", exit_code=3)
         yield cast("LabClient", self.fake)
 
     @contextlib.asynccontextmanager
-    async def hold(self, name: str, listener: ProgressListener) -> AsyncIterator[None]:
+    async def lock(self, name: str, progress: TargetProgress) -> AsyncIterator[None]:
         yield
 
-    async def start(self, subnet: Subnet, listener: ProgressListener, *, timeout_s: float) -> None:
+    async def start(self, subnet: Subnet, progress: TargetProgress, *, timeout_s: float) -> None:
         self.started.append(subnet)
         self.fake.subnet = subnet
-        self.sight = "up"
+        self.seen = "up"
 
-    async def remove(self, name: str, listener: ProgressListener) -> bool:
-        there = self.look(name) != "absent"
+    async def remove(self, name: str, progress: TargetProgress) -> bool:
+        there = self.presence(name) != "absent"
         self.removed.append(name)
-        self.sight = "absent"
+        self.seen = "absent"
         return there
 
 
@@ -230,7 +230,7 @@ def target(state: State, make_status: Callable[..., Status], report: Report) -> 
     request = RunRequest(payloads=[])
     run = RunState(run=report.run, state="running", request=request, created_at=NOW, progress=Progress(1, 20, 10, 380))
     done = msgspec.structs.replace(run, state="finished", report=report, cursor=2)
-    return FakeTarget(FakeDesk([make_status()], default_subnet("demo", 3), states=[run, done]), state)
+    return FakeTarget(FakeLabClient([make_status()], default_subnet("demo", 3), states=[run, done]), state)
 
 
 @pytest.fixture

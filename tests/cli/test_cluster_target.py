@@ -362,7 +362,7 @@ def test_a_run_that_was_left_alone_is_reported_as_invalid_when_its_lab_was_repla
 def test_a_lab_that_stays_away_is_exit_3_and_names_itself(
     kube: FakeKube, p2pnet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(target.ClusterTarget._desk, "__kwdefaults__", {"retry_s": 0.05})
+    monkeypatch.setattr(target.ClusterTarget._client, "__kwdefaults__", {"retry_s": 0.05})
     kube.add("demo")
     ended = p2pnet("withdraw", "demo", "abcdef123", "--on", "cluster")
     assert ended.code == 3

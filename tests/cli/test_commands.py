@@ -19,7 +19,6 @@ from p2pnet.cli.documents import Fetched, LogLines, Removal, RunTicket, SubnetLi
 from p2pnet.cli.exit_handling import run_command
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.render import Output, render
-from p2pnet.cli.report_files import ReportFiles
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets.lab_process import FREE_BYTES_MIN
 from p2pnet.cli.verbs import doctor, down, get, inject, logs, report, status, trace, up, withdraw
@@ -43,7 +42,7 @@ async def work(session):
     print("told", flush=True)
     time.sleep(600)
 
-run_command(Session(target=lambda: None), lambda: work)
+run_command(Session(target=lambda: None), work)
 """
 
 
@@ -98,10 +97,10 @@ class TestUp:
     async def test_without_anything_it_starts_ten_nodes_named_demo(
         self, target: Any, session: Session, make_status: Callable[..., Status]
     ) -> None:
-        target.sight = "absent"
+        target.seen = "absent"
         target.fake.statuses = [make_status(10, connected=3), make_status(10, connected=9), make_status(10)]
 
-        outcome = await up.run(up.Options(), session)
+        outcome = await up.run(up.UpOptions(), session)
 
         assert target.started == [default_subnet("demo", 10)]
         assert outcome.exit_code == 0
@@ -110,7 +109,7 @@ class TestUp:
         assert outcome.next == ("p2pnet inject demo --size 64KiB --count 20 --rate 10/s",)
 
     async def test_the_same_again_changes_nothing_and_says_so(self, target: Any, session: Session) -> None:
-        outcome = await up.run(up.Options(name="demo", nodes=3), session)
+        outcome = await up.run(up.UpOptions(name="demo", nodes=3), session)
 
         assert outcome.exit_code == 0
         assert target.started == []
@@ -122,7 +121,7 @@ class TestUp:
     ) -> None:
         target.fake.statuses = [make_status(3), make_status(5, connected=4), make_status(5)]
 
-        outcome = await up.run(up.Options(name="demo", nodes=5), session)
+        outcome = await up.run(up.UpOptions(name="demo", nodes=5), session)
 
         assert outcome.exit_code == 0
         assert [(word, document["spec"]["nodes"]) for word, document in target.fake.asked] == [("patch", 5)]
@@ -137,15 +136,15 @@ class TestUp:
         )
 
         with pytest.raises(CommandError, match=r"spec\.seed") as caught:
-            await up.run(up.Options(file=path), session)
+            await up.run(up.UpOptions(file=path), session)
 
         assert caught.value.exit_code == 2
         assert target.fake.asked == []
 
     async def test_a_dead_subnet_is_started_from_its_own_document(self, target: Any, session: Session) -> None:
-        target.sight = "dead"
+        target.seen = "dead"
 
-        await up.run(up.Options(name="demo"), session)
+        await up.run(up.UpOptions(name="demo"), session)
 
         assert target.started == [default_subnet("demo", 3)]
 
@@ -154,7 +153,7 @@ class TestUp:
     ) -> None:
         target.fake.statuses = [make_status(3, connected=1)]
 
-        outcome = await up.run(up.Options(name="demo", timeout_s=0.01), session)
+        outcome = await up.run(up.UpOptions(name="demo", timeout_s=0.01), session)
 
         assert outcome.exit_code == 4
         assert outcome.failure is not None
@@ -166,7 +165,7 @@ class TestUp:
     async def test_no_wait_does_not(self, target: Any, session: Session, make_status: Callable[..., Status]) -> None:
         target.fake.statuses = [make_status(3, connected=0)]
 
-        outcome = await up.run(up.Options(name="demo", wait=False), session)
+        outcome = await up.run(up.UpOptions(name="demo", no_wait=True), session)
 
         assert outcome.exit_code == 0
         assert outcome.next == ("p2pnet status demo --watch",)
@@ -178,9 +177,9 @@ class TestUp:
         path.write_text("{apiVersion: p2pnet.io/v1alpha1, kind: Subnet, metadata: {name: demo}, spec: {image: x}}")
 
         with pytest.raises(CommandError, match=r"spec\.image"):
-            await up.run(up.Options(file=path), session)
-        target.sight = "absent"
-        await up.run(up.Options(file=path, ignore_unsupported=True), session)
+            await up.run(up.UpOptions(file=path), session)
+        target.seen = "absent"
+        await up.run(up.UpOptions(file=path, ignore_unsupported=True), session)
 
         assert "note: ignored: spec.image" in session.stderr.getvalue()  # type: ignore[attr-defined]
 
@@ -192,19 +191,19 @@ class TestUp:
             "{apiVersion: p2pnet.io/v1alpha1, kind: Subnet, metadata: {name: demo},"
             " spec: {network: {default: {latency: 50ms}}}}"
         )
-        target.sight = "absent"
-        await up.run(up.Options(file=path, ignore_unsupported=True), session)
+        target.seen = "absent"
+        await up.run(up.UpOptions(file=path, ignore_unsupported=True), session)
 
         [started] = target.started
         assert not started.spec.network.default.shapes
         assert started.metadata.annotations == {
             "p2pnet.io/ignored": "spec.network.default: is not implemented yet (target local)"
         }
-        await up.run(up.Options(file=path, ignore_unsupported=True), session)
+        await up.run(up.UpOptions(file=path, ignore_unsupported=True), session)
         assert target.fake.asked == []  # the same again is no edit
 
         path.write_text("{apiVersion: p2pnet.io/v1alpha1, kind: Subnet, metadata: {name: demo}, spec: {}}")
-        await up.run(up.Options(file=path), session)
+        await up.run(up.UpOptions(file=path), session)
         [(_, document)] = target.fake.asked
         assert "annotations" not in document["metadata"]
 
@@ -217,7 +216,7 @@ class TestUp:
             " spec: {topology: {kind: edges, edgesFrom: {configMap: x}}}}"
         )
         with pytest.raises(CommandError, match=r"without spec\.topology\.edgesFrom.*in pieces"):
-            await up.run(up.Options(file=path, ignore_unsupported=True), session)
+            await up.run(up.UpOptions(file=path, ignore_unsupported=True), session)
 
     async def test_edges_in_a_file_are_put_into_the_document(self, tmp_path: Path) -> None:
         from p2pnet.cli.spec_file import read_spec
@@ -240,7 +239,7 @@ class TestInject:
         self, target: Any, session: Session, report: Report
     ) -> None:
         outcome = await inject.run(
-            inject.Options(name="demo", size=1024, count=2, rate=2.0, expect=("p95 <= 1s",)), session
+            inject.InjectOptions(name="demo", size=1024, count=2, rate=2.0, expect=("p95 <= 1s",)), session
         )
 
         assert outcome.document == report
@@ -256,7 +255,7 @@ class TestInject:
         judged = msgspec.structs.replace(report, verdict=verdict)
         target.fake.states[-1] = msgspec.structs.replace(target.fake.states[-1], report=judged)
 
-        assert (await inject.run(inject.Options(name="demo"), session)).exit_code == code
+        assert (await inject.run(inject.InjectOptions(name="demo"), session)).exit_code == code
 
     async def test_the_next_command_traces_the_artifact_that_missed_and_not_the_first(
         self, target: Any, session: Session, report: Report
@@ -264,16 +263,17 @@ class TestInject:
         missed = msgspec.structs.replace(report, verdict="fail", slowest=report.artifact_ids[7])
         target.fake.states[-1] = msgspec.structs.replace(target.fake.states[-1], report=missed)
 
-        outcome = await inject.run(inject.Options(name="demo"), session)
+        outcome = await inject.run(inject.InjectOptions(name="demo"), session)
 
         assert outcome.next == (f"p2pnet trace demo {report.artifact_ids[7][:12]}",)
 
     async def test_papers_are_written_when_the_run_has_ended(
         self, target: Any, session: Session, tmp_path: Path
     ) -> None:
-        report_files = ReportFiles(md=tmp_path / "r.md", junit=tmp_path / "r.xml")
 
-        outcome = await inject.run(inject.Options(name="demo", report_files=report_files), session)
+        outcome = await inject.run(
+            inject.InjectOptions(name="demo", md=tmp_path / "r.md", junit=tmp_path / "r.xml"), session
+        )
 
         assert isinstance(outcome.document, Report)
         assert (tmp_path / "r.md").read_text().startswith("## ✅ Pass")
@@ -281,9 +281,7 @@ class TestInject:
 
     async def test_papers_and_no_wait_contradict_each_other(self, target: Any, session: Session) -> None:
         with pytest.raises(CommandError, match="before there is a report: --md") as caught:
-            await inject.run(
-                inject.Options(name="demo", wait=False, report_files=ReportFiles(md=Path("r.md"))), session
-            )
+            await inject.run(inject.InjectOptions(name="demo", no_wait=True, md=Path("r.md")), session)
         assert caught.value.exit_code == 2
         assert target.fake.asked == []
 
@@ -291,7 +289,7 @@ class TestInject:
         for name in ("a.bin", "b.bin"):
             (tmp_path / name).write_bytes(b"x" * 10)
 
-        await inject.run(inject.Options(name="demo", files=(tmp_path / "a.bin", tmp_path / "b.bin")), session)
+        await inject.run(inject.InjectOptions(name="demo", files=(tmp_path / "a.bin", tmp_path / "b.bin")), session)
 
         *uploads, (_, request) = target.fake.asked
         assert uploads == [("upload", "a.bin"), ("upload", "b.bin")]
@@ -309,8 +307,8 @@ class TestInject:
         (tmp_path / "big.bin").write_bytes(bytes(1025))
 
         for options in (
-            inject.Options(name="demo", files=(tmp_path / "big.bin",)),
-            inject.Options(name="demo", size=1025),
+            inject.InjectOptions(name="demo", files=(tmp_path / "big.bin",)),
+            inject.InjectOptions(name="demo", size=1025),
         ):
             with pytest.raises(CommandError, match="1024 bytes") as caught:
                 await inject.run(options, session)
@@ -322,17 +320,17 @@ class TestInject:
         (tmp_path / "empty").write_bytes(b"")
 
         with pytest.raises(CommandError, match="is empty") as caught:
-            await inject.run(inject.Options(name="demo", files=(tmp_path / "empty",)), session)
+            await inject.run(inject.InjectOptions(name="demo", files=(tmp_path / "empty",)), session)
         assert caught.value.exit_code == 2
 
     async def test_a_publisher_that_is_no_node_is_refused_with_the_nodes_there_are(self, session: Session) -> None:
         with pytest.raises(CommandError, match="no node 'node-9'") as caught:
-            await inject.run(inject.Options(name="demo", publisher="node-9"), session)
+            await inject.run(inject.InjectOptions(name="demo", publisher="node-9"), session)
         assert "node-0, node-1, node-2" in caught.value.next_step
 
     async def test_a_client_that_is_not_there_is_refused_with_those_that_are(self, session: Session) -> None:
         with pytest.raises(CommandError, match="no client 'chat'") as caught:
-            await inject.run(inject.Options(name="demo", client="chat"), session)
+            await inject.run(inject.InjectOptions(name="demo", client="chat"), session)
         assert (caught.value.where, caught.value.exit_code) == ("--client chat", 2)
         assert caught.value.next_step.startswith("one of blob")
 
@@ -346,16 +344,16 @@ class TestInject:
         document = await target.fake.spec()
         document["spec"]["clients"] = [{"name": name, "class": "a:B"} for name in clients]
         target.fake.subnet = load_subnet(document)
-        await inject.run(inject.Options(name="demo", client=asked), session)
+        await inject.run(inject.InjectOptions(name="demo", client=asked), session)
         [(_, request)] = target.fake.asked
         assert request.client == client
 
     async def test_more_artifacts_than_a_run_takes_are_refused(self, session: Session) -> None:
         with pytest.raises(CommandError, match="120000 artifacts"):
-            await inject.run(inject.Options(name="demo", count=40_000, publisher="all"), session)
+            await inject.run(inject.InjectOptions(name="demo", count=40_000, publisher="all"), session)
 
     async def test_no_wait_prints_the_run_and_how_to_come_back(self, session: Session, report: Report) -> None:
-        outcome = await inject.run(inject.Options(name="demo", count=4, wait=False), session)
+        outcome = await inject.run(inject.InjectOptions(name="demo", count=4, no_wait=True), session)
 
         assert isinstance(outcome.document, RunTicket)
         assert (outcome.document.run, outcome.document.artifacts) == (report.run, 4)
@@ -373,7 +371,7 @@ class TestInject:
             await asyncio.Event().wait()
 
         target.fake.follow = endless
-        task = asyncio.create_task(inject.run(inject.Options(name="demo", cancel_on_interrupt=cancel), session))
+        task = asyncio.create_task(inject.run(inject.InjectOptions(name="demo", cancel_on_interrupt=cancel), session))
         await following.wait()
         await asyncio.sleep(0)
         task.cancel()
@@ -389,14 +387,14 @@ class TestInject:
     ) -> None:
         async def dying(run_id: str, cursor: int = 0) -> Any:
             yield target.fake.states[0]
-            target.sight = "dead"
+            target.seen = "dead"
             archived(target, run_file(report.run, state="running"))
             archive.invalidate_open_runs(target.state, "demo", "the lab died")
             raise CommandError("the lab of demo is dead", where="lab.log", next_step="up", exit_code=3)
 
         target.fake.follow = dying
 
-        outcome = await inject.run(inject.Options(name="demo"), session)
+        outcome = await inject.run(inject.InjectOptions(name="demo"), session)
 
         assert outcome.exit_code == 5
         assert isinstance(outcome.document, Report)
@@ -409,7 +407,7 @@ class TestReport:
     async def test_the_latest_run_is_shown_also_when_the_subnet_is_gone(
         self, target: Any, session: Session, report: Report
     ) -> None:
-        target.sight = "absent"
+        target.seen = "absent"
         archived(target, run_file("r-1"), msgspec.structs.replace(report, run="r-1"))
         archived(target, run_file("r-2"), msgspec.structs.replace(report, run="r-2", verdict="fail"))
 
@@ -438,14 +436,14 @@ class TestReport:
 
 
 async def report_of(session: Session, run: str | None = None) -> Any:
-    return await report.run(report.Options(name="demo", run=run), session)
+    return await report.run(report.ReportOptions(name="demo", run=run), session)
 
 
 class TestTrace:
     async def test_the_tree_has_the_critical_path_and_the_latencies(self, target: Any, session: Session) -> None:
         target.fake.events = (ARTIFACT, run_file(), events())
 
-        outcome = await trace.run(trace.Options(name="demo", artifact=ARTIFACT[:8]), session)
+        outcome = await trace.run(trace.TraceOptions(name="demo", artifact=ARTIFACT[:8]), session)
 
         traced = outcome.document
         assert isinstance(traced, Trace)
@@ -457,12 +455,12 @@ class TestTrace:
         assert (traced.name, traced.reached, traced.unreached, traced.duplicates) == ("photo.jpg", 2, [], 1)
 
     async def test_after_down_it_comes_from_the_archive(self, target: Any, session: Session) -> None:
-        target.sight = "absent"
+        target.seen = "absent"
         archived(target, run_file())
         lines = b"\n".join(msgspec.json.encode(event) for event in events()[:2])
         (target.state.run("r-1") / "events.ndjson").write_bytes(lines + b"\n")
 
-        outcome = await trace.run(trace.Options(name="demo", artifact=ARTIFACT[:8]), session)
+        outcome = await trace.run(trace.TraceOptions(name="demo", artifact=ARTIFACT[:8]), session)
 
         assert isinstance(outcome.document, Trace)
         assert outcome.document.unreached == ["node-2"]
@@ -476,7 +474,7 @@ class TestGet:
         target.fake.held = {"node-1": b"0123456789"}
         path = tmp_path / "out.bin"
 
-        outcome = await get.run(get.Options(name="demo", artifact=ARTIFACT, file=str(path)), session)
+        outcome = await get.run(get.GetOptions(name="demo", artifact=ARTIFACT, file=str(path)), session)
 
         assert path.read_bytes() == b"0123456789"
         assert isinstance(outcome.document, Fetched)
@@ -492,7 +490,7 @@ class TestGet:
         path.write_text("what stood here")
 
         with pytest.raises(CommandError, match="node-2 does not hold") as caught:
-            await get.run(get.Options(name="demo", artifact=ARTIFACT, file=str(path), node="node-2"), session)
+            await get.run(get.GetOptions(name="demo", artifact=ARTIFACT, file=str(path), node="node-2"), session)
 
         assert caught.value.exit_code == 1
         assert path.read_text() == "what stood here"
@@ -510,7 +508,7 @@ class TestGet:
 
         target.fake.get = vanishing
         with pytest.raises(CommandError) as caught:
-            await get.run(get.Options(name="demo", artifact=ARTIFACT, file=str(tmp_path / "out.bin")), session)
+            await get.run(get.GetOptions(name="demo", artifact=ARTIFACT, file=str(tmp_path / "out.bin")), session)
 
         assert caught.value.exit_code == 1
         assert [path for path in tmp_path.iterdir() if "out" in path.name] == []
@@ -520,7 +518,7 @@ class TestGet:
     ) -> None:
         target.fake.held = {"node-1": b"\x00\xff0123"}
 
-        outcome = await get.run(get.Options(name="demo", artifact=ARTIFACT), session)
+        outcome = await get.run(get.GetOptions(name="demo", artifact=ARTIFACT), session)
 
         assert outcome.document is None
         assert capfdbinary.readouterr().out == b"\x00\xff0123"
@@ -532,7 +530,7 @@ class TestGet:
         target.fake.held = {"node-1": b"0123456789"}
         session.output = Output.JSON
 
-        outcome = await get.run(get.Options(name="demo", artifact=ARTIFACT), session)
+        outcome = await get.run(get.GetOptions(name="demo", artifact=ARTIFACT), session)
 
         assert isinstance(outcome.document, Fetched)
         assert Path(outcome.document.file).read_bytes() == b"0123456789"
@@ -542,18 +540,30 @@ class TestGet:
     ) -> None:
         target.fake.held = {"node-1": b"0123456789"}
         with pytest.raises(CommandError, match="cannot write /dev/full: No space left") as caught:
-            await get.run(get.Options(name="demo", artifact=ARTIFACT, file="/dev/full"), session)
+            await get.run(get.GetOptions(name="demo", artifact=ARTIFACT, file="/dev/full"), session)
 
         assert "P2PNET_STATE" not in caught.value.next_step
+
+    async def test_a_reader_that_leaves_before_the_end_makes_it_an_error(
+        self, target: Any, session: Session, tmp_path: Path
+    ) -> None:
+        target.fake.held = {"node-1": b"x" * (1 << 20)}
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        reader = asyncio.create_task(asyncio.to_thread(lambda: pipe.open("rb").close()))
+        with pytest.raises(CommandError, match="left before all bytes were written") as caught:
+            await get.run(get.GetOptions(name="demo", artifact=ARTIFACT, file=str(pipe)), session)
+        await reader
+        assert (caught.value.exit_code, caught.value.where) == (2, str(pipe))
 
     async def test_bytes_and_a_document_do_not_share_stdout(self, target: Any, session: Session) -> None:
         session.output = Output.JSON
         with pytest.raises(CommandError, match="both the bytes and json on standard output"):
-            await get.run(get.Options(name="demo", artifact=ARTIFACT, file="-"), session)
+            await get.run(get.GetOptions(name="demo", artifact=ARTIFACT, file="-"), session)
 
     async def test_a_node_there_is_not_is_2(self, session: Session) -> None:
         with pytest.raises(CommandError, match="no node 'node-7'") as caught:
-            await get.run(get.Options(name="demo", artifact=ARTIFACT, node="node-7"), session)
+            await get.run(get.GetOptions(name="demo", artifact=ARTIFACT, node="node-7"), session)
         assert caught.value.exit_code == 2
 
 
@@ -561,18 +571,18 @@ class TestTheRest:
     async def test_withdraw_says_how_many_held_it(self, target: Any, session: Session) -> None:
         target.fake.held = {"node-1": b"", "node-2": b""}
 
-        outcome = await withdraw.run(withdraw.Options(name="demo", artifact=ARTIFACT[:8]), session)
+        outcome = await withdraw.run(withdraw.WithdrawOptions(name="demo", artifact=ARTIFACT[:8]), session)
 
         assert isinstance(outcome.document, WithdrawnArtifact)
         assert outcome.document.held == 2
 
     async def test_status_of_the_only_subnet_needs_no_name(self, session: Session) -> None:
-        assert isinstance((await status.run(status.Options(), session)).document, Status)
+        assert isinstance((await status.run(status.StatusOptions(), session)).document, Status)
 
     async def test_status_of_several_is_a_list(self, target: Any, session: Session) -> None:
         target.names = lambda: ["demo", "other"]
 
-        outcome = await status.run(status.Options(), session)
+        outcome = await status.run(status.StatusOptions(), session)
 
         assert isinstance(outcome.document, SubnetList)
         assert [(line.name, line.state, line.connected) for line in outcome.document.subnets] == [
@@ -588,7 +598,7 @@ class TestTheRest:
         target.names = lambda: names
         session.output = output
 
-        outcome = await status.run(status.Options(), session)
+        outcome = await status.run(status.StatusOptions(), session)
 
         assert isinstance(outcome.document, SubnetList)
         assert [line.name for line in outcome.document.subnets] == names
@@ -603,7 +613,7 @@ class TestTheRest:
         names: list[str] = []
         target.names = lambda: list(names)
         session.output = Output.NDJSON
-        task = asyncio.create_task(status.run(status.Options(watch=True), session))
+        task = asyncio.create_task(status.run(status.StatusOptions(watch=True), session))
         await asyncio.sleep(0)
         names += ["demo", "other"]
         while len(session.stdout.getvalue().splitlines()) < 2:  # type: ignore[attr-defined]
@@ -629,7 +639,7 @@ class TestTheRest:
         target.fake.statuses = [
             heard(one, "2026-11-29T00:00:01Z", "silent for 7 s"), heard(one, "2026-11-29T00:00:02Z", "silent for 8 s"), two, two,
         ]  # fmt: skip
-        task = asyncio.create_task(status.run(status.Options(name="demo", watch=True), session))
+        task = asyncio.create_task(status.run(status.StatusOptions(name="demo", watch=True), session))
         while len(session.stdout.getvalue().splitlines()) < 2:  # type: ignore[attr-defined]
             await asyncio.sleep(0)
         task.cancel()
@@ -640,8 +650,8 @@ class TestTheRest:
         assert [line["nodes"]["connected"] for line in lines] == [1, 3]
 
     async def test_down_twice_ends_well(self, target: Any, session: Session) -> None:
-        first = await down.run(down.Options(name="demo", yes=True), session)
-        second = await down.run(down.Options(name="demo"), session)
+        first = await down.run(down.DownOptions(name="demo", yes=True), session)
+        second = await down.run(down.DownOptions(name="demo"), session)
 
         assert first.document == Removal(removed=["demo"])
         assert second.document == Removal(removed=[], absent=["demo"])
@@ -650,7 +660,7 @@ class TestTheRest:
     async def test_down_where_nobody_can_be_asked_wants_a_yes(self, target: Any, session: Session) -> None:
         target.fake.states = []
         with pytest.raises(CommandError, match="this removes demo, and nobody can be asked") as caught:
-            await down.run(down.Options(name="demo"), session)
+            await down.run(down.DownOptions(name="demo"), session)
 
         assert caught.value.exit_code == 2
         assert caught.value.next_step == "say yes: p2pnet down demo --yes"
@@ -660,22 +670,29 @@ class TestTheRest:
         running = RunState("r-7", "running", RunRequest([]), 1.0)
         target.fake.states = [running, RunState("r-6", "finished", RunRequest([]), 0.0)]
         with pytest.raises(CommandError, match=f"this removes demo with its open run {running.run},"):
-            await down.run(down.Options(name="demo"), session)
+            await down.run(down.DownOptions(name="demo"), session)
 
-        await down.run(down.Options(name="demo", yes=True), session)
+        await down.run(down.DownOptions(name="demo", yes=True), session)
 
         assert f"demo is taken down under its open run {running.run}: invalid" in session.stderr.getvalue()  # type: ignore[attr-defined]
 
     async def test_down_without_a_name_refuses_to_choose(self, target: Any, session: Session) -> None:
-        target.names = lambda: ["one", "two"]
+        for names in (["one", "two"], ["demo", "other"]):
+            target.names = lambda names=names: names
 
-        with pytest.raises(CommandError, match="one, two"):
-            await down.run(down.Options(), session)
+            with pytest.raises(CommandError, match=", ".join(names)) as caught:
+                await down.run(down.DownOptions(yes=True), session)
+            assert caught.value.exit_code == 2
+        assert target.removed == []
+
+    async def test_down_without_a_name_takes_the_only_one(self, target: Any, session: Session) -> None:
+        outcome = await down.run(down.DownOptions(yes=True), session)
+        assert outcome.document == Removal(removed=["demo"])
 
     async def test_logs_are_passed_on_line_by_line(self, target: Any, session: Session) -> None:
         target.fake.log = [LogLine(1_795_292_000.25, "node-1", "ready"), LogLine(0.0, "lab", "hello")]
 
-        outcome = await logs.run(logs.Options(name="demo", grep="e", node="node-1"), session)
+        outcome = await logs.run(logs.LogsOptions(name="demo", grep="e", node="node-1"), session)
 
         assert isinstance(outcome.document, LogLines)
         assert [(line.time, line.node) for line in outcome.document.lines] == [
@@ -692,7 +709,7 @@ class TestTheBoundary:
         async def work(_: Session) -> Any:
             raise error
 
-        code = run_command(session, lambda: work, **how)
+        code = run_command(session, work, **how)
         assert isinstance(session.stderr, io.StringIO)
         return int(code), session.stderr.getvalue()
 
@@ -753,7 +770,7 @@ class TestTheBoundary:
             finally:
                 cleaned.append(signal.getsignal(number) is signal.SIG_DFL)  # the next one ends the process at once
 
-        assert run_command(session, lambda: work) == 130
+        assert run_command(session, work) == 130
         assert cleaned == [True]
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -776,7 +793,7 @@ class TestTheBoundary:
 
         before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
-            assert run_command(session, lambda: work) == 0
+            assert run_command(session, work) == 0
         finally:
             signal.signal(signal.SIGHUP, before)
 
@@ -786,7 +803,7 @@ class TestTheBoundary:
         async def work(_: Session) -> Any:
             return State.default().names()
 
-        code = run_command(session, lambda: work)
+        code = run_command(session, work)
 
         assert code == 2
         assert "no home directory is known for user" in session.stderr.getvalue()  # type: ignore[attr-defined]
@@ -817,8 +834,8 @@ class TestTheBoundary:
         async def failed(_: Session) -> Outcome:
             return Outcome(exit_code=1, failure=CommandError("a", where="b", next_step="c"), next=("p2pnet up",))
 
-        assert run_command(session, lambda: work) == 5
-        assert run_command(session, lambda: failed) == 1
+        assert run_command(session, work) == 5
+        assert run_command(session, failed) == 1
 
     def test_quiet_leaves_out_hints_but_not_errors(self, session: Session) -> None:
         session.quiet = True

@@ -9,10 +9,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.cli.fake_kube import FakeKube
 
-from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.progress import NoProgress
 from p2pnet.cli.targets.cluster import installation
 from p2pnet.cli.targets.cluster.kind import KindTarget, ShellRunner
+from p2pnet.model.errors import TargetError
 from p2pnet.store import State
 from p2pnet.subnet.document import default_subnet
 
@@ -53,7 +53,7 @@ async def test_the_first_up_makes_cluster_images_and_operator(kube: FakeKube, st
     (tmp_path / "Dockerfile").touch()
     tools = Tools(clusters="other\n")
     target = KindTarget(state, runner=tools, source=tmp_path)
-    assert (target.look("demo"), target.names()) == ("absent", [])
+    assert (target.presence("demo"), target.names()) == ("absent", [])
     await target.start(default_subnet("demo", 3), NoProgress(), timeout_s=10)
 
     operator, node = installation.images(installation.manifest())
@@ -66,7 +66,7 @@ async def test_the_first_up_makes_cluster_images_and_operator(kube: FakeKube, st
     ]
     assert [one["kind"] for one in kube.applied][:2] == ["Namespace", "CustomResourceDefinition"]
     assert kube.applied[-1]["kind"] == "Subnet"
-    assert target.look("demo") == "up"
+    assert target.presence("demo") == "up"
 
 
 async def test_a_cluster_with_p2pnet_in_it_is_used_as_it_is(kube: FakeKube, state: State, tmp_path: Path) -> None:
@@ -88,21 +88,21 @@ async def test_images_are_pulled_where_there_is_nothing_to_build_them_from(
 
 @pytest.mark.parametrize(("has", "missing"), [((), "docker and kind"), (("docker",), "kind"), (("kind",), "docker")])
 def test_what_is_missing_is_named(state: State, has: tuple[str, ...], missing: str) -> None:
-    with pytest.raises(CommandError, match=f"missing on this machine: {missing}") as caught:
+    with pytest.raises(TargetError, match=f"missing on this machine: {missing}") as caught:
         KindTarget(state, runner=Tools(has=has))
     assert caught.value.exit_code == 3
 
 
 async def test_without_its_cluster_a_desk_names_up(state: State) -> None:
     target = KindTarget(state, runner=Tools())
-    with pytest.raises(CommandError, match="there is no kind cluster p2pnet") as caught:
-        async with target.desk("demo"):
+    with pytest.raises(TargetError, match="there is no kind cluster p2pnet") as caught:
+        async with target.lab("demo"):
             pass
     assert caught.value.exit_code == 3
     assert not await target.remove("demo", NoProgress())
 
 
 def test_a_command_that_fails_is_told_with_its_last_words() -> None:
-    with pytest.raises(CommandError, match="no docker here") as caught:
+    with pytest.raises(TargetError, match="no docker here") as caught:
         ShellRunner().run(["sh", "-c", "echo no docker here >&2; exit 1"])
     assert caught.value.exit_code == 3

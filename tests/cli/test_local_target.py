@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.progress import NoProgress
 from p2pnet.cli.targets import lab_process, local
 from p2pnet.cli.targets.local import LocalTarget
 from p2pnet.model.cgroup import Cgroups, OomCounter
+from p2pnet.model.errors import TargetError
 from p2pnet.model.jobs import Problem, RunFile, RunRequest
 from p2pnet.store import State, archive, processes
 from p2pnet.store.state import LabRecord
@@ -49,35 +49,35 @@ def open_run(place: LocalTarget, run: str = "r-1") -> None:
 
 
 def test_what_is_seen_follows_the_files_and_the_process(place: LocalTarget) -> None:
-    assert place.look("demo") == "absent"
+    assert place.presence("demo") == "absent"
     made(place)
-    assert place.look("demo") == "dead"
+    assert place.presence("demo") == "dead"
     made(place, pid=os.getpid())
-    assert place.look("demo") == "up"
+    assert place.presence("demo") == "up"
     made(place, pid=2**22 + 1)
-    assert place.look("demo") == "dead"
+    assert place.presence("demo") == "dead"
     place.state.subnet("demo").document.write_text("{")
-    assert place.look("demo") == "damaged"
+    assert place.presence("demo") == "damaged"
 
 
 def test_a_subnet_whose_lock_is_held_is_being_started(place: LocalTarget) -> None:
     made(place)
 
     with place.state.subnet("demo").lock():
-        assert place.look("demo") == "starting"
+        assert place.presence("demo") == "starting"
 
 
 async def test_a_dead_lab_ends_its_open_runs_as_invalid_and_names_up(place: LocalTarget) -> None:
     made(place)
     open_run(place)
 
-    with pytest.raises(CommandError, match="the lab of demo is dead") as caught:
-        async with place.desk("demo"):
+    with pytest.raises(TargetError, match="the lab of demo is dead") as caught:
+        async with place.lab("demo"):
             pass
 
     assert caught.value.exit_code == 3
-    assert caught.value.next_step == "p2pnet up demo"
-    assert "r-1" in caught.value.what
+    assert caught.value.hint == "p2pnet up demo"
+    assert "r-1" in str(caught.value)
     report = archive.read_run(place.state, "r-1")[1]
     assert report is not None
     assert report.verdict == "invalid"
@@ -94,7 +94,7 @@ def test_status_of_a_dead_subnet_is_3_and_of_a_damaged_one_2(place: LocalTarget,
     assert "next: p2pnet down demo, then p2pnet up demo" in damaged.err
     assert p2pnet("up", "demo").code == 2
     assert p2pnet("down", "demo", "--yes").code == 0
-    assert place.look("demo") == "absent"
+    assert place.presence("demo") == "absent"
 
 
 async def test_down_keeps_runs_and_removes_the_rest(place: LocalTarget) -> None:
@@ -112,12 +112,12 @@ async def test_the_lock_is_waited_for_and_then_refused_with_2(
 ) -> None:
     made(place)
     monkeypatch.setattr(local, "LOCK_WAIT_S", 0.1)
-    async with place.hold("demo", NoProgress()):
-        with pytest.raises(CommandError, match="another p2pnet command") as caught:
-            async with place.hold("demo", NoProgress()):
+    async with place.lock("demo", NoProgress()):
+        with pytest.raises(TargetError, match="another p2pnet command") as caught:
+            async with place.lock("demo", NoProgress()):
                 pass
     assert caught.value.exit_code == 2
-    async with place.hold("demo", NoProgress()):
+    async with place.lock("demo", NoProgress()):
         pass
 
 
@@ -125,10 +125,10 @@ async def test_waiting_for_the_lock_can_be_interrupted(place: LocalTarget) -> No
     made(place)
 
     async def wait() -> None:
-        async with place.hold("demo", NoProgress()):
+        async with place.lock("demo", NoProgress()):
             pass
 
-    async with place.hold("demo", NoProgress()):
+    async with place.lock("demo", NoProgress()):
         task = asyncio.create_task(wait())
         await asyncio.sleep(0)
         task.cancel()
@@ -153,7 +153,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
 async def test_a_lab_that_ends_at_once_is_quoted(place: LocalTarget, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch, "print('cannot breathe'); raise SystemExit(2)")
 
-    with pytest.raises(CommandError, match="cannot breathe") as caught:
+    with pytest.raises(TargetError, match="cannot breathe") as caught:
         await place.start(default_subnet("demo", 3), NoProgress(), timeout_s=20)
     assert caught.value.exit_code == 2
     assert caught.value.where.endswith("lab.log")
@@ -174,10 +174,10 @@ async def test_a_lab_that_was_killed_is_said_to_be_and_by_what(
     stand_in(monkeypatch, f"import os; os.kill(os.getpid(), {number})")
     monkeypatch.setattr(OomCounter, "grew", lambda _: kills)
 
-    with pytest.raises(CommandError) as caught:
+    with pytest.raises(TargetError) as caught:
         await place.start(default_subnet("demo", 3), NoProgress(), timeout_s=20)
-    assert said in caught.value.what
-    assert ("memory" in caught.value.next_step) == (number == 9 and kills)
+    assert said in str(caught.value)
+    assert ("memory" in caught.value.hint) == (number == 9 and kills)
     assert caught.value.exit_code == 3
 
 
@@ -191,8 +191,8 @@ async def test_a_dead_lab_is_brought_together_with_kills_for_want_of_memory_sinc
     paths.record.write_bytes(msgspec.json.encode(msgspec.structs.replace(record, oom_kills=2)))
     monkeypatch.setattr(Cgroups, "oom_kills", lambda _: 5)
 
-    with pytest.raises(CommandError, match="since it began the kernel killed 3 for want of memory"):
-        async with place.desk("demo"):
+    with pytest.raises(TargetError, match="since it began the kernel killed 3 for want of memory"):
+        async with place.lab("demo"):
             pass
 
 
@@ -207,12 +207,12 @@ async def test_a_lab_of_another_pid_namespace_is_up_and_left_alone_where_it_cann
     paths.record.write_bytes(msgspec.json.encode(msgspec.structs.replace(record, pid_namespace="pid:[1]", lock="")))
     with paths.lab_lock.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert place.look("demo") == "up"
-        with pytest.raises(CommandError, match="runs in another PID namespace") as caught:
-            async with place.desk("demo") as desk:
-                await desk.summary()
+        assert place.presence("demo") == "up"
+        with pytest.raises(TargetError, match="runs in another PID namespace") as caught:
+            async with place.lab("demo") as client:
+                await client.summary()
         assert caught.value.exit_code == 3
-        with pytest.raises(CommandError, match="runs in another PID namespace"):
+        with pytest.raises(TargetError, match="runs in another PID namespace"):
             await place.remove("demo", NoProgress())
         assert archive.list_heads(place.state)[0].state == "running"
         assert paths.document.exists()
@@ -235,7 +235,7 @@ def test_a_full_disk_keeps_no_dead_subnet_from_being_seen_and_removed(
     reported = p2pnet("report", "demo", "-o", "json")
     assert (reported.code, json.loads(reported.out)["verdict"]) == (5, "invalid")
     assert p2pnet("down", "demo", "-y").code == 0
-    assert place.look("demo") == "absent"
+    assert place.presence("demo") == "absent"
 
 
 def test_doctor_shows_a_state_directory_that_is_somebody_elses_in_its_table(
@@ -257,9 +257,9 @@ async def test_a_lab_that_says_why_is_believed(place: LocalTarget, monkeypatch: 
     problem = msgspec.json.encode(Problem("port 4100 is in use", "stop who uses it", 2)).decode()
     stand_in(monkeypatch, f"import sys; open(sys.argv[1] + '/problem.json', 'w').write({problem!r}); sys.exit(2)")
 
-    with pytest.raises(CommandError) as caught:
+    with pytest.raises(TargetError) as caught:
         await place.start(default_subnet("demo", 3), NoProgress(), timeout_s=20)
-    assert (caught.value.what, caught.value.next_step, caught.value.exit_code) == (
+    assert (str(caught.value), caught.value.hint, caught.value.exit_code) == (
         "port 4100 is in use",
         "stop who uses it",
         2,
@@ -269,7 +269,7 @@ async def test_a_lab_that_says_why_is_believed(place: LocalTarget, monkeypatch: 
 async def test_a_lab_that_never_answers_is_4(place: LocalTarget, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch, "import time; time.sleep(3)")
 
-    with pytest.raises(CommandError, match="does not answer") as caught:
+    with pytest.raises(TargetError, match="does not answer") as caught:
         await place.start(default_subnet("demo", 3), NoProgress(), timeout_s=0.2)
     assert caught.value.exit_code == 4
 
@@ -302,7 +302,7 @@ def test_a_fresh_start_with_another_document_keeps_nothing_of_the_old(
 
     for nodes, kept in ((3, True), (4, False)):
         ports.write_text("{}")
-        with pytest.raises(CommandError):
+        with pytest.raises(TargetError):
             asyncio.run(place.start(default_subnet("demo", nodes), NoProgress(), timeout_s=20))
         if nodes == 3:
             continue

@@ -10,11 +10,13 @@ from typing import Any
 import jsonschema
 import pytest
 
+from p2pnet.cli import listing
 from p2pnet.cli.documents import SubnetLine
 from p2pnet.cli.listing import subnet_lines
 from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.render import Output, render
-from p2pnet.cli.session import On, Session
+from p2pnet.cli.session import Session
+from p2pnet.cli.target_choice import Place
 from p2pnet.cli.verbs import ls
 from p2pnet.cli.verbs.schema import schema_of
 
@@ -34,8 +36,8 @@ def world(session: Session, monkeypatch: pytest.MonkeyPatch) -> Any:
     async def subnet_lines(target: Any) -> list[SubnetLine]:
         return World.here
 
-    monkeypatch.setattr(ls, "subnet_lines", subnet_lines)
-    monkeypatch.setattr(ls, "find", lambda *_, **__: None)
+    monkeypatch.setattr(listing, "subnet_lines", subnet_lines)
+    monkeypatch.setattr(ls, "find_target", lambda *_, **__: None)
     monkeypatch.setattr(ls, "_is_configured", lambda: World.configured)
     monkeypatch.setattr(ls, "_of_cluster", lambda options, session: World.answer())
     monkeypatch.setattr(ls, "SOON_S", 5.0)
@@ -43,7 +45,7 @@ def world(session: Session, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 async def test_subnets_of_all_targets_stand_in_one_list(world: Any, session: Session) -> None:
-    document = (await ls.run(ls.Options(), session)).document
+    document = (await ls.run(ls.LsOptions(), session)).document
     assert document.subnets == HERE + THERE
     jsonschema.validate(json.loads(render(document, Output.JSON)), schema_of("subnets"))
     drawn = render(document, Output.TABLE, width=120, now=10.0)
@@ -53,15 +55,15 @@ async def test_subnets_of_all_targets_stand_in_one_list(world: Any, session: Ses
 
 async def here_alone(world: Any, session: Session) -> Any:
     world.configured = False
-    return await ls.run(ls.Options(), session)
+    return await ls.run(ls.LsOptions(), session)
 
 
 async def test_one_target_alone_is_asked_when_it_is_named(world: Any, session: Session) -> None:
-    session.on = On.LOCAL
-    assert (await ls.run(ls.Options(), session)).document.subnets == HERE
-    for on, context, namespace in ((On.CLUSTER, None, None), (None, "staging", None), (None, None, "team")):
-        session.on, session.context, session.namespace = on, context, namespace
-        assert (await ls.run(ls.Options(), session)).document.subnets == THERE
+    session.place = Place("local")
+    assert (await ls.run(ls.LsOptions(), session)).document.subnets == HERE
+    for place in (Place("cluster"), Place(context="staging"), Place(namespace="team")):
+        session.place = place
+        assert (await ls.run(ls.LsOptions(), session)).document.subnets == THERE
 
 
 async def test_a_cluster_that_is_away_is_said_and_hides_nothing(world: Any, session: Session) -> None:
@@ -69,12 +71,12 @@ async def test_a_cluster_that_is_away_is_said_and_hides_nothing(world: Any, sess
         raise CommandError("the API server does not answer", where="there", next_step="wait", exit_code=3)
 
     world.answer = staticmethod(away)
-    outcome = await ls.run(ls.Options(), session)
+    outcome = await ls.run(ls.LsOptions(), session)
     assert (outcome.exit_code, outcome.document.subnets) == (0, HERE)
     assert "not listed: the API server does not answer" in session.stderr.getvalue()  # type: ignore[attr-defined]
-    session.on = On.CLUSTER
+    session.place = Place("cluster")
     with pytest.raises(CommandError, match="does not answer") as caught:
-        await ls.run(ls.Options(), session)
+        await ls.run(ls.LsOptions(), session)
     assert caught.value.exit_code == 3
 
 
@@ -99,7 +101,7 @@ async def test_what_is_here_is_shown_while_a_silent_cluster_is_waited_for(
     monkeypatch.setattr(ls, "SOON_S", 0.0)
     monkeypatch.setattr(ls, "CLUSTER_S", 0.01)
     session.output = output
-    outcome = await ls.run(ls.Options(), session)
+    outcome = await ls.run(ls.LsOptions(), session)
     assert outcome.document is None
     assert "demo" in session.stdout.getvalue()  # type: ignore[attr-defined]
     assert "has not answered within" in session.stderr.getvalue()  # type: ignore[attr-defined]
@@ -110,18 +112,18 @@ async def test_one_json_document_waits_for_a_silent_cluster_as_long_as_is_said(
 ) -> None:
     monkeypatch.setattr(ls, "CLUSTER_S", 0.01)
     session.output = Output.JSON
-    assert (await ls.run(ls.Options(), session)).document.subnets == HERE
+    assert (await ls.run(ls.LsOptions(), session)).document.subnets == HERE
 
 
 async def test_a_subnet_whose_lab_runs_but_does_not_answer_is_silent_not_dead(target: Any) -> None:
     @contextlib.asynccontextmanager
-    async def desk(name: str) -> AsyncIterator[Any]:
+    async def lab(name: str) -> AsyncIterator[Any]:
         raise CommandError(f"the lab of {name} does not answer", where="there", next_step="kill -CONT it", exit_code=3)
         yield
 
-    target.desk = desk
+    target.lab = lab
     states = []
-    for target.sight in ("up", "dead", "damaged", "starting"):
+    for target.seen in ("up", "dead", "damaged", "starting"):
         states += [line.state for line in await subnet_lines(target)]
 
     assert states == ["silent", "dead", "damaged", "starting"]

@@ -118,9 +118,9 @@ async def test_a_file_named_like_an_id_is_found_unless_an_id_begins_so(kept: Any
 
 
 async def test_trace_without_an_artifact_takes_the_telling_one_of_the_latest_run(kept: Any, session: Session) -> None:
-    kept.sight = "absent"
+    kept.seen = "absent"
     assert await telling_artifact(kept, "demo") == SECOND
-    outcome = await trace.run(trace.Options("demo"), session)
+    outcome = await trace.run(trace.TraceOptions("demo"), session)
     assert outcome.document.artifact == SECOND
     with pytest.raises(CommandError, match="there is no subnet nobody"):
         await telling_artifact(kept, "nobody")
@@ -138,7 +138,7 @@ def test_minus_one_is_a_run_on_the_command_line_and_still_a_value_after_an_optio
     monkeypatch.setattr(report, "run", keep)
     p2pnet("report", "demo", "-2", "--html", "-1", "-q")
     p2pnet("report", "demo", "--", "-3")
-    assert [(options.run, options.report_files.html) for options in seen] == [("latest~1", Path("-1")), ("-3", None)]
+    assert [(options.run, options.html) for options in seen] == [("latest~1", Path("-1")), ("-3", None)]
     assert "No such option: -1" in p2pnet("status", "demo", "-1").err
     assert "No such option: -x" in p2pnet("report", "demo", "-x").err
 

@@ -86,7 +86,7 @@ Pinged = Callable[..., Awaitable[Outcome]]
 @pytest.fixture
 def pinged(session: Session) -> Pinged:
     async def ask(*addresses: str, **options: Any) -> Outcome:
-        return await ping.run(ping.Options(addresses=addresses, **options), session)
+        return await ping.run(ping.PingOptions(addresses=addresses, **options), session)
 
     return ask
 
@@ -292,10 +292,10 @@ async def test_a_node_there_is_not_is_named_with_those_that_are(place: Place, ta
     )
 
 
-@pytest.mark.parametrize("sight", ["absent", "starting", "dead"])
-async def test_a_subnet_that_is_not_up_has_no_nodes_to_ask(target: Any, pinged: Pinged, sight: str) -> None:
-    target.sight = sight
-    if sight == "absent":
+@pytest.mark.parametrize("presence", ["absent", "starting", "dead"])
+async def test_a_subnet_that_is_not_up_has_no_nodes_to_ask(target: Any, pinged: Pinged, presence: str) -> None:
+    target.seen = presence
+    if presence == "absent":
         target.subnet = lambda name: (_ for _ in ()).throw(
             CommandError("none", where="here", next_step="up", exit_code=3)
         )
@@ -323,7 +323,7 @@ async def test_an_address_that_two_subnets_have_wants_the_name_of_one(
     [address] = await subnet(place, target, "node-0")
     other = target.state.subnet("other").make()
     other.members.write_bytes(target.state.subnet("demo").members.read_bytes())
-    target.names, target.look = (lambda: ["demo", "other"]), (lambda _name: "up")
+    target.names, target.presence = (lambda: ["demo", "other"]), (lambda _name: "up")
 
     with pytest.raises(CommandError, match=r"which subnet's, demo or other\?"):
         await pinged(address)

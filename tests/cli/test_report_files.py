@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from p2pnet.cli import report_files
+from p2pnet.cli.options import ReportFiles
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.output_file import OutputFile
-from p2pnet.cli.report_files import ReportFiles
 from p2pnet.cli.session import Session
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.jobs import RunFile, RunRequest

@@ -14,7 +14,7 @@ from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.render import Output, render
 from p2pnet.cli.session import Session
 from p2pnet.cli.verbs import runs
-from p2pnet.cli.verbs.runs import Options
+from p2pnet.cli.verbs.runs import RunsOptions
 from p2pnet.cli.verbs.schema import schema_of
 from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.model.report import Report
@@ -46,12 +46,12 @@ def kept(target: Any, report: Report) -> Any:
         if verdict:
             done = msgspec.structs.replace(report, run=run, verdict=verdict)
             (folder / "summary.json").write_bytes(archive.pretty(done))
-    target.made = lambda run: True
+    target.owns = lambda run: True
     return target
 
 
 async def listed(session: Session, **options: Any) -> list[str]:
-    outcome = await runs.run(Options(**options), session)
+    outcome = await runs.run(RunsOptions(**options), session)
     assert isinstance(outcome.document, KeptRuns)
     return [one.run for one in outcome.document.runs]
 
@@ -77,7 +77,7 @@ async def test_runs_are_listed_newest_first_and_filtered(
 
 
 async def test_a_list_is_valid_against_its_schema_and_its_lines_carry_their_own(kept: Any, session: Session) -> None:
-    document = (await runs.run(Options(limit=2), session)).document
+    document = (await runs.run(RunsOptions(limit=2), session)).document
     value = json.loads(render(document, Output.JSON))
     jsonschema.validate(value, schema_of("runs"))
     assert (value["matched"], value["kept"], value["kept_bytes"] > 0) == (5, 5, True)
@@ -91,7 +91,7 @@ async def test_the_table_names_labels_sizes_what_is_left_out_and_what_limits_rem
     kept: Any, session: Session
 ) -> None:
     retention.apply(kept.state, retention.Limits(runs=1), NOW - 60)
-    document = (await runs.run(Options(limit=2), session)).document
+    document = (await runs.run(RunsOptions(limit=2), session)).document
     drawn = render(document, Output.TABLE, width=200, now=NOW)
     assert "SIZE" in drawn
     assert "KiB" in drawn
@@ -107,7 +107,7 @@ async def test_exactly_the_runs_that_are_named_are_removed_and_the_bytes_are_cou
     octets = sum(path.stat().st_size for path in kept.state.run(FAILED).iterdir())
     for head in archive.list_heads(kept.state):
         octets += (kept.state.run(FAILED) / "head.json").stat().st_size if head.run == FAILED else 0
-    outcome = await runs.run(Options(name="demo", remove=(FAILED, "-1", "latest"), yes=True), session)
+    outcome = await runs.run(RunsOptions(name="demo", remove=(FAILED, "-1", "latest"), yes=True), session)
     assert outcome.document.removed == [FAILED, LATEST]
     assert outcome.document.freed_bytes > octets
     assert await listed(session) == [OTHER, OPEN, LABELLED]
@@ -115,7 +115,7 @@ async def test_exactly_the_runs_that_are_named_are_removed_and_the_bytes_are_cou
 
 async def test_an_open_run_is_never_removed_and_nothing_is_when_one_is_among_them(kept: Any, session: Session) -> None:
     with pytest.raises(CommandError, match=f"open, so not removed: {OPEN}") as caught:
-        await runs.run(Options(name="demo", remove=(FAILED, OPEN), yes=True), session)
+        await runs.run(RunsOptions(name="demo", remove=(FAILED, OPEN), yes=True), session)
     assert caught.value.exit_code == 2
     assert caught.value.next_step == f"p2pnet runs demo --cancel {OPEN} first, or leave it out"
     assert len(await listed(session)) == 5
@@ -126,13 +126,13 @@ async def test_what_nobody_could_be_asked_about_stays_and_that_is_said_of_one_ru
 ) -> None:
     for remove, said in (((FAILED,), r"run .* stays$"), ((FAILED, LATEST), r"2 runs .* stay$")):
         with pytest.raises(CommandError, match=said):
-            await runs.run(Options(name="demo", remove=remove), session)
+            await runs.run(RunsOptions(name="demo", remove=remove), session)
 
 
 async def test_keep_spares_the_newest_labelled_and_open_ones_and_minds_the_filters(kept: Any, session: Session) -> None:
-    outcome = await runs.run(Options(name="demo", keep=1, yes=True), session)
+    outcome = await runs.run(RunsOptions(name="demo", keep=1, yes=True), session)
     assert outcome.document.removed == [FAILED]
-    outcome = await runs.run(Options(keep=0, verdicts=("pass",), yes=True), session)
+    outcome = await runs.run(RunsOptions(keep=0, verdicts=("pass",), yes=True), session)
     assert outcome.document.removed == [OTHER, LATEST]
     assert await listed(session) == [OPEN, LABELLED]
 
@@ -141,7 +141,7 @@ async def test_off_a_terminal_removal_wants_yes_and_on_one_it_asks(
     kept: Any, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(CommandError, match="nobody can be asked") as caught:
-        await runs.run(Options(remove=(LATEST,)), session)
+        await runs.run(RunsOptions(remove=(LATEST,)), session)
     assert caught.value.exit_code == 2
     monkeypatch.setattr(Session, "interactive", True)
     for answer, left in (("n\n", 5), ("\n", 5), ("y\n", 4)):
@@ -152,9 +152,9 @@ async def test_off_a_terminal_removal_wants_yes_and_on_one_it_asks(
         monkeypatch.setattr(interaction, "_read_line", read)
         if left == 5:
             with pytest.raises(CommandError, match="nothing was removed"):
-                await runs.run(Options(remove=(LATEST,)), session)
+                await runs.run(RunsOptions(remove=(LATEST,)), session)
         else:
-            await runs.run(Options(remove=(LATEST,)), session)
+            await runs.run(RunsOptions(remove=(LATEST,)), session)
         assert len(await listed(session)) == left
     assert f"Remove run {LATEST} (" in session.stderr.getvalue()  # type: ignore[attr-defined]
 
@@ -170,7 +170,7 @@ async def test_a_run_that_cannot_be_removed_is_named_beside_those_that_were(
         return remove(state, run)
 
     monkeypatch.setattr(retention, "remove", refuse)
-    outcome = await runs.run(Options(remove=(FAILED, OTHER, LATEST), yes=True), session)
+    outcome = await runs.run(RunsOptions(remove=(FAILED, OTHER, LATEST), yes=True), session)
     assert (outcome.exit_code, outcome.document.removed) == (2, [FAILED])
     assert OTHER in str(outcome.failure)
     assert len(await listed(session)) == 4
@@ -179,14 +179,14 @@ async def test_a_run_that_cannot_be_removed_is_named_beside_those_that_were(
 async def test_an_open_run_is_cancelled_by_its_lab_and_an_ended_one_is_left_as_it_is(
     kept: Any, session: Session
 ) -> None:
-    outcome = await runs.run(Options(name="demo", cancel=(OPEN, LATEST)), session)
+    outcome = await runs.run(RunsOptions(name="demo", cancel=(OPEN, LATEST)), session)
     assert kept.fake.asked == [("cancel", OPEN)]
     assert outcome.document.cancelled == [OPEN]
     assert f"ended already: {LATEST}" in session.stderr.getvalue()  # type: ignore[attr-defined]
 
 
 async def test_a_label_is_given_and_taken_away(kept: Any, session: Session) -> None:
-    outcome = await runs.run(Options(name="demo", set_label=("latest=after = now", f"{LABELLED}=")), session)
+    outcome = await runs.run(RunsOptions(name="demo", set_label=("latest=after = now", f"{LABELLED}=")), session)
     assert outcome.document.labelled == [LATEST, LABELLED]
     assert {head.run: head.label for head in archive.list_heads(kept.state, "demo") if head.label} == {
         LATEST: "after = now"
@@ -198,12 +198,12 @@ async def test_a_label_is_given_and_taken_away(kept: Any, session: Session) -> N
         ("r-2=x", "several runs"),
     ):
         with pytest.raises(CommandError, match=said):
-            await runs.run(Options(name="demo", set_label=(bad,)), session)
+            await runs.run(RunsOptions(name="demo", set_label=(bad,)), session)
 
 
 async def test_an_open_run_of_a_dead_lab_ends_before_it_is_listed(kept: Any, session: Session) -> None:
-    kept.sight = "dead"
-    document = (await runs.run(Options(name="demo"), session)).document
+    kept.seen = "dead"
+    document = (await runs.run(RunsOptions(name="demo"), session)).document
     assert {one.run: one.state for one in document.runs}[OPEN] == "finished"
     assert {one.run: one.verdict for one in document.runs}[OPEN] == "invalid"
 
@@ -212,10 +212,10 @@ async def test_one_thing_is_done_at_a_time_and_a_setting_that_cannot_be_read_is_
     kept: Any, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(CommandError, match="one thing at a time: --rm and --keep"):
-        await runs.run(Options(remove=("latest",), keep=3), session)
+        await runs.run(RunsOptions(remove=("latest",), keep=3), session)
     monkeypatch.setenv("P2PNET_KEEP_RUNS", "few")
     with pytest.raises(CommandError, match="P2PNET_KEEP_RUNS='few'"):
-        await runs.run(Options(), session)
+        await runs.run(RunsOptions(), session)
 
 
 def test_without_any_run_the_list_is_empty_and_a_subnet_without_one_is_named(p2pnet: Callable[..., Any]) -> None:

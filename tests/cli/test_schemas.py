@@ -12,9 +12,9 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from p2pnet.cli import documents
-from p2pnet.cli.documents import Trace
+from p2pnet.cli.documents import KINDS, SHAPES, Trace
 from p2pnet.cli.render import Output, render
-from p2pnet.cli.verbs.schema import KINDS, SHAPES, schema_of
+from p2pnet.cli.verbs.schema import schema_of
 from p2pnet.model.report import Latency, Report, Status
 from p2pnet.subnet.document import default_subnet, to_document
 

@@ -62,7 +62,7 @@ async def test_stdin_is_published_under_the_name_stdin(
 ) -> None:
     piped(b"x" * 100_000)
 
-    await inject.run(inject.Options(name="demo", files=(Path("-"),)), session)
+    await inject.run(inject.InjectOptions(name="demo", files=(Path("-"),)), session)
 
     uploads, (_, request) = target.fake.asked
     assert uploads == ("upload", "stdin")
@@ -75,7 +75,7 @@ async def test_a_pipe_is_published_under_its_own_name_between_files_in_their_ord
     (tmp_path / "a.bin").write_bytes(b"a")
     threading.Thread(target=fifo.write_bytes, args=(b"late",), daemon=True).start()
 
-    await inject.run(inject.Options(name="demo", files=(tmp_path / "a.bin", fifo, tmp_path / "a.bin")), session)
+    await inject.run(inject.InjectOptions(name="demo", files=(tmp_path / "a.bin", fifo, tmp_path / "a.bin")), session)
 
     assert [name for kind, name in target.fake.asked if kind == "upload"] == ["a.bin", "photo.fifo", "a.bin"]
 
@@ -115,7 +115,7 @@ async def test_the_limit_is_that_of_the_subnet(target: Any, session: Session, pi
     )  # fmt: skip
     piped(b"x" * 1025)
     with pytest.raises(CommandError, match=r"stdin is more than 1024 bytes .* spec\.broadcast\.artifactBytesMax"):
-        await inject.run(inject.Options(name="demo", files=(STDIN,)), session)
+        await inject.run(inject.InjectOptions(name="demo", files=(STDIN,)), session)
     assert target.fake.asked == []
 
 

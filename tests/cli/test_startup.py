@@ -163,8 +163,8 @@ def test_right_words_of_every_kind_become_their_values(
     p2pnet("inject", "demo", str(file), "gone", "--count", "3", "--rate", "2/s", "--expect", "a", "--expect", "b", "-q")
 
     [options] = chosen
-    assert options == inject.Options(
-        "demo", files=(file, Path("gone")), count=3, rate=2.0, expect=("a", "b"), client=None, seed=None
+    assert options == inject.InjectOptions(
+        "demo", files=[file, Path("gone")], count=3, rate=2.0, expect=["a", "b"], client=None, seed=None, quiet=True
     )
 
 

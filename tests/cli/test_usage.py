@@ -61,8 +61,8 @@ REFUSED = [
     (("schema",), "Missing argument 'KIND'"),
     (("schema", "reprot"), "did you mean report?"),
     (("status", "--on", "local", "--context", "prod"), "belong to clusters"),
-    (("status", "--on", "sim", "-n", "team"), "belong to clusters"),
-    (("install", "--on", "local"), "installed in a cluster"),
+    (("status", "--on", "sim", "-n", "team"), "'sim' is not one of"),
+    (("install", "--on", "local"), "'local' is not one of 'cluster', 'kind'"),
     (("render",), "Missing option '-f'"),
 ]
 
@@ -99,8 +99,8 @@ def test_a_target_not_offered_is_named_with_those_that_are(
     ended = p2pnet(*words, "--on", on)
 
     assert ended.code == 2
-    assert f"target {on} is not offered by this version" in ended.err
-    assert "use one it offers: local, cluster, kind" in ended.err
+    assert f"'{on}' is not one of 'local', 'cluster', 'kind'" in ended.err
+    assert f"|{on}" not in p2pnet(words[0], "--help").out
 
 
 @pytest.mark.parametrize(
@@ -155,15 +155,15 @@ def test_the_options_of_a_place_fit_what_a_verb_is_about(p2pnet: Callable[..., A
     placed = {verb for verb, text in said.items() if "--on <" in text}
     assert placed == set(VERBS) - {"schema", "render"}
     assert {verb for verb in VERBS if "lives" in said[verb]}.isdisjoint({"up", "doctor", "install", "uninstall"})
-    assert {verb for verb in VERBS if "--namespace" not in said[verb]} == {"schema"}
-    for verb in placed:
+    assert {verb for verb in VERBS if "--namespace" not in said[verb]} == {"schema", "ping"}
+    for verb in placed - {"ping"}:  # which reaches nodes of this machine alone
         assert f"[default: the current one] -h, --help Show this message and exit. {_example(said[verb])}" in said[verb]
 
 
 @pytest.mark.parametrize(
     ("verb", "default"),
     [("up", "the document's, else demo"), ("status", "the only one, else a list of all"),
-     ("down", "demo, else the only one"), ("runs", "all")],
+     ("down", "the only one there is"), ("runs", "all")],
 )  # fmt: skip
 def test_a_name_that_may_be_left_out_says_what_is_meant_then(
     p2pnet: Callable[..., Any], verb: str, default: str

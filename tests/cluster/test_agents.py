@@ -17,8 +17,8 @@ from p2pnet.lab_client.kube import Kube
 
 async def act(namespace, node, action):
     target = ClusterTarget(State(Path("/nonexistent")), Kube.open(None, namespace))
-    async with target.desk("demo") as desk:
-        print(json.dumps(msgspec.to_builtins(await desk.node_action(node, action))))
+    async with target.lab("demo") as client:
+        print(json.dumps(msgspec.to_builtins(await client.node_action(node, action))))
 
 asyncio.run(act(*sys.argv[1:]))
 """
@@ -28,8 +28,8 @@ SPEC = (
     + """
 async def spec(namespace):
     target = ClusterTarget(State(Path("/nonexistent")), Kube.open(None, namespace))
-    async with target.desk("demo") as desk:
-        print(json.dumps(await desk.spec()))
+    async with target.lab("demo") as client:
+        print(json.dumps(await client.spec()))
 
 asyncio.run(spec(*sys.argv[1:]))
 """

@@ -333,8 +333,8 @@ def test_ctrl_c_in_up_leaves_a_subnet_that_goes_on_or_none(person: Any, until: U
 
 def test_up_while_the_lab_ends_without_anybody_waiting_for_it_starts_another(person: Any) -> None:
     async def tell_to_end() -> None:
-        async with LabClient.unix(json.loads((person.subnet("demo") / "lab.json").read_bytes())["socket"]) as desk:
-            await desk.stop()
+        async with LabClient.unix(json.loads((person.subnet("demo") / "lab.json").read_bytes())["socket"]) as client:
+            await client.stop()
 
     person.run("up", "demo", "--nodes", "2", inside=True)
     before = person.lab("demo")
@@ -461,8 +461,8 @@ def write(person: Any, **spec: Any) -> None:
 
 async def rotate(person: Any) -> list[str]:
     """What only the lab's own interface offers."""
-    async with LabClient.unix(json.loads((person.subnet("live") / "lab.json").read_bytes())["socket"]) as desk:
-        return await desk.rotate()
+    async with LabClient.unix(json.loads((person.subnet("live") / "lab.json").read_bytes())["socket"]) as client:
+        return await client.rotate()
 
 
 def test_leaves_are_replaced_and_documents_edited_under_an_injection_without_a_restart(edited: Any) -> None:

@@ -36,8 +36,8 @@ def act(person: Any, node: str, action: Any) -> None:
     """Have the lab act on a node, as a scenario would."""
 
     async def ask() -> None:
-        async with LabClient.unix(json.loads((person.subnet("demo") / "lab.json").read_bytes())["socket"]) as desk:
-            await desk.node_action(node, action)
+        async with LabClient.unix(json.loads((person.subnet("demo") / "lab.json").read_bytes())["socket"]) as client:
+            await client.node_action(node, action)
 
     asyncio.run(ask())
 

@@ -1,157 +1,110 @@
-"""The program: verbs by name, the options they share, and one way from a command to an exit code."""
+"""The program: its verbs by name, each imported only when it is asked for, and the way from the words typed to an exit code."""
 
 import contextlib
-import functools
-import inspect
-import io
+import importlib
 import os
-import shlex
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
+import typer.core
 
 from p2pnet.cli import shell_completion
 from p2pnet.cli.coercion import QuickCommand, QuickGroup
 from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.options import VerbOptions
 from p2pnet.cli.outcome import CommandError, Outcome
-from p2pnet.cli.render import Output
-from p2pnet.cli.session import On, Session, cannot_write_stdout
+from p2pnet.cli.program import VERBS, as_called, command_line, program_name
+from p2pnet.cli.session import Session, cannot_write_stdout, open_session
+from p2pnet.cli.target_choice import find_target
 
-COMPLETE = "_P2PNET_COMPLETE"
-"""The variable with which a shell asks for completions, after the script that `p2pnet completion` prints."""
-Command: TypeAlias = Callable[[Session], Coroutine[Any, Any, Outcome]]
-"""What a verb's function returns: the work, with its own options already in it."""
+VERBS_PACKAGE = "p2pnet.cli.verbs"
+Work: TypeAlias = Callable[[Session], Coroutine[Any, Any, Outcome]]
+"""What a verb does, with its own options already in it."""
+
+
+class VerbCommand(QuickCommand):
+    """A verb. Typer makes the dataclass of its options; what its module's `run` does with them ends in an exit code."""
+
+    def invoke(self, ctx: Any) -> int:
+        """The exit code."""
+        options = super().invoke(ctx)
+        run = importlib.import_module(f"{VERBS_PACKAGE}.{self.name}").run
+        return _execute(str(self.name), partial(run, options), options)
+
+
+class VerbCommands(Mapping[str, Any]):
+    """Verb -> its command, made from the module of that name when it is asked for."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in VERBS:
+            raise KeyError(name)
+        if name not in self._made:
+            module = importlib.import_module(f"{VERBS_PACKAGE}.{name}")
+            alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+            example = as_called(f"\b\nExample:\n  {module.EXAMPLE}")
+            alone.command(name, cls=VerbCommand, epilog=example)(getattr(module, f"{name.title()}Options"))
+            self._made[name] = typer.main.get_command(alone)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(VERBS)
+
+    def __len__(self) -> int:
+        return len(VERBS)
+
+
+class VerbGroup(QuickGroup):
+    """The program without a verb. Lists and completes verbs without importing any."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = VerbCommands()  # type: ignore[assignment] # only read
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The list of verbs in the help."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Verbs, then options, that begin with what is typed."""
+        own = typer.core.TyperCommand.shell_complete(self, ctx, incomplete)
+        verbs = [(name, help_) for name, help_ in VERBS.items() if name.startswith(incomplete)]
+        return [*shell_completion.items(verbs), *own]
+
 
 app = typer.Typer(
     name="p2pnet",
-    cls=QuickGroup,
+    cls=VerbGroup,
     help="Put an artifact into a network of QUIC peers and see who got it, when, and through whom.",
-    epilog="\b\nStart here:\n  p2pnet up demo --nodes 10\n  p2pnet inject demo --size 64KiB\n  p2pnet down demo",
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: it reads well anywhere, and rich need not be imported for it
     pretty_exceptions_enable=False,
+    epilog=as_called(
+        "\b\nStart here:\n  p2pnet up demo --nodes 10\n  p2pnet inject demo --size 64KiB\n  p2pnet down demo"
+    ),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
-About: TypeAlias = Literal["subnet", "new subnet", "machine", "operator", "objects", "subnets", "nothing"]
-"""What a verb is about, which decides what `--on`, `-n` and `--context` mean to it, and whether it has them."""
-
-_CURRENT = "[default: the current one]"
-_PLACES: dict[About, dict[str, str]] = {
-    "subnet": {
-        "on": "Where the subnet lives.  [default: NAME is looked up here, then in the current context]",
-        "namespace": "Its namespace, in a cluster.  [default: the context's]",
-        "context": f"Its cluster, by a context of the kubeconfig.  {_CURRENT}",
-    },
-    "new subnet": {
-        "on": "Where to start it.  [default: local]",
-        "namespace": "Namespace to start it in, in a cluster.  [default: the document's, else the context's]",
-        "context": f"Cluster to start it in, by a context of the kubeconfig.  {_CURRENT}",
-    },
-    "machine": {
-        "on": "What to check: this machine, or a cluster.  [default: local]",
-        "namespace": "Namespace to check rights in, in a cluster.  [default: the context's]",
-        "context": f"Cluster to check, by a context of the kubeconfig.  {_CURRENT}",
-    },
-    "operator": {
-        "on": "Kind of cluster.  [default: cluster]",
-        "namespace": "The operator's own: p2pnet-system and no other, it serves all.",
-        "context": f"The cluster, by a context of the kubeconfig.  {_CURRENT}",
-    },
-    "subnets": {
-        "on": "List those of one target alone.  [default: those of all]",
-        "namespace": "List those of this namespace of a cluster.  [default: the context's]",
-        "context": f"List those of this cluster, by a context of the kubeconfig.  {_CURRENT}",
-    },
-    "objects": {"namespace": "Namespace of the objects.  [default: the document's, else `default`]"},
-    "nothing": {},
-}
-_TYPED: dict[str, tuple[Any, tuple[str, ...], str | None]] = {
-    "on": (On | None, ("--on",), None),
-    "namespace": (str | None, ("-n", "--namespace"), "NAME"),
-    "context": (str | None, ("--context",), "NAME"),
-}
-"""Option of a place -> its type, how it is typed, and what stands for its value."""
-
-_ALWAYS: dict[str, tuple[Any, Any]] = {
-    "output": (Annotated[Output, typer.Option("-o", "--output", help="How to print the result.")], Output.TABLE),
-    "quiet": (Annotated[bool, typer.Option("-q", "--quiet", help="No progress, notes and hints.")], False),
-    "verbose": (
-        Annotated[bool, typer.Option("-v", "--verbose", help="The whole traceback, should p2pnet itself fail.")],
-        False,
-    ),
-}
-
-
-def verb(example: str, *, about: About = "subnet") -> Callable[[Callable[..., Command]], Callable[..., Command]]:
-    """Register a function as a verb of its name: its parameters, then the shared options, then one example."""
-
-    def register(body: Callable[..., Command]) -> Callable[..., Command]:
-        own = inspect.signature(body, eval_str=True).parameters.values()
-        shared = _shared(about)
-
-        @functools.wraps(body)
-        def invoke(**arguments: Any) -> None:
-            chosen: dict[str, Any] = dict.fromkeys(_TYPED) | {name: arguments.pop(name) for name in shared}
-            work = functools.partial(body, **arguments)
-            raise typer.Exit(_execute(work, arguments.get("name"), body.__name__.rstrip("_"), **chosen))
-
-        added = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-            for name, (kind, default) in shared.items()
-        ]
-        keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-        signature = inspect.Signature([*keyword_only, *added])
-        invoke.__signature__ = signature  # type: ignore[attr-defined] # what inspect, and so typer, reads first
-        invoke.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
-        app.command(body.__name__.rstrip("_"), cls=QuickCommand, epilog=f"\b\nExample:\n  {example}")(invoke)
-        return body
-
-    return register
-
-
-def _shared(about: About) -> dict[str, tuple[Any, Any]]:
-    """Name -> type and default of the options that a verb about this has besides its own."""
-    shared = dict(_ALWAYS)
-    for name, text in _PLACES[about].items():
-        kind, typed, metavar = _TYPED[name]
-        complete = shell_completion.contexts if name == "context" else None
-        option = typer.Option(*typed, metavar=metavar, help=text, show_default=False, autocompletion=complete)
-        shared[name] = (Annotated[kind, option], None)
-    return shared
-
-
-def _execute(
-    prepare: Callable[[], Command],
-    name: str | None,
-    verb: str,
-    *,
-    output: Output,
-    quiet: bool,
-    verbose: bool,
-    on: On | None,
-    namespace: str | None,
-    context: str | None,
-) -> int:
-    from p2pnet.cli.exit_handling import run_command
-    from p2pnet.cli.session import open_session
-    from p2pnet.cli.targets import find, is_plugin
+def _execute(verb: str, work: Work, options: VerbOptions) -> int:
+    from p2pnet.cli.exit_handling import run_command  # with asyncio, which help does without
 
     def tell(where: str) -> None:
-        session.remark(where)  # which there is by then
+        session.remark(where)  # a target is found through the session, which exists by then
 
-    wanted = functools.partial(find, on, namespace, context, name=name, verb=verb, tell=tell)
-    chosen = {"--on": on, "-n": namespace, "--context": context}
-    typed = "".join(f" {option} {value}" for option, value in chosen.items() if value is not None)
-    session = open_session(wanted, output=output, quiet=quiet, namespace=namespace, where=typed)
-    session.plugin = is_plugin()
-    session.on, session.context = on, context
-    return run_command(session, prepare, verbose=verbose)
+    name = getattr(options, "name", None)
+    find = partial(find_target, options.place, name=name, verb=verb, tell=tell)
+    session = open_session(find, output=options.output, quiet=options.quiet, place=options.place)
+    return run_command(session, work, verbose=options.verbose)
 
 
 def _version(wanted: bool) -> None:
@@ -173,14 +126,12 @@ def _program(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `p2pnet ARGUMENTS` (default: of this process); the exit code. Nothing but a person's Ctrl-C gets out of here."""
-    from p2pnet.cli import verbs as _verbs  # noqa: F401 registers every verb
-
     _ready_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if os.environ.get(COMPLETE):
-        return _complete()
+    if os.environ.get(shell_completion.VARIABLE):
+        return shell_completion.answer(typer.main.get_command(app))
     try:
-        code = typer.main.get_command(app).main(words, prog_name="p2pnet", standalone_mode=False)
+        code = typer.main.get_command(app).main(words, prog_name=program_name(), standalone_mode=False)
     except typer.TyperException as error:
         return _usage(error, words)
     except typer.Abort:
@@ -195,36 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _unwritten(error: OSError) -> int:
     failure = cannot_write_stdout(error)
     with contextlib.suppress(OSError):
-        sys.stderr.write("\n".join(failure.lines()) + "\n")
+        sys.stderr.write(as_called("\n".join(failure.lines()) + "\n"))
     return failure.exit_code
-
-
-def _complete() -> int:
-    """Answer a shell that asks what a word may be completed to; nothing that goes wrong is said into the line being typed."""
-    from typer.completion import completion_init  # type: ignore[attr-defined] # registers the shells
-
-    completion_init()
-    with contextlib.redirect_stderr(io.StringIO()), _without_rich():
-        try:
-            typer.main.get_command(app).main([], prog_name="p2pnet", complete_var=COMPLETE, standalone_mode=False)
-        except SystemExit as ended:  # how typer ends here, with the code that fish asks for
-            return ended.code if isinstance(ended.code, int) else ExitCode.OK
-        except Exception:  # noqa: BLE001 as said
-            return ExitCode.OK
-    return ExitCode.OK
-
-
-@contextlib.contextmanager
-def _without_rich() -> Iterator[None]:
-    """Keep typer from importing it, which takes 60 ms, to find markup that our explanations do not hold."""
-    before = sys.modules.get("rich")
-    sys.modules["rich"] = None  # type: ignore[assignment] # as the import system has it for what must not be imported
-    try:
-        yield
-    finally:
-        del sys.modules["rich"]
-        if before is not None:
-            sys.modules["rich"] = before
 
 
 def _ready_streams() -> None:
@@ -239,14 +162,14 @@ def _ready_streams() -> None:
 
 def _usage(error: typer.TyperException, words: list[str]) -> int:
     context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "p2pnet"
+    path = context.command_path if context is not None else program_name()
     if not words:
         sys.stderr.write(error.format_message() + "\n")  # the help itself
         return ExitCode.USAGE
     failure = CommandError(
         error.format_message().replace("Value error, ", "").rstrip("."),
-        where=shlex.join(["p2pnet", *words]),
+        where=command_line(words),
         next_step=f"{path} --help",
     )
-    sys.stderr.write("\n".join(failure.lines()) + "\n")
+    sys.stderr.write(as_called("\n".join(failure.lines()) + "\n"))
     return failure.exit_code

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from typer.core import TyperCommand, TyperGroup
 
@@ -53,6 +53,8 @@ def read(value: Any, kind: Any, info: Any) -> Any:
     """A value of this kind. Raises UnsureError, and what a parser of ours raises."""
     if info.parser is not None:
         return info.parser(value)
+    if get_origin(kind) is Literal and value in get_args(kind):
+        return value
     if not isinstance(kind, type):
         raise UnsureError
     if issubclass(kind, Enum):

@@ -302,3 +302,24 @@ Document = (
     | Objects
     | JsonSchema
 )
+
+SHAPES: dict[str, type[msgspec.Struct]] = {
+    "report": Report,
+    "status": Status,
+    "trace": Trace,
+    "run": RunTicket,
+    "runs": KeptRuns,
+    "kept-run": KeptRun,
+    "subnets": SubnetList,
+    "subnet-line": SubnetLine,
+    "fetched": Fetched,
+    "withdrawal": WithdrawnArtifact,
+    "removal": Removal,
+    "logs": LogLines,
+    "log-line": LoggedLine,
+    "doctor": Examination,
+    "ping": Pings,
+    "ping-answer": Ping,
+    "installation": Installation,
+}
+KINDS = (*SHAPES, "subnet")

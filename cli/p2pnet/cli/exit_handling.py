@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import errno
 import os
-import shlex
 import signal
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from typing import Any
 
 from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.outcome import CommandError, Outcome
+from p2pnet.cli.program import command_line
 from p2pnet.cli.session import Session
 from p2pnet.cli.terminal import drop_stdout
 from p2pnet.model.errors import LocalError, P2pnetError, TargetError
@@ -42,18 +42,17 @@ DISK_ERRORS = {
 
 
 def run_command(
-    session: Session, prepare: Callable[[], Callable[[Session], Coroutine[Any, Any, Outcome]]], *, verbose: bool = False
+    session: Session, work: Callable[[Session], Coroutine[Any, Any, Outcome]], *, verbose: bool = False
 ) -> int:
-    """Run what `prepare` returns; the exit code. Never raises but SystemExit."""
+    """Run a command and print its outcome; the exit code. Raises nothing but SystemExit."""
     try:
-        work = prepare()
-        return session.finish(asyncio.run(_own(work, session)))
+        return session.finish(asyncio.run(_run(work, session)))
     except (KeyboardInterrupt, Stopped):
         return _interrupted(session)
     except BrokenPipeError:  # the reader of a stream without end has seen enough
         drop_stdout()
         return ExitCode.OK
-    except Exception as error:  # noqa: BLE001 this is the boundary
+    except Exception as error:  # noqa: BLE001 whatever happens becomes an exit code
         session.listener.close()
         failure = explain(error, session.next_step) or _bug(error, verbose=verbose)
         session.say("\n".join(failure.lines()) + "\n")
@@ -64,7 +63,7 @@ class Stopped(Exception):  # noqa: N818 - no error
     """Told to stop by a signal other than Ctrl-C's."""
 
 
-async def _own(work: Callable[[Session], Coroutine[Any, Any, Outcome]], session: Session) -> Outcome:
+async def _run(work: Callable[[Session], Coroutine[Any, Any, Outcome]], session: Session) -> Outcome:
     """The work, cancelled by SIGTERM and SIGHUP as asyncio does it for SIGINT.
 
     The second one ends the process at once, also while the loop is held up, by a plugin of a kubeconfig say: the loop's own
@@ -72,10 +71,10 @@ async def _own(work: Callable[[Session], Coroutine[Any, Any, Outcome]], session:
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in a task
-    told: list[int] = []
+    signals: list[int] = []
 
     def stop(number: int, _frame: object) -> None:
-        told.append(number)
+        signals.append(number)
         let_go()
         loop.call_soon_threadsafe(task.cancel)
 
@@ -90,7 +89,7 @@ async def _own(work: Callable[[Session], Coroutine[Any, Any, Outcome]], session:
     try:
         return await work(session)
     except asyncio.CancelledError:
-        if told and task.uncancel() == 0:
+        if signals and task.uncancel() == 0:
             raise Stopped from None
         raise
     finally:
@@ -107,13 +106,16 @@ def _interrupted(session: Session) -> int:
 
 def explain(error: BaseException, next_step: str = "") -> CommandError | None:
     """The failure behind an exception, or None for a bug of ours."""
-    where = _command_line()
+    where = command_line()
     match error:
         case CommandError():
             return error
         case TargetError():
             return CommandError(
-                str(error), where=where, next_step=error.hint or "p2pnet status", exit_code=error.exit_code
+                str(error),
+                where=error.where or where,
+                next_step=error.hint or "p2pnet status",
+                exit_code=error.exit_code,
             )
         case LocalError():
             return CommandError(
@@ -129,15 +131,11 @@ def explain(error: BaseException, next_step: str = "") -> CommandError | None:
 
 
 def _remote(error: P2pnetError, where: str, next_step: str) -> CommandError:
-    """A lab's answer (`ProblemError`, told by its shape: importing the desk here costs every start 0.3 s), or a peer's."""
+    """A lab's answer (`ProblemError`, told by its shape: importing the client here costs every start 0.3 s), or a peer's."""
     code = getattr(error, "exit_code", ExitCode.NOT_FOUND)
     hint = getattr(error, "hint", "")
     default = "this is a bug: see the log of the lab" if code == ExitCode.BUG else next_step
     return CommandError(str(error), where=where, next_step=hint or default, exit_code=code)
-
-
-def _command_line() -> str:
-    return shlex.join(["p2pnet", *sys.argv[1:]])
 
 
 def _bug(error: BaseException, *, verbose: bool) -> CommandError:
@@ -147,7 +145,7 @@ def _bug(error: BaseException, *, verbose: bool) -> CommandError:
             sys.stderr.write(text)
     return CommandError(
         f"a bug in p2pnet: {type(error).__name__}: {error}",
-        where=_keep(text) or _command_line(),
+        where=_keep(text) or command_line(),
         next_step="please report it with that file; -v shows the traceback here",
         exit_code=ExitCode.BUG,
     )
@@ -162,7 +160,7 @@ def _keep(text: str) -> str:
     )
     for place in places:
         with contextlib.suppress(Exception):  # of any kind: this says what went wrong before
-            return _written(place(), f"{_command_line()}\n\n{text}")
+            return _written(place(), f"{command_line()}\n\n{text}")
     return ""
 
 

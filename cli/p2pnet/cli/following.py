@@ -5,7 +5,7 @@ import asyncio
 from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.session import Session
-from p2pnet.cli.targets import Target
+from p2pnet.cli.targets.target import Target
 from p2pnet.lab_client import LabClient
 from p2pnet.measure import most_telling
 from p2pnet.model.errors import SpecError, TargetError
@@ -17,12 +17,12 @@ REDRAW_S = 1.0
 VERDICT_CODES = {"pass": ExitCode.OK, "fail": ExitCode.EXPECTATION_FAILED, "invalid": ExitCode.INVALID}
 
 
-async def follow(desk: LabClient, run: str, session: Session) -> RunState:
+async def follow(client: LabClient, run: str, session: Session) -> RunState:
     """Tell the listener how the run goes, also while nothing new is heard of it; its last state."""
     heard: list[RunState] = []
     reminder = asyncio.create_task(_remind(heard, session))
     try:
-        async for state in desk.follow(run):
+        async for state in client.follow(run):
             heard[:] = [state]
             _tell(state, session)
     finally:
@@ -56,7 +56,7 @@ def outcome_of(report: Report, target: Target) -> Outcome:
     if artifact := most_telling(report):
         hint = f"p2pnet trace {report.subnet} {artifact[:12]}"
     else:
-        hint = f"p2pnet {'logs' if target.look(report.subnet) == 'up' else 'up'} {report.subnet}"
+        hint = f"p2pnet {'logs' if target.presence(report.subnet) == 'up' else 'up'} {report.subnet}"
     return Outcome(report, exit_code=VERDICT_CODES[report.verdict], next=(hint,))
 
 

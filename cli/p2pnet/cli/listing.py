@@ -5,7 +5,7 @@ import asyncio
 from msgspec.structs import replace
 
 from p2pnet.cli.documents import SubnetLine
-from p2pnet.cli.targets import Target
+from p2pnet.cli.targets.target import Target
 from p2pnet.cli.threads import in_daemon
 from p2pnet.model.errors import P2pnetError
 
@@ -24,14 +24,14 @@ async def subnet_lines(target: Target) -> list[SubnetLine]:
 
 
 async def _line(target: Target, name: str) -> SubnetLine:
-    context, namespace = target.place_of(name)
+    context, namespace = target.location()
     known = SubnetLine(name=name, target=target.kind, state="dead", context=context, namespace=namespace)
     try:
-        async with target.desk(name) as desk:
-            status = await desk.summary()
+        async with target.lab(name) as client:
+            status = await client.summary()
     except P2pnetError:
-        sight = target.look(name)
-        return replace(known, state="silent" if sight == "up" else "dead" if sight == "absent" else sight)
+        presence = target.presence(name)
+        return replace(known, state="silent" if presence == "up" else "dead" if presence == "absent" else presence)
     return replace(
         known, state="up", desired=status.nodes.desired, connected=status.nodes.connected,
         links_expected=status.links.expected, links_up=status.links.up, up_since=status.up_since,

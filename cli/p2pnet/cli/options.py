@@ -1,12 +1,21 @@
-"""The arguments and options of the verbs, and the quantities they are written in. Light: `--help` imports this."""
+"""What verbs are told on the command line: each option that several verbs take is written here once.
+
+A verb's options are a dataclass whose fields are typer's arguments and options, made from the aliases and the functions below;
+its docstring is the verb's help. It derives from what all verbs take, and from what all that speak to a subnet take. Light:
+`--help` imports this.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from p2pnet.cli import shell_completion
+from p2pnet.cli.render import Output
+from p2pnet.cli.target_choice import Place
+from p2pnet.cli.targets.target import TargetName
 from p2pnet.model import units
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import check_label, check_subnet_name
@@ -52,6 +61,99 @@ def _checked(parse: Callable[[str], T], text: str) -> T:
         raise typer.BadParameter(str(error)) from None
 
 
+# --- what every verb takes ---
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerbOptions:
+    """How to print. `run(options, session)` of a verb gets these with its own."""
+
+    output: Annotated[Output, typer.Option("-o", "--output", help="How to print the result.")] = Output.TABLE
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress, notes and hints.")] = False
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="The whole traceback, should p2pnet itself fail.")
+    ] = False
+
+    @property
+    def place(self) -> Place:
+        """Where the command line says that a subnet lives."""
+        return Place()
+
+
+def on_option(text: str) -> Any:
+    """`--on`, in the words of a verb; the type beside it says what can be chosen."""
+    return typer.Option("--on", help=text, show_default=False)
+
+
+def namespace_option(text: str) -> Any:
+    """`-n`, in the words of a verb."""
+    return typer.Option("-n", "--namespace", metavar="NAME", help=text, show_default=False)
+
+
+def context_option(text: str) -> Any:
+    """`--context`, in the words of a verb."""
+    return typer.Option(
+        "--context",
+        metavar="NAME",
+        help=f"{text}, by a context of the kubeconfig.  [default: the current one]",
+        show_default=False,
+        autocompletion=shell_completion.contexts,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubnetOptions(VerbOptions):
+    """Where the subnet lives, too. Verbs to which these options mean something else write them again, in their words."""
+
+    on: Annotated[
+        TargetName | None,
+        on_option("Where the subnet lives.  [default: NAME is looked up here, then in the current context]"),
+    ] = None
+    namespace: Annotated[str | None, namespace_option("Its namespace, in a cluster.  [default: the context's]")] = None
+    context: Annotated[str | None, context_option("Its cluster")] = None
+
+    @property
+    def place(self) -> Place:
+        """`--on`, `-n` and `--context`."""
+        return Place(self.on, self.namespace, self.context)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFiles:
+    """Where a report goes besides the screen, in which form; None: nowhere; `-`: stdout."""
+
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", help="Write the report as one HTML page, too; - is stdout.", show_default=False
+        ),
+    ] = None
+    junit: Annotated[
+        Path | None,
+        typer.Option(
+            "--junit", metavar="FILE", help="Write the expectations as JUnit XML, too; - is stdout.", show_default=False
+        ),
+    ] = None
+    md: Annotated[
+        Path | None,
+        typer.Option("--md", metavar="FILE", help="Write a summary in Markdown, too; - is stdout.", show_default=False),
+    ] = None
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            "--csv", metavar="FILE", help="Write every receipt as a row of CSV, too; - is stdout.", show_default=False
+        ),
+    ] = None
+
+    def wanted(self) -> dict[str, Path]:
+        """Option as typed -> its file, of those that were given."""
+        named = {"--html": self.html, "--junit": self.junit, "--md": self.md, "--csv": self.csv}
+        return {option: path for option, path in named.items() if path is not None}
+
+
+# --- subnets, runs, artifacts ---
+
+
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="The subnet.", parser=subnet_name, autocompletion=shell_completion.subnets)
 ]
@@ -60,65 +162,6 @@ Artifact = Annotated[
     str,
     typer.Argument(
         metavar="ARTIFACT", help=ARTIFACT_HELP, show_default=False, autocompletion=shell_completion.artifacts
-    ),
-]
-OptionalArtifact = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="ARTIFACT",
-        help=f"{ARTIFACT_HELP}  [default: of the latest run one that was missed, else the slowest]",
-        show_default=False,
-        autocompletion=shell_completion.artifacts,
-    ),
-]
-Run = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="RUN",
-        help="Its id or a beginning of it, its label, latest, or -1, -2 back from there.  [default: latest]",
-        show_default=False,
-        autocompletion=shell_completion.runs,
-    ),
-]
-Files = Annotated[
-    list[Path] | None,
-    typer.Argument(
-        metavar="FILE", help="Artifacts to publish; - is stdin, pipes are read to their end.", show_default=False
-    ),
-]
-Expect = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--expect",
-        metavar="EXPR",
-        help="What must hold, like 'p95 <= 800ms' or 'throughput >= 5MB/s'; repeatable. reach == 100% must hold too,"
-        " unless one names reach.",
-        show_default=False,
-    ),
-]
-Html = Annotated[
-    Path | None,
-    typer.Option(
-        "--html", metavar="FILE", help="Write the report as one HTML page, too; - is stdout.", show_default=False
-    ),
-]
-Junit = Annotated[
-    Path | None,
-    typer.Option(
-        "--junit", metavar="FILE", help="Write the expectations as JUnit XML, too; - is stdout.", show_default=False
-    ),
-]
-Markdown = Annotated[
-    Path | None,
-    typer.Option("--md", metavar="FILE", help="Write a summary in Markdown, too; - is stdout.", show_default=False),
-]
-Csv = Annotated[
-    Path | None,
-    typer.Option(
-        "--csv",
-        metavar="FILE",
-        help="Write every receipt as a row of CSV, too; - is stdout.",
-        show_default=False,
     ),
 ]
 IgnoreUnsupported = Annotated[
@@ -146,70 +189,3 @@ def name_argument(default: str) -> Any:
 def file_option(text: str) -> Any:
     """`-f FILE`, in the words of a verb."""
     return typer.Option("-f", "--file", metavar="FILE", help=f"{text} (YAML or JSON; - is stdin).", show_default=False)
-
-
-Size = Annotated[
-    int | None,
-    typer.Option(
-        "--size",
-        parser=size,
-        metavar="SIZE",
-        help="Publish generated bytes instead of files.  [default: 64KiB]",
-        show_default=False,
-    ),
-]
-Rate = Annotated[
-    float | None,
-    typer.Option(
-        "--rate",
-        parser=rate,
-        metavar="R/s",
-        help="Artifacts per time, like 2/s.  [default: a burst, all at once]",
-        show_default=False,
-    ),
-]
-Seed = Annotated[
-    int | None,
-    typer.Option(
-        "--seed", min=0, metavar="S", help="For publishers and bytes.  [default: spec.seed]", show_default=False
-    ),
-]
-Within = Annotated[
-    float | None,
-    typer.Option(
-        "--within",
-        parser=duration,
-        metavar="DURATION",
-        help="How long after the last publication a receipt counts.  [default: 60s]",
-        show_default=False,
-    ),
-]
-Publisher = Annotated[
-    str,
-    typer.Option(
-        "--from",
-        metavar="NODE|random|all",
-        help="Who publishes; `all`: every node its own.",
-        autocompletion=shell_completion.publishers,
-    ),
-]
-Client = Annotated[
-    str | None,
-    typer.Option(
-        "--client",
-        metavar="CLIENT",
-        help="Whose artifacts they become.  [default: blob, else the first of spec.clients]",
-        show_default=False,
-        autocompletion=shell_completion.clients,
-    ),
-]
-Label = Annotated[
-    str,
-    typer.Option(
-        "--label",
-        metavar="TEXT",
-        parser=label,
-        help="A name for the run; runs with one are not removed to make room.",
-        show_default=False,
-    ),
-]

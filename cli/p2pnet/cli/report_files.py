@@ -2,9 +2,10 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 
+from p2pnet.cli.options import ReportFiles
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.output_file import OutputFile, descriptor_of, is_replaced
 from p2pnet.cli.session import Session
@@ -19,25 +20,10 @@ STDOUT = Path("-")
 CELLS_MAX = 2_000_000  # pairs of artifact and node held at a time, of 20 bytes; a longer run's events are read again
 
 
-@dataclass(frozen=True, slots=True)
-class ReportFiles:
-    """Where each paper goes; None where it is not wanted, `-` is stdout."""
-
-    html: Path | None = None
-    junit: Path | None = None
-    md: Path | None = None
-    csv: Path | None = None
-
-    def wanted(self) -> dict[str, Path]:
-        """By option."""
-        named = ((f"--{field.name}", getattr(self, field.name)) for field in fields(self))
-        return {option: path for option, path in named if path is not None}
-
-
-def check(papers: ReportFiles) -> None:
+def check(files: ReportFiles) -> None:
     """Before anything is waited for: no path that is a directory, lies in none, or is named twice. CommandError (exit 2)."""
     seen: dict[Path, str] = {}
-    for option, path in papers.wanted().items():
+    for option, path in files.wanted().items():
         if path != STDOUT and path.is_dir():
             raise _unwritable(option, path, "it is a directory")
         if path != STDOUT and descriptor_of(path) is None and not path.resolve().parent.is_dir():
@@ -47,12 +33,12 @@ def check(papers: ReportFiles) -> None:
             raise _unwritable(option, path, f"{other} names it too")
 
 
-async def write(papers: ReportFiles, outcome: Outcome, state: State, session: Session) -> Outcome:
-    """Write every paper, each file whole or not at all; the outcome says what could not be written (exit 2).
+async def write(files: ReportFiles, outcome: Outcome, state: State, session: Session) -> Outcome:
+    """Write every form, each file whole or not at all; the outcome says what could not be written (exit 2).
 
-    A paper on stdout stands there instead of the document.
+    What goes to stdout stands there instead of the document.
     """
-    wanted = papers.wanted()
+    wanted = files.wanted()
     if not wanted:
         return outcome
     report = outcome.document

@@ -10,7 +10,7 @@ import re
 from p2pnet.cli.coercion import counted_back
 from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.outcome import CommandError
-from p2pnet.cli.targets import Target
+from p2pnet.cli.targets.target import Target
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.ids import ARTIFACT_TEXT_MIN
 from p2pnet.model.text import some
@@ -27,7 +27,7 @@ ID_SHOWN = 12  # characters of an artifact's id
 
 def runs_of(target: Target, name: str) -> list[RunHead]:
     """The runs of a subnet, oldest first. CommandError when there are none."""
-    runs = [run for run in archive.list_heads(target.state, name) if target.made(run)]
+    runs = [run for run in archive.list_heads(target.state, name) if target.owns(run)]
     if not runs:
         raise no_runs(target, name)
     return runs
@@ -35,7 +35,7 @@ def runs_of(target: Target, name: str) -> list[RunHead]:
 
 def no_runs(target: Target, name: str) -> CommandError:
     """The error for a subnet without any run."""
-    absent = target.look(name) == "absent"
+    absent = target.presence(name) == "absent"
     return CommandError(
         f"there is no {'subnet' if absent else 'run of'} {name}",
         where=str(target.state.runs),
@@ -98,7 +98,7 @@ async def choose_artifact(word: str, target: Target, name: str) -> str:
 
     CommandError (exit 2) for a word that means none or several.
     """
-    if PREFIX.fullmatch(word) and (target.kind == "local" or target.look(name) == "up"):
+    if PREFIX.fullmatch(word) and (target.kind == "local" or target.presence(name) == "up"):
         prefix = word.lower()
         published = archive.runs_with(target.state, name, prefix)
         if any(artifact.startswith(prefix) for run in published for artifact in run.artifacts):

@@ -1,17 +1,19 @@
-"""What every command is given besides its own options: streams, target, state, a listener."""
+"""What every command is given besides its own options: streams, a target, a progress listener."""
 
 import contextlib
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from p2pnet.cli.documents import Document
 from p2pnet.cli.outcome import CommandError, Outcome
+from p2pnet.cli.program import as_called
 from p2pnet.cli.progress import NoProgress, ProgressListener, listener_for
 from p2pnet.cli.render import Output, render
+from p2pnet.cli.target_choice import Place
+from p2pnet.cli.targets.target import Target
 from p2pnet.cli.terminal import (
     colours_wanted,
     drop_stdout,
@@ -21,26 +23,14 @@ from p2pnet.cli.terminal import (
     terminal_width,
 )
 
-if TYPE_CHECKING:
-    from p2pnet.cli.targets import Target
-
 CLEAR = "\x1b[H\x1b[2J\x1b[3J"
-
-
-class On(StrEnum):
-    """`--on`: where a subnet lives."""
-
-    LOCAL = "local"
-    CLUSTER = "cluster"
-    KIND = "kind"
-    SIM = "sim"
 
 
 @dataclass
 class Session:
     """One invocation. `target` finds where a NAME lives; tests put a fake there."""
 
-    target: Callable[[], "Target"]
+    target: Callable[[], Target]
     output: Output = Output.TABLE
     quiet: bool = False
     listener: ProgressListener = field(default_factory=NoProgress)
@@ -51,15 +41,9 @@ class Session:
     """Commands that continue what an interrupt left; a command sets it as soon as there is something to come back to."""
     interrupted_note: str = "interrupted"
     next_step: str = ""
-    """What to do about an error that brings no advice of its own."""
-    namespace: str | None = None
-    """`-n`, for those who need it without a target; so are the two below."""
-    on: On | None = None
-    context: str | None = None
-    plugin: bool = False
-    """Whether this is `kubectl p2pnet`, which means the cluster wherever it is typed: so do the commands it names."""
-    where: str = ""
-    """The options that chose the target, as typed: commands worth typing next need them too."""
+    """The next step after an error that names none of its own."""
+    place: Place = field(default_factory=Place)
+    """`--on`, `-n` and `--context`, for verbs that need them without a target, and for commands to type next."""
 
     @property
     def interactive(self) -> bool:
@@ -100,7 +84,7 @@ class Session:
     def say(self, text: str) -> None:
         """Write to stderr. Nobody listening there is no error: the exit code tells it too."""
         with contextlib.suppress(OSError, ValueError):
-            self.stderr.write(text)
+            self.stderr.write(as_called(text))
             self.stderr.flush()
 
     def finish(self, outcome: Outcome) -> int:
@@ -119,16 +103,13 @@ class Session:
 
     def advice(self, commands: tuple[str, ...]) -> str:
         """The lines that name commands worth typing next."""
-        program = "kubectl " if self.plugin else ""
-        return "Next: " + "\n      ".join(program + command + self.where for command in commands) + "\n"
+        return "Next: " + "\n      ".join(command + self.place.typed() for command in commands) + "\n"
 
 
-def open_session(
-    target: Callable[[], "Target"], *, output: Output, quiet: bool, namespace: str | None = None, where: str = ""
-) -> Session:
+def open_session(target: Callable[[], Target], *, output: Output, quiet: bool, place: Place) -> Session:
     """The session of this process."""
     listener = listener_for(quiet=quiet, colour=colours_wanted())
-    return Session(target=target, output=output, quiet=quiet, listener=listener, namespace=namespace, where=where)
+    return Session(target=target, output=output, quiet=quiet, listener=listener, place=place)
 
 
 def cannot_write_stdout(error: OSError) -> CommandError:

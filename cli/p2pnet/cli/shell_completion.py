@@ -7,7 +7,6 @@ there is nothing to offer: a completion never prints an error. Light: `options` 
 import contextlib
 import io
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -15,6 +14,10 @@ from typing import Any
 
 import typer
 
+from p2pnet.cli.program import is_plugin
+
+VARIABLE = "_P2PNET_COMPLETE"
+"""The variable with which a shell asks for completions, after the script that `p2pnet completion` prints."""
 RUNS_MAX = 20  # runs offered, the newest
 ARTIFACTS_MAX = 50  # artifacts offered, the newest
 RUNS_READ_MAX = 100  # runs whose artifacts are read, the newest
@@ -46,7 +49,7 @@ def subnets(_ctx: typer.Context, _incomplete: str) -> Iterable[Offer]:
 
     state = _state()
     heads = archive.list_heads(state)
-    if Path(sys.argv[0]).name.startswith("kubectl"):
+    if is_plugin() or Path(sys.argv[0]).name.startswith("kubectl_"):
         found = {head.subnet: f"in {head.context}" for head in heads if head.context}
     else:
         found = {head.subnet: "its runs are kept" for head in heads}
@@ -127,7 +130,7 @@ def contexts(_ctx: typer.Context, _incomplete: str) -> Iterator[Offer]:
 @_safe
 def kinds(_ctx: typer.Context, _incomplete: str) -> Iterable[Offer]:
     """Of documents with a schema."""
-    from p2pnet.cli.verbs.schema import KINDS
+    from p2pnet.cli.documents import KINDS
 
     return [(kind, "") for kind in KINDS]
 
@@ -158,17 +161,39 @@ def _nodes(ctx: typer.Context) -> list[str]:
     return sorted(json.loads(_state().subnet(_subnet(ctx)).ports.read_bytes()), key=member_order)
 
 
-def kubectl() -> None:
-    """`kubectl_complete-p2pnet WORD...`: what kubectl asks for the words after `kubectl p2pnet`, in its own form.
+# --- the answer to a shell ---
 
-    A line per word, with its explanation behind a tab, and last what the shell is to do: 4, no names of files; 0, those too.
-    """
-    from p2pnet.cli.app import COMPLETE, main
 
-    typed = shlex.join(["p2pnet", *sys.argv[1:]]).removesuffix("''")  # nothing typed yet is an empty word
-    os.environ |= {COMPLETE: "complete_fish", "_TYPER_COMPLETE_FISH_ACTION": "get-args", "_TYPER_COMPLETE_ARGS": typed}
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        main([])
-    words = said.getvalue().strip()
-    sys.stdout.write(f"{words}\n:4\n" if words else ":0\n")
+def items(offers: Iterable[Offer]) -> list[Any]:
+    """Offers as typer's completion takes them."""
+    from typer._click.shell_completion import CompletionItem  # in no public module of typer
+
+    return [CompletionItem(word, help=explanation) for word, explanation in offers]
+
+
+def answer(program: Any) -> int:
+    """Print what a word may be completed to, as a shell asks through VARIABLE. Errors print nothing: a line is being typed."""
+    from typer.completion import completion_init  # type: ignore[attr-defined] # registers the shells
+
+    completion_init()
+    with contextlib.redirect_stderr(io.StringIO()), _without_rich():
+        try:
+            program.main([], prog_name="p2pnet", complete_var=VARIABLE, standalone_mode=False)
+        except SystemExit as ended:  # how typer ends here, with the code that fish asks for
+            return ended.code if isinstance(ended.code, int) else 0
+        except Exception:  # noqa: BLE001 as said
+            return 0
+    return 0
+
+
+@contextlib.contextmanager
+def _without_rich() -> Iterator[None]:
+    """Keep typer from importing rich, which takes 60 ms, to remove markup that our explanations do not have."""
+    before = sys.modules.get("rich")
+    sys.modules["rich"] = None  # type: ignore[assignment] # how the import system marks what must not be imported
+    try:
+        yield
+    finally:
+        del sys.modules["rich"]
+        if before is not None:
+            sys.modules["rich"] = before

@@ -52,9 +52,12 @@ class TrustError(RemoteError):
 
 
 class TargetError(P2pnetError):
-    """A target that is missing, unreachable or not ready; `exit_code` is 3, or 4 when it is only not ready in time."""
+    """A target that is missing, unreachable (`exit_code` 3), not ready in time (4), or cannot do what it was asked to (2, 5)."""
 
-    def __init__(self, message: str, *, exit_code: int = 3, hint: str = "") -> None:
+    def __init__(self, message: str, *, exit_code: int = 3, hint: str = "", where: str = "") -> None:
         super().__init__(message)
         self.exit_code = exit_code
         self.hint = hint
+        """The next step, in words."""
+        self.where = where
+        """The file, process or context it is about; empty: the command."""

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from p2pnet.cli.outcome import CommandError
+from p2pnet.cli.exit_code import ExitCode
 from p2pnet.lab_client import LabClient, ProblemError
 from p2pnet.model.errors import TargetError
 from p2pnet.store import SubnetPaths
@@ -41,14 +41,15 @@ def environment() -> dict[str, str]:
 
 
 def check_room(root: Path) -> None:
-    """CommandError (exit 2) where not even a small subnet's files fit."""
+    """TargetError (exit 2) where not even a small subnet's files fit."""
     root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(root).free
     if free < FREE_BYTES_MIN:
-        raise CommandError(
+        raise TargetError(
             f"the disk is full: {free >> 10} KiB are free where the state is kept, {FREE_BYTES_MIN >> 10} KiB are needed",
             where=str(root),
-            next_step="make room there, or set P2PNET_STATE to another directory",
+            hint="make room there, or set P2PNET_STATE to another directory",
+            exit_code=ExitCode.USAGE,
         )
 
 
@@ -70,8 +71,8 @@ async def stop(record: LabRecord) -> None:
     """Ask it, then tell it, then force it; returns when it is gone or nothing more can be done."""
     _signal(record, signal.SIGCONT)  # a stopped process hears nothing else
     try:
-        async with LabClient.unix(record.socket) as desk:
-            await asyncio.wait_for(desk.stop(), STOP_WAIT_S)
+        async with LabClient.unix(record.socket) as client:
+            await asyncio.wait_for(client.stop(), STOP_WAIT_S)
     except (TargetError, ProblemError, TimeoutError):
         if record.foreign:
             return  # no signal of ours reaches it

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from p2pnet.cli.exit_code import ExitCode
-from p2pnet.cli.outcome import CommandError
-from p2pnet.cli.progress import ProgressListener
-from p2pnet.cli.targets import Sight
 from p2pnet.cli.targets.lab_process import check_room, has_ended, spawn, stop
+from p2pnet.cli.targets.target import Presence, TargetName, TargetProgress
 from p2pnet.lab_client import LabClient
 from p2pnet.model.cgroup import Cgroups, OomCounter
 from p2pnet.model.errors import SpecError, TargetError
@@ -49,7 +47,7 @@ class _Started(NamedTuple):
 class LocalTarget:
     """The target `local`."""
 
-    kind = "local"
+    kind: TargetName = "local"
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -59,12 +57,11 @@ class LocalTarget:
         """Subnets with a directory."""
         return self.state.names()
 
-    def place_of(self, name: str) -> tuple[str | None, str | None]:
+    def location(self) -> tuple[str | None, str | None]:
         """This machine has neither context nor namespace."""
-        del name
         return None, None
 
-    def look(self, name: str) -> Sight:
+    def presence(self, name: str) -> Presence:
         """By files and process ids alone."""
         paths = self.state.subnet(name)
         if not paths.root.exists() or (not paths.begun and not paths.is_locked()):
@@ -77,7 +74,7 @@ class LocalTarget:
             return "up"
         try:
             self.subnet(name)
-        except CommandError:
+        except TargetError:
             return "damaged"
         return "dead"
 
@@ -96,14 +93,14 @@ class LocalTarget:
             raise _damaged(paths, str(error)) from error
 
     @contextlib.asynccontextmanager
-    async def desk(self, name: str) -> AsyncIterator[LabClient]:
+    async def lab(self, name: str) -> AsyncIterator[LabClient]:
         """Over the lab's unix socket."""
         record = await self._reachable(name, self._record(name))
         if not record.foreign and await _stays_stopped(record.pid):  # it would be waited for, and to no end
             raise self._silent(name, record, TargetError("its process is stopped"))
         try:
-            async with LabClient.unix(record.socket) as desk:
-                yield desk
+            async with LabClient.unix(record.socket) as client:
+                yield client
         except TargetError as error:
             # a killed process refuses us a moment before it is has_ended
             if await has_ended(record, DEATH_WAIT_S):
@@ -119,14 +116,14 @@ class LocalTarget:
         return record
 
     def _record(self, name: str) -> LabRecord:
-        match self.look(name):
+        match self.presence(name):
             case "absent":
                 raise self._absent(name)
             case "starting":
-                raise CommandError(
+                raise TargetError(
                     f"another p2pnet command is starting or removing {name}",
                     where=str(self.state.subnet(name).lock_file),
-                    next_step=f"try again in a moment: p2pnet status {name}",
+                    hint=f"try again in a moment: p2pnet status {name}",
                     exit_code=ExitCode.NOT_FOUND,
                 )
             case "damaged":
@@ -138,18 +135,18 @@ class LocalTarget:
             raise self._dead(name)
         return record
 
-    def _absent(self, name: str) -> CommandError:
+    def _absent(self, name: str) -> TargetError:
         others = self.names()
         here = f" (there: {', '.join(others[:8])})" if others else ""
         ended = self.state.subnet(name).read_end_reason()
-        return CommandError(
+        return TargetError(
             f"there is no subnet {name} any more: {ended}" if ended else f"there is no subnet {name}{here}",
             where=str(self.state.subnets),
-            next_step=f"p2pnet up {name}",
+            hint=f"p2pnet up {name}",
             exit_code=ExitCode.NOT_FOUND,
         )
 
-    def _dead(self, name: str) -> CommandError:
+    def _dead(self, name: str) -> TargetError:
         closed = archive.invalidate_open_runs(self.state, name, f"the lab of {name} died while the run was open")
         runs = f"; open runs are now invalid: {', '.join(closed)}" if closed else ""
         record, kills = self.state.subnet(name).read_record(), Cgroups().oom_kills() or 0
@@ -157,43 +154,43 @@ class LocalTarget:
         memory = f"; since it began the kernel killed {killed} for want of memory" if killed > 0 else ""
         problem = self.state.subnet(name).read_problem()
         why = f": {problem.error}" if problem is not None else ""
-        return CommandError(
+        return TargetError(
             f"the lab of {name} is dead, and its nodes with it{why}{memory}{runs}",
             where=str(self.state.subnet(name).lab_log),
-            next_step=f"p2pnet up {name}",
+            hint=f"p2pnet up {name}",
             exit_code=ExitCode.NOT_FOUND,
         )
 
-    def _silent(self, name: str, record: LabRecord, error: TargetError) -> CommandError:
+    def _silent(self, name: str, record: LabRecord, error: TargetError) -> TargetError:
         if record.foreign:
             return self._elsewhere(name, record)
         stopped = processes.is_stopped(record.pid)
-        return CommandError(
+        return TargetError(
             f"the lab of {name} runs (process {record.pid}) but does not answer"
             + (": the process is stopped" if stopped else f": {error}"),
             where=str(self.state.subnet(name).lab_log),
-            next_step=(f"kill -CONT {record.pid}" if stopped else "try again") + f", or p2pnet down {name}",
+            hint=(f"kill -CONT {record.pid}" if stopped else "try again") + f", or p2pnet down {name}",
             exit_code=ExitCode.NOT_FOUND,
         )
 
-    def _elsewhere(self, name: str, record: LabRecord) -> CommandError:
-        return CommandError(
+    def _elsewhere(self, name: str, record: LabRecord) -> TargetError:
+        return TargetError(
             f"the lab of {name} runs in another PID namespace, a container perhaps, and its socket is not to be reached here",
             where=record.socket,
-            next_step="ask for it where it was started, or share that directory with it",
+            hint="ask for it where it was started, or share that directory with it",
             exit_code=ExitCode.NOT_FOUND,
         )
 
-    def last_words(self, name: str) -> CommandError | None:
+    def why_it_ended(self, name: str) -> TargetError | None:
         """problem.json, or the log of a lab that this command started itself."""
         paths = self.state.subnet(name)
         problem, started = paths.read_problem(), self._labs.get(name)
         if problem is None:
             return None if started is None or started.process.poll() is None else _stillborn(started, paths)
-        next_step = problem.hint or f"read that log, then p2pnet up {name}"
-        return CommandError(problem.error, where=str(paths.lab_log), next_step=next_step, exit_code=problem.exit_code)
+        hint = problem.hint or f"read that log, then p2pnet up {name}"
+        return TargetError(problem.error, where=str(paths.lab_log), hint=hint, exit_code=problem.exit_code)
 
-    def made(self, run: RunFile | RunHead) -> bool:
+    def owns(self, run: RunFile | RunHead) -> bool:
         """Any: who names no cluster may mean a copy of a cluster's run, whose subnet is has_ended."""
         del run
         return True
@@ -201,11 +198,11 @@ class LocalTarget:
     async def collect(self, name: str) -> None:
         """Nothing: its lab writes there."""
 
-    def place(self, subnet: "Subnet") -> None:
+    def use_namespace(self, subnet: "Subnet") -> None:
         """Here, whatever namespace it names."""
 
     @contextlib.asynccontextmanager
-    async def hold(self, name: str, listener: ProgressListener) -> AsyncIterator[None]:
+    async def lock(self, name: str, progress: TargetProgress) -> AsyncIterator[None]:
         """The lock of the subnet; waits up to 30 s, asking often rather than blocking: Ctrl-C must work."""
         paths = self.state.subnet(name)
         deadline = time.monotonic() + LOCK_WAIT_S
@@ -216,21 +213,22 @@ class LocalTarget:
                     break
                 except TargetError as error:
                     if time.monotonic() >= deadline:
-                        raise CommandError(
+                        raise TargetError(
                             f"another p2pnet command has been working on {name} for {LOCK_WAIT_S:.0f} s",
                             where=str(paths.lock_file),
-                            next_step=error.hint or "wait for it to end, then try again",
+                            hint=error.hint or "wait for it to end, then try again",
+                            exit_code=ExitCode.USAGE,
                         ) from error
-                    listener.waiting(f"another p2pnet command is working on {name}")
+                    progress.waiting(f"another p2pnet command is working on {name}")
                     await asyncio.sleep(POLL_S)
             yield
 
-    async def start(self, subnet: "Subnet", listener: ProgressListener, *, timeout_s: float) -> None:
+    async def start(self, subnet: "Subnet", progress: TargetProgress, *, timeout_s: float) -> None:
         """Write the document, start the lab in a session of its own, wait until its socket answers."""
         from p2pnet.subnet.document import to_document
 
         paths = self.state.subnet(subnet.name)
-        await self._end_lab(paths, listener)  # one whose `up` was killed meanwhile: nobody was told of it
+        await self._end_lab(paths, progress)  # one whose `up` was killed meanwhile: nobody was told of it
         archive.invalidate_open_runs(self.state, subnet.name, "the lab was started again while the run was open")
         check_room(self.state.root)
         document = msgspec.json.format(msgspec.json.encode(to_document(subnet)))
@@ -241,7 +239,7 @@ class LocalTarget:
         for stale in (paths.record, paths.problem, paths.end_reason):
             stale.unlink(missing_ok=True)
         write_atomic(paths.document, document, durable=True)
-        listener.waiting("the lab")
+        progress.waiting("the lab")
         kills = OomCounter()
         started = self._labs[subnet.name] = _Started(spawn(self.state.root, paths), kills)
         await self._until_it_answers(started, paths, timeout_s)
@@ -252,39 +250,40 @@ class LocalTarget:
             if _answers(started.process, paths):
                 return
             if started.process.poll() is not None:
-                raise self.last_words(paths.name) or _stillborn(started, paths)
+                raise self.why_it_ended(paths.name) or _stillborn(started, paths)
             if time.monotonic() >= deadline:
-                raise CommandError(
+                raise TargetError(
                     f"the lab of {paths.name} does not answer after {timeout_s:.0f} s",
                     where=str(paths.lab_log),
-                    next_step=f"read that log; p2pnet down {paths.name}",
+                    hint=f"read that log; p2pnet down {paths.name}",
                     exit_code=ExitCode.NOT_READY,
                 )
             await asyncio.sleep(POLL_S)
 
-    async def _end_lab(self, paths: SubnetPaths, listener: ProgressListener) -> LabRecord | None:
+    async def _end_lab(self, paths: SubnetPaths, progress: TargetProgress) -> LabRecord | None:
         """Stop the lab, waiting for one that is still starting to be known; its record. Only under `hold`."""
         deadline = time.monotonic() + LAB_KNOWN_S
         while (record := paths.live_lab()) is None and paths.lab_exists() and time.monotonic() < deadline:
-            listener.waiting(f"the lab of {paths.name}, which is starting")
+            progress.waiting(f"the lab of {paths.name}, which is starting")
             await asyncio.sleep(POLL_S)
         if record is not None:
-            listener.waiting(f"the nodes of {paths.name} to stop")
+            progress.waiting(f"the nodes of {paths.name} to stop")
             await stop(record)
             if record.foreign and record.alive:
                 raise self._elsewhere(paths.name, record)
         elif paths.lab_exists():
-            raise CommandError(
+            raise TargetError(
                 f"a lab of {paths.name} lives but is not known after {LAB_KNOWN_S:.0f} s",
                 where=str(paths.lab_lock),
-                next_step=f"end it: fuser -k {paths.lab_lock}, then try again",
+                hint=f"end it: fuser -k {paths.lab_lock}, then try again",
+                exit_code=ExitCode.USAGE,
             )
         return record
 
-    async def remove(self, name: str, listener: ProgressListener) -> bool:
+    async def remove(self, name: str, progress: TargetProgress) -> bool:
         """Ask the lab to stop; if it does not, signals. Then remove the directory and the socket."""
         paths = self.state.subnet(name)
-        record = await self._end_lab(paths, listener) or paths.read_record()
+        record = await self._end_lab(paths, progress) or paths.read_record()
         archive.invalidate_open_runs(self.state, name, f"{name} was taken down while the run was open")
         return _remove_files(paths, record)
 
@@ -303,11 +302,12 @@ def _has_socket(record: LabRecord) -> bool:
     return Path(record.socket).exists()
 
 
-def _damaged(paths: SubnetPaths, why: str) -> CommandError:
-    return CommandError(
+def _damaged(paths: SubnetPaths, why: str) -> TargetError:
+    return TargetError(
         f"the state of {paths.name} is damaged: {why}",
         where=str(paths.document),
-        next_step=f"p2pnet down {paths.name}, then p2pnet up {paths.name}",
+        hint=f"p2pnet down {paths.name}, then p2pnet up {paths.name}",
+        exit_code=ExitCode.USAGE,
     )
 
 
@@ -331,17 +331,17 @@ def _answers(process: "subprocess.Popen[bytes]", paths: SubnetPaths) -> bool:
     return record is not None and record.pid == process.pid and Path(record.socket).exists()
 
 
-def _stillborn(started: _Started, paths: SubnetPaths) -> CommandError:
+def _stillborn(started: _Started, paths: SubnetPaths) -> TargetError:
     """The lab ended before it answered and left no words but its log; who was killed leaves none at all."""
     process = started.process
     if process.returncode < 0:
         name = signal_name(-process.returncode)
         memory = process.returncode == -signal.SIGKILL and started.kills.grew()
-        return CommandError(
+        return TargetError(
             f"the lab of {paths.name} was killed ({name}) before it answered"
             + (": the kernel ended it for want of memory" if memory else ""),
             where=str(paths.lab_log),
-            next_step=f"{'fewer nodes, or more memory (p2pnet doctor shows it)' if memory else 'find out by whom'};"
+            hint=f"{'fewer nodes, or more memory (p2pnet doctor shows it)' if memory else 'find out by whom'};"
             f" then p2pnet up {paths.name}",
             exit_code=ExitCode.NOT_FOUND,
         )
@@ -353,9 +353,9 @@ def _stillborn(started: _Started, paths: SubnetPaths) -> CommandError:
     code = (
         process.returncode if process.returncode in (ExitCode.USAGE, ExitCode.INVALID, ExitCode.BUG) else ExitCode.BUG
     )
-    return CommandError(
+    return TargetError(
         f"the lab of {paths.name} ended with exit code {process.returncode} before it answered: {last}",
         where=str(paths.lab_log),
-        next_step=f"read that log, then p2pnet up {paths.name}",
+        hint=f"read that log, then p2pnet up {paths.name}",
         exit_code=code,
     )

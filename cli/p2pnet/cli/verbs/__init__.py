@@ -1,7 +1,4 @@
-"""The verbs: each declares its arguments and hands them to a command. Importing this registers them all, in this order."""
+"""The verbs, a file each: EXAMPLE, the dataclass of its options (`UpOptions` for `up`), and `run(options, session)`.
 
-from p2pnet.cli.verbs import lifecycle as lifecycle  # noqa: I001 the order of --help
-from p2pnet.cli.verbs import experiment as experiment
-from p2pnet.cli.verbs import keeping as keeping
-from p2pnet.cli.verbs import looking as looking
-from p2pnet.cli.verbs import operating as operating
+A verb is imported when it is asked for. What its help does without (asyncio, clients, pydantic) is imported in its functions.
+"""

@@ -1,6 +1,5 @@
-"""`doctor`: whether this machine can hold a local subnet. Looks, never changes anything but a probe file and a socket."""
+"""`doctor`: whether this machine can hold a local subnet, or a cluster serves Subnets. Writes a probe file, binds a socket."""
 
-import asyncio
 import os
 import resource
 import shutil
@@ -8,21 +7,23 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Annotated
 
-from p2pnet.cli.capacity import this_machine
 from p2pnet.cli.documents import Check, Examination
 from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.options import SubnetOptions, context_option, namespace_option, on_option
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.session import Session
-from p2pnet.cli.targets import Target
-from p2pnet.cli.targets.lab_process import FREE_BYTES_MIN
+from p2pnet.cli.targets.target import Target, TargetName
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.units import format_size
 from p2pnet.store import archive
 from p2pnet.store.state import make_socket_directory, socket_directory
 
+EXAMPLE = "p2pnet doctor"
 FREE_DISK_BYTES = 1 << 30  # a long run's events and a few uploads
 FREE_MEMORY_BYTES = 512 << 20  # some ten nodes
 OPEN_FILES = 4096  # a lab keeps a pipe, a log and a socket per node
@@ -30,15 +31,34 @@ LIBRARIES = "p2pnet-node"  # the same files, for those who want no more than the
 UDP_BUFFER_BYTES = 1 << 20  # bursts of a full mesh on one machine
 
 
-async def run(session: Session) -> Outcome:
+@dataclass(frozen=True)
+class DoctorOptions(SubnetOptions):
+    """Check this machine.
+
+    Whether it can hold a subnet, and what to do where it cannot.
+    """
+
+    on: Annotated[TargetName | None, on_option("What to check: this machine, or a cluster.  [default: local]")] = field(
+        default=None, kw_only=True
+    )
+    namespace: Annotated[
+        str | None, namespace_option("Namespace to check rights in, in a cluster.  [default: the context's]")
+    ] = field(default=None, kw_only=True)
+    context: Annotated[str | None, context_option("Cluster to check")] = field(default=None, kw_only=True)
+
+
+async def run(options: DoctorOptions, session: Session) -> Outcome:
     """Exit 3 when something is in the way, 0 with warnings."""
+    import asyncio
+
+    del options
     target = session.target()
     if target.kind != "local":
+        from p2pnet.cli import cluster_checks
         from p2pnet.cli.targets.cluster.target import ClusterTarget
-        from p2pnet.cli.verbs import doctor_cluster
 
         assert isinstance(target, ClusterTarget)  # noqa: S101 - there is no third
-        return await doctor_cluster.run(target)
+        return await cluster_checks.examine(target)
     probes: dict[str, Callable[[], Check]] = {
         "python": _python,
         "state directory": lambda: _state_directory(target.state.root),
@@ -90,6 +110,8 @@ def _python() -> Check:
 
 
 def _state_directory(root: Path) -> Check:
+    from p2pnet.cli.targets.lab_process import FREE_BYTES_MIN
+
     name = "state directory"
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -175,6 +197,8 @@ def _udp_buffers() -> Check:
 
 
 def _memory() -> Check:
+    from p2pnet.cli.capacity import this_machine
+
     machine = this_machine()
     if machine.memory_bytes is None:
         return Check(name="memory", result="ok", found="not told by this system")
@@ -186,13 +210,15 @@ def _memory() -> Check:
 
 
 def _subnets(target: Target) -> Check:
-    sights = {name: target.look(name) for name in target.names()}
-    for name, sight in sights.items():
-        if sight == "dead":
+    presences = {name: target.presence(name) for name in target.names()}
+    for name, presence in presences.items():
+        if presence == "dead":
             archive.invalidate_open_runs(target.state, name, f"the lab of {name} died while the run was open")
-    odd = [f"{name} is {sight}" for name, sight in sights.items() if sight in ("dead", "damaged")]
-    up = sum(sight == "up" for sight in sights.values())
+    odd = [f"{name} is {presence}" for name, presence in presences.items() if presence in ("dead", "damaged")]
+    up = sum(presence == "up" for presence in presences.values())
     if odd:
-        next_step = "; ".join(f"p2pnet down {name}" for name, sight in sights.items() if sight in ("dead", "damaged"))
+        next_step = "; ".join(
+            f"p2pnet down {name}" for name, presence in presences.items() if presence in ("dead", "damaged")
+        )
         return Check(name="subnets", result="warning", found=f"{up} up, {', '.join(odd)}", next_step=next_step)
     return Check(name="subnets", result="ok", found=f"{up} up")

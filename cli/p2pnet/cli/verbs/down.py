@@ -1,41 +1,49 @@
-"""`down`: subnets stopped and removed; what is gone already is fine."""
+"""`down`: subnets stopped and removed; one that is gone already is no error."""
 
-import asyncio
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
+
+import typer
 
 from p2pnet.cli.documents import Removal
 from p2pnet.cli.exit_code import ExitCode
-from p2pnet.cli.interaction import ask
+from p2pnet.cli.options import SubnetOptions, name_argument
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.session import Session
-from p2pnet.cli.targets import Target
+from p2pnet.cli.targets.target import Target
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.report import RUN_OPEN
 from p2pnet.model.text import some
 from p2pnet.store import archive
 
+EXAMPLE = "p2pnet down demo --yes"
 DEFAULT_NAME = "demo"
 SHOWN = 8  # names in a sentence
 ASK_S = 3.0  # for a lab's runs: one that does not answer is removed all the same
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """As on the command line."""
+@dataclass(frozen=True)
+class DownOptions(SubnetOptions):
+    """Stop and remove a subnet.
 
-    name: str | None = None
-    every: bool = False
-    yes: bool = False
+    Its runs are kept. Ends well when it is already gone.
+    """
+
+    name: Annotated[str | None, name_argument("the only one there is")] = None
+    every: Annotated[bool, typer.Option("--all", help="Every subnet of the target.")] = False
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False
 
 
-async def run(options: Options, session: Session) -> Outcome:
-    """Ask on a terminal, be told elsewhere; then remove one after the other."""
+async def run(options: DownOptions, session: Session) -> Outcome:
+    """Ask on a terminal, want `--yes` elsewhere; then remove one after the other."""
+    from p2pnet.cli.interaction import ask
+
     target = session.target()
     names = _names(options, target)
     session.interrupted_note = "interrupted: nothing was removed"
-    present = [name for name in names if target.look(name) != "absent"]
+    present = [name for name in names if target.presence(name) != "absent"]
     runs = {name: await _open_runs(name, target) for name in present}
     if present and not options.yes:
         if not session.interactive:
@@ -67,10 +75,12 @@ async def run(options: Options, session: Session) -> Outcome:
 
 async def _open_runs(name: str, target: Target) -> list[str]:
     """Ids of runs that would end with it: as its lab has them, else as they are kept here."""
-    if target.look(name) == "up":
+    if target.presence(name) == "up":
+        import asyncio
+
         with contextlib.suppress(P2pnetError, TimeoutError):
-            async with target.desk(name) as desk:
-                runs = await asyncio.wait_for(desk.runs(), ASK_S)
+            async with target.lab(name) as client:
+                runs = await asyncio.wait_for(client.runs(), ASK_S)
             return [run.run for run in runs if run.state in RUN_OPEN]
     return [
         head.run
@@ -91,15 +101,15 @@ def _runs_named(ids: list[str]) -> str:
 
 async def _removed(name: str, target: Target, session: Session) -> bool:
     try:
-        async with target.hold(name, session.listener):
+        async with target.lock(name, session.listener):
             return await target.remove(name, session.listener)
     except OSError:
-        if target.look(name) != "absent":
+        if target.presence(name) != "absent":
             raise
         return False  # where no lock can be made nothing is being started either: gone is gone
 
 
-def _names(options: Options, target: Target) -> list[str]:
+def _names(options: DownOptions, target: Target) -> list[str]:
     if options.every:
         if options.name is not None:
             raise CommandError(
@@ -111,8 +121,8 @@ def _names(options: Options, target: Target) -> list[str]:
     if options.name is not None:
         return [options.name]
     names = target.names()
-    if len(names) > 1 and DEFAULT_NAME not in names:
+    if len(names) > 1:
         raise CommandError(
-            f"which subnet? There are {', '.join(names[:8])}", where="p2pnet down", next_step="name one, or use --all"
+            f"which subnet? There are {some(names, SHOWN)}", where="p2pnet down", next_step="name one, or use --all"
         )
-    return [DEFAULT_NAME] if DEFAULT_NAME in names or not names else names
+    return names or [DEFAULT_NAME]  # that one is gone already

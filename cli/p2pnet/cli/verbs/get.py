@@ -5,35 +5,63 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from p2pnet.cli import shell_completion
 from p2pnet.cli.documents import Fetched
 from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.options import Artifact, Name, SubnetOptions
 from p2pnet.cli.outcome import CommandError, Outcome
-from p2pnet.cli.output_file import OutputFile, descriptor_of
 from p2pnet.cli.render import Output
 from p2pnet.cli.resolve import choose_artifact
 from p2pnet.cli.session import Session
-from p2pnet.cli.targets import Target
-from p2pnet.lab_client import Downloaded, LabClient, ProblemError
+from p2pnet.cli.targets.target import Target
+from p2pnet.cli.terminal import drop_stdout
 from p2pnet.model.errors import SpecError
 from p2pnet.model.text import some
 from p2pnet.store import archive
 
+if TYPE_CHECKING:  # with asyncio, which help does without
+    from p2pnet.cli.output_file import OutputFile
+    from p2pnet.lab_client import Downloaded, LabClient, ProblemError
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """As on the command line; `file` `-` is stdout.
+EXAMPLE = "p2pnet get demo 3fa9c2d1 -O photo.jpg"
 
-    None: stdout, but the artifact's own name on a terminal, or where stdout is a document's.
+
+@dataclass(frozen=True)
+class GetOptions(SubnetOptions):
+    """Get an artifact from a node.
+
+    The bytes as that node holds them; by default not the one that published it.
     """
 
-    name: str
-    artifact: str
-    file: str | None = None
-    node: str | None = None
+    name: Name
+    artifact: Artifact
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "-O",
+            "--output-file",
+            metavar="FILE",
+            help="Where to; - is stdout.  [default: its own name on a terminal and beside -o json, else stdout]",
+            show_default=False,
+        ),
+    ] = None
+    node: Annotated[
+        str | None,
+        typer.Option(
+            "--node",
+            metavar="NODE",
+            help="Whose bytes.  [default: not the publisher's]",
+            show_default=False,
+            autocompletion=shell_completion.nodes,
+        ),
+    ] = None
 
 
-async def run(options: Options, session: Session) -> Outcome:
+async def run(options: GetOptions, session: Session) -> Outcome:
     """The file is opened when the first bytes are here, and takes its name when the last are."""
     session.next_step = f"p2pnet report {options.name} -o json lists the artifact ids of its latest run"
     target = session.target()
@@ -44,10 +72,10 @@ async def run(options: Options, session: Session) -> Outcome:
             next_step="give the bytes a file with -O FILE, or leave -o out",
         )
     prefix = await choose_artifact(options.artifact, target, options.name)
-    async with target.desk(options.name) as desk:
+    async with target.lab(options.name) as client:
         if options.node is not None:
-            await _check_node(options.node, desk)
-        async with aclosing(_parts(options, prefix, desk, session)) as parts:
+            await _check_node(options.node, client)
+        async with aclosing(_parts(options, prefix, client, session)) as parts:
             first = await anext(parts)
             path = _destination(options, first, session)
             if path is None:
@@ -72,18 +100,22 @@ def _whole_id(name: str, prefix: str, target: Target) -> str:
         return prefix
 
 
-async def _check_node(node: str, desk: LabClient) -> None:
-    names = [member.name for member in (await desk.summary()).members]
+async def _check_node(node: str, client: "LabClient") -> None:
+    names = [member.name for member in (await client.summary()).members]
     if node not in names:
         raise CommandError(f"there is no node {node!r}", where=f"--node {node}", next_step=f"one of {some(names)}")
 
 
-async def _parts(options: Options, prefix: str, desk: LabClient, session: Session) -> AsyncGenerator[Downloaded, None]:
+async def _parts(
+    options: GetOptions, prefix: str, client: "LabClient", session: Session
+) -> "AsyncGenerator[Downloaded, None]":
     """All ranges from one holder, at least one, the last one ending the artifact."""
+    from p2pnet.lab_client import ProblemError
+
     offset, node = 0, options.node
     while True:
         try:
-            part = await desk.get(prefix, node=node, offset=offset)
+            part = await client.get(prefix, node=node, offset=offset)
         except ProblemError as error:
             raise _not_held(error, options) from error
         node, offset = part.node or node, offset + len(part.data)
@@ -100,7 +132,7 @@ async def _parts(options: Options, prefix: str, desk: LabClient, session: Sessio
             )
 
 
-def _not_held(error: ProblemError, options: Options) -> Exception:
+def _not_held(error: "ProblemError", options: GetOptions) -> Exception:
     if error.exit_code != ExitCode.EXPECTATION_FAILED:
         return error
     return CommandError(
@@ -111,7 +143,7 @@ def _not_held(error: ProblemError, options: Options) -> Exception:
     )
 
 
-def _destination(options: Options, first: Downloaded, session: Session) -> Path | None:
+def _destination(options: GetOptions, first: "Downloaded", session: Session) -> Path | None:
     documented = session.output is not Output.TABLE
     if _is_stdout(options.file) or (options.file is None and not documented and not session.stdout.isatty()):
         return None
@@ -129,32 +161,47 @@ def _destination(options: Options, first: Downloaded, session: Session) -> Path 
 
 
 def _is_stdout(file: str | None) -> bool:
+    from p2pnet.cli.output_file import descriptor_of
+
     return file is not None and (file == "-" or descriptor_of(Path(file)) == 1)
 
 
-async def _to_stdout(first: Downloaded, parts: AsyncIterator[Downloaded]) -> None:
+async def _to_stdout(first: "Downloaded", parts: "AsyncIterator[Downloaded]") -> None:
     out = sys.stdout.buffer
-    out.write(first.data)
-    async for part in parts:
-        out.write(part.data)
-    out.flush()
+    try:
+        out.write(first.data)
+        async for part in parts:
+            out.write(part.data)
+        out.flush()
+    except BrokenPipeError as error:
+        drop_stdout()
+        raise _reader_left("stdout") from error
 
 
-async def _to_file(path: Path, first: Downloaded, parts: AsyncIterator[Downloaded]) -> None:
+async def _to_file(path: Path, first: "Downloaded", parts: "AsyncIterator[Downloaded]") -> None:
+    from p2pnet.cli.output_file import OutputFile
+
     async with OutputFile(path) as file:
         await _write(file, path, first.data)
         async for part in parts:
             await _write(file, path, part.data)
 
 
-async def _write(file: OutputFile, path: Path, data: bytes) -> None:
+async def _write(file: "OutputFile", path: Path, data: bytes) -> None:
     try:
         await file.write(data)
-    except BrokenPipeError:
-        raise
+    except BrokenPipeError as error:
+        raise _reader_left(str(path)) from error
     except OSError as error:
         raise CommandError(
             f"cannot write {path}: {error.strerror}",
             where=f"-O {path}",
             next_step="make room there, or name another file",
         ) from error
+
+
+def _reader_left(where: str) -> CommandError:
+    """Unlike a list, whose reader may have seen enough, an artifact of which a part is missing is none."""
+    return CommandError(
+        "whoever reads this left before all bytes were written", where=where, next_step="write to a file: -O FILE"
+    )

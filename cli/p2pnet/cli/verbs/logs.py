@@ -6,40 +6,82 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from p2pnet.cli import shell_completion
 from p2pnet.cli.documents import LoggedLine, LogLines
 from p2pnet.cli.exit_code import ExitCode
-from p2pnet.cli.interaction import while_read
+from p2pnet.cli.options import Name, SubnetOptions
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.render import Output
 from p2pnet.cli.resolve import choose_artifact, choose_run
 from p2pnet.cli.session import Session
-from p2pnet.cli.targets import Target
+from p2pnet.cli.targets.target import Target
 from p2pnet.model import jobs
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.log_lines import stamp
 from p2pnet.store import archive
-from p2pnet.store import logs as files
 from p2pnet.store.heads import RunHead
-from p2pnet.store.logs import LogQuery
 
+if TYPE_CHECKING:
+    from p2pnet.store.logs import LogQuery  # with asyncio, which help does without
+
+EXAMPLE = "p2pnet logs demo --grep handshake --follow"
 BATCH_LINES = 500  # drawn at a time, so that a large log flows
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """As on the command line."""
+@dataclass(frozen=True)
+class LogsOptions(SubnetOptions):
+    """Show the logs of all nodes.
 
-    name: str
-    node: str | None = None
-    artifact: str | None = None
-    grep: str | None = None
-    follow: bool = False
-    run: str | None = None
+    Merged and sorted by time: what nodes wrote, and what happened to them (ends, stops, silences, lost links). Of a subnet
+    that is dead or was taken down, what is kept.
+    """
+
+    name: Name
+    node: Annotated[
+        str | None,
+        typer.Option(
+            "--node",
+            metavar="NODE",
+            help="Lines of this node; `lab` for the lab's.",
+            show_default=False,
+            autocompletion=shell_completion.nodes,
+        ),
+    ] = None
+    artifact: Annotated[
+        str | None,
+        typer.Option(
+            "--artifact",
+            metavar="ID",
+            help="Lines that name this artifact.",
+            show_default=False,
+            autocompletion=shell_completion.artifacts,
+        ),
+    ] = None
+    grep: Annotated[
+        str | None, typer.Option("--grep", metavar="RE", help="Lines that match this expression.", show_default=False)
+    ] = None
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="What was logged while this run was on.",
+            show_default=False,
+            autocompletion=shell_completion.runs,
+        ),
+    ] = None
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new lines until Ctrl-C.")] = False
 
 
-async def run(options: Options, session: Session) -> Outcome:
+async def run(options: LogsOptions, session: Session) -> Outcome:
     """In tables and NDJSON lines are shown as they come; one JSON or YAML document waits for the last."""
+    from p2pnet.cli.interaction import while_read
+    from p2pnet.store.logs import LogQuery
+
     if options.grep is not None:
         _check_expression(options.grep)
     whole = session.output in (Output.JSON, Output.YAML)
@@ -63,13 +105,15 @@ async def run(options: Options, session: Session) -> Outcome:
             if not whole and (options.follow or len(lines) >= BATCH_LINES):
                 session.show(LogLines(subnet=options.name, lines=lines))
                 lines = []
-    hint = f"p2pnet {'status' if target.look(options.name) == 'up' else 'up'} {options.name}"
+    hint = f"p2pnet {'status' if target.presence(options.name) == 'up' else 'up'} {options.name}"
     return Outcome(LogLines(subnet=options.name, lines=lines) if lines or whole else None, next=(hint,))
 
 
 async def _lines(
-    options: Options, query: LogQuery, target: Target, session: Session
+    options: LogsOptions, query: "LogQuery", target: Target, session: Session
 ) -> AsyncGenerator[jobs.LogLine, None]:  # fmt: skip
+    from p2pnet.store import logs as files
+
     since = None
     if options.run is not None:
         run = await _run(options, target)
@@ -80,8 +124,8 @@ async def _lines(
         since = run.started_at or run.created_at
     live = False
     try:
-        async with target.desk(options.name) as desk:
-            asked = desk.logs(
+        async with target.lab(options.name) as client:
+            asked = client.logs(
                 node=query.node, artifact=query.artifact, grep=query.grep, follow=options.follow, since=since
             )  # fmt: skip
             async with aclosing(asked):
@@ -97,8 +141,10 @@ async def _lines(
             yield line
 
 
-def _of_run(run: RunHead, query: LogQuery, target: Target) -> list[jobs.LogLine]:
+def _of_run(run: RunHead, query: "LogQuery", target: Target) -> list[jobs.LogLine]:
     """What was kept with an ended run; where its lab died before it could keep any, what its subnet has of that time."""
+    from p2pnet.store import logs as files
+
     path = target.state.run(run.run) / archive.LOGS_FILE
     kept = {} if path.exists() else _kept(run.subnet, target)
     if not kept:
@@ -109,13 +155,15 @@ def _of_run(run: RunHead, query: LogQuery, target: Target) -> list[jobs.LogLine]
 
 def _kept(name: str, target: Target) -> dict[str, Path]:
     """The files of a local subnet whose lab is dead, or that was taken down."""
+    from p2pnet.store import logs as files
+
     if target.kind != "local":
         return {}
     paths = target.state.subnet(name)
     return files.files_of(paths) or files.kept_files(target.state, name)
 
 
-async def _run(options: Options, target: Target) -> RunHead:
+async def _run(options: LogsOptions, target: Target) -> RunHead:
     """The run that is meant; its copy is brought here where it is kept elsewhere."""
     with contextlib.suppress(P2pnetError):  # what is here already can be shown without it
         await target.collect(options.name)

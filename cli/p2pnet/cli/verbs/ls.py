@@ -1,35 +1,61 @@
 """`ls`: the subnets of every target. A cluster that is slow or away never keeps back what is here."""
 
-import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from p2pnet.cli.documents import SubnetLine, SubnetList
-from p2pnet.cli.listing import subnet_lines
+from p2pnet.cli.options import SubnetOptions, context_option, namespace_option, on_option
 from p2pnet.cli.outcome import CommandError, Outcome
+from p2pnet.cli.program import is_plugin
 from p2pnet.cli.render import Output
-from p2pnet.cli.session import On, Session
-from p2pnet.cli.targets import find, is_plugin
-from p2pnet.cli.threads import in_daemon
+from p2pnet.cli.session import Session
+from p2pnet.cli.target_choice import Place, find_target
+from p2pnet.cli.targets.target import TargetName
 from p2pnet.model.errors import P2pnetError
 
+if TYPE_CHECKING:
+    import asyncio
+
+EXAMPLE = "p2pnet ls --all-namespaces"
 NEXT = "p2pnet status NAME"
 CLUSTER_S = 3.0  # how long a cluster that nobody named is waited for
 SOON_S = 0.5  # a cluster that answers within this is shown in one table with what is here
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """As on the command line."""
+@dataclass(frozen=True)
+class LsOptions(SubnetOptions):
+    """List the subnets there are.
 
-    every_namespace: bool = False
+    On this machine and, where a cluster is configured, in its current namespace. Those here are shown even while the
+    cluster does not answer.
+    """
+
+    every_namespace: Annotated[
+        bool, typer.Option("-A", "--all-namespaces", help="Of a cluster those of all namespaces.")
+    ] = False
+    on: Annotated[TargetName | None, on_option("List those of one target alone.  [default: those of all]")] = field(
+        default=None, kw_only=True
+    )
+    namespace: Annotated[
+        str | None, namespace_option("List those of this namespace of a cluster.  [default: the context's]")
+    ] = field(default=None, kw_only=True)
+    context: Annotated[str | None, context_option("List those of this cluster")] = field(default=None, kw_only=True)
 
 
-async def run(options: Options, session: Session) -> Outcome:
+async def run(options: LsOptions, session: Session) -> Outcome:
     """First what is here, and a cluster's as soon as they are known; all in one document where they come together."""
-    named = session.on in (On.CLUSTER, On.KIND) or session.context is not None or session.namespace is not None
-    named = named or (session.on is None and is_plugin())
-    here = [] if named else await subnet_lines(find(On.LOCAL, None, None, verb="ls"))
-    if session.on is On.LOCAL or not (named or _is_configured()):
+    import asyncio
+
+    from p2pnet.cli.listing import subnet_lines
+    from p2pnet.cli.threads import in_daemon
+
+    place = session.place
+    named = place.on in ("cluster", "kind") or place.context is not None or place.namespace is not None
+    named = named or (place.on is None and is_plugin())
+    here = [] if named else await subnet_lines(find_target(Place("local"), verb="ls"))
+    if place.on == "local" or not (named or _is_configured()):
         return _outcome(here)
     asking = asyncio.ensure_future(in_daemon(_of_cluster, options, session))
     if named:
@@ -70,12 +96,15 @@ def _is_configured() -> bool:
     return Kube.configured()
 
 
-def _of_cluster(options: Options, session: Session) -> list[SubnetLine]:
+def _of_cluster(options: LsOptions, session: Session) -> list[SubnetLine]:
     """Blocks, for as long as plugins, logins and servers take."""
-    on = session.on if session.on in (On.CLUSTER, On.KIND) else On.CLUSTER
+    import asyncio
+
+    from p2pnet.cli.listing import subnet_lines
     from p2pnet.cli.targets.cluster.target import API, ClusterTarget
 
-    target = find(on, session.namespace, session.context, verb="ls", tell=session.remark)
+    place = replace(session.place, on=session.place.on or "cluster")
+    target = find_target(place, verb="ls", tell=session.remark)
     assert isinstance(target, ClusterTarget)  # noqa: S101 it was asked for
     kube, targets = target.kube, [target]
     if options.every_namespace:

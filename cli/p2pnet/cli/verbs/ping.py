@@ -1,60 +1,121 @@
 """`ping`: whether peers answer, how quickly, over what path, under which certificate, and at which address they see us."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import typer
+
+from p2pnet.cli import shell_completion
 from p2pnet.cli.documents import Pings
 from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.options import VerbOptions, on_option, subnet_name, wait_option
 from p2pnet.cli.outcome import CommandError, Outcome
-from p2pnet.cli.probing import Answer, ProbedPeer, Prober
 from p2pnet.cli.session import Session
-from p2pnet.cli.targets import Target
-from p2pnet.model.errors import SpecError, TrustError
+from p2pnet.cli.target_choice import Place
+from p2pnet.cli.targets.target import Target
+from p2pnet.model.errors import SpecError, TargetError, TrustError
 from p2pnet.model.registry import Member
 from p2pnet.model.text import address_text, parse_address, some
-from p2pnet.peering.discovery import read_membership
-from p2pnet.quic import BadAddress, FixedIdentity, HandshakeFailed, Trust
 from p2pnet.store import SubnetPaths
-from p2pnet.trust import Bundle, Identity
 
+if TYPE_CHECKING:  # with aioquic and cryptography, which help does without
+    from p2pnet.cli.probing import Answer, ProbedPeer
+    from p2pnet.quic import Trust
+
+EXAMPLE = "p2pnet ping node-3 --subnet demo"
 WHERE = "p2pnet ping"
 WAYS = "--subnet NAME, --bundle FILE (with --cert and --key), or --anyone"
+TIMEOUT_S = 5.0
 SHOWN = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """As on the command line."""
+@dataclass(frozen=True)
+class PingOptions(VerbOptions):
+    """Ask peers for an echo.
 
-    addresses: tuple[str, ...] = ()
-    subnet: str | None = None
-    bundle: Path | None = None
-    cert: Path | None = None
-    key: Path | None = None
-    anyone: bool = False
-    count: int = 3
-    timeout_s: float = 5.0
+    Whether they answer, how quickly, over what path, under which certificate, and where they see us.
+    """
+
+    addresses: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="ADDRESS",
+            help="HOST:PORT, [IPV6]:PORT, or with --subnet the name of a node; all its nodes without any.",
+            show_default=False,
+            autocompletion=shell_completion.nodes,
+        ),
+    ] = None
+    subnet: Annotated[
+        str | None,
+        typer.Option(
+            "--subnet",
+            metavar="NAME",
+            parser=subnet_name,
+            help="Ask nodes of this subnet, as its lab.  [default: the one that has them]",
+            show_default=False,
+            autocompletion=shell_completion.subnets,
+        ),
+    ] = None
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle", metavar="FILE", help="Trust whom these authorities vouch for (PEM).", show_default=False
+        ),
+    ] = None
+    cert: Annotated[
+        Path | None,
+        typer.Option(
+            "--cert", metavar="FILE", help="With --bundle: our own leaf, for peers that ask.", show_default=False
+        ),
+    ] = None
+    key: Annotated[
+        Path | None, typer.Option("--key", metavar="FILE", help="The key of that leaf.", show_default=False)
+    ] = None
+    anyone: Annotated[
+        bool, typer.Option("--anyone", help="Trust whoever answers, as qp2p does; show no certificate.")
+    ] = False
+    count: Annotated[int, typer.Option("--count", min=1, max=1000, metavar="N", help="How many echoes of each.")] = 3
+    timeout_s: Annotated[
+        float | None,
+        wait_option("How long to wait for each answer.  [default: 5s]"),
+    ] = None
+    on: Annotated[Literal["local"] | None, on_option("Where the subnet lives: nodes of a cluster are not reached.")] = (
+        field(default=None, kw_only=True)
+    )
+
+    @property
+    def place(self) -> Place:
+        """`--on`."""
+        return Place(self.on)
+
+    @property
+    def patience_s(self) -> float:
+        """How long each answer is waited for."""
+        return TIMEOUT_S if self.timeout_s is None else self.timeout_s
 
 
 @dataclass(frozen=True, slots=True)
 class PingPlan:
     """Whom to ask, and who we are to them."""
 
-    peers: list[ProbedPeer]
-    trust: Trust
+    peers: "list[ProbedPeer]"
+    trust: "Trust"
     trusted: str
     """In words: whom it is that a peer has to be vouched for by."""
     subnet: str | None = None
 
 
-async def run(options: Options, session: Session) -> Outcome:
+async def run(options: PingOptions, session: Session) -> Outcome:
     """Exit 3 unless all of them answered."""
+    from p2pnet.cli.probing import Prober
+
     _check(options)
     plan = _plan(options, session)
     total = len(plan.peers)
     session.listener.progress("peers asked", 0, total)
-    async with Prober(plan.trust, count=options.count, timeout_s=options.timeout_s) as prober:
+    async with Prober(plan.trust, count=options.count, timeout_s=options.patience_s) as prober:
         answers = await prober.probe(plan.peers, lambda done: session.listener.progress("peers asked", done, total))
     document = Pings(trust=plan.trusted, subnet=plan.subnet, pings=[ping for ping, _ in answers])
     if failure := _failure(answers, options, plan):
@@ -65,7 +126,7 @@ async def run(options: Options, session: Session) -> Outcome:
 # --- what was asked ---
 
 
-def _check(options: Options) -> None:
+def _check(options: PingOptions) -> None:
     """CommandError (exit 2) for options that contradict each other."""
     given = {"--subnet": options.subnet, "--bundle": options.bundle, "--anyone": options.anyone or None}
     ways = [name for name, value in given.items() if value is not None]
@@ -89,12 +150,15 @@ def _check(options: Options) -> None:
         )
 
 
-def _plan(options: Options, session: Session) -> PingPlan:
-    asked = tuple(dict.fromkeys(options.addresses))
+def _plan(options: PingOptions, session: Session) -> PingPlan:
+    from p2pnet.quic import FixedIdentity, Trust
+    from p2pnet.trust import Identity
+
+    asked = tuple(dict.fromkeys(options.addresses or ()))
     if options.anyone:
-        return PingPlan(list(map(_stranger, asked)), Trust.anyone(), "anyone")
+        return PingPlan(list(map(_by_address, asked)), Trust.anyone(), "anyone")
     if options.bundle is not None:
-        peers = list(map(_stranger, asked))
+        peers = list(map(_by_address, asked))
         return PingPlan(peers, _by_bundle(options.bundle, options.cert, options.key), str(options.bundle))
     target = session.target()
     if target.kind != "local":
@@ -110,8 +174,10 @@ def _plan(options: Options, session: Session) -> PingPlan:
     return PingPlan(peers, trust, f"subnet {name}", subnet=name)
 
 
-def _stranger(asked: str) -> ProbedPeer:
-    """Somebody known by an address alone."""
+def _by_address(asked: str) -> "ProbedPeer":
+    """A peer known by an address alone."""
+    from p2pnet.cli.probing import ProbedPeer
+
     address = parse_address(asked)
     if address is None:
         raise CommandError(
@@ -122,8 +188,11 @@ def _stranger(asked: str) -> ProbedPeer:
     return ProbedPeer(asked, *address)
 
 
-def _by_bundle(bundle: Path, cert: Path | None, key: Path | None) -> Trust:
+def _by_bundle(bundle: Path, cert: Path | None, key: Path | None) -> "Trust":
     """The peer has to be vouched for by the bundle; we show the leaf, or are nobody."""
+    from p2pnet.quic import FixedIdentity, Trust
+    from p2pnet.trust import Bundle, Identity
+
     if cert is None or key is None:
         try:
             return Trust.authority(Bundle.from_pem(_read(bundle)))
@@ -160,11 +229,11 @@ def _subnet_of(asked: Iterable[str], target: Target) -> str:
     """The only subnet of this machine that has all these nodes."""
     having = []
     for name in target.names():
-        if target.look(name) != "up":
+        if target.presence(name) != "up":
             continue
         try:
             _members_meant(asked, members := _members(target.state.subnet(name)), name)
-        except (CommandError, SpecError):
+        except (CommandError, SpecError, TargetError):
             continue
         places = {place for member in members for place in (member.name, *member.addresses)}
         if places >= set(asked):
@@ -177,17 +246,17 @@ def _subnet_of(asked: Iterable[str], target: Target) -> str:
             f"{shown}: which subnet's, {' or '.join(having)}?", where=WHERE, next_step=f"--subnet {having[0]}"
         )
     for one in asked:
-        _stranger(one)  # says what an address looks like
+        _by_address(one)  # says what an address looks like
     raise CommandError(f"nothing says whom to trust at {shown}", where=WHERE, next_step=WAYS)
 
 
 def _running(name: str, target: Target) -> SubnetPaths:
     """Its files. CommandError (exit 3) unless it runs; its lab need not answer."""
-    sight = target.look(name)
-    if sight != "up":
+    presence = target.presence(name)
+    if presence != "up":
         target.subnet(name)  # says that there is none, or that it is damaged
         raise CommandError(
-            f"{name} is {sight}: no node of it answers",
+            f"{name} is {presence}: no node of it answers",
             where=str(target.state.subnet(name).lab_log),
             next_step=f"p2pnet up {name}",
             exit_code=ExitCode.NOT_FOUND,
@@ -196,11 +265,15 @@ def _running(name: str, target: Target) -> SubnetPaths:
 
 
 def _members(paths: SubnetPaths) -> list[Member]:
+    from p2pnet.peering.discovery import read_membership
+
     return read_membership(paths.members).registry.members
 
 
-def _members_meant(asked: Iterable[str], members: Sequence[Member], subnet: str) -> list[ProbedPeer]:
+def _members_meant(asked: Iterable[str], members: Sequence[Member], subnet: str) -> "list[ProbedPeer]":
     """By name or address, all without any; an address that is no member's may be anybody the subnet's authority vouches for."""
+    from p2pnet.cli.probing import ProbedPeer
+
     names = {member.name: member for member in members}
     by_address = {address: member for member in members for address in member.addresses}
     peers = []
@@ -210,7 +283,7 @@ def _members_meant(asked: Iterable[str], members: Sequence[Member], subnet: str)
             raise CommandError(
                 f"{subnet} has no node {one!r}", where=WHERE, next_step=f"one of {some(names, SHOWN)}, or HOST:PORT"
             )
-        peer = _stranger(member.addresses[0] if member and one == member.name else one)
+        peer = _by_address(member.addresses[0] if member and one == member.name else one)
         peers.append(ProbedPeer(one, peer.host, peer.port, member.name, member.uri) if member else peer)
     return peers
 
@@ -218,7 +291,7 @@ def _members_meant(asked: Iterable[str], members: Sequence[Member], subnet: str)
 # --- what came of it ---
 
 
-def _failure(answers: Sequence[Answer], options: Options, plan: PingPlan) -> CommandError | None:
+def _failure(answers: "Sequence[Answer]", options: PingOptions, plan: PingPlan) -> CommandError | None:
     silent = [(peer, *answer) for peer, answer in zip(plan.peers, answers, strict=True) if answer[1] is not None]
     if not silent:
         return None
@@ -234,7 +307,9 @@ def _failure(answers: Sequence[Answer], options: Options, plan: PingPlan) -> Com
     )
 
 
-def _next_step(peer: ProbedPeer, error: Exception | None, options: Options, plan: PingPlan) -> str:
+def _next_step(peer: "ProbedPeer", error: Exception | None, options: PingOptions, plan: PingPlan) -> str:
+    from p2pnet.quic import BadAddress, HandshakeFailed
+
     match error:
         case BadAddress():
             return "check the name, and that this machine has an address of its family"
@@ -251,10 +326,10 @@ def _next_step(peer: ProbedPeer, error: Exception | None, options: Options, plan
         case _ if peer.node:
             return f"p2pnet status {plan.subnet}"
         case _:
-            return f"see that a peer listens there and that UDP gets through; --timeout {2 * options.timeout_s:g}s waits longer"
+            return f"see that a peer listens there and that UDP gets through; --timeout {2 * options.patience_s:g}s waits longer"
 
 
-def _us(options: Options, plan: PingPlan) -> str:
+def _us(options: PingOptions, plan: PingPlan) -> str:
     if plan.subnet:
         return f"the lab of {plan.subnet}"
     return "peers without a certificate" if options.cert is None else f"the leaf in {options.cert}"

@@ -1,44 +1,56 @@
 """`render`: the objects that the operator would make of a document. Nothing is asked, nothing is applied."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from p2pnet.cli.documents import Objects
+from p2pnet.cli.options import IgnoreUnsupported, VerbOptions, file_option, namespace_option
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.session import Session
-from p2pnet.cli.spec_file import read_spec, supported
-from p2pnet.cli.targets.cluster import installation
-from p2pnet.subnet.document import kept_annotations, to_document
-from p2pnet.subnet.spec import Subnet
 
+if TYPE_CHECKING:
+    from p2pnet.subnet.spec import Subnet  # with pydantic, which help does without
+
+EXAMPLE = "p2pnet render -f subnet.yaml"
 NO_UID = "00000000-0000-0000-0000-000000000000"
+"""Stands for the uid of a Subnet that no API server has made."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """As on the command line."""
+@dataclass(frozen=True)
+class RenderOptions(VerbOptions):
+    """Print the Kubernetes objects of a document.
 
-    file: Path
-    ignore_unsupported: bool = False
+    As the operator would make them; keys and certificates are left out.
+    """
+
+    file: Annotated[Path, file_option("A Subnet document")]
+    ignore_unsupported: IgnoreUnsupported = False
+    namespace: Annotated[
+        str | None, namespace_option("Namespace of the objects.  [default: the document's, else `default`]")
+    ] = field(default=None, kw_only=True)
 
 
-async def run(options: Options, session: Session) -> Outcome:
+async def run(options: RenderOptions, session: Session) -> Outcome:
     """The Subnet and what follows from it, keys and certificates left out."""
+    from p2pnet.cli.spec_file import read_spec, supported
+
     written = read_spec(options.file, note=session.note)
     subnet, notes = supported(written, "cluster", ignore=options.ignore_unsupported)
     for note in notes:
         session.note(note)
-    namespace = session.namespace or subnet.metadata.namespace or "default"
+    namespace = options.namespace or subnet.metadata.namespace or "default"
     return Outcome(Objects(objects_of(subnet, namespace)), next=(f"p2pnet up --on cluster -f {options.file}",))
 
 
-def objects_of(subnet: Subnet, namespace: str) -> list[dict[str, Any]]:
+def objects_of(subnet: "Subnet", namespace: str) -> list[dict[str, Any]]:
     """The Subnet, then everything in the order in which the operator makes it."""
+    from p2pnet.cli.targets.cluster import installation
     from p2pnet.operator.kube.desired import Apply, Create
     from p2pnet.operator.subnet.context import Observed, SubnetContext
     from p2pnet.operator.subnet.plan import plan
+    from p2pnet.subnet.document import kept_annotations, to_document
 
     _, node_image = installation.images(installation.manifest())
     document = to_document(subnet)
@@ -47,8 +59,8 @@ def objects_of(subnet: Subnet, namespace: str) -> list[dict[str, Any]]:
         "namespace": namespace,
         **kept_annotations(subnet.metadata.annotations),
     }
-    site = SubnetContext(subnet, namespace, NO_UID, node_image, annotations=subnet.metadata.annotations)
-    made = plan(site, Observed(document), datetime.now(UTC))
+    context = SubnetContext(subnet, namespace, NO_UID, node_image, annotations=subnet.metadata.annotations)
+    made = plan(context, Observed(document), datetime.now(UTC))
     bodies = [action.body for action in made.actions if isinstance(action, Apply | Create)]
     return [document, *(_public(body) for body in bodies)]
 

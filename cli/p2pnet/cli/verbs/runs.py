@@ -1,51 +1,124 @@
 """`runs`: what is kept of runs: listed, labelled, cancelled, removed."""
 
-import asyncio
 import contextlib
 import fnmatch
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
 
 import msgspec
+import typer
 
+from p2pnet.cli import shell_completion
 from p2pnet.cli.documents import KeptRun, KeptRuns, KeptWithin
 from p2pnet.cli.exit_code import ExitCode
-from p2pnet.cli.interaction import ask
+from p2pnet.cli.options import SubnetOptions, duration, name_argument
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.resolve import no_runs, pick_run
 from p2pnet.cli.session import Session
-from p2pnet.cli.targets import Target
-from p2pnet.lab_client import ProblemError
+from p2pnet.cli.targets.target import Target
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.ids import check_label
 from p2pnet.model.units import format_size
 from p2pnet.store import State, archive, retention
 from p2pnet.store.heads import RunHead, bytes_of
 
-LIMIT = 100  # runs in a list unless more are asked for
+EXAMPLE = "p2pnet runs demo --verdict fail --since 2h"
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """As on the command line."""
+class VerdictChoice(StrEnum):
+    """`--verdict`."""
 
-    name: str | None = None
-    remove: tuple[str, ...] = ()
-    keep: int | None = None
-    cancel: tuple[str, ...] = ()
-    set_label: tuple[str, ...] = ()
-    """`RUN=TEXT` each; an empty TEXT takes the label away."""
-    verdicts: tuple[str, ...] = ()
-    states: tuple[str, ...] = ()
-    label: str | None = None
-    """A pattern as shells have them."""
-    since_s: float | None = None
-    limit: int = LIMIT
-    yes: bool = False
+    PASS = "pass"  # noqa: S105 - a word of a report
+    FAIL = "fail"
+    INVALID = "invalid"
 
 
-async def run(options: Options, session: Session) -> Outcome:
+class StateChoice(StrEnum):
+    """`--state`."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class RunsOptions(SubnetOptions):
+    """List the runs that are kept, or tidy them up.
+
+    Newest first, of one subnet or of all; also after `down`. Label, cancel or remove some.
+    """
+
+    name: Annotated[str | None, name_argument("all")] = None
+    remove: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rm",
+            metavar="RUN",
+            help="Remove a run for good. Repeatable.",
+            show_default=False,
+            autocompletion=shell_completion.runs,
+        ),
+    ] = None
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            "--keep",
+            min=0,
+            metavar="N",
+            help="Remove all that the filters name but the newest N; open and labelled ones stay.",
+            show_default=False,
+        ),
+    ] = None
+    cancel: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cancel",
+            metavar="RUN",
+            help="End an open run. Repeatable.",
+            show_default=False,
+            autocompletion=shell_completion.runs,
+        ),
+    ] = None
+    set_label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set-label",
+            metavar="RUN=TEXT",
+            help="Give a run a label; RUN= takes it away. Repeatable.",
+            show_default=False,
+        ),
+    ] = None
+    verdicts: Annotated[
+        list[VerdictChoice] | None, typer.Option("--verdict", help="Only these. Repeatable.", show_default=False)
+    ] = None
+    states: Annotated[
+        list[StateChoice] | None, typer.Option("--state", help="Only these. Repeatable.", show_default=False)
+    ] = None
+    label: Annotated[
+        str | None,
+        typer.Option(
+            "--label", metavar="PATTERN", help="Only those with such a label, like 'base*'.", show_default=False
+        ),
+    ] = None
+    since_s: Annotated[
+        float | None,
+        typer.Option(
+            "--since",
+            parser=duration,
+            metavar="DURATION",
+            help="Only those asked for since then.",
+            show_default=False,
+        ),
+    ] = None
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, metavar="N", help="List at most so many.")] = 100
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Remove without asking.")] = False
+
+
+async def run(options: RunsOptions, session: Session) -> Outcome:
     """A list, or one thing done to some of its runs, which are listed then."""
     _check(options)
     target = session.target()
@@ -53,7 +126,7 @@ async def run(options: Options, session: Session) -> Outcome:
         with contextlib.suppress(P2pnetError):  # what is here already can be shown without it
             await target.collect(options.name)
     every = _with_orphans_ended(archive.list_heads(target.state), target)
-    heads = [head for head in every if options.name in (None, head.subnet) and target.made(head)]
+    heads = [head for head in every if options.name in (None, head.subnet) and target.owns(head)]
     if options.name is not None and not heads:
         raise no_runs(target, options.name)
     chosen = _filtered(heads, options, session.now())
@@ -73,7 +146,7 @@ async def run(options: Options, session: Session) -> Outcome:
     return Outcome(document, next=(f"p2pnet report {name}",) if shown else ())
 
 
-def _check(options: Options) -> None:
+def _check(options: RunsOptions) -> None:
     asked = {
         "--rm": options.remove, "--keep": options.keep is not None, "--cancel": options.cancel,
         "--set-label": options.set_label,
@@ -89,19 +162,19 @@ def _with_orphans_ended(heads: list[RunHead], target: Target) -> list[RunHead]:
     """All runs; those that were open when their lab died end here."""
     ended = False
     for subnet in {head.subnet for head in heads if not head.ended and not head.context}:
-        if target.kind == "local" and target.look(subnet) in ("absent", "dead"):
+        if target.kind == "local" and target.presence(subnet) in ("absent", "dead"):
             archive.invalidate_open_runs(target.state, subnet, f"the lab of {subnet} died while the run was open")
             ended = True
     return archive.list_heads(target.state) if ended else heads
 
 
-def _filtered(heads: Sequence[RunHead], options: Options, now: float) -> list[RunHead]:
+def _filtered(heads: Sequence[RunHead], options: RunsOptions, now: float) -> list[RunHead]:
     """Those that every filter lets through, oldest first."""
     tests: list[Callable[[RunHead], bool]] = []
-    if options.verdicts:
-        tests.append(lambda head: head.verdict in options.verdicts)
-    if options.states:
-        tests.append(lambda head: head.state in options.states)
+    if verdicts := options.verdicts:
+        tests.append(lambda head: head.verdict in verdicts)
+    if states := options.states:
+        tests.append(lambda head: head.state in states)
     if (pattern := options.label) is not None:
         tests.append(lambda head: bool(head.label) and fnmatch.fnmatchcase(head.label, pattern))
     if (since_s := options.since_s) is not None:
@@ -116,9 +189,9 @@ def _unique(heads: Iterable[RunHead]) -> list[RunHead]:
 # --- labels ---
 
 
-async def _label(options: Options, heads: list[RunHead], target: Target) -> Outcome:
+async def _label(options: RunsOptions, heads: list[RunHead], target: Target) -> Outcome:
     wanted: dict[str, tuple[RunHead, str]] = {}
-    for given in options.set_label:
+    for given in options.set_label or ():
         word, equals, text = given.partition("=")
         if not equals or not word:
             what = f"{given!r} {'names no run' if equals else 'gives no label'}"
@@ -132,8 +205,8 @@ async def _label(options: Options, heads: list[RunHead], target: Target) -> Outc
         if head.ended:
             archive.set_label(target.state, head.run, text)
         else:
-            async with target.desk(head.subnet) as desk:
-                await desk.label(head.run, text)
+            async with target.lab(head.subnet) as client:
+                await client.label(head.run, text)
     runs = [msgspec.structs.replace(head, label=text) for head, text in wanted.values()]
     document = _document(target.state, runs, len(runs))
     return Outcome(msgspec.structs.replace(document, labelled=list(wanted)))
@@ -142,8 +215,10 @@ async def _label(options: Options, heads: list[RunHead], target: Target) -> Outc
 # --- cancelling ---
 
 
-async def _cancel(options: Options, heads: list[RunHead], target: Target, session: Session) -> Outcome:
-    chosen = _unique(pick_run(word, heads, target, options.name) for word in options.cancel)
+async def _cancel(options: RunsOptions, heads: list[RunHead], target: Target, session: Session) -> Outcome:
+    from p2pnet.lab_client import ProblemError
+
+    chosen = _unique(pick_run(word, heads, target, options.name) for word in options.cancel or ())
     ended = [head.run for head in chosen if head.ended]
     if ended:
         session.note(f"ended already: {', '.join(ended)}")
@@ -152,9 +227,9 @@ async def _cancel(options: Options, heads: list[RunHead], target: Target, sessio
         if head.ended:
             continue
         session.listener.waiting(f"run {head.run} to be cancelled")
-        async with target.desk(head.subnet) as desk:
+        async with target.lab(head.subnet) as client:
             try:
-                await desk.cancel(head.run)
+                await client.cancel(head.run)
             except ProblemError as error:
                 if error.status != 404:
                     raise
@@ -172,8 +247,10 @@ async def _cancel(options: Options, heads: list[RunHead], target: Target, sessio
 # --- removing ---
 
 
-async def _remove(doomed: list[RunHead], options: Options, target: Target, session: Session) -> Outcome:
+async def _remove(doomed: list[RunHead], options: RunsOptions, target: Target, session: Session) -> Outcome:
     """Ask where somebody can be asked, then remove one after the other; exactly what went is in the document."""
+    import asyncio
+
     going = [head.run for head in doomed if not head.ended]
     if going:
         name = next(head.subnet for head in doomed if not head.ended)
@@ -209,6 +286,8 @@ async def _remove(doomed: list[RunHead], options: Options, target: Target, sessi
 
 
 async def _ask(doomed: list[RunHead], session: Session) -> None:
+    from p2pnet.cli.interaction import ask
+
     several = len(doomed) > 1
     what = f"{len(doomed)} runs" if several else f"run {doomed[0].run}"
     size = format_size(sum(head.bytes for head in doomed))

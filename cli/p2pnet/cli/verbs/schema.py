@@ -2,49 +2,43 @@
 
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+import typer
 
-from p2pnet.cli import documents
+from p2pnet.cli import shell_completion
+from p2pnet.cli.documents import KINDS, SHAPES, JsonSchema
+from p2pnet.cli.options import VerbOptions
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.session import Session
-from p2pnet.model.report import Report, Status
 
+EXAMPLE = "p2pnet schema report"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-SHAPES: dict[str, type[msgspec.Struct]] = {
-    "report": Report,
-    "status": Status,
-    "trace": documents.Trace,
-    "run": documents.RunTicket,
-    "runs": documents.KeptRuns,
-    "kept-run": documents.KeptRun,
-    "subnets": documents.SubnetList,
-    "subnet-line": documents.SubnetLine,
-    "fetched": documents.Fetched,
-    "withdrawal": documents.WithdrawnArtifact,
-    "removal": documents.Removal,
-    "logs": documents.LogLines,
-    "log-line": documents.LoggedLine,
-    "doctor": documents.Examination,
-    "ping": documents.Pings,
-    "ping-answer": documents.Ping,
-    "installation": documents.Installation,
-}
-KINDS = (*SHAPES, "subnet")
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """As on the command line."""
+@dataclass(frozen=True)
+class SchemaOptions(VerbOptions):
+    """Print a JSON Schema.
 
-    kind: str
+    Of a document that p2pnet prints or reads.
+    """
+
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="report, status, subnet, trace, ...",
+            show_default=False,
+            autocompletion=shell_completion.kinds,
+        ),
+    ]
 
 
-async def run(options: Options, session: Session) -> Outcome:
+async def run(options: SchemaOptions, session: Session) -> Outcome:
     """The schema as a document; `session` has no say in it."""
     del session
-    return Outcome(documents.JsonSchema(options.kind, schema_of(options.kind)))
+    return Outcome(JsonSchema(options.kind, schema_of(options.kind)))
 
 
 def schema_of(kind: str) -> dict[str, Any]:

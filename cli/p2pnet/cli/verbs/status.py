@@ -1,35 +1,40 @@
-"""`status`: how a subnet is now, once or as it changes; without a name, of the only one or a list."""
+"""`status`: how a subnet is, once or as it changes; without a name, the only one or a list."""
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
+import typer
 
 from p2pnet.cli.documents import SubnetList
 from p2pnet.cli.exit_code import ExitCode
-from p2pnet.cli.interaction import while_read
-from p2pnet.cli.listing import subnet_lines
+from p2pnet.cli.options import SubnetOptions, name_argument
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import Session
-from p2pnet.cli.targets import Target
+from p2pnet.cli.targets.target import Target
 from p2pnet.model.report import Status
 
+EXAMPLE = "p2pnet status demo --watch"
 WATCH_S = 1.0
 PASSING = re.compile(rb'"last_heard":(?:"[^"]*"|null)|silent for \d+ s')
+"""What changes from look to look though nothing happened."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """As on the command line."""
+@dataclass(frozen=True)
+class StatusOptions(SubnetOptions):
+    """Show how a subnet is.
 
-    name: str | None = None
-    watch: bool = False
+    Nodes, links, certificates, recent runs and faults; without NAME of the only subnet, or a list of all.
+    """
+
+    name: Annotated[str | None, name_argument("the only one, else a list of all")] = None
+    watch: Annotated[bool, typer.Option("-w", "--watch", help="Go on showing changes until Ctrl-C.")] = False
 
 
-async def run(options: Options, session: Session) -> Outcome:
+async def run(options: StatusOptions, session: Session) -> Outcome:
     """One subnet, or the list of all; with a watch until Ctrl-C, or until nobody reads it any more.
 
     In JSON, YAML and NDJSON a command line without NAME always gives the list, whatever there is.
@@ -50,11 +55,11 @@ async def run(options: Options, session: Session) -> Outcome:
     return Outcome(listing, next=("p2pnet status NAME",))
 
 
-async def _one(name: str, target: Target, options: Options, session: Session) -> Outcome:
-    async with target.desk(name) as desk:
+async def _one(name: str, target: Target, options: StatusOptions, session: Session) -> Outcome:
+    async with target.lab(name) as client:
         if options.watch:
-            await _watch(desk.summary, session)
-        status = await desk.summary()
+            await _watch(client.summary, session)
+        status = await client.summary()
     return Outcome(status, next=_next(status))
 
 
@@ -68,7 +73,11 @@ def _nothing(target: Target) -> CommandError:
 
 
 async def _watch(look: Callable[[], Awaitable[Status | SubnetList]], session: Session) -> None:
-    """Show it whenever it changes; on a terminal once a second, for ages grow."""
+    """Show it whenever it changes; on a terminal once a second, because ages grow."""
+    import asyncio
+
+    from p2pnet.cli.interaction import while_read
+
     session.interrupted_note = ""
     drawn = session.output is Output.TABLE and session.stdout.isatty()
     shown: Status | SubnetList | None = None
@@ -91,6 +100,8 @@ def _still(document: Status | SubnetList) -> bytes:
 
 
 async def _listing(target: Target) -> SubnetList:
+    from p2pnet.cli.listing import subnet_lines
+
     return SubnetList(subnets=await subnet_lines(target))
 
 

@@ -2,30 +2,48 @@
 
 import contextlib
 from dataclasses import dataclass
+from typing import Annotated
 
+import typer
+
+from p2pnet.cli import shell_completion
 from p2pnet.cli.documents import Trace, TracedReceipt
 from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.options import ARTIFACT_HELP, Name, SubnetOptions
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.resolve import choose_artifact, telling_artifact
 from p2pnet.cli.session import Session
-from p2pnet.cli.targets import Target
+from p2pnet.cli.targets.target import Target
 from p2pnet.measure import HopNode, HopTree, hop_tree
+from p2pnet.model.errors import TargetError
 from p2pnet.model.events import Collected
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.jobs import RunFile
 from p2pnet.store import archive
 
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """As on the command line."""
-
-    name: str
-    artifact: str | None = None
-    """The most telling one of the latest run without."""
+EXAMPLE = "p2pnet trace demo photo.jpg"
 
 
-async def run(options: Options, session: Session) -> Outcome:
+@dataclass(frozen=True)
+class TraceOptions(SubnetOptions):
+    """Draw an artifact's hop tree.
+
+    Who got it from whom, and which way took longest.
+    """
+
+    name: Name
+    artifact: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="ARTIFACT",
+            help=f"{ARTIFACT_HELP}  [default: of the latest run one that was missed, else the slowest]",
+            show_default=False,
+            autocompletion=shell_completion.artifacts,
+        ),
+    ] = None
+
+
+async def run(options: TraceOptions, session: Session) -> Outcome:
     """Find the artifact, gather its events, draw its tree."""
     session.next_step = f"p2pnet report {options.name} -o json lists the artifact ids of its latest run"
     target = session.target()
@@ -33,13 +51,13 @@ async def run(options: Options, session: Session) -> Outcome:
         prefix = await telling_artifact(target, options.name)
     else:
         prefix = await choose_artifact(options.artifact, target, options.name)
-    live = target.look(options.name) == "up"
+    live = target.presence(options.name) == "up"
     if live:
-        async with target.desk(options.name) as desk:
-            artifact, run_file, events = await desk.artifact_events(prefix)
+        async with target.lab(options.name) as client:
+            artifact, run_file, events = await client.artifact_events(prefix)
     else:
-        with contextlib.suppress(CommandError):
-            async with target.desk(options.name):  # a dead lab's open runs end here
+        with contextlib.suppress(TargetError):
+            async with target.lab(options.name):  # a dead lab's open runs end here
                 pass
         artifact, run_file, events = _archived(options.name, prefix, target, session)
     document = document_of(hop_tree(artifact, events, run_file.nodes), run_file)
@@ -53,8 +71,8 @@ async def run(options: Options, session: Session) -> Outcome:
 
 
 def _archived(name: str, prefix: str, target: Target, session: Session) -> tuple[str, RunFile, list[Collected]]:
-    sight = target.look(name)
-    if not archive.list_heads(target.state, name) and sight == "absent":
+    presence = target.presence(name)
+    if not archive.list_heads(target.state, name) and presence == "absent":
         raise CommandError(
             f"there is no subnet {name}, and no run of one",
             where=str(target.state.runs),
@@ -62,7 +80,9 @@ def _archived(name: str, prefix: str, target: Target, session: Session) -> tuple
             exit_code=ExitCode.NOT_FOUND,
         )
     artifact, run_file = archive.find_artifact(target.state, name, prefix)
-    session.note(f"{name} is {'gone' if sight == 'absent' else sight}: this is from the archive of run {run_file.run}")
+    session.note(
+        f"{name} is {'gone' if presence == 'absent' else presence}: this is from the archive of run {run_file.run}"
+    )
     return artifact, run_file, archive.read_events(target.state, run_file.run, artifact)
 
 

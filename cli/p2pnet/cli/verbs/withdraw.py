@@ -3,27 +3,33 @@
 from dataclasses import dataclass
 
 from p2pnet.cli.documents import WithdrawnArtifact
+from p2pnet.cli.options import Artifact, Name, SubnetOptions
 from p2pnet.cli.outcome import Outcome
 from p2pnet.cli.resolve import choose_artifact
 from p2pnet.cli.session import Session
 
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """As on the command line."""
-
-    name: str
-    artifact: str
+EXAMPLE = "p2pnet withdraw demo 3fa9c2d1"
 
 
-async def run(options: Options, session: Session) -> Outcome:
+@dataclass(frozen=True)
+class WithdrawOptions(SubnetOptions):
+    """Take an artifact back.
+
+    Every node lets go of it and does not want it again.
+    """
+
+    name: Name
+    artifact: Artifact
+
+
+async def run(options: WithdrawOptions, session: Session) -> Outcome:
     """Ask all nodes; say how many held it, and who could not be asked."""
     session.next_step = f"p2pnet report {options.name} -o json lists the artifact ids of its latest run"
     target = session.target()
     prefix = await choose_artifact(options.artifact, target, options.name)
-    async with target.desk(options.name) as desk:
+    async with target.lab(options.name) as client:
         session.listener.waiting("every node to let go of it")
-        answer = await desk.withdrawal(prefix)
+        answer = await client.withdrawal(prefix)
     if answer.silent:
         session.note(f"could not be asked: {', '.join(answer.silent)}")
     document = WithdrawnArtifact(

@@ -17,23 +17,23 @@ from p2pnet.store import State, archive, retention
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ClusterLocation:
     """Where the runs are that are copied, which their copies tell."""
 
     context: str
     namespace: str
 
 
-async def collect(desk: LabClient, state: State, run: RunState, place: Place) -> None:
+async def collect(client: LabClient, state: State, run: RunState, place: ClusterLocation) -> None:
     """Copy a run that is not here yet: whole when it has ended, else what it was asked for."""
     if run.state not in RUN_ENDED:
-        await copy(desk, state, run.run, place, (archive.RUN_FILE,))
+        await copy(client, state, run.run, place, (archive.RUN_FILE,))
     elif not _is_here(state, run.run) and run.run not in retention.read_removed(state).ids:
-        await copy(desk, state, run.run, place)
+        await copy(client, state, run.run, place)
 
 
 async def copy(
-    desk: LabClient, state: State, run: str, place: Place, files: tuple[str, ...] = archive.RUN_FILES
+    client: LabClient, state: State, run: str, place: ClusterLocation, files: tuple[str, ...] = archive.RUN_FILES
 ) -> None:  # fmt: skip
     """Copy these files of a run, those that it has; `run.json` last, for it says that the others are there."""
     if not archive.RUN_ID.fullmatch(run):
@@ -45,7 +45,7 @@ async def copy(
         if name == archive.EVENTS_FILE and archive.COMPRESSED_FILE in copied:
             continue  # the same events
         try:
-            await _copy_file(desk, run, name, folder / name, place)
+            await _copy_file(client, run, name, folder / name, place)
             copied.add(name)
         except ProblemError as error:
             if error.status != 404:
@@ -77,11 +77,11 @@ def _is_here(state: State, run: str) -> bool:
     return report is not None and file.state in RUN_ENDED
 
 
-async def _copy_file(desk: LabClient, run: str, name: str, path: Path, place: Place) -> None:
+async def _copy_file(client: LabClient, run: str, name: str, path: Path, place: ClusterLocation) -> None:
     temporary = path.with_name(f".{name}.{os.getpid()}.new")
     try:
         with temporary.open("wb") as out:
-            async for part in desk.run_file(run, name):
+            async for part in client.run_file(run, name):
                 out.write(part)
         if name == archive.RUN_FILE:
             _say_where(temporary, place)
@@ -90,7 +90,7 @@ async def _copy_file(desk: LabClient, run: str, name: str, path: Path, place: Pl
         temporary.unlink(missing_ok=True)
 
 
-def _say_where(path: Path, place: Place) -> None:
+def _say_where(path: Path, place: ClusterLocation) -> None:
     try:
         run = msgspec.json.decode(path.read_bytes(), type=RunFile)
     except msgspec.DecodeError as error:

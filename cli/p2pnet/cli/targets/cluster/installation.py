@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 
 from p2pnet.cli.exit_code import ExitCode
-from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.targets.cluster.status import Object, name_of
 from p2pnet.lab_client.kube import Kube, KubeError
+from p2pnet.model.errors import TargetError
 from p2pnet.model.images import UNRELEASED, image_tag
 
 CRD = "CustomResourceDefinition"
@@ -57,7 +57,7 @@ def images(objects: list[Object]) -> tuple[str, str]:
 
 
 def install(kube: Kube, objects: list[Object], tell: Callable[[str], None], *, timeout_s: float) -> list[str]:
-    """Apply them all; wait until Subnets are known before the rest. What was applied. CommandError (exit 4), KubeError."""
+    """Apply them all; wait until Subnets are known before the rest. What was applied. TargetError (exit 4), KubeError."""
     done = []
     for one in objects:
         tell(label(one))
@@ -106,12 +106,12 @@ def uninstall(
 
 
 def path_of(thing: Object) -> str:
-    """Where an object of install.yaml is. CommandError for a kind that is not in the table."""
+    """Where an object of install.yaml is. TargetError for a kind that is not in the table."""
     if thing["kind"] not in PLURALS:
-        raise CommandError(
+        raise TargetError(
             f"install.yaml holds a {thing['kind']}, which this version does not know",
             where="p2pnet.cli/install.yaml",
-            next_step="this is a bug: please report it",
+            hint="this is a bug: please report it",
             exit_code=ExitCode.BUG,
         )
     plural, namespaced = PLURALS[thing["kind"]]
@@ -136,10 +136,10 @@ def _wait_established(kube: Kube, tell: Callable[[str], None], timeout_s: float)
             return
         if time.monotonic() > deadline:
             why = "; ".join(f"{one['type']}: {one.get('message')}" for one in conditions.values()) or "it says nothing"
-            raise CommandError(
+            raise TargetError(
                 f"the definition of Subnets is not established after {timeout_s:.0f} s: {why}",
                 where=f"context {kube.context}",
-                next_step="kubectl describe crd subnets.p2pnet.io",
+                hint="kubectl describe crd subnets.p2pnet.io",
                 exit_code=ExitCode.NOT_READY,
             )
         tell("the definition of Subnets to be established")
@@ -156,10 +156,10 @@ def _wait_gone(kube: Kube, objects: list[Object], tell: Callable[[str], None]) -
     for one in objects:
         while kube.get(path_of(one)) is not None:
             if time.monotonic() > deadline:
-                raise CommandError(
+                raise TargetError(
                     f"{label(one)} is deleted, but still there after {GONE_S:.0f} s",
                     where=f"context {kube.context}",
-                    next_step=f"kubectl describe {one['kind'].lower()} {name_of(one)}",
+                    hint=f"kubectl describe {one['kind'].lower()} {name_of(one)}",
                     exit_code=ExitCode.NOT_READY,
                 )
             tell(f"{label(one)} to end")

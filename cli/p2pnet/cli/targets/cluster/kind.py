@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Protocol
 
 from p2pnet.cli.exit_code import ExitCode
-from p2pnet.cli.outcome import CommandError
-from p2pnet.cli.progress import ProgressListener
-from p2pnet.cli.targets import Sight
 from p2pnet.cli.targets.cluster import installation
 from p2pnet.cli.targets.cluster.target import ClusterTarget
+from p2pnet.cli.targets.target import Presence, TargetProgress
 from p2pnet.lab_client.kube import Kube
+from p2pnet.model.errors import TargetError
 from p2pnet.store import State
 from p2pnet.subnet.spec import Subnet
 
@@ -31,7 +30,7 @@ class CommandRunner(Protocol):
         """Whether the program is there."""
 
     def run(self, words: Sequence[str]) -> str:
-        """What a command says on stdout. CommandError (exit 3) when it fails."""
+        """What a command says on stdout. TargetError (exit 3) when it fails."""
 
 
 class ShellRunner:
@@ -46,10 +45,10 @@ class ShellRunner:
         done = subprocess.run(list(words), capture_output=True, text=True, check=False)  # noqa: S603 words of ours
         if done.returncode:
             said = "; ".join((done.stderr or done.stdout).strip().splitlines()[-TAIL_LINES:])
-            raise CommandError(
+            raise TargetError(
                 f"{words[0]} failed: {said or f'exit code {done.returncode}'}",
                 where=" ".join(words),
-                next_step=f"run it by hand; is {'docker running' if words[0] == 'docker' else 'the cluster healthy'}?",
+                hint=f"run it by hand; is {'docker running' if words[0] == 'docker' else 'the cluster healthy'}?",
                 exit_code=ExitCode.NOT_FOUND,
             )
         return done.stdout
@@ -68,7 +67,7 @@ class KindTarget(ClusterTarget):
         runner: CommandRunner | None = None,
         source: Path = REPOSITORY,
     ) -> None:
-        """`source`: the repository to build images from, where it is one. CommandError (exit 3) without docker or kind."""
+        """`source`: the repository to build images from, where it is one. TargetError (exit 3) without docker or kind."""
         self.state = state
         self._namespace = namespace
         self._namespace_given = namespace is not None
@@ -77,22 +76,22 @@ class KindTarget(ClusterTarget):
         self._source = source
         missing = [tool for tool in TOOLS if not self._runner.has(tool)]
         if missing:
-            raise CommandError(
+            raise TargetError(
                 f"missing on this machine: {' and '.join(missing)}",
                 where="--on kind",
-                next_step="install it (https://kind.sigs.k8s.io), or use --on local or --on cluster",
+                hint="install it (https://kind.sigs.k8s.io), or use --on local or --on cluster",
                 exit_code=ExitCode.NOT_FOUND,
             )
 
     @property
     def kube(self) -> Kube:
-        """The kind cluster's API server. CommandError (exit 3) while there is no such cluster."""
+        """The kind cluster's API server. TargetError (exit 3) while there is no such cluster."""
         if self._opened is None:
             if not self._exists():
-                raise CommandError(
+                raise TargetError(
                     f"there is no kind cluster {NAME}",
                     where="--on kind",
-                    next_step="p2pnet up demo --on kind makes it",
+                    hint="p2pnet up demo --on kind makes it",
                     exit_code=ExitCode.NOT_FOUND,
                 )
             self._opened = Kube.open(CONTEXT, self._namespace)
@@ -107,51 +106,51 @@ class KindTarget(ClusterTarget):
         """None while there is no cluster, or no p2pnet in it."""
         return super().names() if self._ready() else []
 
-    def look(self, name: str) -> Sight:
+    def presence(self, name: str) -> Presence:
         """Absent while there is no cluster."""
-        return super().look(name) if self._ready() else "absent"
+        return super().presence(name) if self._ready() else "absent"
 
-    def place(self, subnet: Subnet) -> None:
+    def use_namespace(self, subnet: Subnet) -> None:
         """As in any cluster; before it is made, the namespace is remembered."""
         if self._exists():
-            super().place(subnet)
+            super().use_namespace(subnet)
         else:
             self._namespace = self._namespace or subnet.metadata.namespace
 
-    async def start(self, subnet: Subnet, listener: ProgressListener, *, timeout_s: float) -> None:
+    async def start(self, subnet: Subnet, progress: TargetProgress, *, timeout_s: float) -> None:
         """Make the cluster, build and load the images, install the operator: what is not there yet. Then apply."""
-        await self._prepare(listener)
-        await super().start(subnet, listener, timeout_s=timeout_s)
+        await self._prepare(progress)
+        await super().start(subnet, progress, timeout_s=timeout_s)
 
-    async def remove(self, name: str, listener: ProgressListener) -> bool:
+    async def remove(self, name: str, progress: TargetProgress) -> bool:
         """The subnet alone: the cluster stays for the next one."""
-        return await super().remove(name, listener) if self._ready() else False
+        return await super().remove(name, progress) if self._ready() else False
 
     async def collect(self, name: str) -> None:
         """As in any cluster."""
         if self._ready():
             await super().collect(name)
 
-    async def _prepare(self, listener: ProgressListener) -> None:
+    async def _prepare(self, progress: TargetProgress) -> None:
         if not self._exists():
-            listener.waiting(f"kind cluster {NAME}")
+            progress.waiting(f"kind cluster {NAME}")
             await self._run("kind", "create", "cluster", "--name", NAME, "--wait", "120s")
-            listener.milestone(f"kind cluster {NAME}")
+            progress.milestone(f"kind cluster {NAME}")
         if await asyncio.to_thread(installation.is_installed, self.kube):
             return
         objects = installation.manifest()
         for stage, image in zip(("operator", "node"), installation.images(objects), strict=True):
-            listener.waiting(f"image {image}")
+            progress.waiting(f"image {image}")
             if (self._source / "Dockerfile").is_file():
                 await self._run("docker", "build", "--target", stage, "--tag", image, str(self._source))
             else:
                 await self._run("docker", "pull", image)
             await self._run("kind", "load", "docker-image", "--name", NAME, image)
-        listener.milestone("images")
+        progress.milestone("images")
         await asyncio.to_thread(
-            installation.install, self.kube, objects, listener.waiting, timeout_s=installation.ESTABLISHED_S
+            installation.install, self.kube, objects, progress.waiting, timeout_s=installation.ESTABLISHED_S
         )
-        listener.milestone("operator")
+        progress.milestone("operator")
 
     async def _run(self, *words: str) -> None:
         await asyncio.to_thread(self._runner.run, words)

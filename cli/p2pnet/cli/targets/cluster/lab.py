@@ -1,4 +1,4 @@
-"""The desk of a subnet in a cluster: its lab through the API server's proxy, and what object and pods say beside it."""
+"""The client of a subnet in a cluster: its lab through the API server's proxy, and what object and pods say beside it."""
 
 import asyncio
 import contextlib
@@ -7,14 +7,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 from p2pnet.cli.exit_code import ExitCode
-from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.targets.cluster import copies, logs
 from p2pnet.cli.targets.cluster.status import Object, status_without_lab, with_cluster
 from p2pnet.cli.threads import in_daemon
 from p2pnet.lab_client import LabClient, ProblemError
 from p2pnet.lab_client.kube import Kube, KubeError
 from p2pnet.lab_client.proxy import RETRY_S, LabAwayError, ProxyWire
-from p2pnet.model.errors import P2pnetError
+from p2pnet.model.errors import P2pnetError, TargetError
 from p2pnet.model.jobs import LogLine, RunRequest, RunState
 from p2pnet.model.report import RUN_ENDED, Status
 from p2pnet.store import State, archive
@@ -40,7 +39,7 @@ class ClusterLab(LabClient):
         self._kube = kube
         self._name = name
         self._state = state
-        self._place = copies.Place(kube.context, kube.namespace)
+        self._place = copies.ClusterLocation(kube.context, kube.namespace)
         self._look = look
         self._pods = pods
         self._apply = apply
@@ -95,10 +94,10 @@ class ClusterLab(LabClient):
     async def follow(self, run_id: str, cursor: int = 0) -> AsyncIterator[RunState]:
         """As `LabClient.follow`; through restarts of the lab, and with a copy of the ended run on this machine.
 
-        CommandError (exit 5) as soon as the subnet is deleted, with its namespace or without.
+        TargetError (exit 5) as soon as the subnet is deleted, with its namespace or without.
         """
         uid = ""
-        with contextlib.suppress(KubeError, CommandError):  # what became of it is told in a moment
+        with contextlib.suppress(KubeError, TargetError):  # what became of it is told in a moment
             uid = await self._uid()  # before anything else: another subnet of its name may follow it
         gone = asyncio.create_task(self._gone(uid))
         try:
@@ -134,7 +133,7 @@ class ClusterLab(LabClient):
             await asyncio.wait({gone}, timeout=PAUSE_S)
 
     async def _uid(self) -> str:
-        """Of the subnet as it is now, empty for one that is being deleted. Raises CommandError when there is none."""
+        """Of the subnet as it is now, empty for one that is being deleted. Raises TargetError when there is none."""
         found = (await in_daemon(self._look))["metadata"]
         return "" if found.get("deletionTimestamp") else str(found.get("uid", "unknown"))
 
@@ -144,22 +143,22 @@ class ClusterLab(LabClient):
             with contextlib.suppress(KubeError):  # without the right to look, nobody can say
                 try:
                     found = await self._uid()
-                except CommandError:
+                except TargetError:
                     return "its subnet was deleted"
                 if not found or uid not in ("", found):
                     return "its subnet was deleted"
                 uid = found
             await asyncio.sleep(LOOK_S)
 
-    def _lost(self, run_id: str) -> CommandError:
+    def _lost(self, run_id: str) -> TargetError:
         return self._invalid(run_id, "its lab was replaced during the run, and knows nothing of it")
 
-    def _invalid(self, run_id: str, why: str) -> CommandError:
+    def _invalid(self, run_id: str, why: str) -> TargetError:
         copies.invalidate(self._state, run_id, why)
-        return CommandError(
+        return TargetError(
             f"run {run_id} is invalid: {why}",
             where=f"context {self._kube.context}, namespace {self._kube.namespace}, subnet {self._name}",
-            next_step=f"p2pnet inject {self._name} again",
+            hint=f"p2pnet inject {self._name} again",
             exit_code=ExitCode.INVALID,
         )
 
@@ -205,7 +204,7 @@ class ClusterLab(LabClient):
     # --- that it is there ---
 
     def _pods_while_there(self) -> list[Object]:
-        self._look()  # CommandError once it is gone
+        self._look()  # TargetError once it is gone
         return self._pods()
 
 

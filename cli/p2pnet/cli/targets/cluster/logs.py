@@ -5,12 +5,11 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Self, TypeAlias
 
-from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.targets.cluster.status import ROLE_LABEL, Object, name_of
 from p2pnet.cli.threads import in_daemon
 from p2pnet.lab_client.kube import Kube, KubeError
 from p2pnet.lab_client.proxy import KubeWire
-from p2pnet.model.errors import P2pnetError, SpecError
+from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.jobs import LogLine
 from p2pnet.model.log_lines import parts_of
 from p2pnet.store.logs import EVENT_BEGINS, LAB, LINE_CHARS_MAX, LogQuery, about
@@ -82,7 +81,7 @@ class PodLogs:
                     if reader is None or reader.done():
                         readers[name_of(pod)] = asyncio.create_task(self._read_on(pod, lines))
                 await asyncio.sleep(LOOK_S)
-        except CommandError:
+        except TargetError:
             await lines.put(None)  # the subnet is gone, and its pods with it
         finally:
             for reader in readers.values():

@@ -9,16 +9,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from p2pnet.cli.exit_code import ExitCode
-from p2pnet.cli.outcome import CommandError
-from p2pnet.cli.progress import ProgressListener
-from p2pnet.cli.targets import Sight
 from p2pnet.cli.targets.cluster.lab import ClusterLab
 from p2pnet.cli.targets.cluster.status import ROLE_LABEL, SUBNET_LABEL, Object, document_of, name_of
+from p2pnet.cli.targets.target import Presence, TargetName, TargetProgress
 from p2pnet.cli.threads import in_daemon
 from p2pnet.lab_client import LabClient
 from p2pnet.lab_client.kube import Kube, KubeError
 from p2pnet.lab_client.proxy import RETRY_S, LabAwayError
-from p2pnet.model.errors import P2pnetError, SpecError
+from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.jobs import RunFile
 from p2pnet.store import State
 from p2pnet.store.heads import RunHead
@@ -35,7 +33,7 @@ BROKEN = ("Invalid", "BadRequest")
 class ClusterTarget:
     """The target `cluster`."""
 
-    kind = "cluster"
+    kind: TargetName = "cluster"
 
     def __init__(self, state: State, kube: Kube, *, namespace_given: bool = False) -> None:
         self.state = state
@@ -56,7 +54,7 @@ class ClusterTarget:
     # --- what there is ---
 
     def names(self) -> list[str]:
-        """Subnet objects of the namespace. CommandError (exit 3) where p2pnet is not installed."""
+        """Subnet objects of the namespace. TargetError (exit 3) where p2pnet is not installed."""
         try:
             return sorted(map(name_of, self.kube.find(self._path())))
         except KubeError as error:
@@ -64,12 +62,11 @@ class ClusterTarget:
                 raise self._not_installed() from error
             raise
 
-    def place_of(self, name: str) -> tuple[str | None, str | None]:
+    def location(self) -> tuple[str | None, str | None]:
         """The same for all: one context, one namespace."""
-        del name
         return self.kube.context, self.kube.namespace
 
-    def look(self, name: str) -> Sight:
+    def presence(self, name: str) -> Presence:
         """By the object alone: one that is being deleted counts as dead."""
         thing = self._object(name)
         if thing is None:
@@ -84,25 +81,25 @@ class ClusterTarget:
         try:
             return document_of(thing)
         except SpecError as error:
-            next_step = f"correct it: kubectl edit subnet {name} -n {self.kube.namespace}"
-            raise CommandError(
-                f"the document of {name} is wrong: {error}", where=self.where, next_step=next_step
+            hint = f"correct it: kubectl edit subnet {name} -n {self.kube.namespace}"
+            raise TargetError(
+                f"the document of {name} is wrong: {error}", where=self.where, hint=hint, exit_code=ExitCode.USAGE
             ) from error
 
-    def last_words(self, name: str) -> CommandError | None:
+    def why_it_ended(self, name: str) -> TargetError | None:
         """None: the operator goes on trying, whatever happens."""
         del name
         return None
 
     @contextlib.asynccontextmanager
-    async def desk(self, name: str) -> AsyncIterator[LabClient]:
+    async def lab(self, name: str) -> AsyncIterator[LabClient]:
         """Through the API server's proxy."""
         if await in_daemon(self._object, name) is None:
             raise self._absent(name)
-        async with self._desk(name) as desk:
-            yield desk
+        async with self._client(name) as client:
+            yield client
 
-    def _desk(self, name: str, *, retry_s: float = RETRY_S) -> ClusterLab:
+    def _client(self, name: str, *, retry_s: float = RETRY_S) -> ClusterLab:
         token: list[str] = []
 
         def shown() -> str:
@@ -124,50 +121,51 @@ class ClusterTarget:
     async def collect(self, name: str) -> None:
         """Copy the runs of a lab that answers into the state directory."""
         if await in_daemon(self._object, name) is not None:
-            async with self._desk(name, retry_s=0.0) as desk:
-                await desk.collect()
+            async with self._client(name, retry_s=0.0) as client:
+                await client.collect()
 
-    def made(self, run: RunFile | RunHead) -> bool:
+    def owns(self, run: RunFile | RunHead) -> bool:
         """Its copy names context and namespace."""
         return self._opened is None or (run.context, run.namespace) == (self.kube.context, self.kube.namespace)
 
     # --- what is done ---
 
-    def place(self, subnet: Subnet) -> None:
-        """Go to the namespace that a document names. CommandError (exit 2) when `-n` names another one."""
+    def use_namespace(self, subnet: Subnet) -> None:
+        """Go to the namespace that a document names. TargetError (exit 2) when `-n` names another one."""
         named = subnet.metadata.namespace
         if named in (None, self.kube.namespace):
             return
         if self._namespace_given:
-            raise CommandError(
+            raise TargetError(
                 f"the command line says namespace {self.kube.namespace}, the file's metadata.namespace says {named}",
                 where=f"Subnet {subnet.name}",
-                next_step="leave one of the two out, or make them the same",
+                hint="leave one of the two out, or make them the same",
+                exit_code=ExitCode.USAGE,
             )
         self.kube.namespace = str(named)
 
     @contextlib.asynccontextmanager
-    async def hold(self, name: str, listener: ProgressListener) -> AsyncIterator[None]:
+    async def lock(self, name: str, progress: TargetProgress) -> AsyncIterator[None]:
         """Nothing to hold: the API server orders writes."""
-        del name, listener
+        del name, progress
         yield
 
-    async def start(self, subnet: Subnet, listener: ProgressListener, *, timeout_s: float) -> None:
+    async def start(self, subnet: Subnet, progress: TargetProgress, *, timeout_s: float) -> None:
         """Apply the document; a former subnet of that name that is still going is waited for."""
         del timeout_s
-        await self._until_gone(subnet.name, listener, ended=True)
-        listener.waiting("the API server")
+        await self._until_gone(subnet.name, progress, ended=True)
+        progress.waiting("the API server")
         await asyncio.to_thread(self._apply, to_document(subnet))
 
-    async def remove(self, name: str, listener: ProgressListener) -> bool:
+    async def remove(self, name: str, progress: TargetProgress) -> bool:
         """Keep copies of its runs, delete it, wait until its pods are gone too."""
         with contextlib.suppress(P2pnetError, TimeoutError):
-            listener.waiting("copies of its runs")
+            progress.waiting("copies of its runs")
             await asyncio.wait_for(self.collect(name), COLLECT_S)
         was = await asyncio.to_thread(self.kube.delete, self._path(name))
-        return await self._until_gone(name, listener) or was
+        return await self._until_gone(name, progress) or was
 
-    async def _until_gone(self, name: str, listener: ProgressListener, *, ended: bool = False) -> bool:
+    async def _until_gone(self, name: str, progress: TargetProgress, *, ended: bool = False) -> bool:
         """Whether there was anything to wait for. With `ended`, an object that is not being deleted is none."""
         deadline, was = time.monotonic() + GONE_S, False
         while True:
@@ -180,13 +178,13 @@ class ClusterTarget:
             was = True
             if time.monotonic() > deadline:
                 left = ", ".join(map(name_of, pods[:5])) or f"the Subnet {name} itself"
-                raise CommandError(
+                raise TargetError(
                     f"{name} is deleted, but after {GONE_S:.0f} s there still is {left}",
                     where=self.where,
-                    next_step=f"kubectl describe pods -n {self.kube.namespace} -l {SUBNET_LABEL}={name}",
+                    hint=f"kubectl describe pods -n {self.kube.namespace} -l {SUBNET_LABEL}={name}",
                     exit_code=ExitCode.NOT_READY,
                 )
-            listener.waiting(f"{len(pods)} pods of {name} to end")
+            progress.waiting(f"{len(pods)} pods of {name} to end")
             await asyncio.sleep(POLL_S)
 
     def _apply(self, document: dict[str, Any]) -> None:
@@ -200,8 +198,10 @@ class ClusterTarget:
                 missing = f"namespaces {self.kube.namespace!r}" if "namespaces" in str(error) else ""
                 raise (self._no_namespace() if missing else self._not_installed()) from error
             if error.reason in BROKEN:
-                next_step = "correct it; p2pnet schema subnet shows what is known"
-                raise CommandError(str(error), where=f"Subnet {name}, {self.where}", next_step=next_step) from error
+                hint = "correct it; p2pnet schema subnet shows what is known"
+                raise TargetError(
+                    str(error), where=f"Subnet {name}, {self.where}", hint=hint, exit_code=ExitCode.USAGE
+                ) from error
             raise
 
     # --- the API server ---
@@ -232,31 +232,31 @@ class ClusterTarget:
             raise LabAwayError(f"the lab of {name} has no token yet (Secret {secret})")
         return token
 
-    def _absent(self, name: str) -> CommandError:
+    def _absent(self, name: str) -> TargetError:
         try:
             others = self.names()
         except KubeError:
             others = []  # who may use one subnet may not see the others
         here = f" (there: {', '.join(others[:8])})" if others else ""
-        return CommandError(
+        return TargetError(
             f"there is no subnet {name}{here}",
             where=self.where,
-            next_step=f"p2pnet up {name} --on {self.kind}",
+            hint=f"p2pnet up {name} --on {self.kind}",
             exit_code=ExitCode.NOT_FOUND,
         )
 
-    def _not_installed(self) -> CommandError:
-        return CommandError(
+    def _not_installed(self) -> TargetError:
+        return TargetError(
             f"p2pnet is not installed in context {self.kube.context}: it knows no Subnets",
             where=self.where,
-            next_step=f"p2pnet install --context {self.kube.context}",
+            hint=f"p2pnet install --context {self.kube.context}",
             exit_code=ExitCode.NOT_FOUND,
         )
 
-    def _no_namespace(self) -> CommandError:
-        return CommandError(
+    def _no_namespace(self) -> TargetError:
+        return TargetError(
             f"there is no namespace {self.kube.namespace}",
             where=self.where,
-            next_step=f"kubectl create namespace {self.kube.namespace}",
+            hint=f"kubectl create namespace {self.kube.namespace}",
             exit_code=ExitCode.NOT_FOUND,
         )

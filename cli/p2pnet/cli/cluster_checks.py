@@ -46,7 +46,7 @@ RIGHTS = (
 )
 
 
-async def run(target: ClusterTarget) -> Outcome:
+async def examine(target: ClusterTarget) -> Outcome:
     """Exit 3 when something is in the way, 0 with warnings. What hangs on a failed check is not looked at."""
     checks = await asyncio.to_thread(lambda: list(_examine(target)))
     failed = [check.name for check in checks if check.result == "failed"]

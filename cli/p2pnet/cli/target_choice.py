@@ -1,0 +1,119 @@
+"""Which target a command line means, by `--on`, `-n`, `--context` and NAME."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from p2pnet.cli.outcome import CommandError
+from p2pnet.cli.program import is_plugin
+from p2pnet.cli.targets.target import Target, TargetName
+
+if TYPE_CHECKING:  # a cluster's client library takes half a second, this machine's 50 ms
+    from p2pnet.cli.targets.cluster.target import ClusterTarget
+    from p2pnet.cli.targets.local import LocalTarget
+
+LOCAL_NAMESPACE = "local"
+MAKING = ("up", "doctor", "render")
+"""Verbs that mean this machine unless told otherwise."""
+OPERATING = ("install", "uninstall")
+"""Verbs that mean a cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a command line says a subnet lives; None: not said."""
+
+    on: TargetName | None = None
+    namespace: str | None = None
+    context: str | None = None
+
+    def typed(self) -> str:
+        """The options as they were typed, each behind a blank: commands to type next need them too."""
+        chosen = {"--on": self.on, "-n": self.namespace, "--context": self.context}
+        return "".join(f" {option} {value}" for option, value in chosen.items() if value is not None)
+
+
+def find_target(
+    place: Place, *, name: str | None = None, verb: str = "", tell: Callable[[str], None] = lambda _text: None
+) -> Target:
+    """The target a command line means; `tell` hears which context it is. CommandError when it cannot be had.
+
+    Without `--on`, NAME is looked up on this machine, then in the current context and namespace.
+    """
+    on, namespace, context = place.on, place.namespace, place.context
+    clusters = context is not None or namespace not in (None, LOCAL_NAMESPACE)
+    if clusters and on not in (None, "cluster", "kind"):
+        option = f"--context {context}" if context is not None else f"--namespace {namespace}"
+        raise CommandError(
+            "contexts and namespaces belong to clusters",
+            where=f"--on {on} {option}",
+            next_step="leave one of the two out",
+        )
+    if on is None and (clusters or is_plugin() or verb in OPERATING):
+        on = "cluster"
+    match on:
+        case "local":
+            return _local()
+        case "cluster":
+            found = _cluster(context, namespace)
+            tell(found.where)
+            return found
+        case "kind":
+            from p2pnet.cli.targets.cluster.kind import KindTarget
+
+            kind = KindTarget(_local().state, namespace=namespace)
+            tell(kind.where)
+            return kind
+        case None:
+            return _looked_up(name, verb, tell)
+
+
+def _looked_up(name: str | None, verb: str, tell: Callable[[str], None]) -> Target:
+    """Here, unless NAME is only in the cluster; without any NAME, unless there is nothing here but something there.
+
+    Nobody asked for a cluster yet: it is asked beside what is here, within bounds (`lab_client.kube_lookup`).
+    """
+    from p2pnet.lab_client.kube import Kube
+
+    local = _local()
+    if verb in MAKING or (name is None and (verb != "status" or local.names())) or not Kube.configured():
+        return local
+    here = name is not None and local.presence(name) != "absent"
+    if not _is_there(name, tell, beside=here):
+        return local
+    cluster = _cluster(None, None)
+    if here:
+        raise CommandError(
+            f"{name} is on this machine and in {cluster.where}",
+            where=f"p2pnet {verb} {name}",
+            next_step="say which: --on local, or --on cluster",
+        )
+    tell(cluster.where)
+    return cluster
+
+
+def _is_there(name: str | None, tell: Callable[[str], None], *, beside: bool) -> bool:
+    """Whether the current context has the subnet, as far as it says so in time; that it did not is said where it matters."""
+    from p2pnet.lab_client import kube_lookup
+
+    try:
+        return kube_lookup.is_there(name, beside=beside)
+    except kube_lookup.UnknownError as error:
+        if not beside:
+            tell(f"note: only this machine was looked at ({error}); --on cluster waits for the cluster")
+        return False
+
+
+def _local() -> "LocalTarget":
+    from p2pnet.cli.targets.local import LocalTarget
+    from p2pnet.store.state import State
+
+    return LocalTarget(State.default())
+
+
+def _cluster(context: str | None, namespace: str | None) -> "ClusterTarget":
+    from p2pnet.cli.targets.cluster.target import ClusterTarget
+    from p2pnet.lab_client.kube import Kube
+    from p2pnet.store.state import State
+
+    return ClusterTarget(State.default(), Kube.open(context, namespace), namespace_given=namespace is not None)
