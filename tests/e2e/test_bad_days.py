@@ -43,7 +43,7 @@ def interrupted(process: "subprocess.Popen[str]", how: signal.Signals = signal.S
 
 def is_up(person: Any, name: str = "demo", nodes: int = 2) -> None:
     """A subnet in order: connected, and it carries an artifact to everyone."""
-    status = person.document("up", name)
+    status = person.document("up", name, "--nodes", str(nodes))  # it may never have begun
     assert status["nodes"]["connected"] == nodes
     assert person.document("inject", name, "--size", "1KiB")["verdict"] == "pass"
 
