@@ -1,6 +1,6 @@
 """What an edit of a Subnet document changes, and who can take it. Pure.
 
-One table says what becomes of each field (design: "what an edit does"): live edits are taken by running nodes, rolling
+One table says what becomes of each field (docs/design.md, "What an edit does"): live edits are taken by running nodes, rolling
 ones restart them (a local subnet, whose processes nobody replaces, refuses those), immutable ones are refused everywhere.
 Used by `up`, by the lab's PATCH of its document and by the CRD, whose CEL refuses what is immutable.
 """
