@@ -22,7 +22,7 @@ class Dependencies(MetadataHookInterface):
 
 
 def dependencies(root: Path) -> list[str]:
-    """Of the distribution `p2pnet` of this checkout or sdist, sorted, each once."""
+    """Dependencies of the distribution `p2pnet` of this checkout or sdist, sorted, each once."""
     node = tomllib.loads((root / "node" / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     groups = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
     lists = [node["dependencies"], *node["optional-dependencies"].values(), *(groups[name] for name in GROUPS)]

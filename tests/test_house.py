@@ -77,3 +77,27 @@ def test_no_file_promises_work_or_names_this_machine():
         }:
             found += [f"{name}: {m.group()}" for m in pattern.finditer(path.read_text(errors="replace"))]
     assert not found
+
+
+def _docstrings(tree: ast.Module) -> list[str]:
+    """Of modules, classes and functions, and the strings under constants and attributes."""
+    return [
+        node.value.value.strip()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    ]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_docstrings_name_what_they_describe(module):
+    """One that begins with "Of" leaves its subject to the reader."""
+    assert [text for text in _docstrings(ast.parse(module.read_text())) if text.startswith("Of ")] == []
+
+
+def test_a_public_class_name_occurs_once():
+    places: dict[str, list[str]] = {}
+    for module in MODULES:
+        for node in ast.parse(module.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(str(module.relative_to(ROOT)))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}

@@ -51,7 +51,7 @@ def this_machine(groups: Cgroups | None = None) -> Machine:
 
 
 def cost(nodes: int, edges: int, processes: int) -> Cost:
-    """Of so many nodes with so many edges in so many processes."""
+    """What nodes, edges and processes of these numbers cost: CPU in seconds, memory in bytes."""
     return Cost(
         cpu_s=edges * LINK_CPU_S + nodes * NODE_CPU_S + processes * PROCESS_CPU_S,
         memory_bytes=LAB_BYTES

@@ -21,7 +21,7 @@ class SubnetLine(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     state: SubnetState
     context: str | None = None
-    """Of a cluster's subnet; None on this machine."""
+    """The kubeconfig context of a subnet in a cluster; None on this machine."""
     namespace: str | None = None
     desired: int | None = None
     connected: int | None = None
@@ -72,7 +72,7 @@ class KeptRun(msgspec.Struct, frozen=True, kw_only=True):
     subnet: str
     target: str
     context: str = ""
-    """Of a copy of a cluster's run, as is the namespace; empty: it was made on this machine."""
+    """Context and namespace of a run copied from a cluster; empty: it was made on this machine."""
     namespace: str = ""
     state: RunStateName
     verdict: Verdict | None = None

@@ -13,7 +13,7 @@ ASKED_AT_ONCE_MAX = 16  # labs
 
 
 async def subnet_lines(target: Target) -> list[SubnetLine]:
-    """Of every subnet there is, sorted by name. Asking a dead lab also ends its open runs."""
+    """A line for every subnet there is, sorted by name. Asking a dead lab also ends its open runs."""
     room = asyncio.Semaphore(ASKED_AT_ONCE_MAX)
 
     async def line(name: str) -> SubnetLine:

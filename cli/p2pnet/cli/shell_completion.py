@@ -44,7 +44,7 @@ def _safe(source: Source) -> Callable[[typer.Context, str], list[Offer]]:
 
 @_safe
 def subnets(_ctx: typer.Context, _incomplete: str) -> Iterable[Offer]:
-    """Of this machine, and those whose runs are kept; through kubectl those of clusters."""
+    """Names of subnets: of this machine, and those whose runs are kept; through kubectl those of clusters."""
     from p2pnet.store import archive
 
     state = _state()
@@ -59,7 +59,7 @@ def subnets(_ctx: typer.Context, _incomplete: str) -> Iterable[Offer]:
 
 @_safe
 def nodes(ctx: typer.Context, _incomplete: str) -> Iterable[Offer]:
-    """Of the subnet that is named, or of the only one."""
+    """Nodes of the subnet that is named, or of the only one."""
     return [(name, "") for name in _nodes(ctx)]
 
 
@@ -111,7 +111,7 @@ def artifacts(ctx: typer.Context, incomplete: str) -> Iterable[Offer]:
 
 @_safe
 def clients(ctx: typer.Context, _incomplete: str) -> Iterable[Offer]:
-    """Of the subnet that is named."""
+    """Clients of the subnet that is named."""
     import json
 
     document = json.loads(_state().subnet(_subnet(ctx)).document.read_bytes())
@@ -120,7 +120,7 @@ def clients(ctx: typer.Context, _incomplete: str) -> Iterable[Offer]:
 
 @_safe
 def contexts(_ctx: typer.Context, _incomplete: str) -> Iterator[Offer]:
-    """Of the kubeconfig: without its client library, which takes long and may ask plugins."""
+    """Contexts of the kubeconfig, read without its client library, which takes long and may ask plugins."""
     from p2pnet.lab_client import kubeconfig
 
     for name, (context, _) in kubeconfig.read(os.environ).contexts.items():
@@ -129,7 +129,7 @@ def contexts(_ctx: typer.Context, _incomplete: str) -> Iterator[Offer]:
 
 @_safe
 def kinds(_ctx: typer.Context, _incomplete: str) -> Iterable[Offer]:
-    """Of documents with a schema."""
+    """Kinds of documents with a schema."""
     from p2pnet.cli.documents import KINDS
 
     return [(kind, "") for kind in KINDS]

@@ -43,7 +43,7 @@ READ_BYTES = 1 << 20  # of events at a time
 DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)  # what reading a damaged events file raises
 UNPACK_BYTES = 1 << 16  # decompressed at a time: at most so much is lost at the end of a truncated file
 COMPRESSION = 1
-"""Of 9 levels: events shrink to a fifth; the highest would gain a tenth more at six times the work."""
+"""gzip's level, of 9: events shrink to a fifth; the highest would gain a tenth more at six times the work."""
 HEX = re.compile(r"[0-9a-f]+")
 
 _run_file = msgspec.json.Decoder(RunFile)

@@ -93,7 +93,7 @@ def _without_nulls(value: Any) -> Any:
 
 
 def digest_of(subnet: Subnet) -> str:
-    """Of what a document says: SHA-256 of its spec, the first 16 hex digits."""
+    """The first 16 hex digits of the SHA-256 of a document's spec."""
     text = json.dumps(to_document(subnet)["spec"], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

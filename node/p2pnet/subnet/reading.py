@@ -100,7 +100,7 @@ def _documents(text: str | bytes, where: str) -> list[Any]:
 
 
 def _json_documents(text: str | bytes) -> list[Any] | None:
-    """Of a text that is JSON: one value, or several one after the other. None when it is none: YAML then tells more."""
+    """The values in a JSON text: one, or several one after the other. None when it is none: YAML then tells more."""
     try:
         rest = text if isinstance(text, str) else text.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -133,7 +133,7 @@ class ClusterLab(LabClient):
             await asyncio.wait({gone}, timeout=PAUSE_S)
 
     async def _uid(self) -> str:
-        """Of the subnet as it is now, empty for one that is being deleted. Raises TargetError when there is none."""
+        """The uid of the subnet as it is now, empty for one that is being deleted. Raises TargetError when there is none."""
         found = (await in_daemon(self._look))["metadata"]
         return "" if found.get("deletionTimestamp") else str(found.get("uid", "unknown"))
 
