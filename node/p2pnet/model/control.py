@@ -7,6 +7,7 @@ Only a leaf whose URI is exactly the subnet's `/lab` may use them. Every reply i
 import msgspec
 
 from p2pnet.model.events import Event
+from p2pnet.model.network import NodeNetwork
 from p2pnet.model.registry import Membership
 
 ROUTE_INJECT = b"/control/inject"
@@ -23,6 +24,21 @@ ROUTE_MEMBERS = b"/control/members"
 """A `MembersPush`; the reply is `MembersTaken`."""
 ROUTE_CLOCK = b"/control/clock"
 """A `ClockRequest`; the reply is `Clock`."""
+ROUTE_NETWORK = b"/control/network"
+"""A `NetworkPush`; the reply is `NetworkTaken`."""
+ROUTE_PROBE = b"/control/probe"
+"""A `ProbeOrder`; the reply is `ProbesOrdered`."""
+ROUTE_PROBES = b"/control/probes"
+"""A `ProbesRequest`; the reply is `Probes`."""
+ROUTE_SAMPLES = b"/control/samples"
+"""A `SamplesRequest`; the reply is `Samples`."""
+
+PROBES_PER_ORDER_MAX = 5_000
+"""Probe datagrams that one order may ask of one node."""
+PROBES_KEPT_MAX = 50_000
+"""Arrived probes that a node keeps for the lab; the oldest go first, counted as `missed`."""
+SAMPLES_KEPT_MAX = 600
+"""Samples that a node keeps: ten minutes of one a second."""
 
 
 class ControlRefusal(msgspec.Struct, frozen=True, tag="refusal"):
@@ -145,6 +161,8 @@ class PeersReply(msgspec.Struct, frozen=True, tag="peers"):
     """Authorities of the bundle in force: SHA-256 of each, the first 16 hex digits."""
     leaf: str = ""
     """SHA-256 of the leaf in use, the first 16 hex digits."""
+    network_version: int = 0
+    """Version of the `NodeNetwork` in force."""
 
 
 class MembersPush(msgspec.Struct, frozen=True):
@@ -171,4 +189,143 @@ class Clock(msgspec.Struct, frozen=True, tag="clock"):
     boot_id: str
 
 
-ControlReply = Injected | Got | Withdrawn | Events | PeersReply | MembersTaken | Clock | ControlRefusal
+class NetworkPush(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Put this network in force. With `lease_s` it holds for so long unless it is pushed again; then `healed` is in force."""
+
+    network: NodeNetwork
+    lease_s: float | None = None
+    healed: NodeNetwork | None = None
+    """The network without what is leased: what stays when the lab is silent for the length of the lease."""
+
+
+class NetworkTaken(msgspec.Struct, frozen=True, tag="network"):
+    """The version now in force."""
+
+    version: int
+
+
+class ProbeTrain(msgspec.Struct, frozen=True):
+    """Probe datagrams for one peer, one every `interval_ns`, each of `size` bytes of UDP payload. 0: all at once."""
+
+    peer: str
+    count: int
+    interval_ns: int = 0
+    size: int = 64
+    train: int = 0
+    """A number of the lab's own, which comes back with every probe that arrives."""
+
+
+class ProbeOrder(msgspec.Struct, frozen=True):
+    """Send these trains, all of them from now on, each on its own. At most PROBES_PER_ORDER_MAX datagrams."""
+
+    trains: list[ProbeTrain]
+
+
+class ProbesOrdered(msgspec.Struct, frozen=True, tag="probes-ordered"):
+    """Datagrams that will be sent; trains for peers without a link are left out, and named."""
+
+    count: int
+    unlinked: list[str] = []
+
+
+class ProbesRequest(msgspec.Struct, frozen=True):
+    """Probes sent and arrived from `cursor` on."""
+
+    cursor: int = 0
+    limit: int = 5_000
+
+
+class ProbeSent(msgspec.Struct, frozen=True, array_like=True):
+    """A train that this node has sent to its end. Times are its CLOCK_MONOTONIC."""
+
+    peer: str
+    train: int
+    count: int
+    first_ns: int
+    last_ns: int
+    late_ns: int
+    """The longest that a probe was offered to the seam after it was due: a starved process, not a slow network."""
+
+
+class ProbeArrived(msgspec.Struct, frozen=True, array_like=True):
+    """One probe that arrived here. `sent_ns` is the sender's CLOCK_MONOTONIC when it offered the probe to its seam."""
+
+    peer: str
+    train: int
+    seq: int
+    sent_ns: int
+    arrived_ns: int
+    size: int
+
+
+class Probes(msgspec.Struct, frozen=True, tag="probes"):
+    """`cursor` asks for what follows; `missed`: entries that had to go before they were read."""
+
+    incarnation: str
+    boot_id: str
+    sent: list[ProbeSent]
+    arrived: list[ProbeArrived]
+    cursor: int
+    missed: int = 0
+
+
+class LinkSample(msgspec.Struct, frozen=True, array_like=True):
+    """One second of the link with one peer; bytes are of UDP payload, counters are growth within the second."""
+
+    peer: str
+    sent_bytes: int
+    received_bytes: int
+    lost: int
+    """Datagrams that QUIC declared lost."""
+    dropped: int
+    """Datagrams that the emulated path dropped: lost, overflowed, too large or blocked."""
+    queued_bytes: int
+    """Bytes that wait in the emulated path's queue now."""
+    rtt_ms: float
+    window_bytes: int
+    """QUIC's congestion window now."""
+
+
+class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One second of a node. Links without traffic in it are left out."""
+
+    mono_ns: int
+    """CLOCK_MONOTONIC at its end."""
+    span_s: float
+    lag_s: float
+    """The longest that the event loop came late."""
+    cpu_s: float
+    handlers: int = 0
+    """Messages that wait for, or are in, handlers."""
+    slots: int = 0
+    """Slots in use, all clients together."""
+    fetches: int = 0
+    up_queued_bytes: int = 0
+    """Bytes that wait for the node's uplink now."""
+    down_queued_bytes: int = 0
+    up_bytes: int = 0
+    """Bytes that passed the uplink."""
+    down_bytes: int = 0
+    up_dropped: int = 0
+    down_dropped: int = 0
+    links: list[LinkSample] = []
+
+
+class SamplesRequest(msgspec.Struct, frozen=True):
+    """Samples that end after this time."""
+
+    after_ns: int = 0
+
+
+class Samples(msgspec.Struct, frozen=True, tag="samples"):
+    """In order of time."""
+
+    incarnation: str
+    boot_id: str
+    samples: list[Sample]
+
+
+ControlReply = (
+    Injected | Got | Withdrawn | Events | PeersReply | MembersTaken | Clock | NetworkTaken | ProbesOrdered | Probes | Samples
+    | ControlRefusal
+)  # fmt: skip

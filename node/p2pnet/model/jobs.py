@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from p2pnet.model.events import Collected
-from p2pnet.model.report import Report, RunStateName
+from p2pnet.model.report import FaultStatus, Report, RunStateName
 
 TOKEN_HEADER = "X-P2pnet-Token"  # noqa: S105 - a header's name; a lab in a pod requires it with every request
 
@@ -124,6 +124,8 @@ class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
     """Set in such a copy: the subnet's namespace."""
     label: str = ""
     """Name of the run, at first as requested; a run with a label is not removed when old runs are."""
+    faults: list[FaultStatus] = []
+    """Faults that were in force at some time of the run."""
 
 
 class Revision(msgspec.Struct, frozen=True):
@@ -155,6 +157,22 @@ class Withdrawal(msgspec.Struct, frozen=True):
     artifact: str
     held: list[str]
     silent: list[str] = []
+
+
+class FaultRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Put a fault in force. `fault` is an item of `spec.faults`; without a `name` the lab gives it one.
+
+    It lasts for `lease_s` unless it is renewed, or for its own `for`; with neither it is refused (`--keep` edits the document).
+    """
+
+    fault: dict[str, object]
+    lease_s: float | None = None
+
+
+class FaultList(msgspec.Struct, frozen=True):
+    """All faults: of the document, then leased ones in the order they came."""
+
+    faults: list[FaultStatus]
 
 
 class NodeAction(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -94,6 +94,72 @@ class NodeReceipts(msgspec.Struct, frozen=True):
     slowest_from: str = ""
 
 
+class LinkFigures(msgspec.Struct, frozen=True):
+    """What the emulated network does to packets, one way. None: not asked for, or not measurable."""
+
+    delay_ms: float | None = None
+    jitter_ms: float | None = None
+    """Standard deviation of a normal jitter, largest difference from the mean of a uniform one."""
+    loss: float | None = None
+    """Share of packets, 0 to 1; 1 where everything is blocked."""
+    bandwidth_bps: float | None = None
+
+
+class SeenFigures(LinkFigures, frozen=True):
+    """The same, as the canary measured it. `samples`: probe datagrams that count."""
+
+    samples: int = 0
+
+
+class NetworkRow(msgspec.Struct, frozen=True, rename={"source": "from"}):
+    """A network rule or fault as asked and as seen: all its probed links together, or its worst link."""
+
+    rule: str
+    """`default`, `preset ic-lhg73`, `rules[0]`, `access` or `fault NAME`; several on the same links are joined by ` + `."""
+    source: str
+    """`from` in JSON: the rule's selector, or in the row of a worst link a node's name."""
+    to: str
+    asked: LinkFigures
+    seen: SeenFigures
+    ok: bool
+    links: int = 0
+    """Directed links probed of those it governs."""
+    links_total: int = 0
+    worst: bool = False
+    """Whether this is the row of one link: the one furthest from what was asked."""
+    problem: str = ""
+    """Why it is not ok, a sentence without the rule's name. Empty where it is."""
+
+
+class FaultStatus(msgspec.Struct, frozen=True, omit_defaults=False):
+    """One fault that is or was to be in force."""
+
+    name: str
+    what: str
+    """In a few words, e.g. `loss 20% from node-0 to *`."""
+    origin: Literal["spec", "lease"]
+    state: Literal["waiting", "active", "ended", "failed"]
+    """waiting: its time has not come. ended: its time is over, or what is done once is done."""
+    nodes: list[str] = []
+    """The nodes it acts on, or whose links it shapes at their end `from`."""
+    since: str | None = None
+    """RFC 3339."""
+    until: str | None = None
+    """RFC 3339: when it ends by itself, or its lease does; None: it stays."""
+    detail: str = ""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something of the time series that stands out, e.g. why a node was slow."""
+
+    node: str
+    what: str
+    """A sentence, e.g. `its uplink was full for 4 of 9 s (1.1 MiB waited)`."""
+    kind: Literal["uplink-full", "downlink-full", "link-full", "starved", "silent-peer", "lossy-peer", "slow-handlers"]
+    peer: str = ""
+    seconds: float = 0.0
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One run. Keys are a contract; more may follow."""
 
@@ -146,6 +212,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Id of the artifact that missed most nodes, else of the one whose last receipt took longest. Empty: none was published."""
     label: str = ""
     """The run's label, where it has one."""
+    network: list[NetworkRow] = []
+    """The emulated network as asked and as seen while the run went on; empty where nothing is shaped."""
+    faults: list[FaultStatus] = []
+    """Faults that were in force at some time of the run."""
+    findings: list[Finding] = []
+    """What stands out in the time series, the gravest first."""
 
 
 class NodeCounts(msgspec.Struct, frozen=True):
@@ -227,9 +299,13 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     certificates: CertificateCounts
     conditions: list[Condition] = []
     runs: list[RunSummary] = []
-    faults: list[dict[str, object]] = []
+    faults: list[FaultStatus] = []
     members: list[MemberStatus] = []
     # Beyond the contract
+    network: list[NetworkRow] = []
+    """As in `Report`, measured last."""
+    network_notes: list[str] = []
+    """What is odd about the network that is asked for, e.g. rules that overlap."""
     packed: bool = False
     seed: int = 0
     registry_version: int = 0

@@ -4,12 +4,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from p2pnet.netem.shape import CLEAR, LinkShape
+from p2pnet.model.network import CLEAR, LinkShape
 
 Rng = Callable[[], float]
 """0 <= x < 1, uniform; called only for what the shape makes random."""
 
-HOLD_S_MIN = 0.001
+HOLD_NS_MIN = 1_000_000
 """Least time a reordered packet is held back, on a link without delay."""
 
 _NS = 1_000_000_000
@@ -96,14 +96,14 @@ class Link:
 
     def _departure(self, sent_ns: int, rng: Rng) -> int:
         shape = self._shape
-        delay_s = shape.delay_s
-        if shape.jitter_s:
-            delay_s = max(0.0, delay_s + shape.jitter_s * (2 * rng() - 1))
-        departs_ns = sent_ns + round(delay_s * _NS)
+        delay_ns = shape.delay_ns
+        if shape.jitter_ns:
+            delay_ns = max(0, delay_ns + round(shape.jitter_ns * (2 * rng() - 1)))
+        departs_ns = sent_ns + delay_ns
         if shape.reorder and rng() < shape.reorder:
             # Held back and left out of the order: the packets behind it do not wait.
             self.counters.reordered += 1
-            hold_s = max(HOLD_S_MIN, shape.delay_s, shape.jitter_s)
-            return departs_ns + math.ceil(hold_s * (0.5 + rng() / 2) * _NS)
+            hold_ns = max(HOLD_NS_MIN, shape.delay_ns, shape.jitter_ns)
+            return departs_ns + math.ceil(hold_ns * (0.5 + rng() / 2))
         self._last_ns = max(departs_ns, self._last_ns)
         return self._last_ns

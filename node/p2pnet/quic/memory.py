@@ -70,7 +70,9 @@ class MemoryNetwork:
         loss: float = 0.0,
         mtu_bytes: int = MTU_BYTES,
     ) -> None:
-        self.shape = LinkShape(delay_s=delay_s, jitter_s=jitter_s, loss=loss)
+        self.shape = LinkShape(
+            delay_ns=round(delay_s * 1e9), jitter_ns=round(jitter_s * 1e9), jitter_kind="uniform", loss=loss
+        )
         """What every path does to datagrams, in each direction; may be replaced at any time. See `p2pnet.netem`."""
         self.mtu_bytes = mtu_bytes
         """The largest IP packet, headers included; a larger one is lost silently. May change at any time."""

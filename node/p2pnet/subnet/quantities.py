@@ -122,6 +122,23 @@ class BandwidthText(Quantity):
         return units.parse_bandwidth(self)
 
 
+class RateText(Quantity):
+    """`6/m`, above zero."""
+
+    __slots__ = ()
+    pattern = r"^[0-9]+(\.[0-9]+)?\s*/[smh]$"
+
+    @staticmethod
+    def parse(text: str) -> float:
+        """As `units.parse_rate`."""
+        return units.parse_rate(text)
+
+    @property
+    def per_second(self) -> float:
+        """Events per second."""
+        return units.parse_rate(self)
+
+
 class ShareText(Quantity):
     """`0.2%`."""
 
