@@ -232,6 +232,12 @@ class Supervisor:
         self._signal(node, signal.SIGCONT)
         self._set_paused(node, paused=False)
 
+    def _lapse(self, node: SupervisedNode) -> None:
+        """Its pause is over, and nobody has renewed it."""
+        for other in self._of_same_process(node):
+            self.tell("lapsed", name=other.name, pid=other.pid)
+        self._resume(node)
+
     def _set_paused(self, node: SupervisedNode, *, paused: bool) -> None:
         for other in self._of_same_process(node):
             before = other.paused or other.halted > 0
@@ -383,7 +389,7 @@ class Supervisor:
             if node.held_until_s is not None and node.held_until_s <= now_s:
                 self._release(node)
             if node.paused_until_s is not None and node.paused_until_s <= now_s:
-                self._resume(node)
+                self._lapse(node)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
