@@ -5,7 +5,6 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -28,8 +27,7 @@ NAMED_MAX = 5  # nodes in a sentence
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Numbered:
+class _Numbered(msgspec.Struct, frozen=True):
     """What one node is told, apart from its version, and the version under which it is told that."""
 
     content: NodeNetwork = NodeNetwork()
@@ -146,7 +144,7 @@ class NetworkControl:
             # A former lab's, whose clock was ahead: nodes keep the newer of two versions.
             self._version = max(self._version, peers.network_version)
             told = self._told.get(node, _Numbered())
-            self._told[node] = replace(told, version=self._next_version())
+            self._told[node] = msgspec.structs.replace(told, version=self._next_version())
             self._order()
         self.pusher.seen(node, peers.network_version)
 
@@ -189,6 +187,10 @@ class NetworkControl:
     def still(self) -> set[str]:
         """Nodes that are paused or kept dead as ordered: they do nothing, and are known to."""
         return {node for node in self._backend.groups() if self._backend.process(node).state in ("paused", "stopped")}
+
+    def hit_lately(self) -> set[str]:
+        """Nodes that are paused or kept dead, and those that were hit so lately that they may not be back."""
+        return self.node_faults.hit_lately()
 
     def excuse(self, node: str) -> str:
         """Why a node may not answer though nothing is wrong with it: what a fault has done to it lately; else empty."""
