@@ -10,6 +10,7 @@ import msgspec
 from p2pnet.cli.documents import (
     Document,
     Examination,
+    Faults,
     Fetched,
     Installation,
     JsonSchema,
@@ -97,6 +98,8 @@ def _lines(document: Document) -> list[Any]:
             return list(document.subnets)
         case LogLines():
             return list(document.lines)
+        case Faults() if document.faults or not document.cleared:
+            return list(document.faults)
         case Pings():
             return list(document.pings)
         case KeptRuns() if document.runs or not (document.removed or document.cancelled or document.labelled):
@@ -168,6 +171,10 @@ def _drawing(document: Document, width: int, now: float, *, ascii_only: bool, he
             from p2pnet.cli.render import runs
 
             return runs.draw(document, width, now)
+        case Faults():
+            from p2pnet.cli.render import network
+
+            return network.draw_faults(document, width, now)
         case JsonSchema() | Objects():
             return ""
         case _:
