@@ -165,5 +165,3 @@ async def _heal(client: LabClient, names: Sequence[str]) -> list[str]:
         except (P2pnetError, TimeoutError):
             left.append(name)
     return left
-
-

@@ -133,7 +133,11 @@ def fault_words(ctx: typer.Context, _incomplete: str) -> Iterable[Offer]:
             return [(name, "") for name in _nodes(ctx)]
         case "clear":
             spec = json.loads(_state().subnet(_subnet(ctx)).document.read_bytes())["spec"]
-            return [(str(fault["name"]), "in the document") for fault in spec.get("faults", []) if fault["name"] not in words]
+            return [
+                (str(fault["name"]), "in the document")
+                for fault in spec.get("faults", [])
+                if fault["name"] not in words
+            ]
     return []
 
 

@@ -30,11 +30,7 @@ def network_block(rows: Sequence[NetworkRow], width: int) -> list[RenderableType
     return [
         *text.flow("network", wording.summary(rows), width, style="bold magenta"),
         *_indented(_rows_table(rows)),
-        *(
-            line
-            for row in wrong
-            for line in text.flow("", [f"{row.rule}, {_where(row)}: {row.problem}"], width)
-        ),
+        *(line for row in wrong for line in text.flow("", [f"{row.rule}, {_where(row)}: {row.problem}"], width)),
     ]
 
 
@@ -84,7 +80,13 @@ def _listed(label: str, sentences: Sequence[str], width: int, style: str) -> lis
 
 
 def status_lines(
-    rows: Sequence[NetworkRow], notes: Sequence[str], faults: Sequence[FaultStatus], width: int, now: float, *, low: bool
+    rows: Sequence[NetworkRow],
+    notes: Sequence[str],
+    faults: Sequence[FaultStatus],
+    width: int,
+    now: float,
+    *,
+    low: bool,
 ) -> list[Text]:
     """Network, notes on it, and the faults that are not over; in a `low` window a line for the network and one for faults."""
     wrong = wording.amiss(rows)
@@ -166,17 +168,18 @@ def _wide(rows: Sequence[dict[str, Text]], shown: Sequence[str]) -> int:
 def _cells(fault: FaultLine, now: float) -> dict[str, Text]:
     left, age = text.until(fault.until, now), text.since(fault.since, now)
     begins = fault.state == "waiting" and fault.since is not None
+    if begins:
+        left, age = f"in {text.until(fault.since, now)}", text.DASH
     return {
         "FAULT": Text(clean(fault.name), style="cyan"),
         "STATE": Text(fault.state, style=STATE_STYLE[fault.state]),
         "WHAT": Text(clean(fault.what)),
         "NODES": Text(_nodes(fault.nodes)),
-        "AGE": Text(text.DASH if begins else age),
-        "LEFT": Text(f"in {text.until(fault.since, now)}" if begins else text.DASH if fault.state == "ended" else left or text.DASH),
+        "AGE": Text(age),
+        "LEFT": Text(text.DASH if fault.state == "ended" else left or text.DASH),
         "ORIGIN": Text("document" if fault.origin == "spec" else "lease"),
     }
 
 
 def _nodes(nodes: Sequence[str]) -> str:
     return clean(", ".join(nodes)) if len(nodes) <= NODES_NAMED else text.plural(len(nodes), "node")
-

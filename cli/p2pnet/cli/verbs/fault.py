@@ -19,7 +19,6 @@ from p2pnet.model.report import FaultStatus
 
 if TYPE_CHECKING:  # with asyncio, which help does without
     from p2pnet.cli.targets.target import Target
-    from p2pnet.lab_client import LabClient
 
 EXAMPLE = "p2pnet fault demo add loss 20% --node node-3 --for 30s"
 WHERE = "p2pnet fault"
@@ -63,12 +62,13 @@ class FaultOptions(SubnetOptions):
     """
 
     name: Name
-    action: Annotated[FaultAction, typer.Argument(metavar="add|list|clear", help="What to do.", show_default=False)]
+    action: Annotated[FaultAction, typer.Argument(metavar="ACTION", help="What to do.", show_default=False)]
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KIND [VALUE] | FAULT...]",
-            help=f"What is wrong, with its main figure, one of: {', '.join(KINDS)}. Of clear: the faults to end.",
+            metavar="KIND|FAULT",
+            help=f"Behind add: KIND [VALUE], what is wrong and its main figure, like loss 20%; one of {', '.join(KINDS)}."
+            " Behind clear: faults to end.",
             show_default=False,
             autocompletion=shell_completion.fault_words,
         ),
@@ -106,9 +106,9 @@ class FaultOptions(SubnetOptions):
     bandwidth: Annotated[
         str | None, _option("--bandwidth", "Of each path, like 5Mbit (per second).", metavar="BANDWIDTH")
     ] = None
-    queue: Annotated[
-        str | None, _option("--queue", "What may wait for a bandwidth, like 256KiB.", metavar="SIZE")
-    ] = None
+    queue: Annotated[str | None, _option("--queue", "What may wait for a bandwidth, like 256KiB.", metavar="SIZE")] = (
+        None
+    )
     discipline: Annotated[
         Literal["droptail", "codel"] | None,
         typer.Option("--discipline", help="What a full queue drops.", show_default=False),
@@ -162,7 +162,9 @@ _BESIDE_FILE = ("--after", "--for")
 
 async def run(options: FaultOptions, session: Session) -> Outcome:
     """What the action says."""
-    given = {option: value for option, field in _OPTIONS.items() if (value := getattr(options, field)) not in (None, False)}
+    given = {
+        option: value for option, field in _OPTIONS.items() if (value := getattr(options, field)) not in (None, False)
+    }
     _check(options, given)
     match options.action:
         case FaultAction.ADD:
@@ -215,7 +217,9 @@ async def _add(options: FaultOptions, faults: list[Fault], session: Session) -> 
     target = session.target()
     if options.keep:
         return await _keep(options, faults, target, session)
-    session.interrupted_note = f"interrupted while ordering it: what nothing holds is healed within {holding.LEASE_S:.0f} s"
+    session.interrupted_note = (
+        f"interrupted while ordering it: what nothing holds is healed within {holding.LEASE_S:.0f} s"
+    )
     session.resume = (f"p2pnet fault {options.name} list",)
     async with target.lab(options.name) as client:
         added = await holding.order(client, faults, session)
@@ -234,7 +238,9 @@ def _said(fault: FaultStatus) -> str:
     if fault.state == "ended":
         return f"{fault.name} is done"
     if fault.state == "waiting":
-        return f"{fault.name} begins at {fault.since or 'its time'}" + (f", ends at {fault.until}" if fault.until else "")
+        return f"{fault.name} begins at {fault.since or 'its time'}" + (
+            f", ends at {fault.until}" if fault.until else ""
+        )
     return f"{fault.name} is in force" + (f" until {fault.until}" if fault.until else "")
 
 
@@ -278,7 +284,9 @@ def _named(faults: Sequence[Fault], taken: set[str], subnet: str) -> list[Fault]
                 next_step=f"choose another name, or p2pnet fault {subnet} clear {name}",
             )
         if name is None:
-            name = next(made for number in range(1, len(taken) + 2) if (made := f"{stem_of(fault)}-{number}") not in taken)
+            name = next(
+                made for number in range(1, len(taken) + 2) if (made := f"{stem_of(fault)}-{number}") not in taken
+            )
         taken.add(str(name))
         named.append({"name": name, **fault})
     return named

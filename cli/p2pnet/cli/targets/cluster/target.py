@@ -227,7 +227,9 @@ class ClusterTarget:
         try:
             found = self.kube.apply(self._path(name), body)
             if _fault_names(found) != _fault_names(document):  # those that `edit` wrote: an apply leaves them there
-                self.kube.merge(self._path(name), {"spec": {"faults": (document.get("spec") or {}).get("faults") or []}})
+                self.kube.merge(
+                    self._path(name), {"spec": {"faults": (document.get("spec") or {}).get("faults") or []}}
+                )
         except KubeError as error:
             if error.status == 404:
                 missing = f"namespaces {self.kube.namespace!r}" if "namespaces" in str(error) else ""
