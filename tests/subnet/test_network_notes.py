@@ -53,8 +53,8 @@ def test_a_preset_with_more_nodes_than_places_and_nodes_that_share_one_are_told(
     assert notes(nodes=20, network={"preset": "ic-lhg73"}) == [
         "preset ic-lhg73 has 13 places for 20 nodes",
         (
-            "14 of 20 nodes share 7 places of preset ic-lhg73, and have between them what it says of a place with itself: 2 nodes at 0,"
-            " with no latency"
+            "14 of 20 nodes share 7 places of preset ic-lhg73, and have between them what it says of a place with itself:"
+            " 2 nodes at 0, with no latency"
         ),
     ]
     groups = [
@@ -98,8 +98,8 @@ def test_an_access_link_that_cannot_carry_the_keep_alives_of_all_peers_is_told()
     assert notes(nodes=50, topology={"kind": "ring"}, network={"access": {"up": "20kbit"}}) == []
     assert notes(nodes=50, network={"access": {"up": "100kbit"}}) == [
         (
-            "access up: with 100kbit the 49 links of a node take 44.7 s to come up together (11.1 KiB of each), longer than the 10 s of"
-            " a handshake: some are dialled again and again"
+            "access up: with 100kbit the 49 links of a node take 44.7 s to come up together (11.1 KiB of each), longer than"
+            " the 10 s of a handshake: some are dialled again and again"
         )
     ]
     edges = [["node-0", f"node-{index}"] for index in range(1, 50)]
