@@ -10,13 +10,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
+from p2pnet.model.agent import Action
 from p2pnet.model.errors import SpecError
 from p2pnet.model.registry import Membership
 from p2pnet.subnet.spec import Subnet
 from p2pnet.trust import Identity
 
 ProcessState = Literal["starting", "running", "restarting", "paused", "stopped", "failed", "unknown"]
-Action = Literal["restart", "kill", "pause", "resume"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +124,8 @@ class Backend(Protocol):
         """The nodes in the process of this one, itself included: a kill or a pause hits them all."""
         ...
 
-    async def execute(self, node: str, action: Action) -> None:
-        """Restart, kill, pause or resume the node's process. Raises SpecError for an unknown node, TargetError."""
+    async def execute(self, node: str, action: Action, *, lease_s: float = 0.0, why: str = "") -> None:
+        """Act on the node's process, see `ProcessAction`. Raises SpecError for an unknown node, TargetError."""
         ...
 
     def log_files(self) -> dict[str, Path]:

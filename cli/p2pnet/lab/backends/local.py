@@ -10,8 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from p2pnet.lab.backends.backend import Action, LabIdentity, Process
+from p2pnet.lab.backends.backend import LabIdentity, Process
 from p2pnet.lab.backends.supervisor_client import SupervisorClient
+from p2pnet.model.agent import Action
 from p2pnet.model.config import NodeConfig, write_node_config
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import lab_uri, member_uri
@@ -184,11 +185,11 @@ class LocalBackend:
         pack = self._pack_of(node)
         return [one for one in self.groups() if one == node or (pack and self._pack_of(one) == pack)]
 
-    async def execute(self, node: str, action: Action) -> None:
+    async def execute(self, node: str, action: Action, *, lease_s: float = 0.0, why: str = "") -> None:
         """See `Backend`."""
         if node not in self.groups():
             raise SpecError(f"there is no node {node!r}; the members are {', '.join(self.groups())}")
-        self._supervisor.execute(node, action)
+        self._supervisor.execute(node, action, lease_s=lease_s, why=why)
 
     def log_files(self) -> dict[str, Path]:
         """See `Backend`."""

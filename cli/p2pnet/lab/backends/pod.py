@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 
 from p2pnet.lab.backends.agents import AgentPod, Agents
-from p2pnet.lab.backends.backend import Action, LabIdentity, Process
-from p2pnet.model.agent import PORT_BELOW
+from p2pnet.lab.backends.backend import LabIdentity, Process
+from p2pnet.model.agent import PORT_BELOW, Action, ProcessAction
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.ids import lab_uri, member_uri
 from p2pnet.model.registry import MEMBERSHIP_BYTES_MAX, Membership, Registry
@@ -204,12 +204,12 @@ class PodBackend:
         """See `Backend`: the nodes of its pod."""
         return [other for other in self.groups() if self._pod(other) == self._pod(node)]
 
-    async def execute(self, node: str, action: Action) -> None:
+    async def execute(self, node: str, action: Action, *, lease_s: float = 0.0, why: str = "") -> None:
         """See `Backend`. Raises TargetError, with the kubectl command that helps, for a pod that does not answer."""
         if node not in self.groups():
             raise SpecError(f"there is no node {node!r}; the members are {', '.join(self.groups())}")
         try:
-            await self._agents.execute(node, action)
+            await self._agents.execute(ProcessAction(node, action, lease_s, why))
         except TargetError as error:
             hint = f"kubectl get pod {self._pod(node)} -n {self._namespace}; deleted, the operator makes it again"
             raise TargetError(str(error), hint=hint) from error
