@@ -137,7 +137,7 @@ class SupervisorClient:
         self._nodes.pop(node, None)
 
     def execute(self, node: str, action: Action, *, lease_s: float = 0.0, why: str = "") -> None:
-        """Act on the node's process and with it on its pack, see `ProcessAction`. Raises TargetError when the supervisor is gone."""
+        """Act on the node's process and so on its pack, see `ProcessAction`. Raises TargetError: the supervisor is gone."""
         self._send({"op": action, "name": node, "lease_s": lease_s, "why": why})
         sharing = self._sharing(self.process(node).pid)
         if action == "pause":
@@ -239,12 +239,10 @@ def process_after(event: SupervisorEvent, was: Process) -> Process | None:
             return replace(was, state="running", detail="", halted=False)
         case "exited":
             return _exited(event, was)
-        case "held":
+        case "held" | "stopped":
             return Process("stopped", None, was.restarts, event.how)
         case "lapsed" if was.state == "paused" and was.pid == event.pid:
             return replace(was, state="running", detail="")
-        case "stopped":
-            return Process("stopped", None, was.restarts)
         case _:
             return None  # `paused` and `resumed`: `execute` has noted them already
 
