@@ -145,7 +145,7 @@ LIES = {
     "a block that leaks": (LinkShape(blocked=True), LinkShape(loss=0.95)),
     "a block that is not there": (LinkShape(blocked=True), CLEAR),
 }  # fmt: skip
-ENOUGH = {"jitter doubled": 800, "loss ignored": 120, "a block that leaks": 400, "a small loss ignored": 10_000, "loss halved": 800, "loss doubled": 800,
+ENOUGH = {"jitter doubled": 2_400, "loss ignored": 120, "a block that leaks": 400, "a small loss ignored": 10_000, "loss halved": 800, "loss doubled": 800,
           "loss in bursts ignored": 4_000, "loss where none is asked": 300, "delay where none is asked": 400}  # fmt: skip
 """Probes that a lie takes, where it takes more than a link gets at once."""
 
