@@ -1,7 +1,8 @@
 """The emulated network as asked and as the canary saw it: rows of a report, and which rule is not in force. Pure.
 
 A figure is out of tolerance when the counts of `probes.TESTS` would come by chance from a network within the tolerance with a
-probability below FALSE_ALARM, half of it shared out among all tests of rules, half among all tests of links, of one look. docs/method.md tells it in words.
+probability below FALSE_ALARM: half of it shared out among all tests of rules, half among those of links, of one look.
+docs/method.md tells it in words.
 """
 
 import math
@@ -107,7 +108,9 @@ def rows_of(
 def problems_of(rows: Iterable[NetworkRow]) -> list[str]:
     """A sentence for each rule that is not in force."""
     return list(
-        dict.fromkeys(f"network rule {row.rule} is not in force: {row.problem}" for row in rows if not row.ok and not row.worst)
+        dict.fromkeys(
+            f"network rule {row.rule} is not in force: {row.problem}" for row in rows if not row.ok and not row.worst
+        )
     )
 
 
@@ -323,7 +326,9 @@ def _sentence(group: _Group, failure: _Failure) -> str:
     if failure.test == "leaked":
         return f"asked to pass nothing, {arrived:,} of {sent:,} probes arrived{where}"
     lost = sent - arrived
-    return f"asked {_share(asked.loss or 0.0)} loss, seen {_share(lost / sent)} ({lost:,} of {sent:,} probes lost{where})"
+    return (
+        f"asked {_share(asked.loss or 0.0)} loss, seen {_share(lost / sent)} ({lost:,} of {sent:,} probes lost{where})"
+    )
 
 
 def failure_share(group: _Group, test: str) -> str:

@@ -79,7 +79,9 @@ _ALIKE_SPREADS = 0.1777
 """A tenth of all pairs differ by less, of normal and of uniform delays."""
 _MIDDLE_NORMAL, _MIDDLE_UNIFORM = 0.955, 1.01
 """Half of all pairs differ by less."""
-_FLATTENS = 0.5  # share of the largest possible jitter from which on a normal one becomes a uniform one, see `jitter_max_ns`
+_FLATTENS = (
+    0.5  # share of the largest possible jitter from which on a normal one becomes a uniform one, see `jitter_max_ns`
+)
 
 
 class ProbedLink(NamedTuple):
@@ -229,7 +231,9 @@ def dispersion(arrivals: Sequence[Arrival], size: int, *, every: bool) -> float 
     if half < 2:
         return None
     bits = (size + PACKET_OVERHEAD_BYTES) * 8
-    times = sorted(one.arrived_ns for one in ordered)  # reordering on the way changes which probe came, not when one did
+    times = sorted(
+        one.arrived_ns for one in ordered
+    )  # reordering on the way changes which probe came, not when one did
     spans = [
         ((ordered[i + half].seq - ordered[i].seq) if every else half, times[i + half] - times[i])
         for i in range(len(ordered) - half)
@@ -307,7 +311,10 @@ def _loss_counts(link: ProbedLink, train: Train, arrived: int) -> Counts:
         sent = train.probes / cluster
         counts["kept"] = Trials(sent, arrived / cluster, (1 - share * (1 - TOLERANCE)) * sent)
     if not (train.busy and link.narrowest):  # a full queue drops too
-        most, cluster = share * (1 + TOLERANCE) if share else UNASKED_LOSS, cluster * (_LONG_BURSTS if cluster > 1 else 1)
+        most, cluster = (
+            share * (1 + TOLERANCE) if share else UNASKED_LOSS,
+            cluster * (_LONG_BURSTS if cluster > 1 else 1),
+        )
         sent = train.probes / cluster
         counts["lost"] = Trials(sent, lost / cluster, most * sent)
     return counts
