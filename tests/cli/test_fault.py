@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +151,10 @@ def test_what_makes_no_fault_is_refused_before_anything_is_asked(ask: Ask, targe
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if ": " in KINDS[kind].help])
 def test_the_example_of_every_kind_makes_a_fault_that_a_document_may_hold(kind: str) -> None:
     words = KINDS[kind].help.rpartition(": ")[2].split()
-    options = dict(zip(words[1:], words[2:], strict=False))
-    given = {option: [value] if option == "--node" else value for option, value in options.items() if option[:2] == "--"}
+    options = dict(pairwise(words))
+    given = {
+        option: [value] if option == "--node" else value for option, value in options.items() if option[:2] == "--"
+    }
     plain = [word for place, word in enumerate(words) if word[:2] != "--" and words[place - 1][:2] != "--"]
 
     fault = fault_of(plain, given)
@@ -238,7 +241,7 @@ def test_a_lab_that_is_dead_ends_the_command_with_3(ask: Ask, target: Any) -> No
 
 
 def test_a_fault_that_somebody_else_ended_ends_the_command_with_5(ask: Ask, target: Any) -> None:
-    target.fake.renewals = [lambda: target.fake.faulty.clear()]
+    target.fake.renewals = [target.fake.faulty.clear]
 
     ended = ask("fault", "demo", "add", "loss", "20%")
 
@@ -307,7 +310,10 @@ def test_a_file_of_several_faults_is_ordered_whole_and_held_where_nothing_else_e
 
     assert ended.code == 0, ended.err
     assert [lease_s for _, lease_s in ordered(target)] == [60.0, None, None]
-    assert [one for one in target.fake.asked if one[0] in ("renew", "clear")] == [("renew", "cut", 60.0), ("clear", "cut")]
+    assert [one for one in target.fake.asked if one[0] in ("renew", "clear")] == [
+        ("renew", "cut", 60.0),
+        ("clear", "cut"),
+    ]
 
 
 def test_of_several_faults_none_stays_when_one_is_refused(ask: Ask, target: Any, tmp_path: Path) -> None:
@@ -376,7 +382,10 @@ def test_a_name_that_is_taken_is_not_kept_twice(ask: Ask, target: Any) -> None:
 
 
 def test_an_edit_that_the_lab_has_not_taken_yet_is_said(ask: Ask, target: Any) -> None:
-    target.fake.on_faults = [lambda: None] + [lambda: target.fake.faulty.clear()] * 10_000
+    def slow() -> None:
+        target.fake.faulty = {}
+
+    target.fake.on_faults = [slow] * 10_000
 
     ended = ask("fault", "demo", "add", "loss", "5%", "--keep")
 

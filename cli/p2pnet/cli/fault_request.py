@@ -199,7 +199,10 @@ def _about(kind: str, given: Mapping[str, Any]) -> Fault:
     shape = _keys(SHAPE, given)
     needed = KINDS[kind].value
     if not shape or (needed and needed[0] not in given):
-        raise _wrong(f"{kind} needs {'its value' if needed else 'options that say what it does'}", f"for example {KINDS[kind].help.rpartition(': ')[2]}")
+        raise _wrong(
+            f"{kind} needs {'its value' if needed else 'options that say what it does'}",
+            f"for example {KINDS[kind].help.rpartition(': ')[2]}",
+        )
     return shape
 
 

@@ -39,9 +39,10 @@ def _indented(table: Table) -> list[RenderableType]:
 
 
 def _rows_table(rows: Sequence[NetworkRow]) -> Table:
-    """What is not as asked first, and no more rows than fit a screen."""
+    """What is not as asked first, then whole rules, and no more rows than fit a screen."""
     drawn = text.table("RULE", "LINKS", "ASKED", "SEEN", "")
-    shown = sorted(rows, key=lambda row: row.ok)[:ROWS_MAX]
+    rows = sorted((row for row in rows if not (row.ok and row.worst)), key=lambda row: row.ok)
+    shown = rows[:ROWS_MAX]
     for row in shown:
         drawn.add_row(
             clean(row.rule), _where(row), wording.asked_of(row), wording.seen_of(row),
