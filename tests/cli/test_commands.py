@@ -189,20 +189,20 @@ class TestUp:
         path = tmp_path / "subnet.yaml"
         path.write_text(
             "{apiVersion: p2pnet.io/v1alpha1, kind: Subnet, metadata: {name: demo},"
-            " spec: {network: {default: {latency: 50ms}}}}"
+            " spec: {groups: [{name: next, nodes: 3, behaviour: slow}]}}"
         )
         target.seen = "absent"
         await up.run(up.UpOptions(file=path, ignore_unsupported=True), session)
 
         [started] = target.started
-        assert not started.spec.network.default.shapes
+        assert started.spec.groups[0].behaviour == "honest"
         assert started.metadata.annotations == {
-            "p2pnet.io/ignored": "spec.network.default: is not implemented yet (target local)"
+            "p2pnet.io/ignored": "spec.groups[0].behaviour: is not implemented yet (target local)"
         }
         await up.run(up.UpOptions(file=path, ignore_unsupported=True), session)
         assert target.fake.asked == []  # the same again is no edit
 
-        path.write_text("{apiVersion: p2pnet.io/v1alpha1, kind: Subnet, metadata: {name: demo}, spec: {}}")
+        path.write_text(path.read_text().replace("behaviour: slow", "behaviour: honest"))
         await up.run(up.UpOptions(file=path), session)
         [(_, document)] = target.fake.asked
         assert "annotations" not in document["metadata"]

@@ -103,9 +103,9 @@ def test_the_window_does_not_grow_while_the_sender_has_little_to_say(after_loss:
     async def scenario(world: VirtualWorld) -> None:
         connection, _, _ = await pair(world, Settings(max_datagram_bytes=ETHERNET, congestion=congestion))
         if after_loss:
-            world.network.shape = LinkShape(delay_s=0.025, loss=0.02)
+            world.network.shape = LinkShape(delay_ns=25_000_000, loss=0.02)
             await connection.send(b"/x", b"", b"x" * (MIB // 2))
-            world.network.shape = LinkShape(delay_s=0.025)
+            world.network.shape = LinkShape(delay_ns=25_000_000)
         await connection.request(b"/x", b"x")
         before = connection.counters()[WINDOW]
         for _ in range(500):

@@ -197,7 +197,7 @@ def test_what_an_api_server_adds_is_left_out() -> None:
         ({"network": {"rules": [{"to": "node-00"}]}}, "spec.network.rules[0].to: no node is named 'node-00'"),
         ({"network": {"rules": [{}] * 65}}, "spec.network.rules: List should have at most 64"),
         ({"faults": [{"name": "a"}]}, "spec.faults[0]: does nothing"),
-        ({"faults": [{"name": "a", "pause": True, "block": True}]}, "spec.faults[0].pause: stands alone"),
+        ({"faults": [{"name": "a", "pause": True, "block": True}]}, "spec.faults[0]: block and pause: a fault does one thing"),
         ({"faults": [{"name": "a", "block": True}] * 2}, "spec.faults[1].name: 'a' stands here twice"),
         ({"ready": {"connected": 1}}, "spec.ready.connected: '1' is no share"),
         ({"ready": {"within": "0s"}}, "spec.ready.within"),

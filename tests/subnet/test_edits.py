@@ -104,8 +104,20 @@ def test_an_edit_names_every_field_that_cannot_change() -> None:
 
 
 def test_an_edit_of_what_a_target_cannot_honour_says_why() -> None:
-    with pytest.raises(SpecError, match=r"spec\.network\.default: is not implemented yet \(target local\)"):
-        edits.edited(subnet(), {"spec": {"network": {"default": {"latency": "20ms"}}}}, "local")
+    before = subnet(groups=[{"name": "next", "nodes": 1}])
+    change = {"spec": {"groups": [{"name": "next", "nodes": 1}, {"name": "bad", "nodes": 1, "behaviour": "slow"}]}}
+    with pytest.raises(SpecError, match=r"spec\.groups\[1\]\.behaviour: is not implemented yet \(target local\)"):
+        edits.edited(before, change, "local")
+
+
+@pytest.mark.parametrize("target", ["local", "cluster", "kind"])
+def test_network_and_faults_are_edited_while_the_subnet_runs(target: str) -> None:
+    network = {"preset": "aws", "access": {"up": "10Mbit"}, "rules": [{"from": "node-0", "latency": "20ms"}]}
+    change = {"spec": {"network": network, "faults": [{"name": "cut", "from": "node-0", "block": True}]}}
+    new = edits.edited(subnet(), change, target)
+    paths = edits.changed(subnet(), new)
+    assert paths == ["spec.network", "spec.faults"]
+    assert {edits.kind_of(path) for path in paths} == {edits.EditKind.LIVE}
 
 
 def test_other_ignored_fields_are_an_edit_of_the_annotation() -> None:

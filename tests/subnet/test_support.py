@@ -21,7 +21,10 @@ EVERYTHING: dict[str, Any] = {
         {"name": "a", "nodes": 1, "image": "x", "env": {"A": "b"}, "behaviour": "slow"},
         {"name": "b", "nodes": 1, "pod": {"nodeSelector": {"a": "b"}}},
     ],
-    "network": {"default": {"latency": "5ms"}, "rules": [{"loss": "1%"}, {"to": "node-0"}, {"loss": "2%"}]},
+    "network": {
+        "preset": "ic-lhg73", "lossMax": "5%", "access": {"groups": {"a": {"up": "1Mbit"}}},
+        "default": {"latency": "5ms"}, "rules": [{"loss": "1%"}, {"to": "node-0"}, {"loss": "2%"}],
+    },
     "faults": [{"name": "a", "block": True}],
     "identity": {"issuer": "certManager", "issuerRef": {"name": "x"}, "ttl": "2d"},
     "discovery": {"mode": "seeds"},
@@ -46,11 +49,15 @@ def test_a_document_as_a_target_honours_it_asks_for_nothing_else_and_says_what_i
 
 def test_what_is_in_force_is_the_document_without_what_is_ignored() -> None:
     spec = in_force(subnet(**EVERYTHING), "local")["spec"]
-    assert spec["network"] == {"rules": [{"to": "node-0"}]}
+    assert spec["network"] == EVERYTHING["network"]
+    assert spec["faults"] == EVERYTHING["faults"]
     assert spec["identity"] == {"ttl": "2d"}
     assert spec["groups"] == [{"name": "a", "nodes": 1}, {"name": "b", "nodes": 1}]
-    assert not {"image", "faults", "pod", "lab"} & set(spec)
+    assert not {"image", "pod", "lab"} & set(spec)
     assert spec["nodesPerPod"] == 2
+    simulated = in_force(subnet(**EVERYTHING), "sim")["spec"]
+    assert simulated["network"] == {"rules": [{"to": "node-0"}]}, "without a preset lossMax would be a contradiction"
+    assert "faults" not in simulated
 
 
 def test_a_document_that_is_honoured_whole_stays_as_it_is() -> None:
@@ -64,9 +71,12 @@ def test_a_field_without_which_nothing_sensible_is_left_cannot_be_ignored() -> N
         honoured(subnet(nodes=3, topology={"kind": "edges", "edgesFrom": {"configMap": "x"}}), "local")
 
 
-def local(implemented: frozenset[str] = frozenset(), **spec: Any) -> list[str]:
-    subnet = load_subnet({"apiVersion": API_VERSION, "kind": "Subnet", "metadata": {"name": "demo"}, "spec": spec})
-    return [line.partition(":")[0] for line in unsupported(subnet, "local", implemented)]
+def refused(target: str, implemented: frozenset[str] = frozenset(), **spec: Any) -> list[str]:
+    return [line.partition(":")[0] for line in unsupported(subnet(**spec), target, implemented)]
+
+
+def local(**spec: Any) -> list[str]:
+    return refused("local", **spec)
 
 
 @pytest.mark.parametrize("target", sorted(REFUSED))
@@ -77,9 +87,8 @@ def test_a_subnet_of_defaults_runs_everywhere(target: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "paths"),
     [
-        ({"network": {"default": {"latency": "5ms"}}}, ["spec.network.default"]),
-        ({"network": {"rules": [{"loss": "1%"}, {"to": "node-0"}]}}, ["spec.network.rules[0]"]),
-        ({"faults": [{"name": "a", "block": True}]}, ["spec.faults"]),
+        ({"network": {"preset": "aws", "access": {"up": "1Mbit"}, "default": {"mtu": 1400}, "rules": [{"loss": "1%"}]}}, []),
+        ({"faults": [{"name": "a", "block": True}, {"name": "b", "kill": True, "from": "node-0"}]}, []),
         ({"nodesPerPod": 2}, []),
         ({"image": "x"}, ["spec.image"]),
         ({"groups": [{"name": "a", "nodes": 1, "image": "x"}]}, ["spec.groups[0].image"]),
@@ -96,6 +105,18 @@ def test_a_subnet_of_defaults_runs_everywhere(target: str) -> None:
 )
 def test_each_field_that_does_something_is_named(spec: dict[str, Any], paths: list[str]) -> None:
     assert local(**spec) == paths
+
+
+def test_the_simulator_names_what_of_network_and_faults_it_does_not_do_yet() -> None:
+    network = {
+        "preset": "aws", "access": {"down": "1Mbit"}, "default": {"mtu": 1400}, "rules": [{"loss": "1%"}, {"to": "node-0"}],
+    }  # fmt: skip
+    paths = [f"spec.network.{part}" for part in ("preset", "access", "default", "rules[0]")]
+    assert refused("sim", network=network) == paths
+    assert refused("sim", network={"access": {"groups": {"node": {"up": "1Mbit"}}}}) == ["spec.network.access"]
+    assert refused("sim", faults=[{"name": "a", "block": True}]) == ["spec.faults"]
+    unsaid = unsupported(subnet(network=network), "sim")[0]
+    assert unsaid == "spec.network.preset: is not implemented yet (target sim)"
 
 
 def test_discovery_by_seeds_runs_where_there_are_processes() -> None:
@@ -125,7 +146,7 @@ def test_repeating_a_default_asks_for_nothing() -> None:
 
 def test_an_implemented_feature_is_honoured() -> None:
     cut = [{"name": "cut", "from": "node-0", "block": True}]
-    assert local(frozenset({"faults"}), faults=cut, image="x") == ["spec.image"]
+    assert refused("sim", frozenset({"faults"}), faults=cut, image="x") == ["spec.image"]
 
 
 def test_the_table_names_only_features_there_are() -> None:

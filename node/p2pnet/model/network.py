@@ -20,6 +20,10 @@ MTU_MAX = 65_535
 LOSS_BURST_MAX = 1_000.0  # packets in a row: more is a block for a time
 PACKET_OVERHEAD_BYTES = 28  # IPv4 and UDP headers, which count on a real line
 
+ORDER_SPREAD = math.sqrt(1.5)
+"""How much further drawn delays are spread than the line between them: its variance is 2/3 of theirs."""
+_SQRT_3 = math.sqrt(3)  # half the width of a uniform distribution is so many standard deviations
+
 QueueKind = Literal["droptail", "codel"]
 JitterKind = Literal["normal", "uniform"]
 
@@ -75,12 +79,28 @@ class LinkShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
         _check_queue("link", self.bandwidth_bps, self.queue_bytes)
 
     @property
+    def jitter_std_ns(self) -> float:
+        """The jitter as a standard deviation, whatever its kind; at most what the delay can carry: see `jitter_max_ns`."""
+        most = jitter_max_ns(self.delay_ns, self.jitter_kind, self.keep_order)
+        return min(self.jitter_ns, most) / (_SQRT_3 if self.jitter_kind == "uniform" else 1.0)
+
+    @property
     def clear(self) -> bool:
         """Whether packets pass as if there were no model at all."""
         return not (
             self.delay_ns or self.jitter_ns or self.loss or self.duplication or self.reorder or self.blocked
             or self.bandwidth_bps or self.mtu
         )  # fmt: skip
+
+
+def jitter_max_ns(delay_ns: int, kind: JitterKind, keep_order: bool) -> int:
+    """The largest jitter that a delay can carry with its mean and its spread as asked: more would need delays below 0.
+
+    A spread is widest, within delays from 0 to twice the mean, where all of these are equally likely: that is a uniform jitter
+    of the delay itself, and a standard deviation (normal) of it divided by the root of 3. Kept order takes another root of 1.5,
+    because delays then go steadily from one drawn value to the next, and what lies between varies less than what was drawn.
+    """
+    return int(delay_ns / ((_SQRT_3 if kind == "normal" else 1.0) * (ORDER_SPREAD if keep_order else 1.0)))
 
 
 CLEAR = LinkShape()

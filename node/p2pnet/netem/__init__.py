@@ -3,8 +3,12 @@
 Times are integer nanoseconds of whatever clock the caller uses; randomness is a function that gives 0 <= x < 1.
 """
 
-from p2pnet.model.network import CLEAR, LinkShape
-from p2pnet.netem.link import Link, LinkCounters, Rng
+from p2pnet.model.network import CLEAR, AccessShape, LinkShape, NodeNetwork
+from p2pnet.netem.counters import LinkCounters, Rng
+from p2pnet.netem.egress import Egress, Ingress
+from p2pnet.netem.jitter import jitter_period_ns
 from p2pnet.netem.shape import combined
 
-__all__ = ["CLEAR", "Link", "LinkCounters", "LinkShape", "Rng", "combined"]
+__all__ = [
+    "CLEAR", "AccessShape", "Egress", "Ingress", "LinkCounters", "LinkShape", "NodeNetwork", "Rng", "combined", "jitter_period_ns"
+]  # fmt: skip

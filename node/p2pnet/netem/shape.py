@@ -5,22 +5,26 @@ from collections.abc import Iterable
 
 from p2pnet.model.network import CLEAR, DELAY_NS_MAX, LinkShape
 
+_UNIFORM_STD = {"uniform": 1 / math.sqrt(3)}  # standard deviations to one unit of jitter; 1 for other kinds
+
 
 def combined(shapes: Iterable[LinkShape]) -> LinkShape:
     """The effect of several shapes on one path, whatever their order.
 
-    Delays add up, and so do the variances of jitters; losses are independent of each other; the narrowest bandwidth (with its
-    queue) and the smallest MTU rule; one block blocks; order is kept if all keep it.
+    Delays add up, and so do the variances of jitters, whose kind is that of the largest; losses are independent of each other, in
+    bursts as long as the longest; the narrowest bandwidth (with its queue) and the smallest MTU rule; one block blocks; order is
+    kept if all keep it.
     """
     every = list(shapes)
     if not every:
         return CLEAR
-    narrowest = min(every, key=lambda one: (one.bandwidth_bps or math.inf, one.queue_bytes))
-    widest = max(every, key=lambda one: one.jitter_ns)
+    narrowest = min(every, key=lambda one: (one.bandwidth_bps or math.inf, one.queue_bytes, one.queue_kind))
+    widest = max(every, key=lambda one: (_std_ns(one), one.jitter_kind))
+    jitter_ns = math.hypot(*(_std_ns(one) for one in every)) / _UNIFORM_STD.get(widest.jitter_kind, 1.0)
     mtus = [one.mtu for one in every if one.mtu is not None]
     return LinkShape(
         delay_ns=min(DELAY_NS_MAX, sum(one.delay_ns for one in every)),
-        jitter_ns=min(DELAY_NS_MAX, round(math.hypot(*(one.jitter_ns for one in every)))),
+        jitter_ns=min(DELAY_NS_MAX, round(jitter_ns)),
         jitter_kind=widest.jitter_kind,
         keep_order=all(one.keep_order for one in every),
         loss=_either(one.loss for one in every),
@@ -33,6 +37,10 @@ def combined(shapes: Iterable[LinkShape]) -> LinkShape:
         mtu=min(mtus, default=None),
         blocked=any(one.blocked for one in every),
     )
+
+
+def _std_ns(shape: LinkShape) -> float:
+    return shape.jitter_ns * _UNIFORM_STD.get(shape.jitter_kind, 1.0)
 
 
 def _either(probabilities: Iterable[float]) -> float:

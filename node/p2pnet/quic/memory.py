@@ -18,21 +18,21 @@ signatures; with Ed25519 leaves (`Trust.pinned`) every run of a seed is the same
 
 import asyncio
 import errno
-import heapq
 import ipaddress
 import itertools
 import random
 import selectors
 import socket
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Executor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 
-from p2pnet.model.errors import LocalError
-from p2pnet.netem import Link, LinkShape
+from p2pnet.model.errors import LocalError, SpecError
+from p2pnet.model.network import jitter_max_ns
+from p2pnet.netem import Egress, LinkCounters, LinkShape, NodeNetwork
 from p2pnet.quic.addresses import Address
 from p2pnet.quic.engine import Datagram
 from p2pnet.quic.errors import BadAddress, EndpointError
@@ -54,7 +54,6 @@ TURNS_MAX = 100_000
 
 _IP_AND_UDP_BYTES = {socket.AF_INET: 28, socket.AF_INET6: 48}
 _FIRST_PORT, _LAST_PORT = 49_152, 65_535  # those the system gives away, RFC 6335 section 6
-_EARLY_NS = 1_000  # a timer may ring this early, by the rounding of floats
 _STUCK_TASKS_SHOWN = 8
 
 
@@ -70,25 +69,45 @@ class MemoryNetwork:
         loss: float = 0.0,
         mtu_bytes: int = MTU_BYTES,
     ) -> None:
-        self.shape = LinkShape(
-            delay_ns=round(delay_s * 1e9), jitter_ns=round(jitter_s * 1e9), jitter_kind="uniform", loss=loss
-        )
-        """What every path does to datagrams, in each direction; may be replaced at any time. See `p2pnet.netem`."""
+        delay_ns, jitter_ns = round(delay_s * 1e9), round(jitter_s * 1e9)
+        if jitter_ns > jitter_max_ns(delay_ns, "uniform", keep_order=True):
+            raise SpecError(f"jitter_s: {jitter_s:g} is more than 0.8 times the delay, {delay_s:g} s")
+        self._shape = LinkShape(delay_ns=delay_ns, jitter_ns=jitter_ns, jitter_kind="uniform", loss=loss)
         self.mtu_bytes = mtu_bytes
         """The largest IP packet, headers included; a larger one is lost silently. May change at any time."""
         self.on_send: OnSend | None = None
         """Called with every datagram that is sent, before anything can happen to it."""
         self._rng = random.Random(seed)
         self._transports: dict[Address, MemoryTransport] = {}
-        self._paths: dict[tuple[Address, Address], Link] = {}
         self._cuts: set[frozenset[Address]] = set()
-        self._under_way: list[tuple[int, int, MemoryTransport, MemoryTransport, bytes]] = []  # a heap, earliest first
-        self._order = itertools.count()
+        self._leaving: list[MemoryTransport] = []  # closed, but datagrams are on their way to them
+        self._clock_ns = 0
+        self._revision = 0  # of the shape
         self._ports = itertools.cycle(range(_FIRST_PORT, _LAST_PORT + 1))
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_ns = 0
         self._counters = dict.fromkeys(
             ("sent", "delivered", "hooked", "cut", "lost", "too_large", "overflowed", "unreachable"), 0
         )
+
+    @property
+    def shape(self) -> LinkShape:
+        """What every path does to datagrams, in each direction; may be replaced at any time. See `p2pnet.netem`.
+
+        What waits for a path's bandwidth stays, and is served at the new one; what is under way arrives when it would have.
+        """
+        return self._shape
+
+    @shape.setter
+    def shape(self, shape: LinkShape) -> None:
+        self._shape = shape
+        self._revision += 1
+        waiting = [one for one in self._receivers() if one.queued]
+        if waiting:
+            now_ns = self._now_ns()
+            for one in waiting:
+                self._apply(one, now_ns)
+            self._arm(waiting)
 
     def transport(self, address: Address = ("10.0.0.1", 0)) -> "MemoryTransport":
         """A transport at this address, for `Endpoint.bind`; port 0 takes a free port.
@@ -103,7 +122,10 @@ class MemoryNetwork:
             port = next(one for one in itertools.islice(self._ports, _LAST_PORT - _FIRST_PORT + 1) if one not in taken)
         if (host, port) in self._transports:
             raise EndpointError(f"cannot bind {host}:{port}: it is taken in this network", errno.EADDRINUSE)
-        transport = MemoryTransport(self, (host, port))
+        line: Egress[tuple[MemoryTransport, bytes]] = Egress(
+            self._rng.random, packets_max=QUEUE_DATAGRAMS_MAX, bytes_max=QUEUE_BYTES_MAX
+        )
+        transport = MemoryTransport(self, (host, port), line)
         self._transports[transport.address] = transport
         return transport
 
@@ -117,7 +139,12 @@ class MemoryNetwork:
 
     def counters(self) -> dict[str, int]:
         """Datagrams by what became of them, and those still under way."""
-        return {f"{name}_total": count for name, count in self._counters.items()} | {"under_way": len(self._under_way)}
+        totals = dict(self._counters)
+        for receiver in self._receivers():
+            for one in receiver.line.counters().values():
+                _add(totals, one)
+        under_way = sum(one.queued for one in self._receivers())
+        return {f"{name}_total": count for name, count in totals.items()} | {"under_way": under_way}
 
     # For transports
 
@@ -139,10 +166,10 @@ class MemoryNetwork:
             self._depart(source, receiver, data)
 
     def forget(self, transport: "MemoryTransport") -> None:
-        """A transport was closed: free its address and drop its paths."""
+        """A transport was closed: free its address. What is on its way to it goes on, and is received by nobody."""
         del self._transports[transport.address]
-        for path in [one for one in self._paths if transport.address in one]:
-            del self._paths[path]
+        self._leaving.append(transport)
+        self._let_leave()
 
     # Private
 
@@ -150,51 +177,65 @@ class MemoryNetwork:
         return bool(self._cuts) and frozenset((one.address, other.address)) in self._cuts
 
     def _depart(self, source: "MemoryTransport", receiver: "MemoryTransport", data: bytes) -> None:
-        path = self._paths.setdefault((source.address, receiver.address), Link())
-        path.shape = self.shape
-        times = path.send(len(data) + _IP_AND_UDP_BYTES[source.family], self._now_ns(), self._rng.random)
-        self._counters["lost"] += not times
-        for at in times:
-            if receiver.queued >= QUEUE_DATAGRAMS_MAX or receiver.queued_bytes + len(data) > QUEUE_BYTES_MAX:
-                self._counters["overflowed"] += 1
-                continue
-            receiver.queued += 1
-            receiver.queued_bytes += len(data)
-            heapq.heappush(self._under_way, (at, next(self._order), source, receiver, data))
-        self._arm()
+        now_ns = self._now_ns()
+        if receiver.revision != self._revision or source.name not in receiver.sources:
+            receiver.sources[source.name] = 0
+            self._apply(receiver, now_ns)
+        size = len(data) + _IP_AND_UDP_BYTES[source.family]
+        receiver.line.send(source.name, (source, data), size, now_ns)
+        self._arm([receiver])
+
+    def _apply(self, receiver: "MemoryTransport", now_ns: int) -> None:
+        """Put the shape of now in force on all paths to this transport."""
+        receiver.revision = self._revision
+        receiver.line.apply(NodeNetwork(shapes=[self._shape], paths=receiver.sources), now_ns)
+
+    def _receivers(self) -> "list[MemoryTransport]":
+        return [*self._transports.values(), *self._leaving]
 
     def _now_ns(self) -> int:
-        return round(asyncio.get_running_loop().time() * 1e9)
+        """The loop's time, which by the rounding of floats may be a little before what a timer has rung for."""
+        self._clock_ns = max(self._clock_ns, round(asyncio.get_running_loop().time() * 1e9))
+        return self._clock_ns
 
-    def _arm(self) -> None:
-        if not self._under_way:
+    def _arm(self, receivers: "Iterable[MemoryTransport]") -> None:
+        """See to it that `_deliver` is called when something for one of these is due."""
+        at_ns = min((at for one in receivers if (at := one.line.next_at()) is not None), default=None)
+        if at_ns is None:
             return
-        at = self._under_way[0][0] / 1e9
         if self._timer is not None:
-            if self._timer.when() <= at:
+            if self._timer_ns <= at_ns:
                 return
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(at, self._deliver)
+        self._timer_ns = at_ns
+        self._timer = asyncio.get_running_loop().call_at(at_ns / 1e9, self._deliver)
 
     def _deliver(self) -> None:
         """Deliver what is due: one batch per receiver, the receivers in a random order."""
         self._timer = None
+        self._clock_ns = max(self._clock_ns, self._timer_ns)
+        now_ns = self._now_ns()
         due: dict[MemoryTransport, dict[MemoryTransport, deque[bytes]]] = {}
-        now = self._now_ns() + _EARLY_NS
-        while self._under_way and self._under_way[0][0] <= now:
-            _, _, source, receiver, data = heapq.heappop(self._under_way)
-            receiver.queued -= 1
-            receiver.queued_bytes -= len(data)
-            if self._is_cut(source, receiver):
-                self._counters["cut"] += 1
-            else:
-                due.setdefault(receiver, {}).setdefault(source, deque()).append(data)
+        for receiver in self._receivers():
+            for source, data in receiver.line.due(now_ns):
+                if self._is_cut(source, receiver):
+                    self._counters["cut"] += 1
+                else:
+                    due.setdefault(receiver, {}).setdefault(source, deque()).append(data)
         receivers = list(due)
         self._rng.shuffle(receivers)
         for receiver in receivers:
             batch = self._mixed(due[receiver])
             self._counters["delivered" if receiver.receive(batch) else "unreachable"] += len(batch)
-        self._arm()
+        self._let_leave()
+        self._arm(self._receivers())
+
+    def _let_leave(self) -> None:
+        """Forget closed transports to which nothing is on its way any more."""
+        for one in [gone for gone in self._leaving if not gone.queued]:
+            self._leaving.remove(one)
+            for counters in one.line.counters().values():
+                _add(self._counters, counters)
 
     def _mixed(self, flows: "dict[MemoryTransport, deque[bytes]]") -> list[Datagram]:
         """Merge several flows into one batch at random, each flow in its own order."""
@@ -215,7 +256,7 @@ class MemoryTransport:
     congested = False
     """See `socket.Transport`; the network takes everything at once."""
 
-    def __init__(self, network: MemoryNetwork, address: Address) -> None:
+    def __init__(self, network: MemoryNetwork, address: Address, line: "Egress[tuple[MemoryTransport, bytes]]") -> None:
         self.address = address
         self.family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.system_address: Any = (*address, 0, 0) if self.family == socket.AF_INET6 else address
@@ -223,12 +264,26 @@ class MemoryTransport:
         """See `socket.Transport`; always 0, for the network loses datagrams only on their way."""
         self.sent_bytes = 0
         self.received_bytes = 0
-        self.queued = 0
-        """Datagrams on their way to it."""
-        self.queued_bytes = 0
+        self.line = line
+        """The paths that end here. For the network, as what follows."""
+        self.name = "{} {}".format(*address)
+        self.sources: dict[str, int] = {}
+        """Names of the transports that have sent to it -> 0, the index of the only shape."""
+        self.revision = -1
+        """Of the shape in force on its paths."""
         self._network = network
         self._on_datagrams: Callable[[list[Datagram]], None] | None = None
         self._closed = False
+
+    @property
+    def queued(self) -> int:
+        """Datagrams on their way to it."""
+        return self.line.held[0]
+
+    @property
+    def queued_bytes(self) -> int:
+        """Their bytes, with headers."""
+        return self.line.held[1]
 
     def start(
         self, on_datagrams: Callable[[list[Datagram]], None], on_too_big: Callable[[Any, int], None] | None = None
@@ -377,6 +432,13 @@ def run_virtual(main: Coroutine[Any, Any, T], *, limit_s: float = VIRTUAL_S_MAX)
     """Run a coroutine to its end in a VirtualLoop of its own; what it returns. Raises Deadlock."""
     with asyncio.Runner(loop_factory=partial(VirtualLoop, limit_s=limit_s)) as runner:
         return runner.run(main)
+
+
+def _add(totals: dict[str, int], path: LinkCounters) -> None:
+    """Add what a path did to datagrams to the counters of a network."""
+    totals["lost"] += path.lost + path.blocked
+    totals["too_large"] += path.too_large
+    totals["overflowed"] += path.overflowed
 
 
 def _canonical(address: Any) -> Address:

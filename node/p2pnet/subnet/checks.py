@@ -1,11 +1,12 @@
 """What the shapes of the Subnet document cannot say: its contradictions. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from p2pnet.model import limits
-from p2pnet.model.ids import member_name, member_order
 from p2pnet.subnet.members import TopologyPlan, members, topology_of
-from p2pnet.subnet.spec import DEFAULT_GROUP, FaultSpec, RuleSpec, Spec, Subnet
+from p2pnet.subnet.mistakes import Mistake, twice
+from p2pnet.subnet.network_checks import fault_list_mistakes, network_mistakes
+from p2pnet.subnet.spec import DEFAULT_GROUP, Spec, Subnet
 
 FULL_MAX = (
     200  # live nodes a full mesh may have: 19,900 links are minutes of handshakes, and every node pings 199 peers
@@ -17,9 +18,6 @@ LEAF_TTL_MIN_S = 15 * 60  # a shorter leaf would be renewed all the time, and cl
 LEAF_TTL_MAX_S = 3650 * 86_400
 SUBNET_TTL_MIN_S = 60
 
-Mistake = tuple[str, str]
-"""Path in the document, and what is wrong there."""
-
 
 def contradictions(subnet: Subnet, nodes_max: int) -> list[Mistake]:
     """Every contradiction of a document whose shapes are right, in document order."""
@@ -30,15 +28,16 @@ def contradictions(subnet: Subnet, nodes_max: int) -> list[Mistake]:
         *_sparse(subnet),
         *_identity(spec),
         *_broadcast(spec),
-        *_twice("spec.clients", (client.name for client in spec.clients)),
-        *_rules(subnet),
+        *twice("spec.clients", (client.name for client in spec.clients)),
+        *network_mistakes(subnet),
+        *fault_list_mistakes(subnet),
         *_times(spec),
     ]
 
 
 def _groups(subnet: Subnet, nodes_max: int) -> Iterator[Mistake]:
     groups = subnet.spec.groups
-    yield from _twice("spec.groups", (group.name for group in groups))
+    yield from twice("spec.groups", (group.name for group in groups))
     for index, group in enumerate(groups):
         if group.name == DEFAULT_GROUP:
             yield f"spec.groups[{index}].name", f"{DEFAULT_GROUP!r} is the group of spec.nodes; choose another name"
@@ -155,60 +154,8 @@ def _broadcast(spec: Spec) -> Iterator[Mistake]:
         yield "spec.broadcast.keep", f"{settings.keep}: from 1s to 30d"
 
 
-def _rules(subnet: Subnet) -> Iterator[Mistake]:
-    spec = subnet.spec
-    yield from _twice("spec.faults", (fault.name for fault in spec.faults))
-    places: list[tuple[str, RuleSpec]] = [
-        (f"spec.network.rules[{i}]", rule) for i, rule in enumerate(spec.network.rules)
-    ]
-    places += [(f"spec.faults[{i}]", fault) for i, fault in enumerate(spec.faults)]
-    for path, rule in places:
-        for key, selector in (("from", rule.from_), ("to", rule.to)):
-            mistake = _selector(subnet, selector)
-            if mistake:
-                yield f"{path}.{key}", mistake
-        if isinstance(rule, FaultSpec):
-            if not (rule.shapes or rule.block or rule.pause):
-                yield path, "does nothing: give it a shape, block or pause"
-            if rule.pause and (rule.shapes or rule.block or rule.to != "*"):
-                yield f"{path}.pause", "stands alone with from: a paused node has no links to shape"
-
-
-def _selector(subnet: Subnet, selector: str) -> str:
-    """What is wrong with a selector, or nothing."""
-    if selector == "*":
-        return ""
-    if "=" not in selector:
-        return "" if _is_node(subnet, selector) else f"no node is named {selector!r}"
-    groups: dict[str, dict[str, str]] = {DEFAULT_GROUP: {}} | {group.name: group.labels for group in subnet.spec.groups}
-    for part in selector.split(","):
-        key, _, value = (text.strip() for text in part.partition("="))
-        found = (
-            value in groups if key == "group"
-            else _is_node(subnet, value) if key == "node"
-            else any(labels.get(key) == value for labels in groups.values())
-        )  # fmt: skip
-        if not found:
-            return f"{part.strip()!r} selects no node"
-    return ""
-
-
-def _is_node(subnet: Subnet, name: str) -> bool:
-    group, index = member_order(name)
-    sizes = {DEFAULT_GROUP: subnet.spec.nodes, **{one.name: one.nodes for one in subnet.spec.groups}}
-    return 0 <= index < sizes.get(group, 0) and name == member_name(group, index)
-
-
 def _times(spec: Spec) -> Iterator[Mistake]:
     if not 1 <= spec.ready.within.seconds <= 86_400:
         yield "spec.ready.within", f"{spec.ready.within}: from 1s to 1d"
     if spec.ttl is not None and spec.ttl.seconds < SUBNET_TTL_MIN_S:
         yield "spec.ttl", f"{spec.ttl}: at least 1m"
-
-
-def _twice(path: str, names: Iterable[str]) -> Iterator[Mistake]:
-    seen: set[str] = set()
-    for index, name in enumerate(names):
-        if name in seen:
-            yield f"{path}[{index}].name", f"{name!r} stands here twice"
-        seen.add(name)

@@ -5,24 +5,17 @@ Shapes stand in `spec`, what shapes cannot say in `checks`, what a target cannot
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
-from functools import cache
-from typing import Any, get_args, get_origin
+from collections.abc import Mapping
+from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from p2pnet.model import limits
-from p2pnet.model.errors import SpecError
 from p2pnet.subnet.checks import contradictions
-from p2pnet.subnet.quantities import Document
+from p2pnet.subnet.mistakes import sentences_of, spec_error, without_nulls
 from p2pnet.subnet.reading import find_subnet
 from p2pnet.subnet.spec import API_VERSION, Subnet
 from p2pnet.subnet.support import IGNORED, ignored, unsupported, without_fields
-
-ERRORS_SHOWN_MAX = 10
-PLACES_SHOWN_MAX = 3
 
 
 def load_subnet(
@@ -36,14 +29,12 @@ def load_subnet(
     where = f"{source}: " if source else ""
     value = document if isinstance(document, Mapping) else find_subnet(document, source).document
     try:
-        subnet = Subnet.model_validate(_without_nulls(value))
+        subnet = Subnet.model_validate(without_nulls(value))
     except ValidationError as error:
-        # A default that waits for a field that is wrong is no mistake of its own.
-        found = [one for one in error.errors(include_url=False) if one["type"] != "default_factory_not_called"]
-        raise _spec_error(where, [_sentence(one) for one in found]) from None
+        raise spec_error(sentences_of(error), where) from None
     mistakes = contradictions(subnet, nodes_max)
     if mistakes:
-        raise _spec_error(where, [f"{path}: {text}" for path, text in mistakes])
+        raise spec_error([f"{path}: {text}" for path, text in mistakes], where)
     return subnet
 
 
@@ -85,13 +76,6 @@ def kept_annotations(annotations: Mapping[str, str] | None) -> dict[str, dict[st
     return {"annotations": {IGNORED: said}} if said else {}
 
 
-def _without_nulls(value: Any) -> Any:
-    """As an API server keeps a document, without the nulls that mean "unset" there; a client's settings are its own."""
-    if isinstance(value, Mapping):
-        return {key: one if key == "settings" else _without_nulls(one) for key, one in value.items() if one is not None}
-    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
-
-
 def digest_of(subnet: Subnet) -> str:
     """The first 16 hex digits of the SHA-256 of a document's spec."""
     text = json.dumps(to_document(subnet)["spec"], sort_keys=True, separators=(",", ":"))
@@ -118,82 +102,3 @@ def _in_lines(schema: Any) -> Any:
         key: " ".join(value.split()) if key == "description" and isinstance(value, str) else _in_lines(value)
         for key, value in schema.items()
     }
-
-
-def _spec_error(where: str, sentences: list[str]) -> SpecError:
-    shown = sentences[:ERRORS_SHOWN_MAX]
-    if len(sentences) > len(shown):
-        shown.append(f"... and {len(sentences) - len(shown)} more")
-    return SpecError(
-        where + shown[0] if len(shown) == 1 else f"{where}{len(sentences)} mistakes\n  " + "\n  ".join(shown)
-    )
-
-
-def _sentence(error: ErrorDetails) -> str:
-    """`spec.groups[0].nodes: ...` out of pydantic's error."""
-    path = ""
-    for part in error["loc"]:
-        if part == "[key]":  # pydantic's mark for "the key itself"
-            continue
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
-    message = (
-        error["msg"].removeprefix("Input ").replace("Field required", "is missing").replace("String should", "should")
-    )
-    if error["type"] == "extra_forbidden":
-        message = _unknown_key(error["loc"])
-    elif error["type"].endswith("_type") and not isinstance(error["input"], dict | list):
-        message += f", not {error['input']!r}"
-    return f"{path or 'the document'}: {message}"
-
-
-def _unknown_key(loc: tuple[int | str, ...]) -> str:
-    """What a key that is not known there may have meant: one of that place, or one that belongs elsewhere."""
-    *place, key = loc
-    here = _part_at(place)
-    near = get_close_matches(str(key), _keys_of(here), n=1) if here is not None else []
-    if near:
-        return f"unknown key, did you mean {near[0]!r}?"
-    paths = _paths_by_key()
-    meant = [str(key)] if str(key) in paths else get_close_matches(str(key), paths, n=1)
-    if not meant:
-        return "unknown key"
-    places = paths[meant[0]][:PLACES_SHOWN_MAX]
-    verb = "it belongs to" if meant[0] == key else "did you mean"
-    return f"unknown key here, {verb} {' or '.join(places)}" + ("?" if verb == "did you mean" else "")
-
-
-def _keys_of(part: type[Document]) -> list[str]:
-    return [field.alias or name for name, field in part.model_fields.items()]
-
-
-def _parts_in(annotation: object) -> list[type[Document]]:
-    """The parts of the document that a field's type names, in a list or beside None too."""
-    if isinstance(annotation, type) and issubclass(annotation, Document):
-        return [annotation]
-    return [part for argument in get_args(annotation) for part in _parts_in(argument)]
-
-
-def _part_at(place: Sequence[int | str]) -> type[Document] | None:
-    """The part of the document at a path; None where keys are the user's own."""
-    part: type[Document] | None = Subnet
-    for step in place:
-        if isinstance(step, int):
-            continue
-        fields = {field.alias or name: field for name, field in part.model_fields.items()} if part is not None else {}
-        inner = _parts_in(fields[step].annotation) if step in fields else []
-        part = inner[0] if inner else None
-    return part
-
-
-@cache
-def _paths_by_key() -> dict[str, list[str]]:
-    """Where every key belongs, the shortest paths first: `degree` -> `spec.topology.degree`."""
-    paths: dict[str, list[str]] = {}
-    waiting: list[tuple[str, type[Document]]] = [("", Subnet)]
-    for prefix, part in waiting:
-        for name, field in part.model_fields.items():
-            path = prefix + (field.alias or name)
-            paths.setdefault(field.alias or name, []).append(path)
-            step = "[]." if get_origin(field.annotation) is list else "."
-            waiting += [(path + step, inner) for inner in _parts_in(field.annotation)]
-    return {key: sorted(found, key=lambda path: (path.count("."), path)) for key, found in paths.items()}

@@ -5,20 +5,21 @@ Used by `subnet` only.
 
 from functools import lru_cache
 from math import isfinite
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
-from p2pnet.model import units
+from p2pnet.model import limits, units
 from p2pnet.model.errors import SpecError
 
 SETTINGS_CHARS_MAX = 65_536  # of one client: a ConfigMap holds 1 MiB, and 8 clients twice, for nodes and for the lab
 SETTINGS_DEPTH_MAX = 32
 _INT_END = 1 << 63  # an API server makes larger numbers inexact
 _TEXT_CHARS_MAX = 32
+Text = Annotated[str, Field(max_length=limits.NAME_CHARS_MAX)]
 _seconds = lru_cache(maxsize=256)(units.parse_duration)  # one spec's texts are asked for once per node, again and again
 
 

@@ -13,14 +13,13 @@ from p2pnet.subnet.spec import GroupSpec, PodSpec, Subnet
 IGNORED = "p2pnet.io/ignored"
 """Annotation of a document out of which fields were taken: a line `path: why` for each."""
 
-_BELONGS_TO: dict[str, list[str | int]] = {"spec.identity.issuer": ["issuerRef"]}  # makes no sense without it
+_BELONGS_TO: dict[str, list[str | int]] = {  # makes no sense without it
+    "spec.identity.issuer": ["issuerRef"],
+    "spec.network.preset": ["lossMax"],
+}
 _NOT_YET = "is not implemented yet"
 _NO_PODS = "has no meaning here: there are no pods"
-_CLUSTER = {
-    "network": _NOT_YET,
-    "faults": _NOT_YET,
-    "groups.behaviour": _NOT_YET,
-}
+_CLUSTER = {"groups.behaviour": _NOT_YET}
 
 REFUSED: dict[str, dict[str, str]] = {
     "local": {
@@ -31,8 +30,6 @@ REFUSED: dict[str, dict[str, str]] = {
         "groups.behaviour": _NOT_YET,
         "topology.edgesFrom": _NOT_YET,
         "identity.certManager": "has no meaning here: cert-manager is Kubernetes'",
-        "network": _NOT_YET,
-        "faults": _NOT_YET,
         "pod": _NO_PODS,
         "lab": _NO_PODS,
     },
@@ -45,6 +42,8 @@ REFUSED: dict[str, dict[str, str]] = {
         "topology.edgesFrom": "must be inlined before",
         "discovery.seeds": _NOT_YET,
         "identity.certManager": "has no meaning here: there are no certificates",
+        "network": _NOT_YET,
+        "faults": _NOT_YET,
         "nodesPerPod": "has no meaning here: there are no processes",
         "pod": _NO_PODS,
         "lab": _NO_PODS,
@@ -118,8 +117,14 @@ def _when(path: str, used: Callable[[Subnet], object]) -> Callable[[Subnet], lis
 
 def _network(subnet: Subnet) -> list[str]:
     network = subnet.spec.network
-    default = ["spec.network.default"] if network.default.shapes else []
-    return default + [f"spec.network.rules[{index}]" for index, rule in enumerate(network.rules) if rule.shapes]
+    lines = (network.access, *network.access.groups.values())
+    parts = {
+        "preset": network.preset != "none",
+        "access": any(line.up or line.down for line in lines),
+        "default": network.default.shapes,
+    }
+    whole = [f"spec.network.{part}" for part, used in parts.items() if used]
+    return whole + [f"spec.network.rules[{index}]" for index, rule in enumerate(network.rules) if rule.shapes]
 
 
 def _differs(subnet: Subnet, key: str) -> bool:
