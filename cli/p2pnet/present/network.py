@@ -29,14 +29,19 @@ def _row(row: NetworkRow) -> Markup:
     result = [badge("as asked", "pass")] if row.ok else [badge("not as asked", "fail"), tag("div", row.problem or None)]
     return tag(
         "tr",
-        tag("th", row.rule, scope="row"),
-        tag("td", f"worst: {wording.link_of(row)}" if row.worst else wording.link_of(row)),
-        tag("td", wording.asked_of(row)),
-        tag("td", wording.seen_of(row)),
+        tag("th", row.rule, scope="row", class_="words"),
+        tag("td", f"worst: {wording.link_of(row)}" if row.worst else wording.link_of(row), class_="words"),
+        tag("td", _unbroken(wording.asked_of(row))),
+        tag("td", _unbroken(wording.seen_of(row))),
         tag("td", wording.probed(row), class_="wide"),
         tag("td", *result),
         class_=None if row.ok else "stands-out",
     )
+
+
+def _unbroken(figures: str) -> str:
+    """With no line break between a number and its unit."""
+    return ", ".join(one.replace(" ", "\N{NO-BREAK SPACE}") for one in figures.split(", "))
 
 
 def faults(listed: Sequence[FaultStatus]) -> Markup:
@@ -44,8 +49,8 @@ def faults(listed: Sequence[FaultStatus]) -> Markup:
     rows = [
         tag(
             "tr",
-            tag("th", fault.name, scope="row"),
-            tag("td", fault.what),
+            tag("th", fault.name, scope="row", class_="words"),
+            tag("td", fault.what, class_="words"),
             tag("td", some(fault.nodes, NODES_NAMED) or MISSING, class_="wide"),
             tag("td", wording.span_of(fault).removeprefix(", ") or MISSING),
             tag("td", _STATES[fault.state], f": {fault.detail}" if fault.detail else None),
