@@ -402,7 +402,10 @@ def test_five_hundred_nodes_cost_what_the_document_says_of_them(monkeypatch: pyt
         return figures(self, source, to)
 
     monkeypatch.setattr(placement.PresetLinks, "shape", counted)
-    network = {"preset": "ic-lhg73", "rules": [{"from": "node-7", "latency": "5ms"}, {"from": "group=eu", "latency": "9ms"}]}
+    network = {
+        "preset": "ic-lhg73",
+        "rules": [{"from": "node-7", "latency": "5ms"}, {"from": "group=eu", "latency": "9ms"}],
+    }
     plan = planned(subnet(nodes=495, groups=GROUPS, network=network))
     for node in plan.members:
         plan.node_network(node, plan.members, 1)
