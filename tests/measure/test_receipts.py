@@ -78,7 +78,9 @@ def test_the_rows_are_those_of_the_report() -> None:
     for made in events[:40]:
         measure.published(made.artifact, made.node, made.t_ns, 9)
     measure.feed(events)
-    report = measure.report(RunFacts(run="r", subnet="s", target="local", seed=1, within_s=0.5, lost_until_ns={"eu-0": FOREVER}))
+    report = measure.report(
+        RunFacts(run="r", subnet="s", target="local", seed=1, within_s=0.5, lost_until_ns={"eu-0": FOREVER})
+    )
     found = rows(artifacts, events, deadline_ns=39 * MS + 500 * MS, lost_until_ns={"eu-0": FOREVER})
     assert len(found) == report.reach.expected
     assert sum(row.state == "received" for row in found) == report.reach.delivered

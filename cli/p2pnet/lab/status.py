@@ -215,12 +215,16 @@ def _conditions(
     return [
         _condition("Ready", ready, "Connected" if ready else "Waiting", "" if ready else waiting),
         _condition(
-            "Connected", whole, "AllLinksUp" if whole else "LinksMissing",
+            "Connected",
+            whole,
+            "AllLinksUp" if whole else "LinksMissing",
             _links_text(links, broken) + _by_faults(known, whole=whole),
         ),
         _condition("CertificatesReady", issued, "Issued" if issued else "Issuing", certificates),
         _condition(
-            "Progressing", converges, "AsWanted" if whole else "Converging" if converges else "Faults",
+            "Progressing",
+            converges,
+            "AsWanted" if whole else "Converging" if converges else "Faults",
             "" if whole else waiting,
         ),
         _condition("Degraded", bool(what), why if what else "Healthy", what),

@@ -147,7 +147,9 @@ class SupervisorClient:
 
     def _mark_paused(self, nodes: list[str], detail: str) -> None:
         for node in nodes:
-            if (paused := replace(self.process(node), state="paused", detail=detail, halted=False)) != self.process(node):
+            if (paused := replace(self.process(node), state="paused", detail=detail, halted=False)) != self.process(
+                node
+            ):
                 self._set(node, paused)
 
     def _sharing(self, pid: int | None) -> list[str]:

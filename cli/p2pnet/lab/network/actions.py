@@ -77,9 +77,7 @@ class ChurnClock:
         return min([*death, *self.back_s.values()], default=None)
 
 
-def wanted_of(
-    nodes: Iterable[str], faults: Iterable[BookedFault], churns: Mapping[int, ChurnClock]
-) -> Wanted:
+def wanted_of(nodes: Iterable[str], faults: Iterable[BookedFault], churns: Mapping[int, ChurnClock]) -> Wanted:
     """How the process of these nodes is to be: dead if a fault wants one of them dead, else paused if one wants that."""
     members = set(nodes)
     dead: list[tuple[str, float | None]] = []
@@ -308,7 +306,9 @@ class NodeFaults:
         about = {node for fault in self._faults for node in fault.nodes}
         members = self._backend.groups()
         groups = {self._sharing(node) for node in members if node in about}
-        kept = {nodes for nodes, group in self._groups.items() if group.task is not None or group.ordered.state != "free"}
+        kept = {
+            nodes for nodes, group in self._groups.items() if group.task is not None or group.ordered.state != "free"
+        }
         for nodes in self._groups.keys() - groups:
             if nodes not in kept or not members.keys() & set(nodes):
                 del self._groups[nodes]

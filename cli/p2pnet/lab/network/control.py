@@ -162,10 +162,15 @@ class NetworkControl:
         if not lacking:
             return known
         young = now - fault.begins_s < LATE_S
-        waits = f"{some(lacking, NAMED_MAX)} {'has' if len(lacking) == 1 else 'have'} not taken it{' yet' if young else ''}"
+        waits = (
+            f"{some(lacking, NAMED_MAX)} {'has' if len(lacking) == 1 else 'have'} not taken it{' yet' if young else ''}"
+        )
         state = "waiting" if young else known.state
         return msgspec.structs.replace(
-            known, state=state, since=None if young else known.since, detail="; ".join(filter(None, (waits, known.detail)))
+            known,
+            state=state,
+            since=None if young else known.since,
+            detail="; ".join(filter(None, (waits, known.detail))),
         )
 
     def in_force(self) -> list[str]:
@@ -181,7 +186,9 @@ class NetworkControl:
     def problems(self) -> list[str]:
         """What is not as it was ordered, a sentence each."""
         late = [f"{node} {text}" for node, text in self.pusher.problems().items()]
-        failed = [f"fault {fault.name}: {fault.problem}" for fault in self.book.all() if fault.problem and not fault.over]
+        failed = [
+            f"fault {fault.name}: {fault.problem}" for fault in self.book.all() if fault.problem and not fault.over
+        ]
         return [*failed, *late]
 
     def still(self) -> set[str]:

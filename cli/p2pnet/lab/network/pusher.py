@@ -159,9 +159,7 @@ class Pusher:
             push = NetworkPush(order.network, LEASE_S, order.healed)
         try:
             async with self._slots:
-                taken = await ask_for(
-                    self._node_client, node, ROUTE_NETWORK, push, NetworkTaken, timeout_s=ANSWER_S
-                )
+                taken = await ask_for(self._node_client, node, ROUTE_NETWORK, push, NetworkTaken, timeout_s=ANSWER_S)
         except (NodeSilentError, NodeRefusedError) as error:
             known.problem = str(error).removeprefix(f"{node} ")
             return False

@@ -254,7 +254,9 @@ class Runner:
             warnings = write_run(
                 run.recorder.folder / LOGS_FILE, self._context.logs(), self._logs_begun, since, time.time()
             )
-            run.notes += notes_about_nodes(warnings, set(run.ordered), f"p2pnet logs {self._context.name} --run {run.id}")
+            run.notes += notes_about_nodes(
+                warnings, set(run.ordered), f"p2pnet logs {self._context.name} --run {run.id}"
+            )
         except OSError as error:  # logs are a help, not a measurement: the run stays valid
             run.notes.append(f"the logs could not be kept with the run: {error.strerror}")
 
