@@ -38,9 +38,9 @@ def network(version: int, delay_ns: int = 1) -> NodeNetwork:
     return NodeNetwork(version, [LinkShape(delay_ns=delay_ns)], {"node-9": 0})
 
 
-def pushing(nodes: Nodes, work: Coroutine[Any, Any, None], pusher: list[Pusher]) -> None:
+def pushing(nodes: Nodes, work: Coroutine[Any, Any, None], pusher: list[Pusher], *, awaited: bool = False) -> None:
     async def scenario() -> None:
-        pusher.append(Pusher(nodes, lambda node: node not in nodes.dead))
+        pusher.append(Pusher(nodes, lambda node: node not in nodes.dead, awaited=awaited))
         pusher[0].start()
         try:
             await work
@@ -163,6 +163,24 @@ def test_a_node_that_has_healed_itself_is_told_again() -> None:
         assert pusher.lacking() == []
 
     pushing(nodes, work(), made)
+
+
+def test_a_node_that_waits_for_its_network_is_told_that_nothing_is_shaped_and_an_older_one_may_refuse_that() -> None:
+    nodes, made = Nodes(), []
+
+    async def work() -> None:
+        [pusher] = made
+        pusher.order({"node-0": NetworkOrder(NodeNetwork())})
+        pusher.linked("node-0")
+        pusher.seen("node-0", 0)
+        await asyncio.sleep(1)
+        assert nodes.got == [("node-0", NetworkPush(NodeNetwork()))]
+        nodes.refusal = ControlRefusal("bad-request", "no such route")
+        pusher.linked("node-0")
+        await asyncio.sleep(60)
+        assert (len(nodes.got), pusher.lacking()) == (2, [])
+
+    pushing(nodes, work(), made, awaited=True)
 
 
 def test_an_order_that_changes_while_it_is_on_its_way_arrives_as_it_is_last() -> None:
