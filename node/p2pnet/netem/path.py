@@ -1,14 +1,15 @@
 """One direction of the path to one peer: block and MTU, a queue for the bandwidth, then loss, delay, reorder and duplication."""
 
 import math
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from p2pnet.model.network import CLEAR, LinkShape
+from p2pnet.netem.agenda import Agenda
 from p2pnet.netem.counters import LinkCounters, Rng
 from p2pnet.netem.jitter import Jitter, jitter
 from p2pnet.netem.loss import BurstLoss
 from p2pnet.netem.queue import Queue
-from p2pnet.netem.timeline import Timeline
 
 P = TypeVar("P")
 
@@ -18,16 +19,18 @@ _HOLD_MEAN = 0.75  # of the longest time: each is held for between half of it an
 
 
 class Path(Generic[P]):
-    """Takes packets in, and lets them depart on the node's timeline."""
+    """Takes packets in, and lets them depart on the node's agenda."""
 
     __slots__ = (
-        "_burst", "_delay_ns", "_hold_ns", "_jitter", "_limit", "_loss", "_plain", "_queue", "_rng", "_shape", "_timeline",
-        "counters",
+        "_agenda", "_burst", "_delay_ns", "_hold_ns", "_jitter", "_limit", "_loss", "_plain", "_queue", "_rng",
+        "_shape", "counters", "enter",
     )  # fmt: skip
 
-    def __init__(self, timeline: Timeline[P], rng: Rng) -> None:
+    def __init__(self, agenda: Agenda[P], rng: Rng) -> None:
         self.counters = LinkCounters()
-        self._timeline, self._rng = timeline, rng
+        self.enter: Callable[[P, int, int], None] = self._leave
+        """Take in a packet of so many bytes at this time."""
+        self._agenda, self._rng = agenda, rng
         self._queue: Queue[P] | None = None
         self._jitter: Jitter | None = None
         self._burst: BurstLoss | None = None
@@ -54,7 +57,7 @@ class Path(Generic[P]):
 
     def reshape(self, shape: LinkShape, now_ns: int) -> None:
         """Put another shape in force. What waits stays in its place and is served at the new bandwidth; where there is none any
-        more, it goes at once. Packets under way keep their departures. The caller tells the timeline: see `Timeline.serve_only`.
+        more, it goes at once. Packets under way keep their departures. The caller tells the agenda: see `Agenda.serve_only`.
         """
         before, self._shape = self._shape, shape
         if shape == before:
@@ -74,30 +77,27 @@ class Path(Generic[P]):
         queue = self._queue
         if shape.bandwidth_bps is None:
             if queue is not None:
-                self._queue = None
+                self._queue, self.enter = None, self._leave
                 queue.release(now_ns)
         elif queue is None:
-            self._queue = Queue(shape, timeline=self._timeline, counters=self.counters, leaves=self._leave)
+            self.enter = self._wait
+            self._queue = Queue(shape, agenda=self._agenda, counters=self.counters, leaves=self._leave)
         else:
             queue.reshape(shape, now_ns)
 
-    def enter(self, packet: P, size: int, at_ns: int) -> None:
-        """Take in a packet of so many bytes at this time."""
-        if size > self._limit:
+    def _wait(self, packet: P, size: int, at_ns: int) -> None:
+        """Put a packet into the queue, if there is any use in that."""
+        if size > self._limit or self._queue is None:
             self._vanish()
-        elif self._queue is not None:
-            self._queue.put(packet, size, at_ns)
-        elif self._plain:
-            self._depart(packet, size, at_ns + self._delay_ns)
         else:
-            self._go_by_chance(packet, size, at_ns)
+            self._queue.put(packet, size, at_ns)
 
     def _leave(self, packet: P, size: int, at_ns: int) -> None:
-        """Send on what the queue has served, if the shape of now lets it pass."""
+        """Send on what has the bandwidth behind it, if the shape of now lets it pass."""
         if size > self._limit:
             self._vanish()
         elif self._plain:
-            self._depart(packet, size, at_ns + self._delay_ns)
+            self._agenda.depart(at_ns + self._delay_ns, packet, size, self.counters)
         else:
             self._go_by_chance(packet, size, at_ns)
 
@@ -115,20 +115,13 @@ class Path(Generic[P]):
         if self._jitter is not None:
             at_ns += self._jitter.extra_ns(at_ns, rng)
         at_ns += self._delay_ns
-        if shape.reorder and rng() < shape.reorder:
-            self.counters.reordered += 1
+        held = bool(shape.reorder) and rng() < shape.reorder
+        if held:
             at_ns += math.ceil(self._hold_ns * (0.5 + rng() / 2))
-        self._depart(packet, size, at_ns)
-        if shape.duplication and rng() < shape.duplication and self._timeline.depart(at_ns, packet, size):
-            self.counters.duplicated += 1
-
-    def _depart(self, packet: P, size: int, at_ns: int) -> None:
-        counters = self.counters
-        if self._timeline.depart(at_ns, packet, size):
-            counters.passed += 1
-            counters.bytes_passed += size
-        else:
-            counters.overflowed += 1
+        if self._agenda.depart(at_ns, packet, size, self.counters):
+            self.counters.reordered += held
+            if shape.duplication and rng() < shape.duplication:
+                self.counters.duplicated += self._agenda.depart(at_ns, packet, size, LinkCounters())
 
 
 def _timing(shape: LinkShape) -> tuple[object, ...]:
