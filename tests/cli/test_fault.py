@@ -151,7 +151,9 @@ def test_what_makes_no_fault_is_refused_before_anything_is_asked(ask: Ask, targe
 def test_the_example_of_every_kind_makes_a_fault_that_a_document_may_hold(kind: str) -> None:
     words = KINDS[kind].help.rpartition(": ")[2].split()
     options = dict(zip(words[1:], words[2:], strict=False))
-    given = {option: [value] if option == "--node" else value for option, value in options.items() if option[:2] == "--"}
+    given = {
+        option: [value] if option == "--node" else value for option, value in options.items() if option[:2] == "--"
+    }
     plain = [word for place, word in enumerate(words) if word[:2] != "--" and words[place - 1][:2] != "--"]
 
     fault = fault_of(plain, given)
@@ -307,7 +309,10 @@ def test_a_file_of_several_faults_is_ordered_whole_and_held_where_nothing_else_e
 
     assert ended.code == 0, ended.err
     assert [lease_s for _, lease_s in ordered(target)] == [60.0, None, None]
-    assert [one for one in target.fake.asked if one[0] in ("renew", "clear")] == [("renew", "cut", 60.0), ("clear", "cut")]
+    assert [one for one in target.fake.asked if one[0] in ("renew", "clear")] == [
+        ("renew", "cut", 60.0),
+        ("clear", "cut"),
+    ]
 
 
 def test_of_several_faults_none_stays_when_one_is_refused(ask: Ask, target: Any, tmp_path: Path) -> None:

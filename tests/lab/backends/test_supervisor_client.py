@@ -36,7 +36,9 @@ async def test_a_supervisor_that_dies_is_noticed():
 
 def test_what_is_told_of_a_node_that_is_held_and_of_a_pause_that_lapsed():
     running = Process("running", 7, 1)
-    held = process_after(SupervisorEvent("exited", pid=7, restarts=1, how="killed as ordered (fault x)", order="x"), running)
+    held = process_after(
+        SupervisorEvent("exited", pid=7, restarts=1, how="killed as ordered (fault x)", order="x"), running
+    )
     assert held == Process("stopped", None, 1, "killed as ordered (fault x)")
     waiting = Process("restarting", None, 1, "starts again in 3 s")
     assert process_after(SupervisorEvent("held", how="killed as ordered (fault x)"), waiting) == held
