@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def test_what_makes_no_fault_is_refused_before_anything_is_asked(ask: Ask, targe
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if ": " in KINDS[kind].help])
 def test_the_example_of_every_kind_makes_a_fault_that_a_document_may_hold(kind: str) -> None:
     words = KINDS[kind].help.rpartition(": ")[2].split()
-    options = dict(zip(words[1:], words[2:], strict=False))
+    options = dict(pairwise(words))
     given = {
         option: [value] if option == "--node" else value for option, value in options.items() if option[:2] == "--"
     }
@@ -240,7 +241,7 @@ def test_a_lab_that_is_dead_ends_the_command_with_3(ask: Ask, target: Any) -> No
 
 
 def test_a_fault_that_somebody_else_ended_ends_the_command_with_5(ask: Ask, target: Any) -> None:
-    target.fake.renewals = [lambda: target.fake.faulty.clear()]
+    target.fake.renewals = [target.fake.faulty.clear]
 
     ended = ask("fault", "demo", "add", "loss", "20%")
 
@@ -280,12 +281,12 @@ def test_a_fault_that_waits_though_its_time_has_come_is_waited_for_and_no_longer
 
 
 def test_a_fault_whose_time_comes_later_is_not_waited_for(ask: Ask, target: Any) -> None:
-    target.fake.stand = {"state": "waiting", "since": "2026-11-21T20:13:30Z", "until": "2026-11-21T20:14:00Z"}
+    target.fake.stand = {"state": "waiting", "since": None, "until": "2026-11-21T20:14:00Z", "detail": "begins in 10 s"}
 
     ended = ask("fault", "demo", "add", "loss", "20%", "--after", "10s", "--for", "30s")
 
     assert ended.code == 0, ended.err
-    assert "fault-1 begins at 2026-11-21T20:13:30Z, ends at 2026-11-21T20:14:00Z" in ended.err
+    assert "fault-1 waits (begins in 10 s), ends at 2026-11-21T20:14:00Z" in ended.err
 
 
 def test_what_the_lab_refuses_is_2_in_its_own_words(ask: Ask, target: Any) -> None:
@@ -381,7 +382,10 @@ def test_a_name_that_is_taken_is_not_kept_twice(ask: Ask, target: Any) -> None:
 
 
 def test_an_edit_that_the_lab_has_not_taken_yet_is_said(ask: Ask, target: Any) -> None:
-    target.fake.on_faults = [lambda: None] + [lambda: target.fake.faulty.clear()] * 10_000
+    def slow() -> None:
+        target.fake.faulty = {}
+
+    target.fake.on_faults = [slow] * 10_000
 
     ended = ask("fault", "demo", "add", "loss", "5%", "--keep")
 
@@ -448,6 +452,24 @@ def test_a_clear_without_a_name_ends_the_only_fault_and_asks_which_of_several(as
     del target.fake.faulty["dry"]
     assert ask("fault", "demo", "clear").code == 0
     assert target.fake.faulty == {}
+
+
+def test_a_leased_fault_that_is_over_is_nothing_to_clear_and_one_of_the_document_is(ask: Ask, target: Any) -> None:
+    target.fake.take_faults([{"name": "cut", "from": "node-0", "block": True, "for": "1s"}])
+    over = msgspec.structs.replace(target.fake.faulty["cut"], state="ended")
+    target.fake.faulty = {"cut": over, "wet": msgspec.structs.replace(leased("wet"), state="ended")}
+
+    ended = ask("fault", "demo", "clear", "wet")
+    assert (ended.code, "note: over already: wet" in ended.err) == (0, True)
+    assert json.loads(ask("fault", "demo", "clear", "-o", "json").out)["cleared"] == ["cut"]
+    assert not [one for one in target.fake.asked if one[0] == "clear"]
+
+
+def test_a_fault_that_ends_by_itself_while_it_is_cleared_is_cleared(ask: Ask, target: Any) -> None:
+    target.fake.faulty = {"wet": leased("wet")}
+    target.fake.healing = ProblemError(Problem("fault wet has ended already", exit_code=2), status=404)
+
+    assert ask("fault", "demo", "clear", "wet").code == 0
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(ask: Ask, target: Any) -> None:

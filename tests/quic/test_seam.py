@@ -53,7 +53,11 @@ def test_every_datagram_of_a_connection_passes_egress_from_the_first_to_the_last
         there, here = await world.endpoint("node-1", on_message=world.echo), await world.endpoint()
 
         def watching(side: str) -> Any:
-            return lambda _connection, datagrams: seen[side].extend(data for data, _ in datagrams) or datagrams
+            def watch(_connection: Connection | None, datagrams: list[Datagram]) -> list[Datagram]:
+                seen[side].extend(data for data, _ in datagrams)
+                return datagrams
+
+            return watch
 
         there.egress, here.egress = watching("there"), watching("here")
         connection = await here.connect(there.address)
@@ -184,7 +188,12 @@ def test_ingress_holds_back_what_arrives() -> None:
         connection, other = await world.pair()
         there = other.endpoint
         held: list[Datagram] = []
-        there.ingress = lambda datagrams: held.extend(datagrams) or []
+
+        def hold(datagrams: list[Datagram]) -> list[Datagram]:
+            held.extend(datagrams)
+            return []
+
+        there.ingress = hold
         received = other.received_bytes
         answer = asyncio.ensure_future(connection.request(b"/x", b"hello"))
         await asyncio.sleep(0.2)

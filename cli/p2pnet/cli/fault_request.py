@@ -141,9 +141,8 @@ def once(fault: Mapping[str, Any]) -> bool:
 
 
 def stem_of(fault: Mapping[str, Any]) -> str:
-    """The word that a name is made of, when none was given: `loss` for `loss-1`."""
-    about = [key for key in fault if key in KINDS]
-    return about[0] if len(about) == 1 else "shape"
+    """The word that a name is made of, when none was given: `loss` for `loss-1`, of a shape its first figure."""
+    return next((kind for kind in KINDS if kind in fault), "fault")
 
 
 # --- parts ---
@@ -199,7 +198,10 @@ def _about(kind: str, given: Mapping[str, Any]) -> Fault:
     shape = _keys(SHAPE, given)
     needed = KINDS[kind].value
     if not shape or (needed and needed[0] not in given):
-        raise _wrong(f"{kind} needs {'its value' if needed else 'options that say what it does'}", f"for example {KINDS[kind].help.rpartition(': ')[2]}")
+        raise _wrong(
+            f"{kind} needs {'its value' if needed else 'options that say what it does'}",
+            f"for example {KINDS[kind].help.rpartition(': ')[2]}",
+        )
     return shape
 
 

@@ -22,6 +22,7 @@ RETRY_S = 2.0  # until a renewal that failed is tried again
 CLEAR_S = 10.0  # for the lab to heal a fault
 TAKEN_S = 30.0  # for an order, or an edit of the document, to come into force: an operator takes some seconds
 POLL_S = 0.2
+NOT_FOUND = 404
 REDRAW_S = 1.0
 
 
@@ -152,16 +153,22 @@ def _ended(subnet: str, names: list[str], why: str) -> CommandError:
     )
 
 
+async def clear(client: LabClient, name: str) -> None:
+    """End a leased fault; one that ended by itself meanwhile is as well."""
+    try:
+        await client.clear_fault(name)
+    except ProblemError as error:
+        if error.status != NOT_FOUND:
+            raise
+
+
 async def _heal(client: LabClient, names: Sequence[str]) -> list[str]:
     """Clear faults as far as the lab can be reached; those that may still be in force."""
     left = []
     for name in names:
         try:
             async with asyncio.timeout(CLEAR_S):
-                await client.clear_fault(name)
-        except ProblemError as error:
-            if error.status != 404:
-                left.append(name)
+                await clear(client, name)
         except (P2pnetError, TimeoutError):
             left.append(name)
     return left

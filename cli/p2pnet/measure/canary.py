@@ -1,7 +1,8 @@
 """The emulated network as asked and as the canary saw it: rows of a report, and which rule is not in force. Pure.
 
 A figure is out of tolerance when the counts of `probes.TESTS` would come by chance from a network within the tolerance with a
-probability below FALSE_ALARM, shared out among all tests of all rules and links of one look. docs/method.md tells it in words.
+probability below FALSE_ALARM: half of it shared out among all tests of rules, half among those of links, of one look.
+docs/method.md tells it in words.
 """
 
 import math
@@ -13,8 +14,17 @@ from typing import NamedTuple
 import msgspec
 
 from p2pnet.measure.chances import at_least
-from p2pnet.measure.probes import TESTS, TOLERANCE, TOLERANCE_NS, Counts, Figure, ProbedLink, SeenTrain, added, clustering
-from p2pnet.measure.wording import percent
+from p2pnet.measure.probes import (
+    TESTS,
+    TOLERANCE,
+    TOLERANCE_NS,
+    Counts,
+    Figure,
+    ProbedLink,
+    SeenTrain,
+    added,
+    clustering,
+)
 from p2pnet.model.report import LinkFigures, NetworkRow, SeenFigures
 from p2pnet.model.units import format_bandwidth, format_duration
 
@@ -84,10 +94,11 @@ def rows_of(
     found = _groups(links)
     order = [rule for rule in rules if rule in found] + [rule for rule in found if rule not in rules]
     split = {rule: [_Group([one], found[rule].figures) for one in found[rule].links] for rule in order}
-    tests = sum(len(group.counts) for rule in order for group in (found[rule], *split[rule]))
-    for rule in order:
-        for group in (found[rule], *split[rule]):
-            group.failures = _failures(group.counts, FALSE_ALARM / max(1, tests))
+    # One half for rules, of which there are few, so that they tell small losses that no single link can.
+    for groups in ([found[rule] for rule in order], [one for rule in order for one in split[rule]]):
+        tests = sum(len(group.counts) for group in groups)
+        for group in groups:
+            group.failures = _failures(group.counts, FALSE_ALARM / 2 / max(1, tests))
     rows: list[NetworkRow] = []
     for rule in order:
         rows += _rows_of_rule(rule, rules.get(rule, Selectors("*", "*")), found[rule], split[rule], lag_s or {})
@@ -97,7 +108,9 @@ def rows_of(
 def problems_of(rows: Iterable[NetworkRow]) -> list[str]:
     """A sentence for each rule that is not in force."""
     return list(
-        dict.fromkeys(f"network rule {row.rule} is not in force: {row.problem}" for row in rows if not row.ok and not row.worst)
+        dict.fromkeys(
+            f"network rule {row.rule} is not in force: {row.problem}" for row in rows if not row.ok and not row.worst
+        )
     )
 
 
@@ -250,17 +263,17 @@ def _sent(group: _Group) -> tuple[int, int]:
 
 
 def _bandwidth(group: _Group, asked: float | None) -> float | None:
-    """The upper quartile of the trains, for other traffic makes trains slow: each in shares of what was asked of its link."""
-    ratios = sorted(
-        train.rate_bps / link_bps
-        for one in group.links
-        if (link_bps := _own_bps(one.link, group)) is not None and one.link.asked_bps is not None
-        for train in one.trains
-        if train.rate_bps is not None
-    )
+    """The median train, each in shares of what was asked of its link; of trains among other traffic the upper quartile."""
+    ratios: list[float] = []
+    busy = False
+    for one in group.links:
+        link_bps = _own_bps(one.link, group)
+        if link_bps is not None and one.link.asked_bps is not None:
+            ratios += [train.rate_bps / link_bps for train in one.trains if train.rate_bps is not None]
+            busy = busy or any(train.busy for train in one.trains if train.rate_bps is not None)
     if asked is None or len(ratios) < RATES_MIN:
         return None
-    return asked * ratios[len(ratios) * 3 // 4 if len(ratios) > 3 else len(ratios) // 2]
+    return asked * (sorted(ratios)[len(ratios) * 3 // 4] if busy else median(ratios))
 
 
 def _deviation(group: _Group) -> float:
@@ -313,7 +326,9 @@ def _sentence(group: _Group, failure: _Failure) -> str:
     if failure.test == "leaked":
         return f"asked to pass nothing, {arrived:,} of {sent:,} probes arrived{where}"
     lost = sent - arrived
-    return f"asked {percent(asked.loss or 0.0)} loss, seen {percent(lost / sent)} ({lost:,} of {sent:,} probes lost{where})"
+    return (
+        f"asked {_share(asked.loss or 0.0)} loss, seen {_share(lost / sent)} ({lost:,} of {sent:,} probes lost{where})"
+    )
 
 
 def failure_share(group: _Group, test: str) -> str:
@@ -335,6 +350,10 @@ def _starved(group: _Group, failure: _Failure, lag_s: Mapping[str, float]) -> st
     if lag_s.get(late, 0.0) < least:
         return ""
     return f"; the process of {late} was starved of CPU, its event loop came up to {format_duration(lag_s[late])} late"
+
+
+def _share(value: float) -> str:
+    return f"{value * 100:.3g}%"
 
 
 def _ms(value: float | None) -> str:

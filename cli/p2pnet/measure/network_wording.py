@@ -7,6 +7,7 @@ from p2pnet.measure.wording import MISSING
 from p2pnet.model.report import FaultStatus, Finding, LinkFigures, NetworkRow
 
 UNSEEN = "nothing measured"
+_BY_WEIGHT = ("delay_ms", "bandwidth_bps", "jitter_ms", "loss")
 PLACES_MAX = 4  # behind the point: 0.1 us, or a loss of 1 in a million
 
 
@@ -50,17 +51,22 @@ def amiss(rows: Iterable[NetworkRow]) -> list[NetworkRow]:
     return [row for row in rows if not row.ok]
 
 
-def worst_of(rows: Iterable[NetworkRow]) -> NetworkRow | None:
-    """The link that is furthest from what was asked of it, of all rules' worst links."""
-    links = [row for row in rows if row.worst]
-    return max(links, key=lambda row: max(_deviations(row).values(), default=0.0), default=None)
+def worst_of(rows: Iterable[NetworkRow]) -> tuple[NetworkRow, str] | None:
+    """The link whose delay is furthest from what was asked, of all rules' worst links, and the name of that figure.
+
+    Where no delay was asked for, by another figure: losses last, for few samples make them the most uncertain.
+    """
+    links = [(row, _deviations(row)) for row in rows if row.worst]
+    for name in _BY_WEIGHT:
+        found = [(deviations[name], row) for row, deviations in links if name in deviations]
+        if found:
+            return max(found, key=lambda one: one[0])[1], name
+    return None
 
 
-def worst_words(row: NetworkRow) -> str:
-    """`worst link node-1 to node-7 asked 90 ms seen 90.4 ms`: by the figure that is furthest off."""
-    deviations = _deviations(row)
-    name = max(deviations, key=lambda one: deviations[one], default="")
-    asked, seen = (_texts(values).get(name, MISSING) for values in (row.asked, row.seen))
+def worst_words(row: NetworkRow, name: str) -> str:
+    """`worst link node-1 to node-7 asked 90 ms seen 90.4 ms`, by one figure."""
+    asked, seen = (_texts(values)[name] for values in (row.asked, row.seen))
     return f"worst link {link_of(row)} asked {asked} seen {seen}"
 
 
@@ -77,7 +83,7 @@ def summary(rows: Sequence[NetworkRow]) -> list[str]:
     if not amiss(rows):
         worst = worst_of(rows)
         head = f"as asked: {len(rules)} {'rule' if len(rules) == 1 else 'rules'}"
-        return [head, *rest, *([worst_words(worst)] if worst is not None else [])]
+        return [head, *rest, *([worst_words(*worst)] if worst is not None else [])]
     if not wrong:
         return [f"not as asked: the worst link of {len(amiss(rows))} of {len(rules)} rules", *rest]
     return [f"not as asked: {wrong} of {len(rules)} {'rule' if len(rules) == 1 else 'rules'}", *rest]
@@ -97,11 +103,13 @@ def fault_words(fault: FaultStatus) -> str:
 
 
 def span_of(fault: FaultStatus) -> str:
-    """`, 20:13:20 to 20:13:50 UTC`, or since when; empty where neither is known."""
+    """`, 20:13:20 to 20:13:50 UTC`, or since when, or when it was done; empty where nothing is known."""
     since, until = _clock(fault.since), _clock(fault.until)
     if not since:
         return ""
-    return f", {since} to {until} UTC" if until and until != since else f", {'at' if until else 'since'} {since} UTC"
+    if until and until != since:
+        return f", {since} to {until} UTC"
+    return f", {'at' if until or fault.state == 'ended' else 'since'} {since} UTC"
 
 
 def finding_words(finding: Finding) -> str:
@@ -134,7 +142,7 @@ def _any(values: LinkFigures) -> bool:
 def _deviations(row: NetworkRow) -> dict[str, float]:
     """How far each figure asked for is off, as a share of what was asked; what was not seen is infinitely far."""
     found = {}
-    for name in ("delay_ms", "jitter_ms", "loss", "bandwidth_bps"):
+    for name in _BY_WEIGHT:
         asked, seen = getattr(row.asked, name), getattr(row.seen, name)
         if asked is None:
             continue

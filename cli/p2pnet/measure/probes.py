@@ -8,6 +8,7 @@ however late it is.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 from typing import Literal, NamedTuple
 
@@ -25,6 +26,7 @@ APART_SPREADS: Mapping[str, float] = {"normal": 15.0, "uniform": 9.0}
 """Standard deviations of a jitter that keeps order, as time: delays so far apart are independent of each other.
 
 Twice the period of `netem.jitter`, whose line goes from one drawn value to the next."""
+_NEARLY = 0.8  # of that time, for a sender's timers are not exact; the correlation is below 0.02 then
 HOLD_SHARE = 0.375  # of the delay, or of twice HOLD_NS_MIN: the mean time for which a reordered packet is held back
 HOLD_NS_MIN = 750_000  # the same on a path with little delay
 _NS = 1_000_000_000
@@ -66,16 +68,20 @@ _HALF = 0.5
 _FAR_EARLY = 0.02
 _ALIKE = 0.13  # of a tenth of all pairs
 _NEAR = 0.55
-_WIDE = 0.62  # of half of all pairs, and up to a quarter of pairs that hold a late probe
+_WIDE = 0.58  # of half of all pairs, and up to a sixth of pairs that hold a late probe
 _FAR_FAST = 0.02
 _FAR_SLOW = 0.1
+_LONG_BURSTS = 2.5
+"""Bursts are now and then very long, so that many losses are more probable than their variance tells: as a factor of that."""
 
 # Quantiles of the difference of two independent delays, in standard deviations of one.
 _ALIKE_SPREADS = 0.1777
 """A tenth of all pairs differ by less, of normal and of uniform delays."""
 _MIDDLE_NORMAL, _MIDDLE_UNIFORM = 0.955, 1.01
 """Half of all pairs differ by less."""
-_FLATTENS = 0.5  # share of the largest possible jitter from which on a normal one becomes a uniform one, see `jitter_max_ns`
+_FLATTENS = (
+    0.5  # share of the largest possible jitter from which on a normal one becomes a uniform one, see `jitter_max_ns`
+)
 
 
 class ProbedLink(NamedTuple):
@@ -117,8 +123,7 @@ class ProbedLink(NamedTuple):
     @property
     def spread_ns(self) -> float:
         """Standard deviation of the delay asked for."""
-        jitter_ns = self.shape.jitter_ns
-        return jitter_ns / math.sqrt(3) if self.shape.jitter_kind == "uniform" else float(jitter_ns)
+        return self.shape.jitter_std_ns
 
     @property
     def middle_difference(self) -> float:
@@ -130,9 +135,9 @@ class ProbedLink(NamedTuple):
         return _MIDDLE_NORMAL + flat * (_MIDDLE_UNIFORM - _MIDDLE_NORMAL)
 
     @property
-    def apart_ns(self) -> float:
+    def apart_ns(self) -> int:
         """How far apart two probes are whose delays are independent of each other."""
-        return APART_SPREADS[self.shape.jitter_kind] * self.spread_ns if self.shape.keep_order else 0.0
+        return int(APART_SPREADS[self.shape.jitter_kind] * self.spread_ns) if self.shape.keep_order else 0
 
     @property
     def held_ns(self) -> float:
@@ -175,7 +180,7 @@ class Train(NamedTuple):
     """
 
     at_ns: int
-    count: int
+    probes: int
     size: int
     arrivals: tuple[Arrival, ...]
     burst: bool = False
@@ -207,8 +212,8 @@ def seen(link: ProbedLink, train: Train) -> SeenTrain:
         first.setdefault(arrival.seq, arrival)
     arrivals = sorted(first.values())
     if link.blocked:
-        counts = {"leaked": Trials(train.count, len(arrivals), 0.0)}
-        return SeenTrain(train.at_ns, counts, train.count, len(arrivals), busy=train.busy)
+        counts = {"leaked": Trials(train.probes, len(arrivals), 0.0)}
+        return SeenTrain(train.at_ns, counts, train.probes, len(arrivals), busy=train.busy)
     if train.burst:
         rate = dispersion(arrivals, train.size, every=link.narrowest is None or link.narrowest[1] != "down")
         return SeenTrain(train.at_ns, _rate_counts(link, train, rate), rate_bps=rate, busy=train.busy)
@@ -226,7 +231,9 @@ def dispersion(arrivals: Sequence[Arrival], size: int, *, every: bool) -> float 
     if half < 2:
         return None
     bits = (size + PACKET_OVERHEAD_BYTES) * 8
-    times = sorted(one.arrived_ns for one in ordered)  # reordering on the way changes which probe came, not when one did
+    times = sorted(
+        one.arrived_ns for one in ordered
+    )  # reordering on the way changes which probe came, not when one did
     spans = [
         ((ordered[i + half].seq - ordered[i].seq) if every else half, times[i + half] - times[i])
         for i in range(len(ordered) - half)
@@ -240,14 +247,14 @@ def dispersion(arrivals: Sequence[Arrival], size: int, *, every: bool) -> float 
 def _paced(link: ProbedLink, train: Train, arrivals: Sequence[Arrival]) -> SeenTrain:
     serialized = link.serialized_ns(train.size)
     delays = tuple(one.arrived_ns - one.sent_ns - serialized for one in arrivals)
-    apart = _apart(arrivals, delays, link.apart_ns)
+    apart = _apart(arrivals, delays, _NEARLY * link.apart_ns)
     spread = link.spread_ns
     counts = _loss_counts(link, train, len(arrivals)) | _delay_counts(link, train, apart)
     pairs: list[float] = []
     if spread:
         counts |= _jitter_counts(link, train, [abs(a - b) for a, b in zip(apart[::2], apart[1::2], strict=False)])
-        pairs = [abs(a - b) / spread for a, b in zip(apart, apart[1:], strict=False)]
-    return SeenTrain(train.at_ns, counts, train.count, len(arrivals), delays, tuple(pairs), busy=train.busy)
+        pairs = [abs(a - b) / spread for a, b in pairwise(apart)]
+    return SeenTrain(train.at_ns, counts, train.probes, len(arrivals), delays, tuple(pairs), busy=train.busy)
 
 
 def _apart(arrivals: Sequence[Arrival], delays: Sequence[float], apart_ns: float) -> list[float]:
@@ -298,12 +305,18 @@ def _jitter_counts(link: ProbedLink, train: Train, differences: Sequence[float])
 def _loss_counts(link: ProbedLink, train: Train, arrived: int) -> Counts:
     """Lost probes come in bursts where they were asked to: as many fewer independent trials, see `clustering`."""
     share, cluster = link.shape.loss, clustering(link.shape)
-    sent, lost, kept = train.count / cluster, (train.count - arrived) / cluster, arrived / cluster
+    lost = train.probes - arrived
     counts: Counts = {}
     if share:
-        counts["kept"] = Trials(sent, kept, (1 - share * (1 - TOLERANCE)) * sent)
+        sent = train.probes / cluster
+        counts["kept"] = Trials(sent, arrived / cluster, (1 - share * (1 - TOLERANCE)) * sent)
     if not (train.busy and link.narrowest):  # a full queue drops too
-        counts["lost"] = Trials(sent, lost, (share * (1 + TOLERANCE) if share else UNASKED_LOSS) * sent)
+        most, cluster = (
+            share * (1 + TOLERANCE) if share else UNASKED_LOSS,
+            cluster * (_LONG_BURSTS if cluster > 1 else 1),
+        )
+        sent = train.probes / cluster
+        counts["lost"] = Trials(sent, lost / cluster, most * sent)
     return counts
 
 
@@ -312,7 +325,7 @@ def clustering(shape: LinkShape) -> float:
 
     (1 + r) / (1 - r) with the correlation r of two packets in a row, 1 - 1/(burst x (1 - loss)).
     """
-    return max(1.0, 2 * shape.loss_burst * (1 - shape.loss) - 1)
+    return max(1.0, 2 * shape.loss_burst * (1 - shape.loss) - 1) if shape.loss_burst > 1 else 1.0
 
 
 def _rate_counts(link: ProbedLink, train: Train, rate: float | None) -> Counts:
@@ -320,7 +333,7 @@ def _rate_counts(link: ProbedLink, train: Train, rate: float | None) -> Counts:
     if asked is None or rate is None:
         return {}
     # Half a train's time as asked, and by how much jitter may stretch or shrink it.
-    half_ns = train.count / 2 * (train.size + PACKET_OVERHEAD_BYTES) * 8 * _NS / asked
+    half_ns = train.probes / 2 * (train.size + PACKET_OVERHEAD_BYTES) * 8 * _NS / asked
     blur = FAR_SPREADS * math.sqrt(2) * link.spread_ns / half_ns
     if blur >= 1:
         return {}

@@ -199,23 +199,29 @@ class Supervisor:
         if node.config is None or node.stopping:
             self.tell("refused", name=node.name, message="hold: it is being stopped, or was never started")
             return
-        until_s, fresh = _until(request), not node.held
-        for other in self._of_same_process(node):
-            if not other.stopping:
-                other.hold(request.why or "hold", until_s)
-        if fresh and node.pid is not None:
-            self._signal(node, signal.SIGKILL)
-        elif fresh:
-            self.tell("held", name=node.name, how=held_text(node.held))
+        for other in self._of_same_pack(node):
+            if other.config is None or other.stopping:
+                continue
+            fresh = not other.held
+            other.hold(request.why or "hold", _until(request))
+            if other.pid is not None:
+                self._signal(other, signal.SIGKILL)
+            elif fresh:
+                self.tell("held", name=other.name, how=held_text(other.held))
 
     def _release(self, node: SupervisedNode, _request: Request | None = None) -> None:
-        if not node.held:
-            return
-        node.release()
-        if node.pid is None:
-            self._launch(node)
-        else:
-            node.start_at_once = True
+        for other in self._of_same_pack(node):
+            if not other.held:
+                continue
+            other.release()
+            if other.pid is None:
+                self._launch(other)
+            else:  # it still dies
+                other.start_at_once = True
+
+    def _of_same_pack(self, node: SupervisedNode) -> list[SupervisedNode]:
+        """The nodes that share this one's process whenever it runs, itself included."""
+        return [one for one in self._nodes.values() if one is node or (node.pack and one.pack == node.pack)]
 
     def _of_same_process(self, node: SupervisedNode) -> list[SupervisedNode]:
         """The nodes that share this one's process, itself included."""

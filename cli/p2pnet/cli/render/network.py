@@ -17,6 +17,7 @@ ROWS_MAX = 10  # of the table in a report
 LINES_MAX = 5  # of faults, problems, notes and findings
 NODES_NAMED = 3
 STATE_STYLE = {"active": "yellow", "waiting": "dim", "ended": "dim", "failed": "bold red"}
+DETAIL_STYLE = {**STATE_STYLE, "failed": "yellow"}
 DROPPED_FIRST = ("ORIGIN", "NODES", "AGE")  # in a window that is too narrow
 GAP = 3  # between two columns
 WHAT_MIN = 20  # cells
@@ -39,9 +40,10 @@ def _indented(table: Table) -> list[RenderableType]:
 
 
 def _rows_table(rows: Sequence[NetworkRow]) -> Table:
-    """What is not as asked first, and no more rows than fit a screen."""
+    """What is not as asked first, then whole rules, and no more rows than fit a screen."""
     drawn = text.table("RULE", "LINKS", "ASKED", "SEEN", "")
-    shown = sorted(rows, key=lambda row: row.ok)[:ROWS_MAX]
+    rows = sorted((row for row in rows if not (row.ok and row.worst)), key=lambda row: row.ok)
+    shown = rows[:ROWS_MAX]
     for row in shown:
         drawn.add_row(
             clean(row.rule), _where(row), wording.asked_of(row), wording.seen_of(row),
@@ -111,10 +113,9 @@ def status_lines(
 def _standing(fault: FaultStatus, width: int, now: float, *, label: str, more: str) -> Text:
     """`faults   loss-1  loss 20% from node-0 to *  (55 s left)`, on one line."""
     left = text.until(fault.until, now)
-    after = {
-        "waiting": f"  (begins in {text.until(fault.since, now)})" if fault.since else "  (waits)",
-        "failed": "  (not in force)",
-    }.get(fault.state, f"  ({left} left)" if left else "")
+    facts = {"waiting": ["waits"], "failed": ["not in force"]}.get(fault.state, [f"{left} left"] if left else [])
+    facts = [clean(fault.detail)] if fault.detail else facts
+    after = cut(f"  ({', '.join(facts)})", width // 2) if facts else ""
     head = Text(label.ljust(text.LABEL_CELLS), style="bold")
     name = Text(f"{clean(fault.name)}  ", style=STATE_STYLE[fault.state])
     room = width - head.cell_len - name.cell_len - cell_len(after) - cell_len(more)
@@ -155,7 +156,7 @@ def draw_faults(document: Faults, width: int, now: float) -> RenderableType:
         line
         for fault in document.faults
         if fault.detail
-        for line in text.flow(f"{clean(fault.name)} ", [fault.detail], width, style="yellow")
+        for line in text.flow(f"{clean(fault.name)} ", [fault.detail], width, style=DETAIL_STYLE[fault.state])
     ]
     return Group(*cleared, drawn, *details)
 

@@ -121,7 +121,7 @@ def _counts(status: Status, width: int, now: float) -> list[Text]:
     ]
     for condition in status.conditions:
         alarming = condition.status == "True" if condition.type in NEGATIVE else condition.status != "True"
-        if alarming and condition.type not in REPEATED:
+        if alarming and condition.type not in REPEATED and condition.reason != "Faults":  # they have lines of their own
             why = ": ".join(filter(None, (condition.reason, condition.message)))
             lines += text.flow("", [Text(f"{condition.type}={condition.status}", style="yellow"), why], width)
     lines += text.ignored_lines(status.ignored, width)

@@ -235,13 +235,12 @@ async def _add(options: FaultOptions, faults: list[Fault], session: Session) -> 
 
 def _said(fault: FaultStatus) -> str:
     """How it stands, in words."""
+    beside = f" ({fault.detail})" if fault.detail else ""
     if fault.state == "ended":
         return f"{fault.name} is done"
     if fault.state == "waiting":
-        return f"{fault.name} begins at {fault.since or 'its time'}" + (
-            f", ends at {fault.until}" if fault.until else ""
-        )
-    return f"{fault.name} is in force" + (f" until {fault.until}" if fault.until else "")
+        return f"{fault.name} waits{beside}" + (f", ends at {fault.until}" if fault.until else "")
+    return f"{fault.name} is in force" + (f" until {fault.until}" if fault.until else "") + beside
 
 
 async def _keep(options: FaultOptions, faults: list[Fault], target: "Target", session: Session) -> Outcome:
@@ -311,10 +310,13 @@ async def _clear(options: FaultOptions, session: Session) -> Outcome:
     async with target.lab(options.name) as client:
         faults = (await client.faults()).faults
         doomed = _meant(options, faults)
+        over = [word for word in options.words or [] if word not in {fault.name for fault in doomed}]
+        if over:
+            session.note(f"over already: {', '.join(over)}")
         for fault in doomed:
             if fault.origin == "lease":
                 session.listener.waiting(f"{fault.name} to be healed")
-                await client.clear_fault(fault.name)
+                await holding.clear(client, fault.name)
         written = [fault.name for fault in doomed if fault.origin == "spec"]
         if written:
             await _erase(options.name, written, target, session)
@@ -331,7 +333,7 @@ async def _clear(options: FaultOptions, session: Session) -> Outcome:
 
 
 def _meant(options: FaultOptions, faults: list[FaultStatus]) -> list[FaultStatus]:
-    """The faults to end: those named, all of them, or the only one there is."""
+    """The faults to end: those named, all of them, or the only one there is. Leased ones that are over are none any more."""
     words, known = options.words or [], [fault.name for fault in faults]
     unknown = [word for word in words if word not in known]
     if unknown:
@@ -340,13 +342,14 @@ def _meant(options: FaultOptions, faults: list[FaultStatus]) -> list[FaultStatus
             where=f"{WHERE} {options.name} clear",
             next_step=f"one of {', '.join(known)}" if known else f"there is none: p2pnet fault {options.name} list",
         )
-    if not words and not options.every and len(faults) > 1:
+    standing = [fault for fault in faults if fault.origin == "spec" or fault.state != "ended"]
+    if not words and not options.every and len(standing) > 1:
         raise CommandError(
-            f"which fault? There are {', '.join(known)}",
+            f"which fault? There are {', '.join(fault.name for fault in standing)}",
             where=f"{WHERE} {options.name} clear",
             next_step="name some, or use --all",
         )
-    return [fault for fault in faults if not words or fault.name in words]
+    return [fault for fault in standing if not words or fault.name in words]
 
 
 async def _erase(name: str, faults: list[str], target: "Target", session: Session) -> None:

@@ -4,7 +4,7 @@
 the operator mounts, and reaches processes through the agents of pods.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from p2pnet.model.agent import Action
 from p2pnet.model.errors import SpecError
+from p2pnet.model.network import NodeNetwork
 from p2pnet.model.registry import Membership
 from p2pnet.subnet.spec import Subnet
 from p2pnet.trust import Identity
@@ -66,6 +67,8 @@ class Backend(Protocol):
     """Called with a node's name when its process has changed."""
     on_lost: Callable[[str], None]
     """Called with a reason when the backend can keep no node alive any more."""
+    on_members: Callable[[], None]
+    """Called when document or members have changed, before new nodes start."""
 
     async def start(self) -> None:
         """Provide what nodes need, then start them all. Raises P2pnetError."""
@@ -98,6 +101,10 @@ class Backend(Protocol):
 
     def adopt_document(self, subnet: Subnet) -> None:
         """Put a document of the operator in force. Raises SpecError on local targets."""
+        ...
+
+    def keep_networks(self, networks: Mapping[str, NodeNetwork]) -> None:
+        """Keep these networks, by node, where their nodes find them when they start, if there is such a place. Raises OSError."""
         ...
 
     # --- identities ---

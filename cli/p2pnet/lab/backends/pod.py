@@ -6,7 +6,7 @@ their pods.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from p2pnet.lab.backends.backend import LabIdentity, Process
 from p2pnet.model.agent import PORT_BELOW, Action, ProcessAction
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.ids import lab_uri, member_uri
+from p2pnet.model.network import NodeNetwork
 from p2pnet.model.registry import MEMBERSHIP_BYTES_MAX, Membership, Registry
 from p2pnet.model.text import parse_address
 from p2pnet.quic.hosts import ANY
@@ -71,6 +72,7 @@ class PodBackend:
         self.membership = Membership(Registry(0))
         self.on_process: Callable[[str], None] = lambda _node: None
         self.on_lost: Callable[[str], None] = lambda _reason: None
+        self.on_members: Callable[[], None] = lambda: None
         self.identity = LabIdentity()
         # Looked up at each call, for the lab sets the callback after construction.
         self._agents = Agents(self.identity, lambda node: self.on_process(node), host=host)  # noqa: PLW0108
@@ -81,6 +83,7 @@ class PodBackend:
         await self._agents.open()
         self._take_members()
         self._agents.follow(self._pods())
+        self.on_members()
 
     async def close(self) -> None:
         """Close the connections with agents; nodes outlive their lab."""
@@ -103,11 +106,13 @@ class PodBackend:
                 "leaves are the operator's here: kubectl annotate --overwrite subnet"
                 f" {self.subnet.name} -n {self._namespace} p2pnet.io/force-renew=$(date +%s)"
             )
-        before = self.identity.version
+        before, known = self.identity.version, (self.subnet, self.membership)
         try:
             await asyncio.to_thread(self._take_files, now)
         finally:
             self._agents.follow(self._pods())
+            if known != (self.subnet, self.membership):
+                self.on_members()
             if self.identity.version != before:
                 self._agents.identity_changed()
         return []
@@ -161,6 +166,7 @@ class PodBackend:
         """See `Backend`."""
         taken = self._take_newer(membership)
         self._agents.follow(self._pods())
+        self.on_members()
         return taken
 
     def _take_newer(self, membership: Membership) -> bool:
@@ -182,6 +188,10 @@ class PodBackend:
         if subnet.name != self.subnet.name:
             raise SpecError(f"metadata.name: this subnet is {self.subnet.name}, not {subnet.name}")
         self.subnet = subnet
+        self.on_members()
+
+    def keep_networks(self, networks: Mapping[str, NodeNetwork]) -> None:
+        """See `Backend`: there is no such place, nodes wait for what the lab pushes."""
 
     async def retire(self, nodes: set[str]) -> None:
         """See `Backend`: nothing to do, the operator ends pods."""
@@ -202,6 +212,8 @@ class PodBackend:
 
     def nodes_sharing_process(self, node: str) -> list[str]:
         """See `Backend`: the nodes of its pod."""
+        if self.subnet.spec.nodes_per_pod == 1:
+            return [node]
         return [other for other in self.groups() if self._pod(other) == self._pod(node)]
 
     async def execute(self, node: str, action: Action, *, lease_s: float = 0.0, why: str = "") -> None:

@@ -137,7 +137,7 @@ class SupervisorClient:
         self._nodes.pop(node, None)
 
     def execute(self, node: str, action: Action, *, lease_s: float = 0.0, why: str = "") -> None:
-        """Act on the node's process and with it on its pack, see `ProcessAction`. Raises TargetError when the supervisor is gone."""
+        """Act on the node's process and so on its pack, see `ProcessAction`. Raises TargetError: the supervisor is gone."""
         self._send({"op": action, "name": node, "lease_s": lease_s, "why": why})
         sharing = self._sharing(self.process(node).pid)
         if action == "pause":
@@ -147,7 +147,9 @@ class SupervisorClient:
 
     def _mark_paused(self, nodes: list[str], detail: str) -> None:
         for node in nodes:
-            if (paused := replace(self.process(node), state="paused", detail=detail, halted=False)) != self.process(node):
+            if (paused := replace(self.process(node), state="paused", detail=detail, halted=False)) != self.process(
+                node
+            ):
                 self._set(node, paused)
 
     def _sharing(self, pid: int | None) -> list[str]:
@@ -239,12 +241,10 @@ def process_after(event: SupervisorEvent, was: Process) -> Process | None:
             return replace(was, state="running", detail="", halted=False)
         case "exited":
             return _exited(event, was)
-        case "held":
+        case "held" | "stopped":
             return Process("stopped", None, was.restarts, event.how)
         case "lapsed" if was.state == "paused" and was.pid == event.pid:
             return replace(was, state="running", detail="")
-        case "stopped":
-            return Process("stopped", None, was.restarts)
         case _:
             return None  # `paused` and `resumed`: `execute` has noted them already
 
