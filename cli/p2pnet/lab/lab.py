@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from p2pnet.lab.backends.backend import Backend
+from p2pnet.lab.network.canary import Canary, CanaryFacts
+from p2pnet.lab.network.kept_plan import KeptPlan
 from p2pnet.lab.nodes.clocks import Clocks
 from p2pnet.lab.nodes.collector import Collector
 from p2pnet.lab.nodes.links import Links
@@ -23,6 +25,7 @@ from p2pnet.lab.runs.uploads import Uploads
 from p2pnet.lab.status import StatusInputs, process_text, status_of
 from p2pnet.model.control import ROUTE_MEMBERS, MembersPush, MembersTaken, PeersReply
 from p2pnet.model.errors import SpecError
+from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.jobs import NodeAction
 from p2pnet.model.log_lines import ABOUT_NODES
 from p2pnet.model.registry import Membership
@@ -63,8 +66,18 @@ class Lab:
         self.collector = Collector(self.links, self.liveness.heard)
         self.poller = StatusPoller(self.links, self.nodes, self.settled)
         self.uploads = Uploads(paths.uploads)
+        clocks = Clocks(self.links, boot_id())
+        self._plans = KeptPlan()
+        self.canary = Canary(
+            CanaryFacts(
+                node_client=self.links, plan=lambda: self._plans.plan(backend.subnet, ()),
+                wanted=lambda: self._plans.wanted(backend.membership), linked=self._linked, left_out=self._unprobeable,
+                lacking=self._lacking_network, clocks=clocks, boots=self.collector.boot_ids, busy=self._busy,
+                seed=backend.subnet.spec.seed,
+            )
+        )  # fmt: skip
         self.context = RunContext(
-            node_client=self.links, collector=self.collector, clocks=Clocks(self.links, boot_id()),
+            node_client=self.links, collector=self.collector, clocks=clocks, canary=self.canary,
             uploads=self.uploads, state=paths.state, name=paths.name, target=backend.target, version=self.version,
             nodes=self.nodes, subnet=lambda: backend.subnet, paused=self._paused, logs=self.log_files,
         )  # fmt: skip
@@ -108,6 +121,7 @@ class Lab:
         self.phase = ""
         self._follow()
         self.poller.start()
+        self.canary.start()
         self._spawn(self._upkeep())
         self._spawn(self._keep_logs_short())
 
@@ -123,6 +137,7 @@ class Lab:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.canary.close()
         await self.collector.close()
         await self.poller.close()
         await self.links.close()
@@ -155,7 +170,7 @@ class Lab:
                 problem=self.problem, phase=self.phase, own=self.backend.identity.known,
                 unresponsive={node: found for node in groups if (found := self.liveness.unresponsive(node)) is not None},
                 heard={node: heard for node in groups if (heard := self.liveness.last_heard(node)) is not None},
-                ignored=ignored(subnet, self.backend.target),
+                ignored=ignored(subnet, self.backend.target), network=self.canary.rows,
             )
         )  # fmt: skip
 
@@ -179,6 +194,34 @@ class Lab:
 
     def _paused(self) -> set[str]:
         return {node for node in self.nodes() if self.backend.process(node).state == "paused"}
+
+    # --- for the canary ---
+
+    def _linked(self, node: str, peer: str) -> bool:
+        views = self.poller.views
+        return node in views and peer in views and peer in self._peers(node) and node in self._peers(peer)
+
+    def _peers(self, node: str) -> set[str]:
+        return {one.name for one in self.poller.views[node].peers}
+
+    def _unprobeable(self) -> set[str]:
+        """Nodes that are paused, dead, starting or silent."""
+        views = self.poller.views
+        return {
+            node
+            for node in self.nodes()
+            if node not in views or self.backend.process(node).halted or not self._is_expected(node)
+        }
+
+    def _lacking_network(self) -> list[str]:
+        return []
+
+    def _busy(self) -> bool:
+        """Whether there may be traffic: of a run, or of clients that send by themselves."""
+        own = any(client.name != DEFAULT_CLIENT or client.class_ for client in self.backend.subnet.spec.clients)
+        return own or any(run.injecting for run in self.runs.open())
+
+    # --- times ---
 
     def _expires_at(self) -> datetime | None:
         ttl_s = self._ttl_s()
