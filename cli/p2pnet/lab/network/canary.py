@@ -244,6 +244,11 @@ class Canary:
         out = set(self._facts.left_out())
         for node in self._book.open_nodes() & out:
             self._book.void(node)
+        for key, one in self._book.links.items():
+            if self._facts.linked(*key):
+                one.cut = False
+            else:
+                self._book.unlinked(key)
         closed = self._book.close_due(self._now_ns(), self._offset)
         await self._order(self._choose(out))
         if closed and self._goal is None and not self._watchers:
@@ -273,15 +278,12 @@ class Canary:
             self._settled_ns = now_ns
         return bool(self._settled_ns) and now_ns >= self._settled_ns + int(SETTLE_S * 1e9)
 
-    def _choose(self, out: Collection[str]) -> list[Order]:
+    def _choose(self, out: set[str]) -> list[Order]:
         """The next trains, of links that are up."""
         if self._holding or not self._is_settled():
             return []
-        now_ns, keys = self._now_ns(), []
-        for key, one in self._book.links.items():
-            one.cut = not self._facts.linked(*key)
-            if not one.cut and key[0] not in out and key[1] not in out:
-                keys.append(key)
+        now_ns = self._now_ns()
+        keys = [key for key, one in self._book.links.items() if not one.cut and out.isdisjoint(key)]
         busy = self._facts.busy()
         if self._goal is None:
             pace = DURING if self._watchers else REST
