@@ -17,14 +17,25 @@ from tests.samples import sample_report
 from p2pnet.cli.progress import NoProgress
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import Session
-from p2pnet.cli.targets.target import Presence, TargetName, TargetProgress
+from p2pnet.cli.targets.target import Change, Presence, TargetName, TargetProgress
 from p2pnet.lab_client import Downloaded, LabClient, ProblemError
 from p2pnet.model.errors import TargetError
 from p2pnet.model.events import Collected
-from p2pnet.model.jobs import LogLine, Problem, Progress, RunFile, RunRequest, RunState, Withdrawal
+from p2pnet.model.jobs import (
+    FaultList,
+    FaultRequest,
+    LogLine,
+    Problem,
+    Progress,
+    RunFile,
+    RunRequest,
+    RunState,
+    Withdrawal,
+)
 from p2pnet.model.registry import Member, Membership, Registry
 from p2pnet.model.report import (
     CertificateCounts,
+    FaultStatus,
     LinkCounts,
     MemberStatus,
     NodeCounts,
@@ -99,6 +110,15 @@ class FakeLabClient:
     log: list[LogLine] = field(default_factory=list)
     asked: list[Any] = field(default_factory=list)
     range_bytes: int = 4
+    faulty: dict[str, FaultStatus] = field(default_factory=dict)
+    stand: dict[str, Any] = field(default_factory=dict)
+    """How faults stand when they were added, where that is unlike a lab at its best."""
+    renewals: list[Callable[[], None]] = field(default_factory=list)
+    """What happens at renewals, one after the other."""
+    healing: Exception | None = None
+    """What clearing ends with."""
+    on_faults: list[Callable[[], None]] = field(default_factory=list)
+    """What happens before each question for all faults."""
 
     async def summary(self) -> Status:
         return self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
@@ -150,6 +170,51 @@ class FakeLabClient:
             raise ProblemError(Problem(f"{node} does not hold {artifact}", exit_code=1), status=404)
         data = self.held[node]
         return Downloaded("photo.jpg", len(data), data[offset : offset + self.range_bytes], node)
+
+    def take_faults(self, faults: list[dict[str, Any]]) -> None:
+        """As a lab whose document has them now."""
+        document = to_document(self.subnet)
+        document["spec"]["faults"] = faults
+        self.subnet = load_subnet(document)
+        leased = {name: fault for name, fault in self.faulty.items() if fault.origin == "lease"}
+        written = {one["name"]: FaultStatus(one["name"], "as written", "spec", "active", ["node-0"]) for one in faults}
+        self.faulty = written | leased
+
+    async def faults(self) -> FaultList:
+        if self.on_faults:
+            self.on_faults.pop(0)()
+        return FaultList([*self.faulty.values()])
+
+    async def add_fault(self, request: FaultRequest) -> FaultStatus:
+        self.asked.append(("add", request.fault, request.lease_s))
+        if "lossy" in str(request.fault):
+            raise ProblemError(Problem("fault.from: 'lossy' selects no node", exit_code=2), status=400)
+        done = request.lease_s is None and "for" not in request.fault
+        name = str(request.fault.get("name") or f"fault-{len(self.faulty) + 1}")
+        status = FaultStatus(
+            name=name, what="in the fake's words", origin="lease", state="ended" if done else "active", nodes=["node-0"],
+            since="2026-11-21T20:13:20Z", until=None if done else "2026-11-21T20:14:20Z",
+        )  # fmt: skip
+        self.faulty[name] = msgspec.structs.replace(status, **self.stand)
+        return self.faulty[name]
+
+    async def renew_fault(self, name: str, lease_s: float) -> FaultStatus:
+        self.asked.append(("renew", name, lease_s))
+        if self.renewals:
+            self.renewals.pop(0)()
+        if name not in self.faulty:
+            raise ProblemError(Problem(f"there is no fault {name}", exit_code=2), status=404)
+        return self.faulty[name]
+
+    async def clear_fault(self, name: str | None = None) -> FaultList:
+        self.asked.append(("clear", name))
+        if self.healing is not None:
+            raise self.healing
+        if name is not None and name not in self.faulty:
+            raise ProblemError(Problem(f"there is no fault {name}", exit_code=2), status=404)
+        for one in [name] if name is not None else list(self.faulty):
+            del self.faulty[one]
+        return FaultList([*self.faulty.values()])
 
     async def withdrawal(self, artifact: str) -> Withdrawal:
         return Withdrawal(artifact=artifact.ljust(64, "0"), held=sorted(self.held))
@@ -208,6 +273,11 @@ class FakeTarget:
         self.started.append(subnet)
         self.fake.subnet = subnet
         self.seen = "up"
+
+    async def edit(self, name: str, change: Change, progress: TargetProgress) -> None:
+        patch = change(to_document(self.fake.subnet))
+        self.fake.asked.append(("edit", patch))
+        self.fake.take_faults(patch["spec"]["faults"])
 
     async def remove(self, name: str, progress: TargetProgress) -> bool:
         there = self.presence(name) != "absent"

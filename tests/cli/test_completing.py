@@ -27,7 +27,10 @@ RUNS = (
 def kept(state: State, monkeypatch: pytest.MonkeyPatch) -> State:
     """Subnet demo of three nodes, two of its runs, one of another subnet in a cluster."""
     paths = state.subnet("demo").make()
-    paths.document.write_text('{"spec": {"nodes": 3, "clients": [{"name": "blob"}, {"name": "chat"}]}}')
+    paths.document.write_text(
+        '{"spec": {"nodes": 3, "clients": [{"name": "blob"}, {"name": "chat"}],'
+        ' "faults": [{"name": "cut"}, {"name": "wet"}]}}'
+    )
     paths.ports.write_text('{"node-10": 3, "node-0": 1, "node-2": 2}')
     told = [(*run, "demo", "") for run in RUNS] + [("r-20261121-201532-11", "", ["ee" * 32], ["x"], "other", "staging")]
     for created, (run, label, artifacts, names, subnet, context) in enumerate(told):
@@ -82,6 +85,15 @@ def complete(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         (("ping", "--subnet", "demo", "node-1"), ["node-10"]),
         (("inject", "demo", "--from", ""), ["random", "all", "node-0", "node-2", "node-10"]),
         (("inject", "demo", "--client", ""), ["blob", "chat"]),
+        (("fault", ""), ["demo", "other"]),
+        (("fault", "demo", ""), ["add", "list", "clear"]),
+        (("fault", "demo", "add", "la"), ["latency"]),
+        (("fault", "demo", "add", "kill", ""), ["node-0", "node-2", "node-10"]),
+        (("fault", "demo", "add", "loss", ""), []),
+        (("fault", "demo", "add", "loss", "5%", "--node", "node-1"), ["node-10"]),
+        (("fault", "demo", "add", "loss", "--dis"), ["--distribution", "--discipline"]),
+        (("fault", "demo", "clear", ""), ["cut", "wet"]),
+        (("fault", "demo", "clear", "cut", ""), ["wet"]),
         (("status", "--context", ""), ["kind-p2pnet", "staging"]),
         (("schema", "kept"), ["kept-run"]),
         (("completion", ""), ["bash", "zsh", "fish"]),
@@ -103,7 +115,7 @@ def test_damage_offers_nothing_and_says_nothing(kept: State, complete: Callable[
         (kept.run(run) / "run.json").write_text("garbage")
     for words in (
         ("logs", "demo", "--node", ""), ("inject", "demo", "--client", ""), ("status", "--context", ""),
-        ("trace", "demo", ""), ("report", "demo", ""),
+        ("trace", "demo", ""), ("report", "demo", ""), ("fault", "demo", "clear", ""),
     ):  # fmt: skip
         assert complete(*words) == []
 

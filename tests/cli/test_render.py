@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -10,10 +12,15 @@ import msgspec
 import pytest
 import yaml
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.samples import broken_row, sample_faults, sample_findings, true_rows
+
 from p2pnet.cli.documents import (
     Check,
     Document,
     Examination,
+    FaultLine,
+    Faults,
     Fetched,
     Installation,
     JsonSchema,
@@ -63,6 +70,18 @@ def trace_of(nodes: int) -> Trace:
     )  # fmt: skip
 
 
+def faults_document() -> Faults:
+    waiting = FaultLine(
+        name="storm", what="churn 6/m of *, each away for 5 s", origin="spec", state="waiting", nodes=[],
+        since="2026-11-21T20:14:00Z",
+    )  # fmt: skip
+    failed = FaultLine(
+        name="stop-2", what="pause node-12", origin="lease", state="failed", nodes=["node-12"],
+        since="2026-11-21T20:13:00Z", detail="the agent of demo-node-2 does not answer",
+    )  # fmt: skip
+    return Faults(subnet="demo", faults=[*map(FaultLine.of, sample_faults()), waiting, failed])
+
+
 @pytest.fixture
 def drawings(report: Report, make_status: Callable[..., Status]) -> dict[str, Document]:
     late = Latency(141.2, 1260.0, None, None, None)
@@ -82,6 +101,23 @@ def drawings(report: Report, make_status: Callable[..., Status]) -> dict[str, Do
         "report-pass": report,
         "report-fail": failed,
         "report-invalid": nothing,
+        "report-network": msgspec.structs.replace(
+            report, network=true_rows(), faults=sample_faults(), findings=sample_findings(), unknown=1
+        ),
+        "report-not-as-asked": msgspec.structs.replace(
+            report,
+            verdict="invalid",
+            network=[*true_rows(), broken_row()],
+            expectations=[],
+            invalid=["the network was not as asked: rules[0] + fault cut-eu, region=eu to region=us"],
+        ),
+        "status-network": msgspec.structs.replace(
+            make_status(5, connected=4),
+            network=true_rows(),
+            faults=sample_faults(),
+            network_notes=["rules[0] and rules[2] are equally specific and differ: node-1 to node-7 and 3 more links"],
+        ),
+        "faults": faults_document(),
         "status-small": make_status(5, connected=4),
         "status-large": make_status(48, connected=30),
         "trace-small": trace_of(7),
@@ -92,7 +128,19 @@ def drawings(report: Report, make_status: Callable[..., Status]) -> dict[str, Do
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize(
     "name",
-    ["report-pass", "report-fail", "report-invalid", "status-small", "status-large", "trace-small", "trace-large"],
+    [
+        "report-pass",
+        "report-fail",
+        "report-invalid",
+        "report-network",
+        "report-not-as-asked",
+        "status-small",
+        "status-large",
+        "status-network",
+        "trace-small",
+        "trace-large",
+        "faults",
+    ],
 )
 def test_a_drawing_is_as_it_stands_in_golden(drawings: dict[str, Document], now: float, name: str, width: int) -> None:
     drawn = render(drawings[name], Output.TABLE, width=width, now=now)
@@ -148,6 +196,7 @@ def every_document(drawings: dict[str, Document]) -> list[Document]:
         Fetched(subnet="demo", artifact="3f" * 32, name="photo.jpg", size=3, node="node-1", file="photo.jpg"),
         WithdrawnArtifact(subnet="demo", artifact="3f" * 32, held=1, nodes=["node-1"]),
         Removal(removed=["demo"], absent=["other"]),
+        Faults(subnet="demo", faults=[], cleared=["loss-1"]),
         LogLines(subnet="demo", lines=[LoggedLine(time="2026-11-21T20:13:20.000Z", node="node-1", line="ready")]),
         Examination(checks=[Check(name="memory", result="warning", found="1 GiB", next_step="buy more")]),
         Pings(
@@ -276,6 +325,55 @@ def test_a_watched_status_fits_its_window_and_keeps_the_counts(
     if height >= 15 and nodes <= 30:
         shown = " ".join(lines)
         assert all(f"node-{index} " in shown for index in (nodes - 2, nodes - 1)), "the odd ones come first"
+
+
+@pytest.mark.parametrize("height", [8, 10, 15, 24, 40])
+@pytest.mark.parametrize("faults", [1, 3, 64])
+def test_a_watched_status_under_faults_still_shows_the_odd_nodes(
+    make_status: Callable[..., Status], faults: int, height: int
+) -> None:
+    status = msgspec.structs.replace(
+        make_status(12, connected=10), network=[*true_rows(), broken_row()], network_notes=["long " * 40] * 9,
+        faults=[msgspec.structs.replace(sample_faults()[2], name=f"loss-{index}", what="w" * 90) for index in range(faults)],
+    )  # fmt: skip
+
+    lines = render(status, Output.TABLE, width=80, height=height, now=1_795_292_000.0).splitlines()
+
+    assert len(lines) < height
+    assert all(len(line) <= 80 for line in lines)
+    shown = " ".join(lines)
+    if height >= 10:
+        assert "not as asked: 1 of 4 rules" in shown
+        assert "loss-0  www" in shown
+        assert "50 s left" in shown
+    if height >= 15:
+        assert "node-10 " in shown
+        assert "node-11 " in shown
+    if 10 <= height <= 24 and faults > 1:
+        assert f"and {faults - 1} more" in shown
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
+def test_no_line_about_network_and_faults_is_wider_than_its_window(
+    drawings: dict[str, Document], now: float, width: int
+) -> None:
+    for name in ("report-network", "report-not-as-asked", "status-network", "faults"):
+        for colour in (False, True):
+            lines = render(drawings[name], Output.TABLE, width=width, now=now, colour=colour).splitlines()
+            assert all(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) <= width for line in lines), name
+
+
+def test_a_name_of_a_fault_cannot_steer_the_terminal(report: Report, make_status: Callable[..., Status]) -> None:
+    nasty = "\x1b[2J\x1b]0;mine\x07"
+    fault = msgspec.structs.replace(sample_faults()[2], name=nasty, what=nasty, nodes=[nasty], detail=nasty)
+    row = msgspec.structs.replace(broken_row(), rule=nasty, source=nasty, problem=nasty)
+
+    for document in (
+        msgspec.structs.replace(report, network=[row], faults=[fault]),
+        msgspec.structs.replace(make_status(3), network=[row], faults=[fault], network_notes=[nasty]),
+        Faults(subnet="demo", faults=[FaultLine.of(fault)], cleared=[nasty]),
+    ):
+        assert "\x1b" not in render(document, Output.TABLE)
 
 
 @pytest.mark.parametrize("width", [40, 50, 60, 70, 80])

@@ -1,6 +1,7 @@
 """The schemas p2pnet ships are schemas, and what it prints is valid against them."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.samples import broken_row
+
 from p2pnet.cli import documents
 from p2pnet.cli.documents import KINDS, SHAPES, Trace
 from p2pnet.cli.render import Output, render
 from p2pnet.cli.verbs.schema import schema_of
-from p2pnet.model.report import Latency, Report, Status
+from p2pnet.model.report import FaultStatus, Finding, Latency, Report, Status
 from p2pnet.subnet.document import default_subnet, to_document
 
 # The contract: keys that scripts rely on.
@@ -90,8 +94,21 @@ def test_a_report_is_valid_and_has_every_key_of_the_contract(report: Report) -> 
     assert set(value["throughput"]) >= {"payload_bytes_per_s", "artifacts_per_s"}
 
 
+def test_what_a_report_says_of_the_network_has_every_key_of_the_contract(report: Report) -> None:
+    finding = Finding("node-7", "its uplink was full for 4 of 9 s", "uplink-full", seconds=4.0)
+    value = printed(msgspec.structs.replace(report, network=[broken_row()], findings=[finding]))
+
+    jsonschema.validate(value, schema_of("report"))
+    [row] = value["network"]
+    assert set(row) >= {"rule", "from", "to", "asked", "seen", "ok"}
+    assert set(row["asked"]) == {"delay_ms", "jitter_ms", "loss", "bandwidth_bps"}
+    assert set(row["seen"]) == {"delay_ms", "jitter_ms", "loss", "bandwidth_bps", "samples"}
+    assert row["asked"]["bandwidth_bps"] is None  # not asked for
+
+
 def test_a_status_is_valid_and_has_every_key_of_the_contract(make_status: Callable[..., Status]) -> None:
-    status = msgspec.structs.replace(make_status(3), faults=[{"name": "split", "for": "30s", "share": 0.3}])
+    fault = FaultStatus("split", "partition 30%", "spec", "active", ["node-0"], since="2026-11-21T20:13:20Z")
+    status = msgspec.structs.replace(make_status(3), faults=[fault], network=[broken_row()], network_notes=["odd"])
     value = printed(status)
 
     jsonschema.validate(value, schema_of("status"))

@@ -14,9 +14,9 @@ import pytest
 from aiohttp import web
 
 from p2pnet.model.events import Collected, EventKind
-from p2pnet.model.jobs import ArtifactEvents, RunFile, RunRequest, RunState
+from p2pnet.model.jobs import ArtifactEvents, FaultList, RunFile, RunRequest, RunState
 from p2pnet.model.registry import Member, Membership, Registry
-from p2pnet.model.report import Report, Status
+from p2pnet.model.report import FaultStatus, Report, Status
 from p2pnet.store import State, archive, processes
 from p2pnet.store.state import LabRecord
 
@@ -79,6 +79,9 @@ async def lab(
         ("GET", "/v1/spec"): {"apiVersion": "p2pnet.io/v1alpha1", "kind": "Subnet", "spec": {"nodes": 2}},
         ("GET", "/v1/members"): Membership(Registry(1, [Member("node-0", "a"), Member("node-1", "b")])),
         ("GET", f"/v1/artifacts/{ARTIFACT[:8]}/events"): ArtifactEvents(ARTIFACT, kept, events()),
+        ("GET", "/v1/faults"): FaultList([FaultStatus("wet", "loss 5% from * to *", "lease", "active", ["node-0"])]),
+        ("POST", "/v1/faults"): FaultStatus("wet-2", "kill node-1", "lease", "ended", ["node-1"]),
+        ("DELETE", "/v1/faults/wet"): FaultList([]),
         ("POST", "/v1/runs"): begun,
         ("GET", f"/v1/runs/{kept.run}"): msgspec.structs.replace(begun, state="finished", report=report, cursor=2),
     }
@@ -108,6 +111,9 @@ async def lab(
         ("trace", "demo", ARTIFACT[:8]),
         ("report", "demo"),
         ("inject", "demo", "--size", "1KiB"),
+        ("fault", "demo", "list"),
+        ("fault", "demo", "add", "kill", "--node", "node-1"),
+        ("fault", "demo", "clear", "wet"),
     ],
 )
 async def test_a_command_to_a_lab_of_this_machine_imports_no_heavy_client(lab: None, words: tuple[str, ...]) -> None:
@@ -125,7 +131,7 @@ async def test_what_the_archive_can_tell_is_told_without_any_client(kept: RunFil
     assert not modules & {*HEAVY, *DRAWING, "h11"}
 
 
-@pytest.mark.parametrize("words", [("--help",), ("--version",), ("inject", "--help")])
+@pytest.mark.parametrize("words", [("--help",), ("--version",), ("inject", "--help"), ("fault", "--help")])
 async def test_help_and_version_import_next_to_nothing(state: State, words: tuple[str, ...]) -> None:
     code, modules, shown = await imported(*words)
 

@@ -12,6 +12,7 @@ VERBS = (
     "status",
     "down",
     "inject",
+    "fault",
     "report",
     "trace",
     "get",
@@ -53,6 +54,8 @@ REFUSED = [
     (("inject", "demo", "."), "it is a directory"),
     (("inject", "demo", "--size", "1KiB", "nowhere.jpg"), "both files and --size"),
     (("trace", "demo", "xyz"), "no artifact id"),
+    (("fault", "demo"), "Missing argument 'ACTION'"),
+    (("fault", "demo", "add", "loss", "--loss", "20"), "write a percentage"),
     (("get", "demo", "12"), "at least 6"),
     (("withdraw", "demo", "g" * 64), "no artifact id"),
     (("down", "demo", "--all"), "both a name and --all"),
@@ -107,7 +110,9 @@ def test_a_target_not_offered_is_named_with_those_that_are(
     "words",
     [
         ("status",), ("status", "demo"), ("inject", "demo"), ("report", "demo"), ("trace", "demo", "abcdef"),
-        ("get", "demo", "abcdef"), ("withdraw", "demo", "abcdef"), ("logs", "demo"),
+        ("get", "demo", "abcdef"), ("withdraw", "demo", "abcdef"), ("logs", "demo"), ("fault", "demo", "list"),
+        ("fault", "demo", "add", "loss", "5%"), ("fault", "demo", "clear", "--all"),
+        ("fault", "demo", "add", "loss", "5%", "--keep"),
     ],
     ids=" ".join,
 )  # fmt: skip

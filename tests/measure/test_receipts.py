@@ -9,6 +9,7 @@ from p2pnet.model.events import Collected, EventKind
 NODES = ["node-0", "node-1", "node-2", "eu-0"]
 A, B = "aa" * 32, "bb" * 32
 MS = 1_000_000
+FOREVER = 1 << 62
 
 
 def event(node: str, kind: EventKind, ms: float, artifact: str = A, **more: Any) -> Collected:
@@ -46,12 +47,17 @@ def test_publications_are_known_by_artifact_in_their_order() -> None:
 
 
 def test_what_a_fault_took_is_unknown_and_what_came_too_late_is_missed_and_keeps_its_latency() -> None:
-    found = rows([A], deadline_ns=50 * MS, unknown_nodes=["node-2", "node-1"])
+    found = rows([A], deadline_ns=50 * MS, lost_until_ns={"node-2": FOREVER, "node-1": FOREVER})
     assert [(row.node, row.state, row.latency_ms) for row in found] == [
         ("node-1", "received", 15.0),
         ("node-2", "unknown", None),
         ("eu-0", "missed", 80.0),
     ]
+
+
+def test_a_node_that_died_before_an_artifact_was_published_has_missed_it() -> None:
+    states = [[row.state for row in rows([A], lost_until_ns={"node-2": until * MS})][1] for until in (9, 10)]
+    assert states == ["missed", "unknown"]
 
 
 def test_an_artifact_without_a_publication_on_record_has_a_row_for_every_node() -> None:
@@ -72,8 +78,10 @@ def test_the_rows_are_those_of_the_report() -> None:
     for made in events[:40]:
         measure.published(made.artifact, made.node, made.t_ns, 9)
     measure.feed(events)
-    report = measure.report(RunFacts(run="r", subnet="s", target="local", seed=1, within_s=0.5, unknown_nodes=["eu-0"]))
-    found = rows(artifacts, events, deadline_ns=39 * MS + 500 * MS, unknown_nodes=["eu-0"])
+    report = measure.report(
+        RunFacts(run="r", subnet="s", target="local", seed=1, within_s=0.5, lost_until_ns={"eu-0": FOREVER})
+    )
+    found = rows(artifacts, events, deadline_ns=39 * MS + 500 * MS, lost_until_ns={"eu-0": FOREVER})
     assert len(found) == report.reach.expected
     assert sum(row.state == "received" for row in found) == report.reach.delivered
     assert sum(row.state == "unknown" for row in found) == report.unknown

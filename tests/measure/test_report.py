@@ -14,6 +14,7 @@ from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.report import Load, Report
 
 MS = 1_000_000
+FOREVER = 1 << 62
 NODES = [f"node-{index}" for index in range(5)]
 A, B = "aa" * 32, "bb" * 32
 
@@ -152,7 +153,7 @@ def test_a_rate_that_was_not_kept_is_said() -> None:
 
 
 def test_the_nodes_whose_missing_receipts_are_unknown_are_named() -> None:
-    assert report(measured(delivered()[:3]), unknown_nodes=["node-4"]).unknown_nodes == ["node-4"]
+    assert report(measured(delivered()[:3]), lost_until_ns={"node-4": FOREVER}).unknown_nodes == ["node-4"]
 
 
 def test_invalid_outranks_failed_and_passed() -> None:
@@ -223,14 +224,23 @@ def test_a_receipt_after_the_end_of_the_run_is_a_miss() -> None:
 
 
 def test_receipts_lost_to_an_ordered_fault_are_unknown_and_left_out() -> None:
-    got = report(measured(delivered()[:3]), unknown_nodes=["node-4", "node-1"])
+    got = report(measured(delivered()[:3]), lost_until_ns={"node-4": FOREVER, "node-1": FOREVER})
     assert (got.unknown, got.reach.expected, got.reach.delivered, got.reach.ratio) == (1, 4, 3, 1.0)
     assert got.verdict == "pass"
     assert "1 receipts were lost" in got.notes[0]
 
 
+def test_what_was_published_after_a_node_had_died_is_missed_and_not_unknown() -> None:
+    measure = measured(delivered()[:3])
+    measure.published(B, "node-0", 500 * MS, 1_000)
+    measure.feed([validated(node, 510, B) for node in NODES[1:4]])
+    got = report(measure, "reach >= 85%", lost_until_ns={"node-4": 400 * MS})
+    assert (got.unknown, got.reach.expected, got.reach.delivered, got.reach.ratio) == (1, 8, 6, 6 / 7)
+    assert (got.verdict, got.unknown_nodes, got.lost_until_ns) == ("pass", ["node-4"], {"node-4": 400 * MS})
+
+
 def test_only_unknown_receipts_measure_nothing() -> None:
-    assert report(measured([]), unknown_nodes=NODES).verdict == "invalid"
+    assert report(measured([]), lost_until_ns=dict.fromkeys(NODES, FOREVER)).verdict == "invalid"
 
 
 def test_a_latency_that_could_flip_within_the_clock_bound_is_invalid() -> None:
@@ -301,7 +311,7 @@ def test_a_receipt_after_the_end_of_the_run_is_a_miss_here_too() -> None:
 
 
 def test_a_receipt_lost_to_an_ordered_fault_is_no_miss() -> None:
-    assert most_telling(told({"unknown_nodes": ["node-2"]}, aa=[9], bb=[30, 20])) == "bb"
+    assert most_telling(told({"lost_until_ns": {"node-2": FOREVER}}, aa=[9], bb=[30, 20])) == "bb"
 
 
 def test_a_run_without_artifacts_has_none_that_tells_anything() -> None:

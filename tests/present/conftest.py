@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.samples import sample_report
+from tests.samples import broken_row, sample_faults, sample_findings, sample_report, true_rows
 
 from p2pnet.measure import HopTree, hop_tree
 from p2pnet.model.events import Collected, EventKind
@@ -59,6 +59,20 @@ def paced(change: Callable[..., Report]) -> Report:
 @pytest.fixture
 def invalid(change: Callable[..., Report]) -> Report:
     return change(verdict="invalid", invalid=["us-1: 12 events were lost", "the disk was full"])
+
+
+@pytest.fixture
+def shaped(change: Callable[..., Report]) -> Report:
+    """On a network that was as asked, under faults."""
+    return change(network=true_rows(), faults=sample_faults(), findings=sample_findings(), unknown=1)
+
+
+@pytest.fixture
+def untrue(change: Callable[..., Report]) -> Report:
+    """On a network that was not as asked."""
+    return change(
+        verdict="invalid", invalid=["rules[0] + fault cut-eu was not in force"], network=[*true_rows(), broken_row()]
+    )
 
 
 @pytest.fixture

@@ -73,6 +73,32 @@ def test_the_figures_are_properties_and_what_was_not_measured_is_left_out(unmeas
     assert "latency_ms.p95" not in properties(unmeasured)
 
 
+def test_a_shaped_network_is_a_case_and_an_error_when_it_was_not_as_asked(shaped: Report, untrue: Report) -> None:
+    held = suite_of(shaped)
+    assert held.find("testcase[@name='network']") is not None
+    assert not held.findall("testcase/*")
+    assert "fault loss-1: loss 20% from node-0 to *" in (held.findtext("system-out") or "")
+    assert "node-7: its uplink was full for 4 of 9 s" in (held.findtext("system-out") or "")
+
+    error = suite_of(untrue).find("testcase[@name='network']/error")
+    assert error is not None
+    assert error.get("message") == "not as asked: 1 of 4 rules, 400 links probed"
+    assert (error.text or "").startswith(
+        "rules[0] + fault cut-eu, region=eu to region=us: asked 90 ms, loss 0.2%, seen 45.1 ms"
+    )
+
+
+def test_a_network_that_was_as_asked_is_no_error_in_a_run_that_is_invalid_for_another_reason(shaped: Report) -> None:
+    suite = suite_of(msgspec.structs.replace(shaped, verdict="invalid", invalid=["the disk was full"]))
+
+    assert suite.get("errors") == "2"
+    assert suite.find("testcase[@name='network']/error") is None
+
+
+def test_a_network_that_nobody_shaped_is_no_case(report: Report) -> None:
+    assert suite_of(report).find("testcase[@name='network']") is None
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(max_size=60))
 def test_any_text_makes_xml_that_can_be_read(invalid: Report, text: str) -> None:

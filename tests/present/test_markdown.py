@@ -1,10 +1,16 @@
 """The Markdown summary: short, and text stays text."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.samples import broken_row, sample_faults, sample_findings
 
 from p2pnet.model.report import ExpectationResult, NodeReceipts, Report
 from p2pnet.present import to_markdown
@@ -53,6 +59,9 @@ def test_a_report_of_any_size_fits_a_comment(change: Callable[..., Report]) -> N
             notes=["long " * 1000] * 1000,
             invalid=["long " * 1000] * 1000,
             ignored=["long " * 1000] * 1000,
+            network=[msgspec.structs.replace(broken_row(), rule="[long] " * 1000, problem="<long> " * 1000)] * 100,
+            faults=[msgspec.structs.replace(one, what="long " * 1000) for one in sample_faults()] * 30,
+            findings=[msgspec.structs.replace(one, what="long " * 1000) for one in sample_findings()] * 30,
             expectations=[ExpectationResult(f"p95 <= {index}ms" + " " * 180, None, False) for index in range(1000)],
         )
     )
@@ -60,6 +69,21 @@ def test_a_report_of_any_size_fits_a_comment(change: Callable[..., Report]) -> N
     assert len(text.encode()) < SUMMARY_BYTES_MAX
     assert "and 950 more" in text
     assert "and 9,990 more nodes" in text
+    assert "and 82 more" in text
+
+
+def test_a_shaped_network_stands_there_in_a_line_and_with_a_table_when_it_was_not_as_asked(
+    shaped: Report, untrue: Report
+) -> None:
+    line = "**Network** as asked: 3 rules, 360 links probed, worst link node-1 to node-7 asked 90 ms seen 91.4 ms"
+    text = to_markdown(shaped)
+    assert line in text.splitlines()
+    assert "- kill-1: kill node-3, at 20:13:01 UTC" in text
+    assert "- node-7: its uplink was full for 4 of 9 s (1.1 MiB waited)" in text
+    assert "| Rule |" not in text
+
+    row = "| `rules[0] + fault cut-eu` | region=eu to region=us | 90 ms, loss 0.2% | 45.1 ms, loss 0.19% | packets came after"
+    assert row in to_markdown(untrue)
 
 
 @pytest.mark.parametrize(

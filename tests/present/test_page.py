@@ -2,13 +2,17 @@
 
 import dataclasses
 import re
+import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
+from pathlib import Path
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from p2pnet.measure import HopTree, hop_tree
 from p2pnet.model.events import Collected, EventKind
@@ -153,6 +157,24 @@ def test_a_run_that_measured_nothing_has_a_page_that_says_so(unmeasured: Report)
     assert "This run proves nothing: nothing was measured" in text
     assert "No receipt came: there is nothing to draw." in text
     assert "None" not in text
+
+
+def test_a_shaped_network_is_a_table_with_what_was_not_as_asked_first(shaped: Report, untrue: Report) -> None:
+    text = Reader(to_html(shaped)).text
+    assert "As asked: 3 rules, 360 links probed, worst link node-1 to node-7 asked 90 ms seen 91.4 ms." in text
+    assert "20:12:50 to 20:13:20 UTC" in text
+    assert "node-7: its uplink was full for 4 of 9 s (1.1 MiB waited)" in text
+
+    text = Reader(to_html(untrue)).text
+    assert "Not as asked: 1 of 4 rules, 400 links probed." in text
+    assert "packets came after half of the delay that was asked for" in text
+    assert text.index("rules[0] + fault cut-eu", text.index("Not as asked")) < text.index("10.02\xa0ms")
+
+
+def test_a_network_that_nobody_shaped_is_not_spoken_of(report: Report) -> None:
+    assert "<h2>Network</h2>" not in to_html(report)
+    assert "<h2>Faults</h2>" not in to_html(report)
+    assert "<h2>What stands out</h2>" not in to_html(report)
 
 
 def test_an_invalid_run_lists_every_reason_and_trusts_no_expectation(invalid: Report) -> None:

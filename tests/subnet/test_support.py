@@ -22,8 +22,11 @@ EVERYTHING: dict[str, Any] = {
         {"name": "b", "nodes": 1, "pod": {"nodeSelector": {"a": "b"}}},
     ],
     "network": {
-        "preset": "ic-lhg73", "lossMax": "5%", "access": {"groups": {"a": {"up": "1Mbit"}}},
-        "default": {"latency": "5ms"}, "rules": [{"loss": "1%"}, {"to": "node-0"}, {"loss": "2%"}],
+        "preset": "ic-lhg73",
+        "lossMax": "5%",
+        "access": {"groups": {"a": {"up": "1Mbit"}}},
+        "default": {"latency": "5ms"},
+        "rules": [{"loss": "1%"}, {"to": "node-0"}, {"loss": "2%"}],
     },
     "faults": [{"name": "a", "block": True}],
     "identity": {"issuer": "certManager", "issuerRef": {"name": "x"}, "ttl": "2d"},
@@ -87,7 +90,17 @@ def test_a_subnet_of_defaults_runs_everywhere(target: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "paths"),
     [
-        ({"network": {"preset": "aws", "access": {"up": "1Mbit"}, "default": {"mtu": 1400}, "rules": [{"loss": "1%"}]}}, []),
+        (
+            {
+                "network": {
+                    "preset": "aws",
+                    "access": {"up": "1Mbit"},
+                    "default": {"mtu": 1400},
+                    "rules": [{"loss": "1%"}],
+                }
+            },
+            [],
+        ),
         ({"faults": [{"name": "a", "block": True}, {"name": "b", "kill": True, "from": "node-0"}]}, []),
         ({"nodesPerPod": 2}, []),
         ({"image": "x"}, ["spec.image"]),

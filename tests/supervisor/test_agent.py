@@ -25,6 +25,7 @@ from p2pnet.model.agent import (
 from p2pnet.model.control import ControlRefusal
 from p2pnet.model.ids import lab_uri
 from p2pnet.quic import Connection, HandshakeFailed
+from p2pnet.supervisor import pod_health
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="pods are Linux")
 
@@ -41,8 +42,8 @@ class LabClient:
         reply = await self.connection.request(route, payload, timeout_s=20)
         return msgspec.msgpack.decode(reply.payload, type=AgentReply)
 
-    async def act(self, name: str, action: Action) -> dict[str, NodeProcess]:
-        return self._take(await self.ask(ROUTE_ACT, ProcessAction(name, action)))
+    async def act(self, name: str, action: Action, lease_s: float = 0.0) -> dict[str, NodeProcess]:
+        return self._take(await self.ask(ROUTE_ACT, ProcessAction(name, action, lease_s, "fault x")))
 
     async def until(self, test: Callable[[dict[str, NodeProcess]], bool]) -> dict[str, NodeProcess]:
         """The processes once they are like this, told as they change."""
@@ -105,6 +106,24 @@ async def test_a_killed_node_comes_back_and_is_counted(bench: Bench, tmp_path: P
         assert not alive(pid)
 
 
+async def test_a_node_that_is_held_is_no_harm_to_its_pod_and_comes_back_when_its_lab_is_gone(
+    bench: Bench, tmp_path: Path
+) -> None:
+    async with pod_and_lab(bench, tmp_path, "node-0") as (pod, lab):
+        pid = (await bench.peers("node-0")).pid
+        await lab.act("node-0", "hold", 3.0)
+        held = (await lab.until(lambda nodes: nodes["node-0"].state == "stopped"))["node-0"]
+        assert (held.detail, held.restarts) == ("killed as ordered (fault x)", 0)
+        assert not alive(pid)
+        assert await pod.says("/healthz", 200)
+        assert (await pod_health.ask(pod.page, "/readyz"))[1] == "node-0: it is kept dead\n"
+        lab.connection.close(0, "the lab dies")
+        await pod.until_says("/readyz", 200)
+        back = (await (await lab_of(bench, pod)).until(lambda _: True))["node-0"]
+        assert (back.state, back.restarts, back.starts) == ("running", 1, 2)
+        assert back.ending == "ended with signal 9 (SIGKILL), as ordered (fault x)"
+
+
 async def test_a_restart_is_in_good_order_and_at_once(bench: Bench, tmp_path: Path) -> None:
     async with pod_and_lab(bench, tmp_path, "node-0") as (pod, lab):
         await lab.act("node-0", "restart")
@@ -162,6 +181,8 @@ async def test_what_cannot_be_done_is_refused_with_a_reason(bench: Bench, tmp_pa
         assert "not a ProcessAction" in await lab.refused(
             ROUTE_ACT, msgspec.msgpack.encode({"name": "node-0", "action": "quit"})
         )
+        for bad in (ProcessAction("node-0", "hold", -1.0), ProcessAction("node-0", "kill", 0.0, "x" * 101)):
+            assert "a lease of 0 to" in await lab.refused(ROUTE_ACT, bad)
         assert "not a ProcessAction" in await lab.refused(ROUTE_ACT, b"\xc1")
         assert "not a ProcessesRequest" in await lab.refused(ROUTE_PROCESSES, b"x")
         assert "no such route" in await lab.refused(b"/control/inject", b"")

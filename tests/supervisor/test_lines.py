@@ -28,7 +28,7 @@ def test_a_bad_request_is_answered_with_what_is_wrong_with_it(line: bytes, words
 
 
 def test_fields_that_the_supervisor_does_not_know_are_ignored() -> None:
-    assert read_request(b'{"op":"kill","name":"a-0","revive":false,"why":1}') == Request("kill", "a-0", revive=False)
+    assert read_request(b'{"op":"kill","name":"a-0","revive":false,"colour":1}') == Request("kill", "a-0", revive=False)
 
 
 @given(st.binary(max_size=80))

@@ -150,3 +150,19 @@ async def test_a_pack_ends_with_its_supervisor_and_in_good_order_by_a_signal(ben
     os.kill(again, signal.SIGSTOP)
     supervisor.process.kill()
     await until_gone([pid, again])
+
+
+async def test_a_pack_of_which_one_node_is_held_is_dead_as_a_whole_until_one_is_released(bench: Bench) -> None:
+    supervisor = await packed(bench, NAMES)
+    pid = supervisor.pid("node-0")
+    supervisor.ask(op="hold", name="node-1", why="fault x")
+    for name in NAMES:
+        dead = await supervisor.event("exited", name)
+        assert (dead["pid"], dead["restart_in_s"], dead["how"]) == (pid, None, "killed as ordered (fault x)")
+        bench.forget(name)
+    supervisor.ask(op="release", name="node-2")
+    for name in NAMES:
+        await supervisor.event("ready", name)
+    assert len({supervisor.pid(name) for name in NAMES} - {pid}) == 1
+    for name in NAMES:
+        await bench.until_connected(name)

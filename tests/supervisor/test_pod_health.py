@@ -46,8 +46,8 @@ async def test_a_pod_is_ready_when_all_its_nodes_are_and_healthy_while_one_is_pa
     said = {"node-0": 200, "node-1": 503}
     ports = {name: free_port() for name in said}
     runners = {name: await serve(ports[name], name, said) for name in said}
-    paused: set[str] = set()
-    page = pod_health.PodHealth(ports, lambda: paused)
+    still: dict[str, str] = {}
+    page = pod_health.PodHealth(ports, lambda: still)
     _, port = await page.start("127.0.0.1", 0)
     assert await pod_health.ask(port, "/readyz") == (503, "node-1: node-1\n")
     said["node-1"] = 200
@@ -56,7 +56,7 @@ async def test_a_pod_is_ready_when_all_its_nodes_are_and_healthy_while_one_is_pa
     status, text = await pod_health.ask(port, "/healthz")
     assert status == 503
     assert "node-0: no answer" in text
-    paused.add("node-0")
+    still["node-0"] = "it is paused"
     assert await pod_health.ask(port, "/healthz") == (200, "ok\n")
     assert await pod_health.ask(port, "/readyz") == (503, "node-0: it is paused\n")
     await page.stop()
@@ -84,7 +84,7 @@ async def serve_app(port: int, app: web.Application) -> web.AppRunner:
 async def test_the_metrics_of_a_lone_node_come_as_they_are() -> None:
     port, said = free_port(), {"node-0": 200}
     runner = await serve(port, "p2pnet_node_ready 1.0", said)
-    page = pod_health.PodHealth({"node-0": port}, set)
+    page = pod_health.PodHealth({"node-0": port}, dict)
     said["p2pnet_node_ready 1.0"] = 200
     _, there = await page.start("127.0.0.1", 0)
     assert await pod_health.ask(there, "/metrics") == (200, "p2pnet_node_ready 1.0\n")

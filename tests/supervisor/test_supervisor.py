@@ -157,3 +157,55 @@ async def test_what_a_node_says_about_its_links_stands_in_its_log(bench: Bench) 
     assert " INFO p2pnet.node: link with node-1 lost" in log.read_text()
     supervisor.ask(op="kill", name="node-1")
     await until(lambda: says(" WARNING p2pnet.node: link with node-1 lost"), "a death is a warning")
+
+
+async def test_a_node_that_is_held_stays_dead_until_it_is_released_and_nothing_else_starts_it(bench: Bench) -> None:
+    supervisor = await bench.up(["node-0"])
+    first = supervisor.pid("node-0")
+    supervisor.ask(op="hold", name="node-0", why="fault two-die")
+    dead = await supervisor.event("exited", "node-0")
+    assert (dead["code"], dead["restart_in_s"], dead["order"]) == (-signal.SIGKILL, None, "fault two-die")
+    assert dead["how"] == "killed as ordered (fault two-die)"
+    for op in ("restart", "kill", "start"):
+        supervisor.ask(op=op, name="node-0", config="/x")
+        refused = await supervisor.event("refused", "node-0")
+        assert refused["message"] == f"{op}: it is kept dead (fault two-die)"
+    assert not alive(first)
+    supervisor.ask(op="release", name="node-0")
+    await supervisor.event("started", "node-0")  # its first start, which was told before
+    started = await supervisor.event("started", "node-0")
+    assert (started["starts"], started["restarts"]) == (2, 1)
+    await supervisor.event("ready", "node-0")
+    supervisor.ask(op="release", name="node-0")  # once more: there is nothing to do
+    supervisor.ask(op="kill", name="node-0", why="fault once")
+    assert (await supervisor.event("exited", "node-0"))["how"].endswith("as ordered (fault once)")
+    assert (await supervisor.event("ready", "node-0"))["pid"] != started["pid"]
+
+
+async def test_holds_and_pauses_that_nobody_renews_end_with_their_lease(bench: Bench) -> None:
+    supervisor = await bench.up(["node-0", "node-1"])
+    for _ in range(2):  # the second order renews the first
+        supervisor.ask(op="hold", name="node-0", lease_s=0.5)
+        supervisor.ask(op="pause", name="node-1", lease_s=0.5)
+    await supervisor.event("exited", "node-0")
+    await supervisor.event("paused", "node-1")
+    await supervisor.event("ready", "node-0")
+    await supervisor.event("resumed", "node-1")
+    supervisor.ask(op="pause", name="node-1", lease_s=1e9)
+    assert "0 to 86400 seconds" in (await supervisor.event("refused"))["message"]
+
+
+async def test_a_node_that_is_waiting_for_its_next_start_can_be_held_and_a_held_one_be_stopped(bench: Bench) -> None:
+    supervisor = await bench.supervisor()
+    await bench.bind(supervisor, ["node-0"])
+    config = bench.subnet.folder / "node.json"
+    config.write_text("{}")
+    supervisor.ask(op="hold", name="node-0")
+    assert "never started" in (await supervisor.event("refused", "node-0"))["message"]
+    supervisor.ask(op="start", name="node-0", config=str(config))
+    await supervisor.event("exited", "node-0")
+    supervisor.ask(op="hold", name="node-0", why="fault x")
+    assert (await supervisor.event("held", "node-0"))["how"] == "killed as ordered (fault x)"
+    supervisor.ask(op="stop", name="node-0")
+    await supervisor.event("stopped", "node-0")
+    assert [event["event"] for event in supervisor.told].count("started") == 1

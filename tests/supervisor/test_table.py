@@ -87,3 +87,28 @@ def test_a_process_that_somebody_else_stopped_is_neither_paused_nor_running() ->
         assert process.detail == "process 7 is stopped by SIGSTOP, which nobody here ordered (kill -CONT 7)"
         node.continues()
         assert node.process().state == "running"
+
+
+def test_a_node_that_is_held_is_stopped_in_the_words_of_who_ordered_it_and_comes_back_without_back_off() -> None:
+    node = supervised()
+    with node.sock:
+        node.started(7, 0.0)
+        node.backoff_s = 6.4
+        node.hold("fault two-die", 60.0)
+        assert node.ended(1.0) is None
+        process = node.process()
+        assert (process.state, process.detail) == ("stopped", "killed as ordered (fault two-die)")
+        assert 60.0 in node.due_s()
+        node.release()
+        assert (node.process().state, node.restarts, node.backoff_s) == ("restarting", 1, 0.0)
+        assert node.due_s() == (None,) * 4
+
+
+def test_a_node_that_is_released_while_it_still_dies_is_counted_once() -> None:
+    node = supervised()
+    with node.sock:
+        node.started(7, 0.0)
+        node.hold("x", None)
+        node.release()
+        assert node.ended(0.1) is not None
+        assert node.restarts == 1

@@ -1,12 +1,12 @@
 """The documents the verbs print besides the model's Report and Status. Each carries its `schema`."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import msgspec
 
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.jobs import Progress
-from p2pnet.model.report import Report, RunStateName, Status, Verdict
+from p2pnet.model.report import FaultStatus, Report, RunStateName, Status, Verdict
 
 SubnetState = Literal["starting", "up", "silent", "dead", "damaged"]
 """silent: it runs, but its lab does not answer."""
@@ -178,6 +178,38 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
     """Asked for, but already gone."""
 
 
+class FaultLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One fault in a list: a `FaultStatus` with a schema of its own."""
+
+    schema: str = "p2pnet.io/fault/v1"
+    name: str
+    what: str
+    origin: Literal["spec", "lease"]
+    """spec: it stands in the document. lease: a command, or its `--for`, keeps it."""
+    state: Literal["waiting", "active", "ended", "failed"]
+    nodes: list[str] = []
+    since: str | None = None
+    """RFC 3339."""
+    until: str | None = None
+    """RFC 3339: when it ends by itself, or its lease does; None: it stays."""
+    detail: str = ""
+
+    @classmethod
+    def of(cls, fault: FaultStatus) -> Self:
+        """As the lab tells it."""
+        return cls(**msgspec.structs.asdict(fault))
+
+
+class Faults(msgspec.Struct, frozen=True, kw_only=True):
+    """Faults of a subnet: all, those that were added, or those left when some were cleared."""
+
+    schema: str = "p2pnet.io/faults/v1"
+    subnet: str
+    faults: list[FaultLine]
+    cleared: list[str] = []
+    """Names of those that this command cleared."""
+
+
 class LoggedLine(msgspec.Struct, frozen=True, kw_only=True):
     """One line of one process; `time` in RFC 3339, empty for a line that carries none. `node`: whom it tells of, or `lab`."""
 
@@ -295,6 +327,7 @@ Document = (
     | Fetched
     | WithdrawnArtifact
     | Removal
+    | Faults
     | LogLines
     | Examination
     | Pings
@@ -315,6 +348,8 @@ SHAPES: dict[str, type[msgspec.Struct]] = {
     "fetched": Fetched,
     "withdrawal": WithdrawnArtifact,
     "removal": Removal,
+    "faults": Faults,
+    "fault": FaultLine,
     "logs": LogLines,
     "log-line": LoggedLine,
     "doctor": Examination,

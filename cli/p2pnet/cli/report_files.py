@@ -1,6 +1,7 @@
 """A report written to the files a person named: `--html`, `--junit`, `--md`, `--csv`. Shared by the verbs that report."""
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -126,7 +127,7 @@ def _receipts(report: Report, state: State) -> Iterator[str]:
         receipts.feed(archive.iter_events(events))
         rows = receipts.rows(
             published, deadline_ns=_deadline_ns(run, [one.t_ns for one in published.values()]),
-            unknown_nodes=report.unknown_nodes,
+            lost_until_ns=report.lost_until_ns or dict.fromkeys(report.unknown_nodes, sys.maxsize),  # of an older p2pnet
         )  # fmt: skip
         yield from csv_rows(rows, known, run.unix_offset_s)
 

@@ -119,6 +119,29 @@ def clients(ctx: typer.Context, _incomplete: str) -> Iterable[Offer]:
 
 
 @_safe
+def fault_words(ctx: typer.Context, _incomplete: str) -> Iterable[Offer]:
+    """Behind `add` the kinds of faults, or nodes where a kind takes them; behind `clear` the document's faults."""
+    import json
+
+    from p2pnet.cli.fault_request import KINDS
+
+    words = list(ctx.params.get("words") or [])
+    match str(ctx.params.get("action")):
+        case "add" if not words:
+            return [(kind, about.help) for kind, about in KINDS.items()]
+        case "add" if "--node" in KINDS[words[0]].value and len(words) == 1:
+            return [(name, "") for name in _nodes(ctx)]
+        case "clear":
+            spec = json.loads(_state().subnet(_subnet(ctx)).document.read_bytes())["spec"]
+            return [
+                (str(fault["name"]), "in the document")
+                for fault in spec.get("faults", [])
+                if fault["name"] not in words
+            ]
+    return []
+
+
+@_safe
 def contexts(_ctx: typer.Context, _incomplete: str) -> Iterator[Offer]:
     """Contexts of the kubeconfig, read without its client library, which takes long and may ask plugins."""
     from p2pnet.lab_client import kubeconfig

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from p2pnet.lab.backends.backend import Backend
-from p2pnet.lab.network.canary import Canary, CanaryFacts
-from p2pnet.lab.network.kept_plan import KeptPlan
+from p2pnet.lab.network.canary_facts import canary_of
+from p2pnet.lab.network.control import NetworkControl
 from p2pnet.lab.nodes.clocks import Clocks
 from p2pnet.lab.nodes.collector import Collector
 from p2pnet.lab.nodes.links import Links
@@ -26,10 +26,10 @@ from p2pnet.lab.status import StatusInputs, process_text, status_of
 from p2pnet.model.control import ROUTE_MEMBERS, MembersPush, MembersTaken, PeersReply
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import DEFAULT_CLIENT
-from p2pnet.model.jobs import NodeAction
+from p2pnet.model.jobs import FaultRequest, NodeAction
 from p2pnet.model.log_lines import ABOUT_NODES
 from p2pnet.model.registry import Membership
-from p2pnet.model.report import RUN_ENDED, RUN_OPEN, MemberStatus, RunSummary, Status
+from p2pnet.model.report import RUN_ENDED, RUN_OPEN, FaultStatus, MemberStatus, RunSummary, Status
 from p2pnet.peering.clock import boot_id
 from p2pnet.store import logs
 from p2pnet.store.state import SubnetPaths
@@ -41,6 +41,7 @@ from p2pnet.subnet.support import ignored
 UPKEEP_S = 10.0  # between two looks at certificates and the ttl
 ROTATE_S = 2.0  # between two looks at the lengths of logs
 RUNS_SHOWN = 10  # ended runs in the status; the archive lists all
+FAULTY_REST_S = 10.0  # under faults: links that have not changed for so long are as the faults make them
 FLUSH_S = 1.0  # a node that is about to end has so long to hand over its events
 
 log = logging.getLogger(__name__)
@@ -67,22 +68,21 @@ class Lab:
         self.poller = StatusPoller(self.links, self.nodes, self.settled)
         self.uploads = Uploads(paths.uploads)
         clocks = Clocks(self.links, boot_id())
-        self._plans = KeptPlan()
-        self.canary = Canary(
-            CanaryFacts(
-                node_client=self.links, plan=lambda: self._plans.plan(backend.subnet, ()),
-                wanted=lambda: self._plans.wanted(backend.membership), linked=self._linked, left_out=self._unprobeable,
-                lacking=self._lacking_network, clocks=clocks, boots=self.collector.boot_ids, busy=self._busy,
-                seed=backend.subnet.spec.seed,
-            )
+        self.revision = RevisionCounter()
+        self.network = NetworkControl(
+            backend, self.links, self._is_expected, before=self._about_to_hit, after=self._have_hit,
+            on_lapse=lambda fault: self.runs.lapsed(fault.name), on_change=self._network_changed,
+        )  # fmt: skip
+        self.canary = canary_of(
+            backend, self.links, self.network, self.collector, clocks, views=self.poller.views, expected=self._is_expected,
+            busy=self._busy,
         )  # fmt: skip
         self.context = RunContext(
             node_client=self.links, collector=self.collector, clocks=clocks, canary=self.canary,
             uploads=self.uploads, state=paths.state, name=paths.name, target=backend.target, version=self.version,
-            nodes=self.nodes, subnet=lambda: backend.subnet, paused=self._paused, logs=self.log_files,
+            nodes=self.nodes, subnet=lambda: backend.subnet, network=self.network, logs=self.log_files,
         )  # fmt: skip
         self.runs = RunQueue(self.context)
-        self.revision = RevisionCounter()
         self.runs.on_change = self.revision.touch
         self.artifacts = Artifacts(self.context, self.runs)
         self.stopping = asyncio.Event()
@@ -98,7 +98,10 @@ class Lab:
         self.expired = False
         """Whether the lab ends because the subnet's ttl is over."""
         self._warned = False
+        self._links_changed_s = time.monotonic()
         self._edit_lock = asyncio.Lock()
+        self._served: set[str] = set()
+        """Nodes whose processes ran when they were last heard of: what follows is an end."""
         self._pushing: set[str] = set()
         """Nodes to which the member list is on its way."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -110,7 +113,8 @@ class Lab:
         self.uploads.open()
         self.backend.on_process = self._on_process
         self.backend.on_lost = self._on_lost
-        self.links.on_up = self.poller.stale
+        self.backend.on_members = self.network.refresh
+        self.links.on_up = self._on_link_up
         self.links.on_down = self._on_link_down
         self.poller.on_view = self._on_view
         self.poller.on_unanswered = self._on_unanswered
@@ -118,6 +122,7 @@ class Lab:
         self.phase = "issuing certificates and starting nodes"
         await self.backend.start()
         await self.links.open()
+        self.network.start()
         self.phase = ""
         self._follow()
         self.poller.start()
@@ -138,6 +143,7 @@ class Lab:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.canary.close()
+        await self.network.close()
         await self.collector.close()
         await self.poller.close()
         await self.links.close()
@@ -170,7 +176,9 @@ class Lab:
                 problem=self.problem, phase=self.phase, own=self.backend.identity.known,
                 unresponsive={node: found for node in groups if (found := self.liveness.unresponsive(node)) is not None},
                 heard={node: heard for node in groups if (heard := self.liveness.last_heard(node)) is not None},
-                ignored=ignored(subnet, self.backend.target), network=self.canary.rows,
+                ignored=ignored(subnet, self.backend.target), faults=self.network.statuses(),
+                in_force=self.network.in_force(), ordered=self.network.details(), network_notes=self.network.plan.notes,
+                network_problems=self.network.problems(), network=self.canary.rows,
             )
         )  # fmt: skip
 
@@ -187,41 +195,24 @@ class Lab:
         return time.time() - time.clock_gettime(time.CLOCK_MONOTONIC)
 
     def settled(self) -> bool:
-        """Whether all nodes are connected; changes of that raise the revision of the status."""
-        status = self.status()
-        self.revision.observe((status.nodes.connected, status.links.up))
-        return status.nodes.connected == status.nodes.desired
+        """Whether all nodes are connected, or a fault keeps them from it and nothing has changed for a while.
 
-    def _paused(self) -> set[str]:
-        return {node for node in self.nodes() if self.backend.process(node).state == "paused"}
+        Changes of that raise the revision of the status.
+        """
+        status, now = self.status(), time.monotonic()
+        if self.revision.observe((status.nodes.connected, status.links.up)):
+            self._links_changed_s = now
+        whole = status.nodes.connected == status.nodes.desired
+        return whole or (bool(self.network.in_force()) and now - self._links_changed_s > FAULTY_REST_S)
 
-    # --- for the canary ---
-
-    def _linked(self, node: str, peer: str) -> bool:
-        views = self.poller.views
-        return node in views and peer in views and peer in self._peers(node) and node in self._peers(peer)
-
-    def _peers(self, node: str) -> set[str]:
-        return {one.name for one in self.poller.views[node].peers}
-
-    def _unprobeable(self) -> set[str]:
-        """Nodes that are paused, dead, starting or silent."""
-        views = self.poller.views
-        return {
-            node
-            for node in self.nodes()
-            if node not in views or self.backend.process(node).halted or not self._is_expected(node)
-        }
-
-    def _lacking_network(self) -> list[str]:
-        return []
+    def _network_changed(self) -> None:
+        self.revision.touch()
+        self.canary.changed()
 
     def _busy(self) -> bool:
-        """Whether there may be traffic: of a run, or of clients that send by themselves."""
+        """Whether there may be traffic between nodes: of a run, or of clients that send by themselves."""
         own = any(client.name != DEFAULT_CLIENT or client.class_ for client in self.backend.subnet.spec.clients)
         return own or any(run.injecting for run in self.runs.open())
-
-    # --- times ---
 
     def _expires_at(self) -> datetime | None:
         ttl_s = self._ttl_s()
@@ -236,19 +227,55 @@ class Lab:
 
     async def execute(self, node: str, action: NodeAction) -> MemberStatus:
         """Restart, kill, pause or resume a node's process, on behalf of a run if one is named. Raises SpecError."""
-        hit = [node]
-        if action.action != "restart" and node in self.nodes():
-            hit = self.backend.nodes_sharing_process(node)
         if action.run:
-            self.runs.get(action.run).ordered.update(hit)
-        if action.action != "resume" and node in self.nodes():
-            await self.collector.flush(hit, timeout_s=FLUSH_S)  # their events are lost with the process
+            self.runs.get(action.run)  # refused where there is none; the order concerns all runs that are on
+        if node in self.nodes():
+            if why := self.network.node_faults.refusal(node, action.action):
+                raise SpecError(why)
+            hit = [node] if action.action == "restart" else self.backend.nodes_sharing_process(node)
+            if action.action != "resume":
+                self.network.node_faults.hit(hit)
+                await self._about_to_hit(hit)
         by = f"by run {action.run}" if action.run else "through the lab's HTTP"
         about_nodes.info("%s: %s ordered %s", node, action.action, by)
         await self.backend.execute(node, action.action)
+        if action.action != "resume":
+            self._have_hit(hit)
         for one in hit:
             self.poller.stale(one, gone=action.action in ("restart", "kill"))
         return self.member(node)
+
+    async def _about_to_hit(self, nodes: list[str]) -> None:
+        """Nodes are about to be killed, paused or restarted as ordered: take what events they have while they answer."""
+        self.runs.ordered(nodes, time.monotonic_ns())
+        there = [node for node in nodes if self.backend.process(node).state == "running"]
+        await self.collector.flush(there, timeout_s=FLUSH_S)
+
+    def _have_hit(self, nodes: list[str]) -> None:
+        self.runs.ordered(nodes, time.monotonic_ns())
+        for node in nodes:
+            self.poller.stale(node)
+
+    async def add_fault(self, request: FaultRequest) -> FaultStatus:
+        """Order a fault; how it stands once nodes have it, or after a while. Raises SpecError, LimitError."""
+        if self.phase:
+            raise SpecError(f"the subnet is not up yet ({self.phase}): order faults when it is")
+        return await self.network.add(request)
+
+    async def clear_faults(self, name: str | None = None) -> None:
+        """End a fault, or all: leased ones, and on this machine those of the document by an edit. Raises SpecError."""
+        written = [name] if name is not None and self.network.book.is_of_document(name) else []
+        if name is None:
+            self.network.clear_leased()
+            written = [fault.name for fault in self.backend.subnet.spec.faults]
+        if not written:
+            if name is not None:
+                self.network.clear(name)
+            return
+        if self.backend.target != "local":
+            raise SpecError(f"fault {', '.join(written)} stands in the Subnet object: take it out of its spec.faults")
+        faults = to_document(self.backend.subnet)["spec"]["faults"]
+        await self.edit({"spec": {"faults": [fault for fault in faults if fault["name"] not in written]}})
 
     async def edit(self, change: dict[str, Any]) -> dict[str, Any]:
         """Apply a live edit; the document now in force. Raises SpecError."""
@@ -310,6 +337,10 @@ class Lab:
         self.failed = True
         self.stop(reason)
 
+    def _on_link_up(self, node: str) -> None:
+        self.network.linked(node)
+        self.poller.stale(node)
+
     def _on_link_down(self, node: str) -> None:
         # Its process may have ended and a new one answer before the next poll: its view is out of date in any case.
         self.poller.stale(node, gone=True)
@@ -325,10 +356,17 @@ class Lab:
             self.links.drop(node)
         else:
             self.links.dial_now(node)
+        if state in ("running", "paused"):
+            self._served.add(node)
+        elif node in self._served and state != "unknown":
+            self._served.discard(node)
+            self.runs.ended(node, time.monotonic_ns(), ordered=bool(self.network.excuse(node)))
+        self.network.process_changed()
         self.poller.stale(node, gone=gone or process.halted)
 
     def _on_view(self, node: str, peers: PeersReply) -> None:
         self.liveness.heard(node)
+        self.network.seen(node, peers)
         if peers.registry_version < self.backend.membership.registry.version and node not in self._pushing:
             self._spawn(self._push(node))
 
@@ -406,11 +444,13 @@ class RevisionCounter:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def observe(self, value: object) -> None:
-        """Begin a new revision if this value differs from the one observed last."""
-        if value != self._seen:
-            self._seen = value
-            self.touch()
+    def observe(self, value: object) -> bool:
+        """Begin a new revision if this value differs from the one observed last; whether it does."""
+        if value == self._seen:
+            return False
+        self._seen = value
+        self.touch()
+        return True
 
     async def wait_past(self, after: str, within_s: float) -> str:
         """The revision, as soon as it is not `after`; after `within_s` seconds whatever it is."""

@@ -11,6 +11,7 @@ from p2pnet.model.registry import Membership
 from p2pnet.model.report import (
     CertificateCounts,
     Condition,
+    FaultStatus,
     LinkCounts,
     MemberStatus,
     NetworkRow,
@@ -65,6 +66,14 @@ class StatusInputs:
     """Nodes that do not answer, see `Liveness.unresponsive`."""
     heard: Mapping[str, float] = field(default_factory=dict)
     """When each node answered last, in Unix seconds."""
+    faults: list[FaultStatus] = field(default_factory=list)
+    in_force: list[str] = field(default_factory=list)
+    """The faults that act now, in words."""
+    ordered: Mapping[str, str] = field(default_factory=dict)
+    """What faults have done to nodes that they keep dead or paused, in words."""
+    network_notes: list[str] = field(default_factory=list)
+    network_problems: list[str] = field(default_factory=list)
+    """What of network and faults is not as it was asked for."""
 
 
 def status_of(known: StatusInputs) -> Status:
@@ -96,7 +105,7 @@ def status_of(known: StatusInputs) -> Status:
         up_since=known.up_since, expires_at=_rfc3339(known.expires_at) if known.expires_at else None,
         trusted=[one[:FINGERPRINT_CHARS] for one in known.own.bundle.fingerprints] if known.own else [],
         leaf=known.own.fingerprint[:FINGERPRINT_CHARS] if known.own else "", ignored=known.ignored,
-        network=known.network,
+        faults=known.faults, network_notes=known.network_notes, network=known.network,
     )  # fmt: skip
 
 
@@ -139,6 +148,7 @@ def _member(name: str, group: str, known: StatusInputs, edges: _Edges, address: 
         state, detail = "unknown", _silence_text(name, known, found, edges)
     else:
         found = None
+        detail = known.ordered.get(name, detail)
     ends, heard = _leaf_end(name, known), known.heard.get(name)
     return MemberStatus(
         name=name, group=group, state=state, address=address, peers=len(peers.peers) if peers else 0,  # type: ignore[arg-type]
@@ -197,14 +207,30 @@ def _conditions(
     issued = len(ends) == nodes.desired and not expired
     certificates = f"certificates {len(ends)}/{nodes.desired}" + (f", {len(expired)} expired" if expired else "")
     broken = [member for member in members if _is_broken(member, known)]
-    what = known.problem or "; ".join([_problem_of(member) for member in broken[:NAMED_MAX]] + _more(broken))
+    what = known.problem or "; ".join([
+        *([_faults_text(known)] if known.in_force else []), *known.network_problems[:NAMED_MAX],
+        *(_problem_of(member, known) for member in broken[:NAMED_MAX]), *_more(broken),
+    ])  # fmt: skip
+    by_faults = known.in_force and not known.problem and not known.network_problems
+    why = "Faults" if by_faults and all(member.name in known.ordered for member in broken) else "Trouble"
+    converges = not whole and not known.in_force
     expiring = known.expires_at is not None and is_expiring(known.expires_at - known.now)
     return [
         _condition("Ready", ready, "Connected" if ready else "Waiting", "" if ready else waiting),
-        _condition("Connected", whole, "AllLinksUp" if whole else "LinksMissing", _links_text(links, broken)),
+        _condition(
+            "Connected",
+            whole,
+            "AllLinksUp" if whole else "LinksMissing",
+            _links_text(links, broken) + _by_faults(known, whole=whole),
+        ),
         _condition("CertificatesReady", issued, "Issued" if issued else "Issuing", certificates),
-        _condition("Progressing", not whole, "AsWanted" if whole else "Converging", "" if whole else waiting),
-        _condition("Degraded", bool(what), "Trouble" if what else "Healthy", what),
+        _condition(
+            "Progressing",
+            converges,
+            "AsWanted" if whole else "Converging" if converges else "Faults",
+            "" if whole else waiting,
+        ),
+        _condition("Degraded", bool(what), why if what else "Healthy", what),
         *(
             [_condition("Expiring", True, "Ttl", f"ends at {_rfc3339(known.expires_at)}")]
             if expiring and known.expires_at
@@ -220,8 +246,16 @@ def _is_broken(member: MemberStatus, known: StatusInputs) -> bool:
     return member.state in ("restarting", "failed", "stopped", "paused")
 
 
-def _problem_of(member: MemberStatus) -> str:
-    if member.state == "unknown":
+def _faults_text(known: StatusInputs) -> str:
+    return f"fault{'s' if len(known.in_force) > 1 else ''} in force: {_names(known.in_force)}"
+
+
+def _by_faults(known: StatusInputs, *, whole: bool) -> str:
+    return "" if whole or not known.in_force else f"; {_faults_text(known)}"
+
+
+def _problem_of(member: MemberStatus, known: StatusInputs) -> str:
+    if member.state == "unknown" or member.name in known.ordered:
         return f"{member.name} {member.detail}"
     return f"{member.name} {member.state}"
 
@@ -241,9 +275,11 @@ def _waiting(known: StatusInputs, members: list[MemberStatus], nodes: NodeCounts
         return known.problem or known.phase
     silent = [member.name for member in members if member.state not in ("running", "ready", "connected")]
     if silent:
-        return f"nodes {nodes.running}/{nodes.desired} answer; waiting for {_names(silent)}"
-    behind = [member.name for member in members if member.state != "connected"]
-    return f"links {links.up}/{links.expected}; not connected: {_names(behind)}"
+        found = f"nodes {nodes.running}/{nodes.desired} answer; waiting for {_names(silent)}"
+    else:
+        behind = [member.name for member in members if member.state != "connected"]
+        found = f"links {links.up}/{links.expected}; not connected: {_names(behind)}"
+    return found + _by_faults(known, whole=False)
 
 
 def _condition(kind: str, holds: bool, reason: str, message: str) -> Condition:

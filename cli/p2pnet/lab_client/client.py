@@ -16,6 +16,8 @@ from p2pnet.model.errors import SpecError
 from p2pnet.model.events import Collected
 from p2pnet.model.jobs import (
     ArtifactEvents,
+    FaultList,
+    FaultRequest,
     LogLine,
     NodeAction,
     Rotation,
@@ -29,7 +31,7 @@ from p2pnet.model.jobs import (
     Withdrawal,
 )  # fmt: skip
 from p2pnet.model.registry import Membership
-from p2pnet.model.report import RUN_ENDED, MemberStatus, Status
+from p2pnet.model.report import RUN_ENDED, FaultStatus, MemberStatus, Status
 
 if TYPE_CHECKING:
     from p2pnet.lab_client.kube import Kube
@@ -230,6 +232,24 @@ class LabClient:
         """Restart, kill, pause or resume a node; `run` names the run that orders it. The node's entry of the status."""
         request = NodeAction(action, run)
         return await self.wire.ask("POST", f"/v1/nodes/{_quote(name)}", MemberStatus, json=request)
+
+    async def faults(self) -> FaultList:
+        """All faults: of the document, then leased ones in the order they came."""
+        return await self.wire.ask("GET", "/v1/faults", FaultList, within_s=self.wire.patience_s)
+
+    async def add_fault(self, request: FaultRequest) -> FaultStatus:
+        """Put a fault in force; what became of it. ProblemError where it does not fit the subnet."""
+        return await self.wire.ask("POST", "/v1/faults", FaultStatus, json=request)
+
+    async def renew_fault(self, name: str, lease_s: float) -> FaultStatus:
+        """Let a leased fault last for `lease_s` from now on. ProblemError (404) when there is none of that name any more."""
+        path, query = f"/v1/faults/{_quote(name)}/renew", {"lease_s": f"{lease_s:g}"}
+        return await self.wire.ask("POST", path, FaultStatus, query=query, within_s=self.wire.patience_s)
+
+    async def clear_fault(self, name: str | None = None) -> FaultList:
+        """End a fault, or all of them; what is left. ProblemError (404) when there is none of that name."""
+        path = "/v1/faults" if name is None else f"/v1/faults/{_quote(name)}"
+        return await self.wire.ask("DELETE", path, FaultList)
 
     async def rotate(self) -> list[str]:
         """Issue every node a new leaf now; the nodes' names."""

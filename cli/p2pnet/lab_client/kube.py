@@ -144,6 +144,11 @@ class Kube:
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}
         return self.ask("PATCH", path, query=query, body=body, content_type=APPLY)
 
+    def merge(self, path: str, body: Object) -> Object:
+        """Merge a patch (RFC 7386) into an object. Raises KubeError, 409 when its metadata.resourceVersion is an old one."""
+        query = {"fieldManager": FIELD_MANAGER}
+        return self.ask("PATCH", path, query=query, body=body, content_type="application/merge-patch+json")
+
     def delete(self, path: str) -> bool:
         """Delete an object in the background; False when it does not exist. Raises KubeError."""
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}

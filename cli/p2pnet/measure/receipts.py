@@ -86,13 +86,14 @@ class Receipts:
         published: Mapping[str, Publication],
         *,
         deadline_ns: int | None = None,
-        unknown_nodes: Iterable[str] = (),
+        lost_until_ns: Mapping[str, int] | None = None,
     ) -> Iterator[ReceiptRow]:
         """A row for each artifact, in the order given, and node, in the run's order.
 
-        `deadline_ns`: a later receipt is a miss. `unknown_nodes`: nodes whose missing receipts are unknown, not missed.
+        `deadline_ns`: a later receipt is a miss. `lost_until_ns`: nodes that lost events, and until when: a receipt
+        that one lacks of an artifact published by then is unknown, not missed.
         """
-        unknown, senders = frozenset(unknown_nodes), list(self._senders)
+        lost, senders = lost_until_ns or {}, list(self._senders)
         unpublished = Publication("", 0)
         for row, artifact in enumerate(self._artifacts):
             publication = published.get(artifact, unpublished)
@@ -102,7 +103,8 @@ class Receipts:
                 cell = row * len(self._nodes) + column
                 t_ns = self._t_ns[cell]
                 came = t_ns != _NEVER
-                state: ReceiptState = "received" if came else "unknown" if node in unknown else "missed"
+                may_be_lost = publication.t_ns <= lost.get(node, _NEVER)
+                state: ReceiptState = "received" if came else "unknown" if may_be_lost else "missed"
                 if came and deadline_ns is not None and t_ns > deadline_ns:
                     state = "missed"
                 yield ReceiptRow(

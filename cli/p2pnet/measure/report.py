@@ -5,7 +5,7 @@ the `Report`. What events cannot tell (who asked for what, how well clocks are k
 """
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import (
     ByteCost,
     ExpectationResult,
+    FaultStatus,
     Hops,
     Latency,
     Load,
@@ -57,8 +58,11 @@ class RunFacts:
     clock_bound_ms: float = 0.0
     invalid: Sequence[str] = ()
     notes: Sequence[str] = ()
-    unknown_nodes: Collection[str] = ()
-    """Nodes whose missing receipts were lost to a fault that the run ordered."""
+    lost_until_ns: Mapping[str, int] = field(default_factory=dict)
+    """Nodes that lost events by an ordered fault, and until when: a receipt that one lacks is unknown if the artifact was
+    published by then, missed if later."""
+    faults: Sequence[FaultStatus] = ()
+    """Faults that were in force at some time of the run."""
     shared: bool = False
     packed: bool = False
     digest: str | None = None
@@ -84,7 +88,7 @@ def facts_of(run: RunFile, **more: Any) -> RunFacts:
         "run": run.run, "subnet": run.subnet, "target": run.target, "seed": run.seed, "label": run.label,
         "expect": request.expect, "within_s": request.within_s, "shared": request.shared,
         "client": request.client or DEFAULT_CLIENT, "load": load_of(run), "ignored": run.ignored,
-        "clock_bound_ms": run.clock_bound_ms, "started_at": run.started_at or run.created_at,
+        "clock_bound_ms": run.clock_bound_ms, "started_at": run.started_at or run.created_at, "faults": run.faults,
     }  # fmt: skip
     return RunFacts(**{**known, **more})
 
@@ -200,6 +204,11 @@ class RunMeasure:
                 continue
             journey.receipts[node] = Receipt(event.t_ns, event.hop, event.peer)
 
+    def is_published(self, artifact: str) -> bool:
+        """Whether the publication of an artifact is on record."""
+        journey = self._journeys.get(artifact)
+        return journey is not None and journey.published
+
     def lacking(self, node: str) -> int:
         """How many of the artifacts whose publisher is known a node of the run has not received; its own not counted."""
         return self._artifacts - self._own[node] - self._received[node]
@@ -234,7 +243,7 @@ class Tally:
     """Sorted by latency."""
     expected: int = 0
     unknown: int = 0
-    """Expected receipts that nothing is known of, see `RunFacts.unknown_nodes`."""
+    """Expected receipts that nothing is known of, see `RunFacts.lost_until_ns`."""
     late: int = 0
     """Receipts after the end of the run: they count as missed."""
     payload: int = 0
@@ -320,7 +329,8 @@ def _blank(nodes: Sequence[str], facts: RunFacts) -> Report:
         clock_bound_ms=facts.clock_bound_ms, invalid=list(facts.invalid), packed=facts.packed, digest=facts.digest,
         started_at=facts.started_at, shared=facts.shared, state=facts.state, client=facts.client, label=facts.label,
         load=facts.load, ignored=list(facts.ignored),
-        unknown_nodes=[node for node in nodes if node in facts.unknown_nodes],
+        unknown_nodes=[node for node in nodes if node in facts.lost_until_ns],
+        lost_until_ns=dict(facts.lost_until_ns), faults=list(facts.faults),
     )  # fmt: skip
 
 
@@ -363,7 +373,7 @@ def _tally(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunFact
     """Count every receipt once; one later than `within_s` after the last publication is a miss."""
     tally = Tally(sent=facts.sent, artifacts=len(journeys))
     members = frozenset(nodes)
-    silent = members.intersection(facts.unknown_nodes)
+    silent = {node: until_ns for node, until_ns in facts.lost_until_ns.items() if node in members}
     published = [journey.t_ns for journey in journeys.values()]
     tally.first_ns = min(published, default=0)
     tally.last_ns = tally.last_published_ns = max(published, default=0)
@@ -371,7 +381,10 @@ def _tally(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunFact
     most = (-1, 0.0)
     for artifact, journey in journeys.items():
         expected = len(nodes) - (journey.publisher in members)
-        unknown = sum(node != journey.publisher and node not in journey.receipts for node in silent)
+        unknown = sum(
+            journey.t_ns <= until_ns and node != journey.publisher and node not in journey.receipts
+            for node, until_ns in silent.items()
+        )
         tally.expected += expected
         tally.duplicates += journey.duplicates
         tally.unknown += unknown
@@ -434,7 +447,7 @@ def _notes(at: Mapping[str, float | None], tally: Tally, facts: RunFacts) -> lis
     if below:
         notes.append(f"{' '.join(below)} below the clock bound of {facts.clock_bound_ms:.3f} ms")
     if tally.unknown:
-        notes.append(f"{tally.unknown} receipts were lost to a fault of this run: reach and latency leave them out")
+        notes.append(f"{tally.unknown} receipts were lost to an ordered fault: reach and latency leave them out")
     if tally.late:
         notes.append(f"{tally.late} receipts came after the end of the run and count as missed")
     return notes

@@ -4,6 +4,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
+from p2pnet.measure import network_wording
 from p2pnet.measure.wording import measured, offered
 from p2pnet.model.report import ExpectationResult, Report
 from p2pnet.present.words import LATENCIES, clean, ignored_lines, journey_sentence
@@ -11,16 +12,23 @@ from p2pnet.present.words import LATENCIES, clean, ignored_lines, journey_senten
 VALID = "the run is valid"
 """The test case of a run that judged no expectation: a suite without cases would be taken for a pass."""
 
+NETWORK = "network"
+"""The test case of a run on a network that was shaped."""
+
 
 def to_junit(report: Report) -> str:
-    """JUnit XML: a failed expectation is a `failure`; in an invalid run every case is an `error`."""
+    """JUnit XML: a failed expectation is a `failure`; in an invalid run every one is an `error`.
+
+    Where the network was shaped there is a case for that besides: an `error` when it was not as asked.
+    """
     results = report.expectations or [ExpectationResult(VALID, None, ok=report.verdict == "pass")]
     invalid = report.verdict == "invalid"
     failures = 0 if invalid else sum(not result.ok for result in results)
+    errors = (len(results) if invalid else 0) + bool(network_wording.amiss(report.network))
     totals = {
-        "tests": str(len(results)),
+        "tests": str(len(results) + bool(report.network)),
         "failures": str(failures),
-        "errors": str(len(results) if invalid else 0),
+        "errors": str(errors),
         "skipped": "0",
         "time": f"{report.duration_s:.3f}",
     }
@@ -36,8 +44,12 @@ def to_junit(report: Report) -> str:
         seen[result.expr] += 1
         again = f" ({seen[result.expr]})" if seen[result.expr] > 1 else ""
         _case(suite, report, result, result.expr + again)
+    if report.network:
+        _network(suite, report)
+    faults = [f"fault {network_wording.fault_words(fault)}" for fault in report.faults]
+    findings = [network_wording.finding_words(finding) for finding in report.findings]
     ET.SubElement(suite, "system-out").text = _text(
-        "\n".join([journey_sentence(report), *ignored_lines(report), *report.notes])
+        "\n".join([journey_sentence(report), *ignored_lines(report), *faults, *findings, *report.notes])
     )
     ET.indent(root)
     return "<?xml version='1.0' encoding='UTF-8'?>\n" + ET.tostring(root, encoding="unicode") + "\n"
@@ -52,6 +64,14 @@ def _case(suite: ET.Element, report: Report, result: ExpectationResult, name: st
     elif not result.ok:
         said = {"message": _text(f"{result.expr}: measured {measured(result)}"), "type": "expectation"}
         ET.SubElement(case, "failure", said).text = _text(journey_sentence(report))
+
+
+def _network(suite: ET.Element, report: Report) -> None:
+    case = ET.SubElement(suite, "testcase", {"classname": _text(f"p2pnet.{report.subnet}"), "name": NETWORK})
+    wrong = network_wording.amiss(report.network)
+    if wrong:
+        said = {"message": _text(", ".join(network_wording.summary(report.network))), "type": "network"}
+        ET.SubElement(case, "error", said).text = _text("\n".join(map(network_wording.problem_of, wrong)))
 
 
 def _properties(report: Report) -> dict[str, str]:
@@ -82,6 +102,8 @@ def _properties(report: Report) -> dict[str, str]:
         "throughput.artifacts_per_s": throughput.artifacts_per_s,
         "clock_bound_ms": report.clock_bound_ms,
         "unknown": report.unknown,
+        "network": ", ".join(network_wording.summary(report.network)) or None,
+        "faults": "; ".join(map(network_wording.fault_words, report.faults)) or None,
         "digest": report.digest,
     }
     return {name: str(value) for name, value in facts.items() if value is not None}

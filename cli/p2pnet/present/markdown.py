@@ -2,6 +2,7 @@
 
 import re
 
+from p2pnet.measure import network_wording
 from p2pnet.measure.wording import MISSING, load_parts, measured, milliseconds, percent, throughput_parts
 from p2pnet.model.report import Report
 from p2pnet.model.units import format_size
@@ -32,6 +33,9 @@ LINES_MAX = 20
 LINE_CHARS_MAX = 400
 NODES_MAX = 10
 IDS_MAX = 10
+RULES_MAX = 10
+CELL_CHARS_MAX = 120
+FEW_MAX = 8  # faults, and findings
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$])")
 _LIVE = re.compile(r"@|://|www\.", re.IGNORECASE)
@@ -47,7 +51,10 @@ def to_markdown(report: Report) -> str:
         _bullets("Why the run is invalid", report.invalid),
         _bullets(NOT_IN_FORCE, report.ignored),
         _expectations(report),
+        _network(report),
+        _bullets("Faults", [network_wording.fault_words(fault) for fault in report.faults], FEW_MAX),
         _figures(report),
+        _bullets("What stands out", [network_wording.finding_words(one) for one in report.findings], FEW_MAX),
         _nodes(report),
         _bullets("Notes", report.notes),
         _artifacts(report),
@@ -80,11 +87,11 @@ def _table(head: list[str], rows: list[list[str]], right: int = 0) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, rules, *rows))
 
 
-def _bullets(title: str, lines: list[str]) -> str:
+def _bullets(title: str, lines: list[str], most: int = LINES_MAX) -> str:
     if not lines:
         return ""
-    more = [f"- and {len(lines) - LINES_MAX} more"] if len(lines) > LINES_MAX else []
-    return "\n".join([f"**{title}**", "", *(f"- {prose(line)}" for line in lines[:LINES_MAX]), *more])
+    more = [f"- and {len(lines) - most} more"] if len(lines) > most else []
+    return "\n".join([f"**{title}**", "", *(f"- {prose(line)}" for line in lines[:most]), *more])
 
 
 def _expectations(report: Report) -> str:
@@ -98,6 +105,27 @@ def _expectations(report: Report) -> str:
     if len(results) > EXPECTATIONS_MAX:
         rows.append(["", f"and {len(results) - EXPECTATIONS_MAX} more", ""])
     return _table(["Result", "Expectation", "Measured"], rows, right=1)
+
+
+def _network(report: Report) -> str:
+    """A line when all is as asked, with a table of what is not otherwise."""
+    if not report.network:
+        return ""
+    line = f"**Network** {prose(', '.join(network_wording.summary(report.network)))}"
+    wrong = network_wording.amiss(report.network)
+    if not wrong:
+        return line
+    rows = [
+        [
+            code(row.rule[:CELL_CHARS_MAX]),
+            prose((("worst: " if row.worst else "") + network_wording.link_of(row))[:CELL_CHARS_MAX]),
+            prose(network_wording.asked_of(row)), prose(network_wording.seen_of(row)), prose(row.problem[:CELL_CHARS_MAX]),
+        ]
+        for row in wrong[:RULES_MAX]
+    ]  # fmt: skip
+    if len(wrong) > RULES_MAX:
+        rows.append([f"and {len(wrong) - RULES_MAX} more", "", "", "", ""])
+    return f"{line}\n\n" + _table(["Rule", "Links", "Asked", "Seen", "Why"], rows)
 
 
 def _figures(report: Report) -> str:

@@ -8,7 +8,7 @@ from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.model.report import Report
 from p2pnet.model.text import some
 from p2pnet.model.units import format_duration, format_rate, format_size
-from p2pnet.present import tables
+from p2pnet.present import network, tables
 from p2pnet.present.chart import cdf
 from p2pnet.present.markup import Content, Markup, join, tag
 from p2pnet.present.style import sheet
@@ -60,7 +60,10 @@ def _content(report: Report, run: RunFile | None, tree: HopTree | None) -> list[
         _lines("Why the run is invalid", report.invalid, "is-invalid"),
         _lines(NOT_IN_FORCE, report.ignored, "is-invalid"),
         _card("Expectations", tables.expectations(report)) if report.expectations else None,
+        _card("Network", network.rules(report.network)) if report.network else None,
+        _card("Faults", network.faults(report.faults)) if report.faults else None,
         _latency(report),
+        _card("What stands out", network.findings(report.findings)) if report.findings else None,
         _lines("Notes", report.notes, ""),
         _card("Nodes", *tables.nodes(report)) if report.per_node else None,
         _card(_telling(tree), *journey(tree, names.get(tree.artifact, ""), late=missed)) if tree else None,

@@ -71,6 +71,7 @@ tbody tr:last-child>*{border-bottom:0}
 thead th{color:var(--quiet);font-weight:600;font-size:.8125rem;white-space:nowrap}
 tbody th{font-weight:500;overflow-wrap:anywhere}
 .name{white-space:nowrap}
+tbody .words{min-width:5rem;max-width:18rem;overflow-wrap:break-word}
 .right{text-align:right;white-space:nowrap}
 .mono,code,pre{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.85em}
 .mono{overflow-wrap:anywhere}

@@ -138,6 +138,11 @@ class NodePaths:
         return self.root / "node.log"
 
     @property
+    def network(self) -> Path:
+        """The node's `NodeNetwork` when it starts; missing: nothing is shaped."""
+        return self.root / "network.json"
+
+    @property
     def identity(self) -> Path:
         """tls.crt, tls.key and ca.crt."""
         return self.root / "identity"

@@ -18,7 +18,11 @@ ROUTE_PROCESSES = b"/agent/processes"
 PORT_BELOW = 1
 """The agent's UDP port is this far below the one of its pod's first node: 4099 in a cluster."""
 
-Action = Literal["restart", "kill", "pause", "resume"]
+Action = Literal["restart", "kill", "pause", "resume", "hold", "release"]
+LEASE_S_MAX = 86_400.0
+"""The longest lease of a hold or a pause: a day."""
+WHY_CHARS_MAX = 100
+"""A fault's name has 63; a request of the agent's must fit a pipe in one piece."""
 ORDERED = "as ordered"
 """Part of the sentence about a process that ended or was stopped by an order of ours, see `supervisor.table`."""
 
@@ -40,13 +44,19 @@ class NodeProcess(msgspec.Struct, frozen=True):
 
 
 class ProcessAction(msgspec.Struct, frozen=True):
-    """Restart the node, or kill (it starts again), pause or resume its process and so all nodes that share it.
+    """Restart the node, or do something to its process and so to all nodes that share it.
 
-    Answered once it is done, with the processes as they then are.
+    kill: it starts again. hold: it is killed and stays dead until it is released. pause, resume: as they say. Answered once
+    it is done, with the processes as they then are.
     """
 
     name: str
     action: Action
+    lease_s: float = 0.0
+    """Of `hold` and `pause`: seconds after which it is undone, unless it is ordered again; 0: it stays. A node whose lab is
+    gone comes back by this."""
+    why: str = ""
+    """What ordered it, e.g. `fault two-die`, at most WHY_CHARS_MAX; empty: somebody, by the action's name."""
 
 
 class ProcessesRequest(msgspec.Struct, frozen=True):

@@ -207,7 +207,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Fields of the document that were not in force, `path: why`: the target cannot honour them."""
     throughput: Throughput = Throughput()
     unknown_nodes: list[str] = []
-    """Nodes that a fault of this run hit: a receipt they lack is `unknown`, not missed."""
+    """Nodes that lost events by an ordered fault: a receipt they lack may be `unknown`, not missed."""
+    lost_until_ns: dict[str, int] = {}
+    """Of these nodes, until when (an event's time): of what was published by then a receipt they lack is `unknown`."""
     slowest: str = ""
     """Id of the artifact that missed most nodes, else of the one whose last receipt took longest. Empty: none was published."""
     label: str = ""

@@ -52,7 +52,8 @@ class ShapeSpec(Document):
 class RuleSpec(ShapeSpec):
     """A shape for the packets from some nodes to some others, one way.
 
-    A selector is `*`, a node's name, or `key=value` parts joined by commas, over the groups' labels, `group` and `node`.
+    A selector is `*`, names of nodes joined by commas, or `key=value` parts joined by commas, over the groups' labels, `group`
+    and `node`.
     """
 
     from_: Annotated[Text, Field(alias="from")] = "*"

@@ -47,6 +47,11 @@ def find_subnet(text: str | bytes, source: str = "", *, name: str | None = None)
     return Found(chosen[0], tuple(_label(one) for one in documents if one is not chosen[0]))
 
 
+def values_of(text: str | bytes, source: str = "") -> list[Any]:
+    """Every document in a YAML or JSON text that is not empty, as JSON values. Raises SpecError for what is neither."""
+    return _documents(text, f"{source}: " if source else "")
+
+
 def named(others: Iterable[str]) -> str:
     """`Namespace team, Service web and 3 more`."""
     return some(others, NAMED_MAX)

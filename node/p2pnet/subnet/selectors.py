@@ -1,4 +1,6 @@
-"""Selectors of nodes, as rules and faults write them: `*`, a node's name, or `key=value` parts joined by commas. Pure.
+"""Selectors of nodes, as rules and faults write them: `*`, names of nodes, or `key=value` parts. Pure.
+
+Names joined by commas mean any of these nodes, parts joined by commas the nodes that have all of them.
 
 Keys are those of the groups' labels, and `group` and `node`, which every node has.
 """
@@ -41,7 +43,8 @@ class Roster:
         if selector == EVERY:
             return ""
         if "=" not in selector:
-            return "" if selector in self.groups else f"no node is named {selector!r}"
+            unknown = [name for name in _names(selector) if name not in self.groups]
+            return f"no node is named {unknown[0]!r}" if unknown else ""
         for part in selector.split(","):
             key, _, value = (text.strip() for text in part.partition("="))
             known = (
@@ -61,7 +64,7 @@ class Roster:
         if selector == EVERY:
             return list(self.groups)
         if "=" not in selector:
-            return [selector] if selector in self.groups else []
+            return [name for name in _names(selector) if name in self.groups]
         nodes, _ = _parts(selector)
         groups = self._groups(selector)
         return [name for name, group in self.groups.items() if group in groups and all(name == one for one in nodes)]
@@ -85,6 +88,11 @@ def rank_of(selector: str) -> int:
         return NODE_RANK
     nodes, others = _parts(selector)
     return NODE_RANK * len(set(nodes)) + sum(GROUP_RANK if key == "group" else 1 for key, _ in set(others))
+
+
+def _names(selector: str) -> list[str]:
+    """The nodes that a selector without parts names."""
+    return [name.strip() for name in selector.split(",")]
 
 
 def _parts(selector: str) -> tuple[list[str], list[tuple[str, str]]]:

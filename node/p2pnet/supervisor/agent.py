@@ -18,8 +18,10 @@ import uvloop
 
 from p2pnet.model import limits
 from p2pnet.model.agent import (
+    LEASE_S_MAX,
     ROUTE_ACT,
     ROUTE_PROCESSES,
+    WHY_CHARS_MAX,
     AgentReply,
     NodeProcess,
     ProcessAction,
@@ -88,9 +90,10 @@ class AgentRoutes:
         """The processes as the supervisor told last: the answer to every request that is not refused."""
         return Processes(f"{self._boot}.{self._version}", list(self.nodes.values()))
 
-    def paused(self) -> set[str]:
-        """Names of the nodes that are paused."""
-        return {name for name, node in self.nodes.items() if node.state == "paused"}
+    def still(self) -> dict[str, str]:
+        """Why a node does not serve and is not to: it is paused, or kept dead, as ordered; by its name."""
+        words = {"paused": "it is paused", "stopped": "it is kept dead"}
+        return {name: words[node.state] for name, node in self.nodes.items() if node.state in words}
 
     def take(self, table: ProcessTable) -> None:
         """A new table: answer the long polls if something changed, and the requests that have been executed."""
@@ -122,6 +125,10 @@ class AgentRoutes:
         # Refused here, before the supervisor: what it is sent always names a node of the pod.
         if action.name not in self.nodes:
             _reply(message, ControlRefusal("bad-request", f"this pod has no node {action.name[:80]!r}"))
+            return
+        if not 0 <= action.lease_s <= LEASE_S_MAX or len(action.why) > WHY_CHARS_MAX:
+            bounds = f"a lease of 0 to {LEASE_S_MAX:.0f} s and a reason of at most {WHY_CHARS_MAX} characters"
+            _reply(message, ControlRefusal("bad-request", f"{action.action}: takes {bounds}"))
             return
         if len(self._actions) >= WAITERS_MAX:
             _reply(message, ControlRefusal("bad-request", f"{WAITERS_MAX} requests wait for the supervisor already"))
@@ -202,7 +209,7 @@ async def serve(config: AgentConfig, tables_fd: int, requests_fd: int) -> None:
         on_connection=lambda connection: log.info("the lab is connected, from %s", address_text(*connection.address[:2])),
         on_refused=_RefusalLog().note,
     )  # fmt: skip
-    page = PodHealth(config.health_ports, routes.paused)
+    page = PodHealth(config.health_ports, routes.still)
     await page.start(config.host, config.health_port)
     # A Secret is replaced under a running pod: the agent takes the new leaf without a restart, as nodes do.
     while True:

@@ -78,7 +78,8 @@ class AgentProcess:
     def _on_line(self, line: bytes) -> None:
         request = msgspec.json.decode(line, type=AgentRequest)
         self._executing = request.number
-        self._supervisor.execute(Request(request.action.action, request.action.name))
+        asked = request.action
+        self._supervisor.execute(Request(asked.action, asked.name, lease_s=asked.lease_s, why=asked.why))
         self._executing, self._done, self._changed = None, request.number, True
 
     def _start(self, now_s: float) -> None:

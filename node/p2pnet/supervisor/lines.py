@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from p2pnet.model.agent import NodeProcess, ProcessAction
+from p2pnet.model.agent import LEASE_S_MAX, NodeProcess, ProcessAction
 
 LINE_BYTES_MAX = 1 << 20
 """Longest line read; a longer one is refused and dropped."""
 BACKLOG_BYTES_MAX = 4 << 20
 """Unread events: beyond this the supervisor reads no requests until the other side reads events."""
 
-Op = Literal["bind", "start", "stop", "restart", "kill", "pause", "resume", "quit"]
+Op = Literal["bind", "start", "stop", "restart", "kill", "pause", "resume", "hold", "release", "quit"]
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -36,6 +36,10 @@ class Request(msgspec.Struct, frozen=True):
     """`kill` only: whether the node is started again."""
     pack: str = ""
     """`start` only: nodes that name the same pack share one process; empty: a process of its own."""
+    lease_s: float = 0.0
+    """`hold` and `pause`: see `ProcessAction.lease_s`."""
+    why: str = ""
+    """`restart`, `kill`, `pause` and `hold`: what ordered it; empty: the operation's own name."""
 
 
 class PackOrder(msgspec.Struct, frozen=True):
@@ -85,6 +89,8 @@ def read_request(line: bytes) -> Request | str:
         return "start needs a config"
     if not 0 <= request.port < 1 << 16:
         return f"{request.port} is no port"
+    if not 0 <= request.lease_s <= LEASE_S_MAX:
+        return f"lease_s {request.lease_s}: 0 to {LEASE_S_MAX:.0f} seconds"
     return request
 
 

@@ -1,7 +1,7 @@
 """The health page of a pod, made of those of its nodes, in the agent's process.
 
-Healthy when every node's loop turns, except in nodes that are paused: those must not have their pod restarted. Ready when
-every node is; metrics of several nodes carry a `node` label.
+Healthy when every node's loop turns, except in nodes that are paused or kept dead as ordered: those must not have their pod
+restarted. Ready when every node is; metrics of several nodes carry a `node` label.
 """
 
 import asyncio
@@ -24,24 +24,26 @@ Answer = tuple[int, str]
 
 
 class PodHealth(PageServer):
-    """The pages of nodes that answer on these ports of the loopback address; `paused` gives the names of paused ones."""
+    """The pages of nodes that answer on these ports of the loopback address.
 
-    def __init__(self, nodes: Mapping[str, int], paused: Callable[[], set[str]]) -> None:
+    `still` gives the names of those that do not answer and are not to, each with the reason.
+    """
+
+    def __init__(self, nodes: Mapping[str, int], still: Callable[[], Mapping[str, str]]) -> None:
         super().__init__({"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics})
         self._nodes = nodes
-        self._paused = paused
+        self._still = still
 
     async def _healthz(self) -> Page:
         # A paused node could not answer, and is as it was told to be: it is not asked.
-        return self._verdict(await self._ask("/healthz", set(self._nodes) - self._paused()))
+        return self._verdict(await self._ask("/healthz", self._nodes.keys() - self._still().keys()))
 
     async def _readyz(self) -> Page:
-        paused = self._paused()
-        answers = await self._ask("/readyz", set(self._nodes) - paused)
-        return self._verdict(answers | dict.fromkeys(paused & set(self._nodes), (0, "it is paused")))
+        still = {name: (0, why) for name, why in self._still().items() if name in self._nodes}
+        return self._verdict(await self._ask("/readyz", self._nodes.keys() - still.keys()) | still)
 
     async def _metrics(self) -> Page:
-        answers = await self._ask("/metrics", set(self._nodes) - self._paused())
+        answers = await self._ask("/metrics", self._nodes.keys() - self._still().keys())
         pages = {name: text for name, (status, text) in answers.items() if status == 200}
         text = union(pages) if len(self._nodes) > 1 else "".join(pages.values())
         return 200, METRICS, text.encode()

@@ -1,7 +1,7 @@
 """Keeps node processes. `python -m p2pnet.supervisor`: JSON lines on stdin and stdout, its log on stderr.
 
 A node has a process of its own, or lives in a pack with others (`processes`): start, stop and restart are the
-node's alone there too, but kill, pause and resume hit the process, and so all nodes of the pack.
+node's alone there too, but kill, hold, pause and resume hit the process, and so all nodes of the pack.
 
 One thread and no event loop, because it forks: a loop's descriptors and a second thread's locks do not survive that.
 It binds each node's UDP socket once and hands it to every restart, so that a node keeps its port through any death.
@@ -24,7 +24,7 @@ from p2pnet.node.parent import Start, choose_start, die_with_parent
 from p2pnet.supervisor import child
 from p2pnet.supervisor.lines import LinePipes, Request, read_request
 from p2pnet.supervisor.processes import Packs, Singles
-from p2pnet.supervisor.table import STOP_S, SupervisedNode, exit_text, halted_text
+from p2pnet.supervisor.table import STOP_S, SupervisedNode, exit_text, halted_text, held_text
 
 OOM_S = 2.0
 """How long a growth of the kernel's counter explains deaths: it counts several kills at once, reaped one by one."""
@@ -65,6 +65,8 @@ class Supervisor:
             "kill": self._kill,
             "pause": self._pause,
             "resume": self._resume,
+            "hold": self._hold,
+            "release": self._release,
         }
         self._death_read, self._death_write = os.pipe()
         self._wake_read, wake_write = os.pipe()
@@ -140,6 +142,9 @@ class Supervisor:
         self.tell("bound", name=request.name, port=node.sock.getsockname()[1])
 
     def _start(self, node: SupervisedNode, request: Request) -> None:
+        if node.held:
+            self.tell("refused", name=node.name, message=f"start: it is kept dead ({node.held})")
+            return
         node.config = Path(request.config)
         node.log = Path(request.log) if request.log else node.config.with_name("node.log")
         if node.pid is None:  # a running process stays in its pack
@@ -154,45 +159,90 @@ class Supervisor:
 
     def _stop(self, node: SupervisedNode, _request: Request | None = None) -> None:
         node.wanted, node.stopping, node.start_due_s = False, True, None
+        node.held, node.held_until_s = "", None
         node.order = "stop"
         if node.pid is None:
             self._forget(node)
         else:
             self._terminate(node)
 
-    def _restart(self, node: SupervisedNode, _request: Request) -> None:
-        if node.config is None:
-            self.tell("refused", name=node.name, message="restart: it was never started")
+    def _restart(self, node: SupervisedNode, request: Request) -> None:
+        if not self._may(node, "restart"):
             return
         node.wanted = node.start_at_once = True
-        node.order = "restart"
+        node.order = request.why or "restart"
         if node.pid is None:
             self._launch(node)
         else:
             self._terminate(node)
 
+    def _may(self, node: SupervisedNode, op: str) -> bool:
+        """Whether an operation makes sense for a node; says why not."""
+        why = "it was never started" if node.config is None else f"it is kept dead ({node.held})" if node.held else ""
+        if why:
+            self.tell("refused", name=node.name, message=f"{op}: {why}")
+        return not why
+
     def _kill(self, node: SupervisedNode, request: Request) -> None:
+        if not self._may(node, "kill"):
+            return
         for other in self._of_same_process(node):
             # Those that share the process are revived with it, except for nodes that are being stopped.
             other.wanted = request.revive and other.config is not None and not other.stopping
-            other.order = "kill"
+            other.order = request.why or "kill"
         if node.pid is not None:
             self._signal(node, signal.SIGKILL)
         elif not node.wanted:
             node.start_due_s = None
 
+    def _hold(self, node: SupervisedNode, request: Request) -> None:
+        if node.config is None or node.stopping:
+            self.tell("refused", name=node.name, message="hold: it is being stopped, or was never started")
+            return
+        for other in self._of_same_pack(node):
+            if other.config is None or other.stopping:
+                continue
+            fresh = not other.held
+            other.hold(request.why or "hold", _until(request))
+            if other.pid is not None:
+                self._signal(other, signal.SIGKILL)
+            elif fresh:
+                self.tell("held", name=other.name, how=held_text(other.held))
+
+    def _release(self, node: SupervisedNode, _request: Request | None = None) -> None:
+        for other in self._of_same_pack(node):
+            if not other.held:
+                continue
+            other.release()
+            if other.pid is None:
+                self._launch(other)
+            else:  # it still dies
+                other.start_at_once = True
+
+    def _of_same_pack(self, node: SupervisedNode) -> list[SupervisedNode]:
+        """The nodes that share this one's process whenever it runs, itself included."""
+        return [one for one in self._nodes.values() if one is node or (node.pack and one.pack == node.pack)]
+
     def _of_same_process(self, node: SupervisedNode) -> list[SupervisedNode]:
         """The nodes that share this one's process, itself included."""
         return [one for one in self._nodes.values() if one is node or (node.pid is not None and one.pid == node.pid)]
 
-    def _pause(self, node: SupervisedNode, _request: Request) -> None:
+    def _pause(self, node: SupervisedNode, request: Request) -> None:
         if node.pid is not None:
             self._signal(node, signal.SIGSTOP)
             self._set_paused(node, paused=True)
+            for other in self._of_same_process(node):
+                other.paused_until_s = _until(request)
 
     def _resume(self, node: SupervisedNode, _request: Request | None = None) -> None:
         self._signal(node, signal.SIGCONT)
         self._set_paused(node, paused=False)
+
+    def _lapse(self, node: SupervisedNode) -> None:
+        """Its pause is over, and nobody has renewed it."""
+        for other in self._of_same_process(node):
+            self.tell("lapsed", name=other.name, pid=other.pid)
+        self._resume(node)
 
     def _set_paused(self, node: SupervisedNode, *, paused: bool) -> None:
         for other in self._of_same_process(node):
@@ -238,7 +288,7 @@ class Supervisor:
             return
         self._oom.grew()  # earlier kills say nothing about this process
         node.started(pid, time.monotonic())
-        self.tell("started", name=node.name, pid=pid, starts=node.starts)
+        self.tell("started", name=node.name, pid=pid, starts=node.starts, restarts=node.restarts)
 
     def _serves(self, name: str) -> None:
         if (node := self._nodes.get(name)) is not None and node.pid is not None:
@@ -300,7 +350,7 @@ class Supervisor:
         delay = node.ended(time.monotonic())
         self.tell(
             "exited", name=node.name, pid=pid, code=code, restarts=node.restarts, restart_in_s=delay,
-            how=node.ending, order=order, oom=memory,
+            how=held_text(node.held) if node.held else node.ending, order=order, oom=memory,
         )  # fmt: skip
         if node.stopping:
             self._forget(node)
@@ -330,7 +380,7 @@ class Supervisor:
     # --- times and events ---
 
     def _timeout(self) -> float | None:
-        times = [t for node in self._nodes.values() for t in (node.start_due_s, node.kill_due_s) if t is not None]
+        times = [time_s for node in self._nodes.values() for time_s in node.due_s() if time_s is not None]
         if self.companion is not None and (due := self.companion.next_wakeup_s()) is not None:
             times.append(due)
         return max(0.0, min(times) - time.monotonic()) if times else None
@@ -342,6 +392,10 @@ class Supervisor:
             if node.kill_due_s is not None and node.kill_due_s <= now_s:
                 node.kill_due_s, node.forced = None, True
                 self._signal(node, signal.SIGKILL)
+            if node.held_until_s is not None and node.held_until_s <= now_s:
+                self._release(node)
+            if node.paused_until_s is not None and node.paused_until_s <= now_s:
+                self._lapse(node)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -355,6 +409,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.start == "fork":
         child.warm_up()
     return Supervisor(options.start).run()
+
+
+def _until(request: Request) -> float | None:
+    """Monotonic seconds at which the lease of a request is over; None: it has none."""
+    return time.monotonic() + request.lease_s if request.lease_s else None
 
 
 def _bind_udp(host: str, port: int) -> socket.socket:

@@ -50,10 +50,16 @@ class SupervisedNode:
     """Whether it is stopped because that was ordered."""
     pause_asked: bool = False
     """Whether a pause was the last order of its kind: somebody else may have let it run meanwhile."""
+    paused_until_s: float | None = None
+    """When a pause is undone though nobody asks; None: never."""
+    held: str = ""
+    """What ordered that it is kept dead; empty: nothing did."""
+    held_until_s: float | None = None
+    """When it is started again though nobody asks; None: never."""
     halted: int = 0
     """The signal with which somebody else stopped it; 0: nobody did."""
     order: str = ""
-    """What was ordered that ends its present process: `kill`, `stop` or `restart`; empty: nothing."""
+    """What was ordered that ends its present process: `kill`, `stop`, `restart` or who did it; empty: nothing."""
     forced: bool = False
     """Whether it had to be killed because it did not stop when asked."""
     ending: str = ""
@@ -76,9 +82,14 @@ class SupervisedNode:
         self.order = ""
         self.continues()
 
+    def due_s(self) -> tuple[float | None, ...]:
+        """When something is to be done about it."""
+        return self.start_due_s, self.kill_due_s, self.held_until_s, self.paused_until_s
+
     def continues(self) -> None:
         """It is not stopped any more, whoever had stopped it."""
         self.paused = self.pause_asked = False
+        self.paused_until_s = None
         self.halted = 0
 
     def ended(self, now_s: float) -> float | None:
@@ -86,7 +97,7 @@ class SupervisedNode:
         self.pid = self.kill_due_s = None
         self.serves = False
         self.continues()
-        if not self.wanted:
+        if not self.wanted or self.held:
             return None
         self.restarts += 1
         return self.wait(now_s)
@@ -103,15 +114,32 @@ class SupervisedNode:
         self.start_due_s = now_s + delay
         return delay
 
+    def hold(self, why: str, until_s: float | None) -> None:
+        """It is to be dead from now on, until `until_s` at most."""
+        self.held, self.held_until_s, self.order = why, until_s, why
+        self.start_due_s = None
+
+    def release(self) -> None:
+        """It need not be dead any more."""
+        self.held, self.held_until_s = "", None
+        self.backoff_s = 0.0  # its death was no fault of its own
+        if self.pid is None:
+            self.restarts += 1  # one that still dies counts when it has
+
     def process(self) -> NodeProcess:
         """Its process as the lab is told of it."""
-        state: ProcessState = "restarting" if self.wanted else "stopped"
-        detail = self.ending
+        state: ProcessState = "restarting" if self.wanted and not self.held else "stopped"
+        detail = held_text(self.held) if self.held else self.ending
         if self.pid is not None:
             state = "paused" if self.paused else "running" if self.serves else "starting"
             state = "unknown" if self.halted else state
             detail = halted_text(self.halted, self.pid) if self.halted else ""
         return NodeProcess(self.name, state, self.restarts, self.starts, detail, self.ending)
+
+
+def held_text(why: str) -> str:
+    """Sentence about a process that is kept dead."""
+    return f"killed {ORDERED} ({why})"
 
 
 def halted_text(number: int, pid: int | None) -> str:

@@ -6,7 +6,7 @@ import signal
 import socket
 
 from p2pnet.lab.backends.backend import Process
-from p2pnet.lab.backends.supervisor_client import SupervisorClient
+from p2pnet.lab.backends.supervisor_client import SupervisorClient, SupervisorEvent, process_after
 
 
 async def test_a_supervisor_binds_and_takes_another_port_when_one_is_in_use():
@@ -32,3 +32,17 @@ async def test_a_supervisor_that_dies_is_noticed():
     os.kill(supervisor.pid, signal.SIGKILL)
     assert "supervisor ended" in await asyncio.wait_for(lost.get(), 10)
     await supervisor.close()
+
+
+def test_what_is_told_of_a_node_that_is_held_and_of_a_pause_that_lapsed():
+    running = Process("running", 7, 1)
+    held = process_after(
+        SupervisorEvent("exited", pid=7, restarts=1, how="killed as ordered (fault x)", order="x"), running
+    )
+    assert held == Process("stopped", None, 1, "killed as ordered (fault x)")
+    waiting = Process("restarting", None, 1, "starts again in 3 s")
+    assert process_after(SupervisorEvent("held", how="killed as ordered (fault x)"), waiting) == held
+    assert process_after(SupervisorEvent("started", pid=8, restarts=2), held) == Process("starting", 8, 2)
+    paused = Process("paused", 7, 1, "paused by fault x")
+    assert process_after(SupervisorEvent("lapsed", pid=7), paused) == running
+    assert process_after(SupervisorEvent("lapsed", pid=7), Process("starting", 8, 2)) is None

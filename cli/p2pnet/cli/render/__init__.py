@@ -10,6 +10,7 @@ import msgspec
 from p2pnet.cli.documents import (
     Document,
     Examination,
+    Faults,
     Fetched,
     Installation,
     JsonSchema,
@@ -97,6 +98,8 @@ def _lines(document: Document) -> list[Any]:
             return list(document.subnets)
         case LogLines():
             return list(document.lines)
+        case Faults() if document.faults or not document.cleared:
+            return list(document.faults)
         case Pings():
             return list(document.pings)
         case KeptRuns() if document.runs or not (document.removed or document.cancelled or document.labelled):
@@ -152,14 +155,24 @@ def _drawing(document: Document, width: int, now: float, *, ascii_only: bool, he
             from p2pnet.cli.render import status
 
             return status.draw(document, width, now, None if height is None else height - 1)
-        case SubnetList():
-            from p2pnet.cli.render import status
-
-            return status.draw_list(document, now)
         case Trace():
             from p2pnet.cli.render import trace
 
             return trace.draw(document, width, ascii_only=ascii_only)
+        case SubnetList() | Pings() | KeptRuns() | Faults():
+            return _draw_list(document, width, now)
+        case JsonSchema() | Objects():
+            return ""
+        case _:
+            return _draw_small(document)
+
+
+def _draw_list(document: SubnetList | Pings | KeptRuns | Faults, width: int, now: float) -> Any:
+    match document:
+        case SubnetList():
+            from p2pnet.cli.render import status
+
+            return status.draw_list(document, now)
         case Pings():
             from p2pnet.cli.render import ping
 
@@ -168,10 +181,11 @@ def _drawing(document: Document, width: int, now: float, *, ascii_only: bool, he
             from p2pnet.cli.render import runs
 
             return runs.draw(document, width, now)
-        case JsonSchema() | Objects():
-            return ""
-        case _:
-            return _draw_small(document)
+        case Faults():
+            from p2pnet.cli.render import network
+
+            return network.draw_faults(document, width, now)
+    assert_never(document)
 
 
 def _draw_small(

@@ -3,7 +3,7 @@
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from p2pnet.cli.render import text
+from p2pnet.cli.render import network, text
 from p2pnet.cli.terminal import clean
 from p2pnet.measure import most_telling
 from p2pnet.measure.wording import is_burst, load_parts, measured, offered, throughput_parts
@@ -16,17 +16,20 @@ VERDICT_STYLE = {"pass": "bold green", "fail": "bold red", "invalid": "bold mage
 
 
 def draw(report: Report, width: int, *, ascii_only: bool) -> RenderableType:
-    """Some nine lines, fewer when nothing was measured."""
-    lines = [
+    """Some nine lines, fewer when nothing was measured; more where the network was emulated."""
+    lines: list[RenderableType] = [
         *text.flow("run", _headline(report, ascii_only=ascii_only), width),
         *text.flow("load", [*load_parts(report.load)] if report.load else [], width),
         *text.ignored_lines(report.ignored, width),
+        *network.network_block(report.network, width),
+        *network.fault_lines(report.faults, width),
         *text.flow("reach", _reach(report, width, ascii_only=ascii_only), width),
         *text.flow("latency", _latency(report), width),
         *text.flow("cdf", _distribution(report, ascii_only=ascii_only), width),
         *text.flow("rate", [*throughput_parts(report)], width),
         *text.flow("missing", _missing(report), width, style="bold yellow"),
         *text.flow("artifact", _artifacts(report), width),
+        *network.finding_lines(report.findings, width),
     ]
     for note in report.notes:
         lines += text.flow("note", [note], width, style="dim")

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from p2pnet.cli.documents import SubnetList
-from p2pnet.cli.render import text
+from p2pnet.cli.render import network, text
 from p2pnet.cli.terminal import clean
 from p2pnet.model.ids import member_order
 from p2pnet.model.report import MemberStatus, Status
@@ -31,9 +31,14 @@ STATE_STYLE = {"connected": "green", "ready": "yellow", "failed": "red", "stoppe
 
 
 def draw(status: Status, width: int, now: float, height: int | None = None) -> RenderableType:
-    """Counts first, then nodes, runs and faults; `now` is Unix seconds. With `height` lines at most, the odd nodes first."""
+    """Counts, network and faults first, then nodes and runs; `now` is Unix seconds.
+
+    With `height` lines at most, the odd nodes first.
+    """
+    low = height is not None and height < TALL
     counts = _counts(status, width, now)
-    runs = RUNS_SHOWN if height is None or height >= TALL else RUNS_SHOWN_LOW
+    counts += network.status_lines(status.network, status.network_notes, status.faults, width, now, low=low)
+    runs = RUNS_SHOWN_LOW if low else RUNS_SHOWN
     room = None if height is None else height - len(counts) - _lines_below(status, runs)
     if room is not None and room < ROWS_MIN:  # the nodes say more than the runs do
         runs, room = 0, height - len(counts) - _lines_below(status, 0) if height is not None else None
@@ -44,17 +49,13 @@ def draw(status: Status, width: int, now: float, height: int | None = None) -> R
         parts += [_groups(status.members), *_outliers(status.members, width, now)]
     if status.runs and runs:
         parts += ["", _runs(status, now, runs)]
-    if status.faults:
-        parts += ["", _faults(status)]
     return Group(*parts)
 
 
 def _lines_below(status: Status, runs: int) -> int:
-    """Lines of all but counts and node rows: gaps, headings, runs, faults."""
+    """Lines of all but counts and node rows: gaps, headings, runs."""
     shown = min(runs, len(status.runs))
-    return (
-        1 + HEADING + (1 + HEADING + shown if shown else 0) + (1 + HEADING + len(status.faults) if status.faults else 0)
-    )
+    return 1 + HEADING + (1 + HEADING + shown if shown else 0)
 
 
 def _rows(members: list[MemberStatus], width: int, now: float, room: int | None) -> list[RenderableType]:
@@ -120,7 +121,7 @@ def _counts(status: Status, width: int, now: float) -> list[Text]:
     ]
     for condition in status.conditions:
         alarming = condition.status == "True" if condition.type in NEGATIVE else condition.status != "True"
-        if alarming and condition.type not in REPEATED:
+        if alarming and condition.type not in REPEATED and condition.reason != "Faults":  # they have lines of their own
             why = ": ".join(filter(None, (condition.reason, condition.message)))
             lines += text.flow("", [Text(f"{condition.type}={condition.status}", style="yellow"), why], width)
     lines += text.ignored_lines(status.ignored, width)
@@ -223,14 +224,4 @@ def _runs(status: Status, now: float, shown: int) -> Table:
             text.milliseconds(run.p95_ms),
             text.DASH if run.started_at is None else format_duration(max(0.0, now - run.started_at)),
         )
-    return drawn
-
-
-def _faults(status: Status) -> Table:
-    drawn = text.table("FAULT", "SETTINGS")
-    for fault in status.faults:
-        settings = "  ".join(
-            f"{key}={value}" for key, value in fault.items() if key != "name" and value not in (None, "")
-        )
-        drawn.add_row(str(fault.get("name", "")), settings)
     return drawn

@@ -43,6 +43,17 @@ def until(moment: str | None, now: float) -> str:
     return "expired" if seconds <= 0 else format_duration(seconds)
 
 
+def since(moment: str | None, now: float) -> str:
+    """How long ago that was (RFC 3339); `now` is Unix seconds. A dash for None."""
+    if not moment:
+        return DASH
+    try:
+        seconds = now - datetime.fromisoformat(moment).astimezone(UTC).timestamp()
+    except ValueError:
+        return moment
+    return format_duration(max(0.0, seconds))
+
+
 def plural(number: int, noun: str) -> str:
     """`1 node`, `2 nodes`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

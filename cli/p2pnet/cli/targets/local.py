@@ -14,7 +14,7 @@ import msgspec
 
 from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.targets.lab_process import check_room, has_ended, spawn, stop
-from p2pnet.cli.targets.target import Presence, TargetName, TargetProgress
+from p2pnet.cli.targets.target import Change, Presence, TargetName, TargetProgress
 from p2pnet.lab_client import LabClient
 from p2pnet.model.cgroup import Cgroups, OomCounter
 from p2pnet.model.errors import SpecError, TargetError
@@ -279,6 +279,11 @@ class LocalTarget:
                 exit_code=ExitCode.USAGE,
             )
         return record
+
+    async def edit(self, name: str, change: Change, progress: TargetProgress) -> None:
+        """By its lab, one command at a time."""
+        async with self.lock(name, progress), self.lab(name) as client:
+            await client.patch_spec(change(await client.written()))
 
     async def remove(self, name: str, progress: TargetProgress) -> bool:
         """Ask the lab to stop; if it does not, signals. Then remove the directory and the socket."""

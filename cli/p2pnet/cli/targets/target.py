@@ -3,8 +3,9 @@
 Targets raise errors of `p2pnet.model.errors` and draw nothing: whoever calls them prints, and chooses an exit code.
 """
 
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from p2pnet.model.errors import TargetError
 
@@ -19,6 +20,10 @@ TargetName = Literal["local", "cluster", "kind"]
 """Where a subnet can live, as `--on` and documents name it."""
 Presence = Literal["absent", "starting", "up", "dead", "damaged"]
 """How a subnet is, as far as that can be seen without asking its lab."""
+
+
+Change: TypeAlias = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""A document, as it was written last -> the merge patch that edits it."""
 
 
 class NoSubnetError(TargetError):
@@ -78,6 +83,13 @@ class Target(Protocol):
 
     async def start(self, subnet: "Subnet", progress: TargetProgress, *, timeout_s: float) -> None:
         """Start it; returns when its lab answers. Only under `lock`."""
+
+    async def edit(self, name: str, change: Change, progress: TargetProgress) -> None:
+        """Edit the document of a subnet that is up: `change` is given it and makes the merge patch (RFC 7386).
+
+        It may be asked again, when somebody else wrote the document meanwhile. What it raises comes out here; ProblemError
+        or TargetError (exit 2) for an edit that is refused.
+        """
 
     async def remove(self, name: str, progress: TargetProgress) -> bool:
         """Stop it and remove everything but its runs; whether there was anything. Only under `lock`."""

@@ -140,9 +140,11 @@ async def run(options: InjectOptions, session: Session) -> Outcome:
     streams = _check(options)
     target = session.target()
     async with target.lab(options.name) as lab:
-        subnet = await _injected_subnet(options.name, lab)
+        subnet, shaped = await _injected_subnet(options.name, lab)
         client = _client(options, subnet)
         _check_against(options, subnet, streams)
+        if shaped:
+            session.remark(f"in force: {shaped}")
         session.interrupted_note = "interrupted: nothing was published"
         bytes_max = subnet.artifact_bytes_max
         async with spooled(streams, bytes_max, session) as spools:
@@ -317,12 +319,15 @@ class InjectedSubnet:
         return client_among(self.clients, asked)
 
 
-async def _injected_subnet(name: str, lab: "LabClient") -> InjectedSubnet:
-    """Ask a lab. Raises as `LabClient` does."""
+async def _injected_subnet(name: str, lab: "LabClient") -> tuple[InjectedSubnet, str]:
+    """Ask a lab; also what its network and faults do now, in words. Raises as `LabClient` does."""
     import asyncio
 
-    document, membership = await asyncio.gather(lab.spec(), lab.members())
-    return _of_document(name, document, [member.name for member in membership.registry.members])
+    from p2pnet.cli.shaping import in_force
+
+    document, membership, faults = await asyncio.gather(lab.spec(), lab.members(), lab.faults())
+    shaped = in_force(document.get("spec") or {}, faults.faults)
+    return _of_document(name, document, [member.name for member in membership.registry.members]), shaped
 
 
 def _of_document(name: str, document: Mapping[str, Any], nodes: Sequence[str]) -> InjectedSubnet:

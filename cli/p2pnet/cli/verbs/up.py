@@ -93,7 +93,7 @@ async def run(options: UpOptions, session: Session) -> Outcome:
     if not options.no_wait and not _ready(status, subnet):
         return _late(status, subnet, within_s)
     session.listener.milestone(f"{status.nodes.connected} nodes, {status.links.up}/{status.links.expected} links")
-    _say(session, subnet.name, did, time.monotonic() - started if not options.no_wait else None)
+    _say(session, subnet, did, time.monotonic() - started if not options.no_wait else None)
     if options.no_wait:
         return Outcome(status, next=(f"p2pnet status {subnet.name} --watch",))
     return Outcome(status, next=(f"p2pnet inject {subnet.name} --size 64KiB --count 20 --rate 10/s",))
@@ -255,5 +255,10 @@ def _late(status: Status, subnet: "Subnet", within_s: float) -> Outcome:
     return Outcome(status, exit_code=failure.exit_code, failure=failure)
 
 
-def _say(session: Session, name: str, did: str, seconds: float | None) -> None:
-    session.remark(f"{name} {did}" + ("" if seconds is None else f" ({seconds:.1f} s)"))
+def _say(session: Session, subnet: "Subnet", did: str, seconds: float | None) -> None:
+    from p2pnet.cli.shaping import written
+    from p2pnet.subnet.document import to_document
+
+    session.remark(f"{subnet.name} {did}" + ("" if seconds is None else f" ({seconds:.1f} s)"))
+    if shaped := written(to_document(subnet).get("spec") or {}):
+        session.remark(f"its document shapes the network: {shaped}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from p2pnet.lab.backends.backend import Action, Process
+from p2pnet.lab.backends.backend import Process
 from p2pnet.model import limits
 from p2pnet.model.agent import (
     ORDERED,
@@ -150,15 +150,16 @@ class Agents:
         else:  # not dropped: the process may have ended and started again unseen since the last answer
             agent.later = loop.call_at(agent.fresh_until_s, self._look_again, agent)
 
-    async def execute(self, node: str, action: Action) -> None:
+    async def execute(self, order: ProcessAction) -> None:
         """Execute an action; it is done when this returns. Raises SpecError when refused, TargetError without answer."""
+        node = order.name
         agent = self._agents.get(self._pod_of.get(node, ""))
         if agent is None:
             raise TargetError(f"{node}: no pod of it is known yet")
         agent.executing += 1
         try:
             connection = await self._connect(agent)
-            self._take(agent, await self._ask(connection, ROUTE_ACT, ProcessAction(node, action), ANSWER_S))
+            self._take(agent, await self._ask(connection, ROUTE_ACT, order, ANSWER_S))
         except SpecError:
             raise
         except (P2pnetError, OSError, TimeoutError) as error:

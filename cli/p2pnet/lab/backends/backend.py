@@ -4,19 +4,20 @@
 the operator mounts, and reaches processes through the agents of pods.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
+from p2pnet.model.agent import Action
 from p2pnet.model.errors import SpecError
+from p2pnet.model.network import NodeNetwork
 from p2pnet.model.registry import Membership
 from p2pnet.subnet.spec import Subnet
 from p2pnet.trust import Identity
 
 ProcessState = Literal["starting", "running", "restarting", "paused", "stopped", "failed", "unknown"]
-Action = Literal["restart", "kill", "pause", "resume"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ class Backend(Protocol):
     """Called with a node's name when its process has changed."""
     on_lost: Callable[[str], None]
     """Called with a reason when the backend can keep no node alive any more."""
+    on_members: Callable[[], None]
+    """Called when document or members have changed, before new nodes start."""
 
     async def start(self) -> None:
         """Provide what nodes need, then start them all. Raises P2pnetError."""
@@ -100,6 +103,10 @@ class Backend(Protocol):
         """Put a document of the operator in force. Raises SpecError on local targets."""
         ...
 
+    def keep_networks(self, networks: Mapping[str, NodeNetwork]) -> None:
+        """Keep these networks, by node, where their nodes find them when they start, if there is such a place. Raises OSError."""
+        ...
+
     # --- identities ---
 
     def leaves(self) -> dict[str, datetime]:
@@ -124,8 +131,8 @@ class Backend(Protocol):
         """The nodes in the process of this one, itself included: a kill or a pause hits them all."""
         ...
 
-    async def execute(self, node: str, action: Action) -> None:
-        """Restart, kill, pause or resume the node's process. Raises SpecError for an unknown node, TargetError."""
+    async def execute(self, node: str, action: Action, *, lease_s: float = 0.0, why: str = "") -> None:
+        """Act on the node's process, see `ProcessAction`. Raises SpecError for an unknown node, TargetError."""
         ...
 
     def log_files(self) -> dict[str, Path]:

@@ -4,17 +4,19 @@ Which file is where is said by `store.state`.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 
-from p2pnet.lab.backends.backend import Action, LabIdentity, Process
+from p2pnet.lab.backends.backend import LabIdentity, Process
 from p2pnet.lab.backends.supervisor_client import SupervisorClient
+from p2pnet.model.agent import Action
 from p2pnet.model.config import NodeConfig, write_node_config
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import lab_uri, member_uri
+from p2pnet.model.network import NodeNetwork
 from p2pnet.model.registry import Member, Membership, Registry
 from p2pnet.model.text import address_text
 from p2pnet.quic.hosts import loopback
@@ -41,6 +43,7 @@ class LocalBackend:
         self.identity = LabIdentity()
         self.on_process: Callable[[str], None] = lambda _node: None
         self.on_lost: Callable[[str], None] = lambda _reason: None
+        self.on_members: Callable[[], None] = lambda: None
         self._paths = paths
         # Looked up at each call, for the lab sets the two callbacks after construction.
         self._supervisor = SupervisorClient(
@@ -82,6 +85,7 @@ class LocalBackend:
             await self._add({name: group for name, group in new.items() if name not in old})
         except BaseException:
             self.subnet = before
+            self.on_members()
             raise
         return set(old) - set(new)
 
@@ -91,6 +95,16 @@ class LocalBackend:
         for node in nodes:
             self._leaves.pop(node, None)
             await asyncio.to_thread(_remove_identity, self._paths, node)
+
+    def keep_networks(self, networks: Mapping[str, NodeNetwork]) -> None:
+        """See `Backend`: boot copies, so that a node that is started again is shaped from its first datagram."""
+        for node, network in networks.items():
+            files = self._paths.node(node)
+            if network.version:
+                private_directory(files.root)
+                write_atomic(files.network, msgspec.json.encode(network))
+            else:
+                files.network.unlink(missing_ok=True)
 
     async def adopt(self, membership: Membership) -> bool:
         """See `Backend`."""
@@ -111,6 +125,7 @@ class LocalBackend:
         before = self.membership if self.membership.registry.version else None
         self.membership = membership_of(self.subnet, self._ports, before)
         write_atomic(self._paths.members, msgspec.json.encode(self.membership))
+        self.on_members()
         if self.subnet.spec.discovery.mode == "seeds":
             for node, group in self.groups().items():  # a node that is started again must not look for seeds that left
                 if node not in nodes:
@@ -182,13 +197,13 @@ class LocalBackend:
     def nodes_sharing_process(self, node: str) -> list[str]:
         """See `Backend`."""
         pack = self._pack_of(node)
-        return [one for one in self.groups() if one == node or (pack and self._pack_of(one) == pack)]
+        return [one for one in self.groups() if self._pack_of(one) == pack] if pack else [node]
 
-    async def execute(self, node: str, action: Action) -> None:
+    async def execute(self, node: str, action: Action, *, lease_s: float = 0.0, why: str = "") -> None:
         """See `Backend`."""
         if node not in self.groups():
             raise SpecError(f"there is no node {node!r}; the members are {', '.join(self.groups())}")
-        self._supervisor.execute(node, action)
+        self._supervisor.execute(node, action, lease_s=lease_s, why=why)
 
     def log_files(self) -> dict[str, Path]:
         """See `Backend`."""

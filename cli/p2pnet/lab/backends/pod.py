@@ -6,7 +6,7 @@ their pods.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +14,11 @@ from pathlib import Path
 import msgspec
 
 from p2pnet.lab.backends.agents import AgentPod, Agents
-from p2pnet.lab.backends.backend import Action, LabIdentity, Process
-from p2pnet.model.agent import PORT_BELOW
+from p2pnet.lab.backends.backend import LabIdentity, Process
+from p2pnet.model.agent import PORT_BELOW, Action, ProcessAction
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.ids import lab_uri, member_uri
+from p2pnet.model.network import NodeNetwork
 from p2pnet.model.registry import MEMBERSHIP_BYTES_MAX, Membership, Registry
 from p2pnet.model.text import parse_address
 from p2pnet.quic.hosts import ANY
@@ -71,6 +72,7 @@ class PodBackend:
         self.membership = Membership(Registry(0))
         self.on_process: Callable[[str], None] = lambda _node: None
         self.on_lost: Callable[[str], None] = lambda _reason: None
+        self.on_members: Callable[[], None] = lambda: None
         self.identity = LabIdentity()
         # Looked up at each call, for the lab sets the callback after construction.
         self._agents = Agents(self.identity, lambda node: self.on_process(node), host=host)  # noqa: PLW0108
@@ -81,6 +83,7 @@ class PodBackend:
         await self._agents.open()
         self._take_members()
         self._agents.follow(self._pods())
+        self.on_members()
 
     async def close(self) -> None:
         """Close the connections with agents; nodes outlive their lab."""
@@ -103,11 +106,13 @@ class PodBackend:
                 "leaves are the operator's here: kubectl annotate --overwrite subnet"
                 f" {self.subnet.name} -n {self._namespace} p2pnet.io/force-renew=$(date +%s)"
             )
-        before = self.identity.version
+        before, known = self.identity.version, (self.subnet, self.membership)
         try:
             await asyncio.to_thread(self._take_files, now)
         finally:
             self._agents.follow(self._pods())
+            if known != (self.subnet, self.membership):
+                self.on_members()
             if self.identity.version != before:
                 self._agents.identity_changed()
         return []
@@ -161,6 +166,7 @@ class PodBackend:
         """See `Backend`."""
         taken = self._take_newer(membership)
         self._agents.follow(self._pods())
+        self.on_members()
         return taken
 
     def _take_newer(self, membership: Membership) -> bool:
@@ -182,6 +188,10 @@ class PodBackend:
         if subnet.name != self.subnet.name:
             raise SpecError(f"metadata.name: this subnet is {self.subnet.name}, not {subnet.name}")
         self.subnet = subnet
+        self.on_members()
+
+    def keep_networks(self, networks: Mapping[str, NodeNetwork]) -> None:
+        """See `Backend`: there is no such place, nodes wait for what the lab pushes."""
 
     async def retire(self, nodes: set[str]) -> None:
         """See `Backend`: nothing to do, the operator ends pods."""
@@ -202,14 +212,16 @@ class PodBackend:
 
     def nodes_sharing_process(self, node: str) -> list[str]:
         """See `Backend`: the nodes of its pod."""
+        if self.subnet.spec.nodes_per_pod == 1:
+            return [node]
         return [other for other in self.groups() if self._pod(other) == self._pod(node)]
 
-    async def execute(self, node: str, action: Action) -> None:
+    async def execute(self, node: str, action: Action, *, lease_s: float = 0.0, why: str = "") -> None:
         """See `Backend`. Raises TargetError, with the kubectl command that helps, for a pod that does not answer."""
         if node not in self.groups():
             raise SpecError(f"there is no node {node!r}; the members are {', '.join(self.groups())}")
         try:
-            await self._agents.execute(node, action)
+            await self._agents.execute(ProcessAction(node, action, lease_s, why))
         except TargetError as error:
             hint = f"kubectl get pod {self._pod(node)} -n {self._namespace}; deleted, the operator makes it again"
             raise TargetError(str(error), hint=hint) from error

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from p2pnet.lab.backends.backend import Action, Process
+from p2pnet.lab.backends.backend import Process
+from p2pnet.model.agent import Action
 from p2pnet.model.cgroup import OomCounter
 from p2pnet.model.errors import TargetError
 from p2pnet.model.log_lines import ABOUT_NODES
@@ -40,7 +41,7 @@ class SupervisorEvent(msgspec.Struct, frozen=True):
     message: str = ""
     errno: int = 0
     how: str = ""
-    """`exited` and `halted` events: how it came about, in words."""
+    """`exited`, `held` and `halted` events: how it came about, in words."""
     order: str = ""
     """`exited` events: the order that led to it; empty: the process ended by itself."""
     oom: bool = False
@@ -135,21 +136,21 @@ class SupervisorClient:
             await asyncio.wait_for(kept.stopped.wait(), STOP_S)
         self._nodes.pop(node, None)
 
-    def execute(self, node: str, action: Action) -> None:
-        """Restart the node, or kill (it is started again), pause or resume its process and with it its pack.
-
-        Raises TargetError when the supervisor is gone.
-        """
-        request: dict[str, object] = {"op": action, "name": node}
-        if action == "kill":
-            request["revive"] = True
-        self._send(request)
+    def execute(self, node: str, action: Action, *, lease_s: float = 0.0, why: str = "") -> None:
+        """Act on the node's process and so on its pack, see `ProcessAction`. Raises TargetError: the supervisor is gone."""
+        self._send({"op": action, "name": node, "lease_s": lease_s, "why": why})
         sharing = self._sharing(self.process(node).pid)
         if action == "pause":
-            for one in sharing:
-                self._set(one, replace(self.process(one), state="paused", detail="paused by the lab", halted=False))
-        elif action != "kill":
+            self._mark_paused(sharing, f"paused by {why or 'the lab'}")
+        elif action in ("restart", "resume"):
             self._mark_resumed(sharing)
+
+    def _mark_paused(self, nodes: list[str], detail: str) -> None:
+        for node in nodes:
+            if (paused := replace(self.process(node), state="paused", detail=detail, halted=False)) != self.process(
+                node
+            ):
+                self._set(node, paused)
 
     def _sharing(self, pid: int | None) -> list[str]:
         """The nodes of a live process."""
@@ -221,17 +222,17 @@ class SupervisorClient:
                     self._set(event.name, replace(kept.process, state="failed", detail=event.message))
             case _:
                 _log_event(event)
-                if (now := _after(event, kept.process)) is not None:
+                if (now := process_after(event, kept.process)) is not None:
                     self._set(event.name, now)
                 if event.event == "stopped" and kept.stopped is not None:
                     kept.stopped.set()
 
 
-def _after(event: SupervisorEvent, was: Process) -> Process | None:
+def process_after(event: SupervisorEvent, was: Process) -> Process | None:
     """The process after an event; None when the event changes nothing here."""
     match event.event:
         case "started":
-            return Process("starting", event.pid, was.restarts)
+            return Process("starting", event.pid, was.restarts if event.restarts is None else event.restarts)
         case "ready":
             return Process("running", event.pid, was.restarts)
         case "halted":
@@ -240,8 +241,10 @@ def _after(event: SupervisorEvent, was: Process) -> Process | None:
             return replace(was, state="running", detail="", halted=False)
         case "exited":
             return _exited(event, was)
-        case "stopped":
-            return Process("stopped", None, was.restarts)
+        case "held" | "stopped":
+            return Process("stopped", None, was.restarts, event.how)
+        case "lapsed" if was.state == "paused" and was.pid == event.pid:
+            return replace(was, state="running", detail="")
         case _:
             return None  # `paused` and `resumed`: `execute` has noted them already
 
@@ -250,6 +253,8 @@ def _log_event(event: SupervisorEvent) -> None:
     match event.event:
         case "started" if event.starts > 1:
             about_nodes.info("%s: started again as process %s (start %d)", event.name, event.pid, event.starts)
+        case "lapsed":
+            about_nodes.warning("%s: process %s goes on: nobody renewed its pause", event.name, event.pid)
         case "paused" | "resumed":
             about_nodes.info("%s: process %s is %s, as ordered", event.name, event.pid, event.event)
         case "halted":

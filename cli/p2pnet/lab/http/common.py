@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
@@ -10,6 +11,7 @@ import msgspec
 from aiohttp import web
 
 from p2pnet.lab.lab import Lab
+from p2pnet.lab.network.faults import UnknownFaultError
 from p2pnet.lab.nodes.node_client import NodeRefusedError, NodeSilentError
 from p2pnet.lab.runs.artifacts import NotHeldError
 from p2pnet.lab.runs.queue import KeyReusedError, UnknownRunError
@@ -22,6 +24,8 @@ BODY_BYTES_MAX = 8 << 20  # of a request: as large as a member list may be
 HEARTBEAT_S = 10.0  # of silence in a stream before an empty line shows that the lab is there
 WAIT_MS_MAX = 30_000  # of a long poll for a run
 
+SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -32,6 +36,7 @@ STATUS: list[tuple[type[P2pnetError], int, int]] = [
     (UnknownUploadError, 404, 2),
     (OffsetError, 409, 2),
     (KeyReusedError, 409, 2),
+    (UnknownFaultError, 404, 2),
     (NotHeldError, 404, 1),
     (SpecError, 400, 2),
     (LimitError, 400, 2),
@@ -84,6 +89,14 @@ def number(request: web.Request, key: str, default: int, *, most: int = 1 << 62)
     if not text.isdigit() or len(text) > 19:
         raise SpecError(f"{key}={text!r}: a whole number from 0 on")
     return min(int(text), most)
+
+
+def seconds(request: web.Request, key: str) -> float:
+    """A duration in the query, in seconds. Raises SpecError where it is missing or none."""
+    text = request.query.get(key, "")
+    if not SECONDS.fullmatch(text):
+        raise SpecError(f"{key}={text!r}: a number of seconds, like 60")
+    return float(text)
 
 
 def flag(request: web.Request, key: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from p2pnet.lab.http import runs, subnet
+from p2pnet.lab.http import faults, runs, subnet
 from p2pnet.lab.http.common import BODY_BYTES_MAX, LAB, Handler, answer, problems
 from p2pnet.lab.lab import Lab
 from p2pnet.model.errors import TargetError
@@ -25,7 +25,7 @@ def application(lab: Lab) -> web.Application:
     """The HTTP application of a lab: all routes of `/v1`."""
     app = web.Application(middlewares=[problems], client_max_size=BODY_BYTES_MAX)
     app[LAB] = lab
-    for table in (subnet.routes, runs.routes):
+    for table in (subnet.routes, runs.routes, faults.routes):
         app.add_routes(table)
     return app
 

@@ -106,12 +106,6 @@ async def prometheus(request: web.Request) -> web.Response:
     return web.Response(body=data, headers={"Content-Type": METRICS_TYPE})
 
 
-@routes.get("/v1/faults")
-async def faults(request: web.Request) -> web.Response:
-    """Answer with the faults in force."""
-    return answer(request.app[LAB].status().faults)
-
-
 @routes.get("/v1/events")
 async def events(request: web.Request) -> web.StreamResponse:
     """Stream the subnet's events from `cursor` on, as they come."""

@@ -28,6 +28,7 @@ from p2pnet.model.control import (
     ProbesRequest,
     ProbeTrain,
 )
+from p2pnet.model.registry import Membership
 from p2pnet.model.report import NetworkRow
 from p2pnet.subnet.network import NetworkPlan
 
@@ -60,10 +61,10 @@ class CanaryFacts:
     node_client: NodeClient
     plan: Callable[[], NetworkPlan]
     """The network with the faults in force; the same object while nothing changes."""
-    wanted: Callable[[], Wanted]
-    """The peers that each member should be connected to; the same object while nothing changes."""
-    linked: Callable[[str, str], bool]
-    """Whether both nodes report a link with each other."""
+    membership: Callable[[], Membership]
+    """The member list with its edges; the same object while nothing changes."""
+    peers: Callable[[], Mapping[str, Collection[str]]]
+    """The peers that each node reports a link with."""
     left_out: Callable[[], Collection[str]]
     """Nodes that cannot be probed: paused, dead, on their way back, or silent."""
     lacking: Callable[[], Collection[str]]
@@ -88,7 +89,7 @@ class Canary:
         self._book = ProbeBook(first=time.time_ns() >> 20)
         self._chooser = Chooser(self._book, self._rng)
         self._made_of: tuple[object, object] = (None, None)
-        """The plan and the wanted links that the book's links were made of."""
+        """The plan and the membership that the book's links were made of."""
         self._rules: dict[str, Selectors] = {}
         self._changed_ns = 0
         """When what is asked of links last changed."""
@@ -244,10 +245,12 @@ class Canary:
         out = set(self._facts.left_out())
         for node in self._book.open_nodes() & out:
             self._book.void(node)
+        peers = self._facts.peers()
         for key, one in self._book.links.items():
-            if self._facts.linked(*key):
+            source, to = key
+            if to in peers.get(source, ()) and source in peers.get(to, ()):
                 one.cut = False
-            else:
+            elif not one.cut:
                 self._book.unlinked(key)
         closed = self._book.close_due(self._now_ns(), self._offset)
         await self._order(self._choose(out))
@@ -257,12 +260,12 @@ class Canary:
 
     def _follow(self) -> None:
         """Ask of links what the plan says now."""
-        plan, wanted = self._facts.plan(), self._facts.wanted()
-        if self._made_of[0] is plan and self._made_of[1] is wanted:
+        plan, membership = self._facts.plan(), self._facts.membership()
+        if self._made_of[0] is plan and self._made_of[1] is membership:
             return
-        self._made_of = (plan, wanted)
+        self._made_of = (plan, membership)
         now_ns = self._now_ns()
-        links = links_of(plan, wanted, random.Random(self._facts.seed)) if plan.shaped else {}
+        links = links_of(plan, membership.all_wanted(), random.Random(self._facts.seed)) if plan.shaped else {}
         seen, rules = self._book.seen() if self._watchers else [], self._rules
         self._rules = rules_of(plan, links.values())
         if self._book.ask(links, now_ns):

@@ -30,7 +30,7 @@ class Sampler:
     """Gathers the samples of one run's nodes from now on."""
 
     def __init__(
-        self, node_client: NodeClient, nodes: Sequence[str], folder: Path, boots: Callable[[], Mapping[str, list[str]]],
+        self, node_client: NodeClient, nodes: Sequence[str], folder: Path, *, boots: Callable[[], Mapping[str, list[str]]],
         offsets_ns: Callable[[], Mapping[str, int]], now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:  # fmt: skip
         """`boots`: nodes by boot id; `offsets_ns`: by boot id, added to a node's clock it gives the run's, which is `now_ns`."""

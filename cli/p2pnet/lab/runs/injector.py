@@ -118,17 +118,21 @@ class Injector:
     """Publishes planned artifacts when they are due, with one worker per publisher: a slow one delays only itself.
 
     A worker keeps the order and has one request under way. `load` gives an artifact's bytes, `on_published` is called
-    with its id in hex.
+    with its id in hex. What a publisher cannot publish because a fault was ordered that hit it (`excuse` says so) is left
+    out, and counted with `on_skipped`.
     """
 
     def __init__(
         self, node_client: NodeClient, planned: Sequence[Planned], *, client: str, load: Callable[[Planned], bytes],
-        on_published: Callable[[Planned, str], None],
+        on_published: Callable[[Planned, str], None], excuse: Callable[[str], str] = lambda _node: "",
+        on_skipped: Callable[[str, int], None] = lambda _node, _count: None,
     ) -> None:  # fmt: skip
         self._node_client = node_client
         self._client = client
         self._load = load
         self._on_published = on_published
+        self._excuse = excuse
+        self._on_skipped = on_skipped
         self._queues: dict[str, list[Planned]] = {}
         for item in planned:
             self._queues.setdefault(item.publisher, []).append(item)
@@ -155,7 +159,12 @@ class Injector:
                 await asyncio.sleep(queue[done].due_s - elapsed)
                 continue
             batch = take_batch(queue, done, elapsed)
-            await self._publish(batch)
+            try:
+                await self._publish(batch)
+            except NodeSilentError:
+                if not self._excuse(batch[0].publisher):
+                    raise
+                self._on_skipped(batch[0].publisher, len(batch))
             done += len(batch)
 
     async def _publish(self, batch: list[Planned]) -> None:

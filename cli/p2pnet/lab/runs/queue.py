@@ -150,6 +150,30 @@ class RunQueue:
         """Queued and running ones."""
         return [run for run in self._runs.values() if run.open]
 
+    def running(self) -> list[Run]:
+        """Those that are on."""
+        return [run for run in self._runs.values() if run.state == "running"]
+
+    # --- faults ---
+
+    def ordered(self, nodes: list[str], now_ns: int) -> None:
+        """Nodes are hit by an ordered fault, on the lab's monotonic clock: events lost with them cost no run its validity."""
+        for run in self.running():
+            run.order(nodes, now_ns)
+
+    def ended(self, node: str, now_ns: int, *, ordered: bool) -> None:
+        """A node's process has ended, by an order or by itself."""
+        for run in self.running():
+            if ordered:
+                run.order([node], now_ns)
+            else:
+                run.ordered.pop(node, None)  # this end was nobody's order, whatever was ordered before
+
+    def lapsed(self, fault: str) -> None:
+        """The lease of a fault lapsed: what a run measures from here on is something else."""
+        for run in self.running():
+            run.invalidate(f"the lease of fault {fault} lapsed during the run: nobody renewed it, and it was healed")
+
     # --- ending ---
 
     async def cancel(self, run_id: str, reason: str = "cancelled") -> Run:

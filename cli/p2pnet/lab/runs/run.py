@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from p2pnet.lab.network.faults import BookedFault
 from p2pnet.lab.runs.injector import Planned
 from p2pnet.lab.runs.recorder import Recorder
 from p2pnet.measure import RunMeasure
@@ -34,10 +35,15 @@ class Run:
         self.invalid: list[str] = []
         """Why the run is invalid; empty while it is valid."""
         self.notes: list[str] = []
-        self.ordered: set[str] = set()
-        """Nodes for which this run itself ordered a fault."""
-        self.unknown_nodes: set[str] = set()
-        """Nodes that lost events by a fault this run ordered: receipts they lack are unknown, not missed."""
+        self.ordered: dict[str, int] = {}
+        """Nodes that were hit by a fault that somebody ordered, and when last (`Collected.t_ns`): no events since then."""
+        self.lost_until_ns: dict[str, int] = {}
+        """Nodes that lost events by an ordered fault, and until when: receipts they lack of what was published before are
+        unknown, not missed."""
+        self.unpublished: dict[str, int] = {}
+        """By publisher: artifacts that were not published because of an ordered fault."""
+        self.faults: dict[int, BookedFault] = {}
+        """Faults that were in force at some time of the run, see `NetworkControl.record`."""
         self.absent: dict[str, str] = {}
         """Incarnation by node, of the nodes that were silent when the run began."""
         self.ending = asyncio.Event()
@@ -211,8 +217,8 @@ class Run:
             return
         if self.absent.get(node) == gap.incarnation:
             return  # the node was silent before the run began and took no part in it
-        if node in self.ordered:
-            self.unknown_nodes.add(node)
+        if node in self.ordered and gap.missed is None:  # what left a ring is no doing of a fault
+            self.lost_until_ns[node] = self.ordered[node]
             return
         what = f"{node}: {'an unknown number of' if gap.missed is None else gap.missed} events lost ({gap.reason})"
         if gap.missed is None and not self.publishing and self.measure.lacking(node) == 0:
@@ -220,6 +226,14 @@ class Run:
             self.notes.append(f"{what}, after all its receipts were in: its duplicates may be short")
         else:
             self.invalidate(what, stop=False)
+
+    def order(self, nodes: Iterable[str], now_ns: int) -> None:
+        """Somebody ordered a fault that hits these nodes now."""
+        self.ordered |= dict.fromkeys(nodes, now_ns)
+
+    def unpublish(self, publisher: str, count: int) -> None:
+        """So many artifacts are not published: their publisher is down, as ordered."""
+        self.unpublished[publisher] = self.unpublished.get(publisher, 0) + count
 
     def publisher_of(self, artifact: str) -> str:
         """The node that published an artifact of this run; empty for any other."""

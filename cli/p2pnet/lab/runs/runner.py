@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from p2pnet.lab.network.canary import Canary
+from p2pnet.lab.network.control import NetworkControl
 from p2pnet.lab.network.sampler import Sampler
 from p2pnet.lab.network.watch import RunWatch
 from p2pnet.lab.nodes.clocks import Clocks
@@ -59,8 +60,7 @@ class RunContext:
     """Names of the members, in member order."""
     subnet: Callable[[], Subnet]
     """The document in force."""
-    paused: Callable[[], set[str]]
-    """Nodes whose processes the lab has paused."""
+    network: NetworkControl
     logs: Callable[[], dict[str, Path]]
     """Paths of the logs on this machine, by node."""
     canary: Canary
@@ -107,14 +107,17 @@ class Runner:
         """What nodes reported before and after the run, for the growth of their byte counters."""
         self._silent: set[str] = set()
         """Nodes that did not answer when last read."""
+        self._still: set[str] = set()
+        """Nodes that were paused or kept dead throughout the run."""
         self._clock_bound_ms = 0.0
         """The largest clock bound seen during the run."""
         self._logs_begun: dict[str, int] = {}
         """Lengths of the logs at the start, by node."""
         collector = context.collector
         sampler = Sampler(
-            context.node_client, run.file.nodes, run.recorder.folder, collector.boot_ids, lambda: collector.offsets_ns
-        )
+            context.node_client, run.file.nodes, run.recorder.folder, boots=collector.boot_ids,
+            offsets_ns=lambda: collector.offsets_ns,
+        )  # fmt: skip
         self._watch = RunWatch(context.canary, sampler, run)
 
     async def execute(self) -> None:
@@ -122,6 +125,8 @@ class Runner:
         run, collector = self._run, self._context.collector
         self._logs_begun = ends_of(self._context.logs())
         run.start(time.time())
+        run.faults = self._context.network.record()
+        run.order(self._context.network.hit_lately(), time.monotonic_ns())
         collector.add(run)
         try:
             if not run.ending.is_set():
@@ -182,6 +187,8 @@ class Runner:
             client=run.file.request.client,
             load=self._bytes_of,
             on_published=run.published,
+            excuse=self._context.network.excuse,
+            on_skipped=run.unpublish,
         )
         run.waiting_for, run.injecting = "publications", True
         try:
@@ -226,8 +233,9 @@ class Runner:
     def _judge_silence(self, node: str) -> None:
         run, context = self._run, self._context
         incarnation = context.collector.incarnation(node)
-        if node in context.paused() and run.absent.get(node) == incarnation:
-            return  # paused throughout: it did nothing, and what it has not received is a known miss
+        if node in context.network.still() and run.absent.get(node) == incarnation:
+            self._still.add(node)
+            return  # paused or dead throughout: it did nothing, and what it has not received is a known miss
         run.absent.pop(node, None)
         run.lost(Gap(node, incarnation, None, "silent at the end of the run"))
 
@@ -236,6 +244,7 @@ class Runner:
         run, context = self._run, self._context
         run.publishing = False
         self._watch.close()
+        run.update(faults=context.network.recorded(run.faults))
         boots = context.collector.boot_ids()
         if context.clocks.unmeasured & boots.keys():
             run.invalidate("the clock offset of some nodes could not be measured")
@@ -262,7 +271,9 @@ class Runner:
             warnings = write_run(
                 run.recorder.folder / LOGS_FILE, self._context.logs(), self._logs_begun, since, time.time()
             )
-            run.notes += notes_about_nodes(warnings, run.ordered, f"p2pnet logs {self._context.name} --run {run.id}")
+            run.notes += notes_about_nodes(
+                warnings, set(run.ordered), f"p2pnet logs {self._context.name} --run {run.id}"
+            )
         except OSError as error:  # logs are a help, not a measurement: the run stays valid
             run.notes.append(f"the logs could not be kept with the run: {error.strerror}")
 
@@ -287,6 +298,8 @@ class Runner:
         """Growth of all nodes' UDP byte counters; None when one node's is unknown. Covers other runs' traffic too."""
         total = 0
         for node in self._run.file.nodes:
+            if node in self._still:
+                continue
             before, after = self._before.get(node), self._after.get(node)
             if before is None or after is None or before.incarnation != after.incarnation:
                 return None
@@ -314,14 +327,33 @@ def _and_more(count: int, command: str) -> str:
     return f" (and {count} more warning{'s' if count > 1 else ''}: {command})" if count else ""
 
 
+def notes_about_publishers(run: Run) -> tuple[int, list[str]]:
+    """How many artifacts ordered faults kept from being published, or their publication from being known; and a note each."""
+    lost: dict[str, int] = {}
+    for artifact in run.file.artifacts:
+        publisher = run.publisher_of(artifact)
+        if publisher in run.lost_until_ns and not run.measure.is_published(artifact):
+            lost[publisher] = lost.get(publisher, 0) + 1
+    notes = [
+        *(f"{_artifacts(count)} not published: {node} was down, as ordered" for node, count in run.unpublished.items()),
+        *(f"{_artifacts(count)} left out: its publication was lost with {node}" for node, count in lost.items()),
+    ]
+    return sum(run.unpublished.values()) + sum(lost.values()), notes
+
+
+def _artifacts(count: int) -> str:
+    return "1 artifact was" if count == 1 else f"{count} artifacts were"
+
+
 def report_of(run: Run, *, sent: int | None, packed: bool, clock_bound_ms: float) -> Report:
     """The report of a run that ends now. `sent`: growth of all nodes' UDP byte counters, None when it is not known."""
-    notes = list(run.notes)
+    left_out, notes = notes_about_publishers(run)
+    notes = [*run.notes, *notes]
     if sent is None and run.open:
         notes.append("bytes sent are unknown: a node was silent or restarted during the run")
     facts = facts_of(
-        run.file, asked=run.total, sent=sent, clock_bound_ms=clock_bound_ms, invalid=run.invalid, notes=notes,
-        unknown_nodes=run.unknown_nodes, packed=packed, state="cancelled" if run.cancelled else "finished",
+        run.file, asked=run.total - left_out, sent=sent, clock_bound_ms=clock_bound_ms, invalid=run.invalid, notes=notes,
+        lost_until_ns=run.lost_until_ns, packed=packed, state="cancelled" if run.cancelled else "finished",
         late_s=run.late_s,
     )  # fmt: skip
     return run.measure.report(facts)

@@ -11,7 +11,7 @@ from typing import Any
 from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.targets.cluster.lab import ClusterLab
 from p2pnet.cli.targets.cluster.status import ROLE_LABEL, SUBNET_LABEL, Object, document_of, name_of
-from p2pnet.cli.targets.target import Presence, TargetName, TargetProgress
+from p2pnet.cli.targets.target import Change, Presence, TargetName, TargetProgress
 from p2pnet.cli.threads import in_daemon
 from p2pnet.lab_client import LabClient
 from p2pnet.lab_client.kube import Kube, KubeError
@@ -28,6 +28,8 @@ POLL_S = 0.5
 GONE_S = 120.0  # for pods to end: nodes take 10 s, their grace is 30
 COLLECT_S = 20.0  # for the runs that nobody has copied yet, before their lab goes
 BROKEN = ("Invalid", "BadRequest")
+CONFLICT = 409
+EDITS_MAX = 10  # of a document that others write at the same time: controllers settle sooner
 
 
 class ClusterTarget:
@@ -157,6 +159,37 @@ class ClusterTarget:
         progress.waiting("the API server")
         await asyncio.to_thread(self._apply, to_document(subnet))
 
+    async def edit(self, name: str, change: Change, progress: TargetProgress) -> None:
+        """Patch the object, of the very version that the change was made for."""
+        progress.waiting("the API server")
+        for _ in range(EDITS_MAX):
+            if await asyncio.to_thread(self._edit, name, change):
+                return
+        raise TargetError(
+            f"the document of {name} was written by others {EDITS_MAX} times meanwhile",
+            where=self.where,
+            hint="try again when they are done",
+            exit_code=ExitCode.USAGE,
+        )
+
+    def _edit(self, name: str, change: Change) -> bool:
+        """Whether the document was still the one that the change was made for."""
+        thing = self._object(name)
+        if thing is None:
+            raise self._absent(name)
+        patch = change({key: thing.get(key) for key in ("apiVersion", "kind", "metadata", "spec")})
+        version = {"resourceVersion": (thing["metadata"] or {}).get("resourceVersion")}
+        body = {**patch, "metadata": {**(patch.get("metadata") or {}), **version}}
+        try:
+            self.kube.merge(self._path(name), body)
+        except KubeError as error:
+            if error.status == CONFLICT:
+                return False
+            if error.reason in BROKEN:
+                raise self._wrong(error, name) from error
+            raise
+        return True
+
     async def remove(self, name: str, progress: TargetProgress) -> bool:
         """Keep copies of its runs, delete it, wait until its pods are gone too."""
         with contextlib.suppress(P2pnetError, TimeoutError):
@@ -192,17 +225,23 @@ class ClusterTarget:
         kept = kept_annotations(document["metadata"].get("annotations"))
         body = {**document, "metadata": {"name": name, "namespace": self.kube.namespace, **kept}}
         try:
-            self.kube.apply(self._path(name), body)
+            found = self.kube.apply(self._path(name), body)
+            if _fault_names(found) != _fault_names(document):  # those that `edit` wrote: an apply leaves them there
+                self.kube.merge(
+                    self._path(name), {"spec": {"faults": (document.get("spec") or {}).get("faults") or []}}
+                )
         except KubeError as error:
             if error.status == 404:
                 missing = f"namespaces {self.kube.namespace!r}" if "namespaces" in str(error) else ""
                 raise (self._no_namespace() if missing else self._not_installed()) from error
             if error.reason in BROKEN:
-                hint = "correct it; p2pnet schema subnet shows what is known"
-                raise TargetError(
-                    str(error), where=f"Subnet {name}, {self.where}", hint=hint, exit_code=ExitCode.USAGE
-                ) from error
+                raise self._wrong(error, name) from error
             raise
+
+    def _wrong(self, error: KubeError, name: str) -> TargetError:
+        """The error for a document that the API server refuses: it is the user's (exit 2)."""
+        hint = "correct it; p2pnet schema subnet shows what is known"
+        return TargetError(str(error), where=f"Subnet {name}, {self.where}", hint=hint, exit_code=ExitCode.USAGE)
 
     # --- the API server ---
 
@@ -260,3 +299,7 @@ class ClusterTarget:
             hint=f"kubectl create namespace {self.kube.namespace}",
             exit_code=ExitCode.NOT_FOUND,
         )
+
+
+def _fault_names(document: Object) -> set[str]:
+    return {fault["name"] for fault in (document.get("spec") or {}).get("faults") or []}
