@@ -16,6 +16,9 @@ FINDINGS_MAX = 10  # in a report: the gravest
 FULL_BYTES = 32 << 10  # that wait for a bandwidth: some 26 packets, so that packets of others wait noticeably
 LAG_S = 0.1  # an event loop that comes so late is starved, or its process stood still
 SILENT_S = 3.0  # of sending without hearing anything: longer than any round trip that is of use
+SILENT_BYTES = (
+    1_200  # sent in a second: less is keeping the connection alive, whose answer may fall into the next second
+)
 LOSS_SHARE = 0.05  # from which on QUIC's throughput suffers
 LOST_MIN = 20  # datagrams, below which a share says little
 DATAGRAM_BYTES = 1_200  # of a full one: samples count bytes sent, not datagrams
@@ -111,12 +114,9 @@ def _add_link(series: _LinkSeries, link: LinkSample, span: float, t_ns: int) -> 
     series.full.add(link.queued_bytes, FULL_BYTES, span)
     series.sent += link.sent_bytes
     series.lost += link.lost
-    gap_s = (t_ns - series.last_ns) / 1e9 - span if series.last_ns else 0.0
-    if link.sent_bytes and not link.received_bytes:
-        # A link without any traffic has no sample, which neither ends a silence nor makes one.
-        series.silent_now_s += span + min(max(0.0, gap_s), SILENT_S)
-    else:
-        series.silent_now_s = 0.0
+    follows = t_ns - series.last_ns < 1.5e9 * span  # a link without any traffic has no sample
+    silent = link.sent_bytes >= SILENT_BYTES and not link.received_bytes
+    series.silent_now_s = ((series.silent_now_s if follows else 0.0) + span) if silent else 0.0
     series.silent_s = max(series.silent_s, series.silent_now_s)
     series.last_ns = t_ns
 

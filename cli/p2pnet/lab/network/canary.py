@@ -86,7 +86,7 @@ class Canary:
         self._facts = facts
         self._now_ns = facts.now_ns
         self._rng = random.Random(facts.seed)
-        self._book = ProbeBook(first=time.time_ns() >> 20)
+        self._book = ProbeBook(first=random.SystemRandom().randrange(1 << 30))
         self._chooser = Chooser(self._book, self._rng)
         self._made_of: tuple[object, object] = (None, None)
         """The plan and the membership that the book's links were made of."""
@@ -101,8 +101,8 @@ class Canary:
         """Runs that are measured now."""
         self._holding = 0
         """Who waits for what is on its way; nothing more is ordered meanwhile."""
-        self._goal: tuple[Goal, int] | None = None
-        """What is measured before a run, and until when at most."""
+        self._goal: Goal | None = None
+        """What is measured before a run."""
         self._reached = asyncio.Event()
         self._wakeup = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -162,9 +162,9 @@ class Canary:
         """The run has ended."""
         self._watchers.remove(watcher)
 
-    async def measure(self, timeout_s: float = BEFORE_S) -> int:
-        """Measure all that a run needs, unless it was lately; since when trains count for it (ns)."""
-        since_ns = self._now_ns() - int(FRESH_S * 1e9)
+    async def measure(self, timeout_s: float = BEFORE_S, *, fresh_s: float = FRESH_S) -> int:
+        """Measure all that a run needs, unless it was so lately; since when trains count for it (ns)."""
+        since_ns = self._now_ns() - int(fresh_s * 1e9)
         if not self.shapes:
             return since_ns
         self._follow()
@@ -172,7 +172,7 @@ class Canary:
         if not goal.probes and not goal.bursts:
             return since_ns
         self._reached.clear()
-        self._goal = (goal, self._now_ns() + int(timeout_s * 1e9))
+        self._goal = goal
         self._wakeup.set()
         try:
             await asyncio.wait_for(self._reached.wait(), timeout_s)
@@ -294,9 +294,8 @@ class Canary:
                 return []
             self._ordered_ns, self._due_ns = now_ns, now_ns + int(pace.round_s * 1e9)
             return self._chooser.steady(pace, keys, now_ns, busy=busy)
-        goal, deadline_ns = self._goal
-        orders = self._chooser.before(goal, keys, now_ns, deadline_ns, busy=busy)
-        if not orders and self._chooser.reached(goal, keys):
+        orders = self._chooser.before(self._goal, keys, now_ns, busy=busy)
+        if not orders and self._chooser.reached(self._goal, keys):
             self._reached.set()
         return orders
 

@@ -18,6 +18,7 @@ TRAINS_KEPT = 80  # of each link, the latest: some 600 probes
 MARGIN_NS = 500_000_000  # for timers, and for a process that is late, after a train's time to arrive
 SPREADS_MAX = 6.0  # standard deviations of jitter that are waited for
 LOST_NS = 60_000_000_000  # a train of which nothing was heard for so long after its time is forgotten
+TRAIN_NUMBERS = 1 << 32  # that a probe has room for
 OPEN_MAX = 20_000  # trains on their way; a round orders some hundred
 
 Key = tuple[str, str]
@@ -128,7 +129,7 @@ class ProbeBook:
         """A train for this link, to be sent now; without an interval a burst. None: too many are on their way."""
         if len(self._open) >= OPEN_MAX:
             return None
-        self._count += 1
+        self._count = (self._count + 1) % TRAIN_NUMBERS
         measured = self.links[key]
         train = ProbeTrain(key[1], count, interval_ns, size, self._count)
         self._open[self._count] = _OpenTrain(key, train, busy, now_ns)

@@ -9,13 +9,15 @@ import msgspec
 from p2pnet.lab.network.canary import Canary
 from p2pnet.lab.network.sampler import Sampler
 from p2pnet.lab.runs.run import Run
-from p2pnet.measure.canary import LinkSeen, Selectors, problems_of, rows_of, unmeasured_rules
+from p2pnet.measure.canary import STARVED, LinkSeen, Selectors, problems_of, rows_of, unmeasured_rules
 from p2pnet.model.report import NetworkRow, Report
 
 LOOK_S = 10.0  # between two looks while a run goes on
 RECENT_S = 60.0  # also judged by itself: what holds no more would long be hidden by what was measured before
 PAST_MAX = 100  # changes of the network between two looks
 LAST_S = 3.0  # at the end, for probes that are on their way
+AGAIN_S = 2.0  # before a machine that was too busy is tried again
+SHORT_S = 2.0  # a run that took no longer since its network was measured waits for none
 WAITING_FOR = "measuring the network"
 
 
@@ -26,7 +28,7 @@ class RunWatch:
         self._canary = canary
         self._sampler = sampler
         self._run = run
-        self._since_ns = 0
+        self._since_ns = self._measured_ns = 0
         self._rows: dict[tuple[str, bool], NetworkRow] = {}
         """By rule, and whether of its worst link; of rules that were out of tolerance as they were then."""
         self._past: list[tuple[list[LinkSeen], Mapping[str, Selectors]]] = []
@@ -43,7 +45,14 @@ class RunWatch:
             self._run.waiting_for = WAITING_FOR
             self._run.touch()
         self._since_ns = await self._canary.measure()
+        await self._sampler.poll()
+        if await self._is_starved():
+            # For now the machine is too busy to tell; a network that is not in force is not when it is idle again either.
+            await asyncio.sleep(AGAIN_S)
+            self._since_ns = await self._canary.measure(fresh_s=0.0)
+            await self._sampler.poll()
         await self._look(stop=True)
+        self._measured_ns = self._canary.now_ns
 
     async def throughout(self) -> None:
         """Judge again and again. A run that is found to be invalid goes on: what it does may tell why."""
@@ -56,7 +65,7 @@ class RunWatch:
         if not self._watching:
             return
         try:
-            if self._canary.shapes:
+            if self._canary.shapes and self._canary.now_ns > self._measured_ns + int(SHORT_S * 1e9):
                 await self._canary.come_in(LAST_S)
             await self._look(stop=False)
             self._say_unmeasured()
@@ -81,6 +90,11 @@ class RunWatch:
         return msgspec.structs.replace(
             report, network=list(self._rows.values()), findings=self._sampler.series.findings(report.per_node)
         )
+
+    async def _is_starved(self) -> bool:
+        """Whether rules are not as asked, and starved processes explain all of it."""
+        problems = problems_of(await self._canary.look(self._since_ns, self._sampler.series.longest_lag_s()))
+        return bool(problems) and all(STARVED in problem for problem in problems)
 
     async def _look(self, *, stop: bool) -> None:
         lag_s = self._sampler.series.longest_lag_s()
