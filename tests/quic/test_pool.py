@@ -149,7 +149,7 @@ async def test_a_race_returns_the_errors_of_those_that_lost_before(world: World)
     def late(connection: Any, datagrams: Any) -> Any:
         if connection.address == server.address and len(held) < 1:
             held.append(datagrams)
-            client.loop.call_later(0.3, client.transmit_raw, connection, datagrams)
+            client.loop.call_later(0.3, client.transmit_raw, datagrams)
             return []
         return datagrams
 

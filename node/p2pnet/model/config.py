@@ -65,6 +65,10 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     """Name of the .crt and .key files: one directory may hold the leaves of several nodes of one pod."""
     members_file: str = "members.json"
     """A `registry.Membership`; the boot copy. Under discovery by seeds only its version and `removed` are used."""
+    network_file: str = ""
+    """A `network.NodeNetwork`; the boot copy, in force from the first datagram. It need not exist; empty: there is none."""
+    await_network: bool = False
+    """Whether to neither dial nor answer peers until the lab has pushed a network once, for a bounded time."""
     discovery: Literal["registry", "seeds"] = "registry"
     """Who tells this node of its peers: the members file and the lab, or `seeds` and then the peers themselves."""
     seeds: list[str] = []

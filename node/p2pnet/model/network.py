@@ -119,8 +119,12 @@ class AccessShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
         _check_queue("access link", self.bandwidth_bps, self.queue_bytes)
 
 
+NETWORK_BYTES_MAX = 1 * MIB
+"""A `NodeNetwork` as JSON or msgpack, and a push of two: 500 peers, each with a shape of its own, are a quarter of that."""
+
+
 class NodeNetwork(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The network of one node: what leaves it for each peer, and its access link."""
+    """The network of one node: what leaves it for each peer, and its access link. Raises SpecError for a path without a shape."""
 
     version: int = 0
     """Grows with every change of anything in the subnet's network; 0: nothing is shaped."""
@@ -130,6 +134,12 @@ class NodeNetwork(msgspec.Struct, frozen=True, omit_defaults=True):
     """Peer by name -> index into `shapes`. A peer that is not named has a clear path."""
     up: AccessShape | None = None
     down: AccessShape | None = None
+
+    def __post_init__(self) -> None:
+        """Check that every path has its shape."""
+        for peer, index in self.paths.items():
+            if not 0 <= index < len(self.shapes):
+                raise SpecError(f"paths: {peer} has shape {index}, and there are {len(self.shapes)}")
 
     def shape(self, peer: str) -> LinkShape:
         """What a datagram to this peer goes through, behind the access link."""

@@ -83,6 +83,14 @@ def format_rate(per_s: float) -> str:
     return f"{per_s:,.0f}/s" if per_s >= 1000 else f"{per_s:.3g}/s"
 
 
+def format_bandwidth(bits_per_s: float) -> str:
+    """`50 Mbit/s`, `9.77 Mbit/s`, `640 kbit/s`: for people."""
+    for unit, scale in (("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3)):
+        if bits_per_s >= scale:
+            return f"{bits_per_s / scale:.3g} {unit}" if bits_per_s < 1000 * scale else f"{bits_per_s / scale:.0f} {unit}"
+    return f"{bits_per_s:.3g} bit/s"
+
+
 def format_duration(seconds: float) -> str:
     """`850 µs`, `12.3 ms`, `4.5 s`, `3m 20s`, `2h 5m`, `6d 3h`: for people."""
     if seconds < 0:

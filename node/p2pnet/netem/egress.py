@@ -25,6 +25,7 @@ class Egress(Generic[P]):
         """What became of packets at the uplink, as long as there was one."""
         self._rng = rng
         self._timeline: Timeline[P] = Timeline(packets_max, bytes_max)
+        self._services = self._timeline.services
         self._paths: dict[str, Path[P]] = {}
         self._shaped: frozenset[str] = frozenset()
         self._others: Path[P] = Path(self._timeline, rng)
@@ -56,12 +57,12 @@ class Egress(Generic[P]):
 
     def send(self, peer: str, packet: P, size: int, now_ns: int) -> None:
         """Take in a packet of `size` bytes for this peer."""
-        timeline = self._timeline
-        timeline.advance(now_ns)
+        if self._services:
+            self._timeline.advance(now_ns)
         path = self._paths.get(peer)
         if path is None:
             path = self._others
-            timeline.floor_ns = 0  # this one departs as soon as it is served
+            self._timeline.floor_ns = 0  # this one departs as soon as it is served
         if self._up is None:
             path.enter(packet, size, now_ns)
         else:
@@ -172,8 +173,4 @@ class Ingress(Generic[P]):
         return 0 if self._down is None else self._down.waiting_bytes
 
     def _left(self, packet: P, size: int, at_ns: int) -> None:
-        if self._timeline.depart(at_ns, packet, size):
-            self.counters.passed += 1
-            self.counters.bytes_passed += size
-        else:
-            self.counters.overflowed += 1
+        self._timeline.depart(at_ns, packet, size, self.counters)

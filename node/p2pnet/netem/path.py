@@ -1,6 +1,7 @@
 """One direction of the path to one peer: block and MTU, a queue for the bandwidth, then loss, delay, reorder and duplication."""
 
 import math
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from p2pnet.model.network import CLEAR, LinkShape
@@ -23,10 +24,13 @@ class Path(Generic[P]):
     __slots__ = (
         "_burst", "_delay_ns", "_hold_ns", "_jitter", "_limit", "_loss", "_plain", "_queue", "_rng", "_shape", "_timeline",
         "counters",
+        "enter",
     )  # fmt: skip
 
     def __init__(self, timeline: Timeline[P], rng: Rng) -> None:
         self.counters = LinkCounters()
+        self.enter: Callable[[P, int, int], None] = self._leave
+        """Take in a packet of so many bytes at this time."""
         self._timeline, self._rng = timeline, rng
         self._queue: Queue[P] | None = None
         self._jitter: Jitter | None = None
@@ -74,30 +78,27 @@ class Path(Generic[P]):
         queue = self._queue
         if shape.bandwidth_bps is None:
             if queue is not None:
-                self._queue = None
+                self._queue, self.enter = None, self._leave
                 queue.release(now_ns)
         elif queue is None:
+            self.enter = self._wait
             self._queue = Queue(shape, timeline=self._timeline, counters=self.counters, leaves=self._leave)
         else:
             queue.reshape(shape, now_ns)
 
-    def enter(self, packet: P, size: int, at_ns: int) -> None:
-        """Take in a packet of so many bytes at this time."""
-        if size > self._limit:
+    def _wait(self, packet: P, size: int, at_ns: int) -> None:
+        """Put a packet into the queue, if there is any use in that."""
+        if size > self._limit or self._queue is None:
             self._vanish()
-        elif self._queue is not None:
-            self._queue.put(packet, size, at_ns)
-        elif self._plain:
-            self._depart(packet, size, at_ns + self._delay_ns)
         else:
-            self._go_by_chance(packet, size, at_ns)
+            self._queue.put(packet, size, at_ns)
 
     def _leave(self, packet: P, size: int, at_ns: int) -> None:
-        """Send on what the queue has served, if the shape of now lets it pass."""
+        """Send on what has the bandwidth behind it, if the shape of now lets it pass."""
         if size > self._limit:
             self._vanish()
         elif self._plain:
-            self._depart(packet, size, at_ns + self._delay_ns)
+            self._timeline.depart(at_ns + self._delay_ns, packet, size, self.counters)
         else:
             self._go_by_chance(packet, size, at_ns)
 
@@ -118,17 +119,11 @@ class Path(Generic[P]):
         if shape.reorder and rng() < shape.reorder:
             self.counters.reordered += 1
             at_ns += math.ceil(self._hold_ns * (0.5 + rng() / 2))
-        self._depart(packet, size, at_ns)
-        if shape.duplication and rng() < shape.duplication and self._timeline.depart(at_ns, packet, size):
-            self.counters.duplicated += 1
-
-    def _depart(self, packet: P, size: int, at_ns: int) -> None:
-        counters = self.counters
-        if self._timeline.depart(at_ns, packet, size):
-            counters.passed += 1
-            counters.bytes_passed += size
-        else:
-            counters.overflowed += 1
+        self._timeline.depart(at_ns, packet, size, self.counters)
+        if shape.duplication and rng() < shape.duplication:
+            copy = LinkCounters()
+            self._timeline.depart(at_ns, packet, size, copy)
+            self.counters.duplicated += copy.passed
 
 
 def _timing(shape: LinkShape) -> tuple[object, ...]:

@@ -1,10 +1,10 @@
 """Networks that were measured, as paths between their places.
 
-`data/NAME.csv` has a row per pair, which names both ends, so that no index can go wrong; facts and sources are at its head. What
-is made of it: the one-way delay is half of the round-trip time, and the loss is the share of packets lost that way. Where the 90th
-percentile of round-trip times is known, the jitter is that of a normal distribution whose median and 90th percentile they are, half
-of whose variance arises each way; it is never more than the delay can carry (`jitter_max_ns`), which within a region of AWS it would
-be.
+`data/NAME.csv` has a row per pair, which names both ends, so that no index can go wrong; facts and sources are at its head.
+What is made of it: the one-way delay is half of the round-trip time, and the loss is the share of packets lost that way. Where
+the 90th percentile of round-trip times is known, they are taken to be spread normally around their median, and half of their
+variance to arise each way: that is the jitter. It is never more than the delay can carry (`jitter_max_ns`); within a region of
+AWS it would be.
 """
 
 import csv

@@ -7,7 +7,7 @@ connections are left out of the byte counters.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -20,7 +20,11 @@ from p2pnet.model.control import (
     ROUTE_GET,
     ROUTE_INJECT,
     ROUTE_MEMBERS,
+    ROUTE_NETWORK,
     ROUTE_PEERS,
+    ROUTE_PROBE,
+    ROUTE_PROBES,
+    ROUTE_SAMPLES,
     ROUTE_WITHDRAW,
     Clock,
     ClockRequest,
@@ -40,8 +44,9 @@ from p2pnet.model.control import (
     Withdrawn,
     WithdrawRequest,
 )
-from p2pnet.model.errors import LocalError
+from p2pnet.model.errors import LocalError, SpecError
 from p2pnet.model.ids import ARTIFACT_ID_BYTES, ArtifactId
+from p2pnet.model.network import NETWORK_BYTES_MAX
 from p2pnet.model.peer_messages import (
     ASK_BYTES_MAX,
     ROUTE_HELLO,
@@ -67,6 +72,8 @@ DIGEST_REQUEST_BYTES_MAX = 20 * limits.KIB
 """A digest and the most ids that may be listed with it."""
 INJECT_BYTES_MAX = limits.ARTIFACT_BYTES_MAX + limits.MIB
 """One item of the largest size, or 1 MiB of smaller ones, with their names."""
+ORDER_BYTES_MAX = 512 * limits.KIB
+"""An order of probes: a train of one probe each, PROBES_PER_ORDER_MAX of them."""
 NONCES_REMEMBERED = 20_000
 """Results of injections kept by nonce: a lab that lost the answer asks again and gets the same one."""
 
@@ -80,7 +87,14 @@ ROUTE_LIMITS = {
     ROUTE_EVENTS: REQUEST_BYTES_MAX,
     ROUTE_PEERS: REQUEST_BYTES_MAX,
     ROUTE_CLOCK: REQUEST_BYTES_MAX,
+    ROUTE_NETWORK: NETWORK_BYTES_MAX,
+    ROUTE_PROBE: ORDER_BYTES_MAX,
+    ROUTE_PROBES: REQUEST_BYTES_MAX,
+    ROUTE_SAMPLES: REQUEST_BYTES_MAX,
 }
+
+Routes = Mapping[bytes, tuple[type[Any], Callable[[Any], ControlReply]]]
+"""By route: the shape of its requests, and what answers them."""
 
 
 class ControlledNode(Protocol):
@@ -106,7 +120,8 @@ class ControlledNode(Protocol):
 class Control:
     """Decodes requests, asks the node, replies: within the loop turn, except for long polls."""
 
-    def __init__(self, node: ControlledNode, ring: EventRing) -> None:
+    def __init__(self, node: ControlledNode, ring: EventRing, parts: Iterable[Routes] = ()) -> None:
+        """`parts`: routes that parts of the node answer themselves."""
         self._node = node
         self._ring = ring
         self._loop = asyncio.get_running_loop()
@@ -121,6 +136,8 @@ class Control:
             ROUTE_MEMBERS: (MembersPush, self._members),
             ROUTE_CLOCK: (ClockRequest, self._clock),
         }
+        for routes in parts:
+            self._handlers.update(routes)
 
     def message(self, _connection: Connection, message: Message) -> None:
         """A request of the lab."""
@@ -303,7 +320,11 @@ def _reply(message: Message, reply: ControlReply) -> None:
 def _decode(message: Message, shape: type[Any]) -> Any:
     try:
         return msgspec.msgpack.decode(message.payload, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (
+        msgspec.DecodeError,
+        UnicodeDecodeError,
+        SpecError,
+    ) as error:  # SpecError: well-formed, with an absurd value
         return ControlRefusal("bad-request", f"not a {shape.__name__}: {error}")
 
 

@@ -99,6 +99,11 @@ class BroadcastDriver:
             self._digest: self._on_digest,
         }
 
+    @property
+    def waiting(self) -> int:
+        """Messages of peers that wait for, or are in, the core: not handled yet, or not answered."""
+        return len(self._inputs) + len(self._unanswered)
+
     # --- inputs ---
 
     def feed(self, item: Input) -> None:

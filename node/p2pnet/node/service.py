@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import socket
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,11 @@ from p2pnet.node.control import Control, endpoint_settings, refuse
 from p2pnet.node.driver import BroadcastDriver
 from p2pnet.node.events import EventRing
 from p2pnet.node.identity import IdentityFiles, what_changed
+from p2pnet.node.network import NetworkKeeper, read_network
+from p2pnet.node.peer_addresses import PeerAddresses
+from p2pnet.node.probes import Prober
+from p2pnet.node.samples import Sampler
+from p2pnet.node.seam import NetworkSeam
 from p2pnet.peering import clock
 from p2pnet.peering.bootstrap import make_bootstrap
 from p2pnet.peering.discovery import in_order, read_membership
@@ -56,6 +62,7 @@ class Service:
         scope = (config.trust_domain, config.namespace, config.subnet)
         self._lab_uri = lab_uri(*scope)
         boot_copy = read_membership(folder / config.members_file)
+        boot_network = read_network(folder / config.network_file if config.network_file else None)
         self._identity = IdentityFiles(
             folder / config.identity_dir,
             member_uri(*scope, config.name),
@@ -86,7 +93,16 @@ class Service:
         self.drivers = self._make_drivers()
         self._routes = {route: handler for driver in self.drivers.values() for route, handler in driver.routes.items()}
         self._routes.update(self._bootstrap.routes)
-        self._control = Control(self, self.ring)
+        self._addresses = PeerAddresses(config.name, self.directory)
+        # A sequence of its own for each start: seeded, but a node that is started again does not lose the same packets.
+        chance = random.Random(f"{config.seed} {config.name} {self.incarnation}").random
+        self.seam = NetworkSeam(self._addresses, self.directory.name_of, chance)
+        self.network = NetworkKeeper(self.seam, boot_network, awaits=config.await_network)
+        start = (self.incarnation, self.ring.boot_id)
+        self.prober = Prober(start, self.seam, self.peers.links.get)
+        self._sampler = Sampler(start, self.seam, self.peers.links, self.drivers)
+        parts = (self.network.routes, self.prober.routes, self._sampler.routes)
+        self._control = Control(self, self.ring, parts)
         self._endpoint: Endpoint | None = None
         self._health: HealthPage | None = None
         self._ticker: asyncio.TimerHandle | None = None
@@ -122,19 +138,24 @@ class Service:
             on_connection=service._on_connection,
             on_refused=service._on_refused,
         )
+        await service._begin(service._endpoint)
+        return service
+
+    async def _begin(self, endpoint: Endpoint) -> None:
+        """What follows when the socket is bound: the network is in force before anything can be sent."""
+        self.network.start(endpoint, partial(self.peers.start, endpoint))
+        endpoint.on_foreign = self.prober.arrived
         # Whoever is admitted may ask for the echo: before its hello, and the lab too.
-        Reachability(service._endpoint)
+        Reachability(endpoint)
         try:
-            if config.health_port is not None:
-                await service._serve_health(config.health_host, config.health_port)
-            service.peers.start(service._endpoint)
-            service._bootstrap.start(service.peers, service.address)
+            if self._config.health_port is not None:
+                await self._serve_health(self._config.health_host, self._config.health_port)
+            self._bootstrap.start(self.peers, self.address)
         except (OSError, LocalError):
             # The socket is bound already, and whoever tries again needs its port.
-            await service.stop()
+            await self.stop()
             raise
-        service._tick()
-        return service
+        self._tick()
 
     async def _serve_health(self, host: str, port: int) -> None:
         from p2pnet.node.health import HealthPage  # h11 only where it is asked for
@@ -148,12 +169,16 @@ class Service:
         self._stopping = True
         # Dialling ends first, so that no link comes up while the endpoint drains.
         self._bootstrap.stop()
+        self.network.stop()
         self.peers.stop()
+        self.prober.stop()
+        self._sampler.stop()
         if self._ticker is not None:
             self._ticker.cancel()
         if self._endpoint is not None:
             await self._close_lab_connections(self._endpoint)
             await self._endpoint.drain(DRAIN_S)
+        self.seam.close()
         for driver in self.drivers.values():
             driver.stop()
         if self._health is not None:
@@ -180,6 +205,7 @@ class Service:
         return None if uri == self._lab_uri else self.directory.refusal(uri)
 
     def _on_connection(self, connection: Connection) -> None:
+        self._addresses.saw(connection.address, self.directory.name_of(connection.uri))
         if connection.uri != self._lab_uri:
             self.peers.accepted(connection)
 
@@ -197,6 +223,7 @@ class Service:
 
     def link_up(self, name: str, connection: Connection) -> None:
         """See `PeerListener`."""
+        self._addresses.saw(connection.address, name)
         self._bootstrap.link_up(name, connection)
         for driver in self.drivers.values():
             driver.peer_up(name, connection)
@@ -204,6 +231,7 @@ class Service:
     def link_down(self, name: str, connection: Connection) -> None:
         """See `PeerListener`."""
         self._bootstrap.link_down(name)
+        self.prober.link_down(name)
         for driver in self.drivers.values():
             driver.peer_down(name, connection)
 
@@ -226,6 +254,7 @@ class Service:
         return True
 
     def _members_changed(self) -> None:
+        self._addresses.directory_changed()
         self.peers.directory_changed()
         # With those linked: a peer that this node's list does not know yet is admitted all the same.
         members = self.directory.members | frozenset(self.peers.links)
@@ -263,6 +292,7 @@ class Service:
             address=address_text(*self.address),
             trusted=[fingerprint[:_FINGERPRINT_CHARS] for fingerprint in identity.trusted],
             leaf=identity.fingerprint[:_FINGERPRINT_CHARS],
+            network_version=self.seam.network.version,
         )
 
     # --- probes and metrics ---
@@ -274,6 +304,8 @@ class Service:
             return "stopping" if self._stopping else "not bound"
         if self._identity.current.not_after <= clock.utc_now():
             return "the leaf has expired"
+        if self.network.awaited:
+            return "awaits the network from the lab"
         if self.peers.links or not (self.directory.wanted or self._bootstrap.awaits(joined=last is not None)):
             return ""
         if last is None:
@@ -305,6 +337,10 @@ class Service:
         self._ticker = loop.call_later(TICK_S, self._tick)  # first: an error below must not end the ticking
         self.peers.close_late()
         self._bootstrap.tick()
+        self._sampler.tick()
+        if self.seam.network.version:
+            for name, link in self.peers.links.items():  # a peer may have moved
+                self._addresses.saw(link.connection.address, name)
         problem = self._identity.problem
         self._identity.reload(clock.utc_now(), self._identity_changed)
         if self._identity.problem not in ("", problem):

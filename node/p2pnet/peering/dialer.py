@@ -49,10 +49,12 @@ class Dialer:
         """Seeds being dialled; the event is set when the dial is over."""
         self._timer: asyncio.TimerHandle | None = None
         self._endpoint: Endpoint | None = None
+        self._started = asyncio.Event()
 
     def start(self, endpoint: Endpoint) -> None:
         """Dial from this endpoint; before, nothing is dialled."""
         self._endpoint = endpoint
+        self._started.set()
 
     def stop(self) -> None:
         """Dial nobody any more."""
@@ -81,10 +83,11 @@ class Dialer:
         self._timer = None if due is None else self._loop.call_later(delay_s(due), self.start_due)
 
     async def dial_seed(self, address: Address) -> str:
-        """Dial whoever serves at this address, and make a link of it unless there is one; its name.
+        """Dial whoever serves at this address, once this node dials at all, and make a link of it unless there is one; its name.
 
         Raises P2pnetError, OSError.
         """
+        await self._started.wait()
         over = self._seed_dials[address] = asyncio.Event()
         try:
             await self._pacer.turn()

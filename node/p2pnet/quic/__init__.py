@@ -8,7 +8,7 @@ from p2pnet.model.errors import LimitError, LocalError, MalformedError, P2pnetEr
 from p2pnet.quic.addresses import Address
 from p2pnet.quic.bootstrap_cache import BootstrapCache, Connector
 from p2pnet.quic.connection import Connection
-from p2pnet.quic.dispatch import Egress
+from p2pnet.quic.dispatch import EgressHook, ForeignHook, IngressHook
 from p2pnet.quic.endpoint import Endpoint, OnMessage, OnRefused
 from p2pnet.quic.engine import Datagram
 from p2pnet.quic.errors import (
@@ -58,18 +58,20 @@ __all__ = [
     "Deadlock",
     "DeliveryFailed",
     "Done",
-    "Egress",
+    "EgressHook",
     "Endpoint",
     "EndpointClosed",
     "EndpointError",
     "Exchange",
     "FixedIdentity",
+    "ForeignHook",
     "FrameError",
     "FrameFault",
     "HandshakeFailed",
     "HandshakeFailure",
     "Identity",
     "IdentitySource",
+    "IngressHook",
     "LimitError",
     "LocalError",
     "MalformedError",

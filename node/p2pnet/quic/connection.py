@@ -146,6 +146,11 @@ class Connection:
         return self.peer.uri
 
     @property
+    def expected_uri(self) -> str:
+        """The identity that a dialled peer must prove; empty if any will do."""
+        return self._expect or ""
+
+    @property
     def not_after(self) -> datetime | None:
         """When the peer's certificate expires, and with it the connection; None where trust proves nothing."""
         return self.peer.not_after

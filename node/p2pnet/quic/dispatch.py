@@ -17,6 +17,7 @@ from p2pnet.quic.addresses import host_of, remote
 from p2pnet.quic.connection import Connection
 from p2pnet.quic.connection_index import ConnectionIndex
 from p2pnet.quic.engine import (
+    FIXED_BIT,
     RESET_TOKEN_BYTES,
     Admission,
     Admittance,
@@ -43,8 +44,12 @@ starved of CPU."""
 
 _ids = itertools.count(1)
 
-Egress = Callable[[Connection, list[Datagram]], list[Datagram]]
-"""Given a connection and the datagrams of one flush, returns those that may leave now."""
+EgressHook = Callable[[Connection | None, list[Datagram]], list[Datagram]]
+"""Given datagrams that are about to leave, and their connection (None: answers to strangers); returns those to send now."""
+IngressHook = Callable[[list[Datagram]], list[Datagram]]
+"""Given datagrams that one read has brought, in order; returns those to take now."""
+ForeignHook = Callable[[bytes, Any], None]
+"""Given a datagram that is none of QUIC's, and the raw address it came from."""
 
 
 class EndpointHooks(Protocol):
@@ -92,7 +97,9 @@ class Dispatcher:
         self.utc_now = utc_now
         self.draining = False
         self.listens = listens
-        self.egress: Egress | None = None
+        self.egress: EgressHook | None = None
+        self.ingress: IngressHook | None = None
+        self.on_foreign: ForeignHook | None = None
         self.transport = transport
         self.index = ConnectionIndex()
         self.handshakes: dict[Connection, None] = {}
@@ -101,7 +108,7 @@ class Dispatcher:
         """Established connections by id, oldest first."""
         self.gate = Gate(
             settings,
-            transport.send,
+            self._answer_stranger,
             resets=(resets := Resets(reset_key)),
             random_bytes=random_bytes,
             decide=owner.incoming,
@@ -123,7 +130,7 @@ class Dispatcher:
 
     def start(self) -> None:
         """Begin to receive."""
-        self.transport.start(self.on_datagrams, self._on_too_big)
+        self.transport.start(self._arrived, self._on_too_big)
 
     # For connections (see connection.DispatcherHooks)
 
@@ -146,16 +153,11 @@ class Dispatcher:
 
     def transmit(self, connection: Connection, datagrams: list[Datagram]) -> None:
         """Send these, unless `egress` says otherwise."""
+        # Counted here, before egress: to whoever counts bytes, what the network loses was sent.
+        connection.sent_bytes += sum(len(data) for data, _ in datagrams)
         if self.egress is not None:
             datagrams = self.egress(connection, datagrams)
-        self.transmit_raw(connection, datagrams)
-
-    def transmit_raw(self, connection: Connection, datagrams: list[Datagram]) -> None:
-        """Send these without asking `egress`: for what it held back, when its time has come."""
-        if datagrams:
-            # Counted here, behind egress: what it drops was never sent.
-            connection.sent_bytes += sum(len(data) for data, _ in datagrams)
-            self.transport.send(datagrams)
+        self.transport.send(datagrams)
 
     def established(self, connection: Connection) -> None:
         """The handshake is complete: give the connection its id."""
@@ -233,6 +235,10 @@ class Dispatcher:
         finally:
             self._in_turn = False
 
+    def connection_for(self, data: bytes) -> Connection | None:
+        """The connection that this datagram is for, by its connection id."""
+        return self.index.by_cid.get(destination_cid(data))
+
     def on_datagrams(self, datagrams: list[Datagram] | None = None) -> None:
         """Feed datagrams to their connections, let these act, and flush: at once, or after the tasks that were woken.
 
@@ -269,6 +275,20 @@ class Dispatcher:
                 self.loop.call_soon(self.on_datagrams)
 
     # Private
+
+    def _arrived(self, datagrams: list[Datagram]) -> None:
+        """The transport has read these."""
+        if self.ingress is not None:
+            datagrams = self.ingress(datagrams)
+            if not datagrams:
+                return
+        self.on_datagrams(datagrams)
+
+    def _answer_stranger(self, datagrams: list[Datagram]) -> None:
+        """Send what the gate answers without a connection, unless `egress` says otherwise."""
+        if self.egress is not None:
+            datagrams = self.egress(None, datagrams)
+        self.transport.send(datagrams)
 
     def _feed(self, now: float) -> dict[Connection, None]:
         """Give datagrams to their connections until there is enough to act on; the connections that got any."""
@@ -329,6 +349,9 @@ class Dispatcher:
 
     def _begin(self, data: bytes, address: Any, now: float) -> Connection | None:
         """The connection that this datagram begins, which is for none in the index; None if it begins none."""
+        if self.on_foreign is not None and data and not data[0] & FIXED_BIT:
+            self._pass_foreign(self.on_foreign, data, address)
+            return None
         if self._is_reset(data, address) or self.draining or self._closing or not self.listens:
             return None
         # After the cheap tests: judging may cost a decryption and a token.
@@ -348,6 +371,14 @@ class Dispatcher:
             return None
         connection.accept(admission.destination_cid)
         return connection
+
+    def _pass_foreign(self, hook: ForeignHook, data: bytes, address: Any) -> None:
+        if self._closing:
+            return
+        try:
+            hook(data, address)
+        except Exception as error:  # noqa: BLE001  # the owner's mistake: connections must not suffer
+            self.loop.call_exception_handler({"message": "on_foreign failed", "exception": error})
 
     def _is_reset(self, data: bytes, address: Any) -> bool:
         """Whether this is a stateless reset (RFC 9000 section 10.3), from the address of its connection; acts on it."""

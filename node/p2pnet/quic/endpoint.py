@@ -16,7 +16,7 @@ from p2pnet.model.errors import LocalError, TrustError
 from p2pnet.quic.addresses import Address, numeric, readable, resolve
 from p2pnet.quic.bootstrap_cache import BootstrapCache
 from p2pnet.quic.connection import Connection
-from p2pnet.quic.dispatch import Dispatcher, Egress
+from p2pnet.quic.dispatch import Dispatcher, EgressHook, ForeignHook, IngressHook
 from p2pnet.quic.engine import Admittance, Datagram
 from p2pnet.quic.errors import BadAddress, CloseCode, EndpointClosed, EndpointError, QuicError, check_code
 from p2pnet.quic.message import Message
@@ -73,6 +73,8 @@ class Endpoint:
         self.on_incoming: Callable[[Address], str] | None = None
         self.on_refused: OnRefused | None = None
         self.on_malformed: Callable[[Connection, Exception], None] | None = None
+        self.egress_holds: Callable[[], bool] | None = None
+        """Whether `egress` still holds datagrams back: a closed endpoint keeps its socket for them, within CLOSE_S."""
         self.address: Address = transport.address
         """The bound address."""
         self.clock = clock
@@ -268,18 +270,53 @@ class Endpoint:
         """Nothing new is begun or accepted; what is in flight is finished."""
         return self._dispatcher.draining
 
+    # The seam between QUIC and the network
+
     @property
-    def egress(self) -> Egress | None:
-        """If set, called with each flush's datagrams: those it returns leave now, others it may `transmit_raw` later."""
+    def egress(self) -> EgressHook | None:
+        """If set, called with everything that is about to leave: what it does not return may `transmit_raw` later.
+
+        A connection's datagrams come together, one flush at a time, from its first to its last close packet; None comes with
+        answers to strangers (Retry, refusals, resets). They count as sent, whatever becomes of them.
+        """
         return self._dispatcher.egress
 
     @egress.setter
-    def egress(self, decide: Egress | None) -> None:
-        self._dispatcher.egress = decide
+    def egress(self, hook: EgressHook | None) -> None:
+        self._dispatcher.egress = hook
 
-    def transmit_raw(self, connection: Connection, datagrams: list[Datagram]) -> None:
-        """Send these without asking `egress`: for what it held back, when its time has come."""
-        self._dispatcher.transmit_raw(connection, datagrams)
+    @property
+    def ingress(self) -> IngressHook | None:
+        """If set, called with everything that arrives: what it does not return may be taken by `receive_raw` later."""
+        return self._dispatcher.ingress
+
+    @ingress.setter
+    def ingress(self, hook: IngressHook | None) -> None:
+        self._dispatcher.ingress = hook
+
+    @property
+    def on_foreign(self) -> ForeignHook | None:
+        """If set, called with datagrams that are none of QUIC's: for no connection, and without QUIC's fixed bit."""
+        return self._dispatcher.on_foreign
+
+    @on_foreign.setter
+    def on_foreign(self, hook: ForeignHook | None) -> None:
+        self._dispatcher.on_foreign = hook
+
+    def transmit_raw(self, datagrams: list[Datagram]) -> None:
+        """Send these without asking `egress`: for what it held back, also when the connection is gone by then."""
+        self._transport.send(datagrams)
+
+    def receive_raw(self, datagrams: list[Datagram]) -> None:
+        """Take these without asking `ingress`: for what it held back."""
+        if not self._gone.done():
+            self._dispatcher.on_datagrams(datagrams)
+
+    def connection_for(self, data: bytes) -> Connection | None:
+        """The connection that an arriving datagram is for, if it is for any."""
+        return self._dispatcher.connection_for(data)
+
+    # Counters
 
     @property
     def sent_bytes(self) -> int:
@@ -333,10 +370,13 @@ class Endpoint:
             waiter = self._accepting.popleft()
             if not waiter.done():
                 waiter.set_exception(closed)
-        if self._dispatcher.close(code, reason):
+        repeats = self._dispatcher.close(code, reason)
+        if repeats or self._waits_to_leave:
             # Kept until the peers have heard: the owner may drop its last reference now.
             _lingering.add(self)
             self._linger = self.loop.call_later(CLOSE_S, self._cut)
+            if not repeats:
+                self.all_disposed()
         else:
             self._cut()
 
@@ -401,12 +441,17 @@ class Endpoint:
 
     def all_disposed(self) -> None:
         """Every connection is disposed of: close the socket, once the datagrams that wait in it have left."""
-        if self._transport.congested:
+        if self._waits_to_leave:
             self.loop.call_later(_POLL_S, self._retry_cut)
         else:
             self.loop.call_soon(self._cut)
 
     # Private
+
+    @property
+    def _waits_to_leave(self) -> bool:
+        """Whether datagrams given to the socket, or held back by `egress`, are still to leave."""
+        return self._transport.congested or (self.egress_holds is not None and self.egress_holds())
 
     async def _resolve(self, address: Address, timeout_s: float) -> Any:
         """The raw form of an address. Raises BadAddress, EndpointClosed."""

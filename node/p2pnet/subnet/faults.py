@@ -59,7 +59,8 @@ def kind_of_fault(fault: FaultSpec) -> str:
 
 def describe(fault: FaultSpec) -> str:
     """What it does, to whom, in a few words, like `loss 20% from node-0 to *`."""
-    kind, who = kind_of_fault(fault), f"{fault.from_} of the nodes" if fault.share else _everybody(fault.from_)
+    kind, source = kind_of_fault(fault), f"{fault.from_} of the nodes" if fault.share else fault.from_
+    who = "every node" if source == EVERY else source
     if fault.partition is not None:
         minority = fault.partition.minority
         return f"partition {minority} from the rest" if minority else f"partition {' | '.join(fault.partition.groups)}"
@@ -71,7 +72,7 @@ def describe(fault: FaultSpec) -> str:
     if is_about_nodes(fault):
         return f"{kind} {who}"
     what = "block" if fault.block else ", ".join(f"{name} {text}" for name, text in _figures(fault).items())
-    return f"{what} from {fault.from_} to {fault.to}{', both ways' if fault.both_ways else ''}"
+    return f"{what} from {source} to {fault.to}{', both ways' if fault.both_ways else ''}"
 
 
 def churn_schedule(subnet: Subnet, fault: FaultSpec, until_s: float) -> Iterator[tuple[float, str]]:
@@ -96,10 +97,6 @@ def churn_schedule(subnet: Subnet, fault: FaultSpec, until_s: float) -> Iterator
             node = here[int(chance(seed, fault.name, number, "node") * len(here))]
             back[node] = at + churn.down.seconds
             yield at, node
-
-
-def _everybody(selector: str) -> str:
-    return "every node" if selector == EVERY else selector
 
 
 def _figures(fault: FaultSpec) -> dict[str, str]:

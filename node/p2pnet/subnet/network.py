@@ -70,19 +70,16 @@ class NetworkPlan:
         self._on_paths = [one for one in self._faults if one.fault.access is None]
         self._both_ways = sum(1 << index for index, one in enumerate(self._on_paths) if one.fault.both_ways)
         self._partitions = [index for index, one in enumerate(self._on_paths) if one.parts]
-        self._together: dict[int, tuple[_Acting, ...]] = {}
-        self._rows = self._tell_apart()
-        self._found: dict[tuple[_Row, _Row], tuple[LinkShape, str]] = {}
+        self._rows: list[_Row] = []
+        self._row_of = self._tell_apart()
+        self._found: dict[tuple[int, int], tuple[LinkShape, str]] = {}
 
     def path(self, source: str, to: str) -> tuple[LinkShape, str]:
         """What packets from one member to another go through, and why: a label like `rules[0] + fault cut-eu`.
 
         Where nothing acts it is CLEAR, and the label is empty. Raises KeyError for a name that is no member's.
         """
-        rows = self._rows[source], self._rows[to]
-        if rows not in self._found:
-            self._found[rows] = self._path(*rows)
-        return self._found[rows]
+        return self._between(self._row_of[source], self._row_of[to])
 
     def access(self, node: str) -> tuple[AccessShape | None, AccessShape | None]:
         """The node's access link, up and down; None: no limit. Raises KeyError for a name that is no member's."""
@@ -95,12 +92,19 @@ class NetworkPlan:
 
     def node_network(self, node: str, peers: Iterable[str], version: int) -> NodeNetwork:
         """The network as a node is told it. Peers that are no members have a clear path. Raises KeyError for such a node."""
-        numbers: dict[LinkShape, int] = {}
+        own, numbers = self._row_of[node], dict[LinkShape, int]()
+        by_row: dict[int, int | None] = {}
         paths: dict[str, int] = {}
         for peer in peers:
-            shape = self.path(node, peer)[0] if peer in self._rows and peer != node else CLEAR
-            if not shape.clear:
-                paths[peer] = numbers.setdefault(shape, len(numbers))
+            row = self._row_of.get(peer)
+            if row is None or peer == node:
+                continue
+            if row not in by_row:
+                shape, _ = self._between(own, row)
+                by_row[row] = None if shape.clear else numbers.setdefault(shape, len(numbers))
+            number = by_row[row]
+            if number is not None:
+                paths[peer] = number
         up, down = self.access(node)
         return NodeNetwork(version=version, shapes=list(numbers), paths=paths, up=up, down=down)
 
@@ -116,8 +120,9 @@ class NetworkPlan:
         """The labels of all paths, each once: of default or preset, then of rules in their order, each also with faults."""
         parts = [self._base_label, *(f"rules[{index}]" for index in range(len(self._rules.shapes)))]
         order = {part: number for number, part in enumerate([*parts, *(one.label for one in self._on_paths)])}
-        found = {self._path_label(*self._judged(*pair)) for pair in self._pairs()}
-        return sorted(found - {""}, key=lambda label: [order[part] for part in label.split(_JOINED)])
+        judged = {self._judged(*pair) for pair in self._pairs()}
+        found = {self._path_label(*pair) for pair in judged} - {""}
+        return sorted(found, key=lambda label: [order[part] for part in label.split(_JOINED)])
 
     @cached_property
     def shaped(self) -> bool:
@@ -153,10 +158,10 @@ class NetworkPlan:
             else:
                 self._odd_faults.append(f"fault {fault.name} acts on nothing: no node is what it selects")
 
-    def _tell_apart(self) -> dict[str, _Row]:
-        """The row of every member; of equal rows there is one."""
-        rows: dict[str, _Row] = {}
-        known: dict[_Row, _Row] = {}
+    def _tell_apart(self) -> dict[str, int]:
+        """The number of every member's row in `_rows`."""
+        rows: dict[str, int] = {}
+        known: dict[_Row, int] = {}
         ends = [(1 << index, one) for index, one in enumerate(self._on_paths) if not one.parts]
         partitions = [self._on_paths[index].parts for index in self._partitions]
         for name in self.members:
@@ -165,44 +170,54 @@ class NetworkPlan:
                 sum(bit for bit, one in ends if name in one.source), sum(bit for bit, one in ends if name in one.to),
                 tuple(parts[name] for parts in partitions), self._placement.places.get(name, ""),
             )  # fmt: skip
-            rows[name] = known.setdefault(row, row)
+            rows[name] = known.setdefault(row, len(known))
+        self._rows = list(known)
         return rows
 
+    def _between(self, one: int, other: int) -> tuple[LinkShape, str]:
+        """The path from nodes of one row to those of another, and its label."""
+        found = self._found.get((one, other))
+        if found is None:
+            found = self._found[one, other] = self._path(self._rows[one], self._rows[other])
+        return found
+
     def _path(self, one: _Row, other: _Row) -> tuple[LinkShape, str]:
-        rule, faults = self._judged(one, other)
+        rule, acting = self._judged(one, other)
         if rule != NO_RULE:
             base = self._rules.shapes[rule]
         else:
             base = self._preset.shape(one.place, other.place) if self._preset else self._default
-        if not faults:
-            return (CLEAR, "") if base.clear else (base, self._path_label(rule, ()))
-        return carried(combined([base, *(fault.shape for fault in faults)])), self._path_label(rule, faults)
+        if not acting:
+            return (CLEAR, "") if base.clear else (base, self._path_label(rule, 0))
+        shapes = [base, *(fault.shape for fault in self._these(acting))]
+        return carried(combined(shapes)), self._path_label(rule, acting)
 
-    def _judged(self, one: _Row, other: _Row) -> tuple[int, tuple[_Acting, ...]]:
-        """The rule that decides of the links from nodes of one row to those of another, and the faults that act on them."""
+    def _judged(self, one: _Row, other: _Row) -> tuple[int, int]:
+        """The rule that decides of the links from nodes of one row to those of another; the faults that act on them, as bits."""
         there = one.faults_from & other.faults_to
         back = other.faults_from & one.faults_to & self._both_ways
         acting = there | back
         for index, mine, its in zip(self._partitions, one.parts, other.parts, strict=True):
             acting |= (mine != its) << index
-        if acting not in self._together:
-            self._together[acting] = tuple(one for index, one in enumerate(self._on_paths) if acting >> index & 1)
-        return self._rules.decides(one.sends & other.receives), self._together[acting]
+        return self._rules.decides(one.sends & other.receives), acting
+
+    def _these(self, acting: int) -> list[_Acting]:
+        return [fault for index, fault in enumerate(self._on_paths) if acting >> index & 1]
 
     @property
     def _base_label(self) -> str:
         return "default" if self._preset is None else f"preset {self._network.preset}"
 
-    def _path_label(self, rule: int, faults: tuple[_Acting, ...]) -> str:
+    def _path_label(self, rule: int, acting: int) -> str:
         if rule != NO_RULE:
             part, acts = f"rules[{rule}]", not self._rules.shapes[rule].clear
         else:
             part, acts = self._base_label, self._preset is not None or not self._default.clear
-        return _JOINED.join([*([part] if acts else []), *(fault.label for fault in faults)])
+        return _JOINED.join([*([part] if acts else []), *(fault.label for fault in self._these(acting))])
 
     def _pairs(self) -> Iterator[tuple[_Row, _Row]]:
         """Rows between whose nodes there are links, whatever their places."""
-        counts = Counter(row._replace(place="") for row in self._rows.values())
+        counts = Counter(self._rows[number]._replace(place="") for number in self._row_of.values())
         for one, count in counts.items():
             yield from ((one, other) for other in counts if one != other or count > 1)
 

@@ -48,10 +48,11 @@ def placement_notes(placement: Placement, network: NetworkSpec, links: PresetLin
     if count > links.place_count:
         yield f"preset {network.preset} has {links.place_count} places for {count} nodes"
     place, most = max(shared.items(), key=lambda pair: pair[1])
-    delay = format_duration(links.shape(place, place).delay_ns / 1e9)
+    delay_s = links.shape(place, place).delay_ns / 1e9
+    latency = f"a latency of {format_duration(delay_s)}" if delay_s else "no latency"
     yield (
-        f"{sum(shared.values())} of {count} nodes share {len(shared)} places of preset {network.preset}, and have between them"
-        f" what it says of a place with itself: {most} nodes at {place}, with a latency of {delay}"
+        f"{sum(shared.values())} of {count} nodes share {len(shared)} place{'s' if len(shared) > 1 else ''} of preset"
+        f" {network.preset}, and have between them what it says of a place with itself: {most} nodes at {place}, with {latency}"
     )
 
 

@@ -25,7 +25,9 @@ def broadcast_settings(subnet: Subnet) -> BroadcastSettings:
 def node_config(subnet: Subnet, *, name: str, namespace: str, seeds: list[str], **place: Any) -> NodeConfig:
     """The config of one node. `seeds` are used under discovery by seeds; `place` is what only a target knows.
 
-    `place` has fields of `NodeConfig`: `group`, `host`, `identity_dir`, `members_file`, `health_host`, `health_port`.
+    `place` has fields of `NodeConfig`: `group`, `host`, `identity_dir`, `members_file`, `network_file`, `health_host`,
+    `health_port`. Nothing of `spec.network` and `spec.faults` is in it: they are edited while nodes run, and a pod whose config
+    changes is replaced.
     """
     spec = subnet.spec
     return NodeConfig(

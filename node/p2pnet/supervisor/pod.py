@@ -103,6 +103,8 @@ def _own(pod: PodMembers, index: int, name: str, mounts: Path) -> dict[str, Any]
         "identity_dir": str(mounts / "identity"),
         "identity_name": name,
         "members_file": str(mounts / "members" / "members.json"),
+        # Always, and here: in the subnet's config it would change with the network, whose edits must replace no pod.
+        "await_network": True,
     }
 
 

@@ -60,6 +60,13 @@ class Clocks:
         known = [self._offsets[boot].bound_ns(now) for boot in boots if boot in self._offsets]
         return max(known, default=0.0) / 1e6
 
+    def offset(self, boot: str, now_ns: int) -> tuple[int, float] | None:
+        """What is added to a boot's clock to give the lab's, and its error bound now (ns); None: it was never measured."""
+        if boot == self._own:
+            return 0, 0.0
+        known = self._offsets.get(boot)
+        return None if known is None else (known.ns, known.bound_ns(now_ns))
+
     async def _measure(self, boot: str, nodes: list[str]) -> None:
         best = self._offsets.get(boot)
         for node in nodes:

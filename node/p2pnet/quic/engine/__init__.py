@@ -2,12 +2,21 @@
 
 from p2pnet.quic.engine.engine import ERROR_CODE_MAX, Datagram, Engine, failure_of
 from p2pnet.quic.engine.flow import FlowEvent, Windows
-from p2pnet.quic.engine.gate import RESET_TOKEN_BYTES, Admission, Admittance, Gate, Resets, destination_cid
+from p2pnet.quic.engine.gate import (
+    FIXED_BIT,
+    RESET_TOKEN_BYTES,
+    Admission,
+    Admittance,
+    Gate,
+    Resets,
+    destination_cid,
+)
 from p2pnet.quic.engine.streams import Stream
 from p2pnet.quic.engine.tls import Configurations
 
 __all__ = [
     "ERROR_CODE_MAX",
+    "FIXED_BIT",
     "RESET_TOKEN_BYTES",
     "Admission",
     "Admittance",

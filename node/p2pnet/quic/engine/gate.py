@@ -34,6 +34,8 @@ from p2pnet.quic.settings import Settings
 VERSIONS = [QuicProtocolVersion.VERSION_1, QuicProtocolVersion.VERSION_2]
 FIRST_CID_BYTES_MIN = 8
 """The least length of the connection id that a client chooses for the server (RFC 9000 section 7.2)."""
+FIXED_BIT = 0x40
+"""Set in the first byte of every QUIC packet (RFC 9000 section 17), so that other protocols may share the port (RFC 9443)."""
 RESET_TOKEN_BYTES = 16
 _RESET_BYTES_MIN = 5 + RESET_TOKEN_BYTES  # RFC 9000 section 10.3: a shorter one does not look like an ordinary packet
 _RESET_BYTES_MAX = 42

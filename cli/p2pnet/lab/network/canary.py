@@ -1,0 +1,343 @@
+"""The canary: has nodes send probe datagrams to each other and compares what arrives with what is asked of the network.
+
+Nothing is probed where nothing is shaped. At rest seldom, so that the status has rows; before a run's first injection as much as
+its judgement takes, in bounded time; throughout a run a little.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from p2pnet.lab.network.probe_book import Key, ProbeBook
+from p2pnet.lab.network.probe_choice import BEFORE, DURING, REST, Chooser, Goal, Order, Pace, chosen_links, goal_of
+from p2pnet.lab.nodes.clocks import Clocks
+from p2pnet.lab.nodes.node_client import NodeClient, NodeRefusedError, NodeSilentError, ask_for
+from p2pnet.measure.canary import LinkSeen, Selectors, rows_of
+from p2pnet.measure.probes import ProbedLink
+from p2pnet.model.control import (
+    PROBES_PER_ORDER_MAX,
+    ROUTE_PROBE,
+    ROUTE_PROBES,
+    ProbeOrder,
+    Probes,
+    ProbesOrdered,
+    ProbesRequest,
+    ProbeTrain,
+)
+from p2pnet.model.report import NetworkRow
+from p2pnet.subnet.network import NetworkPlan
+
+BEFORE_S = 10.0  # at most, for the measurement before a run: all links of twenty nodes take about that long
+FRESH_S = (
+    60.0  # what was measured so shortly before a run counts for it, so that a series of runs does not wait each time
+)
+TAKEN_S = 5.0  # for nodes to take a changed network; afterwards they are measured as they are
+SETTLE_S = (
+    0.3  # after they took it: packets that were under way have arrived, or are late by no more than a probe's patience
+)
+CLOCKS_S = 60.0  # between measurements of the clocks at rest
+LINKS_MAX = 20_000  # directed links that are kept account of: 142 nodes in a full mesh; of more a seeded choice
+ANSWER_S = 3.0
+ASKED_MAX = 32  # nodes that are asked at a time
+READS_MAX = 20  # answers of one node in a round, of 5,000 entries each
+
+log = logging.getLogger(__name__)
+
+Wanted = Mapping[str, list[str]]
+
+
+@dataclass(frozen=True)
+class CanaryFacts:
+    """What the canary needs of its lab. Callables tell what holds now."""
+
+    node_client: NodeClient
+    plan: Callable[[], NetworkPlan]
+    """The network with the faults in force; the same object while nothing changes."""
+    wanted: Callable[[], Wanted]
+    """The peers that each member should be connected to; the same object while nothing changes."""
+    linked: Callable[[str, str], bool]
+    """Whether both nodes report a link with each other."""
+    left_out: Callable[[], Collection[str]]
+    """Nodes that cannot be probed: paused, dead, on their way back, or silent."""
+    lacking: Callable[[], Collection[str]]
+    """Nodes that have not taken the network in force yet."""
+    clocks: Clocks
+    boots: Callable[[], dict[str, list[str]]]
+    """Nodes by boot id."""
+    busy: Callable[[], bool]
+    """Whether other traffic than probes may be on the links."""
+    seed: int = 0
+
+
+class Canary:
+    """Probes the links of one subnet, in a task. Needs a running loop."""
+
+    def __init__(self, facts: CanaryFacts) -> None:
+        self._facts = facts
+        self._rng = random.Random(facts.seed)
+        self._book = ProbeBook(first=time.time_ns() >> 20)
+        self._chooser = Chooser(self._book, self._rng)
+        self._made_of: tuple[object, object] = (None, None)
+        """The plan and the wanted links that the book's links were made of."""
+        self._rules: dict[str, Selectors] = {}
+        self._changed_ns = 0
+        """When what is asked of links last changed."""
+        self._settled_ns = 0
+        """When all nodes had taken it; 0: not yet."""
+        self._watches = 0
+        """Runs that are measured now."""
+        self._goal: tuple[Goal, int] | None = None
+        """What is measured before a run, and until when at most."""
+        self._reached = asyncio.Event()
+        self._wakeup = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._clocked_s = 0.0
+        self._rows: list[NetworkRow] = []
+
+    # --- from start to end ---
+
+    def start(self) -> None:
+        """Probe from now on."""
+        self._task = asyncio.create_task(self._probe_forever(), name="canary")
+
+    async def close(self) -> None:
+        """Probe no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def changed(self) -> None:
+        """Look at once: the plan, the members or their processes have changed."""
+        self._wakeup.set()
+
+    # --- what was seen ---
+
+    @property
+    def rows(self) -> list[NetworkRow]:
+        """What is known now, of all rules; from the last look."""
+        return self._rows
+
+    @property
+    def shapes(self) -> bool:
+        """Whether there is a network to be measured."""
+        return self._facts.plan().shaped
+
+    async def look(self, since_ns: int, lag_s: Mapping[str, float] | None = None) -> list[NetworkRow]:
+        """What trains since then tell. Judged in a thread: of thousands of links it takes a tenth of a second."""
+        seen, rules = self._book.seen(since_ns), dict(self._rules)
+        return await asyncio.to_thread(rows_of, seen, rules, lag_s)
+
+    def links(self) -> list[LinkSeen]:
+        """All that is known of links."""
+        return self._book.seen()
+
+    # --- runs ---
+
+    def watch(self) -> None:
+        """A run is measured from now on, until `unwatch`."""
+        self._watches += 1
+        self._wakeup.set()
+
+    def unwatch(self) -> None:
+        """The run has ended."""
+        self._watches -= 1
+
+    async def measure(self, timeout_s: float = BEFORE_S) -> int:
+        """Measure all that a run needs, unless it was lately; since when trains count for it (ns)."""
+        since_ns = time.monotonic_ns() - int(FRESH_S * 1e9)
+        if not self.shapes:
+            return since_ns
+        self._follow()
+        goal = self._lacking_of(goal_of({key: one.link for key, one in self._book.links.items()}, self._rng), since_ns)
+        if not goal.probes and not goal.bursts:
+            return since_ns
+        self._reached.clear()
+        self._goal = (goal, time.monotonic_ns() + int(timeout_s * 1e9))
+        self._wakeup.set()
+        try:
+            await asyncio.wait_for(self._reached.wait(), timeout_s)
+        except TimeoutError:
+            log.info("the network was not measured to the end within %.0f s", timeout_s)
+        finally:
+            self._goal = None
+        return since_ns
+
+    def _lacking_of(self, goal: Goal, since_ns: int) -> Goal:
+        """What of a goal fresh trains do not tell; counted on from what was asked for, as the chooser counts."""
+        probes: dict[Key, int] = {}
+        bursts: dict[Key, int] = {}
+        for key, one in self._book.links.items():
+            fresh = [train for train in one.trains if train.at_ns >= since_ns]
+            if (lacks := goal.probes.get(key, 0) - sum(train.sent for train in fresh)) > 0:
+                probes[key] = one.asked_probes + lacks
+            if (lacks := goal.bursts.get(key, 0) - sum(train.rate_bps is not None for train in fresh)) > 0:
+                bursts[key] = one.asked_bursts + lacks
+        return Goal(probes, bursts)
+
+    # --- rounds ---
+
+    async def _probe_forever(self) -> None:
+        while True:
+            self._wakeup.clear()
+            pace = REST
+            try:
+                pace = await self._round()
+            except Exception:
+                log.exception("a round of the canary")
+            try:
+                await asyncio.wait_for(self._wakeup.wait(), pace.round_s)
+            except TimeoutError:
+                pass
+
+    async def _round(self) -> Pace:
+        """Read what has arrived, let it count, order the next trains; how soon to go on."""
+        self._follow()
+        if not self._book.links:
+            self._rows = []
+            self._reached.set()
+            return REST
+        await self._keep_clocks()
+        await self._read()
+        self._follow()  # after the reading: what arrived under a changed network does not count
+        out = set(self._facts.left_out())
+        for node in self._book.open_nodes() & out:
+            self._book.void(node)
+        closed = self._book.close_due(time.monotonic_ns(), self._offset)
+        await self._order(self._choose(out))
+        if closed and self._goal is None and not self._watches:
+            self._rows = await self.look(0)
+        return BEFORE if self._goal is not None else DURING if self._watches or self._book.open_nodes() else REST
+
+    def _follow(self) -> None:
+        """Ask of links what the plan says now."""
+        plan, wanted = self._facts.plan(), self._facts.wanted()
+        if self._made_of == (plan, wanted) and self._made_of[0] is plan:
+            return
+        self._made_of = (plan, wanted)
+        now_ns = time.monotonic_ns()
+        links = links_of(plan, wanted, random.Random(self._facts.seed)) if plan.shaped else {}
+        self._rules = rules_of(plan, links.values())
+        if self._book.ask(links, now_ns):
+            self._changed_ns, self._settled_ns = now_ns, 0
+            self._rows = []
+
+    def _is_settled(self) -> bool:
+        """Whether nodes have what the plan says, or had the time to take it."""
+        now_ns = time.monotonic_ns()
+        if not self._settled_ns and (not self._facts.lacking() or now_ns > self._changed_ns + int(TAKEN_S * 1e9)):
+            self._settled_ns = now_ns
+        return bool(self._settled_ns) and now_ns >= self._settled_ns + int(SETTLE_S * 1e9)
+
+    def _choose(self, out: Collection[str]) -> list[Order]:
+        """The next trains, of links that are up."""
+        if not self._is_settled():
+            return []
+        now_ns, keys = time.monotonic_ns(), []
+        for key, one in self._book.links.items():
+            one.cut = not self._facts.linked(*key)
+            if not one.cut and key[0] not in out and key[1] not in out:
+                keys.append(key)
+        busy = self._facts.busy()
+        if self._goal is None:
+            return self._chooser.steady(DURING if self._watches else REST, keys, now_ns, busy=busy)
+        goal, deadline_ns = self._goal
+        orders = self._chooser.before(goal, keys, now_ns, deadline_ns, busy=busy)
+        if not orders and self._chooser.reached(goal, keys):
+            self._reached.set()
+        return orders
+
+    # --- nodes ---
+
+    async def _read(self) -> None:
+        slots = asyncio.Semaphore(ASKED_MAX)
+        await asyncio.gather(*(self._read_node(node, slots) for node in sorted(self._book.open_nodes())))
+
+    async def _read_node(self, node: str, slots: asyncio.Semaphore) -> None:
+        """Read all that a node tells of probes; if it does not answer, trains to and from it do not count."""
+        try:
+            async with slots:
+                for _ in range(READS_MAX):
+                    asked_ns, cursor = time.monotonic_ns(), self._book.cursor(node)
+                    reply = await ask_for(
+                        self._facts.node_client, node, ROUTE_PROBES, ProbesRequest(cursor), Probes, timeout_s=ANSWER_S
+                    )
+                    self._book.read(node, reply, asked_ns)
+                    if reply.cursor <= cursor:
+                        break
+        except (NodeSilentError, NodeRefusedError) as error:
+            log.debug("probes: %s", error)
+            self._book.void(node)
+
+    async def _order(self, orders: Iterable[Order]) -> None:
+        by_source: dict[str, list[ProbeTrain]] = {}
+        for (source, _), train in orders:
+            by_source.setdefault(source, []).append(train)
+        slots = asyncio.Semaphore(ASKED_MAX)
+        await asyncio.gather(*(self._order_node(node, trains, slots) for node, trains in by_source.items()))
+
+    async def _order_node(self, node: str, trains: list[ProbeTrain], slots: asyncio.Semaphore) -> None:
+        for part in parts_of(trains):
+            try:
+                async with slots:
+                    taken = await ask_for(
+                        self._facts.node_client, node, ROUTE_PROBE, ProbeOrder(part), ProbesOrdered, timeout_s=ANSWER_S
+                    )
+            except (NodeSilentError, NodeRefusedError) as error:
+                log.debug("probes: %s", error)
+                self._book.refused(node, part)
+                continue
+            unlinked = set(taken.unlinked)
+            self._book.refused(node, [train for train in part if train.peer in unlinked])
+
+    async def _keep_clocks(self) -> None:
+        """Measure the clocks of other machines now and then; a run measures them too."""
+        now_s = time.monotonic()
+        if now_s - self._clocked_s > CLOCKS_S:
+            self._clocked_s = now_s
+            await self._facts.clocks.measure(self._facts.boots())
+
+    def _offset(self, boot: str) -> tuple[int, float] | None:
+        return self._facts.clocks.offset(boot, time.monotonic_ns())
+
+
+def links_of(plan: NetworkPlan, wanted: Wanted, rng: random.Random) -> dict[Key, ProbedLink]:
+    """The directed links between members that something is asked of; of very many a seeded choice that covers every rule."""
+    members = set(plan.members)
+    ends = {node: (plan.access(node), plan.access_label(node)) for node in plan.members}
+    found: dict[Key, ProbedLink] = {}
+    for source, peers in wanted.items():
+        if source not in members:
+            continue
+        (up, _), up_label = ends[source]
+        for to in peers:
+            if to in members and to != source:
+                shape, label = plan.path(source, to)
+                (_, down), down_label = ends[to]
+                if label or up is not None or down is not None:
+                    found[source, to] = ProbedLink(source, to, label, shape, up, down, up_label, down_label)
+    if len(found) > LINKS_MAX:
+        kept = set(chosen_links(found, LINKS_MAX, rng))
+        found = {key: link for key, link in found.items() if key in kept}
+    return found
+
+
+def rules_of(plan: NetworkPlan, links: Iterable[ProbedLink]) -> dict[str, Selectors]:
+    """The ends of every rule that governs a link, in the plan's order; access links after paths."""
+    lines = {label for link in links for label in (link.up_label, link.down_label) if label}
+    return {label: Selectors(*plan.selectors(label)) for label in [*plan.labels, *sorted(lines - set(plan.labels))]}
+
+
+def parts_of(trains: list[ProbeTrain]) -> list[list[ProbeTrain]]:
+    """The trains in orders that nodes take."""
+    parts: list[list[ProbeTrain]] = []
+    room = 0
+    for train in trains:
+        if train.count > room:
+            parts.append([])
+            room = PROBES_PER_ORDER_MAX
+        parts[-1].append(train)
+        room -= train.count
+    return parts

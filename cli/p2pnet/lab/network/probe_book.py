@@ -1,0 +1,229 @@
+"""The canary's bookkeeping: which links are measured since when, which trains are on their way, and which of them count.
+
+A train counts when its sender has told that it was sent to its end, its time to arrive is over, and its receiver has been read
+since then, both without a restart, a pause or a change of what is asked of the link meanwhile. All others are forgotten: they
+tell nothing of the network. Pure: all times are arguments, nanoseconds on the lab's clock.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from p2pnet.measure.canary import LinkSeen
+from p2pnet.measure.probes import Arrival, ProbedLink, SeenTrain, Train, seen
+from p2pnet.model.control import Probes, ProbeSent, ProbeTrain
+from p2pnet.model.network import PACKET_OVERHEAD_BYTES
+
+TRAINS_KEPT = 80  # of each link, the latest: some 600 probes
+MARGIN_NS = 500_000_000  # for timers, and for a process that is late, after a train's time to arrive
+SPREADS_MAX = 6.0  # standard deviations of jitter that are waited for
+LOST_NS = 60_000_000_000  # a train of which nothing was heard for so long after its time is forgotten
+OPEN_MAX = 20_000  # trains on their way; a round orders some hundred
+
+Key = tuple[str, str]
+"""Source and other end of a directed link."""
+Offset = Callable[[str], tuple[int, float] | None]
+"""By boot id: what is added to its clock to give the lab's, and how well that is known (ns). None: it is not."""
+
+
+@dataclass(slots=True)
+class MeasuredLink:
+    """A link, and what its trains told since what is asked of it last changed."""
+
+    link: ProbedLink
+    since_ns: int
+    trains: deque[SeenTrain] = field(default_factory=lambda: deque(maxlen=TRAINS_KEPT))
+    cut: bool = False
+    """Whether there is no link between the two."""
+    next_ns: int = 0
+    """When the next train may begin: the last one is sent to its end then."""
+    asked_probes: int = 0
+    asked_bursts: int = 0
+    """What was ordered since `since_ns` and not forgotten."""
+
+
+@dataclass(slots=True)
+class _OpenTrain:
+    key: Key
+    train: ProbeTrain
+    busy: bool
+    ordered_ns: int
+    arrivals: list[Arrival] = field(default_factory=list)
+    """On the clocks of both ends."""
+    sent: ProbeSent | None = None
+    sender_boot: str = ""
+    due_ns: int = 0
+    """When its time to arrive is over; 0: it is not known to be sent to its end."""
+
+
+@dataclass(slots=True)
+class _NodeReads:
+    incarnation: str = ""
+    boot_id: str = ""
+    cursor: int = 0
+    read_ns: int = 0
+    """When it was last asked and answered."""
+
+
+class ProbeBook:
+    """Links and trains of one subnet."""
+
+    def __init__(self, first: int) -> None:
+        """`first`: number of the first train, unlike those of a former lab, of which nodes may still tell."""
+        self.links: dict[Key, MeasuredLink] = {}
+        self._open: dict[int, _OpenTrain] = {}
+        self._nodes: dict[str, _NodeReads] = {}
+        self._count = first
+
+    # --- what is asked ---
+
+    def ask(self, links: Mapping[Key, ProbedLink], now_ns: int) -> bool:
+        """Measure these links from now on, and no others; whether anything changed. Those that changed begin anew."""
+        changed = False
+        for key in self.links.keys() - links.keys():
+            del self.links[key]
+            changed = True
+        for key, link in links.items():
+            known = self.links.get(key)
+            if known is None or known.link != link:
+                self.links[key] = MeasuredLink(link, now_ns)
+                changed = True
+        if changed:
+            self._forget(lambda one: one.key not in self.links or one.ordered_ns < self.links[one.key].since_ns)
+        return changed
+
+    def restarted(self, node: str, now_ns: int) -> None:
+        """A new process serves the node: its links begin anew."""
+        for key, measured in list(self.links.items()):
+            if node in key:
+                self.links[key] = MeasuredLink(measured.link, now_ns, cut=measured.cut)
+        self.void(node)
+
+    def void(self, node: str) -> None:
+        """The node was silent, paused or lost what it knew: trains on their way to or from it do not count."""
+        self._forget(lambda one: node in one.key)
+
+    def _forget(self, gone: Callable[[_OpenTrain], bool]) -> None:
+        for number, train in list(self._open.items()):
+            if gone(train):
+                del self._open[number]
+                self._not_asked(train)
+
+    def _not_asked(self, train: _OpenTrain) -> None:
+        measured = self.links.get(train.key)
+        if measured is not None and train.ordered_ns >= measured.since_ns:
+            measured.asked_probes -= train.train.count if train.train.interval_ns else 0
+            measured.asked_bursts -= not train.train.interval_ns
+
+    # --- trains ---
+
+    def order(self, key: Key, *, count: int, interval_ns: int, size: int, busy: bool, now_ns: int) -> ProbeTrain | None:
+        """A train for this link, to be sent now; without an interval a burst. None: too many are on their way."""
+        if len(self._open) >= OPEN_MAX:
+            return None
+        self._count += 1
+        measured = self.links[key]
+        train = ProbeTrain(key[1], count, interval_ns, size, self._count)
+        self._open[self._count] = _OpenTrain(key, train, busy, now_ns)
+        measured.next_ns = now_ns + count * interval_ns
+        measured.asked_probes += count if interval_ns else 0
+        measured.asked_bursts += not interval_ns
+        return train
+
+    def refused(self, node: str, trains: Iterable[ProbeTrain]) -> None:
+        """The node did not take these trains."""
+        for train in trains:
+            one = self._open.pop(train.train, None)
+            if one is not None:
+                self._not_asked(one)
+            measured = self.links.get((node, train.peer))
+            if measured is not None:
+                measured.next_ns = 0
+
+    def cursor(self, node: str) -> int:
+        """Where to go on reading the node's probes."""
+        return self._nodes.setdefault(node, _NodeReads()).cursor
+
+    def read(self, node: str, reply: Probes, asked_ns: int) -> None:
+        """Take in what a node tells of probes; `asked_ns`: when it was asked."""
+        known = self._nodes.setdefault(node, _NodeReads())
+        if known.incarnation != reply.incarnation:
+            if known.incarnation:
+                self.restarted(node, asked_ns)
+            known.incarnation, known.boot_id = reply.incarnation, reply.boot_id
+        elif reply.missed:
+            self.void(node)
+        known.cursor, known.read_ns = reply.cursor, asked_ns
+        for sent in reply.sent:
+            one = self._open.get(sent.train)
+            if one is not None and one.key == (node, sent.peer):
+                one.sent, one.sender_boot = sent, reply.boot_id
+        for probe in reply.arrived:
+            one = self._open.get(probe.train)
+            if one is not None and one.key == (probe.peer, node) and len(one.arrivals) < 2 * one.train.count:
+                one.arrivals.append(Arrival(probe.seq, probe.sent_ns, probe.arrived_ns))
+
+    def close_due(self, now_ns: int, offset: Offset) -> int:
+        """Let the trains count whose time is over; how many did."""
+        closed = 0
+        for number, one in list(self._open.items()):
+            link = self.links[one.key].link
+            if one.sent is not None and not one.due_ns:
+                known = offset(one.sender_boot)
+                if known is None:
+                    continue
+                one.due_ns = one.sent.last_ns + known[0] + int(time_on_the_way_ns(link, one.train, busy=one.busy))
+            if one.due_ns and self._nodes.get(one.key[1], _NodeReads()).read_ns > one.due_ns:
+                del self._open[number]
+                closed += self._count_train(one, offset)
+            elif now_ns > one.ordered_ns + one.train.count * one.train.interval_ns + LOST_NS + link.shape.delay_ns:
+                del self._open[number]
+                self._not_asked(one)
+        return closed
+
+    def _count_train(self, one: _OpenTrain, offset: Offset) -> bool:
+        source, to = self._nodes[one.key[0]], self._nodes[one.key[1]]
+        ours, theirs = offset(source.boot_id), offset(to.boot_id)
+        if ours is None or theirs is None:
+            self._not_asked(one)
+            return False
+        bound = 0.0 if source.boot_id == to.boot_id else ours[1] + theirs[1]
+        arrivals = tuple(Arrival(seq, sent + ours[0], arrived + theirs[0]) for seq, sent, arrived in one.arrivals)
+        measured = self.links[one.key]
+        train = one.train
+        measured.trains.append(
+            seen(
+                measured.link,
+                Train(one.ordered_ns, train.count, train.size, arrivals, burst=not train.interval_ns, busy=one.busy,
+                      bound_ns=bound),
+            )
+        )  # fmt: skip
+        return True
+
+    # --- what is known ---
+
+    def open_of(self, node: str) -> bool:
+        """Whether trains to or from this node are on their way."""
+        return any(node in one.key for one in self._open.values())
+
+    def open_nodes(self) -> set[str]:
+        """Nodes that trains are on their way to or from."""
+        return {end for one in self._open.values() for end in one.key}
+
+    def under_way(self) -> Iterator[tuple[Key, bool]]:
+        """The links that trains are on their way on, and whether as a burst."""
+        return ((one.key, not one.train.interval_ns) for one in self._open.values())
+
+    def seen(self, since_ns: int = 0) -> list[LinkSeen]:
+        """What is known of all links, by trains ordered since then."""
+        return [
+            LinkSeen(one.link, [train for train in one.trains if train.at_ns >= since_ns], one.cut)
+            for one in self.links.values()
+        ]
+
+
+def time_on_the_way_ns(link: ProbedLink, train: ProbeTrain, *, busy: bool) -> float:
+    """The longest that an honest link may take for the last probe of a train."""
+    own = link.serialized_ns((train.size + PACKET_OVERHEAD_BYTES) * (train.count if not train.interval_ns else 1))
+    delay = link.shape.delay_ns * (2 if link.shape.reorder else 1) + SPREADS_MAX * link.spread_ns
+    return delay + own + (link.queueing_ns if busy else 0.0) + MARGIN_NS
