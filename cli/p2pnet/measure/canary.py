@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import NamedTuple
 
-import msgspec
-
 from p2pnet.measure.chances import at_least
 from p2pnet.measure.probes import (
     TESTS,
@@ -358,8 +356,3 @@ def _share(value: float) -> str:
 
 def _ms(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.3g} ms"
-
-
-def failed_rows(rows: Iterable[NetworkRow], before: Mapping[tuple[str, bool], NetworkRow]) -> list[NetworkRow]:
-    """These rows, with those that were not ok before in the place of their successors: what failed once is not in force."""
-    return [msgspec.structs.replace(before.get((row.rule, row.worst), row)) if row.ok else row for row in rows]

@@ -103,6 +103,13 @@ class ProbeBook:
         """The node was silent, paused or lost what it knew: trains on their way to or from it do not count."""
         self._forget(lambda one: node in one.key)
 
+    def unlinked(self, key: Key) -> None:
+        """There is no link between the two now: receivers take no probes without one. A block is one all the same."""
+        measured = self.links[key]
+        measured.cut = True
+        if not measured.link.blocked:
+            self._forget(lambda one: one.key == key)
+
     def _forget(self, gone: Callable[[_OpenTrain], bool]) -> None:
         for number, train in list(self._open.items()):
             if gone(train):
@@ -184,7 +191,8 @@ class ProbeBook:
     def _count_train(self, one: _OpenTrain, offset: Offset) -> bool:
         source, to = self._nodes[one.key[0]], self._nodes[one.key[1]]
         ours, theirs = offset(source.boot_id), offset(to.boot_id)
-        if ours is None or theirs is None:
+        # A train that was not sent to its end lost its link on the way, and with it probes that were sent.
+        if ours is None or theirs is None or one.sent is None or one.sent.count < one.train.count:
             self._not_asked(one)
             return False
         bound = 0.0 if source.boot_id == to.boot_id else ours[1] + theirs[1]
