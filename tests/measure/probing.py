@@ -123,4 +123,4 @@ def many(links: list[ProbedLink], seed: int, course: Course = Course(), process:
     ]  # fmt: skip
 
 
-__all__ = ["CALM", "MS", "S", "Course", "LinkSeen", "Process", "Truth", "carried", "many", "probe", "replace", "truth_of"]
+__all__ = ["CALM", "MS", "Course", "LinkSeen", "Process", "S", "Truth", "carried", "many", "probe", "replace", "truth_of"]

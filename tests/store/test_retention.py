@@ -112,18 +112,18 @@ def test_events_are_the_same_before_and_after_they_are_compressed(state):
     folder = put(state, 1, events=50)
     before = archive.read_events(state, folder.name)
     plain = (folder / "events.ndjson").read_bytes()
-    assert archive.compress_events(folder)
+    assert archive.compress(folder)
     assert not (folder / "events.ndjson").exists()
     assert gzip.decompress((folder / "events.ndjson.gz").read_bytes()) == plain
     assert archive.read_events(state, folder.name) == before
     assert len(archive.read_events(state, folder.name, "aa" * 32)) == 50
     assert list(archive.iter_events(folder / "events.ndjson")) == list(archive.iter_events(folder)) == before
-    assert not archive.compress_events(folder)
+    assert not archive.compress(folder)
 
 
 def test_a_compressed_file_that_is_cut_short_gives_what_is_left_of_it(state):
     folder = put(state, 1, events=5_000)
-    archive.compress_events(folder)
+    archive.compress(folder)
     packed = folder / "events.ndjson.gz"
     packed.write_bytes(packed.read_bytes()[: packed.stat().st_size // 2])
     assert 0 < len(archive.read_events(state, folder.name)) < 5_000
@@ -148,7 +148,7 @@ def test_a_device_in_the_place_of_events_is_let_be(state):
     folder = put(state, 1)
     (folder / "events.ndjson").unlink()
     (folder / "events.ndjson").symlink_to("/dev/zero")
-    assert not archive.compress_events(folder)
+    assert not archive.compress(folder)
 
 
 # --- limits ---

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from p2pnet.lab.backends.backend import Backend
+from p2pnet.lab.network.canary_facts import canary_of
 from p2pnet.lab.network.control import NetworkControl
 from p2pnet.lab.nodes.clocks import Clocks
 from p2pnet.lab.nodes.collector import Collector
@@ -24,6 +25,7 @@ from p2pnet.lab.runs.uploads import Uploads
 from p2pnet.lab.status import StatusInputs, process_text, status_of
 from p2pnet.model.control import ROUTE_MEMBERS, MembersPush, MembersTaken, PeersReply
 from p2pnet.model.errors import SpecError
+from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.jobs import FaultRequest, NodeAction
 from p2pnet.model.log_lines import ABOUT_NODES
 from p2pnet.model.registry import Membership
@@ -65,13 +67,18 @@ class Lab:
         self.collector = Collector(self.links, self.liveness.heard)
         self.poller = StatusPoller(self.links, self.nodes, self.settled)
         self.uploads = Uploads(paths.uploads)
+        clocks = Clocks(self.links, boot_id())
         self.revision = RevisionCounter()
         self.network = NetworkControl(
             backend, self.links, self._is_expected, before=self._about_to_hit, after=self._have_hit,
-            on_lapse=lambda fault: self.runs.lapsed(fault.name), on_change=self.revision.touch,
+            on_lapse=lambda fault: self.runs.lapsed(fault.name), on_change=self._network_changed,
+        )  # fmt: skip
+        self.canary = canary_of(
+            backend, self.links, self.network, self.collector, clocks, views=self.poller.views, expected=self._is_expected,
+            busy=self._busy,
         )  # fmt: skip
         self.context = RunContext(
-            node_client=self.links, collector=self.collector, clocks=Clocks(self.links, boot_id()),
+            node_client=self.links, collector=self.collector, clocks=clocks, canary=self.canary,
             uploads=self.uploads, state=paths.state, name=paths.name, target=backend.target, version=self.version,
             nodes=self.nodes, subnet=lambda: backend.subnet, network=self.network, logs=self.log_files,
         )  # fmt: skip
@@ -119,6 +126,7 @@ class Lab:
         self.phase = ""
         self._follow()
         self.poller.start()
+        self.canary.start()
         self._spawn(self._upkeep())
         self._spawn(self._keep_logs_short())
 
@@ -134,6 +142,7 @@ class Lab:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.canary.close()
         await self.network.close()
         await self.collector.close()
         await self.poller.close()
@@ -169,7 +178,7 @@ class Lab:
                 heard={node: heard for node in groups if (heard := self.liveness.last_heard(node)) is not None},
                 ignored=ignored(subnet, self.backend.target), faults=self.network.statuses(),
                 in_force=self.network.in_force(), ordered=self.network.details(), network_notes=self.network.plan.notes,
-                network_problems=self.network.problems(),
+                network_problems=self.network.problems(), network=self.canary.rows,
             )
         )  # fmt: skip
 
@@ -195,6 +204,15 @@ class Lab:
             self._links_changed_s = now
         whole = status.nodes.connected == status.nodes.desired
         return whole or (bool(self.network.in_force()) and now - self._links_changed_s > FAULTY_REST_S)
+
+    def _network_changed(self) -> None:
+        self.revision.touch()
+        self.canary.changed()
+
+    def _busy(self) -> bool:
+        """Whether there may be traffic between nodes: of a run, or of clients that send by themselves."""
+        own = any(client.name != DEFAULT_CLIENT or client.class_ for client in self.backend.subnet.spec.clients)
+        return own or any(run.injecting for run in self.runs.open())
 
     def _expires_at(self) -> datetime | None:
         ttl_s = self._ttl_s()

@@ -14,6 +14,7 @@ from p2pnet.model.report import (
     FaultStatus,
     LinkCounts,
     MemberStatus,
+    NetworkRow,
     NodeCounts,
     RunSummary,
     Status,
@@ -59,6 +60,8 @@ class StatusInputs:
     """Fields of the document that are not in force, and why."""
     own: Identity | None = None
     """The lab's identity."""
+    network: list[NetworkRow] = field(default_factory=list)
+    """What the canary saw last."""
     unresponsive: Mapping[str, Unresponsive] = field(default_factory=dict)
     """Nodes that do not answer, see `Liveness.unresponsive`."""
     heard: Mapping[str, float] = field(default_factory=dict)
@@ -102,7 +105,7 @@ def status_of(known: StatusInputs) -> Status:
         up_since=known.up_since, expires_at=_rfc3339(known.expires_at) if known.expires_at else None,
         trusted=[one[:FINGERPRINT_CHARS] for one in known.own.bundle.fingerprints] if known.own else [],
         leaf=known.own.fingerprint[:FINGERPRINT_CHARS] if known.own else "", ignored=known.ignored,
-        faults=known.faults, network_notes=known.network_notes,
+        faults=known.faults, network_notes=known.network_notes, network=known.network,
     )  # fmt: skip
 
 

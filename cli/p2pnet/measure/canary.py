@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import NamedTuple
 
-import msgspec
-
 from p2pnet.measure.chances import at_least
 from p2pnet.measure.probes import (
     TESTS,
@@ -36,7 +34,9 @@ LOSSES_MIN = 3  # lost probes, seen or expected, below which a share says little
 RATES_MIN = 2  # trains
 STARVED_S = 0.1  # an event loop that comes so late loses datagrams and stretches trains
 STARVED_DELAY_S = 0.005  # explains late probes, if it is also half of what they are late
-_FULL_TESTS = ("late", "wide", "lost", "slow", "far slow")
+STARVED = "was starved of CPU"
+"""In a problem: the process of a node explains it."""
+_STARVED_TESTS = ("late", "wide", "lost", "slow", "far slow")
 """Tests that a starved process can fail."""
 _MS = 1e6
 _TENTH_SPREADS: Mapping[str, float] = {"normal": 1.2816, "uniform": 0.8 * math.sqrt(3)}
@@ -339,7 +339,7 @@ def failure_share(group: _Group, test: str) -> str:
 
 def _starved(group: _Group, failure: _Failure, lag_s: Mapping[str, float]) -> str:
     """Says so if the process of a node explains it: a rule cannot be told in force on a machine that is too busy."""
-    if failure.test not in _FULL_TESTS:
+    if failure.test not in _STARVED_TESTS:
         return ""
     least = STARVED_S
     if failure.figure == "delay":
@@ -349,7 +349,7 @@ def _starved(group: _Group, failure: _Failure, lag_s: Mapping[str, float]) -> st
     late = max(ends, key=lambda node: lag_s.get(node, 0.0))
     if lag_s.get(late, 0.0) < least:
         return ""
-    return f"; the process of {late} was starved of CPU, its event loop came up to {format_duration(lag_s[late])} late"
+    return f"; the process of {late} {STARVED}, its event loop came up to {format_duration(lag_s[late])} late"
 
 
 def _share(value: float) -> str:
@@ -358,8 +358,3 @@ def _share(value: float) -> str:
 
 def _ms(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.3g} ms"
-
-
-def failed_rows(rows: Iterable[NetworkRow], before: Mapping[tuple[str, bool], NetworkRow]) -> list[NetworkRow]:
-    """These rows, with those that were not ok before in the place of their successors: what failed once is not in force."""
-    return [msgspec.structs.replace(before.get((row.rule, row.worst), row)) if row.ok else row for row in rows]

@@ -70,7 +70,7 @@ _ALIKE = 0.13  # of a tenth of all pairs
 _NEAR = 0.55
 _WIDE = 0.58  # of half of all pairs, and up to a sixth of pairs that hold a late probe
 _FAR_FAST = 0.02
-_FAR_SLOW = 0.1
+_FAR_SLOW = 0.05
 _LONG_BURSTS = 2.5
 """Bursts are now and then very long, so that many losses are more probable than their variance tells: as a factor of that."""
 

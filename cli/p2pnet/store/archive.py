@@ -1,6 +1,7 @@
 """Runs on disk, read without a lab: `$STATE/runs/ID/{run.json, events.ndjson, summary.json}`.
 
-The events of an ended run are compressed to `events.ndjson.gz`; the functions here read both forms.
+The events and the samples of an ended run are compressed (`events.ndjson.gz`, `samples.ndjson.gz`); the functions here read
+both forms.
 """
 
 import contextlib
@@ -34,10 +35,15 @@ EVENTS_FILE = "events.ndjson"
 LOGS_FILE = "logs.ndjson"
 """What the subnet's processes logged during the run, see `logs.write_run`."""
 COMPRESSED_FILE = "events.ndjson.gz"
-RUN_FILES = (COMPRESSED_FILE, EVENTS_FILE, LOGS_FILE, SUMMARY_FILE, "report.html", "junit.xml", RUN_FILE)
+SAMPLES_FILE = "samples.ndjson"
+"""The time series of the run's nodes, a `NodeSample` a line."""
+COMPRESSED_SAMPLES = "samples.ndjson.gz"
+COMPRESSED = {EVENTS_FILE: COMPRESSED_FILE, SAMPLES_FILE: COMPRESSED_SAMPLES}
+"""What a run's large files are called once it has ended."""
+RUN_FILES = (*COMPRESSED.values(), *COMPRESSED, LOGS_FILE, SUMMARY_FILE, "report.html", "junit.xml", RUN_FILE)
 """The files of a run, in the order in which to copy them: `run.json` comes last, for it says that the others are there.
 
-One of the two events files is enough."""
+Of each that may be compressed one form is enough."""
 RUN_ID = re.compile(r"[a-z0-9][-a-z0-9]{0,63}")
 READ_BYTES = 1 << 20  # of events at a time
 DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)  # what reading a damaged events file raises
@@ -125,16 +131,21 @@ def has_events(folder: Path) -> bool:
 
 
 def open_events(folder: Path) -> BinaryIO:
-    """A run's events in their plain form; empty when there are none.
+    """A run's events in their plain form; empty when there are none."""
+    return open_plain(folder, EVENTS_FILE)
+
+
+def open_plain(folder: Path, name: str) -> BinaryIO:
+    """A file of a run that may be compressed, in its plain form and under its plain name; empty where there is none.
 
     The plain file is tried first: it is removed only after the compressed one is complete, so one of them is found.
     """
     try:
-        return (folder / EVENTS_FILE).open("rb")
+        return (folder / name).open("rb")
     except FileNotFoundError:
         pass
     try:
-        packed = gzip.open(folder / COMPRESSED_FILE, "rb")  # noqa: SIM115 - closed with the reader around it
+        packed = gzip.open(folder / COMPRESSED[name], "rb")  # noqa: SIM115 - closed with the reader around it
     except FileNotFoundError:
         return io.BytesIO()
     return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", packed), UNPACK_BYTES))
@@ -249,15 +260,15 @@ def set_label(state_dir: State | Path, run_id: str, label: str) -> None:
     refresh_head(folder)
 
 
-def compress_events(folder: Path) -> bool:
-    """Replace the events file of an ended run by a gzip file; whether there was one to replace.
+def compress(folder: Path, name: str = EVENTS_FILE) -> bool:
+    """Replace a large file of an ended run by a gzip file; whether there was one to replace.
 
     The plain file is removed once the other one is durable. Raises OSError; the plain file then stays.
     """
-    plain, packed = folder / EVENTS_FILE, folder / COMPRESSED_FILE
+    plain, packed = folder / name, folder / COMPRESSED[name]
     if plain.is_symlink() or not plain.is_file():
         return False
-    temporary = folder / f".{COMPRESSED_FILE}.{os.getpid()}.new"
+    temporary = folder / f".{COMPRESSED[name]}.{os.getpid()}.new"
     try:
         with plain.open("rb") as source, temporary.open("wb") as out:
             # Without name and time inside, equal events give equal bytes.
@@ -278,9 +289,10 @@ def compress_events(folder: Path) -> bool:
 def compact(folder: Path) -> None:
     """Compress an ended run and write its head. Raises OSError; the run is complete all the same."""
     try:
-        for left in folder.glob(f".{COMPRESSED_FILE}.*.new"):  # left by a process that was killed
-            left.unlink(missing_ok=True)
-        compress_events(folder)
+        for name, packed in COMPRESSED.items():
+            for left in folder.glob(f".{packed}.*.new"):  # left by a process that was killed
+                left.unlink(missing_ok=True)
+            compress(folder, name)
     finally:
         refresh_head(folder)
 
@@ -288,7 +300,8 @@ def compact(folder: Path) -> None:
 def compact_leftover(state_dir: State | Path, *, most: int) -> list[str]:
     """Compact at most `most` ended runs that their lab left uncompressed; their ids. Raises OSError."""
     state = _state(state_dir)
-    plain = (head.run for head in list_heads(state) if head.ended and (state.run(head.run) / EVENTS_FILE).is_file())
+    ended = (head.run for head in list_heads(state) if head.ended)
+    plain = (run for run in ended if any((state.run(run) / name).is_file() for name in COMPRESSED))
     runs = list(itertools.islice(plain, most))
     for run in runs:
         compact(state.run(run))

@@ -17,8 +17,7 @@ ROWS_MAX = 10  # of the table in a report
 LINES_MAX = 5  # of faults, problems, notes and findings
 NODES_NAMED = 3
 STATE_STYLE = {"active": "yellow", "waiting": "dim", "ended": "dim", "failed": "bold red"}
-DETAIL_STYLE = {**STATE_STYLE, "failed": "yellow"}
-DROPPED_FIRST = ("ORIGIN", "NODES", "AGE")  # in a window that is too narrow
+DROPPED_FIRST = ("DETAIL", "ORIGIN", "NODES", "AGE")  # in a window that is too narrow
 GAP = 3  # between two columns
 WHAT_MIN = 20  # cells
 
@@ -155,8 +154,8 @@ def draw_faults(document: Faults, width: int, now: float) -> RenderableType:
     details = [
         line
         for fault in document.faults
-        if fault.detail
-        for line in text.flow(f"{clean(fault.name)} ", [fault.detail], width, style=DETAIL_STYLE[fault.state])
+        if fault.detail and fault.state != "ended" and "DETAIL" not in shown
+        for line in text.flow(f"{clean(fault.name)} ", [fault.detail], width, style="yellow")
     ]
     return Group(*cleared, drawn, *details)
 
@@ -179,6 +178,7 @@ def _cells(fault: FaultLine, now: float) -> dict[str, Text]:
         "AGE": Text(age),
         "LEFT": Text(text.DASH if fault.state == "ended" else left or text.DASH),
         "ORIGIN": Text("document" if fault.origin == "spec" else "lease"),
+        "DETAIL": Text(clean(fault.detail)),
     }
 
 

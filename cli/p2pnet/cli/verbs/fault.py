@@ -224,9 +224,10 @@ async def _add(options: FaultOptions, faults: list[Fault], session: Session) -> 
     async with target.lab(options.name) as client:
         added = await holding.order(client, faults, session)
         document = _document(options.name, added)
-        for fault in added:
-            session.remark(_said(fault))
         held = [status.name for status, fault in zip(added, faults, strict=True) if not (once(fault) or "for" in fault)]
+        for status in added:
+            if status.name not in held:
+                session.remark(_said(status))
         if not held:
             return Outcome(document, next=(f"p2pnet status {options.name}",))
         session.show(document)
@@ -297,7 +298,7 @@ def _named(faults: Sequence[Fault], taken: set[str], subnet: str) -> list[Fault]
 async def _list(options: FaultOptions, session: Session) -> Outcome:
     async with session.target().lab(options.name) as client:
         faults = (await client.faults()).faults
-    hint = "clear --all" if faults else "add loss 20% --for 30s"
+    hint = "clear --all" if any(fault.state != "ended" for fault in faults) else "add loss 20% --for 30s"
     return Outcome(_document(options.name, faults), next=(f"p2pnet fault {options.name} {hint}",))
 
 

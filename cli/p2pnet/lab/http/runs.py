@@ -18,7 +18,7 @@ from p2pnet.model import limits
 from p2pnet.model.errors import SpecError
 from p2pnet.model.jobs import RunLabel, RunList, RunRequest, UploadRequest
 from p2pnet.model.report import RUN_ENDED
-from p2pnet.store.archive import EVENTS_FILE, READ_BYTES, RUN_FILES, has_events, open_events
+from p2pnet.store.archive import COMPRESSED, READ_BYTES, RUN_FILES, open_plain
 
 routes = web.RouteTableDef()
 
@@ -57,8 +57,8 @@ async def file(request: web.Request) -> web.StreamResponse:
     run.recorder.flush()
     if name in RUN_FILES and await asyncio.to_thread((folder / name).is_file):
         return web.FileResponse(folder / name)
-    if name == EVENTS_FILE and await asyncio.to_thread(has_events, folder):
-        return await _events(request, folder)
+    if name in COMPRESSED and await asyncio.to_thread((folder / COMPRESSED[name]).is_file):
+        return await _plain(request, folder, name)
     raise UnknownRunError(f"run {run.file.run} has no file {name}")
 
 
@@ -78,11 +78,11 @@ async def label(request: web.Request) -> web.Response:
     return answer(runs.label(run, asked.label).snapshot())
 
 
-async def _events(request: web.Request, folder: Path) -> web.StreamResponse:
-    """Stream a run's events, in plain form though they are compressed on disk."""
+async def _plain(request: web.Request, folder: Path, name: str) -> web.StreamResponse:
+    """Stream a run's events or samples in plain form, though they are compressed on disk."""
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
     await response.prepare(request)
-    with await asyncio.to_thread(open_events, folder) as file:
+    with await asyncio.to_thread(open_plain, folder, name) as file:
         while piece := await asyncio.to_thread(file.read, READ_BYTES):
             await response.write(piece)
     await response.write_eof()

@@ -5,6 +5,7 @@ its judgement takes, in bounded time; throughout a run a little.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -27,6 +28,7 @@ from p2pnet.model.control import (
     ProbesRequest,
     ProbeTrain,
 )
+from p2pnet.model.registry import Membership
 from p2pnet.model.report import NetworkRow
 from p2pnet.subnet.network import NetworkPlan
 
@@ -41,12 +43,15 @@ SETTLE_S = (
 CLOCKS_S = 60.0  # between measurements of the clocks at rest
 LINKS_MAX = 20_000  # directed links that are kept account of: 142 nodes in a full mesh; of more a seeded choice
 ANSWER_S = 3.0
+COME_IN_S = 0.25  # between looks for probes that are on their way
 ASKED_MAX = 32  # nodes that are asked at a time
-READS_MAX = 20  # answers of one node in a round, of 5,000 entries each
+READ_ENTRIES = 5_000  # in one answer of a node: some 200 KiB
+READS_MAX = 20  # answers of one node in a round
 
 log = logging.getLogger(__name__)
 
 Wanted = Mapping[str, list[str]]
+Watcher = Callable[[list[LinkSeen], Mapping[str, Selectors]], None]
 
 
 @dataclass(frozen=True)
@@ -56,10 +61,10 @@ class CanaryFacts:
     node_client: NodeClient
     plan: Callable[[], NetworkPlan]
     """The network with the faults in force; the same object while nothing changes."""
-    wanted: Callable[[], Wanted]
-    """The peers that each member should be connected to; the same object while nothing changes."""
-    linked: Callable[[str, str], bool]
-    """Whether both nodes report a link with each other."""
+    membership: Callable[[], Membership]
+    """The member list with its edges; the same object while nothing changes."""
+    peers: Callable[[], Mapping[str, Collection[str]]]
+    """The peers that each node reports a link with."""
     left_out: Callable[[], Collection[str]]
     """Nodes that cannot be probed: paused, dead, on their way back, or silent."""
     lacking: Callable[[], Collection[str]]
@@ -70,6 +75,8 @@ class CanaryFacts:
     busy: Callable[[], bool]
     """Whether other traffic than probes may be on the links."""
     seed: int = 0
+    now_ns: Callable[[], int] = time.monotonic_ns
+    """The lab's clock, which nodes of its own boot share."""
 
 
 class Canary:
@@ -77,20 +84,25 @@ class Canary:
 
     def __init__(self, facts: CanaryFacts) -> None:
         self._facts = facts
+        self._now_ns = facts.now_ns
         self._rng = random.Random(facts.seed)
-        self._book = ProbeBook(first=time.time_ns() >> 20)
+        self._book = ProbeBook(first=random.SystemRandom().randrange(1 << 30))
         self._chooser = Chooser(self._book, self._rng)
         self._made_of: tuple[object, object] = (None, None)
-        """The plan and the wanted links that the book's links were made of."""
+        """The plan and the membership that the book's links were made of."""
         self._rules: dict[str, Selectors] = {}
         self._changed_ns = 0
         """When what is asked of links last changed."""
         self._settled_ns = 0
         """When all nodes had taken it; 0: not yet."""
-        self._watches = 0
+        self._ordered_ns = self._due_ns = 0
+        """When trains at a steady pace were ordered last, and when the next are due."""
+        self._watchers: list[Watcher] = []
         """Runs that are measured now."""
-        self._goal: tuple[Goal, int] | None = None
-        """What is measured before a run, and until when at most."""
+        self._holding = 0
+        """Who waits for what is on its way; nothing more is ordered meanwhile."""
+        self._goal: Goal | None = None
+        """What is measured before a run."""
         self._reached = asyncio.Event()
         self._wakeup = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -121,6 +133,11 @@ class Canary:
         return self._rows
 
     @property
+    def now_ns(self) -> int:
+        """The lab's clock."""
+        return self._now_ns()
+
+    @property
     def shapes(self) -> bool:
         """Whether there is a network to be measured."""
         return self._facts.plan().shaped
@@ -130,24 +147,24 @@ class Canary:
         seen, rules = self._book.seen(since_ns), dict(self._rules)
         return await asyncio.to_thread(rows_of, seen, rules, lag_s)
 
-    def links(self) -> list[LinkSeen]:
-        """All that is known of links."""
-        return self._book.seen()
+    def told(self, rows: list[NetworkRow]) -> None:
+        """A run has looked: the status shows what it saw."""
+        self._rows = rows
 
     # --- runs ---
 
-    def watch(self) -> None:
-        """A run is measured from now on, until `unwatch`."""
-        self._watches += 1
+    def watch(self, watcher: Watcher) -> None:
+        """A run is measured from now on, until `unwatch`; the watcher is told of what was seen before the network changes."""
+        self._watchers.append(watcher)
         self._wakeup.set()
 
-    def unwatch(self) -> None:
+    def unwatch(self, watcher: Watcher) -> None:
         """The run has ended."""
-        self._watches -= 1
+        self._watchers.remove(watcher)
 
-    async def measure(self, timeout_s: float = BEFORE_S) -> int:
-        """Measure all that a run needs, unless it was lately; since when trains count for it (ns)."""
-        since_ns = time.monotonic_ns() - int(FRESH_S * 1e9)
+    async def measure(self, timeout_s: float = BEFORE_S, *, fresh_s: float = FRESH_S) -> int:
+        """Measure all that a run needs, unless it was so lately; since when trains count for it (ns)."""
+        since_ns = self._now_ns() - int(fresh_s * 1e9)
         if not self.shapes:
             return since_ns
         self._follow()
@@ -155,7 +172,7 @@ class Canary:
         if not goal.probes and not goal.bursts:
             return since_ns
         self._reached.clear()
-        self._goal = (goal, time.monotonic_ns() + int(timeout_s * 1e9))
+        self._goal = goal
         self._wakeup.set()
         try:
             await asyncio.wait_for(self._reached.wait(), timeout_s)
@@ -164,6 +181,31 @@ class Canary:
         finally:
             self._goal = None
         return since_ns
+
+    async def come_in(self, timeout_s: float) -> None:
+        """Wait until what is on its way has come in, for so long at most; nothing more is ordered meanwhile."""
+        self._holding += 1
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._book.open_nodes():
+                    await asyncio.sleep(COME_IN_S)
+                    self._wakeup.set()
+        except TimeoutError:
+            pass
+        finally:
+            self._holding -= 1
+
+    def why_unmeasured(self, rule: str) -> str | None:
+        """Why no link of a rule could be probed; None: one could."""
+        links = [
+            one for one in self._book.links.values() if rule in (one.link.label, one.link.up_label, one.link.down_label)
+        ]
+        if not any(one.link.measurable for one in links):
+            return "it asks for nothing that probes can tell"
+        out = set(self._facts.left_out())
+        if all(one.cut or out & {one.link.source, one.link.to} for one in links):
+            return "none of its links is up"
+        return None
 
     def _lacking_of(self, goal: Goal, since_ns: int) -> Goal:
         """What of a goal fresh trains do not tell; counted on from what was asked for, as the chooser counts."""
@@ -187,10 +229,8 @@ class Canary:
                 pace = await self._round()
             except Exception:
                 log.exception("a round of the canary")
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wakeup.wait(), pace.round_s)
-            except TimeoutError:
-                pass
 
     async def _round(self) -> Pace:
         """Read what has arrived, let it count, order the next trains; how soon to go on."""
@@ -205,47 +245,57 @@ class Canary:
         out = set(self._facts.left_out())
         for node in self._book.open_nodes() & out:
             self._book.void(node)
-        closed = self._book.close_due(time.monotonic_ns(), self._offset)
+        peers = self._facts.peers()
+        for key, one in self._book.links.items():
+            source, to = key
+            if to in peers.get(source, ()) and source in peers.get(to, ()):
+                one.cut = False
+            elif not one.cut:
+                self._book.unlinked(key)
+        closed = self._book.close_due(self._now_ns(), self._offset)
         await self._order(self._choose(out))
-        if closed and self._goal is None and not self._watches:
+        if closed and self._goal is None and not self._watchers:
             self._rows = await self.look(0)
-        return BEFORE if self._goal is not None else DURING if self._watches or self._book.open_nodes() else REST
+        return BEFORE if self._goal is not None else DURING if self._watchers or self._book.open_nodes() else REST
 
     def _follow(self) -> None:
         """Ask of links what the plan says now."""
-        plan, wanted = self._facts.plan(), self._facts.wanted()
-        if self._made_of == (plan, wanted) and self._made_of[0] is plan:
+        plan, membership = self._facts.plan(), self._facts.membership()
+        if self._made_of[0] is plan and self._made_of[1] is membership:
             return
-        self._made_of = (plan, wanted)
-        now_ns = time.monotonic_ns()
-        links = links_of(plan, wanted, random.Random(self._facts.seed)) if plan.shaped else {}
+        self._made_of = (plan, membership)
+        now_ns = self._now_ns()
+        links = links_of(plan, membership.all_wanted(), random.Random(self._facts.seed)) if plan.shaped else {}
+        seen, rules = self._book.seen() if self._watchers else [], self._rules
         self._rules = rules_of(plan, links.values())
         if self._book.ask(links, now_ns):
-            self._changed_ns, self._settled_ns = now_ns, 0
+            for watcher in list(self._watchers):
+                watcher(seen, rules)
+            self._changed_ns, self._settled_ns, self._due_ns = now_ns, 0, 0
             self._rows = []
 
     def _is_settled(self) -> bool:
         """Whether nodes have what the plan says, or had the time to take it."""
-        now_ns = time.monotonic_ns()
+        now_ns = self._now_ns()
         if not self._settled_ns and (not self._facts.lacking() or now_ns > self._changed_ns + int(TAKEN_S * 1e9)):
             self._settled_ns = now_ns
         return bool(self._settled_ns) and now_ns >= self._settled_ns + int(SETTLE_S * 1e9)
 
-    def _choose(self, out: Collection[str]) -> list[Order]:
+    def _choose(self, out: set[str]) -> list[Order]:
         """The next trains, of links that are up."""
-        if not self._is_settled():
+        if self._holding or not self._is_settled():
             return []
-        now_ns, keys = time.monotonic_ns(), []
-        for key, one in self._book.links.items():
-            one.cut = not self._facts.linked(*key)
-            if not one.cut and key[0] not in out and key[1] not in out:
-                keys.append(key)
+        now_ns = self._now_ns()
+        keys = [key for key, one in self._book.links.items() if not one.cut and out.isdisjoint(key)]
         busy = self._facts.busy()
         if self._goal is None:
-            return self._chooser.steady(DURING if self._watches else REST, keys, now_ns, busy=busy)
-        goal, deadline_ns = self._goal
-        orders = self._chooser.before(goal, keys, now_ns, deadline_ns, busy=busy)
-        if not orders and self._chooser.reached(goal, keys):
+            pace = DURING if self._watchers else REST
+            if now_ns < min(self._due_ns, self._ordered_ns + int(pace.round_s * 1e9)):
+                return []
+            self._ordered_ns, self._due_ns = now_ns, now_ns + int(pace.round_s * 1e9)
+            return self._chooser.steady(pace, keys, now_ns, busy=busy)
+        orders = self._chooser.before(self._goal, keys, now_ns, busy=busy)
+        if not orders and self._chooser.reached(self._goal, keys):
             self._reached.set()
         return orders
 
@@ -260,12 +310,17 @@ class Canary:
         try:
             async with slots:
                 for _ in range(READS_MAX):
-                    asked_ns, cursor = time.monotonic_ns(), self._book.cursor(node)
+                    asked_ns, cursor = self._now_ns(), self._book.cursor(node)
                     reply = await ask_for(
-                        self._facts.node_client, node, ROUTE_PROBES, ProbesRequest(cursor), Probes, timeout_s=ANSWER_S
+                        self._facts.node_client,
+                        node,
+                        ROUTE_PROBES,
+                        ProbesRequest(cursor, READ_ENTRIES),
+                        Probes,
+                        timeout_s=ANSWER_S,
                     )
                     self._book.read(node, reply, asked_ns)
-                    if reply.cursor <= cursor:
+                    if len(reply.sent) + len(reply.arrived) < READ_ENTRIES:
                         break
         except (NodeSilentError, NodeRefusedError) as error:
             log.debug("probes: %s", error)
@@ -294,13 +349,13 @@ class Canary:
 
     async def _keep_clocks(self) -> None:
         """Measure the clocks of other machines now and then; a run measures them too."""
-        now_s = time.monotonic()
+        now_s = self._now_ns() / 1e9
         if now_s - self._clocked_s > CLOCKS_S:
             self._clocked_s = now_s
             await self._facts.clocks.measure(self._facts.boots())
 
     def _offset(self, boot: str) -> tuple[int, float] | None:
-        return self._facts.clocks.offset(boot, time.monotonic_ns())
+        return self._facts.clocks.offset(boot, self._now_ns())
 
 
 def links_of(plan: NetworkPlan, wanted: Wanted, rng: random.Random) -> dict[Key, ProbedLink]:

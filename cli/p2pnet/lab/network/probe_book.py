@@ -18,6 +18,7 @@ TRAINS_KEPT = 80  # of each link, the latest: some 600 probes
 MARGIN_NS = 500_000_000  # for timers, and for a process that is late, after a train's time to arrive
 SPREADS_MAX = 6.0  # standard deviations of jitter that are waited for
 LOST_NS = 60_000_000_000  # a train of which nothing was heard for so long after its time is forgotten
+TRAIN_NUMBERS = 1 << 32  # that a probe has room for
 OPEN_MAX = 20_000  # trains on their way; a round orders some hundred
 
 Key = tuple[str, str]
@@ -103,6 +104,13 @@ class ProbeBook:
         """The node was silent, paused or lost what it knew: trains on their way to or from it do not count."""
         self._forget(lambda one: node in one.key)
 
+    def unlinked(self, key: Key) -> None:
+        """There is no link between the two now: receivers take no probes without one. A block is one all the same."""
+        measured = self.links[key]
+        measured.cut = True
+        if not measured.link.blocked:
+            self._forget(lambda one: one.key == key)
+
     def _forget(self, gone: Callable[[_OpenTrain], bool]) -> None:
         for number, train in list(self._open.items()):
             if gone(train):
@@ -121,7 +129,7 @@ class ProbeBook:
         """A train for this link, to be sent now; without an interval a burst. None: too many are on their way."""
         if len(self._open) >= OPEN_MAX:
             return None
-        self._count += 1
+        self._count = (self._count + 1) % TRAIN_NUMBERS
         measured = self.links[key]
         train = ProbeTrain(key[1], count, interval_ns, size, self._count)
         self._open[self._count] = _OpenTrain(key, train, busy, now_ns)
@@ -184,7 +192,8 @@ class ProbeBook:
     def _count_train(self, one: _OpenTrain, offset: Offset) -> bool:
         source, to = self._nodes[one.key[0]], self._nodes[one.key[1]]
         ours, theirs = offset(source.boot_id), offset(to.boot_id)
-        if ours is None or theirs is None:
+        # A train that was not sent to its end lost its link on the way, and with it probes that were sent.
+        if ours is None or theirs is None or one.sent is None or one.sent.count < one.train.count:
             self._not_asked(one)
             return False
         bound = 0.0 if source.boot_id == to.boot_id else ours[1] + theirs[1]

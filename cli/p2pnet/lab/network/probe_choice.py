@@ -20,6 +20,7 @@ SMALL_LOSS = 0.05
 INTERVAL_NS = 50_000_000  # between paced probes: a process that halts for a moment delays one or two of them
 INTERVAL_NS_MIN = 2_000_000  # before a run, where many are needed of one link
 INTERVAL_NS_MAX = 2 * _S
+SPREAD_NS = 2 * _S  # over which the probes of a link are spread before a run: the halts of a process last no longer
 BANDWIDTH_SHARE = 0.1  # of a narrow link, that probes may use
 
 LINK_PROBES = 40
@@ -27,7 +28,7 @@ LINK_PROBES = 40
 LINK_PROBES_MIN = 8  # with fewer a link is left out instead: a seeded choice covers every rule
 BEFORE_PROBES = 16_000  # of all links: 8 s at the pace of `BEFORE`
 SURE = 20.0  # lost probes that were to be expected where none is: such luck has the probability exp(-20)
-RATE_TRAINS = 8  # bursts for each rule about bandwidth: if all are slow, that is no chance
+RATE_TRAINS = 6  # bursts for each rule about bandwidth: if all are slow, that is no chance
 BURST_NS = 40_000_000  # of a burst, as asked: long beside the gulps in which a process reads
 BURST_SPREADS = 34.0  # the same, in standard deviations of jitter, which then blurs a rate by a quarter at most
 BURST_NS_MAX = 1_000_000_000
@@ -164,26 +165,29 @@ class Chooser:
         self._end_free_ns: dict[str, int] = {}
         """When a node's last burst is through."""
 
-    def before(self, goal: Goal, keys: Collection[Key], now_ns: int, deadline_ns: int, *, busy: bool) -> list[Order]:
-        """Trains towards a goal, of these links. Bursts come when the paced probes of narrow links are over."""
-        budget = int(BEFORE.probes_per_s * BEFORE.round_s)
-        left = {key: goal.probes.get(key, 0) - self._book.links[key].asked_probes for key in keys}
+    def before(self, goal: Goal, keys: Collection[Key], now_ns: int, *, busy: bool) -> list[Order]:
+        """Trains towards a goal, of these links. Narrow links get their bursts first, and paced probes when these are over."""
+        links = self._book.links
+        bursts = [key for key in keys for _ in range(goal.bursts.get(key, 0) - links[key].asked_bursts)]
+        quiet = bool(bursts) or any(burst for _, burst in self._book.under_way())
+        left = {key: goal.probes.get(key, 0) - links[key].asked_probes for key in keys}
         waiting = sorted(
-            (key for key, more in left.items() if more > 0 and self._book.links[key].next_ns <= now_ns),
-            key=lambda key: (self._book.links[key].asked_probes / goal.probes[key], self._rng.random()),
+            (
+                key
+                for key, more in left.items()
+                if more > 0 and links[key].next_ns <= now_ns and not (quiet and _is_narrow(links[key].link))
+            ),
+            key=lambda key: (links[key].asked_probes / goal.probes[key], self._rng.random()),
         )
-        orders: list[Order] = []
+        orders = self._bursts(bursts, now_ns, busy=busy)
+        budget = int(BEFORE.probes_per_s * BEFORE.round_s)
         for key in waiting:
             if budget <= 0:
                 break
-            link = self._book.links[key].link
-            interval = hurried_interval_ns(link, left[key], (deadline_ns - now_ns) * 0.7)
+            interval = hurried_interval_ns(links[key].link, goal.probes[key])
             count = min(left[key], budget, max(4, int(BEFORE.round_s * _S / interval)))
             budget -= count
             self._add(orders, key, count, interval, busy=busy, now_ns=now_ns)
-        if not any(left[key] > 0 and _is_narrow(self._book.links[key].link) for key in keys):
-            bursts = [key for key in keys for _ in range(goal.bursts.get(key, 0) - self._book.links[key].asked_bursts)]
-            orders += self._bursts(bursts, now_ns, busy=busy)
         return orders
 
     def reached(self, goal: Goal, keys: Collection[Key]) -> bool:
@@ -250,9 +254,9 @@ def steady_interval_ns(link: ProbedLink) -> int:
     return int(min(INTERVAL_NS_MAX, max(INTERVAL_NS, link.apart_ns, _narrow_interval_ns(link))))
 
 
-def hurried_interval_ns(link: ProbedLink, probes: int, within_ns: float) -> int:
-    """Between probes when so many are to be sent within this time; delays that depend on each other tell of losses alone."""
-    fits = max(INTERVAL_NS_MIN, min(2 * INTERVAL_NS, within_ns / max(1, probes)))
+def hurried_interval_ns(link: ProbedLink, probes: int) -> int:
+    """Between probes of which so many are to be sent soon; delays that depend on each other tell of losses alone."""
+    fits = max(INTERVAL_NS_MIN, min(2 * INTERVAL_NS, SPREAD_NS / max(1, probes)))
     apart = 0 if link.shape.loss else link.apart_ns
     return int(min(INTERVAL_NS_MAX, max(fits, apart, _narrow_interval_ns(link))))
 

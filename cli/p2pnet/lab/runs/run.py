@@ -51,6 +51,8 @@ class Run:
         self.complete = asyncio.Event()
         """Set when every receipt is in."""
         self.cancelled = False
+        self.injecting = False
+        """Whether publications have begun: there is traffic of the run's own from then on."""
         self.publishing = True
         """Whether ids of artifacts may still be on their way from publishers."""
         self.late_s = 0.0

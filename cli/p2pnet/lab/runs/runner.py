@@ -1,4 +1,6 @@
-"""The phases of a run: read the nodes, publish, wait for receipts, let traffic settle, read the nodes again, report."""
+"""The phases of a run: read the nodes, measure the network, publish, wait for receipts, let traffic settle, read the nodes
+again, report.
+"""
 
 import asyncio
 import contextlib
@@ -8,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from p2pnet.lab.network.canary import Canary
 from p2pnet.lab.network.control import NetworkControl
+from p2pnet.lab.network.sampler import Sampler
+from p2pnet.lab.network.watch import RunWatch
 from p2pnet.lab.nodes.clocks import Clocks
 from p2pnet.lab.nodes.collector import Collector
 from p2pnet.lab.nodes.node_client import NodeClient, NodeRefusedError, NodeSilentError, ask_for
@@ -58,6 +63,7 @@ class RunContext:
     network: NetworkControl
     logs: Callable[[], dict[str, Path]]
     """Paths of the logs on this machine, by node."""
+    canary: Canary
 
     @property
     def artifact_bytes_max(self) -> int:
@@ -107,6 +113,12 @@ class Runner:
         """The largest clock bound seen during the run."""
         self._logs_begun: dict[str, int] = {}
         """Lengths of the logs at the start, by node."""
+        collector = context.collector
+        sampler = Sampler(
+            context.node_client, run.file.nodes, run.recorder.folder, boots=collector.boot_ids,
+            offsets_ns=lambda: collector.offsets_ns,
+        )  # fmt: skip
+        self._watch = RunWatch(context.canary, sampler, run)
 
     async def execute(self) -> None:
         """Go through all phases. When this returns the run has ended, on disk too. Raises for bugs only."""
@@ -119,7 +131,9 @@ class Runner:
         try:
             if not run.ending.is_set():
                 await self._read_before()
-                await self._until_ending(self._publish_and_wait(), self._keep_clocks())
+                await self._until_ending(self._watch.before(), self._keep_clocks())
+                if not run.ending.is_set():
+                    await self._until_ending(self._publish_and_wait(), self._keep_clocks(), self._watch.throughout())
                 await self._read_after()
         except Exception as error:
             run.invalidate(f"a bug of p2pnet ended the run: {type(error).__name__}: {error}")
@@ -128,16 +142,16 @@ class Runner:
             collector.remove(run)
             await self._end()
 
-    async def _until_ending(self, work: Coroutine[Any, Any, None], background: Coroutine[Any, Any, None]) -> None:
-        """Run `work` until it ends or the run is told to end, and `background` for as long."""
+    async def _until_ending(self, work: Coroutine[Any, Any, None], *background: Coroutine[Any, Any, None]) -> None:
+        """Run `work` until it ends or the run is told to end, and what goes on in the background for as long."""
         task, ending = asyncio.create_task(work), asyncio.create_task(self._run.ending.wait())
-        beside = asyncio.create_task(background)
+        beside = [asyncio.create_task(one) for one in background]
         try:
             await asyncio.wait((task, ending), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for one in (task, ending, beside):
+            for one in (task, ending, *beside):
                 one.cancel()
-            await asyncio.gather(beside, return_exceptions=True)
+            await asyncio.gather(*beside, return_exceptions=True)
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
@@ -176,7 +190,7 @@ class Runner:
             excuse=self._context.network.excuse,
             on_skipped=run.unpublish,
         )
-        run.waiting_for = "publications"
+        run.waiting_for, run.injecting = "publications", True
         try:
             self._check_sizes()
             await injector.run()
@@ -211,6 +225,7 @@ class Runner:
         )
         self._silent = {node for nodes in silent for node in nodes}
         self._after = await self._ask_all()
+        await self._watch.after()
         await self._measure_clocks()
         for node in sorted(self._silent):
             self._judge_silence(node)
@@ -228,6 +243,7 @@ class Runner:
         """Write what is left, make the report and end the run with it; a run without a report ends invalid."""
         run, context = self._run, self._context
         run.publishing = False
+        self._watch.close()
         run.update(faults=context.network.recorded(run.faults))
         boots = context.collector.boot_ids()
         if context.clocks.unmeasured & boots.keys():
@@ -241,6 +257,7 @@ class Runner:
                 run, sent=self._sent(), packed=context.packed,
                 clock_bound_ms=max(self._clock_bound_ms, context.clocks.bound_ms(boots)),
             )  # fmt: skip
+            report = self._watch.completed(report)
         except Exception as error:
             run.end(unmeasured(run.file, [*run.invalid, f"no report could be made: {error}"]), time.time())
             raise

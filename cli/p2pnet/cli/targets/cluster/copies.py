@@ -42,8 +42,8 @@ async def copy(
     folder.mkdir(parents=True, exist_ok=True)
     copied = set()
     for name in files:
-        if name == archive.EVENTS_FILE and archive.COMPRESSED_FILE in copied:
-            continue  # the same events
+        if archive.COMPRESSED.get(name) in copied:
+            continue  # the same in its other form
         try:
             await _copy_file(client, run, name, folder / name, place)
             copied.add(name)
