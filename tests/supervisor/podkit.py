@@ -45,7 +45,9 @@ class PodProcess:
         mounts = self.root / "mounts"
         for folder in ("config", "members", "identity"):
             (mounts / folder).mkdir(parents=True)
-        (mounts / "config" / "node.json").write_text(json.dumps({"subnet": "demo", "idle_s": 3.0, **base}))
+        (mounts / "config" / "node.json").write_text(
+            json.dumps({"subnet": "demo", "idle_s": 3.0, "await_network": False, **base})
+        )
         (mounts / "members" / "members.json").write_bytes(
             msgspec.json.encode(self.bench.subnet.membership(1, self.names))
         )
