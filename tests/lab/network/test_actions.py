@@ -126,7 +126,12 @@ def test_a_kill_that_lasts_keeps_its_nodes_dead_and_lets_them_go_at_its_end() ->
     async def work(stage: Stage) -> None:
         two_die = stage.order("two-die", ["node-1", "node-2"], kill=True, **{"for": "50s"})
         await asyncio.sleep(1)
-        assert [processes.states[node].state for node in processes.nodes] == ["running", "stopped", "stopped", "running"]
+        assert [processes.states[node].state for node in processes.nodes] == [
+            "running",
+            "stopped",
+            "stopped",
+            "running",
+        ]
         assert stage.faults.detail("node-1") == "killed as ordered (fault two-die), back in 49 s"
         assert stage.faults.detail("node-0") == ""
         assert stage.faults.refusal("node-2", "restart") == "node-2 is kept dead by fault two-die: clear that first"
@@ -245,7 +250,12 @@ def test_nodes_that_share_a_process_die_together_and_that_is_said() -> None:
     async def work(stage: Stage) -> None:
         fault = stage.order("death", ["node-1"], kill=True, **{"for": "30s"})
         await asyncio.sleep(1)
-        assert [processes.states[node].state for node in processes.nodes] == ["stopped", "stopped", "running", "running"]
+        assert [processes.states[node].state for node in processes.nodes] == [
+            "stopped",
+            "stopped",
+            "running",
+            "running",
+        ]
         assert fault.note == "node-0 too: they share a process with its nodes"
         assert stage.faults.detail("node-0") == (
             "killed as ordered (fault death on node-1, which shares its process), back in 29 s"

@@ -33,4 +33,3 @@ def canary_of(
             seed=backend.subnet.spec.seed,
         )
     )  # fmt: skip
-
