@@ -8,7 +8,7 @@ from collections import deque
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.netem.traffic import MS, PACKET, US, S, Traffic, numbers
 
@@ -154,12 +154,20 @@ class ByTheRfc:
         return packet
 
 
-@given(st.integers(), st.floats(0.5, 3.0), st.integers(200, 1_500))
-def test_the_same_packets_are_dropped_as_by_the_pseudocode_of_the_rfc(seed: int, load: float, count: int) -> None:
+phases = st.lists(st.tuples(st.floats(0.3, 3.0), st.integers(50, 600)), min_size=1, max_size=6)
+"""Loads, and how many packets each lasts: queues that stand, drain, and stand again soon or late."""
+
+
+@given(st.integers(), phases)
+@example(3, [(1.5, 600), (0.7, 150), (1.3, 600), (0.4, 200), (2.0, 600)])
+def test_the_same_packets_are_dropped_as_by_the_pseudocode_of_the_rfc(
+    seed: int, loads: list[tuple[float, int]]
+) -> None:
     random, now, arrivals = Random(seed), 0, []
-    for _ in range(count):
-        now += round(random.expovariate(load / GAP_NS)) + 1
-        arrivals.append((now, random.choice([100, PACKET, 1_500])))
+    for load, count in loads:
+        for _ in range(count):
+            now += round(random.expovariate(load / GAP_NS)) + 1
+            arrivals.append((now, random.choice([100, PACKET, 1_500])))
     traffic = Traffic.on(codel())
     for at, size in arrivals:
         traffic.go_to(at)
