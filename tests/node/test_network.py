@@ -259,7 +259,7 @@ async def test_a_broken_boot_copy_keeps_the_node_from_starting(bench: Bench) -> 
     (subnet.folder / "network.json").write_bytes(b"[]")
     subnet.write_members(subnet.membership(1, []))
     config = subnet.write_node("node-0", network_file="../network.json")
-    with pytest.raises(SpecError, match="network.json"):
+    with pytest.raises(SpecError, match=r"network\.json"):
         await Service.start(read_node_config(config), config.parent)
 
 
