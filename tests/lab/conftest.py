@@ -39,6 +39,9 @@ from p2pnet.model.control import (
     PeersReply,
     PeersRequest,
     PeerState,
+    Sample,
+    Samples,
+    SamplesRequest,
     Withdrawn,
     WithdrawRequest,
 )  # fmt: skip
@@ -61,6 +64,7 @@ class FakeNode:
         self.version = 0
         self.boot = "boot"
         self.skew_ns = 0
+        self.samples: list[Sample] = []
         self.restart()
 
     def restart(self) -> None:
@@ -139,6 +143,8 @@ class FakeNodes:
                 return NetworkTaken(network.version)
             case ClockRequest():
                 return Clock(time.monotonic_ns() + one.skew_ns, time.time_ns(), one.boot)
+            case SamplesRequest():
+                return Samples(one.incarnation, one.boot, one.samples)
         raise AssertionError(request)
 
     async def _events(self, one: FakeNode, request: EventsRequest) -> Events:

@@ -75,6 +75,8 @@ class _Group:
 
     links: list[LinkSeen]
     figures: frozenset[Figure]
+    ends: tuple[str, str] = ("", "")
+    """Source and other end of a single link; of an access link one of them is `*`. Empty: it is a whole rule."""
     counts: Counts = field(default_factory=dict)
     failures: list[_Failure] = field(default_factory=list)
 
@@ -82,6 +84,11 @@ class _Group:
         """Add up what the trains of these links count."""
         every = added(train.counts for one in self.links for train in one.trains)
         self.counts = {test: trials for test, trials in every.items() if TESTS[test] in self.figures and trials.trials}
+
+    @property
+    def is_lines(self) -> bool:
+        """Whether it is about access links."""
+        return "delay" not in self.figures
 
 
 def rows_of(
@@ -93,7 +100,7 @@ def rows_of(
     """
     found = _groups(links)
     order = [rule for rule in rules if rule in found] + [rule for rule in found if rule not in rules]
-    split = {rule: [_Group([one], found[rule].figures) for one in found[rule].links] for rule in order}
+    split = {rule: _parts(found[rule]) for rule in order}
     # One half for rules, of which there are few, so that they tell small losses that no single link can.
     for groups in ([found[rule] for rule in order], [one for rule in order for one in split[rule]]):
         tests = sum(len(group.counts) for group in groups)
@@ -133,6 +140,16 @@ def _groups(links: Iterable[LinkSeen]) -> dict[str, _Group]:
     return found | {rule: _Group(group, frozenset({"bandwidth"})) for rule, group in lines.items()}
 
 
+def _parts(group: _Group) -> list[_Group]:
+    """Each link by itself; those that share an access link together, for it is one."""
+    lines: dict[tuple[str, str], list[LinkSeen]] = {}
+    for one in group.links:
+        side = one.link.narrowest[1] if group.is_lines and one.link.narrowest else "path"
+        ends = {"up": (one.link.source, "*"), "down": ("*", one.link.to), "path": (one.link.source, one.link.to)}
+        lines.setdefault(ends[side], []).append(one)
+    return [_Group(links, group.figures, ends) for ends, links in lines.items()]
+
+
 def _figures_of(links: Sequence[LinkSeen]) -> frozenset[Figure]:
     own = any((narrowest := one.link.narrowest) is not None and narrowest[1] == "path" for one in links)
     return frozenset({"delay", "jitter", "loss", "bandwidth"} if own else {"delay", "jitter", "loss"})
@@ -169,11 +186,11 @@ def _rows_of_rule(
     if len(probed) < 2:
         return [first]
     worst = min(failing, key=lambda group: group.failures[0].chance) if failing else max(probed, key=_deviation)
-    link, own = worst.links[0].link, _problem(worst, lag_s) if worst.failures else ""
+    own = _problem(worst, lag_s) if worst.failures else ""
     return [
         first,
         NetworkRow(
-            rule=rule, source=link.source, to=link.to, asked=_asked(worst), seen=_seen(worst), ok=not own,
+            rule=rule, source=worst.ends[0], to=worst.ends[1], asked=_asked(worst), seen=_seen(worst), ok=not own,
             links=1, links_total=len(links), worst=True, problem=own,
         ),
     ]  # fmt: skip
@@ -209,7 +226,7 @@ def _own_bps(link: ProbedLink, group: _Group) -> float | None:
     narrowest = link.narrowest
     if narrowest is None or link.blocked or "bandwidth" not in group.figures:
         return None
-    return narrowest[0] if (narrowest[1] == "path") == ("delay" in group.figures) else None
+    return narrowest[0] if (narrowest[1] == "path") != group.is_lines else None
 
 
 def _seen(group: _Group) -> SeenFigures:
@@ -301,14 +318,13 @@ def _deviation(group: _Group) -> float:
 def _problem(group: _Group, lag_s: Mapping[str, float]) -> str:
     """What is wrong with a link, or with all links of a rule together."""
     failure = group.failures[0]
-    link = group.links[0].link
-    which = f"{link.source} to {link.to} " if len(group.links) == 1 else ""
+    which = f"{group.ends[0]} to {group.ends[1]} " if group.ends[0] else ""
     return which + _sentence(group, failure) + _starved(group, failure, lag_s)
 
 
 def _sentence(group: _Group, failure: _Failure) -> str:
     asked, saw = _asked(group), _seen(group)
-    where = f" on {len(group.links)} links" if len(group.links) > 1 else ""
+    where = f" on {len(group.links)} links" if not group.ends[0] and len(group.links) > 1 else ""
     sent, arrived = _sent(group)
     match failure.figure:
         case "delay" if asked.delay_ms is None:

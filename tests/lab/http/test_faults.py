@@ -207,6 +207,17 @@ async def test_an_edit_that_fails_leaves_the_network_as_it_was(lab, lab_client):
     assert lab.network.plan is plan
 
 
+async def test_a_step_of_the_wall_clock_neither_ends_nor_prolongs_a_fault(lab, lab_client, monkeypatch):
+    await connected(lab)
+    await lab_client.add_fault(FaultRequest(CUT, 60.0))
+    wall = time.time
+    for step_s in (86_400.0, -86_400.0):
+        monkeypatch.setattr(time, "time", lambda: wall() + step_s)  # noqa: B023
+        assert lab.network.book.next_s() - asyncio.get_running_loop().time() == pytest.approx(60.0, abs=30.0)
+        [status] = (await lab_client.faults()).faults
+        assert status.state == "active"
+
+
 # --- nodes ---
 
 
@@ -321,6 +332,22 @@ async def test_what_a_dead_publisher_could_not_publish_is_left_out_and_said(lab,
     left = 12 - report.artifacts
     words = "1 artifact was" if left == 1 else f"{left} artifacts were"
     assert f"{words} not published: node-1 was down, as ordered" in report.notes
+
+
+async def test_a_fault_on_everybody_works_as_asked_and_the_run_says_what_came_of_it(lab, lab_client, nodes):
+    await connected(lab)
+    nodes.gate.clear()
+    run = await lab_client.start_run(request(publisher="node-0", within_s=0.5), key="k")
+    await until(lambda: nodes.injected)
+    status = await lab_client.add_fault(FaultRequest({"name": "all", "from": "*", "kill": True, "for": "60s"}))
+    assert status.nodes == ["node-0", "node-1", "node-2"]
+    assert {member.state for member in (await lab_client.summary()).members} == {"stopped"}
+    for node in nodes.nodes.values():
+        node.deaf = True
+    nodes.gate.set()
+    report = (await ended(lab_client, run)).report
+    assert report.invalid == ["nothing was measured: every receipt is unknown"]
+    assert report.unknown == 2
 
 
 async def test_a_publisher_that_is_gone_without_an_order_still_makes_the_run_invalid(lab, lab_client, nodes):

@@ -98,6 +98,7 @@ async def test_metrics_are_for_prometheus(lab_client, lab):
     async with lab_client.wire.open("GET", "/v1/metrics") as response:
         text = (await response.read()).decode()
     assert 'p2pnet_lab_links{state="up"} 3.0' in text
+    assert 'p2pnet_lab_faults{state="active"} 0.0' in text
 
 
 async def test_unknown_routes_and_broken_bodies_are_problems(lab_client):

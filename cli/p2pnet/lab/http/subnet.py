@@ -188,7 +188,10 @@ class _StatusMetrics(Collector):
             runs.add_metric([name], sum(run.state == name for run in status.runs))
         restarts = GaugeMetricFamily("p2pnet_lab_restarts", "Restarts of nodes that ended, summed.")
         restarts.add_metric([], sum(member.restarts for member in status.members))
-        return [nodes, links, runs, restarts]
+        faults = GaugeMetricFamily("p2pnet_lab_faults", "Faults by state.", labels=["state"])
+        for name in ("waiting", "active", "ended", "failed"):
+            faults.add_metric([name], sum(fault.state == name for fault in status.faults))
+        return [nodes, links, runs, restarts, faults]
 
 
 def metrics_text(status: Status) -> bytes:

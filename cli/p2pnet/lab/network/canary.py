@@ -106,7 +106,7 @@ class Canary:
         self._reached = asyncio.Event()
         self._wakeup = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._clocked_s = 0.0
+        self._clocked_s = -CLOCKS_S
         self._rows: list[NetworkRow] = []
 
     # --- from start to end ---
@@ -168,7 +168,9 @@ class Canary:
         if not self.shapes:
             return since_ns
         self._follow()
-        goal = self._lacking_of(goal_of({key: one.link for key, one in self._book.links.items()}, self._rng), since_ns)
+        # The same choice each time, so that what was measured lately is.
+        goal = goal_of({key: one.link for key, one in self._book.links.items()}, random.Random(self._facts.seed))
+        goal = self._lacking_of(goal, since_ns)
         if not goal.probes and not goal.bursts:
             return since_ns
         self._reached.clear()
@@ -350,7 +352,7 @@ class Canary:
     async def _keep_clocks(self) -> None:
         """Measure the clocks of other machines now and then; a run measures them too."""
         now_s = self._now_ns() / 1e9
-        if now_s - self._clocked_s > CLOCKS_S:
+        if now_s - self._clocked_s >= CLOCKS_S:
             self._clocked_s = now_s
             await self._facts.clocks.measure(self._facts.boots())
 

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import cycle, islice, zip_longest
+from itertools import islice, zip_longest
 from typing import NamedTuple
 
 from p2pnet.lab.network.probe_book import Key, MeasuredLink, ProbeBook
@@ -28,6 +28,8 @@ LINK_PROBES = 40
 LINK_PROBES_MIN = 8  # with fewer a link is left out instead: a seeded choice covers every rule
 BEFORE_PROBES = 16_000  # of all links: 8 s at the pace of `BEFORE`
 SURE = 20.0  # lost probes that were to be expected where none is: such luck has the probability exp(-20)
+LINE_TRAINS = 3  # of every access link: no honest one comes too soon three times
+BURST_PROBES = 20_000  # of all bursts before a run: some seconds of a core
 RATE_TRAINS = 6  # bursts for each rule about bandwidth: if all are slow, that is no chance
 BURST_NS = 40_000_000  # of a burst, as asked: long beside the gulps in which a process reads
 BURST_SPREADS = 34.0  # the same, in standard deviations of jitter, which then blurs a rate by a quarter at most
@@ -102,12 +104,29 @@ def by_rule(links: Mapping[Key, ProbedLink]) -> dict[str, list[Key]]:
 
 
 def _burst_goal(links: Mapping[Key, ProbedLink], rng: random.Random) -> dict[Key, int]:
-    """Bursts for each rule about a bandwidth, on links as different as there are."""
+    """Bursts for each rule about a bandwidth, on links as different as there are, and for every single access link."""
     goal: dict[Key, int] = {}
+    budget = BURST_PROBES
     for keys in by_bandwidth(links).values():
-        for key in islice(cycle(spread_out(rng.sample(keys, len(keys)))), RATE_TRAINS):
+        for key in _burst_links(rng.sample(keys, len(keys)), links):
+            budget -= (burst_of(links[key]) or (0, 0))[0]
+            if budget < 0:
+                return goal
             goal[key] = goal.get(key, 0) + 1
     return goal
+
+
+def _burst_links(keys: list[Key], links: Mapping[Key, ProbedLink]) -> list[Key]:
+    """On which of a rule's links its bursts are sent, a link for each burst."""
+    lines: dict[Key, list[Key]] = {}  # those that share an access link are one
+    for key in spread_out(keys):
+        narrowest = links[key].narrowest
+        side = "path" if narrowest is None else narrowest[1]
+        ends = {"path": key, "up": (key[0], "*"), "down": ("*", key[1])}
+        lines.setdefault(ends[side], []).append(key)
+    few = RATE_TRAINS if all("*" not in ends for ends in lines) else max(RATE_TRAINS, LINE_TRAINS * len(lines))
+    rounds = -(-few // len(lines))
+    return [line[number % len(line)] for number in range(rounds) for line in lines.values()][:few]
 
 
 def by_bandwidth(links: Mapping[Key, ProbedLink]) -> dict[str, list[Key]]:
