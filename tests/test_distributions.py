@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from p2pnet.netem.presets import PRESETS
+
 ROOT = Path(__file__).parents[1]
 NODE = ROOT / "node"
 PEERS = re.findall(r"^```python\n(.*?)^```$", (NODE / "README.md").read_text(), re.MULTILINE | re.DOTALL)[0]
@@ -142,6 +144,7 @@ def test_every_room_of_a_wheel_says_that_it_is_typed_and_none_shadows_the_namesp
         files = code(wheel)
         assert {name.split("/")[1] for name in files} == expected
         assert {f"p2pnet/{room}/py.typed" for room in expected} <= files
+        assert {f"p2pnet/netem/data/{name}.csv" for name in PRESETS} <= files
 
 
 @pytest.mark.parametrize("source", [ROOT, NODE], ids=["p2pnet", "p2pnet-node"])

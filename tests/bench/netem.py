@@ -1,9 +1,9 @@
 """What the network model costs: processor time per packet through `p2pnet.netem`, sent and taken again, one core, virtual time.
 
-    python -m tests.bench.netem [PACKETS] [--peers N]     (default 200,000 packets to 20 peers)
+    python -m tests.bench.netem [PACKETS] [--peers N]     (default 40,000 packets to 20 peers)
 
 Packets of 1,228 bytes leave one after another, 20,000 a second, to each peer in turn; what is due is taken when it is due, as a
-node does it, so that most packets come with calls of `send`, `next_at` and `due` of their own. The best of five rounds, for
+node does it, so that most packets come with calls of `send`, `next_at` and `due` of their own. The best of 25 rounds, for
 whatever else the machine does makes them slower. Beside it: times the cost of a list that packets are appended to and popped
 from, which is the machine's own speed, and how many packets were on their way in the end.
 """
@@ -21,7 +21,7 @@ from p2pnet.netem import AccessShape, Egress, Ingress, LinkShape, NodeNetwork
 MS = 1_000_000
 GAP_NS = 50_000
 SIZE = 1_228
-ROUNDS = 5
+ROUNDS = 25
 
 SHAPES = {
     "delay": LinkShape(delay_ns=50 * MS),
@@ -40,7 +40,7 @@ UPLINK = AccessShape(bandwidth_bps=300e6)
 def main() -> None:
     """Print the table, line by line as the figures come."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("packets", nargs="?", type=int, default=200_000)
+    options.add_argument("packets", nargs="?", type=int, default=40_000)
     options.add_argument("--peers", type=int, default=20)
     given = options.parse_args()
     floor = least(given.packets)

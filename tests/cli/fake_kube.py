@@ -39,6 +39,8 @@ class FakeKube:
         """Parts of paths that are answered with 403."""
         self.asked: list[tuple[str, str]] = []
         self.applied: list[dict[str, Any]] = []
+        self.before_merge: list[Callable[[], None]] = []
+        """What others do just before a patch is merged, one after the other."""
         self.deleted: dict[str, int] = {}
         """Path -> how often it is still there after its deletion."""
         self.established_after = 2
@@ -89,7 +91,7 @@ class FakeKube:
     def add(self, name: str, *, nodes: int = 3, phase: str = "Running", **spec: Any) -> dict[str, Any]:
         thing = {
             "apiVersion": "p2pnet.io/v1alpha1", "kind": "Subnet", "spec": {"nodes": nodes, **spec},
-            "metadata": {"name": name, "namespace": self.namespace, "generation": 1, "uid": name},
+            "metadata": {"name": name, "namespace": self.namespace, "generation": 1, "uid": name, "resourceVersion": "1"},
             "status": {"observedGeneration": 1, "certificates": {"issued": nodes}, "conditions": []},
         }  # fmt: skip
         self.subnets[name] = thing
@@ -136,10 +138,11 @@ class FakeKube:
         if path.endswith("/log"):
             return web.Response(text=self.logs.get(path.split("/")[-2], ""))
         if path.startswith(GROUP):
-            return self._subnets(method, path.removeprefix(GROUP), body)
+            kind = request.headers.get("Content-Type", "")
+            return self._subnets(method, path.removeprefix(GROUP), body, merge="merge-patch" in kind)
         return self._others(method, path, body, request.query.get("labelSelector", ""))
 
-    def _subnets(self, method: str, path: str, body: bytes) -> web.Response:
+    def _subnets(self, method: str, path: str, body: bytes, *, merge: bool) -> web.Response:
         if not self.installed:
             return refused(404, "NotFound", "the server could not find the requested resource")
         if path in ("", "/subnets"):
@@ -153,7 +156,7 @@ class FakeKube:
         if not name:
             return web.json_response({"items": list(self.subnets.values()), "metadata": {}})
         if method == "PATCH":
-            return self._apply(name, json.loads(body))
+            return self._merge(name, json.loads(body)) if merge else self._apply(name, json.loads(body))
         if name not in self.subnets:
             return refused(404, "NotFound", f"subnets {name} not found")
         if method == "DELETE":
@@ -166,11 +169,38 @@ class FakeKube:
         self.applied.append(document)
         before = self.subnets.get(name)
         generation = before["metadata"]["generation"] + 1 if before else 1
-        metadata = {**document["metadata"], "generation": generation, "uid": name}
+        metadata = {**document["metadata"], "generation": generation, "uid": name, "resourceVersion": str(generation)}
         thing = {**document, "metadata": metadata, "status": before["status"] if before else {}}
+        written = {one["name"] for one in document["spec"].get("faults", [])}
+        left = [one for one in (before or {}).get("spec", {}).get("faults", []) if one["name"] not in written]
+        if left:  # another manager's items of a list that is a map stay
+            thing["spec"] = {**document["spec"], "faults": [*document["spec"].get("faults", []), *left]}
         self.subnets[name] = thing
         self.on_apply(thing)
         return web.json_response(thing)
+
+    def _merge(self, name: str, patch: dict[str, Any]) -> web.Response:
+        """One level deep, which is all that is asked for here."""
+        if self.before_merge:
+            self.before_merge.pop(0)()
+        thing = self.subnets[name]
+        version = patch.get("metadata", {}).get("resourceVersion")
+        if version not in (None, thing["metadata"].get("resourceVersion")):
+            return refused(
+                409, "Conflict", "the object has been modified; please apply your changes to the latest version"
+            )
+        if any(fault.get("loss") == "66%" for fault in patch["spec"].get("faults", [])):
+            return refused(422, "Invalid", 'Subnet "demo" is invalid: spec.faults[0].loss: not that much')
+        thing["spec"] |= patch["spec"]
+        self.touch(name)
+        self.on_apply(thing)
+        return web.json_response(thing)
+
+    def touch(self, name: str) -> None:
+        """Somebody wrote it."""
+        metadata = self.subnets[name]["metadata"]
+        metadata["generation"] += 1
+        metadata["resourceVersion"] = str(metadata["generation"])
 
     def _others(self, method: str, path: str, body: bytes, selector: str) -> web.Response:
         if path == "/version":

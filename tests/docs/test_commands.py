@@ -14,7 +14,7 @@ from tests.commands import COMMAND, options_of_verbs, unknown
 ROOT = Path(__file__).parents[2]
 PAGES = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "charts" / "p2pnet" / "templates" / "NOTES.txt",
 ]
 SOURCES = [path for folder in ("cli", "operator", "node") for path in sorted((ROOT / folder).rglob("*.py"))]

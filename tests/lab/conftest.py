@@ -34,6 +34,8 @@ from p2pnet.model.control import (
     InjectRequest,
     MembersPush,
     MembersTaken,
+    NetworkPush,
+    NetworkTaken,
     PeersReply,
     PeersRequest,
     PeerState,
@@ -44,6 +46,7 @@ from p2pnet.model.control import (
     WithdrawRequest,
 )  # fmt: skip
 from p2pnet.model.events import Event, EventKind
+from p2pnet.model.network import NodeNetwork
 from p2pnet.store import State
 from p2pnet.subnet.document import load_subnet
 
@@ -69,6 +72,7 @@ class FakeNode:
         self.events: list[Event] = []
         self.first = 0
         self.held.clear()
+        self.network = NetworkPush(NodeNetwork())
 
     def hold(self, artifact: bytes, name: str, data: bytes, client: str) -> None:
         self.held[artifact], self.clients[artifact] = (name, data), client
@@ -134,6 +138,9 @@ class FakeNodes:
             case MembersPush(membership):
                 one.version = membership.registry.version
                 return MembersTaken(one.version)
+            case NetworkPush(network):
+                one.network = request
+                return NetworkTaken(network.version)
             case ClockRequest():
                 return Clock(time.monotonic_ns() + one.skew_ns, time.time_ns(), one.boot)
             case SamplesRequest():
@@ -183,6 +190,7 @@ class FakeNodes:
         return PeersReply(
             one.name, one.incarnation, one.boot, 1, one.version, others, [PeerState(o, 1, 0.1, 0, 0) for o in others],
             one.udp_sent, 0, 0.0, time.time() + 3600, 0, len(one.events), ready=True,
+            network_version=one.network.network.version,
         )  # fmt: skip
 
 
@@ -193,7 +201,10 @@ class FakeBackend:
         self.subnet = subnet
         self.membership = membership_of(subnet, self._ports(), None)
         self.on_process = self.on_lost = lambda _x: None
+        self.on_members = lambda: None
         self.acts: list[tuple[str, str]] = []
+        self.whys: list[str] = []
+        self.networks: dict[str, NodeNetwork] = {}
         self.states: dict[str, Process] = {}
         self.retired: set[str] = set()
         self.identity = LabIdentity()
@@ -203,9 +214,13 @@ class FakeBackend:
     def _ports(self):
         return {name: 4000 + index for index, name in enumerate(groups_of(self.subnet))}
 
-    async def start(self) -> None: ...
+    async def start(self) -> None:
+        self.on_members()
 
     async def close(self) -> None: ...
+
+    def keep_networks(self, networks) -> None:
+        self.networks |= networks
 
     def groups(self):
         return groups_of(self.subnet)
@@ -224,15 +239,27 @@ class FakeBackend:
 
     def check_process(self, node): ...
 
-    async def execute(self, node, action):
+    async def execute(self, node, action, *, lease_s=0.0, why=""):
         self.acts.append((node, action))
+        self.whys.append(why)
+        one = self.nodes.nodes[node]
         if action in ("restart", "kill"):
-            self.nodes.nodes[node].restart()
+            one.restart()
+        elif action in ("hold", "pause"):
+            one.silent = True
+            self.states[node] = Process("stopped" if action == "hold" else "paused")
+        else:
+            one.silent = False
+            if action == "release":
+                one.restart()
+            self.states.pop(node, None)
+        self.on_process(node)
 
     async def edit(self, subnet):
         before = set(self.groups())
         self.subnet = subnet
         self.membership = membership_of(subnet, self._ports(), self.membership)
+        self.on_members()
         return before - set(self.groups())
 
     async def retire(self, nodes):

@@ -84,6 +84,10 @@ class Traffic:
         return self.trips
 
     @property
+    def sent(self) -> int:
+        return len(self._sent)
+
+    @property
     def counters(self) -> LinkCounters:
         return self.egress.counters()["b"]
 

@@ -9,8 +9,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.node.kit import Bench, SubnetDir
+from tests.quic.conftest import World, until
 
 from p2pnet.node.service import Service
+
+__all__ = ["until"]
 
 
 @pytest.fixture
@@ -35,3 +38,13 @@ async def node(bench: Bench) -> AsyncIterator[Service]:
         yield service
     finally:
         await service.stop()
+
+
+@pytest.fixture
+async def seam_world() -> AsyncIterator[World]:
+    """Endpoints on loopback, closed afterwards."""
+    made = World()
+    yield made
+    for endpoint in made.endpoints:
+        endpoint.close()
+        await endpoint.wait_closed()

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from p2pnet.model.errors import TargetError
 from p2pnet.model.registry import Membership
-from p2pnet.model.report import CertificateCounts, LinkCounts, MemberStatus, NodeCounts, RunSummary, Status
+from p2pnet.model.report import CertificateCounts, FaultStatus, LinkCounts, MemberStatus, NodeCounts, RunSummary, Status
 from p2pnet.operator.kube.api import (
     CONFIG_MAP,
     EVENT,
@@ -321,6 +321,7 @@ class FakeLab:
         """Pushed last; the ConfigMap's has not got there."""
         self.asked = 0
         self.runs: list[RunSummary] = []
+        self.faults: list[FaultStatus] = []
         self.revision_now = ""
         self.mounted_document = ""
         """Digest of the document mounted when the lab started; empty: it reports none."""
@@ -365,7 +366,8 @@ class FakeLab:
             name=context.name, target="cluster", nodes=NodeCounts(len(context.members), len(members), len(members), len(members)),
             links=self.links or LinkCounts(edges, up), certificates=CertificateCounts(len(members), None), members=members,
             document=digest_of(load_subnet(self.document)) if self.document else self.mounted_document,
-            registry_version=known, runs=self.runs, revision=self.revision_now, trusted=_trusted(lab), leaf=_leaf(lab, "tls"),
+            registry_version=known, runs=self.runs, faults=self.faults,
+            revision=self.revision_now, trusted=_trusted(lab), leaf=_leaf(lab, "tls"),
         )  # fmt: skip
 
     def _member(self, name: str, group: str, pod: str) -> MemberStatus:

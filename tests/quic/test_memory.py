@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from p2pnet.model.errors import LocalError, TrustError
+from p2pnet.model.errors import LocalError, SpecError, TrustError
 from p2pnet.netem import LinkShape
 from p2pnet.quic import BadAddress, Endpoint, EndpointError, FixedIdentity, HandshakeFailed, Retry, Settings, Trust
 from p2pnet.quic.memory import QUEUE_DATAGRAMS_MAX, Deadlock, MemoryNetwork, MemoryTransport, VirtualLoop, run_virtual
@@ -197,6 +197,46 @@ def test_a_shape_with_bandwidth_spreads_what_comes_at_once() -> None:
         assert len(ends.received[1]) == 500
 
     run_virtual(scenario())
+
+
+def test_a_change_of_shape_keeps_what_waits_and_serves_it_at_the_new_bandwidth() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork()
+        network.shape = LinkShape(bandwidth_bps=8_000_000.0)
+        ends = Ends(network, ONE, TWO)
+        ends.transports[0].send([(b"x" * 972, TWO)] * 600)
+        await asyncio.sleep(0.1005)
+        assert (len(ends.received[1]), ends.transports[1].queued) == (100, 500)
+        network.shape = LinkShape(bandwidth_bps=80_000_000.0)
+        await asyncio.sleep(0.0255)
+        assert 353 <= len(ends.received[1]) <= 356
+        network.shape = LinkShape()
+        await asyncio.sleep(0.0001)
+        assert len(ends.received[1]) == 600
+        assert network.counters()["under_way"] == network.counters()["lost_total"] == 0
+
+    run_virtual(scenario())
+
+
+def test_what_a_shape_does_to_datagrams_is_counted_even_after_their_receiver_has_gone() -> None:
+    async def scenario() -> None:
+        network = MemoryNetwork(delay_s=0.1)
+        one, two = Ends(network, ONE, TWO).transports
+        for shape in (LinkShape(loss=1.0), LinkShape(blocked=True), LinkShape(mtu=1_400), LinkShape(delay_ns=1)):
+            network.shape = shape
+            one.send([(b"x" * 1_400, TWO)])
+        two.close()
+        await asyncio.sleep(1)
+        counters = network.counters()
+        assert [counters[f"{name}_total"] for name in ("lost", "too_large", "unreachable")] == [2, 1, 1]
+        assert network.counters() == counters
+
+    run_virtual(scenario())
+
+
+def test_a_jitter_that_the_delay_cannot_carry_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"jitter_s: 0.1 is more than 0.8 times the delay, 0.1 s"):
+        MemoryNetwork(delay_s=0.1, jitter_s=0.1)
 
 
 def test_a_receiver_that_raises_harms_no_other() -> None:

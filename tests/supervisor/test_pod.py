@@ -30,6 +30,12 @@ def test_a_node_answers_the_probes_through_its_pods_page() -> None:
     assert (config.identity_dir, config.identity_name) == ("/etc/p2pnet/identity", "next-4")
 
 
+def test_a_node_in_a_pod_meets_no_peer_before_the_lab_has_said_what_the_network_does() -> None:
+    for config in pod.node_configs(pod.PodMembers(["node-4", "node-5"], "node", "0.0.0.0"), BASE):
+        assert config.await_network
+        assert config.network_file == ""
+
+
 def test_packed_nodes_have_a_port_each_and_one_page_between_them() -> None:
     configs = pod.node_configs(pod.PodMembers(["node-4", "node-5"], "node", "0.0.0.0"), BASE)
     assert [config.port for config in configs] == [4100, 4101]

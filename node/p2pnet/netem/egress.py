@@ -3,10 +3,10 @@
 from typing import Generic, TypeVar
 
 from p2pnet.model.network import AccessShape, NodeNetwork
+from p2pnet.netem.agenda import BYTES_HELD_MAX, PACKETS_HELD_MAX, Agenda
 from p2pnet.netem.counters import LinkCounters, Rng
 from p2pnet.netem.path import Path
 from p2pnet.netem.queue import Queue
-from p2pnet.netem.timeline import BYTES_HELD_MAX, PACKETS_HELD_MAX, Timeline
 
 P = TypeVar("P")
 
@@ -24,11 +24,11 @@ class Egress(Generic[P]):
         self.up_counters = LinkCounters()
         """What became of packets at the uplink, as long as there was one."""
         self._rng = rng
-        self._timeline: Timeline[P] = Timeline(packets_max, bytes_max)
-        self._services = self._timeline.services
+        self._agenda: Agenda[P] = Agenda(packets_max, bytes_max)
+        self._services = self._agenda.services
         self._paths: dict[str, Path[P]] = {}
         self._shaped: frozenset[str] = frozenset()
-        self._others: Path[P] = Path(self._timeline, rng)
+        self._others: Path[P] = Path(self._agenda, rng)
         """The path to peers that the network does not name: clear."""
         self._up: Queue[tuple[Path[P], P]] | None = None
 
@@ -36,20 +36,20 @@ class Egress(Generic[P]):
         """Put this network in force. What waits stays in its queue and is served at the new bandwidth, what is under way keeps
         its departure, and paths whose shape is the same go on as if nothing had been said.
         """
-        self._timeline.advance(now_ns)
+        self._agenda.advance(now_ns)
         for peer in network.paths.keys() - self._paths.keys():
-            self._paths[peer] = Path(self._timeline, self._rng)
+            self._paths[peer] = Path(self._agenda, self._rng)
         for peer, path in self._paths.items():
             path.reshape(network.shape(peer), now_ns)
         self._shape_uplink(network.up, now_ns)
         self._forget_unnamed(network)
         named = [path for peer, path in self._paths.items() if peer in network.paths]
         self._shaped = frozenset(peer for peer in network.paths if not network.shape(peer).clear)
-        self._timeline.floor_ns = min(
+        self._agenda.floor_ns = min(
             (path.floor_ns for path in named if path.queue is not None or self._up is not None), default=0
         )
         queues = [path.queue for path in named if path.queue is not None]
-        self._timeline.serve_only([*queues, self._up] if self._up is not None else queues)
+        self._agenda.serve_only([*queues, self._up] if self._up is not None else queues)
 
     def touches(self, peer: str) -> bool:
         """Whether packets for this peer have to be given to `send`; if not, they pass as if there were no model at all."""
@@ -58,11 +58,11 @@ class Egress(Generic[P]):
     def send(self, peer: str, packet: P, size: int, now_ns: int) -> None:
         """Take in a packet of `size` bytes for this peer."""
         if self._services:
-            self._timeline.advance(now_ns)
+            self._agenda.advance(now_ns)
         path = self._paths.get(peer)
         if path is None:
             path = self._others
-            self._timeline.floor_ns = 0  # this one departs as soon as it is served
+            self._agenda.floor_ns = 0  # this one departs as soon as it is served
         if self._up is None:
             path.enter(packet, size, now_ns)
         else:
@@ -70,16 +70,16 @@ class Egress(Generic[P]):
 
     def due(self, now_ns: int) -> list[P]:
         """Packets that have departed by now, in the order of their departures. Each is given once (twice if duplicated)."""
-        return self._timeline.due(now_ns)
+        return self._agenda.due(now_ns)
 
     def next_at(self) -> int | None:
         """When `due` may have a packet next; None: none is on its way."""
-        return self._timeline.next_at()
+        return self._agenda.next_at()
 
     @property
     def held(self) -> tuple[int, int]:
         """Packets that wait or are under way, and their bytes."""
-        return self._timeline.packets_held, self._timeline.bytes_held
+        return self._agenda.packets_held, self._agenda.bytes_held
 
     def counters(self) -> dict[str, LinkCounters]:
         """What became of packets on the path to each peer that a network has named, since it was first."""
@@ -87,13 +87,13 @@ class Egress(Generic[P]):
 
     def queued_bytes(self, peer: str, now_ns: int) -> int:
         """Bytes that wait now for the bandwidth of the path to this peer."""
-        self._timeline.advance(now_ns)
+        self._agenda.advance(now_ns)
         path = self._paths.get(peer)
         return 0 if path is None or path.queue is None else path.queue.waiting_bytes
 
     def up_queued_bytes(self, now_ns: int) -> int:
         """Bytes that wait now for the uplink."""
-        self._timeline.advance(now_ns)
+        self._agenda.advance(now_ns)
         return 0 if self._up is None else self._up.waiting_bytes
 
     def _shape_uplink(self, shape: AccessShape | None, now_ns: int) -> None:
@@ -103,7 +103,7 @@ class Egress(Generic[P]):
                 self._up = None
                 up.release(now_ns)
         elif up is None:
-            self._up = Queue(shape, timeline=self._timeline, counters=self.up_counters, leaves=self._left_uplink)
+            self._up = Queue(shape, agenda=self._agenda, counters=self.up_counters, leaves=self._left_uplink)
         else:
             up.reshape(shape, now_ns)
 
@@ -125,22 +125,22 @@ class Ingress(Generic[P]):
 
     def __init__(self, *, packets_max: int = PACKETS_HELD_MAX, bytes_max: int = BYTES_HELD_MAX) -> None:
         self.counters = LinkCounters()
-        self._timeline: Timeline[P] = Timeline(packets_max, bytes_max)
+        self._agenda: Agenda[P] = Agenda(packets_max, bytes_max)
         self._down: Queue[P] | None = None
 
     def apply(self, network: NodeNetwork, now_ns: int) -> None:
         """Put this network's downlink in force; what waits stays."""
-        self._timeline.advance(now_ns)
+        self._agenda.advance(now_ns)
         down = self._down
         if network.down is None:
             self._down = None
             if down is not None:
                 down.release(now_ns)
         elif down is None:
-            self._down = Queue(network.down, timeline=self._timeline, counters=self.counters, leaves=self._left)
+            self._down = Queue(network.down, agenda=self._agenda, counters=self.counters, leaves=self._left)
         else:
             down.reshape(network.down, now_ns)
-        self._timeline.serve_only([] if self._down is None else [self._down])
+        self._agenda.serve_only([] if self._down is None else [self._down])
 
     def touches(self) -> bool:
         """Whether packets have to be given to `send`."""
@@ -148,7 +148,7 @@ class Ingress(Generic[P]):
 
     def send(self, packet: P, size: int, now_ns: int) -> None:
         """Take in a packet of `size` bytes that has reached the downlink."""
-        self._timeline.advance(now_ns)
+        self._agenda.advance(now_ns)
         if self._down is None:
             self._left(packet, size, now_ns)
         else:
@@ -156,21 +156,21 @@ class Ingress(Generic[P]):
 
     def due(self, now_ns: int) -> list[P]:
         """Packets that have passed the downlink by now, in order."""
-        return self._timeline.due(now_ns)
+        return self._agenda.due(now_ns)
 
     def next_at(self) -> int | None:
         """When `due` may have a packet next; None: none is on its way."""
-        return self._timeline.next_at()
+        return self._agenda.next_at()
 
     @property
     def held(self) -> tuple[int, int]:
         """Packets that wait or are about to be taken by `due`, and their bytes."""
-        return self._timeline.packets_held, self._timeline.bytes_held
+        return self._agenda.packets_held, self._agenda.bytes_held
 
     def queued_bytes(self, now_ns: int) -> int:
         """Bytes that wait now for the downlink."""
-        self._timeline.advance(now_ns)
+        self._agenda.advance(now_ns)
         return 0 if self._down is None else self._down.waiting_bytes
 
     def _left(self, packet: P, size: int, at_ns: int) -> None:
-        self._timeline.depart(at_ns, packet, size, self.counters)
+        self._agenda.depart(at_ns, packet, size, self.counters)

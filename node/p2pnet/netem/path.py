@@ -5,11 +5,11 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from p2pnet.model.network import CLEAR, LinkShape
+from p2pnet.netem.agenda import Agenda
 from p2pnet.netem.counters import LinkCounters, Rng
 from p2pnet.netem.jitter import Jitter, jitter
 from p2pnet.netem.loss import BurstLoss
 from p2pnet.netem.queue import Queue
-from p2pnet.netem.timeline import Timeline
 
 P = TypeVar("P")
 
@@ -19,19 +19,18 @@ _HOLD_MEAN = 0.75  # of the longest time: each is held for between half of it an
 
 
 class Path(Generic[P]):
-    """Takes packets in, and lets them depart on the node's timeline."""
+    """Takes packets in, and lets them depart on the node's agenda."""
 
     __slots__ = (
-        "_burst", "_delay_ns", "_hold_ns", "_jitter", "_limit", "_loss", "_plain", "_queue", "_rng", "_shape", "_timeline",
-        "counters",
-        "enter",
+        "_agenda", "_burst", "_delay_ns", "_hold_ns", "_jitter", "_limit", "_loss", "_plain", "_queue", "_rng",
+        "_shape", "counters", "enter",
     )  # fmt: skip
 
-    def __init__(self, timeline: Timeline[P], rng: Rng) -> None:
+    def __init__(self, agenda: Agenda[P], rng: Rng) -> None:
         self.counters = LinkCounters()
         self.enter: Callable[[P, int, int], None] = self._leave
         """Take in a packet of so many bytes at this time."""
-        self._timeline, self._rng = timeline, rng
+        self._agenda, self._rng = agenda, rng
         self._queue: Queue[P] | None = None
         self._jitter: Jitter | None = None
         self._burst: BurstLoss | None = None
@@ -58,7 +57,7 @@ class Path(Generic[P]):
 
     def reshape(self, shape: LinkShape, now_ns: int) -> None:
         """Put another shape in force. What waits stays in its place and is served at the new bandwidth; where there is none any
-        more, it goes at once. Packets under way keep their departures. The caller tells the timeline: see `Timeline.serve_only`.
+        more, it goes at once. Packets under way keep their departures. The caller tells the agenda: see `Agenda.serve_only`.
         """
         before, self._shape = self._shape, shape
         if shape == before:
@@ -82,7 +81,7 @@ class Path(Generic[P]):
                 queue.release(now_ns)
         elif queue is None:
             self.enter = self._wait
-            self._queue = Queue(shape, timeline=self._timeline, counters=self.counters, leaves=self._leave)
+            self._queue = Queue(shape, agenda=self._agenda, counters=self.counters, leaves=self._leave)
         else:
             queue.reshape(shape, now_ns)
 
@@ -98,7 +97,7 @@ class Path(Generic[P]):
         if size > self._limit:
             self._vanish()
         elif self._plain:
-            self._timeline.depart(at_ns + self._delay_ns, packet, size, self.counters)
+            self._agenda.depart(at_ns + self._delay_ns, packet, size, self.counters)
         else:
             self._go_by_chance(packet, size, at_ns)
 
@@ -116,14 +115,13 @@ class Path(Generic[P]):
         if self._jitter is not None:
             at_ns += self._jitter.extra_ns(at_ns, rng)
         at_ns += self._delay_ns
-        if shape.reorder and rng() < shape.reorder:
-            self.counters.reordered += 1
+        held = bool(shape.reorder) and rng() < shape.reorder
+        if held:
             at_ns += math.ceil(self._hold_ns * (0.5 + rng() / 2))
-        self._timeline.depart(at_ns, packet, size, self.counters)
-        if shape.duplication and rng() < shape.duplication:
-            copy = LinkCounters()
-            self._timeline.depart(at_ns, packet, size, copy)
-            self.counters.duplicated += copy.passed
+        if self._agenda.depart(at_ns, packet, size, self.counters):
+            self.counters.reordered += held
+            if shape.duplication and rng() < shape.duplication:
+                self.counters.duplicated += self._agenda.depart(at_ns, packet, size, LinkCounters())
 
 
 def _timing(shape: LinkShape) -> tuple[object, ...]:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from p2pnet.model.network import AccessShape, LinkShape
+from p2pnet.netem.agenda import Agenda
 from p2pnet.netem.codel import CoDel
 from p2pnet.netem.counters import LinkCounters
-from p2pnet.netem.timeline import Timeline
 
 Q = TypeVar("Q")
 
@@ -23,7 +23,7 @@ class Queue(Generic[Q]):
     """
 
     __slots__ = (
-        "_codel", "_counters", "_leaves", "_limit", "_ns_per_byte", "_serving", "_size", "_timeline", "_waiting",
+        "_agenda", "_codel", "_counters", "_leaves", "_limit", "_ns_per_byte", "_serving", "_size", "_waiting",
         "ends_ns", "waiting_bytes",
     )  # fmt: skip
 
@@ -31,13 +31,13 @@ class Queue(Generic[Q]):
         self,
         shape: LinkShape | AccessShape,
         *,
-        timeline: Timeline[Any],
+        agenda: Agenda[Any],
         counters: LinkCounters,
         leaves: Callable[[Q, int, int], None],
     ) -> None:
         self.ends_ns: int | None = None
         self.waiting_bytes = 0
-        self._timeline, self._counters, self._leaves = timeline, counters, leaves
+        self._agenda, self._counters, self._leaves = agenda, counters, leaves
         self._waiting: deque[tuple[Q, int, int]] = deque()  # packet, size, when it came
         self._serving: Q | None = None
         self._size = 0  # of the packet in service
@@ -48,7 +48,7 @@ class Queue(Generic[Q]):
 
     def reshape(self, shape: LinkShape | AccessShape, now_ns: int) -> None:
         """Go on with another bandwidth and room. What waits stays, in its order; what is left of the packet in service takes
-        as long as it does at the new bandwidth. The caller tells the timeline: see `Timeline.serve_only`.
+        as long as it does at the new bandwidth. The caller tells the agenda: see `Agenda.serve_only`.
         """
         ns_per_byte = _NS_BITS / (shape.bandwidth_bps or math.inf)
         if self.ends_ns is not None and ns_per_byte != self._ns_per_byte:
@@ -61,10 +61,10 @@ class Queue(Generic[Q]):
     def put(self, packet: Q, size: int, now_ns: int) -> None:
         """Take a packet in, or drop it where it does not fit."""
         if self.ends_ns is None:
-            if self._timeline.hold(size):
+            if self._agenda.hold(size):
                 self._begin(packet, size, now_ns)
                 return
-        elif self.waiting_bytes + size <= self._limit and self._timeline.hold(size):
+        elif self.waiting_bytes + size <= self._limit and self._agenda.hold(size):
             self._waiting.append((packet, size, now_ns))
             self.waiting_bytes += size
             return
@@ -74,7 +74,7 @@ class Queue(Generic[Q]):
         """See `Server`."""
         packet, size = self._serving, self._size
         self.ends_ns = self._serving = None
-        self._timeline.let_go(size)
+        self._agenda.let_go(size)
         following = self._next(at_ns)
         if following is not None:
             self._begin(*following, at_ns)
@@ -88,14 +88,14 @@ class Queue(Generic[Q]):
         self._waiting.clear()
         self.waiting_bytes, self.ends_ns, self._serving = 0, None, None
         for packet, size in packets:
-            self._timeline.let_go(size)
+            self._agenda.let_go(size)
             self._leaves(packet, size, now_ns)  # type: ignore[arg-type]
 
     def _begin(self, packet: Q, size: int, now_ns: int) -> None:
         self._serving, self._size = packet, size
         # Rounded up, so that the bandwidth is never exceeded.
         self.ends_ns = now_ns + math.ceil(size * self._ns_per_byte)
-        self._timeline.serve(self.ends_ns, self)
+        self._agenda.serve(self.ends_ns, self)
 
     def _next(self, now_ns: int) -> tuple[Q, int] | None:
         """The packet to serve next, out of the queue."""
@@ -105,7 +105,7 @@ class Queue(Generic[Q]):
             self.waiting_bytes -= size
             if codel is None or codel.keeps(size, now_ns - came_ns, self.waiting_bytes, now_ns, self._ns_per_byte):
                 return packet, size
-            self._timeline.let_go(size)
+            self._agenda.let_go(size)
             self._counters.overflowed += 1
         if codel is not None:
             codel.empty()

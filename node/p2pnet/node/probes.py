@@ -34,7 +34,7 @@ from p2pnet.peering.clock import NS, mono_ns
 from p2pnet.peering.peers import PeerLink
 from p2pnet.quic.addresses import remote
 
-PROBE = struct.Struct(">4sB3x8sIIQ")
+PROBE = struct.Struct(">4sB3x8sQIQ")
 """Magic, version, three bytes of zero, whom it is for (`probe_tag`), train, number within the train, when it was sent (ns)."""
 PROBE_MAGIC = b"\x05p2p"  # RFC 9443 leaves 4 to 15 to nobody: neither STUN, nor DTLS, nor QUIC
 PROBE_VERSION = 1
@@ -56,7 +56,7 @@ PROBES_PER_READ = 5_000
 """In one answer to the lab: about a quarter of a MiB."""
 SOON_NS = 50_000
 """What is due within this time is sent now: the loop could not wait for it any better."""
-_TRAIN_MAX = (1 << 32) - 1
+_TRAIN_MAX = (1 << 64) - 1
 
 Links = Callable[[str], PeerLink | None]
 """The link with a peer; None while there is none."""

@@ -270,7 +270,7 @@ class MemoryTransport:
         self.sources: dict[str, int] = {}
         """Names of the transports that have sent to it -> 0, the index of the only shape."""
         self.revision = -1
-        """Of the shape in force on its paths."""
+        """Which shape is in force on its paths."""
         self._network = network
         self._on_datagrams: Callable[[list[Datagram]], None] | None = None
         self._closed = False

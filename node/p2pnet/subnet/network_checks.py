@@ -24,6 +24,13 @@ DOWN_S_MIN = 0.1
 DOWN_S_MAX = 3_600.0
 MINORITY_MAX = 0.5
 
+BANDWIDTH_WORDS = "from 1kbit to 100Gbit; leave it out for no limit"
+QUEUE_WORDS = "from 1500B, one packet, to 64MiB"
+LATENCY_WORDS = "at most 1h; what takes longer is a block"
+LOSS_WORDS = "nothing would arrive; write a fault with block: true"
+REORDER_WORDS = "some packets must be left to overtake the others"
+FOR_WORDS = "from 100ms to 30d; leave it out for until it is cleared"
+MINORITY_WORDS = "a minority is at most half, 50%"
 ONE_KIND = "a fault does one thing: write another one for the rest"
 NOTHING = "does nothing: give it a shape, access, block, partition, pause, kill, restart or churn"
 WHOM = "say whom in from: '*' is every node"
@@ -41,7 +48,7 @@ def network_mistakes(subnet: Subnet) -> Iterator[Mistake]:
     groups = {DEFAULT_GROUP, *(group.name for group in subnet.spec.groups)}
     for name, line in spec.access.groups.items():
         if name not in groups:
-            yield f"spec.network.access.groups.{name}", f"no group is named {name!r}"
+            yield "spec.network.access.groups", f"no group is named {name!r}"
         yield from _line(f"spec.network.access.groups.{name}", line)
     yield from _shape("spec.network.default", spec.default, figures)
     roster = Roster(subnet)
@@ -66,8 +73,7 @@ def fault_mistakes(roster: Roster, seed: int, fault: FaultSpec, path: str) -> li
         return [(path, f"{' and '.join(kinds)}: {ONE_KIND}" if kinds else NOTHING)]
     kind = kinds[0]
     found = [*_ends(roster, path, fault, share=kind != "partition"), *_kind(path, fault, kind)]
-    found += _shape(path, fault) if kind == "shape" else _idle_shape(path, fault)
-    found += _fault_times(path, fault, kind)
+    found += [*_shape(path, fault), *_fault_times(path, fault, kind)]
     if not found:  # whom it is about can be told only of one that is right
         found += _whom(roster, seed, fault, path)
     return found
@@ -92,7 +98,7 @@ def _kind(path: str, fault: FaultSpec, kind: FaultKind) -> Iterator[Mistake]:
         if (minority is None) == (not groups):
             yield _at(path, "partition"), "give one of minority and groups"
         elif minority is not None and minority.ratio > MINORITY_MAX:
-            yield _at(path, "partition.minority"), f"{minority}: a minority is at most half, 50%"
+            yield _at(path, "partition.minority"), f"{minority}: {MINORITY_WORDS}"
 
 
 def _whom(roster: Roster, seed: int, fault: FaultSpec, path: str) -> Iterator[Mistake]:
@@ -133,7 +139,7 @@ def _shape(path: str, shape: ShapeSpec, figures: frozenset[str] = frozenset()) -
     """What contradicts in a shape; `figures`: what a preset gives to its links beside what stands here."""
     delayed, jittered = _given(shape.latency), _given(shape.jitter)
     if shape.latency is not None and _ns(shape.latency) > network.DELAY_NS_MAX:
-        yield _at(path, "latency"), f"{shape.latency}: at most 1h; what takes longer is a block"
+        yield _at(path, "latency"), f"{shape.latency}: {LATENCY_WORDS}"
     elif jittered and not delayed and "latency" not in figures:
         yield _at(path, "jitter"), f"{shape.jitter} without a latency: give it the latency around which it varies"
     elif shape.latency is not None and shape.jitter is not None and "latency" not in figures:
@@ -157,7 +163,7 @@ def _jitter(path: str, shape: ShapeSpec, latency: DurationText, jitter: Duration
 def _losses(path: str, shape: ShapeSpec, figures: frozenset[str]) -> Iterator[Mistake]:
     loss = shape.loss.ratio if shape.loss is not None else 0.0
     if loss >= 1:
-        yield _at(path, "loss"), f"{shape.loss}: nothing would arrive; write a fault with block: true"
+        yield _at(path, "loss"), f"{shape.loss}: {LOSS_WORDS}"
     elif shape.loss_burst > 1:
         if not loss and "loss" not in figures:
             yield _at(path, "lossBurst"), "belongs to a loss, and none is given"
@@ -167,7 +173,7 @@ def _losses(path: str, shape: ShapeSpec, figures: frozenset[str]) -> Iterator[Mi
                 f"{shape.loss_burst:g}: so many losses come at least {loss / (1 - loss):.3g} in a row",
             )
     if shape.reorder is not None and shape.reorder.ratio >= 1:
-        yield _at(path, "reorder"), f"{shape.reorder}: some packets must be left to overtake the others"
+        yield _at(path, "reorder"), f"{shape.reorder}: {REORDER_WORDS}"
 
 
 def _line(path: str, line: LineSpec) -> Iterator[Mistake]:
@@ -179,7 +185,7 @@ def _queue(path: str, part: ShapeSpec | LineSpec, limits: list[tuple[str, Bandwi
     names = " or ".join(name for name, _ in limits)
     for name, limit in limits:
         if limit is not None and not network.BANDWIDTH_BPS_MIN <= limit.bits_per_second <= BANDWIDTH_BPS_MAX:
-            yield _at(path, name), f"{limit}: from 1kbit to 100Gbit; leave it out for no limit"
+            yield _at(path, name), f"{limit}: {BANDWIDTH_WORDS}"
     limited = any(limit for _, limit in limits)
     if part.queue is not None:
         yield from _queue_size(path, part.queue)
@@ -191,18 +197,7 @@ def _queue(path: str, part: ShapeSpec | LineSpec, limits: list[tuple[str, Bandwi
 
 def _queue_size(path: str, queue: SizeText) -> Iterator[Mistake]:
     if not QUEUE_BYTES_MIN <= queue.bytes <= QUEUE_BYTES_MAX:
-        yield _at(path, "queue"), f"{queue}: from {QUEUE_BYTES_MIN}B, one packet, to 64MiB"
-
-
-def _idle_shape(path: str, fault: FaultSpec) -> Iterator[Mistake]:
-    """Fields of a shape in a fault that has none, like a queue beside a block."""
-    for key, given in (
-        ("distribution", fault.distribution != "normal"), ("keepOrder", not fault.keep_order),
-        ("lossBurst", fault.loss_burst != 1), ("queue", fault.queue is not None),
-        ("discipline", fault.discipline != "droptail"),
-    ):  # fmt: skip
-        if given:
-            yield _at(path, key), "belongs to a shape, and none is given"
+        yield _at(path, "queue"), f"{queue}: {QUEUE_WORDS}"
 
 
 def _fault_times(path: str, fault: FaultSpec, kind: FaultKind) -> Iterator[Mistake]:
@@ -211,7 +206,7 @@ def _fault_times(path: str, fault: FaultSpec, kind: FaultKind) -> Iterator[Mista
     if fault.for_ is not None and kind == "restart":
         yield _at(path, "for"), "a restart is done once; for a time away write kill with for"
     elif fault.for_ is not None and not FAULT_S_MIN <= fault.for_.seconds <= FAULT_S_MAX:
-        yield _at(path, "for"), f"{fault.for_}: from 100ms to 30d; leave it out for until it is cleared"
+        yield _at(path, "for"), f"{fault.for_}: {FOR_WORDS}"
     churn = fault.churn
     if churn is not None and churn.rate.per_second > CHURN_PER_S_MAX:
         yield _at(path, "churn.rate"), f"{churn.rate}: at most 10/s"

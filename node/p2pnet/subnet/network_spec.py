@@ -24,7 +24,8 @@ class ShapeSpec(Document):
     distribution: Literal["normal", "uniform"] = "normal"
     """How delays are spread: normal or uniform. Default: normal."""
     keep_order: bool = True
-    """With jitter: whether packets stay in order, as in a queue; false: each has a delay of its own. Default: true."""
+    """With jitter: whether packets stay in order, as in a queue; without it, e.g. false, each has a delay of its own and some
+    overtake others. Default: true."""
     loss: ShareText | None = None
     """Share of packets that are lost, e.g. 0.2%. Default: none."""
     loss_burst: Annotated[float, Field(ge=1, le=network.LOSS_BURST_MAX)] = 1.0
@@ -90,7 +91,7 @@ class NetworkSpec(Document):
     """Measured delays and losses between the places of a real network: none, ic-lhg73, ic-io67 or aws. A node's place is its
     group's label region where it names one, else nodes take places in turn. Default: none."""
     loss_max: ShareText | None = None
-    """The most that a preset's link loses, e.g. 5%. Default: as measured."""
+    """Share of packets that a link of a preset loses at most, e.g. 5%. Default: as measured."""
     access: AccessSpec = AccessSpec()
     """Access links of the nodes, e.g. {up: 100Mbit, down: 1Gbit}. Default: no limits."""
     default: ShapeSpec = ShapeSpec()
@@ -112,7 +113,7 @@ class ChurnSpec(Document):
     """Nodes that die and come back, one after another, by a schedule drawn from the seed."""
 
     rate: RateText
-    """Nodes that die per time, e.g. 6/m. Required."""
+    """Number of nodes that die in a time, with its unit, e.g. 6/m. Required."""
     down: DurationText = DurationText("5s")
     """How long each stays away, with its unit, e.g. 10s. Default: 5s."""
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] | None = None

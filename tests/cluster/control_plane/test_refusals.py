@@ -13,6 +13,41 @@ from p2pnet.subnet.document import load_subnet
 
 CERT_MANAGER = {"issuer": "certManager", "issuerRef": {"name": "x"}}
 REGULAR = {"kind": "random-regular"}
+SHAPES_OF_LINKS: list[tuple[dict[str, Any], str]] = [
+    ({"latency": "61m"}, ".latency"), ({"jitter": "5ms"}, ".jitter"), ({"latency": "10ms", "jitter": "4.8ms"}, ".jitter"),
+    ({"latency": "10ms", "jitter": "5.8ms", "keepOrder": False}, ".jitter"),
+    ({"latency": "10ms", "jitter": "9ms", "distribution": "uniform"}, ".jitter"),
+    ({"latency": "10ms", "distribution": "uniform"}, ".distribution"), ({"latency": "10ms", "keepOrder": False}, ".keepOrder"),
+    ({"loss": "100%"}, ".loss"), ({"latency": "10ms", "lossBurst": 3.0}, ".lossBurst"),
+    ({"loss": "90%", "lossBurst": 3.0}, ".lossBurst"), ({"reorder": "100%"}, ".reorder"),
+    ({"bandwidth": "999bit"}, ".bandwidth"), ({"bandwidth": "101Gbit"}, ".bandwidth"),
+    ({"loss": "1%", "queue": "64KiB"}, ".queue"),
+    ({"loss": "1%", "discipline": "codel"}, ".discipline"), ({"bandwidth": "1Mbit", "queue": "1400B"}, ".queue"),
+]  # fmt: skip
+"""Shapes that cannot be, wherever they stand."""
+NETWORKS: list[tuple[dict[str, Any], str]] = [
+    ({"lossMax": "5%"}, ".lossMax"),
+    ({"preset": "aws", "lossMax": "5%"}, ".lossMax"),
+    ({"access": {"groups": {"work": {"up": "1Mbit"}}}}, ".access.groups"),
+    ({"access": {"up": "1bit"}}, ".access.up"),
+    ({"access": {"queue": "64KiB"}}, ".access.queue"),
+    ({"access": {"discipline": "codel"}}, ".access.discipline"),
+    ({"preset": "ic-io67", "default": {"keepOrder": False}}, ".default.keepOrder"),
+    ({"preset": "aws", "default": {"lossBurst": 3.0}}, ".default.lossBurst"),
+]
+ENDS = {"from": "node-0", "to": "node-1"}
+FAULTS: list[tuple[dict[str, Any], str]] = [
+    ({"pause": True, **ENDS}, ".to"), ({"access": {"up": "1Mbit"}, **ENDS}, ".to"),
+    ({"churn": {"rate": "1/m"}, "bothWays": True}, ".bothWays"), ({"partition": {"minority": "40%"}, "from": "node-0"}, ".from"),
+    ({"kill": True}, ".from"), ({"pause": True}, ".from"), ({"restart": True}, ".from"), ({"access": {}}, ".access"),
+    ({"access": {"up": "1bit"}}, ".access.up"), ({"block": True, "lossBurst": 2.0}, ".lossBurst"),
+    ({"kill": True, "from": "node-0", "queue": "1MiB"}, ".queue"), ({"block": True, "after": "31d"}, ".after"),
+    ({"block": True, "for": "10ms"}, ".for"), ({"block": True, "for": "31d"}, ".for"),
+    ({"restart": True, "from": "node-0", "for": "1s"}, ".for"), ({"churn": {"rate": "11/s", "down": "100ms"}}, ".churn.rate"),
+    ({"churn": {"rate": "0/m"}}, ".churn.rate"), ({"churn": {"rate": "1/h", "down": "50ms"}}, ".churn.down"),
+    ({"churn": {"rate": "1/m", "down": "2h"}}, ".churn.down"), ({"partition": {"minority": "60%"}}, ".partition.minority"),
+    ({"partition": {}}, ".partition"), ({"partition": {"minority": "40%", "groups": ["node-0"]}}, ".partition"),
+]  # fmt: skip
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"nodes": 0}, "spec.nodes"),
     ({"groups": [{"name": "node", "nodes": 1}]}, "spec.groups[0].name"),
@@ -51,14 +86,22 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"broadcast": {"pushBelow": -1}}, "spec.broadcast.pushBelow"),
     ({"faults": [{"name": "idle"}]}, "spec.faults[0]"),
     ({"faults": [{"name": "idle", "latency": "0ms", "loss": "0%"}]}, "spec.faults[0]"),
-    ({"faults": [{"name": "both", "pause": True, "block": True}]}, "spec.faults[0].pause"),
-    ({"faults": [{"name": "both", "pause": True, "to": "node-1"}]}, "spec.faults[0].pause"),
+    ({"faults": [{"name": "both", "from": "node-0", "pause": True, "block": True}]}, "spec.faults[0]"),
+    *(({"faults": [{"name": "x", **fault}]}, f"spec.faults[0]{path}") for fault, path in FAULTS),
+    *(({"network": {"default": shape}}, f"spec.network.default{path}") for shape, path in SHAPES_OF_LINKS),
+    *(({"network": {"rules": [{"from": "node-0", **shape}]}}, f"spec.network.rules[0]{path}") for shape, path in SHAPES_OF_LINKS),
+    *(({"faults": [{"name": "x", **shape}]}, f"spec.faults[0]{path}") for shape, path in SHAPES_OF_LINKS),
+    *((({"network": network}), f"spec.network{path}") for network, path in NETWORKS),
     ({"ready": {"within": "2d"}}, "spec.ready.within"),
     ({"ttl": "59s"}, "spec.ttl"),
 ]  # fmt: skip
 SHAPES: list[tuple[dict[str, Any], str]] = [
     ({"groups": [{"name": "a", "nodes": 1, "labels": {"group": "x"}}]}, "is set by p2pnet"),
     ({"ready": {"connected": "101%"}}, "100%"),
+    ({"network": {"access": {"groups": {"node": {"up": "1bit"}}}}}, "from 1kbit to 100Gbit"),
+    ({"network": {"default": {"mtu": 1279}}}, "mtu"),
+    ({"network": {"default": {"loss": "1%", "lossBurst": 0.5}}}, "lossBurst"),
+    ({"network": {"preset": "gcp"}}, "ic-lhg73"),
     ({"lab": {"storage": "much"}}, "emptyDir"),
     ({"pod": {"labels": {"p2pnet.io/subnet": "other"}}}, "p2pnet.io"),
     ({"pod": {"annotations": {"kubernetes.io/x": "other"}}}, "kubernetes.io"),
@@ -75,7 +118,20 @@ TAKEN: list[dict[str, Any]] = [
     {"identity": {"ttl": "15m", "renewBefore": "5 m"}},
     {"identity": {**CERT_MANAGER, "ttl": "1h"}}, {"broadcast": {"pushBelow": 0}}, {"broadcast": {"pushBelow": "1.5 KiB"}},
     {"broadcast": {"artifactBytesMax": "128MiB", "keep": "1s"}}, {"faults": [{"name": "slow", "latency": "10us"}]},
-    {"faults": [{"name": "still", "from": "node-0", "pause": True}]}, {"lab": {"storage": "1Gi"}},
+    {"faults": [{"name": "still", "from": "node-0", "pause": True}]},
+    {"network": {"preset": "ic-lhg73", "lossMax": "5%", "default": {"jitter": "3ms", "lossBurst": 4.0}}},
+    {"network": {"preset": "aws", "default": {"keepOrder": False, "bandwidth": "50Mbit", "queue": "64KiB"}}},
+    {"network": {"access": {"up": "1Mbit", "queue": "64KiB", "discipline": "codel", "groups": {"node": {}}}}},
+    {"network": {"default": {"latency": "10ms", "jitter": "10ms", "distribution": "uniform", "keepOrder": False}}},
+    {"network": {"rules": [{"latency": "1h", "jitter": "28m", "loss": "50%", "lossBurst": 1.5, "mtu": 1280}] * 64}},
+    {"network": {"default": {"loss": "1%", "keepOrder": True, "distribution": "normal", "discipline": "droptail",
+                             "lossBurst": 1.0}}},
+    {"faults": [{"name": "a", "kill": True, "from": "*"}, {"name": "b", "kill": True, "from": "node-0", "for": "30s"},
+                {"name": "c", "restart": True, "from": "node-0", "after": "0s"}, {"name": "d", "churn": {"rate": "6/m"}},
+                {"name": "e", "block": True, "bothWays": True, **ENDS}, {"name": "f", "access": {"down": "1Mbit"}},
+                {"name": "g", "partition": {"groups": ["node-0"]}}, {"name": "h", "partition": {"minority": "50%"}}]},
+    {"faults": [{"name": f"f{index}", "latency": "90ms", "jitter": "5ms", "after": "30d"} for index in range(64)]},
+    {"lab": {"storage": "1Gi"}},
     {"ready": {"connected": "0.5%"}},
     {"topology": {"kind": "edges", "edges": [["node-0", "node-1"], ["node-1", "node-2"]]}},
     {"topology": {"kind": "edges", "edgesFrom": {"configMap": "x"}}},

@@ -28,8 +28,22 @@ FULL = {
     "identity": {"trustDomain": "p2pnet", "ttl": "7d", "renewBefore": "1d", "issuer": "builtin"},
     "broadcast": {"pushBelow": "1KiB", "relay": "auto", "slotsPerPeer": 10, "artifactBytesMax": "1Mi", "keep": "10m"},
     "clients": [{"name": "blob"}, {"name": "chat", "class": "chat:Chat", "settings": {"a": [1, {"b": None}], "c": 0.5}}],
-    "network": {"default": {"latency": "0ms"}, "rules": [{"from": "region=eu", "to": "*", "latency": "90ms", "loss": "0.2%"}]},
-    "faults": [{"name": "cut", "from": "node-0", "to": "*", "block": True}],
+    "network": {
+        "preset": "ic-lhg73", "lossMax": "5%",
+        "access": {"up": "10Mbit", "down": "1Gbit", "queue": "64KiB", "discipline": "codel",
+                   "groups": {"next": {"up": "1Mbit", "down": "2Mbit", "queue": "64KiB", "discipline": "codel"}}},
+        "default": {"jitter": "2ms", "bandwidth": "50Mbit"},
+        "rules": [{"from": "region=eu", "to": "*", "latency": "90ms", "jitter": "5ms", "distribution": "uniform",
+                   "keepOrder": False, "loss": "0.2%", "lossBurst": 3.5, "duplication": "1%", "reorder": "1%",
+                   "bandwidth": "1Mbit", "queue": "64KiB", "discipline": "codel", "mtu": 1400}],
+    },
+    "faults": [
+        {"name": "cut", "from": "node-0", "to": "*", "block": True, "bothWays": True, "after": "10s", "for": "30s"},
+        {"name": "thin", "access": {"up": "1Mbit", "down": "2Mbit", "queue": "64KiB", "discipline": "codel"}},
+        {"name": "split", "partition": {"minority": "30%"}}, {"name": "parts", "partition": {"groups": ["region=eu"]}},
+        {"name": "still", "from": "20%", "pause": True}, {"name": "dead", "from": "node-1", "kill": True},
+        {"name": "again", "from": "node-1", "restart": True}, {"name": "come", "churn": {"rate": "6/m", "down": "5s", "seed": 7}},
+    ],
     "ready": {"connected": "100%", "within": "120s"}, "nodesPerPod": 2,
     "pod": {"imagePullPolicy": "Never", "imagePullSecrets": [{"name": "x"}], "nodeSelector": {"a": "b"},
             "tolerations": [{"key": "a", "operator": "Exists"}], "code": {"configMap": "x"}, "labels": {"team": "p2p"},
@@ -155,7 +169,7 @@ def test_every_rule_says_what_is_wrong_and_names_only_fields_that_are() -> None:
             assert words.count("(") == words.count(")")
             for chain in re.findall(r"self((?:\.[a-zA-Z]+)+)", rule):
                 for word in chain.strip(".").split("."):
-                    assert word in names or word in ("all", "map", "find", "matches"), word
+                    assert word in names or word in ("all", "exists", "map", "find", "matches"), word
 
 
 def test_a_clients_settings_are_kept_whatever_is_in_them() -> None:
@@ -197,15 +211,19 @@ def test_status_scale_columns_and_names_are_as_designed() -> None:
     }  # fmt: skip
     shown = [one["name"].upper() for one in version["additionalPrinterColumns"] if not one.get("priority")]
     assert shown == ["READY", "CONNECTED", "REACH", "P95", "AGE"]
+    wide = {one["name"].upper(): one["jsonPath"] for one in version["additionalPrinterColumns"] if one.get("priority")}
+    assert wide["FAULTS"] == ".status.faultsInForce"
     assert crd()["metadata"]["name"] == "subnets.p2pnet.io"
     assert crd()["spec"]["names"]["shortNames"] == ["snet"]
 
 
 async def test_every_status_that_is_written_is_in_the_schema() -> None:
-    from p2pnet.model.report import RunSummary
+    from p2pnet.model.report import FaultStatus, RunSummary
 
     world = World(nodes=3, ttl="1d")
     world.lab.runs = [RunSummary("r1", "finished", "pass", 1, 0.975, 12.5)]
+    world.lab.faults = [FaultStatus("cut", "block from node-0 to *", "spec", "active", detail="x"),
+                        FaultStatus("loss-1", "loss 5% from * to *", "lease", "failed", detail="nobody")]  # fmt: skip
     await world.converge()
 
     def check(value: Any, schema: dict[str, Any]) -> None:

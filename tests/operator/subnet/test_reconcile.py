@@ -7,7 +7,7 @@ import pytest
 from tests.operator.kit import NAMESPACE, NOW, Killed, World, check_whole, counted, members_of, pods_of
 
 from p2pnet.model.registry import Membership
-from p2pnet.model.report import LinkCounts, RunSummary
+from p2pnet.model.report import FaultStatus, LinkCounts, RunSummary
 from p2pnet.operator.kube.api import (
     BUDGET,
     CLAIM,
@@ -186,6 +186,52 @@ async def test_a_live_edit_replaces_no_pod() -> None:
     await world.converge()
     assert before.items() <= pods_of(world).items()
     assert world.status["expiresAt"] == time_text(NOW + timedelta(days=3))
+
+
+async def test_network_and_faults_reach_the_lab_with_the_next_reconciliation_and_replace_no_pod() -> None:
+    world = World(nodes=3)
+    await world.converge()
+    world.lab.mounted_document = digest_of(world.context().subnet)
+    before, config = pods_of(world), world.api.one(CONFIG_MAP, "demo-config")["data"]["node.json"]
+    network = {"preset": "aws", "rules": [{"from": "node-0", "latency": "90ms"}], "access": {"up": "10Mbit"}}
+    faults = [{"name": "cut", "from": "node-0", "to": "node-1", "block": True}]
+    world.api.edit(SUBNET, "demo", network=network, faults=faults)
+    await world.reconcile()
+    assert world.lab.document is not None
+    assert world.lab.document["spec"]["network"] == network
+    assert world.lab.document["spec"]["faults"] == faults
+    await world.converge()
+    assert pods_of(world) == before
+    assert world.api.one(CONFIG_MAP, "demo-config")["data"]["node.json"] == config
+
+
+async def test_faults_in_force_are_in_the_status_and_their_renewed_leases_cause_no_write() -> None:
+    world = World(nodes=3)
+    await world.converge()
+    world.lab.faults = [FaultStatus("loss-1", "loss 5% from * to *", "lease", "active", until="2030-01-01T12:01:00Z")]
+    await world.converge()
+    assert world.status["faultsInForce"] == "loss-1"
+    writes = len(world.api.writes)
+    for minute in range(2, 8):
+        until = f"2030-01-01T12:{minute:02d}:00Z"
+        world.lab.faults = [msgspec.structs.replace(world.lab.faults[0], until=until)]
+        world.now += timedelta(minutes=1)
+        await world.reconcile()
+    assert len(world.api.writes) == writes
+    world.lab.faults = []
+    await world.converge()
+    assert "faults" not in world.status
+
+
+async def test_a_document_whose_faults_cannot_be_is_refused_and_the_former_one_stays() -> None:
+    world = World(nodes=5, faults=[{"name": "some", "from": "20%", "block": True}])
+    await world.converge()
+    before = pods_of(world)
+    world.api.edit(SUBNET, "demo", nodes=2)
+    await world.converge()
+    assert world.condition("Degraded") == ("True", "InvalidSpec")
+    assert "spec.faults[0].from: 20% of 2 nodes is nobody" in str(world.status["conditions"])
+    assert pods_of(world) == before
 
 
 async def test_a_rolling_edit_replaces_every_pod_within_its_budget() -> None:

@@ -3,11 +3,12 @@
 import dataclasses
 from datetime import timedelta
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.operator.kit import NOW, subnet_context
 
-from p2pnet.model.report import CertificateCounts, LinkCounts, NodeCounts, RunSummary, Status
+from p2pnet.model.report import CertificateCounts, FaultStatus, LinkCounts, NodeCounts, RunSummary, Status
 from p2pnet.operator.kube.api import CONFIG_MAP, POD, Object, time_text
 from p2pnet.operator.subnet import status
 from p2pnet.operator.subnet.context import Observed, SubnetProblem
@@ -18,10 +19,13 @@ VERSION = 4
 """Of the member list that the subnets here have."""
 
 
-def lab_status(up: int, expected: int, *, connected: int = 0, runs: list[RunSummary] | None = None) -> Status:
+def lab_status(
+    up: int, expected: int, *, connected: int = 0, runs: list[RunSummary] | None = None, faults: list[FaultStatus] | None = None
+) -> Status:  # fmt: skip
     return Status(
         name="demo", target="cluster", nodes=NodeCounts(3, 3, 3, connected), links=LinkCounts(expected, up),
-        certificates=CertificateCounts(3, None), runs=runs or [], registry_version=VERSION,
+        certificates=CertificateCounts(3, None), runs=runs or [], faults=faults or [],
+        registry_version=VERSION,
     )  # fmt: skip
 
 
@@ -73,6 +77,46 @@ def test_columns_show_counts_and_the_last_report() -> None:
     later = status_now(observed(2, None, old=new))
     assert later["lastReport"] == new["lastReport"], "a lab that is away takes no report with it"
     assert later["connected"] == "?"
+
+
+def test_faults_are_shown_with_their_states_and_without_their_times() -> None:
+    lease = FaultStatus(
+        "loss-1", "loss 5% from * to *", "lease", "active", until="2030-01-01T12:01:00Z", detail="of a run"
+    )
+    faults = [
+        FaultStatus("cut", "block from node-0 to *", "spec", "active", ["node-0"], "2030-01-01T11:59:00Z"),
+        FaultStatus("some", "kill 20% of the nodes", "spec", "failed", detail="20% of 2 nodes is nobody"),
+        FaultStatus("later", "pause node-1", "spec", "waiting"), FaultStatus("done", "restart node-1", "spec", "ended"),
+    ]  # fmt: skip
+    new = status_now(observed(3, lab_status(3, 3, faults=[*faults, lease])))
+    assert new["faults"] == [
+        {"name": "cut", "what": "block from node-0 to *", "state": "active", "origin": "spec"},
+        {"name": "some", "what": "kill 20% of the nodes", "state": "failed", "origin": "spec",
+         "detail": "20% of 2 nodes is nobody"},
+        {"name": "later", "what": "pause node-1", "state": "waiting", "origin": "spec"},
+        {"name": "done", "what": "restart node-1", "state": "ended", "origin": "spec"},
+        {"name": "loss-1", "what": "loss 5% from * to *", "state": "active", "origin": "lease"},
+    ]  # fmt: skip
+    assert new["faultsInForce"] == "cut, some (failed), loss-1"
+    renewed = [*faults, msgspec.structs.replace(lease, until="2030-01-01T12:02:00Z")]
+    assert status_now(observed(3, lab_status(3, 3, faults=renewed), old=new)) == new, "a renewed lease is no news"
+
+
+def test_faults_stay_in_the_status_while_the_lab_is_away_and_go_with_the_last_one() -> None:
+    cut = FaultStatus("cut", "block from node-0 to *", "spec", "active")
+    before = status_now(observed(3, lab_status(3, 3, faults=[cut])))
+    away = status_now(observed(3, None, old=before))
+    assert (away["faults"], away["faultsInForce"]) == (before["faults"], "cut")
+    after = status_now(observed(3, lab_status(3, 3), old=before))
+    assert not {"faults", "faultsInForce"} & set(after)
+
+
+def test_what_is_told_of_faults_is_bounded() -> None:
+    faults = [FaultStatus(f"f{index}", "x" * 400, "lease", "active") for index in range(80)]
+    new = status_now(observed(3, lab_status(3, 3, faults=faults)))
+    assert len(new["faults"]) == 64
+    assert len(new["faults"][0]["what"]) == 253
+    assert new["faultsInForce"] == "f0, f1, f2, f3, f4 and 75 more"
 
 
 @settings(max_examples=40, deadline=None)

@@ -17,21 +17,21 @@ ROWS_MAX = 10  # of the table in a report
 LINES_MAX = 5  # of faults, problems, notes and findings
 NODES_NAMED = 3
 STATE_STYLE = {"active": "yellow", "waiting": "dim", "ended": "dim", "failed": "bold red"}
-DETAIL_STYLE = {**STATE_STYLE, "failed": "yellow"}
-DROPPED_FIRST = ("ORIGIN", "NODES", "AGE")  # in a window that is too narrow
+DROPPED_FIRST = ("DETAIL", "ORIGIN", "NODES", "AGE")  # in a window that is too narrow
 GAP = 3  # between two columns
 WHAT_MIN = 20  # cells
+RESULTS = {"as asked": ("ok", "green"), "not as asked": ("NOT", "bold red"), "not measured": ("?", "yellow")}
 
 
-def network_block(rows: Sequence[NetworkRow], width: int) -> list[RenderableType]:
-    """A line when the network was as asked; else a table, and why."""
+def network_block(rows: Sequence[NetworkRow], told: Sequence[str], width: int) -> list[RenderableType]:
+    """A line when the network was as asked; else a table, and why, as far as `told` does not say it already."""
     if not wording.amiss(rows):
         return [*text.flow("network", wording.summary(rows), width)]
-    wrong = [row for row in rows if not row.ok and row.problem][:LINES_MAX]
+    wrong = [row for row in wording.amiss(rows) if row.problem and not any(row.problem in one for one in told)]
     return [
         *text.flow("network", wording.summary(rows), width, style="bold magenta"),
         *_indented(_rows_table(rows)),
-        *(line for row in wrong for line in text.flow("", [f"{row.rule}, {_where(row)}: {row.problem}"], width)),
+        *_listed("", [wording.problem_of(row) for row in wrong], width, style=""),
     ]
 
 
@@ -47,7 +47,7 @@ def _rows_table(rows: Sequence[NetworkRow]) -> Table:
     for row in shown:
         drawn.add_row(
             clean(row.rule), _where(row), wording.asked_of(row), wording.seen_of(row),
-            Text("ok", style="green") if row.ok else Text("NOT", style="bold red"),
+            Text(*RESULTS[wording.result_of(row)]),
         )  # fmt: skip
     if len(rows) > len(shown):
         drawn.add_row(f"and {len(rows) - len(shown)} more", "", "", "", "")
@@ -155,8 +155,8 @@ def draw_faults(document: Faults, width: int, now: float) -> RenderableType:
     details = [
         line
         for fault in document.faults
-        if fault.detail
-        for line in text.flow(f"{clean(fault.name)} ", [fault.detail], width, style=DETAIL_STYLE[fault.state])
+        if fault.detail and fault.state != "ended" and "DETAIL" not in shown
+        for line in text.flow(f"{clean(fault.name)} ", [fault.detail], width, style="yellow")
     ]
     return Group(*cleared, drawn, *details)
 
@@ -179,6 +179,7 @@ def _cells(fault: FaultLine, now: float) -> dict[str, Text]:
         "AGE": Text(age),
         "LEFT": Text(text.DASH if fault.state == "ended" else left or text.DASH),
         "ORIGIN": Text("document" if fault.origin == "spec" else "lease"),
+        "DETAIL": Text(clean(fault.detail)),
     }
 
 

@@ -18,9 +18,10 @@ from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.session import Session
 from p2pnet.measure import artifacts_asked, expectations
 from p2pnet.model import limits, units
-from p2pnet.model.errors import SpecError, TargetError
+from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.ids import DEFAULT_CLIENT, client_among
 from p2pnet.model.jobs import Payload, RunRequest, RunState
+from p2pnet.model.report import FaultStatus
 from p2pnet.model.text import some
 from p2pnet.model.units import format_size
 
@@ -325,9 +326,17 @@ async def _injected_subnet(name: str, lab: "LabClient") -> tuple[InjectedSubnet,
 
     from p2pnet.cli.shaping import in_force
 
-    document, membership, faults = await asyncio.gather(lab.spec(), lab.members(), lab.faults())
-    shaped = in_force(document.get("spec") or {}, faults.faults)
+    document, membership, faults = await asyncio.gather(lab.spec(), lab.members(), _faults(lab))
+    shaped = in_force(document.get("spec") or {}, faults)
     return _of_document(name, document, [member.name for member in membership.registry.members]), shaped
+
+
+async def _faults(lab: "LabClient") -> list[FaultStatus]:
+    """All faults; none that a lab of an older version tells of. What is wrong with a lab, the other questions show."""
+    try:
+        return (await lab.faults()).faults
+    except P2pnetError:
+        return []
 
 
 def _of_document(name: str, document: Mapping[str, Any], nodes: Sequence[str]) -> InjectedSubnet:

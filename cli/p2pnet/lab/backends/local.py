@@ -235,6 +235,7 @@ def config_of(subnet: Subnet, paths: SubnetPaths, node: str, group: str, ports: 
         subnet, name=node, namespace=NAMESPACE, group=group, host=loopback(),
         seeds=[address_text(loopback(), ports[one]) for one in list(groups_of(subnet))[:SEEDS]],
         identity_dir=str(paths.node(node).identity), members_file=str(paths.members),
+        network_file=str(paths.node(node).network),
     )  # fmt: skip
 
 

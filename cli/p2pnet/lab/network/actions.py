@@ -359,7 +359,7 @@ class NodeFaults:
         return due
 
     async def _act(self, group: _Group, action: Action, wanted: Wanted) -> None:
-        renewal = action in ("hold", "pause") and group.ordered.state == wanted.state
+        renewal = self._process(group.nodes).state == {"hold": "stopped", "pause": "paused"}.get(action)
         if await self._execute(group, group.nodes[0], action, wanted.by, quiet=renewal):
             group.ordered = Ordered(wanted.state if action in ("hold", "pause") else "free", self._now())
             if group.ordered.state == "free":
@@ -368,7 +368,7 @@ class NodeFaults:
     async def _execute(
         self, group: _Group, node: str, action: Action, by: tuple[str, ...], *, quiet: bool = False
     ) -> bool:
-        """Whether it is done. `by`: names of the faults; `quiet`: the same was ordered before."""
+        """Whether it is done. `by`: names of the faults; `quiet`: it is so already."""
         hit = [node] if action == "restart" else list(group.nodes)
         strikes = action in ("hold", "kill", "restart", "pause") and not quiet
         lease_s = LEASE_S if action in ("hold", "pause") else 0.0
@@ -377,7 +377,7 @@ class NodeFaults:
                 self.hit(hit)
                 about_nodes.info("%s: %s ordered by fault %s", ", ".join(hit), action, ", ".join(by))
                 await self._before(hit)
-            await self._backend.execute(node, action, lease_s=lease_s, why=f"fault {', '.join(by)}"[:WHY_CHARS_MAX])
+            await self._backend.execute(node, action, lease_s=lease_s, why=_why(by))
         except TargetError as error:
             self._failed(group, by, str(error), for_good=False)
             return False
@@ -427,6 +427,10 @@ class NodeFaults:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+
+def _why(by: tuple[str, ...]) -> str:
+    return f"fault {', '.join(by)}"[:WHY_CHARS_MAX] if by else ""
 
 
 def _is_there(process: Process) -> bool:

@@ -56,7 +56,7 @@ class NetworkControl:
         self.book = FaultBook()
         self.plan: NetworkPlan = network_plan(backend.subnet)
         """What is asked for now; another object after every change of it."""
-        self.pusher = Pusher(node_client, expected)
+        self.pusher = Pusher(node_client, expected, awaited=backend.target != "local")
         self.pusher.on_change = self._progressed
         self.node_faults = NodeFaults(
             backend, schedule=lambda fault: churn_schedule(backend.subnet, fault, math.inf), before=before,
@@ -140,12 +140,6 @@ class NetworkControl:
 
     def seen(self, node: str, peers: PeersReply) -> None:
         """What the node reports of itself."""
-        if peers.network_version > self.pusher.version_of(node):
-            # A former lab's, whose clock was ahead: nodes keep the newer of two versions.
-            self._version = max(self._version, peers.network_version)
-            told = self._told.get(node, _Numbered())
-            self._told[node] = msgspec.structs.replace(told, version=self._next_version())
-            self._order()
         self.pusher.seen(node, peers.network_version)
 
     # --- what is so ---

@@ -35,6 +35,8 @@ class _NodePush:
     order: NetworkOrder
     has: int | None = None
     """Version that the node is known to have in force; None: not known."""
+    greeted: bool = True
+    """Whether it has been pushed a network since it has its link, where nodes wait for that."""
     since_s: float = 0.0
     """Loop time since when it should have taken its order."""
     problem: str = ""
@@ -45,15 +47,22 @@ class _NodePush:
 
     @property
     def lacks(self) -> bool:
-        return self.has != self.order.network.version
+        if not self.greeted:
+            return True
+        # A node of which nothing is known has no network, which is all right where none is to be.
+        return (self.has or 0) != self.order.network.version
 
 
 class Pusher:
-    """Networks on their way to nodes. `expected(node)`: whether the node should answer at all. Needs a running loop."""
+    """Networks on their way to nodes. `expected(node)`: whether the node should answer at all. Needs a running loop.
 
-    def __init__(self, node_client: NodeClient, expected: Callable[[str], bool]) -> None:
+    `awaited`: whether fresh nodes wait for a network, and are told that nothing is shaped too (`NodeConfig.await_network`).
+    """
+
+    def __init__(self, node_client: NodeClient, expected: Callable[[str], bool], *, awaited: bool = False) -> None:
         self._node_client = node_client
         self._expected = expected
+        self._awaited = awaited
         self._nodes: dict[str, _NodePush] = {}
         self._slots = asyncio.Semaphore(PUSHES_MAX)
         self._renewing: asyncio.Task[None] | None = None
@@ -94,8 +103,8 @@ class Pusher:
     def linked(self, node: str) -> None:
         """The node has answered after a silence: what it has is not known. A fresh node has no network."""
         known = self._nodes.get(node)
-        if known is not None and known.order.network.version:
-            known.has, known.since_s, known.told = None, self._now(), False
+        if known is not None:
+            known.has, known.greeted, known.since_s, known.told = None, not self._awaited, self._now(), False
             self._push(node)
 
     def seen(self, node: str, version: int) -> None:
@@ -107,11 +116,6 @@ class Pusher:
                 known.since_s = self._now()
             self.on_change()
         self._push(node)
-
-    def version_of(self, node: str) -> int:
-        """Version of the network that a node is to have; 0: none."""
-        known = self._nodes.get(node)
-        return known.order.network.version if known is not None else 0
 
     def lacking(self) -> list[str]:
         """Nodes that should answer and have not taken their network yet."""
@@ -129,8 +133,7 @@ class Pusher:
     # --- pushing ---
 
     def _is_lacking(self, node: str, known: _NodePush) -> bool:
-        # A node that was never asked has no network, which is all right where none is to be.
-        return known.lacks and (known.has or known.order.network.version) != 0 and self._expected(node)
+        return known.lacks and self._expected(node)
 
     def _push(self, node: str) -> None:
         known = self._nodes.get(node)
@@ -161,9 +164,12 @@ class Pusher:
             async with self._slots:
                 taken = await ask_for(self._node_client, node, ROUTE_NETWORK, push, NetworkTaken, timeout_s=ANSWER_S)
         except (NodeSilentError, NodeRefusedError) as error:
+            if isinstance(error, NodeRefusedError) and not known.has and not order.network.version:
+                known.greeted = True  # an older node, which knows of no networks: it has none, as it should
+                return True
             known.problem = str(error).removeprefix(f"{node} ")
             return False
-        known.has, known.problem = taken.version, ""
+        known.has, known.greeted, known.problem = taken.version, True, ""
         if taken.version != order.network.version:
             known.problem = f"it keeps version {taken.version} instead of {order.network.version}"
             return False

@@ -8,8 +8,10 @@ fields: with a default the API server refuses the removal of such a field, too.
 from typing import Any
 
 from p2pnet.model import limits
+from p2pnet.operator.subnet.cel import CelRule
 from p2pnet.operator.subnet.context import SUBNET
-from p2pnet.operator.subnet.crd_rules import RULES, CelRule
+from p2pnet.operator.subnet.crd_rules import RULES
+from p2pnet.operator.subnet.status import FAULTS_MAX
 from p2pnet.subnet.document import subnet_json_schema
 from p2pnet.subnet.edits import immutable_fields
 
@@ -18,6 +20,8 @@ Schema = dict[str, Any]
 NAME_CHARS_MAX = 40
 ITEMS = "[]"
 """Path step: the items of a list."""
+VALUES = "{}"
+"""Path step: the values of an object whose keys are the user's."""
 MAP_LISTS: tuple[tuple[str, ...], ...] = (("groups",), ("clients",), ("faults",))
 """Lists whose entries have unique names, by which the API server merges them."""
 
@@ -133,8 +137,9 @@ def _open(schema: Schema, defs: Schema) -> Schema:
 
 
 def _at(spec: Schema, path: tuple[str, ...]) -> Schema:
+    inner = {ITEMS: "items", VALUES: "additionalProperties"}
     for step in path:
-        spec = spec["items"] if step == ITEMS else spec["properties"][step]
+        spec = spec[inner[step]] if step in inner else spec["properties"][step]
     return spec
 
 
@@ -212,6 +217,22 @@ STATUS: Schema = _object(
         ),
         "The run that ended last.",
     ),
+    faults=_said(
+        {
+            "type": "array", "maxItems": FAULTS_MAX, "x-kubernetes-list-type": "atomic",
+            "items": {
+                **_object(
+                    name=_said(_text(), "The fault's name."), what=_said(_text(), "What it does, to whom, in a few words."),
+                    state=_said(_text(), "waiting, active, ended or failed."),
+                    origin=_said(_text(), "spec: of spec.faults; lease: of a command line, while it goes on."),
+                    detail=_said(_text(), "Why it failed."),
+                ),
+                "required": ["name", "state"],
+            },
+        },
+        "Faults that the lab knows: of spec.faults, then those of the command line.",
+    ),
+    faultsInForce=_said(_text(), "Names of faults that act now or failed, e.g. cut-eu, loss-1 (failed)."),
     conditions={
         "type": "array", "maxItems": 16, "items": _CONDITION, "description": "What holds, and why.",
         "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"],
@@ -226,6 +247,7 @@ COLUMNS = [
     {"name": "P95", "type": "string", "jsonPath": ".status.lastReport.p95"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
     {"name": "Reason", "type": "string", "priority": 1, "jsonPath": '.status.conditions[?(@.type=="Ready")].reason'},
+    {"name": "Faults", "type": "string", "priority": 1, "jsonPath": ".status.faultsInForce"},
     {"name": "Expiry", "type": "string", "priority": 1, "jsonPath": ".status.certificates.earliestExpiry"},
 ]
 """`kubectl get` prints the names in capitals."""

@@ -7,20 +7,21 @@
 | edges with another kind, edgesFrom beside edges, configMap or file, a node as its own peer | here |
 | relay and seeds in a sparse topology, the default one beyond 50 nodes too | here |
 | ttl, renewBefore, keep, within, sizes, shares: bounds of quantities, and what cert-manager wants | here |
-| a fault that does nothing, a pause that does more | here |
+| network and faults: bounds, fields that belong to others, kinds of faults | `crd_network_rules` |
 | groups, clients and faults with one name twice | lists known by their names: the API server itself |
 | edges: names that are none, a pair twice, a graph in pieces | reconcile: a graph of 10,000 edges is beyond CEL's cost |
 | selectors of rules and faults that select no node | reconcile: 128 selectors against 16 groups are beyond it, too |
 | settings of clients: JSON of at most 64 KiB | reconcile: what is in a free object has no bound that CEL could reckon with |
+| shares and parts of faults that are nobody or everybody, churns that leave nobody | reconcile: CEL does not draw nodes |
 | edges in a ConfigMap (edgesFrom) | reconcile: the API server sees one object at a time |
 
 Messages are those of the command line, with the same values; a test compares both. Bounds of lists and strings keep the
 cost within the API server's limit, which a test with a real one proves.
 """
 
-from typing import NamedTuple
-
 from p2pnet.model import limits
+from p2pnet.operator.subnet.cel import CelRule, between, seconds, size_bytes
+from p2pnet.operator.subnet.crd_network_rules import NETWORK_RULES
 from p2pnet.subnet.checks import (
     CERT_MANAGER_RENEW_MIN_S,
     CERT_MANAGER_TTL_MIN_S,
@@ -33,35 +34,6 @@ from p2pnet.subnet.members import FULL_TO
 from p2pnet.subnet.quantities import ShareText, SizeText
 from p2pnet.subnet.spec import OWNED_PREFIXES
 
-
-class CelRule(NamedTuple):
-    """One rule. `message_expression` is CEL for a message with values in it; `path` the field below the rule's own path."""
-
-    rule: str
-    message: str
-    message_expression: str = ""
-    path: str = ""
-
-
-def _seconds(text: str) -> str:
-    """CEL expression: the seconds of a duration."""
-    unit = "{'us': 0.000001, 'ms': 0.001, 's': 1.0, 'm': 60.0, 'h': 3600.0, 'd': 86400.0}"
-    return f"double({text}.find('^[0-9]+([.][0-9]+)?')) * {unit}[{text}.find('[a-z]+$')]"
-
-
-def _bytes(text: str) -> str:
-    """CEL expression: the bytes of a size."""
-    unit = (
-        "{'B': 1.0, 'KB': 1000.0, 'kB': 1000.0, 'MB': 1000000.0, 'GB': 1000000000.0, 'Ki': 1024.0, 'KiB': 1024.0,"
-        " 'Mi': 1048576.0, 'MiB': 1048576.0, 'Gi': 1073741824.0, 'GiB': 1073741824.0}"
-    )
-    return f"double({text}.find('^[0-9]+([.][0-9]+)?')) * {unit}[{text}.find('[A-Za-z]+$')]"
-
-
-def _between(text: str, low: float, high: float) -> str:
-    return f"{text} >= {float(low)!r} && {text} <= {float(high)!r}"
-
-
 _NODES = "(has(self.nodes) ? self.nodes : (has(self.groups) && size(self.groups) > 0 ? 0 : 3))"
 _TOTAL = f"({_NODES} + (has(self.groups) ? self.groups.map(g, g.nodes).sum() : 0))"
 _KIND = "(has(self.kind) ? self.kind : 'full')"
@@ -73,10 +45,6 @@ _DEGREE = f"({_SHAPED} && has(self.topology.degree))"
 _REGULAR = f"({_DEGREE} && {_SHAPE} == 'random-regular')"
 _NOT_AN_EDGE_KIND = f"{_KIND} == 'edges'"
 _TTL = "(has(self.ttl) ? self.ttl : '7d')"
-_LOSSY = " || ".join(f"(has(self.{key}) && self.{key}.matches('[1-9]'))"
-                     for key in ("latency", "jitter", "loss", "duplication", "reorder"))  # fmt: skip
-_SHAPES = f"({_LOSSY} || has(self.bandwidth))"
-_BLOCKS, _PAUSES = "(has(self.block) && self.block)", "(has(self.pause) && self.pause)"
 _NOT_OWNED = " && ".join(f"!key.startsWith('{prefix}/')" for prefix in OWNED_PREFIXES)
 _OWNED = CelRule(
     f"self.all(key, {_NOT_OWNED})", f"keys of {', '.join(OWNED_PREFIXES)} are set by p2pnet; choose others"
@@ -116,6 +84,7 @@ RULES: dict[tuple[str, ...], list[CelRule]] = {
             "seeds with a sparse topology: edges need the registry",
             f"'seeds with the sparse topology ' + {_SPARSE_KIND} + ': edges need the registry'", ".discovery.mode",
         ),
+        *NETWORK_RULES[()],
     ],
     ("groups", "[]"): [
         CelRule("self.name != 'node'", "'node' is the group of spec.nodes; choose another name", path=".name"),
@@ -163,47 +132,40 @@ RULES: dict[tuple[str, ...], list[CelRule]] = {
             "belongs to issuer certManager, and certManager needs it", path=".issuerRef",
         ),
         CelRule(
-            f"!has(self.renewBefore) || ({_seconds('self.renewBefore')} > 0.0"
-            f" && {_seconds('self.renewBefore')} < {_seconds(_TTL)})",
+            f"!has(self.renewBefore) || ({seconds('self.renewBefore')} > 0.0"
+            f" && {seconds('self.renewBefore')} < {seconds(_TTL)})",
             "more than nothing and less than ttl",
             f"self.renewBefore + ': more than nothing and less than ttl, ' + {_TTL}", ".renewBefore",
         ),
         CelRule(
-            f"self.issuer != 'certManager' || {_seconds(_TTL)} >= {CERT_MANAGER_TTL_MIN_S}.0",
+            f"self.issuer != 'certManager' || {seconds(_TTL)} >= {CERT_MANAGER_TTL_MIN_S}.0",
             "cert-manager issues for 1h at least", f"{_TTL} + ': cert-manager issues for 1h at least'", ".ttl",
         ),
         CelRule(
             "self.issuer != 'certManager' || !has(self.renewBefore)"
-            f" || {_seconds('self.renewBefore')} >= {CERT_MANAGER_RENEW_MIN_S}.0",
+            f" || {seconds('self.renewBefore')} >= {CERT_MANAGER_RENEW_MIN_S}.0",
             "cert-manager wants 5m at least", "self.renewBefore + ': cert-manager wants 5m at least'", ".renewBefore",
         ),
     ],
     ("identity", "ttl"): [
-        CelRule(_between(_seconds("self"), LEAF_TTL_MIN_S, LEAF_TTL_MAX_S), "a leaf lives from 15m to 3650d",
+        CelRule(between(seconds("self"), LEAF_TTL_MIN_S, LEAF_TTL_MAX_S), "a leaf lives from 15m to 3650d",
               "self + ': a leaf lives from 15m to 3650d'"),
     ],
     ("broadcast", "artifactBytesMax"): [
-        CelRule(_between(_bytes("self"), 1, limits.ARTIFACT_BYTES_MAX), "from 1B to 128Mi", "self + ': from 1B to 128Mi'"),
+        CelRule(between(size_bytes("self"), 1, limits.ARTIFACT_BYTES_MAX), "from 1B to 128Mi", "self + ': from 1B to 128Mi'"),
     ],
     ("broadcast", "keep"): [
-        CelRule(_between(_seconds("self"), 1, 30 * 86_400), "from 1s to 30d", "self + ': from 1s to 30d'"),
+        CelRule(between(seconds("self"), 1, 30 * 86_400), "from 1s to 30d", "self + ': from 1s to 30d'"),
     ],
     ("broadcast", "pushBelow"): [
         CelRule(
             f"type(self) == int ? self >= 0 && self <= {limits.ARTIFACT_BYTES_MAX} :"
             f" (self == 'auto' || (self.matches(r'{SizeText.pattern}')"
-            f" && {_bytes('self')} <= {float(limits.ARTIFACT_BYTES_MAX)!r}))",
+            f" && {size_bytes('self')} <= {float(limits.ARTIFACT_BYTES_MAX)!r}))",
             "write auto, or a size between 0 and 128Mi",
         ),
     ],
-    ("faults", "[]"): [
-        CelRule(f"{_SHAPES} || {_BLOCKS} || {_PAUSES}", "does nothing: give it a shape, block or pause"),
-        CelRule(
-            f"!{_PAUSES} || !({_SHAPES} || {_BLOCKS} || (has(self.to) && self.to != '*'))",
-            "stands alone with from: a paused node has no links to shape", path=".pause",
-        ),
-    ],
-    ("ready", "within"): [CelRule(_between(_seconds("self"), 1, 86_400), "from 1s to 1d", "self + ': from 1s to 1d'")],
+    ("ready", "within"): [CelRule(between(seconds("self"), 1, 86_400), "from 1s to 1d", "self + ': from 1s to 1d'")],
     ("ready", "connected"): [
         CelRule(
             f"self.matches(r'{ShareText.pattern}') && double(self.find('^[0-9]+([.][0-9]+)?')) <= 100.0",
@@ -213,7 +175,8 @@ RULES: dict[tuple[str, ...], list[CelRule]] = {
     ("lab", "storage"): [
         CelRule(f"self == 'emptyDir' || self.matches(r'{SizeText.pattern}')", "write emptyDir, or a size like 1Gi"),
     ],
-    ("ttl",): [CelRule(f"{_seconds('self')} >= {SUBNET_TTL_MIN_S}.0", "at least 1m", "self + ': at least 1m'")],
+    ("ttl",): [CelRule(f"{seconds('self')} >= {SUBNET_TTL_MIN_S}.0", "at least 1m", "self + ': at least 1m'")],
+    **{place: rules for place, rules in NETWORK_RULES.items() if place},
     **{(*place, key): [_OWNED] for place in _PODS for key in ("labels", "annotations")},
 }  # fmt: skip
-"""Path in the spec, `[]` for the items of a list -> its checks."""
+"""Path in the spec, `[]` for the items of a list, `{}` for the values of an object -> its checks."""

@@ -18,6 +18,10 @@ from p2pnet.subnet.pods import commonest_problem
 
 CONDITIONS = ("Ready", "Progressing", "Degraded", "CertificatesReady", "Connected", "Paused")
 
+FAULTS_MAX = 64  # in the status: as many as a document may hold; a lab's own may come on top
+FAULTS_NAMED = 5  # in the column
+FAULT_CHARS_MAX = 253  # of a text about a fault
+
 _EVENT_CONDITIONS = {"Ready", "Degraded", "Paused", "CertificatesReady"}
 _SILENT_REASONS = {"Healthy", "NotPaused", "Issuing"}
 _WARNINGS = {("Degraded", "True"), ("CertificatesReady", "False")}
@@ -40,6 +44,7 @@ def status_of(
         **_counts(context, observed, planned),
         **_certificates_and_authority(observed, planned),
         **_lab_columns(context, observed, planned),
+        **_faults(observed),
         **_registry_and_expiry(context, observed, planned),
         "conditions": merge_conditions(CONDITIONS, observed.status, states, context.generation, now, judged=judged),
     }
@@ -150,6 +155,29 @@ def _lab_columns(context: SubnetContext, observed: Observed, planned: Plan) -> O
                 **({"p95": f"{run.p95_ms:.4g} ms"} if run.p95_ms is not None else {}),
             }  # fmt: skip
     return {**found, **({"lastReport": last} if last else {})}
+
+
+def _faults(observed: Observed) -> Object:
+    """The faults that the lab knows, without their times: a lease that is renewed must cause no write."""
+    if observed.lab is None:
+        return {key: observed.status[key] for key in ("faults", "faultsInForce") if key in observed.status}
+    faults = observed.lab.faults
+    if not faults:
+        return {}
+    shown = [
+        {
+            "name": fault.name, "what": _cut(fault.what), "state": fault.state, "origin": fault.origin,
+            **({"detail": _cut(fault.detail)} if fault.state == "failed" and fault.detail else {}),
+        }
+        for fault in faults[:FAULTS_MAX]
+    ]  # fmt: skip
+    acting = [f"{fault.name} (failed)" if fault.state == "failed" else fault.name
+              for fault in faults if fault.state in ("active", "failed")]  # fmt: skip
+    return {"faults": shown, **({"faultsInForce": _cut(some(acting, FAULTS_NAMED))} if acting else {})}
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= FAULT_CHARS_MAX else text[: FAULT_CHARS_MAX - 1] + "…"
 
 
 def _registry_and_expiry(context: SubnetContext, observed: Observed, planned: Plan) -> Object:

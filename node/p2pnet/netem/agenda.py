@@ -25,22 +25,15 @@ class Server(Protocol):
         """The packet in service is through; `at_ns` is `ends_ns`."""
 
 
-class Timeline(Generic[P]):
+class Agenda(Generic[P]):
     """Departures of packets, and the ends of service of queues, in the order of their times.
 
     A packet costs little more than a push to a heap and a pop: these methods are as flat as they are for that.
     """
 
     __slots__ = (
-        "_bytes_max",
-        "_departures",
-        "_order",
-        "_packets_max",
-        "_waiting",
-        "bytes_held",
-        "floor_ns",
-        "services",
-    )
+        "_bytes_max", "_departures", "_order", "_packets_max", "_waiting", "bytes_held", "floor_ns", "services",
+    )  # fmt: skip
 
     def __init__(self, packets_max: int = PACKETS_HELD_MAX, bytes_max: int = BYTES_HELD_MAX) -> None:
         self.bytes_held = 0
@@ -71,17 +64,18 @@ class Timeline(Generic[P]):
         self._waiting -= 1
         self.bytes_held -= size
 
-    def depart(self, at_ns: int, packet: P, size: int, counters: LinkCounters) -> None:
-        """Let a packet depart at this time, or count it as overflowed if there is no room for it."""
+    def depart(self, at_ns: int, packet: P, size: int, counters: LinkCounters) -> bool:
+        """Let a packet depart at this time, or count it as overflowed if there is no room for it; whether there was."""
         departures = self._departures
         held = self.bytes_held + size
         if held > self._bytes_max or len(departures) + self._waiting >= self._packets_max:
             counters.overflowed += 1
-            return
+            return False
         self.bytes_held = held
         heappush(departures, (at_ns, next(self._order), packet, size))
         counters.passed += 1
         counters.bytes_passed += size
+        return True
 
     def serve(self, ends_ns: int, server: Server) -> None:
         """Call `server.finish` at this time."""

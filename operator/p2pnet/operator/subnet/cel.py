@@ -1,0 +1,48 @@
+"""Words of CEL for the rules of the CRD: quantities of the document as numbers. Pure."""
+
+from typing import NamedTuple
+
+
+class CelRule(NamedTuple):
+    """One rule. `message_expression` is CEL for a message with values in it; `path` the field below the rule's own path."""
+
+    rule: str
+    message: str
+    message_expression: str = ""
+    path: str = ""
+
+
+def seconds(text: str) -> str:
+    """CEL expression: the seconds of a duration."""
+    unit = "{'us': 0.000001, 'ms': 0.001, 's': 1.0, 'm': 60.0, 'h': 3600.0, 'd': 86400.0}"
+    return f"{number(text)} * {unit}[{text}.find('[a-z]+$')]"
+
+
+def size_bytes(text: str) -> str:
+    """CEL expression: the bytes of a size."""
+    unit = (
+        "{'B': 1.0, 'KB': 1000.0, 'kB': 1000.0, 'MB': 1000000.0, 'GB': 1000000000.0, 'Ki': 1024.0, 'KiB': 1024.0,"
+        " 'Mi': 1048576.0, 'MiB': 1048576.0, 'Gi': 1073741824.0, 'GiB': 1073741824.0}"
+    )
+    return f"{number(text)} * {unit}[{text}.find('[A-Za-z]+$')]"
+
+
+def between(text: str, low: float, high: float) -> str:
+    """CEL expression: whether a number lies between two, both included."""
+    return f"{text} >= {float(low)!r} && {text} <= {float(high)!r}"
+
+
+def bits(text: str) -> str:
+    """CEL expression: the bits per second of a bandwidth."""
+    unit = "{'bit': 1.0, 'kbit': 1000.0, 'Kbit': 1000.0, 'Mbit': 1000000.0, 'Gbit': 1000000000.0}"
+    return f"{number(text)} * {unit}[{text}.find('[A-Za-z]+$')]"
+
+
+def per_second(text: str) -> str:
+    """CEL expression: the events per second of a rate."""
+    return f"{number(text)} / {{'s': 1.0, 'm': 60.0, 'h': 3600.0}}[{text}.find('[smh]$')]"
+
+
+def number(text: str) -> str:
+    """CEL expression: the number of a quantity, in its own unit."""
+    return f"double({text}.find('^[0-9]+([.][0-9]+)?'))"
