@@ -53,8 +53,8 @@ class ProcessAction(msgspec.Struct, frozen=True):
     name: str
     action: Action
     lease_s: float = 0.0
-    """Of `hold` and `pause`: seconds after which it is undone, unless it is ordered again; 0: it stays. A node whose lab is
-    gone comes back by this."""
+    """Seconds after which a `hold` or a `pause` is undone, unless it is ordered again; 0: it stays. A node whose lab is gone
+    comes back by this."""
     why: str = ""
     """What ordered it, e.g. `fault two-die`, at most WHY_CHARS_MAX; empty: somebody, by the action's name."""
 

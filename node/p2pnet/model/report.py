@@ -209,7 +209,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     unknown_nodes: list[str] = []
     """Nodes that lost events by an ordered fault: a receipt they lack may be `unknown`, not missed."""
     lost_until_ns: dict[str, int] = {}
-    """Of these nodes, until when (an event's time): of what was published by then a receipt they lack is `unknown`."""
+    """Until when each of them lost events (an event's time): of what was published by then a receipt it lacks is `unknown`."""
     slowest: str = ""
     """Id of the artifact that missed most nodes, else of the one whose last receipt took longest. Empty: none was published."""
     label: str = ""

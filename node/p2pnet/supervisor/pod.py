@@ -85,7 +85,11 @@ def node_configs(pod: PodMembers, base: bytes, mounts: Path = MOUNTS) -> list[No
         else:
             advertised = [[] for _ in pod.members]
         return [
-            msgspec.convert(common | _own(pod, index, name, mounts) | {"advertise": advertised[index]}, NodeConfig)
+            msgspec.convert(
+                # Always, and here: in the subnet's config it would change with the network, whose edits must replace no pod.
+                {"await_network": True} | common | _own(pod, index, name, mounts) | {"advertise": advertised[index]},
+                NodeConfig,
+            )
             for index, name in enumerate(pod.members)
         ]
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
@@ -103,8 +107,6 @@ def _own(pod: PodMembers, index: int, name: str, mounts: Path) -> dict[str, Any]
         "identity_dir": str(mounts / "identity"),
         "identity_name": name,
         "members_file": str(mounts / "members" / "members.json"),
-        # Always, and here: in the subnet's config it would change with the network, whose edits must replace no pod.
-        "await_network": True,
     }
 
 

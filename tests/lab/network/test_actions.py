@@ -40,6 +40,9 @@ class Processes:
     def process(self, node: str) -> Process:
         return self.states[node]
 
+    def state(self, node: str) -> str:
+        return self.states[node].state
+
     async def execute(self, node: str, action: Action, *, lease_s: float = 0.0, why: str = "") -> None:
         now = asyncio.get_running_loop().time()
         self.acts.append((round(now, 1), node, action))
@@ -126,7 +129,12 @@ def test_a_kill_that_lasts_keeps_its_nodes_dead_and_lets_them_go_at_its_end() ->
     async def work(stage: Stage) -> None:
         two_die = stage.order("two-die", ["node-1", "node-2"], kill=True, **{"for": "50s"})
         await asyncio.sleep(1)
-        assert [processes.states[node].state for node in processes.nodes] == ["running", "stopped", "stopped", "running"]
+        assert [processes.states[node].state for node in processes.nodes] == [
+            "running",
+            "stopped",
+            "stopped",
+            "running",
+        ]
         assert stage.faults.detail("node-1") == "killed as ordered (fault two-die), back in 49 s"
         assert stage.faults.detail("node-0") == ""
         assert stage.faults.refusal("node-2", "restart") == "node-2 is kept dead by fault two-die: clear that first"
@@ -158,7 +166,7 @@ def test_a_pause_waits_for_a_node_that_restarts_and_comes_again_after_each_resta
         assert processes.acts == []
         assert stage.faults.lacking(nap) == ["node-0"]
         await asyncio.sleep(2)
-        assert processes.states["node-0"].state == "paused"
+        assert processes.state("node-0") == "paused"
         assert stage.faults.lacking(nap) == []
         assert stage.faults.detail("node-0") == "paused by fault nap"
         assert stage.faults.refusal("node-0", "resume").startswith("node-0 is paused by fault nap")
@@ -168,7 +176,7 @@ def test_a_pause_waits_for_a_node_that_restarts_and_comes_again_after_each_resta
         assert processes.of("node-0") == ["pause", "pause"]
         stage.lift(nap)
         await asyncio.sleep(0.1)
-        assert processes.states["node-0"].state == "running"
+        assert processes.state("node-0") == "running"
 
     acted(work, processes)
 
@@ -180,15 +188,15 @@ def test_of_two_faults_at_once_death_is_stronger_than_a_pause_and_each_lasts_unt
         nap = stage.order("nap", ["node-0"], pause=True)
         death = stage.order("death", ["node-0"], kill=True, **{"for": "1m"})
         await asyncio.sleep(1)
-        assert processes.states["node-0"].state == "stopped"
+        assert processes.state("node-0") == "stopped"
         assert stage.faults.lacking(nap) == []  # nothing of it is left to do
         stage.lift(death)
         await asyncio.sleep(1)
-        assert processes.states["node-0"].state == "paused"
+        assert processes.state("node-0") == "paused"
         stage.order("other-nap", ["node-0"], pause=True)
         stage.lift(nap)
         await asyncio.sleep(1)
-        assert processes.states["node-0"].state == "paused"
+        assert processes.state("node-0") == "paused"
 
     acted(work, processes)
 
@@ -245,7 +253,12 @@ def test_nodes_that_share_a_process_die_together_and_that_is_said() -> None:
     async def work(stage: Stage) -> None:
         fault = stage.order("death", ["node-1"], kill=True, **{"for": "30s"})
         await asyncio.sleep(1)
-        assert [processes.states[node].state for node in processes.nodes] == ["stopped", "stopped", "running", "running"]
+        assert [processes.states[node].state for node in processes.nodes] == [
+            "stopped",
+            "stopped",
+            "running",
+            "running",
+        ]
         assert fault.note == "node-0 too: they share a process with its nodes"
         assert stage.faults.detail("node-0") == (
             "killed as ordered (fault death on node-1, which shares its process), back in 29 s"
@@ -308,7 +321,7 @@ def test_a_pod_that_does_not_answer_is_asked_again_and_the_fault_says_so() -> No
         assert 3 <= len(processes.acts) <= 4
         processes.refuse = None
         await asyncio.sleep(3)
-        assert (processes.states["node-0"].state, fault.note) == ("paused", "")
+        assert (processes.state("node-0"), fault.note) == ("paused", "")
 
     acted(work, processes)
 

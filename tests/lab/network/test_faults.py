@@ -162,7 +162,9 @@ class AnyOrder(RuleBasedStateMachine):
         self.now += seconds
         self.lease = {name: until for name, until in self.lease.items() if until > self.now}
 
-    @rule(name=st.sampled_from("abcd"), lease=st.sampled_from([1.0, 30.0, 3600.0]), after=st.sampled_from([None, "40s"]))
+    @rule(
+        name=st.sampled_from("abcd"), lease=st.sampled_from([1.0, 30.0, 3600.0]), after=st.sampled_from([None, "40s"])
+    )
     def add(self, name: str, lease: float, after: str | None) -> None:
         spec = fault(name, block=True, after=after)
         if name in self.lease or name in self.document:

@@ -51,7 +51,8 @@ def pushing(nodes: Nodes, work: Coroutine[Any, Any, None], pusher: list[Pusher],
 
 
 def test_a_node_is_told_when_it_has_a_link_and_whenever_its_network_changes() -> None:
-    nodes, made = Nodes(), []
+    nodes = Nodes()
+    made: list[Pusher] = []
 
     async def work() -> None:
         [pusher] = made
@@ -81,7 +82,9 @@ def test_a_node_is_told_when_it_has_a_link_and_whenever_its_network_changes() ->
 def test_a_node_that_does_not_take_it_is_asked_again_and_told_of_until_it_does(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    nodes, made, changes = Nodes(), [], []
+    nodes = Nodes()
+    made: list[Pusher] = []
+    changes: list[int] = []
     caplog.set_level("INFO")
 
     async def work() -> None:
@@ -109,7 +112,8 @@ def test_a_node_that_does_not_take_it_is_asked_again_and_told_of_until_it_does(
 
 
 def test_a_node_that_is_not_expected_to_answer_is_no_problem_and_is_told_when_it_is_back() -> None:
-    nodes, made = Nodes(), []
+    nodes = Nodes()
+    made: list[Pusher] = []
 
     async def work() -> None:
         [pusher] = made
@@ -128,7 +132,8 @@ def test_a_node_that_is_not_expected_to_answer_is_no_problem_and_is_told_when_it
 
 
 def test_leased_faults_go_with_their_lease_and_what_stays_without_them_and_are_renewed_in_time() -> None:
-    nodes, made = Nodes(), []
+    nodes = Nodes()
+    made: list[Pusher] = []
 
     async def work() -> None:
         [pusher] = made
@@ -149,7 +154,8 @@ def test_leased_faults_go_with_their_lease_and_what_stays_without_them_and_are_r
 
 
 def test_a_node_that_has_healed_itself_is_told_again() -> None:
-    nodes, made = Nodes(), []
+    nodes = Nodes()
+    made: list[Pusher] = []
 
     async def work() -> None:
         [pusher] = made
@@ -166,7 +172,8 @@ def test_a_node_that_has_healed_itself_is_told_again() -> None:
 
 
 def test_a_node_that_waits_for_its_network_is_told_that_nothing_is_shaped_and_an_older_one_may_refuse_that() -> None:
-    nodes, made = Nodes(), []
+    nodes = Nodes()
+    made: list[Pusher] = []
 
     async def work() -> None:
         [pusher] = made
@@ -184,7 +191,8 @@ def test_a_node_that_waits_for_its_network_is_told_that_nothing_is_shaped_and_an
 
 
 def test_an_order_that_changes_while_it_is_on_its_way_arrives_as_it_is_last() -> None:
-    nodes, made = Nodes(), []
+    nodes = Nodes()
+    made: list[Pusher] = []
 
     async def work() -> None:
         [pusher] = made
