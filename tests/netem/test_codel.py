@@ -159,7 +159,9 @@ phases = st.lists(st.tuples(st.floats(0.3, 3.0), st.integers(50, 600)), min_size
 
 
 @given(st.integers(), phases)
-@example(3, [(1.5, 600), (0.7, 150), (1.3, 600), (0.4, 200), (2.0, 600)])
+# Dropping that begins again two drops after it began last, soon; and more drops after, but too late to go on at its pace.
+@example(20, [(2.0, 500), (0.3, 300), (2.0, 300), (0.6, 100), (1.6, 300), (0.6, 300), (1.6, 800), (0.9, 2_500)])
+@example(1, [(1.4, 500), (0.9, 100), (2.0, 300), (0.3, 300), (1.6, 500), (0.3, 2_500), (1.4, 300), (0.3, 2_500)])
 def test_the_same_packets_are_dropped_as_by_the_pseudocode_of_the_rfc(
     seed: int, loads: list[tuple[float, int]]
 ) -> None:

@@ -81,6 +81,7 @@ class Traffic:
         """Let time pass until nothing is on its way; all trips, in the order of departure."""
         while (at := self.egress.next_at()) is not None:
             self.go_to(at)
+        assert self.egress.held == (0, 0)
         return self.trips
 
     @property
