@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.netem.traffic import patient
 
 from p2pnet.model.errors import SpecError
 from p2pnet.model.network import CLEAR, AccessShape, LinkShape, NodeNetwork, jitter_max_ns
@@ -51,6 +52,7 @@ networks = st.builds(
 )
 
 
+@patient
 @given(networks)
 def test_a_network_survives_the_wire(network: NodeNetwork) -> None:
     for codec in (msgspec.msgpack, msgspec.json):

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.netem.traffic import MS, PACKET, S, Traffic, access, never_asked, numbers, packets, shapes, towards
+from tests.netem.traffic import MS, PACKET, S, Traffic, access, never_asked, numbers, packets, patient, shapes, towards
 
 from p2pnet.netem import CLEAR, AccessShape, Egress, LinkShape, NodeNetwork
 from p2pnet.netem.egress import PATHS_KEPT_MAX
@@ -153,6 +153,7 @@ def networks(draw: st.DrawFn) -> NodeNetwork:
 changes = st.lists(st.tuples(st.integers(0, 59), networks()), max_size=4)
 
 
+@patient
 @given(networks(), packets, changes, st.integers())
 def test_every_packet_is_counted_once_and_none_departs_before_it_was_sent(
     network: NodeNetwork, sent: list[tuple[int, int]], later: list[tuple[int, NodeNetwork]], seed: int
@@ -175,6 +176,7 @@ def test_every_packet_is_counted_once_and_none_departs_before_it_was_sent(
     assert traffic.egress.held == (0, 0)
 
 
+@patient
 @given(networks(), packets, st.integers())
 def test_calls_that_come_late_change_no_departure(network: NodeNetwork, sent: list[tuple[int, int]], seed: int) -> None:
     punctual = Traffic(network, Random(seed).random)
@@ -188,6 +190,7 @@ def test_calls_that_come_late_change_no_departure(network: NodeNetwork, sent: li
     assert late.counters() == punctual.egress.counters()
 
 
+@patient
 @given(networks(), packets, st.sets(st.integers(0, 59)), st.integers())
 def test_a_network_that_is_said_again_changes_nothing(
     network: NodeNetwork, sent: list[tuple[int, int]], again: set[int], seed: int
@@ -204,6 +207,7 @@ def test_a_network_that_is_said_again_changes_nothing(
     assert run(again) == run(set())
 
 
+@patient
 @given(shapes(reorder=0.0, keep_order=True), access, packets, st.integers())
 def test_packets_keep_their_order_unless_something_else_is_asked_for(
     shape: LinkShape, up: AccessShape | None, sent: list[tuple[int, int]], seed: int
