@@ -124,9 +124,11 @@ class Runner:
         """Go through all phases. When this returns the run has ended, on disk too. Raises for bugs only."""
         run, collector = self._run, self._context.collector
         self._logs_begun = ends_of(self._context.logs())
+        network = self._context.network
+        run.faults = network.record()
+        run.update(faults=network.recorded(run.faults))  # on disk from the start, in case the lab dies
         run.start(time.time())
-        run.faults = self._context.network.record()
-        run.order(self._context.network.hit_lately(), time.monotonic_ns())
+        run.order(network.hit_lately(), time.monotonic_ns())
         collector.add(run)
         try:
             if not run.ending.is_set():
@@ -244,6 +246,7 @@ class Runner:
         run, context = self._run, self._context
         run.publishing = False
         self._watch.close()
+        context.network.forget(run.faults)
         run.update(faults=context.network.recorded(run.faults))
         boots = context.collector.boot_ids()
         if context.clocks.unmeasured & boots.keys():
