@@ -111,7 +111,9 @@ def test_a_network_is_in_force_as_asked_and_an_edit_of_it_replaces_no_pod(demo: 
     assert row(report, "default")["asked"]["delay_ms"] == 3
     assert report["latency_ms"]["p50"] >= 36, "two of three receipts came over an ocean"
 
-    demo.kubectl("patch", "subnet", "demo", "--type=merge", "--patch", json.dumps({"spec": {"network": network("80ms")}}))
+    demo.kubectl(
+        "patch", "subnet", "demo", "--type=merge", "--patch", json.dumps({"spec": {"network": network("80ms")}})
+    )
     until(lambda: asked(demo, "rules[0]") == 80, "the lab asks for what the edit says", within_s=SOON_S)
     report = inject(demo)
     assert (report["verdict"], row(report, "rules[0]")["asked"]["delay_ms"]) == ("pass", 80), report
@@ -188,7 +190,9 @@ def test_at_rest_nothing_is_written_though_rules_are_measured_and_leases_renewed
     until(lambda: conditions(demo.subnet())["Ready"] == "True", "it is at rest")
 
     def versions() -> dict[str, str]:
-        things = [one for plural in KINDS for one in demo.cluster.objects(plural, demo.namespace, "p2pnet.io/subnet=demo")]
+        things = [
+            one for plural in KINDS for one in demo.cluster.objects(plural, demo.namespace, "p2pnet.io/subnet=demo")
+        ]
         return {one["metadata"]["uid"]: one["metadata"]["resourceVersion"] for one in (*things, demo.subnet())}
 
     before = versions()

@@ -122,7 +122,7 @@ class ProbeLog:
         )
 
 
-class Prober:
+class ProbeSender:
     """Sends the trains that the lab orders, and logs what arrives. All methods belong to the loop."""
 
     def __init__(

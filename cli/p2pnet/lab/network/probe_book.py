@@ -100,7 +100,10 @@ class ProbeBook:
         """This start of a node serves now; if it is another than before, its links begin anew."""
         known = self._nodes.setdefault(node, _NodeReads())
         if known.incarnation != incarnation and incarnation not in known.past:
-            before, fresh = known.incarnation, _NodeReads(incarnation, past=[*known.past[-PAST_MAX:], known.incarnation])
+            before, fresh = (
+                known.incarnation,
+                _NodeReads(incarnation, past=[*known.past[-PAST_MAX:], known.incarnation]),
+            )
             self._nodes[node] = fresh
             if before:
                 self._begin_anew(node, now_ns)
