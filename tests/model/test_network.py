@@ -45,6 +45,7 @@ networks = st.builds(
             mtu=st.none() | st.integers(1_280, 65_535),
             queue_kind=st.sampled_from(["droptail", "codel"]),
         ),
+        min_size=3,
         max_size=3,
     ),
     paths=st.dictionaries(st.text(), st.integers(0, 2), max_size=3),
