@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -116,7 +117,7 @@ def test_a_train_arrives_at_its_intervals_after_the_delay_of_the_path() -> None:
         assert [(entry.peer, entry.train, entry.seq, entry.size) for entry in arrived] == [
             ("node-0", 77, number, 200) for number in range(5)
         ]
-        for before, after in zip(arrived, arrived[1:], strict=False):
+        for before, after in itertools.pairwise(arrived):
             assert after.sent_ns - before.sent_ns == pytest.approx(20 * MS, abs=0.2 * MS)
         for entry in arrived:
             assert entry.arrived_ns - entry.sent_ns == pytest.approx(40 * MS, abs=0.2 * MS)
