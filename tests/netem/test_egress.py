@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.netem.traffic import MS, PACKET, S, Traffic, access, never_asked, numbers, packets, patient, shapes, towards
 
-from p2pnet.netem import CLEAR, AccessShape, Egress, LinkShape, NodeNetwork
+from p2pnet.netem import CLEAR, AccessShape, Egress, LinkCounters, LinkShape, NodeNetwork
 from p2pnet.netem.egress import PATHS_KEPT_MAX
 
 BYTE_A_US = 8e6
@@ -273,3 +273,33 @@ def test_peers_that_come_and_go_for_ever_are_forgotten_in_the_end() -> None:
     for first in range(0, 3 * PATHS_KEPT_MAX, 1_024):
         traffic.apply(towards(LinkShape(delay_ns=1), *(f"peer-{first + number}" for number in range(1_024))))
         assert len(traffic.egress.counters()) <= PATHS_KEPT_MAX + 1_024
+
+
+@given(shapes(), access, st.lists(st.booleans(), max_size=60), st.integers(0, 99))
+def test_what_is_not_counted_takes_the_same_way_and_shows_in_no_counters(
+    shape: LinkShape, up: AccessShape | None, counted: list[bool], seed: int
+) -> None:
+    def departures(marks: list[bool]) -> tuple[list[tuple[int, int]], Egress[int]]:
+        egress: Egress[int] = Egress(Random(seed).random)
+        egress.apply(towards(shape, up=up), 0)
+        for number, mark in enumerate(marks):
+            egress.send("b", number, PACKET, number * MS, counted=mark)
+        found: list[tuple[int, int]] = []
+        while (at := egress.next_at()) is not None:
+            found += [(at, packet) for packet in egress.due(at)]
+        return found, egress
+
+    every, of_all = departures([True] * len(counted))
+    some, of_some = departures(counted)
+    none, of_none = departures([False] * len(counted))
+    assert every == some == none
+    quiet = LinkCounters()
+    assert (of_none.counters()["b"], of_none.up_counters) == (quiet, quiet)
+    all_counted, some_counted = (sum(_fates(one, up)) for one in (of_all, of_some))
+    assert (all_counted, some_counted) == (len(counted), sum(counted))
+
+
+def _fates(egress: Egress[int], up: AccessShape | None) -> list[int]:
+    """How many packets ended, by where."""
+    path = egress.counters()["b"]
+    return [path.passed, path.dropped, egress.up_counters.dropped if up is not None else 0]

@@ -304,7 +304,7 @@ class Service:
             return "stopping" if self._stopping else "not bound"
         if self._identity.current.not_after <= clock.utc_now():
             return "the leaf has expired"
-        if self.network.awaited:
+        if self.network.is_waiting:
             return "awaits the network from the lab"
         if self.peers.links or not (self.directory.wanted or self._bootstrap.awaits(joined=last is not None)):
             return ""
