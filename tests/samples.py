@@ -64,7 +64,7 @@ def broken_row() -> NetworkRow:
     return NetworkRow(
         "rules[0] + fault cut-eu", "region=eu", "region=us", LinkFigures(90.0, None, 0.002),
         SeenFigures(45.1, None, 0.0019, None, 24000), ok=False, links=40, links_total=120,
-        problem="packets came after half of the delay that was asked for",
+        problem="asked 90 ms, seen 45.1 ms (24,000 probes on 40 links)",
     )  # fmt: skip
 
 

@@ -182,6 +182,41 @@ def test_two_at_once_start_one_subnet_and_ctrl_c_detaches_from_a_run(bench: Benc
     assert (report["artifacts"], report["verdict"]) == (60, "pass")
 
 
+def test_faults_are_held_lasting_kept_and_cleared_and_nodes_die_as_ordered(bench: Bench) -> None:
+    bench.run("up", "demo", "--nodes", "3")
+
+    def standing() -> dict[str, str]:
+        faults = bench.document("fault", "demo", "list")["faults"]
+        return {fault["name"]: fault["origin"] for fault in faults if fault["state"] != "ended"}
+
+    done = bench.document("fault", "demo", "add", "kill", "--node", "node-2")["faults"]
+    assert [(fault["nodes"], fault["state"]) for fault in done] == [(["node-2"], "ended")]
+
+    for end in (signal.SIGINT, signal.SIGTERM):
+        with bench.start("fault", "demo", "add", "loss", "20%", "--node", "node-1", "-o", "ndjson") as holding:
+            assert holding.stdout is not None
+            held = json.loads(holding.stdout.readline())
+            assert standing() == {held["name"]: "lease"}
+            holding.send_signal(end)
+            _, err = holding.communicate(timeout=30)
+        assert holding.returncode == 0, err
+        assert f"{held['name']} is healed" in err
+        assert standing() == {}
+
+    bench.run("fault", "demo", "add", "latency", "5ms", "--for", "1h", "--name", "slow")
+    bench.run("fault", "demo", "add", "bandwidth", "50Mbit", "--keep")
+    assert standing() == {"slow": "lease", "bandwidth-1": "spec"}
+    listed = bench.document("status", "demo")["faults"]
+    assert {"slow", "bandwidth-1"} <= {fault["name"] for fault in listed}
+    jsonschema.validate(bench.document("fault", "demo", "list"), bench.document("schema", "faults"))
+
+    assert sorted(bench.document("fault", "demo", "clear", "--all")["cleared"]) == ["bandwidth-1", "slow"]
+    assert standing() == {}
+    bench.run("fault", "demo", "clear", "slow-eu", code=2)
+    bench.run("fault", "demo", "add", "loss", "5%", "--node", "node-9", code=2)
+    bench.run("fault", "demo", "add", "kill", "10%", code=2)
+
+
 def test_help_is_quick_for_it_imports_little(bench: Bench) -> None:
     code = (
         "import sys; from p2pnet.cli.app import main; main(['--help']);"

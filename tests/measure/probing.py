@@ -60,7 +60,9 @@ class Course:
     burst: int = 60
 
 
-def carried(truth: Truth, sent: list[tuple[int, int]], rng: random.Random, process: Process = CALM) -> list[tuple[int, int]]:
+def carried(
+    truth: Truth, sent: list[tuple[int, int]], rng: random.Random, process: Process = CALM
+) -> list[tuple[int, int]]:
     """Which probes arrive when: (index, time). `sent`: time and size of each, in order of time."""
     egress: Egress[int] = Egress(rng.random)
     ingress: Ingress[int] = Ingress()
@@ -116,11 +118,26 @@ def probe(
     return LinkSeen(link, [seen(link, train) for train in trains])
 
 
-def many(links: list[ProbedLink], seed: int, course: Course = Course(), process: Process = CALM, **lies: Truth) -> list[LinkSeen]:
+def many(
+    links: list[ProbedLink], seed: int, course: Course = Course(), process: Process = CALM, **lies: Truth
+) -> list[LinkSeen]:
     """As `probe`, over all links; honest ones but for those in `lies`, by `source_to`."""
     return [
         probe(link, lies.get(f"{link.source}_{link.to}", truth_of(link)), seed, course, process) for link in links
     ]  # fmt: skip
 
 
-__all__ = ["CALM", "MS", "Course", "LinkSeen", "Process", "S", "Truth", "carried", "many", "probe", "replace", "truth_of"]
+__all__ = [
+    "CALM",
+    "MS",
+    "Course",
+    "LinkSeen",
+    "Process",
+    "S",
+    "Truth",
+    "carried",
+    "many",
+    "probe",
+    "replace",
+    "truth_of",
+]

@@ -65,7 +65,13 @@ def test_false_alarms_are_no_more_than_stated(monkeypatch):
     """A rate that can be counted: with an alarm of 2 %, no more than 2 % of all looks at honest links raise one."""
     monkeypatch.setattr(canary, "FALSE_ALARM", 0.02)
     looks = alarms = 0
-    for what in ("300 ms and a normal jitter", "a uniform jitter", "20% loss", "loss in bursts", "duplication and reorder"):
+    for what in (
+        "300 ms and a normal jitter",
+        "a uniform jitter",
+        "20% loss",
+        "loss in bursts",
+        "duplication and reorder",
+    ):
         link = link_of(HONEST[what])
         for seed in range(200):
             looks += 1
@@ -189,7 +195,8 @@ def test_a_small_loss_is_told_by_all_links_together_though_no_single_one_tells()
 
 def test_an_uplink_that_does_not_limit_is_caught_under_its_own_name():
     links = [
-        ProbedLink("node-1", f"node-{i}", "default", LinkShape(delay_ns=20 * MS), LINE, None, "access") for i in (2, 3, 4)
+        ProbedLink("node-1", f"node-{i}", "default", LinkShape(delay_ns=20 * MS), LINE, None, "access")
+        for i in (2, 3, 4)
     ]
     lies = {f"{one.source}_{one.to}": Truth(one.shape) for one in links}
     course = Course(bursts=4)
@@ -272,4 +279,3 @@ def test_the_asked_delay_of_a_preset_is_the_mean_over_the_links_that_were_probed
     links = [link_of(LinkShape(delay_ns=i * 10 * MS), to=f"node-{i}") for i in (1, 2, 3)]
     found = rows(*many(links[:2], 1), LinkSeen(links[2]))
     assert (found[0].asked.delay_ms, found[0].links, found[0].links_total) == (15.0, 2, 3)
-

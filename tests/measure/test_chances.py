@@ -66,7 +66,10 @@ def test_bursts_of_losses_are_called_too_many_or_too_few_no_more_often_than_stat
     def alarms(test: str, lost: int) -> bool:
         arrivals = tuple(Arrival(seq, 0, 0) for seq in range(probes - lost))
         trials = seen(link, Train(0, probes, 64, arrivals)).counts[test]
-        return trials.hits > trials.allowed and at_least(trials.hits, trials.trials, trials.allowed / trials.trials) < alarm
+        return (
+            trials.hits > trials.allowed
+            and at_least(trials.hits, trials.trials, trials.allowed / trials.trials) < alarm
+        )
 
     upper = bursts_tail(probes, share, burst)
     most = next((lost for lost in range(probes + 1) if alarms("lost", lost)), probes + 1)

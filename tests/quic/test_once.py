@@ -499,7 +499,7 @@ def test_cancelling_a_send_ends_its_attempts() -> None:
 def test_through_loss_cuts_and_closes_every_message_is_taken_exactly_once(seed: int) -> None:
     async def scenario() -> int:
         rng = random.Random(seed)
-        island = Island(seed=seed, delay_s=0.02, jitter_s=0.02, loss=0.05)
+        island = Island(seed=seed, delay_s=0.02, jitter_s=0.015, loss=0.05)
         there, here = await island.receiver(), await island.sender()
         ends = there.endpoint.address, here._endpoint.address
         retry = Retry(budget_s=600, rng=random.Random(seed))

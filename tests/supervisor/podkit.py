@@ -1,6 +1,7 @@
 """A node pod as it runs in a cluster, on this machine: everything mounted, its words read."""
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -13,6 +14,9 @@ import msgspec
 from tests.node.kit import Bench, alive, until
 from tests.ports import ports_in_a_row
 
+from p2pnet.model.control import ROUTE_NETWORK, NetworkPush
+from p2pnet.model.errors import P2pnetError
+from p2pnet.model.network import NodeNetwork
 from p2pnet.supervisor import pod_health
 from p2pnet.trust import Identity
 
@@ -60,16 +64,33 @@ class PodProcess:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Started and ready; gone afterwards."""
+        """Started and ready, with a lab that tells each node that nothing is shaped; gone afterwards."""
         await self.start()
+        told = [asyncio.create_task(self._tell_network(name)) for name in self.names]
         try:
             await self.until_says("/readyz", 200)
             yield
         finally:
+            for task in told:
+                task.cancel()
+            await asyncio.gather(*told, return_exceptions=True)
             if self.process.returncode is None:
                 self.process.kill()
                 await self.process.communicate()
         assert not alive(self.process.pid)
+
+    async def _tell_network(self, name: str) -> None:
+        """As a lab does after each start of a node."""
+        endpoint = await self.bench.endpoint(self.bench.subnet.lab_identity())
+        while True:
+            with contextlib.suppress(P2pnetError, TimeoutError):
+                async with asyncio.timeout(1):
+                    address = ("127.0.0.1", self.bench.subnet.ports[name])
+                    connection = await endpoint.connect(address, expect=self.bench.subnet.uri(name), new=True)
+                    await connection.request(ROUTE_NETWORK, msgspec.msgpack.encode(NetworkPush(NodeNetwork())))
+                while not connection.closed:
+                    await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)
 
     async def says(self, path: str, status: int) -> bool:
         """Whether the pod's page answers like this."""

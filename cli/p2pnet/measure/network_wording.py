@@ -25,7 +25,17 @@ def asked_of(row: NetworkRow) -> str:
 
 def seen_of(row: NetworkRow) -> str:
     """The same figures as they were seen."""
-    return figures(row.asked, row.seen) if row.seen.samples or _any(row.seen) else UNSEEN
+    return figures(row.asked, row.seen) if was_measured(row) else UNSEEN
+
+
+def was_measured(row: NetworkRow) -> bool:
+    """Whether anything of what was asked for was seen: what nobody could measure is not amiss, and not as asked either."""
+    return any(getattr(row.asked, name) is not None and getattr(row.seen, name) is not None for name in _BY_WEIGHT)
+
+
+def result_of(row: NetworkRow) -> str:
+    """`as asked`, `not as asked` or `not measured`."""
+    return "not as asked" if not row.ok else "as asked" if was_measured(row) else "not measured"
 
 
 def link_of(row: NetworkRow) -> str:
@@ -35,10 +45,11 @@ def link_of(row: NetworkRow) -> str:
 
 def probed(row: NetworkRow) -> str:
     """`40 of 380 links, 1,200 probes`."""
+    probes = f"{row.seen.samples:,} {'probe' if row.seen.samples == 1 else 'probes'}"
     if row.worst:
-        return f"{row.seen.samples:,} probes"
+        return probes
     of = f"{row.links:,} of {row.links_total:,}" if row.links < row.links_total else f"{row.links:,}"
-    return f"{of} {'link' if row.links_total == 1 else 'links'}, {row.seen.samples:,} probes"
+    return f"{of} {'link' if row.links_total == 1 else 'links'}, {probes}"
 
 
 def rules_of(rows: Iterable[NetworkRow]) -> list[NetworkRow]:
@@ -67,6 +78,8 @@ def worst_of(rows: Iterable[NetworkRow]) -> tuple[NetworkRow, str] | None:
 def worst_words(row: NetworkRow, name: str) -> str:
     """`worst link node-1 to node-7 asked 90 ms seen 90.4 ms`, by one figure."""
     asked, seen = (_texts(values)[name] for values in (row.asked, row.seen))
+    if name == "loss":  # of few probes a share says little
+        seen += f" of {row.seen.samples:,} probes"
     return f"worst link {link_of(row)} asked {asked} seen {seen}"
 
 
@@ -75,24 +88,30 @@ def summary(rows: Sequence[NetworkRow]) -> list[str]:
     rules = rules_of(rows) or list(rows)
     if not rules:
         return []
-    if not any(row.seen.samples for row in rows):
-        return [f"{len(rules)} {'rule' if len(rules) == 1 else 'rules'}, not measured yet"]
-    links = sum(row.links for row in rules)
-    wrong = len(amiss(rules))
-    rest = [f"{links:,} {'link' if links == 1 else 'links'} probed"]
+    unseen = sum(row.ok and not was_measured(row) for row in rules)
+    if unseen == len(rules):
+        return [f"{_rules(unseen)}, not measured yet"]
+    links, wrong = sum(row.links for row in rules), len(amiss(rules))
+    rest = [
+        *([f"{unseen} not measured"] if unseen else []), f"{links:,} {'link' if links == 1 else 'links'} probed",
+    ]  # fmt: skip
     if not amiss(rows):
         worst = worst_of(rows)
-        head = f"as asked: {len(rules)} {'rule' if len(rules) == 1 else 'rules'}"
+        head = f"as asked: {_rules(len(rules) - unseen)}"
         return [head, *rest, *([worst_words(*worst)] if worst is not None else [])]
     if not wrong:
-        return [f"not as asked: the worst link of {len(amiss(rows))} of {len(rules)} rules", *rest]
-    return [f"not as asked: {wrong} of {len(rules)} {'rule' if len(rules) == 1 else 'rules'}", *rest]
+        return [f"not as asked: the worst link of {len(amiss(rows))} of {_rules(len(rules))}", *rest]
+    return [f"not as asked: {wrong} of {_rules(len(rules))}", *rest]
+
+
+def _rules(count: int) -> str:
+    return f"{count} {'rule' if count == 1 else 'rules'}"
 
 
 def problem_of(row: NetworkRow) -> str:
-    """A row that is not as asked, in a sentence: `rules[0], region=eu to region=us: asked 90 ms, seen 45 ms: why`."""
-    what = f"{row.rule}, {'worst link ' if row.worst else ''}{link_of(row)}: asked {asked_of(row)}, seen {seen_of(row)}"
-    return what + (f": {row.problem}" if row.problem else "")
+    """A row that is not as asked, in a sentence: `rules[0], region=eu to region=us: asked 90 ms, seen 45 ms (240 probes)`."""
+    why = row.problem or f"asked {asked_of(row)}, seen {seen_of(row)}"
+    return f"{row.rule}, {'worst link ' if row.worst else ''}{link_of(row)}: {why}"
 
 
 def fault_words(fault: FaultStatus) -> str:
@@ -135,10 +154,6 @@ def _texts(values: LinkFigures) -> dict[str, str]:
     }
 
 
-def _any(values: LinkFigures) -> bool:
-    return any(value is not None for value in (values.delay_ms, values.jitter_ms, values.loss, values.bandwidth_bps))
-
-
 def _deviations(row: NetworkRow) -> dict[str, float]:
     """How far each figure asked for is off, as a share of what was asked; what was not seen is infinitely far."""
     found = {}
@@ -157,7 +172,7 @@ def _deviations(row: NetworkRow) -> dict[str, float]:
 def _milliseconds(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return MISSING
-    return f"{_digits(value, 4)} ms" if value < 10_000 else f"{_digits(value / 1000, 4)} s"
+    return f"{_digits(value, 3)} ms" if value < 10_000 else f"{_digits(value / 1000, 3)} s"
 
 
 def _share(value: float | None) -> str:

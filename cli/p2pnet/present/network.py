@@ -12,6 +12,7 @@ from p2pnet.present.tables import badge, headings, scrolled
 ROWS_MAX = 150  # 64 rules and as many worst links
 NODES_NAMED = 6
 FINDINGS_MAX = 50
+_TONES = {"as asked": "pass", "not as asked": "fail", "not measured": "invalid"}
 _STATES = {"waiting": "its time had not come", "active": "in force", "ended": "over", "failed": "not in force"}
 
 
@@ -26,7 +27,9 @@ def rules(rows: Sequence[NetworkRow]) -> Markup:
 
 
 def _row(row: NetworkRow) -> Markup:
-    result = [badge("as asked", "pass")] if row.ok else [badge("not as asked", "fail"), tag("div", row.problem or None)]
+    result = [badge(wording.result_of(row), _TONES[wording.result_of(row)])]
+    if row.problem:
+        result.append(tag("div", row.problem))
     return tag(
         "tr",
         tag("th", row.rule, scope="row", class_="words"),

@@ -122,7 +122,7 @@ class ProbeLog:
         )
 
 
-class Prober:
+class ProbeSender:
     """Sends the trains that the lab orders, and logs what arrives. All methods belong to the loop."""
 
     def __init__(
@@ -213,7 +213,8 @@ class Prober:
         )
         self._seam.send_probe(asked.peer, (head.ljust(asked.size, b"\0"), link.connection.raw_address))
         self.counts["sent"] += 1
-        train.first_ns = train.first_ns or now
+        if not train.sent:
+            train.first_ns = now
         train.last_ns = now
         train.late_ns = max(train.late_ns, now - train.due_ns)
         train.sent += 1

@@ -2,14 +2,17 @@
 
 | module | rule |
 | --- | --- |
-| spec, quantities | shapes, defaults, units |
+| spec, network_spec, quantities | shapes, defaults, units |
 | reading | one Subnet out of a YAML or JSON text, as kubectl reads it |
-| checks | contradictions that shapes cannot express |
+| checks, network_checks, mistakes | contradictions that shapes cannot express, and words for them |
 | document | reading and writing a checked document |
 | support | which fields a target cannot honour, and the document without them |
 | edits | what an edit changes, and who can take it |
 | members | members, packs, topology, edges, versions of the registry |
 | node_config | what a node process is told |
+| network | what the links between members do: network_rules, placement, network_shapes; what is odd about it: network_notes |
+| faults, fault_nodes | what is wrong with links and nodes, and with whom |
+| selectors | which nodes are meant |
 | expiry | when a ttl ends |
 | pods | why a pod does not come up |
 

@@ -33,7 +33,7 @@ class _Acting(NamedTuple):
     source: frozenset[str]
     to: frozenset[str]
     parts: dict[str, int]
-    """Of a partition: the number of each node's part."""
+    """The number of each node's part, of a partition."""
     shape: LinkShape
 
     @property

@@ -72,6 +72,8 @@ class ProbedNodes:
         self.process: Process = CALM
         self.silent: set[str] = set()
         self.out: set[str] = set()
+        self.still: set[str] = set()
+        """Those that are out as ordered."""
         self.down: set[frozenset[str]] = set()
         """Links that are down."""
         self.lacking: list[str] = []
@@ -103,10 +105,13 @@ class ProbedNodes:
         return Canary(
             CanaryFacts(
                 node_client=self, plan=lambda: self.plan, membership=lambda: self.membership, peers=self._peers,
-                left_out=lambda: self.out, lacking=lambda: self.lacking, clocks=Clocks(self, OWN_BOOT, now_ns),
-                boots=self._boots, busy=lambda: self.busy, seed=7, now_ns=now_ns,
+                starts=self._starts, left_out=lambda: self.out, still=lambda: self.still, lacking=lambda: self.lacking,
+                clocks=Clocks(self, OWN_BOOT, now_ns), boots=self._boots, busy=lambda: self.busy, seed=7, now_ns=now_ns,
             )
         )  # fmt: skip
+
+    def _starts(self) -> dict[str, str]:
+        return {name: str(node.incarnation) for name, node in self.nodes.items() if name not in self.out}
 
     def order(self, *faults: dict[str, object], really: bool = True) -> None:
         """Put faults in force: in the plan and, unless told otherwise, at the nodes."""

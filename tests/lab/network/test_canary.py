@@ -220,10 +220,12 @@ def test_nodes_that_never_take_a_fault_are_found_out():
 
 def test_links_of_nodes_that_are_paused_or_dead_are_left_out():
     nodes = ProbedNodes(SLOW)
-    nodes.out = {"node-1"}
+    nodes.out = nodes.still = {"node-1"}
 
     async def scenario(canary: Canary) -> list:
-        return await measured(canary)
+        rows = await measured(canary)
+        assert asyncio.get_running_loop().time() < 5
+        return rows
 
     rows = nodes.run(scenario)
     assert {end for link in nodes.links() for end in link} == {"node-0", "node-2", "node-3"}
@@ -261,6 +263,33 @@ def test_a_node_that_does_not_answer_voids_its_trains_alone():
     rows = nodes.run(scenario)
     assert problems_of(rows) == []
     assert rows[0].links >= 6
+
+
+def test_a_node_on_its_way_back_is_waited_for_before_a_run():
+    nodes = ProbedNodes(SLOW)
+    nodes.out = {"node-1"}
+
+    async def scenario(canary: Canary) -> list:
+        measuring = asyncio.create_task(measured(canary))
+        await asyncio.sleep(4)
+        nodes.out = set()
+        return await measuring
+
+    rows = nodes.run(scenario)
+    assert (rows[0].ok, rows[0].links) == (True, 12)
+
+
+def test_what_was_measured_before_a_restart_does_not_count_for_the_next_run():
+    nodes = ProbedNodes(SLOW)
+
+    async def scenario(canary: Canary) -> list:
+        await measured(canary)
+        nodes.restart("node-1")
+        nodes.lies = {("node-1", "node-2"): Truth(CLEAR)}  # its faults are gone
+        return await measured(canary)
+
+    rows = nodes.run(scenario)
+    assert [(row.ok, row.source) for row in rows if row.worst] == [(False, "node-1")]
 
 
 def test_a_restarted_node_is_measured_anew():

@@ -20,17 +20,18 @@ STATE_STYLE = {"active": "yellow", "waiting": "dim", "ended": "dim", "failed": "
 DROPPED_FIRST = ("DETAIL", "ORIGIN", "NODES", "AGE")  # in a window that is too narrow
 GAP = 3  # between two columns
 WHAT_MIN = 20  # cells
+RESULTS = {"as asked": ("ok", "green"), "not as asked": ("NOT", "bold red"), "not measured": ("?", "yellow")}
 
 
-def network_block(rows: Sequence[NetworkRow], width: int) -> list[RenderableType]:
-    """A line when the network was as asked; else a table, and why."""
+def network_block(rows: Sequence[NetworkRow], told: Sequence[str], width: int) -> list[RenderableType]:
+    """A line when the network was as asked; else a table, and why, as far as `told` does not say it already."""
     if not wording.amiss(rows):
         return [*text.flow("network", wording.summary(rows), width)]
-    wrong = [row for row in rows if not row.ok and row.problem][:LINES_MAX]
+    wrong = [row for row in wording.amiss(rows) if row.problem and not any(row.problem in one for one in told)]
     return [
         *text.flow("network", wording.summary(rows), width, style="bold magenta"),
         *_indented(_rows_table(rows)),
-        *(line for row in wrong for line in text.flow("", [f"{row.rule}, {_where(row)}: {row.problem}"], width)),
+        *_listed("", [wording.problem_of(row) for row in wrong], width, style=""),
     ]
 
 
@@ -46,7 +47,7 @@ def _rows_table(rows: Sequence[NetworkRow]) -> Table:
     for row in shown:
         drawn.add_row(
             clean(row.rule), _where(row), wording.asked_of(row), wording.seen_of(row),
-            Text("ok", style="green") if row.ok else Text("NOT", style="bold red"),
+            Text(*RESULTS[wording.result_of(row)]),
         )  # fmt: skip
     if len(rows) > len(shown):
         drawn.add_row(f"and {len(rows) - len(shown)} more", "", "", "", "")

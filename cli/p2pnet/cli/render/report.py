@@ -21,7 +21,7 @@ def draw(report: Report, width: int, *, ascii_only: bool) -> RenderableType:
         *text.flow("run", _headline(report, ascii_only=ascii_only), width),
         *text.flow("load", [*load_parts(report.load)] if report.load else [], width),
         *text.ignored_lines(report.ignored, width),
-        *network.network_block(report.network, width),
+        *network.network_block(report.network, report.invalid, width),
         *network.fault_lines(report.faults, width),
         *text.flow("reach", _reach(report, width, ascii_only=ascii_only), width),
         *text.flow("latency", _latency(report), width),

@@ -215,6 +215,7 @@ async def _add(options: FaultOptions, faults: list[Fault], session: Session) -> 
     from p2pnet.cli import holding
 
     target = session.target()
+    session.next_step = f"p2pnet status {options.name} lists the nodes, p2pnet fault --help what can be wrong"
     if options.keep:
         return await _keep(options, faults, target, session)
     session.interrupted_note = (
@@ -230,6 +231,7 @@ async def _add(options: FaultOptions, faults: list[Fault], session: Session) -> 
                 session.remark(_said(status))
         if not held:
             return Outcome(document, next=(f"p2pnet status {options.name}",))
+        session.listener.close()
         session.show(document)
         return await holding.hold(client, lambda: target.presence(options.name) == "up", options.name, held, session)
 
@@ -329,21 +331,22 @@ async def _clear(options: FaultOptions, session: Session) -> Outcome:
     if slow:
         session.note(f"no longer in the document, but still in force in the lab: {', '.join(slow)}")
     names = [fault.name for fault in doomed]
-    document = Faults(subnet=options.name, faults=[FaultLine.of(fault) for fault in left], cleared=names)
+    rest = [FaultLine.of(fault) for fault in _standing(left)]
+    document = Faults(subnet=options.name, faults=rest, cleared=names)
     return Outcome(document, next=(f"p2pnet status {options.name}",))
 
 
 def _meant(options: FaultOptions, faults: list[FaultStatus]) -> list[FaultStatus]:
-    """The faults to end: those named, all of them, or the only one there is. Leased ones that are over are none any more."""
-    words, known = options.words or [], [fault.name for fault in faults]
-    unknown = [word for word in words if word not in known]
+    """The faults to end: those named, all of them, or the only one there is."""
+    words, standing = options.words or [], _standing(faults)
+    unknown = [word for word in words if word not in {fault.name for fault in faults}]
     if unknown:
+        there = ", ".join(fault.name for fault in standing)
         raise CommandError(
             f"{options.name} has no fault {', '.join(unknown)}",
             where=f"{WHERE} {options.name} clear",
-            next_step=f"one of {', '.join(known)}" if known else f"there is none: p2pnet fault {options.name} list",
+            next_step=f"one of {there}" if there else f"there is none: p2pnet fault {options.name} list",
         )
-    standing = [fault for fault in faults if fault.origin == "spec" or fault.state != "ended"]
     if not words and not options.every and len(standing) > 1:
         raise CommandError(
             f"which fault? There are {', '.join(fault.name for fault in standing)}",
@@ -351,6 +354,11 @@ def _meant(options: FaultOptions, faults: list[FaultStatus]) -> list[FaultStatus
             next_step="name some, or use --all",
         )
     return [fault for fault in standing if not words or fault.name in words]
+
+
+def _standing(faults: Sequence[FaultStatus]) -> list[FaultStatus]:
+    """Those that can be ended: leased ones that are over are told of, and nothing more."""
+    return [fault for fault in faults if fault.origin == "spec" or fault.state != "ended"]
 
 
 async def _erase(name: str, faults: list[str], target: "Target", session: Session) -> None:

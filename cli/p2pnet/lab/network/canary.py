@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from p2pnet.lab.network.probe_book import Key, ProbeBook
-from p2pnet.lab.network.probe_choice import BEFORE, DURING, REST, Chooser, Goal, Order, Pace, chosen_links, goal_of
+from p2pnet.lab.network.probe_choice import BEFORE, DURING, REST, Chooser, Goal, Order, ProbePace, chosen_links, goal_of
 from p2pnet.lab.nodes.clocks import Clocks
 from p2pnet.lab.nodes.node_client import NodeClient, NodeRefusedError, NodeSilentError, ask_for
 from p2pnet.measure.canary import LinkSeen, Selectors, rows_of
@@ -36,6 +36,7 @@ BEFORE_S = 10.0  # at most, for the measurement before a run: all links of twent
 FRESH_S = (
     60.0  # what was measured so shortly before a run counts for it, so that a series of runs does not wait each time
 )
+RETURN_S = 6.0  # for nodes on their way back, before a run: a restart that was ordered takes some seconds
 TAKEN_S = 5.0  # for nodes to take a changed network; afterwards they are measured as they are
 SETTLE_S = (
     0.3  # after they took it: packets that were under way have arrived, or are late by no more than a probe's patience
@@ -65,8 +66,12 @@ class CanaryFacts:
     """The member list with its edges; the same object while nothing changes."""
     peers: Callable[[], Mapping[str, Collection[str]]]
     """The peers that each node reports a link with."""
+    starts: Callable[[], Mapping[str, str]]
+    """The incarnation of each node that answers."""
     left_out: Callable[[], Collection[str]]
     """Nodes that cannot be probed: paused, dead, on their way back, or silent."""
+    still: Callable[[], Collection[str]]
+    """Those of them that are paused or kept dead as ordered: nobody waits for them."""
     lacking: Callable[[], Collection[str]]
     """Nodes that have not taken the network in force yet."""
     clocks: Clocks
@@ -103,6 +108,8 @@ class Canary:
         """Who waits for what is on its way; nothing more is ordered meanwhile."""
         self._goal: Goal | None = None
         """What is measured before a run."""
+        self._measuring_ns = 0
+        """When that began."""
         self._reached = asyncio.Event()
         self._wakeup = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -174,7 +181,7 @@ class Canary:
         if not goal.probes and not goal.bursts:
             return since_ns
         self._reached.clear()
-        self._goal = goal
+        self._goal, self._measuring_ns = goal, self._now_ns()
         self._wakeup.set()
         try:
             await asyncio.wait_for(self._reached.wait(), timeout_s)
@@ -234,7 +241,7 @@ class Canary:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wakeup.wait(), pace.round_s)
 
-    async def _round(self) -> Pace:
+    async def _round(self) -> ProbePace:
         """Read what has arrived, let it count, order the next trains; how soon to go on."""
         self._follow()
         if not self._book.links:
@@ -261,7 +268,9 @@ class Canary:
         return BEFORE if self._goal is not None else DURING if self._watchers or self._book.open_nodes() else REST
 
     def _follow(self) -> None:
-        """Ask of links what the plan says now."""
+        """Ask of links what the plan says now; those of nodes that have started again begin anew."""
+        for node, incarnation in self._facts.starts().items():
+            self._book.started(node, incarnation, self._now_ns())
         plan, membership = self._facts.plan(), self._facts.membership()
         if self._made_of[0] is plan and self._made_of[1] is membership:
             return
@@ -297,7 +306,8 @@ class Canary:
             self._ordered_ns, self._due_ns = now_ns, now_ns + int(pace.round_s * 1e9)
             return self._chooser.steady(pace, keys, now_ns, busy=busy)
         orders = self._chooser.before(self._goal, keys, now_ns, busy=busy)
-        if not orders and self._chooser.reached(self._goal, keys):
+        awaited = out.difference(self._facts.still()) and now_ns < self._measuring_ns + int(RETURN_S * 1e9)
+        if not orders and not awaited and self._chooser.reached(self._goal, keys):
             self._reached.set()
         return orders
 

@@ -18,6 +18,7 @@ TRAINS_KEPT = 80  # of each link, the latest: some 600 probes
 MARGIN_NS = 500_000_000  # for timers, and for a process that is late, after a train's time to arrive
 SPREADS_MAX = 6.0  # standard deviations of jitter that are waited for
 LOST_NS = 60_000_000_000  # a train of which nothing was heard for so long after its time is forgotten
+PAST_MAX = 16  # starts of a node that are over and remembered, so that a late answer of one changes nothing
 TRAIN_NUMBERS = 1 << 32  # that a probe has room for
 OPEN_MAX = 20_000  # trains on their way; a round orders some hundred
 
@@ -64,6 +65,8 @@ class _NodeReads:
     cursor: int = 0
     read_ns: int = 0
     """When it was last asked and answered."""
+    past: list[str] = field(default_factory=list)
+    """Starts that are over."""
 
 
 class ProbeBook:
@@ -93,8 +96,19 @@ class ProbeBook:
             self._forget(lambda one: one.key not in self.links or one.ordered_ns < self.links[one.key].since_ns)
         return changed
 
-    def restarted(self, node: str, now_ns: int) -> None:
-        """A new process serves the node: its links begin anew."""
+    def started(self, node: str, incarnation: str, now_ns: int) -> None:
+        """This start of a node serves now; if it is another than before, its links begin anew."""
+        known = self._nodes.setdefault(node, _NodeReads())
+        if known.incarnation != incarnation and incarnation not in known.past:
+            before, fresh = (
+                known.incarnation,
+                _NodeReads(incarnation, past=[*known.past[-PAST_MAX:], known.incarnation]),
+            )
+            self._nodes[node] = fresh
+            if before:
+                self._begin_anew(node, now_ns)
+
+    def _begin_anew(self, node: str, now_ns: int) -> None:
         for key, measured in list(self.links.items()):
             if node in key:
                 self.links[key] = MeasuredLink(measured.link, now_ns, cut=measured.cut)
@@ -154,14 +168,13 @@ class ProbeBook:
 
     def read(self, node: str, reply: Probes, asked_ns: int) -> None:
         """Take in what a node tells of probes; `asked_ns`: when it was asked."""
-        known = self._nodes.setdefault(node, _NodeReads())
+        self.started(node, reply.incarnation, asked_ns)
+        known = self._nodes[node]
         if known.incarnation != reply.incarnation:
-            if known.incarnation:
-                self.restarted(node, asked_ns)
-            known.incarnation, known.boot_id = reply.incarnation, reply.boot_id
-        elif reply.missed:
+            return  # a late answer of a start that is over
+        if reply.missed and known.boot_id:
             self.void(node)
-        known.cursor, known.read_ns = reply.cursor, asked_ns
+        known.boot_id, known.cursor, known.read_ns = reply.boot_id, reply.cursor, asked_ns
         for sent in reply.sent:
             one = self._open.get(sent.train)
             if one is not None and one.key == (node, sent.peer):

@@ -12,8 +12,7 @@ from typing import Any
 
 from p2pnet.lab.network.canary import Canary
 from p2pnet.lab.network.control import NetworkControl
-from p2pnet.lab.network.sampler import Sampler
-from p2pnet.lab.network.watch import RunWatch
+from p2pnet.lab.network.sampler import RunSampler
 from p2pnet.lab.nodes.clocks import Clocks
 from p2pnet.lab.nodes.collector import Collector
 from p2pnet.lab.nodes.node_client import NodeClient, NodeRefusedError, NodeSilentError, ask_for
@@ -21,6 +20,7 @@ from p2pnet.lab.runs.injector import InjectionRefusedError, Injector, Planned, g
 from p2pnet.lab.runs.recorder import render_report_files
 from p2pnet.lab.runs.run import Run
 from p2pnet.lab.runs.uploads import Uploads
+from p2pnet.lab.runs.watch import RunWatch
 from p2pnet.measure import facts_of, unmeasured
 from p2pnet.model.control import ROUTE_PEERS, PeersReply, PeersRequest
 from p2pnet.model.errors import P2pnetError
@@ -114,7 +114,7 @@ class Runner:
         self._logs_begun: dict[str, int] = {}
         """Lengths of the logs at the start, by node."""
         collector = context.collector
-        sampler = Sampler(
+        sampler = RunSampler(
             context.node_client, run.file.nodes, run.recorder.folder, boots=collector.boot_ids,
             offsets_ns=lambda: collector.offsets_ns,
         )  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgspec
 
 from p2pnet.lab.network.canary import Canary
-from p2pnet.lab.network.sampler import Sampler
+from p2pnet.lab.network.sampler import RunSampler
 from p2pnet.lab.runs.run import Run
 from p2pnet.measure.canary import STARVED, LinkSeen, Selectors, problems_of, rows_of, unmeasured_rules
 from p2pnet.model.report import NetworkRow, Report
@@ -24,7 +24,7 @@ WAITING_FOR = "measuring the network"
 class RunWatch:
     """Watches the network of one run. A rule that is not in force makes the run invalid; before the injection it ends it."""
 
-    def __init__(self, canary: Canary, sampler: Sampler, run: Run) -> None:
+    def __init__(self, canary: Canary, sampler: RunSampler, run: Run) -> None:
         self._canary = canary
         self._sampler = sampler
         self._run = run
@@ -69,24 +69,23 @@ class RunWatch:
                 await self._canary.come_in(LAST_S)
             await self._look(stop=False)
             self._say_unmeasured()
+            await self._sampler.poll()
         finally:
             self.close()
-        await self._sampler.poll()
-        self._sampler.close()
-        self._run.notes += self._sampler.notes
 
     def close(self) -> None:
-        """Watch no more."""
+        """Watch no more. Idempotent."""
         if self._watching:
             self._watching = False
             self._canary.unwatch(self._changing)
         if self._sampling is not None:
             self._sampling.cancel()
             self._sampling = None
+            self._sampler.close()
+            self._run.notes += self._sampler.notes
 
     def completed(self, report: Report) -> Report:
         """The report with what was seen of the network, and with what stands out in the time series."""
-        self._sampler.close()
         return msgspec.structs.replace(
             report, network=list(self._rows.values()), findings=self._sampler.series.findings(report.per_node)
         )
