@@ -286,15 +286,9 @@ def test_a_node_waits_for_the_network_for_a_bounded_time() -> None:
         async with await Endpoint.bind(transport=transport, trust=Trust.anyone(), clock=loop.time) as endpoint:
             kept, joined = keeper(awaits=True), []
             kept.start(endpoint, lambda: joined.append(loop.time()))
-<<<<<<< HEAD
-            assert kept.awaited is True
-            await asyncio.sleep(AWAIT_NETWORK_S + 1)
-            assert kept.awaited is False
-=======
             assert kept.is_waiting
             await asyncio.sleep(AWAIT_NETWORK_S + 1)
             assert not kept.is_waiting
->>>>>>> w-node
             assert joined == [pytest.approx(AWAIT_NETWORK_S, abs=0.01)]
             kept.take(NetworkPush(FAULT))
             assert len(joined) == 1, "once"
