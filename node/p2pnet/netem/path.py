@@ -41,11 +41,6 @@ class Path(Generic[P]):
         self._plain = True  # nothing but a delay
 
     @property
-    def shape(self) -> LinkShape:
-        """The shape in force."""
-        return self._shape
-
-    @property
     def queue(self) -> Queue[P] | None:
         """What waits for the bandwidth, where there is one."""
         return self._queue
