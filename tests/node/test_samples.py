@@ -138,9 +138,7 @@ def test_a_sample_says_what_the_network_dropped_and_what_waits() -> None:
         assert sample.up_queued_bytes > 0
         assert sample.up_bytes == sampled.one.seam.up_counters.bytes_passed <= 11_000
         await sampled.second()
-        assert (
-            sampled.ask()[-1].links[0].dropped == sampled.one.seam.path_counters()["node-1"].lost - counters.lost
-        )
+        assert sampled.ask()[-1].links[0].dropped == sampled.one.seam.path_counters()["node-1"].lost - counters.lost
         sampled.one.shape(node_1=BLOCKED)
         await asyncio.sleep(5)
         await sampled.second()
