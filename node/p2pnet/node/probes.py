@@ -56,6 +56,8 @@ PROBES_PER_READ = 5_000
 """In one answer to the lab: about a quarter of a MiB."""
 SOON_NS = 50_000
 """What is due within this time is sent now: the loop could not wait for it any better."""
+PROBE_FATES = ("sent", "arrived", "malformed", "stray", "flooded")
+"""What is counted: `stray` are of nobody linked, or for somebody else; `flooded` came faster than a peer may send."""
 _TRAIN_MAX = (1 << 64) - 1
 
 Links = Callable[[str], PeerLink | None]
@@ -137,7 +139,7 @@ class ProbeSender:
         """`start`: incarnation and boot id of this node."""
         self.log = ProbeLog(*start)
         self.counts: Counter[str] = Counter()
-        """Probes: sent, arrived, and those not taken: malformed, stray (of nobody linked, or for somebody else), flooded."""
+        """By fate, see PROBE_FATES."""
         self.routes: Mapping[bytes, tuple[type[Any], Callable[[Any], ControlReply]]] = {
             ROUTE_PROBE: (ProbeOrder, self.order),
             ROUTE_PROBES: (ProbesRequest, self.log.read),

@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import socket
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -323,6 +324,10 @@ class Service:
     def loop_lag_s(self) -> float:
         """See `MeasuredNode`."""
         return self._lag_s
+
+    def probe_counts(self) -> Mapping[str, int]:
+        """See `MeasuredNode`."""
+        return self.prober.counts
 
     def refusals(self) -> int:
         """See `MeasuredNode`."""
