@@ -79,11 +79,16 @@ class _Group:
     """Source and other end of a single link; of an access link one of them is `*`. Empty: it is a whole rule."""
     counts: Counts = field(default_factory=dict)
     failures: list[_Failure] = field(default_factory=list)
+    parts: "list[_Group]" = field(default_factory=list)
+    """Of a whole rule its links, or its access links."""
+    seen: SeenFigures | None = None
+    """Kept, for it is asked for more than once."""
 
-    def __post_init__(self) -> None:
-        """Add up what the trains of these links count."""
-        every = added(train.counts for one in self.links for train in one.trains)
-        self.counts = {test: trials for test, trials in every.items() if TESTS[test] in self.figures and trials.trials}
+    def count(self, parts: Iterable[Counts]) -> None:
+        """Add up what parts of it count."""
+        self.counts = {
+            test: trials for test, trials in added(parts).items() if TESTS[test] in self.figures and trials.trials
+        }
 
     @property
     def is_lines(self) -> bool:
@@ -92,23 +97,32 @@ class _Group:
 
 
 def rows_of(
-    links: Iterable[LinkSeen], rules: Mapping[str, Selectors], lag_s: Mapping[str, float] | None = None
+    links: Iterable[LinkSeen],
+    rules: Mapping[str, Selectors],
+    lag_s: Mapping[str, float] | None = None,
+    *,
+    failed_only: bool = False,
 ) -> list[NetworkRow]:
     """A row for each rule that governs any of these links, in the order of `rules`, and one for its worst link.
 
-    `lag_s`: by node, the longest that its event loop came late meanwhile.
+    `lag_s`: by node, the longest that its event loop came late meanwhile. `failed_only`: leave out rules that are in force.
     """
     found = _groups(links)
     order = [rule for rule in rules if rule in found] + [rule for rule in found if rule not in rules]
-    split = {rule: _parts(found[rule]) for rule in order}
+    for rule in order:
+        found[rule].parts = _parts(found[rule])
+        for part in found[rule].parts:
+            part.count(train.counts for one in part.links for train in one.trains)
+        found[rule].count(part.counts for part in found[rule].parts)
     # One half for rules, of which there are few, so that they tell small losses that no single link can.
-    for groups in ([found[rule] for rule in order], [one for rule in order for one in split[rule]]):
+    for groups in ([found[rule] for rule in order], [one for rule in order for one in found[rule].parts]):
         tests = sum(len(group.counts) for group in groups)
         for group in groups:
             group.failures = _failures(group.counts, FALSE_ALARM / 2 / max(1, tests))
     rows: list[NetworkRow] = []
     for rule in order:
-        rows += _rows_of_rule(rule, rules.get(rule, Selectors("*", "*")), found[rule], split[rule], lag_s or {})
+        if not failed_only or found[rule].failures or any(part.failures for part in found[rule].parts):
+            rows += _rows_of_rule(rule, rules.get(rule, Selectors("*", "*")), found[rule], lag_s or {})
     return rows
 
 
@@ -168,9 +182,8 @@ def _failures(counts: Counts, alarm: float) -> list[_Failure]:
 # --- rows ---
 
 
-def _rows_of_rule(
-    rule: str, ends: Selectors, whole: _Group, links: Sequence[_Group], lag_s: Mapping[str, float]
-) -> list[NetworkRow]:
+def _rows_of_rule(rule: str, ends: Selectors, whole: _Group, lag_s: Mapping[str, float]) -> list[NetworkRow]:
+    links = whole.parts
     probed = [group for group in links if _is_probed(group)]
     failing = [group for group in probed if group.failures]
     problem = ""
@@ -230,14 +243,17 @@ def _own_bps(link: ProbedLink, group: _Group) -> float | None:
 
 
 def _seen(group: _Group) -> SeenFigures:
-    asked = _asked(group)
-    sent = sum(train.sent for one in group.links for train in one.trains)
-    bursts = sum(train.rate_bps is not None for one in group.links for train in one.trains)
-    return SeenFigures(
-        delay_ms=_mean(_delay_ms(one) for one in group.links) if asked.delay_ms is not None else None,
-        jitter_ms=_jitter_ms(group, asked.jitter_ms), loss=_loss(group, asked.loss),
-        bandwidth_bps=_bandwidth(group, asked.bandwidth_bps), samples=sent if "delay" in group.figures else bursts,
-    )  # fmt: skip
+    if group.seen is None:
+        asked = _asked(group)
+        sent = sum(train.sent for one in group.links for train in one.trains)
+        bursts = sum(train.rate_bps is not None for one in group.links for train in one.trains)
+        delays = [_seen(part).delay_ms for part in group.parts] or [_delay_ms(one) for one in group.links]
+        group.seen = SeenFigures(
+            delay_ms=_mean(delays) if asked.delay_ms is not None else None,
+            jitter_ms=_jitter_ms(group, asked.jitter_ms), loss=_loss(group, asked.loss),
+            bandwidth_bps=_bandwidth(group, asked.bandwidth_bps), samples=bursts if group.is_lines else sent,
+        )  # fmt: skip
+    return group.seen
 
 
 def _delay_ms(one: LinkSeen) -> float | None:

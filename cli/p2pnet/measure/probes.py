@@ -193,9 +193,10 @@ class Train(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SeenTrain:
-    """What one train tells of its link."""
+    """What a train, or some in a row, tell of their link."""
 
     at_ns: int
+    """When the first of them was sent."""
     counts: Counts
     sent: int = 0
     """Probes that count for the loss."""
@@ -222,6 +223,14 @@ def seen(link: ProbedLink, train: Train) -> SeenTrain:
         counts = _rate_counts(link, train, rate, _soonest_bps(link, train, arrivals))
         return SeenTrain(train.at_ns, counts, rate_bps=rate, busy=train.busy)
     return _paced(link, train, arrivals)
+
+
+def merged(one: SeenTrain, other: SeenTrain) -> SeenTrain:
+    """Two paced trains as one: what is counted adds up. Keeps an account of many links short."""
+    return SeenTrain(
+        min(one.at_ns, other.at_ns), added((one.counts, other.counts)), one.sent + other.sent, one.arrived + other.arrived,
+        one.delays_ns + other.delays_ns, one.differences + other.differences, busy=one.busy,
+    )  # fmt: skip
 
 
 def dispersion(arrivals: Sequence[Arrival], size: int, *, every: bool) -> float | None:

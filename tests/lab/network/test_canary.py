@@ -413,7 +413,7 @@ def test_a_network_that_is_given_up_in_the_middle_of_a_run_is_found_out():
         assert problems_of(await canary.look(0)) == []
         nodes.lies = {(a, b): HALF for a in nodes.names for b in nodes.names if a != b}
         since_ns = canary.now_ns
-        await asyncio.sleep(20)
+        await asyncio.sleep(50)
         return problems_of(await canary.look(since_ns))
 
     assert len(nodes.run(scenario)) == 1

@@ -149,10 +149,12 @@ class Canary:
         """Whether there is a network to be measured."""
         return self._facts.plan().shaped
 
-    async def look(self, since_ns: int, lag_s: Mapping[str, float] | None = None) -> list[NetworkRow]:
-        """What trains since then tell. Judged in a thread: of thousands of links it takes a tenth of a second."""
+    async def look(
+        self, since_ns: int, lag_s: Mapping[str, float] | None = None, *, failed_only: bool = False
+    ) -> list[NetworkRow]:
+        """What trains since then tell. Judged in a thread: of thousands of links it takes some tenths of a second."""
         seen, rules = self._book.seen(since_ns), dict(self._rules)
-        return await asyncio.to_thread(rows_of, seen, rules, lag_s)
+        return await asyncio.to_thread(rows_of, seen, rules, lag_s, failed_only=failed_only)
 
     def told(self, rows: list[NetworkRow]) -> None:
         """A run has looked: the status shows what it saw."""
@@ -172,6 +174,7 @@ class Canary:
     async def measure(self, timeout_s: float = BEFORE_S, *, fresh_s: float = FRESH_S) -> int:
         """Measure all that a run needs, unless it was so lately; since when trains count for it (ns)."""
         since_ns = self._now_ns() - int(fresh_s * 1e9)
+        self._book.mark(self._now_ns())
         if not self.shapes:
             return since_ns
         self._follow()

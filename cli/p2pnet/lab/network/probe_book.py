@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from p2pnet.measure.canary import LinkSeen
-from p2pnet.measure.probes import Arrival, ProbedLink, SeenTrain, Train, seen
+from p2pnet.measure.probes import Arrival, ProbedLink, SeenTrain, Train, merged, seen
 from p2pnet.model.control import Probes, ProbeSent, ProbeTrain
 from p2pnet.model.network import PACKET_OVERHEAD_BYTES
 
-TRAINS_KEPT = 80  # of each link, the latest: some 600 probes
+BUNDLE_NS = 20_000_000_000  # paced trains of a link within this time are kept as one
+BUNDLES_KEPT = 40  # of each link, the latest, and bursts: ten minutes of a run
 MARGIN_NS = 500_000_000  # for timers, and for a process that is late, after a train's time to arrive
 SPREADS_MAX = 6.0  # standard deviations of jitter that are waited for
 LOST_NS = 60_000_000_000  # a train of which nothing was heard for so long after its time is forgotten
@@ -34,7 +35,7 @@ class MeasuredLink:
 
     link: ProbedLink
     since_ns: int
-    trains: deque[SeenTrain] = field(default_factory=lambda: deque(maxlen=TRAINS_KEPT))
+    trains: deque[SeenTrain] = field(default_factory=lambda: deque(maxlen=BUNDLES_KEPT))
     cut: bool = False
     """Whether there is no link between the two."""
     next_ns: int = 0
@@ -78,6 +79,7 @@ class ProbeBook:
         self._open: dict[int, _OpenTrain] = {}
         self._nodes: dict[str, _NodeReads] = {}
         self._count = first
+        self._mark_ns = 0
 
     # --- what is asked ---
 
@@ -211,16 +213,34 @@ class ProbeBook:
             return False
         bound = 0.0 if source.boot_id == to.boot_id else ours[1] + theirs[1]
         arrivals = tuple(Arrival(seq, sent + ours[0], arrived + theirs[0]) for seq, sent, arrived in one.arrivals)
-        measured = self.links[one.key]
         train = one.train
-        measured.trains.append(
-            seen(
-                measured.link,
-                Train(one.ordered_ns, train.count, train.size, arrivals, burst=not train.interval_ns, busy=one.busy,
-                      bound_ns=bound),
-            )
-        )  # fmt: skip
+        told = Train(
+            one.ordered_ns,
+            train.count,
+            train.size,
+            arrivals,
+            burst=not train.interval_ns,
+            busy=one.busy,
+            bound_ns=bound,
+        )
+        measured = self.links[one.key]
+        self._keep(measured, seen(measured.link, told))
         return True
+
+    def _keep(self, measured: MeasuredLink, train: SeenTrain) -> None:
+        trains = measured.trains
+        last = trains[-1] if trains else None
+        if (
+            last is not None and train.rate_bps is None and last.rate_bps is None and last.busy == train.busy
+            and self._mark_ns <= last.at_ns <= train.at_ns < last.at_ns + BUNDLE_NS
+        ):  # fmt: skip
+            trains[-1] = merged(last, train)
+        else:
+            trains.append(train)
+
+    def mark(self, now_ns: int) -> None:
+        """What is ordered from now on can be told from what was ordered before."""
+        self._mark_ns = now_ns
 
     # --- what is known ---
 

@@ -103,8 +103,8 @@ class RunWatch:
         rows = await self._canary.look(self._since_ns, lag_s)
         self._canary.told(rows)
         self._take(rows, stop=stop)
-        recent = await self._canary.look(max(self._since_ns, self._canary.now_ns - int(RECENT_S * 1e9)), lag_s)
-        self._take([row for row in recent if not row.ok], stop=stop)
+        recent_ns = max(self._since_ns, self._canary.now_ns - int(RECENT_S * 1e9))
+        self._take(await self._canary.look(recent_ns, lag_s, failed_only=True), stop=stop)
 
     def _take(self, rows: Iterable[NetworkRow], *, stop: bool) -> None:
         """Note these rows; what failed once stays failed, and what was measured is not replaced by what was not."""
