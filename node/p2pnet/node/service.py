@@ -26,7 +26,7 @@ from p2pnet.node.events import EventRing
 from p2pnet.node.identity import IdentityFiles, what_changed
 from p2pnet.node.network import NetworkKeeper, read_network
 from p2pnet.node.peer_addresses import PeerAddresses
-from p2pnet.node.probes import Prober
+from p2pnet.node.probes import NodeProbes
 from p2pnet.node.samples import Sampler
 from p2pnet.node.seam import NetworkSeam
 from p2pnet.peering import clock
@@ -100,7 +100,7 @@ class Service:
         self.seam = NetworkSeam(self._addresses, self.directory.name_of, chance)
         self.network = NetworkKeeper(self.seam, boot_network, awaits=config.await_network)
         start = (self.incarnation, self.ring.boot_id)
-        self.prober = Prober(start, self.seam, self.peers.links.get)
+        self.prober = NodeProbes(start, self.seam, self.peers.links.get)
         self._sampler = Sampler(start, self.seam, self.peers.links, self.drivers)
         parts = (self.network.routes, self.prober.routes, self._sampler.routes)
         self._control = Control(self, self.ring, parts)
