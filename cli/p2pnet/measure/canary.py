@@ -80,7 +80,7 @@ class _Group:
     counts: Counts = field(default_factory=dict)
     failures: list[_Failure] = field(default_factory=list)
     parts: "list[_Group]" = field(default_factory=list)
-    """Of a whole rule its links, or its access links."""
+    """The links of a whole rule, or its access links."""
     seen: SeenFigures | None = None
     """Kept, for it is asked for more than once."""
 

@@ -7,7 +7,7 @@ import pytest
 from tests.lab.network.probed_nodes import ProbedNodes, S, now_ns
 
 from p2pnet.lab.network import sampler as module
-from p2pnet.lab.network.sampler import Sampler
+from p2pnet.lab.network.sampler import RunSampler
 from p2pnet.model.control import Sample
 from p2pnet.model.time_series import NodeSample
 from p2pnet.quic.memory import run_virtual
@@ -18,8 +18,8 @@ def second(at_ns: int, **more: object) -> Sample:
     return Sample(at_ns, 1.0, more.pop("lag_s", 0.0), 0.1, **more)
 
 
-def sampler_of(nodes: ProbedNodes, folder, offsets=None) -> Sampler:
-    return Sampler(nodes, nodes.names, folder, boots=nodes._boots, offsets_ns=lambda: offsets or {}, now_ns=now_ns)
+def sampler_of(nodes: ProbedNodes, folder, offsets=None) -> RunSampler:
+    return RunSampler(nodes, nodes.names, folder, boots=nodes._boots, offsets_ns=lambda: offsets or {}, now_ns=now_ns)
 
 
 def lines(folder) -> list[NodeSample]:

@@ -9,7 +9,7 @@ from tests.measure.probing import MS, Process, Truth
 
 from p2pnet.lab.network import watch
 from p2pnet.lab.network.canary import Canary
-from p2pnet.lab.network.sampler import Sampler
+from p2pnet.lab.network.sampler import RunSampler
 from p2pnet.lab.network.watch import WAITING_FOR, RunWatch
 from p2pnet.lab.runs.recorder import Recorder
 from p2pnet.lab.runs.run import Run
@@ -28,7 +28,7 @@ class Watched:
     def __init__(self, nodes: ProbedNodes, canary: Canary, folder: Path) -> None:
         file = RunFile("r-1", "demo", "local", 1, RunRequest([Payload("a", size=1)]), 0.0, list(nodes.names), "0")
         self.run = Run(file, (), Recorder(folder))
-        sampler = Sampler(nodes, nodes.names, folder, boots=nodes._boots, offsets_ns=dict, now_ns=now_ns)
+        sampler = RunSampler(nodes, nodes.names, folder, boots=nodes._boots, offsets_ns=dict, now_ns=now_ns)
         self.watch = RunWatch(canary, sampler, self.run)
 
     def report(self) -> Report:

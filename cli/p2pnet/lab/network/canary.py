@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from p2pnet.lab.network.probe_book import Key, ProbeBook
-from p2pnet.lab.network.probe_choice import BEFORE, DURING, REST, Chooser, Goal, Order, Pace, chosen_links, goal_of
+from p2pnet.lab.network.probe_choice import BEFORE, DURING, REST, Chooser, Goal, Order, ProbePace, chosen_links, goal_of
 from p2pnet.lab.nodes.clocks import Clocks
 from p2pnet.lab.nodes.node_client import NodeClient, NodeRefusedError, NodeSilentError, ask_for
 from p2pnet.measure.canary import LinkSeen, Selectors, rows_of
@@ -244,7 +244,7 @@ class Canary:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wakeup.wait(), pace.round_s)
 
-    async def _round(self) -> Pace:
+    async def _round(self) -> ProbePace:
         """Read what has arrived, let it count, order the next trains; how soon to go on."""
         self._follow()
         if not self._book.links:

@@ -24,7 +24,7 @@ SPREAD_NS = 2 * _S  # over which the probes of a link are spread before a run: t
 BANDWIDTH_SHARE = 0.1  # of a narrow link, that probes may use
 
 LINK_PROBES = 40
-"""Of each link before a run: if all of them are late, that is no chance, whatever the number of links."""
+"""Probes of each link before a run: if all of them are late, that is no chance, whatever the number of links."""
 LINK_PROBES_MIN = 8  # with fewer a link is left out instead: a seeded choice covers every rule
 BEFORE_PROBES = 16_000  # of all links: 8 s at the pace of `BEFORE`
 SURE = 20.0  # lost probes that were to be expected where none is: such luck has the probability exp(-20)
@@ -42,7 +42,7 @@ BURSTS_BPS_MAX = 200e6  # of all bursts at a time: more would measure the machin
 Order = tuple[Key, ProbeTrain]
 
 
-class Pace(NamedTuple):
+class ProbePace(NamedTuple):
     """How much is probed: `probes_per_s` of the whole subnet, a round every `round_s`, bursts every `bursts_s`."""
 
     probes_per_s: float
@@ -51,9 +51,9 @@ class Pace(NamedTuple):
 
 
 # A probe costs some 0.1 ms of CPU at both nodes and the lab together, and a machine of two cores carries the nodes too.
-BEFORE = Pace(2_000, 0.25, 0.0)  # nothing else happens then: a tenth of such a machine
-DURING = Pace(200, 2.0, 15.0)  # a hundredth
-REST = Pace(10, 20.0, 120.0)
+BEFORE = ProbePace(2_000, 0.25, 0.0)  # nothing else happens then: a tenth of such a machine
+DURING = ProbePace(200, 2.0, 15.0)  # a hundredth
+REST = ProbePace(10, 20.0, 120.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +219,7 @@ class Chooser:
         wanted = set(keys)
         return asked and not any(key in wanted for key, _ in self._book.under_way())
 
-    def steady(self, pace: Pace, keys: Collection[Key], now_ns: int, *, busy: bool) -> list[Order]:
+    def steady(self, pace: ProbePace, keys: Collection[Key], now_ns: int, *, busy: bool) -> list[Order]:
         """Trains at a steady pace, of the links first that were probed longest ago."""
         budget = int(pace.probes_per_s * pace.round_s)
         bursting = now_ns >= self._bursts_ns and bool(by_bandwidth({key: self._book.links[key].link for key in keys}))
@@ -289,4 +289,4 @@ def _is_narrow(link: ProbedLink) -> bool:
     return link.narrowest is not None
 
 
-__all__ = ["BEFORE", "DURING", "REST", "Chooser", "Goal", "MeasuredLink", "Pace", "goal_of"]
+__all__ = ["BEFORE", "DURING", "REST", "Chooser", "Goal", "MeasuredLink", "ProbePace", "goal_of"]

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _encoder = msgspec.json.Encoder()
 
 
-class Sampler:
+class RunSampler:
     """Gathers the samples of one run's nodes from now on."""
 
     def __init__(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgspec
 
 from p2pnet.lab.network.canary import Canary
-from p2pnet.lab.network.sampler import Sampler
+from p2pnet.lab.network.sampler import RunSampler
 from p2pnet.lab.runs.run import Run
 from p2pnet.measure.canary import STARVED, LinkSeen, Selectors, problems_of, rows_of, unmeasured_rules
 from p2pnet.model.report import NetworkRow, Report
@@ -24,7 +24,7 @@ WAITING_FOR = "measuring the network"
 class RunWatch:
     """Watches the network of one run. A rule that is not in force makes the run invalid; before the injection it ends it."""
 
-    def __init__(self, canary: Canary, sampler: Sampler, run: Run) -> None:
+    def __init__(self, canary: Canary, sampler: RunSampler, run: Run) -> None:
         self._canary = canary
         self._sampler = sampler
         self._run = run

@@ -12,7 +12,7 @@ from typing import Any
 
 from p2pnet.lab.network.canary import Canary
 from p2pnet.lab.network.control import NetworkControl
-from p2pnet.lab.network.sampler import Sampler
+from p2pnet.lab.network.sampler import RunSampler
 from p2pnet.lab.network.watch import RunWatch
 from p2pnet.lab.nodes.clocks import Clocks
 from p2pnet.lab.nodes.collector import Collector
@@ -114,7 +114,7 @@ class Runner:
         self._logs_begun: dict[str, int] = {}
         """Lengths of the logs at the start, by node."""
         collector = context.collector
-        sampler = Sampler(
+        sampler = RunSampler(
             context.node_client, run.file.nodes, run.recorder.folder, boots=collector.boot_ids,
             offsets_ns=lambda: collector.offsets_ns,
         )  # fmt: skip
