@@ -13,7 +13,7 @@ from tests.e2e.conftest import Person
 
 pytestmark = pytest.mark.timeout(300)  # some ten runs, each of which measures the network first
 
-SITE = '''
+SITE = """
 import os
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def patch():
 
 if os.environ.get("P2PNET_STATE"):
     patch()
-'''
+"""
 NETWORK: dict[str, Any] = {
     "default": {"latency": "100ms"},
     "rules": [

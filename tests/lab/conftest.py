@@ -39,6 +39,10 @@ from p2pnet.model.control import (
     PeersReply,
     PeersRequest,
     PeerState,
+    ProbeOrder,
+    Probes,
+    ProbesOrdered,
+    ProbesRequest,
     Sample,
     Samples,
     SamplesRequest,
@@ -143,6 +147,10 @@ class FakeNodes:
                 return NetworkTaken(network.version)
             case ClockRequest():
                 return Clock(time.monotonic_ns() + one.skew_ns, time.time_ns(), one.boot)
+            case ProbeOrder(trains):  # whose links are always down
+                return ProbesOrdered(0, [train.peer for train in trains])
+            case ProbesRequest():
+                return Probes(one.incarnation, one.boot, [], [], request.cursor)
             case SamplesRequest():
                 return Samples(one.incarnation, one.boot, one.samples)
         raise AssertionError(request)

@@ -204,7 +204,7 @@ class SeenTrain:
     delays_ns: tuple[float, ...] = ()
     """In the order sent, without the time that bandwidths need."""
     differences: tuple[float, ...] = ()
-    """Between consecutive independent delays, in standard deviations asked for."""
+    """Differences of consecutive independent delays, in standard deviations asked for."""
     rate_bps: float | None = None
     busy: bool = False
 

@@ -56,6 +56,8 @@ PROBES_PER_READ = 5_000
 """In one answer to the lab: about a quarter of a MiB."""
 SOON_NS = 50_000
 """What is due within this time is sent now: the loop could not wait for it any better."""
+PROBE_FATES = ("sent", "arrived", "malformed", "stray", "flooded")
+"""What is counted: `stray` are of nobody linked, or for somebody else; `flooded` came faster than a peer may send."""
 _TRAIN_MAX = (1 << 64) - 1
 
 Links = Callable[[str], PeerLink | None]
@@ -122,7 +124,7 @@ class ProbeLog:
         )
 
 
-class Prober:
+class ProbeSender:
     """Sends the trains that the lab orders, and logs what arrives. All methods belong to the loop."""
 
     def __init__(
@@ -137,7 +139,7 @@ class Prober:
         """`start`: incarnation and boot id of this node."""
         self.log = ProbeLog(*start)
         self.counts: Counter[str] = Counter()
-        """Probes: sent, arrived, and those not taken: malformed, stray (of nobody linked, or for somebody else), flooded."""
+        """By fate, see PROBE_FATES."""
         self.routes: Mapping[bytes, tuple[type[Any], Callable[[Any], ControlReply]]] = {
             ROUTE_PROBE: (ProbeOrder, self.order),
             ROUTE_PROBES: (ProbesRequest, self.log.read),
@@ -213,7 +215,8 @@ class Prober:
         )
         self._seam.send_probe(asked.peer, (head.ljust(asked.size, b"\0"), link.connection.raw_address))
         self.counts["sent"] += 1
-        train.first_ns = train.first_ns or now
+        if not train.sent:
+            train.first_ns = now
         train.last_ns = now
         train.late_ns = max(train.late_ns, now - train.due_ns)
         train.sent += 1

@@ -63,7 +63,9 @@ async def test_a_node_in_a_pod_is_paused_resumed_killed_and_restarted_by_the_lab
             await lab_client.node_action("node-7", "kill")
 
 
-async def test_nodes_in_pods_are_told_their_network_and_are_dead_and_paused_while_faults_want_it(tmp_path: Path) -> None:
+async def test_nodes_in_pods_are_told_their_network_and_are_dead_and_paused_while_faults_want_it(
+    tmp_path: Path,
+) -> None:
     pods = Pods(tmp_path, nodes=2)
     async with desk_over(pods) as lab_client:
         for pod in ("pod-0", "pod-1"):  # nothing is shaped, and that is what they waited for

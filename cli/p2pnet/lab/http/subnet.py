@@ -196,9 +196,15 @@ class _StatusMetrics(Collector):
 
 def _network_metrics(rows: list[NetworkRow]) -> list[GaugeMetricFamily]:
     """The emulated network, by rule: a document has at most 64, and as many faults."""
-    held = GaugeMetricFamily("p2pnet_lab_network_in_force", "Whether a rule was seen in force: 1 or 0.", labels=["rule"])
-    asked = GaugeMetricFamily("p2pnet_lab_network_asked", "A figure as asked for, of a rule.", labels=["rule", "figure"])
-    seen = GaugeMetricFamily("p2pnet_lab_network_seen", "A figure as the canary saw it last.", labels=["rule", "figure"])
+    held = GaugeMetricFamily(
+        "p2pnet_lab_network_in_force", "Whether a rule was seen in force: 1 or 0.", labels=["rule"]
+    )
+    asked = GaugeMetricFamily(
+        "p2pnet_lab_network_asked", "A figure as asked for, of a rule.", labels=["rule", "figure"]
+    )
+    seen = GaugeMetricFamily(
+        "p2pnet_lab_network_seen", "A figure as the canary saw it last.", labels=["rule", "figure"]
+    )
     for row in rows:
         if row.worst:
             continue

@@ -25,9 +25,7 @@ def canary_of(
 
     def left_out() -> set[str]:
         return {
-            node
-            for node in backend.groups()
-            if node not in views or not expected(node) or backend.process(node).halted
+            node for node in backend.groups() if node not in views or not expected(node) or backend.process(node).halted
         }
 
     return Canary(

@@ -7,12 +7,12 @@ import pytest
 from tests.lab.network.probed_nodes import ProbedNodes, now_ns
 from tests.measure.probing import MS, Process, Truth
 
-from p2pnet.lab.network import watch
 from p2pnet.lab.network.canary import Canary
 from p2pnet.lab.network.sampler import RunSampler
-from p2pnet.lab.network.watch import WAITING_FOR, RunWatch
+from p2pnet.lab.runs import watch
 from p2pnet.lab.runs.recorder import Recorder
 from p2pnet.lab.runs.run import Run
+from p2pnet.lab.runs.watch import WAITING_FOR, RunWatch
 from p2pnet.measure import unmeasured
 from p2pnet.model.control import Sample
 from p2pnet.model.jobs import Payload, RunFile, RunRequest
