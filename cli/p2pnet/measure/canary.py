@@ -80,7 +80,7 @@ class _Group:
     counts: Counts = field(default_factory=dict)
     failures: list[_Failure] = field(default_factory=list)
     parts: "list[_Group]" = field(default_factory=list)
-    """Of a whole rule its links, or its access links."""
+    """The links of a whole rule, or its access links."""
     seen: SeenFigures | None = None
     """Kept, for it is asked for more than once."""
 
@@ -257,13 +257,16 @@ def _seen(group: _Group) -> SeenFigures:
 
 
 def _delay_ms(one: LinkSeen) -> float | None:
-    """The median; where packets may have queued, what the fastest tenth tells."""
+    """The median of probes that met no queue; where all may have met one, what the fastest tenth tells."""
     link = one.link
-    delays = sorted(delay for train in one.trains for delay in train.delays_ns)
-    if not link.shape.delay_ns or len(delays) < DELAYS_MIN:
+    if not link.shape.delay_ns:
         return None
-    if link.narrowest is None or not any(train.busy for train in one.trains):
-        return (fmean(delays) if link.shape.reorder >= REORDER_MIN else median(delays)) / _MS
+    quiet = [delay for train in _quiet(one) for delay in train.delays_ns]
+    if len(quiet) >= DELAYS_MIN:
+        return (fmean(quiet) if link.shape.reorder >= REORDER_MIN else median(quiet)) / _MS
+    delays = sorted(delay for train in one.trains for delay in train.delays_ns)
+    if len(delays) < DELAYS_MIN:
+        return None
     tenth = delays[len(delays) // 10] + _TENTH_SPREADS[link.shape.jitter_kind] * link.spread_ns
     return max(0.0, min(tenth, median(delays))) / _MS
 
@@ -271,7 +274,7 @@ def _delay_ms(one: LinkSeen) -> float | None:
 def _jitter_ms(group: _Group, asked_ms: float | None) -> float | None:
     """From the median difference of two probes, which some late ones do not change."""
     jittered = [one for one in group.links if one.link.shape.jitter_ns]
-    differences = [value for one in jittered for train in one.trains for value in train.differences]
+    differences = [value for one in jittered for train in _quiet(one) for value in train.differences]
     if asked_ms is None or len(differences) < DIFFERENCES_MIN:
         return None
     return asked_ms * median(differences) / jittered[0].link.middle_difference
@@ -282,16 +285,21 @@ def _loss(group: _Group, asked: float | None) -> float | None:
         return None
     if all(one.cut and one.link.blocked for one in group.links):
         return 1.0
-    sent, arrived = _sent(group)
+    sent, arrived = _sent(group, quiet=True)
     if asked is not None and asked >= 1:
         return 1 - arrived / sent if sent else None
     enough = max((asked or 0.0) * sent, sent - arrived) >= LOSSES_MIN
     return (sent - arrived) / sent if sent and enough else None
 
 
-def _sent(group: _Group) -> tuple[int, int]:
-    """Probes sent that count for the loss, and those of them that arrived."""
-    trains = [train for one in group.links for train in one.trains]
+def _quiet(one: LinkSeen) -> list[SeenTrain]:
+    """The trains that met no queue of other traffic, which makes a jitter and losses of its own."""
+    return [train for train in one.trains if not train.busy or one.link.narrowest is None]
+
+
+def _sent(group: _Group, *, quiet: bool = False) -> tuple[int, int]:
+    """Probes sent that count for the loss, and those of them that arrived; of trains that met no other traffic, if any did."""
+    trains = [train for one in group.links for train in ((quiet and _quiet(one)) or one.trains)]
     return sum(train.sent for train in trains), sum(train.arrived for train in trains)
 
 

@@ -27,6 +27,7 @@ APART_SPREADS: Mapping[str, float] = {"normal": 15.0, "uniform": 9.0}
 """Standard deviations of a jitter that keeps order, as time: delays so far apart are independent of each other.
 
 Twice the period of `netem.jitter`, whose line goes from one drawn value to the next."""
+_GULP = 0.1  # how much faster a burst may look by how it was read
 _NEARLY = 0.8  # of that time, for a sender's timers are not exact; the correlation is below 0.02 then
 HOLD_SHARE = 0.375  # of the delay, or of twice HOLD_NS_MIN: the mean time for which a reordered packet is held back
 HOLD_NS_MIN = 750_000  # the same on a path with little delay
@@ -221,7 +222,7 @@ def seen(link: ProbedLink, train: Train) -> SeenTrain:
     if train.burst:
         rate = dispersion(arrivals, train.size, every=link.narrowest is None or link.narrowest[1] != "down")
         counts = _rate_counts(link, train, rate, _soonest_bps(link, train, arrivals))
-        return SeenTrain(train.at_ns, counts, rate_bps=rate, busy=train.busy)
+        return SeenTrain(train.at_ns, counts, rate_bps=_told_bps(link, train, arrivals, rate), busy=train.busy)
     return _paced(link, train, arrivals)
 
 
@@ -355,6 +356,20 @@ def _rate_counts(link: ProbedLink, train: Train, rate: float | None, soonest: fl
         counts["slow"] = Trials(1, rate < slowest * (1 - TOLERANCE), _HALF)
         counts["far slow"] = Trials(1, rate < slowest / FAR_RATIO, _FAR_SLOW)
     return counts
+
+
+def _told_bps(link: ProbedLink, train: Train, arrivals: Sequence[Arrival], rate: float | None) -> float | None:
+    """The rate to tell: a process that halts and then reads all at once makes probes look closer together than they came.
+
+    Then the time from the sending of the first to the arrival of the last tells more.
+    """
+    if rate is None:
+        return None
+    last = max(arrivals, key=lambda one: one.arrived_ns)
+    span = last.arrived_ns - min(one.sent_ns for one in arrivals) - link.shape.delay_ns
+    whole = (last.seq + 1) * (train.size + PACKET_OVERHEAD_BYTES) * 8 * _NS / max(1.0, span)
+    blur = FAR_SPREADS * link.spread_ns / max(1.0, span)
+    return whole if rate > whole * (1 + _GULP + blur) else rate
 
 
 def _soonest_bps(link: ProbedLink, train: Train, arrivals: Sequence[Arrival]) -> float | None:
