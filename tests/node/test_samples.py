@@ -135,10 +135,11 @@ def test_a_sample_says_what_the_network_dropped_and_what_waits() -> None:
         (link,) = sample.links
         counters = sampled.one.seam.path_counters()["node-1"]
         assert link.dropped == counters.lost > 0
+        so_far = counters.lost
         assert sample.up_queued_bytes > 0
         assert sample.up_bytes == sampled.one.seam.up_counters.bytes_passed <= 11_000
         await sampled.second()
-        assert sampled.ask()[-1].links[0].dropped == sampled.one.seam.path_counters()["node-1"].lost - counters.lost
+        assert sampled.ask()[-1].links[0].dropped == counters.lost - so_far
         sampled.one.shape(node_1=BLOCKED)
         await asyncio.sleep(5)
         await sampled.second()
@@ -212,7 +213,7 @@ async def test_the_lab_reads_samples_of_a_node_that_it_shapes(bench: Bench) -> N
 
     sample = await until(told, "a second with the artifact in it")
     assert sample.links[0].peer == "node-1"
-    assert sample.links[0].rtt_ms >= 19
+    assert sample.links[0].rtt_ms >= 10  # smoothed: it was next to nothing before
     assert sample.cpu_s > 0
 
 
