@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 import uvloop
@@ -30,20 +31,20 @@ def of_loop(ring: Callable[[], None]) -> PreciseTimer:
 
 @pytest.fixture(params=[kernel, of_loop])
 def make(request: pytest.FixtureRequest) -> Callable[[Callable[[], None]], PreciseTimer]:
-    return request.param  # type: ignore[no-any-return]
+    return request.param
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop])
 def run(request: pytest.FixtureRequest) -> Callable[..., None]:
-    def in_loop(main: Callable[[], object]) -> None:
+    def in_loop(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         with asyncio.Runner(loop_factory=request.param) as runner:
-            runner.run(main())  # type: ignore[arg-type]
+            runner.run(main())
 
     return in_loop
 
 
 Make = Callable[[Callable[[], None]], PreciseTimer]
-Run = Callable[[Callable[[], object]], None]
+Run = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 
 
 def test_it_rings_at_its_time(make: Make, run: Run) -> None:
@@ -77,8 +78,13 @@ def test_it_rings_at_its_time(make: Make, run: Run) -> None:
 
 def test_a_time_that_has_passed_rings_at_once(make: Make, run: Run) -> None:
     async def main() -> None:
-        rang: list[None] = []
-        timer = make(lambda: (rang.append(None), timer.clear())[0])
+        rang: list[int] = []
+
+        def ring() -> None:
+            rang.append(mono_ns())
+            timer.clear()
+
+        timer = make(ring)
         for at_ns in (mono_ns() - MS, 0):
             timer.set(at_ns)
             await asyncio.sleep(0.02)
@@ -91,7 +97,12 @@ def test_a_time_that_has_passed_rings_at_once(make: Make, run: Run) -> None:
 def test_only_the_last_setting_counts_and_a_cleared_one_never_rings(make: Make, run: Run) -> None:
     async def main() -> None:
         rang: list[int] = []
-        timer = make(lambda: (rang.append(mono_ns()), timer.clear())[0])
+
+        def ring() -> None:
+            rang.append(mono_ns())
+            timer.clear()
+
+        timer = make(ring)
         started = mono_ns()
         timer.set(started + 5 * MS)
         timer.set(started + 60 * MS)

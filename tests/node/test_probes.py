@@ -43,8 +43,8 @@ from p2pnet.node.probes import (
     PROBES_PER_TURN,
     TRAIN_NS_MAX,
     TRAINS_MAX,
-    NodeProbes,
     ProbeLog,
+    ProbeSender,
     probe_tag,
     read_probe,
 )
@@ -66,7 +66,7 @@ class ProbedNode:
         def now() -> int:
             return round(world.loop.time() * NS)
 
-        self.prober = NodeProbes(
+        self.prober = ProbeSender(
             (self.incarnation, "boot"),
             node.seam,
             self.links.get,

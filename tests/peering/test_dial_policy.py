@@ -188,7 +188,8 @@ def test_dials_that_nobody_answers_keep_a_node_from_no_other_peer() -> None:
     some = dialer("node-0")
     names = [f"node-{i}" for i in range(1, SILENT_DIALS_MAX + 40)]
     some.want(names, unlinked, 0)
-    began, now = [], 0
+    began: list[list[str]] = []
+    now = 0
     while (wakeup := some.next_wakeup()) is not None:
         assert wakeup > now or not began
         now = wakeup
