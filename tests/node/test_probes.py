@@ -43,8 +43,8 @@ from p2pnet.node.probes import (
     PROBES_PER_TURN,
     TRAIN_NS_MAX,
     TRAINS_MAX,
+    NodeProbes,
     ProbeLog,
-    ProbeSender,
     probe_tag,
     read_probe,
 )
@@ -66,7 +66,7 @@ class ProbedNode:
         def now() -> int:
             return round(world.loop.time() * NS)
 
-        self.prober = ProbeSender(
+        self.prober = NodeProbes(
             (self.incarnation, "boot"),
             node.seam,
             self.links.get,
@@ -125,6 +125,29 @@ def test_a_train_arrives_at_its_intervals_after_the_delay_of_the_path() -> None:
         assert sent == ProbeSent("node-1", 77, 5, arrived[0].sent_ns, arrived[4].sent_ns, sent.late_ns)
         assert sent.late_ns < MS
         assert (one.prober.counts["sent"], other.prober.counts["arrived"]) == (5, 5)
+
+    act(scenario)
+
+
+def test_a_late_timer_delays_the_probes_that_are_due_and_none_after_them_and_that_is_said() -> None:
+    async def scenario(world: VirtualWorld, one: ProbedNode, other: ProbedNode) -> None:
+        def now() -> int:
+            return round(world.loop.time() * NS)
+
+        class Coarse(LoopTimer):
+            """Rings at multiples of 7 ms."""
+
+            def set(self, at_ns: int) -> None:
+                super().set(-(-at_ns // (7 * MS)) * 7 * MS)
+
+        one.prober._make_timer = lambda ring: Coarse(world.loop, ring, now)
+        started = now()
+        one.train("node-1", 30, interval_ns=5 * MS)
+        await asyncio.sleep(1)
+        (sent,) = one.read().sent
+        assert sent.last_ns - started < (29 * 5 + 8) * MS, "late ones do not add up"
+        assert 5 * MS <= sent.late_ns < 7 * MS
+        assert len(other.read().arrived) == 30
 
     act(scenario)
 
@@ -330,6 +353,9 @@ def test_probes_are_taken_from_linked_peers_alone() -> None:
         other.prober.arrived(data, address)
         assert other.prober.counts == {"stray": 3}
         other.links["node-0"] = link
+        other.seam.addresses.saw(("10.9.9.9", 9), "node-0")  # it once was there
+        other.prober.arrived(data, ("10.9.9.9", 9))
+        assert other.prober.counts == {"stray": 4}
         other.prober.arrived(data, address)
         assert [entry.peer for entry in other.read().arrived] == ["node-0"]
 

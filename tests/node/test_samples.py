@@ -24,7 +24,7 @@ from p2pnet.model.control import (
     SamplesRequest,
 )
 from p2pnet.model.network import AccessShape, LinkShape
-from p2pnet.node.samples import ASKED_S, SecondSampler
+from p2pnet.node.samples import ASKED_S, Sampler
 from p2pnet.node.service import Service
 from p2pnet.peering.clock import NS
 from p2pnet.peering.dial_policy import Candidate
@@ -44,7 +44,7 @@ class SampledLink:
         self.connection = await seams.connect(self.one, self.other)
         self.links["node-1"] = PeerLink("node-1", self.connection, Candidate("x", ours=True, since_ns=0))
         loop = asyncio.get_running_loop()
-        self.sampler = SecondSampler(
+        self.sampler = Sampler(
             ("me", "boot"), self.one.seam, self.links, self.drivers, clock_ns=lambda: round(loop.time() * NS)
         )
         return self

@@ -12,7 +12,8 @@ from tests.node.seamkit import BLOCKED, SeamWorld, delay
 from tests.quic.conftest import Until, World
 from tests.quic.virtual import VirtualWorld, play
 
-from p2pnet.model.network import AccessShape, LinkShape, NodeNetwork
+from p2pnet.model.network import AccessShape, LinkShape
+from p2pnet.node.precise_timer import PreciseTimer, Ring, make_timer
 from p2pnet.quic import HandshakeFailed, Settings
 
 Scenario = Callable[[SeamWorld], Awaitable[None]]
@@ -141,21 +142,36 @@ def test_the_lab_is_untouched_while_everything_is_blocked() -> None:
 
 def test_a_retry_of_the_gate_is_shaped_by_the_address_of_the_peer() -> None:
     async def scenario(seams: SeamWorld) -> None:
-        one = await seams.node("node-0", on_incoming=lambda _address: "retry")
+        one = await seams.node("node-0")
         other = await seams.node("node-1")
         one.endpoint.on_incoming = lambda _address: "retry"
         plain = await took(seams.connect(other, one))
-        one.seam.apply(NodeNetwork(1, [delay(200)], {"node-1": 0}))
+        one.shape(node_1=delay(200))
         one.endpoint.on_incoming = lambda _address: "retry"
         # The Retry and two more flights of the server's: without the first it would be 0.2 less.
-        assert await took(seams.connect(other, one)) >= plain + 0.4
+        assert await took(seams.connect(other, one)) >= plain + 0.59
         one.shape(node_1=BLOCKED)
         one.endpoint.on_incoming = lambda _address: "retry"
-        before = one.seam.path_counters()["node-1"].blocked
+        received = other.endpoint.received_bytes
         with pytest.raises(HandshakeFailed):
             await seams.connect(other, one, timeout_s=1)
-        assert one.seam.path_counters()["node-1"].blocked > before
         assert one.endpoint.counters()["retries_sent_total"] > 2
+        assert other.endpoint.received_bytes == received
+
+    act(scenario)
+
+
+def test_a_peer_is_known_by_whom_the_dial_expects_when_no_list_has_its_address() -> None:
+    async def scenario(seams: SeamWorld) -> None:
+        one, other = await seams.nodes_up(2)
+        elsewhere = await seams.world.endpoint("node-1")
+        one.shape(node_1=BLOCKED)
+        with pytest.raises(HandshakeFailed):
+            await one.endpoint.connect(elsewhere.address, expect=seams.world.uri("node-1"), timeout_s=1)
+        assert elsewhere.received_bytes == 0
+        # From now on it is known, so that what the gate answers there is the peer's too.
+        assert one.seam.addresses.peer_at(elsewhere.address) == "node-1"
+        assert other.endpoint.received_bytes == 0
 
     act(scenario)
 
@@ -309,6 +325,31 @@ async def test_a_starved_process_releases_what_is_due_in_order_and_says_how_late
     assert received == [bytes([number]) for number in range(10)]
     assert one.seam.late_ns / 1e9 >= 0.2
     await asyncio.gather(*work)
+    seams.close()
+
+
+async def test_a_timer_with_nothing_due_does_not_ring(seam_world: World) -> None:
+    seams = SeamWorld.real(seam_world)
+    one, other = await seams.nodes_up(2)
+    rings = 0
+
+    def counting(ring: Ring) -> PreciseTimer:
+        def counted() -> None:
+            nonlocal rings
+            rings += 1
+            ring()
+
+        return make_timer(counted)
+
+    one.seam._make_timer = counting
+    connection = await seams.connect(one, other)
+    one.shape(node_1=delay(5))
+    await connection.request(b"/x", b"hello")
+    await asyncio.sleep(0.1)
+    before = rings
+    assert before > 0
+    await asyncio.sleep(0.1)
+    assert rings - before <= 5, "a loop that spins would ring hundreds of times"
     seams.close()
 
 

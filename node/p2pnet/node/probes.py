@@ -124,7 +124,7 @@ class ProbeLog:
         )
 
 
-class ProbeSender:
+class NodeProbes:
     """Sends the trains that the lab orders, and logs what arrives. All methods belong to the loop."""
 
     def __init__(

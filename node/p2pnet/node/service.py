@@ -26,8 +26,8 @@ from p2pnet.node.events import EventRing
 from p2pnet.node.identity import IdentityFiles, what_changed
 from p2pnet.node.network import NetworkKeeper, read_network
 from p2pnet.node.peer_addresses import PeerAddresses
-from p2pnet.node.probes import ProbeSender
-from p2pnet.node.samples import SecondSampler
+from p2pnet.node.probes import NodeProbes
+from p2pnet.node.samples import Sampler
 from p2pnet.node.seam import NetworkSeam
 from p2pnet.peering import clock
 from p2pnet.peering.bootstrap import make_bootstrap
@@ -100,8 +100,8 @@ class Service:
         self.seam = NetworkSeam(self._addresses, self.directory.name_of, chance)
         self.network = NetworkKeeper(self.seam, boot_network, awaits=config.await_network)
         start = (self.incarnation, self.ring.boot_id)
-        self.prober = ProbeSender(start, self.seam, self.peers.links.get)
-        self._sampler = SecondSampler(start, self.seam, self.peers.links, self.drivers)
+        self.prober = NodeProbes(start, self.seam, self.peers.links.get)
+        self._sampler = Sampler(start, self.seam, self.peers.links, self.drivers)
         parts = (self.network.routes, self.prober.routes, self._sampler.routes)
         self._control = Control(self, self.ring, parts)
         self._endpoint: Endpoint | None = None
