@@ -281,15 +281,16 @@ def _jitter_ms(group: _Group, asked_ms: float | None) -> float | None:
 
 
 def _loss(group: _Group, asked: float | None) -> float | None:
+    """The mean share of the links that a loss is asked of, for each is as much of the mean asked for."""
     if asked is None and not any(failure.figure == "loss" for failure in group.failures):
         return None
     if all(one.cut and one.link.blocked for one in group.links):
         return 1.0
-    sent, arrived = _sent(group, quiet=True)
-    if asked is not None and asked >= 1:
-        return 1 - arrived / sent if sent else None
-    enough = max((asked or 0.0) * sent, sent - arrived) >= LOSSES_MIN
-    return (sent - arrived) / sent if sent and enough else None
+    lossy = [one for one in group.links if one.link.shape.loss or one.link.blocked] or group.links
+    counts = [_sent((one,), quiet=True) for one in lossy]
+    sent, arrived = sum(one for one, _ in counts), sum(one for _, one in counts)
+    enough = (asked or 0.0) >= 1 or max((asked or 0.0) * sent, sent - arrived) >= LOSSES_MIN
+    return _mean((one - came) / one for one, came in counts if one) if enough else None
 
 
 def _quiet(one: LinkSeen) -> list[SeenTrain]:
@@ -297,9 +298,9 @@ def _quiet(one: LinkSeen) -> list[SeenTrain]:
     return [train for train in one.trains if not train.busy or one.link.narrowest is None]
 
 
-def _sent(group: _Group, *, quiet: bool = False) -> tuple[int, int]:
-    """Probes sent that count for the loss, and those of them that arrived; of trains that met no other traffic, if any did."""
-    trains = [train for one in group.links for train in ((quiet and _quiet(one)) or one.trains)]
+def _sent(links: Iterable[LinkSeen], *, quiet: bool = False) -> tuple[int, int]:
+    """Probes sent that count for the loss, and those of them that arrived; `quiet`: that met no other traffic, if any did."""
+    trains = [train for one in links for train in ((quiet and _quiet(one)) or one.trains)]
     return sum(train.sent for train in trains), sum(train.arrived for train in trains)
 
 
@@ -349,7 +350,7 @@ def _problem(group: _Group, lag_s: Mapping[str, float]) -> str:
 def _sentence(group: _Group, failure: _Failure) -> str:
     asked, saw = _asked(group), _seen(group)
     where = f" on {len(group.links)} links" if not group.ends[0] and len(group.links) > 1 else ""
-    sent, arrived = _sent(group)
+    sent, arrived = _sent(group.links)
     match failure.figure:
         case "delay" if asked.delay_ms is None:
             return f"asked no delay, {failure_share(group, 'late')} came later than {format_duration(0.005)}{where}"

@@ -107,3 +107,21 @@ def test_a_disk_that_refuses_leaves_the_run_valid_and_is_noted(tmp_path):
         assert one.notes == ["the time series could not be kept with the run: No space left on device"]
 
     run_virtual(scenario())
+
+
+def test_how_late_nodes_were_shortly_before_the_run_is_known_though_it_is_not_in_its_file(tmp_path):
+    async def scenario() -> None:
+        nodes = ProbedNodes({"nodes": 1})
+        await asyncio.sleep(100)
+        samples = nodes.nodes["node-0"].samples
+        samples += [second(now_ns() - 90 * S, lag_s=0.9), second(now_ns() - 20 * S, lag_s=0.5)]
+        one = sampler_of(nodes, tmp_path)
+        await asyncio.gather(one.poll(), one.poll())
+        samples.append(second(now_ns() + S, lag_s=0.2))
+        await asyncio.gather(one.poll(), one.poll())
+        one.close()
+        assert [line.sample.lag_s for line in lines(tmp_path)] == [0.2]
+        assert one.longest_lag_s() == {"node-0": 0.5}
+        assert one.series.longest_lag_s() == {"node-0": 0.2}
+
+    run_virtual(scenario())

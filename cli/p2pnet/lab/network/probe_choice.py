@@ -26,7 +26,7 @@ BANDWIDTH_SHARE = 0.1  # of a narrow link, that probes may use
 LINK_PROBES = 40
 """Probes of each link before a run: if all of them are late, that is no chance, whatever the number of links."""
 LINK_PROBES_MIN = 8  # with fewer a link is left out instead: a seeded choice covers every rule
-BEFORE_PROBES = 16_000  # of all links: 8 s at the pace of `BEFORE`
+BEFORE_PROBES = 9_600  # of all links: 8 s at the pace of `BEFORE`
 SURE = 20.0  # lost probes that were to be expected where none is: such luck has the probability exp(-20)
 LINE_TRAINS = 3  # of every access link: no honest one comes too soon three times
 BURST_PROBES = 20_000  # of all bursts before a run: some seconds of a core
@@ -51,7 +51,7 @@ class ProbePace(NamedTuple):
 
 
 # A probe costs some 0.1 ms of CPU at both nodes and the lab together, and a machine of two cores carries the nodes too.
-BEFORE = ProbePace(2_000, 0.25, 0.0)  # nothing else happens then: a tenth of such a machine
+BEFORE = ProbePace(1_200, 0.25, 0.0)  # nothing else happens then: a twentieth of such a machine
 DURING = ProbePace(200, 2.0, 15.0)  # a hundredth
 REST = ProbePace(10, 20.0, 120.0)
 

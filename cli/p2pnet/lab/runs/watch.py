@@ -92,11 +92,11 @@ class RunWatch:
 
     async def _is_starved(self) -> bool:
         """Whether rules are not as asked, and starved processes explain all of it."""
-        problems = problems_of(await self._canary.look(self._since_ns, self._sampler.series.longest_lag_s()))
+        problems = problems_of(await self._canary.look(self._since_ns, self._sampler.longest_lag_s()))
         return bool(problems) and all(STARVED in problem for problem in problems)
 
     async def _look(self, *, stop: bool) -> None:
-        lag_s = self._sampler.series.longest_lag_s()
+        lag_s = self._sampler.longest_lag_s()
         past, self._past = self._past, []
         for seen, rules in past:
             self._take(await asyncio.to_thread(rows_of, seen, rules, lag_s), stop=stop)
