@@ -75,12 +75,14 @@ class Links:
             self._tasks.pop(name).cancel()
             self._lost.discard(name)
             self._wakeups.pop(name)
+        before, self._members = self._members, wanted
         for name, member in wanted.items():
-            self._members[name] = member
             if name not in self._tasks:
                 self._wakeups[name] = asyncio.Event()
                 self._tasks[name] = asyncio.create_task(self._keep(name), name=f"link with {name}")
-        self._members = wanted
+            elif before[name].addresses != member.addresses:
+                # Nobody answers at the former address of a pod that was made again, and its nodes wait for their lab.
+                self._give_up_dial(name)
 
     def dial_now(self, node: str) -> None:
         """Dial the node without further wait, if it has no link: something about it has changed."""
@@ -89,12 +91,10 @@ class Links:
 
     def drop(self, node: str) -> None:
         """End the link now, without waiting for QUIC's idle timeout: the process at the other end is gone."""
-        connection, dial = self._connections.get(node), self._attempts.get(node)
+        connection = self._connections.get(node)
         if connection is not None:
             connection.close(0, "the node's process ended")
-        if dial is not None:
-            dial.cancel()
-        self.dial_now(node)
+        self._give_up_dial(node)
 
     def connected(self, node: str) -> bool:
         """Whether there is a link now."""
@@ -121,6 +121,12 @@ class Links:
             raise NodeSilentError(node, f"its answer cannot be read: {error}") from error
 
     # --- keeping links ---
+
+    def _give_up_dial(self, node: str) -> None:
+        """End a dial that is under way, and begin another one."""
+        if (dial := self._attempts.get(node)) is not None:
+            dial.cancel()
+        self.dial_now(node)
 
     def _admits(self, uri: str) -> str | None:
         if any(member.uri == uri for member in self._members.values()):
