@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.node.seamkit import BLOCKED, SeamWorld, delay
 from tests.quic.conftest import Until, World
 from tests.quic.virtual import VirtualWorld, play
@@ -80,16 +82,23 @@ def test_without_a_network_the_endpoint_has_no_hooks() -> None:
     async def scenario(seams: SeamWorld) -> None:
         (one,) = await seams.nodes_up(1)
 
-        def hooks() -> list[Any]:
-            return [one.endpoint.egress, one.endpoint.ingress, one.endpoint.on_incoming]
+        def hooks() -> list[bool]:
+            found = [one.endpoint.egress, one.endpoint.ingress, one.endpoint.on_incoming]
+            return [hook is not None for hook in found]
 
-        assert hooks() == [None] * 3
+        assert hooks() == [False, False, False]
         one.shape(node_1=LinkShape())
-        assert hooks() == [None] * 3, "clear paths cost nothing"
+        assert hooks() == [False, False, False], "clear paths cost nothing"
+        one.shape(node_1=delay(1))
+        assert hooks() == [True, False, False]
         one.shape(node_1=delay(1), down=AccessShape(MBIT))
-        assert all(hooks()[:2])
+        assert hooks() == [True, True, False]
+        one.seam.isolate(True)
+        assert hooks() == [True, True, True]
         one.shape()
-        assert hooks() == [None] * 3
+        assert hooks() == [True, False, True]
+        one.seam.isolate(False)
+        assert hooks() == [False, False, False]
 
     act(scenario)
 
@@ -142,16 +151,13 @@ def test_the_lab_is_untouched_while_everything_is_blocked() -> None:
 
 def test_a_retry_of_the_gate_is_shaped_by_the_address_of_the_peer() -> None:
     async def scenario(seams: SeamWorld) -> None:
-        one = await seams.node("node-0")
+        one = await seams.node("node-0", on_incoming=lambda _address: "retry")
         other = await seams.node("node-1")
-        one.endpoint.on_incoming = lambda _address: "retry"
         plain = await took(seams.connect(other, one))
         one.shape(node_1=delay(200))
-        one.endpoint.on_incoming = lambda _address: "retry"
         # The Retry and two more flights of the server's: without the first it would be 0.2 less.
         assert await took(seams.connect(other, one)) >= plain + 0.59
         one.shape(node_1=BLOCKED)
-        one.endpoint.on_incoming = lambda _address: "retry"
         received = other.endpoint.received_bytes
         with pytest.raises(HandshakeFailed):
             await seams.connect(other, one, timeout_s=1)
@@ -217,6 +223,21 @@ def test_a_downlink_is_shared_by_all_peers_and_spares_the_lab() -> None:
         assert 0.5 <= seconds < 0.75
         assert await fast < 0.01
         assert one.seam.down_counters.bytes_passed >= 500_000
+
+    act(scenario)
+
+
+@given(st.lists(st.tuples(st.binary(max_size=60), st.booleans()), max_size=30))
+def test_any_bytes_pass_a_downlink_and_harm_nothing(pieces: list[tuple[bytes, bool]]) -> None:
+    async def scenario(seams: SeamWorld) -> None:
+        one, other = await seams.nodes_up(2)
+        connection = await seams.connect(other, one)
+        one.shape(down=AccessShape(8 * MBIT))
+        strange = ("10.9.9.9", 9)
+        one.endpoint._dispatcher._arrived(
+            [(data, other.endpoint.address if known else strange) for data, known in pieces]
+        )
+        assert (await connection.request(b"/x", b"hello")).payload == b"hello"
 
     act(scenario)
 

@@ -9,6 +9,7 @@ import struct
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from heapq import heappop, heappush
 from itertools import islice
 from typing import Any
@@ -28,6 +29,7 @@ from p2pnet.model.control import (
     ProbesRequest,
     ProbeTrain,
 )
+from p2pnet.model.limits import NODES_MAX
 from p2pnet.node.precise_timer import PreciseTimer, Ring, make_timer
 from p2pnet.node.seam import NetworkSeam
 from p2pnet.peering.clock import NS, mono_ns
@@ -253,6 +255,7 @@ class ProbeSender:
         self.log.add(ProbeArrived(peer, train, number, sent_ns, now, len(data)))
 
 
+@lru_cache(maxsize=2 * NODES_MAX)
 def probe_tag(incarnation: str) -> bytes:
     """What a probe for this start of a node carries: whoever sends it has had its hello."""
     return hashlib.sha256(incarnation.encode(errors="replace")).digest()[:8]

@@ -79,6 +79,8 @@ class NetworkSeam:
     def isolate(self, isolated: bool) -> None:
         """Let nothing pass between this node and its peers, or let it pass again."""
         self.isolated = isolated
+        if self._endpoint is not None:
+            self._endpoint.on_incoming = self._judge_stranger if isolated else None
         self._hook()
 
     def send_probe(self, peer: str, datagram: Datagram) -> None:
@@ -124,7 +126,6 @@ class NetworkSeam:
         shaped = network.up is not None or any(not network.shapes[index].clear for index in set(network.paths.values()))
         endpoint.egress = self._leaving if shaped or self.isolated else None
         endpoint.ingress = self._arriving if self._ingress.touches() else None
-        endpoint.on_incoming = self._judge_stranger if self.isolated else None
 
     def _leaving(self, connection: Connection | None, datagrams: list[Datagram]) -> list[Datagram]:
         """See `quic.EgressHook`."""

@@ -144,11 +144,11 @@ class Service:
 
     async def _begin(self, endpoint: Endpoint) -> None:
         """What follows when the socket is bound: the network is in force before anything can be sent."""
-        self.network.start(endpoint, partial(self.peers.start, endpoint))
         endpoint.on_foreign = self.prober.arrived
         # Whoever is admitted may ask for the echo: before its hello, and the lab too.
         Reachability(endpoint)
         try:
+            self.network.start(endpoint, partial(self.peers.start, endpoint))
             if self._config.health_port is not None:
                 await self._serve_health(self._config.health_host, self._config.health_port)
             self._bootstrap.start(self.peers, self.address)
