@@ -178,6 +178,7 @@ class Canary:
             since_ns = self._now_ns() - int(fresh_s * 1e9)
             self._book.mark(self._now_ns())
             self._follow()
+            self._see_links()
             if self._book.links and not self._is_reached(since_ns):
                 self._measuring = (since_ns, self._now_ns())
                 await self._until_reached(timeout_s)
@@ -253,13 +254,7 @@ class Canary:
         out = set(self._facts.left_out())
         for node in self._book.open_nodes() & out:
             self._book.void(node)
-        peers = self._facts.peers()
-        for key, one in self._book.links.items():
-            source, to = key
-            if to in peers.get(source, ()) and source in peers.get(to, ()):
-                one.cut = False
-            elif not one.cut:
-                self._book.unlinked(key)
+        self._see_links()
         closed = self._book.close_due(self._now_ns(), self._offset)
         await self._order(self._choose(out))
         if closed and self._measuring is None and not self._watchers:
@@ -285,6 +280,16 @@ class Canary:
             # The same choice each time, so that what was measured lately is enough for the next run.
             self._goal = goal_of(links, random.Random(self._facts.seed))
             self._rows = []
+
+    def _see_links(self) -> None:
+        """Note which links are up."""
+        peers = self._facts.peers()
+        for key, one in self._book.links.items():
+            source, to = key
+            if to in peers.get(source, ()) and source in peers.get(to, ()):
+                one.cut = False
+            elif not one.cut:
+                self._book.unlinked(key)
 
     def _is_settled(self) -> bool:
         """Whether nodes have what the plan says, or had the time to take it."""
