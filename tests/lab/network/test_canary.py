@@ -340,6 +340,18 @@ def test_a_link_that_is_down_though_no_block_was_asked_for_is_not_measured():
     assert nodes.sent() == 0
 
 
+def test_links_that_came_up_since_the_last_look_are_measured():
+    nodes = ProbedNodes({"nodes": 2, "network": {"default": {"latency": "10ms"}}})
+    nodes.down = {frozenset(("node-0", "node-1"))}
+
+    async def scenario(canary: Canary) -> list:
+        await asyncio.sleep(1)
+        nodes.down = set()
+        return await measured(canary)
+
+    assert nodes.run(scenario)[0].links == 2
+
+
 def test_a_rule_that_probes_tell_nothing_of_says_so():
     nodes = ProbedNodes({"nodes": 2, "network": {"default": {"mtu": 1400}}})
 

@@ -106,10 +106,11 @@ class Canary:
         """Runs that are measured now."""
         self._holding = 0
         """Who waits for what is on its way; nothing more is ordered meanwhile."""
-        self._goal: Goal | None = None
+        self._goal = Goal()
         """What is measured before a run."""
-        self._measuring_ns = 0
-        """When that began."""
+        self._measuring: tuple[int, int] | None = None
+        """Since when trains count for the run that waits for its measurement, and since when it waits; None: none does."""
+        self._turn = asyncio.Lock()
         self._reached = asyncio.Event()
         self._wakeup = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -173,26 +174,34 @@ class Canary:
 
     async def measure(self, timeout_s: float = BEFORE_S, *, fresh_s: float = FRESH_S) -> int:
         """Measure all that a run needs, unless it was so lately; since when trains count for it (ns)."""
-        since_ns = self._now_ns() - int(fresh_s * 1e9)
-        self._book.mark(self._now_ns())
-        if not self.shapes:
+        async with self._turn:
+            since_ns = self._now_ns() - int(fresh_s * 1e9)
+            self._book.mark(self._now_ns())
+            self._follow()
+            self._see_links()
+            if self._book.links and not self._is_reached(since_ns):
+                self._measuring = (since_ns, self._now_ns())
+                await self._until_reached(timeout_s)
             return since_ns
-        self._follow()
-        # The same choice each time, so that what was measured lately is.
-        goal = goal_of({key: one.link for key, one in self._book.links.items()}, random.Random(self._facts.seed))
-        goal = self._lacking_of(goal, since_ns)
-        if not goal.probes and not goal.bursts:
-            return since_ns
+
+    async def _until_reached(self, timeout_s: float) -> None:
         self._reached.clear()
-        self._goal, self._measuring_ns = goal, self._now_ns()
         self._wakeup.set()
         try:
             await asyncio.wait_for(self._reached.wait(), timeout_s)
         except TimeoutError:
             log.info("the network was not measured to the end within %.0f s", timeout_s)
         finally:
-            self._goal = None
-        return since_ns
+            self._measuring = None
+
+    def _is_reached(self, since_ns: int) -> bool:
+        """Whether all links that can be probed have been measured enough since then, and no node is on its way back."""
+        out = set(self._facts.left_out())
+        returning = out.difference(self._facts.still())
+        return not returning and self._chooser.reached(self._goal, self._probeable(out), since_ns)
+
+    def _probeable(self, out: set[str]) -> list[Key]:
+        return [key for key, one in self._book.links.items() if not one.cut and out.isdisjoint(key)]
 
     async def come_in(self, timeout_s: float) -> None:
         """Wait until what is on its way has come in, for so long at most; nothing more is ordered meanwhile."""
@@ -218,18 +227,6 @@ class Canary:
         if all(one.cut or out & {one.link.source, one.link.to} for one in links):
             return "none of its links is up"
         return None
-
-    def _lacking_of(self, goal: Goal, since_ns: int) -> Goal:
-        """What of a goal fresh trains do not tell; counted on from what was asked for, as the chooser counts."""
-        probes: dict[Key, int] = {}
-        bursts: dict[Key, int] = {}
-        for key, one in self._book.links.items():
-            fresh = [train for train in one.trains if train.at_ns >= since_ns]
-            if (lacks := goal.probes.get(key, 0) - sum(train.sent for train in fresh)) > 0:
-                probes[key] = one.asked_probes + lacks
-            if (lacks := goal.bursts.get(key, 0) - sum(train.rate_bps is not None for train in fresh)) > 0:
-                bursts[key] = one.asked_bursts + lacks
-        return Goal(probes, bursts)
 
     # --- rounds ---
 
@@ -257,18 +254,12 @@ class Canary:
         out = set(self._facts.left_out())
         for node in self._book.open_nodes() & out:
             self._book.void(node)
-        peers = self._facts.peers()
-        for key, one in self._book.links.items():
-            source, to = key
-            if to in peers.get(source, ()) and source in peers.get(to, ()):
-                one.cut = False
-            elif not one.cut:
-                self._book.unlinked(key)
+        self._see_links()
         closed = self._book.close_due(self._now_ns(), self._offset)
         await self._order(self._choose(out))
-        if closed and self._goal is None and not self._watchers:
+        if closed and self._measuring is None and not self._watchers:
             self._rows = await self.look(0)
-        return BEFORE if self._goal is not None else DURING if self._watchers or self._book.open_nodes() else REST
+        return BEFORE if self._measuring is not None else DURING if self._watchers or self._book.open_nodes() else REST
 
     def _follow(self) -> None:
         """Ask of links what the plan says now; those of nodes that have started again begin anew."""
@@ -286,7 +277,19 @@ class Canary:
             for watcher in list(self._watchers):
                 watcher(seen, rules)
             self._changed_ns, self._settled_ns, self._due_ns = now_ns, 0, 0
+            # The same choice each time, so that what was measured lately is enough for the next run.
+            self._goal = goal_of(links, random.Random(self._facts.seed))
             self._rows = []
+
+    def _see_links(self) -> None:
+        """Note which links are up."""
+        peers = self._facts.peers()
+        for key, one in self._book.links.items():
+            source, to = key
+            if to in peers.get(source, ()) and source in peers.get(to, ()):
+                one.cut = False
+            elif not one.cut:
+                self._book.unlinked(key)
 
     def _is_settled(self) -> bool:
         """Whether nodes have what the plan says, or had the time to take it."""
@@ -299,18 +302,19 @@ class Canary:
         """The next trains, of links that are up."""
         if self._holding or not self._is_settled():
             return []
-        now_ns = self._now_ns()
-        keys = [key for key, one in self._book.links.items() if not one.cut and out.isdisjoint(key)]
-        busy = self._facts.busy()
-        if self._goal is None:
+        now_ns, keys, busy = self._now_ns(), self._probeable(out), self._facts.busy()
+        if self._measuring is None:
             pace = DURING if self._watchers else REST
             if now_ns < min(self._due_ns, self._ordered_ns + int(pace.round_s * 1e9)):
                 return []
             self._ordered_ns, self._due_ns = now_ns, now_ns + int(pace.round_s * 1e9)
             return self._chooser.steady(pace, keys, now_ns, busy=busy)
-        orders = self._chooser.before(self._goal, keys, now_ns, busy=busy)
-        awaited = out.difference(self._facts.still()) and now_ns < self._measuring_ns + int(RETURN_S * 1e9)
-        if not orders and not awaited and self._chooser.reached(self._goal, keys):
+        since_ns, begun_ns = self._measuring
+        orders = self._chooser.before(self._goal, keys, since_ns, now_ns, busy=busy)
+        patient = now_ns < begun_ns + int(RETURN_S * 1e9)
+        if not orders and (
+            self._is_reached(since_ns) or (not patient and self._chooser.reached(self._goal, keys, since_ns))
+        ):
             self._reached.set()
         return orders
 

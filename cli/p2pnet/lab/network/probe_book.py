@@ -40,9 +40,15 @@ class MeasuredLink:
     """Whether there is no link between the two."""
     next_ns: int = 0
     """When the next train may begin: the last one is sent to its end then."""
-    asked_probes: int = 0
-    asked_bursts: int = 0
-    """What was ordered since `since_ns` and not forgotten."""
+    open_probes: int = 0
+    open_bursts: int = 0
+    """Of the trains that are on their way."""
+
+    def had(self, since_ns: int) -> tuple[int, int]:
+        """Paced probes and bursts ordered since then that count, or are on their way."""
+        fresh = [train for train in self.trains if train.at_ns >= since_ns]
+        probes = sum(train.sent for train in fresh)
+        return self.open_probes + probes, self.open_bursts + sum(not train.sent for train in fresh)
 
 
 @dataclass(slots=True)
@@ -131,13 +137,13 @@ class ProbeBook:
         for number, train in list(self._open.items()):
             if gone(train):
                 del self._open[number]
-                self._not_asked(train)
+                self._no_longer_open(train)
 
-    def _not_asked(self, train: _OpenTrain) -> None:
+    def _no_longer_open(self, train: _OpenTrain) -> None:
         measured = self.links.get(train.key)
         if measured is not None and train.ordered_ns >= measured.since_ns:
-            measured.asked_probes -= train.train.count if train.train.interval_ns else 0
-            measured.asked_bursts -= not train.train.interval_ns
+            measured.open_probes -= train.train.count if train.train.interval_ns else 0
+            measured.open_bursts -= not train.train.interval_ns
 
     # --- trains ---
 
@@ -150,8 +156,8 @@ class ProbeBook:
         train = ProbeTrain(key[1], count, interval_ns, size, self._count)
         self._open[self._count] = _OpenTrain(key, train, busy, now_ns)
         measured.next_ns = now_ns + count * interval_ns
-        measured.asked_probes += count if interval_ns else 0
-        measured.asked_bursts += not interval_ns
+        measured.open_probes += count if interval_ns else 0
+        measured.open_bursts += not interval_ns
         return train
 
     def refused(self, node: str, trains: Iterable[ProbeTrain]) -> None:
@@ -159,7 +165,7 @@ class ProbeBook:
         for train in trains:
             one = self._open.pop(train.train, None)
             if one is not None:
-                self._not_asked(one)
+                self._no_longer_open(one)
             measured = self.links.get((node, train.peer))
             if measured is not None:
                 measured.next_ns = 0
@@ -191,17 +197,14 @@ class ProbeBook:
         closed = 0
         for number, one in list(self._open.items()):
             link = self.links[one.key].link
-            if one.sent is not None and not one.due_ns:
-                known = offset(one.sender_boot)
-                if known is None:
-                    continue
+            if one.sent is not None and not one.due_ns and (known := offset(one.sender_boot)) is not None:
                 one.due_ns = one.sent.last_ns + known[0] + int(time_on_the_way_ns(link, one.train, busy=one.busy))
             if one.due_ns and self._nodes.get(one.key[1], _NodeReads()).read_ns > one.due_ns:
-                del self._open[number]
                 closed += self._count_train(one, offset)
-            elif now_ns > one.ordered_ns + one.train.count * one.train.interval_ns + LOST_NS + link.shape.delay_ns:
-                del self._open[number]
-                self._not_asked(one)
+            elif now_ns < one.ordered_ns + one.train.count * one.train.interval_ns + LOST_NS + link.shape.delay_ns:
+                continue
+            del self._open[number]
+            self._no_longer_open(one)
         return closed
 
     def _count_train(self, one: _OpenTrain, offset: Offset) -> bool:
@@ -209,7 +212,6 @@ class ProbeBook:
         ours, theirs = offset(source.boot_id), offset(to.boot_id)
         # A train that was not sent to its end lost its link on the way, and with it probes that were sent.
         if ours is None or theirs is None or one.sent is None or one.sent.count < one.train.count:
-            self._not_asked(one)
             return False
         bound = 0.0 if source.boot_id == to.boot_id else ours[1] + theirs[1]
         arrivals = tuple(Arrival(seq, sent + ours[0], arrived + theirs[0]) for seq, sent, arrived in one.arrivals)

@@ -184,19 +184,23 @@ class Chooser:
         self._end_free_ns: dict[str, int] = {}
         """When a node's last burst is through."""
 
-    def before(self, goal: Goal, keys: Collection[Key], now_ns: int, *, busy: bool) -> list[Order]:
-        """Trains towards a goal, of these links. Narrow links get their bursts first, and paced probes when these are over."""
+    def before(self, goal: Goal, keys: Collection[Key], since_ns: int, now_ns: int, *, busy: bool) -> list[Order]:
+        """Trains towards a goal, of these links. Narrow links get their bursts first, and paced probes when these are over.
+
+        What was ordered since `since_ns` counts.
+        """
         links = self._book.links
-        bursts = [key for key in keys for _ in range(goal.bursts.get(key, 0) - links[key].asked_bursts)]
+        had = {key: links[key].had(since_ns) for key in keys}
+        bursts = [key for key in keys for _ in range(goal.bursts.get(key, 0) - had[key][1])]
         quiet = bool(bursts) or any(burst for _, burst in self._book.under_way())
-        left = {key: goal.probes.get(key, 0) - links[key].asked_probes for key in keys}
+        left = {key: goal.probes.get(key, 0) - had[key][0] for key in keys}
         waiting = sorted(
             (
                 key
                 for key, more in left.items()
                 if more > 0 and links[key].next_ns <= now_ns and not (quiet and _is_narrow(links[key].link))
             ),
-            key=lambda key: (links[key].asked_probes / goal.probes[key], self._rng.random()),
+            key=lambda key: (had[key][0] / goal.probes[key], self._rng.random()),
         )
         orders = self._bursts(bursts, now_ns, busy=busy)
         budget = int(BEFORE.probes_per_s * BEFORE.round_s)
@@ -209,15 +213,19 @@ class Chooser:
             self._add(orders, key, count, interval, busy=busy, now_ns=now_ns)
         return orders
 
-    def reached(self, goal: Goal, keys: Collection[Key]) -> bool:
-        """Whether all that a goal asks of these links has been ordered and has come in."""
-        links = self._book.links
-        asked = all(
-            links[key].asked_probes >= goal.probes.get(key, 0) and links[key].asked_bursts >= goal.bursts.get(key, 0)
-            for key in keys
-        )
-        wanted = set(keys)
-        return asked and not any(key in wanted for key, _ in self._book.under_way())
+    def reached(self, goal: Goal, keys: Collection[Key], since_ns: int) -> bool:
+        """Whether all that a goal asks of these links has been ordered since then, and has come in."""
+        for key in keys:
+            one = self._book.links[key]
+            probes, bursts = one.had(since_ns)
+            if (
+                one.open_probes
+                or one.open_bursts
+                or probes < goal.probes.get(key, 0)
+                or bursts < goal.bursts.get(key, 0)
+            ):
+                return False
+        return True
 
     def steady(self, pace: ProbePace, keys: Collection[Key], now_ns: int, *, busy: bool) -> list[Order]:
         """Trains at a steady pace, of the links first that were probed longest ago."""
