@@ -48,6 +48,7 @@ def cluster(built: Cluster) -> Iterator[Cluster]:
     try:
         yield built
     finally:
+        built.close()
         if not keep:
             built.script("down")
 

@@ -1,29 +1,50 @@
 """The emulated network and its faults in pods: in force from the first datagram, edited, measured, re-applied, healed."""
 
 import json
+import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from tests.cluster.demo import KINDS, Demo
 from tests.cluster.kit import Cluster, conditions, until
 
-CUT = {"name": "cut", "from": "eu-0", "to": "us-1", "bothWays": True, "block": True}
+CUT = {"name": "cut", "from": "us-1", "bothWays": True, "block": True}
+"""A node that no other one can reach: were its first datagrams not shaped, it would meet its peers before the lab."""
 SOON_S = 15.0
 """For an edit or an order to be in force: seconds on a machine that is busy."""
-QUIET_S = 7.0  # longer than the operator puts off a status in which only counts have changed
+TRIES = 4
 LEASE_S = 60.0  # lab and nodes together: a node heals itself 30 s after its lab's last word
 
+LEASE = """
+import asyncio, sys
+from pathlib import Path
+from p2pnet.cli.targets.cluster.target import ClusterTarget
+from p2pnet.lab_client.kube import Kube
+from p2pnet.model.jobs import FaultRequest
+from p2pnet.store import State
 
-def network(latency: str = "40ms") -> dict[str, Any]:
-    """Two regions, 3 ms within each; from one to the other `latency`, and back half as much."""
+async def lease(namespace, action):
+    async with ClusterTarget(State(Path("/nonexistent")), Kube.open(None, namespace)).lab("demo") as client:
+        if action == "add":
+            await client.add_fault(FaultRequest({"name": "slow", "latency": "10ms"}, 60.0))
+        for second in range(8 if action == "renew" else 0):
+            await client.renew_fault("slow", 60.0 + second)
+            await asyncio.sleep(1)
+
+asyncio.run(lease(*sys.argv[1:]))
+"""
+
+
+def network(latency: str = "80ms") -> dict[str, Any]:
+    """Two regions, 20 ms within each; from one to the other `latency`, and back half as much."""
     return {
-        "default": {"latency": "3ms"},
+        "default": {"latency": "20ms"},
         "rules": [
-            {"from": "region=eu", "to": "region=us", "latency": latency, "jitter": "2ms", "loss": "1%"},
-            {"from": "region=us", "to": "region=eu", "latency": "20ms"},
+            {"from": "region=eu", "to": "region=us", "latency": latency, "jitter": "4ms", "loss": "1%"},
+            {"from": "region=us", "to": "region=eu", "latency": "40ms"},
         ],
         "access": {"groups": {"us": {"up": "50Mbit", "down": "100Mbit"}}},
     }
@@ -40,11 +61,13 @@ def place(operator: Cluster) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def subnet(operator: Cluster, place: str) -> Demo:
-    """Two nodes in each of two regions; two of them have been cut from each other since before they started."""
+    """Two nodes in each of two regions; one of them has been cut from all others since before it was started."""
     groups = [{"name": name, "nodes": 2, "labels": {"region": name}} for name in ("eu", "us")]
     demo = Demo(operator, place, {"groups": groups, "network": network(), "faults": [CUT]})
-    until(lambda: links(demo) == 5, "all links are up but the one that is cut", within_s=180)
-    assert peers_met(demo, "us-1") == 2, "not even a handshake has come through"
+    until(
+        lambda: links(demo) == 3 and has_network(demo, "us-1"), "all links are up but those that are cut", within_s=180
+    )
+    assert peers_met(demo, "us-1") == 0
     return demo
 
 
@@ -65,16 +88,34 @@ def links(demo: Demo) -> int:
     return int(json.loads(done.stdout)["links"]["up"]) if done.returncode == 0 else 0
 
 
+def has_network(demo: Demo, node: str) -> bool:
+    """Whether the node's process of now has been told what the network does."""
+    words = ("exec", "kubectl", "logs", "--namespace", demo.namespace, f"demo-{node}")
+    return "is in force" in demo.cluster.script(*words, check=False).stdout  # perhaps there is no container yet
+
+
 def peers_met(demo: Demo, node: str) -> int:
-    """How often the node's process of now has begun a link with a peer."""
-    page = demo.page(f"demo-{node}")
-    [count] = [line for line in page.splitlines() if line.startswith('p2pnet_node_events_total{kind="peer-up"}')]
+    """How often a handshake of the node's process with a peer has come through since it was started."""
+    [count] = [line for line in demo.page(f"demo-{node}").splitlines() if 'events_total{kind="peer-up"}' in line]
     return int(float(count.rpartition(" ")[2]))
 
 
 def inject(demo: Demo, *words: str) -> dict[str, Any]:
-    """A run of 1 KiB from a node of the region eu."""
-    report: dict[str, Any] = demo.p2pnet("inject", "demo", "--size", "1KiB", "--from", "eu-1", *words)
+    """A run of 1 KiB from a node of the region eu, as the command line tells it."""
+    expected = () if "--expect" in words else ("--expect", "reach >= 0%")
+    told: dict[str, Any] = demo.p2pnet(
+        "inject", "demo", "--size", "1KiB", "--from", "eu-1", *expected, *words, check=False
+    )
+    return told
+
+
+def valid(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The report of a run that is valid: of another one where this machine was too busy to tell what the network did."""
+    for _ in range(TRIES):
+        report = run()
+        if not report["invalid"] or not all("starved" in why for why in report["invalid"]):
+            break
+    assert report["invalid"] == [], report
     return report
 
 
@@ -86,8 +127,9 @@ def row(report: dict[str, Any], rule: str) -> dict[str, Any]:
 
 
 def faults(demo: Demo) -> dict[str, str]:
-    """The state of every fault, as the Subnet object shows it."""
-    return {one["name"]: one["state"] for one in demo.status().get("faults", [])}
+    """The state of every fault that is not over, as the Subnet object shows it."""
+    shown = {one["name"]: one["state"] for one in demo.status().get("faults", [])}
+    return {name: state for name, state in shown.items() if state != "ended"}
 
 
 def column(demo: Demo) -> str:
@@ -99,25 +141,25 @@ def column(demo: Demo) -> str:
 
 def test_a_network_is_in_force_as_asked_and_an_edit_of_it_replaces_no_pod(demo: Demo) -> None:
     before = demo.uids()
-    report = inject(demo, "--count", "10", "--rate", "5/s")
-    assert (report["verdict"], report["invalid"]) == ("pass", []), report
+    report = valid(lambda: inject(demo, "--count", "10", "--rate", "5/s"))
+    assert (report["verdict"], report["reach"]["ratio"]) == ("pass", 1), report
     assert all(one["ok"] for one in report["network"]), report["network"]
     there = row(report, "rules[0]")
     assert (there["from"], there["to"]) == ("region=eu", "region=us")
-    assert (there["asked"]["delay_ms"], there["asked"]["loss"]) == (40, 0.01)
-    assert there["seen"]["delay_ms"] == pytest.approx(40, rel=0.1)
+    assert (there["asked"]["delay_ms"], there["asked"]["loss"]) == (80, 0.01)
+    assert there["seen"]["delay_ms"] == pytest.approx(80, rel=0.06)
     assert (there["links"], there["seen"]["samples"] > 0) == (4, True)
-    assert row(report, "rules[1]")["asked"]["delay_ms"] == 20
-    assert row(report, "default")["asked"]["delay_ms"] == 3
-    assert report["latency_ms"]["p50"] >= 36, "two of three receipts came over an ocean"
+    assert row(report, "rules[1]")["asked"]["delay_ms"] == 40
+    assert row(report, "default")["asked"]["delay_ms"] == 20
+    assert report["latency_ms"]["p50"] >= 60, "two of three receipts came over an ocean"
 
     demo.kubectl(
-        "patch", "subnet", "demo", "--type=merge", "--patch", json.dumps({"spec": {"network": network("80ms")}})
+        "patch", "subnet", "demo", "--type=merge", "--patch", json.dumps({"spec": {"network": network("160ms")}})
     )
-    until(lambda: asked(demo, "rules[0]") == 80, "the lab asks for what the edit says", within_s=SOON_S)
-    report = inject(demo)
-    assert (report["verdict"], row(report, "rules[0]")["asked"]["delay_ms"]) == ("pass", 80), report
-    assert report["latency_ms"]["p50"] >= 72
+    until(lambda: asked(demo, "rules[0]") == 160, "the lab asks for what the edit says", within_s=SOON_S)
+    report = valid(lambda: inject(demo))
+    assert (report["verdict"], row(report, "rules[0]")["asked"]["delay_ms"]) == ("pass", 160), report
+    assert report["latency_ms"]["p50"] >= 120
     assert demo.uids() == before
     assert demo.restarts() == 0
 
@@ -130,24 +172,30 @@ def asked(demo: Demo, rule: str) -> float | None:
 
 def test_faults_of_a_command_line_are_shown_by_kubectl_and_runs_under_them_are_judged(demo: Demo) -> None:
     before = demo.uids()
-    run = inject(demo, "--count", "40", "--rate", "5/s", "--expect", "reach >= 90%", "--no-wait")["run"]
-    demo.p2pnet("fault", "demo", "add", "kill", "--node", "us-1")
-    report = demo.p2pnet("report", "demo", run)
-    assert (report["verdict"], report["invalid"]) == ("pass", []), report
-    assert [one["name"] for one in report["faults"]] == ["kill-1"]
+
+    def killed() -> dict[str, Any]:
+        demo.until_ready(4)
+        run = inject(demo, "--count", "40", "--rate", "5/s", "--expect", "reach >= 90%", "--no-wait")["run"]
+        demo.p2pnet("fault", "demo", "add", "kill", "--node", "us-1", "--name", "dead")
+        report: dict[str, Any] = demo.p2pnet("report", "demo", run, check=False)
+        return report
+
+    report = valid(killed)
+    assert (report["verdict"], [one["name"] for one in report["faults"]]) == ("pass", ["dead"]), report
     demo.until_ready(4)
 
     demo.p2pnet("fault", "demo", "add", "block", "--from", "eu-0", "--to", "us-0", "--for", "5m")
     demo.p2pnet("fault", "demo", "add", "pause", "--node", "us-1", "--for", "20s")
     demo.p2pnet("fault", "demo", "add", "loss", "5%", "--from", "group=eu", "--keep", "--name", "wet")
     assert demo.subnet()["spec"]["faults"] == [{"name": "wet", "loss": "5%", "from": "group=eu"}]
-    state = {one["name"]: one["state"] for one in demo.p2pnet("fault", "demo", "list")["faults"]}
-    assert state == {"wet": "active", "kill-1": "ended", "block-1": "active", "pause-1": "active"}
-    until(lambda: faults(demo) == state, "the object tells of them", within_s=SOON_S)
+    active = dict.fromkeys(("wet", "block-1", "pause-1"), "active")
+    listed = {one["name"]: one["state"] for one in demo.p2pnet("fault", "demo", "list")["faults"]}
+    assert listed == {**listed, "dead": "ended", **active}
+    until(lambda: faults(demo) == active, "the object tells of them", within_s=SOON_S)
     assert column(demo) == "wet, block-1, pause-1"
     what = demo.kubectl("get", "subnet", "demo", "-o", "jsonpath={.status.faults[?(@.name=='wet')].what}")
     assert what == "loss 5% from group=eu to *"
-    until(lambda: faults(demo)["pause-1"] == "ended", "the pause is over by itself", within_s=60)
+    until(lambda: "pause-1" not in faults(demo), "the pause is over by itself", within_s=60)
 
     assert set(demo.p2pnet("fault", "demo", "clear", "--all")["cleared"]) >= {"wet", "block-1"}
     assert not demo.subnet()["spec"].get("faults")
@@ -176,16 +224,16 @@ def test_nodes_heal_themselves_without_a_lab_and_faults_of_the_document_outlive_
     assert held == [5], "the command says that its fault has ended before it did"
 
     demo.kubectl("delete", "pod", "demo-us-1", "--wait=true")
-    until(lambda: len(demo.uids()) == 4 and links(demo) == 5, "all links are up but the one that is cut")
-    assert peers_met(demo, "us-1") == 2, "not even a handshake has come through"
-    report = inject(demo)
-    assert report["verdict"] == "pass", report
+    until(lambda: has_network(demo, "us-1"), "the node of its new pod has been told what the network does")
+    assert peers_met(demo, "us-1") == 0
+    report = valid(lambda: inject(demo))
+    assert (report["reach"]["delivered"], report["reach"]["expected"]) == (2, 3)
     assert row(report, "rules[0] + fault cut")["asked"]["loss"] == 1
 
 
 def test_at_rest_nothing_is_written_though_rules_are_measured_and_leases_renewed(demo: Demo) -> None:
     demo.patch({"faults": [{"name": "wet", "loss": "5%"}]})
-    demo.p2pnet("fault", "demo", "add", "latency", "10ms", "--for", "10m", "--name", "slow")
+    lease(demo, "add")
     until(lambda: faults(demo) == {"wet": "active", "slow": "active"}, "both are in force", within_s=SOON_S)
     until(lambda: conditions(demo.subnet())["Ready"] == "True", "it is at rest")
 
@@ -196,6 +244,10 @@ def test_at_rest_nothing_is_written_though_rules_are_measured_and_leases_renewed
         return {one["metadata"]["uid"]: one["metadata"]["resourceVersion"] for one in (*things, demo.subnet())}
 
     before = versions()
-    stop = threading.Event()
-    stop.wait(QUIET_S)
+    lease(demo, "renew")
     assert versions() == before
+
+
+def lease(demo: Demo, action: str) -> None:
+    """Add a leased fault, or renew it again and again for longer than the operator puts off a status."""
+    demo.cluster.run(sys.executable, "-c", LEASE, demo.namespace, action)
