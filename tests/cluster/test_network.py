@@ -226,7 +226,7 @@ def test_nodes_heal_themselves_without_a_lab_and_faults_of_the_document_outlive_
     demo.kubectl("delete", "pod", "demo-us-1", "--wait=true")
     until(lambda: has_network(demo, "us-1"), "the node of its new pod has been told what the network does")
     assert peers_met(demo, "us-1") == 0
-    report = valid(lambda: inject(demo))
+    report = valid(lambda: inject(demo, "--within", "3s"))
     assert (report["reach"]["delivered"], report["reach"]["expected"]) == (2, 3)
     assert row(report, "rules[0] + fault cut")["asked"]["loss"] == 1
 
