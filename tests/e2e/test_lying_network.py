@@ -67,7 +67,7 @@ NETWORK: dict[str, Any] = {
 }
 LIES = {
     "off-by-one-row": ("rules[3]", "node-3 to node-1 asked 300 ms"),
-    "delay-halved": ("rules[0]", "asked 160 ms, seen 80"),
+    "delay-halved": ("rules[0]", "asked 160 ms, seen 8"),
     "jitter-ignored": ("rules[0]", "asked a jitter of 10 ms"),
     "loss-ignored": ("rules[1]", "asked 20% loss, seen 0%"),
     "bandwidth-ignored": ("rules[2]", "asked 10 Mbit/s"),

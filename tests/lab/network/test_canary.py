@@ -340,6 +340,22 @@ def test_a_link_that_is_down_though_no_block_was_asked_for_is_not_measured():
     assert nodes.sent() == 0
 
 
+def test_links_of_a_node_that_is_back_are_waited_for_before_a_run():
+    nodes = ProbedNodes(SLOW)
+
+    async def scenario(canary: Canary) -> list:
+        await measured(canary)
+        nodes.restart("node-1")
+        nodes.down = {frozenset(("node-1", other)) for other in ("node-0", "node-2", "node-3")}
+        measuring = asyncio.create_task(measured(canary))
+        await asyncio.sleep(3)
+        nodes.down = set()
+        return await measuring
+
+    rows = nodes.run(scenario)
+    assert (rows[0].ok, rows[0].links) == (True, 12)
+
+
 def test_links_that_came_up_since_the_last_look_are_measured():
     nodes = ProbedNodes({"nodes": 2, "network": {"default": {"latency": "10ms"}}})
     nodes.down = {frozenset(("node-0", "node-1"))}

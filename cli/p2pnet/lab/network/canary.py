@@ -195,10 +195,22 @@ class Canary:
             self._measuring = None
 
     def _is_reached(self, since_ns: int) -> bool:
-        """Whether all links that can be probed have been measured enough since then, and no node is on its way back."""
+        """Whether all links that can be probed have been measured enough since then, and no node or link is on its way back."""
         out = set(self._facts.left_out())
-        returning = out.difference(self._facts.still())
+        returning = out.difference(self._facts.still()) or self._links_returning(out)
         return not returning and self._chooser.reached(self._goal, self._probeable(out), since_ns)
+
+    def _links_returning(self, out: set[str]) -> bool:
+        """Whether a link is down between two nodes that serve, though no block keeps it from coming up."""
+        links = self._book.links
+
+        def blocked(key: Key) -> bool:
+            return key in links and links[key].link.blocked
+
+        return any(
+            one.cut and out.isdisjoint(key) and not blocked(key) and not blocked((key[1], key[0]))
+            for key, one in links.items()
+        )
 
     def _probeable(self, out: set[str]) -> list[Key]:
         return [key for key, one in self._book.links.items() if not one.cut and out.isdisjoint(key)]
