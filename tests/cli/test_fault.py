@@ -205,7 +205,7 @@ def test_a_held_fault_is_renewed_until_it_is_told_to_end_and_healed_then(
 
 def test_the_document_of_a_held_fault_is_printed_as_soon_as_it_is_in_force(ask: Ask, target: Any) -> None:
     shown: list[str] = []
-    target.fake.renewals = [lambda: shown.append(sys.stdout.getvalue()), interrupt]  # type: ignore[attr-defined]
+    target.fake.renewals = [lambda: shown.append(sys.stdout.getvalue()), interrupt]
     stream = io.StringIO()
 
     with pytest.MonkeyPatch.context() as patched:

@@ -39,6 +39,13 @@ from p2pnet.model.control import (
     PeersReply,
     PeersRequest,
     PeerState,
+    ProbeOrder,
+    Probes,
+    ProbesOrdered,
+    ProbesRequest,
+    Sample,
+    Samples,
+    SamplesRequest,
     Withdrawn,
     WithdrawRequest,
 )  # fmt: skip
@@ -61,6 +68,7 @@ class FakeNode:
         self.version = 0
         self.boot = "boot"
         self.skew_ns = 0
+        self.samples: list[Sample] = []
         self.restart()
 
     def restart(self) -> None:
@@ -139,6 +147,12 @@ class FakeNodes:
                 return NetworkTaken(network.version)
             case ClockRequest():
                 return Clock(time.monotonic_ns() + one.skew_ns, time.time_ns(), one.boot)
+            case ProbeOrder(trains):  # whose links are always down
+                return ProbesOrdered(0, [train.peer for train in trains])
+            case ProbesRequest():
+                return Probes(one.incarnation, one.boot, [], [], request.cursor)
+            case SamplesRequest():
+                return Samples(one.incarnation, one.boot, one.samples)
         raise AssertionError(request)
 
     async def _events(self, one: FakeNode, request: EventsRequest) -> Events:

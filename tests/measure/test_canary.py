@@ -220,7 +220,7 @@ def test_a_queue_that_other_traffic_fills_is_neither_a_longer_delay_nor_a_loss()
 
 def test_delays_are_told_by_the_fastest_probes_where_packets_may_queue():
     link = link_of(LinkShape(delay_ns=20 * MS, bandwidth_bps=10e6))
-    idle = probe(link, truth_of(link), 1, busy=True)
+    idle = probe(link, truth_of(link), 1, busy=True)  # no other traffic then, which nobody can know
     queued = probe(link, Truth(LinkShape(delay_ns=200 * MS, bandwidth_bps=10e6)), 1, busy=True)
     both = LinkSeen(link, [*idle.trains[:2], *queued.trains[:3]])
     assert rows(both)[0].seen.delay_ms == pytest.approx(20, abs=1)

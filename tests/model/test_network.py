@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.netem.traffic import patient
 
 from p2pnet.model.errors import SpecError
 from p2pnet.model.network import CLEAR, AccessShape, LinkShape, NodeNetwork, jitter_max_ns
@@ -44,6 +45,7 @@ networks = st.builds(
             mtu=st.none() | st.integers(1_280, 65_535),
             queue_kind=st.sampled_from(["droptail", "codel"]),
         ),
+        min_size=3,
         max_size=3,
     ),
     paths=st.dictionaries(st.text(), st.integers(0, 2), max_size=3),
@@ -51,6 +53,7 @@ networks = st.builds(
 )
 
 
+@patient
 @given(networks)
 def test_a_network_survives_the_wire(network: NodeNetwork) -> None:
     for codec in (msgspec.msgpack, msgspec.json):

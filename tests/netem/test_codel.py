@@ -8,9 +8,9 @@ from collections import deque
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.netem.traffic import MS, PACKET, US, S, Traffic, numbers
+from tests.netem.traffic import MS, PACKET, US, S, Traffic, numbers, patient
 
 from p2pnet.netem import LinkShape
 
@@ -154,12 +154,23 @@ class ByTheRfc:
         return packet
 
 
-@given(st.integers(), st.floats(0.5, 3.0), st.integers(200, 1_500))
-def test_the_same_packets_are_dropped_as_by_the_pseudocode_of_the_rfc(seed: int, load: float, count: int) -> None:
+phases = st.lists(st.tuples(st.floats(0.3, 3.0), st.integers(50, 600)), min_size=1, max_size=6)
+"""Loads, and how many packets each lasts: queues that stand, drain, and stand again soon or late."""
+
+
+@settings(patient, max_examples=20)
+@given(st.integers(), phases)
+# Dropping that begins again two drops after it began last, soon; and more drops after, but too late to go on at its pace.
+@example(20, [(2.0, 500), (0.3, 300), (2.0, 300), (0.6, 100), (1.6, 300), (0.6, 300), (1.6, 800), (0.9, 2_500)])
+@example(1, [(1.4, 500), (0.9, 100), (2.0, 300), (0.3, 300), (1.6, 500), (0.3, 2_500), (1.4, 300), (0.3, 2_500)])
+def test_the_same_packets_are_dropped_as_by_the_pseudocode_of_the_rfc(
+    seed: int, loads: list[tuple[float, int]]
+) -> None:
     random, now, arrivals = Random(seed), 0, []
-    for _ in range(count):
-        now += round(random.expovariate(load / GAP_NS)) + 1
-        arrivals.append((now, random.choice([100, PACKET, 1_500])))
+    for load, count in loads:
+        for _ in range(count):
+            now += round(random.expovariate(load / GAP_NS)) + 1
+            arrivals.append((now, random.choice([100, PACKET, 1_500])))
     traffic = Traffic.on(codel())
     for at, size in arrivals:
         traffic.go_to(at)

@@ -7,9 +7,9 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.netem.traffic import MS, PACKET, S, Traffic, access, never_asked, numbers, packets, shapes, towards
+from tests.netem.traffic import MS, PACKET, S, Traffic, access, never_asked, numbers, packets, patient, shapes, towards
 
-from p2pnet.netem import CLEAR, AccessShape, Egress, LinkShape, NodeNetwork
+from p2pnet.netem import CLEAR, AccessShape, Egress, LinkCounters, LinkShape, NodeNetwork
 from p2pnet.netem.egress import PATHS_KEPT_MAX
 
 BYTE_A_US = 8e6
@@ -153,6 +153,7 @@ def networks(draw: st.DrawFn) -> NodeNetwork:
 changes = st.lists(st.tuples(st.integers(0, 59), networks()), max_size=4)
 
 
+@patient
 @given(networks(), packets, changes, st.integers())
 def test_every_packet_is_counted_once_and_none_departs_before_it_was_sent(
     network: NodeNetwork, sent: list[tuple[int, int]], later: list[tuple[int, NodeNetwork]], seed: int
@@ -175,6 +176,7 @@ def test_every_packet_is_counted_once_and_none_departs_before_it_was_sent(
     assert traffic.egress.held == (0, 0)
 
 
+@patient
 @given(networks(), packets, st.integers())
 def test_calls_that_come_late_change_no_departure(network: NodeNetwork, sent: list[tuple[int, int]], seed: int) -> None:
     punctual = Traffic(network, Random(seed).random)
@@ -188,6 +190,7 @@ def test_calls_that_come_late_change_no_departure(network: NodeNetwork, sent: li
     assert late.counters() == punctual.egress.counters()
 
 
+@patient
 @given(networks(), packets, st.sets(st.integers(0, 59)), st.integers())
 def test_a_network_that_is_said_again_changes_nothing(
     network: NodeNetwork, sent: list[tuple[int, int]], again: set[int], seed: int
@@ -204,6 +207,7 @@ def test_a_network_that_is_said_again_changes_nothing(
     assert run(again) == run(set())
 
 
+@patient
 @given(shapes(reorder=0.0, keep_order=True), access, packets, st.integers())
 def test_packets_keep_their_order_unless_something_else_is_asked_for(
     shape: LinkShape, up: AccessShape | None, sent: list[tuple[int, int]], seed: int
@@ -269,3 +273,33 @@ def test_peers_that_come_and_go_for_ever_are_forgotten_in_the_end() -> None:
     for first in range(0, 3 * PATHS_KEPT_MAX, 1_024):
         traffic.apply(towards(LinkShape(delay_ns=1), *(f"peer-{first + number}" for number in range(1_024))))
         assert len(traffic.egress.counters()) <= PATHS_KEPT_MAX + 1_024
+
+
+@given(shapes(), access, st.lists(st.booleans(), max_size=60), st.integers(0, 99))
+def test_what_is_not_counted_takes_the_same_way_and_shows_in_no_counters(
+    shape: LinkShape, up: AccessShape | None, counted: list[bool], seed: int
+) -> None:
+    def departures(marks: list[bool]) -> tuple[list[tuple[int, int]], Egress[int]]:
+        egress: Egress[int] = Egress(Random(seed).random)
+        egress.apply(towards(shape, up=up), 0)
+        for number, mark in enumerate(marks):
+            egress.send("b", number, PACKET, number * MS, counted=mark)
+        found: list[tuple[int, int]] = []
+        while (at := egress.next_at()) is not None:
+            found += [(at, packet) for packet in egress.due(at)]
+        return found, egress
+
+    every, of_all = departures([True] * len(counted))
+    some, of_some = departures(counted)
+    none, of_none = departures([False] * len(counted))
+    assert every == some == none
+    quiet = LinkCounters()
+    assert (of_none.counters()["b"], of_none.up_counters) == (quiet, quiet)
+    all_counted, some_counted = (sum(_fates(one, up)) for one in (of_all, of_some))
+    assert (all_counted, some_counted) == (len(counted), sum(counted))
+
+
+def _fates(egress: Egress[int], up: AccessShape | None) -> list[int]:
+    """How many packets ended, by where."""
+    path = egress.counters()["b"]
+    return [path.passed, path.dropped, egress.up_counters.dropped if up is not None else 0]

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.netem.traffic import MS, S, Traffic, numbers, shapes, towards
+from tests.netem.traffic import MS, S, Traffic, numbers, patient, shapes, towards
 
 from p2pnet.model.network import jitter_max_ns
 from p2pnet.netem import LinkShape, jitter_period_ns
@@ -73,6 +73,7 @@ def test_a_jitter_that_the_delay_cannot_carry_is_cut_to_what_it_can(kind: str) -
     assert jitter(varying(0, S, kind, keep_order=True)) is None
 
 
+@patient
 @given(shapes(keep_order=True), st.lists(st.integers(0, 3 * S), min_size=2, max_size=100), st.integers())
 def test_a_line_of_delays_never_falls_faster_than_time_goes_on(shape: LinkShape, pauses: list[int], seed: int) -> None:
     line, random = jitter(shape), Random(seed)

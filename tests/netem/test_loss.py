@@ -9,7 +9,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.netem.traffic import MS, Traffic
+from tests.netem.traffic import MS, Traffic, patient
 
 from p2pnet.netem import LinkShape
 
@@ -66,6 +66,7 @@ def test_the_first_packets_lose_as_many_as_later_ones() -> None:
     assert sum(first) / 2_000 == pytest.approx(0.2, abs=0.04)
 
 
+@patient
 @given(st.integers(), st.sampled_from([1.0, 5.0]))
 def test_the_same_chance_loses_the_same_packets(seed: int, burst: float) -> None:
     def run() -> list[int]:

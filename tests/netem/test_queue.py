@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.netem.traffic import MS, US, S, Traffic, Trip, access, numbers, packets, towards
+from tests.netem.traffic import MS, US, S, Traffic, Trip, access, numbers, packets, patient, towards
 
 from p2pnet.netem import CLEAR, AccessShape, Ingress, LinkShape, NodeNetwork
 
@@ -60,6 +60,7 @@ def test_lost_packets_have_used_bandwidth() -> None:
     assert traffic.counters.lost == 1
 
 
+@patient
 @given(st.floats(1e3, 1e9), st.integers(0, 1 << 18), access, packets, st.integers(0, 3 * S))
 def test_bandwidth_is_never_exceeded_over_any_span_of_time(
     bandwidth: float, queue: int, up: AccessShape | None, sent: list[tuple[int, int]], delay: int
@@ -158,6 +159,7 @@ def test_an_uplink_changes_with_what_waits_on_it() -> None:
     assert departures(traffic.end()) == [1, 2, 3, 4, 5, 7, 9, 11, 13, 15]
 
 
+@patient
 @given(packets, st.lists(st.floats(1e3, 1e9), max_size=5), st.integers())
 def test_whatever_the_changes_of_bandwidth_every_packet_taken_in_departs_in_its_order(
     sent: list[tuple[int, int]], bandwidths: list[float], seed: int

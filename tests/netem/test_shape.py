@@ -6,6 +6,7 @@ from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.netem.traffic import patient
 
 from p2pnet.netem import CLEAR, LinkShape, combined
 
@@ -30,6 +31,7 @@ def test_nothing_combined_is_clear() -> None:
     assert combined([CLEAR, CLEAR]).clear
 
 
+@patient
 @given(st.lists(simple, max_size=5), st.integers())
 def test_the_order_of_shapes_does_not_matter(shapes: list[LinkShape], seed: int) -> None:
     shuffled = list(shapes)
@@ -37,11 +39,13 @@ def test_the_order_of_shapes_does_not_matter(shapes: list[LinkShape], seed: int)
     assert combined(shapes) == combined(shuffled)
 
 
+@patient
 @given(simple)
 def test_a_shape_alone_stays_what_it_is(shape: LinkShape) -> None:
     assert combined([shape]) == shape
 
 
+@patient
 @given(simple, simple)
 def test_two_shapes_are_at_least_as_hard_as_each(one: LinkShape, other: LinkShape) -> None:
     both = combined([one, other])

@@ -7,10 +7,14 @@ from random import Random
 from typing import NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from p2pnet.model.network import jitter_max_ns
 from p2pnet.netem import AccessShape, Egress, LinkCounters, LinkShape, NodeNetwork
+
+patient = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+"""Other things go on on this machine."""
 
 US, MS, S = 1_000, 1_000_000, 1_000_000_000
 PACKET = 1_200
@@ -81,6 +85,7 @@ class Traffic:
         """Let time pass until nothing is on its way; all trips, in the order of departure."""
         while (at := self.egress.next_at()) is not None:
             self.go_to(at)
+        assert self.egress.held == (0, 0)
         return self.trips
 
     @property

@@ -259,7 +259,7 @@ async def test_a_broken_boot_copy_keeps_the_node_from_starting(bench: Bench) -> 
     (subnet.folder / "network.json").write_bytes(b"[]")
     subnet.write_members(subnet.membership(1, []))
     config = subnet.write_node("node-0", network_file="../network.json")
-    with pytest.raises(SpecError, match="network.json"):
+    with pytest.raises(SpecError, match=r"network\.json"):
         await Service.start(read_node_config(config), config.parent)
 
 
@@ -286,9 +286,9 @@ def test_a_node_waits_for_the_network_for_a_bounded_time() -> None:
         async with await Endpoint.bind(transport=transport, trust=Trust.anyone(), clock=loop.time) as endpoint:
             kept, joined = keeper(awaits=True), []
             kept.start(endpoint, lambda: joined.append(loop.time()))
-            assert kept.awaited
+            assert kept.is_waiting
             await asyncio.sleep(AWAIT_NETWORK_S + 1)
-            assert not kept.awaited
+            assert not kept.is_waiting
             assert joined == [pytest.approx(AWAIT_NETWORK_S, abs=0.01)]
             kept.take(NetworkPush(FAULT))
             assert len(joined) == 1, "once"

@@ -8,11 +8,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.node.seamkit import BLOCKED, SeamWorld, delay
 from tests.quic.conftest import Until, World
 from tests.quic.virtual import VirtualWorld, play
 
-from p2pnet.model.network import AccessShape, LinkShape, NodeNetwork
+from p2pnet.model.network import AccessShape, LinkShape
+from p2pnet.node.precise_timer import PreciseTimer, Ring, make_timer
 from p2pnet.quic import HandshakeFailed, Settings
 
 Scenario = Callable[[SeamWorld], Awaitable[None]]
@@ -79,16 +82,23 @@ def test_without_a_network_the_endpoint_has_no_hooks() -> None:
     async def scenario(seams: SeamWorld) -> None:
         (one,) = await seams.nodes_up(1)
 
-        def hooks() -> list[Any]:
-            return [one.endpoint.egress, one.endpoint.ingress, one.endpoint.on_incoming]
+        def hooks() -> list[bool]:
+            found = [one.endpoint.egress, one.endpoint.ingress, one.endpoint.on_incoming]
+            return [hook is not None for hook in found]
 
-        assert hooks() == [None] * 3
+        assert hooks() == [False, False, False]
         one.shape(node_1=LinkShape())
-        assert hooks() == [None] * 3, "clear paths cost nothing"
+        assert hooks() == [False, False, False], "clear paths cost nothing"
+        one.shape(node_1=delay(1))
+        assert hooks() == [True, False, False]
         one.shape(node_1=delay(1), down=AccessShape(MBIT))
-        assert all(hooks()[:2])
+        assert hooks() == [True, True, False]
+        one.seam.isolate(True)
+        assert hooks() == [True, True, True]
         one.shape()
-        assert hooks() == [None] * 3
+        assert hooks() == [True, False, True]
+        one.seam.isolate(False)
+        assert hooks() == [False, False, False]
 
     act(scenario)
 
@@ -143,19 +153,31 @@ def test_a_retry_of_the_gate_is_shaped_by_the_address_of_the_peer() -> None:
     async def scenario(seams: SeamWorld) -> None:
         one = await seams.node("node-0", on_incoming=lambda _address: "retry")
         other = await seams.node("node-1")
-        one.endpoint.on_incoming = lambda _address: "retry"
         plain = await took(seams.connect(other, one))
-        one.seam.apply(NodeNetwork(1, [delay(200)], {"node-1": 0}))
-        one.endpoint.on_incoming = lambda _address: "retry"
+        one.shape(node_1=delay(200))
         # The Retry and two more flights of the server's: without the first it would be 0.2 less.
-        assert await took(seams.connect(other, one)) >= plain + 0.4
+        assert await took(seams.connect(other, one)) >= plain + 0.59
         one.shape(node_1=BLOCKED)
-        one.endpoint.on_incoming = lambda _address: "retry"
-        before = one.seam.path_counters()["node-1"].blocked
+        received = other.endpoint.received_bytes
         with pytest.raises(HandshakeFailed):
             await seams.connect(other, one, timeout_s=1)
-        assert one.seam.path_counters()["node-1"].blocked > before
         assert one.endpoint.counters()["retries_sent_total"] > 2
+        assert other.endpoint.received_bytes == received
+
+    act(scenario)
+
+
+def test_a_peer_is_known_by_whom_the_dial_expects_when_no_list_has_its_address() -> None:
+    async def scenario(seams: SeamWorld) -> None:
+        one, other = await seams.nodes_up(2)
+        elsewhere = await seams.world.endpoint("node-1")
+        one.shape(node_1=BLOCKED)
+        with pytest.raises(HandshakeFailed):
+            await one.endpoint.connect(elsewhere.address, expect=seams.world.uri("node-1"), timeout_s=1)
+        assert elsewhere.received_bytes == 0
+        # From now on it is known, so that what the gate answers there is the peer's too.
+        assert one.seam.addresses.peer_at(elsewhere.address) == "node-1"
+        assert other.endpoint.received_bytes == 0
 
     act(scenario)
 
@@ -201,6 +223,21 @@ def test_a_downlink_is_shared_by_all_peers_and_spares_the_lab() -> None:
         assert 0.5 <= seconds < 0.75
         assert await fast < 0.01
         assert one.seam.down_counters.bytes_passed >= 500_000
+
+    act(scenario)
+
+
+@given(st.lists(st.tuples(st.binary(max_size=60), st.booleans()), max_size=30))
+def test_any_bytes_pass_a_downlink_and_harm_nothing(pieces: list[tuple[bytes, bool]]) -> None:
+    async def scenario(seams: SeamWorld) -> None:
+        one, other = await seams.nodes_up(2)
+        connection = await seams.connect(other, one)
+        one.shape(down=AccessShape(8 * MBIT))
+        strange = ("10.9.9.9", 9)
+        one.endpoint._dispatcher._arrived(
+            [(data, other.endpoint.address if known else strange) for data, known in pieces]
+        )
+        assert (await connection.request(b"/x", b"hello")).payload == b"hello"
 
     act(scenario)
 
@@ -309,6 +346,31 @@ async def test_a_starved_process_releases_what_is_due_in_order_and_says_how_late
     assert received == [bytes([number]) for number in range(10)]
     assert one.seam.late_ns / 1e9 >= 0.2
     await asyncio.gather(*work)
+    seams.close()
+
+
+async def test_a_timer_with_nothing_due_does_not_ring(seam_world: World) -> None:
+    seams = SeamWorld.real(seam_world)
+    one, other = await seams.nodes_up(2)
+    rings = 0
+
+    def counting(ring: Ring) -> PreciseTimer:
+        def counted() -> None:
+            nonlocal rings
+            rings += 1
+            ring()
+
+        return make_timer(counted)
+
+    one.seam._make_timer = counting
+    connection = await seams.connect(one, other)
+    one.shape(node_1=delay(5))
+    await connection.request(b"/x", b"hello")
+    await asyncio.sleep(0.1)
+    before = rings
+    assert before > 0
+    await asyncio.sleep(0.1)
+    assert rings - before <= 5, "a loop that spins would ring hundreds of times"
     seams.close()
 
 

@@ -13,6 +13,8 @@ from p2pnet.peering.dial_policy import (
     NEXT,
     REDIAL_MAX_S,
     SETTLED_S,
+    SILENT_DIALS_MAX,
+    SILENT_S,
     Candidate,
     DialEvent,
     DialPhase,
@@ -176,10 +178,29 @@ def test_only_so_many_dials_are_in_progress_at_a_time() -> None:
     first = some.start_due(0)
     assert len(first) == DIALS_MAX
     assert some.start_due(0) == []
-    assert some.next_wakeup() is None
+    assert some.next_wakeup() == SILENT_S * NS
     some.up(first[0], 0)
     some.settled(first[0])
     assert len(some.start_due(0)) == 1
+
+
+def test_dials_that_nobody_answers_keep_a_node_from_no_other_peer() -> None:
+    some = dialer("node-0")
+    names = [f"node-{i}" for i in range(1, SILENT_DIALS_MAX + 40)]
+    some.want(names, unlinked, 0)
+    began: list[list[str]] = []
+    now = 0
+    while (wakeup := some.next_wakeup()) is not None:
+        assert wakeup > now or not began
+        now = wakeup
+        began.append(some.start_due(now))
+        assert 0 < len(began[-1]) <= DIALS_MAX
+    assert sum(map(len, began)) == SILENT_DIALS_MAX, "there is a bound all the same"
+    assert now == (SILENT_DIALS_MAX // DIALS_MAX - 1) * SILENT_S * NS
+    for name in began[0]:
+        some.failed(name, now)
+    assert len(some.start_due(now)) == 0, "young ones count"
+    assert len(some.start_due(now + int(SILENT_S * NS))) == DIALS_MAX
 
 
 def test_a_peer_no_longer_wanted_is_not_dialled_again() -> None:

@@ -121,6 +121,28 @@ def test_events_are_the_same_before_and_after_they_are_compressed(state):
     assert not archive.compress(folder)
 
 
+def test_samples_are_compressed_with_the_events_and_read_in_either_form(state):
+    folder = put(state, 1)
+    assert archive.open_plain(folder, archive.SAMPLES_FILE).read() == b""
+    (folder / "samples.ndjson").write_bytes(b'{"node":"node-0"}\n')
+    with archive.open_plain(folder, archive.SAMPLES_FILE) as file:
+        assert file.read() == b'{"node":"node-0"}\n'
+    (folder / ".samples.ndjson.gz.77.new").write_bytes(b"half")
+    archive.compact(folder)
+    assert {path.name for path in folder.iterdir()} >= {"events.ndjson.gz", "samples.ndjson.gz"}
+    assert not list(folder.glob("*.ndjson")) + list(folder.glob(".samples*"))
+    with archive.open_plain(folder, archive.SAMPLES_FILE) as file:
+        assert file.read() == b'{"node":"node-0"}\n'
+
+
+def test_a_run_of_which_the_samples_alone_were_left_is_compacted_later(state):
+    folder = put(state, 1)
+    archive.compact(folder)
+    (folder / "samples.ndjson").write_bytes(b"{}\n")
+    assert archive.compact_leftover(state, most=5) == [folder.name]
+    assert not (folder / "samples.ndjson").exists()
+
+
 def test_a_compressed_file_that_is_cut_short_gives_what_is_left_of_it(state):
     folder = put(state, 1, events=5_000)
     archive.compress(folder)

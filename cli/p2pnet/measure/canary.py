@@ -75,33 +75,54 @@ class _Group:
 
     links: list[LinkSeen]
     figures: frozenset[Figure]
+    ends: tuple[str, str] = ("", "")
+    """Source and other end of a single link; of an access link one of them is `*`. Empty: it is a whole rule."""
     counts: Counts = field(default_factory=dict)
     failures: list[_Failure] = field(default_factory=list)
+    parts: "list[_Group]" = field(default_factory=list)
+    """The links of a whole rule, or its access links."""
+    seen: SeenFigures | None = None
+    """Kept, for it is asked for more than once."""
 
-    def __post_init__(self) -> None:
-        """Add up what the trains of these links count."""
-        every = added(train.counts for one in self.links for train in one.trains)
-        self.counts = {test: trials for test, trials in every.items() if TESTS[test] in self.figures and trials.trials}
+    def count(self, parts: Iterable[Counts]) -> None:
+        """Add up what parts of it count."""
+        self.counts = {
+            test: trials for test, trials in added(parts).items() if TESTS[test] in self.figures and trials.trials
+        }
+
+    @property
+    def is_lines(self) -> bool:
+        """Whether it is about access links."""
+        return "delay" not in self.figures
 
 
 def rows_of(
-    links: Iterable[LinkSeen], rules: Mapping[str, Selectors], lag_s: Mapping[str, float] | None = None
+    links: Iterable[LinkSeen],
+    rules: Mapping[str, Selectors],
+    lag_s: Mapping[str, float] | None = None,
+    *,
+    failed_only: bool = False,
 ) -> list[NetworkRow]:
     """A row for each rule that governs any of these links, in the order of `rules`, and one for its worst link.
 
-    `lag_s`: by node, the longest that its event loop came late meanwhile.
+    `lag_s`: by node, the longest that its event loop came late meanwhile. `failed_only`: leave out rules that are in force.
     """
     found = _groups(links)
     order = [rule for rule in rules if rule in found] + [rule for rule in found if rule not in rules]
-    split = {rule: [_Group([one], found[rule].figures) for one in found[rule].links] for rule in order}
+    for rule in order:
+        found[rule].parts = _parts(found[rule])
+        for part in found[rule].parts:
+            part.count(train.counts for one in part.links for train in one.trains)
+        found[rule].count(part.counts for part in found[rule].parts)
     # One half for rules, of which there are few, so that they tell small losses that no single link can.
-    for groups in ([found[rule] for rule in order], [one for rule in order for one in split[rule]]):
+    for groups in ([found[rule] for rule in order], [one for rule in order for one in found[rule].parts]):
         tests = sum(len(group.counts) for group in groups)
         for group in groups:
             group.failures = _failures(group.counts, FALSE_ALARM / 2 / max(1, tests))
     rows: list[NetworkRow] = []
     for rule in order:
-        rows += _rows_of_rule(rule, rules.get(rule, Selectors("*", "*")), found[rule], split[rule], lag_s or {})
+        if not failed_only or found[rule].failures or any(part.failures for part in found[rule].parts):
+            rows += _rows_of_rule(rule, rules.get(rule, Selectors("*", "*")), found[rule], lag_s or {})
     return rows
 
 
@@ -133,6 +154,16 @@ def _groups(links: Iterable[LinkSeen]) -> dict[str, _Group]:
     return found | {rule: _Group(group, frozenset({"bandwidth"})) for rule, group in lines.items()}
 
 
+def _parts(group: _Group) -> list[_Group]:
+    """Each link by itself; those that share an access link together, for it is one."""
+    lines: dict[tuple[str, str], list[LinkSeen]] = {}
+    for one in group.links:
+        side = one.link.narrowest[1] if group.is_lines and one.link.narrowest else "path"
+        ends = {"up": (one.link.source, "*"), "down": ("*", one.link.to), "path": (one.link.source, one.link.to)}
+        lines.setdefault(ends[side], []).append(one)
+    return [_Group(links, group.figures, ends) for ends, links in lines.items()]
+
+
 def _figures_of(links: Sequence[LinkSeen]) -> frozenset[Figure]:
     own = any((narrowest := one.link.narrowest) is not None and narrowest[1] == "path" for one in links)
     return frozenset({"delay", "jitter", "loss", "bandwidth"} if own else {"delay", "jitter", "loss"})
@@ -151,9 +182,8 @@ def _failures(counts: Counts, alarm: float) -> list[_Failure]:
 # --- rows ---
 
 
-def _rows_of_rule(
-    rule: str, ends: Selectors, whole: _Group, links: Sequence[_Group], lag_s: Mapping[str, float]
-) -> list[NetworkRow]:
+def _rows_of_rule(rule: str, ends: Selectors, whole: _Group, lag_s: Mapping[str, float]) -> list[NetworkRow]:
+    links = whole.parts
     probed = [group for group in links if _is_probed(group)]
     failing = [group for group in probed if group.failures]
     problem = ""
@@ -169,11 +199,11 @@ def _rows_of_rule(
     if len(probed) < 2:
         return [first]
     worst = min(failing, key=lambda group: group.failures[0].chance) if failing else max(probed, key=_deviation)
-    link, own = worst.links[0].link, _problem(worst, lag_s) if worst.failures else ""
+    own = _problem(worst, lag_s) if worst.failures else ""
     return [
         first,
         NetworkRow(
-            rule=rule, source=link.source, to=link.to, asked=_asked(worst), seen=_seen(worst), ok=not own,
+            rule=rule, source=worst.ends[0], to=worst.ends[1], asked=_asked(worst), seen=_seen(worst), ok=not own,
             links=1, links_total=len(links), worst=True, problem=own,
         ),
     ]  # fmt: skip
@@ -209,28 +239,34 @@ def _own_bps(link: ProbedLink, group: _Group) -> float | None:
     narrowest = link.narrowest
     if narrowest is None or link.blocked or "bandwidth" not in group.figures:
         return None
-    return narrowest[0] if (narrowest[1] == "path") == ("delay" in group.figures) else None
+    return narrowest[0] if (narrowest[1] == "path") != group.is_lines else None
 
 
 def _seen(group: _Group) -> SeenFigures:
-    asked = _asked(group)
-    sent = sum(train.sent for one in group.links for train in one.trains)
-    bursts = sum(train.rate_bps is not None for one in group.links for train in one.trains)
-    return SeenFigures(
-        delay_ms=_mean(_delay_ms(one) for one in group.links) if asked.delay_ms is not None else None,
-        jitter_ms=_jitter_ms(group, asked.jitter_ms), loss=_loss(group, asked.loss),
-        bandwidth_bps=_bandwidth(group, asked.bandwidth_bps), samples=sent if "delay" in group.figures else bursts,
-    )  # fmt: skip
+    if group.seen is None:
+        asked = _asked(group)
+        sent = sum(train.sent for one in group.links for train in one.trains)
+        bursts = sum(train.rate_bps is not None for one in group.links for train in one.trains)
+        delays = [_seen(part).delay_ms for part in group.parts] or [_delay_ms(one) for one in group.links]
+        group.seen = SeenFigures(
+            delay_ms=_mean(delays) if asked.delay_ms is not None else None,
+            jitter_ms=_jitter_ms(group, asked.jitter_ms), loss=_loss(group, asked.loss),
+            bandwidth_bps=_bandwidth(group, asked.bandwidth_bps), samples=bursts if group.is_lines else sent,
+        )  # fmt: skip
+    return group.seen
 
 
 def _delay_ms(one: LinkSeen) -> float | None:
-    """The median; where packets may have queued, what the fastest tenth tells."""
+    """The median of probes that met no queue; where all may have met one, what the fastest tenth tells."""
     link = one.link
-    delays = sorted(delay for train in one.trains for delay in train.delays_ns)
-    if not link.shape.delay_ns or len(delays) < DELAYS_MIN:
+    if not link.shape.delay_ns:
         return None
-    if link.narrowest is None or not any(train.busy for train in one.trains):
-        return (fmean(delays) if link.shape.reorder >= REORDER_MIN else median(delays)) / _MS
+    quiet = [delay for train in _quiet(one) for delay in train.delays_ns]
+    if len(quiet) >= DELAYS_MIN:
+        return (fmean(quiet) if link.shape.reorder >= REORDER_MIN else median(quiet)) / _MS
+    delays = sorted(delay for train in one.trains for delay in train.delays_ns)
+    if len(delays) < DELAYS_MIN:
+        return None
     tenth = delays[len(delays) // 10] + _TENTH_SPREADS[link.shape.jitter_kind] * link.spread_ns
     return max(0.0, min(tenth, median(delays))) / _MS
 
@@ -238,27 +274,33 @@ def _delay_ms(one: LinkSeen) -> float | None:
 def _jitter_ms(group: _Group, asked_ms: float | None) -> float | None:
     """From the median difference of two probes, which some late ones do not change."""
     jittered = [one for one in group.links if one.link.shape.jitter_ns]
-    differences = [value for one in jittered for train in one.trains for value in train.differences]
+    differences = [value for one in jittered for train in _quiet(one) for value in train.differences]
     if asked_ms is None or len(differences) < DIFFERENCES_MIN:
         return None
     return asked_ms * median(differences) / jittered[0].link.middle_difference
 
 
 def _loss(group: _Group, asked: float | None) -> float | None:
+    """The mean share of the links that a loss is asked of, for each is as much of the mean asked for."""
     if asked is None and not any(failure.figure == "loss" for failure in group.failures):
         return None
     if all(one.cut and one.link.blocked for one in group.links):
         return 1.0
-    sent, arrived = _sent(group)
-    if asked is not None and asked >= 1:
-        return 1 - arrived / sent if sent else None
-    enough = max((asked or 0.0) * sent, sent - arrived) >= LOSSES_MIN
-    return (sent - arrived) / sent if sent and enough else None
+    lossy = [one for one in group.links if one.link.shape.loss or one.link.blocked] or group.links
+    counts = [_sent((one,), quiet=True) for one in lossy]
+    sent, arrived = sum(one for one, _ in counts), sum(one for _, one in counts)
+    enough = (asked or 0.0) >= 1 or max((asked or 0.0) * sent, sent - arrived) >= LOSSES_MIN
+    return _mean((one - came) / one for one, came in counts if one) if enough else None
 
 
-def _sent(group: _Group) -> tuple[int, int]:
-    """Probes sent that count for the loss, and those of them that arrived."""
-    trains = [train for one in group.links for train in one.trains]
+def _quiet(one: LinkSeen) -> list[SeenTrain]:
+    """The trains that met no queue of other traffic, which makes a jitter and losses of its own."""
+    return [train for train in one.trains if not train.busy or one.link.narrowest is None]
+
+
+def _sent(links: Iterable[LinkSeen], *, quiet: bool = False) -> tuple[int, int]:
+    """Probes sent that count for the loss, and those of them that arrived; `quiet`: that met no other traffic, if any did."""
+    trains = [train for one in links for train in ((quiet and _quiet(one)) or one.trains)]
     return sum(train.sent for train in trains), sum(train.arrived for train in trains)
 
 
@@ -301,15 +343,14 @@ def _deviation(group: _Group) -> float:
 def _problem(group: _Group, lag_s: Mapping[str, float]) -> str:
     """What is wrong with a link, or with all links of a rule together."""
     failure = group.failures[0]
-    link = group.links[0].link
-    which = f"{link.source} to {link.to} " if len(group.links) == 1 else ""
+    which = f"{group.ends[0]} to {group.ends[1]} " if group.ends[0] else ""
     return which + _sentence(group, failure) + _starved(group, failure, lag_s)
 
 
 def _sentence(group: _Group, failure: _Failure) -> str:
     asked, saw = _asked(group), _seen(group)
-    where = f" on {len(group.links)} links" if len(group.links) > 1 else ""
-    sent, arrived = _sent(group)
+    where = f" on {len(group.links)} links" if not group.ends[0] and len(group.links) > 1 else ""
+    sent, arrived = _sent(group.links)
     match failure.figure:
         case "delay" if asked.delay_ms is None:
             return f"asked no delay, {failure_share(group, 'late')} came later than {format_duration(0.005)}{where}"

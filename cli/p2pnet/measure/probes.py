@@ -22,10 +22,12 @@ FAR_SPREADS = 3.0  # standard deviations below the mean that jitter hardly ever 
 FAR_RATIO = 1.5  # a train that much faster or slower than asked is no matter of timers
 MEASURABLE_BPS_MAX = 200e6  # beyond it a node's process is the narrowest place, not the network
 MEASURABLE_DELAY_NS = 60_000_000_000  # a longer delay outlasts the patience of QUIC, so of any use of the link
+_JITTER_REACH = 4.0  # standard deviations that no jitter goes beyond: netem cuts it off before
 APART_SPREADS: Mapping[str, float] = {"normal": 15.0, "uniform": 9.0}
 """Standard deviations of a jitter that keeps order, as time: delays so far apart are independent of each other.
 
 Twice the period of `netem.jitter`, whose line goes from one drawn value to the next."""
+_GULP = 0.1  # how much faster a burst may look by how it was read
 _NEARLY = 0.8  # of that time, for a sender's timers are not exact; the correlation is below 0.02 then
 HOLD_SHARE = 0.375  # of the delay, or of twice HOLD_NS_MIN: the mean time for which a reordered packet is held back
 HOLD_NS_MIN = 750_000  # the same on a path with little delay
@@ -60,7 +62,8 @@ TESTS: Mapping[str, Figure] = {
 
 late, early: probes beyond the tolerance of the delay, at most half of them (the median is judged). far early: so early
 that jitter cannot explain it. alike, near, wide: pairs of probes whose delays differ too little or too much. kept, lost:
-probes that arrived or not. leaked: probes that passed a block. fast, slow: trains faster or slower than the bandwidth."""
+probes that arrived or not. leaked: probes that passed a block. fast: trains that came sooner than the bandwidth lets them.
+slow: trains whose probes came further apart than it does."""
 
 # Shares of honest probes that hit at most. Those of early, late and near are the definition of a median; the others are
 # somewhat above what the normal and the uniform distribution give, for the shape between them that order kept makes.
@@ -69,7 +72,8 @@ _FAR_EARLY = 0.02
 _ALIKE = 0.13  # of a tenth of all pairs
 _NEAR = 0.55
 _WIDE = 0.58  # of half of all pairs, and up to a sixth of pairs that hold a late probe
-_FAR_FAST = 0.02
+_FAST = 0.01  # for no probe comes sooner than it can
+_FAR_FAST = 0.001
 _FAR_SLOW = 0.05
 _LONG_BURSTS = 2.5
 """Bursts are now and then very long, so that many losses are more probable than their variance tells: as a factor of that."""
@@ -190,9 +194,10 @@ class Train(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SeenTrain:
-    """What one train tells of its link."""
+    """What a train, or some in a row, tell of their link."""
 
     at_ns: int
+    """When the first of them was sent."""
     counts: Counts
     sent: int = 0
     """Probes that count for the loss."""
@@ -200,7 +205,7 @@ class SeenTrain:
     delays_ns: tuple[float, ...] = ()
     """In the order sent, without the time that bandwidths need."""
     differences: tuple[float, ...] = ()
-    """Of consecutive independent delays, in standard deviations asked for."""
+    """Differences of consecutive independent delays, in standard deviations asked for."""
     rate_bps: float | None = None
     busy: bool = False
 
@@ -216,8 +221,17 @@ def seen(link: ProbedLink, train: Train) -> SeenTrain:
         return SeenTrain(train.at_ns, counts, train.probes, len(arrivals), busy=train.busy)
     if train.burst:
         rate = dispersion(arrivals, train.size, every=link.narrowest is None or link.narrowest[1] != "down")
-        return SeenTrain(train.at_ns, _rate_counts(link, train, rate), rate_bps=rate, busy=train.busy)
+        counts = _rate_counts(link, train, rate, _soonest_bps(link, train, arrivals))
+        return SeenTrain(train.at_ns, counts, rate_bps=_told_bps(link, train, arrivals, rate), busy=train.busy)
     return _paced(link, train, arrivals)
+
+
+def merged(one: SeenTrain, other: SeenTrain) -> SeenTrain:
+    """Two paced trains as one: what is counted adds up. Keeps an account of many links short."""
+    return SeenTrain(
+        min(one.at_ns, other.at_ns), added((one.counts, other.counts)), one.sent + other.sent, one.arrived + other.arrived,
+        one.delays_ns + other.delays_ns, one.differences + other.differences, busy=one.busy,
+    )  # fmt: skip
 
 
 def dispersion(arrivals: Sequence[Arrival], size: int, *, every: bool) -> float | None:
@@ -231,9 +245,8 @@ def dispersion(arrivals: Sequence[Arrival], size: int, *, every: bool) -> float 
     if half < 2:
         return None
     bits = (size + PACKET_OVERHEAD_BYTES) * 8
-    times = sorted(
-        one.arrived_ns for one in ordered
-    )  # reordering on the way changes which probe came, not when one did
+    # Reordering on the way changes which probe came, not when one did.
+    times = sorted(one.arrived_ns for one in ordered)
     spans = [
         ((ordered[i + half].seq - ordered[i].seq) if every else half, times[i + half] - times[i])
         for i in range(len(ordered) - half)
@@ -328,24 +341,49 @@ def clustering(shape: LinkShape) -> float:
     return max(1.0, 2 * shape.loss_burst * (1 - shape.loss) - 1) if shape.loss_burst > 1 else 1.0
 
 
-def _rate_counts(link: ProbedLink, train: Train, rate: float | None) -> Counts:
+def _rate_counts(link: ProbedLink, train: Train, rate: float | None, soonest: float | None) -> Counts:
     asked = link.asked_bps
-    if asked is None or rate is None:
+    if asked is None or rate is None or soonest is None:
         return {}
-    # Half a train's time as asked, and by how much jitter may stretch or shrink it.
-    half_ns = train.probes / 2 * (train.size + PACKET_OVERHEAD_BYTES) * 8 * _NS / asked
-    blur = FAR_SPREADS * math.sqrt(2) * link.spread_ns / half_ns
-    if blur >= 1:
-        return {}
-    fastest, slowest = asked / (1 - blur), asked / (1 + blur)
     counts = {
-        "fast": Trials(1, rate > fastest * (1 + TOLERANCE), _HALF),
-        "far fast": Trials(1, rate > fastest * FAR_RATIO, _FAR_FAST),
+        "fast": Trials(1, soonest > asked * (1 + TOLERANCE), _FAST),
+        "far fast": Trials(1, soonest > asked * FAR_RATIO, _FAR_FAST),
     }
+    # By how much jitter may stretch half a train.
+    half_ns = train.probes / 2 * (train.size + PACKET_OVERHEAD_BYTES) * 8 * _NS / asked
+    slowest = asked / (1 + FAR_SPREADS * math.sqrt(2) * link.spread_ns / half_ns)
     if not train.busy:  # a train among other traffic has a part of the bandwidth only
         counts["slow"] = Trials(1, rate < slowest * (1 - TOLERANCE), _HALF)
         counts["far slow"] = Trials(1, rate < slowest / FAR_RATIO, _FAR_SLOW)
     return counts
+
+
+def _told_bps(link: ProbedLink, train: Train, arrivals: Sequence[Arrival], rate: float | None) -> float | None:
+    """The rate to tell: a process that halts and then reads all at once makes probes look closer together than they came.
+
+    Then the time from the sending of the first to the arrival of the last tells more.
+    """
+    if rate is None:
+        return None
+    last = max(arrivals, key=lambda one: one.arrived_ns)
+    span = last.arrived_ns - min(one.sent_ns for one in arrivals) - link.shape.delay_ns
+    whole = (last.seq + 1) * (train.size + PACKET_OVERHEAD_BYTES) * 8 * _NS / max(1.0, span)
+    blur = FAR_SPREADS * link.spread_ns / max(1.0, span)
+    return whole if rate > whole * (1 + _GULP + blur) else rate
+
+
+def _soonest_bps(link: ProbedLink, train: Train, arrivals: Sequence[Arrival]) -> float | None:
+    """The bandwidth that a train must have had at least, for its last probe to come when it did; None: too few came.
+
+    From the sending of the first on, so that a process that halts and then reads all at once makes it smaller, never larger.
+    """
+    if len(arrivals) < 4:
+        return None
+    delay = link.shape.delay_ns
+    early = max(TOLERANCE * delay, TOLERANCE_NS) + _JITTER_REACH * link.spread_ns + link.held_ns + train.bound_ns
+    bits = len(arrivals) * (train.size + PACKET_OVERHEAD_BYTES) * 8
+    span = max(one.arrived_ns for one in arrivals) - min(one.sent_ns for one in arrivals) - delay + early
+    return bits * _NS / max(1.0, span)
 
 
 def added(every: Iterable[Counts]) -> Counts:

@@ -162,7 +162,8 @@ class Withdrawal(msgspec.Struct, frozen=True):
 class FaultRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """Put a fault in force. `fault` is an item of `spec.faults`; without a `name` the lab gives it one.
 
-    It lasts for `lease_s` unless it is renewed, or for its own `for`; with neither it is refused (`--keep` edits the document).
+    It lasts for `lease_s` unless it is renewed, or for its own `for`; with neither it is refused (`--keep` edits the document),
+    unless it is done once: a restart, or a kill.
     """
 
     fault: dict[str, object]

@@ -87,7 +87,9 @@ def format_bandwidth(bits_per_s: float) -> str:
     """`50 Mbit/s`, `9.77 Mbit/s`, `640 kbit/s`: for people."""
     for unit, scale in (("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3)):
         if bits_per_s >= scale:
-            return f"{bits_per_s / scale:.3g} {unit}" if bits_per_s < 1000 * scale else f"{bits_per_s / scale:.0f} {unit}"
+            return (
+                f"{bits_per_s / scale:.3g} {unit}" if bits_per_s < 1000 * scale else f"{bits_per_s / scale:.0f} {unit}"
+            )
     return f"{bits_per_s:.3g} bit/s"
 
 

@@ -23,6 +23,7 @@ class Egress(Generic[P]):
     def __init__(self, rng: Rng, *, packets_max: int = PACKETS_HELD_MAX, bytes_max: int = BYTES_HELD_MAX) -> None:
         self.up_counters = LinkCounters()
         """What became of packets at the uplink, as long as there was one."""
+        self._uncounted = LinkCounters()
         self._rng = rng
         self._agenda: Agenda[P] = Agenda(packets_max, bytes_max)
         self._services = self._agenda.services
@@ -55,8 +56,8 @@ class Egress(Generic[P]):
         """Whether packets for this peer have to be given to `send`; if not, they pass as if there were no model at all."""
         return self._up is not None or peer in self._shaped
 
-    def send(self, peer: str, packet: P, size: int, now_ns: int) -> None:
-        """Take in a packet of `size` bytes for this peer."""
+    def send(self, peer: str, packet: P, size: int, now_ns: int, *, counted: bool = True) -> None:
+        """Take in a packet of `size` bytes for this peer. One that is not counted shows in no counters, only in what waits."""
         if self._services:
             self._agenda.advance(now_ns)
         path = self._paths.get(peer)
@@ -64,9 +65,9 @@ class Egress(Generic[P]):
             path = self._others
             self._agenda.floor_ns = 0  # this one departs as soon as it is served
         if self._up is None:
-            path.enter(packet, size, now_ns)
+            path.enter(packet, size, now_ns, path.counters if counted else self._uncounted)
         else:
-            self._up.put((path, packet), size, now_ns)
+            self._up.put((path, packet), size, now_ns, self.up_counters if counted else self._uncounted)
 
     def due(self, now_ns: int) -> list[P]:
         """Packets that have departed by now, in the order of their departures. Each is given once (twice if duplicated)."""
@@ -103,15 +104,15 @@ class Egress(Generic[P]):
                 self._up = None
                 up.release(now_ns)
         elif up is None:
-            self._up = Queue(shape, agenda=self._agenda, counters=self.up_counters, leaves=self._left_uplink)
+            self._up = Queue(shape, agenda=self._agenda, leaves=self._left_uplink)
         else:
             up.reshape(shape, now_ns)
 
-    def _left_uplink(self, packet: tuple[Path[P], P], size: int, at_ns: int) -> None:
-        counters = self.up_counters
+    def _left_uplink(self, packet: tuple[Path[P], P], size: int, at_ns: int, counters: LinkCounters) -> None:
         counters.passed += 1
         counters.bytes_passed += size
-        packet[0].enter(packet[1], size, at_ns)
+        path = packet[0]
+        path.enter(packet[1], size, at_ns, path.counters if counters is self.up_counters else counters)
 
     def _forget_unnamed(self, network: NodeNetwork) -> None:
         """Drop paths that have long been clear, the oldest first; nothing waits on those."""
@@ -125,6 +126,7 @@ class Ingress(Generic[P]):
 
     def __init__(self, *, packets_max: int = PACKETS_HELD_MAX, bytes_max: int = BYTES_HELD_MAX) -> None:
         self.counters = LinkCounters()
+        self._uncounted = LinkCounters()
         self._agenda: Agenda[P] = Agenda(packets_max, bytes_max)
         self._down: Queue[P] | None = None
 
@@ -137,7 +139,7 @@ class Ingress(Generic[P]):
             if down is not None:
                 down.release(now_ns)
         elif down is None:
-            self._down = Queue(network.down, agenda=self._agenda, counters=self.counters, leaves=self._left)
+            self._down = Queue(network.down, agenda=self._agenda, leaves=self._left)
         else:
             down.reshape(network.down, now_ns)
         self._agenda.serve_only([] if self._down is None else [self._down])
@@ -146,13 +148,14 @@ class Ingress(Generic[P]):
         """Whether packets have to be given to `send`."""
         return self._down is not None
 
-    def send(self, packet: P, size: int, now_ns: int) -> None:
-        """Take in a packet of `size` bytes that has reached the downlink."""
+    def send(self, packet: P, size: int, now_ns: int, *, counted: bool = True) -> None:
+        """Take in a packet of `size` bytes that has reached the downlink; see `Egress.send`."""
         self._agenda.advance(now_ns)
+        counters = self.counters if counted else self._uncounted
         if self._down is None:
-            self._left(packet, size, now_ns)
+            self._left(packet, size, now_ns, counters)
         else:
-            self._down.put(packet, size, now_ns)
+            self._down.put(packet, size, now_ns, counters)
 
     def due(self, now_ns: int) -> list[P]:
         """Packets that have passed the downlink by now, in order."""
@@ -172,5 +175,5 @@ class Ingress(Generic[P]):
         self._agenda.advance(now_ns)
         return 0 if self._down is None else self._down.waiting_bytes
 
-    def _left(self, packet: P, size: int, at_ns: int) -> None:
-        self._agenda.depart(at_ns, packet, size, self.counters)
+    def _left(self, packet: P, size: int, at_ns: int, counters: LinkCounters) -> None:
+        self._agenda.depart(at_ns, packet, size, counters)

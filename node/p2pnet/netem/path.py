@@ -28,8 +28,8 @@ class Path(Generic[P]):
 
     def __init__(self, agenda: Agenda[P], rng: Rng) -> None:
         self.counters = LinkCounters()
-        self.enter: Callable[[P, int, int], None] = self._leave
-        """Take in a packet of so many bytes at this time."""
+        self.enter: Callable[[P, int, int, LinkCounters], None] = self._leave
+        """Take in a packet of so many bytes at this time; what becomes of it is counted there."""
         self._agenda, self._rng = agenda, rng
         self._queue: Queue[P] | None = None
         self._jitter: Jitter | None = None
@@ -39,11 +39,6 @@ class Path(Generic[P]):
         self._delay_ns = self._hold_ns = 0
         self._loss = 0.0
         self._plain = True  # nothing but a delay
-
-    @property
-    def shape(self) -> LinkShape:
-        """The shape in force."""
-        return self._shape
 
     @property
     def queue(self) -> Queue[P] | None:
@@ -81,36 +76,36 @@ class Path(Generic[P]):
                 queue.release(now_ns)
         elif queue is None:
             self.enter = self._wait
-            self._queue = Queue(shape, agenda=self._agenda, counters=self.counters, leaves=self._leave)
+            self._queue = Queue(shape, agenda=self._agenda, leaves=self._leave)
         else:
             queue.reshape(shape, now_ns)
 
-    def _wait(self, packet: P, size: int, at_ns: int) -> None:
+    def _wait(self, packet: P, size: int, at_ns: int, counters: LinkCounters) -> None:
         """Put a packet into the queue, if there is any use in that."""
         if size > self._limit or self._queue is None:
-            self._vanish()
+            self._vanish(counters)
         else:
-            self._queue.put(packet, size, at_ns)
+            self._queue.put(packet, size, at_ns, counters)
 
-    def _leave(self, packet: P, size: int, at_ns: int) -> None:
+    def _leave(self, packet: P, size: int, at_ns: int, counters: LinkCounters) -> None:
         """Send on what has the bandwidth behind it, if the shape of now lets it pass."""
         if size > self._limit:
-            self._vanish()
+            self._vanish(counters)
         elif self._plain:
-            self._agenda.depart(at_ns + self._delay_ns, packet, size, self.counters)
+            self._agenda.depart(at_ns + self._delay_ns, packet, size, counters)
         else:
-            self._go_by_chance(packet, size, at_ns)
+            self._go_by_chance(packet, size, at_ns, counters)
 
-    def _vanish(self) -> None:
+    def _vanish(self, counters: LinkCounters) -> None:
         if self._shape.blocked:
-            self.counters.blocked += 1
+            counters.blocked += 1
         else:
-            self.counters.too_large += 1
+            counters.too_large += 1
 
-    def _go_by_chance(self, packet: P, size: int, at_ns: int) -> None:
+    def _go_by_chance(self, packet: P, size: int, at_ns: int, counters: LinkCounters) -> None:
         shape, rng = self._shape, self._rng
         if self._burst.lost(rng) if self._burst is not None else self._loss and rng() < self._loss:
-            self.counters.lost += 1
+            counters.lost += 1
             return
         if self._jitter is not None:
             at_ns += self._jitter.extra_ns(at_ns, rng)
@@ -118,10 +113,10 @@ class Path(Generic[P]):
         held = bool(shape.reorder) and rng() < shape.reorder
         if held:
             at_ns += math.ceil(self._hold_ns * (0.5 + rng() / 2))
-        if self._agenda.depart(at_ns, packet, size, self.counters):
-            self.counters.reordered += held
+        if self._agenda.depart(at_ns, packet, size, counters):
+            counters.reordered += held
             if shape.duplication and rng() < shape.duplication:
-                self.counters.duplicated += self._agenda.depart(at_ns, packet, size, LinkCounters())
+                counters.duplicated += self._agenda.depart(at_ns, packet, size, LinkCounters())
 
 
 def _timing(shape: LinkShape) -> tuple[object, ...]:

@@ -19,7 +19,7 @@ class Queue(Generic[Q]):
     """Serves one packet after another, each for as long as its bits take; others wait, up to a number of bytes.
 
     The packet in service does not count as waiting, so an idle queue takes a packet of any size. `leaves` is called with each
-    packet that is through, its size and the time.
+    packet that is through, its size, the time, and the counters it came with.
     """
 
     __slots__ = (
@@ -32,15 +32,15 @@ class Queue(Generic[Q]):
         shape: LinkShape | AccessShape,
         *,
         agenda: Agenda[Any],
-        counters: LinkCounters,
-        leaves: Callable[[Q, int, int], None],
+        leaves: Callable[[Q, int, int, LinkCounters], None],
     ) -> None:
         self.ends_ns: int | None = None
         self.waiting_bytes = 0
-        self._agenda, self._counters, self._leaves = agenda, counters, leaves
-        self._waiting: deque[tuple[Q, int, int]] = deque()  # packet, size, when it came
+        self._agenda, self._leaves = agenda, leaves
+        self._waiting: deque[tuple[Q, int, int, LinkCounters]] = deque()  # packet, size, when it came, who counts it
         self._serving: Q | None = None
         self._size = 0  # of the packet in service
+        self._counters = LinkCounters()  # of the packet in service
         self._codel: CoDel | None = None
         self._ns_per_byte = 0.0
         self._limit = 0
@@ -58,55 +58,55 @@ class Queue(Generic[Q]):
         if (shape.queue_kind == "codel") != (self._codel is not None):
             self._codel = CoDel() if shape.queue_kind == "codel" else None
 
-    def put(self, packet: Q, size: int, now_ns: int) -> None:
+    def put(self, packet: Q, size: int, now_ns: int, counters: LinkCounters) -> None:
         """Take a packet in, or drop it where it does not fit."""
         if self.ends_ns is None:
             if self._agenda.hold(size):
-                self._begin(packet, size, now_ns)
+                self._begin(packet, size, counters, now_ns)
                 return
         elif self.waiting_bytes + size <= self._limit and self._agenda.hold(size):
-            self._waiting.append((packet, size, now_ns))
+            self._waiting.append((packet, size, now_ns, counters))
             self.waiting_bytes += size
             return
-        self._counters.overflowed += 1
+        counters.overflowed += 1
 
     def finish(self, at_ns: int) -> None:
         """See `Server`."""
-        packet, size = self._serving, self._size
+        packet, size, counters = self._serving, self._size, self._counters
         self.ends_ns = self._serving = None
         self._agenda.let_go(size)
         following = self._next(at_ns)
         if following is not None:
             self._begin(*following, at_ns)
-        self._leaves(packet, size, at_ns)  # type: ignore[arg-type]  # a packet may be anything, None too
+        self._leaves(packet, size, at_ns, counters)  # type: ignore[arg-type]  # a packet may be anything, None too
 
     def release(self, now_ns: int) -> None:
         """Let go of all packets at once, in their order: there is no bandwidth to wait for any more."""
         if self.ends_ns is None:
             return
-        packets = [(self._serving, self._size), *((packet, size) for packet, size, _ in self._waiting)]
+        packets = [(self._serving, self._size, now_ns, self._counters), *self._waiting]
         self._waiting.clear()
         self.waiting_bytes, self.ends_ns, self._serving = 0, None, None
-        for packet, size in packets:
+        for packet, size, _, counters in packets:
             self._agenda.let_go(size)
-            self._leaves(packet, size, now_ns)  # type: ignore[arg-type]
+            self._leaves(packet, size, now_ns, counters)  # type: ignore[arg-type]
 
-    def _begin(self, packet: Q, size: int, now_ns: int) -> None:
-        self._serving, self._size = packet, size
+    def _begin(self, packet: Q, size: int, counters: LinkCounters, now_ns: int) -> None:
+        self._serving, self._size, self._counters = packet, size, counters
         # Rounded up, so that the bandwidth is never exceeded.
         self.ends_ns = now_ns + math.ceil(size * self._ns_per_byte)
         self._agenda.serve(self.ends_ns, self)
 
-    def _next(self, now_ns: int) -> tuple[Q, int] | None:
+    def _next(self, now_ns: int) -> tuple[Q, int, LinkCounters] | None:
         """The packet to serve next, out of the queue."""
         codel = self._codel
         while self._waiting:
-            packet, size, came_ns = self._waiting.popleft()
+            packet, size, came_ns, counters = self._waiting.popleft()
             self.waiting_bytes -= size
             if codel is None or codel.keeps(size, now_ns - came_ns, self.waiting_bytes, now_ns, self._ns_per_byte):
-                return packet, size
+                return packet, size, counters
             self._agenda.let_go(size)
-            self._counters.overflowed += 1
+            counters.overflowed += 1
         if codel is not None:
             codel.empty()
         return None

@@ -13,6 +13,8 @@ import h11
 from p2pnet.broadcast import Broadcast
 from p2pnet.model.control import PeersReply
 from p2pnet.model.events import EventKind
+from p2pnet.node.probes import PROBE_FATES
+from p2pnet.node.seam import NetworkSeam
 from p2pnet.quic.hosts import listener
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ PLAIN = "text/plain; charset=utf-8"
 """Content type of the other pages."""
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 """Content type of Prometheus' text format."""
+
+DROP_REASONS = ("lost", "overflowed", "blocked", "too_large")
+"""Why the emulated network drops datagrams: counters of `netem.LinkCounters`."""
 
 Page = tuple[int, str, bytes]
 """HTTP status, content type, body."""
@@ -53,6 +58,13 @@ class MeasuredNode(Protocol):
 
     def refusals(self) -> int:
         """Handshakes, hellos and records refused since the start."""
+
+    @property
+    def seam(self) -> NetworkSeam:
+        """Where the emulated network acts."""
+
+    def probe_counts(self) -> Mapping[str, int]:
+        """Probes by what became of them, see PROBE_FATES."""
 
     def unready(self) -> str:
         """Why the node is not ready; empty when it is."""
@@ -228,8 +240,41 @@ def _families(node: MeasuredNode) -> "Iterator[Metric]":
             gauges.add_metric([client, what], count)
     yield counters
     yield gauges
+    yield from _network_families(node)
     yield CounterMetricFamily("p2pnet_node_refused", "Handshakes and hellos refused", value=node.refusals())
     yield CounterMetricFamily("p2pnet_node_cpu_seconds", "CPU used, user and system", value=state.cpu_s)
+
+
+def _network_families(node: MeasuredNode) -> "Iterator[Metric]":
+    """The emulated network: `at` is paths (to all peers together), uplink or downlink."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    seam = node.seam
+    paths = seam.path_counters()
+    counters = {"paths": list(paths.values()), "uplink": [seam.up_counters], "downlink": [seam.down_counters]}
+    queued = {"uplink": seam.up_queued_bytes(), "downlink": seam.down_queued_bytes()}
+    queued["paths"] = sum(seam.queued_bytes(peer) for peer in paths)
+    yield _gauge("network_version", "Version of the emulated network in force", seam.network.version)
+    dropped = CounterMetricFamily(
+        "p2pnet_node_network_dropped", "Datagrams that the emulated network dropped", labels=["at", "reason"]
+    )
+    passed = CounterMetricFamily(
+        "p2pnet_node_network_bytes", "Bytes of IP packets that passed the emulated network", labels=["at"]
+    )
+    waiting = GaugeMetricFamily("p2pnet_node_network_queued_bytes", "Bytes that wait for a bandwidth", labels=["at"])
+    for at, found in counters.items():
+        for reason in DROP_REASONS:
+            dropped.add_metric([at, reason], sum(getattr(one, reason) for one in found))
+        passed.add_metric([at], sum(one.bytes_passed for one in found))
+        waiting.add_metric([at], queued[at])
+    yield dropped
+    yield passed
+    yield waiting
+    probes = CounterMetricFamily("p2pnet_node_probes", "Probe datagrams by what became of them", labels=["fate"])
+    counts = node.probe_counts()
+    for fate in PROBE_FATES:
+        probes.add_metric([fate], counts.get(fate, 0))
+    yield probes
 
 
 def _gauge(name: str, help_text: str, value: float) -> "GaugeMetricFamily":

@@ -48,7 +48,7 @@ class NetworkKeeper:
         seam.apply(boot)
 
     @property
-    def awaited(self) -> bool:
+    def is_waiting(self) -> bool:
         """Whether the node is still waiting for the lab's first network, and hears no peer before."""
         return self.seam.isolated
 

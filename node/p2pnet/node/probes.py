@@ -9,6 +9,7 @@ import struct
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from heapq import heappop, heappush
 from itertools import islice
 from typing import Any
@@ -28,6 +29,7 @@ from p2pnet.model.control import (
     ProbesRequest,
     ProbeTrain,
 )
+from p2pnet.model.limits import NODES_MAX
 from p2pnet.node.precise_timer import PreciseTimer, Ring, make_timer
 from p2pnet.node.seam import NetworkSeam
 from p2pnet.peering.clock import NS, mono_ns
@@ -56,6 +58,8 @@ PROBES_PER_READ = 5_000
 """In one answer to the lab: about a quarter of a MiB."""
 SOON_NS = 50_000
 """What is due within this time is sent now: the loop could not wait for it any better."""
+PROBE_FATES = ("sent", "arrived", "malformed", "stray", "flooded")
+"""What is counted: `stray` are of nobody linked, or for somebody else; `flooded` came faster than a peer may send."""
 _TRAIN_MAX = (1 << 64) - 1
 
 Links = Callable[[str], PeerLink | None]
@@ -122,7 +126,7 @@ class ProbeLog:
         )
 
 
-class Prober:
+class ProbeSender:
     """Sends the trains that the lab orders, and logs what arrives. All methods belong to the loop."""
 
     def __init__(
@@ -137,7 +141,7 @@ class Prober:
         """`start`: incarnation and boot id of this node."""
         self.log = ProbeLog(*start)
         self.counts: Counter[str] = Counter()
-        """Probes: sent, arrived, and those not taken: malformed, stray (of nobody linked, or for somebody else), flooded."""
+        """By fate, see PROBE_FATES."""
         self.routes: Mapping[bytes, tuple[type[Any], Callable[[Any], ControlReply]]] = {
             ROUTE_PROBE: (ProbeOrder, self.order),
             ROUTE_PROBES: (ProbesRequest, self.log.read),
@@ -213,7 +217,8 @@ class Prober:
         )
         self._seam.send_probe(asked.peer, (head.ljust(asked.size, b"\0"), link.connection.raw_address))
         self.counts["sent"] += 1
-        train.first_ns = train.first_ns or now
+        if not train.sent:
+            train.first_ns = now
         train.last_ns = now
         train.late_ns = max(train.late_ns, now - train.due_ns)
         train.sent += 1
@@ -250,6 +255,7 @@ class Prober:
         self.log.add(ProbeArrived(peer, train, number, sent_ns, now, len(data)))
 
 
+@lru_cache(maxsize=2 * NODES_MAX)
 def probe_tag(incarnation: str) -> bytes:
     """What a probe for this start of a node carries: whoever sends it has had its hello."""
     return hashlib.sha256(incarnation.encode(errors="replace")).digest()[:8]

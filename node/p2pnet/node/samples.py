@@ -54,7 +54,7 @@ class _NodeState:
     links: dict[str, _LinkState]
 
 
-class Sampler:
+class SecondSampler:
     """Takes a `Sample` at every `tick` while it is on. All methods belong to the loop."""
 
     def __init__(

@@ -12,6 +12,7 @@ from p2pnet.node.peer_addresses import PeerAddresses
 from p2pnet.node.precise_timer import PreciseTimer, Ring, make_timer
 from p2pnet.peering.clock import mono_ns
 from p2pnet.quic import Connection, Datagram, Endpoint
+from p2pnet.quic.engine import FIXED_BIT
 
 EARLY_NS = 100_000
 """What is due within this time leaves together: each wake-up of the loop costs as much as several datagrams."""
@@ -78,12 +79,14 @@ class NetworkSeam:
     def isolate(self, isolated: bool) -> None:
         """Let nothing pass between this node and its peers, or let it pass again."""
         self.isolated = isolated
+        if self._endpoint is not None:
+            self._endpoint.on_incoming = self._judge_stranger if isolated else None
         self._hook()
 
     def send_probe(self, peer: str, datagram: Datagram) -> None:
         """Send a datagram of our own to a peer, through the same network as all others."""
-        if self._endpoint is not None and (now := self._offer(peer, [datagram])):
-            self._endpoint.transmit_raw(now)
+        if self._endpoint is not None and (leaving := self._offer(peer, [datagram], counted=False)):
+            self._endpoint.transmit_raw(leaving)
 
     # --- what became of datagrams ---
 
@@ -123,7 +126,6 @@ class NetworkSeam:
         shaped = network.up is not None or any(not network.shapes[index].clear for index in set(network.paths.values()))
         endpoint.egress = self._leaving if shaped or self.isolated else None
         endpoint.ingress = self._arriving if self._ingress.touches() else None
-        endpoint.on_incoming = self._judge_stranger if self.isolated else None
 
     def _leaving(self, connection: Connection | None, datagrams: list[Datagram]) -> list[Datagram]:
         """See `quic.EgressHook`."""
@@ -134,7 +136,7 @@ class NetworkSeam:
             passed += self._offer(self.addresses.peer_at(datagram[1]), [datagram])
         return passed
 
-    def _offer(self, peer: str | None, datagrams: list[Datagram]) -> list[Datagram]:
+    def _offer(self, peer: str | None, datagrams: list[Datagram], *, counted: bool = True) -> list[Datagram]:
         """Give datagrams for this peer to the network, if it touches them; what may leave now."""
         egress = self._egress
         if peer is None:
@@ -145,7 +147,7 @@ class NetworkSeam:
             return datagrams
         now = self._now()
         for datagram in datagrams:
-            egress.send(peer, datagram, len(datagram[0]) + PACKET_OVERHEAD_BYTES, now)
+            egress.send(peer, datagram, len(datagram[0]) + PACKET_OVERHEAD_BYTES, now, counted=counted)
         return self._due(now)
 
     def _arriving(self, datagrams: list[Datagram]) -> list[Datagram]:
@@ -154,7 +156,9 @@ class NetworkSeam:
         passed = []
         for datagram in datagrams:
             if self._is_of_peer(datagram):
-                ingress.send(datagram, len(datagram[0]) + PACKET_OVERHEAD_BYTES, now)
+                # What is none of QUIC's can only be a probe, or noise.
+                counted = bool(datagram[0][:1] and datagram[0][0] & FIXED_BIT)
+                ingress.send(datagram, len(datagram[0]) + PACKET_OVERHEAD_BYTES, now, counted=counted)
             else:
                 passed.append(datagram)
         passed += ingress.due(now)

@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import socket
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +26,8 @@ from p2pnet.node.events import EventRing
 from p2pnet.node.identity import IdentityFiles, what_changed
 from p2pnet.node.network import NetworkKeeper, read_network
 from p2pnet.node.peer_addresses import PeerAddresses
-from p2pnet.node.probes import Prober
-from p2pnet.node.samples import Sampler
+from p2pnet.node.probes import ProbeSender
+from p2pnet.node.samples import SecondSampler
 from p2pnet.node.seam import NetworkSeam
 from p2pnet.peering import clock
 from p2pnet.peering.bootstrap import make_bootstrap
@@ -99,8 +100,8 @@ class Service:
         self.seam = NetworkSeam(self._addresses, self.directory.name_of, chance)
         self.network = NetworkKeeper(self.seam, boot_network, awaits=config.await_network)
         start = (self.incarnation, self.ring.boot_id)
-        self.prober = Prober(start, self.seam, self.peers.links.get)
-        self._sampler = Sampler(start, self.seam, self.peers.links, self.drivers)
+        self.prober = ProbeSender(start, self.seam, self.peers.links.get)
+        self._sampler = SecondSampler(start, self.seam, self.peers.links, self.drivers)
         parts = (self.network.routes, self.prober.routes, self._sampler.routes)
         self._control = Control(self, self.ring, parts)
         self._endpoint: Endpoint | None = None
@@ -143,11 +144,11 @@ class Service:
 
     async def _begin(self, endpoint: Endpoint) -> None:
         """What follows when the socket is bound: the network is in force before anything can be sent."""
-        self.network.start(endpoint, partial(self.peers.start, endpoint))
         endpoint.on_foreign = self.prober.arrived
         # Whoever is admitted may ask for the echo: before its hello, and the lab too.
         Reachability(endpoint)
         try:
+            self.network.start(endpoint, partial(self.peers.start, endpoint))
             if self._config.health_port is not None:
                 await self._serve_health(self._config.health_host, self._config.health_port)
             self._bootstrap.start(self.peers, self.address)
@@ -304,7 +305,7 @@ class Service:
             return "stopping" if self._stopping else "not bound"
         if self._identity.current.not_after <= clock.utc_now():
             return "the leaf has expired"
-        if self.network.awaited:
+        if self.network.is_waiting:
             return "awaits the network from the lab"
         if self.peers.links or not (self.directory.wanted or self._bootstrap.awaits(joined=last is not None)):
             return ""
@@ -323,6 +324,10 @@ class Service:
     def loop_lag_s(self) -> float:
         """See `MeasuredNode`."""
         return self._lag_s
+
+    def probe_counts(self) -> Mapping[str, int]:
+        """See `MeasuredNode`."""
+        return self.prober.counts
 
     def refusals(self) -> int:
         """See `MeasuredNode`."""

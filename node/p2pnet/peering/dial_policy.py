@@ -31,7 +31,11 @@ REDIAL_MAX_S = 3.0
 SETTLED_S = 3.0
 """A link that lived as long as this starts its back-off anew when it is lost; a flapping one does not."""
 DIALS_MAX = 8
-"""Dials in progress at a time: a mutual handshake is 4 ms of CPU, and a node that starts a hundred at once times out on most."""
+"""Dials begun within SILENT_S: a mutual handshake is 4 ms of CPU, and a node that starts a hundred at once times out on most."""
+SILENT_S = 2.0
+"""A dial that is older waits for an answer, and costs next to nothing: peers behind a cut must not keep this node from others."""
+SILENT_DIALS_MAX = 64
+"""Dials in progress at a time: each holds a connection of some 100 KiB."""
 CROSSED_S = limits.HANDSHAKE_S
 """Two dials can have crossed only while one may still have been in its handshake when the other's link came up."""
 
@@ -169,7 +173,8 @@ class DialPolicy:
         self._not_before_ns = 0
         self._wanted: dict[str, _Wanted] = {}
         self._heap: list[tuple[int, float, str]] = []
-        self._in_progress: set[str] = set()
+        self._in_progress: dict[str, int] = {}
+        """Dials and when they began (ns), oldest first."""
         self._last_up_ns: int | None = None
 
     def want(self, names: Iterable[str], linked: Callable[[str], bool], now_ns: int) -> None:
@@ -187,9 +192,12 @@ class DialPolicy:
                 self._first_wait(name, now_ns)
 
     def start_due(self, now_ns: int) -> list[str]:
-        """The peers to dial now, at most DIALS_MAX at a time; they count as being dialled until `failed` or `up`."""
+        """The peers to dial now, as many as may be at a time; they count as being dialled until `failed` or `up`."""
         started = []
-        while self._heap and self._heap[0][0] <= now_ns and len(self._in_progress) < DIALS_MAX:
+        while self._heap and self._heap[0][0] <= now_ns:
+            may_ns = self._may_start_ns()
+            if may_ns is None or may_ns > now_ns:
+                break
             if self._is_throttled(now_ns):
                 break
             due, _, name = heappop(self._heap)
@@ -206,7 +214,7 @@ class DialPolicy:
             if self._rate is not None:
                 self._rate.take(now_ns)
             peer.phase = NEXT[peer.phase, DialEvent.DUE]
-            self._in_progress.add(name)
+            self._in_progress[name] = now_ns
             started.append(name)
         return started
 
@@ -216,13 +224,23 @@ class DialPolicy:
 
     def next_wakeup(self) -> int | None:
         """When `start_due` may have something, in ns; None while nothing is due or all dials allowed are in progress."""
-        if not self._heap or len(self._in_progress) >= DIALS_MAX:
+        may_ns = self._may_start_ns()
+        if not self._heap or may_ns is None:
             return None
-        return max(self._heap[0][0], self._not_before_ns)
+        return max(self._heap[0][0], self._not_before_ns, may_ns)
+
+    def _may_start_ns(self) -> int | None:
+        """From when on one more dial may be in progress; None: not before one ends."""
+        count = len(self._in_progress)
+        if count < DIALS_MAX:
+            return 0
+        if count >= SILENT_DIALS_MAX:
+            return None
+        return list(self._in_progress.values())[-DIALS_MAX] + int(SILENT_S * NS)
 
     def failed(self, name: str, now_ns: int) -> None:
         """The dial to `name` failed."""
-        self._in_progress.discard(name)
+        self._in_progress.pop(name, None)
         peer = self._wanted.get(name)
         if peer is None:
             return
@@ -234,7 +252,7 @@ class DialPolicy:
 
     def settled(self, name: str) -> None:
         """The dial to `name` has ended with a link, its own or another one."""
-        self._in_progress.discard(name)
+        self._in_progress.pop(name, None)
 
     def up(self, name: str, now_ns: int) -> None:
         """A link with `name` is in use."""

@@ -12,6 +12,7 @@ import pytest
 from tests.lab.podkit import UP_S, Pods, client_at, until_answers, until_connected
 
 from p2pnet.lab_client import LabClient, ProblemError
+from p2pnet.model.jobs import FaultRequest
 from p2pnet.model.report import MemberStatus
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="pods are Linux")
@@ -60,6 +61,34 @@ async def test_a_node_in_a_pod_is_paused_resumed_killed_and_restarted_by_the_lab
         await until_connected(lab_client, 2, pods)
         with pytest.raises(ProblemError, match="no node 'node-7'"):
             await lab_client.node_action("node-7", "kill")
+
+
+async def test_nodes_in_pods_are_told_their_network_and_are_dead_and_paused_while_faults_want_it(
+    tmp_path: Path,
+) -> None:
+    pods = Pods(tmp_path, nodes=2)
+    async with desk_over(pods) as lab_client:
+        for pod in ("pod-0", "pod-1"):  # nothing is shaped, and that is what they waited for
+            assert "no network from the lab" not in pods.log(pod)
+        document = await lab_client.spec()
+        document["spec"]["network"] = {"default": {"latency": "20ms"}}
+        document["spec"]["faults"] = [{"name": "nap", "from": "node-0", "pause": True}]
+        await lab_client.put_spec(document)
+        members = await until(lab_client, pods, lambda members: members["node-0"].state == "paused")
+        assert members["node-0"].detail == "paused by fault nap"
+        assert "1 paths shaped" in pods.log("pod-1")
+        with pytest.raises(ProblemError, match="stands in the Subnet object"):
+            await lab_client.clear_fault("nap")
+        await lab_client.put_spec({**document, "spec": {**document["spec"], "faults": []}})
+        await until_connected(lab_client, 2, pods)
+
+        died = await lab_client.add_fault(FaultRequest({"name": "die", "from": "node-1", "kill": True, "for": "60s"}))
+        assert died.nodes == ["node-1"]
+        members = await until(lab_client, pods, lambda members: members["node-1"].state == "stopped")
+        assert members["node-1"].detail.startswith("killed as ordered (fault die), back in ")
+        await lab_client.clear_fault("die")
+        await until_connected(lab_client, 2, pods)
+        assert pods.log("pod-1").count("1 paths shaped") == 2  # the new process was told, too
 
 
 async def test_a_node_that_dies_by_itself_is_counted_too(tmp_path: Path) -> None:

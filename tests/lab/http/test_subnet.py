@@ -5,8 +5,11 @@ import json
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
+from tests.samples import true_rows
 
+from p2pnet.lab.http.subnet import metrics_text
 from p2pnet.lab_client import ProblemError
 from p2pnet.lab_client.client import wait_until_up
 from p2pnet.model.jobs import Payload, RunRequest
@@ -98,6 +101,18 @@ async def test_metrics_are_for_prometheus(lab_client, lab):
     async with lab_client.wire.open("GET", "/v1/metrics") as response:
         text = (await response.read()).decode()
     assert 'p2pnet_lab_links{state="up"} 3.0' in text
+    assert 'p2pnet_lab_faults{state="active"} 0.0' in text
+    assert "p2pnet_lab_network_in_force{" not in text  # nothing is shaped
+
+
+async def test_metrics_tell_the_network_by_rule(lab):
+    rows = true_rows()
+    text = metrics_text(msgspec.structs.replace(lab.status(), network=rows)).decode()
+    for row in rows:
+        if not row.worst:
+            assert f'p2pnet_lab_network_in_force{{rule="{row.rule}"}} {float(row.ok)}' in text
+    assert 'figure="delay_ms"' in text
+    assert text.count("p2pnet_lab_network_in_force{") == sum(not row.worst for row in rows)
 
 
 async def test_unknown_routes_and_broken_bodies_are_problems(lab_client):

@@ -3,14 +3,16 @@
 import asyncio
 import gzip
 import json
+import time
 
 import msgspec
 import pytest
 
 from p2pnet.lab_client import LabClient, ProblemError
 from p2pnet.measure import load_of, unmeasured
-from p2pnet.model.control import ControlRefusal
+from p2pnet.model.control import ControlRefusal, Sample
 from p2pnet.model.jobs import Payload, RunRequest, RunState
+from p2pnet.model.time_series import NodeSample
 from p2pnet.store import archive, retention
 from p2pnet.subnet.document import load_subnet, to_document
 
@@ -46,6 +48,19 @@ async def test_a_run_delivers_reports_and_leaves_seven_files(lab_client, lab, st
     assert (file.state, file.subnet, file.seed, len(file.artifacts)) == ("finished", "demo", 7, 5)
     assert "'nodes': 3" in repr(file.spec["spec"])
     assert {event.artifact for event in archive.read_events(state, ended.run)} == set(file.artifacts)
+
+
+async def test_the_time_series_of_a_run_is_kept_and_what_stands_out_is_in_its_report(lab_client, lab, nodes, state):
+    now_ns = time.monotonic_ns()
+    nodes.nodes["node-1"].samples = [Sample(now_ns + second * 10**9, 1.0, 0.5, 0.1) for second in range(1, 4)]
+    ended = await finished(lab_client, generated())
+    assert [(one.node, one.kind) for one in ended.report.findings] == [("node-1", "starved")]
+    await lab.runs.compacted()
+    with archive.open_plain(state.run(ended.run), archive.SAMPLES_FILE) as file:
+        kept = [msgspec.json.decode(line, type=NodeSample) for line in file]
+    assert [one.sample.lag_s for one in kept] == [0.5] * 3
+    for name in ("samples.ndjson", "samples.ndjson.gz"):
+        assert b"".join([piece async for piece in lab_client.run_file(ended.run, name)])
 
 
 async def test_a_run_ends_early_when_all_receipts_are_in(lab_client):

@@ -16,7 +16,7 @@ from p2pnet.model.control import MembersTaken
 from p2pnet.model.errors import TargetError
 from p2pnet.model.jobs import LogLine, NodeAction, Revision, Rotation
 from p2pnet.model.registry import Membership
-from p2pnet.model.report import Status
+from p2pnet.model.report import LinkFigures, NetworkRow, Status
 from p2pnet.store.logs import LogQuery, ends_of, follow, read_all
 from p2pnet.subnet.document import digest_of, load_subnet, to_document
 
@@ -188,7 +188,33 @@ class _StatusMetrics(Collector):
             runs.add_metric([name], sum(run.state == name for run in status.runs))
         restarts = GaugeMetricFamily("p2pnet_lab_restarts", "Restarts of nodes that ended, summed.")
         restarts.add_metric([], sum(member.restarts for member in status.members))
-        return [nodes, links, runs, restarts]
+        faults = GaugeMetricFamily("p2pnet_lab_faults", "Faults by state.", labels=["state"])
+        for state in ("waiting", "active", "ended", "failed"):
+            faults.add_metric([state], sum(fault.state == state for fault in status.faults))
+        return [nodes, links, runs, restarts, faults, *_network_metrics(status.network)]
+
+
+def _network_metrics(rows: list[NetworkRow]) -> list[GaugeMetricFamily]:
+    """The emulated network, by rule: a document has at most 64, and as many faults."""
+    held = GaugeMetricFamily(
+        "p2pnet_lab_network_in_force", "Whether a rule was seen in force: 1 or 0.", labels=["rule"]
+    )
+    asked = GaugeMetricFamily(
+        "p2pnet_lab_network_asked", "A figure as asked for, of a rule.", labels=["rule", "figure"]
+    )
+    seen = GaugeMetricFamily(
+        "p2pnet_lab_network_seen", "A figure as the canary saw it last.", labels=["rule", "figure"]
+    )
+    for row in rows:
+        if row.worst:
+            continue
+        held.add_metric([row.rule], float(row.ok))
+        for figure in LinkFigures.__struct_fields__:
+            for family, figures in ((asked, row.asked), (seen, row.seen)):
+                value = getattr(figures, figure)
+                if value is not None:
+                    family.add_metric([row.rule, figure], value)
+    return [held, asked, seen]
 
 
 def metrics_text(status: Status) -> bytes:

@@ -279,7 +279,9 @@ class NodeFaults:
 
     def _turn(self, now: float) -> float | None:
         """Order what is to be ordered now; the time of the next turn."""
-        times = [now + RENEW_S] if self._faults or self._groups else []
+        if not self._faults and not self._groups:
+            return None  # as nearly always, and processes change often while a subnet starts
+        times = [now + RENEW_S]
         for _, clock in self._churns.values():
             clock.advance(now)
             times += [] if (next_s := clock.next_s()) is None else [next_s]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from p2pnet.lab.network.probe_book import Key, ProbeBook
-from p2pnet.lab.network.probe_choice import BEFORE, DURING, REST, Chooser, Goal, Order, Pace, chosen_links, goal_of
+from p2pnet.lab.network.probe_choice import BEFORE, DURING, REST, Chooser, Goal, Order, ProbePace, chosen_links, goal_of
 from p2pnet.lab.nodes.clocks import Clocks
 from p2pnet.lab.nodes.node_client import NodeClient, NodeRefusedError, NodeSilentError, ask_for
 from p2pnet.measure.canary import LinkSeen, Selectors, rows_of
@@ -36,6 +36,7 @@ BEFORE_S = 10.0  # at most, for the measurement before a run: all links of twent
 FRESH_S = (
     60.0  # what was measured so shortly before a run counts for it, so that a series of runs does not wait each time
 )
+RETURN_S = 6.0  # for nodes on their way back, before a run: a restart that was ordered takes some seconds
 TAKEN_S = 5.0  # for nodes to take a changed network; afterwards they are measured as they are
 SETTLE_S = (
     0.3  # after they took it: packets that were under way have arrived, or are late by no more than a probe's patience
@@ -65,8 +66,12 @@ class CanaryFacts:
     """The member list with its edges; the same object while nothing changes."""
     peers: Callable[[], Mapping[str, Collection[str]]]
     """The peers that each node reports a link with."""
+    starts: Callable[[], Mapping[str, str]]
+    """The incarnation of each node that answers."""
     left_out: Callable[[], Collection[str]]
     """Nodes that cannot be probed: paused, dead, on their way back, or silent."""
+    still: Callable[[], Collection[str]]
+    """Those of them that are paused or kept dead as ordered: nobody waits for them."""
     lacking: Callable[[], Collection[str]]
     """Nodes that have not taken the network in force yet."""
     clocks: Clocks
@@ -101,12 +106,15 @@ class Canary:
         """Runs that are measured now."""
         self._holding = 0
         """Who waits for what is on its way; nothing more is ordered meanwhile."""
-        self._goal: Goal | None = None
+        self._goal = Goal()
         """What is measured before a run."""
+        self._measuring: tuple[int, int] | None = None
+        """Since when trains count for the run that waits for its measurement, and since when it waits; None: none does."""
+        self._turn = asyncio.Lock()
         self._reached = asyncio.Event()
         self._wakeup = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._clocked_s = 0.0
+        self._clocked_s = -CLOCKS_S
         self._rows: list[NetworkRow] = []
 
     # --- from start to end ---
@@ -142,10 +150,12 @@ class Canary:
         """Whether there is a network to be measured."""
         return self._facts.plan().shaped
 
-    async def look(self, since_ns: int, lag_s: Mapping[str, float] | None = None) -> list[NetworkRow]:
-        """What trains since then tell. Judged in a thread: of thousands of links it takes a tenth of a second."""
+    async def look(
+        self, since_ns: int, lag_s: Mapping[str, float] | None = None, *, failed_only: bool = False
+    ) -> list[NetworkRow]:
+        """What trains since then tell. Judged in a thread: of thousands of links it takes some tenths of a second."""
         seen, rules = self._book.seen(since_ns), dict(self._rules)
-        return await asyncio.to_thread(rows_of, seen, rules, lag_s)
+        return await asyncio.to_thread(rows_of, seen, rules, lag_s, failed_only=failed_only)
 
     def told(self, rows: list[NetworkRow]) -> None:
         """A run has looked: the status shows what it saw."""
@@ -164,23 +174,34 @@ class Canary:
 
     async def measure(self, timeout_s: float = BEFORE_S, *, fresh_s: float = FRESH_S) -> int:
         """Measure all that a run needs, unless it was so lately; since when trains count for it (ns)."""
-        since_ns = self._now_ns() - int(fresh_s * 1e9)
-        if not self.shapes:
+        async with self._turn:
+            since_ns = self._now_ns() - int(fresh_s * 1e9)
+            self._book.mark(self._now_ns())
+            self._follow()
+            self._see_links()
+            if self._book.links and not self._is_reached(since_ns):
+                self._measuring = (since_ns, self._now_ns())
+                await self._until_reached(timeout_s)
             return since_ns
-        self._follow()
-        goal = self._lacking_of(goal_of({key: one.link for key, one in self._book.links.items()}, self._rng), since_ns)
-        if not goal.probes and not goal.bursts:
-            return since_ns
+
+    async def _until_reached(self, timeout_s: float) -> None:
         self._reached.clear()
-        self._goal = goal
         self._wakeup.set()
         try:
             await asyncio.wait_for(self._reached.wait(), timeout_s)
         except TimeoutError:
             log.info("the network was not measured to the end within %.0f s", timeout_s)
         finally:
-            self._goal = None
-        return since_ns
+            self._measuring = None
+
+    def _is_reached(self, since_ns: int) -> bool:
+        """Whether all links that can be probed have been measured enough since then, and no node is on its way back."""
+        out = set(self._facts.left_out())
+        returning = out.difference(self._facts.still())
+        return not returning and self._chooser.reached(self._goal, self._probeable(out), since_ns)
+
+    def _probeable(self, out: set[str]) -> list[Key]:
+        return [key for key, one in self._book.links.items() if not one.cut and out.isdisjoint(key)]
 
     async def come_in(self, timeout_s: float) -> None:
         """Wait until what is on its way has come in, for so long at most; nothing more is ordered meanwhile."""
@@ -207,18 +228,6 @@ class Canary:
             return "none of its links is up"
         return None
 
-    def _lacking_of(self, goal: Goal, since_ns: int) -> Goal:
-        """What of a goal fresh trains do not tell; counted on from what was asked for, as the chooser counts."""
-        probes: dict[Key, int] = {}
-        bursts: dict[Key, int] = {}
-        for key, one in self._book.links.items():
-            fresh = [train for train in one.trains if train.at_ns >= since_ns]
-            if (lacks := goal.probes.get(key, 0) - sum(train.sent for train in fresh)) > 0:
-                probes[key] = one.asked_probes + lacks
-            if (lacks := goal.bursts.get(key, 0) - sum(train.rate_bps is not None for train in fresh)) > 0:
-                bursts[key] = one.asked_bursts + lacks
-        return Goal(probes, bursts)
-
     # --- rounds ---
 
     async def _probe_forever(self) -> None:
@@ -232,7 +241,7 @@ class Canary:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wakeup.wait(), pace.round_s)
 
-    async def _round(self) -> Pace:
+    async def _round(self) -> ProbePace:
         """Read what has arrived, let it count, order the next trains; how soon to go on."""
         self._follow()
         if not self._book.links:
@@ -245,21 +254,17 @@ class Canary:
         out = set(self._facts.left_out())
         for node in self._book.open_nodes() & out:
             self._book.void(node)
-        peers = self._facts.peers()
-        for key, one in self._book.links.items():
-            source, to = key
-            if to in peers.get(source, ()) and source in peers.get(to, ()):
-                one.cut = False
-            elif not one.cut:
-                self._book.unlinked(key)
+        self._see_links()
         closed = self._book.close_due(self._now_ns(), self._offset)
         await self._order(self._choose(out))
-        if closed and self._goal is None and not self._watchers:
+        if closed and self._measuring is None and not self._watchers:
             self._rows = await self.look(0)
-        return BEFORE if self._goal is not None else DURING if self._watchers or self._book.open_nodes() else REST
+        return BEFORE if self._measuring is not None else DURING if self._watchers or self._book.open_nodes() else REST
 
     def _follow(self) -> None:
-        """Ask of links what the plan says now."""
+        """Ask of links what the plan says now; those of nodes that have started again begin anew."""
+        for node, incarnation in self._facts.starts().items():
+            self._book.started(node, incarnation, self._now_ns())
         plan, membership = self._facts.plan(), self._facts.membership()
         if self._made_of[0] is plan and self._made_of[1] is membership:
             return
@@ -272,7 +277,19 @@ class Canary:
             for watcher in list(self._watchers):
                 watcher(seen, rules)
             self._changed_ns, self._settled_ns, self._due_ns = now_ns, 0, 0
+            # The same choice each time, so that what was measured lately is enough for the next run.
+            self._goal = goal_of(links, random.Random(self._facts.seed))
             self._rows = []
+
+    def _see_links(self) -> None:
+        """Note which links are up."""
+        peers = self._facts.peers()
+        for key, one in self._book.links.items():
+            source, to = key
+            if to in peers.get(source, ()) and source in peers.get(to, ()):
+                one.cut = False
+            elif not one.cut:
+                self._book.unlinked(key)
 
     def _is_settled(self) -> bool:
         """Whether nodes have what the plan says, or had the time to take it."""
@@ -285,17 +302,19 @@ class Canary:
         """The next trains, of links that are up."""
         if self._holding or not self._is_settled():
             return []
-        now_ns = self._now_ns()
-        keys = [key for key, one in self._book.links.items() if not one.cut and out.isdisjoint(key)]
-        busy = self._facts.busy()
-        if self._goal is None:
+        now_ns, keys, busy = self._now_ns(), self._probeable(out), self._facts.busy()
+        if self._measuring is None:
             pace = DURING if self._watchers else REST
             if now_ns < min(self._due_ns, self._ordered_ns + int(pace.round_s * 1e9)):
                 return []
             self._ordered_ns, self._due_ns = now_ns, now_ns + int(pace.round_s * 1e9)
             return self._chooser.steady(pace, keys, now_ns, busy=busy)
-        orders = self._chooser.before(self._goal, keys, now_ns, busy=busy)
-        if not orders and self._chooser.reached(self._goal, keys):
+        since_ns, begun_ns = self._measuring
+        orders = self._chooser.before(self._goal, keys, since_ns, now_ns, busy=busy)
+        patient = now_ns < begun_ns + int(RETURN_S * 1e9)
+        if not orders and (
+            self._is_reached(since_ns) or (not patient and self._chooser.reached(self._goal, keys, since_ns))
+        ):
             self._reached.set()
         return orders
 
@@ -350,7 +369,7 @@ class Canary:
     async def _keep_clocks(self) -> None:
         """Measure the clocks of other machines now and then; a run measures them too."""
         now_s = self._now_ns() / 1e9
-        if now_s - self._clocked_s > CLOCKS_S:
+        if now_s - self._clocked_s >= CLOCKS_S:
             self._clocked_s = now_s
             await self._facts.clocks.measure(self._facts.boots())
 

@@ -20,16 +20,18 @@ def canary_of(
     def peers() -> dict[str, set[str]]:
         return {node: {one.name for one in view.peers} for node, view in views.items()}
 
-    def left_out() -> set[str]:
-        return {node for node in backend.groups() if not serves(node)} | network.hit_lately()
+    def starts() -> dict[str, str]:
+        return {node: view.incarnation for node, view in views.items()}
 
-    def serves(node: str) -> bool:
-        return node in views and expected(node) and not backend.process(node).halted
+    def left_out() -> set[str]:
+        return {
+            node for node in backend.groups() if node not in views or not expected(node) or backend.process(node).halted
+        }
 
     return Canary(
         CanaryFacts(
             node_client=node_client, plan=lambda: network.plan, membership=lambda: backend.membership, peers=peers,
-            left_out=left_out, lacking=network.pusher.lacking, clocks=clocks, boots=collector.boot_ids, busy=busy,
-            seed=backend.subnet.spec.seed,
+            starts=starts, left_out=left_out, still=network.still, lacking=network.pusher.lacking, clocks=clocks,
+            boots=collector.boot_ids, busy=busy, seed=backend.subnet.spec.seed,
         )
     )  # fmt: skip

@@ -203,9 +203,12 @@ class NetworkControl:
         """The faults in force, and from now on those that begin; for `recorded`."""
         return self.book.record()
 
-    def recorded(self, record: dict[int, BookedFault]) -> list[FaultStatus]:
-        """How the faults of a record stand; it is kept no more."""
+    def forget(self, record: dict[int, BookedFault]) -> None:
+        """Put no more faults into a record."""
         self.book.forget(record)
+
+    def recorded(self, record: dict[int, BookedFault]) -> list[FaultStatus]:
+        """How the faults of a record stand."""
         now, wall_s = self._now(), time.time()
         return [status_of_fault(fault, now, wall_s) for fault in record.values()]
 

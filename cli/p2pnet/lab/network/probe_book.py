@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from p2pnet.measure.canary import LinkSeen
-from p2pnet.measure.probes import Arrival, ProbedLink, SeenTrain, Train, seen
+from p2pnet.measure.probes import Arrival, ProbedLink, SeenTrain, Train, merged, seen
 from p2pnet.model.control import Probes, ProbeSent, ProbeTrain
 from p2pnet.model.network import PACKET_OVERHEAD_BYTES
 
-TRAINS_KEPT = 80  # of each link, the latest: some 600 probes
+BUNDLE_NS = 20_000_000_000  # paced trains of a link within this time are kept as one
+BUNDLES_KEPT = 40  # of each link, the latest, and bursts: ten minutes of a run
 MARGIN_NS = 500_000_000  # for timers, and for a process that is late, after a train's time to arrive
 SPREADS_MAX = 6.0  # standard deviations of jitter that are waited for
 LOST_NS = 60_000_000_000  # a train of which nothing was heard for so long after its time is forgotten
+PAST_MAX = 16  # starts of a node that are over and remembered, so that a late answer of one changes nothing
 TRAIN_NUMBERS = 1 << 32  # that a probe has room for
 OPEN_MAX = 20_000  # trains on their way; a round orders some hundred
 
@@ -33,14 +35,20 @@ class MeasuredLink:
 
     link: ProbedLink
     since_ns: int
-    trains: deque[SeenTrain] = field(default_factory=lambda: deque(maxlen=TRAINS_KEPT))
+    trains: deque[SeenTrain] = field(default_factory=lambda: deque(maxlen=BUNDLES_KEPT))
     cut: bool = False
     """Whether there is no link between the two."""
     next_ns: int = 0
     """When the next train may begin: the last one is sent to its end then."""
-    asked_probes: int = 0
-    asked_bursts: int = 0
-    """What was ordered since `since_ns` and not forgotten."""
+    open_probes: int = 0
+    open_bursts: int = 0
+    """Of the trains that are on their way."""
+
+    def had(self, since_ns: int) -> tuple[int, int]:
+        """Paced probes and bursts ordered since then that count, or are on their way."""
+        fresh = [train for train in self.trains if train.at_ns >= since_ns]
+        probes = sum(train.sent for train in fresh)
+        return self.open_probes + probes, self.open_bursts + sum(not train.sent for train in fresh)
 
 
 @dataclass(slots=True)
@@ -64,6 +72,8 @@ class _NodeReads:
     cursor: int = 0
     read_ns: int = 0
     """When it was last asked and answered."""
+    past: list[str] = field(default_factory=list)
+    """Starts that are over."""
 
 
 class ProbeBook:
@@ -75,6 +85,7 @@ class ProbeBook:
         self._open: dict[int, _OpenTrain] = {}
         self._nodes: dict[str, _NodeReads] = {}
         self._count = first
+        self._mark_ns = 0
 
     # --- what is asked ---
 
@@ -93,8 +104,19 @@ class ProbeBook:
             self._forget(lambda one: one.key not in self.links or one.ordered_ns < self.links[one.key].since_ns)
         return changed
 
-    def restarted(self, node: str, now_ns: int) -> None:
-        """A new process serves the node: its links begin anew."""
+    def started(self, node: str, incarnation: str, now_ns: int) -> None:
+        """This start of a node serves now; if it is another than before, its links begin anew."""
+        known = self._nodes.setdefault(node, _NodeReads())
+        if known.incarnation != incarnation and incarnation not in known.past:
+            before, fresh = (
+                known.incarnation,
+                _NodeReads(incarnation, past=[*known.past[-PAST_MAX:], known.incarnation]),
+            )
+            self._nodes[node] = fresh
+            if before:
+                self._begin_anew(node, now_ns)
+
+    def _begin_anew(self, node: str, now_ns: int) -> None:
         for key, measured in list(self.links.items()):
             if node in key:
                 self.links[key] = MeasuredLink(measured.link, now_ns, cut=measured.cut)
@@ -115,13 +137,13 @@ class ProbeBook:
         for number, train in list(self._open.items()):
             if gone(train):
                 del self._open[number]
-                self._not_asked(train)
+                self._no_longer_open(train)
 
-    def _not_asked(self, train: _OpenTrain) -> None:
+    def _no_longer_open(self, train: _OpenTrain) -> None:
         measured = self.links.get(train.key)
         if measured is not None and train.ordered_ns >= measured.since_ns:
-            measured.asked_probes -= train.train.count if train.train.interval_ns else 0
-            measured.asked_bursts -= not train.train.interval_ns
+            measured.open_probes -= train.train.count if train.train.interval_ns else 0
+            measured.open_bursts -= not train.train.interval_ns
 
     # --- trains ---
 
@@ -134,8 +156,8 @@ class ProbeBook:
         train = ProbeTrain(key[1], count, interval_ns, size, self._count)
         self._open[self._count] = _OpenTrain(key, train, busy, now_ns)
         measured.next_ns = now_ns + count * interval_ns
-        measured.asked_probes += count if interval_ns else 0
-        measured.asked_bursts += not interval_ns
+        measured.open_probes += count if interval_ns else 0
+        measured.open_bursts += not interval_ns
         return train
 
     def refused(self, node: str, trains: Iterable[ProbeTrain]) -> None:
@@ -143,7 +165,7 @@ class ProbeBook:
         for train in trains:
             one = self._open.pop(train.train, None)
             if one is not None:
-                self._not_asked(one)
+                self._no_longer_open(one)
             measured = self.links.get((node, train.peer))
             if measured is not None:
                 measured.next_ns = 0
@@ -154,14 +176,13 @@ class ProbeBook:
 
     def read(self, node: str, reply: Probes, asked_ns: int) -> None:
         """Take in what a node tells of probes; `asked_ns`: when it was asked."""
-        known = self._nodes.setdefault(node, _NodeReads())
+        self.started(node, reply.incarnation, asked_ns)
+        known = self._nodes[node]
         if known.incarnation != reply.incarnation:
-            if known.incarnation:
-                self.restarted(node, asked_ns)
-            known.incarnation, known.boot_id = reply.incarnation, reply.boot_id
-        elif reply.missed:
+            return  # a late answer of a start that is over
+        if reply.missed and known.boot_id:
             self.void(node)
-        known.cursor, known.read_ns = reply.cursor, asked_ns
+        known.boot_id, known.cursor, known.read_ns = reply.boot_id, reply.cursor, asked_ns
         for sent in reply.sent:
             one = self._open.get(sent.train)
             if one is not None and one.key == (node, sent.peer):
@@ -176,17 +197,14 @@ class ProbeBook:
         closed = 0
         for number, one in list(self._open.items()):
             link = self.links[one.key].link
-            if one.sent is not None and not one.due_ns:
-                known = offset(one.sender_boot)
-                if known is None:
-                    continue
+            if one.sent is not None and not one.due_ns and (known := offset(one.sender_boot)) is not None:
                 one.due_ns = one.sent.last_ns + known[0] + int(time_on_the_way_ns(link, one.train, busy=one.busy))
             if one.due_ns and self._nodes.get(one.key[1], _NodeReads()).read_ns > one.due_ns:
-                del self._open[number]
                 closed += self._count_train(one, offset)
-            elif now_ns > one.ordered_ns + one.train.count * one.train.interval_ns + LOST_NS + link.shape.delay_ns:
-                del self._open[number]
-                self._not_asked(one)
+            elif now_ns < one.ordered_ns + one.train.count * one.train.interval_ns + LOST_NS + link.shape.delay_ns:
+                continue
+            del self._open[number]
+            self._no_longer_open(one)
         return closed
 
     def _count_train(self, one: _OpenTrain, offset: Offset) -> bool:
@@ -194,20 +212,37 @@ class ProbeBook:
         ours, theirs = offset(source.boot_id), offset(to.boot_id)
         # A train that was not sent to its end lost its link on the way, and with it probes that were sent.
         if ours is None or theirs is None or one.sent is None or one.sent.count < one.train.count:
-            self._not_asked(one)
             return False
         bound = 0.0 if source.boot_id == to.boot_id else ours[1] + theirs[1]
         arrivals = tuple(Arrival(seq, sent + ours[0], arrived + theirs[0]) for seq, sent, arrived in one.arrivals)
-        measured = self.links[one.key]
         train = one.train
-        measured.trains.append(
-            seen(
-                measured.link,
-                Train(one.ordered_ns, train.count, train.size, arrivals, burst=not train.interval_ns, busy=one.busy,
-                      bound_ns=bound),
-            )
-        )  # fmt: skip
+        told = Train(
+            one.ordered_ns,
+            train.count,
+            train.size,
+            arrivals,
+            burst=not train.interval_ns,
+            busy=one.busy,
+            bound_ns=bound,
+        )
+        measured = self.links[one.key]
+        self._keep(measured, seen(measured.link, told))
         return True
+
+    def _keep(self, measured: MeasuredLink, train: SeenTrain) -> None:
+        trains = measured.trains
+        last = trains[-1] if trains else None
+        if (
+            last is not None and train.rate_bps is None and last.rate_bps is None and last.busy == train.busy
+            and self._mark_ns <= last.at_ns <= train.at_ns < last.at_ns + BUNDLE_NS
+        ):  # fmt: skip
+            trains[-1] = merged(last, train)
+        else:
+            trains.append(train)
+
+    def mark(self, now_ns: int) -> None:
+        """What is ordered from now on can be told from what was ordered before."""
+        self._mark_ns = now_ns
 
     # --- what is known ---
 

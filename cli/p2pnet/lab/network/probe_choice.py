@@ -3,7 +3,7 @@
 import random
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import cycle, islice, zip_longest
+from itertools import islice, zip_longest
 from typing import NamedTuple
 
 from p2pnet.lab.network.probe_book import Key, MeasuredLink, ProbeBook
@@ -24,10 +24,12 @@ SPREAD_NS = 2 * _S  # over which the probes of a link are spread before a run: t
 BANDWIDTH_SHARE = 0.1  # of a narrow link, that probes may use
 
 LINK_PROBES = 40
-"""Of each link before a run: if all of them are late, that is no chance, whatever the number of links."""
+"""Probes of each link before a run: if all of them are late, that is no chance, whatever the number of links."""
 LINK_PROBES_MIN = 8  # with fewer a link is left out instead: a seeded choice covers every rule
-BEFORE_PROBES = 16_000  # of all links: 8 s at the pace of `BEFORE`
+BEFORE_PROBES = 9_600  # of all links: 8 s at the pace of `BEFORE`
 SURE = 20.0  # lost probes that were to be expected where none is: such luck has the probability exp(-20)
+LINE_TRAINS = 3  # of every access link: no honest one comes too soon three times
+BURST_PROBES = 20_000  # of all bursts before a run: some seconds of a core
 RATE_TRAINS = 6  # bursts for each rule about bandwidth: if all are slow, that is no chance
 BURST_NS = 40_000_000  # of a burst, as asked: long beside the gulps in which a process reads
 BURST_SPREADS = 34.0  # the same, in standard deviations of jitter, which then blurs a rate by a quarter at most
@@ -40,7 +42,7 @@ BURSTS_BPS_MAX = 200e6  # of all bursts at a time: more would measure the machin
 Order = tuple[Key, ProbeTrain]
 
 
-class Pace(NamedTuple):
+class ProbePace(NamedTuple):
     """How much is probed: `probes_per_s` of the whole subnet, a round every `round_s`, bursts every `bursts_s`."""
 
     probes_per_s: float
@@ -49,9 +51,9 @@ class Pace(NamedTuple):
 
 
 # A probe costs some 0.1 ms of CPU at both nodes and the lab together, and a machine of two cores carries the nodes too.
-BEFORE = Pace(2_000, 0.25, 0.0)  # nothing else happens then: a tenth of such a machine
-DURING = Pace(200, 2.0, 15.0)  # a hundredth
-REST = Pace(10, 20.0, 120.0)
+BEFORE = ProbePace(1_200, 0.25, 0.0)  # nothing else happens then: a twentieth of such a machine
+DURING = ProbePace(200, 2.0, 15.0)  # a hundredth
+REST = ProbePace(10, 20.0, 120.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +104,29 @@ def by_rule(links: Mapping[Key, ProbedLink]) -> dict[str, list[Key]]:
 
 
 def _burst_goal(links: Mapping[Key, ProbedLink], rng: random.Random) -> dict[Key, int]:
-    """Bursts for each rule about a bandwidth, on links as different as there are."""
+    """Bursts for each rule about a bandwidth, on links as different as there are, and for every single access link."""
     goal: dict[Key, int] = {}
+    budget = BURST_PROBES
     for keys in by_bandwidth(links).values():
-        for key in islice(cycle(spread_out(rng.sample(keys, len(keys)))), RATE_TRAINS):
+        for key in _burst_links(rng.sample(keys, len(keys)), links):
+            budget -= (burst_of(links[key]) or (0, 0))[0]
+            if budget < 0:
+                return goal
             goal[key] = goal.get(key, 0) + 1
     return goal
+
+
+def _burst_links(keys: list[Key], links: Mapping[Key, ProbedLink]) -> list[Key]:
+    """On which of a rule's links its bursts are sent, a link for each burst."""
+    lines: dict[Key, list[Key]] = {}  # those that share an access link are one
+    for key in spread_out(keys):
+        narrowest = links[key].narrowest
+        side = "path" if narrowest is None else narrowest[1]
+        ends = {"path": key, "up": (key[0], "*"), "down": ("*", key[1])}
+        lines.setdefault(ends[side], []).append(key)
+    few = RATE_TRAINS if all("*" not in ends for ends in lines) else max(RATE_TRAINS, LINE_TRAINS * len(lines))
+    rounds = -(-few // len(lines))
+    return [line[number % len(line)] for number in range(rounds) for line in lines.values()][:few]
 
 
 def by_bandwidth(links: Mapping[Key, ProbedLink]) -> dict[str, list[Key]]:
@@ -165,19 +184,23 @@ class Chooser:
         self._end_free_ns: dict[str, int] = {}
         """When a node's last burst is through."""
 
-    def before(self, goal: Goal, keys: Collection[Key], now_ns: int, *, busy: bool) -> list[Order]:
-        """Trains towards a goal, of these links. Narrow links get their bursts first, and paced probes when these are over."""
+    def before(self, goal: Goal, keys: Collection[Key], since_ns: int, now_ns: int, *, busy: bool) -> list[Order]:
+        """Trains towards a goal, of these links. Narrow links get their bursts first, and paced probes when these are over.
+
+        What was ordered since `since_ns` counts.
+        """
         links = self._book.links
-        bursts = [key for key in keys for _ in range(goal.bursts.get(key, 0) - links[key].asked_bursts)]
+        had = {key: links[key].had(since_ns) for key in keys}
+        bursts = [key for key in keys for _ in range(goal.bursts.get(key, 0) - had[key][1])]
         quiet = bool(bursts) or any(burst for _, burst in self._book.under_way())
-        left = {key: goal.probes.get(key, 0) - links[key].asked_probes for key in keys}
+        left = {key: goal.probes.get(key, 0) - had[key][0] for key in keys}
         waiting = sorted(
             (
                 key
                 for key, more in left.items()
                 if more > 0 and links[key].next_ns <= now_ns and not (quiet and _is_narrow(links[key].link))
             ),
-            key=lambda key: (links[key].asked_probes / goal.probes[key], self._rng.random()),
+            key=lambda key: (had[key][0] / goal.probes[key], self._rng.random()),
         )
         orders = self._bursts(bursts, now_ns, busy=busy)
         budget = int(BEFORE.probes_per_s * BEFORE.round_s)
@@ -190,17 +213,21 @@ class Chooser:
             self._add(orders, key, count, interval, busy=busy, now_ns=now_ns)
         return orders
 
-    def reached(self, goal: Goal, keys: Collection[Key]) -> bool:
-        """Whether all that a goal asks of these links has been ordered and has come in."""
-        links = self._book.links
-        asked = all(
-            links[key].asked_probes >= goal.probes.get(key, 0) and links[key].asked_bursts >= goal.bursts.get(key, 0)
-            for key in keys
-        )
-        wanted = set(keys)
-        return asked and not any(key in wanted for key, _ in self._book.under_way())
+    def reached(self, goal: Goal, keys: Collection[Key], since_ns: int) -> bool:
+        """Whether all that a goal asks of these links has been ordered since then, and has come in."""
+        for key in keys:
+            one = self._book.links[key]
+            probes, bursts = one.had(since_ns)
+            if (
+                one.open_probes
+                or one.open_bursts
+                or probes < goal.probes.get(key, 0)
+                or bursts < goal.bursts.get(key, 0)
+            ):
+                return False
+        return True
 
-    def steady(self, pace: Pace, keys: Collection[Key], now_ns: int, *, busy: bool) -> list[Order]:
+    def steady(self, pace: ProbePace, keys: Collection[Key], now_ns: int, *, busy: bool) -> list[Order]:
         """Trains at a steady pace, of the links first that were probed longest ago."""
         budget = int(pace.probes_per_s * pace.round_s)
         bursting = now_ns >= self._bursts_ns and bool(by_bandwidth({key: self._book.links[key].link for key in keys}))
@@ -270,4 +297,4 @@ def _is_narrow(link: ProbedLink) -> bool:
     return link.narrowest is not None
 
 
-__all__ = ["BEFORE", "DURING", "REST", "Chooser", "Goal", "MeasuredLink", "Pace", "goal_of"]
+__all__ = ["BEFORE", "DURING", "REST", "Chooser", "Goal", "MeasuredLink", "ProbePace", "goal_of"]

@@ -18,6 +18,7 @@ from p2pnet.store.archive import SAMPLES_FILE
 
 POLL_S = 2.0  # nodes make one sample a second and keep ten minutes of them
 ANSWER_S = 3.0
+BEFORE_NS = 60_000_000_000  # before the run: as long as what was measured then counts for it, see `canary.FRESH_S`
 ASKED_MAX = 32  # nodes that are asked at a time
 BYTES_MAX = 128 * limits.MIB  # of samples.ndjson: 50 nodes that all talk to each other fill it in a quarter of an hour
 
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 _encoder = msgspec.json.Encoder()
 
 
-class Sampler:
+class RunSampler:
     """Gathers the samples of one run's nodes from now on."""
 
     def __init__(
@@ -46,6 +47,8 @@ class Sampler:
         self._over = False
         """Whether nothing more is written."""
         self.series = TimeSeries()
+        self._before = TimeSeries()
+        """The seconds before the run, in which trains were sent that count for it."""
         self.notes: list[str] = []
         """What of the time series is missing."""
 
@@ -61,6 +64,11 @@ class Sampler:
         boots = {node: boot for boot, nodes in self._boots().items() for node in nodes}
         await asyncio.gather(*(self._poll(node, boots.get(node, ""), slots) for node in self._after_ns))
 
+    def longest_lag_s(self) -> dict[str, float]:
+        """By node, the longest that its event loop came late, in the run and shortly before."""
+        every = (self._before.longest_lag_s(), self.series.longest_lag_s())
+        return {node: max(one.get(node, 0.0) for one in every) for node in {**every[0], **every[1]}}
+
     def close(self) -> None:
         """Write no more."""
         file, self._file, self._over = self._file, None, True
@@ -73,34 +81,26 @@ class Sampler:
     async def _poll(self, node: str, boot: str, slots: asyncio.Semaphore) -> None:
         after_ns = self._after_ns[node]
         if after_ns is None:
-            after_ns = self._begun_ns - self._offsets_ns().get(boot, 0)
+            after_ns = self._begun_ns - BEFORE_NS - self._offsets_ns().get(boot, 0)
         try:
             async with slots:
-                reply = await ask_for(
-                    self._node_client,
-                    node,
-                    ROUTE_SAMPLES,
-                    SamplesRequest(max(0, after_ns)),
-                    Samples,
-                    timeout_s=ANSWER_S,
-                )
+                request = SamplesRequest(max(0, after_ns))
+                reply = await ask_for(self._node_client, node, ROUTE_SAMPLES, request, Samples, timeout_s=ANSWER_S)
         except (NodeSilentError, NodeRefusedError) as error:
             log.debug("samples: %s", error)  # what it missed to tell it tells the next time, if it lives
             return
         offset = self._offsets_ns().get(reply.boot_id, 0)
-        fresh = [
-            NodeSample(node, sample.mono_ns + offset, sample)
-            for sample in reply.samples
-            if sample.mono_ns > after_ns and sample.mono_ns + offset >= self._begun_ns
-        ]
+        after_ns = self._after_ns[node] or after_ns  # another poll may have been faster
+        fresh = [NodeSample(node, one.mono_ns + offset, one) for one in reply.samples if one.mono_ns > after_ns]
         if fresh:
             self._after_ns[node] = fresh[-1].sample.mono_ns
+            own = [one for one in fresh if one.t_ns >= self._begun_ns]
             for one in fresh:
-                self.series.add(one)
-            self._write(b"".join(_encoder.encode(one) + b"\n" for one in fresh))
+                (self.series if one.t_ns >= self._begun_ns else self._before).add(one)
+            self._write(b"".join(_encoder.encode(one) + b"\n" for one in own))
 
     def _write(self, data: bytes) -> None:
-        if self._over:
+        if self._over or not data:
             return
         try:
             if self._file is None:

@@ -5,6 +5,7 @@ The sample with the shortest round trip counts (as in NTP, RFC 5905): half of it
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from p2pnet.lab.nodes.node_client import NodeClient, NodeRefusedError, NodeSilentError, ask_for
@@ -41,8 +42,11 @@ def better(sample: Offset, known: Offset) -> bool:
 class Clocks:
     """Offsets by boot id (see `peering.clock.boot_id`). The lab's own boot has offset 0 and bound 0."""
 
-    def __init__(self, node_client: NodeClient, own_boot_id: str) -> None:
+    def __init__(
+        self, node_client: NodeClient, own_boot_id: str, now_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         self._node_client = node_client
+        self._now_ns = now_ns
         self._own = own_boot_id
         self._offsets: dict[str, Offset] = {}
         self.unmeasured: set[str] = set()
@@ -56,7 +60,7 @@ class Clocks:
 
     def bound_ms(self, boots: dict[str, list[str]]) -> float:
         """The largest error bound over these boots, in milliseconds."""
-        now = time.monotonic_ns()
+        now = self._now_ns()
         known = [self._offsets[boot].bound_ns(now) for boot in boots if boot in self._offsets]
         return max(known, default=0.0) / 1e6
 
@@ -72,9 +76,9 @@ class Clocks:
         for node in nodes:
             try:
                 for _ in range(SAMPLES):
-                    sent = time.monotonic_ns()
+                    sent = self._now_ns()
                     clock = await ask_for(self._node_client, node, ROUTE_CLOCK, ClockRequest(), Clock)
-                    sample = offset_of(sent, clock.mono_ns, time.monotonic_ns())
+                    sample = offset_of(sent, clock.mono_ns, self._now_ns())
                     if best is None or better(sample, best):
                         best = sample
             except (NodeSilentError, NodeRefusedError):

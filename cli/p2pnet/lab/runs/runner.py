@@ -12,8 +12,7 @@ from typing import Any
 
 from p2pnet.lab.network.canary import Canary
 from p2pnet.lab.network.control import NetworkControl
-from p2pnet.lab.network.sampler import Sampler
-from p2pnet.lab.network.watch import RunWatch
+from p2pnet.lab.network.sampler import RunSampler
 from p2pnet.lab.nodes.clocks import Clocks
 from p2pnet.lab.nodes.collector import Collector
 from p2pnet.lab.nodes.node_client import NodeClient, NodeRefusedError, NodeSilentError, ask_for
@@ -21,6 +20,7 @@ from p2pnet.lab.runs.injector import InjectionRefusedError, Injector, Planned, g
 from p2pnet.lab.runs.recorder import render_report_files
 from p2pnet.lab.runs.run import Run
 from p2pnet.lab.runs.uploads import Uploads
+from p2pnet.lab.runs.watch import RunWatch
 from p2pnet.measure import facts_of, unmeasured
 from p2pnet.model.control import ROUTE_PEERS, PeersReply, PeersRequest
 from p2pnet.model.errors import P2pnetError
@@ -114,7 +114,7 @@ class Runner:
         self._logs_begun: dict[str, int] = {}
         """Lengths of the logs at the start, by node."""
         collector = context.collector
-        sampler = Sampler(
+        sampler = RunSampler(
             context.node_client, run.file.nodes, run.recorder.folder, boots=collector.boot_ids,
             offsets_ns=lambda: collector.offsets_ns,
         )  # fmt: skip
@@ -124,9 +124,11 @@ class Runner:
         """Go through all phases. When this returns the run has ended, on disk too. Raises for bugs only."""
         run, collector = self._run, self._context.collector
         self._logs_begun = ends_of(self._context.logs())
+        network = self._context.network
+        run.faults = network.record()
+        run.update(faults=network.recorded(run.faults))  # on disk from the start, in case the lab dies
         run.start(time.time())
-        run.faults = self._context.network.record()
-        run.order(self._context.network.hit_lately(), time.monotonic_ns())
+        run.order(network.hit_lately(), time.monotonic_ns())
         collector.add(run)
         try:
             if not run.ending.is_set():
@@ -244,6 +246,7 @@ class Runner:
         run, context = self._run, self._context
         run.publishing = False
         self._watch.close()
+        context.network.forget(run.faults)
         run.update(faults=context.network.recorded(run.faults))
         boots = context.collector.boot_ids()
         if context.clocks.unmeasured & boots.keys():

@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgspec
 
 from p2pnet.lab.network.canary import Canary
-from p2pnet.lab.network.sampler import Sampler
+from p2pnet.lab.network.sampler import RunSampler
 from p2pnet.lab.runs.run import Run
 from p2pnet.measure.canary import STARVED, LinkSeen, Selectors, problems_of, rows_of, unmeasured_rules
 from p2pnet.model.report import NetworkRow, Report
@@ -24,7 +24,7 @@ WAITING_FOR = "measuring the network"
 class RunWatch:
     """Watches the network of one run. A rule that is not in force makes the run invalid; before the injection it ends it."""
 
-    def __init__(self, canary: Canary, sampler: Sampler, run: Run) -> None:
+    def __init__(self, canary: Canary, sampler: RunSampler, run: Run) -> None:
         self._canary = canary
         self._sampler = sampler
         self._run = run
@@ -69,43 +69,42 @@ class RunWatch:
                 await self._canary.come_in(LAST_S)
             await self._look(stop=False)
             self._say_unmeasured()
+            await self._sampler.poll()
         finally:
             self.close()
-        await self._sampler.poll()
-        self._sampler.close()
-        self._run.notes += self._sampler.notes
 
     def close(self) -> None:
-        """Watch no more."""
+        """Watch no more. Idempotent."""
         if self._watching:
             self._watching = False
             self._canary.unwatch(self._changing)
         if self._sampling is not None:
             self._sampling.cancel()
             self._sampling = None
+            self._sampler.close()
+            self._run.notes += self._sampler.notes
 
     def completed(self, report: Report) -> Report:
         """The report with what was seen of the network, and with what stands out in the time series."""
-        self._sampler.close()
         return msgspec.structs.replace(
             report, network=list(self._rows.values()), findings=self._sampler.series.findings(report.per_node)
         )
 
     async def _is_starved(self) -> bool:
         """Whether rules are not as asked, and starved processes explain all of it."""
-        problems = problems_of(await self._canary.look(self._since_ns, self._sampler.series.longest_lag_s()))
+        problems = problems_of(await self._canary.look(self._since_ns, self._sampler.longest_lag_s()))
         return bool(problems) and all(STARVED in problem for problem in problems)
 
     async def _look(self, *, stop: bool) -> None:
-        lag_s = self._sampler.series.longest_lag_s()
+        lag_s = self._sampler.longest_lag_s()
         past, self._past = self._past, []
         for seen, rules in past:
             self._take(await asyncio.to_thread(rows_of, seen, rules, lag_s), stop=stop)
         rows = await self._canary.look(self._since_ns, lag_s)
         self._canary.told(rows)
         self._take(rows, stop=stop)
-        recent = await self._canary.look(max(self._since_ns, self._canary.now_ns - int(RECENT_S * 1e9)), lag_s)
-        self._take([row for row in recent if not row.ok], stop=stop)
+        recent_ns = max(self._since_ns, self._canary.now_ns - int(RECENT_S * 1e9))
+        self._take(await self._canary.look(recent_ns, lag_s, failed_only=True), stop=stop)
 
     def _take(self, rows: Iterable[NetworkRow], *, stop: bool) -> None:
         """Note these rows; what failed once stays failed, and what was measured is not replaced by what was not."""
