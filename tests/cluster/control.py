@@ -72,6 +72,12 @@ class Control:
         words = [sys.executable, "-m", "p2pnet.operator", "crd"]
         self.cluster.apply(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
         crd = "crd/subnets.p2pnet.io"
+        # kubectl refuses to wait for an object that has no conditions at all yet, as on a busy machine.
+        until(
+            lambda: '"conditions"' in self.cluster.kubectl("get", crd, "-o", "json"),
+            "the CRD has conditions",
+            within_s=30,
+        )
         self.cluster.kubectl("wait", "--for=condition=Established", crd, "--timeout=30s")
 
     def find(self, plural: str, namespace: str = "", selector: str = "") -> list[Thing]:
