@@ -36,20 +36,28 @@ async def node(authority: Authority) -> AsyncIterator[Endpoint]:
     await endpoint.wait_closed()
 
 
-async def test_a_node_that_has_another_address_now_is_dialled_there_at_once(
+async def test_a_node_whose_name_leads_to_another_address_meanwhile_is_dialled_there(
     authority: Authority, node: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pod that was made again has another address, and nobody answers at the former one."""
+    """A pod that was made again keeps its name alone, and nobody answers at its former address."""
     monkeypatch.setattr(links, "DIAL_S", 3600.0)
+    monkeypatch.setattr(links, "LOOK_S", 0.01)
+    found = "127.0.0.2"
+
+    async def lead(_host: str, port: int, **_more: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_DGRAM, 0, "", (found, port))]
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "getaddrinfo", lead)
     lab = Links(identity(authority, lab_uri("p2pnet", "default", "demo")), lambda _node: True)
     up = asyncio.Event()
     lab.on_up = lambda _node: up.set()
     await lab.open()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.setblocking(False)
-        silent.bind(("127.0.0.1", 0))
-        lab.follow([Member("node-0", URI, [f"127.0.0.1:{silent.getsockname()[1]}"])])
-        await asyncio.get_running_loop().sock_recv(silent, 2048)  # it is dialled
-        lab.follow([Member("node-0", URI, [f"127.0.0.1:{node.address[1]}"])])
+        silent.bind((found, node.address[1]))
+        lab.follow([Member("node-0", URI, [f"node-0.nodes:{node.address[1]}"])])
+        await loop.sock_recv(silent, 2048)  # it is dialled
+        found = "127.0.0.1"
         await up.wait()
     await lab.close()

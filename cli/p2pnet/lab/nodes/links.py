@@ -1,7 +1,9 @@
 """The lab's QUIC connections: one to every node, under the lab's own leaf, made again whenever one ends."""
 
 import asyncio
+import contextlib
 import logging
+import socket
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -14,11 +16,12 @@ from p2pnet.model.errors import P2pnetError
 from p2pnet.model.log_lines import ABOUT_NODES
 from p2pnet.model.registry import Member
 from p2pnet.model.text import parse_address
-from p2pnet.quic import CloseCode, CloseReason, Connection, Endpoint, Settings, Trust
+from p2pnet.quic import Address, CloseCode, CloseReason, Connection, Endpoint, Settings, Trust
 from p2pnet.quic.hosts import loopback
 from p2pnet.quic.trust import IdentitySource
 
 DIAL_S = 10.0  # many nodes starting at once are slow to answer; a dial whose process ends is cancelled at once
+LOOK_S = 1.0  # between two looks where the name that is dialled leads
 REDIAL_FIRST_S = 0.05  # a node that has just started answers the second dial at the latest
 REDIAL_MAX_S = 2.0  # the longest that a node that is back is not noticed
 REPLY_BYTES_MAX = 16 * limits.MIB  # 5,000 events of 64 hex digits and names are 2 MiB; a range is 1 MiB
@@ -75,14 +78,12 @@ class Links:
             self._tasks.pop(name).cancel()
             self._lost.discard(name)
             self._wakeups.pop(name)
-        before, self._members = self._members, wanted
         for name, member in wanted.items():
+            self._members[name] = member
             if name not in self._tasks:
                 self._wakeups[name] = asyncio.Event()
                 self._tasks[name] = asyncio.create_task(self._keep(name), name=f"link with {name}")
-            elif before[name].addresses != member.addresses:
-                # Nobody answers at the former address of a pod that was made again, and its nodes wait for their lab.
-                self._give_up_dial(name)
+        self._members = wanted
 
     def dial_now(self, node: str) -> None:
         """Dial the node without further wait, if it has no link: something about it has changed."""
@@ -91,10 +92,12 @@ class Links:
 
     def drop(self, node: str) -> None:
         """End the link now, without waiting for QUIC's idle timeout: the process at the other end is gone."""
-        connection = self._connections.get(node)
+        connection, dial = self._connections.get(node), self._attempts.get(node)
         if connection is not None:
             connection.close(0, "the node's process ended")
-        self._give_up_dial(node)
+        if dial is not None:
+            dial.cancel()
+        self.dial_now(node)
 
     def connected(self, node: str) -> bool:
         """Whether there is a link now."""
@@ -121,12 +124,6 @@ class Links:
             raise NodeSilentError(node, f"its answer cannot be read: {error}") from error
 
     # --- keeping links ---
-
-    def _give_up_dial(self, node: str) -> None:
-        """End a dial that is under way, and begin another one."""
-        if (dial := self._attempts.get(node)) is not None:
-            dial.cancel()
-        self.dial_now(node)
 
     def _admits(self, uri: str) -> str | None:
         if any(member.uri == uri for member in self._members.values()):
@@ -156,6 +153,7 @@ class Links:
         member = self._members[node]
         address = parse_address(member.addresses[0]) or (member.addresses[0], 0)
         dial = asyncio.create_task(self._endpoint.connect(address, expect=member.uri, timeout_s=DIAL_S))
+        look = asyncio.create_task(_cancel_if_moved(address, dial))
         self._attempts[node] = dial
         try:
             await asyncio.wait([dial])
@@ -172,6 +170,7 @@ class Links:
             return None
         finally:
             self._attempts.pop(node, None)
+            look.cancel()
 
     def _log_loss(self, node: str, reason: CloseReason | None) -> None:
         # An end that the lab or the node ordered is logged where it was ordered.
@@ -199,3 +198,18 @@ class Links:
             self.on_down(node)
             if not connection.closed:
                 connection.close(0, "the lab needs this link no more")
+
+
+async def _cancel_if_moved(address: Address, dial: asyncio.Task[Connection]) -> None:
+    """Cancel a dial when the name leads to another address: its pod was made again, and nobody answers at the former one."""
+    loop = asyncio.get_running_loop()
+    before: set[str | int] | None = None
+    while True:
+        with contextlib.suppress(OSError):  # a pod that is being made has no address
+            found = await loop.getaddrinfo(*address, type=socket.SOCK_DGRAM)
+            now = {sockaddr[0] for *_, sockaddr in found}
+            if before not in (None, now):
+                dial.cancel()
+                return
+            before = now
+        await asyncio.sleep(LOOK_S)
