@@ -5,6 +5,7 @@ only importer of aioquic, and nothing of aioquic shows through.
 """
 
 from p2pnet.model.errors import LimitError, LocalError, MalformedError, P2pnetError, RemoteError, TrustError
+from p2pnet.model.network import LinkShape
 from p2pnet.quic.addresses import Address
 from p2pnet.quic.bootstrap_cache import BootstrapCache, Connector
 from p2pnet.quic.connection import Connection
@@ -73,6 +74,7 @@ __all__ = [
     "IdentitySource",
     "IngressHook",
     "LimitError",
+    "LinkShape",
     "LocalError",
     "MalformedError",
     "MemoryNetwork",

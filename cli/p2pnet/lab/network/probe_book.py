@@ -42,7 +42,7 @@ class MeasuredLink:
     """When the next train may begin: the last one is sent to its end then."""
     open_probes: int = 0
     open_bursts: int = 0
-    """Of the trains that are on their way."""
+    """The trains that are on their way."""
 
     def had(self, since_ns: int) -> tuple[int, int]:
         """Paced probes and bursts ordered since then that count, or are on their way."""
