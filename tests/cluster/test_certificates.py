@@ -44,6 +44,7 @@ def check_lossless(reports: list[Any]) -> None:
     """Every artifact of these runs has reached everybody."""
     assert reports
     for report in reports:
+        assert not report["invalid"]
         assert (report["reach"]["ratio"], report["verdict"]) == (1, "pass"), report
 
 

@@ -10,6 +10,7 @@ from tests.cluster.demo import Demo, whole
 from tests.cluster.kit import Cluster, until
 
 SYSTEM = ["--namespace", "p2pnet-system"]
+ENDS_WITHIN_S = 20.0  # of 30 s of grace: an orderly end takes about a second, but this machine may be busy
 
 
 def kill_operator(cluster: Cluster) -> None:
@@ -50,7 +51,7 @@ def test_killed_while_creating_and_deleted_while_scaling_it_ends_with_exactly_wh
     before = demo.uids()
     demo.kubectl("scale", "subnet/demo", "--replicas=4")
     until(lambda: len(demo.uids()) < 12, "the first pods go", every_s=0.05)
-    assert end_operator(operator) < 10
+    assert end_operator(operator) < ENDS_WITHIN_S
     demo.until_ready(4)
     check_whole(demo, 4)
     assert demo.uids() == {f"demo-node-{number}": before[f"demo-node-{number}"] for number in range(4)}
@@ -60,7 +61,7 @@ def test_killed_while_creating_and_deleted_while_scaling_it_ends_with_exactly_wh
 def test_it_ends_within_seconds_of_being_told_to(operator: Cluster, namespace: str) -> None:
     demo = Demo(operator, namespace, {"nodes": 6})
     until_some(demo, 1)
-    assert end_operator(operator) < 10
+    assert end_operator(operator) < ENDS_WITHIN_S
     demo.until_ready(6)
-    assert end_operator(operator) < 10, "at rest, with watches open"
+    assert end_operator(operator) < ENDS_WITHIN_S, "at rest, with watches open"
     check_whole(demo, 6)

