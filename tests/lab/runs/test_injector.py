@@ -4,7 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnet.lab.runs.injector import BATCH_BYTES_MAX, generated, plan, take_batch
+from p2pnet.lab.nodes.node_client import NodeSilentError
+from p2pnet.lab.runs import injector
+from p2pnet.lab.runs.injector import BATCH_BYTES_MAX, Injector, generated, plan, take_batch
+from p2pnet.model.control import Injected
 from p2pnet.model.errors import SpecError
 from p2pnet.model.jobs import Payload, RunRequest
 
@@ -45,3 +48,45 @@ def test_batches_keep_order_and_size_and_what_is_due(sizes, elapsed):
 def test_a_plan_without_nodes_is_refused():
     with pytest.raises(SpecError):
         plan(RunRequest([Payload("x")]), [], 0, {})
+
+
+class Redialled:
+    """A node whose link is lost for this many requests, and which then publishes."""
+
+    def __init__(self, lost: int) -> None:
+        self.lost = lost
+
+    async def ask(self, node, route, request, *, timeout_s):
+        self.lost -= 1
+        if self.lost >= 0:
+            raise NodeSilentError(node, "it is not connected")
+        return Injected([bytes(32)] * len(request.items))
+
+
+async def publish(node_client: Redialled, **hooks) -> list[str]:
+    published: list[str] = []
+    planned = plan(RunRequest([Payload("x", size=1)]), ["node-0"], 0, {})
+    await Injector(
+        node_client, planned, client="blob", load=lambda _: b"x", on_published=lambda _, artifact: published.append(artifact), **hooks
+    ).run()  # fmt: skip
+    return published
+
+
+async def test_a_publisher_whose_link_takes_its_time_to_come_back_publishes_all_the_same(monkeypatch):
+    monkeypatch.setattr(injector, "RETRY_S", 0.001)
+    assert await publish(Redialled(20)) == [bytes(32).hex()]
+
+
+async def test_a_publisher_that_does_not_come_back_ends_the_run(monkeypatch):
+    monkeypatch.setattr(injector, "RETRY_S", 0.001)
+    monkeypatch.setattr(injector, "LINK_S", 0.05)
+    with pytest.raises(NodeSilentError):
+        await publish(Redialled(10**6))
+
+
+async def test_nobody_waits_for_a_publisher_that_a_fault_has_hit(monkeypatch):
+    monkeypatch.setattr(injector, "LINK_S", 10**6)
+    skipped: list[str] = []
+    dead = Redialled(10**6)
+    hooks = {"excuse": lambda _: "killed", "on_skipped": lambda node, _: skipped.append(node)}
+    assert (await publish(dead, **hooks), skipped, 10**6 - dead.lost) == ([], ["node-0"], 1)
