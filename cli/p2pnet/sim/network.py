@@ -51,6 +51,8 @@ class SimNetwork:
         """The registry's members: only their links come up."""
         self.bytes_sent = 0
         """Bytes of all request and answer bodies, without `HEADER_BYTES` of each."""
+        self.messages = 0
+        """Requests and answers so far."""
         self._all_links: list[SimLink] = []
         self._serial = 0
 
@@ -178,6 +180,7 @@ class SimNetwork:
         port, numbers = request.port, request.at.connection.numbers
         size = len(request.body)
         self.bytes_sent += size
+        self.messages += 1
         lost = numbers.lost_requests
         if lost or numbers.lost_answers:
             draw = port.rng.random()
@@ -197,6 +200,7 @@ class SimNetwork:
         port = request.at.port
         size = len(body)
         self.bytes_sent += size
+        self.messages += 1
         request.answer = body
         arrives = port.leaves_at(size + HEADER_BYTES) + request.at.connection.numbers.latency_ns(port.rng)
         self.timeline.send(arrives, self._arrive_back, request)

@@ -13,12 +13,13 @@ from p2pnet.model.errors import LocalError
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import UNVALIDATED_BYTES_PER_PEER
 from p2pnet.sim.clients import ClientLike, client_maker
-from p2pnet.sim.context import NodePlan, SimContext
+from p2pnet.sim.context import EventSink, NodePlan, SimContext
 from p2pnet.sim.liar import Liar
 from p2pnet.sim.links import LinkOptions, link_numbers
 from p2pnet.sim.manners import MANNERS
 from p2pnet.sim.network import SimLink
 from p2pnet.sim.node import Node
+from p2pnet.sim.port import HEADER_BYTES
 from p2pnet.sim.promise import NotQuiet, Promise, on_their_way
 from p2pnet.sim.quantities import NS, Bandwidth, Duration, Size, bits_per_second, byte_count, nanoseconds
 from p2pnet.topology import edges
@@ -29,14 +30,16 @@ class World:
 
     Durations are strings with a unit or seconds, bandwidths strings or bits per second, sizes strings or bytes. Nodes and
     links made before the world first goes on are there from the start; later ones join with a handshake.
+
+    `on_event` takes all events of nodes as they happen; `Node.events` then stay empty.
     """
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, *, on_event: EventSink | None = None) -> None:
         self.seed = seed
         self.nodes: dict[str, Node] = {}
         """The honest nodes by name, in the order they were made."""
         self.liars: dict[str, Liar] = {}
-        self._context = SimContext(seed, self._begin)
+        self._context = SimContext(seed, self._begin, on_event)
         self._network = self._context.network
         self._timeline = self._context.timeline
         self._members: dict[str, None] = {}
@@ -208,6 +211,11 @@ class World:
         self._begin()
         self._timeline.run(self._timeline.now + nanoseconds(duration))
 
+    def run_until_quiet(self, limit: Duration) -> bool:
+        """Let time pass until nothing is due, at most this much; whether nothing is. Raises CoreFailedError as `run`."""
+        self._begin()
+        return self._timeline.run_until_quiet(self._timeline.now + nanoseconds(limit))
+
     def settle(self, limit: Duration = "1h") -> None:
         """Let time pass until nothing is due: no message on its way, no timer of a core but expiries and ticks.
 
@@ -228,6 +236,11 @@ class World:
     def bytes_sent(self) -> int:
         """Bytes of all request and answer bodies so far, without modelled headers (`HEADER_BYTES` each)."""
         return self._network.bytes_sent
+
+    @property
+    def wire_bytes(self) -> int:
+        """The same with their modelled headers: what real nodes' UDP byte counters would have grown by."""
+        return self._network.bytes_sent + HEADER_BYTES * self._network.messages
 
     def digest(self) -> str:
         """A hash, in hex, over the seed and all inputs and effects so far: equal for equal runs."""

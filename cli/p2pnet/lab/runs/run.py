@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from p2pnet.lab.network.faults import BookedFault
-from p2pnet.lab.runs.injector import Planned
 from p2pnet.lab.runs.recorder import Recorder
 from p2pnet.measure import RunMeasure
+from p2pnet.measure.injection import Planned
 from p2pnet.model.events import Collected, EventKind, Gap
 from p2pnet.model.jobs import Progress, RunFile, RunState
 from p2pnet.model.report import RUN_OPEN, Report, RunStateName, RunSummary

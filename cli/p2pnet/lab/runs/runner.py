@@ -16,12 +16,13 @@ from p2pnet.lab.network.sampler import RunSampler
 from p2pnet.lab.nodes.clocks import Clocks
 from p2pnet.lab.nodes.collector import Collector
 from p2pnet.lab.nodes.node_client import NodeClient, NodeRefusedError, NodeSilentError, ask_for
-from p2pnet.lab.runs.injector import InjectionRefusedError, Injector, Planned, generated
+from p2pnet.lab.runs.injector import InjectionRefusedError, Injector, generated
 from p2pnet.lab.runs.recorder import render_report_files
 from p2pnet.lab.runs.run import Run
 from p2pnet.lab.runs.uploads import Uploads
 from p2pnet.lab.runs.watch import RunWatch
 from p2pnet.measure import facts_of, unmeasured
+from p2pnet.measure.injection import Planned
 from p2pnet.model.control import ROUTE_PEERS, PeersReply, PeersRequest
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.events import Gap
