@@ -14,7 +14,7 @@ from p2pnet.model import limits
 from p2pnet.subnet.checks import contradictions
 from p2pnet.subnet.mistakes import sentences_of, spec_error, without_nulls
 from p2pnet.subnet.reading import find_subnet
-from p2pnet.subnet.spec import API_VERSION, Subnet
+from p2pnet.subnet.spec import API_VERSION, SIMULATED_NODES_MAX, Subnet
 from p2pnet.subnet.support import IGNORED, ignored, unsupported, without_fields
 
 
@@ -67,7 +67,7 @@ def honoured(subnet: Subnet, target: str) -> Subnet:
         return subnet
     document = in_force(subnet, target)
     document["metadata"].setdefault("annotations", {})[IGNORED] = "\n".join(fields)
-    return load_subnet(document)
+    return load_subnet(document, nodes_max=SIMULATED_NODES_MAX if target == "sim" else limits.NODES_MAX)
 
 
 def kept_annotations(annotations: Mapping[str, str] | None) -> dict[str, dict[str, str]]:
