@@ -101,7 +101,7 @@ async def run(options: SimOptions, session: Session) -> Outcome:
     injected = _injected(subnet)
     client = load.check_client(options, injected)
     load.check_against(options, injected, streams)
-    session.interrupted_note = "interrupted: nothing was simulated, or kept"
+    session.interrupted_note = "interrupted: nothing is kept"
     async with spooled(streams, injected.artifact_bytes_max, session) as spools:
         offered = _load(options, spools, client)
     return await _simulated(options, subnet, offered, target, session)
@@ -159,7 +159,12 @@ def _subnet(options: SimOptions, session: Session) -> "Subnet":
     from p2pnet.cli.spec_file import read_spec, supported, with_nodes
     from p2pnet.subnet.spec import SIMULATED_NODES_MAX
 
-    subnet = read_spec(options.file, name=options.name, note=session.note, nodes_max=SIMULATED_NODES_MAX)
+    try:
+        subnet = read_spec(options.file, name=options.name, note=session.note, nodes_max=SIMULATED_NODES_MAX)
+    except CommandError as error:
+        if error.what.endswith("give a NAME"):
+            error.next_step = "say which one with --name NAME"
+        raise
     if options.nodes is not None:
         subnet = with_nodes(subnet, options.nodes, nodes_max=SIMULATED_NODES_MAX)
     subnet, notes = supported(subnet, "sim", ignore=options.ignore_unsupported)
