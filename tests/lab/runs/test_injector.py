@@ -1,10 +1,14 @@
 """What a run publishes leaves in batches that are due and fit, with bytes that follow from the seed."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2pnet.lab.runs.injector import BATCH_BYTES_MAX, generated, take_batch
+from p2pnet.lab.nodes.node_client import NodeSilentError
+from p2pnet.lab.runs import injector
+from p2pnet.lab.runs.injector import BATCH_BYTES_MAX, Injector, generated, take_batch
 from p2pnet.measure.injection import Planned, plan
+from p2pnet.model.control import Injected
 from p2pnet.model.jobs import Payload, RunRequest
 
 
@@ -28,3 +32,49 @@ def test_batches_keep_order_and_size_and_what_is_due(sizes, elapsed):
         assert len(batch) == 1 or sum(one.cost for one in batch) <= BATCH_BYTES_MAX
         assert all(one.due_s <= elapsed for one in batch[1:])
         done += len(batch)
+
+
+class Redialled:
+    """A node whose link is lost for this many requests, and which then publishes."""
+
+    def __init__(self, lost: int) -> None:
+        self.lost = lost
+
+    async def ask(self, node, route, request, *, timeout_s):
+        self.lost -= 1
+        if self.lost >= 0:
+            raise NodeSilentError(node, "it is not connected")
+        return Injected([bytes(32)] * len(request.items))
+
+
+async def publish(node_client: Redialled, **hooks) -> list[str]:
+    published: list[str] = []
+    await Injector(
+        node_client,
+        planned(RunRequest([Payload("x", size=1)])),
+        client="blob",
+        load=lambda _: b"x",
+        on_published=lambda _, artifact: published.append(artifact),
+        **hooks,
+    ).run()
+    return published
+
+
+async def test_a_publisher_whose_link_takes_its_time_to_come_back_publishes_all_the_same(monkeypatch):
+    monkeypatch.setattr(injector, "RETRY_S", 0.001)
+    assert await publish(Redialled(20)) == [bytes(32).hex()]
+
+
+async def test_a_publisher_that_does_not_come_back_ends_the_run(monkeypatch):
+    monkeypatch.setattr(injector, "RETRY_S", 0.001)
+    monkeypatch.setattr(injector, "LINK_S", 0.05)
+    with pytest.raises(NodeSilentError):
+        await publish(Redialled(10**6))
+
+
+async def test_nobody_waits_for_a_publisher_that_a_fault_has_hit(monkeypatch):
+    monkeypatch.setattr(injector, "LINK_S", 10**6)
+    skipped: list[str] = []
+    dead = Redialled(10**6)
+    hooks = {"excuse": lambda _: "killed", "on_skipped": lambda node, _: skipped.append(node)}
+    assert (await publish(dead, **hooks), skipped, 10**6 - dead.lost) == ([], ["node-0"], 1)

@@ -15,8 +15,8 @@ from p2pnet.model.errors import P2pnetError
 NONCE_BYTES = 16
 BATCH_BYTES_MAX = limits.MIB - 64 * limits.KIB  # of a control request that may carry 1 MiB; the rest is its frame
 INJECT_S = 30.0  # plus a second per MiB
-RETRIES = 2  # of a request whose link was lost; safe, for a node recognises what it has published by the nonces
-RETRY_S = 0.3  # a lost link is redialled within it
+LINK_S = 8.0  # for a lost link to be there again, on a busy machine; asking again is safe: a node recognises the nonces
+RETRY_S = 0.3  # between two attempts; on an idle machine a lost link is redialled within it
 RETRY_WITHIN_S = 5.0  # a request that failed later than this timed out, and another attempt would too
 OFF_LOOP_BYTES = limits.MIB  # batches from this size on are generated or read in a thread, off the event loop
 
@@ -119,15 +119,17 @@ class Injector:
             )
 
     async def _ask(self, node: str, request: InjectRequest, timeout_s: float) -> Injected:
-        for _ in range(RETRIES):
+        first_s = time.monotonic()
+        while True:
             asked_s = time.monotonic()
             try:
                 return await ask_for(self._node_client, node, ROUTE_INJECT, request, Injected, timeout_s=timeout_s)
             except NodeSilentError:
-                if time.monotonic() - asked_s > RETRY_WITHIN_S:
+                now_s = time.monotonic()
+                # Who was hit by an ordered fault is not waited for: what it publishes is left out.
+                if now_s - asked_s > RETRY_WITHIN_S or now_s - first_s > LINK_S or self._excuse(node):
                     raise
                 await asyncio.sleep(RETRY_S)
-        return await ask_for(self._node_client, node, ROUTE_INJECT, request, Injected, timeout_s=timeout_s)
 
     def _items(self, batch: list[Planned]) -> list[InjectItem]:
         # The nonce makes every artifact unique: the same bytes injected twice are two artifacts.
