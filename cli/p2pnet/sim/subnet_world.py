@@ -2,6 +2,7 @@
 
 from itertools import combinations
 
+from p2pnet.broadcast.loading import maker_of
 from p2pnet.sim.context import EventSink
 from p2pnet.sim.subnet_faults import SubnetFaults
 from p2pnet.sim.subnet_network import SubnetNetwork
@@ -20,9 +21,10 @@ def subnet_world(
     """
     world = World(seed, on_event=on_event)
     settings = broadcast_settings(subnet)
-    config = next(one for one in client_configs(subnet) if one.name == client)
+    index, config = next((index, one) for index, one in enumerate(client_configs(subnet)) if one.name == client)
+    make = maker_of(config, f"spec.clients[{index}]")
     for name, _ in members(subnet):
-        world.node(name, client=config.class_ or config.name, settings=settings)
+        world.node(name, client=make, settings=settings)
     names = list(world.nodes)
     found = edges_of(subnet)
     edges = list(combinations(names, 2)) if found is None else found
