@@ -18,7 +18,7 @@ from tests.quic.virtual import VirtualWorld, play
 from p2pnet.model import limits
 from p2pnet.model.network import PACKET_OVERHEAD_BYTES, AccessShape, LinkShape, jitter_max_ns
 from p2pnet.netem import messages
-from p2pnet.netem.messages import DATAGRAM_BYTES, PACKET_HEAD_BYTES, Access, Landing, MessageFlow, MessagePath
+from p2pnet.netem.messages import DATAGRAM_BYTES, PACKET_HEAD_BYTES, AccessLink, Landing, MessageFlow, MessagePath
 from p2pnet.quic import Settings
 from p2pnet.quic.engine import recovery
 from p2pnet.quic.settings import DATAGRAM_BYTES_MAX
@@ -35,7 +35,7 @@ class Net:
     def __init__(self, rng: Any = never_asked) -> None:
         self.rng = rng
         self.now = 5 * S
-        self.access = {name: Access() for name in "abcd"}
+        self.access = {name: AccessLink() for name in "abcd"}
         self.arrivals: dict[Any, int] = {}
         self.flows: list[MessageFlow] = []
         self.events = 0
@@ -188,7 +188,7 @@ def test_a_path_with_an_mtu_takes_more_packets():
     assert net.access["a"].wire_bytes == 100_000 + packets * (PACKET_HEAD_BYTES + PACKET_OVERHEAD_BYTES)
 
 
-# Access links
+# AccessLink links
 
 
 def test_messages_of_different_connections_share_the_uplink_by_turns():

@@ -147,21 +147,21 @@ def test_what_is_reset_before_it_has_left_never_arrives(scripted_messages):
 def test_wire_bytes_count_headers_and_bytes_sent_does_not(scripted_messages):
     world = scripted_messages()
     world.run(1)
-    before = world.wire_bytes["a"]
+    before = world.wire_bytes_of("a")
     update(world.nodes["a"], "b", 1_000)
     world.run(1)
     assert world.bytes_sent == 1_002
-    assert 1_050 < world.wire_bytes["a"] - before < 1_150
+    assert 1_050 < world.wire_bytes_of("a") - before < 1_150
 
 
 def test_a_restart_costs_a_handshake_of_three_round_trips(scripted_messages):
     world = scripted_messages()
     world.run(1)
-    before = world.wire_bytes["b"]
+    before = world.wire_bytes_of("b")
     world.nodes["a"].restart()
     world.run(5)
     assert 1.3 <= world.nodes["a"].core.times(inputs.PeerUp)[0] <= 1.35
-    assert world.wire_bytes["b"] - before > 2_500
+    assert world.wire_bytes_of("b") - before > 2_500
 
 
 def test_a_world_says_what_a_blocked_message_waits_for(scripted_messages):
@@ -179,10 +179,13 @@ def test_shapes_are_for_the_message_model_alone():
     world = World(1)
     world.node("a"), world.node("b")
     world.link("a", "b")
-    for call in (lambda: world.shape("a", "b", DELAYED), lambda: world.access("a", AccessShape(bandwidth_bps=1e6))):
+    for call in (
+        lambda: world.shape("a", "b", DELAYED),
+        lambda: world.access("a", AccessShape(bandwidth_bps=1e6)),
+        lambda: world.wire_bytes_of("a"),
+    ):
         with pytest.raises(LocalError, match="messages"):
             call()
-    assert world.wire_bytes == {}
 
 
 def test_everything_reaches_everybody_over_narrow_lossy_links_and_a_partition():

@@ -25,6 +25,10 @@ _LINE = Struct(">QIBQ")  # nanoseconds, node, kind, size
 _EVENT_CODES = {kind: 128 + number for number, kind in enumerate(EventKind)}
 
 
+EventSink = Callable[[str, int, Emit, int], None]
+"""Told of every event of a world: node, which of its incarnations, the event, nanoseconds since the start of the world."""
+
+
 class NodePlan(msgspec.Struct, frozen=True):
     """What every incarnation of one node is started from."""
 
@@ -78,11 +82,15 @@ class SimContext:
     """Shared state of one world."""
 
     __slots__ = (
-        "begin", "deliveries", "inputs", "network", "payloads", "seed", "timeline", "trace", "withdrawn",
+        "begin", "deliveries", "inputs", "network", "on_event", "payloads", "seed", "timeline", "trace", "withdrawn",
     )  # fmt: skip
 
-    def __init__(self, seed: int, begin: Callable[[], None], *, messages: bool = False) -> None:
+    def __init__(
+        self, seed: int, begin: Callable[[], None], on_event: EventSink | None = None, *, messages: bool = False
+    ) -> None:
         self.seed = seed
+        self.on_event = on_event
+        """Takes the events in the place of the nodes' records; None: these keep them."""
         self.begin = begin
         """Starts the nodes and links that were made since the world last went on."""
         self.timeline = Timeline()

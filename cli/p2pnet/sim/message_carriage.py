@@ -2,7 +2,7 @@
 
 from p2pnet.model.limits import IDLE_S
 from p2pnet.model.network import AccessShape, LinkShape
-from p2pnet.netem.messages import Access, Landing, MessageFlow, MessagePath
+from p2pnet.netem.messages import AccessLink, Landing, MessageFlow, MessagePath
 from p2pnet.sim.carriage import deliver, deliver_back
 from p2pnet.sim.links import LinkNumbers
 from p2pnet.sim.port import End, Port, SimConnection, SimRequest
@@ -30,14 +30,14 @@ class MessageCarriage:
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
-        self._access: dict[str, Access] = {}
+        self._access: dict[str, AccessLink] = {}
         self._shared: dict[LinkShape, MessagePath] = {}
 
-    def access(self, name: str) -> Access:
+    def access(self, name: str) -> AccessLink:
         """The access link of a node; it outlives the node's incarnations."""
         found = self._access.get(name)
         if found is None:
-            found = self._access[name] = Access()
+            found = self._access[name] = AccessLink()
         return found
 
     def shape_access(self, name: str, *, up: AccessShape | None, down: AccessShape | None) -> None:

@@ -67,13 +67,13 @@ class Silence:
 class SimNetwork:
     """All links and ports of a world. A port is attached as long as its incarnation lives.
 
-    `messages`: whether messages pass netem's message model; None: the plain one.
+    `model`: netem's message model, which messages pass; None: the plain one.
     """
 
-    def __init__(self, timeline: Timeline, messages: MessageCarriage | None = None) -> None:
+    def __init__(self, timeline: Timeline, model: MessageCarriage | None = None) -> None:
         self.timeline = timeline
-        self.messages = messages
-        self.carriage: Carriage = messages or PlainCarriage(timeline)
+        self.model = model
+        self.carriage: Carriage = model or PlainCarriage(timeline)
         self.ports: dict[str, Port] = {}
         self.links: dict[str, dict[str, SimLink]] = {}
         """By one end, then by the other; each link stands there twice."""
@@ -81,6 +81,8 @@ class SimNetwork:
         """The registry's members: only their links come up."""
         self.bytes_sent = 0
         """Bytes of all request and answer bodies, without `HEADER_BYTES` of each."""
+        self.messages = 0
+        """Requests and answers so far."""
         self._all_links: list[SimLink] = []
         self._serial = 0
 
@@ -96,13 +98,13 @@ class SimNetwork:
         link.numbers = numbers
         for connection in link.connections:
             connection.numbers = numbers
-        if self.messages is not None:
-            self._reroute(link, self.messages.paths(numbers))
+        if self.model is not None:
+            self._reroute(link, self.model.paths(numbers))
         return link
 
     def shape(self, sender: str, receiver: str, shape: LinkShape) -> None:
         """Give one direction of a link this shape from now on. Raises LocalError without a link, or in the plain model."""
-        link, messages = self.find(sender, receiver), self._message_model()
+        link, messages = self.find(sender, receiver), self.message_model()
         there, back = link.paths or messages.paths(link.numbers)
         if sender == link.a:
             self._reroute(link, (messages.path(shape, there), back))
@@ -111,7 +113,7 @@ class SimNetwork:
 
     def shape_access(self, name: str, *, up: AccessShape | None, down: AccessShape | None) -> None:
         """Give a node's access link these shapes from now on. Raises LocalError in the plain model."""
-        self._message_model().shape_access(name, up=up, down=down)
+        self.message_model().shape_access(name, up=up, down=down)
 
     def find(self, a: str, b: str) -> SimLink:
         """The link between two nodes. Raises LocalError when they have none."""
@@ -185,10 +187,11 @@ class SimNetwork:
             self._lose(connection)
         link.connections = []
 
-    def _message_model(self) -> MessageCarriage:
-        if self.messages is None:
+    def message_model(self) -> MessageCarriage:
+        """What knows shapes. Raises LocalError in the plain model."""
+        if self.model is None:
             raise LocalError('only a World(model="messages") has shapes')
-        return self.messages
+        return self.model
 
     def _reroute(self, link: SimLink, paths: Paths) -> None:
         """Give a link these paths: what is under way keeps its times, a block ends connections, a healed path is dialled."""
@@ -196,9 +199,9 @@ class SimNetwork:
         if was_open and not link.is_open:
             link.blocks += 1
         for connection in link.connections:
-            self._message_model().reroute(connection, paths)
+            self.message_model().reroute(connection, paths)
             if was_open and not link.is_open:
-                silent_ns = self._message_model().drop_out_ns(connection.ends[0].port)
+                silent_ns = self.message_model().drop_out_ns(connection.ends[0].port)
                 self.timeline.send(self.timeline.now + silent_ns, self._fall_silent, Silence(link, connection))
         one = self.ports.get(link.a)
         if link.is_open and not was_open and not link.connections and one is not None:
@@ -249,6 +252,7 @@ class SimNetwork:
         """See `PortCarrier`."""
         port, numbers = request.port, request.at.connection.numbers
         self.bytes_sent += len(request.body)
+        self.messages += 1
         lost = numbers.lost_requests
         if lost or numbers.lost_answers:
             draw = port.rng.random()
@@ -265,6 +269,7 @@ class SimNetwork:
     def carry_back(self, request: SimRequest, body: bytes) -> None:
         """See `PortCarrier`."""
         self.bytes_sent += len(body)
+        self.messages += 1
         request.answer = body
         self.carriage.carry_back(request)
 

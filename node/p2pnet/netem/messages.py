@@ -18,7 +18,7 @@ from p2pnet.netem.pipe import Pipe
 DATAGRAM_BYTES = 8_900
 """UDP payload of a full packet: the engine's largest, which loopback carries; less where a shape has an MTU."""
 PACKET_HEAD_BYTES = 35
-"""Of a datagram: QUIC's short header and tag (27 bytes) and the head of a stream frame."""
+"""What a datagram has beside data: QUIC's short header and tag (27 bytes) and the head of a stream frame."""
 ACK_BYTES = 61
 """An IP packet that acknowledges two others."""
 INITIAL_WINDOW_BYTES = 14_720
@@ -46,7 +46,7 @@ _FIRST_DEVIATION = 0.09  # of a round trip: what the samples of a handshake and 
 _NEVER = 1 << 62
 
 
-class Access:
+class AccessLink:
     """A node's access link: its pipes in both directions, where it has them, and what it has sent."""
 
     __slots__ = ("down", "up", "wire_bytes")
@@ -194,8 +194,8 @@ class MessageFlow:
 
     def __init__(
         self,
-        sender: Access,
-        receiver: Access,
+        sender: AccessLink,
+        receiver: AccessLink,
         *,
         path: MessagePath,
         back: MessagePath,
