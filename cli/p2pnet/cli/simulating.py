@@ -115,11 +115,11 @@ def _keep(kept: SimulatedRun, outcome: SimOutcome, load: SimLoad, began: float) 
         notes.append(f"{kept.events_left_out} events were too many to be kept: trace and CSV do not show them")
     report = msgspec.structs.replace(outcome.report, run=kept.run, started_at=began, label=run.label, notes=notes)
     files = {number: data for number, (_, data) in enumerate(load.payloads) if isinstance(data, bytes)}
-    kept.keep_payloads(files, _published(run, outcome.payloads))
+    kept.keep_payloads(files, _published(run, outcome))
     kept.end(run, report)
     return report
 
 
-def _published(run: RunFile, payloads: dict[str, bytes]) -> Iterable[PublishedArtifact]:
-    for index, (artifact, data) in enumerate(payloads.items()):
+def _published(run: RunFile, outcome: SimOutcome) -> Iterable[PublishedArtifact]:
+    for index, (artifact, data) in zip(outcome.indexes, outcome.payloads.items(), strict=True):
         yield published_artifact(artifact, index, payload_number(run.request, index, len(run.nodes)), data)

@@ -107,7 +107,7 @@ class PoolManager:
                 " withdraw some, or lower `keep`, which says how long each one stays",
             )
         self._produced(artifact)
-        found = Artifact(id=artifact, data=data, parts=parts, inspected=inspected)
+        found = Artifact(id=artifact, data=data, parts=parts, inspected=inspected, origin=context.origin)
         self._pool.validated[artifact] = found
         self._digests.changed(artifact)
         self._live(artifact, inspected.expires)
@@ -154,10 +154,12 @@ class PoolManager:
         peer: str,
         hop: int,
         delivered: Mapping[str, int],
+        *,
+        origin: int = 0,
     ) -> UpdateStatus:
         """Insert a peer's whole artifact into the unvalidated pool, for the client to judge; the status to answer.
 
-        `delivered`: bytes by the peers that delivered them, whose quota they use.
+        `delivered`: bytes by the peers that delivered them, whose quota they use. `origin`: the number of its publisher.
         """
         context = self._context
         if inspected.expires <= context.wall:
@@ -167,7 +169,7 @@ class PoolManager:
         for deliverer, size in delivered.items():
             self._quota.use(artifact, deliverer, size)
         self._pool.unvalidated[artifact] = Artifact(
-            id=artifact, data=data, parts=parts, inspected=inspected, peer=peer, hop=hop
+            id=artifact, data=data, parts=parts, inspected=inspected, peer=peer, hop=hop, origin=origin
         )  # fmt: skip
         self._live(artifact, inspected.expires)
         self._change(ChangeKind.INSERTED, artifact)
@@ -263,7 +265,15 @@ class PoolManager:
         pushes = urgent or found.size < self._context.settings.push_limit
         data = found.data if pushes else None
         self._relay.published(found)
-        self._sender.offer(found.id, len(found.data), found.hop, key=found.inspected.key, data=data, urgent=urgent)
+        self._sender.offer(
+            found.id,
+            len(found.data),
+            found.hop,
+            key=found.inspected.key,
+            data=data,
+            urgent=urgent,
+            origin=found.origin,
+        )
 
     def _validate(self, artifact: ArtifactId) -> None:
         found = self._pool.unvalidated.pop(artifact, None)
