@@ -315,6 +315,83 @@ def test_of_several_subnets_in_a_file_one_is_named(p2pnet: Callable[..., Any], t
     assert "left to kubectl: Subnet demo, Namespace x" in ended.err
 
 
+# --- trials ---
+
+
+def test_trials_are_the_same_however_many_go_on_at_a_time(p2pnet: Callable[..., Any], document: str) -> None:
+    words = ("sim", "-f", document, "--trials", "4", "--size", "2KiB", "-o", "json")
+    alone, beside = (report_of(p2pnet(*words, "--jobs", jobs)) for jobs in ("1", "3"))
+
+    assert alone == beside
+    jsonschema.validate(alone, schema_of("trials"))
+    assert [one["seed"] for one in alone["trials"]] == [42, 43, 44, 45]
+    assert len({one["digest"] for one in alone["trials"]}) == 4
+    assert (alone["asked"], alone["finished"], alone["verdict"]) == (4, 4, "pass")
+
+
+def test_a_trial_is_the_run_of_its_seed(p2pnet: Callable[..., Any], document: str) -> None:
+    trials = report_of(p2pnet("sim", "-f", document, "--trials", "2", "--seed", "7", "-o", "json"))
+    run = report_of(p2pnet("sim", "-f", document, "--seed", "8", "-o", "json"))
+
+    assert trials["trials"][1]["digest"] == run["digest"]
+    assert trials["trials"][1]["p95_ms"] == run["latency_ms"]["p95"]
+
+
+def test_of_trials_no_run_is_kept(p2pnet: Callable[..., Any], document: str, state: State) -> None:
+    ended = p2pnet("sim", "-f", document, "--trials", "2", "--jobs", "1")
+
+    assert ended.code == 0
+    assert "95% INTERVAL" in ended.out
+    assert "simulated 2 of 2 trials" in ended.err
+    assert archive.list_heads(state) == []
+
+
+def test_a_trial_that_fails_is_named_with_the_command_that_repeats_it(
+    p2pnet: Callable[..., Any], document: str
+) -> None:
+    ended = p2pnet("sim", "-f", document, "--trials", "2", "--size", "3KiB", "--expect", "hops <= 0", "--count", "2")
+
+    assert ended.code == 1
+    assert "MISS hops <= 0  (in 0 of 2 trials, not with seed 42, 43)" in ended.out
+    *_, hint = ended.err.splitlines()
+    assert hint == (f"Next: p2pnet sim -f {document} --seed 42 --size 3072B --count 2 --expect 'hops <= 0'")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--trials", "0"), "greater than or equal to 1"),
+        (("--trials", "2", "--html", "r.html"), "--html is for one run"),
+        (("--trials", "2", "--label", "x"), "--label is for one run"),
+        (("--jobs", "2"), "add --trials N"),
+    ],
+)
+def test_what_does_not_go_with_trials_is_refused(
+    p2pnet: Callable[..., Any], document: str, words: tuple[str, ...], said: str
+) -> None:
+    ended = p2pnet("sim", "-f", document, *words)
+
+    assert ended.code == 2
+    assert said in ended.err
+
+
+def test_a_process_that_dies_costs_its_trial_and_is_named(
+    p2pnet: Callable[..., Any], document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deadly.py").write_text(
+        "import os\nfrom p2pnet.broadcast import BlobClient\n"
+        "class Deadly(BlobClient):\n"
+        "    def on_state_change(self, changes, pool, now):\n        os._exit(9)\n"
+    )
+    path = Path(document)
+    path.write_text(DOCUMENT.replace("seed: 42", "seed: 42, clients: [{name: blob, class: 'deadly:Deadly'}]"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    trials = report_of(p2pnet("sim", "-f", document, "--trials", "2", "-o", "json"), code=5)
+
+    assert [one["seed"] for one in trials["failed"]] == [42, 43]
+    assert "ended with exit code 9" in trials["failed"][0]["error"]
+
+
 # --- the program itself ---
 
 
@@ -390,6 +467,37 @@ def test_told_twice_it_ends_at_once_and_leaves_nothing(program: Program, documen
     assert process.returncode == 130
     assert "nothing is kept" in err
     assert list(program.state.runs.glob("r-*")) == []
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_is_left_of_trials(program: Program, document: str, number: int) -> None:
+    process = program.start("sim", "-f", document, *LONG, "--trials", "4", "--jobs", "2", "-o", "json")
+    while len(workers := children(process.pid)) < 2:
+        os.sched_yield()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+
+    assert process.returncode == (-9 if number == signal.SIGKILL else 130), err
+    if number != signal.SIGKILL:
+        assert json.loads(out)["invalid"] == ["4 trials not finished"]
+        assert "interrupted after 0 of 4 trials" in err
+    while any(map(is_running, workers)):  # of a killed command they learn by the end of their pipe
+        os.sched_yield()
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 @pytest.mark.timeout(60)
