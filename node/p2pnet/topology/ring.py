@@ -5,8 +5,9 @@ first edge at or after a point changes little when edges come and go. Both keep 
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
+from itertools import chain
 
 from p2pnet.topology.graphs import Edge
 
@@ -64,16 +65,15 @@ class EdgeRing:
     def first(self, start: int, wanted: Callable[[Edge], bool]) -> Edge | None:
         """The first edge wanted, at or after the point `start` and on around the ring; None when there is none."""
         number = start >> self._shift
-        sector = self._sectors[number]
-        begin = bisect_left(sector, (start, ("", "")))
-        for _, edge in sector[begin:]:
-            if wanted(edge):
-                return edge
-        for other in (*range(number + 1, len(self._sectors)), *range(number)):
-            for _, edge in self._sectors[other]:
+        own = self._sectors[number]
+        begin = bisect_left(own, (start, ("", "")))
+        others = (self._sectors[other] for other in chain(range(number + 1, len(self._sectors)), range(number)))
+        sectors: Iterator[list[tuple[int, Edge]]] = chain((own[begin:],), others, (own[:begin],))
+        for sector in sectors:
+            for _, edge in sector:
                 if wanted(edge):
                     return edge
-        return next((edge for _, edge in sector[:begin] if wanted(edge)), None)
+        return None
 
     def _halve_sectors(self) -> None:
         self._shift -= 1
