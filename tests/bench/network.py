@@ -2,8 +2,8 @@
 
     python -m tests.bench.network [accuracy] [matrix] [cost]
 
-`accuracy`: pairs of nodes under one rule each; seen is what the canary reports. `matrix`: 20 nodes under ic-lhg73. `cost`: CPU of 50 nodes with and
-without shaping.
+`accuracy`: pairs of nodes under one rule each; seen is what the canary reports. `matrix`: 20 nodes under ic-lhg73. `cost`: CPU of
+50 nodes with and without shaping.
 """
 
 from __future__ import annotations
