@@ -5,13 +5,15 @@ from math import inf, isfinite, sqrt
 
 from p2pnet.measure.chances import students_t
 from p2pnet.model.report import Report, Verdict
-from p2pnet.model.trials import LatencySpread, Spread, TrialExpectation, TrialFailure, TrialFigures, Trials
+from p2pnet.model.trials import LatencySpread, Spread, TrialExpectation, TrialFailure, TrialFigures, TrialsReport
 
 CONFIDENCE = 0.95
 """Share of such intervals that hold the true mean, where trials are distributed about it as most sums of chances are."""
 
 
-def merge(reports: Sequence[Report], failed: Sequence[TrialFailure], *, asked: int, seed: int, subnet: str) -> Trials:
+def merge(
+    reports: Sequence[Report], failed: Sequence[TrialFailure], *, asked: int, seed: int, subnet: str
+) -> TrialsReport:
     """The trials as one: in the order of their seeds, whatever order the reports come in.
 
     `asked`: how many trials were to be; `seed`: of the first one.
@@ -23,7 +25,7 @@ def merge(reports: Sequence[Report], failed: Sequence[TrialFailure], *, asked: i
     def spread(value: Callable[[Report], float | None]) -> Spread:
         return spread_of([value(report) for report in ordered])
 
-    return Trials(
+    return TrialsReport(
         subnet=subnet, seed=seed, nodes=first.nodes if first else 0, asked=asked, finished=len(ordered),
         verdict=_verdict(ordered, invalid), load=first.load if first else None,
         reach=spread_of([report.reach.ratio for report in ordered], at_most=1.0),
@@ -59,7 +61,7 @@ def spread_of(values: Sequence[float | None], *, at_most: float = inf) -> Spread
     return Spread(mean, max(0.0, mean - half), min(at_most, mean + half), least, finite[-1], count)
 
 
-def first_unsuccessful(trials: Trials) -> int | None:
+def first_unsuccessful(trials: TrialsReport) -> int | None:
     """The seed of the first trial that failed, was invalid, or gave no report; None when there is none."""
     seeds = [one.seed for one in trials.failed] + [one.seed for one in trials.trials if one.verdict != "pass"]
     return min(seeds, default=None)

@@ -65,14 +65,14 @@ class TrialExpectation(msgspec.Struct, frozen=True):
     ok: bool
 
 
-class Trials(msgspec.Struct, frozen=True, kw_only=True):
+class TrialsReport(msgspec.Struct, frozen=True, kw_only=True):
     """Several trials of one simulated run. Keys are a contract; more may follow."""
 
     schema: str = "p2pnet.io/trials/v1"
     subnet: str
     target: str = "sim"
     seed: int
-    """Of the first trial; each next one's is larger by one."""
+    """That of the first trial; each next one has one more."""
     nodes: int
     asked: int
     """Trials asked for."""

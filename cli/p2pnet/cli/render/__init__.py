@@ -25,7 +25,7 @@ from p2pnet.cli.documents import (
     WithdrawnArtifact,
 )
 from p2pnet.model.report import Report, Status
-from p2pnet.model.trials import Trials
+from p2pnet.model.trials import TrialsReport
 
 
 class Output(StrEnum):
@@ -152,7 +152,7 @@ def _drawing(document: Document, width: int, now: float, *, ascii_only: bool, he
             from p2pnet.cli.render import report
 
             return report.draw(document, width, ascii_only=ascii_only)
-        case Trials():
+        case TrialsReport():
             from p2pnet.cli.render import trials
 
             return trials.draw(document, width)

@@ -8,14 +8,14 @@ from rich.text import Text
 from p2pnet.cli.render import text
 from p2pnet.measure.wording import load_parts
 from p2pnet.model.text import some
-from p2pnet.model.trials import Spread, Trials
+from p2pnet.model.trials import Spread, TrialsReport
 from p2pnet.model.units import format_size
 
 VERDICT_STYLE = {"pass": "bold green", "fail": "bold red", "invalid": "bold magenta"}
 SEEDS_SHOWN = 8  # of trials that did not pass
 
 
-def draw(trials: Trials, width: int) -> RenderableType:
+def draw(trials: TrialsReport, width: int) -> RenderableType:
     """The trials, their load, a table of figures, expectations, verdict."""
     lines: list[RenderableType] = [
         *text.flow("trials", _headline(trials), width),
@@ -31,7 +31,7 @@ def draw(trials: Trials, width: int) -> RenderableType:
     return Group(*lines, *_verdict(trials, width))
 
 
-def _headline(trials: Trials) -> list[Text | str]:
+def _headline(trials: TrialsReport) -> list[Text | str]:
     finished = "" if trials.finished == trials.asked else f" of {trials.asked}"
     last = trials.seed + trials.asked - 1
     return [
@@ -42,11 +42,11 @@ def _headline(trials: Trials) -> list[Text | str]:
     ]
 
 
-def _load(trials: Trials) -> list[Text | str]:
+def _load(trials: TrialsReport) -> list[Text | str]:
     return [] if trials.load is None else [part for part in load_parts(trials.load) if not part.startswith("seed ")]
 
 
-def _table(trials: Trials) -> RenderableType:
+def _table(trials: TrialsReport) -> RenderableType:
     drawn = text.table(
         "FIGURE", "MEAN", "95% INTERVAL", "LEAST", "MOST", right=("MEAN", "95% INTERVAL", "LEAST", "MOST")
     )
@@ -77,7 +77,7 @@ def _per_second(value: float | None) -> str:
     return text.DASH if value is None else f"{format_size(value)}/s"
 
 
-def _verdict(trials: Trials, width: int) -> list[Text]:
+def _verdict(trials: TrialsReport, width: int) -> list[Text]:
     style = VERDICT_STYLE[trials.verdict]
     lines: list[Text] = []
     label = trials.verdict.upper()
