@@ -224,8 +224,11 @@ class _SimRun:
         try:
             node = self._world.nodes[planned.publisher]
             artifact = node.publish(data, keep=self._subnet.spec.broadcast.keep.seconds, name=planned.name)
-        except (PublicationRefusedError, LocalError) as error:
-            self._invalid.append(f"not everything could be published: {planned.publisher} refused: {error}")
+        except LocalError as error:
+            code = f"{error.code}: " if isinstance(error, PublicationRefusedError) else ""
+            self._invalid.append(
+                f"not everything could be published: {planned.publisher} refused {planned.name}: {code}{error}"
+            )
             return
         finally:
             self._log.publishing = False
