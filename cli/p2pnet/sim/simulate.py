@@ -295,7 +295,7 @@ class _SimRun:
             state="cancelled" if self._interrupted else "finished", started_at=EPOCH + self._begins / NS,
             faults=faults.statuses(self._world.now), lost_until_ns=faults.lost_until_ns(),
         )  # fmt: skip
-        return self._measure.report(facts)
+        return msgspec.structs.replace(self._measure.report(facts), network=self._network.rows)
 
 
 def _request_of(load: SimLoad, client: str) -> tuple[RunRequest, dict[str, int]]:
