@@ -22,8 +22,8 @@ from p2pnet.model.jobs import Payload, RunFile, RunRequest
 from p2pnet.model.report import Report
 from p2pnet.model.units import format_duration
 from p2pnet.sim.context import EPOCH
-from p2pnet.sim.event_log import EventLog
 from p2pnet.sim.quantities import NS
+from p2pnet.sim.run_events import RunEvents
 from p2pnet.sim.subnet_world import subnet_world
 from p2pnet.subnet.document import in_force
 from p2pnet.subnet.members import members
@@ -123,7 +123,7 @@ class _SimRun:
         self._seed = seed
         self._until_s = until_s
         self._measure = RunMeasure(names)
-        self._log = EventLog(self._measure, client, write)
+        self._log = RunEvents(self._measure, client, write)
         self._planned = plan(request, names, sizes, Random(publishers_seed(seed)).randrange)
         there = subnet_world(subnet, seed=seed, client=client, on_event=self._log.add)
         self._world, self._network, self._faults = there
