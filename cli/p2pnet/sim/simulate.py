@@ -22,8 +22,8 @@ from p2pnet.model.jobs import Payload, RunFile, RunRequest
 from p2pnet.model.report import Report
 from p2pnet.model.units import format_duration
 from p2pnet.sim.context import EPOCH
-from p2pnet.sim.event_log import EventLog
 from p2pnet.sim.quantities import NS
+from p2pnet.sim.run_events import RunEvents
 from p2pnet.sim.subnet_world import subnet_world
 from p2pnet.subnet.document import in_force
 from p2pnet.subnet.members import members
@@ -125,7 +125,7 @@ class _SimRun:
         self._seed = seed
         self._until_s = until_s
         self._measure = RunMeasure(names)
-        self._log = EventLog(self._measure, client, write)
+        self._log = RunEvents(self._measure, client, write)
         self._planned = plan(request, names, sizes, Random(publishers_seed(seed)).randrange)
         there = subnet_world(subnet, seed=seed, client=client, on_event=self._log.add)
         self._world, self._network, self._faults = there
@@ -230,8 +230,11 @@ class _SimRun:
         try:
             node = self._world.nodes[planned.publisher]
             artifact = node.publish(data, keep=self._subnet.spec.broadcast.keep.seconds, name=planned.name)
-        except (PublicationRefusedError, LocalError) as error:
-            self._invalid.append(f"not everything could be published: {planned.publisher} refused: {error}")
+        except LocalError as error:
+            code = f"{error.code}: " if isinstance(error, PublicationRefusedError) else ""
+            self._invalid.append(
+                f"not everything could be published: {planned.publisher} refused {planned.name}: {code}{error}"
+            )
             return
         finally:
             self._log.publishing = False
@@ -299,7 +302,7 @@ class _SimRun:
             state="cancelled" if self._interrupted else "finished", started_at=EPOCH + self._begins / NS,
             faults=faults.statuses(self._world.now), lost_until_ns=faults.lost_until_ns(),
         )  # fmt: skip
-        return self._measure.report(facts)
+        return msgspec.structs.replace(self._measure.report(facts), network=self._network.rows)
 
 
 def _request_of(load: SimLoad, client: str) -> tuple[RunRequest, dict[str, int]]:
