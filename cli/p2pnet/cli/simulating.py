@@ -48,6 +48,7 @@ async def simulated(
     kept = SimulatedRun(state, began, random.Random())
     ended = False
     try:
+        session.listener.waiting(f"{subnet.node_count} nodes to be made and linked")
         outcome = await _followed(
             partial(simulate, subnet, load, seed=seed, until_s=until_s, on_events=kept.events), session
         )
@@ -88,7 +89,7 @@ async def _followed(work: "partial[SimOutcome]", session: Session) -> SimOutcome
 
 def _tell(heard: list[SimProgress], session: Session, *, stopping: bool) -> None:
     if stopping:
-        session.listener.waiting("interrupted: the report of what there is")
+        session.listener.waiting("interrupted: the report of what there is; Ctrl-C again ends at once and keeps nothing")
         return
     for one in heard:
         beside = f"{format_duration(one.virtual_s)} of virtual time"
