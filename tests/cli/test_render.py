@@ -101,6 +101,9 @@ def drawings(report: Report, make_status: Callable[..., Status]) -> dict[str, Do
         "report-pass": report,
         "report-fail": failed,
         "report-invalid": nothing,
+        "report-sim": msgspec.structs.replace(
+            report, target="sim", digest="5f" * 32, notes=["messages pass the network model of netem"]
+        ),
         "report-network": msgspec.structs.replace(
             report, network=true_rows(), faults=sample_faults(), findings=sample_findings(), unknown=1
         ),
@@ -132,6 +135,7 @@ def drawings(report: Report, make_status: Callable[..., Status]) -> dict[str, Do
         "report-pass",
         "report-fail",
         "report-invalid",
+        "report-sim",
         "report-network",
         "report-not-as-asked",
         "status-small",
