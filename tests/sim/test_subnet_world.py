@@ -31,6 +31,29 @@ def test_a_client_that_cannot_be_made_is_refused_with_its_place() -> None:
         simulate(subnet(nodes=2, clients=[missing]), load(), seed=1)
 
 
+def test_a_client_that_acts_by_itself_shares_the_access_links_of_its_nodes() -> None:
+    """What it says costs bandwidth, and a blob waits for it."""
+    chatty = {"name": "chatty", "class": "tests.sim.stamped_client:Chatty"}
+    thin = {"nodes": 4, "network": {"access": {"up": "2Mbit"}}}
+    alone = simulate(subnet(**thin), load(20_000, count=5, rate_per_s=1.0), seed=1)
+    beside = simulate(subnet(**thin, clients=[{"name": "blob"}, chatty]), load(20_000, count=5, rate_per_s=1.0), seed=1)
+    assert beside.report.verdict == alone.report.verdict == "pass"
+    assert beside.report.latency_ms.max > alone.report.latency_ms.max
+    assert beside.report.bytes.sent > 2 * alone.report.bytes.sent
+    assert {event.client for event in beside.events} == {"blob"}
+    assert "bytes sent are those of all clients (blob, chatty)" in beside.report.notes
+
+
+def test_what_hits_a_node_hits_all_of_its_clients() -> None:
+    chatty = {"name": "chatty", "class": "tests.sim.stamped_client:Chatty"}
+    kill = {"name": "gone", "from": "node-1", "kill": True, "for": "1h"}
+    asked = subnet(nodes=3, clients=[{"name": "blob"}, chatty], faults=[kill])
+    world, _, faults = subnet_world(asked, seed=1, client="blob", on_event=lambda *_: None)
+    world.run(0)
+    faults.begin(0.0)
+    assert [name for name, node in world.nodes.items() if not node.is_up] == ["node-1", "node-1 chatty"]
+
+
 def test_without_a_client_asked_for_blob_publishes_wherever_it_stands() -> None:
     assert simulate(subnet(nodes=2, clients=[STAMPED, {"name": "blob"}]), load(), seed=1).report.client == "blob"
 

@@ -294,11 +294,12 @@ class _SimRun:
         )  # fmt: skip
 
     def _report(self, sent: int) -> Report:
-        faults = self._faults
+        faults, clients = self._faults, [one.name for one in self._subnet.spec.clients]
+        about_clients = [f"bytes sent are those of all clients ({', '.join(clients)})"] if len(clients) > 1 else []
         facts = facts_of(
             self._file, asked=len(self._planned) - sum(self._unpublished.values()), sent=sent,
             invalid=[*self._invalid, *faults.problems()], digest=self._world.digest(),
-            notes=[*unpublished_notes(self._unpublished), *self._network.plan.notes, *NOTES],
+            notes=[*about_clients, *unpublished_notes(self._unpublished), *self._network.plan.notes, *NOTES],
             state="cancelled" if self._interrupted else "finished", started_at=EPOCH + self._begins / NS,
             faults=faults.statuses(self._world.now), lost_until_ns=faults.lost_until_ns(),
         )  # fmt: skip

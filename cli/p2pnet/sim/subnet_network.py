@@ -17,12 +17,16 @@ Lines = tuple[AccessShape | None, AccessShape | None]
 
 
 class SubnetNetwork:
-    """What the links of a world do, by the document and the faults about links that are in force. `edges`: all links."""
+    """What the links of a world do, by the document and the faults about links that are in force.
 
-    def __init__(self, world: World, subnet: Subnet, edges: Sequence[Edge]) -> None:
+    `edges`: all links between nodes. `clients`: what the names of nodes in the world end in, for each client that is simulated.
+    """
+
+    def __init__(self, world: World, subnet: Subnet, edges: Sequence[Edge], clients: Sequence[str] = ("",)) -> None:
         self._world = world
         self._subnet = subnet
         self._edges = edges
+        self._clients = clients
         self._shapes: dict[Edge, tuple[LinkShape, LinkShape]] = {}
         """What links do now, there and back; those that are not here do nothing."""
         self._lines: dict[str, Lines] = {}
@@ -54,8 +58,9 @@ class SubnetNetwork:
             paths[ModelledPath(why_back, back)] += 1
             if (there, back) != self._shapes.get(edge, (CLEAR, CLEAR)):
                 self._shapes[edge] = there, back
-                self._world.shape(a, b, there)
-                self._world.shape(b, a, back)
+                for client in self._clients:
+                    self._world.shape(a + client, b + client, there)
+                    self._world.shape(b + client, a + client, back)
         for node in plan.members:
             up, down = plan.access(node)
             lines.update(ModelledLine(plan.access_label(node), line) for line in (up, down) if line is not None)
