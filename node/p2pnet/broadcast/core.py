@@ -70,7 +70,7 @@ class Broadcast:
         self._calls = calls = ClientCalls(context, client)
         self._table = Table(settings.slots_per_peer)
         self._quota = Quota(unvalidated_bytes_per_peer)
-        self._edges = Edges()
+        self._edges = Edges(context)
         self._sender = Sender(context, self._table, self._edges)
         self._digests = Digests(context, self._table, self.pool, me, self._sender.is_announced)
         self._relay = Relay(

@@ -148,7 +148,12 @@ class Digests:
         if self._sparse:
             self._halves[artifact[:HALF_BYTES]] = artifact
             self._promised.pop(artifact[:HALF_BYTES], None)
-        if self._peers:
+        if self._sparse:
+            # Only for those who may lack it: most know it by now, or are just told.
+            lags = [self._lag(name) for name, peer in self._peers.items() if not self._is_shown(name, peer, artifact)]
+            if lags:
+                self._wake(self._context.now + min(lags))
+        elif self._peers:
             self._wake(self._context.now + PERIOD_NS)
 
     def forget(self, artifact: ArtifactId) -> None:
@@ -270,10 +275,15 @@ class Digests:
             return UpdateStatus.ADVERTISE
         other, until = promise
         if other is not peer and now < until and not other.broke_promise:
+            self._context.count("another_peer_let_to_send")
             return UpdateStatus.BUSY
         if now >= until:
-            other.broke_promise = True
+            self._broke(other)
         return UpdateStatus.ADVERTISE
+
+    def _broke(self, peer: PeerDigest) -> None:
+        peer.broke_promise = True
+        self._context.count("promise_broken")
 
     def _has_room_for_promise(self) -> bool:
         """Whether one more promise may be kept; makes room by ending those that were broken."""
@@ -282,7 +292,7 @@ class Digests:
         now = self._context.now
         for half, (peer, until) in list(self._promised.items()):
             if now >= until:
-                peer.broke_promise = True
+                self._broke(peer)
                 del self._promised[half]
         return len(self._promised) < PROMISED_MAX
 

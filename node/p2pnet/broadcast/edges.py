@@ -11,6 +11,7 @@ twenty publishers spoil each other (measured: half of the nodes then wait for a 
 
 from collections.abc import Iterable, Iterator
 
+from p2pnet.broadcast.context import Context
 from p2pnet.model.limits import KIB
 
 EAGER_BELOW_BYTES = 16 * KIB
@@ -37,9 +38,10 @@ class OriginEdges:
 class Edges:
     """What is known of the edges to the connected peers."""
 
-    __slots__ = ("_bits", "_free", "_introduced", "_origins")
+    __slots__ = ("_bits", "_context", "_free", "_introduced", "_origins")
 
-    def __init__(self) -> None:
+    def __init__(self, context: Context) -> None:
+        self._context = context
         self._bits: dict[str, int] = {}
         self._free: list[int] = []
         self._origins: dict[int, OriginEdges] = {}  # least recently used first
@@ -54,13 +56,18 @@ class Edges:
         self._bits[peer] = self._free.pop() if self._free else 1 << len(self._bits)
 
     def disconnect(self, peer: str) -> None:
-        """The connection ended."""
+        """The connection ended: its edges are forgotten, and publishers of whom nothing else is known."""
         bit = self._bits.pop(peer, 0)
-        if bit:
-            self._free.append(bit)
-            for edges in self._origins.values():
-                edges.eager &= ~bit
-                edges.lazy &= ~bit
+        if not bit:
+            return
+        self._free.append(bit)
+        if not self._bits:
+            self._free.clear()
+        for origin, edges in list(self._origins.items()):
+            edges.eager &= ~bit
+            edges.lazy &= ~bit
+            if not edges.eager | edges.lazy:
+                self._forget(origin)
 
     def audience(self, origin: int, deliverer: str, holders: Iterable[str]) -> tuple[set[str], set[str]]:
         """The peers with an eager edge, and those with an untried one, for an artifact of this publisher that is here now.
@@ -78,6 +85,8 @@ class Edges:
         """The peer lacked an artifact, or took it from here: its edge is eager now."""
         edges, bit = self._origins.get(origin), self._bits.get(peer, 0)
         if edges is not None:
+            if edges.lazy & bit:
+                self._context.count("edge_turned_eager_again")
             edges.eager |= bit
             edges.lazy &= ~bit
 
@@ -99,6 +108,8 @@ class Edges:
 
     def _turn_lazy(self, edges: OriginEdges, peer: str) -> None:
         bit = self._bits.get(peer, 0)
+        if edges.eager & bit:
+            self._context.count("eager_edge_turned_lazy")
         edges.lazy |= bit
         edges.eager &= ~bit
 

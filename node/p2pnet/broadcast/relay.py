@@ -55,20 +55,20 @@ class Relay:
     def published(self, artifact: Artifact, *, urgent: bool) -> None:
         """This node has published an artifact: announce it. `urgent`: push it to all peers at any size."""
         mode = self._mode_of(artifact)
-        self._count(artifact, mode)
         if mode == "edges" and not urgent:
             self._offer_over_edges(artifact, None)
-            return
-        pushes = urgent or artifact.size < self._context.settings.push_limit
-        self._sender.offer(
-            artifact.id,
-            len(artifact.data),
-            artifact.hop,
-            key=artifact.inspected.key,
-            data=artifact.data if pushes else None,
-            urgent=urgent,
-            origin=artifact.origin,
-        )
+        else:
+            pushes = urgent or artifact.size < self._context.settings.push_limit
+            self._sender.offer(
+                artifact.id,
+                len(artifact.data),
+                artifact.hop,
+                key=artifact.inspected.key,
+                data=artifact.data if pushes else None,
+                urgent=urgent,
+                origin=artifact.origin,
+            )
+        self._count(artifact, mode)
 
     def _count(self, artifact: Artifact, mode: RelayMode) -> None:
         """Decide whether digests count it: only what peers that relay may lack."""
@@ -80,7 +80,6 @@ class Relay:
     def validated(self, artifact: Artifact) -> None:
         """A peer's artifact is valid: relay it according to its mode."""
         mode = self._mode_of(artifact)
-        self._count(artifact, mode)
         if mode == "none":
             if artifact.id in self._sender.active:
                 self._sender.withdraw(artifact.id)
@@ -88,6 +87,7 @@ class Relay:
             self._context.count("relays_held")
         else:
             self._offer(artifact, None)
+        self._count(artifact, mode)
 
     def partial(self, artifact: ArtifactId, key: bytes, size: int, hop: int, have: int, *, origin: int) -> None:
         """Some parts of an artifact are here: offer them, if relays may take a slot. `have`: bitmap."""
@@ -151,7 +151,8 @@ class Relay:
 
     def _offer(self, artifact: Artifact, audience: set[str] | None) -> None:
         mode = self._mode_of(artifact)
-        if mode == "edges":
+        # What was offered in part has an audience already, which waits for the rest.
+        if mode == "edges" and artifact.id not in self._sender.active:
             self._offer_over_edges(artifact, audience)
             return
         if artifact.id not in self._sender.active and self._sender.slots.room <= self._reserve:
@@ -169,6 +170,8 @@ class Relay:
         """Announce it to the peers with an edge that is not lazy, or only to this audience."""
         holders = [peer for peer in self._table.holders.get(artifact.id, ()) if self._table.holds(peer, artifact.id)]
         eager, untried = self._edges.audience(artifact.origin, artifact.peer, holders)
+        self._context.count("suppressed", len(holders))
+        self._context.count("suppressed_by_row", len(holders))
         if audience is not None:
             eager, untried = audience, set()
         is_own = not artifact.peer
@@ -176,7 +179,7 @@ class Relay:
         if not (eager or untried or is_own):
             self._context.count("relays_held")
             return
-        if not is_own and artifact.id not in self._sender.active and self._sender.slots.room <= self._reserve:
+        if not is_own and self._sender.slots.room <= self._reserve:
             self._waiting[artifact.id] = audience
             self._context.count("relay_waited_for_slot")
             return

@@ -280,7 +280,7 @@ class Sender:
     def is_announced(self, peer: str, artifact: ArtifactId) -> bool:
         """Whether a slot announces this artifact to the peer, now or soon: its delivery ends only with the connection."""
         content = self.active.get(artifact)
-        return content is not None and content.is_for(peer) and peer in self.boxes
+        return content is not None and content.complete and content.is_for(peer)
 
     def asked(self, peer: str, artifact: ArtifactId) -> None:
         """The peer fetches this artifact: its edge turns eager."""
