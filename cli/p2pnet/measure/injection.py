@@ -86,6 +86,16 @@ def check(request: RunRequest, nodes: list[str]) -> int:
     return total
 
 
+def unpublished_notes(unpublished: Mapping[str, int]) -> list[str]:
+    """A note for each publisher that ordered faults kept from publishing so many artifacts."""
+    return [f"{artifacts(count)} not published: {node} was down, as ordered" for node, count in unpublished.items()]
+
+
+def artifacts(count: int) -> str:
+    """`1 artifact was`, `5 artifacts were`."""
+    return "1 artifact was" if count == 1 else f"{count} artifacts were"
+
+
 def _publishers(publisher: str, nodes: list[str], choose: Callable[[int], int]) -> list[str]:
     if publisher == "all":
         return nodes

@@ -14,7 +14,7 @@ import msgspec
 
 from p2pnet.broadcast.manager import PublicationRefusedError
 from p2pnet.measure import RunMeasure, facts_of, parse
-from p2pnet.measure.injection import Planned, payload_seed, plan, publishers_seed
+from p2pnet.measure.injection import Planned, payload_seed, plan, publishers_seed, unpublished_notes
 from p2pnet.model.errors import LocalError
 from p2pnet.model.events import Collected
 from p2pnet.model.ids import client_among
@@ -22,8 +22,8 @@ from p2pnet.model.jobs import Payload, RunFile, RunRequest
 from p2pnet.model.report import Report
 from p2pnet.model.units import format_duration
 from p2pnet.sim.context import EPOCH
-from p2pnet.sim.event_log import EventLog
 from p2pnet.sim.quantities import NS
+from p2pnet.sim.run_events import RunEvents
 from p2pnet.sim.subnet_world import subnet_world
 from p2pnet.subnet.document import in_force
 from p2pnet.subnet.members import members
@@ -34,6 +34,11 @@ TARGET = "sim"
 START_S = 30.0  # virtual time in which the nodes of a new subnet come to rest before the run begins, at most
 SETTLE_S = 2.0  # virtual time after the last receipt for what is still under way, at most: some clients never rest
 LOOK_S = 0.1  # wall time between two looks at `is_stopped` and two reports of progress, about
+NOTES = (
+    "simulated: the broadcast and its clients, by the code that live nodes run, in virtual time",
+    "modelled: the network between nodes, message by message, with the headers of their packets; starts and deaths of nodes",
+    "left out: the time that nodes compute, certificates, and how nodes find each other",
+)
 STEP_MIN_NS, STEP_MAX_NS = NS // 1_000, NS  # virtual time between two looks; the largest is below SETTLE_S
 
 
@@ -118,9 +123,10 @@ class _SimRun:
         self._seed = seed
         self._until_s = until_s
         self._measure = RunMeasure(names)
-        self._log = EventLog(self._measure, client, write)
+        self._log = RunEvents(self._measure, client, write)
         self._planned = plan(request, names, sizes, Random(publishers_seed(seed)).randrange)
-        self._world = subnet_world(subnet, seed=seed, client=client, on_event=self._log.add)
+        there = subnet_world(subnet, seed=seed, client=client, on_event=self._log.add)
+        self._world, self._network, self._faults = there
         self._file = RunFile(
             run="", subnet=subnet.name, target=TARGET, seed=seed, request=request, created_at=EPOCH, nodes=names,
             version="", spec=in_force(subnet, TARGET), label=load.label, ignored=ignored(subnet, TARGET),
@@ -135,6 +141,9 @@ class _SimRun:
         """Everything is delivered, and nothing under way."""
         self._invalid: list[str] = []
         self._payloads: dict[str, bytes] = {}
+        self._names: list[str] = []
+        self._unpublished: dict[str, int] = {}
+        """By publisher: artifacts that were not published, because a fault kept it from working."""
 
     def execute(
         self, on_progress: Callable[[SimProgress], None], is_stopped: Callable[[], bool], kept: list[Collected]
@@ -144,8 +153,10 @@ class _SimRun:
         self._world.run_until_quiet(START_S)
         self._begins = self._now
         self._log.begin()
+        self._faults.begin(self._world.now)
         sent_before = self._world.wire_bytes
         while not self._is_over():
+            self._fault_due()
             self._publish_due()
             self._advance()
             self._log.flush()
@@ -153,10 +164,9 @@ class _SimRun:
             if is_stopped() and not self._is_over():
                 self._interrupt()
         report = self._report(self._world.wire_bytes - sent_before)
-        artifacts = list(self._payloads)
         file = msgspec.structs.replace(
             self._file, state=report.state, started_at=EPOCH + self._begins / NS, finished_at=EPOCH + self._now / NS,
-            artifacts=artifacts, names=[one.name for one in self._planned[: len(artifacts)]],
+            artifacts=list(self._payloads), names=self._names, faults=report.faults,
         )  # fmt: skip
         return SimOutcome(report=report, run=file, events=kept, payloads=self._payloads, interrupted=self._interrupted)
 
@@ -186,11 +196,16 @@ class _SimRun:
 
     @property
     def _is_complete(self) -> bool:
-        return self._next == len(self._planned) and self._measure.delivered >= self._expected
+        receipts = len(self._payloads) * (len(self._file.nodes) - 1)
+        return self._next == len(self._planned) and self._measure.delivered >= receipts
 
     def _is_over(self) -> bool:
         ends = self._ends
         return self._interrupted or self._at_rest or bool(self._invalid) or (ends is not None and self._now >= ends)
+
+    def _fault_due(self) -> None:
+        while (due_s := self._faults.next_s()) is not None and round(due_s * NS) <= self._now:
+            self._faults.advance(due_s)
 
     def _publish_due(self) -> None:
         while self._next < len(self._planned) and not self._invalid:
@@ -200,18 +215,25 @@ class _SimRun:
             self._publish(planned)
 
     def _publish(self, planned: Planned) -> None:
+        self._next += 1
+        if self._faults.has_down(planned.publisher):
+            self._unpublished[planned.publisher] = self._unpublished.get(planned.publisher, 0) + 1
+            return
         data = self._bytes_of(planned)
         self._log.publishing = True
         try:
             node = self._world.nodes[planned.publisher]
             artifact = node.publish(data, keep=self._subnet.spec.broadcast.keep.seconds, name=planned.name)
-        except (PublicationRefusedError, LocalError) as error:
-            self._invalid.append(f"not everything could be published: {planned.publisher} refused: {error}")
+        except LocalError as error:
+            code = f"{error.code}: " if isinstance(error, PublicationRefusedError) else ""
+            self._invalid.append(
+                f"not everything could be published: {planned.publisher} refused {planned.name}: {code}{error}"
+            )
             return
         finally:
             self._log.publishing = False
-        self._next += 1
         self._payloads[artifact.hex()] = data
+        self._names.append(planned.name)
 
     def _bytes_of(self, planned: Planned) -> bytes:
         if planned.payload.upload:
@@ -225,9 +247,11 @@ class _SimRun:
         to = self._now + self._step
         if self._next < len(self._planned):
             to = min(to, self._begins + int(self._planned[self._next].due_s * NS))
-        ends = self._ends
+        ends, fault_s = self._ends, self._faults.next_s()
         if ends is not None:
             to = min(to, ends)
+        if fault_s is not None:
+            to = min(to, max(self._now, round(fault_s * NS)))
         began = perf_counter()
         quiet = self._world.run_until_quiet((to - self._now) / NS)
         took = perf_counter() - began
@@ -263,11 +287,16 @@ class _SimRun:
         )  # fmt: skip
 
     def _report(self, sent: int) -> Report:
+        faults, clients = self._faults, [one.name for one in self._subnet.spec.clients]
+        about_clients = [f"bytes sent are those of all clients ({', '.join(clients)})"] if len(clients) > 1 else []
         facts = facts_of(
-            self._file, asked=len(self._planned), sent=sent, invalid=self._invalid, digest=self._world.digest(),
+            self._file, asked=len(self._planned) - sum(self._unpublished.values()), sent=sent,
+            invalid=[*self._invalid, *faults.problems()], digest=self._world.digest(),
+            notes=[*about_clients, *unpublished_notes(self._unpublished), *self._network.plan.notes, *NOTES],
             state="cancelled" if self._interrupted else "finished", started_at=EPOCH + self._begins / NS,
+            faults=faults.statuses(self._world.now), lost_until_ns=faults.lost_until_ns(),
         )  # fmt: skip
-        return self._measure.report(facts)
+        return msgspec.structs.replace(self._measure.report(facts), network=self._network.rows)
 
 
 def _request_of(load: SimLoad, client: str) -> tuple[RunRequest, dict[str, int]]:
