@@ -82,6 +82,8 @@ class SimOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """In time order, as a live run's archive has them; empty where `on_events` took them."""
     payloads: dict[str, bytes]
     """The bytes that were published, by artifact id in hex."""
+    indexes: list[int]
+    """Their places in the plan, in the same order: some planned artifacts may not have been published."""
     interrupted: bool
 
 
@@ -142,6 +144,7 @@ class _SimRun:
         self._invalid: list[str] = []
         self._payloads: dict[str, bytes] = {}
         self._names: list[str] = []
+        self._indexes: list[int] = []
         self._unpublished: dict[str, int] = {}
         """By publisher: artifacts that were not published, because a fault kept it from working."""
 
@@ -168,7 +171,10 @@ class _SimRun:
             self._file, state=report.state, started_at=EPOCH + self._begins / NS, finished_at=EPOCH + self._now / NS,
             artifacts=list(self._payloads), names=self._names, faults=report.faults,
         )  # fmt: skip
-        return SimOutcome(report=report, run=file, events=kept, payloads=self._payloads, interrupted=self._interrupted)
+        return SimOutcome(
+            report=report, run=file, events=kept, payloads=self._payloads, indexes=self._indexes,
+            interrupted=self._interrupted,
+        )  # fmt: skip
 
     # The way to the end
 
@@ -234,6 +240,7 @@ class _SimRun:
             self._log.publishing = False
         self._payloads[artifact.hex()] = data
         self._names.append(planned.name)
+        self._indexes.append(planned.index)
 
     def _bytes_of(self, planned: Planned) -> bytes:
         if planned.payload.upload:
