@@ -285,18 +285,24 @@ class _SimRun:
 
     @property
     def _not_due(self) -> int:
-        """Artifacts that were due after the end that was asked for: they are no part of the run."""
+        """Artifacts that were due after the end that was asked for."""
         if self._until_s is None or self._interrupted or self._invalid:
             return 0
         return len(self._planned) - self._next
 
-    def _notes(self, not_due: int) -> list[str]:
+    def _why_not_all(self, not_due: int) -> list[str]:
+        """A run that published less than it was to is no measurement of what was asked, even if that was asked, too."""
+        if not not_due:
+            return []
+        end, later = (
+            format_duration(self._until_s or 0.0),
+            f"{not_due} of {len(self._planned)} artifacts were due later",
+        )
+        return [f"the run ended after {end} of virtual time, as asked: {later}"]
+
+    def _notes(self) -> list[str]:
         """What there is to say beside the figures, what is simulated and what is modelled last."""
         clients, notes = [one.name for one in self._subnet.spec.clients], []
-        if not_due:
-            end = format_duration(self._until_s or 0.0)
-            later = f"{not_due} of {len(self._planned)} artifacts were due later"
-            notes.append(f"the run ended after {end} of virtual time, as asked: {later}")
         if len(clients) > 1:
             notes.append(f"bytes sent are those of all clients ({', '.join(clients)})")
         return [*notes, *unpublished_notes(self._unpublished), *self._network.plan.notes, *NOTES]
@@ -321,8 +327,8 @@ class _SimRun:
         faults, not_due = self._faults, self._not_due
         facts = facts_of(
             self._file, asked=len(self._planned) - sum(self._unpublished.values()) - not_due, sent=sent,
-            invalid=[*self._invalid, *faults.problems()], digest=self._world.digest(),
-            notes=self._notes(not_due),
+            invalid=[*self._invalid, *self._why_not_all(not_due), *faults.problems()], digest=self._world.digest(),
+            notes=self._notes(),
             state="cancelled" if self._interrupted else "finished", started_at=EPOCH + self._begins / NS,
             faults=faults.statuses(self._world.now), lost_until_ns=faults.lost_until_ns(),
         )  # fmt: skip
