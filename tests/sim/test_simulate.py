@@ -79,7 +79,7 @@ def test_generated_bytes_are_those_of_a_live_run_of_the_seed_and_all_artifacts_d
     outcome = simulate(MESH, SimLoad(payloads=[("a", 50), ("b", b"bb")], count=2), seed=9)
     made = [random.Random(payload_seed(9, index, 50)).randbytes(50) for index in (0, 2)]
     assert list(outcome.payloads.values()) == [made[0], b"bb", made[1], b"bb"]
-    assert outcome.indexes == [0, 1, 2, 3]
+    assert [one.index for one in outcome.payloads.planned.values()] == [0, 1, 2, 3]
     assert len(set(outcome.payloads)) == 4  # the same bytes published twice are two artifacts
 
 

@@ -6,7 +6,7 @@
 The same document, load and seed give the same report, on any machine.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from random import Random
 from time import perf_counter
 
@@ -14,7 +14,7 @@ import msgspec
 
 from p2pnet.broadcast.manager import PublicationRefusedError
 from p2pnet.measure import RunMeasure, facts_of, parse
-from p2pnet.measure.injection import Planned, plan, publishers_seed, unpublished_notes
+from p2pnet.measure.injection import Planned, payload_seed, plan, publishers_seed, unpublished_notes
 from p2pnet.model.errors import LocalError
 from p2pnet.model.events import Collected
 from p2pnet.model.ids import client_among
@@ -22,7 +22,7 @@ from p2pnet.model.jobs import Payload, RunFile, RunRequest
 from p2pnet.model.report import Report
 from p2pnet.model.units import format_duration
 from p2pnet.sim.context import EPOCH
-from p2pnet.sim.published import PublishedBytes
+from p2pnet.sim.published import PublishedPayloads
 from p2pnet.sim.quantities import NS
 from p2pnet.sim.run_events import RunEvents
 from p2pnet.sim.subnet_world import subnet_world
@@ -81,10 +81,8 @@ class SimOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """As a live run's run.json, also without an id; `version` is empty."""
     events: list[Collected]
     """In time order, as a live run's archive has them; empty where `on_events` took them."""
-    payloads: Mapping[str, bytes]
-    """The bytes that were published, by artifact id in hex; generated ones are made when they are asked for."""
-    indexes: list[int]
-    """Their places in the plan, in the same order: some planned artifacts may not have been published."""
+    payloads: PublishedPayloads
+    """The bytes that were published, by artifact id in hex."""
     interrupted: bool
 
 
@@ -143,8 +141,8 @@ class _SimRun:
         self._at_rest = False
         """Everything is delivered, and nothing under way."""
         self._invalid: list[str] = []
-        uploads = {str(number): data for number, (_, data) in enumerate(load.payloads) if isinstance(data, bytes)}
-        self._published = PublishedBytes(seed, uploads)
+        self._payloads = PublishedPayloads(self._bytes_of)
+        self._names: list[str] = []
         self._unpublished: dict[str, int] = {}
         """By publisher: artifacts that were not published, because a fault kept it from working."""
 
@@ -169,11 +167,10 @@ class _SimRun:
         report = self._report(self._world.wire_bytes - sent_before)
         file = msgspec.structs.replace(
             self._file, state=report.state, started_at=EPOCH + self._begins / NS, finished_at=EPOCH + self._now / NS,
-            artifacts=list(self._published), names=[one.name for one in self._published.planned], faults=report.faults,
+            artifacts=list(self._payloads), names=self._names, faults=report.faults,
         )  # fmt: skip
         return SimOutcome(
-            report=report, run=file, events=kept, payloads=self._published,
-            indexes=[one.index for one in self._published.planned],
+            report=report, run=file, events=kept, payloads=self._payloads,
             interrupted=self._interrupted,
         )  # fmt: skip
 
@@ -203,7 +200,7 @@ class _SimRun:
 
     @property
     def _is_complete(self) -> bool:
-        receipts = len(self._published) * (len(self._file.nodes) - 1)
+        receipts = len(self._payloads) * (len(self._file.nodes) - 1)
         return self._next == len(self._planned) and self._measure.delivered >= receipts
 
     def _is_over(self) -> bool:
@@ -226,7 +223,7 @@ class _SimRun:
         if self._faults.has_down(planned.publisher):
             self._unpublished[planned.publisher] = self._unpublished.get(planned.publisher, 0) + 1
             return
-        data = self._published.of(planned)
+        data = self._bytes_of(planned)
         self._log.publishing = True
         try:
             node = self._world.nodes[planned.publisher]
@@ -239,7 +236,15 @@ class _SimRun:
             return
         finally:
             self._log.publishing = False
-        self._published.add(artifact.hex(), planned)
+        self._payloads.planned[artifact.hex()] = planned
+        self._names.append(planned.name)
+
+    def _bytes_of(self, planned: Planned) -> bytes:
+        if planned.payload.upload:
+            data = self._load.payloads[int(planned.payload.upload)][1]
+            assert isinstance(data, bytes)  # noqa: S101 - as `_request_of` says
+            return data
+        return Random(payload_seed(self._seed, planned.index, planned.size)).randbytes(planned.size)
 
     def _advance(self) -> None:
         """Let some virtual time pass: to what is due next at most, and about LOOK_S of wall time."""
