@@ -32,15 +32,18 @@ class PlainCarriage:
 
     def carry(self, request: SimRequest) -> None:
         """See `Carriage`."""
-        port = request.port
-        leaves = port.leaves_at(len(request.body) + HEADER_BYTES)
-        self._timeline.send(leaves + request.at.connection.numbers.latency_ns(port.rng), self._arrive, request)
+        port, at, timeline = request.port, request.at, self._timeline
+        leaves = timeline.now if port.up is None else port.leaves_at(len(request.body) + HEADER_BYTES)
+        arrives = leaves + at.connection.numbers.latency_ns(port.rng)
+        timeline.send(arrives, deliver if at.port.down is None else self._arrive, request)
 
     def carry_back(self, request: SimRequest) -> None:
         """See `Carriage`."""
-        port = request.at.port
-        leaves = port.leaves_at(len(request.answer or b"") + HEADER_BYTES)
-        self._timeline.send(leaves + request.at.connection.numbers.latency_ns(port.rng), self._arrive_back, request)
+        at, to, timeline = request.at, request.port, self._timeline
+        port = at.port
+        leaves = timeline.now if port.up is None else port.leaves_at(len(request.answer or b"") + HEADER_BYTES)
+        arrives = leaves + at.connection.numbers.latency_ns(port.rng)
+        timeline.send(arrives, deliver_back if to.down is None else self._arrive_back, request)
 
     def reset(self, request: SimRequest) -> None:
         """See `Carriage`."""

@@ -8,15 +8,12 @@ A connection has two ends, which come up, and notice its loss, at different time
 """
 
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from p2pnet.netem.messages import MessageFlow, MessagePath, Passage
-from p2pnet.sim.links import LinkNumbers
+from p2pnet.sim.links import Draws, LinkNumbers
 from p2pnet.sim.quantities import NS
 from p2pnet.sim.timeline import Timeline
-
-if TYPE_CHECKING:
-    from random import Random
 
 HEADER_BYTES = 60
 """What IP, UDP and QUIC add to one message, modelled: it takes time on access links, but does not count in `bytes_sent`."""
@@ -88,7 +85,7 @@ class SimConnection:
 class SimRequest:
     """A request, and later its answer, on the way."""
 
-    __slots__ = ("answer", "body", "end", "fails", "is_timed", "passage", "port", "reset_at", "route", "token")
+    __slots__ = ("answer", "body", "end", "fails", "fails_at", "passage", "port", "reset_at", "route", "token")
 
     def __init__(self, port: "Port", end: End | None, route: Route, token: int, body: bytes) -> None:
         self.port = port
@@ -103,8 +100,8 @@ class SimRequest:
         """When the sender's reset arrives at the receiver; None: it was not reset."""
         self.fails = False
         """Its answer will be lost."""
-        self.is_timed = False
-        """It has a timeout."""
+        self.fails_at: int | None = None
+        """When it times out; None: it has no timeout."""
         self.passage: Passage | None = None
         """In the message model: what is left to send of it."""
 
@@ -156,6 +153,7 @@ class Port:
         "_carrier",
         "_down_free",
         "_ids",
+        "_looks_at",
         "_timeline",
         "_up_free",
         "by_id",
@@ -175,7 +173,7 @@ class Port:
         timeline: Timeline,
         owner: PortOwner,
         name: str,
-        rng: "Random",
+        rng: Draws,
         *,
         up: float | None,
         down: float | None,
@@ -189,6 +187,7 @@ class Port:
         self.down = down
         self._up_free = self._down_free = 0
         self._ids = 0
+        self._looks_at: int | None = None  # when timeouts are looked at next
         self.by_id: dict[int, End] = {}
         self.in_use: dict[str, End] = {}
         """By peer, the end of the connection in use."""
@@ -213,10 +212,10 @@ class Port:
         end = self.by_id.get(connection)
         request = self.open[token] = SimRequest(self, end, route, token, _joined(body))
         if timeout_ns:
-            request.is_timed = True
             # A request with a timeout keeps the world from being quiet: its answer, or the timeout, will come.
             self._timeline.flying += 1
-            self._timeline.at(self._timeline.now + timeout_ns, Port._time_out, request)
+            request.fails_at = self._timeline.now + timeout_ns
+            self._watch(request.fails_at)
         if end is None:
             # Not at once: a driver does not expect an answer while it is asking.
             self._timeline.send(self._timeline.now, Port.fail, request)
@@ -245,16 +244,30 @@ class Port:
             self._forget(request.token)
             self.owner.answered(request, body)
 
-    @staticmethod
-    def _time_out(request: SimRequest) -> None:
-        port = request.port
-        if port.open.get(request.token) is request:
-            port.cancel(request.token)
-            port.owner.answered(request, None)
+    def _watch(self, at: int) -> None:
+        """Look at timeouts at this time. One look is planned for all requests: most are answered long before."""
+        if self._looks_at is None or at < self._looks_at:
+            self._looks_at = at
+            self._timeline.at(at, Port._look, self)
+
+    def _look(self) -> None:
+        now = self._timeline.now
+        # An earlier look was planned after this one.
+        if self._looks_at is None or self._looks_at > now or self.dead:
+            return
+        self._looks_at = None
+        timed = [request for request in self.open.values() if request.fails_at is not None]
+        for request in timed:
+            if (request.fails_at or 0) <= now and self.open.get(request.token) is request:
+                self.cancel(request.token)
+                self.owner.answered(request, None)
+        left = [request.fails_at for request in self.open.values() if request.fails_at is not None]
+        if left:
+            self._watch(min(left))
 
     def _forget(self, token: int) -> SimRequest | None:
         request = self.open.pop(token, None)
-        if request is not None and request.is_timed:
+        if request is not None and request.fails_at is not None:
             self._timeline.flying -= 1
         return request
 

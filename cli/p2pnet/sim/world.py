@@ -5,6 +5,7 @@ One seed, one run: the same calls give the same trace, to the nanosecond.
 
 from collections.abc import Iterable
 from itertools import combinations
+from random import Random
 from typing import Literal, Unpack
 
 from p2pnet.broadcast import Pending
@@ -110,7 +111,7 @@ class World:
         self._check_new(name)
         if manner not in MANNERS:
             raise LocalError(f"a liar with the manner {manner!r}: one of {' '.join(MANNERS)}")
-        rng = self._context.rng(name, seed, "liar")
+        rng = Random(f"{self.seed}/{name}/{seed}/liar")
         liar = kind(self._context, name, MANNERS[manner], rng, client=client, until_ns=nanoseconds(until))
         self.liars[name] = liar
         self._members[name] = None
