@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 
 from p2pnet.model.network import CLEAR, AccessShape, LinkShape
-from p2pnet.sim.quantities import NS
 from p2pnet.sim.world import World
 from p2pnet.subnet.members import Edge
 from p2pnet.subnet.network import NetworkPlan, network_plan
@@ -11,7 +10,7 @@ from p2pnet.subnet.network_spec import FaultSpec
 from p2pnet.subnet.spec import Subnet
 
 Lines = tuple[AccessShape | None, AccessShape | None]
-"""Of an access link: up, down."""
+"""An access link: up, down."""
 
 
 class SubnetNetwork:
@@ -24,7 +23,6 @@ class SubnetNetwork:
         self._shapes: dict[Edge, tuple[LinkShape, LinkShape]] = {}
         """What links do now, there and back; those that are not here do nothing."""
         self._lines: dict[str, Lines] = {}
-        self._cut: set[Edge] = set()
         self.plan: NetworkPlan = network_plan(subnet)
         """What is asked for now."""
         self._apply()
@@ -44,21 +42,10 @@ class SubnetNetwork:
             shapes = plan.path(a, b)[0], plan.path(b, a)[0]
             if shapes != self._shapes.get(edge, clear):
                 self._shapes[edge] = shapes
-                self._shape(a, b, *shapes)
+                self._world.shape(a, b, shapes[0])
+                self._world.shape(b, a, shapes[1])
         for node in plan.members:
             lines = plan.access(node)
             if lines != self._lines.get(node, (None, None)):
                 self._lines[node] = lines
-
-    def _shape(self, a: str, b: str, there: LinkShape, back: LinkShape) -> None:
-        was_cut = (a, b) in self._cut
-        if any(one.blocked or one.loss >= 1 for one in (there, back)):
-            if not was_cut:
-                self._cut.add((a, b))
-                self._world.cut(a, b)
-            return
-        delay, jitter = (there.delay_ns + back.delay_ns) / 2 / NS, (there.jitter_ns + back.jitter_ns) / 2 / NS
-        self._world.link(a, b, delay=delay, jitter=jitter, loss=(there.loss + back.loss) / 2)
-        if was_cut:
-            self._cut.discard((a, b))
-            self._world.heal(a, b)
+                self._world.access(node, *lines)

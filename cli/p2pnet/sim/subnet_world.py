@@ -19,7 +19,7 @@ def subnet_world(
 
     Raises SpecError for a graph that cannot be.
     """
-    world = World(seed, on_event=on_event)
+    world = World(seed, model="messages", on_event=on_event)
     settings = broadcast_settings(subnet)
     index, config = next((index, one) for index, one in enumerate(client_configs(subnet)) if one.name == client)
     make = maker_of(config, f"spec.clients[{index}]")
