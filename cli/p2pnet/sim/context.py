@@ -22,8 +22,9 @@ from p2pnet.sim.timeline import Timeline
 
 EPOCH = 1_700_000_000.0
 """Unix seconds at which every world begins."""
+_KEPT = frozenset({EventKind.VALIDATED, EventKind.PUBLISHED})
 _LINES_KEPT = 8_192  # integers of the trace that wait to be hashed
-_EVENT_CODES = {kind: 128 + number for number, kind in enumerate(EventKind)}
+_EVENT_CODES = {kind: 128 + number << 32 for number, kind in enumerate(EventKind)}
 
 
 EventSink = Callable[[str, int, Emit, int], None]
@@ -62,26 +63,26 @@ class TraceDigest:
         self._lines: list[int] = []
         self._artifacts: list[bytes] = []
 
-    def add(self, now: int, node: int, whats: Iterable[Any]) -> None:
-        """Inputs and effects of the node with this number, in order."""
-        lines, shapes = self._lines, self._shapes
+    def add(self, now: int, node: int, what: Any, effects: Iterable[Any] = ()) -> None:
+        """An input of the node with this number, and what followed from it."""
+        lines, shapes, base = self._lines, self._shapes, node << 40
         lines.append(now)
-        for what in whats:
-            kind = type(what)
+        for one in (what, *effects):
+            kind = type(one)
             shape = shapes.get(kind)
             if shape is None:
-                shape = shapes[kind] = (len(shapes), hasattr(what, "body"), hasattr(what, "artifact"))
+                shape = shapes[kind] = (len(shapes) << 32, hasattr(one, "body"), hasattr(one, "artifact"))
             code, has_body, has_artifact = shape
-            size = 0
-            if has_body:
-                body = what.body
-                size = sum(map(len, body)) if type(body) is list else len(body or b"")
-            elif kind is Emit:
-                code, size = _EVENT_CODES[what.kind], what.bytes
             # Numbers and ids only, so that the digest is the same whatever Python makes of names and sets.
-            lines.append(node << 40 | code << 32 | size)
-            if has_artifact and what.artifact:
-                self._artifacts.append(what.artifact)
+            if has_body:
+                body = one.body
+                code += len(body or b"") if type(body) is not list else sum(map(len, body))
+            elif has_artifact:
+                if kind is Emit:
+                    code = _EVENT_CODES[one.kind] + one.bytes
+                if one.artifact:
+                    self._artifacts.append(one.artifact)
+            lines.append(base + code)
         if len(lines) > _LINES_KEPT:
             self._take_in()
 
@@ -143,7 +144,7 @@ class SimContext:
             return
         if event.kind is EventKind.REMOVED:
             self.payloads.pop(artifact, None)
-        elif event.kind in {EventKind.VALIDATED, EventKind.PUBLISHED} and (found := pool.validated.get(artifact)):
+        elif event.kind in _KEPT and (found := pool.validated.get(artifact)):
             # The first node to have it provides the copy.
             found.data = self.payloads.setdefault(artifact, found.data)
 

@@ -73,8 +73,10 @@ class Incarnation:
 
     def feed(self, what: inputs.Input) -> None:
         """Handle this input in this instant's turn, with whatever else comes in it."""
-        if not self.port.dead:
-            self._inputs.append(what)
+        if self.port.dead:
+            return
+        self._inputs.append(what)
+        if not self._turn_due:
             self._soon()
 
     def do(self, what: inputs.Input) -> None:
@@ -126,14 +128,14 @@ class Incarnation:
 
     def requested(self, request: SimRequest) -> None:
         """See `PortOwner`."""
-        end = request.at
-        if request.route is Route.SYNCED:
+        end, route = request.at, request.route
+        if route is Route.SYNCED:
             self.port.answer(request, b"")
             self.feed(inputs.SyncedReceived(end.peer, end.id))
             return
-        self._tokens += 1
-        self._asked[self._tokens] = request
-        self.feed(_RECEIVED[request.route](end.peer, end.id, self._tokens, request.body))
+        self._tokens = token = self._tokens + 1
+        self._asked[token] = request
+        self.feed(_RECEIVED[route](end.other.port.name, end.id, token, request.body))
 
     def answered(self, request: SimRequest, body: bytes | None) -> None:
         """See `PortOwner`."""
@@ -188,10 +190,10 @@ class Incarnation:
             answer = self.core.handle(what, now, EPOCH + now / NS)
         except Exception as error:
             # The trace shows what the core was given.
-            context.trace.add(now, self._number, [what])
+            context.trace.add(now, self._number, what)
             where = f"node {self.name}, input {type(what).__name__}, {now / NS:.6f} s after the start"
             raise CoreFailedError(f"{where}: {error!r}") from error
-        context.trace.add(now, self._number, [what, *answer] if answer else [what])
+        context.trace.add(now, self._number, what, answer)
         for effect in answer:
             self._execute[type(effect)](self, effect)
 
@@ -317,13 +319,10 @@ def _finish_run(run: ClientRun) -> None:
 
 
 _WAKE = inputs.Wake()
-_RECEIVED: dict[Route, Callable[[str, int, int, bytes], inputs.Input]] = {
-    Route.UPDATES: inputs.UpdatesReceived,
-    Route.FETCH: inputs.FetchReceived,
-    Route.DIGEST: inputs.DigestReceived,
-}
-_ANSWERED: dict[Route, Callable[[int, bytes | None], inputs.Input]] = {
-    Route.UPDATES: inputs.UpdatesAnswered,
-    Route.FETCH: inputs.FetchAnswered,
-    Route.DIGEST: inputs.DigestAnswered,
-}
+# By route.
+_RECEIVED: tuple[Callable[[str, int, int, bytes], inputs.Input], ...] = (
+    inputs.UpdatesReceived, inputs.FetchReceived, inputs.DigestReceived, inputs.DigestReceived
+)  # fmt: skip
+_ANSWERED: tuple[Callable[[int, bytes | None], inputs.Input], ...] = (
+    inputs.UpdatesAnswered, inputs.FetchAnswered, inputs.DigestAnswered, inputs.DigestAnswered
+)  # fmt: skip

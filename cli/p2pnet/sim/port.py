@@ -7,7 +7,7 @@ A connection has two ends, which come up, and notice its loss, at different time
     NEW -> DOWN                   never came into use
 """
 
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import Protocol
 
 from p2pnet.netem.messages import MessageFlow, MessagePath, Passage
@@ -19,13 +19,13 @@ HEADER_BYTES = 60
 """What IP, UDP and QUIC add to one message, modelled: it takes time on access links, but does not count in `bytes_sent`."""
 
 
-class Route(Enum):
+class Route(IntEnum):
     """The kind of a request."""
 
-    UPDATES = "updates"
-    FETCH = "fetch"
-    SYNCED = "synced"
-    DIGEST = "digest"
+    UPDATES = 0
+    FETCH = 1
+    SYNCED = 2
+    DIGEST = 3
 
 
 class EndState(Enum):
@@ -85,12 +85,16 @@ class SimConnection:
 class SimRequest:
     """A request, and later its answer, on the way."""
 
-    __slots__ = ("answer", "body", "end", "fails", "fails_at", "passage", "port", "reset_at", "route", "token")
+    __slots__ = ("answer", "at", "body", "end", "fails", "fails_at", "passage", "port", "reset_at", "route", "token")
 
     def __init__(self, port: "Port", end: End | None, route: Route, token: int, body: bytes) -> None:
         self.port = port
         self.end = end
         """The sender's end; None: the connection had ended before it was sent."""
+        self.at: End
+        """The receiver's end; a request on no connection has none, and never arrives."""
+        if end is not None:
+            self.at = end.other
         self.route = route
         self.token = token
         """The sender's number for it."""
@@ -104,13 +108,6 @@ class SimRequest:
         """When it times out; None: it has no timeout."""
         self.passage: Passage | None = None
         """In the message model: what is left to send of it."""
-
-    @property
-    def at(self) -> End:
-        """The receiver's end."""
-        if self.end is None:
-            raise AssertionError("a request on no connection never arrives")
-        return self.end.other
 
 
 class PortOwner(Protocol):
@@ -210,7 +207,8 @@ class Port:
     def ask(self, route: Route, token: int, connection: int, body: bytes | list[bytes], timeout_ns: int = 0) -> None:
         """Send a request; `PortOwner.answered` is called once, unless it is cancelled. `timeout_ns` 0: no timeout."""
         end = self.by_id.get(connection)
-        request = self.open[token] = SimRequest(self, end, route, token, _joined(body))
+        joined = body if isinstance(body, bytes) else b"".join(body)
+        request = self.open[token] = SimRequest(self, end, route, token, joined)
         if timeout_ns:
             # A request with a timeout keeps the world from being quiet: its answer, or the timeout, will come.
             self._timeline.flying += 1
@@ -225,7 +223,7 @@ class Port:
     def answer(self, request: SimRequest, body: bytes | list[bytes]) -> None:
         """Answer a peer's request; nothing is sent when the peer has reset it."""
         if request.reset_at is None or request.reset_at > self._timeline.now:
-            self._carrier.carry_back(request, _joined(body))
+            self._carrier.carry_back(request, body if isinstance(body, bytes) else b"".join(body))
 
     def cancel(self, token: int) -> None:
         """Reset a request that has no answer yet; the reset may overtake it, or arrive too late."""
@@ -240,8 +238,11 @@ class Port:
 
     def finish(self, request: SimRequest, body: bytes | None) -> None:
         """Pass the answer to the owner, unless the request was cancelled or has timed out."""
-        if self.open.get(request.token) is request:
-            self._forget(request.token)
+        token, waiting = request.token, self.open
+        if waiting.get(token) is request:
+            del waiting[token]
+            if request.fails_at is not None:
+                self._timeline.flying -= 1
             self.owner.answered(request, body)
 
     def _watch(self, at: int) -> None:
@@ -340,9 +341,3 @@ class Port:
 
 def _transmission_ns(size: int, bits_per_second: float) -> int:
     return int(size * 8 * NS / bits_per_second)
-
-
-def _joined(body: bytes | list[bytes]) -> bytes:
-    if isinstance(body, bytes):
-        return body
-    return body[0] if len(body) == 1 else b"".join(body)
