@@ -1,6 +1,7 @@
 """A run of a document in virtual time gives the report of a live run."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +9,9 @@ from p2pnet.model.errors import SpecError
 from p2pnet.model.events import EventKind
 from p2pnet.sim.simulate import SimLoad, SimProgress, simulate
 from p2pnet.subnet.document import default_subnet, load_subnet
+from p2pnet.subnet.support import unsupported
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 MESH = default_subnet("demo", 5)
 SPARSE = load_subnet(
     {
@@ -16,6 +19,18 @@ SPARSE = load_subnet(
         "spec": {"nodes": 20, "topology": {"kind": "random-regular", "degree": 4}},
     }
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: str(path.relative_to(EXAMPLES)))
+def test_every_example_runs_whole(path, monkeypatch):
+    monkeypatch.syspath_prepend(str(path.parent))
+    subnet = load_subnet(path.read_text())
+    assert unsupported(subnet, "sim") == []
+    for client in subnet.spec.clients:
+        report = simulate(
+            subnet, SimLoad(payloads=[("a", 3_000)], count=2, rate_per_s=1.0, client=client.name), seed=1
+        ).report
+        assert (report.verdict, report.ignored, report.client) == ("pass", [], client.name)
 
 
 def test_everything_reaches_every_node_of_a_mesh_in_one_hop():

@@ -22,8 +22,8 @@ from p2pnet.model.jobs import Payload, RunFile, RunRequest
 from p2pnet.model.report import Report
 from p2pnet.model.units import format_duration
 from p2pnet.sim.context import EPOCH
-from p2pnet.sim.event_log import EventLog
 from p2pnet.sim.quantities import NS
+from p2pnet.sim.run_events import RunEvents
 from p2pnet.sim.subnet_world import subnet_world
 from p2pnet.subnet.document import in_force
 from p2pnet.subnet.members import members
@@ -123,7 +123,7 @@ class _SimRun:
         self._seed = seed
         self._until_s = until_s
         self._measure = RunMeasure(names)
-        self._log = EventLog(self._measure, client, write)
+        self._log = RunEvents(self._measure, client, write)
         self._planned = plan(request, names, sizes, Random(publishers_seed(seed)).randrange)
         there = subnet_world(subnet, seed=seed, client=client, on_event=self._log.add)
         self._world, self._network, self._faults = there
@@ -224,8 +224,11 @@ class _SimRun:
         try:
             node = self._world.nodes[planned.publisher]
             artifact = node.publish(data, keep=self._subnet.spec.broadcast.keep.seconds, name=planned.name)
-        except (PublicationRefusedError, LocalError) as error:
-            self._invalid.append(f"not everything could be published: {planned.publisher} refused: {error}")
+        except LocalError as error:
+            code = f"{error.code}: " if isinstance(error, PublicationRefusedError) else ""
+            self._invalid.append(
+                f"not everything could be published: {planned.publisher} refused {planned.name}: {code}{error}"
+            )
             return
         finally:
             self._log.publishing = False
@@ -284,15 +287,16 @@ class _SimRun:
         )  # fmt: skip
 
     def _report(self, sent: int) -> Report:
-        faults = self._faults
+        faults, clients = self._faults, [one.name for one in self._subnet.spec.clients]
+        about_clients = [f"bytes sent are those of all clients ({', '.join(clients)})"] if len(clients) > 1 else []
         facts = facts_of(
             self._file, asked=len(self._planned) - sum(self._unpublished.values()), sent=sent,
             invalid=[*self._invalid, *faults.problems()], digest=self._world.digest(),
-            notes=[*unpublished_notes(self._unpublished), *self._network.plan.notes, *NOTES],
+            notes=[*about_clients, *unpublished_notes(self._unpublished), *self._network.plan.notes, *NOTES],
             state="cancelled" if self._interrupted else "finished", started_at=EPOCH + self._begins / NS,
             faults=faults.statuses(self._world.now), lost_until_ns=faults.lost_until_ns(),
         )  # fmt: skip
-        return self._measure.report(facts)
+        return msgspec.structs.replace(self._measure.report(facts), network=self._network.rows)
 
 
 def _request_of(load: SimLoad, client: str) -> tuple[RunRequest, dict[str, int]]:
