@@ -80,7 +80,7 @@ def deliver(request: SimRequest) -> None:
         return
     if state is EndState.NEW:
         # As QUIC delivers data that arrives right after the handshake: when the application has the connection.
-        end.early.append(request)
+        end.early = [*(end.early or ()), request]
     else:
         port.owner.requested(request)
 

@@ -4,7 +4,6 @@ The inputs of one virtual instant are handled together, in a turn, and effects e
 has something due, at most `WAKES_PER_TURN` times; whatever is still due waits for the next turn.
 """
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -59,7 +58,7 @@ class Incarnation:
         self.paused = False
         self._number = plan.number
         self._client_delay_ns = plan.client_delay_ns
-        self._inputs: deque[inputs.Input] = deque()
+        self._inputs: list[inputs.Input] = []
         self._turn_due = self._restless = self._held = False
         self._timer: int | None = None
         self._alarm: int | None = None  # when `_on_timer` is called next
@@ -167,7 +166,7 @@ class Incarnation:
             self._turns, self._turns_at = 1, now
         for _ in range(WAKES_PER_TURN):
             while waiting:
-                self._handle(waiting.popleft())
+                self._handle(waiting.pop(0))
             due = core.next_wakeup()
             if due is None or due > now:
                 break

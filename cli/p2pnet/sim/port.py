@@ -48,7 +48,7 @@ class End:
         self.id = port.next_id()
         """The connection's id at this incarnation, growing from 1."""
         self.state = EndState.NEW
-        self.early: list[SimRequest] = []
+        self.early: list[SimRequest] | None = None
         """Requests that arrived before this end came up."""
         self.flow: MessageFlow | None = None
         """What it sends, in the message model, once it has sent anything."""
@@ -308,8 +308,8 @@ class Port:
         end.state = EndState.UP
         self.owner.peer_up(peer, end.id)
         # After peer_up, which must come first.
-        early, end.early = end.early, []
-        for request in early:
+        early, end.early = end.early, None
+        for request in early or ():
             self.owner.requested(request)
         return replaced
 
@@ -319,7 +319,7 @@ class Port:
             return
         is_used = self.in_use.get(end.peer) is end
         end.state = EndState.DOWN
-        end.early = []
+        end.early = None
         self.by_id.pop(end.id, None)
         # The order of these is an accident on real nodes too: a core must cope with both.
         peer_first = self.rng.random() < 0.5

@@ -60,7 +60,7 @@ class Timeline:
     def run(self, until: int) -> None:
         """Let time pass until this instant; calls planned for the instant itself happen too."""
         soon, instants = self._soon, self._instants
-        with _without_collections() as collect:
+        with without_collections() as collect:
             while True:
                 happened = 0
                 while soon:
@@ -77,7 +77,7 @@ class Timeline:
     def run_until_quiet(self, limit: int) -> bool:
         """Let time pass until the world is quiet, at most until this instant; whether it is quiet."""
         soon, instants = self._soon, self._instants
-        with _without_collections() as collect:
+        with without_collections() as collect:
             while self.flying or self.restless:
                 if not soon:
                     if not instants or instants[0] > limit:
@@ -116,7 +116,7 @@ class Timeline:
 
 
 @contextmanager
-def _without_collections() -> Iterator[Callable[[int], None]]:
+def without_collections() -> Iterator[Callable[[int], None]]:
     """Switch the search for reference cycles off: a large world is millions of objects in none, and it took a third of the time.
 
     The function given counts calls, and searches the young objects now and then: a user's client may make cycles.
