@@ -230,6 +230,7 @@ class Port:
         request = self._forget(token)
         if request is not None and request.end is not None:
             self._carrier.reset(request)
+            request.passage = None
 
     @staticmethod
     def fail(request: SimRequest) -> None:
@@ -241,6 +242,7 @@ class Port:
         token, waiting = request.token, self.open
         if waiting.get(token) is request:
             del waiting[token]
+            request.passage = None
             if request.fails_at is not None:
                 self._timeline.flying -= 1
             self.owner.answered(request, body)
