@@ -260,12 +260,29 @@ def test_any_bytes_are_a_digest_or_malformed(body: bytes, data: st.DataObject) -
     cut = body[: data.draw(st.sampled_from([len(body), max(0, len(body) - 32), data.draw(st.integers(0, len(body)))]))]
     with suppress(MalformedError):
         digest = wire.decode_digest(cut)
-        assert wire.encode_digest(digest.digest, digest.ids, lacks_links=digest.lacks_links) == cut
+        if digest.halves:
+            assert wire.encode_halves([ArtifactId(half + bytes(16)) for half in digest.halves]) == cut
+        else:
+            assert wire.encode_digest(digest.digest, digest.ids, lacks_links=digest.lacks_links) == cut
 
 
 @given(st.binary(min_size=16, max_size=16), st.lists(IDS, max_size=5), st.booleans())
 def test_a_digest_reads_back(digest: bytes, ids: list[ArtifactId], lacks: bool) -> None:
-    assert wire.decode_digest(wire.encode_digest(digest, ids, lacks_links=lacks)) == (digest, lacks, ids)
+    assert wire.decode_digest(wire.encode_digest(digest, ids, lacks_links=lacks)) == wire.DigestRequest(
+        digest, lacks, ids, []
+    )
+
+
+@given(st.lists(IDS, min_size=1, max_size=5))
+def test_halves_of_ids_read_back(ids: list[ArtifactId]) -> None:
+    halves = [artifact[:16] for artifact in ids]
+    assert wire.decode_digest(wire.encode_halves(ids)) == wire.DigestRequest(b"", False, [], halves)
+
+
+@pytest.mark.parametrize("length", [1, 16, 18, 1 + 16 * 501])
+def test_halves_of_ids_are_one_to_500_and_whole(length: int) -> None:
+    with pytest.raises(MalformedError):
+        wire.decode_digest(bytes([2]) + bytes(length - 1))
 
 
 def test_a_digest_lists_at_most_500_ids() -> None:

@@ -261,19 +261,7 @@ class PoolManager:
         return inspected
 
     def _offer(self, found: Artifact) -> None:
-        urgent = self._calls.is_urgent(found.id, found.inspected)
-        pushes = urgent or found.size < self._context.settings.push_limit
-        data = found.data if pushes else None
-        self._relay.published(found)
-        self._sender.offer(
-            found.id,
-            len(found.data),
-            found.hop,
-            key=found.inspected.key,
-            data=data,
-            urgent=urgent,
-            origin=found.origin,
-        )
+        self._relay.published(found, urgent=self._calls.is_urgent(found.id, found.inspected))
 
     def _validate(self, artifact: ArtifactId) -> None:
         found = self._pool.unvalidated.pop(artifact, None)

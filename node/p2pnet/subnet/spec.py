@@ -305,7 +305,8 @@ class BroadcastSpec(Document):
         ),
     ] = "auto"
     """Bytes of user payload, or a size with its unit, e.g. 4KiB: a smaller artifact is pushed inside its update; 0 pushes
-    nothing. Default: auto, which is one part (64 KiB) and less in a full mesh, less than 1 KiB in a sparse topology."""
+    nothing. Default: auto, which is one part (64 KiB) and less in a full mesh; in a sparse topology less than 1 KiB, and less
+    than 16 KiB to peers that needed the publisher's last ones."""
     relay: Literal["none", "auto", "advert", "push"] = "auto"
     """Whether nodes pass on what they got: none, auto, advert or push. Default: auto, none in a full mesh."""
     slots_per_peer: Annotated[int, Field(ge=1, le=100_000)] = limits.SLOTS_PER_PEER
