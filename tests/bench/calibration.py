@@ -63,7 +63,7 @@ def document(nodes: int, network: dict[str, Any]) -> str:
 def live(subnet: MeasuredSubnet, load: Load) -> tuple[dict[str, float], str]:
     """Latencies of real nodes in milliseconds, by percentile, and the run's verdict."""
     report = subnet.document_of(
-        "inject", subnet.name, "--size", str(load.size), "--count", str(load.artifacts), "--rate", f"{load.rate_per_s}/s",
+        "inject", subnet.name, "--size", f"{load.size}B", "--count", str(load.artifacts), "--rate", f"{load.rate_per_s}/s",
         "--from", "node-0",
     )  # fmt: skip
     return report["latency_ms"], report["verdict"]
