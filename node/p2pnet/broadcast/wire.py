@@ -279,7 +279,7 @@ DIGEST_BYTES = 16
 DIGEST_IDS_MAX = 500
 """Ids listed in one request: 16 KiB."""
 HALF_BYTES = 16
-"""Of an id, in lists over lazy edges: as many as a digest has, so another artifact with the same ones is as hard to make."""
+"""The first bytes of an id, in lists over lazy edges: as many as a digest has, so as hard to meet on purpose."""
 _DIGEST = Struct(f">B{DIGEST_BYTES}s")
 _LACKS_LINKS, _HALVES = 1, 2
 
