@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from p2pnet.broadcast.context import MS
-from p2pnet.broadcast.wire import encode_advert, encode_empty, encode_push
+from p2pnet.broadcast.wire import encode_advert, encode_empty, encode_push, encode_stripped
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import UPDATE_BATCH_BYTES
 
@@ -56,6 +56,7 @@ class Content:
         audience: set[str] | None = None,
         pushed_to: set[str] | None = None,
         origin: int = 0,
+        form: bytes | None = None,
     ) -> None:
         self.slot = slot
         self.commit = commit
@@ -83,10 +84,19 @@ class Content:
         """Pause before the next announcement of its parts, in nanoseconds."""
         self.cursor = 0
         """Number of the part that is given next to a peer that asks for any."""
-        self.push = None if data is None else encode_push(slot, commit, hop, data, key, origin=origin)
-        """The entry with the bytes, in one piece or two; None: it is never pushed."""
+        self.push = self._encode_push(data, form)
+        """The entry with the bytes, or with a stripped form, in one piece or two; None: it is never pushed."""
         self.push_bytes = 0 if self.push is None else sum(map(len, self.push))
         self._advert = b""
+
+    def _encode_push(self, data: bytes | None, form: bytes | None) -> list[bytes] | None:
+        if form is not None and self.artifact is not None:
+            return encode_stripped(
+                self.slot, self.commit, self.hop, self.size, self.artifact, form, key=self.key, origin=self.origin
+            )  # fmt: skip
+        return (
+            None if data is None else encode_push(self.slot, self.commit, self.hop, data, self.key, origin=self.origin)
+        )
 
     @property
     def complete(self) -> bool:
