@@ -8,13 +8,14 @@ from collections.abc import Callable
 from random import Random
 from unittest.mock import patch
 
-from tests.sim.clients import Choosy, Moody, Producer
+from tests.sim.clients import Choosy, Moody, Producer, Stripper
 
 from p2pnet.broadcast import ArtifactId, Broadcast, BroadcastSettings, effects, inputs
 from p2pnet.model.errors import LocalError
 from p2pnet.sim import MANNERS, Node, World
 from p2pnet.sim.manners import EDGE_MANNERS
 
+STRIPPED = 0.25  # share of the episodes of blobs whose client sends stripped forms
 EDGE_LIARS = 0.3  # share of the sparse episodes with one more liar, which lies about edges
 SMALL, PART, LARGE = (10, 700, 1200), (60_000, 70_000, 140_000), (200_000, 500_000, 1_300_000)
 LOOKS_PER_NEWS = 12
@@ -186,6 +187,8 @@ class Episode:
         client: object = "blob"
         if self.client == "produce":
             client = Producer
+        elif self.client == "blob" and Random(f"forms in episode {self.number}").random() < STRIPPED:
+            client = Stripper
         elif self.client == "choosy":
             client = Choosy
         elif self.client == "moody":

@@ -1,6 +1,6 @@
 """`Client`: an application of the broadcast, such as the shipped `blob` and `beacon`, or a user's own class."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from enum import Enum
 from typing import Literal, Protocol
 
@@ -162,12 +162,12 @@ class ClientCalls:
             made = self._assemble(form, pool) if self._assemble is not None else []
             if isinstance(made, bytes):
                 return made
-            ids = list(made) if isinstance(made, Iterable) else []
-            if not all(isinstance(one, bytes) and len(one) == ARTIFACT_ID_BYTES for one in ids):
-                raise TypeError(f"{made!r:.100} are neither bytes nor ids")
+            if not isinstance(made, list):
+                raise TypeError(f"a {type(made).__name__} is neither an artifact nor a list of ids")
         except Exception as error:
             raise self._failed("assemble", error) from error
-        return ids
+        # What stands in a form is the peer's word: ids that are none are not this client's fault.
+        return made if all(isinstance(one, bytes) and len(one) == ARTIFACT_ID_BYTES for one in made) else []
 
     def raised(self, detail: str) -> None:
         """Count and report what a method raised."""
