@@ -1,10 +1,13 @@
 """A run of a document in virtual time gives the report of a live run."""
 
+import random
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from tests.sim.documents import subnet
 
+from p2pnet.measure.injection import payload_seed
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import EventKind
 from p2pnet.sim.simulate import SimLoad, SimProgress, simulate
@@ -24,11 +27,11 @@ SPARSE = load_subnet(
 @pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: str(path.relative_to(EXAMPLES)))
 def test_every_example_runs_whole(path, monkeypatch):
     monkeypatch.syspath_prepend(str(path.parent))
-    subnet = load_subnet(path.read_text())
-    assert unsupported(subnet, "sim") == []
-    for client in subnet.spec.clients:
+    example = load_subnet(path.read_text())
+    assert unsupported(example, "sim") == []
+    for client in example.spec.clients:
         report = simulate(
-            subnet, SimLoad(payloads=[("a", 3_000)], count=2, rate_per_s=1.0, client=client.name), seed=1
+            example, SimLoad(payloads=[("a", 3_000)], count=2, rate_per_s=1.0, client=client.name), seed=1
         ).report
         assert (report.verdict, report.ignored, report.client) == ("pass", [], client.name)
 
@@ -72,6 +75,14 @@ def test_the_events_and_the_bytes_are_those_of_what_was_published():
     assert outcome.events == sorted(outcome.events, key=lambda event: event.t_ns)
 
 
+def test_generated_bytes_are_those_of_a_live_run_of_the_seed_and_all_artifacts_differ():
+    outcome = simulate(MESH, SimLoad(payloads=[("a", 50), ("b", b"bb")], count=2), seed=9)
+    made = [random.Random(payload_seed(9, index, 50)).randbytes(50) for index in (0, 2)]
+    assert list(outcome.payloads.values()) == [made[0], b"bb", made[1], b"bb"]
+    assert [one.index for one in outcome.payloads.planned.values()] == [0, 1, 2, 3]
+    assert len(set(outcome.payloads)) == 4  # the same bytes published twice are two artifacts
+
+
 def test_a_paced_load_keeps_its_rate_to_the_nanosecond():
     outcome = simulate(MESH, SimLoad(payloads=[("a", 100)], count=5, rate_per_s=4.0), seed=1)
     at = [event.t_ns for event in outcome.events if event.kind is EventKind.PUBLISHED]
@@ -102,6 +113,29 @@ def test_a_run_that_is_stopped_says_how_far_it_was_and_is_invalid():
     assert outcome.report.state == "cancelled"
     assert 0 < outcome.report.artifacts < 10
     assert "of virtual time: 1 of 10 artifacts published, 4 of 40 receipts in" in outcome.report.invalid[0]
+
+
+def test_a_run_ends_at_its_virtual_end_and_is_invalid_if_anything_was_due_later():
+    outcome = simulate(MESH, SimLoad(payloads=[("a", 100)], count=10, rate_per_s=1.0), seed=1, until_s=2.5)
+    report = outcome.report
+    assert (report.verdict, report.artifacts, report.reach.expected, report.load.count) == ("invalid", 3, 12, 10)
+    assert report.invalid == ["the run ended after 2.5 s of virtual time, as asked: 7 of 10 artifacts were due later"]
+    assert outcome.run.finished_at - outcome.run.started_at == pytest.approx(2.5)
+
+
+def test_what_has_not_arrived_at_the_virtual_end_is_missed_and_nothing_published_is_no_pass():
+    slow = subnet(nodes=3, network={"default": {"latency": "2s"}})
+    report = simulate(slow, SimLoad(payloads=[("a", 100)]), seed=1, until_s=1.0).report
+    assert (report.verdict, report.reach.delivered) == ("fail", 0)
+    late = simulate(slow, SimLoad(payloads=[("a", 100)], sender="node-0"), seed=1, until_s=0.0).report
+    assert (late.verdict, late.reach.delivered) == ("invalid", 0)
+
+
+def test_a_receipt_later_than_within_is_missed():
+    slow = subnet(nodes=3, network={"rules": [{"to": "node-2", "latency": "3s"}]})
+    load = SimLoad(payloads=[("a", 100)], sender="node-0", within_s=1.0)
+    report = simulate(slow, load, seed=1).report
+    assert (report.verdict, report.reach.expected, report.reach.delivered) == ("fail", 2, 1)
 
 
 def test_a_run_tells_how_far_it_is():

@@ -5,6 +5,7 @@ from tests.sim.documents import arrivals_ms, load, subnet
 
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import EventKind
+from p2pnet.sim import World
 from p2pnet.sim.simulate import simulate
 from p2pnet.sim.subnet_world import subnet_world
 from p2pnet.subnet.members import edges_of
@@ -52,6 +53,18 @@ def test_what_hits_a_node_hits_all_of_its_clients() -> None:
     world.run(0)
     faults.begin(0.0)
     assert [name for name, node in world.nodes.items() if not node.is_up] == ["node-1", "node-1 chatty"]
+
+
+def test_whoever_takes_the_events_of_a_world_takes_them_from_its_records() -> None:
+    taken: list[tuple[str, int, EventKind, int]] = []
+    world = World(1, on_event=lambda node, start, event, now: taken.append((node, start, event.kind, now)))
+    a, b = world.node("a"), world.node("b")
+    world.link("a", "b", delay="10ms")
+    artifact = a.publish(b"x")
+    world.settle()
+    assert ("a", 1, EventKind.PUBLISHED, 0) in taken
+    assert ("b", 1, EventKind.VALIDATED, 10_000_000) in taken
+    assert (list(a.events), list(b.events), world.delivered(artifact), world.broken()) == ([], [], {}, [])
 
 
 def test_without_a_client_asked_for_blob_publishes_wherever_it_stands() -> None:

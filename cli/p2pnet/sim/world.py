@@ -36,7 +36,7 @@ class World:
 
     `model`: how messages get from node to node. `plain`: one after the other on access links, then their link's latency;
     `messages`: netem's message model, with windows, shared access links and losses as delay (docs/network-model.md).
-    `on_event` takes all events of nodes as they happen; `Node.events` then stay empty.
+    `on_event` takes all events of nodes as they happen; `Node.events` and `delivered` then stay empty.
     """
 
     def __init__(self, seed: int = 0, *, model: NetworkModel = "plain", on_event: EventSink | None = None) -> None:
