@@ -18,7 +18,6 @@ from p2pnet.broadcast import (
     quota,
     receiver,
     relay,
-    sender,
     sources,
     table,
 )
@@ -214,16 +213,6 @@ def lazy_for_ever(original: Fault) -> Fault:
     return lambda self, origin, peer: None
 
 
-def parts_count_as_the_whole(original: Fault) -> Fault:
-    """Whom parts were announced to is taken to get the whole by its slot."""
-
-    def is_announced(self: Any, peer: str, artifact: Any) -> bool:
-        content = self.active.get(artifact)
-        return content is not None and content.is_for(peer)
-
-    return is_announced
-
-
 def waits_for_one_peer_for_ever(original: Fault) -> Fault:
     """A peer that was let to send something is waited for until it does."""
 
@@ -259,7 +248,6 @@ PLANTED: dict[str, tuple[object, str, Callable[[Fault], Fault]]] = {
     "suppressed-by-a-partial-row": (table.Table, "holds", suppressed_by_a_partial_row),
     "no-restart-after-re-advertise": (assembler.Assembler, "want", does_not_restart),
     "lazy-for-ever": (edges.Edges, "graft", lazy_for_ever),
-    "parts-count-as-the-whole": (sender.Sender, "is_announced", parts_count_as_the_whole),
     "waits-for-one-peer-for-ever": (digest.Digests, "_half_status", waits_for_one_peer_for_ever),
     "busy-is-taken-for-have": (digest.Digests, "_settle", busy_is_taken_for_have),
     "digest-skips-one-id": (digest.Digests, "digest", digest_skips_one_id),

@@ -114,10 +114,20 @@ class Broadcast:
             manager=self._manager,
             assembler=self._assembler,
         )
-        self._receiver = Receiver(
-            context,
-            calls,
-            client.name,
+        self._receiver = self._make_receiver()
+        self._members: frozenset[str] = frozenset()
+        self._client_run: list[Change] | None = None
+        self._client_failures = 0
+        self._run_due = True  # once at the start: a client may have something to say first
+        context.soon = True
+        self._handlers = self._input_handlers()
+        self._timers = self._timer_handlers()
+
+    def _make_receiver(self) -> Receiver:
+        return Receiver(
+            self._context,
+            self._calls,
+            self.client.name,
             self._table,
             self.pool,
             quota=self._quota,
@@ -126,13 +136,6 @@ class Broadcast:
             assembler=self._assembler,
             stripping=self._stripping,
         )
-        self._members: frozenset[str] = frozenset()
-        self._client_run: list[Change] | None = None
-        self._client_failures = 0
-        self._run_due = True  # once at the start: a client may have something to say first
-        context.soon = True
-        self._handlers = self._input_handlers()
-        self._timers = self._timer_handlers()
 
     def _input_handlers(self) -> dict[type[Input], Callable[[Any], None]]:
         return {

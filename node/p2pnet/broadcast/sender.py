@@ -128,8 +128,7 @@ class Sender:
             if taken is None:
                 return False
             slot = taken
-            # Re-used in time: the new content replaces the row, and no empty is sent.
-            if slot in self._freed_at:
+            if slot in self._freed_at:  # in time: the new content replaces the row, and no empty is sent
                 self._context.count("slot_reused")
         content = Content(
             slot,
