@@ -106,3 +106,20 @@ def test_a_running_world_makes_no_garbage_that_only_the_collector_finds(model):
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+def test_a_budget_of_calls_ends_in_the_midst_of_an_instant_and_the_next_one_goes_on_from_there():
+    timeline, seen = Timeline(), list[int]()
+    for number in range(5):
+        timeline.send(10, seen.append, number)
+    assert not timeline.run_until_quiet(100, 3)
+    assert (seen, timeline.now, timeline.is_mid_instant) == ([0, 1, 2], 10, True)
+    assert timeline.run_until_quiet(100, 3)
+    assert (seen, timeline.now, timeline.is_mid_instant) == ([0, 1, 2, 3, 4], 10, False)
+
+
+def test_a_budget_that_is_just_enough_tells_that_the_world_is_quiet():
+    timeline, seen = Timeline(), list[int]()
+    timeline.send(10, seen.append, 0)
+    assert timeline.run_until_quiet(100, 1)
+    assert (seen, timeline.now) == ([0], 10)
