@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from p2pnet.cli.capacity import Machine
 from p2pnet.cli.verbs.schema import schema_of
 from p2pnet.store import State, archive
 
@@ -70,6 +71,13 @@ def test_it_says_what_it_took_and_what_to_type_next(p2pnet: Callable[..., Any], 
     words = hint.removeprefix("Next: p2pnet ").split()
     assert words[0] == "trace"
     assert p2pnet(*words).code == 0
+
+
+def test_a_network_that_does_nothing_is_pointed_out(p2pnet: Callable[..., Any], document: str) -> None:
+    assert "spec.network shapes nothing" in p2pnet("sim", "-f", document).err
+    path = Path(document)
+    path.write_text(DOCUMENT.replace("seed: 42", "seed: 42, network: {preset: aws}"))
+    assert "spec.network shapes nothing" not in p2pnet("sim", "-f", document).err
 
 
 def test_quiet_leaves_the_table_alone(p2pnet: Callable[..., Any], document: str) -> None:
@@ -291,6 +299,19 @@ def test_a_wrong_command_line_is_2_before_anything_is_simulated(
     assert ended.code == 2, ended.err
     assert said in ended.err
     assert archive.list_heads(state) == []
+
+
+def test_what_there_is_no_memory_for_is_refused(
+    p2pnet: Callable[..., Any], document: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("p2pnet.cli.capacity.this_machine", lambda: Machine(4.0, 200 << 20))
+    few, many = ("--nodes", "1000", "--size", "1B"), ("--nodes", "60000")
+
+    assert p2pnet("sim", "-f", document, *few).code == 0
+    for words in (many, (*few, "--trials", "9", "--jobs", "9")):
+        ended = p2pnet("sim", "-f", document, *words)
+        assert ended.code == 2
+        assert "200 MiB are free" in ended.err
 
 
 def test_what_is_not_honoured_is_left_out_when_that_is_asked_for_and_stands_in_the_report(
