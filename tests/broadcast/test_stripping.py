@@ -213,8 +213,11 @@ def test_a_form_with_more_missing_pieces_than_a_bound_is_fetched_whole() -> None
 
 
 def test_without_quota_for_the_whole_an_advert_is_asked_for() -> None:
-    script = node(bytes_max=150)
-    script.core.client.on_state_change = lambda changes, pool, now: []
+    class Undecided(Blocks):
+        def on_state_change(self, changes: Any, pool: Any, now: float) -> list[Any]:
+            return []
+
+    script = node(Undecided(), bytes_max=150)
     give(script, *pieces(1))
     assert script.statuses("p", form(block(pieces(2)), pieces(2))) == [UpdateStatus.ADVERTISE]
     assert script.core.quota_used("p") == PIECE
