@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from p2pnet.broadcast.context import MS
-from p2pnet.broadcast.wire import encode_advert, encode_empty, encode_push, encode_stripped
+from p2pnet.broadcast.wire import UpdateStatus, encode_advert, encode_empty, encode_push, encode_stripped
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import UPDATE_BATCH_BYTES
 
+_HAVE = bytes([UpdateStatus.HAVE])
 PROGRESS_FIRST_NS = 20 * MS
 """First pause between two announcements of an artifact's parts so far, in nanoseconds; doubled after each."""
 
@@ -154,7 +155,7 @@ class UpdateItem(NamedTuple):
 class Batch:
     """The body of one update request and what is in it; shared by all peers that are due the same."""
 
-    __slots__ = ("all_ok", "body", "is_plain", "items", "lone", "urgent")
+    __slots__ = ("all_have", "all_ok", "body", "is_plain", "items", "lone", "urgent")
 
     def __init__(self, body: list[bytes], items: list[UpdateItem], *, urgent: bool, plain: bool = True) -> None:
         self.body = body
@@ -166,6 +167,8 @@ class Batch:
         """When every update of it was answered OK, nothing changes but the delivery states."""
         self.all_ok = bytes(len(items))
         """The answer that says so."""
+        self.all_have = _HAVE * len(items)
+        """The answer that every one is there already; as quick to apply."""
 
 
 def batches(due: Iterable[tuple[int, bool]], contents: dict[int, Content]) -> Iterator[Batch]:
