@@ -10,6 +10,9 @@ from p2pnet.model.ids import ArtifactId
 BATCH_EVENTS = 10_000
 """Events that are handed on together, some 3 MB."""
 
+_OF_NODES = frozenset((EventKind.PEER_UP, EventKind.PEER_DOWN))
+"""Kinds of events that are no client's."""
+
 
 class RunEvents:
     """Takes a world's events (`World.on_event`), keeps those of one run, and measures them.
@@ -50,9 +53,10 @@ class RunEvents:
                     return  # of a client's own making: it belongs to no run
                 known = self._ids[event.artifact] = event.artifact.hex()
             artifact = known
+        client = "" if event.kind in _OF_NODES else self._client
         collected = Collected(
-            node, f"{node}/{incarnation}", sequence, now, event.kind, self._client, artifact, event.peer, event.hop,
-            event.bytes, event.detail,
+            node, f"{node}/{incarnation}", sequence, now, event.kind, client, artifact, event.peer, event.hop, event.bytes,
+            event.detail,
         )  # fmt: skip
         if event.kind is EventKind.PUBLISHED:
             self.measure.published(artifact, node, now, event.bytes)
