@@ -7,11 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
 import pytest
 
+from p2pnet.cli import target_choice
 from p2pnet.cli.capacity import Machine
 from p2pnet.cli.verbs.schema import schema_of
 from p2pnet.store import State, archive
@@ -196,6 +198,21 @@ def test_the_newest_run_is_meant_whatever_made_it(p2pnet: Callable[..., Any], do
     assert [one["run"] for one in report_of(p2pnet("runs", "demo", "--on", "sim", "-o", "json"))["runs"]] == [
         first["run"]
     ]
+
+
+def test_a_name_that_is_in_a_cluster_too_is_2_unless_it_is_said_which(
+    p2pnet: Callable[..., Any], document: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = report_of(p2pnet("sim", "-f", document, "-o", "json"))
+    monkeypatch.setattr("p2pnet.lab_client.kube.Kube.configured", lambda: True)
+    monkeypatch.setattr("p2pnet.lab_client.kube_lookup.is_there", lambda name, *, beside: beside)
+    monkeypatch.setattr(target_choice, "_cluster", lambda *_: SimpleNamespace(where="context prod, namespace default"))
+
+    for words in (("report", "demo"), ("trace", "demo"), ("get", "demo", "latest"), ("runs", "demo")):
+        ended = p2pnet(*words)
+        assert ended.code == 2, words
+        assert "next: say which: --on sim, or --on cluster" in ended.err
+    assert report_of(p2pnet("report", "demo", "--on", "sim", "-o", "json")) == report
 
 
 def test_the_oldest_runs_go_when_there_are_too_many(
@@ -568,6 +585,35 @@ def test_the_document_may_come_from_stdin(program: Program) -> None:
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
     assert json.loads(process.stdout)["subnet"] == "demo"
+
+
+def test_a_client_of_ones_own_runs_unchanged_and_one_that_is_not_there_says_how_to_find_it(
+    p2pnet: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ROOT / "examples" / "clients"
+    words = (
+        "sim",
+        "-f",
+        str(folder / "subnet.yaml"),
+        "--client",
+        "chat",
+        "--size",
+        "300B",
+        "--count",
+        "3",
+        "-o",
+        "json",
+    )
+    ended = p2pnet(*words)
+    assert ended.code == 2
+    assert "spec.clients[1].class" in ended.err
+    assert "name its folder in PYTHONPATH" in ended.err
+
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    report = report_of(p2pnet(*words))
+    assert (report["client"], report["reach"]["ratio"]) == ("chat", 1.0)
+    assert report_of(p2pnet(*words, "--trials", "1"))["trials"][0]["digest"] == report["digest"]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.stem)

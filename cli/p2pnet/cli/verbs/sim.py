@@ -138,9 +138,9 @@ async def run(options: SimOptions, session: Session) -> Outcome:
         except (
             SpecError
         ) as error:  # what only making its nodes shows: a client that cannot be loaded, a graph that cannot be
-            raise CommandError(
-                str(error), where=f"{options.file}, Subnet {subnet.name}", next_step="correct it and try again"
-            ) from None
+            importing = "install its package for this Python, or name its folder in PYTHONPATH"
+            hint = importing if "cannot be imported" in str(error) else "correct it and try again"
+            raise CommandError(str(error), where=f"{options.file}, Subnet {subnet.name}", next_step=hint) from None
 
 
 def _jobs(options: SimOptions) -> int:
