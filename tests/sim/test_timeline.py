@@ -9,7 +9,7 @@ from p2pnet.sim.timeline import Timeline
 
 
 def test_calls_happen_in_the_order_of_their_times_and_within_one_in_the_order_they_were_planned():
-    line, seen = Timeline(), []
+    line, seen = Timeline(), list[object]()
     for what, when in enumerate((30, 10, 20, 10, 30, 0)):
         line.send(when, seen.append, what)
     line.run(30)
@@ -19,7 +19,7 @@ def test_calls_happen_in_the_order_of_their_times_and_within_one_in_the_order_th
 
 
 def test_what_a_call_plans_for_its_own_instant_happens_after_everything_planned_before():
-    line, seen = Timeline(), []
+    line, seen = Timeline(), list[object]()
 
     def first(what: str) -> None:
         seen.append(what)
@@ -42,7 +42,7 @@ def test_what_is_in_flight_is_told_soonest_first(plans):
 
 
 def test_a_quiet_world_keeps_what_was_planned_for_the_same_instant():
-    line, seen = Timeline(), []
+    line, seen = Timeline(), list[object]()
     line.send(10, seen.append, "message")
     line.at(10, seen.append, "timer")
     assert line.run_until_quiet(100)
@@ -60,7 +60,7 @@ def test_a_world_that_is_not_quiet_in_time_has_let_the_time_pass():
 
 
 def test_the_collector_is_off_while_time_passes_and_as_before_after_it():
-    line, seen = Timeline(), []
+    line, seen = Timeline(), list[object]()
     line.send(1, lambda _: seen.append(gc.isenabled()), None)
     line.run(1)
     assert seen == [False]
@@ -69,7 +69,7 @@ def test_the_collector_is_off_while_time_passes_and_as_before_after_it():
 
 def test_young_garbage_of_a_clients_own_cycles_is_collected_now_and_then(monkeypatch):
     monkeypatch.setattr(timeline, "COLLECT_EVERY", 10)
-    line, left = Timeline(), []
+    line, left = Timeline(), list[object]()
 
     class Knot:
         def __init__(self) -> None:
@@ -106,3 +106,20 @@ def test_a_running_world_makes_no_garbage_that_only_the_collector_finds(model):
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+def test_a_budget_of_calls_ends_in_the_midst_of_an_instant_and_the_next_one_goes_on_from_there():
+    timeline, seen = Timeline(), list[int]()
+    for number in range(5):
+        timeline.send(10, seen.append, number)
+    assert not timeline.run_until_quiet(100, 3)
+    assert (seen, timeline.now, timeline.is_mid_instant) == ([0, 1, 2], 10, True)
+    assert timeline.run_until_quiet(100, 3)
+    assert (seen, timeline.now, timeline.is_mid_instant) == ([0, 1, 2, 3, 4], 10, False)
+
+
+def test_a_budget_that_is_just_enough_tells_that_the_world_is_quiet():
+    timeline, seen = Timeline(), list[int]()
+    timeline.send(10, seen.append, 0)
+    assert timeline.run_until_quiet(100, 1)
+    assert (seen, timeline.now) == ([0], 10)

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from heapq import heappop, heappush
+from itertools import repeat
 from typing import Any
 
 Call = Callable[[Any], None]
@@ -40,6 +41,11 @@ class Timeline:
         """Whether nothing is on its way and no node has anything left to do."""
         return not self.flying and not self.restless
 
+    @property
+    def is_mid_instant(self) -> bool:
+        """Whether calls of the present instant are left."""
+        return bool(self._soon)
+
     def at(self, when: int, call: Call, what: Any) -> None:
         """Plan `call(what)` for this time; the world may be quiet before."""
         self._plan(when, (call, what, 0))
@@ -74,11 +80,16 @@ class Timeline:
                 self._advance()
         self.now = until
 
-    def run_until_quiet(self, limit: int) -> bool:
-        """Let time pass until the world is quiet, at most until this instant; whether it is quiet."""
+    def run_until_quiet(self, limit: int, calls: int | None = None) -> bool:
+        """Let time pass until the world is quiet, at most until this instant; whether it is quiet.
+
+        `calls`: stop after so many, in the midst of an instant if it must be: the next call of this method goes on from there.
+        """
         soon, instants = self._soon, self._instants
         with without_collections() as collect:
-            while self.flying or self.restless:
+            for _ in repeat(None) if calls is None else repeat(None, calls):
+                if not self.flying and not self.restless:
+                    return True
                 if not soon:
                     if not instants or instants[0] > limit:
                         # Time has passed even though nothing happened: the next `settle` goes on from here.
@@ -88,7 +99,7 @@ class Timeline:
                 call, what, counts = soon.popleft()
                 self.flying -= counts
                 call(what)
-        return True
+        return self.is_quiet
 
     def in_flight(self) -> Iterator[Any]:
         """What was planned with `send` and has not happened, soonest first."""

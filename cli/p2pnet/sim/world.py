@@ -245,10 +245,18 @@ class World:
         self._begin()
         self._timeline.run(self._timeline.now + nanoseconds(duration))
 
-    def run_until_quiet(self, limit: Duration) -> bool:
-        """Let time pass until nothing is due, at most this much; whether nothing is. Raises CoreFailedError as `run`."""
+    def run_until_quiet(self, until: int, calls: int | None = None) -> bool:
+        """Let time pass until nothing is due, at most until so many nanoseconds after the start; whether nothing is.
+
+        `calls`: stop after so many planned calls, maybe in the midst of an instant. Raises CoreFailedError as `run`.
+        """
         self._begin()
-        return self._timeline.run_until_quiet(self._timeline.now + nanoseconds(limit))
+        return self._timeline.run_until_quiet(until, calls)
+
+    @property
+    def is_mid_instant(self) -> bool:
+        """Whether planned calls of the present instant are left, because `run_until_quiet` has stopped before them."""
+        return self._timeline.is_mid_instant
 
     def settle(self, limit: Duration = "1h") -> None:
         """Let time pass until nothing is due: no message on its way, no timer of a core but expiries and ticks.
