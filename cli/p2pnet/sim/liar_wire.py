@@ -14,19 +14,21 @@ from p2pnet.broadcast.wire import (
     encode_empty,
     encode_fetch,
     encode_gone,
+    encode_halves,
     encode_have,
     encode_parts,
     encode_push,
 )
 from p2pnet.model.errors import MalformedError
-from p2pnet.model.ids import ArtifactId
+from p2pnet.model.ids import ARTIFACT_ID_BYTES, ArtifactId
 from p2pnet.model.limits import PART_BYTES, UPDATE_BATCH_BYTES
 
 STATUSES = len(UpdateStatus)
-OK, UNWANTED, ADVERTISE, BUSY, MALFORMED = (
+OK, HAVE, UNWANTED, ADVERTISE, BUSY, MALFORMED = (
     int(status)
     for status in (
         UpdateStatus.OK,
+        UpdateStatus.HAVE,
         UpdateStatus.UNWANTED,
         UpdateStatus.ADVERTISE,
         UpdateStatus.BUSY,
@@ -78,6 +80,8 @@ def read_updates(client: str, body: bytes) -> list[Heard]:
         content = body[entry.start : entry.end]
         if entry.kind == EntryKind.ADVERT:
             found.append(Heard(ArtifactId(content), entry.size, None, entry.key))
+        elif entry.kind == EntryKind.STRIPPED:
+            found.append(Heard(ArtifactId(content[:ARTIFACT_ID_BYTES]), entry.size, None, entry.key))
         elif entry.kind == EntryKind.PUSH:
             found.append(Heard(identify(client, content, entry.key), entry.size, content, entry.key))
         else:
@@ -173,9 +177,15 @@ def true_list(data: bytes) -> bytes:
 # Digests
 
 
+def halves(ids: list[ArtifactId]) -> bytes:
+    """A list of artifacts that its sender claims to hold, over a lazy edge."""
+    return encode_halves(ids)
+
+
 def count_digest(body: bytes) -> int:
     """How many statuses an honest answer to this digest has."""
     try:
-        return max(1, len(decode_digest(body).ids))
+        read = decode_digest(body)
+        return max(1, len(read.ids) + len(read.halves))
     except MalformedError:
         return 1

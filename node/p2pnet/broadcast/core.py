@@ -26,6 +26,7 @@ from p2pnet.broadcast.receiver import Receiver
 from p2pnet.broadcast.relay import Relay
 from p2pnet.broadcast.sender import Sender
 from p2pnet.broadcast.serving import PartServer
+from p2pnet.broadcast.stripping import Stripping
 from p2pnet.broadcast.table import SupplierState, Table
 from p2pnet.broadcast.task import Task
 from p2pnet.broadcast.wire import next_hop
@@ -103,17 +104,17 @@ class Broadcast:
             digests=self._digests,
             assembler=self._assembler,
         )
-        self._receiver = Receiver(
+        self._stripping = Stripping(
             context,
             calls,
-            client.name,
-            self._table,
+            id_prefix(client.name),
             self.pool,
+            table=self._table,
             quota=self._quota,
             manager=self._manager,
-            sender=self._sender,
             assembler=self._assembler,
         )
+        self._receiver = self._make_receiver()
         self._members: frozenset[str] = frozenset()
         self._client_run: list[Change] | None = None
         self._client_failures = 0
@@ -121,6 +122,20 @@ class Broadcast:
         context.soon = True
         self._handlers = self._input_handlers()
         self._timers = self._timer_handlers()
+
+    def _make_receiver(self) -> Receiver:
+        return Receiver(
+            self._context,
+            self._calls,
+            self.client.name,
+            self._table,
+            self.pool,
+            quota=self._quota,
+            manager=self._manager,
+            sender=self._sender,
+            assembler=self._assembler,
+            stripping=self._stripping,
+        )
 
     def _input_handlers(self) -> dict[type[Input], Callable[[Any], None]]:
         return {
@@ -132,7 +147,7 @@ class Broadcast:
             inputs.UpdatesReceived: self._receiver.updates,
             inputs.UpdatesAnswered: self._sender.delivery.answered,
             inputs.FetchReceived: self._fetch_received,
-            inputs.FetchAnswered: self._assembler.answered,
+            inputs.FetchAnswered: self._fetch_answered,
             inputs.SyncedReceived: self._synced_received,
             inputs.SyncedAnswered: self._sender.delivery.synced_answered,
             inputs.DigestReceived: self._digest_received,
@@ -245,6 +260,8 @@ class Broadcast:
                 f"{task.lacking.bit_count()} of {len(task.parts)} parts lacking" if task.part_list else "no part list"
             )
             found.append(Pending("task", artifact, detail=lacking))
+        for artifact, assembly in self._stripping.assemblies.items():
+            found.append(Pending("task", artifact, assembly.peer, f"{len(assembly.awaited)} pieces lacking"))
         for peer in self._table.peers:
             rows = self._table.peers[peer].rows
             found += [
@@ -292,6 +309,7 @@ class Broadcast:
         if peer in self._sender.boxes:
             self._context.count("connection_replaced")
         self._receiver.disconnect(peer)
+        self._stripping.disconnect(peer)
         self._table.connect(peer, up.connection)
         self._sender.connect(peer, up.connection)
         self._assembler.connect(peer, up.connection)
@@ -303,6 +321,7 @@ class Broadcast:
         if not self._table.disconnect(peer, down.connection):
             return
         self._receiver.disconnect(peer)
+        self._stripping.disconnect(peer)
         self._sender.disconnect(peer)
         self._assembler.disconnect(peer)
         self._digests.disconnect(peer)
@@ -344,6 +363,10 @@ class Broadcast:
 
     def _fetch_received(self, fetch: inputs.FetchReceived) -> None:
         self._context.effects.append(AnswerFetch(fetch.token, self._server.answer(fetch.peer, fetch.body)))
+
+    def _fetch_answered(self, answered: inputs.FetchAnswered) -> None:
+        if not self._stripping.answered(answered):
+            self._assembler.answered(answered)
 
     def _parts_arrived(self, task: Task, source: SupplierState) -> None:
         """Some parts of an artifact are here: announce them."""
