@@ -121,6 +121,7 @@ class Digests:
         self._sparse = not context.settings.full_mesh
         self._halves: dict[bytes, ArtifactId] = {}  # of what is held, in a sparse topology
         self._promised: dict[bytes, tuple[PeerDigest, int]] = {}  # half -> (peer let to send it, until when)
+        self._swept_at = -1
         self._table = table
         self._pool = pool
         self._me = me
@@ -292,6 +293,9 @@ class Digests:
         if len(self._promised) < PROMISED_MAX:
             return True
         now = self._context.now
+        if now == self._swept_at:  # once for all halves of a message: a flood of them must not cost more than its bytes
+            return False
+        self._swept_at = now
         for half, (peer, until) in list(self._promised.items()):
             if now >= until:
                 self._broke(peer)
