@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
     print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print(f"degree {DEGREE}, {DELAY} one way, one artifact of {options.bytes} B\n")
     print(
-        " nodes  make s  start s  run s  inputs   inputs/s  bare calls/s  ratio  peak MB  KB/node  reached  max s  digest"
+        " nodes  make s  start s  run s  CPU s  inputs   inputs/s  bare calls/s  ratio  peak MB  KB/node  reached  max s  digest"
     )
     for nodes in options.nodes:
         digests = set()
@@ -57,8 +57,9 @@ def line(seen: dict[str, Any]) -> str:
     """One row of the table."""
     rate = seen["inputs"] / seen["run_s"]
     return (
-        f"{seen['nodes']:6} {seen['make_s']:7.2f} {seen['start_s']:8.2f} {seen['run_s']:6.2f} {seen['inputs']:7} "
-        f"{rate:10,.0f} {seen['bare']:13,.0f} {rate / seen['bare']:6.3f} {seen['peak_mb']:8.0f} {seen['kb_per_node']:8.1f} "
+        f"{seen['nodes']:6} {seen['make_s']:7.2f} {seen['start_s']:8.2f} {seen['run_s']:6.2f} {seen['cpu_s']:6.2f} "
+        f"{seen['inputs']:7} {rate:10,.0f} {seen['bare']:13,.0f} {rate / seen['bare']:6.3f} "
+        f"{seen['peak_mb']:8.0f} {seen['kb_per_node']:8.1f} "
         f"{seen['reached']:8} {seen['last_s']:6.2f}  {seen['digest'][:12]}"
     )
 
@@ -89,9 +90,10 @@ def measured(nodes: int, size: int) -> dict[str, Any]:
     started, handled = time.perf_counter(), world.inputs
     bare = bare_rate(nodes)
     published = time.perf_counter()
+    cpu = time.process_time()
     artifact = made[0].publish(bytes(size))
     world.settle()
-    ended = time.perf_counter()
+    ended, cpu = time.perf_counter(), time.process_time() - cpu
     latencies = world.latencies(artifact)
     peak = peak_mb()
     return {
@@ -99,6 +101,7 @@ def measured(nodes: int, size: int) -> dict[str, Any]:
         "make_s": ready - begun,
         "start_s": started - ready,
         "run_s": ended - published,
+        "cpu_s": cpu,
         "inputs": world.inputs - handled,
         "bare": (bare + bare_rate(nodes)) / 2,
         "peak_mb": peak,
