@@ -31,7 +31,7 @@ CHUNKS_PER_WINDOW = 8
 FLOW_CONTROL_BYTES = 16 << 20
 """What a peer lets be under way, whatever the window: `CONNECTION_WINDOW_BYTES` of the engine."""
 REQUEST_ALLOTMENT_BYTES = 64 * 1024
-"""Of a request, so much leaves unasked; the rest a round trip later, when the receiver has set its size aside (`quic.ledger`)."""
+"""Bytes of a request that leave unasked; the rest waits a round trip until its size has been set aside (`quic.ledger`)."""
 ANSWER_ALLOTMENT_BYTES = 8 * 1024
 """The same of an answer."""
 PACED_RTT_NS = 3_000_000
