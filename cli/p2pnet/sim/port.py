@@ -28,6 +28,7 @@ class Route(Enum):
     FETCH = "fetch"
     SYNCED = "synced"
     DIGEST = "digest"
+    STRIPES = "stripes"
 
 
 class EndState(Enum):

@@ -9,7 +9,7 @@ from p2pnet.model.errors import MalformedError
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
 
-Relay = Literal["none", "auto", "advert", "push"]
+Relay = Literal["none", "auto", "advert", "push", "scatter"]
 FAILURES_REPORTED = 20
 """Failures of one client reported at once, then one a second; what is left out is counted."""
 

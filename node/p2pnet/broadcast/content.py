@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from p2pnet.broadcast.context import MS
-from p2pnet.broadcast.wire import encode_advert, encode_empty, encode_push
+from p2pnet.broadcast.wire import encode_advert, encode_empty, encode_push, encode_scattered
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import UPDATE_BATCH_BYTES
 
@@ -45,6 +45,7 @@ class Content:
         artifact: ArtifactId | None,
         *,
         data: bytes | None = None,
+        part_list: bytes | None = None,
         size: int = 0,
         hop: int = 0,
         key: bytes = b"",
@@ -72,8 +73,12 @@ class Content:
         """Pause before the next announcement of its parts, in nanoseconds."""
         self.cursor = 0
         """Number of the part that is given next to a peer that asks for any."""
-        self.push = None if data is None else encode_push(slot, commit, hop, data, key)
-        """The entry with the bytes, in one piece or two; None: it is never pushed."""
+        self.push: list[bytes] | None = None
+        """The entry with the bytes, or with the part list if stripes of it come; in one piece or two. None: only adverts."""
+        if data is not None:
+            self.push = encode_push(slot, commit, hop, data, key)
+        elif part_list is not None and artifact is not None:
+            self.push = encode_scattered(slot, commit, hop, size, artifact, part_list, key=key)
         self.push_bytes = 0 if self.push is None else sum(map(len, self.push))
         self._advert = b""
 

@@ -23,8 +23,10 @@ from p2pnet.broadcast.pool import Change, Pool, RemoveFromUnvalidated, RemoveFro
 from p2pnet.broadcast.quota import Quota
 from p2pnet.broadcast.receiver import Receiver
 from p2pnet.broadcast.relay import Relay
+from p2pnet.broadcast.scatter import Scatter
 from p2pnet.broadcast.sender import Sender
 from p2pnet.broadcast.serving import PartServer
+from p2pnet.broadcast.stripe_intake import StripeIntake
 from p2pnet.broadcast.table import SupplierState, Table
 from p2pnet.broadcast.task import Task
 from p2pnet.broadcast.wire import next_hop
@@ -34,6 +36,8 @@ from p2pnet.model.limits import UNVALIDATED_BYTES_PER_PEER
 
 FORGET_NS = 60 * SECOND
 """How long the rows of an ended connection stay, in nanoseconds, unless `synced` on the next one ends them before."""
+SHARED_BELOW = 4
+"""Of an artifact that came by stripes no parts are announced while less than one in so many is missing: peers have the others."""
 CLIENT_AGAIN_FIRST_NS = SECOND // 4
 """First pause before a client that raised is called again, in nanoseconds; doubled each time."""
 CLIENT_AGAIN_MOST_NS = 60 * SECOND
@@ -71,6 +75,7 @@ class Broadcast:
         self._quota = Quota(unvalidated_bytes_per_peer)
         self._sender = Sender(context, self._table)
         self._digests = Digests(context, self._table, self.pool, me)
+        self._scatter = Scatter(context, self._table, me)
         self._relay = Relay(context, calls, self.pool, self._sender, self._digests)
         self._assembler = Assembler(
             context,
@@ -92,6 +97,16 @@ class Broadcast:
             relay=self._relay,
             digests=self._digests,
             assembler=self._assembler,
+            scatter=self._scatter,
+        )
+        self._intake = StripeIntake(
+            context,
+            self._table,
+            self.pool,
+            quota=self._quota,
+            assembler=self._assembler,
+            scatter=self._scatter,
+            is_refused=self.is_refused,
         )
         self._receiver = Receiver(
             context,
@@ -103,6 +118,7 @@ class Broadcast:
             manager=self._manager,
             sender=self._sender,
             assembler=self._assembler,
+            intake=self._intake,
         )
         self._members: frozenset[str] = frozenset()
         self._client_run: list[Change] | None = None
@@ -127,6 +143,8 @@ class Broadcast:
             inputs.SyncedAnswered: self._sender.delivery.synced_answered,
             inputs.DigestReceived: self._digest_received,
             inputs.DigestAnswered: self._digest_answered,
+            inputs.StripesReceived: self._intake.received,
+            inputs.StripesAnswered: self._scatter.answered,
             inputs.MembersChanged: self._members_changed,
             inputs.ClientAnswered: self._client_answered,
             inputs.Wake: self._wake,
@@ -147,6 +165,8 @@ class Broadcast:
             Timer.CLIENT: self._tick,
             Timer.EXPIRE: self._expire,
             Timer.TICK: self._tick,
+            Timer.STRIPES: self._intake.check,
+            Timer.EARLY: lambda _: self._intake.drop_early(),
         }
 
     def handle(self, what: Input, now: int, wall: float) -> list[Effect]:
@@ -285,6 +305,7 @@ class Broadcast:
         self._table.connect(peer, up.connection)
         self._sender.connect(peer, up.connection)
         self._assembler.connect(peer, up.connection)
+        self._scatter.connect(peer, up.connection)
         self._digests.connect(peer, up.connection)
         self._arm_forgetting(peer)
 
@@ -295,6 +316,8 @@ class Broadcast:
         self._receiver.disconnect(peer)
         self._sender.delivery.disconnect(peer)
         self._assembler.disconnect(peer)
+        self._scatter.disconnect(peer)
+        self._intake.disconnect(peer)
         self._digests.disconnect(peer)
         self._arm_forgetting(peer)
 
@@ -336,7 +359,9 @@ class Broadcast:
         self._context.effects.append(AnswerFetch(fetch.token, self._server.answer(fetch.body)))
 
     def _parts_arrived(self, task: Task, source: SupplierState) -> None:
-        """Some parts of an artifact are here: announce them."""
+        """Some parts of an artifact are here: announce them, unless peers have nearly all of it by stripes."""
+        if task.origin and task.lacking.bit_count() * SHARED_BELOW < len(task.parts):
+            return
         if task.artifact in self._sender.active:
             self._sender.more_parts(task.artifact, task.here)
         else:
@@ -416,6 +441,8 @@ class Broadcast:
         self._assembler.flush()
         self._manager.drain()
         self._sender.delivery.flush()
+        # After their rows, which say what the stripes are of.
+        self._scatter.flush()
         # After everything that may change the pool, so that one run sees all of it.
         self._run_client()
         # Only waiting requests need another Wake at once.

@@ -25,6 +25,7 @@ from p2pnet.broadcast.pool import (
 )
 from p2pnet.broadcast.quota import Quota
 from p2pnet.broadcast.relay import Relay
+from p2pnet.broadcast.scatter import Scatter
 from p2pnet.broadcast.sender import Sender
 from p2pnet.broadcast.wire import UpdateStatus
 from p2pnet.model.errors import LocalError, MalformedError
@@ -61,6 +62,7 @@ class PoolManager:
         relay: Relay,
         digests: Digests,
         assembler: Assembler,
+        scatter: Scatter,
     ) -> None:
         self._context = context
         self._calls = calls
@@ -70,6 +72,7 @@ class PoolManager:
         self._relay = relay
         self._digests = digests
         self._assembler = assembler
+        self._scatter = scatter
         self._prefix = id_prefix(client_name)
         self._queue: dict[ArtifactId, None] = {}
         self.expiry = Expiry()
@@ -261,9 +264,13 @@ class PoolManager:
     def _offer(self, found: Artifact) -> None:
         urgent = self._calls.is_urgent(found.id, found.inspected)
         pushes = urgent or found.size < self._context.settings.push_limit
-        data = found.data if pushes else None
+        key, size = found.inspected.key, len(found.data)
         self._relay.published(found)
-        self._sender.offer(found.id, len(found.data), found.hop, key=found.inspected.key, data=data, urgent=urgent)
+        if self._relay.scatters(found, pushes=pushes):
+            self._sender.offer(found.id, size, found.hop, key=key, part_list=found.parts, urgent=urgent)
+            self._scatter.deal(found, urgent=urgent)
+        else:
+            self._sender.offer(found.id, size, found.hop, key=key, data=found.data if pushes else None, urgent=urgent)
 
     def _validate(self, artifact: ArtifactId) -> None:
         found = self._pool.unvalidated.pop(artifact, None)
@@ -298,6 +305,7 @@ class PoolManager:
             del self._queue[artifact]
             self._context.count("slot_queue_withdrawn")
         self._sender.withdraw(artifact)
+        self._scatter.stop(artifact)
         self._context.soon = True
         if found is not None:
             self._relay.forget(artifact)

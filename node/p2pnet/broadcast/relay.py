@@ -8,7 +8,14 @@ from p2pnet.broadcast.digest import Digests
 from p2pnet.broadcast.pool import Artifact, Pool
 from p2pnet.broadcast.sender import Sender
 from p2pnet.model.ids import ArtifactId
+from p2pnet.model.limits import KIB
 
+SCATTER_ABOVE_BYTES = 16 * KIB
+"""Bytes of user payload: smaller artifacts are never dealt out in stripes."""
+SCATTER_PEERS_LEAST = 3
+"""Peers among which `scatter` deals an artifact out; to fewer it is pushed or advertised as by `auto`."""
+AUTO_SCATTER_PEERS_LEAST = 4
+"""The same for `auto`."""
 RelayMode = Literal["none", "hold", "advert", "push"]
 """none: tell nobody. hold: tell only whom the digests show to lack it. advert, push: announce it to all peers."""
 
@@ -37,6 +44,20 @@ class Relay:
     def published(self, artifact: Artifact) -> None:
         """This node has published an artifact: decide whether digests count it. Peers that never relay it may lack it."""
         self._count(artifact, self.mode(artifact.id, artifact.inspected.key))
+
+    def scatters(self, artifact: Artifact, *, pushes: bool) -> bool:
+        """Whether this node's own artifact is dealt out in stripes. `pushes`: `auto` would push it otherwise.
+
+        Only in a full mesh: elsewhere a peer's peers are not the dealer's, and its share would not reach them.
+        """
+        settings = self._context.settings
+        mode = self._calls.relay(artifact.id, artifact.inspected.key) or settings.relay
+        if not settings.full_mesh or artifact.size <= SCATTER_ABOVE_BYTES:
+            return False
+        peers = len(self._sender.boxes)
+        if mode == "scatter":
+            return peers >= SCATTER_PEERS_LEAST
+        return mode == "auto" and not pushes and peers >= AUTO_SCATTER_PEERS_LEAST
 
     def _count(self, artifact: Artifact, mode: RelayMode) -> None:
         if mode == "none":
@@ -100,7 +121,7 @@ class Relay:
         """The mode for this artifact: the client's word, else the subnet's setting."""
         settings = self._context.settings
         match self._calls.relay(artifact, key) or settings.relay:
-            case "auto":
+            case "auto" | "scatter":
                 return "hold" if settings.full_mesh else "advert"
             case "advert":
                 return "advert"

@@ -94,6 +94,7 @@ class Sender:
         *,
         key: bytes = b"",
         data: bytes | None = None,
+        part_list: bytes | None = None,
         urgent: bool = False,
         have: int | None = None,
         audience: set[str] | None = None,
@@ -101,7 +102,7 @@ class Sender:
     ) -> bool:
         """Announce an artifact of `size` encoded bytes to all peers, or to an audience; whether it has a slot.
 
-        `data`: push these bytes. `have`: bitmap, only these parts are here so far; `few`: of more parts tell only some peers,
+        `data`: push these bytes. `part_list`: say that stripes of it come. `have`: bitmap, only these parts are here so far; `few`: of more parts tell only some peers,
         chosen at random. An artifact that has a slot already is announced anew only if it was partial and is complete now.
         """
         commit = self.slots.commit()
@@ -125,7 +126,8 @@ class Sender:
             if slot in self._freed_at:
                 self._context.count("slot_reused")
         content = Content(
-            slot, commit, artifact, data=data, size=size, hop=hop, key=key, urgent=urgent, have=have, audience=audience
+            slot, commit, artifact, data=data, part_list=part_list, size=size, hop=hop, key=key, urgent=urgent, have=have,
+            audience=audience,
         )  # fmt: skip
         self.active[artifact] = self.contents[slot] = content
         self._freed_at.pop(slot, None)
