@@ -50,7 +50,7 @@ class SendStripes(msgspec.Struct, frozen=True):
     token: int
     peer: str
     connection: int
-    body: list[bytes | memoryview]
+    body: list[bytes]
     urgent: bool
 
 

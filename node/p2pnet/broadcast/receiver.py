@@ -259,9 +259,7 @@ class Receiver:
             context.emit_about(EventKind.REJECTED, artifact, peer, entry.hop, entry.size, "wrong part list")
             return UpdateStatus.MALFORMED
         status, wanted = (
-            (UpdateStatus.OK, True)
-            if artifact in self._assembler.tasks
-            else self._ask_whether_wanted(artifact, entry)
+            (UpdateStatus.OK, True) if artifact in self._assembler.tasks else self._ask_whether_wanted(artifact, entry)
         )
         self._put(peer, entry, artifact, verdict)
         self._intake.note(artifact)

@@ -36,9 +36,7 @@ class QueuedStripe:
 
     __slots__ = ("artifact", "deals", "first", "level", "pieces", "size")
 
-    def __init__(
-        self, artifact: ArtifactId, first: int, level: int, pieces: list[bytes | memoryview], *, deals: int = 0
-    ) -> None:
+    def __init__(self, artifact: ArtifactId, first: int, level: int, pieces: list[bytes], *, deals: int = 0) -> None:
         self.artifact = artifact
         self.first = first
         self.level = level

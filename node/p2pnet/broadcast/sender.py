@@ -102,8 +102,8 @@ class Sender:
     ) -> bool:
         """Announce an artifact of `size` encoded bytes to all peers, or to an audience; whether it has a slot.
 
-        `data`: push these bytes. `part_list`: say that stripes of it come. `have`: bitmap, only these parts are here so far; `few`: of more parts tell only some peers,
-        chosen at random. An artifact that has a slot already is announced anew only if it was partial and is complete now.
+        `data`: push these bytes. `part_list`: say that stripes of it come. `have`: bitmap, only these parts are here so
+        far; `few`: of more parts tell only some peers, chosen at random. An artifact that has a slot already is announced anew only if it was partial and is complete now.
         """
         commit = self.slots.commit()
         old = self.active.get(artifact)

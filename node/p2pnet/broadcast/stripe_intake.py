@@ -1,7 +1,7 @@
 """The intake of stripes: each is checked by itself, kept, and passed on if its dealer sent it; what does not come is fetched.
 
-Nothing is taken that the bouncer does not want: a stripe is of use only while there is a task for its artifact. A wrong one closes
-its sender as a source of stripes of this artifact, and costs nobody else.
+Nothing is taken that the bouncer does not want: a stripe is of use only while there is a task for its artifact. A wrong one
+closes its sender as a source of stripes of this artifact, and costs nobody else.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
 
 FIRST_WAIT_NS = 500 * MS
-"""How long the first stripe that another peer passes on may take after the row, or after the last thing that came of its dealer."""
+"""How long the first stripe that a peer passes on may take after the row, or after the last one of anything of its dealer."""
 WAIT_LEAST_NS = 30 * MS
 """After a pause of so long at least, longer than any before, what is missing is fetched."""
 GAPS = 3
@@ -202,8 +202,9 @@ class StripeIntake:
         context.counters["stripes_received"] += 1
         task.delivered[peer] = task.delivered.get(peer, 0) + len(stripe.data)
         is_dealt = stripe.first_hand and peer == task.origin
-        if task.awaits is not None:
-            task.awaits.came(now, first_hand=is_dealt)
+        if task.awaits is not None and task.awaits.came(now, first_hand=is_dealt):
+            # Set for the first stripe until now, and from here on looked at again whenever it fires in vain.
+            context.timers.set(Timer.STRIPES, task.artifact, now + self._patience_ns(task.awaits))
         if task.origin:
             self._heard[task.origin] = now
         if is_dealt:

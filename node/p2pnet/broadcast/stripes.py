@@ -8,7 +8,18 @@ from struct import Struct
 from typing import NamedTuple
 
 from p2pnet.broadcast.artifact import part_count, part_length
-from p2pnet.broadcast.merkle import LEAF_BYTES, NODE_BYTES, Node, Unproven, climb, height, leaf_count, proof, run_hash, tree
+from p2pnet.broadcast.merkle import (
+    LEAF_BYTES,
+    NODE_BYTES,
+    Node,
+    Unproven,
+    climb,
+    height,
+    leaf_count,
+    proof,
+    run_hash,
+    tree,
+)
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import PART_BYTES
@@ -45,10 +56,10 @@ class Stripe(NamedTuple):
 
 def encode_stripe(
     artifact: ArtifactId, first: int, level: int, proof: bytes, data: memoryview, *, first_hand: bool
-) -> list[bytes | memoryview]:
+) -> list[bytes]:
     """A stripe in two pieces, the second one its data."""
     bits = level << _LEVEL_AT | len(proof) // NODE_BYTES << _SIBLINGS_AT | len(data)
-    return [_HEAD.pack(artifact[:SHORT_BYTES], first, bits | _FIRST_HAND if first_hand else bits) + proof, data]
+    return [_HEAD.pack(artifact[:SHORT_BYTES], first, bits | _FIRST_HAND if first_hand else bits) + proof, bytes(data)]
 
 
 def decode_stripes(body: bytes | memoryview) -> list[Stripe]:
@@ -121,9 +132,9 @@ def place_of(size: int, first: int, level: int) -> tuple[int, Node, int] | None:
     return part, (level, leaf >> level), length
 
 
-def cut_leaves(artifact: ArtifactId, part: int, content: bytes, leaves: int) -> list[bytes | memoryview]:
+def cut_leaves(artifact: ArtifactId, part: int, content: bytes, leaves: int) -> list[bytes]:
     """These leaves of a part as stripes, in pieces. `leaves`: bitmap; numbers the part does not have are left out."""
-    nodes, known, view, pieces = tree(content), set[Node](), memoryview(content), list[bytes | memoryview]()
+    nodes, known, view, pieces = tree(content), set[Node](), memoryview(content), list[bytes]()
     for leaf in range(leaf_count(len(content))):
         if leaves >> leaf & 1:
             siblings, first = proof(nodes, (0, leaf), known), part * LEAVES_PER_PART + leaf

@@ -170,13 +170,15 @@ class Awaiting:
         self.gap_ns = 0
         """The longest time between two new stripes since then."""
 
-    def came(self, now: int, *, first_hand: bool) -> None:
-        """A new stripe has come."""
-        if self.relayed_after_ns:
-            self.gap_ns = max(self.gap_ns, now - self.last)
-        elif not first_hand:
+    def came(self, now: int, *, first_hand: bool) -> bool:
+        """A new stripe has come; whether it is the first one that another peer has passed on."""
+        is_first = not first_hand and not self.relayed_after_ns
+        if is_first:
             self.relayed_after_ns = max(1, now - self.since)
+        elif self.relayed_after_ns:
+            self.gap_ns = max(self.gap_ns, now - self.last)
         self.last = now
+        return is_first
 
 
 class Task:

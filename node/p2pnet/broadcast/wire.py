@@ -85,7 +85,7 @@ def encode_advert(
     return _PREFIX.pack(length, slot, commit, _ADVERT, hop, size, len(bitmap), len(key)) + key + bitmap + artifact
 
 
-def encode_scattered(
+def encode_scattered(  # noqa: PLR0917 - an entry's fields, in their order
     slot: int, commit: int, hop: int, size: int, artifact: ArtifactId, part_list: bytes, *, key: bytes = b""
 ) -> list[bytes]:
     """An entry that says that stripes of this artifact come; in one piece or two, as `encode_push`."""
@@ -250,9 +250,9 @@ def encode_have(have: int, size: int) -> list[bytes]:
     return [_ANSWER.pack(FetchStatus.HAVE, len(bitmap), 0) + bitmap]
 
 
-def encode_leaves(stripes: list[bytes | memoryview]) -> list[bytes]:
+def encode_leaves(stripes: list[bytes]) -> list[bytes]:
     """An answer with status LEAVES."""
-    return [_ANSWER.pack(FetchStatus.LEAVES, 0, 0), *map(bytes, stripes)]
+    return [_ANSWER.pack(FetchStatus.LEAVES, 0, 0), *stripes]
 
 
 def encode_gone() -> list[bytes]:

@@ -16,7 +16,7 @@ class BroadcastSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """Bytes of user payload; a smaller artifact is pushed inside its update. 0 pushes nothing. None: one part (64 KiB) and
     less in a full mesh, where an advert saves nothing; less than 1 KiB in a sparse topology."""
     relay: str = "auto"
-    """none | auto | advert | push"""
+    """none | auto | advert | push | scatter"""
     slots_per_peer: int = limits.SLOTS_PER_PEER
     artifact_bytes_max: int = limits.ARTIFACT_BYTES_MAX
     keep_s: float = 600.0
