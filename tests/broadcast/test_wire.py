@@ -18,6 +18,7 @@ KEYS = st.binary(max_size=32)
 SLOTS = st.integers(0, 2**32 - 1)
 COMMITS = st.integers(0, 2**64 - 1)
 HOPS = st.integers(0, 255)
+ORIGINS = st.integers(0, 2**32 - 1)
 SIZES = st.one_of(st.integers(0, 3 * PART_BYTES), st.integers(0, 100 * PART_BYTES))
 LARGE = 2 * PART_BYTES + 7
 
@@ -27,12 +28,18 @@ def adverts(draw: st.DrawFn) -> bytes:
     size = draw(SIZES)
     have = draw(st.one_of(st.none(), st.integers(0, all_parts(size))))
     return wire.encode_advert(
-        draw(SLOTS), draw(COMMITS), draw(HOPS), size, draw(IDS), key=draw(KEYS), have=have
+        draw(SLOTS), draw(COMMITS), draw(HOPS), size, draw(IDS), key=draw(KEYS), have=have, origin=draw(ORIGINS)
     )  # fmt: skip
 
 
 PUSHES = st.builds(
-    lambda *fields: b"".join(wire.encode_push(*fields)), SLOTS, COMMITS, HOPS, st.binary(max_size=300), KEYS
+    lambda *fields, origin: b"".join(wire.encode_push(*fields, origin=origin)),
+    SLOTS,
+    COMMITS,
+    HOPS,
+    st.binary(max_size=300),
+    KEYS,
+    origin=ORIGINS,
 )
 ENTRIES = st.one_of(PUSHES, adverts(), st.builds(wire.encode_empty, SLOTS, COMMITS))
 FETCHES = st.one_of(
@@ -44,10 +51,17 @@ FETCHES = st.one_of(
 def encode(entry: wire.Entry, body: bytes) -> bytes:
     content = body[entry.start : entry.end]
     if entry.kind == EntryKind.PUSH:
-        return b"".join(wire.encode_push(entry.slot, entry.commit, entry.hop, content, entry.key))
+        return b"".join(wire.encode_push(entry.slot, entry.commit, entry.hop, content, entry.key, origin=entry.origin))
     if entry.kind == EntryKind.ADVERT:
         return wire.encode_advert(
-            entry.slot, entry.commit, entry.hop, entry.size, ArtifactId(content), key=entry.key, have=entry.have
+            entry.slot,
+            entry.commit,
+            entry.hop,
+            entry.size,
+            ArtifactId(content),
+            key=entry.key,
+            have=entry.have,
+            origin=entry.origin,
         )
     return wire.encode_empty(entry.slot, entry.commit)
 

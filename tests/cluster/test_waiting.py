@@ -30,7 +30,7 @@ def test_labels_and_classes_of_the_document_reach_pods_one_after_the_other(opera
         return (
             len(pods) == 2
             and all(pod["metadata"]["labels"].get("team") == "p2p" for pod in pods)
-            and not (before.items() & demo.uids().items())
+            and not set(before.values()) & {pod["metadata"]["uid"] for pod in pods}
         )
 
     until(rolled, "both pods are new")

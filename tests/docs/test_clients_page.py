@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from p2pnet.broadcast import Broadcast
+from p2pnet.broadcast.loading import load_client
 from p2pnet.model.config import ClientConfig
-from p2pnet.node.clients import load_client
 
 PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
 EXAMPLES = PAGE.parents[1] / "examples" / "clients"

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from p2pnet.broadcast import BlobClient
+from p2pnet.broadcast.loading import load_client
 from p2pnet.model.config import ClientConfig, NodeConfig
 from p2pnet.model.errors import LimitError, SpecError
-from p2pnet.node.clients import broadcast_rng, is_ours, load_client, load_clients, try_clients
+from p2pnet.node.clients import broadcast_rng, is_ours, load_clients, try_clients
 
 HERE = "tests.node.test_clients"
 

@@ -215,9 +215,9 @@ async def test_a_peer_that_changes_its_connection_ids_for_ever_leaves_nothing_be
     async with under_attack(world) as scene:
         raw = await scene.dial()
         await raw.until(lambda: 1 in raw.heard.cids)
-        await _churn(raw, 0, 200)
+        await _churn(raw, 0, 100)
         await scene.victim.mark()
-        await _churn(raw, 200, 1_400)
+        await _churn(raw, 100, 600)  # a hundred bytes each would show
         assert raw.heard.closed is None
         assert (await scene.victim.figures()).grown < 50_000
 

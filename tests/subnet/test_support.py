@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from p2pnet.model.errors import SpecError
-from p2pnet.subnet.document import default_subnet, honoured, in_force, load_subnet, to_document
+from p2pnet.subnet.document import default_subnet, honoured, in_force, load_subnet, nodes_max_of, to_document
 from p2pnet.subnet.spec import API_VERSION, Subnet
-from p2pnet.subnet.support import FEATURES, IGNORED, REFUSED, ignored, unsupported
+from p2pnet.subnet.support import FEATURES, IGNORED, REFUSED, ignored, unsupported, without_fields
 
 
 def subnet(**spec: Any) -> Subnet:
@@ -59,8 +59,14 @@ def test_what_is_in_force_is_the_document_without_what_is_ignored() -> None:
     assert not {"image", "pod", "lab"} & set(spec)
     assert spec["nodesPerPod"] == 2
     simulated = in_force(subnet(**EVERYTHING), "sim")["spec"]
-    assert simulated["network"] == {"rules": [{"to": "node-0"}]}, "without a preset lossMax would be a contradiction"
-    assert "faults" not in simulated
+    assert (simulated["network"], simulated["faults"]) == (EVERYTHING["network"], EVERYTHING["faults"])
+    assert simulated["identity"] == {}
+    assert not {"image", "pod", "lab", "nodesPerPod", "ttl"} & set(simulated)
+
+
+def test_fields_that_make_no_sense_without_an_ignored_one_go_with_it() -> None:
+    document = {"spec": {"network": {"preset": "aws", "lossMax": "5%", "rules": [{"to": "node-0"}]}}}
+    assert without_fields(document, ["spec.network.preset"]) == {"spec": {"network": {"rules": [{"to": "node-0"}]}}}
 
 
 def test_a_document_that_is_honoured_whole_stays_as_it_is() -> None:
@@ -120,16 +126,49 @@ def test_each_field_that_does_something_is_named(spec: dict[str, Any], paths: li
     assert local(**spec) == paths
 
 
-def test_the_simulator_names_what_of_network_and_faults_it_does_not_do_yet() -> None:
+def test_the_simulator_honours_network_and_faults_and_names_what_concerns_single_packets() -> None:
     network = {
-        "preset": "aws", "access": {"down": "1Mbit"}, "default": {"mtu": 1400}, "rules": [{"loss": "1%"}, {"to": "node-0"}],
+        "preset": "aws", "access": {"down": "1Mbit"}, "default": {"mtu": 1400, "duplication": "1%"},
+        "rules": [{"loss": "1%", "reorder": "0%"}, {"reorder": "2%"}],
     }  # fmt: skip
-    paths = [f"spec.network.{part}" for part in ("preset", "access", "default", "rules[0]")]
-    assert refused("sim", network=network) == paths
-    assert refused("sim", network={"access": {"groups": {"node": {"up": "1Mbit"}}}}) == ["spec.network.access"]
-    assert refused("sim", faults=[{"name": "a", "block": True}]) == ["spec.faults"]
-    unsaid = unsupported(subnet(network=network), "sim")[0]
-    assert unsaid == "spec.network.preset: is not implemented yet (target sim)"
+    faults = [{"name": "a", "block": True}, {"name": "b", "loss": "1%", "duplication": "3%"}]
+    paths = ["spec.network.default.duplication", "spec.network.rules[1].reorder", "spec.faults[1].duplication"]
+    assert refused("sim", network=network, faults=faults) == paths
+    left = honoured(subnet(network=network, faults=faults), "sim")
+    assert left.spec.network.default.mtu == 1400
+    assert [fault.kinds for fault in left.spec.faults] == [["block"], ["shape"]]
+
+
+def test_the_simulator_names_the_times_of_certificates() -> None:
+    assert refused("sim", identity={"ttl": "24h", "renewBefore": "8h"}) == [
+        "spec.identity.ttl",
+        "spec.identity.renewBefore",
+    ]
+    assert refused("sim", identity={"ttl": "7d", "trustDomain": "testing"}) == []
+
+
+def test_a_simulated_document_may_have_more_nodes_than_a_live_one_whatever_is_ignored() -> None:
+    document = {
+        "apiVersion": API_VERSION,
+        "kind": "Subnet",
+        "metadata": {"name": "demo"},
+        "spec": {"nodes": 10_000, "ttl": "2h"},
+    }
+    assert honoured(load_subnet(document, nodes_max=nodes_max_of("sim")), "sim").node_count == 10_000
+    with pytest.raises(SpecError, match="1 to 500 nodes"):
+        load_subnet(document, nodes_max=nodes_max_of("local"))
+
+
+@pytest.mark.parametrize(("target", "most"), [("local", 200), ("sim", 1000)])
+def test_a_full_mesh_is_refused_above_two_hundred_live_and_a_thousand_simulated_nodes(target: str, most: int) -> None:
+    def of(nodes: int) -> Subnet:
+        spec = {"nodes": nodes, "topology": {"kind": "full"}}
+        document = {"apiVersion": API_VERSION, "kind": "Subnet", "metadata": {"name": "demo"}, "spec": spec}
+        return load_subnet(document, nodes_max=nodes_max_of(target))
+
+    assert of(most).node_count == most
+    with pytest.raises(SpecError, match=f"full is for up to {most} nodes"):
+        of(most + 1)
 
 
 def test_discovery_by_seeds_runs_where_there_are_processes() -> None:
@@ -159,7 +198,7 @@ def test_repeating_a_default_asks_for_nothing() -> None:
 
 def test_an_implemented_feature_is_honoured() -> None:
     cut = [{"name": "cut", "from": "node-0", "block": True}]
-    assert refused("sim", frozenset({"faults"}), faults=cut, image="x") == ["spec.image"]
+    assert refused("sim", frozenset({"ttl"}), faults=cut, image="x", ttl="2h") == ["spec.image"]
 
 
 def test_the_table_names_only_features_there_are() -> None:

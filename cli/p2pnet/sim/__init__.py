@@ -12,7 +12,8 @@
     assert b.holds(x) and world.broken() == []
 
 A client of your own is tested as `world.node("a", client=MyClient)`. Messages, not packets, are simulated: each is serialised on
-the sender's uplink and the receiver's downlink and, in between, takes its link's delay.
+the sender's uplink and the receiver's downlink and, in between, takes its link's delay. `World(model="messages")` has windows,
+losses as delay, and shapes of every path and access link: `World.shape`, `World.access`.
 """
 
 from p2pnet.broadcast import Pending

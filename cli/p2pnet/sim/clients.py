@@ -1,17 +1,12 @@
 """Clients of simulated nodes: from a name, class or object to a fresh client for every incarnation of a node."""
 
 import copy
-import importlib
 from collections.abc import Callable
-from importlib.metadata import entry_points
-from inspect import signature
 from typing import cast
 
 from p2pnet.broadcast import Client
+from p2pnet.broadcast.loading import OURS, entry_point, find_maker, takes_a_node
 from p2pnet.model.errors import SpecError
-
-ENTRY_POINTS = "p2pnet.clients"
-_OURS = {"blob": "p2pnet.broadcast.blob:BlobClient", "beacon": "p2pnet.broadcast.beacon:BeaconClient"}
 
 ClientLike = str | Callable[..., Client] | Client
 """How a node's client is named: `blob`, `beacon`, a name in the entry point group `p2pnet.clients`, `module:Class`, a class or
@@ -32,26 +27,9 @@ def client_maker(client: ClientLike) -> Callable[[str], Client]:
 
 
 def _calling(make: Callable[..., Client]) -> Callable[[str], Client]:
-    try:
-        takes_node = "node" in signature(make).parameters
-    except ValueError:  # written in C
-        takes_node = False
-    return (lambda node: make(node=node)) if takes_node else (lambda _: make())
+    return (lambda node: make(node=node)) if takes_a_node(make) else (lambda _: make())
 
 
 def _find(name: str) -> Callable[..., Client]:
-    target = name if ":" in name else _OURS.get(name) or _entry_point(name)
-    module_name, _, class_name = target.partition(":")
-    try:
-        made: Callable[..., Client] = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise SpecError(f"client {name}: cannot find {target}: {error}") from error
-    return made
-
-
-def _entry_point(name: str) -> str:
-    for point in entry_points(group=ENTRY_POINTS, name=name):
-        return point.value
-    raise SpecError(
-        f"client {name}: no entry point of that name in {ENTRY_POINTS}, and it is not of the form module:Class"
-    )
+    place = f"client {name}"
+    return find_maker(name if ":" in name else OURS.get(name) or entry_point(name, place), place)

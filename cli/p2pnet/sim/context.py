@@ -13,6 +13,7 @@ from p2pnet.broadcast.effects import Emit
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
+from p2pnet.sim.message_carriage import MessageCarriage
 from p2pnet.sim.network import SimNetwork
 from p2pnet.sim.quantities import NS
 from p2pnet.sim.record import Deliveries
@@ -22,6 +23,10 @@ EPOCH = 1_700_000_000.0
 """Unix seconds at which every world begins."""
 _LINE = Struct(">QIBQ")  # nanoseconds, node, kind, size
 _EVENT_CODES = {kind: 128 + number for number, kind in enumerate(EventKind)}
+
+
+EventSink = Callable[[str, int, Emit, int], None]
+"""Told of every event of a world: node, which of its incarnations, the event, nanoseconds since the start of the world."""
 
 
 class NodePlan(msgspec.Struct, frozen=True):
@@ -77,15 +82,19 @@ class SimContext:
     """Shared state of one world."""
 
     __slots__ = (
-        "begin", "deliveries", "inputs", "network", "payloads", "seed", "timeline", "trace", "withdrawn",
+        "begin", "deliveries", "inputs", "network", "on_event", "payloads", "seed", "timeline", "trace", "withdrawn",
     )  # fmt: skip
 
-    def __init__(self, seed: int, begin: Callable[[], None]) -> None:
+    def __init__(
+        self, seed: int, begin: Callable[[], None], on_event: EventSink | None = None, *, messages: bool = False
+    ) -> None:
         self.seed = seed
+        self.on_event = on_event
+        """Takes the events in the place of the nodes' records; None: these keep them."""
         self.begin = begin
         """Starts the nodes and links that were made since the world last went on."""
         self.timeline = Timeline()
-        self.network = SimNetwork(self.timeline)
+        self.network = SimNetwork(self.timeline, MessageCarriage(self.timeline) if messages else None)
         self.trace = TraceDigest(seed)
         self.inputs = 0
         """Inputs handled by all cores."""

@@ -43,6 +43,7 @@ class Incarnation:
     def __init__(self, context: SimContext, plan: NodePlan, record: NodeRecord, count: int) -> None:
         self.context = context
         self.name = name = plan.name
+        self.count = count
         self.client = plan.make_client(plan.name)
         self.record = record
         core_rng = context.rng(name, count, "core")
@@ -249,8 +250,11 @@ class Incarnation:
         self._published = effect
 
     def _emit(self, effect: effects.Emit) -> None:
-        self.record.emitted(effect, self.context.timeline.now)
-        self.context.share_payload(effect, self.core.pool)
+        context = self.context
+        self.record.emitted(effect, context.timeline.now)
+        if context.on_event is not None:
+            context.on_event(self.name, self.count, effect, context.timeline.now)
+        context.share_payload(effect, self.core.pool)
 
     # The client
 

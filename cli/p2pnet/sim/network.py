@@ -3,8 +3,11 @@
 from collections.abc import Callable, Iterator
 
 from p2pnet.model.errors import LocalError
+from p2pnet.model.network import AccessShape, LinkShape
+from p2pnet.sim.carriage import Carriage, PlainCarriage
 from p2pnet.sim.links import LinkNumbers
-from p2pnet.sim.port import HEADER_BYTES, End, EndState, Port, SimConnection, SimRequest
+from p2pnet.sim.message_carriage import MessageCarriage, Paths
+from p2pnet.sim.port import End, EndState, Port, SimConnection, SimRequest
 from p2pnet.sim.quantities import NS
 from p2pnet.sim.timeline import Timeline
 
@@ -17,6 +20,8 @@ CRASH_NOTICED_NS = (NS // 2, 15 * NS)
 """Peers notice a crash by their idle timeout."""
 REPLACED_CLOSES_NS = NS
 """A connection closes this long after the first of its ends was replaced."""
+REDIAL_MAX_NS = 3 * NS
+"""A healed path is dialled again within the longest back-off of a node."""
 REQUEST_FAILS_NS = (NS // 20, NS + NS // 20)
 """After this time the sender of a lost request, or of one whose answer was lost, is told that it failed."""
 
@@ -24,26 +29,51 @@ REQUEST_FAILS_NS = (NS // 20, NS + NS // 20)
 class SimLink:
     """Two nodes that should be connected."""
 
-    __slots__ = ("a", "b", "connections", "is_cut", "numbers")
+    __slots__ = ("a", "b", "blocks", "connections", "is_cut", "numbers", "paths")
 
     def __init__(self, a: str, b: str, numbers: LinkNumbers) -> None:
         self.a = a
         self.b = b
         self.numbers = numbers
         self.is_cut = False
+        self.paths: Paths | None = None
+        """In the message model: from `a` to `b`, and back."""
+        self.blocks = 0
+        """How often a path of it has been blocked."""
         self.connections: list[SimConnection] = []
         """Its live connections, oldest first: more than one while one replaces another."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is neither cut nor blocked."""
+        return not self.is_cut and not (self.paths and any(path.shape.blocked for path in self.paths))
 
     def other(self, name: str) -> str:
         """The node at the other end."""
         return self.b if name == self.a else self.a
 
 
-class SimNetwork:
-    """All links and ports of a world. A port is attached as long as its incarnation lives."""
+class Silence:
+    """A connection that ends at its idle timeout, unless its path is open again by then."""
 
-    def __init__(self, timeline: Timeline) -> None:
+    __slots__ = ("block", "connection", "link")
+
+    def __init__(self, link: SimLink, connection: SimConnection) -> None:
+        self.link = link
+        self.connection = connection
+        self.block = link.blocks
+
+
+class SimNetwork:
+    """All links and ports of a world. A port is attached as long as its incarnation lives.
+
+    `model`: netem's message model, which messages pass; None: the plain one.
+    """
+
+    def __init__(self, timeline: Timeline, model: MessageCarriage | None = None) -> None:
         self.timeline = timeline
+        self.model = model
+        self.carriage: Carriage = model or PlainCarriage(timeline)
         self.ports: dict[str, Port] = {}
         self.links: dict[str, dict[str, SimLink]] = {}
         """By one end, then by the other; each link stands there twice."""
@@ -51,6 +81,8 @@ class SimNetwork:
         """The registry's members: only their links come up."""
         self.bytes_sent = 0
         """Bytes of all request and answer bodies, without `HEADER_BYTES` of each."""
+        self.messages = 0
+        """Requests and answers so far."""
         self._all_links: list[SimLink] = []
         self._serial = 0
 
@@ -66,7 +98,22 @@ class SimNetwork:
         link.numbers = numbers
         for connection in link.connections:
             connection.numbers = numbers
+        if self.model is not None:
+            self._reroute(link, self.model.paths(numbers))
         return link
+
+    def shape(self, sender: str, receiver: str, shape: LinkShape) -> None:
+        """Give one direction of a link this shape from now on. Raises LocalError without a link, or in the plain model."""
+        link, messages = self.find(sender, receiver), self.message_model()
+        there, back = link.paths or messages.paths(link.numbers)
+        if sender == link.a:
+            self._reroute(link, (messages.path(shape, there), back))
+        else:
+            self._reroute(link, (there, messages.path(shape, back)))
+
+    def shape_access(self, name: str, *, up: AccessShape | None, down: AccessShape | None) -> None:
+        """Give a node's access link these shapes from now on. Raises LocalError in the plain model."""
+        self.message_model().shape_access(name, up=up, down=down)
 
     def find(self, a: str, b: str) -> SimLink:
         """The link between two nodes. Raises LocalError when they have none."""
@@ -117,16 +164,17 @@ class SimNetwork:
         """Bring up a new connection, whatever else there is; `at_once`: without a handshake."""
         one, other = self.ports.get(link.a), self.ports.get(link.b)
         # Whatever is missing dials again when it is there: `heal`, `restart` and `members` do.
-        if link.is_cut or one is None or other is None or not {link.a, link.b} <= self.members:
+        if not link.is_open or one is None or other is None or not {link.a, link.b} <= self.members:
             return
         self._serial += 1
         connection = SimConnection(one, other, link.numbers, self._serial)
+        connection.paths = link.paths
         link.connections.append(connection)
+        handshake = 0 if at_once else self.carriage.handshake_ns(connection)
         for end in connection.ends:
             if at_once:
                 self._come_up(end)
             else:
-                handshake = 2 * link.numbers.delay_ns
                 self._after((handshake, handshake + SKEW_NS), end, self._come_up)
 
     def redial(self, link: SimLink) -> None:
@@ -138,6 +186,33 @@ class SimNetwork:
         for connection in link.connections:
             self._lose(connection)
         link.connections = []
+
+    def message_model(self) -> MessageCarriage:
+        """What knows shapes. Raises LocalError in the plain model."""
+        if self.model is None:
+            raise LocalError('only a World(model="messages") has shapes')
+        return self.model
+
+    def _reroute(self, link: SimLink, paths: Paths) -> None:
+        """Give a link these paths: what is under way keeps its times, a block ends connections, a healed path is dialled."""
+        was_open, link.paths = link.is_open, paths
+        if was_open and not link.is_open:
+            link.blocks += 1
+        for connection in link.connections:
+            self.message_model().reroute(connection, paths)
+            if was_open and not link.is_open:
+                silent_ns = self.message_model().drop_out_ns(connection.ends[0].port)
+                self.timeline.send(self.timeline.now + silent_ns, self._fall_silent, Silence(link, connection))
+        one = self.ports.get(link.a)
+        if link.is_open and not was_open and not link.connections and one is not None:
+            wait_ns = int(one.rng.random() * REDIAL_MAX_NS)
+            self.timeline.send(self.timeline.now + wait_ns, self.redial, link)
+
+    def _fall_silent(self, silence: Silence) -> None:
+        link, connection = silence.link, silence.connection
+        if not link.is_open and silence.block == link.blocks and connection.alive:
+            link.connections.remove(connection)
+            self._lose(connection)
 
     def _come_up(self, end: End) -> None:
         port, connection = end.port, end.connection
@@ -176,8 +251,8 @@ class SimNetwork:
     def carry(self, request: SimRequest) -> None:
         """See `PortCarrier`."""
         port, numbers = request.port, request.at.connection.numbers
-        size = len(request.body)
-        self.bytes_sent += size
+        self.bytes_sent += len(request.body)
+        self.messages += 1
         lost = numbers.lost_requests
         if lost or numbers.lost_answers:
             draw = port.rng.random()
@@ -189,51 +264,18 @@ class SimNetwork:
                 self.timeline.send(notified_at, Port.fail, request)
             if draw < lost:
                 return
-        arrives = port.leaves_at(size + HEADER_BYTES) + numbers.latency_ns(port.rng)
-        self.timeline.send(arrives, self._arrive, request)
+        self.carriage.carry(request)
 
     def carry_back(self, request: SimRequest, body: bytes) -> None:
         """See `PortCarrier`."""
-        port = request.at.port
-        size = len(body)
-        self.bytes_sent += size
+        self.bytes_sent += len(body)
+        self.messages += 1
         request.answer = body
-        arrives = port.leaves_at(size + HEADER_BYTES) + request.at.connection.numbers.latency_ns(port.rng)
-        self.timeline.send(arrives, self._arrive_back, request)
+        self.carriage.carry_back(request)
 
-    def _arrive(self, request: SimRequest) -> None:
-        at = request.at.port.arrived_at(len(request.body) + HEADER_BYTES, request.port)
-        if at > self.timeline.now:
-            self.timeline.send(at, self._deliver, request)
-        else:
-            self._deliver(request)
-
-    def _deliver(self, request: SimRequest) -> None:
-        end = request.at
-        was_reset = request.reset_at is not None and request.reset_at <= self.timeline.now
-        if was_reset or not end.connection.alive or end.port.dead or end.state is EndState.DOWN:
-            return
-        if end.state is EndState.NEW:
-            # As QUIC delivers data that arrives right after the handshake: when the application has the connection.
-            end.early.append(request)
-        else:
-            end.port.owner.requested(request)
-
-    def _arrive_back(self, request: SimRequest) -> None:
-        at = request.port.arrived_at(len(request.answer or b"") + HEADER_BYTES, request.at.port)
-        if at > self.timeline.now:
-            self.timeline.send(at, self._deliver_back, request)
-        else:
-            self._deliver_back(request)
-
-    def _deliver_back(self, request: SimRequest) -> None:
-        answer, request.answer, request.body = (
-            request.answer,
-            None,
-            b"",
-        )  # the timeline keeps the request until its timeout
-        if request.at.connection.alive and not request.fails:
-            request.port.finish(request, answer)
+    def reset(self, request: SimRequest) -> None:
+        """See `PortCarrier`."""
+        self.carriage.reset(request)
 
 
 EndCall = Callable[[End], None]

@@ -22,7 +22,7 @@ class Node:
         self.plan = plan
         self.incarnations = 0
         """Starts so far."""
-        self.record = NodeRecord(plan.name, context.deliveries)
+        self.record = NodeRecord(plan.name, context.deliveries, keeps_events=context.on_event is None)
         self._context = context
         self._has_own_settings = has_own_settings
         self._incarnation: Incarnation | None = None

@@ -10,6 +10,7 @@ A connection has two ends, which come up, and notice its loss, at different time
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
+from p2pnet.netem.messages import MessageFlow, MessagePath, Passage
 from p2pnet.sim.links import LinkNumbers
 from p2pnet.sim.quantities import NS
 from p2pnet.sim.timeline import Timeline
@@ -43,7 +44,7 @@ class EndState(Enum):
 class End:
     """One end of a connection."""
 
-    __slots__ = ("connection", "early", "id", "other", "port", "state")
+    __slots__ = ("connection", "early", "flow", "id", "other", "port", "state")
 
     def __init__(self, port: "Port", connection: "SimConnection") -> None:
         self.port = port
@@ -53,6 +54,8 @@ class End:
         self.state = EndState.NEW
         self.early: list[SimRequest] = []
         """Requests that arrived before this end came up."""
+        self.flow: MessageFlow | None = None
+        """What it sends, in the message model, once it has sent anything."""
         self.other: End
 
     @property
@@ -64,10 +67,12 @@ class End:
 class SimConnection:
     """A connection between two incarnations. `serial` grows with every connection of the world."""
 
-    __slots__ = ("alive", "ends", "numbers", "serial")
+    __slots__ = ("alive", "ends", "numbers", "paths", "serial")
 
     def __init__(self, one: "Port", other: "Port", numbers: LinkNumbers, serial: int) -> None:
         self.numbers = numbers
+        self.paths: tuple[MessagePath, MessagePath] | None = None
+        """In the message model: what each end's messages go through, the first end's first."""
         self.serial = serial
         self.alive = True
         """Whether messages still arrive on it."""
@@ -84,7 +89,7 @@ class SimConnection:
 class SimRequest:
     """A request, and later its answer, on the way."""
 
-    __slots__ = ("answer", "body", "end", "fails", "is_timed", "port", "reset_at", "route", "token")
+    __slots__ = ("answer", "body", "end", "fails", "is_timed", "passage", "port", "reset_at", "route", "token")
 
     def __init__(self, port: "Port", end: End | None, route: Route, token: int, body: bytes) -> None:
         self.port = port
@@ -101,6 +106,8 @@ class SimRequest:
         """Its answer will be lost."""
         self.is_timed = False
         """It has a timeout."""
+        self.passage: Passage | None = None
+        """In the message model: what is left to send of it."""
 
     @property
     def at(self) -> End:
@@ -134,6 +141,9 @@ class PortCarrier(Protocol):
 
     def carry_back(self, request: SimRequest, body: bytes) -> None:
         """Deliver an answer to the sender of its request."""
+
+    def reset(self, request: SimRequest) -> None:
+        """Tell the receiver of a request that its sender gives it up."""
 
 
 class Port:
@@ -187,6 +197,11 @@ class Port:
         """Requests without an answer, by token."""
         self.dead = False
 
+    @property
+    def now(self) -> int:
+        """The time, in nanoseconds since the start of the world."""
+        return self._timeline.now
+
     def next_id(self) -> int:
         """A new connection id."""
         self._ids += 1
@@ -218,7 +233,7 @@ class Port:
         """Reset a request that has no answer yet; the reset may overtake it, or arrive too late."""
         request = self._forget(token)
         if request is not None and request.end is not None:
-            request.reset_at = self._timeline.now + request.end.connection.numbers.latency_ns(self.rng)
+            self._carrier.reset(request)
 
     @staticmethod
     def fail(request: SimRequest) -> None:

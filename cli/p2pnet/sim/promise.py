@@ -5,15 +5,17 @@ unless that node refuses it; nothing withdrawn or expired is anywhere; nothing i
 does not relay it, is no path for it.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any
 
 from p2pnet.broadcast import Artifact, Bounce, Pending
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.ids import ArtifactId
+from p2pnet.netem.messages import Landing, MessageFlow
 from p2pnet.sim.context import SimContext
 from p2pnet.sim.incarnation import ClientRun, Incarnation
 from p2pnet.sim.liar import Liar
-from p2pnet.sim.network import SimLink
+from p2pnet.sim.network import Silence, SimLink
 from p2pnet.sim.node import Node
 from p2pnet.sim.port import End, SimRequest
 from p2pnet.sim.timeline import Timeline
@@ -132,22 +134,39 @@ def on_their_way(timeline: Timeline) -> Iterator[tuple[str, Pending]]:
 
 def _on_its_way(what: object) -> tuple[str, Pending]:
     """The node that one planned call belongs to, and what it is."""
-    if isinstance(what, SimRequest):
-        sender, receiver = what.port.name, what.at.port.name if what.end is not None else ""
-        if what.answer is None:
-            return sender, Pending("message", peer=receiver, detail=f"{what.route.value}, {len(what.body)} bytes")
-        return receiver, Pending("message", peer=sender, detail=f"answer, {len(what.answer)} bytes")
-    if isinstance(what, End):
-        return what.port.name, Pending("connection", peer=what.peer, detail=what.state.value)
-    if isinstance(what, ClientRun):
-        return what.incarnation.name, Pending("client", detail="at work")
-    if isinstance(what, Incarnation):
-        return what.name, Pending("wake", detail="a turn")
-    if isinstance(what, SimLink):
-        return what.a, Pending("connection", peer=what.b, detail="to be dialled")
     if isinstance(what, Liar):
         return what.name, Pending("wake", detail="a liar that still acts")
-    raise AssertionError(f"{what!r} is on its way")
+    describe_it = _ON_THE_WAY.get(type(what))
+    if describe_it is None:
+        raise AssertionError(f"{what!r} is on its way")
+    return describe_it(what)
+
+
+def _request(what: SimRequest) -> tuple[str, Pending]:
+    sender, receiver = what.port.name, what.at.port.name if what.end is not None else ""
+    if what.answer is None:
+        return sender, Pending("message", peer=receiver, detail=f"{what.route.value}, {len(what.body)} bytes")
+    return receiver, Pending("message", peer=sender, detail=f"answer, {len(what.answer)} bytes")
+
+
+def _flow(what: MessageFlow) -> tuple[str, Pending]:
+    end: End = what.owner
+    return end.port.name, Pending("message", peer=end.peer, detail="waits for its window, or is lost and sent again")
+
+
+_ON_THE_WAY: dict[type, Callable[[Any], tuple[str, Pending]]] = {
+    SimRequest: _request,
+    MessageFlow: _flow,
+    Landing: lambda what: _flow(what.flow),
+    End: lambda what: (what.port.name, Pending("connection", peer=what.peer, detail=what.state.value)),
+    ClientRun: lambda what: (what.incarnation.name, Pending("client", detail="at work")),
+    Incarnation: lambda what: (what.name, Pending("wake", detail="a turn")),
+    SimLink: lambda what: (what.a, Pending("connection", peer=what.b, detail="to be dialled")),
+    Silence: lambda what: (
+        what.link.a,
+        Pending("connection", peer=what.link.b, detail="blocked, ends when it is idle"),
+    ),
+}
 
 
 def _is_excused(node: Node, artifact: Artifact) -> bool:

@@ -46,10 +46,11 @@ class NodeRecord:
     `events` outlive an incarnation; the rest does not, for a new incarnation has forgotten what the last one refused.
     """
 
-    __slots__ = ("_deliveries", "_name", "dropped", "events", "purged_below", "shown")
+    __slots__ = ("_deliveries", "_keeps", "_name", "dropped", "events", "purged_below", "shown")
 
-    def __init__(self, name: str, deliveries: Deliveries) -> None:
+    def __init__(self, name: str, deliveries: Deliveries, *, keeps_events: bool = True) -> None:
         self._name = name
+        self._keeps = keeps_events
         self._deliveries = deliveries
         self.events: deque[NodeEvent] = deque(maxlen=EVENT_RING)
         self.forget()
@@ -66,7 +67,9 @@ class NodeRecord:
     def emitted(self, effect: Emit, now: int) -> None:
         """Record an event of the broadcast."""
         kind, artifact = effect.kind, effect.artifact
-        self.events.append(NodeEvent(now / NS, kind, artifact, effect.peer, effect.hop, effect.bytes, effect.detail))
+        if self._keeps:
+            event = NodeEvent(now / NS, kind, artifact, effect.peer, effect.hop, effect.bytes, effect.detail)
+            self.events.append(event)
         if artifact is None:
             return
         if kind is EventKind.VALIDATED:

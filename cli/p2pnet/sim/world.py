@@ -5,23 +5,27 @@ One seed, one run: the same calls give the same trace, to the nanosecond.
 
 from collections.abc import Iterable
 from itertools import combinations
-from typing import Unpack
+from typing import Literal, Unpack
 
 from p2pnet.broadcast import Pending
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.errors import LocalError
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import UNVALIDATED_BYTES_PER_PEER
+from p2pnet.model.network import AccessShape, LinkShape
 from p2pnet.sim.clients import ClientLike, client_maker
-from p2pnet.sim.context import NodePlan, SimContext
+from p2pnet.sim.context import EventSink, NodePlan, SimContext
 from p2pnet.sim.liar import Liar
 from p2pnet.sim.links import LinkOptions, link_numbers
 from p2pnet.sim.manners import MANNERS
 from p2pnet.sim.network import SimLink
 from p2pnet.sim.node import Node
+from p2pnet.sim.port import HEADER_BYTES
 from p2pnet.sim.promise import NotQuiet, Promise, on_their_way
 from p2pnet.sim.quantities import NS, Bandwidth, Duration, Size, bits_per_second, byte_count, nanoseconds
 from p2pnet.topology import edges
+
+NetworkModel = Literal["plain", "messages"]
 
 
 class World:
@@ -29,14 +33,18 @@ class World:
 
     Durations are strings with a unit or seconds, bandwidths strings or bits per second, sizes strings or bytes. Nodes and
     links made before the world first goes on are there from the start; later ones join with a handshake.
+
+    `model`: how messages get from node to node. `plain`: one after the other on access links, then their link's latency;
+    `messages`: netem's message model, with windows, shared access links and losses as delay (docs/network-model.md).
+    `on_event` takes all events of nodes as they happen; `Node.events` then stay empty.
     """
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, *, model: NetworkModel = "plain", on_event: EventSink | None = None) -> None:
         self.seed = seed
         self.nodes: dict[str, Node] = {}
         """The honest nodes by name, in the order they were made."""
         self.liars: dict[str, Liar] = {}
-        self._context = SimContext(seed, self._begin)
+        self._context = SimContext(seed, self._begin, on_event, messages=model == "messages")
         self._network = self._context.network
         self._timeline = self._context.timeline
         self._members: dict[str, None] = {}
@@ -77,6 +85,8 @@ class World:
             nanoseconds(client_delay),
         )
         node = Node(self._context, plan, has_own_settings=settings is not None)
+        if self._network.model is not None and (plan.up is not None or plan.down is not None):
+            self._network.shape_access(name, up=_access(plan.up), down=_access(plan.down))
         self.nodes[name] = node
         self._members[name] = None
         self._new_nodes.append(node)
@@ -187,6 +197,22 @@ class World:
         self._begin()
         self._network.connect(self._network.find(a, b))
 
+    def shape(self, a: str, b: str, shape: LinkShape) -> None:
+        """Give the way from `a` to `b` this shape from now on; what is under way keeps its times. For `model="messages"`.
+
+        A block lets nothing arrive: the connection ends after the idle timeout, and comes up again when both ways are open.
+        Raises LocalError when they have no link, or in the plain model.
+        """
+        self._network.shape(a, b, shape)
+
+    def access(self, node: str, up: AccessShape | None = None, down: AccessShape | None = None) -> None:
+        """Give a node's uplink and downlink these shapes from now on; None: no limit. For `model="messages"`.
+
+        Raises LocalError for an unknown node, or in the plain model.
+        """
+        self._check_there(node)
+        self._network.shape_access(node, up=up, down=down)
+
     # All nodes
 
     def withdraw(self, artifact: ArtifactId) -> None:
@@ -208,6 +234,11 @@ class World:
         self._begin()
         self._timeline.run(self._timeline.now + nanoseconds(duration))
 
+    def run_until_quiet(self, limit: Duration) -> bool:
+        """Let time pass until nothing is due, at most this much; whether nothing is. Raises CoreFailedError as `run`."""
+        self._begin()
+        return self._timeline.run_until_quiet(self._timeline.now + nanoseconds(limit))
+
     def settle(self, limit: Duration = "1h") -> None:
         """Let time pass until nothing is due: no message on its way, no timer of a core but expiries and ticks.
 
@@ -228,6 +259,22 @@ class World:
     def bytes_sent(self) -> int:
         """Bytes of all request and answer bodies so far, without modelled headers (`HEADER_BYTES` each)."""
         return self._network.bytes_sent
+
+    @property
+    def wire_bytes(self) -> int:
+        """The same with headers: what real nodes' UDP byte counters would have grown by, and in the message model IP's too."""
+        network = self._network
+        if network.model is not None:
+            return sum(network.model.access(name).wire_bytes for name in [*self.nodes, *self.liars])
+        return network.bytes_sent + HEADER_BYTES * network.messages
+
+    def wire_bytes_of(self, node: str) -> int:
+        """Bytes of all IP packets a node has sent so far, with acknowledgements, repetitions and handshakes.
+
+        For `model="messages"`. Raises LocalError for an unknown node, or in the plain model.
+        """
+        self._check_there(node)
+        return self._network.message_model().access(node).wire_bytes
 
     def digest(self) -> str:
         """A hash, in hex, over the seed and all inputs and effects so far: equal for equal runs."""
@@ -288,3 +335,7 @@ class World:
             self._network.dial(link, at_once=not self._timeline.now)
         if not self._timeline.now:
             self._timeline.run(0)
+
+
+def _access(bits_per_second: float | None) -> AccessShape | None:
+    return None if bits_per_second is None else AccessShape(bandwidth_bps=bits_per_second)

@@ -28,11 +28,14 @@ class Content:
         "done",
         "have",
         "hop",
+        "is_over_edges",
         "key",
+        "origin",
         "pause_ns",
         "progress_peers",
         "push",
         "push_bytes",
+        "pushed_to",
         "size",
         "slot",
         "urgent",
@@ -52,6 +55,8 @@ class Content:
         urgent: bool = False,
         have: int | None = None,
         audience: set[str] | None = None,
+        pushed_to: set[str] | None = None,
+        origin: int = 0,
     ) -> None:
         self.slot = slot
         self.commit = commit
@@ -65,8 +70,14 @@ class Content:
         """Bitmap of the parts this node holds so far; None: all of them."""
         self.audience = audience
         """The peers it is announced to; None: all."""
+        self.origin = origin
+        """The number of its publisher."""
+        self.is_over_edges = pushed_to is not None
+        """Its audience are the eager edges of a sparse topology: answers to it make edges eager or lazy."""
+        self.pushed_to = pushed_to
+        """The peers of its audience that get the bytes; None: all."""
         self.done: set[str] = set()
-        """Peers that answered `have` or `unwanted`: they are not told of more parts."""
+        """Peers that answered `have` or `unwanted`, or took a push over an edge: they are not told of more parts."""
         self.progress_peers: set[str] | None = None
         """The peers that are told of more parts; None: the whole audience."""
         self.pause_ns = PROGRESS_FIRST_NS
@@ -76,9 +87,9 @@ class Content:
         self.push: list[bytes] | None = None
         """The entry with the bytes, or with the part list if stripes of it come; in one piece or two. None: only adverts."""
         if data is not None:
-            self.push = encode_push(slot, commit, hop, data, key)
+            self.push = encode_push(slot, commit, hop, data, key, origin=origin)
         elif part_list is not None and artifact is not None:
-            self.push = encode_scattered(slot, commit, hop, size, artifact, part_list, key=key)
+            self.push = encode_scattered(slot, commit, hop, size, artifact, part_list, key=key, origin=origin)
         self.push_bytes = 0 if self.push is None else sum(map(len, self.push))
         self._advert = b""
 
@@ -95,13 +106,24 @@ class Content:
                 self._advert = encode_empty(self.slot, self.commit)
             else:
                 self._advert = encode_advert(
-                    self.slot, self.commit, self.hop, self.size, self.artifact, key=self.key, have=self.have
+                    self.slot,
+                    self.commit,
+                    self.hop,
+                    self.size,
+                    self.artifact,
+                    key=self.key,
+                    have=self.have,
+                    origin=self.origin,
                 )
         return self._advert
 
     def is_for(self, peer: str) -> bool:
         """Whether this peer is in its audience."""
         return self.audience is None or peer in self.audience
+
+    def pushes_to(self, peer: str) -> bool:
+        """Whether this peer is to get the bytes at once."""
+        return self.push is not None and (self.pushed_to is None or peer in self.pushed_to)
 
     def include(self, peer: str) -> None:
         """Add the peer to its audience."""

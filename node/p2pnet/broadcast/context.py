@@ -69,6 +69,10 @@ DUPLICATES_PER_PEER = 20_000
 DUPLICATES_PER_PEER_S = 2_000.0
 
 
+ORIGIN_MAX = (1 << 32) - 1
+"""The greatest number of a publisher: four bytes of every update."""
+
+
 class Timer(IntEnum):
     """Every reason to wake up, with the key that tells timers of one kind apart."""
 
@@ -178,11 +182,15 @@ class EventBudget:
 class Context:
     """Shared state of one Broadcast; `now`, `wall` and `effects` belong to the input being handled."""
 
-    __slots__ = ("_budgets", "counters", "effects", "now", "rng", "settings", "soon", "timers", "tokens", "wall")
+    __slots__ = (
+        "_budgets", "counters", "effects", "now", "origin", "rng", "settings", "soon", "timers", "tokens", "wall",
+    )  # fmt: skip
 
     def __init__(self, settings: BroadcastSettings, rng: RandomSource) -> None:
         self.settings = settings
         self.rng = rng
+        self.origin = 1 + int(rng.random() * ORIGIN_MAX)
+        """What this node's own artifacts carry: it says which of them came from the same start of a node, not which node."""
         self.now = 0
         """Monotonic nanoseconds."""
         self.wall = 0.0

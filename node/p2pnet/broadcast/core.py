@@ -360,12 +360,13 @@ class Broadcast:
 
     def _parts_arrived(self, task: Task, source: SupplierState) -> None:
         """Some parts of an artifact are here: announce them, unless peers have nearly all of it by stripes."""
-        if task.origin and task.lacking.bit_count() * SHARED_BELOW < len(task.parts):
+        if task.dealer and task.lacking.bit_count() * SHARED_BELOW < len(task.parts):
             return
         if task.artifact in self._sender.active:
             self._sender.more_parts(task.artifact, task.here)
         else:
-            self._relay.partial(task.artifact, task.key, task.size, next_hop(source.hop), task.here)
+            hop, origin = next_hop(source.hop), source.origin
+            self._relay.partial(task.artifact, task.key, task.size, hop, task.here, origin=origin)
 
     def _completed(self, task: Task, data: bytes, source: SupplierState) -> None:
         """All parts of an artifact are here: insert it. What the client or the pool refuses is neither kept nor announced."""
@@ -377,7 +378,16 @@ class Broadcast:
                 self._assembler.postpone(artifact)
                 inspected = None
             if inspected is not None:
-                self._manager.insert(artifact, data, task.part_list, inspected, source.peer, hop, task.delivered)
+                self._manager.insert(
+                    artifact,
+                    data,
+                    task.part_list,
+                    inspected,
+                    source.peer,
+                    hop,
+                    task.delivered,
+                    origin=source.origin,
+                )
         if artifact in self.pool.unvalidated:
             self._sender.more_parts(artifact, task.here)
         else:

@@ -167,15 +167,14 @@ class Delivery:
 
     def announce(self, content: Content) -> None:
         """A slot has new content: make it due to its audience, pushed if it has a push entry."""
-        push = content.push is not None
         self._context.soon = True
         # No peer shows it: it is due to all alike, and batched once for all.
         if content.audience is None and content.artifact not in self._table.holders:
-            self._fresh[content.slot] = push
+            self._fresh[content.slot] = content.push is not None
             return
         for box in self.boxes.values():
             if content.is_for(box.peer):
-                self.mark(box, content, push=push)
+                self.mark(box, content, push=content.pushes_to(box.peer))
             elif content.slot in box.reached:  # the peer's row still shows the slot's old content
                 content.include(box.peer)
                 self.mark(box, content, push=False)

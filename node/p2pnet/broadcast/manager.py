@@ -110,7 +110,7 @@ class PoolManager:
                 " withdraw some, or lower `keep`, which says how long each one stays",
             )
         self._produced(artifact)
-        found = Artifact(id=artifact, data=data, parts=parts, inspected=inspected)
+        found = Artifact(id=artifact, data=data, parts=parts, inspected=inspected, origin=context.origin)
         self._pool.validated[artifact] = found
         self._digests.changed(artifact)
         self._live(artifact, inspected.expires)
@@ -157,10 +157,12 @@ class PoolManager:
         peer: str,
         hop: int,
         delivered: Mapping[str, int],
+        *,
+        origin: int = 0,
     ) -> UpdateStatus:
         """Insert a peer's whole artifact into the unvalidated pool, for the client to judge; the status to answer.
 
-        `delivered`: bytes by the peers that delivered them, whose quota they use.
+        `delivered`: bytes by the peers that delivered them, whose quota they use. `origin`: the number of its publisher.
         """
         context = self._context
         if inspected.expires <= context.wall:
@@ -170,7 +172,7 @@ class PoolManager:
         for deliverer, size in delivered.items():
             self._quota.use(artifact, deliverer, size)
         self._pool.unvalidated[artifact] = Artifact(
-            id=artifact, data=data, parts=parts, inspected=inspected, peer=peer, hop=hop
+            id=artifact, data=data, parts=parts, inspected=inspected, peer=peer, hop=hop, origin=origin
         )  # fmt: skip
         self._live(artifact, inspected.expires)
         self._change(ChangeKind.INSERTED, artifact)
@@ -264,13 +266,20 @@ class PoolManager:
     def _offer(self, found: Artifact) -> None:
         urgent = self._calls.is_urgent(found.id, found.inspected)
         pushes = urgent or found.size < self._context.settings.push_limit
-        key, size = found.inspected.key, len(found.data)
         self._relay.published(found)
-        if self._relay.scatters(found, pushes=pushes):
-            self._sender.offer(found.id, size, found.hop, key=key, part_list=found.parts, urgent=urgent)
+        is_scattered = self._relay.scatters(found, pushes=pushes)
+        self._sender.offer(
+            found.id,
+            len(found.data),
+            found.hop,
+            key=found.inspected.key,
+            data=found.data if pushes and not is_scattered else None,
+            part_list=found.parts if is_scattered else None,
+            urgent=urgent,
+            origin=found.origin,
+        )
+        if is_scattered:
             self._scatter.deal(found, urgent=urgent)
-        else:
-            self._sender.offer(found.id, size, found.hop, key=key, data=found.data if pushes else None, urgent=urgent)
 
     def _validate(self, artifact: ArtifactId) -> None:
         found = self._pool.unvalidated.pop(artifact, None)

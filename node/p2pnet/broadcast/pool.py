@@ -42,6 +42,8 @@ class Artifact(msgspec.Struct, kw_only=True, eq=False, gc=False):
     """The peer that completed it; empty: this node published it."""
     hop: int = 0
     """One more than at the peer that completed it; 0 at its publisher."""
+    origin: int = 0
+    """A number that its publisher drew when it started; 0: unknown."""
 
     @property
     def size(self) -> int:

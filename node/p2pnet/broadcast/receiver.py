@@ -299,7 +299,8 @@ class Receiver:
             context.count("push_completed_a_fetch")
             self._assembler.drop(artifact)
         hop = next_hop(entry.hop)
-        status = self._manager.insert(artifact, data, parts, inspected, peer, hop, {peer: len(data)})
+        delivered = {peer: len(data)}
+        status = self._manager.insert(artifact, data, parts, inspected, peer, hop, delivered, origin=entry.origin)
         if status != UpdateStatus.OK:
             self._manager.end_task(artifact)
         return status
@@ -307,8 +308,16 @@ class Receiver:
     def _put(self, peer: str, entry: Entry, artifact: ArtifactId | None, verdict: UpdateVerdict) -> None:
         self._context.counters["rows_new" if verdict is UpdateVerdict.NEW else "rows_overwritten"] += 1
         old = self._table.put(
-            peer, entry.slot, entry.commit, artifact, have=entry.have, size=entry.size, hop=entry.hop, key=entry.key
-        )  # fmt: skip
+            peer,
+            entry.slot,
+            entry.commit,
+            artifact,
+            have=entry.have,
+            size=entry.size,
+            hop=entry.hop,
+            key=entry.key,
+            origin=entry.origin,
+        )
         if artifact is not None:
             if self._table.peers[peer].sources[artifact].rows > 1 and old != artifact:
                 self._context.count("same_id_in_two_slots")

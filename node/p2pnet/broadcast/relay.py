@@ -77,11 +77,12 @@ class Relay:
         else:
             self._offer(artifact, None)
 
-    def partial(self, artifact: ArtifactId, key: bytes, size: int, hop: int, have: int) -> None:
+    def partial(self, artifact: ArtifactId, key: bytes, size: int, hop: int, have: int, *, origin: int) -> None:
         """Some parts of an artifact are here: offer them, if relays may take a slot. `have`: bitmap."""
         mode = self.mode(artifact, key)
         if mode != "none" and self._sender.slots.room > self._reserve:
-            self._sender.offer(artifact, size, hop, key=key, have=have, few=mode == "hold")
+            few = mode == "hold"
+            self._sender.offer(artifact, size, hop, key=key, have=have, few=few, origin=origin)
 
     def end_partial(self, artifact: ArtifactId) -> None:
         """The fetch ended without all parts: withdraw what was offered of it."""
@@ -135,7 +136,9 @@ class Relay:
             self._waiting[artifact.id] = audience
             self._context.count("relay_waited_for_slot")
             return
-        key = artifact.inspected.key
+        key, hop = artifact.inspected.key, artifact.hop
         pushes = artifact.size < self._context.settings.push_limit and self.mode(artifact.id, key) == "push"
         data = artifact.data if pushes else None
-        self._sender.offer(artifact.id, len(artifact.data), artifact.hop, key=key, data=data, audience=audience)
+        self._sender.offer(
+            artifact.id, len(artifact.data), hop, key=key, data=data, audience=audience, origin=artifact.origin
+        )  # fmt: skip

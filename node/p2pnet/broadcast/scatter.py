@@ -147,13 +147,13 @@ class Scatter:
         self._context.count("scattered")
         self._context.soon = True
 
-    def pass_on(self, artifact: ArtifactId, stripe: Stripe, origin: str) -> None:
+    def pass_on(self, artifact: ArtifactId, stripe: Stripe, dealer: str) -> None:
         """Send a stripe to all peers but the one that dealt it to this node."""
         level = stripe.level
         pieces = encode_stripe(artifact, stripe.first, level, bytes(stripe.proof), stripe.data, first_hand=False)
         queued = QueuedStripe(artifact, stripe.first, level, pieces)
         for box in self._boxes.values():
-            if box.peer == origin or self._table.holds(box.peer, artifact):
+            if box.peer == dealer or self._table.holds(box.peer, artifact):
                 continue
             if box.queued_bytes + queued.size > QUEUE_BYTES_PER_PEER:
                 self._context.count("stripes_dropped")

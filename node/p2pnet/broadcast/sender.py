@@ -99,11 +99,15 @@ class Sender:
         have: int | None = None,
         audience: set[str] | None = None,
         few: bool = False,
+        origin: int = 0,
+        pushed_to: set[str] | None = None,
     ) -> bool:
         """Announce an artifact of `size` encoded bytes to all peers, or to an audience; whether it has a slot.
 
-        `data`: push these bytes. `part_list`: say that stripes of it come. `have`: bitmap, only these parts are here so
-        far; `few`: of more parts tell only some peers, chosen at random. An artifact that has a slot already is announced anew only if it was partial and is complete now.
+        `data`: push these bytes. `part_list`: say that stripes of it come. `have`: bitmap, only these parts are here so far;
+        `few`: of more parts tell only some peers, chosen at random. `origin`: the number of its publisher. `pushed_to`: the
+        peers of the audience that get the bytes at once, over edges (`Edges`); None: all. An artifact that has a slot already
+        is announced anew only if it was partial and is complete now.
         """
         commit = self.slots.commit()
         old = self.active.get(artifact)
@@ -126,9 +130,20 @@ class Sender:
             if slot in self._freed_at:
                 self._context.count("slot_reused")
         content = Content(
-            slot, commit, artifact, data=data, part_list=part_list, size=size, hop=hop, key=key, urgent=urgent, have=have,
+            slot,
+            commit,
+            artifact,
+            data=data,
+            part_list=part_list,
+            size=size,
+            hop=hop,
+            key=key,
+            urgent=urgent,
+            have=have,
             audience=audience,
-        )  # fmt: skip
+            pushed_to=pushed_to,
+            origin=origin,
+        )
         self.active[artifact] = self.contents[slot] = content
         self._freed_at.pop(slot, None)
         self._context.count("publications")
@@ -232,7 +247,7 @@ class Sender:
             peer = box.peer
             hears = content.is_for(peer) and peer not in done and (progress_peers is None or peer in progress_peers)
             if hears or slot_state(box, content) in {DeliveryState.DUE, DeliveryState.IN_FLIGHT, DeliveryState.PAUSED}:
-                self.delivery.mark(box, content, push=content.push is not None)
+                self.delivery.mark(box, content, push=content.pushes_to(peer))
 
     # Peers
 

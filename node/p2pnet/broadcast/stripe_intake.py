@@ -120,8 +120,8 @@ class StripeIntake:
         if task is None:
             return
         # A second dealer is a source as any other: each stripe is passed on once.
-        if not task.origin:
-            task.origin = source.peer
+        if not task.dealer:
+            task.dealer = source.peer
         if is_new:
             task.awaits = Awaiting(context.now)
             context.timers.set(Timer.STRIPES, artifact, context.now + FIRST_WAIT_NS)
@@ -201,12 +201,12 @@ class StripeIntake:
         context, now = self._context, self._context.now
         context.counters["stripes_received"] += 1
         task.delivered[peer] = task.delivered.get(peer, 0) + len(stripe.data)
-        is_dealt = stripe.first_hand and peer == task.origin
+        is_dealt = stripe.first_hand and peer == task.dealer
         if task.awaits is not None and task.awaits.came(now, first_hand=is_dealt):
             # Set for the first stripe until now, and from here on looked at again whenever it fires in vain.
             context.timers.set(Timer.STRIPES, task.artifact, now + self._patience_ns(task.awaits))
-        if task.origin:
-            self._heard[task.origin] = now
+        if task.dealer:
+            self._heard[task.dealer] = now
         if is_dealt:
             self._scatter.pass_on(task.artifact, stripe, peer)
         if not task.open(part).lacking:
@@ -218,9 +218,10 @@ class StripeIntake:
         source = found.get(peer)
         if source is not None:
             return source
-        dealer = found.get(task.origin)
+        dealer = found.get(task.dealer)
         hop = next_hop(dealer.hop) if dealer is not None else 1
-        return SupplierState(peer, 0, 0, 0, task.size, hop, task.key, 0)
+        origin = dealer.origin if dealer is not None else 0
+        return SupplierState(peer, 0, 0, 0, task.size, hop, task.key, 0, origin=origin)
 
     def _wrong(self, task: Task, peer: str) -> int:
         task.closed.add(peer)
@@ -265,7 +266,7 @@ class StripeIntake:
             return
         awaits = task.awaits
         others = sum(1 for source in self._table.holders.get(artifact, {}).values() if source.complete)
-        due = self._patience_ns(awaits) + max(awaits.last, self._heard.get(task.origin, 0))
+        due = self._patience_ns(awaits) + max(awaits.last, self._heard.get(task.dealer, 0))
         if others > 1:
             due = min(due, awaits.since + HELD_ELSEWHERE_NS)
         if context.now < due:

@@ -44,6 +44,8 @@ class SupplierState(msgspec.Struct, gc=False):
     """The client's key, as this peer declares."""
     have: int
     """Bitmap of the parts it says it holds."""
+    origin: int = 0
+    """Number of the artifact's publisher, as this peer declares; 0: unknown."""
     failures: int = 0
     """Requests in a row that brought nothing."""
     not_before: int = 0
@@ -128,6 +130,7 @@ class Table:
         size: int,
         hop: int,
         key: bytes = b"",
+        origin: int = 0,
     ) -> ArtifactId | None:
         """Apply an update on the current connection that is not stale; the artifact of the row it replaced, if any.
 
@@ -147,7 +150,7 @@ class Table:
                 # What it said on an older connection may not hold any more.
                 source.connection, source.complete_rows, source.have = connection, 0, 0
                 source.closed, source.failures = False, 0
-            source.size, source.hop, source.key, source.not_before = size, hop, key, 0
+            source.size, source.hop, source.key, source.origin, source.not_before = size, hop, key, origin, 0
             # One more attempt: an announcement is a promise to serve.
             source.failures = min(source.failures, FAILURES_MAX - 1)
             source.have = all_parts(size) if have is None else source.have | have

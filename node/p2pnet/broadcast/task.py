@@ -192,7 +192,7 @@ class Task:
         "key",
         "lacking",
         "opened",
-        "origin",
+        "dealer",
         "part_list",
         "parts",
         "requests",
@@ -219,7 +219,7 @@ class Task:
         """Bytes of parts by the peer that delivered them."""
         self.waits: dict[str, None] = {}
         """Peers in whose lines it waits, or has waited, for a stream; removed from all of them when it ends."""
-        self.origin = ""
+        self.dealer = ""
         """The peer that deals it out in stripes; empty: none does."""
         self.awaits: Awaiting | None = None
         """Stripes of it are expected, so nothing is fetched."""

@@ -47,6 +47,8 @@ class Entry(NamedTuple):
     hop: int
     size: int
     """Bytes of the encoded artifact; 0 for an empty."""
+    origin: int
+    """A number that its publisher drew when it started, the same in all its artifacts; 0: unknown."""
     have: int | None
     """Bitmap of the parts its sender holds so far; None: all."""
     key: bytes
@@ -54,8 +56,8 @@ class Entry(NamedTuple):
     end: int
 
 
-# length of what follows, slot, commit id, kind, hop, size, bytes of the bitmap (0: complete), bytes of the key
-_PREFIX = Struct(">IIQBBIHB")
+# length of what follows, slot, commit id, kind, hop, size, origin, bytes of the bitmap (0: complete), bytes of the key
+_PREFIX = Struct(">IIQBBIIHB")
 PREFIX_BYTES = _PREFIX.size
 HOP_MAX = 255  # saturates; gates nothing
 _STATUSES = frozenset(UpdateStatus)
@@ -69,34 +71,51 @@ def next_hop(hop: int) -> int:
     return min(hop + 1, HOP_MAX)
 
 
-def encode_push(slot: int, commit: int, hop: int, data: bytes, key: bytes = b"") -> list[bytes]:
+def encode_push(slot: int, commit: int, hop: int, data: bytes, key: bytes = b"", *, origin: int = 0) -> list[bytes]:
     """An entry with the artifact's bytes: in one piece if it may share a request, else in two, which saves a copy."""
     size = len(data)
-    head = _PREFIX.pack(len(key) + size, slot, commit, _PUSH, hop, size, 0, len(key)) + key
+    head = _PREFIX.pack(len(key) + size, slot, commit, _PUSH, hop, size, origin, 0, len(key)) + key
     return [head + data] if len(head) + size <= UPDATE_BATCH_BYTES else [head, data]
 
 
 def encode_advert(
-    slot: int, commit: int, hop: int, size: int, artifact: ArtifactId, *, key: bytes = b"", have: int | None = None
+    slot: int,
+    commit: int,
+    hop: int,
+    size: int,
+    artifact: ArtifactId,
+    *,
+    key: bytes = b"",
+    have: int | None = None,
+    origin: int = 0,
 ) -> bytes:
     """An entry with the id only. `have`: bitmap, the sender holds only these parts so far."""
     bitmap = b"" if have is None else have.to_bytes(bitmap_bytes(size), "little")
     length = len(key) + len(bitmap) + ARTIFACT_ID_BYTES
-    return _PREFIX.pack(length, slot, commit, _ADVERT, hop, size, len(bitmap), len(key)) + key + bitmap + artifact
+    head = _PREFIX.pack(length, slot, commit, _ADVERT, hop, size, origin, len(bitmap), len(key))
+    return head + key + bitmap + artifact
 
 
 def encode_scattered(  # noqa: PLR0917 - an entry's fields, in their order
-    slot: int, commit: int, hop: int, size: int, artifact: ArtifactId, part_list: bytes, *, key: bytes = b""
+    slot: int,
+    commit: int,
+    hop: int,
+    size: int,
+    artifact: ArtifactId,
+    part_list: bytes,
+    *,
+    key: bytes = b"",
+    origin: int = 0,
 ) -> list[bytes]:
     """An entry that says that stripes of this artifact come; in one piece or two, as `encode_push`."""
     content = artifact + part_list
-    head = _PREFIX.pack(len(key) + len(content), slot, commit, _STRIPE, hop, size, 0, len(key)) + key
+    head = _PREFIX.pack(len(key) + len(content), slot, commit, _STRIPE, hop, size, origin, 0, len(key)) + key
     return [head + content] if len(head) + len(content) <= UPDATE_BATCH_BYTES else [head, content]
 
 
 def encode_empty(slot: int, commit: int) -> bytes:
     """An entry that ends whatever the slot held."""
-    return _PREFIX.pack(0, slot, commit, _EMPTY, 0, 0, 0, 0)
+    return _PREFIX.pack(0, slot, commit, _EMPTY, 0, 0, 0, 0, 0)
 
 
 def decode_updates(body: bytes) -> list[Entry]:
@@ -119,7 +138,7 @@ def decode_updates(body: bytes) -> list[Entry]:
 def _decode_entry(body: bytes, start: int, total: int) -> Entry:
     if total - start < PREFIX_BYTES:
         raise MalformedError(f"update: {total - start} bytes are no entry")
-    length, slot, commit, kind, hop, size, bitmap, key_length = _PREFIX.unpack_from(body, start)
+    length, slot, commit, kind, hop, size, origin, bitmap, key_length = _PREFIX.unpack_from(body, start)
     start += PREFIX_BYTES
     end = start + length
     if end > total:
@@ -134,7 +153,7 @@ def _decode_entry(body: bytes, start: int, total: int) -> Entry:
     elif kind == _STRIPE:
         fits = content == ARTIFACT_ID_BYTES + HASH_BYTES * part_count(size) and not bitmap
     else:
-        fits = kind == _EMPTY and not (length or size or hop or bitmap or key_length)
+        fits = kind == _EMPTY and not (length or size or hop or origin or bitmap or key_length)
     if not fits:
         raise MalformedError(f"update: no entry has kind {kind}, length {length} and size {size}")
     key = body[start : start + key_length]
@@ -146,7 +165,7 @@ def _decode_entry(body: bytes, start: int, total: int) -> Entry:
         # Bits beyond the last part would make a source of parts that do not exist.
         if have > all_parts(size):
             raise MalformedError(f"update: a bitmap names parts that {size} bytes do not have")
-    return Entry(slot, commit, kind, hop, size, have, key, start, end)
+    return Entry(slot, commit, kind, hop, size, origin, have, key, start, end)
 
 
 def decode_statuses(body: bytes, expected: int) -> bytes:

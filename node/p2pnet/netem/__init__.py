@@ -1,7 +1,7 @@
 """The one network model: packets, the time and a source of randomness in, departures out. Sans-IO.
 
-What each shape does and how stands in docs/network-model.md, and there too what the same shapes will do to whole messages in the
-simulator: the place of that is beside `Egress`, with slow start, a window, and losses as delay.
+What each shape does and how stands in docs/network-model.md, and there too what the same shapes do to whole messages in the
+simulator (`messages`), with slow start, a window, and losses as delay.
 
 Times are integer nanoseconds of whatever clock the caller uses; randomness is a function that gives 0 <= x < 1.
 """

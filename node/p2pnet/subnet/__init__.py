@@ -12,6 +12,7 @@
 | node_config | what a node process is told |
 | network | what the links between members do: network_rules, placement, network_shapes; what is odd about it: network_notes |
 | faults, fault_nodes | what is wrong with links and nodes, and with whom |
+| fault_book, fault_processes | when faults begin and end, and how they want processes to be |
 | selectors | which nodes are meant |
 | expiry | when a ttl ends |
 | pods | why a pod does not come up |

@@ -14,8 +14,8 @@ from p2pnet.model import limits
 from p2pnet.subnet.checks import contradictions
 from p2pnet.subnet.mistakes import sentences_of, spec_error, without_nulls
 from p2pnet.subnet.reading import find_subnet
-from p2pnet.subnet.spec import API_VERSION, Subnet
-from p2pnet.subnet.support import IGNORED, ignored, unsupported, without_fields
+from p2pnet.subnet.spec import API_VERSION, SIMULATED_NODES_MAX, Subnet
+from p2pnet.subnet.support import IGNORED, SIMULATED, ignored, unsupported, without_fields
 
 
 def load_subnet(
@@ -67,7 +67,12 @@ def honoured(subnet: Subnet, target: str) -> Subnet:
         return subnet
     document = in_force(subnet, target)
     document["metadata"].setdefault("annotations", {})[IGNORED] = "\n".join(fields)
-    return load_subnet(document)
+    return load_subnet(document, nodes_max=nodes_max_of(target))
+
+
+def nodes_max_of(target: str) -> int:
+    """How many nodes a subnet on this target may have."""
+    return SIMULATED_NODES_MAX if target == SIMULATED else limits.NODES_MAX
 
 
 def kept_annotations(annotations: Mapping[str, str] | None) -> dict[str, dict[str, str]]:

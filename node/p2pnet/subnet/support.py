@@ -8,10 +8,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from p2pnet.subnet.members import topology_of
-from p2pnet.subnet.spec import GroupSpec, PodSpec, Subnet
+from p2pnet.subnet.network_spec import ShapeSpec
+from p2pnet.subnet.spec import GroupSpec, IdentitySpec, PodSpec, Subnet
 
 IGNORED = "p2pnet.io/ignored"
 """Annotation of a document out of which fields were taken: a line `path: why` for each."""
+
+SIMULATED = "sim"
+"""The target in virtual time."""
 
 _BELONGS_TO: dict[str, list[str | int]] = {  # makes no sense without it
     "spec.identity.issuer": ["issuerRef"],
@@ -19,6 +23,7 @@ _BELONGS_TO: dict[str, list[str | int]] = {  # makes no sense without it
 }
 _NOT_YET = "is not implemented yet"
 _NO_PODS = "has no meaning here: there are no pods"
+_NO_CERTIFICATES = "has no meaning here: there are no certificates"
 _CLUSTER = {"groups.behaviour": _NOT_YET}
 
 REFUSED: dict[str, dict[str, str]] = {
@@ -33,17 +38,17 @@ REFUSED: dict[str, dict[str, str]] = {
         "pod": _NO_PODS,
         "lab": _NO_PODS,
     },
-    "sim": {
+    SIMULATED: {
         "image": _NO_PODS,
         "groups.image": _NO_PODS,
         "groups.env": "has no meaning here: there are no processes",
         "groups.pod": _NO_PODS,
         "groups.behaviour": _NOT_YET,
         "topology.edgesFrom": "must be inlined before",
-        "discovery.seeds": _NOT_YET,
-        "identity.certManager": "has no meaning here: there are no certificates",
-        "network": _NOT_YET,
-        "faults": _NOT_YET,
+        "discovery.seeds": "has no meaning here: every node is told all members",
+        "identity.certManager": _NO_CERTIFICATES,
+        "identity.times": _NO_CERTIFICATES,
+        "network.packets": "has no effect here: messages are simulated, and QUIC undoes it within them",
         "nodesPerPod": "has no meaning here: there are no processes",
         "pod": _NO_PODS,
         "lab": _NO_PODS,
@@ -127,6 +132,31 @@ def _network(subnet: Subnet) -> list[str]:
     return whole + [f"spec.network.rules[{index}]" for index, rule in enumerate(network.rules) if rule.shapes]
 
 
+def _of_packets(subnet: Subnet) -> list[str]:
+    """What concerns packets, of which messages know nothing."""
+    network = subnet.spec.network
+    shapes: list[tuple[str, ShapeSpec]] = [
+        ("spec.network.default", network.default),
+        *((f"spec.network.rules[{index}]", rule) for index, rule in enumerate(network.rules)),
+        *((f"spec.faults[{index}]", fault) for index, fault in enumerate(subnet.spec.faults)),
+    ]
+    return [
+        f"{path}.{name}"
+        for path, shape in shapes
+        for name in ("duplication", "reorder")
+        if (share := getattr(shape, name)) is not None and share.ratio
+    ]
+
+
+def _identity_times(subnet: Subnet) -> list[str]:
+    identity, defaults = subnet.spec.identity, IdentitySpec()
+    return [
+        f"spec.identity.{alias}"
+        for alias, name in (("ttl", "ttl"), ("renewBefore", "renew_before"))
+        if getattr(identity, name) != getattr(defaults, name)
+    ]
+
+
 def _differs(subnet: Subnet, key: str) -> bool:
     return bool(getattr(subnet.spec, key) != type(subnet.spec).model_fields[key].default)
 
@@ -143,7 +173,9 @@ FEATURES: dict[str, Callable[[Subnet], list[str]]] = {
     ),
     "discovery.seeds": _when("spec.discovery.mode", lambda subnet: subnet.spec.discovery.mode == "seeds"),
     "identity.certManager": _when("spec.identity.issuer", lambda subnet: subnet.spec.identity.issuer != "builtin"),
+    "identity.times": _identity_times,
     "network": _network,
+    "network.packets": _of_packets,
     "faults": _when("spec.faults", lambda subnet: subnet.spec.faults),
     "nodesPerPod": _when("spec.nodesPerPod", lambda subnet: subnet.spec.nodes_per_pod != 1),
     "pod": _when("spec.pod", lambda subnet: _differs(subnet, "pod")),

@@ -9,11 +9,12 @@ import pytest
 
 from p2pnet.lab.backends.backend import Process
 from p2pnet.lab.network import actions
-from p2pnet.lab.network.actions import ChurnClock, NodeFaults, Ordered, Wanted, next_action
-from p2pnet.lab.network.faults import BookedFault
+from p2pnet.lab.network.actions import NodeFaults, Ordered, next_action
 from p2pnet.model.agent import Action
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.quic.memory import run_virtual
+from p2pnet.subnet.fault_book import BookedFault
+from p2pnet.subnet.fault_processes import Wanted
 from p2pnet.subnet.network_spec import FaultSpec
 
 START_S = 0.4  # of a process, until it serves
@@ -364,13 +365,3 @@ def test_what_is_ordered_follows_from_what_is_wanted_and_how_the_process_is(
     wanted: Any, state: Any, ordered: Any, age_s: float, action: str | None
 ) -> None:
     assert next_action(Wanted(wanted, ("x",), None), Process(state), Ordered(ordered, 0.0), age_s) == action
-
-
-def test_a_node_that_dies_again_before_it_is_back_comes_back_after_the_later_death() -> None:
-    clock = ChurnClock(iter([(1.0, "node-0"), (3.0, "node-0")]), 10.0, 5.0)
-    clock.advance(11.0)
-    assert (clock.back_s, clock.next_s()) == ({"node-0": 16.0}, 13.0)
-    clock.advance(13.0)
-    assert (clock.back_s, clock.next_s()) == ({"node-0": 18.0}, 18.0)
-    clock.advance(18.0)
-    assert (clock.back_s, clock.next_s()) == ({}, None)

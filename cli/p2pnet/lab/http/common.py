@@ -11,13 +11,13 @@ import msgspec
 from aiohttp import web
 
 from p2pnet.lab.lab import Lab
-from p2pnet.lab.network.faults import UnknownFaultError
 from p2pnet.lab.nodes.node_client import NodeRefusedError, NodeSilentError
 from p2pnet.lab.runs.artifacts import NotHeldError
 from p2pnet.lab.runs.queue import KeyReusedError, UnknownRunError
 from p2pnet.lab.runs.uploads import OffsetError, UnknownUploadError
 from p2pnet.model.errors import LimitError, P2pnetError, SpecError, TargetError
 from p2pnet.model.jobs import Problem
+from p2pnet.subnet.fault_book import UnknownFaultError
 
 LAB = web.AppKey("lab", Lab)
 BODY_BYTES_MAX = 8 << 20  # of a request: as large as a member list may be

@@ -6,16 +6,16 @@ about: a node that is restarting is paused once it serves, one that somebody els
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
 from p2pnet.lab.backends.backend import Backend, Process
-from p2pnet.lab.network.faults import BookedFault
 from p2pnet.model.agent import WHY_CHARS_MAX, Action
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.log_lines import ABOUT_NODES
 from p2pnet.model.units import format_duration
+from p2pnet.subnet.fault_book import BookedFault
+from p2pnet.subnet.fault_processes import FREE, ChurnClock, Wanted, WantedState, wanted_of
 from p2pnet.subnet.network_spec import FaultSpec
 
 LEASE_S = 30.0  # a node is let go when its lab has been gone for so long
@@ -27,20 +27,7 @@ FRESH_S = 15.0  # so long after it was hit a node may still be on its way back
 
 about_nodes = logging.getLogger(ABOUT_NODES)
 
-WantedState = Literal["free", "paused", "dead"]
 Schedule = Callable[[FaultSpec], Iterator[tuple[float, str]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """How a process is to be, by which faults, and when the last of them ends (loop time; None: not by itself)."""
-
-    state: WantedState
-    by: tuple[str, ...]
-    until_s: float | None
-
-
-FREE = Wanted("free", (), None)
 
 
 @dataclass(slots=True)
@@ -50,53 +37,6 @@ class Ordered:
     state: WantedState = "free"
     at_s: float = 0.0
     """When it was ordered last, in loop time."""
-
-
-class ChurnClock:
-    """Which nodes a churn keeps dead at a time. `schedule`: seconds after its begin, and the node that dies; in order."""
-
-    def __init__(self, schedule: Iterator[tuple[float, str]], begins_s: float, down_s: float) -> None:
-        self._schedule = schedule
-        self._begins_s = begins_s
-        self._down_s = down_s
-        self._next = next(schedule, None)
-        self.back_s: dict[str, float] = {}
-        """When each of the nodes that are dead now comes back."""
-
-    def advance(self, now: float) -> None:
-        """Let all deaths and returns until now happen."""
-        while self._next is not None and self._begins_s + self._next[0] <= now:
-            at, node = self._next
-            self.back_s[node] = self._begins_s + at + self._down_s
-            self._next = next(self._schedule, None)
-        self.back_s = {node: back for node, back in self.back_s.items() if back > now}
-
-    def next_s(self) -> float | None:
-        """When the next death or return is due; None: never."""
-        death = [] if self._next is None else [self._begins_s + self._next[0]]
-        return min([*death, *self.back_s.values()], default=None)
-
-
-def wanted_of(nodes: Iterable[str], faults: Iterable[BookedFault], churns: Mapping[int, ChurnClock]) -> Wanted:
-    """How the process of these nodes is to be: dead if a fault wants one of them dead, else paused if one wants that."""
-    members = set(nodes)
-    dead: list[tuple[str, float | None]] = []
-    paused: list[tuple[str, float | None]] = []
-    for fault in faults:
-        if fault.once:
-            continue
-        if fault.spec.churn is not None:
-            clock = churns.get(fault.number)
-            back = [at for node, at in clock.back_s.items() if node in members] if clock is not None else []
-            dead += [(fault.name, max(back))] if back else []
-        elif members & set(fault.nodes):
-            (dead if fault.spec.kill else paused).append((fault.name, fault.until_s))
-    if not dead and not paused:
-        return FREE
-    by = dead or paused
-    ends = [end for _, end in by]
-    until_s = None if None in ends else max(end for end in ends if end is not None)
-    return Wanted("dead" if dead else "paused", tuple(name for name, _ in by), until_s)
 
 
 def next_action(wanted: Wanted, process: Process, ordered: Ordered, now: float) -> Action | None:

@@ -10,7 +10,6 @@ import msgspec
 
 from p2pnet.lab.backends.backend import Backend
 from p2pnet.lab.network.actions import NodeFaults
-from p2pnet.lab.network.faults import BookedFault, FaultBook, acts_on_nodes, status_of_fault
 from p2pnet.lab.network.pusher import LATE_S, NetworkOrder, Pusher
 from p2pnet.lab.nodes.node_client import NodeClient
 from p2pnet.model.control import PeersReply
@@ -18,6 +17,7 @@ from p2pnet.model.jobs import FaultRequest
 from p2pnet.model.network import NodeNetwork
 from p2pnet.model.report import FaultStatus
 from p2pnet.model.text import some
+from p2pnet.subnet.fault_book import BookedFault, FaultBook, acts_on_nodes, status_of_fault
 from p2pnet.subnet.faults import churn_schedule, describe, read_fault, victims
 from p2pnet.subnet.network import NetworkPlan, network_plan
 

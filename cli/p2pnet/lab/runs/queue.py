@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from p2pnet.lab.runs.injector import plan
 from p2pnet.lab.runs.recorder import Recorder, new_run_folder
 from p2pnet.lab.runs.run import Run
 from p2pnet.lab.runs.runner import RunContext, Runner
 from p2pnet.measure import expectations
+from p2pnet.measure.injection import plan, publishers_seed
 from p2pnet.model.errors import LimitError, SpecError, TargetError
 from p2pnet.model.ids import check_label, client_among
 from p2pnet.model.jobs import RunFile, RunRequest
@@ -114,7 +114,7 @@ class RunQueue:
         uploads = _uploads_of(request)
         sizes = context.uploads.take(uploads)
         try:
-            planned = plan(request, nodes, seed, sizes)
+            planned = plan(request, nodes, sizes, random.Random(publishers_seed(seed)).randrange)
             folder = new_run_folder(context.state, now, self._rng)
             file = RunFile(
                 run=folder.name, subnet=context.name, target=context.target, seed=seed, request=request, created_at=now,

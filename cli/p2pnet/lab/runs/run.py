@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from p2pnet.lab.network.faults import BookedFault
-from p2pnet.lab.runs.injector import Planned
 from p2pnet.lab.runs.recorder import Recorder
 from p2pnet.measure import RunMeasure
+from p2pnet.measure.injection import Planned
 from p2pnet.model.events import Collected, EventKind, Gap
 from p2pnet.model.jobs import Progress, RunFile, RunState
 from p2pnet.model.report import RUN_OPEN, Report, RunStateName, RunSummary
+from p2pnet.subnet.fault_book import BookedFault
 
 CHANGE_S = 0.05  # followers are told of progress at most this often
 EARLY_EVENTS_MAX = 500_000  # events of artifacts whose ids have not come back from the publisher yet

@@ -16,12 +16,13 @@ from p2pnet.lab.network.sampler import RunSampler
 from p2pnet.lab.nodes.clocks import Clocks
 from p2pnet.lab.nodes.collector import Collector
 from p2pnet.lab.nodes.node_client import NodeClient, NodeRefusedError, NodeSilentError, ask_for
-from p2pnet.lab.runs.injector import InjectionRefusedError, Injector, Planned, generated
+from p2pnet.lab.runs.injector import InjectionRefusedError, Injector, generated
 from p2pnet.lab.runs.recorder import render_report_files
 from p2pnet.lab.runs.run import Run
 from p2pnet.lab.runs.uploads import Uploads
 from p2pnet.lab.runs.watch import RunWatch
 from p2pnet.measure import facts_of, unmeasured
+from p2pnet.measure.injection import Planned, artifacts, unpublished_notes
 from p2pnet.model.control import ROUTE_PEERS, PeersReply, PeersRequest
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.events import Gap
@@ -338,14 +339,10 @@ def notes_about_publishers(run: Run) -> tuple[int, list[str]]:
         if publisher in run.lost_until_ns and not run.measure.is_published(artifact):
             lost[publisher] = lost.get(publisher, 0) + 1
     notes = [
-        *(f"{_artifacts(count)} not published: {node} was down, as ordered" for node, count in run.unpublished.items()),
-        *(f"{_artifacts(count)} left out: its publication was lost with {node}" for node, count in lost.items()),
+        *unpublished_notes(run.unpublished),
+        *(f"{artifacts(count)} left out: its publication was lost with {node}" for node, count in lost.items()),
     ]
     return sum(run.unpublished.values()) + sum(lost.values()), notes
-
-
-def _artifacts(count: int) -> str:
-    return "1 artifact was" if count == 1 else f"{count} artifacts were"
 
 
 def report_of(run: Run, *, sent: int | None, packed: bool, clock_bound_ms: float) -> Report:

@@ -5,7 +5,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from p2pnet.lab.network.faults import (
+from p2pnet.model.errors import LimitError, SpecError
+from p2pnet.subnet.fault_book import (
     DONE,
     ENDED_KEPT,
     LAPSED,
@@ -16,7 +17,6 @@ from p2pnet.lab.network.faults import (
     UnknownFaultError,
     status_of_fault,
 )
-from p2pnet.model.errors import LimitError, SpecError
 from p2pnet.subnet.network_spec import FaultSpec
 
 WALL = 1_795_939_200.0  # 2026-11-29T08:00:00Z

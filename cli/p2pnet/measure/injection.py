@@ -1,0 +1,102 @@
+"""What a run publishes: a plan of who, what and when, the same on every target. Pure: chance is an argument."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from p2pnet.measure.report import artifacts_asked
+from p2pnet.model import limits
+from p2pnet.model.errors import SpecError
+from p2pnet.model.jobs import Payload, RunRequest
+
+ITEM_OVERHEAD_BYTES = 48  # nonce, lengths and msgpack heads of one item of a control request
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One artifact to publish: by whom, what, and when it is due, in seconds from the start of the run."""
+
+    index: int
+    name: str
+    size: int
+    publisher: str
+    due_s: float
+    payload: Payload
+
+    @property
+    def cost(self) -> int:
+        """Bytes it takes in a control request."""
+        return self.size + len(self.name.encode()) + ITEM_OVERHEAD_BYTES
+
+
+def publishers_seed(seed: int) -> str:
+    """The seed of the generator that chooses publishers, in a run of this seed."""
+    return f"p2pnet publishers {seed}"
+
+
+def payload_seed(seed: int, index: int, size: int) -> str:
+    """The seed of the generator that makes the bytes of a generated payload, in a run of this seed."""
+    return f"p2pnet payload {seed} {index} {size}"
+
+
+def plan(
+    request: RunRequest, nodes: list[str], sizes: Mapping[str, int], choose: Callable[[int], int]
+) -> list[Planned]:
+    """Every artifact in order of publication; `sizes`: bytes by upload. Raises SpecError.
+
+    All payloads in turn, `count` times over; with publisher `all` every node publishes each of them. `choose(n)`: a number
+    from 0 to n - 1 by chance, which a generator seeded with `publishers_seed` gives, so that all targets choose the same.
+    """
+    total = check(request, nodes)
+    planned: list[Planned] = []
+    for _ in range(request.count):
+        for payload in request.payloads:
+            size = sizes[payload.upload] if payload.upload else payload.size
+            for publisher in _publishers(request.publisher, nodes, choose):
+                index = len(planned)
+                due = index / request.rate if request.rate else 0.0
+                planned.append(Planned(index, payload.name, size, publisher, due, payload))
+    assert len(planned) == total  # noqa: S101 - else what `check` bounds is not what is made
+    return planned
+
+
+def check(request: RunRequest, nodes: list[str]) -> int:
+    """How many artifacts the request publishes. Raises SpecError naming what is wrong with it."""
+    if not nodes:
+        raise SpecError("the subnet has no nodes: nothing can be published")
+    if not request.payloads:
+        raise SpecError("the run has no payloads: name a file or a size")
+    if request.count < 1:
+        raise SpecError(f"count {request.count}: at least 1")
+    if request.rate is not None and not 0 < request.rate <= 1e6:
+        raise SpecError(f"rate {request.rate}: above zero and at most a million per second")
+    if not 0 < request.within_s <= 86_400:
+        raise SpecError(f"within {request.within_s} s: above zero and at most a day")
+    if request.publisher not in ("random", "all") and request.publisher not in nodes:
+        raise SpecError(f"there is no node {request.publisher!r}: give a node's name, random or all")
+    for payload in request.payloads:
+        if payload.size < 0 or (payload.upload and payload.size):
+            raise SpecError(f"payload {payload.name!r}: either an upload, or a size of at least 0 bytes")
+        if len(payload.name.encode()) > limits.NAME_CHARS_MAX:
+            raise SpecError(f"payload name {payload.name[:40]!r}...: at most {limits.NAME_CHARS_MAX} bytes")
+    total = artifacts_asked(
+        count=request.count, payloads=len(request.payloads), publisher=request.publisher, nodes=len(nodes)
+    )
+    if total > limits.RUN_ARTIFACTS_MAX:
+        raise SpecError(f"{total} artifacts: a run publishes at most {limits.RUN_ARTIFACTS_MAX}")
+    return total
+
+
+def unpublished_notes(unpublished: Mapping[str, int]) -> list[str]:
+    """A note for each publisher that ordered faults kept from publishing so many artifacts."""
+    return [f"{artifacts(count)} not published: {node} was down, as ordered" for node, count in unpublished.items()]
+
+
+def artifacts(count: int) -> str:
+    """`1 artifact was`, `5 artifacts were`."""
+    return "1 artifact was" if count == 1 else f"{count} artifacts were"
+
+
+def _publishers(publisher: str, nodes: list[str], choose: Callable[[int], int]) -> list[str]:
+    if publisher == "all":
+        return nodes
+    return [nodes[choose(len(nodes))] if publisher == "random" else publisher]
