@@ -8,6 +8,7 @@ from collections.abc import Callable
 from random import Random
 from unittest.mock import patch
 
+import msgspec
 from tests.sim.clients import Choosy, Moody, Producer
 
 from p2pnet.broadcast import ArtifactId, Broadcast, BroadcastSettings, effects, inputs
@@ -15,6 +16,7 @@ from p2pnet.model.errors import LocalError
 from p2pnet.sim import MANNERS, Node, World
 
 SMALL, PART, LARGE = (10, 700, 1200), (60_000, 70_000, 140_000), (200_000, 500_000, 1_300_000)
+SCATTERED = 0.4  # share of the meshes that deal artifacts above 16 KiB out in stripes
 LOOKS_PER_NEWS = 12
 FAILURES_PER_ROW = 9  # as often a source is asked in vain
 INPUTS_PER_STEP = 200_000  # of all nodes, in one step or while settling: what polls never comes to rest
@@ -162,6 +164,9 @@ class Episode:
         self.sizes = rng.choice((SMALL, SMALL + PART, SMALL + PART + LARGE, LARGE))
         self.client = rng.choice(("blob", "blob", "blob", "produce", "moody", "choosy"))
         self.word_makes = self.client == "produce"
+        # Drawn apart, so that episodes stay what they were.
+        if self.is_mesh and Random(f"stripes in episode {self.number}").random() < SCATTERED:
+            self.settings = msgspec.structs.replace(self.settings, relay="scatter")
         if self.is_replayed:
             self.is_mesh, self.sizes, self.client = True, SMALL, "blob"
             self.settings = BroadcastSettings()

@@ -373,7 +373,7 @@ class Broadcast:
         artifact, hop = task.artifact, next_hop(source.hop)
         if not self._manager.expiry.is_refused(artifact):
             try:
-                inspected = self._manager.inspect(artifact, task.key, data, source.peer, hop)
+                inspected = self._manager.inspect(artifact, task.key, data, task.dealer or source.peer, hop)
             except ClientRaisedError:
                 self._assembler.postpone(artifact)
                 inspected = None
@@ -387,6 +387,7 @@ class Broadcast:
                     hop,
                     task.delivered,
                     origin=source.origin,
+                    announced_by=task.dealer,
                 )
         if artifact in self.pool.unvalidated:
             self._sender.more_parts(artifact, task.here)

@@ -159,20 +159,23 @@ class PoolManager:
         delivered: Mapping[str, int],
         *,
         origin: int = 0,
+        announced_by: str = "",
     ) -> UpdateStatus:
         """Insert a peer's whole artifact into the unvalidated pool, for the client to judge; the status to answer.
 
         `delivered`: bytes by the peers that delivered them, whose quota they use. `origin`: the number of its publisher.
+        `announced_by`: see `Artifact`.
         """
         context = self._context
         if inspected.expires <= context.wall:
             context.count("expired_on_arrival")
-            self._refuse(artifact, context.wall + REFUSED_AFTER_S, peer)
+            self._refuse(artifact, context.wall + REFUSED_AFTER_S, announced_by or peer)
             return UpdateStatus.UNWANTED
         for deliverer, size in delivered.items():
             self._quota.use(artifact, deliverer, size)
         self._pool.unvalidated[artifact] = Artifact(
-            id=artifact, data=data, parts=parts, inspected=inspected, peer=peer, hop=hop, origin=origin
+            id=artifact, data=data, parts=parts, inspected=inspected, peer=peer, hop=hop, origin=origin,
+            announced_by=announced_by,
         )  # fmt: skip
         self._live(artifact, inspected.expires)
         self._change(ChangeKind.INSERTED, artifact)
@@ -227,7 +230,7 @@ class PoolManager:
                     found = self._pool.unvalidated.get(artifact)
                     if found is not None:
                         self._drop(artifact, "", None)
-                        self._reject(artifact, found.peer, found.hop, found.size, reason)
+                        self._reject(artifact, found.announced_by or found.peer, found.hop, found.size, reason)
                 case RemoveFromValidated(artifact):
                     self._purge(artifact, self._pool.validated)
                 case RemoveFromUnvalidated(artifact):
