@@ -306,7 +306,7 @@ class SyncedWatch:
     """Sees every input of every core: `synced` may come only when what was active at the connection is shown."""
 
     def __init__(self) -> None:
-        self.ups: dict[tuple[str, str], tuple[int, int, list[ArtifactId]]] = {}
+        self.ups: dict[tuple[str, str], tuple[int, int, dict[ArtifactId, int]]] = {}
         self.cores: dict[str, Broadcast] = {}
         self.handle = Broadcast.handle
         self.seen = 0
@@ -318,20 +318,25 @@ class SyncedWatch:
             look_at_cost(core)
         done = self.handle(core, what, now, wall)
         if isinstance(what, inputs.PeerUp):
-            self.ups[core.me, what.peer] = (now, what.connection, core.announcing(what.peer))
+            self.ups[core.me, what.peer] = (now, what.connection, slots_of(core, what.peer))
         elif isinstance(what, inputs.SyncedReceived) and what.peer in self.cores:
             self.look(core, self.cores[what.peer], what.connection)
         return done
 
     def look(self, receiver: Broadcast, sender: Broadcast, connection: int) -> None:
-        at, current, _ = self.ups.get((receiver.me, sender.me), (0, 0, []))
-        there, _, active = self.ups.get((sender.me, receiver.me), (0, 0, []))
+        at, current, _ = self.ups.get((receiver.me, sender.me), (0, 0, {}))
+        there, _, active = self.ups.get((sender.me, receiver.me), (0, 0, {}))
         if current != connection or abs(at - there) > 100_000_000:
             return  # it came on an older connection than one of them uses now
         shown = {*receiver.announced_by(sender.me), *receiver.announcing()}
-        still = set(sender.announcing(receiver.me))
-        missed = [x.hex()[:8] for x in active if x in still and x not in shown and not receiver.is_refused(x)]
+        still = slots_of(sender, receiver.me)
+        missed = [x.hex()[:8] for x in active if still.get(x) == active[x] and x not in shown and not receiver.is_refused(x)]
         assert not missed, f"{sender.me} said synced to {receiver.me} before {missed}"
+
+
+def slots_of(core: Broadcast, peer: str) -> dict[ArtifactId, int]:
+    """What is announced to a peer, each with its slot: what left and came back meanwhile has another one."""
+    return {artifact: core._sender.active[artifact].slot for artifact in core.announcing(peer)}
 
 
 def play(number: int) -> Counter[str]:

@@ -103,6 +103,7 @@ class Assembler:
         for request in list(supplier.requests.values()):
             self._forget(request)
             self._put_back(request)
+            self._look_again(request.task.artifact)  # whose row may have ended since it was asked
         # Also those without a request to this peer: they may have waited for it alone.
         for artifact in self._table.peers[peer].sources if peer in self._table.peers else ():
             self._look_again(artifact)
