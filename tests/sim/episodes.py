@@ -330,7 +330,9 @@ class SyncedWatch:
             return  # it came on an older connection than one of them uses now
         shown = {*receiver.announced_by(sender.me), *receiver.announcing()}
         still = slots_of(sender, receiver.me)
-        missed = [x.hex()[:8] for x in active if still.get(x) == active[x] and x not in shown and not receiver.is_refused(x)]
+        missed = [
+            x.hex()[:8] for x in active if still.get(x) == active[x] and x not in shown and not receiver.is_refused(x)
+        ]
         assert not missed, f"{sender.me} said synced to {receiver.me} before {missed}"
 
 

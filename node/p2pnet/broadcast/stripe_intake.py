@@ -150,9 +150,10 @@ class StripeIntake:
             context.emit_about(EventKind.REJECTED, None, peer, size=len(received.body), detail=str(error))
             context.effects.append(AnswerStripes(received.token, _MALFORMED))
             return
+        before = context.counters["stripes_received"]
         statuses = bytes([self._stripe(peer, stripe) for stripe in stripes])
         context.effects.append(AnswerStripes(received.token, statuses))
-        if self._early:
+        if self._early and context.counters["stripes_received"] > before:
             for short in dict.fromkeys(stripe.short for stripe in stripes):
                 self._take_early(short, peer)
 
