@@ -41,8 +41,8 @@ class Made:
     def advert(self, slot: int = 0, commit: int = 0, *, have: int | None = None, hop: int = 0) -> bytes:
         return encode_advert(slot, commit, hop, len(self.data), self.id, have=have)
 
-    def push(self, slot: int = 0, commit: int = 0, *, hop: int = 0) -> bytes:
-        return b"".join(encode_push(slot, commit, hop, self.data))
+    def push(self, slot: int = 0, commit: int = 0, *, hop: int = 0, origin: int = 0) -> bytes:
+        return b"".join(encode_push(slot, commit, hop, self.data, origin=origin))
 
     def answer(self, *numbers: int, first: bool = False) -> bytes:
         """A fetch answer with these parts; `first`: and the part list."""

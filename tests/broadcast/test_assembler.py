@@ -26,10 +26,10 @@ GONE = b"".join(encode_gone())
 
 
 def star(net: "Net", sources: int) -> tuple[list["Node"], "Node"]:
-    """Sources that all hold what the first one publishes, and a node linked to none yet."""
-    nodes = net.mesh(sources, full_mesh=False)
+    """Sources that all hold what the first one publishes, and advertise it, and a node linked to none yet."""
+    nodes = net.mesh(sources, full_mesh=False, relay="advert")
     net.run(2)
-    return nodes, net.node("late", full_mesh=False)
+    return nodes, net.node("late", full_mesh=False, relay="advert")
 
 
 def join(net: "Net", nodes: list["Node"], late: "Node") -> None:

@@ -322,7 +322,7 @@ def test_nothing_is_sent_to_a_peer_that_shows_it_complete() -> None:
 
 
 def test_a_suppressed_update_is_due_at_once_when_the_peers_row_ends() -> None:
-    script, made, other = Script(full_mesh=False), Made(), Made(nonce=1)
+    script, made, other = Script(full_mesh=False, relay="advert"), Made(), Made(nonce=1)
     script.up("p")
     script.updates("p", made.push(0, 0))
     sent = of(script.updates("p", other.push(0, 1)), effects.SendUpdates)

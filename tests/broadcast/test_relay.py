@@ -28,7 +28,7 @@ def test_a_sparse_topology_is_crossed_hop_by_hop(net: "Net", relay: str) -> None
     artifact = nodes[0].publish(b"x" * 100)
     net.run(3)
     assert [e.hop for node in nodes[1:] for e in node.seen(K.VALIDATED, artifact)] == [1, 2, 3, 4]
-    assert kinds(nodes[1], "n2") == [EntryKind.PUSH if relay == "push" else EntryKind.ADVERT]
+    assert kinds(nodes[1], "n2") == [EntryKind.ADVERT if relay == "advert" else EntryKind.PUSH]
 
 
 def test_a_relay_that_pushes_advertises_what_is_not_small(net: "Net") -> None:
@@ -100,7 +100,7 @@ def test_nothing_is_announced_to_a_peer_that_says_it_holds_it(net: "Net") -> Non
 
 
 def test_a_suppressed_update_is_due_at_once_when_the_peers_row_ends(net: "Net") -> None:
-    a, b = net.chain(2)
+    a, b = net.chain(2, relay="advert")
     artifact = a.publish(b"x")
     net.run(2)
     a.withdraw(artifact)

@@ -41,10 +41,23 @@ PUSHES = st.builds(
     KEYS,
     origin=ORIGINS,
 )
-ENTRIES = st.one_of(PUSHES, adverts(), st.builds(wire.encode_empty, SLOTS, COMMITS))
+
+
+@st.composite
+def scattered(draw: st.DrawFn) -> bytes:
+    size = draw(st.integers(1, 5 * PART_BYTES))
+    parts = bytes(HASH_BYTES * part_count(size))
+    slot, commit, hop, artifact = draw(SLOTS), draw(COMMITS), draw(HOPS), draw(IDS)
+    return b"".join(
+        wire.encode_scattered(slot, commit, hop, size, artifact, parts, key=draw(KEYS), origin=draw(ORIGINS))
+    )
+
+
+ENTRIES = st.one_of(PUSHES, adverts(), scattered(), st.builds(wire.encode_empty, SLOTS, COMMITS))
 FETCHES = st.one_of(
     st.builds(wire.encode_fetch, IDS, st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=wire.PARTS_PER_FETCH)),
     st.builds(wire.encode_first_fetch, IDS, st.integers(0, 255)),
+    st.builds(wire.encode_leaves_fetch, IDS, st.integers(0, 2**32 - 1), st.integers(1, 2**32 - 1)),
 )
 
 
@@ -52,6 +65,9 @@ def encode(entry: wire.Entry, body: bytes) -> bytes:
     content = body[entry.start : entry.end]
     if entry.kind == EntryKind.PUSH:
         return b"".join(wire.encode_push(entry.slot, entry.commit, entry.hop, content, entry.key, origin=entry.origin))
+    if entry.kind == EntryKind.STRIPE:
+        head = (entry.slot, entry.commit, entry.hop, entry.size, ArtifactId(content[:32]), content[32:])
+        return b"".join(wire.encode_scattered(*head, key=entry.key, origin=entry.origin))
     if entry.kind == EntryKind.ADVERT:
         return wire.encode_advert(
             entry.slot,
@@ -108,11 +124,17 @@ def test_an_empty_request_is_malformed() -> None:
         wire.decode_updates(b"")
 
 
-def test_a_stripe_is_malformed_while_no_version_sends_it() -> None:
-    entry = bytearray(wire.encode_empty(1, 1))
-    entry[16] = EntryKind.STRIPE
-    with pytest.raises(MalformedError):
-        wire.decode_updates(bytes(entry))
+def test_a_row_of_stripes_has_the_part_list_of_its_size() -> None:
+    artifact, parts = ArtifactId(bytes(32)), bytes(3 * HASH_BYTES)
+    assert wire.decode_updates(b"".join(wire.encode_scattered(1, 1, 0, LARGE, artifact, parts)))
+    for wrong in (parts[1:], parts[HASH_BYTES:], b""):
+        with pytest.raises(MalformedError):
+            wire.decode_updates(b"".join(wire.encode_scattered(1, 1, 0, LARGE, artifact, wrong)))
+
+
+def test_a_part_list_too_long_for_a_batch_is_a_piece_by_itself() -> None:
+    size = 600 * PART_BYTES
+    assert len(wire.encode_scattered(1, 1, 0, size, ArtifactId(bytes(32)), bytes(HASH_BYTES * 600))) == 2
 
 
 def test_a_key_longer_than_32_bytes_is_malformed() -> None:
@@ -154,6 +176,8 @@ def test_statuses_read_back(statuses: list[UpdateStatus]) -> None:
 
 def encode_question(question: wire.FetchRequest) -> bytes:
     if question.parts:
+        if question.leaves:
+            return wire.encode_leaves_fetch(question.artifact, question.parts[0], question.leaves)
         return wire.encode_fetch(question.artifact, question.parts)
     return wire.encode_first_fetch(question.artifact, question.most)
 
@@ -260,12 +284,29 @@ def test_any_bytes_are_a_digest_or_malformed(body: bytes, data: st.DataObject) -
     cut = body[: data.draw(st.sampled_from([len(body), max(0, len(body) - 32), data.draw(st.integers(0, len(body)))]))]
     with suppress(MalformedError):
         digest = wire.decode_digest(cut)
-        assert wire.encode_digest(digest.digest, digest.ids, lacks_links=digest.lacks_links) == cut
+        if digest.halves:
+            assert wire.encode_halves([ArtifactId(half + bytes(16)) for half in digest.halves]) == cut
+        else:
+            assert wire.encode_digest(digest.digest, digest.ids, lacks_links=digest.lacks_links) == cut
 
 
 @given(st.binary(min_size=16, max_size=16), st.lists(IDS, max_size=5), st.booleans())
 def test_a_digest_reads_back(digest: bytes, ids: list[ArtifactId], lacks: bool) -> None:
-    assert wire.decode_digest(wire.encode_digest(digest, ids, lacks_links=lacks)) == (digest, lacks, ids)
+    assert wire.decode_digest(wire.encode_digest(digest, ids, lacks_links=lacks)) == wire.DigestRequest(
+        digest, lacks, ids, []
+    )
+
+
+@given(st.lists(IDS, min_size=1, max_size=5))
+def test_halves_of_ids_read_back(ids: list[ArtifactId]) -> None:
+    halves = [artifact[:16] for artifact in ids]
+    assert wire.decode_digest(wire.encode_halves(ids)) == wire.DigestRequest(b"", False, [], halves)
+
+
+@pytest.mark.parametrize("length", [1, 16, 18, 1 + 16 * 501])
+def test_halves_of_ids_are_one_to_500_and_whole(length: int) -> None:
+    with pytest.raises(MalformedError):
+        wire.decode_digest(bytes([2]) + bytes(length - 1))
 
 
 def test_a_digest_lists_at_most_500_ids() -> None:

@@ -41,7 +41,9 @@ from p2pnet.cli.documents import (
     WithdrawnArtifact,
 )
 from p2pnet.cli.render import Output, render, text
+from p2pnet.measure.trials import merge
 from p2pnet.model.report import ExpectationResult, Latency, Load, NodeReceipts, Reach, Report, Status, Throughput
+from p2pnet.model.trials import TrialFailure, TrialsReport
 
 GOLDEN = Path(__file__).parent / "golden"
 WIDTHS = (80, 200)
@@ -82,6 +84,23 @@ def faults_document() -> Faults:
     return Faults(subnet="demo", faults=[*map(FaultLine.of, sample_faults()), waiting, failed])
 
 
+def trials_of(report: Report) -> TrialsReport:
+    """Three trials, of which one missed a receipt, and one that gave no report."""
+    missed = [ExpectationResult("p95 <= 800ms", None, False), ExpectationResult("reach >= 99%", 98.9, False)]
+    reports = [
+        msgspec.structs.replace(
+            report, target="sim", seed=seed, digest=f"{seed:02x}" * 32, latency_ms=Latency(140.0 + seed, 260.0, 312.0, 402.0, 455.0)
+        )
+        for seed in (7, 8)
+    ]  # fmt: skip
+    late = msgspec.structs.replace(
+        reports[0], seed=9, verdict="fail", expectations=missed, reach=Reach(380, 376, 376 / 380),
+        latency_ms=Latency(141.0, 260.0, 312.0, None, None),
+    )  # fmt: skip
+    failed = [TrialFailure(10, "its process was killed (SIGKILL)")]
+    return merge([*reports, late], failed, asked=4, seed=7, subnet="demo")
+
+
 @pytest.fixture
 def drawings(report: Report, make_status: Callable[..., Status]) -> dict[str, Document]:
     late = Latency(141.2, 1260.0, None, None, None)
@@ -101,6 +120,10 @@ def drawings(report: Report, make_status: Callable[..., Status]) -> dict[str, Do
         "report-pass": report,
         "report-fail": failed,
         "report-invalid": nothing,
+        "report-sim": msgspec.structs.replace(
+            report, target="sim", digest="5f" * 32, notes=["messages pass the network model of netem"]
+        ),
+        "trials": trials_of(report),
         "report-network": msgspec.structs.replace(
             report, network=true_rows(), faults=sample_faults(), findings=sample_findings(), unknown=1
         ),
@@ -132,6 +155,8 @@ def drawings(report: Report, make_status: Callable[..., Status]) -> dict[str, Do
         "report-pass",
         "report-fail",
         "report-invalid",
+        "report-sim",
+        "trials",
         "report-network",
         "report-not-as-asked",
         "status-small",

@@ -1,14 +1,18 @@
 """A run of a document in virtual time gives the report of a live run."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+from tests.sim.documents import subnet
 
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import EventKind
 from p2pnet.sim.simulate import SimLoad, SimProgress, simulate
 from p2pnet.subnet.document import default_subnet, load_subnet
+from p2pnet.subnet.support import unsupported
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 MESH = default_subnet("demo", 5)
 SPARSE = load_subnet(
     {
@@ -16,6 +20,18 @@ SPARSE = load_subnet(
         "spec": {"nodes": 20, "topology": {"kind": "random-regular", "degree": 4}},
     }
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: str(path.relative_to(EXAMPLES)))
+def test_every_example_runs_whole(path, monkeypatch):
+    monkeypatch.syspath_prepend(str(path.parent))
+    example = load_subnet(path.read_text())
+    assert unsupported(example, "sim") == []
+    for client in example.spec.clients:
+        report = simulate(
+            example, SimLoad(payloads=[("a", 3_000)], count=2, rate_per_s=1.0, client=client.name), seed=1
+        ).report
+        assert (report.verdict, report.ignored, report.client) == ("pass", [], client.name)
 
 
 def test_everything_reaches_every_node_of_a_mesh_in_one_hop():
@@ -87,6 +103,29 @@ def test_a_run_that_is_stopped_says_how_far_it_was_and_is_invalid():
     assert outcome.report.state == "cancelled"
     assert 0 < outcome.report.artifacts < 10
     assert "of virtual time: 1 of 10 artifacts published, 4 of 40 receipts in" in outcome.report.invalid[0]
+
+
+def test_a_run_ends_at_its_virtual_end_and_is_invalid_if_anything_was_due_later():
+    outcome = simulate(MESH, SimLoad(payloads=[("a", 100)], count=10, rate_per_s=1.0), seed=1, until_s=2.5)
+    report = outcome.report
+    assert (report.verdict, report.artifacts, report.reach.expected, report.load.count) == ("invalid", 3, 12, 10)
+    assert report.invalid == ["the run ended after 2.5 s of virtual time, as asked: 7 of 10 artifacts were due later"]
+    assert outcome.run.finished_at - outcome.run.started_at == pytest.approx(2.5)
+
+
+def test_what_has_not_arrived_at_the_virtual_end_is_missed_and_nothing_published_is_no_pass():
+    slow = subnet(nodes=3, network={"default": {"latency": "2s"}})
+    report = simulate(slow, SimLoad(payloads=[("a", 100)]), seed=1, until_s=1.0).report
+    assert (report.verdict, report.reach.delivered) == ("fail", 0)
+    late = simulate(slow, SimLoad(payloads=[("a", 100)], sender="node-0"), seed=1, until_s=0.0).report
+    assert (late.verdict, late.reach.delivered) == ("invalid", 0)
+
+
+def test_a_receipt_later_than_within_is_missed():
+    slow = subnet(nodes=3, network={"rules": [{"to": "node-2", "latency": "3s"}]})
+    load = SimLoad(payloads=[("a", 100)], sender="node-0", within_s=1.0)
+    report = simulate(slow, load, seed=1).report
+    assert (report.verdict, report.reach.expected, report.reach.delivered) == ("fail", 2, 1)
 
 
 def test_a_run_tells_how_far_it_is():

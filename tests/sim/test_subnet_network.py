@@ -70,6 +70,27 @@ def test_lost_packets_make_messages_late_and_lose_none() -> None:
     assert report.latency_ms.max > 40  # a probe timeout, or a round trip more
 
 
+def test_a_report_has_what_every_rule_and_fault_asked_of_how_many_links() -> None:
+    spec = {
+        "groups": [{"name": "a", "nodes": 2}, {"name": "b", "nodes": 3}],
+        "network": {"access": {"up": "5Mbit"}, "rules": [{"from": "group=a", "to": "group=b", "latency": "7ms"}]},
+        "faults": [
+            {"name": "late", "latency": "1ms", "after": "1s", "for": "1s"}, {"name": "never", "block": True, "after": "1h"},
+        ],
+    }  # fmt: skip
+    report = simulate(subnet(**spec), load(sender="a-0", count=3, rate_per_s=1.0), seed=1).report
+    found = {row.rule: (row.links, row.asked.delay_ms, row.asked.bandwidth_bps) for row in report.network}
+    assert found == {
+        "rules[0]": (6, 7.0, None),
+        "access": (5, None, 5e6),
+        "rules[0] + fault late": (6, 8.0, None),
+        "fault late": (14, 1.0, None),
+    }
+    assert all(row.modelled for row in report.network)
+    assert report.clock_bound_ms == 0
+    assert any(note.startswith("modelled: the network") for note in report.notes)
+
+
 def test_what_is_odd_about_the_network_is_noted_as_in_a_status() -> None:
     rules = [{"from": "node-0", "latency": "1ms"}, {"from": "node-0", "latency": "2ms"}]
     notes = simulate(subnet(nodes=3, network={"rules": rules}), load(), seed=1).report.notes

@@ -22,6 +22,8 @@ from p2pnet.cli.session import Session, cannot_write_stdout, open_session
 from p2pnet.cli.target_choice import find_target
 
 VERBS_PACKAGE = "p2pnet.cli.verbs"
+SIM_HINT = "p2pnet sim -f FILE simulates a document, from its start to its report"
+"""What to do where a verb wants nodes that run, and `--on sim` was said."""
 Work: TypeAlias = Callable[[Session], Coroutine[Any, Any, Outcome]]
 """What a verb does, with its own options already in it."""
 
@@ -169,7 +171,7 @@ def _usage(error: typer.TyperException, words: list[str]) -> int:
     failure = CommandError(
         error.format_message().replace("Value error, ", "").rstrip("."),
         where=command_line(words),
-        next_step=f"{path} --help",
+        next_step=SIM_HINT if "'sim' is not one of" in error.format_message() else f"{path} --help",
     )
     sys.stderr.write(as_called("\n".join(failure.lines()) + "\n"))
     return failure.exit_code

@@ -7,6 +7,7 @@ import msgspec
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.jobs import Progress
 from p2pnet.model.report import FaultStatus, Report, RunStateName, Status, Verdict
+from p2pnet.model.trials import TrialsReport
 
 SubnetState = Literal["starting", "up", "silent", "dead", "damaged"]
 """silent: it runs, but its lab does not answer."""
@@ -319,6 +320,7 @@ class JsonSchema(msgspec.Struct, frozen=True):
 
 Document = (
     Report
+    | TrialsReport
     | Status
     | SubnetList
     | RunTicket
@@ -338,6 +340,7 @@ Document = (
 
 SHAPES: dict[str, type[msgspec.Struct]] = {
     "report": Report,
+    "trials": TrialsReport,
     "status": Status,
     "trace": Trace,
     "run": RunTicket,

@@ -55,6 +55,8 @@ def outcome_of(report: Report, target: Target) -> Outcome:
     """The report, its exit code, and what to look at next."""
     if artifact := most_telling(report):
         hint = f"p2pnet trace {report.subnet} {artifact[:12]}"
+    elif target.kind == "sim":
+        hint = f"p2pnet runs {report.subnet}"
     else:
         hint = f"p2pnet {'logs' if target.presence(report.subnet) == 'up' else 'up'} {report.subnet}"
     return Outcome(report, exit_code=VERDICT_CODES[report.verdict], next=(hint,))

@@ -15,7 +15,7 @@ import typer
 from p2pnet.cli import shell_completion
 from p2pnet.cli.render import Output
 from p2pnet.cli.target_choice import Place
-from p2pnet.cli.targets.target import TargetName
+from p2pnet.cli.targets.target import LiveTarget, TargetName
 from p2pnet.model import units
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import check_label, check_subnet_name
@@ -102,12 +102,12 @@ def context_option(text: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubnetOptions(VerbOptions):
-    """Where the subnet lives, too. Verbs to which these options mean something else write them again, in their words."""
+class KeptOptions(VerbOptions):
+    """Where runs are from, too: verbs that read what is kept of them."""
 
     on: Annotated[
         TargetName | None,
-        on_option("Where the subnet lives.  [default: NAME is looked up here, then in the current context]"),
+        on_option("Whose runs.  [default: those kept here under NAME, else those of the current context]"),
     ] = None
     namespace: Annotated[str | None, namespace_option("Its namespace, in a cluster.  [default: the context's]")] = None
     context: Annotated[str | None, context_option("Its cluster")] = None
@@ -116,6 +116,16 @@ class SubnetOptions(VerbOptions):
     def place(self) -> Place:
         """`--on`, `-n` and `--context`."""
         return Place(self.on, self.namespace, self.context)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubnetOptions(KeptOptions):
+    """Where the subnet lives, too. Verbs to which these options mean something else write them again, in their words."""
+
+    on: Annotated[
+        LiveTarget | None,
+        on_option("Where the subnet lives.  [default: NAME is looked up here, then in the current context]"),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

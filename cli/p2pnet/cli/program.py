@@ -11,6 +11,7 @@ VERBS = {
     "status": "Show how a subnet is.",
     "down": "Stop and remove a subnet.",
     "inject": "Publish artifacts and report.",
+    "sim": "Simulate a subnet and report.",
     "fault": "Break the network or nodes of a subnet.",
     "report": "Show the report of a run.",
     "trace": "Draw an artifact's hop tree.",

@@ -91,6 +91,8 @@ def _pieces(option: str, report: Report, state: State) -> Iterator[str]:
             yield to_junit(report)
         case "--md":
             yield to_markdown(report)
+        case "--events":
+            yield from _events(report, state)
         case _:
             yield from _receipts(report, state)
 
@@ -108,6 +110,13 @@ def _page(report: Report, state: State) -> str:
     if report.slowest:
         tree = hop_tree(report.slowest, archive.read_events(state, report.run, report.slowest), run.nodes)
     return to_html(report, run, tree)
+
+
+def _events(report: Report, state: State) -> Iterator[str]:
+    """The event log, as it is kept: an event a line."""
+    with archive.open_events(state.run(report.run)) as file:
+        while block := file.read(archive.READ_BYTES):
+            yield block.decode("utf-8", "replace")
 
 
 def _receipts(report: Report, state: State) -> Iterator[str]:

@@ -13,6 +13,7 @@ from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.targets.target import Target
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.ids import ARTIFACT_TEXT_MIN
+from p2pnet.model.jobs import RunFile
 from p2pnet.model.text import some
 from p2pnet.store import archive
 from p2pnet.store.heads import RunHead
@@ -35,6 +36,13 @@ def runs_of(target: Target, name: str) -> list[RunHead]:
 
 def no_runs(target: Target, name: str) -> CommandError:
     """The error for a subnet without any run."""
+    if target.kind == "sim":
+        return CommandError(
+            f"no run of {name} is kept that the simulator made",
+            where=str(target.state.runs),
+            next_step="p2pnet sim -f FILE makes one; p2pnet runs lists all that are kept",
+            exit_code=ExitCode.NOT_FOUND,
+        )
     absent = target.presence(name) == "absent"
     return CommandError(
         f"there is no {'subnet' if absent else 'run of'} {name}",
@@ -98,9 +106,9 @@ async def choose_artifact(word: str, target: Target, name: str) -> str:
 
     CommandError (exit 2) for a word that means none or several.
     """
-    if PREFIX.fullmatch(word) and (target.kind == "local" or target.presence(name) == "up"):
+    if PREFIX.fullmatch(word) and (target.kind in ("local", "sim") or target.presence(name) == "up"):
         prefix = word.lower()
-        published = archive.runs_with(target.state, name, prefix)
+        published = _runs_with(target, name, prefix)
         if any(artifact.startswith(prefix) for run in published for artifact in run.artifacts):
             return prefix  # clear or not: whoever looks it up says which there are
         return _by_name(word, target, name) or prefix
@@ -142,7 +150,7 @@ def _by_order(back: int, target: Target, name: str) -> str:
 def _by_name(word: str, target: Target, name: str) -> str | None:
     """The artifact made of a file of this name."""
     found: dict[str, str] = {}
-    for run in archive.runs_with(target.state, name, word):
+    for run in _runs_with(target, name, word):
         found |= {artifact: run.run for artifact, file in zip(run.artifacts, run.names, strict=False) if file == word}
     if len(found) > 1:
         latest_first = [f"{artifact[:ID_SHOWN]} ({run})" for artifact, run in reversed(found.items())]
@@ -152,6 +160,22 @@ def _by_name(word: str, target: Target, name: str) -> str | None:
             next_step=f"one of {some(latest_first, SHOWN)}",
         )
     return next(iter(found), None)
+
+
+def _runs_with(target: Target, name: str, text: str) -> list[RunFile]:
+    return [run for run in archive.runs_with(target.state, name, text) if target.owns(run)]
+
+
+def simulated_artifact(prefix: str, target: Target, name: str) -> tuple[str, RunFile] | None:
+    """The whole id of the one artifact that this begins, and the newest run that published it, if the simulator made that.
+
+    None for any other; whoever looks on says what is wrong with it.
+    """
+    try:
+        artifact, run = archive.match_artifact(_runs_with(target, name, prefix), prefix)
+    except SpecError:
+        return None
+    return (artifact, run) if run.target == "sim" else None
 
 
 async def telling_artifact(target: Target, name: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from p2pnet.cli.outcome import CommandError
+from p2pnet.model import limits
 from p2pnet.model.errors import SpecError
 from p2pnet.subnet.document import honoured, load_subnet, to_document
 from p2pnet.subnet.members import parse_edges
@@ -15,10 +16,17 @@ from p2pnet.subnet.spec import Subnet
 from p2pnet.subnet.support import unsupported
 
 
-def read_spec(path: Path, *, name: str | None = None, note: Callable[[str], None] = lambda _text: None) -> Subnet:
+def read_spec(
+    path: Path,
+    *,
+    name: str | None = None,
+    note: Callable[[str], None] = lambda _text: None,
+    nodes_max: int = limits.NODES_MAX,
+) -> Subnet:
     """The document in a file, or on stdin for `-`, with the edges of a file it names put in. CommandError (exit 2).
 
     Of several Subnets in it the one called `name`; `note` hears what else stands there, which is left to kubectl.
+    `nodes_max`: as `load_subnet` has it.
     """
     label = "stdin" if str(path) == "-" else str(path)
     try:
@@ -35,7 +43,7 @@ def read_spec(path: Path, *, name: str | None = None, note: Callable[[str], None
         raise _wrong(error, label) from None
     if found.others:
         note(f"also in {label}, and left to kubectl: {named(found.others)}")
-    subnet = _load(found.document, label)
+    subnet = _load(found.document, label, nodes_max)
     topology = subnet.spec.topology
     if topology is None or topology.edges_from is None or topology.edges_from.file is None:
         return subnet
@@ -43,14 +51,14 @@ def read_spec(path: Path, *, name: str | None = None, note: Callable[[str], None
     document = to_document(subnet)
     document["spec"]["topology"].pop("edgesFrom")
     document["spec"]["topology"]["edges"] = _edges(edges_path)
-    return _load(document, label)
+    return _load(document, label, nodes_max)
 
 
-def with_nodes(subnet: Subnet, nodes: int) -> Subnet:
+def with_nodes(subnet: Subnet, nodes: int, *, nodes_max: int = limits.NODES_MAX) -> Subnet:
     """The same document with another size of group `node`."""
     document = to_document(subnet)
     document.setdefault("spec", {})["nodes"] = nodes
-    return _load(document, "--nodes")
+    return _load(document, "--nodes", nodes_max)
 
 
 def check_name(name: str | None, subnet: Subnet, path: Path) -> None:
@@ -98,9 +106,9 @@ def unreadable(path: Path, error: OSError) -> CommandError:
     return CommandError(f"cannot read {path}: {why}", where=str(path), next_step="name a file that can be read")
 
 
-def _load(document: Mapping[str, Any], label: str) -> Subnet:
+def _load(document: Mapping[str, Any], label: str, nodes_max: int) -> Subnet:
     try:
-        return load_subnet(document)
+        return load_subnet(document, nodes_max=nodes_max)
     except SpecError as error:
         raise _wrong(error, label) from None
 

@@ -18,30 +18,30 @@ CHUNK_BYTES = 256 << 10
 STREAMS_MAX = 16  # of one run, so that the room they take on disk is bounded too
 
 
-def check_sources(paths: Sequence[Path]) -> list[Path]:
+def check_sources(paths: Sequence[Path], verb: str = "inject") -> list[Path]:
     """Those of the paths that must be read to their end before anything is known of them. CommandError (exit 2) for what
     cannot be published at all: a directory, nothing, a terminal, the same stream twice.
     """
-    streams = [path for path in paths if _check(path)]
+    streams = [path for path in paths if _check(path, verb)]
     for path in streams:
         if streams.count(path) > 1:
             raise CommandError(f"{path} is named twice: it can be read once", where=str(path), next_step="name it once")
     if len(streams) > STREAMS_MAX:
         raise CommandError(
             f"{len(streams)} streams are more than a run takes, {STREAMS_MAX}",
-            where="p2pnet inject",
+            where=f"p2pnet {verb}",
             next_step="use files",
         )
     return streams
 
 
-def _check(path: Path) -> bool:
+def _check(path: Path, verb: str) -> bool:
     """Whether it is a stream."""
     if path == STDIN:
         if sys.stdin is None or sys.stdin.isatty():
             raise CommandError(
                 "stdin is a terminal: nothing is piped in",
-                where="p2pnet inject -",
+                where=f"p2pnet {verb} -",
                 next_step="pipe something in, or name files",
             )
         return True
@@ -105,7 +105,7 @@ async def _spool(path: Path, spool: Path, bytes_max: int, session: Session) -> P
     finally:
         os.close(source)
     if not size:
-        raise _empty(label, "p2pnet inject -" if path == STDIN else label)
+        raise _empty(label, label)
     return spool
 
 

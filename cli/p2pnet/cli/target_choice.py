@@ -11,12 +11,15 @@ from p2pnet.cli.targets.target import Target, TargetName
 if TYPE_CHECKING:  # a cluster's client library takes half a second, this machine's 50 ms
     from p2pnet.cli.targets.cluster.target import ClusterTarget
     from p2pnet.cli.targets.local import LocalTarget
+    from p2pnet.cli.targets.simulated import SimTarget
 
 LOCAL_NAMESPACE = "local"
 MAKING = ("up", "doctor", "render")
 """Verbs that mean this machine unless told otherwise."""
 OPERATING = ("install", "uninstall")
 """Verbs that mean a cluster."""
+READING = ("report", "trace", "get", "runs")
+"""Verbs that read what is kept of runs, those of the simulator too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ def find_target(
     """
     on, namespace, context = place.on, place.namespace, place.context
     clusters = context is not None or namespace not in (None, LOCAL_NAMESPACE)
-    if clusters and on not in (None, "cluster", "kind"):
+    if clusters and on in ("local", "sim"):
         option = f"--context {context}" if context is not None else f"--namespace {namespace}"
         raise CommandError(
             "contexts and namespaces belong to clusters",
@@ -53,7 +56,9 @@ def find_target(
         on = "cluster"
     match on:
         case "local":
-            return _local()
+            return _local(simulated=False)
+        case "sim":
+            return _simulated()
         case "cluster":
             found = _cluster(context, namespace)
             tell(found.where)
@@ -72,6 +77,7 @@ def _looked_up(name: str | None, verb: str, tell: Callable[[str], None]) -> Targ
     """Here, unless NAME is only in the cluster; without any NAME, unless there is nothing here but something there.
 
     Nobody asked for a cluster yet: it is asked beside what is here, within bounds (`lab_client.kube_lookup`).
+    Kept runs of the simulator are here, too, for verbs that read runs.
     """
     from p2pnet.lab_client.kube import Kube
 
@@ -79,9 +85,16 @@ def _looked_up(name: str | None, verb: str, tell: Callable[[str], None]) -> Targ
     if verb in MAKING or (name is None and (verb != "status" or local.names())) or not Kube.configured():
         return local
     here = name is not None and local.presence(name) != "absent"
-    if not _is_there(name, tell, beside=here):
+    kept = not here and verb in READING and name in _simulated().names()
+    if not _is_there(name, tell, beside=here or kept):
         return local
     cluster = _cluster(None, None)
+    if kept:
+        raise CommandError(
+            f"{name} is in {cluster.where}, and runs of the simulator are kept here under that name",
+            where=f"p2pnet {verb} {name}",
+            next_step="say which: --on sim, or --on cluster",
+        )
     if here:
         raise CommandError(
             f"{name} is on this machine and in {cluster.where}",
@@ -104,11 +117,19 @@ def _is_there(name: str | None, tell: Callable[[str], None], *, beside: bool) ->
         return False
 
 
-def _local() -> "LocalTarget":
+def _local(*, simulated: bool = True) -> "LocalTarget":
+    """This machine; its kept runs with those of the simulator, or without."""
     from p2pnet.cli.targets.local import LocalTarget
     from p2pnet.store.state import State
 
-    return LocalTarget(State.default())
+    return LocalTarget(State.default(), simulated=simulated)
+
+
+def _simulated() -> "SimTarget":
+    from p2pnet.cli.targets.simulated import SimTarget
+    from p2pnet.store.state import State
+
+    return SimTarget(State.default())
 
 
 def _cluster(context: str | None, namespace: str | None) -> "ClusterTarget":

@@ -3,6 +3,7 @@
 import math
 
 _ROUNDS_MAX = 2_000  # of the continued fraction; it converges within a few times the root of its larger argument
+_HALVINGS = 60  # of an interval that holds t: beyond a float's precision
 _EPSILON = 1e-14  # relative change at which it has converged
 _TINY = 1e-300  # in the place of a zero that would be divided by
 
@@ -19,6 +20,24 @@ def at_least(hits: float, trials: float, share: float) -> float:
     if share >= 1:
         return 1.0
     return _incomplete_beta(hits, trials - hits + 1, share)
+
+
+def students_t(confidence: float, freedom: int) -> float:
+    """The t that a variable of Student's distribution with so many degrees of freedom exceeds, either way, with probability
+    1 - `confidence`: half the width of a confidence interval, in standard errors.
+    """
+    low, high = 0.0, 1.0
+    while _beyond(high, freedom) > 1 - confidence:
+        low, high = high, high * 2
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _beyond(middle, freedom) > 1 - confidence else (low, middle)
+    return (low + high) / 2
+
+
+def _beyond(t: float, freedom: int) -> float:
+    """P(|T| > t)."""
+    return _incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t)) if t else 1.0
 
 
 def _incomplete_beta(a: float, b: float, x: float) -> float:

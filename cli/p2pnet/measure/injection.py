@@ -59,6 +59,11 @@ def plan(
     return planned
 
 
+def payload_number(request: RunRequest, index: int, nodes: int) -> int:
+    """Which of the request's payloads the planned artifact with this index is made of, in a subnet of so many nodes."""
+    return index // (nodes if request.publisher == "all" else 1) % len(request.payloads)
+
+
 def check(request: RunRequest, nodes: list[str]) -> int:
     """How many artifacts the request publishes. Raises SpecError naming what is wrong with it."""
     if not nodes:

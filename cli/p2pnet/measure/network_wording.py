@@ -7,6 +7,7 @@ from p2pnet.measure.wording import MISSING
 from p2pnet.model.report import FaultStatus, Finding, LinkFigures, NetworkRow
 
 UNSEEN = "nothing measured"
+MODELLED = "modelled"
 _BY_WEIGHT = ("delay_ms", "bandwidth_bps", "jitter_ms", "loss")
 PLACES_MAX = 4  # behind the point: 0.1 us, or a loss of 1 in a million
 
@@ -25,6 +26,8 @@ def asked_of(row: NetworkRow) -> str:
 
 def seen_of(row: NetworkRow) -> str:
     """The same figures as they were seen."""
+    if row.modelled:
+        return MODELLED
     return figures(row.asked, row.seen) if was_measured(row) else UNSEEN
 
 
@@ -34,7 +37,9 @@ def was_measured(row: NetworkRow) -> bool:
 
 
 def result_of(row: NetworkRow) -> str:
-    """`as asked`, `not as asked` or `not measured`."""
+    """`as asked`, `not as asked`, `not measured` or `modelled`."""
+    if row.modelled:
+        return MODELLED
     return "not as asked" if not row.ok else "as asked" if was_measured(row) else "not measured"
 
 
@@ -44,12 +49,14 @@ def link_of(row: NetworkRow) -> str:
 
 
 def probed(row: NetworkRow) -> str:
-    """`40 of 380 links, 1,200 probes`."""
+    """`40 of 380 links, 1,200 probes`; of a modelled row the links alone."""
+    if row.modelled:
+        return _links(row.links_total)
     probes = f"{row.seen.samples:,} {'probe' if row.seen.samples == 1 else 'probes'}"
     if row.worst:
         return probes
-    of = f"{row.links:,} of {row.links_total:,}" if row.links < row.links_total else f"{row.links:,}"
-    return f"{of} {'link' if row.links_total == 1 else 'links'}, {probes}"
+    of = f"{row.links:,} of {_links(row.links_total)}" if row.links < row.links_total else _links(row.links)
+    return f"{of}, {probes}"
 
 
 def rules_of(rows: Iterable[NetworkRow]) -> list[NetworkRow]:
@@ -88,12 +95,14 @@ def summary(rows: Sequence[NetworkRow]) -> list[str]:
     rules = rules_of(rows) or list(rows)
     if not rules:
         return []
+    if all(row.modelled for row in rules):
+        return [f"{MODELLED}: {_rules(len(rules))}"]
     unseen = sum(row.ok and not was_measured(row) for row in rules)
     if unseen == len(rules):
         return [f"{_rules(unseen)}, not measured yet"]
     links, wrong = sum(row.links for row in rules), len(amiss(rules))
     rest = [
-        *([f"{unseen} not measured"] if unseen else []), f"{links:,} {'link' if links == 1 else 'links'} probed",
+        *([f"{unseen} not measured"] if unseen else []), f"{_links(links)} probed",
     ]  # fmt: skip
     if not amiss(rows):
         worst = worst_of(rows)
@@ -102,6 +111,10 @@ def summary(rows: Sequence[NetworkRow]) -> list[str]:
     if not wrong:
         return [f"not as asked: the worst link of {len(amiss(rows))} of {_rules(len(rules))}", *rest]
     return [f"not as asked: {wrong} of {_rules(len(rules))}", *rest]
+
+
+def _links(count: int) -> str:
+    return f"{count:,} {'link' if count == 1 else 'links'}"
 
 
 def _rules(count: int) -> str:

@@ -12,14 +12,19 @@ from p2pnet.present.tables import badge, headings, scrolled
 ROWS_MAX = 150  # 64 rules and as many worst links
 NODES_NAMED = 6
 FINDINGS_MAX = 50
-_TONES = {"as asked": "pass", "not as asked": "fail", "not measured": "invalid"}
+_TONES = {"as asked": "pass", "not as asked": "fail", "not measured": "invalid", "modelled": "pass"}
 _STATES = {"waiting": "its time had not come", "active": "in force", "ended": "over", "failed": "not in force"}
 
 
 def rules(rows: Sequence[NetworkRow]) -> Markup:
     """The table of rules and their worst links, what is not as asked first."""
     shown = sorted(rows, key=lambda row: row.ok)[:ROWS_MAX]
-    caption = f"{', '.join(wording.summary(rows))}. Measured by probe datagrams while the run went on."
+    how = (
+        "In force by construction"
+        if all(row.modelled for row in rows)
+        else "Measured by probe datagrams while the run went on"
+    )
+    caption = f"{', '.join(wording.summary(rows))}. {how}."
     if len(rows) > len(shown):
         caption += f" {len(rows) - len(shown)} more rows are left out."
     head = headings({"Rule": "", "Links": "", "Asked": "", "Seen": "", "Probed": "wide", "Result": ""})

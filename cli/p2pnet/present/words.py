@@ -133,6 +133,8 @@ def ignored_lines(report: Report) -> list[str]:
 
 def clock(report: Report) -> str:
     """The bound on the error between the nodes' clocks."""
+    if report.target == "sim":
+        return "one virtual clock"
     bound = report.clock_bound_ms
     return "±0 ms (one host)" if not bound else f"±{bound:.3f} ms"
 

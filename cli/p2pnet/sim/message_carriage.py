@@ -40,6 +40,16 @@ class MessageCarriage:
             found = self._access[name] = AccessLink()
         return found
 
+    def share_access(self, name: str, other: str) -> None:
+        """Let a node have the access link of another one, too."""
+        self._access[name] = self.access(other)
+
+    @property
+    def wire_bytes(self) -> int:
+        """Bytes of all IP packets sent so far, by all nodes."""
+        links = {id(link): link for link in self._access.values()}
+        return sum(link.wire_bytes for link in links.values())
+
     def shape_access(self, name: str, *, up: AccessShape | None, down: AccessShape | None) -> None:
         """Give a node's access link these shapes from now on; None: no limit."""
         access, now = self.access(name), self._timeline.now

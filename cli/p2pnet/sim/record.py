@@ -72,12 +72,14 @@ class NodeRecord:
             self.events.append(event)
         if artifact is None:
             return
-        if kind is EventKind.VALIDATED:
+        if kind in {EventKind.REMOVED, EventKind.REJECTED}:
+            self.dropped.add(artifact)
+        elif not self._keeps:
+            return
+        elif kind is EventKind.VALIDATED:
             self._deliveries.validated.setdefault(artifact, {}).setdefault(self._name, now)
         elif kind is EventKind.PUBLISHED:
             self._deliveries.published.setdefault(artifact, now)
-        elif kind in {EventKind.REMOVED, EventKind.REJECTED}:
-            self.dropped.add(artifact)
 
     def client_told(self, changes: Iterable[Change]) -> None:
         """Record the changes with which the client is called."""

@@ -22,8 +22,8 @@ from p2pnet.model.jobs import Payload, RunFile, RunRequest
 from p2pnet.model.report import Report
 from p2pnet.model.units import format_duration
 from p2pnet.sim.context import EPOCH
-from p2pnet.sim.event_log import EventLog
 from p2pnet.sim.quantities import NS
+from p2pnet.sim.run_events import RunEvents
 from p2pnet.sim.subnet_world import subnet_world
 from p2pnet.subnet.document import in_force
 from p2pnet.subnet.members import members
@@ -82,6 +82,8 @@ class SimOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """In time order, as a live run's archive has them; empty where `on_events` took them."""
     payloads: dict[str, bytes]
     """The bytes that were published, by artifact id in hex."""
+    indexes: list[int]
+    """Their places in the plan, in the same order: some planned artifacts may not have been published."""
     interrupted: bool
 
 
@@ -123,7 +125,7 @@ class _SimRun:
         self._seed = seed
         self._until_s = until_s
         self._measure = RunMeasure(names)
-        self._log = EventLog(self._measure, client, write)
+        self._log = RunEvents(self._measure, client, write)
         self._planned = plan(request, names, sizes, Random(publishers_seed(seed)).randrange)
         there = subnet_world(subnet, seed=seed, client=client, on_event=self._log.add)
         self._world, self._network, self._faults = there
@@ -142,6 +144,7 @@ class _SimRun:
         self._invalid: list[str] = []
         self._payloads: dict[str, bytes] = {}
         self._names: list[str] = []
+        self._indexes: list[int] = []
         self._unpublished: dict[str, int] = {}
         """By publisher: artifacts that were not published, because a fault kept it from working."""
 
@@ -168,7 +171,10 @@ class _SimRun:
             self._file, state=report.state, started_at=EPOCH + self._begins / NS, finished_at=EPOCH + self._now / NS,
             artifacts=list(self._payloads), names=self._names, faults=report.faults,
         )  # fmt: skip
-        return SimOutcome(report=report, run=file, events=kept, payloads=self._payloads, interrupted=self._interrupted)
+        return SimOutcome(
+            report=report, run=file, events=kept, payloads=self._payloads, indexes=self._indexes,
+            interrupted=self._interrupted,
+        )  # fmt: skip
 
     # The way to the end
 
@@ -224,13 +230,17 @@ class _SimRun:
         try:
             node = self._world.nodes[planned.publisher]
             artifact = node.publish(data, keep=self._subnet.spec.broadcast.keep.seconds, name=planned.name)
-        except (PublicationRefusedError, LocalError) as error:
-            self._invalid.append(f"not everything could be published: {planned.publisher} refused: {error}")
+        except LocalError as error:
+            code = f"{error.code}: " if isinstance(error, PublicationRefusedError) else ""
+            self._invalid.append(
+                f"not everything could be published: {planned.publisher} refused {planned.name}: {code}{error}"
+            )
             return
         finally:
             self._log.publishing = False
         self._payloads[artifact.hex()] = data
         self._names.append(planned.name)
+        self._indexes.append(planned.index)
 
     def _bytes_of(self, planned: Planned) -> bytes:
         if planned.payload.upload:
@@ -240,15 +250,9 @@ class _SimRun:
         return Random(payload_seed(self._seed, planned.index, planned.size)).randbytes(planned.size)
 
     def _advance(self) -> None:
-        """Let some virtual time pass: to the next publication or the end at most, and about LOOK_S of wall time."""
-        to = self._now + self._step
-        if self._next < len(self._planned):
-            to = min(to, self._begins + int(self._planned[self._next].due_s * NS))
-        ends, fault_s = self._ends, self._faults.next_s()
-        if ends is not None:
-            to = min(to, ends)
-        if fault_s is not None:
-            to = min(to, max(self._now, round(fault_s * NS)))
+        """Let some virtual time pass: to what is due next at most, and about LOOK_S of wall time."""
+        due = self._due
+        to = min(self._now + self._step, due)
         began = perf_counter()
         quiet = self._world.run_until_quiet((to - self._now) / NS)
         took = perf_counter() - began
@@ -258,14 +262,50 @@ class _SimRun:
             self._step = max(STEP_MIN_NS, self._step // 2)
         if quiet:
             self._log.flush()
-            self._skip_quiet(to)
+            self._skip_quiet(due)
 
-    def _skip_quiet(self, to: int) -> None:
-        """Nothing is under way: go on with the next publication, or be over."""
+    @property
+    def _due(self) -> int:
+        """When the next publication, fault or end is due, at most a second after the present one: by virtual time alone."""
+        due = [(self._now // NS + 1) * NS]
+        if self._next < len(self._planned):
+            due.append(self._begins + int(self._planned[self._next].due_s * NS))
+        if (ends := self._ends) is not None:
+            due.append(ends)
+        if (fault_s := self._faults.next_s()) is not None:
+            due.append(round(fault_s * NS))
+        return max(self._now, min(due))
+
+    def _skip_quiet(self, due: int) -> None:
+        """Nothing is under way: be over, or go on with what is due next. How far must not depend on the wall clock's steps."""
         if self._is_complete:
             self._at_rest = True
-        elif to > self._now:
-            self._world.run((to - self._now) / NS)
+        elif due > self._now:
+            self._world.run((due - self._now) / NS)
+
+    @property
+    def _not_due(self) -> int:
+        """Artifacts that were due after the end that was asked for."""
+        if self._until_s is None or self._interrupted or self._invalid:
+            return 0
+        return len(self._planned) - self._next
+
+    def _why_not_all(self, not_due: int) -> list[str]:
+        """A run that published less than it was to is no measurement of what was asked, even if that was asked, too."""
+        if not not_due:
+            return []
+        end, later = (
+            format_duration(self._until_s or 0.0),
+            f"{not_due} of {len(self._planned)} artifacts were due later",
+        )
+        return [f"the run ended after {end} of virtual time, as asked: {later}"]
+
+    def _notes(self) -> list[str]:
+        """What there is to say beside the figures, what is simulated and what is modelled last."""
+        clients, notes = [one.name for one in self._subnet.spec.clients], []
+        if len(clients) > 1:
+            notes.append(f"bytes sent are those of all clients ({', '.join(clients)})")
+        return [*notes, *unpublished_notes(self._unpublished), *self._network.plan.notes, *NOTES]
 
     def _interrupt(self) -> None:
         self._interrupted = True
@@ -284,15 +324,15 @@ class _SimRun:
         )  # fmt: skip
 
     def _report(self, sent: int) -> Report:
-        faults = self._faults
+        faults, not_due = self._faults, self._not_due
         facts = facts_of(
-            self._file, asked=len(self._planned) - sum(self._unpublished.values()), sent=sent,
-            invalid=[*self._invalid, *faults.problems()], digest=self._world.digest(),
-            notes=[*unpublished_notes(self._unpublished), *self._network.plan.notes, *NOTES],
+            self._file, asked=len(self._planned) - sum(self._unpublished.values()) - not_due, sent=sent,
+            invalid=[*self._invalid, *self._why_not_all(not_due), *faults.problems()], digest=self._world.digest(),
+            notes=self._notes(),
             state="cancelled" if self._interrupted else "finished", started_at=EPOCH + self._begins / NS,
             faults=faults.statuses(self._world.now), lost_until_ns=faults.lost_until_ns(),
         )  # fmt: skip
-        return self._measure.report(facts)
+        return msgspec.structs.replace(self._measure.report(facts), network=self._network.rows)
 
 
 def _request_of(load: SimLoad, client: str) -> tuple[RunRequest, dict[str, int]]:

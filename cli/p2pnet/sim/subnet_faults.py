@@ -4,10 +4,11 @@ Times are seconds since the start of the world, on the world's clock.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from p2pnet.model.report import FaultStatus
 from p2pnet.sim.context import EPOCH
+from p2pnet.sim.node import Node
 from p2pnet.sim.quantities import NS
 from p2pnet.sim.subnet_network import SubnetNetwork
 from p2pnet.sim.world import World
@@ -22,8 +23,10 @@ BACK_S = 0.6  # from a death, or the end of one that lasts, until the process se
 class SubnetFaults:
     """Puts the faults of a document in force, from `begin` on: calls of `advance` at the times that `next_s` tells."""
 
-    def __init__(self, world: World, subnet: Subnet, network: SubnetNetwork) -> None:
+    def __init__(self, world: World, subnet: Subnet, network: SubnetNetwork, clients: Sequence[str] = ("",)) -> None:
+        """`clients`: as `SubnetNetwork` has them: what hits a node hits all of its clients."""
         self._world = world
+        self._clients = clients
         self._subnet = subnet
         self._network = network
         self._book = FaultBook()
@@ -132,32 +135,38 @@ class SubnetFaults:
             if state == before:
                 continue
             self._states[name] = state
-            node = self._world.nodes[name]
+            clients = self._clients_of(name)
             if state != "free":
                 self._hit_s[name] = now_s
             if state == "dead":
                 self._kill(name)
-            elif not node.is_up:
+            elif not clients[0].is_up:
                 # One that is to be paused is once it serves: see `_start`.
                 self._starts_s.setdefault(name, now_s + BACK_S)
             elif state == "paused":
-                node.pause()
+                for one in clients:
+                    one.pause()
             else:
-                node.resume()
+                for one in clients:
+                    one.resume()
             if state == "free":
                 del self._states[name]
 
     def _start(self, name: str) -> None:
         del self._starts_s[name]
-        node = self._world.nodes[name]
-        node.restart()
-        if self._states.get(name) == "paused":
-            node.pause()
+        for node in self._clients_of(name):
+            node.restart()
+            if self._states.get(name) == "paused":
+                node.pause()
+
+    def _clients_of(self, name: str) -> list[Node]:
+        return [self._world.nodes[name + client] for client in self._clients]
 
     def _kill(self, name: str) -> None:
         self._died.add(name)
         self._starts_s.pop(name, None)
-        self._world.nodes[name].crash()
+        for node in self._clients_of(name):
+            node.crash()
 
     def _act_once(self, faults: Iterable[BookedFault], now_s: float) -> None:
         """Kill or restart what is to be hit once, as soon as it runs."""

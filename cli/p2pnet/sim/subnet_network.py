@@ -1,8 +1,11 @@
 """The network of a document in its world: the same plan of shapes and access links that live nodes are told, for edges only."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from p2pnet.measure.modelled import ModelledLine, ModelledPath, modelled_rows
 from p2pnet.model.network import CLEAR, AccessShape, LinkShape
+from p2pnet.model.report import NetworkRow
 from p2pnet.sim.world import World
 from p2pnet.subnet.members import Edge
 from p2pnet.subnet.network import NetworkPlan, network_plan
@@ -14,15 +17,20 @@ Lines = tuple[AccessShape | None, AccessShape | None]
 
 
 class SubnetNetwork:
-    """What the links of a world do, by the document and the faults about links that are in force. `edges`: all links."""
+    """What the links of a world do, by the document and the faults about links that are in force.
 
-    def __init__(self, world: World, subnet: Subnet, edges: Sequence[Edge]) -> None:
+    `edges`: all links between nodes. `clients`: what the names of nodes in the world end in, for each client that is simulated.
+    """
+
+    def __init__(self, world: World, subnet: Subnet, edges: Sequence[Edge], clients: Sequence[str] = ("",)) -> None:
         self._world = world
         self._subnet = subnet
         self._edges = edges
+        self._clients = clients
         self._shapes: dict[Edge, tuple[LinkShape, LinkShape]] = {}
         """What links do now, there and back; those that are not here do nothing."""
         self._lines: dict[str, Lines] = {}
+        self._rows: dict[str, NetworkRow] = {}
         self.plan: NetworkPlan = network_plan(subnet)
         """What is asked for now."""
         self._apply()
@@ -32,20 +40,33 @@ class SubnetNetwork:
         self.plan = network_plan(self._subnet, faults)
         self._apply()
 
+    @property
+    def rows(self) -> list[NetworkRow]:
+        """What was asked of links by all rules and faults so far."""
+        return list(self._rows.values())
+
     def _apply(self) -> None:
         plan = self.plan
         if not plan.shaped and not self._shapes and not self._lines:
             return
-        clear = (CLEAR, CLEAR)
+        paths, lines = Counter[ModelledPath](), Counter[ModelledLine]()
         for edge in self._edges:
             a, b = edge
-            shapes = plan.path(a, b)[0], plan.path(b, a)[0]
-            if shapes != self._shapes.get(edge, clear):
-                self._shapes[edge] = shapes
-                self._world.shape(a, b, shapes[0])
-                self._world.shape(b, a, shapes[1])
+            there, why_there = plan.path(a, b)
+            back, why_back = plan.path(b, a)
+            paths[ModelledPath(why_there, there)] += 1
+            paths[ModelledPath(why_back, back)] += 1
+            if (there, back) != self._shapes.get(edge, (CLEAR, CLEAR)):
+                self._shapes[edge] = there, back
+                for client in self._clients:
+                    self._world.shape(a + client, b + client, there)
+                    self._world.shape(b + client, a + client, back)
         for node in plan.members:
-            lines = plan.access(node)
-            if lines != self._lines.get(node, (None, None)):
-                self._lines[node] = lines
-                self._world.access(node, *lines)
+            up, down = plan.access(node)
+            lines.update(ModelledLine(plan.access_label(node), line) for line in (up, down) if line is not None)
+            if (up, down) != self._lines.get(node, (None, None)):
+                self._lines[node] = up, down
+                self._world.access(node, up, down)
+        for row in modelled_rows(paths, lines, plan.selectors):
+            # What was in force first: a rule asks for the same of more or fewer links as faults come and go.
+            self._rows.setdefault(row.rule, row)

@@ -1,7 +1,11 @@
-"""A Subnet document as a world: its members by the names that live targets give, its edges, its settings and its client."""
+"""A Subnet document as a world: its members by the names that live targets give, its edges, its settings and its clients."""
 
+from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 
+from p2pnet.broadcast import Client
+from p2pnet.broadcast.effects import Emit
 from p2pnet.broadcast.loading import maker_of
 from p2pnet.sim.context import EventSink
 from p2pnet.sim.subnet_faults import SubnetFaults
@@ -15,20 +19,43 @@ from p2pnet.subnet.spec import Subnet
 def subnet_world(
     subnet: Subnet, *, seed: int, client: str, on_event: EventSink
 ) -> tuple[World, SubnetNetwork, SubnetFaults]:
-    """The world of a checked document, whose nodes run this one of its clients, with its network in force and its faults ready.
+    """The world of a checked document, with its network in force and its faults ready. `on_event`: of this client alone.
 
-    Raises SpecError for a graph that cannot be.
+    Each client of a node is a node of the world of its own, which shares the access link of the first: that one, with the name
+    of the real node, is the client that publishes. Raises SpecError for a graph or a client that cannot be.
     """
-    world = World(seed, model="messages", on_event=on_event)
+    names = [name for name, _ in members(subnet)]
+
+    def mine(node: str, incarnation: int, event: Emit, now: int) -> None:
+        if " " not in node:  # no name of a member has one
+            on_event(node, incarnation, event, now)
+
+    makers = _clients(subnet, client, names[0])
+    world = World(seed, model="messages", on_event=mine if len(makers) > 1 else on_event)
     settings = broadcast_settings(subnet)
-    index, config = next((index, one) for index, one in enumerate(client_configs(subnet)) if one.name == client)
-    make = maker_of(config, f"spec.clients[{index}]")
-    for name, _ in members(subnet):
-        world.node(name, client=make, settings=settings)
-    names = list(world.nodes)
+    for suffix, make in makers.items():
+        for name in names:
+            world.node(name + suffix, client=partial(make, name), settings=settings, beside=name if suffix else "")
     found = edges_of(subnet)
     edges = list(combinations(names, 2)) if found is None else found
-    for a, b in edges:
-        world.link(a, b, delay=0)
-    network = SubnetNetwork(world, subnet, edges)
-    return world, network, SubnetFaults(world, subnet, network)
+    for suffix in makers:
+        for a, b in edges:
+            world.link(a + suffix, b + suffix, delay=0)
+    network = SubnetNetwork(world, subnet, edges, list(makers))
+    return world, network, SubnetFaults(world, subnet, network, list(makers))
+
+
+def _clients(subnet: Subnet, publishing: str, example: str) -> dict[str, Callable[[str], Client]]:
+    """The clients to simulate, by what the names of their nodes end in: the one that publishes first, and all that may act by
+    themselves. The others have nothing to do as long as nobody publishes through them.
+    """
+    first: dict[str, Callable[[str], Client]] = {}
+    others: dict[str, Callable[[str], Client]] = {}
+    for index, config in enumerate(client_configs(subnet)):
+        make = maker_of(config, f"spec.clients[{index}]")
+        acts = make(example).tick_s is not None  # every client is made once, so that one that cannot be is refused
+        if config.name == publishing:
+            first[""] = make
+        elif acts:
+            others[f" {config.name}"] = make
+    return first | others

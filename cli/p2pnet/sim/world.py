@@ -36,7 +36,7 @@ class World:
 
     `model`: how messages get from node to node. `plain`: one after the other on access links, then their link's latency;
     `messages`: netem's message model, with windows, shared access links and losses as delay (docs/network-model.md).
-    `on_event` takes all events of nodes as they happen; `Node.events` then stay empty.
+    `on_event` takes all events of nodes as they happen; `Node.events` and `delivered` then stay empty.
     """
 
     def __init__(self, seed: int = 0, *, model: NetworkModel = "plain", on_event: EventSink | None = None) -> None:
@@ -64,15 +64,20 @@ class World:
         up: Bandwidth | None = None,
         down: Bandwidth | None = None,
         client_delay: Duration = 0,
+        beside: str = "",
     ) -> Node:
         """Make a node, which is a member from now on.
 
         `client`: see `ClientLike`. `settings`: by default those of a full mesh, or of a sparse world after `regular`.
         `quota`: bytes a peer may have in the unvalidated pool. `up`, `down`: its access link, shared by all its peers; None:
         no limit. `client_delay`: how long a call of the client takes; 0 calls it within the node's turn, as a real node does
-        with the shipped clients. Raises LocalError for a name that is taken.
+        with the shipped clients. `beside`: a node whose access link it shares, as several clients of one real node do; for
+        `model="messages"`. Raises LocalError for a name that is taken.
         """
         self._check_new(name)
+        if beside:
+            self._check_there(beside)
+            self._network.message_model().share_access(name, beside)
         # Everything that can be wrong raises here, where the node is made, not when it starts.
         plan = NodePlan(
             name,
@@ -265,7 +270,7 @@ class World:
         """The same with headers: what real nodes' UDP byte counters would have grown by, and in the message model IP's too."""
         network = self._network
         if network.model is not None:
-            return sum(network.model.access(name).wire_bytes for name in [*self.nodes, *self.liars])
+            return network.model.wire_bytes
         return network.bytes_sent + HEADER_BYTES * network.messages
 
     def wire_bytes_of(self, node: str) -> int:

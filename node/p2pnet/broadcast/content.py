@@ -77,7 +77,7 @@ class Content:
         self.pushed_to = pushed_to
         """The peers of its audience that get the bytes; None: all."""
         self.done: set[str] = set()
-        """Peers that answered `have` or `unwanted`, or took a push over an edge: they are not told of more parts."""
+        """Peers that answered `have` or `unwanted`: they are not told of more parts."""
         self.progress_peers: set[str] | None = None
         """The peers that are told of more parts; None: the whole audience."""
         self.pause_ns = PROGRESS_FIRST_NS

@@ -51,9 +51,11 @@ BRANCHES = (
     "slot_queue_withdrawn", "slot_reused", "empty_sent", "lone_push_reset", "suppressed_by_row", "due_when_row_ended",
     "content_changed_on_its_way", "partial_offered", "partial_became_complete", "partial_withdrawn", "relay_waited_for_slot",
     "connection_replaced", "synced_after_retry",
+    "edge_turned_eager_again", "eager_edge_turned_lazy",
     # pool and client
     "produced_what_was_fetched", "client_raised", "purged_id_met", "expired_on_arrival", "unvalidated_lost",
     # digests
+    "another_peer_let_to_send", "promise_broken",
     "digest_mismatch", "listed_id_unknown_there", "held_artifact_offered", "digest_lost",
     # stripes
     "stripe_before_its_row", "stripe_wrong", "stripe_unproven", "stripe_unwanted", "stripes_missed", "stripes_repaired",

@@ -16,6 +16,7 @@ from p2pnet.broadcast.assembler import Assembler
 from p2pnet.broadcast.client import Client, ClientCalls, ClientRaisedError
 from p2pnet.broadcast.context import SECOND, Context, Timer
 from p2pnet.broadcast.digest import Digests
+from p2pnet.broadcast.edges import Edges
 from p2pnet.broadcast.effects import AnswerFetch, Effect, Published, PublishRefused, RunClient
 from p2pnet.broadcast.inputs import Input, Wake
 from p2pnet.broadcast.manager import PoolManager, PublicationRefusedError
@@ -73,10 +74,20 @@ class Broadcast:
         self._calls = calls = ClientCalls(context, client)
         self._table = Table(settings.slots_per_peer)
         self._quota = Quota(unvalidated_bytes_per_peer)
-        self._sender = Sender(context, self._table)
-        self._digests = Digests(context, self._table, self.pool, me)
+        self._edges = Edges(context)
+        self._sender = Sender(context, self._table, self._edges)
         self._scatter = Scatter(context, self._table, me)
-        self._relay = Relay(context, calls, self.pool, self._sender, self._digests)
+        self._digests = Digests(context, self._table, self.pool, me, self._sender.is_announced)
+        self._relay = Relay(
+            context,
+            calls,
+            self._table,
+            self.pool,
+            sender=self._sender,
+            digests=self._digests,
+            edges=self._edges,
+            scatter=self._scatter,
+        )
         self._assembler = Assembler(
             context,
             self._table,
@@ -314,7 +325,7 @@ class Broadcast:
         if not self._table.disconnect(peer, down.connection):
             return
         self._receiver.disconnect(peer)
-        self._sender.delivery.disconnect(peer)
+        self._sender.disconnect(peer)
         self._assembler.disconnect(peer)
         self._scatter.disconnect(peer)
         self._intake.disconnect(peer)
@@ -356,7 +367,7 @@ class Broadcast:
     # Fetches and digests
 
     def _fetch_received(self, fetch: inputs.FetchReceived) -> None:
-        self._context.effects.append(AnswerFetch(fetch.token, self._server.answer(fetch.body)))
+        self._context.effects.append(AnswerFetch(fetch.token, self._server.answer(fetch.peer, fetch.body)))
 
     def _parts_arrived(self, task: Task, source: SupplierState) -> None:
         """Some parts of an artifact are here: announce them, unless peers have nearly all of it by stripes."""

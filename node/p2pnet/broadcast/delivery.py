@@ -9,6 +9,7 @@ from itertools import islice
 
 from p2pnet.broadcast.content import Batch, Content, UpdateItem, batches
 from p2pnet.broadcast.context import MS, SECOND, Context, Timer
+from p2pnet.broadcast.edges import Edges
 from p2pnet.broadcast.effects import Cancel, SendSynced, SendUpdates
 from p2pnet.broadcast.inputs import SyncedAnswered, UpdatesAnswered
 from p2pnet.broadcast.table import Table
@@ -151,8 +152,9 @@ class PeerOutbox:
 class Delivery:
     """The outboxes of all connected peers, and the update requests in flight."""
 
-    def __init__(self, context: Context, table: Table, contents: dict[int, Content]) -> None:
+    def __init__(self, context: Context, table: Table, edges: Edges, contents: dict[int, Content]) -> None:
         self._context = context
+        self._edges = edges
         self._table = table
         self._contents = contents
         """`contents`: what each slot holds, kept by the sender."""
@@ -383,10 +385,12 @@ class Delivery:
     def _settle_all(self, box: PeerOutbox, batch: Batch) -> None:
         """Every update of a plain batch was answered OK: the fast path of `_settle`."""
         states, contents = box.states, self._contents
-        for slot, commit, _ in batch.items:
+        for slot, commit, push in batch.items:
             content = contents.get(slot)
             if content is not None and content.commit == commit and states.get(slot) is DeliveryState.IN_FLIGHT:
                 del states[slot]  # what `NEXT` has for IN_FLIGHT and ACCEPTED
+                if push and content.is_over_edges:
+                    self._edges.graft(content.origin, box.peer)
                 self._context.counters["delivered"] += 1
             elif content is not None:
                 self._context.count("content_changed_on_its_way")
@@ -410,11 +414,11 @@ class Delivery:
                 again.append(item)
                 box.attempts[slot] = box.attempts.get(slot, 0) + 1
             else:
-                self._settled(box, content, status)
+                self._settled(box, content, status, push=push)
         if again:
             self._pause(box, again)
 
-    def _settled(self, box: PeerOutbox, content: Content, status: int | None) -> None:
+    def _settled(self, box: PeerOutbox, content: Content, status: int | None, *, push: bool) -> None:
         if status == UpdateStatus.MALFORMED:
             self._context.count("given_up")
             self._context.emit_about(EventKind.GIVEN_UP, content.artifact, box.peer, content.hop, detail="malformed")
@@ -426,6 +430,10 @@ class Delivery:
                 box.reached.discard(content.slot)
             elif status in {UpdateStatus.HAVE, UpdateStatus.UNWANTED}:
                 content.done.add(box.peer)
+                if content.is_over_edges:
+                    self._edges.prune(content.origin, box.peer)
+            elif push and content.is_over_edges:
+                self._edges.graft(content.origin, box.peer)
 
     def _pause(self, box: PeerOutbox, again: list[UpdateItem]) -> None:
         # One timer for all that failed together: the longest pause of any.

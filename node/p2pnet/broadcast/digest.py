@@ -1,9 +1,13 @@
-"""Digests: how nodes that do not relay find out that one of them lacks an artifact.
+"""Digests: how nodes that do not relay to each other find out that one of them lacks an artifact.
 
 In a full mesh an artifact's publisher serves every peer itself, and nobody relays it. That fails when a link is down, or when a
 publisher restarts, drops what others keep, or lies. So linked peers compare a digest of the ids each holds, at most once a
 second and only after a change. Where the digests differ, the ids that came since they last agreed are listed, and what the
 other does not know is advertised to it.
+
+In a sparse topology the same goes over lazy edges: all peers are compared with. There a few new ids are listed at once, by their
+first halves, for a digest would differ as long as anything is on its way. Of several peers that offer a node what it lacks, one
+is let to send it.
 """
 
 from bisect import bisect_right
@@ -17,10 +21,12 @@ from p2pnet.broadcast.table import Table
 from p2pnet.broadcast.wire import (
     DIGEST_BYTES,
     DIGEST_IDS_MAX,
+    HALF_BYTES,
     UpdateStatus,
     decode_digest,
     decode_statuses,
     encode_digest,
+    encode_halves,
 )
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.ids import ArtifactId
@@ -33,12 +39,31 @@ NEIGHBOURS = 2
 """Peers compared with on each side of a ring of all nodes. While no link is missing that is enough: a difference spreads."""
 ALL_PEERS_MAX = 2 * NEIGHBOURS
 """Up to so many peers are all compared with."""
+LISTED_AT_ONCE = 32
+"""In a sparse topology: up to so many ids are listed without comparing digests first, half a KiB."""
+PROMISED_NS = 2 * SECOND
+"""How long a node that lets a peer send what it lacks waits for it, before it lets others too."""
+PROMISED_MAX = DIGEST_IDS_MAX
+"""Artifacts that peers were let to send and that are not here yet; of more, whoever offers them is let to send them."""
+BUSY_MAX = 8
+"""How often a peer may say that another one is about to send it an artifact; then it is taken to have it."""
 
 
 class PeerDigest:
     """What was exchanged with one peer on its current connection."""
 
-    __slots__ = ("attempts", "connection", "lacks_links", "not_before", "open", "reported_lack", "settled")
+    __slots__ = (
+        "attempts",
+        "broke_promise",
+        "busy",
+        "connection",
+        "lacks_links",
+        "not_before",
+        "open",
+        "reported_lack",
+        "settled",
+        "shown",
+    )
 
     def __init__(self, connection: int) -> None:
         self.connection = connection
@@ -54,6 +79,12 @@ class PeerDigest:
         """The peer says that it is not linked to every member."""
         self.reported_lack = False
         """What this node last told it about its own links."""
+        self.shown: dict[ArtifactId, None] = {}
+        """Artifacts behind `settled` that it has listed, so it holds them."""
+        self.broke_promise = False
+        """It did not send in time what it was let to send: nobody waits for it any more."""
+        self.busy = (0, 0)
+        """(number of the first artifact that another peer is about to send it, how often it has said so)"""
 
 
 class DigestMessage:
@@ -76,8 +107,20 @@ class DigestMessage:
 class Digests:
     """Compares what this node holds with what its peers hold."""
 
-    def __init__(self, context: Context, table: Table, pool: Pool, me: str) -> None:
+    def __init__(
+        self,
+        context: Context,
+        table: Table,
+        pool: Pool,
+        me: str,
+        is_announced: Callable[[str, ArtifactId], bool],
+    ) -> None:
+        """`is_announced`: whether a slot of this node announces an artifact to a peer."""
         self._context = context
+        self._is_announced = is_announced
+        self._sparse = not context.settings.full_mesh
+        self._halves: dict[bytes, ArtifactId] = {}  # of what is held, in a sparse topology
+        self._promised: dict[bytes, tuple[PeerDigest, int]] = {}  # half -> (peer let to send it, until when)
         self._table = table
         self._pool = pool
         self._me = me
@@ -102,12 +145,21 @@ class Digests:
         self._number += 1
         self._held[artifact] = self._number
         self._log.append((self._number, self._context.now, artifact))
-        if self._peers:
+        if self._sparse:
+            self._halves[artifact[:HALF_BYTES]] = artifact
+            self._promised.pop(artifact[:HALF_BYTES], None)
+        if self._sparse:
+            # Only for those who may lack it: most know it by now, or are just told.
+            lags = [self._lag(name) for name, peer in self._peers.items() if not self._is_shown(name, peer, artifact)]
+            if lags:
+                self._wake(self._context.now + min(lags))
+        elif self._peers:
             self._wake(self._context.now + PERIOD_NS)
 
     def forget(self, artifact: ArtifactId) -> None:
         """The artifact is not held any more."""
         self._held.pop(artifact, None)
+        self._halves.pop(artifact[:HALF_BYTES], None)
         # Compacted when most of it is old: the cost is spread over as many changes.
         if len(self._log) > 2 * len(self._held) + 100:
             self._log = [entry for entry in self._log if self._held.get(entry[2]) == entry[0]]
@@ -134,10 +186,15 @@ class Digests:
 
     def connect(self, peer: str, connection: int) -> None:
         """A new connection: nothing is known of what the peer holds."""
-        self._peers[peer] = PeerDigest(connection)
+        known = self._peers[peer] = PeerDigest(connection)
         self._links_changed()
+        first = PERIOD_NS
+        if self._sparse:
+            # One end first: the other need not, if they turn out to hold the same.
+            first = self._lag(peer)
+            known.not_before = self._context.now + first
         if self._held:
-            self._wake(self._context.now + PERIOD_NS)
+            self._wake(self._context.now + first)
 
     def disconnect(self, peer: str) -> None:
         """The connection ended: answers that still come are ignored."""
@@ -145,6 +202,8 @@ class Digests:
         if known is not None:
             for token in [token for token, message in self._messages.items() if message.peer is known]:
                 del self._messages[token]
+            for half in [half for half, (other, _) in self._promised.items() if other is known]:
+                del self._promised[half]
             self._links_changed()
 
     def members_changed(self, members: frozenset[str]) -> None:
@@ -175,6 +234,11 @@ class Digests:
             self._context.effects.append(AnswerDigest(token, bytes([UpdateStatus.MALFORMED])))
             return
         known = self._peers.get(peer)
+        if request.halves:
+            statuses = bytes([self._half_status(known, half) for half in request.halves])
+            self._context.effects.append(AnswerDigest(token, statuses))
+            self._rest_if_settled()
+            return
         same = request.digest == self.digest()
         if known is not None and known.connection == connection:
             if known.lacks_links != request.lacks_links:
@@ -183,15 +247,54 @@ class Digests:
             if same:
                 # Equal digests: everything held so far is settled at once.
                 known.settled = self._number
-                if all(
-                    self._due(name, other) is None for name, other in self._peers.items() if self._is_compared(name)
-                ):
-                    self._context.timers.cancel(Timer.DIGEST, None)
+                self._rest_if_settled()
         if not request.ids:
             answer = bytes([UpdateStatus.OK if same else UpdateStatus.ADVERTISE])
         else:
             answer = bytes([self._status(artifact, is_unwanted) for artifact in request.ids])
         self._context.effects.append(AnswerDigest(token, answer))
+
+    def _rest_if_settled(self) -> None:
+        """Unset the timer when no comparison is due with anybody."""
+        if self._context.timers.is_set(Timer.DIGEST, None) and all(
+            self._due(name, other) is None for name, other in self._peers.items() if self._is_compared(name)
+        ):
+            self._context.timers.cancel(Timer.DIGEST, None)
+
+    def _half_status(self, peer: PeerDigest | None, half: bytes) -> UpdateStatus:
+        """The answer to a listed half: the peer holds that artifact, and is let to send it if it is lacked here."""
+        artifact = self._halves.get(half)
+        if artifact is not None:
+            if peer is not None and self._held[artifact] > peer.settled:
+                peer.shown[artifact] = None
+            return UpdateStatus.HAVE
+        now, promise = self._context.now, self._promised.get(half)
+        if promise is None:
+            if peer is not None and not peer.broke_promise and self._has_room_for_promise():
+                self._promised[half] = (peer, now + PROMISED_NS)
+            return UpdateStatus.ADVERTISE
+        other, until = promise
+        if other is not peer and now < until and not other.broke_promise:
+            self._context.count("another_peer_let_to_send")
+            return UpdateStatus.BUSY
+        if now >= until:
+            self._broke(other)
+        return UpdateStatus.ADVERTISE
+
+    def _broke(self, peer: PeerDigest) -> None:
+        peer.broke_promise = True
+        self._context.count("promise_broken")
+
+    def _has_room_for_promise(self) -> bool:
+        """Whether one more promise may be kept; makes room by ending those that were broken."""
+        if len(self._promised) < PROMISED_MAX:
+            return True
+        now = self._context.now
+        for half, (peer, until) in list(self._promised.items()):
+            if now >= until:
+                self._broke(peer)
+                del self._promised[half]
+        return len(self._promised) < PROMISED_MAX
 
     def _status(self, artifact: ArtifactId, is_unwanted: Callable[[ArtifactId], bool]) -> UpdateStatus:
         if self._pool.holds(artifact):
@@ -208,7 +311,8 @@ class Digests:
             if due is None or peer.open:
                 continue
             if due <= now:
-                self._send(name, peer, [], self._number)
+                if not (self._sparse and self._list(name, peer, LISTED_AT_ONCE)):
+                    self._send(name, peer, [], self._number)
             else:
                 soonest = due if soonest is None else min(soonest, due)
         if soonest is not None:
@@ -236,14 +340,14 @@ class Digests:
         peer.attempts, peer.reported_lack = 0, message.lack
         wanted: list[tuple[ArtifactId, str]] = []
         if message.ids:
-            peer.settled = max(peer.settled, message.number)
+            self._settle(peer, message, statuses)
             wanted = [
                 (artifact, message.known)
                 for artifact, status in zip(message.ids, statuses, strict=True)
                 if status == UpdateStatus.ADVERTISE and artifact in self._held
             ]
             context.count("listed_id_unknown_there", len(wanted))
-            if wanted and not self._wide:
+            if wanted and not self._wide and not self._sparse:
                 self._wide = True
                 self._wake(context.now)
         elif statuses[0] == UpdateStatus.OK:
@@ -251,7 +355,7 @@ class Digests:
             peer.settled = max(peer.settled, message.number)
         else:
             context.count("digest_mismatch")
-            self._list(message.known, peer)
+            self._list(message.known, peer, DIGEST_IDS_MAX)
         due = None if peer.open else self._due(message.known, peer)
         if due is not None:
             self._wake(max(due, context.now))
@@ -264,8 +368,31 @@ class Digests:
         except MalformedError:
             return None
 
-    def _list(self, name: str, peer: PeerDigest) -> None:
-        """The digests differ: list the ids that the peer does not announce and that have been held for PERIOD_NS."""
+    def _settle(self, peer: PeerDigest, message: DigestMessage, statuses: bytes) -> None:
+        """Everything up to the message's number is settled, or up to the first id that another peer is about to send."""
+        number = message.number
+        busy = [
+            self._held[artifact]
+            for artifact, status in zip(message.ids, statuses, strict=True)
+            if status == UpdateStatus.BUSY and artifact in self._held
+        ]
+        if busy:
+            first = min(busy)
+            peer.busy = (first, peer.busy[1] + 1) if peer.busy[0] == first else (first, 1)
+            # Nobody honest says so for long.
+            number = min(number, first - 1 if peer.busy[1] < BUSY_MAX else first)
+        self._settled_up_to(peer, number)
+
+    def _settled_up_to(self, peer: PeerDigest, number: int) -> None:
+        peer.settled = max(peer.settled, number)
+        if peer.shown and peer.settled == self._number:
+            peer.shown = {}
+
+    def _list(self, name: str, peer: PeerDigest, most: int) -> bool:
+        """List the ids that the peer does not show and that have been held for PERIOD_NS, if they are at most `most`.
+
+        Whether that was done. As many ids as a message holds are always listed, the rest later.
+        """
         ids: list[ArtifactId] = []
         number = peer.settled
         for number_of, since, artifact in self._unsettled(peer):
@@ -273,13 +400,24 @@ class Digests:
                 break
             # Everything up to here is settled if the answer wants none of the listed ids.
             number = number_of
-            if self._held.get(artifact) == number_of and not self._table.holds(name, artifact):
+            if self._held.get(artifact) == number_of and not self._is_shown(name, peer, artifact):
                 ids.append(artifact)
+                if len(ids) > most:
+                    return False
         if ids:
             self._context.count("digests_listed")
             self._send(name, peer, ids, number)
         else:
-            peer.settled = max(peer.settled, number)
+            self._settled_up_to(peer, number)
+        return True
+
+    def _is_shown(self, name: str, peer: PeerDigest, artifact: ArtifactId) -> bool:
+        """Whether the peer need not be asked about this artifact: it announces or has listed it, or it is announced to it."""
+        return (
+            self._table.holds(name, artifact)
+            or artifact in peer.shown
+            or (self._sparse and self._is_announced(name, artifact))
+        )
 
     def _send(self, name: str, peer: PeerDigest, ids: list[ArtifactId], number: int) -> None:
         context = self._context
@@ -288,27 +426,33 @@ class Digests:
         peer.not_before = context.now + PERIOD_NS
         self._messages[token] = DigestMessage(peer, name, number, ids, lack=self._lacks_links)
         context.count("digests")
-        body = encode_digest(self.digest(), ids, lacks_links=self._lacks_links)
+        halves = self._sparse and ids
+        body = encode_halves(ids) if halves else encode_digest(self.digest(), ids, lacks_links=self._lacks_links)
         context.effects.append(SendDigest(token, name, peer.connection, body))
 
     # Whom, and when
 
     def _due(self, name: str, peer: PeerDigest) -> int | None:
         """When a comparison with this peer is due, in monotonic nanoseconds; None: there is nothing to compare."""
-        if len(self._peers) > ALL_PEERS_MAX and peer.reported_lack != self._lacks_links:
+        if not self._sparse and len(self._peers) > ALL_PEERS_MAX and peer.reported_lack != self._lacks_links:
             return max(peer.not_before, self._lack_since + 2 * PERIOD_NS)
         if not self._is_compared(name) or self._is_settled(name, peer):
             return None
         _, since, _ = next(self._unsettled(peer))
-        lag = PERIOD_NS if self._me < name else 2 * PERIOD_NS  # one end asks; the other need not, once it was asked
-        return max(peer.not_before, since + lag)
+        return max(peer.not_before, since + self._lag(name))
+
+    def _lag(self, name: str) -> int:
+        """One end asks; the other need not, once it was asked."""
+        return PERIOD_NS if self._me < name else 2 * PERIOD_NS
 
     def _is_settled(self, name: str, peer: PeerDigest) -> bool:
         """Whether the peer is known to hold all that is held here; advances `settled` over what it announces."""
         for number, _, artifact in self._unsettled(peer):
-            if self._held.get(artifact) == number and not self._table.holds(name, artifact):
+            if self._held.get(artifact) == number and not self._is_shown(name, peer, artifact):
                 return False
             peer.settled = number
+        if peer.shown:
+            peer.shown = {}
         return True
 
     def _unsettled(self, peer: PeerDigest) -> Iterator[tuple[int, int, ArtifactId]]:
@@ -317,7 +461,7 @@ class Digests:
 
     def _is_compared(self, name: str) -> bool:
         # A node without all links cannot trust the ring: its neighbours there may be the missing ones.
-        if len(self._peers) <= ALL_PEERS_MAX or self._wide or self._lacks_links:
+        if self._sparse or len(self._peers) <= ALL_PEERS_MAX or self._wide or self._lacks_links:
             return True
         if self._neighbours is None:
             self._neighbours = self._ring()

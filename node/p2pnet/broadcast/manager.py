@@ -267,22 +267,7 @@ class PoolManager:
         return inspected
 
     def _offer(self, found: Artifact) -> None:
-        urgent = self._calls.is_urgent(found.id, found.inspected)
-        pushes = urgent or found.size < self._context.settings.push_limit
-        self._relay.published(found)
-        is_scattered = self._relay.scatters(found, pushes=pushes)
-        self._sender.offer(
-            found.id,
-            len(found.data),
-            found.hop,
-            key=found.inspected.key,
-            data=found.data if pushes and not is_scattered else None,
-            part_list=found.parts if is_scattered else None,
-            urgent=urgent,
-            origin=found.origin,
-        )
-        if is_scattered:
-            self._scatter.deal(found, urgent=urgent)
+        self._relay.published(found, urgent=self._calls.is_urgent(found.id, found.inspected))
 
     def _validate(self, artifact: ArtifactId) -> None:
         found = self._pool.unvalidated.pop(artifact, None)

@@ -322,7 +322,7 @@ class Receiver:
             if self._table.peers[peer].sources[artifact].rows > 1 and old != artifact:
                 self._context.count("same_id_in_two_slots")
             if entry.have is None:
-                self._sender.row_begun(peer, artifact)
+                self._sender.row_begun(peer, artifact, entry.origin)
         # After the new row is in: its artifact may be the old one in another slot.
         if old is not None and old != artifact:
             self._row_ended(peer, old)

@@ -5,6 +5,7 @@ from collections import deque
 from p2pnet.broadcast.content import Content
 from p2pnet.broadcast.context import MS, Context, Timer
 from p2pnet.broadcast.delivery import Delivery, DeliveryState, PeerOutbox
+from p2pnet.broadcast.edges import Edges
 from p2pnet.broadcast.table import Table
 from p2pnet.model.ids import ArtifactId, CommitId, Slot
 
@@ -64,15 +65,16 @@ class SlotSet:
 class Sender:
     """Gives every offered artifact a slot, and has its content delivered once to each peer and connection."""
 
-    def __init__(self, context: Context, table: Table) -> None:
+    def __init__(self, context: Context, table: Table, edges: Edges) -> None:
         self._context = context
+        self._edges = edges
         self._resend_pushes = context.settings.relay == "push"
         self.slots = SlotSet(context.settings.slots_per_peer)
         self.contents: dict[int, Content] = {}
         """By slot: the active ones, and empties until their slot is taken again."""
         self.active: dict[ArtifactId, Content] = {}
         """By artifact: those that have a slot."""
-        self.delivery = Delivery(context, table, self.contents)
+        self.delivery = Delivery(context, table, edges, self.contents)
         self._freed: deque[tuple[int, int]] = deque()  # (when to announce it empty, slot), oldest first
         self._freed_at: dict[int, int] = {}
         self._progress: dict[int, int] = {}  # slot -> the parts to announce at the end of its pause
@@ -189,15 +191,20 @@ class Sender:
             or slot_state(box, content) in {DeliveryState.DUE, DeliveryState.IN_FLIGHT, DeliveryState.PAUSED}
         ):
             return
+        was_told = content.is_for(peer) and content.slot in box.reached
         content.include(peer)
         content.done.discard(peer)
-        if content.slot in box.reached:
+        if content.pushed_to is not None:
+            content.pushed_to.add(peer)
+        if was_told:
             # The peer would take the same commit id for stale: use a newer one, with everybody to whom it is still due.
             content.renew(self.slots.commit(), content.have)
             for other in self.boxes.values():
                 if slot_state(other, content) in {DeliveryState.IN_FLIGHT, DeliveryState.PAUSED}:
                     self.delivery.mark(other, content, push=False)
-        self.delivery.mark(box, content, push=self._resend_pushes)
+        self.delivery.mark(
+            box, content, push=self._resend_pushes or (content.is_over_edges and content.pushes_to(peer))
+        )
 
     def announce_empty(self) -> None:
         """Announce those slots empty that were freed EMPTY_AFTER_NS ago and not taken again."""
@@ -253,9 +260,13 @@ class Sender:
 
     def connect(self, peer: str, connection: int) -> None:
         """Make all active slots due to this peer, as adverts unless the subnet's relay is `push`."""
+        self._edges.connect(peer)
         box = self.delivery.connect(peer, connection)
         for content in self.active.values():
             content.done.discard(peer)
+            # Of what this node relays over edges, digests find what the peer lacks; its own it tells at once.
+            if not content.hop:
+                content.include(peer)
             if content.is_for(peer):
                 self.delivery.mark(box, content, push=self._resend_pushes)
         self.delivery.plan_synced(box)
@@ -263,8 +274,28 @@ class Sender:
         if box.due:
             self._context.count("resent_after_reconnect")
 
-    def row_begun(self, peer: str, artifact: ArtifactId) -> None:
-        """The peer now announces this artifact as complete: an update of it that was not sent yet is suppressed."""
+    def disconnect(self, peer: str) -> None:
+        """The connection ended."""
+        self._edges.disconnect(peer)
+        self.delivery.disconnect(peer)
+
+    def is_announced(self, peer: str, artifact: ArtifactId) -> bool:
+        """Whether a slot announces this artifact to the peer, now or soon: its delivery ends only with the connection."""
+        content = self.active.get(artifact)
+        return content is not None and content.complete and content.is_for(peer)
+
+    def asked(self, peer: str, artifact: ArtifactId) -> None:
+        """The peer fetches this artifact: its edge turns eager."""
+        content = self.active.get(artifact)
+        if content is not None and content.is_over_edges:
+            self._edges.graft(content.origin, peer)
+
+    def row_begun(self, peer: str, artifact: ArtifactId, origin: int) -> None:
+        """The peer now announces this artifact as complete: an update of it that was not sent yet is suppressed.
+
+        `origin`: the number of its publisher, as the peer says. It needs no push of that publisher's from here.
+        """
+        self._edges.prune(origin, peer)
         content = self.active.get(artifact)
         if content is not None:
             self.delivery.held(peer, content)

@@ -28,14 +28,15 @@ class PartServer:
         self._sender = sender
         self._assembler = assembler
 
-    def answer(self, body: bytes) -> list[bytes]:
-        """The encoded answer to a fetch, in pieces; a malformed request is answered `gone`."""
+    def answer(self, peer: str, body: bytes) -> list[bytes]:
+        """The encoded answer to a peer's fetch, in pieces; a malformed request is answered `gone`."""
         try:
             request = decode_fetch(body)
         except MalformedError:
             return encode_gone()
         artifact = request.artifact
         offered = artifact in self._sender.active
+        self._sender.asked(peer, artifact)
         found = self._pool.get(artifact) or (self._pool.unvalidated.get(artifact) if offered else None)
         task = self._assembler.tasks.get(artifact) if offered and found is None else None
         if found is not None:

@@ -322,21 +322,30 @@ def _split_parts(body: memoryview, count: int, size: int) -> list[tuple[int, mem
 DIGEST_BYTES = 16
 DIGEST_IDS_MAX = 500
 """Ids listed in one request: 16 KiB."""
+HALF_BYTES = 16
+"""Of an id, in lists over lazy edges: as many as a digest has, so another artifact with the same ones is as hard to make."""
 _DIGEST = Struct(f">B{DIGEST_BYTES}s")
-_LACKS_LINKS = 1
+_LACKS_LINKS, _HALVES = 1, 2
 
 
 class DigestRequest(NamedTuple):
     """One request on `/<client>/digest`.
 
-    The answer has one status per id listed. With none listed it has one: OK if the receiver's digest is the same, else
-    ADVERTISE.
+    The answer has one status per id or half listed: HAVE, UNWANTED, ADVERTISE, or BUSY if another peer is about to send it.
+    With none listed it has one: OK if the receiver's digest is the same, else ADVERTISE.
     """
 
     digest: bytes
     lacks_links: bool
     """The sender is not linked to every member."""
     ids: list[ArtifactId]
+    halves: list[bytes]
+    """The first HALF_BYTES of ids that the sender holds. Not with `ids`; `digest` is empty then."""
+
+
+def encode_halves(ids: list[ArtifactId]) -> bytes:
+    """The bytes of a `DigestRequest` that lists the halves of these ids."""
+    return bytes([_HALVES]) + b"".join([artifact[:HALF_BYTES] for artifact in ids])
 
 
 def encode_digest(digest: bytes, ids: list[ArtifactId], *, lacks_links: bool) -> bytes:
@@ -346,10 +355,15 @@ def encode_digest(digest: bytes, ids: list[ArtifactId], *, lacks_links: bool) ->
 
 def decode_digest(body: bytes) -> DigestRequest:
     """The request in these bytes. Raises MalformedError."""
+    if body[:1] == bytes([_HALVES]):
+        count, rest = divmod(len(body) - 1, HALF_BYTES)
+        if rest or not 0 < count <= DIGEST_IDS_MAX:
+            raise MalformedError(f"digest: {len(body)} bytes are no halves of ids")
+        return DigestRequest(b"", False, [], [body[at : at + HALF_BYTES] for at in range(1, len(body), HALF_BYTES)])
     count, rest = divmod(len(body) - _DIGEST.size, ARTIFACT_ID_BYTES)
     if rest or not 0 <= count <= DIGEST_IDS_MAX or body[0] > _LACKS_LINKS:
         raise MalformedError(f"digest: {len(body)} bytes are no digest")
     flags, digest = _DIGEST.unpack_from(body)
     starts = range(_DIGEST.size, len(body), ARTIFACT_ID_BYTES)
     ids = [ArtifactId(body[start : start + ARTIFACT_ID_BYTES]) for start in starts]
-    return DigestRequest(digest, bool(flags & _LACKS_LINKS), ids)
+    return DigestRequest(digest, bool(flags & _LACKS_LINKS), ids, [])

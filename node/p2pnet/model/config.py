@@ -14,7 +14,8 @@ class BroadcastSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
     push_below: int | None = None
     """Bytes of user payload; a smaller artifact is pushed inside its update. 0 pushes nothing. None: one part (64 KiB) and
-    less in a full mesh, where an advert saves nothing; less than 1 KiB in a sparse topology."""
+    less in a full mesh, where an advert saves nothing; less than 1 KiB in a sparse topology, and less than 16 KiB over its
+    eager edges."""
     relay: str = "auto"
     """none | auto | advert | push | scatter"""
     slots_per_peer: int = limits.SLOTS_PER_PEER

@@ -129,6 +129,8 @@ class NetworkRow(msgspec.Struct, frozen=True, rename={"source": "from"}):
     """Whether this is the row of one link: the one furthest from what was asked."""
     problem: str = ""
     """Why it is not ok, a sentence without the rule's name. Empty where it is."""
+    modelled: bool = False
+    """In a simulated run: what is asked is in force by construction, and nothing was measured. `links` are all of its links."""
 
 
 class FaultStatus(msgspec.Struct, frozen=True, omit_defaults=False):

@@ -1,17 +1,14 @@
 """The report_files a run leaves beside its summary."""
 
 import logging
-import random
-import tempfile
 from pathlib import Path
 
 import pytest
 
 from p2pnet.lab.runs import recorder as report_files
-from p2pnet.lab.runs.recorder import Recorder, new_run_folder
+from p2pnet.lab.runs.recorder import Recorder
 from p2pnet.measure import unmeasured
 from p2pnet.model.jobs import RunFile, RunRequest
-from p2pnet.store.state import State
 
 RUN = RunFile(
     run="r-1", subnet="demo", target="local", seed=1, request=RunRequest([]), created_at=1.0, nodes=["node-0"], version="0"
@@ -47,11 +44,3 @@ def test_papers_the_disk_refuses_leave_the_summary_as_it_is(tmp_path: Path) -> N
 
     assert recorder.failed == ""
     assert {path.name for path in tmp_path.iterdir()} == {"junit.xml", "report.html", "run.json", "summary.json"}
-
-
-def test_run_ids_sort_by_time_and_are_nobody_elses():
-    with tempfile.TemporaryDirectory() as folder:
-        state, rng = State(Path(folder)), random.Random(1)
-        names = [new_run_folder(state, 1_795_291_200.0 + i // 20, rng).name for i in range(60)]
-    assert names == sorted(set(names))
-    assert all(len(name) == len("r-20261121-201530-3f") for name in names)

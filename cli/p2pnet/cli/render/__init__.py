@@ -25,6 +25,7 @@ from p2pnet.cli.documents import (
     WithdrawnArtifact,
 )
 from p2pnet.model.report import Report, Status
+from p2pnet.model.trials import TrialsReport
 
 
 class Output(StrEnum):
@@ -151,6 +152,10 @@ def _drawing(document: Document, width: int, now: float, *, ascii_only: bool, he
             from p2pnet.cli.render import report
 
             return report.draw(document, width, ascii_only=ascii_only)
+        case TrialsReport():
+            from p2pnet.cli.render import trials
+
+            return trials.draw(document, width)
         case Status():
             from p2pnet.cli.render import status
 

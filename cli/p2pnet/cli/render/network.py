@@ -20,7 +20,12 @@ STATE_STYLE = {"active": "yellow", "waiting": "dim", "ended": "dim", "failed": "
 DROPPED_FIRST = ("DETAIL", "ORIGIN", "NODES", "AGE")  # in a window that is too narrow
 GAP = 3  # between two columns
 WHAT_MIN = 20  # cells
-RESULTS = {"as asked": ("ok", "green"), "not as asked": ("NOT", "bold red"), "not measured": ("?", "yellow")}
+RESULTS = {
+    "as asked": ("ok", "green"),
+    "not as asked": ("NOT", "bold red"),
+    "not measured": ("?", "yellow"),
+    "modelled": ("ok", "green"),
+}
 
 
 def network_block(rows: Sequence[NetworkRow], told: Sequence[str], width: int) -> list[RenderableType]:

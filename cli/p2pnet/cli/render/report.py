@@ -29,6 +29,7 @@ def draw(report: Report, width: int, *, ascii_only: bool) -> RenderableType:
         *text.flow("rate", [*throughput_parts(report)], width),
         *text.flow("missing", _missing(report), width, style="bold yellow"),
         *text.flow("artifact", _artifacts(report), width),
+        *text.flow("digest", [report.digest or ""], width, style="dim"),
         *network.finding_lines(report.findings, width),
     ]
     for note in report.notes:
@@ -42,6 +43,7 @@ def _headline(report: Report, *, ascii_only: bool) -> list[Text | str]:
     if report.artifacts and report.payload_bytes:
         size = f" of {format_size(report.payload_bytes / report.artifacts)}"
     host = "one host" if report.clock_bound_ms == 0 else "clocks compared"
+    clock = f"clock {within}{report.clock_bound_ms:.1f} ms ({host})"
     marks = [mark for mark, set_ in (("shared", report.shared), ("packed", report.packed)) if set_]
     client = f"client {report.client}" if report.load is None and report.client != DEFAULT_CLIENT else ""
     return [
@@ -50,7 +52,7 @@ def _headline(report: Report, *, ascii_only: bool) -> list[Text | str]:
         f"{text.plural(report.artifacts, 'artifact')}{size} to {text.plural(report.nodes, 'node')}",
         _publishers(report),
         client,
-        f"clock {within}{report.clock_bound_ms:.1f} ms ({host})",
+        Text("simulated in virtual time", style="cyan") if report.target == "sim" else clock,
         report.state if report.state != "finished" else "",
         *(Text(mark, style="yellow") for mark in marks),
     ]

@@ -38,7 +38,12 @@ def _table(runs: list[KeptRun], width: int, now: float) -> Table:
     several = len({run.subnet for run in runs}) > 1
     elsewhere = width >= WIDE and any(run.context for run in runs)
     labelled = any(run.label for run in runs)
-    optional = [*(["SUBNET"] if several else []), *(["CONTEXT"] if elsewhere else [])]
+    simulated = any(run.target == "sim" for run in runs)
+    optional = [
+        *(["SUBNET"] if several else []),
+        *(["TARGET"] if simulated else []),
+        *(["CONTEXT"] if elsewhere else []),
+    ]
     columns = ("RUN", *optional, "STATE", "VERDICT", "ARTIFACTS", "REACH", "P95", "AGE", "SIZE")
     drawn = text.table(*columns, *(["LABEL"] if labelled else []), right=("ARTIFACTS", "REACH", "P95", "AGE", "SIZE"))
     for run in runs:
@@ -46,6 +51,7 @@ def _table(runs: list[KeptRun], width: int, now: float) -> Table:
         row: list[Text | str] = [
             Text(run.run, style="cyan"),
             *([run.subnet] if several else []),
+            *([run.target] if simulated else []),
             *([clean(place)] if elsewhere else []),
             run.state + (" (shared)" if run.shared else ""),
             Text(run.verdict or text.DASH, style=VERDICT_STYLE.get(run.verdict or "", "")),

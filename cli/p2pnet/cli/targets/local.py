@@ -23,6 +23,7 @@ from p2pnet.model.text import signal_name
 from p2pnet.store import State, SubnetPaths, archive, logs, processes
 from p2pnet.store.files import write_atomic
 from p2pnet.store.heads import RunHead
+from p2pnet.store.simulated import TARGET as SIMULATED
 from p2pnet.store.state import LabRecord
 
 if TYPE_CHECKING:
@@ -49,8 +50,10 @@ class LocalTarget:
 
     kind: TargetName = "local"
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, *, simulated: bool = True) -> None:
         self.state = state
+        self._simulated = simulated
+        """Whether runs of the simulator, which are kept here, count as this target's."""
         self._labs: dict[str, _Started] = {}
 
     def names(self) -> list[str]:
@@ -139,6 +142,13 @@ class LocalTarget:
         others = self.names()
         here = f" (there: {', '.join(others[:8])})" if others else ""
         ended = self.state.subnet(name).read_end_reason()
+        if not ended and any(head.target == SIMULATED for head in archive.list_heads(self.state, name)):
+            return TargetError(
+                f"there is no subnet {name}: it was simulated, and only its runs are here",
+                where=str(self.state.runs),
+                hint=f"p2pnet up {name} -f FILE starts nodes; p2pnet report {name} shows its latest run",
+                exit_code=ExitCode.NOT_FOUND,
+            )
         return TargetError(
             f"there is no subnet {name} any more: {ended}" if ended else f"there is no subnet {name}{here}",
             where=str(self.state.subnets),
@@ -191,9 +201,8 @@ class LocalTarget:
         return TargetError(problem.error, where=str(paths.lab_log), hint=hint, exit_code=problem.exit_code)
 
     def owns(self, run: RunFile | RunHead) -> bool:
-        """Any: who names no cluster may mean a copy of a cluster's run, whose subnet is has_ended."""
-        del run
-        return True
+        """Any: who names no cluster may mean a copy of a cluster's run, whose subnet is gone, or one of the simulator."""
+        return self._simulated or run.target != SIMULATED
 
     async def collect(self, name: str) -> None:
         """Nothing: its lab writes there."""

@@ -16,8 +16,10 @@ if TYPE_CHECKING:  # each of them costs a command 50 ms or more to import
     from p2pnet.store.heads import RunHead
     from p2pnet.subnet.spec import Subnet
 
-TargetName = Literal["local", "cluster", "kind"]
-"""Where a subnet can live, as `--on` and documents name it."""
+TargetName = Literal["local", "cluster", "kind", "sim"]
+"""Where a subnet can live, or its runs can be from, as `--on` and documents name it."""
+LiveTarget = Literal["local", "cluster", "kind"]
+"""Where nodes can run."""
 Presence = Literal["absent", "starting", "up", "dead", "damaged"]
 """How a subnet is, as far as that can be seen without asking its lab."""
 

@@ -17,7 +17,7 @@ from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.options import SubnetOptions, context_option, namespace_option, on_option
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.session import Session
-from p2pnet.cli.targets.target import Target, TargetName
+from p2pnet.cli.targets.target import LiveTarget, Target
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.units import format_size
 from p2pnet.store import archive
@@ -38,7 +38,7 @@ class DoctorOptions(SubnetOptions):
     Whether it can hold a subnet, and what to do where it cannot.
     """
 
-    on: Annotated[TargetName | None, on_option("What to check: this machine, or a cluster.  [default: local]")] = field(
+    on: Annotated[LiveTarget | None, on_option("What to check: this machine, or a cluster.  [default: local]")] = field(
         default=None, kw_only=True
     )
     namespace: Annotated[

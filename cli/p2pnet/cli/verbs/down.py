@@ -69,8 +69,15 @@ async def run(options: DownOptions, session: Session) -> Outcome:
         if runs.get(name):
             session.note(f"{name} is taken down under its open {_runs_named(runs[name])}: invalid")
         (removed if await _removed(name, target, session) else absent).append(name)
+    if simulated := [name for name in absent if _is_simulated(name, target)]:
+        return Outcome(Removal(removed=removed, absent=absent), next=(f"p2pnet runs {simulated[0]} --keep 0",))
     hint = f"p2pnet up {names[0]}" if names else "p2pnet up"
     return Outcome(Removal(removed=removed, absent=absent), next=(hint,))
+
+
+def _is_simulated(name: str, target: Target) -> bool:
+    """Whether all there is of a subnet are runs of the simulator: they are what a person may want removed."""
+    return any(head.target == "sim" and target.owns(head) for head in archive.list_heads(target.state, name))
 
 
 async def _open_runs(name: str, target: Target) -> list[str]:

@@ -1,7 +1,7 @@
 """`get`: the bytes of an artifact as one node holds them, to a file or to stdout."""
 
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +12,16 @@ import typer
 from p2pnet.cli import shell_completion
 from p2pnet.cli.documents import Fetched
 from p2pnet.cli.exit_code import ExitCode
-from p2pnet.cli.options import Artifact, Name, SubnetOptions
+from p2pnet.cli.options import Artifact, KeptOptions, Name
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.render import Output
-from p2pnet.cli.resolve import choose_artifact
+from p2pnet.cli.resolve import choose_artifact, simulated_artifact
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets.target import Target
 from p2pnet.cli.terminal import drop_stdout
 from p2pnet.model.errors import SpecError
+from p2pnet.model.events import Collected, EventKind
+from p2pnet.model.jobs import RunFile
 from p2pnet.model.text import some
 from p2pnet.store import archive
 
@@ -31,7 +33,7 @@ EXAMPLE = "p2pnet get demo 3fa9c2d1 -O photo.jpg"
 
 
 @dataclass(frozen=True)
-class GetOptions(SubnetOptions):
+class GetOptions(KeptOptions):
     """Get an artifact from a node.
 
     The bytes as that node holds them; by default not the one that published it.
@@ -72,16 +74,17 @@ async def run(options: GetOptions, session: Session) -> Outcome:
             next_step="give the bytes a file with -O FILE, or leave -o out",
         )
     prefix = await choose_artifact(options.artifact, target, options.name)
-    async with target.lab(options.name) as client:
-        if options.node is not None:
-            await _check_node(options.node, client)
-        async with aclosing(_parts(options, prefix, client, session)) as parts:
-            first = await anext(parts)
-            path = _destination(options, first, session)
-            if path is None:
-                await _to_stdout(first, parts)
-                return Outcome()
-            await _to_file(path, first, parts)
+    simulated = simulated_artifact(prefix, target, options.name)
+    if simulated is not None:
+        ended = await _delivered(_kept_parts(options, *simulated, target), options, session)
+    else:
+        async with target.lab(options.name) as client:
+            if options.node is not None:
+                _check_node(options.node, [member.name for member in (await client.summary()).members])
+            ended = await _delivered(_parts(options, prefix, client, session), options, session)
+    if ended is None:
+        return Outcome()
+    first, path = ended
     document = Fetched(
         subnet=options.name,
         artifact=_whole_id(options.name, prefix, target),
@@ -100,10 +103,60 @@ def _whole_id(name: str, prefix: str, target: Target) -> str:
         return prefix
 
 
-async def _check_node(node: str, client: "LabClient") -> None:
-    names = [member.name for member in (await client.summary()).members]
+def _check_node(node: str, names: Sequence[str]) -> None:
     if node not in names:
         raise CommandError(f"there is no node {node!r}", where=f"--node {node}", next_step=f"one of {some(names)}")
+
+
+async def _delivered(
+    ranges: "AsyncGenerator[Downloaded, None]", options: GetOptions, session: Session
+) -> "tuple[Downloaded, Path] | None":
+    """All ranges written; the first of them and the file, or None when it was stdout."""
+    async with aclosing(ranges) as parts:
+        first = await anext(parts)
+        path = _destination(options, first, session)
+        if path is None:
+            await _to_stdout(first, parts)
+            return None
+        await _to_file(path, first, parts)
+        return first, path
+
+
+async def _kept_parts(
+    options: GetOptions, artifact: str, run: RunFile, target: Target
+) -> "AsyncGenerator[Downloaded, None]":
+    """What a node held when a simulated run ended: the published bytes, which every artifact's id is a hash of."""
+    from p2pnet.lab_client import Downloaded
+    from p2pnet.store.simulated import published_bytes
+
+    if options.node is not None:
+        _check_node(options.node, run.nodes)
+    publisher, holders = _holders(archive.read_events(target.state, run.run, artifact))
+    others = [node for node in holders if node != publisher]
+    node = options.node or next(iter(others or holders), None)
+    if node is None or node not in holders:
+        raise CommandError(
+            f"{node} did not hold {artifact[:16]}" if node else f"no node held {artifact[:16]} any more",
+            where=f"run {run.run} of {options.name}, when it ended",
+            next_step=f"p2pnet trace {options.name} {artifact[:12]} shows who got it",
+            exit_code=ExitCode.EXPECTATION_FAILED,
+        )
+    data = published_bytes(target.state, run, artifact)
+    name = dict(zip(run.artifacts, run.names, strict=False)).get(artifact, "")
+    yield Downloaded(name, len(data), data, node)
+
+
+def _holders(events: Iterable[Collected]) -> tuple[str, list[str]]:
+    """Who published an artifact, and who held it in the end, in the order in which they got it."""
+    publisher, held = "", dict[str, None]()
+    for event in events:
+        if event.kind is EventKind.PUBLISHED:
+            publisher = event.node
+        if event.kind in (EventKind.PUBLISHED, EventKind.VALIDATED):
+            held[event.node] = None
+        elif event.kind is EventKind.REMOVED:
+            held.pop(event.node, None)
+    return publisher, list(held)
 
 
 async def _parts(

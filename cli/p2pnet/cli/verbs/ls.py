@@ -12,7 +12,7 @@ from p2pnet.cli.program import is_plugin
 from p2pnet.cli.render import Output
 from p2pnet.cli.session import Session
 from p2pnet.cli.target_choice import Place, find_target
-from p2pnet.cli.targets.target import TargetName
+from p2pnet.cli.targets.target import LiveTarget
 from p2pnet.model.errors import P2pnetError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class LsOptions(SubnetOptions):
     every_namespace: Annotated[
         bool, typer.Option("-A", "--all-namespaces", help="Of a cluster those of all namespaces.")
     ] = False
-    on: Annotated[TargetName | None, on_option("List those of one target alone.  [default: those of all]")] = field(
+    on: Annotated[LiveTarget | None, on_option("List those of one target alone.  [default: those of all]")] = field(
         default=None, kw_only=True
     )
     namespace: Annotated[

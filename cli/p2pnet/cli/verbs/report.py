@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from p2pnet.cli import shell_completion
-from p2pnet.cli.options import Name, ReportFiles, SubnetOptions
+from p2pnet.cli.options import KeptOptions, Name, ReportFiles
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.resolve import choose_run
 from p2pnet.cli.session import Session
@@ -20,7 +20,7 @@ EXAMPLE = "p2pnet report demo"
 
 
 @dataclass(frozen=True)
-class ReportOptions(SubnetOptions, ReportFiles):
+class ReportOptions(KeptOptions, ReportFiles):
     """Show the report of a run.
 
     Also after `down`; a run that goes on is followed to its end.

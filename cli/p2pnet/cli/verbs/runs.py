@@ -14,7 +14,7 @@ import typer
 from p2pnet.cli import shell_completion
 from p2pnet.cli.documents import KeptRun, KeptRuns, KeptWithin
 from p2pnet.cli.exit_code import ExitCode
-from p2pnet.cli.options import SubnetOptions, duration, name_argument
+from p2pnet.cli.options import KeptOptions, duration, name_argument
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.resolve import no_runs, pick_run
 from p2pnet.cli.session import Session
@@ -46,7 +46,7 @@ class StateChoice(StrEnum):
 
 
 @dataclass(frozen=True)
-class RunsOptions(SubnetOptions):
+class RunsOptions(KeptOptions):
     """List the runs that are kept, or tidy them up.
 
     Newest first, of one subnet or of all; also after `down`. Label, cancel or remove some.

@@ -9,9 +9,9 @@ import typer
 from p2pnet.cli import shell_completion
 from p2pnet.cli.documents import Trace, TracedReceipt
 from p2pnet.cli.exit_code import ExitCode
-from p2pnet.cli.options import ARTIFACT_HELP, Name, SubnetOptions
+from p2pnet.cli.options import ARTIFACT_HELP, KeptOptions, Name
 from p2pnet.cli.outcome import CommandError, Outcome
-from p2pnet.cli.resolve import choose_artifact, telling_artifact
+from p2pnet.cli.resolve import choose_artifact, simulated_artifact, telling_artifact
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets.target import Target
 from p2pnet.measure import HopNode, HopTree, hop_tree
@@ -25,7 +25,7 @@ EXAMPLE = "p2pnet trace demo photo.jpg"
 
 
 @dataclass(frozen=True)
-class TraceOptions(SubnetOptions):
+class TraceOptions(KeptOptions):
     """Draw an artifact's hop tree.
 
     Who got it from whom, and which way took longest.
@@ -51,8 +51,12 @@ async def run(options: TraceOptions, session: Session) -> Outcome:
         prefix = await telling_artifact(target, options.name)
     else:
         prefix = await choose_artifact(options.artifact, target, options.name)
-    live = target.presence(options.name) == "up"
-    if live:
+    simulated = simulated_artifact(prefix, target, options.name)
+    live = simulated is None and target.presence(options.name) == "up"
+    if simulated is not None:
+        artifact, run_file = simulated
+        events = archive.read_events(target.state, run_file.run, artifact)
+    elif live:
         async with target.lab(options.name) as client:
             artifact, run_file, events = await client.artifact_events(prefix)
     else:
@@ -61,8 +65,10 @@ async def run(options: TraceOptions, session: Session) -> Outcome:
                 pass
         artifact, run_file, events = _archived(options.name, prefix, target, session)
     document = document_of(hop_tree(artifact, events, run_file.nodes), run_file)
-    if not live:
+    if not live and simulated is None:
         hint = f"p2pnet report {options.name} {run_file.run}"
+    elif document.unreached and simulated is not None:
+        hint = f"p2pnet report {options.name} {run_file.run} --html FILE"
     elif document.unreached:
         hint = f"p2pnet logs {options.name} --node {document.unreached[0]}"
     else:

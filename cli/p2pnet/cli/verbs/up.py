@@ -24,7 +24,7 @@ from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.progress import ProgressListener
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets.readiness import awaited, blockers, is_ready
-from p2pnet.cli.targets.target import Target, TargetName
+from p2pnet.cli.targets.target import LiveTarget, Target
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.report import Status
 
@@ -60,7 +60,7 @@ class UpOptions(SubnetOptions):
     ] = None
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until it is connected.")] = False
     ignore_unsupported: IgnoreUnsupported = False
-    on: Annotated[TargetName | None, on_option("Where to start it.  [default: local]")] = field(
+    on: Annotated[LiveTarget | None, on_option("Where to start it.  [default: local]")] = field(
         default=None, kw_only=True
     )
     namespace: Annotated[

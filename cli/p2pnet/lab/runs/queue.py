@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from p2pnet.lab.runs.recorder import Recorder, new_run_folder
+from p2pnet.lab.runs.recorder import Recorder
 from p2pnet.lab.runs.run import Run
 from p2pnet.lab.runs.runner import RunContext, Runner
 from p2pnet.measure import expectations
@@ -22,6 +22,7 @@ from p2pnet.model.ids import check_label, client_among
 from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.model.units import format_size
 from p2pnet.store import archive, retention
+from p2pnet.store.run_folders import new_run_folder
 from p2pnet.store.state import State
 
 QUEUE_MAX = 100  # waiting runs

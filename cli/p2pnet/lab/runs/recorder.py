@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import BinaryIO
 import msgspec
 
 from p2pnet.measure import hop_tree
-from p2pnet.model.errors import TargetError
 from p2pnet.model.events import Collected
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import Report
@@ -20,43 +18,15 @@ from p2pnet.present import to_html, to_junit
 from p2pnet.store.archive import EVENTS_FILE, has_events, iter_events, pretty
 from p2pnet.store.files import sync_directory, write_atomic
 from p2pnet.store.heads import RUN_FILE, SUMMARY_FILE
-from p2pnet.store.state import State
 
 HTML_FILE = "report.html"
 JUNIT_FILE = "junit.xml"
 BUFFER_BYTES = 256 << 10  # some thousand events per write
 FLUSH_S = 1.0  # the age at which an event must be in the file: what a killed lab loses at most
-SUFFIX_DIGITS = slice(18, None)  # of a run's directory, behind r-20261121-201530-
 
 log = logging.getLogger(__name__)
 
 _encoder = msgspec.json.Encoder()
-
-
-def new_run_folder(state: State, now: float, rng: random.Random) -> Path:
-    """Make the directory of a new run; its name is the run's id, sorts by time and is unique in this state directory.
-
-    Raises TargetError (exit 2) when the state directory cannot take it.
-    """
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
-    suffix = rng.randrange(0x10, 0x80)
-    try:
-        state.runs.mkdir(parents=True, exist_ok=True)
-        suffixes = [path.name[SUFFIX_DIGITS] for path in state.runs.glob(f"r-{stamp}-*")]
-        taken = [int(text, 16) for text in suffixes if _is_hex(text)]
-        suffix = max([suffix, *(number + 1 for number in taken)])
-        while True:
-            folder = state.runs / f"r-{stamp}-{suffix:02x}"
-            try:
-                folder.mkdir()
-            except FileExistsError:  # another lab of this state directory was faster
-                suffix += 1
-                continue
-            return folder
-    except OSError as error:
-        raise TargetError(
-            f"{state.runs}: cannot begin a run: {error.strerror}", exit_code=2, hint="free some space"
-        ) from error
 
 
 class Recorder:
@@ -159,7 +129,3 @@ def render_report_files(folder: Path, run: RunFile, report: Report) -> dict[str,
         log.exception("run %s: its report files could not be rendered", run.run)
         return {}
     return {name: text.encode() for name, text in texts.items()}
-
-
-def _is_hex(text: str) -> bool:
-    return bool(text) and all(letter in "0123456789abcdef" for letter in text)

@@ -11,7 +11,7 @@ BATCH_EVENTS = 10_000
 """Events that are handed on together, some 3 MB."""
 
 
-class EventLog:
+class RunEvents:
     """Takes a world's events (`World.on_event`), keeps those of one run, and measures them.
 
     `write` is given the run's events in time order, at most `BATCH_EVENTS` at a time.

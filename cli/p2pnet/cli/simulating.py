@@ -1,0 +1,125 @@
+"""A simulated run as a command: simulated in a thread while progress is shown, kept as live runs are, ended by Ctrl-C."""
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+
+import msgspec
+
+from p2pnet.cli.session import Session
+from p2pnet.cli.threads import in_daemon
+from p2pnet.measure.injection import payload_number
+from p2pnet.model.jobs import RunFile
+from p2pnet.model.report import Report
+from p2pnet.model.units import format_duration
+from p2pnet.sim.simulate import SimLoad, SimOutcome, SimProgress, simulate
+from p2pnet.store import State
+from p2pnet.store.simulated import PublishedArtifact, SimulatedRun, published_artifact
+from p2pnet.subnet.spec import Subnet
+
+REDRAW_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """How a simulated run ended."""
+
+    report: Report
+    interrupted: bool
+    virtual_s: float
+    wall_s: float
+    not_kept: str = ""
+    """Why the run could not be kept; empty: it is."""
+
+
+async def simulated(
+    subnet: Subnet, load: SimLoad, *, seed: int, until_s: float | None, state: State, session: Session
+) -> Simulated:
+    """Simulate a run and keep it. Ctrl-C ends it with what there is; a second one leaves nothing behind.
+
+    Raises as `simulate` does; TargetError (exit 2) when the state directory cannot take a run, before anything is simulated.
+    """
+    began, began_s = time.time(), time.monotonic()
+    kept = SimulatedRun(state, began, random.Random())
+    ended = False
+    try:
+        outcome = await _followed(
+            partial(simulate, subnet, load, seed=seed, until_s=until_s, on_events=kept.events), session
+        )
+        wall_s = time.monotonic() - began_s
+        session.listener.waiting("the run to be kept")
+        report = _keep(kept, outcome, load, began)
+        ended = not kept.failed
+        run = outcome.run
+        virtual_s = (run.finished_at or 0.0) - (run.started_at or 0.0)
+        return Simulated(report, outcome.interrupted, virtual_s, wall_s, kept.failed)
+    finally:
+        if not ended:
+            kept.remove()
+
+
+# --- following ---
+
+
+async def _followed(work: "partial[SimOutcome]", session: Session) -> SimOutcome:
+    """Show how it goes until it ends; told to stop, it ends with what there is."""
+    stop, heard = threading.Event(), list[SimProgress]()
+
+    def hear(progress: SimProgress) -> None:
+        heard[:] = [progress]
+
+    thread = asyncio.ensure_future(in_daemon(partial(work, on_progress=hear, is_stopped=stop.is_set)))
+    while not thread.done():
+        try:
+            await asyncio.wait({thread}, timeout=REDRAW_S)
+        except asyncio.CancelledError:  # Ctrl-C: the second one ends the process
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+            stop.set()
+        _tell(heard, session, stopping=stop.is_set())
+    return thread.result()
+
+
+def _tell(heard: list[SimProgress], session: Session, *, stopping: bool) -> None:
+    if stopping:
+        session.listener.waiting("interrupted: the report of what there is")
+        return
+    for one in heard:
+        beside = f"{format_duration(one.virtual_s)} of virtual time"
+        if one.published < one.asked:
+            beside = f"published {one.published}/{one.asked}, {beside}"
+        session.listener.progress("delivered", one.receipts, one.expected, beside=beside)
+
+
+# --- keeping ---
+
+
+def _keep(kept: SimulatedRun, outcome: SimOutcome, load: SimLoad, began: float) -> Report:
+    """The report under the run's id, on disk with everything else of the run."""
+    run = msgspec.structs.replace(
+        outcome.run,
+        run=kept.run,
+        version=version("p2pnet"),
+        created_at=began,
+        started_at=began,
+        finished_at=time.time(),
+    )
+    notes = list(outcome.report.notes)
+    if kept.events_left_out:
+        notes.append(f"{kept.events_left_out} events were too many to be kept: trace and CSV do not show them")
+    report = msgspec.structs.replace(outcome.report, run=kept.run, started_at=began, label=run.label, notes=notes)
+    files = {number: data for number, (_, data) in enumerate(load.payloads) if isinstance(data, bytes)}
+    kept.keep_payloads(files, _published(run, outcome))
+    kept.end(run, report)
+    return report
+
+
+def _published(run: RunFile, outcome: SimOutcome) -> Iterable[PublishedArtifact]:
+    for index, (artifact, data) in zip(outcome.indexes, outcome.payloads.items(), strict=True):
+        yield published_artifact(artifact, index, payload_number(run.request, index, len(run.nodes)), data)
