@@ -75,7 +75,7 @@ def take(script: Script, peer: str, body: bytes) -> tuple[list[int], list[effect
 def second_hand(stripe: bytes) -> bytes:
     (read,) = decode_stripes(stripe)
     full = bytes.fromhex(stripe[:16].hex()).ljust(32, b"\0")
-    return b"".join(encode_stripe(full, read.first, read.level, bytes(read.proof), read.data, first_hand=False))  # type: ignore[arg-type]
+    return b"".join(encode_stripe(full, read.first, read.level, bytes(read.proof), read.data, first_hand=False))
 
 
 def spoilt(stripe: bytes) -> bytes:
