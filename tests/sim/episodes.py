@@ -12,6 +12,7 @@ import msgspec
 from tests.sim.clients import Choosy, Moody, Producer
 
 from p2pnet.broadcast import ArtifactId, Broadcast, BroadcastSettings, effects, inputs
+from p2pnet.broadcast.stripes import decode_stripes
 from p2pnet.model.errors import LocalError
 from p2pnet.sim import MANNERS, Node, World
 
@@ -277,6 +278,7 @@ class Episode:
         missed = self.world.broken()
         assert not missed, missed
         self.look_at_rows()
+        self.look_at_blame()
         for node in self.up():
             look_at_cost(node.core)
             gone = [x.hex()[:8] for x in node.core.waiting_for_slot() if not node.holds(x)]
@@ -290,6 +292,13 @@ class Episode:
                 if a is not b and a.name in b.peers():
                     ghosts = [x.hex()[:8] for x in b.core.announced_by(a.name) if x not in announced]
                     assert not ghosts, f"{b.name} shows {ghosts} of {a.name}, which announces nothing of the kind"
+
+    def look_at_blame(self) -> None:
+        """Nobody is blamed for a stripe that somebody else has made."""
+        for node in self.up():
+            blamed = [event.peer for event in node.record.events if event.detail == "wrong stripe"]
+            honest = sorted(set(blamed) & self.nodes.keys())
+            assert not honest, f"{node.name} blames {honest} for wrong stripes"
 
 
 def look_at_cost(core: Broadcast) -> None:
@@ -310,6 +319,7 @@ class SyncedWatch:
         self.cores: dict[str, Broadcast] = {}
         self.handle = Broadcast.handle
         self.seen = 0
+        self.passed: set[tuple[int, str, int, bytes, int]] = set()
 
     def __call__(self, core: Broadcast, what: inputs.Input, now: int, wall: float) -> list[effects.Effect]:
         self.cores[core.me] = core
@@ -317,11 +327,21 @@ class SyncedWatch:
         if not self.seen % 500:
             look_at_cost(core)
         done = self.handle(core, what, now, wall)
+        for effect in done:
+            if isinstance(effect, effects.SendStripes):
+                self.look_at_stripes(core, effect)
         if isinstance(what, inputs.PeerUp):
             self.ups[core.me, what.peer] = (now, what.connection, slots_of(core, what.peer))
         elif isinstance(what, inputs.SyncedReceived) and what.peer in self.cores:
             self.look(core, self.cores[what.peer], what.connection)
         return done
+
+    def look_at_stripes(self, core: Broadcast, sent: effects.SendStripes) -> None:
+        """What was dealt to a node it passes on to a peer once."""
+        for stripe in decode_stripes(b"".join(sent.body)):
+            passed = (id(core), sent.peer, sent.connection, stripe.short, stripe.first)
+            assert stripe.first_hand or passed not in self.passed, f"{core.me} passes a stripe on to {sent.peer} twice"
+            self.passed.add(passed)
 
     def look(self, receiver: Broadcast, sender: Broadcast, connection: int) -> None:
         at, current, _ = self.ups.get((receiver.me, sender.me), (0, 0, {}))

@@ -9,7 +9,20 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from p2pnet.broadcast import assembler, delivery, digest, manager, quota, receiver, relay, sources, table
+from p2pnet.broadcast import (
+    assembler,
+    delivery,
+    digest,
+    manager,
+    quota,
+    receiver,
+    relay,
+    scatter,
+    sources,
+    stripe_intake,
+    stripes,
+    table,
+)
 from p2pnet.broadcast.artifact import all_parts
 from p2pnet.broadcast.expiry import Expiry
 from p2pnet.broadcast.table import UpdateVerdict
@@ -197,6 +210,30 @@ def digest_skips_one_id(original: Fault) -> Fault:
     return compute
 
 
+def stripes_are_never_missed(original: Fault) -> Fault:
+    """Whoever waits for stripes waits for ever."""
+    return lambda self, artifact: None
+
+
+def passes_wrong_stripes_on(original: Fault) -> Fault:
+    """What the dealer sends is passed on before it is checked."""
+
+    def take(self: Any, task: Any, peer: str, stripe: Any) -> int:
+        if stripe.first_hand and peer == task.dealer and stripes.place_of(task.size, stripe.first, stripe.level):
+            self._scatter.pass_on(task.artifact, stripe, peer)
+        return original(self, task, peer, stripe)
+
+    return take
+
+
+def passes_stripes_on_twice(original: Fault) -> Fault:
+    def pass_on(self: Any, artifact: Any, stripe: Any, dealer: str) -> None:
+        original(self, artifact, stripe, dealer)
+        original(self, artifact, stripe, dealer)
+
+    return pass_on
+
+
 PLANTED: dict[str, tuple[object, str, Callable[[Fault], Fault]]] = {
     "V1": (assembler.Assembler, "_request_parts", v1_asks_for_parts_nobody_has),
     "V2": (digest.Digests, "add", v2_holds_for_ever),
@@ -216,6 +253,9 @@ PLANTED: dict[str, tuple[object, str, Callable[[Fault], Fault]]] = {
     "suppressed-by-a-partial-row": (table.Table, "holds", suppressed_by_a_partial_row),
     "no-restart-after-re-advertise": (assembler.Assembler, "want", does_not_restart),
     "digest-skips-one-id": (digest.Digests, "digest", digest_skips_one_id),
+    "stripes-never-missed": (stripe_intake.StripeIntake, "check", stripes_are_never_missed),
+    "passes-wrong-stripes-on": (stripe_intake.StripeIntake, "_take", passes_wrong_stripes_on),
+    "passes-stripes-on-twice": (scatter.Scatter, "pass_on", passes_stripes_on_twice),
 }
 
 
