@@ -50,7 +50,7 @@ class Hello(msgspec.Struct, frozen=True):
 
     name: str
     incarnation: str
-    protocol: int = 1
+    protocol: int = 2
     registry_version: int = 0
     refused: str = ""
     """In a reply: why there will be no link; empty: there will."""
