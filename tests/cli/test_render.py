@@ -89,7 +89,8 @@ def trials_of(report: Report) -> TrialsReport:
     missed = [ExpectationResult("p95 <= 800ms", None, False), ExpectationResult("reach >= 99%", 98.9, False)]
     reports = [
         msgspec.structs.replace(
-            report, target="sim", seed=seed, digest=f"{seed:02x}" * 32, latency_ms=Latency(140.0 + seed, 260.0, 312.0, 402.0, 455.0)
+            report, target="sim", seed=seed, digest=f"{seed:02x}" * 32,
+            latency_ms=Latency(140.0 + seed, 260.0, 312.0, 402.0, 455.0),
         )
         for seed in (7, 8)
     ]  # fmt: skip

@@ -1,11 +1,13 @@
 """A run of a document in virtual time gives the report of a live run."""
 
+import random
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from tests.sim.documents import subnet
 
+from p2pnet.measure.injection import payload_seed
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import EventKind
 from p2pnet.sim.simulate import SimLoad, SimProgress, simulate
@@ -71,6 +73,14 @@ def test_the_events_and_the_bytes_are_those_of_what_was_published():
     }
     assert validated - {"node-3"} == {"node-0", "node-1", "node-2", "node-4"}
     assert outcome.events == sorted(outcome.events, key=lambda event: event.t_ns)
+
+
+def test_generated_bytes_are_those_of_a_live_run_of_the_seed_and_all_artifacts_differ():
+    outcome = simulate(MESH, SimLoad(payloads=[("a", 50), ("b", b"bb")], count=2), seed=9)
+    made = [random.Random(payload_seed(9, index, 50)).randbytes(50) for index in (0, 2)]
+    assert list(outcome.payloads.values()) == [made[0], b"bb", made[1], b"bb"]
+    assert [one.index for one in outcome.payloads.planned.values()] == [0, 1, 2, 3]
+    assert len(set(outcome.payloads)) == 4  # the same bytes published twice are two artifacts
 
 
 def test_a_paced_load_keeps_its_rate_to_the_nanosecond():

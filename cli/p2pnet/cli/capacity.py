@@ -16,6 +16,9 @@ PROCESS_CPU_S = 0.02  # to fork one and touch its pages
 PROCESS_BYTES = 14 << 20  # private memory of a process with one idle node, forked from a warm parent
 PACKED_BYTES = 400 << 10  # of one more node in it
 LINK_END_BYTES = 92 << 10  # an established QUIC connection at one end
+SIM_BYTES = 50 << 20  # a process that simulates, before its first node
+SIM_NODE_BYTES = 6 << 10  # a simulated node, less its links
+SIM_LINK_BYTES = 4 << 10  # a simulated link, at both ends
 LAB_BYTES = 100 << 20  # the lab, and the supervisor's warm pages
 
 
@@ -76,6 +79,18 @@ def too_much(nodes: int, edges: int, within_s: float, machine: Machine, *, proce
             f" {format_size(machine.memory_bytes)} are free{_whose(machine)}"
         )
     return ""
+
+
+def too_much_to_simulate(nodes: int, edges: int, machine: Machine, *, jobs: int = 1) -> str:
+    """Why so many simulated nodes and links cannot fit here, `jobs` times beside each other; or empty."""
+    wanted = jobs * (SIM_BYTES + nodes * SIM_NODE_BYTES + edges * SIM_LINK_BYTES)
+    if machine.memory_bytes is None or wanted <= machine.memory_bytes:
+        return ""
+    times = f", {jobs} trials at a time," if jobs > 1 else ""
+    return (
+        f"{nodes} simulated nodes with {edges} links{times} need more than {format_size(wanted)} of memory,"
+        f" {format_size(machine.memory_bytes)} are free{_whose(machine)}"
+    )
 
 
 def _whose(machine: Machine) -> str:

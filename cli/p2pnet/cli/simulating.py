@@ -4,7 +4,7 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -19,7 +19,7 @@ from p2pnet.model.report import Report
 from p2pnet.model.units import format_duration
 from p2pnet.sim.simulate import SimLoad, SimOutcome, SimProgress, simulate
 from p2pnet.store import State
-from p2pnet.store.simulated import PublishedArtifact, SimulatedRun, published_artifact
+from p2pnet.store.simulated import PublishedArtifact, SimulatedRun, digest_of
 from p2pnet.subnet.spec import Subnet
 
 REDRAW_S = 0.1
@@ -48,6 +48,7 @@ async def simulated(
     kept = SimulatedRun(state, began, random.Random())
     ended = False
     try:
+        session.listener.waiting(f"{subnet.node_count} nodes to be made and linked")
         outcome = await _followed(
             partial(simulate, subnet, load, seed=seed, until_s=until_s, on_events=kept.events), session
         )
@@ -88,12 +89,12 @@ async def _followed(work: "partial[SimOutcome]", session: Session) -> SimOutcome
 
 def _tell(heard: list[SimProgress], session: Session, *, stopping: bool) -> None:
     if stopping:
-        session.listener.waiting("interrupted: the report of what there is")
+        session.listener.waiting(
+            "interrupted: the report of what there is; Ctrl-C again ends at once and keeps nothing"
+        )
         return
     for one in heard:
-        beside = f"{format_duration(one.virtual_s)} of virtual time"
-        if one.published < one.asked:
-            beside = f"published {one.published}/{one.asked}, {beside}"
+        beside = f"virtual {format_duration(one.virtual_s)}"  # the seconds of the wall stand at the end of the line
         session.listener.progress("delivered", one.receipts, one.expected, beside=beside)
 
 
@@ -115,11 +116,13 @@ def _keep(kept: SimulatedRun, outcome: SimOutcome, load: SimLoad, began: float) 
         notes.append(f"{kept.events_left_out} events were too many to be kept: trace and CSV do not show them")
     report = msgspec.structs.replace(outcome.report, run=kept.run, started_at=began, label=run.label, notes=notes)
     files = {number: data for number, (_, data) in enumerate(load.payloads) if isinstance(data, bytes)}
-    kept.keep_payloads(files, _published(run, outcome))
+    kept.keep_payloads(files, _published(run, outcome, files))
     kept.end(run, report)
     return report
 
 
-def _published(run: RunFile, outcome: SimOutcome) -> Iterable[PublishedArtifact]:
-    for index, (artifact, data) in zip(outcome.indexes, outcome.payloads.items(), strict=True):
-        yield published_artifact(artifact, index, payload_number(run.request, index, len(run.nodes)), data)
+def _published(run: RunFile, outcome: SimOutcome, files: Mapping[int, bytes]) -> Iterable[PublishedArtifact]:
+    digests = {number: digest_of(data) for number, data in files.items()}
+    for artifact, planned in outcome.payloads.planned.items():
+        number = payload_number(run.request, planned.index, len(run.nodes))
+        yield PublishedArtifact(artifact, planned.index, number, planned.size, digests.get(number, ""))

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from math import inf, isfinite, sqrt
 
+from msgspec import structs
+
 from p2pnet.measure.chances import students_t
 from p2pnet.model.report import Report, Verdict
 from p2pnet.model.trials import LatencySpread, Spread, TrialExpectation, TrialFailure, TrialFigures, TrialsReport
@@ -20,6 +22,8 @@ def merge(
     """
     ordered = sorted(reports, key=lambda report: report.seed)
     first = ordered[0] if ordered else None
+    # What was offered is the same for all; the rate that was kept is each trial's own.
+    load = structs.replace(first.load, published_per_s=None) if first and first.load else None
     invalid = _invalid(ordered, failed, asked)
 
     def spread(value: Callable[[Report], float | None]) -> Spread:
@@ -27,7 +31,7 @@ def merge(
 
     return TrialsReport(
         subnet=subnet, seed=seed, nodes=first.nodes if first else 0, asked=asked, finished=len(ordered),
-        verdict=_verdict(ordered, invalid), load=first.load if first else None,
+        verdict=_verdict(ordered, invalid), load=load,
         reach=spread_of([report.reach.ratio for report in ordered], at_most=1.0),
         latency_ms=LatencySpread(
             **{

@@ -22,6 +22,7 @@ from p2pnet.model.jobs import Payload, RunFile, RunRequest
 from p2pnet.model.report import Report
 from p2pnet.model.units import format_duration
 from p2pnet.sim.context import EPOCH
+from p2pnet.sim.published import PublishedPayloads
 from p2pnet.sim.quantities import NS
 from p2pnet.sim.run_events import RunEvents
 from p2pnet.sim.subnet_world import subnet_world
@@ -80,10 +81,8 @@ class SimOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """As a live run's run.json, also without an id; `version` is empty."""
     events: list[Collected]
     """In time order, as a live run's archive has them; empty where `on_events` took them."""
-    payloads: dict[str, bytes]
+    payloads: PublishedPayloads
     """The bytes that were published, by artifact id in hex."""
-    indexes: list[int]
-    """Their places in the plan, in the same order: some planned artifacts may not have been published."""
     interrupted: bool
 
 
@@ -142,9 +141,8 @@ class _SimRun:
         self._at_rest = False
         """Everything is delivered, and nothing under way."""
         self._invalid: list[str] = []
-        self._payloads: dict[str, bytes] = {}
+        self._payloads = PublishedPayloads(self._bytes_of)
         self._names: list[str] = []
-        self._indexes: list[int] = []
         self._unpublished: dict[str, int] = {}
         """By publisher: artifacts that were not published, because a fault kept it from working."""
 
@@ -172,7 +170,7 @@ class _SimRun:
             artifacts=list(self._payloads), names=self._names, faults=report.faults,
         )  # fmt: skip
         return SimOutcome(
-            report=report, run=file, events=kept, payloads=self._payloads, indexes=self._indexes,
+            report=report, run=file, events=kept, payloads=self._payloads,
             interrupted=self._interrupted,
         )  # fmt: skip
 
@@ -238,9 +236,8 @@ class _SimRun:
             return
         finally:
             self._log.publishing = False
-        self._payloads[artifact.hex()] = data
+        self._payloads.planned[artifact.hex()] = planned
         self._names.append(planned.name)
-        self._indexes.append(planned.index)
 
     def _bytes_of(self, planned: Planned) -> bytes:
         if planned.payload.upload:

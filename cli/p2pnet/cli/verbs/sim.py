@@ -128,6 +128,7 @@ async def run(options: SimOptions, session: Session) -> Outcome:
     injected = _injected(subnet)
     client = load.check_client(options, injected)
     load.check_against(options, injected, streams)
+    _check_capacity(options, subnet)
     session.interrupted_note = "interrupted: nothing is kept"
     async with spooled(streams, injected.artifact_bytes_max, session) as spools:
         try:
@@ -140,6 +141,25 @@ async def run(options: SimOptions, session: Session) -> Outcome:
             raise CommandError(
                 str(error), where=f"{options.file}, Subnet {subnet.name}", next_step="correct it and try again"
             ) from None
+
+
+def _jobs(options: SimOptions) -> int:
+    """Processes that simulate at the same time."""
+    from p2pnet.cli.capacity import this_machine
+
+    return min(options.trials or 1, options.jobs or max(1, int(this_machine().cores)))
+
+
+def _check_capacity(options: SimOptions, subnet: "Subnet") -> None:
+    """CommandError (exit 2) for what this machine has no memory for."""
+    from p2pnet.cli.capacity import this_machine, too_much_to_simulate
+    from p2pnet.subnet.members import edge_count
+
+    why = too_much_to_simulate(subnet.node_count, edge_count(subnet), this_machine(), jobs=_jobs(options))
+    if why:
+        raise CommandError(
+            why, where=f"Subnet {subnet.name}", next_step="fewer nodes, a sparser spec.topology, or fewer --jobs"
+        )
 
 
 def _check_trials(options: SimOptions) -> None:
@@ -194,22 +214,20 @@ async def _tried(
 
     import msgspec
 
-    from p2pnet.cli.capacity import this_machine
     from p2pnet.cli.following import VERDICT_CODES
     from p2pnet.cli.trials import run_trials
     from p2pnet.measure.trials import first_unsuccessful, merge
 
     count, began_s = options.trials or 1, time.monotonic()
     first = subnet.spec.seed if options.seed is None else options.seed
-    jobs = options.jobs or max(1, int(this_machine().cores))
+    jobs = _jobs(options)
     session.interrupted_note = "interrupted: no trial is left"
-    results = await run_trials(
-        _job(options, subnet, client, spools), range(first, first + count), min(jobs, count), session
-    )
+    job = _job(options, subnet, client, spools)
+    results = await run_trials(job, range(first, first + count), jobs, session)
     trials = merge(results.reports, results.failed, asked=count, seed=first, subnet=subnet.name)
     seed = first_unsuccessful(trials)
     repeat = "" if seed is None else _repeat(options, seed)
-    took = f"{trials.finished} of {count} trials in {time.monotonic() - began_s:.1f} s, {min(jobs, count)} at a time"
+    took = f"{trials.finished} of {count} trials in {time.monotonic() - began_s:.1f} s, {jobs} at a time"
     session.remark(f"interrupted after {took}: this is what there was" if results.interrupted else f"simulated {took}")
     session.place = Place()  # nothing of them is kept anywhere
     hint = repeat or _repeat(options, first)
