@@ -1,4 +1,6 @@
-"""`python -m tests.bench.relays [ROUNDS]`: relay modes beside each other on this machine, live nodes, one subnet a mode, in turn.
+"""`python -m tests.bench.relays [ROUNDS [LOAD...]]`: relay modes beside each other on this machine, live nodes, one subnet a mode.
+
+A load is NODESxCOUNTxSIZE, e.g. 10x20x1MiB; without any: `LOADS`. Modes take turns.
 
 One publisher, a full mesh. Deliveries per second count from the first publication to the last receipt; medians are printed.
 """
@@ -39,9 +41,9 @@ class RelayOutcome(NamedTuple):
     bytes_ratio: float
 
 
-def main(rounds: int) -> None:
+def main(rounds: int, loads: tuple[RelayLoad, ...]) -> None:
     """One line per load and mode."""
-    for load in LOADS:
+    for load in loads:
         outcomes: dict[str, list[RelayOutcome]] = {mode: [] for mode in MODES}
         for _ in range(rounds):
             for mode in MODES:
@@ -90,4 +92,6 @@ def show(mode: str, outcome: RelayOutcome) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
+    named = [argument.split("x") for argument in sys.argv[2:]]
+    given = tuple(RelayLoad(int(nodes), int(count), size) for nodes, count, size in named)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1, given or LOADS)
