@@ -1,4 +1,4 @@
-"""`python -m tests.bench.relays [ROUNDS [LOAD...]]`: relay modes beside each other on this machine, live nodes, one subnet a mode.
+"""`python -m tests.bench.relays [ROUNDS [LOAD...]]`: relay modes of live nodes beside each other on this machine, in turn.
 
 A load is NODESxCOUNTxSIZE, e.g. 10x20x1MiB; without any: `LOADS`. Modes take turns.
 

@@ -376,3 +376,20 @@ def test_a_relay_that_goes_silent_costs_one_fetch_of_its_share(net: "Net") -> No
     fetched = sum(node.core.counters["fetched_bytes"] for node in nodes[1:7])
     assert fetched <= 6 * (1_000_000 // 7 + 3 * PART_BYTES // 2)
     assert sum(node.core.counters["stripes_repaired"] for node in nodes) >= 6
+
+
+def test_where_stripes_are_late_it_waits_longer_the_next_time(made: Dealt) -> None:
+    waits = []
+    script = expecting(made, row=False)
+    for number in range(3):
+        dealt = Dealt(150_000, nonce=number)
+        script.updates("p", dealt.row(number, number))
+        shares, begun = dealt.shares(), script.now
+        take(script, "q", second_hand(shares[1][0]))
+        while not script.core.counters["stripes_missed"] > number:
+            script.later(MS)
+        waits.append(script.now - begun)
+        take(script, "r", second_hand(shares[2][0]))
+    assert waits[0] < 2 * WAIT_LEAST_NS
+    assert 1.7 * waits[0] < waits[1]
+    assert 1.7 * waits[1] < waits[2]

@@ -20,12 +20,12 @@ from p2pnet.broadcast import (
     scatter,
     sources,
     stripe_intake,
-    stripes,
     table,
 )
 from p2pnet.broadcast.artifact import all_parts
 from p2pnet.broadcast.expiry import Expiry
 from p2pnet.broadcast.table import UpdateVerdict
+from p2pnet.broadcast.wire import UpdateStatus
 
 Fault = Callable[..., Any]
 """A method of the core, sound or faulty."""
@@ -216,12 +216,13 @@ def stripes_are_never_missed(original: Fault) -> Fault:
 
 
 def passes_wrong_stripes_on(original: Fault) -> Fault:
-    """What the dealer sends is passed on before it is checked."""
+    """What the dealer sends is passed on although it is wrong."""
 
     def take(self: Any, task: Any, peer: str, stripe: Any) -> int:
-        if stripe.first_hand and peer == task.dealer and stripes.place_of(task.size, stripe.first, stripe.level):
+        status: int = original(self, task, peer, stripe)
+        if status == UpdateStatus.MALFORMED and stripe.first_hand and peer == task.dealer:
             self._scatter.pass_on(task.artifact, stripe, peer)
-        return original(self, task, peer, stripe)
+        return status
 
     return take
 

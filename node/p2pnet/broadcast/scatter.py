@@ -27,6 +27,8 @@ BATCH_BYTES = PART_BYTES
 """Bytes of stripes that travel together, of a queue that waits."""
 QUEUE_BYTES_PER_PEER = 16 * 1024 * 1024
 """Bytes of stripes to be passed on that may wait for one slow peer; more are dropped, and fetched by it."""
+ORDER_STEP = 31
+"""By how many peers the order in which stripes are passed on moves from one stripe of an artifact to the next."""
 DEALS_MAX = 3
 """To so many peers in turn a stripe is dealt, while they refuse it; then it is left to fetches."""
 
@@ -117,6 +119,7 @@ class Scatter:
         self._deals: dict[ArtifactId, Deal] = {}
         self._due: list[Deal] = []  # to be dealt out at the end of this turn, after their rows
         self._order: list[StripeBox] | None = None
+        self._start = 0  # number of the stripe that was passed on last
 
     # Peers
 
@@ -152,6 +155,7 @@ class Scatter:
         level = stripe.level
         pieces = encode_stripe(artifact, stripe.first, level, bytes(stripe.proof), stripe.data, first_hand=False)
         queued = QueuedStripe(artifact, stripe.first, level, pieces)
+        self._start = stripe.first >> level
         for box in self._boxes.values():
             if box.peer == dealer or self._table.holds(box.peer, artifact):
                 continue
@@ -176,6 +180,10 @@ class Scatter:
         for deal in due:
             self._deal_out(deal)
         boxes = [box for box in self._peers() if box.can_send]
+        if not due and boxes:
+            # Another peer first each time: else all relays would reach the same one at the same moment.
+            start = self._start * ORDER_STEP % len(boxes)
+            boxes = boxes[start:] + boxes[:start]
         while boxes:
             for box in boxes:
                 self._send(box)

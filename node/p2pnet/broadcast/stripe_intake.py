@@ -24,7 +24,8 @@ from p2pnet.model.ids import ArtifactId
 FIRST_WAIT_NS = 500 * MS
 """How long the first stripe that a peer passes on may take after the row, or after the last one of anything of its dealer."""
 WAIT_LEAST_NS = 30 * MS
-"""After a pause of so long at least, longer than any before, what is missing is fetched."""
+"""After a pause of so long at least what is missing is fetched; doubled for each artifact whose stripes were only late, up to
+`FIRST_WAIT_NS`, and a sixteenth less for each that begins."""
 GAPS = 3
 """A pause counts when it is so many times as long as the longest before it."""
 HELD_ELSEWHERE_NS = 2 * SECOND
@@ -105,6 +106,8 @@ class StripeIntake:
         self._is_refused = is_refused
         self._known: dict[bytes, ArtifactId] = {}  # by its first bytes, every artifact in rows that said stripes come
         self._early = EarlyStripes()
+        self._missed: dict[ArtifactId, None] = {}  # what was fetched because stripes of it were late
+        self._least_ns = WAIT_LEAST_NS
         self._heard: dict[str, int] = {}  # when a new stripe came of anything that this peer deals out
 
     # Rows
@@ -123,6 +126,7 @@ class StripeIntake:
         if not task.dealer:
             task.dealer = source.peer
         if is_new:
+            self._least_ns = max(WAIT_LEAST_NS, self._least_ns - self._least_ns // 16)
             task.awaits = Awaiting(context.now)
             context.timers.set(Timer.STRIPES, artifact, context.now + FIRST_WAIT_NS)
         for peer in self._early.peers(artifact[:SHORT_BYTES]):
@@ -131,6 +135,7 @@ class StripeIntake:
     def forget(self, artifact: ArtifactId) -> None:
         """No peer announces the artifact any more."""
         self._known.pop(artifact[:SHORT_BYTES], None)
+        self._missed.pop(artifact, None)
 
     def disconnect(self, peer: str) -> None:
         """The peer's connection ended: it deals out nothing more."""
@@ -161,6 +166,10 @@ class StripeIntake:
         artifact = self._known.get(stripe.short)
         if artifact is None:
             return self._keep(peer, stripe, "stripe_before_its_row")
+        if artifact in self._missed:
+            # It was late, not lost: where much is late, because links or machines are busy, more patience costs less.
+            del self._missed[artifact]
+            self._least_ns = min(FIRST_WAIT_NS, 2 * self._least_ns)
         if self._pool.holds(artifact):
             self._context.count("stripes_duplicate")
             return UpdateStatus.HAVE
@@ -274,10 +283,11 @@ class StripeIntake:
             context.timers.set(Timer.STRIPES, artifact, due)
             return
         context.count("stripes_missed")
+        self._missed[artifact] = None
         task.awaits = None
         self._assembler.source_changed(artifact)
 
     def _patience_ns(self, awaits: Awaiting) -> int:
         if not awaits.relayed_after_ns:
             return FIRST_WAIT_NS
-        return max(WAIT_LEAST_NS, awaits.relayed_after_ns // 2, GAPS * awaits.gap_ns)
+        return max(self._least_ns, awaits.relayed_after_ns // 2, GAPS * awaits.gap_ns)
