@@ -69,8 +69,9 @@ format: $(DEV)  ## put the code into its form
 bench: $(DEV)  ## the figures of docs/performance.md, measured here and now
 	$(BIN)/python -m tests.bench.nodes
 
-bench-sim: $(DEV)  ## figures of the broadcast in virtual time: the same on every machine
+bench-sim: $(DEV)  ## figures of the broadcast in virtual time, the same on every machine; and what the simulator costs here
 	$(BIN)/python -m tests.bench.broadcast
+	$(BIN)/python -m tests.bench.simulator
 
 bench-quic: $(DEV)  ## the QUIC layer beside aioquic and the real qp2p in one run (qp2p needs cargo)
 	$(BIN)/python -m tests.bench.quic

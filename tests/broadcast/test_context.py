@@ -177,4 +177,10 @@ def test_a_pause_doubles_up_to_a_minute_give_or_take_a_quarter(attempts: int, pa
 
 def test_no_counter_has_two_meanings_and_all_begin_at_zero() -> None:
     assert len({*COUNTERS, *BRANCHES}) == len(COUNTERS) + len(BRANCHES)
-    assert set(context().counters.values()) == {0}
+    counters = context().counters
+    assert counters.every() == dict.fromkeys(COUNTERS + BRANCHES, 0)
+    counters["updates"] += 2
+    assert (counters["updates"], counters["sent"]) == (2, 0)
+    assert counters.every()["updates"] == 2
+    with pytest.raises(KeyError):
+        counters["update"] += 1  # a misspelt name is no new counter

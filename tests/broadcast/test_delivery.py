@@ -77,7 +77,7 @@ def test_every_status_a_peer_may_answer_has_a_consequence() -> None:
 def test_exactly_the_slots_that_are_due_wait_to_be_written(steps: list[tuple[int, DeliveryEvent, bool]]) -> None:
     box = PeerOutbox("p", 1)
     states: dict[int, DeliveryState | None] = {}
-    box.before_synced = {0, 1, 2, 3}
+    box.before_synced = dict.fromkeys(range(4))
     for slot, happening, push in steps:
         states[slot] = after(states.get(slot), happening)
         assert box.step(slot, happening, push=push) is states[slot]

@@ -7,11 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
 import pytest
 
+from p2pnet.cli import target_choice
+from p2pnet.cli.capacity import Machine
 from p2pnet.cli.verbs.schema import schema_of
 from p2pnet.store import State, archive
 
@@ -70,6 +73,13 @@ def test_it_says_what_it_took_and_what_to_type_next(p2pnet: Callable[..., Any], 
     words = hint.removeprefix("Next: p2pnet ").split()
     assert words[0] == "trace"
     assert p2pnet(*words).code == 0
+
+
+def test_a_network_that_does_nothing_is_pointed_out(p2pnet: Callable[..., Any], document: str) -> None:
+    assert "spec.network shapes nothing" in p2pnet("sim", "-f", document).err
+    path = Path(document)
+    path.write_text(DOCUMENT.replace("seed: 42", "seed: 42, network: {preset: aws}"))
+    assert "spec.network shapes nothing" not in p2pnet("sim", "-f", document).err
 
 
 def test_quiet_leaves_the_table_alone(p2pnet: Callable[..., Any], document: str) -> None:
@@ -190,6 +200,21 @@ def test_the_newest_run_is_meant_whatever_made_it(p2pnet: Callable[..., Any], do
     ]
 
 
+def test_a_name_that_is_in_a_cluster_too_is_2_unless_it_is_said_which(
+    p2pnet: Callable[..., Any], document: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = report_of(p2pnet("sim", "-f", document, "-o", "json"))
+    monkeypatch.setattr("p2pnet.lab_client.kube.Kube.configured", lambda: True)
+    monkeypatch.setattr("p2pnet.lab_client.kube_lookup.is_there", lambda name, *, beside: beside)
+    monkeypatch.setattr(target_choice, "_cluster", lambda *_: SimpleNamespace(where="context prod, namespace default"))
+
+    for words in (("report", "demo"), ("trace", "demo"), ("get", "demo", "latest"), ("runs", "demo")):
+        ended = p2pnet(*words)
+        assert ended.code == 2, words
+        assert "next: say which: --on sim, or --on cluster" in ended.err
+    assert report_of(p2pnet("report", "demo", "--on", "sim", "-o", "json")) == report
+
+
 def test_the_oldest_runs_go_when_there_are_too_many(
     p2pnet: Callable[..., Any], document: str, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,6 +316,19 @@ def test_a_wrong_command_line_is_2_before_anything_is_simulated(
     assert ended.code == 2, ended.err
     assert said in ended.err
     assert archive.list_heads(state) == []
+
+
+def test_what_there_is_no_memory_for_is_refused(
+    p2pnet: Callable[..., Any], document: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("p2pnet.cli.capacity.this_machine", lambda: Machine(4.0, 200 << 20))
+    few, many = ("--nodes", "1000", "--size", "1B"), ("--nodes", "60000")
+
+    assert p2pnet("sim", "-f", document, *few).code == 0
+    for words in (many, (*few, "--trials", "9", "--jobs", "9")):
+        ended = p2pnet("sim", "-f", document, *words)
+        assert ended.code == 2
+        assert "200 MiB are free" in ended.err
 
 
 def test_what_is_not_honoured_is_left_out_when_that_is_asked_for_and_stands_in_the_report(
@@ -547,6 +585,35 @@ def test_the_document_may_come_from_stdin(program: Program) -> None:
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
     assert json.loads(process.stdout)["subnet"] == "demo"
+
+
+def test_a_client_of_ones_own_runs_unchanged_and_one_that_is_not_there_says_how_to_find_it(
+    p2pnet: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ROOT / "examples" / "clients"
+    words = (
+        "sim",
+        "-f",
+        str(folder / "subnet.yaml"),
+        "--client",
+        "chat",
+        "--size",
+        "300B",
+        "--count",
+        "3",
+        "-o",
+        "json",
+    )
+    ended = p2pnet(*words)
+    assert ended.code == 2
+    assert "spec.clients[1].class" in ended.err
+    assert "name its folder in PYTHONPATH" in ended.err
+
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    report = report_of(p2pnet(*words))
+    assert (report["client"], report["reach"]["ratio"]) == ("chat", 1.0)
+    assert report_of(p2pnet(*words, "--trials", "1"))["trials"][0]["digest"] == report["digest"]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.stem)

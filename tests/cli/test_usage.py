@@ -12,6 +12,7 @@ VERBS = (
     "status",
     "down",
     "inject",
+    "sim",
     "fault",
     "report",
     "trace",
@@ -158,9 +159,9 @@ def test_only_what_waits_for_a_connected_subnet_says_so(p2pnet: Callable[..., An
 def test_the_options_of_a_place_fit_what_a_verb_is_about(p2pnet: Callable[..., Any]) -> None:
     said = {verb: _help(p2pnet, verb) for verb in VERBS}
     placed = {verb for verb, text in said.items() if "--on <" in text}
-    assert placed == set(VERBS) - {"schema", "render"}
+    assert placed == set(VERBS) - {"schema", "render", "sim"}
     assert {verb for verb in VERBS if "lives" in said[verb]}.isdisjoint({"up", "doctor", "install", "uninstall"})
-    assert {verb for verb in VERBS if "--namespace" not in said[verb]} == {"schema", "ping"}
+    assert {verb for verb in VERBS if "--namespace" not in said[verb]} == {"schema", "ping", "sim"}
     for verb in placed - {"ping"}:  # which reaches nodes of this machine alone
         assert f"[default: the current one] -h, --help Show this message and exit. {_example(said[verb])}" in said[verb]
 

@@ -129,14 +129,14 @@ def test_a_throughput_that_could_flip_within_the_clock_bound_is_invalid() -> Non
     assert report(measured(delivered()), "rate <= 26/s", clock_bound_ms=50.0).verdict == "invalid"
 
 
-def paced(rate: float, gap_ms: float, count: int = 11, late_s: float = 0.0) -> Report:
-    """`count` artifacts published `gap_ms` apart, of which `rate` per second were asked for."""
+def paced(rate: float, gap_ms: float, count: int = 11, late_s: float = 0.0, left_out: int = 0) -> Report:
+    """`count` artifacts published `gap_ms` apart, of which `rate` per second were asked for, and some that were not published."""
     measure = RunMeasure(NODES)
     for index in range(count):
         artifact = f"{index:02x}" * 32
         measure.published(artifact, "node-0", int(index * gap_ms * MS), 1_000)
         measure.feed(delivered(artifact, index * gap_ms))
-    return report(measure, load=Load(rate_per_s=rate, count=count, within_s=60.0, seed=42), late_s=late_s)
+    return report(measure, load=Load(rate_per_s=rate, count=count + left_out, within_s=60.0, seed=42), late_s=late_s)
 
 
 def test_a_report_says_what_was_offered_and_what_was_kept_of_it() -> None:
@@ -150,6 +150,11 @@ def test_a_rate_that_was_not_kept_is_said() -> None:
     assert paced(20.0, 100.0).notes == ["the rate was not kept: 20/s offered, 10/s published, up to 500 ms late"]
     assert paced(10.0, 100.0, late_s=0.25).notes == ["publications came up to 250 ms after they were due"]
     assert paced(1_000.0, 2.0, count=2).notes == []  # a millisecond says nothing
+
+
+def test_the_gaps_that_unpublished_artifacts_leave_are_not_called_late() -> None:
+    assert paced(10.0, 120.0, left_out=2).notes == []
+    assert paced(10.0, 120.0, left_out=2, late_s=0.25).notes == ["publications came up to 250 ms after they were due"]
 
 
 def test_the_nodes_whose_missing_receipts_are_unknown_are_named() -> None:

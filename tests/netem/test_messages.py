@@ -188,7 +188,7 @@ def test_a_path_with_an_mtu_takes_more_packets():
     assert net.access["a"].wire_bytes == 100_000 + packets * (PACKET_HEAD_BYTES + PACKET_OVERHEAD_BYTES)
 
 
-# AccessLink links
+# Access links
 
 
 def test_messages_of_different_connections_share_the_uplink_by_turns():

@@ -10,6 +10,7 @@ from tests.sim.documents import subnet
 from p2pnet.measure.injection import payload_seed
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import EventKind
+from p2pnet.sim import simulate as module
 from p2pnet.sim.simulate import SimLoad, SimProgress, simulate
 from p2pnet.subnet.document import default_subnet, load_subnet
 from p2pnet.subnet.support import unsupported
@@ -105,14 +106,27 @@ def test_another_seed_gives_other_publishers_and_the_same_seed_the_same_report()
 
 
 def test_a_run_that_is_stopped_says_how_far_it_was_and_is_invalid():
-    looks = iter([False, False, True])
+    seen: list[SimProgress] = []
     load = SimLoad(payloads=[("a", 100)], count=10, rate_per_s=1.0)
-    outcome = simulate(MESH, load, seed=1, is_stopped=lambda: next(looks, True))
+    outcome = simulate(MESH, load, seed=1, on_progress=seen.append, is_stopped=lambda: seen[-1].published == 2)
     assert outcome.interrupted
     assert outcome.report.verdict == "invalid"
     assert outcome.report.state == "cancelled"
     assert 0 < outcome.report.artifacts < 10
-    assert "of virtual time: 1 of 10 artifacts published, 4 of 40 receipts in" in outcome.report.invalid[0]
+    assert "of virtual time: 2 of 10 artifacts published, 8 of 40 receipts in" in outcome.report.invalid[0]
+
+
+def test_a_run_can_be_stopped_in_the_midst_of_an_instant_and_before_it_begins(monkeypatch):
+    """Without a network everything happens in one instant."""
+    monkeypatch.setattr(module, "CALLS_PER_LOOK", 50)
+    crowd, seen = subnet(nodes=60, topology={"kind": "random-regular", "degree": 4}), list[SimProgress]()
+    load = SimLoad(payloads=[("a", 100)])
+    outcome = simulate(crowd, load, seed=1, on_progress=seen.append, is_stopped=lambda: seen[-1].receipts > 0)
+    assert outcome.interrupted
+    assert 0 < outcome.report.reach.delivered < outcome.report.reach.expected
+    assert seen[-1].virtual_s == 0
+    early = simulate(crowd, load, seed=1, is_stopped=lambda: True)
+    assert (early.report.verdict, early.report.artifacts) == ("invalid", 0)
 
 
 def test_a_run_ends_at_its_virtual_end_and_is_invalid_if_anything_was_due_later():

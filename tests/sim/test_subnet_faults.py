@@ -97,7 +97,9 @@ def test_a_node_that_dies_once_comes_back_and_gets_what_it_missed(kind: str) -> 
     assert arrivals_ms(outcome)["node-1"] == 2000
     assert arrivals_ms(outcome)["node-2"] > 4000
     assert {event.incarnation for event in outcome.events if event.node == "node-2"} == {"node-2/2"}
-    assert [(status.state, status.detail) for status in outcome.report.faults] == [("ended", "it is done")]
+    assert [(status.state, status.detail) for status in outcome.report.faults] == [
+        ("ended", "1 s after the begin of the run; it is done")
+    ]
 
 
 def test_a_paused_node_gets_what_came_meanwhile_when_it_goes_on() -> None:

@@ -456,13 +456,20 @@ def _notes(at: Mapping[str, float | None], tally: Tally, facts: RunFacts) -> lis
 def _behind(tally: Tally, facts: RunFacts) -> list[str]:
     """A note if a paced run did not keep its rate, for its latencies are then those of another load."""
     wanted, kept = facts.load.rate_per_s if facts.load else None, tally.published_per_s
-    if wanted is None or kept is None:
+    if facts.load is None or wanted is None or kept is None:
         return []
+    if tally.artifacts < facts.load.count:
+        # What was left out leaves gaps, and the rate says nothing of lateness.
+        return [_came_late(facts.late_s)] if facts.late_s > LATE_S else []
     lag_s = max(facts.late_s, (tally.artifacts - 1) / kept - (tally.artifacts - 1) / wanted)
     if kept < BEHIND_SHARE * wanted and lag_s > BEHIND_S:
         rates = f"{format_rate(wanted)} offered, {format_rate(kept)} published"
         return [f"the rate was not kept: {rates}, up to {format_duration(lag_s)} late"]
-    return [f"publications came up to {format_duration(lag_s)} after they were due"] if lag_s > LATE_S else []
+    return [_came_late(lag_s)] if lag_s > LATE_S else []
+
+
+def _came_late(lag_s: float) -> str:
+    return f"publications came up to {format_duration(lag_s)} after they were due"
 
 
 def _per_node(nodes: Sequence[str], journeys: Mapping[str, Journey], tally: Tally) -> list[NodeReceipts]:

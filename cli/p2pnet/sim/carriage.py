@@ -32,15 +32,20 @@ class PlainCarriage:
 
     def carry(self, request: SimRequest) -> None:
         """See `Carriage`."""
-        port = request.port
-        leaves = port.leaves_at(len(request.body) + HEADER_BYTES)
-        self._timeline.send(leaves + request.at.connection.numbers.latency_ns(port.rng), self._arrive, request)
+        port, at, timeline = request.port, request.at, self._timeline
+        leaves = timeline.now if port.up is None else port.leaves_at(len(request.body) + HEADER_BYTES)
+        numbers = at.connection.numbers
+        latency = numbers.latency_ns(port.rng) if numbers.jitter_ns or numbers.loss else numbers.delay_ns
+        timeline.send(leaves + latency, deliver if at.port.down is None else self._arrive, request)
 
     def carry_back(self, request: SimRequest) -> None:
         """See `Carriage`."""
-        port = request.at.port
-        leaves = port.leaves_at(len(request.answer or b"") + HEADER_BYTES)
-        self._timeline.send(leaves + request.at.connection.numbers.latency_ns(port.rng), self._arrive_back, request)
+        at, to, timeline = request.at, request.port, self._timeline
+        port = at.port
+        leaves = timeline.now if port.up is None else port.leaves_at(len(request.answer or b"") + HEADER_BYTES)
+        numbers = at.connection.numbers
+        latency = numbers.latency_ns(port.rng) if numbers.jitter_ns or numbers.loss else numbers.delay_ns
+        timeline.send(leaves + latency, deliver_back if to.down is None else self._arrive_back, request)
 
     def reset(self, request: SimRequest) -> None:
         """See `Carriage`."""
@@ -69,14 +74,15 @@ class PlainCarriage:
 def deliver(request: SimRequest) -> None:
     """A request has arrived: hand it over, unless its connection is gone or it was reset before."""
     end = request.at
-    was_reset = request.reset_at is not None and request.reset_at <= request.port.now
-    if was_reset or not end.connection.alive or end.port.dead or end.state is EndState.DOWN:
+    port, state = end.port, end.state
+    was_reset = request.reset_at is not None and request.reset_at <= port.now
+    if was_reset or not end.connection.alive or port.dead or state is EndState.DOWN:
         return
-    if end.state is EndState.NEW:
+    if state is EndState.NEW:
         # As QUIC delivers data that arrives right after the handshake: when the application has the connection.
-        end.early.append(request)
+        end.early = [*(end.early or ()), request]
     else:
-        end.port.owner.requested(request)
+        port.owner.requested(request)
 
 
 def deliver_back(request: SimRequest) -> None:

@@ -1,9 +1,9 @@
 """What all nodes of a world share: timeline, network, trace and payloads; and the plan from which a node is started."""
 
-from collections.abc import Callable
+import sys
+from array import array
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
-from random import Random
-from struct import Struct
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from p2pnet.broadcast.effects import Emit
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
+from p2pnet.sim.chance import Chance
 from p2pnet.sim.message_carriage import MessageCarriage
 from p2pnet.sim.network import SimNetwork
 from p2pnet.sim.quantities import NS
@@ -21,8 +22,9 @@ from p2pnet.sim.timeline import Timeline
 
 EPOCH = 1_700_000_000.0
 """Unix seconds at which every world begins."""
-_LINE = Struct(">QIBQ")  # nanoseconds, node, kind, size
-_EVENT_CODES = {kind: 128 + number for number, kind in enumerate(EventKind)}
+_KEPT = frozenset({EventKind.VALIDATED, EventKind.PUBLISHED})
+_LINES_KEPT = 8_192  # integers of the trace that wait to be hashed
+_EVENT_CODES = {kind: 128 + number << 32 for number, kind in enumerate(EventKind)}
 
 
 EventSink = Callable[[str, int, Emit, int], None]
@@ -48,34 +50,60 @@ class NodePlan(msgspec.Struct, frozen=True):
 
 
 class TraceDigest:
-    """A running BLAKE2b over the seed and every input and effect: time, node, kind, size and artifact id."""
+    """A running BLAKE2b over the seed and every input and effect: time, node, kind, size and artifact id.
 
-    __slots__ = ("_hash", "_shapes")
+    Lines are gathered as integers and hashed in batches: a call of the hash for each costs more than the hash.
+    """
+
+    __slots__ = ("_artifacts", "_hash", "_lines", "_shapes")
 
     def __init__(self, seed: int) -> None:
         self._hash = blake2b(str(seed).encode(), digest_size=32)
         self._shapes: dict[type[Any], tuple[int, bool, bool]] = {}
+        self._lines: list[int] = []
+        self._artifacts: list[bytes] = []
 
-    def add(self, now: int, node: int, what: Any) -> None:
-        """One input or effect of the node with this number."""
-        kind = type(what)
-        shape = self._shapes.get(kind)
-        if shape is None:
-            shape = self._shapes[kind] = (len(self._shapes), hasattr(what, "body"), hasattr(what, "artifact"))
-        code, has_body, has_artifact = shape
-        size = 0
-        if has_body:
-            body = what.body
-            size = sum(map(len, body)) if type(body) is list else len(body or b"")
-        elif kind is Emit:
-            code, size = _EVENT_CODES[what.kind], what.bytes
-        # Numbers and ids only, so that the digest is the same whatever Python makes of names and sets.
-        line = _LINE.pack(now, node, code, size)
-        self._hash.update(line + what.artifact if has_artifact and what.artifact else line)
+    def add(self, now: int, node: int, what: Any, effects: Iterable[Any] = ()) -> None:
+        """An input of the node with this number, and what followed from it."""
+        lines, shapes, base = self._lines, self._shapes, node << 40
+        lines.append(now)
+        for one in (what, *effects):
+            kind = type(one)
+            shape = shapes.get(kind)
+            if shape is None:
+                shape = shapes[kind] = (len(shapes) << 32, hasattr(one, "body"), hasattr(one, "artifact"))
+            code, has_body, has_artifact = shape
+            # Numbers and ids only, so that the digest is the same whatever Python makes of names and sets.
+            if has_body:
+                body = one.body
+                code += len(body or b"") if type(body) is not list else sum(map(len, body))
+            elif has_artifact:
+                if kind is Emit:
+                    code = _EVENT_CODES[one.kind] + one.bytes
+                if one.artifact:
+                    self._artifacts.append(one.artifact)
+            lines.append(base + code)
+        if len(lines) > _LINES_KEPT:
+            self._take_in()
 
     def hex(self) -> str:
         """The digest so far, in hex."""
-        return self._hash.hexdigest()
+        found = self._hash.copy()
+        for piece in self._pieces():
+            found.update(piece)
+        return found.hexdigest()
+
+    def _take_in(self) -> None:
+        for piece in self._pieces():
+            self._hash.update(piece)
+        self._lines.clear()
+        self._artifacts.clear()
+
+    def _pieces(self) -> tuple[bytes, bytes]:
+        lines = array("Q", self._lines)
+        if sys.byteorder == "big":
+            lines.byteswap()
+        return lines.tobytes(), b"".join(self._artifacts)
 
 
 class SimContext:
@@ -116,10 +144,10 @@ class SimContext:
             return
         if event.kind is EventKind.REMOVED:
             self.payloads.pop(artifact, None)
-        elif event.kind in {EventKind.VALIDATED, EventKind.PUBLISHED} and (found := pool.validated.get(artifact)):
+        elif event.kind in _KEPT and (found := pool.validated.get(artifact)):
             # The first node to have it provides the copy.
             found.data = self.payloads.setdefault(artifact, found.data)
 
-    def rng(self, node: str, incarnation: int, purpose: str) -> Random:
+    def chance(self, node: str, incarnation: int, purpose: str) -> Chance:
         """A random generator for one purpose of one incarnation: what it draws changes nothing for others."""
-        return Random(f"{self.seed}/{node}/{incarnation}/{purpose}")
+        return Chance(f"{self.seed}/{node}/{incarnation}/{purpose}")

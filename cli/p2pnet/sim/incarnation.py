@@ -4,14 +4,13 @@ The inputs of one virtual instant are handled together, in a turn, and effects e
 has something due, at most `WAKES_PER_TURN` times; whatever is still due waits for the next turn.
 """
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 from p2pnet.broadcast import Broadcast, Change, Pool, effects, inputs
 from p2pnet.broadcast.manager import PublicationRefusedError
 from p2pnet.model.ids import ArtifactId
-from p2pnet.sim.context import NodePlan, SimContext
+from p2pnet.sim.context import EPOCH, NodePlan, SimContext
 from p2pnet.sim.port import Port, Route, SimRequest
 from p2pnet.sim.quantities import NS
 from p2pnet.sim.record import NodeRecord
@@ -40,23 +39,29 @@ class ClientRun:
 class Incarnation:
     """One start of a node. `count`: which start of its node this is, from 1."""
 
+    __slots__ = (
+        "_alarm", "_asked", "_client_delay_ns", "_held", "_inputs", "_number", "_published", "_restless", "_timer", "_tokens",
+        "_turn_due", "_turns", "_turns_at", "client", "context", "core", "count", "name", "nonces", "paused", "port", "record",
+    )  # fmt: skip
+
     def __init__(self, context: SimContext, plan: NodePlan, record: NodeRecord, count: int) -> None:
         self.context = context
         self.name = name = plan.name
         self.count = count
         self.client = plan.make_client(plan.name)
         self.record = record
-        core_rng = context.rng(name, count, "core")
+        core_rng = context.chance(name, count, "core")
         self.core = Broadcast(self.client, name, plan.settings, core_rng, unvalidated_bytes_per_peer=plan.quota)
-        rng = context.rng(name, count, "network")
+        rng = context.chance(name, count, "network")
         self.port = Port(context.network, context.timeline, self, name, rng, up=plan.up, down=plan.down)
-        self.nonces = context.rng(name, count, "nonces")
+        self.nonces = context.chance(name, count, "nonces")
         self.paused = False
         self._number = plan.number
         self._client_delay_ns = plan.client_delay_ns
-        self._inputs: deque[inputs.Input] = deque()
+        self._inputs: list[inputs.Input] = []
         self._turn_due = self._restless = self._held = False
         self._timer: int | None = None
+        self._alarm: int | None = None  # when `_on_timer` is called next
         self._turns, self._turns_at = 0, -1
         self._tokens = 0
         self._asked: dict[int, SimRequest] = {}
@@ -67,8 +72,10 @@ class Incarnation:
 
     def feed(self, what: inputs.Input) -> None:
         """Handle this input in this instant's turn, with whatever else comes in it."""
-        if not self.port.dead:
-            self._inputs.append(what)
+        if self.port.dead:
+            return
+        self._inputs.append(what)
+        if not self._turn_due:
             self._soon()
 
     def do(self, what: inputs.Input) -> None:
@@ -120,14 +127,14 @@ class Incarnation:
 
     def requested(self, request: SimRequest) -> None:
         """See `PortOwner`."""
-        end = request.at
-        if request.route is Route.SYNCED:
+        end, route = request.at, request.route
+        if route is Route.SYNCED:
             self.port.answer(request, b"")
             self.feed(inputs.SyncedReceived(end.peer, end.id))
             return
-        self._tokens += 1
-        self._asked[self._tokens] = request
-        self.feed(_RECEIVED[request.route](end.peer, end.id, self._tokens, request.body))
+        self._tokens = token = self._tokens + 1
+        self._asked[token] = request
+        self.feed(_RECEIVED[route](end.other.port.name, end.id, token, request.body))
 
     def answered(self, request: SimRequest, body: bytes | None) -> None:
         """See `PortOwner`."""
@@ -153,10 +160,13 @@ class Incarnation:
             return
         now, core, waiting = self.context.timeline.now, self.core, self._inputs
         # Before the inputs: a core that spins must be stopped although each of its turns ends.
-        self._count_turn(now)
+        if self._turns_at == now:
+            self._count_turn(now)
+        else:
+            self._turns, self._turns_at = 1, now
         for _ in range(WAKES_PER_TURN):
             while waiting:
-                self._handle(waiting.popleft())
+                self._handle(waiting.pop(0))
             due = core.next_wakeup()
             if due is None or due > now:
                 break
@@ -164,41 +174,53 @@ class Incarnation:
         self._turn_due = False
         if waiting:
             self._soon()
-        self._set_timer(now)
-        self._judge(restless=core.next_wakeup(expiries=False) is not None)
+        if due is None:
+            self._timer = None
+            self._judge(restless=False)
+        else:
+            self._set_timer(due, now)
+            self._judge(restless=core.next_wakeup(expiries=False) is not None)
 
     def _handle(self, what: inputs.Input) -> None:
         context = self.context
         now = context.timeline.now
         context.inputs += 1
-        # Before it is handled: if the core raises, the trace shows what it was given.
-        context.trace.add(now, self._number, what)
         try:
-            answer = self.core.handle(what, now, context.wall)
+            answer = self.core.handle(what, now, EPOCH + now / NS)
         except Exception as error:
+            # The trace shows what the core was given.
+            context.trace.add(now, self._number, what)
             where = f"node {self.name}, input {type(what).__name__}, {now / NS:.6f} s after the start"
             raise CoreFailedError(f"{where}: {error!r}") from error
+        context.trace.add(now, self._number, what, answer)
         for effect in answer:
-            context.trace.add(now, self._number, effect)
             self._execute[type(effect)](self, effect)
 
     def _count_turn(self, now: int) -> None:
-        self._turns, self._turns_at = self._turns + 1 if self._turns_at == now else 1, now
+        self._turns += 1
         if self._turns > TURNS_PER_INSTANT_MAX:
             raise CoreFailedError(f"node {self.name}: its core is due for ever, {now / NS:.6f} s after the start")
 
-    def _set_timer(self, now: int) -> None:
-        due = self.core.next_wakeup()
-        if due != self._timer:
-            self._timer = due
-            if due is not None:
-                # Planned calls cannot be taken back: one that comes too early finds another time in `_timer`.
-                self.context.timeline.at(max(due, now), Incarnation._on_timer, self)
+    def _set_timer(self, due: int, now: int) -> None:
+        """Have a Wake at this time. A call that is planned for an earlier one is moved when it comes, not planned anew."""
+        self._timer = due
+        if self._alarm is None or due < self._alarm:
+            self._alarm = max(due, now)
+            self.context.timeline.at(self._alarm, Incarnation._on_timer, self)
 
     def _on_timer(self) -> None:
-        if self._timer is not None and self._timer <= self.context.timeline.now and not self.port.dead:
+        now = self.context.timeline.now
+        # Another call was planned for an earlier time, and has come before this one.
+        if self._alarm is None or self._alarm > now or self.port.dead:
+            return
+        self._alarm = None
+        if self._timer is None:
+            return
+        if self._timer <= now:
             self._timer = None
             self.feed(_WAKE)
+        else:
+            self._set_timer(self._timer, now)
 
     def _judge(self, *, restless: bool) -> None:
         if restless is not self._restless:
@@ -301,15 +323,10 @@ def _finish_run(run: ClientRun) -> None:
 
 
 _WAKE = inputs.Wake()
-_RECEIVED: dict[Route, Callable[[str, int, int, bytes], inputs.Input]] = {
-    Route.UPDATES: inputs.UpdatesReceived,
-    Route.FETCH: inputs.FetchReceived,
-    Route.DIGEST: inputs.DigestReceived,
-    Route.STRIPES: inputs.StripesReceived,
-}
-_ANSWERED: dict[Route, Callable[[int, bytes | None], inputs.Input]] = {
-    Route.UPDATES: inputs.UpdatesAnswered,
-    Route.FETCH: inputs.FetchAnswered,
-    Route.DIGEST: inputs.DigestAnswered,
-    Route.STRIPES: inputs.StripesAnswered,
-}
+# By route.
+_RECEIVED: tuple[Callable[[str, int, int, bytes], inputs.Input], ...] = (
+    inputs.UpdatesReceived, inputs.FetchReceived, inputs.DigestReceived, inputs.DigestReceived, inputs.StripesReceived
+)  # fmt: skip
+_ANSWERED: tuple[Callable[[int, bytes | None], inputs.Input], ...] = (
+    inputs.UpdatesAnswered, inputs.FetchAnswered, inputs.DigestAnswered, inputs.DigestAnswered, inputs.StripesAnswered
+)  # fmt: skip

@@ -1,19 +1,23 @@
 """Properties of a link between two nodes: delay, jitter and losses, drawn for each message."""
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import Protocol, TypedDict
 
 import msgspec
 
 from p2pnet.model.errors import SpecError
 from p2pnet.sim.quantities import NS, Duration, Share, nanoseconds, share
 
-if TYPE_CHECKING:
-    from random import Random
-
 RETRANSMISSION_NS = NS // 5
 """Least delay that a loss causes, in nanoseconds: QUIC's probe timeout on a short path."""
 RETRANSMISSION_RTTS = 2
 """Round trips of delay that a loss causes on a longer one."""
+
+
+class Draws(Protocol):
+    """What the network draws from; `Chance` and `random.Random` are such."""
+
+    def random(self) -> float:
+        """At least 0 and below 1."""
 
 
 class LinkNumbers(msgspec.Struct, frozen=True, gc=False):
@@ -30,7 +34,7 @@ class LinkNumbers(msgspec.Struct, frozen=True, gc=False):
     lost_answers: float
     """Share of requests that arrive and are answered, while their sender is told that they failed."""
 
-    def latency_ns(self, rng: "Random") -> int:
+    def latency_ns(self, rng: Draws) -> int:
         """How long one message is on its way, without its serialisation on access links."""
         taken = self.delay_ns
         if self.jitter_ns:

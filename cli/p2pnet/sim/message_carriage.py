@@ -180,6 +180,7 @@ class MessageCarriage:
         self._plan(flow)
 
     def _arrived(self, request: SimRequest, at: int) -> None:
+        request.passage = None  # which names the request: a cycle that only the collector would find
         self._timeline.send(at, deliver if request.answer is None else deliver_back, request)
 
     def _lands(self, landing: Landing) -> None:

@@ -7,29 +7,26 @@ A connection has two ends, which come up, and notice its loss, at different time
     NEW -> DOWN                   never came into use
 """
 
-from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from enum import Enum, IntEnum
+from typing import Protocol
 
 from p2pnet.netem.messages import MessageFlow, MessagePath, Passage
-from p2pnet.sim.links import LinkNumbers
+from p2pnet.sim.links import Draws, LinkNumbers
 from p2pnet.sim.quantities import NS
 from p2pnet.sim.timeline import Timeline
-
-if TYPE_CHECKING:
-    from random import Random
 
 HEADER_BYTES = 60
 """What IP, UDP and QUIC add to one message, modelled: it takes time on access links, but does not count in `bytes_sent`."""
 
 
-class Route(Enum):
+class Route(IntEnum):
     """The kind of a request."""
 
-    UPDATES = "updates"
-    FETCH = "fetch"
-    SYNCED = "synced"
-    DIGEST = "digest"
-    STRIPES = "stripes"
+    UPDATES = 0
+    FETCH = 1
+    SYNCED = 2
+    DIGEST = 3
+    STRIPES = 4
 
 
 class EndState(Enum):
@@ -52,7 +49,7 @@ class End:
         self.id = port.next_id()
         """The connection's id at this incarnation, growing from 1."""
         self.state = EndState.NEW
-        self.early: list[SimRequest] = []
+        self.early: list[SimRequest] | None = None
         """Requests that arrived before this end came up."""
         self.flow: MessageFlow | None = None
         """What it sends, in the message model, once it has sent anything."""
@@ -89,12 +86,16 @@ class SimConnection:
 class SimRequest:
     """A request, and later its answer, on the way."""
 
-    __slots__ = ("answer", "body", "end", "fails", "is_timed", "passage", "port", "reset_at", "route", "token")
+    __slots__ = ("answer", "at", "body", "end", "fails", "fails_at", "passage", "port", "reset_at", "route", "token")
 
     def __init__(self, port: "Port", end: End | None, route: Route, token: int, body: bytes) -> None:
         self.port = port
         self.end = end
         """The sender's end; None: the connection had ended before it was sent."""
+        self.at: End
+        """The receiver's end; a request on no connection has none, and never arrives."""
+        if end is not None:
+            self.at = end.other
         self.route = route
         self.token = token
         """The sender's number for it."""
@@ -104,17 +105,10 @@ class SimRequest:
         """When the sender's reset arrives at the receiver; None: it was not reset."""
         self.fails = False
         """Its answer will be lost."""
-        self.is_timed = False
-        """It has a timeout."""
+        self.fails_at: int | None = None
+        """When it times out; None: it has no timeout."""
         self.passage: Passage | None = None
         """In the message model: what is left to send of it."""
-
-    @property
-    def at(self) -> End:
-        """The receiver's end."""
-        if self.end is None:
-            raise AssertionError("a request on no connection never arrives")
-        return self.end.other
 
 
 class PortOwner(Protocol):
@@ -157,6 +151,7 @@ class Port:
         "_carrier",
         "_down_free",
         "_ids",
+        "_looks_at",
         "_timeline",
         "_up_free",
         "by_id",
@@ -176,7 +171,7 @@ class Port:
         timeline: Timeline,
         owner: PortOwner,
         name: str,
-        rng: "Random",
+        rng: Draws,
         *,
         up: float | None,
         down: float | None,
@@ -190,6 +185,7 @@ class Port:
         self.down = down
         self._up_free = self._down_free = 0
         self._ids = 0
+        self._looks_at: int | None = None  # when timeouts are looked at next
         self.by_id: dict[int, End] = {}
         self.in_use: dict[str, End] = {}
         """By peer, the end of the connection in use."""
@@ -212,12 +208,13 @@ class Port:
     def ask(self, route: Route, token: int, connection: int, body: bytes | list[bytes], timeout_ns: int = 0) -> None:
         """Send a request; `PortOwner.answered` is called once, unless it is cancelled. `timeout_ns` 0: no timeout."""
         end = self.by_id.get(connection)
-        request = self.open[token] = SimRequest(self, end, route, token, _joined(body))
+        joined = body if isinstance(body, bytes) else b"".join(body)
+        request = self.open[token] = SimRequest(self, end, route, token, joined)
         if timeout_ns:
-            request.is_timed = True
             # A request with a timeout keeps the world from being quiet: its answer, or the timeout, will come.
             self._timeline.flying += 1
-            self._timeline.at(self._timeline.now + timeout_ns, Port._time_out, request)
+            request.fails_at = self._timeline.now + timeout_ns
+            self._watch(request.fails_at)
         if end is None:
             # Not at once: a driver does not expect an answer while it is asking.
             self._timeline.send(self._timeline.now, Port.fail, request)
@@ -227,13 +224,14 @@ class Port:
     def answer(self, request: SimRequest, body: bytes | list[bytes]) -> None:
         """Answer a peer's request; nothing is sent when the peer has reset it."""
         if request.reset_at is None or request.reset_at > self._timeline.now:
-            self._carrier.carry_back(request, _joined(body))
+            self._carrier.carry_back(request, body if isinstance(body, bytes) else b"".join(body))
 
     def cancel(self, token: int) -> None:
         """Reset a request that has no answer yet; the reset may overtake it, or arrive too late."""
         request = self._forget(token)
         if request is not None and request.end is not None:
             self._carrier.reset(request)
+            request.passage = None
 
     @staticmethod
     def fail(request: SimRequest) -> None:
@@ -242,20 +240,38 @@ class Port:
 
     def finish(self, request: SimRequest, body: bytes | None) -> None:
         """Pass the answer to the owner, unless the request was cancelled or has timed out."""
-        if self.open.get(request.token) is request:
-            self._forget(request.token)
+        token, waiting = request.token, self.open
+        if waiting.get(token) is request:
+            del waiting[token]
+            request.passage = None
+            if request.fails_at is not None:
+                self._timeline.flying -= 1
             self.owner.answered(request, body)
 
-    @staticmethod
-    def _time_out(request: SimRequest) -> None:
-        port = request.port
-        if port.open.get(request.token) is request:
-            port.cancel(request.token)
-            port.owner.answered(request, None)
+    def _watch(self, at: int) -> None:
+        """Look at timeouts at this time. One look is planned for all requests: most are answered long before."""
+        if self._looks_at is None or at < self._looks_at:
+            self._looks_at = at
+            self._timeline.at(at, Port._look, self)
+
+    def _look(self) -> None:
+        now = self._timeline.now
+        # An earlier look was planned after this one.
+        if self._looks_at is None or self._looks_at > now or self.dead:
+            return
+        self._looks_at = None
+        timed = [request for request in self.open.values() if request.fails_at is not None]
+        for request in timed:
+            if (request.fails_at or 0) <= now and self.open.get(request.token) is request:
+                self.cancel(request.token)
+                self.owner.answered(request, None)
+        left = [request.fails_at for request in self.open.values() if request.fails_at is not None]
+        if left:
+            self._watch(min(left))
 
     def _forget(self, token: int) -> SimRequest | None:
         request = self.open.pop(token, None)
-        if request is not None and request.is_timed:
+        if request is not None and request.fails_at is not None:
             self._timeline.flying -= 1
         return request
 
@@ -295,8 +311,8 @@ class Port:
         end.state = EndState.UP
         self.owner.peer_up(peer, end.id)
         # After peer_up, which must come first.
-        early, end.early = end.early, []
-        for request in early:
+        early, end.early = end.early, None
+        for request in early or ():
             self.owner.requested(request)
         return replaced
 
@@ -306,7 +322,7 @@ class Port:
             return
         is_used = self.in_use.get(end.peer) is end
         end.state = EndState.DOWN
-        end.early = []
+        end.early = None
         self.by_id.pop(end.id, None)
         # The order of these is an accident on real nodes too: a core must cope with both.
         peer_first = self.rng.random() < 0.5
@@ -328,9 +344,3 @@ class Port:
 
 def _transmission_ns(size: int, bits_per_second: float) -> int:
     return int(size * 8 * NS / bits_per_second)
-
-
-def _joined(body: bytes | list[bytes]) -> bytes:
-    if isinstance(body, bytes):
-        return body
-    return body[0] if len(body) == 1 else b"".join(body)

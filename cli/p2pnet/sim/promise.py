@@ -145,7 +145,7 @@ def _on_its_way(what: object) -> tuple[str, Pending]:
 def _request(what: SimRequest) -> tuple[str, Pending]:
     sender, receiver = what.port.name, what.at.port.name if what.end is not None else ""
     if what.answer is None:
-        return sender, Pending("message", peer=receiver, detail=f"{what.route.value}, {len(what.body)} bytes")
+        return sender, Pending("message", peer=receiver, detail=f"{what.route.name.lower()}, {len(what.body)} bytes")
     return receiver, Pending("message", peer=sender, detail=f"answer, {len(what.answer)} bytes")
 
 

@@ -26,21 +26,23 @@ from p2pnet.sim.published import PublishedPayloads
 from p2pnet.sim.quantities import NS
 from p2pnet.sim.run_events import RunEvents
 from p2pnet.sim.subnet_world import subnet_world
+from p2pnet.sim.timeline import without_collections
 from p2pnet.subnet.document import in_force
 from p2pnet.subnet.members import members
 from p2pnet.subnet.spec import Subnet
 from p2pnet.subnet.support import ignored
 
 TARGET = "sim"
-START_S = 30.0  # virtual time in which the nodes of a new subnet come to rest before the run begins, at most
+START_NS = 30 * NS  # virtual time in which the nodes of a new subnet come to rest before the run begins, at most
 SETTLE_S = 2.0  # virtual time after the last receipt for what is still under way, at most: some clients never rest
-LOOK_S = 0.1  # wall time between two looks at `is_stopped` and two reports of progress, about
+CALLS_PER_LOOK = (
+    5_000  # planned calls between two looks at `is_stopped`, which are a tenth of a second or so of the wall clock
+)
 NOTES = (
     "simulated: the broadcast and its clients, by the code that live nodes run, in virtual time",
     "modelled: the network between nodes, message by message, with the headers of their packets; starts and deaths of nodes",
     "left out: the time that nodes compute, certificates, and how nodes find each other",
 )
-STEP_MIN_NS, STEP_MAX_NS = NS // 1_000, NS  # virtual time between two looks; the largest is below SETTLE_S
 
 
 class SimLoad(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,7 +138,7 @@ class _SimRun:
         self._next = 0
         """Index of the artifact to publish next."""
         self._begins = 0
-        self._step = STEP_MIN_NS
+        self._sent_before = 0
         self._interrupted = False
         self._at_rest = False
         """Everything is delivered, and nothing under way."""
@@ -151,20 +153,21 @@ class _SimRun:
     ) -> SimOutcome:
         """Simulate, and report."""
         started = perf_counter()
-        self._world.run_until_quiet(START_S)
-        self._begins = self._now
-        self._log.begin()
-        self._faults.begin(self._world.now)
-        sent_before = self._world.wire_bytes
-        while not self._is_over():
-            self._fault_due()
-            self._publish_due()
-            self._advance()
-            self._log.flush()
-            on_progress(self._progress(perf_counter() - started))
-            if is_stopped() and not self._is_over():
-                self._interrupt()
-        report = self._report(self._world.wire_bytes - sent_before)
+        with without_collections() as collect:
+            self._look(on_progress, is_stopped, started)
+            while not self._interrupted and not self._is_started():
+                collect(CALLS_PER_LOOK)
+                self._look(on_progress, is_stopped, started)
+            self._begin()
+            while not self._is_over():
+                if not self._world.is_mid_instant:
+                    self._fault_due()
+                    self._publish_due()
+                self._advance()
+                self._log.flush()
+                collect(CALLS_PER_LOOK)
+                self._look(on_progress, is_stopped, started)
+        report = self._report(self._world.wire_bytes - self._sent_before)
         file = msgspec.structs.replace(
             self._file, state=report.state, started_at=EPOCH + self._begins / NS, finished_at=EPOCH + self._now / NS,
             artifacts=list(self._payloads), names=self._names, faults=report.faults,
@@ -173,6 +176,22 @@ class _SimRun:
             report=report, run=file, events=kept, payloads=self._payloads,
             interrupted=self._interrupted,
         )  # fmt: skip
+
+    def _is_started(self) -> bool:
+        """Whether the nodes of the new subnet have come to rest, or had their time for it; lets some virtual time pass."""
+        quiet = self._world.run_until_quiet(START_NS, CALLS_PER_LOOK)
+        return quiet or (self._now >= START_NS and not self._world.is_mid_instant)
+
+    def _begin(self) -> None:
+        self._begins = self._now
+        self._log.begin()
+        self._faults.begin(self._world.now)
+        self._sent_before = self._world.wire_bytes
+
+    def _look(self, on_progress: Callable[[SimProgress], None], is_stopped: Callable[[], bool], started: float) -> None:
+        on_progress(self._progress(perf_counter() - started))
+        if is_stopped() and not self._is_over():
+            self._interrupt()
 
     # The way to the end
 
@@ -204,8 +223,11 @@ class _SimRun:
         return self._next == len(self._planned) and self._measure.delivered >= receipts
 
     def _is_over(self) -> bool:
+        if self._interrupted or self._at_rest or self._invalid:
+            return True
+        # What happens at the end's own instant is part of the run.
         ends = self._ends
-        return self._interrupted or self._at_rest or bool(self._invalid) or (ends is not None and self._now >= ends)
+        return ends is not None and self._now >= ends and not self._world.is_mid_instant
 
     def _fault_due(self) -> None:
         while (due_s := self._faults.next_s()) is not None and round(due_s * NS) <= self._now:
@@ -247,23 +269,15 @@ class _SimRun:
         return Random(payload_seed(self._seed, planned.index, planned.size)).randbytes(planned.size)
 
     def _advance(self) -> None:
-        """Let some virtual time pass: to what is due next at most, and about LOOK_S of wall time."""
+        """Let some virtual time pass: to what is due next at most."""
         due = self._due
-        to = min(self._now + self._step, due)
-        began = perf_counter()
-        quiet = self._world.run_until_quiet((to - self._now) / NS)
-        took = perf_counter() - began
-        if took < LOOK_S / 2:
-            self._step = min(STEP_MAX_NS, self._step * 2)
-        elif took > LOOK_S * 2:
-            self._step = max(STEP_MIN_NS, self._step // 2)
-        if quiet:
+        if self._world.run_until_quiet(due, CALLS_PER_LOOK):
             self._log.flush()
             self._skip_quiet(due)
 
     @property
     def _due(self) -> int:
-        """When the next publication, fault or end is due, at most a second after the present one: by virtual time alone."""
+        """When the next publication, fault or end is due, at most a second after the present one."""
         due = [(self._now // NS + 1) * NS]
         if self._next < len(self._planned):
             due.append(self._begins + int(self._planned[self._next].due_s * NS))
@@ -274,10 +288,10 @@ class _SimRun:
         return max(self._now, min(due))
 
     def _skip_quiet(self, due: int) -> None:
-        """Nothing is under way: be over, or go on with what is due next. How far must not depend on the wall clock's steps."""
+        """Nothing is under way: be over, or go on with what is due next."""
         if self._is_complete:
             self._at_rest = True
-        elif due > self._now:
+        elif due > self._now or self._world.is_mid_instant:
             self._world.run((due - self._now) / NS)
 
     @property

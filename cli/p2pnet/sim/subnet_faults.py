@@ -6,7 +6,10 @@ Times are seconds since the start of the world, on the world's clock.
 import math
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from p2pnet.model.report import FaultStatus
+from p2pnet.model.units import format_duration
 from p2pnet.sim.context import EPOCH
 from p2pnet.sim.node import Node
 from p2pnet.sim.quantities import NS
@@ -79,7 +82,13 @@ class SubnetFaults:
 
     def statuses(self, now_s: float) -> list[FaultStatus]:
         """The faults that were in force at some time."""
-        return [status_of_fault(fault, now_s, EPOCH + now_s) for fault in self._record.values()]
+        return [self._status(fault, now_s) for fault in self._record.values()]
+
+    def _status(self, fault: BookedFault, now_s: float) -> FaultStatus:
+        """Its times of day are the world's, which mean nothing to anybody: when it was, counted from the begin, comes with it."""
+        status = status_of_fault(fault, now_s, EPOCH + now_s)
+        after = f"{format_duration(fault.begins_s - self._begun_s)} after the begin of the run"
+        return msgspec.structs.replace(status, detail="; ".join(filter(None, (after, status.detail))))
 
     def problems(self) -> list[str]:
         """Faults that act on nobody, a sentence each."""

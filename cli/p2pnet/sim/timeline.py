@@ -1,22 +1,34 @@
-"""Virtual time: one heap of planned calls, in integer nanoseconds. Calls of one instant happen in the order they were planned."""
+"""Virtual time: planned calls in integer nanoseconds. Calls of one instant happen in the order they were planned."""
 
 import gc
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from heapq import heappop, heappush
+from itertools import repeat
 from typing import Any
 
 Call = Callable[[Any], None]
+Plan = tuple[Call, Any, int]
+"""A call, what it is given, and 1 if the world is not quiet before."""
+
+COLLECT_EVERY = 500_000
+"""Calls after which young garbage is searched for cycles, which only a user's client can make."""
 
 
 class Timeline:
-    """The only clock of a world."""
+    """The only clock of a world.
 
-    __slots__ = ("_heap", "_sequence", "flying", "now", "restless")
+    One heap of instants, each with its calls in order: messages that arrive together cost one place in it. What is planned for
+    the present instant does not pass the heap at all.
+    """
+
+    __slots__ = ("_instants", "_plans", "_soon", "flying", "now", "restless")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, Call, Any, int]] = []
-        self._sequence = 0
+        self._instants: list[int] = []
+        self._plans: dict[int, list[Plan]] = {}
+        self._soon: deque[Plan] = deque()  # of the present instant
         self.now = 0
         """Nanoseconds since the start."""
         self.flying = 0
@@ -29,53 +41,110 @@ class Timeline:
         """Whether nothing is on its way and no node has anything left to do."""
         return not self.flying and not self.restless
 
+    @property
+    def is_mid_instant(self) -> bool:
+        """Whether calls of the present instant are left."""
+        return bool(self._soon)
+
     def at(self, when: int, call: Call, what: Any) -> None:
         """Plan `call(what)` for this time; the world may be quiet before."""
-        self._sequence += 1
-        # The sequence number breaks ties: calls and objects are never compared.
-        heappush(self._heap, (when, self._sequence, call, what, 0))
+        self._plan(when, (call, what, 0))
 
     def send(self, when: int, call: Call, what: Any) -> None:
         """Plan `call(what)` for this time; the world is not quiet before."""
-        self._sequence += 1
         self.flying += 1
-        heappush(self._heap, (when, self._sequence, call, what, 1))
+        if when <= self.now:
+            self._soon.append((call, what, 1))
+            return
+        plans = self._plans.get(when)
+        if plans is None:
+            self._plans[when] = [(call, what, 1)]
+            heappush(self._instants, when)
+        else:
+            plans.append((call, what, 1))
 
     def run(self, until: int) -> None:
         """Let time pass until this instant; calls planned for the instant itself happen too."""
-        heap = self._heap
-        with _rare_collections():
-            while heap and heap[0][0] <= until:
-                self.now, _, call, what, counts = heappop(heap)
-                self.flying -= counts
-                call(what)
+        soon, instants = self._soon, self._instants
+        with without_collections() as collect:
+            while True:
+                happened = 0
+                while soon:
+                    call, what, counts = soon.popleft()
+                    self.flying -= counts
+                    happened += 1
+                    call(what)
+                collect(happened)
+                if not instants or instants[0] > until:
+                    break
+                self._advance()
         self.now = until
 
-    def run_until_quiet(self, limit: int) -> bool:
-        """Let time pass until the world is quiet, at most until this instant; whether it is quiet."""
-        heap = self._heap
-        with _rare_collections():
-            while self.flying or self.restless:
-                if not heap or heap[0][0] > limit:
-                    # Time has passed even though nothing happened: the next `settle` goes on from here.
-                    self.now = limit
-                    return False
-                self.now, _, call, what, counts = heappop(heap)
+    def run_until_quiet(self, limit: int, calls: int | None = None) -> bool:
+        """Let time pass until the world is quiet, at most until this instant; whether it is quiet.
+
+        `calls`: stop after so many, in the midst of an instant if it must be: the next call of this method goes on from there.
+        """
+        soon, instants = self._soon, self._instants
+        with without_collections() as collect:
+            for _ in repeat(None) if calls is None else repeat(None, calls):
+                if not self.flying and not self.restless:
+                    return True
+                if not soon:
+                    if not instants or instants[0] > limit:
+                        # Time has passed even though nothing happened: the next `settle` goes on from here.
+                        self.now = limit
+                        return False
+                    collect(self._advance())
+                call, what, counts = soon.popleft()
                 self.flying -= counts
                 call(what)
-        return True
+        return self.is_quiet
 
     def in_flight(self) -> Iterator[Any]:
         """What was planned with `send` and has not happened, soonest first."""
-        return (what for _, _, _, what, counts in sorted(self._heap, key=lambda entry: entry[:2]) if counts)
+        yield from (what for _, what, counts in self._soon if counts)
+        for instant in sorted(self._instants):
+            yield from (what for _, what, counts in self._plans[instant] if counts)
+
+    def _plan(self, when: int, plan: Plan) -> None:
+        if when <= self.now:
+            self._soon.append(plan)
+            return
+        plans = self._plans.get(when)
+        if plans is None:
+            self._plans[when] = [plan]
+            heappush(self._instants, when)
+        else:
+            plans.append(plan)
+
+    def _advance(self) -> int:
+        """Go on to the next instant; how many calls were planned for it."""
+        self.now = at = heappop(self._instants)
+        plans = self._plans.pop(at)
+        self._soon.extend(plans)
+        return len(plans)
 
 
 @contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Search for reference cycles rarely: a large world is millions of objects in none, and that took a third of the time."""
-    before = gc.get_threshold()
-    gc.set_threshold(100_000, 20, 20)
+def without_collections() -> Iterator[Callable[[int], None]]:
+    """Switch the search for reference cycles off: a large world is millions of objects in none, and it took a third of the time.
+
+    The function given counts calls, and searches the young objects now and then: a user's client may make cycles.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    since = 0
+
+    def collect(calls: int) -> None:
+        nonlocal since
+        since += calls
+        if since >= COLLECT_EVERY:
+            since = 0
+            gc.collect(0)
+
     try:
-        yield
+        yield collect
     finally:
-        gc.set_threshold(*before)
+        if was_on:
+            gc.enable()

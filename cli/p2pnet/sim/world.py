@@ -5,6 +5,7 @@ One seed, one run: the same calls give the same trace, to the nanosecond.
 
 from collections.abc import Iterable
 from itertools import combinations
+from random import Random
 from typing import Literal, Unpack
 
 from p2pnet.broadcast import Pending
@@ -16,13 +17,14 @@ from p2pnet.model.network import AccessShape, LinkShape
 from p2pnet.sim.clients import ClientLike, client_maker
 from p2pnet.sim.context import EventSink, NodePlan, SimContext
 from p2pnet.sim.liar import Liar
-from p2pnet.sim.links import LinkOptions, link_numbers
+from p2pnet.sim.links import LinkNumbers, LinkOptions, link_numbers
 from p2pnet.sim.manners import MANNERS
 from p2pnet.sim.network import SimLink
 from p2pnet.sim.node import Node
 from p2pnet.sim.port import HEADER_BYTES
 from p2pnet.sim.promise import NotQuiet, Promise, on_their_way
 from p2pnet.sim.quantities import NS, Bandwidth, Duration, Size, bits_per_second, byte_count, nanoseconds
+from p2pnet.sim.timeline import without_collections
 from p2pnet.topology import edges
 
 NetworkModel = Literal["plain", "messages"]
@@ -115,7 +117,7 @@ class World:
         self._check_new(name)
         if manner not in MANNERS:
             raise LocalError(f"a liar with the manner {manner!r}: one of {' '.join(MANNERS)}")
-        rng = self._context.rng(name, seed, "liar")
+        rng = Random(f"{self.seed}/{name}/{seed}/liar")
         liar = kind(self._context, name, MANNERS[manner], rng, client=client, until_ns=nanoseconds(until))
         self.liars[name] = liar
         self._members[name] = None
@@ -128,7 +130,9 @@ class World:
         shares of requests that fail, before or after they arrive. An existing link gets these properties. Raises LocalError
         for unknown nodes.
         """
-        numbers = link_numbers(**link)
+        self._link(a, b, link_numbers(**link))
+
+    def _link(self, a: str, b: str, numbers: LinkNumbers) -> None:
         self._check_there(a)
         self._check_there(b)
         if a == b:
@@ -137,8 +141,9 @@ class World:
 
     def full_mesh(self, **link: Unpack[LinkOptions]) -> None:
         """Link every pair of nodes."""
+        numbers = link_numbers(**link)
         for a, b in combinations([*self.nodes, *self.liars], 2):
-            self.link(a, b, **link)
+            self._link(a, b, numbers)
 
     def regular(self, degree: int, **link: Unpack[LinkOptions]) -> None:
         """Link every node with `degree` others: a random connected graph, which follows from the seed.
@@ -152,8 +157,9 @@ class World:
         self._full_mesh = False
         for node in self.nodes.values():
             node.prefer(full_mesh=False)
+        numbers = link_numbers(**link)
         for a, b in found:
-            self.link(a, b, **link)
+            self._link(a, b, numbers)
 
     def members(self, names: Iterable[str]) -> None:
         """Change the registry's members to these: links of other nodes close, links among members come up."""
@@ -239,10 +245,18 @@ class World:
         self._begin()
         self._timeline.run(self._timeline.now + nanoseconds(duration))
 
-    def run_until_quiet(self, limit: Duration) -> bool:
-        """Let time pass until nothing is due, at most this much; whether nothing is. Raises CoreFailedError as `run`."""
+    def run_until_quiet(self, until: int, calls: int | None = None) -> bool:
+        """Let time pass until nothing is due, at most until so many nanoseconds after the start; whether nothing is.
+
+        `calls`: stop after so many planned calls, maybe in the midst of an instant. Raises CoreFailedError as `run`.
+        """
         self._begin()
-        return self._timeline.run_until_quiet(self._timeline.now + nanoseconds(limit))
+        return self._timeline.run_until_quiet(until, calls)
+
+    @property
+    def is_mid_instant(self) -> bool:
+        """Whether planned calls of the present instant are left, because `run_until_quiet` has stopped before them."""
+        return self._timeline.is_mid_instant
 
     def settle(self, limit: Duration = "1h") -> None:
         """Let time pass until nothing is due: no message on its way, no timer of a core but expiries and ticks.
@@ -330,16 +344,17 @@ class World:
         """Start new nodes and links. At the start of the world links come up at once, without a handshake."""
         if not self._new_nodes and not self._new_links and len(self._network.members) == len(self._members):
             return
-        if len(self._network.members) != len(self._members):
-            self._tell_members()
-        nodes, self._new_nodes = self._new_nodes, []
-        for node in nodes:
-            node.start()
-        links, self._new_links = self._new_links, []
-        for link in links:
-            self._network.dial(link, at_once=not self._timeline.now)
-        if not self._timeline.now:
-            self._timeline.run(0)
+        with without_collections():
+            if len(self._network.members) != len(self._members):
+                self._tell_members()
+            nodes, self._new_nodes = self._new_nodes, []
+            for node in nodes:
+                node.start()
+            links, self._new_links = self._new_links, []
+            for link in links:
+                self._network.dial(link, at_once=not self._timeline.now)
+            if not self._timeline.now:
+                self._timeline.run(0)
 
 
 def _access(bits_per_second: float | None) -> AccessShape | None:

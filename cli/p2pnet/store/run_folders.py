@@ -32,7 +32,9 @@ def new_run_folder(state: State, now: float, rng: random.Random) -> Path:
             return folder
     except OSError as error:
         raise TargetError(
-            f"{state.runs}: cannot begin a run: {error.strerror}", exit_code=2, hint="free some space"
+            f"{state.runs}: cannot begin a run: {error.strerror}",
+            exit_code=2,
+            hint="free some space there, or set P2PNET_STATE to a directory that can be written",
         ) from error
 
 

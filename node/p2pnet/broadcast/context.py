@@ -63,6 +63,9 @@ BRANCHES = (
 )  # fmt: skip
 """Rare states: counted like the rest, so that tests can say which of them were never reached."""
 
+_NAMES = frozenset(COUNTERS + BRANCHES)
+_ZEROS = dict.fromkeys(COUNTERS + BRANCHES, 0)
+
 EVENTS_PER_PEER = 200
 """Events about one peer's misbehaviour that may come at once; what is left out is counted."""
 EVENTS_PER_PEER_S = 20.0
@@ -181,6 +184,21 @@ class EventBudget:
         return True
 
 
+class Counts(dict[str, int]):
+    """Counters by name, each 0 until it is counted: ten thousand simulated nodes need no place for those that never are."""
+
+    __slots__ = ()
+
+    def __missing__(self, name: str) -> int:
+        if name not in _NAMES:
+            raise KeyError(name)
+        return 0
+
+    def every(self) -> dict[str, int]:
+        """All counters there are, with those that are 0."""
+        return _ZEROS | self
+
+
 class Context:
     """Shared state of one Broadcast; `now`, `wall` and `effects` belong to the input being handled."""
 
@@ -199,7 +217,7 @@ class Context:
         """Unix seconds."""
         self.effects: list[Effect] = []
         self.timers = Timers()
-        self.counters: dict[str, int] = dict.fromkeys(COUNTERS + BRANCHES, 0)
+        self.counters = Counts()
         self.soon = False
         """Something has to be done at the end of this loop turn: the driver shall pass a Wake."""
         self.tokens = 0

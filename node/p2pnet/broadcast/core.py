@@ -202,7 +202,7 @@ class Broadcast:
     @property
     def counters(self) -> dict[str, int]:
         """Counts since the start by name (`context.COUNTERS` and `context.BRANCHES`)."""
-        return self._context.counters
+        return self._context.counters.every()
 
     def gauges(self) -> dict[str, int]:
         """Present counts by name: slots, rows, tasks, artifacts, peers."""

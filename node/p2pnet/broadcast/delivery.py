@@ -39,6 +39,8 @@ class DeliveryState(IntEnum):
 class DeliveryEvent(Enum):
     """What can happen to one slot's update at one peer."""
 
+    __hash__ = object.__hash__  # an Enum's own is written in Python, and every event is looked up in `NEXT`
+
     MARKED = "marked"  # the slot has new content, or the peer a new connection
     HELD = "held"  # a row of the peer begins that shows the artifact complete
     ROW_ENDED = "row ended"  # no row of the peer shows the artifact any more
@@ -87,7 +89,10 @@ _NO_BATCH = Batch([], [], urgent=False)
 
 
 class PeerOutbox:
-    """The delivery states of all slots at one peer, on one connection."""
+    """The delivery states of all slots at one peer, on one connection.
+
+    Dicts in the place of sets: an empty one takes a third of the memory, and a large simulated world has a million.
+    """
 
     __slots__ = (
         "attempts",
@@ -110,7 +115,7 @@ class PeerOutbox:
         """Slot -> state; for a slot without a state nothing is to be sent."""
         self.due: dict[int, bool] = {}
         """Slots in state DUE, in the order they became so -> whether to push their bytes."""
-        self.reached: set[int] = set()
+        self.reached: dict[int, None] = {}
         """Slots of which any update was sent: the peer may have a row, so it needs an empty when the slot is freed."""
         self.attempts: dict[int, int] = {}
         """Slot -> failures in a row, of slots whose last attempt failed."""
@@ -118,9 +123,9 @@ class PeerOutbox:
         """Requests without an answer."""
         self.lone: dict[int, int] = {}
         """Slot -> token of its large push that has no answer yet."""
-        self.groups: set[int] = set()
+        self.groups: dict[int, None] = {}
         """Numbers of the retries that wait for the end of their pause."""
-        self.before_synced: set[int] | None = set()
+        self.before_synced: dict[int, None] | None = {}
         """Slots that must be answered before `synced` is sent; None: it was sent."""
         self.sync_attempts = 0
 
@@ -140,12 +145,14 @@ class PeerOutbox:
             self.due.pop(slot, None)
         if after is None:
             self.states.pop(slot, None)
+            if not self.states:
+                self.states = {}  # without the room of those that were in it
         else:
             self.states[slot] = after
         if after is None or after is DeliveryState.SUPPRESSED:
             self.attempts.pop(slot, None)
             if self.before_synced is not None:
-                self.before_synced.discard(slot)
+                self.before_synced.pop(slot, None)
         return after
 
 
@@ -222,7 +229,7 @@ class Delivery:
         self._fresh.pop(slot, None)
         for box in self.boxes.values():
             if box.step(slot, DeliveryEvent.FREED) is None and box.before_synced is not None:
-                box.before_synced.discard(slot)
+                box.before_synced.pop(slot, None)
             token = box.lone.pop(slot, None)
             if token is not None:
                 del self._requests[token]
@@ -245,7 +252,7 @@ class Delivery:
 
     def plan_synced(self, box: PeerOutbox) -> None:
         """Have `synced` sent when everything that is due now was answered."""
-        box.before_synced = set(box.due)
+        box.before_synced = dict.fromkeys(box.due)
 
     def disconnect(self, peer: str) -> None:
         """Drop the peer's outbox; answers that still come are ignored."""
@@ -305,7 +312,7 @@ class Delivery:
     def retry(self, group: int) -> None:
         """The pause after a failure is over: slots whose content has not changed meanwhile are due again."""
         box, items = self._retries.pop(group)
-        box.groups.discard(group)
+        box.groups.pop(group, None)
         for slot, commit, push in items:
             content = self._contents.get(slot)
             # Anything else has been replaced, freed or marked anew during the pause.
@@ -373,9 +380,11 @@ class Delivery:
         box.in_flight += 1
         for item in batch.items:
             slot = item.slot
-            box.reached.add(slot)
+            box.reached[slot] = None
             box.states[slot] = DeliveryState.IN_FLIGHT  # what `NEXT` has for DUE and WRITTEN, without the calls
             box.due.pop(slot, None)
+        if not box.due:
+            box.due = {}  # without the room of those that were in it
         if batch.lone:
             box.lone[batch.items[0].slot] = token
         context.counters["sent"] += len(batch.items)
@@ -392,6 +401,8 @@ class Delivery:
                 if push and content.is_over_edges:
                     self._edges.graft(content.origin, box.peer)
                 self._context.counters["delivered"] += 1
+                if not states:
+                    states = box.states = {}
             elif content is not None:
                 self._context.count("content_changed_on_its_way")
 
@@ -427,7 +438,7 @@ class Delivery:
         else:
             self._context.count("delivered")
             if content.artifact is None:
-                box.reached.discard(content.slot)
+                box.reached.pop(content.slot, None)
             elif status in {UpdateStatus.HAVE, UpdateStatus.UNWANTED}:
                 content.done.add(box.peer)
                 if content.is_over_edges:
@@ -440,7 +451,7 @@ class Delivery:
         attempts = max(box.attempts[item.slot] for item in again)
         group = self._context.token()
         self._retries[group] = (box, again)
-        box.groups.add(group)
+        box.groups[group] = None
         pause = self._context.backoff(attempts, RETRY_FIRST_NS, RETRY_MOST_NS)
         self._context.timers.set(Timer.RETRY, group, self._context.now + pause)
 

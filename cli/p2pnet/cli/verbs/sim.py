@@ -138,9 +138,9 @@ async def run(options: SimOptions, session: Session) -> Outcome:
         except (
             SpecError
         ) as error:  # what only making its nodes shows: a client that cannot be loaded, a graph that cannot be
-            raise CommandError(
-                str(error), where=f"{options.file}, Subnet {subnet.name}", next_step="correct it and try again"
-            ) from None
+            importing = "install its package for this Python, or name its folder in PYTHONPATH"
+            hint = importing if "cannot be imported" in str(error) else "correct it and try again"
+            raise CommandError(str(error), where=f"{options.file}, Subnet {subnet.name}", next_step=hint) from None
 
 
 def _jobs(options: SimOptions) -> int:
@@ -278,7 +278,9 @@ def _repeat(options: SimOptions, seed: int) -> str:
 
 def _subnet(options: SimOptions, session: Session) -> "Subnet":
     """The document as the simulator honours it; what it does not is named."""
+    from p2pnet.cli.shaping import written
     from p2pnet.cli.spec_file import read_spec, supported, with_nodes
+    from p2pnet.subnet.document import to_document
     from p2pnet.subnet.spec import SIMULATED_NODES_MAX
 
     try:
@@ -292,6 +294,8 @@ def _subnet(options: SimOptions, session: Session) -> "Subnet":
     subnet, notes = supported(subnet, "sim", ignore=options.ignore_unsupported)
     for note in notes:
         session.note(note)
+    if not written(to_document(subnet).get("spec") or {}):
+        session.note("spec.network shapes nothing: messages take no time, so latencies say nothing; try preset: aws")
     return subnet
 
 
