@@ -10,6 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
+from random import Random
 from typing import NamedTuple
 
 from p2pnet.broadcast import ArtifactId
@@ -49,6 +50,8 @@ def lines(*, large: bool) -> Iterator[Line]:
     yield paced(20, artifacts=100, per_second=10)
     for nodes in (1_000, 10_000) if large else (1_000,):
         yield lone(nodes, degree=8)
+    yield from tree(1_000, 700, publishers=10)
+    yield churned(1_000, 700, publishers=10, minutes=2)
     yield from garbage((1_000, 2_000, 4_000, 8_000) if large else (1_000, 2_000, 4_000))
     yield at_rest(20, degree=None)
     yield at_rest(50, degree=8)
@@ -146,6 +149,58 @@ def trips(nodes: int, size: int, *, uplink: float | None) -> Line:
     limit = "no limit" if uplink is None else f"{uplink / 1e6:g} Mbit/s up"
     what = f"{named(nodes, None)}, {size / 1000:g} kB, {limit}: p99 and last, in one-way delays"
     return Line(what, seen, f"{1 + serial:.1f}: pushed to all", world.digest())
+
+
+# Sparse topologies: a tree for each publisher
+
+
+def tree(nodes: int, size: int, *, publishers: int) -> Iterator[Line]:
+    """Of random publishers: what the first artifact of each costs, and what the second one does, over the tree of the first."""
+    world = world_of(nodes, 8, uplink=None)
+    world.settle()
+    chosen = Random(1).sample(sorted(world.nodes), publishers)
+    for ordinal in ("first", "second"):
+        ratios, spent, before = [], world.bytes_sent, world.inputs
+        for name in chosen:
+            artifact = publish(world, size, name)
+            world.settle()
+            assert len(world.delivered(artifact)) == nodes - 1
+            ratios.append(percentile(world.latencies(artifact), 0.99) / DELAY_S / longest_path(world, name))
+        receipts = publishers * (nodes - 1)
+        what = f"{named(nodes, 8)}, {size} B, the {ordinal} of each of {publishers} publishers: p99, bytes"
+        against = "1.2 paths, 1.3 bytes" if ordinal == "second" else "1 path"
+        inputs = (world.inputs - before) / receipts
+        cost = (world.bytes_sent - spent) / receipts / size
+        yield Line(what, f"{max(ratios):.2f} paths, {cost:.2f}, {inputs:.1f} in", against, world.digest())
+
+
+def churned(nodes: int, size: int, *, publishers: int, minutes: int) -> Line:
+    """One artifact every two seconds while 1 % of the nodes a minute are killed and start again half a second later."""
+    world = world_of(nodes, 8, uplink=None)
+    world.settle()
+    rng = Random(1)
+    chosen = rng.sample(sorted(world.nodes), publishers)
+    for name in chosen:
+        publish(world, size, name)
+        world.settle()
+    spent, artifacts, others = world.bytes_sent, [], sorted(world.nodes.keys() - set(chosen))
+    for second in range(0, 60 * minutes, 2):
+        artifacts.append(publish(world, size, rng.choice(chosen)))
+        world.run(1)
+        if not second % (60 // (nodes // 100)):
+            killed = world.nodes[rng.choice(others)]
+            killed.crash()
+            world.run("500ms")
+            killed.restart()
+        world.run(1)
+    world.settle()
+    missed = sum(nodes - 1 - len(world.delivered(artifact)) for artifact in artifacts) + len(world.broken())
+    latencies = sorted(latency for artifact in artifacts for latency in world.latencies(artifact))
+    cost = (world.bytes_sent - spent) / (len(artifacts) * (nodes - 1) * size)
+    seen = f"{cost:.2f}, missed {missed}, p99 {percentile(latencies, 0.99):.2f} s"
+    return Line(
+        f"{named(nodes, 8)}, {size} B, 1 % killed a minute: bytes, missed, p99", seen, "1.6, none", world.digest()
+    )
 
 
 # Inputs

@@ -53,7 +53,15 @@ def scattered(draw: st.DrawFn) -> bytes:
     )
 
 
-ENTRIES = st.one_of(PUSHES, adverts(), scattered(), st.builds(wire.encode_empty, SLOTS, COMMITS))
+@st.composite
+def forms(draw: st.DrawFn) -> bytes:
+    form = draw(st.binary(max_size=100))
+    size = len(form) + draw(st.integers(1, 1000))
+    where = draw(SLOTS), draw(COMMITS), draw(HOPS)
+    return b"".join(wire.encode_stripped(*where, size, draw(IDS), form, key=draw(KEYS), origin=draw(ORIGINS)))
+
+
+ENTRIES = st.one_of(PUSHES, forms(), adverts(), scattered(), st.builds(wire.encode_empty, SLOTS, COMMITS))
 FETCHES = st.one_of(
     st.builds(wire.encode_fetch, IDS, st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=wire.PARTS_PER_FETCH)),
     st.builds(wire.encode_first_fetch, IDS, st.integers(0, 255)),
@@ -79,6 +87,10 @@ def encode(entry: wire.Entry, body: bytes) -> bytes:
             have=entry.have,
             origin=entry.origin,
         )
+    if entry.kind == EntryKind.STRIPPED:
+        where = entry.slot, entry.commit, entry.hop, entry.size
+        artifact, form = ArtifactId(content[:32]), content[32:]
+        return b"".join(wire.encode_stripped(*where, artifact, form, key=entry.key, origin=entry.origin))
     return wire.encode_empty(entry.slot, entry.commit)
 
 

@@ -1,5 +1,7 @@
 """Clients that make trouble, for episodes: each is the blob client with one habit more."""
 
+from zlib import compressobj, decompressobj
+
 from p2pnet.broadcast import (
     AddToValidated,
     ArtifactId,
@@ -33,6 +35,24 @@ class Producer(BlobClient):
                 data = artifact.id * (int(size) // 32)
                 actions.append(AddToValidated(make_blob("made", data, artifact.id[:16], created, expires)))
         return actions
+
+
+class Stripper(BlobClient):
+    """Sends a blob as what it has more than another one of its pool, which a peer may lack."""
+
+    def strip(self, artifact: ArtifactId, data: bytes, pool: PoolView) -> bytes | None:
+        for other in pool.validated.values():
+            if other.id != artifact:
+                packer = compressobj(zdict=other.data[-32_768:])
+                return other.id + packer.compress(data) + packer.flush()
+        return None
+
+    def assemble(self, stripped: bytes, pool: PoolView) -> bytes | list[ArtifactId]:
+        piece = ArtifactId(stripped[:32])
+        other = pool.validated.get(piece) or pool.unvalidated.get(piece)
+        if other is None:
+            return [piece]
+        return decompressobj(zdict=other.data[-32_768:]).decompress(stripped[32:], 2_000_000)
 
 
 class Moody(BlobClient):

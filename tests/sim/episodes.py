@@ -9,17 +9,22 @@ from random import Random
 from unittest.mock import patch
 
 import msgspec
-from tests.sim.clients import Choosy, Moody, Producer
+from tests.sim.clients import Choosy, Moody, Producer, Stripper
 
 from p2pnet.broadcast import ArtifactId, Broadcast, BroadcastSettings, effects, inputs
 from p2pnet.broadcast.stripes import decode_stripes
 from p2pnet.model.errors import LocalError
 from p2pnet.sim import MANNERS, Node, World
+from p2pnet.sim.manners import EDGE_MANNERS
 
+STRIPPED = 0.25  # share of the episodes of blobs whose client sends stripped forms
+EDGE_LIARS = 0.3  # share of the sparse episodes with one more liar, which lies about edges
 SMALL, PART, LARGE = (10, 700, 1200), (60_000, 70_000, 140_000), (200_000, 500_000, 1_300_000)
 SCATTERED = 0.4  # share of the meshes that deal artifacts above 16 KiB out in stripes
 LOOKS_PER_NEWS = 12
+TREE_AFTER = 3  # artifacts of a publisher, after which its tree must be whole
 FAILURES_PER_ROW = 9  # as often a source is asked in vain
+SLOTS_AMPLE = 1_000
 INPUTS_PER_STEP = 200_000  # of all nodes, in one step or while settling: what polls never comes to rest
 
 
@@ -188,6 +193,8 @@ class Episode:
         client: object = "blob"
         if self.client == "produce":
             client = Producer
+        elif self.client == "blob" and Random(f"forms in episode {self.number}").random() < STRIPPED:
+            client = Stripper
         elif self.client == "choosy":
             client = Choosy
         elif self.client == "moody":
@@ -213,13 +220,22 @@ class Episode:
         rng = self.rng
         liars = []
         if self.number % 3 == 0:
-            manners = dict.fromkeys(rng.choice(sorted(MANNERS)) for _ in range(rng.choice((1, 1, 2))))
+            manners = dict.fromkeys(
+                rng.choice(sorted(MANNERS.keys() - EDGE_MANNERS.keys())) for _ in range(rng.choice((1, 1, 2)))
+            )
             for i, manner in enumerate(["malformed", "replay"] if self.is_replayed else manners):
                 liar = self.world.liar(f"liar{i}", manner=manner)
                 liars.append(liar)
                 for name in sorted(self.nodes):
                     if self.is_mesh or rng.random() < 0.6:
                         self.world.link(liar.name, name, **self.link)
+        # Drawn apart, so that episodes stay what they were.
+        apart = Random(f"edges in episode {self.number}")
+        if not self.is_mesh and apart.random() < EDGE_LIARS:
+            liar = self.world.liar("edges", manner=apart.choice(sorted(EDGE_MANNERS)))
+            liars.append(liar)
+            for name in apart.sample(sorted(self.nodes), min(4, len(self.nodes))):
+                self.world.link(liar.name, name, **self.link)
         self.world.run(rng.choice((0.2, 1.0)))
         common = [self.publish] * 5 + [self.publish_many, self.purge, self.withdraw]
         trouble = [
@@ -283,6 +299,25 @@ class Episode:
             look_at_cost(node.core)
             gone = [x.hex()[:8] for x in node.core.waiting_for_slot() if not node.holds(x)]
             assert not gone, f"{node.name} keeps {gone} in its slot queue, which it does not hold"
+        plain = self.client == "blob" and self.settings.relay == "auto" and self.settings.slots_per_peer > SLOTS_AMPLE
+        if not (self.is_mesh or liars) and plain and not (self.link["loss"] or self.link["lost_requests"]):
+            self.look_at_trees(Random(f"trees in episode {self.number}"))
+
+    def look_at_trees(self, apart: Random) -> None:
+        """When nothing happens but that one node publishes, its tree is whole before long: nobody is left to a repair."""
+        node = apart.choice(self.up())
+        for number in range(2 * TREE_AFTER + 1):
+            if number == TREE_AFTER:  # a link of the tree, perhaps
+                self.world.cut(*apart.choice(self.world.links()))
+                self.world.settle(limit="1h")
+            before = self.repairs()
+            artifact = node.publish(apart.randbytes(100), keep="1h")
+            self.world.settle(limit="1h")
+            mended = self.repairs() - before
+            assert mended == 0 or number < 2 * TREE_AFTER, f"{mended} nodes got {artifact.hex()[:8]} by a repair"
+
+    def repairs(self) -> int:
+        return sum(node.counters["held_artifact_offered"] for node in self.up())
 
     def look_at_rows(self) -> None:
         """What a node shows of an honest peer is what that peer announces."""

@@ -13,6 +13,7 @@ from p2pnet.broadcast import (
     assembler,
     delivery,
     digest,
+    edges,
     manager,
     quota,
     receiver,
@@ -235,6 +236,27 @@ def passes_stripes_on_twice(original: Fault) -> Fault:
     return pass_on
 
 
+def lazy_for_ever(original: Fault) -> Fault:
+    """What a peer lacked changes nothing."""
+    return lambda self, origin, peer: None
+
+
+def waits_for_one_peer_for_ever(original: Fault) -> Fault:
+    """A peer that was let to send something is waited for until it does."""
+
+    def half_status(self: Any, peer: Any, half: bytes) -> Any:
+        promise = self._promised.get(half)
+        if promise is not None:
+            self._promised[half] = (promise[0], self._context.now + 1)
+        return original(self, peer, half)
+
+    return half_status
+
+
+def busy_is_taken_for_have(original: Fault) -> Fault:
+    return lambda self, peer, message, statuses: self._settled_up_to(peer, message.number)
+
+
 PLANTED: dict[str, tuple[object, str, Callable[[Fault], Fault]]] = {
     "V1": (assembler.Assembler, "_request_parts", v1_asks_for_parts_nobody_has),
     "V2": (digest.Digests, "add", v2_holds_for_ever),
@@ -253,6 +275,9 @@ PLANTED: dict[str, tuple[object, str, Callable[[Fault], Fault]]] = {
     "synced-before-the-answers": (delivery.Delivery, "plan_synced", synced_before_the_answers),
     "suppressed-by-a-partial-row": (table.Table, "holds", suppressed_by_a_partial_row),
     "no-restart-after-re-advertise": (assembler.Assembler, "want", does_not_restart),
+    "lazy-for-ever": (edges.Edges, "graft", lazy_for_ever),
+    "waits-for-one-peer-for-ever": (digest.Digests, "_half_status", waits_for_one_peer_for_ever),
+    "busy-is-taken-for-have": (digest.Digests, "_settle", busy_is_taken_for_have),
     "digest-skips-one-id": (digest.Digests, "digest", digest_skips_one_id),
     "stripes-never-missed": (stripe_intake.StripeIntake, "check", stripes_are_never_missed),
     "passes-wrong-stripes-on": (stripe_intake.StripeIntake, "_take", passes_wrong_stripes_on),

@@ -16,6 +16,7 @@ CAUGHT_BY = {
     "drop-on-the-second-hop": 5, "resurrecting-late-push": 43, "synced-before-the-answers": 1,
     "suppressed-by-a-partial-row": 0, "no-restart-after-re-advertise": 0, "digest-skips-one-id": 107,
     "stripes-never-missed": 9, "passes-wrong-stripes-on": 9, "passes-stripes-on-twice": 2,
+    "lazy-for-ever": 7, "waits-for-one-peer-for-ever": 5, "busy-is-taken-for-have": 5,
 }  # fmt: skip
 """The first episode that catches each planted fault (docs/broadcast.md)."""
 

@@ -1,6 +1,7 @@
 """A run of a document in virtual time gives the report of a live run."""
 
 import random
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,6 +29,8 @@ SPARSE = load_subnet(
 @pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: str(path.relative_to(EXAMPLES)))
 def test_every_example_runs_whole(path, monkeypatch):
     monkeypatch.syspath_prepend(str(path.parent))
+    monkeypatch.setitem(sys.modules, "chat", None)  # so that what is imported here does not outlive the test
+    del sys.modules["chat"]
     example = load_subnet(path.read_text())
     assert unsupported(example, "sim") == []
     for client in example.spec.clients:

@@ -89,6 +89,23 @@ def test_a_node_that_is_dead_from_the_begin_took_no_part_and_its_receipts_are_mi
     assert (report.reach.expected, report.reach.delivered, report.unknown, report.verdict) == (3, 2, 0, "fail")
 
 
+def test_the_events_tell_of_links_that_are_lost_and_made_again() -> None:
+    kill = {"name": "gone", "from": "node-2", "kill": True, "after": "1s", "for": "20s"}
+    outcome = simulate(subnet(nodes=3, faults=[kill]), load(count=2, rate_per_s=0.03), seed=1)
+    links = [
+        (event.node, event.kind, event.peer)
+        for event in outcome.events
+        if event.kind in {EventKind.PEER_UP, EventKind.PEER_DOWN}
+    ]
+    others = ["node-0", "node-1"]
+    assert sorted(links[:2]) == [(node, EventKind.PEER_DOWN, "node-2") for node in others]
+    assert sorted(links[2:]) == sorted(
+        [(node, EventKind.PEER_UP, "node-2") for node in others]
+        + [("node-2", EventKind.PEER_UP, node) for node in others]
+    )
+    assert {event.client for event in outcome.events if event.kind is EventKind.PEER_UP} == {""}
+
+
 @pytest.mark.parametrize("kind", ["kill", "restart"])
 def test_a_node_that_dies_once_comes_back_and_gets_what_it_missed(kind: str) -> None:
     fault = {"name": "once", "from": "node-2", kind: True, "after": "1s"}

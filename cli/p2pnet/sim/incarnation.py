@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from p2pnet.broadcast import Broadcast, Change, Pool, effects, inputs
 from p2pnet.broadcast.manager import PublicationRefusedError
+from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
 from p2pnet.sim.context import EPOCH, NodePlan, SimContext
 from p2pnet.sim.port import Port, Route, SimRequest
@@ -120,10 +121,18 @@ class Incarnation:
     def peer_up(self, peer: str, connection: int) -> None:
         """See `PortOwner`."""
         self.feed(inputs.PeerUp(peer, connection))
+        self._tell(EventKind.PEER_UP, peer)
 
     def peer_down(self, peer: str, connection: int) -> None:
         """See `PortOwner`."""
         self.feed(inputs.PeerDown(peer, connection))
+        self._tell(EventKind.PEER_DOWN, peer)
+
+    def _tell(self, kind: EventKind, peer: str) -> None:
+        """An event that a real node's peering tells of. Links that are there from the start of the world come up untold."""
+        context = self.context
+        if context.on_event is not None and context.timeline.now:
+            context.on_event(self.name, self.count, effects.Emit(kind, None, peer), context.timeline.now)
 
     def requested(self, request: SimRequest) -> None:
         """See `PortOwner`."""

@@ -16,6 +16,7 @@ from p2pnet.broadcast.wire import (
     encode_empty,
     encode_fetch,
     encode_gone,
+    encode_halves,
     encode_have,
     encode_parts,
     encode_push,
@@ -26,10 +27,11 @@ from p2pnet.model.ids import ARTIFACT_ID_BYTES, ArtifactId
 from p2pnet.model.limits import PART_BYTES, UPDATE_BATCH_BYTES
 
 STATUSES = len(UpdateStatus)
-OK, UNWANTED, ADVERTISE, BUSY, MALFORMED = (
+OK, HAVE, UNWANTED, ADVERTISE, BUSY, MALFORMED = (
     int(status)
     for status in (
         UpdateStatus.OK,
+        UpdateStatus.HAVE,
         UpdateStatus.UNWANTED,
         UpdateStatus.ADVERTISE,
         UpdateStatus.BUSY,
@@ -79,7 +81,9 @@ def read_updates(client: str, body: bytes) -> list[Heard]:
     found = []
     for entry in entries:
         content = body[entry.start : entry.end]
-        if entry.kind in {EntryKind.ADVERT, EntryKind.STRIPE}:
+        if entry.kind == EntryKind.ADVERT:
+            found.append(Heard(ArtifactId(content), entry.size, None, entry.key))
+        elif entry.kind in {EntryKind.STRIPPED, EntryKind.STRIPE}:
             found.append(Heard(ArtifactId(content[:ARTIFACT_ID_BYTES]), entry.size, None, entry.key))
         elif entry.kind == EntryKind.PUSH:
             found.append(Heard(identify(client, content, entry.key), entry.size, content, entry.key))
@@ -216,9 +220,15 @@ def cut(artifact: ArtifactId, data: bytes, peers: int) -> list[list[bytes]]:
 # Digests
 
 
+def halves(ids: list[ArtifactId]) -> bytes:
+    """A list of artifacts that its sender claims to hold, over a lazy edge."""
+    return encode_halves(ids)
+
+
 def count_digest(body: bytes) -> int:
     """How many statuses an honest answer to this digest has."""
     try:
-        return max(1, len(decode_digest(body).ids))
+        read = decode_digest(body)
+        return max(1, len(read.ids) + len(read.halves))
     except MalformedError:
         return 1

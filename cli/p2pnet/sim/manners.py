@@ -109,6 +109,13 @@ def ask_for_much(liar: Liar) -> None:
             liar.ask(peer, artifact, 0)
 
 
+def list_known(liar: Liar) -> None:
+    """List artifacts that it has heard of, as if it were about to send what the peer lacks of them."""
+    if liar.known:
+        ids = list(liar.known)
+        liar.say(_peer(liar), wire.halves(liar.rng.sample(ids, min(len(ids), CLAIMS_PER_ACT))), Route.DIGEST)
+
+
 def flap(liar: Liar) -> None:
     """Drop a connection and dial again within a second."""
     network, timeline = liar.context.network, liar.context.timeline
@@ -221,6 +228,11 @@ def say_ok(_: Liar, count: int) -> bytes:
     return bytes([wire.OK]) * count
 
 
+def say_have(_: Liar, count: int) -> bytes:
+    """HAVE for every entry."""
+    return bytes([wire.HAVE]) * count
+
+
 def say_busy(_: Liar, count: int) -> bytes:
     """BUSY for every entry."""
     return bytes([wire.BUSY]) * count
@@ -281,6 +293,14 @@ MANNERS["random"] = Manner(
     (say_ok, say_advertise, say_anything, say_noise, say_nothing),
     (pass_on_wrong, pass_on_twice, pass_on_to_some),
 )  # fmt: skip
+
+EDGE_MANNERS: dict[str, Manner] = {
+    "has-it-all": Manner((), (serve_gone,), (say_have,), (say_have,)),
+    "wants-it-all": Manner((ask_for_much,), (serve_gone,), (say_ok,), (say_advertise,)),
+    "sends-nothing": Manner((list_known,), (serve_gone,), (say_ok,), (say_advertise, say_have)),
+}
+"""Those about eager and lazy edges: they do what `random` does, but every time."""
+MANNERS |= EDGE_MANNERS
 
 
 def _peer(liar: Liar) -> str:

@@ -10,6 +10,19 @@ from p2pnet.model.ids import ArtifactId
 BATCH_EVENTS = 10_000
 """Events that are handed on together, some 3 MB."""
 
+_OF_NODES = frozenset((EventKind.PEER_UP, EventKind.PEER_DOWN))
+"""Kinds of events that are no client's."""
+
+
+class _Start:
+    """One incarnation of a node. `events`: how many it has told of."""
+
+    __slots__ = ("events", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.events = 0
+
 
 class RunEvents:
     """Takes a world's events (`World.on_event`), keeps those of one run, and measures them.
@@ -28,7 +41,8 @@ class RunEvents:
         self._begun = False
         self._ids: dict[ArtifactId, str] = {}
         """Artifacts of the run, and their ids in hex."""
-        self._sequences: dict[tuple[str, int], int] = {}
+        self._starts: dict[tuple[str, int], _Start] = {}
+        """By node and count of its incarnation."""
         self._batch: list[Collected] = []
 
     def begin(self) -> None:
@@ -37,9 +51,11 @@ class RunEvents:
 
     def add(self, node: str, incarnation: int, event: Emit, now: int) -> None:
         """See `EventSink`."""
-        start = (node, incarnation)
-        sequence = self._sequences.get(start, 0)
-        self._sequences[start] = sequence + 1
+        start = self._starts.get((node, incarnation))
+        if start is None:
+            start = self._starts[node, incarnation] = _Start(f"{node}/{incarnation}")
+        sequence = start.events
+        start.events += 1
         if not self._begun:
             return
         artifact = ""
@@ -50,9 +66,10 @@ class RunEvents:
                     return  # of a client's own making: it belongs to no run
                 known = self._ids[event.artifact] = event.artifact.hex()
             artifact = known
+        client = "" if event.kind in _OF_NODES else self._client
         collected = Collected(
-            node, f"{node}/{incarnation}", sequence, now, event.kind, self._client, artifact, event.peer, event.hop,
-            event.bytes, event.detail,
+            node, start.name, sequence, now, event.kind, client, artifact, event.peer, event.hop, event.bytes,
+            event.detail,
         )  # fmt: skip
         if event.kind is EventKind.PUBLISHED:
             self.measure.published(artifact, node, now, event.bytes)

@@ -6,7 +6,7 @@ finds everything that it takes and returns listed here.
 
 from p2pnet.broadcast.beacon import BeaconClient
 from p2pnet.broadcast.blob import Blob, BlobClient, make_blob, read_blob
-from p2pnet.broadcast.client import Bounce, Client, Relay
+from p2pnet.broadcast.client import Bounce, Client, Relay, Stripped, StrippingClient
 from p2pnet.broadcast.core import Broadcast, Pending
 from p2pnet.broadcast.pool import (
     AddToValidated,
@@ -53,6 +53,8 @@ __all__ = [
     "Relay",
     "RemoveFromUnvalidated",
     "RemoveFromValidated",
+    "Stripped",
+    "StrippingClient",
     "make_blob",
     "read_blob",
 ]

@@ -1,14 +1,17 @@
 """`Client`: an application of the broadcast, such as the shipped `blob` and `beacon`, or a user's own class."""
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Literal, Protocol
 
 from p2pnet.broadcast.context import SECOND, Context, EventBudget
-from p2pnet.broadcast.pool import Change, ChangeAction, Inspected, PoolView
+from p2pnet.broadcast.pool import Artifact, Change, ChangeAction, Inspected, PoolView
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.events import EventKind
-from p2pnet.model.ids import ArtifactId
+from p2pnet.model.ids import ARTIFACT_ID_BYTES, ArtifactId
 
+Stripped = bytes
+"""A stripped form: bytes of the client's own making, in which ids stand for artifacts that peers likely hold."""
 Relay = Literal["none", "auto", "advert", "push", "scatter"]
 FAILURES_REPORTED = 20
 """Failures of one client reported at once, then one a second; what is left out is counted."""
@@ -63,6 +66,23 @@ class Client(Protocol):
         """How to relay a peer's artifact; None: as the subnet's settings say."""
 
 
+class StrippingClient(Client, Protocol):
+    """A client whose artifacts hold what peers likely have already, and that sends them without it.
+
+    A class with both methods is one. They are called on the node's loop and must be cheap; `pool` is the one of this moment.
+    """
+
+    def strip(self, artifact: ArtifactId, data: bytes, pool: PoolView) -> Stripped | None:
+        """What a peer gets in place of the encoded artifact `data`; None: the whole. It must be shorter."""
+
+    def assemble(self, stripped: Stripped, pool: PoolView) -> bytes | list[ArtifactId]:
+        """The encoded artifact of a form that a peer made, or the ids of artifacts in it that are missing in the pool.
+
+        `stripped` may be any bytes. The result is checked against the artifact's id. Missing ones are fetched, and it is called
+        again with a pool that has them; what it raises, or an empty list, makes the node fetch the whole artifact.
+        """
+
+
 class ClientRaisedError(Exception):
     """A method of the client raised; that has been counted and reported."""
 
@@ -70,11 +90,14 @@ class ClientRaisedError(Exception):
 class ClientCalls:
     """The client as the core calls it: what it raises becomes `ClientRaisedError`, or the most careful answer there is."""
 
-    __slots__ = ("_budget", "_client", "_context")
+    __slots__ = ("_assemble", "_budget", "_client", "_context", "_strip")
 
     def __init__(self, context: Context, client: Client) -> None:
         self._context = context
         self._client = client
+        # Looked up once: a client without them costs nothing.
+        self._strip: Callable[[ArtifactId, bytes, PoolView], object] | None = getattr(client, "strip", None)
+        self._assemble: Callable[[bytes, PoolView], object] | None = getattr(client, "assemble", None)
         self._budget = EventBudget(FAILURES_REPORTED, 1.0)
 
     @property
@@ -114,6 +137,37 @@ class ClientCalls:
         except Exception as error:  # noqa: BLE001 - as above
             self._failed("relay", error)
             return None
+
+    @property
+    def can_assemble(self) -> bool:
+        """Whether the client has the method `assemble`."""
+        return self._assemble is not None
+
+    def strip(self, artifact: Artifact, pool: PoolView) -> Stripped | None:
+        """As `StrippingClient.strip`; None for a client without it, when it raises, and for what is no shorter."""
+        if self._strip is None:
+            return None
+        try:
+            form = self._strip(artifact.id, artifact.data, pool)
+            if form is not None and not isinstance(form, bytes):
+                raise TypeError(f"a {type(form).__name__} is no stripped form")
+        except Exception as error:  # noqa: BLE001 - as above
+            self._failed("strip", error)
+            return None
+        return form if form is not None and len(form) < len(artifact.data) else None
+
+    def assemble(self, form: Stripped, pool: PoolView) -> bytes | list[ArtifactId]:
+        """As `StrippingClient.assemble`. Raises ClientRaisedError."""
+        try:
+            made = self._assemble(form, pool) if self._assemble is not None else []
+            if isinstance(made, bytes):
+                return made
+            if not isinstance(made, list):
+                raise TypeError(f"a {type(made).__name__} is neither an artifact nor a list of ids")
+        except Exception as error:
+            raise self._failed("assemble", error) from error
+        # What stands in a form is the peer's word: ids that are none are not this client's fault.
+        return made if all(isinstance(one, bytes) and len(one) == ARTIFACT_ID_BYTES for one in made) else []
 
     def raised(self, detail: str) -> None:
         """Count and report what a method raised."""

@@ -8,10 +8,18 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from p2pnet.broadcast.context import MS
-from p2pnet.broadcast.wire import encode_advert, encode_empty, encode_push, encode_scattered
+from p2pnet.broadcast.wire import (
+    UpdateStatus,
+    encode_advert,
+    encode_empty,
+    encode_push,
+    encode_scattered,
+    encode_stripped,
+)
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import UPDATE_BATCH_BYTES
 
+_HAVE = bytes([UpdateStatus.HAVE])
 PROGRESS_FIRST_NS = 20 * MS
 """First pause between two announcements of an artifact's parts so far, in nanoseconds; doubled after each."""
 
@@ -57,6 +65,7 @@ class Content:
         audience: set[str] | None = None,
         pushed_to: set[str] | None = None,
         origin: int = 0,
+        form: bytes | None = None,
     ) -> None:
         self.slot = slot
         self.commit = commit
@@ -84,14 +93,24 @@ class Content:
         """Pause before the next announcement of its parts, in nanoseconds."""
         self.cursor = 0
         """Number of the part that is given next to a peer that asks for any."""
-        self.push: list[bytes] | None = None
-        """The entry with the bytes, or with the part list if stripes of it come; in one piece or two. None: only adverts."""
-        if data is not None:
-            self.push = encode_push(slot, commit, hop, data, key, origin=origin)
-        elif part_list is not None and artifact is not None:
-            self.push = encode_scattered(slot, commit, hop, size, artifact, part_list, key=key, origin=origin)
+        self.push = self._encode_push(data, form, part_list)
+        """The entry with the bytes, a stripped form, or the part list if stripes of it come; in one piece or two. None: it is
+        only advertised."""
         self.push_bytes = 0 if self.push is None else sum(map(len, self.push))
         self._advert = b""
+
+    def _encode_push(self, data: bytes | None, form: bytes | None, part_list: bytes | None) -> list[bytes] | None:
+        if part_list is not None and self.artifact is not None:
+            return encode_scattered(
+                self.slot, self.commit, self.hop, self.size, self.artifact, part_list, key=self.key, origin=self.origin
+            )  # fmt: skip
+        if form is not None and self.artifact is not None:
+            return encode_stripped(
+                self.slot, self.commit, self.hop, self.size, self.artifact, form, key=self.key, origin=self.origin
+            )  # fmt: skip
+        return (
+            None if data is None else encode_push(self.slot, self.commit, self.hop, data, self.key, origin=self.origin)
+        )
 
     @property
     def complete(self) -> bool:
@@ -149,7 +168,7 @@ class UpdateItem(NamedTuple):
 class Batch:
     """The body of one update request and what is in it; shared by all peers that are due the same."""
 
-    __slots__ = ("all_ok", "body", "is_plain", "items", "lone", "urgent")
+    __slots__ = ("all_have", "all_ok", "body", "is_plain", "items", "lone", "urgent")
 
     def __init__(self, body: list[bytes], items: list[UpdateItem], *, urgent: bool, plain: bool = True) -> None:
         self.body = body
@@ -161,6 +180,8 @@ class Batch:
         """When every update of it was answered OK, nothing changes but the delivery states."""
         self.all_ok = bytes(len(items))
         """The answer that says so."""
+        self.all_have = _HAVE * len(items)
+        """The answer that every one is there already; as quick to apply."""
 
 
 def batches(due: Iterable[tuple[int, bool]], contents: dict[int, Content]) -> Iterator[Batch]:

@@ -22,6 +22,7 @@ COUNTERS = (
     # assembler
     "tasks_started", "tasks_looked_at", "tasks_completed", "tasks_dropped", "tasks_stashed", "fetches", "fetch_errors",
     "fetch_hedges", "fetches_served", "fetched_bytes", "parts_served",
+    "assembled", "assemblies_failed", "pieces_fetched",
     # sender
     "publications", "publications_duplicate", "withdrawals", "withdrawals_unknown", "publications_queued",
     "publications_refused", "sent", "sent_requests", "delivered", "send_errors", "send_retries", "cancelled", "resent",

@@ -28,6 +28,7 @@ from p2pnet.broadcast.scatter import Scatter
 from p2pnet.broadcast.sender import Sender
 from p2pnet.broadcast.serving import PartServer
 from p2pnet.broadcast.stripe_intake import StripeIntake
+from p2pnet.broadcast.stripping import Stripping
 from p2pnet.broadcast.table import SupplierState, Table
 from p2pnet.broadcast.task import Task
 from p2pnet.broadcast.wire import next_hop
@@ -119,18 +120,17 @@ class Broadcast:
             scatter=self._scatter,
             is_refused=self.is_refused,
         )
-        self._receiver = Receiver(
+        self._stripping = Stripping(
             context,
             calls,
-            client.name,
-            self._table,
+            id_prefix(client.name),
             self.pool,
+            table=self._table,
             quota=self._quota,
             manager=self._manager,
-            sender=self._sender,
             assembler=self._assembler,
-            intake=self._intake,
         )
+        self._receiver = self._make_receiver()
         self._members: frozenset[str] = frozenset()
         self._client_run: list[Change] | None = None
         self._client_failures = 0
@@ -138,6 +138,21 @@ class Broadcast:
         context.soon = True
         self._handlers = self._input_handlers()
         self._timers = self._timer_handlers()
+
+    def _make_receiver(self) -> Receiver:
+        return Receiver(
+            self._context,
+            self._calls,
+            self.client.name,
+            self._table,
+            self.pool,
+            quota=self._quota,
+            manager=self._manager,
+            sender=self._sender,
+            assembler=self._assembler,
+            stripping=self._stripping,
+            intake=self._intake,
+        )
 
     def _input_handlers(self) -> dict[type[Input], Callable[[Any], None]]:
         return {
@@ -149,7 +164,7 @@ class Broadcast:
             inputs.UpdatesReceived: self._receiver.updates,
             inputs.UpdatesAnswered: self._sender.delivery.answered,
             inputs.FetchReceived: self._fetch_received,
-            inputs.FetchAnswered: self._assembler.answered,
+            inputs.FetchAnswered: self._fetch_answered,
             inputs.SyncedReceived: self._synced_received,
             inputs.SyncedAnswered: self._sender.delivery.synced_answered,
             inputs.DigestReceived: self._digest_received,
@@ -266,6 +281,8 @@ class Broadcast:
                 f"{task.lacking.bit_count()} of {len(task.parts)} parts lacking" if task.part_list else "no part list"
             )
             found.append(Pending("task", artifact, detail=lacking))
+        for artifact, assembly in self._stripping.assemblies.items():
+            found.append(Pending("task", artifact, assembly.peer, f"{len(assembly.awaited)} pieces lacking"))
         for peer in self._table.peers:
             rows = self._table.peers[peer].rows
             found += [
@@ -313,6 +330,7 @@ class Broadcast:
         if peer in self._sender.boxes:
             self._context.count("connection_replaced")
         self._receiver.disconnect(peer)
+        self._stripping.disconnect(peer)
         self._table.connect(peer, up.connection)
         self._sender.connect(peer, up.connection)
         self._assembler.connect(peer, up.connection)
@@ -325,6 +343,7 @@ class Broadcast:
         if not self._table.disconnect(peer, down.connection):
             return
         self._receiver.disconnect(peer)
+        self._stripping.disconnect(peer)
         self._sender.disconnect(peer)
         self._assembler.disconnect(peer)
         self._scatter.disconnect(peer)
@@ -368,6 +387,10 @@ class Broadcast:
 
     def _fetch_received(self, fetch: inputs.FetchReceived) -> None:
         self._context.effects.append(AnswerFetch(fetch.token, self._server.answer(fetch.peer, fetch.body)))
+
+    def _fetch_answered(self, answered: inputs.FetchAnswered) -> None:
+        if not self._stripping.answered(answered):
+            self._assembler.answered(answered)
 
     def _parts_arrived(self, task: Task, source: SupplierState) -> None:
         """Some parts of an artifact are here: announce them, unless peers have nearly all of it by stripes."""

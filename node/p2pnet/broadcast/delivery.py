@@ -181,9 +181,16 @@ class Delivery:
         if content.audience is None and content.artifact not in self._table.holders:
             self._fresh[content.slot] = content.push is not None
             return
+        over_edges = content.is_over_edges
         for box in self.boxes.values():
             if content.is_for(box.peer):
-                self.mark(box, content, push=content.pushes_to(box.peer))
+                push = content.pushes_to(box.peer)
+                if over_edges:  # whoever holds it is not in the audience: what `mark` does then, without the calls
+                    box.states[content.slot] = DeliveryState.DUE
+                    box.due[content.slot] = push
+                    self._dirty[box.peer] = box
+                else:
+                    self.mark(box, content, push=push)
             elif content.slot in box.reached:  # the peer's row still shows the slot's old content
                 content.include(box.peer)
                 self.mark(box, content, push=False)
@@ -289,8 +296,9 @@ class Delivery:
             self._fresh = {}
         if self._dirty:
             dirty, self._dirty = self._dirty, {}
+            singles: dict[tuple[int, bool], Batch] = {}
             for box in dirty.values():
-                self._flush_box(box)
+                self._flush_box(box, singles)
 
     def answered(self, answered: UpdatesAnswered) -> None:
         """Take the reply to a request of updates, or its failure."""
@@ -302,8 +310,8 @@ class Delivery:
         if batch.lone:
             box.lone.pop(batch.items[0].slot, None)
         # Nearly every answer: checked first, and without decoding.
-        if body == batch.all_ok and batch.is_plain and not box.attempts and box.before_synced is None:
-            self._settle_all(box, batch)
+        if body in {batch.all_ok, batch.all_have} and batch.is_plain and not box.attempts and box.before_synced is None:
+            self._settle_all(box, batch, have=body == batch.all_have)
         else:
             self._settle(box, batch, body)
         if box.due or box.is_synced_due:
@@ -366,9 +374,16 @@ class Delivery:
                     box.step(slot, DeliveryEvent.MARKED, push=push)
                 self._dirty[box.peer] = box
 
-    def _flush_box(self, box: PeerOutbox) -> None:
+    def _flush_box(self, box: PeerOutbox, singles: dict[tuple[int, bool], Batch]) -> None:
+        """`singles`: batches of one update, shared by the boxes that are due the same."""
         while box.due and box.in_flight < REQUESTS_PER_PEER:
-            batch = next(batches(list(islice(box.due.items(), _BATCH_ENTRIES_MAX)), self._contents))
+            if len(box.due) == 1:
+                (due,) = box.due.items()
+                batch = singles.get(due)
+                if batch is None:
+                    batch = singles[due] = next(batches([due], self._contents))
+            else:
+                batch = next(batches(list(islice(box.due.items(), _BATCH_ENTRIES_MAX)), self._contents))
             self._send(box, batch)
         if box.is_synced_due:
             self.send_synced(box.peer)
@@ -391,15 +406,17 @@ class Delivery:
         context.counters["sent_requests"] += 1
         context.effects.append(SendUpdates(token, box.peer, box.connection, batch.body, batch.urgent))
 
-    def _settle_all(self, box: PeerOutbox, batch: Batch) -> None:
-        """Every update of a plain batch was answered OK: the fast path of `_settle`."""
+    def _settle_all(self, box: PeerOutbox, batch: Batch, *, have: bool) -> None:
+        """Every update of a plain batch was answered OK, or every one HAVE: the fast path of `_settle`."""
         states, contents = box.states, self._contents
         for slot, commit, push in batch.items:
             content = contents.get(slot)
             if content is not None and content.commit == commit and states.get(slot) is DeliveryState.IN_FLIGHT:
                 del states[slot]  # what `NEXT` has for IN_FLIGHT and ACCEPTED
-                if push and content.is_over_edges:
-                    self._edges.graft(content.origin, box.peer)
+                if have:
+                    content.done.add(box.peer)
+                if content.is_over_edges and (have or push):
+                    (self._edges.prune if have else self._edges.graft)(content.origin, box.peer)
                 self._context.counters["delivered"] += 1
                 if not states:
                     states = box.states = {}

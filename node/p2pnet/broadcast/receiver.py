@@ -16,6 +16,7 @@ from p2pnet.broadcast.pool import Pool
 from p2pnet.broadcast.quota import Quota
 from p2pnet.broadcast.sender import Sender
 from p2pnet.broadcast.stripe_intake import StripeIntake
+from p2pnet.broadcast.stripping import Stripping
 from p2pnet.broadcast.table import PeerRows, Table, UpdateVerdict
 from p2pnet.broadcast.wire import Entry, EntryKind, UpdateStatus, decode_updates, next_hop
 from p2pnet.model.errors import MalformedError
@@ -30,7 +31,8 @@ INBOX_BYTES_PER_PEER = 4 * 1024 * 1024
 STASH_SOON_NS = 100 * MS
 """Pause before the bouncer is asked again about stashed ids, after the client has run: it bounds the cost of many short runs."""
 _MALFORMED = bytes([UpdateStatus.MALFORMED])
-_ADVERT, _EMPTY, _STRIPE = int(EntryKind.ADVERT), int(EntryKind.EMPTY), int(EntryKind.STRIPE)
+_ADVERT, _EMPTY = int(EntryKind.ADVERT), int(EntryKind.EMPTY)
+_STRIPE, _STRIPPED = int(EntryKind.STRIPE), int(EntryKind.STRIPPED)
 
 
 class Inbox:
@@ -59,6 +61,7 @@ class Receiver:
         sender: Sender,
         assembler: Assembler,
         intake: StripeIntake,
+        stripping: Stripping,
     ) -> None:
         self._context = context
         self._calls = calls
@@ -69,6 +72,7 @@ class Receiver:
         self._sender = sender
         self._assembler = assembler
         self._intake = intake
+        self._stripping = stripping
         self._prefix = id_prefix(client_name)
         self._bytes_max = context.settings.artifact_bytes_max + ENVELOPE_BYTES_MAX
         self._stash: dict[ArtifactId, None] = {}
@@ -155,6 +159,7 @@ class Receiver:
         self._stash.pop(artifact, None)
         self._assembler.forget(artifact)
         self._intake.forget(artifact)
+        self._stripping.drop(artifact)
         if artifact in self._assembler.tasks:
             self._context.count("tasks_dropped")
             self._context.count("last_source_left")
@@ -228,14 +233,18 @@ class Receiver:
         try:
             if entry.kind == _ADVERT:
                 return self._advert(peer, entry, ArtifactId(body[entry.start : entry.end]), verdict)
-            if entry.kind == _STRIPE:
-                return self._scattered(peer, entry, body[entry.start : entry.end], verdict)
+            if entry.kind in {_STRIPE, _STRIPPED}:
+                announced = self._scattered if entry.kind == _STRIPE else self._stripped
+                return announced(peer, entry, body[entry.start : entry.end], verdict)
             return self._push(peer, entry, body[entry.start : entry.end], verdict)
         except ClientRaisedError:  # nothing was applied: the peer sends it again later
             return UpdateStatus.BUSY
 
     def _advert(self, peer: str, entry: Entry, artifact: ArtifactId, verdict: UpdateVerdict) -> int:
         context = self._context
+        if artifact in self._stripping.assemblies:  # another peer's, from its form
+            self._put(peer, entry, artifact, verdict)
+            return UpdateStatus.OK
         if artifact in self._assembler.tasks:
             self._put(peer, entry, artifact, verdict)
             context.counters["rows_seen_id"] += 1
@@ -270,6 +279,26 @@ class Receiver:
             self._intake.expect(artifact, self._table.peers[peer].sources[artifact], parts)
         return status
 
+    def _stripped(self, peer: str, entry: Entry, content: bytes, verdict: UpdateVerdict) -> int:
+        """An artifact's id, and its stripped form."""
+        artifact = ArtifactId(content[:ARTIFACT_ID_BYTES])
+        if artifact in self._stripping.assemblies or artifact in self._assembler.tasks:
+            return self._advert(peer, entry, artifact, verdict)
+        status, wanted = self._ask_whether_wanted(artifact, entry)
+        # The whole is charged to whoever sends its form.
+        if wanted and not self._quota.has_room(peer, entry.size):
+            self._context.count("updates_postponed")
+            self._context.count("advertise_instead_answered")
+            return UpdateStatus.ADVERTISE
+        self._put(peer, entry, artifact, verdict)
+        if status == UpdateStatus.HAVE:
+            self._duplicate(artifact, peer, entry.hop)
+        elif wanted:
+            self._stash.pop(artifact, None)
+            connection = self._table.peers[peer].connection
+            self._stripping.begin(peer, connection, artifact, entry, content[ARTIFACT_ID_BYTES:])
+        return status
+
     def _push(self, peer: str, entry: Entry, data: bytes, verdict: UpdateVerdict) -> int:
         context = self._context
         context.counters["updates_with_artifact"] += 1
@@ -295,6 +324,7 @@ class Receiver:
             self._manager.end_task(artifact)
             return UpdateStatus.MALFORMED
         self._stash.pop(artifact, None)
+        self._stripping.drop(artifact)
         if fetched:
             context.count("push_completed_a_fetch")
             self._assembler.drop(artifact)

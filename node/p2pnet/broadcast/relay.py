@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from p2pnet.broadcast.client import ClientCalls
+from p2pnet.broadcast.client import ClientCalls, Stripped
 from p2pnet.broadcast.context import Context
 from p2pnet.broadcast.digest import Digests
 from p2pnet.broadcast.edges import EAGER_BELOW_BYTES, Edges
@@ -64,18 +64,20 @@ class Relay:
 
     def published(self, artifact: Artifact, *, urgent: bool) -> None:
         """This node has published an artifact: announce it. `urgent`: push it to all peers at any size."""
-        mode = self._mode_of(artifact)
+        form = self._calls.strip(artifact, self._pool)
+        mode = self._mode_of(artifact, form)
         if mode == "edges" and not urgent:
-            self._offer_over_edges(artifact, None)
+            self._offer_over_edges(artifact, None, form)
         else:
-            pushes = urgent or artifact.size < self._context.settings.push_limit
-            is_scattered = self._scatters(artifact, pushes=pushes)
+            pushes = urgent or _sent(artifact, form) < self._context.settings.push_limit
+            is_scattered = not (pushes and form is not None) and self._scatters(artifact, pushes=pushes)
             self._sender.offer(
                 artifact.id,
                 len(artifact.data),
                 artifact.hop,
                 key=artifact.inspected.key,
                 data=artifact.data if pushes and not is_scattered else None,
+                form=form if pushes else None,
                 part_list=artifact.parts if is_scattered else None,
                 urgent=urgent,
                 origin=artifact.origin,
@@ -107,14 +109,15 @@ class Relay:
 
     def validated(self, artifact: Artifact) -> None:
         """A peer's artifact is valid: relay it according to its mode."""
-        mode = self._mode_of(artifact)
+        form = self._calls.strip(artifact, self._pool)
+        mode = self._mode_of(artifact, form)
         if mode == "none":
             if artifact.id in self._sender.active:
                 self._sender.withdraw(artifact.id)
         elif mode == "hold" and artifact.id not in self._sender.active:
             self._context.count("relays_held")
         else:
-            self._offer(artifact, None)
+            self._offer(artifact, None, form)
         self._count(artifact, mode)
 
     def partial(self, artifact: ArtifactId, key: bytes, size: int, hop: int, have: int, *, origin: int) -> None:
@@ -144,7 +147,7 @@ class Relay:
             if audience is not None:
                 audience.add(peer)
         elif found is not None:
-            self._offer(found, {peer})
+            self._offer(found, {peer}, self._calls.strip(found, self._pool))
 
     def forget(self, artifact: ArtifactId) -> None:
         """The artifact left the pool."""
@@ -157,7 +160,7 @@ class Relay:
             del self._waiting[artifact]
             found = self._pool.get(artifact)
             if found is not None:
-                self._offer(found, audience)
+                self._offer(found, audience, self._calls.strip(found, self._pool))
 
     def mode(self, artifact: ArtifactId, key: bytes) -> RelayMode:
         """The mode for this artifact: the client's word, else the subnet's setting."""
@@ -172,29 +175,36 @@ class Relay:
             case _:
                 return "none"
 
-    def _mode_of(self, artifact: Artifact) -> RelayMode:
-        """The mode for a whole artifact, whose size decides whether it goes over edges."""
+    def _mode_of(self, artifact: Artifact, form: Stripped | None) -> RelayMode:
+        """The mode for a whole artifact: what is sent of it decides by its size whether it goes over edges."""
         mode = self.mode(artifact.id, artifact.inspected.key)
-        return "advert" if mode == "edges" and artifact.size >= self._eager_below else mode
+        return "advert" if mode == "edges" and _sent(artifact, form) >= self._eager_below else mode
 
-    def _offer(self, artifact: Artifact, audience: set[str] | None) -> None:
-        mode = self._mode_of(artifact)
+    def _offer(self, artifact: Artifact, audience: set[str] | None, form: Stripped | None) -> None:
+        mode = self._mode_of(artifact, form)
         # What was offered in part has an audience already, which waits for the rest.
         if mode == "edges" and artifact.id not in self._sender.active:
-            self._offer_over_edges(artifact, audience)
+            self._offer_over_edges(artifact, audience, form)
             return
         if artifact.id not in self._sender.active and self._sender.slots.room <= self._reserve:
             self._waiting[artifact.id] = audience
             self._context.count("relay_waited_for_slot")
             return
         key, hop = artifact.inspected.key, artifact.hop
-        pushes = artifact.size < self._context.settings.push_limit and mode == "push"
+        pushes = _sent(artifact, form) < self._context.settings.push_limit and mode == "push"
         data = artifact.data if pushes else None
         self._sender.offer(
-            artifact.id, len(artifact.data), hop, key=key, data=data, audience=audience, origin=artifact.origin
-        )  # fmt: skip
+            artifact.id,
+            len(artifact.data),
+            hop,
+            key=key,
+            data=data,
+            form=form if pushes else None,
+            audience=audience,
+            origin=artifact.origin,
+        )
 
-    def _offer_over_edges(self, artifact: Artifact, audience: set[str] | None) -> None:
+    def _offer_over_edges(self, artifact: Artifact, audience: set[str] | None, form: Stripped | None) -> None:
         """Announce it to the peers with an edge that is not lazy, or only to this audience."""
         holders = [peer for peer in self._table.holders.get(artifact.id, ()) if self._table.holds(peer, artifact.id)]
         eager, untried = self._edges.audience(artifact.origin, artifact.peer, holders)
@@ -212,14 +222,22 @@ class Relay:
             self._context.count("relay_waited_for_slot")
             return
         # Over untried edges most copies meet one that is there already: only what is no larger than a few adverts goes so.
-        pushed = eager | untried if artifact.size < self._context.settings.push_limit else eager
+        # A stripped form is that: the whole would follow an advert.
+        is_small = form is not None or artifact.size < self._context.settings.push_limit
+        pushed = eager | untried if is_small else eager
         self._sender.offer(
             artifact.id,
             len(artifact.data),
             artifact.hop,
             key=artifact.inspected.key,
             data=artifact.data if pushed else None,
+            form=form if pushed else None,
             audience=eager | untried,
             pushed_to=pushed,
             origin=artifact.origin,
         )
+
+
+def _sent(artifact: Artifact, form: Stripped | None) -> int:
+    """Bytes that decide whether it is pushed: the user's, or those of its stripped form."""
+    return artifact.size if form is None else len(form)

@@ -103,13 +103,14 @@ class Sender:
         few: bool = False,
         origin: int = 0,
         pushed_to: set[str] | None = None,
+        form: bytes | None = None,
     ) -> bool:
         """Announce an artifact of `size` encoded bytes to all peers, or to an audience; whether it has a slot.
 
-        `data`: push these bytes. `part_list`: say that stripes of it come. `have`: bitmap, only these parts are here so far;
-        `few`: of more parts tell only some peers, chosen at random. `origin`: the number of its publisher. `pushed_to`: the
-        peers of the audience that get the bytes at once, over edges (`Edges`); None: all. An artifact that has a slot already
-        is announced anew only if it was partial and is complete now.
+        `data`: push these bytes; `form`: in stripped form. `part_list`: say that stripes of it come. `have`: bitmap, only these
+        parts are here so far; `few`: of more parts tell only some peers, chosen at random. `origin`: the number of its
+        publisher. `pushed_to`: the peers of the audience that get the bytes at once, over edges (`Edges`); None: all. An
+        artifact that has a slot already is announced anew only if it was partial and is complete now.
         """
         commit = self.slots.commit()
         old = self.active.get(artifact)
@@ -128,8 +129,7 @@ class Sender:
             if taken is None:
                 return False
             slot = taken
-            # Re-used in time: the new content replaces the row, and no empty is sent.
-            if slot in self._freed_at:
+            if slot in self._freed_at:  # in time: the new content replaces the row, and no empty is sent
                 self._context.count("slot_reused")
         content = Content(
             slot,
@@ -145,6 +145,7 @@ class Sender:
             audience=audience,
             pushed_to=pushed_to,
             origin=origin,
+            form=form,
         )
         self.active[artifact] = self.contents[slot] = content
         self._freed_at.pop(slot, None)

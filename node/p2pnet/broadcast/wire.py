@@ -23,6 +23,8 @@ class EntryKind(IntEnum):
     EMPTY = 2
     STRIPE = 3
     """An advert with the part list: the artifact is being dealt out in stripes, and comes by itself (`stripes`)."""
+    STRIPPED = 4
+    """The id, and what the client sends in place of the artifact (`stripping`)."""
 
 
 class UpdateStatus(IntEnum):
@@ -61,8 +63,8 @@ _PREFIX = Struct(">IIQBBIIHB")
 PREFIX_BYTES = _PREFIX.size
 HOP_MAX = 255  # saturates; gates nothing
 _STATUSES = frozenset(UpdateStatus)
-_PUSH, _ADVERT, _EMPTY, _STRIPE = (
-    int(kind) for kind in (EntryKind.PUSH, EntryKind.ADVERT, EntryKind.EMPTY, EntryKind.STRIPE)
+_PUSH, _ADVERT, _EMPTY, _STRIPE, _STRIPPED = (
+    int(kind) for kind in (EntryKind.PUSH, EntryKind.ADVERT, EntryKind.EMPTY, EntryKind.STRIPE, EntryKind.STRIPPED)
 )
 
 
@@ -113,6 +115,25 @@ def encode_scattered(  # noqa: PLR0917 - an entry's fields, in their order
     return [head + content] if len(head) + len(content) <= UPDATE_BATCH_BYTES else [head, content]
 
 
+def encode_stripped(  # noqa: PLR0917 - an entry's fields, in their order
+    slot: int,
+    commit: int,
+    hop: int,
+    size: int,
+    artifact: ArtifactId,
+    form: bytes,
+    *,
+    key: bytes = b"",
+    origin: int = 0,
+) -> list[bytes]:
+    """An entry with the stripped form of an artifact of `size` encoded bytes; in pieces as `encode_push`."""
+    head = _PREFIX.pack(
+        len(key) + ARTIFACT_ID_BYTES + len(form), slot, commit, EntryKind.STRIPPED, hop, size, origin, 0, len(key)
+    )
+    head += key + artifact
+    return [head + form] if len(head) + len(form) <= UPDATE_BATCH_BYTES else [head, form]
+
+
 def encode_empty(slot: int, commit: int) -> bytes:
     """An entry that ends whatever the slot held."""
     return _PREFIX.pack(0, slot, commit, _EMPTY, 0, 0, 0, 0, 0)
@@ -152,6 +173,8 @@ def _decode_entry(body: bytes, start: int, total: int) -> Entry:
         fits = content == ARTIFACT_ID_BYTES and bitmap in {0, bitmap_bytes(size)}
     elif kind == _STRIPE:
         fits = content == ARTIFACT_ID_BYTES + HASH_BYTES * part_count(size) and not bitmap
+    elif kind == _STRIPPED:
+        fits = ARTIFACT_ID_BYTES <= content < ARTIFACT_ID_BYTES + max(1, size) and not bitmap
     else:
         fits = kind == _EMPTY and not (length or size or hop or origin or bitmap or key_length)
     if not fits:
@@ -299,6 +322,19 @@ def decode_fetch_answer(body: bytes, size: int) -> FetchAnswer:
     return FetchAnswer(FetchStatus(status), head[:0], [], have)
 
 
+def decode_whole(body: bytes) -> bytes:
+    """The artifact in an answer to a first fetch that has all its parts, whatever its size. Raises MalformedError."""
+    if len(body) < _ANSWER.size:
+        raise MalformedError("fetch answer: no status")
+    status, length, count = _ANSWER.unpack_from(body)
+    start = _ANSWER.size + length
+    end = start + count * _NUMBER.size
+    numbers = [number for (number,) in _NUMBER.iter_unpack(body[start:end])] if end <= len(body) else []
+    if status != FetchStatus.PARTS or numbers != list(range(length // HASH_BYTES)) or not numbers:
+        raise MalformedError("fetch answer: not all parts of an artifact")
+    return body[end:]
+
+
 def _split_parts(body: memoryview, count: int, size: int) -> list[tuple[int, memoryview]]:
     """The numbered parts of an answer; their lengths follow from the artifact's size."""
     start = count * _NUMBER.size
@@ -323,7 +359,7 @@ DIGEST_BYTES = 16
 DIGEST_IDS_MAX = 500
 """Ids listed in one request: 16 KiB."""
 HALF_BYTES = 16
-"""Of an id, in lists over lazy edges: as many as a digest has, so another artifact with the same ones is as hard to make."""
+"""The first bytes of an id, in lists over lazy edges: as many as a digest has, so as hard to meet on purpose."""
 _DIGEST = Struct(f">B{DIGEST_BYTES}s")
 _LACKS_LINKS, _HALVES = 1, 2
 
