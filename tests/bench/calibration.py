@@ -60,10 +60,10 @@ def document(nodes: int, network: dict[str, Any]) -> str:
     )
 
 
-def live(subnet: MeasuredSubnet, load: Load) -> tuple[dict[str, float], str]:
+def live(subnet: MeasuredSubnet, load: Load) -> tuple[dict[str, float | None], str]:
     """Latencies of real nodes in milliseconds, by percentile, and the run's verdict."""
     report = subnet.document_of(
-        "inject", subnet.name, "--size", str(load.size), "--count", str(load.artifacts), "--rate", f"{load.rate_per_s}/s",
+        "inject", subnet.name, "--size", f"{load.size}B", "--count", str(load.artifacts), "--rate", f"{load.rate_per_s}/s",
         "--from", "node-0",
     )  # fmt: skip
     return report["latency_ms"], report["verdict"]
@@ -80,11 +80,14 @@ def simulated(text: str, load: Load) -> dict[str, float]:
     return {"p50": latency.p50 or 0.0, "p95": latency.p95 or 0.0}
 
 
-def row(name: str, load: Load, real: dict[str, float], sim: dict[str, float], verdict: str) -> str:
+def row(name: str, load: Load, real: dict[str, float | None], sim: dict[str, float], verdict: str) -> str:
     """One line of the table."""
     cells = [name, f"{load.artifacts} x {load.size // KIB} KiB at {load.rate_per_s:g}/s"]
     for key in ("p50", "p95"):
-        cells += [f"{real[key]:.1f}", f"{sim[key]:.1f}", f"{sim[key] / real[key] - 1:+.1%}"]
+        seen = real[key]
+        # None: too few nodes got it for this percentile.
+        cells += ["-" if seen is None else f"{seen:.1f}", f"{sim[key]:.1f}"]
+        cells.append("-" if seen is None else f"{sim[key] / seen - 1:+.1%}")
     return "| " + " | ".join([*cells, verdict]) + " |"
 
 

@@ -124,7 +124,14 @@ def test_a_node_that_crashes_and_returns_converges(make_net: "Callable[[int], Ne
 
 # What is left behind
 
-REUSED = {"_sender.slots._free", "_sender.contents", "_digests._log", "_context.counters"}  # all of which are bounded
+REUSED = {
+    "_sender.slots._free",
+    "_sender.contents",
+    "_digests._log",
+    "_context.counters",
+    "_handlers",
+    "_timers",
+}  # all of which are bounded
 
 
 def left(node: "Node", fresh: "Node") -> dict[str, int]:

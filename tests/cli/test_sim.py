@@ -578,6 +578,17 @@ def test_a_disk_that_fills_up_meanwhile_is_5_and_the_report_is_shown_all_the_sam
     assert archive.list_heads(state) == []
 
 
+def test_events_beyond_the_bound_are_left_out_and_that_is_said(
+    p2pnet: Callable[..., Any], document: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("p2pnet.store.simulated.EVENTS_BYTES_MAX", 0)
+    report = report_of(p2pnet("sim", "-f", document, "-o", "json"))
+
+    assert report["reach"]["ratio"] == 1.0  # measured as they came
+    [note] = [one for one in report["notes"] if "too many to be kept" in one]
+    assert int(note.split()[0]) > 4
+
+
 def test_the_document_may_come_from_stdin(program: Program) -> None:
     process = subprocess.run(
         [sys.executable, "-m", "p2pnet.cli", "sim", "-f", "-", "-o", "json"],

@@ -13,7 +13,7 @@ from tests.netem.traffic import MS, S, Traffic, numbers, patient, shapes, toward
 
 from p2pnet.model.network import jitter_max_ns
 from p2pnet.netem import LinkShape, jitter_period_ns
-from p2pnet.netem.jitter import OrderedJitter, jitter
+from p2pnet.netem.jitter import OrderedJitter, jitter, quantiles
 
 KINDS = pytest.mark.parametrize("kind", ["normal", "uniform"])
 ORDERED = pytest.mark.parametrize("keep_order", [True, False], ids=["ordered", "free"])
@@ -126,3 +126,10 @@ def test_the_period_tells_how_far_apart_two_delays_must_be_to_be_two() -> None:
     assert jitter_period_ns(shape) == pytest.approx(7.4 * 5 * MS, rel=0.02)
     assert jitter_period_ns(varying(100 * MS, 5 * MS, "normal", keep_order=False)) == 0
     assert jitter_period_ns(LinkShape(delay_ns=MS)) == 0
+
+
+def test_links_alike_share_their_quantiles():
+    """A full mesh has hundreds of thousands of links, whose tables took a gigabyte and a minute."""
+    one, other = (quantiles("normal", 1e6, 20e6) for _ in range(2))
+    assert one is other
+    assert quantiles("normal", 2e6, 20e6) != one

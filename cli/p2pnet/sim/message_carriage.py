@@ -2,7 +2,14 @@
 
 from p2pnet.model.limits import IDLE_S
 from p2pnet.model.network import AccessShape, LinkShape
-from p2pnet.netem.messages import AccessLink, Landing, MessageFlow, MessagePath
+from p2pnet.netem.messages import (
+    ANSWER_ALLOTMENT_BYTES,
+    REQUEST_ALLOTMENT_BYTES,
+    AccessLink,
+    Landing,
+    MessageFlow,
+    MessagePath,
+)
 from p2pnet.sim.carriage import deliver, deliver_back
 from p2pnet.sim.links import LinkNumbers
 from p2pnet.sim.port import End, Port, SimConnection, SimRequest
@@ -109,11 +116,11 @@ class MessageCarriage:
         end = request.end
         if end is None:
             raise AssertionError("a request on no connection is not carried")
-        self._send(end, request, len(request.body))
+        self._send(end, request, len(request.body), REQUEST_ALLOTMENT_BYTES)
 
     def carry_back(self, request: SimRequest) -> None:
         """See `Carriage`."""
-        self._send(request.at, request, len(request.answer or b""))
+        self._send(request.at, request, len(request.answer or b""), ANSWER_ALLOTMENT_BYTES)
 
     def reset(self, request: SimRequest) -> None:
         """See `Carriage`; what has not left is not sent any more."""
@@ -143,11 +150,11 @@ class MessageCarriage:
 
     # Inside
 
-    def _send(self, end: End, request: SimRequest, size: int) -> None:
+    def _send(self, end: End, request: SimRequest, size: int, allotment: int) -> None:
         flow = end.flow
         if flow is None:
             flow = end.flow = self._flow(end)
-        request.passage = flow.send(request, size + FRAME_BYTES, self._timeline.now)
+        request.passage = flow.send(request, size + FRAME_BYTES, self._timeline.now, allotment=allotment)
         if request.passage is not None:
             self._plan(flow)
 

@@ -136,8 +136,9 @@ class Broadcast:
         self._client_failures = 0
         self._run_due = True  # once at the start: a client may have something to say first
         context.soon = True
-        self._handlers = self._input_handlers()
-        self._timers = self._timer_handlers()
+        # Those that were needed so far: of a hundred thousand simulated nodes each would have thirty.
+        self._handlers: dict[type[Input], Callable[[Any], None]] = {}
+        self._timers: dict[Timer, Callable[[Any], None]] = {}
 
     def _make_receiver(self) -> Receiver:
         return Receiver(
@@ -202,7 +203,10 @@ class Broadcast:
         effects: list[Effect] = []
         context.effects = effects
         # A table, not a match: this is called for every message of every peer.
-        self._handlers[type(what)](what)
+        handler = self._handlers.get(type(what))
+        if handler is None:
+            handler = self._handlers[type(what)] = self._input_handlers()[type(what)]
+        handler(what)
         return effects
 
     def next_wakeup(self, *, expiries: bool = True) -> int | None:
@@ -480,6 +484,8 @@ class Broadcast:
         context.soon = False
         # Timers first: what they make due leaves with this Wake.
         for timer, key in context.timers.due(context.now):
+            if timer not in self._timers:
+                self._timers[timer] = self._timer_handlers()[timer]
             self._timers[timer](key)
         # Then requests that waited, tasks, slots, and last the updates: each may make something due for the next.
         self._receiver.next_turn()

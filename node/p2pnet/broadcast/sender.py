@@ -1,7 +1,5 @@
 """The sender: which slot each of this node's artifacts has, and what is announced of it to whom."""
 
-from collections import deque
-
 from p2pnet.broadcast.content import Content
 from p2pnet.broadcast.context import MS, Context, Timer
 from p2pnet.broadcast.delivery import Delivery, DeliveryState, PeerOutbox
@@ -75,7 +73,7 @@ class Sender:
         self.active: dict[ArtifactId, Content] = {}
         """By artifact: those that have a slot."""
         self.delivery = Delivery(context, table, edges, self.contents)
-        self._freed: deque[tuple[int, int]] = deque()  # (when to announce it empty, slot), oldest first
+        self._freed: list[tuple[int, int]] = []  # (when to announce it empty, slot), oldest first
         self._freed_at: dict[int, int] = {}
         self._progress: dict[int, int] = {}  # slot -> the parts to announce at the end of its pause
 
@@ -210,7 +208,7 @@ class Sender:
     def announce_empty(self) -> None:
         """Announce those slots empty that were freed EMPTY_AFTER_NS ago and not taken again."""
         while self._freed and self._freed[0][0] <= self._context.now:
-            at, slot = self._freed.popleft()
+            at, slot = self._freed.pop(0)
             # The slot was taken again, or freed again later.
             if self._freed_at.get(slot) != at:
                 continue

@@ -15,6 +15,8 @@ from p2pnet.netem.counters import Rng
 
 NORMAL_REACH = 3.0
 """A normal jitter differs from the mean by so many standard deviations at most; what would be beyond, 0.3 %, is not drawn."""
+SHARED_MAX = 2_048
+"""Tables of quantiles that links share, some 8 KiB each; the places of a preset give up to 1,100."""
 _STEPS = 48  # reaches that tables are made for, from 0 to NORMAL_REACH
 _POINTS = 256  # of a table of quantiles, less one
 
@@ -113,10 +115,12 @@ def drawn(quantiles: list[float], rng: Rng) -> float:
     return low + (quantiles[index + 1] - low) * (place - index)
 
 
+@lru_cache(maxsize=SHARED_MAX)
 def quantiles(kind: JitterKind, std_ns: float, bound_ns: float) -> list[float]:
     """Evenly spaced quantiles of a distribution around 0 with this standard deviation, within the bound either way.
 
-    A normal one whose tails do not fit becomes flatter as the bound comes closer, and uniform at the end.
+    A normal one whose tails do not fit becomes flatter as the bound comes closer, and uniform at the end. Links alike share them:
+    they must not be changed.
     """
     if kind == "uniform":
         reach = min(bound_ns, std_ns * math.sqrt(3))

@@ -30,6 +30,10 @@ CHUNKS_PER_WINDOW = 8
 """Where there is none, acknowledgements still come piecemeal."""
 FLOW_CONTROL_BYTES = 16 << 20
 """What a peer lets be under way, whatever the window: `CONNECTION_WINDOW_BYTES` of the engine."""
+REQUEST_ALLOTMENT_BYTES = 64 * 1024
+"""Bytes of a request that leave unasked; the rest waits a round trip until its size has been set aside (`quic.ledger`)."""
+ANSWER_ALLOTMENT_BYTES = 8 * 1024
+"""The same of an answer."""
 PACED_RTT_NS = 3_000_000
 """Shorter round trips are not paced."""
 ACK_DELAY_NS = 25_000_000
@@ -129,18 +133,28 @@ class MessagePath:
 class Passage:
     """A message on its way: what is left to send of it, and what has not arrived."""
 
-    __slots__ = ("dropped", "last_ns", "left", "open", "queued", "what")
+    __slots__ = ("allotted", "dropped", "granted_ns", "last_ns", "left", "open", "queued", "what")
 
-    def __init__(self, what: Any, left: int) -> None:
+    def __init__(self, what: Any, left: int, allotted: int) -> None:
         self.what = what
         self.left = left
         """Bytes of datagrams still to be sent."""
+        self.allotted = allotted
+        """Of these, so many may leave before the receiver has granted the rest."""
+        self.granted_ns: int | None = None
+        """When the grant comes; None: nothing has been sent yet."""
         self.open = 0
         """Losses that are not repaired, and chunks that are not through the receiver's downlink."""
         self.last_ns = 0
         """When the last of what has been sent arrives."""
         self.queued = True
         self.dropped = False
+
+    def sendable(self, now_ns: int) -> int:
+        """Bytes that may leave now, as far as the receiver is concerned."""
+        if self.granted_ns is not None and self.granted_ns <= now_ns:
+            self.allotted = self.left
+        return min(self.left, self.allotted)
 
 
 class Landing:
@@ -188,8 +202,8 @@ class MessageFlow:
 
     __slots__ = (
         "_acks", "_arrived", "_back", "_credit", "_credit_ns", "_deviation_ns", "_full", "_in_flight", "_lands", "_longer",
-        "_losses", "_path", "_receiver", "_recovery_ns", "_rng", "_rtt_min_ns", "_rtt_ns", "_sender", "_stalled_ns", "_stash",
-        "_threshold", "_waiting", "owner", "planned_ns", "window",
+        "_losses", "_path", "_pumped_ns", "_receiver", "_recovery_ns", "_rng", "_rtt_min_ns", "_rtt_ns", "_sender",
+        "_stalled_ns", "_stash", "_threshold", "_waiting", "owner", "planned_ns", "window",
     )  # fmt: skip
 
     def __init__(
@@ -223,21 +237,28 @@ class MessageFlow:
         self._deviation_ns = int(self._rtt_ns * _FIRST_DEVIATION)
         self._longer = 0  # samples in a row of longer round trips
         self._credit, self._credit_ns = 0.0, -_NEVER  # bytes that may leave unpaced, and when they were counted
+        self._pumped_ns = -1  # when messages were last sent
         self._stalled_ns: int | None = None  # since when nothing gets through that was sent
 
-    def send(self, what: Any, size: int, now_ns: int) -> Passage | None:
-        """Send a message of so many bytes; None if all of it is under way, else what can be given to `drop`."""
+    def send(self, what: Any, size: int, now_ns: int, *, allotment: int = REQUEST_ALLOTMENT_BYTES) -> Passage | None:
+        """Send a message of so many bytes; None if all of it is under way, else what can be given to `drop`.
+
+        `allotment`: bytes that leave unasked.
+        """
         path = self._path
         room = path.datagram - PACKET_HEAD_BYTES
+        # Before the message waits: what was acknowledged meanwhile found nothing that the window held back.
+        if self._acks:
+            self._settle(now_ns)
         if size <= room and not self._waiting and not self._losses and path.plain and not self._back.shape.blocked:
             sent = size + PACKET_HEAD_BYTES
-            if self._acks:
-                self._settle(now_ns)
             if self._sender.up is None and self._receiver.down is None and self._in_flight + sent <= self.window:
                 self._send_one(what, sent, now_ns)
                 return None
         packets = max(1, -(-size // room))
-        passage = Passage(what, size + packets * PACKET_HEAD_BYTES)
+        passage = Passage(
+            what, size + packets * PACKET_HEAD_BYTES, allotment + -(-allotment // room) * PACKET_HEAD_BYTES
+        )
         if self._waiting is None:
             self._waiting = deque()
         self._waiting.append(passage)
@@ -251,6 +272,7 @@ class MessageFlow:
     def pump(self, now_ns: int) -> None:
         """Send what the window lets leave now. Call it at `next_at`, and after a change of either path's block."""
         self._settle(now_ns)
+        self._pumped_ns = now_ns
         waiting = self._waiting
         if not waiting:
             self._full = False
@@ -258,27 +280,44 @@ class MessageFlow:
         if self._path.shape.blocked:
             self._stall(now_ns)
             return
-        datagram = self._path.datagram
-        while waiting:
+        self._full = self._send_waiting(waiting, now_ns) or self.window - self._in_flight < self._path.datagram
+
+    def _send_waiting(self, waiting: "deque[Passage]", now_ns: int) -> bool:
+        """Send what may leave; whether the window held any of it back: it grows only then (RFC 9002 section 7.8)."""
+        datagram, held = self._path.datagram, 0
+        while len(waiting) > held:
             passage = waiting[0]
-            room = min(self.window, FLOW_CONTROL_BYTES) - self._in_flight
             if not passage.left or passage.dropped:
                 passage.queued = False
                 waiting.popleft()
                 continue
-            if room < min(datagram, passage.left):
-                break
             # Equal streams take turns, as the frames of real ones do.
+            most = passage.sendable(now_ns)
+            if not most:
+                waiting.rotate(-1)
+                held += 1
+                continue
+            room = min(self.window, FLOW_CONTROL_BYTES) - self._in_flight
+            if room < min(datagram, most):
+                return True
             waiting.rotate(-1)
-            self._send_chunk(passage, min(passage.left, self._chunk(room, datagram)), now_ns)
-        # The window grows only while it holds the sender back (RFC 9002 section 7.8).
-        self._full = bool(waiting) or self.window - self._in_flight < datagram
+            held = 0
+            self._send_chunk(passage, min(most, self._chunk(room, datagram)), now_ns)
+            if not passage.left:
+                passage.queued = False
+                waiting.pop()
+        return False
 
     def next_at(self) -> int | None:
         """When `pump` has something to do next, unless a message is sent before; None: nothing waits."""
         at = min((loss[0] for loss in self._losses), default=_NEVER)
-        if self._waiting and self._acks and not self._path.shape.blocked:
-            at = min(at, self._acks[0][0])
+        if self._waiting and not self._path.shape.blocked:
+            if self._acks:
+                at = min(at, self._acks[0][0])
+            for passage in self._waiting:
+                # A grant that has come is no reason: what it allows waits for the window now.
+                if passage.granted_ns is not None and passage.granted_ns > self._pumped_ns and not passage.dropped:
+                    at = min(at, passage.granted_ns)
         return None if at == _NEVER else at
 
     def land(self, landing: Landing, now_ns: int) -> None:
@@ -325,6 +364,9 @@ class MessageFlow:
         answered = probe_ns + self._rtt_ns
         self._acks = [(min(at, answered) if at != _NEVER else answered, size, sent) for at, size, sent in self._acks]
         if self._waiting:
+            for passage in self._waiting:
+                if passage.granted_ns == _NEVER:
+                    passage.granted_ns = answered
             # An acknowledgement of nothing, at which what waits is sent.
             self._acks.append((answered, 0, answered))
             self._acks.sort()
@@ -353,6 +395,7 @@ class MessageFlow:
         wire = size + packets * PACKET_OVERHEAD_BYTES
         packet = min(wire, path.datagram + PACKET_OVERHEAD_BYTES)
         passage.left -= size
+        passage.allotted = max(0, passage.allotted - size)
         sender.wire_bytes += wire
         self._receiver.wire_bytes += packets // 2 * ACK_BYTES
         self._in_flight += size
@@ -366,6 +409,8 @@ class MessageFlow:
         sent_ns = last_ns
         last_ns += path.delay_ns(packets, last_ns, self._rng)
         first_ns = min(last_ns, first_ns + path.shape.delay_ns)
+        if passage.granted_ns is None:
+            passage.granted_ns = _NEVER if self._back.shape.blocked else first_ns + self._back.shape.delay_ns
         lost, behind = path.lost(packets, self._rng)
         lost = min(packets, lost + -(-dropped // packet))
         if lost:
@@ -431,6 +476,8 @@ class MessageFlow:
                 self._measure(at - sent_ns)
             if self._full and sent_ns > self._recovery_ns:
                 self._grow(size)
+            if not self._waiting:
+                self._full = self.window - self._in_flight < self._path.datagram
         if self._losses:
             self._notice(now_ns)
 
