@@ -14,7 +14,7 @@ from p2pnet.model.ids import ARTIFACT_ID_BYTES, ArtifactId
 from p2pnet.model.limits import PART_BYTES
 
 HASH_BYTES = ROOT_BYTES
-"""Of a part's hash in a part list."""
+"""Bytes of a part's hash in a part list."""
 KEY_BYTES_MAX = 32
 """The client's key travels in every advert."""
 _TAG = b"p2pnet artifact 3"

@@ -39,7 +39,7 @@ from p2pnet.model.limits import UNVALIDATED_BYTES_PER_PEER
 FORGET_NS = 60 * SECOND
 """How long the rows of an ended connection stay, in nanoseconds, unless `synced` on the next one ends them before."""
 SHARED_BELOW = 4
-"""Of an artifact that came by stripes no parts are announced while less than one in so many is missing: peers have the others."""
+"""While less than one part in so many is missing of what came by stripes, no parts are announced: peers have the others."""
 CLIENT_AGAIN_FIRST_NS = SECOND // 4
 """First pause before a client that raised is called again, in nanoseconds; doubled each time."""
 CLIENT_AGAIN_MOST_NS = 60 * SECOND
@@ -99,18 +99,7 @@ class Broadcast:
             ended=self._relay.end_partial,
         )
         self._server = PartServer(context, self._table, self.pool, self._sender, self._assembler)
-        self._manager = PoolManager(
-            context,
-            calls,
-            client.name,
-            self.pool,
-            quota=self._quota,
-            sender=self._sender,
-            relay=self._relay,
-            digests=self._digests,
-            assembler=self._assembler,
-            scatter=self._scatter,
-        )
+        self._manager = self._make_manager()
         self._intake = StripeIntake(
             context,
             self._table,
@@ -139,6 +128,20 @@ class Broadcast:
         # Those that were needed so far: of a hundred thousand simulated nodes each would have thirty.
         self._handlers: dict[type[Input], Callable[[Any], None]] = {}
         self._timers: dict[Timer, Callable[[Any], None]] = {}
+
+    def _make_manager(self) -> PoolManager:
+        return PoolManager(
+            self._context,
+            self._calls,
+            self.client.name,
+            self.pool,
+            quota=self._quota,
+            sender=self._sender,
+            relay=self._relay,
+            digests=self._digests,
+            assembler=self._assembler,
+            scatter=self._scatter,
+        )
 
     def _make_receiver(self) -> Receiver:
         return Receiver(

@@ -130,21 +130,9 @@ class Sender:
             if slot in self._freed_at:  # in time: the new content replaces the row, and no empty is sent
                 self._context.count("slot_reused")
         content = Content(
-            slot,
-            commit,
-            artifact,
-            data=data,
-            part_list=part_list,
-            size=size,
-            hop=hop,
-            key=key,
-            urgent=urgent,
-            have=have,
-            audience=audience,
-            pushed_to=pushed_to,
-            origin=origin,
-            form=form,
-        )
+            slot, commit, artifact, data=data, part_list=part_list, form=form, size=size, hop=hop, key=key, urgent=urgent,
+            have=have, audience=audience, pushed_to=pushed_to, origin=origin,
+        )  # fmt: skip
         self.active[artifact] = self.contents[slot] = content
         self._freed_at.pop(slot, None)
         self._context.count("publications")

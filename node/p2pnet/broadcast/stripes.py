@@ -30,7 +30,7 @@ STRIPES_PER_SHARE = 6
 """Stripes a peer's share has at least, where leaves are small enough for that: the fewer, the longer relays wait for the first
 one and all for the last; the more, the more requests."""
 SHORT_BYTES = 16
-"""Of an artifact's id in a stripe: no two artifacts that anybody can make agree in so many."""
+"""How much of an artifact's id a stripe has: no two artifacts that anybody can make agree in so many."""
 STRIPES_BODY_MAX = 2 * PART_BYTES
 """Bytes of one request of stripes."""
 # the id's first bytes, number of the first leaf, and bits: 1 first hand, 3 level, 3 siblings, 25 bytes of data
