@@ -80,15 +80,9 @@ class Broadcast:
         self._scatter = Scatter(context, self._table, me)
         self._digests = Digests(context, self._table, self.pool, me, self._sender.is_announced)
         self._relay = Relay(
-            context,
-            calls,
-            self._table,
-            self.pool,
-            sender=self._sender,
-            digests=self._digests,
-            edges=self._edges,
+            context, calls, self._table, self.pool, sender=self._sender, digests=self._digests, edges=self._edges,
             scatter=self._scatter,
-        )
+        )  # fmt: skip
         self._assembler = Assembler(
             context,
             self._table,
