@@ -262,6 +262,23 @@ def test_a_peer_that_has_listed_it_is_not_asked() -> None:
     assert script.core.at_rest
 
 
+def test_what_was_listed_on_a_former_connection_counts_for_nothing() -> None:
+    script = lazy_to("a")
+    former = script.connections["a"]
+    script.up("a")
+    script.turn(inputs.DigestReceived("a", former, 1, encode_halves([Made(nonce=1, size=100).id])))
+    assert [peer for peer, _ in lists(script.later(3 * SECOND))] == ["a"]
+
+
+def test_only_what_another_peer_is_about_to_send_is_listed_again() -> None:
+    script = lazy_to("z")
+    relay(script, 2)
+    script.later(SECOND)
+    (sent,) = of(script.log, effects.SendDigest)
+    script.turn(inputs.DigestAnswered(sent.token, bytes([UpdateStatus.BUSY, UpdateStatus.HAVE])))
+    assert lists(script.later(2 * SECOND)) == [("z", 1)]
+
+
 def answer_list(script: Script, status: UpdateStatus) -> list[effects.Effect]:
     script.later(2 * SECOND)
     sent = of(script.log, effects.SendDigest)[-1]

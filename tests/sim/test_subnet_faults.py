@@ -38,6 +38,28 @@ def test_a_partition_that_ends_delays_the_other_side_until_links_are_back() -> N
     assert outcome.report.verdict == "pass"
 
 
+@pytest.mark.parametrize("does", [{}, {"jitter": "3ms"}, {"bandwidth": "50Mbit"}], ids=["delay", "jitter", "bandwidth"])
+def test_links_come_back_after_a_partition_whatever_else_they_do_and_whoever_died_in_it(does: dict[str, str]) -> None:
+    """A jitter in order and a bandwidth have a state, which outlives a block."""
+    faults = [
+        {"name": "split", "partition": {"groups": ["group=a", "group=b"]}, "after": "1s", "for": "20s"},
+        {"name": "again", "from": "b-0", "restart": True, "after": "5s"},
+    ]
+    spec = {
+        "groups": [{"name": "a", "nodes": 2}, {"name": "b", "nodes": 2}], "network": {"default": {"latency": "20ms", **does}},
+        "faults": faults,
+    }  # fmt: skip
+    outcome = simulate(subnet(**spec), load(sender="a-0", count=2, rate_per_s=0.25), seed=1)
+    assert outcome.report.verdict == "pass"
+    late = arrivals_ms(outcome, 1)  # published at 4 s
+    assert late["a-1"] < 100
+    assert all(17_000 <= late[node] <= 25_000 for node in ("b-0", "b-1"))
+    ups = {
+        (event.node, event.peer) for event in outcome.events if event.kind is EventKind.PEER_UP and event.t_ns > 21e9
+    }
+    assert {("a-0", "b-0"), ("b-0", "a-0"), ("a-0", "b-1"), ("b-1", "a-0")} <= ups
+
+
 def test_what_a_one_way_block_holds_up_comes_through_a_third_node() -> None:
     block = {"name": "mute", "from": "node-0", "to": "node-2", "block": True}
     outcome = simulate(subnet(nodes=3, faults=[block]), load(within_s=60.0), seed=1)

@@ -88,10 +88,9 @@ class MessageCarriage:
         before.reshape(shape, self._timeline.now)
         return before
 
-    def reroute(self, connection: SimConnection, paths: Paths) -> None:
-        """A connection has these paths from now on."""
+    def reroute(self, connection: SimConnection, paths: Paths, *, was_blocked: bool) -> None:
+        """A connection has these paths from now on. `was_blocked`: whether one of those that it had was."""
         now = self._timeline.now
-        was_blocked = _is_blocked(connection.paths)
         connection.paths = paths
         is_blocked = _is_blocked(paths)
         for end, path, back in _directions(connection):

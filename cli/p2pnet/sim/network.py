@@ -29,13 +29,15 @@ REQUEST_FAILS_NS = (NS // 20, NS + NS // 20)
 class SimLink:
     """Two nodes that should be connected."""
 
-    __slots__ = ("a", "b", "blocks", "connections", "is_cut", "numbers", "paths")
+    __slots__ = ("a", "b", "blocks", "connections", "is_blocked", "is_cut", "numbers", "paths")
 
     def __init__(self, a: str, b: str, numbers: LinkNumbers) -> None:
         self.a = a
         self.b = b
         self.numbers = numbers
         self.is_cut = False
+        self.is_blocked = False
+        """Whether one of its paths was blocked when they were last given: a path that keeps its state is reshaped in place."""
         self.paths: Paths | None = None
         """In the message model: from `a` to `b`, and back."""
         self.blocks = 0
@@ -46,7 +48,7 @@ class SimLink:
     @property
     def is_open(self) -> bool:
         """Whether it is neither cut nor blocked."""
-        return not self.is_cut and not (self.paths and any(path.shape.blocked for path in self.paths))
+        return not self.is_cut and not self.is_blocked
 
     def other(self, name: str) -> str:
         """The node at the other end."""
@@ -195,11 +197,12 @@ class SimNetwork:
 
     def _reroute(self, link: SimLink, paths: Paths) -> None:
         """Give a link these paths: what is under way keeps its times, a block ends connections, a healed path is dialled."""
-        was_open, link.paths = link.is_open, paths
+        was_open, was_blocked, link.paths = link.is_open, link.is_blocked, paths
+        link.is_blocked = any(path.shape.blocked for path in paths)
         if was_open and not link.is_open:
             link.blocks += 1
         for connection in link.connections:
-            self.message_model().reroute(connection, paths)
+            self.message_model().reroute(connection, paths, was_blocked=was_blocked)
             if was_open and not link.is_open:
                 silent_ns = self.message_model().drop_out_ns(connection.ends[0].port)
                 self.timeline.send(self.timeline.now + silent_ns, self._fall_silent, Silence(link, connection))

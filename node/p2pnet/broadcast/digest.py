@@ -121,6 +121,7 @@ class Digests:
         self._sparse = not context.settings.full_mesh
         self._halves: dict[bytes, ArtifactId] = {}  # of what is held, in a sparse topology
         self._promised: dict[bytes, tuple[PeerDigest, int]] = {}  # half -> (peer let to send it, until when)
+        self._swept_at = -1
         self._table = table
         self._pool = pool
         self._me = me
@@ -234,13 +235,15 @@ class Digests:
             self._context.effects.append(AnswerDigest(token, bytes([UpdateStatus.MALFORMED])))
             return
         known = self._peers.get(peer)
+        if known is not None and known.connection != connection:
+            known = None  # it spoke on a former connection: it may have started anew since, with nothing
         if request.halves:
             statuses = bytes([self._half_status(known, half) for half in request.halves])
             self._context.effects.append(AnswerDigest(token, statuses))
             self._rest_if_settled()
             return
         same = request.digest == self.digest()
-        if known is not None and known.connection == connection:
+        if known is not None:
             if known.lacks_links != request.lacks_links:
                 known.lacks_links, self._neighbours = request.lacks_links, None
                 self._wake(self._context.now)
@@ -290,6 +293,9 @@ class Digests:
         if len(self._promised) < PROMISED_MAX:
             return True
         now = self._context.now
+        if now == self._swept_at:  # once for all halves of a message: a flood of them must not cost more than its bytes
+            return False
+        self._swept_at = now
         for half, (peer, until) in list(self._promised.items()):
             if now >= until:
                 self._broke(peer)
@@ -377,6 +383,9 @@ class Digests:
             if status == UpdateStatus.BUSY and artifact in self._held
         ]
         if busy:
+            for artifact, status in zip(message.ids, statuses, strict=True):
+                if status == UpdateStatus.HAVE and artifact in self._held:  # not to be listed again with the busy ones
+                    peer.shown[artifact] = None
             first = min(busy)
             peer.busy = (first, peer.busy[1] + 1) if peer.busy[0] == first else (first, 1)
             # Nobody honest says so for long.
