@@ -17,8 +17,8 @@ PROCESS_BYTES = 14 << 20  # private memory of a process with one idle node, fork
 PACKED_BYTES = 400 << 10  # of one more node in it
 LINK_END_BYTES = 92 << 10  # an established QUIC connection at one end
 SIM_BYTES = 50 << 20  # a process that simulates, before its first node
-SIM_NODE_BYTES = 6 << 10  # a simulated node, less its links
-SIM_LINK_BYTES = 4 << 10  # a simulated link, at both ends
+SIM_NODE_BYTES = 10 << 10  # a simulated node, less its links
+SIM_LINK_BYTES = 7 << 10  # a simulated link, at both ends
 LAB_BYTES = 100 << 20  # the lab, and the supervisor's warm pages
 
 

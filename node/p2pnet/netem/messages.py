@@ -140,7 +140,7 @@ class Passage:
         self.left = left
         """Bytes of datagrams still to be sent."""
         self.allotted = allotted
-        """Of these, so many may leave before the receiver has granted the rest."""
+        """So many of these may leave before the receiver has granted the rest."""
         self.granted_ns: int | None = None
         """When the grant comes; None: nothing has been sent yet."""
         self.open = 0

@@ -137,7 +137,7 @@ async def run(options: SimOptions, session: Session) -> Outcome:
             return await _simulated(options, subnet, _load(options, spools, client), target, session)
         except (
             SpecError
-        ) as error:  # what only making its nodes shows: a client that cannot be loaded, a graph that cannot be
+        ) as error:  # a client that cannot be loaded, a graph that cannot be: only making the nodes shows it
             importing = "install its package for this Python, or name its folder in PYTHONPATH"
             hint = importing if "cannot be imported" in str(error) else "correct it and try again"
             raise CommandError(str(error), where=f"{options.file}, Subnet {subnet.name}", next_step=hint) from None
