@@ -22,6 +22,7 @@ ANSWERED: dict[type, type] = {
     inputs.UpdatesReceived: inputs.UpdatesAnswered,
     inputs.FetchReceived: inputs.FetchAnswered,
     inputs.DigestReceived: inputs.DigestAnswered,
+    inputs.StripesReceived: inputs.StripesAnswered,
 }
 
 
@@ -189,9 +190,15 @@ class Net:
                 self._request(node, token, peer, connection, inputs.SyncedReceived, b"")
             case effects.SendDigest(token, peer, connection, body):
                 self._request(node, token, peer, connection, inputs.DigestReceived, body)
+            case effects.SendStripes(token, peer, connection, body, _):
+                self._request(node, token, peer, connection, inputs.StripesReceived, b"".join(body))
             case effects.AnswerFetch(token, pieces):
                 self._reply(node, token, b"".join(pieces))
-            case effects.AnswerUpdates(token, body) | effects.AnswerDigest(token, body):
+            case (
+                effects.AnswerUpdates(token, body)
+                | effects.AnswerDigest(token, body)
+                | effects.AnswerStripes(token, body)
+            ):
                 self._reply(node, token, body)
 
     def _run_client(self, node: Node, changes: list[Any]) -> None:

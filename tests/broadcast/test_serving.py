@@ -5,6 +5,7 @@ from tests.broadcast.kit import Made, Script, Undecided, of
 
 from p2pnet.broadcast import effects, inputs
 from p2pnet.broadcast.artifact import HASH_BYTES, part_count
+from p2pnet.broadcast.stripes import decode_stripes
 from p2pnet.broadcast.wire import (
     FIRST_PARTS_MAX,
     FetchAnswer,
@@ -12,6 +13,7 @@ from p2pnet.broadcast.wire import (
     decode_fetch_answer,
     encode_fetch,
     encode_first_fetch,
+    encode_leaves_fetch,
 )
 from p2pnet.model.limits import PART_BYTES
 
@@ -148,3 +150,19 @@ def test_what_is_served_is_counted() -> None:
     ask(script, made, 3)
     assert script.core.counters["fetches_served"] == 2
     assert script.core.counters["parts_served"] == 6
+
+
+def test_leaves_of_a_part_are_served_each_with_its_proof() -> None:
+    script, made = holder(3)
+    body = script.ask("q", encode_leaves_fetch(made.id, 1, 0b1010))
+    answer = decode_fetch_answer(body, len(made.data))
+    assert answer.status is FetchStatus.LEAVES
+    served = decode_stripes(answer.part_list)
+    assert [(stripe.first, stripe.level) for stripe in served] == [(33, 0), (35, 0)]
+    assert bytes(served[0].data) == made.data[PART_BYTES + 2048 : PART_BYTES + 4096]
+
+
+def test_leaves_of_a_part_that_is_not_here_are_answered_with_what_is() -> None:
+    script, made = holder(3)
+    answer = decode_fetch_answer(script.ask("q", encode_leaves_fetch(made.id, 7, 1)), len(made.data))
+    assert answer.status is FetchStatus.HAVE

@@ -44,6 +44,16 @@ PUSHES = st.builds(
 
 
 @st.composite
+def scattered(draw: st.DrawFn) -> bytes:
+    size = draw(st.integers(1, 5 * PART_BYTES))
+    parts = bytes(HASH_BYTES * part_count(size))
+    slot, commit, hop, artifact = draw(SLOTS), draw(COMMITS), draw(HOPS), draw(IDS)
+    return b"".join(
+        wire.encode_scattered(slot, commit, hop, size, artifact, parts, key=draw(KEYS), origin=draw(ORIGINS))
+    )
+
+
+@st.composite
 def forms(draw: st.DrawFn) -> bytes:
     form = draw(st.binary(max_size=100))
     size = len(form) + draw(st.integers(1, 1000))
@@ -51,10 +61,11 @@ def forms(draw: st.DrawFn) -> bytes:
     return b"".join(wire.encode_stripped(*where, size, draw(IDS), form, key=draw(KEYS), origin=draw(ORIGINS)))
 
 
-ENTRIES = st.one_of(PUSHES, forms(), adverts(), st.builds(wire.encode_empty, SLOTS, COMMITS))
+ENTRIES = st.one_of(PUSHES, forms(), adverts(), scattered(), st.builds(wire.encode_empty, SLOTS, COMMITS))
 FETCHES = st.one_of(
     st.builds(wire.encode_fetch, IDS, st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=wire.PARTS_PER_FETCH)),
     st.builds(wire.encode_first_fetch, IDS, st.integers(0, 255)),
+    st.builds(wire.encode_leaves_fetch, IDS, st.integers(0, 2**32 - 1), st.integers(1, 2**32 - 1)),
 )
 
 
@@ -62,6 +73,9 @@ def encode(entry: wire.Entry, body: bytes) -> bytes:
     content = body[entry.start : entry.end]
     if entry.kind == EntryKind.PUSH:
         return b"".join(wire.encode_push(entry.slot, entry.commit, entry.hop, content, entry.key, origin=entry.origin))
+    if entry.kind == EntryKind.STRIPE:
+        head = (entry.slot, entry.commit, entry.hop, entry.size, ArtifactId(content[:32]), content[32:])
+        return b"".join(wire.encode_scattered(*head, key=entry.key, origin=entry.origin))
     if entry.kind == EntryKind.ADVERT:
         return wire.encode_advert(
             entry.slot,
@@ -122,11 +136,17 @@ def test_an_empty_request_is_malformed() -> None:
         wire.decode_updates(b"")
 
 
-def test_a_stripe_is_malformed_while_no_version_sends_it() -> None:
-    entry = bytearray(wire.encode_empty(1, 1))
-    entry[16] = EntryKind.STRIPE
-    with pytest.raises(MalformedError):
-        wire.decode_updates(bytes(entry))
+def test_a_row_of_stripes_has_the_part_list_of_its_size() -> None:
+    artifact, parts = ArtifactId(bytes(32)), bytes(3 * HASH_BYTES)
+    assert wire.decode_updates(b"".join(wire.encode_scattered(1, 1, 0, LARGE, artifact, parts)))
+    for wrong in (parts[1:], parts[HASH_BYTES:], b""):
+        with pytest.raises(MalformedError):
+            wire.decode_updates(b"".join(wire.encode_scattered(1, 1, 0, LARGE, artifact, wrong)))
+
+
+def test_a_part_list_too_long_for_a_batch_is_a_piece_by_itself() -> None:
+    size = 600 * PART_BYTES
+    assert len(wire.encode_scattered(1, 1, 0, size, ArtifactId(bytes(32)), bytes(HASH_BYTES * 600))) == 2
 
 
 def test_a_key_longer_than_32_bytes_is_malformed() -> None:
@@ -168,6 +188,8 @@ def test_statuses_read_back(statuses: list[UpdateStatus]) -> None:
 
 def encode_question(question: wire.FetchRequest) -> bytes:
     if question.parts:
+        if question.leaves:
+            return wire.encode_leaves_fetch(question.artifact, question.parts[0], question.leaves)
         return wire.encode_fetch(question.artifact, question.parts)
     return wire.encode_first_fetch(question.artifact, question.most)
 

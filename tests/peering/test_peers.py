@@ -155,7 +155,7 @@ async def test_messages_that_overtake_the_hello_are_kept_for_the_link_up_to_a_bo
 
 @pytest.mark.parametrize(
     ("hello", "reason"),
-    [({"protocol": PROTOCOL + 1}, "protocol 2 is not 1"), ({"name": "node-2"}, "no answer")],
+    [({"protocol": PROTOCOL + 1}, f"protocol {PROTOCOL + 1} is not {PROTOCOL}"), ({"name": "node-2"}, "no answer")],
 )
 async def test_a_hello_that_does_not_fit_makes_no_link(stage: Stage, hello: dict[str, Any], reason: str) -> None:
     connection = stage.accept("node-1")

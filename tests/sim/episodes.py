@@ -8,9 +8,11 @@ from collections.abc import Callable
 from random import Random
 from unittest.mock import patch
 
+import msgspec
 from tests.sim.clients import Choosy, Moody, Producer, Stripper
 
 from p2pnet.broadcast import ArtifactId, Broadcast, BroadcastSettings, effects, inputs
+from p2pnet.broadcast.stripes import decode_stripes
 from p2pnet.model.errors import LocalError
 from p2pnet.sim import MANNERS, Node, World
 from p2pnet.sim.manners import EDGE_MANNERS
@@ -18,6 +20,7 @@ from p2pnet.sim.manners import EDGE_MANNERS
 STRIPPED = 0.25  # share of the episodes of blobs whose client sends stripped forms
 EDGE_LIARS = 0.3  # share of the sparse episodes with one more liar, which lies about edges
 SMALL, PART, LARGE = (10, 700, 1200), (60_000, 70_000, 140_000), (200_000, 500_000, 1_300_000)
+SCATTERED = 0.4  # share of the meshes that deal artifacts above 16 KiB out in stripes
 LOOKS_PER_NEWS = 12
 TREE_AFTER = 3  # artifacts of a publisher, after which its tree must be whole
 FAILURES_PER_ROW = 9  # as often a source is asked in vain
@@ -167,6 +170,9 @@ class Episode:
         self.sizes = rng.choice((SMALL, SMALL + PART, SMALL + PART + LARGE, LARGE))
         self.client = rng.choice(("blob", "blob", "blob", "produce", "moody", "choosy"))
         self.word_makes = self.client == "produce"
+        # Drawn apart, so that episodes stay what they were.
+        if self.is_mesh and Random(f"stripes in episode {self.number}").random() < SCATTERED:
+            self.settings = msgspec.structs.replace(self.settings, relay="scatter")
         if self.is_replayed:
             self.is_mesh, self.sizes, self.client = True, SMALL, "blob"
             self.settings = BroadcastSettings()
@@ -288,6 +294,7 @@ class Episode:
         missed = self.world.broken()
         assert not missed, missed
         self.look_at_rows()
+        self.look_at_blame()
         for node in self.up():
             look_at_cost(node.core)
             gone = [x.hex()[:8] for x in node.core.waiting_for_slot() if not node.holds(x)]
@@ -321,6 +328,13 @@ class Episode:
                     ghosts = [x.hex()[:8] for x in b.core.announced_by(a.name) if x not in announced]
                     assert not ghosts, f"{b.name} shows {ghosts} of {a.name}, which announces nothing of the kind"
 
+    def look_at_blame(self) -> None:
+        """Nobody is blamed for a stripe that somebody else has made."""
+        for node in self.up():
+            blamed = [event.peer for event in node.record.events if event.detail == "wrong stripe"]
+            honest = sorted(set(blamed) & self.nodes.keys())
+            assert not honest, f"{node.name} blames {honest} for wrong stripes"
+
 
 def look_at_cost(core: Broadcast) -> None:
     """Looking at tasks costs as much as there is news, not as much as there are tasks; and nobody is asked in vain for ever."""
@@ -336,10 +350,11 @@ class SyncedWatch:
     """Sees every input of every core: `synced` may come only when what was active at the connection is shown."""
 
     def __init__(self) -> None:
-        self.ups: dict[tuple[str, str], tuple[int, int, list[ArtifactId]]] = {}
+        self.ups: dict[tuple[str, str], tuple[int, int, dict[ArtifactId, int]]] = {}
         self.cores: dict[str, Broadcast] = {}
         self.handle = Broadcast.handle
         self.seen = 0
+        self.passed: set[tuple[int, str, int, bytes, int]] = set()
 
     def __call__(self, core: Broadcast, what: inputs.Input, now: int, wall: float) -> list[effects.Effect]:
         self.cores[core.me] = core
@@ -347,21 +362,38 @@ class SyncedWatch:
         if not self.seen % 500:
             look_at_cost(core)
         done = self.handle(core, what, now, wall)
+        for effect in done:
+            if isinstance(effect, effects.SendStripes):
+                self.look_at_stripes(core, effect)
         if isinstance(what, inputs.PeerUp):
-            self.ups[core.me, what.peer] = (now, what.connection, core.announcing(what.peer))
+            self.ups[core.me, what.peer] = (now, what.connection, slots_of(core, what.peer))
         elif isinstance(what, inputs.SyncedReceived) and what.peer in self.cores:
             self.look(core, self.cores[what.peer], what.connection)
         return done
 
+    def look_at_stripes(self, core: Broadcast, sent: effects.SendStripes) -> None:
+        """What was dealt to a node it passes on to a peer once."""
+        for stripe in decode_stripes(b"".join(sent.body)):
+            passed = (id(core), sent.peer, sent.connection, stripe.short, stripe.first)
+            assert stripe.first_hand or passed not in self.passed, f"{core.me} passes a stripe on to {sent.peer} twice"
+            self.passed.add(passed)
+
     def look(self, receiver: Broadcast, sender: Broadcast, connection: int) -> None:
-        at, current, _ = self.ups.get((receiver.me, sender.me), (0, 0, []))
-        there, _, active = self.ups.get((sender.me, receiver.me), (0, 0, []))
+        at, current, _ = self.ups.get((receiver.me, sender.me), (0, 0, {}))
+        there, _, active = self.ups.get((sender.me, receiver.me), (0, 0, {}))
         if current != connection or abs(at - there) > 100_000_000:
             return  # it came on an older connection than one of them uses now
         shown = {*receiver.announced_by(sender.me), *receiver.announcing()}
-        still = set(sender.announcing(receiver.me))
-        missed = [x.hex()[:8] for x in active if x in still and x not in shown and not receiver.is_refused(x)]
+        still = slots_of(sender, receiver.me)
+        missed = [
+            x.hex()[:8] for x in active if still.get(x) == active[x] and x not in shown and not receiver.is_refused(x)
+        ]
         assert not missed, f"{sender.me} said synced to {receiver.me} before {missed}"
+
+
+def slots_of(core: Broadcast, peer: str) -> dict[ArtifactId, int]:
+    """What is announced to a peer, each with its slot: what left and came back meanwhile has another one."""
+    return {artifact: core._sender.active[artifact].slot for artifact in core.announcing(peer)}
 
 
 def play(number: int) -> Counter[str]:

@@ -18,12 +18,15 @@ from p2pnet.broadcast import (
     quota,
     receiver,
     relay,
+    scatter,
     sources,
+    stripe_intake,
     table,
 )
 from p2pnet.broadcast.artifact import all_parts
 from p2pnet.broadcast.expiry import Expiry
 from p2pnet.broadcast.table import UpdateVerdict
+from p2pnet.broadcast.wire import UpdateStatus
 
 Fault = Callable[..., Any]
 """A method of the core, sound or faulty."""
@@ -208,6 +211,31 @@ def digest_skips_one_id(original: Fault) -> Fault:
     return compute
 
 
+def stripes_are_never_missed(original: Fault) -> Fault:
+    """Whoever waits for stripes waits for ever."""
+    return lambda self, artifact: None
+
+
+def passes_wrong_stripes_on(original: Fault) -> Fault:
+    """What the dealer sends is passed on although it is wrong."""
+
+    def take(self: Any, task: Any, peer: str, stripe: Any) -> int:
+        status: int = original(self, task, peer, stripe)
+        if status == UpdateStatus.MALFORMED and stripe.first_hand and peer == task.dealer:
+            self._scatter.pass_on(task.artifact, stripe, peer)
+        return status
+
+    return take
+
+
+def passes_stripes_on_twice(original: Fault) -> Fault:
+    def pass_on(self: Any, artifact: Any, stripe: Any, dealer: str) -> None:
+        original(self, artifact, stripe, dealer)
+        original(self, artifact, stripe, dealer)
+
+    return pass_on
+
+
 def lazy_for_ever(original: Fault) -> Fault:
     """What a peer lacked changes nothing."""
     return lambda self, origin, peer: None
@@ -251,6 +279,9 @@ PLANTED: dict[str, tuple[object, str, Callable[[Fault], Fault]]] = {
     "waits-for-one-peer-for-ever": (digest.Digests, "_half_status", waits_for_one_peer_for_ever),
     "busy-is-taken-for-have": (digest.Digests, "_settle", busy_is_taken_for_have),
     "digest-skips-one-id": (digest.Digests, "digest", digest_skips_one_id),
+    "stripes-never-missed": (stripe_intake.StripeIntake, "check", stripes_are_never_missed),
+    "passes-wrong-stripes-on": (stripe_intake.StripeIntake, "_take", passes_wrong_stripes_on),
+    "passes-stripes-on-twice": (scatter.Scatter, "pass_on", passes_stripes_on_twice),
 }
 
 

@@ -167,6 +167,10 @@ def test_what_an_api_server_adds_is_left_out() -> None:
         ({"topology": {"kind": "edges", "edges": [["node-0"]]}}, "spec.topology.edges[0]: List should have at least 2"),
         ({"topology": {"kind": "edges", "edgesFrom": {}}}, "spec.topology.edgesFrom: name either"),
         ({"topology": {"kind": "ring"}, "broadcast": {"relay": "none"}}, "spec.broadcast.relay: none with the sparse"),
+        (
+            {"topology": {"kind": "ring"}, "broadcast": {"relay": "scatter"}},
+            "spec.broadcast.relay: scatter with the sparse topology ring: it needs a full mesh",
+        ),
         ({"topology": {"kind": "ring"}, "discovery": {"mode": "seeds"}}, "spec.discovery.mode: seeds with the sparse"),
         ({"identity": {"ttl": "14m"}}, "spec.identity.ttl: 14m: a leaf lives from 15m"),
         ({"identity": {"ttl": "1h", "renewBefore": "1h"}}, "spec.identity.renewBefore"),

@@ -262,10 +262,13 @@ class Incarnation:
     def _send_digest(self, effect: effects.SendDigest) -> None:
         self.port.ask(Route.DIGEST, effect.token, effect.connection, effect.body)
 
+    def _send_stripes(self, effect: effects.SendStripes) -> None:
+        self.port.ask(Route.STRIPES, effect.token, effect.connection, effect.body)
+
     def _cancel(self, effect: effects.Cancel) -> None:
         self.port.cancel(effect.token)
 
-    def _answer(self, effect: effects.AnswerUpdates | effects.AnswerDigest) -> None:
+    def _answer(self, effect: effects.AnswerUpdates | effects.AnswerDigest | effects.AnswerStripes) -> None:
         self.port.answer(self._asked.pop(effect.token), effect.body)
 
     def _answer_fetch(self, effect: effects.AnswerFetch) -> None:
@@ -309,10 +312,12 @@ class Incarnation:
         effects.Fetch: _fetch,
         effects.SendSynced: _send_synced,
         effects.SendDigest: _send_digest,
+        effects.SendStripes: _send_stripes,
         effects.Cancel: _cancel,
         effects.AnswerUpdates: _answer,
         effects.AnswerFetch: _answer_fetch,
         effects.AnswerDigest: _answer,
+        effects.AnswerStripes: _answer,
         effects.RunClient: _run_client,
         effects.Published: _note_published,
         effects.PublishRefused: _note_refused,
@@ -329,8 +334,8 @@ def _finish_run(run: ClientRun) -> None:
 _WAKE = inputs.Wake()
 # By route.
 _RECEIVED: tuple[Callable[[str, int, int, bytes], inputs.Input], ...] = (
-    inputs.UpdatesReceived, inputs.FetchReceived, inputs.DigestReceived, inputs.DigestReceived
+    inputs.UpdatesReceived, inputs.FetchReceived, inputs.DigestReceived, inputs.DigestReceived, inputs.StripesReceived
 )  # fmt: skip
 _ANSWERED: tuple[Callable[[int, bytes | None], inputs.Input], ...] = (
-    inputs.UpdatesAnswered, inputs.FetchAnswered, inputs.DigestAnswered, inputs.DigestAnswered
+    inputs.UpdatesAnswered, inputs.FetchAnswered, inputs.DigestAnswered, inputs.DigestAnswered, inputs.StripesAnswered
 )  # fmt: skip

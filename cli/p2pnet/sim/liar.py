@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from p2pnet.broadcast.artifact import part_count
+from p2pnet.broadcast.stripes import Stripe
 from p2pnet.model.ids import ArtifactId
 from p2pnet.sim import liar_wire as wire
 from p2pnet.sim.clients import ClientLike, client_maker
@@ -51,6 +52,8 @@ class Manner(msgspec.Struct, frozen=True):
     """The answer to an update request of so many entries; None: it is never answered."""
     digests: tuple[Callable[["Liar", int], bytes | None], ...] = ()
     """The answer to a digest that expects so many statuses; None: it is never answered."""
+    stripes: tuple[Callable[["Liar", str, list[Stripe]], None], ...] = ()
+    """What it does with the stripes that a peer sent it; without any it keeps them to itself."""
 
 
 class Liar:
@@ -107,6 +110,13 @@ class Liar:
     def answer_digest(self, peer: str, body: bytes) -> bytes | None:  # noqa: ARG002 - for subclasses
         """The answer to a digest; None: it is never answered."""
         return self._lie(self.manner.digests, wire.count_digest(body))
+
+    def answer_stripes(self, peer: str, body: bytes) -> bytes | None:
+        """The answer to a request of stripes; None: it is never answered. By `manner.stripes` it may pass them on."""
+        stripes = wire.read_stripes(body)
+        for lie in (self.rng.choice(self.manner.stripes),) if self.manner.stripes and self.is_acting else ():
+            lie(self, peer, stripes)
+        return self._lie(self.manner.answers, len(stripes))
 
     # What it can do
 
@@ -185,6 +195,8 @@ class Liar:
             case Route.FETCH:
                 asked = wire.read_question(request.body)
                 reply = None if asked is None else self.serve(peer, asked)
+            case Route.STRIPES:
+                reply = self.answer_stripes(peer, request.body)
             case Route.DIGEST:
                 reply = self.answer_digest(peer, request.body)
             case Route.SYNCED:

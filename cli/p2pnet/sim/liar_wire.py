@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 from p2pnet.broadcast.artifact import all_parts, artifact_id, id_prefix, part_count, part_list
+from p2pnet.broadcast.merkle import LEAF_BYTES, proof, tree
+from p2pnet.broadcast.stripes import Stripe, decode_stripes, encode_stripe, place_of, plan_shares
 from p2pnet.broadcast.wire import (
     EntryKind,
     UpdateStatus,
@@ -18,6 +20,7 @@ from p2pnet.broadcast.wire import (
     encode_have,
     encode_parts,
     encode_push,
+    encode_scattered,
 )
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.ids import ARTIFACT_ID_BYTES, ArtifactId
@@ -80,7 +83,7 @@ def read_updates(client: str, body: bytes) -> list[Heard]:
         content = body[entry.start : entry.end]
         if entry.kind == EntryKind.ADVERT:
             found.append(Heard(ArtifactId(content), entry.size, None, entry.key))
-        elif entry.kind == EntryKind.STRIPPED:
+        elif entry.kind in {EntryKind.STRIPPED, EntryKind.STRIPE}:
             found.append(Heard(ArtifactId(content[:ARTIFACT_ID_BYTES]), entry.size, None, entry.key))
         elif entry.kind == EntryKind.PUSH:
             found.append(Heard(identify(client, content, entry.key), entry.size, content, entry.key))
@@ -172,6 +175,46 @@ def split(data: bytes) -> dict[int, bytes]:
 def true_list(data: bytes) -> bytes:
     """The part list of an encoded artifact."""
     return part_list(data)
+
+
+# Stripes
+
+
+def read_stripes(body: bytes) -> list[Stripe]:
+    """The stripes of a request; [] for a malformed one."""
+    try:
+        return decode_stripes(body)
+    except MalformedError:
+        return []
+
+
+def stripe(
+    artifact: ArtifactId, first: int, level: int, siblings: bytes, data: bytes, *, first_hand: bool = False
+) -> bytes:
+    """A stripe, whatever stands in it."""
+    return b"".join(encode_stripe(artifact, first, level, siblings, memoryview(data), first_hand=first_hand))
+
+
+def scattered(slot: int, commit: int, data: bytes, key: bytes, artifact: ArtifactId) -> bytes:
+    """An entry that says that stripes of this artifact come."""
+    return b"".join(encode_scattered(slot, commit, 0, len(data), artifact, part_list(data), key=key))
+
+
+def cut(artifact: ArtifactId, data: bytes, peers: int) -> list[list[bytes]]:
+    """The shares, each a list of stripes, in which an honest node deals an artifact out to so many peers."""
+    shares = []
+    for share in plan_shares(len(data), peers):
+        stripes = []
+        for first, level in share:
+            place = place_of(len(data), first, level)
+            if place is not None:
+                part, node, length = place
+                start = part * PART_BYTES
+                siblings = proof(tree(data[start : start + PART_BYTES]), node, set())
+                start += (node[1] << level) * LEAF_BYTES
+                stripes.append(stripe(artifact, first, level, siblings, data[start : start + length], first_hand=True))
+        shares.append(stripes)
+    return shares
 
 
 # Digests

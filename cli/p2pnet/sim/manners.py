@@ -3,6 +3,7 @@
 from itertools import chain
 
 from p2pnet.broadcast.artifact import part_count
+from p2pnet.broadcast.stripes import STRIPE_HEAD_BYTES, Stripe
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import PART_BYTES, SLOTS_PER_PEER
 from p2pnet.sim import liar_wire as wire
@@ -12,6 +13,7 @@ from p2pnet.sim.quantities import NS
 
 CLAIMS_PER_ACT = 50
 FLOOD_PER_ACT = 200
+STRIPES_PER_ACT = 20
 
 # Acts
 
@@ -120,6 +122,49 @@ def flap(liar: Liar) -> None:
     link = network.find(liar.name, _peer(liar))
     network.close(link)
     timeline.send(timeline.now + int(liar.rng.random() * NS), network.redial, link)
+
+
+def deal(liar: Liar) -> None:
+    """Make a valid artifact and deal it out in stripes, some of them wrong, missing or twice."""
+    artifact = liar.make(liar.rng.randbytes(liar.rng.choice((20_000, 150_000))))
+    known, peers = liar.known[artifact], list(liar.peers)
+    data = known.data or b""
+    slot = liar.slots.setdefault(artifact, len(liar.slots))
+    for peer, stripes in zip(peers, wire.cut(artifact, data, len(peers)), strict=True):
+        if liar.rng.random() < 0.9:
+            liar.say(peer, wire.scattered(slot, liar.next_commit(), data, known.key, artifact))
+        for stripe in stripes:
+            for _ in range(liar.rng.choice((0, 1, 1, 1, 2))):
+                is_wrong = liar.rng.random() < 0.2
+                liar.say(peer, _spoilt(liar, stripe) if is_wrong else stripe, Route.STRIPES)
+
+
+def flood_stripes(liar: Liar) -> None:
+    """Send stripes of artifacts that nobody has announced."""
+    for _ in range(STRIPES_PER_ACT):
+        artifact = ArtifactId(liar.rng.randbytes(32))
+        body = wire.stripe(artifact, liar.rng.randrange(100), 0, b"", liar.rng.randbytes(2048), first_hand=True)
+        liar.say(_peer(liar), body, Route.STRIPES)
+
+
+# What it does with the stripes it is dealt
+
+
+def pass_on_wrong(liar: Liar, sender: str, stripes: list[Stripe]) -> None:
+    """Pass them on to all other peers, each with a byte changed."""
+    _pass_on(liar, sender, [_spoilt(liar, stripe) for stripe in _encoded(liar, stripes)])
+
+
+def pass_on_twice(liar: Liar, sender: str, stripes: list[Stripe]) -> None:
+    """Pass them on to all other peers twice, and say that they are first hand."""
+    _pass_on(liar, sender, _encoded(liar, stripes) * 2)
+
+
+def pass_on_to_some(liar: Liar, sender: str, stripes: list[Stripe]) -> None:
+    """Pass each on to one peer."""
+    others = [peer for peer in liar.peers if peer != sender]
+    for stripe in _encoded(liar, stripes) if others else ():
+        liar.say(liar.rng.choice(others), stripe, Route.STRIPES)
 
 
 # Answers to fetches
@@ -233,6 +278,8 @@ MANNERS: dict[str, Manner] = {
     "malformed": Manner((claim, say_garbage, push_garbage), (serve_garbage,), (say_noise, say_malformed), (say_noise,)),
     "never-remove": Manner((claim,), (serve_truth,), digests=(say_advertise,)),
     "replay": Manner((claim, say_again), (serve_truth,)),
+    "bad-relay": Manner((), (serve_gone,), stripes=(pass_on_wrong, pass_on_twice, pass_on_to_some)),
+    "bad-dealer": Manner((deal, flood_stripes), (serve_half, serve_truth)),
     "refuse-acks": Manner((), (serve_gone,), (say_busy, say_unwanted, say_nothing)),
 }
 """By name; each is one kind of dishonesty, and `random` all of them at once."""
@@ -244,6 +291,7 @@ MANNERS["random"] = Manner(
     (*dict.fromkeys(chain.from_iterable(manner.serves for manner in MANNERS.values())), serve_later),
     (say_ok, say_busy, say_unwanted, say_advertise, say_malformed, say_anything, say_noise, say_nothing),
     (say_ok, say_advertise, say_anything, say_noise, say_nothing),
+    (pass_on_wrong, pass_on_twice, pass_on_to_some),
 )  # fmt: skip
 
 EDGE_MANNERS: dict[str, Manner] = {
@@ -257,6 +305,32 @@ MANNERS |= EDGE_MANNERS
 
 def _peer(liar: Liar) -> str:
     return liar.rng.choice(list(liar.peers))
+
+
+def _encoded(liar: Liar, stripes: list[Stripe]) -> list[bytes]:
+    """Stripes as requests again, for the artifacts it knows."""
+    ids = {artifact[: len(stripe.short)]: artifact for artifact in liar.known for stripe in stripes[:1]}
+    return [
+        wire.stripe(
+            ids[stripe.short], stripe.first, stripe.level, bytes(stripe.proof), bytes(stripe.data), first_hand=True
+        )
+        for stripe in stripes
+        if stripe.short in ids
+    ]
+
+
+def _spoilt(liar: Liar, stripe: bytes) -> bytes:
+    """The same with one byte of its end changed."""
+    at = -1 - liar.rng.randrange(min(100, len(stripe) - STRIPE_HEAD_BYTES))
+    spoilt = bytearray(stripe)
+    spoilt[at] ^= 1 + liar.rng.randrange(255)
+    return bytes(spoilt)
+
+
+def _pass_on(liar: Liar, sender: str, bodies: list[bytes]) -> None:
+    for peer in list(liar.peers):
+        for body in bodies if peer != sender else ():
+            liar.say(peer, body, Route.STRIPES)
 
 
 def _is_chosen(artifact: ArtifactId, peer: str) -> bool:

@@ -26,6 +26,7 @@ class Route(IntEnum):
     FETCH = 1
     SYNCED = 2
     DIGEST = 3
+    STRIPES = 4
 
 
 class EndState(Enum):

@@ -1,20 +1,23 @@
 """Artifact ids, part lists and bitmaps of parts.
 
 id = BLAKE2b-256(tag, client name, key, size, hash of each 64 KiB part), so a part list is checked against the id before any
-part, and each part by itself. Size and parts are of the encoded artifact. A bitmap of parts is an int, bit i for part i.
+part, and each part by itself. The hash of a part is the root of a tree (`merkle`), so runs of its leaves can be checked too. Size
+and parts are of the encoded artifact. A bitmap of parts is an int, bit i for part i.
 """
 
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any, Protocol
 
+from p2pnet.broadcast.merkle import ROOT_BYTES, part_root
 from p2pnet.model.ids import ARTIFACT_ID_BYTES, ArtifactId
 from p2pnet.model.limits import PART_BYTES
 
-HASH_BYTES = ARTIFACT_ID_BYTES
+HASH_BYTES = ROOT_BYTES
+"""Bytes of a part's hash in a part list."""
 KEY_BYTES_MAX = 32
 """The client's key travels in every advert."""
-_TAG = b"p2pnet artifact 2"
+_TAG = b"p2pnet artifact 3"
 
 
 def id_prefix(client: str) -> bytes:
@@ -26,7 +29,7 @@ def id_prefix(client: str) -> bytes:
 def artifact_id(prefix: bytes, key: bytes, size: int, parts: bytes) -> ArtifactId:
     """The id of an artifact with this part list; `prefix` is `id_prefix` of its client, `key` the client's own."""
     head = prefix + len(key).to_bytes(1, "big") + key + size.to_bytes(8, "big")
-    return ArtifactId(blake2b(head + parts, digest_size=HASH_BYTES).digest())
+    return ArtifactId(blake2b(head + parts, digest_size=ARTIFACT_ID_BYTES).digest())
 
 
 def is_part_list(artifact: ArtifactId, prefix: bytes, key: bytes, size: int, parts: bytes) -> bool:
@@ -49,13 +52,13 @@ def part_length(size: int, part: int) -> int:
 
 def hash_part(part: bytes | memoryview) -> bytes:
     """The 32-byte hash of one part, as it stands in part lists."""
-    return blake2b(part, digest_size=HASH_BYTES).digest()
+    return part_root(part)
 
 
 def part_list(data: bytes) -> bytes:
     """The part list of an encoded artifact: the hashes of all its parts, concatenated."""
     if len(data) <= PART_BYTES:
-        return blake2b(data, digest_size=HASH_BYTES).digest()
+        return part_root(data)
     view = memoryview(data)
     return b"".join(hash_part(view[start : start + PART_BYTES]) for start in range(0, len(data), PART_BYTES))
 

@@ -19,10 +19,12 @@ from p2pnet.broadcast.artifact import (
 from p2pnet.broadcast.context import MS, SECOND, Context, Timer
 from p2pnet.broadcast.effects import Cancel, Fetch
 from p2pnet.broadcast.inputs import FetchAnswered
+from p2pnet.broadcast.merkle import LEAF_BYTES
 from p2pnet.broadcast.quota import Quota
 from p2pnet.broadcast.sources import Sources
+from p2pnet.broadcast.stripes import StripeVerdict, take_leaves
 from p2pnet.broadcast.table import FAILURES_MAX, SupplierState, Table
-from p2pnet.broadcast.task import PartRequest, Supplier, Task
+from p2pnet.broadcast.task import PartRequest, Supplier, Task, WaitingLines
 from p2pnet.broadcast.wire import (
     FIRST_PARTS_MAX,
     FetchAnswer,
@@ -30,6 +32,7 @@ from p2pnet.broadcast.wire import (
     decode_fetch_answer,
     encode_fetch,
     encode_first_fetch,
+    encode_leaves_fetch,
 )
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.events import EventKind
@@ -43,8 +46,6 @@ FAILED_FIRST_NS = 250 * MS
 FAILED_MOST_NS = 60 * SECOND
 SILENT_MAX = 6
 """Requests in a row that timed out at one peer: then every task gives it up, instead of each losing the time by itself."""
-MISSES_MAX = 8
-"""Waiting tasks that may find too little quota in one go before the rest goes on waiting: it bounds the work per freed byte."""
 NO_PATH_NS = 30 * SECOND
 """How long a task lives without a path to its missing parts: a holder may well come back."""
 
@@ -80,6 +81,7 @@ class Assembler:
         self._ended = ended
         self.tasks: dict[ArtifactId, Task] = {}
         self._sources = Sources(context, table)
+        self._lines = WaitingLines(quota, lambda artifact: self._pump(artifact))  # noqa: PLW0108 - looked up at each call
         self._requests: dict[int, PartRequest] = {}
         self._ready: dict[ArtifactId, None] = {}  # tasks to look at in `flush`
         self._freed: dict[str, None] = {}  # peers with a free stream, since a request ended
@@ -101,6 +103,7 @@ class Assembler:
         for request in list(supplier.requests.values()):
             self._forget(request)
             self._put_back(request)
+            self._look_again(request.task.artifact)  # whose row may have ended since it was asked
         # Also those without a request to this peer: they may have waited for it alone.
         for artifact in self._table.peers[peer].sources if peer in self._table.peers else ():
             self._look_again(artifact)
@@ -124,6 +127,23 @@ class Assembler:
         self._look_again(artifact)
         return True
 
+    def expect(self, artifact: ArtifactId, source: SupplierState, part_list: bytes) -> Task | None:
+        """Start a task whose parts are to come as stripes, or let the one there is have them too.
+
+        `part_list`: checked. None: there is no quota for it now, so it is fetched as any other.
+        """
+        task = self.tasks.get(artifact)
+        if task is None:
+            self._exhausted.pop(artifact, None)
+            task = self.tasks[artifact] = Task(artifact)
+            self._context.count("tasks_started")
+        self._look_again(artifact)
+        if self._take_quota(task, source, None) is None:
+            return None
+        if not task.part_list:
+            self._begin(task, source, source.size, part_list)
+        return task
+
     def source_changed(self, artifact: ArtifactId) -> None:
         """A peer no longer announces the artifact, or announces other parts; requests to it go on."""
         if artifact in self.tasks:
@@ -137,6 +157,7 @@ class Assembler:
         # Timers of a task that is gone would call for an id that is not there.
         self._context.timers.cancel(Timer.FETCH, artifact)
         self._context.timers.cancel(Timer.NO_PATH, artifact)
+        self._context.timers.cancel(Timer.STRIPES, artifact)
         for request in list(task.requests.values()):
             self._cancel(request)
         self._ready.pop(artifact, None)
@@ -208,7 +229,7 @@ class Assembler:
     def _pump(self, artifact: ArtifactId) -> None:
         """Request as much as sources, streams and quota allow; register with whatever the rest waits for."""
         task = self.tasks.get(artifact)
-        if task is None:
+        if task is None or task.awaits is not None:
             return
         self._context.counters["tasks_looked_at"] += 1
         if not task.part_list:
@@ -288,46 +309,8 @@ class Assembler:
             self._context.timers.set(Timer.NO_PATH, task.artifact, self._context.now + NO_PATH_NS)
 
     def _resume_waiting(self, peer: str) -> None:
-        """A stream or quota of this peer is free: the tasks that have waited longest may request again.
-
-        Of two streams that become free, one goes first to tasks that have parts of this peer already, the other to the rest:
-        so tasks that have begun come to an end, and others are not starved by them.
-        """
-        supplier = self._sources.suppliers.get(peer)
-        if supplier is None:
-            self._resume_line(peer, None, (False, True))
-            return
-        supplier.begun_first = not supplier.begun_first
-        if supplier.begun_first:
-            self._resume_begun(supplier)
-        self._resume_line(peer, supplier, (False, None, True))
-        self._resume_begun(supplier)
-
-    def _resume_begun(self, supplier: Supplier) -> None:
-        """Tasks that have parts of this peer; each requests once, and waits at the end of the line again if it wants more."""
-        for _ in range(len(supplier.begun)):
-            if supplier.is_full or not supplier.begun:
-                return
-            self._pump(_take_first(supplier.begun))
-
-    def _resume_line(self, peer: str, supplier: Supplier | None, lines: tuple[bool | None, ...]) -> None:
-        """Resume tasks of these waiting lines, one line after the other; see `_first_in`."""
-        for line in lines:
-            misses = 0
-            while misses < MISSES_MAX and not (supplier is not None and supplier.is_full):
-                artifact = self._first_in(line, peer, supplier)
-                if artifact is None:
-                    break
-                self._pump(artifact)
-                misses = misses + 1 if self._quota.is_waiting(artifact, peer) else 0
-
-    def _first_in(self, line: bool | None, peer: str, supplier: Supplier | None) -> ArtifactId | None:
-        """Take the longest waiting task off a line: False: for reserved quota, True: for passing quota, None: for a stream."""
-        if line is not None:
-            return self._quota.first_waiting(peer, passing=line)
-        if supplier is None or not supplier.waiting:
-            return None
-        return _take_first(supplier.waiting)
+        """A stream or quota of this peer is free: the tasks that have waited longest may request again."""
+        self._lines.resume(peer, self._sources.suppliers.get(peer))
 
     def _end(self, task: Task, why: str) -> None:
         seen = task.here
@@ -376,7 +359,8 @@ class Assembler:
             # As many parts as quota allows travel with the list, for most artifacts all of them.
             body = encode_first_fetch(task.artifact, most)
         else:
-            body = encode_fetch(task.artifact, [part])
+            request.leaves = leaves = task.lacking_leaves(part)
+            body = encode_leaves_fetch(task.artifact, part, leaves) if leaves else encode_fetch(task.artifact, [part])
             task.unasked &= ~(1 << part)
         context.counters["fetches"] += 1
         # Set with the request: whether it will be late depends on this peer's pace alone.
@@ -465,8 +449,10 @@ class Assembler:
             self._failed(request, "gone")
         elif request.part is None:
             self._read_first(request, answer)
+        elif request.leaves and answer.status is FetchStatus.LEAVES:
+            self._read_leaves(request, request.part, answer.part_list)
         # Exactly what was asked for: anything else is an attempt to use quota that was not taken.
-        elif answer.part_list or [number for number, _ in answer.parts] != [request.part]:
+        elif request.leaves or answer.part_list or [number for number, _ in answer.parts] != [request.part]:
             self._failed(request, "malformed answer", close=True)
         else:
             self._take(request, answer.parts)
@@ -480,14 +466,45 @@ class Assembler:
             self._failed(request, "wrong content", close=True)
             return
         if not task.part_list:
-            # Other first requests are of no use any more: the list is here.
-            for other in list(task.requests.values()):
-                self._overtake(other)
-            task.begin(request.size, source.key, parts)
+            self._begin(task, source, request.size, parts)
             if source.complete and len(answer.parts) < min(FIRST_PARTS_MAX, part_count(task.size)):
                 # It gives other askers the parts it did not give here: ask those peers for one round trip, not the source.
                 source.not_before = 2 * self._context.now - request.sent_at
         self._take(request, answer.parts)
+
+    def _begin(self, task: Task, source: SupplierState, size: int, part_list: bytes) -> None:
+        # Other first requests are of no use any more: the list is here.
+        for other in list(task.requests.values()):
+            self._overtake(other)
+        task.begin(size, source.key, part_list)
+
+    def _read_leaves(self, request: PartRequest, part: int, answer: memoryview) -> None:
+        """Take the leaves of an answer; with them the part must be complete."""
+        opened, peer = request.task.open(part), request.source.peer
+        lacked = opened.lacking
+        verdict = take_leaves(opened, request.task.size, part, answer)
+        if verdict is StripeVerdict.WRONG:
+            self._failed(request, "wrong content", close=True)
+        elif verdict is StripeVerdict.UNPROVEN:
+            self._failed(request, "has not got it")
+        else:
+            self._context.count("stripes_repaired")
+            self._succeeded(request)
+            self.take_part(request.task, part, peer, lacked.bit_count() * LEAF_BYTES, request.source)
+
+    def take_part(self, task: Task, part: int, peer: str, size: int, source: SupplierState) -> None:
+        """A part is complete by leaves, the last `size` bytes of it from this peer."""
+        self._place(task, peer, part, memoryview(task.opened.pop(part).content), size)
+        if not task.lacking:
+            self._finish(task, source)
+        elif task.awaits is None:
+            self._arrived(task, source)
+
+    def _succeeded(self, request: PartRequest) -> None:
+        request.supplier.succeeded(self._context.now - request.sent_at)
+        request.source.failures = 0
+        if request.is_hedge:
+            self._context.count("hedge_won")
 
     def _take(self, request: PartRequest, parts: list[tuple[int, memoryview]]) -> None:
         """Check each part of an answer and keep it; wrong content closes the source, whatever came before it."""
@@ -496,12 +513,9 @@ class Assembler:
             if not is_part(task.part_list, task.size, number, content):
                 self._failed(request, "wrong content", close=True)
                 break
-            self._place(request, number, content)
+            self._place(task, request.source.peer, number, content, len(content))
         else:
-            request.supplier.succeeded(self._context.now - request.sent_at)
-            request.source.failures = 0
-            if request.is_hedge:
-                self._context.count("hedge_won")
+            self._succeeded(request)
             # A peer may send fewer parts than were allowed with the list.
             unused = request.quota_bytes - len(parts) * PART_BYTES
             if unused > 0:
@@ -511,15 +525,16 @@ class Assembler:
         elif parts and task.artifact in self.tasks:
             self._arrived(task, request.source)
 
-    def _place(self, request: PartRequest, number: int, content: memoryview) -> None:
-        task, peer = request.task, request.source.peer
-        self._context.counters["fetched_bytes"] += len(content)
+    def _place(self, task: Task, peer: str, number: int, content: memoryview, size: int) -> None:
+        self._context.counters["fetched_bytes"] += size
         for other in [other for other in task.requests.values() if other.part == number]:
             self._overtake(other)
         task.parts[number] = content
         task.lacking &= ~(1 << number)
         task.unasked &= task.lacking
-        task.delivered[peer] = task.delivered.get(peer, 0) + len(content)
+        task.opened.pop(number, None)
+        if size:  # stripes were counted as they came
+            task.delivered[peer] = task.delivered.get(peer, 0) + size
 
     def _finish(self, task: Task, source: SupplierState) -> None:
         self.drop(task.artifact)
@@ -563,10 +578,3 @@ class Assembler:
         if not any(other.source is source for other in request.task.requests.values()):
             # Nothing is in flight from there: a task must not keep quota of one peer while it waits for another's.
             self._quota.shrink(request.task.artifact, source.peer, request.task.delivered.get(source.peer, 0))
-
-
-def _take_first(line: dict[ArtifactId, None]) -> ArtifactId:
-    """Remove and return the first id of a line that is not empty."""
-    artifact = next(iter(line))
-    del line[artifact]
-    return artifact

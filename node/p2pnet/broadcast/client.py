@@ -12,7 +12,7 @@ from p2pnet.model.ids import ARTIFACT_ID_BYTES, ArtifactId
 
 Stripped = bytes
 """A stripped form: bytes of the client's own making, in which ids stand for artifacts that peers likely hold."""
-Relay = Literal["none", "auto", "advert", "push"]
+Relay = Literal["none", "auto", "advert", "push", "scatter"]
 FAILURES_REPORTED = 20
 """Failures of one client reported at once, then one a second; what is left out is counted."""
 

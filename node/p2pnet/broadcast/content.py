@@ -8,7 +8,14 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from p2pnet.broadcast.context import MS
-from p2pnet.broadcast.wire import UpdateStatus, encode_advert, encode_empty, encode_push, encode_stripped
+from p2pnet.broadcast.wire import (
+    UpdateStatus,
+    encode_advert,
+    encode_empty,
+    encode_push,
+    encode_scattered,
+    encode_stripped,
+)
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import UPDATE_BATCH_BYTES
 
@@ -49,6 +56,7 @@ class Content:
         artifact: ArtifactId | None,
         *,
         data: bytes | None = None,
+        part_list: bytes | None = None,
         size: int = 0,
         hop: int = 0,
         key: bytes = b"",
@@ -85,12 +93,17 @@ class Content:
         """Pause before the next announcement of its parts, in nanoseconds."""
         self.cursor = 0
         """Number of the part that is given next to a peer that asks for any."""
-        self.push = self._encode_push(data, form)
-        """The entry with the bytes, or with a stripped form, in one piece or two; None: it is never pushed."""
+        self.push = self._encode_push(data, form, part_list)
+        """The entry with the bytes, a stripped form, or the part list if stripes of it come; in one piece or two. None: it is
+        only advertised."""
         self.push_bytes = 0 if self.push is None else sum(map(len, self.push))
         self._advert = b""
 
-    def _encode_push(self, data: bytes | None, form: bytes | None) -> list[bytes] | None:
+    def _encode_push(self, data: bytes | None, form: bytes | None, part_list: bytes | None) -> list[bytes] | None:
+        if part_list is not None and self.artifact is not None:
+            return encode_scattered(
+                self.slot, self.commit, self.hop, self.size, self.artifact, part_list, key=self.key, origin=self.origin
+            )  # fmt: skip
         if form is not None and self.artifact is not None:
             return encode_stripped(
                 self.slot, self.commit, self.hop, self.size, self.artifact, form, key=self.key, origin=self.origin

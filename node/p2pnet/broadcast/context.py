@@ -32,6 +32,9 @@ COUNTERS = (
     "client_runs", "client_ns", "client_failures", "refusals_evicted", "events_left_out",
     # digests
     "digests", "digests_same", "digests_listed",
+    # stripes
+    "scattered", "stripes_sent", "stripes_passed_on", "stripe_requests", "stripes_received", "stripes_duplicate",
+    "stripes_dropped",
 )  # fmt: skip
 
 BRANCHES = (
@@ -55,6 +58,9 @@ BRANCHES = (
     # digests
     "another_peer_let_to_send", "promise_broken",
     "digest_mismatch", "listed_id_unknown_there", "held_artifact_offered", "digest_lost",
+    # stripes
+    "stripe_before_its_row", "stripe_wrong", "stripe_unproven", "stripe_unwanted", "stripes_missed", "stripes_repaired",
+    "stripes_dealt_again", "stripes_withdrawn",
 )  # fmt: skip
 """Rare states: counted like the rest, so that tests can say which of them were never reached."""
 
@@ -89,6 +95,8 @@ class Timer(IntEnum):
     CLIENT = 10  # call a client again that raised
     EXPIRE = 11  # the first artifact expires, or the first refusal ends
     TICK = 12  # run a client that asked to be run periodically
+    STRIPES = 13  # no new stripe of an artifact may have come for too long; key: artifact id
+    EARLY = 14  # stripes whose artifact nobody has announced are dropped
 
 
 _LASTING = (Timer.EXPIRE, Timer.TICK)

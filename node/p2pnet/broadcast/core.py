@@ -24,8 +24,10 @@ from p2pnet.broadcast.pool import Change, Pool, RemoveFromUnvalidated, RemoveFro
 from p2pnet.broadcast.quota import Quota
 from p2pnet.broadcast.receiver import Receiver
 from p2pnet.broadcast.relay import Relay
+from p2pnet.broadcast.scatter import Scatter
 from p2pnet.broadcast.sender import Sender
 from p2pnet.broadcast.serving import PartServer
+from p2pnet.broadcast.stripe_intake import StripeIntake
 from p2pnet.broadcast.stripping import Stripping
 from p2pnet.broadcast.table import SupplierState, Table
 from p2pnet.broadcast.task import Task
@@ -36,6 +38,8 @@ from p2pnet.model.limits import UNVALIDATED_BYTES_PER_PEER
 
 FORGET_NS = 60 * SECOND
 """How long the rows of an ended connection stay, in nanoseconds, unless `synced` on the next one ends them before."""
+SHARED_BELOW = 4
+"""While less than one part in so many is missing of what came by stripes, no parts are announced: peers have the others."""
 CLIENT_AGAIN_FIRST_NS = SECOND // 4
 """First pause before a client that raised is called again, in nanoseconds; doubled each time."""
 CLIENT_AGAIN_MOST_NS = 60 * SECOND
@@ -73,16 +77,12 @@ class Broadcast:
         self._quota = Quota(unvalidated_bytes_per_peer)
         self._edges = Edges(context)
         self._sender = Sender(context, self._table, self._edges)
+        self._scatter = Scatter(context, self._table, me)
         self._digests = Digests(context, self._table, self.pool, me, self._sender.is_announced)
         self._relay = Relay(
-            context,
-            calls,
-            self._table,
-            self.pool,
-            sender=self._sender,
-            digests=self._digests,
-            edges=self._edges,
-        )
+            context, calls, self._table, self.pool, sender=self._sender, digests=self._digests, edges=self._edges,
+            scatter=self._scatter,
+        )  # fmt: skip
         self._assembler = Assembler(
             context,
             self._table,
@@ -93,16 +93,15 @@ class Broadcast:
             ended=self._relay.end_partial,
         )
         self._server = PartServer(context, self._table, self.pool, self._sender, self._assembler)
-        self._manager = PoolManager(
+        self._manager = self._make_manager()
+        self._intake = StripeIntake(
             context,
-            calls,
-            client.name,
+            self._table,
             self.pool,
             quota=self._quota,
-            sender=self._sender,
-            relay=self._relay,
-            digests=self._digests,
             assembler=self._assembler,
+            scatter=self._scatter,
+            is_refused=self.is_refused,
         )
         self._stripping = Stripping(
             context,
@@ -124,6 +123,20 @@ class Broadcast:
         self._handlers: dict[type[Input], Callable[[Any], None]] = {}
         self._timers: dict[Timer, Callable[[Any], None]] = {}
 
+    def _make_manager(self) -> PoolManager:
+        return PoolManager(
+            self._context,
+            self._calls,
+            self.client.name,
+            self.pool,
+            quota=self._quota,
+            sender=self._sender,
+            relay=self._relay,
+            digests=self._digests,
+            assembler=self._assembler,
+            scatter=self._scatter,
+        )
+
     def _make_receiver(self) -> Receiver:
         return Receiver(
             self._context,
@@ -136,6 +149,7 @@ class Broadcast:
             sender=self._sender,
             assembler=self._assembler,
             stripping=self._stripping,
+            intake=self._intake,
         )
 
     def _input_handlers(self) -> dict[type[Input], Callable[[Any], None]]:
@@ -153,6 +167,8 @@ class Broadcast:
             inputs.SyncedAnswered: self._sender.delivery.synced_answered,
             inputs.DigestReceived: self._digest_received,
             inputs.DigestAnswered: self._digest_answered,
+            inputs.StripesReceived: self._intake.received,
+            inputs.StripesAnswered: self._scatter.answered,
             inputs.MembersChanged: self._members_changed,
             inputs.ClientAnswered: self._client_answered,
             inputs.Wake: self._wake,
@@ -173,6 +189,8 @@ class Broadcast:
             Timer.CLIENT: self._tick,
             Timer.EXPIRE: self._expire,
             Timer.TICK: self._tick,
+            Timer.STRIPES: self._intake.check,
+            Timer.EARLY: lambda _: self._intake.drop_early(),
         }
 
     def handle(self, what: Input, now: int, wall: float) -> list[Effect]:
@@ -317,6 +335,7 @@ class Broadcast:
         self._table.connect(peer, up.connection)
         self._sender.connect(peer, up.connection)
         self._assembler.connect(peer, up.connection)
+        self._scatter.connect(peer, up.connection)
         self._digests.connect(peer, up.connection)
         self._arm_forgetting(peer)
 
@@ -328,6 +347,8 @@ class Broadcast:
         self._stripping.disconnect(peer)
         self._sender.disconnect(peer)
         self._assembler.disconnect(peer)
+        self._scatter.disconnect(peer)
+        self._intake.disconnect(peer)
         self._digests.disconnect(peer)
         self._arm_forgetting(peer)
 
@@ -373,7 +394,9 @@ class Broadcast:
             self._assembler.answered(answered)
 
     def _parts_arrived(self, task: Task, source: SupplierState) -> None:
-        """Some parts of an artifact are here: announce them."""
+        """Some parts of an artifact are here: announce them, unless peers have nearly all of it by stripes."""
+        if task.dealer and task.lacking.bit_count() * SHARED_BELOW < len(task.parts):
+            return
         if task.artifact in self._sender.active:
             self._sender.more_parts(task.artifact, task.here)
         else:
@@ -385,7 +408,7 @@ class Broadcast:
         artifact, hop = task.artifact, next_hop(source.hop)
         if not self._manager.expiry.is_refused(artifact):
             try:
-                inspected = self._manager.inspect(artifact, task.key, data, source.peer, hop)
+                inspected = self._manager.inspect(artifact, task.key, data, task.dealer or source.peer, hop)
             except ClientRaisedError:
                 self._assembler.postpone(artifact)
                 inspected = None
@@ -399,6 +422,7 @@ class Broadcast:
                     hop,
                     task.delivered,
                     origin=source.origin,
+                    announced_by=task.dealer,
                 )
         if artifact in self.pool.unvalidated:
             self._sender.more_parts(artifact, task.here)
@@ -465,6 +489,8 @@ class Broadcast:
         self._assembler.flush()
         self._manager.drain()
         self._sender.delivery.flush()
+        # After their rows, which say what the stripes are of.
+        self._scatter.flush()
         # After everything that may change the pool, so that one run sees all of it.
         self._run_client()
         # Only waiting requests need another Wake at once.

@@ -44,6 +44,16 @@ class SendDigest(msgspec.Struct, frozen=True):
     body: bytes
 
 
+class SendStripes(msgspec.Struct, frozen=True):
+    """Send one request on `/<client>/stripes`; `StripesAnswered` is due. The pieces of the body are concatenated on the wire."""
+
+    token: int
+    peer: str
+    connection: int
+    body: list[bytes]
+    urgent: bool
+
+
 class Cancel(msgspec.Struct, frozen=True):
     """Reset the stream of a SendUpdates or Fetch that has no answer yet; none is due any more."""
 
@@ -66,6 +76,13 @@ class AnswerFetch(msgspec.Struct, frozen=True):
 
 class AnswerDigest(msgspec.Struct, frozen=True):
     """Reply to `DigestReceived`."""
+
+    token: int
+    body: bytes
+
+
+class AnswerStripes(msgspec.Struct, frozen=True):
+    """Reply to `StripesReceived`."""
 
     token: int
     body: bytes
@@ -106,10 +123,12 @@ Effect = (
     | Fetch
     | SendSynced
     | SendDigest
+    | SendStripes
     | Cancel
     | AnswerUpdates
     | AnswerFetch
     | AnswerDigest
+    | AnswerStripes
     | RunClient
     | Published
     | PublishRefused

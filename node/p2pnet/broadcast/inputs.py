@@ -106,6 +106,22 @@ class DigestAnswered(msgspec.Struct, frozen=True):
     body: bytes | None
 
 
+class StripesReceived(msgspec.Struct, frozen=True):
+    """A peer's request on `/<client>/stripes`. One `AnswerStripes` with the same token follows, now or in a later loop turn."""
+
+    peer: str
+    connection: int
+    token: int
+    body: bytes
+
+
+class StripesAnswered(msgspec.Struct, frozen=True):
+    """The reply to a `SendStripes`; `body` None: it failed on the way."""
+
+    token: int
+    body: bytes | None
+
+
 class MembersChanged(msgspec.Struct, frozen=True):
     """The registry's members have changed to these. Rows of peers that are no longer among them end."""
 
@@ -139,6 +155,8 @@ Input = (
     | SyncedAnswered
     | DigestReceived
     | DigestAnswered
+    | StripesReceived
+    | StripesAnswered
     | MembersChanged
     | ClientAnswered
     | Wake

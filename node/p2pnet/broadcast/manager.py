@@ -25,6 +25,7 @@ from p2pnet.broadcast.pool import (
 )
 from p2pnet.broadcast.quota import Quota
 from p2pnet.broadcast.relay import Relay
+from p2pnet.broadcast.scatter import Scatter
 from p2pnet.broadcast.sender import Sender
 from p2pnet.broadcast.wire import UpdateStatus
 from p2pnet.model.errors import LocalError, MalformedError
@@ -61,6 +62,7 @@ class PoolManager:
         relay: Relay,
         digests: Digests,
         assembler: Assembler,
+        scatter: Scatter,
     ) -> None:
         self._context = context
         self._calls = calls
@@ -70,6 +72,7 @@ class PoolManager:
         self._relay = relay
         self._digests = digests
         self._assembler = assembler
+        self._scatter = scatter
         self._prefix = id_prefix(client_name)
         self._queue: dict[ArtifactId, None] = {}
         self.expiry = Expiry()
@@ -156,20 +159,23 @@ class PoolManager:
         delivered: Mapping[str, int],
         *,
         origin: int = 0,
+        announced_by: str = "",
     ) -> UpdateStatus:
         """Insert a peer's whole artifact into the unvalidated pool, for the client to judge; the status to answer.
 
         `delivered`: bytes by the peers that delivered them, whose quota they use. `origin`: the number of its publisher.
+        `announced_by`: see `Artifact`.
         """
         context = self._context
         if inspected.expires <= context.wall:
             context.count("expired_on_arrival")
-            self._refuse(artifact, context.wall + REFUSED_AFTER_S, peer)
+            self._refuse(artifact, context.wall + REFUSED_AFTER_S, announced_by or peer)
             return UpdateStatus.UNWANTED
         for deliverer, size in delivered.items():
             self._quota.use(artifact, deliverer, size)
         self._pool.unvalidated[artifact] = Artifact(
-            id=artifact, data=data, parts=parts, inspected=inspected, peer=peer, hop=hop, origin=origin
+            id=artifact, data=data, parts=parts, inspected=inspected, peer=peer, hop=hop, origin=origin,
+            announced_by=announced_by,
         )  # fmt: skip
         self._live(artifact, inspected.expires)
         self._change(ChangeKind.INSERTED, artifact)
@@ -224,7 +230,7 @@ class PoolManager:
                     found = self._pool.unvalidated.get(artifact)
                     if found is not None:
                         self._drop(artifact, "", None)
-                        self._reject(artifact, found.peer, found.hop, found.size, reason)
+                        self._reject(artifact, found.announced_by or found.peer, found.hop, found.size, reason)
                 case RemoveFromValidated(artifact):
                     self._purge(artifact, self._pool.validated)
                 case RemoveFromUnvalidated(artifact):
@@ -296,6 +302,7 @@ class PoolManager:
             del self._queue[artifact]
             self._context.count("slot_queue_withdrawn")
         self._sender.withdraw(artifact)
+        self._scatter.stop(artifact)
         self._context.soon = True
         if found is not None:
             self._relay.forget(artifact)

@@ -44,6 +44,9 @@ class Artifact(msgspec.Struct, kw_only=True, eq=False, gc=False):
     """One more than at the peer that completed it; 0 at its publisher."""
     origin: int = 0
     """A number that its publisher drew when it started; 0: unknown."""
+    announced_by: str = ""
+    """The peer that answers for it, if that is not `peer`: one that dealt it out in stripes. Who passes stripes on cannot know
+    what they make."""
 
     @property
     def size(self) -> int:

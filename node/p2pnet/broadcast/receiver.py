@@ -5,7 +5,7 @@ Peers share each loop turn fairly: one that sends more than its share waits behi
 
 from collections import deque
 
-from p2pnet.broadcast.artifact import artifact_id, id_prefix, part_list
+from p2pnet.broadcast.artifact import artifact_id, id_prefix, is_part_list, part_list
 from p2pnet.broadcast.assembler import Assembler
 from p2pnet.broadcast.client import Bounce, ClientCalls, ClientRaisedError
 from p2pnet.broadcast.context import MS, Context, Timer
@@ -15,6 +15,7 @@ from p2pnet.broadcast.manager import PoolManager
 from p2pnet.broadcast.pool import Pool
 from p2pnet.broadcast.quota import Quota
 from p2pnet.broadcast.sender import Sender
+from p2pnet.broadcast.stripe_intake import StripeIntake
 from p2pnet.broadcast.stripping import Stripping
 from p2pnet.broadcast.table import PeerRows, Table, UpdateVerdict
 from p2pnet.broadcast.wire import Entry, EntryKind, UpdateStatus, decode_updates, next_hop
@@ -30,7 +31,8 @@ INBOX_BYTES_PER_PEER = 4 * 1024 * 1024
 STASH_SOON_NS = 100 * MS
 """Pause before the bouncer is asked again about stashed ids, after the client has run: it bounds the cost of many short runs."""
 _MALFORMED = bytes([UpdateStatus.MALFORMED])
-_ADVERT, _EMPTY, _STRIPPED = int(EntryKind.ADVERT), int(EntryKind.EMPTY), int(EntryKind.STRIPPED)
+_ADVERT, _EMPTY = int(EntryKind.ADVERT), int(EntryKind.EMPTY)
+_STRIPE, _STRIPPED = int(EntryKind.STRIPE), int(EntryKind.STRIPPED)
 
 
 class Inbox:
@@ -58,6 +60,7 @@ class Receiver:
         manager: PoolManager,
         sender: Sender,
         assembler: Assembler,
+        intake: StripeIntake,
         stripping: Stripping,
     ) -> None:
         self._context = context
@@ -68,6 +71,7 @@ class Receiver:
         self._manager = manager
         self._sender = sender
         self._assembler = assembler
+        self._intake = intake
         self._stripping = stripping
         self._prefix = id_prefix(client_name)
         self._bytes_max = context.settings.artifact_bytes_max + ENVELOPE_BYTES_MAX
@@ -154,6 +158,7 @@ class Receiver:
             return
         self._stash.pop(artifact, None)
         self._assembler.forget(artifact)
+        self._intake.forget(artifact)
         self._stripping.drop(artifact)
         if artifact in self._assembler.tasks:
             self._context.count("tasks_dropped")
@@ -228,8 +233,9 @@ class Receiver:
         try:
             if entry.kind == _ADVERT:
                 return self._advert(peer, entry, ArtifactId(body[entry.start : entry.end]), verdict)
-            if entry.kind == _STRIPPED:
-                return self._stripped(peer, entry, body[entry.start : entry.end], verdict)
+            if entry.kind in {_STRIPE, _STRIPPED}:
+                announced = self._scattered if entry.kind == _STRIPE else self._stripped
+                return announced(peer, entry, body[entry.start : entry.end], verdict)
             return self._push(peer, entry, body[entry.start : entry.end], verdict)
         except ClientRaisedError:  # nothing was applied: the peer sends it again later
             return UpdateStatus.BUSY
@@ -251,6 +257,26 @@ class Receiver:
         if wanted and self._assembler.want(artifact, row=self._table.peers[peer].sources[artifact]):
             self._stash.pop(artifact, None)
             context.emit_about(EventKind.ADVERTISED, artifact, peer, entry.hop)
+        return status
+
+    def _scattered(self, peer: str, entry: Entry, content: bytes, verdict: UpdateVerdict) -> int:
+        """An advert of an artifact whose stripes come, with its part list."""
+        artifact, parts = ArtifactId(content[:ARTIFACT_ID_BYTES]), content[ARTIFACT_ID_BYTES:]
+        context = self._context
+        if not is_part_list(artifact, self._prefix, entry.key, entry.size, parts):
+            context.count("updates_malformed")
+            context.emit_about(EventKind.REJECTED, artifact, peer, entry.hop, entry.size, "wrong part list")
+            return UpdateStatus.MALFORMED
+        status, wanted = (
+            (UpdateStatus.OK, True) if artifact in self._assembler.tasks else self._ask_whether_wanted(artifact, entry)
+        )
+        self._put(peer, entry, artifact, verdict)
+        self._intake.note(artifact)
+        if wanted:
+            self._stash.pop(artifact, None)
+            if artifact not in self._assembler.tasks:
+                context.emit(EventKind.ADVERTISED, artifact, peer, entry.hop)
+            self._intake.expect(artifact, self._table.peers[peer].sources[artifact], parts)
         return status
 
     def _stripped(self, peer: str, entry: Entry, content: bytes, verdict: UpdateVerdict) -> int:

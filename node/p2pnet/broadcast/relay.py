@@ -7,10 +7,18 @@ from p2pnet.broadcast.context import Context
 from p2pnet.broadcast.digest import Digests
 from p2pnet.broadcast.edges import EAGER_BELOW_BYTES, Edges
 from p2pnet.broadcast.pool import Artifact, Pool
+from p2pnet.broadcast.scatter import Scatter
 from p2pnet.broadcast.sender import Sender
 from p2pnet.broadcast.table import Table
 from p2pnet.model.ids import ArtifactId
+from p2pnet.model.limits import KIB
 
+SCATTER_ABOVE_BYTES = 16 * KIB
+"""Bytes of user payload: smaller artifacts are never dealt out in stripes."""
+SCATTER_PEERS_LEAST = 3
+"""Peers among which `scatter` deals an artifact out; to fewer it is pushed or advertised as by `auto`."""
+AUTO_SCATTER_PEERS_LEAST = 4
+"""The same for `auto`."""
 RelayMode = Literal["none", "hold", "edges", "advert", "push"]
 """none: tell nobody. hold: tell only whom the digests show to lack it. edges: as `hold`, and the peers with an edge that is not
 lazy at once. advert, push: announce it to all peers."""
@@ -34,6 +42,7 @@ class Relay:
         sender: Sender,
         digests: Digests,
         edges: Edges,
+        scatter: Scatter,
     ) -> None:
         self._context = context
         self._calls = calls
@@ -42,6 +51,7 @@ class Relay:
         self._sender = sender
         self._digests = digests
         self._edges = edges
+        self._scatter = scatter
         below = context.settings.push_below
         self._eager_below = EAGER_BELOW_BYTES if below is None else below
         self._reserve = context.settings.slots_per_peer // 4  # slots that relays leave to this node's own publications
@@ -60,17 +70,35 @@ class Relay:
             self._offer_over_edges(artifact, None, form)
         else:
             pushes = urgent or _sent(artifact, form) < self._context.settings.push_limit
+            is_scattered = not (pushes and form is not None) and self._scatters(artifact, pushes=pushes)
             self._sender.offer(
                 artifact.id,
                 len(artifact.data),
                 artifact.hop,
                 key=artifact.inspected.key,
-                data=artifact.data if pushes else None,
+                data=artifact.data if pushes and not is_scattered else None,
                 form=form if pushes else None,
+                part_list=artifact.parts if is_scattered else None,
                 urgent=urgent,
                 origin=artifact.origin,
             )
+            if is_scattered:
+                self._scatter.deal(artifact, urgent=urgent)
         self._count(artifact, mode)
+
+    def _scatters(self, artifact: Artifact, *, pushes: bool) -> bool:
+        """Whether this node's own artifact is dealt out in stripes. `pushes`: `auto` would push it otherwise.
+
+        Only in a full mesh: elsewhere a peer's peers are not the dealer's, and its share would not reach them.
+        """
+        settings = self._context.settings
+        mode = self._calls.relay(artifact.id, artifact.inspected.key) or settings.relay
+        if not settings.full_mesh or artifact.size <= SCATTER_ABOVE_BYTES:
+            return False
+        peers = len(self._sender.boxes)
+        if mode == "scatter":
+            return peers >= SCATTER_PEERS_LEAST
+        return mode == "auto" and not pushes and peers >= AUTO_SCATTER_PEERS_LEAST
 
     def _count(self, artifact: Artifact, mode: RelayMode) -> None:
         """Decide whether digests count it: only what peers that relay may lack."""
@@ -138,7 +166,7 @@ class Relay:
         """The mode for this artifact: the client's word, else the subnet's setting."""
         settings = self._context.settings
         match self._calls.relay(artifact, key) or settings.relay:
-            case "auto":
+            case "auto" | "scatter":
                 return "hold" if settings.full_mesh else "edges"
             case "advert":
                 return "advert"

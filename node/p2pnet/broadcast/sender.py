@@ -94,6 +94,7 @@ class Sender:
         *,
         key: bytes = b"",
         data: bytes | None = None,
+        part_list: bytes | None = None,
         urgent: bool = False,
         have: int | None = None,
         audience: set[str] | None = None,
@@ -104,10 +105,10 @@ class Sender:
     ) -> bool:
         """Announce an artifact of `size` encoded bytes to all peers, or to an audience; whether it has a slot.
 
-        `data`: push these bytes; `form`: in stripped form. `have`: bitmap, only these parts are here so far; `few`: of more
-        parts tell only some peers, chosen at random. `origin`: the number of its publisher. `pushed_to`: the peers of the
-        audience that get the bytes at once, over edges (`Edges`); None: all. An artifact that has a slot already is announced
-        anew only if it was partial and is complete now.
+        `data`: push these bytes; `form`: in stripped form. `part_list`: say that stripes of it come. `have`: bitmap, only these
+        parts are here so far; `few`: of more parts tell only some peers, chosen at random. `origin`: the number of its
+        publisher. `pushed_to`: the peers of the audience that get the bytes at once, over edges (`Edges`); None: all. An
+        artifact that has a slot already is announced anew only if it was partial and is complete now.
         """
         commit = self.slots.commit()
         old = self.active.get(artifact)
@@ -129,20 +130,9 @@ class Sender:
             if slot in self._freed_at:  # in time: the new content replaces the row, and no empty is sent
                 self._context.count("slot_reused")
         content = Content(
-            slot,
-            commit,
-            artifact,
-            data=data,
-            size=size,
-            hop=hop,
-            key=key,
-            urgent=urgent,
-            have=have,
-            audience=audience,
-            pushed_to=pushed_to,
-            origin=origin,
-            form=form,
-        )
+            slot, commit, artifact, data=data, part_list=part_list, form=form, size=size, hop=hop, key=key, urgent=urgent,
+            have=have, audience=audience, pushed_to=pushed_to, origin=origin,
+        )  # fmt: skip
         self.active[artifact] = self.contents[slot] = content
         self._freed_at.pop(slot, None)
         self._context.count("publications")

@@ -5,8 +5,9 @@ from p2pnet.broadcast.assembler import Assembler
 from p2pnet.broadcast.context import Context
 from p2pnet.broadcast.pool import Pool
 from p2pnet.broadcast.sender import Sender
+from p2pnet.broadcast.stripes import cut_leaves
 from p2pnet.broadcast.table import Table
-from p2pnet.broadcast.wire import decode_fetch, encode_gone, encode_have, encode_parts
+from p2pnet.broadcast.wire import decode_fetch, encode_gone, encode_have, encode_leaves, encode_parts
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import PART_BYTES
@@ -44,6 +45,14 @@ class PartServer:
             size, parts, have = task.size, task.part_list, task.here
         else:
             return encode_gone()
+        if request.leaves and have >> request.parts[0] & 1:
+            self._context.count("fetches_served")
+            number = request.parts[0]
+            if task is not None:
+                content = bytes(task.parts[number] or b"")
+            else:
+                content = (found.data if found is not None else b"")[number * PART_BYTES : (number + 1) * PART_BYTES]
+            return encode_leaves(cut_leaves(artifact, number, content, request.leaves))
         if request.parts:
             numbers = [number for number in request.parts if have >> number & 1]
             parts = b""

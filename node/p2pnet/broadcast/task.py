@@ -1,7 +1,11 @@
 """The assembler's state: a task per artifact being fetched, a supplier per connected peer, a part request per request."""
 
-from p2pnet.broadcast.artifact import all_parts, part_count
+from collections.abc import Callable
+
+from p2pnet.broadcast.artifact import HASH_BYTES, all_parts, part_count, part_length
 from p2pnet.broadcast.context import MS, SECOND
+from p2pnet.broadcast.quota import Quota
+from p2pnet.broadcast.stripes import OpenPart
 from p2pnet.broadcast.table import SupplierState
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import FETCH_STREAMS_PER_PEER
@@ -12,6 +16,8 @@ TIMEOUT_MOST_S = 120.0
 HEDGE_LEAST_NS = 250 * MS
 """Bounds of the wait before a slow request is hedged, in nanoseconds."""
 HEDGE_MOST_NS = 4 * SECOND
+MISSES_MAX = 8
+"""Waiting tasks that may find too little quota in one go before the rest goes on waiting: it bounds the work per freed byte."""
 WINDOW_FIRST = 4
 """Requests in flight to a peer of unknown pace."""
 
@@ -94,14 +100,99 @@ class Supplier:
             self.timeout_s = min(TIMEOUT_MOST_S, self.timeout_s * 2)
 
 
+class WaitingLines:
+    """The lines in which tasks wait for a stream or for quota of one peer, and who is next."""
+
+    def __init__(self, quota: Quota, pump: Callable[[ArtifactId], None]) -> None:
+        """`pump`: lets a task request what it can, after which it may wait again."""
+        self._quota = quota
+        self._pump = pump
+
+    def resume(self, peer: str, supplier: Supplier | None) -> None:
+        """A stream or quota of this peer is free: the tasks that have waited longest may request again.
+
+        Of two streams that become free, one goes first to tasks that have parts of this peer already, the other to the rest:
+        so tasks that have begun come to an end, and others are not starved by them. `supplier` None: it is not connected.
+        """
+        if supplier is None:
+            self._resume_line(peer, None, (False, True))
+            return
+        supplier.begun_first = not supplier.begun_first
+        if supplier.begun_first:
+            self._resume_begun(supplier)
+        self._resume_line(peer, supplier, (False, None, True))
+        self._resume_begun(supplier)
+
+    def _resume_begun(self, supplier: Supplier) -> None:
+        """Tasks that have parts of this peer; each requests once, and waits at the end of the line again if it wants more."""
+        for _ in range(len(supplier.begun)):
+            if supplier.is_full or not supplier.begun:
+                return
+            self._pump(_take_first(supplier.begun))
+
+    def _resume_line(self, peer: str, supplier: Supplier | None, lines: tuple[bool | None, ...]) -> None:
+        """Resume tasks of these waiting lines, one line after the other; see `_first_in`."""
+        for line in lines:
+            misses = 0
+            while misses < MISSES_MAX and not (supplier is not None and supplier.is_full):
+                artifact = self._first_in(line, peer, supplier)
+                if artifact is None:
+                    break
+                self._pump(artifact)
+                misses = misses + 1 if self._quota.is_waiting(artifact, peer) else 0
+
+    def _first_in(self, line: bool | None, peer: str, supplier: Supplier | None) -> ArtifactId | None:
+        """Take the longest waiting task off a line: False: for reserved quota, True: for passing quota, None: for a stream."""
+        if line is not None:
+            return self._quota.first_waiting(peer, passing=line)
+        if supplier is None or not supplier.waiting:
+            return None
+        return _take_first(supplier.waiting)
+
+
+def _take_first(line: dict[ArtifactId, None]) -> ArtifactId:
+    """Remove and return the first id of a line that is not empty."""
+    artifact = next(iter(line))
+    del line[artifact]
+    return artifact
+
+
+class Awaiting:
+    """How the stripes of one artifact have come so far: while they come, nothing is fetched."""
+
+    __slots__ = ("gap_ns", "last", "relayed_after_ns", "since")
+
+    def __init__(self, now: int) -> None:
+        self.since = self.last = now
+        """When its row came, and its last new stripe or row."""
+        self.relayed_after_ns = 0
+        """Time from its row until the first stripe that another peer passed on; 0: none has come."""
+        self.gap_ns = 0
+        """The longest time between two new stripes since then."""
+
+    def came(self, now: int, *, first_hand: bool) -> bool:
+        """A new stripe has come; whether it is the first one that another peer has passed on."""
+        is_first = not first_hand and not self.relayed_after_ns
+        if is_first:
+            self.relayed_after_ns = max(1, now - self.since)
+        elif self.relayed_after_ns:
+            self.gap_ns = max(self.gap_ns, now - self.last)
+        self.last = now
+        return is_first
+
+
 class Task:
     """One artifact being fetched."""
 
     __slots__ = (
         "artifact",
+        "awaits",
+        "closed",
+        "dealer",
         "delivered",
         "key",
         "lacking",
+        "opened",
         "part_list",
         "parts",
         "requests",
@@ -128,6 +219,14 @@ class Task:
         """Bytes of parts by the peer that delivered them."""
         self.waits: dict[str, None] = {}
         """Peers in whose lines it waits, or has waited, for a stream; removed from all of them when it ends."""
+        self.dealer = ""
+        """The peer that deals it out in stripes; empty: none does."""
+        self.awaits: Awaiting | None = None
+        """Stripes of it are expected, so nothing is fetched."""
+        self.opened: dict[int, OpenPart] = {}
+        """Parts of which some leaves are here, by number."""
+        self.closed: set[str] = set()
+        """Peers that sent a wrong stripe of it: they are not believed again."""
 
     @property
     def here(self) -> int:
@@ -140,6 +239,19 @@ class Task:
         self.parts = [None] * part_count(size)
         self.lacking = self.unasked = all_parts(size)
 
+    def open(self, part: int) -> OpenPart:
+        """The part with this number, of which some leaves are here or about to be."""
+        found = self.opened.get(part)
+        if found is None:
+            root = self.part_list[part * HASH_BYTES : (part + 1) * HASH_BYTES]
+            found = self.opened[part] = OpenPart(part_length(self.size, part), root)
+        return found
+
+    def lacking_leaves(self, part: int) -> int:
+        """Bitmap of the leaves to ask for, of a part that is lacking; 0: none is here, so the part as a whole."""
+        opened = self.opened.get(part)
+        return opened.lacking if opened is not None and opened.here else 0
+
 
 class PartRequest:
     """One request in flight: for one part, or (`part` None) for the part list and parts of the source's choice."""
@@ -147,6 +259,7 @@ class PartRequest:
     __slots__ = (
         "hedged",
         "is_hedge",
+        "leaves",
         "most",
         "part",
         "quota_bytes",
@@ -176,3 +289,5 @@ class PartRequest:
         """A second source was asked for the same."""
         self.is_hedge = False
         """It is the second request for the same."""
+        self.leaves = 0
+        """Bitmap of the leaves asked for; 0: the whole part."""

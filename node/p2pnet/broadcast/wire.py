@@ -1,7 +1,8 @@
 """Slot updates, fetches and digests as bytes. Any bytes give a message or a MalformedError.
 
 An update request is a row of entries, each a fixed prefix, then the client's key, a bitmap of parts (partial adverts only),
-and an id (advert), the artifact (push) or nothing (empty). Its answer is one status byte per entry.
+and an id (advert), an id and the part list (stripe), the artifact (push) or nothing (empty). Its answer is one status byte per
+entry.
 """
 
 from enum import IntEnum
@@ -21,7 +22,7 @@ class EntryKind(IntEnum):
     ADVERT = 1
     EMPTY = 2
     STRIPE = 3
-    """Reserved for a share of an artifact's parts; no version sends it yet, and whoever does is malformed."""
+    """An advert with the part list: the artifact is being dealt out in stripes, and comes by itself (`stripes`)."""
     STRIPPED = 4
     """The id, and what the client sends in place of the artifact (`stripping`)."""
 
@@ -62,8 +63,9 @@ _PREFIX = Struct(">IIQBBIIHB")
 PREFIX_BYTES = _PREFIX.size
 HOP_MAX = 255  # saturates; gates nothing
 _STATUSES = frozenset(UpdateStatus)
-_PUSH, _ADVERT, _EMPTY = int(EntryKind.PUSH), int(EntryKind.ADVERT), int(EntryKind.EMPTY)
-_STRIPPED = int(EntryKind.STRIPPED)
+_PUSH, _ADVERT, _EMPTY, _STRIPE, _STRIPPED = (
+    int(kind) for kind in (EntryKind.PUSH, EntryKind.ADVERT, EntryKind.EMPTY, EntryKind.STRIPE, EntryKind.STRIPPED)
+)
 
 
 def next_hop(hop: int) -> int:
@@ -94,6 +96,23 @@ def encode_advert(
     length = len(key) + len(bitmap) + ARTIFACT_ID_BYTES
     head = _PREFIX.pack(length, slot, commit, _ADVERT, hop, size, origin, len(bitmap), len(key))
     return head + key + bitmap + artifact
+
+
+def encode_scattered(  # noqa: PLR0917 - an entry's fields, in their order
+    slot: int,
+    commit: int,
+    hop: int,
+    size: int,
+    artifact: ArtifactId,
+    part_list: bytes,
+    *,
+    key: bytes = b"",
+    origin: int = 0,
+) -> list[bytes]:
+    """An entry that says that stripes of this artifact come; in one piece or two, as `encode_push`."""
+    content = artifact + part_list
+    head = _PREFIX.pack(len(key) + len(content), slot, commit, _STRIPE, hop, size, origin, 0, len(key)) + key
+    return [head + content] if len(head) + len(content) <= UPDATE_BATCH_BYTES else [head, content]
 
 
 def encode_stripped(  # noqa: PLR0917 - an entry's fields, in their order
@@ -152,6 +171,8 @@ def _decode_entry(body: bytes, start: int, total: int) -> Entry:
         fits = content == size and not bitmap
     elif kind == _ADVERT:
         fits = content == ARTIFACT_ID_BYTES and bitmap in {0, bitmap_bytes(size)}
+    elif kind == _STRIPE:
+        fits = content == ARTIFACT_ID_BYTES + HASH_BYTES * part_count(size) and not bitmap
     elif kind == _STRIPPED:
         fits = ARTIFACT_ID_BYTES <= content < ARTIFACT_ID_BYTES + max(1, size) and not bitmap
     else:
@@ -185,7 +206,9 @@ PARTS_PER_FETCH = 16
 FETCH_ANSWER_BYTES_MAX = (
     HASH_BYTES * part_count(ARTIFACT_BYTES_MAX + ENVELOPE_BYTES_MAX) + (FIRST_PARTS_MAX + 1) * PART_BYTES
 )
+_LEAVES = 255  # in place of `most`: one part is asked for, and only these leaves of it
 _FETCH = Struct(f">{ARTIFACT_ID_BYTES}sBB")
+_LEAVES_OF = Struct(">II")
 _NUMBER = Struct(">I")
 _ANSWER = Struct(">BIB")
 
@@ -198,6 +221,8 @@ class FetchRequest(NamedTuple):
     """Numbers of the parts asked for; empty: the part list, with parts of the answerer's choice."""
     most: int
     """How many parts may come with the part list."""
+    leaves: int = 0
+    """Bitmap of the leaves asked for, of the one part that is; 0: all."""
 
 
 class FetchStatus(IntEnum):
@@ -209,6 +234,8 @@ class FetchStatus(IntEnum):
     """None of the parts asked for is here: a bitmap of those that are."""
     GONE = 2
     """Nothing of the artifact is here."""
+    LEAVES = 3
+    """The leaves asked for, as stripes."""
 
 
 class FetchAnswer(NamedTuple):
@@ -216,6 +243,7 @@ class FetchAnswer(NamedTuple):
 
     status: FetchStatus
     part_list: memoryview
+    """With status LEAVES: the stripes."""
     parts: list[tuple[int, memoryview]]
     """(number, bytes) of each."""
     have: int
@@ -232,11 +260,19 @@ def encode_first_fetch(artifact: ArtifactId, most: int) -> bytes:
     return _FETCH.pack(artifact, 0, most)
 
 
+def encode_leaves_fetch(artifact: ArtifactId, part: int, leaves: int) -> bytes:
+    """A request for some leaves of one part. `leaves`: bitmap."""
+    return _FETCH.pack(artifact, 1, _LEAVES) + _LEAVES_OF.pack(part, leaves)
+
+
 def decode_fetch(body: bytes) -> FetchRequest:
     """The request in these bytes. Raises MalformedError."""
     if len(body) < _FETCH.size:
         raise MalformedError(f"fetch: {len(body)} bytes are no question")
     artifact, count, most = _FETCH.unpack_from(body)
+    if most == _LEAVES and count == 1 and len(body) == _FETCH.size + _LEAVES_OF.size:
+        part, leaves = _LEAVES_OF.unpack_from(body, _FETCH.size)
+        return FetchRequest(ArtifactId(artifact), [part], 0, leaves)
     if count > PARTS_PER_FETCH or len(body) != _FETCH.size + count * _NUMBER.size or (count and most):
         raise MalformedError(f"fetch: {len(body)} bytes are no question for {count} parts")
     parts = [number for (number,) in _NUMBER.iter_unpack(body[_FETCH.size :])]
@@ -256,6 +292,11 @@ def encode_have(have: int, size: int) -> list[bytes]:
     return [_ANSWER.pack(FetchStatus.HAVE, len(bitmap), 0) + bitmap]
 
 
+def encode_leaves(stripes: list[bytes]) -> list[bytes]:
+    """An answer with status LEAVES."""
+    return [_ANSWER.pack(FetchStatus.LEAVES, 0, 0), *stripes]
+
+
 def encode_gone() -> list[bytes]:
     """An answer with status GONE."""
     return [_ANSWER.pack(FetchStatus.GONE, 0, 0)]
@@ -267,6 +308,8 @@ def decode_fetch_answer(body: bytes, size: int) -> FetchAnswer:
         raise MalformedError("fetch answer: no status")
     status, length, count = _ANSWER.unpack_from(body)
     view = memoryview(body)[_ANSWER.size :]
+    if status == FetchStatus.LEAVES and not (length or count):
+        return FetchAnswer(FetchStatus.LEAVES, view, [], 0)
     if status > FetchStatus.GONE or len(view) < length:
         raise MalformedError("fetch answer: it ends before its end")
     head, rest = view[:length], view[length:]

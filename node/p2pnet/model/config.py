@@ -17,7 +17,7 @@ class BroadcastSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     less in a full mesh, where an advert saves nothing; less than 1 KiB in a sparse topology, and less than 16 KiB over its
     eager edges."""
     relay: str = "auto"
-    """none | auto | advert | push"""
+    """none | auto | advert | push | scatter"""
     slots_per_peer: int = limits.SLOTS_PER_PEER
     artifact_bytes_max: int = limits.ARTIFACT_BYTES_MAX
     keep_s: float = 600.0

@@ -40,12 +40,17 @@ def route_digest(client: str) -> bytes:
     return b"/" + client.encode() + b"/digest"
 
 
+def route_stripes(client: str) -> bytes:
+    """Shares of artifacts that are being dealt out, see `broadcast.stripes`; the reply is one status per stripe."""
+    return b"/" + client.encode() + b"/stripes"
+
+
 class Hello(msgspec.Struct, frozen=True):
     """The first message of both ends of a link: who, which start of it, which protocol version. The reply is a Hello too."""
 
     name: str
     incarnation: str
-    protocol: int = 1
+    protocol: int = 2
     registry_version: int = 0
     refused: str = ""
     """In a reply: why there will be no link; empty: there will."""

@@ -14,6 +14,7 @@ from p2pnet.broadcast import Broadcast, Client
 from p2pnet.broadcast.effects import (
     AnswerDigest,
     AnswerFetch,
+    AnswerStripes,
     AnswerUpdates,
     Cancel,
     Effect,
@@ -23,6 +24,7 @@ from p2pnet.broadcast.effects import (
     PublishRefused,
     RunClient,
     SendDigest,
+    SendStripes,
     SendSynced,
     SendUpdates,
 )
@@ -35,6 +37,8 @@ from p2pnet.broadcast.inputs import (
     PeerDown,
     PeerUp,
     Publish,
+    StripesAnswered,
+    StripesReceived,
     SyncedAnswered,
     SyncedReceived,
     UpdatesAnswered,
@@ -45,7 +49,7 @@ from p2pnet.broadcast.wire import FETCH_ANSWER_BYTES_MAX
 from p2pnet.model import limits
 from p2pnet.model.control import ControlRefusal
 from p2pnet.model.errors import P2pnetError
-from p2pnet.model.peer_messages import route_digest, route_fetch, route_synced, route_update
+from p2pnet.model.peer_messages import route_digest, route_fetch, route_stripes, route_synced, route_update
 from p2pnet.node.client_executor import make_executor
 from p2pnet.node.events import EventRing
 from p2pnet.peering.clock import NS, delay_s, mono_ns, wall_ns
@@ -89,14 +93,15 @@ class BroadcastDriver:
         """Our requests without an answer, by token; None while one is being started."""
         self._timeouts: dict[int, asyncio.TimerHandle] = {}
         self._publishing: list[bytes | ControlRefusal] = []
-        self._update, self._fetch, self._synced, self._digest = (
-            route(client.name) for route in (route_update, route_fetch, route_synced, route_digest)
+        self._update, self._fetch, self._synced, self._digest, self._stripes = (
+            route(client.name) for route in (route_update, route_fetch, route_synced, route_digest, route_stripes)
         )
         self.routes: dict[bytes, Callable[[str, Connection, Message], None]] = {
             self._update: self._on_updates,
             self._fetch: self._on_fetch,
             self._synced: self._on_synced,
             self._digest: self._on_digest,
+            self._stripes: self._on_stripes,
         }
 
     @property
@@ -157,6 +162,9 @@ class BroadcastDriver:
 
     def _on_digest(self, peer: str, connection: Connection, message: Message) -> None:
         self.feed(DigestReceived(peer, connection.id, self._remember(message), message.payload))
+
+    def _on_stripes(self, peer: str, connection: Connection, message: Message) -> None:
+        self.feed(StripesReceived(peer, connection.id, self._remember(message), message.payload))
 
     def _remember(self, message: Message) -> int:
         self._tokens += 1
@@ -226,18 +234,26 @@ class BroadcastDriver:
                 self._ask(token, connection, self._synced, b"", _synced_answered, reply_bytes_max=ANSWER_BYTES_MAX)
             case SendDigest(token, _, connection, body):
                 self._ask(token, connection, self._digest, body, DigestAnswered, reply_bytes_max=ANSWER_BYTES_MAX)
+            case SendStripes(token, _, connection, body, urgent):
+                self._ask(
+                    token,
+                    connection,
+                    self._stripes,
+                    body,
+                    StripesAnswered,
+                    urgent=urgent,
+                    reply_bytes_max=ANSWER_BYTES_MAX,
+                )
             case Cancel(token):
                 self._cancel(token)
-            case AnswerUpdates(token, body) | AnswerDigest(token, body):
+            case AnswerUpdates(token, body) | AnswerDigest(token, body) | AnswerStripes(token, body):
                 self._answer(token, body)
             case AnswerFetch(token, parts):
                 self._answer(token, parts)
             case RunClient(changes):
                 self._executor.start(changes)
-            case Published(artifact):
-                self._publishing.append(artifact)
-            case PublishRefused(code, message):
-                self._publishing.append(ControlRefusal(code, message))
+            case Published() | PublishRefused():
+                self._publishing.append(_word_on(effect))
             case Emit():
                 self._emit(effect)
 
@@ -303,6 +319,11 @@ class BroadcastDriver:
             size=effect.bytes,
             detail=effect.detail,
         )
+
+
+def _word_on(effect: Published | PublishRefused) -> bytes | ControlRefusal:
+    """What the one who publishes is told."""
+    return effect.artifact if isinstance(effect, Published) else ControlRefusal(effect.code, effect.message)
 
 
 def _synced_answered(token: int, body: bytes | None) -> Input:

@@ -25,7 +25,7 @@ from p2pnet.peering.pacing import Pacer, Rate
 from p2pnet.peering.refusals import EventLog, Refusals
 from p2pnet.quic import CloseCode, CloseReason, Connection, Endpoint, Message
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of what nodes say to each other after the hello; another one is refused."""
 HELLO_S = limits.HANDSHAKE_S
 """From an authenticated connection to its hello, either way."""

@@ -124,6 +124,11 @@ def _sparse(subnet: Subnet) -> Iterator[Mistake]:
             "spec.broadcast.relay",
             f"none with the sparse topology {plan.kind}: only a publisher's peers would get it",
         )
+    if subnet.spec.broadcast.relay == "scatter":
+        yield (
+            "spec.broadcast.relay",
+            f"scatter with the sparse topology {plan.kind}: it needs a full mesh, where a peer's peers are everybody",
+        )
     if subnet.spec.discovery.mode == "seeds":
         yield "spec.discovery.mode", f"seeds with the sparse topology {plan.kind}: edges need the registry"
 

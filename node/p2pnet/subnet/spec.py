@@ -307,8 +307,9 @@ class BroadcastSpec(Document):
     """Bytes of user payload, or a size with its unit, e.g. 4KiB: a smaller artifact is pushed inside its update; 0 pushes
     nothing. Default: auto, which is one part (64 KiB) and less in a full mesh; in a sparse topology less than 1 KiB, and less
     than 16 KiB to peers that needed the publisher's last ones."""
-    relay: Literal["none", "auto", "advert", "push"] = "auto"
-    """Whether nodes pass on what they got: none, auto, advert or push. Default: auto, none in a full mesh."""
+    relay: Literal["none", "auto", "advert", "push", "scatter"] = "auto"
+    """Whether and how nodes pass on what they got: none, auto, advert, push, or scatter, by which a publisher in a full mesh
+    deals what is above 16 KiB out in stripes that its peers pass on. Default: auto."""
     slots_per_peer: Annotated[int, Field(ge=1, le=100_000)] = limits.SLOTS_PER_PEER
     """Number of slots, so of artifacts that live at a time, for each peer and client, e.g. 1000. Default: 10000."""
     artifact_bytes_max: SizeText = SizeText("128Mi")

@@ -67,6 +67,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"topology": {"kind": "edges", "edges": [["node-0", "node-0"]]}}, "spec.topology.edges[0]"),
     ({"topology": {"kind": "ring"}, "broadcast": {"relay": "none"}}, "spec.broadcast.relay"),
     ({"nodes": 51, "broadcast": {"relay": "none"}}, "spec.broadcast.relay"),
+    ({"nodes": 51, "broadcast": {"relay": "scatter"}}, "spec.broadcast.relay"),
     ({"topology": {"kind": "ring"}, "discovery": {"mode": "seeds"}}, "spec.discovery.mode"),
     ({"nodes": 51, "discovery": {"mode": "seeds"}}, "spec.discovery.mode"),
     ({"identity": {"ttl": "5m"}}, "spec.identity.ttl"),

@@ -80,6 +80,13 @@ RULES: dict[tuple[str, ...], list[CelRule]] = {
             ".broadcast.relay",
         ),
         CelRule(
+            f"!{_SPARSE} || !has(self.broadcast) || !has(self.broadcast.relay) || self.broadcast.relay != 'scatter'",
+            "scatter with a sparse topology: it needs a full mesh, where a peer's peers are everybody",
+            f"'scatter with the sparse topology ' + {_SPARSE_KIND} + ': it needs a full mesh, where a peer\\'s peers are"
+            " everybody'",
+            ".broadcast.relay",
+        ),
+        CelRule(
             f"!{_SPARSE} || self.discovery.mode != 'seeds'",
             "seeds with a sparse topology: edges need the registry",
             f"'seeds with the sparse topology ' + {_SPARSE_KIND} + ': edges need the registry'", ".discovery.mode",
