@@ -298,4 +298,5 @@ def test_subnets_here_are_listed_in_the_time_a_silent_cluster_is_given(
 
     assert ended.returncode == 0, ended.stderr
     assert "has not answered within 3 s" in ended.stderr
-    assert time.monotonic() - since < 4.8
+    # 3 s are given; the rest is Python's start on a machine that others use. A client that waits by itself takes a minute.
+    assert time.monotonic() - since < 15
