@@ -281,8 +281,9 @@ def test_an_interrupt_ends_at_once_what_waits_for_a_silent_server(
         time.sleep(0.5)
         command.send_signal(signal.SIGINT)
         since = time.monotonic()
-        assert command.wait(timeout=20) == 130
-        assert time.monotonic() - since < 2
+        # On a busy machine it may be at its end by itself: then it dies of the signal, which a shell calls 130 too.
+        assert command.wait(timeout=20) in {130, -signal.SIGINT}
+        assert time.monotonic() - since < 2.8  # it would wait for 3 s or more
 
 
 def test_subnets_here_are_listed_in_the_time_a_silent_cluster_is_given(
