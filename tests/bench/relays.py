@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tests.bench.subnet import MeasuredSubnet
 
 MODES = ("advert", "auto", "scatter")
-"""Above one part `auto` scatters in a mesh of five nodes or more; `advert` is what it did before: peers fetch."""
+"""Live, `auto` is as `advert` above one part: peers fetch."""
 
 
 class RelayLoad(NamedTuple):

@@ -90,6 +90,8 @@ def test_peers_are_served_in_turn_so_that_all_begin_early() -> None:
         ({"relay": "scatter"}, MIB, PEERS[:2], EntryKind.ADVERT),
         ({"relay": "advert"}, MIB, PEERS, EntryKind.ADVERT),
         ({"relay": "scatter", "full_mesh": False}, MIB, PEERS, EntryKind.ADVERT),
+        ({"relay": "auto", "auto_scatters": False}, MIB, PEERS, EntryKind.ADVERT),
+        ({"relay": "scatter", "auto_scatters": False}, MIB, PEERS, EntryKind.STRIPE),
     ],
 )
 def test_what_is_scattered(settings: dict[str, Any], size: int, peers: tuple[str, ...], kind: EntryKind) -> None:

@@ -22,6 +22,8 @@ class BroadcastSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     artifact_bytes_max: int = limits.ARTIFACT_BYTES_MAX
     keep_s: float = 600.0
     """How long a blob lives after its creation."""
+    auto_scatters: bool = True
+    """Whether `relay: auto` deals large artifacts of a full mesh out in stripes: it pays where uplinks are narrow."""
     full_mesh: bool = True
     """Whether every node is every node's peer; decides `relay: auto` and the default of `push_below`."""
 
