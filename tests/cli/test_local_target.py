@@ -74,7 +74,7 @@ async def test_up_starts_again_what_dies_while_it_looks_at_it(place: LocalTarget
         assert place.presence("demo") == "up"
         lab.kill()
     async with place.lock("demo", NoProgress()):
-        assert await up.current("demo", place) == (None, False)
+        assert await up.current_document("demo", place) == (None, False)
 
 
 async def test_a_dead_lab_ends_its_open_runs_as_invalid_and_names_up(place: LocalTarget) -> None:
