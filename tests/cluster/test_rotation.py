@@ -1,7 +1,6 @@
 """Twenty nodes get other leaves while artifacts travel between them: nobody starts again, and nothing is lost."""
 
 import pytest
-
 from tests.cluster.demo import Demo
 from tests.cluster.kit import Cluster, until
 from tests.cluster.test_certificates import SERVED_S, check_lossless, injection, served
