@@ -72,7 +72,7 @@ def test_stripes_and_updates_of_one_peer_share_its_turn_and_keep_their_order() -
     done: list[effects.Effect] = []
     while script.core.next_wakeup() == script.now:
         done += script.give(inputs.Wake())
-    answers = of(done, effects.AnswerStripes | effects.AnswerUpdates)  # type: ignore[arg-type]
+    answers = of(done, effects.AnswerStripes | effects.AnswerUpdates)
     assert answers[-1].token == 99
 
 
