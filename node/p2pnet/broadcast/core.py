@@ -195,6 +195,7 @@ class Broadcast:
             Timer.TICK: self._tick,
             Timer.STRIPES: self._intake.check,
             Timer.EARLY: lambda _: self._intake.drop_early(),
+            Timer.DEALT: lambda _: self._scatter.check_silence(),
         }
 
     def handle(self, what: Input, now: int, wall: float) -> list[Effect]:
