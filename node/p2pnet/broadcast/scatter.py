@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from p2pnet.broadcast.artifact import part_length
 from p2pnet.broadcast.context import MS, SECOND, Context, Timer
-from p2pnet.broadcast.effects import SendStripes
+from p2pnet.broadcast.effects import Cancel, SendStripes
 from p2pnet.broadcast.inputs import StripesAnswered
 from p2pnet.broadcast.merkle import LEAF_BYTES, Node, proof, tree
 from p2pnet.broadcast.pool import Artifact
@@ -39,6 +39,8 @@ SILENT_LEAST_NS = 20 * MS
 """A peer is silent when its answer is so much later than it was to be expected, or twice as late as answers of it were lately."""
 SILENT_MOST_NS = 2 * SECOND
 """However late its answers were."""
+REPEATED = 3
+"""What was lost of a request, or of its answer, is repeated within so many round trips."""
 STARVED_NS = 10 * MS
 """A look at what peers owe that comes so late itself says that this node waited for a core: answers may wait to be read."""
 
@@ -71,7 +73,7 @@ class StripeBox:
     """What is to be sent to one peer, on one connection, and how soon it answers."""
 
     __slots__ = (
-        "best_ns", "connection", "is_silent", "late_ns", "owed", "peer", "queue", "queued_bytes", "requests", "since", "urgent",
+        "answered_to", "best_ns", "connection", "is_silent", "late_ns", "owed", "peer", "queue", "queued_bytes", "requests", "since", "urgent",
     )  # fmt: skip
 
     def __init__(self, peer: str, connection: int) -> None:
@@ -92,6 +94,8 @@ class StripeBox:
         """How much later than expected answers came lately."""
         self.since = 0
         """When its last answer came, or one to the last request that left this node before the oldest of these."""
+        self.answered_to = 0
+        """When the latest request was sent that it has answered."""
         self.is_silent = False
         """It is dealt nothing until it answers something."""
 
@@ -109,6 +113,13 @@ class StripeBox:
         oldest = next(iter(self.requests.values()))
         return max(oldest.sent_at + best, self.since + max(0, best - nearest_ns))
 
+    @property
+    def margin_ns(self) -> int:
+        """How much later than expected an answer may come. Who answered what was sent later is not silent: packets were lost."""
+        margin = min(SILENT_MOST_NS, max(SILENT_LEAST_NS, 2 * self.late_ns))
+        is_heard = self.answered_to and self.answered_to >= next(iter(self.requests.values())).sent_at
+        return max(margin, REPEATED * self.best_ns) if is_heard else margin
+
     def answered(self, token: int, now: int, nearest_ns: int) -> StripeRequest:
         """Take a request off; its answer says how far away the peer is, and how late it may be."""
         expected = self.expected_at(nearest_ns, self.best_ns) if next(iter(self.requests)) == token else None
@@ -119,6 +130,7 @@ class StripeBox:
             self.late_ns = max(now - expected, self.late_ns - self.late_ns // 64)
         self.owed -= request.dealt
         self.since, self.is_silent = now, False
+        self.answered_to = max(self.answered_to, request.sent_at)
         return request
 
     def put(self, stripe: QueuedStripe, *, urgent: bool) -> None:
@@ -281,7 +293,7 @@ class Scatter:
             if expected is None:
                 due = now + max(SILENT_LEAST_NS, (now - next(iter(box.requests.values())).sent_at) // 2)
             else:
-                due = expected + min(SILENT_MOST_NS, max(SILENT_LEAST_NS, 2 * box.late_ns))
+                due = expected + box.margin_ns
             if due <= now:
                 self._is_silent(box)
             else:
@@ -320,9 +332,13 @@ class Scatter:
             box.urgent = deque(stripe for stripe in box.urgent if not stripe.deals)
             box.queue = deque(stripe for stripe in box.queue if not stripe.deals)
             box.queued_bytes -= sum(stripe.size for stripe in waiting)
-        for token, request in box.requests.items():
+        for number, (token, request) in enumerate(list(box.requests.items())):
             waiting += [stripe for stripe in request.stripes if stripe.deals]
-            box.requests[token] = request._replace(dealt=0)
+            if number and request.dealt == len(request.stripes):
+                del box.requests[token], self._requests[token]
+                self._context.effects.append(Cancel(token))
+            else:  # the oldest shows by its answer that the peer is back
+                box.requests[token] = request._replace(dealt=0)
         for stripe in waiting:
             self._deal_again(stripe, box)
             stripe.deals = 0  # an answer that comes after all settles nothing

@@ -29,7 +29,7 @@ WAIT_LEAST_NS = 30 * MS
 """After a pause of so long at least what is missing is fetched."""
 TRIPS = 4
 """And not before so many trips after the row: what a silent peer was dealt comes through another one by then."""
-WAIT_MOST_NS = 2 * SECOND
+WAIT_MOST_NS = 500 * MS
 """However late stripes were lately."""
 GAPS = 3
 """A pause counts when it is so many times as long as the longest before it."""
@@ -39,7 +39,7 @@ STARVED_NS = 10 * MS
 """A look that comes so late itself says that this node waited for a core: stripes may wait to be read."""
 HELD_ELSEWHERE_NS = 2 * SECOND
 """Stripes are not waited for longer than this when somebody else announces the whole artifact."""
-EARLY_BYTES_PER_PEER = 256 * 1024
+EARLY_BYTES_PER_PEER = 1024 * 1024
 """Bytes of one peer's stripes that wait for the artifact's row, or for what their proof builds on."""
 EARLY_NS = 2 * SECOND
 """How long they wait."""
