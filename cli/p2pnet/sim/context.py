@@ -10,6 +10,7 @@ import msgspec
 
 from p2pnet.broadcast import Client, Pool
 from p2pnet.broadcast.effects import Emit
+from p2pnet.model.behaviours import HONEST, Behaviour
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
@@ -47,6 +48,9 @@ class NodePlan(msgspec.Struct, frozen=True):
     down: float | None
     client_delay_ns: int
     """How long a call of the client takes; 0: it is called within the node's turn."""
+    behaviour: Behaviour = HONEST
+    behaviour_seed: int = 0
+    """From which an adversary's choice of peers follows."""
 
 
 class TraceDigest:

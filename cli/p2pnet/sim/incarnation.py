@@ -7,8 +7,10 @@ has something due, at most `WAKES_PER_TURN` times; whatever is still due waits f
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from p2pnet.broadcast import Broadcast, Change, Pool, effects, inputs
+from p2pnet.adversary import DishonestBroadcast, make_conduct
+from p2pnet.broadcast import Broadcast, Change, Client, Pool, effects, inputs
 from p2pnet.broadcast.manager import PublicationRefusedError
+from p2pnet.model.behaviours import HONEST
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
 from p2pnet.sim.context import EPOCH, NodePlan, SimContext
@@ -51,8 +53,7 @@ class Incarnation:
         self.count = count
         self.client = plan.make_client(plan.name)
         self.record = record
-        core_rng = context.chance(name, count, "core")
-        self.core = Broadcast(self.client, name, plan.settings, core_rng, unvalidated_bytes_per_peer=plan.quota)
+        self.core = _make_core(context, plan, self.client, count)
         rng = context.chance(name, count, "network")
         self.port = Port(context.network, context.timeline, self, name, rng, up=plan.up, down=plan.down)
         self.nonces = context.chance(name, count, "nonces")
@@ -323,6 +324,19 @@ class Incarnation:
         effects.PublishRefused: _note_refused,
         effects.Emit: _emit,
     }
+
+
+def _make_core(context: SimContext, plan: NodePlan, client: Client, count: int) -> Broadcast:
+    rng = context.chance(plan.name, count, "core")
+    if plan.behaviour == HONEST:
+        return Broadcast(client, plan.name, plan.settings, rng, unvalidated_bytes_per_peer=plan.quota)
+    conduct = make_conduct(
+        plan.behaviour, context.chance(plan.name, count, "adversary"), me=plan.name, seed=plan.behaviour_seed,
+        client=client.name, settings=plan.settings,
+    )  # fmt: skip
+    return DishonestBroadcast(
+        client, plan.name, plan.settings, rng, conduct=conduct, unvalidated_bytes_per_peer=plan.quota
+    )
 
 
 def _finish_run(run: ClientRun) -> None:

@@ -28,7 +28,7 @@ from p2pnet.sim.run_events import RunEvents
 from p2pnet.sim.subnet_world import subnet_world
 from p2pnet.sim.timeline import without_collections
 from p2pnet.subnet.document import in_force
-from p2pnet.subnet.members import members
+from p2pnet.subnet.members import adversaries, members
 from p2pnet.subnet.spec import Subnet
 from p2pnet.subnet.support import ignored
 
@@ -125,15 +125,19 @@ class _SimRun:
         self._load = load
         self._seed = seed
         self._until_s = until_s
-        self._measure = RunMeasure(names)
+        there_are = adversaries(subnet)
+        dishonest = {name for group in there_are for name in group.nodes}
+        honest = [name for name in names if name not in dishonest]
+        self._measure = RunMeasure(honest)
         self._log = RunEvents(self._measure, client, write)
-        self._planned = plan(request, names, sizes, Random(publishers_seed(seed)).randrange)
+        self._planned = plan(request, names, sizes, Random(publishers_seed(seed)).randrange, dishonest)
+        self._expected = sum(len(honest) - (one.publisher not in dishonest) for one in self._planned)
         there = subnet_world(subnet, seed=seed, client=client, on_event=self._log.add)
         self._world, self._network, self._faults = there
         self._file = RunFile(
             run="", subnet=subnet.name, target=TARGET, seed=seed, request=request, created_at=EPOCH, nodes=names,
             version="", spec=in_force(subnet, TARGET), label=load.label, ignored=ignored(subnet, TARGET),
-            unix_offset_s=EPOCH,
+            unix_offset_s=EPOCH, adversaries=there_are,
         )  # fmt: skip
         self._next = 0
         """Index of the artifact to publish next."""
@@ -200,10 +204,6 @@ class _SimRun:
         return round(self._world.now * NS)
 
     @property
-    def _expected(self) -> int:
-        return len(self._planned) * (len(self._file.nodes) - 1)
-
-    @property
     def _ends(self) -> int | None:
         """When the run is over at the latest; None: not known before the last publication."""
         ends = [self._begins + int(self._until_s * NS)] if self._until_s is not None else []
@@ -219,8 +219,7 @@ class _SimRun:
 
     @property
     def _is_complete(self) -> bool:
-        receipts = len(self._payloads) * (len(self._file.nodes) - 1)
-        return self._next == len(self._planned) and self._measure.delivered >= receipts
+        return self._next == len(self._planned) and self._measure.delivered >= self._measure.awaited
 
     def _is_over(self) -> bool:
         if self._interrupted or self._at_rest or self._invalid:

@@ -7,11 +7,12 @@ from itertools import combinations
 from p2pnet.broadcast import Client
 from p2pnet.broadcast.effects import Emit
 from p2pnet.broadcast.loading import maker_of
+from p2pnet.model.behaviours import HONEST, STALE_CERTIFICATE
 from p2pnet.sim.context import EventSink
 from p2pnet.sim.subnet_faults import SubnetFaults
 from p2pnet.sim.subnet_network import SubnetNetwork
 from p2pnet.sim.world import World
-from p2pnet.subnet.members import edges_of, members
+from p2pnet.subnet.members import adversaries, edges_of, members
 from p2pnet.subnet.node_config import broadcast_settings, client_configs
 from p2pnet.subnet.spec import Subnet
 
@@ -33,11 +34,17 @@ def subnet_world(
     makers = _clients(subnet, client, names[0])
     world = World(seed, model="messages", on_event=mine if len(makers) > 1 else on_event)
     settings = broadcast_settings(subnet)
+    behaviours = {name: one.behaviour for one in adversaries(subnet) for name in one.nodes}
     for suffix, make in makers.items():
         for name in names:
-            world.node(name + suffix, client=partial(make, name), settings=settings, beside=name if suffix else "")
+            world.node(
+                name + suffix, client=partial(make, name), settings=settings, beside=name if suffix else "",
+                behaviour=behaviours.get(name, HONEST), behaviour_seed=subnet.spec.seed,
+            )  # fmt: skip
     found = edges_of(subnet)
     edges = list(combinations(names, 2)) if found is None else found
+    # There are no certificates here, but what becomes of a stale one is known: every peer refuses the link.
+    edges = [edge for edge in edges if STALE_CERTIFICATE not in (behaviours.get(edge[0]), behaviours.get(edge[1]))]
     for suffix in makers:
         for a, b in edges:
             world.link(a + suffix, b + suffix, delay=0)

@@ -322,6 +322,12 @@ def decode_fetch_answer(body: bytes, size: int) -> FetchAnswer:
     return FetchAnswer(FetchStatus(status), head[:0], [], have)
 
 
+def locate_parts(body: bytes | bytearray) -> tuple[int, int]:
+    """The status of an answer to a fetch as it was encoded here, and where its parts or stripes begin."""
+    status, length, count = _ANSWER.unpack_from(body)
+    return status, _ANSWER.size + length + count * _NUMBER.size
+
+
 def decode_whole(body: bytes) -> bytes:
     """The artifact in an answer to a first fetch that has all its parts, whatever its size. Raises MalformedError."""
     if len(body) < _ANSWER.size:
