@@ -5,6 +5,7 @@ from collections import deque
 import msgspec
 
 from p2pnet.broadcast import Broadcast, Client, Pending, inputs
+from p2pnet.model.behaviours import Behaviour
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.errors import LocalError
 from p2pnet.model.ids import ArtifactId
@@ -147,6 +148,10 @@ class Node:
             raise LocalError(f"node {self.name} has started: give the world its shape before, or the node its settings")
         settings = msgspec.structs.replace(self.settings, full_mesh=full_mesh)
         self.plan = msgspec.structs.replace(self.plan, settings=settings)
+
+    def behave(self, behaviour: Behaviour) -> None:
+        """Have this behaviour from the next start on."""
+        self.plan = msgspec.structs.replace(self.plan, behaviour=behaviour)
 
     def start(self) -> None:
         """Start an incarnation, without dialling its links."""

@@ -51,6 +51,11 @@ def adversaries(subnet: Subnet) -> list[AdversaryGroup]:
     ]
 
 
+def behaviours_of(subnet: Subnet) -> dict[str, Behaviour]:
+    """What nodes do that are not honest, by name."""
+    return {name: group.behaviour for group in adversaries(subnet) for name in group.nodes}
+
+
 def pack_of(subnet: Subnet, node: str) -> str:
     """The process (in a cluster: the pod, without the subnet's name) that runs a node: its group and a number there."""
     group, index = member_order(node)
