@@ -189,7 +189,7 @@ class TestUp:
         path = tmp_path / "subnet.yaml"
         path.write_text(
             "{apiVersion: p2pnet.io/v1alpha1, kind: Subnet, metadata: {name: demo},"
-            " spec: {nodes: 1, groups: [{name: next, nodes: 3, behaviour: stale-certificate}]}}"
+            " spec: {nodes: 1, groups: [{name: next, nodes: 2, behaviour: stale-certificate}]}}"
         )
         target.seen = "absent"
         await up.run(up.UpOptions(file=path, ignore_unsupported=True), session)

@@ -1,5 +1,6 @@
 """Adversaries that behave, and beside that send their peers what nobody asked for."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 
 from p2pnet.adversary.conduct import AdversaryChance, Asking, Conduct, PeerRequest
@@ -41,7 +42,7 @@ _PUSH_BYTES = 24 * KIB
 _MALFORMED_BYTES = 300
 
 
-class _Repeating(Conduct):
+class _Repeating(Conduct, ABC):
     """A conduct that does something time and again while it has peers."""
 
     period_ns: int
@@ -70,9 +71,9 @@ class _Repeating(Conduct):
         elif self._next is None:
             self._next = now + self.period_ns
 
+    @abstractmethod
     def attack(self, now: int) -> Iterable[effects.Effect]:
         """What it does once in a period; it has peers."""
-        raise NotImplementedError
 
     def token(self) -> int:
         """A new token for a request of its own."""
