@@ -129,8 +129,6 @@ REUSED = {
     "_sender.contents",
     "_digests._log",
     "_context.counters",
-    "_handlers",
-    "_timers",
 }  # all of which are bounded
 
 

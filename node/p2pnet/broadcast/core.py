@@ -119,9 +119,6 @@ class Broadcast:
         self._client_failures = 0
         self._run_due = True  # once at the start: a client may have something to say first
         context.soon = True
-        # Those that were needed so far: of a hundred thousand simulated nodes each would have thirty.
-        self._handlers: dict[type[Input], Callable[[Any], None]] = {}
-        self._timers: dict[Timer, Callable[[Any], None]] = {}
 
     def _make_manager(self) -> PoolManager:
         return PoolManager(
@@ -152,47 +149,6 @@ class Broadcast:
             intake=self._intake,
         )
 
-    def _input_handlers(self) -> dict[type[Input], Callable[[Any], None]]:
-        return {
-            inputs.Publish: self._publish,
-            inputs.Withdraw: self._withdraw,
-            inputs.Purge: self._purge,
-            inputs.PeerUp: self._peer_up,
-            inputs.PeerDown: self._peer_down,
-            inputs.UpdatesReceived: self._receiver.updates,
-            inputs.UpdatesAnswered: self._sender.delivery.answered,
-            inputs.FetchReceived: self._fetch_received,
-            inputs.FetchAnswered: self._fetch_answered,
-            inputs.SyncedReceived: self._synced_received,
-            inputs.SyncedAnswered: self._sender.delivery.synced_answered,
-            inputs.DigestReceived: self._digest_received,
-            inputs.DigestAnswered: self._digest_answered,
-            inputs.StripesReceived: self._intake.received,
-            inputs.StripesAnswered: self._scatter.answered,
-            inputs.MembersChanged: self._members_changed,
-            inputs.ClientAnswered: self._client_answered,
-            inputs.Wake: self._wake,
-        }
-
-    def _timer_handlers(self) -> dict[Timer, Callable[[Any], None]]:
-        return {
-            Timer.RETRY: self._sender.delivery.retry,
-            Timer.EMPTY: lambda _: self._sender.announce_empty(),
-            Timer.SYNCED: self._sender.delivery.send_synced,
-            Timer.HEDGE: self._assembler.hedge,
-            Timer.FETCH: self._assembler.retry,
-            Timer.NO_PATH: self._assembler.end_without_path,
-            Timer.STASH: lambda _: self._receiver.retry_stash(),
-            Timer.FORGET: self._forget_older_rows,
-            Timer.PROGRESS: self._sender.tell_progress,
-            Timer.DIGEST: lambda _: self._digests.exchange(),
-            Timer.CLIENT: self._tick,
-            Timer.EXPIRE: self._expire,
-            Timer.TICK: self._tick,
-            Timer.STRIPES: self._intake.check,
-            Timer.EARLY: lambda _: self._intake.drop_early(),
-        }
-
     def handle(self, what: Input, now: int, wall: float) -> list[Effect]:
         """Handle one input; the effects to execute, in order. `now`: monotonic nanoseconds, `wall`: Unix seconds."""
         context = self._context
@@ -200,10 +156,7 @@ class Broadcast:
         effects: list[Effect] = []
         context.effects = effects
         # A table, not a match: this is called for every message of every peer.
-        handler = self._handlers.get(type(what))
-        if handler is None:
-            handler = self._handlers[type(what)] = self._input_handlers()[type(what)]
-        handler(what)
+        _HANDLERS[type(what)](self, what)
         return effects
 
     def next_wakeup(self, *, expiries: bool = True) -> int | None:
@@ -328,14 +281,18 @@ class Broadcast:
         # A driver may report a connection twice.
         if self._table.is_current(peer, up.connection):
             return
-        if peer in self._sender.boxes:
+        replaces = peer in self._sender.boxes
+        if replaces:
             self._context.count("connection_replaced")
         self._receiver.disconnect(peer)
         self._stripping.disconnect(peer)
         self._table.connect(peer, up.connection)
         self._sender.connect(peer, up.connection)
-        self._assembler.connect(peer, up.connection)
-        self._scatter.connect(peer, up.connection)
+        if replaces:
+            self._assembler.disconnect(peer)
+        # Nobody deals anything out elsewhere: a peer's peers are not the dealer's.
+        if self.settings.full_mesh:
+            self._scatter.connect(peer, up.connection)
         self._digests.connect(peer, up.connection)
         self._arm_forgetting(peer)
 
@@ -481,9 +438,7 @@ class Broadcast:
         context.soon = False
         # Timers first: what they make due leaves with this Wake.
         for timer, key in context.timers.due(context.now):
-            if timer not in self._timers:
-                self._timers[timer] = self._timer_handlers()[timer]
-            self._timers[timer](key)
+            _TIMER_HANDLERS[timer](self, key)
         # Then requests that waited, tasks, slots, and last the updates: each may make something due for the next.
         self._receiver.next_turn()
         self._assembler.flush()
@@ -504,3 +459,43 @@ class Broadcast:
 def _id_in(key: object) -> ArtifactId | None:
     """The artifact a timer is about, where its key is one."""
     return ArtifactId(key) if isinstance(key, bytes) else None
+
+
+# By kind, of all Broadcasts: of a hundred thousand simulated nodes each would have thirty bound methods.
+_HANDLERS: dict[type[Input], Callable[[Broadcast, Any], None]] = {
+    inputs.Publish: Broadcast._publish,
+    inputs.Withdraw: Broadcast._withdraw,
+    inputs.Purge: Broadcast._purge,
+    inputs.PeerUp: Broadcast._peer_up,
+    inputs.PeerDown: Broadcast._peer_down,
+    inputs.UpdatesReceived: lambda core, what: core._receiver.updates(what),
+    inputs.UpdatesAnswered: lambda core, what: core._sender.delivery.answered(what),
+    inputs.FetchReceived: Broadcast._fetch_received,
+    inputs.FetchAnswered: Broadcast._fetch_answered,
+    inputs.SyncedReceived: Broadcast._synced_received,
+    inputs.SyncedAnswered: lambda core, what: core._sender.delivery.synced_answered(what),
+    inputs.DigestReceived: Broadcast._digest_received,
+    inputs.DigestAnswered: Broadcast._digest_answered,
+    inputs.StripesReceived: lambda core, what: core._intake.received(what),
+    inputs.StripesAnswered: lambda core, what: core._scatter.answered(what),
+    inputs.MembersChanged: Broadcast._members_changed,
+    inputs.ClientAnswered: Broadcast._client_answered,
+    inputs.Wake: Broadcast._wake,
+}
+_TIMER_HANDLERS: dict[Timer, Callable[[Broadcast, Any], None]] = {
+    Timer.RETRY: lambda core, group: core._sender.delivery.retry(group),
+    Timer.EMPTY: lambda core, _: core._sender.announce_empty(),
+    Timer.SYNCED: lambda core, peer: core._sender.delivery.send_synced(peer),
+    Timer.HEDGE: lambda core, token: core._assembler.hedge(token),
+    Timer.FETCH: lambda core, artifact: core._assembler.retry(artifact),
+    Timer.NO_PATH: lambda core, artifact: core._assembler.end_without_path(artifact),
+    Timer.STASH: lambda core, _: core._receiver.retry_stash(),
+    Timer.FORGET: Broadcast._forget_older_rows,
+    Timer.PROGRESS: lambda core, slot: core._sender.tell_progress(slot),
+    Timer.DIGEST: lambda core, _: core._digests.exchange(),
+    Timer.CLIENT: Broadcast._tick,
+    Timer.EXPIRE: Broadcast._expire,
+    Timer.TICK: Broadcast._tick,
+    Timer.STRIPES: lambda core, artifact: core._intake.check(artifact),
+    Timer.EARLY: lambda core, _: core._intake.drop_early(),
+}

@@ -254,7 +254,7 @@ class Receiver:
             return UpdateStatus.OK
         status, wanted = self._ask_whether_wanted(artifact, entry)
         self._put(peer, entry, artifact, verdict)
-        if wanted and self._assembler.want(artifact, row=self._table.peers[peer].sources[artifact]):
+        if wanted and self._assembler.want(artifact, row=self._table.holders[artifact][peer]):
             self._stash.pop(artifact, None)
             context.emit_about(EventKind.ADVERTISED, artifact, peer, entry.hop)
         return status
@@ -276,7 +276,7 @@ class Receiver:
             self._stash.pop(artifact, None)
             if artifact not in self._assembler.tasks:
                 context.emit(EventKind.ADVERTISED, artifact, peer, entry.hop)
-            self._intake.expect(artifact, self._table.peers[peer].sources[artifact], parts)
+            self._intake.expect(artifact, self._table.holders[artifact][peer], parts)
         return status
 
     def _stripped(self, peer: str, entry: Entry, content: bytes, verdict: UpdateVerdict) -> int:
@@ -338,18 +338,10 @@ class Receiver:
     def _put(self, peer: str, entry: Entry, artifact: ArtifactId | None, verdict: UpdateVerdict) -> None:
         self._context.counters["rows_new" if verdict is UpdateVerdict.NEW else "rows_overwritten"] += 1
         old = self._table.put(
-            peer,
-            entry.slot,
-            entry.commit,
-            artifact,
-            have=entry.have,
-            size=entry.size,
-            hop=entry.hop,
-            key=entry.key,
-            origin=entry.origin,
+            peer, entry.slot, entry.commit, artifact, entry.have, entry.size, entry.hop, entry.key, entry.origin
         )
         if artifact is not None:
-            if self._table.peers[peer].sources[artifact].rows > 1 and old != artifact:
+            if self._table.holders[artifact][peer].rows > 1 and old != artifact:
                 self._context.count("same_id_in_two_slots")
             if entry.have is None:
                 self._sender.row_begun(peer, artifact, entry.origin)
