@@ -117,13 +117,13 @@ class PeerOutbox:
         """Slots in state DUE, in the order they became so -> whether to push their bytes."""
         self.reached: dict[int, None] = {}
         """Slots of which any update was sent: the peer may have a row, so it needs an empty when the slot is freed."""
-        self.attempts: dict[int, int] = {}
-        """Slot -> failures in a row, of slots whose last attempt failed."""
+        self.attempts: dict[int, int] | None = None
+        """Slot -> failures in a row, of slots whose last attempt failed. None, as the next two: nothing yet."""
         self.in_flight = 0
         """Requests without an answer."""
-        self.lone: dict[int, int] = {}
+        self.lone: dict[int, int] | None = None
         """Slot -> token of its large push that has no answer yet."""
-        self.groups: dict[int, None] = {}
+        self.groups: dict[int, None] | None = None
         """Numbers of the retries that wait for the end of their pause."""
         self.before_synced: dict[int, None] | None = {}
         """Slots that must be answered before `synced` is sent; None: it was sent."""
@@ -150,7 +150,8 @@ class PeerOutbox:
         else:
             self.states[slot] = after
         if after is None or after is DeliveryState.SUPPRESSED:
-            self.attempts.pop(slot, None)
+            if self.attempts:
+                self.attempts.pop(slot, None)
             if self.before_synced is not None:
                 self.before_synced.pop(slot, None)
         return after
@@ -237,8 +238,7 @@ class Delivery:
         for box in self.boxes.values():
             if box.step(slot, DeliveryEvent.FREED) is None and box.before_synced is not None:
                 box.before_synced.pop(slot, None)
-            token = box.lone.pop(slot, None)
-            if token is not None:
+            if box.lone and (token := box.lone.pop(slot, None)) is not None:
                 del self._requests[token]
                 box.in_flight -= 1
                 self._context.count("cancelled")
@@ -268,7 +268,7 @@ class Delivery:
             return
         self._dirty.pop(peer, None)
         self._context.timers.cancel(Timer.SYNCED, peer)
-        for group in box.groups:
+        for group in box.groups or ():
             del self._retries[group]
             self._context.timers.cancel(Timer.RETRY, group)
         # The driver answers them with a failure; the new connection starts from the slots, not from these.
@@ -307,7 +307,7 @@ class Delivery:
             return
         box, batch = request
         box.in_flight -= 1
-        if batch.lone:
+        if batch.lone and box.lone:
             box.lone.pop(batch.items[0].slot, None)
         # Nearly every answer: checked first, and without decoding.
         if body in {batch.all_ok, batch.all_have} and batch.is_plain and not box.attempts and box.before_synced is None:
@@ -320,7 +320,8 @@ class Delivery:
     def retry(self, group: int) -> None:
         """The pause after a failure is over: slots whose content has not changed meanwhile are due again."""
         box, items = self._retries.pop(group)
-        box.groups.pop(group, None)
+        if box.groups:
+            box.groups.pop(group, None)
         for slot, commit, push in items:
             content = self._contents.get(slot)
             # Anything else has been replaced, freed or marked anew during the pause.
@@ -401,6 +402,7 @@ class Delivery:
         if not box.due:
             box.due = {}  # without the room of those that were in it
         if batch.lone:
+            box.lone = box.lone or {}
             box.lone[batch.items[0].slot] = token
         context.counters["sent"] += len(batch.items)
         context.counters["sent_requests"] += 1
@@ -440,7 +442,6 @@ class Delivery:
             box.step(slot, event)
             if event is DeliveryEvent.FAILED:
                 again.append(item)
-                box.attempts[slot] = box.attempts.get(slot, 0) + 1
             else:
                 self._settled(box, content, status, push=push)
         if again:
@@ -464,12 +465,16 @@ class Delivery:
                 self._edges.graft(content.origin, box.peer)
 
     def _pause(self, box: PeerOutbox, again: list[UpdateItem]) -> None:
-        # One timer for all that failed together: the longest pause of any.
-        attempts = max(box.attempts[item.slot] for item in again)
+        attempts = box.attempts = box.attempts or {}
+        for item in again:
+            attempts[item.slot] = attempts.get(item.slot, 0) + 1
         group = self._context.token()
         self._retries[group] = (box, again)
+        box.groups = box.groups or {}
         box.groups[group] = None
-        pause = self._context.backoff(attempts, RETRY_FIRST_NS, RETRY_MOST_NS)
+        # One timer for all that failed together: the longest pause of any.
+        longest = max(attempts[item.slot] for item in again)
+        pause = self._context.backoff(longest, RETRY_FIRST_NS, RETRY_MOST_NS)
         self._context.timers.set(Timer.RETRY, group, self._context.now + pause)
 
     def _read(self, batch: Batch, body: bytes | None) -> list[int] | list[None]:
