@@ -6,7 +6,7 @@ driver's turn. A Wake too many does no harm.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -144,6 +144,7 @@ class Broadcast:
             quota=self._quota,
             manager=self._manager,
             sender=self._sender,
+            edges=self._edges,
             assembler=self._assembler,
             stripping=self._stripping,
             intake=self._intake,
@@ -156,7 +157,7 @@ class Broadcast:
         effects: list[Effect] = []
         context.effects = effects
         # A table, not a match: this is called for every message of every peer.
-        _HANDLERS[type(what)](self, what)
+        self._handlers[type(what)](self, what)
         return effects
 
     def next_wakeup(self, *, expiries: bool = True) -> int | None:
@@ -428,9 +429,6 @@ class Broadcast:
             timers.set(Timer.TICK, None, self._context.now + tick_ns)
         self._context.effects.append(RunClient(self._client_run))
 
-    def _tick(self, _: None) -> None:
-        self._run_due = self._context.soon = True
-
     # Time
 
     def _wake(self, _: Wake) -> None:
@@ -438,7 +436,7 @@ class Broadcast:
         context.soon = False
         # Timers first: what they make due leaves with this Wake.
         for timer, key in context.timers.due(context.now):
-            _TIMER_HANDLERS[timer](self, key)
+            self._timer(timer, key)
         # Then requests that waited, tasks, slots, and last the updates: each may make something due for the next.
         self._receiver.next_turn()
         self._assembler.flush()
@@ -451,51 +449,78 @@ class Broadcast:
         # Only waiting requests need another Wake at once.
         context.soon = self._receiver.is_waiting
 
-    def _expire(self, _: None) -> None:
-        for artifact in self._manager.expire():
-            self._receiver.unstash(artifact)
+    # What its parts handle
+
+    def _updates_received(self, received: inputs.UpdatesReceived) -> None:
+        self._receiver.updates(received)
+
+    def _updates_answered(self, answered: inputs.UpdatesAnswered) -> None:
+        self._sender.delivery.answered(answered)
+
+    def _synced_answered(self, answered: inputs.SyncedAnswered) -> None:
+        self._sender.delivery.synced_answered(answered)
+
+    def _stripes_received(self, received: inputs.StripesReceived) -> None:
+        self._intake.received(received)
+
+    def _stripes_answered(self, answered: inputs.StripesAnswered) -> None:
+        self._scatter.answered(answered)
+
+    def _timer(self, timer: Timer, key: Any) -> None:  # noqa: C901, PLR0912 - a case for each
+        match timer:
+            case Timer.RETRY:
+                self._sender.delivery.retry(key)
+            case Timer.EMPTY:
+                self._sender.announce_empty()
+            case Timer.SYNCED:
+                self._sender.delivery.send_synced(key)
+            case Timer.HEDGE:
+                self._assembler.hedge(key)
+            case Timer.FETCH:
+                self._assembler.retry(key)
+            case Timer.NO_PATH:
+                self._assembler.end_without_path(key)
+            case Timer.STASH:
+                self._receiver.retry_stash()
+            case Timer.FORGET:
+                self._forget_older_rows(key)
+            case Timer.PROGRESS:
+                self._sender.tell_progress(key)
+            case Timer.DIGEST:
+                self._digests.exchange()
+            case Timer.CLIENT | Timer.TICK:
+                self._run_due = self._context.soon = True
+            case Timer.EXPIRE:
+                for artifact in self._manager.expire():
+                    self._receiver.unstash(artifact)
+            case Timer.STRIPES:
+                self._intake.check(key)
+            case Timer.EARLY:
+                self._intake.drop_early()
+
+    # One table for all Broadcasts: ten thousand simulated nodes need no bound methods of their own.
+    _handlers: ClassVar[dict[type[Input], Callable[["Broadcast", Any], None]]] = {
+        inputs.Publish: _publish,
+        inputs.Withdraw: _withdraw,
+        inputs.Purge: _purge,
+        inputs.PeerUp: _peer_up,
+        inputs.PeerDown: _peer_down,
+        inputs.UpdatesReceived: _updates_received,
+        inputs.UpdatesAnswered: _updates_answered,
+        inputs.FetchReceived: _fetch_received,
+        inputs.FetchAnswered: _fetch_answered,
+        inputs.SyncedReceived: _synced_received,
+        inputs.SyncedAnswered: _synced_answered,
+        inputs.DigestReceived: _digest_received,
+        inputs.DigestAnswered: _digest_answered,
+        inputs.StripesReceived: _stripes_received,
+        inputs.StripesAnswered: _stripes_answered,
+        inputs.MembersChanged: _members_changed,
+        inputs.ClientAnswered: _client_answered,
+        inputs.Wake: _wake,
+    }
 
 
 def _id_in(key: object) -> ArtifactId | None:
     """The artifact a timer is about, where its key is one."""
     return ArtifactId(key) if isinstance(key, bytes) else None
-
-
-# By kind, of all Broadcasts: of a hundred thousand simulated nodes each would have thirty bound methods.
-_HANDLERS: dict[type[Input], Callable[[Broadcast, Any], None]] = {
-    inputs.Publish: Broadcast._publish,
-    inputs.Withdraw: Broadcast._withdraw,
-    inputs.Purge: Broadcast._purge,
-    inputs.PeerUp: Broadcast._peer_up,
-    inputs.PeerDown: Broadcast._peer_down,
-    inputs.UpdatesReceived: lambda core, what: core._receiver.updates(what),
-    inputs.UpdatesAnswered: lambda core, what: core._sender.delivery.answered(what),
-    inputs.FetchReceived: Broadcast._fetch_received,
-    inputs.FetchAnswered: Broadcast._fetch_answered,
-    inputs.SyncedReceived: Broadcast._synced_received,
-    inputs.SyncedAnswered: lambda core, what: core._sender.delivery.synced_answered(what),
-    inputs.DigestReceived: Broadcast._digest_received,
-    inputs.DigestAnswered: Broadcast._digest_answered,
-    inputs.StripesReceived: lambda core, what: core._intake.received(what),
-    inputs.StripesAnswered: lambda core, what: core._scatter.answered(what),
-    inputs.MembersChanged: Broadcast._members_changed,
-    inputs.ClientAnswered: Broadcast._client_answered,
-    inputs.Wake: Broadcast._wake,
-}
-_TIMER_HANDLERS: dict[Timer, Callable[[Broadcast, Any], None]] = {
-    Timer.RETRY: lambda core, group: core._sender.delivery.retry(group),
-    Timer.EMPTY: lambda core, _: core._sender.announce_empty(),
-    Timer.SYNCED: lambda core, peer: core._sender.delivery.send_synced(peer),
-    Timer.HEDGE: lambda core, token: core._assembler.hedge(token),
-    Timer.FETCH: lambda core, artifact: core._assembler.retry(artifact),
-    Timer.NO_PATH: lambda core, artifact: core._assembler.end_without_path(artifact),
-    Timer.STASH: lambda core, _: core._receiver.retry_stash(),
-    Timer.FORGET: Broadcast._forget_older_rows,
-    Timer.PROGRESS: lambda core, slot: core._sender.tell_progress(slot),
-    Timer.DIGEST: lambda core, _: core._digests.exchange(),
-    Timer.CLIENT: Broadcast._tick,
-    Timer.EXPIRE: Broadcast._expire,
-    Timer.TICK: Broadcast._tick,
-    Timer.STRIPES: lambda core, artifact: core._intake.check(artifact),
-    Timer.EARLY: lambda core, _: core._intake.drop_early(),
-}

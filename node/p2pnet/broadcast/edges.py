@@ -12,6 +12,7 @@ twenty publishers spoil each other (measured: half of the nodes then wait for a 
 from collections.abc import Iterable, Iterator
 
 from p2pnet.broadcast.context import Context
+from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import KIB
 
 EAGER_BELOW_BYTES = 16 * KIB
@@ -25,11 +26,13 @@ ORIGINS_PER_PEER = 1_024
 class OriginEdges:
     """The edges of one publisher: bits of peers."""
 
-    __slots__ = ("deliverer", "eager", "lazy")
+    __slots__ = ("deliverer", "eager", "latest", "lazy")
 
     def __init__(self, deliverer: str) -> None:
         self.deliverer = deliverer
         """The peer that delivered its first artifact; empty: it is this node."""
+        self.latest: ArtifactId | None = None
+        """Its artifact that came last: most of what comes next is a copy of it."""
         self.eager = 0
         self.lazy = 0
         """A peer with neither bit is untried: its connection is new, or the publisher is."""
@@ -93,8 +96,17 @@ class Edges:
     def prune(self, origin: int, peer: str) -> None:
         """The peer had the artifact already: its edge is lazy now."""
         edges = self._origins.get(origin)
-        if edges is not None:
+        if edges is not None and not edges.lazy & self._bits.get(peer, 0):
             self._turn_lazy(edges, peer)
+
+    def came(self, origin: int, artifact: ArtifactId) -> None:
+        """An artifact of this publisher, whose edges are known, is here."""
+        self._origins[origin].latest = artifact
+
+    def latest(self, origin: int) -> ArtifactId | None:
+        """This publisher's artifact that came here last, maybe gone again."""
+        edges = self._origins.get(origin)
+        return None if edges is None else edges.latest
 
     def eager(self, origin: int) -> Iterator[str]:
         """The peers with an eager edge for this publisher."""

@@ -9,10 +9,11 @@ from p2pnet.broadcast.artifact import artifact_id, id_prefix, is_part_list, part
 from p2pnet.broadcast.assembler import Assembler
 from p2pnet.broadcast.client import Bounce, ClientCalls, ClientRaisedError
 from p2pnet.broadcast.context import MS, Context, Timer
+from p2pnet.broadcast.edges import Edges
 from p2pnet.broadcast.effects import AnswerUpdates
 from p2pnet.broadcast.inputs import UpdatesReceived
 from p2pnet.broadcast.manager import PoolManager
-from p2pnet.broadcast.pool import Pool
+from p2pnet.broadcast.pool import Artifact, Pool
 from p2pnet.broadcast.quota import Quota
 from p2pnet.broadcast.sender import Sender
 from p2pnet.broadcast.stripe_intake import StripeIntake
@@ -31,6 +32,7 @@ INBOX_BYTES_PER_PEER = 4 * 1024 * 1024
 STASH_SOON_NS = 100 * MS
 """Pause before the bouncer is asked again about stashed ids, after the client has run: it bounds the cost of many short runs."""
 _MALFORMED = bytes([UpdateStatus.MALFORMED])
+_ALONE = [bytes([status]) for status in sorted(UpdateStatus)]  # answers to requests of one update, by status
 _ADVERT, _EMPTY = int(EntryKind.ADVERT), int(EntryKind.EMPTY)
 _STRIPE, _STRIPPED = int(EntryKind.STRIPE), int(EntryKind.STRIPPED)
 
@@ -59,6 +61,7 @@ class Receiver:
         quota: Quota,
         manager: PoolManager,
         sender: Sender,
+        edges: Edges,
         assembler: Assembler,
         intake: StripeIntake,
         stripping: Stripping,
@@ -70,6 +73,7 @@ class Receiver:
         self._quota = quota
         self._manager = manager
         self._sender = sender
+        self._edges = edges
         self._assembler = assembler
         self._intake = intake
         self._stripping = stripping
@@ -208,7 +212,10 @@ class Receiver:
             return
         peer_rows = self._table.peers[peer]
         context.counters["updates"] += len(entries)
-        statuses = bytes([self._update(peer, peer_rows, entry, body) for entry in entries])
+        if len(entries) == 1:
+            statuses = _ALONE[self._update(peer, peer_rows, entries[0], body)]
+        else:
+            statuses = bytes([self._update(peer, peer_rows, entry, body) for entry in entries])
         context.effects.append(AnswerUpdates(token, statuses))
 
     def _update(self, peer: str, peer_rows: PeerRows, entry: Entry, body: bytes) -> int:
@@ -236,7 +243,7 @@ class Receiver:
             if entry.kind in {_STRIPE, _STRIPPED}:
                 announced = self._scattered if entry.kind == _STRIPE else self._stripped
                 return announced(peer, entry, body[entry.start : entry.end], verdict)
-            return self._push(peer, entry, body[entry.start : entry.end], verdict)
+            return self._push(peer, entry, body, verdict)
         except ClientRaisedError:  # nothing was applied: the peer sends it again later
             return UpdateStatus.BUSY
 
@@ -292,16 +299,30 @@ class Receiver:
             return UpdateStatus.ADVERTISE
         self._put(peer, entry, artifact, verdict)
         if status == UpdateStatus.HAVE:
-            self._duplicate(artifact, peer, entry.hop)
+            self._duplicate(self._pool.held(artifact), peer, entry.hop)
         elif wanted:
             self._stash.pop(artifact, None)
             connection = self._table.peers[peer].connection
             self._stripping.begin(peer, connection, artifact, entry, content[ARTIFACT_ID_BYTES:])
         return status
 
-    def _push(self, peer: str, entry: Entry, data: bytes, verdict: UpdateVerdict) -> int:
-        context = self._context
-        context.counters["updates_with_artifact"] += 1
+    def _held_copy(self, entry: Entry, body: bytes) -> Artifact | None:
+        """The artifact that is pushed, if it is its publisher's last one here: found by comparing it instead of hashing it."""
+        latest = self._edges.latest(entry.origin)
+        held = None if latest is None else self._pool.get(latest)
+        # The same key and bytes have the same id.
+        if held is None or len(held.data) != entry.size or held.inspected.key != entry.key:
+            return None
+        return held if body.startswith(held.data, entry.start) else None
+
+    def _push(self, peer: str, entry: Entry, body: bytes, verdict: UpdateVerdict) -> int:
+        self._context.counters["updates_with_artifact"] += 1
+        held = self._held_copy(entry, body)  # a new publisher's first artifact floods: five copies in six
+        if held is not None:
+            self._put(peer, entry, held.id, verdict)
+            self._duplicate(held, peer, entry.hop)
+            return UpdateStatus.HAVE
+        data = body[entry.start : entry.end]
         # Hashing is the first cost of a push: it comes after the table and the size, and before the bouncer, which
         # needs the id.
         parts = part_list(data)
@@ -310,14 +331,20 @@ class Receiver:
         if not wanted:
             self._put(peer, entry, artifact, verdict)
             if status == UpdateStatus.HAVE:
-                self._duplicate(artifact, peer, entry.hop)
+                self._duplicate(self._pool.held(artifact), peer, entry.hop)
             return status
-        fetched = artifact in self._assembler.tasks
         # Nothing is applied: the advert that follows makes the row.
         if not self._quota.has_room(peer, entry.size):
-            context.count("updates_postponed")
-            context.count("advertise_instead_answered")
+            self._context.count("updates_postponed")
+            self._context.count("advertise_instead_answered")
             return UpdateStatus.ADVERTISE
+        return self._take(peer, entry, artifact, data, parts, verdict)
+
+    def _take(  # noqa: PLR0917 - the update, and what follows from it
+        self, peer: str, entry: Entry, artifact: ArtifactId, data: bytes, parts: bytes, verdict: UpdateVerdict
+    ) -> int:
+        """Insert a wanted artifact that was pushed; the status to answer."""
+        fetched = artifact in self._assembler.tasks
         inspected = self._manager.inspect(artifact, entry.key, data, peer, next_hop(entry.hop))
         self._put(peer, entry, artifact, verdict)
         if inspected is None:
@@ -326,7 +353,7 @@ class Receiver:
         self._stash.pop(artifact, None)
         self._stripping.drop(artifact)
         if fetched:
-            context.count("push_completed_a_fetch")
+            self._context.count("push_completed_a_fetch")
             self._assembler.drop(artifact)
         hop = next_hop(entry.hop)
         delivered = {peer: len(data)}
@@ -367,10 +394,9 @@ class Receiver:
             self._context.count("tasks_stashed")
         return UpdateStatus.OK, False
 
-    def _duplicate(self, artifact: ArtifactId, peer: str, hop: int) -> None:
-        found = self._pool.validated.get(artifact) or self._pool.unvalidated[artifact]
-        self._context.count("duplicates")
-        self._context.emit_about(EventKind.DUPLICATE, artifact, peer, next_hop(hop), found.size)
+    def _duplicate(self, held: Artifact, peer: str, hop: int) -> None:
+        self._context.counters["duplicates"] += 1
+        self._context.emit_about(EventKind.DUPLICATE, held.id, peer, next_hop(hop), held.inspected.size)
 
 
 def _busy(body: bytes) -> bytes:

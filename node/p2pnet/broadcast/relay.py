@@ -208,6 +208,7 @@ class Relay:
         """Announce it to the peers with an edge that is not lazy, or only to this audience."""
         holders = [peer for peer in self._table.holders.get(artifact.id, ()) if self._table.holds(peer, artifact.id)]
         eager, untried = self._edges.audience(artifact.origin, artifact.peer, holders)
+        self._edges.came(artifact.origin, artifact.id)
         self._context.count("suppressed", len(holders))
         self._context.count("suppressed_by_row", len(holders))
         if audience is not None:
