@@ -65,33 +65,28 @@ class TraceDigest:
 
     def add(self, now: int, node: int, what: Any, effects: Iterable[Any] = ()) -> None:
         """An input of the node with this number, and what followed from it."""
-        lines, shapes, base = self._lines, self._shapes, node << 40
-        lines.append(now)
+        shapes, base, line = self._shapes, node << 40, self._lines.append
+        line(now)
         for one in (what, *effects):
             kind = type(one)
+            if kind not in shapes:
+                shapes[kind] = (len(shapes) << 32, hasattr(one, "body"), hasattr(one, "artifact"))
+            code, has_body, has_artifact = shapes[kind]
             # Numbers and ids only, so that the digest is the same whatever Python makes of names and sets.
-            if kind is Emit:
-                if Emit not in shapes:
-                    self._shape(one)  # which numbers the kinds
-                lines.append(base + _EVENT_CODES[one.kind] + one.bytes)
-                if one.artifact:
-                    self._artifacts.append(one.artifact)
-                continue
-            code, has_body, has_artifact = shapes.get(kind) or self._shape(one)
             if has_body:
                 body = one.body
-                if body:
-                    code += len(body) if type(body) is bytes else sum(map(len, body))
-            elif has_artifact and one.artifact:
-                self._artifacts.append(one.artifact)
-            lines.append(base + code)
-        if len(lines) > _LINES_KEPT:
+                if type(body) is bytes:
+                    code += len(body)
+                elif body:
+                    code += sum(map(len, body))
+            elif has_artifact:
+                if kind is Emit:
+                    code = _EVENT_CODES[one.kind] + one.bytes
+                if one.artifact:
+                    self._artifacts.append(one.artifact)
+            line(base + code)
+        if len(self._lines) > _LINES_KEPT:
             self._take_in()
-
-    def _shape(self, one: Any) -> tuple[int, bool, bool]:
-        shape = len(self._shapes) << 32, hasattr(one, "body"), hasattr(one, "artifact")
-        self._shapes[type(one)] = shape
-        return shape
 
     def hex(self) -> str:
         """The digest so far, in hex."""

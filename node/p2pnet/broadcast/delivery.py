@@ -36,6 +36,9 @@ class DeliveryState(IntEnum):
     SUPPRESSED = 4  # not to be sent: a complete row of the peer's current connection shows the artifact
 
 
+_DUE, _IN_FLIGHT = DeliveryState.DUE, DeliveryState.IN_FLIGHT  # where every update passes
+
+
 class DeliveryEvent(Enum):
     """What can happen to one slot's update at one peer."""
 
@@ -182,18 +185,18 @@ class Delivery:
         if content.audience is None and content.artifact not in self._table.holders:
             self._fresh[content.slot] = content.push is not None
             return
-        over_edges = content.is_over_edges
-        for box in self.boxes.values():
-            if content.is_for(box.peer):
-                push = content.pushes_to(box.peer)
+        over_edges, slot, audience = content.is_over_edges, content.slot, content.audience
+        for peer, box in self.boxes.items():
+            if audience is None or peer in audience:
+                push = content.pushes_to(peer)
                 if over_edges:  # whoever holds it is not in the audience: what `mark` does then, without the calls
-                    box.states[content.slot] = DeliveryState.DUE
-                    box.due[content.slot] = push
-                    self._dirty[box.peer] = box
+                    box.states[slot] = _DUE
+                    box.due[slot] = push
+                    self._dirty[peer] = box
                 else:
                     self.mark(box, content, push=push)
-            elif content.slot in box.reached:  # the peer's row still shows the slot's old content
-                content.include(box.peer)
+            elif slot in box.reached:  # the peer's row still shows the slot's old content
+                content.include(peer)
                 self.mark(box, content, push=False)
 
     def mark(self, box: PeerOutbox, content: Content, *, push: bool) -> None:
@@ -310,8 +313,9 @@ class Delivery:
         if batch.lone and box.lone:
             box.lone.pop(batch.items[0].slot, None)
         # Nearly every answer: checked first, and without decoding.
-        if body in {batch.all_ok, batch.all_have} and batch.is_plain and not box.attempts and box.before_synced is None:
-            self._settle_all(box, batch, have=body == batch.all_have)
+        have = body == batch.all_have
+        if (have or body == batch.all_ok) and batch.is_plain and not box.attempts and box.before_synced is None:
+            self._settle_all(box, batch, have=have)
         else:
             self._settle(box, batch, body)
         if box.due or box.is_synced_due:
@@ -397,7 +401,7 @@ class Delivery:
         for item in batch.items:
             slot = item.slot
             box.reached[slot] = None
-            box.states[slot] = DeliveryState.IN_FLIGHT  # what `NEXT` has for DUE and WRITTEN, without the calls
+            box.states[slot] = _IN_FLIGHT  # what `NEXT` has for DUE and WRITTEN, without the calls
             box.due.pop(slot, None)
         if not box.due:
             box.due = {}  # without the room of those that were in it
@@ -410,20 +414,21 @@ class Delivery:
 
     def _settle_all(self, box: PeerOutbox, batch: Batch, *, have: bool) -> None:
         """Every update of a plain batch was answered OK, or every one HAVE: the fast path of `_settle`."""
-        states, contents = box.states, self._contents
+        states, contents, delivered = box.states, self._contents, 0
         for slot, commit, push in batch.items:
             content = contents.get(slot)
-            if content is not None and content.commit == commit and states.get(slot) is DeliveryState.IN_FLIGHT:
+            if content is not None and content.commit == commit and states.get(slot) is _IN_FLIGHT:
                 del states[slot]  # what `NEXT` has for IN_FLIGHT and ACCEPTED
+                delivered += 1
                 if have:
                     content.done.add(box.peer)
                 if content.is_over_edges and (have or push):
                     (self._edges.prune if have else self._edges.graft)(content.origin, box.peer)
-                self._context.counters["delivered"] += 1
-                if not states:
-                    states = box.states = {}
             elif content is not None:
                 self._context.count("content_changed_on_its_way")
+        self._context.counters["delivered"] += delivered
+        if not states:
+            box.states = {}
 
     def _settle(self, box: PeerOutbox, batch: Batch, body: bytes | None) -> None:
         """Apply the answer to each update; one to content that has changed since is ignored."""

@@ -156,7 +156,8 @@ class Digests:
             self._promised.pop(artifact[:HALF_BYTES], None)
         if self._sparse:
             # Only for those who may lack it: most know it by now, or are just told.
-            lags = [self._lag(name) for name, peer in self._peers.items() if not self._is_shown(name, peer, artifact)]
+            lacking = self._table.lack(self._peers, artifact)
+            lags = [self._lag(name) for name in lacking if not self._is_shown(name, self._peers[name], artifact)]
             if lags:
                 self._wake(self._context.now + min(lags))
         elif self._peers:

@@ -5,6 +5,7 @@ it keeps a late update from bringing back what its sender has ended. Rows of old
 the connection they came on.
 """
 
+from collections.abc import Iterable
 from enum import Enum
 
 import msgspec
@@ -166,6 +167,11 @@ class Table:
         holders = self.holders.get(artifact)
         source = None if holders is None else holders.get(peer)
         return source is not None and source.complete_rows > 0 and source.connection == self.peers[peer].connection
+
+    def lack(self, peers: Iterable[str], artifact: ArtifactId) -> list[str]:
+        """Those of some peers for which `holds` is false."""
+        holders = self.holders.get(artifact)
+        return [peer for peer in peers if holders is None or peer not in holders or not self.holds(peer, artifact)]
 
     def older_rows(self, peer: str) -> list[int]:
         """Slots of the rows and tombstones of other connections than the current one; all, if there is none."""
