@@ -194,7 +194,8 @@ class Counts(dict[str, int]):
 
     __slots__ = ()
 
-    __missing__ = _ZEROS.__getitem__  # in C, for each node counts a dozen things for the first time; KeyError: no such name
+    # In C, for each node counts a dozen things for the first time. KeyError: there is no such counter.
+    __missing__ = _ZEROS.__getitem__
 
     def every(self) -> dict[str, int]:
         """All counters there are, with those that are 0."""

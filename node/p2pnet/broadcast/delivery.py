@@ -394,16 +394,15 @@ class Delivery:
             self.send_synced(box.peer)
 
     def _send(self, box: PeerOutbox, batch: Batch) -> None:
-        context = self._context
+        context, due = self._context, box.due
         token = context.token()
         self._requests[token] = (box, batch)
         box.in_flight += 1
-        for item in batch.items:
-            slot = item.slot
+        for slot, _, _ in batch.items:
             box.reached[slot] = None
             box.states[slot] = _IN_FLIGHT  # what `NEXT` has for DUE and WRITTEN, without the calls
-            box.due.pop(slot, None)
-        if not box.due:
+            due.pop(slot, None)
+        if not due:
             box.due = {}  # without the room of those that were in it
         if batch.lone:
             box.lone = box.lone or {}

@@ -81,8 +81,9 @@ class Edges:
         for peer in holders:
             self._turn_lazy(edges, peer)
         eager, lazy = edges.eager, edges.lazy
-        told = {peer for peer, bit in self._bits.items() if eager & bit}
-        return told, {peer for peer, bit in self._bits.items() if not (eager | lazy) & bit}
+        known = eager | lazy
+        told = {peer for peer, bit in self._bits.items() if eager & bit} if eager else set()
+        return told, {peer for peer, bit in self._bits.items() if not known & bit}
 
     def graft(self, origin: int, peer: str) -> None:
         """The peer lacked an artifact, or took it from here: its edge is eager now."""
@@ -96,7 +97,7 @@ class Edges:
     def prune(self, origin: int, peer: str) -> None:
         """The peer had the artifact already: its edge is lazy now."""
         edges = self._origins.get(origin)
-        if edges is not None and not edges.lazy & self._bits.get(peer, 0):
+        if edges is not None:
             self._turn_lazy(edges, peer)
 
     def came(self, origin: int, artifact: ArtifactId) -> None:
@@ -122,8 +123,8 @@ class Edges:
         bit = self._bits.get(peer, 0)
         if edges.eager & bit:
             self._context.count("eager_edge_turned_lazy")
+            edges.eager &= ~bit
         edges.lazy |= bit
-        edges.eager &= ~bit
 
     def _use(self, origin: int, deliverer: str) -> OriginEdges:
         """The edges of this publisher, the most recently used ones now."""

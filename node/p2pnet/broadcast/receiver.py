@@ -32,9 +32,10 @@ INBOX_BYTES_PER_PEER = 4 * 1024 * 1024
 STASH_SOON_NS = 100 * MS
 """Pause before the bouncer is asked again about stashed ids, after the client has run: it bounds the cost of many short runs."""
 _MALFORMED = bytes([UpdateStatus.MALFORMED])
+_NEW, _STALE, _LIMIT = UpdateVerdict.NEW, UpdateVerdict.STALE, UpdateVerdict.LIMIT
 _ALONE = [bytes([status]) for status in sorted(UpdateStatus)]  # answers to requests of one update, by status
 _ADVERT, _EMPTY = int(EntryKind.ADVERT), int(EntryKind.EMPTY)
-_STRIPE, _STRIPPED = int(EntryKind.STRIPE), int(EntryKind.STRIPPED)
+_PUSH, _STRIPE = int(EntryKind.PUSH), int(EntryKind.STRIPE)
 
 
 class Inbox:
@@ -98,9 +99,8 @@ class Receiver:
 
     def updates(self, received: UpdatesReceived) -> None:
         """Handle one request; it is answered now, or after the other peers' requests of this loop turn."""
-        peer, connection, token, body = received.peer, received.connection, received.token, received.body
-        context = self._context
-        if not self._table.is_current(peer, connection):
+        peer, token, body, context = received.peer, received.token, received.body, self._context
+        if not self._table.is_current(peer, received.connection):
             context.count("updates_dropped")
             context.count("update_of_replaced_connection")
             context.effects.append(AnswerUpdates(token, b""))
@@ -221,11 +221,11 @@ class Receiver:
     def _update(self, peer: str, peer_rows: PeerRows, entry: Entry, body: bytes) -> int:
         context = self._context
         verdict = self._table.judge(peer_rows, entry.slot, entry.commit)
-        if verdict is UpdateVerdict.STALE:
+        if verdict is _STALE:
             context.count("rows_stale")
             context.count("tombstone_met" if peer_rows.rows[entry.slot].artifact is None else "stale_update")
             return UpdateStatus.OK
-        if verdict is UpdateVerdict.LIMIT:
+        if verdict is _LIMIT:
             context.count("rows_over_limit")
             context.count("row_limit_met")
             return UpdateStatus.LIMIT
@@ -238,12 +238,12 @@ class Receiver:
             self._put(peer, entry, None, verdict)
             return UpdateStatus.OK
         try:
+            if entry.kind == _PUSH:
+                return self._push(peer, entry, body, verdict)
             if entry.kind == _ADVERT:
                 return self._advert(peer, entry, ArtifactId(body[entry.start : entry.end]), verdict)
-            if entry.kind in {_STRIPE, _STRIPPED}:
-                announced = self._scattered if entry.kind == _STRIPE else self._stripped
-                return announced(peer, entry, body[entry.start : entry.end], verdict)
-            return self._push(peer, entry, body, verdict)
+            announced = self._scattered if entry.kind == _STRIPE else self._stripped
+            return announced(peer, entry, body[entry.start : entry.end], verdict)
         except ClientRaisedError:  # nothing was applied: the peer sends it again later
             return UpdateStatus.BUSY
 
@@ -363,15 +363,14 @@ class Receiver:
         return status
 
     def _put(self, peer: str, entry: Entry, artifact: ArtifactId | None, verdict: UpdateVerdict) -> None:
-        self._context.counters["rows_new" if verdict is UpdateVerdict.NEW else "rows_overwritten"] += 1
-        old = self._table.put(
-            peer, entry.slot, entry.commit, artifact, entry.have, entry.size, entry.hop, entry.key, entry.origin
-        )
+        self._context.counters["rows_new" if verdict is _NEW else "rows_overwritten"] += 1
+        have, origin = entry.have, entry.origin
+        old = self._table.put(peer, entry.slot, entry.commit, artifact, have, entry.size, entry.hop, entry.key, origin)
         if artifact is not None:
             if self._table.holders[artifact][peer].rows > 1 and old != artifact:
                 self._context.count("same_id_in_two_slots")
-            if entry.have is None:
-                self._sender.row_begun(peer, artifact, entry.origin)
+            if have is None:
+                self._sender.row_begun(peer, artifact, origin)
         # After the new row is in: its artifact may be the old one in another slot.
         if old is not None and old != artifact:
             self._row_ended(peer, old)

@@ -146,14 +146,12 @@ def decode_updates(body: bytes) -> list[Entry]:
 
     Raises MalformedError for the whole request, wherever the fault is: an honest sender makes none.
     """
-    entries: list[Entry] = []
-    start, total = 0, len(body)
-    while start < total:
-        entry = _decode_entry(body, start, total)
-        entries.append(entry)
-        start = entry.end
+    total = len(body)
+    entries = [_decode_entry(body, 0, total)]
+    while (start := entries[-1].end) < total:
+        entries.append(_decode_entry(body, start, total))
     # The bound on batches bounds the work of one request.
-    if not entries or (len(entries) > 1 and total > UPDATE_BATCH_BYTES):
+    if len(entries) > 1 and total > UPDATE_BATCH_BYTES:
         raise MalformedError(f"update: {len(entries)} entries in {total} bytes")
     return entries
 
@@ -168,8 +166,8 @@ def _decode_entry(body: bytes, start: int, total: int) -> Entry:
         raise MalformedError(f"update: an entry of {length} bytes ends {end - total} bytes behind the request")
     content = length - key_length - bitmap
     if kind == _PUSH and content == size and not bitmap and key_length <= KEY_BYTES_MAX:  # nearly every one
-        middle = start + key_length
-        return Entry(slot, commit, kind, hop, size, origin, None, body[start:middle], middle, end)
+        key = body[start : start + key_length] if key_length else b""
+        return Entry(slot, commit, _PUSH, hop, size, origin, None, key, end - size, end)
     if key_length > KEY_BYTES_MAX:
         fits = False
     elif kind == _ADVERT:
