@@ -461,7 +461,12 @@ def test_a_push_that_shows_a_fetch_to_be_vain_ends_it_with_what_was_offered_of_i
 
 def test_a_push_of_what_is_held_is_known_by_its_bytes_and_not_hashed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     hashed = list[bytes]()
-    monkeypatch.setattr(receiver, "part_list", lambda data: (hashed.append(data), part_list(data))[1])
+
+    def listed(data: bytes) -> bytes:
+        hashed.append(data)
+        return part_list(data)
+
+    monkeypatch.setattr(receiver, "part_list", listed)
     script, made = Script(full_mesh=False), Made(700)
     for peer in "pqr":
         script.up(peer)
