@@ -2,9 +2,15 @@
 
 A worker that begins a group ends it, so that what a group shares is made once: the files of tests/cluster share a real
 cluster, those of its control_plane one without machines; each other file is a group by itself.
+
+A test marked `alone` has the machine to itself: it waits until the tests of the other workers end, and they begin none
+until it has. It is for tests in which many processes keep time, which two busy cores would not let them.
 """
 
-from pathlib import PurePosixPath
+import fcntl
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path, PurePosixPath
 
 import pytest
 from xdist.remote import Producer
@@ -15,6 +21,47 @@ SHARING = {"tests/cluster": "cluster", "tests/cluster/control_plane": "control p
 """Folders whose files are one group. These last longest and begin first; they mostly wait, which leaves the cores to others."""
 
 NodeManager.EXIT_TIMEOUT = 20  # seconds after Ctrl-C: a cluster is taken down in less, but not in the 10 of xdist
+
+
+@contextmanager
+def locked(path: Path, how: int) -> Iterator[None]:
+    """Hold a lock of a file, LOCK_SH or LOCK_EX of `fcntl`, inside the block; a process that dies lets go of it."""
+    with path.open("a") as file:
+        fcntl.flock(file, how)
+        yield
+
+
+class Room:
+    """Workers of one checkout: any number of them inside together, or one alone. Who waits to be alone goes first."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        self.door, self.inside = folder / "workers.door", folder / "workers.inside"
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Be inside with others, after those who wait at the door to be alone."""
+        with self.inside.open("a") as file:
+            with locked(self.door, fcntl.LOCK_EX):
+                fcntl.flock(file, fcntl.LOCK_SH)
+            yield
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Close the door, wait until the others have left, be inside alone."""
+        with locked(self.door, fcntl.LOCK_EX), locked(self.inside, fcntl.LOCK_EX):
+            yield
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around pytest-timeout, for waiting is no part of the test
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Inside with the other workers, or alone."""
+    turn: AbstractContextManager[None] = nullcontext()
+    if hasattr(item.config, "workerinput"):
+        room = Room(item.config.rootpath / ".pytest_cache")
+        turn = room.alone() if item.get_closest_marker("alone") else room.together()
+    with turn:
+        return (yield)
 
 
 def group(nodeid: str) -> str:
@@ -38,6 +85,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByGroup
 
 @pytest.hookimpl(trylast=True)  # after pytest-randomly, whose order holds within groups and among those not named
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first."""
-    first = list(SHARING.values())
-    items.sort(key=lambda item: first.index(group(item.nodeid)) if group(item.nodeid) in first else len(first))
+    """The longest first, those that want the machine to themselves last: Kubernetes is no longer compiled by then."""
+    order = list(SHARING.values())
+    alone = {group(item.nodeid) for item in items if item.get_closest_marker("alone")}
+
+    def place(item: pytest.Item) -> int:
+        name = group(item.nodeid)
+        return order.index(name) if name in order else len(order) + (name in alone)
+
+    items.sort(key=place)

@@ -201,50 +201,6 @@ def test_what_is_larger_than_its_client_allows_only_inside_its_envelope_is_rejec
     assert [emit.detail for emit in script.events(K.REJECTED)] == ["too large"]
 
 
-# Turns
-
-
-def test_a_flooding_peer_waits_behind_the_others_and_is_answered_busy_at_last() -> None:
-    script = Script()
-    script.up("flood", 1)
-    script.up("calm", 2)
-    flood = [script.give(inputs.UpdatesReceived("flood", 1, token, EMPTIES)) for token in range(600)]
-    statuses = [answer.body[0] for done in flood for answer in of(done, effects.AnswerUpdates)]
-    assert statuses.count(UpdateStatus.OK) <= 17
-    assert statuses.count(UpdateStatus.BUSY) > 300
-    calm = script.give(inputs.UpdatesReceived("calm", 2, 999, encode_empty(0, 0)))
-    assert of(calm, effects.AnswerUpdates) == [effects.AnswerUpdates(999, b"\x00")]
-    assert script.kinds_pending() == {"request", "wake"}
-    answered = 0
-    while script.core.next_wakeup() == script.now:
-        turn = len(of(script.give(inputs.Wake()), effects.AnswerUpdates))
-        assert turn <= 17
-        answered += turn
-    assert answered + len(statuses) == 600
-
-
-def test_peers_that_wait_are_served_one_request_each_in_turn() -> None:
-    script = Script()
-    for connection, peer in enumerate("pq", start=1):
-        script.up(peer, connection)
-    for token in range(40):
-        script.give(inputs.UpdatesReceived("p", 1, token, EMPTIES))
-    for token in range(100, 140):
-        script.give(inputs.UpdatesReceived("q", 2, token, EMPTIES))
-    tokens = [answer.token for answer in of(script.give(inputs.Wake()), effects.AnswerUpdates)]
-    assert [token >= 100 for token in tokens[:8]] == [False, True] * 4
-
-
-def test_requests_that_wait_are_forgotten_with_their_connection() -> None:
-    script = Script()
-    script.up("p", 1)
-    for token in range(50):
-        script.give(inputs.UpdatesReceived("p", 1, token, EMPTIES))
-    script.give(inputs.PeerDown("p", 1))
-    assert not of(script.turn(), effects.AnswerUpdates)
-    assert "request" not in script.kinds_pending()
-
-
 def test_one_peer_that_floods_malformed_requests_is_answered_so_each_time() -> None:
     script = Script()
     script.up("p", 1)

@@ -272,18 +272,28 @@ def test_an_interrupt_ends_at_once_what_waits_for_a_silent_server(
     kubeconfig: Path, state: State, silent: str, words: tuple[str, ...]
 ) -> None:
     write(kubeconfig, server=silent)
+    # A machine may be too busy to ask within the 3 s that `ls` gives it: then there was nothing to interrupt yet.
+    assert any(_interrupted_in_time(state, words) for _ in range(3))
+
+
+def _interrupted_in_time(state: State, words: tuple[str, ...]) -> bool:
+    """Interrupts the command while it waits, and checks its end; False if it had given up before it asked."""
     with subprocess.Popen(
         [sys.executable, "-m", "p2pnet.cli", *words], env=os.environ | {"P2PNET_STATE": str(state.root)},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     ) as command:  # fmt: skip
         assert command.stderr is not None
-        assert "context work" in command.stderr.readline()  # it asks now
+        said = command.stderr.readline()
+        if "has not answered within 3 s" in said:
+            return False
+        assert "context work" in said  # it asks now
         time.sleep(0.5)
         command.send_signal(signal.SIGINT)
         since = time.monotonic()
         # On a busy machine it may be at its end by itself: then it dies of the signal, which a shell calls 130 too.
         assert command.wait(timeout=20) in {130, -signal.SIGINT}
         assert time.monotonic() - since < 2.8  # it would wait for 3 s or more
+    return True
 
 
 def test_subnets_here_are_listed_in_the_time_a_silent_cluster_is_given(

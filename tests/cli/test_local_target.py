@@ -17,6 +17,7 @@ import pytest
 from p2pnet.cli.progress import NoProgress
 from p2pnet.cli.targets import lab_process, local
 from p2pnet.cli.targets.local import LocalTarget
+from p2pnet.cli.verbs import up
 from p2pnet.model.cgroup import Cgroups, OomCounter
 from p2pnet.model.errors import TargetError
 from p2pnet.model.jobs import Problem, RunFile, RunRequest
@@ -65,6 +66,15 @@ def test_a_subnet_whose_lock_is_held_is_being_started(place: LocalTarget) -> Non
 
     with place.state.subnet("demo").lock():
         assert place.presence("demo") == "starting"
+
+
+async def test_up_starts_again_what_dies_while_it_looks_at_it(place: LocalTarget) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as lab:
+        made(place, pid=lab.pid)
+        assert place.presence("demo") == "up"
+        lab.kill()
+    async with place.lock("demo", NoProgress()):
+        assert await up.current_document("demo", place) == (None, False)
 
 
 async def test_a_dead_lab_ends_its_open_runs_as_invalid_and_names_up(place: LocalTarget) -> None:

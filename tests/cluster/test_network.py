@@ -139,6 +139,7 @@ def column(demo: Demo) -> str:
     return line[begin : header.index("EXPIRY")].strip()
 
 
+@pytest.mark.alone
 def test_a_network_is_in_force_as_asked_and_an_edit_of_it_replaces_no_pod(demo: Demo) -> None:
     before = demo.uids()
     report = valid(lambda: inject(demo, "--count", "10", "--rate", "5/s"))

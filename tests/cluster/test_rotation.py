@@ -1,5 +1,6 @@
 """Twenty nodes get other leaves while artifacts travel between them: nobody starts again, and nothing is lost."""
 
+import pytest
 from tests.cluster.demo import Demo
 from tests.cluster.kit import Cluster, until
 from tests.cluster.test_certificates import SERVED_S, check_lossless, injection, served
@@ -7,6 +8,7 @@ from tests.cluster.test_certificates import SERVED_S, check_lossless, injection,
 NODES = 20
 
 
+@pytest.mark.alone
 def test_twenty_nodes_are_rotated_under_way_without_a_restart_or_a_lost_artifact(
     operator: Cluster, namespace: str
 ) -> None:

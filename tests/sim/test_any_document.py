@@ -57,7 +57,7 @@ def some_document(rng: Random) -> Subnet:
 def test_when_all_faults_are_over_links_are_back_and_the_promise_is_kept(seed: int) -> None:
     rng = Random(f"any document {seed}")
     document = some_document(rng)
-    world, _, faults = subnet_world(document, seed=seed, client="blob", on_event=lambda *_: None)
+    world, _, faults, _ = subnet_world(document, seed=seed, client="blob", on_event=lambda *_: None)
     world.run(1)
     faults.begin(world.now)
     for _ in range(6):

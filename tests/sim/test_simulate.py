@@ -11,7 +11,7 @@ from tests.sim.documents import subnet
 from p2pnet.measure.injection import payload_seed
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import EventKind
-from p2pnet.sim import simulate as module
+from p2pnet.sim import virtual_subnet as module
 from p2pnet.sim.simulate import SimLoad, SimProgress, simulate
 from p2pnet.subnet.document import default_subnet, load_subnet
 from p2pnet.subnet.support import unsupported

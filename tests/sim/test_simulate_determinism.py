@@ -7,7 +7,7 @@ import sys
 import msgspec
 from tests.sim.documents import load, subnet
 
-from p2pnet.sim import simulate as module
+from p2pnet.sim import virtual_subnet as module
 from p2pnet.sim.simulate import SimOutcome, simulate
 
 DOCUMENT = subnet(

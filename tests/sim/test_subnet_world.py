@@ -49,7 +49,7 @@ def test_what_hits_a_node_hits_all_of_its_clients() -> None:
     chatty = {"name": "chatty", "class": "tests.sim.stamped_client:Chatty"}
     kill = {"name": "gone", "from": "node-1", "kill": True, "for": "1h"}
     asked = subnet(nodes=3, clients=[{"name": "blob"}, chatty], faults=[kill])
-    world, _, faults = subnet_world(asked, seed=1, client="blob", on_event=lambda *_: None)
+    world, _, faults, _ = subnet_world(asked, seed=1, client="blob", on_event=lambda *_: None)
     world.run(0)
     faults.begin(0.0)
     assert [name for name, node in world.nodes.items() if not node.is_up] == ["node-1", "node-1 chatty"]
@@ -83,7 +83,7 @@ def test_without_a_client_asked_for_blob_publishes_wherever_it_stands() -> None:
 )
 def test_links_are_those_of_the_topology_that_live_nodes_have(topology: dict[str, object]) -> None:
     asked = subnet(nodes=12, topology=topology, seed=5)
-    world, _, _ = subnet_world(asked, seed=99, client="blob", on_event=lambda *_: None)
+    world, _, _, _ = subnet_world(asked, seed=99, client="blob", on_event=lambda *_: None)
     edges = edges_of(asked)
     found = {frozenset(link) for link in world.links()}
     assert found == ({frozenset(edge) for edge in edges} if edges is not None else found)

@@ -197,6 +197,35 @@ def test_a_lab_is_known_by_its_socket_when_its_record_is_lost(monkeypatch: pytes
         assert paths.live_lab() is None
 
 
+LISTEN = """
+import socket, sys
+listening = socket.socket(socket.AF_UNIX)
+listening.bind(sys.argv[1])
+listening.listen()
+with socket.socket(socket.AF_UNIX) as heir:
+    heir.connect(sys.argv[2])
+    socket.send_fds(heir, [b"x"], [listening.fileno()])
+"""
+
+
+def test_a_dead_lab_whose_socket_is_still_held_by_a_child_is_no_live_lab(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(prefix="p") as short, socket.socket(socket.AF_UNIX) as heir:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", short)
+        paths = State(Path(short)).subnet("demo").make()
+        paths.socket().parent.mkdir()
+        heir.bind(f"{short}/heir")
+        heir.listen()
+        subprocess.run([sys.executable, "-c", LISTEN, str(paths.socket()), f"{short}/heir"], check=True)
+        connection, _ = heir.accept()
+        with connection:
+            _, [held], *_ = socket.recv_fds(connection, 1, 1)
+        try:
+            assert processes.listener_pid(paths.socket()) is not None
+            assert paths.live_lab() is None
+        finally:
+            os.close(held)
+
+
 def test_a_lab_exists_as_long_as_its_lock_is_held(tmp_path: Path) -> None:
     paths = State(tmp_path).subnet("demo").make()
     assert not paths.lab_exists()

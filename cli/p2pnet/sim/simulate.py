@@ -7,85 +7,15 @@ The same document, load and seed give the same report, on any machine.
 """
 
 from collections.abc import Callable
-from random import Random
 from time import perf_counter
 
-import msgspec
-
-from p2pnet.broadcast.manager import PublicationRefusedError
-from p2pnet.measure import RunMeasure, facts_of, parse
-from p2pnet.measure.injection import Planned, payload_seed, plan, publishers_seed, unpublished_notes
-from p2pnet.model.errors import LocalError
 from p2pnet.model.events import Collected
-from p2pnet.model.ids import client_among
-from p2pnet.model.jobs import Payload, RunFile, RunRequest
-from p2pnet.model.report import Report
-from p2pnet.model.units import format_duration
-from p2pnet.sim.context import EPOCH
-from p2pnet.sim.published import PublishedPayloads
-from p2pnet.sim.quantities import NS
-from p2pnet.sim.run_events import RunEvents
-from p2pnet.sim.subnet_world import subnet_world
 from p2pnet.sim.timeline import without_collections
-from p2pnet.subnet.document import in_force
-from p2pnet.subnet.members import members
+from p2pnet.sim.virtual_run import TARGET, SimLoad, SimOutcome, SimProgress
+from p2pnet.sim.virtual_subnet import CALLS_PER_LOOK, VirtualSubnet
 from p2pnet.subnet.spec import Subnet
-from p2pnet.subnet.support import ignored
 
-TARGET = "sim"
-START_NS = 30 * NS  # virtual time in which the nodes of a new subnet come to rest before the run begins, at most
-SETTLE_S = 2.0  # virtual time after the last receipt for what is still under way, at most: some clients never rest
-CALLS_PER_LOOK = (
-    5_000  # planned calls between two looks at `is_stopped`, which are a tenth of a second or so of the wall clock
-)
-NOTES = (
-    "simulated: the broadcast and its clients, by the code that live nodes run, in virtual time",
-    "modelled: the network between nodes, message by message, with the headers of their packets; starts and deaths of nodes",
-    "left out: the time that nodes compute, certificates, and how nodes find each other",
-)
-
-
-class SimLoad(msgspec.Struct, frozen=True, kw_only=True):
-    """What is injected, as `p2pnet inject` has it."""
-
-    payloads: list[tuple[str, bytes | int]]
-    """Name, and bytes or the size of generated ones, each `count` times."""
-    count: int = 1
-    rate_per_s: float | None = None
-    """Artifacts per second; None: all at once."""
-    sender: str = "random"
-    """A node's name, `random` (seeded) or `all`."""
-    within_s: float = 60.0
-    """Virtual seconds after the last publication in which a receipt counts."""
-    expectations: list[str] = []
-    client: str = ""
-    """The client that publishes; empty: the subnet's `blob`, or its first client."""
-    label: str = ""
-
-
-class SimProgress(msgspec.Struct, frozen=True):
-    """How far a run is. Seconds since its begin, virtual and of the wall clock."""
-
-    virtual_s: float
-    wall_s: float
-    published: int
-    asked: int
-    receipts: int
-    expected: int
-
-
-class SimOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run gave."""
-
-    report: Report
-    """Its `run` is empty: whoever keeps it gives it an id. Times are virtual: the world begins at `EPOCH`."""
-    run: RunFile
-    """As a live run's run.json, also without an id; `version` is empty."""
-    events: list[Collected]
-    """In time order, as a live run's archive has them; empty where `on_events` took them."""
-    payloads: PublishedPayloads
-    """The bytes that were published, by artifact id in hex."""
-    interrupted: bool
+__all__ = ["TARGET", "SimLoad", "SimOutcome", "SimProgress", "simulate"]
 
 
 def simulate(
@@ -106,257 +36,24 @@ def simulate(
     `on_events`: takes the events in batches, so that they need not fit into memory.
     """
     kept: list[Collected] = []
-    run = _SimRun(subnet, load, seed, until_s, on_events or kept.extend)
-    return run.execute(on_progress or (lambda _: None), is_stopped, kept)
+    there = VirtualSubnet(subnet, seed=seed, client=load.client)
+    run = there.make_run(load, seed=seed, write=on_events or kept.extend, until_s=until_s)
+    started = perf_counter()
 
+    def look() -> None:
+        if on_progress is not None:
+            on_progress(run.progress(perf_counter() - started))
+        if is_stopped() and not run.is_over:
+            run.interrupt()
 
-class _SimRun:
-    """One run from its plan to its outcome. Times are nanoseconds since the start of the world."""
-
-    def __init__(
-        self, subnet: Subnet, load: SimLoad, seed: int, until_s: float | None, write: Callable[[list[Collected]], None]
-    ) -> None:
-        client = client_among([one.name for one in subnet.spec.clients], load.client)
-        request, sizes = _request_of(load, client)
-        for expression in load.expectations:
-            parse(expression)
-        names = [name for name, _ in members(subnet)]
-        self._subnet = subnet
-        self._load = load
-        self._seed = seed
-        self._until_s = until_s
-        self._measure = RunMeasure(names)
-        self._log = RunEvents(self._measure, client, write)
-        self._planned = plan(request, names, sizes, Random(publishers_seed(seed)).randrange)
-        there = subnet_world(subnet, seed=seed, client=client, on_event=self._log.add)
-        self._world, self._network, self._faults = there
-        self._file = RunFile(
-            run="", subnet=subnet.name, target=TARGET, seed=seed, request=request, created_at=EPOCH, nodes=names,
-            version="", spec=in_force(subnet, TARGET), label=load.label, ignored=ignored(subnet, TARGET),
-            unix_offset_s=EPOCH,
-        )  # fmt: skip
-        self._next = 0
-        """Index of the artifact to publish next."""
-        self._begins = 0
-        self._sent_before = 0
-        self._interrupted = False
-        self._at_rest = False
-        """Everything is delivered, and nothing under way."""
-        self._invalid: list[str] = []
-        self._payloads = PublishedPayloads(self._bytes_of)
-        self._names: list[str] = []
-        self._unpublished: dict[str, int] = {}
-        """By publisher: artifacts that were not published, because a fault kept it from working."""
-
-    def execute(
-        self, on_progress: Callable[[SimProgress], None], is_stopped: Callable[[], bool], kept: list[Collected]
-    ) -> SimOutcome:
-        """Simulate, and report."""
-        started = perf_counter()
-        with without_collections() as collect:
-            self._look(on_progress, is_stopped, started)
-            while not self._interrupted and not self._is_started():
-                collect(CALLS_PER_LOOK)
-                self._look(on_progress, is_stopped, started)
-            self._begin()
-            while not self._is_over():
-                if not self._world.is_mid_instant:
-                    self._fault_due()
-                    self._publish_due()
-                self._advance()
-                self._log.flush()
-                collect(CALLS_PER_LOOK)
-                self._look(on_progress, is_stopped, started)
-        report = self._report(self._world.wire_bytes - self._sent_before)
-        file = msgspec.structs.replace(
-            self._file, state=report.state, started_at=EPOCH + self._begins / NS, finished_at=EPOCH + self._now / NS,
-            artifacts=list(self._payloads), names=self._names, faults=report.faults,
-        )  # fmt: skip
-        return SimOutcome(
-            report=report, run=file, events=kept, payloads=self._payloads,
-            interrupted=self._interrupted,
-        )  # fmt: skip
-
-    def _is_started(self) -> bool:
-        """Whether the nodes of the new subnet have come to rest, or had their time for it; lets some virtual time pass."""
-        quiet = self._world.run_until_quiet(START_NS, CALLS_PER_LOOK)
-        return quiet or (self._now >= START_NS and not self._world.is_mid_instant)
-
-    def _begin(self) -> None:
-        self._begins = self._now
-        self._log.begin()
-        self._faults.begin(self._world.now)
-        self._sent_before = self._world.wire_bytes
-
-    def _look(self, on_progress: Callable[[SimProgress], None], is_stopped: Callable[[], bool], started: float) -> None:
-        on_progress(self._progress(perf_counter() - started))
-        if is_stopped() and not self._is_over():
-            self._interrupt()
-
-    # The way to the end
-
-    @property
-    def _now(self) -> int:
-        return round(self._world.now * NS)
-
-    @property
-    def _expected(self) -> int:
-        return len(self._planned) * (len(self._file.nodes) - 1)
-
-    @property
-    def _ends(self) -> int | None:
-        """When the run is over at the latest; None: not known before the last publication."""
-        ends = [self._begins + int(self._until_s * NS)] if self._until_s is not None else []
-        if self._next == len(self._planned) or self._invalid:
-            ends.append(self._last_published + int(self._load.within_s * NS))
-        if self._is_complete:
-            ends.append(max(self._log.last_receipt_ns, self._last_published) + int(SETTLE_S * NS))
-        return min(ends, default=None)
-
-    @property
-    def _last_published(self) -> int:
-        return self._begins + int(self._planned[max(0, self._next - 1)].due_s * NS)
-
-    @property
-    def _is_complete(self) -> bool:
-        receipts = len(self._payloads) * (len(self._file.nodes) - 1)
-        return self._next == len(self._planned) and self._measure.delivered >= receipts
-
-    def _is_over(self) -> bool:
-        if self._interrupted or self._at_rest or self._invalid:
-            return True
-        # What happens at the end's own instant is part of the run.
-        ends = self._ends
-        return ends is not None and self._now >= ends and not self._world.is_mid_instant
-
-    def _fault_due(self) -> None:
-        while (due_s := self._faults.next_s()) is not None and round(due_s * NS) <= self._now:
-            self._faults.advance(due_s)
-
-    def _publish_due(self) -> None:
-        while self._next < len(self._planned) and not self._invalid:
-            planned = self._planned[self._next]
-            if self._begins + int(planned.due_s * NS) > self._now:
-                return
-            self._publish(planned)
-
-    def _publish(self, planned: Planned) -> None:
-        self._next += 1
-        if self._faults.has_down(planned.publisher):
-            self._unpublished[planned.publisher] = self._unpublished.get(planned.publisher, 0) + 1
-            return
-        data = self._bytes_of(planned)
-        self._log.publishing = True
-        try:
-            node = self._world.nodes[planned.publisher]
-            artifact = node.publish(data, keep=self._subnet.spec.broadcast.keep.seconds, name=planned.name)
-        except LocalError as error:
-            code = f"{error.code}: " if isinstance(error, PublicationRefusedError) else ""
-            self._invalid.append(
-                f"not everything could be published: {planned.publisher} refused {planned.name}: {code}{error}"
-            )
-            return
-        finally:
-            self._log.publishing = False
-        self._payloads.planned[artifact.hex()] = planned
-        self._names.append(planned.name)
-
-    def _bytes_of(self, planned: Planned) -> bytes:
-        if planned.payload.upload:
-            data = self._load.payloads[int(planned.payload.upload)][1]
-            assert isinstance(data, bytes)  # noqa: S101 - as `_request_of` says
-            return data
-        return Random(payload_seed(self._seed, planned.index, planned.size)).randbytes(planned.size)
-
-    def _advance(self) -> None:
-        """Let some virtual time pass: to what is due next at most."""
-        due = self._due
-        if self._world.run_until_quiet(due, CALLS_PER_LOOK):
-            self._log.flush()
-            self._skip_quiet(due)
-
-    @property
-    def _due(self) -> int:
-        """When the next publication, fault or end is due, at most a second after the present one."""
-        due = [(self._now // NS + 1) * NS]
-        if self._next < len(self._planned):
-            due.append(self._begins + int(self._planned[self._next].due_s * NS))
-        if (ends := self._ends) is not None:
-            due.append(ends)
-        if (fault_s := self._faults.next_s()) is not None:
-            due.append(round(fault_s * NS))
-        return max(self._now, min(due))
-
-    def _skip_quiet(self, due: int) -> None:
-        """Nothing is under way: be over, or go on with what is due next."""
-        if self._is_complete:
-            self._at_rest = True
-        elif due > self._now or self._world.is_mid_instant:
-            self._world.run((due - self._now) / NS)
-
-    @property
-    def _not_due(self) -> int:
-        """Artifacts that were due after the end that was asked for."""
-        if self._until_s is None or self._interrupted or self._invalid:
-            return 0
-        return len(self._planned) - self._next
-
-    def _why_not_all(self, not_due: int) -> list[str]:
-        """A run that published less than it was to is no measurement of what was asked, even if that was asked, too."""
-        if not not_due:
-            return []
-        end, later = (
-            format_duration(self._until_s or 0.0),
-            f"{not_due} of {len(self._planned)} artifacts were due later",
-        )
-        return [f"the run ended after {end} of virtual time, as asked: {later}"]
-
-    def _notes(self) -> list[str]:
-        """What there is to say beside the figures, what is simulated and what is modelled last."""
-        clients, notes = [one.name for one in self._subnet.spec.clients], []
-        if len(clients) > 1:
-            notes.append(f"bytes sent are those of all clients ({', '.join(clients)})")
-        return [*notes, *unpublished_notes(self._unpublished), *self._network.plan.notes, *NOTES]
-
-    def _interrupt(self) -> None:
-        self._interrupted = True
-        after = format_duration(self._now / NS - self._begins / NS)
-        self._invalid.append(
-            f"interrupted after {after} of virtual time: {self._next} of {len(self._planned)} artifacts published,"
-            f" {self._measure.delivered} of {self._expected} receipts in"
-        )
-
-    # What it gave
-
-    def _progress(self, wall_s: float) -> SimProgress:
-        return SimProgress(
-            (self._now - self._begins) / NS, wall_s, self._next, len(self._planned), self._measure.delivered,
-            self._expected,
-        )  # fmt: skip
-
-    def _report(self, sent: int) -> Report:
-        faults, not_due = self._faults, self._not_due
-        facts = facts_of(
-            self._file, asked=len(self._planned) - sum(self._unpublished.values()) - not_due, sent=sent,
-            invalid=[*self._invalid, *self._why_not_all(not_due), *faults.problems()], digest=self._world.digest(),
-            notes=self._notes(),
-            state="cancelled" if self._interrupted else "finished", started_at=EPOCH + self._begins / NS,
-            faults=faults.statuses(self._world.now), lost_until_ns=faults.lost_until_ns(),
-        )  # fmt: skip
-        return msgspec.structs.replace(self._measure.report(facts), network=self._network.rows)
-
-
-def _request_of(load: SimLoad, client: str) -> tuple[RunRequest, dict[str, int]]:
-    """The load as a live run's request, and the sizes of its uploads, which are named by their numbers."""
-    payloads, sizes = [], {}
-    for index, (name, data) in enumerate(load.payloads):
-        if isinstance(data, bytes):
-            sizes[str(index)] = len(data)
-            payloads.append(Payload(name, upload=str(index)))
-        else:
-            payloads.append(Payload(name, size=data))
-    request = RunRequest(
-        payloads, load.count, load.rate_per_s, load.sender, within_s=load.within_s, expect=load.expectations,
-        client=client, label=load.label,
-    )  # fmt: skip
-    return request, sizes
+    with without_collections() as collect:
+        look()
+        while not run.interrupted and not there.come_to_rest():
+            collect(CALLS_PER_LOOK)
+            look()
+        run.begin(there.begin_faults)
+        while not run.is_over:
+            there.advance()
+            collect(CALLS_PER_LOOK)
+            look()
+    return run.outcome(kept)

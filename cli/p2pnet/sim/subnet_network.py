@@ -16,6 +16,31 @@ Lines = tuple[AccessShape | None, AccessShape | None]
 """An access link: up, down."""
 
 
+class NetworkWatch:
+    """What was asked of links by all rules and faults since it began: what the report of a run tells of the network."""
+
+    def __init__(self, watches: "list[NetworkWatch]") -> None:
+        self._rows: dict[str, NetworkRow] = {}
+        self._watches = watches
+        watches.append(self)
+
+    def see(self, rows: Iterable[NetworkRow]) -> None:
+        """These are in force now."""
+        for row in rows:
+            # What was in force first: a rule asks for the same of more or fewer links as faults come and go.
+            self._rows.setdefault(row.rule, row)
+
+    @property
+    def rows(self) -> list[NetworkRow]:
+        """One for each rule or fault, in the order they came into force."""
+        return list(self._rows.values())
+
+    def close(self) -> None:
+        """See no more."""
+        if self in self._watches:
+            self._watches.remove(self)
+
+
 class SubnetNetwork:
     """What the links of a world do, by the document and the faults about links that are in force.
 
@@ -30,7 +55,9 @@ class SubnetNetwork:
         self._shapes: dict[Edge, tuple[LinkShape, LinkShape]] = {}
         """What links do now, there and back; those that are not here do nothing."""
         self._lines: dict[str, Lines] = {}
-        self._rows: dict[str, NetworkRow] = {}
+        self._rows: list[NetworkRow] = []
+        """What is asked of links now."""
+        self._watches: list[NetworkWatch] = []
         self.plan: NetworkPlan = network_plan(subnet)
         """What is asked for now."""
         self._apply()
@@ -40,10 +67,17 @@ class SubnetNetwork:
         self.plan = network_plan(self._subnet, faults)
         self._apply()
 
-    @property
-    def rows(self) -> list[NetworkRow]:
-        """What was asked of links by all rules and faults so far."""
-        return list(self._rows.values())
+    def follow(self, subnet: Subnet, edges: Sequence[Edge], faults: Iterable[FaultSpec]) -> None:
+        """Another document is in force, with these links."""
+        self._subnet = subnet
+        self._edges = edges
+        self.put_in_force(faults)
+
+    def watch(self) -> "NetworkWatch":
+        """What is asked of links from now on, until it is closed."""
+        watch = NetworkWatch(self._watches)
+        watch.see(self._rows)
+        return watch
 
     def _apply(self) -> None:
         plan = self.plan
@@ -67,6 +101,6 @@ class SubnetNetwork:
             if (up, down) != self._lines.get(node, (None, None)):
                 self._lines[node] = up, down
                 self._world.access(node, up, down)
-        for row in modelled_rows(paths, lines, plan.selectors):
-            # What was in force first: a rule asks for the same of more or fewer links as faults come and go.
-            self._rows.setdefault(row.rule, row)
+        self._rows = modelled_rows(paths, lines, plan.selectors)
+        for watch in self._watches:
+            watch.see(self._rows)

@@ -233,6 +233,10 @@ class World:
         for node in self._running():
             node.withdraw(artifact)
 
+    def tell(self, on_event: EventSink) -> None:
+        """Let another one take the events from now on. For a world that was made with `on_event`."""
+        self._context.on_event = on_event
+
     # Time
 
     @property

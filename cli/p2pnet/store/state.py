@@ -262,7 +262,10 @@ class SubnetPaths:
         if record is not None and record.alive:
             return record
         pid = processes.listener_pid(self.socket())
-        return None if pid is None else LabRecord(pid, processes.start_time(pid) or "", str(self.socket()), "", 0.0)
+        started = None if pid is None else processes.start_time(pid)
+        if pid is None or started is None:  # a dead lab's socket listens as long as a child that still ends holds it
+            return None
+        return LabRecord(pid, started, str(self.socket()), "", 0.0)
 
     def read_problem(self) -> Problem | None:
         """Why the last start of the lab failed; None when it did not."""

@@ -31,6 +31,7 @@ from p2pnet.broadcast.stripe_intake import StripeIntake
 from p2pnet.broadcast.stripping import Stripping
 from p2pnet.broadcast.table import SupplierState, Table
 from p2pnet.broadcast.task import Task
+from p2pnet.broadcast.turns import Turns
 from p2pnet.broadcast.wire import next_hop
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.ids import ArtifactId
@@ -94,6 +95,7 @@ class Broadcast:
         )
         self._server = PartServer(context, self._table, self.pool, self._sender, self._assembler)
         self._manager = self._make_manager()
+        self._turns = Turns(context)
         self._intake = StripeIntake(
             context,
             self._table,
@@ -101,6 +103,7 @@ class Broadcast:
             quota=self._quota,
             assembler=self._assembler,
             scatter=self._scatter,
+            turns=self._turns,
             is_refused=self.is_refused,
         )
         self._stripping = Stripping(
@@ -148,6 +151,7 @@ class Broadcast:
             assembler=self._assembler,
             stripping=self._stripping,
             intake=self._intake,
+            turns=self._turns,
         )
 
     def handle(self, what: Input, now: int, wall: float) -> list[Effect]:
@@ -251,7 +255,7 @@ class Broadcast:
         found += [Pending("timer", _id_in(key), detail=kind.name.lower()) for kind, key in context.timers.armed()]
         if self._client_run is not None or self._manager.changes:
             found.append(Pending("client"))
-        if self._receiver.is_waiting:
+        if self._turns.is_waiting:
             found.append(Pending("request"))
         if context.soon:
             found.append(Pending("wake"))
@@ -285,7 +289,7 @@ class Broadcast:
         replaces = peer in self._sender.boxes
         if replaces:
             self._context.count("connection_replaced")
-        self._receiver.disconnect(peer)
+        self._turns.disconnect(peer)
         self._stripping.disconnect(peer)
         self._table.connect(peer, up.connection)
         self._sender.connect(peer, up.connection)
@@ -301,7 +305,7 @@ class Broadcast:
         peer = down.peer
         if not self._table.disconnect(peer, down.connection):
             return
-        self._receiver.disconnect(peer)
+        self._turns.disconnect(peer)
         self._stripping.disconnect(peer)
         self._sender.disconnect(peer)
         self._assembler.disconnect(peer)
@@ -438,7 +442,7 @@ class Broadcast:
         for timer, key in context.timers.due(context.now):
             self._timer(timer, key)
         # Then requests that waited, tasks, slots, and last the updates: each may make something due for the next.
-        self._receiver.next_turn()
+        self._turns.next_turn()
         self._assembler.flush()
         self._manager.drain()
         self._sender.delivery.flush()
@@ -447,7 +451,7 @@ class Broadcast:
         # After everything that may change the pool, so that one run sees all of it.
         self._run_client()
         # Only waiting requests need another Wake at once.
-        context.soon = self._receiver.is_waiting
+        context.soon = self._turns.is_waiting
 
     # What its parts handle
 

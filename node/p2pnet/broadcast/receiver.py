@@ -1,9 +1,7 @@
 """The receiver: slot updates of peers, through the slot table and the bouncer, into the pool or to the assembler.
 
-Peers share each loop turn fairly: one that sends more than its share waits behind the others.
+Peers share each loop turn fairly, see `turns`.
 """
-
-from collections import deque
 
 from p2pnet.broadcast.artifact import artifact_id, id_prefix, is_part_list, part_list
 from p2pnet.broadcast.assembler import Assembler
@@ -19,16 +17,13 @@ from p2pnet.broadcast.sender import Sender
 from p2pnet.broadcast.stripe_intake import StripeIntake
 from p2pnet.broadcast.stripping import Stripping
 from p2pnet.broadcast.table import PeerRows, Table, UpdateVerdict
+from p2pnet.broadcast.turns import Turns
 from p2pnet.broadcast.wire import Entry, EntryKind, UpdateStatus, decode_updates, next_hop
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ARTIFACT_ID_BYTES, ArtifactId
 from p2pnet.model.limits import ENVELOPE_BYTES_MAX
 
-TURN_BYTES_PER_PEER = 256 * 1024
-"""Bytes of one peer's update requests handled in one loop turn; the rest waits behind the other peers'."""
-INBOX_BYTES_PER_PEER = 4 * 1024 * 1024
-"""Bytes of one peer's requests that may wait; more is answered busy."""
 STASH_SOON_NS = 100 * MS
 """Pause before the bouncer is asked again about stashed ids, after the client has run: it bounds the cost of many short runs."""
 _MALFORMED = bytes([UpdateStatus.MALFORMED])
@@ -36,16 +31,6 @@ _NEW, _STALE, _LIMIT = UpdateVerdict.NEW, UpdateVerdict.STALE, UpdateVerdict.LIM
 _ALONE = [bytes([status]) for status in sorted(UpdateStatus)]  # answers to requests of one update, by status
 _ADVERT, _EMPTY = int(EntryKind.ADVERT), int(EntryKind.EMPTY)
 _PUSH, _STRIPE = int(EntryKind.PUSH), int(EntryKind.STRIPE)
-
-
-class Inbox:
-    """One peer's requests that wait for the next loop turn, as (token, body), and their bytes."""
-
-    __slots__ = ("size", "waiting")
-
-    def __init__(self) -> None:
-        self.waiting: deque[tuple[int, bytes]] = deque()
-        self.size = 0
 
 
 class Receiver:
@@ -66,6 +51,7 @@ class Receiver:
         assembler: Assembler,
         intake: StripeIntake,
         stripping: Stripping,
+        turns: Turns,
     ) -> None:
         self._context = context
         self._calls = calls
@@ -78,22 +64,15 @@ class Receiver:
         self._assembler = assembler
         self._intake = intake
         self._stripping = stripping
+        self._turns = turns
         self._prefix = id_prefix(client_name)
         self._bytes_max = context.settings.artifact_bytes_max + ENVELOPE_BYTES_MAX
         self._stash: dict[ArtifactId, None] = {}
-        self._used: dict[str, int] = {}  # bytes of each peer in this turn
-        self._used_at = 0
-        self._inboxes: dict[str, Inbox] = {}
 
     @property
     def stashed(self) -> int:
         """How many ids the bouncer may want later."""
         return len(self._stash)
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether requests wait for the next loop turn."""
-        return bool(self._inboxes)
 
     # Requests
 
@@ -105,47 +84,7 @@ class Receiver:
             context.count("update_of_replaced_connection")
             context.effects.append(AnswerUpdates(token, b""))
             return
-        # A new loop turn has begun without a Wake: drivers pass the same time for all inputs of one.
-        if context.now != self._used_at:
-            self._used, self._used_at = {}, context.now
-        used = self._used.get(peer, 0)
-        if used < TURN_BYTES_PER_PEER and peer not in self._inboxes:
-            self._used[peer] = used + len(body)
-            self._answer(peer, token, body)
-            return
-        context.count("turn_share_used")
-        inbox = self._inboxes.setdefault(peer, Inbox())
-        # One request alone is always taken: it may be larger than the bound.
-        if inbox.waiting and inbox.size + len(body) > INBOX_BYTES_PER_PEER:
-            context.count("updates_busy")
-            context.effects.append(AnswerUpdates(token, _busy(body)))
-        else:
-            inbox.waiting.append((token, body))
-            inbox.size += len(body)
-        context.soon = True
-
-    def next_turn(self) -> None:
-        """A new loop turn: every peer has its share again. Waiting requests come first, one of each peer after another."""
-        self._used.clear()
-        while self._inboxes:
-            served = False
-            for peer, inbox in list(self._inboxes.items()):
-                used = self._used.get(peer, 0)
-                if used >= TURN_BYTES_PER_PEER:
-                    continue
-                token, body = inbox.waiting.popleft()
-                inbox.size -= len(body)
-                if not inbox.waiting:
-                    del self._inboxes[peer]
-                self._used[peer] = used + len(body)
-                self._answer(peer, token, body)
-                served = True
-            if not served:
-                return
-
-    def disconnect(self, peer: str) -> None:
-        """The peer's connection ended: drop its waiting requests, which it sends again on the next one."""
-        self._inboxes.pop(peer, None)
+        self._turns.take(peer, token, body, self._answer, self._refuse)
 
     # Rows
 
@@ -217,6 +156,10 @@ class Receiver:
         else:
             statuses = bytes([self._update(peer, peer_rows, entry, body) for entry in entries])
         context.effects.append(AnswerUpdates(token, statuses))
+
+    def _refuse(self, token: int, body: bytes) -> None:
+        self._context.count("updates_busy")
+        self._context.effects.append(AnswerUpdates(token, _busy(body)))
 
     def _update(self, peer: str, peer_rows: PeerRows, entry: Entry, body: bytes) -> int:
         context = self._context

@@ -148,7 +148,7 @@ async def _apply(subnet: "Subnet", target: Target, session: Session, within_s: f
     presence = target.presence(subnet.name)
     if presence == "damaged":
         target.subnet(subnet.name)
-    current, refused = await _current(subnet.name, target) if presence == "up" else (None, False)
+    current, refused = await current_document(subnet.name, target) if presence == "up" else (None, False)
     if current is None:
         _check_capacity(subnet, target, max(within_s, subnet.spec.ready.within.seconds))
         if target.kind == "local":  # a pod has a Python of its own
@@ -174,7 +174,7 @@ async def _apply(subnet: "Subnet", target: Target, session: Session, within_s: f
     return f"took the edit of {edit}"
 
 
-async def _current(name: str, target: Target) -> "tuple[Subnet | None, bool]":
+async def current_document(name: str, target: Target) -> "tuple[Subnet | None, bool]":
     """The document of a subnet that is up, and whether that is only the last good one, for what was written since is wrong.
 
     None when its lab ends meanwhile: because an interrupted command told it to, say.
@@ -193,7 +193,7 @@ async def _current(name: str, target: Target) -> "tuple[Subnet | None, bool]":
             raise
         return None, False
     except TargetError:
-        if target.presence(name) != "dead":
+        if target.presence(name) == "up":  # else it is dead; called "starting", for the lock is ours
             raise
         return None, False
 
