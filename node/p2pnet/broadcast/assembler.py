@@ -57,6 +57,11 @@ Complete = Callable[[Task, bytes, SupplierState], None]
 class Assembler:
     """The fetch tasks of one Broadcast."""
 
+    __slots__ = (
+        "_arrived", "_complete", "_context", "_ended", "_exhausted", "_freed", "_lines", "_postponed", "_prefix",
+        "_quota", "_ready", "_requests", "_sources", "_table", "tasks",
+    )  # fmt: skip
+
     def __init__(
         self,
         context: Context,

@@ -58,6 +58,12 @@ class Pending(msgspec.Struct, frozen=True):
 class Broadcast:
     """One client's broadcast, composed of table, receiver, assembler, pool manager, relay, digests and sender."""
 
+    __slots__ = (
+        "_assembler", "_calls", "_client_failures", "_client_run", "_context", "_digests", "_edges", "_intake",
+        "_manager", "_members", "_quota", "_receiver", "_relay", "_run_due", "_scatter", "_sender", "_server",
+        "_stripping", "_table", "_turns", "client", "me", "pool", "settings",
+    )  # fmt: skip
+
     def __init__(
         self,
         client: Client,

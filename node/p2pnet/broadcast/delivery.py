@@ -163,6 +163,8 @@ class PeerOutbox:
 class Delivery:
     """The outboxes of all connected peers, and the update requests in flight."""
 
+    __slots__ = ("_contents", "_context", "_dirty", "_edges", "_fresh", "_requests", "_retries", "_table", "boxes")
+
     def __init__(self, context: Context, table: Table, edges: Edges, contents: dict[int, Content]) -> None:
         self._context = context
         self._edges = edges

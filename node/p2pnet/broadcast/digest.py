@@ -112,6 +112,12 @@ class DigestMessage:
 class Digests:
     """Compares what this node holds with what its peers hold."""
 
+    __slots__ = (
+        "_context", "_digest", "_halves", "_held", "_is_announced", "_lack_since", "_lacks_links", "_log", "_me",
+        "_members", "_messages", "_neighbours", "_next_at", "_number", "_peers", "_pool", "_private", "_promised",
+        "_sparse", "_swept_at", "_table", "_wide",
+    )  # fmt: skip
+
     def __init__(
         self,
         context: Context,

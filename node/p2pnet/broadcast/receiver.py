@@ -36,6 +36,11 @@ _PUSH, _STRIPE = int(EntryKind.PUSH), int(EntryKind.STRIPE)
 class Receiver:
     """Handles peers' update requests, and what follows from the end of their rows."""
 
+    __slots__ = (
+        "_assembler", "_bytes_max", "_calls", "_context", "_edges", "_intake", "_manager", "_pool", "_prefix",
+        "_quota", "_sender", "_stash", "_stripping", "_table", "_turns",
+    )  # fmt: skip
+
     def __init__(
         self,
         context: Context,

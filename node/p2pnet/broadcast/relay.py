@@ -32,6 +32,11 @@ class Relay:
     small enough to be pushed there, and all else to all peers: many sources are worth more then than a few adverts.
     """
 
+    __slots__ = (
+        "_calls", "_context", "_digests", "_eager_below", "_edges", "_pool", "_reserve", "_scatter", "_sender",
+        "_table", "_waiting",
+    )  # fmt: skip
+
     def __init__(
         self,
         context: Context,
