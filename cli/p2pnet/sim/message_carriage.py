@@ -39,7 +39,10 @@ class MessageCarriage:
         self._timeline = timeline
         self._access: dict[str, AccessLink] = {}
         self._shared: dict[LinkShape, MessagePath] = {}
-        self._when_arrived, self._when_landed = self._arrived, self._lands  # bound once, not for each of a million flows
+        self._when_arrived, self._when_landed = (
+            self._arrived,
+            self._lands,
+        )  # bound once, not for each of a million flows
 
     def access(self, name: str) -> AccessLink:
         """The access link of a node; it outlives the node's incarnations."""
