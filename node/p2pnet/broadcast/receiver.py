@@ -255,9 +255,14 @@ class Receiver:
         return status
 
     def _held_copy(self, entry: Entry, body: bytes) -> Artifact | None:
-        """The artifact that is pushed, if it is its publisher's last one here: found by comparing it instead of hashing it."""
+        """The artifact that is pushed, if it is its publisher's last one here, or came last of all and is not judged yet.
+
+        Found by comparing it, which costs less than hashing.
+        """
         latest = self._edges.latest(entry.origin)
         held = None if latest is None else self._pool.get(latest)
+        if held is None and (unjudged := self._pool.unvalidated):
+            held = unjudged[next(reversed(unjudged))]
         # The same key and bytes have the same id.
         if held is None or len(held.data) != entry.size or held.inspected.key != entry.key:
             return None
