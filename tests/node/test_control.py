@@ -6,6 +6,9 @@ import msgspec
 import pytest
 from tests.node.kit import SCOPE, Bench, ask_state, expect, read_reply, refusal, say_hello
 
+from p2pnet.broadcast.stripes import STRIPES_BODY_MAX
+from p2pnet.broadcast.wire import DIGEST_IDS_MAX, PARTS_PER_FETCH, encode_digest, encode_fetch
+from p2pnet.model import limits
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.control import (
     ROUTE_CLOCK,
@@ -27,9 +30,13 @@ from p2pnet.model.control import (
 )
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.events import EventKind
-from p2pnet.model.ids import lab_uri, member_uri
+from p2pnet.model.ids import ArtifactId, lab_uri, member_uri
+from p2pnet.model.peer_messages import route_digest, route_fetch, route_stripes, route_update
+from p2pnet.node.control import endpoint_settings
 from p2pnet.node.service import Service
 from p2pnet.peering.clock import mono_ns, wall_ns
+
+ID = ArtifactId(bytes(32))
 
 
 async def test_an_artifact_is_read_range_by_range(bench: Bench, node: Service) -> None:
@@ -94,6 +101,15 @@ async def test_an_older_registry_is_refused_and_the_same_one_taken_as_known(benc
     assert refusal(await bench.ask("node-0", ROUTE_MEMBERS, older)) == "older-version"
     events = [event for event in (await bench.events("node-0")).events if event.kind is EventKind.MEMBERS]
     assert [event.bytes for event in events] == [1, 5]
+
+
+async def test_every_route_of_a_client_takes_its_longest_request(node: Service) -> None:
+    caps = endpoint_settings(3.0, ["blob"]).route_caps
+    assert caps.keys() >= node.drivers["blob"].routes.keys()
+    assert caps[route_update("blob")] >= limits.UPDATE_BODY_BYTES_MAX
+    assert caps[route_stripes("blob")] >= STRIPES_BODY_MAX
+    assert caps[route_digest("blob")] >= len(encode_digest(bytes(16), [ID] * DIGEST_IDS_MAX, lacks_links=True))
+    assert caps[route_fetch("blob")] >= len(encode_fetch(ID, list(range(PARTS_PER_FETCH))))
 
 
 async def test_both_clocks_are_read_together(bench: Bench, node: Service) -> None:

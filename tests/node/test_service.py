@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from tests.node.kit import Bench, alive, until
 
+from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.events import EventKind
 from p2pnet.node.service import Service
 from p2pnet.quic import CloseCode
@@ -27,6 +28,27 @@ async def test_three_nodes_connect_and_deliver_what_was_injected(bench: Bench) -
     published = await bench.until_event("node-0", EventKind.PUBLISHED, lambda e: e.artifact == artifacts[0].hex())
     assert published.bytes == len(payloads[0])
     assert published.mono_ns < validated.mono_ns
+
+
+async def test_a_large_artifact_is_dealt_out_and_taken_stripe_by_stripe(bench: Bench) -> None:
+    names = [f"node-{number}" for number in range(5)]
+    bench.subnet.write_members(bench.subnet.membership(1, []))
+    nodes = [await bench.serve(name, broadcast=BroadcastSettings(relay="scatter")) for name in names]
+    try:
+        for name in names:
+            await bench.push(name, bench.subnet.membership(2, names))
+        for name in names:
+            await bench.until_connected(name)
+        artifact = (await bench.inject("node-0", payload := os.urandom(2_000_000)))[0]
+        for name in names:
+            assert await bench.until_held(name, artifact) == payload
+        dealer, *others = (node.drivers["blob"].broadcast.counters for node in nodes)
+        # Every stripe that leaves a dealer is taken, however large stripes are in a mesh of this size.
+        assert dealer["stripes_sent"] > 20
+        assert all(taken["stripes_received"] > dealer["stripes_sent"] // 2 for taken in others)
+    finally:
+        for node in nodes:
+            await node.stop()
 
 
 async def test_items_of_one_injection_travel_in_few_requests(bench: Bench) -> None:

@@ -125,7 +125,9 @@ def _page(report: Report, state: State) -> str:
         return to_html(report)
     tree: HopTree | None = None
     if report.slowest:
-        tree = hop_tree(report.slowest, archive.read_events(state, report.run, report.slowest), run.nodes)
+        tree = hop_tree(
+            report.slowest, archive.read_events(state, report.run, report.slowest), run.nodes, run.adversaries
+        )
     return to_html(report, run, tree)
 
 
@@ -147,9 +149,9 @@ def _receipts(report: Report, state: State) -> Iterator[str]:
     known = dict(zip(run.artifacts, run.names, strict=False))
     artifacts = [*run.artifacts, *(one for one in published if one not in known)]
     yield csv_head()
-    block = max(1, CELLS_MAX // max(1, len(run.nodes)))
+    block = max(1, CELLS_MAX // max(1, len(run.honest)))
     for start in range(0, len(artifacts), block):
-        receipts = Receipts(run.nodes, artifacts[start : start + block])
+        receipts = Receipts(run.honest, artifacts[start : start + block])
         receipts.feed(archive.iter_events(events))
         rows = receipts.rows(
             published, deadline_ns=_deadline_ns(run, [one.t_ns for one in published.values()]),

@@ -11,7 +11,7 @@ from p2pnet.model.ids import client_among
 from p2pnet.scenario.expectations import read_expectation, runs_named
 from p2pnet.scenario.plan import EVERY_FAULT, SIZE_DEFAULT, fault_item
 from p2pnet.scenario.spec import InjectSpec, Scenario, StepSpec, UpgradeSpec, WaitSpec
-from p2pnet.scenario.targets import nodes_meant, sized
+from p2pnet.scenario.targets import honest_nodes, nodes_meant, sized
 from p2pnet.subnet.faults import read_fault
 from p2pnet.subnet.members import members
 from p2pnet.subnet.mistakes import Mistake
@@ -260,7 +260,7 @@ def _load(inject: InjectSpec, path: str, subnet: Subnet) -> Iterator[Mistake]:
         except SpecError as error:
             yield f"{path}.client", str(error)
     asked = artifacts_asked(
-        count=inject.count, payloads=max(1, len(inject.files)), publisher=inject.from_, nodes=len(names)
+        count=inject.count, payloads=max(1, len(inject.files)), publisher=inject.from_, nodes=len(honest_nodes(subnet))
     )
     if asked > limits.RUN_ARTIFACTS_MAX:
         yield f"{path}.count", f"{asked} artifacts are more than a run publishes, {limits.RUN_ARTIFACTS_MAX}"

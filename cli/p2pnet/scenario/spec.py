@@ -164,7 +164,8 @@ class WaitSpec(Abbreviated):
     connected: ShareText | None = None
     """Until this share of edges is up, e.g. 100%. Default: none."""
     holds: Names | None = None
-    """Until every node holds all that these inject steps published, nodes that joined later too, e.g. before. Default: none."""
+    """Until every honest node holds all that these inject steps published, nodes that joined later too, e.g. before.
+    Default: none."""
     within: DurationText | None = None
     """With a condition: how long to wait for it at most, with its unit, e.g. 30s. Default: 60s."""
 

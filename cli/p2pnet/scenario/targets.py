@@ -8,6 +8,7 @@ from p2pnet.scenario.plan import PlannedStep, ScenarioPlan, fault_item
 from p2pnet.subnet.document import load_subnet, to_document
 from p2pnet.subnet.edits import changed, refused
 from p2pnet.subnet.faults import read_fault, victims
+from p2pnet.subnet.members import behaviours_of, members
 from p2pnet.subnet.spec import DEFAULT_GROUP, Subnet
 from p2pnet.subnet.support import unsupported
 
@@ -34,6 +35,12 @@ def sized(subnet: Subnet, group: str, nodes: int, nodes_max: int = limits.NODES_
             " write it out in the Subnet document"
         )
     return new
+
+
+def honest_nodes(subnet: Subnet) -> list[str]:
+    """The members that are no adversaries: what is published is for them."""
+    dishonest = behaviours_of(subnet)
+    return [name for name, _ in members(subnet) if name not in dishonest]
 
 
 def nodes_meant(subnet: Subnet, selector: str, name: str) -> list[str]:

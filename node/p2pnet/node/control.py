@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from p2pnet.broadcast.inputs import Withdraw
+from p2pnet.broadcast.stripes import STRIPES_BODY_MAX
 from p2pnet.model import limits
 from p2pnet.model.control import (
     ROUTE_CLOCK,
@@ -53,6 +54,7 @@ from p2pnet.model.peer_messages import (
     ROUTE_RECORDS,
     route_digest,
     route_fetch,
+    route_stripes,
     route_synced,
     route_update,
 )
@@ -303,6 +305,7 @@ def endpoint_settings(idle_s: float, clients: Iterable[str]) -> Settings:
         **dict.fromkeys(small, REQUEST_BYTES_MAX),
         **dict.fromkeys(map(route_digest, names), DIGEST_REQUEST_BYTES_MAX),
         **dict.fromkeys(map(route_update, names), limits.UPDATE_BODY_BYTES_MAX),
+        **dict.fromkeys(map(route_stripes, names), STRIPES_BODY_MAX),
     }
     return Settings(idle_s=idle_s, message_bytes_max=REQUEST_BYTES_MAX, route_caps=route_limits)
 

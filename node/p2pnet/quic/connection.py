@@ -24,7 +24,7 @@ from p2pnet.quic.errors import (
 )
 from p2pnet.quic.framing import Parts, encode
 from p2pnet.quic.ledger import Ledger
-from p2pnet.quic.liveness import TIMER_SLACK_S, ClosePackets, ConnectionTimer
+from p2pnet.quic.liveness import STALL_S, TIMER_SLACK_S, ClosePackets, ConnectionTimer
 from p2pnet.quic.mailbox import Mailbox
 from p2pnet.quic.message import Message
 from p2pnet.quic.requests import URGENT, Done, Exchange, ReceiveStream, Sending, SendStream, StreamOutbox
@@ -599,6 +599,9 @@ class Connection:
         self._timer.rang()
         try:
             now = self.dispatcher.clock()
+            stalled_s = now - self._timer.at
+            if stalled_s >= STALL_S and self._established and not self.closed:
+                self.engine.excuse_silence(stalled_s, now)  # timers may ring before the socket is read again
             at = self._next(now)
             if at is not None and now < at - TIMER_SLACK_S:
                 self._timer.set(at, now)  # what it was set for need not be done any more

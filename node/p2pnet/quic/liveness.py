@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from p2pnet.quic.engine import Datagram
 
+STALL_S = 1.0
+"""A timer that rings this late shows that the process stood still, and not that peers were silent."""
 TIMER_SLACK_S = 0.0005
 """A timer this little early is not worth moving."""
 CLOSE_REPEATS_MAX = 3
@@ -39,6 +41,11 @@ class ConnectionTimer:
             self._handle.cancel()
         self._at = at
         self._handle = self._loop.call_later(max(0.0, at - now), self._ring)
+
+    @property
+    def at(self) -> float:
+        """When it was last set to ring, in monotonic seconds: how late it rings tells how long the process stood still."""
+        return self._at
 
     def rang(self) -> None:
         """To be called first by `ring`: the timer is not set any more."""

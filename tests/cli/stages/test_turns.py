@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from p2pnet.cli.stages.turns import Turns
+from p2pnet.cli.stages.turns import VirtualTurns
 
 
 class Clock:
@@ -22,8 +22,8 @@ class Clock:
         self.now = self.now + 10 if limit is None else min(limit, self.now + 10)
 
 
-def turns_of(clock: Clock) -> Turns:
-    return Turns(clock.advance, lambda: clock.now, lambda: None)
+def turns_of(clock: Clock) -> VirtualTurns:
+    return VirtualTurns(clock.advance, lambda: clock.now, lambda: None)
 
 
 async def test_a_wait_ends_at_its_time_to_the_point():

@@ -20,6 +20,7 @@ from p2pnet.model.report import FaultStatus, Report, Status
 from p2pnet.model.text import some
 from p2pnet.scenario.plan import ScenarioPlan
 from p2pnet.scenario.stage import Awaited, NotReadyError, ProgressSink, RunAsk, Waited
+from p2pnet.scenario.targets import honest_nodes, sized
 from p2pnet.store import archive
 from p2pnet.subnet.members import members
 from p2pnet.subnet.spec import DEFAULT_GROUP, Subnet
@@ -195,8 +196,6 @@ class LiveStage:
 
     async def scale(self, group: str, nodes: int, within_s: float, progress: ProgressSink) -> str:
         """See `Stage`."""
-        from p2pnet.scenario.targets import sized
-
         before = await self._status()
 
         def change(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -273,9 +272,8 @@ class LiveStage:
     async def wait(self, what: Awaited, within_s: float, progress: ProgressSink) -> Waited:
         """See `Stage`."""
         deadline = self._clock() + within_s
-        missing = {
-            (artifact, node) for name in what.holds for artifact in self._artifacts[name] for node in self.nodes()
-        }
+        honest = honest_nodes(self._subnet)
+        missing = {(artifact, node) for name in what.holds for artifact in self._artifacts[name] for node in honest}
         total = len(missing)
         while True:
             if what.connected is not None:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from p2pnet.cli.simulated_runs import keep
-from p2pnet.cli.stages.turns import Turns
+from p2pnet.cli.stages.turns import VirtualTurns
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.report import Report
 from p2pnet.model.text import some
 from p2pnet.scenario.plan import ScenarioPlan
 from p2pnet.scenario.stage import Awaited, NotReadyError, ProgressSink, RunAsk, Waited
-from p2pnet.scenario.targets import sized
+from p2pnet.scenario.targets import honest_nodes, sized
 from p2pnet.sim.quantities import NS
 from p2pnet.sim.timeline import without_collections
 from p2pnet.sim.virtual_run import NOTES, SimLoad, VirtualRun
@@ -64,7 +64,7 @@ class SimulatedStage:
         self._there = VirtualSubnet(
             plan.subnet, seed=seed, client=first, others=[name for name in known if name in clients and name != first]
         )
-        self._turns = Turns(self._advance, lambda: self._there.now, lambda: self._look(on_turn))
+        self._turns = VirtualTurns(self._advance, lambda: self._there.now, lambda: self._look(on_turn))
 
     def _advance(self, limit: int | None) -> None:
         with without_collections():
@@ -206,11 +206,11 @@ class SimulatedStage:
         if what.connected is not None:
             up, expected = self._there.links()
             return up >= expected * what.connected, "links", up, expected
-        held = expected = 0
+        held, expected, honest = 0, 0, set(honest_nodes(self._there.subnet))
         for name in what.holds:
             client, artifacts = self._published[name]
-            expected += len(artifacts) * len(self.nodes())
-            held += sum(len(self._there.holders(artifact, client)) for artifact in artifacts)
+            expected += len(artifacts) * len(honest)
+            held += sum(len(honest & set(self._there.holders(artifact, client))) for artifact in artifacts)
         return held >= expected, "held", held, expected
 
     async def sleep(self, seconds: float) -> None:

@@ -16,7 +16,7 @@ class _Waiter:
         self.woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
-class Turns:
+class VirtualTurns:
     """Virtual time for coroutines of one event loop: it passes only while every branch waits in `until` or `together`.
 
     `advance`: lets a little time pass, to the given nanosecond at most. `now`: nanoseconds. `on_turn`: called after each

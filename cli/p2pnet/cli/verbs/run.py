@@ -138,7 +138,7 @@ async def _outcome(options: RunOptions, document: "ScenarioRun", exit_code: int,
     if document.kept:
         session.note(f"{name} is left standing: p2pnet down {name} takes it down")
     place, session.place = session.place, Place()  # the commands say themselves where
-    outcome = Outcome(document, exit_code=exit_code, next=(document.rerun or _next(document, name, place),))
+    outcome = Outcome(document, exit_code=exit_code, next=(document.rerun or _next(options, document, place),))
     outcome = await report_files.write_each(options, lambda option: _text(option, document), outcome, session)
     return replace(outcome, exit_code=ExitCode.INTERRUPTED) if document.state == "cancelled" else outcome
 
@@ -149,13 +149,15 @@ def _text(option: str, document: "ScenarioRun") -> "Iterator[str]":
     yield scenario_junit(document) if option == "--junit" else scenario_markdown(document)
 
 
-def _next(document: "ScenarioRun", name: str, place: Place) -> str:
+def _next(options: RunOptions, document: "ScenarioRun", place: Place) -> str:
     """What to look at when all is well."""
+    name = document.subnet
     if document.kept:
         return f"p2pnet down {name}{place.typed()}"
     run = next((step.run for step in document.steps if step.run), None)
-    typed = Place("sim").typed() if document.target == "sim" else place.typed()
-    return f"p2pnet report {name} {run}{typed}" if run else f"p2pnet runs {name}{typed}"
+    if run is None:
+        return _rerun(options, document.seed)
+    return f"p2pnet report {name} {run}" + (Place("sim").typed() if document.target == "sim" else place.typed())
 
 
 def _check(options: RunOptions, target: TargetName) -> None:

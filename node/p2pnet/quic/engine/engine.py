@@ -136,6 +136,10 @@ class Engine:
             # Never earlier than aioquic's own time, or it would find nothing due and ask for the same again.
             quic.handle_timer(max(now, at) + _ROUNDING_S)
 
+    def excuse_silence(self, stalled_s: float, now: float) -> None:
+        """This process stood still for so many seconds: do not hold them against the peer, and ask it for a sign of life."""
+        self._quic.excuse_silence(stalled_s, now)
+
     def take_events(self) -> list[tuple[FlowEvent, Stream, int]]:
         """The stream events since the last call, in order, each with its stream and error code (0: none)."""
         quic = self._quic

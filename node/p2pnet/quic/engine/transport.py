@@ -50,6 +50,8 @@ CONNECTION_CIDS = 3
 """Connection ids of ours that a peer may have: one in use, two to move to."""
 PROBE_TIMEOUT_MAX_S = 3.0
 """The probe timeout counts at most so much in idle and closing times, for a peer can lengthen it by its delays."""
+EXCUSED_S_MIN = 1.0
+"""After this process stood still a peer has at least so long to be heard before it counts as silent."""
 SEQUENCE_NUMBERS_MAX = 64
 """Sequence numbers of the peer's connection ids that are remembered."""
 _PEER_LIMITS = tuple(one.name for one in fields(PeerLimits))
@@ -118,6 +120,7 @@ class PacketTransport(Handshake):
         self._local_max_stream_data_uni = windows.uni
         self._local_max_stream_data_bidi_remote = windows.inbound
         self._local_max_stream_data_bidi_local = windows.reply
+        self._excused_until = -1.0
         self._loss = Recovery(
             congestion=configuration.congestion_control_algorithm,
             initial_rtt=configuration.initial_rtt,
@@ -148,6 +151,19 @@ class PacketTransport(Handshake):
         ):
             self.unheard = True
             self.close(QuicErrorCode.NO_ERROR, QuicFrameType.PADDING, "the peer acknowledges nothing")
+
+    def excuse_silence(self, stalled_s: float, now: float) -> None:
+        """This process stood still for so many seconds, and has not read what came meanwhile: give the peer time to be heard.
+
+        It gets three probe timeouts, and a second at least; but once until something is received.
+        """
+        if self._close_event is not None or self._close_at is None or self._close_at == self._excused_until:
+            return
+        self._loss.waiting_since = min(now, self._loss.waiting_since + stalled_s)
+        self._excused_until = self._close_at = max(
+            self._close_at, now + max(EXCUSED_S_MIN, self._three_probe_timeouts())
+        )
+        self.send_ping(0)
 
     def renew_keys(self, after_packets: int) -> None:
         """Update the keys after so many packets under the present ones (RFC 9001 section 6.6).
