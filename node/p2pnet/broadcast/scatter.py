@@ -106,7 +106,8 @@ class StripeBox:
 
     def expected_at(self, nearest_ns: int, farthest_ns: int) -> int | None:
         """When the oldest request should be answered. Requests leave in their order, so an answer to one that left before
-        shows when this one left. `nearest_ns`, `farthest_ns`: until an answer, of all peers; None: nobody ever answered."""
+        shows when this one left. `nearest_ns`, `farthest_ns`: until an answer, of all peers; None: nobody ever answered.
+        """
         best = self.best_ns or farthest_ns
         if not best or not self.requests:
             return None

@@ -93,7 +93,8 @@ class EarlyStripes:
 
 class Lateness:
     """How late stripes were lately, by the peer that sent them, in nanoseconds: where many peers are late, links or machines are
-    busy, and patience costs less than fetching what comes anyway."""
+    busy, and patience costs less than fetching what comes anyway.
+    """
 
     __slots__ = ("_by_peer", "first_ns")
 

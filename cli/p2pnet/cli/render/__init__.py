@@ -25,6 +25,7 @@ from p2pnet.cli.documents import (
     WithdrawnArtifact,
 )
 from p2pnet.model.report import Report, Status
+from p2pnet.model.scenario_run import ScenarioRun
 from p2pnet.model.trials import TrialsReport
 
 
@@ -156,6 +157,10 @@ def _drawing(document: Document, width: int, now: float, *, ascii_only: bool, he
             from p2pnet.cli.render import trials
 
             return trials.draw(document, width)
+        case ScenarioRun():
+            from p2pnet.cli.render import scenario
+
+            return scenario.draw(document, width)
         case Status():
             from p2pnet.cli.render import status
 
