@@ -73,7 +73,8 @@ class StripeBox:
     """What is to be sent to one peer, on one connection, and how soon it answers."""
 
     __slots__ = (
-        "answered_to", "best_ns", "connection", "is_silent", "late_ns", "owed", "peer", "queue", "queued_bytes", "requests", "since", "urgent",
+        "answered_to", "best_ns", "connection", "is_silent", "late_ns", "owed", "peer", "queue", "queued_bytes", "requests",
+        "since", "urgent",
     )  # fmt: skip
 
     def __init__(self, peer: str, connection: int) -> None:

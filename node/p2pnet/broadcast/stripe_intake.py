@@ -38,7 +38,7 @@ LATE_NS = 10 * MS
 STARVED_NS = 10 * MS
 """A look that comes so late itself says that this node waited for a core: stripes may wait to be read."""
 HELD_ELSEWHERE_NS = 2 * SECOND
-"""Stripes are not waited for longer than this when somebody else announces the whole artifact."""
+"""Stripes are not waited for longer than this after the last one when somebody else announces the whole artifact."""
 EARLY_BYTES_PER_PEER = 1024 * 1024
 """Bytes of one peer's stripes that wait for the artifact's row, or for what their proof builds on."""
 EARLY_NS = 2 * SECOND
