@@ -4,6 +4,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from p2pnet.model.comparison import Comparison
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.jobs import Progress
 from p2pnet.model.report import FaultStatus, Report, RunStateName, Status, Verdict
@@ -321,6 +322,7 @@ class JsonSchema(msgspec.Struct, frozen=True):
 Document = (
     Report
     | TrialsReport
+    | Comparison
     | Status
     | SubnetList
     | RunTicket
@@ -341,6 +343,7 @@ Document = (
 SHAPES: dict[str, type[msgspec.Struct]] = {
     "report": Report,
     "trials": TrialsReport,
+    "comparison": Comparison,
     "status": Status,
     "trace": Trace,
     "run": RunTicket,

@@ -24,6 +24,7 @@ from p2pnet.cli.documents import (
     Trace,
     WithdrawnArtifact,
 )
+from p2pnet.model.comparison import Comparison
 from p2pnet.model.report import Report, Status
 from p2pnet.model.trials import TrialsReport
 
@@ -156,6 +157,10 @@ def _drawing(document: Document, width: int, now: float, *, ascii_only: bool, he
             from p2pnet.cli.render import trials
 
             return trials.draw(document, width)
+        case Comparison():
+            from p2pnet.cli.render import comparison
+
+            return comparison.draw(document, width)
         case Status():
             from p2pnet.cli.render import status
 
