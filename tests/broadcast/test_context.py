@@ -13,7 +13,7 @@ from p2pnet.broadcast.context import (
     DUPLICATES_PER_PEER,
     EVENTS_PER_PEER,
     Context,
-    EventBudget,
+    EventBudgets,
     Timer,
     Timers,
 )
@@ -120,19 +120,26 @@ def test_any_story_agrees_with_a_plain_book_of_times(steps: list[tuple[str, Time
 
 
 def test_a_budget_is_used_up_and_fills_again_with_time() -> None:
-    budget = EventBudget(3, 1.0)
-    assert [budget.take(0) for _ in range(4)] == [True, True, True, False]
-    assert not budget.take(SECOND // 2)
-    assert budget.take(SECOND)
-    assert [budget.take(100 * SECOND) for _ in range(4)] == [True, True, True, False]
+    budgets = EventBudgets(3, 1.0)
+    assert [budgets.take("p", 0) for _ in range(4)] == [True, True, True, False]
+    assert not budgets.take("p", SECOND // 2)
+    assert budgets.take("p", SECOND)
+    assert [budgets.take("p", 100 * SECOND) for _ in range(4)] == [True, True, True, False]
+
+
+def test_every_peer_has_a_budget_of_its_own_and_a_forgotten_one_a_full_one() -> None:
+    budgets = EventBudgets(1, 1.0)
+    assert [budgets.take("p", 0), budgets.take("p", 0), budgets.take("q", 0)] == [True, False, True]
+    budgets.forget("p")
+    assert [budgets.take("p", 0), budgets.take("q", 0)] == [True, False]
 
 
 @given(st.lists(st.integers(0, 3 * SECOND), max_size=100))
 def test_a_budget_never_gives_more_than_its_size_and_its_rate(pauses: list[int]) -> None:
-    budget, now, taken = EventBudget(5, 2.0), 0, 0
+    budgets, now, taken = EventBudgets(5, 2.0), 0, 0
     for pause in pauses:
         now += pause
-        taken += budget.take(now)
+        taken += budgets.take("p", now)
     assert taken <= 5 + 2.0 * now / SECOND + 1e-6
 
 

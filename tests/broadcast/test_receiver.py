@@ -3,7 +3,8 @@
 import pytest
 from tests.broadcast.kit import EPOCH, SECOND, Made, Moody, Plain, Script, Ticking, Undecided, entries, of, ok
 
-from p2pnet.broadcast import AddToValidated, Bounce, effects, inputs
+from p2pnet.broadcast import AddToValidated, Bounce, effects, inputs, receiver
+from p2pnet.broadcast.artifact import part_list
 from p2pnet.broadcast.context import EVENTS_PER_PEER
 from p2pnet.broadcast.expiry import REFUSED_PER_PEER_MAX
 from p2pnet.broadcast.wire import PREFIX_BYTES, EntryKind, UpdateStatus, encode_advert, encode_empty, encode_push
@@ -198,50 +199,6 @@ def test_what_is_larger_than_its_client_allows_only_inside_its_envelope_is_rejec
     script.up("p")
     assert script.statuses("p", made.push()) == [UpdateStatus.MALFORMED]
     assert [emit.detail for emit in script.events(K.REJECTED)] == ["too large"]
-
-
-# Turns
-
-
-def test_a_flooding_peer_waits_behind_the_others_and_is_answered_busy_at_last() -> None:
-    script = Script()
-    script.up("flood", 1)
-    script.up("calm", 2)
-    flood = [script.give(inputs.UpdatesReceived("flood", 1, token, EMPTIES)) for token in range(600)]
-    statuses = [answer.body[0] for done in flood for answer in of(done, effects.AnswerUpdates)]
-    assert statuses.count(UpdateStatus.OK) <= 17
-    assert statuses.count(UpdateStatus.BUSY) > 300
-    calm = script.give(inputs.UpdatesReceived("calm", 2, 999, encode_empty(0, 0)))
-    assert of(calm, effects.AnswerUpdates) == [effects.AnswerUpdates(999, b"\x00")]
-    assert script.kinds_pending() == {"request", "wake"}
-    answered = 0
-    while script.core.next_wakeup() == script.now:
-        turn = len(of(script.give(inputs.Wake()), effects.AnswerUpdates))
-        assert turn <= 17
-        answered += turn
-    assert answered + len(statuses) == 600
-
-
-def test_peers_that_wait_are_served_one_request_each_in_turn() -> None:
-    script = Script()
-    for connection, peer in enumerate("pq", start=1):
-        script.up(peer, connection)
-    for token in range(40):
-        script.give(inputs.UpdatesReceived("p", 1, token, EMPTIES))
-    for token in range(100, 140):
-        script.give(inputs.UpdatesReceived("q", 2, token, EMPTIES))
-    tokens = [answer.token for answer in of(script.give(inputs.Wake()), effects.AnswerUpdates)]
-    assert [token >= 100 for token in tokens[:8]] == [False, True] * 4
-
-
-def test_requests_that_wait_are_forgotten_with_their_connection() -> None:
-    script = Script()
-    script.up("p", 1)
-    for token in range(50):
-        script.give(inputs.UpdatesReceived("p", 1, token, EMPTIES))
-    script.give(inputs.PeerDown("p", 1))
-    assert not of(script.turn(), effects.AnswerUpdates)
-    assert "request" not in script.kinds_pending()
 
 
 def test_one_peer_that_floods_malformed_requests_is_answered_so_each_time() -> None:
@@ -453,3 +410,47 @@ def test_a_push_that_shows_a_fetch_to_be_vain_ends_it_with_what_was_offered_of_i
     script.updates("p", encode_empty(0, 9))
     script.updates("q", encode_empty(0, 9))
     assert not script.core.quota_used("p") + script.core.quota_used("q")
+
+
+# Repeated pushes
+
+
+def test_a_push_of_what_is_held_is_known_by_its_bytes_and_not_hashed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed = list[bytes]()
+
+    def listed(data: bytes) -> bytes:
+        hashed.append(data)
+        return part_list(data)
+
+    monkeypatch.setattr(receiver, "part_list", listed)
+    script, made = Script(full_mesh=False), Made(700)
+    for peer in "pqr":
+        script.up(peer)
+    said = [script.statuses(peer, made.push(origin=7)) for peer in "pqr"]
+    assert said == [[UpdateStatus.OK], [UpdateStatus.HAVE], [UpdateStatus.HAVE]]
+    assert hashed == [made.data]
+    assert len(script.events(EventKind.DUPLICATE)) == 2
+    assert all(script.core.announced_by(peer) == [made.id] for peer in "pqr")
+
+
+@pytest.mark.parametrize("at", [0, 350, -1])
+def test_a_push_that_differs_by_a_bit_from_what_is_held_is_another_artifact(at: int) -> None:
+    script = Script(full_mesh=False, client=Plain())
+    script.up("p")
+    script.up("q")
+    first, other = Made.of(bytes(700)), bytearray(700)
+    other[at] ^= 1
+    for peer, data in (("p", first.data), ("q", bytes(other))):
+        key = data[:1]
+        assert script.statuses(peer, b"".join(encode_push(0, 0, 0, data, key, origin=7))) == [UpdateStatus.OK]
+    assert sorted(one.data for one in script.core.pool.validated.values()) == sorted([first.data, bytes(other)])
+
+
+def test_a_push_of_the_held_bytes_under_another_key_is_not_taken_for_them() -> None:
+    script = Script(full_mesh=False, client=Plain())
+    script.up("p")
+    script.up("q")
+    data = bytes(700)
+    assert script.statuses("p", b"".join(encode_push(0, 0, 0, data, data[:1], origin=7))) == [UpdateStatus.OK]
+    said = script.statuses("q", b"".join(encode_push(0, 0, 0, data, b"k", origin=7)))
+    assert said == [UpdateStatus.MALFORMED]  # as the first of all would be: its key is not the client's

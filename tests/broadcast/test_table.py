@@ -28,7 +28,7 @@ def update(
     """Apply as the receiver does; the id whose row ended."""
     if table.judge(table.peers[peer], slot, commit) in {UpdateVerdict.STALE, UpdateVerdict.LIMIT}:
         return None
-    return table.put(peer, slot, commit, artifact, have=have, size=SIZE, hop=0)
+    return table.put(peer, slot, commit, artifact, have, SIZE, 0)
 
 
 @pytest.fixture
@@ -117,12 +117,14 @@ def test_sources_count_exactly_the_rows_there_are_through_reconnects_and_ends(st
 def check_counts(table: Table) -> None:
     for peer_rows in table.peers.values():
         rows = Counter(row.artifact for row in peer_rows.rows.values() if row.artifact is not None)
-        assert {artifact: source.rows for artifact, source in peer_rows.sources.items()} == rows
-        for artifact, source in peer_rows.sources.items():
+        assert peer_rows.artifacts() == list(rows)
+        assert {artifact: table.holders[artifact]["p"].rows for artifact in rows} == rows
+        for artifact in rows:
             whole = [row for row in peer_rows.rows.values() if row.artifact == artifact and row.complete]
+            source = table.source("p", artifact)
+            assert source is not None
             assert source.complete_rows == sum(row.connection == source.connection for row in whole)
-            assert table.holders[artifact]["p"] is source
-    assert sum(map(len, table.holders.values())) == sum(len(rows.sources) for rows in table.peers.values())
+    assert sum(map(len, table.holders.values())) == sum(len(rows.artifacts()) for rows in table.peers.values())
 
 
 def test_a_tombstone_keeps_a_late_push_from_coming_back(table: Table) -> None:

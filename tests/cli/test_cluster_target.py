@@ -130,7 +130,7 @@ def test_up_leaves_out_what_is_ignored_and_says_so_on_the_object(
 ) -> None:
     file = tmp_path / "demo.yaml"
     document = to_document(default_subnet("demo", 3))
-    document["spec"]["groups"] = [{"name": "next", "nodes": 0, "behaviour": "slow"}]
+    document["spec"]["groups"] = [{"name": "next", "nodes": 0, "behaviour": "stale-certificate"}]
     file.write_text(json.dumps(document))
     said = "spec.groups[0].behaviour: is not implemented yet (target cluster)"
 
@@ -509,13 +509,13 @@ def test_render_prints_what_the_operator_would_make_without_any_key(p2pnet, tmp_
 
 def test_render_of_a_document_with_ignored_fields_tells_the_lab(p2pnet, tmp_path: Path) -> None:
     file, document = tmp_path / "demo.yaml", to_document(default_subnet("demo", 2))
-    document["spec"]["groups"] = [{"name": "next", "nodes": 0, "behaviour": "slow"}]
+    document["spec"]["groups"] = [{"name": "next", "nodes": 0, "behaviour": "stale-certificate"}]
     file.write_text(json.dumps(document))
     items = json.loads(p2pnet("render", "-f", str(file), "--ignore-unsupported", "-o", "json").out)["items"]
     [told] = [one["data"]["subnet.json"] for one in items if "subnet.json" in one.get("data", {})]
     for one in (items[0], json.loads(told)):
         assert one["metadata"]["annotations"]["p2pnet.io/ignored"].startswith("spec.groups[0].behaviour: ")
-        assert "slow" not in json.dumps(one["spec"])
+        assert "stale-certificate" not in json.dumps(one["spec"])
 
 
 def test_doctor_looks_at_server_definition_rights_operator_and_tokens(kube: FakeKube, p2pnet) -> None:

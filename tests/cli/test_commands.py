@@ -189,7 +189,7 @@ class TestUp:
         path = tmp_path / "subnet.yaml"
         path.write_text(
             "{apiVersion: p2pnet.io/v1alpha1, kind: Subnet, metadata: {name: demo},"
-            " spec: {groups: [{name: next, nodes: 3, behaviour: slow}]}}"
+            " spec: {nodes: 1, groups: [{name: next, nodes: 2, behaviour: stale-certificate}]}}"
         )
         target.seen = "absent"
         await up.run(up.UpOptions(file=path, ignore_unsupported=True), session)
@@ -202,7 +202,7 @@ class TestUp:
         await up.run(up.UpOptions(file=path, ignore_unsupported=True), session)
         assert target.fake.asked == []  # the same again is no edit
 
-        path.write_text(path.read_text().replace("behaviour: slow", "behaviour: honest"))
+        path.write_text(path.read_text().replace("behaviour: stale-certificate", "behaviour: honest"))
         await up.run(up.UpOptions(file=path), session)
         [(_, document)] = target.fake.asked
         assert "annotations" not in document["metadata"]

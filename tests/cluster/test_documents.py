@@ -37,6 +37,7 @@ REFUSED: list[tuple[str, str, str]] = [
     (document(groups=[{"name": "node", "nodes": 1}]), "spec", "choose another name"),
     (document(groups=[*groups(1), *groups(1)]), "spec.groups[1]", "Duplicate"),
     (document(groups=groups(1, behaviour="mean")), "spec.groups[0].behaviour", ""),
+    (document(nodes=0, groups=groups(2, behaviour="lying")), "spec.groups", "all nodes are adversaries"),
     (document(topology={"kind": "star"}), "spec.topology.kind", "Unsupported value"),
     (document(topology={"kind": "full", "degree": 4}), "spec.topology.degree", "no degree"),
     (document(topology={"kind": "ring", "degree": 3}), "spec.topology.degree", "even"),

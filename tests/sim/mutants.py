@@ -176,8 +176,8 @@ def synced_before_the_answers(original: Fault) -> Fault:
 
 def suppressed_by_a_partial_row(original: Fault) -> Fault:
     def holds(self: Any, peer: str, artifact: Any) -> bool:
-        rows = self.peers.get(peer)
-        return rows is not None and artifact in rows.sources and rows.sources[artifact].connection == rows.connection
+        source = self.source(peer, artifact)
+        return source is not None and source.connection == self.peers[peer].connection
 
     return holds
 

@@ -123,3 +123,22 @@ def test_a_budget_that_is_just_enough_tells_that_the_world_is_quiet():
     timeline.send(10, seen.append, 0)
     assert timeline.run_until_quiet(100, 1)
     assert (seen, timeline.now) == ([0], 10)
+
+
+def test_what_a_run_has_made_is_not_searched_for_cycles_when_it_ends():
+    assert gc.isenabled()
+    line, kept = Timeline(), list[list[object]]()
+    line.send(10, lambda _: kept.extend([line] for _ in range(5_000)), None)
+    line.run(10)
+    young = {id(one) for one in gc.get_objects(generation=0)}
+    assert not any(id(one) in young for one in kept)
+
+
+def test_what_somebody_has_frozen_stays_so_after_a_run():
+    gc.freeze()
+    try:
+        before = gc.get_freeze_count()
+        Timeline().run(10)
+        assert gc.get_freeze_count() >= before > 0
+    finally:
+        gc.unfreeze()

@@ -105,7 +105,11 @@ def test_an_edit_names_every_field_that_cannot_change() -> None:
 
 def test_an_edit_of_what_a_target_cannot_honour_says_why() -> None:
     before = subnet(groups=[{"name": "next", "nodes": 1}])
-    change = {"spec": {"groups": [{"name": "next", "nodes": 1}, {"name": "bad", "nodes": 1, "behaviour": "slow"}]}}
+    change = {
+        "spec": {
+            "groups": [{"name": "next", "nodes": 1}, {"name": "bad", "nodes": 1, "behaviour": "stale-certificate"}]
+        }
+    }
     with pytest.raises(SpecError, match=r"spec\.groups\[1\]\.behaviour: is not implemented yet \(target local\)"):
         edits.edited(before, change, "local")
 

@@ -18,7 +18,7 @@ EVERYTHING: dict[str, Any] = {
     "nodes": 4,
     "image": "x",
     "groups": [
-        {"name": "a", "nodes": 1, "image": "x", "env": {"A": "b"}, "behaviour": "slow"},
+        {"name": "a", "nodes": 1, "image": "x", "env": {"A": "b"}, "behaviour": "stale-certificate"},
         {"name": "b", "nodes": 1, "pod": {"nodeSelector": {"a": "b"}}},
     ],
     "network": {
@@ -113,7 +113,11 @@ def test_a_subnet_of_defaults_runs_everywhere(target: str) -> None:
         ({"groups": [{"name": "a", "nodes": 1, "image": "x"}]}, ["spec.groups[0].image"]),
         ({"groups": [{"name": "a", "nodes": 1, "env": {"A": "b"}}]}, ["spec.groups[0].env"]),
         ({"groups": [{"name": "a", "nodes": 1, "pod": {"nodeSelector": {"a": "b"}}}]}, ["spec.groups[0].pod"]),
-        ({"groups": [{"name": "a", "nodes": 1, "behaviour": "slow"}]}, ["spec.groups[0].behaviour"]),
+        ({"nodes": 1, "groups": [{"name": "a", "nodes": 1, "behaviour": "slow"}]}, []),
+        (
+            {"nodes": 1, "groups": [{"name": "a", "nodes": 1, "behaviour": "stale-certificate"}]},
+            ["spec.groups[0].behaviour"],
+        ),
         ({"identity": {"issuer": "certManager", "issuerRef": {"name": "x"}}}, ["spec.identity.issuer"]),
         ({"discovery": {"mode": "seeds"}}, []),
         ({"pod": {"nodeSelector": {"a": "b"}}}, ["spec.pod"]),

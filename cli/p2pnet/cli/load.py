@@ -16,8 +16,9 @@ from p2pnet.cli import shell_completion
 from p2pnet.cli.outcome import CommandError
 from p2pnet.measure import artifacts_asked, expectations
 from p2pnet.model import limits, units
+from p2pnet.model.behaviours import HONEST
 from p2pnet.model.errors import SpecError
-from p2pnet.model.ids import DEFAULT_CLIENT, client_among
+from p2pnet.model.ids import DEFAULT_CLIENT, client_among, member_order
 from p2pnet.model.jobs import Payload, RunRequest
 from p2pnet.model.text import some
 from p2pnet.model.units import format_size
@@ -133,6 +134,8 @@ class InjectedSubnet:
     name: str
     nodes: Sequence[str]
     """Its members, in their order."""
+    honest: int
+    """How many of them are no adversaries: they publish for `all`."""
     clients: Sequence[str]
     """In the document's order."""
     artifact_bytes_max: int
@@ -154,7 +157,9 @@ def injected_subnet(name: str, document: Mapping[str, Any], nodes: Sequence[str]
     except SpecError:
         bound = limits.ARTIFACT_BYTES_MAX  # of a newer version: the lab judges it
     text = written or f"{limits.ARTIFACT_BYTES_MAX // limits.MIB}Mi"
-    return InjectedSubnet(name, nodes, clients or [DEFAULT_CLIENT], bound, text)
+    dishonest = {one.get("name") for one in spec.get("groups") or [] if one.get("behaviour", HONEST) != HONEST}
+    honest = sum(member_order(node)[0] not in dishonest for node in nodes)
+    return InjectedSubnet(name, nodes, honest, clients or [DEFAULT_CLIENT], bound, text)
 
 
 # --- checks ---
@@ -216,7 +221,7 @@ def check_against(options: LoadOptions, subnet: InjectedSubnet, streams: Sequenc
             where=f"--from {options.publisher}",
             next_step=f"one of {some(subnet.nodes)}, or random, or all",
         )
-    asked = total(options, len(subnet.nodes))
+    asked = total(options, subnet.honest)
     if asked > limits.RUN_ARTIFACTS_MAX:
         raise CommandError(
             f"{asked} artifacts are more than a run publishes, {limits.RUN_ARTIFACTS_MAX}",

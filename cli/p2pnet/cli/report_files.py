@@ -124,7 +124,9 @@ def _page(report: Report, state: State) -> str:
         return to_html(report)
     tree: HopTree | None = None
     if report.slowest:
-        tree = hop_tree(report.slowest, archive.read_events(state, report.run, report.slowest), run.nodes)
+        tree = hop_tree(
+            report.slowest, archive.read_events(state, report.run, report.slowest), run.nodes, run.adversaries
+        )
     return to_html(report, run, tree)
 
 
@@ -157,9 +159,9 @@ def receipt_rows(report: Report, run: RunFile, state: State) -> Iterator[Iterato
     published = publications(archive.iter_events(events, kind=EventKind.PUBLISHED))
     known = set(run.artifacts)
     artifacts = [*run.artifacts, *(one for one in published if one not in known)]
-    block = max(1, CELLS_MAX // max(1, len(run.nodes)))
+    block = max(1, CELLS_MAX // max(1, len(run.honest)))
     for start in range(0, len(artifacts), block):
-        receipts = Receipts(run.nodes, artifacts[start : start + block])
+        receipts = Receipts(run.honest, artifacts[start : start + block])
         receipts.feed(archive.iter_events(events))
         yield receipts.rows(
             published, deadline_ns=_deadline_ns(run, [one.t_ns for one in published.values()]),

@@ -124,5 +124,5 @@ def _keep(kept: SimulatedRun, outcome: SimOutcome, load: SimLoad, began: float) 
 def _published(run: RunFile, outcome: SimOutcome, files: Mapping[int, bytes]) -> Iterable[PublishedArtifact]:
     digests = {number: digest_of(data) for number, data in files.items()}
     for artifact, planned in outcome.payloads.planned.items():
-        number = payload_number(run.request, planned.index, len(run.nodes))
+        number = payload_number(run.request, planned.index, len(run.honest))
         yield PublishedArtifact(artifact, planned.index, number, planned.size, digests.get(number, ""))

@@ -179,6 +179,7 @@ class Lab:
                 ignored=ignored(subnet, self.backend.target), faults=self.network.statuses(),
                 in_force=self.network.in_force(), ordered=self.network.details(), network_notes=self.network.plan.notes,
                 network_problems=self.network.problems(), network=self.canary.rows,
+                behaviours={name: group.behaviour for group in self.context.adversaries for name in group.nodes},
             )
         )  # fmt: skip
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from p2pnet.lab.backends.backend import Process
 from p2pnet.lab.nodes.status_poller import Unresponsive
+from p2pnet.model.behaviours import HONEST, Behaviour
 from p2pnet.model.control import PeersReply
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import (
@@ -74,6 +75,8 @@ class StatusInputs:
     network_notes: list[str] = field(default_factory=list)
     network_problems: list[str] = field(default_factory=list)
     """What of network and faults is not as it was asked for."""
+    behaviours: Mapping[str, Behaviour] = field(default_factory=dict)
+    """What nodes do that are not honest."""
 
 
 def status_of(known: StatusInputs) -> Status:
@@ -157,6 +160,7 @@ def _member(name: str, group: str, known: StatusInputs, edges: _Edges, address: 
         silent_since=_rfc3339_of(found.since) if found is not None and peers is None else None,
         last_heard=None if heard is None else _rfc3339_of(heard),
         trusted=peers.trusted if peers else [], leaf=peers.leaf if peers else "",
+        behaviour=known.behaviours.get(name, HONEST),
     )  # fmt: skip
 
 

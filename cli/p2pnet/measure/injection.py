@@ -1,6 +1,6 @@
 """What a run publishes: a plan of who, what and when, the same on every target. Pure: chance is an argument."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from p2pnet.measure.report import artifacts_asked
@@ -39,19 +39,25 @@ def payload_seed(seed: int, index: int, size: int) -> str:
 
 
 def plan(
-    request: RunRequest, nodes: list[str], sizes: Mapping[str, int], choose: Callable[[int], int]
+    request: RunRequest,
+    nodes: list[str],
+    sizes: Mapping[str, int],
+    choose: Callable[[int], int],
+    dishonest: Collection[str] = (),
 ) -> list[Planned]:
     """Every artifact in order of publication; `sizes`: bytes by upload. Raises SpecError.
 
     All payloads in turn, `count` times over; with publisher `all` every node publishes each of them. `choose(n)`: a number
     from 0 to n - 1 by chance, which a generator seeded with `publishers_seed` gives, so that all targets choose the same.
+    `dishonest`: those of `nodes` that publish only when they are named.
     """
-    total = check(request, nodes)
+    honest = [node for node in nodes if node not in dishonest]
+    total = check(request, nodes, len(honest))
     planned: list[Planned] = []
     for _ in range(request.count):
         for payload in request.payloads:
             size = sizes[payload.upload] if payload.upload else payload.size
-            for publisher in _publishers(request.publisher, nodes, choose):
+            for publisher in _publishers(request.publisher, honest, choose):
                 index = len(planned)
                 due = index / request.rate if request.rate else 0.0
                 planned.append(Planned(index, payload.name, size, publisher, due, payload))
@@ -60,12 +66,15 @@ def plan(
 
 
 def payload_number(request: RunRequest, index: int, nodes: int) -> int:
-    """Which of the request's payloads the planned artifact with this index is made of, in a subnet of so many nodes."""
+    """Which of the request's payloads the planned artifact with this index is made of, in a subnet of so many honest nodes."""
     return index // (nodes if request.publisher == "all" else 1) % len(request.payloads)
 
 
-def check(request: RunRequest, nodes: list[str]) -> int:
-    """How many artifacts the request publishes. Raises SpecError naming what is wrong with it."""
+def check(request: RunRequest, nodes: list[str], honest: int | None = None) -> int:
+    """How many artifacts the request publishes. `honest`: how many of the nodes are, None: all.
+
+    Raises SpecError naming what is wrong with it.
+    """
     if not nodes:
         raise SpecError("the subnet has no nodes: nothing can be published")
     if not request.payloads:
@@ -84,7 +93,10 @@ def check(request: RunRequest, nodes: list[str]) -> int:
         if len(payload.name.encode()) > limits.NAME_CHARS_MAX:
             raise SpecError(f"payload name {payload.name[:40]!r}...: at most {limits.NAME_CHARS_MAX} bytes")
     total = artifacts_asked(
-        count=request.count, payloads=len(request.payloads), publisher=request.publisher, nodes=len(nodes)
+        count=request.count,
+        payloads=len(request.payloads),
+        publisher=request.publisher,
+        nodes=len(nodes) if honest is None else honest,
     )
     if total > limits.RUN_ARTIFACTS_MAX:
         raise SpecError(f"{total} artifacts: a run publishes at most {limits.RUN_ARTIFACTS_MAX}")

@@ -13,6 +13,7 @@ import msgspec
 
 from p2pnet.measure.expectations import all_of
 from p2pnet.measure.wording import measured
+from p2pnet.model.behaviours import AdversaryGroup
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.jobs import RunFile
@@ -79,6 +80,8 @@ class RunFacts:
     """The longest that a publication was asked for after it was due."""
     ignored: Sequence[str] = ()
     """Fields of the document that were not in force."""
+    adversaries: Sequence[AdversaryGroup] = ()
+    """Nodes of the subnet beside those that are measured."""
 
 
 def facts_of(run: RunFile, **more: Any) -> RunFacts:
@@ -89,6 +92,7 @@ def facts_of(run: RunFile, **more: Any) -> RunFacts:
         "expect": request.expect, "within_s": request.within_s, "shared": request.shared,
         "client": request.client or DEFAULT_CLIENT, "load": load_of(run), "ignored": run.ignored,
         "clock_bound_ms": run.clock_bound_ms, "started_at": run.started_at or run.created_at, "faults": run.faults,
+        "adversaries": run.adversaries,
     }  # fmt: skip
     return RunFacts(**{**known, **more})
 
@@ -100,7 +104,7 @@ def load_of(run: RunFile) -> Load:
         rate_per_s=request.rate, publisher=request.publisher, within_s=request.within_s, seed=run.seed,
         client=request.client or DEFAULT_CLIENT,
         count=artifacts_asked(
-            count=request.count, payloads=len(request.payloads), publisher=request.publisher, nodes=len(run.nodes)
+            count=request.count, payloads=len(request.payloads), publisher=request.publisher, nodes=len(run.honest)
         ),
     )  # fmt: skip
 
@@ -144,7 +148,7 @@ class Journey:
 
 
 class RunMeasure:
-    """The measurement of one run over these nodes: who has which artifact, since when, by which way.
+    """The measurement of one run over these nodes, the honest ones: who has which artifact, since when, by which way.
 
     Events may come in any order, a receipt before its publication too. Time is the run's one axis, `Collected.t_ns`.
     Events of nodes outside the run are not looked at.
@@ -154,6 +158,8 @@ class RunMeasure:
         self.nodes = list(nodes)
         self.delivered = 0
         """Receipts of artifacts whose publisher is known, the publishers' own left out."""
+        self.awaited = 0
+        """What `delivered` is when everybody has all of these artifacts."""
         self._members = frozenset(nodes)
         self._journeys: dict[str, Journey] = {}
         self._artifacts = 0
@@ -167,6 +173,7 @@ class RunMeasure:
             return
         journey.publisher = publisher
         self._artifacts += 1
+        self.awaited += len(self.nodes) - (publisher in self._members)
         if publisher in self._own:
             self._own[publisher] += 1
         for node, _ in journey.delivered():
@@ -317,13 +324,14 @@ class Tally:
 def unmeasured(run: RunFile, reasons: Sequence[str], *, state: str = "finished") -> Report:
     """The report of a run that measured nothing, and why: always invalid, no expectation judged."""
     facts = facts_of(run, invalid=reasons, state=state)
-    return msgspec.structs.replace(_blank(run.nodes, facts), artifacts=len(run.artifacts), artifact_ids=run.artifacts)
+    return msgspec.structs.replace(_blank(run.honest, facts), artifacts=len(run.artifacts), artifact_ids=run.artifacts)
 
 
 def _blank(nodes: Sequence[str], facts: RunFacts) -> Report:
     """The report of these facts before anything is measured."""
     return Report(
-        run=facts.run, subnet=facts.subnet, target=facts.target, seed=facts.seed, nodes=len(nodes), artifacts=0,
+        run=facts.run, subnet=facts.subnet, target=facts.target, seed=facts.seed, artifacts=0,
+        nodes=len(nodes) + sum(len(group.nodes) for group in facts.adversaries), adversaries=list(facts.adversaries),
         verdict="invalid", reach=Reach(0, 0, None), latency_ms=Latency(None, None, None, None, None),
         hops=Hops(None, None), duplicates_per_delivery=None, bytes=ByteCost(0, None, None),
         clock_bound_ms=facts.clock_bound_ms, invalid=list(facts.invalid), packed=facts.packed, digest=facts.digest,
@@ -337,6 +345,7 @@ def _blank(nodes: Sequence[str], facts: RunFacts) -> Report:
 def _assemble(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunFacts) -> Report:
     """The report of the journeys (in order of publication) among these nodes."""
     tally = _tally(nodes, journeys, facts)
+    publishers = sorted({journey.publisher for journey in journeys.values()})
     results, reasons = _judge(tally, facts)
     invalid = [*facts.invalid, *_invalid(len(journeys), tally, facts), *reasons]
     latencies = [one.latency_ms for one in tally.receipts]
@@ -347,14 +356,15 @@ def _assemble(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunF
     return msgspec.structs.replace(
         _blank(nodes, facts), artifacts=len(journeys), artifact_ids=list(journeys), slowest=tally.slowest,
         verdict="invalid" if invalid else "pass" if all(result.ok for result in results) else "fail",
-        expectations=results, invalid=invalid, notes=[*facts.notes, *_notes(at, tally, facts)],
+        expectations=results, invalid=invalid,
+        notes=[*facts.notes, *_about_publishers(publishers, facts), *_notes(at, tally, facts)],
         reach=Reach(tally.expected, delivered, ratio(delivered, tally.known)), unknown=tally.unknown,
         latency_ms=Latency(**{name: finite(value) for name, value in at.items()}), cdf_ms=distribution(latencies),
         negative_latencies=tally.negative,
         hops=Hops(None if hop_p50 is None else int(hop_p50), None if hop_max is None else int(hop_max)),
         duplicates_per_delivery=tally.value("duplicates"),
         bytes=ByteCost(tally.payload, facts.sent, tally.value("bytes")),
-        publishers=sorted({journey.publisher for journey in journeys.values()}),
+        publishers=publishers,
         payload_bytes=sum(journey.size for journey in journeys.values()),
         duration_s=tally.seconds if facts.duration_s is None else facts.duration_s,
         throughput=Throughput(tally.value("throughput"), tally.value("rate")), load=_load(tally, facts),
@@ -451,6 +461,16 @@ def _notes(at: Mapping[str, float | None], tally: Tally, facts: RunFacts) -> lis
     if tally.late:
         notes.append(f"{tally.late} receipts came after the end of the run and count as missed")
     return notes
+
+
+def _about_publishers(publishers: Sequence[str], facts: RunFacts) -> list[str]:
+    """A note for each adversary that published: what reach says is then no matter of the promise."""
+    return [
+        f"{publisher}, which published, is {group.behaviour}"
+        for group in facts.adversaries
+        for publisher in publishers
+        if publisher in group.nodes
+    ]
 
 
 def _behind(tally: Tally, facts: RunFacts) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from p2pnet.model.behaviours import AdversaryGroup
 from p2pnet.model.events import Collected, EventKind
 
 
@@ -40,7 +41,7 @@ class HopTree:
     critical_path: list[str]
     """Nodes from the publisher (or an orphan) to the last receipt."""
     unreached: list[str]
-    """Nodes without a receipt, in the order of the names given."""
+    """Nodes without a receipt that were expected to have one, in the order of the names given."""
     duplicates: int
     duplicate_bytes: int
 
@@ -70,8 +71,14 @@ class _Gathered:
     duplicate_bytes: int
 
 
-def hop_tree(artifact: str, events: Iterable[Collected], names: Sequence[str]) -> HopTree:
-    """The tree of `artifact` (id in hex) among the nodes `names`, from a run's events in any order."""
+def hop_tree(
+    artifact: str, events: Iterable[Collected], names: Sequence[str], adversaries: Iterable[AdversaryGroup] = ()
+) -> HopTree:
+    """The tree of `artifact` (id in hex) among the nodes `names`, from a run's events in any order.
+
+    `adversaries` among them may have passed it on, but nobody expects them to have it.
+    """
+    dishonest = {name for group in adversaries for name in group.nodes}
     gathered = _gather(artifact, events, frozenset(names))
     published = gathered.published
     publisher = published.node if published else None
@@ -89,7 +96,7 @@ def hop_tree(artifact: str, events: Iterable[Collected], names: Sequence[str]) -
         size=published.bytes if published else None,
         nodes=nodes,
         critical_path=path,
-        unreached=[name for name in names if name != publisher and name not in receipts],
+        unreached=[name for name in names if name not in {publisher, *receipts, *dishonest}],
         duplicates=sum(gathered.duplicates.values()),
         duplicate_bytes=gathered.duplicate_bytes,
     )

@@ -2,8 +2,11 @@
 
 import math
 import re
+from collections.abc import Sequence
 
+from p2pnet.model.behaviours import AdversaryGroup
 from p2pnet.model.report import ExpectationResult, Load, Report
+from p2pnet.model.text import some
 from p2pnet.model.units import format_duration, format_rate, format_size
 
 MISSING = "\N{EN DASH}"
@@ -63,6 +66,15 @@ def load_parts(load: Load) -> list[str]:
     paced = f" ({kept(load)})" if kept(load) else ""
     parts = [f"{offered(load)}{paced}", f"from {load.publisher}", within, f"seed {load.seed}", f"client {load.client}"]
     return [part for part in parts if part]
+
+
+def adversary_parts(groups: Sequence[AdversaryGroup], nodes: int) -> list[str]:
+    """`8 of 10 nodes, of the others nothing is expected`, `2 lying: liar-0, liar-1`; empty where all of the `nodes` behave."""
+    if not groups:
+        return []
+    honest = nodes - sum(len(group.nodes) for group in groups)
+    told = [f"{len(group.nodes)} {group.behaviour}: {some(group.nodes)}" for group in groups]
+    return [f"{honest} of {nodes} nodes, of the others nothing is expected", *told]
 
 
 def throughput_parts(report: Report) -> list[str]:

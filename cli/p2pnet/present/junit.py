@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
 from p2pnet.measure import network_wording
-from p2pnet.measure.wording import measured, offered
+from p2pnet.measure.wording import adversary_parts, measured, offered
 from p2pnet.model.report import ExpectationResult, Report
 from p2pnet.present.words import LATENCIES, clean, ignored_lines, journey_sentence
 
@@ -91,6 +91,7 @@ def _properties(report: Report) -> dict[str, str]:
         "load.from": load.publisher if load else None,
         "load.within_s": load.within_s if load else None,
         "nodes": report.nodes,
+        "adversaries": "; ".join(adversary_parts(report.adversaries, report.nodes)) or None,
         "artifacts": report.artifacts,
         "verdict": report.verdict,
         "reach": report.reach.ratio,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from p2pnet.measure.report import BEHIND_SHARE
-from p2pnet.measure.wording import MISSING, is_burst, measured, milliseconds
+from p2pnet.measure.wording import MISSING, adversary_parts, is_burst, measured, milliseconds
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.report import ExpectationResult, NodeReceipts, Report
 from p2pnet.model.text import some
@@ -84,7 +84,7 @@ def journey_sentence(report: Report) -> str:
     if report.publishers:
         start = f" from {report.publishers[0] if len(report.publishers) == 1 else f'{len(report.publishers)} nodes'}"
     reach, latency = report.reach, report.latency_ms
-    text = f"{plural(report.artifacts, 'artifact')}{each}{_pace(report)}{start} to {plural(report.nodes, 'node')}"
+    text = f"{plural(report.artifacts, 'artifact')}{each}{_pace(report)}{start} to {_receivers(report)}"
     if not reach.expected:
         return f"{text}: no receipt was expected."
     text += f": {reach.delivered:,} of {plural(reach.expected, 'receipt')} came"
@@ -93,6 +93,12 @@ def journey_sentence(report: Report) -> str:
     if latency.max is not None:
         text += f", the last after {milliseconds(latency.max)}"
     return f"{text}."
+
+
+def _receivers(report: Report) -> str:
+    dishonest = sum(len(group.nodes) for group in report.adversaries)
+    beside = f" beside {dishonest} that {'does' if dishonest == 1 else 'do'} not behave" if dishonest else ""
+    return f"{plural(report.nodes - dishonest, 'honest node' if dishonest else 'node')}{beside}"
 
 
 def _pace(report: Report) -> str:
@@ -114,6 +120,8 @@ def latency_name(report: Report) -> str:
 
 def marks(report: Report) -> Iterator[str]:
     """What readers must know before they compare this run with another."""
+    if report.adversaries:
+        yield f"honest: {'; '.join(adversary_parts(report.adversaries, report.nodes))}"
     if report.label:
         yield f"label: {report.label}"
     if report.state != "finished":

@@ -10,6 +10,7 @@ import msgspec
 
 from p2pnet.broadcast import Client, Pool
 from p2pnet.broadcast.effects import Emit
+from p2pnet.model.behaviours import HONEST, Behaviour
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
@@ -23,7 +24,10 @@ from p2pnet.sim.timeline import Timeline
 EPOCH = 1_700_000_000.0
 """Unix seconds at which every world begins."""
 _KEPT = frozenset({EventKind.VALIDATED, EventKind.PUBLISHED})
+MOVES = _KEPT | {EventKind.REMOVED}
+"""Kinds of events that say that an artifact has entered or left a validated pool."""
 _LINES_KEPT = 8_192  # integers of the trace that wait to be hashed
+_NOTHING, _BODY, _PIECES, _ARTIFACT, _EVENT = range(5)  # what a kind of input or effect has that counts
 _EVENT_CODES = {kind: 128 + number << 32 for number, kind in enumerate(EventKind)}
 
 
@@ -47,6 +51,9 @@ class NodePlan(msgspec.Struct, frozen=True):
     down: float | None
     client_delay_ns: int
     """How long a call of the client takes; 0: it is called within the node's turn."""
+    behaviour: Behaviour = HONEST
+    behaviour_seed: int = 0
+    """From which an adversary's choice of peers follows."""
 
 
 class TraceDigest:
@@ -59,32 +66,43 @@ class TraceDigest:
 
     def __init__(self, seed: int) -> None:
         self._hash = blake2b(str(seed).encode(), digest_size=32)
-        self._shapes: dict[type[Any], tuple[int, bool, bool]] = {}
+        self._shapes: dict[type[Any], tuple[int, int]] = {}
         self._lines: list[int] = []
         self._artifacts: list[bytes] = []
 
     def add(self, now: int, node: int, what: Any, effects: Iterable[Any] = ()) -> None:
         """An input of the node with this number, and what followed from it."""
-        lines, shapes, base = self._lines, self._shapes, node << 40
-        lines.append(now)
+        shapes, base, line = self._shapes, node << 40, self._lines.append
+        line(now)
         for one in (what, *effects):
-            kind = type(one)
-            shape = shapes.get(kind)
-            if shape is None:
-                shape = shapes[kind] = (len(shapes) << 32, hasattr(one, "body"), hasattr(one, "artifact"))
-            code, has_body, has_artifact = shape
+            try:
+                code, has = shapes[type(one)]
+            except KeyError:
+                code, has = self._shape(one)
             # Numbers and ids only, so that the digest is the same whatever Python makes of names and sets.
-            if has_body:
-                body = one.body
-                code += len(body or b"") if type(body) is not list else sum(map(len, body))
-            elif has_artifact:
-                if kind is Emit:
-                    code = _EVENT_CODES[one.kind] + one.bytes
+            if has is _BODY:
+                line(base + code + len(one.body or b""))
+            elif has is _PIECES:
+                line(base + code + sum(map(len, one.body)))
+            elif has is _NOTHING:
+                line(base + code)
+            else:
+                line(base + (code if has is _ARTIFACT else _EVENT_CODES[one.kind] + one.bytes))
                 if one.artifact:
                     self._artifacts.append(one.artifact)
-            lines.append(base + code)
-        if len(lines) > _LINES_KEPT:
+        if len(self._lines) > _LINES_KEPT:
             self._take_in()
+
+    def _shape(self, one: Any) -> tuple[int, int]:
+        """The number of a kind of input or effect, from the order in which they first come, and what counts besides."""
+        if isinstance(one, Emit):
+            has = _EVENT
+        elif hasattr(one, "body"):
+            has = _PIECES if isinstance(one.body, list) else _BODY
+        else:
+            has = _ARTIFACT if hasattr(one, "artifact") else _NOTHING
+        shape = self._shapes[type(one)] = (len(self._shapes) << 32, has)
+        return shape
 
     def hex(self) -> str:
         """The digest so far, in hex."""
@@ -138,7 +156,7 @@ class SimContext:
         return EPOCH + self.timeline.now / NS
 
     def share_payload(self, event: Emit, pool: Pool) -> None:
-        """Make a pool hold the shared copy of an artifact that has just entered it; equal ids mean equal bytes."""
+        """After an event of `MOVES`: make the pool hold the shared copy of what has entered it; equal ids mean equal bytes."""
         artifact = event.artifact
         if artifact is None:
             return

@@ -7,11 +7,13 @@ has something due, at most `WAKES_PER_TURN` times; whatever is still due waits f
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from p2pnet.broadcast import Broadcast, Change, Pool, effects, inputs
+from p2pnet.adversary import DishonestBroadcast, make_conduct
+from p2pnet.broadcast import Broadcast, Change, Client, Pool, effects, inputs
 from p2pnet.broadcast.manager import PublicationRefusedError
+from p2pnet.model.behaviours import HONEST
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
-from p2pnet.sim.context import EPOCH, NodePlan, SimContext
+from p2pnet.sim.context import EPOCH, MOVES, NodePlan, SimContext
 from p2pnet.sim.port import Port, Route, SimRequest
 from p2pnet.sim.quantities import NS
 from p2pnet.sim.record import NodeRecord
@@ -51,8 +53,7 @@ class Incarnation:
         self.count = count
         self.client = plan.make_client(plan.name)
         self.record = record
-        core_rng = context.chance(name, count, "core")
-        self.core = Broadcast(self.client, name, plan.settings, core_rng, unvalidated_bytes_per_peer=plan.quota)
+        self.core = _make_core(context, plan, self.client, count)
         rng = context.chance(name, count, "network")
         self.port = Port(context.network, context.timeline, self, name, rng, up=plan.up, down=plan.down)
         self.nonces = context.chance(name, count, "nonces")
@@ -81,7 +82,7 @@ class Incarnation:
 
     def do(self, what: inputs.Input) -> None:
         """Handle this input now; its consequences wait for the turn."""
-        self._handle(what)
+        self._handle([what])
         self._soon()
 
     def publish(self, data: bytes, size: int) -> ArtifactId:
@@ -136,14 +137,14 @@ class Incarnation:
 
     def requested(self, request: SimRequest) -> None:
         """See `PortOwner`."""
-        end, route = request.at, request.route
+        end, route, peer = request.at, request.route, request.port.name
         if route is Route.SYNCED:
             self.port.answer(request, b"")
-            self.feed(inputs.SyncedReceived(end.peer, end.id))
+            self.feed(inputs.SyncedReceived(peer, end.id))
             return
         self._tokens = token = self._tokens + 1
         self._asked[token] = request
-        self.feed(_RECEIVED[route](end.other.port.name, end.id, token, request.body))
+        self.feed(_RECEIVED[route](peer, end.id, token, request.body))
 
     def answered(self, request: SimRequest, body: bytes | None) -> None:
         """See `PortOwner`."""
@@ -174,8 +175,7 @@ class Incarnation:
         else:
             self._turns, self._turns_at = 1, now
         for _ in range(WAKES_PER_TURN):
-            while waiting:
-                self._handle(waiting.pop(0))
+            self._handle(waiting)
             due = core.next_wakeup()
             if due is None or due > now:
                 break
@@ -190,20 +190,24 @@ class Incarnation:
             self._set_timer(due, now)
             self._judge(restless=core.next_wakeup(expiries=False) is not None)
 
-    def _handle(self, what: inputs.Input) -> None:
-        context = self.context
-        now = context.timeline.now
-        context.inputs += 1
-        try:
-            answer = self.core.handle(what, now, EPOCH + now / NS)
-        except Exception as error:
-            # The trace shows what the core was given.
-            context.trace.add(now, self._number, what)
-            where = f"node {self.name}, input {type(what).__name__}, {now / NS:.6f} s after the start"
-            raise CoreFailedError(f"{where}: {error!r}") from error
-        context.trace.add(now, self._number, what, answer)
-        for effect in answer:
-            self._execute[type(effect)](self, effect)
+    def _handle(self, waiting: list[inputs.Input]) -> None:
+        """Handle these inputs, and those that are added meanwhile."""
+        context, handle, execute, number = self.context, self.core.handle, self._execute, self._number
+        now, trace = context.timeline.now, context.trace.add
+        wall = EPOCH + now / NS
+        while waiting:
+            what = waiting.pop(0)
+            context.inputs += 1
+            try:
+                answer = handle(what, now, wall)
+            except Exception as error:
+                # The trace shows what the core was given.
+                trace(now, number, what)
+                where = f"node {self.name}, input {type(what).__name__}, {now / NS:.6f} s after the start"
+                raise CoreFailedError(f"{where}: {error!r}") from error
+            trace(now, number, what, answer)
+            for effect in answer:
+                execute[type(effect)](self, effect)
 
     def _count_turn(self, now: int) -> None:
         self._turns += 1
@@ -285,7 +289,8 @@ class Incarnation:
         self.record.emitted(effect, context.timeline.now)
         if context.on_event is not None:
             context.on_event(self.name, self.count, effect, context.timeline.now)
-        context.share_payload(effect, self.core.pool)
+        if effect.kind in MOVES:
+            context.share_payload(effect, self.core.pool)
 
     # The client
 
@@ -323,6 +328,19 @@ class Incarnation:
         effects.PublishRefused: _note_refused,
         effects.Emit: _emit,
     }
+
+
+def _make_core(context: SimContext, plan: NodePlan, client: Client, count: int) -> Broadcast:
+    rng = context.chance(plan.name, count, "core")
+    if plan.behaviour == HONEST:
+        return Broadcast(client, plan.name, plan.settings, rng, unvalidated_bytes_per_peer=plan.quota)
+    conduct = make_conduct(
+        plan.behaviour, context.chance(plan.name, count, "adversary"), me=plan.name, seed=plan.behaviour_seed,
+        client=client.name, settings=plan.settings,
+    )  # fmt: skip
+    return DishonestBroadcast(
+        client, plan.name, plan.settings, rng, conduct=conduct, unvalidated_bytes_per_peer=plan.quota
+    )
 
 
 def _finish_run(run: ClientRun) -> None:

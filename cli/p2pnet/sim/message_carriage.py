@@ -33,12 +33,16 @@ Paths = tuple[MessagePath, MessagePath]
 class MessageCarriage:
     """The message model of one world. Every end of a connection gets its flow with its first message."""
 
-    __slots__ = ("_access", "_shared", "_timeline")
+    __slots__ = ("_access", "_shared", "_timeline", "_when_arrived", "_when_landed")
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
         self._access: dict[str, AccessLink] = {}
         self._shared: dict[LinkShape, MessagePath] = {}
+        self._when_arrived, self._when_landed = (
+            self._arrived,
+            self._lands,
+        )  # bound once, not for each of a million flows
 
     def access(self, name: str) -> AccessLink:
         """The access link of a node; it outlives the node's incarnations."""
@@ -165,8 +169,8 @@ class MessageCarriage:
             path=path,
             back=back,
             rng=end.port.rng.random,
-            arrived=self._arrived,
-            lands=self._lands,
+            arrived=self._when_arrived,
+            lands=self._when_landed,
         )
         flow.owner = end
         return flow

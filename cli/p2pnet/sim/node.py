@@ -1,10 +1,9 @@
 """A node of a world, as a test uses it: publish, purge, crash, restart, and look at its state."""
 
-from collections import deque
-
 import msgspec
 
 from p2pnet.broadcast import Broadcast, Client, Pending, inputs
+from p2pnet.model.behaviours import Behaviour
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.errors import LocalError
 from p2pnet.model.ids import ArtifactId
@@ -47,13 +46,13 @@ class Node:
         """Remove an artifact here as the client would: it is not taken again. No effect if it is not here."""
         incarnation = self._alive()
         if incarnation.core.pool.holds(artifact):
-            self.record.dropped.add(artifact)
+            self.record.dropped[artifact] = None
         incarnation.do(inputs.Purge(artifact))
 
     def withdraw(self, artifact: ArtifactId) -> None:
         """Withdraw an artifact here, whoever published it. See `World.withdraw` for all nodes."""
         self._alive().do(inputs.Withdraw(artifact))
-        self.record.dropped.add(artifact)
+        self.record.dropped[artifact] = None
 
     def crash(self) -> None:
         """End the process as SIGKILL does: peers notice by their idle timeout. No effect if it is down already."""
@@ -107,7 +106,7 @@ class Node:
         return self.core.counters
 
     @property
-    def events(self) -> deque[NodeEvent]:
+    def events(self) -> list[NodeEvent]:
         """The last 100,000 events of its broadcast, oldest first, over all incarnations."""
         return self.record.events
 
@@ -148,6 +147,10 @@ class Node:
         settings = msgspec.structs.replace(self.settings, full_mesh=full_mesh)
         self.plan = msgspec.structs.replace(self.plan, settings=settings)
 
+    def behave(self, behaviour: Behaviour) -> None:
+        """Have this behaviour from the next start on."""
+        self.plan = msgspec.structs.replace(self.plan, behaviour=behaviour)
+
     def start(self) -> None:
         """Start an incarnation, without dialling its links."""
         context = self._context
@@ -159,7 +162,7 @@ class Node:
         # A process that was down when something was withdrawn must not bring it back.
         for artifact in context.withdrawn:
             incarnation.feed(inputs.Withdraw(artifact))
-            self.record.dropped.add(artifact)
+            self.record.dropped[artifact] = None
 
     def tell_members(self, members: frozenset[str]) -> None:
         """The registry's members have changed to these."""

@@ -1,6 +1,5 @@
 """What is recorded of a run: each node's events, when it got which artifact, and what it refused."""
 
-from collections import deque
 from collections.abc import Iterable
 
 import msgspec
@@ -46,20 +45,29 @@ class NodeRecord:
     `events` outlive an incarnation; the rest does not, for a new incarnation has forgotten what the last one refused.
     """
 
-    __slots__ = ("_deliveries", "_keeps", "_name", "dropped", "events", "purged_below", "shown")
+    __slots__ = ("_deliveries", "_emitted", "_keeps", "_name", "_times", "dropped", "purged_below", "shown")
 
     def __init__(self, name: str, deliveries: Deliveries, *, keeps_events: bool = True) -> None:
         self._name = name
         self._keeps = keeps_events
         self._deliveries = deliveries
-        self.events: deque[NodeEvent] = deque(maxlen=EVENT_RING)
+        self._times: list[int] = []
+        self._emitted: list[Emit] = []
         self.forget()
+
+    @property
+    def events(self) -> list[NodeEvent]:
+        """The last `EVENT_RING` events, oldest first. Made when they are read: a large world has millions that nobody reads."""
+        kept = zip(self._times[-EVENT_RING:], self._emitted[-EVENT_RING:], strict=True)
+        return [
+            NodeEvent(at / NS, one.kind, one.artifact, one.peer, one.hop, one.bytes, one.detail) for at, one in kept
+        ]
 
     def forget(self) -> None:
         """A new incarnation starts."""
-        self.dropped: set[ArtifactId] = set()
+        self.dropped: dict[ArtifactId, None] = {}
         """Artifacts removed or refused by this node, its user or its client: the promise does not hold for them here."""
-        self.shown: set[ArtifactId] = set()
+        self.shown: dict[ArtifactId, None] = {}
         """Unvalidated artifacts that the client was told of."""
         self.purged_below: int | None = None
         """The client has purged all lower heights."""
@@ -68,12 +76,14 @@ class NodeRecord:
         """Record an event of the broadcast."""
         kind, artifact = effect.kind, effect.artifact
         if self._keeps:
-            event = NodeEvent(now / NS, kind, artifact, effect.peer, effect.hop, effect.bytes, effect.detail)
-            self.events.append(event)
+            self._times.append(now)
+            self._emitted.append(effect)
+            if len(self._times) > 2 * EVENT_RING:
+                del self._times[:EVENT_RING], self._emitted[:EVENT_RING]
         if artifact is None:
             return
-        if kind in {EventKind.REMOVED, EventKind.REJECTED}:
-            self.dropped.add(artifact)
+        if kind is EventKind.REMOVED or kind is EventKind.REJECTED:
+            self.dropped[artifact] = None
         elif not self._keeps:
             return
         elif kind is EventKind.VALIDATED:
@@ -83,12 +93,14 @@ class NodeRecord:
 
     def client_told(self, changes: Iterable[Change]) -> None:
         """Record the changes with which the client is called."""
-        self.shown.update(change.artifact for change in changes if change.kind is ChangeKind.INSERTED)
+        for change in changes:
+            if change.kind is ChangeKind.INSERTED:
+                self.shown[change.artifact] = None
 
     def client_did(self, actions: Iterable[ChangeAction]) -> None:
         """Record the change actions that the client returned."""
         for action in actions:
             if isinstance(action, HandleInvalid | RemoveFromUnvalidated):
-                self.dropped.add(action.artifact)
+                self.dropped[action.artifact] = None
             elif isinstance(action, PurgeBelow):
                 self.purged_below = max(action.height, self.purged_below or action.height)

@@ -8,11 +8,12 @@ from typing import NamedTuple
 from p2pnet.broadcast import Client
 from p2pnet.broadcast.effects import Emit
 from p2pnet.broadcast.loading import maker_of
+from p2pnet.model.behaviours import HONEST, STALE_CERTIFICATE
 from p2pnet.sim.context import EventSink
 from p2pnet.sim.subnet_faults import SubnetFaults
 from p2pnet.sim.subnet_network import SubnetNetwork
 from p2pnet.sim.world import World
-from p2pnet.subnet.members import Edge, edges_of, members
+from p2pnet.subnet.members import Edge, behaviours_of, edges_of, members
 from p2pnet.subnet.node_config import broadcast_settings, client_configs
 from p2pnet.subnet.spec import Subnet
 
@@ -56,16 +57,21 @@ def subnet_world(
 
 def add_nodes(world: World, subnet: Subnet, makers: Makers, names: Iterable[str]) -> None:
     """Make the nodes of these names, with all of their clients."""
-    settings, made = broadcast_settings(subnet), list(names)
+    settings, made, behaviours = broadcast_settings(subnet), list(names), behaviours_of(subnet)
     for suffix, make in makers.items():
         for name in made:
-            world.node(name + suffix, client=partial(make, name), settings=settings, beside=name if suffix else "")
+            world.node(
+                name + suffix, client=partial(make, name), settings=settings, beside=name if suffix else "",
+                behaviour=behaviours.get(name, HONEST), behaviour_seed=subnet.spec.seed,
+            )  # fmt: skip
 
 
 def edges_between(subnet: Subnet) -> list[Edge]:
     """Who is to be linked with whom. Raises SpecError for a graph that cannot be."""
-    found = edges_of(subnet)
-    return list(combinations([name for name, _ in members(subnet)], 2)) if found is None else found
+    found, behaviours = edges_of(subnet), behaviours_of(subnet)
+    edges = list(combinations([name for name, _ in members(subnet)], 2)) if found is None else found
+    # There are no certificates here, but what becomes of a stale one is known: every peer refuses the link.
+    return [edge for edge in edges if STALE_CERTIFICATE not in map(behaviours.get, edge)]
 
 
 def suffix_of(client: str, first: str) -> str:

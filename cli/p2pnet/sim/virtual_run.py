@@ -21,7 +21,7 @@ from p2pnet.sim.run_events import RunEvents
 from p2pnet.sim.subnet_faults import FaultWatch
 from p2pnet.sim.subnet_world import SubnetWorld
 from p2pnet.subnet.document import in_force
-from p2pnet.subnet.members import members
+from p2pnet.subnet.members import adversaries, members
 from p2pnet.subnet.spec import Subnet
 from p2pnet.subnet.support import ignored
 
@@ -108,14 +108,18 @@ class VirtualRun:
         self._load = load
         self._seed = seed
         self._until_s = until_s
-        self._measure = RunMeasure(names)
+        there_are = adversaries(subnet)
+        dishonest = {name for group in there_are for name in group.nodes}
+        honest = [name for name in names if name not in dishonest]
+        self._measure = RunMeasure(honest)
         self.log = RunEvents(self._measure, client, write)
-        self._planned = plan(request, names, sizes, Random(publishers_seed(seed)).randrange)
+        self._planned = plan(request, names, sizes, Random(publishers_seed(seed)).randrange, dishonest)
+        self._expected = sum(len(honest) - (one.publisher not in dishonest) for one in self._planned)
         self._world, self._network, self._faults, _ = there
         self._file = RunFile(
             run="", subnet=subnet.name, target=TARGET, seed=seed, request=request, created_at=EPOCH, nodes=names,
             version="", spec=in_force(subnet, TARGET), label=load.label, ignored=ignored(subnet, TARGET),
-            unix_offset_s=EPOCH,
+            unix_offset_s=EPOCH, adversaries=there_are,
         )  # fmt: skip
         self._next = 0
         """Index of the artifact to publish next."""
@@ -146,10 +150,6 @@ class VirtualRun:
         return round(self._world.now * NS)
 
     @property
-    def _expected(self) -> int:
-        return len(self._planned) * (len(self._file.nodes) - 1)
-
-    @property
     def due(self) -> int | None:
         """When it has something to do next, a publication or its end; None: not known yet."""
         due = []
@@ -176,8 +176,7 @@ class VirtualRun:
     @property
     def is_complete(self) -> bool:
         """Whether all is published and delivered."""
-        receipts = len(self.payloads) * (len(self._file.nodes) - 1)
-        return self._next == len(self._planned) and self._measure.delivered >= receipts
+        return self._next == len(self._planned) and self._measure.delivered >= self._measure.awaited
 
     @property
     def is_over(self) -> bool:

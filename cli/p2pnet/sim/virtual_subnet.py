@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 import msgspec
 
 from p2pnet.broadcast.effects import Emit
+from p2pnet.model.behaviours import HONEST
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import Collected
 from p2pnet.model.ids import ArtifactId, client_among
@@ -14,7 +15,7 @@ from p2pnet.sim.subnet_world import SubnetWorld, add_nodes, edges_between, subne
 from p2pnet.sim.virtual_run import SimLoad, VirtualRun
 from p2pnet.subnet.edits import changed, refused
 from p2pnet.subnet.fault_book import BookedFault
-from p2pnet.subnet.members import Edge, members
+from p2pnet.subnet.members import Edge, behaviours_of, members
 from p2pnet.subnet.spec import Subnet
 
 START_NS = 30 * NS  # virtual time in which the nodes of a new subnet come to rest before the run begins, at most
@@ -170,13 +171,15 @@ class VirtualSubnet:
             raise SpecError("cannot be changed while the subnet is up: " + ", ".join(fixed))
         world, network, faults, makers = self._there
         before, after = ([name for name, _ in members(one)] for one in (self.subnet, subnet))
-        edges = edges_between(subnet)
+        edges, behaviours = edges_between(subnet), behaviours_of(subnet)
         add_nodes(world, subnet, makers, [name for name in after if name not in world.nodes])
         for name in after:
             if name not in before:
                 for suffix in makers:
-                    if not world.nodes[name + suffix].is_up:
-                        world.nodes[name + suffix].restart()
+                    node = world.nodes[name + suffix]
+                    if not node.is_up:  # one that was here before: its group may have come back as another
+                        node.behave(behaviours.get(name, HONEST))
+                        node.restart()
         self._relink(edges)
         self.subnet, self._edges = subnet, edges
         network.follow(subnet, edges, faults.about_links(world.now))

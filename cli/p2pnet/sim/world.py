@@ -9,6 +9,7 @@ from random import Random
 from typing import Literal, Unpack
 
 from p2pnet.broadcast import Pending
+from p2pnet.model.behaviours import HONEST, Behaviour
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.errors import LocalError
 from p2pnet.model.ids import ArtifactId
@@ -44,7 +45,7 @@ class World:
     def __init__(self, seed: int = 0, *, model: NetworkModel = "plain", on_event: EventSink | None = None) -> None:
         self.seed = seed
         self.nodes: dict[str, Node] = {}
-        """The honest nodes by name, in the order they were made."""
+        """The nodes by name, in the order they were made: honest ones, and those with a behaviour of their own."""
         self.liars: dict[str, Liar] = {}
         self._context = SimContext(seed, self._begin, on_event, messages=model == "messages")
         self._network = self._context.network
@@ -67,6 +68,8 @@ class World:
         down: Bandwidth | None = None,
         client_delay: Duration = 0,
         beside: str = "",
+        behaviour: Behaviour = HONEST,
+        behaviour_seed: int | None = None,
     ) -> Node:
         """Make a node, which is a member from now on.
 
@@ -74,7 +77,8 @@ class World:
         `quota`: bytes a peer may have in the unvalidated pool. `up`, `down`: its access link, shared by all its peers; None:
         no limit. `client_delay`: how long a call of the client takes; 0 calls it within the node's turn, as a real node does
         with the shipped clients. `beside`: a node whose access link it shares, as several clients of one real node do; for
-        `model="messages"`. Raises LocalError for a name that is taken.
+        `model="messages"`. `behaviour`: what it does wrong, as `p2pnet.adversary` has it; the peers that a selective node is
+        honest to follow from `behaviour_seed`, None: the world's. Raises LocalError for a name that is taken.
         """
         self._check_new(name)
         if beside:
@@ -90,6 +94,8 @@ class World:
             bits_per_second(up),
             bits_per_second(down),
             nanoseconds(client_delay),
+            behaviour,
+            self.seed if behaviour_seed is None else behaviour_seed,
         )
         node = Node(self._context, plan, has_own_settings=settings is not None)
         if self._network.model is not None and (plan.up is not None or plan.down is not None):
@@ -324,7 +330,10 @@ class World:
     def broken(self) -> list[str]:
         """Violations of the broadcast's promise now, as sentences; [] when it is kept. Call it when the world has settled."""
         self._begin()
-        return Promise(self._context, self._running()).broken(self.pending(), self.liars)
+        dishonest = {node.name for node in self.nodes.values() if node.plan.behaviour != HONEST}
+        honest = [node for node in self._running() if node.name not in dishonest]
+        pending = {name: left for name, left in self.pending().items() if name not in dishonest}
+        return Promise(self._context, honest).broken(pending, dishonest | self.liars.keys())
 
     # Inside
 

@@ -312,7 +312,7 @@ def _measured(run: RunFile, events: Path, reason: str) -> tuple[RunFile, Report]
     """The report of what a run's events tell, and the run with the artifacts that they add to those it names."""
     from p2pnet.measure import RunMeasure, facts_of, unmeasured  # only for runs whose lab died
 
-    measure, published = RunMeasure(run.nodes), []
+    measure, published = RunMeasure(run.honest), []
     for event in iter_events(events):
         if event.kind is EventKind.PUBLISHED:
             measure.published(event.artifact, event.node, event.t_ns, event.bytes)

@@ -57,6 +57,11 @@ Complete = Callable[[Task, bytes, SupplierState], None]
 class Assembler:
     """The fetch tasks of one Broadcast."""
 
+    __slots__ = (
+        "_arrived", "_complete", "_context", "_ended", "_exhausted", "_freed", "_lines", "_postponed", "_prefix",
+        "_quota", "_ready", "_requests", "_sources", "_table", "tasks",
+    )  # fmt: skip
+
     def __init__(
         self,
         context: Context,
@@ -90,22 +95,15 @@ class Assembler:
 
     # Peers
 
-    def connect(self, peer: str, connection: int) -> None:
-        """Requests to the peer go out on this connection from now on."""
-        self.disconnect(peer)
-        self._sources.suppliers[peer] = Supplier(peer, connection)
-
     def disconnect(self, peer: str) -> None:
-        """The connection ended: what was requested on it is requested from other peers."""
-        supplier = self._sources.suppliers.pop(peer, None)
-        if supplier is None:
-            return
-        for request in list(supplier.requests.values()):
+        """The connection ended, or another one took its place: what was requested on it is requested from other peers."""
+        supplier = self._sources.disconnect(peer)
+        for request in list(supplier.requests.values()) if supplier is not None else ():
             self._forget(request)
             self._put_back(request)
             self._look_again(request.task.artifact)  # whose row may have ended since it was asked
         # Also those without a request to this peer: they may have waited for it alone.
-        for artifact in self._table.peers[peer].sources if peer in self._table.peers else ():
+        for artifact in self._table.peers[peer].artifacts() if peer in self._table.peers else ():
             self._look_again(artifact)
 
     # Tasks
@@ -162,7 +160,7 @@ class Assembler:
             self._cancel(request)
         self._ready.pop(artifact, None)
         for peer in task.waits:
-            supplier = self._sources.suppliers.get(peer)
+            supplier = self._sources.supplier(peer)
             if supplier is not None:
                 supplier.waiting.pop(artifact, None)
                 supplier.begun.pop(artifact, None)
@@ -273,8 +271,15 @@ class Assembler:
             chosen = self._sources.best(task, [source for source in usable if source.have >> part & 1])
             if chosen is None:
                 return
-            if not self._request(task, chosen, part) or self._sources.suppliers[chosen.peer].is_full:
+            if not self._request(task, chosen, part) or self._supplier(chosen).is_full:
                 usable.remove(chosen)
+
+    def _supplier(self, source: SupplierState) -> Supplier:
+        """The supplier of a source that may be asked, so it is connected."""
+        supplier = self._sources.supplier(source.peer)
+        if supplier is None:
+            raise AssertionError(f"{source.peer} is asked but not connected")
+        return supplier
 
     def _wait(self, task: Task) -> None:
         """Register the task with what it waits for: a free stream, quota, or the end of a source's pause."""
@@ -286,7 +291,7 @@ class Assembler:
             offers = source.have & task.unasked if task.part_list else source.have
             if not offers or not self._sources.is_path(task, source):
                 continue
-            supplier = self._sources.suppliers[source.peer]
+            supplier = self._supplier(source)
             if source.not_before > self._context.now:
                 later = source.not_before if later is None else min(later, source.not_before)
             elif supplier.is_full:
@@ -310,7 +315,7 @@ class Assembler:
 
     def _resume_waiting(self, peer: str) -> None:
         """A stream or quota of this peer is free: the tasks that have waited longest may request again."""
-        self._lines.resume(peer, self._sources.suppliers.get(peer))
+        self._lines.resume(peer, self._sources.supplier(peer))
 
     def _end(self, task: Task, why: str) -> None:
         seen = task.here
@@ -342,13 +347,13 @@ class Assembler:
 
     def _request(self, task: Task, source: SupplierState, part: int | None, *, is_hedge: bool = False) -> bool:
         """Send one request (`part` None: for the part list); False when the source has no quota left for the answer."""
-        context, supplier = self._context, self._sources.suppliers[source.peer]
+        context, supplier = self._context, self._supplier(source)
         most = self._take_quota(task, source, part)
         if most is None:
             self._quota.wait(task.artifact, source.peer, passing=not source.complete)
             context.count("task_waited_for_quota")
             return False
-        if self._sources.suppliers.get(source.peer) is not supplier or task.artifact not in self.tasks:
+        if self._sources.supplier(source.peer) is not supplier or task.artifact not in self.tasks:
             return False
         request = PartRequest(context.token(), task, source, supplier, part=part, now=context.now)
         request.most = most
@@ -551,9 +556,9 @@ class Assembler:
         """Give up a silent peer as a source of every artifact it announces."""
         # Half: a new announcement of this peer is tried, but not six times again.
         supplier.silent = SILENT_MAX // 2
-        for artifact, source in self._table.peers[supplier.peer].sources.items():
+        for artifact in self._table.peers[supplier.peer].artifacts():
             # Only a new announcement of the artifact makes the source usable again.
-            source.failures = FAILURES_MAX
+            self._table.holders[artifact][supplier.peer].failures = FAILURES_MAX
             if artifact in self.tasks:
                 self._look_again(artifact)
         self._context.count("silent_peer_given_up")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Literal, Protocol
 
-from p2pnet.broadcast.context import SECOND, Context, EventBudget
+from p2pnet.broadcast.context import SECOND, Context, EventBudgets
 from p2pnet.broadcast.pool import Artifact, Change, ChangeAction, Inspected, PoolView
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.events import EventKind
@@ -98,7 +98,7 @@ class ClientCalls:
         # Looked up once: a client without them costs nothing.
         self._strip: Callable[[ArtifactId, bytes, PoolView], object] | None = getattr(client, "strip", None)
         self._assemble: Callable[[bytes, PoolView], object] | None = getattr(client, "assemble", None)
-        self._budget = EventBudget(FAILURES_REPORTED, 1.0)
+        self._budget = EventBudgets(FAILURES_REPORTED, 1.0)
 
     @property
     def tick_ns(self) -> int | None:
@@ -173,7 +173,7 @@ class ClientCalls:
         """Count and report what a method raised."""
         self._context.count("client_failures")
         self._context.count("client_raised")
-        if self._budget.take(self._context.now):
+        if self._budget.take("", self._context.now):
             self._context.emit(EventKind.CLIENT_FAILED, None, detail=detail)
         else:
             self._context.count("events_left_out")

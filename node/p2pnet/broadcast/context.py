@@ -64,7 +64,6 @@ BRANCHES = (
 )  # fmt: skip
 """Rare states: counted like the rest, so that tests can say which of them were never reached."""
 
-_NAMES = frozenset(COUNTERS + BRANCHES)
 _ZEROS = dict.fromkeys(COUNTERS + BRANCHES, 0)
 
 EVENTS_PER_PEER = 200
@@ -164,25 +163,30 @@ class Timers:
                 yield kind, None
 
 
-class EventBudget:
-    """A token bucket for events that one peer can cause at will, so that no peer fills the event log."""
+class EventBudgets:
+    """A token bucket for each peer, for events that it can cause at will, so that no peer fills the event log.
 
-    __slots__ = ("_at", "_most", "_per_s", "_tokens")
+    A bucket is one number: when it will be full again. So ten thousand simulated nodes can have one for each of their peers.
+    """
+
+    __slots__ = ("_each_ns", "_full_at", "_most_ns")
 
     def __init__(self, most: int, per_s: float) -> None:
-        self._most = most
-        self._per_s = per_s
-        self._tokens = float(most)
-        self._at = 0
+        self._each_ns = int(SECOND / per_s)  # in which one token comes back
+        self._most_ns = (most - 1) * self._each_ns  # with more of them to wait, less than one token is left
+        self._full_at: dict[str, int] = {}
 
-    def take(self, now: int) -> bool:
-        """Whether one more may be emitted at `now` (ns)."""
-        self._tokens = min(self._most, self._tokens + (now - self._at) / SECOND * self._per_s)
-        self._at = now
-        if self._tokens < 1:
+    def take(self, peer: str, now: int) -> bool:
+        """Whether one more event about this peer may be emitted at `now` (ns)."""
+        full_at = max(now, self._full_at.get(peer, 0))
+        if full_at - now > self._most_ns:
             return False
-        self._tokens -= 1
+        self._full_at[peer] = full_at + self._each_ns
         return True
+
+    def forget(self, peer: str) -> None:
+        """Drop a peer's bucket."""
+        self._full_at.pop(peer, None)
 
 
 class Counts(dict[str, int]):
@@ -190,10 +194,8 @@ class Counts(dict[str, int]):
 
     __slots__ = ()
 
-    def __missing__(self, name: str) -> int:
-        if name not in _NAMES:
-            raise KeyError(name)
-        return 0
+    # In C, for each node counts a dozen things for the first time. KeyError: there is no such counter.
+    __missing__ = _ZEROS.__getitem__
 
     def every(self) -> dict[str, int]:
         """All counters there are, with those that are 0."""
@@ -204,7 +206,8 @@ class Context:
     """Shared state of one Broadcast; `now`, `wall` and `effects` belong to the input being handled."""
 
     __slots__ = (
-        "_budgets", "counters", "effects", "now", "origin", "rng", "settings", "soon", "timers", "tokens", "wall",
+        "_duplicates", "_misdeeds", "counters", "effects", "now", "origin", "rng", "settings", "soon", "timers", "tokens",
+        "wall",
     )  # fmt: skip
 
     def __init__(self, settings: BroadcastSettings, rng: RandomSource) -> None:
@@ -222,7 +225,8 @@ class Context:
         self.soon = False
         """Something has to be done at the end of this loop turn: the driver shall pass a Wake."""
         self.tokens = 0
-        self._budgets: dict[tuple[str, bool], EventBudget] = {}
+        self._misdeeds = EventBudgets(EVENTS_PER_PEER, EVENTS_PER_PEER_S)
+        self._duplicates = EventBudgets(DUPLICATES_PER_PEER, DUPLICATES_PER_PEER_S)
 
     def token(self) -> int:
         """A new number, unique per Broadcast."""
@@ -255,22 +259,16 @@ class Context:
         detail: str = "",
     ) -> None:
         """Add an event that a peer can cause at will, as far as the peer's budget goes; else only count it."""
-        duplicate = kind is EventKind.DUPLICATE
-        budget = self._budgets.get((peer, duplicate))
-        if budget is None:
-            most, per_s = (
-                (DUPLICATES_PER_PEER, DUPLICATES_PER_PEER_S) if duplicate else (EVENTS_PER_PEER, EVENTS_PER_PEER_S)
-            )
-            budget = self._budgets[peer, duplicate] = EventBudget(most, per_s)
-        if budget.take(self.now):
+        budgets = self._duplicates if kind is EventKind.DUPLICATE else self._misdeeds
+        if budgets.take(peer, self.now):
             self.effects.append(Emit(kind, artifact, peer, hop, size, detail))
         else:
             self.counters["events_left_out"] += 1
 
     def forget_peer(self, peer: str) -> None:
         """Drop the budgets of a peer that has no rows and no connection."""
-        self._budgets.pop((peer, False), None)
-        self._budgets.pop((peer, True), None)
+        self._misdeeds.forget(peer)
+        self._duplicates.forget(peer)
 
     def backoff(self, attempts: int, first_ns: int, most_ns: int) -> int:
         """Nanoseconds to wait after the `attempts`-th failure in a row: doubled each time, jittered by 25 %."""

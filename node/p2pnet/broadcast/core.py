@@ -6,7 +6,7 @@ driver's turn. A Wake too many does no harm.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -31,6 +31,7 @@ from p2pnet.broadcast.stripe_intake import StripeIntake
 from p2pnet.broadcast.stripping import Stripping
 from p2pnet.broadcast.table import SupplierState, Table
 from p2pnet.broadcast.task import Task
+from p2pnet.broadcast.turns import Turns
 from p2pnet.broadcast.wire import next_hop
 from p2pnet.model.config import BroadcastSettings
 from p2pnet.model.ids import ArtifactId
@@ -56,6 +57,12 @@ class Pending(msgspec.Struct, frozen=True):
 
 class Broadcast:
     """One client's broadcast, composed of table, receiver, assembler, pool manager, relay, digests and sender."""
+
+    __slots__ = (
+        "_assembler", "_calls", "_client_failures", "_client_run", "_context", "_digests", "_edges", "_intake",
+        "_manager", "_members", "_quota", "_receiver", "_relay", "_run_due", "_scatter", "_sender", "_server",
+        "_stripping", "_table", "_turns", "client", "me", "pool", "settings",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -94,6 +101,7 @@ class Broadcast:
         )
         self._server = PartServer(context, self._table, self.pool, self._sender, self._assembler)
         self._manager = self._make_manager()
+        self._turns = Turns(context)
         self._intake = StripeIntake(
             context,
             self._table,
@@ -101,6 +109,7 @@ class Broadcast:
             quota=self._quota,
             assembler=self._assembler,
             scatter=self._scatter,
+            turns=self._turns,
             is_refused=self.is_refused,
         )
         self._stripping = Stripping(
@@ -119,9 +128,6 @@ class Broadcast:
         self._client_failures = 0
         self._run_due = True  # once at the start: a client may have something to say first
         context.soon = True
-        # Those that were needed so far: of a hundred thousand simulated nodes each would have thirty.
-        self._handlers: dict[type[Input], Callable[[Any], None]] = {}
-        self._timers: dict[Timer, Callable[[Any], None]] = {}
 
     def _make_manager(self) -> PoolManager:
         return PoolManager(
@@ -147,51 +153,12 @@ class Broadcast:
             quota=self._quota,
             manager=self._manager,
             sender=self._sender,
+            edges=self._edges,
             assembler=self._assembler,
             stripping=self._stripping,
             intake=self._intake,
+            turns=self._turns,
         )
-
-    def _input_handlers(self) -> dict[type[Input], Callable[[Any], None]]:
-        return {
-            inputs.Publish: self._publish,
-            inputs.Withdraw: self._withdraw,
-            inputs.Purge: self._purge,
-            inputs.PeerUp: self._peer_up,
-            inputs.PeerDown: self._peer_down,
-            inputs.UpdatesReceived: self._receiver.updates,
-            inputs.UpdatesAnswered: self._sender.delivery.answered,
-            inputs.FetchReceived: self._fetch_received,
-            inputs.FetchAnswered: self._fetch_answered,
-            inputs.SyncedReceived: self._synced_received,
-            inputs.SyncedAnswered: self._sender.delivery.synced_answered,
-            inputs.DigestReceived: self._digest_received,
-            inputs.DigestAnswered: self._digest_answered,
-            inputs.StripesReceived: self._intake.received,
-            inputs.StripesAnswered: self._scatter.answered,
-            inputs.MembersChanged: self._members_changed,
-            inputs.ClientAnswered: self._client_answered,
-            inputs.Wake: self._wake,
-        }
-
-    def _timer_handlers(self) -> dict[Timer, Callable[[Any], None]]:
-        return {
-            Timer.RETRY: self._sender.delivery.retry,
-            Timer.EMPTY: lambda _: self._sender.announce_empty(),
-            Timer.SYNCED: self._sender.delivery.send_synced,
-            Timer.HEDGE: self._assembler.hedge,
-            Timer.FETCH: self._assembler.retry,
-            Timer.NO_PATH: self._assembler.end_without_path,
-            Timer.STASH: lambda _: self._receiver.retry_stash(),
-            Timer.FORGET: self._forget_older_rows,
-            Timer.PROGRESS: self._sender.tell_progress,
-            Timer.DIGEST: lambda _: self._digests.exchange(),
-            Timer.CLIENT: self._tick,
-            Timer.EXPIRE: self._expire,
-            Timer.TICK: self._tick,
-            Timer.STRIPES: self._intake.check,
-            Timer.EARLY: lambda _: self._intake.drop_early(),
-        }
 
     def handle(self, what: Input, now: int, wall: float) -> list[Effect]:
         """Handle one input; the effects to execute, in order. `now`: monotonic nanoseconds, `wall`: Unix seconds."""
@@ -200,10 +167,7 @@ class Broadcast:
         effects: list[Effect] = []
         context.effects = effects
         # A table, not a match: this is called for every message of every peer.
-        handler = self._handlers.get(type(what))
-        if handler is None:
-            handler = self._handlers[type(what)] = self._input_handlers()[type(what)]
-        handler(what)
+        self._handlers[type(what)](self, what)
         return effects
 
     def next_wakeup(self, *, expiries: bool = True) -> int | None:
@@ -297,7 +261,7 @@ class Broadcast:
         found += [Pending("timer", _id_in(key), detail=kind.name.lower()) for kind, key in context.timers.armed()]
         if self._client_run is not None or self._manager.changes:
             found.append(Pending("client"))
-        if self._receiver.is_waiting:
+        if self._turns.is_waiting:
             found.append(Pending("request"))
         if context.soon:
             found.append(Pending("wake"))
@@ -328,14 +292,18 @@ class Broadcast:
         # A driver may report a connection twice.
         if self._table.is_current(peer, up.connection):
             return
-        if peer in self._sender.boxes:
+        replaces = peer in self._sender.boxes
+        if replaces:
             self._context.count("connection_replaced")
-        self._receiver.disconnect(peer)
+        self._turns.disconnect(peer)
         self._stripping.disconnect(peer)
         self._table.connect(peer, up.connection)
         self._sender.connect(peer, up.connection)
-        self._assembler.connect(peer, up.connection)
-        self._scatter.connect(peer, up.connection)
+        if replaces:
+            self._assembler.disconnect(peer)
+        # Nobody deals anything out elsewhere: a peer's peers are not the dealer's.
+        if self.settings.full_mesh:
+            self._scatter.connect(peer, up.connection)
         self._digests.connect(peer, up.connection)
         self._arm_forgetting(peer)
 
@@ -343,7 +311,7 @@ class Broadcast:
         peer = down.peer
         if not self._table.disconnect(peer, down.connection):
             return
-        self._receiver.disconnect(peer)
+        self._turns.disconnect(peer)
         self._stripping.disconnect(peer)
         self._sender.disconnect(peer)
         self._assembler.disconnect(peer)
@@ -471,9 +439,6 @@ class Broadcast:
             timers.set(Timer.TICK, None, self._context.now + tick_ns)
         self._context.effects.append(RunClient(self._client_run))
 
-    def _tick(self, _: None) -> None:
-        self._run_due = self._context.soon = True
-
     # Time
 
     def _wake(self, _: Wake) -> None:
@@ -481,11 +446,9 @@ class Broadcast:
         context.soon = False
         # Timers first: what they make due leaves with this Wake.
         for timer, key in context.timers.due(context.now):
-            if timer not in self._timers:
-                self._timers[timer] = self._timer_handlers()[timer]
-            self._timers[timer](key)
+            self._timer(timer, key)
         # Then requests that waited, tasks, slots, and last the updates: each may make something due for the next.
-        self._receiver.next_turn()
+        self._turns.next_turn()
         self._assembler.flush()
         self._manager.drain()
         self._sender.delivery.flush()
@@ -494,11 +457,78 @@ class Broadcast:
         # After everything that may change the pool, so that one run sees all of it.
         self._run_client()
         # Only waiting requests need another Wake at once.
-        context.soon = self._receiver.is_waiting
+        context.soon = self._turns.is_waiting
 
-    def _expire(self, _: None) -> None:
-        for artifact in self._manager.expire():
-            self._receiver.unstash(artifact)
+    # What its parts handle
+
+    def _updates_received(self, received: inputs.UpdatesReceived) -> None:
+        self._receiver.updates(received)
+
+    def _updates_answered(self, answered: inputs.UpdatesAnswered) -> None:
+        self._sender.delivery.answered(answered)
+
+    def _synced_answered(self, answered: inputs.SyncedAnswered) -> None:
+        self._sender.delivery.synced_answered(answered)
+
+    def _stripes_received(self, received: inputs.StripesReceived) -> None:
+        self._intake.received(received)
+
+    def _stripes_answered(self, answered: inputs.StripesAnswered) -> None:
+        self._scatter.answered(answered)
+
+    def _timer(self, timer: Timer, key: Any) -> None:  # noqa: C901, PLR0912 - a case for each
+        match timer:
+            case Timer.RETRY:
+                self._sender.delivery.retry(key)
+            case Timer.EMPTY:
+                self._sender.announce_empty()
+            case Timer.SYNCED:
+                self._sender.delivery.send_synced(key)
+            case Timer.HEDGE:
+                self._assembler.hedge(key)
+            case Timer.FETCH:
+                self._assembler.retry(key)
+            case Timer.NO_PATH:
+                self._assembler.end_without_path(key)
+            case Timer.STASH:
+                self._receiver.retry_stash()
+            case Timer.FORGET:
+                self._forget_older_rows(key)
+            case Timer.PROGRESS:
+                self._sender.tell_progress(key)
+            case Timer.DIGEST:
+                self._digests.exchange()
+            case Timer.CLIENT | Timer.TICK:
+                self._run_due = self._context.soon = True
+            case Timer.EXPIRE:
+                for artifact in self._manager.expire():
+                    self._receiver.unstash(artifact)
+            case Timer.STRIPES:
+                self._intake.check(key)
+            case Timer.EARLY:
+                self._intake.drop_early()
+
+    # One table for all Broadcasts: ten thousand simulated nodes need no bound methods of their own.
+    _handlers: ClassVar[dict[type[Input], Callable[["Broadcast", Any], None]]] = {
+        inputs.Publish: _publish,
+        inputs.Withdraw: _withdraw,
+        inputs.Purge: _purge,
+        inputs.PeerUp: _peer_up,
+        inputs.PeerDown: _peer_down,
+        inputs.UpdatesReceived: _updates_received,
+        inputs.UpdatesAnswered: _updates_answered,
+        inputs.FetchReceived: _fetch_received,
+        inputs.FetchAnswered: _fetch_answered,
+        inputs.SyncedReceived: _synced_received,
+        inputs.SyncedAnswered: _synced_answered,
+        inputs.DigestReceived: _digest_received,
+        inputs.DigestAnswered: _digest_answered,
+        inputs.StripesReceived: _stripes_received,
+        inputs.StripesAnswered: _stripes_answered,
+        inputs.MembersChanged: _members_changed,
+        inputs.ClientAnswered: _client_answered,
+        inputs.Wake: _wake,
+    }
 
 
 def _id_in(key: object) -> ArtifactId | None:

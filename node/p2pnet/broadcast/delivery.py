@@ -36,6 +36,9 @@ class DeliveryState(IntEnum):
     SUPPRESSED = 4  # not to be sent: a complete row of the peer's current connection shows the artifact
 
 
+_DUE, _IN_FLIGHT = DeliveryState.DUE, DeliveryState.IN_FLIGHT  # where every update passes
+
+
 class DeliveryEvent(Enum):
     """What can happen to one slot's update at one peer."""
 
@@ -117,13 +120,13 @@ class PeerOutbox:
         """Slots in state DUE, in the order they became so -> whether to push their bytes."""
         self.reached: dict[int, None] = {}
         """Slots of which any update was sent: the peer may have a row, so it needs an empty when the slot is freed."""
-        self.attempts: dict[int, int] = {}
-        """Slot -> failures in a row, of slots whose last attempt failed."""
+        self.attempts: dict[int, int] | None = None
+        """Slot -> failures in a row, of slots whose last attempt failed. None, as the next two: nothing yet."""
         self.in_flight = 0
         """Requests without an answer."""
-        self.lone: dict[int, int] = {}
+        self.lone: dict[int, int] | None = None
         """Slot -> token of its large push that has no answer yet."""
-        self.groups: dict[int, None] = {}
+        self.groups: dict[int, None] | None = None
         """Numbers of the retries that wait for the end of their pause."""
         self.before_synced: dict[int, None] | None = {}
         """Slots that must be answered before `synced` is sent; None: it was sent."""
@@ -150,7 +153,8 @@ class PeerOutbox:
         else:
             self.states[slot] = after
         if after is None or after is DeliveryState.SUPPRESSED:
-            self.attempts.pop(slot, None)
+            if self.attempts:
+                self.attempts.pop(slot, None)
             if self.before_synced is not None:
                 self.before_synced.pop(slot, None)
         return after
@@ -158,6 +162,8 @@ class PeerOutbox:
 
 class Delivery:
     """The outboxes of all connected peers, and the update requests in flight."""
+
+    __slots__ = ("_contents", "_context", "_dirty", "_edges", "_fresh", "_requests", "_retries", "_table", "boxes")
 
     def __init__(self, context: Context, table: Table, edges: Edges, contents: dict[int, Content]) -> None:
         self._context = context
@@ -181,18 +187,18 @@ class Delivery:
         if content.audience is None and content.artifact not in self._table.holders:
             self._fresh[content.slot] = content.push is not None
             return
-        over_edges = content.is_over_edges
-        for box in self.boxes.values():
-            if content.is_for(box.peer):
-                push = content.pushes_to(box.peer)
+        over_edges, slot, audience = content.is_over_edges, content.slot, content.audience
+        for peer, box in self.boxes.items():
+            if audience is None or peer in audience:
+                push = content.pushes_to(peer)
                 if over_edges:  # whoever holds it is not in the audience: what `mark` does then, without the calls
-                    box.states[content.slot] = DeliveryState.DUE
-                    box.due[content.slot] = push
-                    self._dirty[box.peer] = box
+                    box.states[slot] = _DUE
+                    box.due[slot] = push
+                    self._dirty[peer] = box
                 else:
                     self.mark(box, content, push=push)
-            elif content.slot in box.reached:  # the peer's row still shows the slot's old content
-                content.include(box.peer)
+            elif slot in box.reached:  # the peer's row still shows the slot's old content
+                content.include(peer)
                 self.mark(box, content, push=False)
 
     def mark(self, box: PeerOutbox, content: Content, *, push: bool) -> None:
@@ -237,8 +243,7 @@ class Delivery:
         for box in self.boxes.values():
             if box.step(slot, DeliveryEvent.FREED) is None and box.before_synced is not None:
                 box.before_synced.pop(slot, None)
-            token = box.lone.pop(slot, None)
-            if token is not None:
+            if box.lone and (token := box.lone.pop(slot, None)) is not None:
                 del self._requests[token]
                 box.in_flight -= 1
                 self._context.count("cancelled")
@@ -268,7 +273,7 @@ class Delivery:
             return
         self._dirty.pop(peer, None)
         self._context.timers.cancel(Timer.SYNCED, peer)
-        for group in box.groups:
+        for group in box.groups or ():
             del self._retries[group]
             self._context.timers.cancel(Timer.RETRY, group)
         # The driver answers them with a failure; the new connection starts from the slots, not from these.
@@ -307,11 +312,12 @@ class Delivery:
             return
         box, batch = request
         box.in_flight -= 1
-        if batch.lone:
+        if batch.lone and box.lone:
             box.lone.pop(batch.items[0].slot, None)
         # Nearly every answer: checked first, and without decoding.
-        if body in {batch.all_ok, batch.all_have} and batch.is_plain and not box.attempts and box.before_synced is None:
-            self._settle_all(box, batch, have=body == batch.all_have)
+        have = body == batch.all_have
+        if (have or body == batch.all_ok) and batch.is_plain and not box.attempts and box.before_synced is None:
+            self._settle_all(box, batch, have=have)
         else:
             self._settle(box, batch, body)
         if box.due or box.is_synced_due:
@@ -320,7 +326,8 @@ class Delivery:
     def retry(self, group: int) -> None:
         """The pause after a failure is over: slots whose content has not changed meanwhile are due again."""
         box, items = self._retries.pop(group)
-        box.groups.pop(group, None)
+        if box.groups:
+            box.groups.pop(group, None)
         for slot, commit, push in items:
             content = self._contents.get(slot)
             # Anything else has been replaced, freed or marked anew during the pause.
@@ -389,18 +396,18 @@ class Delivery:
             self.send_synced(box.peer)
 
     def _send(self, box: PeerOutbox, batch: Batch) -> None:
-        context = self._context
+        context, due = self._context, box.due
         token = context.token()
         self._requests[token] = (box, batch)
         box.in_flight += 1
-        for item in batch.items:
-            slot = item.slot
+        for slot, _, _ in batch.items:
             box.reached[slot] = None
-            box.states[slot] = DeliveryState.IN_FLIGHT  # what `NEXT` has for DUE and WRITTEN, without the calls
-            box.due.pop(slot, None)
-        if not box.due:
+            box.states[slot] = _IN_FLIGHT  # what `NEXT` has for DUE and WRITTEN, without the calls
+            due.pop(slot, None)
+        if not due:
             box.due = {}  # without the room of those that were in it
         if batch.lone:
+            box.lone = box.lone or {}
             box.lone[batch.items[0].slot] = token
         context.counters["sent"] += len(batch.items)
         context.counters["sent_requests"] += 1
@@ -408,20 +415,21 @@ class Delivery:
 
     def _settle_all(self, box: PeerOutbox, batch: Batch, *, have: bool) -> None:
         """Every update of a plain batch was answered OK, or every one HAVE: the fast path of `_settle`."""
-        states, contents = box.states, self._contents
+        states, contents, delivered = box.states, self._contents, 0
         for slot, commit, push in batch.items:
             content = contents.get(slot)
-            if content is not None and content.commit == commit and states.get(slot) is DeliveryState.IN_FLIGHT:
+            if content is not None and content.commit == commit and states.get(slot) is _IN_FLIGHT:
                 del states[slot]  # what `NEXT` has for IN_FLIGHT and ACCEPTED
+                delivered += 1
                 if have:
                     content.done.add(box.peer)
                 if content.is_over_edges and (have or push):
                     (self._edges.prune if have else self._edges.graft)(content.origin, box.peer)
-                self._context.counters["delivered"] += 1
-                if not states:
-                    states = box.states = {}
             elif content is not None:
                 self._context.count("content_changed_on_its_way")
+        self._context.counters["delivered"] += delivered
+        if not states:
+            box.states = {}
 
     def _settle(self, box: PeerOutbox, batch: Batch, body: bytes | None) -> None:
         """Apply the answer to each update; one to content that has changed since is ignored."""
@@ -440,7 +448,6 @@ class Delivery:
             box.step(slot, event)
             if event is DeliveryEvent.FAILED:
                 again.append(item)
-                box.attempts[slot] = box.attempts.get(slot, 0) + 1
             else:
                 self._settled(box, content, status, push=push)
         if again:
@@ -464,12 +471,16 @@ class Delivery:
                 self._edges.graft(content.origin, box.peer)
 
     def _pause(self, box: PeerOutbox, again: list[UpdateItem]) -> None:
-        # One timer for all that failed together: the longest pause of any.
-        attempts = max(box.attempts[item.slot] for item in again)
+        attempts = box.attempts = box.attempts or {}
+        for item in again:
+            attempts[item.slot] = attempts.get(item.slot, 0) + 1
         group = self._context.token()
         self._retries[group] = (box, again)
+        box.groups = box.groups or {}
         box.groups[group] = None
-        pause = self._context.backoff(attempts, RETRY_FIRST_NS, RETRY_MOST_NS)
+        # One timer for all that failed together: the longest pause of any.
+        longest = max(attempts[item.slot] for item in again)
+        pause = self._context.backoff(longest, RETRY_FIRST_NS, RETRY_MOST_NS)
         self._context.timers.set(Timer.RETRY, group, self._context.now + pause)
 
     def _read(self, batch: Batch, body: bytes | None) -> list[int] | list[None]:

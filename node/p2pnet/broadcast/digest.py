@@ -79,12 +79,17 @@ class PeerDigest:
         """The peer says that it is not linked to every member."""
         self.reported_lack = False
         """What this node last told it about its own links."""
-        self.shown: dict[ArtifactId, None] = {}
-        """Artifacts behind `settled` that it has listed, so it holds them."""
+        self.shown: dict[ArtifactId, None] | None = None
+        """Artifacts behind `settled` that it has listed, so it holds them; None: none."""
         self.broke_promise = False
         """It did not send in time what it was let to send: nobody waits for it any more."""
         self.busy = (0, 0)
         """(number of the first artifact that another peer is about to send it, how often it has said so)"""
+
+    def show(self, artifact: ArtifactId) -> None:
+        """It has listed this artifact."""
+        self.shown = self.shown or {}
+        self.shown[artifact] = None
 
 
 class DigestMessage:
@@ -106,6 +111,12 @@ class DigestMessage:
 
 class Digests:
     """Compares what this node holds with what its peers hold."""
+
+    __slots__ = (
+        "_context", "_digest", "_halves", "_held", "_is_announced", "_lack_since", "_lacks_links", "_log", "_me",
+        "_members", "_messages", "_neighbours", "_next_at", "_number", "_peers", "_pool", "_private", "_promised",
+        "_sparse", "_swept_at", "_table", "_wide",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -151,7 +162,8 @@ class Digests:
             self._promised.pop(artifact[:HALF_BYTES], None)
         if self._sparse:
             # Only for those who may lack it: most know it by now, or are just told.
-            lags = [self._lag(name) for name, peer in self._peers.items() if not self._is_shown(name, peer, artifact)]
+            lacking = self._table.lack(self._peers, artifact)
+            lags = [self._lag(name) for name in lacking if not self._is_shown(name, self._peers[name], artifact)]
             if lags:
                 self._wake(self._context.now + min(lags))
         elif self._peers:
@@ -269,7 +281,7 @@ class Digests:
         artifact = self._halves.get(half)
         if artifact is not None:
             if peer is not None and self._held[artifact] > peer.settled:
-                peer.shown[artifact] = None
+                peer.show(artifact)
             return UpdateStatus.HAVE
         now, promise = self._context.now, self._promised.get(half)
         if promise is None:
@@ -385,7 +397,7 @@ class Digests:
         if busy:
             for artifact, status in zip(message.ids, statuses, strict=True):
                 if status == UpdateStatus.HAVE and artifact in self._held:  # not to be listed again with the busy ones
-                    peer.shown[artifact] = None
+                    peer.show(artifact)
             first = min(busy)
             peer.busy = (first, peer.busy[1] + 1) if peer.busy[0] == first else (first, 1)
             # Nobody honest says so for long.
@@ -394,8 +406,8 @@ class Digests:
 
     def _settled_up_to(self, peer: PeerDigest, number: int) -> None:
         peer.settled = max(peer.settled, number)
-        if peer.shown and peer.settled == self._number:
-            peer.shown = {}
+        if peer.settled == self._number:
+            peer.shown = None
 
     def _list(self, name: str, peer: PeerDigest, most: int) -> bool:
         """List the ids that the peer does not show and that have been held for PERIOD_NS, if they are at most `most`.
@@ -424,7 +436,7 @@ class Digests:
         """Whether the peer need not be asked about this artifact: it announces or has listed it, or it is announced to it."""
         return (
             self._table.holds(name, artifact)
-            or artifact in peer.shown
+            or (peer.shown is not None and artifact in peer.shown)
             or (self._sparse and self._is_announced(name, artifact))
         )
 
@@ -460,8 +472,7 @@ class Digests:
             if self._held.get(artifact) == number and not self._is_shown(name, peer, artifact):
                 return False
             peer.settled = number
-        if peer.shown:
-            peer.shown = {}
+        peer.shown = None
         return True
 
     def _unsettled(self, peer: PeerDigest) -> Iterator[tuple[int, int, ArtifactId]]:

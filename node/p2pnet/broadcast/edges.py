@@ -12,6 +12,7 @@ twenty publishers spoil each other (measured: half of the nodes then wait for a 
 from collections.abc import Iterable, Iterator
 
 from p2pnet.broadcast.context import Context
+from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import KIB
 
 EAGER_BELOW_BYTES = 16 * KIB
@@ -25,11 +26,13 @@ ORIGINS_PER_PEER = 1_024
 class OriginEdges:
     """The edges of one publisher: bits of peers."""
 
-    __slots__ = ("deliverer", "eager", "lazy")
+    __slots__ = ("deliverer", "eager", "latest", "lazy")
 
     def __init__(self, deliverer: str) -> None:
         self.deliverer = deliverer
         """The peer that delivered its first artifact; empty: it is this node."""
+        self.latest: ArtifactId | None = None
+        """Its artifact that came last: most of what comes next is a copy of it."""
         self.eager = 0
         self.lazy = 0
         """A peer with neither bit is untried: its connection is new, or the publisher is."""
@@ -78,8 +81,9 @@ class Edges:
         for peer in holders:
             self._turn_lazy(edges, peer)
         eager, lazy = edges.eager, edges.lazy
-        told = {peer for peer, bit in self._bits.items() if eager & bit}
-        return told, {peer for peer, bit in self._bits.items() if not (eager | lazy) & bit}
+        known = eager | lazy
+        told = {peer for peer, bit in self._bits.items() if eager & bit} if eager else set()
+        return told, {peer for peer, bit in self._bits.items() if not known & bit}
 
     def graft(self, origin: int, peer: str) -> None:
         """The peer lacked an artifact, or took it from here: its edge is eager now."""
@@ -96,6 +100,15 @@ class Edges:
         if edges is not None:
             self._turn_lazy(edges, peer)
 
+    def came(self, origin: int, artifact: ArtifactId) -> None:
+        """An artifact of this publisher, whose edges are known, is here."""
+        self._origins[origin].latest = artifact
+
+    def latest(self, origin: int) -> ArtifactId | None:
+        """This publisher's artifact that came here last, maybe gone again."""
+        edges = self._origins.get(origin)
+        return None if edges is None else edges.latest
+
     def eager(self, origin: int) -> Iterator[str]:
         """The peers with an eager edge for this publisher."""
         edges = self._origins.get(origin)
@@ -110,8 +123,8 @@ class Edges:
         bit = self._bits.get(peer, 0)
         if edges.eager & bit:
             self._context.count("eager_edge_turned_lazy")
+            edges.eager &= ~bit
         edges.lazy |= bit
-        edges.eager &= ~bit
 
     def _use(self, origin: int, deliverer: str) -> OriginEdges:
         """The edges of this publisher, the most recently used ones now."""

@@ -50,6 +50,11 @@ class PublicationRefusedError(LocalError):
 class PoolManager:
     """The only writer of the pool."""
 
+    __slots__ = (
+        "_assembler", "_calls", "_context", "_digests", "_pool", "_prefix", "_queue", "_quota", "_relay", "_scatter",
+        "_sender", "changes", "expiry",
+    )  # fmt: skip
+
     def __init__(
         self,
         context: Context,

@@ -148,6 +148,10 @@ class Pool:
         """The validated artifact with this id."""
         return self.validated.get(artifact)
 
+    def held(self, artifact: ArtifactId) -> Artifact:
+        """The artifact with this id, which is in one of the sections."""
+        return self.validated.get(artifact) or self.unvalidated[artifact]
+
     def holds(self, artifact: ArtifactId) -> bool:
         """Whether it is in either section."""
         return artifact in self.validated or artifact in self.unvalidated

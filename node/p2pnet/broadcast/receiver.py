@@ -1,52 +1,45 @@
 """The receiver: slot updates of peers, through the slot table and the bouncer, into the pool or to the assembler.
 
-Peers share each loop turn fairly: one that sends more than its share waits behind the others.
+Peers share each loop turn fairly, see `turns`.
 """
-
-from collections import deque
 
 from p2pnet.broadcast.artifact import artifact_id, id_prefix, is_part_list, part_list
 from p2pnet.broadcast.assembler import Assembler
 from p2pnet.broadcast.client import Bounce, ClientCalls, ClientRaisedError
 from p2pnet.broadcast.context import MS, Context, Timer
+from p2pnet.broadcast.edges import Edges
 from p2pnet.broadcast.effects import AnswerUpdates
 from p2pnet.broadcast.inputs import UpdatesReceived
 from p2pnet.broadcast.manager import PoolManager
-from p2pnet.broadcast.pool import Pool
+from p2pnet.broadcast.pool import Artifact, Pool
 from p2pnet.broadcast.quota import Quota
 from p2pnet.broadcast.sender import Sender
 from p2pnet.broadcast.stripe_intake import StripeIntake
 from p2pnet.broadcast.stripping import Stripping
 from p2pnet.broadcast.table import PeerRows, Table, UpdateVerdict
+from p2pnet.broadcast.turns import Turns
 from p2pnet.broadcast.wire import Entry, EntryKind, UpdateStatus, decode_updates, next_hop
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ARTIFACT_ID_BYTES, ArtifactId
 from p2pnet.model.limits import ENVELOPE_BYTES_MAX
 
-TURN_BYTES_PER_PEER = 256 * 1024
-"""Bytes of one peer's update requests handled in one loop turn; the rest waits behind the other peers'."""
-INBOX_BYTES_PER_PEER = 4 * 1024 * 1024
-"""Bytes of one peer's requests that may wait; more is answered busy."""
 STASH_SOON_NS = 100 * MS
 """Pause before the bouncer is asked again about stashed ids, after the client has run: it bounds the cost of many short runs."""
 _MALFORMED = bytes([UpdateStatus.MALFORMED])
+_NEW, _STALE, _LIMIT = UpdateVerdict.NEW, UpdateVerdict.STALE, UpdateVerdict.LIMIT
+_ALONE = [bytes([status]) for status in sorted(UpdateStatus)]  # answers to requests of one update, by status
 _ADVERT, _EMPTY = int(EntryKind.ADVERT), int(EntryKind.EMPTY)
-_STRIPE, _STRIPPED = int(EntryKind.STRIPE), int(EntryKind.STRIPPED)
-
-
-class Inbox:
-    """One peer's requests that wait for the next loop turn, as (token, body), and their bytes."""
-
-    __slots__ = ("size", "waiting")
-
-    def __init__(self) -> None:
-        self.waiting: deque[tuple[int, bytes]] = deque()
-        self.size = 0
+_PUSH, _STRIPE = int(EntryKind.PUSH), int(EntryKind.STRIPE)
 
 
 class Receiver:
     """Handles peers' update requests, and what follows from the end of their rows."""
+
+    __slots__ = (
+        "_assembler", "_bytes_max", "_calls", "_context", "_edges", "_intake", "_manager", "_pool", "_prefix",
+        "_quota", "_sender", "_stash", "_stripping", "_table", "_turns",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -59,9 +52,11 @@ class Receiver:
         quota: Quota,
         manager: PoolManager,
         sender: Sender,
+        edges: Edges,
         assembler: Assembler,
         intake: StripeIntake,
         stripping: Stripping,
+        turns: Turns,
     ) -> None:
         self._context = context
         self._calls = calls
@@ -70,78 +65,31 @@ class Receiver:
         self._quota = quota
         self._manager = manager
         self._sender = sender
+        self._edges = edges
         self._assembler = assembler
         self._intake = intake
         self._stripping = stripping
+        self._turns = turns
         self._prefix = id_prefix(client_name)
         self._bytes_max = context.settings.artifact_bytes_max + ENVELOPE_BYTES_MAX
         self._stash: dict[ArtifactId, None] = {}
-        self._used: dict[str, int] = {}  # bytes of each peer in this turn
-        self._used_at = 0
-        self._inboxes: dict[str, Inbox] = {}
 
     @property
     def stashed(self) -> int:
         """How many ids the bouncer may want later."""
         return len(self._stash)
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether requests wait for the next loop turn."""
-        return bool(self._inboxes)
-
     # Requests
 
     def updates(self, received: UpdatesReceived) -> None:
         """Handle one request; it is answered now, or after the other peers' requests of this loop turn."""
-        peer, connection, token, body = received.peer, received.connection, received.token, received.body
-        context = self._context
-        if not self._table.is_current(peer, connection):
+        peer, token, body, context = received.peer, received.token, received.body, self._context
+        if not self._table.is_current(peer, received.connection):
             context.count("updates_dropped")
             context.count("update_of_replaced_connection")
             context.effects.append(AnswerUpdates(token, b""))
             return
-        # A new loop turn has begun without a Wake: drivers pass the same time for all inputs of one.
-        if context.now != self._used_at:
-            self._used, self._used_at = {}, context.now
-        used = self._used.get(peer, 0)
-        if used < TURN_BYTES_PER_PEER and peer not in self._inboxes:
-            self._used[peer] = used + len(body)
-            self._answer(peer, token, body)
-            return
-        context.count("turn_share_used")
-        inbox = self._inboxes.setdefault(peer, Inbox())
-        # One request alone is always taken: it may be larger than the bound.
-        if inbox.waiting and inbox.size + len(body) > INBOX_BYTES_PER_PEER:
-            context.count("updates_busy")
-            context.effects.append(AnswerUpdates(token, _busy(body)))
-        else:
-            inbox.waiting.append((token, body))
-            inbox.size += len(body)
-        context.soon = True
-
-    def next_turn(self) -> None:
-        """A new loop turn: every peer has its share again. Waiting requests come first, one of each peer after another."""
-        self._used.clear()
-        while self._inboxes:
-            served = False
-            for peer, inbox in list(self._inboxes.items()):
-                used = self._used.get(peer, 0)
-                if used >= TURN_BYTES_PER_PEER:
-                    continue
-                token, body = inbox.waiting.popleft()
-                inbox.size -= len(body)
-                if not inbox.waiting:
-                    del self._inboxes[peer]
-                self._used[peer] = used + len(body)
-                self._answer(peer, token, body)
-                served = True
-            if not served:
-                return
-
-    def disconnect(self, peer: str) -> None:
-        """The peer's connection ended: drop its waiting requests, which it sends again on the next one."""
-        self._inboxes.pop(peer, None)
+        self._turns.take(peer, token, body, self._answer, self._refuse)
 
     # Rows
 
@@ -208,17 +156,24 @@ class Receiver:
             return
         peer_rows = self._table.peers[peer]
         context.counters["updates"] += len(entries)
-        statuses = bytes([self._update(peer, peer_rows, entry, body) for entry in entries])
+        if len(entries) == 1:
+            statuses = _ALONE[self._update(peer, peer_rows, entries[0], body)]
+        else:
+            statuses = bytes([self._update(peer, peer_rows, entry, body) for entry in entries])
         context.effects.append(AnswerUpdates(token, statuses))
+
+    def _refuse(self, token: int, body: bytes) -> None:
+        self._context.count("updates_busy")
+        self._context.effects.append(AnswerUpdates(token, _busy(body)))
 
     def _update(self, peer: str, peer_rows: PeerRows, entry: Entry, body: bytes) -> int:
         context = self._context
         verdict = self._table.judge(peer_rows, entry.slot, entry.commit)
-        if verdict is UpdateVerdict.STALE:
+        if verdict is _STALE:
             context.count("rows_stale")
             context.count("tombstone_met" if peer_rows.rows[entry.slot].artifact is None else "stale_update")
             return UpdateStatus.OK
-        if verdict is UpdateVerdict.LIMIT:
+        if verdict is _LIMIT:
             context.count("rows_over_limit")
             context.count("row_limit_met")
             return UpdateStatus.LIMIT
@@ -231,12 +186,12 @@ class Receiver:
             self._put(peer, entry, None, verdict)
             return UpdateStatus.OK
         try:
+            if entry.kind == _PUSH:
+                return self._push(peer, entry, body, verdict)
             if entry.kind == _ADVERT:
                 return self._advert(peer, entry, ArtifactId(body[entry.start : entry.end]), verdict)
-            if entry.kind in {_STRIPE, _STRIPPED}:
-                announced = self._scattered if entry.kind == _STRIPE else self._stripped
-                return announced(peer, entry, body[entry.start : entry.end], verdict)
-            return self._push(peer, entry, body[entry.start : entry.end], verdict)
+            announced = self._scattered if entry.kind == _STRIPE else self._stripped
+            return announced(peer, entry, body[entry.start : entry.end], verdict)
         except ClientRaisedError:  # nothing was applied: the peer sends it again later
             return UpdateStatus.BUSY
 
@@ -254,7 +209,7 @@ class Receiver:
             return UpdateStatus.OK
         status, wanted = self._ask_whether_wanted(artifact, entry)
         self._put(peer, entry, artifact, verdict)
-        if wanted and self._assembler.want(artifact, row=self._table.peers[peer].sources[artifact]):
+        if wanted and self._assembler.want(artifact, row=self._table.holders[artifact][peer]):
             self._stash.pop(artifact, None)
             context.emit_about(EventKind.ADVERTISED, artifact, peer, entry.hop)
         return status
@@ -276,7 +231,7 @@ class Receiver:
             self._stash.pop(artifact, None)
             if artifact not in self._assembler.tasks:
                 context.emit(EventKind.ADVERTISED, artifact, peer, entry.hop)
-            self._intake.expect(artifact, self._table.peers[peer].sources[artifact], parts)
+            self._intake.expect(artifact, self._table.holders[artifact][peer], parts)
         return status
 
     def _stripped(self, peer: str, entry: Entry, content: bytes, verdict: UpdateVerdict) -> int:
@@ -292,16 +247,35 @@ class Receiver:
             return UpdateStatus.ADVERTISE
         self._put(peer, entry, artifact, verdict)
         if status == UpdateStatus.HAVE:
-            self._duplicate(artifact, peer, entry.hop)
+            self._duplicate(self._pool.held(artifact), peer, entry.hop)
         elif wanted:
             self._stash.pop(artifact, None)
             connection = self._table.peers[peer].connection
             self._stripping.begin(peer, connection, artifact, entry, content[ARTIFACT_ID_BYTES:])
         return status
 
-    def _push(self, peer: str, entry: Entry, data: bytes, verdict: UpdateVerdict) -> int:
-        context = self._context
-        context.counters["updates_with_artifact"] += 1
+    def _held_copy(self, entry: Entry, body: bytes) -> Artifact | None:
+        """The artifact that is pushed, if it is its publisher's last one here, or came last of all and is not judged yet.
+
+        Found by comparing it, which costs less than hashing.
+        """
+        latest = self._edges.latest(entry.origin)
+        held = None if latest is None else self._pool.get(latest)
+        if held is None and (unjudged := self._pool.unvalidated):
+            held = unjudged[next(reversed(unjudged))]
+        # The same key and bytes have the same id.
+        if held is None or len(held.data) != entry.size or held.inspected.key != entry.key:
+            return None
+        return held if body.startswith(held.data, entry.start) else None
+
+    def _push(self, peer: str, entry: Entry, body: bytes, verdict: UpdateVerdict) -> int:
+        self._context.counters["updates_with_artifact"] += 1
+        held = self._held_copy(entry, body)  # a new publisher's first artifact floods: five copies in six
+        if held is not None:
+            self._put(peer, entry, held.id, verdict)
+            self._duplicate(held, peer, entry.hop)
+            return UpdateStatus.HAVE
+        data = body[entry.start : entry.end]
         # Hashing is the first cost of a push: it comes after the table and the size, and before the bouncer, which
         # needs the id.
         parts = part_list(data)
@@ -310,14 +284,20 @@ class Receiver:
         if not wanted:
             self._put(peer, entry, artifact, verdict)
             if status == UpdateStatus.HAVE:
-                self._duplicate(artifact, peer, entry.hop)
+                self._duplicate(self._pool.held(artifact), peer, entry.hop)
             return status
-        fetched = artifact in self._assembler.tasks
         # Nothing is applied: the advert that follows makes the row.
         if not self._quota.has_room(peer, entry.size):
-            context.count("updates_postponed")
-            context.count("advertise_instead_answered")
+            self._context.count("updates_postponed")
+            self._context.count("advertise_instead_answered")
             return UpdateStatus.ADVERTISE
+        return self._take(peer, entry, artifact, data, parts, verdict)
+
+    def _take(  # noqa: PLR0917 - the update, and what follows from it
+        self, peer: str, entry: Entry, artifact: ArtifactId, data: bytes, parts: bytes, verdict: UpdateVerdict
+    ) -> int:
+        """Insert a wanted artifact that was pushed; the status to answer."""
+        fetched = artifact in self._assembler.tasks
         inspected = self._manager.inspect(artifact, entry.key, data, peer, next_hop(entry.hop))
         self._put(peer, entry, artifact, verdict)
         if inspected is None:
@@ -326,7 +306,7 @@ class Receiver:
         self._stash.pop(artifact, None)
         self._stripping.drop(artifact)
         if fetched:
-            context.count("push_completed_a_fetch")
+            self._context.count("push_completed_a_fetch")
             self._assembler.drop(artifact)
         hop = next_hop(entry.hop)
         delivered = {peer: len(data)}
@@ -336,23 +316,14 @@ class Receiver:
         return status
 
     def _put(self, peer: str, entry: Entry, artifact: ArtifactId | None, verdict: UpdateVerdict) -> None:
-        self._context.counters["rows_new" if verdict is UpdateVerdict.NEW else "rows_overwritten"] += 1
-        old = self._table.put(
-            peer,
-            entry.slot,
-            entry.commit,
-            artifact,
-            have=entry.have,
-            size=entry.size,
-            hop=entry.hop,
-            key=entry.key,
-            origin=entry.origin,
-        )
+        self._context.counters["rows_new" if verdict is _NEW else "rows_overwritten"] += 1
+        have, origin = entry.have, entry.origin
+        old = self._table.put(peer, entry.slot, entry.commit, artifact, have, entry.size, entry.hop, entry.key, origin)
         if artifact is not None:
-            if self._table.peers[peer].sources[artifact].rows > 1 and old != artifact:
+            if self._table.holders[artifact][peer].rows > 1 and old != artifact:
                 self._context.count("same_id_in_two_slots")
-            if entry.have is None:
-                self._sender.row_begun(peer, artifact, entry.origin)
+            if have is None:
+                self._sender.row_begun(peer, artifact, origin)
         # After the new row is in: its artifact may be the old one in another slot.
         if old is not None and old != artifact:
             self._row_ended(peer, old)
@@ -375,10 +346,9 @@ class Receiver:
             self._context.count("tasks_stashed")
         return UpdateStatus.OK, False
 
-    def _duplicate(self, artifact: ArtifactId, peer: str, hop: int) -> None:
-        found = self._pool.validated.get(artifact) or self._pool.unvalidated[artifact]
-        self._context.count("duplicates")
-        self._context.emit_about(EventKind.DUPLICATE, artifact, peer, next_hop(hop), found.size)
+    def _duplicate(self, held: Artifact, peer: str, hop: int) -> None:
+        self._context.counters["duplicates"] += 1
+        self._context.emit_about(EventKind.DUPLICATE, held.id, peer, next_hop(hop), held.inspected.size)
 
 
 def _busy(body: bytes) -> bytes:

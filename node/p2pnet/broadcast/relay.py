@@ -32,6 +32,11 @@ class Relay:
     small enough to be pushed there, and all else to all peers: many sources are worth more then than a few adverts.
     """
 
+    __slots__ = (
+        "_calls", "_context", "_digests", "_eager_below", "_edges", "_pool", "_reserve", "_scatter", "_sender",
+        "_table", "_waiting",
+    )  # fmt: skip
+
     def __init__(
         self,
         context: Context,
@@ -208,6 +213,7 @@ class Relay:
         """Announce it to the peers with an edge that is not lazy, or only to this audience."""
         holders = [peer for peer in self._table.holders.get(artifact.id, ()) if self._table.holds(peer, artifact.id)]
         eager, untried = self._edges.audience(artifact.origin, artifact.peer, holders)
+        self._edges.came(artifact.origin, artifact.id)
         self._context.count("suppressed", len(holders))
         self._context.count("suppressed_by_row", len(holders))
         if audience is not None:

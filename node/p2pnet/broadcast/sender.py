@@ -63,6 +63,11 @@ class SlotSet:
 class Sender:
     """Gives every offered artifact a slot, and has its content delivered once to each peer and connection."""
 
+    __slots__ = (
+        "_context", "_edges", "_freed", "_freed_at", "_progress", "_resend_pushes", "active", "contents", "delivery",
+        "slots",
+    )  # fmt: skip
+
     def __init__(self, context: Context, table: Table, edges: Edges) -> None:
         self._context = context
         self._edges = edges

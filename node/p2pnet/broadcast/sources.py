@@ -8,18 +8,31 @@ from p2pnet.broadcast.task import Supplier, Task
 class Sources:
     """The connected peers as suppliers, and the choice among those that announce an artifact."""
 
-    __slots__ = ("_context", "_table", "suppliers")
+    __slots__ = ("_context", "_suppliers", "_table")
 
     def __init__(self, context: Context, table: Table) -> None:
         self._context = context
         self._table = table
-        self.suppliers: dict[str, Supplier] = {}
-        """By name, every connected peer."""
+        self._suppliers: dict[str, Supplier] = {}  # made when they are first asked for: most peers never are
+
+    def supplier(self, peer: str) -> Supplier | None:
+        """A peer as a supplier on its current connection; None: it is not connected."""
+        found = self._suppliers.get(peer)
+        if found is None:
+            peer_rows = self._table.peers.get(peer)
+            if peer_rows is not None and peer_rows.connection:
+                found = self._suppliers[peer] = Supplier(peer, peer_rows.connection)
+        return found
+
+    def disconnect(self, peer: str) -> Supplier | None:
+        """Forget what the peer was on its last connection; None: nothing was asked of it."""
+        return self._suppliers.pop(peer, None)
 
     def is_path(self, task: Task, source: SupplierState) -> bool:
         """Whether the source may deliver parts: it is connected, is not given up, and declared the right size and key."""
-        supplier = self.suppliers.get(source.peer)
-        if supplier is None or is_given_up(source) or source.connection != supplier.connection:
+        peer_rows = self._table.peers.get(source.peer)
+        connection = 0 if peer_rows is None else peer_rows.connection
+        if not connection or is_given_up(source) or source.connection != connection:
             return False
         return not task.part_list or (source.size == task.size and source.key == task.key)
 
@@ -32,7 +45,8 @@ class Sources:
             if self.is_path(task, source)
             and source.have
             and source.not_before <= now
-            and not self.suppliers[source.peer].is_full
+            and (supplier := self.supplier(source.peer)) is not None
+            and not supplier.is_full
         ]
 
     def best(self, task: Task, sources: list[SupplierState]) -> SupplierState | None:
@@ -43,12 +57,12 @@ class Sources:
         """
         if len(sources) < 2:
             return sources[0] if sources else None
-        known = [latency for source in sources if (latency := self.suppliers[source.peer].latency_ns) is not None]
+        suppliers = [(source, supplier) for source in sources if (supplier := self.supplier(source.peer)) is not None]
+        known = [supplier.latency_ns for _, supplier in suppliers if supplier.latency_ns is not None]
         unknown = sum(known) / len(known) if known else 1.0
         best: SupplierState | None = None
         best_score: tuple[int, float, float] | None = None
-        for source in sources:
-            supplier = self.suppliers[source.peer]
+        for source, supplier in suppliers:
             latency = unknown if supplier.latency_ns is None else supplier.latency_ns
             pace = latency * (1 + len(supplier.requests)) * (2 if task.part_list and source.complete else 1)
             score = (supplier.failures + source.failures, pace, self._context.rng.random())

@@ -16,6 +16,7 @@ from p2pnet.broadcast.scatter import Scatter
 from p2pnet.broadcast.stripes import SHORT_BYTES, Stripe, StripeVerdict, decode_stripes, place_of
 from p2pnet.broadcast.table import SupplierState, Table
 from p2pnet.broadcast.task import Awaiting, Task
+from p2pnet.broadcast.turns import Turns
 from p2pnet.broadcast.wire import UpdateStatus, next_hop
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.events import EventKind
@@ -94,6 +95,7 @@ class StripeIntake:
         quota: Quota,
         assembler: Assembler,
         scatter: Scatter,
+        turns: Turns,
         is_refused: Callable[[ArtifactId], bool],
     ) -> None:
         """`is_refused`: whether an id is unwanted here for good."""
@@ -103,6 +105,7 @@ class StripeIntake:
         self._quota = quota
         self._assembler = assembler
         self._scatter = scatter
+        self._turns = turns
         self._is_refused = is_refused
         self._known: dict[bytes, ArtifactId] = {}  # by its first bytes, every artifact in rows that said stripes come
         self._early = EarlyStripes()
@@ -144,20 +147,32 @@ class StripeIntake:
     # Stripes
 
     def received(self, received: StripesReceived) -> None:
-        """Take one request of stripes and answer it."""
-        context, peer = self._context, received.peer
-        if not self._table.is_current(peer, received.connection):
-            context.effects.append(AnswerStripes(received.token, b""))
-            return
+        """Take one request of stripes; it is answered now, or after the other peers' requests of this loop turn."""
+        if self._table.is_current(received.peer, received.connection):
+            self._turns.take(received.peer, received.token, received.body, self._answer, self._refuse)
+        else:
+            self._context.effects.append(AnswerStripes(received.token, b""))
+
+    def _refuse(self, token: int, body: bytes) -> None:
         try:
-            stripes = decode_stripes(received.body)
+            count = len(decode_stripes(body))
+        except MalformedError:
+            self._context.effects.append(AnswerStripes(token, _MALFORMED))
+            return
+        self._context.count("stripes_dropped", count)
+        self._context.effects.append(AnswerStripes(token, bytes([UpdateStatus.BUSY]) * count))
+
+    def _answer(self, peer: str, token: int, body: bytes) -> None:
+        context = self._context
+        try:
+            stripes = decode_stripes(body)
         except MalformedError as error:
-            context.emit_about(EventKind.REJECTED, None, peer, size=len(received.body), detail=str(error))
-            context.effects.append(AnswerStripes(received.token, _MALFORMED))
+            context.emit_about(EventKind.REJECTED, None, peer, size=len(body), detail=str(error))
+            context.effects.append(AnswerStripes(token, _MALFORMED))
             return
         before = context.counters["stripes_received"]
         statuses = bytes([self._stripe(peer, stripe) for stripe in stripes])
-        context.effects.append(AnswerStripes(received.token, statuses))
+        context.effects.append(AnswerStripes(token, statuses))
         if self._early and context.counters["stripes_received"] > before:
             for short in dict.fromkeys(stripe.short for stripe in stripes):
                 self._take_early(short, peer)

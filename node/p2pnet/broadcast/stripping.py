@@ -81,6 +81,11 @@ class Assembly:
 class Stripping:
     """The artifacts of one Broadcast that arrive in stripped form."""
 
+    __slots__ = (
+        "_assembler", "_calls", "_context", "_manager", "_pool", "_prefix", "_quota", "_requests", "_table",
+        "assemblies",
+    )  # fmt: skip
+
     def __init__(
         self,
         context: Context,

@@ -5,6 +5,7 @@ it keeps a late update from bringing back what its sender has ended. Rows of old
 the connection they came on.
 """
 
+from collections.abc import Iterable
 from enum import Enum
 
 import msgspec
@@ -62,15 +63,17 @@ class SupplierState(msgspec.Struct, gc=False):
 class PeerRows:
     """The rows of one peer."""
 
-    __slots__ = ("connection", "rows", "sources")
+    __slots__ = ("connection", "rows")
 
     def __init__(self) -> None:
         self.connection = 0
         """Id of the current connection; 0: none."""
         self.rows: dict[int, Row] = {}
         """By slot."""
-        self.sources: dict[ArtifactId, SupplierState] = {}
-        """By artifact, of those its rows announce."""
+
+    def artifacts(self) -> list[ArtifactId]:
+        """The artifacts that its rows announce, each once."""
+        return list(dict.fromkeys(row.artifact for row in self.rows.values() if row.artifact is not None))
 
 
 class UpdateVerdict(Enum):
@@ -95,7 +98,10 @@ class Table:
 
     def connect(self, peer: str, connection: int) -> None:
         """Make this the peer's current connection: updates of others are not current any more."""
-        self.peers.setdefault(peer, PeerRows()).connection = connection
+        peer_rows = self.peers.get(peer)
+        if peer_rows is None:
+            peer_rows = self.peers[peer] = PeerRows()
+        peer_rows.connection = connection
 
     def disconnect(self, peer: str, connection: int) -> bool:
         """The connection ended; whether it was the current one. Its rows stay for now."""
@@ -119,13 +125,12 @@ class Table:
             return UpdateVerdict.REPLACES if newer else UpdateVerdict.STALE
         return UpdateVerdict.NEW if slot < self._limit else UpdateVerdict.LIMIT
 
-    def put(
+    def put(  # noqa: PLR0917 - called for every update, where keywords cost
         self,
         peer: str,
         slot: int,
         commit: int,
         artifact: ArtifactId | None,
-        *,
         have: int | None,
         size: int,
         hop: int,
@@ -137,34 +142,36 @@ class Table:
         `have`: bitmap of the parts the peer holds; None: all.
         """
         peer_rows = self.peers[peer]
-        connection = peer_rows.connection
+        connection, complete = peer_rows.connection, have is None
         old = peer_rows.rows.get(slot)
-        peer_rows.rows[slot] = Row(connection, commit, artifact, have is None)
+        peer_rows.rows[slot] = Row(connection, commit, artifact, complete)
         if artifact is not None:  # add before removing: the same artifact again must not end its task
-            source = peer_rows.sources.get(artifact)
+            holders = self.holders.get(artifact)
+            if holders is None:
+                holders = self.holders[artifact] = {}
+            source = holders.get(peer)
             if source is None:
-                source = SupplierState(peer, connection, 0, 0, size, hop, key, 0)
-                peer_rows.sources[artifact] = source
-                self.holders.setdefault(artifact, {})[peer] = source
-            elif source.connection != connection:
-                # What it said on an older connection may not hold any more.
-                source.connection, source.complete_rows, source.have = connection, 0, 0
-                source.closed, source.failures = False, 0
-            source.size, source.hop, source.key, source.origin, source.not_before = size, hop, key, origin, 0
-            # One more attempt: an announcement is a promise to serve.
-            source.failures = min(source.failures, FAILURES_MAX - 1)
-            source.have = all_parts(size) if have is None else source.have | have
-            source.rows += 1
-            source.complete_rows += have is None
-        return None if old is None else self._end(peer, peer_rows, old)
+                parts = all_parts(size) if have is None else have
+                holders[peer] = SupplierState(peer, connection, complete, 1, size, hop, key, parts, origin)
+            else:
+                _announce_again(source, connection, have, size, hop, key, origin)
+        return None if old is None else self._end(peer, old)
+
+    def source(self, peer: str, artifact: ArtifactId) -> SupplierState | None:
+        """What is known of a peer as a source of this artifact; None: no row of it announces the artifact."""
+        holders = self.holders.get(artifact)
+        return None if holders is None else holders.get(peer)
 
     def holds(self, peer: str, artifact: ArtifactId) -> bool:
         """Whether a row of the peer's current connection announces this artifact as complete."""
-        peer_rows = self.peers.get(peer)
-        if peer_rows is None:
-            return False
-        source = peer_rows.sources.get(artifact)
-        return source is not None and source.complete_rows > 0 and source.connection == peer_rows.connection
+        holders = self.holders.get(artifact)
+        source = None if holders is None else holders.get(peer)
+        return source is not None and source.complete_rows > 0 and source.connection == self.peers[peer].connection
+
+    def lack(self, peers: Iterable[str], artifact: ArtifactId) -> list[str]:
+        """Those of some peers for which `holds` is false."""
+        holders = self.holders.get(artifact)
+        return [peer for peer in peers if holders is None or peer not in holders or not self.holds(peer, artifact)]
 
     def older_rows(self, peer: str) -> list[int]:
         """Slots of the rows and tombstones of other connections than the current one; all, if there is none."""
@@ -178,7 +185,7 @@ class Table:
         peer_rows = self.peers.get(peer)
         if peer_rows is None:
             return []
-        ended = [self._end(peer, peer_rows, peer_rows.rows.pop(slot)) for slot in self.older_rows(peer)]
+        ended = [self._end(peer, peer_rows.rows.pop(slot)) for slot in self.older_rows(peer)]
         if not peer_rows.connection and not peer_rows.rows:
             del self.peers[peer]
         return [artifact for artifact in ended if artifact is not None]
@@ -188,23 +195,37 @@ class Table:
         peer_rows = self.peers.get(peer)
         if peer_rows is None:
             return []
-        ended = [self._end(peer, peer_rows, peer_rows.rows.pop(slot)) for slot in list(peer_rows.rows)]
+        ended = [self._end(peer, peer_rows.rows.pop(slot)) for slot in list(peer_rows.rows)]
         if not peer_rows.connection:
             del self.peers[peer]
         return [artifact for artifact in ended if artifact is not None]
 
-    def _end(self, peer: str, peer_rows: PeerRows, row: Row) -> ArtifactId | None:
+    def _end(self, peer: str, row: Row) -> ArtifactId | None:
         artifact = row.artifact
         if artifact is None:
             return None
-        source = peer_rows.sources[artifact]
+        holders = self.holders[artifact]
+        source = holders[peer]
         source.rows -= 1
         if row.complete and row.connection == source.connection:
             source.complete_rows -= 1
         if not source.rows:
-            del peer_rows.sources[artifact]
-            holders = self.holders[artifact]
             del holders[peer]
             if not holders:
                 del self.holders[artifact]
         return artifact
+
+
+def _announce_again(  # noqa: PLR0917 - as `put`
+    source: SupplierState, connection: int, have: int | None, size: int, hop: int, key: bytes, origin: int
+) -> None:
+    if source.connection != connection:
+        # What it said on an older connection may not hold any more.
+        source.connection, source.complete_rows, source.have = connection, 0, 0
+        source.closed, source.failures = False, 0
+    source.size, source.hop, source.key, source.origin, source.not_before = size, hop, key, origin, 0
+    # One more attempt: an announcement is a promise to serve.
+    source.failures = min(source.failures, FAILURES_MAX - 1)
+    source.have = all_parts(size) if have is None else source.have | have
+    source.rows += 1
+    source.complete_rows += have is None

@@ -103,6 +103,8 @@ class Supplier:
 class WaitingLines:
     """The lines in which tasks wait for a stream or for quota of one peer, and who is next."""
 
+    __slots__ = ("_pump", "_quota")
+
     def __init__(self, quota: Quota, pump: Callable[[ArtifactId], None]) -> None:
         """`pump`: lets a task request what it can, after which it may wait again."""
         self._quota = quota

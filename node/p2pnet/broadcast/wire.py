@@ -9,6 +9,8 @@ from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple
 
+import msgspec
+
 from p2pnet.broadcast.artifact import HASH_BYTES, KEY_BYTES_MAX, all_parts, bitmap_bytes, part_count, part_length
 from p2pnet.model.errors import MalformedError
 from p2pnet.model.ids import ARTIFACT_ID_BYTES, ArtifactId
@@ -40,7 +42,7 @@ class UpdateStatus(IntEnum):
     MALFORMED = 6
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One update as received. Its content stays in the body, at [start:end], until it is needed: most is not."""
 
     slot: int
@@ -144,14 +146,12 @@ def decode_updates(body: bytes) -> list[Entry]:
 
     Raises MalformedError for the whole request, wherever the fault is: an honest sender makes none.
     """
-    entries: list[Entry] = []
-    start, total = 0, len(body)
-    while start < total:
-        entry = _decode_entry(body, start, total)
-        entries.append(entry)
-        start = entry.end
+    total = len(body)
+    entries = [_decode_entry(body, 0, total)]
+    while (start := entries[-1].end) < total:
+        entries.append(_decode_entry(body, start, total))
     # The bound on batches bounds the work of one request.
-    if not entries or (len(entries) > 1 and total > UPDATE_BATCH_BYTES):
+    if len(entries) > 1 and total > UPDATE_BATCH_BYTES:
         raise MalformedError(f"update: {len(entries)} entries in {total} bytes")
     return entries
 
@@ -165,10 +165,11 @@ def _decode_entry(body: bytes, start: int, total: int) -> Entry:
     if end > total:
         raise MalformedError(f"update: an entry of {length} bytes ends {end - total} bytes behind the request")
     content = length - key_length - bitmap
+    if kind == _PUSH and content == size and not bitmap and key_length <= KEY_BYTES_MAX:  # nearly every one
+        key = body[start : start + key_length] if key_length else b""
+        return Entry(slot, commit, _PUSH, hop, size, origin, None, key, end - size, end)
     if key_length > KEY_BYTES_MAX:
         fits = False
-    elif kind == _PUSH:
-        fits = content == size and not bitmap
     elif kind == _ADVERT:
         fits = content == ARTIFACT_ID_BYTES and bitmap in {0, bitmap_bytes(size)}
     elif kind == _STRIPE:
@@ -320,6 +321,12 @@ def decode_fetch_answer(body: bytes, size: int) -> FetchAnswer:
     if status == FetchStatus.PARTS or length != expected or count or rest or have > all_parts(size):
         raise MalformedError(f"fetch answer: {len(body)} bytes are no answer of status {status}")
     return FetchAnswer(FetchStatus(status), head[:0], [], have)
+
+
+def locate_parts(body: bytes | bytearray) -> tuple[int, int]:
+    """The status of an answer to a fetch as it was encoded here, and where its parts or stripes begin."""
+    status, length, count = _ANSWER.unpack_from(body)
+    return status, _ANSWER.size + length + count * _NUMBER.size
 
 
 def decode_whole(body: bytes) -> bytes:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from p2pnet.model import limits
+from p2pnet.model.behaviours import HONEST, Behaviour
 from p2pnet.model.errors import SpecError
 
 
@@ -82,6 +83,8 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     """Life of this node's record in seconds, at most RECORD_S: how long others keep it after it falls silent."""
     seed: int = 42
     """Seeds the broadcast's randomness, together with names and incarnation."""
+    behaviour: Behaviour = HONEST
+    """What the node does wrong, see `p2pnet.adversary`."""
     idle_s: float = limits.IDLE_S
     broadcast: BroadcastSettings = BroadcastSettings()
     clients: list[ClientConfig] = msgspec.field(default_factory=lambda: [ClientConfig()])

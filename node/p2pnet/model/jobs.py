@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from p2pnet.model.behaviours import AdversaryGroup
 from p2pnet.model.events import Collected
 from p2pnet.model.report import FaultStatus, Report, RunStateName
 
@@ -126,6 +127,14 @@ class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
     """Name of the run, at first as requested; a run with a label is not removed when old runs are."""
     faults: list[FaultStatus] = []
     """Faults that were in force at some time of the run."""
+    adversaries: list[AdversaryGroup] = []
+    """Nodes among `nodes` that did not behave."""
+
+    @property
+    def honest(self) -> list[str]:
+        """The nodes that are expected to receive, and may be chosen to publish; in member order."""
+        dishonest = {node for group in self.adversaries for node in group.nodes}
+        return [node for node in self.nodes if node not in dishonest]
 
 
 class Revision(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from p2pnet.model.behaviours import HONEST, AdversaryGroup, Behaviour
 from p2pnet.model.ids import DEFAULT_CLIENT
 
 Verdict = Literal["pass", "fail", "invalid"]
@@ -222,6 +223,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Faults that were in force at some time of the run."""
     findings: list[Finding] = []
     """What stands out in the time series, the gravest first."""
+    adversaries: list[AdversaryGroup] = []
+    """Nodes that did not behave: no receipt of theirs is expected or counted."""
 
 
 class NodeCounts(msgspec.Struct, frozen=True):
@@ -290,6 +293,8 @@ class MemberStatus(msgspec.Struct, frozen=True, omit_defaults=False):
     """Authorities of the bundle in force: SHA-256 of each, the first 16 hex digits. Empty: not reported."""
     leaf: str = ""
     """SHA-256 of the leaf in use, the first 16 hex digits. Empty: not reported."""
+    behaviour: Behaviour = HONEST
+    """What it does wrong."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

@@ -281,6 +281,8 @@ class MessageFlow:
             self._stall(now_ns)
             return
         self._full = self._send_waiting(waiting, now_ns) or self.window - self._in_flight < self._path.datagram
+        if not waiting:
+            self._waiting = None  # an empty deque keeps room for 64 messages
 
     def _send_waiting(self, waiting: "deque[Passage]", now_ns: int) -> bool:
         """Send what may leave; whether the window held any of it back: it grows only then (RFC 9002 section 7.8)."""

@@ -16,6 +16,7 @@ import msgspec
 
 from p2pnet.broadcast import Broadcast, Client
 from p2pnet.broadcast.loading import OURS, load_client
+from p2pnet.model.behaviours import HONEST, STALE_CERTIFICATE
 from p2pnet.model.config import ClientConfig, NodeConfig
 from p2pnet.model.errors import SpecError
 from p2pnet.model.limits import KIB
@@ -48,8 +49,17 @@ def is_ours(client: Client) -> bool:
 
 
 def make_broadcast(config: NodeConfig, client: Client, incarnation: str) -> Broadcast:
-    """The broadcast of one client at this node."""
-    return Broadcast(client, config.name, config.broadcast, broadcast_rng(config, client, incarnation))
+    """The broadcast of one client at this node; an adversary's behaves as the config says."""
+    rng = broadcast_rng(config, client, incarnation)
+    if config.behaviour in (HONEST, STALE_CERTIFICATE):
+        return Broadcast(client, config.name, config.broadcast, rng)
+    from p2pnet.adversary import DishonestBroadcast, make_conduct  # only where there is one: nodes start many times
+
+    chance = random.Random(f"{config.seed}/{config.name}/{client.name}/{incarnation}/adversary")
+    conduct = make_conduct(
+        config.behaviour, chance, me=config.name, seed=config.seed, client=client.name, settings=config.broadcast
+    )
+    return DishonestBroadcast(client, config.name, config.broadcast, rng, conduct=conduct)
 
 
 def broadcast_rng(config: NodeConfig, client: Client, incarnation: str) -> random.Random:

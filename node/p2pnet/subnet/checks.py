@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from p2pnet.model import limits
-from p2pnet.subnet.members import TopologyPlan, members, topology_of
+from p2pnet.subnet.members import TopologyPlan, adversaries, members, topology_of
 from p2pnet.subnet.mistakes import Mistake, twice
 from p2pnet.subnet.network_checks import fault_list_mistakes, network_mistakes
 from p2pnet.subnet.spec import DEFAULT_GROUP, Spec, Subnet
@@ -11,6 +11,7 @@ from p2pnet.subnet.spec import DEFAULT_GROUP, Spec, Subnet
 FULL_MAX = (
     200  # live nodes a full mesh may have: 19,900 links are minutes of handshakes, and every node pings 199 peers
 )
+ALL_ADVERSARIES = "all nodes are adversaries: nobody is left to be reached; let a group, or spec.nodes, be honest"
 FULL_SIMULATED_MAX = 1_000
 CERT_MANAGER_TTL_MIN_S = 3600  # both are cert-manager's own bounds: its webhook refuses less
 CERT_MANAGER_RENEW_MIN_S = 5 * 60
@@ -46,6 +47,8 @@ def _groups(subnet: Subnet, nodes_max: int) -> Iterator[Mistake]:
                 yield f"spec.groups[{index}].labels.{key}", "is set by p2pnet; choose another label"
     if not 1 <= subnet.node_count <= nodes_max:
         yield "spec.nodes", f"{subnet.node_count} nodes: a subnet has 1 to {nodes_max} nodes in all groups"
+    elif subnet.node_count == sum(len(one.nodes) for one in adversaries(subnet)):
+        yield "spec.groups", ALL_ADVERSARIES
 
 
 def _topology(subnet: Subnet, full_max: int) -> Iterator[Mistake]:

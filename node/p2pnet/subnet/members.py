@@ -4,6 +4,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from p2pnet import topology
+from p2pnet.model.behaviours import HONEST, AdversaryGroup, Behaviour
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import member_name, member_order
 from p2pnet.model.registry import Member, Membership, Registry, Removed
@@ -34,6 +35,25 @@ def members(subnet: Subnet) -> list[tuple[str, str]]:
     sizes = {DEFAULT_GROUP: subnet.spec.nodes, **{group.name: group.nodes for group in subnet.spec.groups}}
     named = [(member_name(group, index), group) for group, size in sizes.items() for index in range(size)]
     return sorted(named, key=lambda member: member_order(member[0]))
+
+
+def behaviour_of(subnet: Subnet, group: str) -> Behaviour:
+    """What the nodes of a group do."""
+    return next((one.behaviour for one in subnet.spec.groups if one.name == group), HONEST)
+
+
+def adversaries(subnet: Subnet) -> list[AdversaryGroup]:
+    """The groups with nodes that do not behave, in the document's order."""
+    return [
+        AdversaryGroup(group.name, group.behaviour, [member_name(group.name, index) for index in range(group.nodes)])
+        for group in subnet.spec.groups
+        if group.behaviour != HONEST and group.nodes
+    ]
+
+
+def behaviours_of(subnet: Subnet) -> dict[str, Behaviour]:
+    """What nodes do that are not honest, by name."""
+    return {name: group.behaviour for group in adversaries(subnet) for name in group.nodes}
 
 
 def pack_of(subnet: Subnet, node: str) -> str:

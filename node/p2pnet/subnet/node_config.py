@@ -3,7 +3,8 @@
 from typing import Any
 
 from p2pnet.model.config import BroadcastSettings, ClientConfig, NodeConfig
-from p2pnet.subnet.members import topology_of
+from p2pnet.model.ids import member_order
+from p2pnet.subnet.members import behaviour_of, topology_of
 from p2pnet.subnet.spec import Subnet
 
 
@@ -34,5 +35,6 @@ def node_config(subnet: Subnet, *, name: str, namespace: str, seeds: list[str], 
     return NodeConfig(
         name=name, subnet=subnet.name, trust_domain=spec.identity.trust_domain, namespace=namespace, seed=spec.seed,
         broadcast=broadcast_settings(subnet), clients=client_configs(subnet), discovery=spec.discovery.mode,
-        seeds=seeds if spec.discovery.mode == "seeds" else [], **place,
+        seeds=seeds if spec.discovery.mode == "seeds" else [],
+        behaviour=behaviour_of(subnet, member_order(name)[0]), **place,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, mode
 from pydantic_core import PydanticCustomError
 
 from p2pnet.model import limits
+from p2pnet.model.behaviours import HONEST, Behaviour
 from p2pnet.model.ids import CLIENT_NAME, GROUP_NAME, SUBNET_NAME
 from p2pnet.subnet.network_spec import FaultSpec, NetworkSpec
 from p2pnet.subnet.quantities import Document, DurationText, ShareText, SizeText, Text, check_settings
@@ -20,7 +21,6 @@ SIMULATED_NODES_MAX = 100_000  # a simulated subnet's bound; a live one's is lim
 
 Labels = Annotated[dict[Text, Text], Field(max_length=32)]
 TopologyKind = Literal["full", "random-regular", "ring", "small-world", "edges"]
-Behaviour = Literal["honest", "silent", "slow", "eclipse", "equivocating", "replaying", "bad-cert"]
 
 
 def _read_push_below(value: object) -> int | Literal["auto"]:
@@ -236,8 +236,9 @@ class GroupSpec(Document):
     """Environment of the group's nodes, e.g. {P2PNET_LOG_LEVEL: debug}. Default: none."""
     pod: PodSpec | None = None
     """The group's pods, in the place of spec.pod as a whole, e.g. {nodeSelector: {disk: ssd}}. Default: spec.pod."""
-    behaviour: Behaviour = "honest"
-    """What the group's nodes do wrong, e.g. silent. Default: honest."""
+    behaviour: Behaviour = HONEST
+    """What the group's nodes do: honest, or as an adversary silent, slow, lying, withholding, selective, flooding, replaying or
+    stale-certificate, e.g. lying. Default: honest."""
 
 
 class EdgesFrom(Document):

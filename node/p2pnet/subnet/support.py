@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from p2pnet.model.behaviours import STALE_CERTIFICATE
 from p2pnet.subnet.members import topology_of
 from p2pnet.subnet.network_spec import ShapeSpec
 from p2pnet.subnet.spec import GroupSpec, IdentitySpec, PodSpec, Subnet
@@ -24,7 +25,7 @@ _BELONGS_TO: dict[str, list[str | int]] = {  # makes no sense without it
 _NOT_YET = "is not implemented yet"
 _NO_PODS = "has no meaning here: there are no pods"
 _NO_CERTIFICATES = "has no meaning here: there are no certificates"
-_CLUSTER = {"groups.behaviour": _NOT_YET}
+_CLUSTER = {"groups.staleCertificate": _NOT_YET}
 
 REFUSED: dict[str, dict[str, str]] = {
     "local": {
@@ -32,7 +33,7 @@ REFUSED: dict[str, dict[str, str]] = {
         "groups.image": _NO_PODS,
         "groups.env": _NOT_YET,
         "groups.pod": _NO_PODS,
-        "groups.behaviour": _NOT_YET,
+        "groups.staleCertificate": _NOT_YET,
         "topology.edgesFrom": _NOT_YET,
         "identity.certManager": "has no meaning here: cert-manager is Kubernetes'",
         "pod": _NO_PODS,
@@ -43,7 +44,6 @@ REFUSED: dict[str, dict[str, str]] = {
         "groups.image": _NO_PODS,
         "groups.env": "has no meaning here: there are no processes",
         "groups.pod": _NO_PODS,
-        "groups.behaviour": _NOT_YET,
         "topology.edgesFrom": "must be inlined before",
         "discovery.seeds": "has no meaning here: every node is told all members",
         "identity.certManager": _NO_CERTIFICATES,
@@ -166,7 +166,7 @@ FEATURES: dict[str, Callable[[Subnet], list[str]]] = {
     "groups.image": _of_groups("image", lambda group: group.image),
     "groups.env": _of_groups("env", lambda group: group.env),
     "groups.pod": _of_groups("pod", lambda group: group.pod not in (None, PodSpec())),
-    "groups.behaviour": _of_groups("behaviour", lambda group: group.behaviour != "honest"),
+    "groups.staleCertificate": _of_groups("behaviour", lambda group: group.behaviour == STALE_CERTIFICATE),
     "topology.sparse": _when("spec.topology", lambda subnet: not topology_of(subnet).full),
     "topology.edgesFrom": _when(
         "spec.topology.edgesFrom", lambda subnet: subnet.spec.topology and subnet.spec.topology.edges_from

@@ -12,11 +12,12 @@ import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from p2pnet.model.agent import PORT_BELOW
+from p2pnet.model.behaviours import HONEST, Behaviour
 from p2pnet.model.config import NodeConfig, write_node_config
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.text import address_text
@@ -55,10 +56,12 @@ class PodMembers:
     """UDP port of the first node; those of the others follow. The agent's is the one below."""
     health_port: int = HEALTH_PORT
     """TCP port of the pod's health page; those of its nodes follow, on the loopback address."""
+    behaviour: str = HONEST
+    """What its nodes do, see `p2pnet.adversary`."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str], **ports: int) -> "PodMembers":
-        """From P2PNET_MEMBERS (`node-0,node-1`), P2PNET_GROUP, P2PNET_HOST and P2PNET_ADDRESS.
+        """From P2PNET_MEMBERS (`node-0,node-1`), P2PNET_GROUP, P2PNET_HOST, P2PNET_ADDRESS and P2PNET_BEHAVIOUR.
 
         Raises SpecError naming the variable.
         """
@@ -67,10 +70,13 @@ class PodMembers:
             raise SpecError("P2PNET_MEMBERS: names no node")
         if len(members) > MEMBERS_MAX or len(set(members)) < len(members) or any("/" in name for name in members):
             raise SpecError(f"P2PNET_MEMBERS: 1 to {MEMBERS_MAX} different names, separated by commas")
-        host = environment.get("P2PNET_HOST", ANY)
+        host, behaviour = environment.get("P2PNET_HOST", ANY), environment.get("P2PNET_BEHAVIOUR", HONEST)
+        if behaviour not in get_args(Behaviour):
+            raise SpecError(f"P2PNET_BEHAVIOUR: {behaviour!r} is none of {', '.join(get_args(Behaviour))}")
         return cls(
-            members, environment.get("P2PNET_GROUP", "node"), host, environment.get("P2PNET_ADDRESS", ""), **ports
-        )
+            members, environment.get("P2PNET_GROUP", "node"), host, environment.get("P2PNET_ADDRESS", ""),
+            behaviour=behaviour, **ports,
+        )  # fmt: skip
 
 
 def node_configs(pod: PodMembers, base: bytes, mounts: Path = MOUNTS) -> list[NodeConfig]:
@@ -107,6 +113,7 @@ def _own(pod: PodMembers, index: int, name: str, mounts: Path) -> dict[str, Any]
         "identity_dir": str(mounts / "identity"),
         "identity_name": name,
         "members_file": str(mounts / "members" / "members.json"),
+        "behaviour": pod.behaviour,
     }
 
 
@@ -186,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse and run; the exit code: 0 stopped, 2 environment, mounts or clients cannot be used."""
     parser = argparse.ArgumentParser(
         prog="python -m p2pnet.supervisor.pod",
-        description="The nodes of one pod: P2PNET_MEMBERS, P2PNET_GROUP, P2PNET_HOST, P2PNET_ADDRESS.",
+        description="The nodes of one pod: P2PNET_MEMBERS, P2PNET_GROUP, P2PNET_HOST, P2PNET_ADDRESS, P2PNET_BEHAVIOUR.",
     )
     parser.add_argument("--mounts", type=Path, default=MOUNTS, help="config, members and identity (%(default)s)")
     parser.add_argument("--run", type=Path, default=RUN, help="a writable folder (%(default)s)")

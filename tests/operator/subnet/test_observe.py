@@ -72,7 +72,7 @@ async def test_a_subnet_with_an_invalid_edit_is_kept_as_its_last_good_document_h
 
 
 async def test_a_field_the_cluster_cannot_honour_is_unsupported() -> None:
-    world = World(groups=[{"name": "next", "nodes": 2, "behaviour": "slow"}])
+    world = World(nodes=1, groups=[{"name": "next", "nodes": 2, "behaviour": "stale-certificate"}])
     await world.reconcile()
     assert world.condition("Degraded") == ("True", "Unsupported")
 

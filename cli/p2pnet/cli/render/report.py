@@ -6,7 +6,7 @@ from rich.text import Text
 from p2pnet.cli.render import network, text
 from p2pnet.cli.terminal import clean
 from p2pnet.measure import most_telling
-from p2pnet.measure.wording import is_burst, load_parts, measured, offered, throughput_parts
+from p2pnet.measure.wording import adversary_parts, is_burst, load_parts, measured, offered, throughput_parts
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.report import NodeReceipts, Report
 from p2pnet.model.units import format_size
@@ -20,6 +20,7 @@ def draw(report: Report, width: int, *, ascii_only: bool) -> RenderableType:
     lines: list[RenderableType] = [
         *text.flow("run", _headline(report, ascii_only=ascii_only), width),
         *text.flow("load", [*load_parts(report.load)] if report.load else [], width),
+        *text.flow("honest", adversary_parts(report.adversaries, report.nodes), width, style="bold yellow"),
         *text.ignored_lines(report.ignored, width),
         *network.network_block(report.network, report.invalid, width),
         *network.fault_lines(report.faults, width),

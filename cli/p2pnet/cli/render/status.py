@@ -9,6 +9,8 @@ from rich.text import Text
 from p2pnet.cli.documents import SubnetList
 from p2pnet.cli.render import network, text
 from p2pnet.cli.terminal import clean
+from p2pnet.measure.wording import adversary_parts
+from p2pnet.model.behaviours import HONEST, AdversaryGroup, Behaviour
 from p2pnet.model.ids import member_order
 from p2pnet.model.report import MemberStatus, Status
 from p2pnet.model.units import format_duration
@@ -124,10 +126,21 @@ def _counts(status: Status, width: int, now: float) -> list[Text]:
         if alarming and condition.type not in REPEATED and condition.reason != "Faults":  # they have lines of their own
             why = ": ".join(filter(None, (condition.reason, condition.message)))
             lines += text.flow("", [Text(f"{condition.type}={condition.status}", style="yellow"), why], width)
+    lines += text.flow(
+        "honest", adversary_parts(_adversaries(status.members), len(status.members)), width, "bold yellow"
+    )
     lines += text.ignored_lines(status.ignored, width)
     if status.expires_at:
         lines += text.flow("expires", [status.expires_at], width, style="yellow")
     return lines
+
+
+def _adversaries(members: list[MemberStatus]) -> list[AdversaryGroup]:
+    found: dict[tuple[str, Behaviour], list[str]] = {}
+    for member in members:
+        if member.behaviour != HONEST:
+            found.setdefault((member.group, member.behaviour), []).append(member.name)
+    return [AdversaryGroup(group, behaviour, names) for (group, behaviour), names in found.items()]
 
 
 def _share(part: int, whole: int, word: str) -> Text:

@@ -74,7 +74,7 @@ async def run(options: InjectOptions, session: Session) -> Outcome:
     if options.no_wait:
         ticket = RunTicket(
             run=started.run, subnet=options.name, target=target.kind, state=started.state,
-            artifacts=load.total(options, len(subnet.nodes)), progress=started.progress,
+            artifacts=load.total(options, subnet.honest), progress=started.progress,
         )  # fmt: skip
         return Outcome(ticket, next=session.resume)
     try:

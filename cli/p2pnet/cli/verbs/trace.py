@@ -64,7 +64,7 @@ async def run(options: TraceOptions, session: Session) -> Outcome:
             async with target.lab(options.name):  # a dead lab's open runs end here
                 pass
         artifact, run_file, events = _archived(options.name, prefix, target, session)
-    document = document_of(hop_tree(artifact, events, run_file.nodes), run_file)
+    document = document_of(hop_tree(artifact, events, run_file.nodes, run_file.adversaries), run_file)
     if not live and simulated is None:
         hint = f"p2pnet report {options.name} {run_file.run}"
     elif document.unreached and simulated is not None:

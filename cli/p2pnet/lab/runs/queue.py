@@ -115,12 +115,15 @@ class RunQueue:
         uploads = _uploads_of(request)
         sizes = context.uploads.take(uploads)
         try:
-            planned = plan(request, nodes, sizes, random.Random(publishers_seed(seed)).randrange)
+            planned = plan(
+                request, nodes, sizes, random.Random(publishers_seed(seed)).randrange,
+                [node for group in context.adversaries for node in group.nodes],
+            )  # fmt: skip
             folder = new_run_folder(context.state, now, self._rng)
             file = RunFile(
                 run=folder.name, subnet=context.name, target=context.target, seed=seed, request=request, created_at=now,
                 nodes=nodes, version=context.version, spec=context.document, label=request.label,
-                ignored=context.ignored,
+                ignored=context.ignored, adversaries=context.adversaries,
             )  # fmt: skip
             run = Run(file, planned, Recorder(folder))
             run.recorder.save(file)

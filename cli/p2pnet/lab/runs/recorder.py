@@ -123,7 +123,7 @@ def render_report_files(folder: Path, run: RunFile, report: Report) -> dict[str,
     try:
         tree = None
         if report.slowest and has_events(folder):
-            tree = hop_tree(report.slowest, iter_events(folder, report.slowest), run.nodes)
+            tree = hop_tree(report.slowest, iter_events(folder, report.slowest), run.nodes, run.adversaries)
         texts = {HTML_FILE: to_html(report, run, tree), JUNIT_FILE: to_junit(report)}
     except Exception:
         log.exception("run %s: its report files could not be rendered", run.run)

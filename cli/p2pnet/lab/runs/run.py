@@ -25,9 +25,12 @@ class Run:
         self.file = file
         self.planned = planned
         self.total = len(planned)
+        honest = frozenset(file.honest)
+        self._expected = sum(len(honest) - (one.publisher in honest) for one in planned)
+        self._publishers = frozenset(one.publisher for one in planned)
         self.recorder = recorder
         recorder.on_failure = self.invalidate
-        self.measure = RunMeasure(list(file.nodes))
+        self.measure = RunMeasure(file.honest)
         self.report: Report | None = None
         self.state: RunStateName = "queued"
         self.waiting_for = ""
@@ -85,7 +88,7 @@ class Run:
     @property
     def expected(self) -> int:
         """Receipts that make the run complete."""
-        return self.total * (len(self.file.nodes) - 1)
+        return self._expected
 
     def snapshot(self) -> RunState:
         """The state now."""
@@ -150,7 +153,7 @@ class Run:
         self.report, self.state = report, state
         # Ended runs are kept in memory, up to `queue.KEPT_MAX`; the receipts they were measured with would fill it.
         self._early.clear()
-        self.planned, self.measure = (), RunMeasure(self.file.nodes)
+        self.planned, self.measure = (), RunMeasure(self.file.honest)
         self.touch()
 
     def update(self, **fields: object) -> None:
@@ -213,7 +216,7 @@ class Run:
     def lost(self, gap: Gap) -> None:
         """Events of a node are lost for good: whether that makes the run invalid, or receipts unknown, or neither."""
         node = gap.node
-        if self.state != "running" or node not in self.measure.nodes:
+        if self.state != "running" or (node not in self.measure.nodes and node not in self._publishers):
             return
         if self.absent.get(node) == gap.incarnation:
             return  # the node was silent before the run began and took no part in it
@@ -221,7 +224,12 @@ class Run:
             self.lost_until_ns[node] = self.ordered[node]
             return
         what = f"{node}: {'an unknown number of' if gap.missed is None else gap.missed} events lost ({gap.reason})"
-        if gap.missed is None and not self.publishing and self.measure.lacking(node) == 0:
+        if (
+            gap.missed is None
+            and not self.publishing
+            and node in self.measure.nodes
+            and self.measure.lacking(node) == 0
+        ):
             # All its receipts had come: only duplicates can be missing from its count.
             self.notes.append(f"{what}, after all its receipts were in: its duplicates may be short")
         else:
@@ -250,7 +258,7 @@ class Run:
         self._touch_soon()
 
     def _check_complete(self) -> None:
-        if not self.publishing and self.measure.delivered >= len(self._published) * (len(self.file.nodes) - 1):
+        if not self.publishing and self.measure.delivered >= self.measure.awaited:
             self.complete.set()
 
     def _touch_soon(self) -> None:

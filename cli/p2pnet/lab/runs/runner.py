@@ -23,6 +23,7 @@ from p2pnet.lab.runs.uploads import Uploads
 from p2pnet.lab.runs.watch import RunWatch
 from p2pnet.measure import facts_of, unmeasured
 from p2pnet.measure.injection import Planned, artifacts, unpublished_notes
+from p2pnet.model.behaviours import AdversaryGroup
 from p2pnet.model.control import ROUTE_PEERS, PeersReply, PeersRequest
 from p2pnet.model.errors import P2pnetError
 from p2pnet.model.events import Gap
@@ -33,6 +34,7 @@ from p2pnet.store.archive import LOGS_FILE
 from p2pnet.store.logs import ends_of, write_run
 from p2pnet.store.state import State
 from p2pnet.subnet.document import in_force
+from p2pnet.subnet.members import adversaries
 from p2pnet.subnet.spec import Subnet
 from p2pnet.subnet.support import ignored
 
@@ -90,6 +92,11 @@ class RunContext:
     def document(self) -> dict[str, Any]:
         """The part of the document that this target honours, for run.json."""
         return in_force(self.subnet(), self.target)
+
+    @property
+    def adversaries(self) -> list[AdversaryGroup]:
+        """The nodes that do not behave, as far as this target has them so."""
+        return adversaries(self.subnet())
 
     @property
     def ignored(self) -> list[str]:

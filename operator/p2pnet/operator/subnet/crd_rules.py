@@ -2,7 +2,7 @@
 
 | check | where it is made |
 | --- | --- |
-| group `node`, labels `group` and `node`, number of nodes, size of a full mesh | here |
+| group `node`, labels `group` and `node`, number of nodes, honest ones among them, size of a full mesh | here |
 | degree: none in a full mesh or with edges, below the number of nodes, even ends, connected, two sides | here |
 | edges with another kind, edgesFrom beside edges, configMap or file, a node as its own peer | here |
 | relay and seeds in a sparse topology, the default one beyond 50 nodes too | here |
@@ -23,6 +23,7 @@ from p2pnet.model import limits
 from p2pnet.operator.subnet.cel import CelRule, between, seconds, size_bytes
 from p2pnet.operator.subnet.crd_network_rules import NETWORK_RULES
 from p2pnet.subnet.checks import (
+    ALL_ADVERSARIES,
     CERT_MANAGER_RENEW_MIN_S,
     CERT_MANAGER_TTL_MIN_S,
     FULL_MAX,
@@ -36,6 +37,9 @@ from p2pnet.subnet.spec import OWNED_PREFIXES
 
 _NODES = "(has(self.nodes) ? self.nodes : (has(self.groups) && size(self.groups) > 0 ? 0 : 3))"
 _TOTAL = f"({_NODES} + (has(self.groups) ? self.groups.map(g, g.nodes).sum() : 0))"
+_DISHONEST = (
+    "(has(self.groups) ? self.groups.map(g, has(g.behaviour) && g.behaviour != 'honest' ? g.nodes : 0).sum() : 0)"
+)
 _KIND = "(has(self.kind) ? self.kind : 'full')"
 _SHAPED = "has(self.topology)"
 _SHAPE = "(has(self.topology.kind) ? self.topology.kind : 'full')"
@@ -56,6 +60,9 @@ RULES: dict[tuple[str, ...], list[CelRule]] = {
         CelRule(
             f"{_TOTAL} >= 1 && {_TOTAL} <= {limits.NODES_MAX}",
             f"a subnet has 1 to {limits.NODES_MAX} nodes in all groups", path=".nodes",
+        ),
+        CelRule(
+            f"{_TOTAL} < 1 || {_TOTAL} > {_DISHONEST}", ALL_ADVERSARIES, path=".groups",
         ),
         CelRule(
             f"!{_SHAPED} || {_SHAPE} != 'full' || {_TOTAL} <= {FULL_MAX}",

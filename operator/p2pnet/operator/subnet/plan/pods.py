@@ -3,6 +3,7 @@
 Pods are bare and fit the restricted profile; each mounts Secrets of its own.
 """
 
+from p2pnet.model.behaviours import HONEST
 from p2pnet.model.units import parse_size
 from p2pnet.operator.kube.api import CLAIM, POD, POLICY, SERVICE, Object
 from p2pnet.operator.kube.desired import digest, with_hash
@@ -37,6 +38,7 @@ CONTAINER_SECURITY: Object = {
     "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
 }  # fmt: skip
 """What the pod security standard `restricted` demands."""
+BEHAVIOUR_ENV = "P2PNET_BEHAVIOUR"
 BOTH_FAMILIES = "PreferDualStack"  # IPv4 and IPv6 where the cluster has both
 
 
@@ -49,9 +51,13 @@ def node_pod(context: SubnetContext, placed: PodPlacement, config_hash: str) -> 
         "P2PNET_MEMBERS": ",".join(placed.members), "P2PNET_GROUP": placed.group, "P2PNET_HOST": EVERYWHERE,
         "TMPDIR": NODE_STATE,
     }  # fmt: skip
+    # Only in the pods of adversaries: those of honest nodes are what they were before there were any.
+    users_env = {name: value for name, value in (group.env if group else {}).items() if name != BEHAVIOUR_ENV}
+    if group is not None and group.behaviour != HONEST:
+        own_env[BEHAVIOUR_ENV] = group.behaviour
     container = {
         "name": "node", "image": image, "command": ["python", "-m", "p2pnet.supervisor.pod"],
-        "env": _env({**(group.env if group else {}), **own_env}),
+        "env": _env({**users_env, **own_env}),
         "ports": [
             *({"name": f"quic-{i}", "containerPort": PORT_BASE + i, "protocol": "UDP"}
               for i in range(min(context.subnet.spec.nodes_per_pod, len(placed.members)))),
