@@ -13,7 +13,7 @@ from p2pnet.cli.trials import TrialResults, run_trials
 from p2pnet.measure import comparison
 from p2pnet.measure.comparison import Pair
 from p2pnet.measure.gates import ChangeGate
-from p2pnet.model.comparison import GateResult, TrialLost
+from p2pnet.model.comparison import GateResult, PairLost
 from p2pnet.model.errors import SpecError
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import Report
@@ -40,7 +40,7 @@ class Paired:
     """What paired trials gave."""
 
     pairs: list[Pair] = field(default_factory=list)
-    lost: list[TrialLost] = field(default_factory=list)
+    lost: list[PairLost] = field(default_factory=list)
     gates: list[GateResult] = field(default_factory=list)
     interrupted: bool = False
 
@@ -84,8 +84,8 @@ async def paired_trials(
 def _pair(base: TrialResults, head: TrialResults, done: Paired) -> None:
     for side, results in (("base", base), ("head", head)):
         name: comparison.SideName = "base" if side == "base" else "head"
-        done.lost += [TrialLost(name, one.seed, one.error) for one in results.failed]
-        done.lost += [TrialLost(name, one.seed, one.invalid[0]) for one in results.reports if one.verdict == "invalid"]
+        done.lost += [PairLost(name, one.seed, one.error) for one in results.failed]
+        done.lost += [PairLost(name, one.seed, one.invalid[0]) for one in results.reports if one.verdict == "invalid"]
     heads = {report.seed: report for report in head.reports if report.verdict != "invalid"}
     for report in base.reports:
         other = heads.get(report.seed)

@@ -12,6 +12,7 @@ VERBS = {
     "down": "Stop and remove a subnet.",
     "inject": "Publish artifacts and report.",
     "sim": "Simulate a subnet and report.",
+    "run": "Run a scenario.",
     "fault": "Break the network or nodes of a subnet.",
     "report": "Show the report of a run.",
     "compare": "Compare two versions, and judge by gates.",

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from p2pnet.cli.options import ReportFiles
 from p2pnet.cli.outcome import CommandError, Outcome
@@ -22,15 +23,17 @@ STDOUT = Path("-")
 CELLS_MAX = 2_000_000  # pairs of artifact and node held at a time, of 20 bytes; a longer run's events are read again
 
 
-def check(files: ReportFiles) -> None:
-    """As `check_paths`, of a report's files."""
-    check_paths(files.wanted())
+class NamedFiles(Protocol):
+    """Options that name files to be written."""
+
+    def wanted(self) -> dict[str, Path]:
+        """Option as typed -> its file, of those that were given."""
 
 
-def check_paths(wanted: dict[str, Path]) -> None:
+def check(files: NamedFiles) -> None:
     """Before anything is waited for: no path that is a directory, lies in none, or is named twice. CommandError (exit 2)."""
     seen: dict[Path, str] = {}
-    for option, path in wanted.items():
+    for option, path in files.wanted().items():
         if path != STDOUT and path.is_dir():
             raise _unwritable(option, path, "it is a directory")
         if path != STDOUT and descriptor_of(path) is None and not path.resolve().parent.is_dir():
@@ -45,20 +48,18 @@ async def write(files: ReportFiles, outcome: Outcome, state: State, session: Ses
 
     What goes to stdout stands there instead of the document.
     """
-    wanted = files.wanted()
-    if not wanted:
-        return outcome
-    report = outcome.document
-    if not isinstance(report, Report):
+    wanted, report = files.wanted(), outcome.document
+    if wanted and not isinstance(report, Report):
         session.note(f"there is no report: {' '.join(wanted)} not written")
         return outcome
-    return await write_pieces(wanted, lambda option: _pieces(option, report, state), outcome, session)
+    return await write_each(files, lambda option: _pieces(option, report, state), outcome, session)  # type: ignore[arg-type]
 
 
-async def write_pieces(
-    wanted: dict[str, Path], pieces: Callable[[str], Iterator[str]], outcome: Outcome, session: Session
+async def write_each(
+    files: NamedFiles, pieces: Callable[[str], Iterator[str]], outcome: Outcome, session: Session
 ) -> Outcome:
-    """As `write`, of any document: `pieces` gives the text for an option, piece by piece."""
+    """As `write`, with the pieces of the text that each option means."""
+    wanted = files.wanted()
     if not wanted:
         return outcome
     if STDOUT in wanted.values():
@@ -73,19 +74,20 @@ async def write_pieces(
 
 
 async def _write_all(
-    wanted: dict[str, Path], pieces: Callable[[str], Iterator[str]], session: Session
+    wanted: dict[str, Path], pieces_of: Callable[[str], Iterator[str]], session: Session
 ) -> CommandError | None:
     """Why one of them could not be written; the files are replaced when all could."""
     option, path = next(iter(wanted.items()))
     try:
         async with contextlib.AsyncExitStack() as files:
             for option, path in wanted.items():
+                pieces = pieces_of(option)
                 if path == STDOUT:
-                    _to_stdout(pieces(option), session)
+                    _to_stdout(pieces, session)
                     continue
                 file = await files.enter_async_context(OutputFile(path))
                 with contextlib.suppress(BrokenPipeError):  # whoever read it has seen enough; the others are written
-                    for piece in pieces(option):
+                    for piece in pieces:
                         await file.write(_octets(piece))
     except CommandError as error:
         return error

@@ -1,4 +1,4 @@
-"""Many seeds: the same simulated run once with each, in processes beside each other, merged into one document."""
+"""Many seeds: the same simulated run, or scenario, once with each, in processes beside each other."""
 
 import asyncio
 import contextlib
@@ -15,11 +15,12 @@ import msgspec
 from p2pnet.cli import load
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets.lab_process import environment
-from p2pnet.cli.trial_worker import ANSWER_BYTES_MAX, TrialAnswer, TrialJob
+from p2pnet.cli.trial_worker import ANSWER_BYTES_MAX, ScenarioJob, TrialAnswer, TrialJob
 from p2pnet.model.errors import SpecError
 from p2pnet.model.report import Report
 from p2pnet.model.text import signal_name
 from p2pnet.model.trials import TrialFailure
+from p2pnet.scenario.trial import TrialResult
 
 if TYPE_CHECKING:
     from p2pnet.subnet.spec import Subnet
@@ -34,6 +35,8 @@ class TrialResults:
     """What trials gave."""
 
     reports: list[Report] = field(default_factory=list)
+    trials: list[TrialResult] = field(default_factory=list)
+    """What trials of a scenario gave."""
     failed: list[TrialFailure] = field(default_factory=list)
     interrupted: bool = False
 
@@ -59,7 +62,7 @@ def job_of(
 
 
 async def run_trials(
-    job: TrialJob,
+    job: TrialJob | ScenarioJob,
     seeds: Sequence[int],
     jobs: int,
     session: Session,
@@ -99,9 +102,9 @@ async def run_trials(
 
 
 def _tell(what: str, asked: int, results: TrialResults, under_way: dict[int, TrialAnswer], session: Session) -> None:
-    done = len(results.reports) + len(results.failed)
+    done = len(results.reports) + len(results.trials) + len(results.failed)
     shares = [one.receipts / one.expected for one in under_way.values() if one.expected]
-    beside = f"under way {len(under_way)}, {sum(shares) / len(shares):.0%} of them delivered" if shares else ""
+    beside = f"under way {len(under_way)}, {sum(shares) / len(shares):.0%} of them done" if shares else ""
     session.listener.progress(what, done, asked, beside=beside)
 
 
@@ -109,7 +112,7 @@ class _Worker:
     """One process that simulates, while there are seeds. It is killed when the task that runs `work` ends."""
 
     def __init__(
-        self, job: TrialJob, results: TrialResults, waiting: deque[int], under_way: dict[int, TrialAnswer],
+        self, job: TrialJob | ScenarioJob, results: TrialResults, waiting: deque[int], under_way: dict[int, TrialAnswer],
         python_path: Sequence[Path],
     ) -> None:  # fmt: skip
         self._job = job
@@ -165,6 +168,8 @@ class _Worker:
             answer = _answers.decode(line)
             if answer.report is not None:
                 self._results.reports.append(answer.report)
+            elif answer.trial is not None:
+                self._results.trials.append(answer.trial)
             elif answer.is_spec:
                 raise SpecError(answer.error)
             elif answer.error:

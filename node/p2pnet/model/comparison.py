@@ -53,7 +53,7 @@ class GateResult(msgspec.Struct, frozen=True, kw_only=True):
     """How many trials would probably decide (with a power of 90 %); null: it is decided, or no number would."""
 
 
-class TrialLost(msgspec.Struct, frozen=True):
+class PairLost(msgspec.Struct, frozen=True):
     """A trial without a valid report."""
 
     side: Literal["base", "head"]
@@ -80,7 +80,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     stopped_early: bool = False
     load: Load | None = None
     pairs: list[PairFigures] = []
-    lost: list[TrialLost] = []
+    lost: list[PairLost] = []
     invalid: list[str] = []
     warnings: list[str] = []
     rerun: str = ""

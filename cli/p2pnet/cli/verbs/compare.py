@@ -114,6 +114,10 @@ class CompareOptions(VerbOptions, OfferOptions, _Judged):
         """Where runs are kept."""
         return Place("local")
 
+    def wanted(self) -> dict[str, Path]:
+        """`--md`, if it was given."""
+        return {} if self.md is None else {"--md": self.md}
+
     def load(self) -> LoadOptions:
         """As the verbs take it that publish."""
         return LoadOptions(
@@ -131,8 +135,7 @@ async def run(options: CompareOptions, session: Session) -> Outcome:
             "comparing needs scipy, which is not installed", where="p2pnet compare",
             next_step="pip install 'p2pnet[compare]'",
         )  # fmt: skip
-    wanted = {} if options.md is None else {"--md": options.md}
-    report_files.check_paths(wanted)
+    report_files.check(options)
     kinds = [_kind(word) for word in (options.base, options.head)]
     if kinds[0] != kinds[1]:
         raise CommandError(
@@ -153,7 +156,7 @@ async def run(options: CompareOptions, session: Session) -> Outcome:
 
         yield comparison_markdown(found)
 
-    return await report_files.write_pieces(wanted, pieces, outcome, session)
+    return await report_files.write_each(options, pieces, outcome, session)
 
 
 def _kind(word: str) -> str:
