@@ -77,7 +77,7 @@ def test_one_that_is_interrupted_takes_its_subnet_down_and_tells_what_there_was(
     assert story.returncode == 130, err
     found = json.loads(out)
     assert (found["state"], found["verdict"]) == ("cancelled", "invalid")
-    assert [step["state"] for step in found["steps"]] == ["done", "not run", "not run"]
+    assert [step["state"] for step in found["steps"]] == ["done", "failed", "not run"]
     assert person.processes() == []
     [run] = person.document("runs", "story")["runs"]
     assert run["state"] == "cancelled"
