@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.cli.fake_kube import FakeKube
 
-from p2pnet.cli import holding
+from p2pnet.cli import ordering
 from p2pnet.lab_client import proxy
 from p2pnet.model.jobs import FaultList, FaultRequest, Problem
 from p2pnet.model.report import FaultStatus
@@ -52,8 +52,8 @@ def kube(tmp_path: Path, state: State, monkeypatch: pytest.MonkeyPatch) -> Itera
     fake.start()
     monkeypatch.setenv("KUBECONFIG", str(fake.kubeconfig(tmp_path / "kubeconfig")))
     monkeypatch.setattr(proxy, "RETRY_FIRST_S", 0.01)
-    monkeypatch.setattr(holding, "POLL_S", 0.01)
-    monkeypatch.setattr(holding, "TAKEN_S", 5.0)
+    monkeypatch.setattr(ordering, "POLL_S", 0.01)
+    monkeypatch.setattr(ordering, "TAKEN_S", 5.0)
     yield fake
     fake.stop()
 

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 import yaml
 
-from p2pnet.cli import app, holding
+from p2pnet.cli import app, holding, ordering
 from p2pnet.cli.documents import FaultLine
 from p2pnet.cli.fault_request import KINDS, fault_of
 from p2pnet.cli.outcome import CommandError
@@ -33,9 +33,9 @@ Ask = Callable[..., Any]
 def ask(p2pnet: Ask, target: Any, monkeypatch: pytest.MonkeyPatch) -> Ask:
     """The command line against a target without processes; a fault that is held is renewed all the time."""
     monkeypatch.setattr(app, "find_target", lambda *_, **__: target)
-    for name in ("RENEW_S", "RETRY_S", "POLL_S"):
-        monkeypatch.setattr(holding, name, 0.001)
-    monkeypatch.setattr(holding, "TAKEN_S", 0.05)
+    for module, name in ((holding, "RENEW_S"), (holding, "RETRY_S"), (ordering, "POLL_S")):
+        monkeypatch.setattr(module, name, 0.001)
+    monkeypatch.setattr(ordering, "TAKEN_S", 0.05)
     return p2pnet
 
 

@@ -42,7 +42,9 @@ from p2pnet.cli.documents import (
 )
 from p2pnet.cli.render import Output, render, text
 from p2pnet.measure.trials import merge
+from p2pnet.model.comparison import Comparison, GateResult, Side
 from p2pnet.model.report import ExpectationResult, Latency, Load, NodeReceipts, Reach, Report, Status, Throughput
+from p2pnet.model.scenario_run import ScenarioRun, ScenarioStep, StepExpectation, TrialLine
 from p2pnet.model.trials import TrialFailure, TrialsReport
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -82,6 +84,29 @@ def faults_document() -> Faults:
         since="2026-11-21T20:13:00Z", detail="the agent of demo-node-2 does not answer",
     )  # fmt: skip
     return Faults(subnet="demo", faults=[*map(FaultLine.of, sample_faults()), waiting, failed])
+
+
+def scenario_run(**more: Any) -> ScenarioRun:
+    held = StepExpectation(expr="p95 <= 800ms", value=412.0, ok=True, name="before", step="before")
+    missed = StepExpectation(
+        expr="after.p99 <= 1.5 * before.p99", value=1.9, ok=False, name="after", step="expect-1", detail="2.1 s against 1.1 s"
+    )  # fmt: skip
+    steps = [
+        ScenarioStep(
+            name="before", kind="inject", number="1", what="64 KiB from random", state="done", ok=True, run="r-1", begun_s=0.0,
+            seconds=2.5, detail="reach 100%", expectations=[held],
+        ),
+        ScenarioStep(
+            name="expect-1", kind="expect", number="2", what=missed.expr, state="done", ok=False, begun_s=2.5, seconds=0.0,
+            expectations=[missed],
+        ),
+    ]  # fmt: skip
+    known: dict[str, Any] = {
+        "scenario": "story", "subnet": "story", "target": "local", "seed": 42, "shown_seed": 42, "nodes": 6, "steps": steps,
+        "expectations": [held, missed], "verdict": "fail", "rerun": "p2pnet run story.yaml --seed 42",
+        "trials": [TrialLine(seed=42, verdict="fail", missed=[missed.expr], runs=["r-1"])],
+    }  # fmt: skip
+    return ScenarioRun(**{**known, **more})
 
 
 def trials_of(report: Report) -> TrialsReport:
@@ -181,6 +206,16 @@ def test_a_drawing_is_as_it_stands_in_golden(drawings: dict[str, Document], now:
 def every_document(drawings: dict[str, Document]) -> list[Document]:
     return [
         *drawings.values(),
+        Comparison(
+            base=Side(given="a.yaml", kind="document"),
+            head=Side(given="b.yaml", kind="document"),
+            target="sim",
+            verdict="inconclusive",
+            confidence=0.95,
+            trials=3,
+            asked=20,
+            gates=[GateResult(gate="p99:+10%", metric="p99", unit="relative", limit=0.1, verdict="inconclusive")],
+        ),
         SubnetList(
             subnets=[
                 SubnetLine(
@@ -219,6 +254,7 @@ def every_document(drawings: dict[str, Document]) -> list[Document]:
             removed=["r-0"],
             freed_bytes=7,
         ),
+        scenario_run(),
         Fetched(subnet="demo", artifact="3f" * 32, name="photo.jpg", size=3, node="node-1", file="photo.jpg"),
         WithdrawnArtifact(subnet="demo", artifact="3f" * 32, held=1, nodes=["node-1"]),
         Removal(removed=["demo"], absent=["other"]),

@@ -26,7 +26,10 @@ SPARSE = load_subnet(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.yaml")), ids=lambda path: str(path.relative_to(EXAMPLES)))
+SUBNETS = [path for path in sorted(EXAMPLES.rglob("*.yaml")) if path.parent.name != "scenarios"]
+
+
+@pytest.mark.parametrize("path", SUBNETS, ids=lambda path: str(path.relative_to(EXAMPLES)))
 def test_every_example_runs_whole(path, monkeypatch):
     monkeypatch.syspath_prepend(str(path.parent))
     monkeypatch.setitem(sys.modules, "chat", None)  # so that what is imported here does not outlive the test

@@ -4,9 +4,11 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from p2pnet.model.comparison import Comparison
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.jobs import Progress
 from p2pnet.model.report import FaultStatus, Report, RunStateName, Status, Verdict
+from p2pnet.model.scenario_run import ScenarioRun
 from p2pnet.model.trials import TrialsReport
 
 SubnetState = Literal["starting", "up", "silent", "dead", "damaged"]
@@ -321,6 +323,8 @@ class JsonSchema(msgspec.Struct, frozen=True):
 Document = (
     Report
     | TrialsReport
+    | Comparison
+    | ScenarioRun
     | Status
     | SubnetList
     | RunTicket
@@ -341,6 +345,8 @@ Document = (
 SHAPES: dict[str, type[msgspec.Struct]] = {
     "report": Report,
     "trials": TrialsReport,
+    "comparison": Comparison,
+    "scenario-run": ScenarioRun,
     "status": Status,
     "trace": Trace,
     "run": RunTicket,
@@ -360,4 +366,4 @@ SHAPES: dict[str, type[msgspec.Struct]] = {
     "ping-answer": Ping,
     "installation": Installation,
 }
-KINDS = (*SHAPES, "subnet")
+KINDS = (*SHAPES, "subnet", "scenario")

@@ -36,10 +36,9 @@ Files = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadOptions:
-    """What is published, by whom, how fast, and what must hold."""
+class OfferOptions:
+    """What is published where no file is, by whom, and how fast."""
 
-    files: Files = None
     size: Annotated[
         int | None,
         typer.Option(
@@ -96,6 +95,13 @@ class LoadOptions:
             show_default=False,
         ),
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions(OfferOptions):
+    """What is published, by whom, how fast, and what must hold."""
+
+    files: Files = None
     expect: Annotated[
         list[str] | None,
         typer.Option(

@@ -2,15 +2,17 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from p2pnet.cli.options import ReportFiles
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.output_file import OutputFile, descriptor_of, is_replaced
 from p2pnet.cli.session import Session
 from p2pnet.cli.terminal import drop_stdout
+from p2pnet.measure import ReceiptRow
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import EventKind
 from p2pnet.model.jobs import RunFile
@@ -21,7 +23,14 @@ STDOUT = Path("-")
 CELLS_MAX = 2_000_000  # pairs of artifact and node held at a time, of 20 bytes; a longer run's events are read again
 
 
-def check(files: ReportFiles) -> None:
+class NamedFiles(Protocol):
+    """Options that name files to be written."""
+
+    def wanted(self) -> dict[str, Path]:
+        """Option as typed -> its file, of those that were given."""
+
+
+def check(files: NamedFiles) -> None:
     """Before anything is waited for: no path that is a directory, lies in none, or is named twice. CommandError (exit 2)."""
     seen: dict[Path, str] = {}
     for option, path in files.wanted().items():
@@ -39,16 +48,23 @@ async def write(files: ReportFiles, outcome: Outcome, state: State, session: Ses
 
     What goes to stdout stands there instead of the document.
     """
+    wanted, report = files.wanted(), outcome.document
+    if wanted and not isinstance(report, Report):
+        session.note(f"there is no report: {' '.join(wanted)} not written")
+        return outcome
+    return await write_each(files, lambda option: _pieces(option, report, state), outcome, session)  # type: ignore[arg-type]
+
+
+async def write_each(
+    files: NamedFiles, pieces: Callable[[str], Iterator[str]], outcome: Outcome, session: Session
+) -> Outcome:
+    """As `write`, with the pieces of the text that each option means."""
     wanted = files.wanted()
     if not wanted:
         return outcome
-    report = outcome.document
-    if not isinstance(report, Report):
-        session.note(f"there is no report: {' '.join(wanted)} not written")
-        return outcome
     if STDOUT in wanted.values():
         outcome = replace(outcome, document=None)
-    failure = await _write_all(wanted, report, state, session)
+    failure = await _write_all(wanted, pieces, session)
     if failure is not None:
         return replace(outcome, exit_code=failure.exit_code, failure=failure, next=())
     for path in wanted.values():
@@ -57,13 +73,15 @@ async def write(files: ReportFiles, outcome: Outcome, state: State, session: Ses
     return outcome
 
 
-async def _write_all(wanted: dict[str, Path], report: Report, state: State, session: Session) -> CommandError | None:
+async def _write_all(
+    wanted: dict[str, Path], pieces_of: Callable[[str], Iterator[str]], session: Session
+) -> CommandError | None:
     """Why one of them could not be written; the files are replaced when all could."""
     option, path = next(iter(wanted.items()))
     try:
         async with contextlib.AsyncExitStack() as files:
             for option, path in wanted.items():
-                pieces = _pieces(option, report, state)
+                pieces = pieces_of(option)
                 if path == STDOUT:
                     _to_stdout(pieces, session)
                     continue
@@ -123,24 +141,34 @@ def _events(report: Report, state: State) -> Iterator[str]:
 
 def _receipts(report: Report, state: State) -> Iterator[str]:
     """The header, then a row for each artifact and node but its publisher, from the run's events."""
-    from p2pnet.measure import Receipts, publications
     from p2pnet.present import csv_head, csv_rows
 
-    run = archive.read_run(state, report.run)[0]
+    known = _known(run := archive.read_run(state, report.run)[0])
+    yield csv_head()
+    for rows in receipt_rows(report, run, state):
+        yield from csv_rows(rows, known, run.unix_offset_s)
+
+
+def _known(run: RunFile) -> dict[str, str]:
+    return dict(zip(run.artifacts, run.names, strict=False))
+
+
+def receipt_rows(report: Report, run: RunFile, state: State) -> Iterator[Iterator[ReceiptRow]]:
+    """Every receipt that was expected, some artifacts at a time. Raises SpecError where the events are not there."""
+    from p2pnet.measure import Receipts, publications
+
     events = state.run(report.run) / archive.EVENTS_FILE
     published = publications(archive.iter_events(events, kind=EventKind.PUBLISHED))
-    known = dict(zip(run.artifacts, run.names, strict=False))
+    known = set(run.artifacts)
     artifacts = [*run.artifacts, *(one for one in published if one not in known)]
-    yield csv_head()
     block = max(1, CELLS_MAX // max(1, len(run.honest)))
     for start in range(0, len(artifacts), block):
         receipts = Receipts(run.honest, artifacts[start : start + block])
         receipts.feed(archive.iter_events(events))
-        rows = receipts.rows(
+        yield receipts.rows(
             published, deadline_ns=_deadline_ns(run, [one.t_ns for one in published.values()]),
             lost_until_ns=report.lost_until_ns or dict.fromkeys(report.unknown_nodes, sys.maxsize),  # of an older p2pnet
         )  # fmt: skip
-        yield from csv_rows(rows, known, run.unix_offset_s)
 
 
 def _deadline_ns(run: RunFile, published_ns: list[int]) -> int | None:

@@ -4,22 +4,17 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
-
-import msgspec
 
 from p2pnet.cli.session import Session
+from p2pnet.cli.simulated_runs import keep
 from p2pnet.cli.threads import in_daemon
-from p2pnet.measure.injection import payload_number
-from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import Report
 from p2pnet.model.units import format_duration
 from p2pnet.sim.simulate import SimLoad, SimOutcome, SimProgress, simulate
 from p2pnet.store import State
-from p2pnet.store.simulated import PublishedArtifact, SimulatedRun, digest_of
+from p2pnet.store.simulated import SimulatedRun
 from p2pnet.subnet.spec import Subnet
 
 REDRAW_S = 0.1
@@ -54,7 +49,7 @@ async def simulated(
         )
         wall_s = time.monotonic() - began_s
         session.listener.waiting("the run to be kept")
-        report = _keep(kept, outcome, load, began)
+        report = keep(kept, outcome, load, began)
         ended = not kept.failed
         run = outcome.run
         virtual_s = (run.finished_at or 0.0) - (run.started_at or 0.0)
@@ -96,33 +91,3 @@ def _tell(heard: list[SimProgress], session: Session, *, stopping: bool) -> None
     for one in heard:
         beside = f"virtual {format_duration(one.virtual_s)}"  # the seconds of the wall stand at the end of the line
         session.listener.progress("delivered", one.receipts, one.expected, beside=beside)
-
-
-# --- keeping ---
-
-
-def _keep(kept: SimulatedRun, outcome: SimOutcome, load: SimLoad, began: float) -> Report:
-    """The report under the run's id, on disk with everything else of the run."""
-    run = msgspec.structs.replace(
-        outcome.run,
-        run=kept.run,
-        version=version("p2pnet"),
-        created_at=began,
-        started_at=began,
-        finished_at=time.time(),
-    )
-    notes = list(outcome.report.notes)
-    if kept.events_left_out:
-        notes.append(f"{kept.events_left_out} events were too many to be kept: trace and CSV do not show them")
-    report = msgspec.structs.replace(outcome.report, run=kept.run, started_at=began, label=run.label, notes=notes)
-    files = {number: data for number, (_, data) in enumerate(load.payloads) if isinstance(data, bytes)}
-    kept.keep_payloads(files, _published(run, outcome, files))
-    kept.end(run, report)
-    return report
-
-
-def _published(run: RunFile, outcome: SimOutcome, files: Mapping[int, bytes]) -> Iterable[PublishedArtifact]:
-    digests = {number: digest_of(data) for number, data in files.items()}
-    for artifact, planned in outcome.payloads.planned.items():
-        number = payload_number(run.request, planned.index, len(run.honest))
-        yield PublishedArtifact(artifact, planned.index, number, planned.size, digests.get(number, ""))

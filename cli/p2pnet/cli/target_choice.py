@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # a cluster's client library takes half a second, this machin
     from p2pnet.cli.targets.simulated import SimTarget
 
 LOCAL_NAMESPACE = "local"
-MAKING = ("up", "doctor", "render")
+MAKING = ("up", "run", "doctor", "render")
 """Verbs that mean this machine unless told otherwise."""
 OPERATING = ("install", "uninstall")
 """Verbs that mean a cluster."""

@@ -15,12 +15,13 @@ import msgspec
 
 from p2pnet.model.errors import SpecError
 from p2pnet.model.report import Report
+from p2pnet.scenario.trial import TrialResult
 
 ANSWER_BYTES_MAX = 64 << 20  # a report with 10,000 nodes is 3 MB
 _answers = msgspec.json.Encoder()
 
 
-class TrialJob(msgspec.Struct, frozen=True, kw_only=True):
+class TrialJob(msgspec.Struct, frozen=True, kw_only=True, tag="run"):
     """What all trials have in common."""
 
     document: dict[str, Any]
@@ -36,6 +37,19 @@ class TrialJob(msgspec.Struct, frozen=True, kw_only=True):
     until_s: float | None
 
 
+class ScenarioJob(msgspec.Struct, frozen=True, kw_only=True, tag="scenario"):
+    """What all trials of a scenario have in common."""
+
+    scenario: dict[str, Any]
+    """The Scenario, checked, with whatever names its subnet."""
+    document: dict[str, Any]
+    """Its Subnet, checked."""
+    folder: str
+    """Where its files lie."""
+    skipped: dict[str, str]
+    """Steps to leave out, by path."""
+
+
 class TrialAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How far a trial is; at its end with a report, or an error."""
 
@@ -43,6 +57,8 @@ class TrialAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     receipts: int = 0
     expected: int = 0
     report: Report | None = None
+    trial: TrialResult | None = None
+    """What a trial of a scenario gave."""
     error: str = ""
     is_spec: bool = False
     """The error is in the document or the load: every trial would have it."""
@@ -51,9 +67,9 @@ class TrialAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 def main() -> None:
     """Until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a person's Ctrl-C is for the command, which ends us
-    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=TrialJob)
+    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=TrialJob | ScenarioJob)
     while line := sys.stdin.buffer.readline():
-        _answer(_trial(job, int(line)))
+        _answer(_trial(job, int(line)) if isinstance(job, TrialJob) else _scenario_trial(job, int(line)))
 
 
 def _trial(job: TrialJob, seed: int) -> TrialAnswer:
@@ -84,6 +100,42 @@ def _trial(job: TrialJob, seed: int) -> TrialAnswer:
     except Exception as error:  # noqa: BLE001 - whatever happens is the trial's result, told with its seed
         return TrialAnswer(seed=seed, error=f"{type(error).__name__}: {error}")
     return TrialAnswer(seed=seed, report=outcome.report)
+
+
+def _scenario_trial(job: ScenarioJob, seed: int) -> TrialAnswer:
+    import asyncio
+    import time
+
+    from p2pnet.cli.stages.simulated import SimulatedStage
+    from p2pnet.scenario.document import checked_plan, read_scenario
+    from p2pnet.scenario.events import ScenarioEvent, StepEnded
+    from p2pnet.scenario.plan import every
+    from p2pnet.scenario.runner import ScenarioRunner
+    from p2pnet.subnet.document import load_subnet, nodes_max_of
+
+    def look() -> None:
+        if _is_left():
+            os._exit(0)
+
+    try:
+        nodes_max = nodes_max_of("sim")
+        subnet = load_subnet(job.document, nodes_max=nodes_max)
+        plan = checked_plan(read_scenario(job.scenario).scenario, subnet, nodes_max=nodes_max)
+        done, total = 0, len(list(every(plan.steps)))
+
+        def tell(event: ScenarioEvent) -> None:
+            nonlocal done
+            if isinstance(event, StepEnded):
+                done += 1
+                _answer(TrialAnswer(seed=seed, receipts=done, expected=total))
+
+        stage = SimulatedStage(plan, seed=seed, state=None, folder=Path(job.folder), on_turn=look)
+        runner = ScenarioRunner(plan, stage, seed=seed, tell=tell, clock=time.monotonic, skipped=job.skipped)
+        return TrialAnswer(seed=seed, trial=asyncio.run(runner.run()))
+    except SpecError as error:
+        return TrialAnswer(seed=seed, error=str(error), is_spec=True)
+    except Exception as error:  # noqa: BLE001 - whatever happens is the trial's result, told with its seed
+        return TrialAnswer(seed=seed, error=f"{type(error).__name__}: {error}")
 
 
 def _is_left() -> bool:

@@ -35,7 +35,7 @@ METRICS: dict[str, Kind] = {
 payload bytes and `rate` artifacts per second: see `model.report.Throughput`.
 """
 
-_OPERATORS: dict[str, Callable[[float, float], bool]] = {
+OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
     "==": operator.eq,
@@ -43,6 +43,7 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
+"""How a measured value is compared with another."""
 _WANTED: dict[Kind, str] = {
     "latency": "a duration with its unit, like 800ms or 2s",
     "share": "a share in percent, like 99%",
@@ -85,7 +86,7 @@ class Expectation:
 
     def holds(self, value: float) -> bool:
         """Whether a value (in the base unit, may be infinite) is as expected."""
-        return _OPERATORS[self.operator](value, self.threshold)
+        return OPERATORS[self.operator](value, self.threshold)
 
     def could_flip(self, value: float, low: float, high: float) -> bool:
         """Whether another value between `low` and `high`, the bounds of its error, would be judged differently."""
@@ -105,20 +106,23 @@ def all_of(expressions: Iterable[str]) -> list[Expectation]:
     return read if any(one.metric == "reach" for one in read) else [*read, parse(DEFAULT_EXPECTATION)]
 
 
-def parse(expr: str) -> Expectation:
-    """Parse a text like `p95 <= 800ms within 60s`. Raises SpecError naming the place and what is allowed there."""
-    text = expr.strip()
+def parse(expr: str, begin: int = 0) -> Expectation:
+    """Parse a text like `p95 <= 800ms within 60s`. Raises SpecError naming the place and what is allowed there.
+
+    `begin`: where the expectation begins in the text, of which an error tells as a whole.
+    """
+    text = expr.rstrip() if begin else expr.strip()
     if len(text) > EXPRESSION_CHARS_MAX:
         raise SpecError(f"an expectation has at most {EXPRESSION_CHARS_MAX} characters, this one {len(text)}")
-    metric, start, at = _take(_TOKEN, text, 0)
+    metric, start, at = _take(_TOKEN, text, begin)
     if metric not in METRICS:
         raise _error(text, start, f"a metric: {' '.join(METRICS)}")
     comparison, start, at = _take(_COMPARISON, text, at)
-    if comparison not in _OPERATORS:
-        raise _error(text, start, f"a comparison: {' '.join(_OPERATORS)}")
+    if comparison not in OPERATORS:
+        raise _error(text, start, f"a comparison: {' '.join(OPERATORS)}")
     value, start, at = _take(_VALUE, text, at)
     threshold, scale = _threshold(text, start, METRICS[metric], value)
-    return Expectation(text, metric, comparison, threshold, scale, _within(text, at, metric))
+    return Expectation(text[begin:], metric, comparison, threshold, scale, _within(text, at, metric))
 
 
 def _take(pattern: re.Pattern[str], text: str, at: int) -> tuple[str, int, int]:

@@ -93,17 +93,17 @@ def subnet_json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "https://p2pnet.io/schemas/subnet.v1alpha1.json",
-        **_in_lines(schema),
+        **in_lines(schema),
     }
 
 
-def _in_lines(schema: Any) -> Any:
+def in_lines(schema: Any) -> Any:
     """A schema whose descriptions are one line each, wherever the source breaks them."""
     if isinstance(schema, list):
-        return [_in_lines(one) for one in schema]
+        return [in_lines(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
     return {
-        key: " ".join(value.split()) if key == "description" and isinstance(value, str) else _in_lines(value)
+        key: " ".join(value.split()) if key == "description" and isinstance(value, str) else in_lines(value)
         for key, value in schema.items()
     }

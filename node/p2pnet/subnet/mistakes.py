@@ -1,6 +1,6 @@
 """Words for what is wrong in a document: pydantic's errors as sentences with paths, and many sentences as one error.
 
-Used by `subnet` only.
+Used by `subnet`, and by `scenario`, whose document holds one.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,14 +34,14 @@ def spec_error(sentences: Sequence[str], where: str = "") -> SpecError:
     )
 
 
-def sentences_of(error: ValidationError, within: Place = ()) -> list[str]:
+def sentences_of(error: ValidationError, within: Place = (), *, root: type[Document] = Subnet) -> list[str]:
     """`spec.groups[0].nodes: what is wrong` for each of pydantic's errors.
 
-    `within`: where the part that was read stands in the document; paths begin below it.
+    `within`: where the part that was read stands in the document, which is a `root`; paths begin below it.
     """
     # A default that waits for a field that is wrong is no mistake of its own.
     found = [one for one in error.errors(include_url=False) if one["type"] != "default_factory_not_called"]
-    return [_sentence(one, within) for one in found]
+    return [_sentence(one, within, root) for one in found]
 
 
 def twice(path: str, names: Iterable[str]) -> list[Mistake]:
@@ -62,7 +62,7 @@ def without_nulls(value: Any) -> Any:
     return [without_nulls(one) for one in value] if isinstance(value, list) else value
 
 
-def _sentence(error: ErrorDetails, within: Place) -> str:
+def _sentence(error: ErrorDetails, within: Place, root: type[Document]) -> str:
     path = ""
     for part in error["loc"]:
         if part == "[key]":  # pydantic's mark for "the key itself"
@@ -72,20 +72,20 @@ def _sentence(error: ErrorDetails, within: Place) -> str:
         error["msg"].removeprefix("Input ").replace("Field required", "is missing").replace("String should", "should")
     )
     if error["type"] == "extra_forbidden":
-        message = _unknown_key((*within, *error["loc"]))
+        message = _unknown_key((*within, *error["loc"]), root)
     elif error["type"].endswith("_type") and not isinstance(error["input"], dict | list):
         message += f", not {error['input']!r}"
     return f"{path or 'the document'}: {message}" if path or not within else message
 
 
-def _unknown_key(loc: Place) -> str:
+def _unknown_key(loc: Place, root: type[Document]) -> str:
     """What a key that is not known there may have meant: one of that place, or one that belongs elsewhere."""
     *place, key = loc
-    here = _part_at(place)
+    here = _part_at(place, root)
     near = get_close_matches(str(key), _keys_of(here), n=1) if here is not None else []
     if near:
         return f"unknown key, did you mean {near[0]!r}?"
-    paths = _paths_by_key()
+    paths = _paths_by_key(root)
     meant = [str(key)] if str(key) in paths else get_close_matches(str(key), paths, n=1)
     if not meant:
         return "unknown key"
@@ -105,9 +105,9 @@ def _parts_in(annotation: object) -> list[type[Document]]:
     return [part for argument in get_args(annotation) for part in _parts_in(argument)]
 
 
-def _part_at(place: Sequence[int | str]) -> type[Document] | None:
+def _part_at(place: Sequence[int | str], root: type[Document]) -> type[Document] | None:
     """The part of the document at a path; None where keys are the user's own."""
-    part: type[Document] | None = Subnet
+    part: type[Document] | None = root
     for step in place:
         if isinstance(step, int):
             continue
@@ -118,14 +118,15 @@ def _part_at(place: Sequence[int | str]) -> type[Document] | None:
 
 
 @cache
-def _paths_by_key() -> dict[str, list[str]]:
+def _paths_by_key(root: type[Document]) -> dict[str, list[str]]:
     """Where every key belongs, the shortest paths first: `degree` -> `spec.topology.degree`."""
     paths: dict[str, list[str]] = {}
-    waiting: list[tuple[str, type[Document]]] = [("", Subnet)]
-    for prefix, part in waiting:
-        for name, field in part.model_fields.items():
+    waiting: list[tuple[str, tuple[type[Document], ...]]] = [("", (root,))]
+    for prefix, way in waiting:
+        for name, field in way[-1].model_fields.items():
             path = prefix + (field.alias or name)
             paths.setdefault(field.alias or name, []).append(path)
             step = "[]." if get_origin(field.annotation) is list else "."
-            waiting += [(path + step, inner) for inner in _parts_in(field.annotation)]
+            # A part that holds itself is gone into once.
+            waiting += [(path + step, (*way, inner)) for inner in _parts_in(field.annotation) if inner not in way]
     return {key: sorted(found, key=lambda path: (path.count("."), path)) for key, found in paths.items()}

@@ -24,26 +24,26 @@ NAMED_MAX = 5  # of what else is in a text
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The Subnet document of a text, and what else stands there: `Kind name` each."""
+    """The document of a text that is meant, and what else stands there: `Kind name` each."""
 
     document: Mapping[str, Any]
     others: tuple[str, ...] = ()
 
 
-def find_subnet(text: str | bytes, source: str = "", *, name: str | None = None) -> Found:
-    """The one Subnet document in a text; with `name` the one of that metadata.name if there are several.
+def find_subnet(text: str | bytes, source: str = "", *, name: str | None = None, kind: str = "Subnet") -> Found:
+    """The one Subnet document in a text; with `name` the one of that metadata.name if there are several. `kind`: another one.
 
     Raises SpecError for what is no YAML or JSON, and where none or several are meant; `source` (a file name) goes first.
     """
     where = f"{source}: " if source else ""
-    documents = list(_unfolded(_documents(text, where), where))
+    documents = list(_unfolded(_documents(text, where), where, kind))
     if len(documents) == 1:
         return Found(documents[0])
-    subnets = [one for one in documents if one.get("kind") == "Subnet"]
+    subnets = [one for one in documents if one.get("kind") == kind]
     named = [one for one in subnets if _name(one) == name]
     chosen = named if len(subnets) > 1 and name is not None else subnets
     if len(chosen) != 1:
-        raise SpecError(where + _not_one(documents, subnets))
+        raise SpecError(where + _not_one(documents, subnets, kind))
     return Found(chosen[0], tuple(_label(one) for one in documents if one is not chosen[0]))
 
 
@@ -57,12 +57,12 @@ def named(others: Iterable[str]) -> str:
     return some(others, NAMED_MAX)
 
 
-def _not_one(documents: list[Mapping[str, Any]], subnets: list[Mapping[str, Any]]) -> str:
+def _not_one(documents: list[Mapping[str, Any]], subnets: list[Mapping[str, Any]], kind: str) -> str:
     if subnets:
-        return f"one Subnet document is wanted, {len(subnets)} are here: {named(map(_label, subnets))}; give a NAME"
+        return f"one {kind} document is wanted, {len(subnets)} are here: {named(map(_label, subnets))}; give a NAME"
     if documents:
-        return f"one Subnet document is wanted, none is here, only {named(map(_label, documents))}"
-    return "one Subnet document is wanted, none is here"
+        return f"one {kind} document is wanted, none is here, only {named(map(_label, documents))}"
+    return f"one {kind} document is wanted, none is here"
 
 
 def _name(document: Mapping[str, Any]) -> object:
@@ -72,18 +72,18 @@ def _name(document: Mapping[str, Any]) -> object:
 
 def _label(document: Mapping[str, Any]) -> str:
     return " ".join(
-        str(part)[:63] for part in (document.get("kind") or "a document without kind", _name(document) or "")
+        str(part)[:63] for part in (document.get("kind") or "a document without kind", _name(document)) if part
     )
 
 
-def _unfolded(values: list[Any], where: str) -> Iterator[Mapping[str, Any]]:
+def _unfolded(values: list[Any], where: str, kind: str) -> Iterator[Mapping[str, Any]]:
     """The documents, a List's items among them."""
     for value in values:
         if not isinstance(value, Mapping):
-            raise SpecError(f"{where}a Subnet document is a mapping with apiVersion, kind, metadata and spec")
+            raise SpecError(f"{where}a {kind} document is a mapping with apiVersion, kind, metadata and spec")
         items = value.get("items")
-        if value.get("kind") in ("List", "SubnetList") and isinstance(items, list):
-            yield from _unfolded(items, where)
+        if value.get("kind") in ("List", f"{kind}List") and isinstance(items, list):
+            yield from _unfolded(items, where, kind)
         else:
             yield value
 

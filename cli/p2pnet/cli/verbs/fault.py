@@ -10,7 +10,7 @@ import typer
 
 from p2pnet.cli import shell_completion
 from p2pnet.cli.documents import FaultLine, Faults
-from p2pnet.cli.fault_request import KINDS, READERS, Fault, fault_of, once, stem_of
+from p2pnet.cli.fault_request import KINDS, READERS, Fault, fault_of, stem_of
 from p2pnet.cli.options import Name, SubnetOptions, file_option
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.session import Session
@@ -212,20 +212,21 @@ def _asked(options: FaultOptions, given: Mapping[str, Any]) -> list[Fault]:
 
 async def _add(options: FaultOptions, faults: list[Fault], session: Session) -> Outcome:
     """Order them; then hold those that nothing else ends."""
-    from p2pnet.cli import holding
+    from p2pnet.cli import holding, ordering
 
     target = session.target()
     session.next_step = f"p2pnet status {options.name} lists the nodes, p2pnet fault --help what can be wrong"
     if options.keep:
         return await _keep(options, faults, target, session)
     session.interrupted_note = (
-        f"interrupted while ordering it: what nothing holds is healed within {holding.LEASE_S:.0f} s"
+        f"interrupted while ordering it: what nothing holds is healed within {ordering.LEASE_S:.0f} s"
     )
     session.resume = (f"p2pnet fault {options.name} list",)
     async with target.lab(options.name) as client:
-        added = await holding.order(client, faults, session)
+        session.listener.waiting("the fault to be in force")
+        added = await ordering.order(client, faults)
         document = _document(options.name, added)
-        held = [status.name for status, fault in zip(added, faults, strict=True) if not (once(fault) or "for" in fault)]
+        held = [status.name for status, fault in zip(added, faults, strict=True) if not ordering.ends_itself(fault)]
         for status in added:
             if status.name not in held:
                 session.remark(_said(status))
@@ -248,7 +249,7 @@ def _said(fault: FaultStatus) -> str:
 
 async def _keep(options: FaultOptions, faults: list[Fault], target: "Target", session: Session) -> Outcome:
     """Write them into the document, under names that are free; returns when the lab has taken them."""
-    from p2pnet.cli import holding
+    from p2pnet.cli import ordering
 
     session.interrupted_note = "interrupted: p2pnet fault NAME list shows whether it was written"
     async with target.lab(options.name) as client:
@@ -265,7 +266,7 @@ async def _keep(options: FaultOptions, faults: list[Fault], target: "Target", se
         names = [str(fault["name"]) for fault in written]
         session.listener.waiting("the lab to take the edit")
         prompt = [str(fault["name"]) for fault in written if "after" not in fault]
-        kept = await holding.until_taken(client, names, prompt)
+        kept = await ordering.until_taken(client, names, prompt)
     missing = [name for name in names if name not in {fault.name for fault in kept}]
     if missing:
         session.note(f"written, but not yet taken by the lab: {', '.join(missing)}")
@@ -306,7 +307,7 @@ async def _list(options: FaultOptions, session: Session) -> Outcome:
 
 async def _clear(options: FaultOptions, session: Session) -> Outcome:
     """End leased ones by the lab, the document's by an edit of it."""
-    from p2pnet.cli import holding
+    from p2pnet.cli import ordering
 
     target = session.target()
     session.interrupted_note = f"interrupted: p2pnet fault {options.name} list shows what is left"
@@ -319,12 +320,12 @@ async def _clear(options: FaultOptions, session: Session) -> Outcome:
         for fault in doomed:
             if fault.origin == "lease":
                 session.listener.waiting(f"{fault.name} to be healed")
-                await holding.clear(client, fault.name)
+                await ordering.clear(client, fault.name)
         written = [fault.name for fault in doomed if fault.origin == "spec"]
         if written:
             await _erase(options.name, written, target, session)
             session.listener.waiting("the lab to take the edit")
-            left = await holding.until_gone(client, written)
+            left = await ordering.until_gone(client, written)
         else:
             left = (await client.faults()).faults
     slow = [fault.name for fault in left if fault.name in written]

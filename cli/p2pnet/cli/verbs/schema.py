@@ -47,6 +47,10 @@ def schema_of(kind: str) -> dict[str, Any]:
         from p2pnet.subnet.document import subnet_json_schema
 
         return subnet_json_schema()
+    if kind == "scenario":
+        from p2pnet.scenario.document import scenario_json_schema
+
+        return scenario_json_schema()
     shape = SHAPES.get(kind)
     if shape is None:
         near = get_close_matches(kind, KINDS, n=1)

@@ -1,0 +1,274 @@
+"""A scenario's subnet in virtual time: one continuous world, in which every inject step is a run, kept as live ones are."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from p2pnet.cli.simulated_runs import keep
+from p2pnet.cli.stages.turns import VirtualTurns
+from p2pnet.model.errors import SpecError, TargetError
+from p2pnet.model.report import Report
+from p2pnet.model.text import some
+from p2pnet.scenario.plan import ScenarioPlan
+from p2pnet.scenario.stage import Awaited, NotReadyError, ProgressSink, RunAsk, Waited
+from p2pnet.scenario.targets import honest_nodes, sized
+from p2pnet.sim.quantities import NS
+from p2pnet.sim.timeline import without_collections
+from p2pnet.sim.virtual_run import NOTES, SimLoad, VirtualRun
+from p2pnet.sim.virtual_subnet import VirtualSubnet
+from p2pnet.store import State
+from p2pnet.store.simulated import SimulatedRun
+from p2pnet.subnet.faults import describe
+from p2pnet.subnet.members import members
+from p2pnet.subnet.spec import SIMULATED_NODES_MAX
+
+LOOK_NS = NS // 10  # virtual time between two looks at a condition
+NAMED_MAX = 5
+ROTATED = (
+    "modelled: a new certificate is a new connection with every peer, make before break; there are no certificates"
+)
+RESTARTED = "modelled: a restart is the death of a process, and another one that connects 0.6 s later"
+
+
+class SimulatedStage:
+    """See `scenario.Stage`. `state`: where runs are kept; None: they are not. `folder`: where the scenario's files lie.
+
+    `on_turn` is called several times a second of the wall clock.
+    """
+
+    def __init__(
+        self,
+        plan: ScenarioPlan,
+        *,
+        seed: int,
+        state: State | None,
+        folder: Path,
+        on_turn: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._plan = plan
+        self._seed = seed
+        self._state = state
+        self._folder = folder
+        self._notes: dict[str, None] = {}
+        self._restarts = 0
+        self._up_ns = 0
+        self._published: dict[str, tuple[str, list[str]]] = {}
+        """Client and artifacts of each inject step, by its name."""
+        self._under_way: dict[str, tuple[VirtualRun, ProgressSink]] = {}
+        clients = dict.fromkeys(step.run.client for step in plan.all() if step.run is not None)
+        known = [one.name for one in plan.subnet.spec.clients]
+        first = next(iter(clients), "")
+        self._there = VirtualSubnet(
+            plan.subnet, seed=seed, client=first, others=[name for name in known if name in clients and name != first]
+        )
+        self._turns = VirtualTurns(self._advance, lambda: self._there.now, lambda: self._look(on_turn))
+
+    def _advance(self, limit: int | None) -> None:
+        with without_collections():
+            self._there.advance(limit)
+
+    def _look(self, on_turn: Callable[[], None]) -> None:
+        for run, progress in self._under_way.values():
+            far = run.progress(0.0)
+            progress("delivered", far.receipts, far.expected)
+        on_turn()
+
+    # --- its life ---
+
+    async def up(self, progress: ProgressSink) -> str:
+        """See `Stage`."""
+        progress(f"{self._plan.subnet.node_count} nodes to be made and linked", 0, 0)
+        while not self._there.come_to_rest():  # noqa: ASYNC110 - time passes in it; the pause is for signals
+            await asyncio.sleep(0)
+        self._there.begin_faults()
+        self._up_ns = self._there.now
+        up, expected = self._there.links()
+        return f"{len(self.nodes())} simulated nodes, {up}/{expected} links"
+
+    async def down(self) -> None:
+        """See `Stage`: there is nothing."""
+
+    async def leave(self) -> str:
+        """See `Stage`: a simulated subnet ends with its scenario."""
+        return ""
+
+    # --- steps ---
+
+    async def inject(self, ask: RunAsk, progress: ProgressSink) -> Report:
+        """See `Stage`."""
+        load = self._load(ask)
+        began = time.time()
+        kept = None if self._state is None else SimulatedRun(self._state, began, random.Random())
+        ended = False
+        try:
+            run = self._there.make_run(load, seed=self._seed if ask.seed is None else ask.seed, write=_sink(kept))
+            self._under_way[ask.name] = run, progress
+            run.begin(self._there.watch_faults)
+            try:
+                await self._turns.until(None, lambda: run.is_over)
+            except asyncio.CancelledError:
+                run.interrupt()
+                ended = self._finish(ask, run, kept, load, began)[1]
+                raise
+            report, ended = self._finish(ask, run, kept, load, began)
+            return report
+        finally:
+            if kept is not None and not ended:
+                kept.remove()
+
+    def _finish(
+        self, ask: RunAsk, run: VirtualRun, kept: SimulatedRun | None, load: SimLoad, began: float
+    ) -> tuple[Report, bool]:
+        """The report, and whether the run is kept. TargetError (exit 5) when the disk refused it."""
+        self._there.end_run(run)
+        del self._under_way[ask.name]
+        outcome = run.outcome([])
+        self._published[ask.name] = outcome.report.client, list(outcome.payloads)
+        if kept is None:
+            return outcome.report, False
+        report = keep(kept, outcome, load, began)
+        if kept.failed:
+            raise TargetError(
+                f"the run is not kept: {kept.failed}", exit_code=5,
+                hint="make room there, or set P2PNET_STATE to another directory",
+            )  # fmt: skip
+        return report, True
+
+    def _load(self, ask: RunAsk) -> SimLoad:
+        payloads: list[tuple[str, bytes | int]] = [(f"generated-{ask.size}", ask.size)]
+        if ask.files:
+            payloads = [(Path(name).name, (self._folder / name).read_bytes()) for name in ask.files]
+        return SimLoad(
+            payloads=payloads, count=ask.count, rate_per_s=ask.rate_per_s, sender=ask.publisher, within_s=ask.within_s,
+            expectations=list(ask.expect), client=ask.client, label=ask.label, shared=ask.shared,
+        )  # fmt: skip
+
+    async def fault(self, name: str, fault: Mapping[str, object]) -> str:
+        """See `Stage`."""
+        booked = self._there.add_fault({**fault, "name": name})
+        hit = f": {some(booked.nodes, NAMED_MAX)}" if booked.nodes else ""
+        return describe(booked.spec) + hit
+
+    async def heal(self, names: Sequence[str]) -> str:
+        """See `Stage`."""
+        over = []
+        for name in names:
+            try:
+                self._there.clear_fault(name)
+            except SpecError:
+                over.append(name)
+        return f"{', '.join(over)} had ended by then" if over else ""
+
+    async def scale(self, group: str, nodes: int, within_s: float, progress: ProgressSink) -> str:
+        """See `Stage`."""
+        lacking = self._lacking()
+        self._there.follow(sized(self._there.subnet, group, nodes, SIMULATED_NODES_MAX))
+        await self._connected_again(lacking, self.nodes(), within_s, progress)
+        return self._links_words()
+
+    async def restart(self, nodes: Sequence[str], within_s: float, progress: ProgressSink) -> str:
+        """See `Stage`."""
+        self._note(RESTARTED)
+        lacking = self._lacking()
+        self._restarts += 1
+        self._there.add_fault({"name": f"restart-step-{self._restarts}", "restart": True, "from": ",".join(nodes)})
+        await self._connected_again(lacking, nodes, within_s, progress)
+        return some(nodes, NAMED_MAX)
+
+    async def upgrade(self, image: str, within_s: float, progress: ProgressSink) -> str:
+        """See `Stage`. Raises SpecError: there are no images."""
+        del within_s, progress
+        raise SpecError(f"there are no images in the simulator: {image}")
+
+    async def rotate(self, within_s: float, progress: ProgressSink) -> str:
+        """See `Stage`."""
+        self._note(ROTATED)
+        lacking = self._lacking()
+        self._there.reconnect(frozenset(self.nodes()))
+        await self._connected_again(lacking, self.nodes(), within_s, progress)
+        return f"{len(self.nodes())} nodes"
+
+    async def wait(self, what: Awaited, within_s: float, progress: ProgressSink) -> Waited:
+        """See `Stage`."""
+        deadline = self._there.now + int(within_s * NS)
+        while True:
+            came, words, done, total = self._stands(what)
+            progress(words, done, total)
+            if came or self._there.now >= deadline:
+                return Waited(came, f"{words} {done}/{total}")
+            await self._turns.until(min(deadline, self._there.now + LOOK_NS))
+
+    def _stands(self, what: Awaited) -> tuple[bool, str, int, int]:
+        """Whether it is so, what is counted, how many are, of how many."""
+        if what.connected is not None:
+            up, expected = self._there.links()
+            return up >= expected * what.connected, "links", up, expected
+        held, expected, honest = 0, 0, set(honest_nodes(self._there.subnet))
+        for name in what.holds:
+            client, artifacts = self._published[name]
+            expected += len(artifacts) * len(honest)
+            held += sum(len(honest & set(self._there.holders(artifact, client))) for artifact in artifacts)
+        return held >= expected, "held", held, expected
+
+    async def sleep(self, seconds: float) -> None:
+        """See `Stage`."""
+        await self._turns.until(self._there.now + int(seconds * NS))
+
+    async def together(self, branches: Sequence[Coroutine[Any, Any, None]]) -> None:
+        """See `Stage`."""
+        await self._turns.together(branches)
+
+    # --- what is so ---
+
+    def seconds(self) -> float:
+        """See `Stage`: virtual ones."""
+        return (self._there.now - self._up_ns) / NS
+
+    def nodes(self) -> list[str]:
+        """See `Stage`."""
+        return [name for name, _ in members(self._there.subnet)]
+
+    def problems(self) -> list[str]:
+        """See `Stage`: faults are in force by construction."""
+        return []
+
+    def notes(self) -> list[str]:
+        """See `Stage`."""
+        return [*NOTES, *self._notes]
+
+    def digest(self) -> str:
+        """See `Stage`."""
+        return self._there.digest()
+
+    def _note(self, text: str) -> None:
+        self._notes[text] = None
+
+    def _lacking(self) -> int:
+        """Links that are not up: those that faults keep down are none that a step has to bring back."""
+        up, expected = self._there.links()
+        return expected - up
+
+    def _links_words(self) -> str:
+        up, expected = self._there.links()
+        return f"{len(self.nodes())} nodes, {up}/{expected} links"
+
+    async def _connected_again(
+        self, lacking: int, nodes: Sequence[str], within_s: float, progress: ProgressSink
+    ) -> None:
+        """Once these nodes run and no more links lack than before. Raises NotReadyError."""
+        deadline = self._there.now + int(within_s * NS)
+        while True:
+            up, expected = self._there.links()
+            progress("links", up, expected)
+            if expected - up <= lacking and all(self._there.is_up(node) for node in nodes):
+                return
+            if self._there.now >= deadline:
+                raise NotReadyError(f"not connected again after {within_s:g} s: links {up}/{expected}")
+            await self._turns.until(min(deadline, self._there.now + LOOK_NS))
+
+
+def _sink(kept: SimulatedRun | None) -> Callable[[list[Any]], None]:
+    return (lambda _: None) if kept is None else kept.events

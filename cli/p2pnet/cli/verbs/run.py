@@ -1,0 +1,193 @@
+"""`run`: a scenario from its file, on any target: steps with expectations, judged as one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.options import (
+    IgnoreUnsupported,
+    VerbOptions,
+    context_option,
+    namespace_option,
+    on_option,
+)
+from p2pnet.cli.outcome import CommandError, Outcome
+from p2pnet.cli.session import Session
+from p2pnet.cli.target_choice import Place
+from p2pnet.cli.targets.target import TargetName
+
+if TYPE_CHECKING:  # with pydantic, which help does without
+    from collections.abc import Iterator
+
+    from p2pnet.model.scenario_run import ScenarioRun
+
+EXAMPLE = "p2pnet run examples/scenarios/partition-and-heal.yaml --on sim --trials 10 --junit scenario.xml"
+TRIALS_MAX = 10_000
+LIVE_TRIALS_MAX = 100
+JOBS_MAX = 256  # processes
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    """Where the result goes besides the screen."""
+
+    junit: Annotated[
+        Path | None,
+        typer.Option(
+            "--junit", metavar="FILE", help="Write the expectations as JUnit XML, too; - is stdout.", show_default=False
+        ),
+    ] = None
+    md: Annotated[
+        Path | None,
+        typer.Option("--md", metavar="FILE", help="Write a summary in Markdown, too; - is stdout.", show_default=False),
+    ] = None
+
+    def wanted(self) -> dict[str, Path]:
+        """Option as typed -> its file, of those that were given."""
+        return {option: path for option, path in (("--junit", self.junit), ("--md", self.md)) if path is not None}
+
+
+@dataclass(frozen=True)
+class RunOptions(VerbOptions, _Written):
+    """Run a scenario.
+
+    Starts its subnet, does its steps, judges what they expect, and takes the subnet down. Ctrl-C ends it and takes it down, too.
+    """
+
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="The Scenario document (YAML or JSON; - is stdin).", show_default=False),
+    ]
+    on: Annotated[TargetName | None, on_option("Where to run it; sim is virtual time.  [default: local]")] = None
+    trials: Annotated[
+        int,
+        typer.Option(
+            "--trials", min=1, max=TRIALS_MAX, metavar="N", help="Run it with so many seeds, from --seed on. Simulated trials"
+            " keep no runs.",
+        ),
+    ] = 1  # fmt: skip
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs", min=1, max=JOBS_MAX, metavar="J", help="Simulated trials at the same time.  [default: as many as cores]",
+            show_default=False,
+        ),
+    ] = None  # fmt: skip
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed", min=0, metavar="S", help="Of the first trial.  [default: the subnet's]", show_default=False
+        ),
+    ] = None
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the subnet standing at the end.")] = False
+    ignore_unsupported: IgnoreUnsupported = False
+    namespace: Annotated[
+        str | None,
+        namespace_option("Namespace to run it in, in a cluster.  [default: the document's, else the context's]"),
+    ] = None
+    context: Annotated[str | None, context_option("Cluster to run it in")] = None
+
+    @property
+    def place(self) -> Place:
+        """`--on`, `-n` and `--context`."""
+        return Place(self.on, self.namespace, self.context)
+
+
+async def run(options: RunOptions, session: Session) -> Outcome:
+    """Everything that can be wrong is said before anything starts."""
+    import msgspec
+
+    from p2pnet.cli import report_files, scenario_trials
+    from p2pnet.cli.scenario_file import read_checked
+    from p2pnet.scenario.trial import exit_code_of, first_to_repeat, merged
+
+    report_files.check(options)
+    target = session.target()
+    _check(options, target.kind)
+    checked = read_checked(options.file, target.kind, session, ignore=options.ignore_unsupported)
+    scenario_trials.check_room(checked.plan, target, jobs=_jobs(options))
+    seed = checked.plan.subnet.spec.seed if options.seed is None else options.seed
+    name = checked.plan.subnet.name
+    session.interrupted_note = f"interrupted: {name} may be left; faults heal by themselves within a minute"
+    if target.kind == "sim":
+        session.interrupted_note = "interrupted: nothing is left"
+    else:
+        session.resume = (f"p2pnet down {name}",)
+    trials = scenario_trials.ScenarioTrials(
+        checked, seeds=range(seed, seed + options.trials), jobs=_jobs(options), keep=options.keep
+    )
+    results, lost = await trials.run(target, session)
+    session.resume = ()
+    document = merged(
+        checked.plan, target.kind, results, seed=seed, asked=options.trials, lost=lost, ignored=checked.ignored
+    )
+    again = first_to_repeat(document, lost)
+    document = msgspec.structs.replace(document, rerun="" if again is None else _rerun(options, again))
+    return await _outcome(options, document, exit_code_of(results, document), session)
+
+
+async def _outcome(options: RunOptions, document: "ScenarioRun", exit_code: int, session: Session) -> Outcome:
+    from dataclasses import replace
+
+    from p2pnet.cli import report_files
+
+    name = document.subnet
+    if document.kept:
+        session.note(f"{name} is left standing: p2pnet down {name} takes it down")
+    place, session.place = session.place, Place()  # the commands say themselves where
+    outcome = Outcome(document, exit_code=exit_code, next=(document.rerun or _next(options, document, place),))
+    outcome = await report_files.write_each(options, lambda option: _text(option, document), outcome, session)
+    return replace(outcome, exit_code=ExitCode.INTERRUPTED) if document.state == "cancelled" else outcome
+
+
+def _text(option: str, document: "ScenarioRun") -> "Iterator[str]":
+    from p2pnet.present.scenario import scenario_junit, scenario_markdown
+
+    yield scenario_junit(document) if option == "--junit" else scenario_markdown(document)
+
+
+def _next(options: RunOptions, document: "ScenarioRun", place: Place) -> str:
+    """What to look at when all is well."""
+    name = document.subnet
+    if document.kept:
+        return f"p2pnet down {name}{place.typed()}"
+    run = next((step.run for step in document.steps if step.run), None)
+    if run is None:
+        return _rerun(options, document.seed)
+    return f"p2pnet report {name} {run}" + (Place("sim").typed() if document.target == "sim" else place.typed())
+
+
+def _check(options: RunOptions, target: TargetName) -> None:
+    """CommandError (exit 2) for options that contradict each other."""
+    what = ""
+    if options.jobs is not None and (target != "sim" or options.trials == 1):
+        what, hint = "--jobs is for several simulated trials: others follow each other", "leave it out"
+    elif options.keep and target == "sim":
+        what, hint = "--keep: a simulated subnet ends with its scenario", "leave it out; runs are kept without it"
+    elif options.keep and options.trials > 1:
+        what, hint = "--keep with several trials: each one begins with a new subnet", "leave one of the two out"
+    elif target != "sim" and options.trials > LIVE_TRIALS_MAX:
+        what, hint = f"--trials {options.trials}: at most {LIVE_TRIALS_MAX} of live nodes", "simulate more: --on sim"
+    if what:
+        raise CommandError(what, where="p2pnet run", next_step=hint)
+
+
+def _jobs(options: RunOptions) -> int:
+    """Processes that simulate at the same time."""
+    from p2pnet.cli.capacity import this_machine
+
+    return min(options.trials, options.jobs or max(1, int(this_machine().cores)))
+
+
+def _rerun(options: RunOptions, seed: int) -> str:
+    """The command that runs again what did not pass."""
+    import shlex
+
+    words = ["p2pnet", "run", str(options.file), "--seed", str(seed)]
+    valued = {"--on": options.on, "-n": options.namespace, "--context": options.context}
+    words += [word for option, value in valued.items() if value is not None for word in (option, value)]
+    words += ["--ignore-unsupported"] if options.ignore_unsupported else []
+    return shlex.join(words)

@@ -1,0 +1,63 @@
+"""The stories of `examples/scenarios`, in virtual time."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from p2pnet.cli.stages.simulated import SimulatedStage
+from p2pnet.scenario.document import checked_plan, inline_subnet, read_scenario
+from p2pnet.scenario.plan import ScenarioPlan
+from p2pnet.scenario.runner import ScenarioRunner
+from p2pnet.scenario.targets import unsupported_steps
+from p2pnet.scenario.trial import TrialResult
+
+FOLDER = Path(__file__).parents[2] / "examples" / "scenarios"
+STORIES = sorted(FOLDER.glob("*.yaml"))
+TARGETS = ("local", "cluster", "kind", "sim")
+
+
+def plan_of(path: Path) -> ScenarioPlan:
+    written = read_scenario(path.read_bytes())
+    return checked_plan(written.scenario, inline_subnet(written))
+
+
+def told(path: Path, seed: int) -> TrialResult:
+    plan = plan_of(path)
+    stage = SimulatedStage(plan, seed=seed, state=None, folder=FOLDER)
+    return asyncio.run(ScenarioRunner(plan, stage, seed=seed, tell=lambda _: None, clock=time.monotonic).run())
+
+
+@pytest.mark.parametrize("path", STORIES, ids=lambda path: path.stem)
+def test_every_story_holds(path: Path) -> None:
+    result = told(path, 42)
+    assert result.invalid == []
+    assert [one for one in result.expectations if not one.ok] == []
+    assert len(result.expectations) >= 3
+    assert {step.state for step in result.steps} == {"done"}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("path", STORIES, ids=lambda path: path.stem)
+def test_every_story_holds_whatever_the_seed(path: Path, seed: int) -> None:
+    result = told(path, seed)
+    assert (result.verdict, [one.expr for one in result.expectations if not one.ok]) == ("pass", [])
+
+
+@pytest.mark.parametrize("path", STORIES, ids=lambda path: path.stem)
+def test_every_story_is_the_same_again(path: Path) -> None:
+    if path.stem in ("lossy-subnet", "rolling-upgrade"):  # the longest ones say no more of it
+        pytest.skip("a long one")
+    assert told(path, 7).digest == told(path, 7).digest
+
+
+@pytest.mark.parametrize("path", STORIES, ids=lambda path: path.stem)
+def test_every_story_runs_on_every_target_says_what_it_shows_and_stands_in_the_docs(path: Path) -> None:
+    plan = plan_of(path)
+    assert plan.scenario.name == path.stem
+    assert plan.scenario.metadata.description.endswith(".")
+    assert [found for target in TARGETS for found in unsupported_steps(plan, target)] == []
+    page = (FOLDER.parents[1] / "docs" / "how-to" / "scenarios.md").read_text()
+    assert f"| `{path.stem}` |" in page
