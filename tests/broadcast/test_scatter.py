@@ -4,10 +4,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.broadcast.kit import MS, Made, Plain, Script, Urgent, entries, of, ok
+from tests.broadcast.kit import MS, SECOND, Made, Plain, Script, Urgent, entries, of, ok
 
 from p2pnet.broadcast import effects, inputs
-from p2pnet.broadcast.scatter import BATCH_BYTES, REQUESTS_PER_PEER, SINGLE_REQUESTS
+from p2pnet.broadcast.context import Timer
+from p2pnet.broadcast.scatter import BATCH_BYTES, REQUESTS_PER_PEER, SILENT_LEAST_NS, SINGLE_REQUESTS
 from p2pnet.broadcast.stripes import Stripe, decode_stripes, plan_shares
 from p2pnet.broadcast.wire import EntryKind, UpdateStatus, decode_updates
 from p2pnet.model.limits import KIB, MIB, PART_BYTES
@@ -137,15 +138,15 @@ def test_what_waits_travels_together_and_only_so_much_is_in_flight() -> None:
 @pytest.mark.parametrize("status", [None, UpdateStatus.UNWANTED, UpdateStatus.BUSY, UpdateStatus.MALFORMED])
 def test_what_a_peer_does_not_take_is_dealt_to_another(status: UpdateStatus | None) -> None:
     script = meshed()
-    _, done = script.publish(MIB)
+    _, done = script.publish(100_000)
     first = of(done, effects.SendStripes)[len(PEERS)]
-    assert len(stripes(first)[0].proof) == 0, "its siblings came with the stripe before it"
+    assert len(stripes(first)[0].proof) < 100, "its siblings came with the stripe before it"
     again = dealt(answer(script, first, status))
     assert first.peer not in again
     assert stripes(first)[0].first in [leaf for leaves in again.values() for leaf in leaves]
     alone = next(s for sent in reversed(of(script.log, effects.SendStripes)) for s in stripes(sent)
                  if s.first == stripes(first)[0].first)  # fmt: skip
-    assert len(alone.proof) == 20, "with its whole proof: its receivers know nothing of that share"
+    assert len(alone.proof) == 100, "with its whole proof: its receivers know nothing of that share"
 
 
 def test_a_lost_connection_leaves_its_share_to_the_others() -> None:
@@ -155,6 +156,117 @@ def test_a_lost_connection_leaves_its_share_to_the_others() -> None:
     again = dealt(script.down("c"))
     assert sorted(leaf for leaves in again.values() for leaf in leaves) == lost
     assert script.core.counters["stripes_dealt_again"] == len(lost)
+
+
+class Answering:
+    """Peers that answer what they are sent after so many milliseconds; None: never."""
+
+    def __init__(self, script: Script, **after_ms: int | None) -> None:
+        self.script = script
+        self.after_ms = after_ms
+        self.open: list[tuple[int, effects.SendStripes]] = []
+        self._read = 0
+
+    def run(self, ms: int) -> dict[str, list[int]]:
+        """Let so many milliseconds pass; what peers were dealt meanwhile."""
+        begun = len(self.script.log)
+        for _ in range(ms):
+            self.script.later(MS)
+            self._note()
+            for at, sent in [due for due in self.open if due[0] <= self.script.now]:
+                self.open.remove((at, sent))
+                answer(self.script, sent, UpdateStatus.OK)
+        return dealt(self.script.log[begun:])
+
+    def _note(self) -> None:
+        for sent in of(self.script.log[self._read :], effects.SendStripes):
+            after = self.after_ms.get(sent.peer, 10)
+            if after is not None:
+                self.open.append((self.script.now + after * MS, sent))
+        self._read = len(self.script.log)
+
+
+def test_what_a_silent_peer_does_not_acknowledge_is_dealt_to_others_soon() -> None:
+    script = meshed()
+    peers = Answering(script, c=None)
+    _, done = script.publish(MIB)
+    lost = dealt(done)["c"]
+    again = peers.run(10 + SILENT_LEAST_NS // MS + 15)
+    assert "c" not in again
+    assert sorted(leaf for leaves in again.values() for leaf in leaves) == lost
+    assert script.core.counters["silent_relay_met"] == 1
+
+
+def test_a_silent_peer_is_dealt_nothing_until_it_answers() -> None:
+    script = meshed()
+    peers = Answering(script, c=None)
+    _, done = script.publish(MIB)
+    peers.run(1_000)
+    assert "c" not in dealt(script.publish(MIB)[1])
+    answer(script, next(sent for sent in of(done, effects.SendStripes) if sent.peer == "c"), UpdateStatus.OK)
+    peers.run(100)
+    assert "c" in dealt(script.publish(MIB)[1])
+
+
+def test_an_answer_of_a_silent_peer_that_comes_after_all_settles_nothing_twice() -> None:
+    script = meshed()
+    peers = Answering(script, c=None)
+    artifact, done = script.publish(MIB)
+    peers.run(36)
+    again = script.core.counters["stripes_dealt_again"]
+    assert script.core._scatter._deals[artifact].open == again > 0
+    for sent in of(done, effects.SendStripes):
+        if sent.peer == "c":
+            answer(script, sent, UpdateStatus.BUSY)
+    assert script.core._scatter._deals[artifact].open == script.core.counters["stripes_dealt_again"] == again
+    peers.run(100)
+    assert artifact not in script.core._scatter._deals
+    assert (Timer.DEALT, None) not in script.core._context.timers.armed()
+
+
+def test_nobody_is_silent_while_nobody_answers() -> None:
+    script = meshed()
+    script.publish(MIB)
+    script.later(SECOND)
+    assert script.core.counters["silent_relay_met"] == 0
+
+
+def test_a_peer_that_is_far_away_is_not_taken_for_silent_again() -> None:
+    script = meshed()
+    peers = Answering(script, c=150)
+    for _ in range(4):
+        script.publish(MIB)
+        peers.run(1_000)
+    assert script.core.counters["silent_relay_met"] == 1, "nothing was known of it"
+
+
+def test_who_is_late_at_times_is_given_more_time() -> None:
+    script = meshed()
+    peers = Answering(script)
+    for late in (10, 60, 10, 60, 10, 60):
+        peers.after_ms["c"] = late
+        script.publish(MIB)
+        peers.run(1_000)
+    assert script.core.counters["silent_relay_met"] == 1
+
+
+def test_a_dealer_that_stood_still_itself_reads_first_what_was_answered() -> None:
+    script = meshed()
+    peers = Answering(script, c=30)
+    script.publish(MIB)
+    peers.run(20)
+    script.now += SECOND  # and no look at it was possible meanwhile
+    script.turn()
+    peers.run(1_000)
+    assert script.core.counters["silent_relay_met"] == 0
+
+
+def test_large_stripes_are_proven_by_themselves() -> None:
+    script = meshed()
+    for sent in of(script.publish(MIB)[1], effects.SendStripes):
+        for stripe in stripes(sent):
+            length = 5 - stripe.level if len(stripe.data) > 2048 else None
+            assert length is None or len(stripe.proof) == 20 * length
 
 
 def test_a_stripe_nobody_takes_is_left_to_fetches() -> None:

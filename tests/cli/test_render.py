@@ -42,6 +42,7 @@ from p2pnet.cli.documents import (
 )
 from p2pnet.cli.render import Output, render, text
 from p2pnet.measure.trials import merge
+from p2pnet.model.comparison import Comparison, GateResult, Side
 from p2pnet.model.report import ExpectationResult, Latency, Load, NodeReceipts, Reach, Report, Status, Throughput
 from p2pnet.model.scenario_run import ScenarioRun, ScenarioStep, StepExpectation, TrialLine
 from p2pnet.model.trials import TrialFailure, TrialsReport
@@ -205,6 +206,16 @@ def test_a_drawing_is_as_it_stands_in_golden(drawings: dict[str, Document], now:
 def every_document(drawings: dict[str, Document]) -> list[Document]:
     return [
         *drawings.values(),
+        Comparison(
+            base=Side(given="a.yaml", kind="document"),
+            head=Side(given="b.yaml", kind="document"),
+            target="sim",
+            verdict="inconclusive",
+            confidence=0.95,
+            trials=3,
+            asked=20,
+            gates=[GateResult(gate="p99:+10%", metric="p99", unit="relative", limit=0.1, verdict="inconclusive")],
+        ),
         SubnetList(
             subnets=[
                 SubnetLine(

@@ -4,6 +4,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from p2pnet.model.comparison import Comparison
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.jobs import Progress
 from p2pnet.model.report import FaultStatus, Report, RunStateName, Status, Verdict
@@ -322,6 +323,7 @@ class JsonSchema(msgspec.Struct, frozen=True):
 Document = (
     Report
     | TrialsReport
+    | Comparison
     | ScenarioRun
     | Status
     | SubnetList
@@ -343,6 +345,7 @@ Document = (
 SHAPES: dict[str, type[msgspec.Struct]] = {
     "report": Report,
     "trials": TrialsReport,
+    "comparison": Comparison,
     "scenario-run": ScenarioRun,
     "status": Status,
     "trace": Trace,

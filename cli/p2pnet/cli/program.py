@@ -15,6 +15,7 @@ VERBS = {
     "run": "Run a scenario.",
     "fault": "Break the network or nodes of a subnet.",
     "report": "Show the report of a run.",
+    "compare": "Compare two versions, and judge by gates.",
     "trace": "Draw an artifact's hop tree.",
     "get": "Get an artifact from a node.",
     "withdraw": "Take an artifact back.",

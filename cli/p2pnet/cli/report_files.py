@@ -12,6 +12,7 @@ from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.output_file import OutputFile, descriptor_of, is_replaced
 from p2pnet.cli.session import Session
 from p2pnet.cli.terminal import drop_stdout
+from p2pnet.measure import ReceiptRow
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import EventKind
 from p2pnet.model.jobs import RunFile
@@ -140,24 +141,34 @@ def _events(report: Report, state: State) -> Iterator[str]:
 
 def _receipts(report: Report, state: State) -> Iterator[str]:
     """The header, then a row for each artifact and node but its publisher, from the run's events."""
-    from p2pnet.measure import Receipts, publications
     from p2pnet.present import csv_head, csv_rows
 
-    run = archive.read_run(state, report.run)[0]
+    known = _known(run := archive.read_run(state, report.run)[0])
+    yield csv_head()
+    for rows in receipt_rows(report, run, state):
+        yield from csv_rows(rows, known, run.unix_offset_s)
+
+
+def _known(run: RunFile) -> dict[str, str]:
+    return dict(zip(run.artifacts, run.names, strict=False))
+
+
+def receipt_rows(report: Report, run: RunFile, state: State) -> Iterator[Iterator[ReceiptRow]]:
+    """Every receipt that was expected, some artifacts at a time. Raises SpecError where the events are not there."""
+    from p2pnet.measure import Receipts, publications
+
     events = state.run(report.run) / archive.EVENTS_FILE
     published = publications(archive.iter_events(events, kind=EventKind.PUBLISHED))
-    known = dict(zip(run.artifacts, run.names, strict=False))
+    known = set(run.artifacts)
     artifacts = [*run.artifacts, *(one for one in published if one not in known)]
-    yield csv_head()
     block = max(1, CELLS_MAX // max(1, len(run.honest)))
     for start in range(0, len(artifacts), block):
         receipts = Receipts(run.honest, artifacts[start : start + block])
         receipts.feed(archive.iter_events(events))
-        rows = receipts.rows(
+        yield receipts.rows(
             published, deadline_ns=_deadline_ns(run, [one.t_ns for one in published.values()]),
             lost_until_ns=report.lost_until_ns or dict.fromkeys(report.unknown_nodes, sys.maxsize),  # of an older p2pnet
         )  # fmt: skip
-        yield from csv_rows(rows, known, run.unix_offset_s)
 
 
 def _deadline_ns(run: RunFile, published_ns: list[int]) -> int | None:

@@ -2,13 +2,17 @@
 
 import asyncio
 import contextlib
+import os
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from p2pnet.cli import load
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets.lab_process import environment
 from p2pnet.cli.trial_worker import ANSWER_BYTES_MAX, ScenarioJob, TrialAnswer, TrialJob
@@ -17,6 +21,9 @@ from p2pnet.model.report import Report
 from p2pnet.model.text import signal_name
 from p2pnet.model.trials import TrialFailure
 from p2pnet.scenario.trial import TrialResult
+
+if TYPE_CHECKING:
+    from p2pnet.subnet.spec import Subnet
 
 REDRAW_S = 0.2
 WORDS_MAX = 2_000  # characters of what a process said before it ended
@@ -34,21 +41,51 @@ class TrialResults:
     interrupted: bool = False
 
 
-async def run_trials(job: TrialJob | ScenarioJob, seeds: Sequence[int], jobs: int, session: Session) -> TrialResults:
+def job_of(
+    options: load.LoadOptions,
+    subnet: "Subnet",
+    client: str,
+    spools: Mapping[Path, Path],
+    *,
+    until_s: float | None = None,
+) -> TrialJob:
+    """The load for processes of their own, which read the files themselves; `spools`: where streams were read to."""
+    from p2pnet.subnet.document import to_document
+
+    files = [(load.artifact_name(path), 0, str(spools.get(path, path).absolute())) for path in options.files or ()]
+    generated = load.generated_payload(options)
+    return TrialJob(
+        document=to_document(subnet), payloads=files or [(generated.name, generated.size, "")], count=options.count,
+        rate_per_s=options.rate, sender=options.publisher, within_s=options.within_s or load.WITHIN_S,
+        expectations=list(options.expect or ()), client=client, until_s=until_s,
+    )  # fmt: skip
+
+
+async def run_trials(
+    job: TrialJob | ScenarioJob,
+    seeds: Sequence[int],
+    jobs: int,
+    session: Session,
+    *,
+    python_path: Sequence[Path] = (),
+    what: str = "trials",
+) -> TrialResults:
     """Simulate a trial with each seed, at most `jobs` at a time. Ctrl-C ends those under way; the others count.
+
+    `python_path`: folders whose modules go before those of this program; `what`: how progress calls them.
 
     When this returns no process is left. The results do not depend on `jobs`. Raises SpecError for what no trial can take.
     """
     results, waiting, under_way = TrialResults(), deque(seeds), dict[int, TrialAnswer]()
     workers = [
-        asyncio.create_task(_Worker(job, results, waiting, under_way).work(), name=f"trials {number}")
+        asyncio.create_task(_Worker(job, results, waiting, under_way, python_path).work(), name=f"trials {number}")
         for number in range(min(jobs, len(seeds)))
     ]
     try:
         left = set(workers)
         while left:
             _, left = await asyncio.wait(left, timeout=REDRAW_S)
-            _tell(len(seeds), results, under_way, session)
+            _tell(what, len(seeds), results, under_way, session)
             for worker in workers:
                 if worker.done():
                     worker.result()
@@ -64,23 +101,30 @@ async def run_trials(job: TrialJob | ScenarioJob, seeds: Sequence[int], jobs: in
     return results
 
 
-def _tell(asked: int, results: TrialResults, under_way: dict[int, TrialAnswer], session: Session) -> None:
+def _tell(what: str, asked: int, results: TrialResults, under_way: dict[int, TrialAnswer], session: Session) -> None:
     done = len(results.reports) + len(results.trials) + len(results.failed)
     shares = [one.receipts / one.expected for one in under_way.values() if one.expected]
     beside = f"under way {len(under_way)}, {sum(shares) / len(shares):.0%} of them done" if shares else ""
-    session.listener.progress("trials", done, asked, beside=beside)
+    session.listener.progress(what, done, asked, beside=beside)
 
 
 class _Worker:
     """One process that simulates, while there are seeds. It is killed when the task that runs `work` ends."""
 
     def __init__(
-        self, job: TrialJob | ScenarioJob, results: TrialResults, waiting: deque[int], under_way: dict[int, TrialAnswer]
-    ) -> None:
+        self, job: TrialJob | ScenarioJob, results: TrialResults, waiting: deque[int], under_way: dict[int, TrialAnswer],
+        python_path: Sequence[Path],
+    ) -> None:  # fmt: skip
         self._job = job
         self._results = results
         self._waiting = waiting
         self._under_way = under_way
+        self._environment = environment()
+        if python_path:
+            before = [self._environment["PYTHONPATH"]] if self._environment.get("PYTHONPATH") else []
+            self._environment["PYTHONPATH"] = os.pathsep.join(
+                [*(str(path.absolute()) for path in python_path), *before]
+            )
 
     async def work(self) -> None:
         """Until no seed is left. A process that dies costs the trial it was at, and is followed by another."""
@@ -88,7 +132,7 @@ class _Worker:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "p2pnet.cli.trial_worker", stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, limit=ANSWER_BYTES_MAX,
-                start_new_session=True, cwd="/", env=environment(),
+                start_new_session=True, cwd="/", env=self._environment,
             )  # fmt: skip
             said = asyncio.create_task(_last_words(process.stderr))
             try:

@@ -60,7 +60,7 @@ BRANCHES = (
     "digest_mismatch", "listed_id_unknown_there", "held_artifact_offered", "digest_lost",
     # stripes
     "stripe_before_its_row", "stripe_wrong", "stripe_unproven", "stripe_unwanted", "stripes_missed", "stripes_repaired",
-    "stripes_dealt_again", "stripes_withdrawn",
+    "stripes_dealt_again", "stripes_withdrawn", "silent_relay_met",
 )  # fmt: skip
 """Rare states: counted like the rest, so that tests can say which of them were never reached."""
 
@@ -96,6 +96,7 @@ class Timer(IntEnum):
     TICK = 12  # run a client that asked to be run periodically
     STRIPES = 13  # no new stripe of an artifact may have come for too long; key: artifact id
     EARLY = 14  # stripes whose artifact nobody has announced are dropped
+    DEALT = 15  # peers that were dealt stripes may be silent
 
 
 _LASTING = (Timer.EXPIRE, Timer.TICK)

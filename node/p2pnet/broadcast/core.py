@@ -507,6 +507,8 @@ class Broadcast:
                 self._intake.check(key)
             case Timer.EARLY:
                 self._intake.drop_early()
+            case Timer.DEALT:
+                self._scatter.check_silence()
 
     # One table for all Broadcasts: ten thousand simulated nodes need no bound methods of their own.
     _handlers: ClassVar[dict[type[Input], Callable[["Broadcast", Any], None]]] = {

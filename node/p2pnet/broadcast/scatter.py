@@ -1,14 +1,16 @@
 """Scattering: the publisher deals an artifact out in stripes, each to one peer, and each peer passes its share on to all others.
 
 So the artifact leaves its publisher once, not once per peer. Stripes are best effort: the promise rests on the publisher's row,
-and what does not come is fetched. What a peer refuses or a lost connection swallows is dealt to another one.
+and what does not come is fetched. What a peer refuses, a lost connection swallows or a silent peer does not acknowledge is dealt
+to another one.
 """
 
 from collections import deque
+from typing import NamedTuple
 
 from p2pnet.broadcast.artifact import part_length
-from p2pnet.broadcast.context import Context
-from p2pnet.broadcast.effects import SendStripes
+from p2pnet.broadcast.context import MS, SECOND, Context, Timer
+from p2pnet.broadcast.effects import Cancel, SendStripes
 from p2pnet.broadcast.inputs import StripesAnswered
 from p2pnet.broadcast.merkle import LEAF_BYTES, Node, proof, tree
 from p2pnet.broadcast.pool import Artifact
@@ -31,6 +33,16 @@ ORDER_STEP = 31
 """By how many peers the order in which stripes are passed on moves from one stripe of an artifact to the next."""
 DEALS_MAX = 3
 """To so many peers in turn a stripe is dealt, while they refuse it; then it is left to fetches."""
+WHOLE_PROOF_LEVEL = 2
+"""Stripes of 8 KiB and more carry their whole proof, 60 bytes at most: so they need not wait for those that they overtake."""
+SILENT_LEAST_NS = 20 * MS
+"""A peer is silent when its answer is so much later than it was to be expected, or twice as late as answers of it were lately."""
+SILENT_MOST_NS = 2 * SECOND
+"""However late its answers were."""
+REPEATED = 3
+"""What was lost of a request, or of its answer, is repeated within so many round trips."""
+STARVED_NS = 10 * MS
+"""A look at what peers owe that comes so late itself says that this node waited for a core: answers may wait to be read."""
 
 
 class QueuedStripe:
@@ -48,10 +60,22 @@ class QueuedStripe:
         """How often it was dealt out; 0: it is passed on."""
 
 
-class StripeBox:
-    """What is to be sent to one peer, on one connection."""
+class StripeRequest(NamedTuple):
+    """One request of stripes without an answer."""
 
-    __slots__ = ("connection", "in_flight", "peer", "queue", "queued_bytes", "urgent")
+    stripes: list[QueuedStripe]
+    dealt: int
+    """How many of them are dealt to the peer, not passed on."""
+    sent_at: int
+
+
+class StripeBox:
+    """What is to be sent to one peer, on one connection, and how soon it answers."""
+
+    __slots__ = (
+        "answered_to", "best_ns", "connection", "is_silent", "late_ns", "owed", "peer", "queue", "queued_bytes", "requests",
+        "since", "urgent",
+    )  # fmt: skip
 
     def __init__(self, peer: str, connection: int) -> None:
         self.peer = peer
@@ -61,13 +85,55 @@ class StripeBox:
         """These go first."""
         self.queued_bytes = 0
         """In both."""
-        self.in_flight = 0
-        """Requests without an answer."""
+        self.requests: dict[int, StripeRequest] = {}
+        """By token, the oldest first."""
+        self.owed = 0
+        """Dealt stripes in them."""
+        self.best_ns = 0
+        """The shortest time until an answer; 0: there was none."""
+        self.late_ns = 0
+        """How much later than expected answers came lately."""
+        self.since = 0
+        """When its last answer came, or one to the last request that left this node before the oldest of these."""
+        self.answered_to = 0
+        """When the latest request was sent that it has answered."""
+        self.is_silent = False
+        """It is dealt nothing until it answers something."""
 
     @property
     def can_send(self) -> bool:
         """Whether anything waits that may leave now."""
-        return bool(self.queue or self.urgent) and self.in_flight < REQUESTS_PER_PEER
+        return bool(self.queue or self.urgent) and len(self.requests) < REQUESTS_PER_PEER
+
+    def expected_at(self, nearest_ns: int, farthest_ns: int) -> int | None:
+        """When the oldest request should be answered. Requests leave in their order, so an answer to one that left before
+        shows when this one left. `nearest_ns`, `farthest_ns`: until an answer, of all peers; None: nobody ever answered.
+        """
+        best = self.best_ns or farthest_ns
+        if not best or not self.requests:
+            return None
+        oldest = next(iter(self.requests.values()))
+        return max(oldest.sent_at + best, self.since + max(0, best - nearest_ns))
+
+    @property
+    def margin_ns(self) -> int:
+        """How much later than expected an answer may come. Who answered what was sent later is not silent: packets were lost."""
+        margin = min(SILENT_MOST_NS, max(SILENT_LEAST_NS, 2 * self.late_ns))
+        is_heard = self.answered_to and self.answered_to >= next(iter(self.requests.values())).sent_at
+        return max(margin, REPEATED * self.best_ns) if is_heard else margin
+
+    def answered(self, token: int, now: int, nearest_ns: int) -> StripeRequest:
+        """Take a request off; its answer says how far away the peer is, and how late it may be."""
+        expected = self.expected_at(nearest_ns, self.best_ns) if next(iter(self.requests)) == token else None
+        request = self.requests.pop(token)
+        took = max(1, now - request.sent_at)
+        self.best_ns = min(took, self.best_ns + self.best_ns // 256) if self.best_ns else took
+        if expected is not None:
+            self.late_ns = max(now - expected, self.late_ns - self.late_ns // 64)
+        self.owed -= request.dealt
+        self.since, self.is_silent = now, False
+        self.answered_to = max(self.answered_to, request.sent_at)
+        return request
 
     def put(self, stripe: QueuedStripe, *, urgent: bool) -> None:
         """Queue a stripe."""
@@ -78,7 +144,7 @@ class StripeBox:
         """Take the stripes that leave in one request."""
         taken: list[QueuedStripe] = []
         line, size = self.urgent or self.queue, 0
-        most = 1 if self.in_flight < SINGLE_REQUESTS else BATCH_BYTES
+        most = 1 if len(self.requests) < SINGLE_REQUESTS else BATCH_BYTES
         while line and (not taken or size + line[0].size <= most):
             taken.append(line.popleft())
             size += taken[-1].size
@@ -115,11 +181,12 @@ class Scatter:
         self._table = table
         self._me = me
         self._boxes: dict[str, StripeBox] = {}
-        self._requests: dict[int, tuple[StripeBox, list[QueuedStripe]]] = {}
+        self._requests: dict[int, StripeBox] = {}  # by token
         self._deals: dict[ArtifactId, Deal] = {}
         self._due: list[Deal] = []  # to be dealt out at the end of this turn, after their rows
         self._order: list[StripeBox] | None = None
         self._start = 0  # number of the stripe that was passed on last
+        self._look_at = 0  # when the timer is set to look at what peers owe
 
     # Peers
 
@@ -136,8 +203,9 @@ class Scatter:
             return
         self._order = None
         lost = [*box.urgent, *box.queue]
-        for token in [token for token, (other, _) in self._requests.items() if other is box]:
-            lost += self._requests.pop(token)[1]
+        for token, request in box.requests.items():
+            del self._requests[token]
+            lost += request.stripes
         for stripe in lost:
             self._deal_again(stripe)
 
@@ -191,11 +259,10 @@ class Scatter:
 
     def answered(self, answered: StripesAnswered) -> None:
         """Take the reply to a request, or its failure: what the peer did not take is dealt to another one."""
-        request = self._requests.pop(answered.token, None)
-        if request is None:
+        box = self._requests.pop(answered.token, None)
+        if box is None:
             return
-        box, stripes = request
-        box.in_flight -= 1
+        stripes = self._take_answer(box, answered.token)
         try:
             statuses = None if answered.body is None else decode_statuses(answered.body, len(stripes))
         except MalformedError:
@@ -213,7 +280,70 @@ class Scatter:
         if box.can_send:
             self._context.soon = True
 
+    def check_silence(self) -> None:
+        """Deal to others what a silent peer has not acknowledged, although its connection is up."""
+        now, starved_ns = self._context.now, self._context.now - self._look_at
+        if starved_ns > STARVED_NS:
+            self._look_again(min(starved_ns, SILENT_MOST_NS))
+            return
+        nearest, farthest = self._nearest_and_farthest()
+        later: int | None = None
+        for box in list(self._boxes.values()):
+            if not box.owed:
+                continue
+            expected = box.expected_at(nearest, farthest)
+            if expected is None:
+                due = now + max(SILENT_LEAST_NS, (now - next(iter(box.requests.values())).sent_at) // 2)
+            else:
+                due = expected + box.margin_ns
+            if due <= now:
+                self._is_silent(box)
+            else:
+                later = due if later is None else min(later, due)
+        if later is not None:
+            self._look_again(later - now)
+
     # Inside
+
+    def _look_again(self, after_ns: int) -> None:
+        self._look_at = self._context.now + after_ns
+        self._context.timers.set(Timer.DEALT, None, self._look_at)
+
+    def _nearest_and_farthest(self) -> tuple[int, int]:
+        """How long the nearest and the farthest peer that ever answered takes for it, nanoseconds; 0: nobody did."""
+        times = [box.best_ns for box in self._boxes.values() if box.best_ns]
+        return min(times, default=0), max(times, default=0)
+
+    def _take_answer(self, box: StripeBox, token: int) -> list[QueuedStripe]:
+        """Take a request off its box. While something is dealt out, its answer tells when later requests left this node."""
+        now = self._context.now
+        if not self._deals:
+            return box.answered(token, now, box.best_ns).stripes
+        stripes = box.answered(token, now, self._nearest_and_farthest()[0]).stripes
+        for other in self._boxes.values():
+            if other.owed and next(iter(other.requests)) > token:
+                other.since = now
+        return stripes
+
+    def _is_silent(self, box: StripeBox) -> None:
+        box.is_silent = True
+        box.owed = 0
+        self._context.count("silent_relay_met")
+        waiting = [stripe for line in (box.urgent, box.queue) for stripe in line if stripe.deals]
+        if waiting:
+            box.urgent = deque(stripe for stripe in box.urgent if not stripe.deals)
+            box.queue = deque(stripe for stripe in box.queue if not stripe.deals)
+            box.queued_bytes -= sum(stripe.size for stripe in waiting)
+        for number, (token, request) in enumerate(list(box.requests.items())):
+            waiting += [stripe for stripe in request.stripes if stripe.deals]
+            if number and request.dealt == len(request.stripes):
+                del box.requests[token], self._requests[token]
+                self._context.effects.append(Cancel(token))
+            else:  # the oldest shows by its answer that the peer is back
+                box.requests[token] = request._replace(dealt=0)
+        for stripe in waiting:
+            self._deal_again(stripe, box)
+            stripe.deals = 0  # an answer that comes after all settles nothing
 
     def _peers(self) -> list[StripeBox]:
         """All peers, in the order of their names after this node's: so not all nodes send to the same one first."""
@@ -228,6 +358,8 @@ class Scatter:
         if self._deals.get(artifact.id) is not deal:  # withdrawn in the turn in which it was published
             return
         boxes = [box for box in self._peers() if not self._table.holds(box.peer, artifact.id)]
+        # A silent one would keep its share to itself again. It is dealt something only if all are silent.
+        boxes = [box for box in boxes if not box.is_silent] or boxes
         if not boxes:
             del self._deals[artifact.id]
             return
@@ -235,7 +367,8 @@ class Scatter:
         for box, share in zip(boxes, plan_shares(len(artifact.data), len(boxes)), strict=True):
             known: dict[int, set[Node]] = {}
             for first, level in share:
-                box.put(self._cut(artifact, first, level, trees, known, deals=1), urgent=deal.urgent)
+                proven = {} if level >= WHOLE_PROOF_LEVEL else known
+                box.put(self._cut(artifact, first, level, trees, proven, deals=1), urgent=deal.urgent)
                 deal.open += 1
 
     def _cut(
@@ -264,9 +397,14 @@ class Scatter:
     def _send(self, box: StripeBox) -> None:
         context, stripes = self._context, box.take()
         token = context.token()
-        self._requests[token] = (box, stripes)
-        box.in_flight += 1
         dealt = sum(1 for stripe in stripes if stripe.deals)
+        self._requests[token] = box
+        if not box.requests:
+            box.since = 0
+        box.requests[token] = StripeRequest(stripes, dealt, context.now)
+        box.owed += dealt
+        if dealt and not context.timers.is_set(Timer.DEALT, None):
+            self._look_again(SILENT_LEAST_NS)
         context.counters["stripes_sent"] += dealt
         context.counters["stripes_passed_on"] += len(stripes) - dealt
         context.counters["stripe_requests"] += 1
@@ -285,12 +423,12 @@ class Scatter:
         deal = self._deals.get(stripe.artifact)
         if deal is None or not stripe.deals:
             return
-        boxes = [box for box in self._peers() if box is not refused_by]
+        boxes = [box for box in self._peers() if box is not refused_by and not box.is_silent]
         if stripe.deals >= DEALS_MAX or not boxes:
             self._settle(stripe)
             return
         # By itself and with its whole proof: its new receiver passes it on to peers that know nothing of the rest of the share.
         again = self._cut(deal.artifact, stripe.first, stripe.level, {}, {}, deals=stripe.deals + 1)
-        boxes[stripe.first % len(boxes)].put(again, urgent=deal.urgent)
+        boxes[(stripe.first >> stripe.level) % len(boxes)].put(again, urgent=True)
         self._context.count("stripes_dealt_again")
         self._context.soon = True

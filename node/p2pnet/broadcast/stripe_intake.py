@@ -23,15 +23,23 @@ from p2pnet.model.events import EventKind
 from p2pnet.model.ids import ArtifactId
 
 FIRST_WAIT_NS = 500 * MS
-"""How long the first stripe that a peer passes on may take after the row, or after the last one of anything of its dealer."""
+"""How long the first stripe that a peer passes on may take after the row, or after the last one of anything of its dealer; or
+twice as long as such ones took lately."""
 WAIT_LEAST_NS = 30 * MS
-"""After a pause of so long at least what is missing is fetched; doubled for each artifact whose stripes were only late, up to
-`FIRST_WAIT_NS`, and a sixteenth less for each that begins."""
+"""After a pause of so long at least what is missing is fetched."""
+TRIPS = 4
+"""And not before so many trips after the row: what a silent peer was dealt comes through another one by then."""
+WAIT_MOST_NS = 500 * MS
+"""However late stripes were lately."""
 GAPS = 3
 """A pause counts when it is so many times as long as the longest before it."""
+LATE_NS = 10 * MS
+"""Shorter pauses before stripes are not remembered."""
+STARVED_NS = 10 * MS
+"""A look that comes so late itself says that this node waited for a core: stripes may wait to be read."""
 HELD_ELSEWHERE_NS = 2 * SECOND
-"""Stripes are not waited for longer than this when somebody else announces the whole artifact."""
-EARLY_BYTES_PER_PEER = 256 * 1024
+"""Stripes are not waited for longer than this after the last one when somebody else announces the whole artifact."""
+EARLY_BYTES_PER_PEER = 1024 * 1024
 """Bytes of one peer's stripes that wait for the artifact's row, or for what their proof builds on."""
 EARLY_NS = 2 * SECOND
 """How long they wait."""
@@ -83,6 +91,40 @@ class EarlyStripes:
         return dropped
 
 
+class Lateness:
+    """How late stripes were lately, by the peer that sent them, in nanoseconds: where many peers are late, links or machines are
+    busy, and patience costs less than fetching what comes anyway.
+    """
+
+    __slots__ = ("_by_peer", "first_ns")
+
+    def __init__(self) -> None:
+        self._by_peer: dict[str, int] = {}
+        self.first_ns = 0
+        """From a row to the first stripe that a peer passed on."""
+
+    def fade(self) -> None:
+        """A sixteenth is forgotten with each artifact that begins."""
+        self.first_ns -= self.first_ns // 16
+        if self._by_peer:
+            faded = {peer: late - late // 16 for peer, late in self._by_peer.items()}
+            self._by_peer = {peer: late for peer, late in faded.items() if late >= LATE_NS}
+
+    def met(self, peer: str, pause_ns: int) -> None:
+        """A stripe of this peer came after such a pause."""
+        if pause_ns >= LATE_NS and pause_ns > self._by_peer.get(peer, 0):
+            self._by_peer[peer] = pause_ns
+
+    def forget(self, peer: str) -> None:
+        """The peer is not connected any more."""
+        self._by_peer.pop(peer, None)
+
+    def usual(self, peers: int) -> int:
+        """The greatest, but for a quarter of so many peers: a few that are late, or lie, make nobody wait for the others."""
+        spared = (peers + 1) // 4
+        return 0 if len(self._by_peer) <= spared else sorted(self._by_peer.values(), reverse=True)[spared]
+
+
 class StripeIntake:
     """Takes peers' stripes for the tasks of the assembler."""
 
@@ -109,8 +151,10 @@ class StripeIntake:
         self._is_refused = is_refused
         self._known: dict[bytes, ArtifactId] = {}  # by its first bytes, every artifact in rows that said stripes come
         self._early = EarlyStripes()
-        self._missed: dict[ArtifactId, None] = {}  # what was fetched because stripes of it were late
-        self._least_ns = WAIT_LEAST_NS
+        self._missed: dict[
+            ArtifactId, int
+        ] = {}  # what was fetched because stripes did not come, and when the last one had
+        self._late = Lateness()
         self._heard: dict[str, int] = {}  # when a new stripe came of anything that this peer deals out
 
     # Rows
@@ -129,9 +173,9 @@ class StripeIntake:
         if not task.dealer:
             task.dealer = source.peer
         if is_new:
-            self._least_ns = max(WAIT_LEAST_NS, self._least_ns - self._least_ns // 16)
+            self._late.fade()
             task.awaits = Awaiting(context.now)
-            context.timers.set(Timer.STRIPES, artifact, context.now + FIRST_WAIT_NS)
+            self._look_again(task.artifact, task.awaits, context.now + self._patience_ns(task.awaits))
         for peer in self._early.peers(artifact[:SHORT_BYTES]):
             self._take_early(artifact[:SHORT_BYTES], peer)
 
@@ -143,6 +187,7 @@ class StripeIntake:
     def disconnect(self, peer: str) -> None:
         """The peer's connection ended: it deals out nothing more."""
         self._heard.pop(peer, None)
+        self._late.forget(peer)
 
     # Stripes
 
@@ -181,10 +226,8 @@ class StripeIntake:
         artifact = self._known.get(stripe.short)
         if artifact is None:
             return self._keep(peer, stripe, "stripe_before_its_row")
-        if artifact in self._missed:
-            # It was late, not lost: where much is late, because links or machines are busy, more patience costs less.
-            del self._missed[artifact]
-            self._least_ns = min(FIRST_WAIT_NS, 2 * self._least_ns)
+        if artifact in self._missed:  # it was late, not lost
+            self._late.met(peer, self._context.now - self._missed[artifact])
         if self._pool.holds(artifact):
             self._context.count("stripes_duplicate")
             return UpdateStatus.HAVE
@@ -227,9 +270,14 @@ class StripeIntake:
         context.counters["stripes_received"] += 1
         task.delivered[peer] = task.delivered.get(peer, 0) + len(stripe.data)
         is_dealt = stripe.first_hand and peer == task.dealer
-        if task.awaits is not None and task.awaits.came(now, first_hand=is_dealt):
-            # Set for the first stripe until now, and from here on looked at again whenever it fires in vain.
-            context.timers.set(Timer.STRIPES, task.artifact, now + self._patience_ns(task.awaits))
+        awaits = task.awaits
+        if awaits is not None:
+            if awaits.relayed_after_ns:
+                self._late.met(peer, now - max(awaits.last, self._heard.get(task.dealer, 0)))
+            if awaits.came(now, first_hand=is_dealt):
+                self._late.first_ns = max(self._late.first_ns, awaits.relayed_after_ns)
+                # Set for the first stripe until now, and from here on looked at again whenever it fires in vain.
+                self._look_again(task.artifact, awaits, now + self._patience_ns(awaits))
         if task.dealer:
             self._heard[task.dealer] = now
         if is_dealt:
@@ -289,20 +337,30 @@ class StripeIntake:
         context, task = self._context, self._assembler.tasks.get(artifact)
         if task is None or task.awaits is None:
             return
-        awaits = task.awaits
+        awaits, late_ns = task.awaits, context.now - task.awaits.look_at
+        patience, trips = self._patience_ns(awaits), 0 if task.closed else TRIPS
+        if late_ns > STARVED_NS:
+            self._look_again(artifact, awaits, context.now + min(late_ns, patience))
+            return
         others = sum(1 for source in self._table.holders.get(artifact, {}).values() if source.complete)
-        due = self._patience_ns(awaits) + max(awaits.last, self._heard.get(task.dealer, 0))
+        due = patience + max(awaits.last, self._heard.get(task.dealer, 0))
+        due = max(due, awaits.since + WAIT_LEAST_NS + trips * awaits.relayed_after_ns)
         if others > 1:
-            due = min(due, awaits.since + HELD_ELSEWHERE_NS)
+            due = min(due, awaits.last + HELD_ELSEWHERE_NS)
         if context.now < due:
-            context.timers.set(Timer.STRIPES, artifact, due)
+            self._look_again(artifact, awaits, due)
             return
         context.count("stripes_missed")
-        self._missed[artifact] = None
+        self._missed[artifact] = awaits.last
         task.awaits = None
         self._assembler.source_changed(artifact)
 
+    def _look_again(self, artifact: ArtifactId, awaits: Awaiting, at: int) -> None:
+        awaits.look_at = at
+        self._context.timers.set(Timer.STRIPES, artifact, at)
+
     def _patience_ns(self, awaits: Awaiting) -> int:
         if not awaits.relayed_after_ns:
-            return FIRST_WAIT_NS
-        return max(self._least_ns, awaits.relayed_after_ns // 2, GAPS * awaits.gap_ns)
+            return max(FIRST_WAIT_NS, min(WAIT_MOST_NS, 2 * self._late.first_ns))
+        usual = min(WAIT_MOST_NS, 2 * self._late.usual(len(self._table.peers)))
+        return max(WAIT_LEAST_NS, awaits.relayed_after_ns, GAPS * awaits.gap_ns, usual)

@@ -162,11 +162,13 @@ def _take_first(line: dict[ArtifactId, None]) -> ArtifactId:
 class Awaiting:
     """How the stripes of one artifact have come so far: while they come, nothing is fetched."""
 
-    __slots__ = ("gap_ns", "last", "relayed_after_ns", "since")
+    __slots__ = ("gap_ns", "last", "look_at", "relayed_after_ns", "since")
 
     def __init__(self, now: int) -> None:
         self.since = self.last = now
         """When its row came, and its last new stripe or row."""
+        self.look_at = now
+        """When the wait is looked at next."""
         self.relayed_after_ns = 0
         """Time from its row until the first stripe that another peer passed on; 0: none has come."""
         self.gap_ns = 0

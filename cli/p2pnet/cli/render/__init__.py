@@ -24,6 +24,7 @@ from p2pnet.cli.documents import (
     Trace,
     WithdrawnArtifact,
 )
+from p2pnet.model.comparison import Comparison
 from p2pnet.model.report import Report, Status
 from p2pnet.model.scenario_run import ScenarioRun
 from p2pnet.model.trials import TrialsReport
@@ -149,18 +150,8 @@ def _table(
 
 def _drawing(document: Document, width: int, now: float, *, ascii_only: bool, height: int | None) -> Any:
     match document:
-        case Report():
-            from p2pnet.cli.render import report
-
-            return report.draw(document, width, ascii_only=ascii_only)
-        case TrialsReport():
-            from p2pnet.cli.render import trials
-
-            return trials.draw(document, width)
-        case ScenarioRun():
-            from p2pnet.cli.render import scenario
-
-            return scenario.draw(document, width)
+        case Report() | TrialsReport() | Comparison() | ScenarioRun():
+            return _draw_measured(document, width, ascii_only=ascii_only)
         case Status():
             from p2pnet.cli.render import status
 
@@ -175,6 +166,27 @@ def _drawing(document: Document, width: int, now: float, *, ascii_only: bool, he
             return ""
         case _:
             return _draw_small(document)
+
+
+def _draw_measured(document: Report | TrialsReport | Comparison | ScenarioRun, width: int, *, ascii_only: bool) -> Any:
+    match document:
+        case Report():
+            from p2pnet.cli.render import report
+
+            return report.draw(document, width, ascii_only=ascii_only)
+        case TrialsReport():
+            from p2pnet.cli.render import trials
+
+            return trials.draw(document, width)
+        case Comparison():
+            from p2pnet.cli.render import comparison
+
+            return comparison.draw(document, width)
+        case ScenarioRun():
+            from p2pnet.cli.render import scenario
+
+            return scenario.draw(document, width)
+    assert_never(document)
 
 
 def _draw_list(document: SubnetList | Pings | KeptRuns | Faults, width: int, now: float) -> Any:

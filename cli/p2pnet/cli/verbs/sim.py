@@ -19,7 +19,6 @@ from p2pnet.model.units import format_duration
 if TYPE_CHECKING:
     from p2pnet.cli.simulating import Simulated
     from p2pnet.cli.targets.target import Target
-    from p2pnet.cli.trial_worker import TrialJob
     from p2pnet.sim.simulate import SimLoad  # with the broadcast, which help does without
     from p2pnet.subnet.spec import Subnet
 
@@ -215,14 +214,14 @@ async def _tried(
     import msgspec
 
     from p2pnet.cli.following import VERDICT_CODES
-    from p2pnet.cli.trials import run_trials
+    from p2pnet.cli.trials import job_of, run_trials
     from p2pnet.measure.trials import first_unsuccessful, merge
 
     count, began_s = options.trials or 1, time.monotonic()
     first = subnet.spec.seed if options.seed is None else options.seed
     jobs = _jobs(options)
     session.interrupted_note = "interrupted: no trial is left"
-    job = _job(options, subnet, client, spools)
+    job = job_of(options, subnet, client, spools, until_s=options.until_s)
     results = await run_trials(job, range(first, first + count), jobs, session)
     trials = merge(results.reports, results.failed, asked=count, seed=first, subnet=subnet.name)
     seed = first_unsuccessful(trials)
@@ -304,20 +303,6 @@ def _injected(subnet: "Subnet") -> load.InjectedSubnet:
     from p2pnet.subnet.members import members
 
     return load.injected_subnet(subnet.name, to_document(subnet), [name for name, _ in members(subnet)])
-
-
-def _job(options: SimOptions, subnet: "Subnet", client: str, spools: dict[Path, Path]) -> "TrialJob":
-    """The load for processes of their own, which read the files themselves."""
-    from p2pnet.cli.trial_worker import TrialJob
-    from p2pnet.subnet.document import to_document
-
-    files = [(load.artifact_name(path), 0, str(spools.get(path, path).absolute())) for path in options.files or ()]
-    generated = load.generated_payload(options)
-    return TrialJob(
-        document=to_document(subnet), payloads=files or [(generated.name, generated.size, "")], count=options.count,
-        rate_per_s=options.rate, sender=options.publisher, within_s=options.within_s or load.WITHIN_S,
-        expectations=list(options.expect or ()), client=client, until_s=options.until_s,
-    )  # fmt: skip
 
 
 def _load(options: SimOptions, spools: dict[Path, Path], client: str) -> "SimLoad":

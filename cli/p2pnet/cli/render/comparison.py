@@ -1,0 +1,53 @@
+"""A comparison as a person reads it: who against whom, a row for each gate, the verdict."""
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from p2pnet.cli.render import text
+from p2pnet.measure.change_words import change_words, interval_words, value_words, verdict_words
+from p2pnet.measure.wording import load_parts
+from p2pnet.model.comparison import Comparison, Side
+
+STYLE = {"pass": "bold green", "regression": "bold red", "inconclusive": "bold yellow", "invalid": "bold magenta"}
+
+
+def draw(found: Comparison, width: int) -> RenderableType:
+    """Both sides, their load, a table of gates, warnings, the verdict."""
+    lines: list[RenderableType] = [
+        *text.flow("base", _side(found.base), width),
+        *text.flow("head", _side(found.head), width),
+        *text.flow("trials", [_trials(found)], width),
+    ]
+    if found.load is not None:
+        parts = load_parts(found.load)
+        lines += text.flow("load", [part for part in parts if found.trials == 0 or not part.startswith("seed ")], width)
+    drawn = text.table(
+        "GATE", "BASE", "HEAD", "CHANGE", "INTERVAL", "VERDICT", right=("BASE", "HEAD", "CHANGE", "INTERVAL")
+    )
+    for one in found.gates:
+        drawn.add_row(
+            one.gate, value_words(one, one.base), value_words(one, one.head), change_words(one, one.effect),
+            interval_words(one), Text(verdict_words(one), style=STYLE[one.verdict]),
+        )  # fmt: skip
+    lines.append(drawn)
+    for warning in found.warnings:
+        lines += text.flow("note", [warning], width, style="yellow")
+    for reason in found.invalid:
+        lines += text.flow("invalid", [reason], width, style=STYLE["invalid"])
+    return Group(*lines, Text(found.verdict.upper(), style=STYLE[found.verdict]))
+
+
+def _side(side: Side) -> list[Text | str]:
+    return [
+        Text(side.given, style="bold cyan"),
+        side.subnet,
+        text.plural(side.nodes, "node") if side.nodes else "",
+        text.plural(side.artifacts, "artifact") if side.artifacts else "",
+    ]
+
+
+def _trials(found: Comparison) -> str:
+    if found.trials == 0 and not found.asked:
+        return "two kept runs, by their artifacts"
+    early = ", which decided" if found.stopped_early else ""
+    return f"{found.trials} of {found.asked} pairs with equal seeds{early}"

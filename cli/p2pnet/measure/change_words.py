@@ -1,0 +1,47 @@
+"""Changes and limits of gates in words, for terminal and Markdown."""
+
+from p2pnet.measure.wording import MISSING, milliseconds, percent
+from p2pnet.model.comparison import GateResult
+
+WHY_MAX = 200  # characters
+
+
+def value_words(result: GateResult, value: float | None) -> str:
+    """What one side measured."""
+    if value is None:
+        return MISSING
+    if result.metric in ("p50", "p90", "p95", "p99", "max"):
+        return milliseconds(value)
+    return percent(value) if result.metric == "reach" else f"{value:.4g}"
+
+
+def change_words(result: GateResult, change: float | None) -> str:
+    """A change with its sign and unit; None: without a bound."""
+    if change is None:
+        return MISSING
+    match result.unit:
+        case "relative":
+            return f"{change * 100:+.2f}%"
+        case "points":
+            return f"{change * 100:+.2f} points"
+        case "ms":
+            return f"{change:+.3g} ms"
+    return f"{change:+.3g}"
+
+
+def interval_words(result: GateResult) -> str:
+    """From where to where the change probably is."""
+    if result.low is None and result.high is None:
+        return MISSING
+    return f"{change_words(result, result.low)} to {change_words(result, result.high)}"
+
+
+def verdict_words(result: GateResult) -> str:
+    """The verdict of one gate, and what would decide it."""
+    words = {"pass": "pass", "regression": "REGRESSION", "inconclusive": "inconclusive"}[result.verdict]
+    if result.why:
+        return f"{words}: {result.why[:WHY_MAX]}"
+    if result.verdict != "inconclusive":
+        return words
+    needed = result.trials_needed
+    return f"{words}: some {needed} trials would decide" if needed else f"{words}: too close to the limit"
