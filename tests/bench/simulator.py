@@ -41,7 +41,8 @@ def main(arguments: list[str]) -> None:
     print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print(f"degree {DEGREE}, {DELAY} one way, one artifact of {options.bytes} B\n")
     print(
-        " nodes  make s  start s  CPU s  run s  CPU s  inputs  per CPU s  bare calls/s  ratio  peak MB  KB/node  reached  max s  digest"
+        " nodes  make s  start s  CPU s  run s  CPU s  inputs  per CPU s  bare calls/s  ratio  peak MB  KB/node"
+        "  reached  max s  digest"
     )
     for nodes in options.nodes:
         digests = set()
