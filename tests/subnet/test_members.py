@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from p2pnet.model.errors import SpecError
 from p2pnet.model.registry import Member
 from p2pnet.subnet.document import load_subnet
-from p2pnet.subnet.members import edge_count, edges_of, next_membership, pack_of, parse_edges, process_count
+from p2pnet.subnet.members import (
+    adversaries,
+    edge_count,
+    edges_of,
+    next_membership,
+    pack_of,
+    parse_edges,
+    process_count,
+    refused_everywhere,
+)
 
 
 def subnet(**spec):
@@ -72,3 +81,30 @@ def test_whoever_leaves_is_listed_as_removed_until_it_returns(steps: list[set[st
         assert {one.uri for one in after.registry.removed} == {f"spiffe://x/{name}" for name in ever - step}
         assert before is None or after is before or after.registry.version == before.registry.version + 1
         before = after
+
+
+def test_adversaries_are_the_nodes_of_groups_that_do_not_behave() -> None:
+    document = subnet(
+        nodes=1,
+        groups=[
+            {"name": "liar", "nodes": 2, "behaviour": "lying"},
+            {"name": "good", "nodes": 1},
+            {"name": "none", "nodes": 0, "behaviour": "slow"},
+            {"name": "old", "nodes": 1, "behaviour": "stale-certificate"},
+        ],
+    )
+    assert [(one.group, one.behaviour, one.nodes) for one in adversaries(document)] == [
+        ("liar", "lying", ["liar-0", "liar-1"]),
+        ("old", "stale-certificate", ["old-0"]),
+    ]
+    assert refused_everywhere(document) == {"old-0"}
+
+
+def test_somebody_must_be_honest() -> None:
+    with pytest.raises(SpecError, match=r"spec\.groups: all nodes are adversaries"):
+        subnet(nodes=0, groups=[{"name": "liar", "nodes": 2, "behaviour": "lying"}])
+
+
+def test_links_with_members_apart_are_wanted_by_nobody() -> None:
+    membership = next_membership(listed("a", "b", "c"), None, None)
+    assert membership.all_wanted(["b"]) == {"a": ["c"], "b": [], "c": ["a"]}

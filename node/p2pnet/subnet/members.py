@@ -4,7 +4,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from p2pnet import topology
-from p2pnet.model.behaviours import HONEST, AdversaryGroup, Behaviour
+from p2pnet.model.behaviours import HONEST, STALE_CERTIFICATE, AdversaryGroup, Behaviour
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import member_name, member_order
 from p2pnet.model.registry import Member, Membership, Registry, Removed
@@ -54,6 +54,11 @@ def adversaries(subnet: Subnet) -> list[AdversaryGroup]:
 def behaviours_of(subnet: Subnet) -> dict[str, Behaviour]:
     """What nodes do that are not honest, by name."""
     return {name: group.behaviour for group in adversaries(subnet) for name in group.nodes}
+
+
+def refused_everywhere(subnet: Subnet) -> frozenset[str]:
+    """The nodes that every peer refuses, because they show a certificate that has ended: no link of theirs comes up."""
+    return frozenset(name for name, behaviour in behaviours_of(subnet).items() if behaviour == STALE_CERTIFICATE)
 
 
 def pack_of(subnet: Subnet, node: str) -> str:
