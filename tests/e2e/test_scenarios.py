@@ -20,7 +20,7 @@ SPLIT = {"name": "split", "fault": {"partition": {"groups": ["node-3"]}}}
 def write(person: Any, *steps: dict[str, Any], nodes: int = 4) -> Path:
     document = {
         "apiVersion": "p2pnet.io/v1alpha1", "kind": "Scenario", "metadata": {"name": "story"},
-        "spec": {"subnet": {"nodes": nodes, "network": {"default": {"latency": "5ms"}}}, "steps": list(steps)},
+        "spec": {"subnet": {"nodes": nodes}, "steps": list(steps)},
     }  # fmt: skip
     path: Path = person.folder / "story.yaml"
     path.write_text(yaml.safe_dump(document))

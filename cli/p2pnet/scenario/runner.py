@@ -173,7 +173,8 @@ class ScenarioRunner:
             self._codes.add(INVALID)
             self._invalid += [f"run {report.run} of {step.name}: {reason}" for reason in report.invalid]
         ok = not invalid and all(one.ok for one in found)
-        return {"state": "done", "ok": ok, "run": report.run or None, "expectations": found, "detail": figures(report)}
+        detail = f"invalid: {report.invalid[0]}" if report.invalid else figures(report)
+        return {"state": "done", "ok": ok, "run": report.run or None, "expectations": found, "detail": detail}
 
     def _judged_elsewhere(self, step: PlannedStep) -> set[str]:
         """What a run judges for the sake of later steps, and not of its own."""
