@@ -189,20 +189,20 @@ class TestUp:
         path = tmp_path / "subnet.yaml"
         path.write_text(
             "{apiVersion: p2pnet.io/v1alpha1, kind: Subnet, metadata: {name: demo},"
-            " spec: {nodes: 1, groups: [{name: next, nodes: 2, behaviour: stale-certificate}]}}"
+            " spec: {groups: [{name: next, nodes: 3, env: {A: b}}]}}"
         )
         target.seen = "absent"
         await up.run(up.UpOptions(file=path, ignore_unsupported=True), session)
 
         [started] = target.started
-        assert started.spec.groups[0].behaviour == "honest"
+        assert started.spec.groups[0].env == {}
         assert started.metadata.annotations == {
-            "p2pnet.io/ignored": "spec.groups[0].behaviour: is not implemented yet (target local)"
+            "p2pnet.io/ignored": "spec.groups[0].env: is not implemented yet (target local)"
         }
         await up.run(up.UpOptions(file=path, ignore_unsupported=True), session)
         assert target.fake.asked == []  # the same again is no edit
 
-        path.write_text(path.read_text().replace("behaviour: stale-certificate", "behaviour: honest"))
+        path.write_text(path.read_text().replace("env: {A: b}", "env: {}"))
         await up.run(up.UpOptions(file=path), session)
         [(_, document)] = target.fake.asked
         assert "annotations" not in document["metadata"]

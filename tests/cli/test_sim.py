@@ -633,3 +633,40 @@ def test_every_example_is_simulated(p2pnet: Callable[..., Any], path: Path) -> N
 
     assert report["verdict"] == "pass"
     assert report["ignored"] == []
+
+
+# --- judged again ---
+
+
+def test_a_kept_run_is_judged_again_by_other_expectations(
+    p2pnet: Callable[..., Any], document: str, state: State
+) -> None:
+    run = report_of(p2pnet("sim", "-f", document, "--count", "3", "--expect", "bytes <= 100", "-o", "json"))["run"]
+    kept = (state.run(run) / archive.SUMMARY_FILE).read_bytes()
+
+    again = report_of(p2pnet("report", "demo", run, "--expect", "hops <= 1", "-o", "json"))
+    assert [one["expr"] for one in again["expectations"]] == ["hops <= 1", "reach == 100%"]
+    assert again["bytes"]["sent"] == json.loads(kept)["bytes"]["sent"]
+    missed = report_of(p2pnet("report", "demo", run, "--expect", "bytes <= 0.5", "-o", "json"), code=1)
+    assert (missed["verdict"], missed["expectations"][0]["ok"]) == ("fail", False)
+    assert (state.run(run) / archive.SUMMARY_FILE).read_bytes() == kept
+
+    wrong = p2pnet("report", "demo", run, "--expect", "hops <=")
+    assert (wrong.code, "where: --expect" in wrong.err) == (2, True)
+    archive.events_file(state.run(run)).unlink()
+    gone = p2pnet("report", "demo", run, "--expect", "hops <= 1")
+    assert (gone.code, "has no events any more" in gone.err) == (2, True)
+
+
+def test_what_made_a_run_invalid_still_does_when_it_is_judged_again(
+    p2pnet: Callable[..., Any], document: str, state: State
+) -> None:
+    run = report_of(p2pnet("sim", "-f", document, "--expect", "p50 <= 1ms", "-o", "json"))["run"]
+    path = state.run(run) / archive.SUMMARY_FILE
+    report = json.loads(path.read_bytes())
+    report["verdict"] = "invalid"
+    report["invalid"] = ["the disk was full", "p50 <= 1ms: measured 0 ms, and clocks are known only to 2 ms"]
+    path.write_text(json.dumps(report))
+
+    again = report_of(p2pnet("report", "demo", run, "--expect", "hops <= 1", "-o", "json"), code=5)
+    assert (again["verdict"], again["invalid"]) == ("invalid", ["the disk was full"])

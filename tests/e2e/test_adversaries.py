@@ -14,12 +14,13 @@ DOCUMENT = {
         "groups": [
             {"name": "liar", "nodes": 1, "behaviour": "lying"},
             {"name": "flooder", "nodes": 1, "behaviour": "flooding"},
+            {"name": "old", "nodes": 1, "behaviour": "stale-certificate"},
         ],
     },
 }  # fmt: skip
 
 
-def test_honest_nodes_reach_each_other_beside_a_liar_and_a_flooder(person: Any) -> None:
+def test_honest_nodes_reach_each_other_beside_a_liar_a_flooder_and_one_whom_all_refuse(person: Any) -> None:
     file = person.folder / "subnet.yaml"
     file.write_text(yaml.safe_dump(DOCUMENT))
     person.run("up", "-f", str(file), inside=True)
@@ -27,7 +28,11 @@ def test_honest_nodes_reach_each_other_beside_a_liar_and_a_flooder(person: Any) 
     assert {one["name"]: one["behaviour"] for one in status["members"] if one["behaviour"] != "honest"} == {
         "liar-0": "lying",
         "flooder-0": "flooding",
+        "old-0": "stale-certificate",
     }
+    assert status["links"] == {"expected": 10, "up": 10}, "everybody refuses old-0"
+    [old] = [one for one in status["members"] if one["name"] == "old-0"]
+    assert (old["peers"], old["detail"][:39]) == (0, "shows a certificate that has ended: its")
 
     report = person.document("inject", "demo", "--size", "300KiB", "--count", "9", "--rate", "3/s", "--from", "all")
     assert (report["verdict"], report["reach"]) == ("pass", {"expected": 54, "delivered": 54, "ratio": 1.0})
@@ -35,6 +40,7 @@ def test_honest_nodes_reach_each_other_beside_a_liar_and_a_flooder(person: Any) 
     assert report["adversaries"] == [
         {"group": "liar", "behaviour": "lying", "nodes": ["liar-0"]},
         {"group": "flooder", "behaviour": "flooding", "nodes": ["flooder-0"]},
+        {"group": "old", "behaviour": "stale-certificate", "nodes": ["old-0"]},
     ]
     assert [one["node"] for one in report["per_node"]] == report["publishers"]
 

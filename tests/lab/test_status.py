@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from p2pnet.lab.backends.backend import Process
 from p2pnet.lab.nodes.status_poller import Unresponsive
 from p2pnet.lab.status import StatusInputs, status_of
+from p2pnet.model.behaviours import Behaviour
 from p2pnet.model.control import PeersReply, PeerState
 from p2pnet.model.registry import Member, Membership, Registry
 from p2pnet.model.report import Status
@@ -18,7 +19,7 @@ NODES = [f"node-{index}" for index in range(4)]
 
 def status(
     processes: dict[str, Process] | None = None, *, answer: list[str] = NODES, silent: dict[str, float] | None = None,
-    linked: set[frozenset[str]] | None = None, phase: str = "",
+    linked: set[frozenset[str]] | None = None, phase: str = "", behaviours: dict[str, Behaviour] | None = None,
 ) -> Status:  # fmt: skip
     members = [Member(name, f"spiffe://{name}", ["127.0.0.1:1"]) for name in NODES]
     views = {
@@ -36,7 +37,7 @@ def status(
             groups=dict.fromkeys(NODES, "node"), peers=views, leaves={}, now=NOW, phase=phase,
             processes={name: Process("running", 7) for name in NODES} | (processes or {}),
             unresponsive={name: Unresponsive(NOW.timestamp() - ago, "idle 0x0") for name, ago in (silent or {}).items()},
-            heard={name: NOW.timestamp() - 1 for name in answer},
+            heard={name: NOW.timestamp() - 1 for name in answer}, behaviours=behaviours or {},
         )
     )  # fmt: skip
 
@@ -103,3 +104,14 @@ def test_the_silence_of_a_node_in_a_pod_says_what_its_agent_says():
         "silent for 8 s; its pod does not answer: timeout; idle 0x0; 3 of 3 peers still have a link with it"
     )
     assert NOW - timedelta(seconds=8) == datetime.fromisoformat(found.members[3].silent_since or "")
+
+
+def test_links_that_everybody_refuses_are_not_missing():
+    others = [name for name in NODES if name != "node-0"]
+    linked = {frozenset((a, b)) for a in others for b in others if a != b}
+    found = status(linked=linked, behaviours={"node-0": "stale-certificate", "node-1": "lying"})
+    assert found.links.up == found.links.expected == len(linked)
+    assert condition(found, "Ready")[0] == "True"
+    assert details(found) == {"node-0": "shows a certificate that has ended: its peers refuse it, as they should"}
+    assert [one.behaviour for one in found.members[:2]] == ["stale-certificate", "lying"]
+    assert found.certificates.issued == len(others)

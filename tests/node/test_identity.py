@@ -85,3 +85,16 @@ def test_a_node_without_a_usable_identity_does_not_start(subnet: SubnetDir) -> N
     _, directory, _ = watch(subnet)
     with pytest.raises(SpecError, match="this node is"):
         IdentityFiles(directory, subnet.uri("node-1"), now=subnet.now)
+
+
+def test_a_leaf_that_has_ended_is_shown_where_that_is_the_point_and_nowhere_else(subnet: SubnetDir) -> None:
+    directory = subnet.folder / "identity"
+    authority = Authority.create("old", now=subnet.now - timedelta(days=1))
+    leaf = authority.issue(subnet.uri("node-0"), now=subnet.now - timedelta(hours=2), ttl=timedelta(hours=1))
+    Identity.of(leaf, authority.certificate_pem).write(directory)
+    with pytest.raises(SpecError, match="expired"):
+        IdentityFiles(directory, subnet.uri("node-0"), now=subnet.now)
+    shown = IdentityFiles(directory, subnet.uri("node-0"), now=subnet.now, may_have_ended=True)
+    assert shown.current.not_after < subnet.now
+    with pytest.raises(SpecError, match="is for"):
+        IdentityFiles(directory, subnet.uri("node-1"), now=subnet.now, may_have_ended=True)

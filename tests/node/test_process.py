@@ -1,11 +1,14 @@
 """`python -m p2pnet.node CONFIG` without a supervisor: how it ends."""
 
 import asyncio
+import logging
 import signal
 import socket
 import time
 
 from tests.node.kit import Bench, ended, port_of, run_node
+
+from p2pnet.node.process import QUIC_LINES_PER_MINUTE, FewLines
 
 
 async def test_asked_by_sigterm_it_ends_with_0_without_waiting_for_the_labs_long_poll(bench: Bench) -> None:
@@ -41,3 +44,15 @@ async def test_an_address_in_use_ends_it_with_3(bench: Bench) -> None:
         code, words = await ended(await run_node(bench.subnet.write_node("node-0", port=taken.getsockname()[1])))
     assert code == 3
     assert "Traceback" not in words
+
+
+def test_who_is_refused_all_day_does_not_fill_the_log() -> None:
+    few = FewLines()
+
+    def passed(seconds: float) -> bool:
+        record = logging.LogRecord("quic", logging.WARNING, "", 0, "refused", None, None)
+        record.created = seconds
+        return few.filter(record)
+
+    assert [passed(1000 + at / 10) for at in range(100)].count(True) == QUIC_LINES_PER_MINUTE
+    assert passed(1061)

@@ -105,13 +105,18 @@ def test_an_edit_names_every_field_that_cannot_change() -> None:
 
 def test_an_edit_of_what_a_target_cannot_honour_says_why() -> None:
     before = subnet(groups=[{"name": "next", "nodes": 1}])
-    change = {
-        "spec": {
-            "groups": [{"name": "next", "nodes": 1}, {"name": "bad", "nodes": 1, "behaviour": "stale-certificate"}]
-        }
-    }
-    with pytest.raises(SpecError, match=r"spec\.groups\[1\]\.behaviour: is not implemented yet \(target local\)"):
+    change = {"spec": {"groups": [{"name": "next", "nodes": 1}, {"name": "bad", "nodes": 1, "env": {"A": "b"}}]}}
+    with pytest.raises(SpecError, match=r"spec\.groups\[1\]\.env: is not implemented yet \(target local\)"):
         edits.edited(before, change, "local")
+
+
+def test_another_behaviour_replaces_the_nodes_of_a_group() -> None:
+    before = subnet(nodes=1, groups=[{"name": "next", "nodes": 1}])
+    change = {"spec": {"groups": [{"name": "next", "nodes": 1, "behaviour": "lying"}]}}
+    with pytest.raises(SpecError, match=r"spec\.groups\[next\]\.behaviour"):
+        edits.edited(before, change, "local")
+    assert edits.kind_of("spec.groups[next].behaviour") is edits.EditKind.ROLLING
+    assert edits.edited(before, change, "cluster").spec.groups[0].behaviour == "lying"
 
 
 @pytest.mark.parametrize("target", ["local", "cluster", "kind"])

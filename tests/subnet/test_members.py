@@ -7,7 +7,18 @@ from hypothesis import strategies as st
 from p2pnet.model.errors import SpecError
 from p2pnet.model.registry import Member
 from p2pnet.subnet.document import load_subnet
-from p2pnet.subnet.members import edge_count, edges_of, next_membership, pack_of, parse_edges, process_count
+from p2pnet.subnet.members import (
+    adversaries,
+    cut_off,
+    cut_off_notes,
+    edge_count,
+    edges_of,
+    next_membership,
+    pack_of,
+    parse_edges,
+    process_count,
+    refused_everywhere,
+)
 
 
 def subnet(**spec):
@@ -72,3 +83,43 @@ def test_whoever_leaves_is_listed_as_removed_until_it_returns(steps: list[set[st
         assert {one.uri for one in after.registry.removed} == {f"spiffe://x/{name}" for name in ever - step}
         assert before is None or after is before or after.registry.version == before.registry.version + 1
         before = after
+
+
+def test_adversaries_are_the_nodes_of_groups_that_do_not_behave() -> None:
+    document = subnet(
+        nodes=1,
+        groups=[
+            {"name": "liar", "nodes": 2, "behaviour": "lying"},
+            {"name": "good", "nodes": 1},
+            {"name": "none", "nodes": 0, "behaviour": "slow"},
+            {"name": "old", "nodes": 1, "behaviour": "stale-certificate"},
+        ],
+    )
+    assert [(one.group, one.behaviour, one.nodes) for one in adversaries(document)] == [
+        ("liar", "lying", ["liar-0", "liar-1"]),
+        ("old", "stale-certificate", ["old-0"]),
+    ]
+    assert refused_everywhere(document) == {"old-0"}
+
+
+def test_somebody_must_be_honest() -> None:
+    with pytest.raises(SpecError, match=r"spec\.groups: all nodes are adversaries"):
+        subnet(nodes=0, groups=[{"name": "liar", "nodes": 2, "behaviour": "lying"}])
+
+
+def test_links_with_members_apart_are_wanted_by_nobody() -> None:
+    membership = next_membership(listed("a", "b", "c"), None, None)
+    assert membership.all_wanted(["b"]) == {"a": ["c"], "b": [], "c": ["a"]}
+
+
+def test_honest_nodes_behind_adversaries_are_cut_off() -> None:
+    line = [["node-0", "node-1"], ["node-1", "node-2"], ["node-2", "liar-0"], ["liar-0", "node-3"]]
+    document = subnet(
+        nodes=4, groups=[{"name": "liar", "nodes": 1, "behaviour": "silent"}], topology={"kind": "edges", "edges": line}
+    )
+    assert cut_off(document) == ["node-3"]
+    assert cut_off_notes(document) == [
+        "node-3 is linked with the other honest nodes through adversaries only: nothing is promised there"
+    ]
+    assert cut_off(subnet(nodes=4, topology={"kind": "ring"})) == []
+    assert cut_off_notes(subnet(nodes=4, groups=[{"name": "liar", "nodes": 1, "behaviour": "silent"}])) == []

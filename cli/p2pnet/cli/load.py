@@ -13,8 +13,9 @@ import typer
 
 from p2pnet.cli import options as quantities
 from p2pnet.cli import shell_completion
+from p2pnet.cli.expecting import check_expectations
 from p2pnet.cli.outcome import CommandError
-from p2pnet.measure import artifacts_asked, expectations
+from p2pnet.measure import artifacts_asked
 from p2pnet.model import limits, units
 from p2pnet.model.behaviours import HONEST
 from p2pnet.model.errors import SpecError
@@ -169,13 +170,7 @@ def check(options: LoadOptions, verb: str) -> list[Path]:
     """What is wrong without asking anybody, CommandError (exit 2); the sources that must be read to their end first."""
     from p2pnet.cli.spooling import check_sources
 
-    for expression in options.expect or ():
-        try:
-            expectations.parse(expression)
-        except SpecError as error:
-            raise CommandError(
-                str(error), where="--expect", next_step="write it like 'p95 <= 800ms' or 'reach >= 99%'"
-            ) from None
+    check_expectations(options.expect)
     if options.files and options.size is not None:
         raise CommandError(
             "both files and --size: what is to be published?",

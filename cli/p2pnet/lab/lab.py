@@ -36,6 +36,7 @@ from p2pnet.store.state import SubnetPaths
 from p2pnet.subnet.document import to_document
 from p2pnet.subnet.edits import edited
 from p2pnet.subnet.expiry import ExpiryTimer, is_expired, is_expiring
+from p2pnet.subnet.members import refused_everywhere
 from p2pnet.subnet.support import ignored
 
 UPKEEP_S = 10.0  # between two looks at certificates and the ttl
@@ -58,7 +59,9 @@ class Lab:
         self.paths = paths
         self.backend = backend
         self.version = _version()
-        self.links = links or Links(backend.identity, self._is_expected)
+        self.links = links or Links(
+            backend.identity, self._is_expected, stale=lambda: refused_everywhere(backend.subnet)
+        )
         self.liveness = Liveness(
             lambda node: self.links.problems.get(node, ""),
             lambda node: process_text(backend.process(node)),

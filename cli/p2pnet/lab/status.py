@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from p2pnet.lab.backends.backend import Process
 from p2pnet.lab.nodes.status_poller import Unresponsive
-from p2pnet.model.behaviours import HONEST, Behaviour
+from p2pnet.model.behaviours import HONEST, STALE_CERTIFICATE, Behaviour
 from p2pnet.model.control import PeersReply
 from p2pnet.model.registry import Membership
 from p2pnet.model.report import (
@@ -81,7 +81,8 @@ class StatusInputs:
 
 def status_of(known: StatusInputs) -> Status:
     """The status document."""
-    all_wanted = known.membership.all_wanted()
+    apart = {name for name, behaviour in known.behaviours.items() if behaviour == STALE_CERTIFICATE}
+    all_wanted = known.membership.all_wanted(apart)
     wanted = {name: all_wanted.get(name, []) for name in known.groups}
     addresses = {one.name: one.addresses[0] for one in known.membership.registry.members if one.addresses}
     reported = {name: {peer.name for peer in peers.peers} for name, peers in known.peers.items()}
@@ -92,14 +93,14 @@ def status_of(known: StatusInputs) -> Status:
         _member(name, group, known, _Edges(wanted[name], up[name], absent, reported, lacks), addresses.get(name, ""))
         for name, group in known.groups.items()
     ]
-    links = LinkCounts(known.membership.edge_count(), sum(map(len, up.values())) // 2)
+    links = LinkCounts(sum(map(len, wanted.values())) // 2, sum(map(len, up.values())) // 2)
     nodes = NodeCounts(
         desired=len(members),
         running=sum(member.state in ("running", "ready", "connected") for member in members),
         ready=sum(member.state in ("ready", "connected") for member in members),
         connected=sum(member.state == "connected" for member in members),
     )
-    ends = [end for name in known.groups if (end := _leaf_end(name, known)) is not None]
+    ends = [end for name in known.groups if name not in apart and (end := _leaf_end(name, known)) is not None]
     return Status(
         name=known.name, target=known.target, nodes=nodes, links=links,
         certificates=CertificateCounts(len(ends), _rfc3339(min(ends)) if ends else None),
@@ -152,6 +153,8 @@ def _member(name: str, group: str, known: StatusInputs, edges: _Edges, address: 
     else:
         found = None
         detail = known.ordered.get(name, detail)
+    if known.behaviours.get(name) == STALE_CERTIFICATE and not detail:
+        detail = "shows a certificate that has ended: its peers refuse it, as they should"
     ends, heard = _leaf_end(name, known), known.heard.get(name)
     return MemberStatus(
         name=name, group=group, state=state, address=address, peers=len(peers.peers) if peers else 0,  # type: ignore[arg-type]
@@ -208,8 +211,9 @@ def _conditions(
     ready = enough and nodes.desired > 0 and (nodes.ready == nodes.desired or known.ready_share < 1)
     waiting = _waiting(known, members, nodes, links)
     expired = [end for end in ends if end <= known.now]
-    issued = len(ends) == nodes.desired and not expired
-    certificates = f"certificates {len(ends)}/{nodes.desired}" + (f", {len(expired)} expired" if expired else "")
+    due = sum(member.behaviour != STALE_CERTIFICATE for member in members)
+    issued = len(ends) == due and not expired
+    certificates = f"certificates {len(ends)}/{due}" + (f", {len(expired)} expired" if expired else "")
     broken = [member for member in members if _is_broken(member, known)]
     what = known.problem or "; ".join([
         *([_faults_text(known)] if known.in_force else []), *known.network_problems[:NAMED_MAX],

@@ -226,6 +226,22 @@ class RunMeasure:
         ordered = dict(sorted(journeys.items(), key=lambda item: (item[1].t_ns, item[0])))
         return _assemble(self.nodes, ordered, facts)
 
+    def judge_again(self, report: Report, facts: RunFacts) -> Report:
+        """The report of the same run with the expectations of `facts` in the place of its own. Raises SpecError as `report`.
+
+        What made the run invalid besides its own expectations still does.
+        """
+        fresh = self.report(facts)
+        own = tuple(f"{one.expr}: " for one in report.expectations)
+        anew = tuple(f"{one.expr}: " for one in fresh.expectations)
+        invalid = [reason for reason in report.invalid if not reason.startswith(own)]
+        invalid += [reason for reason in fresh.invalid if reason.startswith(anew)]
+        passed = all(one.ok for one in fresh.expectations)
+        return msgspec.structs.replace(
+            report, expectations=fresh.expectations, invalid=invalid,
+            verdict="invalid" if invalid else "pass" if passed else "fail",
+        )  # fmt: skip
+
     def _journey(self, artifact: str) -> Journey:
         return self._journeys.setdefault(artifact, Journey())
 

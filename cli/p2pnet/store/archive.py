@@ -11,11 +11,12 @@ import itertools
 import os
 import re
 import shutil
+import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import msgspec
 
@@ -28,6 +29,9 @@ from p2pnet.store import heads
 from p2pnet.store.files import write_atomic
 from p2pnet.store.heads import RunHead, read_head, refresh_head
 from p2pnet.store.state import State
+
+if TYPE_CHECKING:
+    from p2pnet.measure import RunMeasure  # not for reading what is kept
 
 RUN_FILE = heads.RUN_FILE
 SUMMARY_FILE = heads.SUMMARY_FILE
@@ -251,6 +255,27 @@ def report_of_lost(state_dir: State | Path, run_id: str, reason: str) -> Report:
     return report or _measured(run, _folder(state_dir, run_id), reason)[1]
 
 
+def judged_again(state_dir: State | Path, run_id: str, expect: Sequence[str]) -> Report:
+    """The report of a run that has ended, judged by other expectations; what is kept stays as it is.
+
+    Raises SpecError for one that cannot be read, for a run that goes on, and for one whose events are gone.
+    """
+    from p2pnet.measure import facts_of
+
+    run, report = read_run(state_dir, run_id)
+    folder = _folder(state_dir, run_id)
+    if report is None or not has_events(folder):
+        what = "has not ended" if report is None else "has no events any more"
+        raise SpecError(f"run {run_id} {what}: it cannot be judged again")
+    measure, _ = _replayed(run, events_file(folder))
+    sent = report.bytes.sent
+    facts = facts_of(
+        run, expect=list(expect), sent=sent, clock_bound_ms=report.clock_bound_ms,
+        lost_until_ns=report.lost_until_ns or dict.fromkeys(report.unknown_nodes, sys.maxsize),
+    )  # fmt: skip
+    return measure.judge_again(report, facts)
+
+
 def set_label(state_dir: State | Path, run_id: str, label: str) -> None:
     """Give an ended run another label; an empty one removes it. Raises SpecError, OSError."""
     folder = _folder(state_dir, run_id)
@@ -310,14 +335,9 @@ def compact_leftover(state_dir: State | Path, *, most: int) -> list[str]:
 
 def _measured(run: RunFile, events: Path, reason: str) -> tuple[RunFile, Report]:
     """The report of what a run's events tell, and the run with the artifacts that they add to those it names."""
-    from p2pnet.measure import RunMeasure, facts_of, unmeasured  # only for runs whose lab died
+    from p2pnet.measure import facts_of, unmeasured  # only for runs whose lab died
 
-    measure, published = RunMeasure(run.honest), []
-    for event in iter_events(events):
-        if event.kind is EventKind.PUBLISHED:
-            measure.published(event.artifact, event.node, event.t_ns, event.bytes)
-            published.append(event.artifact)
-        measure.feed([event])
+    measure, published = _replayed(run, events)
     known = set(run.artifacts)
     more = [artifact for artifact in published if artifact not in known]
     name = run.request.payloads[0].name if len(run.request.payloads) == 1 else ""
@@ -325,6 +345,19 @@ def _measured(run: RunFile, events: Path, reason: str) -> tuple[RunFile, Report]
     if not published:
         return run, unmeasured(run, [reason])
     return run, measure.report(facts_of(run, invalid=[reason]))
+
+
+def _replayed(run: RunFile, events: Path) -> "tuple[RunMeasure, list[str]]":
+    """The measurement of a run from its events, and what they say was published, in their order."""
+    from p2pnet.measure import RunMeasure
+
+    measure, published = RunMeasure(run.honest), []
+    for event in iter_events(events):
+        if event.kind is EventKind.PUBLISHED:
+            measure.published(event.artifact, event.node, event.t_ns, event.bytes)
+            published.append(event.artifact)
+        measure.feed([event])
+    return measure, published
 
 
 def pretty(document: msgspec.Struct) -> bytes:

@@ -1,5 +1,7 @@
 """The registry (who belongs to a subnet) and the edges of its topology. Written by lab or operator, read by nodes."""
 
+from collections.abc import Collection
+
 import msgspec
 
 from p2pnet.model import limits
@@ -45,8 +47,11 @@ class Membership(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
         mine = {b if a == name else a for a, b in self.edges if name in (a, b)}
         return [other for other in names if other in mine]
 
-    def all_wanted(self) -> dict[str, list[str]]:
-        """`wanted` of every member, in one pass."""
+    def all_wanted(self, apart: Collection[str] = ()) -> dict[str, list[str]]:
+        """`wanted` of every member, in one pass. `apart`: members with whom no link can come up, wanted as it may be."""
+        if apart:
+            all_wanted = self.all_wanted().items()
+            return {a: [] if a in apart else [b for b in peers if b not in apart] for a, peers in all_wanted}
         if self.edges is None:
             names = [member.name for member in self.registry.members]
             return {name: [other for other in names if other != name] for name in names}

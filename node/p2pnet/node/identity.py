@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from p2pnet.model.errors import P2pnetError, SpecError
@@ -17,8 +17,14 @@ _Stamp = tuple[tuple[int, int, int], ...]
 class IdentityFiles:
     """An `IdentitySource` for the endpoint: `current` is always whole, `version` grows with every replacement."""
 
-    def __init__(self, directory: Path, uri: str, *, now: datetime, name: str = "tls") -> None:
-        """Read the identity of `uri`. Raises SpecError when it cannot be used: a node without one does not start."""
+    def __init__(
+        self, directory: Path, uri: str, *, now: datetime, name: str = "tls", may_have_ended: bool = False
+    ) -> None:
+        """Read the identity of `uri`. Raises SpecError when it cannot be used: a node without one does not start.
+
+        `may_have_ended`: a leaf whose time is over is shown all the same.
+        """
+        self._may_have_ended = may_have_ended
         self._directory = directory
         self._name = name
         self._files = (*identity_files(name), LAB_BUNDLE_FILE)
@@ -53,7 +59,8 @@ class IdentityFiles:
         if identity.uri != self._uri:
             raise SpecError(f"{self._directory / self._files[0]}: is for {identity.uri}, this node is {self._uri}")
         try:
-            identity.verify(now=now)
+            last = identity.not_after - timedelta(seconds=1)
+            identity.verify(now=min(now, last) if self._may_have_ended else now)
         except P2pnetError as error:
             raise SpecError(f"{self._directory / self._files[0]}: {error}") from error
         return identity

@@ -31,6 +31,9 @@ EXIT_FAULT = 70
 EXIT_S = 9.5
 """From SIGTERM to a hard exit: the promise is 10 s, whatever hangs."""
 
+QUIC_LINES_PER_MINUTE = 10
+"""Lines of aioquic in a node's log; refusals are events too, `Refusals` counts them all."""
+
 log = logging.getLogger("p2pnet.node")
 
 
@@ -52,7 +55,25 @@ def log_to(handler: logging.Handler) -> None:
     """Have this process log through `handler` alone."""
     handler.setFormatter(UtcFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("quic").setLevel(logging.WARNING)  # aioquic tells every handshake; what matters is an event
+    aioquic = logging.getLogger("quic")
+    aioquic.setLevel(logging.WARNING)  # it tells every handshake; what matters is an event
+    aioquic.filters[:] = [FewLines()]
+
+
+class FewLines(logging.Filter):
+    """Lets through `QUIC_LINES_PER_MINUTE` of what peers can cause: one that dials in vain all day must not fill the log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._minute = 0.0
+        self._lines = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is among the first of its minute."""
+        if not self._minute <= record.created < self._minute + 60:
+            self._minute, self._lines = record.created, 0
+        self._lines += 1
+        return self._lines <= QUIC_LINES_PER_MINUTE
 
 
 def exit_code_of(error: P2pnetError | OSError) -> int:

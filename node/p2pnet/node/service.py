@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from p2pnet.broadcast import Broadcast
 from p2pnet.broadcast.inputs import MembersChanged
+from p2pnet.model.behaviours import STALE_CERTIFICATE
 from p2pnet.model.config import NodeConfig
 from p2pnet.model.control import PeersReply, PeerState
 from p2pnet.model.errors import LocalError, P2pnetError, TrustError
@@ -69,6 +70,7 @@ class Service:
             member_uri(*scope, config.name),
             now=clock.utc_now(),
             name=config.identity_name,
+            may_have_ended=config.behaviour == STALE_CERTIFICATE,
         )
         self.incarnation = os.urandom(8).hex()
         self._started_ns = clock.mono_ns()
@@ -303,6 +305,8 @@ class Service:
         last = self.peers.last_linked_ns
         if self._stopping or self._endpoint is None:
             return "stopping" if self._stopping else "not bound"
+        if self._config.behaviour == STALE_CERTIFICATE:
+            return ""  # it does what it is there for, and no link will come
         if self._identity.current.not_after <= clock.utc_now():
             return "the leaf has expired"
         if self.network.is_waiting:

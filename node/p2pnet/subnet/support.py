@@ -33,7 +33,6 @@ REFUSED: dict[str, dict[str, str]] = {
         "groups.image": _NO_PODS,
         "groups.env": _NOT_YET,
         "groups.pod": _NO_PODS,
-        "groups.staleCertificate": _NOT_YET,
         "topology.edgesFrom": _NOT_YET,
         "identity.certManager": "has no meaning here: cert-manager is Kubernetes'",
         "pod": _NO_PODS,

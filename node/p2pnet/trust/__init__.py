@@ -4,7 +4,7 @@ Called by quic (verify, Identity), node (Identity), and by lab and operator (Aut
 """
 
 from p2pnet.trust.authority import AUTHORITY_TTL, BACKDATE, Authority, Leaf
-from p2pnet.trust.bundle import PARSING_FAILS, Bundle, VerifiedPeer, verify
+from p2pnet.trust.bundle import PARSING_FAILS, Bundle, VerifiedPeer, ended_at, verify
 from p2pnet.trust.identity import (
     BUNDLE_FILE,
     CHAIN_FILE,
@@ -29,6 +29,7 @@ __all__ = [
     "Identity",
     "Leaf",
     "VerifiedPeer",
+    "ended_at",
     "identity_files",
     "sign",
     "signed_by",

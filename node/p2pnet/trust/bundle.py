@@ -133,6 +133,14 @@ def verify(
     return peer
 
 
+def ended_at(chain_der: Sequence[bytes]) -> datetime:
+    """When the leaf of a chain ends (aware, UTC). Raises TrustError for one that cannot be read."""
+    try:
+        return x509.load_der_x509_certificate(chain_der[0]).not_valid_after_utc
+    except (IndexError, *PARSING_FAILS) as error:
+        raise TrustError("malformed", f"the peer's certificate cannot be read: {error}") from error
+
+
 def _digest(chain_der: Sequence[bytes]) -> bytes:
     """SHA-256 over the bytes and over where each certificate ends: a chain cut elsewhere is another chain."""
     sizes = b"".join(len(der).to_bytes(4, "big") for der in chain_der)

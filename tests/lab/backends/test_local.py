@@ -7,6 +7,7 @@ import pytest
 from p2pnet.lab.backends import local
 from p2pnet.lab.backends.local import LocalBackend
 from p2pnet.model.config import read_node_config
+from p2pnet.model.errors import TrustError
 from p2pnet.subnet.document import load_subnet
 from p2pnet.trust import Bundle, Identity, verify
 
@@ -91,3 +92,20 @@ async def test_leaves_are_renewed_when_due_and_only_then(paths):
     assert backend.leaves()["node-0"] == NOW + timedelta(minutes=26)
     assert await backend.renew(NOW + timedelta(minutes=12)) == []
     assert await backend.renew(NOW + timedelta(minutes=12), everything=True) == ["node-0", "node-1"]
+
+
+async def test_a_node_with_a_stale_certificate_is_given_a_leaf_that_has_ended_and_never_a_better_one(paths):
+    backend = LocalBackend(
+        paths, subnet(nodes=1, groups=[{"name": "old", "nodes": 1, "behaviour": "stale-certificate"}])
+    )
+    await backend.open_authority(NOW)
+    for node in backend.groups():
+        await backend.issue_leaf(node, NOW)
+    assert backend.leaves()["old-0"] == NOW - local.STALE_FOR
+    shown = Identity.read(paths.node("old-0").identity)
+    with pytest.raises(TrustError, match="expired"):
+        shown.verify(now=NOW)
+    assert shown.verify(now=shown.not_after - timedelta(seconds=1)).uri.endswith("/node/old-0")
+    assert await backend.renew(NOW + timedelta(hours=1)) == []
+    assert set(await backend.renew(NOW, everything=True)) == {"node-0", "old-0"}
+    assert backend.leaves()["old-0"] == NOW - local.STALE_FOR

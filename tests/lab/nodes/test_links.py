@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -61,3 +62,33 @@ async def test_a_node_whose_name_leads_to_another_address_meanwhile_is_dialled_t
         found = "127.0.0.1"
         await up.wait()
     await lab.close()
+
+
+async def test_only_a_node_that_misbehaves_so_may_show_the_lab_a_leaf_that_has_ended(authority: Authority) -> None:
+    now = datetime.now(UTC)
+    ended = authority.issue(URI, now=now - timedelta(minutes=4), ttl=timedelta(minutes=2))
+    old = FixedIdentity(Identity.of(ended, authority.certificate_pem))
+    endpoint = await Endpoint.bind(trust=Trust.subnet(old, lambda _uri: None))
+    for stale, is_up in ((["node-0"], True), ([], False)):
+        lab = Links(
+            identity(authority, lab_uri("p2pnet", "default", "demo")),
+            lambda _node: True,
+            stale=stale.copy,
+        )
+        up = asyncio.Event()
+        lab.on_up = partial(_set, up)
+        await lab.open()
+        lab.follow([Member("node-0", URI, [f"127.0.0.1:{endpoint.address[1]}"])])
+        if is_up:
+            await up.wait()
+        else:
+            while "expired" not in lab.problems.get("node-0", ""):
+                await asyncio.sleep(0.01)
+        assert lab.connected("node-0") is is_up
+        await lab.close()
+    endpoint.close()
+    await endpoint.wait_closed()
+
+
+def _set(event: asyncio.Event, _node: str) -> None:
+    event.set()

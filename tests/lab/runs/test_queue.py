@@ -89,17 +89,15 @@ async def test_a_run_whose_own_expectation_held_fails_when_somebody_got_nothing(
 
 async def test_a_field_that_is_ignored_is_in_status_and_report_and_not_in_the_spec_of_the_run(lab_client, lab, state):
     document = to_document(lab.backend.subnet)
-    document["spec"]["groups"] = [
-        {"name": "next", "nodes": 0, "behaviour": "stale-certificate"}
-    ]  # as another p2pnet kept it
+    document["spec"]["groups"] = [{"name": "next", "nodes": 0, "env": {"SLOW": "1"}}]  # as another p2pnet kept it
     document["metadata"]["annotations"] = {"p2pnet.io/ignored": "spec.image: has no meaning here"}
     lab.backend.subnet = load_subnet(document)
-    fields = ["spec.image: has no meaning here", "spec.groups[0].behaviour: is not implemented yet (target local)"]
+    fields = ["spec.image: has no meaning here", "spec.groups[0].env: is not implemented yet (target local)"]
     assert (await lab_client.summary()).ignored == fields
     ended = await finished(lab_client, generated())
     file, report = archive.read_run(state, ended.run)
     assert report.ignored == file.ignored == fields
-    assert "stale-certificate" not in repr(file.spec)
+    assert "SLOW" not in repr(file.spec)
 
 
 async def test_a_run_cut_short_by_its_labs_death_still_says_its_load_and_what_was_ignored(lab_client, state):

@@ -12,7 +12,7 @@ from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.resolve import choose_run
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets.target import Target
-from p2pnet.model.errors import P2pnetError, TargetError
+from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.store import archive
 from p2pnet.store.heads import RunHead
 
@@ -36,19 +36,46 @@ class ReportOptions(KeptOptions, ReportFiles):
             autocompletion=shell_completion.runs,
         ),
     ] = None
+    expect: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--expect",
+            metavar="EXPR",
+            help="Judge it again, by this instead of its own expectations, like 'p95 <= 800ms'; repeatable. What is kept stays.",
+            show_default=False,
+        ),
+    ] = None
 
 
 async def run(options: ReportOptions, session: Session) -> Outcome:
     """Runs outlive their subnet: nothing need be up."""
+    from p2pnet.cli.expecting import check_expectations
     from p2pnet.cli.report_files import check, write
 
+    check_expectations(options.expect)
     target = session.target()
     with contextlib.suppress(P2pnetError):  # what is here already can be shown without it
         await target.collect(options.name)
     check(options)
     chosen = choose_run(options.run, target, options.name)
     outcome = await _report(options, chosen, target, session)
+    if options.expect:
+        outcome = _judged_again(options.expect, chosen, outcome, target)
     return await write(options, outcome, target.state, session)
+
+
+def _judged_again(expect: list[str], chosen: RunHead, outcome: Outcome, target: Target) -> Outcome:
+    """The outcome by these expectations. CommandError (exit 2) where its events are not here."""
+    from p2pnet.cli.following import outcome_of
+
+    if outcome.failure is not None:
+        return outcome
+    try:
+        return outcome_of(archive.judged_again(target.state, chosen.run, expect), target)
+    except SpecError as error:
+        raise CommandError(
+            str(error), where=str(target.state.run(chosen.run)), next_step="name another run, or leave --expect out"
+        ) from None
 
 
 async def _report(options: ReportOptions, chosen: RunHead, target: Target, session: Session) -> Outcome:

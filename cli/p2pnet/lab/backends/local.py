@@ -22,13 +22,15 @@ from p2pnet.model.text import address_text
 from p2pnet.quic.hosts import loopback
 from p2pnet.store.files import private_directory, write_atomic
 from p2pnet.store.state import SubnetPaths
-from p2pnet.subnet.members import edges_of, members, next_membership, pack_of
+from p2pnet.subnet.members import edges_of, members, next_membership, pack_of, refused_everywhere
 from p2pnet.subnet.node_config import node_config
 from p2pnet.subnet.spec import Subnet
 from p2pnet.trust import Authority, Identity
 
 NAMESPACE = "local"  # in URIs of local identities, where a cluster's have the Kubernetes namespace
 SEEDS = 3  # nodes, the first of the document, that are every node's seeds under discovery by seeds
+STALE_FOR = timedelta(minutes=2)  # since when the leaf of a node that misbehaves so has ended, at its start
+STALE_TTL = timedelta(minutes=2)
 AUTHORITY_LEFT_MIN = timedelta(days=30)  # an authority with less to live is replaced: leaves must not outlive it
 
 
@@ -163,7 +165,8 @@ class LocalBackend:
         def due(not_after: datetime) -> bool:
             return everything or (not_after - now).total_seconds() <= before_s
 
-        renewed = [node for node, not_after in self._leaves.items() if due(not_after)]
+        stale = refused_everywhere(self.subnet)
+        renewed = [node for node, end in self._leaves.items() if everything or (due(end) and node not in stale)]
         for node in renewed:
             await self.issue_leaf(node, now)
         if due(self.identity.current.not_after):
@@ -173,15 +176,20 @@ class LocalBackend:
     async def issue_leaf(self, node: str, now: datetime) -> None:
         """Give a node a new leaf, in the folder where it notices it."""
         folder, uri = self._paths.node(node).identity, uri_of(self.subnet, node)
-        self._leaves[node] = (await self._issue_to(folder, uri, now)).not_after
+        if node in refused_everywhere(self.subnet):
+            # Within the authority's own time, so that nothing else is wrong with it.
+            issued = await self._issue_to(folder, uri, now - STALE_FOR - STALE_TTL, STALE_TTL.total_seconds())
+        else:
+            issued = await self._issue_to(folder, uri, now)
+        self._leaves[node] = issued.not_after
 
     async def _renew_own(self, now: datetime) -> None:
         uri = lab_uri(self.subnet.spec.identity.trust_domain, NAMESPACE, self.subnet.name)
         self.identity.replace(await self._issue_to(self._paths.lab_identity, uri, now))
 
-    async def _issue_to(self, folder: Path, uri: str, now: datetime) -> Identity:
+    async def _issue_to(self, folder: Path, uri: str, now: datetime, ttl_s: float | None = None) -> Identity:
         assert self._authority is not None  # noqa: S101 - `open_authority` comes first
-        ttl_s = self.subnet.spec.identity.ttl.seconds
+        ttl_s = self.subnet.spec.identity.ttl.seconds if ttl_s is None else ttl_s
         return await asyncio.to_thread(issue, self._authority, uri, folder, now=now, ttl_s=ttl_s)
 
     # --- processes ---

@@ -9,6 +9,7 @@ from p2pnet.lab.nodes.clocks import Clocks
 from p2pnet.lab.nodes.collector import Collector
 from p2pnet.lab.nodes.node_client import NodeClient
 from p2pnet.model.control import PeersReply
+from p2pnet.subnet.members import refused_everywhere
 
 
 def canary_of(
@@ -24,9 +25,10 @@ def canary_of(
         return {node: view.incarnation for node, view in views.items()}
 
     def left_out() -> set[str]:
-        return {
+        out = {
             node for node in backend.groups() if node not in views or not expected(node) or backend.process(node).halted
         }
+        return out | refused_everywhere(backend.subnet)
 
     return Canary(
         CanaryFacts(

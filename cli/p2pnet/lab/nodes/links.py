@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -12,13 +13,14 @@ from p2pnet.lab.nodes.node_client import ANSWER_S, NodeSilentError
 from p2pnet.model import limits
 from p2pnet.model.backoff import next_wait
 from p2pnet.model.control import ControlReply
-from p2pnet.model.errors import P2pnetError
+from p2pnet.model.errors import P2pnetError, TrustError
 from p2pnet.model.log_lines import ABOUT_NODES
 from p2pnet.model.registry import Member
 from p2pnet.model.text import parse_address
 from p2pnet.quic import Address, CloseCode, CloseReason, Connection, Endpoint, Settings, Trust
 from p2pnet.quic.hosts import loopback
-from p2pnet.quic.trust import IdentitySource
+from p2pnet.quic.trust import IdentitySource, PeerName
+from p2pnet.trust import ended_at
 
 DIAL_S = 10.0  # many nodes starting at once are slow to answer; a dial whose process ends is cancelled at once
 LOOK_S = 1.0  # between two looks where the name that is dialled leads
@@ -30,11 +32,45 @@ log = logging.getLogger(__name__)
 about_nodes = logging.getLogger(ABOUT_NODES)
 
 
+class StaleTrust(Trust):
+    """Another trust, which also admits a peer whose leaf has ended if `tolerates(uri)`: whoever measures adversaries must
+    speak with them.
+    """
+
+    def __init__(self, identity: IdentitySource, strict: Trust, tolerates: Callable[[str], bool]) -> None:
+        super().__init__(identity)
+        self._strict = strict
+        self._tolerates = tolerates
+
+    def admit(self, chain_der: list[bytes], *, expect: str | None, dialled: bool, now: datetime) -> PeerName:
+        """See `Trust.admit`."""
+        try:
+            return self._strict.admit(chain_der, expect=expect, dialled=dialled, now=now)
+        except TrustError as error:
+            if error.kind != "expired" or expect is None or not self._tolerates(expect):
+                raise
+            # All else must be right, at the last second of the leaf.
+            ended = ended_at(chain_der)
+            peer = self._strict.admit(chain_der, expect=expect, dialled=dialled, now=ended - timedelta(seconds=1))
+            return PeerName(peer.uri, None, peer.fingerprint)
+
+
 class Links:
     """A `NodeClient` over QUIC. `on_up` and `on_down` are called with the node of every link that comes and goes."""
 
-    def __init__(self, identity: IdentitySource, dialable: Callable[[str], bool], *, host: str | None = None) -> None:
-        """`dialable(node)`: whether a dial makes sense now; `host`: the address to dial from, None for loopback."""
+    def __init__(
+        self,
+        identity: IdentitySource,
+        dialable: Callable[[str], bool],
+        *,
+        host: str | None = None,
+        stale: Callable[[], Collection[str]] = tuple,
+    ) -> None:
+        """`dialable(node)`: whether a dial makes sense now; `host`: the address to dial from, None for loopback.
+
+        `stale()`: the nodes whose leaf may have ended, because that is how they misbehave.
+        """
+        self._stale = stale
         self._identity = identity
         self._host = loopback() if host is None else host
         self._dialable = dialable
@@ -57,7 +93,7 @@ class Links:
 
     async def open(self) -> None:
         """Bind the lab's endpoint, which dials and does not listen. Raises OSError."""
-        trust = Trust.subnet(self._identity, self._admits)
+        trust = StaleTrust(self._identity, Trust.subnet(self._identity, self._admits), self._may_be_stale)
         self._endpoint = await Endpoint.bind(
             (self._host, 0), trust=trust, settings=Settings(reply_bytes_max=REPLY_BYTES_MAX), listens=False
         )
@@ -129,6 +165,9 @@ class Links:
         if any(member.uri == uri for member in self._members.values()):
             return None
         return "it is no member of this subnet"
+
+    def _may_be_stale(self, uri: str) -> bool:
+        return any(member.uri == uri for node in self._stale() if (member := self._members.get(node)) is not None)
 
     async def _keep(self, node: str) -> None:
         wait_s = 0.0
