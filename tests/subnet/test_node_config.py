@@ -2,8 +2,8 @@
 
 import pytest
 
-from p2pnet.subnet.node_config import broadcast_settings
 from p2pnet.subnet.document import load_subnet
+from p2pnet.subnet.node_config import broadcast_settings
 
 HEAD = {"apiVersion": "p2pnet.io/v1alpha1", "kind": "Subnet", "metadata": {"name": "demo"}}
 
