@@ -20,6 +20,7 @@ from p2pnet.cli.documents import KINDS, SHAPES, Trace
 from p2pnet.cli.render import Output, render
 from p2pnet.cli.verbs.schema import schema_of
 from p2pnet.model.report import FaultStatus, Finding, Latency, Report, Status
+from p2pnet.model.scenario_run import ScenarioRun, ScenarioStep, StepExpectation, TrialLine
 from p2pnet.subnet.document import default_subnet, to_document
 
 # The contract: keys that scripts rely on.
@@ -47,6 +48,18 @@ REPORT_KEYS = {
     "load",
     "ignored",
     "throughput",
+}
+SCENARIO_KEYS = {
+    "schema",
+    "scenario",
+    "target",
+    "seed",
+    "trials",
+    "steps",
+    "expectations",
+    "verdict",
+    "invalid",
+    "rerun",
 }
 STATUS_KEYS = {
     "schema",
@@ -104,6 +117,32 @@ def test_what_a_report_says_of_the_network_has_every_key_of_the_contract(report:
     assert set(row["asked"]) == {"delay_ms", "jitter_ms", "loss", "bandwidth_bps"}
     assert set(row["seen"]) == {"delay_ms", "jitter_ms", "loss", "bandwidth_bps", "samples"}
     assert row["asked"]["bandwidth_bps"] is None  # not asked for
+
+
+def test_a_scenario_run_is_valid_and_has_every_key_of_the_contract() -> None:
+    one = StepExpectation(expr="p95 <= 800ms", value=float("inf"), ok=False, name="a", step="a")
+    step = ScenarioStep(
+        name="a", kind="inject", number="1", what="64 KiB", state="done", ok=False, run="r-1", expectations=[one]
+    )
+    value = printed(
+        ScenarioRun(
+            scenario="story", subnet="story", target="sim", seed=1, shown_seed=1, nodes=3, steps=[step], expectations=[one],
+            trials=[TrialLine(seed=1, verdict="fail")], verdict="fail",
+        )
+    )  # fmt: skip
+    jsonschema.validate(value, schema_of("scenario-run"))
+    assert set(value) >= SCENARIO_KEYS
+    assert set(schema_of("scenario-run")["required"]) >= SCENARIO_KEYS
+    assert set(value["steps"][0]) >= {"name", "kind", "ok", "run", "expectations"}
+    assert set(value["expectations"][0]) >= {"expr", "value", "ok", "name"}
+
+
+def test_the_schema_of_scenarios_takes_every_story() -> None:
+    check = Draft202012Validator(schema_of("scenario"))
+    stories = sorted((Path(__file__).parents[2] / "examples" / "scenarios").glob("*.yaml"))
+    assert len(stories) >= 10
+    for path in stories:
+        assert list(check.iter_errors(yaml.safe_load(path.read_text()))) == [], path.name
 
 
 def test_a_status_is_valid_and_has_every_key_of_the_contract(make_status: Callable[..., Status]) -> None:

@@ -246,7 +246,7 @@ async def test_an_interrupt_ends_what_goes_on_takes_the_subnet_down_and_leaves_t
     result = await task
     assert stage.did == ["up", "inject a", "cancelled", "down"]
     assert (result.interrupted, result.verdict) == (True, "invalid")
-    assert [step.state for step in result.steps] == ["not run", "not run"]
+    assert [(step.state, step.detail) for step in result.steps] == [("failed", "interrupted"), ("not run", "")]
     assert all(not one.ok for one in result.expectations)
 
 

@@ -76,9 +76,7 @@ class ScenarioProgress:
     def _ended(self, step: ScenarioStep) -> None:
         if step.state == "not run":
             return
-        mark = (
-            "skipped" if step.state == "skipped" else "ok" if step.ok else "MISS" if step.state == "done" else "FAILED"
-        )
+        mark = _mark(step)
         took = "" if not step.seconds else f"  {format_duration(step.seconds)}"
         run = f"  {step.run}" if step.run else ""
         detail = f"  {step.detail}" if step.detail else ""
@@ -91,3 +89,13 @@ class ScenarioProgress:
     def _say(self, line: str) -> None:
         if not self._brief:
             self._session.remark(line)
+
+
+def _mark(step: ScenarioStep) -> str:
+    """How a step went, in a word."""
+    if step.state == "skipped":
+        return "skipped"
+    if step.state != "done":
+        return "FAILED"
+    judged = all(one.judged for one in step.expectations)
+    return "ok" if step.ok else "MISS" if judged else "INVALID"

@@ -31,6 +31,7 @@ from p2pnet.subnet.spec import SIMULATED_NODES_MAX, Subnet
 
 Part = TypeVar("Part")
 NAMED_MAX = 5  # nodes or runs in a sentence
+INTERRUPTED = "interrupted"
 NOT_REACHED = "the scenario ended before this step"
 
 
@@ -129,6 +130,9 @@ class ScenarioRunner:
         except P2pnetError as error:
             self._refuse(f"step {step.number} ({step.name}): {error}", error)
             done = {"state": "failed", "ok": False, "detail": str(error)}
+        except asyncio.CancelledError:
+            self._put(step, state="failed", ok=False, detail=INTERRUPTED, begun_s=round(begun, 6))
+            raise
         ended = self._stage.seconds()
         self._put(step, begun_s=round(begun, 6), seconds=round(ended - begun, 6), **done)
 
@@ -169,7 +173,8 @@ class ScenarioRunner:
             self._codes.add(INVALID)
             self._invalid += [f"run {report.run} of {step.name}: {reason}" for reason in report.invalid]
         ok = not invalid and all(one.ok for one in found)
-        return {"state": "done", "ok": ok, "run": report.run or None, "expectations": found, "detail": figures(report)}
+        detail = f"invalid: {report.invalid[0]}" if report.invalid else figures(report)
+        return {"state": "done", "ok": ok, "run": report.run or None, "expectations": found, "detail": detail}
 
     def _judged_elsewhere(self, step: PlannedStep) -> set[str]:
         """What a run judges for the sake of later steps, and not of its own."""

@@ -15,8 +15,8 @@ class StepExpectation(msgspec.Struct, frozen=True, kw_only=True):
 
     expr: str
     value: float | None
-    """What was measured, in the expression's own unit; a multiple of the other run's metric where two runs are compared; null
-    when it could not be measured, or is infinite."""
+    """What was measured, in the expression's own unit; a multiple of the other run's metric where two runs are compared, of a
+    wait the seconds it took; null when it could not be measured, or is infinite."""
     ok: bool
     name: str
     """The step whose run it is about; of a wait that step itself."""

@@ -220,7 +220,9 @@ class LiveStage:
         async with self._lab() as client:
             await ordering.order(client, [{"name": name, "restart": True, "from": ",".join(nodes)}])
             await self._done(client, name, within_s)
-        await self._connected_again(_lacking(before), nodes, within_s, progress)
+        # A process that ends in good order serves a while longer: only its successor counts.
+        starts = {member.name: member.restarts for member in before.members if member.name in nodes}
+        await self._connected_again(_lacking(before), nodes, within_s, progress, starts)
         return some(nodes, NAMED_MAX)
 
     async def _done(self, client: LabClient, name: str, within_s: float) -> None:
@@ -355,21 +357,30 @@ class LiveStage:
                 await asyncio.sleep(self._poll_s)
 
     async def _connected_again(
-        self, lacking: int, nodes: Sequence[str], within_s: float, progress: ProgressSink
+        self,
+        lacking: int,
+        nodes: Sequence[str],
+        within_s: float,
+        progress: ProgressSink,
+        starts: Mapping[str, int] | None = None,
     ) -> Status:
-        """Once these nodes serve and no more links lack than before. Raises NotReadyError."""
-        deadline, count = self._clock() + within_s, self._subnet.node_count
+        """Once these nodes serve and no more links lack than before; those in `starts` after more restarts than that.
+
+        Raises NotReadyError.
+        """
+        deadline, count, before = self._clock() + within_s, self._subnet.node_count, starts or {}
         async with self._lab() as client:
             while True:
                 status = await client.summary()
-                serving = {member.name for member in status.members if member.state in SERVING}
+                serving = {
+                    member.name
+                    for member in status.members
+                    if member.state in SERVING and member.restarts > before.get(member.name, -1)
+                }
                 progress("links", status.links.up, status.links.expected)
                 # A share of nothing: what is looked at is whether the document was taken, and in a cluster the rollout.
-                if (
-                    is_ready(status, nodes=count, share=0.0)
-                    and _lacking(status) <= lacking
-                    and serving.issuperset(nodes)
-                ):
+                whole = is_ready(status, nodes=count, share=0.0) and _lacking(status) <= lacking
+                if whole and serving.issuperset(nodes):
                     return status
                 if self._clock() > deadline:
                     words = f"{awaited(status, count)}; {blockers(status)}"

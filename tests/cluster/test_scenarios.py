@@ -1,0 +1,46 @@
+"""A scenario on pods: its subnet is applied for it, its steps are orders to the lab and edits of the object, nothing is left."""
+
+import json
+from pathlib import Path
+
+from tests.cluster.demo import KINDS
+from tests.cluster.kit import Cluster
+
+STORY = """
+apiVersion: p2pnet.io/v1alpha1
+kind: Scenario
+metadata: {name: story}
+spec:
+  subnet: {nodes: 4}
+  steps:
+    - name: before
+      inject: {size: 2KiB, count: 3, from: node-0}
+    - name: split
+      fault: {partition: {groups: [node-3]}}
+    - name: dark
+      inject: {size: 2KiB, from: node-0, within: 3s}
+    - expect: [dark.reach >= 66%, dark.reach < 67%]
+    - heal: split
+    - wait: {holds: dark, within: 90s}
+    - restart: {nodes: node-1, within: 90s}
+    - rotate: {within: 90s}
+    - scale: {nodes: 5, within: 120s}
+    - wait: {holds: before, within: 60s}
+    - name: after
+      inject: {size: 2KiB, count: 3, from: node-4}
+"""
+
+
+def test_a_story_runs_on_pods_and_leaves_its_runs_alone(operator: Cluster, namespace: str, tmp_path: Path) -> None:
+    file = tmp_path / "story.yaml"
+    file.write_text(STORY)
+    done = operator.p2pnet("run", str(file), "--on", "cluster", "-n", namespace, "-o", "json", check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert (found["verdict"], found["target"]) == ("pass", "cluster")
+    assert {step["state"] for step in found["steps"]} == {"done"}
+    left = operator.get("--namespace", namespace, ",".join(["subnets", *KINDS]))
+    assert [one["metadata"]["name"] for one in left if one["metadata"]["name"].startswith("story")] == []
+    place = ("--on", "cluster", "-n", namespace)
+    report = json.loads(operator.p2pnet("report", "story", "story/dark", *place, "-o", "json").stdout)
+    assert report["faults"][0]["name"] == "split"
