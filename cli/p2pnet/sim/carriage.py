@@ -5,7 +5,6 @@ from typing import Protocol
 from p2pnet.sim.port import HEADER_BYTES, EndState, SimConnection, SimRequest
 from p2pnet.sim.timeline import Timeline
 
-
 _NEW, _DOWN = EndState.NEW, EndState.DOWN  # looked at for every message
 
 

@@ -12,7 +12,6 @@ from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import EVENT_RING
 from p2pnet.sim.quantities import NS
 
-
 _EVENTS_HELD_MAX = 2 * EVENT_RING  # the older half goes at once
 _DROPS = frozenset({EventKind.REMOVED, EventKind.REJECTED})
 
