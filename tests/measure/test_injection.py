@@ -50,3 +50,16 @@ def test_the_choice_of_publishers_has_not_changed():
 def test_a_plan_without_nodes_is_refused():
     with pytest.raises(SpecError):
         planned(RunRequest([Payload("x")]), nodes=[])
+
+
+def test_adversaries_publish_only_when_they_are_named():
+    rng = Random(1).randrange
+    for publisher, expected in (
+        ("random", {"node-0", "node-2"}),
+        ("all", {"node-0", "node-2"}),
+        ("node-1", {"node-1"}),
+    ):
+        request = RunRequest([Payload("x", size=1)], 20, publisher=publisher)
+        made = plan(request, NODES, {}, rng, ["node-1"])
+        assert {one.publisher for one in made} == expected
+        assert len(made) == (40 if publisher == "all" else 20)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from p2pnet.measure import RunFacts, RunMeasure, most_telling
 from p2pnet.measure.report import MISSED, distribution, finite, percentile, ratio
+from p2pnet.model.behaviours import AdversaryGroup
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.report import Load, Report
 
@@ -374,3 +375,19 @@ def test_a_distribution_goes_from_the_first_to_the_last_in_twenty_steps(arrived:
     assert len(points) == (21 if arrived else 0)
     if arrived:
         assert (points[0], points[-1]) == (arrived[0], arrived[-1])
+
+
+def test_nothing_is_expected_of_adversaries_and_who_published_as_one_is_named() -> None:
+    liars = [AdversaryGroup("liar", "lying", ["liar-0", "liar-1"])]
+    measure = RunMeasure(NODES)
+    measure.published(A, "node-0", 0, 1_000)
+    measure.published(B, "liar-0", 0, 1_000)
+    measure.feed([*delivered(), validated("liar-1", 5.0, peer="node-0", hop=1), duplicate("liar-1", 9.0)])
+    got = report(measure, adversaries=liars)
+    assert (got.reach.expected, got.reach.delivered, measure.awaited, measure.delivered) == (9, 4, 9, 4)
+    assert (got.nodes, got.adversaries) == (7, liars)
+    assert [one.node for one in got.per_node] == NODES
+    assert [one.expected for one in got.per_node] == [1, 2, 2, 2, 2]
+    assert got.duplicates_per_delivery == 0.0
+    assert got.publishers == ["liar-0", "node-0"]
+    assert got.notes == ["liar-0, which published, is lying"]

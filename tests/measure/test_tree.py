@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2pnet.measure import HopTree, hop_tree
+from p2pnet.model.behaviours import AdversaryGroup
 from p2pnet.model.events import Collected, EventKind
 
 MS = 1_000_000
@@ -92,3 +93,12 @@ def test_any_events_give_a_tree_without_circles(events: list[tuple[int, int, int
     assert reached.isdisjoint(drawn.unreached)
     assert len(set(drawn.critical_path)) == len(drawn.critical_path)
     assert len(reached) + len(drawn.unreached) + published == len(NODES)
+
+
+def test_an_adversary_may_stand_in_the_tree_but_is_not_missed() -> None:
+    adversaries = [AdversaryGroup("node", "lying", ["node-1", "node-5"])]
+    drawn = hop_tree(
+        A, [PUBLISHED, receipt("node-1", "node-0", 110), receipt("node-2", "node-1", 120)], NODES, adversaries
+    )
+    assert [one.node for one in drawn.nodes] == ["node-1", "node-2"]
+    assert drawn.unreached == ["node-3", "node-4"]

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from tests.sim.documents import subnet
+from tests.sim.documents import load, subnet
 
 from p2pnet.measure.injection import payload_seed
 from p2pnet.model.errors import SpecError
@@ -178,3 +178,27 @@ def test_a_run_tells_how_far_it_is():
 def test_a_load_that_cannot_be_is_refused_before_anything_is_simulated(load, says):
     with pytest.raises(SpecError, match=says):
         simulate(MESH, load, seed=1)
+
+
+def test_a_simulated_run_expects_honest_nodes_alone_and_names_the_others() -> None:
+    document = subnet(
+        nodes=4,
+        groups=[
+            {"name": "liar", "nodes": 1, "behaviour": "lying"},
+            {"name": "old", "nodes": 1, "behaviour": "stale-certificate"},
+        ],
+    )
+    outcome = simulate(document, load(70_000, count=2, sender="all"), seed=1)
+    report = outcome.report
+    assert (report.verdict, report.reach.expected, report.reach.delivered) == ("pass", 24, 24)
+    assert report.publishers == [f"node-{i}" for i in range(4)]
+    assert [(one.group, one.behaviour, one.nodes) for one in report.adversaries] == [
+        ("liar", "lying", ["liar-0"]),
+        ("old", "stale-certificate", ["old-0"]),
+    ]
+    assert outcome.run.adversaries == report.adversaries
+    assert not any(event.node == "old-0" for event in outcome.events), "every peer refuses it"
+
+    lied = simulate(document, load(70_000, sender="liar-0", within_s=1.0), seed=1).report
+    assert (lied.verdict, lied.reach.expected, lied.reach.delivered) == ("fail", 4, 0)
+    assert "liar-0, which published, is lying" in lied.notes

@@ -9,6 +9,8 @@ from p2pnet.model.registry import Member
 from p2pnet.subnet.document import load_subnet
 from p2pnet.subnet.members import (
     adversaries,
+    cut_off,
+    cut_off_notes,
     edge_count,
     edges_of,
     next_membership,
@@ -108,3 +110,16 @@ def test_somebody_must_be_honest() -> None:
 def test_links_with_members_apart_are_wanted_by_nobody() -> None:
     membership = next_membership(listed("a", "b", "c"), None, None)
     assert membership.all_wanted(["b"]) == {"a": ["c"], "b": [], "c": ["a"]}
+
+
+def test_honest_nodes_behind_adversaries_are_cut_off() -> None:
+    line = [["node-0", "node-1"], ["node-1", "node-2"], ["node-2", "liar-0"], ["liar-0", "node-3"]]
+    document = subnet(
+        nodes=4, groups=[{"name": "liar", "nodes": 1, "behaviour": "silent"}], topology={"kind": "edges", "edges": line}
+    )
+    assert cut_off(document) == ["node-3"]
+    assert cut_off_notes(document) == [
+        "node-3 is linked with the other honest nodes through adversaries only: nothing is promised there"
+    ]
+    assert cut_off(subnet(nodes=4, topology={"kind": "ring"})) == []
+    assert cut_off_notes(subnet(nodes=4, groups=[{"name": "liar", "nodes": 1, "behaviour": "silent"}])) == []

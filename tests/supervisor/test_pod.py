@@ -171,3 +171,10 @@ async def test_a_pods_nodes_find_each_other_come_back_when_they_die_and_stop_whe
         assert b'"event":"exited","name":"node-1"' in pod.out
         assert f"node-0 serves on 127.0.0.1:{bench.subnet.ports['node-0']}".encode() in pod.err
         await until_gone([again])
+
+
+def test_the_nodes_of_a_pod_behave_as_its_group_does() -> None:
+    read = pod.PodMembers.read({"P2PNET_MEMBERS": "liar-0,liar-1", "P2PNET_GROUP": "liar", "P2PNET_BEHAVIOUR": "lying"})
+    assert [config.behaviour for config in pod.node_configs(read, BASE)] == ["lying", "lying"]
+    with pytest.raises(SpecError, match="P2PNET_BEHAVIOUR: 'mean' is none of honest, silent"):
+        pod.PodMembers.read({"P2PNET_MEMBERS": "node-0", "P2PNET_BEHAVIOUR": "mean"})

@@ -21,7 +21,7 @@ from p2pnet.sim.run_events import RunEvents
 from p2pnet.sim.subnet_faults import FaultWatch
 from p2pnet.sim.subnet_world import SubnetWorld
 from p2pnet.subnet.document import in_force
-from p2pnet.subnet.members import adversaries, members
+from p2pnet.subnet.members import adversaries, cut_off_notes, members
 from p2pnet.subnet.spec import Subnet
 from p2pnet.subnet.support import ignored
 
@@ -245,7 +245,8 @@ class VirtualRun:
         clients, notes = [one.name for one in self._subnet.spec.clients], []
         if len(clients) > 1:
             notes.append(f"bytes sent are those of all clients ({', '.join(clients)})")
-        return [*notes, *unpublished_notes(self._unpublished), *self._network.plan.notes, *NOTES]
+        notes += [*cut_off_notes(self._subnet), *unpublished_notes(self._unpublished)]
+        return [*notes, *self._network.plan.notes, *NOTES]
 
     def interrupt(self) -> None:
         """End it with what there is."""

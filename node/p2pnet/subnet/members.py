@@ -8,6 +8,7 @@ from p2pnet.model.behaviours import HONEST, STALE_CERTIFICATE, AdversaryGroup, B
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import member_name, member_order
 from p2pnet.model.registry import Member, Membership, Registry, Removed
+from p2pnet.model.text import some
 from p2pnet.subnet.spec import DEFAULT_GROUP, Subnet, TopologyKind, TopologySpec
 
 FULL_TO = 50  # nodes up to which the default topology is a full mesh
@@ -91,6 +92,43 @@ def edges_of(subnet: Subnet) -> list[Edge] | None:
     plan = topology_of(subnet)
     names = [name for name, _ in members(subnet)]
     return topology.edges(plan.kind, names, degree=plan.degree, seed=subnet.spec.seed, extra_edges=plan.edges)
+
+
+def cut_off(subnet: Subnet) -> list[str]:
+    """The honest nodes that only adversaries link with most of the honest ones, in member order; [] in a full mesh."""
+    dishonest = behaviours_of(subnet)
+    edges = edges_of(subnet) if dishonest else None
+    if not edges:  # a full mesh, or edges that stand elsewhere
+        return []
+    honest = [name for name, _ in members(subnet) if name not in dishonest]
+    peers: dict[str, list[str]] = {name: [] for name in honest}
+    for a, b in edges:
+        if a in peers and b in peers:
+            peers[a].append(b)
+            peers[b].append(a)
+    pieces: list[set[str]] = []
+    for name in honest:
+        if any(name in piece for piece in pieces):
+            continue
+        piece, walk = {name}, [name]
+        for one in walk:  # grows while it is walked
+            new = [peer for peer in dict.fromkeys(peers[one]) if peer not in piece]
+            piece.update(new)
+            walk += new
+        pieces.append(piece)
+    most = max(pieces, key=len)
+    return [name for name in honest if name not in most]
+
+
+def cut_off_notes(subnet: Subnet) -> list[str]:
+    """What to say beside a report where the promise does not cover all honest nodes; [] where it does."""
+    apart = cut_off(subnet)
+    if not apart:
+        return []
+    verb = "is" if len(apart) == 1 else "are"
+    return [
+        f"{some(apart)} {verb} linked with the other honest nodes through adversaries only: nothing is promised there"
+    ]
 
 
 def edge_count(subnet: Subnet) -> int:

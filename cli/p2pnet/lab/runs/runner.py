@@ -34,7 +34,7 @@ from p2pnet.store.archive import LOGS_FILE
 from p2pnet.store.logs import ends_of, write_run
 from p2pnet.store.state import State
 from p2pnet.subnet.document import in_force
-from p2pnet.subnet.members import adversaries
+from p2pnet.subnet.members import adversaries, cut_off_notes
 from p2pnet.subnet.spec import Subnet
 from p2pnet.subnet.support import ignored
 
@@ -259,6 +259,7 @@ class Runner:
         boots = context.collector.boot_ids()
         if context.clocks.unmeasured & boots.keys():
             run.invalidate("the clock offset of some nodes could not be measured")
+        run.notes += cut_off_notes(context.subnet())
         if len(names := context.clients) > 1:
             run.notes.append(f"bytes sent are those of all clients ({', '.join(names)})")
         await asyncio.to_thread(run.recorder.end_events)

@@ -154,3 +154,20 @@ def test_the_labs_pod_mounts_what_the_contract_says() -> None:
     }
     assert container(pod)["command"] == ["python", "-m", "p2pnet.lab", "--pod"]
     assert {"name": "state", "persistentVolumeClaim": {"claimName": "demo-lab"}} in pod["spec"]["volumes"]
+
+
+def test_only_the_pods_of_adversaries_are_told_how_to_behave() -> None:
+    groups = [
+        {"name": "liar", "nodes": 1, "behaviour": "lying", "env": {"P2PNET_BEHAVIOUR": "slow"}},
+        {"name": "good", "nodes": 1, "env": {"P2PNET_BEHAVIOUR": "slow"}},
+    ]
+    pods = wanted_pods(subnet_context(nodes=1, groups=groups))
+    told = {
+        name: [one["value"] for one in container(pod)["env"] if one["name"] == "P2PNET_BEHAVIOUR"]
+        for name, pod in pods.items()
+        if "lab" not in name
+    }
+    assert told == {"demo-node-0": [], "demo-liar-0": ["lying"], "demo-good-0": []}
+    before = wanted_pods(subnet_context(nodes=1, groups=[{**groups[0], "behaviour": "honest"}, groups[1]]))
+    changed = {name for name in pods if pods[name] != before[name]}
+    assert changed == {"demo-liar-0"}, "another behaviour replaces the pods of that group alone"
