@@ -5,6 +5,8 @@ from typing import Protocol
 from p2pnet.sim.port import HEADER_BYTES, EndState, SimConnection, SimRequest
 from p2pnet.sim.timeline import Timeline
 
+_NEW, _DOWN = EndState.NEW, EndState.DOWN  # looked at for every message
+
 
 class Carriage(Protocol):
     """What the network uses of a model of messages."""
@@ -75,10 +77,11 @@ def deliver(request: SimRequest) -> None:
     """A request has arrived: hand it over, unless its connection is gone or it was reset before."""
     end = request.at
     port, state = end.port, end.state
-    was_reset = request.reset_at is not None and request.reset_at <= port.now
-    if was_reset or not end.connection.alive or port.dead or state is EndState.DOWN:
+    if not end.connection.alive or port.dead or state is _DOWN:
         return
-    if state is EndState.NEW:
+    if request.reset_at is not None and request.reset_at <= port.now:
+        return
+    if state is _NEW:
         # As QUIC delivers data that arrives right after the handshake: when the application has the connection.
         end.early = [*(end.early or ()), request]
     else:

@@ -138,7 +138,7 @@ class Incarnation:
     def requested(self, request: SimRequest) -> None:
         """See `PortOwner`."""
         end, route, peer = request.at, request.route, request.port.name
-        if route is Route.SYNCED:
+        if route is _SYNCED:
             self.port.answer(request, b"")
             self.feed(inputs.SyncedReceived(peer, end.id))
             return
@@ -148,10 +148,11 @@ class Incarnation:
 
     def answered(self, request: SimRequest, body: bytes | None) -> None:
         """See `PortOwner`."""
-        if request.route is Route.SYNCED:
+        route = request.route
+        if route is _SYNCED:
             self.feed(inputs.SyncedAnswered(request.token, body is not None))
         else:
-            self.feed(_ANSWERED[request.route](request.token, body))
+            self.feed(_ANSWERED[route](request.token, body))
 
     # A turn
 
@@ -349,7 +350,7 @@ def _finish_run(run: ClientRun) -> None:
         incarnation.feed(incarnation.call_client(run.changes, run.pool, run.wall))
 
 
-_WAKE = inputs.Wake()
+_WAKE, _SYNCED = inputs.Wake(), Route.SYNCED
 # By route.
 _RECEIVED: tuple[Callable[[str, int, int, bytes], inputs.Input], ...] = (
     inputs.UpdatesReceived, inputs.FetchReceived, inputs.DigestReceived, inputs.DigestReceived, inputs.StripesReceived

@@ -253,11 +253,12 @@ class SimNetwork:
 
     def carry(self, request: SimRequest) -> None:
         """See `PortCarrier`."""
-        port, numbers = request.port, request.at.connection.numbers
+        numbers = request.at.connection.numbers
         self.bytes_sent += len(request.body)
         self.messages += 1
         lost = numbers.lost_requests
         if lost or numbers.lost_answers:
+            port = request.port
             draw = port.rng.random()
             if draw < lost + numbers.lost_answers:
                 # Its sender is told by `Port.fail` at a time of its own, whether the request arrives or not.

@@ -12,6 +12,9 @@ from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import EVENT_RING
 from p2pnet.sim.quantities import NS
 
+_EVENTS_HELD_MAX = 2 * EVENT_RING  # the older half goes at once
+_DROPS = frozenset({EventKind.REMOVED, EventKind.REJECTED})
+
 
 class NodeEvent(msgspec.Struct, frozen=True, gc=False):
     """One event of a node's broadcast; `kind` is one of `model.events`."""
@@ -78,17 +81,15 @@ class NodeRecord:
         if self._keeps:
             self._times.append(now)
             self._emitted.append(effect)
-            if len(self._times) > 2 * EVENT_RING:
+            if len(self._times) > _EVENTS_HELD_MAX:
                 del self._times[:EVENT_RING], self._emitted[:EVENT_RING]
         if artifact is None:
             return
-        if kind is EventKind.REMOVED or kind is EventKind.REJECTED:
+        if kind in _DROPS:
             self.dropped[artifact] = None
-        elif not self._keeps:
-            return
-        elif kind is EventKind.VALIDATED:
+        elif kind is EventKind.VALIDATED and self._keeps:
             self._deliveries.validated.setdefault(artifact, {}).setdefault(self._name, now)
-        elif kind is EventKind.PUBLISHED:
+        elif kind is EventKind.PUBLISHED and self._keeps:
             self._deliveries.published.setdefault(artifact, now)
 
     def client_told(self, changes: Iterable[Change]) -> None:

@@ -59,8 +59,8 @@ class Broadcast:
     """One client's broadcast, composed of table, receiver, assembler, pool manager, relay, digests and sender."""
 
     __slots__ = (
-        "_assembler", "_calls", "_client_failures", "_client_run", "_context", "_digests", "_edges", "_intake",
-        "_manager", "_members", "_quota", "_receiver", "_relay", "_run_due", "_scatter", "_sender", "_server",
+        "_assembler", "_calls", "_client_failures", "_client_run", "_context", "_digests", "_edges", "_has_stripe_boxes",
+        "_intake", "_manager", "_members", "_quota", "_receiver", "_relay", "_run_due", "_scatter", "_sender", "_server",
         "_stripping", "_table", "_turns", "client", "me", "pool", "settings",
     )  # fmt: skip
 
@@ -123,6 +123,8 @@ class Broadcast:
             assembler=self._assembler,
         )
         self._receiver = self._make_receiver()
+        # Honest peers deal nothing out in a sparse topology, so there are boxes from the first stripe on.
+        self._has_stripe_boxes = settings.full_mesh
         self._members: frozenset[str] = frozenset()
         self._client_run: list[Change] | None = None
         self._client_failures = 0
@@ -301,8 +303,7 @@ class Broadcast:
         self._sender.connect(peer, up.connection)
         if replaces:
             self._assembler.disconnect(peer)
-        # Nobody deals anything out elsewhere: a peer's peers are not the dealer's.
-        if self.settings.full_mesh:
+        if self._has_stripe_boxes:
             self._scatter.connect(peer, up.connection)
         self._digests.connect(peer, up.connection)
         self._arm_forgetting(peer)
@@ -332,7 +333,7 @@ class Broadcast:
         ended = self._table.end_older(peer)
         if ended:
             self._context.count("ghost_rows_ended")
-        self._receiver.rows_ended(peer, ended)
+            self._receiver.rows_ended(peer, ended)
         if peer not in self._table.peers:
             self._context.forget_peer(peer)
 
@@ -471,6 +472,10 @@ class Broadcast:
         self._sender.delivery.synced_answered(answered)
 
     def _stripes_received(self, received: inputs.StripesReceived) -> None:
+        if not self._has_stripe_boxes:
+            self._has_stripe_boxes = True
+            for box in self._sender.boxes.values():
+                self._scatter.connect(box.peer, box.connection)
         self._intake.received(received)
 
     def _stripes_answered(self, answered: inputs.StripesAnswered) -> None:

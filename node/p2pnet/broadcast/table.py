@@ -176,7 +176,7 @@ class Table:
     def older_rows(self, peer: str) -> list[int]:
         """Slots of the rows and tombstones of other connections than the current one; all, if there is none."""
         peer_rows = self.peers.get(peer)
-        if peer_rows is None:
+        if peer_rows is None or not peer_rows.rows:
             return []
         return [slot for slot, row in peer_rows.rows.items() if row.connection != peer_rows.connection]
 

@@ -108,6 +108,7 @@ async def run(options: RunOptions, session: Session) -> Outcome:
     target = session.target()
     _check(options, target.kind)
     checked = read_checked(options.file, target.kind, session, ignore=options.ignore_unsupported)
+    target.use_namespace(checked.plan.subnet)
     scenario_trials.check_room(checked.plan, target, jobs=_jobs(options))
     seed = checked.plan.subnet.spec.seed if options.seed is None else options.seed
     name = checked.plan.subnet.name
