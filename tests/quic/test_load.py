@@ -199,6 +199,23 @@ async def test_on_a_narrow_path_the_message_of_higher_priority_ends_first(world:
     assert [len(one.payload) for one in world.received] == [KIB, 256 * KIB, MIB]
 
 
+async def test_requests_in_line_end_in_the_order_in_which_they_began(world: World) -> None:
+    server = await world.endpoint("node-1", on_message=world.echo)
+    client = await world.endpoint()
+    sizes = [256 * KIB, 128 * KIB, 64 * KIB]
+    for in_line in (True, False):
+        world.received.clear()
+        with Relay(server.address, bytes_per_s=4 * MIB, queue_bytes=4 * MIB) as path:
+            connection = await client.connect(path.address)
+            answered: list[asyncio.Future[object]] = []
+            for number, size in enumerate(sizes):
+                answered.append(asyncio.get_running_loop().create_future())
+                connection.start_request(b"", noise(number, size), answered[-1].set_result, in_line=in_line)
+            await asyncio.gather(*answered)
+        # Those that take turns end in the order of their sizes.
+        assert [len(one.payload) for one in world.received] == (sizes if in_line else sizes[::-1])
+
+
 async def test_a_priority_given_to_a_stream_counts_alike(world: World) -> None:
     server = await world.endpoint("node-1", on_message=world.echo)
     client = await world.endpoint()

@@ -242,6 +242,7 @@ class BroadcastDriver:
                     body,
                     StripesAnswered,
                     urgent=urgent,
+                    in_line=True,
                     reply_bytes_max=ANSWER_BYTES_MAX,
                 )
             case Cancel(token):
@@ -268,6 +269,7 @@ class BroadcastDriver:
         answered: Callable[[int, bytes | None], Input],
         *,
         urgent: bool = False,
+        in_line: bool = False,
         reply_bytes_max: int,
     ) -> None:
         connection = self._connection_of(connection_id)
@@ -278,7 +280,9 @@ class BroadcastDriver:
         self._open[token] = None
         done = partial(self._done, token, answered)
         try:
-            exchange = connection.start_request(route, body, done, urgent=urgent, reply_bytes_max=reply_bytes_max)
+            exchange = connection.start_request(
+                route, body, done, urgent=urgent, in_line=in_line, reply_bytes_max=reply_bytes_max
+            )
         except P2pnetError:  # the connection was closed in this loop turn
             self._ended(token, answered, None)
             return

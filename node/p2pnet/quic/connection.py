@@ -231,13 +231,21 @@ class Connection:
     # Asking and sending
 
     def start_request(
-        self, header: bytes, payload: Parts, done: Done, *, urgent: bool = False, reply_bytes_max: int | None = None
+        self,
+        header: bytes,
+        payload: Parts,
+        done: Done,
+        *,
+        urgent: bool = False,
+        in_line: bool = False,
+        reply_bytes_max: int | None = None,
     ) -> Exchange:
         """As `request`, without a task: `done` is called once, from the loop, with the reply or the exception.
 
-        It is not called after `Exchange.cancel`. `reply_bytes_max`: payload bytes; naming it also says that the reply may
-        well be that large, so flow control makes room for it at once. Raises LimitError when too many requests wait
-        already, FrameError or MessageTooLarge for what cannot be sent.
+        It is not called after `Exchange.cancel`. `in_line`: it leaves after all of this connection that were begun so before,
+        not in turn with them: many large requests then arrive one by one, not all at the end. `reply_bytes_max`: payload
+        bytes; naming it also says that the reply may well be that large, so flow control makes room for it at once. Raises
+        LimitError when too many requests wait already, FrameError or MessageTooLarge for what cannot be sent.
         """
         exchange = Exchange(
             self.outbox,
@@ -247,6 +255,7 @@ class Connection:
             reply_bytes_max=self.settings.reply_bytes_max if reply_bytes_max is None else reply_bytes_max,
             large_reply=reply_bytes_max is not None,
         )
+        exchange.in_line = in_line
         self.outbox.begin(exchange)
         return exchange
 

@@ -37,7 +37,7 @@ class Outgoing:
     """An outbound message on a stream of its own. `finish` is called exactly once, unless it is cancelled before."""
 
     uni = True
-    __slots__ = ("_arrival", "_finish", "_outbox", "_pieces", "_stream", "priority", "sent", "waits")
+    __slots__ = ("_arrival", "_finish", "_outbox", "_pieces", "_stream", "in_line", "priority", "sent", "waits")
 
     def __init__(self, outbox: "StreamOutbox", pieces: list[bytes], priority: int, finish: Done) -> None:
         self._outbox = outbox
@@ -46,6 +46,8 @@ class Outgoing:
         self._finish: Done | None = finish
         self._arrival: asyncio.Future[None] | None = None
         self.priority = priority
+        self.in_line = False
+        """It leaves after what was in line before it, not in turn with that."""
         self.waits = False
         """It waits in the outbox for a stream."""
         self.sent = False
@@ -327,7 +329,8 @@ class StreamOutbox:
         return [*(outgoing for _, _, outgoing in sorted(everyone, key=lambda entry: entry[:2])), *unsent]
 
     def _start(self, outgoing: Outgoing) -> None:
-        outgoing.start(self.carrier.engine.open(uni=outgoing.uni, priority=outgoing.priority))
+        engine = self.carrier.engine
+        outgoing.start(engine.open(uni=outgoing.uni, priority=outgoing.priority, in_line=outgoing.in_line))
 
     def _may_open(self, *, uni: bool) -> bool:
         engine = self.carrier.engine

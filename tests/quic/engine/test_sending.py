@@ -33,6 +33,12 @@ class Sender:
             self.write(stream, size)
         return stream
 
+    def in_line(self, number: int, size: int) -> Stream:
+        stream = self.stream(number)
+        stream.in_line = True
+        self.write(stream, size)
+        return stream
+
     def write(self, stream: Stream, size: int, *, end: bool = False) -> None:
         stream.sender.write(bytes(size), end_stream=end)
         self.queue.add(stream)
@@ -80,6 +86,41 @@ def test_the_urgent_overtake_what_has_begun() -> None:
     sender.stream(10, 2_000, priority=5)
     assert sender.numbers(2) == [10, 10, 6]
     assert list(sender.queue.queues) == [0, -1]
+
+
+def test_those_in_line_leave_one_after_the_other_in_one_place_of_the_round() -> None:
+    sender = Sender()
+    for number in (2, 6, 10):
+        sender.in_line(number, 2_000)
+    sender.stream(14, 10_000)
+    assert [number for number in sender.numbers(12) if number != 14] == [2, 2, 6, 6, 10, 10]
+    assert sender.queue.queues.keys() == {0}
+    assert sender.in_line(18, 100).queued, "the line is empty and begins anew"
+    assert 18 in sender.numbers(2)
+
+
+def test_what_is_reset_or_waits_for_credit_in_line_holds_up_nobody_for_good() -> None:
+    sender = Sender(max_data=3_000)
+    first, second, third = (sender.in_line(number, 2_000) for number in (2, 6, 10))
+    assert sender.queue.reset(second, 1)
+    sender.numbers(5)
+    assert sender.queue.queues == {}
+    sender.limits.max_data = PLENTY
+    sender.queue.on_connection_credit()
+    sender.numbers(5)
+    assert [stream.sender.buffer_is_empty for stream in (first, second, third)] == [True] * 3
+    assert not third.in_line
+
+
+def test_what_is_lost_of_one_in_line_is_repeated_before_the_next_ones_end() -> None:
+    sender = Sender()
+    first = sender.in_line(2, 1_000)
+    packet = sender.packet()
+    for number in (6, 10):
+        sender.in_line(number, 5_000)
+    packet.lost()
+    assert not first.in_line
+    assert 2 in sender.numbers(2)
 
 
 def test_a_stream_waits_in_line_once() -> None:

@@ -159,9 +159,12 @@ class Engine:
         """Whether the peer allows one more stream of this kind now."""
         return self._flow.may_open(uni=uni)
 
-    def open(self, *, uni: bool, priority: int = 0) -> Stream:
-        """A new stream; higher priorities leave first. Call `may_open` before. The peer learns of it with its first bytes."""
-        return self._flow.open(uni=uni, priority=priority)
+    def open(self, *, uni: bool, priority: int = 0, in_line: bool = False) -> Stream:
+        """A new stream; higher priorities leave first. Call `may_open` before. The peer learns of it with its first bytes.
+
+        `in_line`: after all that was in line before it, not in turn with them.
+        """
+        return self._flow.open(uni=uni, priority=priority, in_line=in_line)
 
     def write(self, stream: Stream, pieces: list[bytes], *, end: bool = True) -> None:
         """Add pieces to our half of the stream, which ends there unless `end` is false. They are kept, not copied."""

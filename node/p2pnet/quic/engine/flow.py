@@ -113,7 +113,7 @@ class FlowControl:
         """Whether the peer allows one more stream of this kind now."""
         return self._opened[uni] < (self.peer.max_streams_uni if uni else self.peer.max_streams_bidi)
 
-    def open(self, *, uni: bool, priority: int) -> Stream:
+    def open(self, *, uni: bool, priority: int, in_line: bool = False) -> Stream:
         """Open a stream. Call `may_open` first."""
         stream_id = self._opened[uni] << 2 | self._ours | (_UNI if uni else 0)
         stream = self.streams[stream_id] = Stream(
@@ -127,6 +127,7 @@ class FlowControl:
         if not uni:
             self.exchanges += 1
         stream.priority = priority
+        stream.in_line = in_line
         return stream
 
     def find(self, frame_type: int, stream_id: int) -> Stream:

@@ -24,10 +24,13 @@ _RESET = bytes((QuicFrameType.RESET_STREAM,))
 class SendQueue:
     """Streams with something to send: those of the highest priority first, equal ones round robin, a frame each.
 
+    Streams that are `in_line` leave one after the other and share one place in the round: each arrives as early as it can, and
+    all together take no more from the others than one of them would.
+
     `limits` may be raised at any time. `on_sent` is called with each stream of which everything is acknowledged.
     """
 
-    __slots__ = ("_blocked", "_limits", "_on_sent", "_quic_logger", "_used", "queues")
+    __slots__ = ("_blocked", "_first", "_limits", "_line", "_on_sent", "_quic_logger", "_used", "queues")
 
     def __init__(self, limits: PeerLimits, on_sent: Callable[[Stream], None], quic_logger: Any = None) -> None:
         self.queues: dict[int, deque[Stream]] = {}
@@ -37,6 +40,8 @@ class SendQueue:
         self._quic_logger = quic_logger
         self._used = 0  # of the peer's max_data
         self._blocked: dict[Stream, None] = {}  # streams with data that wait for a higher max_data
+        self._first: Stream | None = None  # the one in line whose turn it is
+        self._line: deque[Stream] = deque()  # the others
 
     def add(self, stream: Stream) -> None:
         """The stream has something to send."""
@@ -44,6 +49,14 @@ class SendQueue:
         if stream.queued:
             return
         stream.queued = True
+        if stream.in_line and self._first is not stream:
+            if self._first is not None:
+                self._line.append(stream)
+                return
+            self._first = stream
+        self._enqueue(stream)
+
+    def _enqueue(self, stream: Stream) -> None:
         queue = self.queues.get(stream.priority)
         if queue is None:
             queue = self.queues[stream.priority] = deque()
@@ -87,9 +100,18 @@ class SendQueue:
                 queue.append(stream)
                 continue
             stream.queued = False
+            if stream.in_line and sender.buffer_is_empty:
+                self._next_in_line(stream)
             if not queue:
                 del self.queues[priority]
         return room
+
+    def _next_in_line(self, stream: Stream) -> None:
+        """All of the stream has left once: it is the next one's turn."""
+        stream.in_line = False
+        self._first = self._line.popleft() if self._line else None
+        if self._first is not None:
+            self._enqueue(self._first)
 
     def write(self, builder: QuicPacketBuilder) -> None:
         """As `fill`, into the packet of aioquic's builder."""

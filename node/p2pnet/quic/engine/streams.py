@@ -307,7 +307,7 @@ class Stream:
     """A stream: both halves, its state in the send queue, and its owner, who is called when something happens to it."""
 
     __slots__ = (
-        "counts", "max_stream_data_local", "max_stream_data_remote", "noted", "owner", "priority", "queued",
+        "counts", "in_line", "max_stream_data_local", "max_stream_data_remote", "noted", "owner", "priority", "queued",
         "receiver", "sender", "stream_id",
     )  # fmt: skip
 
@@ -318,6 +318,8 @@ class Stream:
         self.owner: Any = None
         """Set by the user of the engine."""
         self.priority = 0
+        self.in_line = False
+        """It leaves after those that were in line before it, until it has left once; what is lost of it is repeated at once."""
         self.queued = False
         self.noted = False
         self.counts = False
