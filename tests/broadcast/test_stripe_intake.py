@@ -421,6 +421,20 @@ def test_it_waits_no_longer_than_a_bound_however_late_stripes_were(made: Dealt) 
             take(script, peer, second_hand(stripe))
 
 
+def test_one_relay_that_trickles_does_not_hide_that_others_are_silent(made: Dealt) -> None:
+    script = expecting(Dealt(1_000_000))
+    large = Dealt(1_000_000)
+    shares = large.shares()
+    script.later(10 * MS)
+    for peer, share in (("p", shares[0]), ("q", shares[1])):
+        for stripe in share:
+            take(script, peer, stripe if peer == "p" else second_hand(stripe))
+    for stripe in shares[2][:5]:
+        script.later(60 * MS)
+        take(script, "r", second_hand(stripe))
+    assert of(script.log, effects.Fetch)
+
+
 def test_a_node_that_stood_still_itself_reads_first_what_has_come(made: Dealt) -> None:
     script = expecting(made)
     shares = made.shares()

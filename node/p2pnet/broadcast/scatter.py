@@ -39,8 +39,8 @@ SILENT_LEAST_NS = 20 * MS
 """A peer is silent when its answer is so much later than it was to be expected, or twice as late as answers of it were lately."""
 SILENT_MOST_NS = 2 * SECOND
 """However late its answers were."""
-REPEATED = 3
-"""What was lost of a request, or of its answer, is repeated within so many round trips."""
+REPEATED = 1
+"""What was lost of a request, or of its answer, is repeated within so many round trips, mostly."""
 STARVED_NS = 10 * MS
 """A look at what peers owe that comes so late itself says that this node waited for a core: answers may wait to be read."""
 

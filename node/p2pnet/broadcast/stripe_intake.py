@@ -15,7 +15,7 @@ from p2pnet.broadcast.quota import Quota
 from p2pnet.broadcast.scatter import Scatter
 from p2pnet.broadcast.stripes import SHORT_BYTES, Stripe, StripeVerdict, decode_stripes, place_of
 from p2pnet.broadcast.table import SupplierState, Table
-from p2pnet.broadcast.task import Awaiting, Task
+from p2pnet.broadcast.task import Arrivals, Awaiting, Task
 from p2pnet.broadcast.turns import Turns
 from p2pnet.broadcast.wire import UpdateStatus, next_hop
 from p2pnet.model.errors import MalformedError
@@ -31,8 +31,8 @@ TRIPS = 4
 """And not before so many trips after the row: what a silent peer was dealt comes through another one by then."""
 WAIT_MOST_NS = 500 * MS
 """However late stripes were lately."""
-GAPS = 3
-"""A pause counts when it is so many times as long as the longest before it."""
+GAPS = 2
+"""A pause counts when it is so many times as long as the longest before it, between stripes of different peers."""
 LATE_NS = 10 * MS
 """Shorter pauses before stripes are not remembered."""
 STARVED_NS = 10 * MS
@@ -155,7 +155,7 @@ class StripeIntake:
             ArtifactId, int
         ] = {}  # what was fetched because stripes did not come, and when the last one had
         self._late = Lateness()
-        self._heard: dict[str, int] = {}  # when a new stripe came of anything that this peer deals out
+        self._heard: dict[str, Arrivals] = {}  # new stripes of anything that this peer deals out
 
     # Rows
 
@@ -273,13 +273,16 @@ class StripeIntake:
         awaits = task.awaits
         if awaits is not None:
             if awaits.relayed_after_ns:
-                self._late.met(peer, now - max(awaits.last, self._heard.get(task.dealer, 0)))
-            if awaits.came(now, first_hand=is_dealt):
+                heard = self._heard.get(task.dealer, awaits.arrivals)
+                self._late.met(peer, now - max(awaits.arrivals.last, heard.last))
+            if awaits.came(now, peer, first_hand=is_dealt):
                 self._late.first_ns = max(self._late.first_ns, awaits.relayed_after_ns)
                 # Set for the first stripe until now, and from here on looked at again whenever it fires in vain.
                 self._look_again(task.artifact, awaits, now + self._patience_ns(awaits))
         if task.dealer:
-            self._heard[task.dealer] = now
+            if task.dealer not in self._heard:
+                self._heard[task.dealer] = Arrivals(now)
+            self._heard[task.dealer].came(now, peer)
         if is_dealt:
             self._scatter.pass_on(task.artifact, stripe, peer)
         if not task.open(part).lacking:
@@ -343,15 +346,19 @@ class StripeIntake:
             self._look_again(artifact, awaits, context.now + min(late_ns, patience))
             return
         others = sum(1 for source in self._table.holders.get(artifact, {}).values() if source.complete)
-        due = patience + max(awaits.last, self._heard.get(task.dealer, 0))
+        heard = self._heard.get(task.dealer, awaits.arrivals)
+        if awaits.relayed_after_ns:
+            due = patience + max(awaits.arrivals.others, heard.others)
+        else:
+            due = patience + max(awaits.arrivals.last, heard.last)
         due = max(due, awaits.since + WAIT_LEAST_NS + trips * awaits.relayed_after_ns)
         if others > 1:
-            due = min(due, awaits.last + HELD_ELSEWHERE_NS)
+            due = min(due, awaits.arrivals.last + HELD_ELSEWHERE_NS)
         if context.now < due:
             self._look_again(artifact, awaits, due)
             return
         context.count("stripes_missed")
-        self._missed[artifact] = awaits.last
+        self._missed[artifact] = awaits.arrivals.last
         task.awaits = None
         self._assembler.source_changed(artifact)
 

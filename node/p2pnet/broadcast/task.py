@@ -159,29 +159,50 @@ def _take_first(line: dict[ArtifactId, None]) -> ArtifactId:
     return artifact
 
 
+class Arrivals:
+    """When new stripes came. One peer that trickles does not hide that the others have ended."""
+
+    __slots__ = ("last", "others", "peer")
+
+    def __init__(self, now: int) -> None:
+        self.last = self.others = now
+        """When the last one came, and the last one of another peer than that; or the row."""
+        self.peer = ""
+        """Who sent the last one."""
+
+    def came(self, now: int, peer: str) -> int:
+        """A new stripe has come; the pause before it, 0 if it is of the same peer as the one before."""
+        pause = 0
+        if peer != self.peer:
+            pause, self.others, self.peer = now - self.last, self.last, peer
+        self.last = now
+        return pause
+
+
 class Awaiting:
     """How the stripes of one artifact have come so far: while they come, nothing is fetched."""
 
-    __slots__ = ("gap_ns", "last", "look_at", "relayed_after_ns", "since")
+    __slots__ = ("arrivals", "gap_ns", "look_at", "relayed_after_ns", "since")
 
     def __init__(self, now: int) -> None:
-        self.since = self.last = now
-        """When its row came, and its last new stripe or row."""
+        self.since = now
+        """When its row came."""
+        self.arrivals = Arrivals(now)
         self.look_at = now
         """When the wait is looked at next."""
         self.relayed_after_ns = 0
         """Time from its row until the first stripe that another peer passed on; 0: none has come."""
         self.gap_ns = 0
-        """The longest time between two new stripes since then."""
+        """The longest time between two new stripes of different peers since then."""
 
-    def came(self, now: int, *, first_hand: bool) -> bool:
+    def came(self, now: int, peer: str, *, first_hand: bool) -> bool:
         """A new stripe has come; whether it is the first one that another peer has passed on."""
+        pause = self.arrivals.came(now, peer)
         is_first = not first_hand and not self.relayed_after_ns
         if is_first:
             self.relayed_after_ns = max(1, now - self.since)
         elif self.relayed_after_ns:
-            self.gap_ns = max(self.gap_ns, now - self.last)
-        self.last = now
+            self.gap_ns = max(self.gap_ns, pause)
         return is_first
 
 

@@ -24,7 +24,7 @@ class BroadcastSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     keep_s: float = 600.0
     """How long a blob lives after its creation."""
     auto_scatters: bool = True
-    """Whether `relay: auto` deals large artifacts of a full mesh out in stripes: it pays where uplinks are narrow."""
+    """Whether `relay: auto` deals large artifacts of a full mesh out in stripes; nodes of a Subnet do."""
     full_mesh: bool = True
     """Whether every node is every node's peer; decides `relay: auto` and the default of `push_below`."""
 

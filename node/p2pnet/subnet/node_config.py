@@ -19,8 +19,7 @@ def broadcast_settings(subnet: Subnet) -> BroadcastSettings:
     return BroadcastSettings(
         push_below=spec.push_below_bytes, relay=spec.relay, slots_per_peer=spec.slots_per_peer,
         artifact_bytes_max=spec.artifact_bytes_max.bytes, keep_s=spec.keep.seconds,
-        # Measured on live nodes, whose cores and not uplinks decide: adverts take half the time of stripes (docs/performance.md).
-        auto_scatters=False, full_mesh=topology_of(subnet).full,
+        full_mesh=topology_of(subnet).full,
     )  # fmt: skip
 
 

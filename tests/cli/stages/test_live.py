@@ -212,7 +212,7 @@ async def test_faults_that_are_held_are_renewed_and_one_that_ends_all_the_same_i
     stage: LiveStage, target: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "RENEW_S", 0.001)
-    assert await stage.fault("held", {"loss": "5%"}) == "in the fake's words: node-0"
+    assert await stage.fault("held", {"loss": "5%"}) == "node-0"
     await stage.fault("timed", {"loss": "5%", "for": "30s"})
     while not any(asked[0] == "renew" for asked in target.fake.asked):
         await asyncio.sleep(0.001)

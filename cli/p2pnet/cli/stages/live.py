@@ -167,7 +167,7 @@ class LiveStage:
             self._held.append(name)
             if self._renewing is None:
                 self._renewing = asyncio.create_task(self._renew(), name=f"leases of {self._name}")
-        return status.what + (f": {some(status.nodes, NAMED_MAX)}" if status.nodes else "")
+        return some(status.nodes, NAMED_MAX) if status.nodes else ""
 
     async def heal(self, names: Sequence[str]) -> str:
         """See `Stage`."""

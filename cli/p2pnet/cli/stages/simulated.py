@@ -21,7 +21,6 @@ from p2pnet.sim.virtual_run import NOTES, SimLoad, VirtualRun
 from p2pnet.sim.virtual_subnet import VirtualSubnet
 from p2pnet.store import State
 from p2pnet.store.simulated import SimulatedRun
-from p2pnet.subnet.faults import describe
 from p2pnet.subnet.members import members
 from p2pnet.subnet.spec import SIMULATED_NODES_MAX
 
@@ -149,8 +148,7 @@ class SimulatedStage:
     async def fault(self, name: str, fault: Mapping[str, object]) -> str:
         """See `Stage`."""
         booked = self._there.add_fault({**fault, "name": name})
-        hit = f": {some(booked.nodes, NAMED_MAX)}" if booked.nodes else ""
-        return describe(booked.spec) + hit
+        return some(booked.nodes, NAMED_MAX) if booked.nodes else ""
 
     async def heal(self, names: Sequence[str]) -> str:
         """See `Stage`."""
