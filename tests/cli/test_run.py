@@ -294,7 +294,9 @@ def test_a_subnet_of_its_name_that_is_up_is_nobody_s_to_take_down(
     target.seen = "up"
     ended = lived("run", written(AFTER), "-o", "json")
     assert ended.code == 2
-    assert "there is a subnet story already" in ended.out
+    assert (
+        "there is a subnet story already (p2pnet down story, or give the scenario another metadata.name)" in ended.out
+    )
     assert (target.started, target.removed) == ([], [])
 
 
@@ -323,3 +325,13 @@ def test_live_trials_follow_each_other_each_with_a_new_subnet(
     assert target.removed == ["story", "story"]
     assert [asked[1].seed for asked in target.fake.asked if asked[0] == "run"] == [42, 43]
     assert "trial 2 of 2, seed 43" in ended.err
+
+
+def test_a_client_that_no_node_here_could_run_is_refused_before_any_is_started(
+    lived: Call, target: Any, written: Callable[..., str]
+) -> None:
+    clients = [{"name": "blob"}, {"name": "chat", "class": "no.such.module:Chat"}]
+    ended = lived("run", written(AFTER, subnet={"nodes": 3, "clients": clients}))
+    assert ended.code == 2
+    assert "spec.clients[1].class" in ended.err
+    assert (target.started, target.removed) == ([], [])

@@ -1,6 +1,9 @@
 """The stories of `examples/scenarios`, in virtual time."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -61,3 +64,30 @@ def test_every_story_runs_on_every_target_says_what_it_shows_and_stands_in_the_d
     assert [found for target in TARGETS for found in unsupported_steps(plan, target)] == []
     page = (FOLDER.parents[1] / "docs" / "how-to" / "scenarios.md").read_text()
     assert f"| `{path.stem}` |" in page
+
+
+DIGEST = """
+import asyncio, sys, time
+from pathlib import Path
+from p2pnet.cli.stages.simulated import SimulatedStage
+from p2pnet.scenario.document import checked_plan, inline_subnet, read_scenario
+from p2pnet.scenario.runner import ScenarioRunner
+
+written = read_scenario(Path(sys.argv[1]).read_bytes())
+plan = checked_plan(written.scenario, inline_subnet(written))
+stage = SimulatedStage(plan, seed=1, state=None, folder=Path())
+print(asyncio.run(ScenarioRunner(plan, stage, seed=1, tell=lambda _: None, clock=time.monotonic).run()).digest)
+"""
+
+
+@pytest.mark.parametrize("name", ["late-joiner", "churn", "flooder"])
+def test_a_story_is_the_same_in_every_process(name: str) -> None:
+    """Whatever order Python gives to sets there."""
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", DIGEST, str(FOLDER / f"{name}.yaml")], check=True, capture_output=True, text=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2", "3")
+    }  # fmt: skip
+    assert len(found) == 1

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from p2pnet.broadcast.inputs import StripesReceived
 from p2pnet.broadcast.scatter import StripeBox
 from p2pnet.broadcast.task import Supplier
 from p2pnet.model.limits import EVENT_RING
@@ -91,3 +92,17 @@ def test_a_node_remembers_the_last_hundred_thousand_events():
         record.emitted(emitted, now)
     assert [round(event.time * 1e9) for event in record.events] == list(range(2 * EVENT_RING, 3 * EVENT_RING))
     assert len(record._emitted) <= 2 * EVENT_RING
+
+
+def test_boxes_of_stripes_are_made_in_a_sparse_topology_when_a_peer_deals_something_out():
+    before = made()[StripeBox]
+    world = World(1)
+    a, b, c = (world.node(name) for name in "abc")
+    for one, other in ("ab", "bc"):
+        world.link(one, other)
+    for node in (a, b, c):
+        node.prefer(full_mesh=False)
+    world.settle()
+    assert made()[StripeBox] == before
+    b.core.handle(StripesReceived("a", 1, 1, b""), 0, 0.0)
+    assert made()[StripeBox] == before + 2  # one for each peer, in place before the stripe is looked at

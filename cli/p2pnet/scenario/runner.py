@@ -278,7 +278,8 @@ class ScenarioRunner:
         """Something could not be done: nothing more is."""
         self._failed = True
         self._codes.add(int(getattr(error, "exit_code", USAGE if isinstance(error, LocalError) else INVALID)))
-        self._invalid.append(what)
+        hint = getattr(error, "hint", "")
+        self._invalid.append(f"{what} ({hint})" if hint else what)
 
     def _steps(self) -> list[ScenarioStep]:
         return [self._results[step.path] for step in self._plan.all()]

@@ -184,7 +184,7 @@ class VirtualSubnet:
         self.subnet, self._edges = subnet, edges
         network.follow(subnet, edges, faults.about_links(world.now))
         world.members([name + suffix for suffix in makers for name in after])
-        for name in set(before).difference(after):
+        for name in [name for name in before if name not in after]:  # in their order: the same in every process
             for suffix in makers:
                 world.nodes[name + suffix].crash()
         faults.follow(subnet, world.now)

@@ -110,6 +110,10 @@ async def run(options: RunOptions, session: Session) -> Outcome:
     checked = read_checked(options.file, target.kind, session, ignore=options.ignore_unsupported)
     target.use_namespace(checked.plan.subnet)
     scenario_trials.check_room(checked.plan, target, jobs=_jobs(options))
+    if target.kind == "local":  # a pod has a Python of its own, and the simulator makes each client before it begins
+        from p2pnet.cli.client_check import check_clients
+
+        await check_clients(checked.plan.subnet, session.listener)
     seed = checked.plan.subnet.spec.seed if options.seed is None else options.seed
     name = checked.plan.subnet.name
     session.interrupted_note = f"interrupted: {name} may be left; faults heal by themselves within a minute"

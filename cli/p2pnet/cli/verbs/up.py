@@ -1,7 +1,5 @@
 """`up`: start a subnet, or edit the one that is up, and wait until it is connected."""
 
-import re
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +19,6 @@ from p2pnet.cli.options import (
     wait_option,
 )
 from p2pnet.cli.outcome import CommandError, Outcome
-from p2pnet.cli.progress import ProgressListener
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets.readiness import awaited, blockers, is_ready
 from p2pnet.cli.targets.target import LiveTarget, Target
@@ -38,7 +35,6 @@ LAB_START_S = 30.0  # imports on a loaded machine; a lab that fails says so at o
 LIVE_EDITS = "; live edits are those of nodes, groups' nodes, network, faults, ready, ttl and identity durations"
 POLL_S = 0.1
 CLUSTER_POLL_S = 0.5
-_CLIENT_FIELD = re.compile(r"spec\.clients\[\d+\]\.(\w+)")
 
 
 @dataclass(frozen=True)
@@ -142,6 +138,7 @@ def _wanted(options: UpOptions, target: Target, session: Session) -> "Subnet":
 
 async def _apply(subnet: "Subnet", target: Target, session: Session, within_s: float) -> str:
     """Bring the target to the document; what was done, in words."""
+    from p2pnet.cli.client_check import check_clients
     from p2pnet.subnet import edits
     from p2pnet.subnet.document import to_document
 
@@ -152,7 +149,7 @@ async def _apply(subnet: "Subnet", target: Target, session: Session, within_s: f
     if current is None:
         _check_capacity(subnet, target, max(within_s, subnet.spec.ready.within.seconds))
         if target.kind == "local":  # a pod has a Python of its own
-            await _check_clients(subnet, session.listener)
+            await check_clients(subnet, session.listener)
         await target.start(subnet, session.listener, timeout_s=LAB_START_S)
         session.listener.milestone("lab" if target.kind == "local" else "applied")
         return "is up"
@@ -196,31 +193,6 @@ async def current_document(name: str, target: Target) -> "tuple[Subnet | None, b
         if target.presence(name) == "up":  # else it is dead; called "starting", for the lock is ours
             raise
         return None, False
-
-
-async def _check_clients(subnet: "Subnet", listener: ProgressListener) -> None:
-    """CommandError (exit 2) naming the first client that nodes of this Python could not run. At most half a minute."""
-    import asyncio
-
-    from p2pnet.cli.targets.lab_process import environment
-    from p2pnet.node.clients import try_clients
-    from p2pnet.subnet.node_config import client_configs
-
-    listener.waiting("its clients to be tried")
-    why = await asyncio.to_thread(try_clients, client_configs(subnet), environment=environment())
-    if why:
-        field_ = _CLIENT_FIELD.match(why)
-        raise CommandError(
-            why,
-            where=f"Subnet {subnet.name}, with {sys.executable}",
-            next_step=_client_hint(field_[1] if field_ else ""),
-        )
-
-
-def _client_hint(key: str) -> str:
-    if key == "settings":
-        return "correct them: they are the keyword arguments of the class"
-    return "correct it, and see that nodes can import it: install its package for that Python, or name its folder in PYTHONPATH"
 
 
 def _check_capacity(subnet: "Subnet", target: Target, within_s: float) -> None:
