@@ -102,6 +102,15 @@ def test_what_is_scattered(settings: dict[str, Any], size: int, peers: tuple[str
     assert bool(of(done, effects.SendStripes)) is (kind is EntryKind.STRIPE)
 
 
+def test_auto_scatters_while_an_access_link_limits_what_leaves() -> None:
+    script = meshed(relay="auto", auto_scatters=False)
+    found = []
+    for narrow in (True, False, True):
+        script.core.limit_uplink(narrow)
+        found.append(kinds(script.publish(MIB)[1]))
+    assert found == [{EntryKind.STRIPE}, {EntryKind.ADVERT}, {EntryKind.STRIPE}]
+
+
 def test_a_client_may_say_scatter_for_its_own() -> None:
     class Scattering(Plain):
         def relay(self, artifact: Any, key: bytes) -> Any:

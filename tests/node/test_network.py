@@ -28,11 +28,13 @@ from p2pnet.quic import run_virtual
 FAULT, HEALED = network({"node-1": BLOCKED}, version=7), network({"node-1": delay(5)}, version=6)
 
 
-def keeper(boot: NodeNetwork | None = None, *, awaits: bool = False) -> NetworkKeeper:
+def keeper(
+    boot: NodeNetwork | None = None, *, awaits: bool = False, on_network: Callable[[NodeNetwork], None] = lambda _: None
+) -> NetworkKeeper:
     """One without an endpoint."""
     directory = RegistryDirectory("node-0", "d", "n", "s")
     seam = NetworkSeam(PeerAddresses("node-0", directory), directory.name_of, random.Random(1).random)
-    return NetworkKeeper(seam, boot or NodeNetwork(), awaits=awaits)
+    return NetworkKeeper(seam, boot or NodeNetwork(), awaits=awaits, on_network=on_network)
 
 
 def virtually(scenario: Callable[[], Awaitable[None]]) -> None:
@@ -51,6 +53,18 @@ def test_what_the_lab_pushes_last_is_in_force_whatever_its_version() -> None:
             assert kept.seam.network == pushed
         await asyncio.sleep(3_600)
         assert kept.seam.network == FAULT, "without a lease it stays"
+
+    virtually(scenario)
+
+
+def test_whoever_must_know_hears_of_every_network_that_comes_into_force() -> None:
+    async def scenario() -> None:
+        heard: list[NodeNetwork] = []
+        kept = keeper(HEALED, on_network=heard.append)
+        kept.take(NetworkPush(FAULT, lease_s=5.0, healed=HEALED))
+        kept.take(NetworkPush(FAULT, lease_s=5.0, healed=HEALED))
+        await asyncio.sleep(60)
+        assert heard == [HEALED, FAULT, HEALED]
 
     virtually(scenario)
 

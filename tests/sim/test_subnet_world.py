@@ -45,6 +45,22 @@ def test_a_client_that_acts_by_itself_shares_the_access_links_of_its_nodes() -> 
     assert "bytes sent are those of all clients (blob, chatty)" in beside.report.notes
 
 
+@pytest.mark.parametrize("access", [{"up": "100Mbit"}, {"down": "100Mbit"}, {}], ids=str)
+def test_nodes_deal_out_what_is_large_where_their_uplink_has_a_limit(access: dict[str, str]) -> None:
+    chatty = {"name": "chatty", "class": "tests.sim.stamped_client:Chatty"}
+    asked = subnet(nodes=5, clients=[{"name": "blob"}, chatty], network={"access": access} if access else {})
+    world, network, *_ = subnet_world(asked, seed=1, client="blob", on_event=lambda *_: None)
+    world.run("2s")
+    node = world.nodes["node-1"]
+    node.publish(bytes(300_000))
+    scattered = [node.counters.get("scattered", 0)]
+    node.restart()
+    world.run("5s")
+    node.publish(bytes(400_000))
+    scattered.append(node.counters.get("scattered", 0))
+    assert scattered == ([1, 1] if "up" in access else [0, 0])
+
+
 def test_what_hits_a_node_hits_all_of_its_clients() -> None:
     chatty = {"name": "chatty", "class": "tests.sim.stamped_client:Chatty"}
     kill = {"name": "gone", "from": "node-1", "kill": True, "for": "1h"}

@@ -9,7 +9,7 @@ HEAD = {"apiVersion": "p2pnet.io/v1alpha1", "kind": "Subnet", "metadata": {"name
 
 
 @pytest.mark.parametrize(("kind", "full"), [("full", True), ("ring", False)])
-def test_nodes_deal_large_artifacts_out_wherever_the_mesh_is_full(kind: str, full: bool) -> None:
+def test_whether_auto_deals_large_artifacts_out_is_left_to_the_uplink(kind: str, full: bool) -> None:
     settings = broadcast_settings(load_subnet({**HEAD, "spec": {"nodes": 5, "topology": {"kind": kind}}}))
     assert settings.relay == "auto"
-    assert (settings.full_mesh, settings.auto_scatters) == (full, True)
+    assert (settings.full_mesh, settings.auto_scatters) == (full, False)

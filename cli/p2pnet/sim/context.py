@@ -54,6 +54,8 @@ class NodePlan(msgspec.Struct, frozen=True):
     behaviour: Behaviour = HONEST
     behaviour_seed: int = 0
     """From which an adversary's choice of peers follows."""
+    narrow_uplink: bool = False
+    """Its access link limits what it sends, as `Broadcast.limit_uplink` is told."""
 
 
 class TraceDigest:

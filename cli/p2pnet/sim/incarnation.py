@@ -332,6 +332,12 @@ class Incarnation:
 
 
 def _make_core(context: SimContext, plan: NodePlan, client: Client, count: int) -> Broadcast:
+    core = _make_broadcast(context, plan, client, count)
+    core.limit_uplink(plan.narrow_uplink)
+    return core
+
+
+def _make_broadcast(context: SimContext, plan: NodePlan, client: Client, count: int) -> Broadcast:
     rng = context.chance(plan.name, count, "core")
     if plan.behaviour == HONEST:
         return Broadcast(client, plan.name, plan.settings, rng, unvalidated_bytes_per_peer=plan.quota)

@@ -151,6 +151,12 @@ class Node:
         """Have this behaviour from the next start on."""
         self.plan = msgspec.structs.replace(self.plan, behaviour=behaviour)
 
+    def limit_uplink(self, narrow: bool) -> None:
+        """Whether an access link limits what it sends, from now on and in later incarnations."""
+        self.plan = msgspec.structs.replace(self.plan, narrow_uplink=narrow)
+        if self._incarnation is not None:
+            self._incarnation.core.limit_uplink(narrow)
+
     def start(self) -> None:
         """Start an incarnation, without dialling its links."""
         context = self._context

@@ -101,6 +101,8 @@ class SubnetNetwork:
             if (up, down) != self._lines.get(node, (None, None)):
                 self._lines[node] = up, down
                 self._world.access(node, up, down)
+                for client in self._clients:
+                    self._world.nodes[node + client].limit_uplink(up is not None)
         self._rows = modelled_rows(paths, lines, plan.selectors)
         for watch in self._watches:
             watch.see(self._rows)

@@ -207,8 +207,8 @@ class Context:
     """Shared state of one Broadcast; `now`, `wall` and `effects` belong to the input being handled."""
 
     __slots__ = (
-        "_duplicates", "_misdeeds", "counters", "effects", "now", "origin", "rng", "settings", "soon", "timers", "tokens",
-        "wall",
+        "_duplicates", "_misdeeds", "counters", "effects", "narrow_uplink", "now", "origin", "rng", "settings", "soon",
+        "timers", "tokens", "wall",
     )  # fmt: skip
 
     def __init__(self, settings: BroadcastSettings, rng: RandomSource) -> None:
@@ -223,6 +223,8 @@ class Context:
         self.effects: list[Effect] = []
         self.timers = Timers()
         self.counters = Counts()
+        self.narrow_uplink = False
+        """What this node sends waits for its access link."""
         self.soon = False
         """Something has to be done at the end of this loop turn: the driver shall pass a Wake."""
         self.tokens = 0

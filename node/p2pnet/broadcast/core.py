@@ -172,6 +172,10 @@ class Broadcast:
         self._handlers[type(what)](self, what)
         return effects
 
+    def limit_uplink(self, narrow: bool) -> None:
+        """Whether an access link limits what this node sends: `relay: auto` then deals out in stripes what it publishes."""
+        self._context.narrow_uplink = narrow
+
     def next_wakeup(self, *, expiries: bool = True) -> int | None:
         """When the next Wake is due, in monotonic nanoseconds; None: never. Ask again after every `handle`.
 

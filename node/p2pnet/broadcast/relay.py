@@ -103,7 +103,8 @@ class Relay:
         peers = len(self._sender.boxes)
         if mode == "scatter":
             return peers >= SCATTER_PEERS_LEAST
-        return mode == "auto" and settings.auto_scatters and not pushes and peers >= AUTO_SCATTER_PEERS_LEAST
+        pays = settings.auto_scatters or self._context.narrow_uplink
+        return mode == "auto" and pays and not pushes and peers >= AUTO_SCATTER_PEERS_LEAST
 
     def _count(self, artifact: Artifact, mode: RelayMode) -> None:
         """Decide whether digests count it: only what peers that relay may lack."""

@@ -24,7 +24,8 @@ class BroadcastSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     keep_s: float = 600.0
     """How long a blob lives after its creation."""
     auto_scatters: bool = True
-    """Whether `relay: auto` deals large artifacts of a full mesh out in stripes; nodes of a Subnet do."""
+    """Whether `relay: auto` deals large artifacts of a full mesh out in stripes, whatever the uplink; nodes of a Subnet do so
+    while their access link has a limit upwards."""
     full_mesh: bool = True
     """Whether every node is every node's peer; decides `relay: auto` and the default of `push_below`."""
 

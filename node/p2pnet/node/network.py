@@ -33,10 +33,16 @@ Join = Callable[[], None]
 
 
 class NetworkKeeper:
-    """Puts networks in force at one seam. `boot`: the network at the start; `awaits`: whether to hear the lab's first."""
+    """Puts networks in force at one seam.
 
-    def __init__(self, seam: NetworkSeam, boot: NodeNetwork, *, awaits: bool) -> None:
+    `boot`: the network at the start. `awaits`: whether to hear the lab's first. `on_network`: told of each.
+    """
+
+    def __init__(
+        self, seam: NetworkSeam, boot: NodeNetwork, *, awaits: bool, on_network: Callable[[NodeNetwork], None]
+    ) -> None:
         self.seam = seam
+        self._on_network = on_network
         self.routes: Mapping[bytes, tuple[type[Any], Callable[[Any], ControlReply]]] = {
             ROUTE_NETWORK: (NetworkPush, self.take)
         }
@@ -45,7 +51,7 @@ class NetworkKeeper:
         self._join: Join | None = None
         self._waiting: asyncio.TimerHandle | None = None
         self._lease: asyncio.TimerHandle | None = None
-        seam.apply(boot)
+        self._apply(boot)
 
     @property
     def is_waiting(self) -> bool:
@@ -76,7 +82,7 @@ class NetworkKeeper:
             return ControlRefusal("bad-request", f"lease_s: {lease_s} is not above 0 and at most {LEASE_S_MAX:.0f}")
         if push.network != self.seam.network:
             log.info("%s", _sentence(push.network, lease_s))
-            self.seam.apply(push.network)
+            self._apply(push.network)
         if self._lease is not None:
             self._lease.cancel()
             self._lease = None
@@ -95,7 +101,11 @@ class NetworkKeeper:
             return
         self._lease = None
         log.warning("the lab has not renewed its lease: %s", _sentence(healed, None))
-        self.seam.apply(healed)
+        self._apply(healed)
+
+    def _apply(self, network: NodeNetwork) -> None:
+        self.seam.apply(network)
+        self._on_network(network)
 
     def _waited_in_vain(self) -> None:
         log.warning("no network from the lab in %.0f s: %s", AWAIT_NETWORK_S, _sentence(self.seam.network, None))

@@ -18,6 +18,7 @@ from p2pnet.model.control import PeersReply, PeerState
 from p2pnet.model.errors import LocalError, P2pnetError, TrustError
 from p2pnet.model.events import EventKind
 from p2pnet.model.ids import lab_uri, member_uri
+from p2pnet.model.network import NodeNetwork
 from p2pnet.model.registry import Membership
 from p2pnet.model.text import address_text
 from p2pnet.node.clients import is_ours, load_clients, make_broadcast
@@ -100,7 +101,7 @@ class Service:
         # A sequence of its own for each start: seeded, but a node that is started again does not lose the same packets.
         chance = random.Random(f"{config.seed} {config.name} {self.incarnation}").random
         self.seam = NetworkSeam(self._addresses, self.directory.name_of, chance)
-        self.network = NetworkKeeper(self.seam, boot_network, awaits=config.await_network)
+        self.network = NetworkKeeper(self.seam, boot_network, awaits=config.await_network, on_network=self._know_uplink)
         start = (self.incarnation, self.ring.boot_id)
         self.prober = ProbeSender(start, self.seam, self.peers.links.get)
         self._sampler = SecondSampler(start, self.seam, self.peers.links, self.drivers)
@@ -112,6 +113,10 @@ class Service:
         self._tick_due_s = self._lag_s = 0.0
         self._stopping = False
         self.take_membership(boot_copy)
+
+    def _know_uplink(self, network: NodeNetwork) -> None:
+        for driver in self.drivers.values():
+            driver.broadcast.limit_uplink(network.up is not None)
 
     def _make_drivers(self) -> dict[str, BroadcastDriver]:
         """A broadcast with its driver per client, by name: clients share links and process, nothing else."""

@@ -19,7 +19,8 @@ def broadcast_settings(subnet: Subnet) -> BroadcastSettings:
     return BroadcastSettings(
         push_below=spec.push_below_bytes, relay=spec.relay, slots_per_peer=spec.slots_per_peer,
         artifact_bytes_max=spec.artifact_bytes_max.bytes, keep_s=spec.keep.seconds,
-        full_mesh=topology_of(subnet).full,
+        # Where nothing narrows uplinks, cores decide: a burst by stripes takes twice its time by adverts (docs/performance.md).
+        auto_scatters=False, full_mesh=topology_of(subnet).full,
     )  # fmt: skip
 
 
