@@ -333,7 +333,8 @@ class Incarnation:
 
 def _make_core(context: SimContext, plan: NodePlan, client: Client, count: int) -> Broadcast:
     core = _make_broadcast(context, plan, client, count)
-    core.limit_uplink(plan.narrow_uplink)
+    if plan.narrow_uplink:
+        core.limit_uplink(True)
     return core
 
 
