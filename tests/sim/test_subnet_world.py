@@ -47,8 +47,7 @@ def test_a_client_that_acts_by_itself_shares_the_access_links_of_its_nodes() -> 
 
 @pytest.mark.parametrize("access", [{"up": "100Mbit"}, {"down": "100Mbit"}, {}], ids=str)
 def test_nodes_deal_out_what_is_large_where_their_uplink_has_a_limit(access: dict[str, str]) -> None:
-    chatty = {"name": "chatty", "class": "tests.sim.stamped_client:Chatty"}
-    asked = subnet(nodes=5, clients=[{"name": "blob"}, chatty], network={"access": access} if access else {})
+    asked = subnet(nodes=5, clients=[{"name": "blob"}, STAMPED], network={"access": access} if access else {})
     world, *_ = subnet_world(asked, seed=1, client="blob", on_event=lambda *_: None)
     world.run("2s")
     node = world.nodes["node-1"]
