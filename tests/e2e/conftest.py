@@ -53,8 +53,10 @@ class Person:
             assert file_bytes_max is not None
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes_max, file_bytes_max))
 
+        # Python would keep as bytecode what of it fits into such a file, and everybody would stumble over that afterwards.
+        unwritten = {} if file_bytes_max is None else {"PYTHONDONTWRITEBYTECODE": "1"}
         given: dict[str, Any] = {
-            "env": self.environment, "cwd": self.folder, "text": True, "stdin": subprocess.DEVNULL,
+            "env": self.environment | unwritten, "cwd": self.folder, "text": True, "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
             "preexec_fn": None if file_bytes_max is None else limit,
         }  # fmt: skip
