@@ -82,8 +82,8 @@ async def paired_trials(
 
 
 def _pair(base: TrialResults, head: TrialResults, done: Paired) -> None:
-    for side, results in (("base", base), ("head", head)):
-        name: comparison.SideName = "base" if side == "base" else "head"
+    sides: list[tuple[comparison.SideName, TrialResults]] = [("base", base), ("head", head)]
+    for name, results in sides:
         done.lost += [PairLost(name, one.seed, one.error) for one in results.failed]
         done.lost += [PairLost(name, one.seed, one.invalid[0]) for one in results.reports if one.verdict == "invalid"]
     heads = {report.seed: report for report in head.reports if report.verdict != "invalid"}

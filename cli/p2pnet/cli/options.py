@@ -21,6 +21,7 @@ from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import check_label, check_subnet_name
 
 T = TypeVar("T")
+JOBS_MAX = 256  # processes that simulate trials at the same time
 
 
 def duration(text: str) -> float:
@@ -159,6 +160,11 @@ class ReportFiles:
         """Option as typed -> its file, of those that were given."""
         named = {"--html": self.html, "--junit": self.junit, "--md": self.md, "--csv": self.csv}
         return {option: path for option, path in named.items() if path is not None}
+
+
+def jobs_option(text: str) -> Any:
+    """`--jobs`, in the words of a verb."""
+    return typer.Option("--jobs", min=1, max=JOBS_MAX, metavar="J", help=text, show_default=False)
 
 
 # --- subnets, runs, artifacts ---

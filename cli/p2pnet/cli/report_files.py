@@ -1,7 +1,6 @@
 """A report written to the files a person named: `--html`, `--junit`, `--md`, `--csv`. Shared by the verbs that report."""
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -167,7 +166,7 @@ def receipt_rows(report: Report, run: RunFile, state: State) -> Iterator[Iterato
         receipts.feed(archive.iter_events(events))
         yield receipts.rows(
             published, deadline_ns=_deadline_ns(run, [one.t_ns for one in published.values()]),
-            lost_until_ns=report.lost_until_ns or dict.fromkeys(report.unknown_nodes, sys.maxsize),  # of an older p2pnet
+            lost_until_ns=archive.lost_until_ns(report),
         )  # fmt: skip
 
 

@@ -255,6 +255,11 @@ def report_of_lost(state_dir: State | Path, run_id: str, reason: str) -> Report:
     return report or _measured(run, _folder(state_dir, run_id), reason)[1]
 
 
+def lost_until_ns(report: Report) -> dict[str, int]:
+    """Nodes that lost events, and until when; a report of an older p2pnet names them alone: then to its end."""
+    return report.lost_until_ns or dict.fromkeys(report.unknown_nodes, sys.maxsize)
+
+
 def judged_again(state_dir: State | Path, run_id: str, expect: Sequence[str]) -> Report:
     """The report of a run that has ended, judged by other expectations; what is kept stays as it is.
 
@@ -268,10 +273,9 @@ def judged_again(state_dir: State | Path, run_id: str, expect: Sequence[str]) ->
         what = "has not ended" if report is None else "has no events any more"
         raise SpecError(f"run {run_id} {what}: it cannot be judged again")
     measure, _ = _replayed(run, events_file(folder))
-    sent = report.bytes.sent
     facts = facts_of(
-        run, expect=list(expect), sent=sent, clock_bound_ms=report.clock_bound_ms,
-        lost_until_ns=report.lost_until_ns or dict.fromkeys(report.unknown_nodes, sys.maxsize),
+        run, expect=list(expect), sent=report.bytes.sent, clock_bound_ms=report.clock_bound_ms,
+        lost_until_ns=lost_until_ns(report),
     )  # fmt: skip
     return measure.judge_again(report, facts)
 

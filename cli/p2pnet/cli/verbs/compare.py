@@ -11,7 +11,7 @@ import typer
 from p2pnet.cli import load, shell_completion
 from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.load import LoadOptions, OfferOptions
-from p2pnet.cli.options import IgnoreUnsupported, VerbOptions, file_option
+from p2pnet.cli.options import IgnoreUnsupported, VerbOptions, file_option, jobs_option
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.target_choice import Place
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 EXAMPLE = "p2pnet compare before.yaml after.yaml --size 64KiB --count 20 --rate 10/s --gate 'p99:+10%'"
 TRIALS = 20
 TRIALS_MAX = 10_000
-JOBS_MAX = 256  # processes
 MORE_MAX = 3.0  # times the trials asked for: beyond, only the number is told
 STDOUT = Path("-")
 VERDICT_CODES = {
@@ -64,17 +63,7 @@ class _Judged:
             help="At most so many trials of each; fewer where they decide.",
         ),
     ] = TRIALS
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            min=1,
-            max=JOBS_MAX,
-            metavar="J",
-            help="Trials at the same time.  [default: as many as cores]",
-            show_default=False,
-        ),
-    ] = None
+    jobs: Annotated[int | None, jobs_option("Trials at the same time.  [default: as many as cores]")] = None
     file: Annotated[Path | None, file_option("The Subnet document that two checkouts simulate")] = None
     md: Annotated[
         Path | None,

@@ -11,6 +11,7 @@ from p2pnet.cli.options import (
     IgnoreUnsupported,
     VerbOptions,
     context_option,
+    jobs_option,
     namespace_option,
     on_option,
 )
@@ -27,7 +28,6 @@ if TYPE_CHECKING:  # with pydantic, which help does without
 EXAMPLE = "p2pnet run examples/scenarios/partition-and-heal.yaml --on sim --trials 10 --junit scenario.xml"
 TRIALS_MAX = 10_000
 LIVE_TRIALS_MAX = 100
-JOBS_MAX = 256  # processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +71,8 @@ class RunOptions(VerbOptions, _Written):
     ] = 1  # fmt: skip
     jobs: Annotated[
         int | None,
-        typer.Option(
-            "--jobs", min=1, max=JOBS_MAX, metavar="J", help="Simulated trials at the same time.  [default: as many as cores]",
-            show_default=False,
-        ),
-    ] = None  # fmt: skip
+        jobs_option("Simulated trials at the same time.  [default: as many as cores]"),
+    ] = None
     seed: Annotated[
         int | None,
         typer.Option(

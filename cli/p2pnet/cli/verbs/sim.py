@@ -9,7 +9,15 @@ import typer
 from p2pnet.cli import load
 from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.load import LoadOptions
-from p2pnet.cli.options import IgnoreUnsupported, ReportFiles, VerbOptions, duration, file_option, subnet_name
+from p2pnet.cli.options import (
+    IgnoreUnsupported,
+    ReportFiles,
+    VerbOptions,
+    duration,
+    file_option,
+    jobs_option,
+    subnet_name,
+)
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.target_choice import Place
@@ -25,7 +33,6 @@ if TYPE_CHECKING:
 EXAMPLE = "p2pnet sim -f examples/subnet.yaml --nodes 1000 --size 64KiB --count 20 --rate 10/s --expect 'p95 <= 800ms'"
 STDIN = Path("-")
 TRIALS_MAX = 10_000
-JOBS_MAX = 256  # processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,17 +74,7 @@ class _World:
             show_default=False,
         ),
     ] = None
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            min=1,
-            max=JOBS_MAX,
-            metavar="J",
-            help="Trials at the same time.  [default: as many as cores]",
-            show_default=False,
-        ),
-    ] = None
+    jobs: Annotated[int | None, jobs_option("Trials at the same time.  [default: as many as cores]")] = None
     ignore_unsupported: IgnoreUnsupported = False
     events: Annotated[
         Path | None,
