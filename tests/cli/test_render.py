@@ -315,7 +315,7 @@ def test_every_form_of_a_report_says_load_throughput_and_what_was_ignored(drawin
     for output in (Output.JSON, Output.YAML, Output.NDJSON):
         value = yaml.safe_load(render(drawings["report-fail"], output))
         assert value["load"] == {
-            "rate_per_s": None, "from": "all", "within_s": 2.5, "seed": 7, "client": "chat", "count": 20,
+            "rate_per_s": None, "stages": [], "from": "all", "within_s": 2.5, "seed": 7, "client": "chat", "count": 20,
             "published_per_s": None,
         }  # fmt: skip
         assert value["throughput"] == {"payload_bytes_per_s": 10_560_000.0, "artifacts_per_s": 8.48}

@@ -202,3 +202,19 @@ def test_a_simulated_run_expects_honest_nodes_alone_and_names_the_others() -> No
     lied = simulate(document, load(70_000, sender="liar-0", within_s=1.0), seed=1).report
     assert (lied.verdict, lied.reach.expected, lied.reach.delivered) == ("fail", 4, 0)
     assert "liar-0, which published, is lying" in lied.notes
+
+
+def test_stages_publish_when_their_rates_are_due():
+    load = SimLoad(payloads=[("a", 100)], count=6, rate_per_s="2/s for 1s, then 10/s", sender="node-0")
+    outcome = simulate(MESH, load, seed=1)
+    published = [event.t_ns for event in outcome.events if event.kind is EventKind.PUBLISHED]
+    assert [due - published[0] for due in published] == [
+        0,
+        500_000_000,
+        10**9,
+        1_100_000_000,
+        1_200_000_000,
+        1_300_000_000,
+    ]
+    assert outcome.run.request.rate == "2/s for 1s, then 10/s"
+    assert [one.artifacts for one in outcome.report.load.stages] == [2, 4]

@@ -16,6 +16,8 @@ from p2pnet.cli import shell_completion
 from p2pnet.cli.render import Output
 from p2pnet.cli.target_choice import Place
 from p2pnet.cli.targets.target import LiveTarget, TargetName
+from p2pnet.measure.pace import OfferedPace
+from p2pnet.measure.pace import parse as parse_pace
 from p2pnet.model import units
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import check_label, check_subnet_name
@@ -40,9 +42,9 @@ def size(text: str) -> int:
     return octets
 
 
-def rate(text: str) -> float:
-    """Artifacts per second."""
-    return _checked(units.parse_rate, text)
+def pace(text: str) -> OfferedPace:
+    """Artifacts per time, or stages."""
+    return _checked(parse_pace, text)
 
 
 def subnet_name(text: str) -> str:

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from p2pnet.measure.expectations import all_of
-from p2pnet.measure.wording import measured
+from p2pnet.measure.pace import mean_per_s, pace_of
+from p2pnet.measure.wording import measured, stage_notes
 from p2pnet.model.behaviours import AdversaryGroup
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.ids import DEFAULT_CLIENT
@@ -100,12 +101,15 @@ def facts_of(run: RunFile, **more: Any) -> RunFacts:
 def load_of(run: RunFile) -> Load:
     """What a run was asked to publish."""
     request = run.request
+    pace = pace_of(request.rate)
+    count = artifacts_asked(
+        count=request.count, payloads=len(request.payloads), publisher=request.publisher, nodes=len(run.honest)
+    )
     return Load(
-        rate_per_s=request.rate, publisher=request.publisher, within_s=request.within_s, seed=run.seed,
-        client=request.client or DEFAULT_CLIENT,
-        count=artifacts_asked(
-            count=request.count, payloads=len(request.payloads), publisher=request.publisher, nodes=len(run.honest)
-        ),
+        rate_per_s=None if pace is None else mean_per_s(pace, count), publisher=request.publisher,
+        within_s=request.within_s, seed=run.seed,
+        client=request.client or DEFAULT_CLIENT, count=count,
+        stages=pace.planned(count) if pace and pace.is_staged else [],
     )  # fmt: skip
 
 
@@ -468,7 +472,7 @@ def _invalid(published: int, tally: Tally, facts: RunFacts) -> list[str]:
 
 
 def _notes(at: Mapping[str, float | None], tally: Tally, facts: RunFacts) -> list[str]:
-    notes = _behind(tally, facts)
+    notes = [*(stage_notes(facts.load) if facts.load else []), *_behind(tally, facts)]
     below = [name for name, value in at.items() if value is not None and value < facts.clock_bound_ms]
     if below:
         notes.append(f"{' '.join(below)} below the clock bound of {facts.clock_bound_ms:.3f} ms")
@@ -499,7 +503,8 @@ def _behind(tally: Tally, facts: RunFacts) -> list[str]:
         return [_came_late(facts.late_s)] if facts.late_s > LATE_S else []
     lag_s = max(facts.late_s, (tally.artifacts - 1) / kept - (tally.artifacts - 1) / wanted)
     if kept < BEHIND_SHARE * wanted and lag_s > BEHIND_S:
-        rates = f"{format_rate(wanted)} offered, {format_rate(kept)} published"
+        mean = "a mean of " if facts.load.stages else ""
+        rates = f"{mean}{format_rate(wanted)} offered, {format_rate(kept)} published"
         return [f"the rate was not kept: {rates}, up to {format_duration(lag_s)} late"]
     return [_came_late(lag_s)] if lag_s > LATE_S else []
 

@@ -40,8 +40,8 @@ class SimLoad(msgspec.Struct, frozen=True, kw_only=True):
     payloads: list[tuple[str, bytes | int]]
     """Name, and bytes or the size of generated ones, each `count` times."""
     count: int = 1
-    rate_per_s: float | None = None
-    """Artifacts per second; None: all at once."""
+    rate_per_s: float | str | None = None
+    """Artifacts per second, or stages as `measure.pace` reads them; None: all at once."""
     sender: str = "random"
     """A node's name, `random` (seeded) or `all`."""
     within_s: float = 60.0
@@ -154,7 +154,7 @@ class VirtualRun:
         """When it has something to do next, a publication or its end; None: not known yet."""
         due = []
         if self._next < len(self._planned):
-            due.append(self._begins + int(self._planned[self._next].due_s * NS))
+            due.append(self._begins + self._planned[self._next].due_ns)
         if (ends := self._ends) is not None:
             due.append(ends)
         return min(due, default=None)
@@ -171,7 +171,7 @@ class VirtualRun:
 
     @property
     def _last_published(self) -> int:
-        return self._begins + int(self._planned[max(0, self._next - 1)].due_s * NS)
+        return self._begins + self._planned[max(0, self._next - 1)].due_ns
 
     @property
     def is_complete(self) -> bool:
@@ -191,7 +191,7 @@ class VirtualRun:
         """Publish what is due by now."""
         while self._next < len(self._planned) and not self._invalid:
             planned = self._planned[self._next]
-            if self._begins + int(planned.due_s * NS) > self._now:
+            if self._begins + planned.due_ns > self._now:
                 return
             self._publish(planned)
 

@@ -48,8 +48,8 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
     payloads: list[Payload]
     count: int = 1
-    rate: float | None = None
-    """Artifacts per second; None = as fast as the publishers take them."""
+    rate: float | str | None = None
+    """Artifacts per second, or stages as `measure.pace` reads them; None = as fast as the publishers take them."""
     publisher: str = "random"
     """A node's name, `random` (seeded), or `all`."""
     seed: int | None = None

@@ -48,10 +48,25 @@ class ByteCost(msgspec.Struct, frozen=True):
     ratio: float | None
 
 
+class LoadStage(msgspec.Struct, frozen=True, kw_only=True):
+    """One stage of an offered load: a rate, or a ramp from one to another."""
+
+    from_per_s: float
+    to_per_s: float
+    """The same, unless it is a ramp."""
+    for_s: float | None = None
+    """How long; None: for as long as artifacts are left."""
+    artifacts: int = 0
+    """How many of those asked for are due in it; what is left when all stages are over counts for the last."""
+
+
 class Load(msgspec.Struct, frozen=True, kw_only=True, rename={"publisher": "from"}):
     """What a run was asked to publish: `count` artifacts at `rate_per_s`, or all at once (None: a burst)."""
 
     rate_per_s: float | None = None
+    """Where there are stages the mean, from the first artifact to the last."""
+    stages: list[LoadStage] = []
+    """Empty where the rate was the same throughout."""
     publisher: str = "random"
     """`from` in JSON: a node's name, `random`, or `all`."""
     within_s: float | None = None

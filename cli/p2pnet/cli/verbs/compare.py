@@ -225,7 +225,7 @@ def _contender(word: str, options: CompareOptions, checkouts: bool, session: Ses
     offered = options.load()
     client = load.check_client(offered, injected)
     load.check_against(offered, injected, ())
-    job = job_of(offered, subnet, client, {})
+    job = job_of(offered, subnet, client, {}, honest=injected.honest)
     return Contender(job, checkout_path(Path(word)) if checkouts else ()), subnet
 
 
@@ -274,7 +274,7 @@ def _rerun(options: CompareOptions, trials: int) -> str:
     words = ["p2pnet", "compare", options.base, options.head, "--trials", str(min(trials, TRIALS_MAX))]
     valued = {
         "-f": options.file, "--size": options.size and f"{options.size}B",
-        "--count": options.count if options.count > 1 else None, "--rate": options.rate and f"{options.rate:g}/s",
+        "--count": options.count, "--rate": options.rate and options.rate.text,
         "--from": options.publisher if options.publisher != "random" else None, "--client": options.client,
         "--within": options.within_s and f"{options.within_s:g}s", "--seed": options.seed,
     }  # fmt: skip

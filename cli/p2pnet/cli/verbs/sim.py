@@ -21,6 +21,7 @@ from p2pnet.cli.options import (
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.target_choice import Place
+from p2pnet.measure.pace import asked_rate
 from p2pnet.model.errors import SpecError
 from p2pnet.model.units import format_duration
 
@@ -129,8 +130,8 @@ async def run(options: SimOptions, session: Session) -> Outcome:
     async with spooled(streams, injected.artifact_bytes_max, session) as spools:
         try:
             if options.trials is not None:
-                return await _tried(options, subnet, client, spools, session)
-            return await _simulated(options, subnet, _load(options, spools, client), target, session)
+                return await _tried(options, subnet, injected, spools, session)
+            return await _simulated(options, subnet, _load(options, spools, client, injected.honest), target, session)
         except (
             SpecError
         ) as error:  # a client that cannot be loaded, a graph that cannot be: only making the nodes shows it
@@ -202,7 +203,7 @@ async def _simulated(
 
 
 async def _tried(
-    options: SimOptions, subnet: "Subnet", client: str, spools: dict[Path, Path], session: Session
+    options: SimOptions, subnet: "Subnet", injected: load.InjectedSubnet, spools: dict[Path, Path], session: Session
 ) -> Outcome:
     """The same run once with each seed."""
     import time
@@ -218,7 +219,8 @@ async def _tried(
     first = subnet.spec.seed if options.seed is None else options.seed
     jobs = _jobs(options)
     session.interrupted_note = "interrupted: no trial is left"
-    job = job_of(options, subnet, client, spools, until_s=options.until_s)
+    client = load.check_client(options, injected)
+    job = job_of(options, subnet, client, spools, honest=injected.honest, until_s=options.until_s)
     results = await run_trials(job, range(first, first + count), jobs, session)
     trials = merge(results.reports, results.failed, asked=count, seed=first, subnet=subnet.name)
     seed = first_unsuccessful(trials)
@@ -259,7 +261,7 @@ def _repeat(options: SimOptions, seed: int) -> str:
     words = ["p2pnet", "sim", "-f", str(options.file), "--seed", str(seed)]
     valued = {
         "--name": options.name, "--nodes": options.nodes, "--size": options.size and f"{options.size}B",
-        "--count": options.count if options.count > 1 else None, "--rate": options.rate and f"{options.rate:g}/s",
+        "--count": options.count, "--rate": options.rate and options.rate.text,
         "--from": options.publisher if options.publisher != "random" else None, "--client": options.client,
         "--within": options.within_s and f"{options.within_s:g}s", "--until": options.until_s and f"{options.until_s:g}s",
     }  # fmt: skip
@@ -302,7 +304,7 @@ def _injected(subnet: "Subnet") -> load.InjectedSubnet:
     return load.injected_subnet(subnet.name, to_document(subnet), [name for name, _ in members(subnet)])
 
 
-def _load(options: SimOptions, spools: dict[Path, Path], client: str) -> "SimLoad":
+def _load(options: SimOptions, spools: dict[Path, Path], client: str, honest: int) -> "SimLoad":
     from p2pnet.cli.spec_file import unreadable
     from p2pnet.sim.simulate import SimLoad
 
@@ -316,7 +318,7 @@ def _load(options: SimOptions, spools: dict[Path, Path], client: str) -> "SimLoa
         generated = load.generated_payload(options)
         payloads.append((generated.name, generated.size))
     return SimLoad(
-        payloads=payloads, count=options.count, rate_per_s=options.rate, sender=options.publisher,
+        payloads=payloads, count=load.count(options, honest), rate_per_s=asked_rate(options.rate), sender=options.publisher,
         within_s=options.within_s or load.WITHIN_S, expectations=list(options.expect or ()), client=client,
         label=options.label,
     )  # fmt: skip
