@@ -42,6 +42,7 @@ from p2pnet.cli.documents import (
 )
 from p2pnet.cli.render import Output, render, text
 from p2pnet.measure.trials import merge
+from p2pnet.model.bundle import BundledFile, BundleManifest, LeftOut
 from p2pnet.model.comparison import Comparison, GateResult, Side
 from p2pnet.model.report import ExpectationResult, Latency, Load, NodeReceipts, Reach, Report, Status, Throughput
 from p2pnet.model.scenario_run import ScenarioRun, ScenarioStep, StepExpectation, TrialLine
@@ -255,6 +256,16 @@ def every_document(drawings: dict[str, Document]) -> list[Document]:
             freed_bytes=7,
         ),
         scenario_run(),
+        BundleManifest(
+            version="1",
+            subnet="demo",
+            target="local",
+            runs=["r-1"],
+            file="demo.tar.gz",
+            size=9,
+            files=[BundledFile(name="runs/r-1/run.json", size=3, sha256="3f" * 32, redacted=1, cut="its end")],
+            left_out=[LeftOut("keys", "never packed")],
+        ),
         Fetched(subnet="demo", artifact="3f" * 32, name="photo.jpg", size=3, node="node-1", file="photo.jpg"),
         WithdrawnArtifact(subnet="demo", artifact="3f" * 32, held=1, nodes=["node-1"]),
         Removal(removed=["demo"], absent=["other"]),

@@ -4,6 +4,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from p2pnet.model.bundle import BundleManifest
 from p2pnet.model.comparison import Comparison
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.jobs import Progress
@@ -325,6 +326,7 @@ Document = (
     | TrialsReport
     | Comparison
     | ScenarioRun
+    | BundleManifest
     | Status
     | SubnetList
     | RunTicket
@@ -347,6 +349,7 @@ SHAPES: dict[str, type[msgspec.Struct]] = {
     "trials": TrialsReport,
     "comparison": Comparison,
     "scenario-run": ScenarioRun,
+    "bundle": BundleManifest,
     "status": Status,
     "trace": Trace,
     "run": RunTicket,

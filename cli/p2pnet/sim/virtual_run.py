@@ -127,7 +127,7 @@ class VirtualRun:
         self._file = RunFile(
             run="", subnet=subnet.name, target=TARGET, seed=seed, request=request, created_at=EPOCH, nodes=names,
             version="", spec=in_force(subnet, TARGET), label=load.label, ignored=ignored(subnet, TARGET),
-            unix_offset_s=EPOCH, adversaries=there_are,
+            unix_offset_s=EPOCH, adversaries=there_are, until_s=until_s,
         )  # fmt: skip
         self._next = 0
         """Index of the artifact to publish next."""

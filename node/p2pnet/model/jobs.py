@@ -96,6 +96,17 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
     """Grows with every change; follow from here."""
 
 
+class FaultTime(msgspec.Struct, frozen=True, omit_defaults=True):
+    """When a fault was in force during a run, in seconds from the run's begin: what it takes to do it again."""
+
+    fault: dict[str, object]
+    """As an item of `spec.faults`, with its name."""
+    begun_s: float
+    """Below zero: before the run."""
+    ended_s: float | None = None
+    """None: it was in force at the end."""
+
+
 class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
     """run.json: everything needed to read a run without its lab."""
 
@@ -131,6 +142,10 @@ class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
     """Faults that were in force at some time of the run."""
     adversaries: list[AdversaryGroup] = []
     """Nodes among `nodes` that did not behave."""
+    until_s: float | None = None
+    """Virtual seconds after which a simulated run was to end; None: when all was delivered, or `within_s` had passed."""
+    fault_times: list[FaultTime] | None = None
+    """When each of the faults was in force; None: it is not known, in a run of an older p2pnet or of the simulator."""
 
     @property
     def honest(self) -> list[str]:

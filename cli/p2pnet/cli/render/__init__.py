@@ -24,6 +24,7 @@ from p2pnet.cli.documents import (
     Trace,
     WithdrawnArtifact,
 )
+from p2pnet.model.bundle import BundleManifest
 from p2pnet.model.comparison import Comparison
 from p2pnet.model.report import Report, Status
 from p2pnet.model.scenario_run import ScenarioRun
@@ -152,6 +153,10 @@ def _drawing(document: Document, width: int, now: float, *, ascii_only: bool, he
     match document:
         case Report() | TrialsReport() | Comparison() | ScenarioRun():
             return _draw_measured(document, width, ascii_only=ascii_only)
+        case BundleManifest():
+            from p2pnet.cli.render import bundle
+
+            return bundle.draw(document, width)
         case Status():
             from p2pnet.cli.render import status
 

@@ -24,7 +24,10 @@ from p2pnet.cli.targets.target import TargetName
 if TYPE_CHECKING:  # with pydantic, which help does without
     from collections.abc import Iterator
 
+    from p2pnet.cli.scenario_file import CheckedScenario
+    from p2pnet.cli.targets.target import Target
     from p2pnet.model.scenario_run import ScenarioRun
+    from p2pnet.scenario.trial import TrialResult
 
 EXAMPLE = "p2pnet run examples/scenarios/partition-and-heal.yaml --on sim --trials 10 --junit scenario.xml"
 TRIALS_MAX = 10_000
@@ -132,9 +135,27 @@ async def run(options: RunOptions, session: Session) -> Outcome:
     document = merged(
         checked.plan, target.kind, results, seed=seed, asked=options.trials, lost=lost, ignored=checked.ignored
     )
+    _keep_records(checked, target, results)
     again = first_to_repeat(document, lost)
     document = msgspec.structs.replace(document, rerun="" if again is None else _rerun(options, again))
     return await _outcome(options, document, exit_code_of(results, document), session)
+
+
+def _keep_records(checked: "CheckedScenario", target: "Target", results: "list[TrialResult]") -> None:
+    """Put the scenario beside the runs of each trial, so that they can be carried away and replayed as one."""
+    from p2pnet.model.scenario_run import ScenarioRecord
+    from p2pnet.scenario.trial import merged
+    from p2pnet.store.scenario_records import keep_record
+    from p2pnet.subnet.document import to_document
+
+    plan = checked.plan
+    scenario = plan.scenario.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    for one in results:
+        document = merged(plan, target.kind, [one], seed=one.seed, ignored=checked.ignored)
+        record = ScenarioRecord(
+            scenario=scenario, subnet=to_document(plan.subnet), skipped=checked.skipped, result=document
+        )
+        keep_record(target.state, record)
 
 
 async def _outcome(options: RunOptions, document: "ScenarioRun", exit_code: int, session: Session) -> Outcome:

@@ -118,6 +118,8 @@ class Runner:
         """Nodes that did not answer when last read."""
         self._still: set[str] = set()
         """Nodes that were paused or kept dead throughout the run."""
+        self._began_s = time.monotonic()
+        """When the run began."""
         self._clock_bound_ms = 0.0
         """The largest clock bound seen during the run."""
         self._logs_begun: dict[str, int] = {}
@@ -137,6 +139,7 @@ class Runner:
         run.faults = network.record()
         run.update(faults=network.recorded(run.faults))  # on disk from the start, in case the lab dies
         run.start(time.time())
+        self._began_s = time.monotonic()
         run.order(network.hit_lately(), time.monotonic_ns())
         collector.add(run)
         try:
@@ -293,7 +296,8 @@ class Runner:
         run.publishing = False
         self._watch.close()
         context.network.forget(run.faults)
-        run.update(faults=context.network.recorded(run.faults))
+        times = context.network.times(run.faults, self._began_s)
+        run.update(faults=context.network.recorded(run.faults), fault_times=times)
         boots = context.collector.boot_ids()
         if context.clocks.unmeasured & boots.keys():
             run.invalidate("the clock offset of some nodes could not be measured")
