@@ -120,7 +120,7 @@ def test_what_a_run_has_not_is_said_in_the_table(p2pnet: Call, simulated: Callab
     (state.run(run) / archive.COMPRESSED_FILE).unlink()
     ended = p2pnet("collect")
     assert "events.ndjson.gz: none are kept" in ended.out
-    assert f"Next: p2pnet report demo {run}" in ended.err
+    assert f"Next: p2pnet replay demo-{run}.tar.gz" in ended.err
 
 
 def test_a_bundle_goes_through_a_pipe_whole(simulated: Callable[..., str], state: State, tmp_path: Path) -> None:
