@@ -61,9 +61,10 @@ def collected(p2pnet: Call, *words: str) -> str:
         ({}, ["--count", "5", "--rate", "5/s"], "pass"),
         ({}, ["--count", "5", "--rate", "5/s", "--seed", "9", "--from", "all", "--expect", "p95 <= 1ms"], "fail"),
         ({"faults": [CUT]}, ["photo.jpg", "--count", "6", "--rate", "5/s", "--within", "3s"], "fail"),
+        ({"faults": [CUT]}, ["--count", "9", "--rate", "5/s", "--within", "3s", "--stop-early"], "fail"),
         ({"clients": [{"name": "blob"}, {"name": "beacon"}]}, ["--client", "blob", "--until", "300ms", "--count", "9"], "fail"),
     ],
-    ids=["passes", "fails", "cut", "until"],
+    ids=["passes", "fails", "cut", "early", "until"],
 )  # fmt: skip
 def test_a_simulated_run_is_replayed_to_the_same_digest(
     p2pnet: Call, spec: Any, words: list[str], verdict: str

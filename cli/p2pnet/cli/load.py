@@ -37,6 +37,15 @@ Files = Annotated[
 ]
 
 
+StopEarly = Annotated[
+    bool,
+    typer.Option(
+        "--stop-early",
+        help="End as soon as an expectation can hold no more, whatever comes, and fail; the report says so.",
+    ),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class OfferOptions:
     """What is published where no file is, by whom, and how fast."""
@@ -124,6 +133,7 @@ class LoadOptions(OfferOptions):
             show_default=False,
         ),
     ] = None
+    stop_early: StopEarly = False
     label: Annotated[
         str,
         typer.Option(
@@ -287,5 +297,5 @@ def request_of(
         payloads=payloads, count=count(options, honest), rate=asked_rate(options.rate), publisher=options.publisher,
         seed=options.seed,
         within_s=options.within_s or WITHIN_S, expect=list(options.expect or ()), shared=shared, client=client,
-        label=options.label,
+        label=options.label, stop_early=options.stop_early,
     )  # fmt: skip

@@ -106,6 +106,7 @@ async def _replay_run(
     load = SimLoad(
         payloads=record.payloads, count=run.request.count, rate_per_s=run.request.rate, sender=run.request.publisher,
         within_s=run.request.within_s, expectations=run.request.expect, client=run.request.client, shared=run.request.shared,
+        stop_early=run.request.stop_early,
     )  # fmt: skip
     recording = None
     if not record.simulated:

@@ -36,6 +36,7 @@ class TrialJob(msgspec.Struct, frozen=True, kw_only=True, tag="run"):
     expectations: list[str]
     client: str
     until_s: float | None
+    stop_early: bool = False
 
 
 class ScenarioJob(msgspec.Struct, frozen=True, kw_only=True, tag="scenario"):
@@ -49,6 +50,7 @@ class ScenarioJob(msgspec.Struct, frozen=True, kw_only=True, tag="scenario"):
     """Where its files lie."""
     skipped: dict[str, str]
     """Steps to leave out, by path."""
+    stop_early: bool = False
 
 
 class TrialAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -84,7 +86,7 @@ def _trial(job: TrialJob, seed: int) -> TrialAnswer:
         load = SimLoad(
             payloads=[(name, size or Path(path).read_bytes()) for name, size, path in job.payloads], count=job.count,
             rate_per_s=job.rate_per_s, sender=job.sender, within_s=job.within_s, expectations=job.expectations,
-            client=job.client,
+            client=job.client, stop_early=job.stop_early,
         )  # fmt: skip
         subnet = load_subnet(job.document, nodes_max=nodes_max_of("sim"))
         outcome = simulate(
@@ -131,7 +133,9 @@ def _scenario_trial(job: ScenarioJob, seed: int) -> TrialAnswer:
                 _answer(TrialAnswer(seed=seed, receipts=done, expected=total))
 
         stage = SimulatedStage(plan, seed=seed, state=None, folder=Path(job.folder), on_turn=look)
-        runner = ScenarioRunner(plan, stage, seed=seed, tell=tell, clock=time.monotonic, skipped=job.skipped)
+        runner = ScenarioRunner(
+            plan, stage, seed=seed, tell=tell, clock=time.monotonic, skipped=job.skipped, stop_early=job.stop_early
+        )
         return TrialAnswer(seed=seed, trial=asyncio.run(runner.run()))
     except SpecError as error:
         return TrialAnswer(seed=seed, error=str(error), is_spec=True)

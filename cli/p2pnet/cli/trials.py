@@ -63,6 +63,7 @@ def job_of(
         document=to_document(subnet), payloads=files or [(generated.name, generated.size, "")], count=load.count(options, honest),
         rate_per_s=asked_rate(options.rate), sender=options.publisher, within_s=options.within_s or load.WITHIN_S,
         expectations=list(options.expect or ()), client=client, until_s=until_s,
+        stop_early=options.stop_early,
     )  # fmt: skip
 
 

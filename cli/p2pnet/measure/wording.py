@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from p2pnet.measure.pace import held_by, stage_words
 from p2pnet.model.behaviours import AdversaryGroup
-from p2pnet.model.report import ExpectationResult, Load, Report
+from p2pnet.model.report import ExpectationResult, Load, Report, StoppedEarly
 from p2pnet.model.scenario_run import StepExpectation
 from p2pnet.model.text import some
 from p2pnet.model.units import format_duration, format_rate, format_size
@@ -86,6 +86,12 @@ def stage_notes(load: Load) -> list[str]:
             f"the stages were over after {over}: {load.count - held:,} of {load.count:,} artifacts came later, at {rate}"
         ]
     return []
+
+
+def stopped_words(stopped: StoppedEarly) -> str:
+    """`stopped early: p95 <= 80ms could hold no more, after 12 of 100 artifacts and 1.4 s`."""
+    counted = f"{stopped.artifacts:,} of {stopped.asked:,} artifacts and {format_duration(stopped.after_s)}"
+    return f"stopped early: {stopped.expr} could hold no more, after {counted}"
 
 
 def kept(load: Load) -> str:

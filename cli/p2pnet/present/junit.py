@@ -107,6 +107,7 @@ def _properties(report: Report) -> dict[str, str]:
         "unknown": report.unknown,
         "network": ", ".join(network_wording.summary(report.network)) or None,
         "faults": "; ".join(map(network_wording.fault_words, report.faults)) or None,
+        "stopped_early": report.stopped_early.expr if report.stopped_early else None,
         "digest": report.digest,
     }
     return {name: str(value) for name, value in facts.items() if value is not None}

@@ -40,6 +40,8 @@ class RunAsk:
     expect: Sequence[str]
     shared: bool
     """Whether other runs may go on beside it."""
+    stop_early: bool = False
+    """Whether it ends as soon as one of its expectations can hold no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,12 +7,13 @@ import msgspec
 
 from p2pnet.broadcast.manager import PublicationRefusedError
 from p2pnet.measure import RunMeasure, facts_of, parse
+from p2pnet.measure.early import DRAIN_S, EarlyWatch
 from p2pnet.measure.injection import Planned, payload_seed, plan, publishers_seed, unpublished_notes
 from p2pnet.model.errors import LocalError
 from p2pnet.model.events import Collected
 from p2pnet.model.ids import client_among
 from p2pnet.model.jobs import Payload, RunFile, RunRequest
-from p2pnet.model.report import Report
+from p2pnet.model.report import Report, StoppedEarly
 from p2pnet.model.units import format_duration
 from p2pnet.sim.context import EPOCH
 from p2pnet.sim.published import PublishedPayloads
@@ -52,6 +53,8 @@ class SimLoad(msgspec.Struct, frozen=True, kw_only=True):
     label: str = ""
     shared: bool = False
     """Beside other runs, which the report says."""
+    stop_early: bool = False
+    """End it as soon as one of its expectations can hold no more."""
 
 
 class SimProgress(msgspec.Struct, frozen=True):
@@ -121,6 +124,11 @@ class VirtualRun:
         )
         self._planned = list(drawn)
         self._expected = sum(len(honest) - (one.publisher not in dishonest) for one in self._planned)
+        self._early = EarlyWatch(self._measure, load.expectations, self._planned, honest) if load.stop_early else None
+        self._next_look = 0
+        """When to look next whether an expectation can hold no more."""
+        self._stopped: StoppedEarly | None = None
+        self._stopped_at = 0
         self._world, self._network, self._faults, _ = there
         self._file = RunFile(
             run="", subnet=subnet.name, target=TARGET, seed=seed, request=request, created_at=EPOCH, nodes=names,
@@ -145,6 +153,7 @@ class VirtualRun:
     def begin(self, watch: Callable[[], FaultWatch]) -> None:
         """It begins now. `watch` gives that of the faults, which may begin with it."""
         self._begins = self._now
+        self._next_look = EarlyWatch.next_look_ns(self._begins, self._begins)
         self.log.begin()
         self._watch = watch()
         self._sent_before = self._world.wire_bytes
@@ -163,6 +172,8 @@ class VirtualRun:
             due.append(self._begins + self._planned[self._next].due_ns)
         if (ends := self._ends) is not None:
             due.append(ends)
+        if self._early is not None:
+            due.append(self._next_look)
         return min(due, default=None)
 
     @property
@@ -171,6 +182,8 @@ class VirtualRun:
         ends = [self._begins + int(self._until_s * NS)] if self._until_s is not None else []
         if self._next == len(self._planned) or self._invalid:
             ends.append(self._last_published + int(self._load.within_s * NS))
+        if self._stopped is not None:
+            ends.append(self._stopped_at + int(min(DRAIN_S, self._load.within_s) * NS))
         if self.is_complete:
             ends.append(max(self.log.last_receipt_ns, self._last_published) + int(SETTLE_S * NS))
         return min(ends, default=None)
@@ -194,12 +207,31 @@ class VirtualRun:
         return ends is not None and self._now >= ends and not self._world.is_mid_instant
 
     def publish_due(self) -> None:
-        """Publish what is due by now."""
+        """Publish what is due by now, if there is still something to find out."""
+        self._look_ahead()
         while self._next < len(self._planned) and not self._invalid:
             planned = self._planned[self._next]
             if self._begins + planned.due_ns > self._now:
                 return
             self._publish(planned)
+
+    def _look_ahead(self) -> None:
+        """Publish nothing more once an expectation can hold no more. When it looks depends on virtual time alone."""
+        if self._early is None or self._watch is None or self._now < self._next_look:
+            return
+        self._next_look = self._early.next_look_ns(self._begins, self._now)
+        excused = {*self._watch.lost_until_ns(), *filter(self._faults.has_down, self._measure.nodes)}
+        lost = self._early.look(self._now, excused=excused)
+        if lost is None:
+            return
+        self._stopped = StoppedEarly(
+            expr=lost.expr,
+            artifacts=len(self._names),
+            asked=len(self._planned),
+            after_s=(self._now - self._begins) / NS,
+        )
+        self._early, self._stopped_at = None, self._now
+        self._planned = self._planned[: self._next]
 
     def _publish(self, planned: Planned) -> None:
         self._next += 1
@@ -291,7 +323,7 @@ class VirtualRun:
             invalid=[*self._invalid, *self._why_not_all(not_due), *self._faults.problems()], digest=self._world.digest(),
             notes=self._notes(),
             state="cancelled" if self.interrupted else "finished", started_at=EPOCH + self._begins / NS,
-            faults=watch.statuses(self._world.now), lost_until_ns=watch.lost_until_ns(),
+            faults=watch.statuses(self._world.now), lost_until_ns=watch.lost_until_ns(), stopped_early=self._stopped,
         )  # fmt: skip
         watch.close()
         self._links.close()
@@ -309,6 +341,6 @@ def _request_of(load: SimLoad, client: str) -> tuple[RunRequest, dict[str, int]]
             payloads.append(Payload(name, size=data))
     request = RunRequest(
         payloads, load.count, load.rate_per_s, load.sender, within_s=load.within_s, expect=load.expectations,
-        shared=load.shared, client=client, label=load.label,
+        shared=load.shared, client=client, label=load.label, stop_early=load.stop_early,
     )  # fmt: skip
     return request, sizes

@@ -61,6 +61,8 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """The client that publishes; empty: the subnet's `blob`, or its first client. A run always names it."""
     label: str = ""
     """A name for the run, at most 80 characters."""
+    stop_early: bool = False
+    """End it as soon as one of its expectations can hold no more."""
 
 
 class RunLabel(msgspec.Struct, frozen=True):

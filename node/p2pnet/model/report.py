@@ -178,6 +178,17 @@ class Finding(msgspec.Struct, frozen=True):
     seconds: float = 0.0
 
 
+class StoppedEarly(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a run was ended before its time: an expectation that could hold no more, whatever would have come."""
+
+    expr: str
+    artifacts: int
+    """Published until then."""
+    asked: int
+    after_s: float
+    """Seconds since its begin."""
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One run. Keys are a contract; more may follow."""
 
@@ -240,6 +251,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What stands out in the time series, the gravest first."""
     adversaries: list[AdversaryGroup] = []
     """Nodes that did not behave: no receipt of theirs is expected or counted."""
+    stopped_early: StoppedEarly | None = None
+    """Set where the run was ended early: it counts only what was published until then, and is never a pass."""
 
 
 class NodeCounts(msgspec.Struct, frozen=True):

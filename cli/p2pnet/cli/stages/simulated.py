@@ -162,6 +162,7 @@ class SimulatedStage:
         return SimLoad(
             payloads=payloads, count=ask.count, rate_per_s=ask.rate_per_s, sender=ask.publisher, within_s=ask.within_s,
             expectations=list(ask.expect), client=ask.client, label=label, shared=ask.shared,
+            stop_early=ask.stop_early,
         )  # fmt: skip
 
     async def fault(self, name: str, fault: Mapping[str, object]) -> str:

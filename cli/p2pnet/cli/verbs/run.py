@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.load import StopEarly
 from p2pnet.cli.options import (
     IgnoreUnsupported,
     VerbOptions,
@@ -82,6 +83,7 @@ class RunOptions(VerbOptions, _Written):
             "--seed", min=0, metavar="S", help="Of the first trial.  [default: the subnet's]", show_default=False
         ),
     ] = None
+    stop_early: StopEarly = False
     keep: Annotated[bool, typer.Option("--keep", help="Leave the subnet standing at the end.")] = False
     ignore_unsupported: IgnoreUnsupported = False
     namespace: Annotated[
@@ -122,7 +124,11 @@ async def run(options: RunOptions, session: Session) -> Outcome:
     else:
         session.resume = (f"p2pnet down {name}",)
     trials = scenario_trials.ScenarioTrials(
-        checked, seeds=range(seed, seed + options.trials), jobs=_jobs(options), keep=options.keep
+        checked,
+        seeds=range(seed, seed + options.trials),
+        jobs=_jobs(options),
+        keep=options.keep,
+        stop_early=options.stop_early,
     )
     results, lost = await trials.run(target, session)
     session.resume = ()
@@ -212,5 +218,6 @@ def _rerun(options: RunOptions, seed: int) -> str:
     words = ["p2pnet", "run", str(options.file), "--seed", str(seed)]
     valued = {"--on": options.on, "-n": options.namespace, "--context": options.context}
     words += [word for option, value in valued.items() if value is not None for word in (option, value)]
+    words += ["--stop-early"] if options.stop_early else []
     words += ["--ignore-unsupported"] if options.ignore_unsupported else []
     return shlex.join(words)

@@ -256,6 +256,7 @@ def _repeat(options: SimOptions, seed: int) -> str:
     }  # fmt: skip
     words += [word for option, value in valued.items() if value is not None for word in (option, str(value))]
     words += [word for expression in options.expect or () for word in ("--expect", expression)]
+    words += ["--stop-early"] if options.stop_early else []
     words += ["--ignore-unsupported"] if options.ignore_unsupported else []
     return shlex.join([*words, *map(str, options.files or ())])
 
@@ -309,5 +310,5 @@ def _load(options: SimOptions, spools: dict[Path, Path], client: str, honest: in
     return SimLoad(
         payloads=payloads, count=load.count(options, honest), rate_per_s=asked_rate(options.rate), sender=options.publisher,
         within_s=options.within_s or load.WITHIN_S, expectations=list(options.expect or ()), client=client,
-        label=options.label,
+        label=options.label, stop_early=options.stop_early,
     )  # fmt: skip
