@@ -14,7 +14,7 @@ from p2pnet.cli.load import LoadOptions, OfferOptions
 from p2pnet.cli.options import IgnoreUnsupported, VerbOptions, file_option, jobs_option
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.session import Session
-from p2pnet.cli.target_choice import Place
+from p2pnet.cli.target_choice import Place, is_bundle, open_bundled
 from p2pnet.measure import gates as gate_grammar
 from p2pnet.measure import statistics
 from p2pnet.model.comparison import Comparison, Side
@@ -80,13 +80,13 @@ class CompareOptions(VerbOptions, OfferOptions, _Judged):
     """Compare two versions, and judge by gates.
 
     Two Subnet documents, or two checkouts of p2pnet with `-f FILE`, are simulated in turn with equal seeds until the gates
-    are decided; of two runs that are kept, their artifacts are compared. Exit code 0: pass, 6: regression, 7: inconclusive.
+    are decided; of two kept runs, their artifacts are compared. Exit code 0: pass, 6: regression, 7: inconclusive.
     """
 
     base: Annotated[
         str,
         typer.Argument(
-            metavar="BASE", help="A Subnet document, a checkout, or a run: its id or label.", show_default=False,
+            metavar="BASE", help="A Subnet document, a checkout, or a run: its id, label or bundle.", show_default=False,
             autocompletion=shell_completion.runs,
         ),
     ]  # fmt: skip
@@ -134,6 +134,8 @@ async def run(options: CompareOptions, session: Session) -> Outcome:
     if kinds[0] == "run":
         found = _compare_runs(options, session)
         again = f"p2pnet report {found.head.subnet} {options.head}" + (" --on sim" if found.target == "sim" else "")
+        if is_bundle(options.head):
+            again, session.place = f"p2pnet report {shlex.quote(options.head)}", Place()
         outcome = Outcome(found, exit_code=VERDICT_CODES[found.verdict], next=(again,))
     else:
         outcome = await _compare_trials(options, kinds[0] == "checkout", session)
@@ -152,6 +154,8 @@ def _kind(word: str) -> str:
     path = Path(word)
     if path.is_dir():
         return "checkout"
+    if is_bundle(word) and path.suffix in (".gz", ".tgz"):
+        return "run"
     if path.exists() or path.suffix in (".yaml", ".yml", ".json") or os.sep in word:
         return "document"
     return "run"
@@ -300,8 +304,11 @@ def _compare_runs(options: CompareOptions, session: Session) -> Comparison:
                 next_step="leave it out, or compare two documents by trials",
             )  # fmt: skip
     target = session.target()
-    heads = archive.list_heads(target.state)
-    sides = [latencies_of(pick_run(word, heads, target, None), target.state) for word in (options.base, options.head)]
+    sides = []
+    for word in (options.base, options.head):
+        there = open_bundled(Path(word)) if is_bundle(word) else target
+        chosen = pick_run("latest" if is_bundle(word) else word, archive.list_heads(there.state), there, None)
+        sides.append(latencies_of(chosen, there.state))
     (run_a, base, of_base), (run_b, head, of_head) = sides
     results = comparison.judge_runs(of_base, of_head, gates)
     reports = (base, head)
