@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -120,7 +121,34 @@ def test_what_a_run_has_not_is_said_in_the_table(p2pnet: Call, simulated: Callab
     (state.run(run) / archive.COMPRESSED_FILE).unlink()
     ended = p2pnet("collect")
     assert "events.ndjson.gz: none are kept" in ended.out
-    assert f"Next: p2pnet report demo {run}" in ended.err
+    assert f"Next: p2pnet replay demo-{run}.tar.gz" in ended.err
+
+
+def test_a_bundle_is_read_as_a_kept_run_by_report_trace_and_compare(
+    p2pnet: Call, simulated: Callable[..., str], state: State
+) -> None:
+    simulated("--count", "20", "--rate", "10/s", "--size", "1KiB", "--label", "base")
+    kept = [p2pnet(verb, "demo", "-o", "json").out for verb in ("report", "trace")]
+    p2pnet("collect", "-O", "b.tar.gz")
+    shutil.rmtree(state.runs)
+    for name in ("b.tar.gz", "./b.tar.gz"):
+        assert [p2pnet(verb, name, "-o", "json").out for verb in ("report", "trace")] == kept
+    assert "Next: p2pnet trace b.tar.gz " in p2pnet("report", "b.tar.gz", "--html", "page.html").err
+    assert "<html" in Path("page.html").read_text()
+    assert "Next: p2pnet replay b.tar.gz" in p2pnet("trace", "b.tar.gz").err
+    ended = p2pnet("compare", "b.tar.gz", "b.tar.gz", "-o", "json")
+    assert (ended.code, json.loads(ended.out)["verdict"]) == (0, "pass")
+    assert p2pnet("report", "b.tar.gz", "--expect", "p95 <= 1ms").code == 1
+    assert p2pnet("report", "b.tar.gz", "base").code == 0
+
+
+def test_what_is_no_bundle_is_refused_by_those_verbs_too(p2pnet: Call, simulated: Callable[..., str]) -> None:
+    simulated()
+    Path("text.tar.gz").write_text("hello")
+    for verb in ("report", "trace"):
+        for name, why in (("text.tar.gz", "cannot be read: it is damaged"), ("none.tar.gz", "there is no file")):
+            ended = p2pnet(verb, name)
+            assert (ended.code, ended.err.count("\n"), why in ended.err) == (2, 3, True), ended.err
 
 
 def test_a_bundle_goes_through_a_pipe_whole(simulated: Callable[..., str], state: State, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from p2pnet.model.bundle import BundleManifest
 from p2pnet.model.comparison import Comparison
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.jobs import Progress
+from p2pnet.model.replay import Replay
 from p2pnet.model.report import FaultStatus, Report, RunStateName, Status, Verdict
 from p2pnet.model.scenario_run import ScenarioRun
 from p2pnet.model.trials import TrialsReport
@@ -327,6 +328,7 @@ Document = (
     | Comparison
     | ScenarioRun
     | BundleManifest
+    | Replay
     | Status
     | SubnetList
     | RunTicket
@@ -350,6 +352,7 @@ SHAPES: dict[str, type[msgspec.Struct]] = {
     "comparison": Comparison,
     "scenario-run": ScenarioRun,
     "bundle": BundleManifest,
+    "replay": Replay,
     "status": Status,
     "trace": Trace,
     "run": RunTicket,

@@ -14,7 +14,7 @@ import typer
 
 from p2pnet.cli import shell_completion
 from p2pnet.cli.render import Output
-from p2pnet.cli.target_choice import Place
+from p2pnet.cli.target_choice import Place, is_bundle
 from p2pnet.cli.targets.target import LiveTarget, TargetName
 from p2pnet.measure.pace import OfferedPace
 from p2pnet.measure.pace import parse as parse_pace
@@ -50,6 +50,15 @@ def pace(text: str) -> OfferedPace:
 def subnet_name(text: str) -> str:
     """A name a subnet may have."""
     return _checked(check_subnet_name, text)
+
+
+def subnet_or_bundle(text: str) -> str:
+    """A name a subnet may have, or the path of a bundle."""
+    if is_bundle(text):
+        return text
+    if text.endswith((".tar.gz", ".tgz")):
+        raise typer.BadParameter(f"there is no file {text}")
+    return subnet_name(text)
 
 
 def label(text: str) -> str:
@@ -175,6 +184,13 @@ def jobs_option(text: str) -> Any:
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="The subnet.", parser=subnet_name, autocompletion=shell_completion.subnets)
 ]
+KeptName = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="The subnet, or a file that `p2pnet collect` packed.", parser=subnet_or_bundle,
+        autocompletion=shell_completion.subnets,
+    ),
+]  # fmt: skip
 ARTIFACT_HELP = "6 or more hex digits of its id, its file's name, latest, or -1, -2 back from there."
 Artifact = Annotated[
     str,

@@ -1,6 +1,6 @@
 """One run in a subnet in virtual time: what it publishes when, when it is over, and its report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 import msgspec
@@ -86,8 +86,8 @@ class VirtualRun:
     """One run from its plan to its outcome. Times are nanoseconds since the start of the world.
 
     Whoever lets time pass calls `begin` once, `publish_due` whenever it has passed, and looks at `is_over`. `suffix`: what the
-    names of the publishing client's nodes end in. `write`: is given the run's events. Raises SpecError for a load that cannot
-    be published.
+    names of the publishing client's nodes end in. `write`: is given the run's events. `planned`: what it publishes, by time;
+    None: what the load means. Raises SpecError for a load that cannot be published.
     """
 
     def __init__(
@@ -100,6 +100,7 @@ class VirtualRun:
         write: Callable[[list[Collected]], None],
         until_s: float | None = None,
         suffix: str = "",
+        planned: Sequence[Planned] | None = None,
     ) -> None:
         client = client_among([one.name for one in subnet.spec.clients], load.client)
         request, sizes = _request_of(load, client)
@@ -116,7 +117,12 @@ class VirtualRun:
         honest = [name for name in names if name not in dishonest]
         self._measure = RunMeasure(honest)
         self.log = RunEvents(self._measure, client, write)
-        self._planned = plan(request, names, sizes, Random(publishers_seed(seed)).randrange, dishonest)
+        drawn = (
+            plan(request, names, sizes, Random(publishers_seed(seed)).randrange, dishonest)
+            if planned is None
+            else planned
+        )
+        self._planned = list(drawn)
         self._expected = sum(len(honest) - (one.publisher not in dishonest) for one in self._planned)
         self._early = EarlyWatch(self._measure, load.expectations, self._planned, honest) if load.stop_early else None
         self._next_look = 0

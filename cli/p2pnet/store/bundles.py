@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -254,9 +255,8 @@ class OpenedBundle:
 
 def open_bundle(path: Path) -> OpenedBundle:
     """Unpack and check a bundle. Raises BundleError; OSError where it cannot be read, or nothing can be written."""
-    kept = tempfile.TemporaryDirectory(prefix="p2pnet-bundle-", ignore_cleanup_errors=True)
+    root = Path(tempfile.mkdtemp(prefix="p2pnet-bundle-"))
     try:
-        root = Path(kept.name)
         manifest = unpack(path, root)
         state = State(root)
         _check_documents(manifest, root)
@@ -265,9 +265,9 @@ def open_bundle(path: Path) -> OpenedBundle:
         for run in manifest.runs:
             _check_run(manifest, state, run)
     except BaseException:
-        kept.cleanup()
+        shutil.rmtree(root, ignore_errors=True)
         raise
-    return OpenedBundle(path, manifest, state, kept.cleanup)
+    return OpenedBundle(path, manifest, state, partial(shutil.rmtree, root, ignore_errors=True))
 
 
 def _check_documents(manifest: BundleManifest, root: Path) -> None:

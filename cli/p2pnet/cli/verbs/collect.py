@@ -83,10 +83,12 @@ async def run(options: CollectOptions, session: Session) -> Outcome:
             _to_stdout(packed)
             return Outcome()
         await _to_file(packed, path)
+    import shlex
+
     import msgspec
 
     manifest = msgspec.structs.replace(manifest, file=str(path), size=path.stat().st_size if path.is_file() else 0)
-    return Outcome(manifest, next=(f"p2pnet report {chosen.subnet} {chosen.run}",))
+    return Outcome(manifest, next=(f"p2pnet replay {shlex.quote(str(path))}",))
 
 
 def _destination(options: CollectOptions, chosen: "RunHead", session: Session) -> Path | None:

@@ -23,7 +23,7 @@ from p2pnet.cli.options import (
 )
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.session import Session
-from p2pnet.cli.target_choice import Place
+from p2pnet.cli.target_choice import Place, is_bundle, open_bundled
 from p2pnet.cli.targets.target import TargetName
 from p2pnet.measure import gates as gate_grammar
 from p2pnet.measure import statistics
@@ -109,7 +109,7 @@ class CompareOptions(VerbOptions, OfferOptions, _Judged):
     base: Annotated[
         str,
         typer.Argument(
-            metavar="BASE", help="A Subnet document, a checkout, an image, or a run: its id or label.", show_default=False,
+            metavar="BASE", help="A Subnet document, a checkout, an image, or a run: id, label or bundle.", show_default=False,
             autocompletion=shell_completion.runs,
         ),
     ]  # fmt: skip
@@ -149,7 +149,7 @@ async def run(options: CompareOptions, session: Session) -> Outcome:
             next_step="pip install 'p2pnet[compare]'",
         )  # fmt: skip
     report_files.check(options)
-    kinds = [_kind(word, options, session) for word in (options.base, options.head)]
+    kinds = [_kind(word, options) for word in (options.base, options.head)]
     if kinds[0] != kinds[1]:
         raise CommandError(
             f"{options.base} is {_a(kinds[0])} and {options.head} {_a(kinds[1])}: two of one kind can be compared",
@@ -160,6 +160,8 @@ async def run(options: CompareOptions, session: Session) -> Outcome:
     if kinds[0] == "run":
         found = _compare_runs(options, session)
         again = f"p2pnet report {found.head.subnet} {options.head}" + (" --on sim" if found.target == "sim" else "")
+        if is_bundle(options.head):
+            again, session.place = f"p2pnet report {shlex.quote(options.head)}", Place()
         outcome = Outcome(found, exit_code=VERDICT_CODES[found.verdict], next=(again,))
     else:
         outcome = await _compare_trials(options, kinds[0], target, session)
@@ -177,22 +179,23 @@ async def run(options: CompareOptions, session: Session) -> Outcome:
 # --- what is compared, and where ---
 
 
-def _kind(word: str, options: CompareOptions, session: Session) -> Kind:
+def _kind(word: str, options: CompareOptions) -> Kind:
     path = Path(word)
     if path.is_dir():
         return "checkout"
+    if is_bundle(word) and path.suffix in (".gz", ".tgz"):
+        return "run"
     if path.exists() or path.suffix in (".yaml", ".yml", ".json"):
         return "document"
-    if IMAGE.fullmatch(word) and (options.file is not None or not _is_label(word, session)):
+    if IMAGE.fullmatch(word) and (options.file is not None or not _is_label(word)):
         return "image"
     return "document" if os.sep in word else "run"
 
 
-def _is_label(word: str, session: Session) -> bool:
+def _is_label(word: str) -> bool:
     """Whether a run that is kept on this machine has this label."""
     from p2pnet.store import State, archive
 
-    del session
     return any(head.label == word for head in archive.list_heads(State.default()))
 
 
@@ -449,8 +452,11 @@ def _compare_runs(options: CompareOptions, session: Session) -> Comparison:
                 next_step="leave it out, or compare two documents by trials",
             )  # fmt: skip
     target = session.target()
-    heads = archive.list_heads(target.state)
-    sides = [latencies_of(pick_run(word, heads, target, None), target.state) for word in (options.base, options.head)]
+    sides = []
+    for word in (options.base, options.head):
+        there = open_bundled(Path(word)) if is_bundle(word) else target
+        chosen = pick_run("latest" if is_bundle(word) else word, archive.list_heads(there.state), there, None)
+        sides.append(latencies_of(chosen, there.state))
     (run_a, base, of_base), (run_b, head, of_head) = sides
     results = comparison.judge_runs(of_base, of_head, gates)
     reports = (base, head)

@@ -185,6 +185,7 @@ async def _simulated(
 
     from p2pnet.cli import report_files
     from p2pnet.cli.following import outcome_of
+    from p2pnet.cli.simulated_runs import retain
     from p2pnet.cli.simulating import simulated
 
     seed = subnet.spec.seed if options.seed is None else options.seed
@@ -197,7 +198,7 @@ async def _simulated(
             next_step="make room there, or set P2PNET_STATE to another directory", exit_code=ExitCode.INVALID,
         )  # fmt: skip
         return replace(outcome, failure=failure, exit_code=failure.exit_code, next=())
-    _retain(target)
+    retain(target.state)
     outcome = await report_files.write(options, outcome, target.state, session)
     return replace(outcome, exit_code=ExitCode.INTERRUPTED) if done.interrupted else outcome
 
@@ -240,18 +241,6 @@ def _took(done: "Simulated") -> str:
     if done.interrupted:
         return f"interrupted after {took}: this is what there was, and it is kept"
     return f"simulated {took}"
-
-
-def _retain(target: "Target") -> None:
-    """Remove the runs beyond the limits, as a lab does when a run has ended; limits that cannot be read remove nothing."""
-    import contextlib
-    import os
-    import time
-
-    from p2pnet.store import retention
-
-    with contextlib.suppress(SpecError, OSError):
-        retention.apply(target.state, retention.limits_of(os.environ), time.time())
 
 
 def _repeat(options: SimOptions, seed: int) -> str:
