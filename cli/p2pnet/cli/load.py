@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,9 @@ from p2pnet.model.ids import DEFAULT_CLIENT, client_among, member_order
 from p2pnet.model.jobs import Payload, RunRequest
 from p2pnet.model.text import some
 from p2pnet.model.units import format_size
+
+if TYPE_CHECKING:
+    from p2pnet.scenario.stage import RunAsk
 
 DEFAULT_SIZE = 64 * limits.KIB
 WITHIN_S = 60.0
@@ -287,6 +290,18 @@ def artifact_name(path: Path) -> str:
         return "stdin"
     octets = os.fsencode(path.name)[: limits.NAME_CHARS_MAX]
     return octets.decode("utf-8", "ignore") or "unnamed"
+
+
+def ask_of(options: LoadOptions, client: str, *, honest: int) -> "RunAsk":
+    """The same for a subnet as a stage, of generated artifacts; its name and seed are the caller's to fill in."""
+    from p2pnet.scenario.stage import RunAsk
+
+    return RunAsk(
+        name="trial", label=options.label, size=options.size or DEFAULT_SIZE, files=(), count=count(options, honest),
+        rate_per_s=asked_rate(options.rate), publisher=options.publisher, client=client,
+        within_s=options.within_s or WITHIN_S, seed=options.seed, expect=tuple(options.expect or ()), shared=False,
+        stop_early=options.stop_early,
+    )  # fmt: skip
 
 
 def request_of(

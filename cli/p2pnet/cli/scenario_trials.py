@@ -67,7 +67,7 @@ class ScenarioTrials:
     def _stage(self, target: Target, seed: int) -> Stage:
         """CommandError (exit 2) for a subnet that cannot be made."""
         if target.kind != "sim":
-            return LiveStage(self.checked.plan, target, folder=self.checked.folder)
+            return LiveStage(self.checked.plan.subnet, target, folder=self.checked.folder)
         from p2pnet.cli.stages.simulated import SimulatedStage
 
         try:

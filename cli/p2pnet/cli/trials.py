@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -125,12 +124,7 @@ class _Worker:
         self._results = results
         self._waiting = waiting
         self._under_way = under_way
-        self._environment = environment()
-        if python_path:
-            before = [self._environment["PYTHONPATH"]] if self._environment.get("PYTHONPATH") else []
-            self._environment["PYTHONPATH"] = os.pathsep.join(
-                [*(str(path.absolute()) for path in python_path), *before]
-            )
+        self._environment = environment(python_path)
 
     async def work(self) -> None:
         """Until no seed is left. A process that dies costs the trial it was at, and is followed by another."""
