@@ -68,7 +68,7 @@ def complete(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (("re",), ["report", "render"]),
+        (("re",), ["report", "replay", "render"]),
         (("inject", "demo", "--cli"), ["--client"]),
         (("status", ""), ["demo", "other"]),
         (("status", "-o", ""), ["table", "json", "yaml", "ndjson"]),

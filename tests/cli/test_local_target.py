@@ -150,7 +150,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """A lab that does what `code` does; it finds its subnet's directory in sys.argv[1]."""
     plain = lab_process.spawn
 
-    def spawn(root: Path, paths: Any) -> Any:
+    def spawn(root: Path, paths: Any, python_path: Any = ()) -> Any:
         with paths.lab_log.open("ab") as log:
             process = subprocess.Popen([sys.executable, "-c", code, str(paths.root)], stdout=log, stderr=log)
         lab_process.spawned.append(process)

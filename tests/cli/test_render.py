@@ -42,7 +42,17 @@ from p2pnet.cli.documents import (
 )
 from p2pnet.cli.render import Output, render, text
 from p2pnet.measure.trials import merge
+from p2pnet.model.bundle import BundledFile, BundleManifest, LeftOut
 from p2pnet.model.comparison import Comparison, GateResult, Side
+from p2pnet.model.replay import (
+    DigestBeside,
+    FigureBeside,
+    MissedReceipt,
+    Replay,
+    ReplayedExpectation,
+    ReplayedMisses,
+    ReplayedRun,
+)
 from p2pnet.model.report import ExpectationResult, Latency, Load, NodeReceipts, Reach, Report, Status, Throughput
 from p2pnet.model.scenario_run import ScenarioRun, ScenarioStep, StepExpectation, TrialLine
 from p2pnet.model.trials import TrialFailure, TrialsReport
@@ -107,6 +117,23 @@ def scenario_run(**more: Any) -> ScenarioRun:
         "trials": [TrialLine(seed=42, verdict="fail", missed=[missed.expr], runs=["r-1"])],
     }  # fmt: skip
     return ScenarioRun(**{**known, **more})
+
+
+def replay_document() -> Replay:
+    missed = MissedReceipt("3f" * 32, "a\x1b[2J", "node-1")
+    one = ReplayedExpectation(
+        expr="p95 <= 1s", recorded_value=2.0, recorded_ok=False, replayed_value=None, replayed_ok=True, same=False
+    )
+    run = ReplayedRun(
+        run="r-1", step="dark", replay="r-2", artifacts=3, republished=2, recorded_verdict="fail", replayed_verdict="pass",
+        figures=[FigureBeside(metric="p50", recorded=40.0, replayed=50.0, gap=10.0)], expectations=[one],
+        misses=ReplayedMisses(recorded=2, replayed=1, both=1, only_recorded=[missed]),
+    )  # fmt: skip
+    return Replay(
+        bundle="b.tar.gz", subnet="demo", scenario="story", target="local", version="1", seed=7, nodes=3,
+        verdict="not reproduced", recorded_verdict="fail", replayed_verdict="pass", why=["it differs"], runs=[run],
+        digest=DigestBeside(recorded="3f", replayed="5f"), not_reproduced=["QUIC itself"],
+    )  # fmt: skip
 
 
 def trials_of(report: Report) -> TrialsReport:
@@ -255,6 +282,17 @@ def every_document(drawings: dict[str, Document]) -> list[Document]:
             freed_bytes=7,
         ),
         scenario_run(),
+        BundleManifest(
+            version="1",
+            subnet="demo",
+            target="local",
+            runs=["r-1"],
+            file="demo.tar.gz",
+            size=9,
+            files=[BundledFile(name="runs/r-1/run.json", size=3, sha256="3f" * 32, redacted=1, cut="its end")],
+            left_out=[LeftOut("keys", "never packed")],
+        ),
+        replay_document(),
         Fetched(subnet="demo", artifact="3f" * 32, name="photo.jpg", size=3, node="node-1", file="photo.jpg"),
         WithdrawnArtifact(subnet="demo", artifact="3f" * 32, held=1, nodes=["node-1"]),
         Removal(removed=["demo"], absent=["other"]),
@@ -304,7 +342,7 @@ def test_every_form_of_a_report_says_load_throughput_and_what_was_ignored(drawin
     for output in (Output.JSON, Output.YAML, Output.NDJSON):
         value = yaml.safe_load(render(drawings["report-fail"], output))
         assert value["load"] == {
-            "rate_per_s": None, "from": "all", "within_s": 2.5, "seed": 7, "client": "chat", "count": 20,
+            "rate_per_s": None, "stages": [], "from": "all", "within_s": 2.5, "seed": 7, "client": "chat", "count": 20,
             "published_per_s": None,
         }  # fmt: skip
         assert value["throughput"] == {"payload_bytes_per_s": 10_560_000.0, "artifacts_per_s": 8.48}

@@ -294,9 +294,7 @@ def test_a_subnet_of_its_name_that_is_up_is_nobody_s_to_take_down(
     target.seen = "up"
     ended = lived("run", written(AFTER), "-o", "json")
     assert ended.code == 2
-    assert (
-        "there is a subnet story already (p2pnet down story, or give the scenario another metadata.name)" in ended.out
-    )
+    assert "there is a subnet story already (p2pnet down story, or give it another metadata.name)" in ended.out
     assert (target.started, target.removed) == ([], [])
 
 

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from p2pnet.measure.pace import parse as parse_pace
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.jobs import ArtifactEvents, FaultList, RunFile, RunRequest, RunState
 from p2pnet.model.registry import Member, Membership, Registry
@@ -170,7 +171,14 @@ def test_right_words_of_every_kind_become_their_values(
 
     [options] = chosen
     assert options == inject.InjectOptions(
-        "demo", files=[file, Path("gone")], count=3, rate=2.0, expect=["a", "b"], client=None, seed=None, quiet=True
+        "demo",
+        files=[file, Path("gone")],
+        count=3,
+        rate=parse_pace("2/s"),
+        expect=["a", "b"],
+        client=None,
+        seed=None,
+        quiet=True,
     )
 
 

@@ -241,3 +241,15 @@ async def until(lab_client: LabClient, *, nodes: int, links: int) -> None:
             return
         assert time.monotonic() < deadline, status
         await asyncio.sleep(0.05)
+
+
+async def test_a_run_is_stopped_when_an_expectation_can_hold_no_more(live):
+    async with live.lab_client() as lab_client:
+        await live.up(lab_client)
+        request = RunRequest(
+            [Payload("x", size=200)], count=60, rate="20/s for 10m", expect=["p50 <= 0.001ms"], stop_early=True
+        )
+        ended = (await run(lab_client, request, "a")).report
+        assert (ended.verdict, ended.invalid, ended.stopped_early.expr) == ("fail", [], "p50 <= 0.001ms")
+        assert ended.stopped_early.artifacts == ended.artifacts < ended.stopped_early.asked == 60
+        assert ended.artifacts >= 30  # half of all receipts must be late before it is certain

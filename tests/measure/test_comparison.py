@@ -17,6 +17,13 @@ from p2pnet.model.report import Latency, Reach, Report
 P99 = all_of(["p99:+10%"])
 
 
+def test_changes_that_differ_by_rounding_alone_are_one_change() -> None:
+    third = math.log(30.0 / 20.0)
+    low, high = statistics.mean_interval([third, math.nextafter(third, 1.0), third], 0.95)
+    assert low == pytest.approx(third)
+    assert high == pytest.approx(third)
+
+
 def report(seed: int, p99: float | None, **changes: Any) -> Report:
     return msgspec.structs.replace(trial(seed), latency_ms=Latency(50.0, 90.0, 95.0, p99, p99), **changes)
 

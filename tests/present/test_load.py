@@ -4,9 +4,10 @@ import html
 from collections.abc import Callable
 from xml.etree import ElementTree as ET
 
+import msgspec
 import pytest
 
-from p2pnet.model.report import Report, Throughput
+from p2pnet.model.report import Load, LoadStage, Report, Throughput
 from p2pnet.present import to_html, to_junit, to_markdown
 
 Paper = Callable[[Report], str]
@@ -27,6 +28,14 @@ def test_a_paced_load_is_said_whole_with_the_rate_that_was_kept(paper: Paper, pa
 
     assert "20 artifacts at 10/s (9.98/s published), from random, receipts within 60 s, seed 7, client blob" in text
     assert "in a burst" not in text
+
+
+@pytest.mark.parametrize("paper", [page, to_markdown, suite])
+def test_the_stages_of_a_load_are_said(paper: Paper, paced: Report) -> None:
+    stages = [LoadStage(from_per_s=2, to_per_s=2, for_s=30), LoadStage(from_per_s=2, to_per_s=20, for_s=60)]
+    staged = msgspec.structs.replace(paced, load=Load(rate_per_s=10.0, count=20, stages=stages))
+
+    assert "20 artifacts at 2/s for 30 s, then 2/s to 20/s over 60 s" in paper(staged)
 
 
 @pytest.mark.parametrize("paper", [page, to_markdown])

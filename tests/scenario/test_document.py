@@ -227,3 +227,13 @@ def test_the_schema_takes_what_is_read_and_refuses_what_is_not():
     assert list(check.iter_errors(good)) == []
     for steps in ([{"inject": {"cout": 1}}], [{"inject": {"size": "5"}}], [{"wiat": "1s"}], []):
         assert list(check.iter_errors(document(steps))) != []
+
+
+def test_a_rate_has_stages_which_say_how_many_where_no_count_does() -> None:
+    found = plan({"inject": {"rate": "2/s for 5s, then 10/s for 1s"}}, {"inject": {"rate": "2/s", "count": 3}})
+    asks = [step.run for step in found.all() if step.run is not None]
+    assert [(ask.count, ask.rate_per_s) for ask in asks] == [(20, "2/s for 5s, then 10/s for 1s"), (3, 2.0)]
+    assert "spec.steps[0].inject.rate: stage 1" in wrong({"inject": {"rate": "2/s, then 10/s"}})
+    assert "inject.rate: '10/s to 0/s over 1s' ends at 0/s with 5 of 9" in wrong(
+        {"inject": {"rate": "10/s to 0/s over 1s", "count": 9}}
+    )

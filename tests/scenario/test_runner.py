@@ -9,6 +9,7 @@ from tests.scenario.documents import FakeStage, plan, report
 
 from p2pnet.measure.expectations import DEFAULT_EXPECTATION
 from p2pnet.model.errors import SpecError, TargetError
+from p2pnet.model.report import StoppedEarly
 from p2pnet.scenario.events import Ending, ScenarioEvent, StepBegan, StepEnded, StepProgress, SubnetUp, TrialEnded
 from p2pnet.scenario.plan import ScenarioPlan
 from p2pnet.scenario.runner import ScenarioRunner
@@ -259,3 +260,16 @@ async def test_listeners_hear_how_it_goes():
         StepProgress, SubnetUp, StepBegan, StepProgress, StepEnded, StepBegan, StepEnded, Ending, TrialEnded
     ]  # fmt: skip
     assert [event.result.name for event in heard if isinstance(event, StepEnded)] == ["a", "wait-1"]
+
+
+async def test_a_run_that_was_stopped_early_ends_the_scenario_and_fails_it():
+    stopped = StoppedEarly(expr="p99 <= 1ms", artifacts=3, asked=100, after_s=1.5)
+    stage = fake(a=report(["p99 <= 1ms"], stopped_early=stopped))
+    steps = ({"name": "a", "inject": {}}, {"expect": "a.p99 <= 1ms"}, {"inject": {"expect": "p50 <= 1s"}})
+    result, _ = await ran(*steps, stage=stage, stop_early=True)
+    assert stage.asked["a"].stop_early
+    assert stage.did == ["up", "inject a", "down"]
+    assert (result.verdict, result.exit_code, result.invalid) == ("fail", 1, [])
+    assert [step.state for step in result.steps] == ["done", "not run", "not run"]
+    assert result.steps[0].detail.startswith("stopped early: p99 <= 1ms could hold no more, after 3 of 100 artifacts")
+    assert next((one.expr, one.ok) for one in result.steps[0].expectations) == ("p99 <= 1ms", False)

@@ -202,3 +202,38 @@ def test_a_simulated_run_expects_honest_nodes_alone_and_names_the_others() -> No
     lied = simulate(document, load(70_000, sender="liar-0", within_s=1.0), seed=1).report
     assert (lied.verdict, lied.reach.expected, lied.reach.delivered) == ("fail", 4, 0)
     assert "liar-0, which published, is lying" in lied.notes
+
+
+def test_stages_publish_when_their_rates_are_due():
+    load = SimLoad(payloads=[("a", 100)], count=6, rate_per_s="2/s for 1s, then 10/s", sender="node-0")
+    outcome = simulate(MESH, load, seed=1)
+    published = [event.t_ns for event in outcome.events if event.kind is EventKind.PUBLISHED]
+    assert [due - published[0] for due in published] == [
+        0,
+        500_000_000,
+        10**9,
+        1_100_000_000,
+        1_200_000_000,
+        1_300_000_000,
+    ]
+    assert outcome.run.request.rate == "2/s for 1s, then 10/s"
+    assert [one.artifacts for one in outcome.report.load.stages] == [2, 4]
+
+
+LATE = subnet(nodes=4, network={"default": {"latency": "50ms"}})
+
+
+def test_a_run_ends_when_an_expectation_can_hold_no_more_at_the_same_moment_every_time():
+    def asked(*expect, stop_early=True):
+        return SimLoad(
+            payloads=[("a", 1_000)], count=100, rate_per_s=10.0, expectations=list(expect), stop_early=stop_early
+        )
+
+    reports = [simulate(LATE, asked("p95 <= 40ms"), seed=1).report for _ in range(2)]
+    stopped = reports[0].stopped_early
+    assert reports[0].digest == reports[1].digest
+    assert (reports[0].verdict, reports[0].invalid, stopped.expr) == ("fail", [], "p95 <= 40ms")
+    assert stopped.artifacts == reports[0].artifacts < 12 < stopped.asked == 100
+    assert reports[0].reach.delivered == reports[0].reach.expected  # what was under way is waited for
+    held = [simulate(LATE, asked("p95 <= 60ms", stop_early=early), seed=1).report for early in (True, False)]
+    assert (held[0].verdict, held[0].stopped_early, held[0].digest) == ("pass", None, held[1].digest)

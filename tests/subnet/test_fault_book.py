@@ -16,6 +16,7 @@ from p2pnet.subnet.fault_book import (
     FaultBook,
     UnknownFaultError,
     status_of_fault,
+    time_of_fault,
 )
 from p2pnet.subnet.network_spec import FaultSpec
 
@@ -226,3 +227,18 @@ class AnyOrder(RuleBasedStateMachine):
 
 AnyOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestAnyOrder = AnyOrder.TestCase
+
+
+def test_when_a_fault_was_in_force_is_counted_from_the_begin_of_a_run_with_what_it_was():
+    book = FaultBook()
+    book.take(
+        [FaultSpec.model_validate({"name": "late", "kill": True, "from": "node-1", "after": "20s", "for": "3s"})], 0.0
+    )
+    cut = book.add(FaultSpec.model_validate({"name": "cut", "partition": {"minority": "30%"}}), 600.0, 5.0)
+    record = book.record()
+    book.due(30.0)
+    times = {one.fault["name"]: one for one in (time_of_fault(fault, 15.0) for fault in record.values())}
+
+    assert (times["cut"].begun_s, times["cut"].ended_s) == (-10.0, None)
+    assert (times["late"].begun_s, times["late"].ended_s) == (5.0, 8.0)
+    assert FaultSpec.model_validate(times["cut"].fault) == cut.spec

@@ -13,7 +13,7 @@ from p2pnet.cli.trials import TrialResults, run_trials
 from p2pnet.measure import comparison
 from p2pnet.measure.comparison import Pair
 from p2pnet.measure.gates import ChangeGate
-from p2pnet.model.comparison import GateResult, PairLost
+from p2pnet.model.comparison import GateResult, MachineLoad, PairLost
 from p2pnet.model.errors import SpecError
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import Report
@@ -22,8 +22,11 @@ from p2pnet.store.heads import RunHead
 
 ROOTS = ("node", "operator", "cli")
 """Where the modules of a checkout are."""
-NEEDED = ("node/p2pnet/broadcast", "cli/p2pnet/cli/trial_worker.py")
-"""Without these the modules that are installed would be measured instead, unnoticed."""
+NEEDED = {
+    "sim": ("node/p2pnet/broadcast", "cli/p2pnet/cli/trial_worker.py"),
+    "local": ("node/p2pnet/node", "node/p2pnet/supervisor", "cli/p2pnet/lab/__main__.py"),
+}
+"""By target: without these the modules that are installed would be measured instead, unnoticed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +46,16 @@ class Paired:
     lost: list[PairLost] = field(default_factory=list)
     gates: list[GateResult] = field(default_factory=list)
     interrupted: bool = False
+    warnings: list[str] = field(default_factory=list)
+    machine: MachineLoad | None = None
 
 
-def checkout_path(folder: Path) -> list[Path]:
+def checkout_path(folder: Path, target: str) -> list[Path]:
     """The folders of modules in a checkout of p2pnet. CommandError (exit 2) for any other folder."""
-    missing = [name for name in NEEDED if not (folder / name).exists()]
+    missing = [name for name in NEEDED[target] if not (folder / name).exists()]
     if missing:
         raise CommandError(
-            f"{folder} is no checkout of this program that can simulate trials: it has no {missing[0]}",
+            f"{folder} is no checkout of this program that can run trials: it has no {missing[0]}",
             where=str(folder), next_step="name a Subnet document, a run, or the folder of a checkout, such as a git worktree",
         )  # fmt: skip
     return [folder / root for root in ROOTS if (folder / root).is_dir()]
@@ -73,7 +78,7 @@ async def paired_trials(
                 done.interrupted = True
                 break
         if len(results) == 2:
-            _pair(results[0], results[1], done)
+            pair_up(results[0], results[1], done)
         measured = look
         done.gates = comparison.judge(done.pairs, gates, most=most)
         if done.interrupted or done.lost or comparison.is_decided(done.gates):
@@ -81,7 +86,8 @@ async def paired_trials(
     return done
 
 
-def _pair(base: TrialResults, head: TrialResults, done: Paired) -> None:
+def pair_up(base: TrialResults, head: TrialResults, done: Paired) -> None:
+    """Add what trials of both sides under the same seeds gave."""
     sides: list[tuple[comparison.SideName, TrialResults]] = [("base", base), ("head", head)]
     for name, results in sides:
         done.lost += [PairLost(name, one.seed, one.error) for one in results.failed]

@@ -4,9 +4,11 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from p2pnet.model.bundle import BundleManifest
 from p2pnet.model.comparison import Comparison
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.jobs import Progress
+from p2pnet.model.replay import Replay
 from p2pnet.model.report import FaultStatus, Report, RunStateName, Status, Verdict
 from p2pnet.model.scenario_run import ScenarioRun
 from p2pnet.model.trials import TrialsReport
@@ -325,6 +327,8 @@ Document = (
     | TrialsReport
     | Comparison
     | ScenarioRun
+    | BundleManifest
+    | Replay
     | Status
     | SubnetList
     | RunTicket
@@ -347,6 +351,8 @@ SHAPES: dict[str, type[msgspec.Struct]] = {
     "trials": TrialsReport,
     "comparison": Comparison,
     "scenario-run": ScenarioRun,
+    "bundle": BundleManifest,
+    "replay": Replay,
     "status": Status,
     "trace": Trace,
     "run": RunTicket,
@@ -366,4 +372,4 @@ SHAPES: dict[str, type[msgspec.Struct]] = {
     "ping-answer": Ping,
     "installation": Installation,
 }
-KINDS = (*SHAPES, "subnet", "scenario")
+KINDS = (*SHAPES, "subnet", "scenario", "injection")

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,7 @@ from p2pnet.cli import shell_completion
 from p2pnet.cli.expecting import check_expectations
 from p2pnet.cli.outcome import CommandError
 from p2pnet.measure import artifacts_asked
+from p2pnet.measure.pace import OfferedPace, asked_rate, count_of, schedule
 from p2pnet.model import limits, units
 from p2pnet.model.behaviours import HONEST
 from p2pnet.model.errors import SpecError
@@ -23,6 +24,9 @@ from p2pnet.model.ids import DEFAULT_CLIENT, client_among, member_order
 from p2pnet.model.jobs import Payload, RunRequest
 from p2pnet.model.text import some
 from p2pnet.model.units import format_size
+
+if TYPE_CHECKING:
+    from p2pnet.scenario.stage import RunAsk
 
 DEFAULT_SIZE = 64 * limits.KIB
 WITHIN_S = 60.0
@@ -32,6 +36,15 @@ Files = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="FILE", help="Artifacts to publish; - is stdin, pipes are read to their end.", show_default=False
+    ),
+]
+
+
+StopEarly = Annotated[
+    bool,
+    typer.Option(
+        "--stop-early",
+        help="End as soon as an expectation can hold no more, whatever comes, and fail; the report says so.",
     ),
 ]
 
@@ -50,14 +63,24 @@ class OfferOptions:
             show_default=False,
         ),
     ] = None
-    count: Annotated[int, typer.Option("--count", min=1, metavar="N", help="How often to publish each.")] = 1
+    count: Annotated[
+        int | None,
+        typer.Option(
+            "--count",
+            min=1,
+            metavar="N",
+            show_default=False,
+            help="How often to publish each.  [default: 1; of stages that all say a time, as many as they hold]",
+        ),
+    ] = None
     rate: Annotated[
-        float | None,
+        OfferedPace | None,
         typer.Option(
             "--rate",
-            parser=quantities.rate,
+            parser=quantities.pace,
             metavar="R/s",
-            help="Artifacts per time, like 2/s.  [default: a burst, all at once]",
+            help="Artifacts per time, like 2/s, or stages: '2/s for 30s, then 2/s to 20/s over 1m, then 20/s'."
+            "  [default: a burst, all at once]",
             show_default=False,
         ),
     ] = None
@@ -113,6 +136,7 @@ class LoadOptions(OfferOptions):
             show_default=False,
         ),
     ] = None
+    stop_early: StopEarly = False
     label: Annotated[
         str,
         typer.Option(
@@ -217,21 +241,39 @@ def check_against(options: LoadOptions, subnet: InjectedSubnet, streams: Sequenc
             next_step=f"one of {some(subnet.nodes)}, or random, or all",
         )
     asked = total(options, subnet.honest)
+    _check_pace(options, asked)
     if asked > limits.RUN_ARTIFACTS_MAX:
         raise CommandError(
             f"{asked} artifacts are more than a run publishes, {limits.RUN_ARTIFACTS_MAX}",
-            where=f"--count {options.count}",
+            where=f"--count {count(options, subnet.honest)}",
             next_step="a lower --count, or several runs",
         )
+
+
+def _check_pace(options: LoadOptions, asked: int) -> None:
+    """CommandError (exit 2) for stages that end at nothing before all is published."""
+    try:
+        schedule(options.rate, min(asked, limits.RUN_ARTIFACTS_MAX))
+    except SpecError as error:
+        raise CommandError(
+            str(error), where="--rate", next_step="a lower --count, or a last stage that goes on"
+        ) from None
 
 
 # --- the request ---
 
 
+def count(options: LoadOptions, honest: int) -> int:
+    """How often each payload is published, in a subnet of so many honest nodes."""
+    if options.count is not None:
+        return options.count
+    return count_of(options.rate, payloads=max(1, len(options.files or ())), publisher=options.publisher, nodes=honest)
+
+
 def total(options: LoadOptions, nodes: int) -> int:
-    """How many artifacts are asked for, of a subnet of so many nodes."""
+    """How many artifacts are asked for, of a subnet of so many honest nodes."""
     payloads = max(1, len(options.files or ()))
-    return artifacts_asked(count=options.count, payloads=payloads, publisher=options.publisher, nodes=nodes)
+    return artifacts_asked(count=count(options, nodes), payloads=payloads, publisher=options.publisher, nodes=nodes)
 
 
 def generated_payload(options: LoadOptions) -> Payload:
@@ -250,10 +292,25 @@ def artifact_name(path: Path) -> str:
     return octets.decode("utf-8", "ignore") or "unnamed"
 
 
-def request_of(options: LoadOptions, payloads: list[Payload], client: str, *, shared: bool = False) -> RunRequest:
-    """The run that is asked for."""
+def ask_of(options: LoadOptions, client: str, *, honest: int) -> "RunAsk":
+    """The same for a subnet as a stage, of generated artifacts; its name and seed are the caller's to fill in."""
+    from p2pnet.scenario.stage import RunAsk
+
+    return RunAsk(
+        name="trial", label=options.label, size=options.size or DEFAULT_SIZE, files=(), count=count(options, honest),
+        rate_per_s=asked_rate(options.rate), publisher=options.publisher, client=client,
+        within_s=options.within_s or WITHIN_S, seed=options.seed, expect=tuple(options.expect or ()), shared=False,
+        stop_early=options.stop_early,
+    )  # fmt: skip
+
+
+def request_of(
+    options: LoadOptions, payloads: list[Payload], client: str, *, honest: int, shared: bool = False
+) -> RunRequest:
+    """The run that is asked for, of a subnet with so many honest nodes."""
     return RunRequest(
-        payloads=payloads, count=options.count, rate=options.rate, publisher=options.publisher, seed=options.seed,
+        payloads=payloads, count=count(options, honest), rate=asked_rate(options.rate), publisher=options.publisher,
+        seed=options.seed,
         within_s=options.within_s or WITHIN_S, expect=list(options.expect or ()), shared=shared, client=client,
-        label=options.label,
+        label=options.label, stop_early=options.stop_early,
     )  # fmt: skip

@@ -14,8 +14,10 @@ import typer
 
 from p2pnet.cli import shell_completion
 from p2pnet.cli.render import Output
-from p2pnet.cli.target_choice import Place
+from p2pnet.cli.target_choice import Place, is_bundle
 from p2pnet.cli.targets.target import LiveTarget, TargetName
+from p2pnet.measure.pace import OfferedPace
+from p2pnet.measure.pace import parse as parse_pace
 from p2pnet.model import units
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import check_label, check_subnet_name
@@ -40,14 +42,23 @@ def size(text: str) -> int:
     return octets
 
 
-def rate(text: str) -> float:
-    """Artifacts per second."""
-    return _checked(units.parse_rate, text)
+def pace(text: str) -> OfferedPace:
+    """Artifacts per time, or stages."""
+    return _checked(parse_pace, text)
 
 
 def subnet_name(text: str) -> str:
     """A name a subnet may have."""
     return _checked(check_subnet_name, text)
+
+
+def subnet_or_bundle(text: str) -> str:
+    """A name a subnet may have, or the path of a bundle."""
+    if is_bundle(text):
+        return text
+    if text.endswith((".tar.gz", ".tgz")):
+        raise typer.BadParameter(f"there is no file {text}")
+    return subnet_name(text)
 
 
 def label(text: str) -> str:
@@ -173,6 +184,13 @@ def jobs_option(text: str) -> Any:
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="The subnet.", parser=subnet_name, autocompletion=shell_completion.subnets)
 ]
+KeptName = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="The subnet, or a file that `p2pnet collect` packed.", parser=subnet_or_bundle,
+        autocompletion=shell_completion.subnets,
+    ),
+]  # fmt: skip
 ARTIFACT_HELP = "6 or more hex digits of its id, its file's name, latest, or -1, -2 back from there."
 Artifact = Annotated[
     str,

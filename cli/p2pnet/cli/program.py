@@ -16,6 +16,8 @@ VERBS = {
     "fault": "Break the network or nodes of a subnet.",
     "report": "Show the report of a run.",
     "compare": "Compare two versions, and judge by gates.",
+    "collect": "Pack a run to carry it away.",
+    "replay": "Run a bundle again in the simulator.",
     "trace": "Draw an artifact's hop tree.",
     "get": "Get an artifact from a node.",
     "withdraw": "Take an artifact back.",

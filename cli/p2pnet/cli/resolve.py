@@ -6,10 +6,12 @@ An artifact: `latest`, `-1` and so on by order of publication, 6 or more hex dig
 
 import contextlib
 import re
+import shlex
+from dataclasses import replace
 
 from p2pnet.cli.coercion import counted_back
 from p2pnet.cli.exit_code import ExitCode
-from p2pnet.cli.outcome import CommandError
+from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.targets.target import Target
 from p2pnet.model.errors import P2pnetError, SpecError
 from p2pnet.model.ids import ARTIFACT_TEXT_MIN
@@ -21,6 +23,22 @@ from p2pnet.store.heads import RunHead
 SHOWN = 5  # candidates in an error
 PREFIX = re.compile(rf"[0-9a-fA-F]{{{ARTIFACT_TEXT_MIN},64}}")
 ID_SHOWN = 12  # characters of an artifact's id
+
+
+# --- bundles ---
+
+
+def subnet_meant(name: str, target: Target) -> str:
+    """The subnet that NAME means: that of the runs in a bundle, where it is the path of one."""
+    return str(getattr(target, "bundled", name))
+
+
+def as_given(outcome: Outcome, subnet: str, given: str) -> Outcome:
+    """The outcome with commands to type next that name what was given, a bundle say, in the place of the subnet."""
+    if given == subnet:
+        return outcome
+    told = tuple(command.replace(f" {subnet} ", f" {shlex.quote(given)} ", 1) for command in outcome.next)
+    return replace(outcome, next=told)
 
 
 # --- runs ---

@@ -29,6 +29,7 @@ class ScenarioTrials:
     seeds: Sequence[int]
     jobs: int
     keep: bool
+    stop_early: bool = False
 
     async def run(self, target: Target, session: Session) -> tuple[list[TrialResult], list[TrialLost]]:
         """Run them all, until one is interrupted; those that gave nothing apart."""
@@ -40,7 +41,7 @@ class ScenarioTrials:
             progress.hear(TrialBegan(seed, number, len(self.seeds)))
             runner = ScenarioRunner(
                 self.checked.plan, self._stage(target, seed), seed=seed, tell=progress.hear, clock=time.monotonic,
-                keep=self.keep, skipped=self.checked.skipped,
+                keep=self.keep, skipped=self.checked.skipped, stop_early=self.stop_early,
             )  # fmt: skip
             results.append(await runner.run())
             if results[-1].interrupted:
@@ -56,6 +57,7 @@ class ScenarioTrials:
         job = ScenarioJob(
             scenario=plan.scenario.model_dump(mode="json", by_alias=True, exclude_unset=True),
             document=to_document(plan.subnet), folder=str(self.checked.folder), skipped=self.checked.skipped,
+            stop_early=self.stop_early,
         )  # fmt: skip
         found = await run_trials(job, self.seeds, self.jobs, session)
         if found.interrupted:
@@ -65,7 +67,7 @@ class ScenarioTrials:
     def _stage(self, target: Target, seed: int) -> Stage:
         """CommandError (exit 2) for a subnet that cannot be made."""
         if target.kind != "sim":
-            return LiveStage(self.checked.plan, target, folder=self.checked.folder)
+            return LiveStage(self.checked.plan.subnet, target, folder=self.checked.folder)
         from p2pnet.cli.stages.simulated import SimulatedStage
 
         try:

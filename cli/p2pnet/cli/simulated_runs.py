@@ -1,5 +1,7 @@
 """A run of the simulator that is over, on disk as live runs are."""
 
+import contextlib
+import os
 import time
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
@@ -7,9 +9,11 @@ from importlib.metadata import version
 import msgspec
 
 from p2pnet.measure.injection import payload_number
+from p2pnet.model.errors import SpecError
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import Report
 from p2pnet.sim.simulate import SimLoad, SimOutcome
+from p2pnet.store import State, retention
 from p2pnet.store.simulated import PublishedArtifact, SimulatedRun, digest_of
 
 
@@ -38,3 +42,9 @@ def _published(run: RunFile, outcome: SimOutcome, files: Mapping[int, bytes]) ->
     for artifact, planned in outcome.payloads.planned.items():
         number = payload_number(run.request, planned.index, len(run.honest))
         yield PublishedArtifact(artifact, planned.index, number, planned.size, digests.get(number, ""))
+
+
+def retain(state: State) -> None:
+    """Remove the runs beyond the limits, as a lab does when a run has ended; limits that cannot be read remove nothing."""
+    with contextlib.suppress(SpecError, OSError):
+        retention.apply(state, retention.limits_of(os.environ), time.time())

@@ -12,6 +12,7 @@ from p2pnet.cli.simulated_runs import keep
 from p2pnet.cli.threads import in_daemon
 from p2pnet.model.report import Report
 from p2pnet.model.units import format_duration
+from p2pnet.sim.recorded import Recording, simulate_recorded
 from p2pnet.sim.simulate import SimLoad, SimOutcome, SimProgress, simulate
 from p2pnet.store import State
 from p2pnet.store.simulated import SimulatedRun
@@ -33,9 +34,12 @@ class Simulated:
 
 
 async def simulated(
-    subnet: Subnet, load: SimLoad, *, seed: int, until_s: float | None, state: State, session: Session
-) -> Simulated:
+    subnet: Subnet, load: SimLoad, *, seed: int, until_s: float | None, state: State, session: Session,
+    recording: Recording | None = None,
+) -> Simulated:  # fmt: skip
     """Simulate a run and keep it. Ctrl-C ends it with what there is; a second one leaves nothing behind.
+
+    `recording`: what was recorded of a live run, which happens again in the place of what the load plans.
 
     Raises as `simulate` does; TargetError (exit 2) when the state directory cannot take a run, before anything is simulated.
     """
@@ -44,9 +48,10 @@ async def simulated(
     ended = False
     try:
         session.listener.waiting(f"{subnet.node_count} nodes to be made and linked")
-        outcome = await _followed(
-            partial(simulate, subnet, load, seed=seed, until_s=until_s, on_events=kept.events), session
-        )
+        work = partial(simulate, subnet, load, seed=seed, until_s=until_s, on_events=kept.events)
+        if recording is not None:
+            work = partial(simulate_recorded, subnet, load, recording, seed=seed, on_events=kept.events)
+        outcome = await _followed(work, session)
         wall_s = time.monotonic() - began_s
         session.listener.waiting("the run to be kept")
         report = keep(kept, outcome, load, began)

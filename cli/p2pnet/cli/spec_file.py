@@ -61,6 +61,19 @@ def with_nodes(subnet: Subnet, nodes: int, *, nodes_max: int = limits.NODES_MAX)
     return _load(document, "--nodes", nodes_max)
 
 
+def with_image(subnet: Subnet, image: str) -> Subnet:
+    """The same document with another image for all its nodes. CommandError (exit 2) where groups have images of their own."""
+    document = to_document(subnet)
+    own = [group["name"] for group in document["spec"].get("groups") or [] if group.get("image")]
+    if own:
+        raise CommandError(
+            f"group {own[0]} has an image of its own, which {image} does not replace", where=f"Subnet {subnet.name}",
+            next_step="take spec.groups[].image out, or compare two documents",
+        )  # fmt: skip
+    document["spec"]["image"] = image
+    return _load(document, image, limits.NODES_MAX)
+
+
 def check_name(name: str | None, subnet: Subnet, path: Path) -> None:
     """CommandError (exit 2) when the command line and the file mean two different subnets."""
     if name is not None and name != subnet.name:

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.program import is_plugin
 from p2pnet.cli.targets.target import Target, TargetName
 
-if TYPE_CHECKING:  # a cluster's client library takes half a second, this machine's 50 ms
+if TYPE_CHECKING:
+    from p2pnet.cli.targets.bundled import BundleTarget
+
+    # a cluster's client library takes half a second, this machine's 50 ms
     from p2pnet.cli.targets.cluster.target import ClusterTarget
     from p2pnet.cli.targets.local import LocalTarget
     from p2pnet.cli.targets.simulated import SimTarget
@@ -43,6 +47,8 @@ def find_target(
 
     Without `--on`, NAME is looked up on this machine, then in the current context and namespace.
     """
+    if name is not None and is_bundle(name):
+        return open_bundled(Path(name))
     on, namespace, context = place.on, place.namespace, place.context
     clusters = context is not None or namespace not in (None, LOCAL_NAMESPACE)
     if clusters and on in ("local", "sim"):
@@ -71,6 +77,25 @@ def find_target(
             return kind
         case None:
             return _looked_up(name, verb, tell)
+
+
+def is_bundle(name: str) -> bool:
+    """Whether a file is meant, a bundle: no subnet's name has a dot or a slash in it."""
+    return ("." in name or "/" in name) and Path(name).is_file()
+
+
+def open_bundled(path: Path) -> "BundleTarget":
+    """The runs in a bundle. CommandError (exit 2) for what is none."""
+    from p2pnet.cli.targets.bundled import BundleTarget
+    from p2pnet.store.bundle_format import BundleError
+    from p2pnet.store.bundles import open_bundle
+
+    try:
+        return BundleTarget(open_bundle(path))
+    except BundleError as error:
+        raise CommandError(
+            f"{path} cannot be read: {error}", where=str(path), next_step="pack it again with p2pnet collect RUN"
+        ) from None
 
 
 def _looked_up(name: str | None, verb: str, tell: Callable[[str], None]) -> Target:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from p2pnet.cli import load
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets.lab_process import environment
 from p2pnet.cli.trial_worker import ANSWER_BYTES_MAX, ScenarioJob, TrialAnswer, TrialJob
+from p2pnet.measure.pace import asked_rate
 from p2pnet.model.errors import SpecError
 from p2pnet.model.report import Report
 from p2pnet.model.text import signal_name
@@ -47,17 +47,22 @@ def job_of(
     client: str,
     spools: Mapping[Path, Path],
     *,
+    honest: int,
     until_s: float | None = None,
 ) -> TrialJob:
-    """The load for processes of their own, which read the files themselves; `spools`: where streams were read to."""
+    """The load for processes of their own, which read the files themselves.
+
+    `honest`: how many nodes are no adversaries; `spools`: where streams were read to.
+    """
     from p2pnet.subnet.document import to_document
 
     files = [(load.artifact_name(path), 0, str(spools.get(path, path).absolute())) for path in options.files or ()]
     generated = load.generated_payload(options)
     return TrialJob(
-        document=to_document(subnet), payloads=files or [(generated.name, generated.size, "")], count=options.count,
-        rate_per_s=options.rate, sender=options.publisher, within_s=options.within_s or load.WITHIN_S,
+        document=to_document(subnet), payloads=files or [(generated.name, generated.size, "")], count=load.count(options, honest),
+        rate_per_s=asked_rate(options.rate), sender=options.publisher, within_s=options.within_s or load.WITHIN_S,
         expectations=list(options.expect or ()), client=client, until_s=until_s,
+        stop_early=options.stop_early,
     )  # fmt: skip
 
 
@@ -119,12 +124,7 @@ class _Worker:
         self._results = results
         self._waiting = waiting
         self._under_way = under_way
-        self._environment = environment()
-        if python_path:
-            before = [self._environment["PYTHONPATH"]] if self._environment.get("PYTHONPATH") else []
-            self._environment["PYTHONPATH"] = os.pathsep.join(
-                [*(str(path.absolute()) for path in python_path), *before]
-            )
+        self._environment = environment(python_path)
 
     async def work(self) -> None:
         """Until no seed is left. A process that dies costs the trial it was at, and is followed by another."""

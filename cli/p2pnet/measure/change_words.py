@@ -1,7 +1,7 @@
 """Changes and limits of gates in words, for terminal and Markdown."""
 
 from p2pnet.measure.wording import MISSING, milliseconds, percent
-from p2pnet.model.comparison import GateResult
+from p2pnet.model.comparison import GateResult, MachineLoad
 
 WHY_MAX = 200  # characters
 
@@ -34,6 +34,17 @@ def interval_words(result: GateResult) -> str:
     if result.low is None and result.high is None:
         return MISSING
     return f"{change_words(result, result.low)} to {change_words(result, result.high)}"
+
+
+def machine_words(machine: MachineLoad) -> list[str]:
+    """`2 cores`, `load average 0.3 before`, `a process waited for a core in 12% of the time (of one trial 31%)`."""
+    found = [f"{machine.cores:g} cores"]
+    if machine.load_before is not None:
+        found.append(f"load average {machine.load_before:.2g} before")
+    if machine.waited is not None:
+        most = f" (of one trial {machine.waited_most:.0%})" if machine.waited_most is not None else ""
+        found.append(f"a process waited for a core in {machine.waited:.0%} of the time{most}")
+    return found
 
 
 def verdict_words(result: GateResult) -> str:

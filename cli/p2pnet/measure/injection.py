@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from p2pnet.measure.pace import pace_of, schedule
 from p2pnet.measure.report import artifacts_asked
 from p2pnet.model import limits
 from p2pnet.model.errors import SpecError
@@ -13,14 +14,19 @@ ITEM_OVERHEAD_BYTES = 48  # nonce, lengths and msgpack heads of one item of a co
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One artifact to publish: by whom, what, and when it is due, in seconds from the start of the run."""
+    """One artifact to publish: by whom, what, and when it is due, in nanoseconds from the start of the run."""
 
     index: int
     name: str
     size: int
     publisher: str
-    due_s: float
+    due_ns: int
     payload: Payload
+
+    @property
+    def due_s(self) -> float:
+        """The same in seconds."""
+        return self.due_ns / 1e9
 
     @property
     def cost(self) -> int:
@@ -53,14 +59,14 @@ def plan(
     """
     honest = [node for node in nodes if node not in dishonest]
     total = check(request, nodes, len(honest))
+    due_ns = schedule(pace_of(request.rate), total)
     planned: list[Planned] = []
     for _ in range(request.count):
         for payload in request.payloads:
             size = sizes[payload.upload] if payload.upload else payload.size
             for publisher in _publishers(request.publisher, honest, choose):
                 index = len(planned)
-                due = index / request.rate if request.rate else 0.0
-                planned.append(Planned(index, payload.name, size, publisher, due, payload))
+                planned.append(Planned(index, payload.name, size, publisher, due_ns[index], payload))
     assert len(planned) == total  # noqa: S101 - else what `check` bounds is not what is made
     return planned
 
@@ -81,8 +87,7 @@ def check(request: RunRequest, nodes: list[str], honest: int | None = None) -> i
         raise SpecError("the run has no payloads: name a file or a size")
     if request.count < 1:
         raise SpecError(f"count {request.count}: at least 1")
-    if request.rate is not None and not 0 < request.rate <= 1e6:
-        raise SpecError(f"rate {request.rate}: above zero and at most a million per second")
+    pace_of(request.rate)
     if not 0 < request.within_s <= 86_400:
         raise SpecError(f"within {request.within_s} s: above zero and at most a day")
     if request.publisher not in ("random", "all") and request.publisher not in nodes:

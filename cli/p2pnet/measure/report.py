@@ -6,13 +6,14 @@ the `Report`. What events cannot tell (who asked for what, how well clocks are k
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import msgspec
 
 from p2pnet.measure.expectations import all_of
-from p2pnet.measure.wording import measured
+from p2pnet.measure.pace import mean_per_s, pace_of
+from p2pnet.measure.wording import measured, stage_notes, stopped_words
 from p2pnet.model.behaviours import AdversaryGroup
 from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.ids import DEFAULT_CLIENT
@@ -27,17 +28,20 @@ from p2pnet.model.report import (
     NodeReceipts,
     Reach,
     Report,
+    StoppedEarly,
     Throughput,
 )
 from p2pnet.model.units import format_duration, format_rate
 
 MISSED = math.inf
 """The latency of a receipt that never came."""
+STOPPED = "stopped early"
 BEHIND_SHARE = 0.95  # a run that published at less than this share of its rate did not keep it,
 BEHIND_S = 0.02  # unless its last publication came no later than this: two artifacts say little about a rate
 LATE_S = 0.1  # a publication this much after it was due is noted even when the rate was kept on the whole
 _NS_PER_MS = 1e6
-_SHARES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99, "max": 100}
+SHARES = {"p50": 50, "p90": 90, "p95": 95, "p99": 99, "max": 100}
+"""Percentiles of latency, in percent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +86,8 @@ class RunFacts:
     """Fields of the document that were not in force."""
     adversaries: Sequence[AdversaryGroup] = ()
     """Nodes of the subnet beside those that are measured."""
+    stopped_early: StoppedEarly | None = None
+    """It was ended because an expectation could hold no more: then `asked` is what was published until then."""
 
 
 def facts_of(run: RunFile, **more: Any) -> RunFacts:
@@ -100,12 +106,15 @@ def facts_of(run: RunFile, **more: Any) -> RunFacts:
 def load_of(run: RunFile) -> Load:
     """What a run was asked to publish."""
     request = run.request
+    pace = pace_of(request.rate)
+    count = artifacts_asked(
+        count=request.count, payloads=len(request.payloads), publisher=request.publisher, nodes=len(run.honest)
+    )
     return Load(
-        rate_per_s=request.rate, publisher=request.publisher, within_s=request.within_s, seed=run.seed,
-        client=request.client or DEFAULT_CLIENT,
-        count=artifacts_asked(
-            count=request.count, payloads=len(request.payloads), publisher=request.publisher, nodes=len(run.honest)
-        ),
+        rate_per_s=None if pace is None else mean_per_s(pace, count), publisher=request.publisher,
+        within_s=request.within_s, seed=run.seed,
+        client=request.client or DEFAULT_CLIENT, count=count,
+        stages=pace.planned(count) if pace and pace.is_staged else [],
     )  # fmt: skip
 
 
@@ -220,6 +229,10 @@ class RunMeasure:
         """How many of the artifacts whose publisher is known a node of the run has not received; its own not counted."""
         return self._artifacts - self._own[node] - self._received[node]
 
+    def journeys(self) -> Iterator[Journey]:
+        """Those of artifacts whose publication is on record."""
+        return (one for one in self._journeys.values() if one.published)
+
     def report(self, facts: RunFacts) -> Report:
         """The report of the run as measured so far. Raises SpecError for an expectation that cannot be read."""
         journeys = {artifact: one for artifact, one in self._journeys.items() if one.published}
@@ -231,12 +244,14 @@ class RunMeasure:
 
         What made the run invalid besides its own expectations still does.
         """
-        fresh = self.report(facts)
+        fresh = self.report(replace(facts, stopped_early=report.stopped_early))
         own = tuple(f"{one.expr}: " for one in report.expectations)
         anew = tuple(f"{one.expr}: " for one in fresh.expectations)
         invalid = [reason for reason in report.invalid if not reason.startswith(own)]
         invalid += [reason for reason in fresh.invalid if reason.startswith(anew)]
         passed = all(one.ok for one in fresh.expectations)
+        if passed and report.stopped_early is not None:
+            invalid += [reason for reason in fresh.invalid if reason.startswith(STOPPED)]
         return msgspec.structs.replace(
             report, expectations=fresh.expectations, invalid=invalid,
             verdict="invalid" if invalid else "pass" if passed else "fail",
@@ -318,11 +333,11 @@ class Tally:
             case "rate":
                 return self._per_second(self.artifacts * len(self.receipts) / self.known if self.known else 0)
             case _:
-                return percentile([one.latency_ms for one in counted], _SHARES[metric], self.known)
+                return percentile([one.latency_ms for one in counted], SHARES[metric], self.known)
 
     def bounds(self, metric: str, value: float, bound_ms: float) -> tuple[float, float]:
         """The bounds within which the true value lies when clocks are known to `bound_ms`."""
-        if metric in _SHARES:
+        if metric in SHARES:
             return value - bound_ms, value + bound_ms
         if metric not in ("throughput", "rate") or not value:
             return value, value
@@ -354,7 +369,7 @@ def _blank(nodes: Sequence[str], facts: RunFacts) -> Report:
         started_at=facts.started_at, shared=facts.shared, state=facts.state, client=facts.client, label=facts.label,
         load=facts.load, ignored=list(facts.ignored),
         unknown_nodes=[node for node in nodes if node in facts.lost_until_ns],
-        lost_until_ns=dict(facts.lost_until_ns), faults=list(facts.faults),
+        lost_until_ns=dict(facts.lost_until_ns), faults=list(facts.faults), stopped_early=facts.stopped_early,
     )  # fmt: skip
 
 
@@ -364,10 +379,12 @@ def _assemble(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunF
     publishers = sorted({journey.publisher for journey in journeys.values()})
     results, reasons = _judge(tally, facts)
     invalid = [*facts.invalid, *_invalid(len(journeys), tally, facts), *reasons]
+    if facts.stopped_early is not None and all(result.ok for result in results):
+        invalid.append(f"{STOPPED} for {facts.stopped_early.expr}: what would have come after that is not known")
     latencies = [one.latency_ms for one in tally.receipts]
     hops = sorted(one.hop for one in tally.receipts)
     delivered = len(tally.receipts)
-    at = {name: percentile(latencies, share, tally.known) for name, share in _SHARES.items()}
+    at = {name: percentile(latencies, share, tally.known) for name, share in SHARES.items()}
     hop_p50, hop_max = percentile(hops, 50), percentile(hops, 100)
     return msgspec.structs.replace(
         _blank(nodes, facts), artifacts=len(journeys), artifact_ids=list(journeys), slowest=tally.slowest,
@@ -468,7 +485,7 @@ def _invalid(published: int, tally: Tally, facts: RunFacts) -> list[str]:
 
 
 def _notes(at: Mapping[str, float | None], tally: Tally, facts: RunFacts) -> list[str]:
-    notes = _behind(tally, facts)
+    notes = [*_about_the_stop(tally, facts), *(stage_notes(facts.load) if facts.load else []), *_behind(tally, facts)]
     below = [name for name, value in at.items() if value is not None and value < facts.clock_bound_ms]
     if below:
         notes.append(f"{' '.join(below)} below the clock bound of {facts.clock_bound_ms:.3f} ms")
@@ -477,6 +494,14 @@ def _notes(at: Mapping[str, float | None], tally: Tally, facts: RunFacts) -> lis
     if tally.late:
         notes.append(f"{tally.late} receipts came after the end of the run and count as missed")
     return notes
+
+
+def _about_the_stop(tally: Tally, facts: RunFacts) -> list[str]:
+    if facts.stopped_early is None:
+        return []
+    left = tally.known - len(tally.receipts)
+    under_way = f"{left:,} receipts had not come when it ended, and count as missed"
+    return [stopped_words(facts.stopped_early), *([under_way] if left > 0 else [])]
 
 
 def _about_publishers(publishers: Sequence[str], facts: RunFacts) -> list[str]:
@@ -499,7 +524,8 @@ def _behind(tally: Tally, facts: RunFacts) -> list[str]:
         return [_came_late(facts.late_s)] if facts.late_s > LATE_S else []
     lag_s = max(facts.late_s, (tally.artifacts - 1) / kept - (tally.artifacts - 1) / wanted)
     if kept < BEHIND_SHARE * wanted and lag_s > BEHIND_S:
-        rates = f"{format_rate(wanted)} offered, {format_rate(kept)} published"
+        mean = "a mean of " if facts.load.stages else ""
+        rates = f"{mean}{format_rate(wanted)} offered, {format_rate(kept)} published"
         return [f"the rate was not kept: {rates}, up to {format_duration(lag_s)} late"]
     return [_came_late(lag_s)] if lag_s > LATE_S else []
 

@@ -12,6 +12,7 @@ POWER = 0.9
 TRIALS_MAX = 100_000
 """More are never proposed."""
 RESAMPLES = 1_999
+EQUAL = 1e-12  # values no further apart differ by rounding alone, of which scipy warns
 
 
 def is_installed() -> bool:
@@ -25,8 +26,8 @@ def mean_interval(values: Sequence[float], confidence: float) -> tuple[float, fl
     """The interval that holds the true mean of finite values with this confidence (Student's t); infinite for one value."""
     from scipy import stats
 
-    if min(values) == max(values) and len(values) > 1:
-        return values[0], values[0]
+    if len(values) > 1 and math.isclose(min(values), max(values), rel_tol=EQUAL, abs_tol=EQUAL):
+        return min(values), max(values)
     if len(values) < 2:
         return -math.inf, math.inf
     interval = stats.ttest_1samp(values, 0.0).confidence_interval(confidence)

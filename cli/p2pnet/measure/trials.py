@@ -44,7 +44,7 @@ def merge(
         bytes_ratio=spread(lambda report: report.bytes.ratio),
         payload_bytes_per_s=spread(lambda report: report.throughput.payload_bytes_per_s),
         expectations=_expectations(ordered), trials=list(map(_figures, ordered)),
-        failed=sorted(failed, key=lambda one: one.seed), invalid=invalid, notes=_common(ordered),
+        failed=sorted(failed, key=lambda one: one.seed), invalid=invalid, notes=[*_stopped(ordered), *_common(ordered)],
         ignored=first.ignored if first else [],
     )  # fmt: skip
 
@@ -104,6 +104,11 @@ def _figures(report: Report) -> TrialFigures:
         duplicates_per_delivery=report.duplicates_per_delivery, bytes_ratio=report.bytes.ratio,
         missed=[result.expr for result in report.expectations if not result.ok], invalid=report.invalid,
     )  # fmt: skip
+
+
+def _stopped(reports: Sequence[Report]) -> list[str]:
+    count = sum(report.stopped_early is not None for report in reports)
+    return [f"{_trials(count)} stopped early: their figures are of what they published until then"] if count else []
 
 
 def _common(reports: Sequence[Report]) -> list[str]:

@@ -4,8 +4,9 @@ import math
 import re
 from collections.abc import Sequence
 
+from p2pnet.measure.pace import held_by, stage_words
 from p2pnet.model.behaviours import AdversaryGroup
-from p2pnet.model.report import ExpectationResult, Load, Report
+from p2pnet.model.report import ExpectationResult, Load, Report, StoppedEarly
 from p2pnet.model.scenario_run import StepExpectation
 from p2pnet.model.text import some
 from p2pnet.model.units import format_duration, format_rate, format_size
@@ -56,16 +57,47 @@ def is_burst(load: Load | None) -> bool:
 
 
 def offered(load: Load) -> str:
-    """`a burst of 20 artifacts`, `20 artifacts at 5/s`, `1 artifact`."""
+    """`a burst of 20 artifacts`, `20 artifacts at 5/s`, `260 artifacts at 2/s for 30 s, then 20/s`, `1 artifact`."""
     count = "1 artifact" if load.count == 1 else f"{load.count:,} artifacts"
+    if load.stages:
+        return f"{count} at {', then '.join(map(stage_words, load.stages))}"
     if load.rate_per_s is not None:
         return f"{count} at {format_rate(load.rate_per_s)}"
     return f"a burst of {count}" if is_burst(load) else count
 
 
+def stage_notes(load: Load) -> list[str]:
+    """Whether the artifacts ran out before the stages were over, or went on after them."""
+    if not load.stages:
+        return []
+    held, last = held_by(load.stages), max((i for i, one in enumerate(load.stages) if one.artifacts), default=0)
+    missed = [stage_words(one) for one in load.stages[last + 1 :] if max(one.from_per_s, one.to_per_s) > 0]
+    if missed:
+        where = f"stage {last + 1} of {len(load.stages)}"
+        return [
+            f"the artifacts ran out in {where}: {some(missed, 3)} {'was' if len(missed) == 1 else 'were'} not offered"
+        ]
+    if held is not None and load.count < held:
+        return [f"the artifacts ran out before the stages were over: {held:,} would have filled them"]
+    if held is not None and load.count > held:
+        over = format_duration(sum(one.for_s or 0.0 for one in load.stages))
+        rate = format_rate(load.stages[-1].to_per_s)
+        return [
+            f"the stages were over after {over}: {load.count - held:,} of {load.count:,} artifacts came later, at {rate}"
+        ]
+    return []
+
+
+def stopped_words(stopped: StoppedEarly) -> str:
+    """`stopped early: p95 <= 80ms could hold no more, after 12 of 100 artifacts and 1.4 s`."""
+    counted = f"{stopped.artifacts:,} of {stopped.asked:,} artifacts and {format_duration(stopped.after_s)}"
+    return f"stopped early: {stopped.expr} could hold no more, after {counted}"
+
+
 def kept(load: Load) -> str:
     """`4.98/s published`; empty for a load without a rate."""
-    return "" if load.published_per_s is None else f"{format_rate(load.published_per_s)} published"
+    on_average = " on average" if load.stages else ""
+    return "" if load.published_per_s is None else f"{format_rate(load.published_per_s)} published{on_average}"
 
 
 def load_parts(load: Load) -> list[str]:

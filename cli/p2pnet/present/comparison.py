@@ -1,6 +1,6 @@
 """A comparison in Markdown, for a comment on a pull request that is found again and updated."""
 
-from p2pnet.measure.change_words import change_words, interval_words, value_words, verdict_words
+from p2pnet.measure.change_words import change_words, interval_words, machine_words, value_words, verdict_words
 from p2pnet.model.comparison import Comparison
 from p2pnet.present.markdown import code, prose
 
@@ -20,6 +20,7 @@ def comparison_markdown(found: Comparison) -> str:
         f"## {SIGNS[found.verdict]} {TITLES[found.verdict]}: {code(found.head.given)} against {code(found.base.given)}",
         "",
         prose(f"{trials}{early}, on {found.target}; together {found.confidence:.0%} sure."),
+        *(["", prose(f"Machine: {', '.join(machine_words(found.machine))}.")] if found.machine else []),
         "",
         "| gate | base | head | change | interval | verdict |",
         "| --- | ---: | ---: | ---: | ---: | --- |",

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
 from p2pnet.measure import network_wording
+from p2pnet.measure.pace import stage_words
 from p2pnet.measure.wording import adversary_parts, measured, offered
 from p2pnet.model.report import ExpectationResult, Report
 from p2pnet.present.words import LATENCIES, clean, ignored_lines, journey_sentence
@@ -87,6 +88,7 @@ def _properties(report: Report) -> dict[str, str]:
         "ignored": "; ".join(report.ignored) or None,
         "load": offered(load) if load else None,
         "load.rate_per_s": load.rate_per_s if load else None,
+        "load.stages": ", then ".join(map(stage_words, load.stages)) or None if load else None,
         "load.published_per_s": load.published_per_s if load else None,
         "load.from": load.publisher if load else None,
         "load.within_s": load.within_s if load else None,
@@ -105,6 +107,7 @@ def _properties(report: Report) -> dict[str, str]:
         "unknown": report.unknown,
         "network": ", ".join(network_wording.summary(report.network)) or None,
         "faults": "; ".join(map(network_wording.fault_words, report.faults)) or None,
+        "stopped_early": report.stopped_early.expr if report.stopped_early else None,
         "digest": report.digest,
     }
     return {name: str(value) for name, value in facts.items() if value is not None}

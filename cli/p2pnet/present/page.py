@@ -178,7 +178,9 @@ def _request(request: RunRequest) -> str:
     ]
     text = some(named, 10)
     text = f"{text or 'nothing'}, {request.count:,} times" if request.count > 1 else text or "nothing"
-    rate = f", {request.rate:g} per second" if request.rate else ""
+    rate = ""
+    if request.rate:
+        rate = f", {request.rate}" if isinstance(request.rate, str) else f", {request.rate:g} per second"
     return f"{text}{rate}, publisher {request.publisher}, receipts within {format_duration(request.within_s)}"
 
 

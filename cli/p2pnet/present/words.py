@@ -108,9 +108,10 @@ def _pace(report: Report) -> str:
     if rate is None:
         return ""
     kept = report.load.published_per_s if report.load else None
+    mean = "a mean of " if report.load and report.load.stages else ""
     if kept is not None and kept < BEHIND_SHARE * rate:
-        return f" at {format_rate(kept)} instead of {format_rate(rate)}"
-    return f" at {format_rate(rate)}"
+        return f" at {mean}{format_rate(kept)} instead of {format_rate(rate)}"
+    return f" at {mean}{format_rate(rate)}"
 
 
 def latency_name(report: Report) -> str:

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from p2pnet.measure.expectations import parse
+from p2pnet.measure.pace import schedule
 from p2pnet.measure.report import artifacts_asked
 from p2pnet.model import limits
 from p2pnet.model.errors import SpecError
 from p2pnet.model.ids import client_among
 from p2pnet.scenario.expectations import read_expectation, runs_named
-from p2pnet.scenario.plan import EVERY_FAULT, SIZE_DEFAULT, fault_item
+from p2pnet.scenario.plan import EVERY_FAULT, SIZE_DEFAULT, fault_item, inject_count
 from p2pnet.scenario.spec import InjectSpec, Scenario, StepSpec, UpgradeSpec, WaitSpec
 from p2pnet.scenario.targets import honest_nodes, nodes_meant, sized
 from p2pnet.subnet.faults import read_fault
@@ -259,12 +260,19 @@ def _load(inject: InjectSpec, path: str, subnet: Subnet) -> Iterator[Mistake]:
             client_among(clients, inject.client)
         except SpecError as error:
             yield f"{path}.client", str(error)
+    honest = len(honest_nodes(subnet))
     asked = artifacts_asked(
-        count=inject.count, payloads=max(1, len(inject.files)), publisher=inject.from_, nodes=len(honest_nodes(subnet))
+        count=inject_count(inject, honest),
+        payloads=max(1, len(inject.files)),
+        publisher=inject.from_,
+        nodes=honest,
     )
     if asked > limits.RUN_ARTIFACTS_MAX:
         yield f"{path}.count", f"{asked} artifacts are more than a run publishes, {limits.RUN_ARTIFACTS_MAX}"
     if not 0 < inject.within.seconds <= WITHIN_S_MAX:
         yield f"{path}.within", f"{inject.within}: more than nothing, and at most a day"
-    if inject.rate is not None and inject.rate.per_second > 1e6:
-        yield f"{path}.rate", f"{inject.rate}: at most a million per second"
+    if inject.rate is not None and asked <= limits.RUN_ARTIFACTS_MAX:
+        try:
+            schedule(inject.rate.pace, asked)
+        except SpecError as error:
+            yield f"{path}.rate", str(error)

@@ -5,12 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from p2pnet.measure.pace import asked_rate, count_of
 from p2pnet.model.limits import KIB
 from p2pnet.model.units import format_size
 from p2pnet.scenario.expectations import Absolute, NamedExpectation, read_expectation, runs_named
 from p2pnet.scenario.spec import InjectSpec, Scenario, StepFault, StepKind, StepSpec, UpgradeSpec
 from p2pnet.scenario.stage import Awaited, RunAsk
 from p2pnet.subnet.faults import describe
+from p2pnet.subnet.members import behaviours_of
 from p2pnet.subnet.spec import Subnet
 
 SIZE_DEFAULT = 64 * KIB
@@ -89,6 +91,7 @@ def plan_of(scenario: Scenario, subnet: Subnet) -> ScenarioPlan:
     """The plan of a checked scenario and its subnet."""
     steps = _tree(scenario.spec.steps, "spec.steps", "", Counter())
     listed = list(every(steps))
+    honest = subnet.node_count - len(behaviours_of(subnet))
     for step in listed:
         if step.spec.expect is not None:
             step.expectations = [read_expectation(text) for text in step.spec.expect]
@@ -97,7 +100,7 @@ def plan_of(scenario: Scenario, subnet: Subnet) -> ScenarioPlan:
         for one in every([step]):
             if one.spec.inject is not None:
                 beside = sum(other.kind == "inject" for other in every([step]))
-                one.run = _run(scenario, one, one.spec.inject, asked, shared=beside > 1)
+                one.run = _run(scenario, one, one.spec.inject, asked, honest=honest, shared=beside > 1)
     return ScenarioPlan(scenario, subnet, steps)
 
 
@@ -115,8 +118,9 @@ def _tree(specs: Sequence[StepSpec], path: str, above: str, counts: Counter[str]
 
 
 def _run(
-    scenario: Scenario, step: PlannedStep, inject: InjectSpec, asked: Sequence[NamedExpectation], *, shared: bool
-) -> RunAsk:
+    scenario: Scenario, step: PlannedStep, inject: InjectSpec, asked: Sequence[NamedExpectation], *, honest: int,
+    shared: bool,
+) -> RunAsk:  # fmt: skip
     own = list(inject.expect or ())
     named = [one for one in asked if step.name in runs_named(one)]
     absolute = [one.expectation.expr for one in named if isinstance(one, Absolute)]
@@ -128,9 +132,18 @@ def _run(
     return RunAsk(
         name=step.name, label=f"{scenario.name}/{step.name}"[:80],
         size=0 if inject.files else (inject.size.bytes if inject.size else SIZE_DEFAULT), files=tuple(inject.files),
-        count=inject.count, rate_per_s=inject.rate.per_second if inject.rate else None, publisher=inject.from_,
+        count=inject_count(inject, honest), rate_per_s=asked_rate(inject.rate.pace) if inject.rate else None,
+        publisher=inject.from_,
         client=inject.client or "", within_s=inject.within.seconds, seed=inject.seed, expect=tuple(expect), shared=shared,
     )  # fmt: skip
+
+
+def inject_count(inject: InjectSpec, honest: int) -> int:
+    """How often an inject step publishes each of its payloads, in a subnet of so many honest nodes."""
+    if inject.count is not None:
+        return inject.count
+    pace = inject.rate.pace if inject.rate else None
+    return count_of(pace, payloads=max(1, len(inject.files)), publisher=inject.from_, nodes=honest)
 
 
 def fault_item(fault: StepFault) -> dict[str, Any]:
@@ -171,7 +184,7 @@ def _count(steps: Sequence[StepSpec]) -> str:
 
 def _inject_words(inject: InjectSpec) -> str:
     what = ", ".join(inject.files) or format_size(inject.size.bytes if inject.size else SIZE_DEFAULT)
-    count = f"{inject.count} x " if inject.count > 1 else ""
+    count = f"{inject.count} x " if (inject.count or 1) > 1 else ""
     rate = f" at {inject.rate}" if inject.rate else ""
     return f"{count}{what}{rate} from {inject.from_}"
 

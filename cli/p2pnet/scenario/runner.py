@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from p2pnet.measure.wording import milliseconds, percent
+from p2pnet.measure.wording import milliseconds, percent, stopped_words
 from p2pnet.model.errors import LocalError, P2pnetError
 from p2pnet.model.report import Report
 from p2pnet.model.scenario_run import ScenarioStep, StepExpectation
@@ -36,7 +36,10 @@ NOT_REACHED = "the scenario ended before this step"
 
 
 class ScenarioRunner:
-    """One trial. `skipped`: why a step is left out, by its path. `clock`: seconds of the wall clock."""
+    """One trial. `skipped`: why a step is left out, by its path. `clock`: seconds of the wall clock.
+
+    `stop_early`: an expectation of a run that can hold no more ends it, and the scenario.
+    """
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class ScenarioRunner:
         tell: EventListener,
         clock: Callable[[], float],
         keep: bool = False,
+        stop_early: bool = False,
         skipped: Mapping[str, str] | None = None,
     ) -> None:
         self._plan = plan
@@ -55,6 +59,7 @@ class ScenarioRunner:
         self._tell = tell
         self._clock = clock
         self._keep = keep
+        self._stop_early = stop_early
         self._skipped = skipped or {}
         self._subnet: Subnet = plan.subnet
         self._results = {step.path: _unreached(step) for step in plan.all()}
@@ -66,7 +71,7 @@ class ScenarioRunner:
         self._invalid: list[str] = []
         self._codes: set[int] = set()
         self._failed = False
-        """A step could not be done: nothing after it is."""
+        """A step could not be done, or its run was stopped early: nothing after it is."""
         self._interrupted = False
         self._kept = ""
 
@@ -154,8 +159,12 @@ class ScenarioRunner:
         assert ask is not None  # noqa: S101 - the plan gives every inject step one
         if ask.seed is None:
             ask = replace(ask, seed=self._seed)
+        ask = replace(ask, stop_early=self._stop_early)
         report = self._reports[step.name] = await self._stage.inject(ask, self._progress(step))
-        named = self._judged_elsewhere(step)
+        stopped = report.stopped_early
+        self._failed |= stopped is not None
+        # The steps that would judge the rest are not reached any more.
+        named = self._judged_elsewhere(step) if stopped is None else {ANY_REACH}
         invalid = report.verdict == "invalid"
         found = [
             StepExpectation(
@@ -174,6 +183,8 @@ class ScenarioRunner:
             self._invalid += [f"run {report.run} of {step.name}: {reason}" for reason in report.invalid]
         ok = not invalid and all(one.ok for one in found)
         detail = f"invalid: {report.invalid[0]}" if report.invalid else figures(report)
+        if stopped is not None:
+            detail = f"{stopped_words(stopped)}; {detail}"
         return {"state": "done", "ok": ok, "run": report.run or None, "expectations": found, "detail": detail}
 
     def _judged_elsewhere(self, step: PlannedStep) -> set[str]:

@@ -7,11 +7,13 @@ from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchem
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
-from p2pnet.measure.expectations import EXPRESSION_CHARS_MAX
+from p2pnet.measure.pace import PACE_CHARS_MAX, OfferedPace
+from p2pnet.measure.pace import parse as parse_pace
 from p2pnet.model import limits
+from p2pnet.model.expectation_words import EXPRESSION_CHARS_MAX
 from p2pnet.model.ids import SUBNET_NAME
 from p2pnet.subnet.network_spec import FaultSpec
-from p2pnet.subnet.quantities import Document, DurationText, RateText, ShareText, SizeText, Text
+from p2pnet.subnet.quantities import Document, DurationText, Quantity, ShareText, SizeText, Text
 from p2pnet.subnet.spec import API_VERSION, DEFAULT_GROUP, SIMULATED_NODES_MAX, Spec
 
 KIND = "Scenario"
@@ -74,6 +76,24 @@ class Abbreviated(Document):
         return found
 
 
+class PaceText(Quantity):
+    """`10/s`, or `2/s for 30s, then 2/s to 20/s over 1m, then 20/s`."""
+
+    __slots__ = ()
+    pattern = r"^\s*[0-9]+(\.[0-9]+)?\s*/[smh]"
+    chars_max = PACE_CHARS_MAX
+
+    @staticmethod
+    def parse(text: str) -> float:
+        """As `measure.pace.parse`: the first rate above zero."""
+        return parse_pace(text).constant_per_s
+
+    @property
+    def pace(self) -> OfferedPace:
+        """The rates and their times."""
+        return parse_pace(self)
+
+
 class InjectSpec(Document):
     """Publish artifacts and follow them to their end: one run, whose report is kept like every other."""
 
@@ -81,10 +101,11 @@ class InjectSpec(Document):
     """Size of generated artifacts, with its unit, e.g. 64KiB. Default: 64KiB, unless files are given."""
     files: Annotated[list[Text], Field(max_length=FILES_MAX)] = []
     """Files to publish instead, by their paths from the scenario's own folder, e.g. [photo.jpg]. Default: none."""
-    count: Annotated[int, Field(ge=1, le=limits.RUN_ARTIFACTS_MAX)] = 1
-    """How often each is published, e.g. 20. Default: 1."""
-    rate: RateText | None = None
-    """Artifacts per time, e.g. 10/s. Default: a burst, all at once."""
+    count: Annotated[int, Field(ge=1, le=limits.RUN_ARTIFACTS_MAX)] | None = None
+    """How often each is published, e.g. 20. Default: 1; of a rate whose stages all say a time, as many as they hold."""
+    rate: PaceText | None = None
+    """Artifacts per time, e.g. 10/s, or stages, e.g. "2/s for 30s, then 2/s to 20/s over 1m, then 20/s".
+    Default: a burst, all at once."""
     from_: Annotated[Text, Field(alias="from")] = "random"
     """Who publishes: a node, random, or all, each its own. Default: random."""
     client: Text | None = None

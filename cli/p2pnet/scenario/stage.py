@@ -29,7 +29,8 @@ class RunAsk:
     files: Sequence[str]
     """As they are written in the scenario."""
     count: int
-    rate_per_s: float | None
+    rate_per_s: float | str | None
+    """A number, or stages as `measure.pace` reads them; None: a burst."""
     publisher: str
     client: str
     """As asked for; empty: the subnet's own choice."""
@@ -39,6 +40,8 @@ class RunAsk:
     expect: Sequence[str]
     shared: bool
     """Whether other runs may go on beside it."""
+    stop_early: bool = False
+    """Whether it ends as soon as one of its expectations can hold no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

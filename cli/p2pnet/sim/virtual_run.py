@@ -1,18 +1,19 @@
 """One run in a subnet in virtual time: what it publishes when, when it is over, and its report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 import msgspec
 
 from p2pnet.broadcast.manager import PublicationRefusedError
 from p2pnet.measure import RunMeasure, facts_of, parse
+from p2pnet.measure.early import DRAIN_S, EarlyWatch
 from p2pnet.measure.injection import Planned, payload_seed, plan, publishers_seed, unpublished_notes
 from p2pnet.model.errors import LocalError
 from p2pnet.model.events import Collected
 from p2pnet.model.ids import client_among
 from p2pnet.model.jobs import Payload, RunFile, RunRequest
-from p2pnet.model.report import Report
+from p2pnet.model.report import Report, StoppedEarly
 from p2pnet.model.units import format_duration
 from p2pnet.sim.context import EPOCH
 from p2pnet.sim.published import PublishedPayloads
@@ -40,8 +41,8 @@ class SimLoad(msgspec.Struct, frozen=True, kw_only=True):
     payloads: list[tuple[str, bytes | int]]
     """Name, and bytes or the size of generated ones, each `count` times."""
     count: int = 1
-    rate_per_s: float | None = None
-    """Artifacts per second; None: all at once."""
+    rate_per_s: float | str | None = None
+    """Artifacts per second, or stages as `measure.pace` reads them; None: all at once."""
     sender: str = "random"
     """A node's name, `random` (seeded) or `all`."""
     within_s: float = 60.0
@@ -52,6 +53,8 @@ class SimLoad(msgspec.Struct, frozen=True, kw_only=True):
     label: str = ""
     shared: bool = False
     """Beside other runs, which the report says."""
+    stop_early: bool = False
+    """End it as soon as one of its expectations can hold no more."""
 
 
 class SimProgress(msgspec.Struct, frozen=True):
@@ -83,8 +86,8 @@ class VirtualRun:
     """One run from its plan to its outcome. Times are nanoseconds since the start of the world.
 
     Whoever lets time pass calls `begin` once, `publish_due` whenever it has passed, and looks at `is_over`. `suffix`: what the
-    names of the publishing client's nodes end in. `write`: is given the run's events. Raises SpecError for a load that cannot
-    be published.
+    names of the publishing client's nodes end in. `write`: is given the run's events. `planned`: what it publishes, by time;
+    None: what the load means. Raises SpecError for a load that cannot be published.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class VirtualRun:
         write: Callable[[list[Collected]], None],
         until_s: float | None = None,
         suffix: str = "",
+        planned: Sequence[Planned] | None = None,
     ) -> None:
         client = client_among([one.name for one in subnet.spec.clients], load.client)
         request, sizes = _request_of(load, client)
@@ -113,13 +117,23 @@ class VirtualRun:
         honest = [name for name in names if name not in dishonest]
         self._measure = RunMeasure(honest)
         self.log = RunEvents(self._measure, client, write)
-        self._planned = plan(request, names, sizes, Random(publishers_seed(seed)).randrange, dishonest)
+        drawn = (
+            plan(request, names, sizes, Random(publishers_seed(seed)).randrange, dishonest)
+            if planned is None
+            else planned
+        )
+        self._planned = list(drawn)
         self._expected = sum(len(honest) - (one.publisher not in dishonest) for one in self._planned)
+        self._early = EarlyWatch(self._measure, load.expectations, self._planned, honest) if load.stop_early else None
+        self._next_look = 0
+        """When to look next whether an expectation can hold no more."""
+        self._stopped: StoppedEarly | None = None
+        self._stopped_at = 0
         self._world, self._network, self._faults, _ = there
         self._file = RunFile(
             run="", subnet=subnet.name, target=TARGET, seed=seed, request=request, created_at=EPOCH, nodes=names,
             version="", spec=in_force(subnet, TARGET), label=load.label, ignored=ignored(subnet, TARGET),
-            unix_offset_s=EPOCH, adversaries=there_are,
+            unix_offset_s=EPOCH, adversaries=there_are, until_s=until_s,
         )  # fmt: skip
         self._next = 0
         """Index of the artifact to publish next."""
@@ -139,6 +153,7 @@ class VirtualRun:
     def begin(self, watch: Callable[[], FaultWatch]) -> None:
         """It begins now. `watch` gives that of the faults, which may begin with it."""
         self._begins = self._now
+        self._next_look = EarlyWatch.next_look_ns(self._begins, self._begins)
         self.log.begin()
         self._watch = watch()
         self._sent_before = self._world.wire_bytes
@@ -154,9 +169,11 @@ class VirtualRun:
         """When it has something to do next, a publication or its end; None: not known yet."""
         due = []
         if self._next < len(self._planned):
-            due.append(self._begins + int(self._planned[self._next].due_s * NS))
+            due.append(self._begins + self._planned[self._next].due_ns)
         if (ends := self._ends) is not None:
             due.append(ends)
+        if self._early is not None:
+            due.append(self._next_look)
         return min(due, default=None)
 
     @property
@@ -165,13 +182,15 @@ class VirtualRun:
         ends = [self._begins + int(self._until_s * NS)] if self._until_s is not None else []
         if self._next == len(self._planned) or self._invalid:
             ends.append(self._last_published + int(self._load.within_s * NS))
+        if self._stopped is not None:
+            ends.append(self._stopped_at + int(min(DRAIN_S, self._load.within_s) * NS))
         if self.is_complete:
             ends.append(max(self.log.last_receipt_ns, self._last_published) + int(SETTLE_S * NS))
         return min(ends, default=None)
 
     @property
     def _last_published(self) -> int:
-        return self._begins + int(self._planned[max(0, self._next - 1)].due_s * NS)
+        return self._begins + self._planned[max(0, self._next - 1)].due_ns
 
     @property
     def is_complete(self) -> bool:
@@ -188,12 +207,31 @@ class VirtualRun:
         return ends is not None and self._now >= ends and not self._world.is_mid_instant
 
     def publish_due(self) -> None:
-        """Publish what is due by now."""
+        """Publish what is due by now, if there is still something to find out."""
+        self._look_ahead()
         while self._next < len(self._planned) and not self._invalid:
             planned = self._planned[self._next]
-            if self._begins + int(planned.due_s * NS) > self._now:
+            if self._begins + planned.due_ns > self._now:
                 return
             self._publish(planned)
+
+    def _look_ahead(self) -> None:
+        """Publish nothing more once an expectation can hold no more. When it looks depends on virtual time alone."""
+        if self._early is None or self._watch is None or self._now < self._next_look:
+            return
+        self._next_look = self._early.next_look_ns(self._begins, self._now)
+        excused = {*self._watch.lost_until_ns(), *filter(self._faults.has_down, self._measure.nodes)}
+        lost = self._early.look(self._now, excused=excused)
+        if lost is None:
+            return
+        self._stopped = StoppedEarly(
+            expr=lost.expr,
+            artifacts=len(self._names),
+            asked=len(self._planned),
+            after_s=(self._now - self._begins) / NS,
+        )
+        self._early, self._stopped_at = None, self._now
+        self._planned = self._planned[: self._next]
 
     def _publish(self, planned: Planned) -> None:
         self._next += 1
@@ -285,7 +323,7 @@ class VirtualRun:
             invalid=[*self._invalid, *self._why_not_all(not_due), *self._faults.problems()], digest=self._world.digest(),
             notes=self._notes(),
             state="cancelled" if self.interrupted else "finished", started_at=EPOCH + self._begins / NS,
-            faults=watch.statuses(self._world.now), lost_until_ns=watch.lost_until_ns(),
+            faults=watch.statuses(self._world.now), lost_until_ns=watch.lost_until_ns(), stopped_early=self._stopped,
         )  # fmt: skip
         watch.close()
         self._links.close()
@@ -303,6 +341,6 @@ def _request_of(load: SimLoad, client: str) -> tuple[RunRequest, dict[str, int]]
             payloads.append(Payload(name, size=data))
     request = RunRequest(
         payloads, load.count, load.rate_per_s, load.sender, within_s=load.within_s, expect=load.expectations,
-        shared=load.shared, client=client, label=load.label,
+        shared=load.shared, client=client, label=load.label, stop_early=load.stop_early,
     )  # fmt: skip
     return request, sizes

@@ -1,10 +1,11 @@
 """A subnet in virtual time for as long as somebody lets time pass: runs, faults, another size, in one continuous world."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
 from p2pnet.broadcast.effects import Emit
+from p2pnet.measure.injection import Planned
 from p2pnet.model.behaviours import HONEST
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import Collected
@@ -103,14 +104,17 @@ class VirtualSubnet:
     # Runs
 
     def make_run(
-        self, load: SimLoad, *, seed: int, write: Callable[[list[Collected]], None], until_s: float | None = None
-    ) -> VirtualRun:
+        self, load: SimLoad, *, seed: int, write: Callable[[list[Collected]], None], until_s: float | None = None,
+        planned: Sequence[Planned] | None = None,
+    ) -> VirtualRun:  # fmt: skip
         """A run among the members there are, which is told of events from now on. Raises SpecError."""
         client = client_among([one.name for one in self.subnet.spec.clients], load.client)
         suffix = suffix_of(client, self._first)
         if suffix not in self._there.makers:
             raise SpecError(f"client {client!r} was not to publish in this world")
-        run = VirtualRun(self.subnet, self._there, load, seed=seed, write=write, until_s=until_s, suffix=suffix)
+        run = VirtualRun(
+            self.subnet, self._there, load, seed=seed, write=write, until_s=until_s, suffix=suffix, planned=planned
+        )
         self._runs.append(run)
         self._route()
         return run

@@ -167,6 +167,30 @@ def published_bytes(state: State, run: RunFile, artifact: str) -> bytes:
     return data
 
 
+def published_indexes(state: State, run: RunFile) -> dict[str, int]:
+    """The place of each artifact among all that a simulated run was to publish; where that is not kept, its order."""
+    try:
+        data = (state.run(run.run) / PUBLISHED_FILE).read_bytes()
+        known = {one.artifact: one.index for one in msgspec.json.decode(data, type=list[PublishedArtifact])}
+    except (OSError, msgspec.DecodeError, RecursionError):
+        known = {}
+    return {artifact: known.get(artifact, number) for number, artifact in enumerate(run.artifacts)}
+
+
+def published_payload(state: State, run: RunFile, number: int) -> bytes | int:
+    """The file that was payload `number` of a simulated run; where it is not kept, its size, and 0 where nothing tells it."""
+    folder = state.run(run.run)
+    try:
+        return (folder / _payload_file(number)).read_bytes()
+    except OSError:
+        pass
+    try:
+        known = msgspec.json.decode((folder / PUBLISHED_FILE).read_bytes(), type=list[PublishedArtifact])
+    except (OSError, msgspec.DecodeError, RecursionError):
+        return 0
+    return next((one.size for one in known if one.payload == number), 0)
+
+
 def _remove_abandoned(state: State) -> None:
     """Runs that will never end, for the process that wrote them has gone."""
     for record in state.runs.glob(f"*/{WRITER_FILE}"):

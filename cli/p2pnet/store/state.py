@@ -215,6 +215,12 @@ class SubnetPaths:
         """Locked by the lab's process from its start to its end."""
         return self.state.subnets / f".{self.name}.lab"
 
+    def forget(self) -> None:
+        """Remove the locks of a subnet that is gone and whose name nobody will use again: they are otherwise left for good."""
+        if not self.root.exists() and not self.lab_exists() and not self.is_locked():
+            for path in (self.lab_lock, self.lock_file):
+                path.unlink(missing_ok=True)
+
     def lab_exists(self) -> bool:
         """Whether a lab's process lives, which may not have written its record yet."""
         return _is_held(self.lab_lock)

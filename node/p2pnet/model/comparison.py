@@ -15,7 +15,7 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
 
     given: str
     """As it was named: a run, a file, a checkout."""
-    kind: Literal["run", "document", "checkout"]
+    kind: Literal["run", "document", "checkout", "image"]
     subnet: str = ""
     nodes: int = 0
     artifacts: int = 0
@@ -61,6 +61,18 @@ class PairLost(msgspec.Struct, frozen=True):
     why: str
 
 
+class MachineLoad(msgspec.Struct, frozen=True, kw_only=True):
+    """How busy this machine was while live nodes were compared on it; null: it does not say."""
+
+    cores: float
+    load_before: float | None = None
+    """Its load average of one minute before anything was started."""
+    waited: float | None = None
+    """Share of the trials' time in which some process, ours or not, waited for a core (pressure stall information)."""
+    waited_most: float | None = None
+    """The largest share in one trial."""
+
+
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """Two versions beside each other. Keys are a contract; more may follow."""
 
@@ -83,5 +95,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     lost: list[PairLost] = []
     invalid: list[str] = []
     warnings: list[str] = []
+    machine: MachineLoad | None = None
+    """Where trials of live nodes were on this machine; else null."""
     rerun: str = ""
     """The command that would probably decide what is inconclusive; empty: nothing is."""

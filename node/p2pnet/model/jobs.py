@@ -6,9 +6,11 @@ import msgspec
 
 from p2pnet.model.behaviours import AdversaryGroup
 from p2pnet.model.events import Collected
-from p2pnet.model.report import FaultStatus, Report, RunStateName
+from p2pnet.model.report import FaultStatus, InjectionRef, Report, RunStateName
 
 TOKEN_HEADER = "X-P2pnet-Token"  # noqa: S105 - a header's name; a lab in a pod requires it with every request
+LAB_HEADER = "X-P2pnet-Lab"
+"""A request for a run that names a lab, as `Revision.lab` does, is refused (412) by every other one."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -48,8 +50,8 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
     payloads: list[Payload]
     count: int = 1
-    rate: float | None = None
-    """Artifacts per second; None = as fast as the publishers take them."""
+    rate: float | str | None = None
+    """Artifacts per second, or stages as `measure.pace` reads them; None = as fast as the publishers take them."""
     publisher: str = "random"
     """A node's name, `random` (seeded), or `all`."""
     seed: int | None = None
@@ -61,6 +63,10 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """The client that publishes; empty: the subnet's `blob`, or its first client. A run always names it."""
     label: str = ""
     """A name for the run, at most 80 characters."""
+    injection: InjectionRef | None = None
+    """The Injection resource that asks; None: a person."""
+    stop_early: bool = False
+    """End it as soon as one of its expectations can hold no more."""
 
 
 class RunLabel(msgspec.Struct, frozen=True):
@@ -92,6 +98,17 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
     report: Report | None = None
     cursor: int = 0
     """Grows with every change; follow from here."""
+
+
+class FaultTime(msgspec.Struct, frozen=True, omit_defaults=True):
+    """When a fault was in force during a run, in seconds from the run's begin: what it takes to do it again."""
+
+    fault: dict[str, object]
+    """As an item of `spec.faults`, with its name."""
+    begun_s: float
+    """Below zero: before the run."""
+    ended_s: float | None = None
+    """None: it was in force at the end."""
 
 
 class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -129,6 +146,10 @@ class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
     """Faults that were in force at some time of the run."""
     adversaries: list[AdversaryGroup] = []
     """Nodes among `nodes` that did not behave."""
+    until_s: float | None = None
+    """Virtual seconds after which a simulated run was to end; None: when all was delivered, or `within_s` had passed."""
+    fault_times: list[FaultTime] | None = None
+    """When each of the faults was in force; None: it is not known, in a run of an older p2pnet or of the simulator."""
 
     @property
     def honest(self) -> list[str]:
@@ -141,6 +162,8 @@ class Revision(msgspec.Struct, frozen=True):
     """Revision of the status now, see `Status.revision`."""
 
     revision: str
+    lab: str = ""
+    """Names this process of the lab: another one knows nothing of the runs of this. Empty: not reported."""
 
 
 class RunList(msgspec.Struct, frozen=True):

@@ -48,10 +48,25 @@ class ByteCost(msgspec.Struct, frozen=True):
     ratio: float | None
 
 
+class LoadStage(msgspec.Struct, frozen=True, kw_only=True):
+    """One stage of an offered load: a rate, or a ramp from one to another."""
+
+    from_per_s: float
+    to_per_s: float
+    """The same, unless it is a ramp."""
+    for_s: float | None = None
+    """How long; None: for as long as artifacts are left."""
+    artifacts: int = 0
+    """How many of those asked for are due in it; what is left when all stages are over counts for the last."""
+
+
 class Load(msgspec.Struct, frozen=True, kw_only=True, rename={"publisher": "from"}):
     """What a run was asked to publish: `count` artifacts at `rate_per_s`, or all at once (None: a burst)."""
 
     rate_per_s: float | None = None
+    """Where there are stages the mean, from the first artifact to the last."""
+    stages: list[LoadStage] = []
+    """Empty where the rate was the same throughout."""
     publisher: str = "random"
     """`from` in JSON: a node's name, `random`, or `all`."""
     within_s: float | None = None
@@ -163,6 +178,17 @@ class Finding(msgspec.Struct, frozen=True):
     seconds: float = 0.0
 
 
+class StoppedEarly(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a run was ended before its time: an expectation that could hold no more, whatever would have come."""
+
+    expr: str
+    artifacts: int
+    """Published until then."""
+    asked: int
+    after_s: float
+    """Seconds since its begin."""
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One run. Keys are a contract; more may follow."""
 
@@ -225,6 +251,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What stands out in the time series, the gravest first."""
     adversaries: list[AdversaryGroup] = []
     """Nodes that did not behave: no receipt of theirs is expected or counted."""
+    stopped_early: StoppedEarly | None = None
+    """Set where the run was ended early: it counts only what was published until then, and is never a pass."""
 
 
 class NodeCounts(msgspec.Struct, frozen=True):
@@ -259,6 +287,13 @@ class Condition(msgspec.Struct, frozen=True):
     message: str = ""
 
 
+class InjectionRef(msgspec.Struct, frozen=True):
+    """The Injection resource that asked for a run: when that is gone, so is who waits for it."""
+
+    name: str
+    uid: str
+
+
 class RunSummary(msgspec.Struct, frozen=True):
     """One line about a run."""
 
@@ -270,6 +305,8 @@ class RunSummary(msgspec.Struct, frozen=True):
     p95_ms: float | None = None
     started_at: float | None = None
     shared: bool = False
+    injection: InjectionRef | None = None
+    """None: a person asked for it."""
 
 
 class MemberStatus(msgspec.Struct, frozen=True, omit_defaults=False):

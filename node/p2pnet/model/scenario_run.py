@@ -1,6 +1,6 @@
 """The document of a scenario that was run: its steps, what was expected of them, and what became of it."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -116,3 +116,17 @@ class ScenarioRun(msgspec.Struct, frozen=True, kw_only=True):
     """A hash over all that happened in the trial shown; the simulator's only."""
     seconds: float = 0.0
     """All trials together, by the wall clock."""
+
+
+class ScenarioRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept with the runs of a scenario, so that it can be run again as it was."""
+
+    schema: str = "p2pnet.io/scenario-record/v1"
+    scenario: dict[str, Any]
+    """The Scenario, checked."""
+    subnet: dict[str, Any]
+    """Its Subnet at the begin, as the target honoured it."""
+    skipped: dict[str, str] = {}
+    """Steps that the target lacked and that were left out, by path."""
+    result: ScenarioRun
+    """The trial whose runs these are."""

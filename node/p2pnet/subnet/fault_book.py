@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from p2pnet.model.errors import LimitError, SpecError
+from p2pnet.model.jobs import FaultTime
 from p2pnet.model.report import FaultStatus
 from p2pnet.model.units import format_duration
 from p2pnet.subnet.faults import describe, is_about_nodes
@@ -296,6 +297,13 @@ def status_of_fault(fault: BookedFault, now: float, wall_s: float) -> FaultStatu
         since=at(fault.begins_s) if fault.begun else None, until=at(fault.over_s if fault.over else fault.until_s),
         detail="; ".join(filter(None, (fault.problem, fault.over or waits, fault.note))),
     )  # fmt: skip
+
+
+def time_of_fault(fault: BookedFault, run_began_s: float) -> FaultTime:
+    """When it was in force, counted from the begin of a run, which is given on the book's clock."""
+    item: dict[str, object] = fault.spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    ended_s = fault.over_s - run_began_s if fault.over else None
+    return FaultTime({**item, "name": fault.name}, fault.begins_s - run_began_s, ended_s)
 
 
 def acts_on_nodes(fault: BookedFault) -> bool:

@@ -37,6 +37,7 @@ class Quantity(str):
 
     __slots__ = ()
     pattern: ClassVar[str]
+    chars_max: ClassVar[int] = _TEXT_CHARS_MAX
 
     @staticmethod
     def parse(text: str) -> float:
@@ -51,8 +52,8 @@ class Quantity(str):
     @classmethod
     def read(cls, value: object) -> Self:
         """The quantity in a text. Raises pydantic's error, worded by `units`, for a bare number or a wrong unit."""
-        if isinstance(value, str) and len(value) > _TEXT_CHARS_MAX:
-            raise PydanticCustomError("quantity", "write at most {chars} characters", {"chars": _TEXT_CHARS_MAX})
+        if isinstance(value, str) and len(value) > cls.chars_max:
+            raise PydanticCustomError("quantity", "write at most {chars} characters", {"chars": cls.chars_max})
         try:
             cls.parse(str(value))  # a bare number has no unit, which is what the message says
         except SpecError as error:
@@ -69,7 +70,7 @@ class Quantity(str):
     def __get_pydantic_json_schema__(
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {"type": "string", "pattern": cls.pattern, "maxLength": _TEXT_CHARS_MAX}
+        return {"type": "string", "pattern": cls.pattern, "maxLength": cls.chars_max}
 
 
 class DurationText(Quantity):

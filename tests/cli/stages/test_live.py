@@ -76,7 +76,7 @@ def stage(target: Any, make_status: Callable[..., Any], monkeypatch: pytest.Monk
     target.fake.statuses = [status(5)]
     target.edits = Edited(target, status)
     target.edit = target.edits.edit
-    return LiveStage(plan, target, folder=Path())
+    return LiveStage(plan.subnet, target, folder=Path())
 
 
 async def test_a_group_is_scaled_by_an_edit_that_leaves_the_others_alone(stage: LiveStage, target: Any) -> None:
@@ -260,7 +260,7 @@ async def test_a_lab_that_dies_under_a_run_makes_it_invalid(stage: LiveStage, ta
 
 
 async def test_files_are_sent_before_the_run_is_asked_for(stage: LiveStage, target: Any, tmp_path: Path) -> None:
-    stage = LiveStage(plan_of(), target, folder=tmp_path)
+    stage = LiveStage(plan_of().subnet, target, folder=tmp_path)
     await stage.inject(replace(ASK, files=("pictures/photo.jpg",), size=0), quiet)
     kinds = [asked[0] for asked in target.fake.asked]
     assert kinds[:2] == ["upload", "run"]

@@ -1,5 +1,7 @@
 """What a run publishes leaves in batches that are due and fit, with bytes that follow from the seed."""
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,3 +80,16 @@ async def test_nobody_waits_for_a_publisher_that_a_fault_has_hit(monkeypatch):
     dead = Redialled(10**6)
     hooks = {"excuse": lambda _: "killed", "on_skipped": lambda node, _: skipped.append(node)}
     assert (await publish(dead, **hooks), skipped, 10**6 - dead.lost) == ([], ["node-0"], 1)
+
+
+async def test_a_stopped_injector_publishes_no_more_and_does_not_wait_for_what_is_due_later():
+    published: list[str] = []
+    queue = planned(RunRequest([Payload("x", size=1)], count=3, rate="1/s for 1h"))
+
+    def stop(_: Planned, artifact: str) -> None:
+        published.append(artifact)
+        stopped.stop()
+
+    stopped = Injector(Redialled(0), queue, client="blob", load=lambda _: b"x", on_published=stop)
+    await asyncio.wait_for(stopped.run(), 10)
+    assert len(published) == 1

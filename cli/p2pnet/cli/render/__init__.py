@@ -24,7 +24,9 @@ from p2pnet.cli.documents import (
     Trace,
     WithdrawnArtifact,
 )
+from p2pnet.model.bundle import BundleManifest
 from p2pnet.model.comparison import Comparison
+from p2pnet.model.replay import Replay
 from p2pnet.model.report import Report, Status
 from p2pnet.model.scenario_run import ScenarioRun
 from p2pnet.model.trials import TrialsReport
@@ -152,6 +154,8 @@ def _drawing(document: Document, width: int, now: float, *, ascii_only: bool, he
     match document:
         case Report() | TrialsReport() | Comparison() | ScenarioRun():
             return _draw_measured(document, width, ascii_only=ascii_only)
+        case BundleManifest() | Replay():
+            return _draw_carried(document, width)
         case Status():
             from p2pnet.cli.render import status
 
@@ -186,6 +190,19 @@ def _draw_measured(document: Report | TrialsReport | Comparison | ScenarioRun, w
             from p2pnet.cli.render import scenario
 
             return scenario.draw(document, width)
+    assert_never(document)
+
+
+def _draw_carried(document: BundleManifest | Replay, width: int) -> Any:
+    match document:
+        case BundleManifest():
+            from p2pnet.cli.render import bundle
+
+            return bundle.draw(document, width)
+        case Replay():
+            from p2pnet.cli.render import replay
+
+            return replay.draw(document, width)
     assert_never(document)
 
 

@@ -4,7 +4,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from p2pnet.cli.render import text
-from p2pnet.measure.change_words import change_words, interval_words, value_words, verdict_words
+from p2pnet.measure.change_words import change_words, interval_words, machine_words, value_words, verdict_words
 from p2pnet.measure.wording import load_parts
 from p2pnet.model.comparison import Comparison, Side
 
@@ -21,6 +21,8 @@ def draw(found: Comparison, width: int) -> RenderableType:
     if found.load is not None:
         parts = load_parts(found.load)
         lines += text.flow("load", [part for part in parts if found.trials == 0 or not part.startswith("seed ")], width)
+    if found.machine is not None:
+        lines += text.flow("machine", [*machine_words(found.machine)], width)
     drawn = text.table(
         "GATE", "BASE", "HEAD", "CHANGE", "INTERVAL", "VERDICT", right=("BASE", "HEAD", "CHANGE", "INTERVAL")
     )

@@ -1,4 +1,4 @@
-"""A scenario's subnet of a live target: started for it, and taken down after it; every step an order to its lab, or an edit."""
+"""A live subnet for a scenario or for trials: started for it, taken down after it; steps are orders to its lab, or edits."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,6 @@ from p2pnet.model.errors import P2pnetError, SpecError, TargetError
 from p2pnet.model.jobs import Payload, RunRequest, RunState
 from p2pnet.model.report import FaultStatus, Report, Status
 from p2pnet.model.text import some
-from p2pnet.scenario.plan import ScenarioPlan
 from p2pnet.scenario.stage import Awaited, NotReadyError, ProgressSink, RunAsk, Waited
 from p2pnet.scenario.targets import honest_nodes, sized
 from p2pnet.store import archive
@@ -37,17 +36,16 @@ SERVING = ("running", "ready", "connected")
 
 
 class LiveStage:
-    """See `scenario.Stage`. `folder`: where the scenario's files lie. Nothing of that name may be there before."""
+    """See `scenario.Stage`. `folder`: where files to publish lie. Nothing of the subnet's name may be there before."""
 
     def __init__(
-        self, plan: ScenarioPlan, target: Target, *, folder: Path, clock: Callable[[], float] = time.monotonic
+        self, subnet: Subnet, target: Target, *, folder: Path, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._plan = plan
         self._target = target
         self._folder = folder
         self._clock = clock
-        self._name = plan.subnet.name
-        self._subnet: Subnet = plan.subnet
+        self._name = subnet.name
+        self._subnet = subnet
         self._poll_s = POLL_S if target.kind == "local" else CLUSTER_POLL_S
         self._begun = False
         """Whether there may be something to take down."""
@@ -71,7 +69,7 @@ class LiveStage:
                 raise TargetError(
                     f"there is a subnet {self._name} already",
                     where=f"Subnet {self._name}",
-                    hint=f"p2pnet down {self._name}, or give the scenario another metadata.name",
+                    hint=f"p2pnet down {self._name}, or give it another metadata.name",
                     exit_code=ExitCode.USAGE,
                 )
             self._begun = True
@@ -117,7 +115,7 @@ class LiveStage:
                 payloads = await self._payloads(client, ask)
                 request = RunRequest(
                     payloads, ask.count, ask.rate_per_s, ask.publisher, seed=ask.seed, within_s=ask.within_s,
-                    expect=list(ask.expect), shared=ask.shared, client=ask.client, label=ask.label,
+                    expect=list(ask.expect), shared=ask.shared, client=ask.client, label=ask.label, stop_early=ask.stop_early,
                 )  # fmt: skip
                 run = (await client.start_run(request, key=uuid.uuid4().hex)).run
                 state = await self._follow(client, run, progress)

@@ -5,10 +5,11 @@ import random
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from p2pnet.cli.simulated_runs import keep
 from p2pnet.cli.stages.turns import VirtualTurns
+from p2pnet.measure.injection import Planned
 from p2pnet.model.errors import SpecError, TargetError
 from p2pnet.model.report import Report
 from p2pnet.model.text import some
@@ -32,6 +33,15 @@ ROTATED = (
 RESTARTED = "modelled: a restart is the death of a process, and another one that connects 0.6 s later"
 
 
+class RecordedLoad(NamedTuple):
+    """What an inject step published when it was recorded."""
+
+    payloads: list[tuple[str, bytes | int]]
+    """As `SimLoad` has them."""
+    planned: Sequence[Planned] | None
+    """What was published when, by time; None: as the step says, which is the same in the simulator."""
+
+
 class SimulatedStage:
     """See `scenario.Stage`. `state`: where runs are kept; None: they are not. `folder`: where the scenario's files lie.
 
@@ -46,11 +56,14 @@ class SimulatedStage:
         state: State | None,
         folder: Path,
         on_turn: Callable[[], None] = lambda: None,
+        recorded: Mapping[str, RecordedLoad] | None = None,
     ) -> None:
+        """`recorded`: what inject steps published, by name, where they are to do it again as they did."""
         self._plan = plan
         self._seed = seed
         self._state = state
         self._folder = folder
+        self._recorded = recorded or {}
         self._notes: dict[str, None] = {}
         self._restarts = 0
         self._up_ns = 0
@@ -98,12 +111,15 @@ class SimulatedStage:
 
     async def inject(self, ask: RunAsk, progress: ProgressSink) -> Report:
         """See `Stage`."""
-        load = self._load(ask)
+        load, recorded = self._load(ask), self._recorded.get(ask.name)
         began = time.time()
         kept = None if self._state is None else SimulatedRun(self._state, began, random.Random())
         ended = False
         try:
-            run = self._there.make_run(load, seed=self._seed if ask.seed is None else ask.seed, write=_sink(kept))
+            run = self._there.make_run(
+                load, seed=self._seed if ask.seed is None else ask.seed, write=_sink(kept),
+                planned=None if recorded is None else recorded.planned,
+            )  # fmt: skip
             self._under_way[ask.name] = run, progress
             run.begin(self._there.watch_faults)
             try:
@@ -138,11 +154,15 @@ class SimulatedStage:
 
     def _load(self, ask: RunAsk) -> SimLoad:
         payloads: list[tuple[str, bytes | int]] = [(f"generated-{ask.size}", ask.size)]
-        if ask.files:
+        label, recorded = ask.label, self._recorded.get(ask.name)
+        if recorded is not None:
+            payloads, label = recorded.payloads, ""  # the label is the recorded run's
+        elif ask.files:
             payloads = [(Path(name).name, (self._folder / name).read_bytes()) for name in ask.files]
         return SimLoad(
             payloads=payloads, count=ask.count, rate_per_s=ask.rate_per_s, sender=ask.publisher, within_s=ask.within_s,
-            expectations=list(ask.expect), client=ask.client, label=ask.label, shared=ask.shared,
+            expectations=list(ask.expect), client=ask.client, label=label, shared=ask.shared,
+            stop_early=ask.stop_early,
         )  # fmt: skip
 
     async def fault(self, name: str, fault: Mapping[str, object]) -> str:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from p2pnet.cli.exit_code import ExitCode
@@ -32,11 +33,15 @@ def _let_go() -> None:
             process.returncode = 0  # it lives on; at the interpreter's end the destructors run all the same
 
 
-def environment() -> dict[str, str]:
-    """What a lab and its nodes are given: this one, whose PYTHONPATH means the same from another folder."""
+def environment(python_path: Sequence[Path] = ()) -> dict[str, str]:
+    """What processes of ours are given: this one, whose PYTHONPATH means the same from another folder.
+
+    `python_path`: folders whose modules go before those of this program.
+    """
     given = dict(os.environ)
-    if path := given.get("PYTHONPATH"):
-        given["PYTHONPATH"] = os.pathsep.join(str(Path(part).absolute()) for part in path.split(os.pathsep))
+    parts = [*map(str, python_path), *(path.split(os.pathsep) if (path := given.get("PYTHONPATH")) else [])]
+    if parts:
+        given["PYTHONPATH"] = os.pathsep.join(str(Path(part).absolute()) for part in parts)
     return given
 
 
@@ -53,15 +58,16 @@ def check_room(root: Path) -> None:
         )
 
 
-def spawn(root: Path, paths: SubnetPaths) -> subprocess.Popen[bytes]:
-    """Start it. Only where no lab of this subnet lives, under the lock of the subnet."""
+def spawn(root: Path, paths: SubnetPaths, python_path: Sequence[Path] = ()) -> subprocess.Popen[bytes]:
+    """Start it, with modules of `python_path` first. Only where no lab of this subnet lives, under the lock of the subnet."""
     with paths.lab_log.open("ab") as log, paths.lab_lock.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # others only ever look whether it is held
         held = lock.fileno()
         command = [sys.executable, "-m", "p2pnet.lab", "--state", str(root), "--name", paths.name]
         process = subprocess.Popen(  # noqa: S603 our own interpreter and module
             [*command, "--lock-fd", str(held)], pass_fds=[held],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/", env=environment(),
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
+            env=environment(python_path),
         )  # fmt: skip
     spawned.append(process)
     return process

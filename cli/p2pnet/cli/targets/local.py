@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -50,8 +50,10 @@ class LocalTarget:
 
     kind: TargetName = "local"
 
-    def __init__(self, state: State, *, simulated: bool = True) -> None:
+    def __init__(self, state: State, *, simulated: bool = True, python_path: Sequence[Path] = ()) -> None:
+        """`python_path`: folders whose modules labs and nodes that it starts run, before those of this program."""
         self.state = state
+        self._python_path = python_path
         self._simulated = simulated
         """Whether runs of the simulator, which are kept here, count as this target's."""
         self._labs: dict[str, _Started] = {}
@@ -250,7 +252,7 @@ class LocalTarget:
         write_atomic(paths.document, document, durable=True)
         progress.waiting("the lab")
         kills = OomCounter()
-        started = self._labs[subnet.name] = _Started(spawn(self.state.root, paths), kills)
+        started = self._labs[subnet.name] = _Started(spawn(self.state.root, paths, self._python_path), kills)
         await self._until_it_answers(started, paths, timeout_s)
 
     async def _until_it_answers(self, started: _Started, paths: SubnetPaths, timeout_s: float) -> None:

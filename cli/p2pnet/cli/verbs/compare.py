@@ -1,29 +1,40 @@
 """`compare`: two versions measured beside each other, and a verdict that says how sure it is."""
 
 import os
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from p2pnet.cli import load, shell_completion
 from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.load import LoadOptions, OfferOptions
-from p2pnet.cli.options import IgnoreUnsupported, VerbOptions, file_option, jobs_option
+from p2pnet.cli.options import (
+    IgnoreUnsupported,
+    VerbOptions,
+    context_option,
+    file_option,
+    jobs_option,
+    namespace_option,
+    on_option,
+)
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.session import Session
-from p2pnet.cli.target_choice import Place
+from p2pnet.cli.target_choice import Place, is_bundle, open_bundled
+from p2pnet.cli.targets.target import TargetName
 from p2pnet.measure import gates as gate_grammar
 from p2pnet.measure import statistics
 from p2pnet.model.comparison import Comparison, Side
 from p2pnet.model.errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from p2pnet.cli.comparing import Contender, Paired
+    from p2pnet.cli.comparing import Paired
+    from p2pnet.measure.gates import ChangeGate
     from p2pnet.model.jobs import RunFile
     from p2pnet.model.report import Report
     from p2pnet.subnet.spec import Subnet
@@ -31,8 +42,10 @@ if TYPE_CHECKING:
 EXAMPLE = "p2pnet compare before.yaml after.yaml --size 64KiB --count 20 --rate 10/s --gate 'p99:+10%'"
 TRIALS = 20
 TRIALS_MAX = 10_000
-MORE_MAX = 3.0  # times the trials asked for: beyond, only the number is told
-STDOUT = Path("-")
+LIVE_TRIALS_MAX = 1_000  # of each: some hours
+IMAGE = re.compile(r"[a-z0-9][a-zA-Z0-9._/-]*(:[0-9]+/[a-zA-Z0-9._/-]+)?(:[\w][\w.-]{0,127}|@sha256:[0-9a-f]{64})")
+"""A reference with a tag or a digest, as images are named."""
+Kind = Literal["run", "document", "checkout", "image"]
 VERDICT_CODES = {
     "pass": ExitCode.OK, "regression": ExitCode.REGRESSION, "inconclusive": ExitCode.INCONCLUSIVE,
     "invalid": ExitCode.INVALID,
@@ -63,8 +76,17 @@ class _Judged:
             help="At most so many trials of each; fewer where they decide.",
         ),
     ] = TRIALS
-    jobs: Annotated[int | None, jobs_option("Trials at the same time.  [default: as many as cores]")] = None
-    file: Annotated[Path | None, file_option("The Subnet document that two checkouts simulate")] = None
+    jobs: Annotated[int | None, jobs_option("Simulated trials at the same time.  [default: as many as cores]")] = None
+    file: Annotated[Path | None, file_option("The Subnet document that two checkouts, or two images, run")] = None
+    on: Annotated[
+        TargetName | None,
+        on_option("Where the trials run: sim is virtual time, else two subnets are started for them.  [default: sim]"),
+    ] = None
+    namespace: Annotated[
+        str | None,
+        namespace_option("Namespace to run them in, in a cluster.  [default: the document's, else the context's]"),
+    ] = None
+    context: Annotated[str | None, context_option("Cluster to run them in")] = None
     md: Annotated[
         Path | None,
         typer.Option(
@@ -79,14 +101,15 @@ class _Judged:
 class CompareOptions(VerbOptions, OfferOptions, _Judged):
     """Compare two versions, and judge by gates.
 
-    Two Subnet documents, or two checkouts of p2pnet with `-f FILE`, are simulated in turn with equal seeds until the gates
-    are decided; of two runs that are kept, their artifacts are compared. Exit code 0: pass, 6: regression, 7: inconclusive.
+    Two Subnet documents, or with `-f FILE` two checkouts of p2pnet or two images, are measured in turn with equal seeds until
+    the gates are decided: in virtual time, or `--on` live nodes. Of two runs that are kept, their artifacts are compared. Exit
+    code 0: pass, 6: regression, 7: inconclusive.
     """
 
     base: Annotated[
         str,
         typer.Argument(
-            metavar="BASE", help="A Subnet document, a checkout, or a run: its id or label.", show_default=False,
+            metavar="BASE", help="A Subnet document, a checkout, an image, or a run: id, label or bundle.", show_default=False,
             autocompletion=shell_completion.runs,
         ),
     ]  # fmt: skip
@@ -100,8 +123,9 @@ class CompareOptions(VerbOptions, OfferOptions, _Judged):
 
     @property
     def place(self) -> Place:
-        """Where runs are kept."""
-        return Place("local")
+        """Where live trials run; without it, where runs are kept."""
+        clusters = self.namespace is not None or self.context is not None
+        return Place(self.on or ("cluster" if clusters else "local"), self.namespace, self.context)
 
     def wanted(self) -> dict[str, Path]:
         """`--md`, if it was given."""
@@ -125,18 +149,22 @@ async def run(options: CompareOptions, session: Session) -> Outcome:
             next_step="pip install 'p2pnet[compare]'",
         )  # fmt: skip
     report_files.check(options)
-    kinds = [_kind(word) for word in (options.base, options.head)]
+    kinds = [_kind(word, options) for word in (options.base, options.head)]
     if kinds[0] != kinds[1]:
         raise CommandError(
-            f"{options.base} is a {kinds[0]} and {options.head} a {kinds[1]}: two of one kind can be compared",
-            where=f"p2pnet compare {options.base} {options.head}", next_step="name two documents, two checkouts, or two runs",
+            f"{options.base} is {_a(kinds[0])} and {options.head} {_a(kinds[1])}: two of one kind can be compared",
+            where=f"p2pnet compare {options.base} {options.head}",
+            next_step="name two documents, two checkouts, two images, or two runs",
         )  # fmt: skip
+    target = _target_of(options, kinds[0])
     if kinds[0] == "run":
         found = _compare_runs(options, session)
         again = f"p2pnet report {found.head.subnet} {options.head}" + (" --on sim" if found.target == "sim" else "")
+        if is_bundle(options.head):
+            again, session.place = f"p2pnet report {shlex.quote(options.head)}", Place()
         outcome = Outcome(found, exit_code=VERDICT_CODES[found.verdict], next=(again,))
     else:
-        outcome = await _compare_trials(options, kinds[0] == "checkout", session)
+        outcome = await _compare_trials(options, kinds[0], target, session)
         assert isinstance(outcome.document, Comparison)  # noqa: S101 - made there
         found = outcome.document
 
@@ -148,13 +176,64 @@ async def run(options: CompareOptions, session: Session) -> Outcome:
     return await report_files.write_each(options, pieces, outcome, session)
 
 
-def _kind(word: str) -> str:
+# --- what is compared, and where ---
+
+
+def _kind(word: str, options: CompareOptions) -> Kind:
     path = Path(word)
     if path.is_dir():
         return "checkout"
-    if path.exists() or path.suffix in (".yaml", ".yml", ".json") or os.sep in word:
+    if is_bundle(word) and path.suffix in (".gz", ".tgz"):
+        return "run"
+    if path.exists() or path.suffix in (".yaml", ".yml", ".json"):
         return "document"
-    return "run"
+    if IMAGE.fullmatch(word) and (options.file is not None or not _is_label(word)):
+        return "image"
+    return "document" if os.sep in word else "run"
+
+
+def _is_label(word: str) -> bool:
+    """Whether a run that is kept on this machine has this label."""
+    from p2pnet.store import State, archive
+
+    return any(head.label == word for head in archive.list_heads(State.default()))
+
+
+def _a(kind: Kind) -> str:
+    return f"an {kind}" if kind == "image" else f"a {kind}"
+
+
+def _target_of(options: CompareOptions, kind: Kind) -> TargetName:
+    """Where the trials run. CommandError (exit 2) for what that target cannot do, or options that contradict each other."""
+    asked = options.on or ("cluster" if options.place.on == "cluster" else None)
+    what, hint = "", ""
+    if kind == "run":
+        what, hint = "two runs are compared as they are kept" if asked else "", "leave --on out, or name two documents"
+    elif kind == "image" and asked in ("sim", "local"):
+        where = "the simulator runs" if asked == "sim" else "nodes on this machine run"
+        what = f"{where} no images: {options.base} and {options.head} need a cluster"
+        hint = "--on cluster or --on kind; or compare two checkouts of the code"
+    elif kind == "image" and asked is None:
+        what, hint = (
+            f"{options.base} and {options.head} are images: where are they to run?",
+            "--on cluster or --on kind",
+        )
+    elif kind == "checkout" and asked in ("cluster", "kind"):
+        what, hint = (
+            "pods run images, not checkouts",
+            "compare two images, or the checkouts with --on local or --on sim",
+        )
+    elif kind in ("checkout", "image") and options.file is None:
+        what, hint = f"two {kind}s, and no document for them to run", "add -f FILE"
+    elif kind == "document" and options.file is not None:
+        what, hint = "two documents, and a third one with -f", "leave -f out"
+    elif asked not in (None, "sim") and options.jobs is not None:
+        what, hint = "--jobs is for simulated trials: live ones follow each other", "leave it out"
+    elif asked not in (None, "sim") and options.trials > LIVE_TRIALS_MAX:
+        what, hint = f"--trials {options.trials}: at most {LIVE_TRIALS_MAX} of live nodes", "simulate more: --on sim"
+    if what:
+        raise CommandError(what, where=f"p2pnet compare {options.base} {options.head}", next_step=hint)
+    return asked or "sim"
 
 
 def _gates(options: CompareOptions, default: tuple[str, ...]) -> list[gate_grammar.ChangeGate]:
@@ -169,74 +248,142 @@ def _gates(options: CompareOptions, default: tuple[str, ...]) -> list[gate_gramm
 # --- trials ---
 
 
-async def _compare_trials(options: CompareOptions, checkouts: bool, session: Session) -> Outcome:
-    from dataclasses import replace
+@dataclass(slots=True)
+class _Question:
+    """What trials are to answer."""
 
-    from p2pnet.cli.capacity import this_machine
-    from p2pnet.cli.comparing import paired_trials
+    options: CompareOptions
+    kind: Kind
+    target: TargetName
+    gates: "Sequence[ChangeGate]"
+    subnets: "list[Subnet]"
+    """BASE and HEAD, as the target honours them."""
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """BASE and HEAD as they were typed."""
+        return self.options.base, self.options.head
+
+    @property
+    def seed(self) -> int:
+        """The first pair's."""
+        return self.options.seed if self.options.seed is not None else self.subnets[0].spec.seed
+
+
+async def _compare_trials(options: CompareOptions, kind: Kind, target: TargetName, session: Session) -> Outcome:
+    from dataclasses import replace
 
     gates = _gates(options, gate_grammar.DEFAULT_GATES)
     load.check(options.load(), "compare")
-    (base, of_base), (head, of_head) = (
-        _contender(word, options, checkouts, session) for word in (options.base, options.head)
-    )
-    seed = options.seed if options.seed is not None else of_base.spec.seed
-    jobs = min(options.trials, options.jobs or max(1, int(this_machine().cores)))
+    subnets = [_document(word, options, kind, target, session) for word in (options.base, options.head)]
+    asked = _Question(options, kind, target, gates, subnets)
     session.interrupted_note = "interrupted: nothing was measured"
     try:
-        done = await paired_trials(base, head, gates, seed=seed, most=options.trials, jobs=jobs, session=session)
+        done = await (_simulated if target == "sim" else _measured)(asked, session)
     except SpecError as error:
-        raise CommandError(
-            str(error), where=f"{options.base}, {options.head}", next_step="correct it and try again"
-        ) from None
-    found = _comparison(options, checkouts, done, (of_base, of_head))
+        raise CommandError(str(error), where=", ".join(asked.words), next_step="correct it and try again") from None
+    found = _comparison(asked, done)
     decided = ", which decided" if found.stopped_early else ""
-    did = "interrupted after" if done.interrupted else "simulated"
+    did = "interrupted after" if done.interrupted else "simulated" if target == "sim" else "measured"
     session.remark(f"{did} {len(done.pairs)} of {options.trials} pairs{decided}")
-    session.place = Place()  # no run of them is kept anywhere
-    hint = found.rerun or f"p2pnet sim -f {options.head if not checkouts else options.file}"
-    outcome = Outcome(found, exit_code=VERDICT_CODES[found.verdict], next=(hint,))
+    outcome = Outcome(
+        found, exit_code=VERDICT_CODES[found.verdict], next=(found.rerun or _look_at(options, found, session),)
+    )
+    session.place = Place()  # the commands say themselves where
     return replace(outcome, exit_code=ExitCode.INTERRUPTED) if done.interrupted else outcome
 
 
-def _contender(word: str, options: CompareOptions, checkouts: bool, session: Session) -> "tuple[Contender, Subnet]":
-    from p2pnet.cli.comparing import Contender, checkout_path
-    from p2pnet.cli.spec_file import read_spec, supported
-    from p2pnet.cli.trials import job_of
-    from p2pnet.subnet.document import to_document
-    from p2pnet.subnet.members import members
-    from p2pnet.subnet.spec import SIMULATED_NODES_MAX
+def _look_at(options: CompareOptions, found: Comparison, session: Session) -> str:
+    """What to look at when it is decided."""
+    if found.target == "sim":  # no run of simulated trials is kept anywhere
+        return f"p2pnet sim -f {options.file or options.head}"
+    return f"p2pnet runs {found.head.subnet}{session.place.typed()}"
 
-    if checkouts and options.file is None:
-        raise CommandError(
-            "two checkouts, and no document for them to simulate", where=f"p2pnet compare {options.base} {options.head}",
-            next_step="add -f FILE",
-        )  # fmt: skip
-    if not checkouts and options.file is not None:
-        raise CommandError(
-            "two documents, and a third one with -f", where=f"-f {options.file}", next_step="leave -f out"
-        )
-    file = options.file if checkouts and options.file is not None else Path(word)
-    subnet = read_spec(file, name=None, note=session.note, nodes_max=SIMULATED_NODES_MAX)
-    subnet, notes = supported(subnet, "sim", ignore=options.ignore_unsupported)
+
+def _document(word: str, options: CompareOptions, kind: Kind, target: TargetName, session: Session) -> "Subnet":
+    """What one side runs, as far as the target honours it. CommandError (exit 2)."""
+    from p2pnet.cli.spec_file import read_spec, supported, with_image
+    from p2pnet.subnet.document import nodes_max_of
+
+    file = options.file if kind != "document" and options.file is not None else Path(word)
+    subnet = read_spec(file, name=None, note=session.note, nodes_max=nodes_max_of(target))
+    if kind == "image":
+        subnet = with_image(subnet, word)
+    subnet, notes = supported(subnet, target, ignore=options.ignore_unsupported)
     for note in notes:
         session.note(note)
+    return subnet
+
+
+def _client(options: CompareOptions, subnet: "Subnet") -> tuple[str, int]:
+    """The client that publishes, and how many nodes are honest. CommandError (exit 2) for a load that does not fit."""
+    from p2pnet.subnet.document import to_document
+    from p2pnet.subnet.members import members
+
     injected = load.injected_subnet(subnet.name, to_document(subnet), [name for name, _ in members(subnet)])
-    offered = options.load()
-    client = load.check_client(offered, injected)
-    load.check_against(offered, injected, ())
-    job = job_of(offered, subnet, client, {})
-    return Contender(job, checkout_path(Path(word)) if checkouts else ()), subnet
+    load.check_against(options.load(), injected, ())
+    return load.check_client(options.load(), injected), injected.honest
 
 
-def _comparison(
-    options: CompareOptions, checkouts: bool, done: "Paired", subnets: "tuple[Subnet, Subnet]"
-) -> Comparison:
+async def _simulated(asked: _Question, session: Session) -> "Paired":
+    from p2pnet.cli.capacity import this_machine
+    from p2pnet.cli.comparing import Contender, checkout_path, paired_trials
+    from p2pnet.cli.trials import job_of
+
+    options, sides = asked.options, []
+    for word, subnet in zip(asked.words, asked.subnets, strict=True):
+        client, honest = _client(options, subnet)
+        job = job_of(options.load(), subnet, client, {}, honest=honest)
+        sides.append(Contender(job, checkout_path(Path(word), "sim") if asked.kind == "checkout" else ()))
+    jobs = min(options.trials, options.jobs or max(1, int(this_machine().cores)))
+    return await paired_trials(
+        sides[0], sides[1], asked.gates, seed=asked.seed, most=options.trials, jobs=jobs, session=session
+    )
+
+
+async def _measured(asked: _Question, session: Session) -> "Paired":
+    """Two live subnets of its own, which are gone when this returns."""
+    from p2pnet.cli.comparing import checkout_path
+    from p2pnet.cli.live_comparing import LiveContender, LiveTrials, check_room, own_names, under_name
+    from p2pnet.cli.targets.local import LocalTarget
+
+    target, options, subnets = session.target(), asked.options, asked.subnets
+    if len({subnet.metadata.namespace for subnet in subnets} - {None}) > 1:
+        raise CommandError(
+            "the two documents name two namespaces", where=", ".join(asked.words), next_step="make them the same"
+        )  # fmt: skip
+    for subnet in subnets:
+        target.use_namespace(subnet)
+    if target.kind == "local":
+        from p2pnet.cli.client_check import check_clients
+
+        check_room(subnets)
+        for subnet in subnets if asked.kind == "document" else ():
+            await check_clients(subnet, session.listener)
+    names = own_names([subnet.name for subnet in subnets])
+    sides = []
+    for number, word in enumerate(asked.words):
+        subnets[number] = under_name(subnets[number], names[number], target.kind)
+        client, honest = _client(options, subnets[number])
+        its_own = (
+            LocalTarget(target.state, python_path=checkout_path(Path(word), "local"))
+            if asked.kind == "checkout"
+            else target
+        )
+        sides.append(LiveContender(subnets[number], its_own, load.ask_of(options.load(), client, honest=honest)))
+    session.note(f"starts {names[0]} and {names[1]}, and takes both down at the end")
+    session.interrupted_note = f"interrupted: {names[0]} and {names[1]} may be left"
+    session.resume = tuple(f"p2pnet down {name} --yes" for name in names)
+    done = await LiveTrials(sides[0], sides[1], asked.gates, session).run(seed=asked.seed, most=options.trials)
+    session.resume = ()
+    return done
+
+
+def _comparison(asked: _Question, done: "Paired") -> Comparison:
     from msgspec import structs
 
     from p2pnet.measure import comparison
 
-    gates = _gates(options, gate_grammar.DEFAULT_GATES)
     invalid = [
         f"a trial of {one.side.upper()} with seed {one.seed} has no valid report: {one.why}" for one in done.lost[:8]
     ]
@@ -245,38 +392,43 @@ def _comparison(
     verdict = comparison.verdict_of(done.gates, invalid)
     needed = comparison.trials_needed(done.gates)
     reports = [(pair.base, pair.head) for pair in done.pairs]
+    most = TRIALS_MAX if asked.target == "sim" else LIVE_TRIALS_MAX
+    rerun = _rerun(asked.options, needed) if verdict == "inconclusive" and needed and needed <= most else ""
     first = done.pairs[0].base.load if done.pairs else None
 
     def side(index: int, given: str) -> Side:
         return Side(
-            given=given, kind="checkout" if checkouts else "document", subnet=subnets[index].name,
-            nodes=subnets[index].node_count, artifacts=sum(pair[index].artifacts for pair in reports),
+            given=given, kind=asked.kind, subnet=asked.subnets[index].name,
+            nodes=asked.subnets[index].node_count, artifacts=sum(pair[index].artifacts for pair in reports),
         )  # fmt: skip
 
     return Comparison(
-        base=side(0, options.base), head=side(1, options.head), target="sim", verdict=verdict,
-        confidence=comparison.CONFIDENCE, gates=done.gates, trials=len(done.pairs), asked=options.trials,
-        stopped_early=not done.interrupted and not done.lost and len(done.pairs) < options.trials,
+        base=side(0, asked.words[0]), head=side(1, asked.words[1]), target=asked.target, verdict=verdict,
+        confidence=comparison.CONFIDENCE, gates=done.gates, trials=len(done.pairs), asked=asked.options.trials,
+        stopped_early=not done.interrupted and not done.lost and len(done.pairs) < asked.options.trials,
         load=None if first is None else structs.replace(first, published_per_s=None),
-        pairs=[comparison.figures(pair, gates) for pair in done.pairs], lost=done.lost, invalid=invalid,
-        warnings=_warnings(done), rerun=_rerun(options, needed) if verdict == "inconclusive" and needed else "",
+        pairs=[comparison.figures(pair, asked.gates) for pair in done.pairs], lost=done.lost, invalid=invalid,
+        warnings=_warnings(done), machine=done.machine, rerun=rerun,
     )  # fmt: skip
 
 
 def _warnings(done: "Paired") -> list[str]:
-    if done.pairs and all(pair.equal for pair in done.pairs):
-        return ["both did the same to the last message: what differs between them does not take part in these trials"]
-    return []
+    from p2pnet.cli.busy import busy_warnings
+
+    equal = done.pairs and all(pair.equal for pair in done.pairs)
+    said = "both did the same to the last message: what differs between them does not take part in these trials"
+    return [*([said] if equal else []), *done.warnings, *(busy_warnings(done.machine) if done.machine else [])]
 
 
 def _rerun(options: CompareOptions, trials: int) -> str:
     """The command with so many trials."""
-    words = ["p2pnet", "compare", options.base, options.head, "--trials", str(min(trials, TRIALS_MAX))]
+    words = ["p2pnet", "compare", options.base, options.head, "--trials", str(trials)]
     valued = {
         "-f": options.file, "--size": options.size and f"{options.size}B",
-        "--count": options.count if options.count > 1 else None, "--rate": options.rate and f"{options.rate:g}/s",
+        "--count": options.count, "--rate": options.rate and options.rate.text,
         "--from": options.publisher if options.publisher != "random" else None, "--client": options.client,
         "--within": options.within_s and f"{options.within_s:g}s", "--seed": options.seed,
+        "--on": options.on, "-n": options.namespace, "--context": options.context,
     }  # fmt: skip
     words += [word for option, value in valued.items() if value is not None for word in (option, str(value))]
     words += [word for gate in options.gate or () for word in ("--gate", gate)]
@@ -300,8 +452,11 @@ def _compare_runs(options: CompareOptions, session: Session) -> Comparison:
                 next_step="leave it out, or compare two documents by trials",
             )  # fmt: skip
     target = session.target()
-    heads = archive.list_heads(target.state)
-    sides = [latencies_of(pick_run(word, heads, target, None), target.state) for word in (options.base, options.head)]
+    sides = []
+    for word in (options.base, options.head):
+        there = open_bundled(Path(word)) if is_bundle(word) else target
+        chosen = pick_run("latest" if is_bundle(word) else word, archive.list_heads(there.state), there, None)
+        sides.append(latencies_of(chosen, there.state))
     (run_a, base, of_base), (run_b, head, of_head) = sides
     results = comparison.judge_runs(of_base, of_head, gates)
     reports = (base, head)

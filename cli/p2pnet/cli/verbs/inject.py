@@ -67,7 +67,8 @@ async def run(options: InjectOptions, session: Session) -> Outcome:
         session.interrupted_note = "interrupted while asking for the run: status shows whether it began"
         session.resume = (f"p2pnet status {options.name}",)
         started = await lab.start_run(
-            load.request_of(options, payloads, client, shared=options.shared), key=uuid.uuid4().hex
+            load.request_of(options, payloads, client, honest=subnet.honest, shared=options.shared),
+            key=uuid.uuid4().hex,
         )
     session.interrupted_note = f"detached: run {started.run} goes on"
     session.resume = (f"p2pnet report {options.name} {started.run}",)

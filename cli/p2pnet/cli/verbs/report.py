@@ -1,15 +1,15 @@
 """`report`: a run again from the archive, or followed while it goes on; written to files where asked."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
 
 from p2pnet.cli import shell_completion
-from p2pnet.cli.options import KeptOptions, Name, ReportFiles
+from p2pnet.cli.options import KeptName, KeptOptions, ReportFiles
 from p2pnet.cli.outcome import CommandError, Outcome
-from p2pnet.cli.resolve import choose_run
+from p2pnet.cli.resolve import as_given, choose_run, subnet_meant
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets.target import Target
 from p2pnet.model.errors import P2pnetError, SpecError, TargetError
@@ -26,7 +26,7 @@ class ReportOptions(KeptOptions, ReportFiles):
     Also after `down`; a run that goes on is followed to its end.
     """
 
-    name: Name
+    name: KeptName
     run: Annotated[
         str | None,
         typer.Argument(
@@ -53,7 +53,8 @@ async def run(options: ReportOptions, session: Session) -> Outcome:
     from p2pnet.cli.report_files import check, write
 
     check_expectations(options.expect)
-    target = session.target()
+    target, given = session.target(), options.name
+    options = replace(options, name=subnet_meant(given, target))
     with contextlib.suppress(P2pnetError):  # what is here already can be shown without it
         await target.collect(options.name)
     check(options)
@@ -61,6 +62,7 @@ async def run(options: ReportOptions, session: Session) -> Outcome:
     outcome = await _report(options, chosen, target, session)
     if options.expect:
         outcome = _judged_again(options.expect, chosen, outcome, target)
+    outcome = as_given(outcome, options.name, given)
     return await write(options, outcome, target.state, session)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from p2pnet.cli.exit_code import ExitCode
+from p2pnet.cli.load import StopEarly
 from p2pnet.cli.options import (
     IgnoreUnsupported,
     VerbOptions,
@@ -23,7 +24,10 @@ from p2pnet.cli.targets.target import TargetName
 if TYPE_CHECKING:  # with pydantic, which help does without
     from collections.abc import Iterator
 
+    from p2pnet.cli.scenario_file import CheckedScenario
+    from p2pnet.cli.targets.target import Target
     from p2pnet.model.scenario_run import ScenarioRun
+    from p2pnet.scenario.trial import TrialResult
 
 EXAMPLE = "p2pnet run examples/scenarios/partition-and-heal.yaml --on sim --trials 10 --junit scenario.xml"
 TRIALS_MAX = 10_000
@@ -79,6 +83,7 @@ class RunOptions(VerbOptions, _Written):
             "--seed", min=0, metavar="S", help="Of the first trial.  [default: the subnet's]", show_default=False
         ),
     ] = None
+    stop_early: StopEarly = False
     keep: Annotated[bool, typer.Option("--keep", help="Leave the subnet standing at the end.")] = False
     ignore_unsupported: IgnoreUnsupported = False
     namespace: Annotated[
@@ -119,16 +124,38 @@ async def run(options: RunOptions, session: Session) -> Outcome:
     else:
         session.resume = (f"p2pnet down {name}",)
     trials = scenario_trials.ScenarioTrials(
-        checked, seeds=range(seed, seed + options.trials), jobs=_jobs(options), keep=options.keep
+        checked,
+        seeds=range(seed, seed + options.trials),
+        jobs=_jobs(options),
+        keep=options.keep,
+        stop_early=options.stop_early,
     )
     results, lost = await trials.run(target, session)
     session.resume = ()
     document = merged(
         checked.plan, target.kind, results, seed=seed, asked=options.trials, lost=lost, ignored=checked.ignored
     )
+    _keep_records(checked, target, results)
     again = first_to_repeat(document, lost)
     document = msgspec.structs.replace(document, rerun="" if again is None else _rerun(options, again))
     return await _outcome(options, document, exit_code_of(results, document), session)
+
+
+def _keep_records(checked: "CheckedScenario", target: "Target", results: "list[TrialResult]") -> None:
+    """Put the scenario beside the runs of each trial, so that they can be carried away and replayed as one."""
+    from p2pnet.model.scenario_run import ScenarioRecord
+    from p2pnet.scenario.trial import merged
+    from p2pnet.store.scenario_records import keep_record
+    from p2pnet.subnet.document import to_document
+
+    plan = checked.plan
+    scenario = plan.scenario.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    for one in results:
+        document = merged(plan, target.kind, [one], seed=one.seed, ignored=checked.ignored)
+        record = ScenarioRecord(
+            scenario=scenario, subnet=to_document(plan.subnet), skipped=checked.skipped, result=document
+        )
+        keep_record(target.state, record)
 
 
 async def _outcome(options: RunOptions, document: "ScenarioRun", exit_code: int, session: Session) -> Outcome:
@@ -191,5 +218,6 @@ def _rerun(options: RunOptions, seed: int) -> str:
     words = ["p2pnet", "run", str(options.file), "--seed", str(seed)]
     valued = {"--on": options.on, "-n": options.namespace, "--context": options.context}
     words += [word for option, value in valued.items() if value is not None for word in (option, value)]
+    words += ["--stop-early"] if options.stop_early else []
     words += ["--ignore-unsupported"] if options.ignore_unsupported else []
     return shlex.join(words)

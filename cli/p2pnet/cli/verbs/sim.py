@@ -21,6 +21,7 @@ from p2pnet.cli.options import (
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.session import Session
 from p2pnet.cli.target_choice import Place
+from p2pnet.measure.pace import asked_rate
 from p2pnet.model.errors import SpecError
 from p2pnet.model.units import format_duration
 
@@ -129,8 +130,8 @@ async def run(options: SimOptions, session: Session) -> Outcome:
     async with spooled(streams, injected.artifact_bytes_max, session) as spools:
         try:
             if options.trials is not None:
-                return await _tried(options, subnet, client, spools, session)
-            return await _simulated(options, subnet, _load(options, spools, client), target, session)
+                return await _tried(options, subnet, injected, spools, session)
+            return await _simulated(options, subnet, _load(options, spools, client, injected.honest), target, session)
         except (
             SpecError
         ) as error:  # a client that cannot be loaded, a graph that cannot be: only making the nodes shows it
@@ -184,6 +185,7 @@ async def _simulated(
 
     from p2pnet.cli import report_files
     from p2pnet.cli.following import outcome_of
+    from p2pnet.cli.simulated_runs import retain
     from p2pnet.cli.simulating import simulated
 
     seed = subnet.spec.seed if options.seed is None else options.seed
@@ -196,13 +198,13 @@ async def _simulated(
             next_step="make room there, or set P2PNET_STATE to another directory", exit_code=ExitCode.INVALID,
         )  # fmt: skip
         return replace(outcome, failure=failure, exit_code=failure.exit_code, next=())
-    _retain(target)
+    retain(target.state)
     outcome = await report_files.write(options, outcome, target.state, session)
     return replace(outcome, exit_code=ExitCode.INTERRUPTED) if done.interrupted else outcome
 
 
 async def _tried(
-    options: SimOptions, subnet: "Subnet", client: str, spools: dict[Path, Path], session: Session
+    options: SimOptions, subnet: "Subnet", injected: load.InjectedSubnet, spools: dict[Path, Path], session: Session
 ) -> Outcome:
     """The same run once with each seed."""
     import time
@@ -218,7 +220,8 @@ async def _tried(
     first = subnet.spec.seed if options.seed is None else options.seed
     jobs = _jobs(options)
     session.interrupted_note = "interrupted: no trial is left"
-    job = job_of(options, subnet, client, spools, until_s=options.until_s)
+    client = load.check_client(options, injected)
+    job = job_of(options, subnet, client, spools, honest=injected.honest, until_s=options.until_s)
     results = await run_trials(job, range(first, first + count), jobs, session)
     trials = merge(results.reports, results.failed, asked=count, seed=first, subnet=subnet.name)
     seed = first_unsuccessful(trials)
@@ -240,18 +243,6 @@ def _took(done: "Simulated") -> str:
     return f"simulated {took}"
 
 
-def _retain(target: "Target") -> None:
-    """Remove the runs beyond the limits, as a lab does when a run has ended; limits that cannot be read remove nothing."""
-    import contextlib
-    import os
-    import time
-
-    from p2pnet.store import retention
-
-    with contextlib.suppress(SpecError, OSError):
-        retention.apply(target.state, retention.limits_of(os.environ), time.time())
-
-
 def _repeat(options: SimOptions, seed: int) -> str:
     """The command that simulates one trial as a run."""
     import shlex
@@ -259,12 +250,13 @@ def _repeat(options: SimOptions, seed: int) -> str:
     words = ["p2pnet", "sim", "-f", str(options.file), "--seed", str(seed)]
     valued = {
         "--name": options.name, "--nodes": options.nodes, "--size": options.size and f"{options.size}B",
-        "--count": options.count if options.count > 1 else None, "--rate": options.rate and f"{options.rate:g}/s",
+        "--count": options.count, "--rate": options.rate and options.rate.text,
         "--from": options.publisher if options.publisher != "random" else None, "--client": options.client,
         "--within": options.within_s and f"{options.within_s:g}s", "--until": options.until_s and f"{options.until_s:g}s",
     }  # fmt: skip
     words += [word for option, value in valued.items() if value is not None for word in (option, str(value))]
     words += [word for expression in options.expect or () for word in ("--expect", expression)]
+    words += ["--stop-early"] if options.stop_early else []
     words += ["--ignore-unsupported"] if options.ignore_unsupported else []
     return shlex.join([*words, *map(str, options.files or ())])
 
@@ -302,7 +294,7 @@ def _injected(subnet: "Subnet") -> load.InjectedSubnet:
     return load.injected_subnet(subnet.name, to_document(subnet), [name for name, _ in members(subnet)])
 
 
-def _load(options: SimOptions, spools: dict[Path, Path], client: str) -> "SimLoad":
+def _load(options: SimOptions, spools: dict[Path, Path], client: str, honest: int) -> "SimLoad":
     from p2pnet.cli.spec_file import unreadable
     from p2pnet.sim.simulate import SimLoad
 
@@ -316,7 +308,7 @@ def _load(options: SimOptions, spools: dict[Path, Path], client: str) -> "SimLoa
         generated = load.generated_payload(options)
         payloads.append((generated.name, generated.size))
     return SimLoad(
-        payloads=payloads, count=options.count, rate_per_s=options.rate, sender=options.publisher,
+        payloads=payloads, count=load.count(options, honest), rate_per_s=asked_rate(options.rate), sender=options.publisher,
         within_s=options.within_s or load.WITHIN_S, expectations=list(options.expect or ()), client=client,
-        label=options.label,
+        label=options.label, stop_early=options.stop_early,
     )  # fmt: skip

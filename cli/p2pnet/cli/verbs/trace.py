@@ -1,7 +1,8 @@
 """`trace`: the hop tree of one artifact, from the lab while it lives and from the archive afterwards."""
 
 import contextlib
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
@@ -9,9 +10,9 @@ import typer
 from p2pnet.cli import shell_completion
 from p2pnet.cli.documents import Trace, TracedReceipt
 from p2pnet.cli.exit_code import ExitCode
-from p2pnet.cli.options import ARTIFACT_HELP, KeptOptions, Name
+from p2pnet.cli.options import ARTIFACT_HELP, KeptName, KeptOptions
 from p2pnet.cli.outcome import CommandError, Outcome
-from p2pnet.cli.resolve import choose_artifact, simulated_artifact, telling_artifact
+from p2pnet.cli.resolve import choose_artifact, simulated_artifact, subnet_meant, telling_artifact
 from p2pnet.cli.session import Session
 from p2pnet.cli.targets.target import Target
 from p2pnet.measure import HopNode, HopTree, hop_tree
@@ -31,7 +32,7 @@ class TraceOptions(KeptOptions):
     Who got it from whom, and which way took longest.
     """
 
-    name: Name
+    name: KeptName
     artifact: Annotated[
         str | None,
         typer.Argument(
@@ -46,7 +47,8 @@ class TraceOptions(KeptOptions):
 async def run(options: TraceOptions, session: Session) -> Outcome:
     """Find the artifact, gather its events, draw its tree."""
     session.next_step = f"p2pnet report {options.name} -o json lists the artifact ids of its latest run"
-    target = session.target()
+    target, given = session.target(), options.name
+    options = replace(options, name=subnet_meant(given, target))
     if options.artifact is None:
         prefix = await telling_artifact(target, options.name)
     else:
@@ -73,6 +75,8 @@ async def run(options: TraceOptions, session: Session) -> Outcome:
         hint = f"p2pnet logs {options.name} --node {document.unreached[0]}"
     else:
         hint = f"p2pnet get {options.name} {artifact[:12]} -O FILE"
+    if given != options.name:
+        hint = f"p2pnet replay {shlex.quote(given)}"
     return Outcome(document, next=(hint,))
 
 
@@ -86,9 +90,9 @@ def _archived(name: str, prefix: str, target: Target, session: Session) -> tuple
             exit_code=ExitCode.NOT_FOUND,
         )
     artifact, run_file = archive.find_artifact(target.state, name, prefix)
-    session.note(
-        f"{name} is {'gone' if presence == 'absent' else presence}: this is from the archive of run {run_file.run}"
-    )
+    if subnet_meant("", target) != name:  # not from a bundle
+        gone = "gone" if presence == "absent" else presence
+        session.note(f"{name} is {gone}: this is from the archive of run {run_file.run}")
     return artifact, run_file, archive.read_events(target.state, run_file.run, artifact)
 
 

@@ -13,11 +13,11 @@ from p2pnet.lab.network.actions import NodeFaults
 from p2pnet.lab.network.pusher import LATE_S, NetworkOrder, Pusher
 from p2pnet.lab.nodes.node_client import NodeClient
 from p2pnet.model.control import PeersReply
-from p2pnet.model.jobs import FaultRequest
+from p2pnet.model.jobs import FaultRequest, FaultTime
 from p2pnet.model.network import NodeNetwork
 from p2pnet.model.report import FaultStatus
 from p2pnet.model.text import some
-from p2pnet.subnet.fault_book import BookedFault, FaultBook, acts_on_nodes, status_of_fault
+from p2pnet.subnet.fault_book import BookedFault, FaultBook, acts_on_nodes, status_of_fault, time_of_fault
 from p2pnet.subnet.faults import churn_schedule, describe, read_fault, victims
 from p2pnet.subnet.network import NetworkPlan, network_plan
 
@@ -211,6 +211,10 @@ class NetworkControl:
         """How the faults of a record stand."""
         now, wall_s = self._now(), time.time()
         return [status_of_fault(fault, now, wall_s) for fault in record.values()]
+
+    def times(self, record: dict[int, BookedFault], run_began_s: float) -> list[FaultTime]:
+        """When the faults of a record were in force, counted from the begin of a run in seconds of CLOCK_MONOTONIC."""
+        return [time_of_fault(fault, run_began_s) for fault in record.values()]
 
     # --- within ---
 

@@ -1,6 +1,7 @@
 """The publication of what a run planned, through the nodes' control route."""
 
 import asyncio
+import contextlib
 import os
 import random
 import time
@@ -65,6 +66,7 @@ class Injector:
         for item in planned:
             self._queues.setdefault(item.publisher, []).append(item)
         self._start_s = 0.0
+        self._stopped = asyncio.Event()
         self.late_s = 0.0
         """The longest that an artifact was sent after it was due."""
 
@@ -79,12 +81,17 @@ class Injector:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
 
+    def stop(self) -> None:
+        """Publish nothing more; `run` returns once what was asked for is answered."""
+        self._stopped.set()
+
     async def _publish_all(self, queue: list[Planned]) -> None:
         done = 0
-        while done < len(queue):
+        while done < len(queue) and not self._stopped.is_set():
             elapsed = time.monotonic() - self._start_s
             if queue[done].due_s > elapsed:
-                await asyncio.sleep(queue[done].due_s - elapsed)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopped.wait(), queue[done].due_s - elapsed)
                 continue
             batch = take_batch(queue, done, elapsed)
             try:

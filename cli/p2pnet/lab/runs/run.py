@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -11,11 +12,23 @@ from p2pnet.measure import RunMeasure
 from p2pnet.measure.injection import Planned
 from p2pnet.model.events import Collected, EventKind, Gap
 from p2pnet.model.jobs import Progress, RunFile, RunState
-from p2pnet.model.report import RUN_OPEN, Report, RunStateName, RunSummary
+from p2pnet.model.report import RUN_OPEN, Report, RunStateName, RunSummary, StoppedEarly
 from p2pnet.subnet.fault_book import BookedFault
 
 CHANGE_S = 0.05  # followers are told of progress at most this often
 EARLY_EVENTS_MAX = 500_000  # events of artifacts whose ids have not come back from the publisher yet
+
+
+@dataclass(slots=True)
+class EarlyStop:
+    """Whether a run is to be ended because one of its expectations can hold no more."""
+
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when nothing more is to be published."""
+    expr: str = ""
+    """That expectation."""
+    after_s: float = 0.0
+    """Since the run began."""
 
 
 class Run:
@@ -53,6 +66,7 @@ class Run:
         """Set when going on is pointless: the run is cancelled or invalid, or the lab stops."""
         self.complete = asyncio.Event()
         """Set when every receipt is in."""
+        self.early = EarlyStop()
         self.cancelled = False
         self.injecting = False
         """Whether publications have begun: there is traffic of the run's own from then on."""
@@ -111,6 +125,7 @@ class Run:
             run=self.id, state=self.state, verdict=report.verdict if report else None, artifacts=self.total,
             reach=report.reach.ratio if report else None, p95_ms=report.latency_ms.p95 if report else None,
             started_at=self.file.started_at, shared=self.file.request.shared,
+            injection=self.file.request.injection,
         )  # fmt: skip
 
     def touch(self) -> None:
@@ -173,6 +188,24 @@ class Run:
         if self.open:
             self.cancelled = True
             self.invalidate(reason)
+
+    @property
+    def attempted(self) -> int:
+        """Artifacts that were to be published by now: those that were, and those that ordered faults kept from it."""
+        return len(self._published) + sum(self.unpublished.values())
+
+    def stop_early(self, expr: str) -> None:
+        """Publish nothing more: this expectation can hold no more."""
+        self.early.expr, self.early.after_s = expr, time.monotonic() - self._started_s
+        self.early.stopping.set()
+
+    @property
+    def stopped_early(self) -> StoppedEarly | None:
+        """Why it was stopped, with what had been published by then; None: it was not."""
+        early = self.early
+        if not early.stopping.is_set():
+            return None
+        return StoppedEarly(expr=early.expr, artifacts=len(self._published), asked=self.total, after_s=early.after_s)
 
     def published(self, planned: Planned, artifact: str) -> None:
         """A publisher took what was planned and gave it this id (hex)."""

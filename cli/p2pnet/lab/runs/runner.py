@@ -22,6 +22,7 @@ from p2pnet.lab.runs.run import Run
 from p2pnet.lab.runs.uploads import Uploads
 from p2pnet.lab.runs.watch import RunWatch
 from p2pnet.measure import facts_of, unmeasured
+from p2pnet.measure.early import DRAIN_S, EarlyWatch
 from p2pnet.measure.injection import Planned, artifacts, unpublished_notes
 from p2pnet.model.behaviours import AdversaryGroup
 from p2pnet.model.control import ROUTE_PEERS, PeersReply, PeersRequest
@@ -117,6 +118,8 @@ class Runner:
         """Nodes that did not answer when last read."""
         self._still: set[str] = set()
         """Nodes that were paused or kept dead throughout the run."""
+        self._began_s = time.monotonic()
+        """When the run began."""
         self._clock_bound_ms = 0.0
         """The largest clock bound seen during the run."""
         self._logs_begun: dict[str, int] = {}
@@ -136,6 +139,7 @@ class Runner:
         run.faults = network.record()
         run.update(faults=network.recorded(run.faults))  # on disk from the start, in case the lab dies
         run.start(time.time())
+        self._began_s = time.monotonic()
         run.order(network.hit_lately(), time.monotonic_ns())
         collector.add(run)
         try:
@@ -143,7 +147,9 @@ class Runner:
                 await self._read_before()
                 await self._until_ending(self._watch.before(), self._keep_clocks())
                 if not run.ending.is_set():
-                    await self._until_ending(self._publish_and_wait(), self._keep_clocks(), self._watch.throughout())
+                    await self._until_ending(
+                        self._publish_and_wait(), self._keep_clocks(), self._watch.throughout(), self._stop_early()
+                    )
                 await self._read_after()
         except Exception as error:
             run.invalidate(f"a bug of p2pnet ended the run: {type(error).__name__}: {error}")
@@ -201,6 +207,8 @@ class Runner:
             on_skipped=run.unpublish,
         )
         run.waiting_for, run.injecting = "publications", True
+        stopping = asyncio.create_task(self._run.early.stopping.wait())
+        stopping.add_done_callback(lambda _: injector.stop())
         try:
             self._check_sizes()
             await injector.run()
@@ -208,11 +216,44 @@ class Runner:
             run.invalidate(f"not everything could be published: {error}")
             return
         finally:
+            stopping.cancel()
             run.late_s = injector.late_s
         run.publishing_is_over()
         run.waiting_for = "receipts"
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(run.complete.wait(), run.file.request.within_s)
+        await self._receipts()
+
+    async def _receipts(self) -> None:
+        """Until all are in, or their time is over; where the run is stopped early only for those under way."""
+        run = self._run
+        waits = [asyncio.create_task(run.complete.wait()), asyncio.create_task(run.early.stopping.wait())]
+        try:
+            await asyncio.wait(waits, timeout=run.file.request.within_s, return_when=asyncio.FIRST_COMPLETED)
+            if run.early.stopping.is_set():
+                await asyncio.wait(waits[:1], timeout=min(DRAIN_S, run.file.request.within_s))
+        finally:
+            for one in waits:
+                one.cancel()
+
+    async def _stop_early(self) -> None:
+        """Look again and again whether an expectation can hold no more, where that was asked for."""
+        run, context = self._run, self._context
+        if not run.file.request.stop_early:
+            return
+        early = EarlyWatch(run.measure, run.file.request.expect, run.planned, frozenset(run.file.honest))
+        begun_ns = time.monotonic_ns()
+        while True:
+            now_ns = time.monotonic_ns()
+            await asyncio.sleep((EarlyWatch.next_look_ns(begun_ns, now_ns) - now_ns) / 1e9)
+            bound_ms = context.clocks.bound_ms(context.collector.boot_ids())
+            now_ns = time.monotonic_ns()
+            if early.look(now_ns, bound_ms=bound_ms, excused=run.ordered) is None:
+                continue
+            # What a node knows already may not have been read yet; one that does not answer tells nothing.
+            silent = await context.collector.flush(run.file.nodes, timeout_s=BEFORE_S)
+            lost = early.look(now_ns, bound_ms=bound_ms, excused={*run.ordered, *silent})
+            if lost is not None:
+                run.stop_early(lost.expr)
+                return
 
     def _check_sizes(self) -> None:
         bound = self._context.artifact_bytes_max
@@ -255,7 +296,8 @@ class Runner:
         run.publishing = False
         self._watch.close()
         context.network.forget(run.faults)
-        run.update(faults=context.network.recorded(run.faults))
+        times = context.network.times(run.faults, self._began_s)
+        run.update(faults=context.network.recorded(run.faults), fault_times=times)
         boots = context.collector.boot_ids()
         if context.clocks.unmeasured & boots.keys():
             run.invalidate("the clock offset of some nodes could not be measured")
@@ -359,9 +401,10 @@ def report_of(run: Run, *, sent: int | None, packed: bool, clock_bound_ms: float
     notes = [*run.notes, *notes]
     if sent is None and run.open:
         notes.append("bytes sent are unknown: a node was silent or restarted during the run")
+    asked = run.total if run.stopped_early is None else run.attempted
     facts = facts_of(
-        run.file, asked=run.total - left_out, sent=sent, clock_bound_ms=clock_bound_ms, invalid=run.invalid, notes=notes,
+        run.file, asked=asked - left_out, sent=sent, clock_bound_ms=clock_bound_ms, invalid=run.invalid, notes=notes,
         lost_until_ns=run.lost_until_ns, packed=packed, state="cancelled" if run.cancelled else "finished",
-        late_s=run.late_s,
+        late_s=run.late_s, stopped_early=run.stopped_early,
     )  # fmt: skip
     return run.measure.report(facts)
