@@ -372,4 +372,4 @@ SHAPES: dict[str, type[msgspec.Struct]] = {
     "ping-answer": Ping,
     "installation": Installation,
 }
-KINDS = (*SHAPES, "subnet", "scenario")
+KINDS = (*SHAPES, "subnet", "scenario", "injection")
