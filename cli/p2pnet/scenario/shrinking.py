@@ -9,8 +9,8 @@ import copy
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from p2pnet.measure.expectations import EXPRESSION_CHARS_MAX
 from p2pnet.model.errors import P2pnetError, SpecError
+from p2pnet.model.expectation_words import EXPRESSION_CHARS_MAX
 from p2pnet.model.units import format_size, parse_duration, parse_size
 from p2pnet.scenario.expectations import read_expectation, runs_named
 from p2pnet.scenario.plan import EVERY_FAULT
