@@ -141,8 +141,29 @@ class SubnetOptions(KeptOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportFiles:
-    """Where a report goes besides the screen, in which form; None: nowhere; `-`: stdout."""
+class SummaryFiles:
+    """Where a result goes besides the screen, for CI; None: nowhere; `-`: stdout."""
+
+    junit: Annotated[
+        Path | None,
+        typer.Option(
+            "--junit", metavar="FILE", help="Write the expectations as JUnit XML, too; - is stdout.", show_default=False
+        ),
+    ] = None
+    md: Annotated[
+        Path | None,
+        typer.Option("--md", metavar="FILE", help="Write a summary in Markdown, too; - is stdout.", show_default=False),
+    ] = None
+
+    def wanted(self) -> dict[str, Path]:
+        """Option as typed -> its file, of those that were given."""
+        named = {"--junit": self.junit, "--md": self.md}
+        return {option: path for option, path in named.items() if path is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFiles(SummaryFiles):
+    """Where a report goes, in which form."""
 
     html: Annotated[
         Path | None,
@@ -157,16 +178,6 @@ class ReportFiles:
             help="The HTML page with charts and the network in motion: one file of 1 MB or more, with scripts.",
         ),
     ] = False
-    junit: Annotated[
-        Path | None,
-        typer.Option(
-            "--junit", metavar="FILE", help="Write the expectations as JUnit XML, too; - is stdout.", show_default=False
-        ),
-    ] = None
-    md: Annotated[
-        Path | None,
-        typer.Option("--md", metavar="FILE", help="Write a summary in Markdown, too; - is stdout.", show_default=False),
-    ] = None
     csv: Annotated[
         Path | None,
         typer.Option(
@@ -176,8 +187,9 @@ class ReportFiles:
 
     def wanted(self) -> dict[str, Path]:
         """Option as typed -> its file, of those that were given."""
-        named = {"--html": self.html, "--junit": self.junit, "--md": self.md, "--csv": self.csv}
-        return {option: path for option, path in named.items() if path is not None}
+        page = {} if self.html is None else {"--html": self.html}
+        rows = {} if self.csv is None else {"--csv": self.csv}
+        return page | super().wanted() | rows
 
 
 def jobs_option(text: str) -> Any:
