@@ -108,7 +108,7 @@ def test_the_first_up_makes_cluster_images_operator_and_subnet_and_keeps_the_con
     current, contexts = desk.contexts()
     assert (current, contexts[:2]) == ("mine", ["mine", "kind-p2pnet"])
     status = json.loads(desk.run("p2pnet", "status", "demo", "--on", "kind", "-o", "json").stdout)
-    assert (status["target"], status["nodes"]["connected"], status["links"]) == ("kind", 2, {"expected": 1, "up": 1})
+    assert (status["target"], status["nodes"]["connected"], status["links"]) == ("cluster", 2, {"expected": 1, "up": 1})
 
 
 def test_a_second_up_changes_nothing(desk: Desk) -> None:
