@@ -1,4 +1,4 @@
-"""Writes what is made from other files: the chart's CRD and rights, the table of its README, and the wheel's install.yaml.
+"""Writes what is made from other files: the chart's CRDs and rights, the table of its README, and the wheel's install.yaml.
 
 `python charts/generate.py` writes, `--check` only says what differs. install.yaml needs helm.
 """
@@ -16,8 +16,9 @@ from typing import cast
 import yaml
 
 from p2pnet.model.images import UNRELEASED
+from p2pnet.operator.injection.crd import crd as injection_crd
 from p2pnet.operator.rbac import CERT_MANAGER_RIGHTS, LEASE_RIGHTS, RIGHTS, PolicyRule
-from p2pnet.operator.subnet.crd import crd
+from p2pnet.operator.subnet.crd import crd as subnet_crd
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts" / "p2pnet"
@@ -38,7 +39,9 @@ def find_helm() -> str | None:
 
 def made(helm_path: str | None) -> Iterator[tuple[Path, str]]:
     """Every file and its text; install.yaml last, for it is rendered from the others, and only with helm."""
-    yield CHART / "files" / "crd.yaml", MADE + yaml.safe_dump(crd(), sort_keys=False, width=120)
+    for crd in (subnet_crd(), injection_crd()):
+        path = CHART / "files" / "crds" / f"{crd['spec']['names']['plural']}.yaml"
+        yield path, MADE + yaml.safe_dump(crd, sort_keys=False, width=120)
     rights = {"served": RIGHTS, "certManager": CERT_MANAGER_RIGHTS, "lease": LEASE_RIGHTS}
     yield CHART / "files" / "rbac.yaml", MADE + "".join(_rights(key, some) for key, some in rights.items())
     yield CHART / "README.md", readme()

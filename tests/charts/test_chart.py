@@ -78,11 +78,12 @@ def test_every_value_is_in_the_schema_and_lint_finds_nothing(helm: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_definition_is_kept_when_the_release_goes_unless_told_otherwise(render: Render) -> None:
-    [kept] = of(render(), "CustomResourceDefinition")
-    assert kept["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
-    [given_up] = of(render("crds.keep=false"), "CustomResourceDefinition")
-    assert "helm.sh/resource-policy" not in given_up["metadata"].get("annotations", {})
+def test_the_definitions_are_kept_when_the_release_goes_unless_told_otherwise(render: Render) -> None:
+    kept = of(render(), "CustomResourceDefinition")
+    assert [one["metadata"]["name"] for one in kept] == ["subnets.p2pnet.io", "injections.p2pnet.io"]
+    assert {one["metadata"]["annotations"]["helm.sh/resource-policy"] for one in kept} == {"keep"}
+    for given_up in of(render("crds.keep=false"), "CustomResourceDefinition"):
+        assert "helm.sh/resource-policy" not in given_up["metadata"].get("annotations", {})
     assert not of(render("crds.install=false"), "CustomResourceDefinition")
 
 

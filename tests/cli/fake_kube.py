@@ -28,6 +28,8 @@ class FakeKube:
     def __init__(self, namespace: str = "default") -> None:
         self.namespace = namespace
         self.installed = True
+        self.kinds = ["Subnet", "Injection"]
+        self.injections: list[str] = []
         self.subnets: dict[str, dict[str, Any]] = {}
         self.pods: dict[str, dict[str, Any]] = {}
         self.logs: dict[str, str] = {}
@@ -147,8 +149,13 @@ class FakeKube:
     def _subnets(self, method: str, path: str, body: bytes, *, merge: bool) -> web.Response:
         if not self.installed:
             return refused(404, "NotFound", "the server could not find the requested resource")
-        if path in ("", "/subnets"):
-            return web.json_response({"items": list(self.subnets.values())} if path else {"kind": "APIResourceList"})
+        if not path:
+            return web.json_response({"resources": [{"kind": kind} for kind in self.kinds]})
+        if path == "/injections":
+            items = [{"metadata": {"name": name, "namespace": self.namespace}} for name in self.injections]
+            return web.json_response({"items": items})
+        if path == "/subnets":
+            return web.json_response({"items": list(self.subnets.values())})
         namespace, _, name = path.removeprefix("/namespaces/").partition("/subnets")
         name = name.strip("/")
         if namespace != self.namespace:

@@ -487,6 +487,21 @@ def test_uninstall_refuses_while_there_are_subnets_and_orphan_leaves_their_defin
     assert not any("customresourcedefinitions" in path for path in deleted)
 
 
+def test_uninstall_refuses_while_there_are_injections_whose_results_would_go_too(kube: FakeKube, p2pnet) -> None:
+    kube.injections = ["smoke", "nightly"]
+    refused = p2pnet("uninstall")
+    assert refused.code == 2
+    assert "there are Injections, which would go with it: default/nightly, default/smoke" in refused.err
+    assert "kubectl delete injections" in refused.err
+    assert not kube.deleted
+    assert p2pnet("uninstall", "--orphan").code == 0
+    assert not [path for path in kube.deleted if "customresourcedefinitions" in path]
+    kube.injections = []
+    assert p2pnet("uninstall").code == 0
+    gone = sorted(path.rpartition("/")[2] for path in kube.deleted if "customresourcedefinitions" in path)
+    assert gone == ["injections.p2pnet.io", "subnets.p2pnet.io"]
+
+
 def test_uninstall_waits_until_install_can_begin_again(kube: FakeKube, p2pnet) -> None:
     assert p2pnet("uninstall").code == 0
     assert kube.deleted["/api/v1/namespaces/p2pnet-system"] < 0
@@ -524,6 +539,10 @@ def test_doctor_looks_at_server_definition_rights_operator_and_tokens(kube: Fake
     assert [(one["name"], one["result"]) for one in checks] == [
         ("API server", "ok"), ("Subnet definition", "ok"), ("rights", "ok"), ("operator", "ok"), ("labs' tokens", "ok"),
     ]  # fmt: skip
+    kube.kinds = ["Subnet"]
+    older = json.loads(p2pnet("doctor", "--on", "cluster", "-o", "json").out)["checks"][1]
+    assert (older["result"], older["todo"]) == ("warning", "p2pnet install --context fake")
+    assert older["found"] == "the cluster knows no Injections: what is installed is of an older version"
     kube.installed = False
     kube.forbidden = {"/deployments"}
     ended = p2pnet("doctor", "--on", "cluster", "-o", "json")

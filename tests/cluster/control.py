@@ -71,7 +71,10 @@ class Control:
     def _install(self) -> None:
         words = [sys.executable, "-m", "p2pnet.operator", "crd"]
         self.cluster.apply(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
-        crd = "crd/subnets.p2pnet.io"
+        for kind in ("subnets", "injections"):
+            self._until_established(f"crd/{kind}.p2pnet.io")
+
+    def _until_established(self, crd: str) -> None:
         # kubectl refuses to wait for an object that has no conditions at all yet, as on a busy machine.
         until(
             lambda: '"conditions"' in self.cluster.kubectl("get", crd, "-o", "json"),
@@ -167,6 +170,11 @@ class Place:
         body = {"apiVersion": "p2pnet.io/v1alpha1", "kind": "Subnet", "metadata": {"name": name}, "spec": spec or {}}
         self.create("subnets", body)
         return Twin(self, name)
+
+    def injection(self, name: str = "smoke", **spec: Any) -> Thing:
+        """A new Injection, of the Subnet `demo` unless the spec says otherwise."""
+        body = {"apiVersion": "p2pnet.io/v1alpha1", "kind": "Injection", "metadata": {"name": name}}
+        return self.create("injections", {**body, "spec": {"subnet": "demo", **spec}})
 
 
 class Twin:

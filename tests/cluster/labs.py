@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import msgspec
 from aiohttp import web
 from tests.cluster.kubelet import Kubelet
+from tests.cluster.lab_runs import LabRuns
 from tests.cluster.server import Server, Thing
 
 from p2pnet.model.errors import SpecError
@@ -65,6 +66,7 @@ class Labs:
         """By uid of the pod."""
         self.pushed: dict[str, Membership] = {}
         """By uid of the lab's pod."""
+        self.runs = LabRuns(self._asked)
         self.loads_s = 0.2
         self.silent: Callable[[str, str], bool] = lambda *_: False
         self.deaf: Callable[[str, str], bool] = lambda *_: False
@@ -79,7 +81,7 @@ class Labs:
         """Serve until cancelled."""
         app = web.Application(client_max_size=64 << 20)
         app.add_routes([web.get("/v1/summary", self._summary), web.post("/v1/members", self._members)])
-        app.add_routes([web.get("/v1/members", self._known)])
+        app.add_routes([web.get("/v1/members", self._known), *self.runs.routes()])
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "0.0.0.0", LAB_PORT, reuse_address=True).start()
@@ -190,6 +192,7 @@ class Labs:
             name=subnet, target="cluster", nodes=NodeCounts(len(wanted), count, count, count), members=members,
             links=LinkCounts(edges, up), certificates=CertificateCounts(count, None),
             registry_version=known.registry.version if known else 0, trusted=of_lab.trusted, leaf=of_lab.leaf("tls"),
+            runs=self.runs.summaries(uid),
         )  # fmt: skip
 
     def _written(self, namespace: str, subnet: str) -> Membership | None:

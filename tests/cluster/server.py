@@ -28,7 +28,8 @@ _OF_CORE = {
     "resourcequotas",
 }
 _GROUPS = {
-    "subnets": "p2pnet.io/v1alpha1", "poddisruptionbudgets": "policy/v1", "networkpolicies": "networking.k8s.io/v1",
+    "subnets": "p2pnet.io/v1alpha1", "injections": "p2pnet.io/v1alpha1",
+    "poddisruptionbudgets": "policy/v1", "networkpolicies": "networking.k8s.io/v1",
     "leases": "coordination.k8s.io/v1", "customresourcedefinitions": "apiextensions.k8s.io/v1",
     "clusterroles": "rbac.authorization.k8s.io/v1", "clusterrolebindings": "rbac.authorization.k8s.io/v1",
     "roles": "rbac.authorization.k8s.io/v1", "rolebindings": "rbac.authorization.k8s.io/v1",

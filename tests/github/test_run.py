@@ -8,7 +8,6 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +77,7 @@ class Ci:
 
 
 @pytest.fixture
-def ci(tmp_path: Path) -> Iterator[Ci]:
+def ci(tmp_path: Path) -> Ci:
     if shutil.which("bash") is None:
         pytest.skip("no bash here")
     return Ci(tmp_path)

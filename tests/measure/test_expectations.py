@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from p2pnet.measure import METRICS, parse
 from p2pnet.measure.expectations import all_of
 from p2pnet.measure.wording import measured
 from p2pnet.model.errors import SpecError
+from p2pnet.model.expectation_words import expectation_pattern
 from p2pnet.model.report import ExpectationResult
 
 UNITS = {"latency": "ms", "share": "%", "number": "", "throughput": "MB/s", "rate": "/s"}
@@ -170,3 +172,28 @@ def test_a_value_near_its_threshold_could_flip_between_its_bounds(
     expr: str, low: float, value: float, high: float, flips: bool
 ) -> None:
     assert parse(expr).could_flip(value, low, high) is flips
+
+
+PIECES = st.sampled_from(
+    ["p95", "reach", "hops", "bytes", "throughput", "rate", "max", "<=", "==", ">", "=",
+     "800", "99", "100", "101", "0", "0.5", "007",
+     "ms", "s", "%", "MB/s", "/s", "/m", "within", " ", "  ", "60s", ".", "x"]
+)  # fmt: skip
+
+
+@given(st.one_of(
+    st.lists(PIECES, max_size=9).map("".join),
+    st.builds(
+        lambda metric, number, unit, rest: f"{metric} <= {number}{unit}{rest}", st.sampled_from(sorted(METRICS)),
+        st.sampled_from(["0", "0.0", "0.5", "7", "100", "100.0", "100.5", "0100", "1e3", ".5", "5."]),
+        st.sampled_from(["", "ms", " s", "%", " %", "MB/s", " KiB/s", "/s", " /m", "x"]),
+        st.sampled_from(["", " ", "within 5s", " within 5s", "  within  5 s ", " within", " within5s", " x"]),
+    ),
+))  # fmt: skip
+def test_the_pattern_for_admission_takes_what_is_read_and_nothing_else(expr: str) -> None:
+    try:
+        parse(expr)
+        read = True
+    except SpecError:
+        read = False
+    assert bool(re.fullmatch(expectation_pattern(), expr)) == read

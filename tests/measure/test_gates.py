@@ -2,9 +2,9 @@
 
 import pytest
 
-from p2pnet.measure.expectations import METRICS
 from p2pnet.measure.gates import DEFAULT_GATES, FIGURES, GATES_MAX, RUN_GATES, all_of, parse
 from p2pnet.model.errors import SpecError
+from p2pnet.model.expectation_words import METRICS
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from tests.operator.kit import NOW, Api
 
 from p2pnet.model.errors import TargetError
-from p2pnet.operator.__main__ import check_crds, main
+from p2pnet.operator.__main__ import KINDS, check_crds, main
 from p2pnet.operator.kube.api import ApiError, BusyError
 
 
@@ -35,7 +35,7 @@ async def test_a_server_that_is_busy_at_the_start_is_asked_again_for_a_while() -
 
     api.find = busy_twice  # type: ignore[assignment,method-assign]
     await check_crds(api, ())
-    assert asked == 3
+    assert asked == 2 + len(KINDS)
     asked = 0
     with pytest.raises(TargetError, match="later"):
         await check_crds(api, (), patience_s=0.0)

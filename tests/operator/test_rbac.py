@@ -2,15 +2,18 @@
 
 from datetime import timedelta
 
-from tests.operator.kit import World
+from tests.operator.injection_kit import InjectionWorld
 
 from p2pnet.operator import rbac
+from p2pnet.operator.injection.context import INJECTION
 from p2pnet.operator.kube.api import ResourceKind
 from p2pnet.operator.subnet.context import SUBNET
 
 
 async def test_every_right_is_used_and_every_use_has_its_right() -> None:
-    world = World(nodes=3, ttl="1h")
+    injections = InjectionWorld()
+    world = injections.world
+    world.api.edit(SUBNET, "demo", ttl="1h")
     used: set[tuple[str, str]] = set()
 
     def note(verb: str, kind: ResourceKind, name: str) -> None:
@@ -22,6 +25,11 @@ async def test_every_right_is_used_and_every_use_has_its_right() -> None:
     await world.converge()
     world.api.edit(SUBNET, "demo", nodes=1)
     await world.converge()
+    injections.apply(ttl="10s")
+    await injections.until_rest("smoke")
+    world.now += timedelta(seconds=11)
+    await injections.reconcile()
+    assert not injections.api.all(INJECTION), "its ttl is over"
     world.now += timedelta(hours=2)
     await world.reconcile()
     allowed = {
@@ -36,9 +44,16 @@ async def test_every_right_is_used_and_every_use_has_its_right() -> None:
 
 
 def test_no_right_is_a_wildcard_and_a_tester_sees_one_token() -> None:
-    for role in (rbac.role(cluster_wide=True), rbac.lease_role("x"), rbac.tester_role("x", "demo")):
+    for role in (
+        rbac.role(cluster_wide=True),
+        rbac.lease_role("x"),
+        rbac.tester_role("x", "demo"),
+        rbac.injector_role("x"),
+    ):
         for rule in role["rules"]:
             assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"]
     secrets = [rule for rule in rbac.tester_role("x", "demo")["rules"] if rule["resources"] == ["secrets"]]
     assert [(rule["resourceNames"], rule["verbs"]) for rule in secrets] == [(["demo-lab-token"], ["get"])]
+    resources = [one for rule in rbac.injector_role("x")["rules"] for one in rule["resources"]]
+    assert resources == ["injections", "subnets"], "who injects by resources needs no token and no way to the lab"
     assert rbac.role(cluster_wide=False, namespace="x")["kind"] == "Role"

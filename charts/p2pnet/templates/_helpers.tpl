@@ -51,14 +51,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end }}
 
-{{- /* Whose definition of Subnets is in the cluster: empty when there is none, or it is this release's. */}}
+{{- /* (list $ "subnets"): whose definition of Subnets is in the cluster: empty when there is none, or it is this release's. */}}
 {{- define "p2pnet.foreignDefinition" -}}
-{{- if .Values.crds.install -}}
-{{- with lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" "subnets.p2pnet.io" -}}
+{{- $root := first . -}}
+{{- if $root.Values.crds.install -}}
+{{- with lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" (printf "%s.p2pnet.io" (last .)) -}}
 {{- $annotations := default dict .metadata.annotations -}}
 {{- $name := get $annotations "meta.helm.sh/release-name" -}}
 {{- $namespace := get $annotations "meta.helm.sh/release-namespace" -}}
-{{- if not (and (eq $name $.Release.Name) (eq $namespace $.Release.Namespace)) -}}
+{{- if not (and (eq $name $root.Release.Name) (eq $namespace $root.Release.Namespace)) -}}
 {{- if $name }}release {{ $name }} in namespace {{ $namespace }}{{ else }}no release of helm{{ end -}}
 {{- end -}}
 {{- end -}}

@@ -71,7 +71,7 @@ def _examine(target: ClusterTarget) -> Iterator[Check]:
     yield definition
     yield _guarded("rights", lambda: _rights(kube))
     yield _guarded("operator", lambda: _operator(kube))
-    if definition.result == "ok":
+    if definition.result != "failed":
         yield _guarded("labs' tokens", lambda: _tokens(target))
 
 
@@ -91,7 +91,11 @@ def _server(kube: Kube) -> tuple[str, str, str]:
 
 def _definition(kube: Kube) -> tuple[str, str, str]:
     if installation.is_installed(kube):
-        return "ok", "p2pnet.io/v1alpha1 is served", ""
+        missing = installation.unknown_kinds(kube)
+        if not missing:
+            return "ok", "p2pnet.io/v1alpha1 is served", ""
+        found = f"the cluster knows no {missing[0]}s: what is installed is of an older version"
+        return "warning", found, f"p2pnet install --context {kube.context}"
     return "failed", "the cluster knows no Subnets", f"p2pnet install --context {kube.context}"
 
 

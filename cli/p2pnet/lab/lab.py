@@ -432,7 +432,8 @@ class RevisionCounter:
     """
 
     def __init__(self) -> None:
-        self._boot = os.urandom(4).hex()
+        self.boot = os.urandom(4).hex()
+        """Names this process of the lab."""
         self._count = 0
         self._seen: object = None
         self._changed = asyncio.Event()
@@ -440,7 +441,7 @@ class RevisionCounter:
     @property
     def current(self) -> str:
         """The revision now."""
-        return f"{self._boot}.{self._count}"
+        return f"{self.boot}.{self._count}"
 
     def touch(self) -> None:
         """Begin a new revision."""

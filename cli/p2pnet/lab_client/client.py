@@ -15,11 +15,13 @@ from p2pnet.model.control import MembersTaken
 from p2pnet.model.errors import SpecError
 from p2pnet.model.events import Collected
 from p2pnet.model.jobs import (
+    LAB_HEADER,
     ArtifactEvents,
     FaultList,
     FaultRequest,
     LogLine,
     NodeAction,
+    Revision,
     Rotation,
     RunFile,
     RunLabel,
@@ -82,6 +84,11 @@ class LabClient:
         """The status of the subnet now."""
         return await self.wire.ask("GET", "/v1/summary", Status, within_s=self.wire.patience_s)
 
+    async def lab(self) -> str:
+        """Names this process of the lab, see `Revision.lab`."""
+        asked = self.wire.ask("GET", "/v1/revision", Revision, query={"wait_ms": "0"}, within_s=self.wire.patience_s)
+        return (await asked).lab
+
     async def members(self) -> Membership:
         """The registry and edges in force."""
         return await self.wire.ask("GET", "/v1/members", Membership)
@@ -124,6 +131,13 @@ class LabClient:
             raise SpecError(f"{path}: {error.strerror}") from error
         return state.upload
 
+    async def upload_bytes(self, data: bytes, name: str) -> str:
+        """Send bytes as a file of this name; the id of the upload, for a `Payload`."""
+        state = await self.wire.ask("POST", "/v1/uploads", Upload, json=UploadRequest(name, len(data)))
+        while state.offset < len(data):
+            state = await self._send_part(state, data[state.offset :][: limits.UPLOAD_PART_BYTES])
+        return state.upload
+
     async def _send_part(self, state: Upload, part: bytes) -> Upload:
         path, query = f"/v1/uploads/{state.upload}", {"offset": str(state.offset)}
         try:
@@ -133,9 +147,18 @@ class LabClient:
                 raise
             return await self.wire.ask("GET", path, Upload)  # a part was sent twice: go on where the lab is
 
-    async def start_run(self, request: RunRequest, *, key: str) -> RunState:
-        """Create a run. The same idempotency `key` with the same request is the same run."""
-        return await self.wire.ask("POST", "/v1/runs", RunState, json=request, headers={"Idempotency-Key": key})
+    async def start_run(self, request: RunRequest, *, key: str, lab: str = "") -> RunState:
+        """Create a run. The same idempotency `key` with the same request is the same run.
+
+        `lab`: the `Revision.lab` of the only process that may: any other one refuses (ProblemError, 412).
+        """
+        headers = {"Idempotency-Key": key} | ({LAB_HEADER: lab} if lab else {})
+        return await self.wire.ask("POST", "/v1/runs", RunState, json=request, headers=headers)
+
+    async def run_of_key(self, key: str) -> RunState | None:
+        """The run that was created with this idempotency key; None: this process of the lab knows none."""
+        found = (await self.wire.ask("GET", "/v1/runs", RunList, query={"key": key})).runs
+        return found[0] if found else None
 
     async def runs(self) -> list[RunState]:
         """Runs of this lab, oldest first."""

@@ -3,10 +3,11 @@
 Called by the lab (`RunMeasure`, which learns as events come in), scenarios (`expectations`) and cli (`hop_tree`).
 """
 
-from p2pnet.measure.expectations import DEFAULT_EXPECTATION, METRICS, Expectation, parse
+from p2pnet.measure.expectations import DEFAULT_EXPECTATION, Expectation, parse
 from p2pnet.measure.receipts import Publication, ReceiptRow, Receipts, publications
 from p2pnet.measure.report import RunFacts, RunMeasure, artifacts_asked, facts_of, load_of, most_telling, unmeasured
 from p2pnet.measure.tree import HopNode, HopTree, hop_tree
+from p2pnet.model.expectation_words import METRICS
 
 __all__ = [
     "DEFAULT_EXPECTATION",

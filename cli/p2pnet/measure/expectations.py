@@ -5,35 +5,14 @@ import operator
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from p2pnet.model.errors import SpecError
+from p2pnet.model.expectation_words import EXPRESSION_CHARS_MAX, METRICS, TIMELESS, MetricKind
 from p2pnet.model.report import ExpectationResult
 from p2pnet.model.units import parse_duration, parse_rate, parse_share, parse_throughput
 
 DEFAULT_EXPECTATION = "reach == 100%"
 """Judged in every run whose own expectations do not mention reach."""
-
-EXPRESSION_CHARS_MAX = 200  # the longest sensible one has some 40; results carry it everywhere
-
-Kind = Literal["latency", "share", "number", "throughput", "rate"]
-
-METRICS: dict[str, Kind] = {
-    "p50": "latency",
-    "p90": "latency",
-    "p95": "latency",
-    "p99": "latency",
-    "max": "latency",
-    "reach": "share",
-    "duplicates": "number",
-    "bytes": "number",
-    "hops": "number",
-    "throughput": "throughput",
-    "rate": "rate",
-}
-"""Metric -> how its value is written. `hops` is the largest; `bytes` and `duplicates` are per delivery; `throughput` counts
-payload bytes and `rate` artifacts per second: see `model.report.Throughput`.
-"""
 
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
@@ -44,19 +23,18 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
 }
 """How a measured value is compared with another."""
-_WANTED: dict[Kind, str] = {
+_WANTED: dict[MetricKind, str] = {
     "latency": "a duration with its unit, like 800ms or 2s",
     "share": "a share in percent, like 99%",
     "number": "a plain number, like 0.2",
     "throughput": "bytes per second with their unit, like 5MB/s or 64KiB/s",
     "rate": "artifacts per time above zero, like 4/s or 30/m",
 }
-_TIMELESS = {"duplicates", "bytes", "throughput", "rate"}  # of the whole run, so `within` has no meaning
 _TOKEN = re.compile(r"\s*([^\s<>=!]+)")
 _COMPARISON = re.compile(r"\s*([<>=!]+)")
 _VALUE = re.compile(r"\s*([0-9.]+(?:\s*(?!within\b)[^\s0-9.]+)?|\S+)")
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
-_READ: dict[Kind, Callable[[str], float]] = {
+_READ: dict[MetricKind, Callable[[str], float]] = {
     "latency": lambda text: parse_duration(text) * 1000,
     "share": parse_share,
     "throughput": parse_throughput,
@@ -80,7 +58,7 @@ class Expectation:
     """A receipt later than this after its publication counts as missed for this expectation."""
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> MetricKind:
         """How its value is written."""
         return METRICS[self.metric]
 
@@ -134,7 +112,7 @@ def _take(pattern: re.Pattern[str], text: str, at: int) -> tuple[str, int, int]:
     return "", start, start
 
 
-def _threshold(text: str, at: int, kind: Kind, value: str) -> tuple[float, float]:
+def _threshold(text: str, at: int, kind: MetricKind, value: str) -> tuple[float, float]:
     try:
         if kind == "number":
             if not _NUMBER.fullmatch(value):
@@ -152,7 +130,7 @@ def _within(text: str, at: int, metric: str) -> float | None:
         return None
     if word != "within":
         raise _error(text, start, "the end, or `within` and a duration")
-    if metric in _TIMELESS:
+    if metric in TIMELESS:
         raise _error(text, start, f"the end ({metric} is of the whole run)")
     value, start, at = _take(_VALUE, text, at)
     try:

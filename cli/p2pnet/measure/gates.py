@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from p2pnet.measure.expectations import METRICS
 from p2pnet.model.errors import SpecError
+from p2pnet.model.expectation_words import METRICS
 from p2pnet.model.report import Report
 from p2pnet.model.units import parse_duration
 

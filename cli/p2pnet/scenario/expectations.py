@@ -9,9 +9,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from p2pnet.measure.expectations import METRICS, OPERATORS, Expectation, parse
+from p2pnet.measure.expectations import OPERATORS, Expectation, parse
 from p2pnet.measure.wording import milliseconds
 from p2pnet.model.errors import SpecError
+from p2pnet.model.expectation_words import METRICS
 from p2pnet.model.report import Report
 from p2pnet.scenario.spec import STEP_NAME
 

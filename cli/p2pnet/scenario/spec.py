@@ -7,10 +7,10 @@ from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchem
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
-from p2pnet.measure.expectations import EXPRESSION_CHARS_MAX
 from p2pnet.measure.pace import PACE_CHARS_MAX, OfferedPace
 from p2pnet.measure.pace import parse as parse_pace
 from p2pnet.model import limits
+from p2pnet.model.expectation_words import EXPRESSION_CHARS_MAX
 from p2pnet.model.ids import SUBNET_NAME
 from p2pnet.subnet.network_spec import FaultSpec
 from p2pnet.subnet.quantities import Document, DurationText, Quantity, ShareText, SizeText, Text

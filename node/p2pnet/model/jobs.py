@@ -6,9 +6,11 @@ import msgspec
 
 from p2pnet.model.behaviours import AdversaryGroup
 from p2pnet.model.events import Collected
-from p2pnet.model.report import FaultStatus, Report, RunStateName
+from p2pnet.model.report import FaultStatus, InjectionRef, Report, RunStateName
 
 TOKEN_HEADER = "X-P2pnet-Token"  # noqa: S105 - a header's name; a lab in a pod requires it with every request
+LAB_HEADER = "X-P2pnet-Lab"
+"""A request for a run that names a lab, as `Revision.lab` does, is refused (412) by every other one."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -61,6 +63,8 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """The client that publishes; empty: the subnet's `blob`, or its first client. A run always names it."""
     label: str = ""
     """A name for the run, at most 80 characters."""
+    injection: InjectionRef | None = None
+    """The Injection resource that asks; None: a person."""
     stop_early: bool = False
     """End it as soon as one of its expectations can hold no more."""
 
@@ -158,6 +162,8 @@ class Revision(msgspec.Struct, frozen=True):
     """Revision of the status now, see `Status.revision`."""
 
     revision: str
+    lab: str = ""
+    """Names this process of the lab: another one knows nothing of the runs of this. Empty: not reported."""
 
 
 class RunList(msgspec.Struct, frozen=True):

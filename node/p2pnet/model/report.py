@@ -287,6 +287,13 @@ class Condition(msgspec.Struct, frozen=True):
     message: str = ""
 
 
+class InjectionRef(msgspec.Struct, frozen=True):
+    """The Injection resource that asked for a run: when that is gone, so is who waits for it."""
+
+    name: str
+    uid: str
+
+
 class RunSummary(msgspec.Struct, frozen=True):
     """One line about a run."""
 
@@ -298,6 +305,8 @@ class RunSummary(msgspec.Struct, frozen=True):
     p95_ms: float | None = None
     started_at: float | None = None
     shared: bool = False
+    injection: InjectionRef | None = None
+    """None: a person asked for it."""
 
 
 class MemberStatus(msgspec.Struct, frozen=True, omit_defaults=False):

@@ -1,4 +1,4 @@
-"""`python -m p2pnet.operator [run | crd | rbac]`: run the operator, or print the CRD or the role that it needs."""
+"""`python -m p2pnet.operator [run | crd | rbac]`: run the operator, or print the CRDs or the role that it needs."""
 
 import asyncio
 import logging
@@ -16,6 +16,10 @@ import yaml
 from p2pnet.model.errors import P2pnetError, TargetError
 from p2pnet.operator import handlers, rbac
 from p2pnet.operator.health import Health
+from p2pnet.operator.injection.context import INJECTION
+from p2pnet.operator.injection.crd import crd as injection_crd
+from p2pnet.operator.injection.lab import HttpRunLabs
+from p2pnet.operator.injection.reconcile import InjectionReconciler
 from p2pnet.operator.kube.api import ApiError, BusyError, Cluster, ResourceKind
 from p2pnet.operator.kube.client import KubernetesCluster
 from p2pnet.operator.kube.leader import Leadership, LeadershipLostError
@@ -23,13 +27,13 @@ from p2pnet.operator.kube.queue import Controller, Key, Workers
 from p2pnet.operator.metrics import Metrics
 from p2pnet.operator.settings import OperatorSettings
 from p2pnet.operator.subnet.context import SUBNET
-from p2pnet.operator.subnet.crd import crd
+from p2pnet.operator.subnet.crd import crd as subnet_crd
 from p2pnet.operator.subnet.lab import HttpLabs, LabWatcher
 from p2pnet.operator.subnet.reconcile import Reconciler
 
 log = logging.getLogger("p2pnet.operator")
 
-KINDS = (SUBNET,)
+KINDS = (SUBNET, INJECTION)
 """Every kind of resource with a controller."""
 PATIENCE_S = 60.0  # at start, for an API server that is busy or away; then the process ends and is started again
 RETRY_S = 2.0
@@ -124,10 +128,12 @@ async def _operate(cluster: Cluster, settings: OperatorSettings, metrics: Metric
     labs = HttpLabs()
     lab_watcher = LabWatcher(labs)
     subnets = Reconciler(cluster, labs, image=settings.node_image, metrics=metrics, lab_watcher=lab_watcher)
-    controllers = [metrics.measured(subnets.controller)]
+    injections = InjectionReconciler(cluster, HttpRunLabs(), metrics=metrics)
+    subnets.on_lab = injections.sweep
+    controllers = [metrics.measured(subnets.controller), metrics.measured(injections.controller)]
     workers = Workers(controllers, workers=settings.workers)
     metrics.depth(lambda: workers.waiting)
-    lab_watcher.on_change = workers.add
+    lab_watcher.on_change = injections.wake = workers.add
     registry, kopf_settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
     handlers.register(registry, handlers.Triggers(workers, controllers), controllers)
     handlers.configure(kopf_settings, controllers)
@@ -195,7 +201,7 @@ def main(arguments: list[str]) -> int:
     """Run a command; the exit code: 0, 2 for wrong arguments or settings, 3 for a cluster that cannot be used."""
     match arguments:
         case ["crd"]:
-            print(yaml.safe_dump(crd(), sort_keys=False), end="")  # noqa: T201 - the output of this command
+            print(yaml.safe_dump_all((subnet_crd(), injection_crd()), sort_keys=False), end="")  # noqa: T201 - the output of this command
         case ["rbac"]:
             print(yaml.safe_dump(rbac.role(cluster_wide=True), sort_keys=False), end="")  # noqa: T201
         case [] | ["run"]:

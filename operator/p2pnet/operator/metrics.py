@@ -50,6 +50,10 @@ class Metrics:
             "p2pnet_last_list_timestamp_seconds", "Last full list of resources.", registry=self.registry
         )
         self._leader = Gauge("p2pnet_leader", "1 while this replica acts.", registry=self.registry)
+        self._injections = Counter(
+            "p2pnet_injections", "Injections that have ended, by verdict: pass, fail or invalid.", ["verdict"],
+            registry=self.registry,
+        )  # fmt: skip
         self._began: dict[Key, float] = {}
 
     def serve(self, port: int) -> None:
@@ -116,6 +120,10 @@ class Metrics:
         first = min(expiries, default=None)
         if first is not None:
             self._expiry.labels(key.namespace, key.name).set(first.timestamp())
+
+    def injection_ended(self, verdict: str) -> None:
+        """An Injection has ended with this verdict."""
+        self._injections.labels(verdict).inc()
 
     def forget(self, key: Key) -> None:
         """A Subnet is gone, and its series with it."""

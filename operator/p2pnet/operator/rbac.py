@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from p2pnet.operator.injection.context import INJECTION
 from p2pnet.operator.kube.api import (
     BUDGET,
     CERTIFICATE,
@@ -39,9 +40,11 @@ _READ = ("get", "list", "watch")
 RIGHTS = (
     PolicyRule(SUBNET, (*_READ, "delete"), "what is wanted; delete for ttl"),
     PolicyRule(SUBNET, ("patch",), "conditions and counts", "status"),
+    PolicyRule(INJECTION, (*_READ, "delete"), "what to publish; delete for ttl"),
+    PolicyRule(INJECTION, ("patch",), "verdict and figures", "status"),
     PolicyRule(POD, ("list", "watch", "create", "patch", "delete"), "nodes and lab; patch for labels that were lost"),
     PolicyRule(SECRET, ("list", "watch", "create", "patch", "delete"), "authority, leaves, token"),
-    PolicyRule(CONFIG_MAP, (*_READ, "create", "patch"), "registry and config; get for edgesFrom"),
+    PolicyRule(CONFIG_MAP, (*_READ, "create", "patch"), "registry and config; get for edgesFrom and filesFrom"),
     PolicyRule(SERVICE, ("list", "watch", "create", "patch"), "names of nodes, access to the lab"),
     PolicyRule(CLAIM, ("list", "create", "patch"), "the lab's runs"),
     PolicyRule(BUDGET, ("list", "watch", "create", "patch", "delete"), "how many pods an eviction may take"),
@@ -80,6 +83,20 @@ def tester_role(namespace: str, subnet: str) -> dict[str, Any]:
         {"apiGroups": [SUBNET.group], "resources": [SUBNET.plural], "resourceNames": [subnet], "verbs": ["get"]},
     ]  # fmt: skip
     metadata = {"name": f"{subnet}-tester", "namespace": namespace}
+    return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rules}
+
+
+def injector_role(namespace: str) -> dict[str, Any]:
+    """What a person or a pipeline needs to run experiments by Injections alone: no token, no way to a lab."""
+    rules = [
+        {
+            "apiGroups": [INJECTION.group],
+            "resources": [INJECTION.plural],
+            "verbs": [*_READ, "create", "patch", "delete"],
+        },
+        {"apiGroups": [SUBNET.group], "resources": [SUBNET.plural], "verbs": list(_READ)},
+    ]
+    metadata = {"name": "p2pnet-injector", "namespace": namespace}
     return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata, "rules": rules}
 
 

@@ -94,8 +94,10 @@ def test_every_right_of_the_chart_is_used_and_nothing_beside_is_asked_for(
         lease_given_back(place, operator)
     refused = [str(ask) for ask in proxy.asks if ask.status in (401, 403)]
     assert not refused
-    # A ttl lasts a minute at least: the right to end a Subnet has a test of its own.
-    assert used(proxy.asks) | {("subnets", "delete")} == rights(granted("served") + granted("lease"))
+    # A ttl lasts a minute at least: the right to end a Subnet has a test of its own. An Injection's is used as the Subnet's.
+    assert used(proxy.asks) | {("subnets", "delete"), ("injections", "delete")} == rights(
+        granted("served") + granted("lease")
+    )
     assert "cannot" not in operator.log()
 
 
@@ -130,9 +132,16 @@ def whole_life(place: Place) -> None:
         lambda: "p2pnet.io/role" in place.find("pods", "p2pnet.io/subnet=demo")[1]["metadata"]["labels"],
         "labels return",
     )
+    place.injection("smoke")
+    until(lambda: finished(place), "an Injection is over", every_s=0.1)
     demo.edit(nodes=1)  # one pod needs no budget
     demo.until_ready(1)
     until(lambda: not demo.children("poddisruptionbudgets"), "its budget is gone")
+
+
+def finished(place: Place) -> bool:
+    """Whether the Injection has a verdict."""
+    return (place.get("injections", "smoke") or {}).get("status", {}).get("state") == "Propagated"
 
 
 def replaced(demo: Twin) -> bool:

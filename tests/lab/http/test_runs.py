@@ -2,12 +2,14 @@
 
 import os
 
+import msgspec
 import pytest
 
 from p2pnet.lab.runs import queue
 from p2pnet.lab_client import ProblemError
 from p2pnet.model import limits
 from p2pnet.model.jobs import Payload, RunRequest, Upload, UploadRequest
+from p2pnet.model.report import InjectionRef
 
 
 @pytest.fixture
@@ -123,3 +125,33 @@ async def test_an_artifact_whose_run_the_lab_has_forgotten_is_found_in_the_archi
     whole, file, events = await lab_client.artifact_events(artifact[:12])
     assert (whole, file.names) == (artifact, ["photo.jpg"])
     assert events == sorted(events, key=lambda event: event.t_ns)
+
+
+async def test_a_run_is_found_by_its_key_and_tells_which_injection_asked_for_it(lab, lab_client):
+    injection = InjectionRef("smoke", "uid-1")
+    assert await lab_client.run_of_key("uid-1") is None
+    upload = await lab_client.upload_bytes(b"bytes of a ConfigMap", "a.txt")
+    request = RunRequest([Payload("a.txt", upload=upload)], publisher="node-0", injection=injection)
+    started = await lab_client.start_run(request, key="uid-1", lab=await lab_client.lab())
+    found = await lab_client.run_of_key("uid-1")
+    assert (found.run, found.request.injection) == (started.run, injection)
+    [summary] = [one for one in (await lab_client.summary()).runs if one.run == started.run]
+    assert summary.injection == injection
+    assert (await lab_client.start_run(request, key="uid-1")).run == started.run
+    with pytest.raises(ProblemError, match="another request") as caught:
+        await lab_client.start_run(msgspec.structs.replace(request, count=2), key="uid-1")
+    assert caught.value.status == 409
+
+
+async def test_a_run_that_is_meant_for_a_lab_before_a_restart_is_not_begun(lab, lab_client):
+    with pytest.raises(ProblemError, match="restarted") as caught:
+        await lab_client.start_run(RunRequest([Payload("x", size=1)]), key="uid-1", lab="another")
+    assert caught.value.status == 412
+    assert await lab_client.runs() == []
+
+
+async def test_a_full_queue_says_to_come_again(lab, lab_client, monkeypatch):
+    monkeypatch.setattr(queue, "QUEUE_MAX", 0)
+    with pytest.raises(ProblemError, match="waiting already") as caught:
+        await lab_client.start_run(RunRequest([Payload("x", size=1)]), key="k")
+    assert (caught.value.status, caught.value.exit_code) == (429, 2)

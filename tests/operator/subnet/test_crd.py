@@ -12,6 +12,7 @@ import pytest
 import yaml
 from tests.operator.kit import World
 
+from p2pnet.operator.injection.crd import crd as injection_crd
 from p2pnet.operator.subnet.crd import STATUS, crd, root_schema
 from p2pnet.operator.subnet.crd_rules import RULES
 from p2pnet.subnet.document import load_subnet, subnet_json_schema, to_document
@@ -242,6 +243,6 @@ async def test_every_status_that_is_written_is_in_the_schema() -> None:
     }  # fmt: skip
 
 
-def test_the_command_prints_the_crd() -> None:
+def test_the_command_prints_all_definitions() -> None:
     done = subprocess.run([sys.executable, "-m", "p2pnet.operator", "crd"], capture_output=True, text=True, check=True)
-    assert yaml.safe_load(done.stdout) == json.loads(json.dumps(crd()))
+    assert list(yaml.safe_load_all(done.stdout)) == json.loads(json.dumps([crd(), injection_crd()]))

@@ -44,7 +44,7 @@ class InstallOptions(SubnetOptions):
 
 
 async def run(options: InstallOptions, session: Session) -> Outcome:
-    """Apply install.yaml, and wait until the cluster knows Subnets."""
+    """Apply install.yaml, and wait until the cluster knows Subnets and Injections."""
     import asyncio
 
     from p2pnet.cli.operator_cluster import check_namespace, cluster_of

@@ -51,6 +51,10 @@ def schema_of(kind: str) -> dict[str, Any]:
         from p2pnet.scenario.document import scenario_json_schema
 
         return scenario_json_schema()
+    if kind == "injection":
+        from p2pnet.subnet.injection import injection_json_schema
+
+        return injection_json_schema()
     shape = SHAPES.get(kind)
     if shape is None:
         near = get_close_matches(kind, KINDS, n=1)

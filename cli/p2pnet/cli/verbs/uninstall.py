@@ -12,17 +12,24 @@ from p2pnet.cli.session import Session
 from p2pnet.model.text import some
 
 EXAMPLE = "p2pnet uninstall --context staging"
-SHOWN = 8  # Subnets named in an error
+SHOWN = 8  # names in an error
+NEXT_STEPS = {
+    "Subnet": "take them down first: p2pnet down NAME --on cluster -n NAMESPACE; or leave them and their pods: --orphan",
+    "Injection": "delete them first: kubectl delete injections -n NAMESPACE --all; or leave them and their results: --orphan",
+}
+"""By kind of what is left."""
 
 
 @dataclass(frozen=True)
 class UninstallOptions(SubnetOptions):
     """Remove the operator from a cluster.
 
-    Refuses while there are Subnets, which would go with it.
+    Refuses while there are Subnets or Injections, which would go with it.
     """
 
-    orphan: Annotated[bool, typer.Option("--orphan", help="Leave Subnets and their pods as they are.")] = False
+    orphan: Annotated[bool, typer.Option("--orphan", help="Leave Subnets, their pods and Injections as they are.")] = (
+        False
+    )
     on: Annotated[Literal["cluster", "kind"] | None, on_option("Kind of cluster.  [default: cluster]")] = field(
         default=None, kw_only=True
     )
@@ -33,7 +40,7 @@ class UninstallOptions(SubnetOptions):
 
 
 async def run(options: UninstallOptions, session: Session) -> Outcome:
-    """Delete what `install` made, unless Subnets would go with it."""
+    """Delete what `install` made, unless Subnets or Injections would go with it."""
     import asyncio
 
     from p2pnet.cli.operator_cluster import check_namespace, cluster_of
@@ -42,13 +49,14 @@ async def run(options: UninstallOptions, session: Session) -> Outcome:
     kube = cluster_of(session).kube
     objects = installation.manifest()
     check_namespace(session, objects)
-    left = [] if options.orphan else await asyncio.to_thread(installation.subnets_left, kube)
-    if left:
-        raise CommandError(
-            f"there are Subnets, which would go with it: {some(left, SHOWN)}",
-            where=f"context {kube.context}",
-            next_step="take them down first: p2pnet down NAME --on cluster -n NAMESPACE; or leave them and their pods: --orphan",
-        )
+    for kind, next_step in {} if options.orphan else NEXT_STEPS.items():
+        left = await asyncio.to_thread(installation.left, kube, kind)
+        if left:
+            raise CommandError(
+                f"there are {kind}s, which would go with it: {some(left, SHOWN)}",
+                where=f"context {kube.context}",
+                next_step=next_step,
+            )
     removed, absent = await asyncio.to_thread(
         installation.uninstall, kube, objects, session.listener.waiting, orphan=options.orphan
     )

@@ -13,7 +13,7 @@ from aiohttp import web
 from p2pnet.lab.lab import Lab
 from p2pnet.lab.nodes.node_client import NodeRefusedError, NodeSilentError
 from p2pnet.lab.runs.artifacts import NotHeldError
-from p2pnet.lab.runs.queue import KeyReusedError, UnknownRunError
+from p2pnet.lab.runs.queue import KeyReusedError, QueueFullError, UnknownRunError
 from p2pnet.lab.runs.uploads import OffsetError, UnknownUploadError
 from p2pnet.model.errors import LimitError, P2pnetError, SpecError, TargetError
 from p2pnet.model.jobs import Problem
@@ -36,6 +36,7 @@ STATUS: list[tuple[type[P2pnetError], int, int]] = [
     (UnknownUploadError, 404, 2),
     (OffsetError, 409, 2),
     (KeyReusedError, 409, 2),
+    (QueueFullError, 429, 2),
     (UnknownFaultError, 404, 2),
     (NotHeldError, 404, 1),
     (SpecError, 400, 2),

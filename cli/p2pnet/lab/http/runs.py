@@ -16,7 +16,7 @@ from p2pnet.lab.runs.queue import UnknownRunError
 from p2pnet.lab.runs.run import Run
 from p2pnet.model import limits
 from p2pnet.model.errors import SpecError
-from p2pnet.model.jobs import RunLabel, RunList, RunRequest, UploadRequest
+from p2pnet.model.jobs import LAB_HEADER, Problem, RunLabel, RunList, RunRequest, UploadRequest
 from p2pnet.model.report import RUN_ENDED
 from p2pnet.store.archive import COMPRESSED, READ_BYTES, RUN_FILES, open_plain
 
@@ -27,7 +27,10 @@ RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})")
 
 @routes.post("/v1/runs")
 async def submit(request: web.Request) -> web.Response:
-    """Create a run: 202 and its state, or 200 when the idempotency key is known already."""
+    """Create a run: 202 and its state, or 200 when the idempotency key is known already; 412 when another lab is meant."""
+    meant, this = request.headers.get(LAB_HEADER, ""), request.app[LAB].revision.boot
+    if meant not in ("", this):
+        return answer(Problem("the lab was restarted: it is not the one that was meant", exit_code=5), 412)
     asked = await body(request, RunRequest)
     run, new = request.app[LAB].runs.submit(asked, request.headers.get("Idempotency-Key", ""))
     return answer(run.snapshot(), 202 if new else 200)
@@ -35,8 +38,10 @@ async def submit(request: web.Request) -> web.Response:
 
 @routes.get("/v1/runs")
 async def all_runs(request: web.Request) -> web.Response:
-    """Answer with the runs of this lab, oldest first."""
-    return answer(RunList([run.snapshot() for run in request.app[LAB].runs.all()]))
+    """Answer with the runs of this lab, oldest first; with `key` the one of that idempotency key, if there is one."""
+    runs = request.app[LAB].runs
+    found = runs.of_key(request.query["key"]) if "key" in request.query else runs.all()
+    return answer(RunList([run.snapshot() for run in found]))
 
 
 @routes.get("/v1/runs/{run}")

@@ -40,7 +40,8 @@ async def summary(request: web.Request) -> web.Response:
 async def revision(request: web.Request) -> web.Response:
     """Long poll: answer with the revision of the status, as soon as it is not `after`, at the latest after `wait_ms`."""
     wait_s = number(request, "wait_ms", 0, most=REVISION_WAIT_MS_MAX) / 1000
-    return answer(Revision(await request.app[LAB].revision.wait_past(request.query.get("after", ""), wait_s)))
+    counter = request.app[LAB].revision
+    return answer(Revision(await counter.wait_past(request.query.get("after", ""), wait_s), counter.boot))
 
 
 @routes.get("/v1/members")

@@ -40,6 +40,10 @@ class KeyReusedError(SpecError):
     """An idempotency key that was used with another request before."""
 
 
+class QueueFullError(LimitError):
+    """As many runs wait, or go on, as may: later there is room."""
+
+
 class UnknownRunError(SpecError):
     """A run id that this lab does not know."""
 
@@ -103,9 +107,9 @@ class RunQueue:
         if len(key) > KEY_CHARS_MAX:
             raise LimitError(f"an idempotency key has at most {KEY_CHARS_MAX} characters")
         if len(self._queue) >= QUEUE_MAX:
-            raise LimitError(f"{QUEUE_MAX} runs are waiting already")
+            raise QueueFullError(f"{QUEUE_MAX} runs are waiting already")
         if request.shared and sum(run.open and run.file.request.shared for run in self._runs.values()) >= SHARED_MAX:
-            raise LimitError(f"{SHARED_MAX} shared runs are on already")
+            raise QueueFullError(f"{SHARED_MAX} shared runs are on already")
 
     def _make(self, request: RunRequest) -> Run:
         context, now, nodes = self._context, time.time(), self._context.nodes()
@@ -144,6 +148,11 @@ class RunQueue:
         if run is None:
             raise UnknownRunError(f"there is no run {run_id!r} in this lab")
         return run
+
+    def of_key(self, key: str) -> list[Run]:
+        """The run of an idempotency key, or none."""
+        self._forget_removed()
+        return [self._runs[self._keys[key]]] if key in self._keys else []
 
     def all(self) -> list[Run]:
         """All runs, oldest first, except those that were removed from the disk since."""

@@ -125,6 +125,7 @@ class Run:
             run=self.id, state=self.state, verdict=report.verdict if report else None, artifacts=self.total,
             reach=report.reach.ratio if report else None, p95_ms=report.latency_ms.p95 if report else None,
             started_at=self.file.started_at, shared=self.file.request.shared,
+            injection=self.file.request.injection,
         )  # fmt: skip
 
     def touch(self) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from p2pnet.model.network import BANDWIDTH_BPS_MIN, DELAY_NS_MAX, JitterKind, jitter_max_ns
-from p2pnet.operator.subnet.cel import CelRule, between, bits, number, per_second, seconds, size_bytes
+from p2pnet.operator.kube.cel import CelRule, between, bits, number, per_second, seconds, size_bytes
 from p2pnet.subnet import network_checks
 from p2pnet.subnet.placement import preset_figures
 

@@ -20,7 +20,7 @@ cost within the API server's limit, which a test with a real one proves.
 """
 
 from p2pnet.model import limits
-from p2pnet.operator.subnet.cel import CelRule, between, seconds, size_bytes
+from p2pnet.operator.kube.cel import CelRule, between, seconds, size_bytes
 from p2pnet.operator.subnet.crd_network_rules import NETWORK_RULES
 from p2pnet.subnet.checks import (
     ALL_ADVERSARIES,

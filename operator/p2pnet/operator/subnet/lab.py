@@ -54,8 +54,12 @@ class Labs(Protocol):
 
 def address_of(context: SubnetContext, observed: Observed) -> tuple[str, str] | None:
     """(`host:port`, token) of a lab that is ready. By the pod's IP: DNS may lag behind a new pod."""
-    pod = observed.of(POD).get(context.lab)
-    token = decoded(observed.of(SECRET).get(context.token)).get("token", b"")
+    return address_in(observed.of(POD).get(context.lab), observed.of(SECRET).get(context.token))
+
+
+def address_in(pod: Object | None, secret: Object | None) -> tuple[str, str] | None:
+    """As `address_of`, from the lab's pod and the Secret with its token."""
+    token = decoded(secret).get("token", b"")
     if pod is None or not token or ready_since(pod) is None:
         return None
     ip = str((pod.get("status") or {}).get("podIP") or "")

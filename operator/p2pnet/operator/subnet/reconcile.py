@@ -8,11 +8,12 @@ again.
 import contextlib
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from p2pnet.model.errors import P2pnetError, SpecError
+from p2pnet.model.report import Status
 from p2pnet.operator.kube.api import (  # fmt: skip
     CONFIG_MAP,
     SECRET,
@@ -46,6 +47,9 @@ FRESH_S = 30.0  # after a run has ended: another one often follows, so the lab i
 STUCK_S = 30.0  # the longest pause while something should change and nothing does
 COUNTS_EVERY_S = 5.0  # a status in which only counts have changed is written at most this often
 
+OnLab = Callable[[Key, tuple[str, str], Status], Awaitable[None]]
+"""A Subnet's key, its lab's `host:port` and token, and the lab's summary. Raises ApiError."""
+
 
 @dataclass
 class _History:
@@ -74,6 +78,8 @@ class Reconciler:
         self._now = now
         self._lab_watcher = lab_watcher
         self._histories: dict[Key, _History] = {}
+        self.on_lab: OnLab | None = None
+        """Called with what a Subnet's lab says, each time it is asked, in whatever state the Subnet is."""
 
     @property
     def controller(self) -> Controller:
@@ -112,6 +118,9 @@ class Reconciler:
         self, key: Key, subnet: Object, context: SubnetContext, refused: SubnetProblem | None = None
     ) -> float:
         observed = await self._observer.observe(context, subnet)
+        address = address_of(context, observed)
+        if self.on_lab is not None and observed.lab is not None and address is not None:
+            await self.on_lab(key, address, observed.lab)
         now = self._now()
         if not context.paused and status.has_expired(context, observed.lab, now):
             await self._cluster.delete(SUBNET, key.namespace, key.name, context.uid)

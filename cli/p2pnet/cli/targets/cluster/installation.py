@@ -16,8 +16,9 @@ from p2pnet.model.images import UNRELEASED, image_tag
 from p2pnet.subnet.pods import why_not_up
 
 CRD = "CustomResourceDefinition"
-CRD_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/subnets.p2pnet.io"
-SUBNETS = "/apis/p2pnet.io/v1alpha1/subnets"
+GROUP_PATH = "/apis/p2pnet.io/v1alpha1"
+KINDS = {"Subnet": "subnets", "Injection": "injections"}
+"""Ours, and their names in paths."""
 DEPLOYMENTS = "/apis/apps/v1/deployments"
 OPERATOR_LABELS = "app.kubernetes.io/name=p2pnet,app.kubernetes.io/component=operator"
 IMAGE_ID = "p2pnet.io/image-id"
@@ -63,7 +64,7 @@ def images(objects: list[Object]) -> tuple[str, str]:
 
 
 def install(kube: Kube, objects: list[Object], tell: Callable[[str], None], *, timeout_s: float) -> list[str]:
-    """Apply them all; wait until Subnets are known before the rest. What was applied. TargetError (exit 4), KubeError."""
+    """Apply them all; wait until our kinds are known before the rest. What was applied. TargetError (exit 4), KubeError."""
     done = []
     for one in objects:
         tell(label(one))
@@ -72,7 +73,7 @@ def install(kube: Kube, objects: list[Object], tell: Callable[[str], None], *, t
         kube.apply(path_of(one), one)
         done.append(label(one))
         if one["kind"] == CRD:
-            _wait_established(kube, tell, timeout_s)
+            _wait_established(kube, one, tell, timeout_s)
     return done
 
 
@@ -123,13 +124,19 @@ def _is_ready(deployment: Object) -> bool:
 
 def is_installed(kube: Kube) -> bool:
     """Whether the cluster knows Subnets."""
-    return kube.get("/apis/p2pnet.io/v1alpha1") is not None
+    return kube.get(GROUP_PATH) is not None
 
 
-def subnets_left(kube: Kube) -> list[str]:
-    """`namespace/name` of every Subnet in the cluster."""
+def unknown_kinds(kube: Kube) -> list[str]:
+    """Our kinds that the cluster does not know, where it says which it knows."""
+    served = {one.get("kind") for one in (kube.get(GROUP_PATH) or {}).get("resources") or []}
+    return [kind for kind in KINDS if kind not in served] if served else []
+
+
+def left(kube: Kube, kind: str = "Subnet") -> list[str]:
+    """`namespace/name` of every Subnet, or object of another of our kinds, in the cluster."""
     try:
-        found = kube.find(SUBNETS)
+        found = kube.find(f"{GROUP_PATH}/{KINDS[kind]}")
     except KubeError as error:
         if error.status == 404:
             return []
@@ -142,11 +149,11 @@ def uninstall(
 ) -> tuple[list[str], list[str]]:
     """Delete them all, last first; what was there and what was gone already.
 
-    `orphan`: Subnets, their definition and so their pods stay, and the namespace when Subnets live in it.
+    `orphan`: Subnets and Injections, their definitions and so pods and results stay, and the namespace when Subnets live in it.
     """
     removed: list[str] = []
     absent: list[str] = []
-    inhabited = {one.partition("/")[0] for one in subnets_left(kube)} if orphan else set()
+    inhabited = {one.partition("/")[0] for one in left(kube)} if orphan else set()
     for one in reversed(objects):
         if orphan and (one["kind"] == CRD or (one["kind"] == "Namespace" and name_of(one) in inhabited)):
             continue
@@ -178,22 +185,23 @@ def label(thing: Object) -> str:
     return f"{thing['kind']} {f'{namespace}/' if namespace else ''}{name_of(thing)}"
 
 
-def _wait_established(kube: Kube, tell: Callable[[str], None], timeout_s: float) -> None:
+def _wait_established(kube: Kube, crd: Object, tell: Callable[[str], None], timeout_s: float) -> None:
+    kinds = f"{crd['spec']['names']['kind']}s"
     deadline = time.monotonic() + timeout_s
     while True:
-        found = kube.get(CRD_PATH) or {}
+        found = kube.get(path_of(crd)) or {}
         conditions = {one["type"]: one for one in (found.get("status") or {}).get("conditions") or []}
         if conditions.get("Established", {}).get("status") == "True":
             return
         if time.monotonic() > deadline:
             why = "; ".join(f"{one['type']}: {one.get('message')}" for one in conditions.values()) or "it says nothing"
             raise TargetError(
-                f"the definition of Subnets is not established after {timeout_s:.0f} s: {why}",
+                f"the definition of {kinds} is not established after {timeout_s:.0f} s: {why}",
                 where=f"context {kube.context}",
-                hint="kubectl describe crd subnets.p2pnet.io",
+                hint=f"kubectl describe crd {name_of(crd)}",
                 exit_code=ExitCode.NOT_READY,
             )
-        tell("the definition of Subnets to be established")
+        tell(f"the definition of {kinds} to be established")
         time.sleep(POLL_S)
 
 

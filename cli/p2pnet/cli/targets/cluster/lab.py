@@ -162,9 +162,9 @@ class ClusterLab(LabClient):
             exit_code=ExitCode.INVALID,
         )
 
-    async def start_run(self, request: RunRequest, *, key: str) -> RunState:
+    async def start_run(self, request: RunRequest, *, key: str, lab: str = "") -> RunState:
         """As `LabClient.start_run`; from here on this machine knows of the run, whatever becomes of its lab."""
-        started = await super().start_run(request, key=key)
+        started = await super().start_run(request, key=key, lab=lab)
         with contextlib.suppress(P2pnetError):  # who follows the run gets to know in any case
             await copies.copy(self, self._state, started.run, self._place, (archive.RUN_FILE,))
         return started

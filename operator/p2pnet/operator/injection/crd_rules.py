@@ -1,0 +1,46 @@
+"""What the API server refuses of an Injection at `kubectl apply`: all checks of `p2pnet.subnet.injection`, as CEL.
+
+Names in the document, of nodes and clients, are the lab's to judge: an Injection that it refuses ends Invalid.
+"""
+
+from p2pnet.model import limits
+from p2pnet.model.expectation_words import expectation_pattern
+from p2pnet.operator.kube.cel import CelRule, between, per_second, seconds, size_bytes
+from p2pnet.operator.kube.crd import ITEMS
+from p2pnet.subnet.injection import (
+    BOTH_PAYLOADS,
+    RATE_MAX_PER_S,
+    TTL_MAX_S,
+    TTL_MIN_S,
+    WITHIN_MAX_S,
+    WRONG_EXPECTATION,
+)
+
+RULES: dict[tuple[str, ...], list[CelRule]] = {
+    (): [
+        CelRule("self == oldSelf", "an Injection cannot be changed: make another one, or delete it and apply again"),
+        CelRule("!has(self.size) || !has(self.filesFrom)", BOTH_PAYLOADS, path=".size"),
+    ],
+    ("size",): [
+        CelRule(between(size_bytes("self"), 1, limits.ARTIFACT_BYTES_MAX), "from 1B to 128Mi", "self + ': from 1B to 128Mi'"),
+    ],
+    ("rate",): [
+        CelRule(
+            f"{per_second('self')} > 0.0 && {per_second('self')} <= {float(RATE_MAX_PER_S)!r}",
+            "above zero and at most a million per second", "self + ': above zero and at most a million per second'",
+        ),
+    ],
+    ("within",): [
+        CelRule(
+            f"{seconds('self')} > 0.0 && {seconds('self')} <= {float(WITHIN_MAX_S)!r}",
+            "above zero and at most 1d", "self + ': above zero and at most 1d'",
+        ),
+    ],
+    ("ttl",): [
+        CelRule(between(seconds("self"), TTL_MIN_S, TTL_MAX_S), "from 10s to 3650d", "self + ': from 10s to 3650d'"),
+    ],
+    ("expect", ITEMS): [
+        CelRule(f"self.matches(r'{expectation_pattern()}')", WRONG_EXPECTATION, f"self + ': {WRONG_EXPECTATION}'"),
+    ],
+}  # fmt: skip
+"""Path in the spec, ITEMS for the items of a list -> its checks."""

@@ -1,0 +1,67 @@
+"""An Injection document is read whole, or refused with the path and what is wanted there."""
+
+from typing import Any
+
+import pytest
+
+from p2pnet.model.errors import SpecError
+from p2pnet.subnet.injection import load_injection
+
+
+def document(**spec: Any) -> dict[str, Any]:
+    metadata = {"name": "smoke"}
+    return {
+        "apiVersion": "p2pnet.io/v1alpha1",
+        "kind": "Injection",
+        "metadata": metadata,
+        "spec": {"subnet": "demo", **spec},
+    }
+
+
+def test_a_document_is_read_with_its_units_and_defaults() -> None:
+    text = """
+apiVersion: p2pnet.io/v1alpha1
+kind: Injection
+metadata: {name: smoke}
+spec: {subnet: demo, size: 64KiB, count: 20, rate: 2/s, from: random, within: 30s, expect: ["reach >= 99%", "p95 <= 800ms"]}
+status: {state: Running}
+"""
+    spec = load_injection(text).spec
+    assert (spec.size.bytes, spec.rate.per_second, spec.within.seconds, spec.count) == (65536, 2.0, 30.0, 20)
+    assert spec.expect == ["reach >= 99%", "p95 <= 800ms"]
+    least = load_injection(document()).spec
+    assert (least.size, least.count, least.rate, least.from_, least.within, least.expect, least.ttl) == (
+        None, 1, None, "random", "60s", [], None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spec", "path", "wanted"),
+    [
+        ({"subnet": "Demo"}, "spec.subnet", "match"),
+        ({"size": 65536}, "spec.size", "a number with its unit"),
+        ({"size": "0B"}, "spec.size", "from 1B to 128Mi"),
+        ({"size": "1Gi"}, "spec.size", "from 1B to 128Mi"),
+        ({"size": "1KiB", "filesFrom": {"configMap": "x"}}, "spec.size", "not both"),
+        ({"filesFrom": {}}, "spec.filesFrom.configMap", "missing"),
+        ({"files": ["photo.jpg"]}, "spec.files", "filesFrom"),
+        ({"count": 0}, "spec.count", "greater than or equal to 1"),
+        ({"rate": "2"}, "spec.rate", "a number per time"),
+        ({"rate": "2000000/s"}, "spec.rate", "a million"),
+        ({"within": "0s"}, "spec.within", "above zero"),
+        ({"within": "25h"}, "spec.within", "at most 1d"),
+        ({"ttl": "1s"}, "spec.ttl", "from 10s"),
+        ({"expect": ["p95 <= 800"]}, "spec.expect[0]", "'p95 <= 800': write a metric (p50"),
+        ({"expect": ["lost == 0"]}, "spec.expect[0]", "p50 p90"),
+        ({"expect": "reach >= 99%"}, "spec.expect", "list"),
+        ({"expect": [7]}, "spec.expect[0]", "write a text"),
+        ({"expect": ["p95 <= 1ms" + " " * 200]}, "spec.expect[0]", "at most 200"),
+        ({"payload": {"size": "64KiB"}}, "spec.payload", "unknown key"),
+        ({"frm": "all"}, "spec.frm", "did you mean 'from'?"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_path(spec: dict[str, Any], path: str, wanted: str) -> None:
+    with pytest.raises(SpecError) as raised:
+        load_injection(document(**spec))
+    assert path in str(raised.value)
+    assert wanted in str(raised.value)
