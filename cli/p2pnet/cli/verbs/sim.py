@@ -142,9 +142,9 @@ async def run(options: SimOptions, session: Session) -> Outcome:
 
 def _jobs(options: SimOptions) -> int:
     """Processes that simulate at the same time."""
-    from p2pnet.cli.capacity import this_machine
+    from p2pnet.cli.capacity import at_a_time
 
-    return min(options.trials or 1, options.jobs or max(1, int(this_machine().cores)))
+    return at_a_time(options.trials or 1, options.jobs)
 
 
 def _check_capacity(options: SimOptions, subnet: "Subnet") -> None:
