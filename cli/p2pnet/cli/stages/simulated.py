@@ -175,7 +175,8 @@ class SimulatedStage:
             payloads = [(Path(name).name, (self._folder / name).read_bytes()) for name in ask.files]
         return SimLoad(
             payloads=payloads, count=ask.count, rate_per_s=ask.rate_per_s, sender=ask.publisher, within_s=ask.within_s,
-            expectations=list(ask.expect), client=ask.client, label=label, shared=ask.shared,
+            expectations=list(ask.expect), client=ask.client, label=label, made_label=bool(label),
+            shared=ask.shared,
             stop_early=ask.stop_early,
         )  # fmt: skip
 

@@ -10,6 +10,7 @@ from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.load import StopEarly
 from p2pnet.cli.options import (
     IgnoreUnsupported,
+    SummaryFiles,
     VerbOptions,
     context_option,
     jobs_option,
@@ -34,28 +35,8 @@ TRIALS_MAX = 10_000
 LIVE_TRIALS_MAX = 100
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Written:
-    """Where the result goes besides the screen."""
-
-    junit: Annotated[
-        Path | None,
-        typer.Option(
-            "--junit", metavar="FILE", help="Write the expectations as JUnit XML, too; - is stdout.", show_default=False
-        ),
-    ] = None
-    md: Annotated[
-        Path | None,
-        typer.Option("--md", metavar="FILE", help="Write a summary in Markdown, too; - is stdout.", show_default=False),
-    ] = None
-
-    def wanted(self) -> dict[str, Path]:
-        """Option as typed -> its file, of those that were given."""
-        return {option: path for option, path in (("--junit", self.junit), ("--md", self.md)) if path is not None}
-
-
 @dataclass(frozen=True)
-class RunOptions(VerbOptions, _Written):
+class RunOptions(VerbOptions, SummaryFiles):
     """Run a scenario.
 
     Starts its subnet, does its steps, judges what they expect, and takes the subnet down. Ctrl-C ends it and takes it down, too.
@@ -271,9 +252,9 @@ def _check(options: RunOptions, target: TargetName) -> None:
 
 def _jobs(options: RunOptions) -> int:
     """Processes that simulate at the same time."""
-    from p2pnet.cli.capacity import this_machine
+    from p2pnet.cli.capacity import at_a_time
 
-    return min(options.trials, options.jobs or max(1, int(this_machine().cores)))
+    return at_a_time(options.trials, options.jobs)
 
 
 def _rerun(options: RunOptions, seed: int) -> str:
