@@ -63,11 +63,13 @@ coverage: $(DEV)  ## the unit tests, and whether each room is covered as far as 
 test: $(DEV)  ## every test
 	$(BIN)/python -m pytest -p tests.workers -n $(WORKERS)
 
-lint: $(DEV)  ## style, types and floors
+lint: $(DEV)  ## style, types, floors, scripts and workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/shellcheck -x $$(git ls-files '*.sh' .ci/run tests/cluster/stand_in/docker)
+	bash tests/lint_workflows.sh
 
 format: $(DEV)  ## put the code into its form
 	$(BIN)/ruff check --fix .
