@@ -40,6 +40,8 @@ STARTED = 1_795_292_000.0
 PAINT_MS_MAX = 2_000  # first paint for 500 nodes, or as many times that of the page without scripts:
 PAINT_RATIO_MAX = 12  # a busy machine is slow at both
 
+pytestmark = pytest.mark.timeout(420)  # the first waits for a browser to be installed, one for ten thousand nodes
+
 
 def simulation(
     folder: Path, nodes: int, *words: str, degree: int = 8, network: str = "preset: aws"
@@ -256,6 +258,19 @@ def test_a_run_that_goes_on_is_drawn_as_it_comes(browser, ten):
     assert reached(browser) == 9
 
 
+def test_a_run_that_has_published_nothing_yet_is_drawn_once_it_has(browser, folder):
+    page = folder / "young.html"
+    page.write_text(to_full_html([DrawnRun(report=sample_report(), propagation=Propagation(["a-0", "a-1", "a-2"]))]))
+    browser.open(page)
+    browser.run(
+        "const {model} = p2pnetPage; const number = model.announce({id: 'ab'.repeat(32), publisher: 0, at_us: 0});"
+        "model.append({artifact: number, node: [2], after_us: [5e3], hop: [1], from: [0]});"
+        "model.announce({id: 'cd'.repeat(32), publisher: 1, at_us: 10})"
+    )
+    assert (reached(browser), coloured(browser)) == (1, 2)
+    assert len(browser.driver.find_elements(By.CSS_SELECTOR, "#network option[value='1']")) == 1
+
+
 def test_names_from_outside_stay_text(browser, eventful):
     browser.open(eventful)
     browser.run(
@@ -304,7 +319,13 @@ def test_the_policy_lets_nothing_out(browser, ten):
 def test_it_can_be_printed(browser, ten):
     browser.open(ten, dark=True)
     assert len(browser.cdp("Page.printToPDF", printBackground=True)["data"]) > 50_000
-    assert browser.run("return document.querySelector('.paper').src.length") > 5_000
+    shape = browser.run(
+        "const image = document.querySelector('.paper'), {sigma} = p2pnetPage.drawn.network.drawing;"
+        "const {width, height} = sigma.getDimensions();"
+        "return [image.src.length, image.naturalWidth / image.naturalHeight - width / height]"
+    )
+    assert shape[0] > 5_000
+    assert abs(shape[1]) < 0.01
     assert browser.run("return p2pnetPage.theme.dark") is True
 
 

@@ -188,10 +188,11 @@ export class Drawing {
     this.sigma.refresh();
     const layers = [this.backdrop.canvas, ...Object.values(this.sigma.getCanvases())];
     const sheet = document.createElement("canvas");
-    sheet.width = this.backdrop.canvas.width;
-    sheet.height = this.backdrop.canvas.height;
+    const { width, height } = this.sigma.getDimensions();
+    sheet.width = width * (window.devicePixelRatio || 1);
+    sheet.height = height * (window.devicePixelRatio || 1);
     const pen = sheet.getContext("2d");
-    for (const layer of layers) if (layer.width) pen.drawImage(layer, 0, 0, sheet.width, sheet.height);
+    for (const layer of layers) if (layer.width && !layer.hidden) pen.drawImage(layer, 0, 0, sheet.width, sheet.height);
     return sheet.toDataURL("image/png");
   }
 }
