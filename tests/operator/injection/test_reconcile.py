@@ -44,6 +44,18 @@ async def test_an_injection_runs_and_its_status_has_verdict_and_figures() -> Non
     assert world.events() == [("Normal", "Running"), ("Normal", "ExpectationsMet")]
 
 
+async def test_stages_of_a_rate_are_the_labs_to_read_and_to_count() -> None:
+    world = await InjectionWorld.ready()
+    world.apply("held", rate="2/s for 30s, then 4/s for 10s")
+    await world.reconcile("held")
+    world.lab.end(world.status("held")["run"])
+    await world.reconcile("held")
+    world.apply("counted", rate="2/s for 30s then 20/s", count=7)
+    await world.reconcile("counted")
+    asked = [(request.rate, request.count) for request in world.lab.started]
+    assert asked == [("2/s for 30s, then 4/s for 10s", 0), ("2/s for 30s then 20/s", 7)]
+
+
 async def test_a_failed_expectation_is_named_with_what_was_measured() -> None:
     world = await InjectionWorld.ready()
     world.apply(expect=["p95 <= 1ms"])
