@@ -55,6 +55,7 @@ from p2pnet.model.replay import (
 )
 from p2pnet.model.report import ExpectationResult, Latency, Load, NodeReceipts, Reach, Report, Status, Throughput
 from p2pnet.model.scenario_run import ScenarioRun, ScenarioStep, StepExpectation, TrialLine
+from p2pnet.model.shrunk import ScenarioSize, ShrunkScenario
 from p2pnet.model.trials import TrialFailure, TrialsReport
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -117,6 +118,9 @@ def scenario_run(**more: Any) -> ScenarioRun:
         "trials": [TrialLine(seed=42, verdict="fail", missed=[missed.expr], runs=["r-1"])],
     }  # fmt: skip
     return ScenarioRun(**{**known, **more})
+
+
+SIZE = ScenarioSize(nodes=3, steps=2, faults=1, artifacts=1, bytes=1, lines=20)
 
 
 def replay_document() -> Replay:
@@ -293,6 +297,24 @@ def every_document(drawings: dict[str, Document]) -> list[Document]:
             left_out=[LeftOut("keys", "never packed")],
         ),
         replay_document(),
+        ShrunkScenario(
+            scenario="story",
+            file="story.yaml",
+            seed=3,
+            before=SIZE,
+            after=SIZE,
+            trials=9,
+            seconds=1.5,
+            state="bounded",
+            why="after 9 trials",
+            verified=True,
+            scenario_file="small/scenario.yaml",
+            subnet_file="small/subnet.yaml",
+            expectation=StepExpectation(expr="p95 <= 1s", value=None, ok=False, name="a\x1b[2J", step="a"),
+            rerun="p2pnet run x",
+            scenario_document={"kind": "Scenario"},
+            subnet_document={"kind": "Subnet", "spec": {"x": "\x1b[2J"}},
+        ),
         Fetched(subnet="demo", artifact="3f" * 32, name="photo.jpg", size=3, node="node-1", file="photo.jpg"),
         WithdrawnArtifact(subnet="demo", artifact="3f" * 32, held=1, nodes=["node-1"]),
         Removal(removed=["demo"], absent=["other"]),

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.sim.mutants import planted
 
 from p2pnet.cli.stages.simulated import SimulatedStage
 from p2pnet.scenario.document import checked_plan, inline_subnet, read_scenario
@@ -51,7 +52,12 @@ def test_every_story_holds_whatever_the_seed(path: Path, seed: int) -> None:
 
 @pytest.mark.parametrize("path", STORIES, ids=lambda path: path.stem)
 def test_every_story_is_the_same_again(path: Path) -> None:
-    if path.stem in ("lossy-subnet", "rolling-upgrade"):  # the longest ones say no more of it
+    if path.stem in (
+        "lossy-subnet",
+        "rolling-upgrade",
+        "big-files",
+        "selective-relays",
+    ):  # the longest ones say no more of it
         pytest.skip("a long one")
     assert told(path, 7).digest == told(path, 7).digest
 
@@ -64,6 +70,21 @@ def test_every_story_runs_on_every_target_says_what_it_shows_and_stands_in_the_d
     assert [found for target in TARGETS for found in unsupported_steps(plan, target)] == []
     page = (FOLDER.parents[1] / "docs" / "how-to" / "scenarios.md").read_text()
     assert f"| `{path.stem}` |" in page
+
+
+FOUND_BY = {
+    "V1": "misers", "V2": "missing-link", "drop-on-the-second-hop": "selective-relays", "digest-skips-one-id": "missing-link",
+    "no-restart-after-re-advertise": "cut-off-publisher", "lazy-for-ever": "selective-relays",
+    "waits-for-one-peer-for-ever": "selective-relays", "busy-is-taken-for-have": "selective-relays",
+    "stripes-never-missed": "six-clients", "passes-stripes-on-twice": "lying-dealer",
+}  # fmt: skip
+"""Faults planted into the core, and a story that finds each (docs/method.md has them all)."""
+
+
+@pytest.mark.parametrize(("fault", "story"), FOUND_BY.items())
+def test_a_story_finds_a_fault_in_the_broadcast(fault: str, story: str) -> None:
+    with planted(fault):
+        assert told(FOLDER / f"{story}.yaml", 1).verdict != "pass"
 
 
 DIGEST = """

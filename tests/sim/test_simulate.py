@@ -26,7 +26,7 @@ SPARSE = load_subnet(
 )  # fmt: skip
 
 
-SUBNETS = [path for path in sorted(EXAMPLES.rglob("*.yaml")) if path.parent.name != "scenarios"]
+SUBNETS = [path for path in sorted(EXAMPLES.rglob("*.yaml")) if "kind: Subnet" in path.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("path", SUBNETS, ids=lambda path: str(path.relative_to(EXAMPLES)))

@@ -256,3 +256,16 @@ def test_runs_whose_lab_was_killed_before_it_had_compressed_them_are_compressed_
     assert sorted(path.name for path in folders[0].iterdir()) == [
         "events.ndjson.gz", "head.json", "run.json", "summary.json",
     ]  # fmt: skip
+
+
+def test_a_label_that_a_scenario_made_spares_no_run_unless_a_person_gives_another(state):
+    for number, label in enumerate(("story/a", "story/a", "mine", "")):
+        folder = put(state, number, label=label)
+        run = msgspec.json.decode((folder / "run.json").read_bytes(), type=RunFile)
+        request = msgspec.structs.replace(run.request, label="story/a", made_label=True)
+        (folder / "run.json").write_bytes(archive.pretty(msgspec.structs.replace(run, request=request)))
+    found = sorted(archive.list_heads(state), key=lambda head: head.created_at)
+    assert [(head.label, head.spared) for head in found] == [
+        ("story/a", False), ("story/a", False), ("mine", True), ("", False),
+    ]  # fmt: skip
+    assert [head.label for head in retention.surplus(found, retention.Limits(runs=1, bytes=None))] == ["story/a"] * 2

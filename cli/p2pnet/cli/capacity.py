@@ -53,6 +53,11 @@ def this_machine(groups: Cgroups | None = None) -> Machine:
     )
 
 
+def at_a_time(trials: int, jobs: int | None) -> int:
+    """How many of these trials are simulated at the same time: as asked, else as many as there are cores."""
+    return min(trials, jobs or max(1, int(this_machine().cores)))
+
+
 def cost(nodes: int, edges: int, processes: int) -> Cost:
     """What nodes, edges and processes of these numbers cost: CPU in seconds, memory in bytes."""
     return Cost(

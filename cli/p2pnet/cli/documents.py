@@ -11,6 +11,7 @@ from p2pnet.model.jobs import Progress
 from p2pnet.model.replay import Replay
 from p2pnet.model.report import FaultStatus, Report, RunStateName, Status, Verdict
 from p2pnet.model.scenario_run import ScenarioRun
+from p2pnet.model.shrunk import ShrunkScenario
 from p2pnet.model.trials import TrialsReport
 
 SubnetState = Literal["starting", "up", "silent", "dead", "damaged"]
@@ -327,6 +328,7 @@ Document = (
     | TrialsReport
     | Comparison
     | ScenarioRun
+    | ShrunkScenario
     | BundleManifest
     | Replay
     | Status
@@ -351,6 +353,7 @@ SHAPES: dict[str, type[msgspec.Struct]] = {
     "trials": TrialsReport,
     "comparison": Comparison,
     "scenario-run": ScenarioRun,
+    "shrunk": ShrunkScenario,
     "bundle": BundleManifest,
     "replay": Replay,
     "status": Status,

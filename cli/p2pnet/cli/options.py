@@ -141,15 +141,9 @@ class SubnetOptions(KeptOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportFiles:
-    """Where a report goes besides the screen, in which form; None: nowhere; `-`: stdout."""
+class SummaryFiles:
+    """Where a result goes besides the screen, for CI; None: nowhere; `-`: stdout."""
 
-    html: Annotated[
-        Path | None,
-        typer.Option(
-            "--html", metavar="FILE", help="Write the report as one HTML page, too; - is stdout.", show_default=False
-        ),
-    ] = None
     junit: Annotated[
         Path | None,
         typer.Option(
@@ -160,6 +154,30 @@ class ReportFiles:
         Path | None,
         typer.Option("--md", metavar="FILE", help="Write a summary in Markdown, too; - is stdout.", show_default=False),
     ] = None
+
+    def wanted(self) -> dict[str, Path]:
+        """Option as typed -> its file, of those that were given."""
+        named = {"--junit": self.junit, "--md": self.md}
+        return {option: path for option, path in named.items() if path is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFiles(SummaryFiles):
+    """Where a report goes, in which form."""
+
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", help="Write the report as one HTML page, too; - is stdout.", show_default=False
+        ),
+    ] = None
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full",
+            help="The HTML page with charts and the network in motion: one file of 1 MB or more, with scripts.",
+        ),
+    ] = False
     csv: Annotated[
         Path | None,
         typer.Option(
@@ -169,8 +187,9 @@ class ReportFiles:
 
     def wanted(self) -> dict[str, Path]:
         """Option as typed -> its file, of those that were given."""
-        named = {"--html": self.html, "--junit": self.junit, "--md": self.md, "--csv": self.csv}
-        return {option: path for option, path in named.items() if path is not None}
+        page = {} if self.html is None else {"--html": self.html}
+        rows = {} if self.csv is None else {"--csv": self.csv}
+        return page | super().wanted() | rows
 
 
 def jobs_option(text: str) -> Any:

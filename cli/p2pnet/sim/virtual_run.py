@@ -51,6 +51,8 @@ class SimLoad(msgspec.Struct, frozen=True, kw_only=True):
     client: str = ""
     """The client that publishes; empty: the subnet's `blob`, or its first client."""
     label: str = ""
+    made_label: bool = False
+    """Whether a scenario made the label."""
     shared: bool = False
     """Beside other runs, which the report says."""
     stop_early: bool = False
@@ -341,6 +343,6 @@ def _request_of(load: SimLoad, client: str) -> tuple[RunRequest, dict[str, int]]
             payloads.append(Payload(name, size=data))
     request = RunRequest(
         payloads, load.count, load.rate_per_s, load.sender, within_s=load.within_s, expect=load.expectations,
-        shared=load.shared, client=client, label=load.label, stop_early=load.stop_early,
+        shared=load.shared, client=client, label=load.label, made_label=load.made_label, stop_early=load.stop_early,
     )  # fmt: skip
     return request, sizes

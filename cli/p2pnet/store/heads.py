@@ -31,6 +31,8 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     artifacts: int = 0
     nodes: int = 0
     label: str = ""
+    made_label: bool = False
+    """Whether the label is still the one that a scenario made."""
     shared: bool = False
     context: str = ""
     """The kubeconfig context that a copied run is from; empty: the run was made on this machine."""
@@ -49,9 +51,16 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Whether the run is finished or cancelled."""
         return self.state in RUN_ENDED
 
+    @property
+    def spared(self) -> bool:
+        """Whether somebody gave it a label, so that it is not removed to make room."""
+        return bool(self.label) and not self.made_label
+
 
 class _Request(msgspec.Struct):
     shared: bool = False
+    label: str = ""
+    made_label: bool = False
 
 
 class _Run(msgspec.Struct):
@@ -139,7 +148,8 @@ def _made(folder: Path) -> RunHead | None:
         run=run.run, subnet=run.subnet, target=run.target, created_at=run.created_at, state=run.state,
         started_at=run.started_at, finished_at=run.finished_at,
         artifacts=max(len(run.artifacts), summary.artifacts if summary else 0), nodes=len(run.nodes),
-        label=run.label, shared=run.request.shared, context=run.context, namespace=run.namespace,
+        label=run.label, made_label=run.request.made_label and run.label == run.request.label,
+        shared=run.request.shared, context=run.context, namespace=run.namespace,
         verdict=summary.verdict if summary else None, reach=summary.reach.ratio if summary else None,
         p95_ms=summary.latency_ms.p95 if summary else None, bytes=bytes_of(folder), stamp=stamp or (0, 0),
     )  # fmt: skip

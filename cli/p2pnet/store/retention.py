@@ -1,7 +1,7 @@
 """Retention: how many runs are kept and how many bytes; the oldest are removed first.
 
-Applied by a lab when a run has ended, and by commands that copy runs from a cluster. Runs with a label and open runs are
-never removed. What was removed is recorded, for lists of runs to mention it.
+Applied by a lab when a run has ended, and by commands that copy runs from a cluster. Open runs, and those
+to which somebody gave a label, are never removed. What was removed is recorded, for lists of runs to mention it.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from p2pnet.store.files import write_atomic
 from p2pnet.store.heads import RunHead, bytes_of
 from p2pnet.store.state import State
 
-KEEP_RUNS = 500  # ended runs without a label
+KEEP_RUNS = 500  # ended runs to which nobody gave a label
 KEEP_BYTES = 5 << 30  # of all runs together
 ENV_RUNS = "P2PNET_KEEP_RUNS"
 ENV_BYTES = "P2PNET_KEEP_BYTES"
@@ -31,7 +31,7 @@ REMOVING = ".removing-"  # prefix of a run's directory while it is being deleted
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many ended runs without a label are kept, and how many bytes of all runs; None: no limit."""
+    """How many ended runs are kept to which nobody gave a label, and how many bytes of all runs; None: no limit."""
 
     runs: int | None = KEEP_RUNS
     bytes: int | None = KEEP_BYTES
@@ -65,8 +65,8 @@ def limits_of(environ: Mapping[str, str]) -> Limits:
 def surplus(heads: Sequence[RunHead], limits: Limits) -> list[RunHead]:
     """The runs beyond the limits, oldest first; never an open, a labelled or the newest one."""
     newest_first = sorted(heads, key=lambda head: (head.created_at, head.run), reverse=True)
-    removable = [head for head in newest_first[1:] if head.ended and not head.label]
-    spared = len(newest_first[:1]) if newest_first and newest_first[0].ended and not newest_first[0].label else 0
+    removable = [head for head in newest_first[1:] if head.ended and not head.spared]
+    spared = len(newest_first[:1]) if newest_first and newest_first[0].ended and not newest_first[0].spared else 0
     gone = [] if limits.runs is None else removable[max(0, limits.runs - spared) :]
     left = sum(head.bytes for head in heads) - sum(head.bytes for head in gone)
     staying = removable[: len(removable) - len(gone)]

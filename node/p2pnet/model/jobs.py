@@ -64,6 +64,8 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     """The client that publishes; empty: the subnet's `blob`, or its first client. A run always names it."""
     label: str = ""
     """A name for the run, at most 80 characters."""
+    made_label: bool = False
+    """The label was made for the run, by a scenario, and not given by a person: it does not keep the run from being removed."""
     injection: InjectionRef | None = None
     """The Injection resource that asks; None: a person."""
     stop_early: bool = False
@@ -142,7 +144,7 @@ class RunFile(msgspec.Struct, frozen=True, omit_defaults=True):
     namespace: str = ""
     """Set in such a copy: the subnet's namespace."""
     label: str = ""
-    """Name of the run, at first as requested; a run with a label is not removed when old runs are."""
+    """Name of the run, at first as requested; a run with a label that a person gave is not removed when old runs are."""
     faults: list[FaultStatus] = []
     """Faults that were in force at some time of the run."""
     adversaries: list[AdversaryGroup] = []

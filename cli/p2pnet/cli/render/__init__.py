@@ -29,6 +29,7 @@ from p2pnet.model.comparison import Comparison
 from p2pnet.model.replay import Replay
 from p2pnet.model.report import Report, Status
 from p2pnet.model.scenario_run import ScenarioRun
+from p2pnet.model.shrunk import ShrunkScenario
 from p2pnet.model.trials import TrialsReport
 
 
@@ -154,7 +155,7 @@ def _drawing(document: Document, width: int, now: float, *, ascii_only: bool, he
     match document:
         case Report() | TrialsReport() | Comparison() | ScenarioRun():
             return _draw_measured(document, width, ascii_only=ascii_only)
-        case BundleManifest() | Replay():
+        case BundleManifest() | Replay() | ShrunkScenario():
             return _draw_carried(document, width)
         case Status():
             from p2pnet.cli.render import status
@@ -193,8 +194,12 @@ def _draw_measured(document: Report | TrialsReport | Comparison | ScenarioRun, w
     assert_never(document)
 
 
-def _draw_carried(document: BundleManifest | Replay, width: int) -> Any:
+def _draw_carried(document: BundleManifest | Replay | ShrunkScenario, width: int) -> Any:
     match document:
+        case ShrunkScenario():
+            from p2pnet.cli.render import shrunk
+
+            return shrunk.draw(document, width)
         case BundleManifest():
             from p2pnet.cli.render import bundle
 

@@ -115,7 +115,8 @@ class LiveStage:
                 payloads = await self._payloads(client, ask)
                 request = RunRequest(
                     payloads, ask.count, ask.rate_per_s, ask.publisher, seed=ask.seed, within_s=ask.within_s,
-                    expect=list(ask.expect), shared=ask.shared, client=ask.client, label=ask.label, stop_early=ask.stop_early,
+                    expect=list(ask.expect), shared=ask.shared, client=ask.client, label=ask.label, made_label=bool(ask.label),
+                    stop_early=ask.stop_early,
                 )  # fmt: skip
                 run = (await client.start_run(request, key=uuid.uuid4().hex)).run
                 state = await self._follow(client, run, progress)

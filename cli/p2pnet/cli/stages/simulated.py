@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from p2pnet.subnet.spec import SIMULATED_NODES_MAX
 
 LOOK_NS = NS // 10  # virtual time between two looks at a condition
 NAMED_MAX = 5
+RESTART = "restart"
 ROTATED = (
     "modelled: a new certificate is a new connection with every peer, make before break; there are no certificates"
 )
@@ -40,6 +41,15 @@ class RecordedLoad(NamedTuple):
     """As `SimLoad` has them."""
     planned: Sequence[Planned] | None
     """What was published when, by time; None: as the step says, which is the same in the simulator."""
+
+
+class StepCircumstances(NamedTuple):
+    """How it stood when a run or a wait for a condition began, and what faults were in force in its time."""
+
+    connected: bool
+    """Whether all links were up that are to be."""
+    faults: frozenset[str]
+    """Names, of a restart of a step `restart`."""
 
 
 class SimulatedStage:
@@ -69,6 +79,8 @@ class SimulatedStage:
         self._up_ns = 0
         self._published: dict[str, tuple[str, list[str]]] = {}
         """Client and artifacts of each inject step, by its name."""
+        self.circumstances: dict[str, StepCircumstances] = {}
+        """By name of the inject step, or by what was waited for, see `awaited_key`."""
         self._under_way: dict[str, tuple[VirtualRun, ProgressSink]] = {}
         clients = dict.fromkeys(step.run.client for step in plan.all() if step.run is not None)
         known = [one.name for one in plan.subnet.spec.clients]
@@ -112,6 +124,7 @@ class SimulatedStage:
     async def inject(self, ask: RunAsk, progress: ProgressSink) -> Report:
         """See `Stage`."""
         load, recorded = self._load(ask), self._recorded.get(ask.name)
+        connected = not self._lacking()
         began = time.time()
         kept = None if self._state is None else SimulatedRun(self._state, began, random.Random())
         ended = False
@@ -129,6 +142,7 @@ class SimulatedStage:
                 ended = self._finish(ask, run, kept, load, began)[1]
                 raise
             report, ended = self._finish(ask, run, kept, load, began)
+            self.circumstances[ask.name] = StepCircumstances(connected, _names_of(one.name for one in report.faults))
             return report
         finally:
             if kept is not None and not ended:
@@ -161,7 +175,8 @@ class SimulatedStage:
             payloads = [(Path(name).name, (self._folder / name).read_bytes()) for name in ask.files]
         return SimLoad(
             payloads=payloads, count=ask.count, rate_per_s=ask.rate_per_s, sender=ask.publisher, within_s=ask.within_s,
-            expectations=list(ask.expect), client=ask.client, label=label, shared=ask.shared,
+            expectations=list(ask.expect), client=ask.client, label=label, made_label=bool(label),
+            shared=ask.shared,
             stop_early=ask.stop_early,
         )  # fmt: skip
 
@@ -192,7 +207,7 @@ class SimulatedStage:
         self._note(RESTARTED)
         lacking = self._lacking()
         self._restarts += 1
-        self._there.add_fault({"name": f"restart-step-{self._restarts}", "restart": True, "from": ",".join(nodes)})
+        self._there.add_fault({"name": f"{RESTART}-step-{self._restarts}", "restart": True, "from": ",".join(nodes)})
         await self._connected_again(lacking, nodes, within_s, progress)
         return some(nodes, NAMED_MAX)
 
@@ -212,6 +227,15 @@ class SimulatedStage:
     async def wait(self, what: Awaited, within_s: float, progress: ProgressSink) -> Waited:
         """See `Stage`."""
         deadline = self._there.now + int(within_s * NS)
+        connected, watch = not self._lacking(), self._there.watch_faults()
+        try:
+            return await self._waited(what, deadline, progress)
+        finally:
+            seen = watch.statuses(self._there.now / NS)
+            self.circumstances[awaited_key(what)] = StepCircumstances(connected, _names_of(one.name for one in seen))
+            watch.close()
+
+    async def _waited(self, what: Awaited, deadline: int, progress: ProgressSink) -> Waited:
         while True:
             came, words, done, total = self._stands(what)
             progress(words, done, total)
@@ -286,6 +310,15 @@ class SimulatedStage:
             if self._there.now >= deadline:
                 raise NotReadyError(f"not connected again after {within_s:g} s: links {up}/{expected}")
             await self._turns.until(min(deadline, self._there.now + LOOK_NS))
+
+
+def awaited_key(what: Awaited) -> str:
+    """What was waited for, as a key of `SimulatedStage.circumstances`: no step has such a name."""
+    return f"{what.connected} {','.join(what.holds)}"
+
+
+def _names_of(faults: Iterable[str]) -> frozenset[str]:
+    return frozenset(RESTART if name.startswith(f"{RESTART}-step-") else name for name in faults)
 
 
 def _sink(kept: SimulatedRun | None) -> Callable[[list[Any]], None]:

@@ -326,7 +326,7 @@ def _client(options: CompareOptions, subnet: "Subnet") -> tuple[str, int]:
 
 
 async def _simulated(asked: _Question, session: Session) -> "Paired":
-    from p2pnet.cli.capacity import this_machine
+    from p2pnet.cli.capacity import at_a_time
     from p2pnet.cli.comparing import Contender, checkout_path, paired_trials
     from p2pnet.cli.trials import job_of
 
@@ -335,7 +335,7 @@ async def _simulated(asked: _Question, session: Session) -> "Paired":
         client, honest = _client(options, subnet)
         job = job_of(options.load(), subnet, client, {}, honest=honest)
         sides.append(Contender(job, checkout_path(Path(word), "sim") if asked.kind == "checkout" else ()))
-    jobs = min(options.trials, options.jobs or max(1, int(this_machine().cores)))
+    jobs = at_a_time(options.trials, options.jobs)
     return await paired_trials(
         sides[0], sides[1], asked.gates, seed=asked.seed, most=options.trials, jobs=jobs, session=session
     )

@@ -10,6 +10,7 @@ from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.load import StopEarly
 from p2pnet.cli.options import (
     IgnoreUnsupported,
+    SummaryFiles,
     VerbOptions,
     context_option,
     jobs_option,
@@ -34,28 +35,8 @@ TRIALS_MAX = 10_000
 LIVE_TRIALS_MAX = 100
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Written:
-    """Where the result goes besides the screen."""
-
-    junit: Annotated[
-        Path | None,
-        typer.Option(
-            "--junit", metavar="FILE", help="Write the expectations as JUnit XML, too; - is stdout.", show_default=False
-        ),
-    ] = None
-    md: Annotated[
-        Path | None,
-        typer.Option("--md", metavar="FILE", help="Write a summary in Markdown, too; - is stdout.", show_default=False),
-    ] = None
-
-    def wanted(self) -> dict[str, Path]:
-        """Option as typed -> its file, of those that were given."""
-        return {option: path for option, path in (("--junit", self.junit), ("--md", self.md)) if path is not None}
-
-
 @dataclass(frozen=True)
-class RunOptions(VerbOptions, _Written):
+class RunOptions(VerbOptions, SummaryFiles):
     """Run a scenario.
 
     Starts its subnet, does its steps, judges what they expect, and takes the subnet down. Ctrl-C ends it and takes it down, too.
@@ -85,6 +66,13 @@ class RunOptions(VerbOptions, _Written):
     ] = None
     stop_early: StopEarly = False
     keep: Annotated[bool, typer.Option("--keep", help="Leave the subnet standing at the end.")] = False
+    shrink: Annotated[
+        Path | None,
+        typer.Option(
+            "--shrink", metavar="DIR", help="When it fails in the simulator, write the smallest scenario that fails by the same"
+            " expectation into this new folder.", show_default=False,
+        ),
+    ] = None  # fmt: skip
     ignore_unsupported: IgnoreUnsupported = False
     namespace: Annotated[
         str | None,
@@ -110,6 +98,10 @@ async def run(options: RunOptions, session: Session) -> Outcome:
     target = session.target()
     _check(options, target.kind)
     checked = read_checked(options.file, target.kind, session, ignore=options.ignore_unsupported)
+    if options.shrink is not None:
+        from p2pnet.cli.shrinking import check_folder
+
+        check_folder(options.shrink)
     target.use_namespace(checked.plan.subnet)
     scenario_trials.check_room(checked.plan, target, jobs=_jobs(options))
     if target.kind == "local":  # a pod has a Python of its own, and the simulator makes each client before it begins
@@ -138,7 +130,49 @@ async def run(options: RunOptions, session: Session) -> Outcome:
     _keep_records(checked, target, results)
     again = first_to_repeat(document, lost)
     document = msgspec.structs.replace(document, rerun="" if again is None else _rerun(options, again))
-    return await _outcome(options, document, exit_code_of(results, document), session)
+    outcome = await _outcome(options, document, exit_code_of(results, document), session)
+    if options.shrink is None or outcome.failure is not None or outcome.exit_code != ExitCode.EXPECTATION_FAILED:
+        _unshrunk(options, document, session)
+        return outcome
+    return await _shrunk(options, checked, document, session)
+
+
+def _unshrunk(options: RunOptions, document: "ScenarioRun", session: Session) -> None:
+    """Say why there is nothing to shrink, where that was asked for; the folder goes again."""
+    import contextlib
+
+    if options.shrink is None:
+        return
+    with contextlib.suppress(OSError):
+        options.shrink.rmdir()
+    if document.state != "cancelled":
+        words = "it passes" if document.verdict == "pass" else "it is invalid, which is no failure of what it expects"
+        session.note(f"nothing to shrink: {words}")
+
+
+async def _shrunk(
+    options: RunOptions, checked: "CheckedScenario", document: "ScenarioRun", session: Session
+) -> Outcome:
+    """The smaller one in the place of the whole. It fails as that does, and so does the command."""
+    import contextlib
+
+    from p2pnet.cli.shrinking import shrink
+
+    folder = options.shrink or Path()
+    session.interrupted_note = "interrupted: nothing was written"
+    try:
+        found = await shrink(checked, seed=document.shown_seed, folder=folder, file=options.file, session=session)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise
+    if not found.verified and found.state != "cancelled":
+        raise CommandError(
+            f"what was written does not fail by {found.expectation.expr}: shrinking went wrong", where=found.scenario_file,
+            next_step=f"keep to the whole scenario: {document.rerun}", exit_code=ExitCode.BUG,
+        )  # fmt: skip
+    code = ExitCode.INTERRUPTED if found.state == "cancelled" else ExitCode.EXPECTATION_FAILED
+    return Outcome(found, exit_code=code, next=(found.rerun,))
 
 
 def _keep_records(checked: "CheckedScenario", target: "Target", results: "list[TrialResult]") -> None:
@@ -166,10 +200,20 @@ async def _outcome(options: RunOptions, document: "ScenarioRun", exit_code: int,
     name = document.subnet
     if document.kept:
         session.note(f"{name} is left standing: p2pnet down {name} takes it down")
+    _offer(options, document, session)
     place, session.place = session.place, Place()  # the commands say themselves where
     outcome = Outcome(document, exit_code=exit_code, next=(document.rerun or _next(options, document, place),))
     outcome = await report_files.write_each(options, lambda option: _text(option, document), outcome, session)
     return replace(outcome, exit_code=ExitCode.INTERRUPTED) if document.state == "cancelled" else outcome
+
+
+def _offer(options: RunOptions, document: "ScenarioRun", session: Session) -> None:
+    """Say how a failure in the simulator is made smaller: there it comes again, as often as is wanted."""
+    import shlex
+
+    if document.target == "sim" and document.verdict == "fail" and options.shrink is None and str(options.file) != "-":
+        folder = shlex.quote(f"{options.file.stem}-smaller")
+        session.note(f"a smaller scenario that fails like this: {document.rerun} --shrink {folder}")
 
 
 def _text(option: str, document: "ScenarioRun") -> "Iterator[str]":
@@ -198,6 +242,8 @@ def _check(options: RunOptions, target: TargetName) -> None:
         what, hint = "--keep: a simulated subnet ends with its scenario", "leave it out; runs are kept without it"
     elif options.keep and options.trials > 1:
         what, hint = "--keep with several trials: each one begins with a new subnet", "leave one of the two out"
+    elif options.shrink is not None and target != "sim":
+        what, hint = "--shrink is for the simulator, where a failure comes again with its seed", "add --on sim"
     elif target != "sim" and options.trials > LIVE_TRIALS_MAX:
         what, hint = f"--trials {options.trials}: at most {LIVE_TRIALS_MAX} of live nodes", "simulate more: --on sim"
     if what:
@@ -206,9 +252,9 @@ def _check(options: RunOptions, target: TargetName) -> None:
 
 def _jobs(options: RunOptions) -> int:
     """Processes that simulate at the same time."""
-    from p2pnet.cli.capacity import this_machine
+    from p2pnet.cli.capacity import at_a_time
 
-    return min(options.trials, options.jobs or max(1, int(this_machine().cores)))
+    return at_a_time(options.trials, options.jobs)
 
 
 def _rerun(options: RunOptions, seed: int) -> str:

@@ -138,7 +138,7 @@ async def run(options: RunsOptions, session: Session) -> Outcome:
         doomed = _unique(pick_run(word, heads, target, options.name) for word in options.remove)
         return await _remove(doomed, options, target, session)
     if options.keep is not None:
-        ended = [head for head in reversed(chosen) if head.ended and not head.label]
+        ended = [head for head in reversed(chosen) if head.ended and not head.spared]
         return await _remove(ended[options.keep :][::-1], options, target, session)
     shown = list(reversed(chosen))[: options.limit]
     name = options.name or (shown[0].subnet if shown else "NAME")
@@ -298,7 +298,7 @@ async def _ask(doomed: list[RunHead], session: Session) -> None:
             next_step=f"say -y to remove {'them' if several else 'it'}",
         )
     session.interrupted_note = "interrupted: nothing was removed"
-    labelled = sum(bool(head.label) for head in doomed)
+    labelled = sum(head.spared for head in doomed)
     with_labels = f", {labelled} of them with a label" if labelled else ""
     if not await ask(f"Remove {what} ({size}{with_labels}) for good?", session):
         raise CommandError(

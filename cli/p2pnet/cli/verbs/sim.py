@@ -111,7 +111,7 @@ async def run(options: SimOptions, session: Session) -> Outcome:
     from p2pnet.cli import report_files
     from p2pnet.cli.spooling import spooled
 
-    report_files.check(options)
+    report_files.check_report(options)
     _check_trials(options)
     streams = load.check(options, "sim")
     if STDIN in streams and options.file == STDIN:
@@ -142,9 +142,9 @@ async def run(options: SimOptions, session: Session) -> Outcome:
 
 def _jobs(options: SimOptions) -> int:
     """Processes that simulate at the same time."""
-    from p2pnet.cli.capacity import this_machine
+    from p2pnet.cli.capacity import at_a_time
 
-    return min(options.trials or 1, options.jobs or max(1, int(this_machine().cores)))
+    return at_a_time(options.trials or 1, options.jobs)
 
 
 def _check_capacity(options: SimOptions, subnet: "Subnet") -> None:
