@@ -3,7 +3,7 @@
 import msgspec
 
 from p2pnet.measure import HopTree
-from p2pnet.measure.wording import MISSING, load_parts, milliseconds, offered, percent
+from p2pnet.measure.wording import MISSING, load_parts, milliseconds, offered, percent, stage_lines
 from p2pnet.model.jobs import RunFile, RunRequest
 from p2pnet.model.report import Report
 from p2pnet.model.text import some
@@ -64,6 +64,7 @@ def _content(report: Report, run: RunFile | None, tree: HopTree | None) -> list[
         _card("Faults", network.faults(report.faults)) if report.faults else None,
         _latency(report),
         _card("What stands out", network.findings(report.findings)) if report.findings else None,
+        _lines("By stage of the load", stage_lines(report), ""),
         _lines("Notes", report.notes, ""),
         _card("Nodes", *tables.nodes(report)) if report.per_node else None,
         _card(_telling(tree), *journey(tree, names.get(tree.artifact, ""), late=missed)) if tree else None,
