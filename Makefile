@@ -7,11 +7,11 @@ DEV := $(VENV)/.dev
 # Python compiles what is imported when it is; compiling all of a Kubernetes client takes longer than fetching it.
 INSTALL := install --quiet --no-compile --disable-pip-version-check
 BUILD := 'pip>=25.1' 'hatchling>=1.27' 'hatch-vcs>=0.5'
-UNIT := not soak and not cluster and not e2e
+UNIT := not soak and not cluster and not e2e and not browser
 # Of `make test`: one more than cores, for whoever tests in a cluster waits more than works.
 WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 
-.PHONY: help install dev demo unit e2e cluster coverage test lint format bench bench-sim bench-quic bench-rivals soak clean
+.PHONY: help install dev page demo unit e2e browser cluster coverage test lint format bench bench-sim bench-quic bench-rivals soak clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,10 @@ $(DEV): $(RUNTIME)
 	$(BIN)/python -m pip $(INSTALL) --group dev
 	@touch $@
 
+# The same lock and sources give the same bytes; tests/present/test_vendor.py compares.
+page:  ## build the scripts of the rich HTML page from web/ (needs node and npm)
+	cd web && npm ci --ignore-scripts && npm run build
+
 demo: $(RUNTIME)  ## ten nodes, real files, the report, a hop tree, and down again
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
@@ -40,6 +44,9 @@ unit: $(DEV)  ## the tests without a cluster and without whole subnets: minutes
 
 e2e: $(DEV)  ## the tests with whole subnets of this machine
 	$(BIN)/python -m pytest -m e2e
+
+browser: $(DEV)  ## the tests of the rich HTML page in Chromium, which root gets from apt; pictures in build/screenshots
+	$(BIN)/python -m pytest -m browser
 
 cluster: $(DEV)  ## the tests with a real Kubernetes, which they build and start: tests/cluster/README.md
 	$(BIN)/python -m pytest -m cluster
@@ -56,11 +63,13 @@ coverage: $(DEV)  ## the unit tests, and whether each room is covered as far as 
 test: $(DEV)  ## every test
 	$(BIN)/python -m pytest -p tests.workers -n $(WORKERS)
 
-lint: $(DEV)  ## style, types and floors
+lint: $(DEV)  ## style, types, floors, scripts and workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/shellcheck -x $$(git ls-files '*.sh' .ci/run tests/cluster/stand_in/docker)
+	bash tests/lint_workflows.sh
 
 format: $(DEV)  ## put the code into its form
 	$(BIN)/ruff check --fix .

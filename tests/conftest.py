@@ -10,7 +10,7 @@ from hypothesis import settings
 
 TESTS = Path(__file__).parent
 # Folders whose tests bear their name as a marker: `make unit` leaves them out.
-MARKED = ("cluster", "e2e")
+MARKED = ("browser", "cluster", "e2e")
 
 # A busy machine is no failure: examples are bounded in number and size, never in time.
 settings.register_profile("house", deadline=None)

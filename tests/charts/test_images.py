@@ -34,7 +34,11 @@ def test_hadolint_finds_nothing(file: str) -> None:
 
 def test_shellcheck_finds_nothing_in_any_script() -> None:
     listed = subprocess.run(
-        ["git", "ls-files", "*.sh", ".ci/run"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "*.sh", ".ci/run", "tests/cluster/stand_in/docker"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     scripts = listed.stdout.split()
     assert scripts

@@ -234,6 +234,7 @@ class FakeTarget:
         self.fake = client
         self.state = state
         self.seen: Presence = presence
+        self.prepared: list[Subnet] = []
         self.started: list[Subnet] = []
         self.removed: list[str] = []
 
@@ -268,6 +269,9 @@ class FakeTarget:
     @contextlib.asynccontextmanager
     async def lock(self, name: str, progress: TargetProgress) -> AsyncIterator[None]:
         yield
+
+    async def prepare(self, subnet: Subnet, progress: TargetProgress) -> None:
+        self.prepared.append(subnet)
 
     async def start(self, subnet: Subnet, progress: TargetProgress, *, timeout_s: float) -> None:
         self.started.append(subnet)

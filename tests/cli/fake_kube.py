@@ -33,10 +33,13 @@ class FakeKube:
         self.subnets: dict[str, dict[str, Any]] = {}
         self.pods: dict[str, dict[str, Any]] = {}
         self.logs: dict[str, str] = {}
+        self.events: list[dict[str, Any]] = []
         self.lab: Callable[[str, str, dict[str, str], bytes], tuple[int, Any]] | None = None
         """(method, path, query, body) -> (status, document or bytes): the lab, when it is there."""
         self.away: list[int] = []
         """Statuses with which the proxy answers first."""
+        self.operator: dict[str, Any] | None = deployment("p2pnet-operator:1")
+        """The operator's Deployment, wherever it is; an applied one takes its place, and works at once."""
         self.forbidden: set[str] = set()
         """Parts of paths that are answered with 403."""
         self.asked: list[tuple[str, str]] = []
@@ -214,6 +217,8 @@ class FakeKube:
             return web.json_response({"gitVersion": "v1.36.3"})
         if path == PODS.format(namespace=self.namespace):
             return web.json_response({"items": self._pods(selector)})
+        if path == f"/api/v1/namespaces/{self.namespace}/events":
+            return web.json_response({"items": self.events})
         if match := re.fullmatch(r"/api/v1/namespaces/[^/]+/secrets/(.+)-lab-token", path):
             if match[1] not in self.subnets:
                 return refused(404, "NotFound", "no such secret")
@@ -221,14 +226,9 @@ class FakeKube:
         if path.endswith("/selfsubjectaccessreviews"):
             return web.json_response({"status": {"allowed": True}})
         if path == "/apis/apps/v1/deployments":
-            container = {"image": "p2pnet-operator:1"}
-            spec = {"template": {"spec": {"containers": [container]}}}
-            one = {
-                "metadata": {"name": "p2pnet", "namespace": "p2pnet-system"},
-                "spec": spec,
-                "status": {"readyReplicas": 1},
-            }
-            return web.json_response({"items": [one]})
+            return web.json_response({"items": [self.operator] if self.operator else []})
+        if re.fullmatch(r"/apis/apps/v1/namespaces/[^/]+/deployments/p2pnet", path) and method in ("GET", "PATCH"):
+            return self._deployment(method, body)
         if path.startswith("/apis/apiextensions.k8s.io/") and method == "GET" and path not in self.deleted:
             self.established_after -= 1
             state = "True" if self.established_after < 0 else "False"
@@ -246,6 +246,19 @@ class FakeKube:
             self.applied.append(json.loads(body))
             self.installed = self.installed or "customresourcedefinitions" in path
         return web.json_response({"items": []} if method == "GET" else {"kind": "Status"})
+
+    def _deployment(self, method: str, body: bytes) -> web.Response:
+        if method == "PATCH":
+            written = json.loads(body)
+            self.applied.append(written)
+            if "apiVersion" in written:
+                working = dict.fromkeys(
+                    ("replicas", "updatedReplicas", "availableReplicas"), written["spec"]["replicas"]
+                )
+                self.operator = written | {"status": {**working, "readyReplicas": 1, "observedGeneration": 1}}
+        if self.operator is None:
+            return refused(404, "NotFound", "deployments p2pnet not found")
+        return web.json_response(self.operator)
 
     def _pods(self, selector: str) -> list[dict[str, Any]]:
         subnet = re.search(r"p2pnet.io/subnet=([^,]+)", selector)
@@ -272,6 +285,16 @@ class FakeKube:
         if isinstance(document, bytes):
             return web.Response(status=status, body=document)
         return web.Response(status=status, body=msgspec.json.encode(document), content_type="application/json")
+
+
+def deployment(image: str, *, namespace: str = "p2pnet-system", node_image: str = "", **labels: str) -> dict[str, Any]:
+    """An operator that works, as a list of the API server shows it."""
+    container = {"image": image, "env": [{"name": "P2PNET_NODE_IMAGE", "value": node_image}]}
+    return {
+        "metadata": {"name": "p2pnet", "namespace": namespace, "labels": labels},
+        "spec": {"replicas": 1, "template": {"metadata": {}, "spec": {"containers": [container]}}},
+        "status": {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1, "readyReplicas": 1},
+    }
 
 
 def refused(status: int, reason: str, message: str) -> web.Response:

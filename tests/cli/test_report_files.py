@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from p2pnet.cli import report_files
+from p2pnet.cli import report_files, run_receipts
 from p2pnet.cli.options import ReportFiles
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.output_file import OutputFile
@@ -105,7 +105,7 @@ def test_receipts_as_csv_are_read_from_the_archive(
         "artifact,name,publisher,node,group,published_at,latency_ms,hop,sender,bytes,duplicates,state",
         f"{ARTIFACT},photo.jpg,node-1,node-11,node,1970-01-01T00:01:40.000000Z,455.000,1,node-1,0,0,received",
     ]
-    monkeypatch.setattr(report_files, "CELLS_MAX", 1)  # one artifact at a time
+    monkeypatch.setattr(run_receipts, "CELLS_MAX", 1)  # one artifact at a time
     assert p2pnet("report", "demo", "--csv", "-").out == ended.out
 
 

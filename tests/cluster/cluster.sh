@@ -32,7 +32,7 @@ root-ca-certificate-publisher-controller,serviceaccount,serviceaccount-token
 STRAY="/var/lib/kubelet /var/lib/cni /var/log/containers" # fixed places of kubelet and CNI, hidden from the machine
 CERTIFICATES=/etc/ssl/certs/ca-certificates.crt
 PACKAGES=(containerd runc containernetworking-plugins iptables conntrack iproute2 buildah debootstrap gcc libc6-dev openssl)
-export KUBECONFIG=$RUN/admin.kubeconfig PATH=$BIN:$PATH
+export KUBECONFIG=$RUN/admin.kubeconfig PATH=$BIN:$PATH BUILDAH_RUNTIME=runc # crun refuses machines with both kinds of cgroups
 
 # shellcheck source=tests/cluster/config.sh
 source "$HERE/config.sh"

@@ -9,13 +9,13 @@ from p2pnet.cli.documents import Check, Examination
 from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.targets.cluster import installation
+from p2pnet.cli.targets.cluster.installation import DEPLOYMENTS, OPERATOR_LABELS
 from p2pnet.cli.targets.cluster.status import name_of
 from p2pnet.cli.targets.cluster.target import ClusterTarget
 from p2pnet.lab_client.kube import Kube, KubeError
 from p2pnet.subnet.pods import why_not_up
 
 REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-OPERATOR_LABELS = "app.kubernetes.io/name=p2pnet,app.kubernetes.io/component=operator"
 SHOWN = 5
 
 
@@ -122,7 +122,7 @@ def _may(kube: Kube, right: Permission) -> bool:
 def _operator(kube: Kube) -> tuple[str, str, str]:
     next_step = f"kubectl get pods -A -l {OPERATOR_LABELS}"
     try:
-        found = kube.find("/apis/apps/v1/deployments", OPERATOR_LABELS)
+        found = kube.find(DEPLOYMENTS, OPERATOR_LABELS)
         pods = kube.find("/api/v1/pods", OPERATOR_LABELS)
     except KubeError as error:
         if error.status != 403:

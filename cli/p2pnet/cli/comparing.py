@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from p2pnet.cli.outcome import CommandError
-from p2pnet.cli.report_files import receipt_rows
+from p2pnet.cli.run_receipts import receipt_rows
 from p2pnet.cli.session import Session
 from p2pnet.cli.trial_worker import TrialJob
 from p2pnet.cli.trials import TrialResults, run_trials

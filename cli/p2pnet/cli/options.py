@@ -171,6 +171,13 @@ class ReportFiles(SummaryFiles):
             "--html", metavar="FILE", help="Write the report as one HTML page, too; - is stdout.", show_default=False
         ),
     ] = None
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full",
+            help="The HTML page with charts and the network in motion: one file of 1 MB or more, with scripts.",
+        ),
+    ] = False
     csv: Annotated[
         Path | None,
         typer.Option(

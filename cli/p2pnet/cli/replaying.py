@@ -12,7 +12,7 @@ from p2pnet.broadcast.loading import OURS
 from p2pnet.cli.capacity import this_machine, too_much_to_simulate
 from p2pnet.cli.outcome import CommandError
 from p2pnet.cli.replay_limits import live_limits, simulated_limits
-from p2pnet.cli.report_files import receipt_rows
+from p2pnet.cli.run_receipts import receipt_rows
 from p2pnet.cli.scenario_progress import ScenarioProgress
 from p2pnet.cli.session import Session
 from p2pnet.cli.simulated_runs import retain

@@ -1,7 +1,7 @@
 """A report written to the files a person named: `--html`, `--junit`, `--md`, `--csv`. Shared by the verbs that report."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -9,17 +9,15 @@ from typing import Protocol
 from p2pnet.cli.options import ReportFiles
 from p2pnet.cli.outcome import CommandError, Outcome
 from p2pnet.cli.output_file import OutputFile, descriptor_of, is_replaced
+from p2pnet.cli.run_receipts import receipt_rows
 from p2pnet.cli.session import Session
 from p2pnet.cli.terminal import drop_stdout
-from p2pnet.measure import ReceiptRow
 from p2pnet.model.errors import SpecError
-from p2pnet.model.events import EventKind
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import Report
 from p2pnet.store import State, archive
 
 STDOUT = Path("-")
-CELLS_MAX = 2_000_000  # pairs of artifact and node held at a time, of 20 bytes; a longer run's events are read again
 
 
 class NamedFiles(Protocol):
@@ -42,16 +40,34 @@ def check(files: NamedFiles) -> None:
             raise _unwritable(option, path, f"{other} names it too")
 
 
-async def write(files: ReportFiles, outcome: Outcome, state: State, session: Session) -> Outcome:
+def check_report(files: ReportFiles, beside: Sequence[str] = ()) -> None:
+    """As `check`, and that `--full` has a file to go to, and runs `beside` a page to be drawn in. CommandError (exit 2)."""
+    if files.full and files.html is None:
+        raise CommandError(
+            "--full is of the HTML page, and none is written", where="--full", next_step="add --html FILE"
+        )
+    if beside and not files.full:
+        raise CommandError(
+            "several runs are drawn beside each other in the page of --full only", where=" ".join(beside),
+            next_step="add --html FILE --full; or p2pnet compare BASE HEAD",
+        )  # fmt: skip
+    check(files)
+
+
+async def write(
+    files: ReportFiles, outcome: Outcome, state: State, session: Session, beside: Sequence[str] = ()
+) -> Outcome:
     """Write every form, each file whole or not at all; the outcome says what could not be written (exit 2).
 
-    What goes to stdout stands there instead of the document.
+    What goes to stdout stands there instead of the document. `beside`: ids of runs whose latencies the full page has, too.
     """
-    wanted, report = files.wanted(), outcome.document
-    if wanted and not isinstance(report, Report):
-        session.note(f"there is no report: {' '.join(wanted)} not written")
+    report = outcome.document
+    if not isinstance(report, Report):
+        if wanted := files.wanted():
+            session.note(f"there is no report: {' '.join(wanted)} not written")
         return outcome
-    return await write_each(files, lambda option: _pieces(option, report, state), outcome, session)  # type: ignore[arg-type]
+    full = beside if files.full else None
+    return await write_each(files, lambda option: _pieces(option, report, state, full), outcome, session)
 
 
 async def write_each(
@@ -97,11 +113,14 @@ async def _write_all(
     return None
 
 
-def _pieces(option: str, report: Report, state: State) -> Iterator[str]:
-    """A paper's text, piece by piece."""
+def _pieces(option: str, report: Report, state: State, full: Sequence[str] | None = None) -> Iterator[str]:
+    """A paper's text, piece by piece. `full`: runs beside this one in the full page; None: the page without scripts."""
+    from p2pnet.cli.full_report import full_page
     from p2pnet.present import to_junit, to_markdown
 
     match option:
+        case "--html" if full is not None:
+            yield full_page(report, state, full)
         case "--html":
             yield _page(report, state)
         case "--junit":
@@ -150,29 +169,6 @@ def _receipts(report: Report, state: State) -> Iterator[str]:
 
 def _known(run: RunFile) -> dict[str, str]:
     return dict(zip(run.artifacts, run.names, strict=False))
-
-
-def receipt_rows(report: Report, run: RunFile, state: State) -> Iterator[Iterator[ReceiptRow]]:
-    """Every receipt that was expected, some artifacts at a time. Raises SpecError where the events are not there."""
-    from p2pnet.measure import Receipts, publications
-
-    events = state.run(report.run) / archive.EVENTS_FILE
-    published = publications(archive.iter_events(events, kind=EventKind.PUBLISHED))
-    known = set(run.artifacts)
-    artifacts = [*run.artifacts, *(one for one in published if one not in known)]
-    block = max(1, CELLS_MAX // max(1, len(run.honest)))
-    for start in range(0, len(artifacts), block):
-        receipts = Receipts(run.honest, artifacts[start : start + block])
-        receipts.feed(archive.iter_events(events))
-        yield receipts.rows(
-            published, deadline_ns=_deadline_ns(run, [one.t_ns for one in published.values()]),
-            lost_until_ns=archive.lost_until_ns(report),
-        )  # fmt: skip
-
-
-def _deadline_ns(run: RunFile, published_ns: list[int]) -> int | None:
-    """When a receipt no longer counted: as in the report."""
-    return max(published_ns) + int(run.request.within_s * 1e9) if published_ns else None
 
 
 def _to_stdout(pieces: Iterator[str], session: Session) -> None:

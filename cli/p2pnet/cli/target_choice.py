@@ -72,7 +72,7 @@ def find_target(
         case "kind":
             from p2pnet.cli.targets.cluster.kind import KindTarget
 
-            kind = KindTarget(_local().state, namespace=namespace)
+            kind = KindTarget(_local().state, namespace=namespace, context=context)
             tell(kind.where)
             return kind
         case None:

@@ -53,8 +53,13 @@ class Kube:
         return _any_file() or _in_cluster()
 
     @classmethod
-    def open(cls, context: str | None = None, namespace: str | None = None) -> "Kube":
-        """Open a context, by default the current one, and a namespace, by default the context's. Raises KubeError (exit 3)."""
+    def open(
+        cls, context: str | None = None, namespace: str | None = None, *, environment: Mapping[str, str] = os.environ
+    ) -> "Kube":
+        """Open a context, by default the current one, and a namespace, by default the context's. Raises KubeError (exit 3).
+
+        `environment`: the variable KUBECONFIG in it lists the files, as for kubectl.
+        """
         import urllib3
         from kubernetes import config as untyped_config
         from kubernetes.client import Configuration
@@ -68,7 +73,7 @@ class Kube:
             if context is None and not _kubeconfig_exists() and _in_cluster():
                 config.load_incluster_config(client_configuration=settings)
                 return cls(settings, context="in-cluster", namespace=namespace or _own_namespace())
-            found = kubeconfig.read(os.environ)
+            found = kubeconfig.read(environment)
             name, there = context or found.current, ", ".join(found.contexts) or "none"
             if name not in found.contexts:
                 which = f"no context {name!r}" if name else "no current context"

@@ -31,6 +31,15 @@ def sheet() -> str:
     return f":root{{{_variables(LIGHT)}}}@media screen and (prefers-color-scheme:dark){{:root{{{_variables(DARK)}}}}}{_RULES}"
 
 
+def themed_sheet() -> str:
+    """The same for a page whose reader may choose: `data-theme` of the root is `light` or `dark`, or is not set."""
+    light, dark = _variables(LIGHT), _variables(DARK)
+    return (
+        f":root{{{light}}}@media screen{{:root[data-theme=dark]{{{dark}}}}}"
+        f"@media screen and (prefers-color-scheme:dark){{:root:not([data-theme=light]){{{dark}}}}}{_RULES}"
+    )
+
+
 def _variables(palette: dict[str, str]) -> str:
     return "".join(f"--{name}:{value};" for name, value in palette.items())
 

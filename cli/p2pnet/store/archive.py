@@ -25,6 +25,7 @@ from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.ids import ARTIFACT_TEXT_MIN, check_label
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import Report
+from p2pnet.model.time_series import NodeSample
 from p2pnet.store import heads
 from p2pnet.store.files import write_atomic
 from p2pnet.store.heads import RunHead, read_head, refresh_head
@@ -59,6 +60,7 @@ HEX = re.compile(r"[0-9a-f]+")
 _run_file = msgspec.json.Decoder(RunFile)
 _report = msgspec.json.Decoder(Report)
 _collected = msgspec.json.Decoder(Collected)
+_sample = msgspec.json.Decoder(NodeSample)
 
 
 def list_heads(state_dir: State | Path, subnet: str | None = None) -> list[RunHead]:
@@ -121,6 +123,14 @@ def iter_events(path: Path, artifact: str | None = None, kind: EventKind | None 
                 continue
             if (artifact is None or event.artifact == artifact) and (kind is None or event.kind is kind):
                 yield event
+
+
+def iter_samples(folder: Path) -> Iterator[NodeSample]:
+    """The time series of a run in file order, from its directory; none where there is none, incomplete lines are skipped."""
+    with open_plain(folder, SAMPLES_FILE) as file:
+        for line in _lines(file):
+            with contextlib.suppress(msgspec.DecodeError):
+                yield _sample.decode(line)
 
 
 def events_file(folder: Path) -> Path:

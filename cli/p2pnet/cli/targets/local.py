@@ -234,6 +234,9 @@ class LocalTarget:
                     await asyncio.sleep(POLL_S)
             yield
 
+    async def prepare(self, subnet: "Subnet", progress: TargetProgress) -> None:
+        """Nothing: this machine has what it takes."""
+
     async def start(self, subnet: "Subnet", progress: TargetProgress, *, timeout_s: float) -> None:
         """Write the document, start the lab in a session of its own, wait until its socket answers."""
         from p2pnet.subnet.document import to_document

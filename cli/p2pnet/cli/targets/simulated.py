@@ -69,6 +69,9 @@ class SimTarget:
         del name, progress
         yield
 
+    async def prepare(self, subnet: "Subnet", progress: TargetProgress) -> None:
+        """Nothing: this machine has what it takes."""
+
     async def start(self, subnet: "Subnet", progress: TargetProgress, *, timeout_s: float) -> None:
         """Never: `p2pnet sim` starts and ends it."""
         del progress, timeout_s

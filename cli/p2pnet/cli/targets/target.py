@@ -83,6 +83,9 @@ class Target(Protocol):
     def lock(self, name: str, progress: TargetProgress) -> AbstractAsyncContextManager[None]:
         """Keep other commands from starting or removing this subnet meanwhile."""
 
+    async def prepare(self, subnet: "Subnet", progress: TargetProgress) -> None:
+        """Whatever a subnet of this document needs before it can start or be edited, and which the target can make itself."""
+
     async def start(self, subnet: "Subnet", progress: TargetProgress, *, timeout_s: float) -> None:
         """Start it; returns when its lab answers. Only under `lock`."""
 

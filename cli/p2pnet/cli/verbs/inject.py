@@ -108,7 +108,7 @@ def _check(options: InjectOptions) -> list[Path]:
     """What is wrong without asking anybody; the sources that must be read to their end first."""
     from p2pnet.cli import report_files
 
-    report_files.check(options)
+    report_files.check_report(options)
     wanted = [*options.wanted()]
     if wanted and options.no_wait:
         raise CommandError(

@@ -17,7 +17,9 @@ EXAMPLE = "p2pnet install --context staging"
 class InstallOptions(SubnetOptions):
     """Install the operator in a cluster.
 
-    Applies what this version ships and waits until the cluster knows Subnets. Again over an older one: an upgrade.
+    Applies what this version ships and waits until the cluster knows Subnets. Again over an older one: an upgrade. With
+    --on kind the cluster is made first where there is none, images of this machine are loaded, and the operator works
+    when it ends.
     """
 
     operator_image: Annotated[
@@ -47,13 +49,18 @@ async def run(options: InstallOptions, session: Session) -> Outcome:
 
     from p2pnet.cli.operator_cluster import check_namespace, cluster_of
     from p2pnet.cli.targets.cluster import installation
+    from p2pnet.cli.targets.cluster.kind import KindTarget
 
-    kube = cluster_of(session).kube
+    target = cluster_of(session)
     objects = installation.manifest(options.operator_image, options.node_image)
     check_namespace(session, objects)
-    done = await asyncio.to_thread(
-        installation.install, kube, objects, session.listener.waiting,
-        timeout_s=options.timeout_s or installation.ESTABLISHED_S,
-    )  # fmt: skip
-    document = Installation(context=kube.context, applied=done)
-    return Outcome(document, next=("p2pnet doctor --on cluster", "p2pnet up demo --on cluster --nodes 3"))
+    established_s = options.timeout_s or installation.ESTABLISHED_S
+    if isinstance(target, KindTarget):
+        done = await target.install(objects, session.listener, established_s=established_s)
+    else:
+        done = await asyncio.to_thread(
+            installation.install, target.kube, objects, session.listener.waiting, timeout_s=established_s
+        )
+    document = Installation(context=target.kube.context, applied=done)
+    on = "" if session.place.on else " --on cluster"
+    return Outcome(document, next=(f"p2pnet doctor{on}", f"p2pnet up demo --nodes 3{on}"))

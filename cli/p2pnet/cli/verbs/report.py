@@ -17,6 +17,7 @@ from p2pnet.store import archive
 from p2pnet.store.heads import RunHead
 
 EXAMPLE = "p2pnet report demo"
+RUNS_BESIDE_MAX = 7  # curves that can be told apart, with that of the run itself
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,15 @@ class ReportOptions(KeptOptions, ReportFiles):
             autocompletion=shell_completion.runs,
         ),
     ] = None
+    beside: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN]...",
+            help="More runs, whose latencies the page of --full draws beside its own.",
+            show_default=False,
+            autocompletion=shell_completion.runs,
+        ),
+    ] = None
     expect: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,20 +60,21 @@ class ReportOptions(KeptOptions, ReportFiles):
 async def run(options: ReportOptions, session: Session) -> Outcome:
     """Runs outlive their subnet: nothing need be up."""
     from p2pnet.cli.expecting import check_expectations
-    from p2pnet.cli.report_files import check, write
+    from p2pnet.cli.report_files import check_report, write
 
     check_expectations(options.expect)
     target, given = session.target(), options.name
     options = replace(options, name=subnet_meant(given, target))
     with contextlib.suppress(P2pnetError):  # what is here already can be shown without it
         await target.collect(options.name)
-    check(options)
+    check_report(options, options.beside or ())
     chosen = choose_run(options.run, target, options.name)
+    beside = [choose_run(word, target, options.name).run for word in (options.beside or ())[:RUNS_BESIDE_MAX]]
     outcome = await _report(options, chosen, target, session)
     if options.expect:
         outcome = _judged_again(options.expect, chosen, outcome, target)
     outcome = as_given(outcome, options.name, given)
-    return await write(options, outcome, target.state, session)
+    return await write(options, outcome, target.state, session, beside)
 
 
 def _judged_again(expect: list[str], chosen: RunHead, outcome: Outcome, target: Target) -> Outcome:

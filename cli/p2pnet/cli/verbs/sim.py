@@ -111,7 +111,7 @@ async def run(options: SimOptions, session: Session) -> Outcome:
     from p2pnet.cli import report_files
     from p2pnet.cli.spooling import spooled
 
-    report_files.check(options)
+    report_files.check_report(options)
     _check_trials(options)
     streams = load.check(options, "sim")
     if STDIN in streams and options.file == STDIN:

@@ -81,9 +81,11 @@ async def run(options: UpOptions, session: Session) -> Outcome:
     session.interrupted_note = f"interrupted: {subnet.name} is not up yet"
     session.resume = (f"p2pnet up {subnet.name}", f"p2pnet down {subnet.name}")
     async with target.lock(subnet.name, session.listener):
+        await target.prepare(subnet, session.listener)
+        prepared = time.monotonic()
         did = await _apply(subnet, target, session, within_s)
     try:
-        status = await _await(options, subnet, target, session, started + within_s)
+        status = await _await(options, subnet, target, session, prepared + within_s)
     except TargetError as error:
         raise target.why_it_ended(subnet.name) or error from error
     if not options.no_wait and not _ready(status, subnet):

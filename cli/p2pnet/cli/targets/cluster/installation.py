@@ -13,13 +13,19 @@ from p2pnet.cli.targets.cluster.status import Object, name_of
 from p2pnet.lab_client.kube import Kube, KubeError
 from p2pnet.model.errors import TargetError
 from p2pnet.model.images import UNRELEASED, image_tag
+from p2pnet.subnet.pods import why_not_up
 
 CRD = "CustomResourceDefinition"
 GROUP_PATH = "/apis/p2pnet.io/v1alpha1"
 KINDS = {"Subnet": "subnets", "Injection": "injections"}
 """Ours, and their names in paths."""
+DEPLOYMENTS = "/apis/apps/v1/deployments"
+OPERATOR_LABELS = "app.kubernetes.io/name=p2pnet,app.kubernetes.io/component=operator"
+IMAGE_ID = "p2pnet.io/image-id"
+"""Annotation of the operator's pods: another image by the same name makes other pods."""
 NODE_IMAGE = "P2PNET_NODE_IMAGE"
 ESTABLISHED_S = 60.0
+READY_S = 180.0  # for an image to be pulled, and the old pod to be gone first
 GONE_S = 120.0
 POLL_S = 0.3
 
@@ -53,7 +59,7 @@ def manifest(operator_image: str | None = None, node_image: str | None = None) -
 def images(objects: list[Object]) -> tuple[str, str]:
     """The operator's image and the nodes'."""
     container = next(_containers(objects))
-    node = next(str(one["value"]) for one in container["env"] if one["name"] == NODE_IMAGE)
+    node = next((str(one.get("value")) for one in container.get("env") or [] if one["name"] == NODE_IMAGE), "")
     return str(container["image"]), node
 
 
@@ -69,6 +75,51 @@ def install(kube: Kube, objects: list[Object], tell: Callable[[str], None], *, t
         if one["kind"] == CRD:
             _wait_established(kube, one, tell, timeout_s)
     return done
+
+
+def operators(kube: Kube) -> list[Object]:
+    """The Deployments of operators in all namespaces, those of the chart too, without those that are ending. KubeError."""
+    found = [{**one, "kind": "Deployment", "apiVersion": "apps/v1"} for one in kube.find(DEPLOYMENTS, OPERATOR_LABELS)]
+    return [one for one in found if not _is_ending(one)]
+
+
+def of_image(objects: list[Object], image_id: str) -> list[Object]:
+    """The same objects, whose operator is started anew when the image behind its tag is another one."""
+    for one in objects:
+        if one["kind"] == "Deployment" and image_id:
+            one["spec"]["template"]["metadata"].setdefault("annotations", {})[IMAGE_ID] = image_id
+    return objects
+
+
+def restart(kube: Kube, deployment: Object, image_id: str) -> None:
+    """Start an operator that others installed anew, with the image that is behind its tag now. KubeError."""
+    template = {"metadata": {"annotations": {IMAGE_ID: image_id}}}
+    kube.merge(path_of(deployment), {"spec": {"template": template}})
+
+
+def wait_ready(kube: Kube, deployment: Object, tell: Callable[[str], None], *, timeout_s: float) -> None:
+    """Until the operator works, as it was applied last. TargetError (exit 4) with what keeps it from that, KubeError."""
+    deadline, path = time.monotonic() + timeout_s, path_of(deployment)
+    while not _is_ready(kube.get(path) or {}):
+        namespace = deployment["metadata"]["namespace"]
+        pods = kube.find(f"/api/v1/namespaces/{namespace}/pods", OPERATOR_LABELS)
+        why = next(filter(None, map(why_not_up, pods)), "" if pods else "it has no pod yet")
+        if time.monotonic() > deadline:
+            raise TargetError(
+                f"the operator is not ready after {timeout_s:.0f} s: {why or 'its pod runs, but does not say that it is'}",
+                where=f"{label(deployment)}, context {kube.context}",
+                hint=f"kubectl describe pods --context {kube.context} -n {namespace} -l {OPERATOR_LABELS}",
+                exit_code=ExitCode.NOT_READY,
+            )
+        tell(f"the operator to be ready{f': {why}' if why else ''}")
+        time.sleep(POLL_S)
+
+
+def _is_ready(deployment: Object) -> bool:
+    status, wanted = deployment.get("status") or {}, (deployment.get("spec") or {}).get("replicas", 1)
+    seen = status.get("observedGeneration", 0) >= (deployment.get("metadata") or {}).get("generation", 0)
+    counts = [status.get(key, 0) for key in ("replicas", "updatedReplicas", "availableReplicas")]
+    return seen and counts == [wanted] * len(counts)
 
 
 def is_installed(kube: Kube) -> bool:

@@ -152,6 +152,9 @@ class ClusterTarget:
         del name, progress
         yield
 
+    async def prepare(self, subnet: Subnet, progress: TargetProgress) -> None:
+        """Nothing: who looks after the cluster has installed the operator, and registries have the images."""
+
     async def start(self, subnet: Subnet, progress: TargetProgress, *, timeout_s: float) -> None:
         """Apply the document; a former subnet of that name that is still going is waited for."""
         del timeout_s

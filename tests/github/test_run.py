@@ -1,0 +1,252 @@
+"""The script that any CI runs, and the action around it: which commands it gives, what it leaves, and whose exit code it is."""
+
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / ".github" / "actions" / "p2pnet"
+SCRIPT = FOLDER / "run.sh"
+ACTION = yaml.safe_load((FOLDER / "action.yml").read_text())
+RUN_S = 60
+
+P2PNET = """#!/bin/bash
+echo "p2pnet $*" >>"$SAID"
+words=("$@")
+option() { for i in "${!words[@]}"; do [ "${words[i]}" != "$1" ] || echo "${words[i + 1]}"; done; }
+case $1 in
+  run)
+    [ ! -e "$2.slow" ] || { trap 'echo interrupted >&2; exit 130' TERM; echo begun >&2; while :; do sleep 0.05; done; }
+    code=$(cat "$2" 2>/dev/null || echo 2)
+    [ "$code" != 2 ] || { echo "error: cannot read $2" >&2; exit 2; }
+    echo "## $2" >"$(option --md)"
+    echo "<testsuites/>" >"$(option --junit)"
+    echo '{"steps": [{"run": null}, {"run": "r-of-'"$2"'"}, {"run": null}]}'
+    exit "$code" ;;
+  compare) echo "<!-- p2pnet compare -->" >"$(option --md)"; exit "${COMPARED:-0}" ;;
+  collect) touch "$(option --output-file)" ;;
+  install) [ -z "${NOT_INSTALLED:-}" ] || { echo "error: no room" >&2; exit "$NOT_INSTALLED"; } ;;
+esac
+"""
+OTHER = '#!/bin/bash\necho "$(basename "$0") $*" >>"$SAID"\n[ "$1 $2" != "get clusters" ] || echo "${CLUSTERS:-}"\n'
+
+
+class Ci:
+    """A checkout in some CI, with a p2pnet, a kind and a kubectl that only write down what they were told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        programs = folder / "bin"
+        programs.mkdir()
+        for name, text in {"p2pnet": P2PNET, "kind": OTHER, "kubectl": OTHER}.items():
+            (programs / name).write_text(text)
+            (programs / name).chmod(0o755)
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("GITHUB_", "P2PNET_"))}
+        self.environment = kept | {"SAID": str(folder / "said"), "PATH": f"{programs}:{os.environ['PATH']}"}
+
+    def scenario(self, name: str, code: int = 0) -> str:
+        (self.folder / name).write_text(str(code))
+        return name
+
+    def __call__(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", str(SCRIPT), *words], cwd=self.folder, env=self.environment | variables, capture_output=True,
+            text=True, check=False, timeout=RUN_S, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def said(self, *beginnings: str) -> list[str]:
+        file = self.folder / "said"
+        lines = file.read_text().splitlines() if file.exists() else []
+        here = f"{self.folder.resolve()}/"
+        return [line.replace(here, "") for line in lines if line.startswith(beginnings or ("",))]
+
+    def results(self) -> set[str]:
+        return {
+            str(one.relative_to(self.folder / "p2pnet-results")) for one in (self.folder / "p2pnet-results").rglob("*")
+        }
+
+
+@pytest.fixture
+def ci(tmp_path: Path) -> Ci:
+    if shutil.which("bash") is None:
+        pytest.skip("no bash here")
+    return Ci(tmp_path)
+
+
+def test_a_scenario_on_kind_makes_the_cluster_ready_runs_and_leaves_its_reports(ci: Ci) -> None:
+    done = ci(ci.scenario("one.yaml"), "--trials", "3")
+    assert done.returncode == 0, done.stderr
+    place = "--on kind --context kind-p2pnet"
+    written = "--junit p2pnet-results/one.xml --md p2pnet-results/one.md --output json"
+    assert ci.said("p2pnet") == [f"p2pnet install {place}", f"p2pnet run one.yaml {place} --trials 3 {written}"]
+    assert ci.results() == {"install.log", "one.json", "one.log", "one.md", "one.xml", "summary.md"}
+
+
+def test_every_scenario_is_run_and_the_first_failure_is_the_exit_code(ci: Ci) -> None:
+    names = [ci.scenario("a.yaml", 0), ci.scenario("b.yaml", 5), ci.scenario("c.yaml", 1), "none.yaml"]
+    done = ci("--on", "sim", *names)
+    assert done.returncode == 5
+    assert [line.split()[2] for line in ci.said("p2pnet run")] == names
+    collected = [f"p2pnet collect r-of-{name} --output-file p2pnet-results/{name[0]}.tar.gz" for name in names[1:3]]
+    assert ci.said("p2pnet collect") == collected
+    assert ci.said("kubectl", "kind") == []
+    summary = (ci.folder / "p2pnet-results" / "summary.md").read_text()
+    assert "## a.yaml\n\n## b.yaml\n\n## c.yaml\n" in summary
+    assert "**none** ended with exit code 2: error: cannot read none.yaml" in summary
+
+
+def test_after_a_failure_on_kind_the_cluster_is_asked_what_it_knows(ci: Ci) -> None:
+    done = ci(ci.scenario("a.yaml", 1), "--cluster", "two")
+    assert done.returncode == 1
+    assert len(ci.said("kubectl --context kind-two ")) == 4
+    assert ci.said("kind export") == ["kind export logs p2pnet-results/cluster/kind --name two"]
+    assert {"cluster/objects.txt", "cluster/operator.log", "a.tar.gz"} <= ci.results()
+
+
+def test_what_keeps_the_operator_from_working_ends_it_with_that_exit_code(ci: Ci) -> None:
+    done = ci(ci.scenario("a.yaml"), NOT_INSTALLED="4")
+    assert done.returncode == 4
+    assert ci.said("p2pnet run") == []
+    assert (
+        "**p2pnet install** ended with exit code 4: error: no room"
+        in (ci.folder / "p2pnet-results" / "summary.md").read_text()
+    )
+
+
+@pytest.mark.parametrize(("there", "deleted"), [("", ["kind delete cluster --name p2pnet"]), ("p2pnet", [])])
+def test_the_cluster_is_deleted_on_request_if_it_was_made_here(ci: Ci, there: str, deleted: list[str]) -> None:
+    assert ci(ci.scenario("a.yaml"), "--delete", CLUSTERS=there).returncode == 0
+    assert ci.said("kind delete") == deleted
+
+
+def test_scenarios_and_gates_come_from_variables_line_by_line_and_patterns_are_expanded(ci: Ci) -> None:
+    for name in ("x one.yaml", "y.yaml", "z.yml"):
+        ci.scenario(name)
+    gates = "p99:+10%\n\n  p50:+5ms \n"
+    done = ci(
+        P2PNET_CI_ON="sim", P2PNET_CI_SCENARIOS="y.yaml\n  *.yml\n", P2PNET_CI_BASE="a.yaml", P2PNET_CI_HEAD="b.yaml",
+        P2PNET_CI_GATE=gates, P2PNET_CI_LOAD="--size 4KiB --count 20",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[2] for line in ci.said("p2pnet run")] == ["y.yaml", "z.yml"]
+    [compare] = ci.said("p2pnet compare")
+    wanted = "p2pnet compare a.yaml b.yaml --gate p99:+10% --gate p50:+5ms --size 4KiB --count 20 --md"
+    assert compare.startswith(wanted)
+
+
+def test_a_scenario_whose_name_has_a_blank_is_one_scenario(ci: Ci) -> None:
+    assert ci("--on", "sim", ci.scenario("x one.yaml")).returncode == 0
+    assert ci.said("p2pnet run")[0].startswith("p2pnet run x one.yaml --on sim")
+
+
+def test_a_regression_is_the_exit_code_and_the_comment_is_asked_for(ci: Ci) -> None:
+    words = ["--on", "sim", "--base", "1", "--head", "2", "--comment", "--compare-on", "kind"]
+    done = ci(*words, COMPARED="6")
+    assert done.returncode == 6
+    assert "no comment: which repository?" in done.stderr  # comment.py says what it wants
+    assert ci.said("p2pnet compare")[0].startswith("p2pnet compare 1 2 --on kind --context kind-p2pnet --md ")
+
+
+def test_the_job_gets_its_summary_and_outputs(ci: Ci) -> None:
+    summary, output = ci.folder / "step.md", ci.folder / "output"
+    ci("--on", "sim", ci.scenario("a.yaml", 1), GITHUB_STEP_SUMMARY=str(summary), GITHUB_OUTPUT=str(output))
+    assert summary.read_text() == "## a.yaml\n\n"
+    assert output.read_text() == f"exit-code=1\nresults={ci.folder.resolve()}/p2pnet-results\n"
+
+
+def test_ci_that_cancels_lets_p2pnet_end_in_order(ci: Ci) -> None:
+    name = ci.scenario("a.yaml")
+    (ci.folder / f"{name}.slow").touch()
+    words = ["bash", str(SCRIPT), "--on", "sim", name, ci.scenario("b.yaml")]
+    with subprocess.Popen(
+        words, cwd=ci.folder, env=ci.environment, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
+    ) as process:
+        log, deadline = ci.folder / "p2pnet-results" / "a.log", time.monotonic() + RUN_S
+        while not (log.exists() and "begun" in log.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=RUN_S)
+    assert process.returncode == 130
+    assert len(ci.said("p2pnet run")) == 1
+    assert "interrupted" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "nothing to do"),
+        (("--on", "mars", "a.yaml"), "target mars"),
+        (("--base", "a"), "--base and --head go together"),
+        (("--no-such",), "unknown option --no-such"),
+        (("--on",), "--on wants a value"),
+    ],
+)
+def test_a_wrong_command_line_is_exit_2_and_says_why(ci: Ci, words: tuple[str, ...], said: str) -> None:
+    done = ci(*words)
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[0]
+
+
+def test_without_p2pnet_it_says_how_to_get_it(ci: Ci) -> None:
+    path = ":".join(one for one in os.environ["PATH"].split(":") if not (Path(one) / "p2pnet").exists())
+    done = ci("a.yaml", PATH=path)
+    assert (done.returncode, done.stderr) == (2, "run.sh: p2pnet is not in PATH: pip install p2pnet\n")
+
+
+# --- the action ---
+
+
+def steps() -> list[dict[str, Any]]:
+    return [step for step in ACTION["runs"]["steps"] if "run" in step]
+
+
+def test_the_action_gives_the_script_every_input_and_nothing_it_does_not_know() -> None:
+    [step] = [step for step in steps() if "run.sh" in step["run"]]
+    known = set(re.findall(r"P2PNET_CI_[A-Z_]+", SCRIPT.read_text()))
+    given = {name for name in step["env"] if name.startswith("P2PNET_")}
+    assert given <= known
+    assert known - given == {"P2PNET_CI_DELETE"}  # a runner ends with its job
+    text = (FOLDER / "action.yml").read_text()
+    assert set(re.findall(r"inputs\.([a-z-]+)", text)) == set(ACTION["inputs"])
+    assert os.access(SCRIPT, os.X_OK)
+    assert SCRIPT.stat().st_mode & stat.S_IXUSR
+
+
+def test_no_input_of_the_action_becomes_part_of_a_command() -> None:
+    assert [step for step in steps() if "${{" in step["run"]] == []
+
+
+def test_shellcheck_finds_nothing_in_the_actions_own_commands() -> None:
+    shellcheck = shutil.which("shellcheck", path=str(Path(sys.executable).parent)) or shutil.which("shellcheck")
+    if shellcheck is None:
+        pytest.skip("no shellcheck here")
+    for step in steps():
+        done = subprocess.run(
+            [shellcheck, "--shell", "bash", "-"], input=step["run"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout
+
+
+def test_our_own_workflow_uses_the_action() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "kind.yml").read_text())
+    used = [
+        step
+        for job in workflow["jobs"].values()
+        for step in job["steps"]
+        if step.get("uses") == "./.github/actions/p2pnet"
+    ]
+    assert used
+    for step in used:
+        assert set(step["with"]) <= set(ACTION["inputs"])
+        assert (ROOT / step["with"]["scenario"]).is_file()

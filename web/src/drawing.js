@@ -1,0 +1,199 @@
+// The network as sigma draws it: nodes take the colour of their hop as they receive, links as they carry.
+
+import { Graph, Sigma } from "libraries";
+import { Backdrop } from "./backdrop.js";
+import { mixed, ofHop } from "./theme.js";
+
+export const FAINT_MAX = 6_000; // links of the topology; more of them would be a grey disc
+const FRESH = 0.03; // of the whole time: for so long a node stands out after its receipt
+const WORLD = { x: [-1500, 1800], y: [-560, 780] };
+const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
+
+/** Whether this browser draws with WebGL. */
+export function canDraw() {
+  try {
+    return Boolean(document.createElement("canvas").getContext("webgl2"));
+  } catch {
+    return false;
+  }
+}
+
+export class Drawing {
+  #times = { us: 0, span: 1 };
+
+  constructor(place, model, theme, picked) {
+    Object.assign(this, { model, theme, journey: null, chosen: -1, path: new Set(), critical: false });
+    const canvas = document.createElement("canvas");
+    canvas.className = "backdrop";
+    const layer = document.createElement("div");
+    layer.className = "sigma";
+    place.replaceChildren(canvas, layer);
+    this.backdrop = new Backdrop(canvas, theme);
+    this.graph = new Graph({ multi: true, type: "directed" });
+    this.#addNodes();
+    this.sigma = new Sigma(this.graph, layer, this.#settings());
+    this.sigma.on("clickNode", ({ node }) => picked(Number(node)));
+    this.sigma.on("clickStage", () => picked(-1));
+    this.sigma.on("afterRender", () => this.backdrop.draw((at) => this.sigma.graphToViewport(at)));
+    this.sigma.on("enterNode", () => (layer.style.cursor = "pointer"));
+    this.sigma.on("leaveNode", () => (layer.style.cursor = ""));
+  }
+
+  #settings() {
+    const many = this.model.nodes.length;
+    return {
+      allowInvalidContainer: true, hideEdgesOnMove: many > 2000, zIndex: true, minEdgeThickness: 0.6, stagePadding: 36,
+      labelFont: FONT, labelSize: 12, labelDensity: many <= 60 ? 4 : 1, labelGridCellSize: 110, labelRenderedSizeThreshold: many > 200 ? 7 : 3,
+      defaultEdgeType: "line", itemSizesReference: "screen", zoomToSizeRatioFunction: (ratio) => Math.sqrt(ratio),
+      nodeReducer: (node, data) => this.#node(Number(node), data),
+      edgeReducer: (_, data) => this.#edge(data),
+      defaultDrawNodeLabel: (pen, data, settings) => this.#label(pen, data, settings),
+      defaultDrawNodeHover: (pen, data, settings) => this.#label(pen, { ...data, bold: true }, settings),
+      minCameraRatio: 0.02, maxCameraRatio: 4,
+    };
+  }
+
+  #addNodes() {
+    const many = this.model.nodes.length;
+    this.size = many <= 60 ? 7 : many <= 600 ? 4.5 : many <= 3000 ? 3 : 1.8;
+    this.model.nodes.forEach((name, index) => this.graph.addNode(index, { x: 0, y: 0, size: this.size, label: name }));
+    const { pairs = [] } = this.model.snapshot.links ?? {};
+    if (pairs.length / 2 > FAINT_MAX) return;
+    for (let index = 0; index < pairs.length; index += 2) {
+      this.graph.addEdge(pairs[index], pairs[index + 1], { size: many <= 60 ? 1 : 0.7, carries: -1 });
+    }
+  }
+
+  /** Another artifact: its links take the place of those of the one before. */
+  show(journey) {
+    this.journey = journey;
+    this.graph.filterEdges((_, data) => data.carries >= 0).forEach((edge) => this.graph.dropEdge(edge));
+    for (const node of journey.order) {
+      const parent = journey.parent(node);
+      if (parent !== null && parent !== node) this.graph.addEdge(parent, node, { size: this.size > 6 ? 2 : this.size > 4 ? 1 : 0.7, carries: node });
+    }
+    this.most = journey.order.reduce((most, node) => Math.max(most, journey.hop[node]), 1);
+    this.missing = new Set();
+    this.last = journey.order.at(-1) ?? -1;
+    this.#times.span = Math.max(1, journey.spanUs);
+    this.#trace();
+  }
+
+  /** Put nodes at places: `{x, y}` by node. `kind`: what lies behind them. */
+  arrange(places, kind) {
+    this.backdrop.kind = kind;
+    this.backdrop.spanUs = this.journey.spanUs;
+    this.sigma.setCustomBBox(kind === "earth" ? extent(places, WORLD) : kind === "rings" ? { x: [-1.05, 1.05], y: [-1.05, 1.05] } : null);
+    this.graph.updateEachNodeAttributes((node, data) => {
+      data.x = places.x[node];
+      data.y = places.y[node];
+      return data;
+    }, { attributes: ["x", "y"] });
+    this.sigma.getCamera().setState({ x: 0.5, y: 0.5, ratio: 1, angle: 0 });
+    this.paint();
+  }
+
+  at(us) {
+    this.#times.us = us;
+    this.sigma.refresh({ skipIndexation: true, schedule: true });
+  }
+
+  choose(node) {
+    this.chosen = node;
+    this.#trace();
+    this.at(this.#times.us);
+  }
+
+  showCritical(on) {
+    this.critical = on;
+    this.#trace();
+    this.at(this.#times.us);
+  }
+
+  /** The nodes on the way to the chosen one, or to the last. */
+  #trace() {
+    const end = this.chosen >= 0 ? this.chosen : this.critical ? this.last : -1;
+    this.path = new Set(end >= 0 && this.journey?.has(end) ? this.journey.path(end) : []);
+  }
+
+  /** With the colours of the theme as they are now. */
+  paint() {
+    const colours = this.theme.colours;
+    this.colours = {
+      ...colours,
+      waiting: mixed(colours.quiet, colours.card, 0.45), faint: mixed(colours.quiet, colours.card, this.graph.size > 1500 ? 0.2 : 0.42),
+      carried: colours.ramp.map((one) => mixed(one, colours.card, 0.6)),
+    };
+    this.sigma.refresh();
+  }
+
+  #node(index, data) {
+    const { journey, colours } = this;
+    if (!journey || !colours) return data;
+    const { us, span } = this.#times;
+    const at = journey.at(index);
+    const shown = { ...data, color: colours.waiting, zIndex: 1 };
+    if (index === journey.publisher) {
+      Object.assign(shown, { color: colours.accent, size: data.size * 1.7, zIndex: 4, forceLabel: true });
+    } else if (at <= us) {
+      shown.color = ofHop(colours.ramp, journey.hop[index], this.most);
+      shown.zIndex = 2;
+      if (us < span && us - at < span * FRESH) Object.assign(shown, { color: colours.hot, size: data.size * 1.45, zIndex: 3 });
+    } else if (Number.isNaN(at) && us >= span) {
+      Object.assign(shown, { color: colours.fail, zIndex: 3 });
+    }
+    if (index === this.chosen) Object.assign(shown, { size: data.size * 1.8, highlighted: true, forceLabel: true, zIndex: 5 });
+    else if (this.path.has(index)) Object.assign(shown, { size: data.size * 1.3, forceLabel: this.path.size < 12, zIndex: 4 });
+    return shown;
+  }
+
+  #edge(data) {
+    const { journey, colours } = this;
+    if (!journey || !colours) return data;
+    if (data.carries < 0) return { ...data, color: colours.faint, zIndex: 0 };
+    const { us } = this.#times;
+    const node = data.carries;
+    if (us < journey.at(journey.from[node])) return { ...data, hidden: true };
+    if (us < journey.at(node)) return { ...data, color: colours.hot, size: data.size * 1.4, zIndex: 3 };
+    const onPath = this.path.has(node) && this.path.has(journey.from[node]);
+    if (onPath) return { ...data, color: colours.accent, size: Math.max(3, data.size * 1.8), zIndex: 4 };
+    return { ...data, color: ofHop(colours.carried, journey.hop[node], this.most), zIndex: 1 };
+  }
+
+  #label(pen, data, settings) {
+    if (!data.label) return;
+    pen.font = `${data.bold || data.highlighted ? 650 : 400} ${settings.labelSize}px ${settings.labelFont}`;
+    pen.lineJoin = "round";
+    pen.lineWidth = 4;
+    pen.strokeStyle = this.colours?.card ?? "#fff";
+    pen.fillStyle = this.colours?.ink ?? "#000";
+    const wide = pen.measureText(data.label).width;
+    const beside = data.x + data.size + 4;
+    // At the right edge a name stands on the left of its node.
+    const x = beside + wide > this.backdrop.canvas.clientWidth - 4 ? data.x - data.size - 4 - wide : beside;
+    pen.strokeText(data.label, x, data.y + settings.labelSize / 3);
+    pen.fillText(data.label, x, data.y + settings.labelSize / 3);
+  }
+
+  /** A picture of what is shown now, for paper: WebGL keeps none. */
+  picture() {
+    this.sigma.refresh();
+    const layers = [this.backdrop.canvas, ...Object.values(this.sigma.getCanvases())];
+    const sheet = document.createElement("canvas");
+    sheet.width = this.backdrop.canvas.width;
+    sheet.height = this.backdrop.canvas.height;
+    const pen = sheet.getContext("2d");
+    for (const layer of layers) if (layer.width) pen.drawImage(layer, 0, 0, sheet.width, sheet.height);
+    return sheet.toDataURL("image/png");
+  }
+}
+
+/** The part of the world that holds all places, with some room, and never less than a continent. */
+function extent({ x, y }, world) {
+  const span = (values, [least, most], room) => {
+    const low = values.reduce((a, b) => Math.min(a, b), Infinity);
+    const high = values.reduce((a, b) => Math.max(a, b), -Infinity);
+    return [Math.max(least, low - room), Math.min(most, high + room)];
+  };
+  return { x: span(x, world.x, 180), y: span(y, world.y, 120) };
+}

@@ -1,0 +1,154 @@
+// A run as the page knows it: a snapshot, and receipts that are appended to it. A page that is fed while a run goes on
+// appends batches as they come; the page of a report has them all in its document, in the same form.
+
+import * as aggregates from "./aggregates.js";
+
+export const SCHEMA = "p2pnet.io/view/v1";
+
+/** Who got one artifact when, from whom. Nodes are numbers; times are microseconds since the publication. */
+export class Journey {
+  constructor(nodes, publisher, publishedUs) {
+    this.publisher = publisher;
+    this.publishedUs = publishedUs;
+    this.arrival = new Float64Array(nodes).fill(NaN);
+    this.hop = new Uint16Array(nodes);
+    this.from = new Int32Array(nodes).fill(-1);
+    this.duplicates = new Uint32Array(nodes);
+    /** Nodes in the order of arrival. */
+    this.order = [];
+  }
+
+  /** Take in receipts, in any order; the first of each node counts. */
+  append(batch) {
+    let sorted = true;
+    batch.node.forEach((node, index) => {
+      const at = batch.after_us[index];
+      if (node === this.publisher || !(node >= 0 && node < this.arrival.length)) return;
+      if (!Number.isNaN(this.arrival[node])) {
+        if (this.arrival[node] <= at) return;
+        this.order.splice(this.order.indexOf(node), 1);
+      }
+      this.arrival[node] = at;
+      this.hop[node] = batch.hop[index];
+      this.from[node] = batch.from[index];
+      this.duplicates[node] = batch.duplicates?.[index] ?? 0;
+      const last = this.order.at(-1);
+      if (last !== undefined && this.arrival[last] > at) sorted = false;
+      this.order.push(node);
+    });
+    if (!sorted) this.order.sort((a, b) => this.arrival[a] - this.arrival[b] || a - b);
+  }
+
+  /** The time of the last receipt; 0 without any. */
+  get spanUs() {
+    return this.order.length ? Math.max(0, this.arrival[this.order.at(-1)]) : 0;
+  }
+
+  has(node) {
+    return node === this.publisher || !Number.isNaN(this.arrival[node]);
+  }
+
+  /** When a node had it; NaN: never. */
+  at(node) {
+    return node === this.publisher ? 0 : this.arrival[node];
+  }
+
+  /** How many receipts had come by then. */
+  reachedBy(us) {
+    let low = 0;
+    let high = this.order.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.arrival[this.order[middle]] <= us) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** Who passed it on to a node: null where that is not known. A sender of fewer hops may have validated it later itself. */
+  parent(node) {
+    const from = this.from[node];
+    if (node === this.publisher || from < 0 || from === node || !this.has(from)) return null;
+    return this.at(from) <= this.arrival[node] || this.hop[from] < this.hop[node] ? from : null;
+  }
+
+  /** From the sender's receipt to the node's own, in microseconds; null where it is not known, or would be negative. */
+  wait(node) {
+    const parent = this.parent(node);
+    const wait = parent === null ? -1 : this.arrival[node] - this.at(parent);
+    return wait < 0 ? null : wait;
+  }
+
+  /** From the publisher (or the first that is known) to a node. */
+  path(node) {
+    const path = [node];
+    const seen = new Set(path);
+    for (let next = this.parent(node); next !== null && !seen.has(next); next = this.parent(next)) {
+      path.unshift(next);
+      seen.add(next);
+    }
+    return path;
+  }
+}
+
+export class Model {
+  #appended = false;
+  #listeners = new Set();
+
+  constructor(snapshot) {
+    if (snapshot.schema !== SCHEMA) throw new Error(`this page reads ${SCHEMA}, not ${snapshot.schema}`);
+    this.snapshot = snapshot;
+    this.nodes = snapshot.nodes?.name ?? [];
+    const { publisher = [], at_us: at = [] } = snapshot.artifacts ?? {};
+    this.journeys = publisher.map((node, index) => new Journey(this.nodes.length, node, at[index] ?? null));
+    for (const batch of snapshot.events ?? []) this.journeys[batch.artifact].append(batch);
+  }
+
+  /** Take in events of a run that goes on: `{artifact, node, after_us, hop, from}`, columns of one artifact. */
+  append(batch) {
+    const journey = this.journeys[batch.artifact];
+    if (!journey) throw new Error(`no artifact ${batch.artifact} was announced`);
+    journey.append(batch);
+    this.#appended = true;
+    for (const tell of this.#listeners) tell(batch);
+  }
+
+  /** A new artifact: `{id, name, publisher, at_us, size}`; its number. */
+  announce({ id, name = "", publisher, at_us: at = null, size = 0 }) {
+    const known = (this.snapshot.artifacts ??= { id: [], name: [], publisher: [], size: [], at_us: [], missing: [], total: 0 });
+    known.id.push(id);
+    known.name.push(name);
+    known.publisher.push(publisher);
+    known.size.push(size);
+    known.at_us.push(at);
+    known.missing.push([]);
+    known.total += 1;
+    this.journeys.push(new Journey(this.nodes.length, publisher, at));
+    this.#appended = true;
+    return this.journeys.length - 1;
+  }
+
+  /** Be told of every batch that is appended. */
+  listen(tell) {
+    this.#listeners.add(tell);
+    return () => this.#listeners.delete(tell);
+  }
+
+  latency() {
+    const { curves = [], limits = [] } = this.snapshot.latency ?? {};
+    if (!this.#appended) return { curves, limits };
+    const points = aggregates.curve(this.journeys);
+    const expected = this.journeys.length * Math.max(0, this.nodes.length - 1);
+    const came = this.journeys.reduce((sum, journey) => sum + journey.order.length, 0);
+    const own = { ...curves[0], points_ms: points, expected, reach: expected ? came / expected : null };
+    return { curves: [own, ...curves.slice(1)], limits };
+  }
+
+  hops() {
+    return this.#appended ? aggregates.hops(this.journeys) : (this.snapshot.hops ?? []);
+  }
+
+  reach() {
+    return this.#appended ? aggregates.reach(this.journeys, this.nodes.length) : (this.snapshot.reach ?? null);
+  }
+}
