@@ -190,7 +190,7 @@ def test_what_came_of_each_stage_is_told_by_itself() -> None:
     assert all(prose(line) in to_markdown(report) for line in said)
     assert all(line in html.unescape(to_html(report)) and line in to_junit(report) for line in said)
     assert "p50 100 ms" in render(report, Output.TABLE, width=200)
-    full = html.unescape(to_full_html([DrawnRun(report)]))
+    full = html.unescape(to_full_html([DrawnRun(report=report)]))
     assert all(line in full for line in said)
     assert measure.report(replace(facts, load=load("1/s for 2s, then 2/s", 9))).stages == []  # some were left out
     stopped = StoppedEarly(expr="p50 <= 1ms", artifacts=6, asked=9, after_s=1.0)
