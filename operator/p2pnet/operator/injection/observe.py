@@ -22,6 +22,7 @@ from p2pnet.operator.kube.api import (  # fmt: skip
     POD,
     SECRET,
     Cluster,
+    ForbiddenError,
     Object,
     annotations_of,
     meta,
@@ -69,7 +70,10 @@ class InjectionObserver:
         source = context.injection.spec.files_from
         if source is None:
             return {}, None
-        found = await self._cluster.get(CONFIG_MAP, context.namespace, source.config_map)
+        try:
+            found = await self._cluster.get(CONFIG_MAP, context.namespace, source.config_map)
+        except ForbiddenError as error:  # no reason to hold up others
+            return {}, Reason("FilesMissing", str(error))
         if found is None:
             return {}, Reason("FilesMissing", f"there is no ConfigMap {source.config_map} yet")
         held = files_in(found)
