@@ -111,8 +111,9 @@ def arrival(node: str, peer: str, t_ms: float, detail: str = "") -> Collected:
 def phases_of(*events: Collected) -> list[tuple[float, ...] | None]:
     """As announce, wait, request, transfer and validate, in milliseconds."""
     return [
-        one.phases
-        and (
+        None
+        if one.phases is None
+        else (
             one.phases.announce_ms, one.phases.wait_ms, one.phases.request_ms, one.phases.transfer_ms,
             one.phases.validate_ms,
         )
