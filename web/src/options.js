@@ -81,7 +81,7 @@ export function latency({ curves, limits }, colours, { log = false } = {}) {
       itemStyle: { color: colours.curves[index % 8] }, z: 10 - index,
       areaStyle: index || known.length > 1 ? undefined : { color: colours.accent, opacity: 0.1 },
       markPoint: index ? undefined : percentiles(one, colours, known.length > 1),
-      markLine: index || !shown.length ? undefined : bounds(shown, colours),
+      markLine: index || !shown.length ? undefined : bounds(shown, end, colours),
     })),
   };
 }
@@ -101,14 +101,15 @@ function percentiles(one, colours, crowded) {
   };
 }
 
-function bounds(limits, colours) {
+/** Thresholds, their words kept inside the picture. */
+function bounds(limits, end, colours) {
   return {
     symbol: "none", silent: true,
     data: limits.map((one, index) => ({
       xAxis: one.ms,
       lineStyle: { color: one.ok ? colours.pass : colours.fail, type: "dashed", width: 1.5 },
       label: {
-        formatter: one.expr, color: one.ok ? colours.pass : colours.fail, position: "end", distance: [0, 2 + 14 * (index % 2)], fontSize: 12,
+        align: one.ms > end * 0.75 ? "right" : one.ms < end * 0.25 ? "left" : "center", formatter: one.expr, color: one.ok ? colours.pass : colours.fail, position: "end", distance: [0, 2 + 14 * (index % 2)], fontSize: 12,
       },
     })),
   };
