@@ -33,6 +33,7 @@ class FakeKube:
         self.subnets: dict[str, dict[str, Any]] = {}
         self.pods: dict[str, dict[str, Any]] = {}
         self.logs: dict[str, str] = {}
+        self.events: list[dict[str, Any]] = []
         self.lab: Callable[[str, str, dict[str, str], bytes], tuple[int, Any]] | None = None
         """(method, path, query, body) -> (status, document or bytes): the lab, when it is there."""
         self.away: list[int] = []
@@ -216,6 +217,8 @@ class FakeKube:
             return web.json_response({"gitVersion": "v1.36.3"})
         if path == PODS.format(namespace=self.namespace):
             return web.json_response({"items": self._pods(selector)})
+        if path == f"/api/v1/namespaces/{self.namespace}/events":
+            return web.json_response({"items": self.events})
         if match := re.fullmatch(r"/api/v1/namespaces/[^/]+/secrets/(.+)-lab-token", path):
             if match[1] not in self.subnets:
                 return refused(404, "NotFound", "no such secret")

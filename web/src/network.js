@@ -5,6 +5,7 @@ import { Drawing, FAINT_MAX, canDraw } from "./drawing.js";
 import { bytes, count, ms, plural } from "./format.js";
 import * as layouts from "./layouts.js";
 import { Scrubber } from "./scrubber.js";
+import { ofHop } from "./theme.js";
 
 const NAMES_MAX = 500; // offered while a name is typed
 const KEYS = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1] };
@@ -74,6 +75,7 @@ export class Network {
     if (!width || width === this.width) return;
     this.width = width;
     this.drawing.sigma.resize();
+    this.drawing.fitLabels(width);
     if (this.layout === "tree") this.arrange("tree");
     else this.drawing.sigma.refresh();
   }
@@ -134,7 +136,7 @@ export class Network {
 
   #aspect() {
     const { clientWidth: width, clientHeight: height } = this.canvas;
-    return width && height ? Math.max(0.5, Math.min(2.4, (width - 120) / height)) : 1;
+    return width && height ? Math.max(0.4, Math.min(2.4, (width - (width > 700 ? 120 : 80)) / height)) : 1;
   }
 
   arrange(kind) {
@@ -186,7 +188,9 @@ export class Network {
   #legend() {
     const colours = this.theme.colours;
     const dot = (colour, text) => element("span", {}, element("i", { style: `background:${colour}` }), text);
-    const hops = element("span", {}, "hop 1", ...colours.ramp.map((one) => element("i", { style: `background:${one}` })), `${this.drawing.most}`);
+    const { most } = this.drawing;
+    const shades = Array.from({ length: Math.min(most, colours.ramp.length) }, (_, index) => ofHop(colours.ramp, index + 1, Math.min(most, colours.ramp.length)));
+    const hops = element("span", {}, "hop 1", ...shades.map((one) => element("i", { style: `background:${one}` })), `${most}`);
     const missing = this.journey.order.length < this.#expected();
     this.legend.replaceChildren(dot(colours.accent, "publisher"), this.drawing.most > 1 ? hops : dot(colours.ramp[1], "has it"),
       dot(colours.hot, "carrying, just received"), dot(this.drawing.colours.waiting, "waits"), ...(missing ? [dot(colours.fail, "never got it")] : []));

@@ -264,10 +264,15 @@ def _faults(one: DrawnRun, spread: Propagation) -> list[Json]:
     return [
         {
             "name": clean(fault.name), "what": clean(fault.what), "state": fault.state, "nodes": len(fault.nodes),
-            "from_s": _since(fault.since, start), "to_s": _since(fault.until, start), **_probed(one.report, fault),
+            "from_s": _since(fault.since, start), "to_s": _since(_end(fault), start), **_probed(one.report, fault),
         }
         for fault in one.report.faults[:FAULTS_MAX]
     ]  # fmt: skip
+
+
+def _end(fault: FaultStatus) -> str | None:
+    """When it was over; what is done once was, as soon as it was done."""
+    return fault.since if fault.until is None and fault.state == "ended" else fault.until
 
 
 def _probed(report: Report, fault: FaultStatus) -> Json:

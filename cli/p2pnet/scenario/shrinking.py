@@ -96,7 +96,7 @@ class Shrinker:
         """Until nothing makes it smaller. Raises ShrinkingEndedError before, with `best` as it is by then."""
         for _ in range(ROUNDS_MAX):
             before = self.best
-            await self._numbers(("nodes",))  # first: the smaller it is, the quicker is each of all other trials
+            await self._numbers(("nodes", "size"))  # first: the smaller it is, the quicker is each of all other trials
             await self._inside(("scenario", "spec", "steps"))
             await self._numbers()
             await self._inside(("subnet", "spec"))

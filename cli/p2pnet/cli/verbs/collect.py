@@ -40,7 +40,8 @@ class CollectOptions(VerbOptions):
         str,
         typer.Argument(
             metavar="RUN",
-            help="Its id or a beginning of it, its label, latest, or -1, -2 back from there; of all runs kept here.",
+            help="Its id or a beginning of it, its label, latest, or -1, -2 back from there, of all runs kept here; or a subnet,"
+            " for its latest.",
             autocompletion=shell_completion.runs,
         ),
     ] = "latest"
@@ -63,7 +64,7 @@ async def run(options: CollectOptions, session: Session) -> Outcome:
     """The file takes its name when all is in it."""
     import tempfile
 
-    from p2pnet.cli.resolve import pick_run
+    from p2pnet.cli.resolve import match_runs, pick_run
     from p2pnet.store import archive
 
     target = session.target()
@@ -73,7 +74,8 @@ async def run(options: CollectOptions, session: Session) -> Outcome:
             "no run is kept on this machine", where=str(target.state.runs),
             next_step="p2pnet sim -f FILE makes one, and so does p2pnet inject NAME",
         )  # fmt: skip
-    chosen = pick_run(options.run, heads, target, None)
+    own = [head for head in heads if head.subnet == options.run]  # a subnet means its latest run
+    chosen = own[-1] if own and not match_runs(options.run, heads) else pick_run(options.run, heads, target, None)
     path = _destination(options, chosen, session)
     session.interrupted_note = "interrupted: nothing was written"
     session.listener.waiting(f"run {chosen.run} to be packed")
