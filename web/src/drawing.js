@@ -129,6 +129,8 @@ export class Drawing {
     this.colours = {
       ...colours,
       waiting: mixed(colours.quiet, colours.card, 0.45), faint: mixed(colours.quiet, colours.card, this.graph.size > 1500 ? 0.2 : 0.42),
+      // Where hundreds carry at a time, they would cover the nodes.
+      carrying: this.graph.order > 60 ? mixed(colours.hot, colours.card, 0.65) : colours.hot,
       carried: colours.ramp.map((one) => mixed(one, colours.card, 0.6)),
     };
     this.sigma.refresh();
@@ -161,7 +163,7 @@ export class Drawing {
     const { us } = this.#times;
     const node = data.carries;
     if (us < journey.at(journey.from[node])) return { ...data, hidden: true };
-    if (us < journey.at(node)) return { ...data, color: colours.hot, size: data.size * 1.4, zIndex: 3 };
+    if (us < journey.at(node)) return { ...data, color: colours.carrying, size: data.size * 1.4, zIndex: 3 };
     const onPath = this.path.has(node) && this.path.has(journey.from[node]);
     if (onPath) return { ...data, color: colours.accent, size: Math.max(3, data.size * 1.8), zIndex: 4 };
     return { ...data, color: ofHop(colours.carried, journey.hop[node], this.most), zIndex: 1 };
