@@ -113,6 +113,16 @@ def test_the_library_is_installed_without_what_the_operator_and_the_command_line
     run(fresh, "-c", "\n".join(f"import p2pnet.{room}" for room in sorted(found)))
 
 
+def test_the_scripts_and_licences_of_the_rich_page_are_in_the_whole_alone(node_wheel: Path, whole_wheel: Path) -> None:
+    folder = "p2pnet/present"
+    page = {f"{folder}/vendor/{name}" for name in ("libraries.js", "view.js", "made.json", "LICENSES.txt")}
+    page.add(f"{folder}/full.css")
+    assert page <= code(whole_wheel)
+    assert not page & code(node_wheel)
+    licences = written(whole_wheel).get_all("License-File") or []
+    assert {Path(one).name for one in licences} == {"LICENSE", "LICENSES.txt"}
+
+
 def test_two_peers_talk_with_the_library_alone(fresh: Path) -> None:
     assert run(fresh, "-c", PEERS) == "HELLO\n"
 

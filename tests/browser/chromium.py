@@ -24,6 +24,7 @@ SCREENSHOTS = Path(os.environ.get("P2PNET_SCREENSHOTS") or ROOT / "build" / "scr
 """Where pictures and figures of the page are left for people; CI keeps them."""
 INSTALL_S = 150
 READY_S = 60
+PICTURE_PX_MAX = 4_000  # of height: software draws no larger ones
 ARGUMENTS = (
     "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars", "--force-device-scale-factor=1",
     "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--enable-precise-memory-info",
@@ -121,16 +122,22 @@ class Browser:
         return answer
 
     def picture(self, name: str, selector: str = "html") -> bytes:
-        """A picture of one element, whole, kept under this name."""
+        """A picture of one element, kept under this name; of a long one several."""
         self.settled()
         box = self.run(
             "const r = document.querySelector(arguments[0]).getBoundingClientRect();"
             "return {x: r.x + scrollX, y: r.y + scrollY, width: r.width, height: r.height, scale: 1}", selector,
         )  # fmt: skip
-        data = base64.b64decode(self.cdp("Page.captureScreenshot", captureBeyondViewport=True, clip=box)["data"])
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        (SCREENSHOTS / f"{name}.png").write_bytes(data)
-        return data
+        for old in SCREENSHOTS.glob(f"{name}*.png"):
+            old.unlink()
+        first = b""
+        for number, top in enumerate(range(0, max(1, round(box["height"])), PICTURE_PX_MAX)):
+            part = box | {"y": box["y"] + top, "height": min(PICTURE_PX_MAX, box["height"] - top)}
+            data = base64.b64decode(self.cdp("Page.captureScreenshot", captureBeyondViewport=True, clip=part)["data"])
+            (SCREENSHOTS / f"{name}{f'.{number + 1}' if number else ''}.png").write_bytes(data)
+            first = first or data
+        return first
 
     def errors(self) -> list[str]:
         """What the console complained of since it was asked last."""

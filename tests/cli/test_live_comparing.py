@@ -36,6 +36,9 @@ class FakeWorld:
         self.raises: dict[str, BaseException] = {}
         """By what would be done."""
         self.now = 0.0
+        self.main: asyncio.Task[Any] | None = None
+        self.impatient = False
+        """Whether another order to end comes while they are taken down."""
 
     def do(self, what: str) -> None:
         self.did.append(what)
@@ -53,6 +56,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> FakeWorld:
 
         async def up(self, progress: ProgressSink) -> str:
             progress("links", 1, 2)
+            found.main = asyncio.current_task()
             found.do(f"up {self.side}")
             return ""
 
@@ -67,6 +71,10 @@ def world(monkeypatch: pytest.MonkeyPatch) -> FakeWorld:
 
         async def down(self) -> None:
             found.do(f"down {self.side}")
+            if found.impatient and found.main is not None:
+                found.impatient = False
+                found.main.cancel()
+                await asyncio.sleep(0.01)
 
     monkeypatch.setattr(live_comparing, "LiveStage", Stage)
     return found
@@ -129,6 +137,13 @@ def test_an_interrupt_ends_it_with_what_there_is_and_leaves_nothing(compare: Any
     ended = compare("--trials", "20")
     assert ended.code == 130
     assert json.loads(ended.out)["trials"] == 4
+    assert world.did[-3:] == ["base 46", "down base", "down head"]
+
+
+def test_a_second_order_to_end_does_not_keep_them_from_being_taken_down(compare: Any, world: FakeWorld) -> None:
+    world.raises["base 46"], world.impatient = asyncio.CancelledError(), True
+    ended = compare("--trials", "20")
+    assert ended.code == 130
     assert world.did[-3:] == ["base 46", "down base", "down head"]
 
 

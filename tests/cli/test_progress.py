@@ -86,6 +86,20 @@ def test_work_that_slows_down_takes_longer() -> None:
     assert pace.words(80, 8.0, octets=False) == ["5/s", "8 s left"]
 
 
+def test_the_pace_of_the_last_seconds_is_a_sparkline() -> None:
+    steady = paced(*((float(second), 10 * second) for second in range(13)))
+    assert steady[0].trend(steady[1], ascii_only=False) == "█" * 10
+    slower = paced(*((float(second), min(40, 10 * second)) for second in range(9)))
+    assert slower[0].trend(slower[1], ascii_only=False) == "████▁▁▁▁"
+    assert slower[0].trend(slower[1], ascii_only=True) == "@@@@____"
+
+
+def test_there_is_no_sparkline_before_a_rate_means_anything() -> None:
+    pace, now = paced((0.0, 0), (1.0, 10))
+    assert not pace.trend(now, ascii_only=False)
+    assert not Pace().trend(5.0, ascii_only=False)
+
+
 def test_another_piece_of_work_or_less_than_before_begins_anew() -> None:
     pace, now = paced((0.0, 0), (5.0, 500))
     pace.see("another", 5, now)

@@ -1,15 +1,25 @@
 """A pace is rates one after the other: when each artifact is due, how many fit, and what cannot be read."""
 
+import html
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from p2pnet.cli.render import Output, render
+from p2pnet.measure import RunFacts, RunMeasure
 from p2pnet.measure.pace import asked_rate, count_of, mean_per_s, pace_of, parse, schedule
 from p2pnet.measure.report import load_of
-from p2pnet.measure.wording import offered, stage_notes
+from p2pnet.measure.wording import MISSING, offered, stage_lines, stage_notes
 from p2pnet.model.errors import SpecError
+from p2pnet.model.events import Collected, EventKind
 from p2pnet.model.jobs import Payload, RunFile, RunRequest
-from p2pnet.model.report import Load, LoadStage
+from p2pnet.model.report import Load, LoadStage, StageFigures, StoppedEarly
+from p2pnet.present import to_html, to_junit, to_markdown
+from p2pnet.present.full_page import to_full_html
+from p2pnet.present.markdown import prose
+from p2pnet.present.view import DrawnRun
 
 S = 10**9
 
@@ -156,3 +166,34 @@ def test_artifacts_that_run_out_before_the_stages_or_go_on_after_them_are_said(
     rate: str | None, count: int, said: list[str]
 ) -> None:
     assert stage_notes(load(rate, count)) == said
+
+
+def test_what_came_of_each_stage_is_told_by_itself() -> None:
+    measure = RunMeasure(["a", "b", "c"])
+    for index, due in enumerate(parse("1/s for 2s, then 0/s for 1s, then 2/s").offsets(6)):
+        artifact = f"{index:064x}"
+        measure.published(artifact, "a", due, 100)
+        latency = S // 100 if index < 2 else S // 10
+        for node in ("b", "c") if index != 5 else ("b",):
+            measure.feed([Collected(node, "i", 0, due + latency, EventKind.VALIDATED, "blob", artifact, "a", 1, 100)])
+    facts = RunFacts(run="r", subnet="s", target="sim", seed=1, load=load("1/s for 2s, then 0/s for 1s, then 2/s", 6))
+    report = measure.report(facts)
+    assert report.stages == [
+        StageFigures(artifacts=2, published_per_s=1.0, reach=1.0, p50_ms=10.0, p95_ms=10.0),
+        StageFigures(artifacts=4, published_per_s=2.0, reach=0.875, p50_ms=100.0, p95_ms=None),
+    ]
+    said = [
+        "1/s for 2 s: 2 artifacts, 1/s published, reach 100%, p50 10.0 ms, p95 10.0 ms",
+        f"2/s: 4 artifacts, 2/s published, reach 87.5%, p50 100 ms, p95 {MISSING}",
+    ]
+    assert stage_lines(report) == said
+    assert all(prose(line) in to_markdown(report) for line in said)
+    assert all(line in html.unescape(to_html(report)) and line in to_junit(report) for line in said)
+    assert "p50 100 ms" in render(report, Output.TABLE, width=200)
+    full = html.unescape(to_full_html([DrawnRun(report=report)]))
+    assert all(line in full for line in said)
+    assert measure.report(replace(facts, load=load("1/s for 2s, then 2/s", 9))).stages == []  # some were left out
+    stopped = StoppedEarly(expr="p50 <= 1ms", artifacts=6, asked=9, after_s=1.0)
+    early = measure.report(replace(facts, load=load("1/s for 2s, then 2/s", 9), stopped_early=stopped))
+    assert [one.artifacts for one in early.stages] == [2, 4]
+    assert measure.report(replace(facts, load=load(2.0, 6))).stages == []

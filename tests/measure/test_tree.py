@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from p2pnet.measure import HopTree, hop_tree
 from p2pnet.model.behaviours import AdversaryGroup
-from p2pnet.model.events import Collected, EventKind
+from p2pnet.model.events import Collected, EventKind, FetchTimes
 
 MS = 1_000_000
 NODES = [f"node-{index}" for index in range(6)]
@@ -102,3 +102,56 @@ def test_an_adversary_may_stand_in_the_tree_but_is_not_missed() -> None:
     )
     assert [one.node for one in drawn.nodes] == ["node-1", "node-2"]
     assert drawn.unreached == ["node-3", "node-4"]
+
+
+def arrival(node: str, peer: str, t_ms: float, detail: str = "") -> Collected:
+    return event(node, EventKind.RECEIVED, t_ms, peer, hop=1, bytes=5_000, detail=detail)
+
+
+def phases_of(*events: Collected) -> list[tuple[float, ...] | None]:
+    """As announce, wait, request, transfer and validate, in milliseconds."""
+    return [
+        None
+        if one.phases is None
+        else (
+            one.phases.announce_ms, one.phases.wait_ms, one.phases.request_ms, one.phases.transfer_ms,
+            one.phases.validate_ms,
+        )
+        for one in tree(*events).nodes
+    ]  # fmt: skip
+
+
+def test_a_fetched_hop_is_split_into_where_its_time_went() -> None:
+    times = FetchTimes(2_000, 10_000, 5_000).to_detail()
+    found = phases_of(PUBLISHED, arrival("node-1", "node-0", 140, times), receipt("node-1", "node-0", 143))
+    assert found == [(23.0, 2.0, 10.0, 5.0, 3.0)]
+
+
+def test_what_was_pushed_has_no_fetch() -> None:
+    found = phases_of(PUBLISHED, arrival("node-1", "node-0", 140), receipt("node-1", "node-0", 143))
+    assert found == [(0.0, 0.0, 0.0, 40.0, 3.0)]
+
+
+def test_a_hop_that_began_before_its_sender_had_everything_waited_for_no_announcement() -> None:
+    times = FetchTimes(0, 10_000, 50_000).to_detail()
+    found = phases_of(
+        PUBLISHED,
+        receipt("node-1", "node-0", 150),
+        arrival("node-2", "node-1", 160, times),
+        receipt("node-2", "node-1", 160, 2),
+    )
+    assert found == [None, (0.0, 0.0, 10.0, 50.0, 0.0)]
+
+
+def test_a_hop_whose_bytes_came_from_somebody_else_is_not_split() -> None:
+    assert phases_of(PUBLISHED, arrival("node-1", "node-2", 120), receipt("node-1", "node-0", 143)) == [None]
+
+
+@given(st.builds(FetchTimes, *[st.integers(0, 10**15 - 1)] * 3))
+def test_the_times_of_a_fetch_are_read_as_written(times: FetchTimes) -> None:
+    assert FetchTimes.from_detail(times.to_detail()) == times
+
+
+@given(st.text() | st.just("wait=1us request=2us transfer=x"))
+def test_any_other_detail_has_no_times(detail: str) -> None:
+    assert FetchTimes.from_detail(detail) is None

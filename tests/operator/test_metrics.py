@@ -1,8 +1,10 @@
 """What the operator counts: reconciliations by result, and the series of each Subnet."""
 
 import pytest
+from tests.operator.injection_kit import InjectionWorld
 from tests.operator.kit import KEY, World
 
+from p2pnet.operator.injection.reconcile import InjectionReconciler
 from p2pnet.operator.kube.api import BusyError, ConflictError, ForbiddenError
 from p2pnet.operator.kube.queue import Controller, Key
 from p2pnet.operator.metrics import Metrics
@@ -63,3 +65,15 @@ async def test_reconciliations_are_counted_by_their_result(error: Exception | No
     assert metrics.registry.get_sample_value("p2pnet_reconcile_total", {"result": result}) == 1
     assert metrics.registry.get_sample_value("p2pnet_reconcile_in_progress_start_time_seconds", PLACE) is None
     assert metrics.longest_running_s == 0.0
+
+
+async def test_injections_are_counted_by_verdict_once_each() -> None:
+    world = await InjectionWorld.ready()
+    metrics = Metrics()
+    world.operator = InjectionReconciler(world.api, world.lab, metrics=metrics, now=lambda: world.world.now)
+    world.apply()
+    await world.reconcile()
+    world.lab.end(world.status()["run"], "fail")
+    await world.reconcile(times_=3)
+    assert metrics.registry.get_sample_value("p2pnet_injections_total", {"verdict": "fail"}) == 1
+    assert metrics.registry.get_sample_value("p2pnet_injections_total", {"verdict": "pass"}) is None

@@ -14,6 +14,8 @@ export class Backdrop {
 
   /** `place({x, y})` gives the point on the screen of a point of the graph. */
   draw(place) {
+    this.canvas.hidden = !(this.kind === "rings" || this.kind === "earth");
+    if (this.canvas.hidden) return;
     const { clientWidth: width, clientHeight: height } = this.canvas;
     const scale = window.devicePixelRatio || 1;
     if (this.canvas.width !== width * scale || this.canvas.height !== height * scale) {

@@ -75,7 +75,7 @@ export const CHARTS = {
   reach(place, model, theme) {
     return new Chart(place, {
       make: () => options.reach(model.reach(), model.snapshot.faults ?? [], theme.colours), height: WIDE,
-      empty: "Nothing was published on record.", caption: "The gap between the lines is what was on its way.",
+      empty: model.reach() ? "No time passed between the first publication and the last receipt." : "Nothing was published on record.", caption: "The gap between the lines is what was on its way.",
     });
   },
 
@@ -107,10 +107,12 @@ export const CHARTS = {
 
   faults(place, model, theme) {
     const found = model.snapshot.faults ?? [];
+    const lost = lostPerSecond(model.snapshot.series);
+    const below = `below them the receipts per second at the time${lost.length ? ", dashed the datagrams lost" : ""}`;
     return new Chart(place, {
-      make: () => options.faults(found, model.reach(), lostPerSecond(model.snapshot.series), theme.colours, echarts),
+      make: () => options.faults(found, model.reach(), lost, theme.colours),
       height: () => 200, empty: "No fault was ordered in this run.",
-      caption: found.length > 20 ? `20 of ${count(found.length)} faults; all are in the table.` : "Above the faults, below the receipts that came at the time.",
+      caption: `${found.length > 20 ? `20 of ${count(found.length)} faults; all are in the table` : "The faults as ordered"}; ${below}.`,
     });
   },
 

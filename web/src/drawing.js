@@ -5,6 +5,7 @@ import { Backdrop } from "./backdrop.js";
 import { mixed, ofHop } from "./theme.js";
 
 export const FAINT_MAX = 6_000; // links of the topology; more of them would be a grey disc
+const LABEL_CHARS_MAX = 18; // of a name beside its node; under the pointer it is whole
 const FRESH = 0.03; // of the whole time: for so long a node stands out after its receipt
 const WORLD = { x: [-1500, 1800], y: [-560, 780] };
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
@@ -35,6 +36,7 @@ export class Drawing {
     this.sigma.on("clickNode", ({ node }) => picked(Number(node)));
     this.sigma.on("clickStage", () => picked(-1));
     this.sigma.on("afterRender", () => this.backdrop.draw((at) => this.sigma.graphToViewport(at)));
+    this.fitLabels(layer.clientWidth);
     this.sigma.on("enterNode", () => (layer.style.cursor = "pointer"));
     this.sigma.on("leaveNode", () => (layer.style.cursor = ""));
   }
@@ -42,8 +44,8 @@ export class Drawing {
   #settings() {
     const many = this.model.nodes.length;
     return {
-      allowInvalidContainer: true, hideEdgesOnMove: many > 2000, zIndex: true, minEdgeThickness: 0.6, stagePadding: 36,
-      labelFont: FONT, labelSize: 12, labelDensity: many <= 60 ? 4 : 1, labelGridCellSize: 110, labelRenderedSizeThreshold: many > 200 ? 7 : 3,
+      allowInvalidContainer: true, hideEdgesOnMove: many > 2000, zIndex: true, minEdgeThickness: 0.9, stagePadding: 36,
+      labelFont: FONT, labelSize: 12, labelGridCellSize: 110, labelRenderedSizeThreshold: many > 200 ? 7 : 3,
       defaultEdgeType: "line", itemSizesReference: "screen", zoomToSizeRatioFunction: (ratio) => Math.sqrt(ratio),
       nodeReducer: (node, data) => this.#node(Number(node), data),
       edgeReducer: (_, data) => this.#edge(data),
@@ -64,13 +66,18 @@ export class Drawing {
     }
   }
 
+  /** Names of nodes as close together as a picture of this width bears. */
+  fitLabels(width) {
+    this.sigma.setSetting("labelDensity", this.model.nodes.length <= 60 && width > 700 ? 4 : 1);
+  }
+
   /** Another artifact: its links take the place of those of the one before. */
   show(journey) {
     this.journey = journey;
     this.graph.filterEdges((_, data) => data.carries >= 0).forEach((edge) => this.graph.dropEdge(edge));
     for (const node of journey.order) {
       const parent = journey.parent(node);
-      if (parent !== null && parent !== node) this.graph.addEdge(parent, node, { size: this.size > 6 ? 2 : this.size > 4 ? 1 : 0.7, carries: node });
+      if (parent !== null && parent !== node) this.graph.addEdge(parent, node, { size: this.size > 6 ? 2 : this.size > 4 ? 1.6 : 1, carries: node });
     }
     this.most = journey.order.reduce((most, node) => Math.max(most, journey.hop[node]), 1);
     this.missing = new Set();
@@ -167,12 +174,13 @@ export class Drawing {
     pen.lineWidth = 4;
     pen.strokeStyle = this.colours?.card ?? "#fff";
     pen.fillStyle = this.colours?.ink ?? "#000";
-    const wide = pen.measureText(data.label).width;
+    const text = data.label.length > LABEL_CHARS_MAX && !data.bold ? `${data.label.slice(0, LABEL_CHARS_MAX - 1)}\u2026` : data.label;
+    const wide = pen.measureText(text).width;
     const beside = data.x + data.size + 4;
     // At the right edge a name stands on the left of its node.
-    const x = beside + wide > this.backdrop.canvas.clientWidth - 4 ? data.x - data.size - 4 - wide : beside;
-    pen.strokeText(data.label, x, data.y + settings.labelSize / 3);
-    pen.fillText(data.label, x, data.y + settings.labelSize / 3);
+    const x = beside + wide > pen.canvas.clientWidth - 4 ? data.x - data.size - 4 - wide : beside;
+    pen.strokeText(text, x, data.y + settings.labelSize / 3);
+    pen.fillText(text, x, data.y + settings.labelSize / 3);
   }
 
   /** A picture of what is shown now, for paper: WebGL keeps none. */
@@ -180,10 +188,11 @@ export class Drawing {
     this.sigma.refresh();
     const layers = [this.backdrop.canvas, ...Object.values(this.sigma.getCanvases())];
     const sheet = document.createElement("canvas");
-    sheet.width = this.backdrop.canvas.width;
-    sheet.height = this.backdrop.canvas.height;
+    const { width, height } = this.sigma.getDimensions();
+    sheet.width = width * (window.devicePixelRatio || 1);
+    sheet.height = height * (window.devicePixelRatio || 1);
     const pen = sheet.getContext("2d");
-    for (const layer of layers) if (layer.width) pen.drawImage(layer, 0, 0, sheet.width, sheet.height);
+    for (const layer of layers) if (layer.width && !layer.hidden) pen.drawImage(layer, 0, 0, sheet.width, sheet.height);
     return sheet.toDataURL("image/png");
   }
 }

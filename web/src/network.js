@@ -5,6 +5,7 @@ import { Drawing, FAINT_MAX, canDraw } from "./drawing.js";
 import { bytes, count, ms, plural } from "./format.js";
 import * as layouts from "./layouts.js";
 import { Scrubber } from "./scrubber.js";
+import { ofHop } from "./theme.js";
 
 const NAMES_MAX = 500; // offered while a name is typed
 const KEYS = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1] };
@@ -12,19 +13,35 @@ const KEYS = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.1], Ar
 export class Network {
   constructor(place, model, theme) {
     Object.assign(this, { place, model, theme, layout: "tree", chosen: -1 });
-    const artifacts = model.snapshot.artifacts;
-    if (!model.nodes.length || !model.journeys.length) {
-      place.replaceChildren(element("p", { class: "empty" }, "No artifact was published: there is nothing to follow."));
-      return;
-    }
     if (!canDraw()) {
       place.replaceChildren(element("p", { class: "empty" }, "This browser offers no WebGL: the network is not drawn. The tables tell who was slow, and why."));
       return;
     }
+    this.#begin();
+    theme.listen(() => this.drawing && (this.drawing.paint(), this.scrubber.redraw(), this.#legend()));
+    model.listen((batch) => this.#appended(batch));
+  }
+
+  /** Draw as soon as there is something to follow. */
+  #begin() {
+    const { nodes, journeys, snapshot: { artifacts } } = this.model;
+    if (!nodes.length || !journeys.length) {
+      this.place.replaceChildren(element("p", { class: "empty" }, "No artifact was published: there is nothing to follow."));
+      return;
+    }
     this.#build(artifacts);
     this.show(artifacts.first ?? 0);
-    theme.listen(() => (this.drawing.paint(), this.scrubber.redraw(), this.#legend()));
-    model.listen((batch) => batch.artifact === this.artifact && this.show(this.artifact));
+  }
+
+  #appended(batch) {
+    if (!this.drawing) return this.#begin();
+    if (batch.artifact >= this.artifacts.length) this.artifacts.append(element("option", { value: batch.artifact }, this.#label(batch.artifact)));
+    if (batch.artifact === this.artifact) this.show(this.artifact);
+  }
+
+  #label(index) {
+    const { id, name } = this.model.snapshot.artifacts;
+    return `${name[index] ? `${name[index]} ` : ""}${id[index].slice(0, 12)}`;
   }
 
   #build(artifacts) {
@@ -47,8 +64,7 @@ export class Network {
   }
 
   #controls(artifacts) {
-    const label = (index) => `${artifacts.name[index] ? `${artifacts.name[index]} ` : ""}${artifacts.id[index].slice(0, 12)}`;
-    const picker = select("Artifact", artifacts.id.map((_, index) => [index, label(index)]), (value) => this.show(Number(value)));
+    const picker = select("Artifact", artifacts.id.map((_, index) => [index, this.#label(index)]), (value) => this.show(Number(value)));
     this.artifacts = picker.input;
     const { earth } = this.model.snapshot.layouts;
     const kinds = choice("layout", "Layout", [
@@ -74,6 +90,7 @@ export class Network {
     if (!width || width === this.width) return;
     this.width = width;
     this.drawing.sigma.resize();
+    this.drawing.fitLabels(width);
     if (this.layout === "tree") this.arrange("tree");
     else this.drawing.sigma.refresh();
   }
@@ -134,7 +151,7 @@ export class Network {
 
   #aspect() {
     const { clientWidth: width, clientHeight: height } = this.canvas;
-    return width && height ? Math.max(0.5, Math.min(2.4, (width - 120) / height)) : 1;
+    return width && height ? Math.max(0.4, Math.min(2.4, (width - (width > 700 ? 120 : 80)) / height)) : 1;
   }
 
   arrange(kind) {
@@ -186,7 +203,9 @@ export class Network {
   #legend() {
     const colours = this.theme.colours;
     const dot = (colour, text) => element("span", {}, element("i", { style: `background:${colour}` }), text);
-    const hops = element("span", {}, "hop 1", ...colours.ramp.map((one) => element("i", { style: `background:${one}` })), `${this.drawing.most}`);
+    const { most } = this.drawing;
+    const shades = Array.from({ length: Math.min(most, colours.ramp.length) }, (_, index) => ofHop(colours.ramp, index + 1, Math.min(most, colours.ramp.length)));
+    const hops = element("span", {}, "hop 1", ...shades.map((one) => element("i", { style: `background:${one}` })), `${most}`);
     const missing = this.journey.order.length < this.#expected();
     this.legend.replaceChildren(dot(colours.accent, "publisher"), this.drawing.most > 1 ? hops : dot(colours.ramp[1], "has it"),
       dot(colours.hot, "carrying, just received"), dot(this.drawing.colours.waiting, "waits"), ...(missing ? [dot(colours.fail, "never got it")] : []));

@@ -5,6 +5,8 @@ import { bytes, count, inUnit, ms, percent, plural, seconds, tick } from "./form
 
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
 
+export const NOTHING_S = 1e-6; // a run that took less took no time
+
 /** What all charts have in common. */
 function base(colours, about) {
   return {
@@ -69,7 +71,7 @@ export function latency({ curves, limits }, colours, { log = false } = {}) {
         lines(ms(found[0].axisValue), ...found.map((at) => `${known.length > 1 ? `${at.seriesName}: ` : ""}${at.value[1].toFixed(1)} %`)),
     },
     xAxis: axis(colours, "time since publication", {
-      type: log ? "log" : "value", min: log ? Math.max(least, slowest / 1e5) : Math.min(0, ...known.map((one) => one.points_ms[0])), max: end,
+      type: log ? "log" : "value", min: log ? Math.max(least, slowest / 1e5, 1e-3) : Math.min(0, ...known.map((one) => one.points_ms[0])), max: end,
       axisLabel: { formatter: tick, showMaxLabel: false },
     }),
     yAxis: axis(colours, "", { type: "value", min: 0, max: 100, axisLabel: { formatter: "{value} %" } }),
@@ -79,7 +81,7 @@ export function latency({ curves, limits }, colours, { log = false } = {}) {
       itemStyle: { color: colours.curves[index % 8] }, z: 10 - index,
       areaStyle: index || known.length > 1 ? undefined : { color: colours.accent, opacity: 0.1 },
       markPoint: index ? undefined : percentiles(one, colours, known.length > 1),
-      markLine: index || !shown.length ? undefined : bounds(shown, colours),
+      markLine: index || !shown.length ? undefined : bounds(shown, end, colours),
     })),
   };
 }
@@ -99,14 +101,15 @@ function percentiles(one, colours, crowded) {
   };
 }
 
-function bounds(limits, colours) {
+/** Thresholds, their words kept inside the picture. */
+function bounds(limits, end, colours) {
   return {
     symbol: "none", silent: true,
     data: limits.map((one, index) => ({
       xAxis: one.ms,
       lineStyle: { color: one.ok ? colours.pass : colours.fail, type: "dashed", width: 1.5 },
       label: {
-        formatter: one.expr, color: one.ok ? colours.pass : colours.fail, position: "end", distance: [0, 2 + 14 * (index % 2)], fontSize: 12,
+        align: one.ms > end * 0.75 ? "right" : one.ms < end * 0.25 ? "left" : "center", formatter: one.expr, color: one.ok ? colours.pass : colours.fail, position: "end", distance: [0, 2 + 14 * (index % 2)], fontSize: 12,
       },
     })),
   };
@@ -138,7 +141,7 @@ export function hops(found, colours, { kind = "since_ms" } = {}) {
 }
 
 export function reach(found, faults, colours) {
-  if (!found) return null;
+  if (!found || found.span_s < NOTHING_S) return null;
   const step = found.span_s / found.due.length;
   const at = (index) => (index + 1) * step;
   const most = found.due.at(-1);
@@ -152,7 +155,7 @@ export function reach(found, faults, colours) {
     tooltip: {
       ...base(colours, "").tooltip, trigger: "axis",
       formatter: (shown) => {
-        const index = shown[0].dataIndex - 1;
+        const index = (shown[0]?.dataIndex ?? 0) - 1;
         if (index < 0) return lines(time(0));
         const [due, received] = [found.due[index], found.received[index]];
         return lines(time(at(index)), `${count(received)} of ${plural(due, "receipt")} due`, percent(received, due));
@@ -163,6 +166,7 @@ export function reach(found, faults, colours) {
     }),
     yAxis: axis(colours, "", { type: "value", max: most || 1, axisLabel: { formatter: (value) => count(value) } }),
     series: [
+      ...faultAreas(faults, found.span_s, colours),
       {
         name: "due", type: "line", step: "end", data: points(found.due), showSymbol: false, emphasis: { disabled: true },
         lineStyle: { color: colours.quiet, width: 1.6, type: [5, 4] }, itemStyle: { color: colours.quiet },
@@ -170,23 +174,26 @@ export function reach(found, faults, colours) {
       {
         name: "received", type: "line", data: points(found.received), showSymbol: false, emphasis: { disabled: true },
         lineStyle: { color: colours.accent, width: 2.4 }, itemStyle: { color: colours.accent },
-        areaStyle: { color: colours.accent, opacity: 0.12 }, markArea: faultAreas(faults, found.span_s, colours),
+        areaStyle: { color: colours.accent, opacity: 0.12 },
       },
     ],
   };
 }
 
-/** Where faults were in force, behind a chart of time. */
+/** Where faults were in force, as a series behind those of a chart of time; none where there were none. */
 function faultAreas(faults, span, colours) {
   const seen = faults.filter((one) => one.from_s !== null && one.from_s < span && (one.to_s ?? span) > 0);
-  if (!seen.length) return undefined;
-  return {
-    silent: true, itemStyle: { color: colours.hot, opacity: 0.12 },
-    label: { color: colours.quiet, position: "insideTop", fontSize: 11 },
-    data: seen.slice(0, 12).map((one) => [
-      { name: seen.length < 4 ? one.name : "", xAxis: Math.max(0, one.from_s) }, { xAxis: Math.min(span, one.to_s ?? span) },
-    ]),
-  };
+  if (!seen.length) return [];
+  const areas = seen.slice(0, 12).map((one) => [
+    { name: seen.length === 1 ? one.name : "", xAxis: Math.max(0, one.from_s) }, { xAxis: Math.min(span, one.to_s ?? span) },
+  ]);
+  return [{
+    type: "line", data: [], z: 0, silent: true, tooltip: { show: false },
+    markArea: {
+      z: 0, silent: true, itemStyle: { color: colours.hot, opacity: 0.09 }, data: areas,
+      label: { color: colours.quiet, position: "insideTop", fontSize: 11 },
+    },
+  }];
 }
 
 export const TRAFFIC = {
@@ -201,7 +208,7 @@ export function traffic(found, colours, { kind = "payload", width = 600 } = {}) 
   const most = Math.max(...cells.map((one) => one[2]), 1e-9);
   const legible = width / labels.length > 16;
   const narrow = width < 480;
-  const label = { show: legible && !narrow, fontSize: 11, interval: 0 };
+  const label = { show: legible && !narrow, fontSize: 11, interval: 0, width: 92, overflow: "truncate" };
   return {
     ...base(colours, "How much went from each node to each other."),
     grid: {
@@ -263,7 +270,7 @@ export function faultSpan(faults, reachFound) {
   return [low, high > low ? high : low + 1];
 }
 
-export function faults(found, reachFound, lost, colours, echarts) {
+export function faults(found, reachFound, lost, colours) {
   if (!found.length) return null;
   const [low, high] = faultSpan(found, reachFound);
   const time = high - low >= 2 ? seconds : (value) => tick(value * 1000);
@@ -271,10 +278,11 @@ export function faults(found, reachFound, lost, colours, echarts) {
   const shown = found.slice(0, rows);
   const below = reachFound ? 120 : 0;
   const rate = reachFound ? rates(reachFound) : [];
+  const clamped = (at) => Math.min(high, Math.max(low, at));
   const x = (index, more) => axis(colours, more.name ?? "", { type: "value", min: low, max: high, gridIndex: index, ...more });
   return {
     ...base(colours, "When faults were in force, and how many receipts came at the same time."),
-    height: rows * 34 + below + 70,
+    height: rows * 34 + below + 50,
     grid: [
       { left: 120, right: 16, top: 6, height: rows * 34 },
       ...(below ? [{ left: 120, right: 16, top: rows * 34 + 34, height: below - 30 }] : []),
@@ -284,13 +292,14 @@ export function faults(found, reachFound, lost, colours, echarts) {
       formatter: ({ seriesIndex, dataIndex, value }) => {
         if (seriesIndex) return lines(time(value[0]), `${inUnit(value[1], "1/s")} ${seriesIndex === 1 ? "receipts" : "datagrams lost"}`);
         const one = shown[dataIndex];
-        const span = one.from_s === null ? "" : `${time(one.from_s)} to ${one.to_s === null ? "the end" : time(one.to_s)}`;
+        const until = one.to_s === one.from_s ? "" : ` to ${one.to_s === null ? "the end" : time(one.to_s)}`;
+        const span = one.from_s === null ? "" : `${time(one.from_s)}${until}`;
         return lines(one.name, one.what, span, one.asked ? `asked ${one.asked}` : "", one.seen ? `seen ${one.seen}` : "");
       },
     },
     xAxis: [
       x(0, below ? { axisLabel: { show: false } } : { name: "time since the first publication", axisLabel: { formatter: time } }),
-      ...(below ? [x(1, { name: "time since the first publication", axisLabel: { formatter: time } })] : []),
+      ...(below ? [x(1, { name: "time since the first publication", axisLabel: { formatter: time, showMaxLabel: false, showMinLabel: false } })] : []),
     ],
     yAxis: [
       axis(colours, "", {
@@ -302,8 +311,8 @@ export function faults(found, reachFound, lost, colours, echarts) {
     series: [
       {
         type: "custom", xAxisIndex: 0, yAxisIndex: 0, encode: { x: [1, 2], y: 0 }, clip: true,
-        data: shown.map((one, index) => [index, Math.max(low, one.from_s ?? low), Math.min(high, one.to_s ?? high)]),
-        renderItem: (_, api) => bar(api, shown[api.value(0)], colours, echarts),
+        data: shown.map((one, index) => [index, clamped(one.from_s ?? low), clamped(one.to_s ?? high)]),
+        renderItem: (_, api) => bar(api, shown[api.value(0)], colours, low, time),
       },
       ...(below ? [{
         name: "receipts", type: "line", step: "end", xAxisIndex: 1, yAxisIndex: 1, data: rate, showSymbol: false,
@@ -317,11 +326,15 @@ export function faults(found, reachFound, lost, colours, echarts) {
   };
 }
 
-function bar(api, one, colours) {
+function bar(api, one, colours, low, time) {
   const [left, middle] = api.coord([api.value(1), api.value(0)]);
   const [right] = api.coord([api.value(2), api.value(0)]);
   const width = Math.max(4, right - left);
-  const said = one.seen ? `asked ${one.asked}, seen ${one.seen}` : one.what;
+  const before = (one.to_s ?? low) < low ? `, ended ${time(-one.to_s)} before` : "";
+  const said = one.seen ? `asked ${one.asked}, seen ${one.seen}${before}` : `${one.what}${before}`;
+  // A short bar has its words beside it, where there is more room than in it.
+  const inside = width > 150 || left > api.getWidth() * 0.6;
+  const from = inside ? left + 8 : left + width + 6;
   const colour = one.state === "failed" || one.ok === false ? colours.fail : colours.hot;
   return {
     type: "group",
@@ -329,7 +342,10 @@ function bar(api, one, colours) {
       { type: "rect", shape: { x: left, y: middle - 11, width, height: 22, r: 4 }, style: { fill: colour, opacity: 0.28, stroke: colour } },
       {
         type: "text", silent: true,
-        style: { x: left + 8, y: middle, text: said, fill: colours.ink, verticalAlign: "middle", fontSize: 12, width: Math.max(60, width - 12), overflow: "truncate" },
+        style: {
+          x: from, y: middle, text: said, fill: colours.ink, verticalAlign: "middle", fontSize: 12, overflow: "truncate",
+          width: Math.max(60, inside ? width - 12 : api.getWidth() - from - 12),
+        },
       },
     ],
   };
@@ -361,12 +377,11 @@ export function series(found, faultsFound, colours, { kind = 0, node = "" } = {}
     },
     xAxis: axis(colours, "time since the first publication", { type: "value", min: 0, max: times.at(-1), axisLabel: { formatter: seconds } }),
     yAxis: axis(colours, "", { type: "value", min: 0, axisLabel: { formatter: (value) => inUnit(value, shown.unit) } }),
-    series: found.nodes.map((name, index) => ({
+    series: [...faultAreas(faultsFound, times.at(-1), colours), ...found.nodes.map((name, index) => ({
       name, type: "line", data: times.map((at, part) => [at, shown.values[index][part]]), z: index === chosen ? 5 : 2,
       showSymbol: times.length < 3 || index === chosen, symbolSize: index === chosen ? 6 : 4, connectNulls: false,
       lineStyle: { color: index === chosen ? colours.accent : colours.quiet, width: index === chosen ? 2.6 : 1, opacity: index === chosen ? 1 : 0.35 },
       itemStyle: { color: index === chosen ? colours.accent : colours.quiet, opacity: index === chosen ? 1 : 0.35 },
-      markArea: index === chosen ? faultAreas(faultsFound, times.at(-1), colours) : undefined,
-    })),
+    }))],
   };
 }

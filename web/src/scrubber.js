@@ -47,7 +47,7 @@ export class Scrubber {
     this.#us = Math.max(0, Math.min(this.spanUs, us));
     this.range.value = Math.round((this.#us / this.spanUs) * STEPS);
     const came = this.journey.reachedBy(this.#us);
-    const words = `${ms(this.#us / 1000)} \u00b7 ${count(came)} of ${count(this.expected)} nodes (${percent(came, this.expected)})`;
+    const words = `${ms(Math.min(this.#us, this.journey.spanUs) / 1000)} \u00b7 ${count(came)} of ${count(this.expected)} nodes (${percent(came, this.expected)})`;
     this.said.textContent = words;
     this.range.setAttribute("aria-valuetext", words);
     this.moved(this.#us, came);

@@ -56,6 +56,16 @@ class RunTicket(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress = Progress()
 
 
+class TracedPhases(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the time of one hop went, in this order: see `HopPhases`."""
+
+    announce_ms: float
+    wait_ms: float
+    request_ms: float
+    transfer_ms: float
+    validate_ms: float
+
+
 class TracedReceipt(msgspec.Struct, frozen=True, kw_only=True):
     """One node in a hop tree. `latency_ms` counts from the publication, `edge_ms` from the sender's own receipt."""
 
@@ -68,6 +78,8 @@ class TracedReceipt(msgspec.Struct, frozen=True, kw_only=True):
     duplicates: int = 0
     orphan: bool = False
     """Its sender is not known to have had the artifact before."""
+    phases: TracedPhases | None = None
+    """None where the arrival of its bytes is not on record, and for an orphan that was pushed."""
 
 
 class KeptRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +160,8 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     state: RunStateName
     clock_bound_ms: float = 0.0
     client: str = DEFAULT_CLIENT
+    waterfall: bool = False
+    """Whether a terminal shows it on a time axis instead of as a tree."""
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Protocol, TextIO
 
 from p2pnet.cli.terminal import clean, takes_control_sequences
@@ -18,6 +19,8 @@ PACE_WINDOW_S = 10.0  # what a rate is taken over: the last seconds say more abo
 PACE_SAMPLE_S = 0.25
 LEFT_MAX_S = 86_400.0  # more is not worth a number
 BAR_CELLS = 20
+TREND_CELLS = 10  # of a second each
+TREND, TREND_ASCII = "▁▂▃▄▅▆▇█", "_.-=+*#@"
 UNHEARD = contextlib.suppress(OSError, ValueError)
 """A terminal that has been closed takes nothing more: what is being done, and the order to cancel it, go on without it."""
 WIDE = 100  # columns from which on there is room for the whole bar
@@ -82,6 +85,27 @@ class Pace:
         (first, before), (_, done) = self._samples[0], self._samples[-1]
         return (done - before) / (now - first) if now > first else None
 
+    def trend(self, now: float, *, ascii_only: bool) -> str:
+        """The rate of the last seconds as a sparkline, newest last; empty before it means anything."""
+        if not self._samples or now - self._since < PACE_AFTER_S:
+            return ""
+        done = [
+            self._done_at(now - PACE_WINDOW_S * (TREND_CELLS - cell) / TREND_CELLS) for cell in range(TREND_CELLS + 1)
+        ]
+        rates = [after - before for before, after in pairwise(done) if before is not None and after is not None]
+        ramp = TREND_ASCII if ascii_only else TREND
+        most = max(rates, default=0)
+        return "".join(ramp[math.ceil((len(ramp) - 1) * rate / most) if most else 0] for rate in rates)
+
+    def _done_at(self, moment: float) -> float | None:
+        """How much was done then, on a line between samples; None before the first."""
+        if moment < self._samples[0][0]:
+            return None
+        for (before, least), (after, most) in pairwise(self._samples):
+            if moment <= after:
+                return least + (most - least) * (moment - before) / (after - before) if after > before else most
+        return self._samples[-1][1]
+
     def words(self, total: int, now: float, *, octets: bool) -> list[str]:
         """`240/s`, `16 s left`; nothing at first, and nothing when all is done."""
         done = self._samples[-1][1] if self._samples else 0
@@ -124,9 +148,14 @@ class TerminalProgress:
         self._pace.see(text, done, now)
         cells = BAR_CELLS if self._console.width >= WIDE else BAR_CELLS // 2
         filled = cells * done // total if total else 0
-        full, empty = ("#", ".") if self._console.options.ascii_only else ("█", "░")
+        ascii_only = self._console.options.ascii_only
+        full, empty = ("#", ".") if ascii_only else ("█", "░")
+        trend = self._pace.trend(now, ascii_only=ascii_only) if self._console.width >= WIDE and done < total else ""
         words = counted(text, done, total, self._pace.words(total, now, octets=octets), beside=beside, octets=octets)
-        self._draw(f"{self._frame()} {full * filled}{empty * (cells - filled)} {words}", force=done == total)
+        self._draw(
+            f"{self._frame()} {full * filled}{empty * (cells - filled)} {trend}{trend and ' '}{words}",
+            force=done == total,
+        )
 
     def milestone(self, text: str) -> None:
         """A line that stays, with the seconds it took."""

@@ -7,6 +7,7 @@ the `Report`. What events cannot tell (who asked for what, how well clocks are k
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -28,6 +29,7 @@ from p2pnet.model.report import (
     NodeReceipts,
     Reach,
     Report,
+    StageFigures,
     StoppedEarly,
     Throughput,
 )
@@ -401,7 +403,7 @@ def _assemble(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunF
         payload_bytes=sum(journey.size for journey in journeys.values()),
         duration_s=tally.seconds if facts.duration_s is None else facts.duration_s,
         throughput=Throughput(tally.value("throughput"), tally.value("rate")), load=_load(tally, facts),
-        per_node=_per_node(nodes, journeys, tally),
+        per_node=_per_node(nodes, journeys, tally), stages=_stages(nodes, journeys, facts, tally.last_published_ns),
     )  # fmt: skip
 
 
@@ -412,15 +414,39 @@ def _load(tally: Tally, facts: RunFacts) -> Load | None:
     return msgspec.structs.replace(facts.load, published_per_s=tally.published_per_s)
 
 
-def _tally(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunFacts) -> Tally:
-    """Count every receipt once; one later than `within_s` after the last publication is a miss."""
+def _stages(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunFacts, last_ns: int) -> list[StageFigures]:
+    """By stage of the load, whose artifacts follow each other; `last_ns`: time of the last publication of the run."""
+    stages = facts.load.stages if facts.load else []
+    whole = facts.load is not None and len(journeys) == facts.load.count
+    if not stages or not (whole or facts.stopped_early is not None):
+        return []  # what faults left out leaves gaps, and whose stage an artifact is cannot be told
+    found, ordered = [], iter(journeys.items())
+    for stage in stages:
+        tally = _tally(nodes, dict(islice(ordered, stage.artifacts)), facts, last_ns)
+        if tally.artifacts:
+            p50, p95 = (finite(tally.value(name)) for name in ("p50", "p95"))
+            found.append(
+                StageFigures(
+                    artifacts=tally.artifacts, published_per_s=tally.published_per_s, reach=tally.value("reach"), p50_ms=p50,
+                    p95_ms=p95,
+                )
+            )  # fmt: skip
+    return found
+
+
+def _tally(nodes: Sequence[str], journeys: Mapping[str, Journey], facts: RunFacts, last_ns: int | None = None) -> Tally:
+    """Count every receipt once; one later than `within_s` after the last publication is a miss.
+
+    `last_ns`: when that was, where it is none of these.
+    """
     tally = Tally(sent=facts.sent, artifacts=len(journeys))
     members = frozenset(nodes)
     silent = {node: until_ns for node, until_ns in facts.lost_until_ns.items() if node in members}
     published = [journey.t_ns for journey in journeys.values()]
     tally.first_ns = min(published, default=0)
     tally.last_ns = tally.last_published_ns = max(published, default=0)
-    deadline_ns = None if facts.within_s is None else tally.last_ns + int(facts.within_s * 1e9)
+    last_ns = tally.last_ns if last_ns is None else last_ns
+    deadline_ns = None if facts.within_s is None else last_ns + int(facts.within_s * 1e9)
     most = (-1, 0.0)
     for artifact, journey in journeys.items():
         expected = len(nodes) - (journey.publisher in members)

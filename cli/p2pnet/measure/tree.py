@@ -4,7 +4,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from p2pnet.model.behaviours import AdversaryGroup
-from p2pnet.model.events import Collected, EventKind
+from p2pnet.model.events import Collected, EventKind, FetchTimes
+
+
+@dataclass(frozen=True, slots=True)
+class HopPhases:
+    """Where the time of one hop went, in milliseconds, in this order.
+
+    Together they are the hop's `edge_ms`, unless the sender passed parts on before it had everything itself: then the receiver
+    began earlier than its sender ended, nothing is left for `announce_ms`, and the others add up to more.
+    """
+
+    announce_ms: float
+    """From the sender's own receipt until the receiver had heard of it: the sender's queue, and the way of the advert."""
+    wait_ms: float
+    """From there until it asked: for a source, a stream or quota."""
+    request_ms: float
+    """From there until the first part was here: the way of the request, the sender's queue, and the way back."""
+    transfer_ms: float
+    """From there until the last part was here; of what was pushed, all the way from the sender's receipt."""
+    validate_ms: float
+    """From there until its client had validated it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +46,8 @@ class HopNode:
     """Its parent has no receipt on record, or only a later one: it cannot be attached to the tree."""
     critical: bool = False
     """Whether it is on the critical path."""
+    phases: HopPhases | None = None
+    """None where the arrival of its bytes is not on record, and for an orphan that was pushed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +88,8 @@ class _Gathered:
 
     published: Collected | None
     receipts: dict[str, Collected]
-    sizes: dict[str, int]
+    arrivals: dict[str, Collected]
+    """The first whole bytes of each node."""
     duplicates: dict[str, int]
     duplicate_bytes: int
 
@@ -116,7 +139,7 @@ def _gather(artifact: str, events: Iterable[Collected], names: frozenset[str]) -
                 if known is None or event.t_ns < known.t_ns:
                     found.receipts[event.node] = event
             case EventKind.RECEIVED:
-                found.sizes.setdefault(event.node, event.bytes)
+                found.arrivals.setdefault(event.node, event)
             case EventKind.DUPLICATE:
                 found.duplicates[event.node] = found.duplicates.get(event.node, 0) + 1
                 found.duplicate_bytes += event.bytes
@@ -144,7 +167,7 @@ def _critical_path(arrived: list[Collected], receipts: dict[str, Collected], had
 
 def _node(receipt: Collected, gathered: _Gathered, had: dict[str, int], *, critical: bool) -> HopNode:
     orphan = _is_orphan(receipt, had)
-    published = gathered.published
+    published, arrival = gathered.published, gathered.arrivals.get(receipt.node)
     return HopNode(
         node=receipt.node,
         parent=receipt.peer,
@@ -152,8 +175,22 @@ def _node(receipt: Collected, gathered: _Gathered, had: dict[str, int], *, criti
         t_ns=receipt.t_ns,
         latency_ms=(receipt.t_ns - published.t_ns) / 1e6 if published else None,
         edge_ms=None if orphan else (receipt.t_ns - had[receipt.peer]) / 1e6,
-        bytes=gathered.sizes.get(receipt.node, receipt.bytes),
+        bytes=receipt.bytes if arrival is None else arrival.bytes,
         duplicates=gathered.duplicates.get(receipt.node, 0),
         orphan=orphan,
         critical=critical,
+        phases=None if arrival is None else _phases(receipt, arrival, None if orphan else had[receipt.peer]),
     )
+
+
+def _phases(receipt: Collected, arrival: Collected, had_ns: int | None) -> HopPhases | None:
+    """`had_ns`: when the sender had it. None where the receipt is of another arrival, or when a push began is not known."""
+    if arrival.peer != receipt.peer or arrival.t_ns > receipt.t_ns:
+        return None
+    validate_ms = (receipt.t_ns - arrival.t_ns) / 1e6
+    times = FetchTimes.from_detail(arrival.detail)
+    if times is None:
+        return None if had_ns is None else HopPhases(0.0, 0.0, 0.0, max(0, arrival.t_ns - had_ns) / 1e6, validate_ms)
+    wait, request, transfer = times.wait_us / 1e3, times.request_us / 1e3, times.transfer_us / 1e3
+    announced_ms = 0.0 if had_ns is None else (arrival.t_ns - had_ns) / 1e6 - wait - request - transfer
+    return HopPhases(max(0.0, announced_ms), wait, request, transfer, validate_ms)

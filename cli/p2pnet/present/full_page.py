@@ -11,6 +11,7 @@ from functools import lru_cache
 from importlib.resources import files
 
 from p2pnet.measure.propagation import Propagation
+from p2pnet.measure.wording import stage_lines
 from p2pnet.model.report import Report
 from p2pnet.present import network, summary, tables
 from p2pnet.present.markup import Content, Markup, join, tag
@@ -104,6 +105,7 @@ def _content(runs: Sequence[DrawnRun]) -> list[Content]:
                 "div",
                 _part("expectations", "Expectations", tables.expectations(report)) if report.expectations else None,
                 _part("percentiles", "Percentiles", tables.percentiles(report)),
+                summary.lines("By stage of the load", stage_lines(report), ""),
                 class_="stack",
             ),
             _part("hops", "Latency per hop", _drawn("hops")),

@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 from p2pnet.measure import network_wording
 from p2pnet.measure.pace import stage_words
-from p2pnet.measure.wording import adversary_parts, measured, offered
+from p2pnet.measure.wording import adversary_parts, measured, offered, stage_lines
 from p2pnet.model.report import ExpectationResult, Report
 from p2pnet.present.words import LATENCIES, clean, ignored_lines, journey_sentence
 
@@ -50,7 +50,9 @@ def to_junit(report: Report) -> str:
     faults = [f"fault {network_wording.fault_words(fault)}" for fault in report.faults]
     findings = [network_wording.finding_words(finding) for finding in report.findings]
     ET.SubElement(suite, "system-out").text = _text(
-        "\n".join([journey_sentence(report), *ignored_lines(report), *faults, *findings, *report.notes])
+        "\n".join(
+            [journey_sentence(report), *stage_lines(report), *ignored_lines(report), *faults, *findings, *report.notes]
+        )
     )
     ET.indent(root)
     return "<?xml version='1.0' encoding='UTF-8'?>\n" + ET.tostring(root, encoding="unicode") + "\n"

@@ -3,7 +3,7 @@
 import re
 
 from p2pnet.measure import network_wording
-from p2pnet.measure.wording import MISSING, load_parts, measured, milliseconds, percent, throughput_parts
+from p2pnet.measure.wording import MISSING, load_parts, measured, milliseconds, percent, stage_lines, throughput_parts
 from p2pnet.model.report import Report
 from p2pnet.model.units import format_size
 from p2pnet.present.words import (
@@ -54,6 +54,7 @@ def to_markdown(report: Report) -> str:
         _network(report),
         _bullets("Faults", [network_wording.fault_words(fault) for fault in report.faults], FEW_MAX),
         _figures(report),
+        _bullets("By stage of the load", stage_lines(report)),
         _bullets("What stands out", [network_wording.finding_words(one) for one in report.findings], FEW_MAX),
         _nodes(report),
         _bullets("Notes", report.notes),

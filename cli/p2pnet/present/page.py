@@ -1,6 +1,7 @@
 """The HTML report: one self-contained file without scripts, to be mailed, archived and printed."""
 
 from p2pnet.measure import HopTree
+from p2pnet.measure.wording import stage_lines
 from p2pnet.model.jobs import RunFile
 from p2pnet.model.report import Report
 from p2pnet.present import network, summary, tables
@@ -48,6 +49,7 @@ def _content(report: Report, run: RunFile | None, tree: HopTree | None) -> list[
         summary.card("Faults", network.faults(report.faults)) if report.faults else None,
         _latency(report),
         summary.card("What stands out", network.findings(report.findings)) if report.findings else None,
+        summary.lines("By stage of the load", stage_lines(report), ""),
         summary.lines("Notes", report.notes, ""),
         summary.card("Nodes", *tables.nodes(report)) if report.per_node else None,
         summary.card(_telling(tree), *journey(tree, names.get(tree.artifact, ""), late=missed)) if tree else None,

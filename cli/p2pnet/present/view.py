@@ -174,7 +174,6 @@ def _journeys(one: DrawnRun, spread: Propagation) -> Json:
             "at_us": [
                 None if journey.published_ns is None else (journey.published_ns - start) // 1000 for journey in journeys
             ],
-            "missing": [journey.missing for journey in journeys],
             "total": one.report.artifacts,
             "first": next((n for n, journey in enumerate(journeys) if journey.artifact == one.report.slowest), 0),
         },
@@ -264,10 +263,15 @@ def _faults(one: DrawnRun, spread: Propagation) -> list[Json]:
     return [
         {
             "name": clean(fault.name), "what": clean(fault.what), "state": fault.state, "nodes": len(fault.nodes),
-            "from_s": _since(fault.since, start), "to_s": _since(fault.until, start), **_probed(one.report, fault),
+            "from_s": _since(fault.since, start), "to_s": _since(_end(fault), start), **_probed(one.report, fault),
         }
         for fault in one.report.faults[:FAULTS_MAX]
     ]  # fmt: skip
+
+
+def _end(fault: FaultStatus) -> str | None:
+    """When it was over; what is done once was, as soon as it was done."""
+    return fault.since if fault.until is None and fault.state == "ended" else fault.until
 
 
 def _probed(report: Report, fault: FaultStatus) -> Json:

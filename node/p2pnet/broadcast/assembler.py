@@ -120,7 +120,7 @@ class Assembler:
             # It gets another chance, and a clean record.
             if self._exhausted.pop(artifact, None) is not None:
                 self._context.count("restarted_by_new_row")
-            self.tasks[artifact] = Task(artifact)
+            self.tasks[artifact] = Task(artifact, self._context.now)
             self._context.count("tasks_started")
         self._look_again(artifact)
         return True
@@ -133,7 +133,7 @@ class Assembler:
         task = self.tasks.get(artifact)
         if task is None:
             self._exhausted.pop(artifact, None)
-            task = self.tasks[artifact] = Task(artifact)
+            task = self.tasks[artifact] = Task(artifact, self._context.now)
             self._context.count("tasks_started")
         self._look_again(artifact)
         if self._take_quota(task, source, None) is None:
@@ -340,7 +340,7 @@ class Assembler:
             return
         self.drop(artifact)
         self._ended(artifact)
-        self.tasks[artifact] = Task(artifact)
+        self.tasks[artifact] = Task(artifact, self._context.now)
         self._look_again(artifact)
 
     # Requests
@@ -359,6 +359,7 @@ class Assembler:
         request.most = most
         request.quota_bytes = 0 if source.complete else most * PART_BYTES
         request.is_hedge = is_hedge
+        task.asked_at = task.asked_at or context.now
         self._requests[request.token] = task.requests[request.token] = supplier.requests[request.token] = request
         if part is None:
             # As many parts as quota allows travel with the list, for most artifacts all of them.
@@ -535,6 +536,7 @@ class Assembler:
         for other in [other for other in task.requests.values() if other.part == number]:
             self._overtake(other)
         task.parts[number] = content
+        task.first_at = task.first_at or self._context.now
         task.lacking &= ~(1 << number)
         task.unasked &= task.lacking
         task.opened.pop(number, None)

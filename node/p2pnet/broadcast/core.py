@@ -396,6 +396,7 @@ class Broadcast:
                     task.delivered,
                     origin=source.origin,
                     announced_by=task.dealer,
+                    times=task.times(self._context.now).to_detail(),
                 )
         if artifact in self.pool.unvalidated:
             self._sender.more_parts(artifact, task.here)

@@ -165,11 +165,12 @@ class PoolManager:
         *,
         origin: int = 0,
         announced_by: str = "",
+        times: str = "",
     ) -> UpdateStatus:
         """Insert a peer's whole artifact into the unvalidated pool, for the client to judge; the status to answer.
 
         `delivered`: bytes by the peers that delivered them, whose quota they use. `origin`: the number of its publisher.
-        `announced_by`: see `Artifact`.
+        `announced_by`: see `Artifact`. `times`: see `FetchTimes`; empty for what was pushed.
         """
         context = self._context
         if inspected.expires <= context.wall:
@@ -186,7 +187,7 @@ class PoolManager:
         self._change(ChangeKind.INSERTED, artifact)
         context.count("received")
         context.count("received_bytes", inspected.size)
-        context.emit(EventKind.RECEIVED, artifact, peer, hop, inspected.size)
+        context.emit(EventKind.RECEIVED, artifact, peer, hop, inspected.size, times)
         return UpdateStatus.OK
 
     # Out

@@ -7,6 +7,7 @@ from p2pnet.broadcast.context import MS, SECOND
 from p2pnet.broadcast.quota import Quota
 from p2pnet.broadcast.stripes import OpenPart
 from p2pnet.broadcast.table import SupplierState
+from p2pnet.model.events import FetchTimes
 from p2pnet.model.ids import ArtifactId
 from p2pnet.model.limits import FETCH_STREAMS_PER_PEER
 
@@ -211,23 +212,30 @@ class Task:
 
     __slots__ = (
         "artifact",
+        "asked_at",
         "awaits",
         "closed",
         "dealer",
         "delivered",
+        "first_at",
         "key",
         "lacking",
         "opened",
         "part_list",
         "parts",
         "requests",
+        "since",
         "size",
         "unasked",
         "waits",
     )
 
-    def __init__(self, artifact: ArtifactId) -> None:
+    def __init__(self, artifact: ArtifactId, now: int) -> None:
         self.artifact = artifact
+        self.since = now
+        """When it was wanted first."""
+        self.asked_at = self.first_at = 0
+        """When the first request left and when the first part was here; 0: not yet."""
         self.key = b""
         self.size = 0
         """Encoded bytes; known, like the key, once the part list is."""
@@ -257,6 +265,12 @@ class Task:
     def here(self) -> int:
         """Bitmap of the parts that have arrived."""
         return all_parts(self.size) & ~self.lacking if self.part_list else 0
+
+    def times(self, now: int) -> FetchTimes:
+        """How long it took, complete by now."""
+        first = self.first_at or now
+        asked = min(self.asked_at or first, first)
+        return FetchTimes((asked - self.since) // 1000, (first - asked) // 1000, (now - first) // 1000)
 
     def begin(self, size: int, key: bytes, part_list: bytes) -> None:
         """Take the checked part list: every part is lacking now."""

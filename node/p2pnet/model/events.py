@@ -1,5 +1,6 @@
 """Events of nodes. A node keeps a bounded ring of them per incarnation; the lab reads it by cursor."""
 
+import re
 from enum import StrEnum
 from typing import Annotated
 
@@ -11,7 +12,9 @@ class EventKind(StrEnum):
 
     PUBLISHED = "published"  # this node's client made it: bytes = user's payload
     ADVERTISED = "advertised"  # a peer announced an id this node did not know
-    RECEIVED = "received"  # whole bytes arrived; peer = source that completed it, hop = 1 + the source's
+    RECEIVED = (
+        "received"  # whole bytes arrived; peer = source that completed it, hop = 1 + the source's; detail = FetchTimes
+    )
     VALIDATED = "validated"  # the client moved it to the validated pool; peer and hop as at `received`
     DUPLICATE = "duplicate"  # a whole payload for an id already held
     REJECTED = "rejected"  # the client found it invalid, or it matched no id; detail says why
@@ -26,6 +29,30 @@ class EventKind(StrEnum):
     CLIENT_FAILED = "client-failed"  # a client's method raised; detail says which, and what
     IDENTITY = "identity"  # a new leaf or bundle is in use; detail says which
     MEMBERS = "members"  # a registry version is in force; bytes = version
+
+
+class FetchTimes(msgspec.Struct, frozen=True):
+    """How long each part of one artifact's fetch took, in microseconds; together from the announcement to the last byte."""
+
+    wait_us: int
+    """From the announcement until the first request left: for a source, a stream or quota."""
+    request_us: int
+    """From there until the first part was here; 0 where the parts came unasked, as stripes do."""
+    transfer_us: int
+    """From there until the last part was here."""
+
+    def to_detail(self) -> str:
+        """As the detail of a `received` event."""
+        return f"wait={self.wait_us}us request={self.request_us}us transfer={self.transfer_us}us"
+
+    @classmethod
+    def from_detail(cls, detail: str) -> "FetchTimes | None":
+        """What `to_detail` gave; None for anything else: a push has no fetch."""
+        found = _FETCH_TIMES.fullmatch(detail)
+        return None if found is None else cls(*map(int, found.groups()))
+
+
+_FETCH_TIMES = re.compile(r"wait=(\d{1,15})us request=(\d{1,15})us transfer=(\d{1,15})us")
 
 
 class Event(msgspec.Struct, array_like=True, frozen=True):

@@ -50,6 +50,7 @@ class RunRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
     payloads: list[Payload]
     count: int = 1
+    """0: as many as the stages of the rate hold in their time, which the lab works out; at least one."""
     rate: float | str | None = None
     """Artifacts per second, or stages as `measure.pace` reads them; None = as fast as the publishers take them."""
     publisher: str = "random"

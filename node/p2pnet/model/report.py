@@ -189,6 +189,18 @@ class StoppedEarly(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since its begin."""
 
 
+class StageFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of the artifacts that one stage of the offered load published."""
+
+    artifacts: int
+    published_per_s: float | None = None
+    """From the first of them to the last; None for fewer than two."""
+    reach: float | None = None
+    p50_ms: float | None = None
+    """Over expected receipts, as in `Report.latency_ms`."""
+    p95_ms: float | None = None
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One run. Keys are a contract; more may follow."""
 
@@ -251,6 +263,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What stands out in the time series, the gravest first."""
     adversaries: list[AdversaryGroup] = []
     """Nodes that did not behave: no receipt of theirs is expected or counted."""
+    stages: list[StageFigures] = []
+    """By stage of `load.stages`, those that published anything; empty where it had none, or where faults left artifacts out."""
     stopped_early: StoppedEarly | None = None
     """Set where the run was ended early: it counts only what was published until then, and is never a pass."""
 

@@ -65,7 +65,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"count": 0}, "spec.count"),
     ({"count": 100_001}, "spec.count"),
     ({"rate": "0/s"}, "above zero"),
-    ({"rate": "2"}, "spec.rate"),
+    ({"rate": "2"}, "2: write a number per time"),
+    ({"rate": "2/s, then 4/s"}, "or stages"),
     ({"within": "0ms"}, "above zero and at most 1d"),
     ({"within": "2d"}, "above zero and at most 1d"),
     ({"ttl": "9s"}, "9s: from 10s to 3650d"),
@@ -81,7 +82,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 TAKEN: list[dict[str, Any]] = [
     {}, {"size": "1MiB", "count": 3, "rate": "30/m", "from": "all", "client": "blob", "within": "1d", "seed": 0, "ttl": "10s"},
     {"expect": ["reach == 100% within 10s", " p95<=800ms ", "hops <= 3within 1s", "rate >= 0.5/s", "throughput >= 1 KiB/s"]},
-    {"filesFrom": {"configMap": "photos", "keys": ["a.jpg"]}},
+    {"filesFrom": {"configMap": "photos", "keys": ["a.jpg"]}, "rate": "2/s for 30s, then 2/s to 20/s over 1m, then 20/s"},
 ]  # fmt: skip
 
 

@@ -155,3 +155,14 @@ async def test_a_full_queue_says_to_come_again(lab, lab_client, monkeypatch):
     with pytest.raises(ProblemError, match="waiting already") as caught:
         await lab_client.start_run(RunRequest([Payload("x", size=1)]), key="k")
     assert (caught.value.status, caught.value.exit_code) == (429, 2)
+
+
+async def test_a_run_that_leaves_its_count_to_the_stages_of_its_rate_has_as_many_as_they_hold(lab, lab_client):
+    request = RunRequest(
+        [Payload("x", size=1)], count=0, rate="10/s for 300ms, then 20/s for 100ms", publisher="node-0"
+    )
+    started = await lab_client.start_run(request, key="k")
+    assert (started.request.count, started.progress.artifacts) == (5, 5)
+    assert (await lab_client.start_run(request, key="k")).run == started.run
+    plain = await lab_client.start_run(RunRequest([Payload("x", size=1)], count=0, rate=2.0), key="other")
+    assert plain.request.count == 1

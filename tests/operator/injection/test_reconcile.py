@@ -1,5 +1,6 @@
 """An Injection makes one run, whatever happens on the way, and its status says how it went."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,17 @@ from p2pnet.lab_client import ProblemError
 from p2pnet.model.jobs import Problem
 from p2pnet.model.report import ExpectationResult, Reach, RunSummary
 from p2pnet.operator.injection.context import INJECTION
-from p2pnet.operator.kube.api import CONFIG_MAP, POD, ApiError, BusyError, meta, time_text
+from p2pnet.operator.kube.api import (
+    CONFIG_MAP,
+    POD,
+    ApiError,
+    BusyError,
+    ForbiddenError,
+    Object,
+    ResourceKind,
+    meta,
+    time_text,
+)
 from p2pnet.operator.kube.queue import Key
 from p2pnet.operator.subnet.context import SUBNET
 
@@ -42,6 +53,18 @@ async def test_an_injection_runs_and_its_status_has_verdict_and_figures() -> Non
     assert status["expectations"] == [{"expr": "reach == 100%", "value": 100.0, "ok": True}]
     assert "progress" not in status
     assert world.events() == [("Normal", "Running"), ("Normal", "ExpectationsMet")]
+
+
+async def test_stages_of_a_rate_are_the_labs_to_read_and_to_count() -> None:
+    world = await InjectionWorld.ready()
+    world.apply("held", rate="2/s for 30s, then 4/s for 10s")
+    await world.reconcile("held")
+    world.lab.end(world.status("held")["run"])
+    await world.reconcile("held")
+    world.apply("counted", rate="2/s for 30s then 20/s", count=7)
+    await world.reconcile("counted")
+    asked = [(request.rate, request.count) for request in world.lab.started]
+    assert asked == [("2/s for 30s, then 4/s for 10s", 0), ("2/s for 30s then 20/s", 7)]
 
 
 async def test_a_failed_expectation_is_named_with_what_was_measured() -> None:
@@ -305,6 +328,9 @@ async def test_one_runs_at_a_time_by_age_and_the_others_say_for_whom_they_wait()
     assert world.condition("Finished", "a") == ("False", "Queued")
     assert world.said("a") == "waits for Injection c"
     assert world.said("b") == "waits for Injections c, a"
+    asked, reads = len(world.lab.asked), world.api.reads
+    await world.reconcile("b")
+    assert (len(world.lab.asked), world.api.reads - reads) == (asked, 3), "a look of one that waits costs little"
     world.lab.end(world.status("c")["run"])
     await world.reconcile("c")
     assert Key(INJECTION, NAMESPACE, "a") in world.woken, "whoever waits is looked at at once"
@@ -312,6 +338,25 @@ async def test_one_runs_at_a_time_by_age_and_the_others_say_for_whom_they_wait()
         await world.reconcile(name)
     assert [world.status(name)["state"] for name in ("c", "a", "b")] == ["Propagated", "Running", "Waiting"]
     assert len(world.lab.started) == 2
+
+
+async def test_looked_at_at_the_same_time_only_one_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await InjectionWorld.ready()
+    names = [f"n{number}" for number in range(5)]
+    find = world.api.find
+
+    async def slowly(kind: ResourceKind, namespace: str = "", selector: str = "") -> list[Object]:
+        found = await find(kind, namespace, selector)
+        await asyncio.sleep(0)
+        return found
+
+    monkeypatch.setattr(world.api, "find", slowly)
+    for name in reversed(names):
+        world.apply(name)  # of the same second: by name
+    for _ in range(2):
+        await asyncio.gather(*(world.reconcile(name) for name in names))
+    assert [world.status(name)["state"] for name in names] == ["Running", *["Waiting"] * 4]
+    assert len(world.lab.started) == 1
 
 
 async def test_one_that_waits_for_files_holds_up_nobody() -> None:
@@ -335,6 +380,22 @@ async def test_one_that_waits_for_files_holds_up_nobody() -> None:
     assert world.status("first")["state"] == "Running"
     assert [one.name for one in world.lab.started[-1].payloads] == ["a.txt", "b"]
     assert list(world.lab.uploads.values()) == ["ä".encode(), b"\x00\x01"]
+
+
+async def test_files_that_the_operator_may_not_read_hold_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await InjectionWorld.ready()
+    world.apply(filesFrom={"configMap": "photos"})
+    get = world.api.get
+
+    async def forbidden(kind: ResourceKind, namespace: str, name: str) -> Object | None:
+        if kind == CONFIG_MAP:
+            raise ForbiddenError(403, "Forbidden", "cannot get configmaps")
+        return await get(kind, namespace, name)
+
+    monkeypatch.setattr(world.api, "get", forbidden)
+    await world.reconcile()
+    assert world.condition("Finished") == ("False", "FilesMissing")
+    assert (world.said(), world.status()["blocked"]) == ("cannot get configmaps", True)
 
 
 async def test_keys_choose_files_and_too_many_are_refused() -> None:
@@ -403,6 +464,20 @@ async def test_runs_of_people_are_left_alone() -> None:
     assert "cancel" not in world.lab.asked
 
 
+async def test_a_run_that_cannot_be_ended_now_is_ended_later_and_the_subnet_does_not_suffer() -> None:
+    world = await InjectionWorld.ready()
+    world.apply()
+    await world.reconcile()
+    world.api.remove(INJECTION, "smoke")
+    world.lab.silent = True
+    await world.subnet()
+    assert world.lab.open
+    assert world.world.condition("Ready") == ("True", "Connected")
+    world.lab.silent = False
+    await world.subnet()
+    assert not world.lab.open
+
+
 async def test_one_that_is_being_deleted_begins_nothing() -> None:
     world = await InjectionWorld.ready()
     meta(world.apply())["deletionTimestamp"] = time_text(world.world.now)
@@ -466,7 +541,9 @@ async def test_a_run_that_waits_in_the_lab_says_for_which() -> None:
     await world.reconcile()
     run = world.status()["run"]
     world.lab._change(run, state="queued")
-    world.lab.progress(run, waiting_for="run r-person")
+    await world.reconcile()
+    assert world.condition("Finished") == ("False", "Running"), "it begins this moment"
+    world.lab.progress(run, waiting_for="run r-person", queue_position=1)
     await world.reconcile()
     assert world.condition("Propagated") == ("Unknown", "QueuedInLab")
     assert world.said() == f"run {run} waits for run r-person"

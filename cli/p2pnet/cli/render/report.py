@@ -6,7 +6,15 @@ from rich.text import Text
 from p2pnet.cli.render import network, text
 from p2pnet.cli.terminal import clean
 from p2pnet.measure import most_telling
-from p2pnet.measure.wording import adversary_parts, is_burst, load_parts, measured, offered, throughput_parts
+from p2pnet.measure.wording import (
+    adversary_parts,
+    is_burst,
+    load_parts,
+    measured,
+    offered,
+    stage_lines,
+    throughput_parts,
+)
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.report import NodeReceipts, Report
 from p2pnet.model.units import format_size
@@ -26,6 +34,7 @@ def draw(report: Report, width: int, *, ascii_only: bool) -> RenderableType:
         *network.fault_lines(report.faults, width),
         *text.flow("reach", _reach(report, width, ascii_only=ascii_only), width),
         *text.flow("latency", _latency(report), width),
+        *(line for one in stage_lines(report) for line in text.flow("stage", [one], width)),
         *text.flow("cdf", _distribution(report, ascii_only=ascii_only), width),
         *text.flow("rate", [*throughput_parts(report)], width),
         *text.flow("missing", _missing(report), width, style="bold yellow"),

@@ -8,6 +8,7 @@ from rich.tree import Tree
 
 from p2pnet.cli.documents import Trace, TracedReceipt
 from p2pnet.cli.render import text
+from p2pnet.cli.render.waterfall import draw_waterfall, phase_figures
 from p2pnet.model.ids import DEFAULT_CLIENT
 from p2pnet.model.units import format_size
 
@@ -22,7 +23,12 @@ def draw(trace: Trace, width: int, *, ascii_only: bool) -> RenderableType:
         *text.flow("reach", _reach(trace), width),
         *text.flow("critical", [_path(trace, ascii_only=ascii_only)], width),
         "",
-        _tree(trace, ascii_only=ascii_only),
+        *(
+            draw_waterfall(trace, width, ascii_only=ascii_only)
+            if trace.waterfall
+            else [_tree(trace, ascii_only=ascii_only)]
+        ),
+        *phase_figures(trace, width),
         *([""] if trace.unreached else []),
         *text.flow("missing", _unreached(trace), width, style="bold yellow"),
     )

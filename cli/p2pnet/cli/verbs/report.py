@@ -40,7 +40,7 @@ class ReportOptions(KeptOptions, ReportFiles):
     beside: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN]...",
+            metavar="BESIDE",
             help="More runs, whose latencies the page of --full draws beside its own.",
             show_default=False,
             autocompletion=shell_completion.runs,

@@ -1,6 +1,7 @@
 """`trace`: the hop tree of one artifact, from the lab while it lives and from the archive afterwards."""
 
 import contextlib
+import dataclasses
 import shlex
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -8,7 +9,7 @@ from typing import Annotated
 import typer
 
 from p2pnet.cli import shell_completion
-from p2pnet.cli.documents import Trace, TracedReceipt
+from p2pnet.cli.documents import Trace, TracedPhases, TracedReceipt
 from p2pnet.cli.exit_code import ExitCode
 from p2pnet.cli.options import ARTIFACT_HELP, KeptName, KeptOptions
 from p2pnet.cli.outcome import CommandError, Outcome
@@ -42,6 +43,10 @@ class TraceOptions(KeptOptions):
             autocompletion=shell_completion.artifacts,
         ),
     ] = None
+    waterfall: Annotated[
+        bool,
+        typer.Option("--waterfall", help="Draw all receipts on one time axis instead, each by where its time went."),
+    ] = False
 
 
 async def run(options: TraceOptions, session: Session) -> Outcome:
@@ -66,7 +71,8 @@ async def run(options: TraceOptions, session: Session) -> Outcome:
             async with target.lab(options.name):  # a dead lab's open runs end here
                 pass
         artifact, run_file, events = _archived(options.name, prefix, target, session)
-    document = document_of(hop_tree(artifact, events, run_file.nodes, run_file.adversaries), run_file)
+    tree = hop_tree(artifact, events, run_file.nodes, run_file.adversaries)
+    document = document_of(tree, run_file, waterfall=options.waterfall)
     if not live and simulated is None:
         hint = f"p2pnet report {options.name} {run_file.run}"
     elif document.unreached and simulated is not None:
@@ -96,7 +102,7 @@ def _archived(name: str, prefix: str, target: Target, session: Session) -> tuple
     return artifact, run_file, archive.read_events(target.state, run_file.run, artifact)
 
 
-def document_of(tree: HopTree, run_file: RunFile) -> Trace:
+def document_of(tree: HopTree, run_file: RunFile, *, waterfall: bool = False) -> Trace:
     """The hop tree with what the run knows about it."""
     names = dict(zip(run_file.artifacts, run_file.names, strict=False))
     latencies = [node.latency_ms for node in tree.nodes if node.latency_ms is not None]
@@ -120,6 +126,7 @@ def document_of(tree: HopTree, run_file: RunFile) -> Trace:
         state=run_file.state,
         clock_bound_ms=run_file.clock_bound_ms,
         client=run_file.request.client or DEFAULT_CLIENT,
+        waterfall=waterfall,
     )
 
 
@@ -133,4 +140,5 @@ def _receipt(node: HopNode) -> TracedReceipt:
         critical=node.critical,
         duplicates=node.duplicates,
         orphan=node.orphan,
+        phases=None if node.phases is None else TracedPhases(**dataclasses.asdict(node.phases)),
     )

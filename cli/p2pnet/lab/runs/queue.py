@@ -17,6 +17,7 @@ from p2pnet.lab.runs.run import Run
 from p2pnet.lab.runs.runner import RunContext, Runner
 from p2pnet.measure import expectations
 from p2pnet.measure.injection import plan, publishers_seed
+from p2pnet.measure.pace import count_of, pace_of
 from p2pnet.model.errors import LimitError, SpecError, TargetError
 from p2pnet.model.ids import check_label, client_among
 from p2pnet.model.jobs import RunFile, RunRequest
@@ -79,7 +80,9 @@ class RunQueue:
     def submit(self, request: RunRequest, key: str) -> tuple[Run, bool]:
         """The run of this key, and whether it is new. Raises SpecError, LimitError, TargetError (exit 2)."""
         client, label = client_among(self._context.clients, request.client), check_label(request.label)
-        request = msgspec.structs.replace(request, client=client, label=label)
+        request = msgspec.structs.replace(
+            request, client=client, label=label, count=request.count or self._held(request)
+        )
         known = self._keys.get(key) if key else None
         if known is not None:
             run = self._runs[known]
@@ -100,6 +103,13 @@ class RunQueue:
         self._forget_old()
         self.on_change()
         return run, True
+
+    def _held(self, request: RunRequest) -> int:
+        """How often each payload is published where the request leaves it to its rate. Raises SpecError."""
+        dishonest = sum(len(group.nodes) for group in self._context.adversaries)
+        honest = len(self._context.nodes()) - dishonest
+        pace, payloads = pace_of(request.rate), len(request.payloads)
+        return count_of(pace, payloads=payloads, publisher=request.publisher, nodes=honest)
 
     def _check_limits(self, request: RunRequest, key: str) -> None:
         if self._closed:

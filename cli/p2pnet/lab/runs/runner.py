@@ -43,6 +43,7 @@ NODES_NOTED_MAX = 5  # in the notes of a report
 SETTLE_S = 0.2  # after the last receipt: for duplicates under way, and acknowledgements that byte counters include
 BEFORE_S = 1.0  # for nodes to answer before the run: silent ones are known from then on
 ANSWER_S = 3.0
+LOOKS_APART = 20  # times as long as a look takes: the lab has more to do than to look ahead
 CLOCKS_S = 10.0  # between measurements of the clocks while a run goes on: a bound grows by 2 ms meanwhile
 
 
@@ -240,13 +241,15 @@ class Runner:
         if not run.file.request.stop_early:
             return
         early = EarlyWatch(run.measure, run.file.request.expect, run.planned, frozenset(run.file.honest))
-        begun_ns = time.monotonic_ns()
+        begun_ns, took_ns = time.monotonic_ns(), 0
         while True:
             now_ns = time.monotonic_ns()
-            await asyncio.sleep((EarlyWatch.next_look_ns(begun_ns, now_ns) - now_ns) / 1e9)
+            await asyncio.sleep(max(EarlyWatch.next_look_ns(begun_ns, now_ns) - now_ns, LOOKS_APART * took_ns) / 1e9)
             bound_ms = context.clocks.bound_ms(context.collector.boot_ids())
             now_ns = time.monotonic_ns()
-            if early.look(now_ns, bound_ms=bound_ms, excused=run.ordered) is None:
+            lost = early.look(now_ns, bound_ms=bound_ms, excused=run.ordered)
+            took_ns = time.monotonic_ns() - now_ns
+            if lost is None:
                 continue
             # What a node knows already may not have been read yet; one that does not answer tells nothing.
             silent = await context.collector.flush(run.file.nodes, timeout_s=BEFORE_S)

@@ -32,7 +32,8 @@ def root_schema() -> Schema:
     """The structural schema of an Injection."""
     document = injection_json_schema()
     spec = structural(document["$defs"]["InjectionSpec"], document["$defs"])
-    del part_at(spec, ("expect", ITEMS))["pattern"]  # a rule says it in words
+    for path in (("expect", ITEMS), ("rate",)):
+        del part_at(spec, path)["pattern"]  # a rule says it in words
     for place, checks in RULES.items():
         part_at(spec, place)["x-kubernetes-validations"] = [validation(check) for check in checks]
     for names in (("expect",), ("filesFrom", "keys")):

@@ -9,11 +9,14 @@ from p2pnet.operator.kube.cel import CelRule, between, per_second, seconds, size
 from p2pnet.operator.kube.crd import ITEMS
 from p2pnet.subnet.injection import (
     BOTH_PAYLOADS,
+    PLAIN_RATE,
     RATE_MAX_PER_S,
     TTL_MAX_S,
     TTL_MIN_S,
     WITHIN_MAX_S,
     WRONG_EXPECTATION,
+    WRONG_RATE,
+    OfferedRateText,
 )
 
 RULES: dict[tuple[str, ...], list[CelRule]] = {
@@ -25,8 +28,10 @@ RULES: dict[tuple[str, ...], list[CelRule]] = {
         CelRule(between(size_bytes("self"), 1, limits.ARTIFACT_BYTES_MAX), "from 1B to 128Mi", "self + ': from 1B to 128Mi'"),
     ],
     ("rate",): [
+        CelRule(f"self.matches(r'{OfferedRateText.pattern}')", WRONG_RATE, f"self + ': {WRONG_RATE}'"),
         CelRule(
-            f"{per_second('self')} > 0.0 && {per_second('self')} <= {float(RATE_MAX_PER_S)!r}",
+            f"!self.matches(r'{PLAIN_RATE}') ||"
+            f" ({per_second('self')} > 0.0 && {per_second('self')} <= {float(RATE_MAX_PER_S)!r})",
             "above zero and at most a million per second", "self + ': above zero and at most a million per second'",
         ),
     ],

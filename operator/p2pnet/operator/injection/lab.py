@@ -89,11 +89,11 @@ class HttpRunLabs:
 
 
 @asynccontextmanager
-async def _client(address: str, token: str, within_s: float = ANSWER_S) -> AsyncIterator[LabClient]:
+async def _client(address: str, token: str, within_s: float | None = None) -> AsyncIterator[LabClient]:
     wire = AioWire(aiohttp.TCPConnector(), f"http://{address}", address, {TOKEN_HEADER: token})
     async with LabClient(wire) as client:
         try:
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout(within_s or ANSWER_S):
                 yield client
         except TimeoutError as error:
             raise TargetError(f"the lab at {address} is silent") from error

@@ -104,26 +104,24 @@ class InjectionReconciler:
         return await self._go_on(key, context, await self._observer.observe(context))
 
     async def sweep(self, key: Key, address: tuple[str, str], lab: Status) -> None:
-        """End the open runs of a Subnet's lab whose Injections are deleted or over. Raises ApiError."""
+        """End the open runs of a Subnet's lab whose Injections are deleted or over."""
         for run in lab.runs:
             if run.injection is None or run.state not in RUN_OPEN:
                 continue
-            thing = await self._cluster.get(INJECTION, key.namespace, run.injection.name)
-            if thing is not None and not is_gone(thing, run.injection.uid) and not is_over(thing):
-                continue
-            log.info("%s: ending run %s: its Injection %s is gone or over", key, run.run, run.injection.name)
             try:
-                await self._labs.cancel(*address, run.run)
-            except P2pnetError as error:  # the next look at this lab tries again
+                thing = await self._cluster.get(INJECTION, key.namespace, run.injection.name)
+                if thing is None or is_gone(thing, run.injection.uid) or is_over(thing):
+                    log.info("%s: ending run %s: its Injection %s is gone or over", key, run.run, run.injection.name)
+                    await self._labs.cancel(*address, run.run)
+            except P2pnetError as error:  # the next look at this lab tries again; the Subnet is not to suffer
                 log.warning("%s: run %s could not be ended: %s", key, run.run, error)
 
     async def _go_on(self, key: Key, context: InjectionContext, observed: InjectionObserved) -> float | None:
         now, uid = self._now(), observed.subnet.uid if observed.subnet is not None else ""
-        if context.is_started or observed.subnet is None:
-            step = decide(context, observed, now)
-        else:
+        step = decide(context, observed, now)
+        if isinstance(step, BeginStep):
             async with self._turns:
-                observed.ahead = await self._observer.ahead(context)
+                observed.ahead = await self._observer.ahead(context)  # somebody may have begun since
                 step = decide(context, observed, now)
                 if isinstance(step, BeginStep):
                     begun = status.status_of(context, step, now, subnet_uid=uid)

@@ -50,7 +50,8 @@ def status_of(context: InjectionContext, step: Step, now: datetime, *, subnet_ui
             asked = {"lab": process, "startedAt": old.get("startedAt") or time_text(now)}
             new, reason = {**kept, **asked, "state": STARTING}, Reason("Starting", "the lab is asked for the run")
         case FollowStep(run):
-            reason = _running(run.run, run.progress, queued=run.state == "queued")
+            behind = run.state == "queued" and run.progress.queue_position > 0  # else it begins this moment
+            reason = _running(run.run, run.progress, queued=behind)
             new = {**kept, "state": RUNNING, "run": run.run, "progress": _progress(run.progress)}
             if run.progress.expected and run.state != "queued":
                 new["shown"] = {"reach": f"{100 * run.progress.delivered / run.progress.expected:.3g}%"}

@@ -48,7 +48,7 @@ STUCK_S = 30.0  # the longest pause while something should change and nothing do
 COUNTS_EVERY_S = 5.0  # a status in which only counts have changed is written at most this often
 
 OnLab = Callable[[Key, tuple[str, str], Status], Awaitable[None]]
-"""A Subnet's key, its lab's `host:port` and token, and the lab's summary. Raises ApiError."""
+"""A Subnet's key, its lab's `host:port` and token, and the lab's summary. Raises nothing."""
 
 
 @dataclass
