@@ -12,6 +12,8 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.cli.fake_kube import FakeKube, deployment
 
+from p2pnet.cli.cluster_checks import examine
+from p2pnet.cli.documents import Examination
 from p2pnet.cli.progress import NoProgress
 from p2pnet.cli.targets.cluster import installation
 from p2pnet.cli.targets.cluster.containers import ProgramFailedError, ShellRunner, choose_program, full_name
@@ -163,17 +165,42 @@ def test_the_first_up_makes_cluster_images_and_operator(up, machine: Machine, ku
     assert target.presence("demo") == "up"
 
 
+def test_a_cluster_is_made_by_a_configuration_of_kinds_own(up, machine: Machine, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("P2PNET_KIND_CONFIG", str(tmp_path / "kind.yaml"))
+    up()
+    assert machine.ran[0] == "kind create cluster --name p2pnet --wait 120s --kubeconfig FILE --config FILE"
+
+
 def test_the_repository_of_a_checkout_is_the_one_with_the_dockerfile() -> None:
     assert (REPOSITORY / "Dockerfile").is_file() == (REPOSITORY / "charts").is_dir()
     assert (REPOSITORY / "cli" / "p2pnet" / "cli").is_dir(), "these tests run in a checkout"
 
 
-def test_a_second_up_loads_nothing_and_starts_no_operator_anew(up, machine: Machine, kube: FakeKube, repo) -> None:
+def test_a_second_up_builds_and_loads_nothing_and_starts_no_operator_anew(up, machine: Machine, kube: FakeKube) -> None:
     up()
     was = kube.operator
     up(default_subnet("two", 3))
-    assert [line for line in machine.ran if line.startswith("kind ")] == []
+    assert machine.ran == []
     assert kube.operator == was
+
+
+def test_images_are_built_again_when_a_file_of_theirs_changed_or_they_are_gone(
+    up, machine: Machine, repo: Path
+) -> None:
+    up()
+    up(default_subnet("two", 3))
+    assert machine.ran == []
+    (repo / "cli").mkdir()
+    (repo / "cli" / "new.py").write_text("new")
+    up(default_subnet("three", 3))
+    assert [line.split()[1] for line in machine.ran] == ["build", "build"]
+    del machine.here[NODE]
+    up(default_subnet("four", 3))
+    assert machine.ran == [f"docker build --target node --tag {NODE} {repo}"]
+    (repo / "docs").mkdir()
+    (repo / "docs" / "page.md").write_text("not in any image")
+    up(default_subnet("five", 3))
+    assert machine.ran == []
 
 
 def test_an_image_that_changed_is_loaded_and_the_operator_started_with_it(up, machine: Machine, kube: FakeKube) -> None:
@@ -295,6 +322,15 @@ def test_a_context_that_no_kind_cluster_has_is_a_wrong_command_line(state: State
     with pytest.raises(TargetError, match=said) as caught:
         KindTarget(state, runner=Machine(), context=context)
     assert caught.value.exit_code == 2
+
+
+def test_what_tells_to_install_names_this_very_cluster(machine: Machine, kube: FakeKube, state: State) -> None:
+    machine.clusters.append("one")
+    target = KindTarget(state, runner=machine, context="kind-one")
+    examined = asyncio.run(examine(target)).document
+    assert isinstance(examined, Examination)
+    steps = {check.name: check.next_step for check in examined.checks}
+    assert steps["Subnet definition"] == steps["operator"] == "p2pnet install --on kind --context kind-one"
 
 
 # --- the user's kubeconfig ---
