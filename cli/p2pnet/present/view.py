@@ -174,7 +174,6 @@ def _journeys(one: DrawnRun, spread: Propagation) -> Json:
             "at_us": [
                 None if journey.published_ns is None else (journey.published_ns - start) // 1000 for journey in journeys
             ],
-            "missing": [journey.missing for journey in journeys],
             "total": one.report.artifacts,
             "first": next((n for n, journey in enumerate(journeys) if journey.artifact == one.report.slowest), 0),
         },
